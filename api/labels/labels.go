@@ -1,0 +1,78 @@
+// Package labels holds every label, annotation and finalizer key that Sublet
+// writes, with who writes it and who reads it. Whoever needs a key takes it
+// from here; a key spelled out anywhere else is a mistake.
+package labels
+
+// Domain is the prefix of every key that Sublet owns. Tenants cannot set keys
+// below it on the host: theirs are renamed, see [TenantPrefix].
+const Domain = "sublet.dev"
+
+// Keys on host objects. The syncer engine writes them when it creates a host
+// object and the engine reads them back to prove that the object is its own.
+const (
+	// Cluster (label) is the UID of the virtual cluster that the object
+	// belongs to. Host watches select by it, and so do host Services and
+	// affinity terms, so that no two virtual clusters ever select each other's
+	// pods.
+	Cluster = Domain + "/cluster"
+
+	// Namespace (label) is the name of the virtual namespace. Selectors that a
+	// tenant wrote are confined to it, or to a set of its values.
+	Namespace = Domain + "/namespace"
+
+	// VirtualName, VirtualNamespace and VirtualUID (annotations) are the
+	// identity of the virtual object that a host object is the copy of.
+	// VirtualUID is "pending" on a host object that was made at admission,
+	// before the virtual object had a UID.
+	VirtualName      = Domain + "/virtual-name"
+	VirtualNamespace = Domain + "/virtual-namespace"
+	VirtualUID       = Domain + "/virtual-uid"
+
+	// TenantPrefix is the prefix of label keys that a tenant chose. A tenant's
+	// key "app" becomes "t.sublet.dev/app-<hash>" on the host, so it cannot match
+	// a host Service, a network policy or the exemption of a webhook.
+	TenantPrefix = "t." + Domain + "/"
+
+	// DownwardLabels and DownwardAnnotations (annotations) carry the virtual
+	// pod's labels and annotations in the format of the downward API, only on
+	// pods that mount them whole.
+	DownwardLabels      = Domain + "/downward-labels"
+	DownwardAnnotations = Domain + "/downward-annotations"
+)
+
+// Keys on virtual objects. The syncer engine writes and reads them.
+const (
+	// HostUID (annotation) is the UID of the host object that a virtual object
+	// is the copy of. Without it a virtual object of a host-owned kind is not
+	// ours to change or to delete.
+	HostUID = Domain + "/host-uid"
+
+	// Agreed (annotation) is the state that both sides last agreed on, as JSON,
+	// for fields that both sides write. See translate.Merge.
+	Agreed = Domain + "/agreed"
+
+	// ControlPlaneService (label, value "true") marks virtual Services whose
+	// host Service belongs to the chart (kubernetes, kube-dns). The control
+	// plane writes it; the syncer leaves these Services alone.
+	ControlPlaneService = Domain + "/control-plane-service"
+)
+
+// Keys on the anchor, the ConfigMap of the release that owns all that the
+// syncer creates on the host.
+const (
+	// Store (annotation) is the UID of the virtual kube-system namespace and
+	// StoreRevision (annotation) a resource version that the virtual store has
+	// reached. The engine writes both; at start it compares them with the store
+	// that it finds, and holds back every delete if that store is another or an
+	// older one.
+	Store         = Domain + "/store"
+	StoreRevision = Domain + "/store-revision"
+
+	// AcceptStore (annotation) is written by the operator: the UID of a store
+	// that is to be taken as the truth although it is not the recorded one.
+	AcceptStore = Domain + "/accept-store"
+)
+
+// Pending is the value of [VirtualUID] on a host object that was created before
+// its virtual object.
+const Pending = "pending"

@@ -1,0 +1,101 @@
+package syncer
+
+import (
+	"context"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/sublet-dev/sublet/pkg/translate"
+)
+
+// Side is one of the two clusters of a sync.
+type Side int
+
+const (
+	// Virtual is the cluster that the tenant sees.
+	Virtual Side = iota
+	// Host is the cluster that owns the real nodes.
+	Host
+)
+
+// Scope is what the functions of a [Resource] may look at: who the virtual
+// cluster is, and what the caches of both sides hold. It offers no way to write.
+type Scope struct {
+	// Context ends when the reconcile that asks must end.
+	Context context.Context
+	// Cluster is the identity of the virtual cluster on the host.
+	Cluster translate.Cluster
+	// Virtual and Host read from the caches of the two sides.
+	Virtual, Host client.Reader
+	// Now is the time at which the reconcile began.
+	Now time.Time
+
+	again *time.Duration
+}
+
+// Again asks for one more reconcile of the same object after d, for what time
+// alone changes: a token that must be renewed. The shortest wish counts.
+func (s Scope) Again(d time.Duration) {
+	if s.again != nil && (*s.again == 0 || d < *s.again) {
+		*s.again = d
+	}
+}
+
+// Resource says how one kind is kept in step between the two clusters. Its
+// functions only look and fill in; the [Engine] alone creates, patches, deletes,
+// requeues and records events. They are level-triggered: they see both sides as
+// they are now and must not remember anything.
+//
+// V and H are the same type for most kinds. They differ where an object of one
+// kind needs one of another kind beside it, as a pod needs a Secret for its
+// token.
+type Resource[V, H client.Object] struct {
+	// Owner is the side whose copy is the truth. The engine makes, changes and
+	// deletes the copy on the other side to follow it.
+	Owner Side
+
+	// Names is how an object of the virtual cluster is named on the host.
+	Names translate.Scheme
+
+	// Origin is the virtual key of a host object, and false for a host object
+	// that is not the copy of any. nil means that the annotations say it, proven
+	// as [translate.Origin] does.
+	Origin func(s Scope, host H) (types.NamespacedName, bool)
+
+	// Want says whether there should be a copy. The owner's object is there; the
+	// other one is nil where it does not exist yet. nil means that every object
+	// gets a copy. An object that is no longer wanted loses its copy.
+	Want func(s Scope, virtual V, host H) (bool, error)
+
+	// Down fills in the host copy from the virtual object. host is the copy as
+	// it is now, or an empty object that bears the name, labels and annotations of its
+	// identity. The engine sends the difference. nil means that nothing goes down.
+	Down func(s Scope, virtual V, host H) error
+
+	// Up fills in the virtual copy from the host object, mostly the status. It
+	// runs and is written independently of Down. nil means that nothing goes up.
+	Up func(s Scope, host H, virtual V) error
+
+	// EndsWithHost says that the virtual object ends when its host copy is
+	// deleted by somebody else, once Started says that it had one. Only pods do
+	// so. Otherwise a lost host copy is made again.
+	EndsWithHost bool
+	// Started says whether the virtual object has had a host copy, from the
+	// virtual object alone. Needed with EndsWithHost.
+	Started func(virtual V) bool
+
+	// Also lists other kinds whose change requeues objects of this one.
+	Also []Watch
+}
+
+// Watch requeues objects of a kind when an object of another kind changes.
+type Watch struct {
+	// Side is where the other kind is watched.
+	Side Side
+	// Object is an empty object of the other kind.
+	Object client.Object
+	// Keys are the virtual keys to reconcile when object has changed.
+	Keys func(s Scope, object client.Object) []types.NamespacedName
+}

@@ -1,0 +1,145 @@
+package translate
+
+import (
+	"crypto/sha256"
+	"encoding/base32"
+	"encoding/binary"
+	"strings"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/sublet-dev/sublet/api/labels"
+)
+
+// Cluster is the identity of a virtual cluster on its host.
+type Cluster struct {
+	// UID is the UID of the release's anchor object. It lives exactly as long as
+	// the release and is never given twice.
+	UID string
+	// Name is the name of the release; the host objects of the chart are called
+	// after it.
+	Name string
+	// Namespace is the host namespace that holds every namespaced host object.
+	Namespace string
+	// Anchor is the owner reference that each of them carries.
+	Anchor metav1.OwnerReference
+}
+
+// Scheme names the host copy of a virtual object. A scheme is injective: two
+// virtual objects never share a host object, in one cluster or in two.
+type Scheme func(c Cluster, virtual types.NamespacedName) types.NamespacedName
+
+// maxPrefix is the length of the readable part of a hashed name. Together with
+// the hash it fits in a DNS label of 63 characters, which Services need.
+const maxPrefix = 63 - 1 - 26
+
+// hashEncoding is base32 in lower case, which every name on a cluster may hold.
+var hashEncoding = base32.NewEncoding("abcdefghijklmnopqrstuvwxyz234567").WithPadding(base32.NoPadding)
+
+// Hashed puts a virtual object into the host namespace, named by a readable
+// prefix and 128 bits of a hash over the cluster's UID, the virtual namespace
+// and the virtual name.
+func Hashed(c Cluster, virtual types.NamespacedName) types.NamespacedName {
+	return types.NamespacedName{
+		Namespace: c.Namespace,
+		Name:      prefix(virtual.Name) + "-" + hash(c.UID, virtual.Namespace, virtual.Name),
+	}
+}
+
+// Derived is [Hashed] for a host object that stands beside the copy of a virtual
+// object, told apart by its role: the token Secret of a pod.
+func Derived(role string) Scheme {
+	return func(c Cluster, virtual types.NamespacedName) types.NamespacedName {
+		return types.NamespacedName{
+			Namespace: c.Namespace,
+			Name:      prefix(virtual.Name) + "-" + hash(c.UID, virtual.Namespace, virtual.Name, role),
+		}
+	}
+}
+
+// Same is the scheme of cluster-scoped objects that bear one name on both sides.
+func Same(_ Cluster, virtual types.NamespacedName) types.NamespacedName {
+	return types.NamespacedName{Name: virtual.Name}
+}
+
+// prefix is the start of name as far as it may stand in a DNS label.
+func prefix(name string) string {
+	name = strings.ToLower(name)
+	readable := make([]byte, 0, maxPrefix)
+	for i := 0; i < len(name) && len(readable) < maxPrefix; i++ {
+		c := name[i]
+		if c >= 'a' && c <= 'z' || c >= '0' && c <= '9' {
+			readable = append(readable, c)
+		} else {
+			readable = append(readable, '-')
+		}
+	}
+	trimmed := strings.Trim(string(readable), "-")
+	if trimmed == "" || trimmed[0] < 'a' {
+		// A Service's name begins with a letter.
+		trimmed = "x" + trimmed
+		if len(trimmed) > maxPrefix {
+			trimmed = trimmed[:maxPrefix]
+		}
+	}
+	return strings.TrimRight(trimmed, "-")
+}
+
+// hash is 128 bits over parts, each preceded by its length so that no two lists
+// of parts run together, as 26 characters.
+func hash(parts ...string) string {
+	h := sha256.New()
+	var length [8]byte
+	for _, part := range parts {
+		binary.BigEndian.PutUint64(length[:], uint64(len(part)))
+		h.Write(length[:])
+		h.Write([]byte(part))
+	}
+	return hashEncoding.EncodeToString(h.Sum(nil)[:16])
+}
+
+// Stamp writes the identity of the virtual object onto a new host object: name,
+// labels, annotations and the owner reference to the anchor. An empty uid stamps
+// [labels.Pending].
+func Stamp(c Cluster, scheme Scheme, virtual types.NamespacedName, uid types.UID, host metav1.Object) {
+	if uid == "" {
+		uid = labels.Pending
+	}
+	key := scheme(c, virtual)
+	host.SetNamespace(key.Namespace)
+	host.SetName(key.Name)
+	host.SetLabels(with(host.GetLabels(), map[string]string{labels.Cluster: c.UID, labels.Namespace: virtual.Namespace}))
+	host.SetAnnotations(with(host.GetAnnotations(), map[string]string{
+		labels.VirtualNamespace: virtual.Namespace,
+		labels.VirtualName:      virtual.Name,
+		labels.VirtualUID:       string(uid),
+	}))
+	host.SetOwnerReferences([]metav1.OwnerReference{c.Anchor})
+}
+
+// Origin is the virtual object that a host object was made for. It is false
+// unless the host object proves it: the cluster's UID is ours, and the name
+// that the claimed virtual object would get is the one that the object has.
+// Labels and annotations alone prove nothing, as others can write them.
+func Origin(c Cluster, scheme Scheme, host metav1.Object) (virtual types.NamespacedName, uid types.UID, ours bool) {
+	annotations := host.GetAnnotations()
+	virtual = types.NamespacedName{Namespace: annotations[labels.VirtualNamespace], Name: annotations[labels.VirtualName]}
+	uid = types.UID(annotations[labels.VirtualUID])
+	ours = virtual.Name != "" && uid != "" &&
+		host.GetLabels()[labels.Cluster] == c.UID &&
+		scheme(c, virtual) == types.NamespacedName{Namespace: host.GetNamespace(), Name: host.GetName()}
+	return virtual, uid, ours
+}
+
+// with is a copy of base in which over wins.
+func with(base, over map[string]string) map[string]string {
+	merged := make(map[string]string, len(base)+len(over))
+	for k, v := range base {
+		merged[k] = v
+	}
+	for k, v := range over {
+		merged[k] = v
+	}
+	return merged
+}
