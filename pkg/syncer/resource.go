@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	apilabels "k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -64,6 +65,31 @@ type Resource[V, H client.Object] struct {
 	// as [translate.Origin] does.
 	Origin func(s Scope, host H) (types.NamespacedName, bool)
 
+	// Source is the host object that stands behind a virtual key, for kinds owned
+	// by the host whose virtual object is not named after it, or is made up from
+	// several: the pods that prove a pseudo node, the claim behind a volume. It
+	// reads s.Host, through an index of Indexes, and is false where there is
+	// none; of several it answers the same one for the same cache. The engine
+	// then looks up host objects with it alone and Names is not used. nil means
+	// that Names says where the host object is.
+	Source func(s Scope, virtual types.NamespacedName) (H, bool, error)
+
+	// Select narrows the watch of the host objects. nil means those that bear the
+	// label [labels.Cluster] of this virtual cluster, in its host namespace.
+	// Kinds whose host objects others make, such as nodes and events, set it, at
+	// the widest to everything; namespaced ones are watched in the host namespace
+	// all the same.
+	Select apilabels.Selector
+
+	// Trim drops from a host object what the kind never reads, before the cache
+	// keeps it. The engine itself drops managedFields. Kinds that share a type of
+	// host object share its cache: at most one of them sets Trim.
+	Trim func(host H)
+
+	// Indexes are what Source, Want, Down, Up and Also list objects by. The
+	// engine adds them to the caches; kinds may ask for the same one.
+	Indexes []Index
+
 	// Want says whether there should be a copy. The owner's object is there; the
 	// other one is nil where it does not exist yet. nil means that every object
 	// gets a copy. An object that is no longer wanted loses its copy.
@@ -86,6 +112,11 @@ type Resource[V, H client.Object] struct {
 	// virtual object alone. Needed with EndsWithHost.
 	Started func(virtual V) bool
 
+	// Outlives says that the copy stays when the owner's object is gone, as an
+	// event does, which the API server of each side lets expire. The engine then
+	// never deletes a copy.
+	Outlives bool
+
 	// Also lists other kinds whose change requeues objects of this one.
 	Also []Watch
 }
@@ -98,4 +129,18 @@ type Watch struct {
 	Object client.Object
 	// Keys are the virtual keys to reconcile when object has changed.
 	Keys func(s Scope, object client.Object) []types.NamespacedName
+}
+
+// Index lets a [Resource] list cached objects with client.MatchingFields, in time
+// that does not grow with the number of objects.
+type Index struct {
+	// Side is where the objects are.
+	Side Side
+	// Object is an empty object of their kind.
+	Object client.Object
+	// Field is the name of the index. Two indexes of one kind and side with the
+	// same name are the same index.
+	Field string
+	// Values are what object is found by. It must depend on object alone.
+	Values func(object client.Object) []string
 }
