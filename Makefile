@@ -1,0 +1,97 @@
+# Sublet: a cluster of one's own for every tenant of a Kubernetes cluster.
+# `make help` lists what can be asked for.
+
+# Every target shares one build cache: the same flags everywhere, or Kubernetes is compiled twice.
+export CGO_ENABLED := 0
+export GOFLAGS := -buildvcs=false -trimpath
+
+GO ?= go
+ARGS ?=
+KUBERNETES_VERSION := $(shell sed -n 's/^\tk8s.io\/kubernetes v/v/p' go.mod)
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo v0.0.0)
+COMMIT := $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
+IMAGE ?= ghcr.io/sublet-dev/sublet:$(shell sed -n 's/^appVersion: "\{0,1\}\([^"]*\)"\{0,1\}/\1/p' chart/Chart.yaml 2>/dev/null)
+
+minor := $(word 2,$(subst ., ,$(KUBERNETES_VERSION)))
+version_flags = -X $(1).gitVersion=$(KUBERNETES_VERSION)+sublet -X $(1).gitMajor=1 -X $(1).gitMinor=$(minor) \
+	-X $(1).gitCommit=$(COMMIT) -X $(1).gitTreeState=clean
+LDFLAGS := -s -w $(call version_flags,k8s.io/component-base/version) \
+	-X github.com/sublet-dev/sublet/pkg/app.version=$(VERSION)
+
+# What compiles in seconds, because k8s.io/kubernetes is not below it.
+UNIT := ./api/... ./pkg/config/... ./pkg/translate/... ./pkg/syncer/... ./pkg/nodeproxy/... ./pkg/dns/... ./chart/... ./hack/image/...
+
+.PHONY: help
+help: ## List the targets
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: bin/sublet-server ## Build the server into bin/
+
+.PHONY: bin/sublet-server
+bin/sublet-server:
+	$(GO) build -ldflags '$(LDFLAGS)' -o $@ ./cmd/sublet-server
+
+.PHONY: demo
+demo: build ## A virtual cluster on a throw-away host, no root (ARGS=--once checks and ends)
+	$(GO) run ./hack/demo $(ARGS)
+
+.PHONY: test
+test: build ## Everything that can be tested without root
+	$(GO) test -timeout 30m ./...
+
+.PHONY: test-unit
+test-unit: ## The tests that need no control plane, under a minute when warm
+	$(GO) test $(UNIT)
+
+.PHONY: e2e
+e2e: image ## Test the installed chart on a real node (root; starts one if there is none)
+	$(GO) test -tags e2e -count=1 -timeout 60m -v ./test/e2e/... $(ARGS)
+
+.PHONY: host-up
+host-up: ## Start a real host on this machine (root)
+	$(GO) run ./test/e2e/host/cmd/hostctl up $(ARGS)
+
+.PHONY: host-down
+host-down: ## Stop it and clean up
+	$(GO) run ./test/e2e/host/cmd/hostctl down $(ARGS)
+
+.PHONY: bench
+bench: build ## Print every figure as `bench NAME VALUE UNIT`
+	$(GO) run ./hack/bench $(ARGS)
+
+PLATFORMS ?= linux/amd64 linux/arm64
+.PHONY: image
+image: ## Write out/sublet.tar, an OCI archive for amd64 and arm64 (PLATFORMS=linux/amd64 for one)
+	@mkdir -p out
+	@for p in $(PLATFORMS); do \
+		echo "building out/$$p/sublet-server"; \
+		GOOS=$${p%/*} GOARCH=$${p#*/} $(GO) build -ldflags '$(LDFLAGS)' -o out/$$p/sublet-server ./cmd/sublet-server || exit 1; \
+	done
+	$(GO) run ./hack/image --tag $(IMAGE) --out out/sublet.tar $(foreach p,$(PLATFORMS),--binary $(p)=out/$(p)/sublet-server)
+
+.PHONY: update
+update: ## Rewrite whatever is generated
+	$(GO) mod tidy
+	$(GO) run ./hack/gen-chart
+	gofmt -w $$(git ls-files '*.go')
+
+.PHONY: verify
+verify: ## Check whatever is generated, the formatting and the scripts
+	$(GO) run ./hack/gen-chart --check
+	@bad=$$(gofmt -l $$(git ls-files '*.go')); [ -z "$$bad" ] || { echo "not formatted (make update): $$bad" >&2; exit 1; }
+	$(GO) mod tidy -diff
+	$(GO) vet ./...
+	if command -v shellcheck >/dev/null; then shellcheck hack/*.sh .ci/run; fi
+
+.PHONY: lint
+lint: ## golangci-lint with the limits of the house
+	$(GO) tool -modfile=go.tools.mod golangci-lint run ./...
+
+.PHONY: vuln
+vuln: ## Known vulnerabilities in what we call
+	$(GO) tool -modfile=go.tools.mod govulncheck ./...
+
+.PHONY: clean
+clean: ## Remove what was built
+	rm -rf bin out
