@@ -1,0 +1,93 @@
+package v1alpha1
+
+import (
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+)
+
+// Default is the configuration of someone who sets nothing. What someone sets
+// is decoded over it: keys that they leave out keep their default, and maps are
+// merged key by key, as Helm does it.
+func Default() *Config {
+	return &Config{
+		ControlPlane: defaultControlPlane(),
+		Sync: Sync{
+			ToHost: ToHost{
+				Services:               Toggle{Enabled: true},
+				EndpointSlices:         Toggle{Enabled: true},
+				ConfigMaps:             Referred{Enabled: true},
+				Secrets:                Referred{Enabled: true},
+				PersistentVolumeClaims: Toggle{Enabled: true},
+			},
+			FromHost: FromHost{
+				Nodes: Nodes{
+					Enabled:          true,
+					Selector:         NodeSelector{All: true, Labels: map[string]string{}},
+					ClearImageStatus: true,
+				},
+				StorageClasses: Toggle{Enabled: true},
+				Events:         Toggle{Enabled: true},
+			},
+		},
+		Networking: Networking{Advanced: NetworkingAdvanced{ClusterDomain: "cluster.local"}},
+		Logging:    Logging{Encoding: "console"},
+	}
+}
+
+func defaultControlPlane() ControlPlane {
+	return ControlPlane{
+		BackingStore: BackingStore{Etcd: Etcd{Embedded: EmbeddedEtcd{Enabled: true}}},
+		StatefulSet:  defaultStatefulSet(),
+		Service: Service{
+			Spec:        ServiceSpec{Type: corev1.ServiceTypeClusterIP},
+			Labels:      map[string]string{},
+			Annotations: map[string]string{},
+		},
+		Proxy: Proxy{ExtraSANs: []string{}},
+		Advanced: ControlPlaneAdvanced{
+			ServiceAccount: ServiceAccount{Labels: map[string]string{}, Annotations: map[string]string{}},
+			WorkloadServiceAccount: WorkloadServiceAccount{
+				Labels: map[string]string{}, Annotations: map[string]string{},
+				ImagePullSecrets: []corev1.LocalObjectReference{},
+			},
+		},
+	}
+}
+
+func defaultStatefulSet() StatefulSet {
+	return StatefulSet{
+		Image: Image{
+			Registry:   "ghcr.io",
+			Repository: "sublet-dev/sublet",
+			PullPolicy: corev1.PullIfNotPresent,
+		},
+		ImagePullSecrets: []corev1.LocalObjectReference{},
+		Resources: Resources{
+			Requests: corev1.ResourceList{
+				corev1.ResourceCPU:    resource.MustParse("100m"),
+				corev1.ResourceMemory: resource.MustParse("256Mi"),
+			},
+			Limits: corev1.ResourceList{
+				corev1.ResourceMemory: resource.MustParse("2Gi"),
+			},
+		},
+		Persistence: Persistence{VolumeClaim: VolumeClaim{
+			Enabled:         true,
+			Size:            resource.MustParse("5Gi"),
+			AccessModes:     []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOnce},
+			RetentionPolicy: "Delete",
+		}},
+		Scheduling: Scheduling{
+			NodeSelector: map[string]string{},
+			Tolerations:  []corev1.Toleration{},
+		},
+		Probes: Probes{
+			StartupProbe:   Probe{PeriodSeconds: 1, TimeoutSeconds: 3, FailureThreshold: 300},
+			ReadinessProbe: Probe{PeriodSeconds: 1, TimeoutSeconds: 3, FailureThreshold: 3},
+			LivenessProbe:  Probe{PeriodSeconds: 1, TimeoutSeconds: 3, FailureThreshold: 30},
+		},
+		Labels:      map[string]string{},
+		Annotations: map[string]string{},
+		Pods:        PodMetadata{Labels: map[string]string{}, Annotations: map[string]string{}},
+	}
+}
