@@ -1,0 +1,222 @@
+package translate
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/validation"
+
+	"github.com/sublet-dev/sublet/api/labels"
+)
+
+// TokenRole is the role that names the Secret with a pod's service account
+// tokens, see [Derived].
+const TokenRole = "token"
+
+// PodInput is what the host copy of a pod depends on beside the pod itself.
+type PodInput struct {
+	// Cluster is the identity of the virtual cluster.
+	Cluster Cluster
+	// ServiceAccount is the host service account that every tenant's pod runs as.
+	// It has no rights and no token.
+	ServiceAccount string
+	// KubernetesServiceIP is the ClusterIP of the virtual Service
+	// default/kubernetes, reached on port 443.
+	KubernetesServiceIP string
+	// DNSServiceIP is the ClusterIP of the virtual cluster's DNS.
+	DNSServiceIP string
+	// ClusterDomain is the DNS domain of the virtual cluster.
+	ClusterDomain string
+	// NodeSelector confines pods to the nodes that the tenant may see. Empty
+	// means all.
+	NodeSelector map[string]string
+	// Services are the Services of the pod's virtual namespace. They are read
+	// only if [NeedsServices] says so.
+	Services []corev1.Service
+	// Namespaces are the virtual namespaces with their labels. They are read only
+	// if [NeedsNamespaces] says so.
+	Namespaces []corev1.Namespace
+}
+
+// Pod fills in the host copy of a virtual pod. An empty host, which bears no more
+// than the identity that [Stamp] gave it, gets a whole spec. On a pod that exists
+// only what the tenant changed since is touched, and only what a pod may still
+// change: whatever the host's own admission made of the pod stays as it is.
+func Pod(in PodInput, virtual, host *corev1.Pod) error {
+	syncPodMetadata(in.Cluster, virtual, host)
+	if host.UID == "" {
+		return newPod(in, virtual, host)
+	}
+	return updatePod(in, virtual, host)
+}
+
+// NeedsServices says whether translating the pod reads [PodInput.Services].
+func NeedsServices(virtual, host *corev1.Pod) bool {
+	if virtual.Spec.EnableServiceLinks != nil && !*virtual.Spec.EnableServiceLinks {
+		return false
+	}
+	return host.UID == "" || len(virtual.Spec.EphemeralContainers) > len(host.Spec.EphemeralContainers)
+}
+
+// newPod writes the whole spec of a host pod.
+func newPod(in PodInput, virtual, host *corev1.Pod) error {
+	if err := refused(virtual); err != nil {
+		return err
+	}
+	spec := virtual.Spec.DeepCopy()
+	drop(spec)
+	spec.ServiceAccountName = in.ServiceAccount
+	spec.AutomountServiceAccountToken = new(false)
+	spec.EnableServiceLinks = new(false)
+	for i := range spec.SchedulingGates {
+		spec.SchedulingGates[i].Name = TenantLabel(spec.SchedulingGates[i].Name)
+	}
+	if err := hostname(in, virtual, spec); err != nil {
+		return err
+	}
+	dns(in, virtual.Namespace, spec)
+	volumes(virtual, spec)
+	rename(in.Cluster, virtual.Namespace, spec)
+	// After rename, which would give the token Secret a second name.
+	tokenVolumes(in.Cluster, virtual, spec)
+	env := serviceEnv(in, virtual)
+	eachContainer(spec, func(container *corev1.Container) { containerEnv(env, virtual, container) })
+	affinity(in, virtual, spec)
+	host.Spec = *spec
+	host.Annotations[labels.Agreed] = wishes(virtual)
+	return nil
+}
+
+// refused says what of a pod cannot be had in a virtual cluster, all at once.
+func refused(virtual *corev1.Pod) error {
+	var problems []error
+	if len(virtual.Spec.ResourceClaims) > 0 {
+		problems = append(problems, errors.New("spec.resourceClaims: resource claims are not synced to the host; ask for devices as extended resources in resources.limits"))
+	}
+	if virtual.Spec.SchedulingGroup != nil {
+		problems = append(problems, errors.New("spec.schedulingGroup: pod groups are not synced to the host; remove the field"))
+	}
+	for i := range virtual.Spec.Volumes {
+		volume := &virtual.Spec.Volumes[i]
+		if volume.Projected == nil {
+			continue
+		}
+		for j, source := range volume.Projected.Sources {
+			path := fmt.Sprintf("spec.volumes[%d].projected.sources[%d]", i, j)
+			if source.PodCertificate != nil {
+				problems = append(problems, fmt.Errorf("%s.podCertificate: the host would certify its own service account, not the pod's; use a Secret", path))
+			}
+			if bundle := source.ClusterTrustBundle; bundle != nil && (bundle.Optional == nil || !*bundle.Optional) {
+				problems = append(problems, fmt.Errorf("%s.clusterTrustBundle: trust bundles are not synced to the host; use a ConfigMap or set optional: true", path))
+			}
+		}
+	}
+	if len(problems) == 0 {
+		return nil
+	}
+	return fmt.Errorf("pod %s/%s cannot run on the host: %w", virtual.Namespace, virtual.Name, errors.Join(problems...))
+}
+
+// drop removes from a spec what has a meaning in the virtual cluster only. The
+// host sets its own where it has one.
+func drop(spec *corev1.PodSpec) {
+	// Who may preempt whom on the host is the operator's decision.
+	spec.PriorityClassName = ""
+	spec.Priority = nil
+	spec.PreemptionPolicy = nil
+	// The host computes it from its own runtime class.
+	spec.Overhead = nil
+	// Schedulers and eviction responders of the tenant do not run on the host.
+	spec.SchedulerName = ""
+	spec.EvictionResponders = nil
+	spec.DeprecatedServiceAccount = ""
+	// The node that the tenant names becomes an affinity, so that the pod passes
+	// the host's scheduler like every other one.
+	spec.NodeName = ""
+	// Readiness gates are answered in the virtual cluster, see [PodStatus].
+	spec.ReadinessGates = nil
+}
+
+// maxHostname is the length of a name that Linux takes.
+const maxHostname = 63
+
+// hostname gives the pod the host name that it would have without a host: its
+// virtual name unless the tenant chose one.
+func hostname(in PodInput, virtual *corev1.Pod, spec *corev1.PodSpec) error {
+	// On the host a subdomain would put the pod below the host's namespace.
+	spec.Subdomain = ""
+	if spec.HostNetwork || spec.HostnameOverride != nil {
+		return nil
+	}
+	name := virtual.Spec.Hostname
+	if name == "" {
+		name = virtual.Name
+	}
+	fqdn := virtual.Spec.SetHostnameAsFQDN != nil && *virtual.Spec.SetHostnameAsFQDN && virtual.Spec.Subdomain != ""
+	spec.SetHostnameAsFQDN = nil
+	if fqdn {
+		full := strings.Join([]string{name, virtual.Spec.Subdomain, virtual.Namespace, "svc", in.ClusterDomain}, ".")
+		if len(full) > maxHostname {
+			return fmt.Errorf("pod %s/%s cannot run on the host: spec.setHostnameAsFQDN: %q has %d characters, a host name has at most %d",
+				virtual.Namespace, virtual.Name, full, len(full), maxHostname)
+		}
+		spec.HostnameOverride = &full
+		return nil
+	}
+	if len(name) > maxHostname {
+		name = strings.TrimRight(name[:maxHostname], "-.")
+	}
+	if len(validation.IsDNS1123Label(name)) == 0 {
+		spec.Hostname = name
+	} else {
+		// A pod's name may hold dots, a hostname may not.
+		spec.HostnameOverride = &name
+	}
+	return nil
+}
+
+// syncPodMetadata brings labels and annotations of the host pod up to date. Of
+// the tenant's annotations only those arrive that the pod itself reads.
+func syncPodMetadata(c Cluster, virtual, host *corev1.Pod) {
+	own := make(map[string]string, len(virtual.Labels))
+	for key, value := range virtual.Labels {
+		if !nodeTopology(key) {
+			own[key] = value
+		}
+	}
+	host.Labels = SyncLabels(host.Labels, own)
+	host.Annotations = syncDownward(host.Annotations, virtual)
+}
+
+// nodeTopology says whether a pod's label tells where its node is. The API server
+// of each side writes it when the pod is bound; a copy would cost one more write
+// per pod and come too late for the pod to read it.
+func nodeTopology(key string) bool {
+	return key == corev1.LabelTopologyZone || key == corev1.LabelTopologyRegion
+}
+
+// key is the virtual key of a name in the pod's namespace.
+func key(namespace, name string) types.NamespacedName {
+	return types.NamespacedName{Namespace: namespace, Name: name}
+}
+
+// eachContainer visits every container of a pod, whatever its role.
+func eachContainer(spec *corev1.PodSpec, visit func(*corev1.Container)) {
+	for i := range spec.InitContainers {
+		visit(&spec.InitContainers[i])
+	}
+	for i := range spec.Containers {
+		visit(&spec.Containers[i])
+	}
+	for i := range spec.EphemeralContainers {
+		visit((*corev1.Container)(&spec.EphemeralContainers[i].EphemeralContainerCommon))
+	}
+}
+
+// ownKey says whether Sublet itself writes an annotation of a host pod.
+func ownKey(key string) bool {
+	return key == labels.DownwardLabels || key == labels.DownwardAnnotations || strings.HasPrefix(key, labels.TenantPrefix)
+}

@@ -1,0 +1,157 @@
+package translate
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/sublet-dev/sublet/api/labels"
+)
+
+// containerEnv puts the variables of Services before the container's own, which
+// win where they have the same name, and answers references to the pod's fields
+// with those of the virtual pod.
+func containerEnv(services []corev1.EnvVar, virtual *corev1.Pod, container *corev1.Container) {
+	own := make(map[string]bool, len(container.Env))
+	for i := range container.Env {
+		own[container.Env[i].Name] = true
+		downwardEnv(virtual, &container.Env[i])
+	}
+	env := make([]corev1.EnvVar, 0, len(services)+len(container.Env))
+	for _, variable := range services {
+		if !own[variable.Name] {
+			env = append(env, variable)
+		}
+	}
+	container.Env = append(env, container.Env...)
+}
+
+// downwardEnv answers a reference to a field of the pod.
+func downwardEnv(virtual *corev1.Pod, env *corev1.EnvVar) {
+	if env.ValueFrom == nil || env.ValueFrom.FieldRef == nil {
+		return
+	}
+	literal := func(value string) { env.Value, env.ValueFrom = value, nil }
+	switch ref := env.ValueFrom.FieldRef; ref.FieldPath {
+	case "metadata.name":
+		literal(virtual.Name)
+	case "metadata.namespace":
+		literal(virtual.Namespace)
+	case "metadata.uid":
+		literal(string(virtual.UID))
+	case "spec.serviceAccountName":
+		literal(virtual.Spec.ServiceAccountName)
+	default:
+		// Node and addresses are the same on both sides.
+		ref.FieldPath = downwardPath(ref.FieldPath)
+	}
+}
+
+// downwardPath is where a field of the virtual pod is found on the host pod.
+func downwardPath(path string) string {
+	switch path {
+	case "metadata.name":
+		return annotationPath(labels.VirtualName)
+	case "metadata.namespace":
+		return annotationPath(labels.VirtualNamespace)
+	case "metadata.uid":
+		return annotationPath(labels.VirtualUID)
+	case "metadata.labels":
+		return annotationPath(labels.DownwardLabels)
+	case "metadata.annotations":
+		return annotationPath(labels.DownwardAnnotations)
+	}
+	field, name, ok := subscript(path)
+	if !ok || field == "metadata.labels" && nodeTopology(name) {
+		return path
+	}
+	return field + "['" + TenantLabel(name) + "']"
+}
+
+func annotationPath(key string) string {
+	return "metadata.annotations['" + key + "']"
+}
+
+// subscript takes "metadata.labels['app']" apart.
+func subscript(path string) (field, key string, ok bool) {
+	field, rest, ok := strings.Cut(path, "['")
+	key, found := strings.CutSuffix(rest, "']")
+	return field, key, ok && found
+}
+
+// syncDownward is the host pod's annotations with those of the virtual pod's
+// fields that the pod reads through the downward API and that the host pod does
+// not have under another name.
+func syncDownward(host map[string]string, virtual *corev1.Pod) map[string]string {
+	synced := make(map[string]string, len(host))
+	for key, value := range host {
+		if !ownKey(key) {
+			synced[key] = value
+		}
+	}
+	eachFieldRef(&virtual.Spec, func(ref *corev1.ObjectFieldSelector) {
+		switch ref.FieldPath {
+		case "metadata.labels":
+			synced[labels.DownwardLabels] = formatMap(virtual.Labels)
+			return
+		case "metadata.annotations":
+			synced[labels.DownwardAnnotations] = formatMap(virtual.Annotations)
+			return
+		}
+		field, key, ok := subscript(ref.FieldPath)
+		if value, has := virtual.Annotations[key]; ok && has && field == "metadata.annotations" {
+			synced[TenantLabel(key)] = value
+		}
+	})
+	return synced
+}
+
+// eachFieldRef visits every reference that a pod makes to its own fields.
+func eachFieldRef(spec *corev1.PodSpec, visit func(*corev1.ObjectFieldSelector)) {
+	eachContainer(spec, func(container *corev1.Container) {
+		for i := range container.Env {
+			if from := container.Env[i].ValueFrom; from != nil && from.FieldRef != nil {
+				visit(from.FieldRef)
+			}
+		}
+	})
+	for i := range spec.Volumes {
+		eachDownwardFile(&spec.Volumes[i], func(file *corev1.DownwardAPIVolumeFile) {
+			if file.FieldRef != nil {
+				visit(file.FieldRef)
+			}
+		})
+	}
+}
+
+// eachDownwardFile visits the files that a volume takes from the downward API.
+func eachDownwardFile(volume *corev1.Volume, visit func(*corev1.DownwardAPIVolumeFile)) {
+	if volume.DownwardAPI != nil {
+		for i := range volume.DownwardAPI.Items {
+			visit(&volume.DownwardAPI.Items[i])
+		}
+	}
+	if volume.Projected == nil {
+		return
+	}
+	for _, source := range volume.Projected.Sources {
+		if source.DownwardAPI == nil {
+			continue
+		}
+		for i := range source.DownwardAPI.Items {
+			visit(&source.DownwardAPI.Items[i])
+		}
+	}
+}
+
+// formatMap writes a map the way the downward API does.
+func formatMap(values map[string]string) string {
+	lines := make([]string, 0, len(values))
+	for key, value := range values {
+		lines = append(lines, fmt.Sprintf("%s=%q", key, value))
+	}
+	slices.Sort(lines)
+	return strings.Join(lines, "\n")
+}

@@ -1,0 +1,214 @@
+package translate
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/sublet-dev/sublet/api/labels"
+)
+
+// PodStatus brings the status of a virtual pod up to date with its host pod. What
+// the tenant's cluster alone knows is kept: the class of service that its API
+// server computed and the conditions that its controllers wrote.
+//
+// Readiness gates are answered here: the host pod has none, and the virtual pod
+// is ready once the host says so and every gate is open.
+func PodStatus(c Cluster, host, virtual *corev1.Pod) {
+	old := virtual.Status
+	status := host.Status.DeepCopy()
+	if old.QOSClass != "" {
+		// It can never change, and the host may have added requests or limits.
+		status.QOSClass = old.QOSClass
+	}
+	if host.Spec.NodeName != "" || virtual.Spec.NodeName != "" {
+		// An API server refuses a nomination on a pod that has a node.
+		status.NominatedNodeName = ""
+	}
+	status.ResourceClaimStatuses = old.ResourceClaimStatuses
+	status.ExtendedResourceClaimStatus = old.ExtendedResourceClaimStatus
+	status.NodeAllocatableResourceClaimStatuses = old.NodeAllocatableResourceClaimStatuses
+	status.VolumeHealth = slices.DeleteFunc(status.VolumeHealth, func(health corev1.PodVolumeHealth) bool {
+		return !slices.ContainsFunc(virtual.Spec.Volumes, func(v corev1.Volume) bool { return v.Name == health.Name })
+	})
+	if status.Phase == "" {
+		status.Phase = old.Phase
+	}
+
+	status.InitContainerStatuses = known(status.InitContainerStatuses, virtual.Spec.InitContainers)
+	status.ContainerStatuses = known(status.ContainerStatuses, virtual.Spec.Containers)
+	status.EphemeralContainerStatuses = slices.DeleteFunc(status.EphemeralContainerStatuses, func(s corev1.ContainerStatus) bool {
+		return !slices.ContainsFunc(virtual.Spec.EphemeralContainers, func(c corev1.EphemeralContainer) bool { return c.Name == s.Name })
+	})
+	status.Conditions = mergeConditions(status.Conditions, old.Conditions, virtual.Spec.ReadinessGates)
+	observed(host, virtual, status)
+	gate(virtual.Spec.ReadinessGates, status)
+	rewriteStatus(c, host, virtual, status)
+	virtual.Status = *status
+}
+
+// known are the statuses of the containers that the tenant knows. The host's
+// admission may have added others.
+func known(statuses []corev1.ContainerStatus, containers []corev1.Container) []corev1.ContainerStatus {
+	return slices.DeleteFunc(statuses, func(status corev1.ContainerStatus) bool {
+		return !slices.ContainsFunc(containers, func(c corev1.Container) bool { return c.Name == status.Name })
+	})
+}
+
+// hostConditions are the conditions that kubelet and scheduler of the host write
+// and take away again.
+func hostConditions(condition corev1.PodConditionType) bool {
+	switch condition {
+	case corev1.PodScheduled, corev1.PodInitialized, corev1.ContainersReady, corev1.PodReady,
+		corev1.PodReadyToStartContainers, corev1.PodResizePending, corev1.PodResizeInProgress,
+		corev1.AllContainersRestarting:
+		return true
+	}
+	return false
+}
+
+// mergeConditions are the host's conditions and, after them, the virtual ones that
+// the host does not write. A gate's condition is the tenant's alone.
+func mergeConditions(host, virtual []corev1.PodCondition, gates []corev1.PodReadinessGate) []corev1.PodCondition {
+	gated := func(t corev1.PodConditionType) bool {
+		return slices.ContainsFunc(gates, func(g corev1.PodReadinessGate) bool { return g.ConditionType == t })
+	}
+	var merged []corev1.PodCondition
+	for _, condition := range host {
+		if !gated(condition.Type) {
+			merged = append(merged, condition)
+		}
+	}
+	for _, condition := range virtual {
+		if gated(condition.Type) || !hostConditions(condition.Type) && find(merged, condition.Type) == nil {
+			merged = append(merged, condition)
+		}
+	}
+	return merged
+}
+
+func find(conditions []corev1.PodCondition, t corev1.PodConditionType) *corev1.PodCondition {
+	for i := range conditions {
+		if conditions[i].Type == t {
+			return &conditions[i]
+		}
+	}
+	return nil
+}
+
+// observed says which generation of the virtual pod the status is about. The
+// generations of the two sides are counted apart: the host's kubelet has seen the
+// tenant's last change if it has seen the host's and that one holds the tenant's.
+func observed(host, virtual *corev1.Pod, status *corev1.PodStatus) {
+	seen := virtual.Status.ObservedGeneration
+	if host.Status.ObservedGeneration != 0 && host.Status.ObservedGeneration >= host.Generation &&
+		host.Annotations[labels.Agreed] == wishes(virtual) &&
+		len(host.Spec.EphemeralContainers) >= len(virtual.Spec.EphemeralContainers) {
+		seen = virtual.Generation
+	}
+	status.ObservedGeneration = seen
+	for i := range status.Conditions {
+		condition := &status.Conditions[i]
+		if hostConditions(condition.Type) && condition.ObservedGeneration != 0 {
+			condition.ObservedGeneration = seen
+		}
+	}
+}
+
+// gate takes readiness away from a pod whose gates are not all open, in the words
+// of a kubelet.
+func gate(gates []corev1.PodReadinessGate, status *corev1.PodStatus) {
+	ready := find(status.Conditions, corev1.PodReady)
+	if ready == nil || ready.Status != corev1.ConditionTrue {
+		return
+	}
+	var closed []string
+	opened := ready.LastTransitionTime
+	for _, g := range gates {
+		condition := find(status.Conditions, g.ConditionType)
+		switch {
+		case condition == nil:
+			closed = append(closed, fmt.Sprintf("corresponding condition of pod readiness gate %q does not exist.", g.ConditionType))
+		case condition.Status != corev1.ConditionTrue:
+			closed = append(closed, fmt.Sprintf("the status of pod readiness gate %q is not \"True\", but %v", g.ConditionType, condition.Status))
+		case opened.Before(&condition.LastTransitionTime):
+			opened = condition.LastTransitionTime
+		}
+	}
+	if len(closed) == 0 {
+		ready.LastTransitionTime = opened
+		return
+	}
+	ready.Status = corev1.ConditionFalse
+	ready.Reason = "ReadinessGatesNotReady"
+	ready.Message = strings.Join(closed, ", ")
+}
+
+// rewriteStatus puts virtual names into every text of the status.
+func rewriteStatus(c Cluster, host, virtual *corev1.Pod, status *corev1.PodStatus) {
+	names := Rewriter{Cluster: c, Host: host, Virtual: virtual}
+	names.rewrite(&status.Message)
+	for i := range status.Conditions {
+		names.rewrite(&status.Conditions[i].Message)
+	}
+	for _, list := range [][]corev1.ContainerStatus{status.InitContainerStatuses, status.ContainerStatuses, status.EphemeralContainerStatuses} {
+		for i := range list {
+			for _, state := range []*corev1.ContainerState{&list[i].State, &list[i].LastTerminationState} {
+				if state.Waiting != nil {
+					names.rewrite(&state.Waiting.Message)
+				}
+				// The message of a container that ended is the container's own.
+			}
+		}
+	}
+}
+
+// Rewriter puts the names of the virtual cluster into what the host says about a
+// pod: its own name, namespace and UID, and what it refers to. Cluster, Host and
+// Virtual must be set; texts without a host name cost next to nothing.
+type Rewriter struct {
+	Cluster Cluster
+	// Host and Virtual are the two copies of the pod.
+	Host, Virtual *corev1.Pod
+
+	replacer *strings.Replacer
+}
+
+// Rewrite is text with virtual names.
+func (r *Rewriter) Rewrite(text string) string {
+	r.rewrite(&text)
+	return text
+}
+
+func (r *Rewriter) rewrite(text *string) {
+	if *text == "" {
+		return
+	}
+	if r.replacer == nil {
+		r.replacer = r.build()
+	}
+	*text = r.replacer.Replace(*text)
+}
+
+// build lists the names, the longer ways of spelling a pod first.
+func (r *Rewriter) build() *strings.Replacer {
+	host, virtual := r.Host, r.Virtual
+	pairs := []string{
+		host.Name + "_" + host.Namespace, virtual.Name + "_" + virtual.Namespace,
+		host.Namespace + "/" + host.Name, virtual.Namespace + "/" + virtual.Name,
+		host.Name, virtual.Name,
+	}
+	if host.UID != "" {
+		pairs = append(pairs, string(host.UID), string(virtual.UID))
+	}
+	configMaps, secrets, claims := References(virtual)
+	for _, names := range [][]string{configMaps, secrets, claims} {
+		for _, name := range names {
+			hashed := Hashed(r.Cluster, key(virtual.Namespace, name)).Name
+			pairs = append(pairs, host.Namespace+"/"+hashed, virtual.Namespace+"/"+name, hashed, name)
+		}
+	}
+	return strings.NewReplacer(pairs...)
+}

@@ -1,0 +1,184 @@
+package translate
+
+import (
+	"maps"
+	"slices"
+	"strconv"
+
+	corev1 "k8s.io/api/core/v1"
+)
+
+// referenceKind is what a pod refers to by name in its own namespace.
+type referenceKind int
+
+const (
+	configMapReference referenceKind = iota
+	secretReference
+	claimReference
+)
+
+// References are the names of the ConfigMaps, Secrets and claims in its own
+// namespace that a pod needs in order to run, sorted, each once. Claims of
+// ephemeral volumes, which the virtual cluster makes under a name of its own, are
+// among them.
+func References(pod *corev1.Pod) (configMaps, secrets, claims []string) {
+	names := map[referenceKind]map[string]bool{configMapReference: {}, secretReference: {}, claimReference: {}}
+	eachReference(&pod.Spec, func(kind referenceKind, name *string) {
+		if *name != "" {
+			names[kind][*name] = true
+		}
+	})
+	for i := range pod.Spec.Volumes {
+		if pod.Spec.Volumes[i].Ephemeral != nil {
+			names[claimReference][EphemeralClaim(pod.Name, pod.Spec.Volumes[i].Name)] = true
+		}
+	}
+	sorted := func(kind referenceKind) []string { return slices.Sorted(maps.Keys(names[kind])) }
+	return sorted(configMapReference), sorted(secretReference), sorted(claimReference)
+}
+
+// EphemeralClaim is the name of the claim that Kubernetes makes for an ephemeral
+// volume of a pod.
+func EphemeralClaim(pod, volume string) string {
+	return pod + "-" + volume
+}
+
+// rename gives every reference of a spec the name that the object has on the
+// host.
+func rename(c Cluster, namespace string, spec *corev1.PodSpec) {
+	eachReference(spec, func(_ referenceKind, name *string) {
+		if *name != "" {
+			*name = Hashed(c, key(namespace, *name)).Name
+		}
+	})
+}
+
+// eachReference visits the names of all that a pod refers to in its namespace.
+func eachReference(spec *corev1.PodSpec, visit func(kind referenceKind, name *string)) {
+	for i := range spec.ImagePullSecrets {
+		visit(secretReference, &spec.ImagePullSecrets[i].Name)
+	}
+	eachContainer(spec, func(container *corev1.Container) {
+		for i := range container.EnvFrom {
+			if ref := container.EnvFrom[i].ConfigMapRef; ref != nil {
+				visit(configMapReference, &ref.Name)
+			}
+			if ref := container.EnvFrom[i].SecretRef; ref != nil {
+				visit(secretReference, &ref.Name)
+			}
+		}
+		for i := range container.Env {
+			if from := container.Env[i].ValueFrom; from != nil {
+				envReference(from, visit)
+			}
+		}
+	})
+	for i := range spec.Volumes {
+		volumeReferences(&spec.Volumes[i], visit)
+	}
+}
+
+func envReference(from *corev1.EnvVarSource, visit func(referenceKind, *string)) {
+	if from.ConfigMapKeyRef != nil {
+		visit(configMapReference, &from.ConfigMapKeyRef.Name)
+	}
+	if from.SecretKeyRef != nil {
+		visit(secretReference, &from.SecretKeyRef.Name)
+	}
+}
+
+// volumeReferences visits what one volume refers to.
+func volumeReferences(volume *corev1.Volume, visit func(referenceKind, *string)) {
+	switch {
+	case volume.ConfigMap != nil:
+		visit(configMapReference, &volume.ConfigMap.Name)
+	case volume.Secret != nil:
+		visit(secretReference, &volume.Secret.SecretName)
+	case volume.PersistentVolumeClaim != nil:
+		visit(claimReference, &volume.PersistentVolumeClaim.ClaimName)
+	case volume.Projected != nil:
+		for i := range volume.Projected.Sources {
+			source := &volume.Projected.Sources[i]
+			if source.ConfigMap != nil {
+				visit(configMapReference, &source.ConfigMap.Name)
+			}
+			if source.Secret != nil {
+				visit(secretReference, &source.Secret.Name)
+			}
+		}
+	case volume.AzureFile != nil:
+		visit(secretReference, &volume.AzureFile.SecretName)
+	default:
+		if ref := driverSecret(volume); ref != nil {
+			visit(secretReference, &ref.Name)
+		}
+	}
+}
+
+// driverSecret is the Secret that a storage driver is to log in with.
+func driverSecret(volume *corev1.Volume) *corev1.LocalObjectReference {
+	switch {
+	case volume.CSI != nil:
+		return volume.CSI.NodePublishSecretRef
+	case volume.CephFS != nil:
+		return volume.CephFS.SecretRef
+	case volume.Cinder != nil:
+		return volume.Cinder.SecretRef
+	case volume.FlexVolume != nil:
+		return volume.FlexVolume.SecretRef
+	case volume.ISCSI != nil:
+		return volume.ISCSI.SecretRef
+	case volume.RBD != nil:
+		return volume.RBD.SecretRef
+	case volume.ScaleIO != nil:
+		return volume.ScaleIO.SecretRef
+	case volume.StorageOS != nil:
+		return volume.StorageOS.SecretRef
+	}
+	return nil
+}
+
+// TokenRequest is a service account token that a pod asks for.
+type TokenRequest struct {
+	// Key is where the token is in the pod's token Secret. Requests for the same
+	// token share it.
+	Key string
+	// Audience is who the token is for; empty means the API server.
+	Audience string
+	// ExpirationSeconds is how long the token lives at least.
+	ExpirationSeconds int64
+}
+
+// defaultExpiration is the life in seconds of a token that asks for none.
+const defaultExpiration = 3600
+
+// TokenRequests are the tokens that a pod's projected volumes ask for, sorted by
+// key, each once.
+func TokenRequests(pod *corev1.Pod) []TokenRequest {
+	requests := map[string]TokenRequest{}
+	for i := range pod.Spec.Volumes {
+		if pod.Spec.Volumes[i].Projected == nil {
+			continue
+		}
+		for _, source := range pod.Spec.Volumes[i].Projected.Sources {
+			if source.ServiceAccountToken != nil {
+				request := tokenRequest(source.ServiceAccountToken)
+				requests[request.Key] = request
+			}
+		}
+	}
+	sorted := make([]TokenRequest, 0, len(requests))
+	for _, key := range slices.Sorted(maps.Keys(requests)) {
+		sorted = append(sorted, requests[key])
+	}
+	return sorted
+}
+
+func tokenRequest(source *corev1.ServiceAccountTokenProjection) TokenRequest {
+	request := TokenRequest{Audience: source.Audience, ExpirationSeconds: defaultExpiration}
+	if source.ExpirationSeconds != nil {
+		request.ExpirationSeconds = *source.ExpirationSeconds
+	}
+	request.Key = "token-" + hash(request.Audience, strconv.FormatInt(request.ExpirationSeconds, 10))[:labelHash]
+	return request
+}

@@ -1,0 +1,58 @@
+package translate
+
+import (
+	"slices"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/sublet-dev/sublet/api/labels"
+)
+
+// Selector is the host's form of a tenant's label selector: keys renamed, and
+// confined to this virtual cluster and to namespaces. nil namespaces means every
+// namespace of the cluster; a list that is empty but not nil selects nothing. A
+// nil selector stays nil, which to Kubernetes means that it selects nothing.
+func Selector(c Cluster, namespaces []string, selector *metav1.LabelSelector) *metav1.LabelSelector {
+	if selector == nil {
+		return nil
+	}
+	host := &metav1.LabelSelector{MatchLabels: map[string]string{labels.Cluster: c.UID}}
+	for key, value := range selector.MatchLabels {
+		host.MatchLabels[TenantLabel(key)] = value
+	}
+	for _, requirement := range selector.MatchExpressions {
+		host.MatchExpressions = append(host.MatchExpressions, metav1.LabelSelectorRequirement{
+			Key:      TenantLabel(requirement.Key),
+			Operator: requirement.Operator,
+			Values:   slices.Clone(requirement.Values),
+		})
+	}
+	if namespaces != nil {
+		host.MatchExpressions = append(host.MatchExpressions, inNamespaces(namespaces))
+	}
+	return host
+}
+
+// inNamespaces confines a selector to a set of virtual namespaces.
+func inNamespaces(namespaces []string) metav1.LabelSelectorRequirement {
+	values := slices.Compact(slices.Sorted(slices.Values(namespaces)))
+	if len(values) == 0 {
+		// An operator In needs a value; no namespace is called "".
+		values = []string{""}
+	}
+	return metav1.LabelSelectorRequirement{
+		Key:      labels.Namespace,
+		Operator: metav1.LabelSelectorOpIn,
+		Values:   values,
+	}
+}
+
+// ServiceSelector is the host's form of a Service's selector in a virtual
+// namespace. A Service without selector keeps none, as its endpoints are then
+// managed by somebody else.
+func ServiceSelector(c Cluster, namespace string, selector map[string]string) map[string]string {
+	if len(selector) == 0 {
+		return nil
+	}
+	return Labels(c, namespace, selector)
+}
