@@ -1,0 +1,44 @@
+package kinds
+
+import (
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/sublet-dev/sublet/api/config/v1alpha1"
+	"github.com/sublet-dev/sublet/pkg/syncer"
+	"github.com/sublet-dev/sublet/pkg/translate"
+)
+
+func configMapsRow() Row {
+	return Row{
+		Name:    "configmaps",
+		Doc:     "The tenant's ConfigMaps that a pod refers to, or all of them.",
+		Owner:   syncer.Virtual,
+		Key:     "sync.toHost.configMaps.enabled",
+		Enabled: func(s v1alpha1.Sync) bool { return s.ToHost.ConfigMaps.Enabled },
+		Define:  func(o Options) syncer.Kind { return syncer.Define("configmaps", ConfigMaps(o)) },
+		Rules:   rule(manage(), "", "configmaps"),
+	}
+}
+
+// ConfigMaps copies the tenant's ConfigMaps to the host, where kubelets mount
+// them: those that a pod refers to, and with sync.toHost.configMaps.all every one.
+// Changes follow live; a copy that nobody refers to any more is deleted.
+func ConfigMaps(o Options) syncer.Resource[*corev1.ConfigMap, *corev1.ConfigMap] {
+	r := syncer.Resource[*corev1.ConfigMap, *corev1.ConfigMap]{
+		Owner: syncer.Virtual,
+		Names: translate.Hashed,
+		Down: func(_ syncer.Scope, virtual, host *corev1.ConfigMap) error {
+			host.Labels = translate.SyncLabels(host.Labels, virtual.Labels)
+			host.Data = virtual.Data
+			host.BinaryData = virtual.BinaryData
+			host.Immutable = virtual.Immutable
+			return nil
+		},
+	}
+	if !o.Sync.ToHost.ConfigMaps.All {
+		pods := referredConfigMaps()
+		r.Want = func(s syncer.Scope, virtual, _ *corev1.ConfigMap) (bool, error) { return pods.wanted(s, virtual) }
+		r.Indexes, r.Also = pods.indexes(), pods.also()
+	}
+	return r
+}

@@ -1,0 +1,101 @@
+package kinds
+
+import (
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/sublet-dev/sublet/api/config/v1alpha1"
+	"github.com/sublet-dev/sublet/api/labels"
+	"github.com/sublet-dev/sublet/pkg/syncer"
+	"github.com/sublet-dev/sublet/pkg/translate"
+)
+
+func endpointSlicesRow() Row {
+	return Row{
+		Name:    "endpointslices",
+		Doc:     "EndpointSlices of Services without a selector. Those of other Services are made by the host itself.",
+		Owner:   syncer.Virtual,
+		Key:     "sync.toHost.endpointSlices.enabled",
+		Enabled: func(s v1alpha1.Sync) bool { return s.ToHost.EndpointSlices.Enabled && s.ToHost.Services.Enabled },
+		Define:  func(o Options) syncer.Kind { return syncer.Define("endpointslices", EndpointSlices(o)) },
+		Rules:   rule(manage(), discoveryv1.GroupName, "endpointslices"),
+	}
+}
+
+// EndpointSlices copies the slices of virtual Services that have no selector, for
+// which the host can find no endpoints by itself. An Endpoints object of a tenant
+// comes along: a controller of the virtual cluster mirrors it into a slice.
+//
+// Addresses go down as they are: the virtual API server refuses loopback and
+// link-local ones.
+func EndpointSlices(Options) syncer.Resource[*discoveryv1.EndpointSlice, *discoveryv1.EndpointSlice] {
+	return syncer.Resource[*discoveryv1.EndpointSlice, *discoveryv1.EndpointSlice]{
+		Owner:   syncer.Virtual,
+		Names:   translate.Hashed,
+		Want:    wantSlice,
+		Down:    sliceDown,
+		Indexes: []syncer.Index{{Side: syncer.Virtual, Object: &discoveryv1.EndpointSlice{}, Field: byService, Values: serviceOfSlice}},
+		Also:    []syncer.Watch{{Side: syncer.Virtual, Object: &corev1.Service{}, Keys: slicesOfService}},
+	}
+}
+
+// byService is the index of virtual slices by the Service that they belong to.
+const byService = "service"
+
+func serviceOfSlice(o client.Object) []string {
+	if name := o.GetLabels()[discoveryv1.LabelServiceName]; name != "" {
+		return []string{name}
+	}
+	return nil
+}
+
+func slicesOfService(s syncer.Scope, service client.Object) []types.NamespacedName {
+	var slices discoveryv1.EndpointSliceList
+	err := s.Virtual.List(s.Context, &slices, client.InNamespace(service.GetNamespace()), client.MatchingFields{byService: service.GetName()})
+	if err != nil {
+		return nil
+	}
+	keys := make([]types.NamespacedName, 0, len(slices.Items))
+	for i := range slices.Items {
+		keys = append(keys, client.ObjectKeyFromObject(&slices.Items[i]))
+	}
+	return keys
+}
+
+// endpointSliceController manages the slices of Services with a selector. The
+// host has such a controller of its own.
+const endpointSliceController = "endpointslice-controller.k8s.io"
+
+// wantSlice is true for slices of synced Services without a selector.
+func wantSlice(s syncer.Scope, virtual, _ *discoveryv1.EndpointSlice) (bool, error) {
+	name := virtual.Labels[discoveryv1.LabelServiceName]
+	if name == "" || virtual.Labels[discoveryv1.LabelManagedBy] == endpointSliceController {
+		return false, nil
+	}
+	var service corev1.Service
+	err := s.Virtual.Get(s.Context, types.NamespacedName{Namespace: virtual.Namespace, Name: name}, &service)
+	if apierrors.IsNotFound(err) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	return wantService(&service) && len(service.Spec.Selector) == 0, nil
+}
+
+// sliceDown fills in the host slice. What an address stands for in the virtual
+// cluster stays there.
+func sliceDown(s syncer.Scope, virtual, host *discoveryv1.EndpointSlice) error {
+	host.Labels = translate.SyncLabels(host.Labels, virtual.Labels)
+	host.Labels[discoveryv1.LabelServiceName] = hostName(s, virtual.Namespace, virtual.Labels[discoveryv1.LabelServiceName])
+	host.Labels[discoveryv1.LabelManagedBy] = labels.Domain
+	host.AddressType, host.Ports, host.Endpoints = virtual.AddressType, virtual.Ports, virtual.Endpoints
+	for i := range host.Endpoints {
+		host.Endpoints[i].TargetRef = nil
+		host.Endpoints[i].DeprecatedTopology = nil
+	}
+	return nil
+}

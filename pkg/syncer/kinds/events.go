@@ -1,0 +1,187 @@
+package kinds
+
+import (
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	apilabels "k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/sublet-dev/sublet/api/config/v1alpha1"
+	"github.com/sublet-dev/sublet/pkg/syncer"
+	"github.com/sublet-dev/sublet/pkg/translate"
+)
+
+func eventsRow() Row {
+	return Row{
+		Name:    "events",
+		Doc:     "What the host reports about the copies of the tenant's pods, Services and claims.",
+		Owner:   syncer.Host,
+		Key:     "sync.fromHost.events.enabled",
+		Enabled: func(s v1alpha1.Sync) bool { return s.FromHost.Events.Enabled },
+		Define:  func(o Options) syncer.Kind { return syncer.Define("events", Events(o)) },
+		Rules:   rule(read(), "", "events"),
+	}
+}
+
+// Events brings what the host reports about host objects of ours to the virtual
+// objects that they are copies of: why an image cannot be pulled, why a volume
+// does not come. Each API server lets its events expire by itself, so a virtual
+// event is never deleted.
+func Events(o Options) syncer.Resource[*corev1.Event, *corev1.Event] {
+	e := events{involved: involvedKinds(o.Sync)}
+	r := syncer.Resource[*corev1.Event, *corev1.Event]{
+		Owner:    syncer.Host,
+		Names:    hostEvent,
+		Origin:   e.origin,
+		Select:   apilabels.Everything(),
+		Want:     e.want,
+		Up:       e.up,
+		Outlives: true,
+	}
+	for _, empty := range e.involved {
+		// Reading them is enough: an event comes after the object that it is about.
+		r.Also = append(r.Also, syncer.Watch{Side: syncer.Host, Object: empty(), Keys: noKeys})
+	}
+	return r
+}
+
+func noKeys(syncer.Scope, client.Object) []types.NamespacedName { return nil }
+
+// events are the events about objects of the involved kinds.
+type events struct {
+	involved map[string]func() client.Object
+}
+
+// involvedKinds are the kinds of host objects of which events are shown: those
+// that are synced under these settings.
+func involvedKinds(sync v1alpha1.Sync) map[string]func() client.Object {
+	kinds := map[string]func() client.Object{"Pod": func() client.Object { return &corev1.Pod{} }}
+	if sync.ToHost.Services.Enabled {
+		kinds["Service"] = func() client.Object { return &corev1.Service{} }
+	}
+	if sync.ToHost.PersistentVolumeClaims.Enabled {
+		kinds["PersistentVolumeClaim"] = func() client.Object { return &corev1.PersistentVolumeClaim{} }
+	}
+	return kinds
+}
+
+// hostEvent is the scheme of events: the name of the object that the event is
+// about and a suffix of its own, which stays as it is.
+func hostEvent(c translate.Cluster, virtual types.NamespacedName) types.NamespacedName {
+	object, suffix := virtual.Name, ""
+	if dot := strings.LastIndexByte(virtual.Name, '.'); dot >= 0 {
+		object, suffix = virtual.Name[:dot], virtual.Name[dot:]
+	}
+	host := translate.Hashed(c, types.NamespacedName{Namespace: virtual.Namespace, Name: object})
+	host.Name += suffix
+	return host
+}
+
+// about is the virtual object that a host event is about, false for an event of
+// which no host object of ours proves that it is about it.
+func (e events) about(s syncer.Scope, ref *corev1.ObjectReference) (types.NamespacedName, types.UID, bool) {
+	empty, ok := e.involved[ref.Kind]
+	if !ok || ref.Namespace != s.Cluster.Namespace {
+		return types.NamespacedName{}, "", false
+	}
+	object := empty()
+	if err := s.Host.Get(s.Context, types.NamespacedName{Namespace: ref.Namespace, Name: ref.Name}, object); err != nil {
+		return types.NamespacedName{}, "", false
+	}
+	virtual, uid, ours := translate.Origin(s.Cluster, translate.Hashed, object)
+	return virtual, uid, ours && (ref.UID == "" || ref.UID == object.GetUID())
+}
+
+// origin is the virtual event of a host event: named as the host's, with the
+// virtual object's name in the place of the host object's.
+func (e events) origin(s syncer.Scope, host *corev1.Event) (types.NamespacedName, bool) {
+	object, _, ok := e.about(s, &host.InvolvedObject)
+	suffix, named := strings.CutPrefix(host.Name, host.InvolvedObject.Name)
+	if !ok || !named || strings.LastIndexByte(suffix, '.') != 0 {
+		return types.NamespacedName{}, false
+	}
+	return types.NamespacedName{Namespace: object.Namespace, Name: object.Name + suffix}, true
+}
+
+// want is false once the virtual object is gone: its namespace may be going too,
+// and take no new events.
+func (e events) want(s syncer.Scope, _, host *corev1.Event) (bool, error) {
+	object, uid, ok := e.about(s, &host.InvolvedObject)
+	if !ok {
+		return false, nil
+	}
+	virtual := e.involved[host.InvolvedObject.Kind]()
+	err := s.Virtual.Get(s.Context, object, virtual)
+	if apierrors.IsNotFound(err) {
+		return false, nil
+	}
+	return err == nil && virtual.GetUID() == uid, err
+}
+
+// up fills in the virtual event.
+func (e events) up(s syncer.Scope, host, virtual *corev1.Event) error {
+	object, uid, _ := e.about(s, &host.InvolvedObject)
+	kept := virtual.ObjectMeta
+	*virtual = *host
+	virtual.ObjectMeta = kept
+	virtual.InvolvedObject = virtualReference(&host.InvolvedObject, object, uid)
+	virtual.Related = nil
+	if host.Related != nil {
+		if related, relatedUID, ok := e.about(s, host.Related); ok {
+			reference := virtualReference(host.Related, related, relatedUID)
+			virtual.Related = &reference
+		}
+	}
+	virtual.Message = e.message(s, host, object)
+	return nil
+}
+
+// virtualReference is a reference to a host object as one to its virtual object.
+func virtualReference(host *corev1.ObjectReference, virtual types.NamespacedName, uid types.UID) corev1.ObjectReference {
+	return corev1.ObjectReference{
+		APIVersion: host.APIVersion,
+		Kind:       host.Kind,
+		Namespace:  virtual.Namespace,
+		Name:       virtual.Name,
+		UID:        uid,
+		FieldPath:  host.FieldPath,
+	}
+}
+
+// message is the host's message with virtual names: of the object itself and of
+// all that a pod refers to.
+func (e events) message(s syncer.Scope, host *corev1.Event, object types.NamespacedName) string {
+	text := renamed(s, host.Message, object.Namespace, object.Name)
+	if host.InvolvedObject.Kind != "Pod" || !strings.Contains(text, s.Cluster.Namespace) && !mayName(text) {
+		return text
+	}
+	var pod corev1.Pod
+	if err := s.Virtual.Get(s.Context, object, &pod); err != nil {
+		return text
+	}
+	configMaps, secrets, claims := translate.References(&pod)
+	for _, names := range [][]string{configMaps, secrets, claims} {
+		for _, name := range names {
+			text = renamed(s, text, object.Namespace, name)
+		}
+	}
+	return text
+}
+
+// mayName says whether a message may name an object that a pod refers to.
+func mayName(text string) bool {
+	text = strings.ToLower(text)
+	return strings.Contains(text, "configmap") || strings.Contains(text, "secret") ||
+		strings.Contains(text, "claim") || strings.Contains(text, "volume")
+}
+
+// renamed is text in which the virtual object stands in the place of its host
+// copy.
+func renamed(s syncer.Scope, text, namespace, name string) string {
+	host := hostName(s, namespace, name)
+	text = strings.ReplaceAll(text, s.Cluster.Namespace+"/"+host, namespace+"/"+name)
+	return strings.ReplaceAll(text, host, name)
+}

@@ -1,0 +1,38 @@
+package kinds
+
+import (
+	"context"
+
+	authenticationv1 "k8s.io/api/authentication/v1"
+
+	"github.com/sublet-dev/sublet/api/config/v1alpha1"
+)
+
+// Options is what the kinds must know of their virtual cluster beside its
+// identity. All of it stays the same while the server runs.
+type Options struct {
+	// Sync is the part of the settings that the kinds follow.
+	Sync v1alpha1.Sync
+
+	// WorkloadServiceAccount is the host service account that tenants' pods run
+	// under. It has no rights and its token is mounted nowhere.
+	WorkloadServiceAccount string
+	// KubernetesServiceIP is the address of the virtual Service
+	// default/kubernetes.
+	KubernetesServiceIP string
+	// DNSServiceIP is the address of the virtual Service kube-system/kube-dns.
+	DNSServiceIP string
+	// ClusterDomain is the DNS domain of the virtual cluster, such as
+	// "cluster.local".
+	ClusterDomain string
+	// KubeletVersion is what a pseudo node says that its kubelet is.
+	KubeletVersion string
+	// Tokens makes the tokens of tenants' pods.
+	Tokens TokenMinter
+}
+
+// TokenMinter makes tokens of service accounts of the virtual cluster.
+type TokenMinter interface {
+	// Mint makes a token for the service account namespace/name.
+	Mint(ctx context.Context, namespace, name string, request *authenticationv1.TokenRequest) (*authenticationv1.TokenRequest, error)
+}

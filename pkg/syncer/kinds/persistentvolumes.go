@@ -1,0 +1,101 @@
+package kinds
+
+import (
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/sublet-dev/sublet/api/config/v1alpha1"
+	"github.com/sublet-dev/sublet/api/labels"
+	"github.com/sublet-dev/sublet/pkg/syncer"
+	"github.com/sublet-dev/sublet/pkg/translate"
+)
+
+func persistentVolumesRow() Row {
+	return Row{
+		Name:    "persistentvolumes",
+		Doc:     "The volumes that the tenant's claims are bound to, as far as the claims tell of them. Needs no cluster-wide right.",
+		Owner:   syncer.Host,
+		Key:     "sync.toHost.persistentVolumeClaims.enabled",
+		Enabled: func(s v1alpha1.Sync) bool { return s.ToHost.PersistentVolumeClaims.Enabled },
+		Define:  func(o Options) syncer.Kind { return syncer.Define("persistentvolumes", PersistentVolumes(o)) },
+		Rules:   rule(read(), "", "persistentvolumeclaims"),
+	}
+}
+
+// byVolume is the index of host claims by the volume that they are bound to.
+const byVolume = "spec.volumeName"
+
+// hostVolumeDriver is the driver that a virtual volume names. There is none of
+// that name: it says that the host mounts the volume.
+const hostVolumeDriver = labels.Domain + "/host"
+
+// PersistentVolumes makes up a virtual volume for each host claim of ours that is
+// bound, under the name of the host's volume and with what the claim says of it.
+// The host's volumes themselves are not looked at, which would take a
+// cluster-wide right and show other tenants' volumes.
+func PersistentVolumes(Options) syncer.Resource[*corev1.PersistentVolume, *corev1.PersistentVolumeClaim] {
+	return syncer.Resource[*corev1.PersistentVolume, *corev1.PersistentVolumeClaim]{
+		Owner:  syncer.Host,
+		Names:  translate.Same,
+		Origin: volumeOfClaim,
+		Source: claimOfVolume,
+		Want: func(_ syncer.Scope, virtual *corev1.PersistentVolume, host *corev1.PersistentVolumeClaim) (bool, error) {
+			return sameHost(virtual, host), nil
+		},
+		Up:      volumeUp,
+		Indexes: []syncer.Index{{Side: syncer.Host, Object: &corev1.PersistentVolumeClaim{}, Field: byVolume, Values: volumeName}},
+	}
+}
+
+func volumeName(o client.Object) []string {
+	if claim, ok := o.(*corev1.PersistentVolumeClaim); ok && claim.Spec.VolumeName != "" {
+		return []string{claim.Spec.VolumeName}
+	}
+	return nil
+}
+
+func volumeOfClaim(s syncer.Scope, host *corev1.PersistentVolumeClaim) (types.NamespacedName, bool) {
+	_, ours := proven(s, host)
+	return types.NamespacedName{Name: host.Spec.VolumeName}, ours && host.Spec.VolumeName != ""
+}
+
+func claimOfVolume(s syncer.Scope, virtual types.NamespacedName) (*corev1.PersistentVolumeClaim, bool, error) {
+	var claims corev1.PersistentVolumeClaimList
+	err := s.Host.List(s.Context, &claims, client.InNamespace(s.Cluster.Namespace), client.MatchingFields{byVolume: virtual.Name})
+	if err != nil {
+		return nil, false, err
+	}
+	for i := range claims.Items {
+		if _, ours := proven(s, &claims.Items[i]); ours {
+			return &claims.Items[i], true, nil
+		}
+	}
+	return nil, false, nil
+}
+
+// volumeUp fills in the virtual volume. It goes with its claim, so its reclaim
+// policy says Delete; what becomes of the data is for the host's volume to say.
+func volumeUp(s syncer.Scope, host *corev1.PersistentVolumeClaim, virtual *corev1.PersistentVolume) error {
+	claim, uid, _ := translate.Origin(s.Cluster, translate.Hashed, host)
+	virtual.Spec.Capacity = host.Status.Capacity
+	if len(virtual.Spec.Capacity) == 0 {
+		virtual.Spec.Capacity = host.Spec.Resources.Requests
+	}
+	virtual.Spec.AccessModes = accessModes(host)
+	virtual.Spec.PersistentVolumeReclaimPolicy = corev1.PersistentVolumeReclaimDelete
+	virtual.Spec.VolumeMode = host.Spec.VolumeMode
+	if class := host.Spec.StorageClassName; class != nil {
+		virtual.Spec.StorageClassName = *class
+	}
+	if virtual.Spec.FlexVolume == nil {
+		virtual.Spec.PersistentVolumeSource = corev1.PersistentVolumeSource{
+			FlexVolume: &corev1.FlexPersistentVolumeSource{Driver: hostVolumeDriver},
+		}
+	}
+	virtual.Spec.ClaimRef = &corev1.ObjectReference{
+		APIVersion: "v1", Kind: "PersistentVolumeClaim", Namespace: claim.Namespace, Name: claim.Name, UID: uid,
+	}
+	virtual.Status.Phase = corev1.VolumeBound
+	return nil
+}

@@ -1,0 +1,96 @@
+package kinds
+
+import (
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/sublet-dev/sublet/api/config/v1alpha1"
+	"github.com/sublet-dev/sublet/pkg/syncer"
+	"github.com/sublet-dev/sublet/pkg/translate"
+)
+
+func pseudoNodesRow() Row {
+	return Row{
+		Name:    "pseudonodes",
+		Doc:     "Instead of the host's nodes: one made-up node for each that pods of the virtual cluster run on. Needs no cluster-wide right.",
+		Owner:   syncer.Host,
+		Key:     "sync.fromHost.nodes.enabled",
+		Enabled: func(s v1alpha1.Sync) bool { return !s.FromHost.Nodes.Enabled },
+		Define:  func(o Options) syncer.Kind { return syncer.Define("pseudonodes", PseudoNodes(o)) },
+		Rules:   rule(read(), "", "pods"),
+	}
+}
+
+// PseudoNodes makes up a virtual node for every node name that host pods of this
+// virtual cluster are bound to, so that a virtual pod never runs on a node that
+// does not exist. The node is gone with the last of its pods.
+func PseudoNodes(o Options) syncer.Resource[*corev1.Node, *corev1.Pod] {
+	return syncer.Resource[*corev1.Node, *corev1.Pod]{
+		Owner: syncer.Host,
+		Names: translate.Same,
+		Origin: func(s syncer.Scope, host *corev1.Pod) (types.NamespacedName, bool) {
+			_, ours := proven(s, host)
+			return types.NamespacedName{Name: host.Spec.NodeName}, ours && host.Spec.NodeName != ""
+		},
+		Source: func(s syncer.Scope, virtual types.NamespacedName) (*corev1.Pod, bool, error) {
+			return podOn(s, virtual.Name)
+		},
+		Up: func(s syncer.Scope, host *corev1.Pod, virtual *corev1.Node) error {
+			pseudoNodeUp(s, o, host, virtual)
+			return nil
+		},
+		Indexes: []syncer.Index{hostPodsByNode()},
+	}
+}
+
+// pseudoNodeUp fills in what every node has. Only its name and address are true.
+// What a tenant adds to labels, annotations and spec is nobody else's and stays.
+func pseudoNodeUp(s syncer.Scope, o Options, host *corev1.Pod, virtual *corev1.Node) {
+	if virtual.Labels == nil {
+		virtual.Labels = map[string]string{}
+	}
+	virtual.Labels[corev1.LabelHostname] = virtual.Name
+	virtual.Labels[corev1.LabelOSStable] = string(corev1.Linux)
+	virtual.Spec.Taints = overlaidTaints(nil, nil, virtual.Spec.Taints)
+	resources := corev1.ResourceList{
+		corev1.ResourceCPU:              resource.MustParse("16"),
+		corev1.ResourceMemory:           resource.MustParse("32Gi"),
+		corev1.ResourceEphemeralStorage: resource.MustParse("100Gi"),
+		corev1.ResourcePods:             resource.MustParse("110"),
+	}
+	virtual.Status.Capacity, virtual.Status.Allocatable = resources, resources.DeepCopy()
+	virtual.Status.NodeInfo = corev1.NodeSystemInfo{OperatingSystem: string(corev1.Linux), KubeletVersion: o.KubeletVersion}
+	virtual.Status.DaemonEndpoints.KubeletEndpoint.Port = kubeletPort
+	if host.Status.HostIP != "" || len(virtual.Status.Addresses) == 0 {
+		virtual.Status.Addresses = pseudoAddresses(host, virtual.Name)
+	}
+	if len(virtual.Status.Conditions) == 0 {
+		now := metav1.NewTime(s.Now)
+		virtual.Status.Conditions = []corev1.NodeCondition{{
+			Type:               corev1.NodeReady,
+			Status:             corev1.ConditionTrue,
+			Reason:             "PodsRunHere",
+			Message:            "made up: the host's node is not shown to this virtual cluster",
+			LastHeartbeatTime:  now,
+			LastTransitionTime: now,
+		}}
+	}
+}
+
+// kubeletPort is where a kubelet listens by default. The API server dials it for
+// logs and exec, and is answered in process.
+const kubeletPort = 10250
+
+// pseudoAddresses is the node's addresses as its pods know them.
+func pseudoAddresses(host *corev1.Pod, name string) []corev1.NodeAddress {
+	var addresses []corev1.NodeAddress
+	if len(host.Status.HostIPs) == 0 && host.Status.HostIP != "" {
+		addresses = append(addresses, corev1.NodeAddress{Type: corev1.NodeInternalIP, Address: host.Status.HostIP})
+	}
+	for _, ip := range host.Status.HostIPs {
+		addresses = append(addresses, corev1.NodeAddress{Type: corev1.NodeInternalIP, Address: ip.IP})
+	}
+	return append(addresses, corev1.NodeAddress{Type: corev1.NodeHostName, Address: name})
+}

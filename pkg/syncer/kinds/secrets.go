@@ -1,0 +1,56 @@
+package kinds
+
+import (
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/sublet-dev/sublet/api/config/v1alpha1"
+	"github.com/sublet-dev/sublet/pkg/syncer"
+	"github.com/sublet-dev/sublet/pkg/translate"
+)
+
+func secretsRow() Row {
+	return Row{
+		Name:    "secrets",
+		Doc:     "The tenant's Secrets that a pod refers to, or all of them.",
+		Owner:   syncer.Virtual,
+		Key:     "sync.toHost.secrets.enabled",
+		Enabled: func(s v1alpha1.Sync) bool { return s.ToHost.Secrets.Enabled },
+		Define:  func(o Options) syncer.Kind { return syncer.Define("secrets", Secrets(o)) },
+		Rules:   rule(manage(), "", "secrets"),
+	}
+}
+
+// Secrets copies the tenant's Secrets to the host, where kubelets mount them and
+// pull images with them: those that a pod refers to, and with
+// sync.toHost.secrets.all every one. Changes follow live; a copy that nobody
+// refers to any more is deleted.
+func Secrets(o Options) syncer.Resource[*corev1.Secret, *corev1.Secret] {
+	r := syncer.Resource[*corev1.Secret, *corev1.Secret]{
+		Owner: syncer.Virtual,
+		Names: translate.Hashed,
+		Down: func(_ syncer.Scope, virtual, host *corev1.Secret) error {
+			host.Labels = translate.SyncLabels(host.Labels, virtual.Labels)
+			host.Type = hostSecretType(virtual.Type)
+			host.Data = virtual.Data
+			host.Immutable = virtual.Immutable
+			return nil
+		},
+	}
+	if !o.Sync.ToHost.Secrets.All {
+		pods := referredSecrets()
+		r.Want = func(s syncer.Scope, virtual, _ *corev1.Secret) (bool, error) { return pods.wanted(s, virtual) }
+		r.Indexes, r.Also = pods.indexes(), pods.also()
+	}
+	return r
+}
+
+// hostSecretType is the type of the host copy. Of types that controllers of the
+// host act upon, the copy has none: the host would fill a service account token
+// with one of its own, or delete the Secret for want of the account.
+func hostSecretType(virtual corev1.SecretType) corev1.SecretType {
+	switch virtual {
+	case corev1.SecretTypeServiceAccountToken, corev1.SecretTypeBootstrapToken:
+		return corev1.SecretTypeOpaque
+	}
+	return virtual
+}

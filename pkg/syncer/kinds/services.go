@@ -1,0 +1,159 @@
+package kinds
+
+import (
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/sublet-dev/sublet/api/config/v1alpha1"
+	"github.com/sublet-dev/sublet/api/labels"
+	"github.com/sublet-dev/sublet/pkg/syncer"
+	"github.com/sublet-dev/sublet/pkg/translate"
+)
+
+// ServicesName is the name of the kind of Services, for whoever asks the engine
+// for it.
+const ServicesName = "services"
+
+func servicesRow() Row {
+	return Row{
+		Name:    ServicesName,
+		Doc:     "The tenant's Services. Addresses and node ports are the host's from the first moment on.",
+		Owner:   syncer.Virtual,
+		Key:     "sync.toHost.services.enabled",
+		Enabled: func(s v1alpha1.Sync) bool { return s.ToHost.Services.Enabled },
+		Define:  func(o Options) syncer.Kind { return syncer.Define(ServicesName, Services(o)) },
+		Rules:   rule(manage(), "", "services"),
+	}
+}
+
+// Services copies the tenant's Services to the host. The host decides on
+// addresses and node ports; see [ServiceAdmission] for how the virtual Service
+// has them when it is created.
+func Services(Options) syncer.Resource[*corev1.Service, *corev1.Service] {
+	return syncer.Resource[*corev1.Service, *corev1.Service]{
+		Owner: syncer.Virtual,
+		Names: translate.Hashed,
+		Want: func(_ syncer.Scope, virtual, _ *corev1.Service) (bool, error) {
+			return wantService(virtual), nil
+		},
+		Down: serviceDown,
+		Up:   serviceUp,
+	}
+}
+
+// wantService is false for the Services whose host Service belongs to the chart.
+func wantService(virtual *corev1.Service) bool {
+	return virtual.Labels[labels.ControlPlaneService] != "true" &&
+		(virtual.Namespace != corev1.NamespaceDefault || virtual.Name != "kubernetes")
+}
+
+// serviceDown fills in the host Service. externalIPs stay behind: with them a
+// tenant could draw traffic to any address of the host to their own pods. What
+// the host has assigned stays the host's.
+func serviceDown(s syncer.Scope, virtual, host *corev1.Service) error {
+	host.Labels = translate.SyncLabels(host.Labels, virtual.Labels)
+	assigned := host.Spec
+	host.Spec = virtual.Spec
+	host.Spec.Ports = slices.Clone(virtual.Spec.Ports)
+	host.Spec.Selector = translate.ServiceSelector(s.Cluster, virtual.Namespace, virtual.Spec.Selector)
+	host.Spec.ExternalIPs = nil
+	if virtual.Spec.Type == corev1.ServiceTypeExternalName {
+		host.Spec.Selector = nil
+		return nil
+	}
+	if assigned.ClusterIP != "" && virtual.Spec.ClusterIP != corev1.ClusterIPNone {
+		host.Spec.ClusterIP = assigned.ClusterIP
+		host.Spec.ClusterIPs = keepAssigned(assigned.ClusterIPs, virtual.Spec.ClusterIPs, familiesWanted(virtual))
+	}
+	if len(virtual.Spec.IPFamilies) == 0 {
+		host.Spec.IPFamilies = assigned.IPFamilies
+	}
+	if virtual.Spec.IPFamilyPolicy == nil {
+		host.Spec.IPFamilyPolicy = assigned.IPFamilyPolicy
+	}
+	if virtual.Spec.LoadBalancerClass == nil && virtual.Spec.Type == corev1.ServiceTypeLoadBalancer {
+		host.Spec.LoadBalancerClass = assigned.LoadBalancerClass
+	}
+	takeNodePorts(assigned.Ports, host.Spec.Ports, virtual.Spec.Type)
+	if assigned.HealthCheckNodePort != 0 && virtual.Spec.HealthCheckNodePort == 0 && needsHealthCheck(&virtual.Spec) {
+		host.Spec.HealthCheckNodePort = assigned.HealthCheckNodePort
+	}
+	return nil
+}
+
+// familiesWanted is how many addresses a Service asks for, 0 if it leaves that to
+// the API server.
+func familiesWanted(virtual *corev1.Service) int {
+	if policy := virtual.Spec.IPFamilyPolicy; policy != nil && *policy == corev1.IPFamilyPolicySingleStack {
+		return 1
+	}
+	return len(virtual.Spec.IPFamilies)
+}
+
+// keepAssigned is the addresses of the host Service, as many as are wanted. A
+// second address that the tenant asks for goes down as a wish.
+func keepAssigned(assigned, virtual []string, wanted int) []string {
+	kept := slices.Clone(assigned)
+	if wanted > 0 && len(kept) > wanted {
+		return kept[:wanted]
+	}
+	if len(kept) > 0 && len(virtual) > len(kept) {
+		kept = append(kept, virtual[len(kept):]...)
+	}
+	return kept
+}
+
+// takeNodePorts gives ports the node ports that the same ports have in from. A
+// port that has none there keeps its own, which is then a wish.
+func takeNodePorts(from, ports []corev1.ServicePort, serviceType corev1.ServiceType) {
+	if serviceType != corev1.ServiceTypeNodePort && serviceType != corev1.ServiceTypeLoadBalancer {
+		return
+	}
+	for i := range ports {
+		port := &ports[i]
+		found := slices.IndexFunc(from, func(f corev1.ServicePort) bool {
+			return f.Port == port.Port && f.Protocol == port.Protocol
+		})
+		if port.NodePort == 0 && found >= 0 {
+			port.NodePort = from[found].NodePort
+		}
+	}
+}
+
+// needsHealthCheck says whether a Service has a node port for health checks.
+func needsHealthCheck(spec *corev1.ServiceSpec) bool {
+	return spec.Type == corev1.ServiceTypeLoadBalancer &&
+		spec.ExternalTrafficPolicy == corev1.ServiceExternalTrafficPolicyLocal
+}
+
+// serviceUp brings back what the host assigned and what its load balancers say.
+func serviceUp(_ syncer.Scope, host, virtual *corev1.Service) error {
+	virtual.Status = host.Status
+	assign(host, virtual)
+	return nil
+}
+
+// assign writes what the host assigned into the virtual Service.
+func assign(host, virtual *corev1.Service) {
+	if virtual.Spec.Type != host.Spec.Type || virtual.Spec.Type == corev1.ServiceTypeExternalName {
+		// One of the two is about to follow the other.
+		return
+	}
+	if virtual.Spec.ClusterIP == "" {
+		virtual.Spec.ClusterIP = host.Spec.ClusterIP
+	}
+	if len(virtual.Spec.ClusterIPs) < len(host.Spec.ClusterIPs) {
+		virtual.Spec.ClusterIPs = slices.Clone(host.Spec.ClusterIPs)
+	}
+	if len(virtual.Spec.IPFamilies) < len(host.Spec.IPFamilies) {
+		virtual.Spec.IPFamilies = slices.Clone(host.Spec.IPFamilies)
+	}
+	if virtual.Spec.IPFamilyPolicy == nil {
+		virtual.Spec.IPFamilyPolicy = host.Spec.IPFamilyPolicy
+	}
+	takeNodePorts(host.Spec.Ports, virtual.Spec.Ports, virtual.Spec.Type)
+	if needsHealthCheck(&virtual.Spec) && virtual.Spec.HealthCheckNodePort == 0 {
+		virtual.Spec.HealthCheckNodePort = host.Spec.HealthCheckNodePort
+	}
+}

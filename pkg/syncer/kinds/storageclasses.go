@@ -1,0 +1,55 @@
+package kinds
+
+import (
+	storagev1 "k8s.io/api/storage/v1"
+	apilabels "k8s.io/apimachinery/pkg/labels"
+
+	"github.com/sublet-dev/sublet/api/config/v1alpha1"
+	"github.com/sublet-dev/sublet/api/labels"
+	"github.com/sublet-dev/sublet/pkg/syncer"
+	"github.com/sublet-dev/sublet/pkg/translate"
+)
+
+func storageClassesRow() Row {
+	return Row{
+		Name:         "storageclasses",
+		Doc:          "The host's storage classes, without their parameters.",
+		Owner:        syncer.Host,
+		Key:          "sync.fromHost.storageClasses.enabled",
+		Enabled:      func(s v1alpha1.Sync) bool { return s.FromHost.StorageClasses.Enabled },
+		Define:       func(o Options) syncer.Kind { return syncer.Define("storageclasses", StorageClasses(o)) },
+		ClusterRules: rule(read(), storagev1.GroupName, "storageclasses"),
+	}
+}
+
+// StorageClasses shows the host's storage classes, which the tenant's claims name
+// as they are. The parameters stay behind: they name pools, servers and Secrets of
+// the host, and only the host's provisioner reads them.
+func StorageClasses(Options) syncer.Resource[*storagev1.StorageClass, *storagev1.StorageClass] {
+	return syncer.Resource[*storagev1.StorageClass, *storagev1.StorageClass]{
+		Owner:  syncer.Host,
+		Names:  translate.Same,
+		Origin: sameName[*storagev1.StorageClass],
+		Select: apilabels.Everything(),
+		Want: func(_ syncer.Scope, virtual, host *storagev1.StorageClass) (bool, error) {
+			return sameHost(virtual, host), nil
+		},
+		Up: storageClassUp,
+	}
+}
+
+// storageClassUp fills in the virtual class. The annotation that makes a class the
+// default one comes along with the others.
+func storageClassUp(_ syncer.Scope, host, virtual *storagev1.StorageClass) error {
+	uid := virtual.Annotations[labels.HostUID]
+	virtual.Labels = host.Labels
+	virtual.Annotations = passedAnnotations(host.Annotations)
+	virtual.Annotations[labels.HostUID] = uid
+	virtual.Provisioner = host.Provisioner
+	virtual.ReclaimPolicy = host.ReclaimPolicy
+	virtual.MountOptions = host.MountOptions
+	virtual.AllowVolumeExpansion = host.AllowVolumeExpansion
+	virtual.VolumeBindingMode = host.VolumeBindingMode
+	virtual.AllowedTopologies = host.AllowedTopologies
+	return nil
+}
