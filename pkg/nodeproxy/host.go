@@ -1,0 +1,113 @@
+package nodeproxy
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/proxy"
+	"k8s.io/client-go/metadata"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/transport"
+)
+
+// host sends requests for pod subresources to the host's API.
+type host struct {
+	base *url.URL
+	// transport sends whole requests, with our credentials.
+	transport http.RoundTripper
+	// credentials is a transport that sends nothing: it puts our credentials on a
+	// request and gives the request back in the response.
+	credentials http.RoundTripper
+}
+
+// newHost makes a client of the host's API.
+func newHost(config *rest.Config) (*host, error) {
+	config = rest.CopyConfig(config)
+	config.Timeout = 0
+	base, _, err := rest.DefaultServerUrlFor(config)
+	if err != nil {
+		return nil, err
+	}
+	roundTripper, err := rest.TransportFor(config)
+	if err != nil {
+		return nil, err
+	}
+	transportConfig, err := config.TransportConfig()
+	if err != nil {
+		return nil, err
+	}
+	credentials, err := transport.HTTPWrappersForConfig(transportConfig, proxy.MirrorRequest)
+	if err != nil {
+		return nil, err
+	}
+	return &host{base: base, transport: roundTripper, credentials: credentials}, nil
+}
+
+// url is the address of a subresource of a host pod.
+func (h *host) url(pod types.NamespacedName, subresource string, query url.Values) *url.URL {
+	u := *h.base
+	u.Path = strings.TrimSuffix(u.Path, "/") +
+		"/api/v1/namespaces/" + pod.Namespace + "/pods/" + pod.Name + "/" + subresource
+	u.RawQuery = query.Encode()
+	return &u
+}
+
+// get asks for u with our credentials.
+func (h *host) get(ctx context.Context, u *url.URL) (*http.Response, error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+	return h.transport.RoundTrip(request)
+}
+
+// upgrade opens a connection of its own, sends the request for u with our
+// credentials, and gives the connection and the request for reading the answer.
+func (h *host) upgrade(ctx context.Context, method string, u *url.URL, header http.Header) (net.Conn, *http.Request, error) {
+	request, err := http.NewRequestWithContext(ctx, method, u.String(), nil)
+	if err != nil {
+		return nil, nil, err
+	}
+	request.Header = header
+	mirrored, err := h.credentials.RoundTrip(request)
+	if err != nil {
+		return nil, nil, fmt.Errorf("cannot get credentials for the host cluster: %w", err)
+	}
+	conn, err := proxy.DialURL(ctx, u, h.transport)
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := mirrored.Request.Write(conn); err != nil {
+		_ = conn.Close()
+		return nil, nil, err
+	}
+	return conn, mirrored.Request, nil
+}
+
+// livePods reads host pods from the host's API, metadata only.
+type livePods struct {
+	client metadata.Interface
+}
+
+// newLivePods makes a reader of host pods.
+func newLivePods(config *rest.Config) (livePods, error) {
+	config = rest.CopyConfig(config)
+	// One read for each request of a tenant, which the API server has let in: no
+	// second limit.
+	config.QPS = -1
+	client, err := metadata.NewForConfig(config)
+	return livePods{client: client}, err
+}
+
+// HostPod implements [HostPods].
+func (l livePods) HostPod(ctx context.Context, key types.NamespacedName) (metav1.Object, error) {
+	return l.client.Resource(corev1.SchemeGroupVersion.WithResource("pods")).
+		Namespace(key.Namespace).Get(ctx, key.Name, metav1.GetOptions{})
+}

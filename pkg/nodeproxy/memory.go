@@ -1,0 +1,242 @@
+package nodeproxy
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"sync"
+	"time"
+)
+
+// errListenerClosed is what those get who dial, or accept, when nobody serves.
+var errListenerClosed = errors.New("the node proxy does not run")
+
+// memoryListener is a net.Listener whose connections are buffers in memory.
+type memoryListener struct {
+	conns  chan net.Conn
+	closed chan struct{}
+	close  func()
+}
+
+// newMemoryListener makes a listener.
+func newMemoryListener() *memoryListener {
+	l := &memoryListener{conns: make(chan net.Conn), closed: make(chan struct{})}
+	l.close = sync.OnceFunc(func() { close(l.closed) })
+	return l
+}
+
+// dial waits until the connection is accepted.
+func (l *memoryListener) dial(ctx context.Context) (net.Conn, error) {
+	there, back := newFlow(), newFlow()
+	select {
+	case l.conns <- &memoryConn{in: there, out: back}:
+		return &memoryConn{in: back, out: there}, nil
+	case <-l.closed:
+		return nil, errListenerClosed
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// Accept implements net.Listener.
+func (l *memoryListener) Accept() (net.Conn, error) {
+	select {
+	case conn := <-l.conns:
+		return conn, nil
+	case <-l.closed:
+		return nil, errListenerClosed
+	}
+}
+
+// Close implements net.Listener.
+func (l *memoryListener) Close() error {
+	l.close()
+	return nil
+}
+
+// Addr implements net.Listener.
+func (l *memoryListener) Addr() net.Addr { return memoryAddr{} }
+
+// memoryConn is one end of a connection. net.Pipe would not do: it has no
+// buffer, so two TLS peers that write at once wait for each other.
+type memoryConn struct {
+	in, out *flow
+}
+
+// Read implements net.Conn.
+func (c *memoryConn) Read(b []byte) (int, error) { return c.in.read(b) }
+
+// Write implements net.Conn.
+func (c *memoryConn) Write(b []byte) (int, error) { return c.out.write(b) }
+
+// Close implements net.Conn. The other end may still read what was written.
+func (c *memoryConn) Close() error {
+	c.in.end(&c.in.readerGone)
+	c.out.end(&c.out.writerGone)
+	return nil
+}
+
+// SetDeadline implements net.Conn.
+func (c *memoryConn) SetDeadline(t time.Time) error {
+	return errors.Join(c.SetReadDeadline(t), c.SetWriteDeadline(t))
+}
+
+// SetReadDeadline implements net.Conn.
+func (c *memoryConn) SetReadDeadline(t time.Time) error {
+	c.in.setDeadline(&c.in.readDeadline, t)
+	return nil
+}
+
+// SetWriteDeadline implements net.Conn.
+func (c *memoryConn) SetWriteDeadline(t time.Time) error {
+	c.out.setDeadline(&c.out.writeDeadline, t)
+	return nil
+}
+
+// LocalAddr implements net.Conn.
+func (c *memoryConn) LocalAddr() net.Addr { return memoryAddr{} }
+
+// RemoteAddr implements net.Conn.
+func (c *memoryConn) RemoteAddr() net.Addr { return memoryAddr{} }
+
+// memoryAddr is the address of everything in memory.
+type memoryAddr struct{}
+
+// Network implements net.Addr.
+func (memoryAddr) Network() string { return "memory" }
+
+// String implements net.Addr.
+func (memoryAddr) String() string { return "memory" }
+
+// flow is one direction of a connection: a ring of bytes with a reader and a
+// writer.
+type flow struct {
+	mu      sync.Mutex
+	changed *sync.Cond
+	ring    []byte // nil until something is written
+	start   int    // where the oldest byte is
+	length  int    // how many bytes wait for the reader
+
+	readerGone, writerGone      bool
+	readDeadline, writeDeadline deadline
+}
+
+// deadline is a time after which one side of a flow fails.
+type deadline struct {
+	timer  *time.Timer
+	passed bool
+	// set counts how often it was set, so that a timer that could no longer be
+	// stopped changes nothing.
+	set int
+}
+
+func newFlow() *flow {
+	f := &flow{}
+	f.changed = sync.NewCond(&f.mu)
+	return f
+}
+
+// read takes what is there, and waits while there is nothing.
+func (f *flow) read(b []byte) (int, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for {
+		switch {
+		case f.readerGone:
+			return 0, net.ErrClosed
+		case f.readDeadline.passed:
+			return 0, os.ErrDeadlineExceeded
+		case f.length > 0:
+			return f.take(b), nil
+		case f.writerGone:
+			return 0, io.EOF
+		}
+		f.changed.Wait()
+	}
+}
+
+// take moves bytes from the ring to b.
+func (f *flow) take(b []byte) int {
+	taken := 0
+	for taken < len(b) && f.length > 0 {
+		end := min(f.start+f.length, len(f.ring))
+		n := copy(b[taken:], f.ring[f.start:end])
+		f.start = (f.start + n) % len(f.ring)
+		f.length -= n
+		taken += n
+	}
+	f.changed.Broadcast()
+	return taken
+}
+
+// write puts all of b into the ring, and waits while it is full.
+func (f *flow) write(b []byte) (int, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	written := 0
+	for {
+		switch {
+		case f.writerGone, f.readerGone:
+			return written, net.ErrClosed
+		case f.writeDeadline.passed:
+			return written, os.ErrDeadlineExceeded
+		case written == len(b):
+			return written, nil
+		case f.length == len(f.ring) && f.ring != nil:
+			f.changed.Wait()
+		default:
+			written += f.put(b[written:])
+		}
+	}
+}
+
+// put moves bytes from b to the ring, as many as fit in one piece.
+func (f *flow) put(b []byte) int {
+	if f.ring == nil {
+		f.ring = make([]byte, connectionBuffer)
+	}
+	from := (f.start + f.length) % len(f.ring)
+	to := len(f.ring)
+	if from < f.start {
+		to = f.start
+	}
+	n := copy(f.ring[from:to], b)
+	f.length += n
+	f.changed.Broadcast()
+	return n
+}
+
+// end notes that a side has gone.
+func (f *flow) end(gone *bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	*gone = true
+	f.changed.Broadcast()
+}
+
+// setDeadline makes a side fail from t on; a zero t lets it wait for ever.
+func (f *flow) setDeadline(d *deadline, t time.Time) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if d.timer != nil {
+		d.timer.Stop()
+		d.timer = nil
+	}
+	d.set++
+	set := d.set
+	wait := time.Until(t)
+	d.passed = !t.IsZero() && wait <= 0
+	if !t.IsZero() && wait > 0 {
+		d.timer = time.AfterFunc(wait, func() {
+			f.mu.Lock()
+			defer f.mu.Unlock()
+			if d.set == set {
+				d.passed = true
+				f.changed.Broadcast()
+			}
+		})
+	}
+	f.changed.Broadcast()
+}

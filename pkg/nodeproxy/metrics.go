@@ -1,0 +1,75 @@
+package nodeproxy
+
+import (
+	"fmt"
+	"net/http"
+	"strconv"
+
+	"k8s.io/component-base/metrics"
+)
+
+// proxyMetrics is what can be seen of the proxy from outside.
+type proxyMetrics struct {
+	requests *metrics.CounterVec
+	open     *metrics.GaugeVec
+}
+
+// newMetrics makes the metrics and hands them to register, if there is one.
+// Metrics that nobody registered count nothing.
+func newMetrics(register func(metrics.Registerable) error) (*proxyMetrics, error) {
+	m := &proxyMetrics{
+		requests: metrics.NewCounterVec(&metrics.CounterOpts{
+			Namespace:      "sublet",
+			Subsystem:      "nodeproxy",
+			Name:           "requests_total",
+			Help:           "Requests to kubelets of the virtual cluster, by what was asked for and by the HTTP status of the answer. A stream that was opened counts as 101.",
+			StabilityLevel: metrics.ALPHA,
+		}, []string{"operation", "code"}),
+		open: metrics.NewGaugeVec(&metrics.GaugeOpts{
+			Namespace:      "sublet",
+			Subsystem:      "nodeproxy",
+			Name:           "open_requests",
+			Help:           "Requests to kubelets of the virtual cluster that are being served, streams and followed logs among them.",
+			StabilityLevel: metrics.ALPHA,
+		}, []string{"operation"}),
+	}
+	if register == nil {
+		return m, nil
+	}
+	for _, metric := range []metrics.Registerable{m.requests, m.open} {
+		if err := register(metric); err != nil {
+			return nil, fmt.Errorf("cannot register the metric %s: %w", metric.FQName(), err)
+		}
+	}
+	return m, nil
+}
+
+// observe counts what handler does under the name of operation.
+func (m *proxyMetrics) observe(operation string, handler http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		recorder := &codeRecorder{ResponseWriter: w, code: http.StatusOK}
+		open := m.open.WithLabelValues(operation)
+		open.Inc()
+		// Deferred, because a handler may panic to break the connection.
+		defer func() {
+			open.Dec()
+			m.requests.WithLabelValues(operation, strconv.Itoa(recorder.code)).Inc()
+		}()
+		handler.ServeHTTP(recorder, r)
+	})
+}
+
+// codeRecorder remembers the status of the answer.
+type codeRecorder struct {
+	http.ResponseWriter
+	code int
+}
+
+// WriteHeader implements http.ResponseWriter.
+func (c *codeRecorder) WriteHeader(code int) {
+	c.code = code
+	c.ResponseWriter.WriteHeader(code)
+}
+
+// Unwrap lets http.ResponseController flush and hijack.
+func (c *codeRecorder) Unwrap() http.ResponseWriter { return c.ResponseWriter }

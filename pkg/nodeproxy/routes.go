@@ -1,0 +1,147 @@
+package nodeproxy
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/klog/v2"
+
+	"github.com/sublet-dev/sublet/pkg/translate"
+)
+
+// operation is one thing that a kubelet does for a pod.
+type operation struct {
+	// name is the first segment of the kubelet's path.
+	name string
+	// subresource is the one of the host's pods that does the same.
+	subresource string
+	// stream is true if the connection is switched to another protocol.
+	stream bool
+	// container is true if the path ends in the name of a container.
+	container bool
+}
+
+// operations is all that is relayed.
+func operations() []operation {
+	return []operation{
+		{name: "containerLogs", subresource: "log", container: true},
+		{name: "exec", subresource: "exec", stream: true, container: true},
+		{name: "attach", subresource: "attach", stream: true, container: true},
+		{name: "portForward", subresource: "portforward", stream: true},
+	}
+}
+
+// target is a virtual pod and the host pod that is its copy.
+type target struct {
+	virtual types.NamespacedName
+	host    types.NamespacedName
+	// container is empty where the operation is about the whole pod.
+	container string
+}
+
+// routes is the handler of all that the API server asks a kubelet.
+func (p *Proxy) routes() http.Handler {
+	mux := http.NewServeMux()
+	for _, op := range operations() {
+		handler := p.metrics.observe(op.name, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			p.serve(op, w, r)
+		}))
+		for _, method := range op.methods() {
+			for _, path := range op.paths() {
+				mux.Handle(method+" "+path, handler)
+			}
+		}
+	}
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = w.Write([]byte("ok"))
+	})
+	mux.Handle("/", p.metrics.observe("other", http.HandlerFunc(notServed)))
+	return mux
+}
+
+// methods are the HTTP methods of the operation. SPDY asks with POST and
+// WebSocket with GET.
+func (o operation) methods() []string {
+	if o.stream {
+		return []string{http.MethodGet, http.MethodPost}
+	}
+	return []string{http.MethodGet}
+}
+
+// paths are the patterns of the kubelet's paths, with and without the pod's UID.
+func (o operation) paths() []string {
+	pod := "/" + o.name + "/{namespace}/{pod}"
+	switch {
+	case !o.container:
+		return []string{pod, pod + "/{uid}"}
+	case o.stream:
+		return []string{pod + "/{container}", pod + "/{uid}/{container}"}
+	default:
+		return []string{pod + "/{container}"}
+	}
+}
+
+// serve relays one request.
+func (p *Proxy) serve(op operation, w http.ResponseWriter, r *http.Request) {
+	if !p.serving.enter() {
+		// The connection is closing; nobody will read an answer.
+		panic(http.ErrAbortHandler)
+	}
+	defer p.serving.leave()
+	t, refusal := p.find(r)
+	if refusal != nil {
+		refusal.write(w)
+		return
+	}
+	klog.FromContext(r.Context()).V(4).Info("Relaying to host pod",
+		"operation", op.name, "pod", t.virtual, "hostPod", t.host, "container", t.container)
+	if op.stream {
+		p.stream(op, t, w, r)
+		return
+	}
+	p.logs(op, t, w, r)
+}
+
+// find is the pod that the request is about, with proof that the host pod is
+// its copy.
+func (p *Proxy) find(r *http.Request) (target, *answer) {
+	virtual := types.NamespacedName{Namespace: r.PathValue("namespace"), Name: r.PathValue("pod")}
+	t := target{virtual: virtual, host: translate.Hashed(p.cluster, virtual), container: r.PathValue("container")}
+	ours, err := p.proven(r.Context(), t, types.UID(r.PathValue("uid")))
+	switch {
+	case err != nil:
+		klog.FromContext(r.Context()).Error(err, "Cannot read host pod", "pod", t.virtual, "hostPod", t.host)
+		return t, &answer{
+			code: http.StatusServiceUnavailable,
+			text: fmt.Sprintf("cannot find pod %q on the host cluster: the host's API does not answer as it should; try again later", virtual.Name),
+		}
+	case !ours:
+		return t, noSuchPod(t)
+	}
+	return t, nil
+}
+
+// proven reports whether the host pod is the copy of the virtual pod, and of
+// the one with that uid if one is asked for.
+func (p *Proxy) proven(ctx context.Context, t target, uid types.UID) (bool, error) {
+	pod, err := p.pods.HostPod(ctx, t.host)
+	if apierrors.IsNotFound(err) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	origin, originUID, ours := translate.Origin(p.cluster, translate.Hashed, pod)
+	return ours && origin == t.virtual && (uid == "" || uid == originUID), nil
+}
+
+// notServed answers for all that a kubelet serves and we do not.
+func notServed(w http.ResponseWriter, r *http.Request) {
+	(&answer{
+		code: http.StatusNotFound,
+		text: fmt.Sprintf("%s is not served: this node's kubelet belongs to the host cluster. A virtual cluster relays logs, exec, attach and port-forward only", r.URL.Path),
+	}).write(w)
+}
