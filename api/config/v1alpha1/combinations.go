@@ -1,0 +1,135 @@
+package v1alpha1
+
+import (
+	"fmt"
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+)
+
+// Combination is a rule about several keys at once, or about a key whose values
+// are all of the right type and yet not all possible. The server asks Violated;
+// the chart has a condition of its own for each, so that both refuse the same
+// with the same words.
+type Combination struct {
+	// Name tells the combination from the others.
+	Name string
+	// Path is the key to change, in dots. Messages show what is set there.
+	Path string
+	// Detail is why this cannot be and the way out.
+	Detail string
+	// Violated says whether a configuration breaks the rule.
+	Violated func(*Config) bool
+}
+
+// Combinations are all rules about several keys at once.
+func Combinations() []Combination {
+	return slices.Concat(syncCombinations(), controlPlaneCombinations(), resourceCombinations())
+}
+
+func syncCombinations() []Combination {
+	const nodes = "sync.fromHost.nodes."
+	return []Combination{
+		{
+			Name: "nodes-all-and-labels", Path: nodes + "selector.labels",
+			Detail: nodes + "selector.all is true, so every node is shown whatever its labels; " +
+				"set that to false, or leave the labels out",
+			Violated: func(c *Config) bool {
+				n := c.Sync.FromHost.Nodes
+				return n.Enabled && n.Selector.All && len(n.Selector.Labels) > 0
+			},
+		},
+		{
+			Name: "nodes-off-and-labels", Path: nodes + "selector.labels",
+			Detail: nodes + "enabled is false, so no real node is shown; set that to true, or leave the labels out",
+			Violated: func(c *Config) bool {
+				n := c.Sync.FromHost.Nodes
+				return !n.Enabled && len(n.Selector.Labels) > 0
+			},
+		},
+		{
+			Name: "endpointslices-without-services", Path: "sync.toHost.endpointSlices.enabled",
+			Detail: "sync.toHost.services.enabled is false, and an EndpointSlice without its Service is of no use; " +
+				"set both to true or both to false",
+			Violated: func(c *Config) bool {
+				return c.Sync.ToHost.EndpointSlices.Enabled && !c.Sync.ToHost.Services.Enabled
+			},
+		},
+		{
+			Name: "configmaps-off-and-all", Path: "sync.toHost.configMaps.all",
+			Detail: "sync.toHost.configMaps.enabled is false, so none are synced; set that to true, or this to false",
+			Violated: func(c *Config) bool {
+				return c.Sync.ToHost.ConfigMaps.All && !c.Sync.ToHost.ConfigMaps.Enabled
+			},
+		},
+		{
+			Name: "secrets-off-and-all", Path: "sync.toHost.secrets.all",
+			Detail: "sync.toHost.secrets.enabled is false, so none are synced; set that to true, or this to false",
+			Violated: func(c *Config) bool {
+				return c.Sync.ToHost.Secrets.All && !c.Sync.ToHost.Secrets.Enabled
+			},
+		},
+	}
+}
+
+func controlPlaneCombinations() []Combination {
+	const claim = "controlPlane.statefulSet.persistence.volumeClaim."
+	return []Combination{
+		{
+			Name: "no-store", Path: "controlPlane.backingStore.etcd.embedded.enabled",
+			Detail: "there is no other store yet; leave it true",
+			Violated: func(c *Config) bool {
+				return !c.ControlPlane.BackingStore.Etcd.Embedded.Enabled
+			},
+		},
+		{
+			Name: "class-without-claim", Path: claim + "storageClass",
+			Detail: claim + "enabled is false, so there is no claim that could have a class; " +
+				"set that to true, or leave the class out",
+			Violated: func(c *Config) bool {
+				v := c.ControlPlane.StatefulSet.Persistence.VolumeClaim
+				return !v.Enabled && v.StorageClass != ""
+			},
+		},
+		{
+			Name: "no-size", Path: claim + "size",
+			Detail: "must be more than nothing, such as 5Gi",
+			Violated: func(c *Config) bool {
+				return c.ControlPlane.StatefulSet.Persistence.VolumeClaim.Size.Sign() <= 0
+			},
+		},
+		{
+			Name: "no-access-mode", Path: claim + "accessModes",
+			Detail: "a claim needs at least one mode; set [ReadWriteOnce]",
+			Violated: func(c *Config) bool {
+				return len(c.ControlPlane.StatefulSet.Persistence.VolumeClaim.AccessModes) == 0
+			},
+		},
+	}
+}
+
+// resourceCombinations are one rule per resource that has both a request and a
+// limit as a rule.
+func resourceCombinations() []Combination {
+	const resources = "controlPlane.statefulSet.resources."
+	var combinations []Combination
+	for _, name := range LimitedResources() {
+		combinations = append(combinations, Combination{
+			Name: "request-over-limit-" + string(name), Path: resources + "requests." + string(name),
+			Detail: fmt.Sprintf("is more than %slimits.%s; lower it, or raise the limit", resources, name),
+			Violated: func(c *Config) bool {
+				r := c.ControlPlane.StatefulSet.Resources
+				wanted, asked := r.Requests[name]
+				limit, limited := r.Limits[name]
+				return asked && limited && wanted.Cmp(limit) > 0
+			},
+		})
+	}
+	return combinations
+}
+
+// LimitedResources are the resources whose requests are compared with their
+// limits.
+func LimitedResources() []corev1.ResourceName {
+	return []corev1.ResourceName{corev1.ResourceCPU, corev1.ResourceMemory, corev1.ResourceEphemeralStorage}
+}

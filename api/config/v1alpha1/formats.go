@@ -1,0 +1,134 @@
+package v1alpha1
+
+import (
+	"net/netip"
+	"net/url"
+	"regexp"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/api/resource"
+	"k8s.io/apimachinery/pkg/api/validation"
+	utilvalidation "k8s.io/apimachinery/pkg/util/validation"
+)
+
+// Format is a form that a string must have.
+type Format struct {
+	// Name is how tags name the format.
+	Name string
+	// Pattern is what the JSON schema can say about it: a regular expression
+	// that accepts all that is good, and little more.
+	Pattern string
+	// Want is what a good value is, with an example. Messages say "must be "
+	// before it.
+	Want string
+
+	// good refuses what the pattern cannot. nil refuses nothing.
+	good func(string) bool
+}
+
+// Parts of patterns.
+const (
+	dnsLabel    = `[a-z0-9]([-a-z0-9]*[a-z0-9])?`
+	dnsName     = dnsLabel + `(\.` + dnsLabel + `)*`
+	labelPart   = `[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?`
+	ipv6        = `[0-9a-fA-F]*:[0-9a-fA-F:]*:[0-9a-fA-F.]*`
+	portSuffix  = `(:[0-9]{1,5})?`
+	imageDigest = `(@sha256:[0-9a-f]{64})?`
+)
+
+// Formats are all formats.
+func Formats() []Format {
+	return []Format{
+		{Name: "dns-domain", Pattern: `^` + dnsName + `$`,
+			Want: "a DNS domain in lower case without a dot at its end, such as cluster.local", good: goodDomain},
+		{Name: "dns-name-or-ip", Pattern: `^((\*\.)?` + dnsName + `|` + ipv6 + `)$`,
+			Want: "a DNS name such as shop.example.com or *.example.com, or an IP such as 192.0.2.10",
+			good: goodNameOrIP},
+		{Name: "https-url", Pattern: `^https://(` + dnsName + `|\[` + ipv6 + `\])` + portSuffix + `(/[-A-Za-z0-9._~/]*)?$`,
+			Want: "an https URL such as https://shop.example.com:443", good: goodURL},
+		{Name: "cidr", Pattern: `^([0-9]{1,3}(\.[0-9]{1,3}){3}|` + ipv6 + `)/[0-9]{1,3}$`,
+			Want: "an IP range that begins at its first address, such as 10.96.0.0/12", good: goodCIDR},
+		{Name: "context-name", Pattern: `^[^\s"'\\]+$`,
+			Want: "a name without spaces and quotes, such as shop"},
+		{Name: "object-name", Pattern: `^` + dnsName + `$`,
+			Want: "the name of an object of the host: lower case letters, digits, - and ., such as fast-ssd",
+			good: goodName},
+		{Name: "label-key", Pattern: `^(` + dnsName + `/)?` + labelPart + `$`,
+			Want: "a key such as app or example.com/app", good: goodKey},
+		{Name: "label-value", Pattern: `^` + labelPart + `$`,
+			Want: "at most 63 letters, digits, -, _ and ., with a letter or digit at both ends", good: goodLabel},
+		{Name: "image-registry", Pattern: `^` + dnsName + portSuffix + `$`,
+			Want: "the host of a registry without https://, such as ghcr.io or registry.example.com:5000"},
+		{Name: "image-repository", Pattern: `^[a-z0-9]+([._-]+[a-z0-9]+)*(/[a-z0-9]+([._-]+[a-z0-9]+)*)*$`,
+			Want: "the path of an image without registry and tag, such as sublet-dev/sublet"},
+		{Name: "image-tag", Pattern: `^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}` + imageDigest + `$`,
+			Want: "the tag of an image, such as 0.1.0; quote it if it looks like a number"},
+	}
+}
+
+// QuantityFormat is the form of every [resource.Quantity].
+func QuantityFormat() Format {
+	return Format{
+		Name:    "quantity",
+		Pattern: `^([0-9]+(\.[0-9]*)?|\.[0-9]+)([KMGTPE]i|[mkMGTPE]|[eE][+]?[0-9]+)?$`,
+		Want:    "a quantity such as 5Gi, 500m or 2",
+		good:    goodQuantity,
+	}
+}
+
+// Check says what is wrong with a string, as the end of a sentence that begins
+// with the value. Empty means that nothing is.
+func (f Format) Check(value string) string {
+	matched, err := regexp.MatchString(f.Pattern, value)
+	if err == nil && matched && (f.good == nil || f.good(value)) {
+		return ""
+	}
+	return "must be " + f.Want
+}
+
+func goodQuantity(value string) bool {
+	_, err := resource.ParseQuantity(value)
+	return err == nil
+}
+
+func goodDomain(value string) bool {
+	return len(utilvalidation.IsDNS1123Subdomain(value)) == 0
+}
+
+func goodNameOrIP(value string) bool {
+	if strings.Contains(value, ":") || onlyDigitsAndDots(value) {
+		_, err := netip.ParseAddr(value)
+		return err == nil
+	}
+	return goodDomain(strings.TrimPrefix(value, "*."))
+}
+
+func goodURL(value string) bool {
+	parsed, err := url.Parse(value)
+	return err == nil && goodNameOrIP(parsed.Hostname()) && goodPort(parsed.Port())
+}
+
+func goodPort(port string) bool {
+	return port == "" || len(port) < 5 || len(port) == 5 && port <= "65535"
+}
+
+func goodCIDR(value string) bool {
+	prefix, err := netip.ParsePrefix(value)
+	return err == nil && prefix.Masked() == prefix
+}
+
+func goodName(value string) bool {
+	return len(validation.NameIsDNSSubdomain(value, false)) == 0
+}
+
+func goodKey(value string) bool {
+	return len(utilvalidation.IsQualifiedName(value)) == 0
+}
+
+func goodLabel(value string) bool {
+	return len(utilvalidation.IsValidLabelValue(value)) == 0
+}
+
+func onlyDigitsAndDots(value string) bool {
+	return strings.Trim(value, "0123456789.") == ""
+}

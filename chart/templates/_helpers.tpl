@@ -1,0 +1,109 @@
+{{- /* The labels by which the Services and the StatefulSet find the pod. They never change. */ -}}
+{{- define "sublet.selector" -}}
+app.kubernetes.io/name: sublet
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/component: control-plane
+{{- end -}}
+
+{{- /* The recommended labels of Kubernetes, without the component. */ -}}
+{{- define "sublet.labels" -}}
+app.kubernetes.io/name: sublet
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+app.kubernetes.io/part-of: sublet
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
+{{- end -}}
+
+{{- /*
+Metadata that users may add to: a dict of root, component, labels and
+annotations. The labels of the chart win over those of users.
+*/ -}}
+{{- define "sublet.metadata" -}}
+{{- $own := fromYaml (include "sublet.labels" .root) -}}
+{{- with .component }}{{ $_ := set $own "app.kubernetes.io/component" . }}{{ end -}}
+labels:
+  {{- merge $own (deepCopy (.labels | default dict)) | toYaml | nindent 2 }}
+{{- with .annotations }}
+annotations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end -}}
+
+{{- define "sublet.image" -}}
+{{- with .Values.controlPlane.statefulSet.image -}}
+{{ .registry }}/{{ .repository }}:{{ .tag | default $.Chart.AppVersion }}
+{{- end -}}
+{{- end -}}
+
+{{- /* What the server reads: the values, but for the key that belongs to Helm. */ -}}
+{{- define "sublet.config" -}}
+{{- omit .Values "global" | toYaml -}}
+{{- end -}}
+
+{{- /* Nodes that run no containers: simulated ones, and those of a virtual-kubelet. */ -}}
+{{- define "sublet.realNodes" -}}
+- key: kwok.x-k8s.io/node
+  operator: DoesNotExist
+- key: type
+  operator: NotIn
+  values: [kwok, virtual-kubelet]
+{{- end -}}
+
+{{- /*
+The affinity of users, with the expressions above in every required node term:
+terms are alternatives, so each of them has to keep those nodes out.
+*/ -}}
+{{- define "sublet.affinity" -}}
+{{- $affinity := deepCopy (.Values.controlPlane.statefulSet.scheduling.affinity | default dict) -}}
+{{- $node := $affinity.nodeAffinity | default dict -}}
+{{- $required := $node.requiredDuringSchedulingIgnoredDuringExecution | default dict -}}
+{{- $terms := list -}}
+{{- range $term := $required.nodeSelectorTerms | default (list dict) -}}
+{{- $expressions := concat ($term.matchExpressions | default list) (fromYamlArray (include "sublet.realNodes" $)) -}}
+{{- $terms = append $terms (set $term "matchExpressions" $expressions) -}}
+{{- end -}}
+{{- $_ := set $node "requiredDuringSchedulingIgnoredDuringExecution" (set $required "nodeSelectorTerms" $terms) -}}
+{{- set $affinity "nodeAffinity" $node | toYaml -}}
+{{- end -}}
+
+{{- /* Fields of a container that runs in a namespace which enforces "restricted". */ -}}
+{{- define "sublet.containerSecurityContext" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+capabilities:
+  drop: [ALL]
+{{- end -}}
+
+{{- define "sublet.podSecurityContext" -}}
+runAsNonRoot: true
+runAsUser: 65532
+runAsGroup: 65532
+fsGroup: 65532
+fsGroupChangePolicy: OnRootMismatch
+seccompProfile:
+  type: RuntimeDefault
+{{- end -}}
+
+{{- /* A probe of the one TLS port: a dict of path and probe. */ -}}
+{{- define "sublet.probe" -}}
+httpGet:
+  path: {{ .path }}
+  port: https
+  scheme: HTTPS
+periodSeconds: {{ .probe.periodSeconds }}
+timeoutSeconds: {{ .probe.timeoutSeconds }}
+failureThreshold: {{ .probe.failureThreshold }}
+{{- end -}}
+
+{{- /* Refuses values that the schema cannot, all of them at once. */ -}}
+{{- define "sublet.validate" -}}
+{{- $problems := include "sublet.missing" . -}}
+{{- if not $problems -}}
+{{- $problems = include "sublet.combinations" . -}}
+{{- end -}}
+{{- with $problems -}}
+{{- $count := splitList "\n" . | len -}}
+{{- fail (printf "%d %s in the values:\n  %s" $count (ternary "problem" "problems" (eq $count 1)) (replace "\n" "\n  " .)) -}}
+{{- end -}}
+{{- end -}}

@@ -1,0 +1,203 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"reflect"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/api/resource"
+	"k8s.io/apimachinery/pkg/util/intstr"
+
+	"github.com/sublet-dev/sublet/api/config/v1alpha1"
+)
+
+// object is a JSON schema, or a part of one. encoding/json sorts its keys.
+type object = map[string]any
+
+// The messages of a JSON schema cannot be chosen: Helm prints what its library
+// says. It quotes a value only together with the pattern that the value does not
+// match, so patterns say what to write instead:
+//
+//   - Behind the expression that counts stands a branch that begins with "$^"
+//     and therefore matches nothing.
+//   - A setting that is not text has such a pattern alone, for the common case of
+//     text in its place. Its type is behind a $ref, because the library looks no
+//     further than a wrong "type" or "enum" beside the pattern.
+const schemaComment = "In a pattern, what follows $^ matches nothing. It is there for Helm to show in its messages: what to write instead."
+
+// schemaJSON is chart/values.schema.json.
+func schemaJSON(settings []setting) ([]byte, error) {
+	defs := definitions{}
+	properties := object{
+		"global": object{"type": "object", "description": "global is set by Helm if this chart is part of another. Nothing here reads it."},
+	}
+	for _, s := range settings {
+		properties[s.key] = defs.setting(s)
+	}
+	root := closed(properties)
+	root["$schema"] = "https://json-schema.org/draft/2020-12/schema"
+	root["$comment"] = generated + " " + schemaComment
+	root["title"] = "Values of the chart sublet"
+	root["type"] = "object"
+	for name, base := range map[string]string{"truth": "boolean", "number": "integer", "map": "object", "list": "array"} {
+		defs[name] = object{"type": base}
+	}
+	root["$defs"] = defs
+	var out bytes.Buffer
+	encoder := json.NewEncoder(&out)
+	encoder.SetEscapeHTML(false)
+	encoder.SetIndent("", "  ")
+	if err := encoder.Encode(root); err != nil {
+		return nil, fmt.Errorf("cannot encode the schema: %w", err)
+	}
+	return out.Bytes(), nil
+}
+
+// definitions are the schemas that others refer to.
+type definitions object
+
+// setting is the schema of one setting.
+func (d definitions) setting(s setting) object {
+	var schema object
+	if s.isSection() {
+		properties := object{}
+		for _, child := range s.children {
+			properties[child.key] = d.setting(child)
+		}
+		schema = section(properties)
+	} else {
+		schema = d.value(s.kind, s.rule)
+		schema["default"] = s.fallback
+	}
+	schema["description"] = comment(s)
+	return schema
+}
+
+// value is the schema of a value that becomes a Go type.
+func (d definitions) value(t reflect.Type, rule v1alpha1.Rule) object {
+	switch t {
+	case reflect.TypeFor[resource.Quantity]():
+		return object{"type": []any{"string", "number"}, "pattern": pattern(v1alpha1.QuantityFormat()), "minimum": 0}
+	case reflect.TypeFor[intstr.IntOrString]():
+		return object{"type": []any{"string", "integer"}}
+	}
+	switch t.Kind() {
+	case reflect.Pointer:
+		return d.value(t.Elem(), rule)
+	case reflect.Struct:
+		return d.foreign(t)
+	case reflect.Map:
+		schema := typed("map", "a map, such as {example.com/key: value}")
+		schema["additionalProperties"] = d.value(t.Elem(), rule.OfValues())
+		if rule.Keys != nil {
+			schema["propertyNames"] = object{"allOf": []any{object{"pattern": pattern(*rule.Keys)}}}
+		}
+		return schema
+	case reflect.Slice:
+		schema := typed("list", "a list; put [ ] around it")
+		schema["items"] = d.value(t.Elem(), rule)
+		if rule.Unique {
+			schema["uniqueItems"] = true
+		}
+		return schema
+	case reflect.Bool:
+		return typed("truth", "true or false, without quotes")
+	case reflect.String:
+		return d.text(t, rule)
+	}
+	return number(rule)
+}
+
+// text is the schema of a string.
+func (d definitions) text(t reflect.Type, rule v1alpha1.Rule) object {
+	switch {
+	case len(rule.Enum) > 0:
+		name := strings.Join(rule.Enum, "-")
+		d[name] = object{"enum": rule.Enum}
+		return object{"$ref": "#/$defs/" + name, "pattern": "^(" + strings.Join(rule.Enum, "|") + ")$"}
+	case rule.Format != nil && rule.Optional:
+		return object{"type": "string", "pattern": "^$|" + pattern(*rule.Format)}
+	case rule.Format != nil:
+		return object{"type": "string", "pattern": pattern(*rule.Format)}
+	}
+	return object{"type": "string"}
+}
+
+func number(rule v1alpha1.Rule) object {
+	schema := typed("number", "a whole number, without quotes")
+	if rule.Min != nil {
+		schema["minimum"] = *rule.Min
+	}
+	if rule.Max != nil {
+		schema["maximum"] = *rule.Max
+	}
+	return schema
+}
+
+// foreign is a reference to the schema of a struct of Kubernetes.
+func (d definitions) foreign(t reflect.Type) object {
+	if _, known := d[t.Name()]; !known {
+		d[t.Name()] = nil // ends the recursion of types that contain themselves
+		docs := swaggerDoc(t)
+		properties := object{}
+		for _, field := range reflect.VisibleFields(t) {
+			key, _, _ := strings.Cut(field.Tag.Get("json"), ",")
+			if key == "" || key == "-" {
+				continue
+			}
+			schema := d.value(field.Type, v1alpha1.Rule{})
+			if doc := docs[key]; doc != "" && schema["$ref"] == nil {
+				schema["description"] = doc
+			}
+			properties[key] = schema
+		}
+		d[t.Name()] = section(properties)
+	}
+	return object{"$ref": "#/$defs/" + t.Name()}
+}
+
+// section is the schema of a map with these keys and no other.
+func section(properties object) object {
+	schema := typed("map", "a map with the keys "+v1alpha1.OneOf(sortedKeys(properties)))
+	for key, value := range closed(properties) {
+		schema[key] = value
+	}
+	return schema
+}
+
+// closed allows these properties and no other, and says so with their names.
+func closed(properties object) object {
+	return object{
+		"properties":           properties,
+		"additionalProperties": false,
+		"propertyNames":        object{"allOf": []any{object{"enum": sortedKeys(properties)}}},
+	}
+}
+
+// typed is the schema of a value of a type other than text.
+func typed(name, want string) object {
+	return object{"$ref": "#/$defs/" + name, "pattern": never(want)}
+}
+
+// pattern is the pattern of a format with its explanation.
+func pattern(f v1alpha1.Format) string {
+	return f.Pattern + "|" + never(f.Want)
+}
+
+// never is a regular expression that matches nothing and reads like a text.
+func never(text string) string {
+	return "$^" + strings.NewReplacer(
+		"{", `\{`, "}", `\}`, "[", `\[`, "]", `\]`, "(", `\(`, ")", `\)`, "*", `\*`, "+", `\+`, "?", `\?`, "|", `\|`,
+	).Replace(text)
+}
+
+// swaggerDoc are the comments of the fields of a type of Kubernetes.
+func swaggerDoc(t reflect.Type) map[string]string {
+	documented, ok := reflect.New(t).Interface().(interface{ SwaggerDoc() map[string]string })
+	if !ok {
+		return nil
+	}
+	return documented.SwaggerDoc()
+}

@@ -1,0 +1,141 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/sublet-dev/sublet/api/config/v1alpha1"
+)
+
+// conditions say for each combination of the configuration, in the language of
+// the templates, whether values break it. $v are the values.
+func conditions() map[string]string {
+	const (
+		claim     = "$v.controlPlane.statefulSet.persistence.volumeClaim"
+		nodes     = "$v.sync.fromHost.nodes"
+		toHost    = "$v.sync.toHost"
+		resources = "$v.controlPlane.statefulSet.resources"
+	)
+	all := map[string]string{
+		"nodes-all-and-labels":            "and " + nodes + ".enabled " + nodes + ".selector.all " + nodes + ".selector.labels",
+		"nodes-off-and-labels":            "and (not " + nodes + ".enabled) " + nodes + ".selector.labels",
+		"endpointslices-without-services": "and " + toHost + ".endpointSlices.enabled (not " + toHost + ".services.enabled)",
+		"configmaps-off-and-all":          "and " + toHost + ".configMaps.all (not " + toHost + ".configMaps.enabled)",
+		"secrets-off-and-all":             "and " + toHost + ".secrets.all (not " + toHost + ".secrets.enabled)",
+		"no-store":                        "not $v.controlPlane.backingStore.etcd.embedded.enabled",
+		"class-without-claim":             "and (not " + claim + ".enabled) " + claim + ".storageClass",
+		"no-size":                         `le (include "sublet.quantity" ` + claim + ".size | float64) 0.0",
+		"no-access-mode":                  "not " + claim + ".accessModes",
+	}
+	for _, name := range v1alpha1.LimitedResources() {
+		all["request-over-limit-"+string(name)] = overLimit(resources, name)
+	}
+	return all
+}
+
+func overLimit(resources string, name corev1.ResourceName) string {
+	request := fmt.Sprintf("(get (%s.requests | default dict) %q)", resources, name)
+	limit := fmt.Sprintf("(get (%s.limits | default dict) %q)", resources, name)
+	return fmt.Sprintf(`and (ne (toString %s) "") (ne (toString %s) "") (gt (include "sublet.quantity" %s | float64) (include "sublet.quantity" %s | float64))`,
+		request, limit, request, limit)
+}
+
+// validationHead begins chart/templates/_validate.tpl.
+const validationHead = `{{- /* %s */ -}}
+
+{{- /* What a quantity such as 500m or 5Gi is as a number. */ -}}
+{{- define "sublet.quantity" -}}
+{{- $text := toString . -}}
+{{- $number := regexFind "^[0-9.]+" $text | float64 -}}
+{{- $suffix := regexReplaceAll "^[0-9.]+" $text "" -}}
+{{- $units := dict "" 1 "m" 0.001 "k" 1e3 "M" 1e6 "G" 1e9 "T" 1e12 "P" 1e15 "E" 1e18 -}}
+{{- $units = merge $units (dict "Ki" 1024 "Mi" 1048576 "Gi" 1073741824 "Ti" 1099511627776 "Pi" 1125899906842624 "Ei" 1152921504606846976) -}}
+{{- if hasKey $units $suffix -}}
+{{- printf "%%.3f" (mulf $number (get $units $suffix)) -}}
+{{- else -}}
+{{- printf "%%.3f" (float64 $text) -}}
+{{- end -}}
+{{- end -}}
+
+{{- /* What is missing: Helm takes a key out of the values that somebody sets to null. */ -}}
+{{- define "sublet.missing" -}}
+{{- $missing := list -}}
+{{- range $path := list
+%s-}}
+{{- $node := $.Values -}}
+{{- $walked := list -}}
+{{- range $key := splitList "." $path -}}
+{{- if kindIs "map" $node -}}
+{{- $node = get $node $key -}}
+{{- $walked = append $walked $key -}}
+{{- end -}}
+{{- end -}}
+{{- if kindIs "string" $node -}}
+{{- else if kindIs "invalid" $node -}}
+{{- $missing = append $missing (printf "%%s: Invalid value: null: must not be null; leave the line out to get the default" (join "." $walked)) -}}
+{{- end -}}
+{{- end -}}
+{{- join "\n" ($missing | uniq) -}}
+{{- end -}}
+`
+
+// validationTemplate is chart/templates/_validate.tpl.
+func validationTemplate(settings []setting) ([]byte, error) {
+	var paths strings.Builder
+	for _, path := range required(settings) {
+		fmt.Fprintf(&paths, "    %q\n", path)
+	}
+	var out bytes.Buffer
+	fmt.Fprintf(&out, validationHead, generated, paths.String())
+	out.WriteString("\n{{- /* What settings that are good each for themselves get wrong together. */ -}}\n")
+	out.WriteString("{{- define \"sublet.combinations\" -}}\n{{- $v := .Values -}}\n{{- $problems := list -}}\n")
+	known := conditions()
+	for _, combination := range v1alpha1.Combinations() {
+		condition, found := known[combination.Name]
+		if !found {
+			return nil, fmt.Errorf("combination %s has no condition for the chart", combination.Name)
+		}
+		delete(known, combination.Name)
+		fmt.Fprintf(&out, "{{- if %s -}}\n", condition)
+		fmt.Fprintf(&out, "{{- $problems = append $problems (printf \"%s: Invalid value: %%s: %s\" (%s | toJson)) -}}\n{{- end -}}\n",
+			combination.Path, combination.Detail, access(combination.Path))
+	}
+	for name := range known {
+		return nil, fmt.Errorf("the chart has a condition for %s, which is no combination", name)
+	}
+	out.WriteString("{{- join \"\\n\" $problems -}}\n{{- end -}}\n")
+	return out.Bytes(), nil
+}
+
+// access reads a path from the values in a template.
+func access(path string) string {
+	above, last := path[:strings.LastIndex(path, ".")], path[strings.LastIndex(path, ".")+1:]
+	return fmt.Sprintf("get $v.%s %q", above, last)
+}
+
+// required are the paths whose absence would mean something else to the chart
+// than to the server: all but maps and lists that are empty by default.
+func required(settings []setting) []string {
+	var paths []string
+	for _, s := range settings {
+		if s.isSection() {
+			paths = append(paths, required(s.children)...)
+			continue
+		}
+		switch fallback := s.fallback.(type) {
+		case map[string]any:
+			if len(fallback) == 0 {
+				continue
+			}
+		case []any:
+			if len(fallback) == 0 {
+				continue
+			}
+		}
+		paths = append(paths, strings.Join(s.path, "."))
+	}
+	return paths
+}

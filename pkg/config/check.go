@@ -1,0 +1,203 @@
+package config
+
+import (
+	"encoding/json"
+	"fmt"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/api/resource"
+	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"github.com/sublet-dev/sublet/api/config/v1alpha1"
+)
+
+// checker compares a tree with Go types and collects what does not fit.
+type checker struct {
+	problems field.ErrorList
+}
+
+// root checks the whole tree.
+func (c *checker) root(tree any) {
+	if _, isMap := tree.(map[string]any); !isMap {
+		c.refuse(field.NewPath("(the whole file)"), tree, "must be a map of settings, such as {logging: {verbosity: 2}}")
+		return
+	}
+	c.value(nil, tree, reflect.TypeFor[v1alpha1.Config](), v1alpha1.Rule{})
+}
+
+// value checks one value of the tree against the type that it is to become.
+func (c *checker) value(path *field.Path, value any, want reflect.Type, rule v1alpha1.Rule) {
+	switch want {
+	case reflect.TypeFor[resource.Quantity]():
+		c.quantity(path, value)
+		return
+	case reflect.TypeFor[intstr.IntOrString]():
+		c.intOrString(path, value)
+		return
+	}
+	switch want.Kind() {
+	case reflect.Pointer:
+		if value != nil {
+			c.value(path, value, want.Elem(), rule)
+		}
+	case reflect.Struct:
+		c.object(path, value, want)
+	case reflect.Map:
+		c.dictionary(path, value, want.Elem(), rule)
+	case reflect.Slice:
+		c.list(path, value, want.Elem(), rule)
+	case reflect.Bool:
+		if _, fits := value.(bool); !fits {
+			c.refuse(path, value, "must be true or false, without quotes")
+		}
+	case reflect.String:
+		c.text(path, value, rule)
+	default:
+		c.number(path, value, want, rule)
+	}
+}
+
+// object checks the keys of a map that become the fields of a struct.
+func (c *checker) object(path *field.Path, value any, want reflect.Type) {
+	node, isMap := value.(map[string]any)
+	if !isMap {
+		c.refuse(path, value, "must be a map with the keys "+v1alpha1.OneOf(fieldNames(want)))
+		return
+	}
+	known := fields(want)
+	for _, key := range sortedKeys(node) {
+		at := path.Child(key)
+		if known, found := known[key]; found {
+			c.value(at, node[key], known.Type, v1alpha1.RuleOf(known))
+			continue
+		}
+		c.refuse(at, node[key], unknownKey(key, fieldNames(want)))
+	}
+}
+
+// dictionary checks a map whose keys the user chooses.
+func (c *checker) dictionary(path *field.Path, value any, want reflect.Type, rule v1alpha1.Rule) {
+	if value == nil {
+		return
+	}
+	node, isMap := value.(map[string]any)
+	if !isMap {
+		c.refuse(path, value, "must be a map, such as {example.com/key: value}")
+		return
+	}
+	for _, key := range sortedKeys(node) {
+		if problem := rule.CheckKey(key); problem != "" {
+			c.refuse(path, key, "the key "+problem)
+			continue
+		}
+		c.value(path.Key(key), node[key], want, rule.OfValues())
+	}
+}
+
+func (c *checker) list(path *field.Path, value any, want reflect.Type, rule v1alpha1.Rule) {
+	if value == nil {
+		return
+	}
+	items, isList := value.([]any)
+	if !isList {
+		c.refuse(path, value, "must be a list; put [ ] around it")
+		return
+	}
+	for i, item := range items {
+		if rule.Unique && slices.ContainsFunc(items[:i], func(other any) bool { return reflect.DeepEqual(item, other) }) {
+			c.refuse(path.Index(i), item, "is in the list twice; leave one out")
+			continue
+		}
+		c.value(path.Index(i), item, want, rule)
+	}
+}
+
+func (c *checker) text(path *field.Path, value any, rule v1alpha1.Rule) {
+	text, fits := value.(string)
+	if !fits {
+		c.refuse(path, value, "must be text; put quotes around it")
+		return
+	}
+	if problem := rule.CheckString(text); problem != "" {
+		c.refuse(path, value, problem)
+	}
+}
+
+func (c *checker) number(path *field.Path, value any, want reflect.Type, rule v1alpha1.Rule) {
+	literal, isNumber := value.(json.Number)
+	if !isNumber {
+		c.refuse(path, value, "must be a whole number, without quotes")
+		return
+	}
+	number, err := strconv.ParseInt(literal.String(), 10, want.Bits())
+	if err != nil {
+		c.refuse(path, value, fmt.Sprintf("must be a whole number of at most %d bits", want.Bits()))
+		return
+	}
+	if problem := rule.CheckNumber(number); problem != "" {
+		c.refuse(path, value, problem)
+	}
+}
+
+// quantity checks an amount, which YAML may hold as text or as a number.
+func (c *checker) quantity(path *field.Path, value any) {
+	text, fits := value.(string)
+	if number, isNumber := value.(json.Number); isNumber {
+		text, fits = number.String(), true
+	}
+	format := v1alpha1.QuantityFormat()
+	if !fits || format.Check(text) != "" {
+		c.refuse(path, value, "must be "+format.Want)
+	}
+}
+
+func (c *checker) intOrString(path *field.Path, value any) {
+	switch value.(type) {
+	case string, json.Number:
+	default:
+		c.refuse(path, value, "must be a number or text")
+	}
+}
+
+// refuse adds a problem. Numbers are shown as they were written.
+func (c *checker) refuse(path *field.Path, value any, way string) {
+	c.problems = append(c.problems, field.Invalid(path, value, way))
+}
+
+// unknownKey is what to say about a key that is not there.
+func unknownKey(key string, known []string) string {
+	if near := nearest(key, known); near != "" {
+		return fmt.Sprintf("no such key; did you mean %s?", near)
+	}
+	return "no such key; leave it out; the keys here are " + v1alpha1.OneOf(known)
+}
+
+// fields are the fields of a struct by the key that YAML has for them.
+func fields(structure reflect.Type) map[string]reflect.StructField {
+	known := map[string]reflect.StructField{}
+	for _, found := range reflect.VisibleFields(structure) {
+		name, _, _ := strings.Cut(found.Tag.Get("json"), ",")
+		if name != "" && name != "-" && found.IsExported() {
+			known[name] = found
+		}
+	}
+	return known
+}
+
+// fieldNames are the keys of a struct in YAML, sorted.
+func fieldNames(structure reflect.Type) []string {
+	return sortedKeys(fields(structure))
+}
+
+func sortedKeys[V any](m map[string]V) []string {
+	keys := make([]string, 0, len(m))
+	for key := range m {
+		keys = append(keys, key)
+	}
+	slices.Sort(keys)
+	return keys
+}

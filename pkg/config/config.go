@@ -1,0 +1,175 @@
+// Package config reads the configuration of a virtual cluster from a file. The
+// way is always the same: the YAML becomes a tree, the tree is compared with the
+// types of [v1alpha1.Config], what is set is laid over the defaults, and what no
+// key alone can say is checked last. Nothing is guessed and nothing is passed
+// over: a key that nobody knows, a value of the wrong type or form and settings
+// that exclude each other are refused, all of them at once, each with its path,
+// its value and the way out.
+//
+// The chart refuses the same by its JSON schema and with a template, both
+// generated from the same types.
+package config
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/util/validation/field"
+	"sigs.k8s.io/yaml"
+
+	"github.com/sublet-dev/sublet/api/config/v1alpha1"
+)
+
+// Error is all that is wrong with a configuration.
+type Error struct {
+	// Problems are sorted by path.
+	Problems field.ErrorList
+}
+
+// Error lists every problem on a line of its own.
+func (e *Error) Error() string {
+	noun := "problems"
+	if len(e.Problems) == 1 {
+		noun = "problem"
+	}
+	lines := []string{fmt.Sprintf("%d %s in the configuration", len(e.Problems), noun)}
+	for _, problem := range e.Problems {
+		lines = append(lines, problem.Error())
+	}
+	return strings.Join(lines, "\n  ")
+}
+
+// Load reads a configuration from a file.
+func Load(path string) (*v1alpha1.Config, error) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("cannot read the configuration: %w", err)
+	}
+	config, err := Parse(data)
+	if err != nil {
+		return nil, fmt.Errorf("cannot use the configuration %s: %w", path, err)
+	}
+	return config, nil
+}
+
+// Parse reads a configuration from YAML or JSON. Keys that are left out have
+// their default. What is wrong with the settings comes as an [*Error].
+func Parse(data []byte) (*v1alpha1.Config, error) {
+	tree, err := decode(data)
+	if err != nil {
+		return nil, err
+	}
+	checked := checker{}
+	checked.root(tree)
+	if len(checked.problems) > 0 {
+		return nil, newError(checked.problems)
+	}
+	config := v1alpha1.Default()
+	if err := overlay(tree, config); err != nil {
+		return nil, err
+	}
+	if problems := combinations(tree, config); len(problems) > 0 {
+		return nil, newError(problems)
+	}
+	return config, nil
+}
+
+// decode makes a tree of maps, lists, strings, bools and [json.Number] of YAML.
+// An empty document is an empty map.
+func decode(data []byte) (any, error) {
+	asJSON, err := yaml.YAMLToJSONStrict(data)
+	if err != nil {
+		return nil, fmt.Errorf("the configuration is not YAML: %w", err)
+	}
+	decoder := json.NewDecoder(bytes.NewReader(asJSON))
+	decoder.UseNumber()
+	var tree any
+	if err := decoder.Decode(&tree); err != nil {
+		return nil, fmt.Errorf("the configuration is not YAML: %w", err)
+	}
+	if tree == nil {
+		return map[string]any{}, nil
+	}
+	return tree, nil
+}
+
+// overlay sets in config what the tree sets.
+func overlay(tree any, config *v1alpha1.Config) error {
+	data, err := json.Marshal(tree)
+	if err != nil {
+		return fmt.Errorf("cannot encode the configuration: %w", err)
+	}
+	if err := yaml.UnmarshalStrict(data, config); err != nil {
+		return fmt.Errorf("cannot decode the configuration: %w", err)
+	}
+	return nil
+}
+
+// combinations checks what no key alone can say.
+func combinations(tree any, config *v1alpha1.Config) field.ErrorList {
+	var problems field.ErrorList
+	for _, combination := range v1alpha1.Combinations() {
+		if !combination.Violated(config) {
+			continue
+		}
+		keys := strings.Split(combination.Path, ".")
+		path := field.NewPath(keys[0], keys[1:]...)
+		problems = append(problems, field.Invalid(path, valueAt(tree, config, keys), combination.Detail))
+	}
+	return problems
+}
+
+// valueAt is what is set at a path, or the default.
+func valueAt(tree any, config *v1alpha1.Config, keys []string) any {
+	if value, found := lookup(tree, keys); found {
+		return value
+	}
+	data, err := json.Marshal(config)
+	if err != nil {
+		return nil
+	}
+	var whole any
+	if json.Unmarshal(data, &whole) != nil {
+		return nil
+	}
+	value, _ := lookup(whole, keys)
+	return value
+}
+
+// lookup follows keys into a tree.
+func lookup(tree any, keys []string) (any, bool) {
+	for _, key := range keys {
+		node, isMap := tree.(map[string]any)
+		if !isMap {
+			return nil, false
+		}
+		value, found := node[key]
+		if !found {
+			return nil, false
+		}
+		tree = value
+	}
+	return tree, true
+}
+
+func newError(problems field.ErrorList) *Error {
+	slices.SortFunc(problems, func(a, b *field.Error) int {
+		return strings.Compare(a.Error(), b.Error())
+	})
+	return &Error{Problems: problems}
+}
+
+// Problems are the single problems of an error of this package, none for other
+// errors.
+func Problems(err error) field.ErrorList {
+	var all *Error
+	if errors.As(err, &all) {
+		return all.Problems
+	}
+	return nil
+}
