@@ -1,0 +1,275 @@
+package tenant
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+)
+
+// Pauses of the loops that wait for the process. They bound the error of the
+// times that the benchmark takes.
+const (
+	pollReady  = 2 * time.Millisecond
+	pollConfig = 5 * time.Millisecond
+)
+
+// stopGrace is how long the server may take to stop, as in its pod.
+const stopGrace = 10 * time.Second
+
+// Server is the process of a virtual cluster.
+type Server struct {
+	release *Release
+	dir     string
+	address string
+	command *exec.Cmd
+	http    *http.Client
+
+	// started is the time just before the process was.
+	started time.Time
+	exited  chan struct{}
+	err     error
+	stopped sync.Once
+}
+
+// Run starts the server on a fresh data folder below dir, which must exist; the
+// caller removes it. The context bounds the start alone: the server runs until
+// [Server.Stop], or until this process dies.
+func (r *Release) Run(ctx context.Context, dir string) (*Server, error) {
+	dir, err := os.MkdirTemp(dir, r.options.Release+"-")
+	if err != nil {
+		return nil, fmt.Errorf("cannot make the server's folder: %w", err)
+	}
+	kubeconfig, err := r.hostKubeconfig(ctx)
+	if err != nil {
+		return nil, err
+	}
+	s := newServer(r, dir)
+	for name, content := range map[string][]byte{"host.kubeconfig": kubeconfig, "config.yaml": r.config} {
+		if err := os.WriteFile(filepath.Join(dir, name), content, 0o600); err != nil {
+			return nil, fmt.Errorf("cannot write the server's %s: %w", name, err)
+		}
+	}
+	if err := s.start(); err != nil {
+		return nil, fmt.Errorf("cannot start %s: %w", r.options.Server, err)
+	}
+	return s, nil
+}
+
+func newServer(r *Release, dir string) *Server {
+	return &Server{release: r, dir: dir, exited: make(chan struct{}), http: probeClient()}
+}
+
+func (s *Server) start() error {
+	port, err := freePort("tcp")
+	if err != nil {
+		return err
+	}
+	dnsPort, err := freePort("udp")
+	if err != nil {
+		return err
+	}
+	s.address = net.JoinHostPort("127.0.0.1", port)
+	log, err := os.Create(s.LogFile())
+	if err != nil {
+		return err
+	}
+	options := s.release.options
+	s.command = exec.Command(options.Server,
+		"--config", filepath.Join(s.dir, "config.yaml"),
+		"--name", options.Release,
+		"--namespace", options.Namespace,
+		"--host-kubeconfig", filepath.Join(s.dir, "host.kubeconfig"),
+		"--data-dir", filepath.Join(s.dir, "data"),
+		"--bind-address", "127.0.0.1",
+		"--advertise-address", "127.0.0.1",
+		"--port", port,
+		"--dns-port", dnsPort)
+	s.command.Stdout, s.command.Stderr = log, log
+	s.command.Env = append(os.Environ(), s.release.env...)
+	s.command.SysProcAttr = dieWithParent()
+
+	begun := make(chan error)
+	go func() {
+		// The kernel kills the child when the thread that made it ends, so the
+		// thread is kept until the child has ended.
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		defer close(s.exited)
+		defer func() { _ = log.Close() }()
+		s.started = time.Now()
+		err := s.command.Start()
+		begun <- err
+		if err == nil {
+			s.err = s.command.Wait()
+		}
+	}()
+	return <-begun
+}
+
+// Started is the time at which the process was started.
+func (s *Server) Started() time.Time { return s.started }
+
+// PID is the process id of the server.
+func (s *Server) PID() int { return s.command.Process.Pid }
+
+// Address is host:port of the virtual API server.
+func (s *Server) Address() string { return s.address }
+
+// LogFile is where the server's log goes.
+func (s *Server) LogFile() string { return filepath.Join(s.dir, "server.log") }
+
+// Exited is closed when the process has ended.
+func (s *Server) Exited() <-chan struct{} { return s.exited }
+
+// WaitReady waits for /readyz and returns the time at which it said yes.
+func (s *Server) WaitReady(ctx context.Context) (time.Time, error) {
+	last := errors.New("never asked")
+	for {
+		if last = s.probe(ctx); last == nil {
+			return time.Now(), nil
+		}
+		if err := s.pause(ctx, pollReady); err != nil {
+			return time.Time{}, fmt.Errorf("the virtual cluster is not ready: %w; last answer: %w", err, last)
+		}
+	}
+}
+
+func (s *Server) probe(ctx context.Context) error {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://"+s.address+"/readyz", nil)
+	if err != nil {
+		return err
+	}
+	response, err := s.http.Do(request)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = response.Body.Close() }()
+	body, err := io.ReadAll(response.Body)
+	if err != nil {
+		return err
+	}
+	if response.StatusCode != http.StatusOK {
+		return fmt.Errorf("%s: %s", response.Status, bytes.TrimSpace(body))
+	}
+	return nil
+}
+
+// Kubeconfig waits for the kubeconfig that the server writes for its tenant.
+func (s *Server) Kubeconfig(ctx context.Context) ([]byte, error) {
+	for {
+		kubeconfig, err := s.release.kubeconfig(ctx, s.address)
+		if err == nil || !errors.Is(err, errNotYet) {
+			return kubeconfig, err
+		}
+		if err := s.pause(ctx, pollConfig); err != nil {
+			return nil, fmt.Errorf("the server wrote no kubeconfig: %w", err)
+		}
+	}
+}
+
+// Config waits for the tenant's kubeconfig and makes it a client configuration
+// without limits that speaks protobuf.
+func (s *Server) Config(ctx context.Context) (*rest.Config, error) {
+	kubeconfig, err := s.Kubeconfig(ctx)
+	if err != nil {
+		return nil, err
+	}
+	config, err := clientcmd.RESTConfigFromKubeConfig(kubeconfig)
+	if err != nil {
+		return nil, fmt.Errorf("cannot use the tenant's kubeconfig: %w", err)
+	}
+	config.ContentType = "application/vnd.kubernetes.protobuf"
+	config.AcceptContentTypes = "application/vnd.kubernetes.protobuf,application/json"
+	config.QPS, config.Burst = -1, -1
+	return config, nil
+}
+
+// Stop asks the process to stop, waits, and kills it if it takes too long.
+func (s *Server) Stop() {
+	s.stopped.Do(func() {
+		s.http.CloseIdleConnections()
+		_ = s.command.Process.Signal(syscall.SIGTERM)
+		select {
+		case <-s.exited:
+		case <-time.After(stopGrace):
+			_ = s.command.Process.Kill()
+			<-s.exited
+		}
+	})
+}
+
+// pause waits for d, or fails if the process has ended or ctx has.
+func (s *Server) pause(ctx context.Context, d time.Duration) error {
+	select {
+	case <-s.exited:
+		return fmt.Errorf("the server has ended (%v), its last words:\n%s", s.err, s.logTail())
+	case <-ctx.Done():
+		return fmt.Errorf("%w; the server's last words:\n%s", context.Cause(ctx), s.logTail())
+	case <-time.After(d):
+		return nil
+	}
+}
+
+// logTail is the end of the server's log, for the message of a failure.
+func (s *Server) logTail() string {
+	const lines = 12
+	content, err := os.ReadFile(s.LogFile())
+	if err != nil {
+		return ""
+	}
+	all := strings.Split(strings.TrimSpace(string(content)), "\n")
+	return strings.Join(all[max(0, len(all)-lines):], "\n")
+}
+
+// probeClient asks as a kubelet's probe does: it trusts whoever answers.
+func probeClient() *http.Client {
+	return &http.Client{
+		Timeout:   2 * time.Second,
+		Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}},
+	}
+}
+
+// freePort is a port of 127.0.0.1 that was free a moment ago.
+func freePort(network string) (string, error) {
+	if network == "udp" {
+		conn, err := net.ListenPacket("udp", "127.0.0.1:0")
+		if err != nil {
+			return "", err
+		}
+		defer func() { _ = conn.Close() }()
+		return portOf(conn.LocalAddr()), nil
+	}
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	defer func() { _ = listener.Close() }()
+	return portOf(listener.Addr()), nil
+}
+
+func portOf(address net.Addr) string {
+	switch a := address.(type) {
+	case *net.TCPAddr:
+		return strconv.Itoa(a.Port)
+	case *net.UDPAddr:
+		return strconv.Itoa(a.Port)
+	}
+	return ""
+}

@@ -1,0 +1,87 @@
+package tenant
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// stub is a server that is an ordinary program: what it does is a shell script.
+func stub(t *testing.T, script string) *Server {
+	t.Helper()
+	dir := t.TempDir()
+	path := filepath.Join(dir, "server.sh")
+	if err := os.WriteFile(path, []byte("#!/bin/sh\n"+script), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	s := newServer(&Release{options: Options{Server: path, Release: "shop", Namespace: "tenant-shop"}, env: []string{"FROM_CHART=yes"}}, dir)
+	if err := s.start(); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func TestServerThatEndsEarly(t *testing.T) {
+	t.Parallel()
+	s := stub(t, "echo no host; exit 3\n")
+	_, err := s.WaitReady(t.Context())
+	for _, want := range []string{"exit status 3", "no host"} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("WaitReady = %v, want %q in it", err, want)
+		}
+	}
+}
+
+func TestServerThatIsNeverReady(t *testing.T) {
+	t.Parallel()
+	s := stub(t, "echo starting; exec sleep 60\n")
+	defer s.Stop()
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	_, err := s.WaitReady(ctx)
+	if err == nil || !strings.Contains(err.Error(), "refused") {
+		t.Errorf("WaitReady = %v, want what the last answer was", err)
+	}
+}
+
+func TestServerSettings(t *testing.T) {
+	t.Parallel()
+	s := stub(t, `echo "$FROM_CHART $*"; exec sleep 60`+"\n")
+	defer s.Stop()
+	want := "yes --config " + filepath.Join(s.dir, "config.yaml") + " --name shop --namespace tenant-shop"
+	for deadline := time.Now().Add(10 * time.Second); !strings.HasPrefix(s.logTail(), want); {
+		if time.Now().After(deadline) {
+			t.Fatalf("the server was started with %q, want %q first", s.logTail(), want)
+		}
+		if err := s.pause(t.Context(), time.Millisecond); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestServerStops(t *testing.T) {
+	t.Parallel()
+	s := stub(t, "exec sleep 60\n")
+	begun := time.Now()
+	s.Stop()
+	s.Stop()
+	if took := time.Since(begun); took > stopGrace/2 {
+		t.Errorf("a server that heeds SIGTERM took %s to stop", took)
+	}
+	select {
+	case <-s.Exited():
+	default:
+		t.Error("Stop returned before the process ended")
+	}
+}
+
+func TestServerThatIsNotThere(t *testing.T) {
+	t.Parallel()
+	s := newServer(&Release{options: Options{Server: filepath.Join(t.TempDir(), "none")}}, t.TempDir())
+	if err := s.start(); err == nil {
+		t.Error("a missing binary starts")
+	}
+}

@@ -1,0 +1,275 @@
+// Package tenant puts a virtual cluster on a simulated host, as near to a real
+// installation as a machine without containers allows.
+//
+// [Install] renders the chart as helm does and applies what it holds to the
+// host: the roles, the service accounts, the anchor, the Services, the config.
+// Only the StatefulSet is missing, since no container can run. In its place
+// [Release.Run] starts the server as a process of its own beside the host, with
+// the settings of the chart and a token of the release's own ServiceAccount, so
+// that it may do exactly what the chart's roles allow.
+package tenant
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"time"
+
+	authenticationv1 "k8s.io/api/authentication/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/client-go/discovery"
+	"k8s.io/client-go/discovery/cached/memory"
+	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/restmapper"
+	"k8s.io/client-go/tools/clientcmd"
+	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
+)
+
+// Host is what an installation needs of a host cluster.
+type Host interface {
+	// Config is an administrator's way in.
+	Config() *rest.Config
+	// Address is host:port at which another process reaches the API server.
+	Address() string
+	// CA is the certificate authority of the API server in PEM.
+	CA() []byte
+}
+
+// Options say what to install.
+type Options struct {
+	// Chart is the folder of the chart. Default: chart.
+	Chart string
+	// Values override the values of the chart. Default: none.
+	Values map[string]any
+	// Release and Namespace are as in `helm install RELEASE -n NAMESPACE
+	// --create-namespace`. No default.
+	Release, Namespace string
+	// Server is the path of the server's binary. Default: bin/sublet-server.
+	Server string
+}
+
+func (o Options) withDefaults() Options {
+	if o.Chart == "" {
+		o.Chart = "chart"
+	}
+	if o.Server == "" {
+		o.Server = filepath.Join("bin", "sublet-server")
+	}
+	return o
+}
+
+// Release is an installed chart without its process.
+type Release struct {
+	options Options
+	host    Host
+	client  kubernetes.Interface
+	config  []byte
+	env     []string
+}
+
+// Install renders the chart and applies it to the host.
+func Install(ctx context.Context, host Host, o Options) (*Release, error) {
+	o = o.withDefaults()
+	objects, err := Render(o)
+	if err != nil {
+		return nil, err
+	}
+	client, err := kubernetes.NewForConfig(host.Config())
+	if err != nil {
+		return nil, fmt.Errorf("cannot make a client of the host: %w", err)
+	}
+	r := &Release{options: o, host: host, client: client}
+	if err := r.settings(objects); err != nil {
+		return nil, err
+	}
+	if err := r.apply(ctx, objects); err != nil {
+		return nil, err
+	}
+	return r, nil
+}
+
+// Name and Namespace are those of the release.
+func (r *Release) Name() string { return r.options.Release }
+
+// Namespace is where the release and all host objects of its tenant live.
+func (r *Release) Namespace() string { return r.options.Namespace }
+
+// settings takes the server's config and its environment out of the rendered
+// objects: what the process would find in its pod.
+func (r *Release) settings(objects []*unstructured.Unstructured) error {
+	for _, object := range objects {
+		switch {
+		case object.GetKind() == "StatefulSet":
+			env, err := environment(object)
+			if err != nil {
+				return err
+			}
+			r.env = env
+		case object.GetName() == r.options.Release+"-config":
+			config, err := fileOf(object, "config.yaml")
+			if err != nil {
+				return err
+			}
+			r.config = config
+		}
+	}
+	if r.config == nil {
+		return fmt.Errorf("chart %s renders no %s-config with a config.yaml", r.options.Chart, r.options.Release)
+	}
+	return nil
+}
+
+// apply creates the namespace and everything rendered, but for the StatefulSet
+// and what helm runs only on demand.
+func (r *Release) apply(ctx context.Context, objects []*unstructured.Unstructured) error {
+	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: r.options.Namespace}}
+	if _, err := r.client.CoreV1().Namespaces().Create(ctx, namespace, metav1.CreateOptions{}); err != nil && !apierrors.IsAlreadyExists(err) {
+		return fmt.Errorf("cannot create namespace %s on the host: %w", namespace.Name, err)
+	}
+	writer, err := newApplier(r.host.Config(), r.options.Namespace)
+	if err != nil {
+		return err
+	}
+	for _, object := range objects {
+		if _, hook := object.GetAnnotations()["helm.sh/hook"]; hook || object.GetKind() == "StatefulSet" {
+			continue
+		}
+		if err := writer.apply(ctx, object); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// applier applies objects of any kind.
+type applier struct {
+	client    dynamic.Interface
+	mapper    *restmapper.DeferredDiscoveryRESTMapper
+	namespace string
+}
+
+func newApplier(config *rest.Config, namespace string) (*applier, error) {
+	client, err := dynamic.NewForConfig(config)
+	if err != nil {
+		return nil, fmt.Errorf("cannot make a client of the host: %w", err)
+	}
+	kinds, err := discovery.NewDiscoveryClientForConfig(config)
+	if err != nil {
+		return nil, fmt.Errorf("cannot make a client of the host: %w", err)
+	}
+	mapper := restmapper.NewDeferredDiscoveryRESTMapper(memory.NewMemCacheClient(kinds))
+	return &applier{client: client, mapper: mapper, namespace: namespace}, nil
+}
+
+func (a *applier) apply(ctx context.Context, object *unstructured.Unstructured) error {
+	kind := object.GroupVersionKind()
+	mapping, err := a.mapper.RESTMapping(kind.GroupKind(), kind.Version)
+	if err != nil {
+		return fmt.Errorf("the host does not know %s %s: %w", kind, object.GetName(), err)
+	}
+	var resource dynamic.ResourceInterface = a.client.Resource(mapping.Resource)
+	if mapping.Scope.Name() == "namespace" {
+		namespace := object.GetNamespace()
+		if namespace == "" {
+			namespace = a.namespace
+		}
+		resource = a.client.Resource(mapping.Resource).Namespace(namespace)
+	}
+	if _, err := resource.Apply(ctx, object.GetName(), object, metav1.ApplyOptions{FieldManager: "helm", Force: true}); err != nil {
+		return fmt.Errorf("cannot apply %s %s to the host: %w", kind.Kind, object.GetName(), err)
+	}
+	return nil
+}
+
+// hostKubeconfig is what the server gets in place of the token in its pod.
+func (r *Release) hostKubeconfig(ctx context.Context) ([]byte, error) {
+	day := int64((24 * time.Hour).Seconds())
+	request := &authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{ExpirationSeconds: &day}}
+	token, err := r.client.CoreV1().ServiceAccounts(r.options.Namespace).
+		CreateToken(ctx, r.options.Release, request, metav1.CreateOptions{})
+	if err != nil {
+		return nil, fmt.Errorf("cannot get a token of ServiceAccount %s/%s: %w", r.options.Namespace, r.options.Release, err)
+	}
+	config := clientcmdapi.NewConfig()
+	config.Clusters["host"] = &clientcmdapi.Cluster{Server: "https://" + r.host.Address(), CertificateAuthorityData: r.host.CA()}
+	config.AuthInfos["server"] = &clientcmdapi.AuthInfo{Token: token.Status.Token}
+	config.Contexts["host"] = &clientcmdapi.Context{Cluster: "host", AuthInfo: "server", Namespace: r.options.Namespace}
+	config.CurrentContext = "host"
+	return clientcmd.Write(*config)
+}
+
+// errNotYet says that the server has not written its kubeconfig yet.
+var errNotYet = errors.New("the kubeconfig is not there yet")
+
+// kubeconfig is the administrator's kubeconfig of the virtual cluster, which
+// the server has put into a host Secret, with the address at which the process
+// is found on this machine.
+func (r *Release) kubeconfig(ctx context.Context, address string) ([]byte, error) {
+	name := r.options.Release + "-kubeconfig"
+	secret, err := r.client.CoreV1().Secrets(r.options.Namespace).Get(ctx, name, metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		return nil, errNotYet
+	}
+	if err != nil {
+		return nil, fmt.Errorf("cannot read Secret %s/%s: %w", r.options.Namespace, name, err)
+	}
+	config, err := clientcmd.Load(secret.Data["config"])
+	if err != nil {
+		return nil, fmt.Errorf("cannot read the kubeconfig in Secret %s/%s: %w", r.options.Namespace, name, err)
+	}
+	for _, cluster := range config.Clusters {
+		cluster.Server = "https://" + address
+	}
+	return clientcmd.Write(*config)
+}
+
+// fileOf is one file of a ConfigMap or a Secret.
+func fileOf(object *unstructured.Unstructured, file string) ([]byte, error) {
+	for _, field := range []string{"stringData", "data"} {
+		content, found, err := unstructured.NestedString(object.Object, field, file)
+		if err != nil {
+			return nil, fmt.Errorf("%s %s: %w", object.GetKind(), object.GetName(), err)
+		}
+		if !found {
+			continue
+		}
+		if object.GetKind() == "Secret" && field == "data" {
+			return decodeBase64(content)
+		}
+		return []byte(content), nil
+	}
+	return nil, fmt.Errorf("%s %s holds no %s", object.GetKind(), object.GetName(), file)
+}
+
+// environment is what the chart sets for the server's container, as NAME=VALUE,
+// without what only a kubelet knows.
+func environment(statefulSet *unstructured.Unstructured) ([]string, error) {
+	containers, _, err := unstructured.NestedSlice(statefulSet.Object, "spec", "template", "spec", "containers")
+	if err != nil {
+		return nil, fmt.Errorf("StatefulSet %s: %w", statefulSet.GetName(), err)
+	}
+	if len(containers) == 0 {
+		return nil, fmt.Errorf("StatefulSet %s has no containers", statefulSet.GetName())
+	}
+	container, _ := containers[0].(map[string]any)
+	list, _, err := unstructured.NestedSlice(container, "env")
+	if err != nil {
+		return nil, fmt.Errorf("StatefulSet %s: %w", statefulSet.GetName(), err)
+	}
+	var env []string
+	for _, entry := range list {
+		fields, _ := entry.(map[string]any)
+		name, _ := fields["name"].(string)
+		if value, plain := fields["value"].(string); plain && !strings.Contains(value, "$(") {
+			env = append(env, name+"="+value)
+		}
+	}
+	return env, nil
+}
