@@ -13,6 +13,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -68,7 +69,7 @@ func run(name string, args []string) int {
 	case "kube-scheduler":
 		command = scheduler.NewSchedulerCommand()
 	case "kubelet":
-		command = newKubelet()
+		command = kubelet.NewKubeletCommand(context.Background())
 	case "kube-proxy":
 		command = proxy.NewProxyCommand()
 	case "etcd":
@@ -91,5 +92,3 @@ func report(name string, err error) int {
 	fmt.Fprintf(os.Stderr, "%s: %v\n", name, err)
 	return 1
 }
-
-func newKubelet() *cobra.Command { return kubelet.NewKubeletCommand(shutdownContext()) }

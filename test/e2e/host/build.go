@@ -1,0 +1,280 @@
+package host
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+)
+
+const (
+	// ownModule is the module that this package belongs to.
+	ownModule        = "github.com/sublet-dev/sublet"
+	kubernetesModule = "k8s.io/kubernetes"
+)
+
+// A module is a program that somebody else wrote, built from the module proxy in
+// a tree of its own: with its own go.mod, the versions its authors chose.
+type module struct {
+	name, path, version string
+	tags, ldflags       string
+	cgo                 bool
+	packages, binaries  []string
+}
+
+// builder builds programs into bin. A stamp beside them says from what, so that
+// nothing is built twice and a changed version is.
+type builder struct {
+	bin, src string
+}
+
+// helpers builds the small programs of this module, which go into images and
+// namespaces.
+func (b builder) helpers(ctx context.Context) error {
+	s, err := b.sources(ctx)
+	if err != nil {
+		return err
+	}
+	args := []string{"build", "-ldflags", "-s -w", "-o", b.bin + "/"}
+	for _, name := range []string{"holder", "pause", "testserver"} {
+		args = append(args, s.program(name))
+	}
+	if _, err := output(b.command(ctx, s.root, args...)); err != nil {
+		return fmt.Errorf("cannot build the helpers of the host: %w", err)
+	}
+	return nil
+}
+
+// hostd builds the binary of that name.
+func (b builder) hostd(ctx context.Context) error {
+	s, err := b.sources(ctx)
+	if err != nil {
+		return err
+	}
+	args := []string{"build", "-ldflags", versionFlags(s.kubernetes), "-o", filepath.Join(b.bin, "hostd"), s.program("hostd")}
+	state, err := digest(filepath.Join(s.root, "go.mod"), filepath.Join(s.root, "go.sum"), s.program("hostd"))
+	if err != nil {
+		return err
+	}
+	return b.once("hostd", state+"\n"+strings.Join(args, " "), []string{"hostd"}, func() error {
+		_, err := output(b.command(ctx, s.root, args...))
+		return err
+	})
+}
+
+// sources are where this module lies and which Kubernetes it names.
+type sources struct {
+	root, kubernetes string
+}
+
+// program is the folder of one of our programs.
+func (s sources) program(name string) string {
+	return filepath.Join(s.root, "test", "e2e", "host", "cmd", name)
+}
+
+func (b builder) sources(ctx context.Context) (sources, error) {
+	list, err := output(b.command(ctx, ".", "list", "-m", "-f", "{{.Path}} {{.Version}} {{.Dir}}", ownModule, kubernetesModule))
+	if err != nil {
+		return sources{}, fmt.Errorf("cannot find the module; run this inside its folder: %w", err)
+	}
+	var s sources
+	for line := range strings.Lines(list) {
+		fields := strings.SplitN(strings.TrimSpace(line), " ", 3)
+		switch fields[0] {
+		case ownModule:
+			s.root = fields[2]
+		case kubernetesModule:
+			s.kubernetes = fields[1]
+		}
+	}
+	return s, nil
+}
+
+// versionFlags make the Kubernetes programs tell their version.
+func versionFlags(version string) string {
+	minor := strings.Split(strings.TrimPrefix(version, "v"), ".")[1]
+	flags := "-s -w"
+	for _, value := range []string{"gitVersion=" + version, "gitMajor=1", "gitMinor=" + minor, "gitTreeState=clean"} {
+		flags += " -X k8s.io/component-base/version." + value
+	}
+	return flags
+}
+
+// foreign builds the programs of another module.
+func (b builder) foreign(ctx context.Context, m module) error {
+	stamp := fmt.Sprintf("%s@%s %s %s %v", m.path, m.version, m.tags, m.ldflags, m.cgo)
+	return b.once(m.name, stamp, m.binaries, func() error {
+		tree, err := b.tree(ctx, m)
+		if err != nil {
+			return err
+		}
+		out := b.bin + "/"
+		if len(m.binaries) == 1 {
+			out += m.binaries[0]
+		}
+		args := []string{"build", "-mod=mod", "-tags", m.tags, "-ldflags", "-s -w " + m.ldflags, "-o", out}
+		command := b.command(ctx, tree, append(args, m.packages...)...)
+		if m.cgo {
+			command.Env = append(command.Env, "CGO_ENABLED=1")
+		}
+		_, err = output(command)
+		return err
+	})
+}
+
+// tree downloads a module and copies it to where it can be built as the main
+// module. Its replacements by folders lead outside the module and are dropped;
+// what they stand for is published.
+func (b builder) tree(ctx context.Context, m module) (string, error) {
+	if err := os.MkdirAll(b.src, 0o755); err != nil {
+		return "", err
+	}
+	text, err := output(b.command(ctx, b.src, "mod", "download", "-json", m.path+"@"+m.version))
+	if err != nil {
+		return "", fmt.Errorf("cannot download: %w", err)
+	}
+	var download struct{ Dir string }
+	if err := json.Unmarshal([]byte(text), &download); err != nil {
+		return "", fmt.Errorf("cannot read what go says of the download: %w", err)
+	}
+	tree := filepath.Join(b.src, m.name)
+	if err := os.RemoveAll(tree); err != nil {
+		return "", err
+	}
+	if err := os.CopyFS(tree, os.DirFS(download.Dir)); err != nil {
+		return "", fmt.Errorf("cannot copy the sources: %w", err)
+	}
+	if err := filepath.WalkDir(tree, makeWritable); err != nil {
+		return "", err
+	}
+	text, err = output(b.command(ctx, tree, "mod", "edit", "-json"))
+	if err != nil {
+		return "", err
+	}
+	drop, err := localReplacements([]byte(text))
+	if err != nil || len(drop) == 0 {
+		return tree, err
+	}
+	_, err = output(b.command(ctx, tree, append([]string{"mod", "edit"}, drop...)...))
+	return tree, err
+}
+
+// makeWritable undoes the module cache's protection in a copy.
+func makeWritable(path string, entry fs.DirEntry, err error) error {
+	if err != nil {
+		return err
+	}
+	if entry.IsDir() {
+		return os.Chmod(path, 0o755)
+	}
+	info, err := entry.Info()
+	if err != nil {
+		return err
+	}
+	return os.Chmod(path, info.Mode()|0o200)
+}
+
+// localReplacements turns `go mod edit -json` into the flags that drop every
+// replacement by a folder.
+func localReplacements(text []byte) ([]string, error) {
+	var file struct {
+		Replace []struct {
+			Old, New struct{ Path, Version string }
+		}
+	}
+	if err := json.Unmarshal(text, &file); err != nil {
+		return nil, fmt.Errorf("cannot read go.mod: %w", err)
+	}
+	var flags []string
+	for _, r := range file.Replace {
+		if strings.HasPrefix(r.New.Path, ".") || filepath.IsAbs(r.New.Path) {
+			old := r.Old.Path
+			if r.Old.Version != "" {
+				old += "@" + r.Old.Version
+			}
+			flags = append(flags, "-dropreplace="+old)
+		}
+	}
+	return flags, nil
+}
+
+// once builds unless the binaries are there and were built from the same.
+func (b builder) once(name, from string, binaries []string, build func() error) error {
+	stamp := filepath.Join(b.bin, "."+name+".stamp")
+	before, err := os.ReadFile(stamp)
+	fresh := err == nil && string(before) == from
+	for _, binary := range binaries {
+		if _, err := os.Stat(filepath.Join(b.bin, binary)); err != nil {
+			fresh = false
+		}
+	}
+	if fresh {
+		return nil
+	}
+	if err := build(); err != nil {
+		return fmt.Errorf("cannot build %s: %w", name, err)
+	}
+	return os.WriteFile(stamp, []byte(from), 0o644)
+}
+
+// command is the ordinary go command in a folder, with the flags of the machine:
+// other flags would fill the build cache a second time.
+func (b builder) command(ctx context.Context, dir string, args ...string) *exec.Cmd {
+	command := exec.CommandContext(ctx, "go", args...)
+	command.Dir = dir
+	command.Env = append(os.Environ(), "GOWORK=off", "CGO_ENABLED=0")
+	return command
+}
+
+// digest is a hash over files, and over the Go files of folders.
+func digest(paths ...string) (string, error) {
+	hash := sha256.New()
+	for _, path := range paths {
+		files, err := filepath.Glob(filepath.Join(path, "*.go"))
+		if err != nil {
+			return "", err
+		}
+		if len(files) == 0 {
+			files = []string{path}
+		}
+		for _, file := range files {
+			data, err := os.ReadFile(file)
+			if err != nil {
+				return "", err
+			}
+			_, _ = fmt.Fprintf(hash, "%s %d\n", filepath.Base(file), len(data))
+			_, _ = hash.Write(data)
+		}
+	}
+	return hex.EncodeToString(hash.Sum(nil)), nil
+}
+
+// build builds whatever is missing.
+func (l *local) build(ctx context.Context) error {
+	if _, err := exec.LookPath("go"); err != nil {
+		return errors.New("the host is built with Go, which is not in PATH: install it from https://go.dev/dl/")
+	}
+	b := builder{bin: l.path("bin"), src: l.path("src")}
+	if err := os.MkdirAll(b.bin, 0o755); err != nil {
+		return err
+	}
+	if err := l.steps.do("build the helpers", func() error { return b.helpers(ctx) }); err != nil {
+		return err
+	}
+	if err := l.steps.do("build hostd (Kubernetes, etcd, CoreDNS)", func() error { return b.hostd(ctx) }); err != nil {
+		return err
+	}
+	for _, m := range modules {
+		if err := l.steps.do("build "+m.name+" "+m.version, func() error { return b.foreign(ctx, m) }); err != nil {
+			return err
+		}
+	}
+	return nil
+}

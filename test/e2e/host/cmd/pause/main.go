@@ -1,0 +1,23 @@
+// Command pause is the process that holds a pod's namespaces together: it waits
+// until it is told to end, and collects orphans where it is the first process.
+package main
+
+import (
+	"os"
+	"os/signal"
+	"syscall"
+)
+
+func main() {
+	signals := make(chan os.Signal, 8)
+	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGCHLD)
+	for s := range signals {
+		if s != syscall.SIGCHLD {
+			return
+		}
+		for pid := 1; pid > 0; {
+			var status syscall.WaitStatus
+			pid, _ = syscall.Wait4(-1, &status, syscall.WNOHANG, nil)
+		}
+	}
+}

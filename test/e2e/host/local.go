@@ -1,0 +1,329 @@
+package host
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+const cgroupRoot = "/sys/fs/cgroup"
+
+// local is a real node on this machine.
+type local struct {
+	dir     string
+	steps   *steps
+	daemons daemons
+	pki     credentials
+}
+
+func newLocal(dir string, steps *steps) *local {
+	return &local{
+		dir: dir, steps: steps, daemons: daemonsIn(dir),
+		pki: credentials{dir: filepath.Join(dir, "pki"), now: time.Now()},
+	}
+}
+
+func daemonsIn(dir string) daemons {
+	return daemons{run: filepath.Join(dir, "run"), log: filepath.Join(dir, "log")}
+}
+
+func (l *local) path(parts ...string) string {
+	return filepath.Join(append([]string{l.dir}, parts...)...)
+}
+
+func (l *local) binary(name string) string { return l.path("bin", name) }
+
+// environment of a daemon: ours, with our programs first.
+func (l *local) environment() []string {
+	return append(os.Environ(), "PATH="+l.path("bin")+":/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+}
+
+// prepare makes the folders and takes the lock, which ends with the process or
+// with a call of the function it returns.
+func (l *local) prepare() (func(), error) {
+	if err := mustBeRoot(); err != nil {
+		return nil, err
+	}
+	// A path of a Unix socket has room for 107 bytes.
+	if len(l.containerdSocket()) > 107 || strings.HasPrefix(l.dir+"/", "/run/") {
+		return nil, fmt.Errorf("the folder %s cannot hold a host: take a shorter path, and none below /run", l.dir)
+	}
+	for _, dir := range []string{l.daemons.run, l.daemons.log, l.path("state")} {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return nil, err
+		}
+	}
+	lock, err := os.OpenFile(l.path("lock"), os.O_CREATE|os.O_RDWR, 0o644)
+	if err != nil {
+		return nil, err
+	}
+	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
+		return nil, errors.Join(fmt.Errorf("cannot lock %s: %w", l.dir, err), lock.Close())
+	}
+	return func() { _ = lock.Close() }, nil
+}
+
+func (l *local) up(ctx context.Context) (*Cluster, error) {
+	start := time.Now()
+	unlock, err := l.prepare()
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	for _, step := range []struct {
+		name string
+		do   func() error
+	}{
+		{"packages of Debian", func() error { return installPackages(ctx) }},
+		{"", func() error { return l.build(ctx) }},
+		{"what an earlier host left", func() error { return l.sweep(ctx) }},
+		{"namespaces, cgroups, network", func() error { return l.isolate(ctx) }},
+		{"certificates", l.pki.create},
+		{"start etcd, API server, containerd, registry", l.startFirst},
+		{"images", func() error { return l.ownImages(ctx) }},
+		{"API server ready", func() error { return l.waitAPI(ctx) }},
+		{"start the node and the control loops", func() error { return l.startRest(ctx) }},
+		{"node and DNS ready", func() error { return l.waitNode(ctx) }},
+	} {
+		do := func() error { return l.steps.do(step.name, step.do) }
+		if step.name == "" { // prints steps of its own
+			do = step.do
+		}
+		if err := do(); err != nil {
+			return nil, fmt.Errorf("cannot start the host: %s: %w", step.name, err)
+		}
+	}
+	kubeconfig, err := l.publish()
+	if err != nil {
+		return nil, err
+	}
+	_, _ = fmt.Fprintf(l.steps.out, "host: up after %.1f s\n", time.Since(start).Seconds())
+	return &Cluster{
+		Kubeconfig: kubeconfig, Server: apiServer, NodeIP: nodeIP,
+		TestImage: TestImage, BusyboxImage: BusyboxImage,
+	}, nil
+}
+
+// publish copies the admin's kubeconfig to where people look for it.
+func (l *local) publish() (string, error) {
+	admin, err := os.ReadFile(l.pki.kubeconfig("admin"))
+	if err != nil {
+		return "", err
+	}
+	file := l.path("kubeconfig")
+	return file, os.WriteFile(file, admin, 0o600)
+}
+
+// sweep removes what is left of a host whose holder is gone: its daemons have
+// lost their namespaces to new ones, so none of them can be kept.
+func (l *local) sweep(ctx context.Context) error {
+	if _, ok := l.daemons.find("holder"); ok {
+		return nil
+	}
+	return l.remove(ctx)
+}
+
+func (l *local) isolate(ctx context.Context) error {
+	if err := l.hold(ctx); err != nil {
+		return err
+	}
+	if err := l.join(ctx); err != nil {
+		return err
+	}
+	if err := makeCgroups(cgroupRoot); err != nil {
+		return err
+	}
+	return saveSysctls(l.path("state", "sysctls"))
+}
+
+// startFirst starts what needs nobody, all at once.
+func (l *local) startFirst() error {
+	etcd, err := l.etcd()
+	if err != nil {
+		return err
+	}
+	containerd, err := l.containerd()
+	if err != nil {
+		return err
+	}
+	for _, d := range []daemon{etcd, l.apiServer(), containerd, l.registry()} {
+		if err := l.startDaemon(d); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// ownImages loads the images of every host while the API server starts.
+func (l *local) ownImages(ctx context.Context) error {
+	done := l.path("run", "images.loaded")
+	if _, err := os.Stat(done); err == nil {
+		return nil
+	}
+	all, err := recipes(l.path("bin"))
+	if err != nil {
+		return err
+	}
+	file := l.path("images.tar")
+	if err := archive(file, all); err != nil {
+		return err
+	}
+	err = poll(ctx, 30*time.Second, "containerd", func(ctx context.Context) error {
+		if _, err := output(l.ctr(ctx, "version")); err != nil {
+			return errors.Join(err, l.daemons.check("containerd"), l.daemons.check("registry"))
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	if err := l.loadImage(ctx, file); err != nil {
+		return err
+	}
+	return os.WriteFile(done, nil, 0o644)
+}
+
+func (l *local) waitAPI(ctx context.Context) error {
+	_, clientset, err := l.clients()
+	if err != nil {
+		return err
+	}
+	return poll(ctx, 2*time.Minute, "the API server", func(ctx context.Context) error { return l.apiReady(ctx, clientset) })
+}
+
+func (l *local) startRest(ctx context.Context) error {
+	for _, d := range l.controlLoops() {
+		if err := l.startDaemon(d); err != nil {
+			return err
+		}
+	}
+	config, _, err := l.clients()
+	if err != nil {
+		return err
+	}
+	if err := l.apply(ctx, config); err != nil {
+		return err
+	}
+	for _, prepare := range []func() (daemon, error){l.kubelet, l.kubeProxy, l.coreDNS, l.localPath} {
+		d, err := prepare()
+		if err != nil {
+			return err
+		}
+		if err := l.startDaemon(d); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (l *local) waitNode(ctx context.Context) error {
+	_, clientset, err := l.clients()
+	if err != nil {
+		return err
+	}
+	err = poll(ctx, 2*time.Minute, "the node", func(ctx context.Context) error { return l.nodeReady(ctx, clientset) })
+	if err != nil {
+		return err
+	}
+	return poll(ctx, time.Minute, "DNS", l.dnsReady)
+}
+
+func (l *local) down(ctx context.Context) error {
+	unlock, err := l.prepare()
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	return l.steps.do("down", func() error { return l.remove(ctx) })
+}
+
+// remove ends everything and forgets the cluster. The order matters: the kubelet
+// goes before the containers, which it would start again, and the holder last,
+// because with it goes the way to find what is left.
+func (l *local) remove(ctx context.Context) error {
+	const grace = 5 * time.Second
+	for _, name := range []string{"local-path-provisioner", "kubelet", "kube-proxy"} {
+		if err := l.daemons.stop(ctx, name, grace); err != nil {
+			return err
+		}
+	}
+	if err := kill(ctx, "containers", func() ([]process, error) { return members(cgroupRoot) }); err != nil {
+		return err
+	}
+	for _, name := range []string{"containerd", "registry", "coredns", "kube-scheduler", "kube-controller-manager", "kube-apiserver", "etcd"} {
+		if err := l.daemons.stop(ctx, name, grace); err != nil {
+			return err
+		}
+	}
+	if err := kill(ctx, "the node's processes", l.inhabitants); err != nil {
+		return err
+	}
+	if err := l.daemons.stop(ctx, "holder", grace); err != nil {
+		return err
+	}
+	return errors.Join(
+		removeLink(ctx), removeCgroups(ctx, cgroupRoot), restoreSysctls(l.path("state", "sysctls")), l.forget(),
+	)
+}
+
+// forget removes all state but the binaries and the logs.
+func (l *local) forget() error {
+	made, err := os.ReadFile(l.path("run", "made"))
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	for dir := range strings.Lines(string(made)) {
+		// Somebody else may use it by now; then it stays.
+		_ = os.Remove(strings.TrimSpace(dir))
+	}
+	for _, dir := range []string{"state", "run", "pki", "kubeconfig", "images.tar"} {
+		if err := os.RemoveAll(l.path(dir)); err != nil {
+			return err
+		}
+	}
+	for _, dir := range []string{"state", "run"} {
+		if err := os.MkdirAll(l.path(dir), 0o755); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (l *local) status(ctx context.Context) ([]string, bool) {
+	up := true
+	lines := []string{"folder      " + l.dir}
+	for _, name := range []string{
+		"holder", "etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "containerd", "kubelet",
+		"kube-proxy", "coredns", "local-path-provisioner", "registry",
+	} {
+		state := "gone"
+		if p, ok := l.daemons.find(name); ok {
+			state = fmt.Sprintf("runs, pid %d", p.pid)
+		} else {
+			up = false
+		}
+		lines = append(lines, fmt.Sprintf("%-24s %s", name, state))
+	}
+	if !up {
+		return lines, false
+	}
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	_, clientset, err := l.clients()
+	if err == nil {
+		err = l.nodeReady(ctx, clientset)
+	}
+	if err != nil {
+		return append(lines, "not ready: "+err.Error()), false
+	}
+	return append(lines, "ready       "+apiServer, "kubeconfig  "+l.path("kubeconfig")), true
+}
+
+func getOptions() metav1.GetOptions { return metav1.GetOptions{} }

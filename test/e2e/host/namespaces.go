@@ -1,0 +1,160 @@
+package host
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// shown are the folders of the machine at which the node shows folders of its
+// own state instead: the paths that Kubernetes fixes and that pods mount.
+func shown() []string {
+	return []string{"/var/lib/kubelet", "/var/lib/cni", "/var/log"}
+}
+
+// hold starts the holder of the node's namespaces, unless it runs.
+func (l *local) hold(ctx context.Context) error {
+	if _, ok := l.daemons.find("holder"); ok {
+		return nil
+	}
+	if err := l.mustOwnLink(); err != nil {
+		return err
+	}
+	ready := l.path("run", "holder.ready")
+	args := []string{"--ready", ready, "--cgroups", l.path("state", "cgroups")}
+	dirs := []string{l.path("state", "cgroups"), l.path("state", "log", "pods"), l.path("state", "log", "containers")}
+	for _, to := range shown() {
+		from := l.path("state", filepath.Base(to))
+		args = append(args, "--bind", from+":"+to)
+		dirs = append(dirs, from)
+		if err := l.mountPoint(to); err != nil {
+			return err
+		}
+	}
+	for _, dir := range dirs {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return err
+		}
+	}
+	command := exec.Command(l.binary("holder"), args...)
+	command.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS | syscall.CLONE_NEWNET}
+	if err := l.daemons.start("holder", command); err != nil {
+		return err
+	}
+	return poll(ctx, 10*time.Second, "the node's namespaces", func(context.Context) error {
+		if _, err := os.Stat(ready); err != nil {
+			return errors.Join(err, l.daemons.check("holder"))
+		}
+		return nil
+	})
+}
+
+// mountPoint makes sure that a folder of the machine exists, and remembers one
+// that it made, so that down removes it.
+func (l *local) mountPoint(dir string) error {
+	if _, err := os.Stat(dir); err == nil {
+		return nil
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	made, err := os.OpenFile(l.path("run", "made"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintln(made, dir)
+	return errors.Join(err, made.Close())
+}
+
+// mustOwnLink removes a link that a dead host left, and refuses to disturb a
+// living one: the link's alias is the folder of the host that made it.
+func (l *local) mustOwnLink() error {
+	alias, err := os.ReadFile(filepath.Join("/sys/class/net", linkName, "ifalias"))
+	if err != nil {
+		return nil // no such link
+	}
+	other := strings.TrimSpace(string(alias))
+	if other != "" && other != l.dir {
+		if _, runs := daemonsIn(other).find("holder"); runs {
+			return fmt.Errorf("this machine carries a host already, in %s: stop it first with hostctl down --dir %s", other, other)
+		}
+	}
+	_, err = output(exec.Command("ip", "link", "del", linkName))
+	return err
+}
+
+// join connects the namespaces to the machine by a veth pair, unless it is there.
+// Pods and services are reachable from the machine; nothing is forwarded from the
+// node any further than the machine itself.
+func (l *local) join(ctx context.Context) error {
+	if _, err := os.Stat(filepath.Join("/sys/class/net", linkName)); err == nil {
+		return nil
+	}
+	holder, ok := l.daemons.find("holder")
+	if !ok {
+		return l.daemons.check("holder")
+	}
+	for _, step := range []*exec.Cmd{
+		exec.CommandContext(ctx, "ip", "link", "add", linkName, "type", "veth", "peer", "name", "eth0", "netns", strconv.Itoa(holder.pid)),
+		exec.CommandContext(ctx, "ip", "link", "set", linkName, "alias", l.dir),
+		exec.CommandContext(ctx, "ip", "addr", "add", machineIP+"/24", "dev", linkName),
+		exec.CommandContext(ctx, "ip", "link", "set", linkName, "up"),
+		l.inside(ctx, "ip", "addr", "add", nodeIP+"/24", "dev", "eth0"),
+		l.inside(ctx, "ip", "link", "set", "eth0", "up"),
+		// Somewhere to send what is meant for elsewhere: it ends at the machine.
+		l.inside(ctx, "ip", "route", "add", "default", "via", machineIP),
+		exec.CommandContext(ctx, "ip", "route", "replace", podCIDR, "via", nodeIP),
+		exec.CommandContext(ctx, "ip", "route", "replace", serviceCIDR, "via", nodeIP),
+	} {
+		if _, err := output(step); err != nil {
+			return fmt.Errorf("cannot connect the node: %w", err)
+		}
+	}
+	return nil
+}
+
+// inside is a command in the node's namespaces. nsenter becomes the command, so
+// its pid is the command's. `ip netns exec` would hide the cgroups.
+func (l *local) inside(ctx context.Context, name string, args ...string) *exec.Cmd {
+	holder, _ := l.daemons.find("holder")
+	enter := []string{"--target", strconv.Itoa(holder.pid), "--mount", "--net", "--", name}
+	return exec.CommandContext(ctx, "nsenter", append(enter, args...)...)
+}
+
+// inhabitants are the processes whose mount namespace is the holder's: daemons,
+// and the shims that containerd leaves behind.
+func (l *local) inhabitants() ([]process, error) {
+	holder, ok := l.daemons.find("holder")
+	if !ok {
+		return nil, nil
+	}
+	home, err := os.Readlink(fmt.Sprintf("/proc/%d/ns/mnt", holder.pid))
+	if err != nil {
+		return nil, err
+	}
+	entries, err := os.ReadDir("/proc")
+	if err != nil {
+		return nil, err
+	}
+	var found []process
+	for _, entry := range entries {
+		pid, err := strconv.Atoi(entry.Name())
+		if err != nil || pid == holder.pid {
+			continue
+		}
+		if at, err := os.Readlink(fmt.Sprintf("/proc/%d/ns/mnt", pid)); err != nil || at != home {
+			continue
+		}
+		if p, err := look(pid); err == nil {
+			found = append(found, p)
+		}
+	}
+	return found, nil
+}

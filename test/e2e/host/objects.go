@@ -1,0 +1,152 @@
+package host
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	_ "embed" // for the objects
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/yaml"
+)
+
+//go:embed objects.yaml
+var objectsText []byte
+
+// objects are what a local host holds from the start.
+func objects() ([]*unstructured.Unstructured, error) {
+	text := os.Expand(string(objectsText), func(key string) string {
+		switch key {
+		case "DNS_SERVICE_IP":
+			return dnsServiceIP
+		case "NODE_IP":
+			return nodeIP
+		case "BUSYBOX_IMAGE":
+			return BusyboxImage
+		}
+		return "$" + key // a variable of a script
+	})
+	reader := utilyaml.NewYAMLReader(bufio.NewReader(bytes.NewReader([]byte(text))))
+	var all []*unstructured.Unstructured
+	for {
+		document, err := reader.Read()
+		if errors.Is(err, io.EOF) {
+			return all, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		object := &unstructured.Unstructured{}
+		if err := yaml.UnmarshalStrict(document, &object.Object); err != nil {
+			return nil, fmt.Errorf("cannot read object %d: %w", len(all), err)
+		}
+		all = append(all, object)
+	}
+}
+
+// apply writes the objects of a local host.
+func (l *local) apply(ctx context.Context, config *rest.Config) error {
+	all, err := objects()
+	if err != nil {
+		return err
+	}
+	c, err := client.New(config, client.Options{})
+	if err != nil {
+		return err
+	}
+	for _, object := range all {
+		err := poll(ctx, 20*time.Second, object.GetKind()+" "+object.GetName(), func(ctx context.Context) error {
+			return c.Apply(ctx, client.ApplyConfigurationFromUnstructured(object), client.FieldOwner("sublet-host"), client.ForceOwnership)
+		})
+		if err != nil {
+			return fmt.Errorf("cannot create: %w", err)
+		}
+	}
+	return nil
+}
+
+// clients of the host's API server, as admin.
+func (l *local) clients() (*rest.Config, kubernetes.Interface, error) {
+	config, err := clientcmd.BuildConfigFromFlags("", l.pki.kubeconfig("admin"))
+	if err != nil {
+		return nil, nil, err
+	}
+	config.QPS = -1
+	clientset, err := kubernetes.NewForConfig(config)
+	return config, clientset, err
+}
+
+// apiReady is nil once the API server says so.
+func (l *local) apiReady(ctx context.Context, c kubernetes.Interface) error {
+	_, err := c.Discovery().RESTClient().Get().AbsPath("/readyz").DoRaw(ctx)
+	if err != nil {
+		return errors.Join(err, l.daemons.check("etcd"), l.daemons.check("kube-apiserver"))
+	}
+	return nil
+}
+
+// nodeReady is nil once a pod could be created in namespace default and run.
+func (l *local) nodeReady(ctx context.Context, c kubernetes.Interface) error {
+	for _, name := range []string{"containerd", "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy", "local-path-provisioner"} {
+		if err := l.daemons.check(name); err != nil {
+			return err
+		}
+	}
+	node, err := c.CoreV1().Nodes().Get(ctx, nodeName, getOptions())
+	if err != nil {
+		return err
+	}
+	if err := ready(node); err != nil {
+		return err
+	}
+	_, err = c.CoreV1().ServiceAccounts("default").Get(ctx, "default", getOptions())
+	return err
+}
+
+// ready is nil if a node is ready and takes pods.
+func ready(node *corev1.Node) error {
+	for _, taint := range node.Spec.Taints {
+		if taint.Effect != corev1.TaintEffectPreferNoSchedule {
+			return fmt.Errorf("node %s is tainted: %s", node.Name, taint.Key)
+		}
+	}
+	for _, condition := range node.Status.Conditions {
+		if condition.Type != corev1.NodeReady {
+			continue
+		}
+		if condition.Status == corev1.ConditionTrue {
+			return nil
+		}
+		return fmt.Errorf("node %s is not ready: %s", node.Name, condition.Message)
+	}
+	return fmt.Errorf("node %s has not said yet that it is ready", node.Name)
+}
+
+// dnsReady is nil once the API server's name resolves at the Service of the DNS.
+func (l *local) dnsReady(ctx context.Context) error {
+	resolver := &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
+		return (&net.Dialer{Timeout: time.Second}).DialContext(ctx, network, net.JoinHostPort(dnsServiceIP, "53"))
+	}}
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	found, err := resolver.LookupHost(ctx, "kubernetes.default.svc."+clusterDomain+".")
+	if err != nil {
+		return errors.Join(err, l.daemons.check("coredns"), l.daemons.check("kube-proxy"))
+	}
+	if len(found) != 1 || found[0] != apiServiceIP {
+		return fmt.Errorf("the API server's name resolves to %v", found)
+	}
+	return nil
+}

@@ -1,0 +1,78 @@
+package host
+
+// What the local host is made of, pinned in this one place. The version of
+// Kubernetes itself, etcd and CoreDNS is the one that go.mod names.
+var modules = []module{
+	{
+		name: "containerd", path: "github.com/containerd/containerd/v2", version: "v2.4.2",
+		tags:     "no_btrfs,no_devmapper,no_zfs,no_aufs",
+		ldflags:  "-X github.com/containerd/containerd/v2/version.Version=v2.4.2",
+		packages: []string{"./cmd/containerd", "./cmd/containerd-shim-runc-v2", "./cmd/ctr"},
+		binaries: []string{"containerd", "containerd-shim-runc-v2", "ctr"},
+	},
+	{
+		name: "runc", path: "github.com/opencontainers/runc", version: "v1.5.2",
+		tags:    "seccomp,netgo,osusergo",
+		ldflags: "-X main.version=1.5.2 -linkmode external -extldflags=-static",
+		// Its first steps in a container are written in C.
+		cgo: true, packages: []string{"."}, binaries: []string{"runc"},
+	},
+	{
+		name: "local-path-provisioner", path: "github.com/rancher/local-path-provisioner", version: "v0.0.30",
+		ldflags:  "-X main.VERSION=v0.0.30",
+		packages: []string{"."}, binaries: []string{"local-path-provisioner"},
+	},
+}
+
+// packages are what the local host needs of Debian, each with a file that shows
+// that it is there.
+var packages = []struct{ name, file string }{
+	{"containernetworking-plugins", cniPlugins + "/bridge"},
+	{"iptables", "/usr/sbin/iptables"},
+	{"nftables", "/usr/sbin/nft"},
+	{"iproute2", "/usr/sbin/ip"},
+	{"conntrack", "/usr/sbin/conntrack"},
+	{"socat", "/usr/bin/socat"},
+	{"util-linux", "/usr/bin/nsenter"},
+	{"busybox-static", "/bin/busybox"},
+	{"gcc", "/usr/bin/gcc"},
+	{"libc6-dev", "/usr/include/stdlib.h"},
+	{"libseccomp-dev", "/usr/include/seccomp.h"},
+	{"pkg-config", "/usr/bin/pkg-config"},
+}
+
+const cniPlugins = "/usr/lib/cni"
+
+// Images that every local host has. They stand for what a public registry would
+// give, which may be out of reach.
+const (
+	// TestImage holds cmd/testserver as entry point, and busybox.
+	TestImage = "localhost/sublet/test:1"
+	// BusyboxImage is a shell with the usual tools. "busybox" is the same image.
+	BusyboxImage = "localhost/sublet/busybox:1"
+
+	pauseImage = "localhost/sublet/pause:1"
+)
+
+// Names and addresses of the local host. They are fixed: one machine carries one.
+const (
+	nodeName   = "host-1"
+	linkName   = "sublet0"
+	cgroupName = "sublet-host"
+
+	machineIP    = "10.99.0.1" // our end of the veth, in the machine's network
+	nodeIP       = "10.99.0.2" // the node's end
+	podCIDR      = "10.244.0.0/16"
+	nodePodCIDR  = "10.244.0.0/24"
+	serviceCIDR  = "10.96.0.0/16"
+	apiServiceIP = "10.96.0.1"
+	dnsServiceIP = "10.96.0.10"
+	apiServer    = "https://" + nodeIP + ":6443"
+	registryAddr = nodeIP + ":5000"
+
+	clusterDomain = "cluster.local"
+
+	// outsideName is a name that only the host's DNS knows, so that a test can
+	// show that names outside the cluster resolve where there is no internet.
+	outsideName = "outside.sublet.test"
+)

@@ -1,0 +1,173 @@
+package host
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// A process is known by its pid and by the time it started, in clock ticks since
+// boot: a pid that the kernel gave away again is not ours.
+type process struct {
+	pid   int
+	start string
+}
+
+// String is the content of a pid file.
+func (p process) String() string { return fmt.Sprintf("%d %s\n", p.pid, p.start) }
+
+// alive says whether the process still runs.
+func (p process) alive() bool {
+	now, err := look(p.pid)
+	return err == nil && now == p
+}
+
+// look finds the process that has a pid now. A zombie counts as gone.
+func look(pid int) (process, error) {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return process{}, err
+	}
+	return parseStat(pid, string(stat))
+}
+
+// parseStat reads /proc/PID/stat. The name in parentheses may hold anything, so
+// fields count from the last closing one: the state is the first after it, the
+// start time the twentieth.
+func parseStat(pid int, stat string) (process, error) {
+	fields := strings.Fields(stat[strings.LastIndexByte(stat, ')')+1:])
+	if len(fields) < 20 {
+		return process{}, fmt.Errorf("cannot make sense of the status of process %d", pid)
+	}
+	if fields[0] == "Z" || fields[0] == "X" {
+		return process{}, fmt.Errorf("process %d has ended", pid)
+	}
+	return process{pid: pid, start: fields[19]}, nil
+}
+
+// parsePID reads the content of a pid file.
+func parsePID(text string) (process, error) {
+	fields := strings.Fields(text)
+	if len(fields) != 2 {
+		return process{}, errors.New("a pid file holds a pid and a start time")
+	}
+	pid, err := strconv.Atoi(fields[0])
+	return process{pid: pid, start: fields[1]}, err
+}
+
+// daemons are processes that outlive the one that starts them, each with a pid
+// file and a log file of its name.
+type daemons struct {
+	run, log string // folders
+}
+
+func (d daemons) pidFile(name string) string { return filepath.Join(d.run, name+".pid") }
+func (d daemons) logFile(name string) string { return filepath.Join(d.log, name+".log") }
+
+// find returns the running process of that name.
+func (d daemons) find(name string) (process, bool) {
+	text, err := os.ReadFile(d.pidFile(name))
+	if err != nil {
+		return process{}, false
+	}
+	p, err := parsePID(string(text))
+	return p, err == nil && p.alive()
+}
+
+// start starts a command as a daemon, in a session of its own, unless one of that
+// name runs.
+func (d daemons) start(name string, command *exec.Cmd) error {
+	if _, ok := d.find(name); ok {
+		return nil
+	}
+	log, err := os.OpenFile(d.logFile(name), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+	if err != nil {
+		return fmt.Errorf("cannot open the log of %s: %w", name, err)
+	}
+	defer func() { _ = log.Close() }()
+	command.Stdout, command.Stderr = log, log
+	if command.SysProcAttr == nil {
+		command.SysProcAttr = &syscall.SysProcAttr{}
+	}
+	command.SysProcAttr.Setsid = true
+	if err := command.Start(); err != nil {
+		return fmt.Errorf("cannot start %s: %w", name, err)
+	}
+	p, err := look(command.Process.Pid)
+	if err == nil {
+		err = os.WriteFile(d.pidFile(name), []byte(p.String()), 0o644)
+	}
+	// Whoever lives long enough to see the daemon end takes its exit status.
+	go func() { _ = command.Wait() }()
+	if err != nil {
+		return fmt.Errorf("cannot record the pid of %s: %w", name, errors.Join(err, d.tail(name)))
+	}
+	return nil
+}
+
+// check is nil while the daemon runs; otherwise it is hopeless and quotes the end
+// of the log.
+func (d daemons) check(name string) error {
+	if _, ok := d.find(name); ok {
+		return nil
+	}
+	return hopeless{fmt.Errorf("%s has ended: %w", name, d.tail(name))}
+}
+
+// tail is the end of a daemon's log, as an error.
+func (d daemons) tail(name string) error {
+	text, err := os.ReadFile(d.logFile(name))
+	if err != nil {
+		return err
+	}
+	lines := bytes.Split(bytes.TrimSpace(text), []byte("\n"))
+	lines = lines[max(0, len(lines)-8):]
+	return fmt.Errorf("end of %s:\n%s", d.logFile(name), bytes.Join(lines, []byte("\n")))
+}
+
+// stop ends a daemon: it asks first and is rude after the grace period.
+func (d daemons) stop(ctx context.Context, name string, grace time.Duration) error {
+	if p, ok := d.find(name); ok {
+		if err := end(ctx, p, grace); err != nil {
+			return fmt.Errorf("cannot stop %s: %w", name, err)
+		}
+	}
+	if err := os.Remove(d.pidFile(name)); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+func end(ctx context.Context, p process, grace time.Duration) error {
+	gone := func(context.Context) error {
+		if p.alive() {
+			return fmt.Errorf("process %d runs", p.pid)
+		}
+		return nil
+	}
+	_ = syscall.Kill(p.pid, syscall.SIGTERM)
+	if poll(ctx, grace, "its end", gone) == nil {
+		return nil
+	}
+	_ = syscall.Kill(p.pid, syscall.SIGKILL)
+	return poll(ctx, 5*time.Second, "its end", gone)
+}
+
+// output runs a command to its end; an error quotes what it wrote.
+func output(command *exec.Cmd) (string, error) {
+	var out, diagnostics bytes.Buffer
+	command.Stdout, command.Stderr = &out, &diagnostics
+	if err := command.Run(); err != nil {
+		said := bytes.TrimSpace(append(diagnostics.Bytes(), out.Bytes()...))
+		return out.String(), fmt.Errorf("%s: %w: %s", strings.Join(command.Args, " "), err, said)
+	}
+	return out.String(), nil
+}
