@@ -142,8 +142,12 @@ func (s *Server) Exited() <-chan struct{} { return s.exited }
 func (s *Server) WaitReady(ctx context.Context) (time.Time, error) {
 	last := errors.New("never asked")
 	for {
-		if last = s.probe(ctx); last == nil {
+		err := s.probe(ctx)
+		if err == nil {
 			return time.Now(), nil
+		}
+		if ctx.Err() == nil {
+			last = err
 		}
 		if err := s.pause(ctx, pollReady); err != nil {
 			return time.Time{}, fmt.Errorf("the virtual cluster is not ready: %w; last answer: %w", err, last)

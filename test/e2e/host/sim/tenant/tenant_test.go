@@ -95,3 +95,29 @@ func TestFileOf(t *testing.T) {
 		}
 	}
 }
+
+// The project's own chart must hold what a server beside a host needs.
+func TestOwnChart(t *testing.T) {
+	t.Parallel()
+	o := Options{Chart: filepath.Join("..", "..", "..", "..", "..", "chart"), Release: "shop", Namespace: "tenant-shop"}
+	objects, err := Render(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &Release{options: o}
+	if err := r.settings(objects); err != nil {
+		t.Error(err)
+	}
+	there := map[string]bool{}
+	for _, object := range objects {
+		there[object.GetKind()+" "+object.GetName()] = true
+	}
+	for _, want := range []string{
+		"ConfigMap shop-anchor", "Service shop", "Service shop-dns", "ServiceAccount shop", "ServiceAccount shop-workload",
+		"Role shop", "RoleBinding shop", "StatefulSet shop",
+	} {
+		if !there[want] {
+			t.Errorf("the chart has no %s, only %v", want, there)
+		}
+	}
+}
