@@ -21,6 +21,14 @@ const (
 	Host
 )
 
+// String is the word for the side in logs and messages.
+func (s Side) String() string {
+	if s == Host {
+		return "host"
+	}
+	return "virtual"
+}
+
 // Scope is what the functions of a [Resource] may look at: who the virtual
 // cluster is, and what the caches of both sides hold. It offers no way to write.
 type Scope struct {
@@ -52,6 +60,11 @@ func (s Scope) Again(d time.Duration) {
 // V and H are the same type for most kinds. They differ where an object of one
 // kind needs one of another kind beside it, as a pod needs a Secret for its
 // token.
+//
+// What the functions are given is theirs: they may keep parts of one object in
+// the other. What they read through the [Scope] on the host must be a kind that
+// the engine watches for them: their own, or one of Also. It is an error
+// otherwise, so that no kind depends on host objects that it declares nowhere.
 type Resource[V, H client.Object] struct {
 	// Owner is the side whose copy is the truth. The engine makes, changes and
 	// deletes the copy on the other side to follow it.
@@ -59,6 +72,11 @@ type Resource[V, H client.Object] struct {
 
 	// Names is how an object of the virtual cluster is named on the host.
 	Names translate.Scheme
+
+	// NewVirtual and NewHost make empty objects. nil means new(V) and new(H), which
+	// is right for everything but unstructured objects.
+	NewVirtual func() V
+	NewHost    func() H
 
 	// Origin is the virtual key of a host object, and false for a host object
 	// that is not the copy of any. nil means that the annotations say it, proven
@@ -101,7 +119,10 @@ type Resource[V, H client.Object] struct {
 	Down func(s Scope, virtual V, host H) error
 
 	// Up fills in the virtual copy from the host object, mostly the status. It
-	// runs and is written independently of Down. nil means that nothing goes up.
+	// runs and is written independently of Down: neither waits for the other, and
+	// neither may fail because the other did. nil means that nothing goes up. Of a
+	// kind that the host owns, virtual is an empty object that bears its name and
+	// its labels.HostUID annotation if it does not exist yet.
 	Up func(s Scope, host H, virtual V) error
 
 	// EndsWithHost says that the virtual object ends when its host copy is
@@ -127,6 +148,10 @@ type Watch struct {
 	Side Side
 	// Object is an empty object of the other kind.
 	Object client.Object
+	// All watches host objects that do not belong to this virtual cluster too:
+	// those of the host namespace, or of the whole host if they have none. Without
+	// it, just those with our label are seen. It means nothing on the virtual side.
+	All bool
 	// Keys are the virtual keys to reconcile when object has changed.
 	Keys func(s Scope, object client.Object) []types.NamespacedName
 }

@@ -1,0 +1,269 @@
+package syncer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/go-logr/logr"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/rest"
+	"k8s.io/klog/v2"
+	"k8s.io/utils/clock"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/sublet-dev/sublet/pkg/translate"
+)
+
+// Options says what an engine syncs and how.
+type Options struct {
+	// Cluster is the identity of the virtual cluster on its host.
+	Cluster translate.Cluster
+	// Virtual and Host are how to reach the two API servers. Client-side limits of
+	// Host are lifted.
+	Virtual, Host *rest.Config
+	// Kinds are those to start with. More can be added at any time.
+	Kinds []Kind
+	// Workers is how many objects of one kind are reconciled at a time. Default 16.
+	Workers int
+	// FullScan is the time between two full scans, which compare everything on both
+	// sides as if no watch had ever told of it. Default 10 minutes; the first one
+	// comes after a tenth of it.
+	FullScan time.Duration
+	// Scheme knows the types of the kinds. Default: those of client-go.
+	Scheme *runtime.Scheme
+	// Clock is the time. Default: the real one.
+	Clock clock.Clock
+	// Log is where the engine says what it waits for and what fails. Default: klog.
+	Log logr.Logger
+}
+
+// Engine syncs kinds between two clusters. [NewEngine] makes one.
+type Engine struct {
+	options Options
+	log     logr.Logger
+	gate    *gate
+	guard   *guard
+	notes   *notes
+	virtual *side
+	host    *side
+	done    chan struct{}
+	synced  chan struct{}
+
+	mu      sync.Mutex
+	ctx     context.Context // nil until Run
+	runners map[string]*runner
+	order   []string
+	group   sync.WaitGroup
+}
+
+// side is what the engine has of one of the two clusters.
+type side struct {
+	client  client.Client
+	sources *sources
+}
+
+// NewEngine makes an engine. It talks to nobody before Run.
+func NewEngine(options Options) (*Engine, error) {
+	options = withDefaults(options)
+	e := &Engine{
+		options: options, log: options.Log,
+		done: make(chan struct{}), synced: make(chan struct{}),
+		runners: map[string]*runner{},
+	}
+	e.gate = newGate(options.Clock, e.log, e.done)
+	e.gate.opened = e.wake
+	var err error
+	virtual := rest.CopyConfig(options.Virtual)
+	virtual.QPS = -1
+	if e.virtual, err = e.newSide(Virtual, virtual, virtual); err != nil {
+		return nil, fmt.Errorf("cannot make a client of the virtual cluster: %w", err)
+	}
+	if e.host, err = e.newSide(Host, e.gate.wrap(options.Host, false), e.gate.wrap(options.Host, true)); err != nil {
+		return nil, fmt.Errorf("cannot make a client of the host: %w", err)
+	}
+	e.host.sources.namespace = options.Cluster.Namespace
+	e.host.sources.ours = oursSelector(options.Cluster)
+	e.guard = newGuard(e.virtual.client, e.host.client, options.Cluster, options.Clock, e.log)
+	e.guard.released = e.wake
+	e.notes = newNotes(e.virtual.client, options.Scheme, options.Clock, e.log, options.Cluster.Namespace)
+	for _, kind := range options.Kinds {
+		if err := e.put(kind); err != nil {
+			return nil, err
+		}
+	}
+	return e, nil
+}
+
+// withDefaults fills in what the options leave out.
+func withDefaults(options Options) Options {
+	if options.Workers == 0 {
+		options.Workers = 16
+	}
+	if options.FullScan == 0 {
+		options.FullScan = 10 * time.Minute
+	}
+	if options.Scheme == nil {
+		options.Scheme = scheme.Scheme
+	}
+	if options.Clock == nil {
+		options.Clock = clock.RealClock{}
+	}
+	if options.Log.GetSink() == nil {
+		options.Log = klog.Background().WithName("syncer")
+	}
+	return options
+}
+
+// newSide makes the clients of one side: one for requests and one for watches.
+func (e *Engine) newSide(which Side, requests, watches *rest.Config) (*side, error) {
+	requestHTTP, err := rest.HTTPClientFor(requests)
+	if err != nil {
+		return nil, err
+	}
+	watchHTTP, err := rest.HTTPClientFor(watches)
+	if err != nil {
+		return nil, err
+	}
+	mapper, err := newMapper(e.options.Scheme, requests, requestHTTP)
+	if err != nil {
+		return nil, err
+	}
+	c, err := client.New(requests, client.Options{HTTPClient: requestHTTP, Scheme: e.options.Scheme, Mapper: mapper})
+	if err != nil {
+		return nil, err
+	}
+	return &side{client: c, sources: &sources{
+		side: which, config: watches, http: watchHTTP,
+		scheme: e.options.Scheme, mapper: mapper, log: e.log,
+		all: map[sourceKey]*source{},
+	}}, nil
+}
+
+// Run syncs until ctx ends. It does not fail when the host cannot be reached, be
+// it at the start or later: the virtual cluster stays as it is, and syncing goes
+// on when the host is back.
+func (e *Engine) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	e.mu.Lock()
+	if e.ctx != nil {
+		e.mu.Unlock()
+		return errors.New("the engine runs already")
+	}
+	e.ctx = ctx
+	e.virtual.sources.ctx, e.host.sources.ctx = ctx, ctx
+	var first []*runner
+	for _, name := range e.order {
+		e.launch(e.runners[name])
+		first = append(first, e.runners[name])
+	}
+	e.group.Go(func() { e.guard.run(ctx) })
+	e.group.Go(func() { e.scan(ctx) })
+	e.group.Go(func() { e.awaitSynced(ctx, first) })
+	e.mu.Unlock()
+	<-ctx.Done()
+	close(e.done)
+	e.group.Wait()
+	return nil
+}
+
+// awaitSynced gives the signal when all of first have seen both sides once.
+func (e *Engine) awaitSynced(ctx context.Context, first []*runner) {
+	for _, r := range first {
+		select {
+		case <-r.synced:
+		case <-r.done:
+		case <-ctx.Done():
+			return
+		}
+	}
+	e.log.Info("All kinds have seen both sides")
+	close(e.synced)
+}
+
+// Synced is closed when every kind that the engine started with has seen all
+// objects of both sides once, or was dropped.
+func (e *Engine) Synced() <-chan struct{} { return e.synced }
+
+// Add starts to sync a kind. Its name must be free.
+func (e *Engine) Add(_ context.Context, kind Kind) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.ctx != nil && e.ctx.Err() != nil {
+		return errors.New("the engine has stopped")
+	}
+	if err := e.put(kind); err != nil {
+		return err
+	}
+	if e.ctx != nil {
+		e.launch(e.runners[kind.name])
+	}
+	return nil
+}
+
+// Drop stops to sync a kind and ends the watches that nothing else needs. Copies
+// that were made stay. Dropping a kind that is not there does nothing.
+func (e *Engine) Drop(name string) {
+	e.mu.Lock()
+	r, ok := e.runners[name]
+	delete(e.runners, name)
+	e.order = slices.DeleteFunc(e.order, func(n string) bool { return n == name })
+	e.mu.Unlock()
+	if ok && r.cancel != nil {
+		r.cancel()
+		<-r.done
+	}
+}
+
+// put adds a kind to the list.
+func (e *Engine) put(kind Kind) error {
+	if kind.problem != nil {
+		return kind.problem
+	}
+	if _, taken := e.runners[kind.name]; taken {
+		return fmt.Errorf("there is a kind %s already", kind.name)
+	}
+	r := newRunner(kind, e.options.Clock, e.log, e.options.Workers)
+	r.gate, r.guard = e.gate, e.guard
+	r.virtual, r.host = e.virtual.sources, e.host.sources
+	r.reconciler = &reconciler{
+		kind: kind, cluster: e.options.Cluster, clock: e.options.Clock, log: r.log,
+		virtual: end{reader: e.virtual.sources, client: e.virtual.client},
+		host:    end{reader: e.host.sources, client: e.host.client},
+		memo:    newMemo(e.options.Clock), notes: e.notes,
+		held: e.guard.held, wrote: func() {},
+	}
+	e.runners[kind.name] = r
+	e.order = append(e.order, kind.name)
+	return nil
+}
+
+// launch starts a kind of the list. The caller holds the lock.
+func (e *Engine) launch(r *runner) {
+	ctx, cancel := context.WithCancel(e.ctx)
+	r.cancel = cancel
+	e.group.Go(func() { r.run(ctx) })
+}
+
+// wake lets go on what waited for the host or for the guard.
+func (e *Engine) wake() {
+	for _, r := range e.list() {
+		r.wake()
+	}
+}
+
+// list is the kinds in the order in which they were added.
+func (e *Engine) list() []*runner {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	runners := make([]*runner, 0, len(e.order))
+	for _, name := range e.order {
+		runners = append(runners, e.runners[name])
+	}
+	return runners
+}

@@ -1,0 +1,141 @@
+package syncer
+
+import (
+	"context"
+	"fmt"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/sublet-dev/sublet/api/labels"
+)
+
+// dryRunKey marks a context for requests that must leave no trace.
+type dryRunKey struct{}
+
+// DryRun marks ctx so that CreateFirst and UpdateFirst ask the host to check only,
+// as an admission step does for a request that is a dry run itself.
+func DryRun(ctx context.Context) context.Context {
+	return context.WithValue(ctx, dryRunKey{}, true)
+}
+
+// CreateFirst makes the host copy of a virtual object that is about to be created,
+// so that the virtual object can bear from its first moment on what the host
+// assigned. It returns the host object, nil if the kind wants no copy, or why the
+// host refuses it, which is the tenant's answer then. The copy is pending until
+// the virtual object exists; it is collected if that never happens.
+func (e *Engine) CreateFirst(ctx context.Context, kind string, virtual client.Object) (client.Object, error) {
+	r, s, key, err := e.first(ctx, kind, virtual)
+	if err != nil {
+		return nil, err
+	}
+	dryRun := ctx.Value(dryRunKey{}) != nil
+	virtual = copyOf(virtual)
+	virtual.SetUID("") // An object that is not stored yet has none that lasts.
+	if wanted, err := r.kind.want(s, virtual, nil); err != nil || !wanted {
+		return nil, err
+	}
+	host, err := r.makeHost(s, key, virtual, dryRun)
+	if !apierrors.IsAlreadyExists(err) {
+		if err == nil && !dryRun {
+			r.memo.wrote(Host, key, host)
+		}
+		return host, err
+	}
+	return r.firstTaken(s, key, virtual, dryRun, err)
+}
+
+// firstTaken is when a host object bears the name already: one that a former
+// attempt left, one of a virtual object that was just deleted, one of a virtual
+// object that exists, so that the creation is going to fail, or a foreign one.
+func (r *reconciler) firstTaken(s Scope, key types.NamespacedName, virtual client.Object, dryRun bool, exists error) (client.Object, error) {
+	hostKey := r.hostKey(key)
+	host, err := live(s.Context, r.host.client, r.kind.newHost(), hostKey)
+	if err != nil {
+		return nil, fmt.Errorf("cannot look at host object %s, which exists: %w", hostKey, err)
+	}
+	if host == nil {
+		return r.makeHost(s, key, virtual, dryRun)
+	}
+	if origin, ours := r.kind.origin(s, host); !ours || origin != key {
+		return nil, &foreignError{hostKey}
+	}
+	stored, err := live(s.Context, r.virtual.client, virtual, key)
+	if err != nil {
+		return nil, fmt.Errorf("cannot look whether virtual object %s exists: %w", key, err)
+	}
+	if stored != nil {
+		return host, nil // The API server is about to say so.
+	}
+	if virtualUID(host) == labels.Pending && !terminating(host) {
+		after, err := r.wantedHost(s, key, virtual, copyOf(host))
+		if err != nil {
+			return nil, err
+		}
+		patched, err := patchHost(s.Context, r.host.client, host, after, dryRun)
+		if err == nil && patched == nil {
+			patched = host
+		}
+		if !apierrors.IsInvalid(err) {
+			return patched, err
+		}
+	}
+	if dryRun {
+		return nil, exists
+	}
+	if err := r.deleteHost(s, key, host, nil, true); err != nil {
+		return nil, err
+	}
+	return r.makeHost(s, key, virtual, false)
+}
+
+// UpdateFirst patches the host copy of a virtual object that is about to be
+// changed to virtual, and returns it as the host has it then, nil if there is no
+// copy or none is wanted. An error is why the host refuses the change.
+func (e *Engine) UpdateFirst(ctx context.Context, kind string, virtual client.Object) (client.Object, error) {
+	r, s, key, err := e.first(ctx, kind, virtual)
+	if err != nil {
+		return nil, err
+	}
+	host, err := live(ctx, e.host.client, r.kind.newHost(), r.hostKey(key))
+	if err != nil || host == nil {
+		return nil, err
+	}
+	if origin, ours := r.kind.origin(s, host); !ours || origin != key || terminating(host) {
+		return nil, nil
+	}
+	if uid := virtualUID(host); uid != labels.Pending && uid != virtual.GetUID() {
+		return nil, nil
+	}
+	if wanted, err := r.kind.want(s, virtual, host); err != nil || !wanted {
+		return nil, err
+	}
+	after, err := r.wantedHost(s, key, virtual, copyOf(host))
+	if err != nil {
+		return nil, err
+	}
+	dryRun := ctx.Value(dryRunKey{}) != nil
+	patched, err := patchHost(ctx, e.host.client, host, after, dryRun)
+	if err != nil {
+		return nil, fmt.Errorf("cannot patch host object %s: %w", client.ObjectKeyFromObject(host), err)
+	}
+	if patched == nil {
+		return host, nil
+	}
+	if !dryRun {
+		r.memo.wrote(Host, key, patched)
+	}
+	return patched, nil
+}
+
+// first is what CreateFirst and UpdateFirst need of a kind.
+func (e *Engine) first(ctx context.Context, kind string, virtual client.Object) (*reconciler, Scope, types.NamespacedName, error) {
+	e.mu.Lock()
+	r, ok := e.runners[kind]
+	e.mu.Unlock()
+	if !ok || r.kind.owner != Virtual {
+		return nil, Scope{}, types.NamespacedName{}, fmt.Errorf("kind %s is not synced to the host", kind)
+	}
+	return r.reconciler, r.reconciler.scope(ctx), client.ObjectKeyFromObject(virtual), nil
+}

@@ -1,0 +1,159 @@
+package syncer
+
+import (
+	"fmt"
+	"maps"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	apilabels "k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/sublet-dev/sublet/api/labels"
+)
+
+// hostOwned reconciles a key of a kind whose host object is the truth.
+func (r *reconciler) hostOwned(s Scope, key types.NamespacedName) error {
+	virtual := r.virtual.store.Get(key)
+	host, err := r.sourceOf(s, key)
+	if err != nil {
+		return err
+	}
+	if r.memo.behind(Virtual, key, virtual) || r.kind.source == nil && r.memo.behind(Host, key, host) {
+		s.Again(memoLife)
+		return nil
+	}
+	if host == nil {
+		return r.sourceless(s, key, virtual)
+	}
+	wanted, err := r.kind.want(s, virtual, host)
+	switch {
+	case err != nil:
+		return fmt.Errorf("cannot tell whether host object %s is shown: %w", client.ObjectKeyFromObject(host), err)
+	case !wanted:
+		return r.hide(s, key, virtual)
+	case virtual == nil:
+		return r.show(s, key, host)
+	case !copied(virtual):
+		// A tenant made an object of that name: it stays as it is.
+		return nil
+	case terminating(virtual):
+		return nil
+	}
+	raised := r.up(s, key, host, virtual)
+	if r.kind.down == nil || terminating(host) {
+		return raised
+	}
+	lowered := r.down(s, key, virtual, host)
+	if lowered != nil {
+		lowered = r.tell(s, virtual, key, lowered)
+	}
+	return both(raised, lowered)
+}
+
+// copied says that a virtual object is there and is a copy of a host object.
+func copied(virtual client.Object) bool {
+	return virtual != nil && virtual.GetAnnotations()[labels.HostUID] != ""
+}
+
+// sourceOf is the host object behind a virtual key as the cache has it, nil if
+// there is none.
+func (r *reconciler) sourceOf(s Scope, key types.NamespacedName) (client.Object, error) {
+	if r.kind.source != nil {
+		host, err := r.kind.source(s, key)
+		if err != nil {
+			return nil, fmt.Errorf("cannot find the host object behind %s: %w", key, err)
+		}
+		return host, nil
+	}
+	host := r.host.store.Get(r.hostKey(key))
+	if host == nil {
+		return nil, nil
+	}
+	if origin, ours := r.kind.origin(s, host); !ours || origin != key {
+		return nil, nil
+	}
+	return host, nil
+}
+
+// hide takes away the virtual copy of a host object, and no other.
+func (r *reconciler) hide(s Scope, key types.NamespacedName, virtual client.Object) error {
+	if !copied(virtual) || terminating(virtual) || r.kind.outlives {
+		return nil
+	}
+	return r.deleteVirtual(s, key, virtual, nil)
+}
+
+// sourceless is when a virtual object has no host object, in the cache.
+func (r *reconciler) sourceless(s Scope, key types.NamespacedName, virtual client.Object) error {
+	if !copied(virtual) || terminating(virtual) || r.kind.outlives {
+		return nil
+	}
+	if r.kind.source != nil {
+		return r.hide(s, key, virtual)
+	}
+	hostKey := r.hostKey(key)
+	found, err := live(s.Context, r.host.client, r.kind.newHost(), hostKey)
+	if err != nil {
+		return fmt.Errorf("cannot make sure that host object %s is gone: %w", hostKey, err)
+	}
+	if found != nil && string(found.GetUID()) == virtual.GetAnnotations()[labels.HostUID] && r.visible(found) {
+		if origin, ours := r.kind.origin(s, found); ours && origin == key {
+			s.Again(time.Second) // The cache has not seen it yet.
+			return nil
+		}
+	}
+	return r.hide(s, key, virtual)
+}
+
+// visible says that the watch of the kind would show a host object.
+func (r *reconciler) visible(host client.Object) bool {
+	sel := r.kind.sel
+	if sel == nil {
+		sel = oursSelector(r.cluster)
+	}
+	return sel.Matches(apilabels.Set(host.GetLabels()))
+}
+
+// mark notes on a virtual object which host object it is the copy of.
+func mark(virtual, host client.Object) {
+	annotations := maps.Clone(virtual.GetAnnotations())
+	if annotations == nil {
+		annotations = map[string]string{}
+	}
+	annotations[labels.HostUID] = string(host.GetUID())
+	virtual.SetAnnotations(annotations)
+}
+
+// show makes the virtual copy of a host object.
+func (r *reconciler) show(s Scope, key types.NamespacedName, host client.Object) error {
+	if terminating(host) {
+		return nil
+	}
+	virtual := r.kind.newVirtual()
+	virtual.SetNamespace(key.Namespace)
+	virtual.SetName(key.Name)
+	mark(virtual, host)
+	if r.kind.up != nil {
+		if err := r.kind.up(s, copyOf(host), virtual); err != nil {
+			return fmt.Errorf("cannot tell what virtual object %s should be: %w", key, err)
+		}
+		mark(virtual, host)
+	}
+	created, err := createVirtual(s.Context, r.virtual.client, virtual)
+	switch {
+	case err == nil:
+		r.memo.wrote(Virtual, key, created)
+		r.wrote()
+		return nil
+	case apierrors.IsAlreadyExists(err):
+		s.Again(100 * time.Millisecond) // The watch is about to show it.
+		return nil
+	case apierrors.IsNotFound(err), apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause):
+		return nil // The namespace is gone, and with it the reason to show it.
+	default:
+		return fmt.Errorf("cannot create virtual object %s: %w", key, err)
+	}
+}

@@ -1,0 +1,137 @@
+package syncer
+
+import (
+	"errors"
+	"fmt"
+	"reflect"
+
+	apilabels "k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/sublet-dev/sublet/pkg/translate"
+)
+
+// Kind is a [Resource] under a name, without its types, so that the engine can
+// hold kinds of all types in one list. [Define] makes it.
+type Kind struct {
+	name  string
+	owner Side
+	names translate.Scheme
+
+	newVirtual, newHost func() client.Object
+	sel                 apilabels.Selector // nil: the host objects of this virtual cluster
+	trim                func(host client.Object)
+	indexes             []Index
+
+	origin func(s Scope, host client.Object) (types.NamespacedName, bool)
+	// source is nil for a kind whose host objects are named by names.
+	source func(s Scope, virtual types.NamespacedName) (client.Object, error)
+	// The owner's object is never nil; the other one may be.
+	want func(s Scope, virtual, host client.Object) (bool, error)
+	down func(s Scope, virtual, host client.Object) error
+	up   func(s Scope, host, virtual client.Object) error
+
+	endsWithHost bool
+	started      func(virtual client.Object) bool
+	outlives     bool
+	also         []Watch
+
+	problem error
+}
+
+// Name is the name that the kind was defined under: the one that metrics, logs
+// and /syncz use.
+func (k Kind) Name() string { return k.name }
+
+// Define gives a resource its name. What is missing in the resource is reported
+// when the kind is added to an engine.
+func Define[V, H client.Object](name string, r Resource[V, H]) Kind {
+	k := Kind{
+		name:         name,
+		owner:        r.Owner,
+		names:        r.Names,
+		newVirtual:   maker(r.NewVirtual),
+		newHost:      maker(r.NewHost),
+		sel:          r.Select,
+		indexes:      r.Indexes,
+		endsWithHost: r.EndsWithHost,
+		outlives:     r.Outlives,
+		also:         r.Also,
+		problem:      incomplete(name, r),
+	}
+	if r.Trim != nil {
+		k.trim = func(host client.Object) { r.Trim(host.(H)) }
+	}
+	k.origin = func(s Scope, host client.Object) (types.NamespacedName, bool) {
+		if r.Origin != nil {
+			return r.Origin(s, host.(H))
+		}
+		virtual, _, ours := translate.Origin(s.Cluster, r.Names, host)
+		return virtual, ours
+	}
+	if r.Source != nil {
+		k.source = func(s Scope, virtual types.NamespacedName) (client.Object, error) {
+			host, found, err := r.Source(s, virtual)
+			if err != nil || !found {
+				return nil, err
+			}
+			return host, nil
+		}
+	}
+	k.want = func(s Scope, virtual, host client.Object) (bool, error) {
+		if r.Want == nil {
+			return true, nil
+		}
+		return r.Want(s, typed[V](virtual), typed[H](host))
+	}
+	if r.Down != nil {
+		k.down = func(s Scope, virtual, host client.Object) error { return r.Down(s, virtual.(V), host.(H)) }
+	}
+	if r.Up != nil {
+		k.up = func(s Scope, host, virtual client.Object) error { return r.Up(s, host.(H), virtual.(V)) }
+	}
+	if r.Started != nil {
+		k.started = func(virtual client.Object) bool { return r.Started(virtual.(V)) }
+	}
+	return k
+}
+
+// incomplete says what a definition lacks.
+func incomplete[V, H client.Object](name string, r Resource[V, H]) error {
+	var problems []error
+	if name == "" {
+		problems = append(problems, errors.New("a kind needs a name"))
+	}
+	if r.Names == nil && r.Source == nil {
+		problems = append(problems, fmt.Errorf("kind %s does not say how its host objects are found", name))
+	}
+	if r.Owner == Virtual && (r.Source != nil || r.Names == nil) {
+		problems = append(problems, fmt.Errorf("kind %s belongs to the virtual side, whose host objects are found by name alone", name))
+	}
+	if r.Names == nil && r.Origin == nil {
+		problems = append(problems, fmt.Errorf("kind %s does not say which virtual object a host object is for", name))
+	}
+	if r.EndsWithHost && r.Started == nil {
+		problems = append(problems, fmt.Errorf("kind %s ends with its host copy but does not say when it had one", name))
+	}
+	return errors.Join(problems...)
+}
+
+// maker is a function that makes empty objects of type T.
+func maker[T client.Object](given func() T) func() client.Object {
+	if given != nil {
+		return func() client.Object { return given() }
+	}
+	t := reflect.TypeFor[T]()
+	if t.Kind() != reflect.Pointer {
+		return func() client.Object { return nil }
+	}
+	return func() client.Object { return reflect.New(t.Elem()).Interface().(client.Object) }
+}
+
+// typed is object as T, and the zero T, a nil pointer, for no object.
+func typed[T client.Object](object client.Object) T {
+	t, _ := object.(T)
+	return t
+}

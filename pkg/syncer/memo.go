@@ -1,0 +1,108 @@
+package syncer
+
+import (
+	"sync"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/resourceversion"
+	"k8s.io/utils/clock"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+)
+
+// memoLife is how long the memo of a write is believed. A watch that is later
+// than that has other troubles, and the reconcile does without the memo.
+const memoLife = 5 * time.Second
+
+// memo remembers what the engine wrote a moment ago and the caches do not show
+// yet. Without it a reconcile in between would write the same again, be told
+// that the object is there already, and look at it. It only saves requests: a
+// reconcile without any memory comes to the same end.
+type memo struct {
+	clock clock.PassiveClock
+
+	mu     sync.Mutex
+	writes map[memoKey]memoWrite
+}
+
+type memoKey struct {
+	side Side
+	key  types.NamespacedName
+}
+
+type memoWrite struct {
+	uid     types.UID
+	version string
+	at      time.Time
+	// deleted is set when the write was a delete, with the grace period it gave.
+	deleted bool
+	grace   *int64
+}
+
+func newMemo(c clock.PassiveClock) *memo {
+	return &memo{clock: c, writes: map[memoKey]memoWrite{}}
+}
+
+// wrote notes that object is what the API server answered to a write.
+func (m *memo) wrote(side Side, key types.NamespacedName, object client.Object) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.writes[memoKey{side, key}] = memoWrite{
+		uid: object.GetUID(), version: object.GetResourceVersion(), at: m.clock.Now(),
+	}
+}
+
+// deleted notes that the deletion of object was asked for.
+func (m *memo) deleted(side Side, key types.NamespacedName, object client.Object, grace *int64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.writes[memoKey{side, key}] = memoWrite{uid: object.GetUID(), at: m.clock.Now(), deleted: true, grace: grace}
+}
+
+// forget drops what is known of a key: its object is gone, as a watch says.
+func (m *memo) forget(side Side, key types.NamespacedName) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.writes, memoKey{side, key})
+}
+
+// behind says that a cache does not show the last write yet, if seen is what it
+// shows for key; nil is nothing.
+func (m *memo) behind(side Side, key types.NamespacedName, seen client.Object) bool {
+	w, ok := m.fresh(side, key)
+	if !ok || w.deleted {
+		return false
+	}
+	if seen == nil {
+		return true
+	}
+	// Versions order the objects of one name, be they one object or two.
+	order, err := resourceversion.CompareResourceVersion(seen.GetResourceVersion(), w.version)
+	if err == nil && order < 0 {
+		return true
+	}
+	m.forget(side, key)
+	return false
+}
+
+// deleting says that object was just deleted with the same or a shorter grace
+// period, so that there is no need to ask for it again.
+func (m *memo) deleting(side Side, key types.NamespacedName, object client.Object, grace *int64) bool {
+	w, ok := m.fresh(side, key)
+	if !ok || !w.deleted || w.uid != object.GetUID() {
+		return false
+	}
+	return grace == nil || w.grace != nil && *w.grace <= *grace
+}
+
+// fresh is the write noted for a key, unless it is too long ago.
+func (m *memo) fresh(side Side, key types.NamespacedName) (memoWrite, bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	w, ok := m.writes[memoKey{side, key}]
+	if ok && m.clock.Since(w.at) >= memoLife {
+		delete(m.writes, memoKey{side, key})
+		return memoWrite{}, false
+	}
+	return w, ok
+}

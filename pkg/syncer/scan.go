@@ -1,0 +1,83 @@
+package syncer
+
+import (
+	"context"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+)
+
+const (
+	// scanAhead is how many keys of a scan wait in the queue at most, so that a
+	// scan never stands in the way of an event.
+	scanAhead = 8
+	// scanPause is how long a scan waits for the queue.
+	scanPause = 2 * time.Millisecond
+)
+
+// scan compares both sides of all kinds now and then. The watches tell of every
+// change, so a scan finds nothing, unless something is wrong: then it is put right
+// and counted.
+func (e *Engine) scan(ctx context.Context) {
+	for pause := e.options.FullScan / 10; ; pause = e.options.FullScan {
+		select {
+		case <-ctx.Done():
+			return
+		case <-e.options.Clock.After(pause):
+		}
+		for _, r := range e.list() {
+			r.scan(ctx)
+		}
+	}
+}
+
+// scan reconciles every key that either side knows.
+func (r *runner) scan(ctx context.Context) {
+	select {
+	case <-r.synced:
+	default:
+		return
+	}
+	for key := range r.keys(ctx) {
+		for r.queue.Len() > scanAhead {
+			select {
+			case <-ctx.Done():
+				return
+			case <-r.done:
+				return
+			case <-r.clock.After(scanPause):
+			}
+		}
+		r.scanKey(key)
+	}
+}
+
+// scanKey queues a key on behalf of the scan. A key that is being tried again is
+// known to differ and has its own time.
+func (r *runner) scanKey(key types.NamespacedName) {
+	r.mu.Lock()
+	_, failing := r.failing[key]
+	if !failing {
+		r.scanned[key] = true
+	}
+	r.mu.Unlock()
+	if !failing {
+		r.queue.Add(key)
+	}
+}
+
+// keys is every key that either side knows.
+func (r *runner) keys(ctx context.Context) map[types.NamespacedName]struct{} {
+	keys := map[types.NamespacedName]struct{}{}
+	for _, object := range r.reconciler.virtual.store.List() {
+		keys[client.ObjectKeyFromObject(object)] = struct{}{}
+	}
+	s := r.reconciler.scope(ctx)
+	for _, object := range r.reconciler.host.store.List() {
+		if key, ours := r.kind.origin(s, object); ours {
+			keys[key] = struct{}{}
+		}
+	}
+	return keys
+}

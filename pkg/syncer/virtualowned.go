@@ -1,0 +1,223 @@
+package syncer
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/sublet-dev/sublet/api/labels"
+	"github.com/sublet-dev/sublet/pkg/translate"
+)
+
+// virtualOwned reconciles a key of a kind whose virtual object is the truth.
+func (r *reconciler) virtualOwned(s Scope, key types.NamespacedName) error {
+	hostKey := r.hostKey(key)
+	virtual, host := r.virtual.store.Get(key), r.host.store.Get(hostKey)
+	if r.memo.behind(Virtual, key, virtual) || r.memo.behind(Host, key, host) {
+		s.Again(memoLife)
+		return nil
+	}
+	if host != nil {
+		if origin, ours := r.kind.origin(s, host); !ours || origin != key {
+			return r.foreign(s, key, virtual, hostKey)
+		}
+	}
+	switch {
+	case virtual == nil && host == nil:
+		return nil
+	case virtual == nil:
+		return r.orphan(s, key, host)
+	case host != nil && virtualUID(host) != labels.Pending && virtualUID(host) != virtual.GetUID():
+		return r.predecessor(s, key, virtual, host)
+	}
+	wanted, err := r.kind.want(s, virtual, host)
+	switch {
+	case err != nil:
+		return fmt.Errorf("cannot tell whether %s gets a host copy: %w", key, err)
+	case terminating(virtual) && r.kind.endsWithHost:
+		return r.ending(s, key, virtual, host)
+	case !wanted:
+		return r.unwanted(s, key, host)
+	case host == nil:
+		return r.absent(s, key, virtual, hostKey)
+	default:
+		return r.present(s, key, virtual, host)
+	}
+}
+
+// foreign is when somebody else's object stands where the host copy belongs.
+func (r *reconciler) foreign(s Scope, key types.NamespacedName, virtual client.Object, hostKey types.NamespacedName) error {
+	if virtual == nil {
+		return nil
+	}
+	wanted, err := r.kind.want(s, virtual, nil)
+	if err != nil || !wanted {
+		return err
+	}
+	return r.tell(s, virtual, key, &foreignError{hostKey})
+}
+
+// orphan is when a host object of ours has no virtual object.
+func (r *reconciler) orphan(s Scope, key types.NamespacedName, host client.Object) error {
+	pending := virtualUID(host) == labels.Pending
+	if pending {
+		if age := s.Now.Sub(host.GetCreationTimestamp().Time); age < pendingLife {
+			s.Again(pendingLife - age + time.Second)
+			return nil
+		}
+	}
+	if terminating(host) || r.kind.outlives {
+		return nil
+	}
+	found, err := live(s.Context, r.virtual.client, r.kind.newVirtual(), key)
+	if err != nil {
+		return fmt.Errorf("cannot make sure that virtual object %s is gone: %w", key, err)
+	}
+	if found != nil && (pending || found.GetUID() == virtualUID(host)) {
+		s.Again(time.Second) // The cache has not seen it yet.
+		return nil
+	}
+	return r.deleteHost(s, key, host, nil, pending)
+}
+
+// predecessor is when the host object belongs to a virtual object of the same
+// name that is no more. It must go before the new one gets its own.
+func (r *reconciler) predecessor(s Scope, key types.NamespacedName, virtual, host client.Object) error {
+	if terminating(host) {
+		return nil
+	}
+	found, err := live(s.Context, r.virtual.client, virtual, key)
+	if err != nil {
+		return fmt.Errorf("cannot make sure which virtual object %s is there: %w", key, err)
+	}
+	if found != nil && found.GetUID() == virtualUID(host) {
+		s.Again(time.Second) // The cache shows an older one.
+		return nil
+	}
+	return r.deleteHost(s, key, host, nil, false)
+}
+
+// unwanted is when there should be no host copy.
+func (r *reconciler) unwanted(s Scope, key types.NamespacedName, host client.Object) error {
+	if host == nil || terminating(host) {
+		return nil
+	}
+	return r.deleteHost(s, key, host, nil, false)
+}
+
+// ending is when the deletion of a virtual object has begun that waits for its
+// host copy to end, as a pod waits for its kubelet.
+func (r *reconciler) ending(s Scope, key types.NamespacedName, virtual, host client.Object) error {
+	grace := virtual.GetDeletionGracePeriodSeconds()
+	if host == nil {
+		if grace != nil && *grace == 0 {
+			return nil // Only finalizers keep it.
+		}
+		return r.deleteVirtual(s, key, virtual, new(int64))
+	}
+	raised := r.up(s, key, host, virtual)
+	if terminating(host) && !shorter(grace, host.GetDeletionGracePeriodSeconds()) {
+		return raised
+	}
+	return both(raised, r.deleteHost(s, key, host, grace, false))
+}
+
+// shorter says that a grace period of a is less than one of b.
+func shorter(a, b *int64) bool {
+	return a != nil && b != nil && *a < *b
+}
+
+// absent is when a wanted host copy is not there: it was never made, or somebody
+// deleted it.
+func (r *reconciler) absent(s Scope, key types.NamespacedName, virtual client.Object, hostKey types.NamespacedName) error {
+	if terminating(virtual) {
+		return nil
+	}
+	if r.kind.endsWithHost && r.kind.started(virtual) {
+		found, err := live(s.Context, r.host.client, r.kind.newHost(), hostKey)
+		if err != nil {
+			return fmt.Errorf("cannot make sure that host object %s is gone: %w", hostKey, err)
+		}
+		if found == nil {
+			return r.deleteVirtual(s, key, virtual, new(int64))
+		}
+		return r.taken(s, key, virtual, hostKey, found)
+	}
+	host, err := r.makeHost(s, key, virtual, false)
+	switch {
+	case err == nil:
+		r.memo.wrote(Host, key, host)
+		r.wrote()
+		return nil
+	case apierrors.IsAlreadyExists(err):
+		found, err := live(s.Context, r.host.client, r.kind.newHost(), hostKey)
+		if err != nil {
+			return fmt.Errorf("cannot look at host object %s, which exists: %w", hostKey, err)
+		}
+		return r.taken(s, key, virtual, hostKey, found)
+	default:
+		return r.tell(s, virtual, key, err)
+	}
+}
+
+// taken is when the API server has an object where the cache shows none.
+func (r *reconciler) taken(s Scope, key types.NamespacedName, virtual client.Object, hostKey types.NamespacedName, found client.Object) error {
+	if found == nil {
+		s.Again(10 * time.Millisecond) // It went away in between.
+		return nil
+	}
+	if origin, ours := r.kind.origin(s, found); !ours || origin != key {
+		return r.tell(s, virtual, key, &foreignError{hostKey})
+	}
+	// It is ours: the cache is about to show it.
+	r.memo.wrote(Host, key, found)
+	s.Again(memoLife)
+	return nil
+}
+
+// makeHost creates the host copy of a virtual object.
+func (r *reconciler) makeHost(s Scope, key types.NamespacedName, virtual client.Object, dryRun bool) (client.Object, error) {
+	host := r.kind.newHost()
+	translate.Stamp(r.cluster, r.kind.names, key, virtual.GetUID(), host)
+	host, err := r.wantedHost(s, key, virtual, host)
+	if err != nil {
+		return nil, err
+	}
+	options := &client.CreateOptions{DryRun: patchOptions(dryRun).DryRun}
+	if err := r.host.client.Create(s.Context, host, options); err != nil {
+		return nil, fmt.Errorf("cannot create host object %s: %w", client.ObjectKeyFromObject(host), refused(err))
+	}
+	return host, nil
+}
+
+// present is when both copies are there and belong together.
+func (r *reconciler) present(s Scope, key types.NamespacedName, virtual, host client.Object) error {
+	if terminating(host) {
+		raised := r.up(s, key, host, virtual)
+		if r.kind.endsWithHost && r.kind.started(virtual) && !terminating(virtual) {
+			return both(raised, r.deleteVirtual(s, key, virtual, host.GetDeletionGracePeriodSeconds()))
+		}
+		return raised
+	}
+	raised := r.up(s, key, host, virtual)
+	lowered := r.down(s, key, virtual, host)
+	if lowered != nil {
+		lowered = r.tell(s, virtual, key, lowered)
+	}
+	return both(raised, lowered)
+}
+
+// tell tells the tenant, on the virtual object, why the host has no copy of it or
+// an older one, if that is for the tenant to know. It returns err.
+func (r *reconciler) tell(s Scope, virtual client.Object, key types.NamespacedName, err error) error {
+	var foreign *foreignError
+	var no *refusal
+	if errors.As(err, &foreign) || errors.As(err, &no) {
+		r.notes.refused(s.Context, r.kind.name, virtual, r.hostKey(key), err)
+	}
+	return err
+}
