@@ -1,0 +1,333 @@
+package controlplane
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+
+	apiextensions "k8s.io/apiextensions-apiserver/pkg/apiserver"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/util/sets"
+	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/apiserver/pkg/admission"
+	"k8s.io/apiserver/pkg/authentication/authenticator"
+	"k8s.io/apiserver/pkg/authentication/request/headerrequest"
+	"k8s.io/apiserver/pkg/endpoints/discovery/aggregated"
+	openapinamer "k8s.io/apiserver/pkg/endpoints/openapi"
+	genericapiserver "k8s.io/apiserver/pkg/server"
+	"k8s.io/apiserver/pkg/server/dynamiccertificates"
+	"k8s.io/apiserver/pkg/server/filters"
+	"k8s.io/apiserver/pkg/server/healthz"
+	serverstorage "k8s.io/apiserver/pkg/server/storage"
+	etcd3metrics "k8s.io/apiserver/pkg/storage/etcd3/metrics"
+	"k8s.io/apiserver/pkg/util/openapi"
+	"k8s.io/apiserver/pkg/util/webhook"
+	"k8s.io/client-go/informers"
+	"k8s.io/client-go/kubernetes"
+	corev1client "k8s.io/client-go/kubernetes/typed/core/v1"
+	discoveryv1client "k8s.io/client-go/kubernetes/typed/discovery/v1"
+	"k8s.io/client-go/rest"
+	aggregator "k8s.io/kube-aggregator/pkg/apiserver"
+	aggregatorscheme "k8s.io/kube-aggregator/pkg/apiserver/scheme"
+	"k8s.io/kubernetes/cmd/kube-apiserver/app"
+	"k8s.io/kubernetes/cmd/kube-apiserver/app/options"
+	"k8s.io/kubernetes/pkg/api/legacyscheme"
+	kubecontrolplane "k8s.io/kubernetes/pkg/controlplane"
+	controlplaneapiserver "k8s.io/kubernetes/pkg/controlplane/apiserver"
+	"k8s.io/kubernetes/pkg/controlplane/reconcilers"
+	generatedopenapi "k8s.io/kubernetes/pkg/generated/openapi"
+	"k8s.io/kubernetes/pkg/kubeapiserver"
+	rbacrest "k8s.io/kubernetes/pkg/registry/rbac/rest"
+	schedulingrest "k8s.io/kubernetes/pkg/registry/scheduling/rest"
+
+	"github.com/sublet-dev/sublet/pkg/controlplane/pki"
+)
+
+// An apiServer is an assembled API server that has not been started.
+type apiServer struct {
+	aggregator *aggregator.APIAggregator
+	informers  informers.SharedInformerFactory
+	loopback   *rest.Config
+	proxyFiles []*secretFile
+}
+
+// assembly is what the steps of building an API server share.
+type assembly struct {
+	config   *Config
+	memory   *memoryServer
+	loopback *rest.Config
+	serving  *pki.Leaf
+	clientCA dynamiccertificates.CAContentProvider
+	proxyCA  dynamiccertificates.CAContentProvider
+	store    sharedStore
+	endpoint string
+}
+
+// newAPIServer assembles the API server: kube, custom resources and
+// aggregation, all on the shared store and on the in-memory loopback.
+func newAPIServer(c *ControlPlane, serving, frontProxy *pki.Leaf) (_ *apiServer, err error) {
+	a := &assembly{
+		config: &c.config, memory: c.memory, serving: serving, endpoint: c.endpoint,
+		loopback: c.ClientConfig("system:apiserver", pki.GroupAdmins),
+		store:    newSharedStore(c.config.Storage),
+	}
+	if a.clientCA, err = dynamiccertificates.NewStaticCAContent("client-ca", c.config.PKI.CA()); err != nil {
+		return nil, err
+	}
+	if a.proxyCA, err = dynamiccertificates.NewStaticCAContent("front-proxy-ca", c.config.PKI.FrontProxyCA()); err != nil {
+		return nil, err
+	}
+	s := &apiServer{loopback: a.loopback}
+	defer func() {
+		if err != nil {
+			s.close()
+		}
+	}()
+	proxyCert, proxyKey, err := s.frontProxyFiles(frontProxy)
+	if err != nil {
+		return nil, err
+	}
+	opts, err := a.options(proxyCert, proxyKey)
+	if err != nil {
+		return nil, err
+	}
+	completed, err := a.configure(s, opts)
+	if err != nil {
+		return nil, err
+	}
+	s.aggregator, err = app.CreateServerChain(completed)
+	if err != nil {
+		return nil, fmt.Errorf("cannot create the API server: %w", err)
+	}
+	return s, nil
+}
+
+// frontProxyFiles keeps the front proxy's certificate where the aggregator can
+// read it.
+func (s *apiServer) frontProxyFiles(leaf *pki.Leaf) (cert, key string, err error) {
+	pair := leaf.Current()
+	for _, content := range []struct {
+		name string
+		pem  []byte
+	}{{"front-proxy.crt", pair.Cert}, {"front-proxy.key", pair.Key}} {
+		file, err := newSecretFile(content.name, content.pem)
+		if err != nil {
+			return "", "", err
+		}
+		s.proxyFiles = append(s.proxyFiles, file)
+	}
+	certFile, keyFile := s.proxyFiles[0], s.proxyFiles[1]
+	leaf.OnRenewal(func() {
+		next := leaf.Current()
+		// The reader looks once a minute and ignores a pair that does not match.
+		_ = certFile.replace(next.Cert)
+		_ = keyFile.replace(next.Key)
+	})
+	return certFile.path, keyFile.path, nil
+}
+
+func (s *apiServer) close() {
+	for _, file := range s.proxyFiles {
+		file.close()
+	}
+}
+
+// configure builds the three configurations of the chain of API servers.
+func (a *assembly) configure(s *apiServer, opts options.CompletedOptions) (app.CompletedConfig, error) {
+	generic, factory, storageFactory, err := a.genericConfig(opts)
+	if err != nil {
+		return app.CompletedConfig{}, fmt.Errorf("cannot configure the API server: %w", err)
+	}
+	s.informers = factory
+
+	kube, resolver, plugins, err := app.CreateKubeAPIServerConfig(opts, generic, factory, storageFactory)
+	if err != nil {
+		return app.CompletedConfig{}, fmt.Errorf("cannot configure the API server: %w", err)
+	}
+	a.adjust(kube)
+
+	authentication := webhook.NewDefaultAuthenticationInfoResolverWrapper(kube.ControlPlane.ProxyTransport,
+		generic.EgressSelector, generic.LoopbackClientConfig, generic.TracerProvider)
+	extensions, err := controlplaneapiserver.CreateAPIExtensionsConfig(*kube.ControlPlane.Generic,
+		factory, plugins, opts.CompletedOptions, opts.MasterCount, resolver, authentication)
+	if err != nil {
+		return app.CompletedConfig{}, fmt.Errorf("cannot configure custom resources: %w", err)
+	}
+	extensions.GenericConfig.RESTOptionsGetter = a.store.wrap(extensions.GenericConfig.RESTOptionsGetter)
+	extensions.ExtraConfig.CRDRESTOptionsGetter = a.store.wrap(extensions.ExtraConfig.CRDRESTOptionsGetter)
+
+	aggregation, err := controlplaneapiserver.CreateAggregatorConfig(*kube.ControlPlane.Generic, opts.CompletedOptions,
+		factory, resolver, kube.ControlPlane.ProxyTransport, kube.ControlPlane.Extra.PeerProxy, plugins)
+	if err != nil {
+		return app.CompletedConfig{}, fmt.Errorf("cannot configure aggregation: %w", err)
+	}
+	aggregation.GenericConfig.RESTOptionsGetter = a.store.wrap(aggregation.GenericConfig.RESTOptionsGetter)
+
+	// The monitors that the options register would dial the store on the first
+	// scrape of /metrics.
+	etcd3metrics.SetStorageMonitorGetter(func() ([]etcd3metrics.Monitor, error) { return nil, nil })
+
+	config := app.Config{Options: opts, KubeAPIs: kube, ApiExtensions: extensions, Aggregator: aggregation}
+	return config.Complete()
+}
+
+// adjust changes what upstream's configuration of the kube API server leaves no
+// option for.
+func (a *assembly) adjust(kube *kubecontrolplane.Config) {
+	c := a.config
+	if c.KubernetesServiceIP != nil {
+		kube.Extra.APIServerServiceIP = c.KubernetesServiceIP
+	}
+	// There is one API server per store, and a loopback address is no endpoint
+	// for anybody.
+	if !c.AdvertiseAddress.IsLoopback() {
+		kube.Extra.EndpointReconcilerConfig.Reconciler = reconcilers.NewMasterCountEndpointReconciler(1,
+			reconcilers.NewEndpointsAdapter(
+				corev1client.NewForConfigOrDie(a.loopback), discoveryv1client.NewForConfigOrDie(a.loopback)))
+	}
+
+	// Aggregated API servers learn from this whom they may trust. The server
+	// itself accepts no front proxy.
+	trust := &kube.ControlPlane.ClusterAuthenticationInfo
+	trust.RequestHeaderCA = a.proxyCA
+	trust.RequestHeaderUsernameHeaders = headerrequest.StaticStringSlice{"X-Remote-User"}
+	trust.RequestHeaderUIDHeaders = headerrequest.StaticStringSlice{"X-Remote-Uid"}
+	trust.RequestHeaderGroupHeaders = headerrequest.StaticStringSlice{"X-Remote-Group"}
+	trust.RequestHeaderExtraHeaderPrefixes = headerrequest.StaticStringSlice{"X-Remote-Extra-"}
+	trust.RequestHeaderAllowedNames = headerrequest.StaticStringSlice{pki.FrontProxyUser}
+
+	// Ours run after the whole upstream chain, webhooks included: they see the
+	// object as it will be stored.
+	chain := []admission.Interface{kube.ControlPlane.Generic.AdmissionControl}
+	for _, plugin := range c.Admission {
+		chain = append(chain, plugin.Interface)
+	}
+	kube.ControlPlane.Generic.AdmissionControl = admission.NewChainHandler(chain...)
+}
+
+// genericConfig is the part that the three API servers have in common. It does
+// what upstream's does, except that the loopback is in memory, that nothing is
+// read from files, and that the identity of in-memory callers is known.
+func (a *assembly) genericConfig(opts options.CompletedOptions) (
+	*genericapiserver.Config, informers.SharedInformerFactory, *serverstorage.DefaultStorageFactory, error,
+) {
+	config := genericapiserver.NewConfig(legacyscheme.Codecs)
+	config.LoopbackClientConfig = a.loopback
+	config.SecureServing = &genericapiserver.SecureServingInfo{
+		Listener: a.config.Listener,
+		Cert:     servingCert{a.serving},
+	}
+	if err := opts.GenericServerRunOptions.ApplyTo(config); err != nil {
+		return nil, nil, nil, err
+	}
+	client, err := kubernetes.NewForConfig(a.loopback)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	factory := informers.NewSharedInformerFactoryWithOptions(client, resync, informers.WithTransform(stripManagedFields))
+
+	if err := opts.Features.ApplyTo(config, client, factory); err != nil {
+		return nil, nil, nil, err
+	}
+	resources := kubecontrolplane.DefaultAPIResourceConfigSource()
+	if err := opts.APIEnablement.ApplyTo(config, resources, legacyscheme.Scheme); err != nil {
+		return nil, nil, nil, err
+	}
+	setOpenAPI(config)
+	config.AggregatedDiscoveryGroupManager = aggregated.NewResourceManager("apis")
+	config.LongRunningFunc = filters.BasicLongRunningRequestCheck(
+		sets.NewString("watch", "proxy"), sets.NewString("attach", "exec", "proxy", "log", "portforward"))
+	// Both hooks sleep a second before they do anything; see bootstrap.
+	config.DisabledPostStartHooks.Insert(rbacrest.PostStartHookName, schedulingrest.PostStartHookName)
+
+	storageFactory, err := a.storage(config, opts)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	if err := a.access(config, opts, client, factory); err != nil {
+		return nil, nil, nil, err
+	}
+	config.BuildHandlerChainFunc = a.handlerChain
+	return config, factory, storageFactory, nil
+}
+
+// setOpenAPI describes the API that the server publishes.
+func setOpenAPI(config *genericapiserver.Config) {
+	definitions := openapi.GetOpenAPIDefinitionsWithoutDisabledFeatures(generatedopenapi.GetOpenAPIDefinitions)
+	namer := openapinamer.NewDefinitionNamer(legacyscheme.Scheme, apiextensions.Scheme, aggregatorscheme.Scheme)
+	config.OpenAPIConfig = genericapiserver.DefaultOpenAPIConfig(definitions, namer)
+	config.OpenAPIConfig.Info.Title = "Kubernetes"
+	config.OpenAPIV3Config = genericapiserver.DefaultOpenAPIV3Config(definitions, namer)
+	config.OpenAPIV3Config.Info.Title = "Kubernetes"
+}
+
+// storage puts the built-in resources on the shared store.
+func (a *assembly) storage(config *genericapiserver.Config, opts options.CompletedOptions) (*serverstorage.DefaultStorageFactory, error) {
+	factoryConfig := kubeapiserver.NewStorageFactoryConfigEffectiveVersion(config.EffectiveVersion)
+	factoryConfig.APIResourceConfig = config.MergedResourceConfig
+	factoryConfig.DefaultResourceEncoding.SetEffectiveVersion(config.EffectiveVersion)
+	factory, err := factoryConfig.Complete(opts.Etcd).New()
+	if err != nil {
+		return nil, err
+	}
+	factory.StorageConfig.StorageObjectCountTracker = config.StorageObjectCountTracker
+	config.RESTOptionsGetter = a.store.wrap(opts.Etcd.CreateRESTOptionsGetter(factory, nil))
+
+	config.AddHealthChecks(healthz.NamedCheck("etcd", func(req *http.Request) error {
+		ctx, cancel := context.WithTimeout(req.Context(), storageTimeout)
+		defer cancel()
+		_, err := a.store.client.KV.Get(ctx, "/registry/health")
+		return err
+	}))
+	return factory, nil
+}
+
+// access decides who callers are and what they may do.
+func (a *assembly) access(config *genericapiserver.Config, opts options.CompletedOptions, client kubernetes.Interface,
+	factory informers.SharedInformerFactory,
+) error {
+	ctx := wait.ContextForChannel(config.DrainedNotify())
+	if err := opts.Authentication.ApplyTo(ctx, &config.Authentication, config.SecureServing, nil,
+		config.OpenAPIConfig, config.OpenAPIV3Config, client, factory, config.APIServerID); err != nil {
+		return err
+	}
+	network := config.Authentication.Authenticator
+	config.Authentication.Authenticator = authenticator.RequestFunc(
+		func(req *http.Request) (*authenticator.Response, bool, error) {
+			if who, ok := identity(req.Context()); ok {
+				return &authenticator.Response{User: who}, true, nil
+			}
+			return network.AuthenticateRequest(req)
+		})
+
+	var err error
+	config.Authorization.Authorizer, config.RuleResolver, _, err = controlplaneapiserver.BuildAuthorizer(
+		ctx, opts.CompletedOptions, nil, config.APIServerID, factory)
+	return err
+}
+
+// handlerChain serves the paths that need no authentication in front of
+// everything else.
+func (a *assembly) handlerChain(api http.Handler, config *genericapiserver.Config) http.Handler {
+	inner := genericapiserver.DefaultBuildHandlerChain(api, config)
+	open := a.config.Handlers
+	if len(open) == 0 {
+		return inner
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		if handler, ok := open[req.URL.Path]; ok {
+			handler.ServeHTTP(w, req)
+			return
+		}
+		inner.ServeHTTP(w, req)
+	})
+}
+
+// stripManagedFields drops what no controller reads and what is often half of
+// an object.
+func stripManagedFields(obj any) (any, error) {
+	if accessor, err := meta.Accessor(obj); err == nil && accessor.GetManagedFields() != nil {
+		accessor.SetManagedFields(nil)
+	}
+	return obj, nil
+}

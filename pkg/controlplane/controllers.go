@@ -1,0 +1,248 @@
+package controlplane
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/apiserver/pkg/server/healthz"
+	cacheddiscovery "k8s.io/client-go/discovery/cached/memory"
+	"k8s.io/client-go/metadata"
+	"k8s.io/client-go/metadata/metadatainformer"
+	"k8s.io/client-go/restmapper"
+	"k8s.io/controller-manager/pkg/informerfactory"
+	"k8s.io/klog/v2"
+	"k8s.io/kubernetes/cmd/kube-controller-manager/app"
+	kcmconfig "k8s.io/kubernetes/cmd/kube-controller-manager/app/config"
+	kcmoptions "k8s.io/kubernetes/cmd/kube-controller-manager/app/options"
+	"k8s.io/kubernetes/cmd/kube-controller-manager/names"
+	"k8s.io/kubernetes/pkg/controller/garbagecollector"
+	serviceaccountcontroller "k8s.io/kubernetes/pkg/controller/serviceaccount"
+	"k8s.io/kubernetes/pkg/serviceaccount"
+
+	controllersmetrics "k8s.io/component-base/metrics/prometheus/controllers"
+)
+
+// refreshDiscovery is how often the controllers look for new resources. The
+// garbage collector and quota look twice as often by themselves.
+const refreshDiscovery = time.Minute
+
+// DefaultControllers are the controllers that make sense in a cluster whose
+// nodes and volumes belong to another one. Left out are those that manage
+// nodes, volumes and clouds, which is the host's work; those that delete pods
+// because of the state of a node, because the host decides that; and those of
+// kubelet certificates.
+func DefaultControllers() []string {
+	return []string{
+		names.CertificateSigningRequestCleanerController,
+		names.CertificateSigningRequestSigningController,
+		names.ClusterRoleAggregationController,
+		names.CronJobController,
+		names.DaemonSetController,
+		names.DeploymentController,
+		names.DisruptionController,
+		names.EndpointSliceController,
+		names.EndpointSliceMirroringController,
+		names.EndpointsController,
+		names.GarbageCollectorController,
+		names.HorizontalPodAutoscalerController,
+		names.JobController,
+		names.NamespaceController,
+		names.PersistentVolumeClaimProtectionController,
+		names.PersistentVolumeProtectionController,
+		names.ReplicaSetController,
+		names.ReplicationControllerController,
+		names.ResourceQuotaController,
+		names.RootCACertificatePublisherController,
+		names.ServiceAccountController,
+		names.ServiceAccountTokenController,
+		names.ServiceCIDRController,
+		names.StatefulSetController,
+		names.TTLAfterFinishedController,
+		names.ValidatingAdmissionPolicyStatusController,
+	}
+}
+
+// controllers runs kube-controller-manager's controllers on the API server's
+// informers, without the manager's flags, ports and leases.
+type controllers struct {
+	config  *Config
+	plane   *ControlPlane
+	server  *apiServer
+	booted  <-chan struct{}
+	started chan struct{}
+
+	files []*secretFile
+}
+
+// run builds the controllers as soon as the API server has been bootstrapped
+// and runs them until the context ends.
+func (m *controllers) run(ctx context.Context) error {
+	select {
+	case <-m.booted:
+	case <-ctx.Done():
+		return nil
+	}
+	defer func() {
+		for _, file := range m.files {
+			file.close()
+		}
+	}()
+	component, err := m.componentConfig()
+	if err != nil {
+		return fmt.Errorf("cannot configure the controllers: %w", err)
+	}
+	context, err := m.controllerContext(ctx, component)
+	if err != nil {
+		return fmt.Errorf("cannot configure the controllers: %w", err)
+	}
+	all, err := app.BuildControllers(ctx, context, app.NewControllerDescriptors(), nil, noHealthChecks{})
+	if err != nil {
+		return fmt.Errorf("cannot create the controllers: %w", err)
+	}
+	if m.enabled(component, names.ServiceAccountTokenController) {
+		tokens, err := m.tokens(ctx, context)
+		if err != nil {
+			return fmt.Errorf("cannot create the controllers: %w", err)
+		}
+		all = append(all, tokens)
+	}
+	context.InformerFactory.Start(ctx.Done())
+	context.ObjectOrMetadataInformerFactory.Start(ctx.Done())
+	close(context.InformersStarted)
+	close(m.started)
+	if !app.RunControllers(ctx, context, all, 0, controllersGrace) {
+		klog.InfoS("Some controllers did not stop in time")
+	}
+	if ctx.Err() == nil {
+		return errors.New("the controllers ended although nobody stopped them")
+	}
+	return nil
+}
+
+func (m *controllers) enabled(component *kcmconfig.Config, name string) bool {
+	return app.ControllerContext{ComponentConfig: component.ComponentConfig}.
+		IsControllerEnabled(app.NewControllerDescriptors()[name])
+}
+
+// componentConfig is upstream's default configuration with our controllers and
+// keys in it.
+func (m *controllers) componentConfig() (*kcmconfig.Config, error) {
+	o, err := kcmoptions.NewKubeControllerManagerOptions()
+	if err != nil {
+		return nil, err
+	}
+	caCert, err := m.file("ca.crt", m.config.PKI.CA())
+	if err != nil {
+		return nil, err
+	}
+	caKey, err := m.file("ca.key", m.config.PKI.CAKey())
+	if err != nil {
+		return nil, err
+	}
+	o.SecureServing.BindPort = 0
+	o.Generic.Controllers = m.config.Controllers
+	o.SAController.RootCAFile = caCert
+	o.CSRSigningController.ClusterSigningCertFile = caCert
+	o.CSRSigningController.ClusterSigningKeyFile = caKey
+	component := &kcmconfig.Config{}
+	if err := o.ApplyTo(component, app.KnownControllers(), app.ControllersDisabledByDefault(), app.ControllerAliases()); err != nil {
+		return nil, err
+	}
+	// The start interval spreads controllers over time, to spare a distant API
+	// server.
+	component.ComponentConfig.Generic.ControllerStartInterval.Duration = 0
+	return component, nil
+}
+
+func (m *controllers) file(name string, content []byte) (string, error) {
+	file, err := newSecretFile(name, content)
+	if err != nil {
+		return "", err
+	}
+	m.files = append(m.files, file)
+	return file.path, nil
+}
+
+// controllerContext is what upstream's CreateControllerContext makes, on the
+// API server's informers and under no process-wide name, of which there could
+// be only one.
+func (m *controllers) controllerContext(ctx context.Context, component *kcmconfig.Config) (app.ControllerContext, error) {
+	builder := clientBuilder{plane: m.plane}
+	metadataConfig, err := builder.Config("metadata-informers")
+	if err != nil {
+		return app.ControllerContext{}, err
+	}
+	metadataClient, err := metadata.NewForConfig(metadataConfig)
+	if err != nil {
+		return app.ControllerContext{}, err
+	}
+	metadataInformers := metadatainformer.NewSharedInformerFactoryWithOptions(metadataClient, resync,
+		metadatainformer.WithTransform(stripManagedFields))
+	discovery, err := builder.DiscoveryClient("controller-discovery")
+	if err != nil {
+		return app.ControllerContext{}, err
+	}
+	mapper := restmapper.NewDeferredDiscoveryRESTMapper(cacheddiscovery.NewMemCacheClient(discovery))
+	go wait.Until(mapper.Reset, refreshDiscovery, ctx.Done())
+
+	c := app.ControllerContext{
+		ClientBuilder:                   builder,
+		InformerFactory:                 m.server.informers,
+		ObjectOrMetadataInformerFactory: informerfactory.NewInformerFactory(m.server.informers, metadataInformers),
+		ComponentConfig:                 component.ComponentConfig,
+		RESTMapper:                      mapper,
+		InformersStarted:                make(chan struct{}),
+		ResyncPeriod:                    func() time.Duration { return resync },
+		ControllerManagerMetrics:        controllersmetrics.NewControllerManagerMetrics("kube-controller-manager"),
+	}
+	if m.enabled(component, names.GarbageCollectorController) {
+		ignored := map[schema.GroupResource]struct{}{}
+		for _, r := range component.ComponentConfig.GarbageCollectorController.GCIgnoredResources {
+			ignored[schema.GroupResource{Group: r.Group, Resource: r.Resource}] = struct{}{}
+		}
+		c.GraphBuilder = garbagecollector.NewDependencyGraphBuilder(ctx, metadataClient, mapper, ignored,
+			c.ObjectOrMetadataInformerFactory, c.InformersStarted)
+	}
+	return c, nil
+}
+
+// tokens fills Secrets of the type service-account-token. Upstream builds this
+// controller apart from the others, from files.
+func (m *controllers) tokens(ctx context.Context, c app.ControllerContext) (app.Controller, error) {
+	client, err := c.NewClient("tokens-controller")
+	if err != nil {
+		return nil, err
+	}
+	generator, err := serviceaccount.JWTTokenGenerator(serviceaccount.LegacyIssuer, m.config.PKI.ServiceAccountKey())
+	if err != nil {
+		return nil, err
+	}
+	tokens, err := serviceaccountcontroller.NewTokensController(klog.FromContext(ctx),
+		c.InformerFactory.Core().V1().ServiceAccounts(), c.InformerFactory.Core().V1().Secrets(), client,
+		serviceaccountcontroller.TokensControllerOptions{TokenGenerator: generator, RootCA: m.config.PKI.CA()})
+	if err != nil {
+		return nil, err
+	}
+	return tokensController{tokens}, nil
+}
+
+type tokensController struct {
+	*serviceaccountcontroller.TokensController
+}
+
+// Name is the name under which upstream knows the controller.
+func (tokensController) Name() string { return names.ServiceAccountTokenController }
+
+// Run runs the controller with upstream's number of workers.
+func (t tokensController) Run(ctx context.Context) { t.TokensController.Run(ctx, 5) }
+
+// noHealthChecks drops the checks that the controllers bring: all of them
+// always pass.
+type noHealthChecks struct{}
+
+// AddHealthChecker does nothing.
+func (noHealthChecks) AddHealthChecker(...healthz.HealthChecker) {}

@@ -1,0 +1,289 @@
+// Package controlplane runs the control plane of one virtual cluster inside the
+// process: the real kube-apiserver with custom resources and aggregation, and
+// the controllers that make sense in a cluster that has no kubelets of its own.
+//
+// It starts in this order, and stops in reverse:
+//
+//	storage → API server → bootstrap (roles, priority classes, system services) → controllers
+//
+// What makes it start in half a second instead of two is that the parts do not
+// pretend to be far from each other. Clients in the process call the API
+// server's handler ([ControlPlane.ClientConfig]): no TLS, no socket, no
+// certificate of their own; who they are travels in a context key that nothing
+// outside this package can set. All resources share one client of the store.
+// The controllers share the API server's informers. And the objects that every
+// cluster has are created at once, where upstream first sleeps a second.
+//
+// Only one TLS port is open to the outside, for tenants and their pods.
+package controlplane
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apiserver/pkg/admission"
+	"k8s.io/apiserver/pkg/authentication/user"
+	"k8s.io/client-go/rest"
+	"k8s.io/klog/v2"
+	"k8s.io/utils/clock"
+
+	"github.com/sublet-dev/sublet/pkg/controlplane/pki"
+	"github.com/sublet-dev/sublet/pkg/storage"
+)
+
+const (
+	// resync is how often the shared informers hand everything to their
+	// handlers again. It is upstream's default.
+	resync = 10 * time.Minute
+
+	// storageTimeout bounds a health check of the store.
+	storageTimeout = 2 * time.Second
+
+	// startTimeout is how long a start may take before it counts as failed.
+	startTimeout = 2 * time.Minute
+
+	// readyPoll is how often the start asks whether the API server is ready.
+	readyPoll = 5 * time.Millisecond
+
+	// controllersGrace and serverGrace are how long controllers and open
+	// requests may take to end. Together with the store they stay below the
+	// five seconds in which a stop must be over.
+	controllersGrace = 1500 * time.Millisecond
+	serverGrace      = 2 * time.Second
+)
+
+// A Plugin is an admission step of the virtual API server.
+type Plugin struct {
+	// Name names the step in errors.
+	Name string
+	admission.Interface
+}
+
+// Config is what a control plane is made of. Storage, PKI and Listener are
+// required.
+type Config struct {
+	// Storage keeps the objects. Run starts and stops it.
+	Storage storage.Backend
+
+	// PKI is the cluster's authority and keys.
+	PKI *pki.Bundle
+
+	// Listener is the one TLS port. Run closes it.
+	Listener net.Listener
+
+	// AdvertiseAddress is where pods reach the listener; it becomes the
+	// endpoint of the Service default/kubernetes, unless it is a loopback
+	// address. Default: the listener's address, or 127.0.0.1 if that is
+	// unspecified.
+	AdvertiseAddress net.IP
+
+	// ServiceCIDR is the range of Service addresses, which is the host's.
+	// Default 10.0.0.0/24, which is upstream's.
+	ServiceCIDR string
+
+	// KubernetesServiceIP is the ClusterIP of default/kubernetes. Default: the
+	// first address of ServiceCIDR. If it changes between two starts, the
+	// Service is made again with the new one.
+	KubernetesServiceIP net.IP
+
+	// DNSServiceIP is the ClusterIP of kube-system/kube-dns. Default: no such
+	// Service.
+	DNSServiceIP net.IP
+
+	// ClusterDomain is the DNS suffix of the cluster. Default cluster.local.
+	ClusterDomain string
+
+	// ExtraSANs are further names and addresses that the serving certificate
+	// is valid for.
+	ExtraSANs []string
+
+	// KubeletDial opens connections to kubelets, for logs, exec and the like.
+	// Default: the network.
+	KubeletDial func(ctx context.Context, network, address string) (net.Conn, error)
+
+	// Admission are further admission steps. They mutate after all of
+	// upstream's steps and webhooks have, and validate after all of those too.
+	Admission []Plugin
+
+	// Handlers are served under their exact path to anybody, without
+	// authentication, like /readyz.
+	Handlers map[string]http.Handler
+
+	// Controllers are the names of the controllers to run, in the notation of
+	// kube-controller-manager: "*" for all that are on by default, "-name" to
+	// leave one out. Default: [DefaultControllers].
+	Controllers []string
+
+	// Clock drives the renewal of certificates. Default: the real one.
+	Clock clock.WithTicker
+}
+
+// issuer is who the cluster's service account tokens say they are from.
+func (c *Config) issuer() string { return "https://kubernetes.default.svc." + c.ClusterDomain }
+
+// complete fills in defaults and reports everything that is missing at once.
+func (c *Config) complete() error {
+	var errs []error
+	if c.Storage == nil {
+		errs = append(errs, errors.New("a control plane needs a storage"))
+	}
+	if c.PKI == nil {
+		errs = append(errs, errors.New("a control plane needs its certificates"))
+	}
+	if c.Listener == nil {
+		errs = append(errs, errors.New("a control plane needs a listener"))
+	} else if address, ok := c.Listener.Addr().(*net.TCPAddr); !ok {
+		errs = append(errs, fmt.Errorf("a control plane listens on TCP, not on %s", c.Listener.Addr().Network()))
+	} else if c.AdvertiseAddress == nil {
+		c.AdvertiseAddress = address.IP
+	}
+	if c.AdvertiseAddress == nil || c.AdvertiseAddress.IsUnspecified() {
+		c.AdvertiseAddress = net.IPv4(127, 0, 0, 1)
+	}
+	if c.ServiceCIDR == "" {
+		c.ServiceCIDR = "10.0.0.0/24"
+	}
+	errs = append(errs, c.completeAddresses()...)
+	if c.ClusterDomain == "" {
+		c.ClusterDomain = "cluster.local"
+	}
+	if len(c.Controllers) == 0 {
+		c.Controllers = DefaultControllers()
+	}
+	if c.Clock == nil {
+		c.Clock = clock.RealClock{}
+	}
+	return errors.Join(errs...)
+}
+
+func (c *Config) completeAddresses() []error {
+	_, services, err := net.ParseCIDR(c.ServiceCIDR)
+	if err != nil {
+		return []error{fmt.Errorf("the service range %q is not a CIDR", c.ServiceCIDR)}
+	}
+	if c.KubernetesServiceIP == nil {
+		c.KubernetesServiceIP = firstAddress(services)
+	}
+	var errs []error
+	for _, service := range []struct {
+		name string
+		ip   net.IP
+	}{{"kubernetes", c.KubernetesServiceIP}, {"kube-dns", c.DNSServiceIP}} {
+		if service.ip != nil && !services.Contains(service.ip) {
+			errs = append(errs, fmt.Errorf("the address %s of the Service %s is not in the service range %s",
+				service.ip, service.name, c.ServiceCIDR))
+		}
+	}
+	return errs
+}
+
+// firstAddress is the address after a network's own.
+func firstAddress(network *net.IPNet) net.IP {
+	ip := append(net.IP{}, network.IP...)
+	for i := len(ip) - 1; i >= 0; i-- {
+		if ip[i]++; ip[i] != 0 {
+			break
+		}
+	}
+	return ip
+}
+
+// instances counts the control planes of the process. Each gets a name of its
+// own for its store, by which the libraries keep process-wide registers.
+var instances atomic.Int64
+
+// A ControlPlane is the control plane of one virtual cluster.
+type ControlPlane struct {
+	config   Config
+	memory   *memoryServer
+	endpoint string
+	ready    chan struct{}
+}
+
+// New checks the configuration. Nothing runs before Run.
+func New(config Config) (*ControlPlane, error) {
+	if err := config.complete(); err != nil {
+		return nil, err
+	}
+	return &ControlPlane{
+		config:   config,
+		memory:   &memoryServer{},
+		endpoint: fmt.Sprintf("http://sublet-%d.memory", instances.Add(1)),
+		ready:    make(chan struct{}),
+	}, nil
+}
+
+// Ready is closed when the API server answers /readyz with 200 and the
+// controllers have been started.
+func (c *ControlPlane) Ready() <-chan struct{} { return c.ready }
+
+// ClientConfig returns the configuration of a client that calls the API server
+// in memory as the given user, without a limit on its rate. It may be asked for
+// before Run; requests fail while the API server does not run.
+//
+// Exec, attach and port-forward take over a connection, which there is none of
+// in memory: they need the TLS port.
+func (c *ControlPlane) ClientConfig(name string, groups ...string) *rest.Config {
+	who := &user.DefaultInfo{Name: name, Groups: append(append([]string{}, groups...), user.AllAuthenticated)}
+	return &rest.Config{
+		Host:      "https://" + c.loopbackAddress(),
+		Transport: c.memory.transport(who),
+		ContentConfig: rest.ContentConfig{
+			ContentType:        runtime.ContentTypeProtobuf,
+			AcceptContentTypes: runtime.ContentTypeProtobuf + "," + runtime.ContentTypeJSON,
+		},
+		DisableCompression: true,
+		QPS:                -1,
+	}
+}
+
+// loopbackAddress is how the process would reach its own port. In-memory
+// clients never do, but the libraries derive addresses from it.
+func (c *ControlPlane) loopbackAddress() string {
+	address := *c.config.Listener.Addr().(*net.TCPAddr)
+	if address.IP == nil || address.IP.IsUnspecified() {
+		address.IP = net.IPv4(127, 0, 0, 1)
+	}
+	return address.String()
+}
+
+// Run runs the control plane until the context ends, and then stops it. It
+// returns nil after an orderly end and otherwise the error of the part that
+// failed first.
+func (c *ControlPlane) Run(ctx context.Context) error {
+	defer func() { _ = c.config.Listener.Close() }()
+	if err := setFeatureGates(); err != nil {
+		return err
+	}
+	defer c.config.Storage.Stop()
+	if err := c.config.Storage.Start(ctx); err != nil {
+		return fmt.Errorf("cannot start the storage: %w", err)
+	}
+
+	serving, err := newServingLeaf(&c.config)
+	if err != nil {
+		return err
+	}
+	frontProxy, err := pki.NewLeaf(c.config.Clock, c.config.PKI.FrontProxyClient)
+	if err != nil {
+		return err
+	}
+	renewing, stopRenewing := context.WithCancel(ctx)
+	defer stopRenewing()
+	for _, leaf := range []*pki.Leaf{serving, frontProxy} {
+		go leaf.Run(renewing, func(err error) { klog.ErrorS(err, "A certificate of the API server was not renewed") })
+	}
+
+	server, err := newAPIServer(c, serving, frontProxy)
+	if err != nil {
+		return err
+	}
+	defer server.close()
+	return c.serve(ctx, server)
+}

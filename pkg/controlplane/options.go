@@ -1,0 +1,84 @@
+package controlplane
+
+import (
+	"context"
+	"fmt"
+
+	utilnet "k8s.io/apimachinery/pkg/util/net"
+	"k8s.io/apiserver/pkg/server/egressselector"
+	utilfeature "k8s.io/apiserver/pkg/util/feature"
+	"k8s.io/kubernetes/cmd/kube-apiserver/app/options"
+	"k8s.io/kubernetes/pkg/controlplane/reconcilers"
+	"k8s.io/kubernetes/pkg/serviceaccount"
+)
+
+// options are upstream's defaults with what a virtual cluster decides filled
+// in. Whatever upstream would read from files is given as values below.
+func (a *assembly) options(proxyCert, proxyKey string) (options.CompletedOptions, error) {
+	c := a.config
+	o := options.NewServerRunOptions()
+
+	o.GenericServerRunOptions.AdvertiseAddress = c.AdvertiseAddress
+	o.GenericServerRunOptions.ExternalHost = c.AdvertiseAddress.String()
+	o.ServiceClusterIPRanges = c.ServiceCIDR
+	o.AllowPrivileged = true // the host's policy decides, not the virtual cluster's
+	o.EndpointReconcilerType = string(reconcilers.NoneEndpointReconcilerType)
+	o.ProxyClientCertFile, o.ProxyClientKeyFile = proxyCert, proxyKey
+
+	// Neither profiles nor log levels of the process are the tenant's business,
+	// although a tenant may do everything in the virtual cluster.
+	o.Features.EnableProfiling = false
+
+	o.Etcd.StorageConfig.Transport.ServerList = []string{a.endpoint}
+	o.Etcd.StorageConfig.Transport.EgressLookup = egress(c.Storage)
+	o.Etcd.StorageConfig.CompactionInterval = 0 // the backend's own work
+	o.Etcd.StorageConfig.DBMetricPollInterval = 0
+	o.Etcd.SkipHealthEndpoints = true // replaced by a check on the shared client
+
+	o.Authorization.Modes = []string{"RBAC"}
+	o.Authentication.ClientCert.CAContentProvider = a.clientCA
+	o.Authentication.ServiceAccounts.Issuers = []string{c.issuer()}
+	// A token that says it ends in an hour ends in an hour.
+	o.Authentication.ServiceAccounts.ExtendExpiration = false
+	key := c.PKI.ServiceAccountKey()
+	public, err := serviceaccount.StaticPublicKeysGetter([]any{key.Public()})
+	if err != nil {
+		return options.CompletedOptions{}, fmt.Errorf("cannot use the service account key: %w", err)
+	}
+	o.Authentication.ServiceAccounts.ExternalPublicKeysGetter = public
+	if o.ServiceAccountIssuer, err = serviceaccount.JWTTokenGenerator(c.issuer(), key); err != nil {
+		return options.CompletedOptions{}, fmt.Errorf("cannot use the service account key: %w", err)
+	}
+
+	if dial := c.KubeletDial; dial != nil {
+		o.KubeletConfig.Lookup = func(egressselector.NetworkContext) (utilnet.DialFunc, error) { return dial, nil }
+	}
+
+	// Without a port the options make no certificates of their own.
+	o.SecureServing.BindPort = 0
+	completed, err := o.Complete(context.Background())
+	if err != nil {
+		return options.CompletedOptions{}, fmt.Errorf("cannot configure the API server: %w", err)
+	}
+	return completed, nil
+}
+
+// setFeatureGates turns off what serves several API servers of one cluster. The
+// gates are the process's, so every control plane in it sets the same.
+func setFeatureGates() error {
+	off := map[string]bool{}
+	for _, gate := range []string{"APIServerIdentity", "UnknownVersionInteroperabilityProxy"} {
+		for name := range utilfeature.DefaultMutableFeatureGate.GetAll() {
+			if string(name) == gate && utilfeature.DefaultFeatureGate.Enabled(name) {
+				off[gate] = false
+			}
+		}
+	}
+	if len(off) == 0 {
+		return nil
+	}
+	if err := utilfeature.DefaultMutableFeatureGate.SetFromMap(off); err != nil {
+		return fmt.Errorf("cannot set the feature gates of the API server: %w", err)
+	}
+	return nil
+}

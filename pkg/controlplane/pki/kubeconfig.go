@@ -1,0 +1,77 @@
+package pki
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"k8s.io/client-go/tools/clientcmd"
+	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
+)
+
+// GroupAdmins is the group that may do everything in a virtual cluster.
+const GroupAdmins = "system:masters"
+
+// Kubeconfig returns a kubeconfig file for the API server at the URL server. It
+// holds a fresh client certificate for the user, valid for [LeafValidity];
+// [Bundle.KubeconfigExpires] tells when it ends.
+func (b *Bundle) Kubeconfig(server, contextName, user string, groups ...string) ([]byte, error) {
+	return b.KubeconfigAt(time.Now(), server, contextName, user, groups...)
+}
+
+// KubeconfigAt is [Bundle.Kubeconfig] at another time than now.
+func (b *Bundle) KubeconfigAt(now time.Time, server, contextName, user string, groups ...string) ([]byte, error) {
+	client, err := b.Client(now, user, groups...)
+	if err != nil {
+		return nil, err
+	}
+	config := clientcmdapi.NewConfig()
+	config.Clusters[contextName] = &clientcmdapi.Cluster{
+		Server:                   server,
+		CertificateAuthorityData: b.CA(),
+	}
+	config.AuthInfos[contextName] = &clientcmdapi.AuthInfo{
+		ClientCertificateData: client.Cert,
+		ClientKeyData:         client.Key,
+	}
+	config.Contexts[contextName] = &clientcmdapi.Context{Cluster: contextName, AuthInfo: contextName}
+	config.CurrentContext = contextName
+	content, err := clientcmd.Write(*config)
+	if err != nil {
+		return nil, fmt.Errorf("cannot write the kubeconfig of %s: %w", contextName, err)
+	}
+	return content, nil
+}
+
+// KubeconfigParts takes a kubeconfig of one context apart: its authority, its
+// client certificate and its client key, as PEM.
+func KubeconfigParts(kubeconfig []byte) (ca, cert, key []byte, err error) {
+	config, err := clientcmd.Load(kubeconfig)
+	if err != nil {
+		return nil, nil, nil, fmt.Errorf("cannot read the kubeconfig: %w", err)
+	}
+	current, ok := config.Contexts[config.CurrentContext]
+	if !ok {
+		return nil, nil, nil, errors.New("cannot read the kubeconfig: it has no current context")
+	}
+	cluster, user := config.Clusters[current.Cluster], config.AuthInfos[current.AuthInfo]
+	if cluster == nil || user == nil {
+		return nil, nil, nil, fmt.Errorf("cannot read the kubeconfig: the context %s names a cluster or a user that is not there",
+			config.CurrentContext)
+	}
+	return cluster.CertificateAuthorityData, user.ClientCertificateData, user.ClientKeyData, nil
+}
+
+// KubeconfigExpires returns when the client certificate of a kubeconfig that
+// this bundle issued ends, and false if the bundle did not issue it.
+func (b *Bundle) KubeconfigExpires(kubeconfig []byte) (time.Time, bool) {
+	ca, cert, _, err := KubeconfigParts(kubeconfig)
+	if err != nil || string(ca) != string(b.CA()) {
+		return time.Time{}, false
+	}
+	leaf, err := readCert(map[string][]byte{"client": cert}, "client")
+	if err != nil || leaf.CheckSignatureFrom(b.ca.cert) != nil {
+		return time.Time{}, false
+	}
+	return leaf.NotAfter, true
+}

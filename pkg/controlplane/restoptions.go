@@ -1,0 +1,130 @@
+package controlplane
+
+import (
+	"context"
+	"net"
+	"sync"
+
+	"go.etcd.io/etcd/client/v3/kubernetes"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	utilnet "k8s.io/apimachinery/pkg/util/net"
+	"k8s.io/apiserver/pkg/registry/generic"
+	"k8s.io/apiserver/pkg/server/egressselector"
+	apistorage "k8s.io/apiserver/pkg/storage"
+	"k8s.io/apiserver/pkg/storage/cacher"
+	"k8s.io/apiserver/pkg/storage/etcd3"
+	"k8s.io/apiserver/pkg/storage/storagebackend"
+	"k8s.io/apiserver/pkg/storage/storagebackend/factory"
+	plaintext "k8s.io/apiserver/pkg/storage/value/encrypt/identity"
+	"k8s.io/client-go/tools/cache"
+	"k8s.io/kubernetes/pkg/kubeapiserver"
+
+	"github.com/sublet-dev/sublet/pkg/storage"
+)
+
+// sharedStore makes every resource of an API server use one client of the
+// backend. By default each resource opens a connection of its own: some seventy
+// of them, with a thousand goroutines.
+type sharedStore struct {
+	client *kubernetes.Client
+}
+
+// newSharedStore measures the latency of the backend's requests, as the default
+// client would.
+func newSharedStore(backend storage.Backend) sharedStore {
+	client := backend.Client()
+	client.KV = etcd3.NewETCDLatencyTracker(client.KV)
+	return sharedStore{client: client}
+}
+
+// wrap replaces the storage that a getter would build by one on the shared
+// client.
+func (s sharedStore) wrap(inner generic.RESTOptionsGetter) generic.RESTOptionsGetter {
+	return &sharedGetter{inner: inner, store: s, uncached: kubeapiserver.DefaultWatchCacheSizes()}
+}
+
+type sharedGetter struct {
+	inner    generic.RESTOptionsGetter
+	store    sharedStore
+	uncached map[schema.GroupResource]int
+}
+
+// GetRESTOptions returns the inner options with the shared storage in them.
+func (g *sharedGetter) GetRESTOptions(resource schema.GroupResource, example runtime.Object) (generic.RESTOptions, error) {
+	options, err := g.inner.GetRESTOptions(resource, example)
+	if err != nil {
+		return options, err
+	}
+	// Events are many, short-lived and hardly read: upstream keeps them out of
+	// the watch cache too.
+	_, uncached := g.uncached[resource]
+	options.Decorator = g.store.decorator(!uncached)
+	return options, nil
+}
+
+// decorator builds the storage of one resource, behind a watch cache or not.
+func (s sharedStore) decorator(cached bool) generic.StorageDecorator {
+	return func(
+		config *storagebackend.ConfigForResource,
+		resourcePrefix string,
+		keyFunc func(obj runtime.Object) (string, error),
+		newFunc func() runtime.Object,
+		newListFunc func() runtime.Object,
+		getAttrs apistorage.AttrFunc,
+		triggers apistorage.IndexerFuncs,
+		indexers *cache.Indexers,
+	) (apistorage.Interface, factory.DestroyFunc, error) {
+		transformer := config.Transformer
+		if transformer == nil {
+			transformer = plaintext.NewEncryptCheckTransformer()
+		}
+		versioner := apistorage.APIObjectVersioner{}
+		// The backend compacts its own history, hence no compactor.
+		store, err := etcd3.New(s.client, nil, config.Codec, newFunc, newListFunc, config.Prefix, resourcePrefix,
+			config.GroupResource, transformer, config.LeaseManagerConfig,
+			etcd3.NewDefaultDecoder(config.Codec, versioner), versioner)
+		if err != nil {
+			return nil, func() {}, err
+		}
+		if !cached {
+			return store, sync.OnceFunc(store.Close), nil
+		}
+		watchCache, err := cacher.NewCacherFromConfig(cacher.Config{
+			Storage:             store,
+			Versioner:           versioner,
+			GroupResource:       config.GroupResource,
+			EventsHistoryWindow: config.EventsHistoryWindow,
+			ResourcePrefix:      resourcePrefix,
+			KeyFunc:             keyFunc,
+			NewFunc:             newFunc,
+			NewListFunc:         newListFunc,
+			GetAttrsFunc:        getAttrs,
+			IndexerFuncs:        triggers,
+			Indexers:            indexers,
+			Codec:               config.Codec,
+		})
+		if err != nil {
+			store.Close()
+			return nil, func() {}, err
+		}
+		delegator := cacher.NewCacheDelegator(watchCache, store)
+		return delegator, sync.OnceFunc(func() {
+			delegator.Stop()
+			watchCache.Stop()
+			store.Close()
+		}), nil
+	}
+}
+
+// egress has the connections that libraries open to the store by themselves go
+// to the backend, and leaves every other kind of connection alone.
+func egress(backend storage.Backend) egressselector.Lookup {
+	dial := func(ctx context.Context, _, _ string) (net.Conn, error) { return backend.Dial(ctx) }
+	return func(target egressselector.NetworkContext) (utilnet.DialFunc, error) {
+		if target.EgressSelectionName == egressselector.Etcd.AsNetworkContext().EgressSelectionName {
+			return dial, nil
+		}
+		return nil, nil
+	}
+}

@@ -1,0 +1,157 @@
+package controlplane
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	genericapiserver "k8s.io/apiserver/pkg/server"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+)
+
+// serve runs an assembled API server and the controllers on it.
+func (c *ControlPlane) serve(ctx context.Context, server *apiServer) error {
+	boot, err := newBootstrap(&c.config, server.loopback)
+	if err != nil {
+		return err
+	}
+	// As a hook, the bootstrap is part of /readyz.
+	err = server.aggregator.GenericAPIServer.AddPostStartHook("sublet/bootstrap",
+		func(hook genericapiserver.PostStartHookContext) error { return boot.run(hook) })
+	if err != nil {
+		return fmt.Errorf("cannot prepare the API server: %w", err)
+	}
+	server.aggregator.GenericAPIServer.ShutdownTimeout = serverGrace
+	prepared, err := server.aggregator.PrepareRun()
+	if err != nil {
+		return fmt.Errorf("cannot prepare the API server: %w", err)
+	}
+
+	// The parts do not stop with ctx, but one after the other below.
+	base := context.WithoutCancel(ctx)
+	c.memory.serve(server.aggregator.GenericAPIServer.Handler)
+	defer c.memory.serve(nil)
+	stopServer := start(base, func(ctx context.Context) error {
+		if err := prepared.Run(ctx); err != nil {
+			return fmt.Errorf("the API server failed: %w", err)
+		}
+		return nil
+	})
+
+	manager := &controllers{config: &c.config, plane: c, server: server, booted: boot.done, started: make(chan struct{})}
+	stopControllers := start(base, manager.run)
+
+	cause := c.watch(ctx, server.loopback, stopServer, stopControllers, manager.started, boot.failed)
+	return errors.Join(cause, stopControllers.stop(controllersGrace), stopServer.stop(serverGrace+time.Second))
+}
+
+// watch announces readiness and waits for the end: the context's, or that of
+// the first part that fails.
+func (c *ControlPlane) watch(ctx context.Context, loopback *rest.Config, server, controllers *running,
+	started <-chan struct{}, failed <-chan error,
+) error {
+	starting, cancel := context.WithTimeoutCause(ctx, startTimeout,
+		fmt.Errorf("the control plane is not ready %s after its start", startTimeout))
+	defer cancel()
+	ready := make(chan error, 1)
+	go func() { ready <- awaitReady(starting, loopback, started) }()
+
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case err := <-ready:
+			if err != nil {
+				if ctx.Err() != nil {
+					return nil
+				}
+				return err
+			}
+			close(c.ready)
+			ready = nil
+		case err := <-failed:
+			return err
+		case <-server.done:
+			return ended("the API server", server.err)
+		case <-controllers.done:
+			return ended("the controllers", controllers.err)
+		case <-c.config.Storage.Failed():
+			return errors.New("the storage failed")
+		}
+	}
+}
+
+func ended(part string, err error) error {
+	if err != nil {
+		return err
+	}
+	return fmt.Errorf("%s ended although nobody stopped it", part)
+}
+
+// awaitReady returns when the API server answers /readyz and the controllers
+// have been started.
+func awaitReady(ctx context.Context, loopback *rest.Config, started <-chan struct{}) error {
+	client, err := kubernetes.NewForConfig(loopback)
+	if err != nil {
+		return err
+	}
+	ticker := time.NewTicker(readyPoll)
+	defer ticker.Stop()
+	for {
+		code := 0
+		client.CoreV1().RESTClient().Get().AbsPath("/readyz").MaxRetries(0).Do(ctx).StatusCode(&code)
+		if code == http.StatusOK {
+			break
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-ticker.C:
+		}
+	}
+	select {
+	case <-started:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// running is a part that runs in a goroutine.
+type running struct {
+	cancel context.CancelFunc
+	done   chan struct{}
+	err    error // valid once done is closed
+}
+
+func start(ctx context.Context, run func(context.Context) error) *running {
+	ctx, cancel := context.WithCancel(ctx)
+	r := &running{cancel: cancel, done: make(chan struct{})}
+	go func() {
+		defer close(r.done)
+		r.err = run(ctx)
+	}()
+	return r
+}
+
+// stop ends the part and waits for it, but not longer than grace: what comes
+// after it has to stop in time too.
+func (r *running) stop(grace time.Duration) error {
+	select {
+	case <-r.done:
+		return nil // whatever it returned has been reported
+	default:
+	}
+	r.cancel()
+	timer := time.NewTimer(grace)
+	defer timer.Stop()
+	select {
+	case <-r.done:
+		return r.err
+	case <-timer.C:
+		return nil
+	}
+}

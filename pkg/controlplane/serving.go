@@ -1,0 +1,64 @@
+package controlplane
+
+import (
+	"net"
+	"time"
+
+	"k8s.io/apiserver/pkg/server/dynamiccertificates"
+
+	"github.com/sublet-dev/sublet/pkg/controlplane/pki"
+)
+
+// servingNames are the names under which clients reach the API server: from the
+// process, from the pods of the virtual cluster, and from outside.
+func servingNames(c *Config) pki.Names {
+	names := pki.Names{
+		DNS: []string{
+			"localhost",
+			"kubernetes",
+			"kubernetes.default",
+			"kubernetes.default.svc",
+			"kubernetes.default.svc." + c.ClusterDomain,
+		},
+		IPs: []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback},
+	}
+	for _, ip := range []net.IP{c.KubernetesServiceIP, c.AdvertiseAddress} {
+		if ip != nil && !ip.IsLoopback() {
+			names.IPs = append(names.IPs, ip)
+		}
+	}
+	for _, name := range c.ExtraSANs {
+		if ip := net.ParseIP(name); ip != nil {
+			names.IPs = append(names.IPs, ip)
+		} else {
+			names.DNS = append(names.DNS, name)
+		}
+	}
+	return names
+}
+
+// newServingLeaf issues the serving certificate and keeps it renewable.
+func newServingLeaf(c *Config) (*pki.Leaf, error) {
+	names := servingNames(c)
+	return pki.NewLeaf(c.Clock, func(now time.Time) (pki.Pair, error) { return c.PKI.Serving(now, names) })
+}
+
+// A servingCert hands a self-renewing certificate to the TLS server, which
+// takes every new one into use with the next handshake.
+type servingCert struct{ leaf *pki.Leaf }
+
+var _ dynamiccertificates.CertKeyContentProvider = servingCert{}
+
+// Name names the certificate in logs.
+func (servingCert) Name() string { return "serving" }
+
+// CurrentCertKeyContent returns certificate and key as PEM.
+func (s servingCert) CurrentCertKeyContent() (cert, key []byte) {
+	pair := s.leaf.Current()
+	return pair.Cert, pair.Key
+}
+
+// AddListener has the listener told about every renewal.
+func (s servingCert) AddListener(listener dynamiccertificates.Listener) {
+	s.leaf.OnRenewal(listener.Enqueue)
+}
