@@ -107,7 +107,7 @@ func (w *kubeconfigWriter) lifetime(secret *corev1.Secret) (time.Duration, bool)
 // secret is a Secret with a fresh certificate. Its keys are those that users of
 // other virtual clusters know.
 func (w *kubeconfigWriter) secret() (*corev1.Secret, error) {
-	content, err := w.bundle.Kubeconfig(w.clock.Now(), w.server, w.context, adminUser, pki.GroupAdmins)
+	content, err := w.bundle.KubeconfigAt(w.clock.Now(), w.server, w.context, adminUser, pki.GroupAdmins)
 	if err != nil {
 		return nil, err
 	}

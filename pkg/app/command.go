@@ -1,0 +1,83 @@
+package app
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"time"
+
+	"github.com/spf13/cobra"
+)
+
+// version is the version of Sublet, set by the linker.
+var version = "v0.0.0"
+
+// Command is the command line of the server.
+func Command() *cobra.Command {
+	options := &Options{}
+	cmd := &cobra.Command{
+		Use:           "sublet-server",
+		Short:         "A virtual cluster on a Kubernetes host, in one process",
+		Version:       version,
+		Args:          cobra.NoArgs,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		RunE:          func(cmd *cobra.Command, _ []string) error { return Run(cmd.Context(), *options) },
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&options.ConfigFile, "config", "/etc/sublet/config.yaml", "file with the values of the release")
+	flags.StringVar(&options.Name, "name", "", "name of the release")
+	flags.StringVar(&options.Namespace, "namespace", os.Getenv("POD_NAMESPACE"), "host namespace of the release")
+	flags.StringVar(&options.HostKubeconfig, "host-kubeconfig", "", "kubeconfig of the host; empty means that of the pod's service account")
+	flags.StringVar(&options.DataDir, "data-dir", "/data", "directory of the store")
+	flags.StringVar(&options.BindAddress, "bind-address", "", "IP address of both ports; empty means all")
+	flags.IntVar(&options.Port, "port", 8443, "port of the virtual API; 0 takes a free one")
+	flags.IntVar(&options.DNSPort, "dns-port", 1053, "port of the DNS of the virtual cluster; -1 switches it off")
+	flags.StringVar(&options.AdvertiseAddress, "advertise-address", os.Getenv("POD_IP"), "IP address at which pods reach this process")
+	cmd.AddCommand(healthzCommand())
+	return cmd
+}
+
+// healthzCommand asks a health endpoint, for `helm test` and for people inside
+// an image that has no other program.
+func healthzCommand() *cobra.Command {
+	var url string
+	cmd := &cobra.Command{
+		Use:   "healthz",
+		Short: "Ask a health endpoint and exit with 0 if it says ok",
+		Args:  cobra.NoArgs,
+		RunE:  func(cmd *cobra.Command, _ []string) error { return healthz(cmd.Context(), url, cmd.OutOrStdout()) },
+	}
+	cmd.Flags().StringVar(&url, "url", "https://localhost:8443/readyz", "endpoint to ask")
+	return cmd
+}
+
+// healthz does not verify the certificate: it sends no secret and learns one word.
+func healthz(ctx context.Context, url string, out io.Writer) error {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return fmt.Errorf("--url: %w", err)
+	}
+	client := &http.Client{Transport: &http.Transport{
+		TLSClientConfig: &tls.Config{InsecureSkipVerify: true},
+	}}
+	response, err := client.Do(request)
+	if err != nil {
+		return fmt.Errorf("cannot ask %s: %w", url, err)
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(response.Body, 64<<10))
+	if err != nil {
+		return fmt.Errorf("cannot read the answer of %s: %w", url, err)
+	}
+	fmt.Fprintln(out, string(body))
+	if response.StatusCode != http.StatusOK {
+		return fmt.Errorf("%s answers %s", url, response.Status)
+	}
+	return nil
+}

@@ -1,0 +1,63 @@
+package app
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"strconv"
+)
+
+// Options say which release the process serves and where its ports and files
+// are. What the operator chooses is in the config file instead.
+type Options struct {
+	// ConfigFile is the file with the operator's values.
+	ConfigFile string
+	// Name and Namespace are the release and its host namespace.
+	Name, Namespace string
+	// HostKubeconfig is the kubeconfig of the host. Empty means that of the pod's
+	// service account.
+	HostKubeconfig string
+	// DataDir holds the store and what is needed to start without the host.
+	DataDir string
+	// BindAddress is the address of both ports, empty for all.
+	BindAddress string
+	// Port serves the virtual API over TLS.
+	Port int
+	// DNSPort serves DNS over UDP and TCP. Negative means no DNS.
+	DNSPort int
+	// AdvertiseAddress is the address at which pods reach this process: the
+	// endpoint of the virtual Service kubernetes.
+	AdvertiseAddress string
+}
+
+// Validate reports everything that is wrong at once.
+func (o *Options) Validate() error {
+	var errs []error
+	for flag, value := range map[string]string{"--config": o.ConfigFile, "--name": o.Name, "--namespace": o.Namespace, "--data-dir": o.DataDir} {
+		if value == "" {
+			errs = append(errs, fmt.Errorf("%s must be set", flag))
+		}
+	}
+	if o.Port < 0 || o.Port > 65535 {
+		errs = append(errs, fmt.Errorf("--port: %d is not a port between 0 and 65535 (0 takes a free one)", o.Port))
+	}
+	if o.DNSPort > 65535 {
+		errs = append(errs, fmt.Errorf("--dns-port: %d is not a port up to 65535 (-1 switches DNS off)", o.DNSPort))
+	}
+	for flag, value := range map[string]string{"--bind-address": o.BindAddress, "--advertise-address": o.AdvertiseAddress} {
+		if value != "" && net.ParseIP(value) == nil {
+			errs = append(errs, fmt.Errorf("%s: %q is not an IP address", flag, value))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (o *Options) names() hostNames { return hostNames{release: o.Name, namespace: o.Namespace} }
+
+func (o *Options) apiAddress() string {
+	return net.JoinHostPort(o.BindAddress, strconv.Itoa(o.Port))
+}
+
+func (o *Options) dnsAddress() string {
+	return net.JoinHostPort(o.BindAddress, strconv.Itoa(o.DNSPort))
+}
