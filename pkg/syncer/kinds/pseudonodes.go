@@ -17,6 +17,7 @@ func pseudoNodesRow() Row {
 		Doc:     "Instead of the host's nodes: one made-up node for each that pods of the virtual cluster run on. Needs no cluster-wide right.",
 		Owner:   syncer.Host,
 		Key:     "sync.fromHost.nodes.enabled",
+		KeyOff:  true,
 		Enabled: func(s v1alpha1.Sync) bool { return !s.FromHost.Nodes.Enabled },
 		Define:  func(o Options) syncer.Kind { return syncer.Define("pseudonodes", PseudoNodes(o)) },
 		Rules:   rule(read(), "", "pods"),

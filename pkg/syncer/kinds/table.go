@@ -19,6 +19,8 @@ type Row struct {
 	// Key is the path of the setting that turns the kind on, empty for a kind that
 	// is always on.
 	Key string
+	// KeyOff says that Key turns the kind off instead.
+	KeyOff bool
 	// Enabled says whether the kind is on under these settings.
 	Enabled func(v1alpha1.Sync) bool
 	// Define makes the kind.

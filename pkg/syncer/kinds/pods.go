@@ -1,0 +1,173 @@
+package kinds
+
+import (
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/sublet-dev/sublet/api/config/v1alpha1"
+	"github.com/sublet-dev/sublet/pkg/syncer"
+	"github.com/sublet-dev/sublet/pkg/translate"
+)
+
+func podsRow() Row {
+	return Row{
+		Name:    "pods",
+		Doc:     "The tenant's pods. The host schedules and runs them; their status, node and addresses come back.",
+		Owner:   syncer.Virtual,
+		Enabled: always,
+		Define:  func(o Options) syncer.Kind { return syncer.Define("pods", Pods(o)) },
+		Rules: append(rule(manage(), "", "pods"),
+			rule([]string{"patch"}, "", "pods/ephemeralcontainers", "pods/resize")...),
+	}
+}
+
+// Pods copies the tenant's pods to the host, where they are scheduled and run.
+// What the copy looks like is decided in package translate.
+func Pods(o Options) syncer.Resource[*corev1.Pod, *corev1.Pod] {
+	p := pods{options: o}
+	return syncer.Resource[*corev1.Pod, *corev1.Pod]{
+		Owner:        syncer.Virtual,
+		Names:        translate.Hashed,
+		Want:         wantPod,
+		Down:         p.down,
+		Up:           podUp,
+		EndsWithHost: true,
+		Started:      podStarted,
+		Indexes:      []syncer.Index{unboundPods()},
+		Also: []syncer.Watch{
+			{Side: syncer.Virtual, Object: &corev1.Node{}, Keys: podsForNode},
+			// Read once per pod, when it is created; later changes are of no use to it.
+			{Side: syncer.Virtual, Object: &corev1.Service{}, Keys: noKeys},
+			{Side: syncer.Virtual, Object: &corev1.Namespace{}, Keys: noKeys},
+		},
+	}
+}
+
+// pods is the kind with its settings.
+type pods struct {
+	options Options
+}
+
+// wantPod is false for a pod that no host is to run: the image of one that a
+// kubelet runs from a file, and one that has ended and has no copy any more. Such
+// a pod must not run again, and its record stays the tenant's.
+func wantPod(_ syncer.Scope, virtual, host *corev1.Pod) (bool, error) {
+	if _, mirror := virtual.Annotations[corev1.MirrorPodAnnotationKey]; mirror {
+		return false, nil
+	}
+	return host != nil || !finished(virtual), nil
+}
+
+// finished says that a pod has ended and will not run again.
+func finished(pod *corev1.Pod) bool {
+	return pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed
+}
+
+// podStarted says that a pod was on a node of the host. A node name alone does not
+// say so: the tenant may have named one.
+func podStarted(virtual *corev1.Pod) bool {
+	if virtual.Status.StartTime != nil {
+		return true
+	}
+	if virtual.Spec.NodeName == "" {
+		return false
+	}
+	for i := range virtual.Status.Conditions {
+		condition := &virtual.Status.Conditions[i]
+		if condition.Type == corev1.PodScheduled && condition.Status == corev1.ConditionTrue {
+			return true
+		}
+	}
+	return false
+}
+
+// down fills in the host pod.
+func (p pods) down(s syncer.Scope, virtual, host *corev1.Pod) error {
+	in := translate.PodInput{
+		Cluster:             s.Cluster,
+		ServiceAccount:      p.options.WorkloadServiceAccount,
+		KubernetesServiceIP: p.options.KubernetesServiceIP,
+		DNSServiceIP:        p.options.DNSServiceIP,
+		ClusterDomain:       p.options.ClusterDomain,
+		NodeSelector:        visibleNodes(p.options.Sync.FromHost.Nodes),
+	}
+	if translate.NeedsServices(virtual, host) {
+		var services corev1.ServiceList
+		if err := s.Virtual.List(s.Context, &services, client.InNamespace(virtual.Namespace), client.UnsafeDisableDeepCopy); err != nil {
+			return fmt.Errorf("cannot list the Services that containers are told of: %w", err)
+		}
+		in.Services = services.Items
+	}
+	if translate.NeedsNamespaces(virtual, host) {
+		var namespaces corev1.NamespaceList
+		if err := s.Virtual.List(s.Context, &namespaces, client.UnsafeDisableDeepCopy); err != nil {
+			return fmt.Errorf("cannot list the namespaces that the pod's affinity is about: %w", err)
+		}
+		in.Namespaces = namespaces.Items
+	}
+	return translate.Pod(in, virtual, host)
+}
+
+// visibleNodes are the labels of the nodes that pods are confined to, nil for
+// every node.
+func visibleNodes(nodes v1alpha1.Nodes) map[string]string {
+	if !nodes.Enabled || nodes.Selector.All {
+		return nil
+	}
+	return nodes.Selector.Labels
+}
+
+// podUp brings back the node and the status. The node is left out until the
+// virtual cluster has it, so that no pod ever runs on a node that does not exist;
+// the status does not wait for it.
+func podUp(s syncer.Scope, host, virtual *corev1.Pod) error {
+	translate.PodStatus(s.Cluster, host, virtual)
+	if host.Spec.NodeName == "" || virtual.Spec.NodeName != "" ||
+		virtual.DeletionTimestamp != nil || len(virtual.Spec.SchedulingGates) > 0 {
+		// The API server takes no node for a pod that is being deleted or gated.
+		return nil
+	}
+	err := s.Virtual.Get(s.Context, types.NamespacedName{Name: host.Spec.NodeName}, &corev1.Node{})
+	if apierrors.IsNotFound(err) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("cannot look up node %s: %w", host.Spec.NodeName, err)
+	}
+	virtual.Spec.NodeName = host.Spec.NodeName
+	return nil
+}
+
+// unbound is the index of virtual pods that have no node yet.
+const unbound = "unbound"
+
+func unboundPods() syncer.Index {
+	return syncer.Index{Side: syncer.Virtual, Object: &corev1.Pod{}, Field: unbound, Values: func(o client.Object) []string {
+		if pod, ok := o.(*corev1.Pod); ok && pod.Spec.NodeName == "" {
+			return []string{unbound}
+		}
+		return nil
+	}}
+}
+
+// podsForNode are the virtual pods that have waited for a node to be there.
+func podsForNode(s syncer.Scope, node client.Object) []types.NamespacedName {
+	var waiting corev1.PodList
+	if err := s.Virtual.List(s.Context, &waiting, client.MatchingFields{unbound: unbound}, client.UnsafeDisableDeepCopy); err != nil {
+		return nil
+	}
+	var keys []types.NamespacedName
+	for i := range waiting.Items {
+		key := client.ObjectKeyFromObject(&waiting.Items[i])
+		var host corev1.Pod
+		err := s.Host.Get(s.Context, translate.Hashed(s.Cluster, key), &host)
+		if err == nil && host.Spec.NodeName == node.GetName() {
+			keys = append(keys, key)
+		}
+	}
+	return keys
+}
