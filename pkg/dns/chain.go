@@ -1,0 +1,136 @@
+package dns
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/coredns/caddy"
+	"github.com/coredns/caddy/caddyfile"
+	"github.com/coredns/coredns/core/dnsserver"
+	"github.com/coredns/coredns/plugin"
+	"github.com/coredns/coredns/plugin/forward"
+	"github.com/coredns/coredns/plugin/kubernetes"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
+
+	// Its setup is looked up by name, see configured.
+	_ "github.com/coredns/coredns/plugin/cache"
+	_ "github.com/coredns/coredns/plugin/loadbalance"
+)
+
+const (
+	kubernetesText = `kubernetes %s in-addr.arpa ip6.arpa {
+		pods insecure
+		fallthrough in-addr.arpa ip6.arpa
+		ttl 30
+	}`
+	// cacheText bounds the memory of the cache: entries take about 1 KiB.
+	cacheText = `cache 30 . {
+		success 4096
+		denial 2048
+	}`
+	forwardText = `forward . %s {
+		max_concurrent 1000
+	}`
+)
+
+// assemble builds the chain of plugins. All that CoreDNS expects of a Corefile
+// and of caddy happens in this file.
+func (s *Server) assemble(options Options) error {
+	observed, err := newObserver(options.ClusterDomain, options.Register)
+	if err != nil {
+		return err
+	}
+	if s.kubernetes, err = newKubernetes(options); err != nil {
+		return err
+	}
+	config := &dnsserver.Config{Zone: ".", ListenHosts: []string{""}, Transport: "dns"}
+	config.AddPlugin(func(next plugin.Handler) plugin.Handler {
+		observed.next = next
+		return observed
+	})
+	if err := configured(config, "loadbalance", "loadbalance"); err != nil {
+		return err
+	}
+	config.AddPlugin(func(next plugin.Handler) plugin.Handler {
+		s.kubernetes.Next = next
+		return s.kubernetes
+	})
+	if err := addOutside(config, options.Upstreams); err != nil {
+		return err
+	}
+	if s.server, err = dnsserver.NewServer("dns://"+options.Address, []*dnsserver.Config{config}); err != nil {
+		return err
+	}
+	s.forward, _ = config.Handler("forward").(*forward.Forward)
+	return nil
+}
+
+// addOutside ends the chain with what answers for names outside the cluster.
+func addOutside(config *dnsserver.Config, upstreams []string) error {
+	if len(upstreams) == 0 {
+		config.AddPlugin(func(plugin.Handler) plugin.Handler { return nowhere{} })
+		return nil
+	}
+	if err := configured(config, "cache", cacheText); err != nil {
+		return err
+	}
+	return configured(config, "forward", fmt.Sprintf(forwardText, strings.Join(upstreams, " ")))
+}
+
+// newKubernetes makes the plugin that knows the cluster. It is not set up by
+// its directive, which would take its API server from a file and klog for its
+// own.
+func newKubernetes(options Options) (*kubernetes.Kubernetes, error) {
+	text := fmt.Sprintf(kubernetesText, options.ClusterDomain)
+	controller := &caddy.Controller{Dispenser: caddyfile.NewDispenser("sublet", strings.NewReader(text))}
+	controller.Next()
+	k, err := kubernetes.ParseStanza(controller)
+	if err != nil {
+		return nil, err
+	}
+	k.ClientConfig = inMemory{config: options.Virtual}
+	// The two functions that come back would start the watches before there is an
+	// API server, and hold up the start for it. Run does both in its own time.
+	if _, _, err := k.InitKubeCache(context.Background()); err != nil {
+		return nil, err
+	}
+	return k, nil
+}
+
+// configured sets a plugin up from the text of a Corefile and adds it to config.
+// The plugin comes from caddy's register, which is only read here; the
+// controller is that of CoreDNS's tests, as any other belongs to an instance.
+func configured(config *dnsserver.Config, directive, text string) error {
+	setup, err := caddy.DirectiveAction("dns", directive)
+	if err != nil {
+		return err
+	}
+	controller := caddy.NewTestController("dns", text)
+	if err := setup(controller); err != nil {
+		return err
+	}
+	for _, p := range dnsserver.GetConfig(controller).Plugin {
+		config.AddPlugin(p)
+	}
+	return nil
+}
+
+// inMemory is a clientcmd.ClientConfig that was never in a file.
+type inMemory struct {
+	config *rest.Config
+}
+
+// ClientConfig implements clientcmd.ClientConfig. CoreDNS writes to what it gets.
+func (m inMemory) ClientConfig() (*rest.Config, error) { return rest.CopyConfig(m.config), nil }
+
+// RawConfig implements clientcmd.ClientConfig.
+func (inMemory) RawConfig() (clientcmdapi.Config, error) { return *clientcmdapi.NewConfig(), nil }
+
+// Namespace implements clientcmd.ClientConfig.
+func (inMemory) Namespace() (string, bool, error) { return "", false, nil }
+
+// ConfigAccess implements clientcmd.ClientConfig.
+func (inMemory) ConfigAccess() clientcmd.ConfigAccess { return nil }

@@ -1,0 +1,388 @@
+package dns
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"sort"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/miekg/dns"
+	"k8s.io/client-go/rest"
+	"k8s.io/component-base/metrics"
+	"k8s.io/component-base/metrics/testutil"
+)
+
+// patience bounds every wait; nothing waits for it to pass.
+const patience = 15 * time.Second
+
+// started runs a server until the test ends.
+func started(t *testing.T, options Options) (s *Server, stop func()) {
+	t.Helper()
+	if options.Address == "" {
+		options.Address = "127.0.0.1:0"
+	}
+	s, err := New(options)
+	if err != nil {
+		t.Fatalf("New(...): %v", err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- s.Run(ctx) }()
+	stop = sync.OnceFunc(func() {
+		cancel()
+		select {
+		case err := <-done:
+			if err != nil {
+				t.Errorf("Run(...): %v", err)
+			}
+		case <-time.After(patience):
+			t.Errorf("Run(...) still runs %s after its context ended", patience)
+		}
+	})
+	t.Cleanup(stop)
+	return s, stop
+}
+
+func awaitReady(t *testing.T, s *Server) {
+	t.Helper()
+	select {
+	case <-s.Ready():
+	case <-time.After(patience):
+		t.Fatalf("the server is not ready after %s", patience)
+	}
+}
+
+// answer is what a resolver learns from a reply.
+type answer struct {
+	Code    string
+	Records []string
+}
+
+// lookup asks the server; the records are sorted, without TTL and class.
+func lookup(t *testing.T, address, network, name string, kind uint16) answer {
+	t.Helper()
+	query := new(dns.Msg)
+	query.SetQuestion(name, kind)
+	client := &dns.Client{Net: network, Timeout: patience}
+	reply, _, err := client.Exchange(query, address)
+	if err != nil {
+		t.Fatalf("%s %s over %s: %v", name, dns.TypeToString[kind], network, err)
+	}
+	got := answer{Code: dns.RcodeToString[reply.Rcode]}
+	for _, record := range reply.Answer {
+		fields := strings.Fields(record.String())
+		got.Records = append(got.Records, strings.Join(append([]string{fields[0]}, fields[3:]...), " "))
+	}
+	sort.Strings(got.Records)
+	return got
+}
+
+// upstream is a nameserver outside the cluster. It knows every name below
+// example.org and counts how often it was asked.
+func upstream(t *testing.T) (address string, asked *atomic.Int32) {
+	t.Helper()
+	tcp, udp, err := listen("127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	asked = &atomic.Int32{}
+	handler := dns.HandlerFunc(func(w dns.ResponseWriter, r *dns.Msg) {
+		reply := new(dns.Msg)
+		reply.SetReply(r)
+		name := r.Question[0].Name
+		switch {
+		case strings.HasSuffix(name, "example.org."):
+			asked.Add(1)
+			record, _ := dns.NewRR(name + " 300 IN A 192.0.2.1")
+			reply.Answer = append(reply.Answer, record)
+		case strings.HasSuffix(name, ".in-addr.arpa."):
+			record, _ := dns.NewRR(name + " 300 IN PTR outside.example.org.")
+			reply.Answer = append(reply.Answer, record)
+		default:
+			reply.Rcode = dns.RcodeNameError
+		}
+		_ = w.WriteMsg(reply)
+	})
+	for _, server := range []*dns.Server{{PacketConn: udp, Handler: handler}, {Listener: tcp, Handler: handler}} {
+		begun := make(chan struct{})
+		server.NotifyStartedFunc = func() { close(begun) }
+		go func() { _ = server.ActivateAndServe() }()
+		<-begun
+		t.Cleanup(func() { _ = server.Shutdown() })
+	}
+	return tcp.Addr().String(), asked
+}
+
+// shop is a cluster with one of each.
+func shop(t *testing.T) *fakeAPI {
+	return newFakeAPI(t,
+		namespace("default"), namespace("shop"),
+		service("default", "kubernetes", "10.96.0.1"),
+		service("shop", "front", "10.96.3.4"),
+		service("shop", "db", "None"),
+		slice("shop", "db", [2]string{"db-0", "10.1.0.10"}, [2]string{"db-1", "10.1.0.11"}),
+		service("shop", "bare", "None"),
+		slice("shop", "bare", [2]string{"", "10.1.0.20"}),
+		external("shop", "mail", "mx.example.org"),
+	)
+}
+
+func TestLookup(t *testing.T) {
+	t.Parallel()
+	outside, _ := upstream(t)
+	s, _ := started(t, Options{Virtual: shop(t).config(), Upstreams: []string{outside}})
+	awaitReady(t, s)
+
+	cases := map[string]struct {
+		reason string
+		name   string
+		kind   uint16
+		want   answer
+	}{
+		"ClusterIP": {
+			reason: "a Service has its ClusterIP",
+			name:   "front.shop.svc.cluster.local.",
+			want:   answer{Code: "NOERROR", Records: []string{"front.shop.svc.cluster.local. A 10.96.3.4"}},
+		},
+		"NoAAAA": {
+			reason: "a Service without IPv6 exists all the same",
+			name:   "front.shop.svc.cluster.local.", kind: dns.TypeAAAA,
+			want: answer{Code: "NOERROR"},
+		},
+		"Headless": {
+			reason: "a headless Service has the addresses of its pods",
+			name:   "db.shop.svc.cluster.local.",
+			want: answer{Code: "NOERROR", Records: []string{
+				"db.shop.svc.cluster.local. A 10.1.0.10", "db.shop.svc.cluster.local. A 10.1.0.11",
+			}},
+		},
+		"StatefulSetPod": {
+			reason: "a pod of a StatefulSet is found by its host name",
+			name:   "db-1.db.shop.svc.cluster.local.",
+			want:   answer{Code: "NOERROR", Records: []string{"db-1.db.shop.svc.cluster.local. A 10.1.0.11"}},
+		},
+		"PodByAddress": {
+			reason: "a pod without a host name is named after its address",
+			name:   "10-1-0-20.bare.shop.svc.cluster.local.",
+			want:   answer{Code: "NOERROR", Records: []string{"10-1-0-20.bare.shop.svc.cluster.local. A 10.1.0.20"}},
+		},
+		"Pod": {
+			reason: "the old form of a pod's name says its address",
+			name:   "10-1-2-3.shop.pod.cluster.local.",
+			want:   answer{Code: "NOERROR", Records: []string{"10-1-2-3.shop.pod.cluster.local. A 10.1.2.3"}},
+		},
+		"SRV": {
+			reason: "a named port of a Service has a record",
+			name:   "_http._tcp.front.shop.svc.cluster.local.", kind: dns.TypeSRV,
+			want: answer{Code: "NOERROR", Records: []string{"_http._tcp.front.shop.svc.cluster.local. SRV 0 100 80 front.shop.svc.cluster.local."}},
+		},
+		"SRVHeadless": {
+			reason: "a named port of a headless Service has a record for each pod",
+			name:   "_http._tcp.db.shop.svc.cluster.local.", kind: dns.TypeSRV,
+			want: answer{Code: "NOERROR", Records: []string{
+				"_http._tcp.db.shop.svc.cluster.local. SRV 0 50 8080 db-0.db.shop.svc.cluster.local.",
+				"_http._tcp.db.shop.svc.cluster.local. SRV 0 50 8080 db-1.db.shop.svc.cluster.local.",
+			}},
+		},
+		"ExternalName": {
+			reason: "a Service that stands for a name outside leads there, with the address",
+			name:   "mail.shop.svc.cluster.local.",
+			want: answer{Code: "NOERROR", Records: []string{
+				"mail.shop.svc.cluster.local. CNAME mx.example.org.", "mx.example.org. A 192.0.2.1",
+			}},
+		},
+		"PTRService": {
+			reason: "a ClusterIP leads back to its Service",
+			name:   "4.3.96.10.in-addr.arpa.", kind: dns.TypePTR,
+			want: answer{Code: "NOERROR", Records: []string{"4.3.96.10.in-addr.arpa. PTR front.shop.svc.cluster.local."}},
+		},
+		"PTRPod": {
+			reason: "the address of a pod leads back to its host name",
+			name:   "10.0.1.10.in-addr.arpa.", kind: dns.TypePTR,
+			want: answer{Code: "NOERROR", Records: []string{"10.0.1.10.in-addr.arpa. PTR db-0.db.shop.svc.cluster.local."}},
+		},
+		"PTROutside": {
+			reason: "an address that is nothing in the cluster is asked for outside",
+			name:   "1.2.0.192.in-addr.arpa.", kind: dns.TypePTR,
+			want: answer{Code: "NOERROR", Records: []string{"1.2.0.192.in-addr.arpa. PTR outside.example.org."}},
+		},
+		"NoSuchService": {
+			reason: "a name that the cluster does not have is denied, not asked for outside",
+			name:   "back.shop.svc.cluster.local.",
+			want:   answer{Code: "NXDOMAIN"},
+		},
+		"NoSuchNamespace": {
+			reason: "the same in a namespace that is not there",
+			name:   "front.other.svc.cluster.local.",
+			want:   answer{Code: "NXDOMAIN"},
+		},
+		"Outside": {
+			reason: "all other names are asked for outside",
+			name:   "www.example.org.",
+			want:   answer{Code: "NOERROR", Records: []string{"www.example.org. A 192.0.2.1"}},
+		},
+		"NotOutside": {
+			reason: "what nobody outside knows does not exist",
+			name:   "www.example.com.",
+			want:   answer{Code: "NXDOMAIN"},
+		},
+		"Version": {
+			reason: "the DNS specification of Kubernetes asks for its version",
+			name:   "dns-version.cluster.local.", kind: dns.TypeTXT,
+			want: answer{Code: "NOERROR", Records: []string{`dns-version.cluster.local. TXT "1.1.0"`}},
+		},
+	}
+	for name, tc := range cases {
+		for _, network := range []string{"udp", "tcp"} {
+			t.Run(name+"/"+network, func(t *testing.T) {
+				kind := tc.kind
+				if kind == 0 {
+					kind = dns.TypeA
+				}
+				if diff := cmp.Diff(tc.want, lookup(t, s.Addr(), network, tc.name, kind)); diff != "" {
+					t.Errorf("%s\n-want, +got:\n%s", tc.reason, diff)
+				}
+			})
+		}
+	}
+}
+
+func TestNewServiceIsKnownAtOnce(t *testing.T) {
+	t.Parallel()
+	api := shop(t)
+	s, _ := started(t, Options{Virtual: api.config(), ResolvConf: filepath.Join(t.TempDir(), "none")})
+	awaitReady(t, s)
+	const name = "late.shop.svc.cluster.local."
+	if got := lookup(t, s.Addr(), "udp", name, dns.TypeA); got.Code != "NXDOMAIN" {
+		t.Fatalf("before the Service is made: want NXDOMAIN, got %v", got)
+	}
+	api.add(service("shop", "late", "10.96.9.9"))
+	want := answer{Code: "NOERROR", Records: []string{name + " A 10.96.9.9"}}
+	// Well below the 30 s for which a cache would deny it.
+	got := eventually(t, 5*time.Second, func() (answer, bool) {
+		got := lookup(t, s.Addr(), "udp", name, dns.TypeA)
+		return got, got.Code == "NOERROR"
+	})
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("somebody asked too early, and the answer was kept\n-want, +got:\n%s", diff)
+	}
+}
+
+func TestOutsideIsCached(t *testing.T) {
+	t.Parallel()
+	outside, asked := upstream(t)
+	registry := metrics.NewKubeRegistry()
+	s, _ := started(t, Options{Virtual: shop(t).config(), Upstreams: []string{outside}, Register: registry.Register})
+	for range 3 {
+		lookup(t, s.Addr(), "udp", "cached.example.org.", dns.TypeA)
+	}
+	if got := asked.Load(); got != 1 {
+		t.Errorf("the same name three times: want 1 query outside, got %d", got)
+	}
+	want := `
+# HELP sublet_dns_requests_total [ALPHA] DNS queries by protocol (udp, tcp), by what was asked about (cluster, address, outside) and by the code of the answer.
+# TYPE sublet_dns_requests_total counter
+sublet_dns_requests_total{protocol="udp",rcode="NOERROR",zone="outside"} 3
+`
+	if err := testutil.GatherAndCompare(registry, strings.NewReader(want), "sublet_dns_requests_total"); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestWaitsForTheAPIServer(t *testing.T) {
+	t.Parallel()
+	api := shop(t)
+	api.setReady(false)
+	s, _ := started(t, Options{Virtual: api.config(), ResolvConf: filepath.Join(t.TempDir(), "none")})
+	const name = "front.shop.svc.cluster.local."
+	if got := lookup(t, s.Addr(), "udp", name, dns.TypeA); got.Code != "SERVFAIL" {
+		t.Errorf("a name must not be denied before all names are known: want SERVFAIL, got %v", got)
+	}
+	select {
+	case <-s.Ready():
+		t.Error("the server is ready and knows nothing")
+	default:
+	}
+	api.setReady(true)
+	awaitReady(t, s)
+	want := answer{Code: "NOERROR", Records: []string{name + " A 10.96.3.4"}}
+	if diff := cmp.Diff(want, lookup(t, s.Addr(), "udp", name, dns.TypeA)); diff != "" {
+		t.Errorf("once the API server answers, so does DNS\n-want, +got:\n%s", diff)
+	}
+}
+
+// TestTwoInOneProcess runs two clusters side by side, then one again on the
+// address that it had.
+func TestTwoInOneProcess(t *testing.T) {
+	t.Parallel()
+	none := filepath.Join(t.TempDir(), "none")
+	red := newFakeAPI(t, namespace("shop"), service("shop", "front", "10.96.0.10"))
+	blue := newFakeAPI(t, namespace("shop"), service("shop", "front", "10.96.0.20"))
+	redServer, stopRed := started(t, Options{Virtual: red.config(), ResolvConf: none})
+	blueServer, _ := started(t, Options{Virtual: blue.config(), ResolvConf: none, ClusterDomain: "blue.example"})
+	awaitReady(t, redServer)
+	awaitReady(t, blueServer)
+
+	check := func(reason, address, name, ip string) {
+		t.Helper()
+		want := answer{Code: "NOERROR", Records: []string{name + " A " + ip}}
+		if diff := cmp.Diff(want, lookup(t, address, "udp", name, dns.TypeA)); diff != "" {
+			t.Errorf("%s\n-want, +got:\n%s", reason, diff)
+		}
+	}
+	check("the first has its own", redServer.Addr(), "front.shop.svc.cluster.local.", "10.96.0.10")
+	check("the second has its own, in its own domain", blueServer.Addr(), "front.shop.svc.blue.example.", "10.96.0.20")
+
+	address := redServer.Addr()
+	stopRed()
+	check("the second does not mind that the first stops", blueServer.Addr(), "front.shop.svc.blue.example.", "10.96.0.20")
+	again, _ := started(t, Options{Virtual: red.config(), ResolvConf: none, Address: address})
+	awaitReady(t, again)
+	check("the first is back on its address", address, "front.shop.svc.cluster.local.", "10.96.0.10")
+}
+
+func TestStopsBeforeItHasBegun(t *testing.T) {
+	t.Parallel()
+	for range 20 {
+		s, err := New(Options{Virtual: &rest.Config{Host: "127.0.0.1:1"}, Address: "127.0.0.1:0", ResolvConf: os.DevNull})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		done := make(chan error, 1)
+		go func() { done <- s.Run(ctx) }()
+		select {
+		case err := <-done:
+			if err != nil {
+				t.Errorf("Run(...): %v", err)
+			}
+		case <-time.After(patience):
+			t.Fatal("Run(...) does not return")
+		}
+	}
+}
+
+// eventually asks until the answer is good, or for as long as given.
+func eventually[T any](t *testing.T, long time.Duration, ask func() (T, bool)) T {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), long)
+	defer cancel()
+	for {
+		got, good := ask()
+		if good {
+			return got
+		}
+		select {
+		case <-ctx.Done():
+			return got
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+}
