@@ -2,206 +2,98 @@
 
 {{- /* Rights in the namespace of the release. */ -}}
 {{- define "sublet.rules" -}}
-# the server itself: its anchor, its Services, its certificates and the tenant's kubeconfig
-- apiGroups:
-  - ""
-  resourceNames:
-  - '{{ $.Release.Name }}-anchor'
-  resources:
-  - configmaps
-  verbs:
-  - get
-  - list
-  - watch
-  - patch
-- apiGroups:
-  - ""
-  resourceNames:
-  - '{{ $.Release.Name }}'
-  - '{{ $.Release.Name }}-dns'
-  resources:
-  - services
-  verbs:
-  - get
-  - list
-  - watch
-- apiGroups:
-  - ""
-  resources:
-  - secrets
-  verbs:
-  - create
-- apiGroups:
-  - ""
-  resourceNames:
-  - '{{ $.Release.Name }}-certs'
-  - '{{ $.Release.Name }}-kubeconfig'
-  resources:
-  - secrets
-  verbs:
-  - get
-  - list
-  - watch
-  - update
-  - patch
-# pods, with the Secrets of their tokens
-- apiGroups:
-  - ""
-  resources:
-  - pods
-  verbs:
-  - get
-  - list
-  - watch
-  - create
-  - update
-  - patch
-  - delete
-- apiGroups:
-  - ""
-  resources:
-  - pods/log
-  verbs:
-  - get
-- apiGroups:
-  - ""
-  resources:
-  - pods/exec
-  - pods/attach
-  - pods/portforward
-  verbs:
-  - create
-  - get
-- apiGroups:
-  - ""
-  resources:
-  - pods/ephemeralcontainers
-  - pods/resize
-  verbs:
-  - patch
-  - update
-- apiGroups:
-  - ""
-  resources:
-  - secrets
-  verbs:
-  - get
-  - list
-  - watch
-  - create
-  - update
-  - patch
-  - delete
+# the server: what it has to know of its release, its certificates and the tenant's kubeconfig
+- apiGroups: [""]
+  resources: ["configmaps"]
+  resourceNames: ["{{ $.Release.Name }}-anchor"]
+  verbs: ["get", "patch"]
+- apiGroups: [""]
+  resources: ["services"]
+  resourceNames: ["{{ $.Release.Name }}", "{{ $.Release.Name }}-dns"]
+  verbs: ["get"]
+- apiGroups: [""]
+  resources: ["secrets"]
+  verbs: ["create"]
+- apiGroups: [""]
+  resources: ["secrets"]
+  resourceNames: ["{{ $.Release.Name }}-certs", "{{ $.Release.Name }}-kubeconfig"]
+  verbs: ["get", "update"]
+# the node proxy: SPDY asks with POST, WebSocket with GET
+- apiGroups: [""]
+  resources: ["pods/log"]
+  verbs: ["get"]
+- apiGroups: [""]
+  resources: ["pods/attach", "pods/exec", "pods/portforward"]
+  verbs: ["create", "get"]
+# pods
+- apiGroups: [""]
+  resources: ["pods", "secrets"]
+  verbs: ["create", "delete", "get", "list", "patch", "watch"]
+- apiGroups: [""]
+  resources: ["pods/ephemeralcontainers", "pods/resize"]
+  verbs: ["patch"]
 {{- if .Values.sync.toHost.services.enabled }}
 # services
-- apiGroups:
-  - ""
-  resources:
-  - services
-  verbs:
-  - get
-  - list
-  - watch
-  - create
-  - update
-  - patch
-  - delete
+- apiGroups: [""]
+  resources: ["services"]
+  verbs: ["create", "delete", "get", "list", "patch", "watch"]
 {{- end }}
 {{- if .Values.sync.toHost.endpointSlices.enabled }}
 # endpointslices
-- apiGroups:
-  - discovery.k8s.io
-  resources:
-  - endpointslices
-  verbs:
-  - get
-  - list
-  - watch
-  - create
-  - update
-  - patch
-  - delete
+- apiGroups: ["discovery.k8s.io"]
+  resources: ["endpointslices"]
+  verbs: ["create", "delete", "get", "list", "patch", "watch"]
 {{- end }}
 {{- if .Values.sync.toHost.configMaps.enabled }}
 # configmaps
-- apiGroups:
-  - ""
-  resources:
-  - configmaps
-  verbs:
-  - get
-  - list
-  - watch
-  - create
-  - update
-  - patch
-  - delete
+- apiGroups: [""]
+  resources: ["configmaps"]
+  verbs: ["create", "delete", "get", "list", "patch", "watch"]
 {{- end }}
 {{- if .Values.sync.toHost.secrets.enabled }}
 # secrets
-- apiGroups:
-  - ""
-  resources:
-  - secrets
-  verbs:
-  - get
-  - list
-  - watch
-  - create
-  - update
-  - patch
-  - delete
+- apiGroups: [""]
+  resources: ["secrets"]
+  verbs: ["create", "delete", "get", "list", "patch", "watch"]
 {{- end }}
 {{- if .Values.sync.toHost.persistentVolumeClaims.enabled }}
 # persistentvolumeclaims
-- apiGroups:
-  - ""
-  resources:
-  - persistentvolumeclaims
-  verbs:
-  - get
-  - list
-  - watch
-  - create
-  - update
-  - patch
-  - delete
+- apiGroups: [""]
+  resources: ["persistentvolumeclaims"]
+  verbs: ["create", "delete", "get", "list", "patch", "watch"]
+{{- end }}
+{{- if .Values.sync.toHost.persistentVolumeClaims.enabled }}
+# persistentvolumes
+- apiGroups: [""]
+  resources: ["persistentvolumeclaims"]
+  verbs: ["get", "list", "watch"]
+{{- end }}
+{{- if not .Values.sync.fromHost.nodes.enabled }}
+# pseudonodes
+- apiGroups: [""]
+  resources: ["pods"]
+  verbs: ["get", "list", "watch"]
 {{- end }}
 {{- if .Values.sync.fromHost.events.enabled }}
 # events
-- apiGroups:
-  - ""
-  resources:
-  - events
-  verbs:
-  - get
-  - list
-  - watch
+- apiGroups: [""]
+  resources: ["events"]
+  verbs: ["get", "list", "watch"]
 {{- end }}
 {{- end -}}
 
 {{- /* Rights in the whole host, only for settings that need them. */ -}}
 {{- define "sublet.clusterRules" -}}
-{{- if .Values.sync.fromHost.nodes.enabled }}
-# nodes
-- apiGroups:
-  - ""
-  resources:
-  - nodes
-  verbs:
-  - get
-  - list
-  - watch
-{{- end }}
 {{- if .Values.sync.fromHost.storageClasses.enabled }}
 # storageclasses
-- apiGroups:
-  - storage.k8s.io
-  resources:
-  - storageclasses
-  verbs:
-  - get
-  - list
-  - watch
+- apiGroups: ["storage.k8s.io"]
+  resources: ["storageclasses"]
+  verbs: ["get", "list", "watch"]
+{{- end }}
+{{- if .Values.sync.fromHost.nodes.enabled }}
+# nodes
+- apiGroups: [""]
+  resources: ["nodes"]
+  verbs: ["get", "list", "watch"]
 {{- end }}
 {{- end -}}

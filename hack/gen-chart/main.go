@@ -1,11 +1,12 @@
 // Command gen-chart writes what is generated of the chart and of its reference
-// page, from the types in api/config/v1alpha1:
+// pages, from the types in api/config/v1alpha1 and the table of synced kinds:
 //
 //	chart/values.yaml              every key with its default and its comment
 //	chart/values.schema.json       what Helm and editors check values against
 //	chart/templates/_validate.tpl  what the schema cannot say
 //	chart/templates/_rbac.tpl      the rights that the synced kinds need
-//	docs/reference/values.md       the reference page
+//	docs/reference/values.md       the page of the values
+//	docs/reference/kinds.md        the page of the synced kinds
 //
 // It is run in the root of the repository. With --check it writes nothing, names
 // the files that are not up to date and fails if there are any.
@@ -17,6 +18,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+
+	"github.com/sublet-dev/sublet/pkg/syncer/kinds"
 )
 
 // file is one generated file.
@@ -88,7 +91,15 @@ func generate(root string) ([]file, error) {
 	if err != nil {
 		return nil, err
 	}
-	rbac, err := rbacTemplate(rows())
+	rights, err := rows()
+	if err != nil {
+		return nil, err
+	}
+	rbac, err := rbacTemplate(rights)
+	if err != nil {
+		return nil, err
+	}
+	page, err := kindsPage(kinds.Table())
 	if err != nil {
 		return nil, err
 	}
@@ -98,5 +109,6 @@ func generate(root string) ([]file, error) {
 		{"chart/templates/_validate.tpl", validation},
 		{"chart/templates/_rbac.tpl", rbac},
 		{"docs/reference/values.md", referencePage(settings)},
+		{"docs/reference/kinds.md", page},
 	}, nil
 }

@@ -2,84 +2,108 @@ package main
 
 import (
 	"bytes"
+	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 
 	rbacv1 "k8s.io/api/rbac/v1"
 	"sigs.k8s.io/yaml"
+
+	"github.com/sublet-dev/sublet/api/config/v1alpha1"
+	"github.com/sublet-dev/sublet/pkg/syncer/kinds"
 )
 
-// row is what the chart needs to know of a synced kind: which rights it takes on
-// the host, and which setting switches it.
+// row is what the chart needs to know of a part of the server: which rights it
+// takes on the host, and when.
 type row struct {
-	// name is what the comment in the template says.
-	name string
-	// toggle is the path of a bool in the values. Empty means always.
-	toggle string
-	// namespaced are rights in the namespace of the release.
-	namespaced []rbacv1.PolicyRule
-	// cluster are rights in the whole host.
-	cluster []rbacv1.PolicyRule
+	name       string
+	when       string              // condition in the language of the templates; empty means always
+	namespaced []rbacv1.PolicyRule // rights in the namespace of the release
+	cluster    []rbacv1.PolicyRule // rights in the whole host
 }
 
 // rows are the rights of the server itself, then those of each kind.
-func rows() []row {
-	return append([]row{{
-		name: "the server itself: its anchor, its Services, its certificates and the tenant's kubeconfig",
-		namespaced: []rbacv1.PolicyRule{
-			named(rule("", "get,list,watch,patch", "configmaps"), "-anchor"),
-			named(rule("", "get,list,watch", "services"), "", "-dns"),
+func rows() ([]row, error) {
+	all := []row{
+		{name: "the server: what it has to know of its release, its certificates and the tenant's kubeconfig", namespaced: []rbacv1.PolicyRule{
+			named("", "get,patch", "configmaps", "-anchor"),
+			named("", "get", "services", "", "-dns"),
 			rule("", "create", "secrets"),
-			named(rule("", "get,list,watch,update,patch", "secrets"), "-certs", "-kubeconfig"),
-		},
-	}}, kinds()...)
-}
-
-// kinds are the synced kinds.
-func kinds() []row {
-	const read, write = "get,list,watch", "get,list,watch,create,update,patch,delete"
-	return []row{
-		{name: "pods, with the Secrets of their tokens", namespaced: []rbacv1.PolicyRule{
-			rule("", write, "pods"),
+			named("", "get,update", "secrets", "-certs", "-kubeconfig"),
+		}},
+		{name: "the node proxy: SPDY asks with POST, WebSocket with GET", namespaced: []rbacv1.PolicyRule{
 			rule("", "get", "pods/log"),
-			rule("", "create,get", "pods/exec", "pods/attach", "pods/portforward"),
-			rule("", "patch,update", "pods/ephemeralcontainers", "pods/resize"),
-			rule("", write, "secrets"),
-		}},
-		{name: "services", toggle: "sync.toHost.services.enabled", namespaced: []rbacv1.PolicyRule{
-			rule("", write, "services"),
-		}},
-		{name: "endpointslices", toggle: "sync.toHost.endpointSlices.enabled", namespaced: []rbacv1.PolicyRule{
-			rule("discovery.k8s.io", write, "endpointslices"),
-		}},
-		{name: "configmaps", toggle: "sync.toHost.configMaps.enabled", namespaced: []rbacv1.PolicyRule{
-			rule("", write, "configmaps"),
-		}},
-		{name: "secrets", toggle: "sync.toHost.secrets.enabled", namespaced: []rbacv1.PolicyRule{
-			rule("", write, "secrets"),
-		}},
-		{name: "persistentvolumeclaims", toggle: "sync.toHost.persistentVolumeClaims.enabled", namespaced: []rbacv1.PolicyRule{
-			rule("", write, "persistentvolumeclaims"),
-		}},
-		{name: "events", toggle: "sync.fromHost.events.enabled", namespaced: []rbacv1.PolicyRule{
-			rule("", read, "events"),
-		}},
-		{name: "nodes", toggle: "sync.fromHost.nodes.enabled", cluster: []rbacv1.PolicyRule{
-			rule("", read, "nodes"),
-		}},
-		{name: "storageclasses", toggle: "sync.fromHost.storageClasses.enabled", cluster: []rbacv1.PolicyRule{
-			rule("storage.k8s.io", read, "storageclasses"),
+			rule("", "create,get", "pods/attach", "pods/exec", "pods/portforward"),
 		}},
 	}
+	if !slices.ContainsFunc(kinds.Table(), func(r kinds.Row) bool { return r.Name == "pods" }) {
+		all = append(all, row{name: "pods", namespaced: []rbacv1.PolicyRule{
+			rule("", "create,delete,get,list,patch,watch", "pods", "secrets"),
+			rule("", "patch", "pods/ephemeralcontainers", "pods/resize"),
+		}})
+	}
+	for _, kind := range kinds.Table() {
+		when, err := condition(kind)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, row{name: kind.Name, when: when, namespaced: kind.Rules, cluster: kind.ClusterRules})
+	}
+	return all, nil
 }
 
-// rule is a rule for resources of one API group.
+// condition is when a kind is on, as a condition for the templates: what the
+// kind itself says under its setting and without it.
+func condition(kind kinds.Row) (string, error) {
+	if kind.Key == "" {
+		return "", nil
+	}
+	on, err := with(kind.Key, true)
+	if err != nil {
+		return "", fmt.Errorf("kind %s: %w", kind.Name, err)
+	}
+	off, err := with(kind.Key, false)
+	if err != nil {
+		return "", fmt.Errorf("kind %s: %w", kind.Name, err)
+	}
+	switch {
+	case kind.Enabled(on.Sync) && kind.Enabled(off.Sync):
+		return "", nil
+	case kind.Enabled(on.Sync):
+		return ".Values." + kind.Key, nil
+	case kind.Enabled(off.Sync):
+		return "not .Values." + kind.Key, nil
+	}
+	return "", fmt.Errorf("kind %s: neither on with %s nor without", kind.Name, kind.Key)
+}
+
+// with is the default configuration with a bool set.
+func with(path string, value bool) (*v1alpha1.Config, error) {
+	var tree any = value
+	keys := strings.Split(path, ".")
+	for i := len(keys) - 1; i >= 0; i-- {
+		tree = map[string]any{keys[i]: tree}
+	}
+	data, err := json.Marshal(tree)
+	if err != nil {
+		return nil, fmt.Errorf("cannot encode %s: %w", path, err)
+	}
+	config := v1alpha1.Default()
+	if err := yaml.UnmarshalStrict(data, config); err != nil {
+		return nil, fmt.Errorf("%s is no setting: %w", path, err)
+	}
+	return config, nil
+}
+
+// rule is a right to resources of one API group.
 func rule(group, verbs string, resources ...string) rbacv1.PolicyRule {
 	return rbacv1.PolicyRule{APIGroups: []string{group}, Resources: resources, Verbs: strings.Split(verbs, ",")}
 }
 
-// named confines a rule to objects that are called as the release, with suffixes.
-func named(r rbacv1.PolicyRule, suffixes ...string) rbacv1.PolicyRule {
+// named is a right to objects that are called as the release, with suffixes.
+func named(group, verbs, resource string, suffixes ...string) rbacv1.PolicyRule {
+	r := rule(group, verbs, resource)
 	for _, suffix := range suffixes {
 		r.ResourceNames = append(r.ResourceNames, "{{ $.Release.Name }}"+suffix)
 	}
@@ -109,21 +133,53 @@ func rbacTemplate(rows []row) ([]byte, error) {
 	return out.Bytes(), nil
 }
 
-// writeRow writes the rules of a row, inside of a condition if it has a toggle.
+// writeRow writes the rules of a row, inside of its condition.
 func writeRow(out *bytes.Buffer, r row, rules []rbacv1.PolicyRule) error {
 	if len(rules) == 0 {
 		return nil
 	}
-	text, err := yaml.Marshal(rules)
-	if err != nil {
-		return fmt.Errorf("cannot encode the rules of %s: %w", r.name, err)
+	if r.when != "" {
+		fmt.Fprintf(out, "{{- if %s }}\n", r.when)
 	}
-	if r.toggle != "" {
-		fmt.Fprintf(out, "{{- if .Values.%s }}\n", r.toggle)
+	fmt.Fprintf(out, "# %s\n", r.name)
+	for _, rule := range rules {
+		text, err := ruleText(rule)
+		if err != nil {
+			return fmt.Errorf("cannot encode the rules of %s: %w", r.name, err)
+		}
+		out.WriteString(text)
 	}
-	fmt.Fprintf(out, "# %s\n%s", r.name, text)
-	if r.toggle != "" {
+	if r.when != "" {
 		out.WriteString("{{- end }}\n")
 	}
 	return nil
+}
+
+// ruleText is a rule with each of its lists on one line.
+func ruleText(rule rbacv1.PolicyRule) (string, error) {
+	var out strings.Builder
+	lists := []struct {
+		key    string
+		values []string
+	}{
+		{"apiGroups", rule.APIGroups}, {"resources", rule.Resources},
+		{"resourceNames", rule.ResourceNames}, {"verbs", rule.Verbs},
+	}
+	bullet := "- "
+	for _, list := range lists {
+		if len(list.values) == 0 {
+			continue
+		}
+		quoted := make([]string, 0, len(list.values))
+		for _, value := range list.values {
+			text, err := json.Marshal(value)
+			if err != nil {
+				return "", err
+			}
+			quoted = append(quoted, string(text))
+		}
+		fmt.Fprintf(&out, "%s%s: [%s]\n", bullet, list.key, strings.Join(quoted, ", "))
+		bullet = "  "
+	}
+	return out.String(), nil
 }

@@ -160,7 +160,7 @@ func (d definitions) foreign(t reflect.Type) object {
 
 // section is the schema of a map with these keys and no other.
 func section(properties object) object {
-	schema := typed("map", "a map with the keys "+v1alpha1.OneOf(sortedKeys(properties)))
+	schema := typed("map", v1alpha1.MapOf(sortedKeys(properties)))
 	for key, value := range closed(properties) {
 		schema[key] = value
 	}

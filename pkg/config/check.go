@@ -31,6 +31,12 @@ func (c *checker) root(tree any) {
 
 // value checks one value of the tree against the type that it is to become.
 func (c *checker) value(path *field.Path, value any, want reflect.Type, rule v1alpha1.Rule) {
+	if value == nil {
+		if !emptiable(want) {
+			c.refuse(path, value, "must not be null; leave the line out to get the default")
+		}
+		return
+	}
 	switch want {
 	case reflect.TypeFor[resource.Quantity]():
 		c.quantity(path, value)
@@ -41,9 +47,7 @@ func (c *checker) value(path *field.Path, value any, want reflect.Type, rule v1a
 	}
 	switch want.Kind() {
 	case reflect.Pointer:
-		if value != nil {
-			c.value(path, value, want.Elem(), rule)
-		}
+		c.value(path, value, want.Elem(), rule)
 	case reflect.Struct:
 		c.object(path, value, want)
 	case reflect.Map:
@@ -65,7 +69,7 @@ func (c *checker) value(path *field.Path, value any, want reflect.Type, rule v1a
 func (c *checker) object(path *field.Path, value any, want reflect.Type) {
 	node, isMap := value.(map[string]any)
 	if !isMap {
-		c.refuse(path, value, "must be a map with the keys "+v1alpha1.OneOf(fieldNames(want)))
+		c.refuse(path, value, "must be "+v1alpha1.MapOf(fieldNames(want)))
 		return
 	}
 	known := fields(want)
@@ -81,9 +85,6 @@ func (c *checker) object(path *field.Path, value any, want reflect.Type) {
 
 // dictionary checks a map whose keys the user chooses.
 func (c *checker) dictionary(path *field.Path, value any, want reflect.Type, rule v1alpha1.Rule) {
-	if value == nil {
-		return
-	}
 	node, isMap := value.(map[string]any)
 	if !isMap {
 		c.refuse(path, value, "must be a map, such as {example.com/key: value}")
@@ -99,9 +100,6 @@ func (c *checker) dictionary(path *field.Path, value any, want reflect.Type, rul
 }
 
 func (c *checker) list(path *field.Path, value any, want reflect.Type, rule v1alpha1.Rule) {
-	if value == nil {
-		return
-	}
 	items, isList := value.([]any)
 	if !isList {
 		c.refuse(path, value, "must be a list; put [ ] around it")
@@ -134,11 +132,11 @@ func (c *checker) number(path *field.Path, value any, want reflect.Type, rule v1
 		return
 	}
 	number, err := strconv.ParseInt(literal.String(), 10, want.Bits())
+	problem := rule.CheckNumber(number)
 	if err != nil {
-		c.refuse(path, value, fmt.Sprintf("must be a whole number of at most %d bits", want.Bits()))
-		return
+		problem = "must be a whole number, such as 3"
 	}
-	if problem := rule.CheckNumber(number); problem != "" {
+	if problem != "" {
 		c.refuse(path, value, problem)
 	}
 }
@@ -163,7 +161,12 @@ func (c *checker) intOrString(path *field.Path, value any) {
 	}
 }
 
-// refuse adds a problem. Numbers are shown as they were written.
+// emptiable says whether null is a value of a type: an empty one.
+func emptiable(t reflect.Type) bool {
+	return t.Kind() == reflect.Pointer || t.Kind() == reflect.Map || t.Kind() == reflect.Slice
+}
+
+// refuse adds a problem.
 func (c *checker) refuse(path *field.Path, value any, way string) {
 	c.problems = append(c.problems, field.Invalid(path, value, way))
 }

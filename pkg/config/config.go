@@ -66,14 +66,18 @@ func Parse(data []byte) (*v1alpha1.Config, error) {
 	}
 	checked := checker{}
 	checked.root(tree)
-	if len(checked.problems) > 0 {
-		return nil, newError(checked.problems)
+	problems := checked.problems
+	for _, problem := range problems {
+		drop(tree, keysOf(problem))
 	}
 	config := v1alpha1.Default()
 	if err := overlay(tree, config); err != nil {
-		return nil, err
+		if len(problems) == 0 {
+			return nil, err
+		}
+		return nil, newError(problems)
 	}
-	if problems := combinations(tree, config); len(problems) > 0 {
+	if problems = append(problems, combinations(tree, config, problems)...); len(problems) > 0 {
 		return nil, newError(problems)
 	}
 	return config, nil
@@ -110,11 +114,13 @@ func overlay(tree any, config *v1alpha1.Config) error {
 	return nil
 }
 
-// combinations checks what no key alone can say.
-func combinations(tree any, config *v1alpha1.Config) field.ErrorList {
+// combinations checks what no key alone can say, apart from what is about keys
+// that have been refused.
+func combinations(tree any, config *v1alpha1.Config, refused field.ErrorList) field.ErrorList {
 	var problems field.ErrorList
 	for _, combination := range v1alpha1.Combinations() {
-		if !combination.Violated(config) {
+		involved := append([]string{combination.Path}, combination.With...)
+		if slices.ContainsFunc(involved, func(path string) bool { return touches(refused, path) }) || !combination.Violated(config) {
 			continue
 		}
 		keys := strings.Split(combination.Path, ".")
@@ -122,6 +128,33 @@ func combinations(tree any, config *v1alpha1.Config) field.ErrorList {
 		problems = append(problems, field.Invalid(path, valueAt(tree, config, keys), combination.Detail))
 	}
 	return problems
+}
+
+// keysOf are the keys on the way to a problem, up to the first list or map of
+// the user's own.
+func keysOf(problem *field.Error) []string {
+	path, _, _ := strings.Cut(problem.Field, "[")
+	return strings.Split(path, ".")
+}
+
+// touches says whether a problem is about a path, or about something above or
+// below it.
+func touches(problems field.ErrorList, path string) bool {
+	keys := strings.Split(path, ".")
+	return slices.ContainsFunc(problems, func(problem *field.Error) bool {
+		refused := keysOf(problem)
+		common := min(len(refused), len(keys))
+		return slices.Equal(refused[:common], keys[:common])
+	})
+}
+
+// drop takes what is at the end of keys out of a tree.
+func drop(tree any, keys []string) {
+	last := len(keys) - 1
+	above, _ := lookup(tree, keys[:last])
+	if node, isMap := above.(map[string]any); isMap {
+		delete(node, keys[last])
+	}
 }
 
 // valueAt is what is set at a path, or the default.

@@ -16,6 +16,8 @@ type Combination struct {
 	Name string
 	// Path is the key to change, in dots. Messages show what is set there.
 	Path string
+	// With are the other keys of the rule, in dots.
+	With []string
 	// Detail is why this cannot be and the way out.
 	Detail string
 	// Violated says whether a configuration breaks the rule.
@@ -32,6 +34,7 @@ func syncCombinations() []Combination {
 	return []Combination{
 		{
 			Name: "nodes-all-and-labels", Path: nodes + "selector.labels",
+			With: []string{nodes + "enabled", nodes + "selector.all"},
 			Detail: nodes + "selector.all is true, so every node is shown whatever its labels; " +
 				"set that to false, or leave the labels out",
 			Violated: func(c *Config) bool {
@@ -41,6 +44,7 @@ func syncCombinations() []Combination {
 		},
 		{
 			Name: "nodes-off-and-labels", Path: nodes + "selector.labels",
+			With:   []string{nodes + "enabled"},
 			Detail: nodes + "enabled is false, so no real node is shown; set that to true, or leave the labels out",
 			Violated: func(c *Config) bool {
 				n := c.Sync.FromHost.Nodes
@@ -49,6 +53,7 @@ func syncCombinations() []Combination {
 		},
 		{
 			Name: "endpointslices-without-services", Path: "sync.toHost.endpointSlices.enabled",
+			With: []string{"sync.toHost.services.enabled"},
 			Detail: "sync.toHost.services.enabled is false, and an EndpointSlice without its Service is of no use; " +
 				"set both to true or both to false",
 			Violated: func(c *Config) bool {
@@ -57,6 +62,7 @@ func syncCombinations() []Combination {
 		},
 		{
 			Name: "configmaps-off-and-all", Path: "sync.toHost.configMaps.all",
+			With:   []string{"sync.toHost.configMaps.enabled"},
 			Detail: "sync.toHost.configMaps.enabled is false, so none are synced; set that to true, or this to false",
 			Violated: func(c *Config) bool {
 				return c.Sync.ToHost.ConfigMaps.All && !c.Sync.ToHost.ConfigMaps.Enabled
@@ -64,6 +70,7 @@ func syncCombinations() []Combination {
 		},
 		{
 			Name: "secrets-off-and-all", Path: "sync.toHost.secrets.all",
+			With:   []string{"sync.toHost.secrets.enabled"},
 			Detail: "sync.toHost.secrets.enabled is false, so none are synced; set that to true, or this to false",
 			Violated: func(c *Config) bool {
 				return c.Sync.ToHost.Secrets.All && !c.Sync.ToHost.Secrets.Enabled
@@ -84,6 +91,7 @@ func controlPlaneCombinations() []Combination {
 		},
 		{
 			Name: "class-without-claim", Path: claim + "storageClass",
+			With: []string{claim + "enabled"},
 			Detail: claim + "enabled is false, so there is no claim that could have a class; " +
 				"set that to true, or leave the class out",
 			Violated: func(c *Config) bool {
@@ -116,6 +124,7 @@ func resourceCombinations() []Combination {
 	for _, name := range LimitedResources() {
 		combinations = append(combinations, Combination{
 			Name: "request-over-limit-" + string(name), Path: resources + "requests." + string(name),
+			With:   []string{resources + "limits." + string(name)},
 			Detail: fmt.Sprintf("is more than %slimits.%s; lower it, or raise the limit", resources, name),
 			Violated: func(c *Config) bool {
 				r := c.ControlPlane.StatefulSet.Resources

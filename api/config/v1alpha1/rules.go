@@ -89,6 +89,14 @@ func OneOf(values []string) string {
 	return strings.Join(values[:last], ", ") + " or " + values[last]
 }
 
+// MapOf is how a message says that a map with certain keys is wanted.
+func MapOf(keys []string) string {
+	if len(keys) == 1 {
+		return "a map; its only key is " + keys[0]
+	}
+	return "a map; its keys are " + OneOf(keys)
+}
+
 // bound reads a number from a tag.
 func bound(field reflect.StructField, tag string) *int64 {
 	text, found := field.Tag.Lookup(tag)
