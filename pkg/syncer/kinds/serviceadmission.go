@@ -19,7 +19,7 @@ import (
 
 // HostFirst writes the host copy of a virtual object before the virtual object
 // itself is written. Both answer with the host object as the host's API server
-// has made it. The engine is one.
+// has made it, nil where there is to be none. The engine is one.
 type HostFirst interface {
 	// CreateFirst creates the host copy of an object that does not exist yet.
 	CreateFirst(ctx context.Context, kind string, virtual client.Object, dryRun bool) (client.Object, error)
@@ -107,6 +107,10 @@ func (p *serviceAdmission) update(ctx context.Context, a admission.Attributes, o
 		return nil, nil
 	}
 	made, err := p.host.UpdateFirst(ctx, ServicesName, virtual, a.IsDryRun())
+	if err == nil && made == nil {
+		// The Service was an ExternalName until now, which may have no copy yet.
+		made, err = p.host.CreateFirst(ctx, ServicesName, virtual, a.IsDryRun())
+	}
 	return hostService(a, virtual, made, err)
 }
 
@@ -152,7 +156,8 @@ func versioned(object runtime.Object, o admission.ObjectInterfaces) (*corev1.Ser
 	if err := o.GetObjectConvertor().Convert(object, service, nil); err != nil {
 		return nil, fmt.Errorf("cannot read the Service in an admission request: %w", err)
 	}
-	return service, nil
+	// The two may share memory, and the old object is the cache's.
+	return service.DeepCopy(), nil
 }
 
 // unversioned writes service into the object of the API server.
@@ -167,10 +172,14 @@ func unversioned(service *corev1.Service, object runtime.Object, o admission.Obj
 	return nil
 }
 
-// hostService is what the host made, or its refusal in the tenant's terms.
+// hostService is what the host made, nil for nothing, or its refusal in the
+// tenant's terms.
 func hostService(a admission.Attributes, virtual *corev1.Service, made client.Object, err error) (*corev1.Service, error) {
 	if err != nil {
 		return nil, refusal(a, virtual, err)
+	}
+	if made == nil {
+		return nil, nil
 	}
 	host, ok := made.(*corev1.Service)
 	if !ok {

@@ -34,6 +34,8 @@ type Row struct {
 // Table is every kind that Sublet can sync, in the order of the documentation.
 func Table() []Row {
 	return []Row{
+		podsRow(),
+		tokensRow(),
 		servicesRow(),
 		endpointSlicesRow(),
 		configMapsRow(),
