@@ -25,6 +25,7 @@ func hierarchies(root string) ([]string, error) {
 	var found []string
 	for _, controller := range []string{
 		"blkio", "cpu", "cpuacct", "cpuset", "devices", "freezer", "hugetlb", "memory", "net_cls", "net_prio", "perf_event", "pids", "systemd",
+		"unified", // version 2 beside version 1, without controllers
 	} {
 		if _, err := os.Stat(filepath.Join(root, controller)); err == nil {
 			found = append(found, filepath.Join(root, controller))

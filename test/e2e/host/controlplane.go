@@ -122,26 +122,32 @@ func (l *local) controlLoops() []daemon {
 // that tests can ask for.
 func (l *local) coreDNS() (daemon, error) {
 	file := l.path("run", "Corefile")
-	text := fmt.Sprintf(`.:53 {
-    bind %s
+	text := fmt.Sprintf(`%[1]s in-addr.arpa ip6.arpa {
+    bind %[2]s
     errors
-    kubernetes %s in-addr.arpa ip6.arpa {
-        kubeconfig %s
+    kubernetes {
+        kubeconfig %[3]s
         pods insecure
-        fallthrough in-addr.arpa ip6.arpa
         ttl 5
-    }
-    hosts {
-        %s %s
-        fallthrough
-    }
-    template ANY ANY {
-        rcode NXDOMAIN
     }
     cache 5
     loadbalance
 }
-`, nodeIP, clusterDomain, l.pki.kubeconfig("coredns"), machineIP, outsideName)
+%[4]s {
+    bind %[2]s
+    errors
+    hosts {
+        %[5]s %[4]s
+    }
+}
+. {
+    bind %[2]s
+    errors
+    template ANY ANY {
+        rcode NXDOMAIN
+    }
+}
+`, clusterDomain, nodeIP, l.pki.kubeconfig("coredns"), outsideName, machineIP)
 	return hostd("coredns", "-conf", file), writeChanged(file, []byte(text))
 }
 

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"os"
 	"path/filepath"
 
@@ -68,11 +69,15 @@ func (l *local) push(ctx context.Context, archive string) error {
 }
 
 func push(ctx context.Context, target name.Reference, image remote.Taggable) error {
+	// No proxy of the environment: the registry is on this machine.
+	transport := &http.Transport{}
+	defer transport.CloseIdleConnections()
+	options := []remote.Option{remote.WithContext(ctx), remote.WithTransport(transport)}
 	switch image := image.(type) {
 	case v1.ImageIndex:
-		return remote.WriteIndex(target, image, remote.WithContext(ctx))
+		return remote.WriteIndex(target, image, options...)
 	case v1.Image:
-		return remote.Write(target, image, remote.WithContext(ctx))
+		return remote.Write(target, image, options...)
 	}
 	return fmt.Errorf("cannot push a %T", image)
 }

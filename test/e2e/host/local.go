@@ -40,9 +40,10 @@ func (l *local) path(parts ...string) string {
 
 func (l *local) binary(name string) string { return l.path("bin", name) }
 
-// environment of a daemon: ours, with our programs first.
+// environment of a daemon: our programs first, and nothing of the one who starts
+// it, whose proxy settings would lead the host astray.
 func (l *local) environment() []string {
-	return append(os.Environ(), "PATH="+l.path("bin")+":/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+	return []string{"PATH=" + l.path("bin") + ":/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root"}
 }
 
 // prepare makes the folders and takes the lock, which ends with the process or
@@ -127,7 +128,14 @@ func (l *local) sweep(ctx context.Context) error {
 	if _, ok := l.daemons.find("holder"); ok {
 		return nil
 	}
-	return l.remove(ctx)
+	if err := l.remove(ctx); err != nil {
+		return err
+	}
+	logs, err := filepath.Glob(l.daemons.logFile("*"))
+	for _, file := range logs {
+		err = errors.Join(err, os.Remove(file))
+	}
+	return err
 }
 
 func (l *local) isolate(ctx context.Context) error {
@@ -245,8 +253,8 @@ func (l *local) down(ctx context.Context) error {
 }
 
 // remove ends everything and forgets the cluster. The order matters: the kubelet
-// goes before the containers, which it would start again, and the holder last,
-// because with it goes the way to find what is left.
+// goes before the containers, which it would start again, and the holder last: a
+// call that fails halfway can be repeated.
 func (l *local) remove(ctx context.Context) error {
 	const grace = 5 * time.Second
 	for _, name := range []string{"local-path-provisioner", "kubelet", "kube-proxy"} {

@@ -128,17 +128,10 @@ func (l *local) inside(ctx context.Context, name string, args ...string) *exec.C
 	return exec.CommandContext(ctx, "nsenter", append(enter, args...)...)
 }
 
-// inhabitants are the processes whose mount namespace is the holder's: daemons,
+// inhabitants are the processes that run our binaries, but for the holder: daemons,
 // and the shims that containerd leaves behind.
 func (l *local) inhabitants() ([]process, error) {
-	holder, ok := l.daemons.find("holder")
-	if !ok {
-		return nil, nil
-	}
-	home, err := os.Readlink(fmt.Sprintf("/proc/%d/ns/mnt", holder.pid))
-	if err != nil {
-		return nil, err
-	}
+	holder, _ := l.daemons.find("holder")
 	entries, err := os.ReadDir("/proc")
 	if err != nil {
 		return nil, err
@@ -149,7 +142,8 @@ func (l *local) inhabitants() ([]process, error) {
 		if err != nil || pid == holder.pid {
 			continue
 		}
-		if at, err := os.Readlink(fmt.Sprintf("/proc/%d/ns/mnt", pid)); err != nil || at != home {
+		program, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", pid))
+		if err != nil || !strings.HasPrefix(program, l.path("bin")+"/") {
 			continue
 		}
 		if p, err := look(pid); err == nil {

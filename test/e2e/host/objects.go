@@ -9,6 +9,8 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
+	"net/url"
 	"os"
 	"time"
 
@@ -84,6 +86,7 @@ func (l *local) clients() (*rest.Config, kubernetes.Interface, error) {
 		return nil, nil, err
 	}
 	config.QPS = -1
+	config.Proxy = func(*http.Request) (*url.URL, error) { return nil, nil } // the host is on this machine
 	clientset, err := kubernetes.NewForConfig(config)
 	return config, clientset, err
 }
@@ -139,7 +142,7 @@ func (l *local) dnsReady(ctx context.Context) error {
 	resolver := &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
 		return (&net.Dialer{Timeout: time.Second}).DialContext(ctx, network, net.JoinHostPort(dnsServiceIP, "53"))
 	}}
-	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, 500*time.Millisecond)
 	defer cancel()
 	found, err := resolver.LookupHost(ctx, "kubernetes.default.svc."+clusterDomain+".")
 	if err != nil {
