@@ -33,8 +33,10 @@ const refreshDiscovery = time.Minute
 // DefaultControllers are the controllers that make sense in a cluster whose
 // nodes and volumes belong to another one. Left out are those that manage
 // nodes, volumes and clouds, which is the host's work; those that delete pods
-// because of the state of a node, because the host decides that; and those of
-// kubelet certificates.
+// because of the state of a node, because the host decides that; those of kubelet
+// certificates; and the one for further ranges of Service addresses, which are
+// the host's (it also panics now and then on informers that already run, as ours
+// do: it looks at its lister before it has one).
 func DefaultControllers() []string {
 	return []string{
 		names.CertificateSigningRequestCleanerController,
@@ -59,7 +61,6 @@ func DefaultControllers() []string {
 		names.RootCACertificatePublisherController,
 		names.ServiceAccountController,
 		names.ServiceAccountTokenController,
-		names.ServiceCIDRController,
 		names.StatefulSetController,
 		names.TTLAfterFinishedController,
 		names.ValidatingAdmissionPolicyStatusController,

@@ -1,0 +1,241 @@
+// Package sim starts a throw-away host cluster inside the calling process: no
+// root, no container engine, nothing left behind.
+//
+// It is a real cluster as far as its API goes. The API server and the
+// controllers are those of pkg/controlplane on an embedded store that forgets
+// (no fsync, a temporary folder), and the scheduler is the real kube-scheduler.
+// Only the nodes are not there: KWOK plays the part of every kubelet, so that a
+// pod that is bound to a node of this host is Running a moment later, and gone
+// a moment after its deletion. Nothing runs in such a pod: no logs, no exec, no
+// network. Nothing judges nodes by their heartbeats either: a node stays what
+// its status says.
+//
+// The demo, the benchmark and the tests that need many nodes use it. What needs
+// real containers uses the host of the parent folder.
+package sim
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+	"k8s.io/klog/v2"
+
+	"github.com/sublet-dev/sublet/pkg/controlplane"
+	"github.com/sublet-dev/sublet/pkg/controlplane/pki"
+	"github.com/sublet-dev/sublet/pkg/storage"
+)
+
+// Options say what the host looks like. The zero value is a host without nodes.
+type Options struct {
+	// Nodes is the number of nodes to start with. Default 0.
+	Nodes int
+
+	// NodeCPU, NodeMemory and NodePods are what each node offers. Default 32,
+	// 256Gi and 110.
+	NodeCPU, NodeMemory, NodePods string
+
+	// NodeGPUs is how many nvidia.com/gpu each node offers. Default none.
+	NodeGPUs int
+
+	// NodeImages is how many images each node reports, as a kubelet reports up
+	// to 50 of what it has pulled. Default none.
+	NodeImages int
+
+	// Heartbeat is how often each node writes its status although nothing has
+	// changed. Default 5 minutes, as a kubelet. Negative: never.
+	Heartbeat time.Duration
+}
+
+func (o Options) withDefaults() Options {
+	if o.NodeCPU == "" {
+		o.NodeCPU = "32"
+	}
+	if o.NodeMemory == "" {
+		o.NodeMemory = "256Gi"
+	}
+	if o.NodePods == "" {
+		o.NodePods = "110"
+	}
+	if o.Heartbeat == 0 {
+		o.Heartbeat = 5 * time.Minute
+	}
+	return o
+}
+
+// The addresses of the host. Nothing answers on them: no packet of a simulated
+// pod ever leaves for anywhere.
+const (
+	serviceCIDR       = "10.96.0.0/16"
+	kubernetesService = "10.96.0.1"
+	dnsService        = "10.96.0.10"
+)
+
+// Host is a running host cluster.
+type Host struct {
+	options Options
+	address string
+	bundle  *pki.Bundle
+	plane   *controlplane.ControlPlane
+	client  kubernetes.Interface
+
+	// stopParts ends what works on the cluster and stopPlane the cluster
+	// itself, in that order: an API server that loses its store under open
+	// watches takes long to die.
+	stopParts, stopPlane context.CancelFunc
+	parts                sync.WaitGroup
+	planeDone            chan struct{}
+	stopped              sync.Once
+	dir                  string
+
+	mu    sync.Mutex
+	err   error
+	nodes []string
+}
+
+// Start starts a host and returns once it takes pods. The context bounds the
+// start alone: the host runs until [Host.Stop].
+func Start(ctx context.Context, o Options) (*Host, error) {
+	dir, err := os.MkdirTemp("", "sublet-host-")
+	if err != nil {
+		return nil, fmt.Errorf("cannot make the folder of the host's store: %w", err)
+	}
+	h := &Host{options: o.withDefaults(), dir: dir, planeDone: make(chan struct{})}
+	if err := h.start(ctx); err != nil {
+		h.Stop()
+		return nil, fmt.Errorf("cannot start the simulated host: %w", errors.Join(err, h.Err()))
+	}
+	return h, nil
+}
+
+func (h *Host) start(ctx context.Context) error {
+	ctxPlane, stopPlane := context.WithCancel(context.WithoutCancel(ctx))
+	ctxParts, stopParts := context.WithCancel(ctxPlane)
+	h.stopPlane, h.stopParts = stopPlane, stopParts
+
+	if err := h.newPlane(); err != nil {
+		close(h.planeDone)
+		return err
+	}
+	go func() {
+		defer close(h.planeDone)
+		h.fail("control plane", h.plane.Run(ctxPlane))
+	}()
+	select {
+	case <-h.plane.Ready():
+	case <-h.planeDone:
+		return errors.New("the control plane ended before it was ready")
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+
+	client, err := kubernetes.NewForConfig(h.Config())
+	if err != nil {
+		return fmt.Errorf("cannot make a client: %w", err)
+	}
+	h.client = client
+	if err := h.runScheduler(ctxParts); err != nil {
+		return err
+	}
+	if err := h.runKubelets(ctxParts); err != nil {
+		return err
+	}
+	return h.AddNodes(ctx, h.options.Nodes)
+}
+
+func (h *Host) newPlane() error {
+	bundle, err := pki.New(time.Now())
+	if err != nil {
+		return fmt.Errorf("cannot make certificates: %w", err)
+	}
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return fmt.Errorf("cannot listen: %w", err)
+	}
+	store := storage.Embedded(filepath.Join(h.dir, "etcd"))
+	store.NoSync, store.Logger = true, zap.NewNop()
+	plane, err := controlplane.New(controlplane.Config{
+		Storage:             store,
+		PKI:                 bundle,
+		Listener:            listener,
+		AdvertiseAddress:    net.IPv4(127, 0, 0, 1),
+		ServiceCIDR:         serviceCIDR,
+		KubernetesServiceIP: net.ParseIP(kubernetesService),
+		DNSServiceIP:        net.ParseIP(dnsService),
+		ClusterDomain:       "cluster.local",
+	})
+	if err != nil {
+		_ = listener.Close()
+		return err
+	}
+	h.bundle, h.plane, h.address = bundle, plane, listener.Addr().String()
+	return nil
+}
+
+// fail records why a part ended. A part that ends on its own takes the rest
+// with it: half a host would only make tests hang.
+func (h *Host) fail(part string, err error) {
+	if err == nil || errors.Is(err, context.Canceled) {
+		return
+	}
+	h.mu.Lock()
+	h.err = errors.Join(h.err, fmt.Errorf("%s: %w", part, err))
+	h.mu.Unlock()
+	h.stopParts()
+	h.stopPlane()
+}
+
+// Err is why the host has ended, or nil if nobody has complained.
+func (h *Host) Err() error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.err
+}
+
+// Stop ends the host and removes its store. It may be called more than once.
+func (h *Host) Stop() {
+	h.stopped.Do(func() {
+		if h.stopParts != nil {
+			h.stopParts()
+			h.parts.Wait()
+			h.stopPlane()
+			<-h.planeDone
+		}
+		_ = os.RemoveAll(h.dir)
+	})
+}
+
+// Config is an administrator's way in, in memory and without limits.
+func (h *Host) Config() *rest.Config {
+	return h.plane.ClientConfig("host-admin", "system:masters")
+}
+
+// Client is a client made of [Host.Config], shared by all who ask.
+func (h *Host) Client() kubernetes.Interface { return h.client }
+
+// Address is host:port of the API server.
+func (h *Host) Address() string { return h.address }
+
+// CA is the certificate authority of the API server in PEM.
+func (h *Host) CA() []byte { return h.bundle.CA() }
+
+// Kubeconfig is an administrator's way in over TLS, for other processes.
+func (h *Host) Kubeconfig() ([]byte, error) {
+	return h.bundle.Kubeconfig("https://"+h.address, "sim", "host-admin", "system:masters")
+}
+
+// LogTo sends what the Kubernetes parts of this process log to w. The setting
+// is one for the whole process: programs call it once, before [Start].
+func LogTo(w io.Writer) {
+	klog.LogToStderr(false)
+	klog.SetOutput(w)
+}
