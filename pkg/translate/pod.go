@@ -90,6 +90,18 @@ func newPod(in PodInput, virtual, host *corev1.Pod) error {
 	return nil
 }
 
+// RefusedError says why a virtual object cannot have a copy on the host as it is.
+// It is for the tenant to read: trying again without a change is of no use.
+type RefusedError struct {
+	// Problems are the fields in question, each with the way out.
+	Problems []error
+}
+
+// Error names all problems.
+func (e *RefusedError) Error() string {
+	return "it cannot run on the host: " + errors.Join(e.Problems...).Error()
+}
+
 // refused says what of a pod cannot be had in a virtual cluster, all at once.
 func refused(virtual *corev1.Pod) error {
 	var problems []error
@@ -117,7 +129,7 @@ func refused(virtual *corev1.Pod) error {
 	if len(problems) == 0 {
 		return nil
 	}
-	return fmt.Errorf("pod %s/%s cannot run on the host: %w", virtual.Namespace, virtual.Name, errors.Join(problems...))
+	return &RefusedError{problems}
 }
 
 // drop removes from a spec what has a meaning in the virtual cluster only. The
@@ -160,8 +172,7 @@ func hostname(in PodInput, virtual *corev1.Pod, spec *corev1.PodSpec) error {
 	if fqdn {
 		full := strings.Join([]string{name, virtual.Spec.Subdomain, virtual.Namespace, "svc", in.ClusterDomain}, ".")
 		if len(full) > maxHostname {
-			return fmt.Errorf("pod %s/%s cannot run on the host: spec.setHostnameAsFQDN: %q has %d characters, a host name has at most %d",
-				virtual.Namespace, virtual.Name, full, len(full), maxHostname)
+			return &RefusedError{[]error{fmt.Errorf("spec.setHostnameAsFQDN: %q has %d characters, a host name has at most %d; use shorter names", full, len(full), maxHostname)}}
 		}
 		spec.HostnameOverride = &full
 		return nil

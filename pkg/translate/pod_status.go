@@ -103,9 +103,8 @@ func find(conditions []corev1.PodCondition, t corev1.PodConditionType) *corev1.P
 // tenant's last change if it has seen the host's and that one holds the tenant's.
 func observed(host, virtual *corev1.Pod, status *corev1.PodStatus) {
 	seen := virtual.Status.ObservedGeneration
-	if host.Status.ObservedGeneration != 0 && host.Status.ObservedGeneration >= host.Generation &&
-		host.Annotations[labels.Agreed] == wishes(virtual) &&
-		len(host.Spec.EphemeralContainers) >= len(virtual.Spec.EphemeralContainers) {
+	if seen != virtual.Generation && host.Status.ObservedGeneration != 0 &&
+		host.Status.ObservedGeneration >= host.Generation && hasAll(virtual, host) {
 		seen = virtual.Generation
 	}
 	status.ObservedGeneration = seen
@@ -115,6 +114,12 @@ func observed(host, virtual *corev1.Pod, status *corev1.PodStatus) {
 			condition.ObservedGeneration = seen
 		}
 	}
+}
+
+// hasAll says whether the host pod holds all that the tenant asks for by now.
+func hasAll(virtual, host *corev1.Pod) bool {
+	return host.Annotations[labels.Agreed] == wishes(virtual) &&
+		len(host.Spec.EphemeralContainers) >= len(virtual.Spec.EphemeralContainers)
 }
 
 // gate takes readiness away from a pod whose gates are not all open, in the words

@@ -1,0 +1,279 @@
+package translate
+
+import (
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/sublet-dev/sublet/api/labels"
+)
+
+func TestUpdatePod(t *testing.T) {
+	t.Parallel()
+	toleration := corev1.Toleration{Key: "gpu", Operator: corev1.TolerationOpExists}
+	tests := map[string]struct {
+		reason string
+		// start changes the pod before it is created, mutate is what the host makes
+		// of the copy and change what the tenant does afterwards.
+		start, mutate, change func(*corev1.Pod)
+		// want turns the host pod before the update into that after it.
+		want func(*corev1.Pod)
+	}{
+		"HostDefaults": {
+			reason: "the host's limits stand beside the tenant's requests",
+			start:  func(p *corev1.Pod) { p.Spec.Containers[0].Resources.Requests = quantities("cpu", "1") },
+			mutate: func(p *corev1.Pod) {
+				p.Spec.Containers[0].Resources.Requests = quantities("cpu", "1", "memory", "1Gi")
+				p.Spec.Containers[0].Resources.Limits = quantities("memory", "1Gi")
+			},
+		},
+		"HostChangedResources": {
+			reason: "what an autoscaler of the host set is not taken back as long as the tenant asks for the same",
+			start:  func(p *corev1.Pod) { p.Spec.Containers[0].Resources.Requests = quantities("cpu", "1") },
+			mutate: func(p *corev1.Pod) { p.Spec.Containers[0].Resources.Requests = quantities("cpu", "250m") },
+		},
+		"HostChangedImage": {
+			reason: "the host pulls through a mirror",
+			mutate: func(p *corev1.Pod) { p.Spec.Containers[0].Image = "mirror.example/nginx:1" },
+		},
+		"HostAddedContainer": {
+			reason: "a sidecar of the host is the host's",
+			mutate: func(p *corev1.Pod) {
+				p.Spec.Containers = append([]corev1.Container{{Name: "proxy", Image: "proxy:1"}}, p.Spec.Containers...)
+				p.Spec.InitContainers = []corev1.Container{{Name: "proxy-init", Image: "proxy:1"}}
+				p.Spec.Volumes = []corev1.Volume{{Name: "proxy"}}
+				p.Spec.Tolerations = []corev1.Toleration{{Key: "host", Operator: corev1.TolerationOpExists}}
+				p.Spec.PriorityClassName, p.Spec.Priority = "tenants", new(int32(-5))
+				p.Labels["mesh"], p.Annotations["mesh"] = "on", "injected"
+			},
+		},
+		"Image": {
+			reason: "a new image goes to the container of that name, wherever it stands",
+			mutate: func(p *corev1.Pod) {
+				p.Spec.Containers = append([]corev1.Container{{Name: "proxy", Image: "proxy:1"}}, p.Spec.Containers...)
+			},
+			change: func(p *corev1.Pod) { p.Spec.Containers[0].Image = "nginx:2" },
+			want:   func(p *corev1.Pod) { p.Spec.Containers[1].Image = "nginx:2" },
+		},
+		"InitImage": {
+			reason: "the image of an init container may change too",
+			start:  func(p *corev1.Pod) { p.Spec.InitContainers = []corev1.Container{{Name: "init", Image: "init:1"}} },
+			change: func(p *corev1.Pod) { p.Spec.InitContainers[0].Image = "init:2" },
+			want:   func(p *corev1.Pod) { p.Spec.InitContainers[0].Image = "init:2" },
+		},
+		"Resize": {
+			reason: "the tenant's new requests go down, the host's own limit stays",
+			start:  func(p *corev1.Pod) { p.Spec.Containers[0].Resources.Requests = quantities("cpu", "1") },
+			mutate: func(p *corev1.Pod) { p.Spec.Containers[0].Resources.Limits = quantities("memory", "1Gi") },
+			change: func(p *corev1.Pod) { p.Spec.Containers[0].Resources.Requests = quantities("cpu", "2") },
+			want:   func(p *corev1.Pod) { p.Spec.Containers[0].Resources.Requests = quantities("cpu", "2") },
+		},
+		"ResizeOfThePod": {
+			reason: "resources of the pod as a whole may change too",
+			start: func(p *corev1.Pod) {
+				p.Spec.Resources = &corev1.ResourceRequirements{Requests: quantities("cpu", "1")}
+			},
+			change: func(p *corev1.Pod) { p.Spec.Resources.Requests = quantities("cpu", "3") },
+			want:   func(p *corev1.Pod) { p.Spec.Resources.Requests = quantities("cpu", "3") },
+		},
+		"SameInOtherWords": {
+			reason: "an equal quantity is no change, however it is written",
+			start:  func(p *corev1.Pod) { p.Spec.Containers[0].Resources.Requests = quantities("cpu", "1000m") },
+			mutate: func(p *corev1.Pod) { p.Spec.Containers[0].Resources.Requests = quantities("cpu", "1") },
+			change: func(p *corev1.Pod) { p.Spec.Containers[0].Image = "nginx:2" },
+			want:   func(p *corev1.Pod) { p.Spec.Containers[0].Image = "nginx:2" },
+		},
+		"Labels": {
+			reason: "labels follow, those of the host stay",
+			mutate: func(p *corev1.Pod) { p.Labels["mesh"] = "on" },
+			change: func(p *corev1.Pod) { p.Labels = map[string]string{"tier": "front"} },
+			want: func(p *corev1.Pod) {
+				delete(p.Labels, TenantLabel("app"))
+				p.Labels[TenantLabel("tier")] = "front"
+			},
+		},
+		"TopologyLabels": {
+			reason: "each API server labels a pod by its node when it is bound; that is no reason to write",
+			change: func(p *corev1.Pod) {
+				p.Labels = map[string]string{"app": "web", corev1.LabelTopologyZone: "a", corev1.LabelTopologyRegion: "b"}
+			},
+		},
+		"Annotations": {
+			reason: "the tenant's annotations are nothing to the host",
+			change: func(p *corev1.Pod) { p.Annotations = map[string]string{"cni.example/network": "none"} },
+		},
+		"Bound": {
+			reason: "the virtual pod gets its node from the host pod",
+			mutate: func(p *corev1.Pod) { p.Spec.NodeName = "node-1" },
+			change: func(p *corev1.Pod) { p.Spec.NodeName = "node-1" },
+		},
+		"Deadline": {
+			reason: "a deadline may be set or come nearer",
+			mutate: func(p *corev1.Pod) { p.Spec.ActiveDeadlineSeconds = new(int64(100)) },
+			change: func(p *corev1.Pod) { p.Spec.ActiveDeadlineSeconds = new(int64(10)) },
+			want:   func(p *corev1.Pod) { p.Spec.ActiveDeadlineSeconds = new(int64(10)) },
+		},
+		"LaterDeadline": {
+			reason: "a nearer deadline of the host stays, no API server would take a later one",
+			mutate: func(p *corev1.Pod) { p.Spec.ActiveDeadlineSeconds = new(int64(5)) },
+			change: func(p *corev1.Pod) { p.Spec.ActiveDeadlineSeconds = new(int64(10)) },
+		},
+		"GracePeriod": {
+			reason: "a negative grace period may only become the least one",
+			mutate: func(p *corev1.Pod) { p.Spec.TerminationGracePeriodSeconds = new(int64(-1)) },
+			change: func(p *corev1.Pod) { p.Spec.TerminationGracePeriodSeconds = new(int64(1)) },
+			want:   func(p *corev1.Pod) { p.Spec.TerminationGracePeriodSeconds = new(int64(1)) },
+		},
+		"OtherGracePeriod": {
+			reason: "any other change of it would be refused",
+			mutate: func(p *corev1.Pod) { p.Spec.TerminationGracePeriodSeconds = new(int64(10)) },
+		},
+		"Toleration": {
+			reason: "tolerations may be added, those of the host stay",
+			mutate: func(p *corev1.Pod) { p.Spec.Tolerations = []corev1.Toleration{{Key: "host"}} },
+			change: func(p *corev1.Pod) { p.Spec.Tolerations = []corev1.Toleration{toleration} },
+			want:   func(p *corev1.Pod) { p.Spec.Tolerations = append(p.Spec.Tolerations, toleration) },
+		},
+		"Gates": {
+			reason: "the tenant opens a gate of theirs, the host's stays closed",
+			start: func(p *corev1.Pod) {
+				p.Spec.SchedulingGates = []corev1.PodSchedulingGate{{Name: "example.com/a"}, {Name: "example.com/b"}}
+			},
+			mutate: func(p *corev1.Pod) {
+				p.Spec.SchedulingGates = append(p.Spec.SchedulingGates, corev1.PodSchedulingGate{Name: "host.example/queue"})
+			},
+			change: func(p *corev1.Pod) { p.Spec.SchedulingGates = p.Spec.SchedulingGates[1:] },
+			want:   func(p *corev1.Pod) { p.Spec.SchedulingGates = p.Spec.SchedulingGates[1:] },
+		},
+		"GatedNode": {
+			reason: "as long as a pod is gated its rules about nodes may get stricter",
+			start: func(p *corev1.Pod) {
+				p.Spec.SchedulingGates = []corev1.PodSchedulingGate{{Name: "example.com/a"}}
+			},
+			mutate: func(p *corev1.Pod) { p.Spec.NodeSelector = map[string]string{"pool": "tenants"} },
+			change: func(p *corev1.Pod) {
+				p.Spec.SchedulingGates = nil
+				p.Spec.NodeSelector = map[string]string{"zone": "a"}
+			},
+			want: func(p *corev1.Pod) {
+				p.Spec.SchedulingGates = []corev1.PodSchedulingGate{}
+				p.Spec.NodeSelector = map[string]string{"pool": "tenants", "zone": "a"}
+			},
+		},
+		"GatedAffinity": {
+			reason: "a gated pod may still be sent to certain nodes",
+			start: func(p *corev1.Pod) {
+				p.Spec.SchedulingGates = []corev1.PodSchedulingGate{{Name: "example.com/a"}}
+			},
+			change: func(p *corev1.Pod) { p.Spec.Affinity = zoneA() },
+			want:   func(p *corev1.Pod) { p.Spec.Affinity = zoneA() },
+		},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			apply := func(f func(*corev1.Pod), pod *corev1.Pod) {
+				if f != nil {
+					f(pod)
+				}
+			}
+			virtual := webPod()
+			apply(tt.start, virtual)
+			host := created(t, input(), virtual)
+			apply(tt.mutate, host)
+			want := host.DeepCopy()
+			apply(tt.want, want)
+			apply(tt.change, virtual)
+			want.Annotations[labels.Agreed] = wishes(virtual)
+
+			if err := Pod(input(), virtual, host); err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(want, host); diff != "" {
+				t.Errorf("%s (-want +got):\n%s", tt.reason, diff)
+			}
+			before := host.DeepCopy()
+			if err := Pod(input(), virtual, host); err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(before, host); diff != "" {
+				t.Errorf("the update is sent again and again (-once +twice):\n%s", diff)
+			}
+		})
+	}
+}
+
+func zoneA() *corev1.Affinity {
+	return &corev1.Affinity{NodeAffinity: &corev1.NodeAffinity{RequiredDuringSchedulingIgnoredDuringExecution: &corev1.NodeSelector{
+		NodeSelectorTerms: []corev1.NodeSelectorTerm{{MatchExpressions: []corev1.NodeSelectorRequirement{{Key: "zone", Operator: corev1.NodeSelectorOpIn, Values: []string{"a"}}}}},
+	}}}
+}
+
+// TestHostAdmissionThatInsists is a host that sets the image back at each update:
+// the tenant's wish is sent once, not for ever.
+func TestHostAdmissionThatInsists(t *testing.T) {
+	t.Parallel()
+	virtual := webPod()
+	host := created(t, input(), virtual)
+	virtual.Spec.Containers[0].Image = "nginx:2"
+	if err := Pod(input(), virtual, host); err != nil || host.Spec.Containers[0].Image != "nginx:2" {
+		t.Fatalf("the new image is not sent: %s, %v", host.Spec.Containers[0].Image, err)
+	}
+	host.Spec.Containers[0].Image = "mirror.example/nginx:2"
+	if err := Pod(input(), virtual, host); err != nil || host.Spec.Containers[0].Image != "mirror.example/nginx:2" {
+		t.Errorf("the host's image is fought over: %s, %v", host.Spec.Containers[0].Image, err)
+	}
+}
+
+func TestEphemeralContainers(t *testing.T) {
+	t.Parallel()
+	virtual := webPod()
+	in := input()
+	in.Services = []corev1.Service{service("default", "db", "10.96.0.30", corev1.ServicePort{Port: 5432})}
+	host := created(t, in, virtual)
+	if NeedsServices(virtual, host) {
+		t.Errorf("Services are asked for although no container is new")
+	}
+	virtual.Spec.EphemeralContainers = []corev1.EphemeralContainer{{EphemeralContainerCommon: corev1.EphemeralContainerCommon{
+		Name: "debug", Image: "busybox:1",
+		Env: []corev1.EnvVar{
+			{Name: "POD", ValueFrom: &corev1.EnvVarSource{FieldRef: &corev1.ObjectFieldSelector{FieldPath: "metadata.name"}}},
+			{Name: "KEY", ValueFrom: &corev1.EnvVarSource{SecretKeyRef: &corev1.SecretKeySelector{LocalObjectReference: corev1.LocalObjectReference{Name: "keys"}, Key: "k"}}},
+		},
+	}, TargetContainerName: "web"}}
+	if !NeedsServices(virtual, host) {
+		t.Errorf("Services are not asked for although a container is new")
+	}
+	if err := Pod(in, virtual, host); err != nil {
+		t.Fatal(err)
+	}
+	if len(host.Spec.EphemeralContainers) != 1 {
+		t.Fatalf("ephemeral containers on the host: %v", host.Spec.EphemeralContainers)
+	}
+	got := host.Spec.EphemeralContainers[0]
+	env := map[string]string{}
+	for _, e := range got.Env {
+		env[e.Name] = e.Value
+		if e.ValueFrom != nil {
+			env[e.Name] = e.ValueFrom.SecretKeyRef.Name
+		}
+	}
+	want := map[string]string{"POD": "web-0", "KEY": Hashed(shop, key("default", "keys")).Name, "KUBERNETES_SERVICE_HOST": "10.96.0.20", "DB_SERVICE_HOST": "10.96.0.30"}
+	for name, value := range want {
+		if env[name] != value {
+			t.Errorf("%s = %q, want %q", name, env[name], value)
+		}
+	}
+	if got.Image != "busybox:1" || got.TargetContainerName != "web" {
+		t.Errorf("image %q, target %q", got.Image, got.TargetContainerName)
+	}
+	host.Spec.EphemeralContainers[0].Image = "mirror.example/busybox:1"
+	before := host.DeepCopy()
+	if err := Pod(in, virtual, host); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(before, host); diff != "" {
+		t.Errorf("a container that is there cannot be changed (-before +after):\n%s", diff)
+	}
+}
