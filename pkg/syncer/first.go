@@ -11,26 +11,17 @@ import (
 	"github.com/sublet-dev/sublet/api/labels"
 )
 
-// dryRunKey marks a context for requests that must leave no trace.
-type dryRunKey struct{}
-
-// DryRun marks ctx so that CreateFirst and UpdateFirst ask the host to check only,
-// as an admission step does for a request that is a dry run itself.
-func DryRun(ctx context.Context) context.Context {
-	return context.WithValue(ctx, dryRunKey{}, true)
-}
-
 // CreateFirst makes the host copy of a virtual object that is about to be created,
 // so that the virtual object can bear from its first moment on what the host
 // assigned. It returns the host object, nil if the kind wants no copy, or why the
 // host refuses it, which is the tenant's answer then. The copy is pending until
-// the virtual object exists; it is collected if that never happens.
-func (e *Engine) CreateFirst(ctx context.Context, kind string, virtual client.Object) (client.Object, error) {
+// the virtual object exists; it is collected if that never happens. With dryRun
+// the host checks only and keeps nothing.
+func (e *Engine) CreateFirst(ctx context.Context, kind string, virtual client.Object, dryRun bool) (client.Object, error) {
 	r, s, key, err := e.first(ctx, kind, virtual)
 	if err != nil {
 		return nil, err
 	}
-	dryRun := ctx.Value(dryRunKey{}) != nil
 	virtual = copyOf(virtual)
 	virtual.SetUID("") // An object that is not stored yet has none that lasts.
 	if wanted, err := r.kind.want(s, virtual, nil); err != nil || !wanted {
@@ -92,8 +83,9 @@ func (r *reconciler) firstTaken(s Scope, key types.NamespacedName, virtual clien
 
 // UpdateFirst patches the host copy of a virtual object that is about to be
 // changed to virtual, and returns it as the host has it then, nil if there is no
-// copy or none is wanted. An error is why the host refuses the change.
-func (e *Engine) UpdateFirst(ctx context.Context, kind string, virtual client.Object) (client.Object, error) {
+// copy or none is wanted. An error is why the host refuses the change. With dryRun
+// the host checks only and changes nothing.
+func (e *Engine) UpdateFirst(ctx context.Context, kind string, virtual client.Object, dryRun bool) (client.Object, error) {
 	r, s, key, err := e.first(ctx, kind, virtual)
 	if err != nil {
 		return nil, err
@@ -115,7 +107,6 @@ func (e *Engine) UpdateFirst(ctx context.Context, kind string, virtual client.Ob
 	if err != nil {
 		return nil, err
 	}
-	dryRun := ctx.Value(dryRunKey{}) != nil
 	patched, err := patchHost(ctx, e.host.client, host, after, dryRun)
 	if err != nil {
 		return nil, fmt.Errorf("cannot patch host object %s: %w", client.ObjectKeyFromObject(host), err)

@@ -194,7 +194,9 @@ func (r *reconciler) up(s Scope, key types.NamespacedName, host, virtual client.
 	if err := r.kind.up(s, copyOf(host), after); err != nil {
 		return fmt.Errorf("cannot tell what virtual object %s should be: %w", key, err)
 	}
-	if r.kind.owner == Host {
+	if r.kind.owner == Host && (r.kind.source == nil || !copied(after)) {
+		// A copy that several host objects stand behind keeps the mark of the one
+		// that it was made from.
 		mark(after, host)
 	}
 	written, err := writeVirtual(s.Context, r.virtual.client, virtual, after)

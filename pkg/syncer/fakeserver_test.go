@@ -1,0 +1,359 @@
+package syncer
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"reflect"
+	"strconv"
+	"sync"
+	"time"
+
+	jsonpatch "gopkg.in/evanphx/json-patch.v4"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	apilabels "k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/clock"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+)
+
+// fakeServer is an API server in memory with the rules that the engine rests on:
+// UIDs, versions, preconditions, graceful deletion of bound pods, finalizers and
+// a status apart from the rest.
+type fakeServer struct {
+	client.Client // panics for whatever the engine should not use
+
+	name  string
+	clock clock.PassiveClock
+	// before is asked before each request that writes; its error is the answer.
+	before func(verb string, object client.Object) error
+
+	mu       sync.Mutex
+	version  int
+	objects  map[fakeKey]client.Object
+	requests []string
+}
+
+type fakeKey struct {
+	kind reflect.Type
+	key  types.NamespacedName
+}
+
+func newFakeServer(name string, c clock.PassiveClock, objects ...client.Object) *fakeServer {
+	s := &fakeServer{name: name, clock: c, objects: map[fakeKey]client.Object{}}
+	for _, o := range objects {
+		s.put(o)
+	}
+	return s
+}
+
+func keyOf(o client.Object) fakeKey {
+	return fakeKey{reflect.TypeOf(o), client.ObjectKeyFromObject(o)}
+}
+
+// put stores an object as it is, with a version and a UID of its own.
+func (s *fakeServer) put(o client.Object) client.Object {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	o = copyOf(o)
+	s.version++
+	if o.GetUID() == "" {
+		o.SetUID(types.UID(fmt.Sprintf("%s-%d", s.name, s.version)))
+	}
+	if at := o.GetCreationTimestamp(); at.IsZero() {
+		o.SetCreationTimestamp(metav1.NewTime(s.clock.Now()))
+	}
+	o.SetResourceVersion(strconv.Itoa(s.version))
+	s.objects[keyOf(o)] = o
+	return o
+}
+
+// drop removes an object at once, as if it had never been.
+func (s *fakeServer) drop(o client.Object) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.objects, keyOf(o))
+}
+
+// at is what is stored of the type of like under a key, nil for nothing.
+func (s *fakeServer) at(like client.Object, key types.NamespacedName) client.Object {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if o, ok := s.objects[fakeKey{reflect.TypeOf(like), key}]; ok {
+		return copyOf(o)
+	}
+	return nil
+}
+
+// of is every object of the type of like that has the labels.
+func (s *fakeServer) of(like client.Object, selector apilabels.Selector) []client.Object {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var found []client.Object
+	for key, o := range s.objects {
+		if key.kind == reflect.TypeOf(like) && selector.Matches(apilabels.Set(o.GetLabels())) {
+			found = append(found, copyOf(o))
+		}
+	}
+	return found
+}
+
+// begin counts a request and asks whether it may go on. The caller holds the lock.
+func (s *fakeServer) begin(verb string, o client.Object) error {
+	s.requests = append(s.requests, verb)
+	if s.before == nil || verb == "get" {
+		return nil
+	}
+	return s.before(verb, o)
+}
+
+func resource(o client.Object) schema.GroupResource {
+	return schema.GroupResource{Resource: reflect.TypeOf(o).Elem().Name()}
+}
+
+func (s *fakeServer) find(o client.Object) (client.Object, error) {
+	found, ok := s.objects[keyOf(o)]
+	if !ok {
+		return nil, apierrors.NewNotFound(resource(o), o.GetName())
+	}
+	return found, nil
+}
+
+func into(from, to client.Object) {
+	reflect.ValueOf(to).Elem().Set(reflect.ValueOf(copyOf(from)).Elem())
+}
+
+func (s *fakeServer) Get(_ context.Context, key client.ObjectKey, o client.Object, _ ...client.GetOption) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	o.SetNamespace(key.Namespace)
+	o.SetName(key.Name)
+	if err := s.begin("get", o); err != nil {
+		return err
+	}
+	found, err := s.find(o)
+	if err == nil {
+		into(found, o)
+	}
+	return err
+}
+
+func (s *fakeServer) List(_ context.Context, list client.ObjectList, _ ...client.ListOption) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	list.SetResourceVersion(strconv.Itoa(s.version))
+	return nil
+}
+
+func (s *fakeServer) Create(_ context.Context, o client.Object, options ...client.CreateOption) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.begin("create", o); err != nil {
+		return err
+	}
+	if _, exists := s.objects[keyOf(o)]; exists {
+		return apierrors.NewAlreadyExists(resource(o), o.GetName())
+	}
+	s.version++
+	o.SetUID(types.UID(fmt.Sprintf("%s-%d", s.name, s.version)))
+	o.SetResourceVersion(strconv.Itoa(s.version))
+	o.SetCreationTimestamp(metav1.NewTime(s.clock.Now()))
+	if service, ok := o.(*corev1.Service); ok && service.Spec.ClusterIP == "" {
+		service.Spec.ClusterIP = fmt.Sprintf("10.0.0.%d", s.version)
+	}
+	opts := client.CreateOptions{}
+	opts.ApplyOptions(options)
+	if len(opts.DryRun) == 0 {
+		s.objects[keyOf(o)] = copyOf(o)
+	}
+	return nil
+}
+
+func (s *fakeServer) Update(_ context.Context, o client.Object, _ ...client.UpdateOption) error {
+	return s.update("update", o, false)
+}
+
+// update stores an object, or just its status, unless it was changed meanwhile.
+func (s *fakeServer) update(verb string, o client.Object, status bool) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.begin(verb, o); err != nil {
+		return err
+	}
+	found, err := s.find(o)
+	if err != nil {
+		return err
+	}
+	if o.GetUID() != found.GetUID() || o.GetResourceVersion() != found.GetResourceVersion() {
+		return apierrors.NewConflict(resource(o), o.GetName(), fmt.Errorf("it has changed"))
+	}
+	next := copyOf(o)
+	if status {
+		next = copyOf(found)
+		setStatus(next, o)
+	} else {
+		setStatus(next, found)
+	}
+	s.store(found, next)
+	into(s.last(next), o)
+	return nil
+}
+
+// last is the stored state of an object that may be gone by now.
+func (s *fakeServer) last(o client.Object) client.Object {
+	if found, ok := s.objects[keyOf(o)]; ok {
+		return found
+	}
+	return o
+}
+
+// store replaces an object if it differs, and removes it when nothing keeps it.
+func (s *fakeServer) store(before, after client.Object) {
+	if equality.Semantic.DeepEqual(before, after) {
+		return
+	}
+	s.version++
+	after.SetResourceVersion(strconv.Itoa(s.version))
+	grace := after.GetDeletionGracePeriodSeconds()
+	if terminating(after) && len(after.GetFinalizers()) == 0 && (grace == nil || *grace == 0) {
+		delete(s.objects, keyOf(after))
+		return
+	}
+	s.objects[keyOf(after)] = copyOf(after)
+}
+
+func (s *fakeServer) Patch(_ context.Context, o client.Object, patch client.Patch, options ...client.PatchOption) error {
+	opts := client.PatchOptions{}
+	opts.ApplyOptions(options)
+	return s.patch("patch", o, patch, len(opts.DryRun) > 0)
+}
+
+func (s *fakeServer) patch(verb string, o client.Object, patch client.Patch, dryRun bool) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.begin(verb, o); err != nil {
+		return err
+	}
+	found, err := s.find(o)
+	if err != nil {
+		return err
+	}
+	data, err := patch.Data(o)
+	if err != nil {
+		return err
+	}
+	var bound struct {
+		Metadata struct {
+			UID types.UID `json:"uid"`
+		} `json:"metadata"`
+	}
+	if err := json.Unmarshal(data, &bound); err != nil {
+		return err
+	}
+	if bound.Metadata.UID != found.GetUID() {
+		return apierrors.NewConflict(resource(o), o.GetName(), fmt.Errorf("another UID"))
+	}
+	document, err := json.Marshal(found)
+	if err != nil {
+		return err
+	}
+	merged, err := jsonpatch.MergePatch(document, data)
+	if err != nil {
+		return err
+	}
+	next := emptied(found)
+	if err := json.Unmarshal(merged, next); err != nil {
+		return err
+	}
+	if !dryRun {
+		s.store(found, next)
+		next = s.last(next)
+	}
+	into(next, o)
+	return nil
+}
+
+func (s *fakeServer) Delete(_ context.Context, o client.Object, options ...client.DeleteOption) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.begin("delete", o); err != nil {
+		return err
+	}
+	found, err := s.find(o)
+	if err != nil {
+		return err
+	}
+	opts := client.DeleteOptions{}
+	opts.ApplyOptions(options)
+	if p := opts.Preconditions; p != nil && (p.UID != nil && *p.UID != found.GetUID() ||
+		p.ResourceVersion != nil && *p.ResourceVersion != found.GetResourceVersion()) {
+		return apierrors.NewConflict(resource(o), o.GetName(), fmt.Errorf("precondition failed"))
+	}
+	grace := int64(0)
+	if pod, ok := found.(*corev1.Pod); ok && pod.Spec.NodeName != "" {
+		grace = 30
+		if opts.GracePeriodSeconds != nil {
+			grace = *opts.GracePeriodSeconds
+		}
+	}
+	if grace == 0 && len(found.GetFinalizers()) == 0 {
+		delete(s.objects, keyOf(found))
+		return nil
+	}
+	if terminating(found) && !shorter(&grace, found.GetDeletionGracePeriodSeconds()) {
+		return nil
+	}
+	next := copyOf(found)
+	now := metav1.NewTime(s.clock.Now().Truncate(time.Second))
+	next.SetDeletionTimestamp(&now)
+	next.SetDeletionGracePeriodSeconds(&grace)
+	s.store(found, next)
+	return nil
+}
+
+func (s *fakeServer) Status() client.SubResourceWriter { return &fakeSub{server: s, name: "status"} }
+
+func (s *fakeServer) SubResource(name string) client.SubResourceClient {
+	return &fakeSub{server: s, name: name}
+}
+
+// fakeSub is a subresource of a fakeServer.
+type fakeSub struct {
+	client.SubResourceClient
+	server *fakeServer
+	name   string
+}
+
+func (f *fakeSub) Update(_ context.Context, o client.Object, _ ...client.SubResourceUpdateOption) error {
+	return f.server.update("update "+f.name, o, true)
+}
+
+func (f *fakeSub) Patch(_ context.Context, o client.Object, patch client.Patch, _ ...client.SubResourcePatchOption) error {
+	return f.server.patch("patch "+f.name, o, patch, false)
+}
+
+func (f *fakeSub) Create(_ context.Context, o, sub client.Object, _ ...client.SubResourceCreateOption) error {
+	f.server.mu.Lock()
+	defer f.server.mu.Unlock()
+	if err := f.server.begin("create "+f.name, o); err != nil {
+		return err
+	}
+	found, err := f.server.find(o)
+	if err != nil {
+		return err
+	}
+	if uid := sub.GetUID(); uid != "" && uid != found.GetUID() {
+		return apierrors.NewConflict(resource(o), o.GetName(), fmt.Errorf("precondition failed"))
+	}
+	pod := copyOf(found).(*corev1.Pod)
+	if pod.Spec.NodeName != "" || terminating(pod) {
+		return apierrors.NewConflict(resource(o), o.GetName(), fmt.Errorf("pod is bound"))
+	}
+	pod.Spec.NodeName = sub.(*corev1.Binding).Target.Name
+	f.server.store(found, pod)
+	return nil
+}

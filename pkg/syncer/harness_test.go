@@ -1,0 +1,220 @@
+package syncer
+
+import (
+	"context"
+	"maps"
+	"testing"
+	"time"
+
+	"github.com/go-logr/logr"
+	corev1 "k8s.io/api/core/v1"
+	quantity "k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	apilabels "k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/kubernetes/scheme"
+	clocktesting "k8s.io/utils/clock/testing"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/sublet-dev/sublet/pkg/translate"
+)
+
+// testStart is when all tests begin.
+func testStart() time.Time { return time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC) }
+
+// testCluster is the virtual cluster of the tests.
+func testCluster() translate.Cluster {
+	return translate.Cluster{
+		UID: "anchor-uid", Name: "shop", Namespace: "tenant",
+		Anchor: metav1.OwnerReference{APIVersion: "v1", Kind: "ConfigMap", Name: "shop-anchor", UID: "anchor-uid"},
+	}
+}
+
+// configMaps is a kind of the virtual side: data goes down, and an annotation of
+// the host comes up.
+func configMaps() Kind {
+	return Define("configmaps", Resource[*corev1.ConfigMap, *corev1.ConfigMap]{
+		Owner: Virtual,
+		Names: translate.Hashed,
+		Want: func(_ Scope, virtual, _ *corev1.ConfigMap) (bool, error) {
+			return virtual.Labels["private"] == "", nil
+		},
+		Down: func(_ Scope, virtual, host *corev1.ConfigMap) error {
+			host.Data = maps.Clone(virtual.Data)
+			return nil
+		},
+		Up: func(_ Scope, host, virtual *corev1.ConfigMap) error {
+			if seen := host.Annotations["seen"]; seen != "" {
+				virtual.SetAnnotations(map[string]string{"seen": seen})
+			}
+			return nil
+		},
+	})
+}
+
+// pods is a kind that ends with its host copy.
+func pods() Kind {
+	return Define("pods", Resource[*corev1.Pod, *corev1.Pod]{
+		Owner: Virtual,
+		Names: translate.Hashed,
+		Down: func(_ Scope, virtual, host *corev1.Pod) error {
+			if host.UID == "" {
+				host.Spec.Containers = virtual.Spec.Containers
+			}
+			host.Spec.EphemeralContainers = virtual.Spec.EphemeralContainers
+			for i := range host.Spec.Containers {
+				host.Spec.Containers[i].Resources = virtual.Spec.Containers[i].Resources
+			}
+			host.Labels["app"] = virtual.Labels["app"]
+			return nil
+		},
+		Up: func(_ Scope, host, virtual *corev1.Pod) error {
+			if virtual.DeletionTimestamp == nil {
+				virtual.Spec.NodeName = host.Spec.NodeName
+			}
+			virtual.Status = host.Status
+			return nil
+		},
+		EndsWithHost: true,
+		Started:      func(virtual *corev1.Pod) bool { return virtual.Spec.NodeName != "" },
+	})
+}
+
+// tokens is a kind whose host Secrets stand beside those of another kind.
+func tokens() Kind {
+	return Define("tokens", Resource[*corev1.Pod, *corev1.Secret]{
+		Owner: Virtual,
+		Names: translate.Derived("token"),
+		Down: func(s Scope, virtual *corev1.Pod, host *corev1.Secret) error {
+			host.Data = map[string][]byte{"for": []byte(virtual.Name)}
+			s.Again(time.Hour)
+			return nil
+		},
+	})
+}
+
+// secrets is the other kind.
+func secrets() Kind {
+	return Define("secrets", Resource[*corev1.Secret, *corev1.Secret]{
+		Owner: Virtual,
+		Names: translate.Hashed,
+		Down: func(_ Scope, virtual, host *corev1.Secret) error {
+			host.Data = virtual.Data
+			return nil
+		},
+	})
+}
+
+// nodes is a kind of the host.
+func nodes() Kind {
+	return Define("nodes", Resource[*corev1.Node, *corev1.Node]{
+		Owner:  Host,
+		Names:  translate.Same,
+		Select: apilabels.Everything(),
+		Origin: func(_ Scope, host *corev1.Node) (types.NamespacedName, bool) {
+			return types.NamespacedName{Name: host.Name}, true
+		},
+		Want: func(_ Scope, _, host *corev1.Node) (bool, error) { return host.Labels["hidden"] == "", nil },
+		Up: func(_ Scope, host, virtual *corev1.Node) error {
+			virtual.Labels = maps.Clone(host.Labels)
+			virtual.Status = host.Status
+			return nil
+		},
+	})
+}
+
+// view is a store that shows a server as it was when it was refreshed last.
+type view struct {
+	server   *fakeServer
+	like     client.Object
+	selector apilabels.Selector
+	seen     map[types.NamespacedName]client.Object
+}
+
+func (v *view) refresh() {
+	v.seen = map[types.NamespacedName]client.Object{}
+	for _, o := range v.server.of(v.like, v.selector) {
+		v.seen[client.ObjectKeyFromObject(o)] = o
+	}
+}
+
+func (v *view) Get(key types.NamespacedName) client.Object {
+	if o, ok := v.seen[key]; ok {
+		return o
+	}
+	return nil
+}
+
+func (v *view) List() []client.Object {
+	var all []client.Object
+	for _, o := range v.seen {
+		all = append(all, o)
+	}
+	return all
+}
+
+// bench is a reconciler of one kind between two fake servers.
+type bench struct {
+	*reconciler
+	clock         *clocktesting.FakeClock
+	virtualServer *fakeServer
+	hostServer    *fakeServer
+	virtualView   *view
+	hostView      *view
+	reason        string // why deletes are held back
+	writes        int
+}
+
+// newBench sets up a kind between two servers, whose state it sees.
+func newBench(kind Kind, clock *clocktesting.FakeClock, virtual, host *fakeServer) *bench {
+	b := &bench{clock: clock, virtualServer: virtual, hostServer: host}
+	selector := oursSelector(testCluster())
+	if kind.sel != nil {
+		selector = kind.sel
+	}
+	b.virtualView = &view{server: virtual, like: kind.newVirtual(), selector: apilabels.Everything()}
+	b.hostView = &view{server: host, like: kind.newHost(), selector: selector}
+	b.reconciler = &reconciler{
+		kind: kind, cluster: testCluster(), clock: clock, log: logr.Discard(),
+		virtual: end{store: b.virtualView, reader: virtual, client: virtual},
+		host:    end{store: b.hostView, reader: host, client: host},
+		memo:    newMemo(clock),
+		notes:   newNotes(virtual, scheme.Scheme, clock, logr.Discard(), "tenant"),
+		held:    func() string { return b.reason },
+		wrote:   func() { b.writes++ },
+	}
+	b.refresh()
+	return b
+}
+
+// refresh lets both caches catch up.
+func (b *bench) refresh() {
+	b.virtualView.refresh()
+	b.hostView.refresh()
+}
+
+// settle reconciles a key, with fresh caches each time, until nothing is written.
+func (b *bench) settle(t *testing.T, key types.NamespacedName) error {
+	t.Helper()
+	for range 10 {
+		b.refresh()
+		before := b.writes
+		if _, err := b.reconcile(context.Background(), key); err != nil {
+			return err
+		}
+		if b.writes == before {
+			return nil
+		}
+	}
+	t.Fatalf("reconciles of %s never come to rest", key)
+	return nil
+}
+
+// labelsEverything selects every object.
+func labelsEverything() apilabels.Selector { return apilabels.Everything() }
+
+// resourceOf is a quantity.
+func resourceOf(text string) *quantity.Quantity {
+	q := quantity.MustParse(text)
+	return &q
+}

@@ -1,0 +1,356 @@
+package syncer
+
+import (
+	"errors"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	clocktesting "k8s.io/utils/clock/testing"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/sublet-dev/sublet/api/labels"
+	"github.com/sublet-dev/sublet/pkg/translate"
+)
+
+// theKey is the virtual object that the tests are about.
+func theKey() types.NamespacedName { return types.NamespacedName{Namespace: "web", Name: "cart"} }
+
+// virtualMap is a virtual ConfigMap, changed by edits.
+func virtualMap(edits ...func(*corev1.ConfigMap)) *corev1.ConfigMap {
+	m := &corev1.ConfigMap{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "web", Name: "cart", UID: "v1"},
+		Data:       map[string]string{"k": "v"},
+	}
+	for _, edit := range edits {
+		edit(m)
+	}
+	return m
+}
+
+// hostMap is the host copy of virtualMap for a virtual UID, changed by edits.
+func hostMap(uid types.UID, edits ...func(*corev1.ConfigMap)) *corev1.ConfigMap {
+	m := &corev1.ConfigMap{Data: map[string]string{"k": "v"}}
+	translate.Stamp(testCluster(), translate.Hashed, theKey(), uid, m)
+	m.UID = "h1"
+	for _, edit := range edits {
+		edit(m)
+	}
+	return m
+}
+
+// virtualPod is a virtual pod that runs, changed by edits.
+func virtualPod(edits ...func(*corev1.Pod)) *corev1.Pod {
+	p := &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "web", Name: "cart", UID: "v1"},
+		Spec:       corev1.PodSpec{NodeName: "n1", Containers: []corev1.Container{{Name: "c", Image: "i"}}},
+		Status:     corev1.PodStatus{Phase: corev1.PodRunning},
+	}
+	for _, edit := range edits {
+		edit(p)
+	}
+	return p
+}
+
+// hostPod is the host copy of virtualPod, changed by edits.
+func hostPod(edits ...func(*corev1.Pod)) *corev1.Pod {
+	p := virtualPod()
+	translate.Stamp(testCluster(), translate.Hashed, theKey(), "v1", p)
+	p.UID = "h1"
+	p.Labels["app"] = ""
+	for _, edit := range edits {
+		edit(p)
+	}
+	return p
+}
+
+// ending marks a pod as one whose deletion has begun.
+func ending(grace int64) func(*corev1.Pod) {
+	return func(p *corev1.Pod) {
+		now := metav1.NewTime(testStart())
+		p.DeletionTimestamp, p.DeletionGracePeriodSeconds = &now, &grace
+	}
+}
+
+// writesOf are the requests of a server that are not reads.
+func writesOf(s *fakeServer) []string {
+	return slices.DeleteFunc(slices.Clone(s.requests), func(r string) bool { return r == "get" })
+}
+
+func TestVirtualOwned(t *testing.T) {
+	t.Parallel()
+	type want struct {
+		host, virtual []string // requests, reads aside
+		again         time.Duration
+		err           bool
+	}
+	tests := map[string]struct {
+		reason        string
+		kind          Kind
+		virtual, host client.Object
+		held          string
+		want          want
+	}{
+		"Create": {
+			reason: "A wanted object without a copy gets one, in one request.",
+			kind:   configMaps(), virtual: virtualMap(),
+			want: want{host: []string{"create"}},
+		},
+		"Unwanted": {
+			reason: "An object that the kind does not want gets no copy.",
+			kind:   configMaps(), virtual: virtualMap(func(m *corev1.ConfigMap) { m.Labels = map[string]string{"private": "yes"} }),
+		},
+		"NoLongerWanted": {
+			reason: "The copy of an object that is no longer wanted goes.",
+			kind:   configMaps(), virtual: virtualMap(func(m *corev1.ConfigMap) { m.Labels = map[string]string{"private": "yes"} }), host: hostMap("v1"),
+			want: want{host: []string{"delete"}},
+		},
+		"Equal": {
+			reason: "Nothing is written when both sides agree.",
+			kind:   configMaps(), virtual: virtualMap(), host: hostMap("v1"),
+		},
+		"Drift": {
+			reason: "A change that somebody made to the copy is undone.",
+			kind:   configMaps(), virtual: virtualMap(), host: hostMap("v1", func(m *corev1.ConfigMap) { m.Data["k"] = "x" }),
+			want: want{host: []string{"patch"}},
+		},
+		"BothWays": {
+			reason: "What goes up and what goes down is written in one reconcile.",
+			kind:   configMaps(), virtual: virtualMap(), host: hostMap("v1", func(m *corev1.ConfigMap) { m.Data["k"] = "x"; m.Annotations["seen"] = "1" }),
+			want: want{host: []string{"patch"}, virtual: []string{"update"}},
+		},
+		"Orphan": {
+			reason: "A copy whose object is gone is deleted.",
+			kind:   configMaps(), host: hostMap("v1"),
+			want: want{host: []string{"delete"}},
+		},
+		"OrphanHeld": {
+			reason: "No copy is deleted while the guard holds deletes back.",
+			kind:   configMaps(), host: hostMap("v1"), held: "restored",
+			want: want{err: true},
+		},
+		"PendingYoung": {
+			reason: "A copy made at admission waits for its object.",
+			kind:   configMaps(), host: hostMap(labels.Pending, func(m *corev1.ConfigMap) { m.CreationTimestamp = metav1.NewTime(testStart().Add(-time.Second)) }),
+			want: want{again: time.Minute},
+		},
+		"PendingOld": {
+			reason: "A copy made at admission goes when its object never came.",
+			kind:   configMaps(), host: hostMap(labels.Pending, func(m *corev1.ConfigMap) { m.CreationTimestamp = metav1.NewTime(testStart().Add(-time.Hour)) }),
+			want: want{host: []string{"delete"}},
+		},
+		"PendingAdopted": {
+			reason: "A copy made at admission gets the UID of its object when that exists.",
+			kind:   configMaps(), virtual: virtualMap(), host: hostMap(labels.Pending),
+			want: want{host: []string{"patch"}},
+		},
+		"Recreated": {
+			reason: "The copy of an older object of the name goes before the new one gets its own.",
+			kind:   configMaps(), virtual: virtualMap(), host: hostMap("v0"),
+			want: want{host: []string{"delete"}},
+		},
+		"Foreign": {
+			reason: "An object that is not ours is left alone although it carries our label, and the tenant is told.",
+			kind:   configMaps(), virtual: virtualMap(), host: hostMap("v1", func(m *corev1.ConfigMap) { m.Annotations[labels.VirtualName] = "other" }),
+			want: want{virtual: []string{"create"}, err: true},
+		},
+		"ForeignUnlabelled": {
+			reason: "An object that the watch does not show is found by the create and left alone, and the tenant is told.",
+			kind:   configMaps(), virtual: virtualMap(), host: hostMap("v1", func(m *corev1.ConfigMap) { m.Labels = nil }),
+			want: want{host: []string{"create"}, virtual: []string{"create"}, err: true},
+		},
+		"Finalizer": {
+			reason: "An object of a kind that does not end with its copy keeps the copy as long as finalizers keep it.",
+			kind:   configMaps(), virtual: virtualMap(func(m *corev1.ConfigMap) {
+				now := metav1.NewTime(testStart())
+				m.DeletionTimestamp, m.Finalizers = &now, []string{"x/y"}
+			}), host: hostMap("v1"),
+		},
+		"PodDeleted": {
+			reason: "The deletion of a pod goes down.",
+			kind:   pods(), virtual: virtualPod(ending(5)), host: hostPod(),
+			want: want{host: []string{"delete"}},
+		},
+		"PodEnding": {
+			reason: "A pod whose copy ends already is waited for.",
+			kind:   pods(), virtual: virtualPod(ending(5)), host: hostPod(ending(5)),
+		},
+		"PodHurried": {
+			reason: "A grace period that a tenant shortens is shortened on the host.",
+			kind:   pods(), virtual: virtualPod(ending(1)), host: hostPod(ending(30)),
+			want: want{host: []string{"delete"}},
+		},
+		"PodEnded": {
+			reason: "A deleted pod whose copy has ended is gone.",
+			kind:   pods(), virtual: virtualPod(ending(5)),
+			want: want{virtual: []string{"delete"}},
+		},
+		"PodEndedFinalizer": {
+			reason: "A deleted pod that only finalizers keep is not deleted again and again.",
+			kind:   pods(), virtual: virtualPod(ending(0), func(p *corev1.Pod) { p.Finalizers = []string{"x/y"} }),
+		},
+		"PodEvicted": {
+			reason: "A pod ends when the host ends its copy.",
+			kind:   pods(), virtual: virtualPod(), host: hostPod(ending(7)),
+			want: want{virtual: []string{"delete"}},
+		},
+		"PodLost": {
+			reason: "A pod that ran is gone when its copy is gone.",
+			kind:   pods(), virtual: virtualPod(),
+			want: want{virtual: []string{"delete"}},
+		},
+		"PodLostEarly": {
+			reason: "A pod that never ran gets a new copy.",
+			kind:   pods(), virtual: virtualPod(func(p *corev1.Pod) { p.Spec.NodeName = "" }),
+			want: want{host: []string{"create"}},
+		},
+		"PodBound": {
+			reason: "The node of a pod goes up as a binding; the rest follows with the next event.",
+			kind:   pods(), virtual: virtualPod(func(p *corev1.Pod) { p.Spec.NodeName, p.Status = "", corev1.PodStatus{} }), host: hostPod(),
+			want: want{virtual: []string{"create binding"}},
+		},
+		"PodStatus": {
+			reason: "The status of a pod goes up as a status.",
+			kind:   pods(), virtual: virtualPod(func(p *corev1.Pod) { p.Status = corev1.PodStatus{} }), host: hostPod(),
+			want: want{virtual: []string{"update status"}},
+		},
+		"PodEphemeral": {
+			reason: "Ephemeral containers go down where the API server takes them.",
+			kind:   pods(), virtual: virtualPod(func(p *corev1.Pod) {
+				p.Spec.EphemeralContainers = []corev1.EphemeralContainer{{EphemeralContainerCommon: corev1.EphemeralContainerCommon{Name: "debug"}}}
+			}), host: hostPod(),
+			want: want{host: []string{"patch ephemeralcontainers"}},
+		},
+		"PodResizedAndLabelled": {
+			reason: "Resources go down where the API server takes them, labels beside them.",
+			kind:   pods(), virtual: virtualPod(func(p *corev1.Pod) {
+				p.Labels = map[string]string{"app": "cart"}
+				p.Spec.Containers[0].Resources.Requests = corev1.ResourceList{corev1.ResourceCPU: *resourceOf("2")}
+			}), host: hostPod(),
+			want: want{host: []string{"patch resize", "patch"}},
+		},
+		"TokenBesideSecret": {
+			reason: "A host Secret of one kind is made although the other kind has one of the same virtual name.",
+			kind:   tokens(), virtual: virtualPod(), host: func() client.Object {
+				s := &corev1.Secret{}
+				translate.Stamp(testCluster(), translate.Hashed, theKey(), "other", s)
+				return s
+			}(),
+			want: want{host: []string{"create"}, again: time.Hour},
+		},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c := clocktesting.NewFakeClock(testStart())
+			virtual, host := newFakeServer("virtual", c), newFakeServer("host", c)
+			if tc.virtual != nil {
+				virtual.put(tc.virtual)
+			}
+			if tc.host != nil {
+				host.put(tc.host)
+			}
+			b := newBench(tc.kind, c, virtual, host)
+			b.reason = tc.held
+			again, err := b.reconcile(t.Context(), theKey())
+			got := want{host: writesOf(host), virtual: writesOf(virtual), again: again, err: err != nil}
+			if diff := cmp.Diff(tc.want, got, cmp.AllowUnexported(want{}), cmp.Transformer("none", func(l []string) []string {
+				return append([]string{}, l...)
+			})); diff != "" {
+				t.Errorf("%s\nerror: %v\n-want +got\n%s", tc.reason, err, diff)
+			}
+		})
+	}
+}
+
+func TestRefusalIsTold(t *testing.T) {
+	t.Parallel()
+	c := clocktesting.NewFakeClock(testStart())
+	virtual, host := newFakeServer("virtual", c, virtualMap()), newFakeServer("host", c)
+	name := translate.Hashed(testCluster(), theKey()).Name
+	host.before = func(verb string, o client.Object) error {
+		return apierrors.NewForbidden(resource(o), name, errors.New(`exceeded quota in namespace "tenant"`))
+	}
+	b := newBench(configMaps(), c, virtual, host)
+	for range 3 {
+		_, err := b.reconcile(t.Context(), theKey())
+		var no *refusal
+		if !errors.As(err, &no) {
+			t.Fatalf("A decision of the host must come out as a refusal, got %v", err)
+		}
+	}
+	events := virtual.of(&corev1.Event{}, labelsEverything())
+	if len(events) != 1 {
+		t.Fatalf("The same refusal must be one event, got %d", len(events))
+	}
+	event := events[0].(*corev1.Event)
+	want := `cannot create host object web/cart: ConfigMap "cart" is forbidden: exceeded quota in namespace "web"`
+	if diff := cmp.Diff(want, event.Message); diff != "" {
+		t.Errorf("The tenant must be told in names of the virtual cluster (-want +got):\n%s", diff)
+	}
+	c.Step(notePeriod)
+	_, _ = b.reconcile(t.Context(), theKey())
+	if event := virtual.of(&corev1.Event{}, labelsEverything())[0].(*corev1.Event); event.Count != 2 {
+		t.Errorf("A refusal that lasts must be counted in its event, got %d", event.Count)
+	}
+}
+
+func TestStatusDoesNotWaitForSpec(t *testing.T) {
+	t.Parallel()
+	c := clocktesting.NewFakeClock(testStart())
+	virtual := newFakeServer("virtual", c, virtualPod(func(p *corev1.Pod) {
+		p.Labels, p.Status = map[string]string{"app": "cart"}, corev1.PodStatus{}
+	}))
+	host := newFakeServer("host", c, hostPod())
+	host.before = func(string, client.Object) error { return apierrors.NewBadRequest("no") }
+	b := newBench(pods(), c, virtual, host)
+	if _, err := b.reconcile(t.Context(), theKey()); err == nil {
+		t.Error("A refused patch must be reported")
+	}
+	if got := virtual.at(&corev1.Pod{}, theKey()).(*corev1.Pod).Status.Phase; got != corev1.PodRunning {
+		t.Errorf("A running pod must be shown as running although its patch is refused, got %q", got)
+	}
+}
+
+func TestCreateFirstThenAdopt(t *testing.T) {
+	t.Parallel()
+	c := clocktesting.NewFakeClock(testStart())
+	virtual, host := newFakeServer("virtual", c), newFakeServer("host", c)
+	b := newBench(configMaps(), c, virtual, host)
+	made, err := b.makeHost(b.scope(t.Context()), theKey(), virtualMap(func(m *corev1.ConfigMap) { m.UID = "" }), false)
+	if err != nil || virtualUID(made) != labels.Pending {
+		t.Fatalf("A copy made first must be pending, got %q, %v", virtualUID(made), err)
+	}
+	virtual.put(virtualMap())
+	if err := b.settle(t, theKey()); err != nil {
+		t.Fatal(err)
+	}
+	got := host.at(made, client.ObjectKeyFromObject(made))
+	if got == nil || got.GetUID() != made.GetUID() || virtualUID(got) != "v1" {
+		t.Errorf("The pending copy must be adopted, got %v", got)
+	}
+}
+
+func TestNoRepeatBeforeCachesCatchUp(t *testing.T) {
+	t.Parallel()
+	c := clocktesting.NewFakeClock(testStart())
+	virtual, host := newFakeServer("virtual", c, virtualMap()), newFakeServer("host", c)
+	b := newBench(configMaps(), c, virtual, host)
+	for range 3 { // The caches stay as they are.
+		if _, err := b.reconcile(t.Context(), theKey()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if diff := cmp.Diff([]string{"create"}, host.requests); diff != "" {
+		t.Errorf("A late cache must cost no request (-want +got):\n%s", diff)
+	}
+	c.Step(memoLife)
+	if again, err := b.reconcile(t.Context(), theKey()); err != nil || again != memoLife {
+		t.Errorf("A cache that stays late is looked past: got %s, %v", again, err)
+	}
+}
