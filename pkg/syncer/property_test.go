@@ -1,0 +1,341 @@
+package syncer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	clocktesting "k8s.io/utils/clock/testing"
+	"pgregory.net/rapid"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/sublet-dev/sublet/api/labels"
+	"github.com/sublet-dev/sublet/pkg/translate"
+)
+
+// world is two clusters in which tenants, kubelets and strangers do what they
+// like while reconcilers with late caches, that die at any time, follow.
+type world struct {
+	t       *rapid.T
+	clock   *clocktesting.FakeClock
+	virtual *fakeServer
+	host    *fakeServer
+	benches []*bench
+	// foreign are the objects of strangers, as they left them.
+	foreign map[fakeKey]client.Object
+	// crashAfter is how many writes the engine gets through yet, -1 for all.
+	crashAfter int
+	stranger   bool // the request is not the engine's
+}
+
+var errCrash = errors.New("the process has died") //nolint:gochecknoglobals // a sentinel
+
+func newWorld(t *rapid.T) *world {
+	w := &world{t: t, clock: clocktesting.NewFakeClock(testStart()), foreign: map[fakeKey]client.Object{}, crashAfter: -1}
+	w.virtual, w.host = newFakeServer("virtual", w.clock), newFakeServer("host", w.clock)
+	w.virtual.before, w.host.before = w.allow, w.allow
+	for _, kind := range []Kind{configMaps(), pods(), tokens(), secrets(), nodes()} {
+		w.benches = append(w.benches, newBench(kind, w.clock, w.virtual, w.host))
+	}
+	return w
+}
+
+// allow lets the engine die before a write, and never lets it touch what is a
+// stranger's.
+func (w *world) allow(verb string, o client.Object) error {
+	if w.stranger {
+		return nil
+	}
+	if _, theirs := w.foreign[keyOf(o)]; theirs && verb != "create" {
+		w.t.Fatalf("the engine does %q to a stranger's %T %s", verb, o, client.ObjectKeyFromObject(o))
+	}
+	if w.crashAfter == 0 {
+		return errCrash
+	}
+	w.crashAfter--
+	return nil
+}
+
+// as does something that is not the engine's doing.
+func (w *world) as(act func()) {
+	w.stranger = true
+	act()
+	w.stranger = false
+}
+
+func (w *world) key() types.NamespacedName {
+	return types.NamespacedName{Namespace: "web", Name: rapid.SampledFrom([]string{"a", "b"}).Draw(w.t, "name")}
+}
+
+// like is an empty object of one of the types of the virtual side.
+func (w *world) like() client.Object {
+	return rapid.SampledFrom([]client.Object{&corev1.ConfigMap{}, &corev1.Pod{}, &corev1.Secret{}}).Draw(w.t, "type")
+}
+
+// create is a tenant's creation.
+func (w *world) create(*rapid.T) {
+	o := emptied(w.like())
+	key := w.key()
+	o.SetNamespace(key.Namespace)
+	o.SetName(key.Name)
+	if pod, ok := o.(*corev1.Pod); ok {
+		pod.Spec.Containers = []corev1.Container{{Name: "c"}}
+	}
+	w.as(func() { _ = w.virtual.Create(context.Background(), o) })
+}
+
+// remove is a tenant's deletion, with or without time to end.
+func (w *world) remove(*rapid.T) {
+	like, key := w.like(), w.key()
+	options := &client.DeleteOptions{}
+	if rapid.Bool().Draw(w.t, "force") {
+		options.GracePeriodSeconds = new(int64)
+	}
+	if o := w.virtual.at(like, key); o != nil {
+		w.as(func() { _ = w.virtual.Delete(context.Background(), o, options) })
+	}
+}
+
+// change is a tenant's change.
+func (w *world) change(*rapid.T) {
+	like, key := w.like(), w.key()
+	o := w.virtual.at(like, key)
+	if o == nil {
+		return
+	}
+	value := fmt.Sprint(rapid.IntRange(0, 3).Draw(w.t, "value"))
+	switch o := o.(type) {
+	case *corev1.ConfigMap:
+		o.Data = map[string]string{"k": value}
+		if value == "3" {
+			o.Labels = map[string]string{"private": "yes"}
+		}
+	case *corev1.Secret:
+		o.Data = map[string][]byte{"k": []byte(value)}
+	case *corev1.Pod:
+		o.Labels = map[string]string{"app": value}
+	}
+	w.as(func() { _ = w.virtual.Update(context.Background(), o) })
+}
+
+// tamper is somebody who changes or deletes copies on the host.
+func (w *world) tamper(*rapid.T) {
+	found := w.host.of(w.like(), oursSelector(testCluster()))
+	if len(found) == 0 {
+		return
+	}
+	o := found[rapid.IntRange(0, len(found)-1).Draw(w.t, "which")]
+	if _, theirs := w.foreign[keyOf(o)]; theirs {
+		return
+	}
+	w.as(func() {
+		if m, ok := o.(*corev1.ConfigMap); ok && rapid.Bool().Draw(w.t, "change") {
+			m.Data = map[string]string{"k": "tampered"}
+			_ = w.host.Update(context.Background(), m)
+			return
+		}
+		_ = w.host.Delete(context.Background(), o)
+	})
+}
+
+// squat is a stranger who takes a name of ours, with or without our label.
+func (w *world) squat(*rapid.T) {
+	o := emptied(w.like())
+	name := translate.Hashed(testCluster(), w.key())
+	o.SetNamespace(name.Namespace)
+	o.SetName(name.Name)
+	if rapid.Bool().Draw(w.t, "labelled") {
+		o.SetLabels(map[string]string{labels.Cluster: testCluster().UID})
+	}
+	w.as(func() {
+		if w.host.Create(context.Background(), o) == nil {
+			w.foreign[keyOf(o)] = o
+		}
+	})
+}
+
+// leave is when strangers take their objects away.
+func (w *world) leave(*rapid.T) {
+	for key, o := range w.foreign {
+		w.host.drop(o)
+		delete(w.foreign, key)
+	}
+}
+
+// hostNodes is what happens to nodes of the host.
+func (w *world) hostNodes(*rapid.T) {
+	name := rapid.SampledFrom([]string{"n1", "n2"}).Draw(w.t, "node")
+	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name}}
+	found := w.host.at(node, client.ObjectKeyFromObject(node))
+	w.as(func() {
+		switch {
+		case found == nil:
+			_ = w.host.Create(context.Background(), node)
+		case rapid.Bool().Draw(w.t, "delete"):
+			_ = w.host.Delete(context.Background(), found)
+		default:
+			found.SetLabels(map[string]string{"zone": fmt.Sprint(rapid.IntRange(0, 2).Draw(w.t, "zone"))})
+			_ = w.host.Update(context.Background(), found)
+		}
+	})
+}
+
+// kubelet binds host pods, runs them and ends those that are to end.
+func (w *world) kubelet(*rapid.T) {
+	for _, o := range w.host.of(&corev1.Pod{}, labelsEverything()) {
+		if _, theirs := w.foreign[keyOf(o)]; theirs {
+			continue
+		}
+		pod := o.(*corev1.Pod)
+		switch {
+		case terminating(pod):
+			w.host.drop(pod)
+		case pod.Spec.NodeName == "":
+			pod.Spec.NodeName = "n1"
+			pod.UID = o.GetUID()
+			w.host.put(pod)
+		case pod.Status.Phase == "":
+			pod.Status.Phase = corev1.PodRunning
+			w.host.put(pod)
+		}
+	}
+}
+
+// see lets caches catch up, each for itself.
+func (w *world) see(*rapid.T) {
+	for _, b := range w.benches {
+		if rapid.Bool().Draw(w.t, "virtual") {
+			b.virtualView.refresh()
+		}
+		if rapid.Bool().Draw(w.t, "host") {
+			b.hostView.refresh()
+		}
+	}
+}
+
+// step reconciles something, and may die on the way.
+func (w *world) step(*rapid.T) {
+	i := rapid.IntRange(0, len(w.benches)-1).Draw(w.t, "kind")
+	key := w.key()
+	if w.benches[i].kind.owner == Host {
+		key = types.NamespacedName{Name: rapid.SampledFrom([]string{"n1", "n2"}).Draw(w.t, "node")}
+	}
+	w.crashAfter = rapid.IntRange(-1, 2).Draw(w.t, "writes before death")
+	_, err := w.benches[i].reconcile(context.Background(), key)
+	w.crashAfter = -1
+	if errors.Is(err, errCrash) {
+		w.benches[i] = newBench(w.benches[i].kind, w.clock, w.virtual, w.host)
+	}
+}
+
+// pass lets time go by.
+func (w *world) pass(*rapid.T) { w.clock.Step(time.Second) }
+
+// rest lets everything come to rest: caches are fresh, nobody else acts but the
+// kubelet.
+func (w *world) rest() {
+	keys := []types.NamespacedName{{Namespace: "web", Name: "a"}, {Namespace: "web", Name: "b"}, {Name: "n1"}, {Name: "n2"}}
+	quiet := 0
+	for range 60 {
+		w.as(func() { w.kubelet(nil) })
+		before := w.virtual.version + w.host.version
+		for _, b := range w.benches {
+			for _, key := range keys {
+				b.refresh()
+				if _, err := b.reconcile(context.Background(), key); err != nil && !apierrors.IsConflict(err) {
+					var foreign *foreignError
+					if !errors.As(err, &foreign) {
+						w.t.Fatalf("%s %s: %v", b.kind.name, key, err)
+					}
+				}
+			}
+		}
+		w.clock.Step(memoLife + time.Second)
+		if before != w.virtual.version+w.host.version {
+			quiet = 0
+		} else if quiet++; quiet > 2 {
+			return
+		}
+	}
+	w.t.Fatal("the clusters never come to rest")
+}
+
+// check says whether both clusters agree.
+func (w *world) check() {
+	for _, b := range w.benches {
+		for _, o := range w.virtual.of(b.kind.newVirtual(), labelsEverything()) {
+			w.checkVirtual(b, o)
+		}
+		for _, o := range w.host.of(b.kind.newHost(), b.hostView.selector) {
+			w.checkHost(b, o)
+		}
+	}
+	for key, o := range w.foreign {
+		if now, ok := w.host.objects[key]; !ok || now.GetResourceVersion() != o.GetResourceVersion() {
+			w.t.Fatalf("a stranger's object %v was touched", key)
+		}
+	}
+}
+
+// checkVirtual says whether a virtual object has the copy that it should have.
+func (w *world) checkVirtual(b *bench, o client.Object) {
+	key := client.ObjectKeyFromObject(o)
+	host := w.host.at(b.kind.newHost(), b.kind.names(testCluster(), key))
+	if b.kind.owner == Host {
+		if host == nil {
+			w.t.Fatalf("%s %s is shown without a host object", b.kind.name, key)
+		}
+		return
+	}
+	if host != nil {
+		if _, theirs := w.foreign[keyOf(host)]; theirs {
+			return
+		}
+	}
+	wanted, _ := b.kind.want(b.scope(context.Background()), o, nil)
+	if wanted != (host != nil) {
+		w.t.Fatalf("%s %s: copy wanted %t, is there %t", b.kind.name, key, wanted, host != nil)
+	}
+	if host != nil && virtualUID(host) != o.GetUID() {
+		w.t.Fatalf("%s %s has the copy of another", b.kind.name, key)
+	}
+	if m, ok := o.(*corev1.ConfigMap); ok && wanted && m.Data["k"] != host.(*corev1.ConfigMap).Data["k"] {
+		w.t.Fatalf("%s %s differs from its copy", b.kind.name, key)
+	}
+	if pod, ok := o.(*corev1.Pod); ok && b.kind.name == "pods" && pod.Status.Phase != corev1.PodRunning {
+		w.t.Fatalf("pod %s runs and its tenant does not see it", key)
+	}
+}
+
+// checkHost says whether a host object has the virtual object it was made for.
+func (w *world) checkHost(b *bench, o client.Object) {
+	key, ours := b.kind.origin(b.scope(context.Background()), o)
+	if _, theirs := w.foreign[keyOf(o)]; theirs || !ours {
+		return
+	}
+	if w.virtual.at(b.kind.newVirtual(), key) == nil {
+		w.t.Fatalf("host object %s of %s is left over", client.ObjectKeyFromObject(o), b.kind.name)
+	}
+}
+
+func TestBothSidesAgreeInTheEnd(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		w := newWorld(t)
+		actions := map[string]func(*rapid.T){
+			"create": w.create, "remove": w.remove, "change": w.change,
+			"tamper": w.tamper, "squat": w.squat, "leave": w.leave,
+			"nodes": w.hostNodes, "kubelet": w.kubelet,
+			"see": w.see, "step": w.step, "step again": w.step, "pass": w.pass,
+		}
+		t.Repeat(actions)
+		w.rest()
+		w.check()
+	})
+}
