@@ -1,0 +1,177 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/tools/clientcmd"
+)
+
+// directNamespace is where pods are created without Sublet, to compare.
+const directNamespace = "direct"
+
+// burst measures many pods at once: in the virtual cluster, and the same pods on
+// the host without it. The two take turns, so that a slow moment of the machine
+// meets both.
+func (b *bench) burst(ctx context.Context) error {
+	direct, err := b.directClient(ctx)
+	if err != nil {
+		return err
+	}
+	p, err := b.launch(ctx)
+	if err != nil {
+		return err
+	}
+	defer p.Stop()
+	if err := b.warm(ctx, p); err != nil {
+		return err
+	}
+	if _, err := b.burstDirect(ctx, direct, "warm-"); err != nil {
+		return err
+	}
+	for run := range b.runs {
+		prefix := fmt.Sprintf("burst-%d-", run)
+		alone, err := b.burstDirect(ctx, direct, prefix)
+		if err != nil {
+			return err
+		}
+		through, err := b.burstVirtual(ctx, p, prefix)
+		if err != nil {
+			return err
+		}
+		b.say("  all Running: %.2f s virtual, %.2f s direct", through.Seconds(), alone.Seconds())
+		b.add("burst_ratio", float64(through)/float64(alone))
+	}
+	return nil
+}
+
+// directClient is a client of the host as the tenant's is one of the virtual
+// cluster: over TLS, in protobuf, without limits.
+func (b *bench) directClient(ctx context.Context) (kubernetes.Interface, error) {
+	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: directNamespace}}
+	if _, err := b.host.Client().CoreV1().Namespaces().Create(ctx, namespace, metav1.CreateOptions{}); err != nil {
+		return nil, fmt.Errorf("cannot create namespace %s: %w", directNamespace, err)
+	}
+	kubeconfig, err := b.host.Kubeconfig()
+	if err != nil {
+		return nil, err
+	}
+	config, err := clientcmd.RESTConfigFromKubeConfig(kubeconfig)
+	if err != nil {
+		return nil, fmt.Errorf("cannot use the host's kubeconfig: %w", err)
+	}
+	config.ContentType = "application/vnd.kubernetes.protobuf"
+	config.AcceptContentTypes = "application/vnd.kubernetes.protobuf,application/json"
+	config.QPS, config.Burst = -1, -1
+	return kubernetes.NewForConfig(config)
+}
+
+// burstDirect is the burst on the host itself.
+func (b *bench) burstDirect(ctx context.Context, client kubernetes.Interface, prefix string) (time.Duration, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	watched, err := followPods(ctx, client, directNamespace)
+	if err != nil {
+		return 0, err
+	}
+	begun := time.Now()
+	if err := createPods(ctx, client, directNamespace, prefix); err != nil {
+		return 0, err
+	}
+	if err := watched.wait(ctx, burstPods, "host pods are Running", isDone); err != nil {
+		return 0, err
+	}
+	return watched.last(doneAt).Sub(begun), clearPods(ctx, client, directNamespace, watched)
+}
+
+// burstVirtual is the burst in the virtual cluster, and its end.
+func (b *bench) burstVirtual(ctx context.Context, p *process, prefix string) (time.Duration, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	host, virtual, err := b.followBoth(ctx, p)
+	if err != nil {
+		return 0, err
+	}
+	requests, err := p.requests(ctx, b.host.Address())
+	if err != nil {
+		return 0, err
+	}
+	cpu, err := p.cpu()
+	if err != nil {
+		return 0, err
+	}
+	begun := time.Now()
+	if err := createPods(ctx, p.client, metav1.NamespaceDefault, prefix); err != nil {
+		return 0, err
+	}
+	if err := virtual.wait(ctx, burstPods, "virtual pods are Running", isDone); err != nil {
+		return 0, err
+	}
+	cpuAfter, err := p.cpu()
+	if err != nil {
+		return 0, err
+	}
+	requestsAfter, err := p.requests(ctx, b.host.Address())
+	if err != nil {
+		return 0, err
+	}
+	b.add("pod_cpu", milliseconds(cpuAfter-cpu)/burstPods)
+	b.add("pod_host_requests", (requestsAfter-requests)/burstPods)
+	took := virtual.last(doneAt).Sub(begun)
+
+	begun = time.Now()
+	err = byHands(prefix, func(name string) error {
+		return p.client.CoreV1().Pods(metav1.NamespaceDefault).Delete(ctx, name, metav1.DeleteOptions{})
+	})
+	if err != nil {
+		return 0, fmt.Errorf("cannot delete the pods: %w", err)
+	}
+	if err := allGone(ctx, host); err != nil {
+		return 0, err
+	}
+	b.add("burst_delete", host.last(goneAt).Sub(begun).Seconds())
+	return took, allGone(ctx, virtual)
+}
+
+func createPods(ctx context.Context, client kubernetes.Interface, namespace, prefix string) error {
+	err := byHands(prefix, func(name string) error {
+		_, err := client.CoreV1().Pods(namespace).Create(ctx, newPod(name), metav1.CreateOptions{})
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("cannot create the pods: %w", err)
+	}
+	return nil
+}
+
+// byHands does something for each pod of a burst, with as many at once as there
+// are hands.
+func byHands(prefix string, do func(name string) error) error {
+	names := make(chan string)
+	errs := make(chan error, burstPods)
+	var hands sync.WaitGroup
+	for range burstHands {
+		hands.Go(func() {
+			for name := range names {
+				errs <- do(name)
+			}
+		})
+	}
+	for i := range burstPods {
+		names <- fmt.Sprintf("%s%d", prefix, i)
+	}
+	close(names)
+	hands.Wait()
+	close(errs)
+	var all []error
+	for err := range errs {
+		all = append(all, err)
+	}
+	return errors.Join(all...)
+}

@@ -1,0 +1,115 @@
+package main
+
+import (
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// The sizes of the measurements.
+const (
+	hostNodes  = 20
+	manyNodes  = 1000
+	pacedPods  = 100
+	pacePause  = 200 * time.Millisecond
+	burstPods  = 300
+	burstHands = 10
+	lagWrites  = 100
+	lagPause   = 50 * time.Millisecond
+)
+
+// figure is the unit of a figure and the limit that we set ourselves on two
+// cores; 0 is no limit.
+type figure struct {
+	unit  string
+	limit float64
+}
+
+// figures are all figures by name.
+func figures() map[string]figure {
+	return map[string]figure{
+		// From the start of the process, on an empty data folder, to /readyz,
+		// and to spec.nodeName of a pod that is created as soon as the virtual
+		// API takes one.
+		"start_ready":     {"s", 1.0},
+		"start_first_pod": {"s", 1.3},
+
+		// Anonymous memory one minute after /readyz said yes, with nothing to
+		// do, and the CPU used in that minute.
+		"idle_anon": {"MB", 150},
+		"idle_cpu":  {"%", 2},
+
+		// The server's binary without symbols; the layers of an image of it.
+		"binary": {"MiB", 150},
+		"image":  {"MiB", 50},
+
+		// 100 pods, one every 0.2 s. Down: from just before the tenant's create
+		// call to the host's watch event of the host pod. Up: from the host's
+		// watch event that says Running to the virtual one.
+		"pod_down_p50": {"ms", 8},
+		"pod_down_p99": {"ms", 25},
+		"pod_up_p50":   {"ms", 10},
+		"pod_up_p99":   {"ms", 40},
+
+		// 300 pods by 10 hands on 20 nodes, from the first create call to the
+		// watch event that says the last one is Running: in the virtual cluster
+		// divided by directly on the host. CPU is that of the server, requests
+		// are those that it sends to the host, both until then and per pod.
+		// Delete: from the first of 300 delete calls by 10 hands to the host's
+		// watch event of the last pod that goes.
+		"burst_ratio":       {"x", 1.5},
+		"pod_cpu":           {"ms", 5},
+		"pod_host_requests": {"requests", 2.2},
+		"burst_delete":      {"s", 2},
+
+		// With 1,000 host nodes: from the start of the process to the watch
+		// event of the last virtual node; memory and CPU as above; from just
+		// before a host node is labelled to the virtual node's watch event.
+		"nodes_all":      {"s", 3},
+		"nodes_anon":     {"MB", 180},
+		"nodes_idle_cpu": {"%", 0},
+		"node_lag_p99":   {"ms", 15},
+	}
+}
+
+// median is the middle value, or the mean of the two in the middle.
+func median(values []float64) float64 {
+	sorted := slices.Sorted(slices.Values(values))
+	middle := len(sorted) / 2
+	if len(sorted)%2 == 1 {
+		return sorted[middle]
+	}
+	return (sorted[middle-1] + sorted[middle]) / 2
+}
+
+// percentile is the smallest value that at least p percent of the values do not
+// exceed.
+func percentile(values []float64, p float64) float64 {
+	sorted := slices.Sorted(slices.Values(values))
+	rank := int(math.Ceil(p / 100 * float64(len(sorted))))
+	return sorted[max(rank, 1)-1]
+}
+
+// format writes a value with three digits that count.
+func format(value float64) string {
+	digits := 2
+	switch {
+	case value >= 100:
+		digits = 0
+	case value >= 10:
+		digits = 1
+	}
+	return strconv.FormatFloat(value, 'f', digits, 64)
+}
+
+func formatAll(values []float64) string {
+	var all []string
+	for _, value := range values {
+		all = append(all, format(value))
+	}
+	return strings.Join(all, " ")
+}
+
+func milliseconds(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }

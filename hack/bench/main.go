@@ -1,0 +1,162 @@
+// Command bench measures Sublet and prints one line per figure:
+//
+//	bench NAME VALUE UNIT
+//
+// The host is simulated and runs in this process: a real API server, scheduler
+// and controllers, with KWOK in the place of kubelets, so that what is measured
+// is Sublet and not how fast an image is pulled. The virtual cluster is the
+// server's binary as a process of its own, with the settings of the chart, the
+// rights of its ServiceAccount and TLS to the host. Both share the machine: on
+// two cores each gets in the other's way, as on a busy node.
+//
+// Every figure is the median of several runs (-runs) and says below what is
+// measured from when to when; figures.go has the list with the limits that we
+// set ourselves. A missed limit is said on standard error and changes nothing
+// else. It needs Linux, for what it reads from /proc.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/sublet-dev/sublet/test/e2e/host/sim"
+	"github.com/sublet-dev/sublet/test/e2e/host/sim/tenant"
+)
+
+func main() {
+	var o options
+	flag.IntVar(&o.runs, "runs", 5, "runs of each figure; the median counts")
+	flag.StringVar(&o.run, "run", "", "figures to measure, separated by commas; a prefix will do (default: all)")
+	flag.StringVar(&o.tenant.Chart, "chart", "chart", "folder of the chart")
+	flag.StringVar(&o.tenant.Server, "server", filepath.Join("bin", "sublet-server"), "the server's binary")
+	flag.DurationVar(&o.idle, "idle", time.Minute, "how long an idle server is watched")
+	flag.IntVar(&o.nodeImages, "node-images", 0, "images that each host node reports")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	err := run(ctx, o, os.Stdout, os.Stderr)
+	stop()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+type options struct {
+	runs       int
+	run        string
+	idle       time.Duration
+	nodeImages int
+	tenant     tenant.Options
+}
+
+// group is a set of figures that come out of the same measurement.
+type group struct {
+	figures []string
+	measure func(*bench, context.Context) error
+}
+
+// groups are in the order in which they run. The one with many nodes is the
+// last, since it changes the host.
+func groups() []group {
+	return []group{
+		{[]string{"binary", "image"}, (*bench).size},
+		{[]string{"start_ready", "start_first_pod"}, (*bench).start},
+		{[]string{"pod_down_p50", "pod_down_p99", "pod_up_p50", "pod_up_p99"}, (*bench).pods},
+		{[]string{"burst_ratio", "pod_cpu", "pod_host_requests", "burst_delete"}, (*bench).burst},
+		{[]string{"idle_anon", "idle_cpu"}, (*bench).idle},
+		{[]string{"nodes_all", "nodes_anon", "nodes_idle_cpu", "node_lag_p99"}, (*bench).nodes},
+	}
+}
+
+// bench holds what the measurements share and what they have found.
+type bench struct {
+	options
+	progress io.Writer
+	dir      string
+	host     *sim.Host
+	releases int
+	values   map[string][]float64
+}
+
+func run(ctx context.Context, o options, out, progress io.Writer) error {
+	dir, err := os.MkdirTemp("", "sublet-bench-")
+	if err != nil {
+		return fmt.Errorf("cannot make a temporary folder: %w", err)
+	}
+	defer func() { _ = os.RemoveAll(dir) }()
+	log, err := os.Create(filepath.Join(dir, "host.log"))
+	if err != nil {
+		return fmt.Errorf("cannot make the host's log: %w", err)
+	}
+	defer func() { _ = log.Close() }()
+	sim.LogTo(log)
+
+	b := &bench{options: o, progress: progress, dir: dir, values: map[string][]float64{}}
+	if b.host, err = sim.Start(ctx, sim.Options{Nodes: hostNodes, NodeImages: o.nodeImages}); err != nil {
+		return err
+	}
+	defer b.host.Stop()
+	for _, g := range groups() {
+		if !slices.ContainsFunc(g.figures, b.wanted) {
+			continue
+		}
+		begun := time.Now()
+		b.say("%s ...", strings.Join(g.figures, ", "))
+		if err := g.measure(b, ctx); err != nil {
+			return fmt.Errorf("cannot measure %s: %w", strings.Join(g.figures, ", "), err)
+		}
+		b.say("  took %.0f s", time.Since(begun).Seconds())
+		b.print(out, g.figures)
+	}
+	return nil
+}
+
+// wanted says whether the figure is among those asked for.
+func (b *bench) wanted(figure string) bool {
+	return b.run == "" || slices.ContainsFunc(strings.Split(b.run, ","), func(prefix string) bool {
+		return strings.HasPrefix(figure, strings.TrimSpace(prefix))
+	})
+}
+
+// say tells how the work goes on.
+func (b *bench) say(format string, arguments ...any) {
+	_, _ = fmt.Fprintf(b.progress, format+"\n", arguments...)
+}
+
+// add records one run's value of a figure.
+func (b *bench) add(figure string, value float64) {
+	b.values[figure] = append(b.values[figure], value)
+}
+
+// print prints the medians and complains about what misses its limit.
+func (b *bench) print(out io.Writer, names []string) {
+	for _, name := range names {
+		f, values := figures()[name], b.values[name]
+		if len(values) == 0 || !b.wanted(name) {
+			continue
+		}
+		value := median(values)
+		_, _ = fmt.Fprintf(out, "bench %s %s %s\n", name, format(value), f.unit)
+		if f.limit > 0 && value > f.limit {
+			b.say("  MISSED: %s is %s %s, the limit is %s; runs: %s", name, format(value), f.unit, format(f.limit), formatAll(values))
+		}
+	}
+}
+
+// install installs the chart once more, in a namespace of its own, so that every
+// start begins with nothing.
+func (b *bench) install(ctx context.Context) (*tenant.Release, error) {
+	b.releases++
+	o := b.tenant
+	o.Release, o.Namespace = "bench", fmt.Sprintf("bench-%d", b.releases)
+	return tenant.Install(ctx, b.host, o)
+}

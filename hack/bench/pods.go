@@ -1,0 +1,129 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+
+	"github.com/sublet-dev/sublet/api/labels"
+)
+
+// pods measures how long one pod takes from one side to the other when there is
+// time for each.
+func (b *bench) pods(ctx context.Context) error {
+	p, err := b.launch(ctx)
+	if err != nil {
+		return err
+	}
+	defer p.Stop()
+	if err := b.warm(ctx, p); err != nil {
+		return err
+	}
+	for run := range b.runs {
+		if err := b.podsOnce(ctx, p, fmt.Sprintf("paced-%d-", run)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (b *bench) podsOnce(ctx context.Context, p *process, prefix string) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	host, virtual, err := b.followBoth(ctx, p)
+	if err != nil {
+		return err
+	}
+	created := map[string]time.Time{}
+	pace := time.NewTicker(pacePause)
+	defer pace.Stop()
+	for i := range pacedPods {
+		<-pace.C
+		name := fmt.Sprintf("%s%d", prefix, i)
+		created[name] = time.Now()
+		if _, err := p.client.CoreV1().Pods(metav1.NamespaceDefault).Create(ctx, newPod(name), metav1.CreateOptions{}); err != nil {
+			return fmt.Errorf("cannot create pod %s: %w", name, err)
+		}
+	}
+	for _, w := range []*watcher{virtual, host} {
+		if err := w.wait(ctx, pacedPods, "pods are Running", isDone); err != nil {
+			return err
+		}
+	}
+	var down, up []float64
+	onHost, onVirtual := host.all(), virtual.all()
+	for name, at := range created {
+		down = append(down, milliseconds(onHost[name].there.Sub(at)))
+		up = append(up, milliseconds(onVirtual[name].done.Sub(onHost[name].done)))
+	}
+	b.say("  down %.1f / %.1f ms, up %.1f / %.1f ms", percentile(down, 50), percentile(down, 99), percentile(up, 50), percentile(up, 99))
+	b.add("pod_down_p50", percentile(down, 50))
+	b.add("pod_down_p99", percentile(down, 99))
+	b.add("pod_up_p50", percentile(up, 50))
+	b.add("pod_up_p99", percentile(up, 99))
+	return clearPods(ctx, p.client, metav1.NamespaceDefault, virtual, host)
+}
+
+// warm runs one pod: the first one pays for connections and caches that no later
+// one pays for.
+func (b *bench) warm(ctx context.Context, p *process) error {
+	if _, err := firstBound(ctx, p.client); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	host, virtual, err := b.followBoth(ctx, p)
+	if err != nil {
+		return err
+	}
+	if err := virtual.wait(ctx, 1, "pods are Running", isDone); err != nil {
+		return err
+	}
+	return clearPods(ctx, p.client, metav1.NamespaceDefault, virtual, host)
+}
+
+// followBoth watches the pods of the tenant on both sides, by their virtual name.
+func (b *bench) followBoth(ctx context.Context, p *process) (host, virtual *watcher, err error) {
+	host, err = follow(ctx, subject[*corev1.Pod]{
+		watch: b.host.Client().CoreV1().Pods(p.Namespace()).Watch,
+		name:  func(pod *corev1.Pod) string { return pod.Annotations[labels.VirtualName] },
+		done:  running,
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	virtual, err = followPods(ctx, p.client, metav1.NamespaceDefault)
+	return host, virtual, err
+}
+
+func followPods(ctx context.Context, client kubernetes.Interface, namespace string) (*watcher, error) {
+	return follow(ctx, subject[*corev1.Pod]{
+		watch: client.CoreV1().Pods(namespace).Watch,
+		name:  func(pod *corev1.Pod) string { return pod.Name },
+		done:  running,
+	})
+}
+
+func running(pod *corev1.Pod) bool { return pod.Status.Phase == corev1.PodRunning }
+
+// clearPods deletes all pods and waits until the watchers have seen the last go.
+func clearPods(ctx context.Context, client kubernetes.Interface, namespace string, watchers ...*watcher) error {
+	if err := client.CoreV1().Pods(namespace).DeleteCollection(ctx, metav1.DeleteOptions{}, metav1.ListOptions{}); err != nil {
+		return fmt.Errorf("cannot delete the pods: %w", err)
+	}
+	return allGone(ctx, watchers...)
+}
+
+// allGone waits until everything that was seen is gone.
+func allGone(ctx context.Context, watchers ...*watcher) error {
+	for _, w := range watchers {
+		if err := w.wait(ctx, len(w.all()), "pods are gone", isGone); err != nil {
+			return err
+		}
+	}
+	return nil
+}

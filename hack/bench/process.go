@@ -1,0 +1,168 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+
+	"github.com/sublet-dev/sublet/test/e2e/host/sim/tenant"
+)
+
+// startTimeout is how long a server may take to get ready before the benchmark
+// gives up.
+const startTimeout = time.Minute
+
+// process is a running server with a tenant's client.
+type process struct {
+	*tenant.Server
+	*tenant.Release
+	ready  time.Time
+	config *rest.Config
+	client kubernetes.Interface
+}
+
+// launch installs the chart and starts its server, and waits until it is ready.
+func (b *bench) launch(ctx context.Context) (*process, error) {
+	release, err := b.install(ctx)
+	if err != nil {
+		return nil, err
+	}
+	server, err := release.Run(ctx, b.dir)
+	if err != nil {
+		return nil, err
+	}
+	p := &process{Server: server, Release: release}
+	if err := p.connect(ctx); err != nil {
+		server.Stop()
+		return nil, err
+	}
+	return p, nil
+}
+
+func (p *process) connect(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	var err error
+	if p.ready, err = p.WaitReady(ctx); err != nil {
+		return err
+	}
+	if p.config, err = p.Config(ctx); err != nil {
+		return err
+	}
+	p.client, err = kubernetes.NewForConfig(p.config)
+	return err
+}
+
+// ticksPerSecond is the unit of the CPU times in /proc, fixed on Linux.
+const ticksPerSecond = 100
+
+// cpu is the CPU time that the process has used, in user space and in the kernel.
+func (p *process) cpu() (time.Duration, error) {
+	content, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.PID()))
+	if err != nil {
+		return 0, fmt.Errorf("cannot read the CPU time: %w", err)
+	}
+	return parseCPU(string(content))
+}
+
+// parseCPU reads utime and stime, the 14th and 15th field. The second field, the
+// name, may hold anything, so counting begins behind its closing parenthesis.
+func parseCPU(stat string) (time.Duration, error) {
+	fields := strings.Fields(stat[strings.LastIndexByte(stat, ')')+1:])
+	if len(fields) < 13 {
+		return 0, fmt.Errorf("cannot read the CPU time from %q", stat)
+	}
+	var ticks int64
+	for _, field := range fields[11:13] {
+		n, err := strconv.ParseInt(field, 10, 64)
+		if err != nil {
+			return 0, fmt.Errorf("cannot read the CPU time from %q: %w", stat, err)
+		}
+		ticks += n
+	}
+	return time.Duration(ticks) * time.Second / ticksPerSecond, nil
+}
+
+// anon is the anonymous memory of the process in MB: what it cannot give back,
+// unlike the pages of its binary.
+func (p *process) anon() (float64, error) {
+	content, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.PID()))
+	if err != nil {
+		return 0, fmt.Errorf("cannot read the memory: %w", err)
+	}
+	return parseAnon(content)
+}
+
+func parseAnon(status []byte) (float64, error) {
+	for line := range strings.Lines(string(status)) {
+		value, found := strings.CutPrefix(line, "RssAnon:")
+		if !found {
+			continue
+		}
+		kibibytes, err := strconv.ParseFloat(strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(value), "kB")), 64)
+		if err != nil {
+			return 0, fmt.Errorf("cannot read the memory from %q: %w", line, err)
+		}
+		return kibibytes * 1024 / 1e6, nil
+	}
+	return 0, errors.New("cannot read the memory: no RssAnon in the process status")
+}
+
+// requests is how many requests the process has sent to the host, by its own
+// count: the client library counts every one by the address it goes to.
+func (p *process) requests(ctx context.Context, host string) (float64, error) {
+	client, err := rest.HTTPClientFor(p.config)
+	if err != nil {
+		return 0, fmt.Errorf("cannot make a client for the metrics: %w", err)
+	}
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://"+p.Address()+"/metrics", nil)
+	if err != nil {
+		return 0, err
+	}
+	response, err := client.Do(request)
+	if err != nil {
+		return 0, fmt.Errorf("cannot read the metrics: %w", err)
+	}
+	defer func() { _ = response.Body.Close() }()
+	body, err := io.ReadAll(response.Body)
+	if err != nil {
+		return 0, fmt.Errorf("cannot read the metrics: %w", err)
+	}
+	if response.StatusCode != http.StatusOK {
+		return 0, fmt.Errorf("cannot read the metrics: %s", response.Status)
+	}
+	return parseRequests(body, host)
+}
+
+// parseRequests sums rest_client_requests_total over all lines for the host.
+func parseRequests(metrics []byte, host string) (float64, error) {
+	sum, seen := 0.0, false
+	lines := bufio.NewScanner(bytes.NewReader(metrics))
+	lines.Buffer(nil, 1<<20)
+	for lines.Scan() {
+		labels, found := strings.CutPrefix(lines.Text(), "rest_client_requests_total{")
+		if !found || !strings.Contains(labels, `host="`+host+`"`) {
+			continue
+		}
+		value, err := strconv.ParseFloat(labels[strings.LastIndexByte(labels, ' ')+1:], 64)
+		if err != nil {
+			return 0, fmt.Errorf("cannot read the metrics from %q: %w", lines.Text(), err)
+		}
+		sum, seen = sum+value, true
+	}
+	if !seen {
+		return 0, fmt.Errorf("the metrics hold no rest_client_requests_total for host %s", host)
+	}
+	return sum, lines.Err()
+}

@@ -1,0 +1,145 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"sync"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/watch"
+)
+
+// waitTimeout is how long a measurement may last before the benchmark gives up.
+const waitTimeout = 2 * time.Minute
+
+// sighting is when a watch has first seen what.
+type sighting struct{ there, done, gone time.Time }
+
+// watcher notes when the events of a watch arrive. What an object is called and
+// when it is done is for the caller to say.
+type watcher struct {
+	mu      sync.Mutex
+	seen    map[string]sighting
+	changed chan struct{}
+	err     error
+}
+
+// subject is what a watcher is about. T is a pointer to an object.
+type subject[T any] struct {
+	watch func(context.Context, metav1.ListOptions) (watch.Interface, error)
+	name  func(T) string
+	done  func(T) bool
+}
+
+// follow watches until the end of ctx, beginning with what is there. It does not
+// resume: a watch that breaks would hide the very times that it is to take.
+func follow[T any](ctx context.Context, s subject[T]) (*watcher, error) {
+	stream, err := s.watch(ctx, metav1.ListOptions{})
+	if err != nil {
+		return nil, fmt.Errorf("cannot watch: %w", err)
+	}
+	w := &watcher{seen: map[string]sighting{}, changed: make(chan struct{})}
+	go func() {
+		defer stream.Stop()
+		for event := range stream.ResultChan() {
+			now := time.Now()
+			object, ok := event.Object.(T)
+			if !ok {
+				w.fail(fmt.Errorf("the watch brought %T: %v", event.Object, event.Object))
+				return
+			}
+			w.note(s.name(object), now, event.Type, s.done(object))
+		}
+		w.fail(errors.New("the watch has ended"))
+	}()
+	return w, nil
+}
+
+func (w *watcher) note(name string, now time.Time, event watch.EventType, done bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	s := w.seen[name]
+	if s.there.IsZero() {
+		s.there = now
+	}
+	if done && s.done.IsZero() {
+		s.done = now
+	}
+	if event == watch.Deleted {
+		s.gone = now
+	}
+	w.seen[name] = s
+	w.wake()
+}
+
+func (w *watcher) fail(err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.err = err
+	w.wake()
+}
+
+// wake wakes all who wait. The caller holds the lock.
+func (w *watcher) wake() {
+	close(w.changed)
+	w.changed = make(chan struct{})
+}
+
+// wait waits until n objects are as asked.
+func (w *watcher) wait(ctx context.Context, n int, what string, is func(sighting) bool) error {
+	ctx, cancel := context.WithTimeout(ctx, waitTimeout)
+	defer cancel()
+	for {
+		count, changed, err := w.count(is)
+		if count >= n {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return fmt.Errorf("%d of %d %s: %w", count, n, what, context.Cause(ctx))
+		}
+	}
+}
+
+func (w *watcher) count(is func(sighting) bool) (int, <-chan struct{}, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	count := 0
+	for _, s := range w.seen {
+		if is(s) {
+			count++
+		}
+	}
+	return count, w.changed, w.err
+}
+
+// all is a copy of what was seen.
+func (w *watcher) all() map[string]sighting {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return maps.Clone(w.seen)
+}
+
+// last is the latest of one time of all sightings.
+func (w *watcher) last(when func(sighting) time.Time) time.Time {
+	var last time.Time
+	for _, s := range w.all() {
+		if t := when(s); t.After(last) {
+			last = t
+		}
+	}
+	return last
+}
+
+func isDone(s sighting) bool { return !s.done.IsZero() }
+func isGone(s sighting) bool { return !s.gone.IsZero() }
+
+func doneAt(s sighting) time.Time { return s.done }
+func goneAt(s sighting) time.Time { return s.gone }
