@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	componentversion "k8s.io/component-base/version"
 )
 
 // version is the version of Sublet, set by the linker.
@@ -21,7 +22,6 @@ func Command() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:           "sublet-server",
 		Short:         "A virtual cluster on a Kubernetes host, in one process",
-		Version:       version,
 		Args:          cobra.NoArgs,
 		SilenceUsage:  true,
 		SilenceErrors: true,
@@ -37,8 +37,21 @@ func Command() *cobra.Command {
 	flags.IntVar(&options.Port, "port", 8443, "port of the virtual API; 0 takes a free one")
 	flags.IntVar(&options.DNSPort, "dns-port", 1053, "port of the DNS of the virtual cluster; -1 switches it off")
 	flags.StringVar(&options.AdvertiseAddress, "advertise-address", os.Getenv("POD_IP"), "IP address at which pods reach this process")
-	cmd.AddCommand(healthzCommand())
+	cmd.AddCommand(healthzCommand(), versionCommand())
 	return cmd
+}
+
+// versionCommand is a command and no flag, as Kubernetes' libraries claim the
+// flag --version for themselves.
+func versionCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "version",
+		Short: "Print the versions of Sublet and of the Kubernetes in it",
+		Args:  cobra.NoArgs,
+		Run: func(cmd *cobra.Command, _ []string) {
+			fmt.Fprintf(cmd.OutOrStdout(), "Sublet %s, Kubernetes %s\n", version, componentversion.Get().GitVersion)
+		},
+	}
 }
 
 // healthzCommand asks a health endpoint, for `helm test` and for people inside

@@ -96,7 +96,8 @@ func (m *controllers) run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("cannot configure the controllers: %w", err)
 	}
-	context, err := m.controllerContext(ctx, component)
+	open := make(chan struct{})
+	context, err := m.controllerContext(ctx, component, open)
 	if err != nil {
 		return fmt.Errorf("cannot configure the controllers: %w", err)
 	}
@@ -114,6 +115,7 @@ func (m *controllers) run(ctx context.Context) error {
 	context.InformerFactory.Start(ctx.Done())
 	context.ObjectOrMetadataInformerFactory.Start(ctx.Done())
 	close(context.InformersStarted)
+	close(open)
 	close(m.started)
 	if !app.RunControllers(ctx, context, all, 0, controllersGrace) {
 		klog.InfoS("Some controllers did not stop in time")
@@ -171,7 +173,7 @@ func (m *controllers) file(name string, content []byte) (string, error) {
 // controllerContext is what upstream's CreateControllerContext makes, on the
 // API server's informers and under no process-wide name, of which there could
 // be only one.
-func (m *controllers) controllerContext(ctx context.Context, component *kcmconfig.Config) (app.ControllerContext, error) {
+func (m *controllers) controllerContext(ctx context.Context, component *kcmconfig.Config, open <-chan struct{}) (app.ControllerContext, error) {
 	builder := clientBuilder{plane: m.plane}
 	metadataConfig, err := builder.Config("metadata-informers")
 	if err != nil {
@@ -190,10 +192,11 @@ func (m *controllers) controllerContext(ctx context.Context, component *kcmconfi
 	mapper := restmapper.NewDeferredDiscoveryRESTMapper(cacheddiscovery.NewMemCacheClient(discovery))
 	go wait.Until(mapper.Reset, refreshDiscovery, ctx.Done())
 
+	informers := &gatedInformers{m.server.informers, open}
 	c := app.ControllerContext{
 		ClientBuilder:                   builder,
-		InformerFactory:                 m.server.informers,
-		ObjectOrMetadataInformerFactory: informerfactory.NewInformerFactory(m.server.informers, metadataInformers),
+		InformerFactory:                 informers,
+		ObjectOrMetadataInformerFactory: informerfactory.NewInformerFactory(informers, metadataInformers),
 		ComponentConfig:                 component.ComponentConfig,
 		RESTMapper:                      mapper,
 		InformersStarted:                make(chan struct{}),
