@@ -1,0 +1,254 @@
+package controlplane
+
+import (
+	"context"
+	"net"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+
+	"github.com/sublet-dev/sublet/pkg/controlplane/pki"
+	"github.com/sublet-dev/sublet/pkg/storage"
+)
+
+// stopLimit is what a stop may take, with room for a busy machine.
+const stopLimit = 5 * time.Second
+
+func TestRestartKeepsWhatWasThere(t *testing.T) {
+	t.Parallel()
+	dir, bundle := t.TempDir(), newBundle(t)
+	config := func(kubernetesIP string) Config {
+		return Config{
+			Storage: storage.Embedded(dir), PKI: bundle, AdvertiseAddress: mustIP("10.1.2.3"),
+			ServiceCIDR: "10.96.0.0/16", KubernetesServiceIP: mustIP(kubernetesIP),
+		}
+	}
+	service := func(p *plane) *corev1.Service {
+		t.Helper()
+		got, err := p.client.CoreV1().Services("default").Get(t.Context(), "kubernetes", metav1.GetOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return got
+	}
+
+	first := launch(t, config("10.96.3.3"))
+	before := service(first)
+	_, err := first.client.CoreV1().ConfigMaps("default").Create(t.Context(),
+		&corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "mine"}}, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	stopInTime(t, first)
+
+	second := launch(t, config("10.96.3.3"))
+	if _, err := second.client.CoreV1().ConfigMaps("default").Get(t.Context(), "mine", metav1.GetOptions{}); err != nil {
+		t.Errorf("after a restart: %v", err)
+	}
+	after := service(second)
+	if after.UID != before.UID || after.Spec.ClusterIP != before.Spec.ClusterIP {
+		t.Errorf("after a restart default/kubernetes is %s (%s), was %s (%s)",
+			after.Spec.ClusterIP, after.UID, before.Spec.ClusterIP, before.UID)
+	}
+	stopInTime(t, second)
+
+	third := launch(t, config("10.96.4.4"))
+	if got, want := service(third).Spec.ClusterIP, "10.96.4.4"; got != want {
+		t.Errorf("after the address has changed: got %s, want %s", got, want)
+	}
+}
+
+func stopInTime(t *testing.T, p *plane) {
+	t.Helper()
+	begin := time.Now()
+	if err := p.stop(); err != nil {
+		t.Errorf("Run: %v", err)
+	}
+	if took := time.Since(begin); took > stopLimit {
+		t.Errorf("the stop took %s, want less than %s", took, stopLimit)
+	}
+}
+
+func TestTwoInOneProcess(t *testing.T) {
+	t.Parallel()
+	planes := []*plane{launch(t, Config{}), launch(t, Config{})}
+	for i, p := range planes {
+		name := []string{"one", "two"}[i]
+		_, err := p.client.CoreV1().ConfigMaps("default").Create(t.Context(),
+			&corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: name}}, metav1.CreateOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := planes[1].client.CoreV1().ConfigMaps("default").Get(t.Context(), "one", metav1.GetOptions{}); !apierrors.IsNotFound(err) {
+		t.Errorf("an object of one control plane in the other: got %v, want not found", err)
+	}
+	// A certificate of one is worth nothing to the other.
+	config := planes[0].kubeconfig(t, "admin", pki.GroupAdmins)
+	config.Host = "https://" + planes[1].address
+	config.CAData = planes[1].bundle.CA()
+	if _, err := kubernetes.NewForConfigOrDie(config).CoreV1().Nodes().List(t.Context(), metav1.ListOptions{}); !apierrors.IsUnauthorized(err) {
+		t.Errorf("a stranger's certificate: got %v, want unauthorized", err)
+	}
+	stopInTime(t, planes[0])
+	if _, err := planes[1].client.CoreV1().ConfigMaps("default").Get(t.Context(), "two", metav1.GetOptions{}); err != nil {
+		t.Errorf("after the first has stopped, the second: %v", err)
+	}
+}
+
+func TestStopDoesNotWaitForWatches(t *testing.T) {
+	t.Parallel()
+	p := launch(t, Config{})
+	outside := kubernetes.NewForConfigOrDie(p.kubeconfig(t, "admin", pki.GroupAdmins))
+	for _, client := range []kubernetes.Interface{p.client, outside} {
+		watch, err := client.CoreV1().ConfigMaps("").Watch(t.Context(), metav1.ListOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer watch.Stop()
+	}
+	stopInTime(t, p)
+	if _, err := p.client.CoreV1().Nodes().List(t.Context(), metav1.ListOptions{}); err == nil {
+		t.Error("a stopped API server answers")
+	}
+}
+
+func TestRunReportsWhatFailed(t *testing.T) {
+	t.Parallel()
+	quiet()
+	dir := t.TempDir()
+	holder := throwAway(dir)
+	if err := holder.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	defer holder.Stop()
+
+	cases := map[string]struct {
+		reason string
+		config Config
+		want   string
+	}{
+		"LockedStorage": {
+			reason: "two processes must not write to one data directory",
+			config: Config{Storage: throwAway(dir)},
+			want:   dir,
+		},
+		"FileInTheWay": {
+			reason: "the message names the directory that cannot be made",
+			config: Config{Storage: throwAway(filepath.Join(dir, "lock", "below"))},
+			want:   "below",
+		},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			listener, err := Listen("127.0.0.1:0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			tc.config.Listener, tc.config.PKI = listener, newBundle(t)
+			c, err := New(tc.config)
+			if err != nil {
+				t.Fatal(err)
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), patience)
+			defer cancel()
+			err = c.Run(ctx)
+			if err == nil || !strings.Contains(err.Error(), tc.want) {
+				t.Errorf("%s: got %v, want an error with %q", tc.reason, err, tc.want)
+			}
+		})
+	}
+}
+
+func TestStorageThatFailsEndsTheRun(t *testing.T) {
+	t.Parallel()
+	quiet()
+	backend := &brittle{Backend: throwAway(t.TempDir()), failed: make(chan struct{})}
+	listener, err := Listen("127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := New(Config{Storage: backend, PKI: newBundle(t), Listener: listener})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- c.Run(t.Context()) }()
+	<-c.Ready()
+	close(backend.failed)
+	select {
+	case err := <-ended:
+		if err == nil || !strings.Contains(err.Error(), "storage") {
+			t.Errorf("got %v, want an error that names the storage", err)
+		}
+	case <-time.After(patience):
+		t.Error("Run goes on without a storage")
+	}
+}
+
+// brittle is a backend that fails on command.
+type brittle struct {
+	storage.Backend
+	failed chan struct{}
+}
+
+func (b *brittle) Failed() <-chan struct{} { return b.failed }
+
+func TestListenNamesThePort(t *testing.T) {
+	t.Parallel()
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = taken.Close() }()
+	_, err = Listen(taken.Addr().String())
+	if err == nil {
+		t.Fatal("a port can be listened on twice")
+	}
+	contains(t, "error", err.Error(), taken.Addr().String())
+	contains(t, "error", err.Error(), "another process uses the port")
+}
+
+func TestNewReportsAllThatIsMissing(t *testing.T) {
+	t.Parallel()
+	cases := map[string]struct {
+		reason string
+		config Config
+		want   []string
+	}{
+		"Empty": {
+			reason: "every missing part is named at once",
+			want:   []string{"storage", "certificates", "listener"},
+		},
+		"AddressOutsideTheRange": {
+			reason: "an address that the API server cannot give is refused before the start",
+			config: Config{
+				ServiceCIDR: "10.96.0.0/16", KubernetesServiceIP: mustIP("10.97.0.1"), DNSServiceIP: mustIP("192.0.2.1"),
+			},
+			want: []string{"10.97.0.1", "kubernetes", "192.0.2.1", "kube-dns", "10.96.0.0/16"},
+		},
+		"NotARange": {
+			reason: "the value is shown",
+			config: Config{ServiceCIDR: "10.96.0.0"},
+			want:   []string{`"10.96.0.0" is not a CIDR`},
+		},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			_, err := New(tc.config)
+			if err == nil {
+				t.Fatalf("%s: got no error", tc.reason)
+			}
+			for _, want := range tc.want {
+				contains(t, tc.reason, err.Error(), want)
+			}
+		})
+	}
+}

@@ -1,0 +1,297 @@
+package pki
+
+import (
+	"bytes"
+	"context"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"k8s.io/client-go/tools/clientcmd"
+	testingclock "k8s.io/utils/clock/testing"
+)
+
+var start = time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
+
+func bundle(t *testing.T) *Bundle {
+	t.Helper()
+	b, err := New(start)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+func parse(t *testing.T, content []byte) *x509.Certificate {
+	t.Helper()
+	block, rest := pem.Decode(content)
+	if block == nil || len(bytes.TrimSpace(rest)) != 0 {
+		t.Fatalf("not one PEM block: %s", content)
+	}
+	cert, err := x509.ParseCertificate(block.Bytes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return cert
+}
+
+func TestSecretRoundTrip(t *testing.T) {
+	t.Parallel()
+	want := bundle(t)
+	got, err := FromSecret(want.Secret())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want.Secret(), got.Secret()); diff != "" {
+		t.Errorf("a bundle that went through a Secret (-want +got):\n%s", diff)
+	}
+	if !got.ServiceAccountKey().Equal(want.ServiceAccountKey()) {
+		t.Error("the service account key is another one")
+	}
+	if want := start.Add(caValidity); !got.Expires().Equal(want) {
+		t.Errorf("Expires: got %s, want %s", got.Expires(), want)
+	}
+}
+
+func TestFromSecretSaysWhatIsWrong(t *testing.T) {
+	t.Parallel()
+	other := bundle(t).Secret()
+	cases := map[string]struct {
+		reason string
+		change func(map[string][]byte)
+		want   []string
+	}{
+		"Empty": {
+			reason: "every missing part is named at once",
+			change: func(data map[string][]byte) { clear(data) },
+			want: []string{
+				"ca.crt is missing", "ca.key is missing", "front-proxy-ca.crt is missing",
+				"front-proxy-ca.key is missing", "sa.key is missing",
+			},
+		},
+		"NotPEM": {
+			reason: "a value that went through base64 twice, say",
+			change: func(data map[string][]byte) { data[KeyCACert] = []byte("LS0tLS1C") },
+			want:   []string{"ca.crt is not PEM"},
+		},
+		"KeyInPlaceOfCertificate": {
+			reason: "files were mixed up",
+			change: func(data map[string][]byte) { data[KeyFrontProxyCert] = data[KeyFrontProxyKey] },
+			want:   []string{"front-proxy-ca.crt is not a certificate"},
+		},
+		"CertificateInPlaceOfKey": {
+			reason: "files were mixed up",
+			change: func(data map[string][]byte) { data[KeyServiceAccount] = data[KeyCACert] },
+			want:   []string{"sa.key is not an ECDSA key"},
+		},
+		"KeyOfAnotherCluster": {
+			reason: "half of the Secret was restored from elsewhere",
+			change: func(data map[string][]byte) { data[KeyCAKey] = other[KeyCAKey] },
+			want:   []string{"ca.key is not the key of ca.crt"},
+		},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			data := bundle(t).Secret()
+			tc.change(data)
+			_, err := FromSecret(data)
+			if err == nil {
+				t.Fatalf("%s: got no error", tc.reason)
+			}
+			for _, want := range tc.want {
+				if !strings.Contains(err.Error(), want) {
+					t.Errorf("%s: got %q, want it to say %q", tc.reason, err, want)
+				}
+			}
+		})
+	}
+}
+
+func TestServingCertificate(t *testing.T) {
+	t.Parallel()
+	b := bundle(t)
+	pair, err := b.Serving(start, Names{DNS: []string{"shop.tenant.svc"}, IPs: []net.IP{net.IPv4(10, 0, 0, 1)}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(b.CA())
+	leaf := parse(t, pair.Cert)
+	for _, name := range []string{"shop.tenant.svc", "10.0.0.1"} {
+		_, err := leaf.Verify(x509.VerifyOptions{
+			DNSName: name, Roots: roots, CurrentTime: start, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+		})
+		if err != nil {
+			t.Errorf("as %s: %v", name, err)
+		}
+	}
+	_, err = leaf.Verify(x509.VerifyOptions{
+		Roots: roots, CurrentTime: start, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
+	})
+	if err == nil {
+		t.Error("a serving certificate identifies a client")
+	}
+	if got, want := pair.RenewAt(), start.Add(LeafValidity*2/3); got.Sub(want).Abs() > time.Hour {
+		t.Errorf("RenewAt: got %s, want about %s", got, want)
+	}
+}
+
+func TestLeavesEndWithTheirAuthority(t *testing.T) {
+	t.Parallel()
+	b := bundle(t)
+	late := start.Add(caValidity - 24*time.Hour)
+	pair, err := b.Client(late, "admin")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !pair.NotAfter.Equal(b.Expires()) {
+		t.Errorf("a certificate issued a day before the end: ends %s, want %s", pair.NotAfter, b.Expires())
+	}
+	if _, err := b.Client(start.Add(caValidity), "admin"); err == nil || !strings.Contains(err.Error(), "expired") {
+		t.Errorf("after the end: got %v, want an error that says expired", err)
+	}
+}
+
+func TestFrontProxyIsAnotherAuthority(t *testing.T) {
+	t.Parallel()
+	b := bundle(t)
+	pair, err := b.FrontProxyClient(start)
+	if err != nil {
+		t.Fatal(err)
+	}
+	leaf := parse(t, pair.Cert)
+	if err := leaf.CheckSignatureFrom(parse(t, b.FrontProxyCA())); err != nil {
+		t.Errorf("not signed by the front proxy's authority: %v", err)
+	}
+	if err := leaf.CheckSignatureFrom(parse(t, b.CA())); err == nil {
+		t.Error("the cluster's authority accepts the front proxy as a user")
+	}
+}
+
+func TestKubeconfig(t *testing.T) {
+	t.Parallel()
+	b := bundle(t)
+	content, err := b.KubeconfigAt(start, "https://shop.tenant:443", "shop", "shop-admin", GroupAdmins)
+	if err != nil {
+		t.Fatal(err)
+	}
+	config, err := clientcmd.RESTConfigFromKubeConfig(content)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if config.Host != "https://shop.tenant:443" {
+		t.Errorf("server: got %s", config.Host)
+	}
+	if diff := cmp.Diff(string(b.CA()), string(config.CAData)); diff != "" {
+		t.Errorf("authority (-want +got):\n%s", diff)
+	}
+	leaf := parse(t, config.CertData)
+	if leaf.Subject.CommonName != "shop-admin" || cmp.Diff([]string{GroupAdmins}, leaf.Subject.Organization) != "" {
+		t.Errorf("identity: got %s, want shop-admin in %s", leaf.Subject, GroupAdmins)
+	}
+	ends, ok := b.KubeconfigExpires(content)
+	if want := start.Add(LeafValidity); !ok || !ends.Equal(want) {
+		t.Errorf("KubeconfigExpires: got %s, %v, want %s", ends, ok, want)
+	}
+	if _, ok := bundle(t).KubeconfigExpires(content); ok {
+		t.Error("a kubeconfig of another cluster is taken for one's own")
+	}
+	if _, ok := b.KubeconfigExpires([]byte("{")); ok {
+		t.Error("a broken kubeconfig is taken for a good one")
+	}
+	ca, cert, key, err := KubeconfigParts(content)
+	if err != nil || !bytes.Equal(ca, config.CAData) || !bytes.Equal(cert, config.CertData) || !bytes.Equal(key, config.KeyData) {
+		t.Errorf("KubeconfigParts: got %v, want what is in the file", err)
+	}
+}
+
+func TestLeafRenewsItself(t *testing.T) {
+	t.Parallel()
+	b, clock := bundle(t), testingclock.NewFakeClock(start)
+	leaf, err := NewLeaf(clock, func(now time.Time) (Pair, error) { return b.Client(now, "admin") })
+	if err != nil {
+		t.Fatal(err)
+	}
+	renewed := make(chan struct{}, 10)
+	leaf.OnRenewal(func() { renewed <- struct{}{} })
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	go leaf.Run(ctx, nil)
+
+	first := leaf.Current()
+	for i := range 3 {
+		before := leaf.Current()
+		waiting(t, clock)
+		clock.SetTime(before.RenewAt().Add(-time.Second))
+		select {
+		case <-renewed:
+			t.Fatalf("renewal %d came too early", i)
+		default:
+		}
+		clock.SetTime(before.RenewAt())
+		<-renewed
+		after := leaf.Current()
+		if !after.NotAfter.After(before.NotAfter) || bytes.Equal(after.Cert, before.Cert) {
+			t.Fatalf("renewal %d: ends %s, before %s", i, after.NotAfter, before.NotAfter)
+		}
+		if !clock.Now().Before(before.NotAfter) {
+			t.Fatalf("renewal %d came after the end of the certificate", i)
+		}
+	}
+	if leaf.Current().NotAfter.Sub(first.NotAfter) < LeafValidity {
+		t.Error("three renewals did not carry the certificate past its first life")
+	}
+}
+
+func TestLeafTriesAgain(t *testing.T) {
+	t.Parallel()
+	b, clock := bundle(t), testingclock.NewFakeClock(start)
+	broken := false
+	leaf, err := NewLeaf(clock, func(now time.Time) (Pair, error) {
+		if broken {
+			broken = false
+			return Pair{}, errors.New("no entropy")
+		}
+		return b.Client(now, "admin")
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	failed, renewed := make(chan error, 1), make(chan struct{}, 1)
+	leaf.OnRenewal(func() { renewed <- struct{}{} })
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	broken = true
+	go leaf.Run(ctx, func(err error) { failed <- err })
+
+	first := leaf.Current()
+	waiting(t, clock)
+	clock.SetTime(first.RenewAt())
+	if err := <-failed; !strings.Contains(err.Error(), "no entropy") {
+		t.Errorf("got %v, want the cause", err)
+	}
+	if !bytes.Equal(leaf.Current().Cert, first.Cert) {
+		t.Error("a failed renewal changed the certificate")
+	}
+	waiting(t, clock)
+	clock.Step(retryRenewal)
+	<-renewed
+}
+
+// waiting returns when somebody waits for the clock.
+func waiting(t *testing.T, clock *testingclock.FakeClock) {
+	t.Helper()
+	deadline := time.Now().Add(10 * time.Second)
+	for !clock.HasWaiters() {
+		if time.Now().After(deadline) {
+			t.Fatal("nobody waits for the clock")
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
