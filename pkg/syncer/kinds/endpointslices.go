@@ -54,7 +54,8 @@ func serviceOfSlice(o client.Object) []string {
 
 func slicesOfService(s syncer.Scope, service client.Object) []types.NamespacedName {
 	var slices discoveryv1.EndpointSliceList
-	err := s.Virtual.List(s.Context, &slices, client.InNamespace(service.GetNamespace()), client.MatchingFields{byService: service.GetName()})
+	err := s.Virtual.List(s.Context, &slices, client.InNamespace(service.GetNamespace()),
+		client.MatchingFields{byService: service.GetName()}, client.UnsafeDisableDeepCopy)
 	if err != nil {
 		return nil
 	}
@@ -76,7 +77,7 @@ func wantSlice(s syncer.Scope, virtual, _ *discoveryv1.EndpointSlice) (bool, err
 		return false, nil
 	}
 	var service corev1.Service
-	err := s.Virtual.Get(s.Context, types.NamespacedName{Namespace: virtual.Namespace, Name: name}, &service)
+	err := s.Virtual.Get(s.Context, types.NamespacedName{Namespace: virtual.Namespace, Name: name}, &service, client.UnsafeDisableDeepCopy)
 	if apierrors.IsNotFound(err) {
 		return false, nil
 	}

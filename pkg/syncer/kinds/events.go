@@ -88,7 +88,8 @@ func (e events) about(s syncer.Scope, ref *corev1.ObjectReference) (types.Namesp
 		return types.NamespacedName{}, "", false
 	}
 	object := empty()
-	if err := s.Host.Get(s.Context, types.NamespacedName{Namespace: ref.Namespace, Name: ref.Name}, object); err != nil {
+	key := types.NamespacedName{Namespace: ref.Namespace, Name: ref.Name}
+	if err := s.Host.Get(s.Context, key, object, client.UnsafeDisableDeepCopy); err != nil {
 		return types.NamespacedName{}, "", false
 	}
 	virtual, uid, ours := translate.Origin(s.Cluster, translate.Hashed, object)
@@ -114,7 +115,7 @@ func (e events) want(s syncer.Scope, _, host *corev1.Event) (bool, error) {
 		return false, nil
 	}
 	virtual := e.involved[host.InvolvedObject.Kind]()
-	err := s.Virtual.Get(s.Context, object, virtual)
+	err := s.Virtual.Get(s.Context, object, virtual, client.UnsafeDisableDeepCopy)
 	if apierrors.IsNotFound(err) {
 		return false, nil
 	}
@@ -159,7 +160,7 @@ func (e events) message(s syncer.Scope, host *corev1.Event, object types.Namespa
 		return text
 	}
 	var pod corev1.Pod
-	if err := s.Virtual.Get(s.Context, object, &pod); err != nil {
+	if err := s.Virtual.Get(s.Context, object, &pod, client.UnsafeDisableDeepCopy); err != nil {
 		return text
 	}
 	configMaps, secrets, claims := translate.References(&pod)

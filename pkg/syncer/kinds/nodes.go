@@ -78,7 +78,8 @@ func hostPodsByNode() syncer.Index {
 // podOn is a host pod of this virtual cluster that is bound to the node.
 func podOn(s syncer.Scope, node string) (*corev1.Pod, bool, error) {
 	var pods corev1.PodList
-	err := s.Host.List(s.Context, &pods, client.InNamespace(s.Cluster.Namespace), client.MatchingFields{byNode: node}, client.Limit(1))
+	err := s.Host.List(s.Context, &pods, client.InNamespace(s.Cluster.Namespace),
+		client.MatchingFields{byNode: node}, client.Limit(1), client.UnsafeDisableDeepCopy)
 	if err != nil || len(pods.Items) == 0 {
 		return nil, false, err
 	}

@@ -62,7 +62,8 @@ func volumeOfClaim(s syncer.Scope, host *corev1.PersistentVolumeClaim) (types.Na
 
 func claimOfVolume(s syncer.Scope, virtual types.NamespacedName) (*corev1.PersistentVolumeClaim, bool, error) {
 	var claims corev1.PersistentVolumeClaimList
-	err := s.Host.List(s.Context, &claims, client.InNamespace(s.Cluster.Namespace), client.MatchingFields{byVolume: virtual.Name})
+	err := s.Host.List(s.Context, &claims, client.InNamespace(s.Cluster.Namespace),
+		client.MatchingFields{byVolume: virtual.Name}, client.UnsafeDisableDeepCopy)
 	if err != nil {
 		return nil, false, err
 	}

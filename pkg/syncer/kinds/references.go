@@ -62,6 +62,6 @@ func (r referred) also() []syncer.Watch {
 func (r referred) wanted(s syncer.Scope, virtual client.Object) (bool, error) {
 	var pods corev1.PodList
 	err := s.Virtual.List(s.Context, &pods, client.InNamespace(virtual.GetNamespace()),
-		client.MatchingFields{r.field: virtual.GetName()}, client.Limit(1))
+		client.MatchingFields{r.field: virtual.GetName()}, client.Limit(1), client.UnsafeDisableDeepCopy)
 	return len(pods.Items) > 0, err
 }

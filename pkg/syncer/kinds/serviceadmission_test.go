@@ -1,0 +1,341 @@
+package kinds
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/conversion"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+	"k8s.io/apiserver/pkg/admission"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/sublet-dev/sublet/api/labels"
+)
+
+// internalService stands for the API server's own form of a Service, which takes a
+// conversion to read and to write.
+type internalService struct {
+	metav1.TypeMeta
+	Service corev1.Service
+}
+
+func (s *internalService) DeepCopyObject() runtime.Object {
+	return &internalService{TypeMeta: s.TypeMeta, Service: *s.Service.DeepCopy()}
+}
+
+// internalScheme converts as the API server's scheme does: the two forms share
+// memory.
+func internalScheme(t *testing.T) *runtime.Scheme {
+	t.Helper()
+	s := runtime.NewScheme()
+	if err := s.AddConversionFunc((*internalService)(nil), (*corev1.Service)(nil), func(from, to any, _ conversion.Scope) error {
+		*to.(*corev1.Service) = from.(*internalService).Service
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.AddConversionFunc((*corev1.Service)(nil), (*internalService)(nil), func(from, to any, _ conversion.Scope) error {
+		to.(*internalService).Service = *from.(*corev1.Service)
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// fakeHost assigns what a host assigns, or refuses with err.
+type fakeHost struct {
+	err   error
+	calls []string
+}
+
+func (h *fakeHost) CreateFirst(_ context.Context, kind string, virtual client.Object, dryRun bool) (client.Object, error) {
+	return h.answer("create", kind, virtual, dryRun)
+}
+
+func (h *fakeHost) UpdateFirst(_ context.Context, kind string, virtual client.Object, dryRun bool) (client.Object, error) {
+	return h.answer("update", kind, virtual, dryRun)
+}
+
+func (h *fakeHost) answer(verb, kind string, virtual client.Object, dryRun bool) (client.Object, error) {
+	if dryRun {
+		verb = "try to " + verb
+	}
+	h.calls = append(h.calls, verb+" "+kind+" "+client.ObjectKeyFromObject(virtual).String())
+	if h.err != nil {
+		return nil, h.err
+	}
+	host := virtual.DeepCopyObject().(*corev1.Service)
+	if host.Spec.ClusterIP == "" {
+		host.Spec.ClusterIP, host.Spec.ClusterIPs = "10.96.7.7", []string{"10.96.7.7"}
+		host.Spec.IPFamilies = []corev1.IPFamily{corev1.IPv4Protocol}
+	}
+	for i := range host.Spec.Ports {
+		if host.Spec.Type != corev1.ServiceTypeClusterIP && host.Spec.Ports[i].NodePort == 0 {
+			host.Spec.Ports[i].NodePort = 30700 + int32(i)
+		}
+	}
+	if needsHealthCheck(&host.Spec) {
+		host.Spec.HealthCheckNodePort = 31700
+	}
+	return host, nil
+}
+
+// service is a Service shop/web with one port, changed by change.
+func service(change func(*corev1.Service)) *corev1.Service {
+	s := &corev1.Service{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "web"},
+		Spec:       corev1.ServiceSpec{Type: corev1.ServiceTypeClusterIP, Ports: []corev1.ServicePort{{Port: 80, Protocol: corev1.ProtocolTCP}}},
+	}
+	if change != nil {
+		change(s)
+	}
+	return s
+}
+
+// stored is a NodePort Service as it is after its creation.
+func stored(change func(*corev1.Service)) *corev1.Service {
+	return service(func(s *corev1.Service) {
+		s.Spec.Type = corev1.ServiceTypeNodePort
+		s.Spec.ClusterIP, s.Spec.ClusterIPs = "10.96.7.7", []string{"10.96.7.7"}
+		s.Spec.IPFamilies = []corev1.IPFamily{corev1.IPv4Protocol}
+		s.Spec.Ports[0].NodePort = 30700
+		if change != nil {
+			change(s)
+		}
+	})
+}
+
+func TestServiceAdmission(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct {
+		reason      string
+		service     *corev1.Service
+		old         *corev1.Service
+		subresource string
+		dryRun      bool
+		want        func(*corev1.Service)
+		calls       []string
+	}{
+		"Create": {
+			reason: "the host's address is in the virtual Service before it is stored", service: service(nil),
+			want: func(s *corev1.Service) {
+				s.Spec.ClusterIP, s.Spec.ClusterIPs = "10.96.7.7", []string{"10.96.7.7"}
+				s.Spec.IPFamilies = []corev1.IPFamily{corev1.IPv4Protocol}
+			},
+			calls: []string{"create services shop/web"},
+		},
+		"CreateLoadBalancer": {
+			reason: "node ports and the health check's are the host's too",
+			service: service(func(s *corev1.Service) {
+				s.Spec.Type = corev1.ServiceTypeLoadBalancer
+				s.Spec.ExternalTrafficPolicy = corev1.ServiceExternalTrafficPolicyLocal
+			}),
+			want: func(s *corev1.Service) {
+				s.Spec.ClusterIP, s.Spec.ClusterIPs = "10.96.7.7", []string{"10.96.7.7"}
+				s.Spec.IPFamilies = []corev1.IPFamily{corev1.IPv4Protocol}
+				s.Spec.Ports[0].NodePort, s.Spec.HealthCheckNodePort = 30700, 31700
+			},
+			calls: []string{"create services shop/web"},
+		},
+		"Wish": {
+			reason: "an address that the tenant chose is a wish to the host",
+			service: service(func(s *corev1.Service) {
+				s.Spec.ClusterIP, s.Spec.ClusterIPs = "10.96.1.1", []string{"10.96.1.1"}
+			}),
+			calls: []string{"create services shop/web"},
+		},
+		"Headless": {
+			reason:  "a headless Service has its host copy from the first moment on too",
+			service: service(func(s *corev1.Service) { s.Spec.ClusterIP = corev1.ClusterIPNone }),
+			calls:   []string{"create services shop/web"},
+		},
+		"DryRun": {
+			reason: "what only tries changes nothing on the host", service: service(nil), dryRun: true,
+			want: func(s *corev1.Service) {
+				s.Spec.ClusterIP, s.Spec.ClusterIPs = "10.96.7.7", []string{"10.96.7.7"}
+				s.Spec.IPFamilies = []corev1.IPFamily{corev1.IPv4Protocol}
+			},
+			calls: []string{"try to create services shop/web"},
+		},
+		"ExternalName": {
+			reason:  "a Service without address waits for the syncer",
+			service: service(func(s *corev1.Service) { s.Spec.Type = corev1.ServiceTypeExternalName }),
+		},
+		"ControlPlane": {
+			reason:  "the chart's Services are there already",
+			service: service(func(s *corev1.Service) { s.Labels = map[string]string{labels.ControlPlaneService: "true"} }),
+		},
+		"Kubernetes": {
+			reason:  "so is default/kubernetes, which bears no label when the API server makes it",
+			service: service(func(s *corev1.Service) { s.Namespace, s.Name = "default", "kubernetes" }),
+		},
+		"Status": {reason: "a status is no concern of the host", service: service(nil), old: service(nil), subresource: "status"},
+		"UpdateNothing": {
+			reason: "a change that concerns no address waits for the syncer", old: stored(nil),
+			service: stored(func(s *corev1.Service) { s.Labels = map[string]string{"a": "b"} }),
+		},
+		"UpdateUnset": {
+			reason: "a manifest without the assigned values, applied again, asks for nothing new", old: stored(nil),
+			service: service(func(s *corev1.Service) { s.Spec.Type = corev1.ServiceTypeNodePort }),
+		},
+		"UpdatePort": {
+			reason: "a new port has the host's node port when it is stored", old: stored(nil),
+			service: stored(func(s *corev1.Service) {
+				s.Spec.Ports = append(s.Spec.Ports, corev1.ServicePort{Name: "b", Port: 81, Protocol: corev1.ProtocolTCP})
+			}),
+			want:  func(s *corev1.Service) { s.Spec.Ports[1].NodePort = 30701 },
+			calls: []string{"update services shop/web"},
+		},
+		"UpdateType": {
+			reason: "a change of the type goes to the host first",
+			old: stored(func(s *corev1.Service) {
+				s.Spec.Type, s.Spec.Ports[0].NodePort = corev1.ServiceTypeClusterIP, 0
+			}),
+			service: stored(func(s *corev1.Service) { s.Spec.Ports[0].NodePort = 0 }),
+			want:    func(s *corev1.Service) { s.Spec.Ports[0].NodePort = 30700 },
+			calls:   []string{"update services shop/web"},
+		},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			host := &fakeHost{}
+			object := &internalService{Service: *test.service.DeepCopy()}
+			var old runtime.Object
+			operation := admission.Create
+			if test.old != nil {
+				old, operation = &internalService{Service: *test.old.DeepCopy()}, admission.Update
+			}
+			if err := admit(t, host, object, old, operation, test.subresource, test.dryRun); err != nil {
+				t.Fatalf("%s: %v", test.reason, err)
+			}
+			want := test.service.DeepCopy()
+			if test.old != nil && len(test.calls) == 0 && test.subresource == "" {
+				// Whether the assigned values are filled in or left to the API server is the same.
+				assign(test.old, want)
+				assign(test.old, &object.Service)
+			}
+			if test.want != nil {
+				test.want(want)
+			}
+			if diff := cmp.Diff(want, &object.Service); diff != "" {
+				t.Errorf("%s (-want +got):\n%s", test.reason, diff)
+			}
+			if diff := cmp.Diff(test.calls, host.calls); diff != "" {
+				t.Errorf("%s: calls (-want +got):\n%s", test.reason, diff)
+			}
+			if test.old != nil {
+				if diff := cmp.Diff(test.old, &old.(*internalService).Service); diff != "" {
+					t.Errorf("the old object is not ours to change:\n%s", diff)
+				}
+			}
+		})
+	}
+}
+
+func admit(t *testing.T, host HostFirst, object, old runtime.Object, operation admission.Operation, subresource string, dryRun bool) error {
+	t.Helper()
+	service := object.(*internalService).Service
+	a := admission.NewAttributesRecord(object, old, corev1.SchemeGroupVersion.WithKind("Service"), service.Namespace, service.Name,
+		corev1.SchemeGroupVersion.WithResource("services"), subresource, operation, nil, dryRun, nil)
+	plugin := ServiceAdmission(host)
+	if !plugin.Handles(operation) {
+		t.Fatalf("the plugin does not handle %s", operation)
+	}
+	return plugin.Admit(t.Context(), a, admission.NewObjectInterfacesFromScheme(internalScheme(t)))
+}
+
+func TestServiceAdmissionOtherResource(t *testing.T) {
+	t.Parallel()
+	a := admission.NewAttributesRecord(&corev1.Pod{}, nil, corev1.SchemeGroupVersion.WithKind("Pod"), "shop", "web",
+		corev1.SchemeGroupVersion.WithResource("pods"), "", admission.Create, nil, false, nil)
+	host := &fakeHost{}
+	if err := ServiceAdmission(host).Admit(t.Context(), a, nil); err != nil || len(host.calls) > 0 {
+		t.Errorf("a pod is no concern of this plugin: %v, %v", err, host.calls)
+	}
+}
+
+func TestServiceAdmissionGeneratesName(t *testing.T) {
+	t.Parallel()
+	object := &internalService{Service: *service(func(s *corev1.Service) {
+		s.Name, s.GenerateName = "", strings.Repeat("long-", 15)
+	})}
+	host := &fakeHost{}
+	if err := admit(t, host, object, nil, admission.Create, "", false); err != nil {
+		t.Fatal(err)
+	}
+	name := object.Service.Name
+	if len(name) != 63 || !strings.HasPrefix(name, object.Service.GenerateName[:58]) {
+		t.Errorf("the name %q is not one that the API server would generate from %q", name, object.Service.GenerateName)
+	}
+	if diff := cmp.Diff([]string{"create services shop/" + name}, host.calls); diff != "" {
+		t.Errorf("the host Service is named after the final name (-want +got):\n%s", diff)
+	}
+}
+
+func TestServiceAdmissionRefusal(t *testing.T) {
+	t.Parallel()
+	services := schema.GroupResource{Resource: "services"}
+	invalid := apierrors.NewInvalid(schema.GroupKind{Kind: "Service"}, "web-hash",
+		field.ErrorList{field.Invalid(field.NewPath("spec", "clusterIP"), "10.96.1.1", "provided IP is already allocated")})
+	tests := map[string]struct {
+		reason string
+		err    error
+		code   int32
+		says   []string
+	}{
+		"Quota": {
+			reason: "a quota of the host is the tenant's error at once, in the host's words and the tenant's name",
+			err:    apierrors.NewForbidden(services, "web-hash", errors.New("exceeded quota: tenants, requested: services=1")),
+			code:   http.StatusForbidden, says: []string{`"web" is forbidden`, "host cluster refused", "exceeded quota: tenants"},
+		},
+		"Invalid": {
+			reason: "a value that the host cannot take is as invalid as one of the tenant's API server",
+			err:    invalid, code: http.StatusUnprocessableEntity, says: []string{`"web" is invalid`, "spec.clusterIP", "already allocated"},
+		},
+		"Unreachable": {
+			reason: "a host that does not answer is named, and trying again is the way out",
+			err:    errors.New("dial tcp 10.96.0.1:443: connect: connection refused"),
+			code:   http.StatusServiceUnavailable, says: []string{"host cluster did not answer", "try again", "connection refused"},
+		},
+		"Overloaded": {
+			reason: "a host that has too much to do is one that does not answer",
+			err:    apierrors.NewTooManyRequests("slow down", 1),
+			code:   http.StatusServiceUnavailable, says: []string{"try again"},
+		},
+		"Broken": {
+			reason: "so is one that fails",
+			err:    apierrors.NewInternalError(errors.New("webhook broken")),
+			code:   http.StatusServiceUnavailable, says: []string{"webhook broken"},
+		},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			object := &internalService{Service: *service(nil)}
+			err := admit(t, &fakeHost{err: test.err}, object, nil, admission.Create, "", false)
+			var status apierrors.APIStatus
+			if !errors.As(err, &status) || status.Status().Code != test.code {
+				t.Fatalf("%s: got %v, want code %d", test.reason, err, test.code)
+			}
+			for _, text := range test.says {
+				if !strings.Contains(err.Error(), text) {
+					t.Errorf("%s: %q does not say %q", test.reason, err, text)
+				}
+			}
+			if strings.Contains(err.Error(), "web-hash") {
+				t.Errorf("%s: %q names a host object", test.reason, err)
+			}
+		})
+	}
+}
