@@ -1,0 +1,134 @@
+package syncer
+
+import (
+	"errors"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/go-logr/logr/funcr"
+	"k8s.io/client-go/rest"
+	"k8s.io/utils/clock"
+)
+
+// roundTripper is a transport made of a function.
+type roundTripper func(*http.Request) (*http.Response, error)
+
+func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+// gateBench is a gate before a host that is there or not, as the test likes.
+type gateBench struct {
+	gate     *gate
+	away     atomic.Bool
+	reached  atomic.Int32
+	opened   chan struct{}
+	lines    atomic.Int32
+	requests *rest.Config
+	watches  *rest.Config
+}
+
+func newGateBench(t *testing.T) *gateBench {
+	t.Helper()
+	b := &gateBench{opened: make(chan struct{}, 8)}
+	log := funcr.New(func(_, args string) { b.lines.Add(1) }, funcr.Options{})
+	b.gate = newGate(clock.RealClock{}, log, t.Context().Done())
+	b.gate.opened = func() { b.opened <- struct{}{} }
+	host := &rest.Config{Host: "http://host.test", Transport: roundTripper(func(r *http.Request) (*http.Response, error) {
+		b.reached.Add(1)
+		if b.away.Load() {
+			return nil, errors.New("connection refused")
+		}
+		return &http.Response{StatusCode: http.StatusForbidden, Body: io.NopCloser(strings.NewReader("no")), Request: r}, nil
+	})}
+	b.requests, b.watches = b.gate.wrap(host, false), b.gate.wrap(host, true)
+	return b
+}
+
+// get sends one request.
+func get(t *testing.T, config *rest.Config) error {
+	t.Helper()
+	c, err := rest.HTTPClientFor(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://host.test/api/v1/pods", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	response, err := c.Do(request)
+	if err == nil {
+		_ = response.Body.Close()
+	}
+	return err
+}
+
+func TestGate(t *testing.T) {
+	t.Parallel()
+	b := newGateBench(t)
+	if err := get(t, b.requests); err != nil {
+		t.Fatalf("A host that answers no at least answers: %v", err)
+	}
+	b.away.Store(true)
+	if err := get(t, b.requests); err == nil || b.gate.shut() == nil {
+		t.Fatal("A host that cannot be reached must shut the gate")
+	}
+	reached := b.reached.Load()
+	for range 100 {
+		if err := get(t, b.requests); !errors.Is(err, errUnreachable) {
+			t.Fatalf("A request before a shut gate must say so, got %v", err)
+		}
+	}
+	if more := b.reached.Load() - reached; more > 5 {
+		t.Errorf("Requests must not pass a shut gate, %d did", more)
+	}
+	watch := make(chan error, 1)
+	go func() { watch <- get(t, b.watches) }()
+	select {
+	case err := <-watch:
+		t.Fatalf("A watch must wait before a shut gate, it ended with %v", err)
+	case <-time.After(50 * time.Millisecond):
+	}
+	b.away.Store(false)
+	if err := <-watch; err != nil {
+		t.Errorf("A watch must go on when the host is back: %v", err)
+	}
+	<-b.opened
+	if err := get(t, b.requests); err != nil {
+		t.Errorf("Requests must pass again: %v", err)
+	}
+	if lines := b.lines.Load(); lines != 2 {
+		t.Errorf("One line for going, one for coming back, got %d", lines)
+	}
+}
+
+func TestGateTakesABalancerForNoHost(t *testing.T) {
+	t.Parallel()
+	var serving atomic.Bool
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		if !serving.Load() {
+			w.WriteHeader(http.StatusBadGateway)
+		}
+	}))
+	defer server.Close()
+	g := newGate(clock.RealClock{}, funcr.New(func(_, _ string) {}, funcr.Options{}), t.Context().Done())
+	opened := make(chan struct{})
+	g.opened = func() { close(opened) }
+	c, err := rest.HTTPClientFor(g.wrap(&rest.Config{Host: server.URL}, false))
+	if err != nil {
+		t.Fatal(err)
+	}
+	response, err := c.Get(server.URL) //nolint:noctx // a test server
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = response.Body.Close()
+	if g.shut() == nil {
+		t.Error("An answer of whoever stands before the API server must shut the gate")
+	}
+	serving.Store(true)
+	<-opened
+}

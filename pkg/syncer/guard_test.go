@@ -1,0 +1,129 @@
+package syncer
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/go-logr/logr"
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	clocktesting "k8s.io/utils/clock/testing"
+
+	"github.com/sublet-dev/sublet/api/labels"
+)
+
+// anchorWith is the anchor of the test cluster with these annotations.
+func anchorWith(annotations map[string]string) *corev1.ConfigMap {
+	return &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{
+		Namespace: "tenant", Name: "shop-anchor", UID: "anchor-uid", Annotations: annotations,
+	}}
+}
+
+func TestGuard(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct {
+		reason  string
+		anchor  *corev1.ConfigMap
+		version int // of the virtual store
+		held    string
+		record  map[string]string
+	}{
+		"First": {
+			reason: "The first store of a release is recorded.",
+			anchor: anchorWith(nil), version: 7,
+			record: map[string]string{labels.Store: "store-1", labels.StoreRevision: "7"},
+		},
+		"Same": {
+			reason: "The recorded store may go on, and its progress is recorded.",
+			anchor: anchorWith(map[string]string{labels.Store: "store-1", labels.StoreRevision: "5"}), version: 7,
+			record: map[string]string{labels.Store: "store-1", labels.StoreRevision: "7"},
+		},
+		"Another": {
+			reason: "Another store holds deletes back, and the record stays.",
+			anchor: anchorWith(map[string]string{labels.Store: "store-0", labels.StoreRevision: "5"}), version: 7,
+			held:   "is not the recorded one",
+			record: map[string]string{labels.Store: "store-0", labels.StoreRevision: "5"},
+		},
+		"Older": {
+			reason: "A store that was restored from a backup holds deletes back.",
+			anchor: anchorWith(map[string]string{labels.Store: "store-1", labels.StoreRevision: "10"}), version: 9,
+			held:   "older than the recorded 10",
+			record: map[string]string{labels.Store: "store-1", labels.StoreRevision: "10"},
+		},
+		"Accepted": {
+			reason: "A store that the operator accepts is recorded, and the word of the operator counts once.",
+			anchor: anchorWith(map[string]string{labels.Store: "store-0", labels.StoreRevision: "10", labels.AcceptStore: "store-1"}), version: 7,
+			record: map[string]string{labels.Store: "store-1", labels.StoreRevision: "7"},
+		},
+		"AcceptedAnother": {
+			reason: "The operator accepts one store, not whichever comes.",
+			anchor: anchorWith(map[string]string{labels.Store: "store-0", labels.StoreRevision: "5", labels.AcceptStore: "store-9"}), version: 7,
+			held:   "annotate configmap shop-anchor sublet.dev/accept-store=store-1",
+			record: map[string]string{labels.Store: "store-0", labels.StoreRevision: "5", labels.AcceptStore: "store-9"},
+		},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c := clocktesting.NewFakeClock(testStart())
+			virtual := newFakeServer("virtual", c, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "kube-system", UID: "store-1"}})
+			virtual.version = tc.version
+			host := newFakeServer("host", c, tc.anchor)
+			g := newGuard(virtual, host, testCluster(), c, logr.Discard())
+			released := 0
+			g.released = func() { released++ }
+			if g.held() == "" {
+				t.Error("Deletes must be held back until the stores are compared")
+			}
+			if err := g.check(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if got := g.held(); tc.held == "" && got != "" || !strings.Contains(got, tc.held) {
+				t.Errorf("%s\nheld back because: %q, want: %q", tc.reason, got, tc.held)
+			}
+			if want := tc.held == ""; want != (released == 1) {
+				t.Errorf("%s\nreleased %d times", tc.reason, released)
+			}
+			got := host.at(&corev1.ConfigMap{}, types.NamespacedName{Namespace: "tenant", Name: "shop-anchor"}).GetAnnotations()
+			if diff := cmp.Diff(tc.record, got); diff != "" {
+				t.Errorf("%s\n-want +got\n%s", tc.reason, diff)
+			}
+		})
+	}
+}
+
+func TestGuardWaitsForBothSides(t *testing.T) {
+	t.Parallel()
+	c := clocktesting.NewFakeClock(testStart())
+	g := newGuard(newFakeServer("virtual", c), newFakeServer("host", c, anchorWith(nil)), testCluster(), c, logr.Discard())
+	if err := g.check(t.Context()); err == nil || g.held() == "" {
+		t.Errorf("Without a virtual store there is nothing to compare: %v, held %q", err, g.held())
+	}
+}
+
+func TestGuardRecordsProgressOnly(t *testing.T) {
+	t.Parallel()
+	c := clocktesting.NewFakeClock(testStart())
+	virtual := newFakeServer("virtual", c, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "kube-system", UID: "store-1"}})
+	host := newFakeServer("host", c, anchorWith(nil))
+	g := newGuard(virtual, host, testCluster(), c, logr.Discard())
+	for range 3 {
+		if err := g.check(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if diff := cmp.Diff([]string{"patch"}, writesOf(host)); diff != "" {
+		t.Errorf("A store that did not move must cost no write (-want +got):\n%s", diff)
+	}
+	g.saw("90")
+	g.saw("80")
+	if err := g.check(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	got := host.at(&corev1.ConfigMap{}, types.NamespacedName{Namespace: "tenant", Name: "shop-anchor"}).GetAnnotations()[labels.StoreRevision]
+	if got != "90" {
+		t.Errorf("The newest version that was seen must be recorded, got %q", got)
+	}
+}

@@ -1,0 +1,156 @@
+package syncer
+
+import (
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	clocktesting "k8s.io/utils/clock/testing"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/sublet-dev/sublet/api/labels"
+)
+
+// node is a node, changed by edits.
+func node(uid types.UID, edits ...func(*corev1.Node)) *corev1.Node {
+	n := &corev1.Node{
+		ObjectMeta: metav1.ObjectMeta{Name: "n1", UID: uid, Labels: map[string]string{"zone": "a"}},
+		Status:     corev1.NodeStatus{Phase: corev1.NodeRunning},
+	}
+	for _, edit := range edits {
+		edit(n)
+	}
+	return n
+}
+
+// copyFrom marks a virtual node as the copy of a host node.
+func copyFrom(uid string) func(*corev1.Node) {
+	return func(n *corev1.Node) { n.Annotations = map[string]string{labels.HostUID: uid} }
+}
+
+func TestHostOwned(t *testing.T) {
+	t.Parallel()
+	type want struct {
+		host, virtual []string // requests, reads aside
+		again         time.Duration
+		err           bool
+	}
+	outlives := nodes()
+	outlives.outlives = true
+	hidden := func(n *corev1.Node) { n.Labels = map[string]string{"hidden": "yes"} }
+	tests := map[string]struct {
+		reason        string
+		kind          Kind
+		virtual, host client.Object
+		lateHost      bool
+		want          want
+	}{
+		"Create": {
+			reason: "A host object that is wanted is shown.",
+			kind:   nodes(), host: node("h1"),
+			want: want{virtual: []string{"create"}},
+		},
+		"Hidden": {
+			reason: "A host object that is not wanted is not shown.",
+			kind:   nodes(), host: node("h1", hidden),
+		},
+		"NoLongerWanted": {
+			reason: "The copy of a host object that is no longer wanted goes.",
+			kind:   nodes(), host: node("h1", hidden), virtual: node("v1", copyFrom("h1")),
+			want: want{virtual: []string{"delete"}},
+		},
+		"NoLongerWantedOutlives": {
+			reason: "The copy stays if the kind says that copies do.",
+			kind:   outlives, host: node("h1", hidden), virtual: node("v1", copyFrom("h1")),
+		},
+		"Equal": {
+			reason: "Nothing is written when both sides agree.",
+			kind:   nodes(), host: node("h1"), virtual: node("v1", copyFrom("h1")),
+		},
+		"Labels": {
+			reason: "A change of the host's goes up.",
+			kind:   nodes(), host: node("h1"), virtual: node("v1", copyFrom("h1"), func(n *corev1.Node) { n.Labels = nil }),
+			want: want{virtual: []string{"update"}},
+		},
+		"LabelsAndStatus": {
+			reason: "Status and the rest go up by their own requests.",
+			kind:   nodes(), host: node("h1"), virtual: node("v1", copyFrom("h1"), func(n *corev1.Node) { n.Labels, n.Status.Phase = nil, "" }),
+			want: want{virtual: []string{"update", "update status"}},
+		},
+		"Gone": {
+			reason: "The copy of a host object that is gone goes.",
+			kind:   nodes(), virtual: node("v1", copyFrom("h1")),
+			want: want{virtual: []string{"delete"}},
+		},
+		"GoneOutlives": {
+			reason: "The copy of a host object that is gone stays if the kind says that copies do.",
+			kind:   outlives, virtual: node("v1", copyFrom("h1")),
+		},
+		"NotGone": {
+			reason: "What only the cache lacks is not gone.",
+			kind:   nodes(), host: node("h1"), virtual: node("v1", copyFrom("h1")), lateHost: true,
+			want: want{again: time.Second},
+		},
+		"TenantsOwn": {
+			reason: "An object that a tenant made is not changed, whatever the host has.",
+			kind:   nodes(), host: node("h1"), virtual: node("v1", func(n *corev1.Node) { n.Labels = nil }),
+		},
+		"TenantsOwnUnwanted": {
+			reason: "An object that a tenant made is not deleted for the host's object being hidden.",
+			kind:   nodes(), host: node("h1", hidden), virtual: node("v1"),
+		},
+		"TenantsOwnGone": {
+			reason: "An object that a tenant made is not deleted for lack of a host object.",
+			kind:   nodes(), virtual: node("v1"),
+		},
+		"Replaced": {
+			reason: "A copy follows the object that took the host object's name, unless the kind wants it made anew.",
+			kind:   nodes(), host: node("h2"), virtual: node("v1", copyFrom("h1")),
+			want: want{virtual: []string{"update"}},
+		},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c := clocktesting.NewFakeClock(testStart())
+			virtual, host := newFakeServer("virtual", c), newFakeServer("host", c)
+			if tc.virtual != nil {
+				virtual.put(tc.virtual)
+			}
+			if tc.host != nil {
+				host.put(tc.host)
+			}
+			b := newBench(tc.kind, c, virtual, host)
+			if tc.lateHost {
+				b.hostView.seen = nil
+			}
+			again, err := b.reconcile(t.Context(), types.NamespacedName{Name: "n1"})
+			got := want{host: writesOf(host), virtual: writesOf(virtual), again: again, err: err != nil}
+			if diff := cmp.Diff(tc.want, got, cmp.AllowUnexported(want{}), cmp.Transformer("none", func(l []string) []string {
+				return append([]string{}, l...)
+			})); diff != "" {
+				t.Errorf("%s\nerror: %v\n-want +got\n%s", tc.reason, err, diff)
+			}
+		})
+	}
+}
+
+func TestCopyBearsItsOrigin(t *testing.T) {
+	t.Parallel()
+	c := clocktesting.NewFakeClock(testStart())
+	virtual, host := newFakeServer("virtual", c), newFakeServer("host", c, node("h1"))
+	b := newBench(nodes(), c, virtual, host)
+	if err := b.settle(t, types.NamespacedName{Name: "n1"}); err != nil {
+		t.Fatal(err)
+	}
+	got := virtual.at(&corev1.Node{}, types.NamespacedName{Name: "n1"})
+	if got == nil || got.GetAnnotations()[labels.HostUID] != "h1" {
+		t.Errorf("A copy must name the UID of its host object, got %v", got)
+	}
+	if diff := cmp.Diff(map[string]string{"zone": "a"}, got.GetLabels()); diff != "" {
+		t.Errorf("A copy must have what the kind fills in (-want +got):\n%s", diff)
+	}
+}
