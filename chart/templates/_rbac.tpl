@@ -27,11 +27,15 @@
   verbs: ["create", "get"]
 # pods
 - apiGroups: [""]
-  resources: ["pods", "secrets"]
+  resources: ["pods"]
   verbs: ["create", "delete", "get", "list", "patch", "watch"]
 - apiGroups: [""]
   resources: ["pods/ephemeralcontainers", "pods/resize"]
   verbs: ["patch"]
+# tokens
+- apiGroups: [""]
+  resources: ["secrets"]
+  verbs: ["create", "delete", "get", "list", "patch", "watch"]
 {{- if .Values.sync.toHost.services.enabled }}
 # services
 - apiGroups: [""]

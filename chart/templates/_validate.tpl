@@ -18,45 +18,79 @@
 {{- define "sublet.missing" -}}
 {{- $missing := list -}}
 {{- range $path := list
+    "controlPlane"
+    "controlPlane.backingStore"
+    "controlPlane.backingStore.etcd"
+    "controlPlane.backingStore.etcd.embedded"
     "controlPlane.backingStore.etcd.embedded.enabled"
+    "controlPlane.statefulSet"
+    "controlPlane.statefulSet.image"
     "controlPlane.statefulSet.image.registry"
     "controlPlane.statefulSet.image.repository"
     "controlPlane.statefulSet.image.tag"
     "controlPlane.statefulSet.image.pullPolicy"
-    "controlPlane.statefulSet.resources.requests"
-    "controlPlane.statefulSet.resources.limits"
+    "controlPlane.statefulSet.resources"
+    "controlPlane.statefulSet.persistence"
+    "controlPlane.statefulSet.persistence.volumeClaim"
     "controlPlane.statefulSet.persistence.volumeClaim.enabled"
     "controlPlane.statefulSet.persistence.volumeClaim.size"
     "controlPlane.statefulSet.persistence.volumeClaim.storageClass"
-    "controlPlane.statefulSet.persistence.volumeClaim.accessModes"
     "controlPlane.statefulSet.persistence.volumeClaim.retentionPolicy"
+    "controlPlane.statefulSet.scheduling"
     "controlPlane.statefulSet.scheduling.priorityClassName"
+    "controlPlane.statefulSet.probes"
+    "controlPlane.statefulSet.probes.startupProbe"
     "controlPlane.statefulSet.probes.startupProbe.periodSeconds"
     "controlPlane.statefulSet.probes.startupProbe.timeoutSeconds"
     "controlPlane.statefulSet.probes.startupProbe.failureThreshold"
+    "controlPlane.statefulSet.probes.readinessProbe"
     "controlPlane.statefulSet.probes.readinessProbe.periodSeconds"
     "controlPlane.statefulSet.probes.readinessProbe.timeoutSeconds"
     "controlPlane.statefulSet.probes.readinessProbe.failureThreshold"
+    "controlPlane.statefulSet.probes.livenessProbe"
     "controlPlane.statefulSet.probes.livenessProbe.periodSeconds"
     "controlPlane.statefulSet.probes.livenessProbe.timeoutSeconds"
     "controlPlane.statefulSet.probes.livenessProbe.failureThreshold"
+    "controlPlane.statefulSet.pods"
+    "controlPlane.service"
+    "controlPlane.service.spec"
     "controlPlane.service.spec.type"
+    "controlPlane.proxy"
+    "controlPlane.advanced"
+    "controlPlane.advanced.serviceAccount"
+    "controlPlane.advanced.workloadServiceAccount"
+    "sync"
+    "sync.toHost"
+    "sync.toHost.services"
     "sync.toHost.services.enabled"
+    "sync.toHost.endpointSlices"
     "sync.toHost.endpointSlices.enabled"
+    "sync.toHost.configMaps"
     "sync.toHost.configMaps.enabled"
     "sync.toHost.configMaps.all"
+    "sync.toHost.secrets"
     "sync.toHost.secrets.enabled"
     "sync.toHost.secrets.all"
+    "sync.toHost.persistentVolumeClaims"
     "sync.toHost.persistentVolumeClaims.enabled"
+    "sync.fromHost"
+    "sync.fromHost.nodes"
     "sync.fromHost.nodes.enabled"
+    "sync.fromHost.nodes.selector"
     "sync.fromHost.nodes.selector.all"
     "sync.fromHost.nodes.clearImageStatus"
+    "sync.fromHost.storageClasses"
     "sync.fromHost.storageClasses.enabled"
+    "sync.fromHost.events"
     "sync.fromHost.events.enabled"
+    "networking"
     "networking.serviceCIDR"
+    "networking.advanced"
     "networking.advanced.clusterDomain"
+    "exportKubeConfig"
     "exportKubeConfig.context"
     "exportKubeConfig.server"
+    "logging"
     "logging.verbosity"
     "logging.encoding"
 -}}
@@ -64,12 +98,11 @@
 {{- $walked := list -}}
 {{- range $key := splitList "." $path -}}
 {{- if kindIs "map" $node -}}
-{{- $node = get $node $key -}}
 {{- $walked = append $walked $key -}}
+{{- $node = ternary (get $node $key) nil (hasKey $node $key) -}}
 {{- end -}}
 {{- end -}}
-{{- if kindIs "string" $node -}}
-{{- else if kindIs "invalid" $node -}}
+{{- if kindIs "invalid" $node -}}
 {{- $missing = append $missing (printf "%s: Invalid value: null: must not be null; leave the line out to get the default" (join "." $walked)) -}}
 {{- end -}}
 {{- end -}}

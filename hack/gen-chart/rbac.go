@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"slices"
 	"strings"
 
 	rbacv1 "k8s.io/api/rbac/v1"
@@ -36,12 +35,6 @@ func rows() ([]row, error) {
 			rule("", "get", "pods/log"),
 			rule("", "create,get", "pods/attach", "pods/exec", "pods/portforward"),
 		}},
-	}
-	if !slices.ContainsFunc(kinds.Table(), func(r kinds.Row) bool { return r.Name == "pods" }) {
-		all = append(all, row{name: "pods", namespaced: []rbacv1.PolicyRule{
-			rule("", "create,delete,get,list,patch,watch", "pods", "secrets"),
-			rule("", "patch", "pods/ephemeralcontainers", "pods/resize"),
-		}})
 	}
 	for _, kind := range kinds.Table() {
 		when, err := condition(kind)

@@ -18,14 +18,18 @@ type object = map[string]any
 
 // The messages of a JSON schema cannot be chosen: Helm prints what its library
 // says. It quotes a value only together with the pattern that the value does not
-// match, so patterns say what to write instead:
+// match, and it says no more of an unknown key than that it is one. (It would say
+// more of "propertyNames", but gets the path wrong.) So:
 //
 //   - Behind the expression that counts stands a branch that begins with "$^"
 //     and therefore matches nothing.
 //   - A setting that is not text has such a pattern alone, for the common case of
 //     text in its place. Its type is behind a $ref, because the library looks no
 //     further than a wrong "type" or "enum" beside the pattern.
-const schemaComment = "In a pattern, what follows $^ matches nothing. It is there for Helm to show in its messages: what to write instead."
+//   - The value of an unknown key must be nothing, and an "enum" beside that is a
+//     message: which keys there are.
+const schemaComment = "In a pattern, what follows $^ matches nothing, and the enum beside $defs/nothing allows nothing. " +
+	"They are there for Helm to show in its messages: what to write instead."
 
 // schemaJSON is chart/values.schema.json.
 func schemaJSON(settings []setting) ([]byte, error) {
@@ -36,7 +40,7 @@ func schemaJSON(settings []setting) ([]byte, error) {
 	for _, s := range settings {
 		properties[s.key] = defs.setting(s)
 	}
-	root := closed(properties)
+	root := object{"properties": properties, "additionalProperties": unknown(properties)}
 	root["$schema"] = "https://json-schema.org/draft/2020-12/schema"
 	root["$comment"] = generated + " " + schemaComment
 	root["title"] = "Values of the chart sublet"
@@ -44,6 +48,7 @@ func schemaJSON(settings []setting) ([]byte, error) {
 	for name, base := range map[string]string{"truth": "boolean", "number": "integer", "map": "object", "list": "array"} {
 		defs[name] = object{"type": base}
 	}
+	defs["nothing"] = false
 	root["$defs"] = defs
 	var out bytes.Buffer
 	encoder := json.NewEncoder(&out)
@@ -90,10 +95,12 @@ func (d definitions) value(t reflect.Type, rule v1alpha1.Rule) object {
 		return d.foreign(t)
 	case reflect.Map:
 		schema := typed("map", "a map, such as {example.com/key: value}")
-		schema["additionalProperties"] = d.value(t.Elem(), rule.OfValues())
-		if rule.Keys != nil {
-			schema["propertyNames"] = object{"allOf": []any{object{"pattern": pattern(*rule.Keys)}}}
+		if rule.Keys == nil {
+			schema["additionalProperties"] = d.value(t.Elem(), rule.OfValues())
+			return schema
 		}
+		schema["patternProperties"] = object{rule.Keys.Pattern: d.value(t.Elem(), rule.OfValues())}
+		schema["additionalProperties"] = nothing("left out: its key must be " + rule.Keys.Want)
 		return schema
 	case reflect.Slice:
 		schema := typed("list", "a list; put [ ] around it")
@@ -127,6 +134,7 @@ func (d definitions) text(t reflect.Type, rule v1alpha1.Rule) object {
 
 func number(rule v1alpha1.Rule) object {
 	schema := typed("number", "a whole number, without quotes")
+	schema["multipleOf"] = 1 // for its message, which shows the number
 	if rule.Min != nil {
 		schema["minimum"] = *rule.Min
 	}
@@ -161,19 +169,19 @@ func (d definitions) foreign(t reflect.Type) object {
 // section is the schema of a map with these keys and no other.
 func section(properties object) object {
 	schema := typed("map", v1alpha1.MapOf(sortedKeys(properties)))
-	for key, value := range closed(properties) {
-		schema[key] = value
-	}
+	schema["properties"] = properties
+	schema["additionalProperties"] = unknown(properties)
 	return schema
 }
 
-// closed allows these properties and no other, and says so with their names.
-func closed(properties object) object {
-	return object{
-		"properties":           properties,
-		"additionalProperties": false,
-		"propertyNames":        object{"allOf": []any{object{"enum": sortedKeys(properties)}}},
-	}
+// unknown is the schema of a key that is not among these properties.
+func unknown(properties object) object {
+	return nothing("left out: there is no such key; the keys here are " + v1alpha1.OneOf(sortedKeys(properties)))
+}
+
+// nothing is a schema that refuses everything with a message.
+func nothing(message string) object {
+	return object{"enum": []string{message}, "$ref": "#/$defs/nothing"}
 }
 
 // typed is the schema of a value of a type other than text.

@@ -69,12 +69,11 @@ const validationHead = `{{- /* %s */ -}}
 {{- $walked := list -}}
 {{- range $key := splitList "." $path -}}
 {{- if kindIs "map" $node -}}
-{{- $node = get $node $key -}}
 {{- $walked = append $walked $key -}}
+{{- $node = ternary (get $node $key) nil (hasKey $node $key) -}}
 {{- end -}}
 {{- end -}}
-{{- if kindIs "string" $node -}}
-{{- else if kindIs "invalid" $node -}}
+{{- if kindIs "invalid" $node -}}
 {{- $missing = append $missing (printf "%%s: Invalid value: null: must not be null; leave the line out to get the default" (join "." $walked)) -}}
 {{- end -}}
 {{- end -}}
@@ -117,25 +116,17 @@ func access(path string) string {
 }
 
 // required are the paths whose absence would mean something else to the chart
-// than to the server: all but maps and lists that are empty by default.
+// than to the server: all but maps and lists, which are empty then.
 func required(settings []setting) []string {
 	var paths []string
 	for _, s := range settings {
-		if s.isSection() {
-			paths = append(paths, required(s.children)...)
+		_, isMap := s.fallback.(map[string]any)
+		_, isList := s.fallback.([]any)
+		if isMap || isList {
 			continue
 		}
-		switch fallback := s.fallback.(type) {
-		case map[string]any:
-			if len(fallback) == 0 {
-				continue
-			}
-		case []any:
-			if len(fallback) == 0 {
-				continue
-			}
-		}
 		paths = append(paths, strings.Join(s.path, "."))
+		paths = append(paths, required(s.children)...)
 	}
 	return paths
 }

@@ -92,7 +92,7 @@ func (c *checker) dictionary(path *field.Path, value any, want reflect.Type, rul
 	}
 	for _, key := range sortedKeys(node) {
 		if problem := rule.CheckKey(key); problem != "" {
-			c.refuse(path, key, "the key "+problem)
+			c.refuse(path.Key(key), key, "the key "+problem)
 			continue
 		}
 		c.value(path.Key(key), node[key], want, rule.OfValues())
@@ -163,7 +163,13 @@ func (c *checker) intOrString(path *field.Path, value any) {
 
 // emptiable says whether null is a value of a type: an empty one.
 func emptiable(t reflect.Type) bool {
-	return t.Kind() == reflect.Pointer || t.Kind() == reflect.Map || t.Kind() == reflect.Slice
+	switch t.Kind() {
+	case reflect.Pointer, reflect.Map, reflect.Slice:
+		return true
+	case reflect.Struct:
+		return t.PkgPath() != reflect.TypeFor[v1alpha1.Config]().PkgPath() && t != reflect.TypeFor[resource.Quantity]()
+	}
+	return false
 }
 
 // refuse adds a problem.

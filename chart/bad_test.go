@@ -1,0 +1,86 @@
+package chart_test
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+var update = flag.Bool("update", false, "rewrite the golden files")
+
+// TestBad gives Helm the bad configurations that the server refuses, too. Each
+// says in its first lines which paths are to be refused; testdata/bad.txt has
+// the messages.
+func TestBad(t *testing.T) {
+	t.Parallel()
+	ch := loadChart(t)
+	files, err := filepath.Glob("../pkg/config/testdata/bad/*.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(files) < 30 {
+		t.Fatalf("found only %d bad configurations", len(files))
+	}
+	var messages strings.Builder
+	for _, file := range files {
+		text := readFile(t, file)
+		_, err := render(ch, parse(t, text))
+		if err == nil {
+			t.Errorf("%s: Helm takes it", file)
+			continue
+		}
+		message := inOrder(err.Error())
+		for line := range strings.Lines(text) {
+			path, found := strings.CutPrefix(line, "# refused: ")
+			if found && !names(message, strings.TrimSpace(path)) {
+				t.Errorf("%s: Helm does not name %s:\n%s", file, strings.TrimSpace(path), message)
+			}
+		}
+		fmt.Fprintf(&messages, "== %s\n%s\n\n", strings.TrimSuffix(filepath.Base(file), ".yaml"), message)
+	}
+	compareGolden(t, "testdata/bad.txt", messages.String())
+}
+
+// names says whether a message is about a path: written in dots by the templates,
+// with slashes by the schema.
+func names(message, path string) bool {
+	pointer := "/" + strings.NewReplacer(".", "/", "[", "/", "]", "").Replace(path)
+	return strings.Contains(message, path+": ") || strings.Contains(message, "at '"+pointer+"': ")
+}
+
+// inOrder sorts the problems of the schema, which Helm lists in any order. Lines
+// that say more about a problem stay below it.
+func inOrder(message string) string {
+	return sortBelow(strings.TrimSpace(message), "\n- ")
+}
+
+func sortBelow(text, bullet string) string {
+	head, list, found := strings.Cut(text, bullet)
+	if !found {
+		return head
+	}
+	problems := strings.Split(list, bullet)
+	for i, problem := range problems {
+		problems[i] = sortBelow(problem, "\n  "+strings.TrimPrefix(bullet, "\n"))
+	}
+	slices.Sort(problems)
+	return head + bullet + strings.Join(problems, bullet)
+}
+
+func compareGolden(t *testing.T, file, got string) {
+	t.Helper()
+	if *update {
+		if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if diff := cmp.Diff(readFile(t, file), got); diff != "" {
+		t.Errorf("%s (-want +got); -update rewrites it:\n%s", file, diff)
+	}
+}

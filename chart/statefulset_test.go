@@ -1,0 +1,170 @@
+package chart_test
+
+import (
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+)
+
+func TestStore(t *testing.T) {
+	t.Parallel()
+	ch := loadChart(t)
+	set := object[*appsv1.StatefulSet](t, mustRender(t, ch, ""), "shop")
+	if len(set.Spec.VolumeClaimTemplates) != 1 || set.Spec.VolumeClaimTemplates[0].Name != "data" {
+		t.Fatalf("claims %v, want one called data", set.Spec.VolumeClaimTemplates)
+	}
+	claim := set.Spec.VolumeClaimTemplates[0].Spec
+	if claim.StorageClassName != nil {
+		t.Errorf("storage class %q, want the host's default", *claim.StorageClassName)
+	}
+	if got := claim.Resources.Requests.Storage().String(); got != "5Gi" {
+		t.Errorf("the claim asks for %s", got)
+	}
+	if got := set.Spec.PersistentVolumeClaimRetentionPolicy.WhenDeleted; got != appsv1.DeletePersistentVolumeClaimRetentionPolicyType {
+		t.Errorf("on uninstall the claim is subject to %s", got)
+	}
+
+	set = object[*appsv1.StatefulSet](t, mustRender(t, ch, toggled), "shop")
+	claim = set.Spec.VolumeClaimTemplates[0].Spec
+	if claim.StorageClassName == nil || *claim.StorageClassName != "fast-ssd" {
+		t.Errorf("storage class %v, want fast-ssd", claim.StorageClassName)
+	}
+	if got := set.Spec.PersistentVolumeClaimRetentionPolicy.WhenDeleted; got != appsv1.RetainPersistentVolumeClaimRetentionPolicyType {
+		t.Errorf("on uninstall the claim is subject to %s", got)
+	}
+
+	set = object[*appsv1.StatefulSet](t, mustRender(t, ch, emptyDir), "shop")
+	if len(set.Spec.VolumeClaimTemplates) != 0 {
+		t.Errorf("claims %v although they are off", set.Spec.VolumeClaimTemplates)
+	}
+	found := false
+	for _, volume := range set.Spec.Template.Spec.Volumes {
+		if volume.Name == "data" && volume.EmptyDir != nil {
+			found = volume.EmptyDir.SizeLimit.String() == "1Gi"
+		}
+	}
+	if !found {
+		t.Errorf("volumes %v, want an emptyDir data of at most 1Gi", set.Spec.Template.Spec.Volumes)
+	}
+}
+
+func TestPod(t *testing.T) {
+	t.Parallel()
+	ch := loadChart(t)
+	set := object[*appsv1.StatefulSet](t, mustRender(t, ch, toggled), "shop")
+	pod := set.Spec.Template
+	container := pod.Spec.Containers[0]
+	if want := "registry.example.com:5000/a/b:v9"; container.Image != want {
+		t.Errorf("image %s, want %s", container.Image, want)
+	}
+	if want := []string{"--config=/etc/sublet/config.yaml", "--name=shop", "--namespace=tenant", "--data-dir=/data",
+		"--advertise-address=$(POD_IP)"}; !cmp.Equal(want, container.Args) {
+		t.Errorf("arguments: %s", cmp.Diff(want, container.Args))
+	}
+	if got := container.Resources.Limits[corev1.ResourceMemory]; got.Value() != 2<<30 {
+		t.Errorf("memory limit %s, want 2Gi", got.String())
+	}
+	if got := pod.Labels["app.kubernetes.io/name"]; got != "sublet" {
+		t.Errorf("users can take the label by which the Services find the pod: %s", got)
+	}
+	if pod.Labels["team"] != "b" || pod.Annotations["example.com/scrape"] != "8443" {
+		t.Errorf("labels %v and annotations %v lack those of users", pod.Labels, pod.Annotations)
+	}
+	for name, probe := range map[string]*corev1.Probe{"startup": container.StartupProbe, "readiness": container.ReadinessProbe, "liveness": container.LivenessProbe} {
+		if probe.PeriodSeconds != 1 || probe.HTTPGet.Scheme != corev1.URISchemeHTTPS {
+			t.Errorf("%s probe: %v, want HTTPS every second", name, probe)
+		}
+	}
+	for _, toleration := range pod.Spec.Tolerations {
+		if toleration.Key == "" {
+			t.Errorf("a toleration of everything")
+		}
+	}
+	mounts := map[string]string{}
+	for _, mount := range container.VolumeMounts {
+		mounts[mount.MountPath] = mount.Name
+	}
+	if diff := cmp.Diff(map[string]string{"/data": "data", "/etc/sublet": "config", "/tmp": "tmp"}, mounts); diff != "" {
+		t.Errorf("mounts (-want +got):\n%s", diff)
+	}
+}
+
+func TestConfigChangeRestartsThePod(t *testing.T) {
+	t.Parallel()
+	ch := loadChart(t)
+	checksum := func(values string) string {
+		set := object[*appsv1.StatefulSet](t, mustRender(t, ch, values), "shop")
+		return set.Spec.Template.Annotations["checksum/config"]
+	}
+	if checksum("") == "" || checksum("") == checksum("logging: {verbosity: 1}") {
+		t.Errorf("the pod template stays the same when the config changes")
+	}
+	if checksum("") != checksum("global: {a: b}") {
+		t.Errorf("the pod template changes with a value that nobody reads")
+	}
+}
+
+func TestAffinity(t *testing.T) {
+	t.Parallel()
+	ch := loadChart(t)
+	ours := []corev1.NodeSelectorRequirement{
+		{Key: "kwok.x-k8s.io/node", Operator: corev1.NodeSelectorOpDoesNotExist},
+		{Key: "type", Operator: corev1.NodeSelectorOpNotIn, Values: []string{"kwok", "virtual-kubelet"}},
+	}
+	zone := func(name string) corev1.NodeSelectorRequirement {
+		return corev1.NodeSelectorRequirement{Key: "zone", Operator: corev1.NodeSelectorOpIn, Values: []string{name}}
+	}
+	with := func(own ...corev1.NodeSelectorRequirement) corev1.NodeSelectorTerm {
+		return corev1.NodeSelectorTerm{MatchExpressions: append(own, ours...)}
+	}
+	cases := map[string]struct {
+		reason, affinity string
+		want             []corev1.NodeSelectorTerm
+	}{
+		"none": {"the chart's own term stands alone", "{}", []corev1.NodeSelectorTerm{with()}},
+		"two terms": {"terms are alternatives: each has to keep simulated nodes out",
+			`{nodeAffinity: {requiredDuringSchedulingIgnoredDuringExecution: {nodeSelectorTerms: [` +
+				`{matchExpressions: [{key: zone, operator: In, values: [a]}]}, {matchExpressions: [{key: zone, operator: In, values: [b]}]}]}}}`,
+			[]corev1.NodeSelectorTerm{with(zone("a")), with(zone("b"))}},
+		"fields": {"a term by field gets expressions", `{nodeAffinity: {requiredDuringSchedulingIgnoredDuringExecution: {nodeSelectorTerms: [` +
+			`{matchFields: [{key: metadata.name, operator: In, values: [one]}]}]}}}`,
+			[]corev1.NodeSelectorTerm{{MatchExpressions: ours, MatchFields: []corev1.NodeSelectorRequirement{
+				{Key: "metadata.name", Operator: corev1.NodeSelectorOpIn, Values: []string{"one"}}}}}},
+		"preferred": {"a preference does not replace the requirement", `{nodeAffinity: {preferredDuringSchedulingIgnoredDuringExecution: [` +
+			`{weight: 1, preference: {matchExpressions: [{key: zone, operator: In, values: [a]}]}}]}}`, []corev1.NodeSelectorTerm{with()}},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			set := object[*appsv1.StatefulSet](t, mustRender(t, ch,
+				"controlPlane: {statefulSet: {scheduling: {affinity: "+c.affinity+"}}}"), "shop")
+			node := set.Spec.Template.Spec.Affinity.NodeAffinity
+			if diff := cmp.Diff(c.want, node.RequiredDuringSchedulingIgnoredDuringExecution.NodeSelectorTerms); diff != "" {
+				t.Errorf("%s (-want +got):\n%s", c.reason, diff)
+			}
+			if name == "preferred" && len(node.PreferredDuringSchedulingIgnoredDuringExecution) != 1 {
+				t.Errorf("the preference is lost")
+			}
+		})
+	}
+}
+
+func TestServiceAccounts(t *testing.T) {
+	t.Parallel()
+	rendered := mustRender(t, loadChart(t), "")
+	for _, name := range []string{"shop", "shop-workload"} {
+		account := object[*corev1.ServiceAccount](t, rendered, name)
+		if account.AutomountServiceAccountToken == nil || *account.AutomountServiceAccountToken {
+			t.Errorf("ServiceAccount %s mounts its token by default", name)
+		}
+	}
+	set := object[*appsv1.StatefulSet](t, rendered, "shop")
+	if mount := set.Spec.Template.Spec.AutomountServiceAccountToken; mount == nil || !*mount {
+		t.Errorf("the control plane gets no token")
+	}
+	if pod := object[*corev1.Pod](t, rendered, "shop-test-ready"); *pod.Spec.AutomountServiceAccountToken {
+		t.Errorf("the pod of helm test gets a token")
+	}
+}
