@@ -35,6 +35,10 @@ func (a *assembly) options(proxyCert, proxyKey string) (options.CompletedOptions
 	o.Etcd.StorageConfig.DBMetricPollInterval = 0
 	o.Etcd.SkipHealthEndpoints = true // replaced by a check on the shared client
 
+	// Nodes come with the host's taints. The one that this step gives every new
+	// node is for a node controller to take away, of which there is none here.
+	o.Admission.GenericAdmission.DisablePlugins = []string{"TaintNodesByCondition"}
+
 	o.Authorization.Modes = []string{"RBAC"}
 	o.Authentication.ClientCert.CAContentProvider = a.clientCA
 	o.Authentication.ServiceAccounts.Issuers = []string{c.issuer()}
