@@ -177,9 +177,17 @@ func (a *app) controlPlaneConfig(first *hostFirst) controlplane.Config {
 		ExtraSANs: append(a.values.ServingNames(), a.names.service(),
 			a.names.service()+"."+a.names.namespace, a.names.service()+"."+a.names.namespace+".svc"),
 		KubeletDial: a.proxy.Dial,
-		Admission:   []controlplane.Plugin{{Name: "SubletServices", Interface: kinds.ServiceAdmission(first)}},
+		Admission:   a.admission(first),
 		Handlers:    map[string]http.Handler{"/syncz": http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { a.engine.Syncz().ServeHTTP(w, r) })},
 	}
+}
+
+// admission is the steps that the virtual API server takes beside its own.
+func (a *app) admission(first *hostFirst) []controlplane.Plugin {
+	if !a.values.Sync.ToHost.Services.Enabled {
+		return nil
+	}
+	return []controlplane.Plugin{{Name: "SubletServices", Interface: kinds.ServiceAdmission(first)}}
 }
 
 // addKinds gives the engine every kind that the settings ask for.
