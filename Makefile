@@ -44,17 +44,24 @@ test: build ## Everything that can be tested without root
 test-unit: ## The tests that need no control plane, under a minute when warm
 	$(GO) test $(UNIT)
 
+bin/helm: go.mod
+	$(GO) build -o $@ helm.sh/helm/v4/cmd/helm
+
+HOSTCTL := $(GO) run ./test/e2e/host/cmd/hostctl
 .PHONY: e2e
-e2e: image ## Test the installed chart on a real node (root; starts one if there is none)
-	$(GO) test -tags e2e -count=1 -timeout 60m -v ./test/e2e/... $(ARGS)
+e2e: image bin/helm ## Test the installed chart on a real node (root; ARGS='-run NAME' for some of it)
+	$(HOSTCTL) up
+	$(HOSTCTL) load-image out/sublet.tar
+	SUBLET_HOST_KUBECONFIG=$$($(HOSTCTL) status | sed -n 's/^kubeconfig *//p') \
+		$(GO) test -tags e2e -count=1 -timeout 60m -v ./test/e2e $(ARGS)
 
 .PHONY: host-up
 host-up: ## Start a real host on this machine (root)
-	$(GO) run ./test/e2e/host/cmd/hostctl up $(ARGS)
+	$(HOSTCTL) up $(ARGS)
 
 .PHONY: host-down
 host-down: ## Stop it and clean up
-	$(GO) run ./test/e2e/host/cmd/hostctl down $(ARGS)
+	$(HOSTCTL) down $(ARGS)
 
 .PHONY: bench
 bench: build ## Print every figure as `bench NAME VALUE UNIT`
