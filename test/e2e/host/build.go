@@ -63,9 +63,12 @@ func (b builder) hostd(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return b.once("hostd", state+"\n"+strings.Join(args, " "), []string{"hostd"}, func() error {
-		_, err := output(b.command(ctx, s.root, args...))
-		return err
+	return b.once("hostd", state+"\n"+strings.Join(args, " "), []string{"hostd", "kubectl"}, func() error {
+		if _, err := output(b.command(ctx, s.root, args...)); err != nil {
+			return err
+		}
+		link := filepath.Join(b.bin, "kubectl")
+		return errors.Join(ignoreGone(os.Remove(link)), os.Symlink("hostd", link))
 	})
 }
 

@@ -27,6 +27,8 @@ type Cluster struct {
 	Kubeconfig string
 	// Server is the URL of the API server.
 	Server string
+	// Kubectl is a kubectl of the host's version, or the one in PATH.
+	Kubectl string
 	// NodeIP is an address at which this machine reaches node ports; empty when
 	// there is none.
 	NodeIP string

@@ -140,5 +140,5 @@ func describe(file string) (*Cluster, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot use kubeconfig %s: %w", file, err)
 	}
-	return &Cluster{Kubeconfig: file, Server: config.Host}, nil
+	return &Cluster{Kubeconfig: file, Server: config.Host, Kubectl: "kubectl"}, nil
 }

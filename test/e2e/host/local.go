@@ -107,7 +107,7 @@ func (l *local) up(ctx context.Context) (*Cluster, error) {
 	}
 	_, _ = fmt.Fprintf(l.steps.out, "host: up after %.1f s\n", time.Since(start).Seconds())
 	return &Cluster{
-		Kubeconfig: kubeconfig, Server: apiServer, NodeIP: nodeIP,
+		Kubeconfig: kubeconfig, Server: apiServer, NodeIP: nodeIP, Kubectl: l.binary("kubectl"),
 		TestImage: TestImage, BusyboxImage: BusyboxImage,
 	}, nil
 }

@@ -4,6 +4,7 @@
 //	hostd kube-apiserver | kube-controller-manager | kube-scheduler
 //	hostd kubelet | kube-proxy
 //	hostd etcd | coredns | registry
+//	hostd kubectl
 //
 // One binary links once, where eight would link eight times, and it comes out of
 // the same build cache as the product. The Kubernetes programs take the flags
@@ -26,6 +27,7 @@ import (
 	_ "k8s.io/component-base/logs/json/register"
 	_ "k8s.io/component-base/metrics/prometheus/clientgo"
 	_ "k8s.io/component-base/metrics/prometheus/version"
+	kubectl "k8s.io/kubectl/pkg/cmd"
 	apiserver "k8s.io/kubernetes/cmd/kube-apiserver/app"
 	controllermanager "k8s.io/kubernetes/cmd/kube-controller-manager/app"
 	proxy "k8s.io/kubernetes/cmd/kube-proxy/app"
@@ -55,7 +57,7 @@ func program(args []string) (string, []string) {
 func names() []string {
 	return []string{
 		"kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy",
-		"etcd", "coredns", "registry",
+		"etcd", "coredns", "registry", "kubectl",
 	}
 }
 
@@ -72,6 +74,8 @@ func run(name string, args []string) int {
 		command = kubelet.NewKubeletCommand(context.Background())
 	case "kube-proxy":
 		command = proxy.NewProxyCommand()
+	case "kubectl":
+		return report(name, cli.RunNoErrOutput(kubectl.NewDefaultKubectlCommand()))
 	case "etcd":
 		return report(name, runEtcd(args))
 	case "coredns":
