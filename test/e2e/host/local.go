@@ -9,8 +9,6 @@ import (
 	"strings"
 	"syscall"
 	"time"
-
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
 const cgroupRoot = "/sys/fs/cgroup"
@@ -333,5 +331,3 @@ func (l *local) status(ctx context.Context) ([]string, bool) {
 	}
 	return append(lines, "ready       "+apiServer, "kubeconfig  "+l.path("kubeconfig")), true
 }
-
-func getOptions() metav1.GetOptions { return metav1.GetOptions{} }

@@ -15,12 +15,14 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
+	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/yaml"
 )
 
@@ -64,19 +66,30 @@ func (l *local) apply(ctx context.Context, config *rest.Config) error {
 	if err != nil {
 		return err
 	}
-	c, err := client.New(config, client.Options{})
+	c, err := dynamic.NewForConfig(config)
 	if err != nil {
 		return err
 	}
+	options := metav1.ApplyOptions{FieldManager: "sublet-host", Force: true}
 	for _, object := range all {
 		err := poll(ctx, 20*time.Second, object.GetKind()+" "+object.GetName(), func(ctx context.Context) error {
-			return c.Apply(ctx, client.ApplyConfigurationFromUnstructured(object), client.FieldOwner("sublet-host"), client.ForceOwnership)
+			_, err := resource(c, object).Apply(ctx, object.GetName(), object, options)
+			return err
 		})
 		if err != nil {
 			return fmt.Errorf("cannot create: %w", err)
 		}
 	}
 	return nil
+}
+
+// resource is where an object belongs. The plurals of our few kinds are regular.
+func resource(c dynamic.Interface, object *unstructured.Unstructured) dynamic.ResourceInterface {
+	plural, _ := meta.UnsafeGuessKindToResource(object.GroupVersionKind())
+	if namespace := object.GetNamespace(); namespace != "" {
+		return c.Resource(plural).Namespace(namespace)
+	}
+	return c.Resource(plural)
 }
 
 // clients of the host's API server, as admin.
@@ -107,14 +120,14 @@ func (l *local) nodeReady(ctx context.Context, c kubernetes.Interface) error {
 			return err
 		}
 	}
-	node, err := c.CoreV1().Nodes().Get(ctx, nodeName, getOptions())
+	node, err := c.CoreV1().Nodes().Get(ctx, nodeName, metav1.GetOptions{})
 	if err != nil {
 		return err
 	}
 	if err := ready(node); err != nil {
 		return err
 	}
-	_, err = c.CoreV1().ServiceAccounts("default").Get(ctx, "default", getOptions())
+	_, err = c.CoreV1().ServiceAccounts("default").Get(ctx, "default", metav1.GetOptions{})
 	return err
 }
 
