@@ -76,7 +76,7 @@ func (b *bench) directClient(ctx context.Context) (kubernetes.Interface, error) 
 func (b *bench) burstDirect(ctx context.Context, client kubernetes.Interface, prefix string) (time.Duration, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	watched, err := followPods(ctx, client, directNamespace)
+	watched, err := follow(ctx, podsOf(client, directNamespace, running))
 	if err != nil {
 		return 0, err
 	}

@@ -109,8 +109,16 @@ func (b *bench) nodeLagOnce(ctx context.Context, p *process, value string) error
 
 // followNodes watches the virtual nodes; one is done when it has the label.
 func followNodes(ctx context.Context, p *process, value string) (*watcher, error) {
+	nodes := p.client.CoreV1().Nodes()
 	return follow(ctx, subject[*corev1.Node]{
-		watch: p.client.CoreV1().Nodes().Watch,
+		list: func(ctx context.Context) ([]*corev1.Node, string, error) {
+			list, err := nodes.List(ctx, metav1.ListOptions{})
+			if err != nil {
+				return nil, "", err
+			}
+			return pointers(list.Items), list.ResourceVersion, nil
+		},
+		watch: nodes.Watch,
 		name:  func(node *corev1.Node) string { return node.Name },
 		done:  func(node *corev1.Node) bool { return value != "" && node.Labels[lagLabel] == value },
 	})

@@ -88,25 +88,41 @@ func (b *bench) warm(ctx context.Context, p *process) error {
 
 // followBoth watches the pods of the tenant on both sides, by their virtual name.
 func (b *bench) followBoth(ctx context.Context, p *process) (host, virtual *watcher, err error) {
-	host, err = follow(ctx, subject[*corev1.Pod]{
-		watch: b.host.Client().CoreV1().Pods(p.Namespace()).Watch,
-		name:  func(pod *corev1.Pod) string { return pod.Annotations[labels.VirtualName] },
-		done:  running,
-	})
-	if err != nil {
+	ofTenant := podsOf(b.host.Client(), p.Namespace(), running)
+	ofTenant.name = func(pod *corev1.Pod) string { return pod.Annotations[labels.VirtualName] }
+	if host, err = follow(ctx, ofTenant); err != nil {
 		return nil, nil, err
 	}
-	virtual, err = followPods(ctx, p.client, metav1.NamespaceDefault)
+	virtual, err = follow(ctx, podsOf(p.client, metav1.NamespaceDefault, running))
 	return host, virtual, err
 }
 
-func followPods(ctx context.Context, client kubernetes.Interface, namespace string) (*watcher, error) {
-	return follow(ctx, subject[*corev1.Pod]{
-		watch: client.CoreV1().Pods(namespace).Watch,
+// podsOf are the pods of a namespace, by their name.
+func podsOf(client kubernetes.Interface, namespace string, done func(*corev1.Pod) bool) subject[*corev1.Pod] {
+	pods := client.CoreV1().Pods(namespace)
+	return subject[*corev1.Pod]{
+		list: func(ctx context.Context) ([]*corev1.Pod, string, error) {
+			list, err := pods.List(ctx, metav1.ListOptions{})
+			if err != nil {
+				return nil, "", err
+			}
+			return pointers(list.Items), list.ResourceVersion, nil
+		},
+		watch: pods.Watch,
 		name:  func(pod *corev1.Pod) string { return pod.Name },
-		done:  running,
-	})
+		done:  done,
+	}
 }
+
+func pointers[T any](items []T) []*T {
+	all := make([]*T, len(items))
+	for i := range items {
+		all[i] = &items[i]
+	}
+	return all
+}
+
+func bound(pod *corev1.Pod) bool { return pod.Spec.NodeName != "" }
 
 func running(pod *corev1.Pod) bool { return pod.Status.Phase == corev1.PodRunning }
 

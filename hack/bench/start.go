@@ -32,11 +32,11 @@ func (b *bench) startOnce(ctx context.Context) error {
 		return err
 	}
 	defer p.Stop()
-	bound, err := firstBound(ctx, p.client)
+	at, err := firstBound(ctx, p.client)
 	if err != nil {
 		return err
 	}
-	ready, first := p.ready.Sub(p.Started()), bound.Sub(p.Started())
+	ready, first := p.ready.Sub(p.Started()), at.Sub(p.Started())
 	b.say("  ready after %.2f s, first pod bound after %.2f s", ready.Seconds(), first.Seconds())
 	b.add("start_ready", ready.Seconds())
 	b.add("start_first_pod", first.Seconds())
@@ -48,17 +48,12 @@ func (b *bench) startOnce(ctx context.Context) error {
 func firstBound(ctx context.Context, client kubernetes.Interface) (time.Time, error) {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
-	pods := client.CoreV1().Pods(metav1.NamespaceDefault)
-	watched, err := follow(ctx, subject[*corev1.Pod]{
-		watch: pods.Watch,
-		name:  func(pod *corev1.Pod) string { return pod.Name },
-		done:  func(pod *corev1.Pod) bool { return pod.Spec.NodeName != "" },
-	})
+	watched, err := follow(ctx, podsOf(client, metav1.NamespaceDefault, bound))
 	if err != nil {
 		return time.Time{}, err
 	}
 	for {
-		_, err := pods.Create(ctx, newPod("first"), metav1.CreateOptions{})
+		_, err := client.CoreV1().Pods(metav1.NamespaceDefault).Create(ctx, newPod("first"), metav1.CreateOptions{})
 		if err == nil {
 			break
 		}

@@ -2,12 +2,12 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"sync"
 	"time"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/watch"
 )
@@ -28,34 +28,55 @@ type watcher struct {
 }
 
 // subject is what a watcher is about. T is a pointer to an object.
-type subject[T any] struct {
+type subject[T metav1.Object] struct {
+	list  func(context.Context) (objects []T, resourceVersion string, err error)
 	watch func(context.Context, metav1.ListOptions) (watch.Interface, error)
 	name  func(T) string
 	done  func(T) bool
 }
 
-// follow watches until the end of ctx, beginning with what is there. It does not
-// resume: a watch that breaks would hide the very times that it is to take.
-func follow[T any](ctx context.Context, s subject[T]) (*watcher, error) {
-	stream, err := s.watch(ctx, metav1.ListOptions{})
+// follow watches until the end of ctx, beginning with what is there. Like any
+// other client it resumes where it was when the API server ends its watch, which
+// it does when many events come at once.
+func follow[T metav1.Object](ctx context.Context, s subject[T]) (*watcher, error) {
+	objects, version, err := s.list(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("cannot list what is to be watched: %w", err)
+	}
+	w := &watcher{seen: map[string]sighting{}, changed: make(chan struct{})}
+	for _, object := range objects {
+		w.note(s.name(object), time.Now(), watch.Added, s.done(object))
+	}
+	stream, err := s.watch(ctx, metav1.ListOptions{ResourceVersion: version})
 	if err != nil {
 		return nil, fmt.Errorf("cannot watch: %w", err)
 	}
-	w := &watcher{seen: map[string]sighting{}, changed: make(chan struct{})}
 	go func() {
-		defer stream.Stop()
-		for event := range stream.ResultChan() {
-			now := time.Now()
-			object, ok := event.Object.(T)
-			if !ok {
-				w.fail(fmt.Errorf("the watch brought %T: %v", event.Object, event.Object))
-				return
+		for err == nil && ctx.Err() == nil {
+			if version, err = s.drain(stream, version, w); err == nil {
+				stream, err = s.watch(ctx, metav1.ListOptions{ResourceVersion: version})
 			}
-			w.note(s.name(object), now, event.Type, s.done(object))
 		}
-		w.fail(errors.New("the watch has ended"))
+		if ctx.Err() == nil {
+			w.fail(fmt.Errorf("the watch has ended: %w", err))
+		}
 	}()
 	return w, nil
+}
+
+// drain notes all events of one stream and returns the version to resume from.
+func (s subject[T]) drain(stream watch.Interface, version string, w *watcher) (string, error) {
+	defer stream.Stop()
+	for event := range stream.ResultChan() {
+		now := time.Now()
+		object, ok := event.Object.(T)
+		if !ok {
+			return version, apierrors.FromObject(event.Object)
+		}
+		version = object.GetResourceVersion()
+		w.note(s.name(object), now, event.Type, s.done(object))
+	}
+	return version, nil
 }
 
 func (w *watcher) note(name string, now time.Time, event watch.EventType, done bool) {

@@ -2,48 +2,74 @@ package main
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"testing"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/watch"
 )
 
-func pod(name string, phase corev1.PodPhase) *corev1.Pod {
-	return &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: name}, Status: corev1.PodStatus{Phase: phase}}
+func pod(name, version string, phase corev1.PodPhase) *corev1.Pod {
+	return &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: name, ResourceVersion: version}, Status: corev1.PodStatus{Phase: phase}}
 }
 
-func followFake(t *testing.T) (*watch.FakeWatcher, *watcher) {
+// fakeAPI hands out one stream after the other and notes from where each began.
+type fakeAPI struct {
+	streams chan *watch.FakeWatcher
+	from    chan string
+}
+
+func (f fakeAPI) watch(_ context.Context, o metav1.ListOptions) (watch.Interface, error) {
+	f.from <- o.ResourceVersion
+	stream, more := <-f.streams
+	if !more {
+		return nil, errors.New("connection refused")
+	}
+	return stream, nil
+}
+
+func followFake(t *testing.T, streams ...*watch.FakeWatcher) (fakeAPI, *watcher) {
 	t.Helper()
-	events := watch.NewFakeWithChanSize(16, false)
+	api := fakeAPI{streams: make(chan *watch.FakeWatcher, len(streams)), from: make(chan string, 9)}
+	for _, stream := range streams {
+		api.streams <- stream
+	}
+	close(api.streams)
 	w, err := follow(t.Context(), subject[*corev1.Pod]{
-		watch: func(context.Context, metav1.ListOptions) (watch.Interface, error) { return events, nil },
+		list: func(context.Context) ([]*corev1.Pod, string, error) {
+			return []*corev1.Pod{pod("old", "1", corev1.PodPending)}, "1", nil
+		},
+		watch: api.watch,
 		name:  func(pod *corev1.Pod) string { return pod.Name },
 		done:  running,
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return events, w
+	return api, w
 }
 
 func TestWatcherNotesFirstTimes(t *testing.T) {
 	t.Parallel()
-	events, w := followFake(t)
-	events.Add(pod("a", corev1.PodPending))
-	events.Modify(pod("a", corev1.PodRunning))
+	events := watch.NewFakeWithChanSize(16, false)
+	_, w := followFake(t, events)
+	events.Add(pod("a", "2", corev1.PodPending))
+	events.Modify(pod("a", "3", corev1.PodRunning))
 	if err := w.wait(t.Context(), 1, "pods are Running", isDone); err != nil {
 		t.Fatal(err)
+	}
+	if _, there := w.all()["old"]; !there {
+		t.Error("what was there before the watch began is not seen")
 	}
 	first := w.all()["a"]
 	if first.there.After(first.done) || !first.gone.IsZero() {
 		t.Errorf("a was seen %v, Running %v, gone %v: want this order and not gone", first.there, first.done, first.gone)
 	}
 
-	events.Modify(pod("a", corev1.PodRunning))
-	events.Delete(pod("a", corev1.PodRunning))
+	events.Modify(pod("a", "4", corev1.PodRunning))
+	events.Delete(pod("a", "5", corev1.PodRunning))
 	if err := w.wait(t.Context(), 1, "pods are gone", isGone); err != nil {
 		t.Fatal(err)
 	}
@@ -56,32 +82,44 @@ func TestWatcherNotesFirstTimes(t *testing.T) {
 	}
 }
 
+func TestWatcherResumes(t *testing.T) {
+	t.Parallel()
+	one, two := watch.NewFakeWithChanSize(1, false), watch.NewFakeWithChanSize(1, false)
+	api, w := followFake(t, one, two)
+	one.Add(pod("a", "7", corev1.PodPending))
+	one.Stop()
+	two.Modify(pod("a", "8", corev1.PodRunning))
+	if err := w.wait(t.Context(), 1, "pods are Running", isDone); err != nil {
+		t.Fatal(err)
+	}
+	if first, second := <-api.from, <-api.from; first != "1" || second != "7" {
+		t.Errorf("the watches began at %s and %s, want 1, of the list, and 7, of the last event", first, second)
+	}
+}
+
 func TestWatcherGivesUp(t *testing.T) {
 	t.Parallel()
-	t.Run("when the time is over", func(t *testing.T) {
-		t.Parallel()
-		events, w := followFake(t)
-		events.Add(pod("a", corev1.PodPending))
-		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
-		defer cancel()
-		if err := w.wait(ctx, 1, "pods are Running", isDone); err == nil || !strings.Contains(err.Error(), "0 of 1 pods are Running") {
-			t.Errorf("wait = %v, want what is missing", err)
-		}
-	})
-	t.Run("when the watch breaks", func(t *testing.T) {
-		t.Parallel()
-		events, w := followFake(t)
-		events.Stop()
-		if err := w.wait(t.Context(), 1, "pods are Running", isDone); err == nil || !strings.Contains(err.Error(), "ended") {
-			t.Errorf("wait = %v, want that the watch has ended", err)
-		}
-	})
-	t.Run("when the watch brings an error", func(t *testing.T) {
-		t.Parallel()
-		events, w := followFake(t)
-		events.Error(&metav1.Status{Message: "too old"})
-		if err := w.wait(t.Context(), 1, "pods are Running", isDone); err == nil || !strings.Contains(err.Error(), "too old") {
-			t.Errorf("wait = %v, want the error of the watch", err)
-		}
-	})
+	for _, c := range []struct {
+		reason string
+		do     func(*watch.FakeWatcher, context.CancelFunc)
+		want   string
+	}{
+		{"the time is over", func(_ *watch.FakeWatcher, cancel context.CancelFunc) { cancel() }, "0 of 1 pods are Running"},
+		{"nobody answers any more", func(events *watch.FakeWatcher, _ context.CancelFunc) { events.Stop() }, "connection refused"},
+		{"the watch brings an error", func(events *watch.FakeWatcher, _ context.CancelFunc) {
+			events.Error(&metav1.Status{Message: "too old"})
+		}, "too old"},
+	} {
+		t.Run(c.reason, func(t *testing.T) {
+			t.Parallel()
+			events := watch.NewFakeWithChanSize(1, false)
+			_, w := followFake(t, events)
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			c.do(events, cancel)
+			if err := w.wait(ctx, 1, "pods are Running", isDone); err == nil || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("wait = %v, want %q in it", err, c.want)
+			}
+		})
+	}
 }
