@@ -48,7 +48,9 @@ const (
 	HostUID = Domain + "/host-uid"
 
 	// Agreed (annotation) is the state that both sides last agreed on, as JSON,
-	// for fields that both sides write. See translate.Merge.
+	// for fields that both sides write. See translate.Merge. On host pods it is
+	// what the tenant last asked for among the fields that the host's admission
+	// may change. See translate.Pod.
 	Agreed = Domain + "/agreed"
 
 	// ControlPlaneService (label, value "true") marks virtual Services whose

@@ -216,7 +216,8 @@ func (r *reconciler) present(s Scope, key types.NamespacedName, virtual, host cl
 func (r *reconciler) tell(s Scope, virtual client.Object, key types.NamespacedName, err error) error {
 	var foreign *foreignError
 	var no *refusal
-	if errors.As(err, &foreign) || errors.As(err, &no) {
+	var impossible *translate.RefusedError
+	if errors.As(err, &foreign) || errors.As(err, &no) || errors.As(err, &impossible) {
 		r.notes.refused(s.Context, r.kind.name, virtual, r.hostKey(key), err)
 	}
 	return err

@@ -86,7 +86,11 @@ func newPod(in PodInput, virtual, host *corev1.Pod) error {
 	eachContainer(spec, func(container *corev1.Container) { containerEnv(env, virtual, container) })
 	affinity(in, virtual, spec)
 	host.Spec = *spec
-	host.Annotations[labels.Agreed] = wishes(virtual)
+	sent, err := EncodeAgreed(wishes(virtual))
+	if err != nil {
+		return err
+	}
+	host.Annotations[labels.Agreed] = sent
 	return nil
 }
 

@@ -118,7 +118,8 @@ func observed(host, virtual *corev1.Pod, status *corev1.PodStatus) {
 
 // hasAll says whether the host pod holds all that the tenant asks for by now.
 func hasAll(virtual, host *corev1.Pod) bool {
-	return host.Annotations[labels.Agreed] == wishes(virtual) &&
+	wish, err := EncodeAgreed(wishes(virtual))
+	return err == nil && host.Annotations[labels.Agreed] == wish &&
 		len(host.Spec.EphemeralContainers) >= len(virtual.Spec.EphemeralContainers)
 }
 

@@ -1,6 +1,7 @@
 package translate
 
 import (
+	"maps"
 	"slices"
 	"strings"
 
@@ -16,21 +17,21 @@ import (
 // Fields that can only grow or shrink in one direction are compared as they are.
 // The others, images and resources above all, may have been changed by the host's
 // own admission, so a difference alone does not tell who made it: they are sent
-// when the tenant's wish is another than the one that was last sent, and the
-// digest of that one is on the host pod.
+// when the tenant's wish is another than the one that was last sent. A digest of
+// that one is on the host pod, under [labels.Agreed].
 func updatePod(in PodInput, virtual, host *corev1.Pod) error {
 	syncDeadlines(virtual, host)
 	syncTolerations(virtual, host)
 	addEphemeralContainers(in, virtual, host)
+	wish := wishes(virtual)
+	text, err := EncodeAgreed(wish)
+	if err != nil {
+		return err
+	}
 	gated := len(host.Spec.SchedulingGates) > 0
-	if wish := wishes(virtual); host.Annotations[labels.Agreed] != wish {
-		host.Annotations[labels.Agreed] = wish
-		syncContainers(virtual.Spec.InitContainers, host.Spec.InitContainers)
-		syncContainers(virtual.Spec.Containers, host.Spec.Containers)
-		syncPodResources(virtual, host)
-		if gated {
-			syncNodeRules(in, virtual, host)
-		}
+	if sent := host.Annotations[labels.Agreed]; sent != text {
+		host.Annotations[labels.Agreed] = text
+		sendChanged(in, virtual, host, wish, DecodeAgreed(sent), gated)
 	}
 	if gated {
 		openGates(virtual, host)
@@ -38,28 +39,86 @@ func updatePod(in PodInput, virtual, host *corev1.Pod) error {
 	return nil
 }
 
+// The groups of fields that are sent when the tenant's wish changes, as they are
+// called in the digest. Each container has its own entry, the pod the empty one.
+// Other names or digests after an upgrade would send everything once more, and an
+// image that is sent again can restart a container.
+const (
+	imagesWish    = "images"
+	resourcesWish = "resources"
+	nodesWish     = "nodes"
+)
+
 // wishes is a digest of what the tenant asks for among the fields that the host
 // may change on its own.
-func wishes(virtual *corev1.Pod) string {
-	type container struct {
-		Name, Image string
-		Resources   corev1.ResourceRequirements
-	}
-	asked := struct {
-		Containers   []container
-		Resources    *corev1.ResourceRequirements
-		NodeSelector map[string]string
-		NodeAffinity *corev1.NodeAffinity
-	}{Resources: virtual.Spec.Resources, NodeSelector: virtual.Spec.NodeSelector}
-	if virtual.Spec.Affinity != nil {
-		asked.NodeAffinity = virtual.Spec.Affinity.NodeAffinity
-	}
+func wishes(virtual *corev1.Pod) map[string]Agreed {
+	images, resources := map[string]string{}, map[string]corev1.ResourceRequirements{}
 	for _, list := range [][]corev1.Container{virtual.Spec.InitContainers, virtual.Spec.Containers} {
 		for i := range list {
-			asked.Containers = append(asked.Containers, container{list[i].Name, list[i].Image, list[i].Resources})
+			images[list[i].Name] = list[i].Image
+			if r := list[i].Resources; len(r.Requests)+len(r.Limits) > 0 {
+				resources[list[i].Name] = r
+			}
 		}
 	}
-	return digest(asked)
+	if virtual.Spec.Resources != nil {
+		resources[""] = *virtual.Spec.Resources
+	}
+	wish := map[string]Agreed{imagesWish: Agree(images)}
+	if len(resources) > 0 {
+		wish[resourcesWish] = Agree(resources)
+	}
+	if rules := nodeRules(virtual); len(rules) > 0 {
+		wish[nodesWish] = Agree(rules)
+	}
+	return wish
+}
+
+// nodeRules are the rules of a pod about its node.
+func nodeRules(virtual *corev1.Pod) map[string]any {
+	rules := map[string]any{}
+	if len(virtual.Spec.NodeSelector) > 0 {
+		rules["selector"] = virtual.Spec.NodeSelector
+	}
+	if affinity := virtual.Spec.Affinity; affinity != nil && affinity.NodeAffinity != nil {
+		rules["affinity"] = affinity.NodeAffinity
+	}
+	return rules
+}
+
+// sendChanged sends those of the wishes that are other than the ones last sent.
+func sendChanged(in PodInput, virtual, host *corev1.Pod, wish, sent map[string]Agreed, gated bool) {
+	changed := func(group, entry string) bool { return wish[group][entry] != sent[group][entry] }
+	for _, lists := range [][2][]corev1.Container{
+		{virtual.Spec.InitContainers, host.Spec.InitContainers},
+		{virtual.Spec.Containers, host.Spec.Containers},
+	} {
+		eachPair(lists[0], lists[1], func(virtual, host *corev1.Container) {
+			if changed(imagesWish, virtual.Name) {
+				host.Image = virtual.Image
+			}
+			if changed(resourcesWish, virtual.Name) {
+				syncResources(&virtual.Resources, &host.Resources)
+			}
+		})
+	}
+	if changed(resourcesWish, "") {
+		syncPodResources(virtual, host)
+	}
+	if gated && !maps.Equal(wish[nodesWish], sent[nodesWish]) {
+		syncNodeRules(in, virtual, host)
+	}
+}
+
+// eachPair visits the containers that both sides have, told apart by their names:
+// the host may have put others between them.
+func eachPair(virtual, host []corev1.Container, visit func(virtual, host *corev1.Container)) {
+	for i := range virtual {
+		j := slices.IndexFunc(host, func(c corev1.Container) bool { return c.Name == virtual[i].Name })
+		if j >= 0 {
+			visit(&virtual[i], &host[j])
+		}
+	}
 }
 
 // syncDeadlines follows the two deadlines of a pod. One may only come nearer; the
@@ -101,19 +160,6 @@ func addEphemeralContainers(in PodInput, virtual, host *corev1.Pod) {
 		rename(in.Cluster, virtual.Namespace, &added)
 		eachContainer(&added, func(container *corev1.Container) { containerEnv(env, virtual, container) })
 		host.Spec.EphemeralContainers = append(host.Spec.EphemeralContainers, added.EphemeralContainers...)
-	}
-}
-
-// syncContainers sends images and resources. Containers and resources that only
-// the host knows stay as they are.
-func syncContainers(virtual, host []corev1.Container) {
-	for i := range virtual {
-		j := slices.IndexFunc(host, func(c corev1.Container) bool { return c.Name == virtual[i].Name })
-		if j < 0 {
-			continue
-		}
-		host[j].Image = virtual[i].Image
-		syncResources(&virtual[i].Resources, &host[j].Resources)
 	}
 }
 

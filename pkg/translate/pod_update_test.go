@@ -56,6 +56,15 @@ func TestUpdatePod(t *testing.T) {
 			change: func(p *corev1.Pod) { p.Spec.Containers[0].Image = "nginx:2" },
 			want:   func(p *corev1.Pod) { p.Spec.Containers[1].Image = "nginx:2" },
 		},
+		"ImageOfOne": {
+			reason: "a change of one container does not send the image of another that the host has changed",
+			start: func(p *corev1.Pod) {
+				p.Spec.Containers = append(p.Spec.Containers, corev1.Container{Name: "log", Image: "log:1"})
+			},
+			mutate: func(p *corev1.Pod) { p.Spec.Containers[0].Image = "mirror.example/nginx:1" },
+			change: func(p *corev1.Pod) { p.Spec.Containers[1].Image = "log:2" },
+			want:   func(p *corev1.Pod) { p.Spec.Containers[1].Image = "log:2" },
+		},
 		"InitImage": {
 			reason: "the image of an init container may change too",
 			start:  func(p *corev1.Pod) { p.Spec.InitContainers = []corev1.Container{{Name: "init", Image: "init:1"}} },
@@ -185,7 +194,11 @@ func TestUpdatePod(t *testing.T) {
 			want := host.DeepCopy()
 			apply(tt.want, want)
 			apply(tt.change, virtual)
-			want.Annotations[labels.Agreed] = wishes(virtual)
+			wish, err := EncodeAgreed(wishes(virtual))
+			if err != nil {
+				t.Fatal(err)
+			}
+			want.Annotations[labels.Agreed] = wish
 
 			if err := Pod(input(), virtual, host); err != nil {
 				t.Fatal(err)

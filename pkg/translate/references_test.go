@@ -139,4 +139,3 @@ func TestTokenRequests(t *testing.T) {
 		t.Errorf("a pod without token volumes asks for tokens")
 	}
 }
-

@@ -1,0 +1,103 @@
+package kinds
+
+import (
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/sublet-dev/sublet/api/config/v1alpha1"
+	"github.com/sublet-dev/sublet/pkg/syncer"
+)
+
+func TestGoldenPods(t *testing.T) {
+	t.Parallel()
+	goldenCases(t, "pods", Pods)
+}
+
+func TestPodStarted(t *testing.T) {
+	t.Parallel()
+	scheduled := func(status corev1.ConditionStatus) []corev1.PodCondition {
+		return []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue}, {Type: corev1.PodScheduled, Status: status}}
+	}
+	tests := map[string]struct {
+		reason string
+		pod    corev1.Pod
+		want   bool
+	}{
+		"New": {reason: "nothing has happened yet"},
+		"Named": {
+			reason: "the tenant named a node; no host pod was ever there, and the pod must not end for the lack of one",
+			pod:    corev1.Pod{Spec: corev1.PodSpec{NodeName: "node-1"}},
+		},
+		"Bound": {
+			reason: "the API server notes when a pod is bound",
+			pod:    corev1.Pod{Spec: corev1.PodSpec{NodeName: "node-1"}, Status: corev1.PodStatus{Conditions: scheduled(corev1.ConditionTrue)}},
+			want:   true,
+		},
+		"Unschedulable": {
+			reason: "the host's scheduler found no place",
+			pod:    corev1.Pod{Spec: corev1.PodSpec{NodeName: "node-1"}, Status: corev1.PodStatus{Conditions: scheduled(corev1.ConditionFalse)}},
+		},
+		"ScheduledElsewhere": {
+			reason: "bound on the host, but the virtual pod has no node: the copy can be made again without harm",
+			pod:    corev1.Pod{Status: corev1.PodStatus{Conditions: scheduled(corev1.ConditionTrue)}},
+		},
+		"Ran": {
+			reason: "a kubelet has started it, even if its node was never shown",
+			pod:    corev1.Pod{Status: corev1.PodStatus{StartTime: &metav1.Time{Time: time.Unix(1, 0)}}},
+			want:   true,
+		},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			if got := podStarted(&tt.pod); got != tt.want {
+				t.Errorf("%s: got %t", tt.reason, got)
+			}
+		})
+	}
+}
+
+func TestVisibleNodes(t *testing.T) {
+	t.Parallel()
+	pool := map[string]string{"pool": "tenants"}
+	tests := map[string]struct {
+		reason string
+		nodes  v1alpha1.Nodes
+		want   int
+	}{
+		"All":      {reason: "every node is shown", nodes: v1alpha1.Nodes{Enabled: true, Selector: v1alpha1.NodeSelector{All: true, Labels: pool}}},
+		"Labels":   {reason: "some nodes are shown", nodes: v1alpha1.Nodes{Enabled: true, Selector: v1alpha1.NodeSelector{Labels: pool}}, want: 1},
+		"WithPods": {reason: "those are shown that pods run on", nodes: v1alpha1.Nodes{Enabled: true}},
+		"Pseudo":   {reason: "no real node is shown", nodes: v1alpha1.Nodes{Selector: v1alpha1.NodeSelector{Labels: pool}}},
+	}
+	for name, tt := range tests {
+		if got := visibleNodes(tt.nodes); len(got) != tt.want {
+			t.Errorf("%s: %s: got %v", name, tt.reason, got)
+		}
+	}
+}
+
+// TestPodsRead holds that what Down and Up read is watched: the caches of the
+// engine show nothing else.
+func TestPodsRead(t *testing.T) {
+	t.Parallel()
+	watched := map[string]bool{}
+	resource := Pods(testOptions())
+	for _, watch := range resource.Also {
+		if watch.Side != syncer.Virtual {
+			t.Errorf("%T is watched on the host, which needs a right", watch.Object)
+		}
+		watched[reflectType(watch.Object).Name()] = true
+	}
+	for _, name := range []string{"Node", "Service", "Namespace"} {
+		if !watched[name] {
+			t.Errorf("%s is read and not watched", name)
+		}
+	}
+	if !resource.EndsWithHost || resource.Started == nil {
+		t.Error("a pod that the host ends must end in the virtual cluster")
+	}
+}

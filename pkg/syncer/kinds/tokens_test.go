@@ -1,0 +1,285 @@
+package kinds
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	authenticationv1 "k8s.io/api/authentication/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/sublet-dev/sublet/pkg/syncer"
+	"github.com/sublet-dev/sublet/pkg/translate"
+)
+
+// mint is a [TokenMinter] that keeps count.
+type mint struct {
+	now   time.Time
+	made  []string
+	fails error
+	// extend makes tokens live longer than asked for, as an API server may.
+	extend time.Duration
+	// pod is bound into the tokens instead of the one asked for, if set.
+	pod types.UID
+}
+
+func (m *mint) Mint(_ context.Context, namespace, name string, request *authenticationv1.TokenRequest) (*authenticationv1.TokenRequest, error) {
+	if m.fails != nil {
+		return nil, m.fails
+	}
+	pod := request.Spec.BoundObjectRef.UID
+	if m.pod != "" {
+		pod = m.pod
+	}
+	life := time.Duration(*request.Spec.ExpirationSeconds)*time.Second + m.extend
+	audience := strings.Join(request.Spec.Audiences, ",")
+	m.made = append(m.made, namespace+"/"+name+" for "+audience+" "+life.String())
+	made := request.DeepCopy()
+	made.Status.Token = tokenText(m.now, life, pod, audience)
+	return made, nil
+}
+
+// tokenText is a token as an API server makes it, but for the signature.
+func tokenText(issued time.Time, life time.Duration, pod types.UID, audience string) string {
+	payload, err := json.Marshal(map[string]any{
+		"aud": []string{audience}, "iat": issued.Unix(), "exp": issued.Add(life).Unix(),
+		"kubernetes.io": map[string]any{"pod": map[string]any{"uid": pod}},
+	})
+	if err != nil {
+		panic(err)
+	}
+	encode := base64.RawURLEncoding.EncodeToString
+	return encode([]byte(`{"alg":"none"}`)) + "." + encode(payload) + "." + encode([]byte("signature"))
+}
+
+func TestGoldenTokens(t *testing.T) {
+	t.Parallel()
+	goldenCases(t, "tokens", func(o Options) syncer.Resource[*corev1.Pod, *corev1.Secret] {
+		o.Tokens = &mint{now: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)}
+		return Tokens(o)
+	})
+}
+
+// tokenPod asks for one token for the API server and one for vault.
+func tokenPod() *corev1.Pod {
+	source := func(audience string, seconds int64) corev1.VolumeProjection {
+		return corev1.VolumeProjection{ServiceAccountToken: &corev1.ServiceAccountTokenProjection{Audience: audience, ExpirationSeconds: &seconds, Path: "token" + audience}}
+	}
+	return &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "web", UID: "uid-of-web"},
+		Spec: corev1.PodSpec{
+			ServiceAccountName: "web",
+			Volumes: []corev1.Volume{{Name: "t", VolumeSource: corev1.VolumeSource{Projected: &corev1.ProjectedVolumeSource{
+				Sources: []corev1.VolumeProjection{source("", 3600), source("vault", 600)},
+			}}}},
+		},
+	}
+}
+
+// clockScope is a scope at a moment of the test.
+func clockScope(t *testing.T, now time.Time) syncer.Scope {
+	t.Helper()
+	return syncer.Scope{Context: t.Context(), Cluster: testCluster(), Now: now}
+}
+
+// keys are the keys in the token Secret, that of the API server first.
+func keys(pod *corev1.Pod) (api, vault string) {
+	for _, request := range translate.TokenRequests(pod) {
+		if request.Audience == "" {
+			api = request.Key
+		} else {
+			vault = request.Key
+		}
+	}
+	return api, vault
+}
+
+func TestTokensAreMadeOncePerNeed(t *testing.T) {
+	t.Parallel()
+	start := time.Date(2026, 1, 2, 3, 0, 0, 0, time.UTC)
+	minter := &mint{now: start}
+	resource := Tokens(Options{Tokens: minter})
+	pod := tokenPod()
+	down := func(after time.Duration, host *corev1.Secret) *corev1.Secret {
+		t.Helper()
+		if err := resource.Down(clockScope(t, start.Add(after)), pod, host); err != nil {
+			t.Fatal(err)
+		}
+		return host
+	}
+	first := down(0, &corev1.Secret{})
+	if len(minter.made) != 2 {
+		t.Fatalf("tokens made for a new pod: %v, want 2", minter.made)
+	}
+	// The Secret could not be created, or the cache does not show it yet.
+	for range 5 {
+		if again := down(time.Second, &corev1.Secret{}); cmp.Diff(first.Data, again.Data) != "" {
+			t.Errorf("another attempt has other tokens")
+		}
+	}
+	down(time.Minute, first.DeepCopy())
+	if len(minter.made) != 2 {
+		t.Errorf("tokens made after six attempts: %v, want 2", minter.made)
+	}
+
+	// At 80 % of the ten minutes that vault's token lives, that one is renewed.
+	minter.now = start.Add(8 * time.Minute)
+	if before := down(8*time.Minute-time.Second, first.DeepCopy()); cmp.Diff(first.Data, before.Data) != "" {
+		t.Errorf("renewed too early")
+	}
+	renewed := down(8*time.Minute, first.DeepCopy())
+	api, vault := keys(pod)
+	if string(renewed.Data[api]) != string(first.Data[api]) || string(renewed.Data[vault]) == string(first.Data[vault]) {
+		t.Errorf("renewed is not vault's token alone")
+	}
+	if len(minter.made) != 3 {
+		t.Errorf("tokens made after the renewal: %v, want 3", minter.made)
+	}
+	want := []string{"shop/web for  1h0m0s", "shop/web for vault 10m0s"}
+	for _, made := range want {
+		if !strings.Contains(strings.Join(minter.made, "\n"), made) {
+			t.Errorf("made %v, want %q among them", minter.made, made)
+		}
+	}
+}
+
+func TestTokenThatIsRememberedOnlyUntilItIsWritten(t *testing.T) {
+	t.Parallel()
+	start := time.Date(2026, 1, 2, 3, 0, 0, 0, time.UTC)
+	kind := &tokens{minter: &mint{now: start}, unwritten: map[unwrittenKey]unwrittenToken{}}
+	secret := &corev1.Secret{}
+	if err := kind.down(clockScope(t, start), tokenPod(), secret); err != nil {
+		t.Fatal(err)
+	}
+	if len(kind.unwritten) != 2 {
+		t.Errorf("%d tokens remembered, want 2", len(kind.unwritten))
+	}
+	if err := kind.down(clockScope(t, start), tokenPod(), secret); err != nil {
+		t.Fatal(err)
+	}
+	if len(kind.unwritten) != 0 {
+		t.Errorf("%d tokens remembered after they were written, want none", len(kind.unwritten))
+	}
+	// The pod is gone before its Secret was ever written.
+	if err := kind.down(clockScope(t, start), tokenPod(), &corev1.Secret{}); err != nil {
+		t.Fatal(err)
+	}
+	other := tokenPod()
+	other.UID = "uid-of-another"
+	kind.minter = &mint{now: start.Add(time.Hour)}
+	if err := kind.down(clockScope(t, start.Add(time.Hour)), other, &corev1.Secret{}); err != nil {
+		t.Fatal(err)
+	}
+	for key := range kind.unwritten {
+		if key.pod != other.UID {
+			t.Errorf("the tokens of a pod that is gone are remembered for ever")
+		}
+	}
+}
+
+func TestTokenRenewal(t *testing.T) {
+	t.Parallel()
+	start := time.Date(2026, 1, 2, 3, 0, 0, 0, time.UTC)
+	hour := translate.TokenRequest{ExpirationSeconds: 3600}
+	month := translate.TokenRequest{ExpirationSeconds: 30 * 24 * 3600}
+	tests := map[string]struct {
+		reason  string
+		token   string
+		request translate.TokenRequest
+		want    time.Time
+	}{
+		"Hour":     {reason: "80 % of its life", token: tokenText(start, time.Hour, "uid-of-web", ""), request: hour, want: start.Add(48 * time.Minute)},
+		"Extended": {reason: "the pod asked for an hour and is to see a new one in time", token: tokenText(start, 365*24*time.Hour, "uid-of-web", ""), request: hour, want: start.Add(48 * time.Minute)},
+		"Shorter":  {reason: "the API server gives less than was asked for", token: tokenText(start, 10*time.Minute, "uid-of-web", ""), request: hour, want: start.Add(8 * time.Minute)},
+		"Long":     {reason: "a day at most, as a kubelet does it", token: tokenText(start, 30*24*time.Hour, "uid-of-web", ""), request: month, want: start.Add(24 * time.Hour)},
+		"Former":   {reason: "it is of a pod that had this name before", token: tokenText(start, time.Hour, "uid-of-former", ""), request: hour},
+		"None":     {reason: "there is none", request: hour},
+		"Broken":   {reason: "somebody edited it", token: "a.%%%.c", request: hour},
+		"NotJSON":  {reason: "somebody edited it", token: "a." + base64.RawURLEncoding.EncodeToString([]byte("{")) + ".c", request: hour},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			if got := renewal(tt.token, tokenPod(), tt.request); !got.Equal(tt.want) {
+				t.Errorf("%s: got %s, want %s", tt.reason, got, tt.want)
+			}
+		})
+	}
+}
+
+func TestTokensOfANewPodOfTheSameName(t *testing.T) {
+	t.Parallel()
+	start := time.Date(2026, 1, 2, 3, 0, 0, 0, time.UTC)
+	minter := &mint{now: start}
+	pod := tokenPod()
+	api, vault := keys(pod)
+	secret := &corev1.Secret{Data: map[string][]byte{
+		api: []byte(tokenText(start, time.Hour, "uid-of-former", "")), vault: []byte("junk"), "stale": []byte("x"),
+	}}
+	if err := Tokens(Options{Tokens: minter}).Down(clockScope(t, start), pod, secret); err != nil {
+		t.Fatal(err)
+	}
+	if len(minter.made) != 2 || len(secret.Data) != 2 {
+		t.Errorf("made %v, Secret has %d keys; want both tokens new and nothing else", minter.made, len(secret.Data))
+	}
+}
+
+func TestTokenTroubles(t *testing.T) {
+	t.Parallel()
+	start := time.Date(2026, 1, 2, 3, 0, 0, 0, time.UTC)
+	tests := map[string]struct {
+		reason string
+		minter *mint
+		want   string
+	}{
+		"Refused":  {reason: "the service account is gone", minter: &mint{now: start, fails: errors.New("not found")}, want: "cannot make a token of service account shop/web for pod web: not found"},
+		"OtherPod": {reason: "the token is bound to another pod", minter: &mint{now: start, pod: "uid-of-former"}, want: "not one that pod web can use"},
+		"Old":      {reason: "the clocks are far apart", minter: &mint{now: start.Add(-time.Hour)}, want: "not one that pod web can use"},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			api, _ := keys(tokenPod())
+			secret := &corev1.Secret{Data: map[string][]byte{api: []byte("there before")}}
+			err := Tokens(Options{Tokens: tt.minter}).Down(clockScope(t, start), tokenPod(), secret)
+			if err == nil || !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("%s: error %v, want %q in it", tt.reason, err, tt.want)
+			}
+			if string(secret.Data[api]) != "there before" {
+				t.Errorf("%s: the Secret was changed all the same", tt.reason)
+			}
+		})
+	}
+}
+
+func TestTokensOfAPodThatEnds(t *testing.T) {
+	t.Parallel()
+	start := time.Date(2026, 1, 2, 3, 0, 0, 0, time.UTC)
+	minter := &mint{now: start}
+	resource := Tokens(Options{Tokens: minter})
+	pod := tokenPod()
+	secret := &corev1.Secret{}
+	if err := resource.Down(clockScope(t, start), pod, secret); err != nil {
+		t.Fatal(err)
+	}
+	pod.DeletionTimestamp = &metav1.Time{Time: start}
+	wanted, err := resource.Want(clockScope(t, start), pod, secret)
+	if err != nil || !wanted {
+		t.Errorf("the containers lose their token while they shut down: %t, %v", wanted, err)
+	}
+	pod.Status.Phase = corev1.PodSucceeded
+	before := secret.DeepCopy()
+	if err := resource.Down(clockScope(t, start.Add(24*time.Hour)), pod, secret); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(before.Data, secret.Data); diff != "" || len(minter.made) != 2 {
+		t.Errorf("tokens of a pod that has ended were renewed: %v", minter.made)
+	}
+}
