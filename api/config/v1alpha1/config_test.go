@@ -1,0 +1,138 @@
+package v1alpha1
+
+import (
+	"encoding/json"
+	"reflect"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// TestDefaultsAreGood checks every default against the rule of its field, and
+// all of them against the combinations.
+func TestDefaultsAreGood(t *testing.T) {
+	t.Parallel()
+	var walk func(path string, value reflect.Value)
+	walk = func(path string, value reflect.Value) {
+		if value.Kind() != reflect.Struct || value.Type().PkgPath() != reflect.TypeFor[Config]().PkgPath() {
+			return
+		}
+		for i := range value.NumField() {
+			field := value.Type().Field(i)
+			name, option, _ := strings.Cut(field.Tag.Get("json"), ",")
+			if name == "" || option != "" {
+				t.Errorf("%s.%s: every key must have a name and must always be written", path, field.Name)
+			}
+			checkDefault(t, path+"."+name, value.Field(i), RuleOf(field))
+			walk(path+"."+name, value.Field(i))
+		}
+	}
+	walk("", reflect.ValueOf(*Default()))
+	for _, combination := range Combinations() {
+		if combination.Violated(Default()) {
+			t.Errorf("the defaults break %s: %s", combination.Name, combination.Detail)
+		}
+	}
+}
+
+func checkDefault(t *testing.T, path string, value reflect.Value, rule Rule) {
+	t.Helper()
+	problem := ""
+	switch value.Kind() {
+	case reflect.String:
+		problem = rule.CheckString(value.String())
+	case reflect.Int32:
+		if rule.Min == nil || rule.Max == nil {
+			t.Errorf("%s: a number needs bounds", path)
+			return
+		}
+		problem = rule.CheckNumber(value.Int())
+	case reflect.Slice:
+		for i := range value.Len() {
+			if item := value.Index(i); item.Kind() == reflect.String {
+				problem += rule.CheckString(item.String())
+			}
+		}
+	case reflect.Map:
+		if rule.Keys == nil {
+			t.Errorf("%s: the keys of a map need a form", path)
+		}
+	}
+	if problem != "" {
+		t.Errorf("%s: the default %v %s", path, value, problem)
+	}
+}
+
+// TestDefaultIsFresh checks that nobody can change the defaults of others.
+func TestDefaultIsFresh(t *testing.T) {
+	t.Parallel()
+	first := Default()
+	first.ControlPlane.StatefulSet.Labels["a"] = "b"
+	first.ControlPlane.StatefulSet.Resources.Limits["cpu"] = first.ControlPlane.StatefulSet.Persistence.VolumeClaim.Size
+	first.ControlPlane.StatefulSet.Persistence.VolumeClaim.AccessModes[0] = "other"
+	second := Default()
+	if len(second.ControlPlane.StatefulSet.Labels) > 0 || len(second.ControlPlane.StatefulSet.Resources.Limits) != 1 ||
+		second.ControlPlane.StatefulSet.Persistence.VolumeClaim.AccessModes[0] == "other" {
+		t.Errorf("a change of one default shows in the next: %+v", second.ControlPlane.StatefulSet)
+	}
+}
+
+// TestCombinationsNamePaths checks that the keys of combinations exist.
+func TestCombinationsNamePaths(t *testing.T) {
+	t.Parallel()
+	data, err := json.Marshal(Default())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var tree map[string]any
+	if err := json.Unmarshal(data, &tree); err != nil {
+		t.Fatal(err)
+	}
+	names := map[string]bool{}
+	for _, combination := range Combinations() {
+		if names[combination.Name] {
+			t.Errorf("two combinations are called %s", combination.Name)
+		}
+		names[combination.Name] = true
+		for _, path := range append([]string{combination.Path}, combination.With...) {
+			var node any = tree
+			for key := range strings.SplitSeq(path, ".") {
+				below, _ := node.(map[string]any)
+				value, found := below[key]
+				if !found && !strings.Contains(path, ".resources.") {
+					t.Errorf("%s: there is no %s", combination.Name, path)
+				}
+				node = value
+			}
+		}
+	}
+}
+
+func TestServingNames(t *testing.T) {
+	t.Parallel()
+	cases := map[string]struct {
+		reason string
+		sans   []string
+		server string
+		want   []string
+	}{
+		"nothing":      {"the control plane knows its own names", nil, "", nil},
+		"sans":         {"extra names are taken as they are", []string{"a.example.com"}, "", []string{"a.example.com"}},
+		"server":       {"kubectl checks the host of the URL", nil, "https://a.example.com:8443/x", []string{"a.example.com"}},
+		"both":         {"no name twice", []string{"a.example.com"}, "https://a.example.com", []string{"a.example.com"}},
+		"IPv6":         {"no IP twice, however it is written", []string{"2001:db8::1"}, "https://[2001:0db8::1]:443", []string{"2001:db8::1"}},
+		"an IP":        {"an IP is a name, too", nil, "https://192.0.2.1", []string{"192.0.2.1"}},
+		"another name": {"both are needed", []string{"b.example.com"}, "https://a.example.com", []string{"b.example.com", "a.example.com"}},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			config := Default()
+			config.ControlPlane.Proxy.ExtraSANs, config.ExportKubeConfig.Server = c.sans, c.server
+			if diff := cmp.Diff(c.want, config.ServingNames()); diff != "" {
+				t.Errorf("%s (-want +got):\n%s", c.reason, diff)
+			}
+		})
+	}
+}

@@ -1,0 +1,112 @@
+package v1alpha1
+
+import (
+	"reflect"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// TestFormats has good and bad strings of every format. Those in beyond are bad,
+// but only code can tell: the pattern takes them.
+func TestFormats(t *testing.T) {
+	t.Parallel()
+	cases := map[string]struct{ good, bad, beyond string }{
+		"quantity": {"5Gi 500m 2 .5 1.5 2k 1e3 100M 1e+3", "Gi -1 5GB 5gi 5, 1.2.3 e3", ""},
+		"dns-domain": {"cluster.local local a-b.c", "Local .local local. a..b -a a_b",
+			strings.Repeat("a", 254)},
+		"dns-name-or-ip": {"a.example.com *.example.com 192.0.2.10 2001:db8::1 ::1 localhost",
+			"https://a.example.com a.example.com:443 *.*.a a_b *", "256.0.0.1 1:2:3:4:5:6:7:8:9"},
+		"https-url": {"https://a.example.com https://a.example.com:8443/x/y https://192.0.2.1 https://[::1]:6443",
+			"http://a a.example.com https:// https://a:port https://user@a https://a?b https://a#b HTTPS://a", "https://a:70000 https://300.1.1.1"},
+		"cidr":             {"10.96.0.0/12 192.168.0.0/16 fd00::/108", "10.96.0.0 /12 10.96/12 10.96.0.0/", "10.96.0.1/12 10.96.0.0/33"},
+		"context-name":     {"shop kubernetes-admin@shop a/b", "a'b a\"b a\\b", ""},
+		"object-name":      {"fast-ssd a.b.c a", "Fast fast_ssd -a a-", strings.Repeat("a", 254)},
+		"label-key":        {"app example.com/app a_b.c", "a/b/c /a a/ -a Ex.com/a", strings.Repeat("a", 64)},
+		"label-value":      {"a A_b.c-d 1", "-a a- a/b ä", strings.Repeat("a", 64)},
+		"image-registry":   {"ghcr.io localhost:5000 192.0.2.1:80", "https://ghcr.io ghcr.io/ ghcr.io/a Ghcr.io a:b", ""},
+		"image-repository": {"a a/b sublet-dev/sublet a__b/c.d", "A/b a/ /a a:1 a//b a@b", ""},
+		"image-tag": {"0.1.0 latest v1_2 a@sha256:" + strings.Repeat("0", 64), "-a .a a/b a:b a@sha256:0 " +
+			strings.Repeat("a", 129), ""},
+	}
+	for _, f := range append(Formats(), QuantityFormat()) {
+		t.Run(f.Name, func(t *testing.T) {
+			t.Parallel()
+			c, found := cases[f.Name]
+			if !found {
+				t.Fatal("no cases")
+			}
+			for _, value := range strings.Fields(c.good) {
+				if problem := f.Check(value); problem != "" {
+					t.Errorf("%q %s", value, problem)
+				}
+			}
+			for _, value := range append(strings.Fields(c.bad+" "+c.beyond), "", "a b", "a\nb", " a") {
+				if problem := f.Check(value); problem != "must be "+f.Want {
+					t.Errorf("%q: %q", value, problem)
+				}
+			}
+			pattern := regexp.MustCompile(f.Pattern)
+			for _, value := range append(strings.Fields(c.bad), "", "a b", "a\nb", " a") {
+				if pattern.MatchString(value) {
+					t.Errorf("the pattern takes %q", value)
+				}
+			}
+			for _, value := range strings.Fields(c.beyond) {
+				if !pattern.MatchString(value) {
+					t.Errorf("the pattern already refuses %q", value)
+				}
+			}
+		})
+	}
+}
+
+func TestRuleOf(t *testing.T) {
+	t.Parallel()
+	type tagged struct {
+		Enum     string            `enum:"a,b"`
+		Optional string            `format:"cidr,optional"`
+		Number   int32             `min:"1" max:"3"`
+		Map      map[string]string `keys:"label-key" values:"label-value,optional"`
+		Unknown  string            `format:"no-such"`
+		Bound    int32             `min:"low"`
+	}
+	field := func(name string) reflect.StructField {
+		f, _ := reflect.TypeFor[tagged]().FieldByName(name)
+		return f
+	}
+	cases := map[string]struct{ got, want, reason string }{
+		"enum":           {RuleOf(field("Enum")).CheckString("c"), "must be a or b", "not in the list"},
+		"enum good":      {RuleOf(field("Enum")).CheckString("b"), "", "in the list"},
+		"optional":       {RuleOf(field("Optional")).CheckString(""), "", "may be empty"},
+		"number":         {RuleOf(field("Number")).CheckNumber(4), "must be a whole number from 1 to 3", "too high"},
+		"number good":    {RuleOf(field("Number")).CheckNumber(3), "", "the bound belongs to it"},
+		"optional value": {RuleOf(field("Map")).OfValues().CheckString(""), "", "a label may be empty"},
+		"key":            {RuleOf(field("Map")).CheckKey("a"), "", "a good key"},
+	}
+	for name, c := range cases {
+		if c.got != c.want {
+			t.Errorf("%s: got %q, want %q: %s", name, c.got, c.want, c.reason)
+		}
+	}
+	for _, name := range []string{"Unknown", "Bound"} {
+		if !panics(func() { RuleOf(field(name)) }) {
+			t.Errorf("the tag of %s means nothing, and nobody says so", name)
+		}
+	}
+}
+
+func panics(f func()) (panicked bool) {
+	defer func() { panicked = recover() != nil }()
+	f()
+	return false
+}
+
+func TestOneOf(t *testing.T) {
+	t.Parallel()
+	for want, values := range map[string][]string{"left out": nil, "a": {"a"}, "a or b": {"a", "b"}, "a, b or c": {"a", "b", "c"}} {
+		if got := OneOf(values); got != want {
+			t.Errorf("OneOf(%q) = %q, want %q", values, got, want)
+		}
+	}
+}

@@ -1,0 +1,206 @@
+package chart_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"pgregory.net/rapid"
+	"sigs.k8s.io/yaml"
+
+	"github.com/sublet-dev/sublet/api/config/v1alpha1"
+	"github.com/sublet-dev/sublet/pkg/config"
+)
+
+// TestServerAndHelmAgree sets random values at random paths: what one takes, the
+// other has to take, and what Helm renders, the server has to read.
+func TestServerAndHelmAgree(t *testing.T) {
+	t.Parallel()
+	ch := loadChart(t)
+	paths := allPaths(t)
+	rapid.Check(t, func(t *rapid.T) {
+		tree := map[string]any{}
+		for range rapid.IntRange(1, 3).Draw(t, "settings") {
+			set(tree, rapid.SampledFrom(paths).Draw(t, "path"), rapid.SampledFrom(someValues()).Draw(t, "value"))
+		}
+		text, err := yaml.Marshal(tree)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, refused := config.Parse(text)
+		values := map[string]any{}
+		if err := yaml.Unmarshal(text, &values); err != nil {
+			t.Fatal(err)
+		}
+		_, helmRefused := render(ch, values)
+		if (refused == nil) != (helmRefused == nil) {
+			t.Fatalf("the values\n%s\nserver: %v\nHelm: %v", text, refused, helmRefused)
+		}
+	})
+}
+
+// allPaths are the paths of all keys, and some that do not exist.
+func allPaths(t *testing.T) []string {
+	t.Helper()
+	data, err := json.Marshal(v1alpha1.Default())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var tree any
+	if err := json.Unmarshal(data, &tree); err != nil {
+		t.Fatal(err)
+	}
+	paths := []string{"nothing", "sync.nothing", "sync.toHost.services.labels.team", "sync.fromHost.nodes.selector.labels.team",
+		"controlPlane.statefulSet.resources.limits.cpu", "controlPlane.statefulSet.resources.requests.ephemeral-storage"}
+	var walk func(node any, path string)
+	walk = func(node any, path string) {
+		below, isMap := node.(map[string]any)
+		if path != "" {
+			paths = append(paths, path)
+		}
+		if !isMap {
+			return
+		}
+		for key, value := range below {
+			walk(value, strings.TrimPrefix(path+"."+key, "."))
+		}
+	}
+	walk(tree, "")
+	slices.Sort(paths)
+	return paths
+}
+
+// someValues are values of every type, good somewhere and bad elsewhere. None is
+// such that only the server can tell: an IP with a number over 255, or null for a
+// key that Helm has no default for.
+func someValues() []any {
+	return []any{
+		true, false, "", "true", "yes", 0, 1, -1, 2, 11, 1.5, 4000, "5Gi", "500m", "1", "5 Gi",
+		"shop", "Shop", "my shop", "shop.example.com", "https://shop.example.com", "10.96.0.0/12", "Delete", "Always", "json",
+		[]any{}, []any{"shop"}, []any{"shop", "shop"}, []any{true}, []any{"ReadWriteMany"}, []any{map[string]any{"name": "pull"}},
+		map[string]any{}, map[string]any{"team": "a"}, map[string]any{"team": true}, map[string]any{"a b": "c"},
+		map[string]any{"memory": "1Gi"}, map[string]any{"memory": "4Gi", "cpu": 1}, map[string]any{"cpu": "1e-3"},
+		map[string]any{"enabled": true}, map[string]any{"enabled": false}, map[string]any{"enabled": nil},
+	}
+}
+
+// set sets a value at a path. A value on the way that is no map is replaced.
+func set(tree map[string]any, path string, value any) {
+	keys := strings.Split(path, ".")
+	for _, key := range keys[:len(keys)-1] {
+		below, isMap := tree[key].(map[string]any)
+		if !isMap {
+			below = map[string]any{}
+			tree[key] = below
+		}
+		tree = below
+	}
+	tree[keys[len(keys)-1]] = value
+}
+
+// TestEveryValueIsRead changes one value after the other. Each has to change what
+// is rendered beside the config, or belong to a section that the server reads.
+func TestEveryValueIsRead(t *testing.T) {
+	t.Parallel()
+	ch := loadChart(t)
+	others := map[string]string{
+		"controlPlane.statefulSet.imagePullSecrets":                        "[{name: pull}]",
+		"controlPlane.advanced.workloadServiceAccount.imagePullSecrets":    "[{name: pull}]",
+		"controlPlane.statefulSet.image.pullPolicy":                        "Always",
+		"controlPlane.statefulSet.persistence.volumeClaim.size":            "6Gi",
+		"controlPlane.statefulSet.persistence.volumeClaim.accessModes":     "[ReadWriteMany]",
+		"controlPlane.statefulSet.persistence.volumeClaim.retentionPolicy": "Retain",
+		"controlPlane.statefulSet.scheduling.tolerations":                  "[{key: a}]",
+		"controlPlane.statefulSet.scheduling.affinity":                     "{podAffinity: {}}",
+		"controlPlane.service.spec.type":                                   "NodePort",
+		"controlPlane.statefulSet.resources.requests":                      "{cpu: 1m}",
+		"controlPlane.statefulSet.resources.limits":                        "{cpu: 3}",
+		"controlPlane.statefulSet.resources.requests.cpu":                  "1m",
+		"controlPlane.statefulSet.resources.requests.memory":               "1Mi",
+		"controlPlane.statefulSet.resources.limits.memory":                 "3Gi",
+		"controlPlane.statefulSet.persistence.volumeClaim.enabled":         "false",
+	}
+	server := []string{"sync.", "networking.", "exportKubeConfig.", "logging.", "controlPlane.proxy.", "controlPlane.backingStore."}
+	plain := withoutConfig(mustRender(t, ch, ""))
+	data, err := json.Marshal(v1alpha1.Default())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range allPaths(t) {
+		var defaults any
+		if err := json.Unmarshal(data, &defaults); err != nil {
+			t.Fatal(err)
+		}
+		value, isLeaf := leaf(defaults, path)
+		if !isLeaf || slices.ContainsFunc(server, func(section string) bool { return strings.HasPrefix(path, section) }) {
+			continue
+		}
+		other, found := others[path]
+		if !found {
+			other = different(value)
+		}
+		tree := map[string]any{}
+		var parsed any
+		if err := yaml.Unmarshal([]byte(other), &parsed); err != nil {
+			t.Fatal(err)
+		}
+		set(tree, path, parsed)
+		text, err := yaml.Marshal(tree)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if withoutConfig(mustRender(t, ch, string(text))) == plain {
+			t.Errorf("%s: %s changes nothing that is rendered", path, other)
+		}
+	}
+}
+
+// withoutConfig is all that is rendered but the config and its checksum.
+func withoutConfig(r rendering) string {
+	var all []string
+	for path, text := range r.text {
+		if !strings.HasSuffix(path, "/config.yaml") {
+			all = append(all, text)
+		}
+	}
+	slices.Sort(all)
+	var lines []string
+	for line := range strings.Lines(strings.Join(all, "")) {
+		if !strings.Contains(line, "checksum/config") {
+			lines = append(lines, line)
+		}
+	}
+	return strings.Join(lines, "")
+}
+
+// leaf is the value at a path that has no keys below it.
+func leaf(tree any, path string) (any, bool) {
+	for key := range strings.SplitSeq(path, ".") {
+		node, isMap := tree.(map[string]any)
+		if !isMap {
+			return nil, false
+		}
+		value, found := node[key]
+		if !found {
+			return nil, false
+		}
+		tree = value
+	}
+	below, isMap := tree.(map[string]any)
+	return tree, !isMap || len(below) == 0
+}
+
+// different is another good value than the default, in YAML.
+func different(value any) string {
+	switch value := value.(type) {
+	case bool:
+		return fmt.Sprint(!value)
+	case float64:
+		return fmt.Sprint(value + 1)
+	case map[string]any:
+		return "{team: a}"
+	}
+	return "other"
+}
