@@ -24,7 +24,7 @@ const (
 	recordPeriod = time.Minute
 	// acceptPeriod is how often the guard looks whether an operator has accepted
 	// the store that it holds back for.
-	acceptPeriod = 10 * time.Second
+	acceptPeriod = 5 * time.Second
 	// firstCheck and lastCheck are the pauses between tries to look at both sides.
 	firstCheck = 50 * time.Millisecond
 	lastCheck  = 10 * time.Second

@@ -105,7 +105,7 @@ type sources struct {
 }
 
 // acquire is the watch of objects like that, made if there is none yet. Each call
-// wants a release. The sources must have a context.
+// wants a release.
 func (w *sources) acquire(like client.Object, sel apilabels.Selector, trim func(client.Object)) (*source, error) {
 	gvk, err := apiutil.GVKForObject(like, w.scheme)
 	if err != nil {
@@ -123,6 +123,9 @@ func (w *sources) acquire(like client.Object, sel apilabels.Selector, trim func(
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if w.ctx == nil {
+		return nil, fmt.Errorf("cannot watch %s %s: the engine does not run", w.side, gvk.Kind)
+	}
 	key := sourceKey{gvk, sel.String()}
 	if found, ok := w.all[key]; ok {
 		found.users++

@@ -1,0 +1,216 @@
+package integration
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/klog/v2"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/sublet-dev/sublet/pkg/controlplane"
+	"github.com/sublet-dev/sublet/pkg/controlplane/pki"
+	"github.com/sublet-dev/sublet/pkg/storage"
+	"github.com/sublet-dev/sublet/pkg/translate"
+)
+
+// patience is how long a test waits for what should take milliseconds.
+const patience = 30 * time.Second
+
+// clusters are the two API servers that all tests share.
+type clusters struct {
+	host, virtual *cluster
+}
+
+// cluster is one API server.
+type cluster struct {
+	plane   *controlplane.ControlPlane
+	bundle  *pki.Bundle
+	address string
+	client  client.Client
+}
+
+// both starts the two API servers, once.
+var both = sync.OnceValues(func() (*clusters, error) {
+	klog.LogToStderr(false)
+	klog.SetOutput(io.Discard)
+	host, err := launch("host")
+	if err != nil {
+		return nil, err
+	}
+	virtual, err := launch("virtual")
+	if err != nil {
+		return nil, err
+	}
+	return &clusters{host: host, virtual: virtual}, nil
+})
+
+// servers end with the process: their files lie where the system clears up.
+func launch(name string) (*cluster, error) {
+	dir, err := os.MkdirTemp("", "sublet-integration-"+name)
+	if err != nil {
+		return nil, err
+	}
+	bundle, err := pki.New(time.Now())
+	if err != nil {
+		return nil, err
+	}
+	listener, err := controlplane.Listen("127.0.0.1:0")
+	if err != nil {
+		return nil, err
+	}
+	store := storage.Embedded(dir)
+	store.NoSync = true
+	plane, err := controlplane.New(controlplane.Config{Storage: store, PKI: bundle, Listener: listener})
+	if err != nil {
+		return nil, err
+	}
+	ended := make(chan error, 1)
+	running.Go(func() {
+		ended <- plane.Run(stopping)
+		_ = os.RemoveAll(dir)
+	})
+	select {
+	case <-plane.Ready():
+	case err := <-ended:
+		return nil, fmt.Errorf("the %s API server ended: %w", name, err)
+	case <-time.After(patience):
+		return nil, fmt.Errorf("the %s API server is not ready", name)
+	}
+	c, err := client.New(plane.ClientConfig("admin", pki.GroupAdmins), client.Options{})
+	if err != nil {
+		return nil, err
+	}
+	return &cluster{plane: plane, bundle: bundle, address: listener.Addr().String(), client: c}, nil
+}
+
+// memory is a client configuration that needs no network.
+func (c *cluster) memory() *rest.Config {
+	return c.plane.ClientConfig("system:sublet:syncer", pki.GroupAdmins)
+}
+
+// wire is a client configuration over TLS, on a line that the test can cut.
+func (c *cluster) wire(t *testing.T) (*rest.Config, *line) {
+	t.Helper()
+	kubeconfig, err := c.bundle.Kubeconfig("https://"+c.address, "test", "syncer", pki.GroupAdmins)
+	if err != nil {
+		t.Fatal(err)
+	}
+	config, err := clientcmd.RESTConfigFromKubeConfig(kubeconfig)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := &line{open: map[net.Conn]struct{}{}}
+	config.Dial = l.dial
+	return config, l
+}
+
+// line is what connections run over.
+type line struct {
+	mu   sync.Mutex
+	dead bool
+	open map[net.Conn]struct{}
+}
+
+func (l *line) dial(ctx context.Context, network, address string) (net.Conn, error) {
+	l.mu.Lock()
+	dead := l.dead
+	l.mu.Unlock()
+	if dead {
+		return nil, fmt.Errorf("dial %s %s: the line is cut", network, address)
+	}
+	connection, err := (&net.Dialer{}).DialContext(ctx, network, address)
+	if err == nil {
+		l.mu.Lock()
+		l.open[connection] = struct{}{}
+		l.mu.Unlock()
+	}
+	return connection, err
+}
+
+// cut ends all connections and allows no new ones; mend allows them again.
+func (l *line) cut() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.dead = true
+	for connection := range l.open {
+		_ = connection.Close()
+		delete(l.open, connection)
+	}
+}
+
+func (l *line) mend() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.dead = false
+}
+
+// release is what one test has: a namespace on each side, and an anchor.
+type release struct {
+	*clusters
+	cluster   translate.Cluster
+	namespace string // of both sides
+}
+
+// newRelease sets up a release for a test and takes it away in the end.
+func newRelease(t testing.TB) *release {
+	t.Helper()
+	c, err := both()
+	if err != nil {
+		t.Fatal(err)
+	}
+	name := strings.ToLower(strings.NewReplacer("/", "-", "_", "-").Replace(t.Name()))
+	for _, side := range []*cluster{c.host, c.virtual} {
+		namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}
+		if err := side.client.Create(t.Context(), namespace); err != nil {
+			t.Fatal(err)
+		}
+	}
+	anchor := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: name, Name: "shop-anchor"}}
+	if err := c.host.client.Create(t.Context(), anchor); err != nil {
+		t.Fatal(err)
+	}
+	return &release{clusters: c, namespace: name, cluster: translate.Cluster{
+		UID: string(anchor.UID), Name: "shop", Namespace: name,
+		Anchor: metav1.OwnerReference{APIVersion: "v1", Kind: "ConfigMap", Name: anchor.Name, UID: anchor.UID},
+	}}
+}
+
+// hostKey is where the host copy of a virtual object is.
+func (r *release) hostKey(name string) client.ObjectKey {
+	return translate.Hashed(r.cluster, r.virtualKey(name))
+}
+
+func (r *release) virtualKey(name string) client.ObjectKey {
+	return client.ObjectKey{Namespace: r.namespace, Name: name}
+}
+
+// eventually waits until check has nothing to say.
+func eventually(t *testing.T, what string, check func(ctx context.Context) error) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), patience)
+	defer cancel()
+	ticker := time.NewTicker(10 * time.Millisecond)
+	defer ticker.Stop()
+	for {
+		err := check(ctx)
+		if err == nil {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			t.Fatalf("%s: %v", what, err)
+		case <-ticker.C:
+		}
+	}
+}
