@@ -98,7 +98,9 @@ func run(ctx context.Context, o options, out, progress io.Writer) error {
 		return fmt.Errorf("cannot make the host's log: %w", err)
 	}
 	defer func() { _ = log.Close() }()
-	sim.LogTo(log)
+	if err := sim.LogTo(log); err != nil {
+		return err
+	}
 
 	b := &bench{options: o, progress: progress, dir: dir, values: map[string][]float64{}}
 	if b.host, err = sim.Start(ctx, sim.Options{Nodes: hostNodes, NodeImages: o.nodeImages}); err != nil {

@@ -82,7 +82,9 @@ func run(ctx context.Context, out io.Writer, once bool, o tenant.Options) error 
 		return fmt.Errorf("cannot make the host's log: %w", err)
 	}
 	defer func() { _ = log.Close() }()
-	sim.LogTo(log)
+	if err := sim.LogTo(log); err != nil {
+		return err
+	}
 
 	steps := []step{
 		{"start a throw-away host", d.startHost},
@@ -138,7 +140,7 @@ func (d *demo) say(format string, arguments ...any) {
 func seconds(d time.Duration) string { return fmt.Sprintf("%.2f s", d.Seconds()) }
 
 func (d *demo) startHost(ctx context.Context) (string, error) {
-	host, err := sim.Start(ctx, sim.Options{Nodes: nodes})
+	host, err := sim.Start(ctx, sim.Options{Nodes: nodes, NodeCPU: "4", NodeMemory: "16Gi"})
 	if err != nil {
 		return "", err
 	}

@@ -11,7 +11,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
 )
 
 // zones is over how many zones the nodes are spread.
@@ -64,12 +63,6 @@ func (h *Host) addNode(ctx context.Context, name string, index int) error {
 	node := h.node(name, index)
 	if _, err := h.client.CoreV1().Nodes().Create(ctx, node, metav1.CreateOptions{}); err != nil {
 		return fmt.Errorf("cannot create simulated node %s: %w", name, err)
-	}
-	// Every node is born with the taint "not ready", which a controller takes
-	// away when the node reports that it is. This host has no such controller.
-	untaint := []byte(`{"spec":{"taints":null}}`)
-	if _, err := h.client.CoreV1().Nodes().Patch(ctx, name, types.MergePatchType, untaint, metav1.PatchOptions{}); err != nil {
-		return fmt.Errorf("cannot take the first taint off simulated node %s: %w", name, err)
 	}
 	return nil
 }

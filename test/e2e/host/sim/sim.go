@@ -17,6 +17,7 @@ package sim
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"net"
@@ -233,9 +234,17 @@ func (h *Host) Kubeconfig() ([]byte, error) {
 	return h.bundle.Kubeconfig("https://"+h.address, "sim", "host-admin", "system:masters")
 }
 
-// LogTo sends what the Kubernetes parts of this process log to w. The setting
-// is one for the whole process: programs call it once, before [Start].
-func LogTo(w io.Writer) {
-	klog.LogToStderr(false)
+// LogTo sends what the Kubernetes parts of this process log to w, and nothing of
+// it to standard error. The setting is one for the whole process: programs call
+// it once, before [Start].
+func LogTo(w io.Writer) error {
+	settings := flag.NewFlagSet("log", flag.ContinueOnError)
+	klog.InitFlags(settings)
+	for name, value := range map[string]string{"logtostderr": "false", "stderrthreshold": "FATAL", "one_output": "true"} {
+		if err := settings.Set(name, value); err != nil {
+			return fmt.Errorf("cannot set %s of the log: %w", name, err)
+		}
+	}
 	klog.SetOutput(w)
+	return nil
 }
