@@ -48,6 +48,7 @@ type apiServer struct {
 	aggregator *aggregator.APIAggregator
 	informers  informers.SharedInformerFactory
 	loopback   *rest.Config
+	openAPI    *openAPI
 	proxyFiles []*secretFile
 }
 
@@ -98,6 +99,14 @@ func newAPIServer(c *ControlPlane, serving, frontProxy *pki.Leaf) (_ *apiServer,
 	s.aggregator, err = app.CreateServerChain(completed)
 	if err != nil {
 		return nil, fmt.Errorf("cannot create the API server: %w", err)
+	}
+	described := completed.KubeAPIs.ControlPlane.Generic
+	// The merge of applied objects has taken from the definitions what it
+	// needs. Without them here, each description makes its own.
+	described.OpenAPIV3Config.Definitions = nil
+	s.openAPI, err = newOpenAPI(s.aggregator.GenericAPIServer, described.OpenAPIConfig, described.OpenAPIV3Config, s.loopback)
+	if err != nil {
+		return nil, fmt.Errorf("cannot describe the API: %w", err)
 	}
 	return s, nil
 }
@@ -234,6 +243,7 @@ func (a *assembly) genericConfig(opts options.CompletedOptions) (
 		return nil, nil, nil, err
 	}
 	setOpenAPI(config)
+	config.SkipOpenAPIInstallation = true // see openAPI
 	config.AggregatedDiscoveryGroupManager = aggregated.NewResourceManager("apis")
 	config.LongRunningFunc = filters.BasicLongRunningRequestCheck(
 		sets.NewString("watch", "proxy"), sets.NewString("attach", "exec", "proxy", "log", "portforward"))

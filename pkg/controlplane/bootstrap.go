@@ -81,8 +81,10 @@ func (b *bootstrap) create(ctx context.Context) (existed bool, err error) {
 	for _, name := range []string{
 		metav1.NamespaceDefault, metav1.NamespaceSystem, metav1.NamespacePublic, corev1.NamespaceNodeLease,
 	} {
-		if _, err := createMissing(ctx, b.namespace(name)); err != nil {
-			return false, err
+		for _, s := range []step{b.namespace(name), b.account(name)} {
+			if _, err := createMissing(ctx, s); err != nil {
+				return false, err
+			}
 		}
 	}
 	steps := append(b.policy(), b.priorityClasses()...)
@@ -150,6 +152,16 @@ func (b *bootstrap) namespace(name string) step {
 	return step{what: "namespace " + name, create: func(ctx context.Context) error {
 		_, err := b.client.CoreV1().Namespaces().Create(ctx,
 			&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}, metav1.CreateOptions{})
+		return err
+	}}
+}
+
+// account is the service account that pods of a namespace run as. Its
+// controller would make it a moment later, and the first pod would wait.
+func (b *bootstrap) account(namespace string) step {
+	return step{what: "service account " + namespace + "/default", create: func(ctx context.Context) error {
+		_, err := b.client.CoreV1().ServiceAccounts(namespace).Create(ctx,
+			&corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "default"}}, metav1.CreateOptions{})
 		return err
 	}}
 }

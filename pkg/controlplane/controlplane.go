@@ -55,7 +55,7 @@ const (
 	// requests may take to end. Together with the store they stay below the
 	// five seconds in which a stop must be over.
 	controllersGrace = 1500 * time.Millisecond
-	serverGrace      = 2 * time.Second
+	serverGrace      = time.Second
 )
 
 // A Plugin is an admission step of the virtual API server.

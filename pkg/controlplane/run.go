@@ -18,24 +18,28 @@ func (c *ControlPlane) serve(ctx context.Context, server *apiServer) error {
 	if err != nil {
 		return err
 	}
-	// As a hook, the bootstrap is part of /readyz.
-	err = server.aggregator.GenericAPIServer.AddPostStartHook("sublet/bootstrap",
-		func(hook genericapiserver.PostStartHookContext) error { return boot.run(hook) })
-	if err != nil {
-		return fmt.Errorf("cannot prepare the API server: %w", err)
+	generic := server.aggregator.GenericAPIServer
+	// As hooks, these are part of /readyz.
+	for name, hook := range map[string]genericapiserver.PostStartHookFunc{
+		"sublet/bootstrap": boot.run,
+		"sublet/openapi":   server.openAPI.start,
+	} {
+		if err := generic.AddPostStartHook(name, hook); err != nil {
+			return fmt.Errorf("cannot prepare the API server: %w", err)
+		}
 	}
-	server.aggregator.GenericAPIServer.ShutdownTimeout = serverGrace
-	prepared, err := server.aggregator.PrepareRun()
-	if err != nil {
-		return fmt.Errorf("cannot prepare the API server: %w", err)
-	}
+	generic.ShutdownTimeout = serverGrace
+	// Not the aggregator's own preparation, which adds nothing but its way to
+	// describe the API.
+	prepared := generic.PrepareRun()
+	server.openAPI.install(generic.Handler.NonGoRestfulMux)
 
 	// The parts do not stop with ctx, but one after the other below.
 	base := context.WithoutCancel(ctx)
-	c.memory.serve(server.aggregator.GenericAPIServer.Handler)
+	c.memory.serve(generic.Handler)
 	defer c.memory.serve(nil)
 	stopServer := start(base, func(ctx context.Context) error {
-		if err := prepared.Run(ctx); err != nil {
+		if err := prepared.RunWithContext(ctx); err != nil {
 			return fmt.Errorf("the API server failed: %w", err)
 		}
 		return nil
