@@ -80,15 +80,44 @@ func (r *reconciler) sourceOf(s Scope, key types.NamespacedName) (client.Object,
 
 // hide takes away the virtual copy of a host object, and no other.
 func (r *reconciler) hide(s Scope, key types.NamespacedName, virtual client.Object) error {
-	if !copied(virtual) || terminating(virtual) || r.kind.outlives {
+	if !copied(virtual) || r.kind.outlives {
+		return nil
+	}
+	if err := r.last(s, key, virtual); err != nil {
+		return err
+	}
+	if terminating(virtual) {
 		return nil
 	}
 	return r.deleteVirtual(s, key, virtual, nil)
 }
 
+// last writes what a virtual copy says at its end.
+func (r *reconciler) last(s Scope, key types.NamespacedName, virtual client.Object) error {
+	if r.kind.last == nil {
+		return nil
+	}
+	after := copyOf(virtual)
+	if err := r.kind.last(s, after); err != nil {
+		return fmt.Errorf("cannot tell what virtual object %s should be at its end: %w", key, err)
+	}
+	written, err := writeVirtual(s.Context, r.virtual.client, virtual, after)
+	if apierrors.IsNotFound(err) {
+		return nil // It is gone, as the watch will say.
+	}
+	if err != nil {
+		return fmt.Errorf("cannot write virtual object %s: %w", key, err)
+	}
+	if written != nil {
+		r.memo.wrote(Virtual, key, written)
+		r.wrote()
+	}
+	return nil
+}
+
 // sourceless is when a virtual object has no host object, in the cache.
 func (r *reconciler) sourceless(s Scope, key types.NamespacedName, virtual client.Object) error {
-	if !copied(virtual) || terminating(virtual) || r.kind.outlives {
+	if !copied(virtual) || terminating(virtual) && r.kind.last == nil || r.kind.outlives {
 		return nil
 	}
 	if r.kind.source != nil {

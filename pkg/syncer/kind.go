@@ -31,6 +31,7 @@ type Kind struct {
 	want func(s Scope, virtual, host client.Object) (bool, error)
 	down func(s Scope, virtual, host client.Object) error
 	up   func(s Scope, host, virtual client.Object) error
+	last func(s Scope, virtual client.Object) error
 
 	endsWithHost bool
 	started      func(virtual client.Object) bool
@@ -90,6 +91,9 @@ func Define[V, H client.Object](name string, r Resource[V, H]) Kind {
 	}
 	if r.Up != nil {
 		k.up = func(s Scope, host, virtual client.Object) error { return r.Up(s, host.(H), virtual.(V)) }
+	}
+	if r.Last != nil {
+		k.last = func(s Scope, virtual client.Object) error { return r.Last(s, virtual.(V)) }
 	}
 	if r.Started != nil {
 		k.started = func(virtual client.Object) bool { return r.Started(virtual.(V)) }

@@ -125,6 +125,13 @@ type Resource[V, H client.Object] struct {
 	// its labels.HostUID annotation if it does not exist yet.
 	Up func(s Scope, host H, virtual V) error
 
+	// Last fills in the virtual copy of a host object that is gone before it is
+	// deleted, and again while its deletion waits for something. It is for copies
+	// that a controller of the virtual cluster holds back until they say that
+	// nobody uses them any more, as a volume does. nil means that there is nothing
+	// to say.
+	Last func(s Scope, virtual V) error
+
 	// EndsWithHost says that the virtual object ends when its host copy is
 	// deleted by somebody else, once Started says that it had one. Only pods do
 	// so. Otherwise a lost host copy is made again.

@@ -44,6 +44,7 @@ func PersistentVolumes(Options) syncer.Resource[*corev1.PersistentVolume, *corev
 			return sameHost(virtual, host), nil
 		},
 		Up:      volumeUp,
+		Last:    volumeLast,
 		Indexes: []syncer.Index{{Side: syncer.Host, Object: &corev1.PersistentVolumeClaim{}, Field: byVolume, Values: volumeName}},
 	}
 }
@@ -73,6 +74,13 @@ func claimOfVolume(s syncer.Scope, virtual types.NamespacedName) (*corev1.Persis
 		}
 	}
 	return nil, false, nil
+}
+
+// volumeLast says that no claim is bound to the volume any more: until then, its
+// protection keeps it.
+func volumeLast(_ syncer.Scope, virtual *corev1.PersistentVolume) error {
+	virtual.Status.Phase = corev1.VolumeReleased
+	return nil
 }
 
 // volumeUp fills in the virtual volume. It goes with its claim, so its reclaim
