@@ -2,11 +2,8 @@ package kinds
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"net/http"
 	"slices"
-	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
@@ -66,7 +63,10 @@ func (p *serviceAdmission) Admit(ctx context.Context, a admission.Attributes, o 
 	} else {
 		host, err = p.update(ctx, a, o, virtual)
 	}
-	if err != nil || host == nil {
+	if err != nil || host == nil || a.IsDryRun() {
+		// What an API server says that it would assign is nothing that anybody
+		// could be given: the first address of the range. The virtual one has the
+		// same to say.
 		return err
 	}
 	assign(host, virtual)
@@ -170,41 +170,4 @@ func unversioned(service *corev1.Service, object runtime.Object, o admission.Obj
 		return fmt.Errorf("cannot write the Service of an admission request: %w", err)
 	}
 	return nil
-}
-
-// hostService is what the host made, nil for nothing, or its refusal in the
-// tenant's terms.
-func hostService(a admission.Attributes, virtual *corev1.Service, made client.Object, err error) (*corev1.Service, error) {
-	if err != nil {
-		return nil, refusal(a, virtual, err)
-	}
-	if made == nil {
-		return nil, nil
-	}
-	host, ok := made.(*corev1.Service)
-	if !ok {
-		return nil, apierrors.NewInternalError(fmt.Errorf("the host copy of Service %s is a %T", virtual.Name, made))
-	}
-	return host, nil
-}
-
-// refusal is an error of the host as the tenant's: under the name of their own
-// Service, and with a way out.
-func refusal(a admission.Attributes, virtual *corev1.Service, err error) error {
-	resource := a.GetResource().GroupResource()
-	var status apierrors.APIStatus
-	if !errors.As(err, &status) || status.Status().Code >= http.StatusInternalServerError || apierrors.IsTooManyRequests(err) {
-		return apierrors.NewServiceUnavailable(fmt.Sprintf(
-			"the host cluster did not answer, so Service %s/%s was left as it is; try again: %v", virtual.Namespace, virtual.Name, err))
-	}
-	said := status.Status()
-	if said.Details != nil && said.Details.Name != "" {
-		said.Message = strings.ReplaceAll(said.Message, said.Details.Name, virtual.Name)
-		said.Details = said.Details.DeepCopy()
-		said.Details.Name = virtual.Name
-	}
-	if said.Reason == "Invalid" {
-		return &apierrors.StatusError{ErrStatus: said}
-	}
-	return apierrors.NewForbidden(resource, virtual.Name, fmt.Errorf("the host cluster refused it: %s", said.Message))
 }
