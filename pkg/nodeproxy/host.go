@@ -29,8 +29,6 @@ type host struct {
 
 // newHost makes a client of the host's API.
 func newHost(config *rest.Config) (*host, error) {
-	config = rest.CopyConfig(config)
-	config.Timeout = 0
 	base, _, err := rest.DefaultServerUrlFor(config)
 	if err != nil {
 		return nil, err

@@ -41,8 +41,8 @@ type HostPods interface {
 
 // Options says what a [Proxy] needs.
 type Options struct {
-	// Host is how the host's API is reached. Its timeout is ignored, because logs
-	// are followed for as long as the tenant wants. Required.
+	// Host is how the host's API is reached. Its timeout holds for nothing but
+	// finding pods: logs are followed for as long as the tenant wants. Required.
 	Host *rest.Config
 	// Cluster is the identity of the virtual cluster. Required.
 	Cluster translate.Cluster
