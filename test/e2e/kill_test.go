@@ -44,7 +44,7 @@ func testKill(t *testing.T, tn *tenant) {
 	for range made { //nolint:revive // drains: every create is retried until it succeeds
 	}
 
-	tn.await("condition=Ready", "pod -l test=kill")
+	tn.kubectl("wait", "--for", "condition=Ready", "pod", "-l", "test=kill", "--timeout", patience.String())
 	eventually(t, "every virtual pod has one host pod", func(context.Context) error {
 		if got := tn.hostPods() - before; got != killPods {
 			return fmt.Errorf("%d host pods for %d virtual pods", got, killPods)

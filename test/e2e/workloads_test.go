@@ -366,10 +366,17 @@ spec:
 
 func testToken(t *testing.T, tn *tenant) {
 	tn.kubectl("create", "clusterrolebinding", "viewer", "--clusterrole=view", "--serviceaccount=default:default")
-	got := tn.inPod("first", `cd /var/run/secrets/kubernetes.io/serviceaccount && `+
-		`wget -qO- --no-check-certificate --header "Authorization: Bearer $(cat token)" https://$KUBERNETES_SERVICE_HOST:$KUBERNETES_SERVICE_PORT/api/v1/namespaces/$(cat namespace)/pods/first`)
-	pod := decode[corev1.Pod](t, got)
-	if pod.Name != "first" {
+	tn.apply(`
+apiVersion: v1
+kind: Pod
+metadata: {name: caller}
+spec:
+  terminationGracePeriodSeconds: 0
+  containers: [{name: main, image: "@IMAGE@", imagePullPolicy: IfNotPresent}]
+`)
+	tn.await("condition=Ready", "pod/caller")
+	got := tn.inPod("caller", "testserver get 'http://localhost:8080/api?path=/api/v1/namespaces/default/pods/caller'")
+	if pod := decode[corev1.Pod](t, got); pod.Name != "caller" {
 		t.Errorf("a pod that reads itself with its token: got %q", got)
 	}
 }

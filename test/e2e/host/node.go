@@ -113,9 +113,11 @@ func (l *local) kubelet() (daemon, error) {
 		"tlsCertFile":       l.pki.file("kubelet-serving.crt"),
 		"tlsPrivateKeyFile": l.pki.file("kubelet-serving.key"),
 
-		"cgroupDriver":  "cgroupfs",
-		"cgroupRoot":    "/" + cgroupName,
-		"failCgroupV1":  false,
+		"cgroupDriver": "cgroupfs",
+		"cgroupRoot":   "/" + cgroupName,
+		"failCgroupV1": false,
+		// How long a changed ConfigMap may take to reach a volume.
+		"syncFrequency": "10s",
 		"failSwapOn":    false,
 		"clusterDomain": clusterDomain,
 		"clusterDNS":    []string{dnsServiceIP},
