@@ -68,7 +68,7 @@ func TestObjects(t *testing.T) {
 	t.Parallel()
 	ch := loadChart(t)
 	all := []string{
-		"ClusterRole/sublet-shop-tenant", "ClusterRoleBinding/sublet-shop-tenant", "ConfigMap/shop-anchor",
+		"ClusterRole/sublet:tenant:shop", "ClusterRoleBinding/sublet:tenant:shop", "ConfigMap/shop-anchor",
 		"Pod/shop-test-ready", "Role/shop", "RoleBinding/shop", "Secret/shop-config", "Service/shop",
 		"Service/shop-dns", "ServiceAccount/shop", "ServiceAccount/shop-workload", "StatefulSet/shop",
 	}
@@ -89,6 +89,22 @@ func TestObjects(t *testing.T) {
 				t.Errorf("%s (-want +got):\n%s", c.reason, diff)
 			}
 		})
+	}
+}
+
+// TestReleaseName checks that a name which cannot work is refused before anything
+// is installed.
+func TestReleaseName(t *testing.T) {
+	t.Parallel()
+	ch := loadChart(t)
+	for name, good := range map[string]bool{
+		"shop": true, "a": true, "a-1": true, strings.Repeat("a", 52): true,
+		strings.Repeat("a", 53): false, "1shop": false, "shop.eu": false,
+	} {
+		_, err := renderAs(ch, name, nil)
+		if (err == nil) != good || err != nil && !strings.Contains(err.Error(), `the name of the release is "`+name+`"`) {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }
 
@@ -297,7 +313,7 @@ func TestClusterRights(t *testing.T) {
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			role := object[*rbacv1.ClusterRole](t, mustRender(t, ch, c.values), "sublet-shop-tenant")
+			role := object[*rbacv1.ClusterRole](t, mustRender(t, ch, c.values), "sublet:tenant:shop")
 			var got []string
 			for _, rule := range role.Rules {
 				got = append(got, strings.Join(append(slices.Clone(rule.Resources), slices.Sorted(slices.Values(rule.Verbs))...), " "))

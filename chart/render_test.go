@@ -74,7 +74,12 @@ func mustRender(t testing.TB, ch *chart.Chart, values string) rendering {
 
 // render renders the chart as release shop in namespace tenant.
 func render(ch *chart.Chart, values map[string]any) (rendering, error) {
-	release := common.ReleaseOptions{Name: "shop", Namespace: "tenant", Revision: 1, IsInstall: true}
+	return renderAs(ch, "shop", values)
+}
+
+// renderAs renders the chart as a release in namespace tenant.
+func renderAs(ch *chart.Chart, name string, values map[string]any) (rendering, error) {
+	release := common.ReleaseOptions{Name: name, Namespace: "tenant", Revision: 1, IsInstall: true}
 	top, err := util.ToRenderValues(ch, values, release, nil)
 	if err != nil {
 		return rendering{}, err

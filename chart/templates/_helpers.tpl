@@ -96,8 +96,15 @@ timeoutSeconds: {{ .probe.timeoutSeconds }}
 failureThreshold: {{ .probe.failureThreshold }}
 {{- end -}}
 
-{{- /* Refuses values that the schema cannot, all of them at once. */ -}}
+{{- /*
+Refuses values that the schema cannot, all of them at once, and names of releases
+that cannot be the name of a Service or, with what a StatefulSet adds to it, of a
+label.
+*/ -}}
 {{- define "sublet.validate" -}}
+{{- if or (gt (len .Release.Name) 52) (not (regexMatch "^[a-z]([-a-z0-9]*[a-z0-9])?$" .Release.Name)) -}}
+{{- fail (printf "the name of the release is %q: it must be at most 52 lower case letters, digits and -, beginning with a letter, such as shop" .Release.Name) -}}
+{{- end -}}
 {{- $problems := include "sublet.missing" . -}}
 {{- if not $problems -}}
 {{- $problems = include "sublet.combinations" . -}}
