@@ -40,6 +40,14 @@ func TestHostOwned(t *testing.T) {
 	}
 	outlives := nodes()
 	outlives.outlives = true
+	held := nodes()
+	held.last = func(_ Scope, virtual client.Object) error {
+		virtual.(*corev1.Node).Status.Phase = corev1.NodeTerminated
+		return nil
+	}
+	deleting := func(n *corev1.Node) {
+		n.DeletionTimestamp, n.Finalizers = &metav1.Time{Time: testStart()}, []string{"example.com/held"}
+	}
 	hidden := func(n *corev1.Node) { n.Labels = map[string]string{"hidden": "yes"} }
 	tests := map[string]struct {
 		reason        string
@@ -88,6 +96,20 @@ func TestHostOwned(t *testing.T) {
 		"GoneOutlives": {
 			reason: "The copy of a host object that is gone stays if the kind says that copies do.",
 			kind:   outlives, virtual: node("v1", copyFrom("h1")),
+		},
+		"GoneHeld": {
+			reason: "A copy that something holds back says first that it is of no use any more.",
+			kind:   held, virtual: node("v1", copyFrom("h1")),
+			want: want{virtual: []string{"update status", "delete"}},
+		},
+		"GoneDeleted": {
+			reason: "So does one whose deletion has begun before its host object was gone.",
+			kind:   held, virtual: node("v1", copyFrom("h1"), deleting),
+			want: want{virtual: []string{"update status"}},
+		},
+		"GoneSaid": {
+			reason: "It says so once.",
+			kind:   held, virtual: node("v1", copyFrom("h1"), deleting, func(n *corev1.Node) { n.Status.Phase = corev1.NodeTerminated }),
 		},
 		"NotGone": {
 			reason: "What only the cache lacks is not gone.",

@@ -56,6 +56,8 @@ type outcome struct {
 	// Down and Up are the copies.
 	Down any `json:"down,omitempty"`
 	Up   any `json:"up,omitempty"`
+	// Last is the virtual copy once its host object is gone.
+	Last any `json:"last,omitempty"`
 }
 
 // testCluster is the virtual cluster of every test.
@@ -217,6 +219,15 @@ func (r *run[V, H]) outcome(t *testing.T) outcome {
 	}
 	if r.resource.Up != nil && r.host != nil {
 		out.Up = r.twice(t, "Up", func(seen client.Object) client.Object { return r.up(t, key, host, seen) }, r.virtual)
+	}
+	if r.resource.Last != nil && r.virtual != nil {
+		out.Last = r.twice(t, "Last", func(seen client.Object) client.Object {
+			last := newOf[V](seen)
+			if err := r.resource.Last(r.scope, last); err != nil {
+				t.Fatal(err)
+			}
+			return last
+		}, r.virtual)
 	}
 	return out
 }
