@@ -91,15 +91,7 @@ func generate(root string) ([]file, error) {
 	if err != nil {
 		return nil, err
 	}
-	rights, err := rows()
-	if err != nil {
-		return nil, err
-	}
-	rbac, err := rbacTemplate(rights)
-	if err != nil {
-		return nil, err
-	}
-	page, err := kindsPage(kinds.Table())
+	rbac, err := rbacTemplate(rows())
 	if err != nil {
 		return nil, err
 	}
@@ -109,6 +101,6 @@ func generate(root string) ([]file, error) {
 		{"chart/templates/_validate.tpl", validation},
 		{"chart/templates/_rbac.tpl", rbac},
 		{"docs/reference/values.md", referencePage(settings)},
-		{"docs/reference/kinds.md", page},
+		{"docs/reference/kinds.md", kindsPage(kinds.Table())},
 	}, nil
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -9,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"sigs.k8s.io/yaml"
 
 	"github.com/sublet-dev/sublet/api/config/v1alpha1"
 	"github.com/sublet-dev/sublet/pkg/syncer/kinds"
@@ -107,30 +109,34 @@ func TestNever(t *testing.T) {
 	}
 }
 
+// TestConditions checks that the condition of the chart is that of the server,
+// for each kind under its setting and without it.
 func TestConditions(t *testing.T) {
 	t.Parallel()
-	want := map[string]string{
-		"pods": "", "nodes": ".Values.sync.fromHost.nodes.enabled",
-		"pseudonodes": "not .Values.sync.fromHost.nodes.enabled", "services": ".Values.sync.toHost.services.enabled",
-	}
 	for _, kind := range kinds.Table() {
-		got, err := condition(kind)
-		if err != nil {
-			t.Error(err)
+		on, off := kind.Enabled(with(t, kind.Key, true)), kind.Enabled(with(t, kind.Key, false))
+		want := map[[2]bool]string{
+			{true, true}: "", {true, false}: ".Values." + kind.Key, {false, true}: "not .Values." + kind.Key,
 		}
-		if wanted, named := want[kind.Name]; named && got != wanted {
-			t.Errorf("%s: the condition is %q, want %q", kind.Name, got, wanted)
-		}
-	}
-	bad := map[string]kinds.Row{
-		"no such setting": {Name: "a", Key: "sync.toHost.nothing.enabled", Enabled: func(v1alpha1.Sync) bool { return true }},
-		"never on":        {Name: "a", Key: "sync.toHost.services.enabled", Enabled: func(v1alpha1.Sync) bool { return false }},
-	}
-	for name, kind := range bad {
-		if got, err := condition(kind); err == nil {
-			t.Errorf("%s: the condition is %q", name, got)
+		if got := condition(kind); got != want[[2]bool{on, off}] {
+			t.Errorf("%s: the chart asks %q, but the server says %t under the setting and %t without", kind.Name, got, on, off)
 		}
 	}
+}
+
+// with is the default configuration with a bool set.
+func with(t *testing.T, path string, value bool) v1alpha1.Sync {
+	t.Helper()
+	if path == "" {
+		return v1alpha1.Default().Sync
+	}
+	keys := strings.Split(path, ".")
+	text := fmt.Sprintf("%s: %t", strings.Join(keys, ": {"), value) + strings.Repeat("}", len(keys)-1)
+	parsed := v1alpha1.Default()
+	if err := yaml.UnmarshalStrict([]byte(text), parsed); err != nil {
+		t.Fatalf("%s is no setting: %v", path, err)
+	}
+	return parsed.Sync
 }
 
 // TestRequired checks that what may be empty is not required.

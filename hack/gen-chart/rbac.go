@@ -7,9 +7,7 @@ import (
 	"strings"
 
 	rbacv1 "k8s.io/api/rbac/v1"
-	"sigs.k8s.io/yaml"
 
-	"github.com/sublet-dev/sublet/api/config/v1alpha1"
 	"github.com/sublet-dev/sublet/pkg/syncer/kinds"
 )
 
@@ -23,7 +21,7 @@ type row struct {
 }
 
 // rows are the rights of the server itself, then those of each kind.
-func rows() ([]row, error) {
+func rows() []row {
 	all := []row{
 		{name: "the server: what it has to know of its release, its certificates and the tenant's kubeconfig", namespaced: []rbacv1.PolicyRule{
 			named("", "get,patch", "configmaps", "-anchor"),
@@ -37,56 +35,20 @@ func rows() ([]row, error) {
 		}},
 	}
 	for _, kind := range kinds.Table() {
-		when, err := condition(kind)
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, row{name: kind.Name, when: when, namespaced: kind.Rules, cluster: kind.ClusterRules})
+		all = append(all, row{name: kind.Name, when: condition(kind), namespaced: kind.Rules, cluster: kind.ClusterRules})
 	}
-	return all, nil
+	return all
 }
 
-// condition is when a kind is on, as a condition for the templates: what the
-// kind itself says under its setting and without it.
-func condition(kind kinds.Row) (string, error) {
-	if kind.Key == "" {
-		return "", nil
-	}
-	on, err := with(kind.Key, true)
-	if err != nil {
-		return "", fmt.Errorf("kind %s: %w", kind.Name, err)
-	}
-	off, err := with(kind.Key, false)
-	if err != nil {
-		return "", fmt.Errorf("kind %s: %w", kind.Name, err)
-	}
+// condition is when a kind is on, as a condition for the templates.
+func condition(kind kinds.Row) string {
 	switch {
-	case kind.Enabled(on.Sync) && kind.Enabled(off.Sync):
-		return "", nil
-	case kind.Enabled(on.Sync):
-		return ".Values." + kind.Key, nil
-	case kind.Enabled(off.Sync):
-		return "not .Values." + kind.Key, nil
+	case kind.Key == "":
+		return ""
+	case kind.KeyOff:
+		return "not .Values." + kind.Key
 	}
-	return "", fmt.Errorf("kind %s: neither on with %s nor without", kind.Name, kind.Key)
-}
-
-// with is the default configuration with a bool set.
-func with(path string, value bool) (*v1alpha1.Config, error) {
-	var tree any = value
-	keys := strings.Split(path, ".")
-	for i := len(keys) - 1; i >= 0; i-- {
-		tree = map[string]any{keys[i]: tree}
-	}
-	data, err := json.Marshal(tree)
-	if err != nil {
-		return nil, fmt.Errorf("cannot encode %s: %w", path, err)
-	}
-	config := v1alpha1.Default()
-	if err := yaml.UnmarshalStrict(data, config); err != nil {
-		return nil, fmt.Errorf("%s is no setting: %w", path, err)
-	}
-	return config, nil
+	return ".Values." + kind.Key
 }
 
 // rule is a right to resources of one API group.
