@@ -155,31 +155,31 @@ func sysctls() []string {
 
 // saveSysctls writes the present values to a file, unless it is there, and raises
 // the one that is too low for many pods.
-func saveSysctls(file string) error {
+func saveSysctls(root, file string) error {
 	if _, err := os.Stat(file); err == nil {
 		return nil
 	}
 	var saved bytes.Buffer
 	for _, name := range sysctls() {
-		if value, err := os.ReadFile("/proc/sys/" + name); err == nil {
+		if value, err := os.ReadFile(filepath.Join(root, name)); err == nil {
 			_, _ = fmt.Fprintf(&saved, "%s %s\n", name, bytes.TrimSpace(value))
 		}
 	}
 	if err := os.WriteFile(file, saved.Bytes(), 0o644); err != nil {
 		return err
 	}
-	return os.WriteFile("/proc/sys/fs/inotify/max_user_instances", []byte("8192"), 0o644)
+	return os.WriteFile(filepath.Join(root, "fs/inotify/max_user_instances"), []byte("8192"), 0o644)
 }
 
 // restoreSysctls puts the saved values back.
-func restoreSysctls(file string) error {
+func restoreSysctls(root, file string) error {
 	saved, err := os.ReadFile(file)
 	if err != nil {
 		return ignoreGone(err)
 	}
 	for line := range strings.Lines(string(saved)) {
 		name, value, _ := strings.Cut(strings.TrimSpace(line), " ")
-		if err := os.WriteFile("/proc/sys/"+name, []byte(value), 0o644); err != nil {
+		if err := os.WriteFile(filepath.Join(root, name), []byte(value), 0o644); err != nil {
 			return fmt.Errorf("cannot put %s back to %s: %w", name, value, err)
 		}
 	}

@@ -11,7 +11,11 @@ import (
 	"time"
 )
 
-const cgroupRoot = "/sys/fs/cgroup"
+// Where the kernel shows what the host changes of the machine.
+const (
+	cgroupRoot = "/sys/fs/cgroup"
+	sysctlRoot = "/proc/sys"
+)
 
 // local is a real node on this machine.
 type local struct {
@@ -146,7 +150,7 @@ func (l *local) isolate(ctx context.Context) error {
 	if err := makeCgroups(cgroupRoot); err != nil {
 		return err
 	}
-	return saveSysctls(l.path("state", "sysctls"))
+	return saveSysctls(sysctlRoot, l.path("state", "sysctls"))
 }
 
 // startFirst starts what needs nobody, all at once.
@@ -275,7 +279,7 @@ func (l *local) remove(ctx context.Context) error {
 		return err
 	}
 	return errors.Join(
-		removeLink(ctx), removeCgroups(ctx, cgroupRoot), restoreSysctls(l.path("state", "sysctls")), l.forget(),
+		removeLink(ctx), removeCgroups(ctx, cgroupRoot), restoreSysctls(sysctlRoot, l.path("state", "sysctls")), l.forget(),
 	)
 }
 
@@ -329,5 +333,5 @@ func (l *local) status(ctx context.Context) ([]string, bool) {
 	if err != nil {
 		return append(lines, "not ready: "+err.Error()), false
 	}
-	return append(lines, "ready       "+apiServer, "kubeconfig  "+l.path("kubeconfig")), true
+	return append(lines, "ready       "+apiServer, "kubectl     "+l.binary("kubectl"), "kubeconfig  "+l.path("kubeconfig")), true
 }

@@ -1,0 +1,289 @@
+package host
+
+import (
+	"archive/tar"
+	"errors"
+	"io"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/registry"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/empty"
+	"github.com/google/go-containerregistry/pkg/v1/layout"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/google/go-containerregistry/pkg/v1/tarball"
+)
+
+func testRecipe() recipe {
+	return recipe{
+		names: []string{"localhost/sublet/one:1", "docker.io/library/one:latest"}, entrypoint: []string{"/bin/one"}, user: "1:1",
+		entries: []entry{
+			{name: "bin/", mode: 0o755},
+			{name: "bin/one", data: []byte("#!one"), mode: 0o755},
+			{name: "bin/uno", link: "one"},
+		},
+	}
+}
+
+func mustImage(t *testing.T, r recipe) v1.Image {
+	t.Helper()
+	image, err := r.image()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return image
+}
+
+func mustDigest(t *testing.T, image interface{ Digest() (v1.Hash, error) }) v1.Hash {
+	t.Helper()
+	digest, err := image.Digest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return digest
+}
+
+func TestRecipeImage(t *testing.T) {
+	t.Parallel()
+	image := mustImage(t, testRecipe())
+	if again := mustImage(t, testRecipe()); mustDigest(t, again) != mustDigest(t, image) {
+		t.Error("the same recipe gives another image")
+	}
+	config, err := image.ConfigFile()
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := v1.Config{Entrypoint: []string{"/bin/one"}, User: "1:1", WorkingDir: "/", Env: []string{"PATH=/bin"}}
+	if diff := cmp.Diff(want, config.Config); diff != "" {
+		t.Errorf("configuration: -want, +got:\n%s", diff)
+	}
+	layers, err := image.Layers()
+	if err != nil || len(layers) != 1 {
+		t.Fatalf("%d layers, %v; want one", len(layers), err)
+	}
+	content, err := layers[0].Uncompressed()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for reader := tar.NewReader(content); ; {
+		header, err := reader.Next()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		got = append(got, header.FileInfo().Mode().String()+" "+header.Name+" "+header.Linkname)
+	}
+	if diff := cmp.Diff([]string{"drwxr-xr-x bin/ ", "-rwxr-xr-x bin/one ", "Lrwxrwxrwx bin/uno one"}, got); diff != "" {
+		t.Errorf("files: -want, +got:\n%s", diff)
+	}
+}
+
+func TestShell(t *testing.T) {
+	t.Parallel()
+	entries := shell([]byte("busybox"), []string{"[", "sh", "wget", "busybox"})
+	var names []string
+	for _, e := range entries {
+		if slices.Contains(names, e.name) {
+			t.Errorf("%s is there twice", e.name)
+		}
+		names = append(names, e.name)
+		if e.link == "" && e.mode == 0 {
+			t.Errorf("nobody can read %s", e.name)
+		}
+	}
+	for _, want := range []string{"bin/sh", "bin/[", "bin/wget", "tmp/", "etc/passwd"} {
+		if !slices.Contains(names, want) {
+			t.Errorf("no %s in the image", want)
+		}
+	}
+	i := slices.IndexFunc(entries, func(e entry) bool { return e.name == "bin/wget" })
+	if len(entries[i].data) == 0 {
+		t.Error("wget is busybox's own, which crashes when it gets a timeout")
+	}
+}
+
+func TestArchiveAndOpen(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	file := filepath.Join(dir, "images.tar")
+	if err := archive(file, []recipe{testRecipe()}); err != nil {
+		t.Fatal(err)
+	}
+	images, err := open(file, filepath.Join(dir))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, image := range images {
+		names = append(names, image.name)
+		if got := mustDigest(t, image.image.(v1.Image)); got != mustDigest(t, mustImage(t, testRecipe())) {
+			t.Errorf("%s came back as %s", image.name, got)
+		}
+	}
+	if diff := cmp.Diff(testRecipe().names, names); diff != "" {
+		t.Errorf("names in the archive: -want, +got:\n%s", diff)
+	}
+	left, err := filepath.Glob(filepath.Join(dir, ".layout-*"))
+	if err != nil || len(left) > 0 {
+		t.Errorf("left behind: %v (%v)", left, err)
+	}
+}
+
+// tarOf packs a folder.
+func tarOf(t *testing.T, dir string) string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "archive.tar")
+	out, err := os.Create(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := tar.NewWriter(out)
+	if err := errors.Join(w.AddFS(os.DirFS(dir)), w.Close(), out.Close()); err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
+func TestOpenIndex(t *testing.T) {
+	t.Parallel()
+	index := mutate.AppendManifests(empty.Index, mutate.IndexAddendum{Add: mustImage(t, testRecipe())})
+	dir := t.TempDir()
+	at, err := layout.Write(dir, empty.Index)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, annotations := range []map[string]string{
+		{nameKey: "ghcr.io/sublet-dev/sublet:v1", refKey: "v1"},
+		{refKey: "ghcr.io/sublet-dev/other:v1"},
+		{}, // an attestation, for example
+	} {
+		if err := at.AppendIndex(index, layout.WithAnnotations(annotations)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	images, err := open(tarOf(t, dir), t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, image := range images {
+		names = append(names, image.name)
+		if _, ok := image.image.(v1.ImageIndex); !ok {
+			t.Errorf("%s is a %T; all its platforms must stay", image.name, image.image)
+		}
+	}
+	if diff := cmp.Diff([]string{"ghcr.io/sublet-dev/sublet:v1", "ghcr.io/sublet-dev/other:v1"}, names); diff != "" {
+		t.Errorf("names: -want, +got:\n%s", diff)
+	}
+}
+
+func TestOpenDockerSave(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "saved.tar")
+	tag, err := name.NewTag("example.org/one:1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := tarball.WriteToFile(file, tag, mustImage(t, testRecipe())); err != nil {
+		t.Fatal(err)
+	}
+	images, err := open(file, t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(images) != 1 || images[0].name != "example.org/one:1" {
+		t.Errorf("found %v, want example.org/one:1", images)
+	}
+}
+
+func TestOpenRefuses(t *testing.T) {
+	t.Parallel()
+	nameless := t.TempDir()
+	if _, err := layout.Write(nameless, empty.Index); err != nil {
+		t.Fatal(err)
+	}
+	strange := t.TempDir()
+	if err := os.WriteFile(filepath.Join(strange, "letter.txt"), []byte("Dear reader"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for reason, tc := range map[string]struct{ file, want string }{
+		"An image without a name could never be used.":  {tarOf(t, nameless), "has a name"},
+		"A file that is no archive of images says so.":  {tarOf(t, strange), "neither an OCI layout nor a docker save"},
+		"A file that is not there is named.":            {"/nowhere/images.tar", "/nowhere/images.tar"},
+		"Files outside the folder are never written to": {escaping(t), "escapes"},
+	} {
+		if _, err := open(tc.file, t.TempDir()); err == nil || !strings.Contains(err.Error(), tc.want) {
+			t.Errorf("%s\nopen: %v, want %q", reason, err, tc.want)
+		}
+	}
+}
+
+// escaping is an archive with a path that leads outside.
+func escaping(t *testing.T) string {
+	t.Helper()
+	packed, err := pack([]entry{{name: "../outside", data: []byte("x"), mode: 0o644}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "escaping.tar")
+	if err := os.WriteFile(file, packed, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
+func TestOnRegistry(t *testing.T) {
+	t.Parallel()
+	for image, want := range map[string]string{
+		"busybox":                      registryAddr + "/library/busybox:latest",
+		"docker.io/library/busybox:1":  registryAddr + "/library/busybox:1",
+		"localhost/sublet/test:1":      registryAddr + "/sublet/test:1",
+		"ghcr.io/sublet-dev/sublet:v1": registryAddr + "/sublet-dev/sublet:v1",
+	} {
+		got, err := onRegistry(image)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got.Name() != want {
+			t.Errorf("onRegistry(%q) = %q, want %q", image, got.Name(), want)
+		}
+	}
+	if _, err := onRegistry("UPPER CASE"); err == nil {
+		t.Error("onRegistry takes what is no name")
+	}
+}
+
+func TestPush(t *testing.T) {
+	t.Parallel()
+	server := httptest.NewServer(registry.New())
+	t.Cleanup(server.Close)
+	image := mustImage(t, testRecipe())
+	index := mutate.AppendManifests(empty.Index, mutate.IndexAddendum{Add: image})
+	for path, what := range map[string]remote.Taggable{"one:1": image, "many:1": index} {
+		target, err := name.NewTag(strings.TrimPrefix(server.URL, "http://")+"/sublet/"+path, name.Insecure)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := push(t.Context(), target, what); err != nil {
+			t.Fatal(err)
+		}
+		got, err := remote.Head(target)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if want := mustDigest(t, what.(interface{ Digest() (v1.Hash, error) })); got.Digest != want {
+			t.Errorf("%s is %s on the registry, want %s", path, got.Digest, want)
+		}
+	}
+}
