@@ -22,9 +22,9 @@ type Config struct {
 
 // Networking says how Services and names of the virtual cluster look.
 type Networking struct {
-	// serviceCIDR is the IP range of Services, which is the host's, such as 10.96.0.0/12. Empty finds it
-	// out from the host. Set it if the host has no ServiceCIDR objects (before Kubernetes 1.33), or to do
-	// without the right to read them.
+	// serviceCIDR is the IP range of Services, such as 10.96.0.0/12. Empty takes it from the host's
+	// ServiceCIDR objects or, where there are none (before Kubernetes 1.33) or none may be read, takes a
+	// wide range around the IP of the Service RELEASE. If it is set, the right to read them is left out.
 	// Default: ""
 	ServiceCIDR string `json:"serviceCIDR" format:"cidr,optional"`
 	// advanced has settings that few need.

@@ -70,7 +70,8 @@ type NodeSelector struct {
 	// all shows every node of the host.
 	// Default: true
 	All bool `json:"all"`
-	// labels shows the nodes that have all of these labels. Needs all: false.
+	// labels shows the nodes that have all of these labels, and lets the tenant's pods run on no other.
+	// Needs all: false.
 	// Default: {}
 	Labels map[string]string `json:"labels" keys:"label-key" values:"label-value,optional"`
 }
