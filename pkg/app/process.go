@@ -2,15 +2,18 @@ package app
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"os"
 	"runtime/debug"
+	"strconv"
 	"time"
 
-	"k8s.io/component-base/logs"
-	logsapi "k8s.io/component-base/logs/api/v1"
-	_ "k8s.io/component-base/logs/json/register" // logging.encoding: json
+	"github.com/go-logr/logr"
+	"go.uber.org/zap/zapcore"
+	logsjson "k8s.io/component-base/logs/json"
 	"k8s.io/klog/v2"
+	"k8s.io/klog/v2/textlogger"
 	"k8s.io/utils/clock"
 	ctrllog "sigs.k8s.io/controller-runtime/pkg/log"
 
@@ -31,18 +34,28 @@ func prepareProcess(logging v1alpha1.Logging) error {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(gcPercent)
 	}
-	options := logs.NewOptions()
-	options.Verbosity = logsapi.VerbosityLevel(logging.Verbosity)
-	if logging.Encoding == "json" {
-		options.Format = logsapi.JSONLogFormat
-	}
-	// Kubernetes' own parts would apply it again.
-	logsapi.ReapplyHandling = logsapi.ReapplyHandlingIgnoreUnchanged
-	if err := logsapi.ValidateAndApply(options, nil); err != nil {
+	flags := flag.NewFlagSet("klog", flag.ContinueOnError)
+	klog.InitFlags(flags)
+	if err := flags.Set("v", strconv.Itoa(int(logging.Verbosity))); err != nil {
 		return fmt.Errorf("cannot set up the log: %w", err)
 	}
+	klog.SetLoggerWithOptions(newLogger(logging), klog.ContextualLogger(true))
 	ctrllog.SetLogger(klog.Background().V(1)) // what it starts and stops is of no use to an operator
 	return nil
+}
+
+// newLogger writes to standard error, where whoever runs a container looks.
+func newLogger(logging v1alpha1.Logging) logr.Logger {
+	var logger logr.Logger
+	if logging.Encoding == "json" {
+		logger, _ = logsjson.NewJSONLogger(0, zapcore.Lock(os.Stderr), nil, nil)
+	} else {
+		logger = textlogger.NewLogger(textlogger.NewConfig(textlogger.Verbosity(int(logging.Verbosity))))
+	}
+	if logging.Verbosity > 0 {
+		return logger
+	}
+	return logr.New(&operatorSink{logger.GetSink()})
 }
 
 // releaseMemory gives the memory that only the start needed back to the machine,

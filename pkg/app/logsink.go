@@ -1,0 +1,56 @@
+package app
+
+import (
+	"runtime"
+	"strings"
+
+	"github.com/go-logr/logr"
+)
+
+// operatorSink keeps the log to what an operator needs: every error, and what
+// Sublet itself says. The libraries in this process were written as programs of
+// their own and greet with some hundred lines, which a verbosity above 0 shows.
+type operatorSink struct{ logr.LogSink }
+
+// own is the start of the names of our functions.
+const own = "github.com/sublet-dev/sublet/"
+
+// Info implements logr.LogSink.
+func (s *operatorSink) Info(level int, msg string, keysAndValues ...any) {
+	if ours() {
+		s.LogSink.Info(level, msg, keysAndValues...)
+	}
+}
+
+// WithValues implements logr.LogSink.
+func (s *operatorSink) WithValues(keysAndValues ...any) logr.LogSink {
+	return &operatorSink{s.LogSink.WithValues(keysAndValues...)}
+}
+
+// WithName implements logr.LogSink.
+func (s *operatorSink) WithName(name string) logr.LogSink {
+	return &operatorSink{s.LogSink.WithName(name)}
+}
+
+// WithCallDepth implements logr.CallDepthLogSink.
+func (s *operatorSink) WithCallDepth(depth int) logr.LogSink {
+	if deep, ok := s.LogSink.(logr.CallDepthLogSink); ok {
+		return &operatorSink{deep.WithCallDepth(depth)}
+	}
+	return s
+}
+
+// ours says whether the caller of the logging libraries is one of our functions.
+func ours() bool {
+	var counters [16]uintptr
+	frames := runtime.CallersFrames(counters[:runtime.Callers(3, counters[:])])
+	for {
+		frame, more := frames.Next()
+		if !strings.HasPrefix(frame.Function, "k8s.io/klog/") && !strings.HasPrefix(frame.Function, "github.com/go-logr/") {
+			return strings.HasPrefix(frame.Function, own)
+		}
+		if !more {
+			return false
+		}
+	}
+}

@@ -1,0 +1,33 @@
+package app
+
+import (
+	"errors"
+	"reflect"
+	"testing"
+
+	"github.com/go-logr/logr"
+	"github.com/go-logr/logr/funcr"
+	"github.com/google/go-cmp/cmp"
+)
+
+func TestOperatorSink(t *testing.T) {
+	t.Parallel()
+	var lines []string
+	inner := funcr.New(func(_, args string) { lines = append(lines, args) }, funcr.Options{LogTimestamp: false})
+	logger := logr.New(&operatorSink{inner.GetSink()})
+
+	logger.Info("ours")
+	logger.WithName("syncer").WithValues("kind", "pods").Info("ours too")
+	// Through reflection the caller is a function of a library.
+	reflect.ValueOf(logger.Info).Call([]reflect.Value{reflect.ValueOf("a library's")})
+	logger.Error(errors.New("broken"), "any error")
+
+	want := []string{
+		`"level"=0 "msg"="ours"`,
+		`"level"=0 "msg"="ours too" "kind"="pods"`,
+		`"msg"="any error" "error"="broken"`,
+	}
+	if diff := cmp.Diff(want, lines); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+}
