@@ -219,7 +219,7 @@ func (b *bootstrap) reconcileRoles(hook genericapiserver.PostStartHookContext) {
 	select {
 	case <-hook.Done():
 		return
-	case <-time.After(reconcileAfter):
+	case <-b.config.Clock.After(reconcileAfter):
 	}
 	policy := &rbacrest.PolicyData{
 		ClusterRoles:               append(bootstrappolicy.ClusterRoles(), bootstrappolicy.ControllerRoles()...),

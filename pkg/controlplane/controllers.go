@@ -101,7 +101,7 @@ func (m *controllers) run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("cannot configure the controllers: %w", err)
 	}
-	all, err := app.BuildControllers(ctx, context, app.NewControllerDescriptors(), nil, noHealthChecks{})
+	all, err := app.BuildControllers(ctx, context, built(), nil, noHealthChecks{})
 	if err != nil {
 		return fmt.Errorf("cannot create the controllers: %w", err)
 	}
@@ -111,6 +111,9 @@ func (m *controllers) run(ctx context.Context) error {
 			return fmt.Errorf("cannot create the controllers: %w", err)
 		}
 		all = append(all, tokens)
+	}
+	if m.enabled(component, names.ValidatingAdmissionPolicyStatusController) {
+		all = append(all, newPolicyController(context))
 	}
 	context.InformerFactory.Start(ctx.Done())
 	context.ObjectOrMetadataInformerFactory.Start(ctx.Done())
@@ -124,6 +127,13 @@ func (m *controllers) run(ctx context.Context) error {
 		return errors.New("the controllers ended although nobody stopped them")
 	}
 	return nil
+}
+
+// built are the controllers that are made at the start.
+func built() map[string]*app.ControllerDescriptor {
+	descriptors := app.NewControllerDescriptors()
+	delete(descriptors, names.ValidatingAdmissionPolicyStatusController)
+	return descriptors
 }
 
 func (m *controllers) enabled(component *kcmconfig.Config, name string) bool {

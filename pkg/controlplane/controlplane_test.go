@@ -115,6 +115,7 @@ func TestControlPlane(t *testing.T) {
 		"CustomResources":         testCustomResources,
 		"Apply":                   testApply,
 		"Issuer":                  testIssuer,
+		"PoliciesAreTypeChecked":  testPoliciesAreTypeChecked,
 		"ServingNames":            testServingNames,
 		"AdmissionRunsLast":       func(t *testing.T, p *plane) { testAdmissionRunsLast(t, p, steps) },
 		"LogsReachTheKubelet":     func(t *testing.T, p *plane) { testLogsReachTheKubelet(t, p, kubelet) },
@@ -478,6 +479,41 @@ func testIssuer(t *testing.T, p *plane) {
 	}
 	contains(t, "issuer", string(body), `"issuer":"https://kubernetes.default.svc.cluster.local"`)
 	contains(t, "algorithms", string(body), "ES256")
+}
+
+// testPoliciesAreTypeChecked creates the first admission policy, which is what
+// its controller waits for.
+func testPoliciesAreTypeChecked(t *testing.T, p *plane) {
+	policies := p.client.AdmissionregistrationV1().ValidatingAdmissionPolicies()
+	_, err := policies.Create(t.Context(), &admissionregistrationv1.ValidatingAdmissionPolicy{
+		ObjectMeta: metav1.ObjectMeta{Name: "wrong"},
+		Spec: admissionregistrationv1.ValidatingAdmissionPolicySpec{
+			MatchConstraints: &admissionregistrationv1.MatchResources{
+				ResourceRules: []admissionregistrationv1.NamedRuleWithOperations{{
+					RuleWithOperations: admissionregistrationv1.RuleWithOperations{
+						Operations: []admissionregistrationv1.OperationType{admissionregistrationv1.Create},
+						Rule: admissionregistrationv1.Rule{
+							APIGroups: []string{"apps"}, APIVersions: []string{"v1"}, Resources: []string{"deployments"},
+						},
+					},
+				}},
+			},
+			Validations: []admissionregistrationv1.Validation{{Expression: "object.spec.replicas > '1'"}},
+		},
+	}, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "type check of a policy", func(ctx context.Context) string {
+		policy, err := policies.Get(ctx, "wrong", metav1.GetOptions{})
+		if err != nil {
+			return err.Error()
+		}
+		if policy.Status.TypeChecking == nil || len(policy.Status.TypeChecking.ExpressionWarnings) != 1 {
+			return fmt.Sprintf("got %v, want one warning", policy.Status.TypeChecking)
+		}
+		return ""
+	})
 }
 
 func testAdmissionRunsLast(t *testing.T, p *plane, steps *recorder) {

@@ -2,6 +2,8 @@ package controlplane
 
 import (
 	"context"
+	"crypto/tls"
+	"fmt"
 	"net"
 	"path/filepath"
 	"strings"
@@ -12,6 +14,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
+	testingclock "k8s.io/utils/clock/testing"
 
 	"github.com/sublet-dev/sublet/pkg/controlplane/pki"
 	"github.com/sublet-dev/sublet/pkg/storage"
@@ -62,6 +65,66 @@ func TestRestartKeepsWhatWasThere(t *testing.T) {
 	if got, want := service(third).Spec.ClusterIP, "10.96.4.4"; got != want {
 		t.Errorf("after the address has changed: got %s, want %s", got, want)
 	}
+}
+
+// TestRolesComeUpToDate plays an upgrade: a role of the older version lacks a
+// rule that this one's has.
+func TestRolesComeUpToDate(t *testing.T) {
+	t.Parallel()
+	dir, bundle := t.TempDir(), newBundle(t)
+	first := launch(t, Config{Storage: throwAway(dir), PKI: bundle})
+	roles := first.client.RbacV1().ClusterRoles()
+	role, err := roles.Get(t.Context(), "system:discovery", metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	wanted := len(role.Rules[0].NonResourceURLs)
+	role.Rules[0].NonResourceURLs = role.Rules[0].NonResourceURLs[:1]
+	if _, err := roles.Update(t.Context(), role, metav1.UpdateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	stopInTime(t, first)
+
+	clock := testingclock.NewFakeClock(time.Now())
+	second := launch(t, Config{Storage: throwAway(dir), PKI: bundle, Clock: clock})
+	eventually(t, "rules of system:discovery", func(ctx context.Context) string {
+		clock.Step(reconcileAfter)
+		role, err := second.client.RbacV1().ClusterRoles().Get(ctx, "system:discovery", metav1.GetOptions{})
+		if err != nil {
+			return err.Error()
+		}
+		urls := 0
+		for _, rule := range role.Rules {
+			urls += len(rule.NonResourceURLs)
+		}
+		if urls != wanted {
+			return fmt.Sprintf("%d paths, want %d", urls, wanted)
+		}
+		return ""
+	})
+}
+
+// TestServingCertificateIsRenewed lets most of a year go by.
+func TestServingCertificateIsRenewed(t *testing.T) {
+	t.Parallel()
+	clock := testingclock.NewFakeClock(time.Now())
+	p := launch(t, Config{Clock: clock})
+	ends := func() time.Time {
+		conn, err := tls.Dial("tcp", p.address, &tls.Config{InsecureSkipVerify: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = conn.Close() }()
+		return conn.ConnectionState().PeerCertificates[0].NotAfter
+	}
+	first := ends()
+	clock.Step(pki.LeafValidity * 3 / 4)
+	eventually(t, "new serving certificate", func(context.Context) string {
+		if now := ends(); !now.After(first) {
+			return "still ends on " + now.String()
+		}
+		return ""
+	})
 }
 
 func stopInTime(t *testing.T, p *plane) {
