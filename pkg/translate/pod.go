@@ -58,7 +58,7 @@ func NeedsServices(virtual, host *corev1.Pod) bool {
 	if virtual.Spec.EnableServiceLinks != nil && !*virtual.Spec.EnableServiceLinks {
 		return false
 	}
-	return host.UID == "" || len(virtual.Spec.EphemeralContainers) > len(host.Spec.EphemeralContainers)
+	return host.UID == "" || len(newEphemeral(virtual, host)) > 0
 }
 
 // newPod writes the whole spec of a host pod.
@@ -149,6 +149,8 @@ func drop(spec *corev1.PodSpec) {
 	spec.SchedulerName = ""
 	spec.EvictionResponders = nil
 	spec.DeprecatedServiceAccount = ""
+	// An API server takes them only for a pod that exists: they follow.
+	spec.EphemeralContainers = nil
 	// The node that the tenant names becomes an affinity, so that the pod passes
 	// the host's scheduler like every other one.
 	spec.NodeName = ""

@@ -119,8 +119,7 @@ func observed(host, virtual *corev1.Pod, status *corev1.PodStatus) {
 // hasAll says whether the host pod holds all that the tenant asks for by now.
 func hasAll(virtual, host *corev1.Pod) bool {
 	wish, err := EncodeAgreed(wishes(virtual))
-	return err == nil && host.Annotations[labels.Agreed] == wish &&
-		len(host.Spec.EphemeralContainers) >= len(virtual.Spec.EphemeralContainers)
+	return err == nil && host.Annotations[labels.Agreed] == wish && len(newEphemeral(virtual, host)) == 0
 }
 
 // gate takes readiness away from a pod whose gates are not all open, in the words
@@ -209,6 +208,8 @@ func (r *Rewriter) build() *strings.Replacer {
 	if host.UID != "" {
 		pairs = append(pairs, string(host.UID), string(virtual.UID))
 	}
+	token := Derived(TokenRole)(r.Cluster, key(virtual.Namespace, virtual.Name)).Name
+	pairs = append(pairs, host.Namespace+"/"+token, virtual.Namespace+"/"+virtual.Name+"-token", token, virtual.Name+"-token")
 	configMaps, secrets, claims := References(virtual)
 	for _, names := range [][]string{configMaps, secrets, claims} {
 		for _, name := range names {

@@ -81,6 +81,27 @@ func TestPodStatusComesUp(t *testing.T) {
 	}
 }
 
+func TestNominatedNode(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct{ reason, virtual, host, want string }{
+		"Nominated":    {reason: "the host's scheduler makes room there", want: "node-1"},
+		"Bound":        {reason: "the host pod has its node", host: "node-1"},
+		"BoundVirtual": {reason: "an API server refuses a nomination for a pod that names its node", virtual: "node-1"},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			virtual := webPod(func(pod *corev1.Pod) { pod.Spec.NodeName = tt.virtual })
+			host := created(t, input(), virtual)
+			host.Spec.NodeName, host.Status.NominatedNodeName = tt.host, "node-1"
+			PodStatus(shop, host, virtual)
+			if got := virtual.Status.NominatedNodeName; got != tt.want {
+				t.Errorf("%s: %q, want %q", tt.reason, got, tt.want)
+			}
+		})
+	}
+}
+
 func TestPodStatusConditions(t *testing.T) {
 	t.Parallel()
 	const gateA, gateB = corev1.PodConditionType("example.com/a"), corev1.PodConditionType("example.com/b")

@@ -55,15 +55,22 @@ func stamped(virtual *corev1.Pod) *corev1.Pod {
 	return host
 }
 
-// created is the host pod as it is after its creation.
+// created is the host pod as it is after its creation and the look at it that
+// follows.
 func created(t *testing.T, in PodInput, virtual *corev1.Pod) *corev1.Pod {
 	t.Helper()
 	host := stamped(virtual)
 	if err := Pod(in, virtual, host); err != nil {
 		t.Fatalf("Pod: %v", err)
 	}
+	if len(host.Spec.EphemeralContainers) > 0 {
+		t.Errorf("a pod is created with ephemeral containers, which no API server takes")
+	}
 	host.UID = "host-uid"
 	host.Generation = 1
+	if err := Pod(in, virtual, host); err != nil {
+		t.Fatalf("Pod, of one that exists: %v", err)
+	}
 	return host
 }
 
@@ -228,6 +235,35 @@ func TestRefused(t *testing.T) {
 				t.Errorf("%s: a host pod all the same", tt.reason)
 			}
 		})
+	}
+}
+
+// TestDropped holds that what is for the virtual cluster alone does not reach the
+// host.
+func TestDropped(t *testing.T) {
+	t.Parallel()
+	virtual := webPod(func(pod *corev1.Pod) {
+		pod.Finalizers = []string{"example.com/hold"}
+		pod.OwnerReferences = []metav1.OwnerReference{{Kind: "ReplicaSet", Name: "web"}}
+		pod.GenerateName = "web-"
+		pod.Spec.PriorityClassName, pod.Spec.Priority = "system-node-critical", new(int32(2000001000))
+		pod.Spec.PreemptionPolicy = new(corev1.PreemptLowerPriority)
+		pod.Spec.Overhead = quantities("cpu", "1")
+		pod.Spec.SchedulerName = "mine"
+		pod.Spec.EvictionResponders = make([]corev1.EvictionResponder, 1)
+		pod.Spec.ReadinessGates = []corev1.PodReadinessGate{{ConditionType: "example.com/a"}}
+	})
+	host := created(t, input(), virtual)
+	want := corev1.PodSpec{
+		ServiceAccountName: "shop-workload", AutomountServiceAccountToken: new(false), EnableServiceLinks: new(false),
+		Hostname: "web-0", RestartPolicy: corev1.RestartPolicyAlways, TerminationGracePeriodSeconds: new(int64(30)),
+		DNSPolicy: host.Spec.DNSPolicy, DNSConfig: host.Spec.DNSConfig, Containers: host.Spec.Containers,
+	}
+	if diff := cmp.Diff(want, host.Spec); diff != "" {
+		t.Errorf("spec (-want +got):\n%s", diff)
+	}
+	if len(host.Finalizers) > 0 || host.GenerateName != "" || len(host.OwnerReferences) != 1 || host.OwnerReferences[0].Kind != "ConfigMap" {
+		t.Errorf("metadata of the virtual pod reached the host: %v", host.ObjectMeta)
 	}
 }
 

@@ -147,20 +147,29 @@ func syncTolerations(virtual, host *corev1.Pod) {
 // addEphemeralContainers starts the containers that the tenant added to a running
 // pod. One that is there can neither change nor go.
 func addEphemeralContainers(in PodInput, virtual, host *corev1.Pod) {
-	var env []corev1.EnvVar
-	for i := range virtual.Spec.EphemeralContainers {
-		name := virtual.Spec.EphemeralContainers[i].Name
-		if slices.ContainsFunc(host.Spec.EphemeralContainers, func(c corev1.EphemeralContainer) bool { return c.Name == name }) {
-			continue
-		}
-		if env == nil {
-			env = serviceEnv(in, virtual)
-		}
-		added := corev1.PodSpec{EphemeralContainers: []corev1.EphemeralContainer{*virtual.Spec.EphemeralContainers[i].DeepCopy()}}
-		rename(in.Cluster, virtual.Namespace, &added)
-		eachContainer(&added, func(container *corev1.Container) { containerEnv(env, virtual, container) })
-		host.Spec.EphemeralContainers = append(host.Spec.EphemeralContainers, added.EphemeralContainers...)
+	added := newEphemeral(virtual, host)
+	if len(added) == 0 {
+		return
 	}
+	env := serviceEnv(in, virtual)
+	spec := corev1.PodSpec{EphemeralContainers: added}
+	rename(in.Cluster, virtual.Namespace, &spec)
+	eachContainer(&spec, func(container *corev1.Container) { containerEnv(env, virtual, container) })
+	host.Spec.EphemeralContainers = append(host.Spec.EphemeralContainers, added...)
+}
+
+// newEphemeral are copies of the ephemeral containers that the host pod does not
+// have yet. It may have others, which the operator added.
+func newEphemeral(virtual, host *corev1.Pod) []corev1.EphemeralContainer {
+	var added []corev1.EphemeralContainer
+	for i := range virtual.Spec.EphemeralContainers {
+		container := &virtual.Spec.EphemeralContainers[i]
+		there := slices.ContainsFunc(host.Spec.EphemeralContainers, func(c corev1.EphemeralContainer) bool { return c.Name == container.Name })
+		if !there {
+			added = append(added, *container.DeepCopy())
+		}
+	}
+	return added
 }
 
 func syncPodResources(virtual, host *corev1.Pod) {

@@ -223,6 +223,25 @@ func zoneA() *corev1.Affinity {
 	}}}
 }
 
+func TestGatedPodStaysOnVisibleNodes(t *testing.T) {
+	t.Parallel()
+	in := input()
+	in.NodeSelector = map[string]string{"pool": "tenants"}
+	virtual := webPod(func(p *corev1.Pod) {
+		p.Spec.SchedulingGates = []corev1.PodSchedulingGate{{Name: "example.com/a"}}
+	})
+	host := created(t, in, virtual)
+	virtual.Spec.Affinity = zoneA()
+	if err := Pod(in, virtual, host); err != nil {
+		t.Fatal(err)
+	}
+	want := zoneA()
+	requireNode(&corev1.PodSpec{Affinity: want}, nil, []corev1.NodeSelectorRequirement{{Key: "pool", Operator: corev1.NodeSelectorOpIn, Values: []string{"tenants"}}})
+	if diff := cmp.Diff(want, host.Spec.Affinity); diff != "" {
+		t.Errorf("affinity (-want +got):\n%s", diff)
+	}
+}
+
 // TestHostAdmissionThatInsists is a host that sets the image back at each update:
 // the tenant's wish is sent once, not for ever.
 func TestHostAdmissionThatInsists(t *testing.T) {
@@ -255,16 +274,22 @@ func TestEphemeralContainers(t *testing.T) {
 			{Name: "KEY", ValueFrom: &corev1.EnvVarSource{SecretKeyRef: &corev1.SecretKeySelector{LocalObjectReference: corev1.LocalObjectReference{Name: "keys"}, Key: "k"}}},
 		},
 	}, TargetContainerName: "web"}}
+	host.Spec.EphemeralContainers = []corev1.EphemeralContainer{{EphemeralContainerCommon: corev1.EphemeralContainerCommon{Name: "operator"}}}
 	if !NeedsServices(virtual, host) {
 		t.Errorf("Services are not asked for although a container is new")
 	}
+	virtual.Spec.EnableServiceLinks = new(false)
+	if NeedsServices(virtual, host) {
+		t.Errorf("Services are asked for although the tenant wants none of them")
+	}
+	virtual.Spec.EnableServiceLinks = nil
 	if err := Pod(in, virtual, host); err != nil {
 		t.Fatal(err)
 	}
-	if len(host.Spec.EphemeralContainers) != 1 {
-		t.Fatalf("ephemeral containers on the host: %v", host.Spec.EphemeralContainers)
+	if len(host.Spec.EphemeralContainers) != 2 {
+		t.Fatalf("ephemeral containers on the host: %v, want the operator's and the tenant's", host.Spec.EphemeralContainers)
 	}
-	got := host.Spec.EphemeralContainers[0]
+	got := host.Spec.EphemeralContainers[1]
 	env := map[string]string{}
 	for _, e := range got.Env {
 		env[e.Name] = e.Value
@@ -281,7 +306,7 @@ func TestEphemeralContainers(t *testing.T) {
 	if got.Image != "busybox:1" || got.TargetContainerName != "web" {
 		t.Errorf("image %q, target %q", got.Image, got.TargetContainerName)
 	}
-	host.Spec.EphemeralContainers[0].Image = "mirror.example/busybox:1"
+	host.Spec.EphemeralContainers[1].Image = "mirror.example/busybox:1"
 	before := host.DeepCopy()
 	if err := Pod(in, virtual, host); err != nil {
 		t.Fatal(err)

@@ -135,6 +135,10 @@ func TestTokenRequests(t *testing.T) {
 	if len(items) != 4 || items["vault-short"] == items["vault-long"] || items["api"] == items["db"] {
 		t.Errorf("the tokens of one volume overwrite each other: %v", items)
 	}
+	virtual.Spec.Volumes[0].Projected.Sources[0].ServiceAccountToken.User = new(int64(1000))
+	if item := created(t, input(), virtual).Spec.Volumes[0].Projected.Sources[0].Secret.Items[0]; item.User == nil || *item.User != 1000 {
+		t.Errorf("the owner of the token's file is lost: %v", item)
+	}
 	if TokenRequests(webPod()) == nil || len(TokenRequests(webPod())) != 0 {
 		t.Errorf("a pod without token volumes asks for tokens")
 	}
