@@ -3,6 +3,7 @@ package chart_test
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -159,20 +160,19 @@ func TestEveryValueIsRead(t *testing.T) {
 
 // withoutConfig is all that is rendered but the config and its checksum.
 func withoutConfig(r rendering) string {
-	var all []string
-	for path, text := range r.text {
-		if !strings.HasSuffix(path, "/config.yaml") {
-			all = append(all, text)
+	var out strings.Builder
+	for _, path := range slices.Sorted(maps.Keys(r.text)) {
+		if strings.HasSuffix(path, "/config.yaml") {
+			continue
+		}
+		fmt.Fprintf(&out, "---\n# Source: %s\n", path)
+		for line := range strings.Lines(strings.TrimSpace(r.text[path]) + "\n") {
+			if !strings.Contains(line, "checksum/config") {
+				out.WriteString(line)
+			}
 		}
 	}
-	slices.Sort(all)
-	var lines []string
-	for line := range strings.Lines(strings.Join(all, "")) {
-		if !strings.Contains(line, "checksum/config") {
-			lines = append(lines, line)
-		}
-	}
-	return strings.Join(lines, "")
+	return out.String()
 }
 
 // leaf is the value at a path that has no keys below it.

@@ -10,6 +10,15 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 )
 
+// TestGolden shows in testdata what a change of the templates does.
+func TestGolden(t *testing.T) {
+	t.Parallel()
+	ch := loadChart(t)
+	for name, values := range map[string]string{"default": "", "toggled": toggled} {
+		compareGolden(t, "testdata/"+name+".yaml", withoutConfig(mustRender(t, ch, values)))
+	}
+}
+
 func TestLint(t *testing.T) {
 	t.Parallel()
 	for _, values := range []string{"", toggled} {

@@ -72,6 +72,12 @@ func TestPod(t *testing.T) {
 	if pod.Labels["team"] != "b" || pod.Annotations["example.com/scrape"] != "8443" {
 		t.Errorf("labels %v and annotations %v lack those of users", pod.Labels, pod.Annotations)
 	}
+	if group := pod.Spec.SecurityContext.FSGroup; group == nil || *group != *pod.Spec.SecurityContext.RunAsGroup {
+		t.Errorf("the claim belongs to group %v, and the server cannot write to it", group)
+	}
+	if readOnly := container.SecurityContext.ReadOnlyRootFilesystem; readOnly == nil || !*readOnly {
+		t.Errorf("the root file system can be written to")
+	}
 	for name, probe := range map[string]*corev1.Probe{"startup": container.StartupProbe, "readiness": container.ReadinessProbe, "liveness": container.LivenessProbe} {
 		if probe.PeriodSeconds != 1 || probe.HTTPGet.Scheme != corev1.URISchemeHTTPS {
 			t.Errorf("%s probe: %v, want HTTPS every second", name, probe)
