@@ -84,6 +84,7 @@ func (l *local) up(ctx context.Context) (*Cluster, error) {
 		name string
 		do   func() error
 	}{
+		{"room for a host", l.mustBeAlone},
 		{"packages of Debian", func() error { return installPackages(ctx) }},
 		{"", func() error { return l.build(ctx) }},
 		{"what an earlier host left", func() error { return l.sweep(ctx) }},
@@ -112,6 +113,13 @@ func (l *local) up(ctx context.Context) (*Cluster, error) {
 		Kubeconfig: kubeconfig, Server: apiServer, NodeIP: nodeIP, Kubectl: l.binary("kubectl"),
 		TestImage: TestImage, BusyboxImage: BusyboxImage,
 	}, nil
+}
+
+func (l *local) mustBeAlone() error {
+	if other := l.rival(); other != "" {
+		return fmt.Errorf("this machine carries a host already, in %s: stop it first with hostctl down --dir %s", other, other)
+	}
+	return nil
 }
 
 // publish copies the admin's kubeconfig to where people look for it.
@@ -251,7 +259,18 @@ func (l *local) down(ctx context.Context) error {
 		return err
 	}
 	defer unlock()
+	if l.rival() != "" { // then this one cannot be up, and the other is none of our business
+		return l.forget()
+	}
 	return l.steps.do("down", func() error { return l.remove(ctx) })
+}
+
+// daemonNames are all daemons of a host, the holder first.
+func daemonNames() []string {
+	return []string{
+		"holder", "etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "containerd", "kubelet",
+		"kube-proxy", "coredns", "local-path-provisioner", "registry",
+	}
 }
 
 // remove ends everything and forgets the cluster. The order matters: the kubelet
@@ -309,10 +328,7 @@ func (l *local) forget() error {
 func (l *local) status(ctx context.Context) ([]string, bool) {
 	up := true
 	lines := []string{"folder      " + l.dir}
-	for _, name := range []string{
-		"holder", "etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "containerd", "kubelet",
-		"kube-proxy", "coredns", "local-path-provisioner", "registry",
-	} {
+	for _, name := range daemonNames() {
 		state := "gone"
 		if p, ok := l.daemons.find(name); ok {
 			state = fmt.Sprintf("runs, pid %d", p.pid)

@@ -24,9 +24,6 @@ func (l *local) hold(ctx context.Context) error {
 	if _, ok := l.daemons.find("holder"); ok {
 		return nil
 	}
-	if err := l.mustOwnLink(); err != nil {
-		return err
-	}
 	ready := l.path("run", "holder.ready")
 	args := []string{"--ready", ready, "--cgroups", l.path("state", "cgroups")}
 	dirs := []string{l.path("state", "cgroups"), l.path("state", "log", "pods"), l.path("state", "log", "containers")}
@@ -73,21 +70,21 @@ func (l *local) mountPoint(dir string) error {
 	return errors.Join(err, made.Close())
 }
 
-// mustOwnLink removes a link that a dead host left, and refuses to disturb a
-// living one: the link's alias is the folder of the host that made it.
-func (l *local) mustOwnLink() error {
+// rival is the folder of another host that this machine carries, or empty. Two
+// would share the link, the addresses and the cgroups. The link's alias is the
+// folder of the host that made it.
+func (l *local) rival() string {
 	alias, err := os.ReadFile(filepath.Join("/sys/class/net", linkName, "ifalias"))
-	if err != nil {
-		return nil // no such link
-	}
 	other := strings.TrimSpace(string(alias))
-	if other != "" && other != l.dir {
-		if _, runs := daemonsIn(other).find("holder"); runs {
-			return fmt.Errorf("this machine carries a host already, in %s: stop it first with hostctl down --dir %s", other, other)
+	if err != nil || other == "" || other == l.dir {
+		return ""
+	}
+	for _, name := range daemonNames() {
+		if _, runs := daemonsIn(other).find(name); runs {
+			return other
 		}
 	}
-	_, err = output(exec.Command("ip", "link", "del", linkName))
-	return err
+	return ""
 }
 
 // join connects the namespaces to the machine by a veth pair, unless it is there.
