@@ -52,8 +52,10 @@ HOSTCTL := $(GO) run ./test/e2e/host/cmd/hostctl
 e2e: image bin/helm ## Test the installed chart on a real node (root; ARGS='-run NAME' for some of it)
 	$(HOSTCTL) up
 	$(HOSTCTL) load-image out/sublet.tar
-	SUBLET_HOST_KUBECONFIG=$$($(HOSTCTL) status | sed -n 's/^kubeconfig *//p') \
-		$(GO) test -tags e2e -count=1 -timeout 60m -v ./test/e2e $(ARGS)
+	status=$$($(HOSTCTL) status) && \
+	SUBLET_HOST_KUBECONFIG=$$(echo "$$status" | sed -n 's/^kubeconfig *//p') \
+	PATH="$$PATH:$$(echo "$$status" | sed -n 's|^kubectl *\(.*\)/kubectl$$|\1|p')" \
+		$(GO) test -tags e2e -p 1 -count=1 -timeout 60m -v ./test/e2e/host ./test/e2e $(ARGS)
 
 .PHONY: host-up
 host-up: ## Start a real host on this machine (root)
