@@ -55,3 +55,7 @@ func passedAnnotations(host map[string]string) map[string]string {
 func hostName(s syncer.Scope, namespace, name string) string {
 	return translate.Hashed(s.Cluster, types.NamespacedName{Namespace: namespace, Name: name}).Name
 }
+
+// noKeys is Keys of a watch for a kind that is read but whose changes mean
+// nothing.
+func noKeys(syncer.Scope, client.Object) []types.NamespacedName { return nil }

@@ -40,15 +40,13 @@ func Events(o Options) syncer.Resource[*corev1.Event, *corev1.Event] {
 		Want:     e.want,
 		Up:       e.up,
 		Outlives: true,
+		Indexes:  []syncer.Index{{Side: syncer.Host, Object: &corev1.Event{}, Field: byInvolved, Values: involvedIn}},
 	}
-	for _, empty := range e.involved {
-		// Reading them is enough: an event comes after the object that it is about.
-		r.Also = append(r.Also, syncer.Watch{Side: syncer.Host, Object: empty(), Keys: noKeys})
+	for kind, empty := range e.involved {
+		r.Also = append(r.Also, syncer.Watch{Side: syncer.Host, Object: empty(), Keys: e.missing(kind)})
 	}
 	return r
 }
-
-func noKeys(syncer.Scope, client.Object) []types.NamespacedName { return nil }
 
 // events are the events about objects of the involved kinds.
 type events struct {
@@ -66,6 +64,42 @@ func involvedKinds(sync v1alpha1.Sync) map[string]func() client.Object {
 		kinds["PersistentVolumeClaim"] = func() client.Object { return &corev1.PersistentVolumeClaim{} }
 	}
 	return kinds
+}
+
+// byInvolved is the index of host events by the kind and the name of the object
+// that they are about.
+const byInvolved = "involvedObject"
+
+func involvedIn(o client.Object) []string {
+	if event, ok := o.(*corev1.Event); ok {
+		return []string{event.InvolvedObject.Kind + "/" + event.InvolvedObject.Name}
+	}
+	return nil
+}
+
+// missing is the events about a host object that are not shown yet: the watch of
+// events may be ahead of that of the object, without which nothing is proven.
+func (e events) missing(kind string) func(syncer.Scope, client.Object) []types.NamespacedName {
+	return func(s syncer.Scope, object client.Object) []types.NamespacedName {
+		var about corev1.EventList
+		err := s.Host.List(s.Context, &about, client.InNamespace(s.Cluster.Namespace),
+			client.MatchingFields{byInvolved: kind + "/" + object.GetName()}, client.UnsafeDisableDeepCopy)
+		if err != nil {
+			return nil
+		}
+		var keys []types.NamespacedName
+		for i := range about.Items {
+			key, ours := e.origin(s, &about.Items[i])
+			if !ours {
+				continue
+			}
+			err := s.Virtual.Get(s.Context, key, &corev1.Event{}, client.UnsafeDisableDeepCopy)
+			if apierrors.IsNotFound(err) {
+				keys = append(keys, key)
+			}
+		}
+		return keys
+	}
 }
 
 // hostEvent is the scheme of events: the name of the object that the event is
@@ -150,39 +184,4 @@ func virtualReference(host *corev1.ObjectReference, virtual types.NamespacedName
 		UID:        uid,
 		FieldPath:  host.FieldPath,
 	}
-}
-
-// message is the host's message with virtual names: of the object itself and of
-// all that a pod refers to.
-func (e events) message(s syncer.Scope, host *corev1.Event, object types.NamespacedName) string {
-	text := renamed(s, host.Message, object.Namespace, object.Name)
-	if host.InvolvedObject.Kind != "Pod" || !strings.Contains(text, s.Cluster.Namespace) && !mayName(text) {
-		return text
-	}
-	var pod corev1.Pod
-	if err := s.Virtual.Get(s.Context, object, &pod, client.UnsafeDisableDeepCopy); err != nil {
-		return text
-	}
-	configMaps, secrets, claims := translate.References(&pod)
-	for _, names := range [][]string{configMaps, secrets, claims} {
-		for _, name := range names {
-			text = renamed(s, text, object.Namespace, name)
-		}
-	}
-	return text
-}
-
-// mayName says whether a message may name an object that a pod refers to.
-func mayName(text string) bool {
-	text = strings.ToLower(text)
-	return strings.Contains(text, "configmap") || strings.Contains(text, "secret") ||
-		strings.Contains(text, "claim") || strings.Contains(text, "volume")
-}
-
-// renamed is text in which the virtual object stands in the place of its host
-// copy.
-func renamed(s syncer.Scope, text, namespace, name string) string {
-	host := hostName(s, namespace, name)
-	text = strings.ReplaceAll(text, s.Cluster.Namespace+"/"+host, namespace+"/"+name)
-	return strings.ReplaceAll(text, host, name)
 }
