@@ -28,7 +28,12 @@ func (a *answer) write(w http.ResponseWriter) {
 	if a.retryAfter != "" {
 		w.Header().Set("Retry-After", a.retryAfter)
 	}
-	http.Error(w, a.text, a.code)
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	w.WriteHeader(a.code)
+	// As in a kubelet's answer no newline follows: the API server makes the whole
+	// text its message.
+	_, _ = io.WriteString(w, a.text)
 }
 
 // noSuchPod says that the pod is not on the node, or not there yet.

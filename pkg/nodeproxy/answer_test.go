@@ -55,7 +55,7 @@ func ask(t *testing.T, p *Proxy, method, path string, header http.Header) reply 
 	if err != nil {
 		t.Fatalf("%s %s: cannot read the answer: %v", method, path, err)
 	}
-	return reply{Code: response.StatusCode, Text: strings.TrimSpace(string(body)), RetryAfter: response.Header.Get("Retry-After")}
+	return reply{Code: response.StatusCode, Text: string(body), RetryAfter: response.Header.Get("Retry-After")}
 }
 
 var upgradeToSPDY = http.Header{"Connection": {"Upgrade"}, "Upgrade": {"SPDY/3.1"}, "X-Stream-Protocol-Version": {"v4.channel.k8s.io"}}

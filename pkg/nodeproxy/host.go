@@ -29,6 +29,7 @@ type host struct {
 
 // newHost makes a client of the host's API.
 func newHost(config *rest.Config) (*host, error) {
+	config = rest.AddUserAgent(rest.CopyConfig(config), "node-proxy")
 	base, _, err := rest.DefaultServerUrlFor(config)
 	if err != nil {
 		return nil, err

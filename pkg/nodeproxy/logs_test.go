@@ -29,7 +29,7 @@ func TestLogs(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			h := newFakeHost(t)
-			h.logs = func(w http.ResponseWriter, r *http.Request) { _, _ = fmt.Fprintf(w, "log of %s\n", r.URL) }
+			h.logs = func(w http.ResponseWriter, r *http.Request) { _, _ = fmt.Fprintf(w, "log of %s", r.URL) }
 			p, _ := running(t, h, func(o *Options) {
 				if !tc.pods {
 					o.Pods = nil

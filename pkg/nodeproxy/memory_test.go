@@ -58,7 +58,7 @@ func TestMemoryConnCarries(t *testing.T) {
 		for {
 			n, err := server.Read(buffer)
 			got.Write(buffer[:n])
-			if err == io.EOF {
+			if errors.Is(err, io.EOF) {
 				break
 			}
 			if err != nil {

@@ -3,6 +3,7 @@ package nodeproxy
 import (
 	"bufio"
 	"crypto/tls"
+	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -72,7 +73,7 @@ func TestClientVanishes(t *testing.T) {
 	client, _, host := switched(t)
 	_ = client.Close()
 	_ = host.SetReadDeadline(time.Now().Add(10 * time.Second))
-	if _, err := host.Read(make([]byte, 1)); err != io.EOF {
+	if _, err := host.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
 		t.Errorf("a client that vanishes must not leave the host's side open: want EOF, got %v", err)
 	}
 }
