@@ -245,7 +245,7 @@ func (r *runner) next(ctx context.Context) bool {
 	delete(r.since, key)
 	delete(r.scanned, key)
 	r.mu.Unlock()
-	ctx, cancel := context.WithTimeout(ctx, reconcileTimeout)
+	limited, cancel := context.WithTimeout(ctx, reconcileTimeout)
 	defer cancel()
 	step := *r.reconciler
 	wrote := false
@@ -255,7 +255,10 @@ func (r *runner) next(ctx context.Context) bool {
 			observe(r.kind.name, r.clock.Since(since))
 		}
 	}
-	again, err := step.reconcile(ctx, key)
+	again, err := step.reconcile(limited, key)
+	if ctx.Err() != nil {
+		return false // What failed, failed because the engine stops.
+	}
 	if wrote && scanned && !announced {
 		r.missed()
 	}

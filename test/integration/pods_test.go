@@ -14,7 +14,9 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/tools/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
@@ -70,6 +72,13 @@ func (m *moments) mark(name string) {
 		m.at[name] = time.Now()
 		m.ch <- struct{}{}
 	}
+}
+
+// count is for how many pods it happened.
+func (m *moments) count() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return len(m.at)
 }
 
 // since are the times from start to m, in order.
@@ -131,17 +140,22 @@ func newFarm(tb testing.TB, r *release) *farm {
 // follow hands the events of pods to a function.
 func (f *farm) follow(tb testing.TB, ctx context.Context, c kubernetes.Interface, namespace string, see func(watch.Event)) {
 	tb.Helper()
-	w, err := c.CoreV1().Pods(namespace).Watch(ctx, metav1.ListOptions{})
+	factory := informers.NewSharedInformerFactoryWithOptions(c, 0, informers.WithNamespace(namespace))
+	informer := factory.Core().V1().Pods().Informer()
+	_, err := informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
+		AddFunc:    func(o any) { see(watch.Event{Type: watch.Added, Object: o.(*corev1.Pod)}) },
+		UpdateFunc: func(_, o any) { see(watch.Event{Type: watch.Modified, Object: o.(*corev1.Pod)}) },
+		DeleteFunc: func(o any) {
+			if pod, ok := o.(*corev1.Pod); ok {
+				see(watch.Event{Type: watch.Deleted, Object: pod})
+			}
+		},
+	})
 	if err != nil {
 		tb.Fatal(err)
 	}
-	go func() {
-		for e := range w.ResultChan() {
-			if _, isPod := e.Object.(*corev1.Pod); isPod {
-				see(e)
-			}
-		}
-	}()
+	factory.StartWithContext(ctx)
+	factory.WaitForCacheSyncWithContext(ctx)
 }
 
 // tend does what a scheduler and a kubelet do with a host pod.
@@ -179,16 +193,15 @@ func (f *farm) run(tb testing.TB, r *release, name string) {
 }
 
 // await waits for a moment of count pods.
-func await(tb testing.TB, what string, m *moments, count int) {
+func (f *farm) await(tb testing.TB, e *engine, what string, m *moments, count int) {
 	tb.Helper()
 	timeout := time.After(2 * patience)
 	for range count {
 		select {
 		case <-m.ch:
 		case <-timeout:
-			m.mu.Lock()
-			defer m.mu.Unlock()
-			tb.Fatalf("%s: %d of %d pods", what, len(m.at), count)
+			tb.Fatalf("%s: %d of %d pods; created %d, on host %d, host Running %d, virtual Running %d\n%s", what, m.count(), count,
+				f.created.count(), f.onHost.count(), f.hostRunning.count(), f.virtualRunning.count(), e.status())
 		}
 	}
 }
@@ -203,7 +216,7 @@ func TestPodsRunAndEnd(t *testing.T) {
 	for i := range 20 {
 		f.run(t, r, fmt.Sprintf("p-%d", i))
 	}
-	await(t, "virtual Running", f.virtualRunning, 20)
+	f.await(t, e, "virtual Running", f.virtualRunning, 20)
 	pods := &corev1.PodList{}
 	if err := r.virtual.client.List(t.Context(), pods, client.InNamespace(r.namespace)); err != nil {
 		t.Fatal(err)
@@ -221,8 +234,8 @@ func TestPodsRunAndEnd(t *testing.T) {
 	if err := r.host.client.Delete(t.Context(), evicted); err != nil {
 		t.Fatal(err)
 	}
-	await(t, "host gone", f.hostGone, 2)
-	await(t, "virtual gone", f.virtualGone, 2)
+	f.await(t, e, "host gone", f.hostGone, 2)
+	f.await(t, e, "virtual gone", f.virtualGone, 2)
 	secrets := &corev1.SecretList{}
 	eventually(t, "token Secrets", func(ctx context.Context) error {
 		if err := r.host.client.List(ctx, secrets, client.InNamespace(r.namespace), client.MatchingLabels{labels.Namespace: r.namespace}); err != nil {
@@ -266,7 +279,7 @@ func BenchmarkPods(b *testing.B) {
 		f.run(b, r, fmt.Sprintf("steady-%d", i))
 		time.Sleep(50 * time.Millisecond)
 	}
-	await(b, "virtual Running", f.virtualRunning, steady)
+	f.await(b, e, "virtual Running", f.virtualRunning, steady)
 	down, up := f.onHost.since(f.created), f.virtualRunning.since(f.hostRunning)
 	b.ReportMetric(ms(down[len(down)/2]), "down-p50-ms")
 	b.ReportMetric(ms(down[len(down)*99/100]), "down-p99-ms")
@@ -284,7 +297,7 @@ func BenchmarkPods(b *testing.B) {
 		})
 	}
 	clients.Wait()
-	await(b, "virtual Running", f.virtualRunning, burst)
+	f.await(b, e, "virtual Running", f.virtualRunning, burst)
 	b.ReportMetric(time.Since(begin).Seconds(), "burst-s")
 	b.ReportMetric(ms(cpuTime()-cpu)/burst, "cpu-ms/pod")
 
@@ -292,7 +305,7 @@ func BenchmarkPods(b *testing.B) {
 	if err := r.virtual.client.DeleteAllOf(context.Background(), &corev1.Pod{}, client.InNamespace(r.namespace)); err != nil {
 		b.Fatal(err)
 	}
-	await(b, "host gone", f.hostGone, steady+burst)
+	f.await(b, e, "host gone", f.hostGone, steady+burst)
 	b.ReportMetric(time.Since(begin).Seconds(), "delete-s")
 }
 
