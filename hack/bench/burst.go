@@ -98,7 +98,7 @@ func (b *bench) burstVirtual(ctx context.Context, p *process, prefix string) (ti
 	if err != nil {
 		return 0, err
 	}
-	requests, err := p.requests(ctx, b.host.Address())
+	requests, err := b.host.ServiceAccountRequests()
 	if err != nil {
 		return 0, err
 	}
@@ -117,7 +117,7 @@ func (b *bench) burstVirtual(ctx context.Context, p *process, prefix string) (ti
 	if err != nil {
 		return 0, err
 	}
-	requestsAfter, err := p.requests(ctx, b.host.Address())
+	requestsAfter, err := b.host.ServiceAccountRequests()
 	if err != nil {
 		return 0, err
 	}

@@ -56,7 +56,8 @@ func figures() map[string]figure {
 		// 300 pods by 10 hands on 20 nodes, from the first create call to the
 		// watch event that says the last one is Running: in the virtual cluster
 		// divided by directly on the host. CPU is that of the server, requests
-		// are those that it sends to the host, both until then and per pod.
+		// are those of the server by the host's own count, both until then and
+		// per pod.
 		// Delete: from the first of 300 delete calls by 10 hands to the host's
 		// watch event of the last pod that goes.
 		"burst_ratio":       {"x", 1.5},

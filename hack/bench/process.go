@@ -1,20 +1,15 @@
 package main
 
 import (
-	"bufio"
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"net/http"
 	"os"
 	"strconv"
 	"strings"
 	"time"
 
 	"k8s.io/client-go/kubernetes"
-	"k8s.io/client-go/rest"
 
 	"github.com/sublet-dev/sublet/test/e2e/host/sim/tenant"
 )
@@ -28,7 +23,6 @@ type process struct {
 	*tenant.Server
 	*tenant.Release
 	ready  time.Time
-	config *rest.Config
 	client kubernetes.Interface
 }
 
@@ -57,10 +51,11 @@ func (p *process) connect(ctx context.Context) error {
 	if p.ready, err = p.WaitReady(ctx); err != nil {
 		return err
 	}
-	if p.config, err = p.Config(ctx); err != nil {
+	config, err := p.Config(ctx)
+	if err != nil {
 		return err
 	}
-	p.client, err = kubernetes.NewForConfig(p.config)
+	p.client, err = kubernetes.NewForConfig(config)
 	return err
 }
 
@@ -117,52 +112,4 @@ func parseAnon(status []byte) (float64, error) {
 		return kibibytes * 1024 / 1e6, nil
 	}
 	return 0, errors.New("cannot read the memory: no RssAnon in the process status")
-}
-
-// requests is how many requests the process has sent to the host, by its own
-// count: the client library counts every one by the address it goes to.
-func (p *process) requests(ctx context.Context, host string) (float64, error) {
-	client, err := rest.HTTPClientFor(p.config)
-	if err != nil {
-		return 0, fmt.Errorf("cannot make a client for the metrics: %w", err)
-	}
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://"+p.Address()+"/metrics", nil)
-	if err != nil {
-		return 0, err
-	}
-	response, err := client.Do(request)
-	if err != nil {
-		return 0, fmt.Errorf("cannot read the metrics: %w", err)
-	}
-	defer func() { _ = response.Body.Close() }()
-	body, err := io.ReadAll(response.Body)
-	if err != nil {
-		return 0, fmt.Errorf("cannot read the metrics: %w", err)
-	}
-	if response.StatusCode != http.StatusOK {
-		return 0, fmt.Errorf("cannot read the metrics: %s", response.Status)
-	}
-	return parseRequests(body, host)
-}
-
-// parseRequests sums rest_client_requests_total over all lines for the host.
-func parseRequests(metrics []byte, host string) (float64, error) {
-	sum, seen := 0.0, false
-	lines := bufio.NewScanner(bytes.NewReader(metrics))
-	lines.Buffer(nil, 1<<20)
-	for lines.Scan() {
-		labels, found := strings.CutPrefix(lines.Text(), "rest_client_requests_total{")
-		if !found || !strings.Contains(labels, `host="`+host+`"`) {
-			continue
-		}
-		value, err := strconv.ParseFloat(labels[strings.LastIndexByte(labels, ' ')+1:], 64)
-		if err != nil {
-			return 0, fmt.Errorf("cannot read the metrics from %q: %w", lines.Text(), err)
-		}
-		sum, seen = sum+value, true
-	}
-	if !seen {
-		return 0, fmt.Errorf("the metrics hold no rest_client_requests_total for host %s", host)
-	}
-	return sum, lines.Err()
 }

@@ -42,20 +42,3 @@ func TestParseAnon(t *testing.T) {
 		t.Error("parseAnon finds memory in a status without RssAnon")
 	}
 }
-
-func TestParseRequests(t *testing.T) {
-	t.Parallel()
-	const metrics = `# HELP rest_client_requests_total Number of HTTP requests.
-rest_client_requests_total{code="200",host="127.0.0.1:6443",method="GET"} 12
-rest_client_requests_total{code="201",host="127.0.0.1:6443",method="POST"} 1.5e+02
-rest_client_requests_total{code="200",host="in-memory",method="GET"} 9999
-rest_client_request_duration_seconds_count{host="127.0.0.1:6443",verb="GET"} 7
-`
-	got, err := parseRequests([]byte(metrics), "127.0.0.1:6443")
-	if err != nil || got != 162 {
-		t.Errorf("parseRequests = %v, %v, want 162: the host's lines only", got, err)
-	}
-	if _, err := parseRequests([]byte(metrics), "10.0.0.1:443"); err == nil {
-		t.Error("parseRequests must fail for a host that the metrics do not know: 0 would look like a good figure")
-	}
-}

@@ -7,12 +7,14 @@ import (
 	"testing"
 	"time"
 
+	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 )
 
@@ -37,6 +39,7 @@ func TestHost(t *testing.T) {
 	t.Run("nodes", func(t *testing.T) { testNodes(t, host) })
 	t.Run("pod", func(t *testing.T) { testPod(t, host) })
 	t.Run("kubeconfig", func(t *testing.T) { testKubeconfig(t, host) })
+	t.Run("requests", func(t *testing.T) { testRequests(t, host) })
 	t.Run("more nodes", func(t *testing.T) { testMoreNodes(t, host) })
 	t.Run("stop", func(t *testing.T) { testStop(t, host) })
 }
@@ -113,6 +116,38 @@ func testKubeconfig(t *testing.T, host *Host) {
 	}
 	if _, err := client.CoreV1().Secrets(metav1.NamespaceSystem).List(t.Context(), metav1.ListOptions{}); err != nil {
 		t.Errorf("the kubeconfig of the host's administrator does not work over TLS: %v", err)
+	}
+}
+
+// testRequests asks as a service account and as an administrator. Only the first
+// may count.
+func testRequests(t *testing.T, host *Host) {
+	token, err := host.Client().CoreV1().ServiceAccounts(metav1.NamespaceDefault).
+		CreateToken(t.Context(), "default", &authenticationv1.TokenRequest{}, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	client, err := kubernetes.NewForConfig(&rest.Config{
+		Host: "https://" + host.Address(), BearerToken: token.Status.Token, TLSClientConfig: rest.TLSClientConfig{CAData: host.CA()},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	before, err := host.ServiceAccountRequests()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 5 {
+		if _, err := client.CoreV1().Pods(metav1.NamespaceDefault).List(t.Context(), metav1.ListOptions{}); !apierrors.IsForbidden(err) {
+			t.Fatalf("an ordinary service account lists pods: %v", err)
+		}
+		if _, err := host.Client().CoreV1().Pods(metav1.NamespaceDefault).List(t.Context(), metav1.ListOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	after, err := host.ServiceAccountRequests()
+	if err != nil || after-before != 5 {
+		t.Errorf("%v requests counted, %v, want 5", after-before, err)
 	}
 }
 
