@@ -3,7 +3,9 @@ package kinds
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
+	"net/url"
 	"strings"
 	"testing"
 
@@ -301,8 +303,14 @@ func TestServiceAdmissionRefusal(t *testing.T) {
 		},
 		"Unreachable": {
 			reason: "a host that does not answer is named, and trying again is the way out",
-			err:    errors.New("dial tcp 10.96.0.1:443: connect: connection refused"),
-			code:   http.StatusServiceUnavailable, says: []string{"host cluster did not answer", "try again", "connection refused"},
+			err: fmt.Errorf("cannot create host object tenant-shop/web-hash: %w",
+				&url.Error{Op: "Post", URL: "https://10.96.0.1:443/api/v1/namespaces/tenant-shop/services", Err: errors.New("connection refused")}),
+			code: http.StatusServiceUnavailable, says: []string{"host cluster did not answer", "try again", "connection refused"},
+		},
+		"NotStarted": {
+			reason: "a syncer that cannot do it yet says so itself",
+			err:    errors.New("the syncer has not started yet"),
+			code:   http.StatusServiceUnavailable, says: []string{"Service shop/web was left as it is", "try again", "not started yet"},
 		},
 		"Overloaded": {
 			reason: "a host that has too much to do is one that does not answer",

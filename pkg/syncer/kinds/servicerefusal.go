@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -35,8 +36,7 @@ func refusal(a admission.Attributes, virtual *corev1.Service, err error) error {
 	resource := a.GetResource().GroupResource()
 	var status apierrors.APIStatus
 	if !errors.As(err, &status) || status.Status().Code >= http.StatusInternalServerError || apierrors.IsTooManyRequests(err) {
-		return apierrors.NewServiceUnavailable(fmt.Sprintf(
-			"the host cluster did not answer, so Service %s/%s was left as it is; try again: %v", virtual.Namespace, virtual.Name, err))
+		return unanswered(virtual, err)
 	}
 	said := status.Status()
 	if said.Details != nil && said.Details.Name != "" {
@@ -50,4 +50,16 @@ func refusal(a admission.Attributes, virtual *corev1.Service, err error) error {
 	// The host begins with the words that the tenant's error is going to begin with.
 	message := strings.TrimPrefix(said.Message, fmt.Sprintf("%s %q is forbidden: ", resource, virtual.Name))
 	return apierrors.NewForbidden(resource, virtual.Name, fmt.Errorf("the host cluster refused it: %s", message))
+}
+
+// unanswered is the tenant's error where the host did not decide. The address of
+// the request says nothing to a tenant.
+func unanswered(virtual *corev1.Service, err error) error {
+	why := "its host copy could not be written"
+	var request *url.Error
+	if errors.As(err, &request) {
+		why, err = "the host cluster did not answer", request.Err
+	}
+	return apierrors.NewServiceUnavailable(fmt.Sprintf("Service %s/%s was left as it is, because %s; try again: %v",
+		virtual.Namespace, virtual.Name, why, err))
 }
