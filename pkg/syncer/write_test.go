@@ -1,0 +1,136 @@
+package syncer
+
+import (
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	clocktesting "k8s.io/utils/clock/testing"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+)
+
+func TestHostPatches(t *testing.T) {
+	t.Parallel()
+	pod := func(edits ...func(*corev1.Pod)) *corev1.Pod {
+		p := &corev1.Pod{
+			ObjectMeta: metav1.ObjectMeta{Name: "p", UID: "h1", Labels: map[string]string{"a": "1"}},
+			Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "c", Image: "i"}}},
+		}
+		for _, edit := range edits {
+			edit(p)
+		}
+		return p
+	}
+	cpu := func(p *corev1.Pod) {
+		p.Spec.Containers[0].Resources.Requests = corev1.ResourceList{corev1.ResourceCPU: *resourceOf("2")}
+	}
+	tests := map[string]struct {
+		reason        string
+		before, after client.Object
+		want          map[string]string // by subresource
+	}{
+		"Nothing": {
+			reason: "No difference, no request.",
+			before: pod(), after: pod(),
+		},
+		"Equivalent": {
+			reason: "Quantities that mean the same are no difference.",
+			before: pod(cpu), after: pod(func(p *corev1.Pod) {
+				p.Spec.Containers[0].Resources.Requests = corev1.ResourceList{corev1.ResourceCPU: *resourceOf("2000m")}
+			}),
+		},
+		"Label": {
+			reason: "A patch holds the difference alone, and the UID of what it is meant for.",
+			before: pod(), after: pod(func(p *corev1.Pod) { p.Labels = map[string]string{"b": "2"} }),
+			want: map[string]string{"": `{"metadata":{"labels":{"a":null,"b":"2"},"uid":"h1"}}`},
+		},
+		"Resources": {
+			reason: "Resources are patched at an address of their own.",
+			before: pod(), after: pod(cpu),
+			want: map[string]string{"resize": `{"metadata":{"uid":"h1"},"spec":{"containers":[{"image":"i","name":"c","resources":{"requests":{"cpu":"2"}}}]}}`},
+		},
+		"ResourcesAndImage": {
+			reason: "What is left over goes to the pod itself.",
+			before: pod(), after: pod(cpu, func(p *corev1.Pod) { p.Spec.Containers[0].Image = "j" }),
+			want: map[string]string{
+				"resize": `{"metadata":{"uid":"h1"},"spec":{"containers":[{"image":"i","name":"c","resources":{"requests":{"cpu":"2"}}}]}}`,
+				"":       `{"metadata":{"uid":"h1"},"spec":{"containers":[{"image":"j","name":"c","resources":{"requests":{"cpu":"2"}}}]}}`,
+			},
+		},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			patches, err := hostPatches(tc.before, tc.after)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := map[string]string{}
+			for _, p := range patches {
+				got[p.subresource] = string(p.data)
+			}
+			want := tc.want
+			if want == nil {
+				want = map[string]string{}
+			}
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Errorf("%s\n-want +got\n%s", tc.reason, diff)
+			}
+		})
+	}
+}
+
+func TestWriteVirtualUnstructured(t *testing.T) {
+	t.Parallel()
+	object := func(spec, status string) *unstructured.Unstructured {
+		return &unstructured.Unstructured{Object: map[string]any{
+			"apiVersion": "example.com/v1", "kind": "Thing",
+			"metadata": map[string]any{"name": "x", "namespace": "web"},
+			"spec":     map[string]any{"s": spec}, "status": map[string]any{"s": status},
+		}}
+	}
+	tests := map[string]struct {
+		reason string
+		after  *unstructured.Unstructured
+		want   []string
+	}{
+		"Nothing": {reason: "No difference, no request.", after: object("a", "a")},
+		"Status":  {reason: "The status goes by itself.", after: object("a", "b"), want: []string{"update status"}},
+		"Spec":    {reason: "The rest goes by itself.", after: object("b", "a"), want: []string{"update"}},
+		"Both":    {reason: "Both go, one after the other.", after: object("b", "b"), want: []string{"update", "update status"}},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			server := newFakeServer("virtual", clocktesting.NewFakeClock(testStart()))
+			before := server.put(object("a", "a"))
+			tc.after.SetUID(before.GetUID())
+			tc.after.SetResourceVersion(before.GetResourceVersion())
+			tc.after.SetCreationTimestamp(before.GetCreationTimestamp())
+			if _, err := writeVirtual(t.Context(), server, before, tc.after); err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(tc.want, server.requests); diff != "" {
+				t.Errorf("%s\n-want +got\n%s", tc.reason, diff)
+			}
+		})
+	}
+}
+
+func TestConflictLeavesTheOthersWrite(t *testing.T) {
+	t.Parallel()
+	server := newFakeServer("virtual", clocktesting.NewFakeClock(testStart()))
+	before := server.put(virtualPod()).(*corev1.Pod)
+	theirs := before.DeepCopy()
+	theirs.Labels = map[string]string{"theirs": "yes"}
+	if err := server.Update(t.Context(), theirs); err != nil {
+		t.Fatal(err)
+	}
+	after := before.DeepCopy()
+	after.Status.Phase = corev1.PodFailed
+	if _, err := writeVirtual(t.Context(), server, before, after); err == nil {
+		t.Error("A write on an old state must fail rather than undo what came between")
+	}
+}
