@@ -49,6 +49,7 @@ func DefaultControllers() []string {
 		names.EndpointSliceController,
 		names.EndpointSliceMirroringController,
 		names.EndpointsController,
+		names.EphemeralVolumeController,
 		names.GarbageCollectorController,
 		names.HorizontalPodAutoscalerController,
 		names.JobController,

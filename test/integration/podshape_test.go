@@ -9,6 +9,7 @@ import (
 
 	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
@@ -63,10 +64,13 @@ func (r *release) shaped() *corev1.Pod {
 
 // TestHostTakesShapedPods holds the translation of pods against a real API server:
 // it takes the pod, its changes and what stands beside it.
-func TestHostTakesShapedPods(t *testing.T) {
-	t.Parallel()
+//
+// It does not run beside other tests of pods: each engine copies every pod of the
+// virtual cluster that they share.
+func TestHostTakesShapedPods(t *testing.T) { //nolint:paralleltest // see above
 	r := newRelease(t)
 	newFarm(t, r)
+	r.grow(t)
 	e := r.start(t, r.host.memory(), r.allKinds()...)
 	e.synced(t)
 	r.account(t)
@@ -90,6 +94,38 @@ func TestHostTakesShapedPods(t *testing.T) {
 	r.tokensAreGood(t, virtual, host)
 	r.scratchIsSynced(t)
 	r.changesArrive(t, virtual)
+	r.remove(t, virtual)
+}
+
+// grow gives the node of the farm room, without which no pod on it can grow.
+func (r *release) grow(t *testing.T) {
+	t.Helper()
+	node := &corev1.Node{}
+	if err := r.host.client.Get(t.Context(), client.ObjectKey{Name: r.namespace}, node); err != nil {
+		t.Fatal(err)
+	}
+	node.Status.Capacity = corev1.ResourceList{
+		corev1.ResourceCPU: resource.MustParse("8"), corev1.ResourceMemory: resource.MustParse("8Gi"), corev1.ResourcePods: resource.MustParse("110"),
+	}
+	node.Status.Allocatable = node.Status.Capacity
+	if err := r.host.client.Status().Update(t.Context(), node); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// remove deletes a virtual pod and waits until it is gone.
+func (r *release) remove(t *testing.T, pod *corev1.Pod) {
+	t.Helper()
+	if err := r.virtual.client.Delete(t.Context(), pod, client.GracePeriodSeconds(0)); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "virtual pod gone", func(ctx context.Context) error {
+		err := r.virtual.client.Get(ctx, client.ObjectKeyFromObject(pod), &corev1.Pod{})
+		if apierrors.IsNotFound(err) {
+			return nil
+		}
+		return fmt.Errorf("it is still there (%w)", err)
+	})
 }
 
 // tokensAreGood asks the virtual API server what the tokens are worth that lie in
@@ -162,7 +198,7 @@ func (r *release) changesArrive(t *testing.T, virtual *corev1.Pod) {
 			virtual.Spec.Containers[0].Image = "registry.test/app:2"
 			virtual.Spec.ActiveDeadlineSeconds = new(int64(3600))
 			virtual.Spec.Tolerations = append(virtual.Spec.Tolerations, corev1.Toleration{Key: "late", Operator: corev1.TolerationOpExists})
-			virtual, err = pods.Update(t.Context(), "web-0", virtual, metav1.UpdateOptions{})
+			virtual, err = pods.Update(t.Context(), virtual, metav1.UpdateOptions{})
 			return err
 		},
 	}
@@ -198,8 +234,7 @@ func (r *release) changesArrive(t *testing.T, virtual *corev1.Pod) {
 }
 
 // TestTenantIsToldWhyAPodCannotRun is a pod that no host pod can be made of.
-func TestTenantIsToldWhyAPodCannotRun(t *testing.T) {
-	t.Parallel()
+func TestTenantIsToldWhyAPodCannotRun(t *testing.T) { //nolint:paralleltest // as above
 	r := newRelease(t)
 	e := r.start(t, r.host.memory(), r.allKinds()...)
 	e.synced(t)
@@ -221,4 +256,5 @@ func TestTenantIsToldWhyAPodCannotRun(t *testing.T) {
 		}
 		return fmt.Errorf("no event among %d says it\n%s", len(list.Items), e.status())
 	})
+	r.remove(t, pod)
 }
