@@ -37,7 +37,7 @@ func figures() map[string]figure {
 		"start_first_pod": {"s", 1.3},
 
 		// Anonymous memory one minute after /readyz said yes, with nothing to
-		// do, and the CPU used in that minute.
+		// do, and the CPU used in the second half of that minute.
 		"idle_anon": {"MB", 150},
 		"idle_cpu":  {"%", 2},
 

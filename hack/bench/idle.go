@@ -12,9 +12,9 @@ func (b *bench) idle(ctx context.Context) error {
 	return b.rest(ctx, "idle_anon", "idle_cpu")
 }
 
-// rest starts as many servers as there are runs and measures each over its own
-// first minute after /readyz. They idle at the same time, which none of them
-// notices: all of them together leave most of a core free.
+// rest starts as many servers as there are runs and measures each at the same
+// time after it became ready. They idle side by side, which none of them notices:
+// all of them together leave most of a core free.
 func (b *bench) rest(ctx context.Context, anon, cpu string) error {
 	type result struct {
 		anon, cpu float64
@@ -44,24 +44,35 @@ func (b *bench) rest(ctx context.Context, anon, cpu string) error {
 	return errors.Join(errs...)
 }
 
-// restFor watches the process until d after it became ready and returns its
-// anonymous memory at the end, in MB, and the CPU that it used meanwhile, in
-// percent of a core.
+// restFor leaves the process alone for d after it became ready and returns its
+// anonymous memory then, in MB, and the CPU that it used in the second half of
+// that time, in percent of a core. In the first half the start comes to an end.
 func (p *process) restFor(ctx context.Context, d time.Duration) (anon, cpu float64, err error) {
+	if err := until(ctx, p.ready.Add(d/2)); err != nil {
+		return 0, 0, err
+	}
+	begun := time.Now()
 	before, err := p.cpu()
 	if err != nil {
 		return 0, 0, err
 	}
-	begun := time.Now()
-	select {
-	case <-ctx.Done():
-		return 0, 0, context.Cause(ctx)
-	case <-time.After(time.Until(p.ready.Add(d))):
+	if err := until(ctx, p.ready.Add(d)); err != nil {
+		return 0, 0, err
 	}
 	after, err := p.cpu()
 	if err != nil {
 		return 0, 0, err
 	}
+	cpu = 100 * float64(after-before) / float64(time.Since(begun))
 	anon, err = p.anon()
-	return anon, 100 * float64(after-before) / float64(time.Since(begun)), err
+	return anon, cpu, err
+}
+
+func until(ctx context.Context, at time.Time) error {
+	select {
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-time.After(time.Until(at)):
+		return nil
+	}
 }
