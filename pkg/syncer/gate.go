@@ -36,10 +36,11 @@ type gate struct {
 	// done ends the search for the host.
 	done <-chan struct{}
 
-	mu    sync.Mutex
-	open  chan struct{} // closed while the gate is open
-	cause error
-	since time.Time
+	mu      sync.Mutex
+	open    chan struct{} // closed while the gate is open
+	cause   error
+	since   time.Time
+	doubted bool // somebody is looking whether the host is there
 }
 
 // errUnreachable is what a request before a shut gate ends with.
@@ -88,6 +89,25 @@ func (g *gate) close(cause error, probe func() error) {
 	g.log.Info("The host cannot be reached; the virtual cluster goes on, syncing resumes by itself", "reason", cause.Error())
 	hostUnreachable(true)
 	go g.look(probe)
+}
+
+// doubt looks for the host once and shuts the gate if there is no answer: a
+// request that ran out of time may have had too little of it.
+func (g *gate) doubt(cause error, probe func() error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.doubted || g.cause != nil {
+		return
+	}
+	g.doubted = true
+	go func() {
+		if probe() != nil {
+			g.close(cause, probe)
+		}
+		g.mu.Lock()
+		g.doubted = false
+		g.mu.Unlock()
+	}()
 }
 
 // look asks for the host until it answers and opens the gate then.
@@ -141,11 +161,14 @@ func (t *gated) RoundTrip(request *http.Request) (*http.Response, error) {
 	}
 	countHostRequest(request)
 	response, err := t.next.RoundTrip(request)
+	probe := func() error { return t.probe(request.URL) }
 	switch {
-	case err != nil && !errors.Is(request.Context().Err(), context.Canceled):
-		t.gate.close(err, func() error { return t.probe(request.URL) })
+	case err != nil && request.Context().Err() == nil:
+		t.gate.close(err, probe)
+	case err != nil && errors.Is(request.Context().Err(), context.DeadlineExceeded):
+		t.gate.doubt(err, probe)
 	case err == nil && unavailable(response.StatusCode):
-		t.gate.close(fmt.Errorf("it answers %s", response.Status), func() error { return t.probe(request.URL) })
+		t.gate.close(fmt.Errorf("it answers %s", response.Status), probe)
 	}
 	return response, err
 }

@@ -1,11 +1,13 @@
 package syncer
 
 import (
+	"context"
 	"errors"
 	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -131,4 +133,62 @@ func TestGateTakesABalancerForNoHost(t *testing.T) {
 	}
 	serving.Store(true)
 	<-opened
+}
+
+func TestGateDoubtsARequestWithoutTime(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct {
+		reason string
+		there  bool
+	}{
+		"TooLittleTime": {"A host that answers is there, however little time a request had.", true},
+		"Silent":        {"A host that does not answer is away.", false},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			g := newGate(clock.RealClock{}, funcr.New(func(_, _ string) {}, funcr.Options{}), t.Context().Done())
+			asked := make(chan struct{})
+			var once sync.Once
+			host := &rest.Config{Host: "http://host.test", Transport: roundTripper(func(r *http.Request) (*http.Response, error) {
+				if r.URL.Path != "/version" {
+					<-r.Context().Done()
+					return nil, r.Context().Err()
+				}
+				defer once.Do(func() { close(asked) })
+				if !tc.there {
+					return nil, errors.New("no route to host")
+				}
+				return &http.Response{StatusCode: http.StatusOK, Body: http.NoBody, Request: r}, nil
+			})}
+			c, err := rest.HTTPClientFor(g.wrap(host, false))
+			if err != nil {
+				t.Fatal(err)
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+			defer cancel()
+			request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://host.test/api/v1/pods", nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if response, err := c.Do(request); err == nil {
+				_ = response.Body.Close()
+				t.Fatal("The request must run out of time")
+			}
+			<-asked
+			for g.looking() {
+				time.Sleep(time.Millisecond)
+			}
+			if shut := g.shut() != nil; shut == tc.there {
+				t.Errorf("%s Shut: %t", tc.reason, shut)
+			}
+		})
+	}
+}
+
+// looking says that the gate is in doubt.
+func (g *gate) looking() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.doubted
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/go-logr/logr/funcr"
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/rest"
@@ -330,6 +331,51 @@ func (r *release) annotate(t *testing.T, object client.Object, key, value string
 	if err := r.host.client.Patch(t.Context(), object, client.RawPatch("application/merge-patch+json", []byte(patch))); err != nil {
 		t.Fatal(err)
 	}
+}
+
+func TestMissingRightStopsOneKindOnly(t *testing.T) {
+	t.Parallel()
+	r := newRelease(t)
+	rules := []rbacv1.PolicyRule{{APIGroups: []string{""}, Resources: []string{"configmaps"}, Verbs: []string{"*"}}}
+	role := &rbacv1.Role{ObjectMeta: metav1.ObjectMeta{Namespace: r.namespace, Name: "syncer"}, Rules: rules}
+	binding := &rbacv1.RoleBinding{
+		ObjectMeta: role.ObjectMeta,
+		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: role.Name},
+		Subjects:   []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: rbacv1.UserKind, Name: r.namespace}},
+	}
+	for _, object := range []client.Object{role, binding} {
+		if err := r.host.client.Create(t.Context(), object); err != nil {
+			t.Fatal(err)
+		}
+	}
+	secrets := syncer.Define("secrets", syncer.Resource[*corev1.Secret, *corev1.Secret]{
+		Names: translate.Hashed,
+		Want: func(_ syncer.Scope, virtual, _ *corev1.Secret) (bool, error) {
+			return virtual.Namespace == r.namespace, nil
+		},
+	})
+	e := r.start(t, r.host.plane.ClientConfig(r.namespace), secrets, r.configMaps())
+	r.putMap(t, "cart", "1")
+	r.has(t, "cart", "1")
+	eventually(t, "what /syncz says", func(context.Context) error {
+		status := e.status()
+		if !strings.Contains(status, "[-] secrets: waits for host Secret") || !strings.Contains(status, "forbidden") ||
+			!strings.Contains(status, "[+] configmaps: synced") || !strings.HasPrefix(status, "503\n") {
+			return fmt.Errorf("it says %s", status)
+		}
+		return nil
+	})
+	role.Rules[0].Resources = []string{"configmaps", "secrets"}
+	if err := r.host.client.Update(t.Context(), role); err != nil {
+		t.Fatal(err)
+	}
+	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: r.namespace, Name: "key"}}
+	if err := r.virtual.client.Create(t.Context(), secret); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "a Secret, once there is a right", func(ctx context.Context) error {
+		return r.host.client.Get(ctx, r.hostKey("key"), &corev1.Secret{})
+	})
 }
 
 func TestAddAndDropWhileRunning(t *testing.T) {
