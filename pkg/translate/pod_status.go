@@ -39,6 +39,8 @@ func PodStatus(c Cluster, host, virtual *corev1.Pod) {
 
 	status.InitContainerStatuses = known(status.InitContainerStatuses, virtual.Spec.InitContainers)
 	status.ContainerStatuses = known(status.ContainerStatuses, virtual.Spec.Containers)
+	knownResources(status.InitContainerStatuses, virtual.Spec.InitContainers)
+	knownResources(status.ContainerStatuses, virtual.Spec.Containers)
 	status.EphemeralContainerStatuses = slices.DeleteFunc(status.EphemeralContainerStatuses, func(s corev1.ContainerStatus) bool {
 		return !slices.ContainsFunc(virtual.Spec.EphemeralContainers, func(c corev1.EphemeralContainer) bool { return c.Name == s.Name })
 	})
@@ -55,6 +57,19 @@ func known(statuses []corev1.ContainerStatus, containers []corev1.Container) []c
 	return slices.DeleteFunc(statuses, func(status corev1.ContainerStatus) bool {
 		return !slices.ContainsFunc(containers, func(c corev1.Container) bool { return c.Name == status.Name })
 	})
+}
+
+// knownResources drops the health of resources that the tenant did not ask for,
+// of which an API server takes none.
+func knownResources(statuses []corev1.ContainerStatus, containers []corev1.Container) {
+	for i := range statuses {
+		statuses[i].AllocatedResourcesStatus = slices.DeleteFunc(statuses[i].AllocatedResourcesStatus, func(r corev1.ResourceStatus) bool {
+			return !slices.ContainsFunc(containers, func(c corev1.Container) bool {
+				_, asked := c.Resources.Requests[r.Name]
+				return c.Name == statuses[i].Name && asked
+			})
+		})
+	}
 }
 
 // hostConditions are the conditions that kubelet and scheduler of the host write
@@ -77,9 +92,15 @@ func mergeConditions(host, virtual []corev1.PodCondition, gates []corev1.PodRead
 	}
 	var merged []corev1.PodCondition
 	for _, condition := range host {
-		if !gated(condition.Type) {
-			merged = append(merged, condition)
+		if gated(condition.Type) {
+			continue
 		}
+		if old := find(virtual, condition.Type); condition.Type == corev1.PodScheduled && old != nil && says(old, &condition) {
+			// Binding the virtual pod has written it already; when, to the second, is
+			// not worth another write.
+			condition.LastTransitionTime = old.LastTransitionTime
+		}
+		merged = append(merged, condition)
 	}
 	for _, condition := range virtual {
 		if gated(condition.Type) || !hostConditions(condition.Type) && find(merged, condition.Type) == nil {
@@ -87,6 +108,11 @@ func mergeConditions(host, virtual []corev1.PodCondition, gates []corev1.PodRead
 		}
 	}
 	return merged
+}
+
+// says says whether two conditions say the same.
+func says(a, b *corev1.PodCondition) bool {
+	return a.Status == b.Status && a.Reason == b.Reason && a.Message == b.Message
 }
 
 func find(conditions []corev1.PodCondition, t corev1.PodConditionType) *corev1.PodCondition {

@@ -29,6 +29,7 @@ func TestPodStatusComesUp(t *testing.T) {
 		pod.Spec.InitContainers = []corev1.Container{{Name: "init"}}
 		pod.Spec.EphemeralContainers = []corev1.EphemeralContainer{{EphemeralContainerCommon: corev1.EphemeralContainerCommon{Name: "debug"}}}
 		pod.Spec.Volumes = []corev1.Volume{{Name: "data"}}
+		pod.Spec.Containers[0].Resources.Requests = quantities("example.com/gpu", "1")
 		pod.Status = corev1.PodStatus{Phase: corev1.PodPending, QOSClass: corev1.PodQOSBestEffort}
 	})
 	host := created(t, input(), virtual)
@@ -36,6 +37,8 @@ func TestPodStatusComesUp(t *testing.T) {
 	status := func(name string) corev1.ContainerStatus {
 		return corev1.ContainerStatus{Name: name, Ready: true, Image: "nginx:1", ContainerID: "containerd://" + name, State: corev1.ContainerState{Running: &corev1.ContainerStateRunning{StartedAt: at(2)}}}
 	}
+	proxy, web := status("proxy"), status("web")
+	web.AllocatedResourcesStatus = []corev1.ResourceStatus{{Name: "example.com/gpu"}, {Name: "example.com/of-the-host"}}
 	host.Status = corev1.PodStatus{
 		ObservedGeneration:         1,
 		Phase:                      corev1.PodRunning,
@@ -49,7 +52,7 @@ func TestPodStatusComesUp(t *testing.T) {
 		PodIPs:                     []corev1.PodIP{{IP: "10.0.0.1"}},
 		StartTime:                  new(at(1)),
 		InitContainerStatuses:      []corev1.ContainerStatus{status("init"), status("mesh-init")},
-		ContainerStatuses:          []corev1.ContainerStatus{status("proxy"), status("web")},
+		ContainerStatuses:          []corev1.ContainerStatus{proxy, web},
 		EphemeralContainerStatuses: []corev1.ContainerStatus{status("debug"), status("host-debug")},
 		QOSClass:                   corev1.PodQOSBurstable,
 		Resize:                     corev1.PodResizeStatusInProgress,
@@ -63,6 +66,7 @@ func TestPodStatusComesUp(t *testing.T) {
 	want.NominatedNodeName = ""
 	want.InitContainerStatuses = want.InitContainerStatuses[:1]
 	want.ContainerStatuses = want.ContainerStatuses[1:]
+	want.ContainerStatuses[0].AllocatedResourcesStatus = want.ContainerStatuses[0].AllocatedResourcesStatus[:1]
 	want.EphemeralContainerStatuses = want.EphemeralContainerStatuses[:1]
 	want.ResourceClaimStatuses = nil
 	want.VolumeHealth = want.VolumeHealth[:1]
@@ -121,6 +125,12 @@ func TestPodStatusConditions(t *testing.T) {
 			host:    []corev1.PodCondition{condition(corev1.PodScheduled, corev1.ConditionTrue), ready},
 			virtual: []corev1.PodCondition{condition(corev1.PodScheduled, corev1.ConditionFalse, later)},
 			want:    []corev1.PodCondition{condition(corev1.PodScheduled, corev1.ConditionTrue), ready},
+		},
+		"BoundHere": {
+			reason:  "binding the virtual pod has written that already, a moment later",
+			host:    []corev1.PodCondition{condition(corev1.PodScheduled, corev1.ConditionTrue), ready},
+			virtual: []corev1.PodCondition{condition(corev1.PodScheduled, corev1.ConditionTrue, later), condition(corev1.PodReady, corev1.ConditionTrue, later)},
+			want:    []corev1.PodCondition{condition(corev1.PodScheduled, corev1.ConditionTrue, later), ready},
 		},
 		"GoneOnTheHost": {
 			reason:  "a resize that is over is over in the virtual cluster too",
