@@ -31,6 +31,8 @@ func TestTenant(t *testing.T) {
 	shop.await("jsonpath={.status.phase}=Running", "pod/first")
 	figure("install_first_pod", time.Since(begin).Seconds(), "s")
 
+	t.Run("Notes", func(t *testing.T) { testNotes(t, shop.in(t)) })
+	t.Run("HelmTest", func(t *testing.T) { mustRun(t, helm("test", shop.release, "-n", shop.namespace)) })
 	t.Run("Nodes", func(t *testing.T) { testNodes(t, shop.in(t)) })
 	t.Run("Service", func(t *testing.T) { testService(t, shop.in(t)) })
 	t.Run("Streams", func(t *testing.T) { testStreams(t, shop.in(t)) })
