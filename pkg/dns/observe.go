@@ -2,6 +2,7 @@ package dns
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -11,6 +12,7 @@ import (
 	"github.com/coredns/coredns/plugin/pkg/rcode"
 	"github.com/coredns/coredns/request"
 	"github.com/miekg/dns"
+	"github.com/prometheus/client_golang/prometheus"
 	"k8s.io/component-base/metrics"
 	"k8s.io/klog/v2"
 )
@@ -47,12 +49,28 @@ func newObserver(domain string, register func(metrics.Registerable) error) (*obs
 	if register == nil {
 		return o, nil
 	}
-	for _, metric := range []metrics.Registerable{o.answered, o.duration} {
-		if err := register(metric); err != nil {
-			return nil, fmt.Errorf("cannot register the metric %s: %w", metric.FQName(), err)
+	var err error
+	if o.answered, err = registered(register, o.answered); err != nil {
+		return nil, err
+	}
+	o.duration, err = registered(register, o.duration)
+	return o, err
+}
+
+// registered is the metric after it was registered, or the one that another
+// server of the process registered before.
+func registered[T metrics.Registerable](register func(metrics.Registerable) error, metric T) (T, error) {
+	err := register(metric)
+	var already prometheus.AlreadyRegisteredError
+	if errors.As(err, &already) {
+		if existing, ok := already.ExistingCollector.(T); ok {
+			return existing, nil
 		}
 	}
-	return o, nil
+	if err != nil {
+		return metric, fmt.Errorf("cannot register the metric %s: %w", metric.FQName(), err)
+	}
+	return metric, nil
 }
 
 // Name implements plugin.Handler.

@@ -110,7 +110,10 @@ func (s *Server) Run(ctx context.Context) error {
 	select {
 	case <-ctx.Done():
 	case err = <-failed:
-		err = fmt.Errorf("DNS server stopped: %w", err)
+		if err == nil {
+			err = errors.New("a listener was closed")
+		}
+		err = fmt.Errorf("DNS server stopped by itself: %w", err)
 	}
 	cancel()
 	s.stop()

@@ -282,16 +282,18 @@ func TestOutsideIsCached(t *testing.T) {
 	for range 3 {
 		lookup(t, s.Addr(), "udp", "cached.example.org.", dns.TypeA)
 	}
+	again, _ := started(t, Options{Virtual: shop(t).config(), Upstreams: []string{outside}, Register: registry.Register})
 	if got := asked.Load(); got != 1 {
 		t.Errorf("the same name three times: want 1 query outside, got %d", got)
 	}
 	want := `
 # HELP sublet_dns_requests_total [ALPHA] DNS queries by protocol (udp, tcp), by what was asked about (cluster, address, outside) and by the code of the answer.
 # TYPE sublet_dns_requests_total counter
-sublet_dns_requests_total{protocol="udp",rcode="NOERROR",zone="outside"} 3
+sublet_dns_requests_total{protocol="udp",rcode="NOERROR",zone="outside"} 4
 `
+	lookup(t, again.Addr(), "udp", "cached.example.org.", dns.TypeA)
 	if err := testutil.GatherAndCompare(registry, strings.NewReader(want), "sublet_dns_requests_total"); err != nil {
-		t.Error(err)
+		t.Errorf("two servers in one process count together: %v", err)
 	}
 }
 
@@ -366,6 +368,26 @@ func TestStopsBeforeItHasBegun(t *testing.T) {
 		case <-time.After(patience):
 			t.Fatal("Run(...) does not return")
 		}
+	}
+}
+
+func TestFailsWhenAListenerGoes(t *testing.T) {
+	t.Parallel()
+	s, err := New(Options{Virtual: shop(t).config(), Address: "127.0.0.1:0", ResolvConf: os.DevNull})
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error, 1)
+	go func() { done <- s.Run(t.Context()) }()
+	awaitReady(t, s)
+	_ = s.udp.Close()
+	select {
+	case err := <-done:
+		if err == nil || !strings.Contains(err.Error(), "DNS server stopped by itself") {
+			t.Errorf("half a DNS server is worse than none: want an error that says so, got %v", err)
+		}
+	case <-time.After(patience):
+		t.Fatal("Run(...) does not notice that nobody can ask over UDP any more")
 	}
 }
 

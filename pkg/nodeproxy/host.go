@@ -29,7 +29,11 @@ type host struct {
 
 // newHost makes a client of the host's API.
 func newHost(config *rest.Config) (*host, error) {
-	config = rest.AddUserAgent(rest.CopyConfig(config), "node-proxy")
+	config = rest.CopyConfig(config)
+	if config.UserAgent == "" {
+		config.UserAgent = rest.DefaultKubernetesUserAgent()
+	}
+	config.UserAgent += "/node-proxy"
 	base, _, err := rest.DefaultServerUrlFor(config)
 	if err != nil {
 		return nil, err

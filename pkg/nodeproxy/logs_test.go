@@ -135,6 +135,24 @@ func TestLogBreaksOff(t *testing.T) {
 	}
 }
 
+func TestTwoShareTheirMetrics(t *testing.T) {
+	t.Parallel()
+	registry := metrics.NewKubeRegistry()
+	h := newFakeHost(t)
+	for range 2 {
+		p, _ := running(t, h, func(o *Options) { o.Register = registry.Register })
+		ask(t, p, http.MethodGet, "/pods", nil)
+	}
+	want := `
+# HELP sublet_nodeproxy_requests_total [ALPHA] Requests to kubelets of the virtual cluster, by what was asked for and by the HTTP status of the answer. A stream that was opened counts as 101.
+# TYPE sublet_nodeproxy_requests_total counter
+sublet_nodeproxy_requests_total{code="404",operation="other"} 2
+`
+	if err := testutil.GatherAndCompare(registry, strings.NewReader(want), "sublet_nodeproxy_requests_total"); err != nil {
+		t.Errorf("two proxies in one process count together: %v", err)
+	}
+}
+
 func TestStopped(t *testing.T) {
 	t.Parallel()
 	p, stop := running(t, newFakeHost(t), nil)

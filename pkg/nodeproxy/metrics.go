@@ -1,10 +1,12 @@
 package nodeproxy
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"strconv"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"k8s.io/component-base/metrics"
 )
 
@@ -36,12 +38,28 @@ func newMetrics(register func(metrics.Registerable) error) (*proxyMetrics, error
 	if register == nil {
 		return m, nil
 	}
-	for _, metric := range []metrics.Registerable{m.requests, m.open} {
-		if err := register(metric); err != nil {
-			return nil, fmt.Errorf("cannot register the metric %s: %w", metric.FQName(), err)
+	var err error
+	if m.requests, err = registered(register, m.requests); err != nil {
+		return nil, err
+	}
+	m.open, err = registered(register, m.open)
+	return m, err
+}
+
+// registered is the metric after it was registered, or the one that another
+// proxy of the process registered before.
+func registered[T metrics.Registerable](register func(metrics.Registerable) error, metric T) (T, error) {
+	err := register(metric)
+	var already prometheus.AlreadyRegisteredError
+	if errors.As(err, &already) {
+		if existing, ok := already.ExistingCollector.(T); ok {
+			return existing, nil
 		}
 	}
-	return m, nil
+	if err != nil {
+		return metric, fmt.Errorf("cannot register the metric %s: %w", metric.FQName(), err)
+	}
+	return metric, nil
 }
 
 // observe counts what handler does under the name of operation.
