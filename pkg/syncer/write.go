@@ -32,6 +32,9 @@ type patchStep struct {
 // containers of a pod at addresses of their own. Each patch names the UID of
 // before, so that it never meets an object that has taken its place.
 func hostPatches(before, after client.Object) ([]hostPatch, error) {
+	if equalBesidesStatus(before, after) {
+		return nil, nil // The status of a host object is the host's own.
+	}
 	steps := []patchStep{{}}
 	if _, isPod := before.(*corev1.Pod); isPod {
 		steps = []patchStep{{"ephemeralcontainers", withEphemeral}, {"resize", withResources}, {}}

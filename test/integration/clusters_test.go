@@ -12,6 +12,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
@@ -21,6 +22,7 @@ import (
 	"github.com/sublet-dev/sublet/pkg/controlplane"
 	"github.com/sublet-dev/sublet/pkg/controlplane/pki"
 	"github.com/sublet-dev/sublet/pkg/storage"
+	"github.com/sublet-dev/sublet/pkg/syncer/kinds"
 	"github.com/sublet-dev/sublet/pkg/translate"
 )
 
@@ -30,6 +32,7 @@ const patience = 30 * time.Second
 // clusters are the two API servers that all tests share.
 type clusters struct {
 	host, virtual *cluster
+	first         *switchboard
 }
 
 // cluster is one API server.
@@ -44,19 +47,20 @@ type cluster struct {
 var both = sync.OnceValues(func() (*clusters, error) {
 	klog.LogToStderr(false)
 	klog.SetOutput(io.Discard)
-	host, err := launch("host")
+	host, err := launch("host", nil)
 	if err != nil {
 		return nil, err
 	}
-	virtual, err := launch("virtual")
+	board := &switchboard{}
+	virtual, err := launch("virtual", []controlplane.Plugin{{Name: "Services", Interface: kinds.ServiceAdmission(board)}})
 	if err != nil {
 		return nil, err
 	}
-	return &clusters{host: host, virtual: virtual}, nil
+	return &clusters{host: host, virtual: virtual, first: board}, nil
 })
 
 // servers end with the process: their files lie where the system clears up.
-func launch(name string) (*cluster, error) {
+func launch(name string, admission []controlplane.Plugin) (*cluster, error) {
 	dir, err := os.MkdirTemp("", "sublet-integration-"+name)
 	if err != nil {
 		return nil, err
@@ -71,7 +75,7 @@ func launch(name string) (*cluster, error) {
 	}
 	store := storage.Embedded(dir)
 	store.NoSync = true
-	plane, err := controlplane.New(controlplane.Config{Storage: store, PKI: bundle, Listener: listener})
+	plane, err := controlplane.New(controlplane.Config{Storage: store, PKI: bundle, Listener: listener, Admission: admission})
 	if err != nil {
 		return nil, err
 	}
@@ -213,4 +217,21 @@ func eventually(t *testing.T, what string, check func(ctx context.Context) error
 		case <-ticker.C:
 		}
 	}
+}
+
+// hasSlice says whether a Service has a slice with the address.
+func (c *cluster) hasSlice(ctx context.Context, service client.ObjectKey, address string) error {
+	slices := &discoveryv1.EndpointSliceList{}
+	err := c.client.List(ctx, slices, client.InNamespace(service.Namespace), client.MatchingLabels{discoveryv1.LabelServiceName: service.Name})
+	if err != nil {
+		return err
+	}
+	for _, slice := range slices.Items {
+		for _, endpoint := range slice.Endpoints {
+			if len(endpoint.Addresses) > 0 && endpoint.Addresses[0] == address {
+				return nil
+			}
+		}
+	}
+	return fmt.Errorf("%d slices, none with %s", len(slices.Items), address)
 }

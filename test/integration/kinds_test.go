@@ -1,0 +1,373 @@
+package integration
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/client-go/util/retry"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/sublet-dev/sublet/pkg/syncer"
+)
+
+// switchboard hands Services at admission to the engine of their test, by their
+// namespace. Those of other tests are left alone.
+type switchboard struct{ engines sync.Map }
+
+// CreateFirst implements kinds.HostFirst.
+func (s *switchboard) CreateFirst(ctx context.Context, kind string, virtual client.Object, dryRun bool) (client.Object, error) {
+	if e, ok := s.engines.Load(virtual.GetNamespace()); ok {
+		return e.(*engine).CreateFirst(ctx, kind, virtual, dryRun)
+	}
+	return nil, nil
+}
+
+// UpdateFirst implements kinds.HostFirst.
+func (s *switchboard) UpdateFirst(ctx context.Context, kind string, virtual client.Object, dryRun bool) (client.Object, error) {
+	if e, ok := s.engines.Load(virtual.GetNamespace()); ok {
+		return e.(*engine).UpdateFirst(ctx, kind, virtual, dryRun)
+	}
+	return nil, nil
+}
+
+// startKinds runs an engine with the kinds of those names, and hands it the
+// Services of the release. Such tests do not run beside others: each engine sees
+// all of the virtual cluster.
+func (r *release) startKinds(t *testing.T, names ...string) *engine {
+	t.Helper()
+	var some []syncer.Kind
+	for _, kind := range r.allKinds() {
+		if slices.Contains(names, kind.Name()) {
+			some = append(some, kind)
+		}
+	}
+	e := r.start(t, r.host.memory(), some...)
+	e.synced(t)
+	r.first.engines.Store(r.namespace, e)
+	t.Cleanup(func() { r.first.engines.Delete(r.namespace) })
+	return e
+}
+
+// service is a Service of the release.
+func (r *release) service(name string) *corev1.Service {
+	return &corev1.Service{
+		ObjectMeta: metav1.ObjectMeta{Namespace: r.namespace, Name: name},
+		Spec: corev1.ServiceSpec{
+			Selector: map[string]string{"app": name},
+			Ports:    []corev1.ServicePort{{Name: "http", Port: 80, TargetPort: intstr.FromInt32(8080)}},
+		},
+	}
+}
+
+// sameService holds that both sides have the same address and node ports.
+func (r *release) sameService(t *testing.T, virtual *corev1.Service) {
+	t.Helper()
+	host := &corev1.Service{}
+	if err := r.host.client.Get(t.Context(), r.hostKey(virtual.Name), host); err != nil {
+		t.Fatalf("the host Service must be there when the virtual one is: %v", err)
+	}
+	if !slices.Equal(host.Spec.ClusterIPs, virtual.Spec.ClusterIPs) || len(virtual.Spec.ClusterIPs) == 0 {
+		t.Errorf("Service %s: addresses %v, on the host %v", virtual.Name, virtual.Spec.ClusterIPs, host.Spec.ClusterIPs)
+	}
+	for i := range virtual.Spec.Ports {
+		if virtual.Spec.Ports[i].NodePort != host.Spec.Ports[i].NodePort {
+			t.Errorf("Service %s: node port %d, on the host %d", virtual.Name, virtual.Spec.Ports[i].NodePort, host.Spec.Ports[i].NodePort)
+		}
+	}
+}
+
+func TestServicesAreTheHosts(t *testing.T) { //nolint:paralleltest // see startKinds
+	r := newRelease(t)
+	e := r.startKinds(t, "services", "endpointslices")
+	create := func(service *corev1.Service) *corev1.Service {
+		t.Helper()
+		if err := r.virtual.client.Create(t.Context(), service); err != nil {
+			t.Fatal(err)
+		}
+		r.sameService(t, service)
+		return service
+	}
+	web := create(r.service("web"))
+	ports := r.service("ports")
+	ports.Spec.Type = corev1.ServiceTypeNodePort
+	if create(ports).Spec.Ports[0].NodePort == 0 {
+		t.Error("a node port must be known from the first moment on")
+	}
+	headless := r.service("headless")
+	headless.Spec.ClusterIP = corev1.ClusterIPNone
+	create(headless)
+	generated := r.service("")
+	generated.GenerateName = "gen-"
+	create(generated)
+
+	balancer := web.DeepCopy()
+	balancer.Spec.Type = corev1.ServiceTypeLoadBalancer
+	balancer.Spec.ExternalTrafficPolicy = corev1.ServiceExternalTrafficPolicyLocal
+	balancer.Spec.Ports = append(balancer.Spec.Ports, corev1.ServicePort{Name: "b", Port: 81})
+	if err := r.virtual.client.Patch(t.Context(), balancer, client.MergeFrom(web)); err != nil {
+		t.Fatal(err)
+	}
+	r.sameService(t, balancer)
+	if balancer.Spec.Ports[1].NodePort == 0 || balancer.Spec.HealthCheckNodePort == 0 {
+		t.Errorf("after a change of the type: %v, health check %d", balancer.Spec.Ports, balancer.Spec.HealthCheckNodePort)
+	}
+	r.reportsBalancer(t, e, balancer)
+	r.bareServiceHasSlices(t)
+}
+
+// reportsBalancer holds that a load balancer's address comes up.
+func (r *release) reportsBalancer(t *testing.T, e *engine, virtual *corev1.Service) {
+	t.Helper()
+	host := &corev1.Service{}
+	if err := r.host.client.Get(t.Context(), r.hostKey(virtual.Name), host); err != nil {
+		t.Fatal(err)
+	}
+	before := host.DeepCopy()
+	host.Status.LoadBalancer.Ingress = []corev1.LoadBalancerIngress{{IP: "198.51.100.7"}}
+	if err := r.host.client.Status().Patch(t.Context(), host, client.MergeFrom(before)); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "load balancer", func(ctx context.Context) error {
+		if err := r.virtual.client.Get(ctx, client.ObjectKeyFromObject(virtual), virtual); err != nil {
+			return err
+		}
+		if ingress := virtual.Status.LoadBalancer.Ingress; len(ingress) != 1 || ingress[0].IP != "198.51.100.7" {
+			hh := &corev1.Service{}
+			_ = r.host.client.Get(ctx, r.hostKey(virtual.Name), hh)
+			if rand.IntN(400)==0 { t.Logf("ingress %v\n%v\n%+v\n%+v", ingress, e.status(), hh, virtual) }
+			return fmt.Errorf("ingress %v", ingress)
+		}
+		return nil
+	})
+}
+
+// bareServiceHasSlices holds that what a tenant writes as Endpoints by hand serves
+// the host Service.
+func (r *release) bareServiceHasSlices(t *testing.T) {
+	t.Helper()
+	bare := r.service("bare")
+	bare.Spec.Selector = nil
+	if err := r.virtual.client.Create(t.Context(), bare); err != nil {
+		t.Fatal(err)
+	}
+	endpoints := &corev1.Endpoints{ //nolint:staticcheck // what tenants still write
+		ObjectMeta: metav1.ObjectMeta{Namespace: r.namespace, Name: "bare"},
+		Subsets: []corev1.EndpointSubset{{ //nolint:staticcheck // as above
+			Addresses: []corev1.EndpointAddress{{IP: "192.0.2.9"}},
+			Ports:     []corev1.EndpointPort{{Name: "http", Port: 8080}},
+		}},
+	}
+	if err := r.virtual.client.Create(t.Context(), endpoints); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "host Endpoints of a Service without selector", func(ctx context.Context) error {
+		return r.host.hasSlice(ctx, r.hostKey("bare"), "192.0.2.9")
+	})
+}
+
+func TestServiceRefusedByTheHost(t *testing.T) { //nolint:paralleltest // see startKinds
+	r := newRelease(t)
+	r.startKinds(t, "services")
+	quota := &corev1.ResourceQuota{
+		ObjectMeta: metav1.ObjectMeta{Namespace: r.namespace, Name: "few"},
+		Spec:       corev1.ResourceQuotaSpec{Hard: corev1.ResourceList{corev1.ResourceServices: resource.MustParse("0")}},
+	}
+	if err := r.host.client.Create(t.Context(), quota); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "quota counted", func(ctx context.Context) error {
+		if err := r.host.client.Get(ctx, client.ObjectKeyFromObject(quota), quota); err != nil {
+			return err
+		}
+		if len(quota.Status.Hard) == 0 {
+			return fmt.Errorf("not yet")
+		}
+		return nil
+	})
+	err := r.virtual.client.Create(t.Context(), r.service("web"))
+	if !apierrors.IsForbidden(err) || !strings.Contains(err.Error(), "exceeded quota: few") || strings.Contains(err.Error(), r.hostKey("web").Name) {
+		t.Errorf("the host's refusal is the tenant's answer, in words about their Service: %v", err)
+	}
+	if err := r.virtual.client.Get(t.Context(), r.virtualKey("web"), &corev1.Service{}); !apierrors.IsNotFound(err) {
+		t.Errorf("what the host refused does not exist: %v", err)
+	}
+	service := r.service("bad")
+	service.Spec.Ports[0].Port = 70000
+	if err := r.virtual.client.Create(t.Context(), service); !apierrors.IsInvalid(err) || !strings.Contains(err.Error(), `"bad" is invalid`) {
+		t.Errorf("an invalid Service is as invalid as anywhere: %v", err)
+	}
+}
+
+func TestVolumesOfClaims(t *testing.T) { //nolint:paralleltest // see startKinds
+	r := newRelease(t)
+	r.startKinds(t, "persistentvolumeclaims", "persistentvolumes")
+	claim := &corev1.PersistentVolumeClaim{
+		ObjectMeta: metav1.ObjectMeta{Namespace: r.namespace, Name: "data"},
+		Spec: corev1.PersistentVolumeClaimSpec{
+			StorageClassName: new("fast"),
+			AccessModes:      []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOnce},
+			Resources:        corev1.VolumeResourceRequirements{Requests: corev1.ResourceList{corev1.ResourceStorage: resource.MustParse("1Gi")}},
+		},
+	}
+	if err := r.virtual.client.Create(t.Context(), claim); err != nil {
+		t.Fatal(err)
+	}
+	name := "pvc-of-" + r.namespace
+	eventually(t, "host claim", func(ctx context.Context) error { return r.bindClaim(ctx, name) })
+	volume := &corev1.PersistentVolume{}
+	eventually(t, "virtual claim and volume", func(ctx context.Context) error {
+		if err := r.virtual.client.Get(ctx, client.ObjectKeyFromObject(claim), claim); err != nil {
+			return err
+		}
+		if claim.Status.Phase != corev1.ClaimBound || claim.Spec.VolumeName != name {
+			return fmt.Errorf("claim %s, volume %q", claim.Status.Phase, claim.Spec.VolumeName)
+		}
+		return r.virtual.client.Get(ctx, types.NamespacedName{Name: name}, volume)
+	})
+	if ref := volume.Spec.ClaimRef; ref == nil || ref.UID != claim.UID || volume.Status.Phase != corev1.VolumeBound {
+		t.Errorf("volume %s, claim %v", volume.Status.Phase, ref)
+	}
+	if err := r.virtual.client.Delete(t.Context(), claim); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "volume gone with its claim", func(ctx context.Context) error {
+		err := r.virtual.client.Get(ctx, types.NamespacedName{Name: name}, volume)
+		if err == nil {
+			return fmt.Errorf("volume is %s, finalizers %v", volume.Status.Phase, volume.Finalizers)
+		}
+		return client.IgnoreNotFound(err)
+	})
+}
+
+// bindClaim does to the host claim what a provisioner does.
+func (r *release) bindClaim(ctx context.Context, volume string) error {
+	host := &corev1.PersistentVolumeClaim{}
+	if err := r.host.client.Get(ctx, r.hostKey("data"), host); err != nil {
+		return err
+	}
+	before := host.DeepCopy()
+	host.Spec.VolumeName = volume
+	if err := r.host.client.Patch(ctx, host, client.MergeFrom(before)); err != nil {
+		return err
+	}
+	before = host.DeepCopy()
+	host.Status.Phase = corev1.ClaimBound
+	host.Status.Capacity = host.Spec.Resources.Requests
+	host.Status.AccessModes = host.Spec.AccessModes
+	return r.host.client.Status().Patch(ctx, host, client.MergeFrom(before))
+}
+
+// nodeWriters change the host's node and the virtual one at the same time.
+const nodeWrites = 150
+
+func TestNodeWithTwoWriters(t *testing.T) { //nolint:paralleltest // see startKinds
+	r := newRelease(t)
+	e := r.startKinds(t, "nodes")
+	key := types.NamespacedName{Name: r.namespace}
+	host := &corev1.Node{
+		ObjectMeta: metav1.ObjectMeta{Name: key.Name},
+		Spec:       corev1.NodeSpec{ProviderID: "example://1", Taints: []corev1.Taint{{Key: "host", Effect: corev1.TaintEffectNoExecute, TimeAdded: &metav1.Time{Time: time.Unix(1, 0)}}}},
+	}
+	if err := r.host.client.Create(t.Context(), host); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = r.host.client.Delete(context.WithoutCancel(t.Context()), host) })
+	virtual := &corev1.Node{}
+	eventually(t, "virtual node", func(ctx context.Context) error { return r.virtual.client.Get(ctx, key, virtual) })
+	if len(virtual.Spec.Taints) != 1 {
+		t.Errorf("a new virtual node has the host's taints and no other: %v", virtual.Spec.Taints)
+	}
+	random := rand.New(rand.NewPCG(1, 2))
+	for i := range nodeWrites {
+		if err := r.hostChange(t.Context(), key, random.IntN(3), i); err != nil {
+			t.Fatal(err)
+		}
+		if i%10 == 0 {
+			if err := r.tenantChange(t.Context(), key, i); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	eventually(t, "both parts", func(ctx context.Context) error {
+		if err := r.virtual.client.Get(ctx, key, virtual); err != nil {
+			return err
+		}
+		if err := r.host.client.Get(ctx, key, host); err != nil {
+			return err
+		}
+		return bothParts(host, virtual, e)
+	})
+	if _, leaked := host.Labels["tenant-0"]; leaked || host.Spec.Unschedulable || len(host.Spec.Taints) != 1 {
+		t.Errorf("nothing of the tenant's reaches the host: %v, %v", host.Labels, host.Spec)
+	}
+}
+
+// bothParts says what a virtual node lacks of its host's or its tenant's part.
+func bothParts(host, virtual *corev1.Node, e *engine) error {
+	for key, value := range host.Labels {
+		if virtual.Labels[key] != value {
+			return fmt.Errorf("label %s is %q, on the host %q\n%s", key, virtual.Labels[key], value, e.status())
+		}
+	}
+	for i := 0; i < nodeWrites; i += 10 {
+		if key := fmt.Sprintf("tenant-%d", i); virtual.Labels[key] != "here" {
+			return fmt.Errorf("the tenant's label %s is lost", key)
+		}
+	}
+	if !virtual.Spec.Unschedulable || len(virtual.Spec.Taints) != 2 {
+		return fmt.Errorf("unschedulable %v, taints %v", virtual.Spec.Unschedulable, virtual.Spec.Taints)
+	}
+	return nil
+}
+
+// hostChange is one of the host's writes.
+func (r *release) hostChange(ctx context.Context, key types.NamespacedName, what, i int) error {
+	node := &corev1.Node{}
+	if err := r.host.client.Get(ctx, key, node); err != nil {
+		return err
+	}
+	before := node.DeepCopy()
+	switch what {
+	case 0:
+		node.Labels = map[string]string{fmt.Sprintf("host-%d", i%4): fmt.Sprint(i)}
+	case 1:
+		node.Spec.Taints[0].Value = fmt.Sprint(i)
+	default:
+		node.Status.Conditions = []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionTrue, LastHeartbeatTime: metav1.Now()}}
+		return r.host.client.Status().Patch(ctx, node, client.MergeFrom(before))
+	}
+	return r.host.client.Patch(ctx, node, client.MergeFrom(before))
+}
+
+// tenantChange is one of the tenant's writes, as kubectl label, cordon and taint
+// make them.
+func (r *release) tenantChange(ctx context.Context, key types.NamespacedName, i int) error {
+	return retry.RetryOnConflict(retry.DefaultRetry, func() error {
+		node := &corev1.Node{}
+		if err := r.virtual.client.Get(ctx, key, node); err != nil {
+			return err
+		}
+		if node.Labels == nil {
+			node.Labels = map[string]string{}
+		}
+		node.Labels[fmt.Sprintf("tenant-%d", i)] = "here"
+		node.Spec.Unschedulable = true
+		mine := corev1.Taint{Key: "tenant", Effect: corev1.TaintEffectNoSchedule}
+		if !slices.Contains(node.Spec.Taints, mine) {
+			node.Spec.Taints = append(node.Spec.Taints, mine)
+		}
+		return r.virtual.client.Update(ctx, node)
+	})
+}
