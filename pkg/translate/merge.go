@@ -47,8 +47,7 @@ func Merge[T any](agreed Agreed, host, virtual map[string]T, wins Wins) map[stri
 		other, both := virtual[key]
 		switch {
 		case !both:
-			// Only the host has it: the tenant removed it, or the host is new to it.
-			if was, ok := agreed[key]; !ok || digest(value) != was && wins == HostWins {
+			if stays(agreed, key, value, wins == HostWins) {
 				merged[key] = value
 			}
 		case followsVirtual(agreed, key, digest(value), digest(other), wins):
@@ -58,10 +57,7 @@ func Merge[T any](agreed Agreed, host, virtual map[string]T, wins Wins) map[stri
 		}
 	}
 	for key, value := range virtual {
-		if _, both := host[key]; both {
-			continue
-		}
-		if was, ok := agreed[key]; !ok || digest(value) != was && wins == VirtualWins {
+		if _, both := host[key]; !both && stays(agreed, key, value, wins == VirtualWins) {
 			merged[key] = value
 		}
 	}
@@ -69,6 +65,13 @@ func Merge[T any](agreed Agreed, host, virtual map[string]T, wins Wins) map[stri
 		return nil
 	}
 	return merged
+}
+
+// stays says whether a value that one side alone has is kept: that side added it,
+// or changed what the other one removed, and wins.
+func stays(agreed Agreed, key string, value any, wins bool) bool {
+	was, ok := agreed[key]
+	return !ok || digest(value) != was && wins
 }
 
 // followsVirtual says whether the tenant's value counts for a key that both

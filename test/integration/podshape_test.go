@@ -67,7 +67,7 @@ func (r *release) shaped() *corev1.Pod {
 //
 // It does not run beside other tests of pods: each engine copies every pod of the
 // virtual cluster that they share.
-func TestHostTakesShapedPods(t *testing.T) { //nolint:paralleltest // see above
+func TestHostTakesShapedPods(t *testing.T) {
 	r := newRelease(t)
 	newFarm(t, r)
 	r.grow(t)
@@ -234,7 +234,7 @@ func (r *release) changesArrive(t *testing.T, virtual *corev1.Pod) {
 }
 
 // TestTenantIsToldWhyAPodCannotRun is a pod that no host pod can be made of.
-func TestTenantIsToldWhyAPodCannotRun(t *testing.T) { //nolint:paralleltest // as above
+func TestTenantIsToldWhyAPodCannotRun(t *testing.T) {
 	r := newRelease(t)
 	e := r.start(t, r.host.memory(), r.allKinds()...)
 	e.synced(t)
