@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	_ "time/tzdata" // CronJobs may name a time zone, and the image has no files
 
 	"github.com/sublet-dev/sublet/pkg/app"
 )

@@ -150,6 +150,7 @@ func (a *app) build() error {
 			Virtual:       a.controlPlane.ClientConfig("system:sublet:dns", pki.GroupAdmins),
 			ClusterDomain: a.values.Networking.Advanced.ClusterDomain,
 			Address:       a.options.dnsAddress(),
+			Register:      legacyregistry.Register,
 		})
 		if err != nil {
 			return err

@@ -4,9 +4,11 @@ import (
 	"context"
 	"flag"
 	"fmt"
+	"log"
 	"os"
 	"runtime/debug"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -40,6 +42,8 @@ func prepareProcess(logging v1alpha1.Logging) error {
 		return fmt.Errorf("cannot set up the log: %w", err)
 	}
 	klog.SetLoggerWithOptions(newLogger(logging), klog.ContextualLogger(true))
+	log.SetFlags(0)
+	log.SetOutput(standardLog{})
 	ctrllog.SetLogger(klog.Background().V(1)) // what it starts and stops is of no use to an operator
 	return nil
 }
@@ -56,6 +60,15 @@ func newLogger(logging v1alpha1.Logging) logr.Logger {
 		return logger
 	}
 	return logr.New(&operatorSink{logger.GetSink()})
+}
+
+// standardLog takes what libraries write to Go's standard logger.
+type standardLog struct{}
+
+// Write implements io.Writer.
+func (standardLog) Write(line []byte) (int, error) {
+	klog.V(1).InfoS("A library says", "line", strings.TrimSpace(string(line)))
+	return len(line), nil
 }
 
 // releaseMemory gives the memory that only the start needed back to the machine,
