@@ -233,8 +233,8 @@ func (e *Engine) put(kind Kind) error {
 	r.virtual, r.host = e.virtual.sources, e.host.sources
 	r.reconciler = &reconciler{
 		kind: kind, cluster: e.options.Cluster, clock: e.options.Clock, log: r.log,
-		virtual: end{reader: e.virtual.sources, client: e.virtual.client},
-		host:    end{reader: e.host.sources, client: e.host.client},
+		virtual: end{store: &r.virtualStore, reader: e.virtual.sources, client: e.virtual.client},
+		host:    end{store: &r.hostStore, reader: e.host.sources, client: e.host.client},
 		memo:    newMemo(e.options.Clock), notes: e.notes,
 		held: e.guard.held, wrote: func() {},
 	}

@@ -42,6 +42,8 @@ type runner struct {
 	guard      *guard
 
 	virtual, host *sources
+	virtualStore  lateStore
+	hostStore     lateStore
 	cancel        context.CancelFunc
 	done          chan struct{}
 	synced        chan struct{} // closed when both sides have been seen once
@@ -147,7 +149,8 @@ func (r *runner) tryWatchAll(ctx context.Context, w *watches) error {
 		return err
 	}
 	all := []*source{virtual, host}
-	r.reconciler.virtual.store, r.reconciler.host.store = virtual, host
+	r.virtualStore.source.Store(virtual)
+	r.hostStore.source.Store(host)
 	for _, also := range r.kind.also {
 		side, sel := r.virtual, everythingIf(false)
 		if also.Side == Host {

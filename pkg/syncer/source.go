@@ -86,6 +86,26 @@ func (s *source) lacks() string {
 	return text
 }
 
+// lateStore is a store that is empty until the watch behind it exists. Admission
+// may ask for an object before the kind runs.
+type lateStore struct{ source atomic.Pointer[source] }
+
+// Get is part of store.
+func (l *lateStore) Get(key types.NamespacedName) client.Object {
+	if s := l.source.Load(); s != nil {
+		return s.Get(key)
+	}
+	return nil
+}
+
+// List is part of store.
+func (l *lateStore) List() []client.Object {
+	if s := l.source.Load(); s != nil {
+		return s.List()
+	}
+	return nil
+}
+
 // sources are the watches of one side.
 type sources struct {
 	side   Side
