@@ -107,13 +107,14 @@ func (t *tokens) down(s syncer.Scope, virtual *corev1.Pod, host *corev1.Secret) 
 // or a new one. It asks to be called again when the token must be renewed.
 func (t *tokens) token(s syncer.Scope, virtual *corev1.Pod, request translate.TokenRequest, present string) (string, error) {
 	key := unwrittenKey{virtual.UID, request.Key}
-	if renewal := renewal(present, virtual, request); s.Now.Before(renewal) || present != "" && finished(virtual) {
+	if due := renewal(present, virtual, request); s.Now.Before(due) || present != "" && finished(virtual) {
 		t.forget(key)
-		t.again(s, virtual, renewal)
+		t.again(s, virtual, due)
 		return present, nil
 	}
-	if text := t.remembered(key); s.Now.Before(renewal(text, virtual, request)) {
-		t.again(s, virtual, renewal(text, virtual, request))
+	text := t.remembered(key)
+	if due := renewal(text, virtual, request); s.Now.Before(due) {
+		t.again(s, virtual, due)
 		return text, nil
 	}
 	text, err := t.mint(s, virtual, request)
