@@ -180,6 +180,7 @@ func newRelease(t testing.TB) *release {
 			t.Fatal(err)
 		}
 	}
+	t.Cleanup(func() { c.clear(name) })
 	anchor := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: name, Name: "shop-anchor"}}
 	if err := c.host.client.Create(t.Context(), anchor); err != nil {
 		t.Fatal(err)
@@ -188,6 +189,16 @@ func newRelease(t testing.TB) *release {
 		UID: string(anchor.UID), Name: "shop", Namespace: name,
 		Anchor: metav1.OwnerReference{APIVersion: "v1", Kind: "ConfigMap", Name: anchor.Name, UID: anchor.UID},
 	}}
+}
+
+// clear takes the namespaces of a release away, so that the engines of later tests
+// have nothing to do with what this one left. Nobody waits for pods to end: their
+// kubelets have gone.
+func (c *clusters) clear(namespace string) {
+	for _, side := range []*cluster{c.virtual, c.host} {
+		_ = side.client.DeleteAllOf(stopping, &corev1.Pod{}, client.InNamespace(namespace), client.GracePeriodSeconds(0))
+		_ = side.client.Delete(stopping, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}})
+	}
 }
 
 // hostKey is where the host copy of a virtual object is.
