@@ -48,6 +48,10 @@ const (
 	// startTimeout is how long a start may take before it counts as failed.
 	startTimeout = 2 * time.Minute
 
+	// warmLimit is how long the API server's informers may take before the
+	// start goes on without them.
+	warmLimit = 5 * time.Second
+
 	// readyPoll is how often the start asks whether the API server is ready.
 	readyPoll = 5 * time.Millisecond
 
@@ -213,7 +217,7 @@ func New(config Config) (*ControlPlane, error) {
 	}
 	return &ControlPlane{
 		config:   config,
-		memory:   &memoryServer{},
+		memory:   newMemoryServer(),
 		endpoint: fmt.Sprintf("http://sublet-%d.memory", instances.Add(1)),
 		ready:    make(chan struct{}),
 	}, nil
@@ -225,7 +229,8 @@ func (c *ControlPlane) Ready() <-chan struct{} { return c.ready }
 
 // ClientConfig returns the configuration of a client that calls the API server
 // in memory as the given user, without a limit on its rate. It may be asked for
-// before Run; requests fail while the API server does not run.
+// and used before Run: requests wait until the API server runs. They fail once
+// it has stopped.
 //
 // Exec, attach and port-forward take over a connection, which there is none of
 // in memory: they need the TLS port.
@@ -258,6 +263,7 @@ func (c *ControlPlane) loopbackAddress() string {
 // failed first.
 func (c *ControlPlane) Run(ctx context.Context) error {
 	defer func() { _ = c.config.Listener.Close() }()
+	defer c.memory.close()
 	if err := setFeatureGates(); err != nil {
 		return err
 	}

@@ -2,81 +2,25 @@ package controlplane
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"net/http"
 	"strings"
-	"sync"
 	"testing"
-	"time"
 
-	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	appsv1 "k8s.io/api/apps/v1"
-	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/apiserver/pkg/admission"
 	applycorev1 "k8s.io/client-go/applyconfigurations/core/v1"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes"
-	"k8s.io/client-go/rest"
 
 	"github.com/sublet-dev/sublet/api/labels"
 	"github.com/sublet-dev/sublet/pkg/controlplane/pki"
 )
-
-// recorder is an admission step that remembers pods and refuses some.
-type recorder struct {
-	*admission.Handler
-	mu   sync.Mutex
-	pods map[string]*corev1Labels
-}
-
-type corev1Labels struct {
-	labels         map[string]string
-	serviceAccount string
-}
-
-func newRecorder() *recorder {
-	return &recorder{Handler: admission.NewHandler(admission.Create), pods: map[string]*corev1Labels{}}
-}
-
-var (
-	_ admission.MutationInterface   = &recorder{}
-	_ admission.ValidationInterface = &recorder{}
-)
-
-func (r *recorder) Admit(_ context.Context, a admission.Attributes, _ admission.ObjectInterfaces) error {
-	if a.GetResource().Resource != "pods" || a.GetSubresource() != "" {
-		return nil
-	}
-	meta, ok := a.GetObject().(metav1.Object)
-	if !ok {
-		return fmt.Errorf("unexpected object %T", a.GetObject())
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.pods[a.GetName()] = &corev1Labels{labels: meta.GetLabels()}
-	return nil
-}
-
-func (r *recorder) Validate(_ context.Context, a admission.Attributes, _ admission.ObjectInterfaces) error {
-	if strings.HasPrefix(a.GetName(), "refused") {
-		return admission.NewForbidden(a, errors.New("the host would not take it"))
-	}
-	return nil
-}
-
-func (r *recorder) saw(name string) *corev1Labels {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.pods[name]
-}
 
 func pod(name string) *corev1.Pod {
 	return &corev1.Pod{
@@ -240,125 +184,6 @@ func testNamespaceGoes(t *testing.T, p *plane) {
 	})
 }
 
-// whoami asks, over TLS, who the bearer of a token is.
-func whoami(t *testing.T, p *plane, token string) authenticationv1.UserInfo {
-	t.Helper()
-	config := &rest.Config{
-		Host: "https://" + p.address, BearerToken: token,
-		TLSClientConfig: rest.TLSClientConfig{CAData: p.bundle.CA()},
-	}
-	review, err := kubernetes.NewForConfigOrDie(config).AuthenticationV1().SelfSubjectReviews().
-		Create(t.Context(), &authenticationv1.SelfSubjectReview{}, metav1.CreateOptions{})
-	if err != nil {
-		t.Fatalf("with a token: %v", err)
-	}
-	return review.Status.UserInfo
-}
-
-func testTokenRequest(t *testing.T, p *plane) {
-	ns := namespace(t, p, "tokens")
-	hour := int64(3607) // the lifetime that upstream secretly prolongs to a year
-	answer, err := p.client.CoreV1().ServiceAccounts(ns).CreateToken(t.Context(), "default",
-		&authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{ExpirationSeconds: &hour}}, metav1.CreateOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if left := time.Until(answer.Status.ExpirationTimestamp.Time); left > 2*time.Hour {
-		t.Errorf("a token for an hour is valid for %s", left)
-	}
-	if got, want := whoami(t, p, answer.Status.Token).Username, "system:serviceaccount:tokens:default"; got != want {
-		t.Errorf("the token is %s's, want %s", got, want)
-	}
-}
-
-func testTokenSecret(t *testing.T, p *plane) {
-	ns := namespace(t, p, "token-secrets")
-	_, err := p.client.CoreV1().Secrets(ns).Create(t.Context(), &corev1.Secret{
-		ObjectMeta: metav1.ObjectMeta{Name: "token", Annotations: map[string]string{corev1.ServiceAccountNameKey: "default"}},
-		Type:       corev1.SecretTypeServiceAccountToken,
-	}, metav1.CreateOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	var token string
-	eventually(t, "secret", func(ctx context.Context) string {
-		secret, err := p.client.CoreV1().Secrets(ns).Get(ctx, "token", metav1.GetOptions{})
-		if err != nil {
-			return err.Error()
-		}
-		token = string(secret.Data[corev1.ServiceAccountTokenKey])
-		if token == "" {
-			return "no token in it"
-		}
-		return ""
-	})
-	if got, want := whoami(t, p, token).Username, "system:serviceaccount:token-secrets:default"; got != want {
-		t.Errorf("the token is %s's, want %s", got, want)
-	}
-}
-
-func testPathsWithoutCredentials(t *testing.T, p *plane) {
-	for path, want := range map[string]struct {
-		code int
-		body string
-	}{
-		"/syncz":                      {200, "in sync"},
-		"/livez":                      {200, "ok"},
-		"/readyz":                     {200, "ok"},
-		"/healthz":                    {200, "ok"},
-		"/version":                    {200, "gitVersion"},
-		"/api/v1/pods":                {403, "forbidden"},
-		"/api/v1/namespaces/a/b":      {403, "forbidden"},
-		"/metrics":                    {403, "forbidden"},
-		"/openapi/v2":                 {403, "forbidden"},
-		"/debug/pprof/":               {403, "forbidden"},
-		"/syncz/../api/v1/namespaces": {403, "forbidden"},
-	} {
-		code, body := p.get(t, path)
-		if code != want.code {
-			t.Errorf("GET %s: got %d, want %d", path, code, want.code)
-		}
-		contains(t, "GET "+path, body, want.body)
-	}
-}
-
-func testAdminOverTLS(t *testing.T, p *plane) {
-	admin := kubernetes.NewForConfigOrDie(p.kubeconfig(t, "shop-admin", pki.GroupAdmins))
-	if _, err := admin.CoreV1().Nodes().List(t.Context(), metav1.ListOptions{}); err != nil {
-		t.Errorf("an administrator cannot list nodes: %v", err)
-	}
-	// The heap of the process holds the host's secrets as well as the tenant's.
-	err := admin.CoreV1().RESTClient().Get().AbsPath("/debug/pprof/heap").Do(t.Context()).Error()
-	if !apierrors.IsNotFound(err) {
-		t.Errorf("an administrator asks for the heap of the process: got %v, want not found", err)
-	}
-	body, err := admin.CoreV1().RESTClient().Get().AbsPath("/metrics").Do(t.Context()).Raw()
-	if err != nil {
-		t.Errorf("an administrator cannot read the metrics: %v", err)
-	}
-	contains(t, "metrics", string(body), "apiserver_request_total")
-
-	nobody := kubernetes.NewForConfigOrDie(p.kubeconfig(t, "nobody"))
-	if _, err := nobody.CoreV1().Nodes().List(t.Context(), metav1.ListOptions{}); !apierrors.IsForbidden(err) {
-		t.Errorf("a user without rights lists nodes: got %v, want forbidden", err)
-	}
-}
-
-func testRolesApplyInMemory(t *testing.T, p *plane) {
-	nobody := kubernetes.NewForConfigOrDie(p.ClientConfig("nobody"))
-	if _, err := nobody.CoreV1().Pods("default").List(t.Context(), metav1.ListOptions{}); !apierrors.IsForbidden(err) {
-		t.Errorf("a user without rights lists pods in memory: got %v, want forbidden", err)
-	}
-	review, err := nobody.AuthenticationV1().SelfSubjectReviews().
-		Create(t.Context(), &authenticationv1.SelfSubjectReview{}, metav1.CreateOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got := review.Status.UserInfo; got.Username != "nobody" || fmt.Sprint(got.Groups) != "[system:authenticated]" {
-		t.Errorf("the caller is %v, want nobody in system:authenticated", got)
-	}
-}
-
 func testWatch(t *testing.T, p *plane) {
 	ns := namespace(t, p, "watch")
 	for name, client := range map[string]kubernetes.Interface{
@@ -469,124 +294,5 @@ func testApply(t *testing.T, p *plane) {
 			}
 			return ""
 		})
-	}
-}
-
-func testIssuer(t *testing.T, p *plane) {
-	body, err := p.client.Discovery().RESTClient().Get().AbsPath("/.well-known/openid-configuration").Do(t.Context()).Raw()
-	if err != nil {
-		t.Fatal(err)
-	}
-	contains(t, "issuer", string(body), `"issuer":"https://kubernetes.default.svc.cluster.local"`)
-	contains(t, "algorithms", string(body), "ES256")
-}
-
-// testPoliciesAreTypeChecked creates the first admission policy, which is what
-// its controller waits for.
-func testPoliciesAreTypeChecked(t *testing.T, p *plane) {
-	policies := p.client.AdmissionregistrationV1().ValidatingAdmissionPolicies()
-	_, err := policies.Create(t.Context(), &admissionregistrationv1.ValidatingAdmissionPolicy{
-		ObjectMeta: metav1.ObjectMeta{Name: "wrong"},
-		Spec: admissionregistrationv1.ValidatingAdmissionPolicySpec{
-			MatchConstraints: &admissionregistrationv1.MatchResources{
-				ResourceRules: []admissionregistrationv1.NamedRuleWithOperations{{
-					RuleWithOperations: admissionregistrationv1.RuleWithOperations{
-						Operations: []admissionregistrationv1.OperationType{admissionregistrationv1.Create},
-						Rule: admissionregistrationv1.Rule{
-							APIGroups: []string{"apps"}, APIVersions: []string{"v1"}, Resources: []string{"deployments"},
-						},
-					},
-				}},
-			},
-			Validations: []admissionregistrationv1.Validation{{Expression: "object.spec.replicas > '1'"}},
-		},
-	}, metav1.CreateOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	eventually(t, "type check of a policy", func(ctx context.Context) string {
-		policy, err := policies.Get(ctx, "wrong", metav1.GetOptions{})
-		if err != nil {
-			return err.Error()
-		}
-		if policy.Status.TypeChecking == nil || len(policy.Status.TypeChecking.ExpressionWarnings) != 1 {
-			return fmt.Sprintf("got %v, want one warning", policy.Status.TypeChecking)
-		}
-		return ""
-	})
-}
-
-func testAdmissionRunsLast(t *testing.T, p *plane, steps *recorder) {
-	ns := namespace(t, p, "admission")
-	url := newLabelWebhook(t, p.bundle)
-	fail, none := admissionregistrationv1.Fail, admissionregistrationv1.SideEffectClassNone
-	_, err := p.client.AdmissionregistrationV1().MutatingWebhookConfigurations().Create(t.Context(),
-		&admissionregistrationv1.MutatingWebhookConfiguration{
-			ObjectMeta: metav1.ObjectMeta{Name: "label"},
-			Webhooks: []admissionregistrationv1.MutatingWebhook{{
-				Name:                    "label.example.com",
-				ClientConfig:            admissionregistrationv1.WebhookClientConfig{URL: &url, CABundle: p.bundle.CA()},
-				FailurePolicy:           &fail,
-				SideEffects:             &none,
-				AdmissionReviewVersions: []string{"v1"},
-				NamespaceSelector:       &metav1.LabelSelector{MatchLabels: map[string]string{corev1.LabelMetadataName: ns}},
-				Rules: []admissionregistrationv1.RuleWithOperations{{
-					Operations: []admissionregistrationv1.OperationType{admissionregistrationv1.Create},
-					Rule: admissionregistrationv1.Rule{
-						APIGroups: []string{""}, APIVersions: []string{"v1"}, Resources: []string{"pods"},
-					},
-				}},
-			}},
-		}, metav1.CreateOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	tries := 0
-	eventually(t, "webhook in force", func(ctx context.Context) string {
-		tries++
-		name := fmt.Sprintf("try-%d", tries)
-		created, err := p.client.CoreV1().Pods(ns).Create(ctx, pod(name), metav1.CreateOptions{})
-		if err != nil {
-			return err.Error()
-		}
-		if created.Labels["webhook"] != "was-here" {
-			return "the webhook has not been called"
-		}
-		if saw := steps.saw(name); saw == nil || saw.labels["webhook"] != "was-here" {
-			t.Errorf("our step ran before the webhook: it saw %v", saw)
-		}
-		return ""
-	})
-	_, err = p.client.CoreV1().Pods(ns).Create(t.Context(), pod("refused"), metav1.CreateOptions{})
-	if !apierrors.IsForbidden(err) || !strings.Contains(err.Error(), "the host would not take it") {
-		t.Errorf("a pod that our step refuses: got %v, want its reason", err)
-	}
-}
-
-func testLogsReachTheKubelet(t *testing.T, p *plane, kubelet *fakeKubelet) {
-	ns := namespace(t, p, "logs")
-	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "worker"}}
-	if _, err := p.client.CoreV1().Nodes().Create(t.Context(), node, metav1.CreateOptions{}); err != nil {
-		t.Fatal(err)
-	}
-	status := `{"status":{"addresses":[{"type":"InternalIP","address":"192.0.2.1"}],"daemonEndpoints":{"kubeletEndpoint":{"Port":10250}}}}`
-	if _, err := p.client.CoreV1().Nodes().Patch(t.Context(), "worker", types.MergePatchType, []byte(status),
-		metav1.PatchOptions{}, "status"); err != nil {
-		t.Fatal(err)
-	}
-	bound := pod("talker")
-	bound.Spec.NodeName = "worker"
-	if _, err := p.client.CoreV1().Pods(ns).Create(t.Context(), bound, metav1.CreateOptions{}); err != nil {
-		t.Fatal(err)
-	}
-	body, err := p.client.CoreV1().Pods(ns).GetLogs("talker", &corev1.PodLogOptions{}).DoRaw(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if want := "/containerLogs/logs/talker/main"; string(body) != want {
-		t.Errorf("logs: got %q, want what the kubelet answers, %q", body, want)
-	}
-	if got, want := kubelet.dialled(), "192.0.2.1:10250"; got != want {
-		t.Errorf("dialled %s, want %s", got, want)
 	}
 }

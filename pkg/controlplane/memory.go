@@ -18,8 +18,8 @@ import (
 // handler has to wait.
 const streamBuffer = 256 << 10
 
-// errNotServing is what in-memory clients get before the API server is up and
-// after it has stopped. Clients treat it like a refused connection.
+// errNotServing is what in-memory clients get after the API server has stopped.
+// Clients treat it like a refused connection.
 var errNotServing = errors.New("the API server is not running")
 
 // identityKey is the context key under which the in-memory transport passes on
@@ -36,15 +36,36 @@ func identity(ctx context.Context) (user.Info, bool) {
 // A memoryServer is the API server's handler as in-memory clients see it.
 type memoryServer struct {
 	handler atomic.Pointer[http.Handler]
+	decided chan struct{} // closed when the server runs for the first time, or never will
+	once    sync.Once
 }
 
-// serve opens the server, or closes it if handler is nil.
-func (s *memoryServer) serve(handler http.Handler) {
-	if handler == nil {
-		s.handler.Store(nil)
-		return
-	}
+func newMemoryServer() *memoryServer { return &memoryServer{decided: make(chan struct{})} }
+
+// open lets requests through to the handler.
+func (s *memoryServer) open(handler http.Handler) {
 	s.handler.Store(&handler)
+	s.once.Do(func() { close(s.decided) })
+}
+
+// close refuses requests from now on.
+func (s *memoryServer) close() {
+	s.handler.Store(nil)
+	s.once.Do(func() { close(s.decided) })
+}
+
+// await returns the handler. Requests that come before the server runs wait for
+// it, which spares their senders to find out by trying.
+func (s *memoryServer) await(ctx context.Context) (http.Handler, error) {
+	select {
+	case <-s.decided:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	if handler := s.handler.Load(); handler != nil {
+		return *handler, nil
+	}
+	return nil, errNotServing
 }
 
 // transport returns the round tripper of one caller.
@@ -62,10 +83,10 @@ type memoryTransport struct {
 // RoundTrip calls the handler in the goroutine of the caller, unless the answer
 // is a stream.
 func (t *memoryTransport) RoundTrip(req *http.Request) (*http.Response, error) {
-	handler := t.server.handler.Load()
-	if handler == nil {
+	handler, err := t.server.await(req.Context())
+	if err != nil {
 		closeBody(req)
-		return nil, errNotServing
+		return nil, err
 	}
 	// The server side gets a context without the caller's values: a caller
 	// that is itself a request handler must not hand its own audit record,
@@ -76,11 +97,11 @@ func (t *memoryTransport) RoundTrip(req *http.Request) (*http.Response, error) {
 
 	inner := serverSide(ctx, req)
 	if isStream(req) {
-		return roundTripStream(*handler, inner, req, stop)
+		return roundTripStream(handler, inner, req, stop)
 	}
 	defer stop()
 	defer closeBody(req)
-	return roundTripWhole(*handler, inner, req)
+	return roundTripWhole(handler, inner, req)
 }
 
 // serverSide turns a client's request into what a server would have read.

@@ -36,9 +36,9 @@ func (c *ControlPlane) serve(ctx context.Context, server *apiServer) error {
 
 	// The parts do not stop with ctx, but one after the other below.
 	base := context.WithoutCancel(ctx)
-	c.memory.serve(generic.Handler)
-	defer c.memory.serve(nil)
+	c.memory.open(generic.Handler)
 	stopServer := start(base, func(ctx context.Context) error {
+		server.warm(ctx)
 		if err := prepared.RunWithContext(ctx); err != nil {
 			return fmt.Errorf("the API server failed: %w", err)
 		}
@@ -50,6 +50,38 @@ func (c *ControlPlane) serve(ctx context.Context, server *apiServer) error {
 
 	cause := c.watch(ctx, server.loopback, stopServer, stopControllers, manager.started, boot.failed)
 	return errors.Join(cause, stopControllers.stop(controllersGrace), stopServer.stop(serverGrace+time.Second))
+}
+
+// warm fills the informers that the API server itself needs before it runs its
+// hooks. Most of those look once, and then again after a tenth of a second.
+func (s *apiServer) warm(ctx context.Context) {
+	s.informers.Start(ctx.Done())
+	s.aggregator.APIRegistrationInformers.Start(ctx.Done())
+	limit := time.Now().Add(warmLimit)
+	for !s.synced() && time.Now().Before(limit) {
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(time.Millisecond):
+		}
+	}
+}
+
+// synced tells whether all informers of the API server have their first list.
+func (s *apiServer) synced() bool {
+	now := make(chan struct{})
+	close(now)
+	for _, ok := range s.informers.WaitForCacheSync(now) {
+		if !ok {
+			return false
+		}
+	}
+	for _, ok := range s.aggregator.APIRegistrationInformers.WaitForCacheSync(now) {
+		if !ok {
+			return false
+		}
+	}
+	return true
 }
 
 // watch announces readiness and waits for the end: the context's, or that of

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/client/pkg/v3/types"
 	"go.etcd.io/etcd/client/v3/kubernetes"
 	"go.etcd.io/etcd/server/v3/config"
@@ -160,7 +161,11 @@ func (e *Etcd) Failed() <-chan struct{} { return e.failed }
 func (e *Etcd) Dial(ctx context.Context) (net.Conn, error) {
 	e.rpcOnce.Do(func() {
 		e.pipe = bufconn.Listen(pipeBuffer)
-		e.rpc = v3rpc.Server(e.server, nil, nil)
+		e.rpc = grpc.NewServer()
+		etcdserverpb.RegisterKVServer(e.rpc, v3rpc.NewQuotaKVServer(e.server))
+		etcdserverpb.RegisterWatchServer(e.rpc, v3rpc.NewWatchServer(e.server))
+		etcdserverpb.RegisterLeaseServer(e.rpc, v3rpc.NewQuotaLeaseServer(e.server))
+		etcdserverpb.RegisterMaintenanceServer(e.rpc, modest{v3rpc.NewMaintenanceServer(e.server, nil)})
 		go func() { _ = e.rpc.Serve(e.pipe) }()
 	})
 	conn, err := e.pipe.DialContext(ctx)
@@ -168,6 +173,21 @@ func (e *Etcd) Dial(ctx context.Context) (net.Conn, error) {
 		return nil, fmt.Errorf("cannot reach the embedded database: %w", err)
 	}
 	return conn, nil
+}
+
+// modest names an old version when it is asked for the state of the server, one
+// that cannot report the progress of a watch. The API server then answers
+// consistent lists from the store, which is a call of less than a millisecond
+// here, where its cache would wait a tenth of a second for such a report.
+type modest struct{ etcdserverpb.MaintenanceServer }
+
+// Status is the server's, under another version.
+func (m modest) Status(ctx context.Context, req *etcdserverpb.StatusRequest) (*etcdserverpb.StatusResponse, error) {
+	status, err := m.MaintenanceServer.Status(ctx, req)
+	if status != nil {
+		status.Version = "3.4.0"
+	}
+	return status, err
 }
 
 // Stop closes the database and releases the data directory.
@@ -198,17 +218,9 @@ func (e *Etcd) Stop() {
 // from outside the process. Addresses are needed to name the member; nothing
 // listens on them.
 func (e *Etcd) config() (config.ServerConfig, error) {
-	logger := e.Logger
-	if logger == nil {
-		quiet := zap.NewProductionConfig()
-		quiet.Level = zap.NewAtomicLevelAt(zap.WarnLevel)
-		quiet.DisableStacktrace = true
-		quiet.DisableCaller = true
-		built, err := quiet.Build()
-		if err != nil {
-			return config.ServerConfig{}, fmt.Errorf("cannot build the logger of the database: %w", err)
-		}
-		logger = built
+	logger, err := e.logger()
+	if err != nil {
+		return config.ServerConfig{}, err
 	}
 	quota := e.Quota
 	if quota == 0 {
@@ -251,9 +263,7 @@ func (e *Etcd) config() (config.ServerConfig, error) {
 		StrictReconfigCheck:         true,
 		MaxLearners:                 defaults.MaxLearners,
 		V2Deprecation:               defaults.V2DeprecationEffective(),
-		AuthToken:                   defaults.AuthToken,
 		BcryptCost:                  defaults.BcryptCost,
-		TokenTTL:                    defaults.AuthTokenTTL,
 		ServerFeatureGate:           features.NewDefaultServerFeatureGate(member, logger),
 		Logger:                      logger,
 		Metrics:                     defaults.Metrics,

@@ -1,0 +1,54 @@
+package storage
+
+import (
+	"fmt"
+	"strings"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+)
+
+// logger returns the configured logger, or one that says what an operator can
+// use.
+func (e *Etcd) logger() (*zap.Logger, error) {
+	if e.Logger != nil {
+		return e.Logger, nil
+	}
+	config := zap.NewProductionConfig()
+	config.Level = zap.NewAtomicLevelAt(zap.WarnLevel)
+	config.DisableStacktrace = true
+	config.DisableCaller = true
+	logger, err := config.Build(zap.WrapCore(func(core zapcore.Core) zapcore.Core { return sieve{core} }))
+	if err != nil {
+		return nil, fmt.Errorf("cannot build the logger of the database: %w", err)
+	}
+	return logger, nil
+}
+
+// sieve holds back what etcd says at every start and stop of a healthy server.
+type sieve struct{ zapcore.Core }
+
+// noise is the beginning of each such message.
+func noise() []string {
+	return []string{
+		"Failed to detect schema version",
+		"failed to update storage version",
+		"simple token is not cryptographically signed",
+	}
+}
+
+// With keeps the sieve around a core with more fields.
+func (s sieve) With(fields []zapcore.Field) zapcore.Core { return sieve{s.Core.With(fields)} }
+
+// Check lets everything through that is not noise.
+func (s sieve) Check(entry zapcore.Entry, checked *zapcore.CheckedEntry) *zapcore.CheckedEntry {
+	for _, message := range noise() {
+		if strings.HasPrefix(entry.Message, message) {
+			return checked
+		}
+	}
+	if strings.Contains(entry.Message, "pending configuration changes to apply") {
+		return checked
+	}
+	return s.Core.Check(entry, checked)
+}
