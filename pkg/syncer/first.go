@@ -107,8 +107,18 @@ func (e *Engine) UpdateFirst(ctx context.Context, kind string, virtual client.Ob
 	if err != nil {
 		return nil, err
 	}
+	if !dryRun {
+		stored, err := live(ctx, r.virtual.client, virtual, key)
+		if err != nil {
+			return nil, fmt.Errorf("cannot look at virtual object %s: %w", key, err)
+		}
+		if stored != nil {
+			r.memo.changing(key, stored)
+		}
+	}
 	patched, err := patchHost(ctx, e.host.client, host, after, dryRun)
 	if err != nil {
+		r.memo.unchanged(key)
 		return nil, fmt.Errorf("cannot patch host object %s: %w", client.ObjectKeyFromObject(host), err)
 	}
 	if patched == nil {

@@ -23,6 +23,14 @@ type memo struct {
 
 	mu     sync.Mutex
 	writes map[memoKey]memoWrite
+	ahead  map[types.NamespacedName]memoAhead
+}
+
+// memoAhead is that a host object was changed ahead of its virtual object, which
+// had this version then.
+type memoAhead struct {
+	version string
+	at      time.Time
 }
 
 type memoKey struct {
@@ -40,7 +48,7 @@ type memoWrite struct {
 }
 
 func newMemo(c clock.PassiveClock) *memo {
-	return &memo{clock: c, writes: map[memoKey]memoWrite{}}
+	return &memo{clock: c, writes: map[memoKey]memoWrite{}, ahead: map[types.NamespacedName]memoAhead{}}
 }
 
 // wrote notes that object is what the API server answered to a write.
@@ -57,6 +65,39 @@ func (m *memo) deleted(side Side, key types.NamespacedName, object client.Object
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.writes[memoKey{side, key}] = memoWrite{uid: object.GetUID(), at: m.clock.Now(), deleted: true, grace: grace}
+}
+
+// changing notes that the host copy of a virtual object is about to change ahead
+// of it.
+func (m *memo) changing(key types.NamespacedName, virtual client.Object) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.ahead[key] = memoAhead{version: virtual.GetResourceVersion(), at: m.clock.Now()}
+}
+
+// unchanged takes back what changing noted.
+func (m *memo) unchanged(key types.NamespacedName) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.ahead, key)
+}
+
+// overtaken says that the host copy of a virtual object is ahead of it, as seen
+// is what a cache shows of the virtual one. A reconcile would take the change back
+// that is just on its way.
+func (m *memo) overtaken(key types.NamespacedName, seen client.Object) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	a, ok := m.ahead[key]
+	if !ok {
+		return false
+	}
+	order, err := resourceversion.CompareResourceVersion(seen.GetResourceVersion(), a.version)
+	if err != nil || order > 0 || m.clock.Since(a.at) >= memoLife {
+		delete(m.ahead, key)
+		return false
+	}
+	return true
 }
 
 // forget drops what is known of a key: its object is gone, as a watch says.

@@ -44,6 +44,9 @@ func (r *reconciler) virtualOwned(s Scope, key types.NamespacedName) error {
 		return r.unwanted(s, key, host)
 	case host == nil:
 		return r.absent(s, key, virtual, hostKey)
+	case r.memo.overtaken(key, virtual):
+		s.Again(memoLife)
+		return nil
 	default:
 		return r.present(s, key, virtual, host)
 	}
