@@ -37,7 +37,7 @@ type Options struct {
 	// Scheme knows the types of the kinds. Default: those of client-go.
 	Scheme *runtime.Scheme
 	// Clock is the time. Default: the real one.
-	Clock clock.Clock
+	Clock clock.WithTicker
 	// Log is where the engine says what it waits for and what fails. Default: klog.
 	Log logr.Logger
 }

@@ -13,6 +13,8 @@ import (
 	apilabels "k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/component-base/metrics"
+	"k8s.io/component-base/metrics/legacyregistry"
 	clocktesting "k8s.io/utils/clock/testing"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -218,3 +220,6 @@ func resourceOf(text string) *quantity.Quantity {
 	q := quantity.MustParse(text)
 	return &q
 }
+
+// registry is where all metrics are.
+func registry() metrics.Gatherer { return legacyregistry.DefaultGatherer }

@@ -35,7 +35,7 @@ type runner struct {
 	reconciler *reconciler
 	queue      workqueue.TypedRateLimitingInterface[types.NamespacedName]
 	limiter    workqueue.TypedRateLimiter[types.NamespacedName]
-	clock      clock.Clock
+	clock      clock.WithTicker
 	log        logr.Logger
 	workers    int
 	gate       *gate
@@ -60,14 +60,14 @@ type runner struct {
 	mismatch  int
 }
 
-func newRunner(kind Kind, c clock.Clock, log logr.Logger, workers int) *runner {
+func newRunner(kind Kind, c clock.WithTicker, log logr.Logger, workers int) *runner {
 	limiter := workqueue.NewTypedItemExponentialFailureRateLimiter[types.NamespacedName](firstRetry, lastRetry)
 	return &runner{
 		kind: kind, clock: c, workers: workers,
 		log:     log.WithValues("kind", kind.name),
 		limiter: limiter,
 		queue: workqueue.NewTypedRateLimitingQueueWithConfig(limiter,
-			workqueue.TypedRateLimitingQueueConfig[types.NamespacedName]{}),
+			workqueue.TypedRateLimitingQueueConfig[types.NamespacedName]{Clock: c}),
 		done:    make(chan struct{}),
 		synced:  make(chan struct{}),
 		since:   map[types.NamespacedName]time.Time{},

@@ -1,0 +1,258 @@
+package syncer
+
+import (
+	"errors"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/go-logr/logr"
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/client-go/rest"
+	"k8s.io/component-base/metrics/testutil"
+	clocktesting "k8s.io/utils/clock/testing"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/sublet-dev/sublet/pkg/translate"
+)
+
+// runnerBench is a runner between two fake servers whose keys the test works off
+// itself. Each has a name of its own, as metrics are the process's.
+type runnerBench struct {
+	*runner
+	*bench
+	clock *clocktesting.FakeClock
+}
+
+func newRunnerBench(t *testing.T) *runnerBench {
+	t.Helper()
+	c := clocktesting.NewFakeClock(testStart())
+	kind := configMaps()
+	kind.name = t.Name()
+	b := newBench(kind, c, newFakeServer("virtual", c), newFakeServer("host", c))
+	r := newRunner(kind, c, logr.Discard(), 1)
+	r.reconciler = b.reconciler
+	r.gate = newGate(c, logr.Discard(), t.Context().Done())
+	r.guard = newGuard(b.virtualServer, b.hostServer, testCluster(), c, logr.Discard())
+	r.guard.reason = ""
+	r.reconciler.held = r.guard.held
+	close(r.synced)
+	t.Cleanup(r.queue.ShutDown)
+	return &runnerBench{runner: r, bench: b, clock: c}
+}
+
+// step works off the next key, with fresh caches.
+func (b *runnerBench) step(t *testing.T) {
+	t.Helper()
+	b.refresh()
+	deadline := time.After(10 * time.Second)
+	for b.queue.Len() == 0 {
+		select {
+		case <-deadline:
+			t.Fatal("no key comes into the queue")
+		case <-time.After(time.Millisecond):
+		}
+	}
+	if !b.next(t.Context()) {
+		t.Fatal("the queue has ended")
+	}
+}
+
+// comesAfter says how long a key stays away from the queue.
+func (b *runnerBench) comesAfter(t *testing.T) time.Duration {
+	t.Helper()
+	deadline := time.Now().Add(10 * time.Second)
+	for !b.clock.HasWaiters() || b.queue.Len() > 0 {
+		if time.Now().After(deadline) {
+			t.Fatal("nobody waits")
+		}
+		time.Sleep(time.Millisecond)
+	}
+	start := b.clock.Now()
+	for b.queue.Len() == 0 {
+		if b.clock.Since(start) > time.Minute {
+			t.Fatal("the key never comes back")
+		}
+		b.clock.Step(50 * time.Millisecond)
+		time.Sleep(2 * time.Millisecond)
+	}
+	return b.clock.Since(start)
+}
+
+func TestRefusalIsNotRepeatedAtOnce(t *testing.T) {
+	t.Parallel()
+	b := newRunnerBench(t)
+	b.virtualServer.put(virtualMap())
+	b.hostServer.before = func(_ string, o client.Object) error {
+		return apierrors.NewForbidden(resource(o), "x", errors.New("quota"))
+	}
+	b.event(theKey())
+	last := time.Duration(0)
+	for i := range 4 {
+		b.step(t)
+		pause := b.comesAfter(t)
+		if pause < refusedRetry || pause < last || pause > lastRetry+time.Second {
+			t.Errorf("Try %d must wait longer than the one before, and no less than %s: %s after %s", i+2, refusedRetry, pause, last)
+		}
+		last = pause
+	}
+	b.hostServer.before = nil
+	b.step(t)
+	if text, _ := b.runner.report(); !strings.Contains(text, "synced, 0 failing") {
+		t.Errorf("Nothing fails any more, the report says:\n%s", text)
+	}
+}
+
+func TestUnreachableHostWaitsForTheGate(t *testing.T) {
+	t.Parallel()
+	b := newRunnerBench(t)
+	b.virtualServer.put(virtualMap())
+	b.hostServer.before = func(string, client.Object) error { return errUnreachable }
+	b.gate.cause = errors.New("away")
+	b.event(theKey())
+	b.step(t)
+	if text, well := b.runner.report(); well || !strings.Contains(text, "1 objects wait for the host") {
+		t.Errorf("The report must say what waits:\n%s", text)
+	}
+	if n := b.queue.Len(); n != 0 || b.queue.NumRequeues(theKey()) != 0 {
+		t.Errorf("Nothing must be tried while the gate is shut, %d in the queue", n)
+	}
+	b.hostServer.before, b.gate.cause = nil, nil
+	b.wake()
+	b.step(t)
+	if b.hostServer.at(&corev1.ConfigMap{}, b.hostKey(theKey())) == nil {
+		t.Error("The object must be synced when the gate is open again")
+	}
+	if text, well := b.runner.report(); !well {
+		t.Errorf("All is well again, the report says:\n%s", text)
+	}
+}
+
+func TestHeldDeleteGoesOnWhenReleased(t *testing.T) {
+	t.Parallel()
+	b := newRunnerBench(t)
+	b.hostServer.put(hostMap("v1"))
+	b.guard.reason = "another store"
+	b.event(theKey())
+	b.step(t)
+	text, well := b.runner.report()
+	if well || !strings.Contains(text, "1 deletes held back: web/cart") {
+		t.Errorf("The report must say what is held back:\n%s", text)
+	}
+	b.guard.reason = ""
+	b.wake()
+	b.step(t)
+	if b.hostServer.at(&corev1.ConfigMap{}, b.hostKey(theKey())) != nil {
+		t.Error("The delete must go on when it is released")
+	}
+}
+
+func TestScanCountsWhatEventsMissed(t *testing.T) {
+	t.Parallel()
+	b := newRunnerBench(t)
+	count := func() float64 {
+		value, err := testutil.GetCounterMetricValue(meter().mismatches.WithLabelValues(b.runner.kind.name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return value
+	}
+	b.virtualServer.put(virtualMap()) // No event tells of it.
+	b.refresh()
+	b.runner.scan(t.Context())
+	b.step(t)
+	if got := count(); got != 1 {
+		t.Errorf("An object that no event announced must count, got %g", got)
+	}
+	b.refresh()
+	b.runner.scan(t.Context())
+	b.step(t)
+	if got := count(); got != 1 {
+		t.Errorf("An object that agrees must not count, got %g", got)
+	}
+	changed := virtualMap(func(m *corev1.ConfigMap) { m.Data["k"] = "w" })
+	b.virtualServer.put(changed)
+	b.refresh()
+	b.event(theKey())
+	b.runner.scan(t.Context())
+	b.step(t)
+	if got := count(); got != 1 {
+		t.Errorf("An object whose event is on its way must not count, got %g", got)
+	}
+}
+
+func TestLatencyIsMeasuredFromTheEvent(t *testing.T) {
+	t.Parallel()
+	b := newRunnerBench(t)
+	b.virtualServer.put(virtualMap())
+	b.event(theKey())
+	b.clock.Step(3 * time.Second)
+	b.step(t)
+	vector, err := testutil.GetHistogramVecFromGatherer(registry(), "sublet_sync_latency_seconds", map[string]string{"kind": b.runner.kind.name})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := vector.GetAggregatedSampleSum(); got != 3 {
+		t.Errorf("The time from the event to the write is 3 s, got %g", got)
+	}
+}
+
+func TestHandlerQueuesWhatAnObjectStoodFor(t *testing.T) {
+	t.Parallel()
+	b := newRunnerBench(t)
+	h := &handler{runner: b.runner, ctx: t.Context(), side: Host, own: true, keys: b.originKey}
+	before := hostMap("v1", func(m *corev1.ConfigMap) { m.ResourceVersion = "1" })
+	after := before.DeepCopy()
+	after.ResourceVersion, after.Annotations = "2", nil // It does not prove to be ours any more.
+	h.OnUpdate(before, before)
+	if b.queue.Len() != 0 {
+		t.Error("An update without a new version is none")
+	}
+	h.OnUpdate(before, after)
+	if key, _ := b.queue.Get(); key != theKey() {
+		t.Errorf("The object that it stood for must be looked at, got %s", key)
+	}
+	b.runner.reconciler.memo.wrote(Host, theKey(), after)
+	h.OnDelete(before)
+	if b.runner.reconciler.memo.behind(Host, theKey(), nil) {
+		t.Error("What is gone must not be waited for")
+	}
+}
+
+func TestSyncz(t *testing.T) {
+	t.Parallel()
+	nowhere := &rest.Config{Host: "http://nowhere.test"}
+	e, err := NewEngine(Options{Cluster: testCluster(), Virtual: nowhere, Host: nowhere, Kinds: []Kind{services()}, Log: logr.Discard()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	answer := httptest.NewRecorder()
+	e.Syncz().ServeHTTP(answer, httptest.NewRequest("GET", "/syncz", nil))
+	want := "[+] host: reached\n" +
+		"[-] store: deletes on the host are held back: " + heldUntilKnown + "\n" +
+		"[-] services: waits for its start\n"
+	if diff := cmp.Diff(want, answer.Body.String()); diff != "" || answer.Code != 503 {
+		t.Errorf("Before the start everything waits, status %d (-want +got):\n%s", answer.Code, diff)
+	}
+	r := e.runners["services"]
+	close(r.synced)
+	e.guard.reason = ""
+	answer = httptest.NewRecorder()
+	e.Syncz().ServeHTTP(answer, httptest.NewRequest("GET", "/syncz", nil))
+	if answer.Code != 200 {
+		t.Errorf("All is well, status %d:\n%s", answer.Code, answer.Body)
+	}
+	if err := e.Add(t.Context(), services()); err == nil {
+		t.Error("A name must not be given twice")
+	}
+	if err := e.Add(t.Context(), Define("x", Resource[*corev1.Pod, *corev1.Pod]{})); err == nil {
+		t.Error("An incomplete kind must not be taken")
+	}
+	e.Drop("services")
+	if err := e.Add(t.Context(), Define("services", Resource[*corev1.Pod, *corev1.Pod]{Names: translate.Hashed})); err != nil {
+		t.Errorf("A name that was dropped is free: %v", err)
+	}
+}
