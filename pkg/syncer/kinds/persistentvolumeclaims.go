@@ -2,6 +2,7 @@ package kinds
 
 import (
 	"fmt"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 
@@ -75,7 +76,9 @@ func claimDown(s syncer.Scope, virtual, host *corev1.PersistentVolumeClaim) erro
 // claimUp brings back the status and the binding. The marks of the volume binder
 // tell tools of the tenant that nobody is going to bind the claim anew.
 func claimUp(_ syncer.Scope, host, virtual *corev1.PersistentVolumeClaim) error {
+	conditions := claimConditions(host.Status.Conditions, virtual.Status.Conditions)
 	virtual.Status = host.Status
+	virtual.Status.Conditions = conditions
 	if host.Spec.VolumeName == "" {
 		return nil
 	}
@@ -94,6 +97,19 @@ func claimUp(_ syncer.Scope, host, virtual *corev1.PersistentVolumeClaim) error 
 		}
 	}
 	return nil
+}
+
+// claimConditions is the host's conditions but for the one that says whether pods
+// use the claim: a controller of the virtual cluster keeps that one.
+func claimConditions(host, virtual []corev1.PersistentVolumeClaimCondition) []corev1.PersistentVolumeClaimCondition {
+	unused := func(c corev1.PersistentVolumeClaimCondition) bool {
+		return c.Type == corev1.PersistentVolumeClaimUnused
+	}
+	kept := slices.DeleteFunc(slices.Clone(host), unused)
+	if i := slices.IndexFunc(virtual, unused); i >= 0 {
+		kept = append(kept, virtual[i])
+	}
+	return kept
 }
 
 // accessModes is a claim's access modes, as its volume grants them.
