@@ -4,7 +4,6 @@ import (
 	"errors"
 	"testing"
 
-	"github.com/go-logr/logr"
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -38,7 +37,7 @@ func firstBench(t *testing.T) (e *Engine, virtual, host *fakeServer) {
 	c := clocktesting.NewFakeClock(testStart())
 	virtual, host = newFakeServer("virtual", c), newFakeServer("host", c)
 	nowhere := &rest.Config{Host: "http://nowhere.test"}
-	e, err := NewEngine(Options{Cluster: testCluster(), Virtual: nowhere, Host: nowhere, Kinds: []Kind{services(), nodes()}, Clock: c, Log: logr.Discard()})
+	e, err := NewEngine(Options{Cluster: testCluster(), Virtual: nowhere, Host: nowhere, Kinds: []Kind{services(), nodes()}, Clock: c, Log: silent()})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,6 +11,7 @@ import (
 	quantity "k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	apilabels "k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/component-base/metrics"
@@ -223,3 +224,17 @@ func resourceOf(text string) *quantity.Quantity {
 
 // registry is where all metrics are.
 func registry() metrics.Gatherer { return legacyregistry.DefaultGatherer }
+
+// labelsOf is a selector from its text.
+func labelsOf(text string) apilabels.Selector {
+	selector, err := apilabels.Parse(text)
+	if err != nil {
+		panic(err)
+	}
+	return selector
+}
+
+// groupKind is a kind of a group.
+func groupKind(group, kind string) schema.GroupKind {
+	return schema.GroupKind{Group: group, Kind: kind}
+}

@@ -225,7 +225,7 @@ func TestHandlerQueuesWhatAnObjectStoodFor(t *testing.T) {
 func TestSyncz(t *testing.T) {
 	t.Parallel()
 	nowhere := &rest.Config{Host: "http://nowhere.test"}
-	e, err := NewEngine(Options{Cluster: testCluster(), Virtual: nowhere, Host: nowhere, Kinds: []Kind{services()}, Log: logr.Discard()})
+	e, err := NewEngine(Options{Cluster: testCluster(), Virtual: nowhere, Host: nowhere, Kinds: []Kind{services()}, Log: silent()})
 	if err != nil {
 		t.Fatal(err)
 	}

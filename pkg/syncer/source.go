@@ -74,6 +74,19 @@ func (s *source) List() []client.Object {
 	return objects
 }
 
+// started reads from a cache that may have been made a moment ago.
+func (s *source) started(ctx context.Context, read func() error) error {
+	err := read()
+	var early *cache.ErrCacheNotStarted
+	if !errors.As(err, &early) {
+		return err
+	}
+	if !s.cache.WaitForCacheSync(ctx) {
+		return err
+	}
+	return read()
+}
+
 // lacks says what the source waits for, empty if it has seen everything once.
 func (s *source) lacks() string {
 	if s.informer.HasSynced() {
@@ -279,7 +292,7 @@ func (w *sources) Get(ctx context.Context, key client.ObjectKey, object client.O
 	if err != nil {
 		return err
 	}
-	return s.cache.Get(ctx, key, object, options...)
+	return s.started(ctx, func() error { return s.cache.Get(ctx, key, object, options...) })
 }
 
 // List is part of client.Reader.
@@ -288,7 +301,7 @@ func (w *sources) List(ctx context.Context, list client.ObjectList, options ...c
 	if err != nil {
 		return err
 	}
-	return s.cache.List(ctx, list, options...)
+	return s.started(ctx, func() error { return s.cache.List(ctx, list, options...) })
 }
 
 // reading is the source of what a kind reads. The virtual side opens one where
