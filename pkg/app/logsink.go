@@ -7,13 +7,36 @@ import (
 	"github.com/go-logr/logr"
 )
 
-// operatorSink keeps the log to what an operator needs: every error, and what
-// Sublet itself says. The libraries in this process were written as programs of
+// operatorSink keeps the log to what an operator needs: every error that is one,
+// and what Sublet itself says. The libraries in this process were written as programs of
 // their own and greet with some hundred lines, which a verbosity above 0 shows.
 type operatorSink struct{ logr.LogSink }
 
 // own is the start of the names of our functions.
 const own = "github.com/sublet-dev/sublet/"
+
+// harmless are errors that upstream's libraries report at every start although
+// nothing is wrong, each with what it means.
+var harmless = []string{
+	"The manifest file is empty",                                         // no admission webhooks from files are configured
+	"failed to fetch openapi paths",                                      // admission policies look for the API before it serves, and again later
+	"failed to sync with latest state",                                   // a watch of files that do not exist
+	"Found stale data, removed previous endpoints on kubernetes service", // the endpoint of the pod before this one
+}
+
+// Error implements logr.LogSink.
+func (s *operatorSink) Error(err error, msg string, keysAndValues ...any) {
+	text := msg
+	if err != nil {
+		text += ": " + err.Error()
+	}
+	for _, known := range harmless {
+		if strings.Contains(text, known) {
+			return
+		}
+	}
+	s.LogSink.Error(err, msg, keysAndValues...)
+}
 
 // Info implements logr.LogSink.
 func (s *operatorSink) Info(level int, msg string, keysAndValues ...any) {

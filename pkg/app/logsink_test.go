@@ -21,6 +21,7 @@ func TestOperatorSink(t *testing.T) {
 	// Through reflection the caller is a function of a library.
 	reflect.ValueOf(logger.Info).Call([]reflect.Value{reflect.ValueOf("a library's")})
 	logger.Error(errors.New("broken"), "any error")
+	logger.Error(errors.New("failed to fetch openapi paths: not running"), "Unhandled Error")
 
 	want := []string{
 		`"level"=0 "msg"="ours"`,
