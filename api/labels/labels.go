@@ -33,6 +33,11 @@ const (
 	// a host Service, a network policy or the exemption of a webhook.
 	TenantPrefix = "t." + Domain + "/"
 
+	// Place (annotation) is the node that a host pod is held to, because the
+	// virtual scheduler or the tenant chose it. The pods kind writes it with
+	// the virtual scheduler on, and withdraws a pod that waits for the wrong one.
+	Place = Domain + "/place"
+
 	// DownwardLabels and DownwardAnnotations (annotations) carry the virtual
 	// pod's labels and annotations in the format of the downward API, only on
 	// pods that mount them whole.
@@ -52,6 +57,11 @@ const (
 	// what the tenant last asked for among the fields that the host's admission
 	// may change. See translate.Pod.
 	Agreed = Domain + "/agreed"
+
+	// Tenant (annotation) is, on virtual nodes, what a tenant put there that the
+	// node's own fields do not hold: values that the host's hide, and extended
+	// resources, as JSON. The syncer and the admission of nodes write and read it.
+	Tenant = Domain + "/tenant"
 
 	// ControlPlaneService (label, value "true") marks virtual Services whose
 	// host Service belongs to the chart (kubernetes, kube-dns). The control

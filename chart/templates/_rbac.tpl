@@ -100,4 +100,10 @@
   resources: ["nodes"]
   verbs: ["get", "list", "watch"]
 {{- end }}
+{{- if and .Values.controlPlane.advanced.virtualScheduler.enabled .Values.controlPlane.advanced.virtualScheduler.hostUsage }}
+# the virtual scheduler: what the pods of others ask of a node
+- apiGroups: [""]
+  resources: ["pods"]
+  verbs: ["list", "watch"]
+{{- end }}
 {{- end -}}

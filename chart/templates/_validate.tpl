@@ -57,10 +57,16 @@
     "controlPlane.service.spec.type"
     "controlPlane.proxy"
     "controlPlane.advanced"
+    "controlPlane.advanced.virtualScheduler"
+    "controlPlane.advanced.virtualScheduler.enabled"
+    "controlPlane.advanced.virtualScheduler.config"
+    "controlPlane.advanced.virtualScheduler.hostUsage"
     "controlPlane.advanced.serviceAccount"
     "controlPlane.advanced.workloadServiceAccount"
     "sync"
     "sync.toHost"
+    "sync.toHost.pods"
+    "sync.toHost.pods.hybridScheduling"
     "sync.toHost.services"
     "sync.toHost.services.enabled"
     "sync.toHost.endpointSlices"
@@ -127,6 +133,9 @@
 {{- end -}}
 {{- if and $v.sync.toHost.secrets.all (not $v.sync.toHost.secrets.enabled) -}}
 {{- $problems = append $problems (printf "sync.toHost.secrets.all: Invalid value: %s: sync.toHost.secrets.enabled is false, so none are synced; set that to true, or this to false" (get $v.sync.toHost.secrets "all" | toJson)) -}}
+{{- end -}}
+{{- if and $v.controlPlane.advanced.virtualScheduler.enabled (or (not $v.sync.fromHost.nodes.enabled) (and (not $v.sync.fromHost.nodes.selector.all) (not $v.sync.fromHost.nodes.selector.labels))) -}}
+{{- $problems = append $problems (printf "controlPlane.advanced.virtualScheduler.enabled: Invalid value: %s: the virtual scheduler needs nodes to choose from; set sync.fromHost.nodes.enabled to true, and either sync.fromHost.nodes.selector.all to true or sync.fromHost.nodes.selector.labels, or set this to false" (get $v.controlPlane.advanced.virtualScheduler "enabled" | toJson)) -}}
 {{- end -}}
 {{- if not $v.controlPlane.backingStore.etcd.embedded.enabled -}}
 {{- $problems = append $problems (printf "controlPlane.backingStore.etcd.embedded.enabled: Invalid value: %s: there is no other store yet; leave it true" (get $v.controlPlane.backingStore.etcd.embedded "enabled" | toJson)) -}}

@@ -37,6 +37,13 @@ func rows() []row {
 	for _, kind := range kinds.Table() {
 		all = append(all, row{name: kind.Name, when: condition(kind), namespaced: kind.Rules, cluster: kind.ClusterRules})
 	}
+	const scheduler = ".Values.controlPlane.advanced.virtualScheduler."
+	all = append(all, row{
+		name: "the virtual scheduler: what the pods of others ask of a node",
+		when: "and " + scheduler + "enabled " + scheduler + "hostUsage",
+		// Only requests, node and phase are kept of them.
+		cluster: []rbacv1.PolicyRule{rule("", "list,watch", "pods")},
+	})
 	return all
 }
 

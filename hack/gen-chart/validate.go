@@ -25,10 +25,12 @@ func conditions() map[string]string {
 		"endpointslices-without-services": "and " + toHost + ".endpointSlices.enabled (not " + toHost + ".services.enabled)",
 		"configmaps-off-and-all":          "and " + toHost + ".configMaps.all (not " + toHost + ".configMaps.enabled)",
 		"secrets-off-and-all":             "and " + toHost + ".secrets.all (not " + toHost + ".secrets.enabled)",
-		"no-store":                        "not $v.controlPlane.backingStore.etcd.embedded.enabled",
-		"class-without-claim":             "and (not " + claim + ".enabled) " + claim + ".storageClass",
-		"no-size":                         `le (include "sublet.quantity" ` + claim + ".size | float64) 0.0",
-		"no-access-mode":                  "not " + claim + ".accessModes",
+		"scheduler-without-nodes": "and $v.controlPlane.advanced.virtualScheduler.enabled (or (not " + nodes + ".enabled) " +
+			"(and (not " + nodes + ".selector.all) (not " + nodes + ".selector.labels)))",
+		"no-store":            "not $v.controlPlane.backingStore.etcd.embedded.enabled",
+		"class-without-claim": "and (not " + claim + ".enabled) " + claim + ".storageClass",
+		"no-size":             `le (include "sublet.quantity" ` + claim + ".size | float64) 0.0",
+		"no-access-mode":      "not " + claim + ".accessModes",
 	}
 	for _, name := range v1alpha1.LimitedResources() {
 		all["request-over-limit-"+string(name)] = overLimit(resources, name)

@@ -81,7 +81,19 @@ func syncCombinations() []Combination {
 
 func controlPlaneCombinations() []Combination {
 	const claim = "controlPlane.statefulSet.persistence.volumeClaim."
+	const nodes = "sync.fromHost.nodes."
 	return []Combination{
+		{
+			Name: "scheduler-without-nodes", Path: "controlPlane.advanced.virtualScheduler.enabled",
+			With: []string{nodes + "enabled", nodes + "selector.all", nodes + "selector.labels"},
+			Detail: "the virtual scheduler needs nodes to choose from; set " + nodes + "enabled to true, and either " +
+				nodes + "selector.all to true or " + nodes + "selector.labels, or set this to false",
+			Violated: func(c *Config) bool {
+				n := c.Sync.FromHost.Nodes
+				return c.ControlPlane.Advanced.VirtualScheduler.Enabled &&
+					(!n.Enabled || !n.Selector.All && len(n.Selector.Labels) == 0)
+			},
+		},
 		{
 			Name: "no-store", Path: "controlPlane.backingStore.etcd.embedded.enabled",
 			Detail: "there is no other store yet; leave it true",

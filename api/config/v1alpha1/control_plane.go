@@ -199,11 +199,30 @@ type Proxy struct {
 
 // ControlPlaneAdvanced has settings that few need.
 type ControlPlaneAdvanced struct {
+	// virtualScheduler decides inside the virtual cluster on which node a pod should run.
+	VirtualScheduler VirtualScheduler `json:"virtualScheduler"`
 	// serviceAccount is the ServiceAccount RELEASE with which the control plane talks to the host.
 	ServiceAccount ServiceAccount `json:"serviceAccount"`
 	// workloadServiceAccount is the ServiceAccount RELEASE-workload of the tenant's pods on the host. It
 	// has no rights and no token.
 	WorkloadServiceAccount WorkloadServiceAccount `json:"workloadServiceAccount"`
+}
+
+// VirtualScheduler is a kube-scheduler inside the virtual cluster.
+type VirtualScheduler struct {
+	// enabled runs the scheduler, and lets the tenant cordon, taint and label nodes for it. The host's own
+	// scheduler has the last word on each pod. If false, the host alone decides where pods run.
+	// Default: false
+	Enabled bool `json:"enabled"`
+	// config is a KubeSchedulerConfiguration (kubescheduler.config.k8s.io/v1) as text, with the profiles,
+	// plugins and weights to schedule by. Empty means those of a plain kube-scheduler.
+	// Default: ""
+	Config string `json:"config"`
+	// hostUsage takes what the pods of others use of a node off what the tenant's node offers. It needs the
+	// cluster-wide right to read pods. If false, a full node looks free to the virtual scheduler, which
+	// finds out by asking the host.
+	// Default: true
+	HostUsage bool `json:"hostUsage"`
 }
 
 // ServiceAccount is a ServiceAccount on the host.

@@ -13,6 +13,7 @@ func Default() *Config {
 		ControlPlane: defaultControlPlane(),
 		Sync: Sync{
 			ToHost: ToHost{
+				Pods:                   Pods{HybridScheduling: HybridScheduling{HostSchedulers: []string{}}},
 				Services:               Toggle{Enabled: true},
 				EndpointSlices:         Toggle{Enabled: true},
 				ConfigMaps:             Referred{Enabled: true},
@@ -45,7 +46,8 @@ func defaultControlPlane() ControlPlane {
 		},
 		Proxy: Proxy{ExtraSANs: []string{}},
 		Advanced: ControlPlaneAdvanced{
-			ServiceAccount: ServiceAccount{Labels: map[string]string{}, Annotations: map[string]string{}},
+			VirtualScheduler: VirtualScheduler{HostUsage: true},
+			ServiceAccount:   ServiceAccount{Labels: map[string]string{}, Annotations: map[string]string{}},
 			WorkloadServiceAccount: WorkloadServiceAccount{
 				Labels: map[string]string{}, Annotations: map[string]string{},
 				ImagePullSecrets: []corev1.LocalObjectReference{},

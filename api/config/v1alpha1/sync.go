@@ -11,6 +11,8 @@ type Sync struct {
 
 // ToHost is about objects of the tenant that get a copy on the host.
 type ToHost struct {
+	// pods are the tenant's pods. They always are synced.
+	Pods Pods `json:"pods"`
 	// services are the Services of the tenant. Without them, pods reach each other by IP only.
 	Services Toggle `json:"services"`
 	// endpointSlices are those of Services without a selector.
@@ -32,6 +34,20 @@ type FromHost struct {
 	StorageClasses Toggle `json:"storageClasses"`
 	// events are what the host reports about the tenant's objects, such as "image not found".
 	Events Toggle `json:"events"`
+}
+
+// Pods says how the tenant's pods run on the host.
+type Pods struct {
+	// hybridScheduling leaves some pods to schedulers of the host.
+	HybridScheduling HybridScheduling `json:"hybridScheduling"`
+}
+
+// HybridScheduling leaves some pods to schedulers of the host.
+type HybridScheduling struct {
+	// hostSchedulers are schedulers of the host by their names. A pod that asks for one of them in its
+	// schedulerName is left to it. Of all other pods the name stays in the virtual cluster.
+	// Default: []
+	HostSchedulers []string `json:"hostSchedulers" format:"object-name" unique:"true"`
 }
 
 // Toggle switches a kind on or off.
