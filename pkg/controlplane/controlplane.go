@@ -23,6 +23,8 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -87,8 +89,9 @@ type Config struct {
 	// unspecified.
 	AdvertiseAddress net.IP
 
-	// ServiceCIDR is the range of Service addresses, which is the host's.
-	// Default 10.0.0.0/24, which is upstream's.
+	// ServiceCIDR is the range of Service addresses, which is the host's, or
+	// two ranges of different families with a comma between them. Default
+	// 10.0.0.0/24, which is upstream's.
 	ServiceCIDR string
 
 	// KubernetesServiceIP is the ClusterIP of default/kubernetes. Default: the
@@ -167,19 +170,24 @@ func (c *Config) complete() error {
 }
 
 func (c *Config) completeAddresses() []error {
-	_, services, err := net.ParseCIDR(c.ServiceCIDR)
-	if err != nil {
-		return []error{fmt.Errorf("the service range %q is not a CIDR", c.ServiceCIDR)}
+	var ranges []*net.IPNet
+	for text := range strings.SplitSeq(c.ServiceCIDR, ",") {
+		_, services, err := net.ParseCIDR(text)
+		if err != nil {
+			return []error{fmt.Errorf("the service range %q is not a CIDR", text)}
+		}
+		ranges = append(ranges, services)
 	}
 	if c.KubernetesServiceIP == nil {
-		c.KubernetesServiceIP = firstAddress(services)
+		c.KubernetesServiceIP = firstAddress(ranges[0])
 	}
 	var errs []error
 	for _, service := range []struct {
 		name string
 		ip   net.IP
 	}{{"kubernetes", c.KubernetesServiceIP}, {"kube-dns", c.DNSServiceIP}} {
-		if service.ip != nil && !services.Contains(service.ip) {
+		inside := func(services *net.IPNet) bool { return services.Contains(service.ip) }
+		if service.ip != nil && !slices.ContainsFunc(ranges, inside) {
 			errs = append(errs, fmt.Errorf("the address %s of the Service %s is not in the service range %s",
 				service.ip, service.name, c.ServiceCIDR))
 		}

@@ -165,6 +165,22 @@ func TestTwoInOneProcess(t *testing.T) {
 	}
 }
 
+func TestTwoFamilies(t *testing.T) {
+	t.Parallel()
+	p := launch(t, Config{ServiceCIDR: "10.96.0.0/16,fd00:96::/112", DNSServiceIP: mustIP("10.96.0.10")})
+	both := corev1.IPFamilyPolicyRequireDualStack
+	got, err := p.client.CoreV1().Services("default").Create(t.Context(), &corev1.Service{
+		ObjectMeta: metav1.ObjectMeta{Name: "both"},
+		Spec:       corev1.ServiceSpec{IPFamilyPolicy: &both, Ports: []corev1.ServicePort{{Port: 80}}},
+	}, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(got.Spec.ClusterIPs) != 2 {
+		t.Errorf("addresses: got %v, want one of each family", got.Spec.ClusterIPs)
+	}
+}
+
 func TestStopDoesNotWaitForWatches(t *testing.T) {
 	t.Parallel()
 	p := launch(t, Config{})
@@ -300,6 +316,11 @@ func TestNewReportsAllThatIsMissing(t *testing.T) {
 			reason: "the value is shown",
 			config: Config{ServiceCIDR: "10.96.0.0"},
 			want:   []string{`"10.96.0.0" is not a CIDR`},
+		},
+		"SecondNotARange": {
+			reason: "the value is shown",
+			config: Config{ServiceCIDR: "10.96.0.0/16,fd00"},
+			want:   []string{`"fd00" is not a CIDR`},
 		},
 	}
 	for name, tc := range cases {

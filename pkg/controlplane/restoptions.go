@@ -18,7 +18,6 @@ import (
 	"k8s.io/apiserver/pkg/storage/storagebackend/factory"
 	plaintext "k8s.io/apiserver/pkg/storage/value/encrypt/identity"
 	"k8s.io/client-go/tools/cache"
-	"k8s.io/kubernetes/pkg/kubeapiserver"
 
 	"github.com/sublet-dev/sublet/pkg/storage"
 )
@@ -41,13 +40,33 @@ func newSharedStore(backend storage.Backend) sharedStore {
 // wrap replaces the storage that a getter would build by one on the shared
 // client.
 func (s sharedStore) wrap(inner generic.RESTOptionsGetter) generic.RESTOptionsGetter {
-	return &sharedGetter{inner: inner, store: s, uncached: kubeapiserver.DefaultWatchCacheSizes()}
+	return &sharedGetter{inner: inner, store: s}
+}
+
+// uncached tells whether a resource has no watch cache. Upstream keeps events
+// out of it, which are many and hardly read. We also keep out what has few
+// objects and few readers: the store is a function call away, and a cache costs
+// six goroutines and a timer that fires every second, whether used or not.
+func uncached(resource schema.GroupResource) bool {
+	switch resource.Group {
+	case "admissionregistration.k8s.io", "apiregistration.k8s.io", "autoscaling", "certificates.k8s.io",
+		"coordination.k8s.io", "events.k8s.io", "flowcontrol.apiserver.k8s.io", "networking.k8s.io", "node.k8s.io",
+		"policy", "resource.k8s.io", "scheduling.k8s.io", "storage.k8s.io", "storagemigration.k8s.io":
+		return true
+	case "":
+		switch resource.Resource {
+		case "events", "limitranges", "podtemplates", "replicationcontrollers", "resourcequotas":
+			return true
+		}
+	case "apps":
+		return resource.Resource == "controllerrevisions"
+	}
+	return false
 }
 
 type sharedGetter struct {
-	inner    generic.RESTOptionsGetter
-	store    sharedStore
-	uncached map[schema.GroupResource]int
+	inner generic.RESTOptionsGetter
+	store sharedStore
 }
 
 // GetRESTOptions returns the inner options with the shared storage in them.
@@ -56,10 +75,7 @@ func (g *sharedGetter) GetRESTOptions(resource schema.GroupResource, example run
 	if err != nil {
 		return options, err
 	}
-	// Events are many, short-lived and hardly read: upstream keeps them out of
-	// the watch cache too.
-	_, uncached := g.uncached[resource]
-	options.Decorator = g.store.decorator(!uncached)
+	options.Decorator = g.store.decorator(!uncached(resource))
 	return options, nil
 }
 
