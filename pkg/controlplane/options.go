@@ -5,8 +5,10 @@ import (
 	"fmt"
 
 	utilnet "k8s.io/apimachinery/pkg/util/net"
+	"k8s.io/apiserver/pkg/features"
 	"k8s.io/apiserver/pkg/server/egressselector"
 	utilfeature "k8s.io/apiserver/pkg/util/feature"
+	"k8s.io/component-base/featuregate"
 	"k8s.io/kubernetes/cmd/kube-apiserver/app/options"
 	"k8s.io/kubernetes/pkg/controlplane/reconcilers"
 	"k8s.io/kubernetes/pkg/serviceaccount"
@@ -67,15 +69,28 @@ func (a *assembly) options(proxyCert, proxyKey string) (options.CompletedOptions
 	return completed, nil
 }
 
-// setFeatureGates turns off what serves several API servers of one cluster. The
-// gates are the process's, so every control plane in it sets the same.
+// gatesOff are the features that serve several API servers of one cluster, or
+// that assume a store on the other side of a network.
+func gatesOff() []featuregate.Feature {
+	return []featuregate.Feature{
+		features.APIServerIdentity,
+		features.UnknownVersionInteroperabilityProxy,
+		// Keeps old states of the cache for lists that continue, which the
+		// store answers as well.
+		features.ListFromCacheSnapshot,
+		// Waits every minute, in each cache, for a report of progress that the
+		// store does not give.
+		features.SizeBasedListCostEstimate,
+	}
+}
+
+// setFeatureGates turns gatesOff off. The gates are the process's, so every
+// control plane in it sets the same.
 func setFeatureGates() error {
 	off := map[string]bool{}
-	for _, gate := range []string{"APIServerIdentity", "UnknownVersionInteroperabilityProxy"} {
-		for name := range utilfeature.DefaultMutableFeatureGate.GetAll() {
-			if string(name) == gate && utilfeature.DefaultFeatureGate.Enabled(name) {
-				off[gate] = false
-			}
+	for _, gate := range gatesOff() {
+		if utilfeature.DefaultFeatureGate.Enabled(gate) {
+			off[string(gate)] = false
 		}
 	}
 	if len(off) == 0 {
