@@ -41,7 +41,7 @@ func testKill(t *testing.T, tn *tenant) {
 	killServer(t, tn.release)
 	tn.awaitReady()
 	figure("kill_ready", time.Since(killed).Seconds(), "s")
-	for range made { //nolint:revive // drains: every create is retried until it succeeds
+	for range made { // every create is retried until it succeeds
 	}
 
 	tn.kubectl("wait", "--for", "condition=Ready", "pod", "-l", "test=kill", "--timeout", patience.String())

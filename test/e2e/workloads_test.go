@@ -6,6 +6,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -202,7 +203,8 @@ func testStreams(t *testing.T, tn *tenant) {
 		var stdout, stderr bytes.Buffer
 		cmd.Stdout, cmd.Stderr = &stdout, &stderr
 		err := cmd.Run()
-		exit, ok := err.(*exec.ExitError)
+		var exit *exec.ExitError
+		ok := errors.As(err, &exit)
 		if stdout.String() != "through stdin\n" || !strings.Contains(stderr.String(), "to stderr") || !ok || exit.ExitCode() != 7 {
 			t.Errorf("exec, websockets %s: %v, stdout %q, stderr %q", socket, err, stdout.String(), stderr.String())
 		}
