@@ -8,6 +8,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/wait"
+	genericapiserver "k8s.io/apiserver/pkg/server"
 	"k8s.io/apiserver/pkg/server/healthz"
 	cacheddiscovery "k8s.io/client-go/discovery/cached/memory"
 	"k8s.io/client-go/metadata"
@@ -126,6 +127,16 @@ func (m *controllers) run(ctx context.Context) error {
 	}
 	if ctx.Err() == nil {
 		return errors.New("the controllers ended although nobody stopped them")
+	}
+	return nil
+}
+
+// await is a hook of the API server that ends when the controllers have been
+// started.
+func (m *controllers) await(hook genericapiserver.PostStartHookContext) error {
+	select {
+	case <-m.started:
+	case <-hook.Done():
 	}
 	return nil
 }

@@ -14,7 +14,15 @@
 // The controllers share the API server's informers. And the objects that every
 // cluster has are created at once, where upstream first sleeps a second.
 //
+// Consistent reads go to the store, which is nearer than a cache that would
+// first have to find out how new it is; only resources that many read have a
+// cache at all. The API's description is built when somebody asks for it.
+//
 // Only one TLS port is open to the outside, for tenants and their pods.
+//
+// The version that kubectl shows comes from the linker: a build sets
+// gitVersion, gitMajor, gitMinor, gitCommit and gitTreeState of
+// k8s.io/component-base/version with -X.
 package controlplane
 
 import (

@@ -78,9 +78,11 @@ func gatesOff() []featuregate.Feature {
 		// Keeps old states of the cache for lists that continue, which the
 		// store answers as well.
 		features.ListFromCacheSnapshot,
-		// Waits every minute, in each cache, for a report of progress that the
-		// store does not give.
+		// Both wait in a cache until it is as new as the store, which a cache
+		// learns from reports of progress. Ours gets none: consistent reads go
+		// to the store.
 		features.SizeBasedListCostEstimate,
+		features.WatchList,
 	}
 }
 

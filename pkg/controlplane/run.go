@@ -19,10 +19,13 @@ func (c *ControlPlane) serve(ctx context.Context, server *apiServer) error {
 		return err
 	}
 	generic := server.aggregator.GenericAPIServer
-	// As hooks, these are part of /readyz.
+	manager := &controllers{config: &c.config, plane: c, server: server, booted: boot.done, started: make(chan struct{})}
+	// As hooks, these are part of /readyz. The controllers are, because the
+	// server is not ready while any of their informers is still empty.
 	for name, hook := range map[string]genericapiserver.PostStartHookFunc{
-		"sublet/bootstrap": boot.run,
-		"sublet/openapi":   server.openAPI.start,
+		"sublet/bootstrap":   boot.run,
+		"sublet/controllers": manager.await,
+		"sublet/openapi":     server.openAPI.start,
 	} {
 		if err := generic.AddPostStartHook(name, hook); err != nil {
 			return fmt.Errorf("cannot prepare the API server: %w", err)
@@ -45,10 +48,9 @@ func (c *ControlPlane) serve(ctx context.Context, server *apiServer) error {
 		return nil
 	})
 
-	manager := &controllers{config: &c.config, plane: c, server: server, booted: boot.done, started: make(chan struct{})}
 	stopControllers := start(base, manager.run)
 
-	cause := c.watch(ctx, server.loopback, stopServer, stopControllers, manager.started, boot.failed)
+	cause := c.watch(ctx, server.loopback, stopServer, stopControllers, boot.failed)
 	return errors.Join(cause, stopControllers.stop(controllersGrace), stopServer.stop(serverGrace+time.Second))
 }
 
@@ -86,14 +88,12 @@ func (s *apiServer) synced() bool {
 
 // watch announces readiness and waits for the end: the context's, or that of
 // the first part that fails.
-func (c *ControlPlane) watch(ctx context.Context, loopback *rest.Config, server, controllers *running,
-	started <-chan struct{}, failed <-chan error,
-) error {
+func (c *ControlPlane) watch(ctx context.Context, loopback *rest.Config, server, controllers *running, failed <-chan error) error {
 	starting, cancel := context.WithTimeoutCause(ctx, startTimeout,
 		fmt.Errorf("the control plane is not ready %s after its start", startTimeout))
 	defer cancel()
 	ready := make(chan error, 1)
-	go func() { ready <- awaitReady(starting, loopback, started) }()
+	go func() { ready <- awaitReady(starting, loopback) }()
 
 	for {
 		select {
@@ -127,9 +127,8 @@ func ended(part string, err error) error {
 	return fmt.Errorf("%s ended although nobody stopped it", part)
 }
 
-// awaitReady returns when the API server answers /readyz and the controllers
-// have been started.
-func awaitReady(ctx context.Context, loopback *rest.Config, started <-chan struct{}) error {
+// awaitReady returns when the API server answers /readyz with 200.
+func awaitReady(ctx context.Context, loopback *rest.Config) error {
 	client, err := kubernetes.NewForConfig(loopback)
 	if err != nil {
 		return err
@@ -140,19 +139,13 @@ func awaitReady(ctx context.Context, loopback *rest.Config, started <-chan struc
 		code := 0
 		client.CoreV1().RESTClient().Get().AbsPath("/readyz").MaxRetries(0).Do(ctx).StatusCode(&code)
 		if code == http.StatusOK {
-			break
+			return nil
 		}
 		select {
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		case <-ticker.C:
 		}
-	}
-	select {
-	case <-started:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
 	}
 }
 
