@@ -100,6 +100,12 @@
   resources: ["nodes"]
   verbs: ["get", "list", "watch"]
 {{- end }}
+{{- if and .Values.sync.fromHost.nodes.enabled .Values.sync.fromHost.nodes.syncBackChanges }}
+# nodes with sync.fromHost.nodes.syncBackChanges
+- apiGroups: [""]
+  resources: ["nodes"]
+  verbs: ["patch"]
+{{- end }}
 {{- if and .Values.controlPlane.advanced.virtualScheduler.enabled .Values.controlPlane.advanced.virtualScheduler.hostUsage }}
 # the virtual scheduler: what the pods of others ask of a node
 - apiGroups: [""]

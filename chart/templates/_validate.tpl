@@ -85,6 +85,7 @@
     "sync.fromHost.nodes.selector"
     "sync.fromHost.nodes.selector.all"
     "sync.fromHost.nodes.clearImageStatus"
+    "sync.fromHost.nodes.syncBackChanges"
     "sync.fromHost.storageClasses"
     "sync.fromHost.storageClasses.enabled"
     "sync.fromHost.events"
@@ -124,6 +125,12 @@
 {{- end -}}
 {{- if and (not $v.sync.fromHost.nodes.enabled) $v.sync.fromHost.nodes.selector.labels -}}
 {{- $problems = append $problems (printf "sync.fromHost.nodes.selector.labels: Invalid value: %s: sync.fromHost.nodes.enabled is false, so no real node is shown; set that to true, or leave the labels out" (get $v.sync.fromHost.nodes.selector "labels" | toJson)) -}}
+{{- end -}}
+{{- if and (not $v.sync.fromHost.nodes.enabled) $v.sync.fromHost.nodes.syncBackChanges -}}
+{{- $problems = append $problems (printf "sync.fromHost.nodes.syncBackChanges: Invalid value: %s: sync.fromHost.nodes.enabled is false, so the tenant has no node of the host's to change; set that to true, or this to false" (get $v.sync.fromHost.nodes "syncBackChanges" | toJson)) -}}
+{{- end -}}
+{{- if and $v.sync.fromHost.nodes.syncBackChanges (not $v.sync.fromHost.nodes.syncBackFields) -}}
+{{- $problems = append $problems (printf "sync.fromHost.nodes.syncBackFields: Invalid value: %s: sync.fromHost.nodes.syncBackChanges is true, but no field is passed on; name at least one, or set that to false" (get $v.sync.fromHost.nodes "syncBackFields" | toJson)) -}}
 {{- end -}}
 {{- if and $v.sync.toHost.endpointSlices.enabled (not $v.sync.toHost.services.enabled) -}}
 {{- $problems = append $problems (printf "sync.toHost.endpointSlices.enabled: Invalid value: %s: sync.toHost.services.enabled is false, and an EndpointSlice without its Service is of no use; set both to true or both to false" (get $v.sync.toHost.endpointSlices "enabled" | toJson)) -}}

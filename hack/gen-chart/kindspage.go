@@ -45,5 +45,10 @@ func rights(r kinds.Row) string {
 	for _, rule := range r.ClusterRules {
 		all = append(all, "whole cluster, "+strings.Join(rule.Resources, ", ")+": "+strings.Join(rule.Verbs, ", "))
 	}
+	for _, further := range r.Further {
+		for _, rule := range further.ClusterRules {
+			all = append(all, "with `"+further.Key+"` whole cluster, "+strings.Join(rule.Resources, ", ")+": "+strings.Join(rule.Verbs, ", "))
+		}
+	}
 	return strings.Join(all, "<br>")
 }

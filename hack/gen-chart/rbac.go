@@ -36,6 +36,12 @@ func rows() []row {
 	}
 	for _, kind := range kinds.Table() {
 		all = append(all, row{name: kind.Name, when: condition(kind), namespaced: kind.Rules, cluster: kind.ClusterRules})
+		for _, further := range kind.Further {
+			all = append(all, row{
+				name: kind.Name + " with " + further.Key, cluster: further.ClusterRules,
+				when: "and " + parenthesized(condition(kind)) + " .Values." + further.Key,
+			})
+		}
 	}
 	const scheduler = ".Values.controlPlane.advanced.virtualScheduler."
 	all = append(all, row{
@@ -56,6 +62,17 @@ func condition(kind kinds.Row) string {
 		return "not .Values." + kind.Key
 	}
 	return ".Values." + kind.Key
+}
+
+// parenthesized is a condition as a part of another one.
+func parenthesized(condition string) string {
+	switch {
+	case condition == "":
+		return "true"
+	case strings.Contains(condition, " "):
+		return "(" + condition + ")"
+	}
+	return condition
 }
 
 // rule is a right to resources of one API group.

@@ -22,6 +22,8 @@ func conditions() map[string]string {
 	all := map[string]string{
 		"nodes-all-and-labels":            "and " + nodes + ".enabled " + nodes + ".selector.all " + nodes + ".selector.labels",
 		"nodes-off-and-labels":            "and (not " + nodes + ".enabled) " + nodes + ".selector.labels",
+		"nodes-off-and-sync-back":         "and (not " + nodes + ".enabled) " + nodes + ".syncBackChanges",
+		"sync-back-without-fields":        "and " + nodes + ".syncBackChanges (not " + nodes + ".syncBackFields)",
 		"endpointslices-without-services": "and " + toHost + ".endpointSlices.enabled (not " + toHost + ".services.enabled)",
 		"configmaps-off-and-all":          "and " + toHost + ".configMaps.all (not " + toHost + ".configMaps.enabled)",
 		"secrets-off-and-all":             "and " + toHost + ".secrets.all (not " + toHost + ".secrets.enabled)",

@@ -185,10 +185,16 @@ func (a *app) controlPlaneConfig(first *hostFirst) controlplane.Config {
 
 // admission is the steps that the virtual API server takes beside its own.
 func (a *app) admission(first *hostFirst) []controlplane.Plugin {
-	if !a.values.Sync.ToHost.Services.Enabled {
-		return nil
+	plugins := []controlplane.Plugin{{Name: "SubletNodes", Interface: kinds.NodeAdmission(kinds.NodeAdmissionOptions{
+		Syncer:           syncerUser,
+		VirtualScheduler: a.values.ControlPlane.Advanced.VirtualScheduler.Enabled,
+		Nodes:            a.values.Sync.FromHost.Nodes,
+		Host:             first,
+	})}}
+	if a.values.Sync.ToHost.Services.Enabled {
+		plugins = append(plugins, controlplane.Plugin{Name: "SubletServices", Interface: kinds.ServiceAdmission(first)})
 	}
-	return []controlplane.Plugin{{Name: "SubletServices", Interface: kinds.ServiceAdmission(first)}}
+	return plugins
 }
 
 // addKinds gives the engine every kind that the settings ask for.
@@ -199,6 +205,7 @@ func (a *app) addKinds(virtual *rest.Config) error {
 	}
 	options := kinds.Options{
 		Sync:                   a.values.Sync,
+		VirtualScheduler:       a.values.ControlPlane.Advanced.VirtualScheduler.Enabled,
 		WorkloadServiceAccount: a.names.workload(),
 		KubernetesServiceIP:    a.facts.ServiceIP,
 		DNSServiceIP:           a.facts.DNSServiceIP,
@@ -232,8 +239,8 @@ func (a *app) parts() []part {
 	return parts
 }
 
-// hostFirst is the engine for the admission of Services, which is built before
-// the engine is.
+// hostFirst is the engine for the admission of Services and nodes, which is built
+// before the engine is.
 type hostFirst struct{ engine atomic.Pointer[syncer.Engine] }
 
 var errNoEngine = errors.New("the syncer has not started yet; try again")
@@ -252,6 +259,14 @@ func (h *hostFirst) UpdateFirst(ctx context.Context, kind string, virtual client
 		return engine.UpdateFirst(ctx, kind, virtual, dryRun)
 	}
 	return nil, errNoEngine
+}
+
+// ChangeFirst implements kinds.HostChange.
+func (h *hostFirst) ChangeFirst(ctx context.Context, kind string, virtual client.Object, change func(client.Object) error, dryRun bool) error {
+	if engine := h.engine.Load(); engine != nil {
+		return engine.ChangeFirst(ctx, kind, virtual, change, dryRun)
+	}
+	return errNoEngine
 }
 
 // or is the first of two texts that says something.

@@ -41,6 +41,9 @@ func (r *reconciler) hostOwned(s Scope, key types.NamespacedName) error {
 		return nil
 	case terminating(virtual):
 		return nil
+	case r.memo.overtaken(key, virtual):
+		s.Again(memoLife)
+		return nil
 	}
 	raised := r.up(s, key, host, virtual)
 	if r.kind.down == nil || terminating(host) {

@@ -52,15 +52,24 @@ func newNotes(c client.Client, scheme *runtime.Scheme, clock clock.PassiveClock,
 	}
 }
 
+// note is what an Event says.
+type note struct{ kind, reason, message string }
+
 // refused writes down on a virtual object that the host did not take its copy.
 func (n *notes) refused(ctx context.Context, kind string, virtual client.Object, hostKey types.NamespacedName, err error) {
 	message := n.cluster.inVirtual(err.Error(), client.ObjectKeyFromObject(virtual), hostKey)
-	sum := sha256.Sum256([]byte(string(virtual.GetUID()) + "\x00" + message))
+	n.say(ctx, kind, virtual, note{corev1.EventTypeWarning, "HostRefused", message})
+}
+
+// say writes a note on a virtual object, unless it did so a moment ago.
+func (n *notes) say(ctx context.Context, kind string, virtual client.Object, what note) {
+	what.message = shortened(what.message)
+	sum := sha256.Sum256([]byte(string(virtual.GetUID()) + "\x00" + what.message))
 	id := hex.EncodeToString(sum[:8])
 	if !n.due(id) {
 		return
 	}
-	if err := n.write(ctx, virtual, id, message); err != nil {
+	if err := n.write(ctx, virtual, id, what); err != nil {
 		n.log.V(1).Info("Cannot record an event", "kind", kind, "object", client.ObjectKeyFromObject(virtual), "reason", err.Error())
 	}
 }
@@ -85,7 +94,7 @@ func (n *notes) due(id string) bool {
 }
 
 // write creates the Event with that id or counts it once more.
-func (n *notes) write(ctx context.Context, virtual client.Object, id, message string) error {
+func (n *notes) write(ctx context.Context, virtual client.Object, id string, what note) error {
 	gvk, err := apiutil.GVKForObject(virtual, n.scheme)
 	if err != nil {
 		return err
@@ -105,7 +114,7 @@ func (n *notes) write(ctx context.Context, virtual client.Object, id, message st
 			APIVersion: gvk.GroupVersion().String(), Kind: gvk.Kind,
 			Namespace: virtual.GetNamespace(), Name: virtual.GetName(), UID: virtual.GetUID(),
 		},
-		Type: corev1.EventTypeWarning, Reason: "HostRefused", Message: message,
+		Type: what.kind, Reason: what.reason, Message: what.message,
 		Source: corev1.EventSource{Component: "sublet-syncer"}, ReportingController: "sublet.dev/syncer",
 		Count: 1, FirstTimestamp: now, LastTimestamp: now,
 	}
@@ -128,9 +137,13 @@ func (w hostWords) inVirtual(message string, virtual, host types.NamespacedName)
 	message = strings.ReplaceAll(message, host.Name, virtual.Name)
 	// The name of the host namespace may be any word. It is taken for a name only
 	// between quotes.
-	message = strings.ReplaceAll(message, strconv.Quote(w.namespace), strconv.Quote(virtual.Namespace))
+	return shortened(strings.ReplaceAll(message, strconv.Quote(w.namespace), strconv.Quote(virtual.Namespace)))
+}
+
+// shortened is as much of a message as an Event takes.
+func shortened(message string) string {
 	if len(message) > maxNoteLength {
-		message = message[:maxNoteLength-3] + "..."
+		return message[:maxNoteLength-3] + "..."
 	}
 	return message
 }

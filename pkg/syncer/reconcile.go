@@ -191,7 +191,7 @@ func (r *reconciler) up(s Scope, key types.NamespacedName, host, virtual client.
 		return nil
 	}
 	after := copyOf(virtual)
-	if err := r.kind.up(s, copyOf(host), after); err != nil {
+	if err := r.kind.up(r.saying(s, virtual), copyOf(host), after); err != nil {
 		return fmt.Errorf("cannot tell what virtual object %s should be: %w", key, err)
 	}
 	if r.kind.owner == Host && (r.kind.source == nil || !copied(after)) {

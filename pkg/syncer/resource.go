@@ -42,6 +42,7 @@ type Scope struct {
 	Now time.Time
 
 	again *time.Duration
+	say   func(reason, message string)
 }
 
 // Again asks for one more reconcile of the same object after d, for what time

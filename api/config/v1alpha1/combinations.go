@@ -52,6 +52,25 @@ func syncCombinations() []Combination {
 			},
 		},
 		{
+			Name: "nodes-off-and-sync-back", Path: nodes + "syncBackChanges",
+			With: []string{nodes + "enabled"},
+			Detail: nodes + "enabled is false, so the tenant has no node of the host's to change; " +
+				"set that to true, or this to false",
+			Violated: func(c *Config) bool {
+				n := c.Sync.FromHost.Nodes
+				return !n.Enabled && n.SyncBackChanges
+			},
+		},
+		{
+			Name: "sync-back-without-fields", Path: nodes + "syncBackFields",
+			With:   []string{nodes + "syncBackChanges"},
+			Detail: nodes + "syncBackChanges is true, but no field is passed on; name at least one, or set that to false",
+			Violated: func(c *Config) bool {
+				n := c.Sync.FromHost.Nodes
+				return n.SyncBackChanges && len(n.SyncBackFields) == 0
+			},
+		},
+		{
 			Name: "endpointslices-without-services", Path: "sync.toHost.endpointSlices.enabled",
 			With: []string{"sync.toHost.services.enabled"},
 			Detail: "sync.toHost.services.enabled is false, and an EndpointSlice without its Service is of no use; " +

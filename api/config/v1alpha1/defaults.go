@@ -25,6 +25,7 @@ func Default() *Config {
 					Enabled:          true,
 					Selector:         NodeSelector{All: true, Labels: map[string]string{}},
 					ClearImageStatus: true,
+					SyncBackFields:   []NodeField{NodeUnschedulable, NodeTaints, NodeLabels},
 				},
 				StorageClasses: Toggle{Enabled: true},
 				Events:         Toggle{Enabled: true},

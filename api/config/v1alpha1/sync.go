@@ -79,7 +79,28 @@ type Nodes struct {
 	// clearImageStatus leaves out which images lie on a node. They tell what other tenants run.
 	// Default: true
 	ClearImageStatus bool `json:"clearImageStatus"`
+	// syncBackChanges passes what the tenant changes of a node on to the host's node, before the virtual
+	// one shows it. It needs the cluster-wide right to patch nodes. Names under kubernetes.io, k8s.io,
+	// node-restriction.kubernetes.io and sublet.dev are never passed on.
+	// Default: false
+	SyncBackChanges bool `json:"syncBackChanges"`
+	// syncBackFields are the fields whose changes are passed on with syncBackChanges.
+	// Default: [unschedulable, taints, labels]
+	SyncBackFields []NodeField `json:"syncBackFields" enum:"unschedulable,taints,labels" unique:"true"`
 }
+
+// NodeField is a field of a node that a tenant may have a part in.
+type NodeField string
+
+// The fields that can be passed on to the host.
+const (
+	// NodeUnschedulable is whether the node is cordoned.
+	NodeUnschedulable NodeField = "unschedulable"
+	// NodeTaints are its taints.
+	NodeTaints NodeField = "taints"
+	// NodeLabels are its labels.
+	NodeLabels NodeField = "labels"
+)
 
 // NodeSelector says which nodes the tenant sees.
 type NodeSelector struct {

@@ -48,6 +48,7 @@ func passedAnnotations(host map[string]string) map[string]string {
 	delete(passed, corev1.LastAppliedConfigAnnotation)
 	delete(passed, labels.HostUID)
 	delete(passed, labels.Agreed)
+	delete(passed, labels.Tenant)
 	return passed
 }
 

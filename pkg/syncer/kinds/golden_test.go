@@ -36,6 +36,8 @@ type golden struct {
 	Reason string `json:"reason"`
 	// Sync overrides the default settings.
 	Sync json.RawMessage `json:"sync"`
+	// VirtualScheduler runs one in the virtual cluster.
+	VirtualScheduler bool `json:"virtualScheduler"`
 	// Virtual and Host are the two objects. One that is missing does not exist.
 	Virtual json.RawMessage `json:"virtual"`
 	Host    json.RawMessage `json:"host"`
@@ -117,6 +119,7 @@ func goldenCase[V, H client.Object](t *testing.T, file string, resource func(Opt
 		t.Error("the case gives no reason")
 	}
 	options := testOptions()
+	options.VirtualScheduler = in.VirtualScheduler
 	if len(in.Sync) > 0 {
 		if err := yaml.UnmarshalStrict(in.Sync, &options.Sync); err != nil {
 			t.Fatal(err)

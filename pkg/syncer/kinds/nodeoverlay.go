@@ -9,98 +9,169 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 
-	"github.com/sublet-dev/sublet/api/labels"
+	"github.com/sublet-dev/sublet/pkg/syncer"
 	"github.com/sublet-dev/sublet/pkg/translate"
 )
 
-// The fields of a virtual node that both its host and its tenant write, as the
-// annotation [labels.Agreed] calls them. What is agreed is the host's part as it
-// was last written; whatever else the virtual node has, its tenant added.
-const (
-	labelsField        = "labels"
-	annotationsField   = "annotations"
-	taintsField        = "taints"
-	unschedulableField = "unschedulable"
-)
-
-// overlaid is the host's map, in which no key can be changed or removed by the
-// tenant, and beside it the keys that the tenant added.
-func overlaid(agreed translate.Agreed, host, virtual map[string]string) map[string]string {
-	over := maps.Clone(virtual)
-	if over == nil {
-		over = make(map[string]string, len(host))
-	}
-	maps.Copy(over, host)
-	return translate.Merge(agreed, host, over, translate.HostWins)
-}
-
 // hostTaints is the prefix of taints that only the host's controllers set, by a
-// node's conditions. A tenant's API server may add one to each new node as well,
-// and no one there would ever remove it.
+// node's conditions. No one in the virtual cluster would ever remove one.
 const hostTaints = "node.kubernetes.io/"
-
-// overlaidTaints is the host's taints, and beside them those that the tenant
-// added. A taint is known by its key and effect, never twice.
-func overlaidTaints(agreed translate.Agreed, host, virtual []corev1.Taint) []corev1.Taint {
-	added := slices.DeleteFunc(slices.Clone(virtual), func(t corev1.Taint) bool {
-		return strings.HasPrefix(t.Key, hostTaints)
-	})
-	// The last of two with one key counts in a merge: the host's.
-	return translate.MergeList(agreed, host, slices.Concat(added, host), taintKey, translate.HostWins)
-}
 
 func taintKey(t corev1.Taint) string { return t.Key + ":" + string(t.Effect) }
 
-// The two parts of an unschedulable node. A node is cordoned by the one, by the
-// other or by both, and what one side undoes is its own cordon alone.
-const (
-	byHost   = "host"
-	byTenant = "tenant"
-)
-
-// overlaidCordon is who has cordoned the node.
-func overlaidCordon(agreed translate.Agreed, host, virtual bool) map[string]bool {
-	_, hostDid := agreed[byHost]
-	_, tenantDid := agreed[byTenant]
-	if virtual != (hostDid || tenantDid) {
-		tenantDid = virtual
-	}
-	cordons := map[string]bool{}
-	if host {
-		cordons[byHost] = true
-	}
-	if tenantDid {
-		cordons[byTenant] = true
-	}
-	return cordons
+// tenantPart is what a tenant has put on a virtual node, wherever it lies: in the
+// node's own fields, or set aside because the host's values hide it.
+type tenantPart struct {
+	labels, annotations   map[string]string
+	taints                []corev1.Taint
+	cordoned              bool
+	capacity, allocatable corev1.ResourceList
 }
 
-// overlay fills in the fields of a virtual node that both sides write, and
-// records what is agreed now.
-func overlay(host, virtual *corev1.Node) error {
-	agreed := translate.DecodeAgreed(virtual.Annotations[labels.Agreed])
+// tenantOf takes the tenant's part out of a virtual node: whatever is not the
+// host's part as it was last shown.
+func tenantOf(virtual *corev1.Node, record nodeRecord) tenantPart {
+	part := tenantPart{
+		labels:      tenantKeys(record.agreed[labelsField], virtual.Labels, record.aside.Labels),
+		annotations: tenantKeys(record.agreed[annotationsField], virtual.Annotations, record.aside.Annotations),
+		capacity:    record.aside.Capacity,
+		allocatable: record.aside.Allocatable,
+	}
+	for key := range ownAnnotations(virtual.Annotations) {
+		delete(part.annotations, key)
+	}
+	seen := map[string]bool{}
+	for i, taint := range slices.Concat(virtual.Spec.Taints, record.aside.Taints) {
+		_, hosts := record.agreed[taintsField][taintKey(taint)]
+		shown := i < len(virtual.Spec.Taints)
+		if seen[taintKey(taint)] || hosts && shown || strings.HasPrefix(taint.Key, hostTaints) {
+			continue
+		}
+		seen[taintKey(taint)] = true
+		part.taints = append(part.taints, taint)
+	}
+	hostDid, tenantDid := record.cordons()
+	part.cordoned = tenantDid
+	if virtual.Spec.Unschedulable != (hostDid || tenantDid) {
+		part.cordoned = virtual.Spec.Unschedulable
+	}
+	return part
+}
+
+// tenantKeys are the values of a virtual node that are not the host's, and those
+// that the host's hide.
+func tenantKeys(agreed translate.Agreed, virtual, aside map[string]string) map[string]string {
+	values := make(map[string]string, len(virtual))
+	for key, value := range virtual {
+		if _, hosts := agreed[key]; !hosts {
+			values[key] = value
+		}
+	}
+	maps.Copy(values, aside)
+	return values
+}
+
+// schedules says whether the part has something that only a scheduler heeds.
+func (p *tenantPart) schedules() bool {
+	return p.cordoned || len(p.taints) > 0 || len(p.capacity) > 0 || len(p.allocatable) > 0
+}
+
+// withoutScheduling drops what only a scheduler of the virtual cluster heeds.
+func (p *tenantPart) withoutScheduling() {
+	p.taints, p.cordoned, p.capacity, p.allocatable = nil, false, nil, nil
+}
+
+// overlay fills in the fields of a virtual node that both sides write: the host's
+// part, which shows whatever the tenant has there, and beside it the tenant's. It
+// records what is whose. Without a scheduler of the virtual cluster the tenant's
+// cordon, taints and resources would mean nothing, and are taken away.
+func overlay(s syncer.Scope, host, virtual *corev1.Node, scheduler bool) error {
+	before := readRecord(virtual.Annotations)
+	part := tenantOf(virtual, before)
+	if !scheduler && part.schedules() {
+		part.withoutScheduling()
+		s.Say("NodeChangesDropped", "The tenant's cordon, taints and extended resources of this node were taken away: "+
+			schedulerKey+" is off, so that no scheduler of this virtual cluster heeds them.")
+	}
+	after := show(host, virtual, part)
+	if hidden := after.aside.hides(before.aside); len(hidden) > 0 {
+		s.Say("NodeChangesHidden", "The host has set "+strings.Join(hidden, ", ")+" on this node, which hides the tenant's own until the host removes it.")
+	}
+	if err := after.write(virtual); err != nil {
+		return fmt.Errorf("cannot record what is the host's part of virtual node %s: %w", virtual.Name, err)
+	}
+	return nil
+}
+
+// show is the host's part over the tenant's, and the record of it.
+func show(host, virtual *corev1.Node, part tenantPart) nodeRecord {
 	annotations := passedAnnotations(host.Annotations)
-	cordons := overlaidCordon(agreed[unschedulableField], host.Spec.Unschedulable, virtual.Spec.Unschedulable)
-
-	virtual.Labels = overlaid(agreed[labelsField], host.Labels, virtual.Labels)
-	virtual.Annotations = overlaid(agreed[annotationsField], annotations, virtual.Annotations)
-	virtual.Spec.Taints = overlaidTaints(agreed[taintsField], host.Spec.Taints, virtual.Spec.Taints)
-	virtual.Spec.Unschedulable = len(cordons) > 0
-
-	text, err := translate.EncodeAgreed(map[string]translate.Agreed{
+	record := nodeRecord{agreed: map[string]translate.Agreed{
 		labelsField:        translate.Agree(host.Labels),
 		annotationsField:   translate.Agree(annotations),
 		taintsField:        translate.AgreeList(host.Spec.Taints, taintKey),
-		unschedulableField: translate.Agree(cordons),
-	})
-	if err != nil {
-		return fmt.Errorf("cannot record what is the host's part of virtual node %s: %w", virtual.Name, err)
-	}
+		resourcesField:     resourceNames(host.Status.Capacity, host.Status.Allocatable),
+		unschedulableField: cordonedBy(host.Spec.Unschedulable, part.cordoned),
+	}}
+	own := ownAnnotations(virtual.Annotations)
+	virtual.Labels, record.aside.Labels = over(host.Labels, part.labels)
+	virtual.Annotations, record.aside.Annotations = over(annotations, part.annotations)
 	if virtual.Annotations == nil {
 		virtual.Annotations = map[string]string{}
 	}
-	virtual.Annotations[labels.Agreed] = text
-	return nil
+	maps.Copy(virtual.Annotations, own)
+	virtual.Spec.Taints = slices.Clone(host.Spec.Taints)
+	for _, taint := range part.taints {
+		if slices.ContainsFunc(host.Spec.Taints, func(t corev1.Taint) bool { return taintKey(t) == taintKey(taint) }) {
+			record.aside.Taints = append(record.aside.Taints, taint)
+			continue
+		}
+		virtual.Spec.Taints = append(virtual.Spec.Taints, taint)
+	}
+	slices.SortFunc(record.aside.Taints, func(a, b corev1.Taint) int { return strings.Compare(taintKey(a), taintKey(b)) })
+	virtual.Spec.Unschedulable = host.Spec.Unschedulable || part.cordoned
+	record.aside.Capacity, record.aside.Allocatable = part.capacity, part.allocatable
+	return record
+}
+
+// over is the host's values with those of the tenant's that they do not hide, and
+// those that they hide.
+func over(host, tenant map[string]string) (shown, hidden map[string]string) {
+	shown = make(map[string]string, len(host)+len(tenant))
+	maps.Copy(shown, host)
+	for key, value := range tenant {
+		if _, taken := host[key]; !taken {
+			shown[key] = value
+			continue
+		}
+		if hidden == nil {
+			hidden = map[string]string{}
+		}
+		hidden[key] = value
+	}
+	if len(shown) == 0 {
+		shown = nil
+	}
+	return shown, hidden
+}
+
+// withResources adds the tenant's extended resources to the status of a node,
+// except for those that the host has itself.
+func withResources(status *corev1.NodeStatus, aside setAside) {
+	hosts := resourceNames(status.Capacity, status.Allocatable)
+	add := func(list, tenant corev1.ResourceList) corev1.ResourceList {
+		for name, quantity := range tenant {
+			if _, taken := hosts[string(name)]; taken {
+				continue
+			}
+			if list == nil {
+				list = corev1.ResourceList{}
+			}
+			list[name] = quantity
+		}
+		return list
+	}
+	status.Capacity, status.Allocatable = add(status.Capacity, aside.Capacity), add(status.Allocatable, aside.Allocatable)
 }
 
 // changesNode says whether a status differs from that of the virtual node in more

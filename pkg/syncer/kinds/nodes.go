@@ -13,13 +13,14 @@ import (
 
 func nodesRow() Row {
 	return Row{
-		Name:         "nodes",
+		Name:         NodesName,
 		Doc:          "The host's nodes, all of them or a selection, with what a tenant adds to them.",
 		Owner:        syncer.Host,
 		Key:          "sync.fromHost.nodes.enabled",
 		Enabled:      func(s v1alpha1.Sync) bool { return s.FromHost.Nodes.Enabled },
-		Define:       func(o Options) syncer.Kind { return syncer.Define("nodes", Nodes(o)) },
+		Define:       func(o Options) syncer.Kind { return syncer.Define(NodesName, Nodes(o)) },
 		ClusterRules: rule(read(), "", "nodes"),
+		Further:      []Further{{Key: syncBackKey, ClusterRules: rule([]string{"patch"}, "", "nodes")}},
 	}
 }
 
@@ -41,8 +42,8 @@ func Nodes(o Options) syncer.Resource[*corev1.Node, *corev1.Node] {
 		Want: func(_ syncer.Scope, virtual, host *corev1.Node) (bool, error) {
 			return sameHost(virtual, host), nil
 		},
-		Up: func(_ syncer.Scope, host, virtual *corev1.Node) error {
-			return nodeUp(host, virtual, nodes.ClearImageStatus)
+		Up: func(s syncer.Scope, host, virtual *corev1.Node) error {
+			return nodeUp(s, o, host, virtual)
 		},
 	}
 	switch {
@@ -104,14 +105,16 @@ func trimNode(host *corev1.Node, images bool) {
 }
 
 // nodeUp is the virtual node: the host's, beside which stays what a tenant added.
-func nodeUp(host, virtual *corev1.Node, clearImages bool) error {
-	if err := overlay(host, virtual); err != nil {
+func nodeUp(s syncer.Scope, o Options, host, virtual *corev1.Node) error {
+	if err := overlay(s, host, virtual, o.VirtualScheduler); err != nil {
 		return err
 	}
 	virtual.Spec.PodCIDR, virtual.Spec.PodCIDRs = host.Spec.PodCIDR, host.Spec.PodCIDRs
 	virtual.Spec.ProviderID = host.Spec.ProviderID
 	virtual.Spec.PodPreemptionPolicy = host.Spec.PodPreemptionPolicy
-	if status := nodeStatus(host, clearImages); changesNode(&status, &virtual.Status) {
+	status := nodeStatus(host, o.Sync.FromHost.Nodes.ClearImageStatus)
+	withResources(&status, readRecord(virtual.Annotations).aside)
+	if changesNode(&status, &virtual.Status) {
 		virtual.Status = status
 	}
 	return nil

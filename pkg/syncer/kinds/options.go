@@ -14,6 +14,10 @@ type Options struct {
 	// Sync is the part of the settings that the kinds follow.
 	Sync v1alpha1.Sync
 
+	// VirtualScheduler says that a scheduler of the virtual cluster picks nodes, so
+	// that a tenant's cordons and taints count.
+	VirtualScheduler bool
+
 	// WorkloadServiceAccount is the host service account that tenants' pods run
 	// under. It has no rights and its token is mounted nowhere.
 	WorkloadServiceAccount string

@@ -39,22 +39,22 @@ func PseudoNodes(o Options) syncer.Resource[*corev1.Node, *corev1.Pod] {
 			return podOn(s, virtual.Name)
 		},
 		Up: func(s syncer.Scope, host *corev1.Pod, virtual *corev1.Node) error {
-			pseudoNodeUp(s, o, host, virtual)
-			return nil
+			return pseudoNodeUp(s, o, host, virtual)
 		},
 		Indexes: []syncer.Index{hostPodsByNode()},
 	}
 }
 
 // pseudoNodeUp fills in what every node has. Only its name and address are true.
-// What a tenant adds to labels, annotations and spec is nobody else's and stays.
-func pseudoNodeUp(s syncer.Scope, o Options, host *corev1.Pod, virtual *corev1.Node) {
-	if virtual.Labels == nil {
-		virtual.Labels = map[string]string{}
+// The labels and annotations that a tenant adds stay, as on a real node.
+func pseudoNodeUp(s syncer.Scope, o Options, host *corev1.Pod, virtual *corev1.Node) error {
+	stand := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{
+		corev1.LabelHostname: virtual.Name,
+		corev1.LabelOSStable: string(corev1.Linux),
+	}}}
+	if err := overlay(s, stand, virtual, o.VirtualScheduler); err != nil {
+		return err
 	}
-	virtual.Labels[corev1.LabelHostname] = virtual.Name
-	virtual.Labels[corev1.LabelOSStable] = string(corev1.Linux)
-	virtual.Spec.Taints = overlaidTaints(nil, nil, virtual.Spec.Taints)
 	resources := corev1.ResourceList{
 		corev1.ResourceCPU:              resource.MustParse("16"),
 		corev1.ResourceMemory:           resource.MustParse("32Gi"),
@@ -78,6 +78,7 @@ func pseudoNodeUp(s syncer.Scope, o Options, host *corev1.Pod, virtual *corev1.N
 			LastTransitionTime: now,
 		}}
 	}
+	return nil
 }
 
 // kubeletPort is where a kubelet listens by default. The API server dials it for

@@ -29,6 +29,17 @@ type Row struct {
 	// ClusterRules those that it needs in the whole host cluster: exactly the verbs
 	// in use. Rules of several kinds may say the same.
 	Rules, ClusterRules []rbacv1.PolicyRule
+	// Further are the rights that a further setting of the kind needs.
+	Further []Further
+}
+
+// Further is what a kind may do in the whole host cluster under a setting that is
+// off by default.
+type Further struct {
+	// Key is the path of the setting.
+	Key string
+	// ClusterRules are the rights.
+	ClusterRules []rbacv1.PolicyRule
 }
 
 // Table is every kind that Sublet can sync, in the order of the documentation.

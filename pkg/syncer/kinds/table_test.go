@@ -61,6 +61,13 @@ func checkRules(t *testing.T, row Row) {
 			t.Errorf("cluster-wide rights are for reading only: %v", rule)
 		}
 	}
+	for _, further := range row.Further {
+		for _, rule := range further.ClusterRules {
+			if row.Name != NodesName || !slices.Equal(rule.Verbs, []string{"patch"}) || !slices.Equal(rule.Resources, []string{"nodes"}) {
+				t.Errorf("what is written in the whole host is nodes that an operator allows, and those are patched: %v", rule)
+			}
+		}
+	}
 	for _, rule := range slices.Concat(row.Rules, row.ClusterRules) {
 		if row.Owner == syncer.Host && !slices.Equal(rule.Verbs, read()) {
 			t.Errorf("a kind that the host owns is only read: %v", rule)
