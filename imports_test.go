@@ -25,6 +25,7 @@ var rules = []struct {
 	{"pkg/syncer/kinds", []string{"pkg/syncer", "pkg/translate", "api"}},
 	{"pkg/nodeproxy", []string{"pkg/translate", "api"}},
 	{"pkg/dns", []string{"pkg/translate", "api"}},
+	{"pkg/virtualscheduler", []string{"pkg/translate", "pkg/virtualscheduler", "api"}},
 	{"pkg/controlplane", []string{"pkg/controlplane", "pkg/storage", "api"}},
 	{"pkg/app", []string{"pkg", "api"}},
 }

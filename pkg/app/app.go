@@ -70,6 +70,7 @@ type app struct {
 	controlPlane *controlplane.ControlPlane
 	engine       *syncer.Engine
 	proxy        *nodeproxy.Proxy
+	scheduling   scheduling
 	dns          *dns.Server
 	kubeconfig   *kubeconfigWriter
 }
@@ -145,6 +146,9 @@ func (a *app) build() error {
 		return err
 	}
 	first.engine.Store(a.engine)
+	if a.scheduling, err = a.newScheduling(); err != nil {
+		return err
+	}
 	if a.options.DNSPort >= 0 {
 		a.dns, err = dns.New(dns.Options{
 			Virtual:       a.controlPlane.ClientConfig("system:sublet:dns", pki.GroupAdmins),
@@ -206,6 +210,7 @@ func (a *app) addKinds(virtual *rest.Config) error {
 	options := kinds.Options{
 		Sync:                   a.values.Sync,
 		VirtualScheduler:       a.values.ControlPlane.Advanced.VirtualScheduler.Enabled,
+		Usage:                  a.scheduling.nodeUsage(),
 		WorkloadServiceAccount: a.names.workload(),
 		KubernetesServiceIP:    a.facts.ServiceIP,
 		DNSServiceIP:           a.facts.DNSServiceIP,
@@ -233,6 +238,7 @@ func (a *app) parts() []part {
 		{name: "kubeconfig", run: a.kubeconfig.Run},
 		{name: "syncer", run: a.engine.Run},
 	}
+	parts = append(parts, a.scheduling.parts()...)
 	if a.dns != nil {
 		parts = append(parts, part{name: "DNS", run: a.dns.Run})
 	}

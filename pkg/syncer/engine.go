@@ -10,6 +10,7 @@ import (
 
 	"github.com/go-logr/logr"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
 	"k8s.io/klog/v2"
@@ -217,6 +218,18 @@ func (e *Engine) Drop(name string) {
 	if ok && r.cancel != nil {
 		r.cancel()
 		<-r.done
+	}
+}
+
+// Look reconciles the object of a kind behind a virtual key, for a reason that no
+// watch shows. Of a kind that is not there, or does not run yet, there is nothing
+// to look at.
+func (e *Engine) Look(kind string, virtual types.NamespacedName) {
+	e.mu.Lock()
+	r, ok := e.runners[kind]
+	e.mu.Unlock()
+	if ok {
+		r.event(virtual)
 	}
 }
 

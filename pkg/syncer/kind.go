@@ -32,10 +32,13 @@ type Kind struct {
 	down func(s Scope, virtual, host client.Object) error
 	up   func(s Scope, host, virtual client.Object) error
 	last func(s Scope, virtual client.Object) error
+	// refused is nil for a kind that has nothing to say to it.
+	refused func(s Scope, virtual client.Object, reason string)
 
 	endsWithHost bool
 	started      func(virtual client.Object) bool
 	outlives     bool
+	statusBlind  bool
 	also         []Watch
 
 	problem error
@@ -58,6 +61,7 @@ func Define[V, H client.Object](name string, r Resource[V, H]) Kind {
 		indexes:      r.Indexes,
 		endsWithHost: r.EndsWithHost,
 		outlives:     r.Outlives,
+		statusBlind:  r.StatusBlind,
 		also:         r.Also,
 		problem:      incomplete(name, r),
 	}
@@ -94,6 +98,9 @@ func Define[V, H client.Object](name string, r Resource[V, H]) Kind {
 	}
 	if r.Last != nil {
 		k.last = func(s Scope, virtual client.Object) error { return r.Last(s, virtual.(V)) }
+	}
+	if r.Refused != nil {
+		k.refused = func(s Scope, virtual client.Object, reason string) { r.Refused(s, virtual.(V), reason) }
 	}
 	if r.Started != nil {
 		k.started = func(virtual client.Object) bool { return r.Started(virtual.(V)) }

@@ -109,6 +109,11 @@ type Resource[V, H client.Object] struct {
 	// engine adds them to the caches; kinds may ask for the same one.
 	Indexes []Index
 
+	// StatusBlind says that the status of the virtual object means nothing to the
+	// kind: an update that changes nothing else does not requeue it. It works for
+	// kinds whose API server counts generations.
+	StatusBlind bool
+
 	// Want says whether there should be a copy. The owner's object is there; the
 	// other one is nil where it does not exist yet. nil means that every object
 	// gets a copy. An object that is no longer wanted loses its copy.
@@ -132,6 +137,11 @@ type Resource[V, H client.Object] struct {
 	// nobody uses them any more, as a volume does. nil means that there is nothing
 	// to say.
 	Last func(s Scope, virtual V) error
+
+	// Refused fills in the virtual object when the host refuses to have a copy of
+	// it, for reason. The tenant is told by an Event in any case. nil means that
+	// there is nothing more to say.
+	Refused func(s Scope, virtual V, reason string)
 
 	// EndsWithHost says that the virtual object ends when its host copy is
 	// deleted by somebody else, once Started says that it had one. Only pods do
@@ -160,6 +170,9 @@ type Watch struct {
 	// those of the host namespace, or of the whole host if they have none. Without
 	// it, just those with our label are seen. It means nothing on the virtual side.
 	All bool
+	// StatusBlind says that the status of the other objects means nothing, as in
+	// [Resource].
+	StatusBlind bool
 	// Keys are the virtual keys to reconcile when object has changed.
 	Keys func(s Scope, object client.Object) []types.NamespacedName
 }

@@ -104,12 +104,13 @@ func (r *reconciler) predecessor(s Scope, key types.NamespacedName, virtual, hos
 	return r.deleteHost(s, key, host, nil, false)
 }
 
-// unwanted is when there should be no host copy.
+// unwanted is when there should be no host copy. What the host did with it since it
+// was read may be a reason to want it after all.
 func (r *reconciler) unwanted(s Scope, key types.NamespacedName, host client.Object) error {
 	if host == nil || terminating(host) {
 		return nil
 	}
-	return r.deleteHost(s, key, host, nil, false)
+	return r.deleteHost(s, key, host, nil, true)
 }
 
 // ending is when the deletion of a virtual object has begun that waits for its
@@ -163,8 +164,29 @@ func (r *reconciler) absent(s Scope, key types.NamespacedName, virtual client.Ob
 		}
 		return r.taken(s, key, virtual, hostKey, found)
 	default:
-		return r.tell(s, virtual, key, err)
+		return both(r.refuse(s, key, virtual, err), r.tell(s, virtual, key, err))
 	}
+}
+
+// refuse writes into a virtual object that it will have no host copy as it is, for
+// kinds in which that is a part of the object.
+func (r *reconciler) refuse(s Scope, key types.NamespacedName, virtual client.Object, err error) error {
+	var no *refusal
+	var impossible *translate.RefusedError
+	if r.kind.refused == nil || !errors.As(err, &no) && !errors.As(err, &impossible) {
+		return nil
+	}
+	after := copyOf(virtual)
+	r.kind.refused(s, after, r.notes.cluster.inVirtual(err.Error(), key, r.hostKey(key)))
+	written, err := writeVirtual(s.Context, r.virtual.client, virtual, after)
+	if err != nil {
+		return fmt.Errorf("cannot write the host's refusal into virtual object %s: %w", key, err)
+	}
+	if written != nil {
+		r.memo.wrote(Virtual, key, written)
+		r.wrote()
+	}
+	return nil
 }
 
 // taken is when the API server has an object where the cache shows none.

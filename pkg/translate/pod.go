@@ -3,6 +3,7 @@ package translate
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -30,6 +31,12 @@ type PodInput struct {
 	DNSServiceIP string
 	// ClusterDomain is the DNS domain of the virtual cluster.
 	ClusterDomain string
+	// Place holds the pod to one node instead of the tenant's own rules about
+	// nodes and pods, which a virtual scheduler has applied. Empty leaves the
+	// rules to the host.
+	Place string
+	// HostSchedulers are the schedulers of the host that pods may ask for.
+	HostSchedulers []string
 	// NodeSelector confines pods to the nodes that the tenant may see. Empty
 	// means all.
 	NodeSelector map[string]string
@@ -68,6 +75,9 @@ func newPod(in PodInput, virtual, host *corev1.Pod) error {
 	}
 	spec := virtual.Spec.DeepCopy()
 	drop(spec)
+	if slices.Contains(in.HostSchedulers, virtual.Spec.SchedulerName) {
+		spec.SchedulerName = virtual.Spec.SchedulerName
+	}
 	spec.ServiceAccountName = in.ServiceAccount
 	spec.AutomountServiceAccountToken = new(false)
 	spec.EnableServiceLinks = new(false)
@@ -84,7 +94,12 @@ func newPod(in PodInput, virtual, host *corev1.Pod) error {
 	tokenVolumes(in.Cluster, virtual, spec)
 	env := serviceEnv(in, virtual)
 	eachContainer(spec, func(container *corev1.Container) { containerEnv(env, virtual, container) })
-	affinity(in, virtual, spec)
+	if in.Place == "" {
+		affinity(in, virtual, spec)
+	} else {
+		place(in, spec)
+		host.Annotations[labels.Place] = in.Place
+	}
 	host.Spec = *spec
 	sent, err := EncodeAgreed(wishes(virtual))
 	if err != nil {

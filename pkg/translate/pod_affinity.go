@@ -116,10 +116,16 @@ func selectsAll(selector *metav1.LabelSelector) bool {
 // the tenant may see. The host's scheduler decides all the same, so that no pod
 // lands where it does not fit.
 func confine(in PodInput, virtual *corev1.Pod, spec *corev1.PodSpec) {
+	confineTo(in, virtual.Spec.NodeName, spec)
+}
+
+// confineTo holds the pod to a node, unless that is empty, and to the nodes that
+// the tenant may see.
+func confineTo(in PodInput, node string, spec *corev1.PodSpec) {
 	var fields, expressions []corev1.NodeSelectorRequirement
-	if virtual.Spec.NodeName != "" {
+	if node != "" {
 		fields = append(fields, corev1.NodeSelectorRequirement{
-			Key: "metadata.name", Operator: corev1.NodeSelectorOpIn, Values: []string{virtual.Spec.NodeName},
+			Key: "metadata.name", Operator: corev1.NodeSelectorOpIn, Values: []string{node},
 		})
 	}
 	for _, key := range slices.Sorted(maps.Keys(in.NodeSelector)) {

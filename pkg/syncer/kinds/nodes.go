@@ -113,6 +113,7 @@ func nodeUp(s syncer.Scope, o Options, host, virtual *corev1.Node) error {
 	virtual.Spec.ProviderID = host.Spec.ProviderID
 	virtual.Spec.PodPreemptionPolicy = host.Spec.PodPreemptionPolicy
 	status := nodeStatus(host, o.Sync.FromHost.Nodes.ClearImageStatus)
+	offer(&status, virtual.Status.Allocatable, o.Usage, host.Name)
 	withResources(&status, readRecord(virtual.Annotations).aside)
 	if changesNode(&status, &virtual.Status) {
 		virtual.Status = status

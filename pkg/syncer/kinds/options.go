@@ -17,6 +17,8 @@ type Options struct {
 	// VirtualScheduler says that a scheduler of the virtual cluster picks nodes, so
 	// that a tenant's cordons and taints count.
 	VirtualScheduler bool
+	// Usage is taken off what virtual nodes offer. nil shows what the host offers.
+	Usage NodeUsage
 
 	// WorkloadServiceAccount is the host service account that tenants' pods run
 	// under. It has no rights and its token is mounted nowhere.

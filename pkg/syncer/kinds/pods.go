@@ -29,14 +29,15 @@ func podsRow() Row {
 // What the copy looks like is decided in package translate.
 func Pods(o Options) syncer.Resource[*corev1.Pod, *corev1.Pod] {
 	p := pods{options: o}
-	return syncer.Resource[*corev1.Pod, *corev1.Pod]{
+	r := syncer.Resource[*corev1.Pod, *corev1.Pod]{
 		Owner:        syncer.Virtual,
 		Names:        translate.Hashed,
-		Want:         wantPod,
+		Want:         p.want,
 		Down:         p.down,
-		Up:           podUp,
+		Up:           p.up,
+		Refused:      p.refusedPod,
 		EndsWithHost: true,
-		Started:      podStarted,
+		Started:      p.started,
 		Indexes:      []syncer.Index{unboundPods()},
 		Also: []syncer.Watch{
 			{Side: syncer.Virtual, Object: &corev1.Node{}, Keys: podsForNode},
@@ -45,6 +46,11 @@ func Pods(o Options) syncer.Resource[*corev1.Pod, *corev1.Pod] {
 			{Side: syncer.Virtual, Object: &corev1.Namespace{}, Keys: noKeys},
 		},
 	}
+	if o.VirtualScheduler {
+		// What a node has is looked up once per pod.
+		r.Also = append(r.Also, syncer.Watch{Side: syncer.Host, Object: &corev1.Node{}, All: true, Keys: noKeys})
+	}
+	return r
 }
 
 // pods is the kind with its settings.
@@ -94,6 +100,10 @@ func (p pods) down(s syncer.Scope, virtual, host *corev1.Pod) error {
 		DNSServiceIP:        p.options.DNSServiceIP,
 		ClusterDomain:       p.options.ClusterDomain,
 		NodeSelector:        visibleNodes(p.options.Sync.FromHost.Nodes),
+		HostSchedulers:      p.hostSchedulers(),
+	}
+	if p.placed(virtual) {
+		in.Place = placeFor(virtual)
 	}
 	if translate.NeedsServices(virtual, host) {
 		var services corev1.ServiceList
@@ -109,7 +119,10 @@ func (p pods) down(s syncer.Scope, virtual, host *corev1.Pod) error {
 		}
 		in.Namespaces = namespaces.Items
 	}
-	return translate.Pod(in, virtual, host)
+	if err := translate.Pod(in, virtual, host); err != nil {
+		return err
+	}
+	return p.onlyKnown(s, virtual, host)
 }
 
 // visibleNodes are the labels of the nodes that pods are confined to, nil for
@@ -121,11 +134,10 @@ func visibleNodes(nodes v1alpha1.Nodes) map[string]string {
 	return nodes.Selector.Labels
 }
 
-// podUp brings back the node and the status. The node is left out until the
-// virtual cluster has it, so that no pod ever runs on a node that does not exist;
-// the status does not wait for it.
-func podUp(s syncer.Scope, host, virtual *corev1.Pod) error {
-	translate.PodStatus(s.Cluster, host, virtual)
+// bindUp brings back the node. It is left out until the virtual cluster has it, so
+// that no pod ever runs on a node that does not exist; the status does not wait
+// for it.
+func bindUp(s syncer.Scope, host, virtual *corev1.Pod) error {
 	if host.Spec.NodeName == "" || virtual.Spec.NodeName != "" ||
 		virtual.DeletionTimestamp != nil || len(virtual.Spec.SchedulingGates) > 0 {
 		// The API server takes no node for a pod that is being deleted or gated.

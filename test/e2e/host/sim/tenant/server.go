@@ -219,6 +219,25 @@ func (s *Server) Stop() {
 	})
 }
 
+// Kill ends the process without a word of warning and waits until it is gone.
+func (s *Server) Kill() {
+	s.stopped.Do(func() {
+		s.http.CloseIdleConnections()
+		_ = s.command.Process.Kill()
+		<-s.exited
+	})
+}
+
+// Again starts the server once more, on the folder that this one, which has ended,
+// has left.
+func (s *Server) Again() (*Server, error) {
+	next := newServer(s.release, s.dir)
+	if err := next.start(); err != nil {
+		return nil, fmt.Errorf("cannot start %s again: %w", s.release.options.Server, err)
+	}
+	return next, nil
+}
+
 // pause waits for d, or fails if the process has ended or ctx has.
 func (s *Server) pause(ctx context.Context, d time.Duration) error {
 	select {

@@ -1,0 +1,75 @@
+package app
+
+import (
+	"fmt"
+
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/kubernetes"
+
+	"github.com/sublet-dev/sublet/pkg/controlplane/pki"
+	"github.com/sublet-dev/sublet/pkg/syncer/kinds"
+	"github.com/sublet-dev/sublet/pkg/virtualscheduler"
+	"github.com/sublet-dev/sublet/pkg/virtualscheduler/usage"
+)
+
+// schedulerUser is who the scheduler is in the virtual cluster, by the name that
+// Kubernetes gives it.
+const schedulerUser = "system:kube-scheduler"
+
+// scheduling is the virtual scheduler and what it needs, all nil if it is off.
+type scheduling struct {
+	scheduler *virtualscheduler.Scheduler
+	usage     *usage.Usage
+}
+
+// newScheduling makes the virtual scheduler, if there is to be one.
+func (a *app) newScheduling() (scheduling, error) {
+	settings := a.values.ControlPlane.Advanced.VirtualScheduler
+	if !settings.Enabled {
+		return scheduling{}, nil
+	}
+	var made scheduling
+	var err error
+	made.scheduler, err = virtualscheduler.New(virtualscheduler.Options{
+		Virtual:        a.controlPlane.ClientConfig(schedulerUser, pki.GroupAdmins),
+		Config:         settings.Config,
+		HostSchedulers: a.values.Sync.ToHost.Pods.HybridScheduling.HostSchedulers,
+	})
+	if err != nil {
+		return scheduling{}, fmt.Errorf("controlPlane.advanced.virtualScheduler.config: %w", err)
+	}
+	if !settings.HostUsage {
+		return made, nil
+	}
+	host, err := kubernetes.NewForConfig(a.host)
+	if err != nil {
+		return scheduling{}, err
+	}
+	made.usage = usage.New(usage.Options{
+		Host:    host,
+		Cluster: string(a.facts.Anchor.UID),
+		Changed: func(node string) { a.engine.Look("nodes", types.NamespacedName{Name: node}) },
+	})
+	return made, nil
+}
+
+// nodeUsage is what the kinds are told of others' pods: nothing without a usage.
+func (s scheduling) nodeUsage() kinds.NodeUsage {
+	if s.usage == nil {
+		return nil
+	}
+	return s.usage
+}
+
+// parts are what of it runs, after the syncer: the scheduler would find no nodes
+// before.
+func (s scheduling) parts() []part {
+	var parts []part
+	if s.usage != nil {
+		parts = append(parts, part{name: "usage of the host's nodes", run: s.usage.Run})
+	}
+	if s.scheduler != nil {
+		parts = append(parts, part{name: "virtual scheduler", run: s.scheduler.Run})
+	}
+	return parts
+}

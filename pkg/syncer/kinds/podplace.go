@@ -1,0 +1,126 @@
+package kinds
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/sublet-dev/sublet/pkg/syncer"
+	"github.com/sublet-dev/sublet/pkg/translate"
+)
+
+// With a virtual scheduler, a pod gets its host copy when a node is known for it:
+// one that the virtual scheduler proposes, or one that the tenant or a scheduler of
+// theirs has bound it to. The copy is held to that node, and the host decides
+// whether it gets there. It is withdrawn when the proposal is.
+
+// want is wantPod, with a virtual scheduler only where a node is known.
+func (p pods) want(s syncer.Scope, virtual, host *corev1.Pod) (bool, error) {
+	wanted, err := wantPod(s, virtual, host)
+	if err != nil || !wanted || host != nil && (host.Spec.NodeName != "" || finished(host)) {
+		return wanted, err
+	}
+	held := ""
+	if host != nil {
+		held = translate.PlaceOf(host)
+	}
+	if !p.placed(virtual) {
+		// A copy that is held to a node was made under other settings.
+		return held == "", nil
+	}
+	place := placeFor(virtual)
+	return place != "" && (host == nil || held == place), nil
+}
+
+// placed says whether a node is chosen for the pod in the virtual cluster.
+func (p pods) placed(virtual *corev1.Pod) bool {
+	return p.options.VirtualScheduler && !slices.Contains(p.hostSchedulers(), virtual.Spec.SchedulerName)
+}
+
+func (p pods) hostSchedulers() []string {
+	return p.options.Sync.ToHost.Pods.HybridScheduling.HostSchedulers
+}
+
+// placeFor is the node that a pod is to be held to, empty if none is known yet.
+func placeFor(virtual *corev1.Pod) string {
+	if virtual.Spec.NodeName != "" {
+		return virtual.Spec.NodeName
+	}
+	return translate.Proposed(virtual)
+}
+
+// started says that a pod was on a node of the host. With a virtual scheduler a
+// pod may be bound in the virtual cluster before the host has heard of it, so only
+// what a kubelet says counts.
+func (p pods) started(virtual *corev1.Pod) bool {
+	if p.placed(virtual) {
+		return virtual.Status.StartTime != nil
+	}
+	return podStarted(virtual)
+}
+
+// up brings back the status and the node.
+func (p pods) up(s syncer.Scope, host, virtual *corev1.Pod) error {
+	if p.placed(virtual) {
+		translate.PlaceStatus(s.Cluster, host, virtual)
+	} else {
+		translate.PodStatus(s.Cluster, host, virtual)
+	}
+	return bindUp(s, host, virtual)
+}
+
+// refusedPod takes the proposed node off a pod that the host refuses to have. The
+// scheduler tries again, after a while.
+func (p pods) refusedPod(s syncer.Scope, virtual *corev1.Pod, reason string) {
+	if !p.placed(virtual) || translate.Proposed(virtual) == "" {
+		return
+	}
+	translate.Refuse(virtual, corev1.PodCondition{
+		Reason: corev1.PodReasonUnschedulable, Message: reason, LastTransitionTime: metav1.NewTime(s.Now),
+	})
+}
+
+// onlyKnown drops from a host pod what it asks of resources that its node does not
+// have: the tenant added them to the virtual node, where they have been counted.
+func (p pods) onlyKnown(s syncer.Scope, virtual, host *corev1.Pod) error {
+	asked := extendedResources(host)
+	if !p.placed(virtual) || len(asked) == 0 {
+		return nil
+	}
+	node := &corev1.Node{}
+	err := s.Host.Get(s.Context, client.ObjectKey{Name: placeFor(virtual)}, node)
+	if apierrors.IsNotFound(err) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("cannot look up what host node %s has: %w", placeFor(virtual), err)
+	}
+	for _, list := range asked {
+		maps.DeleteFunc(list, func(name corev1.ResourceName, _ resource.Quantity) bool {
+			_, has := node.Status.Capacity[name]
+			return extended(name) && !has
+		})
+	}
+	return nil
+}
+
+// extendedResources are the lists of a pod that ask for extended resources.
+func extendedResources(pod *corev1.Pod) []corev1.ResourceList {
+	var lists []corev1.ResourceList
+	for _, containers := range [][]corev1.Container{pod.Spec.InitContainers, pod.Spec.Containers} {
+		for i := range containers {
+			for _, list := range []corev1.ResourceList{containers[i].Resources.Requests, containers[i].Resources.Limits} {
+				if slices.ContainsFunc(slices.Collect(maps.Keys(list)), extended) {
+					lists = append(lists, list)
+				}
+			}
+		}
+	}
+	return lists
+}

@@ -1,0 +1,113 @@
+package virtualscheduler
+
+import (
+	"context"
+	"fmt"
+
+	"k8s.io/client-go/informers"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/events"
+	"k8s.io/kubernetes/pkg/scheduler"
+	schedulerconfig "k8s.io/kubernetes/pkg/scheduler/apis/config"
+	frameworkruntime "k8s.io/kubernetes/pkg/scheduler/framework/runtime"
+	"k8s.io/kubernetes/pkg/scheduler/profile"
+	"k8s.io/utils/clock"
+)
+
+// Options says what a scheduler is to do.
+type Options struct {
+	// Virtual is how to reach the API server of the virtual cluster. No default.
+	Virtual *rest.Config
+	// Config is a KubeSchedulerConfiguration as text. Default: kube-scheduler's own.
+	Config string
+	// HostSchedulers are the schedulers whose pods are left to the host. No profile
+	// may be called like one of them.
+	HostSchedulers []string
+	// Clock is the time. Default: the real one.
+	Clock clock.WithDelayedExecution
+}
+
+// Scheduler is a kube-scheduler of the virtual cluster. [New] makes one.
+type Scheduler struct {
+	options Options
+	config  *schedulerconfig.KubeSchedulerConfiguration
+	client  kubernetes.Interface
+	ready   chan struct{}
+}
+
+// New makes a scheduler. It talks to nobody before Run. An error says what is
+// wrong with Options.Config, by the path in it.
+func New(options Options) (*Scheduler, error) {
+	if options.Clock == nil {
+		options.Clock = clock.RealClock{}
+	}
+	config, err := loadConfig(options.Config, options.HostSchedulers)
+	if err != nil {
+		return nil, err
+	}
+	client, err := kubernetes.NewForConfig(options.Virtual)
+	if err != nil {
+		return nil, fmt.Errorf("cannot make a client of the virtual cluster: %w", err)
+	}
+	return &Scheduler{options: options, config: config, client: client, ready: make(chan struct{})}, nil
+}
+
+// Ready is closed when the scheduler has seen the virtual cluster and starts to
+// pick nodes.
+func (s *Scheduler) Ready() <-chan struct{} { return s.ready }
+
+// Run schedules until ctx ends. It fails when the profiles cannot be made, as with
+// a plugin that does not exist.
+func (s *Scheduler) Run(ctx context.Context) error {
+	factory := scheduler.NewInformerFactory(s.client, 0, nil)
+	broadcaster := events.NewBroadcaster(&events.EventSinkImpl{Interface: s.client.EventsV1()})
+	defer broadcaster.Shutdown()
+	sched, err := s.build(ctx, factory, profile.NewRecorderFactory(broadcaster))
+	if err != nil {
+		return fmt.Errorf("cannot make the virtual scheduler: %w", err)
+	}
+	if err := broadcaster.StartRecordingToSinkWithContext(ctx); err != nil {
+		return fmt.Errorf("cannot record the virtual scheduler's events: %w", err)
+	}
+	factory.Start(ctx.Done())
+	factory.WaitForCacheSync(ctx.Done())
+	if err := sched.WaitForHandlersSync(ctx); err != nil {
+		return ended(ctx, err)
+	}
+	close(s.ready)
+	sched.Run(ctx)
+	factory.Shutdown()
+	return nil
+}
+
+// build makes the kube-scheduler with the plugin.
+func (s *Scheduler) build(ctx context.Context, factory informers.SharedInformerFactory, recorders profile.RecorderFactory) (*scheduler.Scheduler, error) {
+	backoff := newBackoff(s.options.Clock)
+	common := &shared{
+		client: s.client, clock: s.options.Clock, backoff: backoff, waits: newWaits(backoff),
+		pods: factory.Core().V1().Pods().Lister(),
+	}
+	if _, err := factory.Core().V1().Pods().Informer().AddEventHandler(common.waits.handler()); err != nil {
+		return nil, err
+	}
+	return scheduler.New(ctx, s.client, factory, nil, recorders,
+		scheduler.WithKubeConfig(s.options.Virtual),
+		scheduler.WithComponentConfigVersion(s.config.APIVersion),
+		scheduler.WithProfiles(s.config.Profiles...),
+		scheduler.WithPercentageOfNodesToScore(s.config.PercentageOfNodesToScore),
+		scheduler.WithPodInitialBackoffSeconds(s.config.PodInitialBackoffSeconds),
+		scheduler.WithPodMaxBackoffSeconds(s.config.PodMaxBackoffSeconds),
+		scheduler.WithParallelism(s.config.Parallelism),
+		scheduler.WithExtenders(s.config.Extenders...),
+		scheduler.WithFrameworkOutOfTreeRegistry(frameworkruntime.Registry{pluginName: common.factory()}),
+	)
+}
+
+// ended is err, unless it is only that ctx has ended.
+func ended(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
+}

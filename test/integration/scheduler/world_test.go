@@ -1,0 +1,297 @@
+package scheduler
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+	resourcehelper "k8s.io/component-helpers/resource"
+
+	"github.com/sublet-dev/sublet/api/labels"
+	"github.com/sublet-dev/sublet/test/e2e/host/sim"
+	"github.com/sublet-dev/sublet/test/e2e/host/sim/tenant"
+)
+
+// patience is how long a test waits for what takes seconds.
+const patience = 2 * time.Minute
+
+const gpu corev1.ResourceName = "nvidia.com/gpu"
+
+func TestMain(m *testing.M) {
+	if err := sim.LogTo(io.Discard); err != nil {
+		panic(err)
+	}
+	os.Exit(m.Run())
+}
+
+// newHost starts a host with nodes of 8 CPUs and 2 GPUs.
+func newHost(t *testing.T, nodes int) *sim.Host {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	host, err := sim.Start(ctx, sim.Options{Nodes: nodes, NodeCPU: "8", NodeMemory: "32Gi", NodeGPUs: 2})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(host.Stop)
+	return host
+}
+
+// shop is a virtual cluster with a scheduler.
+type shop struct {
+	host   *sim.Host
+	name   string
+	server *tenant.Server
+	client kubernetes.Interface
+}
+
+// open installs a virtual cluster with a scheduler and waits until it has nodes.
+func open(t *testing.T, host *sim.Host, name string, values map[string]any) *shop {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	scheduler := map[string]any{"enabled": true}
+	for key, value := range values {
+		scheduler[key] = value
+	}
+	release, err := tenant.Install(ctx, host, tenant.Options{
+		Chart: filepath.Join("..", "..", "..", "chart"), Server: filepath.Join("..", "..", "..", "bin", "sublet-server"),
+		Release: "shop", Namespace: name,
+		Values: map[string]any{"controlPlane": map[string]any{"advanced": map[string]any{"virtualScheduler": scheduler}}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	server, err := release.Run(ctx, t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &shop{host: host, name: name, server: server}
+	t.Cleanup(func() { s.server.Stop() })
+	s.connect(ctx, t)
+	eventually(t, "the virtual cluster has its nodes", func(ctx context.Context) error {
+		nodes, err := s.client.CoreV1().Nodes().List(ctx, metav1.ListOptions{})
+		if err == nil && len(nodes.Items) != len(host.Nodes()) {
+			err = fmt.Errorf("%d nodes", len(nodes.Items))
+		}
+		return err
+	})
+	return s
+}
+
+func (s *shop) connect(ctx context.Context, t *testing.T) {
+	t.Helper()
+	if _, err := s.server.WaitReady(ctx); err != nil {
+		t.Fatal(err)
+	}
+	config, err := s.server.Config(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s.client, err = kubernetes.NewForConfig(config); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the virtual cluster takes pods", func(ctx context.Context) error {
+		_, err := s.client.CoreV1().ServiceAccounts(metav1.NamespaceDefault).Get(ctx, "default", metav1.GetOptions{})
+		return err
+	})
+}
+
+// crash kills the server and starts it again.
+func (s *shop) crash(ctx context.Context, t *testing.T) {
+	t.Helper()
+	s.server.Kill()
+	next, err := s.server.Again()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.server = next
+	s.connect(ctx, t)
+}
+
+// newPod is a pod that asks for resources, given in pairs.
+func newPod(name string, pairs ...string) *corev1.Pod {
+	requests := corev1.ResourceList{}
+	for i := 0; i < len(pairs); i += 2 {
+		requests[corev1.ResourceName(pairs[i])] = resource.MustParse(pairs[i+1])
+	}
+	pod := &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{"app": "test"}},
+		Spec: corev1.PodSpec{
+			TerminationGracePeriodSeconds: new(int64),
+			Containers: []corev1.Container{{
+				Name: "main", Image: "registry.example.com/main:1",
+				Resources: corev1.ResourceRequirements{Requests: requests},
+			}},
+		},
+	}
+	if quantity, asks := requests[gpu]; asks {
+		pod.Spec.Containers[0].Resources.Limits = corev1.ResourceList{gpu: quantity}
+	}
+	return pod
+}
+
+// create creates a pod in the virtual namespace default.
+func (s *shop) create(t *testing.T, pod *corev1.Pod) *corev1.Pod {
+	t.Helper()
+	created, err := s.client.CoreV1().Pods(metav1.NamespaceDefault).Create(t.Context(), pod, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return created
+}
+
+func (s *shop) get(ctx context.Context, name string) (*corev1.Pod, error) {
+	return s.client.CoreV1().Pods(metav1.NamespaceDefault).Get(ctx, name, metav1.GetOptions{})
+}
+
+// running waits until a pod is Running and returns it.
+func (s *shop) running(t *testing.T, name string) *corev1.Pod {
+	t.Helper()
+	var pod *corev1.Pod
+	eventually(t, name+" is Running", func(ctx context.Context) error {
+		var err error
+		if pod, err = s.get(ctx, name); err != nil {
+			return err
+		}
+		if pod.Status.Phase != corev1.PodRunning {
+			return fmt.Errorf("%s on %q, conditions %v", pod.Status.Phase, pod.Spec.NodeName, pod.Status.Conditions)
+		}
+		return nil
+	})
+	return pod
+}
+
+// burst creates n pods of the shop at once.
+func (s *shop) burst(ctx context.Context, prefix string, n int, pairs ...string) error {
+	todo := make(chan int, n)
+	for i := range n {
+		todo <- i
+	}
+	close(todo)
+	var hands sync.WaitGroup
+	errs := make(chan error, n)
+	for range 4 {
+		hands.Go(func() {
+			for i := range todo {
+				pod := newPod(fmt.Sprintf("%s-%d", prefix, i), pairs...)
+				_, err := s.client.CoreV1().Pods(metav1.NamespaceDefault).Create(ctx, pod, metav1.CreateOptions{})
+				if err != nil && !apierrors.IsAlreadyExists(err) {
+					errs <- err
+				}
+			}
+		})
+	}
+	hands.Wait()
+	close(errs)
+	var all []error
+	for err := range errs {
+		all = append(all, err)
+	}
+	return errors.Join(all...)
+}
+
+// overcommitted says which nodes of the host have more requests than they can
+// hold: nobody else checks it where no kubelet runs.
+func overcommitted(ctx context.Context, host *sim.Host) error {
+	pods, err := host.Client().CoreV1().Pods(metav1.NamespaceAll).List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return err
+	}
+	nodes, err := host.Client().CoreV1().Nodes().List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return err
+	}
+	sums := map[string]corev1.ResourceList{}
+	for i := range pods.Items {
+		pod := &pods.Items[i]
+		if pod.Spec.NodeName == "" || pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed {
+			continue
+		}
+		sum := sums[pod.Spec.NodeName]
+		if sum == nil {
+			sum = corev1.ResourceList{}
+			sums[pod.Spec.NodeName] = sum
+		}
+		for name, quantity := range resourcehelper.PodRequests(pod, resourcehelper.PodResourcesOptions{}) {
+			total := sum[name]
+			total.Add(quantity)
+			sum[name] = total
+		}
+	}
+	var problems []error
+	for _, node := range nodes.Items {
+		for name, quantity := range sums[node.Name] {
+			if offered := node.Status.Allocatable[name]; quantity.Cmp(offered) > 0 {
+				problems = append(problems, fmt.Errorf("%s: %s of %s %s", node.Name, quantity.String(), offered.String(), name))
+			}
+		}
+	}
+	return errors.Join(problems...)
+}
+
+// agree says where the shop and the host differ: every virtual pod with a node is on
+// the node of its host pod, and every host pod with a node has its virtual pod
+// there. It returns how many have a node.
+func (s *shop) agree(ctx context.Context) (int, error) {
+	virtual, err := s.client.CoreV1().Pods(metav1.NamespaceDefault).List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return 0, err
+	}
+	hosts, err := s.host.Client().CoreV1().Pods(s.name).List(ctx, metav1.ListOptions{LabelSelector: labels.Cluster})
+	if err != nil {
+		return 0, err
+	}
+	at := map[string]string{}
+	for _, pod := range hosts.Items {
+		at[pod.Annotations[labels.VirtualName]] = pod.Spec.NodeName
+	}
+	var problems []error
+	bound := 0
+	for _, pod := range virtual.Items {
+		if pod.Spec.NodeName != "" {
+			bound++
+		}
+		if pod.Spec.NodeName != at[pod.Name] {
+			problems = append(problems, fmt.Errorf("%s is on %q, its host pod on %q", pod.Name, pod.Spec.NodeName, at[pod.Name]))
+		}
+		delete(at, pod.Name)
+	}
+	for name, node := range at {
+		problems = append(problems, fmt.Errorf("host pod of %s on %q has no virtual pod", name, node))
+	}
+	return bound, errors.Join(problems...)
+}
+
+// eventually waits until check has nothing to say.
+func eventually(t *testing.T, what string, check func(ctx context.Context) error) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), patience)
+	defer cancel()
+	ticker := time.NewTicker(50 * time.Millisecond)
+	defer ticker.Stop()
+	for {
+		err := check(ctx)
+		if err == nil {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			text := err.Error()
+			t.Fatalf("%s: %s", what, strings.Join(strings.Split(text, "\n")[:min(10, strings.Count(text, "\n")+1)], "\n"))
+		case <-ticker.C:
+		}
+	}
+}
