@@ -2,6 +2,8 @@ package syncer
 
 import (
 	"context"
+	"maps"
+	"slices"
 
 	apilabels "k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
@@ -26,8 +28,10 @@ type handler struct {
 	ctx    context.Context
 	side   Side
 	// own is set for the kind's own objects, as opposed to those of Also.
-	own  bool
-	keys func(Scope, client.Object) []types.NamespacedName
+	own bool
+	// statusBlind is set if the status of the objects means nothing.
+	statusBlind bool
+	keys        func(Scope, client.Object) []types.NamespacedName
 }
 
 // OnAdd is part of cache.ResourceEventHandler.
@@ -38,6 +42,10 @@ func (h *handler) OnAdd(item any, _ bool) { h.queue(item, false) }
 func (h *handler) OnUpdate(old, item any) {
 	before, after := old.(client.Object), item.(client.Object)
 	if before.GetResourceVersion() == after.GetResourceVersion() {
+		return
+	}
+	if h.statusBlind && statusOnly(before, after) {
+		h.sawVersion(after)
 		return
 	}
 	earlier, later := h.keysOf(before), h.keysOf(after)
@@ -66,15 +74,31 @@ func (h *handler) queue(item any, deleted bool) {
 
 // add queues keys because of an object.
 func (h *handler) add(object client.Object, keys []types.NamespacedName, deleted bool) {
-	if h.side == Virtual {
-		h.runner.guard.saw(object.GetResourceVersion())
-	}
+	h.sawVersion(object)
 	for _, key := range keys {
 		if deleted && h.own {
 			h.runner.reconciler.memo.forget(h.side, key)
 		}
 		h.runner.event(key)
 	}
+}
+
+// sawVersion tells the guard how far the virtual store has come.
+func (h *handler) sawVersion(object client.Object) {
+	if h.side == Virtual {
+		h.runner.guard.saw(object.GetResourceVersion())
+	}
+}
+
+// statusOnly says that nothing but the status has changed between two states of an
+// object. It is false where no generation tells.
+func statusOnly(before, after client.Object) bool {
+	return before.GetGeneration() != 0 && before.GetGeneration() == after.GetGeneration() &&
+		before.GetUID() == after.GetUID() &&
+		terminating(before) == terminating(after) &&
+		maps.Equal(before.GetLabels(), after.GetLabels()) &&
+		maps.Equal(before.GetAnnotations(), after.GetAnnotations()) &&
+		slices.Equal(before.GetFinalizers(), after.GetFinalizers())
 }
 
 // keysOf is the keys that an object stands for.

@@ -140,11 +140,11 @@ func (r *runner) watchAll(ctx context.Context) (*watches, bool) {
 
 // tryWatchAll starts the watches of the kind or fails.
 func (r *runner) tryWatchAll(ctx context.Context, w *watches) error {
-	virtual, err := r.watch(ctx, w, r.virtual, r.kind.newVirtual(), nil, nil, true, r.ownKey)
+	virtual, err := r.watch(ctx, w, r.virtual, r.kind.newVirtual(), nil, nil, &handler{own: true, statusBlind: r.kind.statusBlind, keys: r.ownKey})
 	if err != nil {
 		return err
 	}
-	host, err := r.watch(ctx, w, r.host, r.kind.newHost(), r.kind.sel, r.kind.trim, true, r.originKey)
+	host, err := r.watch(ctx, w, r.host, r.kind.newHost(), r.kind.sel, r.kind.trim, &handler{own: true, keys: r.originKey})
 	if err != nil {
 		return err
 	}
@@ -156,7 +156,7 @@ func (r *runner) tryWatchAll(ctx context.Context, w *watches) error {
 		if also.Side == Host {
 			side, sel = r.host, everythingIf(also.All)
 		}
-		s, err := r.watch(ctx, w, side, also.Object, sel, nil, false, also.Keys)
+		s, err := r.watch(ctx, w, side, also.Object, sel, nil, &handler{statusBlind: also.StatusBlind, keys: also.Keys})
 		if err != nil {
 			return err
 		}
@@ -195,17 +195,15 @@ func (r *runner) originKey(s Scope, host client.Object) []types.NamespacedName {
 	return []types.NamespacedName{key}
 }
 
-// watch takes part in a watch and queues the keys that its events stand for.
-func (r *runner) watch(ctx context.Context, w *watches, side *sources, like client.Object, sel selector, trim func(client.Object),
-	own bool, keys func(Scope, client.Object) []types.NamespacedName,
-) (*source, error) {
+// watch takes part in a watch, whose events h turns into keys.
+func (r *runner) watch(ctx context.Context, w *watches, side *sources, like client.Object, sel selector, trim func(client.Object), h *handler) (*source, error) {
 	s, err := side.acquire(like, sel, trim)
 	if err != nil {
 		return nil, err
 	}
 	w.undo = append(w.undo, func() { side.release(s) })
-	handler := &handler{runner: r, ctx: ctx, side: side.side, own: own, keys: keys}
-	registration, err := s.informer.AddEventHandlerWithOptions(handler, toolscache.HandlerOptions{})
+	h.runner, h.ctx, h.side = r, ctx, side.side
+	registration, err := s.informer.AddEventHandlerWithOptions(h, toolscache.HandlerOptions{})
 	if err != nil {
 		return nil, fmt.Errorf("cannot listen to %s %s: %w", side.side, s.gvk.Kind, err)
 	}

@@ -222,6 +222,66 @@ func TestHandlerQueuesWhatAnObjectStoodFor(t *testing.T) {
 	}
 }
 
+func TestStatusBlindHandler(t *testing.T) {
+	t.Parallel()
+	pod := func(edits ...func(*corev1.Pod)) *corev1.Pod {
+		p := virtualPod(func(p *corev1.Pod) { p.ResourceVersion, p.Generation = "1", 1 })
+		for _, edit := range edits {
+			edit(p)
+		}
+		return p
+	}
+	tests := map[string]struct {
+		reason        string
+		before, after *corev1.Pod
+		blind         bool
+		want          int
+	}{
+		"Status": {
+			reason: "A new status is nothing to a kind that does not look at it.", blind: true,
+			before: pod(), after: pod(func(p *corev1.Pod) { p.ResourceVersion, p.Status.Phase = "2", corev1.PodFailed }),
+		},
+		"StatusMatters": {
+			reason: "It is something to all others.", want: 1,
+			before: pod(), after: pod(func(p *corev1.Pod) { p.ResourceVersion, p.Status.Phase = "2", corev1.PodFailed }),
+		},
+		"Spec": {
+			reason: "A new generation is a new spec.", blind: true, want: 1,
+			before: pod(), after: pod(func(p *corev1.Pod) { p.ResourceVersion, p.Generation = "2", 2 }),
+		},
+		"Labels": {
+			reason: "Labels count no generation.", blind: true, want: 1,
+			before: pod(), after: pod(func(p *corev1.Pod) { p.ResourceVersion, p.Labels = "2", map[string]string{"a": "b"} }),
+		},
+		"Deletion": {
+			reason: "Nor does the end.", blind: true, want: 1,
+			before: pod(), after: pod(ending(3), func(p *corev1.Pod) { p.ResourceVersion = "2" }),
+		},
+		"Recreated": {
+			reason: "Another object is another object.", blind: true, want: 1,
+			before: pod(), after: pod(func(p *corev1.Pod) { p.ResourceVersion, p.UID = "2", "v2" }),
+		},
+		"NoGeneration": {
+			reason: "Where no generation is counted nothing can be told.", blind: true, want: 1,
+			before: pod(func(p *corev1.Pod) { p.Generation = 0 }), after: pod(func(p *corev1.Pod) { p.ResourceVersion, p.Generation = "2", 0 }),
+		},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := newRunnerBench(t)
+			h := &handler{runner: b.runner, ctx: t.Context(), own: true, statusBlind: tc.blind, keys: b.ownKey}
+			h.OnUpdate(tc.before, tc.after)
+			if got := b.queue.Len(); got != tc.want {
+				t.Errorf("%s Queued %d, want %d", tc.reason, got, tc.want)
+			}
+			if b.guard.reached != "2" {
+				t.Errorf("The guard must learn of every version, it knows %q", b.guard.reached)
+			}
+		})
+	}
+}
+
 func TestSyncz(t *testing.T) {
 	t.Parallel()
 	nowhere := &rest.Config{Host: "http://nowhere.test"}

@@ -45,7 +45,7 @@ func (r referred) indexes() []syncer.Index {
 
 // also requeues what a virtual pod refers to when the pod comes or goes.
 func (r referred) also() []syncer.Watch {
-	return []syncer.Watch{{Side: syncer.Virtual, Object: &corev1.Pod{}, Keys: func(_ syncer.Scope, o client.Object) []types.NamespacedName {
+	return []syncer.Watch{{Side: syncer.Virtual, Object: &corev1.Pod{}, StatusBlind: true, Keys: func(_ syncer.Scope, o client.Object) []types.NamespacedName {
 		pod, ok := o.(*corev1.Pod)
 		if !ok {
 			return nil

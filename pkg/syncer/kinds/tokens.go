@@ -38,6 +38,8 @@ func Tokens(o Options) syncer.Resource[*corev1.Pod, *corev1.Secret] {
 		Names: translate.Derived(translate.TokenRole),
 		Want:  wantToken,
 		Down:  t.down,
+		// A pod that has ended keeps its tokens until it is gone.
+		StatusBlind: true,
 	}
 }
 
