@@ -11,9 +11,14 @@ import (
 const (
 	// firstBackoff and lastBackoff are the shortest and the longest time that a pod
 	// is kept off a node that the host refused it. They double from the one to the
-	// other.
-	firstBackoff = time.Second
-	lastBackoff  = 30 * time.Second
+	// other. The pod itself comes up again sooner and tries other nodes.
+	firstBackoff = 5 * time.Second
+	lastBackoff  = 2 * time.Minute
+
+	// quickTries is how many refusals a pod takes before the pauses between its
+	// attempts are the scheduler's own, and quickPause is the pause until then.
+	quickTries = 5
+	quickPause = 20 * time.Millisecond
 )
 
 // backoff remembers which nodes the host has refused to which pods. It only saves
@@ -22,7 +27,14 @@ type backoff struct {
 	clock clock.WithDelayedExecution
 
 	mu   sync.Mutex
-	pods map[types.UID]map[string]refusal
+	pods map[types.UID]*refusals
+}
+
+// refusals are those of one pod.
+type refusals struct {
+	total int
+	again func() // lets the scheduler try the pod
+	nodes map[string]refusal
 }
 
 // refusal is what the host last said to a pod on a node.
@@ -33,33 +45,57 @@ type refusal struct {
 }
 
 func newBackoff(c clock.WithDelayedExecution) *backoff {
-	return &backoff{clock: c, pods: map[types.UID]map[string]refusal{}}
+	return &backoff{clock: c, pods: map[types.UID]*refusals{}}
 }
 
-// refused keeps the pod off the node for a while and calls again when it is over.
+// refused keeps the pod off the node for a while and calls again when it is over,
+// and a moment from now if the pod has not been refused often.
 func (b *backoff) refused(pod types.UID, node, reason string, again func()) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	nodes := b.pods[pod]
-	if nodes == nil {
-		nodes = map[string]refusal{}
-		b.pods[pod] = nodes
+	r := b.pods[pod]
+	if r == nil {
+		r = &refusals{nodes: map[string]refusal{}}
+		b.pods[pod] = r
 	}
-	times := nodes[node].times
+	r.total++
+	r.again = again
+	times := r.nodes[node].times
 	pause := min(firstBackoff<<min(times, 10), lastBackoff)
-	nodes[node] = refusal{times: times + 1, until: b.clock.Now().Add(pause), reason: reason}
+	r.nodes[node] = refusal{times: times + 1, until: b.clock.Now().Add(pause), reason: reason}
 	b.clock.AfterFunc(pause, again)
+	if r.total <= quickTries {
+		b.clock.AfterFunc(quickPause, again)
+	}
 }
 
 // reason is why the pod is kept off the node at the moment, empty if it is not.
 func (b *backoff) reason(pod types.UID, node string) string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	r, ok := b.pods[pod][node]
-	if !ok || !b.clock.Now().Before(r.until) {
+	r := b.pods[pod]
+	if r == nil || !b.clock.Now().Before(r.nodes[node].until) {
 		return ""
 	}
-	return r.reason
+	return r.nodes[node].reason
+}
+
+// roomier lets the pods that are kept off a node try it again, because it has more
+// room than it had.
+func (b *backoff) roomier(node string) {
+	b.mu.Lock()
+	var again []func()
+	for _, r := range b.pods {
+		if kept, was := r.nodes[node]; was && b.clock.Now().Before(kept.until) {
+			kept.until = b.clock.Now()
+			r.nodes[node] = kept
+			again = append(again, r.again)
+		}
+	}
+	b.mu.Unlock()
+	for _, call := range again {
+		call()
+	}
 }
 
 // forget drops what is known of a pod that has a node or is gone.
@@ -73,5 +109,5 @@ func (b *backoff) forget(pod types.UID) {
 func (b *backoff) knows(pod types.UID) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return len(b.pods[pod]) > 0
+	return b.pods[pod] != nil
 }

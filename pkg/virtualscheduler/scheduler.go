@@ -91,6 +91,9 @@ func (s *Scheduler) build(ctx context.Context, factory informers.SharedInformerF
 	if _, err := factory.Core().V1().Pods().Informer().AddEventHandler(common.waits.handler()); err != nil {
 		return nil, err
 	}
+	if _, err := factory.Core().V1().Nodes().Informer().AddEventHandler(common.waits.nodeHandler()); err != nil {
+		return nil, err
+	}
 	return scheduler.New(ctx, s.client, factory, nil, recorders,
 		scheduler.WithKubeConfig(s.options.Virtual),
 		scheduler.WithComponentConfigVersion(s.config.APIVersion),

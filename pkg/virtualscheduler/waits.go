@@ -85,12 +85,35 @@ func (w *waits) event(o any, gone bool) {
 	if gone || pod.Spec.NodeName != "" {
 		w.backoff.forget(pod.UID)
 	}
+	if gone && pod.Spec.NodeName != "" {
+		w.backoff.roomier(pod.Spec.NodeName)
+	}
 	w.mu.Lock()
 	one := w.all[pod.UID]
 	w.mu.Unlock()
 	if one != nil {
 		one.tell(pod, gone)
 	}
+}
+
+// nodeHandler passes on which nodes offer more than before.
+func (w *waits) nodeHandler() cache.ResourceEventHandler {
+	return cache.ResourceEventHandlerFuncs{UpdateFunc: func(old, o any) {
+		before, is := old.(*corev1.Node)
+		after, are := o.(*corev1.Node)
+		if is && are && offersMore(before.Status.Allocatable, after.Status.Allocatable) {
+			w.backoff.roomier(after.Name)
+		}
+	}}
+}
+
+func offersMore(before, after corev1.ResourceList) bool {
+	for name, quantity := range after {
+		if quantity.Cmp(before[name]) > 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // first is tell for the state that was there before any event.
