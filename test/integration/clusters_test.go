@@ -33,6 +33,7 @@ const patience = 30 * time.Second
 type clusters struct {
 	host, virtual *cluster
 	first         *switchboard
+	nodes         *nodeSwitch
 }
 
 // cluster is one API server.
@@ -52,11 +53,14 @@ var both = sync.OnceValues(func() (*clusters, error) {
 		return nil, err
 	}
 	board := &switchboard{}
-	virtual, err := launch("virtual", []controlplane.Plugin{{Name: "Services", Interface: kinds.ServiceAdmission(board)}})
+	nodes := &nodeSwitch{}
+	virtual, err := launch("virtual", []controlplane.Plugin{
+		{Name: "Services", Interface: kinds.ServiceAdmission(board)}, {Name: "Nodes", Interface: nodes},
+	})
 	if err != nil {
 		return nil, err
 	}
-	return &clusters{host: host, virtual: virtual, first: board}, nil
+	return &clusters{host: host, virtual: virtual, first: board, nodes: nodes}, nil
 })
 
 // servers end with the process: their files lie where the system clears up.

@@ -9,7 +9,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/go-logr/logr/funcr"
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
@@ -47,24 +46,7 @@ type engine struct {
 // start starts an engine for the release.
 func (r *release) start(t testing.TB, host *rest.Config, kinds ...syncer.Kind) *engine {
 	t.Helper()
-	e, err := syncer.NewEngine(syncer.Options{
-		Cluster: r.cluster, Virtual: r.virtual.memory(), Host: host, Kinds: kinds,
-		Log: funcr.New(func(_, args string) { t.Log(args) }, funcr.Options{}),
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		if err := e.Run(ctx); err != nil {
-			t.Errorf("Run: %v", err)
-		}
-	}()
-	stop := func() { cancel(); <-ended }
-	t.Cleanup(stop)
-	return &engine{e, stop}
+	return r.startOn(t, r.virtual.memory(), host, kinds...)
 }
 
 // synced waits for the engine's first view of both sides.
