@@ -110,6 +110,7 @@ func (b *bench) burstVirtual(ctx context.Context, p *process, prefix string) (ti
 	if err := createPods(ctx, p.client, metav1.NamespaceDefault, prefix); err != nil {
 		return 0, err
 	}
+	created := time.Since(begun)
 	if err := virtual.wait(ctx, burstPods, "virtual pods are Running", isDone); err != nil {
 		return 0, err
 	}
@@ -124,6 +125,8 @@ func (b *bench) burstVirtual(ctx context.Context, p *process, prefix string) (ti
 	b.add("pod_cpu", milliseconds(cpuAfter-cpu)/burstPods)
 	b.add("pod_host_requests", (requestsAfter-requests)/burstPods)
 	took := virtual.last(doneAt).Sub(begun)
+	b.say("  virtual: created after %.2f s, all on the host %.2f s, Running there %.2f s, Running here %.2f s", created.Seconds(),
+		host.last(thereAt).Sub(begun).Seconds(), host.last(doneAt).Sub(begun).Seconds(), took.Seconds())
 
 	begun = time.Now()
 	err = byHands(prefix, func(name string) error {

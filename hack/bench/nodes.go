@@ -46,7 +46,7 @@ func (b *bench) nodesAll(ctx context.Context) error {
 	if err := virtual.wait(ctx, manyNodes, "virtual nodes are there", there); err != nil {
 		return err
 	}
-	took := virtual.last(func(s sighting) time.Time { return s.there }).Sub(p.Started())
+	took := virtual.last(thereAt).Sub(p.Started())
 	b.say("  all nodes after %.2f s", took.Seconds())
 	b.add("nodes_all", took.Seconds())
 	return nil

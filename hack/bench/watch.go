@@ -162,5 +162,6 @@ func (w *watcher) last(when func(sighting) time.Time) time.Time {
 func isDone(s sighting) bool { return !s.done.IsZero() }
 func isGone(s sighting) bool { return !s.gone.IsZero() }
 
-func doneAt(s sighting) time.Time { return s.done }
-func goneAt(s sighting) time.Time { return s.gone }
+func thereAt(s sighting) time.Time { return s.there }
+func doneAt(s sighting) time.Time  { return s.done }
+func goneAt(s sighting) time.Time  { return s.gone }
