@@ -75,10 +75,10 @@ func (p *plugin) Filter(_ context.Context, _ fwk.CycleState, pod *corev1.Pod, no
 	return fwk.NewStatus(fwk.UnschedulableAndUnresolvable, "the host refused: "+reason)
 }
 
-// EventsToRegister names no event that would make a refused pod fit: it is tried
-// again after a pause, see [backoff.refused].
+// EventsToRegister says that a new node may take a pod that has been refused all
+// others. Those are tried again after a pause, see [backoff].
 func (p *plugin) EventsToRegister(context.Context) ([]fwk.ClusterEventWithHint, error) {
-	return nil, nil
+	return []fwk.ClusterEventWithHint{{Event: fwk.ClusterEvent{Resource: fwk.Node, ActionType: fwk.Add}}}, nil
 }
 
 // SignPod lets the scheduler treat pods alike that have not been refused anything.

@@ -1,0 +1,171 @@
+package scheduler
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/sublet-dev/sublet/test/e2e/host/sim"
+)
+
+// crowd are five virtual clusters on one host with 20 nodes: 160 CPUs, 40 GPUs.
+type crowd struct {
+	host  *sim.Host
+	shops []*shop
+}
+
+func newCrowd(t *testing.T) *crowd {
+	t.Helper()
+	c := &crowd{host: newHost(t, 20)}
+	for i := range 5 {
+		c.shops = append(c.shops, open(t, c.host, fmt.Sprintf("tenant-%d", i), nil))
+	}
+	return c
+}
+
+// all does the same in every shop at the same time.
+func (c *crowd) all(do func(*shop) error) error {
+	errs := make([]error, len(c.shops))
+	var group sync.WaitGroup
+	for i, s := range c.shops {
+		group.Go(func() { errs[i] = do(s) })
+	}
+	group.Wait()
+	return errors.Join(errs...)
+}
+
+// bound is how many pods of all shops have a node, or where the sides differ.
+func (c *crowd) bound(ctx context.Context) (int, error) {
+	total := 0
+	var problems []error
+	for _, s := range c.shops {
+		n, err := s.agree(ctx)
+		total += n
+		problems = append(problems, err)
+	}
+	return total, errors.Join(append(problems, overcommitted(ctx, c.host))...)
+}
+
+// watchful looks at the host again and again until stop is called, which returns
+// what was ever wrong with it.
+func (c *crowd) watchful(t *testing.T) (stop func() error) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	found := make(chan error, 1)
+	go func() {
+		ticker := time.NewTicker(100 * time.Millisecond)
+		defer ticker.Stop()
+		for {
+			if err := overcommitted(ctx, c.host); err != nil && ctx.Err() == nil {
+				found <- err
+				return
+			}
+			select {
+			case <-ctx.Done():
+				found <- nil
+				return
+			case <-ticker.C:
+			}
+		}
+	}()
+	return func() error { cancel(); return <-found }
+}
+
+// TestCrowd has five virtual clusters ask at the same time for twice what is free
+// of CPUs and of GPUs. What is free is used, and nothing more; when there is more,
+// everything runs.
+func TestCrowd(t *testing.T) {
+	t.Parallel()
+	c := newCrowd(t)
+	stop := c.watchful(t)
+	err := c.all(func(s *shop) error {
+		return errors.Join(
+			s.burst(t.Context(), "gpu", 16, "cpu", "1", string(gpu), "1"), // 80 of 40
+			s.burst(t.Context(), "cpu", 24, "cpu", "2"),                   // 80 + 240 of 160
+		)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	// 40 pods have a GPU each and one of 160 CPUs; 60 pods can have two of the rest.
+	eventually(t, "what the host has is used", func(ctx context.Context) error {
+		n, err := c.bound(ctx)
+		if err == nil && n < 100 {
+			err = fmt.Errorf("%d of 100 pods are bound", n)
+		}
+		return err
+	})
+	if err := c.host.AddNodes(t.Context(), 25); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "all run where there is room for all", func(ctx context.Context) error {
+		n, err := c.bound(ctx)
+		if err == nil && n != 200 {
+			err = fmt.Errorf("%d of 200 pods are bound", n)
+		}
+		return err
+	})
+	if err := stop(); err != nil {
+		t.Errorf("the host was overcommitted on the way: %v", err)
+	}
+}
+
+// TestCrashes kills servers at random moments while they place pods.
+func TestCrashes(t *testing.T) {
+	t.Parallel()
+	host := newHost(t, 4)
+	c := &crowd{host: host, shops: []*shop{open(t, host, "crash-a", map[string]any{"hostUsage": false}), open(t, host, "crash-b", nil)}}
+	stop := c.watchful(t)
+	for round := range 5 {
+		// Eight CPUs of 32 each time, and as much again that finds no room at the end.
+		err := c.all(func(s *shop) error { return s.burst(t.Context(), fmt.Sprintf("round-%d", round), 8, "cpu", "1") })
+		if err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(rand.N(150 * time.Millisecond)) // the moment of the crash is what is tested
+		for _, s := range c.shops {
+			s.crash(t.Context(), t)
+		}
+	}
+	eventually(t, "the host is full and both sides agree", func(ctx context.Context) error {
+		n, err := c.bound(ctx)
+		if err == nil && n != 32 {
+			err = fmt.Errorf("%d of 32 pods are bound", n)
+		}
+		return err
+	})
+	if err := host.AddNodes(t.Context(), 6); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "all run where there is room for all", func(ctx context.Context) error {
+		n, err := c.bound(ctx)
+		if err == nil && n != 80 {
+			err = fmt.Errorf("%d of 80 pods are bound", n)
+		}
+		return errors.Join(err, c.all(func(s *shop) error { return s.allRun(ctx) }))
+	})
+	if err := stop(); err != nil {
+		t.Errorf("the host was overcommitted on the way: %v", err)
+	}
+}
+
+// allRun says which pod is not Running.
+func (s *shop) allRun(ctx context.Context) error {
+	pods, err := s.client.CoreV1().Pods(metav1.NamespaceDefault).List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return err
+	}
+	for _, pod := range pods.Items {
+		if pod.Status.Phase != corev1.PodRunning {
+			return fmt.Errorf("%s is %s", pod.Name, pod.Status.Phase)
+		}
+	}
+	return nil
+}
