@@ -49,7 +49,7 @@ func (r *reconciler) firstTaken(s Scope, key types.NamespacedName, virtual clien
 	if host == nil {
 		return r.makeHost(s, key, virtual, dryRun)
 	}
-	if origin, ours := r.kind.origin(s, host); !ours || origin != key {
+	if !r.made(s, key, host) {
 		return nil, &foreignError{hostKey}
 	}
 	stored, err := live(s.Context, r.virtual.client, virtual, key)
@@ -60,16 +60,8 @@ func (r *reconciler) firstTaken(s Scope, key types.NamespacedName, virtual clien
 		return host, nil // The API server is about to say so.
 	}
 	if virtualUID(host) == labels.Pending && !terminating(host) {
-		after, err := r.wantedHost(s, key, virtual, copyOf(host))
-		if err != nil {
-			return nil, err
-		}
-		patched, err := patchHost(s.Context, r.host.client, host, after, dryRun)
-		if err == nil && patched == nil {
-			patched = host
-		}
-		if !apierrors.IsInvalid(err) {
-			return patched, err
+		if reused, err := r.reuse(s, key, virtual, host, dryRun); !apierrors.IsInvalid(err) {
+			return reused, err
 		}
 	}
 	if dryRun {
@@ -81,6 +73,24 @@ func (r *reconciler) firstTaken(s Scope, key types.NamespacedName, virtual clien
 	return r.makeHost(s, key, virtual, false)
 }
 
+// reuse brings a host object into the state that virtual wants and returns it.
+func (r *reconciler) reuse(s Scope, key types.NamespacedName, virtual, host client.Object, dryRun bool) (client.Object, error) {
+	after, err := r.wantedHost(s, key, virtual, copyOf(host))
+	if err != nil {
+		return nil, err
+	}
+	patched, err := patchHost(s.Context, r.host.client, host, after, dryRun)
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("cannot patch host object %s: %w", client.ObjectKeyFromObject(host), err)
+	case patched == nil:
+		return host, nil
+	case !dryRun:
+		r.memo.wrote(Host, key, patched)
+	}
+	return patched, nil
+}
+
 // UpdateFirst patches the host copy of a virtual object that is about to be
 // changed to virtual, and returns it as the host has it then, nil if there is no
 // copy or none is wanted. An error is why the host refuses the change. With dryRun
@@ -90,44 +100,32 @@ func (e *Engine) UpdateFirst(ctx context.Context, kind string, virtual client.Ob
 	if err != nil {
 		return nil, err
 	}
-	host, err := live(ctx, e.host.client, r.kind.newHost(), r.hostKey(key))
+	host, err := live(ctx, r.host.client, r.kind.newHost(), r.hostKey(key))
 	if err != nil || host == nil {
 		return nil, err
 	}
-	if origin, ours := r.kind.origin(s, host); !ours || origin != key || terminating(host) {
-		return nil, nil
-	}
-	if uid := virtualUID(host); uid != labels.Pending && uid != virtual.GetUID() {
+	if !r.made(s, key, host) || !belongs(host, virtual) || terminating(host) {
 		return nil, nil
 	}
 	if wanted, err := r.kind.want(s, virtual, host); err != nil || !wanted {
 		return nil, err
 	}
-	after, err := r.wantedHost(s, key, virtual, copyOf(host))
+	if dryRun {
+		return r.reuse(s, key, virtual, host, true)
+	}
+	stored, err := live(ctx, r.virtual.client, virtual, key)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("cannot look at virtual object %s: %w", key, err)
 	}
-	if !dryRun {
-		stored, err := live(ctx, r.virtual.client, virtual, key)
-		if err != nil {
-			return nil, fmt.Errorf("cannot look at virtual object %s: %w", key, err)
-		}
-		if stored != nil {
-			r.memo.changing(key, stored)
-		}
+	if stored != nil {
+		// Until the change is stored, no reconcile may take it back.
+		r.memo.changing(key, stored)
 	}
-	patched, err := patchHost(ctx, e.host.client, host, after, dryRun)
+	changed, err := r.reuse(s, key, virtual, host, false)
 	if err != nil {
 		r.memo.unchanged(key)
-		return nil, fmt.Errorf("cannot patch host object %s: %w", client.ObjectKeyFromObject(host), err)
 	}
-	if patched == nil {
-		return host, nil
-	}
-	if !dryRun {
-		r.memo.wrote(Host, key, patched)
-	}
-	return patched, nil
+	return changed, err
 }
 
 // first is what CreateFirst and UpdateFirst need of a kind.

@@ -45,6 +45,11 @@ func (r *reconciler) hostOwned(s Scope, key types.NamespacedName) error {
 		s.Again(memoLife)
 		return nil
 	}
+	return r.shown(s, key, virtual, host)
+}
+
+// shown is when both copies are there and belong together.
+func (r *reconciler) shown(s Scope, key types.NamespacedName, virtual, host client.Object) error {
 	raised := r.up(s, key, host, virtual)
 	if r.kind.down == nil || terminating(host) {
 		return raised
@@ -72,10 +77,7 @@ func (r *reconciler) sourceOf(s Scope, key types.NamespacedName) (client.Object,
 		return host, nil
 	}
 	host := r.host.store.Get(r.hostKey(key))
-	if host == nil {
-		return nil, nil
-	}
-	if origin, ours := r.kind.origin(s, host); !ours || origin != key {
+	if host == nil || !r.made(s, key, host) {
 		return nil, nil
 	}
 	return host, nil
@@ -131,11 +133,9 @@ func (r *reconciler) sourceless(s Scope, key types.NamespacedName, virtual clien
 	if err != nil {
 		return fmt.Errorf("cannot make sure that host object %s is gone: %w", hostKey, err)
 	}
-	if found != nil && string(found.GetUID()) == virtual.GetAnnotations()[labels.HostUID] && r.visible(found) {
-		if origin, ours := r.kind.origin(s, found); ours && origin == key {
-			s.Again(time.Second) // The cache has not seen it yet.
-			return nil
-		}
+	if found != nil && string(found.GetUID()) == virtual.GetAnnotations()[labels.HostUID] && r.visible(found) && r.made(s, key, found) {
+		s.Again(time.Second) // The cache has not seen it yet.
+		return nil
 	}
 	return r.hide(s, key, virtual)
 }

@@ -101,7 +101,7 @@ func TestRefusalIsNotRepeatedAtOnce(t *testing.T) {
 	}
 	b.hostServer.before = nil
 	b.step(t)
-	if text, _ := b.runner.report(); !strings.Contains(text, "synced, 0 failing") {
+	if text, _ := b.report(); !strings.Contains(text, "synced, 0 failing") {
 		t.Errorf("Nothing fails any more, the report says:\n%s", text)
 	}
 }
@@ -114,7 +114,7 @@ func TestUnreachableHostWaitsForTheGate(t *testing.T) {
 	b.gate.cause = errors.New("away")
 	b.event(theKey())
 	b.step(t)
-	if text, well := b.runner.report(); well || !strings.Contains(text, "1 objects wait for the host") {
+	if text, well := b.report(); well || !strings.Contains(text, "1 objects wait for the host") {
 		t.Errorf("The report must say what waits:\n%s", text)
 	}
 	if n := b.queue.Len(); n != 0 || b.queue.NumRequeues(theKey()) != 0 {
@@ -126,7 +126,7 @@ func TestUnreachableHostWaitsForTheGate(t *testing.T) {
 	if b.hostServer.at(&corev1.ConfigMap{}, b.hostKey(theKey())) == nil {
 		t.Error("The object must be synced when the gate is open again")
 	}
-	if text, well := b.runner.report(); !well {
+	if text, well := b.report(); !well {
 		t.Errorf("All is well again, the report says:\n%s", text)
 	}
 }
@@ -138,7 +138,7 @@ func TestHeldDeleteGoesOnWhenReleased(t *testing.T) {
 	b.guard.reason = "another store"
 	b.event(theKey())
 	b.step(t)
-	text, well := b.runner.report()
+	text, well := b.report()
 	if well || !strings.Contains(text, "1 deletes held back: web/cart") {
 		t.Errorf("The report must say what is held back:\n%s", text)
 	}

@@ -17,23 +17,39 @@ import (
 func (r *reconciler) virtualOwned(s Scope, key types.NamespacedName) error {
 	hostKey := r.hostKey(key)
 	virtual, host := r.virtual.store.Get(key), r.host.store.Get(hostKey)
-	if r.memo.behind(Virtual, key, virtual) || r.memo.behind(Host, key, host) {
+	switch {
+	case r.memo.behind(Virtual, key, virtual), r.memo.behind(Host, key, host):
 		s.Again(memoLife)
 		return nil
-	}
-	if host != nil {
-		if origin, ours := r.kind.origin(s, host); !ours || origin != key {
-			return r.foreign(s, key, virtual, hostKey)
-		}
-	}
-	switch {
 	case virtual == nil && host == nil:
 		return nil
+	case host != nil && !r.made(s, key, host):
+		return r.foreign(s, key, virtual, hostKey)
 	case virtual == nil:
 		return r.orphan(s, key, host)
-	case host != nil && virtualUID(host) != labels.Pending && virtualUID(host) != virtual.GetUID():
+	case host != nil && !belongs(host, virtual):
 		return r.predecessor(s, key, virtual, host)
+	default:
+		return r.follow(s, key, virtual, host)
 	}
+}
+
+// made says that a host object proves to be the one that we made for key.
+func (r *reconciler) made(s Scope, key types.NamespacedName, host client.Object) bool {
+	origin, ours := r.kind.origin(s, host)
+	return ours && origin == key
+}
+
+// belongs says that a host object of ours was made for this very virtual object,
+// or for one of its name that was about to be created.
+func belongs(host, virtual client.Object) bool {
+	uid := virtualUID(host)
+	return uid == labels.Pending || uid == virtual.GetUID()
+}
+
+// follow lets the host side follow a virtual object. host is its copy, nil if
+// there is none.
+func (r *reconciler) follow(s Scope, key types.NamespacedName, virtual, host client.Object) error {
 	wanted, err := r.kind.want(s, virtual, host)
 	switch {
 	case err != nil:
@@ -43,7 +59,7 @@ func (r *reconciler) virtualOwned(s Scope, key types.NamespacedName) error {
 	case !wanted:
 		return r.unwanted(s, key, host)
 	case host == nil:
-		return r.absent(s, key, virtual, hostKey)
+		return r.absent(s, key, virtual, r.hostKey(key))
 	case r.memo.overtaken(key, virtual):
 		s.Again(memoLife)
 		return nil
@@ -195,7 +211,7 @@ func (r *reconciler) taken(s Scope, key types.NamespacedName, virtual client.Obj
 		s.Again(10 * time.Millisecond) // It went away in between.
 		return nil
 	}
-	if origin, ours := r.kind.origin(s, found); !ours || origin != key {
+	if !r.made(s, key, found) {
 		return r.tell(s, virtual, key, &foreignError{hostKey})
 	}
 	// It is ours: the cache is about to show it.
