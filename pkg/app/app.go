@@ -234,7 +234,7 @@ func (a *app) parts() []part {
 	parts := []part{
 		{name: "node proxy", run: a.proxy.Run},
 		{name: "control plane", run: a.controlPlane.Run, ready: a.controlPlane.Ready()},
-		{name: "memory", run: func(ctx context.Context) error { return releaseMemory(ctx, clock.RealClock{}) }},
+		{name: "memory", run: newMemoryKeeper().Run},
 		{name: "kubeconfig", run: a.kubeconfig.Run},
 		{name: "syncer", run: a.engine.Run},
 	}

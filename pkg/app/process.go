@@ -1,7 +1,6 @@
 package app
 
 import (
-	"context"
 	"flag"
 	"fmt"
 	"log"
@@ -9,26 +8,16 @@ import (
 	"runtime/debug"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/go-logr/logr"
 	"go.uber.org/zap/zapcore"
 	logsjson "k8s.io/component-base/logs/json"
 	"k8s.io/klog/v2"
 	"k8s.io/klog/v2/textlogger"
-	"k8s.io/utils/clock"
 	ctrllog "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/sublet-dev/sublet/api/config/v1alpha1"
 )
-
-// gcPercent makes the garbage collector run when the heap has grown by half. The
-// default of doubling costs some 30 MB more for hardly any less CPU at rest.
-const gcPercent = 50
-
-// settle is how long after the start the memory of the start is given back to
-// the machine.
-const settle = 15 * time.Second
 
 // prepareProcess sets what there is one of in a process: the log and the garbage
 // collector.
@@ -69,17 +58,4 @@ type standardLog struct{}
 func (standardLog) Write(line []byte) (int, error) {
 	klog.V(1).InfoS("A library says", "line", strings.TrimSpace(string(line)))
 	return len(line), nil
-}
-
-// releaseMemory gives the memory that only the start needed back to the machine,
-// once.
-func releaseMemory(ctx context.Context, c clock.Clock) error {
-	select {
-	case <-ctx.Done():
-		return nil
-	case <-c.After(settle):
-	}
-	debug.FreeOSMemory()
-	<-ctx.Done()
-	return nil
 }
