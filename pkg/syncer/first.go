@@ -100,14 +100,8 @@ func (e *Engine) UpdateFirst(ctx context.Context, kind string, virtual client.Ob
 	if err != nil {
 		return nil, err
 	}
-	host, err := live(ctx, r.host.client, r.kind.newHost(), r.hostKey(key))
+	host, err := r.firstCopy(s, key, virtual)
 	if err != nil || host == nil {
-		return nil, err
-	}
-	if !r.made(s, key, host) || !belongs(host, virtual) || terminating(host) {
-		return nil, nil
-	}
-	if wanted, err := r.kind.want(s, virtual, host); err != nil || !wanted {
 		return nil, err
 	}
 	if dryRun {
@@ -126,6 +120,23 @@ func (e *Engine) UpdateFirst(ctx context.Context, kind string, virtual client.Ob
 		r.memo.unchanged(key)
 	}
 	return changed, err
+}
+
+// firstCopy is the host copy of a virtual object as the host's API server has it,
+// nil if there is none that should follow it.
+func (r *reconciler) firstCopy(s Scope, key types.NamespacedName, virtual client.Object) (client.Object, error) {
+	host, err := live(s.Context, r.host.client, r.kind.newHost(), r.hostKey(key))
+	if err != nil || host == nil {
+		return nil, err
+	}
+	if !r.made(s, key, host) || !belongs(host, virtual) || terminating(host) {
+		return nil, nil
+	}
+	wanted, err := r.kind.want(s, virtual, host)
+	if err != nil || !wanted {
+		return nil, err
+	}
+	return host, nil
 }
 
 // first is what CreateFirst and UpdateFirst need of a kind.

@@ -154,7 +154,7 @@ func TestScanCountsWhatEventsMissed(t *testing.T) {
 	t.Parallel()
 	b := newRunnerBench(t)
 	count := func() float64 {
-		value, err := testutil.GetCounterMetricValue(meter().mismatches.WithLabelValues(b.runner.kind.name))
+		value, err := testutil.GetCounterMetricValue(meter().mismatches.WithLabelValues(b.kind.name))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -162,13 +162,13 @@ func TestScanCountsWhatEventsMissed(t *testing.T) {
 	}
 	b.virtualServer.put(virtualMap()) // No event tells of it.
 	b.refresh()
-	b.runner.scan(t.Context())
+	b.scan(t.Context())
 	b.step(t)
 	if got := count(); got != 1 {
 		t.Errorf("An object that no event announced must count, got %g", got)
 	}
 	b.refresh()
-	b.runner.scan(t.Context())
+	b.scan(t.Context())
 	b.step(t)
 	if got := count(); got != 1 {
 		t.Errorf("An object that agrees must not count, got %g", got)
@@ -177,7 +177,7 @@ func TestScanCountsWhatEventsMissed(t *testing.T) {
 	b.virtualServer.put(changed)
 	b.refresh()
 	b.event(theKey())
-	b.runner.scan(t.Context())
+	b.scan(t.Context())
 	b.step(t)
 	if got := count(); got != 1 {
 		t.Errorf("An object whose event is on its way must not count, got %g", got)
@@ -191,7 +191,7 @@ func TestLatencyIsMeasuredFromTheEvent(t *testing.T) {
 	b.event(theKey())
 	b.clock.Step(3 * time.Second)
 	b.step(t)
-	vector, err := testutil.GetHistogramVecFromGatherer(registry(), "sublet_sync_latency_seconds", map[string]string{"kind": b.runner.kind.name})
+	vector, err := testutil.GetHistogramVecFromGatherer(registry(), "sublet_sync_latency_seconds", map[string]string{"kind": b.kind.name})
 	if err != nil {
 		t.Fatal(err)
 	}
