@@ -58,12 +58,10 @@ func writeLeaf(out *bytes.Buffer, s setting, indent string) {
 
 // comment is what operators read about a key: what it does and what it may be.
 func comment(s setting) string {
-	switch choices := allowed(s.rule); {
-	case choices == "":
-		return s.doc
-	default:
+	if choices := allowed(s.rule); choices != "" {
 		return s.doc + " " + choices
 	}
+	return s.doc
 }
 
 // allowed is a sentence on the good values, as far as the comment does not say.

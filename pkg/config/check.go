@@ -40,11 +40,15 @@ func (c *checker) value(path *field.Path, value any, want reflect.Type, rule v1a
 	switch want {
 	case reflect.TypeFor[resource.Quantity]():
 		c.quantity(path, value)
-		return
 	case reflect.TypeFor[intstr.IntOrString]():
 		c.intOrString(path, value)
-		return
+	default:
+		c.plain(path, value, want, rule)
 	}
+}
+
+// plain checks a value whose form in YAML is that of its Go kind.
+func (c *checker) plain(path *field.Path, value any, want reflect.Type, rule v1alpha1.Rule) {
 	switch want.Kind() {
 	case reflect.Pointer:
 		c.value(path, value, want.Elem(), rule)

@@ -227,7 +227,7 @@ func (b *bootstrap) reconcileRoles(hook genericapiserver.PostStartHookContext) {
 		Roles:                      bootstrappolicy.NamespaceRoles(),
 		RoleBindings:               bootstrappolicy.NamespaceRoleBindings(),
 		ClusterRolesToAggregate:    bootstrappolicy.ClusterRolesToAggregate(),
-		ClusterRoleBindingsToSplit: map[string]rbacv1.ClusterRoleBinding(bootstrappolicy.ClusterRoleBindingsToSplit()),
+		ClusterRoleBindingsToSplit: bootstrappolicy.ClusterRoleBindingsToSplit(),
 	}
 	if err := policy.EnsureRBACPolicy()(hook); err != nil && hook.Err() == nil {
 		klog.ErrorS(err, "The default roles were not brought up to date")
