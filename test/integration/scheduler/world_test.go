@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -57,19 +58,24 @@ type shop struct {
 	client kubernetes.Interface
 }
 
-// open installs a virtual cluster with a scheduler and waits until it has nodes.
+// open installs a virtual cluster with a scheduler, of which values are settings,
+// and waits until it has nodes.
 func open(t *testing.T, host *sim.Host, name string, values map[string]any) *shop {
+	t.Helper()
+	scheduler := map[string]any{"enabled": true}
+	maps.Copy(scheduler, values)
+	return openWith(t, host, name, map[string]any{"controlPlane": map[string]any{"advanced": map[string]any{"virtualScheduler": scheduler}}})
+}
+
+// openWith is open with all values.
+func openWith(t *testing.T, host *sim.Host, name string, values map[string]any) *shop {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	scheduler := map[string]any{"enabled": true}
-	for key, value := range values {
-		scheduler[key] = value
-	}
 	release, err := tenant.Install(ctx, host, tenant.Options{
 		Chart: filepath.Join("..", "..", "..", "chart"), Server: filepath.Join("..", "..", "..", "bin", "sublet-server"),
 		Release: "shop", Namespace: name,
-		Values: map[string]any{"controlPlane": map[string]any{"advanced": map[string]any{"virtualScheduler": scheduler}}},
+		Values: values,
 	})
 	if err != nil {
 		t.Fatal(err)

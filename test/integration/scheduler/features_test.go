@@ -1,0 +1,416 @@
+package scheduler
+
+import (
+	"context"
+	"fmt"
+	"testing"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
+	schedulingv1 "k8s.io/api/scheduling/v1"
+	storagev1 "k8s.io/api/storage/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/intstr"
+
+	"github.com/sublet-dev/sublet/api/labels"
+)
+
+// profiles has the default scheduler and one that fills nodes up.
+const profiles = `
+apiVersion: kubescheduler.config.k8s.io/v1
+kind: KubeSchedulerConfiguration
+profiles:
+  - schedulerName: default-scheduler
+  - schedulerName: packing
+    pluginConfig:
+      - name: NodeResourcesFit
+        args: {scoringStrategy: {type: MostAllocated, resources: [{name: cpu, weight: 1}]}}
+    plugins: {score: {disabled: [{name: PodTopologySpread}, {name: NodeResourcesBalancedAllocation}, {name: ImageLocality}]}}
+`
+
+// TestScheduling holds what a tenant expects of a scheduler, on four nodes in three
+// zones.
+func TestScheduling(t *testing.T) {
+	t.Parallel()
+	host := newHost(t, 4)
+	s := open(t, host, "features", map[string]any{"config": profiles})
+	for _, test := range []struct {
+		name string
+		run  func(*testing.T, *shop)
+	}{
+		{"daemon set", daemonSet}, {"node selector", nodeSelector}, {"affinity", affinity}, {"spread", spread},
+		{"taint", taint}, {"gate", gated}, {"node name", nodeName}, {"packing", packing}, {"claim", claim},
+		{"resource of the tenant", tenantResource}, {"preemption", preemption}, {"drain", drain},
+	} {
+		// One after the other: each needs to know what the nodes hold.
+		t.Run(test.name, func(t *testing.T) {
+			defer s.clear(t)
+			test.run(t, s)
+			eventually(t, "both sides agree", func(ctx context.Context) error {
+				_, err := s.agree(ctx)
+				return err
+			})
+		})
+	}
+}
+
+// clear deletes all pods and what makes them.
+func (s *shop) clear(t *testing.T) {
+	t.Helper()
+	ctx := t.Context()
+	now := metav1.DeleteOptions{GracePeriodSeconds: new(int64)}
+	_ = s.client.AppsV1().DaemonSets(metav1.NamespaceDefault).DeleteCollection(ctx, now, metav1.ListOptions{})
+	_ = s.client.AppsV1().Deployments(metav1.NamespaceDefault).DeleteCollection(ctx, now, metav1.ListOptions{})
+	_ = s.client.PolicyV1().PodDisruptionBudgets(metav1.NamespaceDefault).DeleteCollection(ctx, now, metav1.ListOptions{})
+	eventually(t, "nothing is left", func(ctx context.Context) error {
+		_ = s.client.CoreV1().Pods(metav1.NamespaceDefault).DeleteCollection(ctx, now, metav1.ListOptions{})
+		left, err := s.host.Client().CoreV1().Pods(s.name).List(ctx, metav1.ListOptions{LabelSelector: labels.Cluster})
+		if err == nil && len(left.Items) > 0 {
+			err = fmt.Errorf("%d host pods", len(left.Items))
+		}
+		return err
+	})
+}
+
+func (s *shop) patchNode(t *testing.T, node, patch string, subresources ...string) {
+	t.Helper()
+	_, err := s.client.CoreV1().Nodes().Patch(t.Context(), node, types.StrategicMergePatchType, []byte(patch), metav1.PatchOptions{}, subresources...)
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func template(pod *corev1.Pod) corev1.PodTemplateSpec {
+	pod.Spec.TerminationGracePeriodSeconds = new(int64)
+	return corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: pod.Labels}, Spec: pod.Spec}
+}
+
+func selector() *metav1.LabelSelector {
+	return &metav1.LabelSelector{MatchLabels: map[string]string{"app": "test"}}
+}
+
+// nodesOf waits until n pods run and returns how many are on each node.
+func (s *shop) nodesOf(t *testing.T, n int) map[string]int {
+	t.Helper()
+	var count map[string]int
+	eventually(t, "all pods run", func(ctx context.Context) error {
+		pods, err := s.client.CoreV1().Pods(metav1.NamespaceDefault).List(ctx, metav1.ListOptions{})
+		if err != nil {
+			return err
+		}
+		count = map[string]int{}
+		running := 0
+		for _, pod := range pods.Items {
+			if pod.Status.Phase == corev1.PodRunning && pod.DeletionTimestamp == nil {
+				running++
+				count[pod.Spec.NodeName]++
+			}
+		}
+		if running != n {
+			return fmt.Errorf("%d of %d pods run, on %v", running, n, count)
+		}
+		return nil
+	})
+	return count
+}
+
+func daemonSet(t *testing.T, s *shop) {
+	set := &appsv1.DaemonSet{
+		ObjectMeta: metav1.ObjectMeta{Name: "agent"},
+		Spec:       appsv1.DaemonSetSpec{Selector: selector(), Template: template(newPod("", "cpu", "100m"))},
+	}
+	if _, err := s.client.AppsV1().DaemonSets(metav1.NamespaceDefault).Create(t.Context(), set, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if nodes := s.nodesOf(t, 4); len(nodes) != 4 {
+		t.Errorf("the agents are on %v", nodes)
+	}
+}
+
+// nodeSelector selects by a label that only the virtual node has.
+func nodeSelector(t *testing.T, s *shop) {
+	node := s.host.Nodes()[2]
+	s.patchNode(t, node, `{"metadata":{"labels":{"disk":"fast"}}}`)
+	pod := newPod("selected")
+	pod.Spec.NodeSelector = map[string]string{"disk": "fast"}
+	s.create(t, pod)
+	if got := s.running(t, "selected"); got.Spec.NodeName != node {
+		t.Errorf("on %s, want %s", got.Spec.NodeName, node)
+	}
+}
+
+func affinity(t *testing.T, s *shop) {
+	for _, name := range []string{"a-0", "a-1", "a-2", "a-3"} {
+		pod := newPod(name)
+		pod.Spec.Affinity = &corev1.Affinity{PodAntiAffinity: &corev1.PodAntiAffinity{
+			RequiredDuringSchedulingIgnoredDuringExecution: []corev1.PodAffinityTerm{{TopologyKey: corev1.LabelHostname, LabelSelector: selector()}},
+		}}
+		s.create(t, pod)
+	}
+	if nodes := s.nodesOf(t, 4); len(nodes) != 4 {
+		t.Errorf("pods that avoid each other are on %v", nodes)
+	}
+	friend := newPod("friend")
+	friend.Labels = nil
+	friend.Spec.Affinity = &corev1.Affinity{PodAffinity: &corev1.PodAffinity{
+		RequiredDuringSchedulingIgnoredDuringExecution: []corev1.PodAffinityTerm{{TopologyKey: corev1.LabelHostname, LabelSelector: selector()}},
+	}}
+	s.create(t, friend)
+	s.running(t, "friend")
+}
+
+func spread(t *testing.T, s *shop) {
+	for i := range 6 {
+		pod := newPod(fmt.Sprintf("spread-%d", i))
+		pod.Spec.TopologySpreadConstraints = []corev1.TopologySpreadConstraint{{
+			MaxSkew: 1, TopologyKey: corev1.LabelTopologyZone, WhenUnsatisfiable: corev1.DoNotSchedule, LabelSelector: selector(),
+		}}
+		s.create(t, pod)
+	}
+	nodes, host := s.nodesOf(t, 6), s.host.Nodes()
+	// The first and the last node are in one zone.
+	if nodes[host[0]]+nodes[host[3]] != 2 || nodes[host[1]] != 2 || nodes[host[2]] != 2 {
+		t.Errorf("spread over %v", nodes)
+	}
+}
+
+// taint keeps pods off three nodes by taints and a cordon of the tenant's own.
+func taint(t *testing.T, s *shop) {
+	nodes := s.host.Nodes()
+	s.patchNode(t, nodes[0], `{"spec":{"taints":[{"key":"mine","effect":"NoSchedule"}]}}`)
+	s.patchNode(t, nodes[1], `{"spec":{"unschedulable":true}}`)
+	defer s.patchNode(t, nodes[0], `{"spec":{"taints":null}}`)
+	defer s.patchNode(t, nodes[1], `{"spec":{"unschedulable":false}}`)
+	for i := range 4 {
+		s.create(t, newPod(fmt.Sprintf("t-%d", i), "cpu", "1"))
+	}
+	if on := s.nodesOf(t, 4); on[nodes[0]]+on[nodes[1]] != 0 {
+		t.Errorf("pods are on %v", on)
+	}
+	tolerant := newPod("tolerant")
+	tolerant.Spec.Tolerations = []corev1.Toleration{{Key: "mine", Operator: corev1.TolerationOpExists}}
+	tolerant.Spec.NodeSelector = map[string]string{corev1.LabelHostname: nodes[0]}
+	s.create(t, tolerant)
+	s.running(t, "tolerant")
+}
+
+func gated(t *testing.T, s *shop) {
+	pod := newPod("gated")
+	pod.Spec.SchedulingGates = []corev1.PodSchedulingGate{{Name: "example.com/wait"}}
+	s.create(t, pod)
+	s.create(t, newPod("free"))
+	s.running(t, "free")
+	if pod, err := s.get(t.Context(), "gated"); err != nil || pod.Spec.NodeName != "" {
+		t.Fatalf("%v, on %s", err, pod.Spec.NodeName)
+	}
+	_, err := s.client.CoreV1().Pods(metav1.NamespaceDefault).Patch(t.Context(), "gated", types.JSONPatchType,
+		[]byte(`[{"op":"remove","path":"/spec/schedulingGates"}]`), metav1.PatchOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.running(t, "gated")
+}
+
+// nodeName has the tenant choose the node: the host is asked all the same.
+func nodeName(t *testing.T, s *shop) {
+	node := s.host.Nodes()[1]
+	for _, name := range []string{"chosen", "too-much"} {
+		pod := newPod(name, "cpu", "5")
+		pod.Spec.NodeName = node
+		s.create(t, pod)
+		if name == "chosen" {
+			s.running(t, name)
+		}
+	}
+	eventually(t, "the host refuses what does not fit", func(ctx context.Context) error {
+		pod, err := s.get(ctx, "too-much")
+		if err != nil {
+			return err
+		}
+		for _, c := range pod.Status.Conditions {
+			if c.Type == corev1.PodScheduled && c.Reason == corev1.PodReasonUnschedulable {
+				return nil
+			}
+		}
+		return fmt.Errorf("%s, %v", pod.Status.Phase, pod.Status.Conditions)
+	})
+	if err := overcommitted(t.Context(), s.host); err != nil {
+		t.Error(err)
+	}
+	_ = s.client.CoreV1().Pods(metav1.NamespaceDefault).Delete(t.Context(), "too-much", metav1.DeleteOptions{})
+}
+
+// packing is scheduled by the second profile.
+func packing(t *testing.T, s *shop) {
+	for i := range 4 {
+		pod := newPod(fmt.Sprintf("p-%d", i), "cpu", "1")
+		pod.Spec.SchedulerName = "packing"
+		s.create(t, pod)
+		s.running(t, pod.Name)
+	}
+	if nodes := s.nodesOf(t, 4); len(nodes) != 1 {
+		t.Errorf("packed onto %v", nodes)
+	}
+}
+
+// claim has a claim that waits for its first consumer. The test plays the host's
+// provisioner.
+func claim(t *testing.T, s *shop) {
+	ctx := t.Context()
+	class := &storagev1.StorageClass{
+		ObjectMeta: metav1.ObjectMeta{Name: "late"}, Provisioner: "example.com/test", VolumeBindingMode: new(storagev1.VolumeBindingWaitForFirstConsumer),
+	}
+	if _, err := s.host.Client().StorageV1().StorageClasses().Create(ctx, class, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the class is there", func(ctx context.Context) error {
+		_, err := s.client.StorageV1().StorageClasses().Get(ctx, "late", metav1.GetOptions{})
+		return err
+	})
+	claim := &corev1.PersistentVolumeClaim{ObjectMeta: metav1.ObjectMeta{Name: "data"}, Spec: corev1.PersistentVolumeClaimSpec{
+		StorageClassName: new("late"), AccessModes: []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOnce},
+		Resources: corev1.VolumeResourceRequirements{Requests: corev1.ResourceList{corev1.ResourceStorage: resource.MustParse("1Gi")}},
+	}}
+	if _, err := s.client.CoreV1().PersistentVolumeClaims(metav1.NamespaceDefault).Create(ctx, claim, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	pod := newPod("consumer")
+	pod.Spec.Volumes = []corev1.Volume{{Name: "data", VolumeSource: corev1.VolumeSource{
+		PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: "data"}}}}
+	s.create(t, pod)
+	node := provision(t, s)
+	if got := s.running(t, "consumer"); got.Spec.NodeName != node {
+		t.Errorf("on %s, its volume on %s", got.Spec.NodeName, node)
+	}
+}
+
+// provision waits for the host claim to have a node and gives it a volume there.
+func provision(t *testing.T, s *shop) string {
+	t.Helper()
+	claims := s.host.Client().CoreV1().PersistentVolumeClaims(s.name)
+	var claim *corev1.PersistentVolumeClaim
+	eventually(t, "the host's scheduler has picked a node for the claim", func(ctx context.Context) error {
+		list, err := claims.List(ctx, metav1.ListOptions{LabelSelector: labels.Cluster})
+		if err != nil {
+			return err
+		}
+		for i := range list.Items {
+			if list.Items[i].Annotations["volume.kubernetes.io/selected-node"] != "" {
+				claim = &list.Items[i]
+				return nil
+			}
+		}
+		return fmt.Errorf("%d claims, none has", len(list.Items))
+	})
+	ctx, node := t.Context(), claim.Annotations["volume.kubernetes.io/selected-node"]
+	volume := &corev1.PersistentVolume{ObjectMeta: metav1.ObjectMeta{Name: "volume-1"}, Spec: corev1.PersistentVolumeSpec{
+		StorageClassName: "late", AccessModes: claim.Spec.AccessModes, Capacity: claim.Spec.Resources.Requests,
+		ClaimRef:               &corev1.ObjectReference{Kind: "PersistentVolumeClaim", APIVersion: "v1", Namespace: claim.Namespace, Name: claim.Name, UID: claim.UID},
+		PersistentVolumeSource: corev1.PersistentVolumeSource{HostPath: &corev1.HostPathVolumeSource{Path: "/tmp/x"}},
+	}}
+	if _, err := s.host.Client().CoreV1().PersistentVolumes().Create(ctx, volume, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	patch := `{"metadata":{"annotations":{"pv.kubernetes.io/bind-completed":"yes"}},"spec":{"volumeName":"volume-1"}}`
+	if _, err := claims.Patch(ctx, claim.Name, types.MergePatchType, []byte(patch), metav1.PatchOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	patch = `{"status":{"phase":"Bound","accessModes":["ReadWriteOnce"],"capacity":{"storage":"1Gi"}}}`
+	if _, err := claims.Patch(ctx, claim.Name, types.MergePatchType, []byte(patch), metav1.PatchOptions{}, "status"); err != nil {
+		t.Fatal(err)
+	}
+	return node
+}
+
+// tenantResource asks for what the tenant has added to a node and the host does not
+// have.
+func tenantResource(t *testing.T, s *shop) {
+	const name = "example.com/licence"
+	node := s.host.Nodes()[3]
+	s.patchNode(t, node, `{"status":{"capacity":{"`+name+`":"1"},"allocatable":{"`+name+`":"1"}}}`, "status")
+	for _, pod := range []*corev1.Pod{newPod("first"), newPod("second")} {
+		pod.Spec.Containers[0].Resources.Limits = corev1.ResourceList{name: resource.MustParse("1")}
+		s.create(t, pod)
+		if pod.Name == "first" {
+			if got := s.running(t, "first"); got.Spec.NodeName != node {
+				t.Errorf("on %s, want %s", got.Spec.NodeName, node)
+			}
+		}
+	}
+	eventually(t, "the second one finds none left", func(ctx context.Context) error {
+		pod, err := s.get(ctx, "second")
+		if err == nil && (len(pod.Status.Conditions) == 0 || pod.Spec.NodeName != "") {
+			err = fmt.Errorf("on %q, %v", pod.Spec.NodeName, pod.Status.Conditions)
+		}
+		return err
+	})
+}
+
+// preemption makes room inside the virtual cluster.
+func preemption(t *testing.T, s *shop) {
+	for name, value := range map[string]int32{"high": 1000, "low": 1} {
+		class := &schedulingv1.PriorityClass{ObjectMeta: metav1.ObjectMeta{Name: name}, Value: value}
+		if _, err := s.client.SchedulingV1().PriorityClasses().Create(t.Context(), class, metav1.CreateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i := range 4 {
+		pod := newPod(fmt.Sprintf("low-%d", i), "cpu", "6")
+		pod.Spec.PriorityClassName = "low"
+		s.create(t, pod)
+	}
+	s.nodesOf(t, 4)
+	pod := newPod("high", "cpu", "6")
+	pod.Spec.PriorityClassName = "high"
+	s.create(t, pod)
+	s.running(t, "high")
+	s.nodesOf(t, 4)
+}
+
+// drain moves the pods of a node, as fast as their budget allows.
+func drain(t *testing.T, s *shop) {
+	ctx := t.Context()
+	deployment := &appsv1.Deployment{
+		ObjectMeta: metav1.ObjectMeta{Name: "web"},
+		Spec:       appsv1.DeploymentSpec{Replicas: new(int32(4)), Selector: selector(), Template: template(newPod("", "cpu", "1"))},
+	}
+	if _, err := s.client.AppsV1().Deployments(metav1.NamespaceDefault).Create(ctx, deployment, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	budget := &policyv1.PodDisruptionBudget{
+		ObjectMeta: metav1.ObjectMeta{Name: "web"},
+		Spec:       policyv1.PodDisruptionBudgetSpec{Selector: selector(), MinAvailable: new(intstr.FromInt32(3))},
+	}
+	if _, err := s.client.PolicyV1().PodDisruptionBudgets(metav1.NamespaceDefault).Create(ctx, budget, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	var node string
+	for name := range s.nodesOf(t, 4) {
+		node = name
+	}
+	s.patchNode(t, node, `{"spec":{"unschedulable":true}}`)
+	eventually(t, "the node is empty", func(ctx context.Context) error {
+		pods, err := s.client.CoreV1().Pods(metav1.NamespaceDefault).List(ctx, metav1.ListOptions{FieldSelector: "spec.nodeName=" + node})
+		if err != nil || len(pods.Items) == 0 {
+			return err
+		}
+		eviction := &policyv1.Eviction{ObjectMeta: metav1.ObjectMeta{Name: pods.Items[0].Name, Namespace: metav1.NamespaceDefault}}
+		err = s.client.PolicyV1().Evictions(metav1.NamespaceDefault).Evict(ctx, eviction)
+		if err != nil && !apierrors.IsTooManyRequests(err) && !apierrors.IsNotFound(err) && !apierrors.IsInternalError(err) {
+			return err
+		}
+		return fmt.Errorf("%d pods are left", len(pods.Items))
+	})
+	if on := s.nodesOf(t, 4); on[node] != 0 {
+		t.Errorf("after the drain of %s the pods are on %v", node, on)
+	}
+	real, err := s.host.Client().CoreV1().Nodes().Get(ctx, node, metav1.GetOptions{})
+	if err != nil || real.Spec.Unschedulable {
+		t.Errorf("the host's node is touched: %v, unschedulable %v", err, real.Spec.Unschedulable)
+	}
+	s.patchNode(t, node, `{"spec":{"unschedulable":false}}`)
+}
