@@ -31,6 +31,8 @@ type fakeServer struct {
 	clock clock.PassiveClock
 	// before is asked before each request that writes; its error is the answer.
 	before func(verb string, object client.Object) error
+	// changed is told of each object that a request has changed or removed.
+	changed func(object client.Object)
 
 	mu       sync.Mutex
 	version  int
@@ -44,7 +46,7 @@ type fakeKey struct {
 }
 
 func newFakeServer(name string, c clock.PassiveClock, objects ...client.Object) *fakeServer {
-	s := &fakeServer{name: name, clock: c, objects: map[fakeKey]client.Object{}}
+	s := &fakeServer{name: name, clock: c, objects: map[fakeKey]client.Object{}, changed: func(client.Object) {}}
 	for _, o := range objects {
 		s.put(o)
 	}
@@ -216,6 +218,7 @@ func (s *fakeServer) store(before, after client.Object) {
 	if equality.Semantic.DeepEqual(before, after) {
 		return
 	}
+	s.changed(after)
 	s.version++
 	after.SetResourceVersion(strconv.Itoa(s.version))
 	grace := after.GetDeletionGracePeriodSeconds()
@@ -248,11 +251,15 @@ func (s *fakeServer) patch(verb string, o client.Object, patch client.Patch, dry
 	}
 	var bound struct {
 		Metadata struct {
-			UID types.UID `json:"uid"`
+			UID             types.UID `json:"uid"`
+			ResourceVersion string    `json:"resourceVersion"`
 		} `json:"metadata"`
 	}
 	if err := json.Unmarshal(data, &bound); err != nil {
 		return err
+	}
+	if version := bound.Metadata.ResourceVersion; version != "" && version != found.GetResourceVersion() {
+		return apierrors.NewConflict(resource(o), o.GetName(), fmt.Errorf("it has changed"))
 	}
 	if bound.Metadata.UID != found.GetUID() {
 		return apierrors.NewConflict(resource(o), o.GetName(), fmt.Errorf("another UID"))
@@ -301,6 +308,7 @@ func (s *fakeServer) Delete(_ context.Context, o client.Object, options ...clien
 		}
 	}
 	if grace == 0 && len(found.GetFinalizers()) == 0 {
+		s.changed(found)
 		delete(s.objects, keyOf(found))
 		return nil
 	}

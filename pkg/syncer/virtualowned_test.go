@@ -94,6 +94,8 @@ func TestVirtualOwned(t *testing.T) {
 		kind          Kind
 		virtual, host client.Object
 		held          string
+		lateVirtual   bool // the cache shows nothing yet
+		lateHost      bool
 		want          want
 	}{
 		"Create": {
@@ -204,6 +206,22 @@ func TestVirtualOwned(t *testing.T) {
 			kind:   pods(), virtual: virtualPod(),
 			want: want{virtual: []string{"delete"}},
 		},
+		"PodNotLost": {
+			reason: "What only the cache lacks is not lost.",
+			kind:   pods(), virtual: virtualPod(), host: hostPod(), lateHost: true,
+			want: want{again: memoLife},
+		},
+		"NoOrphan": {
+			reason: "What only the cache lacks leaves no orphan.",
+			kind:   configMaps(), virtual: virtualMap(), host: hostMap("v1"), lateVirtual: true,
+			want: want{again: time.Second},
+		},
+		"NotPendingForever": {
+			reason: "A copy made at admission is adopted rather than collected, however late its object is seen.",
+			kind:   configMaps(), virtual: virtualMap(), lateVirtual: true,
+			host: hostMap(labels.Pending, func(m *corev1.ConfigMap) { m.CreationTimestamp = metav1.NewTime(testStart().Add(-time.Hour)) }),
+			want: want{again: time.Second},
+		},
 		"PodLostEarly": {
 			reason: "A pod that never ran gets a new copy.",
 			kind:   pods(), virtual: virtualPod(func(p *corev1.Pod) { p.Spec.NodeName = "" }),
@@ -257,6 +275,12 @@ func TestVirtualOwned(t *testing.T) {
 			}
 			b := newBench(tc.kind, c, virtual, host)
 			b.reason = tc.held
+			if tc.lateVirtual {
+				b.virtualView.seen = nil
+			}
+			if tc.lateHost {
+				b.hostView.seen = nil
+			}
 			again, err := b.reconcile(t.Context(), theKey())
 			got := want{host: writesOf(host), virtual: writesOf(virtual), again: again, err: err != nil}
 			if diff := cmp.Diff(tc.want, got, cmp.AllowUnexported(want{}), cmp.Transformer("none", func(l []string) []string {
