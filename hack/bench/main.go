@@ -64,16 +64,18 @@ type group struct {
 	measure func(*bench, context.Context) error
 }
 
-// groups are in the order in which they run. The one with many nodes is the
-// last, since it changes the host.
+// groups are in the order in which they run. Those with many nodes are the last,
+// since they change the host.
 func groups() []group {
 	return []group{
 		{[]string{"binary", "image"}, (*bench).size},
 		{[]string{"start_ready", "start_first_pod"}, (*bench).start},
 		{[]string{"pod_down_p50", "pod_down_p99", "pod_up_p50", "pod_up_p99"}, (*bench).pods},
 		{[]string{"burst_ratio", "pod_cpu", "pod_host_requests", "burst_delete"}, (*bench).burst},
+		{[]string{"sched_ratio", "sched_bound_p50", "sched_bound_p99"}, (*bench).sched},
 		{[]string{"idle_anon", "idle_cpu"}, (*bench).idle},
 		{[]string{"nodes_all", "nodes_anon", "nodes_idle_cpu", "node_lag_p99"}, (*bench).nodes},
+		{[]string{"sched_foreign_pod"}, (*bench).foreign},
 	}
 }
 
@@ -148,6 +150,9 @@ func (b *bench) print(out io.Writer, names []string) {
 		}
 		value := median(values)
 		_, _ = fmt.Fprintf(out, "bench %s %s %s\n", name, format(value), f.unit)
+		if value < f.least {
+			b.say("  MISSED: %s is %s %s, it should be %s at least; runs: %s", name, format(value), f.unit, format(f.least), formatAll(values))
+		}
 		if f.limit > 0 && value > f.limit {
 			b.say("  MISSED: %s is %s %s, the limit is %s; runs: %s", name, format(value), f.unit, format(f.limit), formatAll(values))
 		}
@@ -156,9 +161,10 @@ func (b *bench) print(out io.Writer, names []string) {
 
 // install installs the chart once more, in a namespace of its own, so that every
 // start begins with nothing.
-func (b *bench) install(ctx context.Context) (*tenant.Release, error) {
+func (b *bench) install(ctx context.Context, values map[string]any) (*tenant.Release, error) {
 	b.releases++
 	o := b.tenant
+	o.Values = values
 	o.Release, o.Namespace = "bench", fmt.Sprintf("bench-%d", b.releases)
 	return tenant.Install(ctx, b.host, o)
 }

@@ -28,7 +28,12 @@ type process struct {
 
 // launch installs the chart and starts its server, and waits until it is ready.
 func (b *bench) launch(ctx context.Context) (*process, error) {
-	release, err := b.install(ctx)
+	return b.launchWith(ctx, nil)
+}
+
+// launchWith is launch with values of the chart.
+func (b *bench) launchWith(ctx context.Context, values map[string]any) (*process, error) {
+	release, err := b.install(ctx, values)
 	if err != nil {
 		return nil, err
 	}

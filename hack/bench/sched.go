@@ -1,0 +1,176 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"runtime"
+	"sync"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+
+	"github.com/sublet-dev/sublet/pkg/virtualscheduler/usage"
+)
+
+// sched measures the virtual scheduler: the burst of pods once more, up to the
+// moment when all have a node.
+func (b *bench) sched(ctx context.Context) error {
+	direct, err := b.directClient(ctx)
+	if err != nil {
+		return err
+	}
+	p, err := b.launchWith(ctx, map[string]any{"controlPlane": map[string]any{
+		"advanced": map[string]any{"virtualScheduler": map[string]any{"enabled": true}},
+	}})
+	if err != nil {
+		return err
+	}
+	defer p.Stop()
+	if err := b.warm(ctx, p); err != nil {
+		return err
+	}
+	onHost := client{direct, directNamespace}
+	inVirtual := client{p.client, metav1.NamespaceDefault}
+	for _, warm := range []client{onHost, inVirtual} {
+		if _, _, err := warm.schedule(ctx, "warm-"); err != nil {
+			return err
+		}
+	}
+	for run := range b.runs {
+		prefix := fmt.Sprintf("sched-%d-", run)
+		alone, _, err := onHost.schedule(ctx, prefix)
+		if err != nil {
+			return err
+		}
+		through, each, err := inVirtual.schedule(ctx, prefix)
+		if err != nil {
+			return err
+		}
+		b.say("  all bound: %.2f s virtual, %.2f s direct", through.Seconds(), alone.Seconds())
+		b.add("sched_ratio", float64(alone)/float64(through))
+		b.add("sched_bound_p50", percentile(each, 50))
+		b.add("sched_bound_p99", percentile(each, 99))
+	}
+	return nil
+}
+
+// client is where a burst is created: in a namespace of one of the two clusters.
+type client struct {
+	kubernetes.Interface
+	namespace string
+}
+
+// schedule creates the pods of a burst and deletes them when the last one has a node. It
+// returns how long that took, and how long each pod took in ms, from just before
+// its create call.
+func (c client) schedule(ctx context.Context, prefix string) (time.Duration, []float64, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	watched, err := follow(ctx, podsOf(c.Interface, c.namespace, bound))
+	if err != nil {
+		return 0, nil, err
+	}
+	created, mu := map[string]time.Time{}, sync.Mutex{}
+	begun := time.Now()
+	err = byHands(prefix, func(name string) error {
+		mu.Lock()
+		created[name] = time.Now()
+		mu.Unlock()
+		_, err := c.CoreV1().Pods(c.namespace).Create(ctx, newPod(name), metav1.CreateOptions{})
+		return err
+	})
+	if err != nil {
+		return 0, nil, fmt.Errorf("cannot create the pods: %w", err)
+	}
+	if err := watched.wait(ctx, burstPods, "pods have a node", isDone); err != nil {
+		return 0, nil, err
+	}
+	took := watched.last(doneAt).Sub(begun)
+	var each []float64
+	for name, seen := range watched.all() {
+		each = append(each, milliseconds(seen.done.Sub(created[name])))
+	}
+	return took, each, clearPods(ctx, c.Interface, c.namespace, watched)
+}
+
+// foreign measures what a foreign pod costs in the sums of others' usage, on nodes
+// that no simulated kubelet looks after: 10,000 pods that nobody runs.
+func (b *bench) foreign(ctx context.Context) error {
+	if err := b.fillForeign(ctx); err != nil {
+		return err
+	}
+	for range b.runs {
+		before := heap()
+		watching, stop := context.WithCancel(ctx)
+		u := usage.New(usage.Options{Host: b.host.Client(), Cluster: "bench"})
+		ended := make(chan error, 1)
+		go func() { ended <- u.Run(watching) }()
+		for known := false; !known && ctx.Err() == nil; {
+			_, known = u.Foreign(foreignNode(0))
+			time.Sleep(10 * time.Millisecond)
+		}
+		b.add("sched_foreign_pod", max(0, float64(heap())-float64(before))/foreignPods)
+		taken, _ := u.Foreign(foreignNode(0))
+		if pods := taken.Pods().Value(); pods != foreignPods/manyNodes {
+			b.say("  BROKEN: %d foreign pods on a node of %d", pods, foreignPods/manyNodes)
+		}
+		stop()
+		if err := <-ended; err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func foreignNode(i int) string { return fmt.Sprintf("foreign-%04d", i%manyNodes) }
+
+// fillForeign makes the nodes and their pods.
+func (b *bench) fillForeign(ctx context.Context) error {
+	api := b.host.Client().CoreV1()
+	if _, err := api.Namespaces().Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "foreign"}}, metav1.CreateOptions{}); err != nil {
+		return fmt.Errorf("cannot create the namespace of foreign pods: %w", err)
+	}
+	makeOne := func(i int) error {
+		if i < manyNodes {
+			node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: foreignNode(i)}, Spec: corev1.NodeSpec{Unschedulable: true}}
+			if _, err := api.Nodes().Create(ctx, node, metav1.CreateOptions{}); err != nil {
+				return err
+			}
+		}
+		pod := newPod(fmt.Sprintf("foreign-%d", i))
+		pod.Spec.NodeName = foreignNode(i)
+		_, err := api.Pods("foreign").Create(ctx, pod, metav1.CreateOptions{})
+		return err
+	}
+	todo := make(chan int, foreignPods)
+	for i := range foreignPods {
+		todo <- i
+	}
+	close(todo)
+	errs := make(chan error, burstHands)
+	var hands sync.WaitGroup
+	for range burstHands {
+		hands.Go(func() {
+			for i := range todo {
+				if err := makeOne(i); err != nil {
+					errs <- fmt.Errorf("cannot create foreign pod %d: %w", i, err)
+					return
+				}
+			}
+		})
+	}
+	hands.Wait()
+	close(errs)
+	return <-errs
+}
+
+// heap is what is in use on the heap of this process.
+func heap() uint64 {
+	var m runtime.MemStats
+	runtime.GC()
+	runtime.GC()
+	runtime.ReadMemStats(&m)
+	return m.HeapAlloc
+}
