@@ -26,10 +26,10 @@ type Combination struct {
 
 // Combinations are all rules about several keys at once.
 func Combinations() []Combination {
-	return slices.Concat(syncCombinations(), controlPlaneCombinations(), resourceCombinations())
+	return slices.Concat(nodesCombinations(), syncCombinations(), controlPlaneCombinations(), resourceCombinations())
 }
 
-func syncCombinations() []Combination {
+func nodesCombinations() []Combination {
 	const nodes = "sync.fromHost.nodes."
 	return []Combination{
 		{
@@ -70,6 +70,11 @@ func syncCombinations() []Combination {
 				return n.SyncBackChanges && len(n.SyncBackFields) == 0
 			},
 		},
+	}
+}
+
+func syncCombinations() []Combination {
+	return []Combination{
 		{
 			Name: "endpointslices-without-services", Path: "sync.toHost.endpointSlices.enabled",
 			With: []string{"sync.toHost.services.enabled"},

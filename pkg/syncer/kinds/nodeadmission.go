@@ -90,9 +90,15 @@ func (p *nodeAdmission) Admit(ctx context.Context, a admission.Attributes, o adm
 	if !maps.Equal(ownAnnotations(before.Annotations), ownAnnotations(after.Annotations)) {
 		return forbidden(a, "the annotations %s, %s and %s are the syncer's own", labels.HostUID, labels.Agreed, labels.Tenant)
 	}
+	return p.admit(ctx, a, o, before, after)
+}
+
+// admit decides about an update of a copy of a host node.
+func (p *nodeAdmission) admit(ctx context.Context, a admission.Attributes, o admission.ObjectInterfaces, before, after *corev1.Node) error {
+	status := a.GetSubresource() == "status"
 	record := readRecord(before.Annotations)
 	verdict := p.rules.judge(record, editOf(before, after))
-	if a.GetSubresource() == "status" {
+	if status {
 		p.rules.judgeStatus(&verdict, &record, before, after)
 	} else if field := hostsSpec(before, after); field != "" {
 		verdict.refuse("%s is the host's; only taints and unschedulable can be changed of the spec of a node", field)
@@ -103,7 +109,7 @@ func (p *nodeAdmission) Admit(ctx context.Context, a admission.Attributes, o adm
 	for _, text := range verdict.warnings {
 		warning.AddWarning(ctx, "", text)
 	}
-	if verdict.toHost.empty() && a.GetSubresource() == "" {
+	if verdict.toHost.empty() && !status {
 		return nil // What is kept is the tenant's because no record says otherwise.
 	}
 	if err := record.passed(verdict.toHost).write(after); err != nil {

@@ -91,22 +91,32 @@ func (r nodeRules) judgeCordon(v *verdict, record nodeRecord, edit nodeEdit) {
 func (r nodeRules) judgeTaint(v *verdict, record nodeRecord, key string, taint *corev1.Taint) {
 	_, hosts := record.agreed[taintsField][key]
 	name, _, _ := strings.Cut(key, ":")
-	back := r.back(v1alpha1.NodeTaints)
+	verb := "set"
+	if taint == nil {
+		verb = "removed"
+	}
 	switch {
 	case strings.HasPrefix(name, hostTaints):
 		v.refuse("the taint %s is the host's: those under %s tell the condition of its node", key, strings.TrimSuffix(hostTaints, "/"))
-	case back && !protected(name):
-		if hosts || taint != nil {
-			v.toHost.taints[key] = taint
-		}
-	case back && (hosts || !r.scheduler):
-		v.refuse("the taint %s cannot be changed: nothing under %s is ever passed to the host", key, strings.Join(protectedDomains(), ", "))
+	case r.back(v1alpha1.NodeTaints):
+		r.passTaint(v, hosts, key, taint)
 	case hosts && r.scheduler:
 		v.refuse("the taint %s is the host's and cannot be changed or removed here", key)
-	case !r.scheduler && taint == nil:
-		v.refuse("the taint %s cannot be removed here. %s", key, r.way(v1alpha1.NodeTaints))
 	case !r.scheduler:
-		v.refuse("the taint %s cannot be set here. %s", key, r.way(v1alpha1.NodeTaints))
+		v.refuse("the taint %s cannot be %s here. %s", key, verb, r.way(v1alpha1.NodeTaints))
+	}
+}
+
+// passTaint passes the change of a taint to the host. One with a protected name is
+// kept if a scheduler heeds it and the host does not have it.
+func (r nodeRules) passTaint(v *verdict, hosts bool, key string, taint *corev1.Taint) {
+	switch {
+	case protected(key):
+		if hosts || !r.scheduler {
+			v.refuse("the taint %s cannot be changed: nothing under %s is ever passed to the host", key, strings.Join(protectedDomains(), ", "))
+		}
+	case hosts || taint != nil:
+		v.toHost.taints[key] = taint
 	}
 }
 

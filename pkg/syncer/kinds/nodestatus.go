@@ -49,9 +49,14 @@ func (r nodeRules) judgeResource(v *verdict, record *nodeRecord, before, after *
 		v.refuse("the resource %s cannot be added to a node: only a scheduler of the virtual cluster would count it. The operator can allow it with %s", name, schedulerKey)
 		return
 	}
+	keepResource(record, before, after, name)
+}
+
+// keepResource records what a tenant says that there is of a resource of theirs.
+func keepResource(record *nodeRecord, before, after *corev1.Node, name corev1.ResourceName) {
 	capacity, has := after.Status.Capacity[name]
 	allocatable, can := after.Status.Allocatable[name]
-	if !has && !can || !has && differs(before.Status.Capacity, after.Status.Capacity, name) {
+	if !has && (!can || differs(before.Status.Capacity, after.Status.Capacity, name)) {
 		for _, list := range []corev1.ResourceList{after.Status.Capacity, after.Status.Allocatable, record.aside.Capacity, record.aside.Allocatable} {
 			delete(list, name)
 		}
