@@ -10,9 +10,9 @@ import (
 )
 
 const (
-	// gcPercent lets the heap grow to four times what lives before garbage is
+	// gcPercent lets the heap grow to five times what lives before garbage is
 	// collected. While the server works, this halves the CPU that a pod costs.
-	gcPercent = 300
+	gcPercent = 400
 	// memoryCheck is the time between two looks at the memory.
 	memoryCheck = 20 * time.Second
 	// worthwhile is how much memory a collection must be able to give back.

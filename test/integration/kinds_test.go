@@ -20,6 +20,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sublet-dev/sublet/pkg/syncer"
+	"github.com/sublet-dev/sublet/pkg/syncer/kinds"
 )
 
 // switchboard hands Services at admission to the engine of their test, by their
@@ -47,8 +48,14 @@ func (s *switchboard) UpdateFirst(ctx context.Context, kind string, virtual clie
 // all of the virtual cluster.
 func (r *release) startKinds(t *testing.T, names ...string) *engine {
 	t.Helper()
+	return r.startSome(t, r.allKinds(), names...)
+}
+
+// startSome is startKinds with kinds that were made with other options.
+func (r *release) startSome(t *testing.T, all []syncer.Kind, names ...string) *engine {
+	t.Helper()
 	var some []syncer.Kind
-	for _, kind := range r.allKinds() {
+	for _, kind := range all {
 		if slices.Contains(names, kind.Name()) {
 			some = append(some, kind)
 		}
@@ -268,7 +275,8 @@ const nodeWrites = 150
 
 func TestNodeWithTwoWriters(t *testing.T) { //nolint:paralleltest // see startKinds
 	r := newRelease(t)
-	e := r.startKinds(t, "nodes")
+	// Without a virtual scheduler, nobody would heed a tenant's cordon.
+	e := r.startSome(t, r.allKinds(func(o *kinds.Options) { o.VirtualScheduler = true }), "nodes")
 	key := types.NamespacedName{Name: r.namespace}
 	host := &corev1.Node{
 		ObjectMeta: metav1.ObjectMeta{Name: key.Name},

@@ -30,13 +30,16 @@ import (
 )
 
 // allKinds are the real kinds under the default settings.
-func (r *release) allKinds() []syncer.Kind {
+func (r *release) allKinds(changes ...func(*kinds.Options)) []syncer.Kind {
 	settings := v1alpha1.Default()
 	options := kinds.Options{
 		Sync: settings.Sync, WorkloadServiceAccount: "default",
 		KubernetesServiceIP: "10.0.0.1", DNSServiceIP: "10.0.0.10",
 		ClusterDomain: "cluster.local", KubeletVersion: "v1.37.1",
 		Tokens: minter{kubernetes.NewForConfigOrDie(r.virtual.plane.ClientConfig("minter", pki.GroupAdmins))},
+	}
+	for _, change := range changes {
+		change(&options)
 	}
 	var all []syncer.Kind
 	for _, row := range kinds.Table() {
