@@ -8,6 +8,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/clientcmd"
@@ -55,7 +56,7 @@ func (b *bench) burst(ctx context.Context) error {
 // cluster: over TLS, in protobuf, without limits.
 func (b *bench) directClient(ctx context.Context) (kubernetes.Interface, error) {
 	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: directNamespace}}
-	if _, err := b.host.Client().CoreV1().Namespaces().Create(ctx, namespace, metav1.CreateOptions{}); err != nil {
+	if _, err := b.host.Client().CoreV1().Namespaces().Create(ctx, namespace, metav1.CreateOptions{}); err != nil && !apierrors.IsAlreadyExists(err) {
 		return nil, fmt.Errorf("cannot create namespace %s: %w", directNamespace, err)
 	}
 	kubeconfig, err := b.host.Kubeconfig()

@@ -27,7 +27,7 @@ const pluginName = "SubletHost"
 const (
 	// proposalLag is how long the scheduler's own proposal may take to show in the
 	// cache before the plugin makes sure of it.
-	proposalLag = 100 * time.Millisecond
+	proposalLag = time.Second
 	// proposalRetry is the pause between two attempts to write a proposal.
 	proposalRetry = 2 * time.Second
 )

@@ -1,0 +1,217 @@
+package virtualscheduler
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/kubernetes/fake"
+	corelisters "k8s.io/client-go/listers/core/v1"
+	"k8s.io/client-go/tools/cache"
+	"k8s.io/klog/v2"
+	fwk "k8s.io/kube-scheduler/framework"
+	clocktesting "k8s.io/utils/clock/testing"
+
+	"github.com/sublet-dev/sublet/pkg/translate"
+)
+
+// activator is a handle that counts how often a pod is to be tried again.
+type activator struct {
+	fwk.Handle
+	count atomic.Int32
+}
+
+func (a *activator) Activate(klog.Logger, map[string]*corev1.Pod) { a.count.Add(1) }
+
+// stage is a plugin with a cache that the test fills.
+type stage struct {
+	plugin  *plugin
+	handle  *activator
+	clock   *clocktesting.FakeClock
+	store   cache.Indexer
+	handler cache.ResourceEventHandler
+	client  *fake.Clientset
+}
+
+func newStage(pod *corev1.Pod) *stage {
+	clock := clocktesting.NewFakeClock(time.Unix(0, 0))
+	backoff := newBackoff(clock)
+	store := cache.NewIndexer(cache.MetaNamespaceKeyFunc, cache.Indexers{cache.NamespaceIndex: cache.MetaNamespaceIndexFunc})
+	client := fake.NewClientset(pod.DeepCopy())
+	s := &stage{handle: &activator{}, clock: clock, store: store, client: client}
+	s.plugin = &plugin{handle: s.handle, shared: &shared{
+		client: client, clock: clock, backoff: backoff, waits: newWaits(backoff), pods: corelisters.NewPodLister(store),
+	}}
+	s.handler = s.plugin.waits.handler()
+	_ = store.Add(pod)
+	return s
+}
+
+// show is an event of the watch.
+func (s *stage) show(pod *corev1.Pod) {
+	_ = s.store.Update(pod)
+	s.handler.OnUpdate(pod, pod)
+}
+
+func shopPod(change ...func(*corev1.Pod)) *corev1.Pod {
+	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "web", UID: "1"}}
+	for _, f := range change {
+		f(pod)
+	}
+	return pod
+}
+
+func nominated(node string) func(*corev1.Pod) {
+	return func(p *corev1.Pod) { p.Status.NominatedNodeName = node }
+}
+
+func unscheduled(reason, message string) func(*corev1.Pod) {
+	return func(p *corev1.Pod) {
+		p.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodScheduled, Status: corev1.ConditionFalse, Reason: reason, Message: message}}
+	}
+}
+
+func boundTo(node string) func(*corev1.Pod) { return func(p *corev1.Pod) { p.Spec.NodeName = node } }
+
+// preBind runs PreBind for node a; the events are shown one after the other, each
+// when the plugin waits.
+func (s *stage) preBind(ctx context.Context, t *testing.T, events ...func()) *fwk.Status {
+	t.Helper()
+	done := make(chan *fwk.Status, 1)
+	go func() { done <- s.plugin.PreBind(ctx, nil, shopPod(), "a") }()
+	for _, event := range events {
+		for !s.clock.HasWaiters() {
+			time.Sleep(time.Millisecond)
+		}
+		select {
+		case status := <-done:
+			t.Fatalf("it did not wait: %v", status)
+		case <-time.After(20 * time.Millisecond):
+		}
+		event()
+	}
+	select {
+	case status := <-done:
+		return status
+	case <-time.After(10 * time.Second):
+		t.Fatal("it waits for ever")
+		return nil
+	}
+}
+
+func TestPreBind(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		reason string
+		before *corev1.Pod
+		after  []*corev1.Pod
+		code   fwk.Code
+		said   string
+	}{
+		"bound":           {"the host has bound it", shopPod(nominated("a")), []*corev1.Pod{shopPod(boundTo("a"))}, fwk.Success, ""},
+		"bound before":    {"after a restart the syncer may have been faster", shopPod(boundTo("a")), nil, fwk.Success, ""},
+		"bound elsewhere": {"the host's word counts", shopPod(nominated("a")), []*corev1.Pod{shopPod(boundTo("b"))}, fwk.Success, ""},
+		"refused": {"the host's reason ends the attempt", shopPod(nominated("a")),
+			[]*corev1.Pod{shopPod(unscheduled(corev1.PodReasonUnschedulable, "no cpu"))}, fwk.Unschedulable, "no cpu"},
+		"late proposal": {"the cache may lag behind the scheduler's own write", shopPod(),
+			[]*corev1.Pod{shopPod(nominated("a")), shopPod(unscheduled(corev1.PodReasonUnschedulable, "no cpu"))}, fwk.Unschedulable, "no cpu"},
+		"old verdict": {"what was said of a former attempt is no answer", shopPod(unscheduled(corev1.PodReasonUnschedulable, "old")),
+			[]*corev1.Pod{
+				shopPod(nominated("a"), unscheduled(translate.WaitingForHost, "")),
+				shopPod(unscheduled(corev1.PodReasonUnschedulable, "new")),
+			}, fwk.Unschedulable, "new"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newStage(test.before)
+			var events []func()
+			for _, pod := range test.after {
+				events = append(events, func() { s.show(pod) })
+			}
+			status := s.preBind(t.Context(), t, events...)
+			if status.Code() != test.code || status.Message() != test.said {
+				t.Errorf("%s: %v %q", test.reason, status.Code(), status.Message())
+			}
+		})
+	}
+}
+
+func TestPreBindEnds(t *testing.T) {
+	t.Parallel()
+	s := newStage(shopPod(nominated("a")))
+	if status := s.preBind(t.Context(), t, func() { s.handler.OnDelete(shopPod()) }); status.Code() != fwk.Error {
+		t.Errorf("the pod is gone: %v", status)
+	}
+	ctx, cancel := context.WithCancelCause(t.Context())
+	s = newStage(shopPod(nominated("a")))
+	preempted := errors.New("preempted")
+	if status := s.preBind(ctx, t, func() { cancel(preempted) }); !errors.Is(status.AsError(), preempted) {
+		t.Errorf("preempted: %v", status)
+	}
+}
+
+// TestProposes has the plugin write the proposal itself, where the scheduler's own
+// write does not make one.
+func TestProposes(t *testing.T) {
+	t.Parallel()
+	for name, before := range map[string]*corev1.Pod{
+		"nominated by preemption": shopPod(nominated("a"), unscheduled(corev1.PodReasonUnschedulable, "full")),
+		"refused before":          shopPod(unscheduled(corev1.PodReasonUnschedulable, "full")),
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			if translate.Proposed(before) != "" {
+				t.Fatal("it is a proposal already")
+			}
+			s := newStage(before)
+			s.preBind(t.Context(), t, func() {
+				pod, err := s.client.CoreV1().Pods("shop").Get(t.Context(), "web", metav1.GetOptions{})
+				if err != nil || translate.Proposed(pod) != "a" {
+					t.Errorf("%v, the pod proposes %q", err, translate.Proposed(pod))
+				}
+				s.show(shopPod(boundTo("a")))
+			})
+		})
+	}
+}
+
+func TestBackoff(t *testing.T) {
+	t.Parallel()
+	clock := clocktesting.NewFakeClock(time.Unix(0, 0))
+	b := newBackoff(clock)
+	again := 0
+	count := func() { again++ }
+	for i, want := range []time.Duration{5 * time.Second, 10 * time.Second, 20 * time.Second} {
+		b.refused("1", "a", fmt.Sprint("reason ", i), count)
+		clock.Step(want - time.Millisecond)
+		if b.reason("1", "a") == "" || b.reason("1", "b") != "" || b.reason("2", "a") != "" {
+			t.Fatalf("refusal %d: %q of a, %q of b, %q of another pod", i, b.reason("1", "a"), b.reason("1", "b"), b.reason("2", "a"))
+		}
+		clock.Step(time.Millisecond)
+		if b.reason("1", "a") != "" {
+			t.Fatalf("refusal %d still counts after %v", i, want)
+		}
+	}
+	if again != 6 {
+		t.Errorf("tried %d times, want a quick one and one at the end for each of three refusals", again)
+	}
+	b.refused("1", "a", "full", count)
+	b.roomier("b")
+	if b.reason("1", "a") == "" {
+		t.Error("room on b is room on a")
+	}
+	b.roomier("a")
+	if b.reason("1", "a") != "" || again != 7 {
+		t.Errorf("room on a is not tried: %q, %d", b.reason("1", "a"), again)
+	}
+	b.forget(types.UID("1"))
+	if b.knows("1") {
+		t.Error("a pod is remembered that is gone")
+	}
+}
