@@ -328,3 +328,24 @@ func TestSwitches(t *testing.T) {
 		})
 	}
 }
+
+// TestPassedIsForgotten has a tenant write to the host under keys of theirs that
+// the host's hide: what they had set aside must not come back one day.
+func TestPassedIsForgotten(t *testing.T) {
+	t.Parallel()
+	options, host, virtual := nodeWorld(t, "both")
+	virtual.Annotations[labels.Tenant] = `{"labels":{"hosts":"mine"},"taints":[{"key":"hosts","value":"mine","effect":"NoSchedule"}]}`
+	look(t, options, host.node, virtual)
+	after := virtual.DeepCopy()
+	taint("hosts", "new")(after)
+	label("hosts", "new")(after)
+	if err := updateNode(t, options, virtual, after, "", false); err != nil {
+		t.Fatal(err)
+	}
+	unlabel("hosts")(host.node)
+	untaint("hosts")(host.node)
+	look(t, options, host.node, after)
+	if diff := cmp.Diff(visible(host.node).Spec.Taints, visible(after).Spec.Taints); diff != "" || after.Labels["hosts"] != "" {
+		t.Errorf("labels %v; taints (-host +virtual):\n%s", after.Labels, diff)
+	}
+}
