@@ -1,0 +1,77 @@
+package translate
+
+import (
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+)
+
+func TestProposed(t *testing.T) {
+	t.Parallel()
+	reason := func(r string) []corev1.PodCondition {
+		return []corev1.PodCondition{condition(corev1.PodScheduled, corev1.ConditionFalse, func(c *corev1.PodCondition) { c.Reason = r })}
+	}
+	for name, test := range map[string]struct {
+		reason string
+		node   string
+		status corev1.PodStatus
+		want   string
+	}{
+		"nothing":         {"nobody has picked a node", "", corev1.PodStatus{}, ""},
+		"proposal":        {"the scheduler waits for the host", "", corev1.PodStatus{NominatedNodeName: "a"}, "a"},
+		"second proposal": {"the pod was refused another node before", "", corev1.PodStatus{NominatedNodeName: "a", Conditions: reason(WaitingForHost)}, "a"},
+		"preemption":      {"others must go first", "", corev1.PodStatus{NominatedNodeName: "a", Conditions: reason(corev1.PodReasonUnschedulable)}, ""},
+		"bound":           {"there is nothing left to ask", "a", corev1.PodStatus{NominatedNodeName: "a"}, ""},
+	} {
+		pod := webPod(func(pod *corev1.Pod) { pod.Spec.NodeName, pod.Status = test.node, test.status })
+		if got := Proposed(pod); got != test.want {
+			t.Errorf("%s: Proposed = %q, want %q: %s", name, got, test.want, test.reason)
+		}
+	}
+}
+
+// TestPlaceStatus holds who says why a pod has no node: the virtual scheduler,
+// until the host has answered to the very node that is proposed.
+func TestPlaceStatus(t *testing.T) {
+	t.Parallel()
+	says := func(reason, message string) corev1.PodCondition {
+		return condition(corev1.PodScheduled, corev1.ConditionFalse, func(c *corev1.PodCondition) { c.Reason, c.Message = reason, message })
+	}
+	full := says(corev1.PodReasonUnschedulable, "the host is full")
+	for name, test := range map[string]struct {
+		reason        string
+		virtual, host corev1.PodStatus
+		place         string
+		nominated     string
+		message       string
+	}{
+		"not answered": {"the proposal stands while the host thinks", corev1.PodStatus{NominatedNodeName: "a"}, corev1.PodStatus{}, "a", "a", ""},
+		"refused":      {"the host's words replace the proposal", corev1.PodStatus{NominatedNodeName: "a"}, corev1.PodStatus{Conditions: []corev1.PodCondition{full}}, "a", "", "the host is full"},
+		"making room":  {"the host preempts others and has not refused", corev1.PodStatus{NominatedNodeName: "a"}, corev1.PodStatus{NominatedNodeName: "a", Conditions: []corev1.PodCondition{full}}, "a", "a", ""},
+		"other node":   {"an answer about another node is none", corev1.PodStatus{NominatedNodeName: "b"}, corev1.PodStatus{Conditions: []corev1.PodCondition{full}}, "a", "b", ""},
+		"no proposal": {"the virtual scheduler's own reason stays", corev1.PodStatus{Conditions: []corev1.PodCondition{says(corev1.PodReasonUnschedulable, "no node fits")}},
+			corev1.PodStatus{Conditions: []corev1.PodCondition{full}}, "a", "", "no node fits"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			virtual := webPod(func(pod *corev1.Pod) { pod.Status = test.virtual })
+			in := input()
+			in.Place = test.place
+			host := created(t, in, virtual)
+			host.Status = test.host
+			if PlaceOf(host) != test.place {
+				t.Fatalf("the host pod is held to %q", PlaceOf(host))
+			}
+			for range 2 { // the second time nothing may change
+				PlaceStatus(shop, host, virtual)
+				got := ""
+				if c := find(virtual.Status.Conditions, corev1.PodScheduled); c != nil {
+					got = c.Message
+				}
+				if virtual.Status.NominatedNodeName != test.nominated || got != test.message {
+					t.Fatalf("%s: nominated %q, message %q", test.reason, virtual.Status.NominatedNodeName, got)
+				}
+			}
+		})
+	}
+}
