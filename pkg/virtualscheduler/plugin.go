@@ -97,7 +97,7 @@ func (p *plugin) PreBindPreFlight(context.Context, fwk.CycleState, *corev1.Pod, 
 }
 
 // PreBind waits for the host's answer.
-func (p *plugin) PreBind(ctx context.Context, _ fwk.CycleState, pod *corev1.Pod, node string) *fwk.Status {
+func (p *plugin) PreBind(ctx context.Context, _ fwk.CycleState, pod *corev1.Pod, node string) *fwk.Status { //nolint:cyclop // one case for each answer of the host, in the order in which they count
 	one := p.waits.begin(pod.UID, func() *corev1.Pod { return p.cached(pod) })
 	defer p.waits.end(pod.UID, one)
 	check := p.clock.NewTimer(proposalLag)

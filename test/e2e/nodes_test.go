@@ -278,7 +278,7 @@ func (w *ownedNode) withSyncBack(t *testing.T) {
 	eventually(t, "the event about what the switch took away", func(context.Context) error {
 		out, err := w.command("get", "events", "--field-selector", "reason=NodeChangesDropped", "-o", "name").Output()
 		if err != nil || len(out) == 0 {
-			return fmt.Errorf("there is none: %v", err)
+			return fmt.Errorf("there is none: %w", err)
 		}
 		return nil
 	})

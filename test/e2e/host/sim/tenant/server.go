@@ -242,7 +242,7 @@ func (s *Server) Again() (*Server, error) {
 func (s *Server) pause(ctx context.Context, d time.Duration) error {
 	select {
 	case <-s.exited:
-		return fmt.Errorf("the server has ended (%v), its last words:\n%s", s.err, s.logTail())
+		return fmt.Errorf("the server has ended (%v), its last words:\n%s", s.err, s.logTail()) //nolint:errorlint // there is no error if it ended by itself
 	case <-ctx.Done():
 		return fmt.Errorf("%w; the server's last words:\n%s", context.Cause(ctx), s.logTail())
 	case <-time.After(d):
