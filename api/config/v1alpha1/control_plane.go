@@ -140,7 +140,8 @@ type Scheduling struct {
 type Probes struct {
 	// startupProbe asks /readyz until the control plane has started. Then the others take over.
 	StartupProbe Probe `json:"startupProbe"`
-	// readinessProbe asks /readyz. While it fails, the Service sends nobody to the control plane.
+	// readinessProbe asks /readyz. While it fails, the pod counts as not ready; the Service leads to it all
+	// the same, as there is no other.
 	ReadinessProbe Probe `json:"readinessProbe"`
 	// livenessProbe asks /livez. When it has failed, the control plane is started anew.
 	LivenessProbe Probe `json:"livenessProbe"`
