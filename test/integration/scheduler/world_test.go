@@ -26,7 +26,7 @@ import (
 )
 
 // patience is how long a test waits for what takes seconds.
-const patience = 2 * time.Minute
+const patience = 4 * time.Minute
 
 const gpu corev1.ResourceName = "nvidia.com/gpu"
 
