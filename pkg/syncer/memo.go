@@ -42,6 +42,9 @@ type memoWrite struct {
 	uid     types.UID
 	version string
 	at      time.Time
+	// surpassed is set when the write has made a version after this one, without
+	// saying which.
+	surpassed bool
 	// deleted is set when the write was a delete, with the grace period it gave.
 	deleted bool
 	grace   *int64
@@ -57,6 +60,16 @@ func (m *memo) wrote(side Side, key types.NamespacedName, object client.Object) 
 	defer m.mu.Unlock()
 	m.writes[memoKey{side, key}] = memoWrite{
 		uid: object.GetUID(), version: object.GetResourceVersion(), at: m.clock.Now(),
+	}
+}
+
+// surpassed notes that a write has made a newer version of object, where the API
+// server does not answer with the object, as to a binding.
+func (m *memo) surpassed(side Side, key types.NamespacedName, object client.Object) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.writes[memoKey{side, key}] = memoWrite{
+		uid: object.GetUID(), version: object.GetResourceVersion(), at: m.clock.Now(), surpassed: true,
 	}
 }
 
@@ -119,7 +132,7 @@ func (m *memo) behind(side Side, key types.NamespacedName, seen client.Object) b
 	}
 	// Versions order the objects of one name, be they one object or two.
 	order, err := resourceversion.CompareResourceVersion(seen.GetResourceVersion(), w.version)
-	if err == nil && order < 0 {
+	if err == nil && (order < 0 || order == 0 && w.surpassed) {
 		return true
 	}
 	m.forget(side, key)

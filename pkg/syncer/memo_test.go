@@ -40,6 +40,14 @@ func TestMemo(t *testing.T) {
 			m.wrote(Host, theKey(), at("a", "10"))
 			return m.behind(Host, theKey(), at("a", "10"))
 		}, false},
+		"Surpassed": {"A binding made a version that its answer did not name.", func(m *memo, _ *clocktesting.FakeClock) bool {
+			m.surpassed(Virtual, theKey(), at("a", "10"))
+			return m.behind(Virtual, theKey(), at("a", "10"))
+		}, true},
+		"SurpassedSeen": {"Any newer version shows that write.", func(m *memo, _ *clocktesting.FakeClock) bool {
+			m.surpassed(Virtual, theKey(), at("a", "10"))
+			return m.behind(Virtual, theKey(), at("a", "11"))
+		}, false},
 		"OtherSide": {"The sides are apart.", func(m *memo, _ *clocktesting.FakeClock) bool {
 			m.wrote(Virtual, theKey(), at("a", "10"))
 			return m.behind(Host, theKey(), nil)

@@ -199,7 +199,18 @@ func (r *reconciler) up(s Scope, key types.NamespacedName, host, virtual client.
 		// that it was made from.
 		mark(after, host)
 	}
-	written, err := writeVirtual(s.Context, r.virtual.client, virtual, after)
+	bound, err := bind(s.Context, r.virtual.client, virtual, after)
+	if bound {
+		// The binding has made a new version that only the watch shows. What else
+		// there is to write follows then.
+		r.memo.surpassed(Virtual, key, virtual)
+		r.wrote()
+		return nil
+	}
+	var written client.Object
+	if err == nil {
+		written, err = writeVirtual(s.Context, r.virtual.client, virtual, after)
+	}
 	if apierrors.IsNotFound(err) {
 		return nil // It is gone, as the watch will say.
 	}

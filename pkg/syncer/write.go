@@ -140,11 +140,6 @@ func patchOptions(dryRun bool) *client.PatchOptions {
 // the requests that take it and returns the object as the virtual API server has
 // it then, nil if nothing was sent.
 func writeVirtual(ctx context.Context, c client.Client, before, after client.Object) (client.Object, error) {
-	if bound, err := bind(ctx, c, before, after); bound || err != nil {
-		// The binding has made a new version that only the watch shows. What else
-		// there is to write follows then.
-		return nil, err
-	}
 	status := !same(statusOf(before), statusOf(after))
 	rest := !equalBesidesStatus(before, after)
 	if !status && !rest {
