@@ -210,13 +210,14 @@ func (a *app) addKinds(virtual *rest.Config) error {
 	options := kinds.Options{
 		Sync:                   a.values.Sync,
 		VirtualScheduler:       a.values.ControlPlane.Advanced.VirtualScheduler.Enabled,
+		Proposals:              a.scheduling.proposals(),
 		Usage:                  a.scheduling.nodeUsage(),
 		WorkloadServiceAccount: a.names.workload(),
 		KubernetesServiceIP:    a.facts.ServiceIP,
 		DNSServiceIP:           a.facts.DNSServiceIP,
 		ClusterDomain:          a.values.Networking.Advanced.ClusterDomain,
 		KubeletVersion:         componentversion.Get().GitVersion,
-		Tokens:                 minter{virtualClient},
+		Tokens:                 minter{a.controlPlane, virtualClient},
 	}
 	for _, row := range kinds.Table() {
 		if !row.Enabled(a.values.Sync) {

@@ -32,8 +32,10 @@ func (a *app) newScheduling() (scheduling, error) {
 	var err error
 	made.scheduler, err = virtualscheduler.New(virtualscheduler.Options{
 		Virtual:        a.controlPlane.ClientConfig(schedulerUser, pki.GroupAdmins),
+		Informers:      a.controlPlane.Informers,
 		Config:         settings.Config,
 		HostSchedulers: a.values.Sync.ToHost.Pods.HybridScheduling.HostSchedulers,
+		Asked:          func(pod types.NamespacedName) { a.engine.Look("pods", pod) },
 	})
 	if err != nil {
 		return scheduling{}, fmt.Errorf("controlPlane.advanced.virtualScheduler.config: %w", err)
@@ -59,6 +61,15 @@ func (s scheduling) nodeUsage() kinds.NodeUsage {
 		return nil
 	}
 	return s.usage
+}
+
+// proposals are the nodes that the kinds ask the host about: none without a
+// scheduler.
+func (s scheduling) proposals() kinds.Proposals {
+	if s.scheduler == nil {
+		return nil
+	}
+	return s.scheduler
 }
 
 // parts are what of it runs, after the syncer: the scheduler would find no nodes

@@ -2,10 +2,14 @@ package controlplane
 
 import (
 	"context"
+	"encoding/base64"
+	"encoding/json"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -46,6 +50,82 @@ func testTokenRequest(t *testing.T, p *plane) {
 	if got, want := whoami(t, p, answer.Status.Token).Username, "system:serviceaccount:tokens:default"; got != want {
 		t.Errorf("the token is %s's, want %s", got, want)
 	}
+}
+
+// testPodToken compares a token made in the process with one that the API server
+// makes for the same pod.
+func testPodToken(t *testing.T, p *plane) {
+	ns := namespace(t, p, "podtokens")
+	pod, err := p.client.CoreV1().Pods(ns).Create(t.Context(), &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Name: "web"},
+		Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "web", Image: "web"}}},
+	}, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	hour := int64(3600)
+	request := &authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{
+		ExpirationSeconds: &hour,
+		BoundObjectRef:    &authenticationv1.BoundObjectReference{APIVersion: "v1", Kind: "Pod", Name: "web", UID: pod.UID},
+	}}
+	asked, err := p.client.CoreV1().ServiceAccounts(ns).CreateToken(t.Context(), "default", request, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	made, ok := p.PodToken(t.Context(), ns, "default", request)
+	if !ok {
+		t.Fatal("there is no token")
+	}
+	if diff := cmp.Diff(claimsOf(t, asked.Status.Token), claimsOf(t, made.Status.Token)); diff != "" {
+		t.Errorf("claims (-asked for +made):\n%s", diff)
+	}
+	if diff := cmp.Diff(asked.Spec, made.Spec); diff != "" {
+		t.Errorf("answer (-asked for +made):\n%s", diff)
+	}
+	if late := made.Status.ExpirationTimestamp.Sub(asked.Status.ExpirationTimestamp.Time); late < 0 || late > patience {
+		t.Errorf("it ends %s after one that was asked for before", late)
+	}
+	if got := whoami(t, p, made.Status.Token).Extra["authentication.kubernetes.io/pod-uid"]; len(got) != 1 || got[0] != string(pod.UID) {
+		t.Errorf("the token is of pod %s, want %s", got, pod.UID)
+	}
+
+	short := int64(60)
+	for name, change := range map[string]func(*authenticationv1.TokenRequestSpec){
+		"no pod":      func(s *authenticationv1.TokenRequestSpec) { s.BoundObjectRef = nil },
+		"a secret":    func(s *authenticationv1.TokenRequestSpec) { s.BoundObjectRef.Kind = "Secret" },
+		"another pod": func(s *authenticationv1.TokenRequestSpec) { s.BoundObjectRef.UID = "other" },
+		"too short":   func(s *authenticationv1.TokenRequestSpec) { s.ExpirationSeconds = &short },
+		"no life":     func(s *authenticationv1.TokenRequestSpec) { s.ExpirationSeconds = nil },
+	} {
+		odd := request.DeepCopy()
+		change(&odd.Spec)
+		if _, ok := p.PodToken(t.Context(), ns, "default", odd); ok {
+			t.Errorf("%s: the API server has to be asked", name)
+		}
+	}
+	if _, ok := p.PodToken(t.Context(), ns, "nobody", request); ok {
+		t.Error("there is no such account")
+	}
+}
+
+// claimsOf are the claims of a token without those that are of one token alone.
+func claimsOf(t *testing.T, token string) map[string]any {
+	t.Helper()
+	payload, err := base64.RawURLEncoding.DecodeString(strings.Split(token, ".")[1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	claims := map[string]any{}
+	if err := json.Unmarshal(payload, &claims); err != nil {
+		t.Fatal(err)
+	}
+	if claims["exp"].(float64)-claims["iat"].(float64) != 3600 {
+		t.Errorf("it lives from %v to %v", claims["iat"], claims["exp"])
+	}
+	for _, own := range []string{"exp", "iat", "nbf", "jti"} {
+		delete(claims, own)
+	}
+	return claims
 }
 
 func testTokenSecret(t *testing.T, p *plane) {

@@ -49,6 +49,7 @@ type apiServer struct {
 	informers  informers.SharedInformerFactory
 	loopback   *rest.Config
 	openAPI    *openAPI
+	tokens     *tokenMint
 	proxyFiles []*secretFile
 }
 
@@ -148,6 +149,7 @@ func (a *assembly) configure(s *apiServer, opts options.CompletedOptions) (app.C
 		return app.CompletedConfig{}, fmt.Errorf("cannot configure the API server: %w", err)
 	}
 	s.informers = factory
+	s.tokens = newTokenMint(opts.ServiceAccountIssuer, generic.Authentication.APIAudiences, factory)
 
 	kube, resolver, plugins, err := app.CreateKubeAPIServerConfig(opts, generic, factory, storageFactory)
 	if err != nil {

@@ -39,6 +39,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apiserver/pkg/admission"
 	"k8s.io/apiserver/pkg/authentication/user"
+	"k8s.io/client-go/informers"
 	"k8s.io/client-go/rest"
 	"k8s.io/klog/v2"
 	"k8s.io/utils/clock"
@@ -224,6 +225,9 @@ type ControlPlane struct {
 	memory   *memoryServer
 	endpoint string
 	ready    chan struct{}
+	tokens   atomic.Pointer[tokenMint]
+	// informers are set before ready is closed.
+	informers informers.SharedInformerFactory
 }
 
 // New checks the configuration. Nothing runs before Run.
@@ -242,6 +246,11 @@ func New(config Config) (*ControlPlane, error) {
 // Ready is closed when the API server answers /readyz with 200 and the
 // controllers have been started.
 func (c *ControlPlane) Ready() <-chan struct{} { return c.ready }
+
+// Informers are the informers that the API server and the controllers share, for
+// other parts of the process to share too. They are there once [ControlPlane.Ready]
+// is closed, and run; who asks for a further one starts it.
+func (c *ControlPlane) Informers() informers.SharedInformerFactory { return c.informers }
 
 // ClientConfig returns the configuration of a client that calls the API server
 // in memory as the given user, without a limit on its rate. It may be asked for
@@ -307,5 +316,7 @@ func (c *ControlPlane) Run(ctx context.Context) error {
 		return err
 	}
 	defer server.close()
+	c.informers = server.informers
+	c.tokens.Store(server.tokens)
 	return c.serve(ctx, server)
 }

@@ -51,6 +51,7 @@ func TestControlPlane(t *testing.T) {
 		"DeploymentBecomesPods":   testDeploymentBecomesPods,
 		"NamespaceGoes":           testNamespaceGoes,
 		"TokenRequest":            testTokenRequest,
+		"PodToken":                testPodToken,
 		"TokenSecret":             testTokenSecret,
 		"PathsWithoutCredentials": testPathsWithoutCredentials,
 		"AdminOverTLS":            testAdminOverTLS,

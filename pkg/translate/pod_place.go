@@ -27,19 +27,22 @@ func PlaceOf(host *corev1.Pod) string {
 	return host.Annotations[labels.Place]
 }
 
-// Proposed is the node that the virtual scheduler wants for a pod and asks the
-// host about, empty if it asks nothing. A node that is kept for a pod until
-// others have made room is not proposed yet: beside it stands the reason why the
-// pod had to be turned away.
+// Proposed is the node that the virtual scheduler wants for a pod and has written
+// down to ask the host about, empty if it has not. A node that is kept for a pod
+// until others have made room is not proposed yet: beside it stands the reason why
+// the pod had to be turned away.
 func Proposed(virtual *corev1.Pod) string {
-	if virtual.Spec.NodeName != "" {
+	if virtual.Spec.NodeName != "" || TurnedAway(virtual) {
 		return ""
 	}
+	return virtual.Status.NominatedNodeName
+}
+
+// TurnedAway says whether the pod bears a reason why it has no node. Nothing is
+// asked for such a pod before the reason is taken away.
+func TurnedAway(virtual *corev1.Pod) bool {
 	condition := find(virtual.Status.Conditions, corev1.PodScheduled)
-	if condition == nil || condition.Reason == WaitingForHost {
-		return virtual.Status.NominatedNodeName
-	}
-	return ""
+	return condition != nil && condition.Reason != WaitingForHost
 }
 
 // Refuse takes the proposed node off a virtual pod, with the host's reason.
@@ -50,11 +53,12 @@ func Refuse(virtual *corev1.Pod, condition corev1.PodCondition) {
 	setCondition(&virtual.Status, condition)
 }
 
-// PlaceStatus is [PodStatus] for a pod of the virtual scheduler. As long as the
-// host has not bound it, the virtual scheduler says how things stand with its
-// node, unless the host has refused the node that was proposed.
-func PlaceStatus(c Cluster, host, virtual *corev1.Pod) {
-	before, proposed := virtual.DeepCopy(), Proposed(virtual)
+// PlaceStatus is [PodStatus] for a pod of the virtual scheduler, for which the host
+// is asked about node proposed, empty for none. As long as the host has not bound
+// it, the virtual scheduler says how things stand with its node, unless the host
+// has refused the node that was proposed.
+func PlaceStatus(c Cluster, proposed string, host, virtual *corev1.Pod) {
+	before := virtual.DeepCopy()
 	PodStatus(c, host, virtual)
 	if host.Spec.NodeName != "" || before.Spec.NodeName != "" {
 		return

@@ -63,7 +63,7 @@ func TestPlaceStatus(t *testing.T) {
 				t.Fatalf("the host pod is held to %q", PlaceOf(host))
 			}
 			for range 2 { // the second time nothing may change
-				PlaceStatus(shop, host, virtual)
+				PlaceStatus(shop, Proposed(virtual), host, virtual)
 				got := ""
 				if c := find(virtual.Status.Conditions, corev1.PodScheduled); c != nil {
 					got = c.Message

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -30,6 +31,9 @@ const (
 	proposalLag = time.Second
 	// proposalRetry is the pause between two attempts to write a proposal.
 	proposalRetry = 2 * time.Second
+	// handedLag is how long the host may take with a pod that was handed over before
+	// the proposal is written down, for the tenant to see what the pod waits for.
+	handedLag = 5 * time.Second
 )
 
 // shared is what the plugin of all profiles has in common.
@@ -39,6 +43,7 @@ type shared struct {
 	clock   clock.WithDelayedExecution
 	backoff *backoff
 	waits   *waits
+	handed  *handed
 }
 
 // plugin asks the host before a pod is bound.
@@ -89,18 +94,53 @@ func (p *plugin) SignPod(_ context.Context, pod *corev1.Pod) ([]fwk.SignFragment
 	return nil, nil
 }
 
-// PreBindPreFlight says that the plugin is going to wait, so that the scheduler
-// writes down the node that it has picked. It waits beside those who wait for
-// volumes: the host binds them with its own pod.
-func (p *plugin) PreBindPreFlight(context.Context, fwk.CycleState, *corev1.Pod, string) (*fwk.PreBindPreFlightResult, *fwk.Status) {
+// PreBindPreFlight says whether the plugin is going to wait in PreBind. If so, the
+// scheduler writes down the node that it has picked. It waits there beside those
+// who wait for volumes: the host binds them with its own pod. A simple case is
+// handed over in Bind, where nothing is written first.
+func (p *plugin) PreBindPreFlight(_ context.Context, _ fwk.CycleState, pod *corev1.Pod, _ string) (*fwk.PreBindPreFlightResult, *fwk.Status) {
+	if p.simple(pod) {
+		return nil, fwk.NewStatus(fwk.Skip)
+	}
 	return &fwk.PreBindPreFlightResult{AllowParallel: true}, nil
 }
 
-// PreBind waits for the host's answer.
-func (p *plugin) PreBind(ctx context.Context, _ fwk.CycleState, pod *corev1.Pod, node string) *fwk.Status { //nolint:cyclop // one case for each answer of the host, in the order in which they count
+// simple says whether the host may be asked about a pod without a word in its
+// status: nobody has refused it anything yet, so that whatever is written there
+// from now on is the answer, and no claim of it waits for the host.
+func (p *plugin) simple(pod *corev1.Pod) bool {
+	now := p.cached(pod)
+	return p.handed != nil && now != nil && now.UID == pod.UID && now.Status.NominatedNodeName == "" &&
+		!translate.TurnedAway(now) && !p.backoff.knows(pod.UID) && len(pod.Spec.ResourceClaims) == 0 &&
+		!slices.ContainsFunc(pod.Spec.Volumes, func(v corev1.Volume) bool { return v.PersistentVolumeClaim != nil || v.Ephemeral != nil })
+}
+
+// PreBind writes a proposal, or makes sure that the scheduler has, and waits for
+// the host's answer.
+func (p *plugin) PreBind(ctx context.Context, _ fwk.CycleState, pod *corev1.Pod, node string) *fwk.Status {
+	return p.ask(ctx, pod, node, false)
+}
+
+// Bind has nothing left to do after PreBind: the syncer has bound the pod. A simple
+// pod is handed over here.
+func (p *plugin) Bind(ctx context.Context, state fwk.CycleState, pod *corev1.Pod, node string) *fwk.Status {
+	if !state.GetSkipPreBindPlugins().Has(pluginName) {
+		return nil
+	}
+	defer p.handed.over(pod, node)()
+	return p.ask(ctx, pod, node, true)
+}
+
+// ask waits for the host's answer about a node. handed says that the syncer knows
+// the proposal without finding it in the pod.
+func (p *plugin) ask(ctx context.Context, pod *corev1.Pod, node string, handed bool) *fwk.Status { //nolint:cyclop // one case for each answer of the host, in the order in which they count
 	one := p.waits.begin(pod.UID, func() *corev1.Pod { return p.cached(pod) })
 	defer p.waits.end(pod.UID, one)
-	check := p.clock.NewTimer(proposalLag)
+	lag := proposalLag
+	if handed {
+		lag = handedLag
+	}
+	check := p.clock.NewTimer(lag)
 	defer check.Stop()
 	asked := false // the proposal has been seen in the cache
 	for due := false; ; {
@@ -117,9 +157,9 @@ func (p *plugin) PreBind(ctx context.Context, _ fwk.CycleState, pod *corev1.Pod,
 		switch {
 		case nominated && translate.Proposed(now) == node:
 			asked = true
-		case asked && !nominated:
+		case asked && !nominated, handed && !asked && !nominated && translate.TurnedAway(now):
 			return p.refused(pod, node, saidOf(now))
-		case nominated || hasVerdict(now) || due:
+		case nominated || !handed && translate.TurnedAway(now) || due:
 			if err := p.propose(ctx, now, node); err != nil {
 				klog.FromContext(ctx).Error(err, "The host cannot be asked; it is tried again", "pod", klog.KObj(pod), "node", node)
 			}
@@ -134,11 +174,6 @@ func (p *plugin) PreBind(ctx context.Context, _ fwk.CycleState, pod *corev1.Pod,
 			due = !asked
 		}
 	}
-}
-
-// Bind has nothing left to do: the syncer has bound the pod.
-func (p *plugin) Bind(context.Context, fwk.CycleState, *corev1.Pod, string) *fwk.Status {
-	return nil
 }
 
 // cached is what the cache has of the pod, nil if nothing.
@@ -184,26 +219,13 @@ func (p *plugin) propose(ctx context.Context, pod *corev1.Pod, node string) erro
 	return nil
 }
 
-// hasVerdict says whether the pod bears a reason why it has no node, beside which
-// nothing is a proposal.
-func hasVerdict(pod *corev1.Pod) bool {
-	condition := scheduled(pod)
-	return condition != nil && condition.Reason != translate.WaitingForHost
-}
-
 // saidOf is the reason why a pod has no node.
 func saidOf(pod *corev1.Pod) string {
-	if condition := scheduled(pod); condition != nil && condition.Reason != translate.WaitingForHost && condition.Message != "" {
-		return condition.Message
-	}
-	return "the proposal was taken back"
-}
-
-func scheduled(pod *corev1.Pod) *corev1.PodCondition {
 	for i := range pod.Status.Conditions {
-		if pod.Status.Conditions[i].Type == corev1.PodScheduled {
-			return &pod.Status.Conditions[i]
+		condition := &pod.Status.Conditions[i]
+		if condition.Type == corev1.PodScheduled && condition.Reason != translate.WaitingForHost && condition.Message != "" {
+			return condition.Message
 		}
 	}
-	return nil
+	return "the proposal was taken back"
 }

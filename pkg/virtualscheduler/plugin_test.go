@@ -83,8 +83,14 @@ func boundTo(node string) func(*corev1.Pod) { return func(p *corev1.Pod) { p.Spe
 // when the plugin waits.
 func (s *stage) preBind(ctx context.Context, t *testing.T, events ...func()) *fwk.Status {
 	t.Helper()
+	return s.run(t, func() *fwk.Status { return s.plugin.PreBind(ctx, nil, shopPod(), "a") }, events...)
+}
+
+// run runs a step of the plugin and shows the events, each when it waits.
+func (s *stage) run(t *testing.T, step func() *fwk.Status, events ...func()) *fwk.Status {
+	t.Helper()
 	done := make(chan *fwk.Status, 1)
-	go func() { done <- s.plugin.PreBind(ctx, nil, shopPod(), "a") }()
+	go func() { done <- step() }()
 	for _, event := range events {
 		for !s.clock.HasWaiters() {
 			time.Sleep(time.Millisecond)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
@@ -19,11 +20,17 @@ import (
 type Options struct {
 	// Virtual is how to reach the API server of the virtual cluster. No default.
 	Virtual *rest.Config
+	// Informers are those of the process, with which the scheduler shares what it
+	// watches. It is called once, by Run. Default: informers of the scheduler's own.
+	Informers func() informers.SharedInformerFactory
 	// Config is a KubeSchedulerConfiguration as text. Default: kube-scheduler's own.
 	Config string
 	// HostSchedulers are the schedulers whose pods are left to the host. No profile
 	// may be called like one of them.
 	HostSchedulers []string
+	// Asked is called when [Scheduler.Proposed] has something to say about a pod: the
+	// syncer shall ask the host. Default: every proposal is written into the pod.
+	Asked func(pod types.NamespacedName)
 	// Clock is the time. Default: the real one.
 	Clock clock.WithDelayedExecution
 }
@@ -33,6 +40,7 @@ type Scheduler struct {
 	options Options
 	config  *schedulerconfig.KubeSchedulerConfiguration
 	client  kubernetes.Interface
+	handed  *handed // nil if every proposal is written
 	ready   chan struct{}
 }
 
@@ -50,7 +58,20 @@ func New(options Options) (*Scheduler, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot make a client of the virtual cluster: %w", err)
 	}
-	return &Scheduler{options: options, config: config, client: client, ready: make(chan struct{})}, nil
+	s := &Scheduler{options: options, config: config, client: client, ready: make(chan struct{})}
+	if options.Asked != nil {
+		s.handed = newHanded(options.Asked)
+	}
+	return s, nil
+}
+
+// Proposed is the node that the host is to be asked about for a virtual pod and that
+// is not written in the pod, empty if there is none.
+func (s *Scheduler) Proposed(pod types.UID) string {
+	if s.handed == nil {
+		return ""
+	}
+	return s.handed.proposed(pod)
 }
 
 // Ready is closed when the scheduler has seen the virtual cluster and starts to
@@ -60,7 +81,8 @@ func (s *Scheduler) Ready() <-chan struct{} { return s.ready }
 // Run schedules until ctx ends. It fails when the profiles cannot be made, as with
 // a plugin that does not exist.
 func (s *Scheduler) Run(ctx context.Context) error {
-	factory := scheduler.NewInformerFactory(s.client, 0, nil)
+	factory, stop := s.informers()
+	defer stop()
 	broadcaster := events.NewBroadcaster(&events.EventSinkImpl{Interface: s.client.EventsV1()})
 	defer broadcaster.Shutdown()
 	sched, err := s.build(ctx, factory, profile.NewRecorderFactory(broadcaster))
@@ -77,15 +99,23 @@ func (s *Scheduler) Run(ctx context.Context) error {
 	}
 	close(s.ready)
 	sched.Run(ctx)
-	factory.Shutdown()
 	return nil
+}
+
+// informers are those to watch with, and how to end them.
+func (s *Scheduler) informers() (factory informers.SharedInformerFactory, stop func()) {
+	if s.options.Informers == nil {
+		own := scheduler.NewInformerFactory(s.client, 0, nil)
+		return own, own.Shutdown
+	}
+	return &sharedInformers{s.options.Informers()}, func() {}
 }
 
 // build makes the kube-scheduler with the plugin.
 func (s *Scheduler) build(ctx context.Context, factory informers.SharedInformerFactory, recorders profile.RecorderFactory) (*scheduler.Scheduler, error) {
 	backoff := newBackoff(s.options.Clock)
 	common := &shared{
-		client: s.client, clock: s.options.Clock, backoff: backoff, waits: newWaits(backoff),
+		client: s.client, clock: s.options.Clock, backoff: backoff, waits: newWaits(backoff), handed: s.handed,
 		pods: factory.Core().V1().Pods().Lister(),
 	}
 	if _, err := factory.Core().V1().Pods().Informer().AddEventHandler(common.waits.handler()); err != nil {

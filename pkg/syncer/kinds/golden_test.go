@@ -38,6 +38,8 @@ type golden struct {
 	Sync json.RawMessage `json:"sync"`
 	// VirtualScheduler runs one in the virtual cluster.
 	VirtualScheduler bool `json:"virtualScheduler"`
+	// Proposals are the nodes that it has in mind, by the UID of the pod.
+	Proposals handed `json:"proposals"`
 	// Virtual and Host are the two objects. One that is missing does not exist.
 	Virtual json.RawMessage `json:"virtual"`
 	Host    json.RawMessage `json:"host"`
@@ -45,6 +47,11 @@ type golden struct {
 	InVirtual []json.RawMessage `json:"inVirtual"`
 	InHost    []json.RawMessage `json:"inHost"`
 }
+
+// handed are proposals in memory.
+type handed map[types.UID]string
+
+func (h handed) Proposed(pod types.UID) string { return h[pod] }
 
 // outcome is what the functions of a resource say about a case.
 type outcome struct {
@@ -119,7 +126,7 @@ func goldenCase[V, H client.Object](t *testing.T, file string, resource func(Opt
 		t.Error("the case gives no reason")
 	}
 	options := testOptions()
-	options.VirtualScheduler = in.VirtualScheduler
+	options.VirtualScheduler, options.Proposals = in.VirtualScheduler, in.Proposals
 	if len(in.Sync) > 0 {
 		if err := yaml.UnmarshalStrict(in.Sync, &options.Sync); err != nil {
 			t.Fatal(err)

@@ -4,6 +4,7 @@ import (
 	"context"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/sublet-dev/sublet/api/config/v1alpha1"
 )
@@ -17,6 +18,9 @@ type Options struct {
 	// VirtualScheduler says that a scheduler of the virtual cluster picks nodes, so
 	// that a tenant's cordons and taints count.
 	VirtualScheduler bool
+	// Proposals are the nodes that the virtual scheduler asks the host about and has
+	// not written into the pods. nil says that it writes all of them.
+	Proposals Proposals
 	// Usage is taken off what virtual nodes offer. nil shows what the host offers.
 	Usage NodeUsage
 
@@ -41,4 +45,11 @@ type Options struct {
 type TokenMinter interface {
 	// Mint makes a token for the service account namespace/name.
 	Mint(ctx context.Context, namespace, name string, request *authenticationv1.TokenRequest) (*authenticationv1.TokenRequest, error)
+}
+
+// Proposals are what the virtual scheduler has in mind at the moment.
+type Proposals interface {
+	// Proposed is the node that the host is asked about for a virtual pod, empty if
+	// none. Whenever it changes, the pod is looked at.
+	Proposed(pod types.UID) string
 }

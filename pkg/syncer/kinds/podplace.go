@@ -18,7 +18,8 @@ import (
 // With a virtual scheduler, a pod gets its host copy when a node is known for it:
 // one that the virtual scheduler proposes, or one that the tenant or a scheduler of
 // theirs has bound it to. The copy is held to that node, and the host decides
-// whether it gets there. It is withdrawn when the proposal is.
+// whether it gets there. It is withdrawn when another node is proposed, or when
+// the pod bears a reason why it has none.
 
 // want is wantPod, with a virtual scheduler only where a node is known.
 func (p pods) want(s syncer.Scope, virtual, host *corev1.Pod) (bool, error) {
@@ -34,7 +35,7 @@ func (p pods) want(s syncer.Scope, virtual, host *corev1.Pod) (bool, error) {
 		// A copy that is held to a node was made under other settings.
 		return held == "", nil
 	}
-	place := placeFor(virtual)
+	place := p.placeFor(virtual, host)
 	return place != "" && (host == nil || held == place), nil
 }
 
@@ -47,12 +48,34 @@ func (p pods) hostSchedulers() []string {
 	return p.options.Sync.ToHost.Pods.HybridScheduling.HostSchedulers
 }
 
-// placeFor is the node that a pod is to be held to, empty if none is known yet.
-func placeFor(virtual *corev1.Pod) string {
+// placeFor is the node that a pod is to be held to, empty if none is known yet. A
+// proposal stands in the virtual pod, or it is on its way in memory; once there is
+// a host pod, that one says what was proposed, also to a server that has started
+// since.
+func (p pods) placeFor(virtual, host *corev1.Pod) string {
 	if virtual.Spec.NodeName != "" {
 		return virtual.Spec.NodeName
 	}
-	return translate.Proposed(virtual)
+	return p.proposed(virtual, host)
+}
+
+// proposed is the node that the host is asked about for a pod without one.
+func (p pods) proposed(virtual, host *corev1.Pod) string {
+	if virtual.Spec.NodeName != "" || translate.TurnedAway(virtual) {
+		return ""
+	}
+	if node := translate.Proposed(virtual); node != "" {
+		return node
+	}
+	if p.options.Proposals != nil {
+		if node := p.options.Proposals.Proposed(virtual.UID); node != "" {
+			return node
+		}
+	}
+	if host != nil {
+		return translate.PlaceOf(host)
+	}
+	return ""
 }
 
 // started says that a pod was on a node of the host. With a virtual scheduler a
@@ -68,7 +91,7 @@ func (p pods) started(virtual *corev1.Pod) bool {
 // up brings back the status and the node.
 func (p pods) up(s syncer.Scope, host, virtual *corev1.Pod) error {
 	if p.placed(virtual) {
-		translate.PlaceStatus(s.Cluster, host, virtual)
+		translate.PlaceStatus(s.Cluster, p.proposed(virtual, host), host, virtual)
 	} else {
 		translate.PodStatus(s.Cluster, host, virtual)
 	}
@@ -78,7 +101,7 @@ func (p pods) up(s syncer.Scope, host, virtual *corev1.Pod) error {
 // refusedPod takes the proposed node off a pod that the host refuses to have. The
 // scheduler tries again, after a while.
 func (p pods) refusedPod(s syncer.Scope, virtual *corev1.Pod, reason string) {
-	if !p.placed(virtual) || translate.Proposed(virtual) == "" {
+	if !p.placed(virtual) || p.proposed(virtual, nil) == "" {
 		return
 	}
 	translate.Refuse(virtual, corev1.PodCondition{
@@ -94,12 +117,13 @@ func (p pods) onlyKnown(s syncer.Scope, virtual, host *corev1.Pod) error {
 		return nil
 	}
 	node := &corev1.Node{}
-	err := s.Host.Get(s.Context, client.ObjectKey{Name: placeFor(virtual)}, node)
+	place := p.placeFor(virtual, host)
+	err := s.Host.Get(s.Context, client.ObjectKey{Name: place}, node)
 	if apierrors.IsNotFound(err) {
 		return nil
 	}
 	if err != nil {
-		return fmt.Errorf("cannot look up what host node %s has: %w", placeFor(virtual), err)
+		return fmt.Errorf("cannot look up what host node %s has: %w", place, err)
 	}
 	for _, list := range asked {
 		maps.DeleteFunc(list, func(name corev1.ResourceName, _ resource.Quantity) bool {

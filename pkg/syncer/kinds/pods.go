@@ -103,7 +103,7 @@ func (p pods) down(s syncer.Scope, virtual, host *corev1.Pod) error {
 		HostSchedulers:      p.hostSchedulers(),
 	}
 	if p.placed(virtual) {
-		in.Place = placeFor(virtual)
+		in.Place = p.placeFor(virtual, host)
 	}
 	if translate.NeedsServices(virtual, host) {
 		var services corev1.ServiceList

@@ -1,0 +1,86 @@
+package controlplane
+
+import (
+	"context"
+	"time"
+
+	authenticationv1 "k8s.io/api/authentication/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/informers"
+	corelisters "k8s.io/client-go/listers/core/v1"
+	"k8s.io/kubernetes/pkg/apis/core"
+	"k8s.io/kubernetes/pkg/serviceaccount"
+)
+
+// shortestToken is the shortest life of a token that may be asked for, in seconds,
+// as upstream validates it.
+const shortestToken = 600
+
+// tokenMint makes service account tokens in the process: the same that the API
+// server makes, without a request to it. Each pod of a tenant needs one.
+type tokenMint struct {
+	issuer    serviceaccount.TokenGenerator
+	audiences []string
+	accounts  corelisters.ServiceAccountLister
+	pods      corelisters.PodLister
+}
+
+func newTokenMint(issuer serviceaccount.TokenGenerator, audiences []string, factory informers.SharedInformerFactory) *tokenMint {
+	return &tokenMint{
+		issuer: issuer, audiences: audiences,
+		accounts: factory.Core().V1().ServiceAccounts().Lister(),
+		pods:     factory.Core().V1().Pods().Lister(),
+	}
+}
+
+// PodToken makes a token of service account namespace/account, bound to the pod that
+// the request names, which the caller has read from this API server. It is false in
+// every case that is not this simple, or in which the caches of the process are not
+// sure: then the API server has to be asked, which also knows what is wrong. It may
+// be called once [ControlPlane.Ready] is closed.
+func (c *ControlPlane) PodToken(ctx context.Context, namespace, account string, request *authenticationv1.TokenRequest) (*authenticationv1.TokenRequest, bool) {
+	m := c.tokens.Load()
+	if m == nil {
+		return nil, false
+	}
+	return m.podToken(ctx, namespace, account, request)
+}
+
+func (m *tokenMint) podToken(ctx context.Context, namespace, account string, request *authenticationv1.TokenRequest) (*authenticationv1.TokenRequest, bool) {
+	spec := request.Spec
+	pod := spec.BoundObjectRef
+	if pod == nil || pod.Kind != "Pod" || pod.UID == "" || spec.ExpirationSeconds == nil || *spec.ExpirationSeconds < shortestToken {
+		return nil, false
+	}
+	// A token of a pod that has a node names that too, which takes a look at it.
+	if known, err := m.pods.Pods(namespace).Get(pod.Name); err == nil && (known.UID != pod.UID || known.Spec.NodeName != "") {
+		return nil, false
+	}
+	owner, err := m.accounts.ServiceAccounts(namespace).Get(account)
+	if err != nil {
+		return nil, false
+	}
+	audiences := spec.Audiences
+	if len(audiences) == 0 {
+		audiences = m.audiences
+	}
+	made := time.Now() // before the claims, so that the token is never older than it says
+	claims, private, err := serviceaccount.Claims(
+		core.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: account, UID: owner.UID}},
+		&core.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: pod.Name, UID: pod.UID}},
+		nil, nil, nil, nil, *spec.ExpirationSeconds, 0, audiences, nil)
+	if err != nil {
+		return nil, false
+	}
+	text, err := m.issuer.GenerateToken(ctx, claims, private)
+	if err != nil {
+		return nil, false
+	}
+	answer := request.DeepCopy()
+	answer.Spec.Audiences = audiences
+	answer.Status = authenticationv1.TokenRequestStatus{
+		Token:               text,
+		ExpirationTimestamp: metav1.NewTime(made.Add(time.Duration(*spec.ExpirationSeconds) * time.Second)),
+	}
+	return answer, true
+}

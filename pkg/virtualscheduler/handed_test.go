@@ -1,0 +1,134 @@
+package virtualscheduler
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/sets"
+	fwk "k8s.io/kube-scheduler/framework"
+	"k8s.io/kubernetes/pkg/scheduler/framework"
+
+	"github.com/sublet-dev/sublet/pkg/translate"
+)
+
+// handOver is a stage whose plugin may hand pods over, and who was handed over.
+func handOver(pod *corev1.Pod) (*stage, *[]types.NamespacedName) {
+	s := newStage(pod)
+	var told []types.NamespacedName
+	s.plugin.handed = newHanded(func(pod types.NamespacedName) { told = append(told, pod) })
+	return s, &told
+}
+
+func TestWhoIsHandedOver(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		reason string
+		pod    *corev1.Pod
+		want   bool
+	}{
+		"new":       {"most pods are", shopPod(), true},
+		"asked for": {"what is written must be taken back there", shopPod(nominated("b")), false},
+		"refused":   {"the answer could not be told from the old one", shopPod(unscheduled(corev1.PodReasonUnschedulable, "full")), false},
+		"claim": {"the claim waits for the host pod, and binding for the claim", shopPod(func(p *corev1.Pod) {
+			p.Spec.Volumes = []corev1.Volume{{VolumeSource: corev1.VolumeSource{PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: "c"}}}}
+		}), false},
+		"ephemeral claim": {"that is a claim too", shopPod(func(p *corev1.Pod) {
+			p.Spec.Volumes = []corev1.Volume{{VolumeSource: corev1.VolumeSource{Ephemeral: &corev1.EphemeralVolumeSource{}}}}
+		}), false},
+		"config": {"other volumes wait for nothing", shopPod(func(p *corev1.Pod) {
+			p.Spec.Volumes = []corev1.Volume{{VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}}}
+		}), true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s, _ := handOver(test.pod)
+			_, status := s.plugin.PreBindPreFlight(t.Context(), nil, test.pod, "a")
+			if got := status.IsSkip(); got != test.want {
+				t.Errorf("%s: handed over = %t", test.reason, got)
+			}
+		})
+	}
+	s := newStage(shopPod())
+	if _, status := s.plugin.PreBindPreFlight(t.Context(), nil, shopPod(), "a"); status.IsSkip() {
+		t.Error("nobody is there who could be told")
+	}
+}
+
+// bind runs Bind for node a as the scheduler does after PreBind was skipped, or not.
+func (s *stage) bind(t *testing.T, skipped bool, events ...func()) *fwk.Status {
+	t.Helper()
+	state := framework.NewCycleState()
+	if skipped {
+		state.SetSkipPreBindPlugins(sets.New(pluginName))
+	}
+	return s.run(t, func() *fwk.Status { return s.plugin.Bind(t.Context(), state, shopPod(), "a") }, events...)
+}
+
+func TestHandedOver(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		reason string
+		after  *corev1.Pod
+		code   fwk.Code
+		said   string
+	}{
+		"bound":   {"the host has bound it", shopPod(boundTo("a")), fwk.Success, ""},
+		"refused": {"the host's reason ends the attempt", shopPod(unscheduled(corev1.PodReasonUnschedulable, "no cpu")), fwk.Unschedulable, "no cpu"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s, told := handOver(shopPod())
+			during := ""
+			status := s.bind(t, true, func() {
+				during = s.plugin.handed.proposed("1")
+				s.show(test.after)
+			})
+			if status.Code() != test.code || status.Message() != test.said {
+				t.Errorf("%s: %v %q", test.reason, status.Code(), status.Message())
+			}
+			if want := []types.NamespacedName{{Namespace: "shop", Name: "web"}}; !slices.Equal(*told, want) || during != "a" {
+				t.Errorf("told of %v for %q, want %v for a", *told, during, want)
+			}
+			if left := s.plugin.handed.proposed("1"); left != "" {
+				t.Errorf("the pod still has %s in mind", left)
+			}
+			for _, action := range s.client.Actions() {
+				t.Errorf("a request: %v", action)
+			}
+		})
+	}
+}
+
+func TestBindAfterPreBind(t *testing.T) {
+	t.Parallel()
+	s, told := handOver(shopPod())
+	if status := s.bind(t, false); !status.IsSuccess() || len(*told) > 0 {
+		t.Errorf("the pod is bound already: %v, told of %v", status, *told)
+	}
+}
+
+// TestHandedOverForLong has the tenant see what a pod waits for, and then be refused
+// as any pod whose proposal was written.
+func TestHandedOverForLong(t *testing.T) {
+	t.Parallel()
+	s, _ := handOver(shopPod())
+	status := s.bind(t, true, func() {
+		s.clock.Step(handedLag)
+		deadline := time.Now().Add(10 * time.Second)
+		for time.Now().Before(deadline) {
+			pod, err := s.client.CoreV1().Pods("shop").Get(t.Context(), "web", metav1.GetOptions{})
+			if err == nil && translate.Proposed(pod) == "a" {
+				s.show(pod)
+				break
+			}
+			time.Sleep(time.Millisecond)
+		}
+	}, func() { s.show(shopPod(unscheduled(corev1.PodReasonUnschedulable, "no cpu"))) })
+	if status.Code() != fwk.Unschedulable || status.Message() != "no cpu" {
+		t.Errorf("%v %q", status.Code(), status.Message())
+	}
+}
