@@ -31,7 +31,7 @@ func eventsRow() Row {
 // does not come. Each API server lets its events expire by itself, so a virtual
 // event is never deleted.
 func Events(o Options) syncer.Resource[*corev1.Event, *corev1.Event] {
-	e := events{involved: involvedKinds(o.Sync)}
+	e := events{involved: involvedKinds(o.Sync), placed: pods{o}.placed}
 	r := syncer.Resource[*corev1.Event, *corev1.Event]{
 		Owner:    syncer.Host,
 		Names:    hostEvent,
@@ -51,7 +51,13 @@ func Events(o Options) syncer.Resource[*corev1.Event, *corev1.Event] {
 // events are the events about objects of the involved kinds.
 type events struct {
 	involved map[string]func() client.Object
+	// placed says whether a scheduler of the virtual cluster picks the node of a pod.
+	placed func(virtual *corev1.Pod) bool
 }
+
+// scheduled is the reason of the event that a scheduler records when it has bound
+// a pod.
+const scheduled = "Scheduled"
 
 // involvedKinds are the kinds of host objects of which events are shown: those
 // that are synced under these settings.
@@ -142,7 +148,8 @@ func (e events) origin(s syncer.Scope, host *corev1.Event) (types.NamespacedName
 }
 
 // want is false once the virtual object is gone: its namespace may be going too,
-// and take no new events.
+// and take no new events. That a pod was scheduled is said once, by the scheduler of
+// the virtual cluster if that has picked the node.
 func (e events) want(s syncer.Scope, _, host *corev1.Event) (bool, error) {
 	object, uid, ok := e.about(s, &host.InvolvedObject)
 	if !ok {
@@ -151,6 +158,9 @@ func (e events) want(s syncer.Scope, _, host *corev1.Event) (bool, error) {
 	virtual := e.involved[host.InvolvedObject.Kind]()
 	err := s.Virtual.Get(s.Context, object, virtual, client.UnsafeDisableDeepCopy)
 	if apierrors.IsNotFound(err) {
+		return false, nil
+	}
+	if pod, is := virtual.(*corev1.Pod); is && host.Reason == scheduled && e.placed(pod) {
 		return false, nil
 	}
 	return err == nil && virtual.GetUID() == uid, err
