@@ -17,6 +17,16 @@ import (
 // claim has a claim that waits for its first consumer. The test plays the host's
 // provisioner.
 func claim(t *testing.T, s *shop) {
+	s.create(t, newConsumer(t, s, "consumer"))
+	node := provision(t, s)
+	if got := s.running(t, "consumer"); got.Spec.NodeName != node {
+		t.Errorf("on %s, its volume on %s", got.Spec.NodeName, node)
+	}
+}
+
+// newConsumer is a pod with a claim that waits for it.
+func newConsumer(t *testing.T, s *shop, name string) *corev1.Pod {
+	t.Helper()
 	ctx := t.Context()
 	class := &storagev1.StorageClass{
 		ObjectMeta: metav1.ObjectMeta{Name: "late"}, Provisioner: "example.com/test", VolumeBindingMode: new(storagev1.VolumeBindingWaitForFirstConsumer),
@@ -35,14 +45,10 @@ func claim(t *testing.T, s *shop) {
 	if _, err := s.client.CoreV1().PersistentVolumeClaims(metav1.NamespaceDefault).Create(ctx, claim, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	pod := newPod("consumer")
+	pod := newPod(name)
 	pod.Spec.Volumes = []corev1.Volume{{Name: "data", VolumeSource: corev1.VolumeSource{
 		PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: "data"}}}}
-	s.create(t, pod)
-	node := provision(t, s)
-	if got := s.running(t, "consumer"); got.Spec.NodeName != node {
-		t.Errorf("on %s, its volume on %s", got.Spec.NodeName, node)
-	}
+	return pod
 }
 
 // provision waits for the host claim to have a node and gives it a volume there.

@@ -52,10 +52,11 @@ func newHost(t *testing.T, nodes int) *sim.Host {
 
 // shop is a virtual cluster with a scheduler.
 type shop struct {
-	host   *sim.Host
-	name   string
-	server *tenant.Server
-	client kubernetes.Interface
+	host    *sim.Host
+	name    string
+	release *tenant.Release
+	server  *tenant.Server
+	client  kubernetes.Interface
 }
 
 // open installs a virtual cluster with a scheduler, of which values are settings,
@@ -70,9 +71,15 @@ func open(t *testing.T, host *sim.Host, name string, values map[string]any) *sho
 // openWith is open with all values.
 func openWith(t *testing.T, host *sim.Host, name string, values map[string]any) *shop {
 	t.Helper()
+	return openVia(t, host, host, name, values)
+}
+
+// openVia is openWith for a server that reaches the host by another way.
+func openVia(t *testing.T, host *sim.Host, via tenant.Host, name string, values map[string]any) *shop {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	release, err := tenant.Install(ctx, host, tenant.Options{
+	release, err := tenant.Install(ctx, via, tenant.Options{
 		Chart: filepath.Join("..", "..", "..", "chart"), Server: filepath.Join("..", "..", "..", "bin", "sublet-server"),
 		Release: "shop", Namespace: name,
 		Values: values,
@@ -84,7 +91,7 @@ func openWith(t *testing.T, host *sim.Host, name string, values map[string]any) 
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &shop{host: host, name: name, server: server}
+	s := &shop{host: host, name: name, release: release, server: server}
 	t.Cleanup(func() { s.server.Stop() })
 	s.connect(ctx, t)
 	eventually(t, "the virtual cluster has its nodes", func(ctx context.Context) error {
@@ -119,6 +126,12 @@ func (s *shop) connect(ctx context.Context, t *testing.T) {
 func (s *shop) crash(ctx context.Context, t *testing.T) {
 	t.Helper()
 	s.server.Kill()
+	s.start(ctx, t)
+}
+
+// start starts the server again that has ended.
+func (s *shop) start(ctx context.Context, t *testing.T) {
+	t.Helper()
 	next, err := s.server.Again()
 	if err != nil {
 		t.Fatal(err)

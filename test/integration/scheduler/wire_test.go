@@ -1,0 +1,282 @@
+package scheduler
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"io"
+	"log"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/sublet-dev/sublet/test/e2e/host/sim"
+)
+
+// wire is the way from a server to its host. It lets everything through but for
+// the requests that a test catches, so that the server can be killed at a moment
+// that is known.
+type wire struct {
+	*sim.Host
+	front *httptest.Server
+	proxy *httputil.ReverseProxy
+
+	mu      sync.Mutex
+	catches []*catch
+	still   []stillness
+}
+
+// fate is what becomes of a request that is caught. None is ever answered to the
+// server that sent it.
+type fate int
+
+const (
+	// lost requests do not reach the host.
+	lost fate = iota
+	// unanswered requests reach the host at once.
+	unanswered
+	// late requests reach the host when the test says so, be the server that sent
+	// them alive or not: they were on the wire already.
+	late
+)
+
+// request says which requests are caught, by their method and the resource in the
+// server's namespace that they are about, and what becomes of them.
+type request struct {
+	method, resource string
+	fate             fate
+}
+
+// catch is where requests are caught.
+type catch struct {
+	request
+	met     chan struct{} // closed when there is one
+	arrive  chan struct{} // closed when a late one is to reach the host
+	answers chan int      // how the host answered a late one
+	once    sync.Once
+}
+
+// stillness stops the watches of a resource from the moment it is there on.
+type stillness struct {
+	resource string
+	over     chan struct{}
+}
+
+// newWire makes a way to the host.
+func newWire(t *testing.T, host *sim.Host) *wire {
+	t.Helper()
+	trusted := x509.NewCertPool()
+	trusted.AppendCertsFromPEM(host.CA())
+	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: trusted}, ForceAttemptHTTP2: true}
+	w := &wire{Host: host}
+	w.proxy = &httputil.ReverseProxy{
+		Rewrite: func(r *httputil.ProxyRequest) {
+			r.SetURL(&url.URL{Scheme: "https", Host: host.Address()})
+		},
+		Transport:      transport,
+		FlushInterval:  -1, // events must not wait for more of them
+		ModifyResponse: w.slow,
+		// An answer of the proxy's own would look like one of the host.
+		ErrorHandler: func(http.ResponseWriter, *http.Request, error) { panic(http.ErrAbortHandler) },
+		ErrorLog:     log.New(io.Discard, "", 0),
+	}
+	w.front = httptest.NewUnstartedServer(w)
+	w.front.EnableHTTP2 = true
+	w.front.Config.ErrorLog = log.New(io.Discard, "", 0)
+	w.front.StartTLS()
+	t.Cleanup(func() {
+		w.clear()
+		w.front.Close()
+		transport.CloseIdleConnections()
+	})
+	return w
+}
+
+// Address is that of the wire, in place of the host's own.
+func (w *wire) Address() string { return w.front.Listener.Addr().String() }
+
+// CA is that of the wire.
+func (w *wire) CA() []byte {
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: w.front.Certificate().Raw})
+}
+
+// catch catches requests from now on.
+func (w *wire) catch(r request) *catch {
+	c := &catch{request: r, met: make(chan struct{}), arrive: make(chan struct{}), answers: make(chan int, 1)}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.catches = append(w.catches, c)
+	return c
+}
+
+// hush lets the server hear nothing new of a resource from now on.
+func (w *wire) hush(resource string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.still = append(w.still, stillness{resource, make(chan struct{})})
+}
+
+// clear lets through all that comes. What was caught stays so.
+func (w *wire) clear() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, s := range w.still {
+		close(s.over)
+	}
+	w.catches, w.still = nil, nil
+}
+
+// ServeHTTP implements http.Handler.
+func (w *wire) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
+	c := w.caught(r)
+	if c == nil {
+		w.proxy.ServeHTTP(rw, r)
+		return
+	}
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		panic(http.ErrAbortHandler) // It was never sent as a whole.
+	}
+	r.Body = io.NopCloser(bytes.NewReader(body))
+	// What reaches the host does not care whether its sender lives.
+	onward := r.Clone(context.WithoutCancel(r.Context()))
+	answer := httptest.NewRecorder()
+	if c.fate == unanswered {
+		w.proxy.ServeHTTP(answer, onward)
+	}
+	c.once.Do(func() {
+		close(c.met)
+		if c.fate == late {
+			go func() {
+				<-c.arrive
+				w.proxy.ServeHTTP(answer, onward)
+				c.answers <- answer.Code
+			}()
+		}
+	})
+	<-r.Context().Done()
+	panic(http.ErrAbortHandler)
+}
+
+// caught is the catch that a request belongs to, nil if there is none.
+func (w *wire) caught(r *http.Request) *catch {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, c := range w.catches {
+		if r.Method == c.method && resourceOf(r.URL.Path) == c.resource {
+			return c
+		}
+	}
+	return nil
+}
+
+// resourceOf is the resource that a path is about, with its subresource: empty if
+// it is none of a namespace.
+func resourceOf(path string) string {
+	rest, ok := strings.CutPrefix(path, "/api/v1/namespaces/")
+	parts := strings.Split(rest, "/")
+	switch {
+	case !ok || len(parts) < 2:
+		return ""
+	case len(parts) > 3:
+		return parts[1] + "/" + parts[3]
+	}
+	return parts[1]
+}
+
+// slow makes a watch wait while it is to be still.
+func (w *wire) slow(response *http.Response) error {
+	r := response.Request
+	if r.URL.Query().Get("watch") != "" {
+		response.Body = &events{ReadCloser: response.Body, wire: w, resource: resourceOf(r.URL.Path), ended: r.Context().Done()}
+	}
+	return nil
+}
+
+// stop is a channel to wait for before events of a resource may pass, nil if they
+// may.
+func (w *wire) stop(resource string) <-chan struct{} {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, s := range w.still {
+		if s.resource == resource {
+			return s.over
+		}
+	}
+	return nil
+}
+
+// events is the answer to a watch.
+type events struct {
+	io.ReadCloser
+	wire     *wire
+	resource string
+	ended    <-chan struct{}
+}
+
+// Read implements io.Reader.
+func (e *events) Read(p []byte) (int, error) {
+	n, err := e.ReadCloser.Read(p)
+	if over := e.wire.stop(e.resource); over != nil {
+		select {
+		case <-over:
+		case <-e.ended:
+			return 0, context.Canceled
+		}
+	}
+	return n, err
+}
+
+// await waits until a request is caught.
+func (c *catch) await(t *testing.T) {
+	t.Helper()
+	eventually(t, c.method+" of "+c.resource, func(context.Context) error {
+		select {
+		case <-c.met:
+			return nil
+		default:
+			return errors.New("none was sent")
+		}
+	})
+}
+
+// let lets a late request reach the host and returns how the host answered.
+func (c *catch) let(t *testing.T) int {
+	t.Helper()
+	close(c.arrive)
+	code := 0
+	eventually(t, "the answer to the late "+c.method+" of "+c.resource, func(context.Context) error {
+		select {
+		case code = <-c.answers:
+			return nil
+		default:
+			return errors.New("there is none")
+		}
+	})
+	return code
+}
+
+func TestResourceOf(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct{ reason, path, want string }{
+		{"a collection", "/api/v1/namespaces/shop/pods", "pods"},
+		{"an object", "/api/v1/namespaces/shop/pods/web", "pods"},
+		{"what belongs to an object is not the object", "/api/v1/namespaces/shop/pods/web/status", "pods/status"},
+		{"all namespaces", "/api/v1/pods", ""},
+		{"a namespace itself", "/api/v1/namespaces/shop", ""},
+		{"another group", "/apis/apps/v1/namespaces/shop/deployments", ""},
+	} {
+		if diff := cmp.Diff(test.want, resourceOf(test.path)); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", test.reason, diff)
+		}
+	}
+}
