@@ -328,7 +328,8 @@ func bothParts(host, virtual *corev1.Node, e *engine) error {
 			return fmt.Errorf("the tenant's label %s is lost", key)
 		}
 	}
-	if !virtual.Spec.Unschedulable || len(virtual.Spec.Taints) != 2 {
+	// The host's taint, the tenant's, and that of the tenant's cordon.
+	if !virtual.Spec.Unschedulable || len(virtual.Spec.Taints) != 3 {
 		return fmt.Errorf("unschedulable %v, taints %v", virtual.Spec.Unschedulable, virtual.Spec.Taints)
 	}
 	return nil

@@ -130,6 +130,9 @@ func (l *landlord) bothParts(t *testing.T, name string, cordoned bool) error {
 	capacity := corev1.ResourceList{"example.com/dongle": resource.MustParse("4"), "example.com/gpu": resource.MustParse("9")}
 	maps.Copy(capacity, host.Status.Capacity)
 	taints := map[string]string{"mine": "", "both": ""}
+	if cordoned {
+		taints[corev1.TaintNodeUnschedulable] = ""
+	}
 	for _, taint := range host.Spec.Taints {
 		taints[taint.Key] = taint.Value
 	}

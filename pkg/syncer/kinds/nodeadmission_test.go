@@ -197,6 +197,8 @@ func visible(node *corev1.Node) *corev1.Node {
 	node = node.DeepCopy()
 	delete(node.Annotations, labels.Agreed)
 	delete(node.Annotations, labels.Tenant)
+	// It comes and goes with the cordon.
+	node.Spec.Taints = slices.DeleteFunc(node.Spec.Taints, func(t corev1.Taint) bool { return taintKey(t) == taintKey(cordonTaint()) })
 	slices.SortFunc(node.Spec.Taints, func(a, b corev1.Taint) int { return strings.Compare(taintKey(a), taintKey(b)) })
 	return node
 }

@@ -19,6 +19,13 @@ const hostTaints = "node.kubernetes.io/"
 
 func taintKey(t corev1.Taint) string { return t.Key + ":" + string(t.Effect) }
 
+// cordonTaint is what a node's controller sets on a node that is cordoned. The
+// virtual cluster has no such controller, so it comes with the tenant's cordon: how
+// pods are spread may depend on taints, and never depends on a cordon.
+func cordonTaint() corev1.Taint {
+	return corev1.Taint{Key: corev1.TaintNodeUnschedulable, Effect: corev1.TaintEffectNoSchedule}
+}
+
 // tenantPart is what a tenant has put on a virtual node, wherever it lies: in the
 // node's own fields, or set aside because the host's values hide it.
 type tenantPart struct {
@@ -127,6 +134,9 @@ func show(host, virtual *corev1.Node, part tenantPart) nodeRecord {
 			continue
 		}
 		virtual.Spec.Taints = append(virtual.Spec.Taints, taint)
+	}
+	if part.cordoned && !slices.ContainsFunc(host.Spec.Taints, func(t corev1.Taint) bool { return taintKey(t) == taintKey(cordonTaint()) }) {
+		virtual.Spec.Taints = append(virtual.Spec.Taints, cordonTaint())
 	}
 	slices.SortFunc(record.aside.Taints, func(a, b corev1.Taint) int { return strings.Compare(taintKey(a), taintKey(b)) })
 	virtual.Spec.Unschedulable = host.Spec.Unschedulable || part.cordoned

@@ -195,6 +195,9 @@ func (w *twoWriters) check() error {
 	for _, taint := range w.host.Spec.Taints {
 		want[taintKey(taint)] = taint
 	}
+	if w.cordoned {
+		want[taintKey(cordonTaint())] = cordonTaint()
+	}
 	resources := w.resources.DeepCopy()
 	maps.Copy(resources, w.host.Status.Capacity)
 	switch {
