@@ -61,10 +61,8 @@ func (r *Release) Run(ctx context.Context, dir string) (*Server, error) {
 		return nil, err
 	}
 	s := newServer(r, dir)
-	for name, content := range map[string][]byte{"host.kubeconfig": kubeconfig, "config.yaml": r.config} {
-		if err := os.WriteFile(filepath.Join(dir, name), content, 0o600); err != nil {
-			return nil, fmt.Errorf("cannot write the server's %s: %w", name, err)
-		}
+	if err := os.WriteFile(filepath.Join(dir, "host.kubeconfig"), kubeconfig, 0o600); err != nil {
+		return nil, fmt.Errorf("cannot write the server's kubeconfig: %w", err)
 	}
 	if err := s.start(); err != nil {
 		return nil, fmt.Errorf("cannot start %s: %w", r.options.Server, err)
@@ -86,6 +84,9 @@ func (s *Server) start() error {
 		return err
 	}
 	s.address = net.JoinHostPort("127.0.0.1", port)
+	if err := os.WriteFile(filepath.Join(s.dir, "config.yaml"), s.release.config, 0o600); err != nil {
+		return err
+	}
 	log, err := os.Create(s.LogFile())
 	if err != nil {
 		return err
@@ -229,7 +230,7 @@ func (s *Server) Kill() {
 }
 
 // Again starts the server once more, on the folder that this one, which has ended,
-// has left.
+// has left, with the settings that the release has now.
 func (s *Server) Again() (*Server, error) {
 	next := newServer(s.release, s.dir)
 	if err := next.start(); err != nil {

@@ -62,6 +62,22 @@ func TestServerSettings(t *testing.T) {
 	}
 }
 
+func TestServerAgain(t *testing.T) {
+	t.Parallel()
+	s := stub(t, "echo no host; exit 3\n")
+	<-s.Exited()
+	s.release.config = []byte("toggle: true\n")
+	again, err := s.Again()
+	if err != nil {
+		t.Fatal(err)
+	}
+	<-again.Exited()
+	config, err := os.ReadFile(filepath.Join(s.dir, "config.yaml"))
+	if err != nil || string(config) != "toggle: true\n" {
+		t.Errorf("the second start has the config %q, %v", config, err)
+	}
+}
+
 func TestServerStops(t *testing.T) {
 	t.Parallel()
 	s := stub(t, "exec sleep 60\n")

@@ -14,6 +14,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -70,6 +71,7 @@ type Release struct {
 	options Options
 	host    Host
 	client  kubernetes.Interface
+	objects []*unstructured.Unstructured
 	config  []byte
 	env     []string
 }
@@ -77,22 +79,35 @@ type Release struct {
 // Install renders the chart and applies it to the host.
 func Install(ctx context.Context, host Host, o Options) (*Release, error) {
 	o = o.withDefaults()
-	objects, err := Render(o)
-	if err != nil {
-		return nil, err
-	}
 	client, err := kubernetes.NewForConfig(host.Config())
 	if err != nil {
 		return nil, fmt.Errorf("cannot make a client of the host: %w", err)
 	}
 	r := &Release{options: o, host: host, client: client}
-	if err := r.settings(objects); err != nil {
-		return nil, err
-	}
-	if err := r.apply(ctx, objects); err != nil {
+	if err := r.Upgrade(ctx, o.Values); err != nil {
 		return nil, err
 	}
 	return r, nil
+}
+
+// Upgrade renders the chart with these values in place of the former ones and
+// applies it, as `helm upgrade --reset-values` does: what is no longer a part of it
+// is deleted. A server goes on with the settings that it has; [Server.Again] starts
+// it with the new ones.
+func (r *Release) Upgrade(ctx context.Context, values map[string]any) error {
+	r.options.Values = values
+	objects, err := Render(r.options)
+	if err != nil {
+		return err
+	}
+	if err := r.settings(objects); err != nil {
+		return err
+	}
+	if err := r.apply(ctx, objects); err != nil {
+		return err
+	}
+	r.objects = objects
+	return nil
 }
 
 // Name and Namespace are those of the release.
@@ -127,7 +142,8 @@ func (r *Release) settings(objects []*unstructured.Unstructured) error {
 }
 
 // apply creates the namespace and everything rendered, but for the StatefulSet
-// and what helm runs only on demand.
+// and what helm runs only on demand, and deletes what was rendered before and is
+// not any more.
 func (r *Release) apply(ctx context.Context, objects []*unstructured.Unstructured) error {
 	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: r.options.Namespace}}
 	if _, err := r.client.CoreV1().Namespaces().Create(ctx, namespace, metav1.CreateOptions{}); err != nil && !apierrors.IsAlreadyExists(err) {
@@ -137,15 +153,35 @@ func (r *Release) apply(ctx context.Context, objects []*unstructured.Unstructure
 	if err != nil {
 		return err
 	}
-	for _, object := range objects {
-		if _, hook := object.GetAnnotations()["helm.sh/hook"]; hook || object.GetKind() == "StatefulSet" {
-			continue
-		}
+	for _, object := range applied(objects) {
 		if err := writer.apply(ctx, object); err != nil {
 			return err
 		}
 	}
+	for _, object := range without(applied(r.objects), objects) {
+		if err := writer.delete(ctx, object); err != nil {
+			return err
+		}
+	}
 	return nil
+}
+
+// applied are those of the rendered objects that the host gets.
+func applied(objects []*unstructured.Unstructured) []*unstructured.Unstructured {
+	return slices.DeleteFunc(slices.Clone(objects), func(object *unstructured.Unstructured) bool {
+		_, hook := object.GetAnnotations()["helm.sh/hook"]
+		return hook || object.GetKind() == "StatefulSet"
+	})
+}
+
+// without are those of the objects before that are not among those after.
+func without(before, after []*unstructured.Unstructured) []*unstructured.Unstructured {
+	return slices.DeleteFunc(slices.Clone(before), func(old *unstructured.Unstructured) bool {
+		return slices.ContainsFunc(after, func(object *unstructured.Unstructured) bool {
+			return object.GroupVersionKind().GroupKind() == old.GroupVersionKind().GroupKind() &&
+				object.GetNamespace() == old.GetNamespace() && object.GetName() == old.GetName()
+		})
+	})
 }
 
 // applier applies objects of any kind.
@@ -169,23 +205,43 @@ func newApplier(config *rest.Config, namespace string) (*applier, error) {
 }
 
 func (a *applier) apply(ctx context.Context, object *unstructured.Unstructured) error {
+	resource, err := a.resource(object)
+	if err != nil {
+		return err
+	}
+	if _, err := resource.Apply(ctx, object.GetName(), object, metav1.ApplyOptions{FieldManager: "helm", Force: true}); err != nil {
+		return fmt.Errorf("cannot apply %s %s to the host: %w", object.GetKind(), object.GetName(), err)
+	}
+	return nil
+}
+
+func (a *applier) delete(ctx context.Context, object *unstructured.Unstructured) error {
+	resource, err := a.resource(object)
+	if err != nil {
+		return err
+	}
+	if err := resource.Delete(ctx, object.GetName(), metav1.DeleteOptions{}); err != nil && !apierrors.IsNotFound(err) {
+		return fmt.Errorf("cannot delete %s %s from the host: %w", object.GetKind(), object.GetName(), err)
+	}
+	return nil
+}
+
+// resource is where objects of this kind, and of this namespace, are written.
+func (a *applier) resource(object *unstructured.Unstructured) (dynamic.ResourceInterface, error) {
 	kind := object.GroupVersionKind()
 	mapping, err := a.mapper.RESTMapping(kind.GroupKind(), kind.Version)
 	if err != nil {
-		return fmt.Errorf("the host does not know %s %s: %w", kind, object.GetName(), err)
+		return nil, fmt.Errorf("the host does not know %s %s: %w", kind, object.GetName(), err)
 	}
-	var resource dynamic.ResourceInterface = a.client.Resource(mapping.Resource)
-	if mapping.Scope.Name() == "namespace" {
-		namespace := object.GetNamespace()
-		if namespace == "" {
-			namespace = a.namespace
-		}
-		resource = a.client.Resource(mapping.Resource).Namespace(namespace)
+	resource := a.client.Resource(mapping.Resource)
+	if mapping.Scope.Name() != "namespace" {
+		return resource, nil
 	}
-	if _, err := resource.Apply(ctx, object.GetName(), object, metav1.ApplyOptions{FieldManager: "helm", Force: true}); err != nil {
-		return fmt.Errorf("cannot apply %s %s to the host: %w", kind.Kind, object.GetName(), err)
+	namespace := object.GetNamespace()
+	if namespace == "" {
+		namespace = a.namespace
 	}
-	return nil
+	return resource.Namespace(namespace), nil
 }
 
 // hostKubeconfig is what the server gets in place of the token in its pod.

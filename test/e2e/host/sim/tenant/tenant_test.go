@@ -39,6 +39,35 @@ func TestRender(t *testing.T) {
 	}
 }
 
+func TestWithout(t *testing.T) {
+	t.Parallel()
+	render := func(toggle bool) []*unstructured.Unstructured {
+		objects, err := Render(smallChart(map[string]any{"toggle": toggle}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return applied(objects)
+	}
+	for _, c := range []struct {
+		reason        string
+		before, after []*unstructured.Unstructured
+		want          []string
+	}{
+		{"nothing was there before an installation", nil, render(true), nil},
+		{"the same again", render(true), render(true), nil},
+		{"what is added is not deleted", render(false), render(true), nil},
+		{"what is left out is deleted", render(true), render(false), []string{"toggled"}},
+	} {
+		var got []string
+		for _, object := range without(c.before, c.after) {
+			got = append(got, object.GetName())
+		}
+		if diff := cmp.Diff(c.want, got); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", c.reason, diff)
+		}
+	}
+}
+
 func TestRenderRefusesWhatTheSchemaRefuses(t *testing.T) {
 	t.Parallel()
 	_, err := Render(smallChart(map[string]any{"toggle": "maybe"}))

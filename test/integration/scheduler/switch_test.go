@@ -1,0 +1,398 @@
+package scheduler
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"strings"
+	"testing"
+
+	authorizationv1 "k8s.io/api/authorization/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/sublet-dev/sublet/api/labels"
+	"github.com/sublet-dev/sublet/pkg/translate"
+)
+
+// TestSwitch switches the virtual scheduler of a virtual cluster on, its view of the
+// host off, and then itself, as helm upgrade does. Pods are in every state that
+// they can wait in: what has a node stays as it is, what waits finds its place under
+// the new settings.
+func TestSwitch(t *testing.T) {
+	t.Parallel()
+	host := newHost(t, 2)
+	w := &switched{shop: openWith(t, host, "switch", settings(false, true)), uids: map[string]types.UID{}, stays: map[string]types.UID{}}
+	stop := (&crowd{host: host}).watchful(t)
+	for _, stage := range []struct {
+		name string
+		run  func(*testing.T)
+	}{
+		{"off", w.off}, {"on", w.on}, {"without the host's usage", w.blind}, {"off again", w.offAgain}, {"room for all", w.room},
+	} {
+		if !t.Run(stage.name, stage.run) {
+			break
+		}
+	}
+	if err := stop(); err != nil {
+		t.Errorf("the host was overcommitted on the way: %v", err)
+	}
+}
+
+// silent is a node of the host whose kubelet does not do a thing.
+const silent = "silent"
+
+// switched is a virtual cluster whose settings change.
+type switched struct {
+	*shop
+	uids  map[string]types.UID // of the virtual pods
+	stays map[string]types.UID // of the host pods that have a node
+}
+
+func settings(scheduler, hostUsage bool) map[string]any {
+	return map[string]any{"controlPlane": map[string]any{"advanced": map[string]any{
+		"virtualScheduler": map[string]any{"enabled": scheduler, "hostUsage": hostUsage},
+	}}}
+}
+
+// off leaves everything to the host, which has room for small pods alone.
+func (w *switched) off(t *testing.T) {
+	w.addSilent(t)
+	for _, node := range w.host.Nodes() {
+		w.fill(t, node)
+	}
+	w.make(t, newPod("steady", "cpu", "500m"))
+	w.running(t, "steady")
+	starting := newPod("starting")
+	starting.Spec.NodeSelector = map[string]string{corev1.LabelHostname: silent}
+	starting.Spec.Tolerations = []corev1.Toleration{{Key: silent, Operator: corev1.TolerationOpExists}}
+	w.make(t, starting)
+	w.make(t, newPod("large", "cpu", "3"))
+	// Pods that wait for a node of their choice ask for what no other asks for: the
+	// virtual scheduler counts them on that node.
+	w.occupy(t, w.host.Nodes()[0])
+	picked := newPod("picked", string(gpu), "1")
+	picked.Spec.NodeName = w.host.Nodes()[0]
+	w.make(t, picked)
+	gated := newPod("gated")
+	gated.Spec.SchedulingGates = []corev1.PodSchedulingGate{{Name: "example.com/wait"}}
+	w.make(t, gated)
+	eventually(t, "the host has a node for the one that starts", func(ctx context.Context) error { return w.waitsOn(ctx, "starting", silent) })
+	for _, name := range []string{"large", "picked"} {
+		eventually(t, name+" waits at the host", func(ctx context.Context) error { return w.refusedByHost(ctx, name, "") })
+	}
+	w.cordoning(t, false)
+	w.note(t, "steady", "starting")
+}
+
+// on lets the virtual scheduler decide, who knows that nothing large fits.
+func (w *switched) on(t *testing.T) {
+	w.upgrade(t, settings(true, true))
+	w.mayReadPods(t, true)
+	eventually(t, "large waits in the virtual scheduler", func(ctx context.Context) error {
+		pod, err := w.get(ctx, "large")
+		if err != nil {
+			return err
+		}
+		if pod.Spec.NodeName != "" || !strings.Contains(refusal(pod), "Insufficient cpu") {
+			return fmt.Errorf("on %q, %v", pod.Spec.NodeName, pod.Status.Conditions)
+		}
+		return w.noHostPod(ctx, "large")
+	})
+	eventually(t, "gated is no matter of the host", func(ctx context.Context) error { return w.noHostPod(ctx, "gated") })
+	node := w.host.Nodes()[0]
+	eventually(t, "picked waits at the host, for its node", func(ctx context.Context) error { return w.refusedByHost(ctx, "picked", node) })
+
+	// From now on the second node has room for large, but not for this tenant.
+	w.cordoning(t, true)
+	w.free(t, w.host.Nodes()[1])
+	eventually(t, "the tenant sees the room", func(ctx context.Context) error { return w.offers(ctx, w.host.Nodes()[1], "8") })
+	w.make(t, newPod("probe", "cpu", "100m"))
+	if pod := w.running(t, "probe"); pod.Spec.NodeName != node {
+		t.Errorf("probe is on %s, which is cordoned", pod.Spec.NodeName)
+	}
+	w.note(t, "probe")
+	w.unmoved(t)
+}
+
+// blind takes from the virtual scheduler what it knows of the host: it has to ask.
+func (w *switched) blind(t *testing.T) {
+	w.upgrade(t, settings(true, false))
+	w.mayReadPods(t, false)
+	eventually(t, "the tenant sees none of what others use", func(ctx context.Context) error { return w.offers(ctx, w.host.Nodes()[0], "8") })
+	// Nothing but the host pod of a proposal has an affinity to speak of.
+	eventually(t, "the host is asked for large, and refuses", func(ctx context.Context) error {
+		pod, err := w.get(ctx, "large")
+		if err == nil && (pod.Spec.NodeName != "" || !strings.Contains(refusal(pod), "NodeAffinity")) {
+			err = fmt.Errorf("on %q, %v", pod.Spec.NodeName, pod.Status.Conditions)
+		}
+		return err
+	})
+	node, err := w.client.CoreV1().Nodes().Get(t.Context(), w.host.Nodes()[1], metav1.GetOptions{})
+	if err != nil || !node.Spec.Unschedulable {
+		t.Errorf("the tenant's cordon is gone: %v", err)
+	}
+
+	consumer := newConsumer(t, w.shop, "consumer")
+	w.make(t, consumer)
+	eventually(t, "consumer waits at the host, for its volume", func(ctx context.Context) error {
+		pod, err := w.hostPod(ctx, "consumer")
+		if err == nil && (pod.Spec.NodeName != "" || translate.PlaceOf(pod) != w.host.Nodes()[0]) {
+			err = fmt.Errorf("on %q, held to %q", pod.Spec.NodeName, translate.PlaceOf(pod))
+		}
+		return err
+	})
+	w.bindAsTenant(t, "own", w.host.Nodes()[0])
+	eventually(t, "own waits at the host, for its node", func(ctx context.Context) error { return w.refusedByHost(ctx, "own", w.host.Nodes()[0]) })
+	w.unmoved(t)
+}
+
+// offAgain gives the decision back to the host, where the tenant's cordon counts
+// for nothing.
+func (w *switched) offAgain(t *testing.T) {
+	w.upgrade(t, settings(false, false))
+	if pod := w.running(t, "large"); pod.Spec.NodeName != w.host.Nodes()[1] {
+		t.Errorf("large is on %s, where there is no room", pod.Spec.NodeName)
+	}
+	w.note(t, "large")
+	eventually(t, "the cordon is gone", func(ctx context.Context) error {
+		node, err := w.client.CoreV1().Nodes().Get(ctx, w.host.Nodes()[1], metav1.GetOptions{})
+		if err == nil && node.Spec.Unschedulable {
+			err = errors.New("the node is cordoned")
+		}
+		events, listErr := w.client.CoreV1().Events(metav1.NamespaceDefault).List(ctx, metav1.ListOptions{FieldSelector: "reason=NodeChangesDropped"})
+		if listErr == nil && len(events.Items) == 0 {
+			listErr = errors.New("no event tells of it")
+		}
+		return errors.Join(err, listErr)
+	})
+	w.cordoning(t, false)
+	for _, name := range []string{"picked", "own"} {
+		eventually(t, name+" waits at the host", func(ctx context.Context) error { return w.refusedByHost(ctx, name, "") })
+	}
+	w.unmoved(t)
+}
+
+// room gives every pod what it waits for.
+func (w *switched) room(t *testing.T) {
+	ctx := t.Context()
+	node := w.host.Nodes()[0]
+	w.free(t, node)
+	w.vacate(t)
+	for _, name := range []string{"picked", "own"} {
+		if pod := w.running(t, name); pod.Spec.NodeName != node {
+			t.Errorf("%s is on %s, was to be on %s", name, pod.Spec.NodeName, node)
+		}
+	}
+	open := []byte(`[{"op":"remove","path":"/spec/schedulingGates"}]`)
+	if _, err := w.client.CoreV1().Pods(metav1.NamespaceDefault).Patch(ctx, "gated", types.JSONPatchType, open, metav1.PatchOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	w.running(t, "gated")
+	provision(t, w.shop)
+	w.running(t, "consumer")
+	started, err := w.hostPod(ctx, "starting")
+	if err != nil {
+		t.Fatal(err)
+	}
+	started.Status.Phase, started.Status.StartTime = corev1.PodRunning, new(metav1.Now())
+	if _, err := w.host.Client().CoreV1().Pods(w.name).UpdateStatus(ctx, started, metav1.UpdateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	w.running(t, "starting")
+	w.unmoved(t)
+	if n, err := w.agree(ctx); err != nil || n != len(w.uids) {
+		t.Errorf("%d of %d pods have a node, %v", n, len(w.uids), err)
+	}
+	for name, uid := range w.uids {
+		if pod, err := w.get(ctx, name); err != nil || pod.UID != uid {
+			t.Errorf("%s is not the pod that it was: %v", name, err)
+		}
+	}
+}
+
+// upgrade changes the settings, stops the server and starts it again.
+func (w *switched) upgrade(t *testing.T, values map[string]any) {
+	t.Helper()
+	if err := w.release.Upgrade(t.Context(), values); err != nil {
+		t.Fatal(err)
+	}
+	w.server.Stop()
+	w.start(t.Context(), t)
+}
+
+// make creates a pod and remembers which one.
+func (w *switched) make(t *testing.T, pod *corev1.Pod) {
+	t.Helper()
+	w.uids[pod.Name] = w.create(t, pod).UID
+}
+
+// bindAsTenant creates a pod and binds it as a scheduler of the tenant's own does.
+func (w *switched) bindAsTenant(t *testing.T, name, node string) {
+	t.Helper()
+	pod := newPod(name, string(gpu), "1")
+	pod.Spec.SchedulerName = "mine"
+	w.make(t, pod)
+	binding := &corev1.Binding{ObjectMeta: metav1.ObjectMeta{Name: name}, Target: corev1.ObjectReference{Kind: "Node", Name: node}}
+	if err := w.client.CoreV1().Pods(metav1.NamespaceDefault).Bind(t.Context(), binding, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// occupy takes the GPUs of a host node, and vacate gives them back.
+func (w *switched) occupy(t *testing.T, node string) {
+	t.Helper()
+	pod := newPod("occupant", string(gpu), "2")
+	pod.Spec.NodeName = node
+	if _, err := w.host.Client().CoreV1().Pods(metav1.NamespaceDefault).Create(t.Context(), pod, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (w *switched) vacate(t *testing.T) {
+	t.Helper()
+	err := w.host.Client().CoreV1().Pods(metav1.NamespaceDefault).Delete(t.Context(), "occupant", metav1.DeleteOptions{GracePeriodSeconds: new(int64)})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// addSilent adds the node whose kubelet does nothing, for pods that tolerate it.
+func (w *switched) addSilent(t *testing.T) {
+	t.Helper()
+	nodes := w.host.Client().CoreV1().Nodes()
+	like, err := nodes.Get(t.Context(), w.host.Nodes()[0], metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: silent, Labels: maps.Clone(like.Labels)}, Status: like.Status}
+	node.Labels[corev1.LabelHostname] = silent
+	node.Spec.Taints = []corev1.Taint{{Key: silent, Effect: corev1.TaintEffectNoSchedule}}
+	if _, err := nodes.Create(t.Context(), node, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the virtual cluster has the node", func(ctx context.Context) error {
+		_, err := w.client.CoreV1().Nodes().Get(ctx, silent, metav1.GetOptions{})
+		return err
+	})
+}
+
+// note remembers the host pods of virtual pods that have a node.
+func (w *switched) note(t *testing.T, names ...string) {
+	t.Helper()
+	for _, name := range names {
+		pod, err := w.hostPod(t.Context(), name)
+		if err != nil || pod.Spec.NodeName == "" {
+			t.Fatalf("%s has no node on the host: %v", name, err)
+		}
+		w.stays[name] = pod.UID
+	}
+}
+
+// unmoved holds that no pod that has ever had a node was touched, on either side.
+func (w *switched) unmoved(t *testing.T) {
+	t.Helper()
+	for name, uid := range w.stays {
+		host, err := w.hostPod(t.Context(), name)
+		if err != nil || host.UID != uid || host.DeletionTimestamp != nil || name != "starting" && host.Status.Phase != corev1.PodRunning {
+			t.Errorf("the host pod of %s is not what it was: %v", name, err)
+			continue
+		}
+		pod, err := w.get(t.Context(), name)
+		if err != nil || pod.UID != w.uids[name] || pod.Spec.NodeName != host.Spec.NodeName || pod.Status.Phase != host.Status.Phase {
+			t.Errorf("%s is %s on %q, its host pod %s on %q: %v", name, pod.Status.Phase, pod.Spec.NodeName, host.Status.Phase, host.Spec.NodeName, err)
+		}
+	}
+}
+
+// hostPod is the host pod of a virtual pod.
+func (w *switched) hostPod(ctx context.Context, name string) (*corev1.Pod, error) {
+	pods, err := w.ours(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for i := range pods {
+		if pods[i].Annotations[labels.VirtualName] == name {
+			return &pods[i], nil
+		}
+	}
+	return nil, fmt.Errorf("%s has no host pod", name)
+}
+
+func (w *switched) noHostPod(ctx context.Context, name string) error {
+	if _, err := w.hostPod(ctx, name); err == nil {
+		return fmt.Errorf("%s has a host pod", name)
+	}
+	_, err := w.ours(ctx)
+	return err
+}
+
+// waitsOn says that a pod is on the node on both sides and does not run.
+func (w *switched) waitsOn(ctx context.Context, name, node string) error {
+	host, err := w.hostPod(ctx, name)
+	if err != nil {
+		return err
+	}
+	pod, err := w.get(ctx, name)
+	if err == nil && (host.Spec.NodeName != node || pod.Spec.NodeName != node || pod.Status.Phase != corev1.PodPending) {
+		err = fmt.Errorf("%s on %q, its host pod on %q", pod.Status.Phase, pod.Spec.NodeName, host.Spec.NodeName)
+	}
+	return err
+}
+
+// refusedByHost says that a pod waits at the host, held to the place, and that the
+// tenant reads so.
+func (w *switched) refusedByHost(ctx context.Context, name, place string) error {
+	host, err := w.hostPod(ctx, name)
+	if err != nil {
+		return err
+	}
+	pod, err := w.get(ctx, name)
+	if err != nil {
+		return err
+	}
+	if host.Spec.NodeName != "" || translate.PlaceOf(host) != place || pod.UID != w.uids[name] ||
+		!strings.Contains(refusal(host), "Insufficient") || !strings.Contains(refusal(pod), "Insufficient") {
+		return fmt.Errorf("on %q, held to %q, %v, %v", host.Spec.NodeName, translate.PlaceOf(host), host.Status.Conditions, pod.Status.Conditions)
+	}
+	return nil
+}
+
+// offers says how much CPU the tenant sees on a node.
+func (w *switched) offers(ctx context.Context, node, want string) error {
+	found, err := w.client.CoreV1().Nodes().Get(ctx, node, metav1.GetOptions{})
+	if err == nil && found.Status.Allocatable.Cpu().Cmp(resource.MustParse(want)) != 0 {
+		err = fmt.Errorf("%s offers %s", node, found.Status.Allocatable.Cpu())
+	}
+	return err
+}
+
+// cordoning has the tenant cordon the second node, which counts if there is a
+// scheduler for it and is refused if not.
+func (w *switched) cordoning(t *testing.T, counts bool) {
+	t.Helper()
+	_, err := w.client.CoreV1().Nodes().Patch(t.Context(), w.host.Nodes()[1], types.MergePatchType, []byte(`{"spec":{"unschedulable":true}}`), metav1.PatchOptions{})
+	if counts && err != nil || !counts && !apierrors.IsForbidden(err) {
+		t.Errorf("the tenant cordons a node: %v", err)
+	}
+}
+
+// mayReadPods holds whether the server has the right to read the pods of the host.
+func (w *switched) mayReadPods(t *testing.T, want bool) {
+	t.Helper()
+	review := &authorizationv1.SubjectAccessReview{Spec: authorizationv1.SubjectAccessReviewSpec{
+		User:               "system:serviceaccount:" + w.name + ":" + w.release.Name(),
+		ResourceAttributes: &authorizationv1.ResourceAttributes{Verb: "list", Resource: "pods"},
+	}}
+	eventually(t, fmt.Sprintf("the right to read the host's pods is %v", want), func(ctx context.Context) error {
+		got, err := w.host.Client().AuthorizationV1().SubjectAccessReviews().Create(ctx, review, metav1.CreateOptions{})
+		if err == nil && got.Status.Allowed != want {
+			err = fmt.Errorf("it is %v", got.Status.Allowed)
+		}
+		return err
+	})
+}
