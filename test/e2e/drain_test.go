@@ -1,0 +1,83 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+const budgeted = `
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: budgeted}
+spec:
+  replicas: 2
+  selector: {matchLabels: {app: budgeted}}
+  template:
+    metadata: {labels: {app: budgeted}}
+    spec:
+      terminationGracePeriodSeconds: 1
+      containers:
+      - {name: main, image: "@IMAGE@", imagePullPolicy: IfNotPresent, command: [sleep, "100000"]}
+---
+apiVersion: policy/v1
+kind: PodDisruptionBudget
+metadata: {name: budgeted}
+spec:
+  minAvailable: 1
+  selector: {matchLabels: {app: budgeted}}
+`
+
+// TestDrain has a tenant drain the only node there is. The budget of the pods holds
+// the last one back, and the host's node is left alone.
+func TestDrain(t *testing.T) {
+	tn := install(t, "drain", "tenant-drain", schedulerKey+"=true")
+	nodes, err := hostClient.CoreV1().Nodes().List(t.Context(), metav1.ListOptions{})
+	if err != nil || len(nodes.Items) != 1 {
+		t.Fatalf("the test is for one node; there are %d, %v", len(nodes.Items), err)
+	}
+	node := nodes.Items[0].Name
+	tn.apply(budgeted)
+	tn.rollout("deployment/budgeted")
+	tn.await("jsonpath={.status.disruptionsAllowed}=1", "pdb/budgeted")
+	before := partsOf(&nodes.Items[0])
+
+	// Long enough for one that leaves in a second, and for some tries with the other.
+	out, err := tn.command("drain", node, "--timeout", "20s").CombinedOutput()
+	if err == nil {
+		t.Errorf("kubectl drain must fail, as the budget forbids the last pod: %s", out)
+	}
+	if !strings.Contains(string(out), "would violate the pod's disruption budget") {
+		t.Errorf("kubectl drain must say what holds it up: %s", out)
+	}
+	eventually(t, "one pod runs and its twin finds no node", func(context.Context) error {
+		pods := decode[corev1.PodList](t, tn.kubectl("get", "pods", "-l", "app=budgeted", "-o", "json")).Items
+		var states []string
+		for _, pod := range pods {
+			states = append(states, fmt.Sprintf("%s on %q", pod.Status.Phase, pod.Spec.NodeName))
+		}
+		slices.Sort(states)
+		if !slices.Equal(states, []string{`Pending on ""`, fmt.Sprintf("Running on %q", node)}) {
+			return fmt.Errorf("%v", states)
+		}
+		return nil
+	})
+	tn.await("jsonpath={.spec.unschedulable}=true", "node/"+node)
+	real, err := hostClient.CoreV1().Nodes().Get(t.Context(), node, metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(before, partsOf(real)); diff != "" {
+		t.Errorf("the host's node has changed (-before +after):\n%s", diff)
+	}
+	tn.kubectl("uncordon", node)
+	tn.rollout("deployment/budgeted")
+}
