@@ -51,11 +51,13 @@ func kills() []killed {
 			name: "pod only", reason: "the pod is on its node and cannot start for want of its token",
 			catches: []request{{method: http.MethodPost, resource: "secrets"}},
 			until:   (*step).isBound,
+			dead:    func(t *testing.T, s *step) { s.stay(t) },
 		},
 		{
 			name: "made unawares", reason: "the host has made the pod and the server does not know",
 			catches: []request{{method: http.MethodPost, resource: "pods", fate: unanswered}},
 			until:   (*step).isBound,
+			dead:    func(t *testing.T, s *step) { s.stay(t) },
 		},
 		{
 			name: "undecided", reason: "the host's scheduler waits for a volume",
@@ -64,6 +66,7 @@ func kills() []killed {
 		{
 			name: "bound unawares", reason: "the host has bound the pod and the server has not heard of it",
 			hush: true, until: (*step).isBoundUnawares,
+			dead: func(t *testing.T, s *step) { s.stay(t) },
 		},
 		{
 			name: "refused unawares, then bound", reason: "the host gets room for what it has refused and takes it",
@@ -252,6 +255,14 @@ func (s *step) clean(t *testing.T) {
 	s.vanished(t)
 	for _, node := range s.host.Nodes() {
 		s.free(t, node)
+		s.cordon(t, node, false)
+		eventually(t, "the tenant sees "+node+" as it was", func(ctx context.Context) error {
+			found, err := s.client.CoreV1().Nodes().Get(ctx, node, metav1.GetOptions{})
+			if err == nil && found.Spec.Unschedulable {
+				err = errors.New("it is cordoned")
+			}
+			return err
+		})
 	}
 }
 
@@ -265,10 +276,18 @@ func (s *step) other(t *testing.T) string {
 }
 
 // bind frees the node that the refused pod is held to and waits until the host has
-// bound the pod there.
+// bound the pod there, where it is to stay.
 func (s *step) bind(t *testing.T) {
 	t.Helper()
-	s.place = s.held(t)
-	s.free(t, s.place)
+	s.free(t, s.held(t))
 	eventually(t, "the host binds the pod", s.isBound)
+	s.stay(t)
+}
+
+// stay says that the pod is to end where the host has bound it. The operator cordons
+// that node, so that whoever chose anew would choose another.
+func (s *step) stay(t *testing.T) {
+	t.Helper()
+	s.place = s.held(t)
+	s.cordon(t, s.place, true)
 }

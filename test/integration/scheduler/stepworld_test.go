@@ -36,6 +36,15 @@ func (s *shop) free(t *testing.T, node string) {
 	}
 }
 
+// cordon cordons a node on the host, or takes that back.
+func (s *shop) cordon(t *testing.T, node string, on bool) {
+	t.Helper()
+	patch := fmt.Appendf(nil, `{"spec":{"unschedulable":%t}}`, on)
+	if _, err := s.host.Client().CoreV1().Nodes().Patch(t.Context(), node, types.MergePatchType, patch, metav1.PatchOptions{}); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // ours are the host pods of the shop.
 func (s *shop) ours(ctx context.Context) ([]corev1.Pod, error) {
 	list, err := s.host.Client().CoreV1().Pods(s.name).List(ctx, metav1.ListOptions{LabelSelector: labels.Cluster})
