@@ -214,6 +214,11 @@ func testRolesApplyInMemory(t *testing.T, p *plane) {
 	if got := review.Status.UserInfo; got.Username != "nobody" || fmt.Sprint(got.Groups) != "[system:authenticated]" {
 		t.Errorf("the caller is %v, want nobody in system:authenticated", got)
 	}
+	acting := p.ClientConfig("admin", pki.GroupAdmins)
+	acting.Impersonate.UserName = "nobody"
+	if _, err := kubernetes.NewForConfigOrDie(acting).CoreV1().Pods("default").List(t.Context(), metav1.ListOptions{}); !apierrors.IsForbidden(err) {
+		t.Errorf("an administrator who acts for a user without rights lists pods in memory: got %v, want forbidden", err)
+	}
 }
 
 func testIssuer(t *testing.T, p *plane) {

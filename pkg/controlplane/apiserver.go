@@ -63,13 +63,14 @@ type assembly struct {
 	proxyCA  dynamiccertificates.CAContentProvider
 	store    sharedStore
 	endpoint string
+	ready    <-chan struct{}
 }
 
 // newAPIServer assembles the API server: kube, custom resources and
 // aggregation, all on the shared store and on the in-memory loopback.
 func newAPIServer(c *ControlPlane, serving, frontProxy *pki.Leaf) (_ *apiServer, err error) {
 	a := &assembly{
-		config: &c.config, memory: c.memory, serving: serving, endpoint: c.endpoint,
+		config: &c.config, memory: c.memory, serving: serving, endpoint: c.endpoint, ready: c.ready,
 		loopback: c.ClientConfig("system:apiserver", pki.GroupAdmins),
 		store:    newSharedStore(c.config.Storage),
 	}
@@ -319,19 +320,21 @@ func (a *assembly) access(config *genericapiserver.Config, opts options.Complete
 }
 
 // handlerChain serves the paths that need no authentication in front of
-// everything else.
+// everything else, and has a short way for callers in memory. While the server
+// starts they take the long one: it knows that what is not there yet is not gone.
 func (a *assembly) handlerChain(api http.Handler, config *genericapiserver.Config) http.Handler {
-	inner := genericapiserver.DefaultBuildHandlerChain(api, config)
+	network := genericapiserver.DefaultBuildHandlerChain(api, config)
+	memory := memoryChain(api, config)
 	open := a.config.Handlers
-	if len(open) == 0 {
-		return inner
-	}
 	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
-		if handler, ok := open[req.URL.Path]; ok {
+		switch handler, ok := open[req.URL.Path]; {
+		case ok:
 			handler.ServeHTTP(w, req)
-			return
+		case plainlyInMemory(req) && closed(a.ready):
+			memory.ServeHTTP(w, req)
+		default:
+			network.ServeHTTP(w, req)
 		}
-		inner.ServeHTTP(w, req)
 	})
 }
 
