@@ -63,6 +63,12 @@ const (
 	// resources, as JSON. The syncer and the admission of nodes write and read it.
 	Tenant = Domain + "/tenant"
 
+	// Bound (annotation) is, on a virtual pod, its own UID, once the syncer has bound
+	// it because its host pod was bound. The engine writes it with the binding. A
+	// node that a tenant chose, or an annotation copied from another pod, does
+	// not say that there ever was a host pod.
+	Bound = Domain + "/bound"
+
 	// ControlPlaneService (label, value "true") marks virtual Services whose
 	// host Service belongs to the chart (kubernetes, kube-dns). The control
 	// plane writes it; the syncer leaves these Services alone.

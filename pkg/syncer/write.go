@@ -12,6 +12,8 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/sublet-dev/sublet/api/labels"
 )
 
 // hostPatch is one request of those that turn a host object into another.
@@ -169,8 +171,11 @@ func bind(ctx context.Context, c client.Client, before, after client.Object) (bo
 		return false, nil
 	}
 	binding := &corev1.Binding{
-		ObjectMeta: metav1.ObjectMeta{Namespace: from.Namespace, Name: from.Name, UID: from.UID},
-		Target:     corev1.ObjectReference{Kind: "Node", Name: to.Spec.NodeName},
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: from.Namespace, Name: from.Name, UID: from.UID,
+			Annotations: map[string]string{labels.Bound: string(from.UID)},
+		},
+		Target: corev1.ObjectReference{Kind: "Node", Name: to.Spec.NodeName},
 	}
 	if err := c.SubResource("binding").Create(ctx, from.DeepCopy(), binding); err != nil {
 		return false, fmt.Errorf("cannot bind virtual pod %s to node %s: %w", client.ObjectKeyFromObject(from), to.Spec.NodeName, err)

@@ -9,6 +9,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sublet-dev/sublet/api/config/v1alpha1"
+	"github.com/sublet-dev/sublet/api/labels"
 	"github.com/sublet-dev/sublet/pkg/syncer"
 	"github.com/sublet-dev/sublet/pkg/translate"
 )
@@ -74,21 +75,10 @@ func finished(pod *corev1.Pod) bool {
 }
 
 // podStarted says that a pod was on a node of the host. A node name alone does not
-// say so: the tenant may have named one.
+// say so: the tenant may have named one, or bound the pod.
 func podStarted(virtual *corev1.Pod) bool {
-	if virtual.Status.StartTime != nil {
-		return true
-	}
-	if virtual.Spec.NodeName == "" {
-		return false
-	}
-	for i := range virtual.Status.Conditions {
-		condition := &virtual.Status.Conditions[i]
-		if condition.Type == corev1.PodScheduled && condition.Status == corev1.ConditionTrue {
-			return true
-		}
-	}
-	return false
+	by, marked := virtual.Annotations[labels.Bound]
+	return virtual.Status.StartTime != nil || virtual.Spec.NodeName != "" && marked && by == string(virtual.UID)
 }
 
 // down fills in the host pod.

@@ -8,6 +8,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/sublet-dev/sublet/api/config/v1alpha1"
+	"github.com/sublet-dev/sublet/api/labels"
 	"github.com/sublet-dev/sublet/pkg/syncer"
 )
 
@@ -18,8 +19,8 @@ func TestGoldenPods(t *testing.T) {
 
 func TestPodStarted(t *testing.T) {
 	t.Parallel()
-	scheduled := func(status corev1.ConditionStatus) []corev1.PodCondition {
-		return []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue}, {Type: corev1.PodScheduled, Status: status}}
+	marked := func(by string) metav1.ObjectMeta {
+		return metav1.ObjectMeta{UID: "one", Annotations: map[string]string{labels.Bound: by}}
 	}
 	tests := map[string]struct {
 		reason string
@@ -32,17 +33,20 @@ func TestPodStarted(t *testing.T) {
 			pod:    corev1.Pod{Spec: corev1.PodSpec{NodeName: "node-1"}},
 		},
 		"Bound": {
-			reason: "the API server notes when a pod is bound",
-			pod:    corev1.Pod{Spec: corev1.PodSpec{NodeName: "node-1"}, Status: corev1.PodStatus{Conditions: scheduled(corev1.ConditionTrue)}},
+			reason: "the syncer has bound it, after the host had bound its copy",
+			pod:    corev1.Pod{ObjectMeta: marked("one"), Spec: corev1.PodSpec{NodeName: "node-1"}},
 			want:   true,
 		},
-		"Unschedulable": {
-			reason: "the host's scheduler found no place",
-			pod:    corev1.Pod{Spec: corev1.PodSpec{NodeName: "node-1"}, Status: corev1.PodStatus{Conditions: scheduled(corev1.ConditionFalse)}},
+		"BoundByTheTenant": {
+			reason: "a scheduler of the tenant's may bind a pod that the host has never heard of",
+			pod: corev1.Pod{
+				ObjectMeta: metav1.ObjectMeta{UID: "one"}, Spec: corev1.PodSpec{NodeName: "node-1"},
+				Status: corev1.PodStatus{Conditions: []corev1.PodCondition{{Type: corev1.PodScheduled, Status: corev1.ConditionTrue}}},
+			},
 		},
-		"ScheduledElsewhere": {
-			reason: "bound on the host, but the virtual pod has no node: the copy can be made again without harm",
-			pod:    corev1.Pod{Status: corev1.PodStatus{Conditions: scheduled(corev1.ConditionTrue)}},
+		"CopiedMark": {
+			reason: "a manifest taken from another pod says nothing of this one",
+			pod:    corev1.Pod{ObjectMeta: marked("other"), Spec: corev1.PodSpec{NodeName: "node-1"}},
 		},
 		"Ran": {
 			reason: "a kubelet has started it, even if its node was never shown",
