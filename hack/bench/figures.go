@@ -75,6 +75,16 @@ func figures() map[string]figure {
 		"sched_bound_p50": {"ms", 0, 0},
 		"sched_bound_p99": {"ms", 0, 0},
 
+		// What the ratio is if only the copies are created, directly on the host:
+		// the pod and the Secret with its token. It bounds the ratio above.
+		"sched_ratio_bound": {"x", 0, 0},
+
+		// In the same bursts, until the last pod has a node: the CPU of the server
+		// per pod, and that of the host's process through the virtual cluster
+		// divided by directly. On shared cores they add up.
+		"sched_cpu":      {"ms", 0, 0},
+		"sched_host_cpu": {"x", 0, 0},
+
 		// With 10,000 pods of others on 1,000 nodes: what the sums of their
 		// requests take on the heap of the process that keeps them.
 		"sched_foreign_pod": {"B", 2048, 0},

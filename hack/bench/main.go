@@ -72,7 +72,7 @@ func groups() []group {
 		{[]string{"start_ready", "start_first_pod"}, (*bench).start},
 		{[]string{"pod_down_p50", "pod_down_p99", "pod_up_p50", "pod_up_p99"}, (*bench).pods},
 		{[]string{"burst_ratio", "pod_cpu", "pod_host_requests", "burst_delete"}, (*bench).burst},
-		{[]string{"sched_ratio", "sched_bound_p50", "sched_bound_p99"}, (*bench).sched},
+		{[]string{"sched_ratio", "sched_ratio_bound", "sched_bound_p50", "sched_bound_p99", "sched_cpu", "sched_host_cpu"}, (*bench).sched},
 		{[]string{"idle_anon", "idle_cpu"}, (*bench).idle},
 		{[]string{"nodes_all", "nodes_anon", "nodes_idle_cpu", "node_lag_p99"}, (*bench).nodes},
 		{[]string{"sched_foreign_pod"}, (*bench).foreign},

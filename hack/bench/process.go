@@ -68,8 +68,21 @@ func (p *process) connect(ctx context.Context) error {
 const ticksPerSecond = 100
 
 // cpu is the CPU time that the process has used, in user space and in the kernel.
-func (p *process) cpu() (time.Duration, error) {
-	content, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.PID()))
+func (p *process) cpu() (time.Duration, error) { return cpuOf(strconv.Itoa(p.PID())) }
+
+// bothCPU is the CPU time of the server and of this process, which is the host.
+type bothCPU struct{ server, host time.Duration }
+
+func cpuOfBoth(p *process) (both bothCPU, err error) {
+	if both.server, err = p.cpu(); err != nil {
+		return both, err
+	}
+	both.host, err = cpuOf("self")
+	return both, err
+}
+
+func cpuOf(process string) (time.Duration, error) {
+	content, err := os.ReadFile("/proc/" + process + "/stat")
 	if err != nil {
 		return 0, fmt.Errorf("cannot read the CPU time: %w", err)
 	}

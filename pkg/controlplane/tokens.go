@@ -47,9 +47,8 @@ func (c *ControlPlane) PodToken(ctx context.Context, namespace, account string, 
 }
 
 func (m *tokenMint) podToken(ctx context.Context, namespace, account string, request *authenticationv1.TokenRequest) (*authenticationv1.TokenRequest, bool) {
-	spec := request.Spec
-	pod := spec.BoundObjectRef
-	if pod == nil || pod.Kind != "Pod" || pod.UID == "" || spec.ExpirationSeconds == nil || *spec.ExpirationSeconds < shortestToken {
+	spec, pod := request.Spec, request.Spec.BoundObjectRef
+	if !ofPod(pod) || spec.ExpirationSeconds == nil || *spec.ExpirationSeconds < shortestToken {
 		return nil, false
 	}
 	// A token of a pod that has a node names that too, which takes a look at it.
@@ -83,4 +82,9 @@ func (m *tokenMint) podToken(ctx context.Context, namespace, account string, req
 		ExpirationTimestamp: metav1.NewTime(made.Add(time.Duration(*spec.ExpirationSeconds) * time.Second)),
 	}
 	return answer, true
+}
+
+// ofPod says whether a token is to be bound to one certain pod.
+func ofPod(bound *authenticationv1.BoundObjectReference) bool {
+	return bound != nil && bound.Kind == "Pod" && bound.UID != ""
 }

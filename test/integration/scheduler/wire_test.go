@@ -35,15 +35,13 @@ type wire struct {
 	still   []stillness
 }
 
-// fate is what becomes of a request that is caught. None is ever answered to the
-// server that sent it.
+// fate is what becomes of a request that is caught: the zero value is that it does
+// not reach the host. None is ever answered to the server that sent it.
 type fate int
 
 const (
-	// lost requests do not reach the host.
-	lost fate = iota
 	// unanswered requests reach the host at once.
-	unanswered
+	unanswered fate = iota + 1
 	// late requests reach the host when the test says so, be the server that sent
 	// them alive or not: they were on the wire already.
 	late
