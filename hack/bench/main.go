@@ -74,7 +74,7 @@ func groups() []group {
 		{[]string{"burst_ratio", "pod_cpu", "pod_host_requests", "burst_delete"}, (*bench).burst},
 		{[]string{"sched_ratio", "sched_ratio_bound", "sched_bound_p50", "sched_bound_p99", "sched_cpu", "sched_host_cpu"}, (*bench).sched},
 		{[]string{"idle_anon", "idle_cpu"}, (*bench).idle},
-		{[]string{"nodes_all", "nodes_anon", "nodes_idle_cpu", "node_lag_p99"}, (*bench).nodes},
+		{[]string{"nodes_all", "nodes_anon", "nodes_idle_cpu", "node_lag_p99", "node_lag_overlaid_p99"}, (*bench).nodes},
 		{[]string{"sched_foreign_pod"}, (*bench).foreign},
 	}
 }

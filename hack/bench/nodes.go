@@ -23,7 +23,10 @@ func (b *bench) nodes(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := b.nodeLag(ctx); err != nil {
+	if err := b.nodeLag(ctx, "node_lag_p99", nil, nil); err != nil {
+		return err
+	}
+	if err := b.nodeLag(ctx, "node_lag_overlaid_p99", withScheduler(), overlayNodes); err != nil {
 		return err
 	}
 	return b.rest(ctx, "nodes_anon", "nodes_idle_cpu")
@@ -52,22 +55,46 @@ func (b *bench) nodesAll(ctx context.Context) error {
 	return nil
 }
 
-// nodeLag measures how long a change of a host node takes to the virtual one.
-func (b *bench) nodeLag(ctx context.Context) error {
-	p, err := b.launch(ctx)
+// nodeLag measures how long a change of a host node takes to the virtual one, with
+// values of the chart, after the tenant has changed the nodes.
+func (b *bench) nodeLag(ctx context.Context, figure string, values map[string]any, change func(context.Context, *process, []string) error) error {
+	p, err := b.launchWith(ctx, values)
 	if err != nil {
 		return err
 	}
 	defer p.Stop()
+	names := lagNodes(b.host.Nodes())
 	for run := range b.runs {
-		if err := b.nodeLagOnce(ctx, p, fmt.Sprintf("run-%d", run)); err != nil {
+		if err := b.nodeLagOnce(ctx, p, names, figure, fmt.Sprintf("%s-%d", figure, run), change); err != nil {
 			return err
+		}
+		change = nil // What a tenant has changed stays.
+	}
+	return nil
+}
+
+// lagNodes are nodes from all over the list.
+func lagNodes(all []string) []string {
+	names := make([]string, lagWrites)
+	for i := range names {
+		names[i] = all[i*len(all)/lagWrites]
+	}
+	return names
+}
+
+// overlayNodes has the tenant cordon, taint, label and annotate nodes.
+func overlayNodes(ctx context.Context, p *process, names []string) error {
+	patch := []byte(`{"metadata": {"labels": {"example.com/mine": "x"}, "annotations": {"example.com/mine": "x"}},
+		"spec": {"unschedulable": true, "taints": [{"key": "example.com/mine", "value": "x", "effect": "NoSchedule"}]}}`)
+	for _, name := range names {
+		if _, err := p.client.CoreV1().Nodes().Patch(ctx, name, types.StrategicMergePatchType, patch, metav1.PatchOptions{}); err != nil {
+			return fmt.Errorf("cannot change virtual node %s as its tenant: %w", name, err)
 		}
 	}
 	return nil
 }
 
-func (b *bench) nodeLagOnce(ctx context.Context, p *process, value string) error {
+func (b *bench) nodeLagOnce(ctx context.Context, p *process, names []string, figure, value string, change func(context.Context, *process, []string) error) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	virtual, err := followNodes(ctx, p, value)
@@ -78,15 +105,17 @@ func (b *bench) nodeLagOnce(ctx context.Context, p *process, value string) error
 	if err := virtual.wait(ctx, manyNodes, "virtual nodes are there", there); err != nil {
 		return err
 	}
+	if change != nil {
+		if err := change(ctx, p, names); err != nil {
+			return err
+		}
+	}
 	label := fmt.Appendf(nil, `{"metadata":{"labels":{%q:%q}}}`, lagLabel, value)
 	written := map[string]time.Time{}
 	pace := time.NewTicker(lagPause)
 	defer pace.Stop()
-	// Nodes from all over the list, one at a time.
-	names := b.host.Nodes()
-	for i := range lagWrites {
+	for _, name := range names { // one at a time
 		<-pace.C
-		name := names[i*len(names)/lagWrites]
 		written[name] = time.Now()
 		_, err := b.host.Client().CoreV1().Nodes().Patch(ctx, name, types.MergePatchType, label, metav1.PatchOptions{})
 		if err != nil {
@@ -102,8 +131,8 @@ func (b *bench) nodeLagOnce(ctx context.Context, p *process, value string) error
 			lags = append(lags, milliseconds(s.done.Sub(at)))
 		}
 	}
-	b.say("  node lag %.1f / %.1f ms", percentile(lags, 50), percentile(lags, 99))
-	b.add("node_lag_p99", percentile(lags, 99))
+	b.say("  %s: p50 %.1f, p99 %.1f ms", figure, percentile(lags, 50), percentile(lags, 99))
+	b.add(figure, percentile(lags, 99))
 	return nil
 }
 

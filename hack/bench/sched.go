@@ -21,9 +21,7 @@ func (b *bench) sched(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	p, err := b.launchWith(ctx, map[string]any{"controlPlane": map[string]any{
-		"advanced": map[string]any{"virtualScheduler": map[string]any{"enabled": true}},
-	}})
+	p, err := b.launchWith(ctx, withScheduler())
 	if err != nil {
 		return err
 	}
@@ -67,6 +65,13 @@ func (b *bench) sched(ctx context.Context) error {
 		b.add("sched_host_cpu", through.host/alone.host)
 	}
 	return nil
+}
+
+// withScheduler are the values of a virtual cluster with a scheduler.
+func withScheduler() map[string]any {
+	return map[string]any{"controlPlane": map[string]any{
+		"advanced": map[string]any{"virtualScheduler": map[string]any{"enabled": true}},
+	}}
 }
 
 // scheduled is what it took until all pods of a burst had a node.
