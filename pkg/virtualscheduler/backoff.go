@@ -28,6 +28,8 @@ type backoff struct {
 
 	mu   sync.Mutex
 	pods map[types.UID]*refusals
+	// missed are the pods that have found no node at all.
+	missed map[types.UID]bool
 }
 
 // refusals are those of one pod.
@@ -45,7 +47,7 @@ type refusal struct {
 }
 
 func newBackoff(c clock.WithDelayedExecution) *backoff {
-	return &backoff{clock: c, pods: map[types.UID]*refusals{}}
+	return &backoff{clock: c, pods: map[types.UID]*refusals{}, missed: map[types.UID]bool{}}
 }
 
 // refused keeps the pod off the node for a while and calls again when it is over,
@@ -103,6 +105,22 @@ func (b *backoff) forget(pod types.UID) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	delete(b.pods, pod)
+	delete(b.missed, pod)
+}
+
+// miss notes that no node was found for the pod.
+func (b *backoff) miss(pod types.UID) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.missed[pod] = true
+}
+
+// unlucky says whether an attempt to find a node for the pod has ever failed, by the
+// host's word or before that.
+func (b *backoff) unlucky(pod types.UID) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.missed[pod] || b.pods[pod] != nil
 }
 
 // knows says whether a node was ever refused to the pod.

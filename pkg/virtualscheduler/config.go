@@ -55,12 +55,14 @@ func decode(text string) (*schedulerconfig.KubeSchedulerConfiguration, error) {
 }
 
 // addPlugin puts the plugin into a profile: behind the operator's, but before
-// every plugin that binds, since none has to.
+// every plugin that binds, since none has to, and before those that make room, as
+// it only looks on.
 func addPlugin(profile *schedulerconfig.KubeSchedulerProfile) {
 	if profile.Plugins == nil {
 		profile.Plugins = &schedulerconfig.Plugins{}
 	}
 	ours := schedulerconfig.Plugin{Name: pluginName}
 	profile.Plugins.MultiPoint.Enabled = append(profile.Plugins.MultiPoint.Enabled, ours)
+	profile.Plugins.PostFilter.Enabled = slices.Insert(profile.Plugins.PostFilter.Enabled, 0, ours)
 	profile.Plugins.Bind.Enabled = slices.Insert(profile.Plugins.Bind.Enabled, 0, ours)
 }

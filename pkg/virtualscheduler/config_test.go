@@ -53,6 +53,9 @@ func TestEveryProfileAsksTheHost(t *testing.T) {
 				if !slices.ContainsFunc(profile.Plugins.MultiPoint.Enabled, ours) {
 					t.Errorf("profile %s does not ask the host", profile.SchedulerName)
 				}
+				if !ours(profile.Plugins.PostFilter.Enabled[0]) {
+					t.Errorf("profile %s makes room before the plugin has seen that it is needed", profile.SchedulerName)
+				}
 				if !ours(profile.Plugins.Bind.Enabled[0]) {
 					t.Errorf("profile %s binds by itself", profile.SchedulerName)
 				}

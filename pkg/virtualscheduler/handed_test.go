@@ -52,6 +52,17 @@ func TestWhoIsHandedOver(t *testing.T) {
 			}
 		})
 	}
+	late, _ := handOver(shopPod())
+	if _, status := late.plugin.PostFilter(t.Context(), nil, shopPod(), nil); !status.IsRejected() {
+		t.Errorf("a node was made to fit: %v", status)
+	}
+	if _, status := late.plugin.PreBindPreFlight(t.Context(), nil, shopPod(), "a"); status.IsSkip() {
+		t.Error("no node was found for the pod before, and the cache may not show the reason yet")
+	}
+	late.handler.OnUpdate(shopPod(), shopPod(boundTo("a")))
+	if late.plugin.backoff.unlucky("1") {
+		t.Error("a pod that is bound is remembered")
+	}
 	s := newStage(shopPod())
 	if _, status := s.plugin.PreBindPreFlight(t.Context(), nil, shopPod(), "a"); status.IsSkip() {
 		t.Error("nobody is there who could be told")

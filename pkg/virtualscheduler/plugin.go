@@ -54,6 +54,7 @@ type plugin struct {
 
 var (
 	_ fwk.FilterPlugin      = &plugin{}
+	_ fwk.PostFilterPlugin  = &plugin{}
 	_ fwk.EnqueueExtensions = &plugin{}
 	_ fwk.SignPlugin        = &plugin{}
 	_ fwk.PreBindPlugin     = &plugin{}
@@ -78,6 +79,12 @@ func (p *plugin) Filter(_ context.Context, _ fwk.CycleState, pod *corev1.Pod, no
 	}
 	// Nobody in the virtual cluster can make room for it.
 	return fwk.NewStatus(fwk.UnschedulableAndUnresolvable, "the host refused: "+reason)
+}
+
+// PostFilter notes that no node was found for a pod. It makes none fit.
+func (p *plugin) PostFilter(_ context.Context, _ fwk.CycleState, pod *corev1.Pod, _ fwk.NodeToStatusReader) (*fwk.PostFilterResult, *fwk.Status) {
+	p.backoff.miss(pod.UID)
+	return nil, fwk.NewStatus(fwk.Unschedulable)
 }
 
 // EventsToRegister says that a new node may take a pod that has been refused all
@@ -106,12 +113,13 @@ func (p *plugin) PreBindPreFlight(_ context.Context, _ fwk.CycleState, pod *core
 }
 
 // simple says whether the host may be asked about a pod without a word in its
-// status: nobody has refused it anything yet, so that whatever is written there
-// from now on is the answer, and no claim of it waits for the host.
+// status: no attempt has failed yet, so that whatever reason is written there is the
+// host's answer and not an older one that the cache is late with, and no claim of it
+// waits for the host.
 func (p *plugin) simple(pod *corev1.Pod) bool {
 	now := p.cached(pod)
 	return p.handed != nil && now != nil && now.UID == pod.UID && now.Status.NominatedNodeName == "" &&
-		!translate.TurnedAway(now) && !p.backoff.knows(pod.UID) && len(pod.Spec.ResourceClaims) == 0 &&
+		!translate.TurnedAway(now) && !p.backoff.unlucky(pod.UID) && len(pod.Spec.ResourceClaims) == 0 &&
 		!slices.ContainsFunc(pod.Spec.Volumes, func(v corev1.Volume) bool { return v.PersistentVolumeClaim != nil || v.Ephemeral != nil })
 }
 
