@@ -54,15 +54,19 @@ func decode(text string) (*schedulerconfig.KubeSchedulerConfiguration, error) {
 	return config, nil
 }
 
-// addPlugin puts the plugin into a profile: behind the operator's, but before
-// every plugin that binds, since none has to, and before those that make room, as
-// it only looks on.
+// addPlugin puts the plugin into a profile: before every plugin that binds, since
+// none has to, and before those that make room, as it only looks on. It is named at
+// each of its points, so that an operator who disables all others there does not
+// disable it.
 func addPlugin(profile *schedulerconfig.KubeSchedulerProfile) {
 	if profile.Plugins == nil {
 		profile.Plugins = &schedulerconfig.Plugins{}
 	}
 	ours := schedulerconfig.Plugin{Name: pluginName}
 	profile.Plugins.MultiPoint.Enabled = append(profile.Plugins.MultiPoint.Enabled, ours)
-	profile.Plugins.PostFilter.Enabled = slices.Insert(profile.Plugins.PostFilter.Enabled, 0, ours)
-	profile.Plugins.Bind.Enabled = slices.Insert(profile.Plugins.Bind.Enabled, 0, ours)
+	for _, point := range []*schedulerconfig.PluginSet{
+		&profile.Plugins.Filter, &profile.Plugins.PostFilter, &profile.Plugins.PreBind, &profile.Plugins.Bind,
+	} {
+		point.Enabled = slices.Insert(point.Enabled, 0, ours)
+	}
 }

@@ -37,7 +37,7 @@ func TestEveryProfileAsksTheHost(t *testing.T) {
 	for name, text := range map[string]string{
 		"default":      "",
 		"two profiles": head + "profiles: [{schedulerName: a}, {schedulerName: b}]\n",
-		"own plugins":  head + "profiles: [{plugins: {multiPoint: {disabled: [{name: NodeAffinity}]}, bind: {disabled: [{name: '*'}], enabled: [{name: DefaultBinder}]}}}]\n",
+		"own plugins":  head + "profiles: [{plugins: {multiPoint: {disabled: [{name: NodeAffinity}]}, preBind: {disabled: [{name: '*'}]}, bind: {disabled: [{name: '*'}], enabled: [{name: DefaultBinder}]}}}]\n",
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -53,11 +53,13 @@ func TestEveryProfileAsksTheHost(t *testing.T) {
 				if !slices.ContainsFunc(profile.Plugins.MultiPoint.Enabled, ours) {
 					t.Errorf("profile %s does not ask the host", profile.SchedulerName)
 				}
-				if !ours(profile.Plugins.PostFilter.Enabled[0]) {
-					t.Errorf("profile %s makes room before the plugin has seen that it is needed", profile.SchedulerName)
-				}
-				if !ours(profile.Plugins.Bind.Enabled[0]) {
-					t.Errorf("profile %s binds by itself", profile.SchedulerName)
+				for point, set := range map[string]schedulerconfig.PluginSet{
+					"filter": profile.Plugins.Filter, "postFilter": profile.Plugins.PostFilter,
+					"preBind": profile.Plugins.PreBind, "bind": profile.Plugins.Bind,
+				} {
+					if !ours(set.Enabled[0]) {
+						t.Errorf("the plugin is not the first at %s of profile %s", point, profile.SchedulerName)
+					}
 				}
 			}
 		})
