@@ -16,9 +16,12 @@ const (
 	lastBackoff  = 2 * time.Minute
 
 	// quickTries is how many refusals a pod takes before the pauses between its
-	// attempts are the scheduler's own, and quickPause is the pause until then.
+	// attempts grow, and quickPause is the pause until then. From then on they
+	// double from firstPause to lastPause, as kube-scheduler's own do.
 	quickTries = 5
 	quickPause = 20 * time.Millisecond
+	firstPause = time.Second
+	lastPause  = 10 * time.Second
 )
 
 // backoff remembers which nodes the host has refused to which pods. It only saves
@@ -34,7 +37,7 @@ type backoff struct {
 
 // refusals are those of one pod.
 type refusals struct {
-	total int
+	total int    // since the last node was added
 	again func() // lets the scheduler try the pod
 	nodes map[string]refusal
 }
@@ -51,7 +54,7 @@ func newBackoff(c clock.WithDelayedExecution) *backoff {
 }
 
 // refused keeps the pod off the node for a while and calls again when it is over,
-// and a moment from now if the pod has not been refused often.
+// and before that, for the pod to try its next node.
 func (b *backoff) refused(pod types.UID, node, reason string, again func()) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -62,12 +65,35 @@ func (b *backoff) refused(pod types.UID, node, reason string, again func()) {
 	}
 	r.total++
 	r.again = again
-	times := r.nodes[node].times
-	pause := min(firstBackoff<<min(times, 10), lastBackoff)
-	r.nodes[node] = refusal{times: times + 1, until: b.clock.Now().Add(pause), reason: reason}
-	b.clock.AfterFunc(pause, again)
+	next, times := r.pause(), r.nodes[node].times
+	// Nodes that were refused come up again later than the next ones are tried, or
+	// a pod that likes them best would never see any other.
+	off := max(min(firstBackoff<<min(times, 10), lastBackoff), 2*next*time.Duration(len(r.nodes)+1))
+	r.nodes[node] = refusal{times: times + 1, until: b.clock.Now().Add(off), reason: reason}
+	b.clock.AfterFunc(next, again)
+	b.clock.AfterFunc(off, again)
+}
+
+// pause is how long a pod that was refused waits for its next attempt.
+func (r *refusals) pause() time.Duration {
 	if r.total <= quickTries {
-		b.clock.AfterFunc(quickPause, again)
+		return quickPause
+	}
+	return min(firstPause<<min(r.total-quickTries-1, 10), lastPause)
+}
+
+// added lets all pods that were refused try again at once, because there is a node
+// that they have not tried.
+func (b *backoff) added() {
+	b.mu.Lock()
+	var again []func()
+	for _, r := range b.pods {
+		r.total = 0
+		again = append(again, r.again)
+	}
+	b.mu.Unlock()
+	for _, call := range again {
+		call()
 	}
 }
 

@@ -221,3 +221,54 @@ func TestBackoff(t *testing.T) {
 		t.Error("a pod is remembered that is gone")
 	}
 }
+
+// TestEveryNodeIsTried has a pod that likes the full nodes best and finds the last
+// one, however many are full.
+func TestEveryNodeIsTried(t *testing.T) {
+	t.Parallel()
+	for _, full := range []int{1, 5, 30, 100} {
+		clock := clocktesting.NewFakeClock(time.Unix(0, 0))
+		b := newBackoff(clock)
+		due := true
+		attempts, began := 0, clock.Now()
+		for found := false; !found; attempts++ {
+			for !due {
+				clock.Step(quickPause)
+			}
+			due = false
+			found = true
+			for node := range full {
+				if name := fmt.Sprint(node); b.reason("1", name) == "" {
+					b.refused("1", name, "full", func() { due = true })
+					found = false
+					break
+				}
+			}
+			if attempts > 8*full {
+				t.Fatalf("%d full nodes: still looking after %d attempts", full, attempts)
+			}
+		}
+		t.Logf("%d full nodes: %d attempts in %s", full, attempts, clock.Since(began))
+	}
+}
+
+func TestNewNodeIsTriedAtOnce(t *testing.T) {
+	t.Parallel()
+	clock := clocktesting.NewFakeClock(time.Unix(0, 0))
+	b := newBackoff(clock)
+	again := 0
+	for range quickTries + 4 {
+		b.refused("1", "a", "full", func() { again++ })
+	}
+	clock.Step(quickPause)
+	before := again
+	b.added()
+	if again != before+1 {
+		t.Errorf("tried %d times when there was a new node, want once", again-before)
+	}
+	b.refused("1", "b", "full", func() { again++ })
+	clock.Step(quickPause)
+	if again != before+2 {
+		t.Errorf("the next node was not tried at once: %d", again-before)
+	}
+}

@@ -96,15 +96,19 @@ func (w *waits) event(o any, gone bool) {
 	}
 }
 
-// nodeHandler passes on which nodes offer more than before.
+// nodeHandler passes on which nodes are new or offer more than before. The scheduler
+// hears of it too, but not for pods that wait for the host's answer meanwhile.
 func (w *waits) nodeHandler() cache.ResourceEventHandler {
-	return cache.ResourceEventHandlerFuncs{UpdateFunc: func(old, o any) {
-		before, is := old.(*corev1.Node)
-		after, are := o.(*corev1.Node)
-		if is && are && offersMore(before.Status.Allocatable, after.Status.Allocatable) {
-			w.backoff.roomier(after.Name)
-		}
-	}}
+	return cache.ResourceEventHandlerFuncs{
+		AddFunc: func(any) { w.backoff.added() },
+		UpdateFunc: func(old, o any) {
+			before, is := old.(*corev1.Node)
+			after, are := o.(*corev1.Node)
+			if is && are && offersMore(before.Status.Allocatable, after.Status.Allocatable) {
+				w.backoff.roomier(after.Name)
+			}
+		},
+	}
 }
 
 func offersMore(before, after corev1.ResourceList) bool {
