@@ -2,8 +2,8 @@ package controlplane
 
 import (
 	"net/http"
+	"strings"
 
-	authenticationv1 "k8s.io/api/authentication/v1"
 	genericapifilters "k8s.io/apiserver/pkg/endpoints/filters"
 	"k8s.io/apiserver/pkg/endpoints/request"
 	genericapiserver "k8s.io/apiserver/pkg/server"
@@ -37,13 +37,21 @@ func withIdentity(next http.Handler) http.Handler {
 	})
 }
 
+// impersonation begins the name of each header that says for whom a caller acts.
+const impersonation = "Impersonate-"
+
 // plainlyInMemory says whether a request comes from the process itself and is what
 // it seems to be: who acts for somebody else takes the long way.
 func plainlyInMemory(req *http.Request) bool {
 	if _, ok := identity(req.Context()); !ok {
 		return false
 	}
-	return req.Header.Get(authenticationv1.ImpersonateUserHeader) == ""
+	for name := range req.Header {
+		if strings.HasPrefix(name, impersonation) {
+			return false
+		}
+	}
+	return true
 }
 
 func closed(signal <-chan struct{}) bool {

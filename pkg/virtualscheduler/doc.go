@@ -7,17 +7,19 @@
 // package usage, and it must not decide over it. So one plugin is added to every
 // profile, and binds in two phases:
 //
-// The scheduler picks a node and, because the plugin says that it will wait,
-// writes it to status.nominatedNodeName of the virtual pod. That is the
-// proposal. The syncer sees it and makes the host pod, held to that node; the
-// host's own scheduler, quota and admission decide. If the host binds its pod, the
-// syncer binds the virtual one to the same node, which is what the plugin waits
-// for. If the host refuses, the syncer takes the proposal off the virtual pod
-// and writes the host's reason into its condition PodScheduled. The plugin then
-// ends the attempt with this reason and keeps the pod off that node for a while,
-// longer each time, so that the next node is tried.
+// The scheduler picks a node. That is the proposal: it is handed to the syncer in
+// memory, or, where an attempt has failed before, a claim waits for the host or the
+// host takes long, written to status.nominatedNodeName of the virtual pod. The
+// syncer makes the host pod, held to that node; the host's own scheduler, quota and
+// admission decide. If the host binds its pod, the syncer binds the virtual one to
+// the same node, which is what the plugin waits for. If the host refuses, the syncer
+// takes the proposal off the virtual pod and writes the host's reason into its
+// condition PodScheduled. The plugin then ends the attempt with this reason and
+// keeps the pod off that node for a while, longer each time, so that the next node
+// is tried.
 //
-// All of it stands in the virtual pod. Neither side remembers anything that
-// another start of the server could not find there, and the scheduler never binds
-// a pod itself. docs/design/009-two-phase-bind.md has the reasons.
+// From the moment on at which there is a host pod, that pod bears the proposal.
+// Neither side needs anything that another start of the server could not find in
+// the two pods, and the scheduler never binds a pod itself.
+// docs/design/009-two-phase-bind.md has the reasons.
 package virtualscheduler
