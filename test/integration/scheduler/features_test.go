@@ -287,6 +287,13 @@ func preemption(t *testing.T, s *shop) {
 		if _, err := s.client.SchedulingV1().PriorityClasses().Create(t.Context(), class, metav1.CreateOptions{}); err != nil {
 			t.Fatal(err)
 		}
+		// Admission reads the classes from a cache, as in any cluster.
+		eventually(t, "pods of class "+name+" are admitted", func(ctx context.Context) error {
+			pod := newPod("dry-run")
+			pod.Spec.PriorityClassName = name
+			_, err := s.client.CoreV1().Pods(metav1.NamespaceDefault).Create(ctx, pod, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
+			return err
+		})
 	}
 	for i := range 4 {
 		pod := newPod(fmt.Sprintf("low-%d", i), "cpu", "6")
