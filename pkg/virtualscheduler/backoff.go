@@ -71,6 +71,7 @@ func (b *backoff) refused(pod types.UID, node, reason string, again func()) {
 	off := max(min(firstBackoff<<min(times, 10), lastBackoff), 2*next*time.Duration(len(r.nodes)+1))
 	r.nodes[node] = refusal{times: times + 1, until: b.clock.Now().Add(off), reason: reason}
 	b.clock.AfterFunc(next, again)
+	b.clock.AfterFunc(next+firstPause, again) // the first may come before the scheduler has put the pod back
 	b.clock.AfterFunc(off, again)
 }
 

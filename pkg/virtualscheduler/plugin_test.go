@@ -204,8 +204,8 @@ func TestBackoff(t *testing.T) {
 			t.Fatalf("refusal %d still counts after %v", i, want)
 		}
 	}
-	if again != 6 {
-		t.Errorf("tried %d times, want a quick one and one at the end for each of three refusals", again)
+	if again != 9 {
+		t.Errorf("tried %d times, want a quick one, one to make sure of it and one at the end for each of three refusals", again)
 	}
 	b.refused("1", "a", "full", count)
 	b.roomier("b")
@@ -213,7 +213,7 @@ func TestBackoff(t *testing.T) {
 		t.Error("room on b is room on a")
 	}
 	b.roomier("a")
-	if b.reason("1", "a") != "" || again != 7 {
+	if b.reason("1", "a") != "" || again != 10 {
 		t.Errorf("room on a is not tried: %q, %d", b.reason("1", "a"), again)
 	}
 	b.forget(types.UID("1"))
