@@ -47,7 +47,7 @@ test-unit: ## The tests that need no control plane, under a minute when warm
 bin/helm: go.mod
 	$(GO) build -o $@ helm.sh/helm/v4/cmd/helm
 
-HOSTCTL := $(GO) run ./test/e2e/host/cmd/hostctl
+HOSTCTL := $(GO) run ./hostlab/cmd/hostctl
 .PHONY: e2e
 e2e: image bin/helm ## Test the installed chart on a real node (root; ARGS='-run NAME' for some of it)
 	$(HOSTCTL) up
@@ -55,7 +55,7 @@ e2e: image bin/helm ## Test the installed chart on a real node (root; ARGS='-run
 	status=$$($(HOSTCTL) status) && \
 	SUBLET_HOST_KUBECONFIG=$$(echo "$$status" | sed -n 's/^kubeconfig *//p') \
 	PATH="$$PATH:$$(echo "$$status" | sed -n 's|^kubectl *\(.*\)/kubectl$$|\1|p')" \
-		$(GO) test -tags e2e -p 1 -count=1 -timeout 60m -v ./test/e2e/host ./test/e2e $(ARGS)
+		$(GO) test -tags e2e -p 1 -count=1 -timeout 60m -v ./hostlab ./test/e2e $(ARGS)
 
 .PHONY: host-up
 host-up: ## Start a real host on this machine (root)

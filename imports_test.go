@@ -21,7 +21,7 @@ var rules = []struct {
 	{"pkg/config", []string{"api"}},
 	{"pkg/storage", []string{"api"}},
 	{"pkg/translate", []string{"api"}},
-	{"pkg/syncer", []string{"pkg/translate", "api/labels"}},
+	{"pkg/syncer", []string{"pkg/translate", "api/labels", "api/syncz"}},
 	{"pkg/syncer/kinds", []string{"pkg/syncer", "pkg/translate", "api"}},
 	{"pkg/nodeproxy", []string{"pkg/translate", "api"}},
 	{"pkg/dns", []string{"pkg/translate", "api"}},
@@ -31,7 +31,7 @@ var rules = []struct {
 }
 
 // kubernetes lists who may import k8s.io/kubernetes, which takes minutes to compile.
-var kubernetes = []string{"pkg/controlplane", "pkg/virtualscheduler", "test/e2e/host"}
+var kubernetes = []string{"pkg/controlplane", "pkg/virtualscheduler", "hostlab"}
 
 func TestImports(t *testing.T) {
 	t.Parallel()

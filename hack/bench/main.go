@@ -28,8 +28,8 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/sublet-dev/sublet/test/e2e/host/sim"
-	"github.com/sublet-dev/sublet/test/e2e/host/sim/tenant"
+	"github.com/sublet-dev/sublet/hostlab/sim"
+	"github.com/sublet-dev/sublet/hostlab/sim/tenant"
 )
 
 func main() {

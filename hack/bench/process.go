@@ -11,7 +11,7 @@ import (
 
 	"k8s.io/client-go/kubernetes"
 
-	"github.com/sublet-dev/sublet/test/e2e/host/sim/tenant"
+	"github.com/sublet-dev/sublet/hostlab/sim/tenant"
 )
 
 // startTimeout is how long a server may take to get ready before the benchmark

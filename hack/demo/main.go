@@ -20,8 +20,8 @@ import (
 
 	"k8s.io/client-go/kubernetes"
 
-	"github.com/sublet-dev/sublet/test/e2e/host/sim"
-	"github.com/sublet-dev/sublet/test/e2e/host/sim/tenant"
+	"github.com/sublet-dev/sublet/hostlab/sim"
+	"github.com/sublet-dev/sublet/hostlab/sim/tenant"
 )
 
 // The release of the demo.

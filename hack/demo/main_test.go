@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/sublet-dev/sublet/test/e2e/host/sim/tenant"
+	"github.com/sublet-dev/sublet/hostlab/sim/tenant"
 )
 
 // The demo is the shortest test of everything together: the chart, its rights,

@@ -12,7 +12,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"github.com/sublet-dev/sublet/test/e2e/host/sim"
+	"github.com/sublet-dev/sublet/hostlab/sim"
 )
 
 // crowd are five virtual clusters on one host with 20 nodes: 160 CPUs, 40 GPUs.

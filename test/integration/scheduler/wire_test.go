@@ -19,7 +19,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/sublet-dev/sublet/test/e2e/host/sim"
+	"github.com/sublet-dev/sublet/hostlab/sim"
 )
 
 // wire is the way from a server to its host. It lets everything through but for

@@ -21,8 +21,8 @@ import (
 	resourcehelper "k8s.io/component-helpers/resource"
 
 	"github.com/sublet-dev/sublet/api/labels"
-	"github.com/sublet-dev/sublet/test/e2e/host/sim"
-	"github.com/sublet-dev/sublet/test/e2e/host/sim/tenant"
+	"github.com/sublet-dev/sublet/hostlab/sim"
+	"github.com/sublet-dev/sublet/hostlab/sim/tenant"
 )
 
 // patience is how long a test waits for what takes seconds.

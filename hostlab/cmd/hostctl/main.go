@@ -3,7 +3,7 @@
 //	hostctl up|down|status [--provider local|kind|existing] [--dir DIR]
 //	hostctl load-image FILE
 //
-// Package test/e2e/host says what such a host is made of.
+// Package hostlab says what such a host is made of.
 package main
 
 import (
@@ -17,7 +17,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/sublet-dev/sublet/test/e2e/host"
+	"github.com/sublet-dev/sublet/hostlab"
 )
 
 func main() {
