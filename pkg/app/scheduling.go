@@ -35,7 +35,7 @@ func (a *app) newScheduling() (scheduling, error) {
 		Informers:      a.controlPlane.Informers,
 		Config:         settings.Config,
 		HostSchedulers: a.values.Sync.ToHost.Pods.HybridScheduling.HostSchedulers,
-		Asked:          func(pod types.NamespacedName) { a.engine.Look("pods", pod) },
+		Asked:          func(pod types.NamespacedName) { a.engine.Enqueue("pods", pod) },
 	})
 	if err != nil {
 		return scheduling{}, fmt.Errorf("controlPlane.advanced.virtualScheduler.config: %w", err)
@@ -50,7 +50,7 @@ func (a *app) newScheduling() (scheduling, error) {
 	made.usage = usage.New(usage.Options{
 		Host:    host,
 		Cluster: string(a.facts.Anchor.UID),
-		Changed: func(node string) { a.engine.Look("nodes", types.NamespacedName{Name: node}) },
+		Changed: func(node string) { a.engine.Enqueue("nodes", types.NamespacedName{Name: node}) },
 	})
 	return made, nil
 }

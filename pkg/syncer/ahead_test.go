@@ -21,7 +21,7 @@ func TestHostAheadIsNotTakenBack(t *testing.T) {
 		host := hostService("v1")
 		host.Spec.Ports = []corev1.ServicePort{{Port: 81}}
 		b := newBench(services(), c, newFakeServer("virtual", c, service(func(s *corev1.Service) { s.UID = "v1" })), newFakeServer("host", c, host))
-		b.memo.changing(key, b.virtualView.Get(key))
+		b.expectations.await(key, b.virtualView.Get(key))
 		return b, func() int32 {
 			t.Helper()
 			return b.hostServer.at(&corev1.Service{}, translate.Hashed(testCluster(), key)).(*corev1.Service).Spec.Ports[0].Port
@@ -38,7 +38,7 @@ func TestHostAheadIsNotTakenBack(t *testing.T) {
 	t.Run("GivesUp", func(t *testing.T) {
 		t.Parallel()
 		b, port := ahead(t)
-		b.clock.Step(memoLife + time.Second)
+		b.clock.Step(expectationLife + time.Second)
 		if err := b.settle(t, key); err != nil || port() != 80 {
 			t.Errorf("a change that never came must be taken back: port %d, %v", port(), err)
 		}

@@ -71,15 +71,15 @@ func (r *reconciler) changeHost(s Scope, key types.NamespacedName, virtual clien
 		return fmt.Errorf("cannot tell the difference of host object %s: %w", client.ObjectKeyFromObject(host), err)
 	}
 	if !dryRun {
-		r.memo.changing(key, virtual)
+		r.expectations.await(key, virtual)
 	}
 	patched := emptied(host)
 	if err := r.host.client.Patch(s.Context, patched, client.RawPatch(types.MergePatchType, data), patchOptions(dryRun)); err != nil {
-		r.memo.unchanged(key)
+		r.expectations.cancelAwait(key)
 		return fmt.Errorf("cannot patch host object %s: %w", client.ObjectKeyFromObject(host), err)
 	}
 	if !dryRun {
-		r.memo.wrote(Host, key, patched)
+		r.expectations.recordWrite(Host, key, patched)
 	}
 	return nil
 }
@@ -129,7 +129,7 @@ func (s Scope) Say(reason, message string) {
 // saying is the scope of a kind's Up for an object.
 func (r *reconciler) saying(s Scope, virtual client.Object) Scope {
 	s.say = func(reason, message string) {
-		r.notes.say(s.Context, r.kind.name, virtual, note{corev1.EventTypeWarning, reason, message})
+		r.events.record(s.Context, r.kind.name, virtual, tenantEvent{corev1.EventTypeWarning, reason, message})
 	}
 	return s
 }

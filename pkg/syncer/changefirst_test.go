@@ -102,7 +102,7 @@ func TestChangeFirst(t *testing.T) {
 			if diff := cmp.Diff(test.want, hostLabels(host)); diff != "" {
 				t.Errorf("%s: the host's labels (-want +got):\n%s", test.reason, diff)
 			}
-			if got := e.runners["nodes"].reconciler.memo.overtaken(client.ObjectKeyFromObject(virtual), virtual); got != test.waits {
+			if got := e.runners["nodes"].reconciler.expectations.isAwaited(client.ObjectKeyFromObject(virtual), virtual); got != test.waits {
 				t.Errorf("%s: reconciles wait: %v", test.reason, got)
 			}
 		})
@@ -138,7 +138,7 @@ func TestSay(t *testing.T) {
 	Scope{}.Say("Nobody", "listens") // As in the tests of a kind.
 	e, virtual, _ := firstBench(t)
 	r := e.runners["nodes"].reconciler
-	r.notes.client = virtual
+	r.events.client = virtual
 	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n", UID: "v"}}
 	scope := r.saying(r.scope(t.Context()), node)
 	for range 3 {
@@ -151,7 +151,7 @@ func TestSay(t *testing.T) {
 	}
 	for _, o := range events {
 		event := o.(*corev1.Event)
-		if event.Reason != "NodeChangesHidden" || event.InvolvedObject.UID != "v" || event.Namespace != "default" || len(event.Message) > maxNoteLength {
+		if event.Reason != "NodeChangesHidden" || event.InvolvedObject.UID != "v" || event.Namespace != "default" || len(event.Message) > maxMessageLength {
 			t.Errorf("event %+v", event)
 		}
 	}

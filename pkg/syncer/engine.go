@@ -45,15 +45,15 @@ type Options struct {
 
 // Engine syncs kinds between two clusters. [NewEngine] makes one.
 type Engine struct {
-	options Options
-	log     logr.Logger
-	gate    *gate
-	guard   *guard
-	notes   *notes
-	virtual *side
-	host    *side
-	done    chan struct{}
-	synced  chan struct{}
+	options    Options
+	log        logr.Logger
+	breaker    *hostBreaker
+	storeGuard *storeGuard
+	events     *tenantEvents
+	virtual    *connection
+	host       *connection
+	done       chan struct{}
+	synced     chan struct{}
 
 	mu      sync.Mutex
 	ctx     context.Context // nil until Run
@@ -62,10 +62,10 @@ type Engine struct {
 	group   sync.WaitGroup
 }
 
-// side is what the engine has of one of the two clusters.
-type side struct {
+// connection is what the engine has of one of the two clusters.
+type connection struct {
 	client  client.Client
-	sources *sources
+	watches *sharedWatches
 }
 
 // NewEngine makes an engine. It talks to nobody before Run.
@@ -76,24 +76,24 @@ func NewEngine(options Options) (*Engine, error) {
 		done: make(chan struct{}), synced: make(chan struct{}),
 		runners: map[string]*runner{},
 	}
-	e.gate = newGate(options.Clock, e.log, e.done)
-	e.gate.opened = e.wake
+	e.breaker = newHostBreaker(options.Clock, e.log, e.done)
+	e.breaker.onReset = e.requeueParked
 	var err error
 	virtual := rest.CopyConfig(options.Virtual)
 	virtual.QPS = -1
 	if e.virtual, err = e.newSide(Virtual, virtual, virtual); err != nil {
 		return nil, fmt.Errorf("cannot make a client of the virtual cluster: %w", err)
 	}
-	if e.host, err = e.newSide(Host, e.gate.wrap(options.Host, false), e.gate.wrap(options.Host, true)); err != nil {
+	if e.host, err = e.newSide(Host, e.breaker.wrap(options.Host, false), e.breaker.wrap(options.Host, true)); err != nil {
 		return nil, fmt.Errorf("cannot make a client of the host: %w", err)
 	}
-	e.host.sources.namespace = options.Cluster.Namespace
-	e.host.sources.ours = oursSelector(options.Cluster)
-	e.guard = newGuard(e.virtual.client, e.host.client, options.Cluster, options.Clock, e.log)
-	e.guard.released = e.wake
-	e.notes = newNotes(e.virtual.client, options.Scheme, options.Clock, e.log, options.Cluster.Namespace)
+	e.host.watches.namespace = options.Cluster.Namespace
+	e.host.watches.ours = oursSelector(options.Cluster)
+	e.storeGuard = newStoreGuard(e.virtual.client, e.host.client, options.Cluster, options.Clock, e.log)
+	e.storeGuard.onRelease = e.requeueParked
+	e.events = newTenantEvents(e.virtual.client, options.Scheme, options.Clock, e.log, options.Cluster.Namespace)
 	for _, kind := range options.Kinds {
-		if err := e.put(kind); err != nil {
+		if err := e.register(kind); err != nil {
 			return nil, err
 		}
 	}
@@ -121,7 +121,7 @@ func withDefaults(options Options) Options {
 }
 
 // newSide makes the clients of one side: one for requests and one for watches.
-func (e *Engine) newSide(which Side, requests, watches *rest.Config) (*side, error) {
+func (e *Engine) newSide(which Side, requests, watches *rest.Config) (*connection, error) {
 	requestHTTP, err := rest.HTTPClientFor(requests)
 	if err != nil {
 		return nil, err
@@ -138,10 +138,10 @@ func (e *Engine) newSide(which Side, requests, watches *rest.Config) (*side, err
 	if err != nil {
 		return nil, err
 	}
-	return &side{client: c, sources: &sources{
+	return &connection{client: c, watches: &sharedWatches{
 		side: which, config: watches, http: watchHTTP,
 		scheme: e.options.Scheme, mapper: mapper, log: e.log,
-		all: map[sourceKey]*source{},
+		all: map[watchKey]*sharedWatch{},
 	}}, nil
 }
 
@@ -157,13 +157,13 @@ func (e *Engine) Run(ctx context.Context) error {
 		return errors.New("the engine runs already")
 	}
 	e.ctx = ctx
-	e.virtual.sources.ctx, e.host.sources.ctx = ctx, ctx
+	e.virtual.watches.ctx, e.host.watches.ctx = ctx, ctx
 	var first []*runner
 	for _, name := range e.order {
-		e.launch(e.runners[name])
+		e.start(e.runners[name])
 		first = append(first, e.runners[name])
 	}
-	e.group.Go(func() { e.guard.run(ctx) })
+	e.group.Go(func() { e.storeGuard.run(ctx) })
 	e.group.Go(func() { e.scan(ctx) })
 	e.group.Go(func() { e.awaitSynced(ctx, first) })
 	e.mu.Unlock()
@@ -198,11 +198,11 @@ func (e *Engine) Add(_ context.Context, kind Kind) error {
 	if e.ctx != nil && e.ctx.Err() != nil {
 		return errors.New("the engine has stopped")
 	}
-	if err := e.put(kind); err != nil {
+	if err := e.register(kind); err != nil {
 		return err
 	}
 	if e.ctx != nil {
-		e.launch(e.runners[kind.name])
+		e.start(e.runners[kind.name])
 	}
 	return nil
 }
@@ -221,20 +221,20 @@ func (e *Engine) Drop(name string) {
 	}
 }
 
-// Look reconciles the object of a kind behind a virtual key, for a reason that no
+// Enqueue reconciles the object of a kind behind a virtual key, for a reason that no
 // watch shows. Of a kind that is not there, or does not run yet, there is nothing
 // to look at.
-func (e *Engine) Look(kind string, virtual types.NamespacedName) {
+func (e *Engine) Enqueue(kind string, virtual types.NamespacedName) {
 	e.mu.Lock()
 	r, ok := e.runners[kind]
 	e.mu.Unlock()
 	if ok {
-		r.event(virtual)
+		r.enqueue(virtual)
 	}
 }
 
-// put adds a kind to the list.
-func (e *Engine) put(kind Kind) error {
+// register adds a kind to the list.
+func (e *Engine) register(kind Kind) error {
 	if kind.problem != nil {
 		return kind.problem
 	}
@@ -242,36 +242,36 @@ func (e *Engine) put(kind Kind) error {
 		return fmt.Errorf("there is a kind %s already", kind.name)
 	}
 	r := newRunner(kind, e.options.Clock, e.log, e.options.Workers)
-	r.gate, r.guard = e.gate, e.guard
-	r.virtual, r.host = e.virtual.sources, e.host.sources
+	r.breaker, r.storeGuard = e.breaker, e.storeGuard
+	r.virtual, r.host = e.virtual.watches, e.host.watches
 	r.reconciler = &reconciler{
 		kind: kind, cluster: e.options.Cluster, clock: e.options.Clock, log: r.log,
-		virtual: end{store: &r.virtualStore, reader: e.virtual.sources, client: e.virtual.client},
-		host:    end{store: &r.hostStore, reader: e.host.sources, client: e.host.client},
-		memo:    newMemo(e.options.Clock), notes: e.notes,
-		held: e.guard.held, wrote: func() {},
+		virtual:      sideClients{store: &r.virtualStore, reader: e.virtual.watches, client: e.virtual.client},
+		host:         sideClients{store: &r.hostStore, reader: e.host.watches, client: e.host.client},
+		expectations: newExpectations(e.options.Clock), events: e.events,
+		holdReason: e.storeGuard.onHold, onWrite: func() {},
 	}
 	e.runners[kind.name] = r
 	e.order = append(e.order, kind.name)
 	return nil
 }
 
-// launch starts a kind of the list. The caller holds the lock.
-func (e *Engine) launch(r *runner) {
+// start starts a kind of the list. The caller holds the lock.
+func (e *Engine) start(r *runner) {
 	ctx, cancel := context.WithCancel(e.ctx)
 	r.cancel = cancel
 	e.group.Go(func() { r.run(ctx) })
 }
 
-// wake lets go on what waited for the host or for the guard.
-func (e *Engine) wake() {
-	for _, r := range e.list() {
-		r.wake()
+// requeueParked lets go on what waited for the host or for the guard.
+func (e *Engine) requeueParked() {
+	for _, r := range e.listRunners() {
+		r.requeueParked()
 	}
 }
 
-// list is the kinds in the order in which they were added.
-func (e *Engine) list() []*runner {
+// listRunners is the kinds in the order in which they were added.
+func (e *Engine) listRunners() []*runner {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	runners := make([]*runner, 0, len(e.order))

@@ -230,7 +230,7 @@ func TestMapperKnowsBuiltInKinds(t *testing.T) {
 		"networking.k8s.io/v1/NetworkPolicy": "networkpolicies namespace", "policy/v1/PodDisruptionBudget": "poddisruptionbudgets namespace",
 	} {
 		parts := strings.Split(kind, "/")
-		mapping, err := e.host.sources.mapper.RESTMapping(groupKind(parts[0], parts[2]), parts[1])
+		mapping, err := e.host.watches.mapper.RESTMapping(groupKind(parts[0], parts[2]), parts[1])
 		if err != nil {
 			t.Errorf("%s must be known without asking: %v", kind, err)
 			continue

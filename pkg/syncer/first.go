@@ -30,7 +30,7 @@ func (e *Engine) CreateFirst(ctx context.Context, kind string, virtual client.Ob
 	host, err := r.makeHost(s, key, virtual, dryRun)
 	if !apierrors.IsAlreadyExists(err) {
 		if err == nil && !dryRun {
-			r.memo.wrote(Host, key, host)
+			r.expectations.recordWrite(Host, key, host)
 		}
 		return host, err
 	}
@@ -86,7 +86,7 @@ func (r *reconciler) reuse(s Scope, key types.NamespacedName, virtual, host clie
 	case patched == nil:
 		return host, nil
 	case !dryRun:
-		r.memo.wrote(Host, key, patched)
+		r.expectations.recordWrite(Host, key, patched)
 	}
 	return patched, nil
 }
@@ -113,11 +113,11 @@ func (e *Engine) UpdateFirst(ctx context.Context, kind string, virtual client.Ob
 	}
 	if stored != nil {
 		// Until the change is stored, no reconcile may take it back.
-		r.memo.changing(key, stored)
+		r.expectations.await(key, stored)
 	}
 	changed, err := r.reuse(s, key, virtual, host, false)
 	if err != nil {
-		r.memo.unchanged(key)
+		r.expectations.cancelAwait(key)
 	}
 	return changed, err
 }

@@ -44,7 +44,7 @@ func firstBench(t *testing.T) (e *Engine, virtual, host *fakeServer) {
 	e.host.client = host
 	r := e.runners["services"].reconciler
 	r.virtual.client, r.host.client = virtual, host
-	r.held = func() string { return "" }
+	r.holdReason = func() string { return "" }
 	return e, virtual, host
 }
 

@@ -35,7 +35,7 @@ type handler struct {
 }
 
 // OnAdd is part of cache.ResourceEventHandler.
-func (h *handler) OnAdd(item any, _ bool) { h.queue(item, false) }
+func (h *handler) OnAdd(item any, _ bool) { h.enqueueObject(item, false) }
 
 // OnUpdate is part of cache.ResourceEventHandler. What the object stood for
 // before may have to change too.
@@ -44,17 +44,17 @@ func (h *handler) OnUpdate(old, item any) {
 	if before.GetResourceVersion() == after.GetResourceVersion() {
 		return
 	}
-	if h.statusBlind && statusOnly(before, after) {
-		h.sawVersion(after)
+	if h.statusBlind && isStatusOnly(before, after) {
+		h.observeRevision(after)
 		return
 	}
 	earlier, later := h.keysOf(before), h.keysOf(after)
 	for _, key := range earlier {
-		if !contains(later, key) {
-			h.runner.event(key)
+		if !slices.Contains(later, key) {
+			h.runner.enqueue(key)
 		}
 	}
-	h.add(after, later, false)
+	h.enqueueKeys(after, later, false)
 }
 
 // OnDelete is part of cache.ResourceEventHandler.
@@ -62,37 +62,37 @@ func (h *handler) OnDelete(item any) {
 	if unknown, ok := item.(toolscache.DeletedFinalStateUnknown); ok {
 		item = unknown.Obj
 	}
-	h.queue(item, true)
+	h.enqueueObject(item, true)
 }
 
-// queue queues the keys that an object stands for.
-func (h *handler) queue(item any, deleted bool) {
+// enqueueObject queues the keys that an object stands for.
+func (h *handler) enqueueObject(item any, deleted bool) {
 	if object, ok := item.(client.Object); ok {
-		h.add(object, h.keysOf(object), deleted)
+		h.enqueueKeys(object, h.keysOf(object), deleted)
 	}
 }
 
-// add queues keys because of an object.
-func (h *handler) add(object client.Object, keys []types.NamespacedName, deleted bool) {
-	h.sawVersion(object)
+// enqueueKeys queues keys because of an object.
+func (h *handler) enqueueKeys(object client.Object, keys []types.NamespacedName, deleted bool) {
+	h.observeRevision(object)
 	for _, key := range keys {
 		if deleted && h.own {
-			h.runner.reconciler.memo.forget(h.side, key)
+			h.runner.reconciler.expectations.forget(h.side, key)
 		}
-		h.runner.event(key)
+		h.runner.enqueue(key)
 	}
 }
 
-// sawVersion tells the guard how far the virtual store has come.
-func (h *handler) sawVersion(object client.Object) {
+// observeRevision tells the guard how far the virtual store has come.
+func (h *handler) observeRevision(object client.Object) {
 	if h.side == Virtual {
-		h.runner.guard.saw(object.GetResourceVersion())
+		h.runner.storeGuard.observeRevision(object.GetResourceVersion())
 	}
 }
 
-// statusOnly says that nothing but the status has changed between two states of an
+// isStatusOnly says that nothing but the status has changed between two states of an
 // object. It is false where no generation tells.
-func statusOnly(before, after client.Object) bool {
+func isStatusOnly(before, after client.Object) bool {
 	return before.GetGeneration() != 0 && before.GetGeneration() == after.GetGeneration() &&
 		before.GetUID() == after.GetUID() &&
 		terminating(before) == terminating(after) &&
@@ -104,14 +104,4 @@ func statusOnly(before, after client.Object) bool {
 // keysOf is the keys that an object stands for.
 func (h *handler) keysOf(object client.Object) []types.NamespacedName {
 	return h.keys(h.runner.reconciler.scope(h.ctx), object)
-}
-
-// contains says that a key is in a short list.
-func contains(keys []types.NamespacedName, key types.NamespacedName) bool {
-	for _, k := range keys {
-		if k == key {
-			return true
-		}
-	}
-	return false
 }

@@ -179,12 +179,12 @@ func newBench(kind Kind, clock *clocktesting.FakeClock, virtual, host *fakeServe
 	b.hostView = &view{server: host, like: kind.newHost(), selector: selector}
 	b.reconciler = &reconciler{
 		kind: kind, cluster: testCluster(), clock: clock, log: logr.Discard(),
-		virtual: end{store: b.virtualView, reader: virtual, client: virtual},
-		host:    end{store: b.hostView, reader: host, client: host},
-		memo:    newMemo(clock),
-		notes:   newNotes(virtual, scheme.Scheme, clock, logr.Discard(), "tenant"),
-		held:    func() string { return b.reason },
-		wrote:   func() { b.writes++ },
+		virtual:      sideClients{store: b.virtualView, reader: virtual, client: virtual},
+		host:         sideClients{store: b.hostView, reader: host, client: host},
+		expectations: newExpectations(clock),
+		events:       newTenantEvents(virtual, scheme.Scheme, clock, logr.Discard(), "tenant"),
+		holdReason:   func() string { return b.reason },
+		onWrite:      func() { b.writes++ },
 	}
 	b.refresh()
 	return b

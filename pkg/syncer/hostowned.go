@@ -21,8 +21,8 @@ func (r *reconciler) hostOwned(s Scope, key types.NamespacedName) error {
 	if err != nil {
 		return err
 	}
-	if r.memo.behind(Virtual, key, virtual) || r.kind.source == nil && r.memo.behind(Host, key, host) {
-		s.Again(memoLife)
+	if r.expectations.isStale(Virtual, key, virtual) || r.kind.source == nil && r.expectations.isStale(Host, key, host) {
+		s.Again(expectationLife)
 		return nil
 	}
 	if host == nil {
@@ -41,8 +41,8 @@ func (r *reconciler) hostOwned(s Scope, key types.NamespacedName) error {
 		return nil
 	case terminating(virtual):
 		return nil
-	case r.memo.overtaken(key, virtual):
-		s.Again(memoLife)
+	case r.expectations.isAwaited(key, virtual):
+		s.Again(expectationLife)
 		return nil
 	}
 	return r.shown(s, key, virtual, host)
@@ -114,8 +114,8 @@ func (r *reconciler) last(s Scope, key types.NamespacedName, virtual client.Obje
 		return fmt.Errorf("cannot write virtual object %s: %w", key, err)
 	}
 	if written != nil {
-		r.memo.wrote(Virtual, key, written)
-		r.wrote()
+		r.expectations.recordWrite(Virtual, key, written)
+		r.onWrite()
 	}
 	return nil
 }
@@ -177,8 +177,8 @@ func (r *reconciler) show(s Scope, key types.NamespacedName, host client.Object)
 	created, err := createVirtual(s.Context, r.virtual.client, virtual)
 	switch {
 	case err == nil:
-		r.memo.wrote(Virtual, key, created)
-		r.wrote()
+		r.expectations.recordWrite(Virtual, key, created)
+		r.onWrite()
 		return nil
 	case apierrors.IsAlreadyExists(err):
 		s.Again(100 * time.Millisecond) // The watch is about to show it.

@@ -54,8 +54,8 @@ var meter = sync.OnceValue(func() *meters {
 	return m
 })
 
-// observe notes how long it took from an event to the request that it led to.
-func observe(kind string, since time.Duration) {
+// observeLatency notes how long it took from an event to the request that it led to.
+func observeLatency(kind string, since time.Duration) {
 	meter().latency.WithLabelValues(kind).Observe(since.Seconds())
 }
 
@@ -71,8 +71,8 @@ func countHostRequest(request *http.Request) {
 	meter().requests.WithLabelValues(verb).Inc()
 }
 
-// hostUnreachable notes whether the host can be reached.
-func hostUnreachable(is bool) {
+// setHostUnreachable notes whether the host can be reached.
+func setHostUnreachable(is bool) {
 	meter().unreachable.Set(number(is))
 }
 

@@ -260,7 +260,7 @@ func (w *world) rest() {
 				}
 			}
 		}
-		w.clock.Step(memoLife + time.Second)
+		w.clock.Step(expectationLife + time.Second)
 		if before != w.virtual.version+w.host.version {
 			quiet = 0
 		} else if quiet++; quiet > 2 {

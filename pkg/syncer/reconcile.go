@@ -30,8 +30,8 @@ type store interface {
 	List() []client.Object
 }
 
-// end is one side as a reconciler sees it.
-type end struct {
+// sideClients is one side as a reconciler sees it.
+type sideClients struct {
 	// store holds the kind's own objects.
 	store store
 	// reader is what a Scope offers of this side.
@@ -42,18 +42,18 @@ type end struct {
 
 // reconciler takes one virtual key of one kind a step nearer to how it should be.
 type reconciler struct {
-	kind    Kind
-	cluster translate.Cluster
-	clock   clock.PassiveClock
-	log     logr.Logger
-	virtual end
-	host    end
-	memo    *memo
-	notes   *notes
-	// held is the reason why nothing may be deleted on the host, empty if it may.
-	held func() string
-	// wrote is called after each request that changed something.
-	wrote func()
+	kind         Kind
+	cluster      translate.Cluster
+	clock        clock.PassiveClock
+	log          logr.Logger
+	virtual      sideClients
+	host         sideClients
+	expectations *expectations
+	events       *tenantEvents
+	// holdReason is the reason why nothing may be deleted on the host, empty if it may.
+	holdReason func() string
+	// onWrite is called after each request that changed something.
+	onWrite func()
 }
 
 // heldError says that a host object stays although it should be deleted.
@@ -115,31 +115,31 @@ func (r *reconciler) hostKey(key types.NamespacedName) types.NamespacedName {
 // deleteHost deletes a host object that has proven to be ours. exact is set if
 // the object must not have changed since it was read.
 func (r *reconciler) deleteHost(s Scope, key types.NamespacedName, host client.Object, grace *int64, exact bool) error {
-	if reason := r.held(); reason != "" {
+	if reason := r.holdReason(); reason != "" {
 		return &heldError{reason}
 	}
-	if r.memo.deleting(Host, key, host, grace) {
+	if r.expectations.isDeletePending(Host, key, host, grace) {
 		return nil
 	}
 	err := remove(s.Context, r.host.client, host, grace, exact)
 	if err != nil {
 		return fmt.Errorf("cannot delete host object %s: %w", client.ObjectKeyFromObject(host), err)
 	}
-	r.memo.deleted(Host, key, host, grace)
-	r.wrote()
+	r.expectations.recordDelete(Host, key, host, grace)
+	r.onWrite()
 	return nil
 }
 
 // deleteVirtual deletes a virtual object.
 func (r *reconciler) deleteVirtual(s Scope, key types.NamespacedName, virtual client.Object, grace *int64) error {
-	if r.memo.deleting(Virtual, key, virtual, grace) {
+	if r.expectations.isDeletePending(Virtual, key, virtual, grace) {
 		return nil
 	}
 	if err := remove(s.Context, r.virtual.client, virtual, grace, false); err != nil {
 		return fmt.Errorf("cannot delete virtual object %s: %w", key, err)
 	}
-	r.memo.deleted(Virtual, key, virtual, grace)
-	r.wrote()
+	r.expectations.recordDelete(Virtual, key, virtual, grace)
+	r.onWrite()
 	return nil
 }
 
@@ -203,8 +203,8 @@ func (r *reconciler) up(s Scope, key types.NamespacedName, host, virtual client.
 	if bound {
 		// The binding has made a new version that only the watch shows. What else
 		// there is to write follows then.
-		r.memo.surpassed(Virtual, key, virtual)
-		r.wrote()
+		r.expectations.recordNewerWrite(Virtual, key, virtual)
+		r.onWrite()
 		return nil
 	}
 	var written client.Object
@@ -218,8 +218,8 @@ func (r *reconciler) up(s Scope, key types.NamespacedName, host, virtual client.
 		return fmt.Errorf("cannot write virtual object %s: %w", key, err)
 	}
 	if written != nil {
-		r.memo.wrote(Virtual, key, written)
-		r.wrote()
+		r.expectations.recordWrite(Virtual, key, written)
+		r.onWrite()
 	}
 	return nil
 }
@@ -238,8 +238,8 @@ func (r *reconciler) down(s Scope, key types.NamespacedName, virtual, host clien
 		return fmt.Errorf("cannot patch host object %s: %w", client.ObjectKeyFromObject(host), refused(err))
 	}
 	if written != nil {
-		r.memo.wrote(Host, key, written)
-		r.wrote()
+		r.expectations.recordWrite(Host, key, written)
+		r.onWrite()
 	}
 	return nil
 }

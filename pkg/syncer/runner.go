@@ -38,26 +38,26 @@ type runner struct {
 	clock      clock.WithTicker
 	log        logr.Logger
 	workers    int
-	gate       *gate
-	guard      *guard
+	breaker    *hostBreaker
+	storeGuard *storeGuard
 
-	virtual, host *sources
+	virtual, host *sharedWatches
 	virtualStore  lateStore
 	hostStore     lateStore
 	cancel        context.CancelFunc
 	done          chan struct{}
 	synced        chan struct{} // closed when both sides have been seen once
 
-	mu        sync.Mutex
-	since     map[types.NamespacedName]time.Time // when the first unanswered event came
-	parked    map[types.NamespacedName]bool      // wait for the host
-	held      map[types.NamespacedName]string    // wait for the guard
-	failing   map[types.NamespacedName]string    // are tried again
-	scanned   map[types.NamespacedName]bool      // were queued by the full scan
-	sources   []*source
-	lastError string
-	startErr  string
-	mismatch  int
+	mu           sync.Mutex
+	pendingSince map[types.NamespacedName]time.Time // when the first unanswered event came
+	parked       map[types.NamespacedName]bool      // wait for the host
+	onHold       map[types.NamespacedName]string    // wait for the guard
+	failing      map[types.NamespacedName]string    // are tried again
+	scanned      map[types.NamespacedName]bool      // were queued by the full scan
+	watches      []*sharedWatch
+	lastError    string
+	startErr     string
+	mismatch     int
 }
 
 func newRunner(kind Kind, c clock.WithTicker, log logr.Logger, workers int) *runner {
@@ -68,13 +68,13 @@ func newRunner(kind Kind, c clock.WithTicker, log logr.Logger, workers int) *run
 		limiter: limiter,
 		queue: workqueue.NewTypedRateLimitingQueueWithConfig(limiter,
 			workqueue.TypedRateLimitingQueueConfig[types.NamespacedName]{Clock: c}),
-		done:    make(chan struct{}),
-		synced:  make(chan struct{}),
-		since:   map[types.NamespacedName]time.Time{},
-		parked:  map[types.NamespacedName]bool{},
-		held:    map[types.NamespacedName]string{},
-		failing: map[types.NamespacedName]string{},
-		scanned: map[types.NamespacedName]bool{},
+		done:         make(chan struct{}),
+		synced:       make(chan struct{}),
+		pendingSince: map[types.NamespacedName]time.Time{},
+		parked:       map[types.NamespacedName]bool{},
+		onHold:       map[types.NamespacedName]string{},
+		failing:      map[types.NamespacedName]string{},
+		scanned:      map[types.NamespacedName]bool{},
 	}
 }
 
@@ -84,7 +84,7 @@ func (r *runner) run(ctx context.Context) {
 	meter().waiting.WithLabelValues(r.kind.name).Set(1)
 	defer meter().waiting.WithLabelValues(r.kind.name).Set(0)
 	defer r.queue.ShutDown()
-	watches, ok := r.watchAll(ctx)
+	watches, ok := r.subscribeUntilReady(ctx)
 	defer watches.stop()
 	if !ok {
 		return
@@ -97,7 +97,7 @@ func (r *runner) run(ctx context.Context) {
 	var workers sync.WaitGroup
 	for range r.workers {
 		workers.Go(func() {
-			for r.next(ctx) {
+			for r.processNextWorkItem(ctx) {
 			}
 		})
 	}
@@ -106,25 +106,25 @@ func (r *runner) run(ctx context.Context) {
 	workers.Wait()
 }
 
-// watches are the sources of a kind and its handlers there.
-type watches struct {
+// subscriptions are the sources of a kind and its handlers there.
+type subscriptions struct {
 	checkers []toolscache.DoneChecker
 	undo     []func()
 }
 
 // stop takes the handlers away and lets go of the sources.
-func (w *watches) stop() {
+func (w *subscriptions) stop() {
 	for _, undo := range w.undo {
 		undo()
 	}
 }
 
-// watchAll starts the watches of the kind. It tries until it succeeds or ctx ends:
+// subscribeUntilReady starts the watches of the kind. It tries until it succeeds or ctx ends:
 // an API server that does not know a type yet, or cannot be asked, may do so later.
-func (r *runner) watchAll(ctx context.Context) (*watches, bool) {
+func (r *runner) subscribeUntilReady(ctx context.Context) (*subscriptions, bool) {
 	for pause := 100 * time.Millisecond; ; pause = min(2*pause, lastRetry) {
-		w := &watches{}
-		err := r.tryWatchAll(ctx, w)
+		w := &subscriptions{}
+		err := r.subscribeAll(ctx, w)
 		if err == nil {
 			return w, true
 		}
@@ -132,31 +132,31 @@ func (r *runner) watchAll(ctx context.Context) (*watches, bool) {
 		r.setStartError(err)
 		select {
 		case <-ctx.Done():
-			return &watches{}, false
+			return &subscriptions{}, false
 		case <-r.clock.After(pause):
 		}
 	}
 }
 
-// tryWatchAll starts the watches of the kind or fails.
-func (r *runner) tryWatchAll(ctx context.Context, w *watches) error {
-	virtual, err := r.watch(ctx, w, r.virtual, r.kind.newVirtual(), nil, nil, &handler{own: true, statusBlind: r.kind.statusBlind, keys: r.ownKey})
+// subscribeAll starts the watches of the kind or fails.
+func (r *runner) subscribeAll(ctx context.Context, w *subscriptions) error {
+	virtual, err := r.subscribe(ctx, w, r.virtual, r.kind.newVirtual(), nil, nil, &handler{own: true, statusBlind: r.kind.statusBlind, keys: r.ownKey})
 	if err != nil {
 		return err
 	}
-	host, err := r.watch(ctx, w, r.host, r.kind.newHost(), r.kind.sel, r.kind.trim, &handler{own: true, keys: r.originKey})
+	host, err := r.subscribe(ctx, w, r.host, r.kind.newHost(), r.kind.sel, r.kind.trim, &handler{own: true, keys: r.originKey})
 	if err != nil {
 		return err
 	}
-	all := []*source{virtual, host}
-	r.virtualStore.source.Store(virtual)
-	r.hostStore.source.Store(host)
+	all := []*sharedWatch{virtual, host}
+	r.virtualStore.watch.Store(virtual)
+	r.hostStore.watch.Store(host)
 	for _, also := range r.kind.also {
 		side, sel := r.virtual, everythingIf(false)
 		if also.Side == Host {
 			side, sel = r.host, everythingIf(also.All)
 		}
-		s, err := r.watch(ctx, w, side, also.Object, sel, nil, &handler{statusBlind: also.StatusBlind, keys: also.Keys})
+		s, err := r.subscribe(ctx, w, side, also.Object, sel, nil, &handler{statusBlind: also.StatusBlind, keys: also.Keys})
 		if err != nil {
 			return err
 		}
@@ -167,17 +167,17 @@ func (r *runner) tryWatchAll(ctx context.Context, w *watches) error {
 		if index.Side == Host {
 			side = r.host
 		}
-		s, err := side.reading(index.Object)
+		s, err := side.watchFor(index.Object)
 		if err != nil {
 			return err
 		}
-		if err := side.index(s, index); err != nil {
+		if err := side.addIndex(s, index); err != nil {
 			return err
 		}
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.sources, r.startErr = all, ""
+	r.watches, r.startErr = all, ""
 	return nil
 }
 
@@ -195,8 +195,8 @@ func (r *runner) originKey(s Scope, host client.Object) []types.NamespacedName {
 	return []types.NamespacedName{key}
 }
 
-// watch takes part in a watch, whose events h turns into keys.
-func (r *runner) watch(ctx context.Context, w *watches, side *sources, like client.Object, sel selector, trim func(client.Object), h *handler) (*source, error) {
+// subscribe takes part in a watch, whose events h turns into keys.
+func (r *runner) subscribe(ctx context.Context, w *subscriptions, side *sharedWatches, like client.Object, sel selector, trim func(client.Object), h *handler) (*sharedWatch, error) {
 	s, err := side.acquire(like, sel, trim)
 	if err != nil {
 		return nil, err
@@ -222,18 +222,18 @@ func (r *runner) setStartError(err error) {
 	}
 }
 
-// event queues a key because something happened.
-func (r *runner) event(key types.NamespacedName) {
+// enqueue queues a key because something happened.
+func (r *runner) enqueue(key types.NamespacedName) {
 	r.mu.Lock()
-	if _, waiting := r.since[key]; !waiting {
-		r.since[key] = r.clock.Now()
+	if _, waiting := r.pendingSince[key]; !waiting {
+		r.pendingSince[key] = r.clock.Now()
 	}
 	r.mu.Unlock()
 	r.queue.Add(key)
 }
 
-// next reconciles the next key of the queue. It is false when there will be none.
-func (r *runner) next(ctx context.Context) bool {
+// processNextWorkItem reconciles the next key of the queue. It is false when there will be none.
+func (r *runner) processNextWorkItem(ctx context.Context) bool {
 	key, shutdown := r.queue.Get()
 	if shutdown {
 		return false
@@ -241,19 +241,19 @@ func (r *runner) next(ctx context.Context) bool {
 	defer r.queue.Done(key)
 	meter().depth.WithLabelValues(r.kind.name).Set(float64(r.queue.Len()))
 	r.mu.Lock()
-	since, announced := r.since[key]
+	since, announced := r.pendingSince[key]
 	scanned := r.scanned[key]
-	delete(r.since, key)
+	delete(r.pendingSince, key)
 	delete(r.scanned, key)
 	r.mu.Unlock()
 	limited, cancel := context.WithTimeout(ctx, reconcileTimeout)
 	defer cancel()
 	step := *r.reconciler
 	wrote := false
-	step.wrote = func() {
+	step.onWrite = func() {
 		wrote = true
 		if announced {
-			observe(r.kind.name, r.clock.Since(since))
+			observeLatency(r.kind.name, r.clock.Since(since))
 		}
 	}
 	again, err := step.reconcile(limited, key)
@@ -261,26 +261,26 @@ func (r *runner) next(ctx context.Context) bool {
 		return false // What failed, failed because the engine stops.
 	}
 	if wrote && scanned && !announced {
-		r.missed()
+		r.countMismatch()
 	}
-	r.settle(key, again, err)
+	r.requeue(key, again, err)
 	return true
 }
 
-// missed counts an object that differed although no event had said so.
-func (r *runner) missed() {
+// countMismatch counts an object that differed although no event had said so.
+func (r *runner) countMismatch() {
 	meter().mismatches.WithLabelValues(r.kind.name).Inc()
 	r.mu.Lock()
 	r.mismatch++
 	r.mu.Unlock()
 }
 
-// settle decides when a key is looked at again.
-func (r *runner) settle(key types.NamespacedName, again time.Duration, err error) {
+// requeue decides when a key is looked at again.
+func (r *runner) requeue(key types.NamespacedName, again time.Duration, err error) {
 	var held *heldError
 	isHeld := errors.As(err, &held)
-	unreachable := err != nil && r.gate.shut() != nil
-	r.note(key, err, isHeld, unreachable)
+	unreachable := err != nil && r.breaker.tripCause() != nil
+	r.recordState(key, err, isHeld, unreachable)
 	switch {
 	case err == nil:
 		r.queue.Forget(key)
@@ -289,21 +289,21 @@ func (r *runner) settle(key types.NamespacedName, again time.Duration, err error
 		}
 	case isHeld:
 		r.queue.Forget(key)
-		if r.guard.held() == "" {
+		if r.storeGuard.onHold() == "" {
 			r.queue.Add(key) // It was released in between.
 		}
 	case unreachable:
 		r.queue.Forget(key)
-		if r.gate.shut() == nil {
+		if r.breaker.tripCause() == nil {
 			r.queue.Add(key) // It opened in between.
 		}
 	default:
-		r.retry(key, err)
+		r.requeueWithBackoff(key, err)
 	}
 }
 
-// retry queues a failed key after a pause.
-func (r *runner) retry(key types.NamespacedName, err error) {
+// requeueWithBackoff queues a failed key after a pause.
+func (r *runner) requeueWithBackoff(key types.NamespacedName, err error) {
 	failures := r.queue.NumRequeues(key)
 	pause := r.limiter.When(key)
 	if apierrors.IsConflict(err) {
@@ -323,38 +323,38 @@ func (r *runner) retry(key types.NamespacedName, err error) {
 	r.queue.AddAfter(key, pause)
 }
 
-// note keeps what /syncz says about a key.
-func (r *runner) note(key types.NamespacedName, err error, held, unreachable bool) {
+// recordState keeps what /syncz says about a key.
+func (r *runner) recordState(key types.NamespacedName, err error, held, unreachable bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	delete(r.held, key)
+	delete(r.onHold, key)
 	delete(r.parked, key)
 	delete(r.failing, key)
 	switch {
 	case err == nil:
 	case held:
-		r.held[key] = err.Error()
+		r.onHold[key] = err.Error()
 	case unreachable:
 		r.parked[key] = true
 	case !apierrors.IsConflict(err):
 		r.lastError = fmt.Sprintf("%s: %v", key, err)
 		r.failing[key] = err.Error()
 	}
-	meter().held.WithLabelValues(r.kind.name).Set(float64(len(r.held)))
+	meter().held.WithLabelValues(r.kind.name).Set(float64(len(r.onHold)))
 }
 
-// wake queues what waited for the host or for the guard.
-func (r *runner) wake() {
+// requeueParked queues what waited for the host or for the guard.
+func (r *runner) requeueParked() {
 	r.mu.Lock()
-	keys := make([]types.NamespacedName, 0, len(r.parked)+len(r.held))
+	keys := make([]types.NamespacedName, 0, len(r.parked)+len(r.onHold))
 	for key := range r.parked {
 		keys = append(keys, key)
 	}
-	for key := range r.held {
+	for key := range r.onHold {
 		keys = append(keys, key)
 	}
 	r.mu.Unlock()
 	for _, key := range keys {
-		r.event(key)
+		r.enqueue(key)
 	}
 }

@@ -35,10 +35,10 @@ func newRunnerBench(t *testing.T) *runnerBench {
 	b := newBench(kind, c, newFakeServer("virtual", c), newFakeServer("host", c))
 	r := newRunner(kind, c, logr.Discard(), 1)
 	r.reconciler = b.reconciler
-	r.gate = newGate(c, logr.Discard(), t.Context().Done())
-	r.guard = newGuard(b.virtualServer, b.hostServer, testCluster(), c, logr.Discard())
-	r.guard.reason = ""
-	r.reconciler.held = r.guard.held
+	r.breaker = newHostBreaker(c, logr.Discard(), t.Context().Done())
+	r.storeGuard = newStoreGuard(b.virtualServer, b.hostServer, testCluster(), c, logr.Discard())
+	r.storeGuard.reason = ""
+	r.reconciler.holdReason = r.storeGuard.onHold
 	close(r.synced)
 	t.Cleanup(r.queue.ShutDown)
 	return &runnerBench{runner: r, bench: b, clock: c}
@@ -56,7 +56,7 @@ func (b *runnerBench) step(t *testing.T) {
 		case <-time.After(time.Millisecond):
 		}
 	}
-	if !b.next(t.Context()) {
+	if !b.processNextWorkItem(t.Context()) {
 		t.Fatal("the queue has ended")
 	}
 }
@@ -89,7 +89,7 @@ func TestRefusalIsNotRepeatedAtOnce(t *testing.T) {
 	b.hostServer.before = func(_ string, o client.Object) error {
 		return apierrors.NewForbidden(resource(o), "x", errors.New("quota"))
 	}
-	b.event(theKey())
+	b.enqueue(theKey())
 	last := time.Duration(0)
 	for i := range 4 {
 		b.step(t)
@@ -106,13 +106,13 @@ func TestRefusalIsNotRepeatedAtOnce(t *testing.T) {
 	}
 }
 
-func TestUnreachableHostWaitsForTheGate(t *testing.T) {
+func TestUnreachableHostWaitsForTheBreaker(t *testing.T) {
 	t.Parallel()
 	b := newRunnerBench(t)
 	b.virtualServer.put(virtualMap())
 	b.hostServer.before = func(string, client.Object) error { return errUnreachable }
-	b.gate.cause = errors.New("away")
-	b.event(theKey())
+	b.breaker.cause = errors.New("away")
+	b.enqueue(theKey())
 	b.step(t)
 	if text, well := b.report(); well || !strings.Contains(text, "1 objects wait for the host") {
 		t.Errorf("The report must say what waits:\n%s", text)
@@ -120,8 +120,8 @@ func TestUnreachableHostWaitsForTheGate(t *testing.T) {
 	if n := b.queue.Len(); n != 0 || b.queue.NumRequeues(theKey()) != 0 {
 		t.Errorf("Nothing must be tried while the gate is shut, %d in the queue", n)
 	}
-	b.hostServer.before, b.gate.cause = nil, nil
-	b.wake()
+	b.hostServer.before, b.breaker.cause = nil, nil
+	b.requeueParked()
 	b.step(t)
 	if b.hostServer.at(&corev1.ConfigMap{}, b.hostKey(theKey())) == nil {
 		t.Error("The object must be synced when the gate is open again")
@@ -135,15 +135,15 @@ func TestHeldDeleteGoesOnWhenReleased(t *testing.T) {
 	t.Parallel()
 	b := newRunnerBench(t)
 	b.hostServer.put(hostMap("v1"))
-	b.guard.reason = "another store"
-	b.event(theKey())
+	b.storeGuard.reason = "another store"
+	b.enqueue(theKey())
 	b.step(t)
 	text, well := b.report()
 	if well || !strings.Contains(text, "1 deletes held back: web/cart") {
 		t.Errorf("The report must say what is held back:\n%s", text)
 	}
-	b.guard.reason = ""
-	b.wake()
+	b.storeGuard.reason = ""
+	b.requeueParked()
 	b.step(t)
 	if b.hostServer.at(&corev1.ConfigMap{}, b.hostKey(theKey())) != nil {
 		t.Error("The delete must go on when it is released")
@@ -176,7 +176,7 @@ func TestScanCountsWhatEventsMissed(t *testing.T) {
 	changed := virtualMap(func(m *corev1.ConfigMap) { m.Data["k"] = "w" })
 	b.virtualServer.put(changed)
 	b.refresh()
-	b.event(theKey())
+	b.enqueue(theKey())
 	b.scan(t.Context())
 	b.step(t)
 	if got := count(); got != 1 {
@@ -188,7 +188,7 @@ func TestLatencyIsMeasuredFromTheEvent(t *testing.T) {
 	t.Parallel()
 	b := newRunnerBench(t)
 	b.virtualServer.put(virtualMap())
-	b.event(theKey())
+	b.enqueue(theKey())
 	b.clock.Step(3 * time.Second)
 	b.step(t)
 	vector, err := testutil.GetHistogramVecFromGatherer(registry(), "sublet_sync_latency_seconds", map[string]string{"kind": b.kind.name})
@@ -215,9 +215,9 @@ func TestHandlerQueuesWhatAnObjectStoodFor(t *testing.T) {
 	if key, _ := b.queue.Get(); key != theKey() {
 		t.Errorf("The object that it stood for must be looked at, got %s", key)
 	}
-	b.runner.reconciler.memo.wrote(Host, theKey(), after)
+	b.runner.reconciler.expectations.recordWrite(Host, theKey(), after)
 	h.OnDelete(before)
-	if b.runner.reconciler.memo.behind(Host, theKey(), nil) {
+	if b.runner.reconciler.expectations.isStale(Host, theKey(), nil) {
 		t.Error("What is gone must not be waited for")
 	}
 }
@@ -275,8 +275,8 @@ func TestStatusBlindHandler(t *testing.T) {
 			if got := b.queue.Len(); got != tc.want {
 				t.Errorf("%s Queued %d, want %d", tc.reason, got, tc.want)
 			}
-			if b.guard.reached != "2" {
-				t.Errorf("The guard must learn of every version, it knows %q", b.guard.reached)
+			if b.storeGuard.reached != "2" {
+				t.Errorf("The guard must learn of every version, it knows %q", b.storeGuard.reached)
 			}
 		})
 	}
@@ -292,14 +292,14 @@ func TestSyncz(t *testing.T) {
 	answer := httptest.NewRecorder()
 	e.Syncz().ServeHTTP(answer, httptest.NewRequest("GET", "/syncz", nil))
 	want := "[+] host: reached\n" +
-		"[-] store: deletes on the host are held back: " + heldUntilKnown + "\n" +
+		"[-] store: deletes on the host are held back: " + reasonNotCompared + "\n" +
 		"[-] services: waits for its start\n"
 	if diff := cmp.Diff(want, answer.Body.String()); diff != "" || answer.Code != 503 {
 		t.Errorf("Before the start everything waits, status %d (-want +got):\n%s", answer.Code, diff)
 	}
 	r := e.runners["services"]
 	close(r.synced)
-	e.guard.reason = ""
+	e.storeGuard.reason = ""
 	answer = httptest.NewRecorder()
 	e.Syncz().ServeHTTP(answer, httptest.NewRequest("GET", "/syncz", nil))
 	if answer.Code != 200 {

@@ -26,7 +26,7 @@ func (e *Engine) scan(ctx context.Context) {
 			return
 		case <-e.options.Clock.After(pause):
 		}
-		for _, r := range e.list() {
+		for _, r := range e.listRunners() {
 			r.scan(ctx)
 		}
 	}
@@ -39,7 +39,7 @@ func (r *runner) scan(ctx context.Context) {
 	default:
 		return
 	}
-	for key := range r.keys(ctx) {
+	for key := range r.listKeys(ctx) {
 		for r.queue.Len() > scanAhead {
 			select {
 			case <-ctx.Done():
@@ -49,13 +49,13 @@ func (r *runner) scan(ctx context.Context) {
 			case <-r.clock.After(scanPause):
 			}
 		}
-		r.scanKey(key)
+		r.enqueueScanned(key)
 	}
 }
 
-// scanKey queues a key on behalf of the scan. A key that is being tried again is
+// enqueueScanned queues a key on behalf of the scan. A key that is being tried again is
 // known to differ and has its own time.
-func (r *runner) scanKey(key types.NamespacedName) {
+func (r *runner) enqueueScanned(key types.NamespacedName) {
 	r.mu.Lock()
 	_, failing := r.failing[key]
 	if !failing {
@@ -67,8 +67,8 @@ func (r *runner) scanKey(key types.NamespacedName) {
 	}
 }
 
-// keys is every key that either side knows.
-func (r *runner) keys(ctx context.Context) map[types.NamespacedName]struct{} {
+// listKeys is every key that either side knows.
+func (r *runner) listKeys(ctx context.Context) map[types.NamespacedName]struct{} {
 	keys := map[types.NamespacedName]struct{}{}
 	for _, object := range r.reconciler.virtual.store.List() {
 		keys[client.ObjectKeyFromObject(object)] = struct{}{}

@@ -28,19 +28,19 @@ func (e *Engine) Syncz() http.Handler {
 func (e *Engine) report() (string, bool) {
 	var b strings.Builder
 	well := true
-	if cause := e.gate.shut(); cause != nil {
+	if cause := e.breaker.tripCause(); cause != nil {
 		well = false
 		fmt.Fprintf(&b, "[-] host: cannot be reached: %v\n", cause)
 	} else {
 		fmt.Fprintln(&b, "[+] host: reached")
 	}
-	if reason := e.guard.held(); reason != "" {
+	if reason := e.storeGuard.onHold(); reason != "" {
 		well = false
 		fmt.Fprintf(&b, "[-] store: deletes on the host are held back: %s\n", reason)
 	} else {
 		fmt.Fprintln(&b, "[+] store: the recorded one")
 	}
-	for _, r := range e.list() {
+	for _, r := range e.listRunners() {
 		lines, ok := r.report()
 		well = well && ok
 		b.WriteString(lines)
@@ -53,8 +53,8 @@ func (r *runner) report() (string, bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	var b strings.Builder
-	well := len(r.held) == 0 && len(r.parked) == 0
-	switch lacks := r.lacks(); {
+	well := len(r.onHold) == 0 && len(r.parked) == 0
+	switch lacks := r.notSyncedReasons(); {
 	case len(lacks) > 0:
 		well = false
 		fmt.Fprintf(&b, "[-] %s: waits for %s\n", r.kind.name, strings.Join(lacks, "; "))
@@ -64,8 +64,8 @@ func (r *runner) report() (string, bool) {
 	if len(r.parked) > 0 {
 		fmt.Fprintf(&b, "    %d objects wait for the host\n", len(r.parked))
 	}
-	if len(r.held) > 0 {
-		fmt.Fprintf(&b, "    %d deletes held back: %s\n", len(r.held), strings.Join(r.heldNames(), ", "))
+	if len(r.onHold) > 0 {
+		fmt.Fprintf(&b, "    %d deletes held back: %s\n", len(r.onHold), strings.Join(r.namesOnHold(), ", "))
 	}
 	if r.lastError != "" {
 		fmt.Fprintf(&b, "    last error: %s\n", r.lastError)
@@ -73,8 +73,8 @@ func (r *runner) report() (string, bool) {
 	return b.String(), well
 }
 
-// lacks is what the kind waits for before it starts. The caller holds the lock.
-func (r *runner) lacks() []string {
+// notSyncedReasons is what the kind waits for before it starts. The caller holds the lock.
+func (r *runner) notSyncedReasons() []string {
 	select {
 	case <-r.synced:
 		return nil
@@ -84,8 +84,8 @@ func (r *runner) lacks() []string {
 		return []string{r.startErr}
 	}
 	var lacks []string
-	for _, s := range r.sources {
-		if text := s.lacks(); text != "" {
+	for _, s := range r.watches {
+		if text := s.notSyncedReason(); text != "" {
 			lacks = append(lacks, text)
 		}
 	}
@@ -95,11 +95,11 @@ func (r *runner) lacks() []string {
 	return lacks
 }
 
-// heldNames are some of the objects whose deletion is held back. The caller holds
+// namesOnHold are some of the objects whose deletion is held back. The caller holds
 // the lock.
-func (r *runner) heldNames() []string {
-	names := make([]string, 0, len(r.held))
-	for key := range r.held {
+func (r *runner) namesOnHold() []string {
+	names := make([]string, 0, len(r.onHold))
+	for key := range r.onHold {
 		names = append(names, key.String())
 	}
 	slices.Sort(names)

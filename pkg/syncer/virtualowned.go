@@ -18,8 +18,8 @@ func (r *reconciler) virtualOwned(s Scope, key types.NamespacedName) error {
 	hostKey := r.hostKey(key)
 	virtual, host := r.virtual.store.Get(key), r.host.store.Get(hostKey)
 	switch {
-	case r.memo.behind(Virtual, key, virtual), r.memo.behind(Host, key, host):
-		s.Again(memoLife)
+	case r.expectations.isStale(Virtual, key, virtual), r.expectations.isStale(Host, key, host):
+		s.Again(expectationLife)
 		return nil
 	case virtual == nil && host == nil:
 		return nil
@@ -60,8 +60,8 @@ func (r *reconciler) follow(s Scope, key types.NamespacedName, virtual, host cli
 		return r.unwanted(s, key, host)
 	case host == nil:
 		return r.absent(s, key, virtual, r.hostKey(key))
-	case r.memo.overtaken(key, virtual):
-		s.Again(memoLife)
+	case r.expectations.isAwaited(key, virtual):
+		s.Again(expectationLife)
 		return nil
 	default:
 		return r.present(s, key, virtual, host)
@@ -170,8 +170,8 @@ func (r *reconciler) absent(s Scope, key types.NamespacedName, virtual client.Ob
 	host, err := r.makeHost(s, key, virtual, false)
 	switch {
 	case err == nil:
-		r.memo.wrote(Host, key, host)
-		r.wrote()
+		r.expectations.recordWrite(Host, key, host)
+		r.onWrite()
 		return nil
 	case apierrors.IsAlreadyExists(err):
 		found, err := live(s.Context, r.host.client, r.kind.newHost(), hostKey)
@@ -193,14 +193,14 @@ func (r *reconciler) refuse(s Scope, key types.NamespacedName, virtual client.Ob
 		return nil
 	}
 	after := copyOf(virtual)
-	r.kind.refused(s, after, r.notes.cluster.inVirtual(err.Error(), key, r.hostKey(key)))
+	r.kind.refused(s, after, r.events.names.toVirtualNames(err.Error(), key, r.hostKey(key)))
 	written, err := writeVirtual(s.Context, r.virtual.client, virtual, after)
 	if err != nil {
 		return fmt.Errorf("cannot write the host's refusal into virtual object %s: %w", key, err)
 	}
 	if written != nil {
-		r.memo.wrote(Virtual, key, written)
-		r.wrote()
+		r.expectations.recordWrite(Virtual, key, written)
+		r.onWrite()
 	}
 	return nil
 }
@@ -215,8 +215,8 @@ func (r *reconciler) taken(s Scope, key types.NamespacedName, virtual client.Obj
 		return r.tell(s, virtual, key, &foreignError{hostKey})
 	}
 	// It is ours: the cache is about to show it.
-	r.memo.wrote(Host, key, found)
-	s.Again(memoLife)
+	r.expectations.recordWrite(Host, key, found)
+	s.Again(expectationLife)
 	return nil
 }
 
@@ -259,7 +259,7 @@ func (r *reconciler) tell(s Scope, virtual client.Object, key types.NamespacedNa
 	var no *refusal
 	var impossible *translate.RefusedError
 	if errors.As(err, &foreign) || errors.As(err, &no) || errors.As(err, &impossible) {
-		r.notes.refused(s.Context, r.kind.name, virtual, r.hostKey(key), err)
+		r.events.recordHostRefusal(s.Context, r.kind.name, virtual, r.hostKey(key), err)
 	}
 	return err
 }

@@ -209,7 +209,7 @@ func TestVirtualOwned(t *testing.T) {
 		"PodNotLost": {
 			reason: "What only the cache lacks is not lost.",
 			kind:   pods(), virtual: virtualPod(), host: hostPod(), lateHost: true,
-			want: want{again: memoLife},
+			want: want{again: expectationLife},
 		},
 		"NoOrphan": {
 			reason: "What only the cache lacks leaves no orphan.",
@@ -317,7 +317,7 @@ func TestRefusalIsTold(t *testing.T) {
 	if diff := cmp.Diff(want, event.Message); diff != "" {
 		t.Errorf("The tenant must be told in names of the virtual cluster (-want +got):\n%s", diff)
 	}
-	c.Step(notePeriod)
+	c.Step(eventPeriod)
 	_, _ = b.reconcile(t.Context(), theKey())
 	if event := virtual.of(&corev1.Event{}, labelsEverything())[0].(*corev1.Event); event.Count != 2 {
 		t.Errorf("A refusal that lasts must be counted in its event, got %d", event.Count)
@@ -373,8 +373,8 @@ func TestNoRepeatBeforeCachesCatchUp(t *testing.T) {
 	if diff := cmp.Diff([]string{"create"}, host.requests); diff != "" {
 		t.Errorf("A late cache must cost no request (-want +got):\n%s", diff)
 	}
-	c.Step(memoLife)
-	if again, err := b.reconcile(t.Context(), theKey()); err != nil || again != memoLife {
+	c.Step(expectationLife)
+	if again, err := b.reconcile(t.Context(), theKey()); err != nil || again != expectationLife {
 		t.Errorf("A cache that stays late is looked past: got %s, %v", again, err)
 	}
 }

@@ -31,28 +31,28 @@ func oursSelector(c translate.Cluster) apilabels.Selector {
 	return apilabels.SelectorFromSet(apilabels.Set{labels.Cluster: c.UID})
 }
 
-// sourceKey tells watches apart: objects of one type may be watched twice on the
+// watchKey tells watches apart: objects of one type may be watched twice on the
 // host, once ours and once all.
-type sourceKey struct {
+type watchKey struct {
 	gvk      schema.GroupVersionKind
 	selector string
 }
 
-// source is one watch and what it has seen: all kinds that need the same one
+// sharedWatch is one watch and what it has seen: all kinds that need the same one
 // share it.
-type source struct {
-	side     Side
-	gvk      schema.GroupVersionKind
-	cache    cache.Cache
-	informer toolscache.SharedIndexInformer
-	cancel   context.CancelFunc
-	users    int
-	indexes  map[string]bool
-	trouble  atomic.Pointer[string] // why the last list or watch failed
+type sharedWatch struct {
+	side      Side
+	gvk       schema.GroupVersionKind
+	cache     cache.Cache
+	informer  toolscache.SharedIndexInformer
+	cancel    context.CancelFunc
+	users     int
+	indexes   map[string]bool
+	lastError atomic.Pointer[string] // why the last list or watch failed
 }
 
 // Get is part of store.
-func (s *source) Get(key types.NamespacedName) client.Object {
+func (s *sharedWatch) Get(key types.NamespacedName) client.Object {
 	name := key.Name
 	if key.Namespace != "" {
 		name = key.Namespace + "/" + key.Name
@@ -65,7 +65,7 @@ func (s *source) Get(key types.NamespacedName) client.Object {
 }
 
 // List is part of store.
-func (s *source) List() []client.Object {
+func (s *sharedWatch) List() []client.Object {
 	items := s.informer.GetIndexer().List()
 	objects := make([]client.Object, len(items))
 	for i, item := range items {
@@ -74,8 +74,8 @@ func (s *source) List() []client.Object {
 	return objects
 }
 
-// started reads from a cache that may have been made a moment ago.
-func (s *source) started(ctx context.Context, read func() error) error {
+// readStarted reads from a cache that may have been made a moment ago.
+func (s *sharedWatch) readStarted(ctx context.Context, read func() error) error {
 	err := read()
 	var early *cache.ErrCacheNotStarted
 	if !errors.As(err, &early) {
@@ -87,13 +87,13 @@ func (s *source) started(ctx context.Context, read func() error) error {
 	return read()
 }
 
-// lacks says what the source waits for, empty if it has seen everything once.
-func (s *source) lacks() string {
+// notSyncedReason says what the source waits for, empty if it has seen everything once.
+func (s *sharedWatch) notSyncedReason() string {
 	if s.informer.HasSynced() {
 		return ""
 	}
 	text := fmt.Sprintf("%s %s", s.side, s.gvk.Kind)
-	if trouble := s.trouble.Load(); trouble != nil {
+	if trouble := s.lastError.Load(); trouble != nil {
 		text += ": " + *trouble
 	}
 	return text
@@ -101,11 +101,11 @@ func (s *source) lacks() string {
 
 // lateStore is a store that is empty until the watch behind it exists. Admission
 // may ask for an object before the kind runs.
-type lateStore struct{ source atomic.Pointer[source] }
+type lateStore struct{ watch atomic.Pointer[sharedWatch] }
 
 // Get is part of store.
 func (l *lateStore) Get(key types.NamespacedName) client.Object {
-	if s := l.source.Load(); s != nil {
+	if s := l.watch.Load(); s != nil {
 		return s.Get(key)
 	}
 	return nil
@@ -113,14 +113,14 @@ func (l *lateStore) Get(key types.NamespacedName) client.Object {
 
 // List is part of store.
 func (l *lateStore) List() []client.Object {
-	if s := l.source.Load(); s != nil {
+	if s := l.watch.Load(); s != nil {
 		return s.List()
 	}
 	return nil
 }
 
-// sources are the watches of one side.
-type sources struct {
+// sharedWatches are the watches of one side.
+type sharedWatches struct {
 	side   Side
 	config *rest.Config
 	http   *http.Client
@@ -134,12 +134,12 @@ type sources struct {
 
 	mu  sync.Mutex
 	ctx context.Context
-	all map[sourceKey]*source
+	all map[watchKey]*sharedWatch
 }
 
 // acquire is the watch of objects like that, made if there is none yet. Each call
 // wants a release.
-func (w *sources) acquire(like client.Object, sel apilabels.Selector, trim func(client.Object)) (*source, error) {
+func (w *sharedWatches) acquire(like client.Object, sel apilabels.Selector, trim func(client.Object)) (*sharedWatch, error) {
 	gvk, err := apiutil.GVKForObject(like, w.scheme)
 	if err != nil {
 		return nil, err
@@ -159,12 +159,12 @@ func (w *sources) acquire(like client.Object, sel apilabels.Selector, trim func(
 	if w.ctx == nil {
 		return nil, fmt.Errorf("cannot watch %s %s: the engine does not run", w.side, gvk.Kind)
 	}
-	key := sourceKey{gvk, sel.String()}
+	key := watchKey{gvk, sel.String()}
 	if found, ok := w.all[key]; ok {
 		found.users++
 		return found, nil
 	}
-	made, err := w.start(like, gvk, sel, mapping.Scope.Name() == meta.RESTScopeNameNamespace, trim)
+	made, err := w.startWatch(like, gvk, sel, mapping.Scope.Name() == meta.RESTScopeNameNamespace, trim)
 	if err != nil {
 		return nil, err
 	}
@@ -172,17 +172,17 @@ func (w *sources) acquire(like client.Object, sel apilabels.Selector, trim func(
 	return made, nil
 }
 
-// start starts a watch.
-func (w *sources) start(like client.Object, gvk schema.GroupVersionKind, sel apilabels.Selector, namespaced bool, trim func(client.Object)) (*source, error) {
-	made := &source{side: w.side, gvk: gvk, users: 1, indexes: map[string]bool{}}
+// startWatch starts a watch.
+func (w *sharedWatches) startWatch(like client.Object, gvk schema.GroupVersionKind, sel apilabels.Selector, namespaced bool, trim func(client.Object)) (*sharedWatch, error) {
+	made := &sharedWatch{side: w.side, gvk: gvk, users: 1, indexes: map[string]bool{}}
 	never := time.Duration(0)
 	options := cache.Options{
 		HTTPClient: w.http, Scheme: w.scheme, Mapper: w.mapper,
 		SyncPeriod:                  &never,
 		ReaderFailOnMissingInformer: true,
 		DefaultLabelSelector:        sel,
-		DefaultTransform:            stripped(trim),
-		DefaultWatchErrorHandler:    w.troubled(made),
+		DefaultTransform:            stripFields(trim),
+		DefaultWatchErrorHandler:    w.onWatchError(made),
 	}
 	if namespaced && w.namespace != "" {
 		options.DefaultFieldSelector = fields.OneTermEqualSelector("metadata.namespace", w.namespace)
@@ -210,8 +210,8 @@ func (w *sources) start(like client.Object, gvk schema.GroupVersionKind, sel api
 	return made, nil
 }
 
-// index adds an index to a source, once.
-func (w *sources) index(s *source, i Index) error {
+// addIndex adds an index to a source, once.
+func (w *sharedWatches) addIndex(s *sharedWatch, i Index) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if s.indexes[i.Field] {
@@ -225,7 +225,7 @@ func (w *sources) index(s *source, i Index) error {
 }
 
 // release ends a watch that nobody else needs.
-func (w *sources) release(s *source) {
+func (w *sharedWatches) release(s *sharedWatch) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if s.users--; s.users > 0 {
@@ -239,12 +239,12 @@ func (w *sources) release(s *source) {
 	s.cancel()
 }
 
-// troubled keeps the reason why a watch fails and logs it once, not at each of
+// onWatchError keeps the reason why a watch fails and logs it once, not at each of
 // its retries.
-func (w *sources) troubled(s *source) toolscache.WatchErrorHandlerWithContext {
+func (w *sharedWatches) onWatchError(s *sharedWatch) toolscache.WatchErrorHandlerWithContext {
 	return func(ctx context.Context, _ *toolscache.Reflector, err error) {
 		text := err.Error()
-		last := s.trouble.Swap(&text)
+		last := s.lastError.Swap(&text)
 		if ctx.Err() != nil || errors.Is(err, context.Canceled) || s.informer.HasSynced() || last != nil && *last == text {
 			return
 		}
@@ -252,8 +252,8 @@ func (w *sources) troubled(s *source) toolscache.WatchErrorHandlerWithContext {
 	}
 }
 
-// stripped is the transform that drops what nobody reads.
-func stripped(trim func(client.Object)) toolscache.TransformFunc {
+// stripFields is the transform that drops what nobody reads.
+func stripFields(trim func(client.Object)) toolscache.TransformFunc {
 	return func(item any) (any, error) {
 		object, ok := item.(client.Object)
 		if !ok {
@@ -269,11 +269,11 @@ func stripped(trim func(client.Object)) toolscache.TransformFunc {
 	}
 }
 
-// find is the source that shows most objects of a kind, nil if there is none.
-func (w *sources) find(gvk schema.GroupVersionKind) *source {
+// findWatch is the source that shows most objects of a kind, nil if there is none.
+func (w *sharedWatches) findWatch(gvk schema.GroupVersionKind) *sharedWatch {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	var best *source
+	var best *sharedWatch
 	for key, s := range w.all {
 		if key.gvk != gvk {
 			continue
@@ -287,26 +287,26 @@ func (w *sources) find(gvk schema.GroupVersionKind) *source {
 }
 
 // Get is part of client.Reader.
-func (w *sources) Get(ctx context.Context, key client.ObjectKey, object client.Object, options ...client.GetOption) error {
-	s, err := w.reading(object)
+func (w *sharedWatches) Get(ctx context.Context, key client.ObjectKey, object client.Object, options ...client.GetOption) error {
+	s, err := w.watchFor(object)
 	if err != nil {
 		return err
 	}
-	return s.started(ctx, func() error { return s.cache.Get(ctx, key, object, options...) })
+	return s.readStarted(ctx, func() error { return s.cache.Get(ctx, key, object, options...) })
 }
 
 // List is part of client.Reader.
-func (w *sources) List(ctx context.Context, list client.ObjectList, options ...client.ListOption) error {
-	s, err := w.reading(list)
+func (w *sharedWatches) List(ctx context.Context, list client.ObjectList, options ...client.ListOption) error {
+	s, err := w.watchFor(list)
 	if err != nil {
 		return err
 	}
-	return s.started(ctx, func() error { return s.cache.List(ctx, list, options...) })
+	return s.readStarted(ctx, func() error { return s.cache.List(ctx, list, options...) })
 }
 
-// reading is the source of what a kind reads. The virtual side opens one where
+// watchFor is the source of what a kind reads. The virtual side opens one where
 // there is none, the host side never: each of its watches needs a right.
-func (w *sources) reading(object runtime.Object) (*source, error) {
+func (w *sharedWatches) watchFor(object runtime.Object) (*sharedWatch, error) {
 	gvk, err := apiutil.GVKForObject(object, w.scheme)
 	if err != nil {
 		return nil, err
@@ -314,7 +314,7 @@ func (w *sources) reading(object runtime.Object) (*source, error) {
 	if _, isList := object.(client.ObjectList); isList && len(gvk.Kind) > 4 && gvk.Kind[len(gvk.Kind)-4:] == "List" {
 		gvk.Kind = gvk.Kind[:len(gvk.Kind)-4]
 	}
-	if s := w.find(gvk); s != nil {
+	if s := w.findWatch(gvk); s != nil {
 		return s, nil
 	}
 	if w.side == Host {

@@ -23,48 +23,48 @@ const (
 	probeTimeout = 5 * time.Second
 )
 
-// gate stands before the host's API server. When a request does not get there,
+// hostBreaker stands before the host's API server. When a request does not get there,
 // the gate shuts: watches wait in front of it, everything else fails at once
 // with [errUnreachable], and the gate alone goes on asking until there is an
 // answer. So a host that is away costs one request now and then and one line in
 // the log, however many kinds and objects wait.
-type gate struct {
+type hostBreaker struct {
 	clock clock.Clock
 	log   logr.Logger
-	// opened is called each time when the host can be reached again.
-	opened func()
+	// onReset is called each time when the host can be reached again.
+	onReset func()
 	// done ends the search for the host.
 	done <-chan struct{}
 
 	mu      sync.Mutex
-	open    chan struct{} // closed while the gate is open
+	reset   chan struct{} // closed while the gate is open
 	cause   error
 	since   time.Time
-	doubted bool // somebody is looking whether the host is there
+	probing bool // somebody is looking whether the host is there
 }
 
 // errUnreachable is what a request before a shut gate ends with.
 var errUnreachable = errors.New("the host's API server cannot be reached")
 
-func newGate(c clock.Clock, log logr.Logger, done <-chan struct{}) *gate {
+func newHostBreaker(c clock.Clock, log logr.Logger, done <-chan struct{}) *hostBreaker {
 	open := make(chan struct{})
 	close(open)
-	return &gate{clock: c, log: log, open: open, opened: func() {}, done: done}
+	return &hostBreaker{clock: c, log: log, reset: open, onReset: func() {}, done: done}
 }
 
 // wrap puts the gate into a client configuration. With wait, requests wait before
 // a shut gate; without, they fail.
-func (g *gate) wrap(config *rest.Config, wait bool) *rest.Config {
+func (g *hostBreaker) wrap(config *rest.Config, wait bool) *rest.Config {
 	config = rest.CopyConfig(config)
 	config.QPS = -1
 	config.Wrap(func(next http.RoundTripper) http.RoundTripper {
-		return &gated{gate: g, next: next, wait: wait, server: config.Host}
+		return &breakerTransport{breaker: g, next: next, wait: wait, server: config.Host}
 	})
 	return config
 }
 
-// shut says why the gate is shut, nil if it is open.
-func (g *gate) shut() error {
+// tripCause says why the gate is shut, nil if it is open.
+func (g *hostBreaker) tripCause() error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return g.cause
@@ -72,46 +72,46 @@ func (g *gate) shut() error {
 
 // state is a channel that is closed when the gate is open, and the reason why it
 // is not.
-func (g *gate) state() (<-chan struct{}, error) {
+func (g *hostBreaker) state() (<-chan struct{}, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return g.open, g.cause
+	return g.reset, g.cause
 }
 
-// close shuts the gate for a reason, and looks for the host from then on.
-func (g *gate) close(cause error, probe func() error) {
+// trip shuts the gate for a reason, and looks for the host from then on.
+func (g *hostBreaker) trip(cause error, probe func() error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.cause != nil {
 		return
 	}
-	g.cause, g.since, g.open = cause, g.clock.Now(), make(chan struct{})
+	g.cause, g.since, g.reset = cause, g.clock.Now(), make(chan struct{})
 	g.log.Info("The host cannot be reached; the virtual cluster goes on, syncing resumes by itself", "reason", cause.Error())
-	hostUnreachable(true)
-	go g.look(probe)
+	setHostUnreachable(true)
+	go g.probeUntilReset(probe)
 }
 
-// doubt looks for the host once and shuts the gate if there is no answer: a
+// probeOnce looks for the host once and shuts the gate if there is no answer: a
 // request that ran out of time may have had too little of it.
-func (g *gate) doubt(cause error, probe func() error) {
+func (g *hostBreaker) probeOnce(cause error, probe func() error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.doubted || g.cause != nil {
+	if g.probing || g.cause != nil {
 		return
 	}
-	g.doubted = true
+	g.probing = true
 	go func() {
 		if probe() != nil {
-			g.close(cause, probe)
+			g.trip(cause, probe)
 		}
 		g.mu.Lock()
-		g.doubted = false
+		g.probing = false
 		g.mu.Unlock()
 	}()
 }
 
-// look asks for the host until it answers and opens the gate then.
-func (g *gate) look(probe func() error) {
+// probeUntilReset asks for the host until it answers and opens the gate then.
+func (g *hostBreaker) probeUntilReset(probe func() error) {
 	for pause := firstProbe; ; pause = min(2*pause, lastProbe) {
 		select {
 		case <-g.clock.After(pause):
@@ -129,24 +129,24 @@ func (g *gate) look(probe func() error) {
 	g.mu.Lock()
 	g.cause = nil
 	g.log.Info("The host can be reached again", "after", g.clock.Since(g.since).Round(time.Millisecond).String())
-	close(g.open)
+	close(g.reset)
 	g.mu.Unlock()
-	hostUnreachable(false)
-	g.opened()
+	setHostUnreachable(false)
+	g.onReset()
 }
 
-// gated is a transport behind a gate.
-type gated struct {
-	gate   *gate
-	next   http.RoundTripper
-	wait   bool
-	server string
+// breakerTransport is a transport behind a gate.
+type breakerTransport struct {
+	breaker *hostBreaker
+	next    http.RoundTripper
+	wait    bool
+	server  string
 }
 
 // RoundTrip sends a request if the gate is open.
-func (t *gated) RoundTrip(request *http.Request) (*http.Response, error) {
+func (t *breakerTransport) RoundTrip(request *http.Request) (*http.Response, error) {
 	for {
-		open, cause := t.gate.state()
+		open, cause := t.breaker.state()
 		if cause == nil {
 			break
 		}
@@ -164,24 +164,24 @@ func (t *gated) RoundTrip(request *http.Request) (*http.Response, error) {
 	probe := func() error { return t.probe(request.URL) }
 	switch {
 	case err != nil && request.Context().Err() == nil:
-		t.gate.close(err, probe)
+		t.breaker.trip(err, probe)
 	case err != nil && errors.Is(request.Context().Err(), context.DeadlineExceeded):
-		t.gate.doubt(err, probe)
-	case err == nil && unavailable(response.StatusCode):
-		t.gate.close(fmt.Errorf("it answers %s", response.Status), probe)
+		t.breaker.probeOnce(err, probe)
+	case err == nil && isUnavailable(response.StatusCode):
+		t.breaker.trip(fmt.Errorf("it answers %s", response.Status), probe)
 	}
 	return response, err
 }
 
-// unavailable says that an answer comes from somebody before the API server, or
+// isUnavailable says that an answer comes from somebody before the API server, or
 // from one that does not serve yet.
-func unavailable(status int) bool {
+func isUnavailable(status int) bool {
 	return status == http.StatusBadGateway || status == http.StatusServiceUnavailable || status == http.StatusGatewayTimeout
 }
 
 // probe asks the API server for anything at all. It has no credentials here and
 // needs none: to be refused is an answer too.
-func (t *gated) probe(like *url.URL) error {
+func (t *breakerTransport) probe(like *url.URL) error {
 	ctx, cancel := context.WithTimeout(context.Background(), probeTimeout)
 	defer cancel()
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, like.Scheme+"://"+like.Host+"/version", nil)
@@ -193,7 +193,7 @@ func (t *gated) probe(like *url.URL) error {
 		return err
 	}
 	_ = response.Body.Close()
-	if unavailable(response.StatusCode) {
+	if isUnavailable(response.StatusCode) {
 		return fmt.Errorf("it answers %s", response.Status)
 	}
 	return nil

@@ -21,7 +21,7 @@ func anchorWith(annotations map[string]string) *corev1.ConfigMap {
 	}}
 }
 
-func TestGuard(t *testing.T) {
+func TestStoreGuard(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
 		reason  string
@@ -71,16 +71,16 @@ func TestGuard(t *testing.T) {
 			virtual := newFakeServer("virtual", c, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "kube-system", UID: "store-1"}})
 			virtual.version = tc.version
 			host := newFakeServer("host", c, tc.anchor)
-			g := newGuard(virtual, host, testCluster(), c, logr.Discard())
+			g := newStoreGuard(virtual, host, testCluster(), c, logr.Discard())
 			released := 0
-			g.released = func() { released++ }
-			if g.held() == "" {
+			g.onRelease = func() { released++ }
+			if g.onHold() == "" {
 				t.Error("Deletes must be held back until the stores are compared")
 			}
 			if err := g.check(t.Context()); err != nil {
 				t.Fatal(err)
 			}
-			if got := g.held(); tc.held == "" && got != "" || !strings.Contains(got, tc.held) {
+			if got := g.onHold(); tc.held == "" && got != "" || !strings.Contains(got, tc.held) {
 				t.Errorf("%s\nheld back because: %q, want: %q", tc.reason, got, tc.held)
 			}
 			if want := tc.held == ""; want != (released == 1) {
@@ -94,21 +94,21 @@ func TestGuard(t *testing.T) {
 	}
 }
 
-func TestGuardWaitsForBothSides(t *testing.T) {
+func TestStoreGuardWaitsForBothSides(t *testing.T) {
 	t.Parallel()
 	c := clocktesting.NewFakeClock(testStart())
-	g := newGuard(newFakeServer("virtual", c), newFakeServer("host", c, anchorWith(nil)), testCluster(), c, logr.Discard())
-	if err := g.check(t.Context()); err == nil || g.held() == "" {
-		t.Errorf("Without a virtual store there is nothing to compare: %v, held %q", err, g.held())
+	g := newStoreGuard(newFakeServer("virtual", c), newFakeServer("host", c, anchorWith(nil)), testCluster(), c, logr.Discard())
+	if err := g.check(t.Context()); err == nil || g.onHold() == "" {
+		t.Errorf("Without a virtual store there is nothing to compare: %v, held %q", err, g.onHold())
 	}
 }
 
-func TestGuardRecordsProgressOnly(t *testing.T) {
+func TestStoreGuardRecordsProgressOnly(t *testing.T) {
 	t.Parallel()
 	c := clocktesting.NewFakeClock(testStart())
 	virtual := newFakeServer("virtual", c, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "kube-system", UID: "store-1"}})
 	host := newFakeServer("host", c, anchorWith(nil))
-	g := newGuard(virtual, host, testCluster(), c, logr.Discard())
+	g := newStoreGuard(virtual, host, testCluster(), c, logr.Discard())
 	for range 3 {
 		if err := g.check(t.Context()); err != nil {
 			t.Fatal(err)
@@ -117,8 +117,8 @@ func TestGuardRecordsProgressOnly(t *testing.T) {
 	if diff := cmp.Diff([]string{"patch"}, writesOf(host)); diff != "" {
 		t.Errorf("A store that did not move must cost no write (-want +got):\n%s", diff)
 	}
-	g.saw("90")
-	g.saw("80")
+	g.observeRevision("90")
+	g.observeRevision("80")
 	if err := g.check(t.Context()); err != nil {
 		t.Fatal(err)
 	}

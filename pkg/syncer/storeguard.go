@@ -30,18 +30,18 @@ const (
 	lastCheck  = 10 * time.Second
 )
 
-// guard watches over the host when the virtual store is not what it was. A store
+// storeGuard watches over the host when the virtual store is not what it was. A store
 // that was restored from a backup, or is empty because its volume is another,
 // lacks objects that run on the host, and to follow it would mean to delete them.
 // So the anchor records which store it was and how far it had come, and as long as
 // the store that is there is another or an older one, nothing is deleted.
-type guard struct {
+type storeGuard struct {
 	virtual, host client.Client
 	cluster       translate.Cluster
 	clock         clock.Clock
 	log           logr.Logger
-	// released is called when deletes that were held back may go on.
-	released func()
+	// onRelease is called when deletes that were held back may go on.
+	onRelease func()
 
 	mu sync.Mutex
 	// reason why deletes are held back, empty if they are not.
@@ -54,32 +54,32 @@ type guard struct {
 	recorded string
 }
 
-// heldUntilKnown is the reason before the guard has looked for the first time.
-const heldUntilKnown = "the virtual store has not been compared with the recorded one yet"
+// reasonNotCompared is the reason before the guard has looked for the first time.
+const reasonNotCompared = "the virtual store has not been compared with the recorded one yet"
 
-func newGuard(virtual, host client.Client, cluster translate.Cluster, c clock.Clock, log logr.Logger) *guard {
-	return &guard{
+func newStoreGuard(virtual, host client.Client, cluster translate.Cluster, c clock.Clock, log logr.Logger) *storeGuard {
+	return &storeGuard{
 		virtual: virtual, host: host, cluster: cluster, clock: c, log: log,
-		released: func() {}, reason: heldUntilKnown,
+		onRelease: func() {}, reason: reasonNotCompared,
 	}
 }
 
-// held is the reason why nothing may be deleted, empty if it may.
-func (g *guard) held() string {
+// onHold is the reason why nothing may be deleted, empty if it may.
+func (g *storeGuard) onHold() string {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return g.reason
 }
 
-// saw notes a version that the virtual store has reached.
-func (g *guard) saw(version string) {
+// observeRevision notes a version that the virtual store has reached.
+func (g *storeGuard) observeRevision(version string) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.reached = newer(g.reached, version)
+	g.reached = newerRevision(g.reached, version)
 }
 
-// newer is the later one of two versions.
-func newer(a, b string) string {
+// newerRevision is the later one of two versions.
+func newerRevision(a, b string) string {
 	if a == "" {
 		return b
 	}
@@ -90,7 +90,7 @@ func newer(a, b string) string {
 }
 
 // run compares the stores, holds deletes back as long as it must, and records.
-func (g *guard) run(ctx context.Context) {
+func (g *storeGuard) run(ctx context.Context) {
 	pause := firstCheck
 	for {
 		err := g.check(ctx)
@@ -98,7 +98,7 @@ func (g *guard) run(ctx context.Context) {
 		case err != nil:
 			g.log.V(1).Info("Cannot compare the virtual store with the recorded one yet", "reason", err.Error())
 			pause = min(2*pause, lastCheck)
-		case g.held() != "":
+		case g.onHold() != "":
 			pause = acceptPeriod
 		default:
 			pause = recordPeriod
@@ -112,11 +112,11 @@ func (g *guard) run(ctx context.Context) {
 }
 
 // check looks at both sides once.
-func (g *guard) check(ctx context.Context) error {
-	if g.held() == "" {
-		return g.record(ctx, false)
+func (g *storeGuard) check(ctx context.Context) error {
+	if g.onHold() == "" {
+		return g.recordStore(ctx, false)
 	}
-	uid, version, err := g.store(ctx)
+	uid, version, err := g.readStore(ctx)
 	if err != nil {
 		return err
 	}
@@ -125,10 +125,10 @@ func (g *guard) check(ctx context.Context) error {
 	if err := g.host.Get(ctx, key, anchor); err != nil {
 		return fmt.Errorf("cannot read anchor %s: %w", key, err)
 	}
-	reason := verdict(anchor, g.cluster, uid, version)
+	reason := holdReason(anchor, g.cluster, uid, version)
 	g.mu.Lock()
 	changed := reason != g.reason
-	g.reason, g.uid, g.reached = reason, uid, newer(g.reached, version)
+	g.reason, g.uid, g.reached = reason, uid, newerRevision(g.reached, version)
 	g.recorded = anchor.Annotations[labels.StoreRevision]
 	g.mu.Unlock()
 	if reason != "" {
@@ -140,12 +140,12 @@ func (g *guard) check(ctx context.Context) error {
 	if accepted := anchor.Annotations[labels.AcceptStore]; accepted != "" {
 		g.log.Info("The virtual store is accepted as the truth", "store", uid)
 	}
-	g.released()
-	return g.record(ctx, true)
+	g.onRelease()
+	return g.recordStore(ctx, true)
 }
 
-// store is the identity of the virtual store and how far it has come.
-func (g *guard) store(ctx context.Context) (uid, version string, err error) {
+// readStore is the identity of the virtual store and how far it has come.
+func (g *storeGuard) readStore(ctx context.Context) (uid, version string, err error) {
 	system := &corev1.Namespace{}
 	if err := g.virtual.Get(ctx, types.NamespacedName{Name: metav1.NamespaceSystem}, system); err != nil {
 		return "", "", fmt.Errorf("cannot read virtual namespace %s: %w", metav1.NamespaceSystem, err)
@@ -157,8 +157,8 @@ func (g *guard) store(ctx context.Context) (uid, version string, err error) {
 	return string(system.UID), list.ResourceVersion, nil
 }
 
-// verdict is the reason to hold deletes back, empty if there is none.
-func verdict(anchor *corev1.ConfigMap, cluster translate.Cluster, uid, version string) string {
+// holdReason is the reason to hold deletes back, empty if there is none.
+func holdReason(anchor *corev1.ConfigMap, cluster translate.Cluster, uid, version string) string {
 	a := anchor.Annotations
 	accept := fmt.Sprintf("to take it as the truth all the same: kubectl -n %s annotate configmap %s %s=%s",
 		anchor.Namespace, anchor.Name, labels.AcceptStore, uid)
@@ -169,16 +169,16 @@ func verdict(anchor *corev1.ConfigMap, cluster translate.Cluster, uid, version s
 		return ""
 	case a[labels.Store] != uid:
 		return fmt.Sprintf("the virtual store %s is not the recorded one, %s; %s", uid, a[labels.Store], accept)
-	case newer(version, a[labels.StoreRevision]) != version:
+	case newerRevision(version, a[labels.StoreRevision]) != version:
 		return fmt.Sprintf("the virtual store is at version %s, older than the recorded %s, as after a restore; %s",
 			version, a[labels.StoreRevision], accept)
 	}
 	return ""
 }
 
-// record writes the state of the store into the anchor if it has changed, or
+// recordStore writes the state of the store into the anchor if it has changed, or
 // anyway.
-func (g *guard) record(ctx context.Context, anyway bool) error {
+func (g *storeGuard) recordStore(ctx context.Context, anyway bool) error {
 	g.mu.Lock()
 	uid, reached, recorded := g.uid, g.reached, g.recorded
 	g.mu.Unlock()

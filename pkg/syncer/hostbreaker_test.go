@@ -22,23 +22,23 @@ type roundTripper func(*http.Request) (*http.Response, error)
 
 func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
-// gateBench is a gate before a host that is there or not, as the test likes.
-type gateBench struct {
-	gate     *gate
+// breakerBench is a gate before a host that is there or not, as the test likes.
+type breakerBench struct {
+	breaker  *hostBreaker
 	away     atomic.Bool
 	reached  atomic.Int32
-	opened   chan struct{}
+	onReset  chan struct{}
 	lines    atomic.Int32
 	requests *rest.Config
 	watches  *rest.Config
 }
 
-func newGateBench(t *testing.T) *gateBench {
+func newBreakerBench(t *testing.T) *breakerBench {
 	t.Helper()
-	b := &gateBench{opened: make(chan struct{}, 8)}
+	b := &breakerBench{onReset: make(chan struct{}, 8)}
 	log := funcr.New(func(_, args string) { b.lines.Add(1) }, funcr.Options{})
-	b.gate = newGate(clock.RealClock{}, log, t.Context().Done())
-	b.gate.opened = func() { b.opened <- struct{}{} }
+	b.breaker = newHostBreaker(clock.RealClock{}, log, t.Context().Done())
+	b.breaker.onReset = func() { b.onReset <- struct{}{} }
 	host := &rest.Config{Host: "http://host.test", Transport: roundTripper(func(r *http.Request) (*http.Response, error) {
 		b.reached.Add(1)
 		if b.away.Load() {
@@ -46,7 +46,7 @@ func newGateBench(t *testing.T) *gateBench {
 		}
 		return &http.Response{StatusCode: http.StatusForbidden, Body: io.NopCloser(strings.NewReader("no")), Request: r}, nil
 	})}
-	b.requests, b.watches = b.gate.wrap(host, false), b.gate.wrap(host, true)
+	b.requests, b.watches = b.breaker.wrap(host, false), b.breaker.wrap(host, true)
 	return b
 }
 
@@ -68,14 +68,14 @@ func get(t *testing.T, config *rest.Config) error {
 	return err
 }
 
-func TestGate(t *testing.T) {
+func TestHostBreaker(t *testing.T) {
 	t.Parallel()
-	b := newGateBench(t)
+	b := newBreakerBench(t)
 	if err := get(t, b.requests); err != nil {
 		t.Fatalf("A host that answers no at least answers: %v", err)
 	}
 	b.away.Store(true)
-	if err := get(t, b.requests); err == nil || b.gate.shut() == nil {
+	if err := get(t, b.requests); err == nil || b.breaker.tripCause() == nil {
 		t.Fatal("A host that cannot be reached must shut the gate")
 	}
 	reached := b.reached.Load()
@@ -98,7 +98,7 @@ func TestGate(t *testing.T) {
 	if err := <-watch; err != nil {
 		t.Errorf("A watch must go on when the host is back: %v", err)
 	}
-	<-b.opened
+	<-b.onReset
 	if err := get(t, b.requests); err != nil {
 		t.Errorf("Requests must pass again: %v", err)
 	}
@@ -107,7 +107,7 @@ func TestGate(t *testing.T) {
 	}
 }
 
-func TestGateTakesABalancerForNoHost(t *testing.T) {
+func TestHostBreakerTakesABalancerForNoHost(t *testing.T) {
 	t.Parallel()
 	var serving atomic.Bool
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
@@ -116,9 +116,9 @@ func TestGateTakesABalancerForNoHost(t *testing.T) {
 		}
 	}))
 	defer server.Close()
-	g := newGate(clock.RealClock{}, funcr.New(func(_, _ string) {}, funcr.Options{}), t.Context().Done())
+	g := newHostBreaker(clock.RealClock{}, funcr.New(func(_, _ string) {}, funcr.Options{}), t.Context().Done())
 	opened := make(chan struct{})
-	g.opened = func() { close(opened) }
+	g.onReset = func() { close(opened) }
 	c, err := rest.HTTPClientFor(g.wrap(&rest.Config{Host: server.URL}, false))
 	if err != nil {
 		t.Fatal(err)
@@ -128,14 +128,14 @@ func TestGateTakesABalancerForNoHost(t *testing.T) {
 		t.Fatal(err)
 	}
 	_ = response.Body.Close()
-	if g.shut() == nil {
+	if g.tripCause() == nil {
 		t.Error("An answer of whoever stands before the API server must shut the gate")
 	}
 	serving.Store(true)
 	<-opened
 }
 
-func TestGateDoubtsARequestWithoutTime(t *testing.T) {
+func TestHostBreakerDoubtsARequestWithoutTime(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
 		reason string
@@ -147,7 +147,7 @@ func TestGateDoubtsARequestWithoutTime(t *testing.T) {
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			g := newGate(clock.RealClock{}, funcr.New(func(_, _ string) {}, funcr.Options{}), t.Context().Done())
+			g := newHostBreaker(clock.RealClock{}, funcr.New(func(_, _ string) {}, funcr.Options{}), t.Context().Done())
 			asked := make(chan struct{})
 			var once sync.Once
 			host := &rest.Config{Host: "http://host.test", Transport: roundTripper(func(r *http.Request) (*http.Response, error) {
@@ -176,19 +176,19 @@ func TestGateDoubtsARequestWithoutTime(t *testing.T) {
 				t.Fatal("The request must run out of time")
 			}
 			<-asked
-			for g.looking() {
+			for g.isProbing() {
 				time.Sleep(time.Millisecond)
 			}
-			if shut := g.shut() != nil; shut == tc.there {
+			if shut := g.tripCause() != nil; shut == tc.there {
 				t.Errorf("%s Shut: %t", tc.reason, shut)
 			}
 		})
 	}
 }
 
-// looking says that the gate is in doubt.
-func (g *gate) looking() bool {
+// isProbing says that the gate is in doubt.
+func (g *hostBreaker) isProbing() bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return g.doubted
+	return g.probing
 }
