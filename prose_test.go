@@ -1,0 +1,139 @@
+package sublet
+
+import (
+	"flag"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// pattern limits TestProse to one package or document and lists its offenders:
+//
+//	go test -run TestProse . -args -package ./pkg/dns
+//	go test -run TestProse . -args -package ./docs/...
+var pattern = flag.String("package", "", "package, Markdown file, or tree (./pkg/...) of which TestProse lists all offenders")
+
+// pending are the packages and documents that are not in the plain style yet.
+// Remove one when it is clean. The list only shrinks: the test fails for a clean
+// one in it, and for an offender outside of it.
+var pending = []string{
+	"CONTRIBUTING.md",
+	"README.md",
+	"api/config/v1alpha1",
+	"api/labels",
+	"chart",
+	"docs/ARCHITECTURE.md",
+	"docs/design/002-anchor.md",
+	"docs/design/003-service-range.md",
+	"docs/design/004-pods.md",
+	"docs/design/006-services-host-first.md",
+	"docs/design/007-nodes-and-volumes.md",
+	"docs/design/008-node-ownership.md",
+	"docs/design/009-two-phase-bind.md",
+	"docs/design/010-cost-of-a-pod.md",
+	"docs/how-to/nodes.md",
+	"docs/how-to/uninstall.md",
+	"docs/reference/kinds.md",
+	"docs/reference/values.md",
+	"hack/bench",
+	"hack/demo",
+	"hack/gen-chart",
+	"hack/image",
+	"hostlab",
+	"hostlab/cmd/holder",
+	"hostlab/cmd/hostctl",
+	"hostlab/cmd/hostd",
+	"hostlab/cmd/pause",
+	"hostlab/cmd/testserver",
+	"hostlab/sim",
+	"hostlab/sim/tenant",
+	"pkg/app",
+	"pkg/config",
+	"pkg/controlplane",
+	"pkg/controlplane/pki",
+	"pkg/dns",
+	"pkg/nodeproxy",
+	"pkg/storage",
+	"pkg/syncer",
+	"pkg/syncer/kinds",
+	"pkg/translate",
+	"pkg/virtualscheduler",
+	"pkg/virtualscheduler/usage",
+	"test/e2e",
+	"test/integration",
+	"test/integration/kubelets",
+	"test/integration/scheduler",
+}
+
+// TestProse checks how names, comments and documents read, as far as a machine can:
+// function comments, the length of sentences, banned words and outdated names.
+func TestProse(t *testing.T) {
+	t.Parallel()
+	found, err := readProse()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if *pattern != "" {
+		for name, offences := range found {
+			if matches(name, []string{strings.TrimPrefix(strings.TrimSuffix(*pattern, "/"), "./")}) {
+				for _, offence := range offences {
+					t.Error(offence)
+				}
+			}
+		}
+		return
+	}
+	for name, offences := range found {
+		switch {
+		case len(offences) > 0 && !slices.Contains(pending, name):
+			t.Errorf("%s: %s", name, strings.Join(offences, "\n"))
+		case len(offences) == 0 && slices.Contains(pending, name):
+			t.Errorf("%s is clean: remove it from the list pending", name)
+		}
+	}
+	for _, name := range pending {
+		if _, ok := found[name]; !ok {
+			t.Errorf("%s does not exist: remove it from the list pending", name)
+		}
+	}
+}
+
+// readProse checks all Go files and Markdown documents of the module. It returns
+// package or document -> offences. The top package has the name ".".
+func readProse() (map[string][]string, error) {
+	found := map[string][]string{}
+	err := filepath.WalkDir(".", func(name string, entry fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if entry.IsDir() {
+			if name != "." && (strings.HasPrefix(entry.Name(), ".") || slices.Contains([]string{"testdata", "out", "bin"}, entry.Name())) {
+				return fs.SkipDir
+			}
+			return nil
+		}
+		name = filepath.ToSlash(name)
+		switch path.Ext(name) {
+		case ".go":
+			source, err := os.ReadFile(name)
+			if err != nil {
+				return err
+			}
+			offences, err := checkGo(name, source)
+			found[path.Dir(name)] = append(found[path.Dir(name)], offences...)
+			return err
+		case ".md":
+			text, err := os.ReadFile(name)
+			if err != nil {
+				return err
+			}
+			found[name] = append(checkText(markdownParagraphs(string(text))), checkTables(string(text))...)
+		}
+		return nil
+	})
+	return found, err
+}
