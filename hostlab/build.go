@@ -79,7 +79,7 @@ type sources struct {
 
 // program is the folder of one of our programs.
 func (s sources) program(name string) string {
-	return filepath.Join(s.root, "test", "e2e", "host", "cmd", name)
+	return filepath.Join(s.root, "hostlab", "cmd", name)
 }
 
 func (b builder) sources(ctx context.Context) (sources, error) {
