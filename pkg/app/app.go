@@ -171,7 +171,7 @@ func (a *app) build() error {
 // controlPlaneConfig is what the control plane gets of all this.
 func (a *app) controlPlaneConfig(first *hostFirst) controlplane.Config {
 	return controlplane.Config{
-		Storage:             storage.Embedded(filepath.Join(a.options.DataDir, "etcd")),
+		Storage:             a.newStore(),
 		PKI:                 a.bundle,
 		Listener:            a.listener,
 		AdvertiseAddress:    net.ParseIP(or(a.options.AdvertiseAddress, a.options.BindAddress)),
@@ -185,6 +185,19 @@ func (a *app) controlPlaneConfig(first *hostFirst) controlplane.Config {
 		Admission:   a.admission(first),
 		Handlers:    map[string]http.Handler{"/syncz": http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { a.engine.Syncz().ServeHTTP(w, r) })},
 	}
+}
+
+// newStore returns the embedded store. Its identity is the one that it keeps with
+// more replicas: the pod's name, a DNS name per pod, and the anchor's UID.
+func (a *app) newStore() *storage.Etcd {
+	store := storage.Embedded(filepath.Join(a.options.DataDir, "etcd"))
+	pod := a.names.release + "-0"
+	store.Member = storage.Member{
+		Name:    pod,
+		PeerURL: fmt.Sprintf("https://%s.%s-peers.%s.svc:2380", pod, a.names.release, a.names.namespace),
+		Token:   string(a.facts.Anchor.UID),
+	}
+	return store
 }
 
 // admission is the steps that the virtual API server takes beside its own.

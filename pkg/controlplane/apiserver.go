@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 
+	etcd "go.etcd.io/etcd/client/v3/kubernetes"
 	apiextensions "k8s.io/apiextensions-apiserver/pkg/apiserver"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/util/sets"
@@ -68,11 +69,11 @@ type assembly struct {
 
 // newAPIServer assembles the API server: kube, custom resources and
 // aggregation, all on the shared store and on the in-memory loopback.
-func newAPIServer(c *ControlPlane, serving, frontProxy *pki.Leaf) (_ *apiServer, err error) {
+func newAPIServer(c *ControlPlane, client *etcd.Client, serving, frontProxy *pki.Leaf) (_ *apiServer, err error) {
 	a := &assembly{
 		config: &c.config, memory: c.memory, serving: serving, endpoint: c.endpoint, ready: c.ready,
 		loopback: c.ClientConfig("system:apiserver", pki.GroupAdmins),
-		store:    newSharedStore(c.config.Storage),
+		store:    newSharedStore(client),
 	}
 	if a.clientCA, err = dynamiccertificates.NewStaticCAContent("client-ca", c.config.PKI.CA()); err != nil {
 		return nil, err

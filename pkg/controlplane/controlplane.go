@@ -293,7 +293,8 @@ func (c *ControlPlane) Run(ctx context.Context) error {
 		return err
 	}
 	defer c.config.Storage.Stop()
-	if err := c.config.Storage.Start(ctx); err != nil {
+	client, err := c.config.Storage.Start(ctx)
+	if err != nil {
 		return fmt.Errorf("cannot start the storage: %w", err)
 	}
 
@@ -311,7 +312,7 @@ func (c *ControlPlane) Run(ctx context.Context) error {
 		go leaf.Run(renewing, func(err error) { klog.ErrorS(err, "A certificate of the API server was not renewed") })
 	}
 
-	server, err := newAPIServer(c, serving, frontProxy)
+	server, err := newAPIServer(c, client, serving, frontProxy)
 	if err != nil {
 		return err
 	}

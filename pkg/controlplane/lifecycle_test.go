@@ -203,7 +203,7 @@ func TestRunReportsWhatFailed(t *testing.T) {
 	quiet()
 	dir := t.TempDir()
 	holder := throwAway(dir)
-	if err := holder.Start(t.Context()); err != nil {
+	if _, err := holder.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	defer holder.Stop()

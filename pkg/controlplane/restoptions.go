@@ -29,10 +29,9 @@ type sharedStore struct {
 	client *kubernetes.Client
 }
 
-// newSharedStore measures the latency of the backend's requests, as the default
-// client would.
-func newSharedStore(backend storage.Backend) sharedStore {
-	client := backend.Client()
+// newSharedStore returns the store behind client. It measures the latency of
+// requests, as the default client does.
+func newSharedStore(client *kubernetes.Client) sharedStore {
 	client.KV = etcd3.NewETCDLatencyTracker(client.KV)
 	return sharedStore{client: client}
 }

@@ -1,38 +1,41 @@
 // Package storage keeps what the virtual API server stores.
 //
-// A [Backend] is one etcd-compatible key-value store. The control plane asks it
-// for a single client, through which every resource is read, written and
-// watched, and for a dialer, for the few places in the Kubernetes libraries
-// that insist on a gRPC connection of their own.
+// A [Backend] is one etcd-compatible key-value store. The control plane starts
+// it and gets one client, through which every resource is read, written and
+// watched. A dialer serves the few places in the Kubernetes libraries that
+// insist on a gRPC connection of their own.
 //
-// [Embedded] runs an etcd server inside the process: no listener, no socket, no
+// [Etcd] runs an etcd server inside the process: no listener, no socket, no
 // second container. Reads and writes are function calls into the server, which
-// costs about half the CPU of the same request over gRPC. A store that lives
-// outside the process implements the same interface with an ordinary client.
+// costs about half the CPU of the same request over gRPC. A store outside the
+// process implements the same interface with an ordinary client.
 package storage
 
 import (
 	"context"
+	"errors"
+	"io"
 	"net"
 
 	"go.etcd.io/etcd/client/v3/kubernetes"
 )
+
+// ErrLocked is returned by Start when another process holds the data directory.
+var ErrLocked = errors.New("the data directory is in use by another process")
 
 // A Backend is a key-value store that speaks etcd's v3 protocol.
 //
 // Start is called once, before anything else; Stop once, after everything that
 // uses the store has stopped.
 type Backend interface {
-	// Start opens the store and returns once it answers. The context bounds
-	// the start only.
-	Start(ctx context.Context) error
-
-	// Client returns the client that the whole control plane shares. It is
-	// valid from the end of Start until Stop.
-	Client() *kubernetes.Client
+	// Start opens the store and returns once it answers. The context bounds the
+	// start only. The whole control plane shares the client, which is valid
+	// until Stop.
+	Start(ctx context.Context) (*kubernetes.Client, error)
 
 	// Dial opens one more connection to the store, for libraries that bring
-	// their own gRPC client.
+	// their own gRPC client. A store behind TLS performs the handshake here:
+	// the caller speaks plain gRPC on what it gets.
 	Dial(ctx context.Context) (net.Conn, error)
 
 	// Failed is closed when the store has stopped without being asked to.
@@ -40,4 +43,55 @@ type Backend interface {
 
 	// Stop flushes and closes the store. It is safe after a failed Start.
 	Stop()
+
+	// Capabilities returns what the store can do beyond the protocol.
+	Capabilities() Capabilities
+}
+
+// Capabilities lists what one kind of store can do and another cannot. A nil
+// field means that the store has no such function; a caller checks before each
+// use. Unless noted, the functions may be called between Start and Stop.
+type Capabilities struct {
+	// Compacts is true if the store deletes old revisions by itself. Otherwise
+	// the control plane has to run the API server's compactor.
+	Compacts bool
+
+	// Progress is true if watches report how far they have read. Only then can
+	// the API server answer consistent lists from its caches.
+	Progress bool
+
+	// Snapshot writes the whole store at one revision to w.
+	Snapshot func(ctx context.Context, w io.Writer) error
+
+	// Restore replaces an empty store by a snapshot. It is called before Start.
+	Restore func(ctx context.Context, r io.Reader) error
+
+	// Defragment returns free space inside the store to its volume. Requests
+	// wait meanwhile.
+	Defragment func(ctx context.Context) error
+
+	// Usage returns sizes and limits. It is cheap enough for every request.
+	Usage func() Usage
+
+	// Alarms returns the alarms that are set. Disarm clears one.
+	Alarms func(ctx context.Context) ([]Alarm, error)
+	Disarm func(ctx context.Context, alarm Alarm) error
+}
+
+// Alarm is a condition that the store records and that only Disarm clears.
+type Alarm string
+
+// AlarmNoSpace is set when a write did not fit into the quota. While it is set,
+// the store takes deletes only.
+const AlarmNoSpace Alarm = "NOSPACE"
+
+// Usage is the size of a store, in bytes.
+type Usage struct {
+	// Size is what the database occupies on its volume.
+	Size int64
+	// InUse is the part of Size that holds data. Old revisions are data until a
+	// compaction removes them.
+	InUse int64
+	// Quota is the limit of Size.
+	Quota int64
 }

@@ -8,7 +8,7 @@ import (
 	"go.uber.org/zap/zapcore"
 )
 
-// logger returns the configured logger, or one that says what an operator can
+// logger returns the configured logger, or one that logs what an operator can
 // use.
 func (e *Etcd) logger() (*zap.Logger, error) {
 	if e.Logger != nil {

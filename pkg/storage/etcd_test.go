@@ -10,35 +10,65 @@ import (
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.etcd.io/etcd/client/v3/kubernetes"
+	"go.uber.org/zap"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 )
 
-func started(t *testing.T, dir string) *Etcd {
+// patience bounds every wait of the tests.
+const patience = 30 * time.Second
+
+// startEtcd starts a store in dir and stops it at the end of the test.
+func startEtcd(t *testing.T, dir string, options ...func(*Etcd)) (*Etcd, *kubernetes.Client) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	e := Embedded(dir)
-	if err := e.Start(ctx); err != nil {
+	e.NoSync, e.Logger = true, zap.NewNop()
+	for _, option := range options {
+		option(e)
+	}
+	client, err := e.Start(ctx)
+	if err != nil {
 		t.Fatalf("Start: %v", err)
 	}
 	t.Cleanup(e.Stop)
-	return e
+	return e, client
+}
+
+// eventually calls check until it returns "", and fails with its last answer.
+func eventually(t *testing.T, check func() (problem string)) {
+	t.Helper()
+	deadline := time.NewTimer(patience)
+	defer deadline.Stop()
+	ticker := time.NewTicker(10 * time.Millisecond)
+	defer ticker.Stop()
+	for {
+		problem := check()
+		if problem == "" {
+			return
+		}
+		select {
+		case <-deadline.C:
+			t.Fatal(problem)
+		case <-ticker.C:
+		}
+	}
 }
 
 func TestDataOutlivesTheServer(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 
-	first := started(t, dir)
-	put, err := first.Client().Put(t.Context(), "/registry/a", "1")
+	first, client := startEtcd(t, dir, func(e *Etcd) { e.NoSync = false })
+	put, err := client.Put(t.Context(), "/registry/a", "1")
 	if err != nil {
 		t.Fatalf("Put: %v", err)
 	}
 	first.Stop()
 
-	second := started(t, dir)
-	got, err := second.Client().KV.Get(t.Context(), "/registry/a")
+	_, client = startEtcd(t, dir)
+	got, err := client.KV.Get(t.Context(), "/registry/a")
 	if err != nil {
 		t.Fatalf("Get: %v", err)
 	}
@@ -52,8 +82,7 @@ func TestDataOutlivesTheServer(t *testing.T) {
 
 func TestKubernetesClient(t *testing.T) {
 	t.Parallel()
-	e := started(t, t.TempDir())
-	c := e.Client()
+	_, c := startEtcd(t, t.TempDir())
 
 	watch := c.Watch(t.Context(), "/registry/", clientv3.WithPrefix())
 	if _, err := c.Put(t.Context(), "/registry/pods/a", "x"); err != nil {
@@ -69,12 +98,9 @@ func TestKubernetesClient(t *testing.T) {
 	}
 }
 
-func TestDialReachesTheSameStore(t *testing.T) {
-	t.Parallel()
-	e := started(t, t.TempDir())
-	if _, err := e.Client().Put(t.Context(), "/registry/a", "1"); err != nil {
-		t.Fatalf("Put: %v", err)
-	}
+// dialled returns a client that reaches the store over Dial.
+func dialled(t *testing.T, e *Etcd) *clientv3.Client {
+	t.Helper()
 	c, err := clientv3.New(clientv3.Config{
 		Endpoints: []string{"http://memory"},
 		DialOptions: []grpc.DialOption{
@@ -85,8 +111,17 @@ func TestDialReachesTheSameStore(t *testing.T) {
 	if err != nil {
 		t.Fatalf("clientv3.New: %v", err)
 	}
-	defer func() { _ = c.Close() }()
-	got, err := c.Get(t.Context(), "/registry/a")
+	t.Cleanup(func() { _ = c.Close() })
+	return c
+}
+
+func TestDialReachesTheSameStore(t *testing.T) {
+	t.Parallel()
+	e, client := startEtcd(t, t.TempDir())
+	if _, err := client.Put(t.Context(), "/registry/a", "1"); err != nil {
+		t.Fatalf("Put: %v", err)
+	}
+	got, err := dialled(t, e).Get(t.Context(), "/registry/a")
 	if err != nil || len(got.Kvs) != 1 {
 		t.Errorf("Get over Dial: got %v, %v, want one key", got, err)
 	}
@@ -95,11 +130,11 @@ func TestDialReachesTheSameStore(t *testing.T) {
 func TestLockedDirectoryIsRefusedAtOnce(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	first := started(t, dir)
+	first, _ := startEtcd(t, dir)
 
 	second := Embedded(dir)
 	defer second.Stop()
-	err := second.Start(t.Context())
+	_, err := second.Start(t.Context())
 	if !errors.Is(err, ErrLocked) {
 		t.Fatalf("Start on a directory in use: got %v, want %v", err, ErrLocked)
 	}
@@ -107,17 +142,12 @@ func TestLockedDirectoryIsRefusedAtOnce(t *testing.T) {
 		t.Errorf("the error %q does not name the directory", err)
 	}
 	first.Stop()
-
-	third := Embedded(dir)
-	if err := third.Start(t.Context()); err != nil {
-		t.Errorf("Start after the other has stopped: %v", err)
-	}
-	third.Stop()
+	startEtcd(t, dir)
 }
 
 func TestStopIsQuickAndIdempotent(t *testing.T) {
 	t.Parallel()
-	e := started(t, t.TempDir())
+	e, _ := startEtcd(t, t.TempDir())
 	begin := time.Now()
 	e.Stop()
 	e.Stop()
@@ -129,24 +159,4 @@ func TestStopIsQuickAndIdempotent(t *testing.T) {
 		t.Error("Failed is closed after a Stop that was asked for")
 	default:
 	}
-}
-
-func TestQuotaRefusesWrites(t *testing.T) {
-	t.Parallel()
-	e := Embedded(t.TempDir())
-	e.Quota = 64 << 10
-	e.NoSync = true
-	if err := e.Start(t.Context()); err != nil {
-		t.Fatalf("Start: %v", err)
-	}
-	defer e.Stop()
-	// The size counts once it has been committed, which happens ten times a
-	// second.
-	value := strings.Repeat("x", 32<<10)
-	for begin := time.Now(); time.Since(begin) < 10*time.Second; {
-		if _, err := e.Client().Put(t.Context(), "/registry/same", value); err != nil {
-			return
-		}
-	}
-	t.Error("ten seconds of writes of 32 KiB fit into a quota of 64 KiB")
 }

@@ -1,0 +1,84 @@
+package storage
+
+import (
+	"path/filepath"
+	"time"
+
+	"go.etcd.io/etcd/server/v3/config"
+	"go.etcd.io/etcd/server/v3/embed"
+	"go.etcd.io/etcd/server/v3/features"
+	"go.uber.org/zap"
+)
+
+const (
+	// tick is the heartbeat of raft. A single member sends none; it elects
+	// itself within two ticks of its start, and few ticks wake an idle process.
+	tick          = 40 * time.Millisecond
+	electionTicks = 2
+
+	// keptHistory is how long old revisions stay readable, for watches that
+	// resume and lists that continue. It is the API server's own default.
+	keptHistory = 5 * time.Minute
+
+	// snapshotEvery and catchUp bound the raft log on disk and in memory, in
+	// entries of up to 1.5 MiB each. The defaults keep 15,000 entries for slow
+	// followers; there are none.
+	snapshotEvery = 250
+	catchUp       = 50
+)
+
+// serverConfig returns the configuration of the etcd server.
+func (e *Etcd) serverConfig(logger *zap.Logger) (config.ServerConfig, error) {
+	member := e.Member.withDefaults()
+	urls, all, err := member.urls()
+	if err != nil {
+		return config.ServerConfig{}, err
+	}
+	quota := e.Quota
+	if quota == 0 {
+		quota = DefaultQuota
+	}
+	defaults := embed.NewConfig()
+	return config.ServerConfig{
+		Name:                member.Name,
+		PeerURLs:            urls,
+		ClientURLs:          urls,
+		DataDir:             e.serverDir(),
+		InitialPeerURLsMap:  all,
+		InitialClusterToken: member.Token,
+		NewCluster:          len(member.Join) == 0,
+
+		TickMs:                     uint(tick.Milliseconds()),
+		ElectionTicks:              electionTicks,
+		InitialElectionTickAdvance: true,
+		PreVote:                    true,
+
+		SnapshotCount:          snapshotEvery,
+		SnapshotCatchUpEntries: catchUp,
+		MaxSnapFiles:           2,
+		MaxWALFiles:            2,
+		UnsafeNoFsync:          e.NoSync,
+
+		QuotaBackendBytes:       quota,
+		AutoCompactionMode:      embed.CompactorModePeriodic,
+		AutoCompactionRetention: keptHistory,
+
+		MaxTxnOps:                   defaults.MaxTxnOps,
+		MaxRequestBytes:             defaults.MaxRequestBytes,
+		MaxConcurrentStreams:        defaults.MaxConcurrentStreams,
+		WarningApplyDuration:        defaults.WarningApplyDuration,
+		WarningUnaryRequestDuration: defaults.WarningUnaryRequestDuration,
+		DowngradeCheckTime:          time.Hour,
+		CompactHashCheckTime:        defaults.CompactHashCheckTime,
+		StrictReconfigCheck:         true,
+		MaxLearners:                 defaults.MaxLearners,
+		V2Deprecation:               defaults.V2DeprecationEffective(),
+		BcryptCost:                  defaults.BcryptCost,
+		ServerFeatureGate:           features.NewDefaultServerFeatureGate(member.Name, logger),
+		Logger:                      logger,
+		Metrics:                     defaults.Metrics,
+	}, nil
+}
+
+// serverDir returns the folder of the etcd server.
+func (e *Etcd) serverDir() string { return filepath.Join(e.Dir, "etcd") }

@@ -1,0 +1,60 @@
+package storage
+
+import (
+	"context"
+	"fmt"
+
+	"go.etcd.io/etcd/api/v3/etcdserverpb"
+)
+
+// usage returns the sizes of the database file and its limit.
+func (e *Etcd) usage() Usage {
+	backend := e.server.Backend()
+	return Usage{Size: backend.Size(), InUse: backend.SizeInUse(), Quota: e.server.Cfg.QuotaBackendBytes}
+}
+
+// defragment rewrites the database file without its free pages. All requests
+// wait meanwhile. It needs room on the volume for the part in use.
+func (e *Etcd) defragment(context.Context) error {
+	if err := e.server.Defragment(); err != nil {
+		return fmt.Errorf("cannot defragment the database: %w", err)
+	}
+	return nil
+}
+
+// compact deletes all revisions but the current ones and returns once their
+// space is free inside the file.
+func (e *Etcd) compact(ctx context.Context) error {
+	_, err := e.server.Compact(ctx, &etcdserverpb.CompactionRequest{Revision: e.server.KV().Rev(), Physical: true})
+	if err != nil {
+		return fmt.Errorf("cannot compact the database: %w", err)
+	}
+	return nil
+}
+
+// alarms returns the alarms that are set.
+func (e *Etcd) alarms(context.Context) ([]Alarm, error) {
+	var alarms []Alarm
+	for _, set := range e.server.Alarms() {
+		alarms = append(alarms, Alarm(set.Alarm.String()))
+	}
+	return alarms, nil
+}
+
+// disarm clears an alarm, whichever member has set it.
+func (e *Etcd) disarm(ctx context.Context, alarm Alarm) error {
+	for _, set := range e.server.Alarms() {
+		if set.Alarm.String() != string(alarm) {
+			continue
+		}
+		_, err := e.server.Alarm(ctx, &etcdserverpb.AlarmRequest{
+			Action:   etcdserverpb.AlarmRequest_DEACTIVATE,
+			MemberID: set.MemberID,
+			Alarm:    set.Alarm,
+		})
+		if err != nil {
+			return fmt.Errorf("cannot disarm alarm %s: %w", alarm, err)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,176 @@
+package storage
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.etcd.io/etcd/client/v3/kubernetes"
+	"go.uber.org/zap"
+)
+
+// content returns all keys of a store with value and revision.
+func content(t *testing.T, client *kubernetes.Client) (keys map[string]string, revision int64) {
+	t.Helper()
+	got, err := client.KV.Get(t.Context(), "/registry/", clientv3.WithPrefix())
+	if err != nil {
+		t.Fatalf("Get: %v", err)
+	}
+	keys = map[string]string{}
+	for _, kv := range got.Kvs {
+		keys[string(kv.Key)] = fmt.Sprintf("%s@%d/%d", kv.Value, kv.CreateRevision, kv.ModRevision)
+	}
+	return keys, got.Header.Revision
+}
+
+// takeSnapshot returns a snapshot of a store with some history.
+func takeSnapshot(t *testing.T, e *Etcd, client *kubernetes.Client) []byte {
+	t.Helper()
+	for i := range 20 {
+		if _, err := client.Put(t.Context(), fmt.Sprintf("/registry/%d", i%7), fmt.Sprint(i)); err != nil {
+			t.Fatalf("Put: %v", err)
+		}
+	}
+	if _, err := client.Delete(t.Context(), "/registry/3"); err != nil {
+		t.Fatalf("Delete: %v", err)
+	}
+	var snapshot bytes.Buffer
+	if err := e.Capabilities().Snapshot(t.Context(), &snapshot); err != nil {
+		t.Fatalf("Snapshot: %v", err)
+	}
+	return snapshot.Bytes()
+}
+
+func TestRestore(t *testing.T) {
+	t.Parallel()
+	e, client := startEtcd(t, t.TempDir(), released)
+	snapshot := takeSnapshot(t, e, client)
+	wantKeys, wantRevision := content(t, client)
+	if _, err := client.Put(t.Context(), "/registry/later", "1"); err != nil {
+		t.Fatalf("Put: %v", err)
+	}
+
+	dir := t.TempDir()
+	restored := Embedded(dir)
+	named(restored)
+	restored.Logger = zap.NewNop()
+	if err := restored.Capabilities().Restore(t.Context(), bytes.NewReader(snapshot)); err != nil {
+		t.Fatalf("Restore: %v", err)
+	}
+	restored.Stop()
+
+	for _, start := range []string{"the first start", "a restart"} {
+		e, client := startEtcd(t, dir, named)
+		keys, revision := content(t, client)
+		if diff := cmp.Diff(wantKeys, keys); diff != "" {
+			t.Errorf("content after %s (-snapshot +restored):\n%s", start, diff)
+		}
+		if revision != wantRevision {
+			t.Errorf("after %s: revision %d, want %d", start, revision, wantRevision)
+		}
+		if members := e.server.Cluster().Members(); len(members) != 1 || members[0].Name != "team-a-0" {
+			t.Errorf("after %s: members %+v, want the restored one alone", start, members)
+		}
+		e.Stop()
+	}
+	_, client = startEtcd(t, dir, named)
+	put, err := client.Put(t.Context(), "/registry/new", "1")
+	if err != nil || put.Header.Revision != wantRevision+1 {
+		t.Errorf("the first write has revision %v, %v; want %d", put, err, wantRevision+1)
+	}
+}
+
+// What was restored is not in the raft log. A member that joins must get it all
+// the same.
+func TestMemberJoinsRestoredStore(t *testing.T) {
+	t.Parallel()
+	e, client := startEtcd(t, t.TempDir())
+	snapshot := takeSnapshot(t, e, client)
+	want, _ := content(t, client)
+
+	dir := t.TempDir()
+	identity := withPeers(t, "team-a-0", nil)
+	restored := Embedded(dir)
+	identity(restored)
+	if err := restored.Capabilities().Restore(t.Context(), bytes.NewReader(snapshot)); err != nil {
+		t.Fatalf("Restore: %v", err)
+	}
+	restored.Stop()
+	first, client := startEtcd(t, dir, identity)
+
+	var joining Etcd
+	second := withPeers(t, "team-a-1", map[string]string{"team-a-0": first.Member.PeerURL})
+	second(&joining)
+	id, err := addLearner(t.Context(), client.Client, joining.Member.PeerURL)
+	if err != nil {
+		t.Fatalf("cannot announce the second member: %v", err)
+	}
+	_, follower := startEtcd(t, t.TempDir(), second)
+	eventually(t, func() string {
+		if _, err := client.MemberPromote(t.Context(), id); err != nil {
+			return fmt.Sprintf("cannot promote the second member: %v", err)
+		}
+		return ""
+	})
+	got, _ := content(t, follower)
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("content of the second member (-first +second):\n%s", diff)
+	}
+}
+
+func TestRestoreRefuses(t *testing.T) {
+	t.Parallel()
+	e, client := startEtcd(t, t.TempDir())
+	snapshot := takeSnapshot(t, e, client)
+	damaged := bytes.Clone(snapshot)
+	damaged[len(damaged)/2] ^= 1
+
+	for _, tc := range []struct {
+		reason   string
+		snapshot []byte
+		prepare  func(dir string) error
+		want     error
+	}{
+		{"an empty file", nil, nil, errNoChecksum},
+		{"a file without its end", snapshot[:len(snapshot)-100], nil, errNoChecksum},
+		{"a damaged file", damaged, nil, errBadChecksum},
+		{
+			"a directory with a store in it", snapshot,
+			func(dir string) error { return os.MkdirAll(filepath.Join(dir, "etcd", "member"), 0o700) }, errNotEmpty,
+		},
+	} {
+		t.Run(tc.reason, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			if tc.prepare != nil {
+				if err := tc.prepare(dir); err != nil {
+					t.Fatal(err)
+				}
+			}
+			target := Embedded(dir)
+			defer target.Stop()
+			if err := target.Capabilities().Restore(t.Context(), bytes.NewReader(tc.snapshot)); !errors.Is(err, tc.want) {
+				t.Fatalf("Restore of %s: got %v, want %v", tc.reason, err, tc.want)
+			}
+			if _, err := os.Stat(filepath.Join(dir, "etcd.restore")); !errors.Is(err, os.ErrNotExist) {
+				t.Errorf("Restore left a half-built store: %v", err)
+			}
+		})
+	}
+}
+
+func TestSnapshotEndsWithItsContext(t *testing.T) {
+	t.Parallel()
+	e, _ := startEtcd(t, t.TempDir())
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := e.Capabilities().Snapshot(ctx, &bytes.Buffer{}); !errors.Is(err, context.Canceled) {
+		t.Errorf("Snapshot after a cancel: got %v, want %v", err, context.Canceled)
+	}
+}
