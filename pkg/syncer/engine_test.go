@@ -150,7 +150,7 @@ func TestWatchesAreSharedAndEnd(t *testing.T) {
 func TestScopeReadsWhatIsDeclared(t *testing.T) {
 	t.Parallel()
 	k := nodes()
-	k.also = []Watch{{Side: Host, Object: &corev1.Pod{}, Keys: func(Scope, client.Object) []types.NamespacedName { return nil }}}
+	k.also = []Watch{{Side: Host, Object: &corev1.Pod{}, Keys: func(Scope, client.Object) ([]types.NamespacedName, error) { return nil, nil }}}
 	k.indexes = []Index{{Side: Host, Object: &corev1.Pod{}, Field: "node", Values: func(o client.Object) []string {
 		return []string{o.(*corev1.Pod).Spec.NodeName}
 	}}}

@@ -11,11 +11,11 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// selector limits a watch; nil is the usual limit of its side.
+// selector limits a watch; nil stands for the default of its side.
 type selector = apilabels.Selector
 
-// everythingIf is no limit at all, or the usual one.
-func everythingIf(all bool) selector {
+// selectorFor returns a selector of everything, or the default of the side.
+func selectorFor(all bool) selector {
 	if all {
 		return apilabels.Everything()
 	}
@@ -25,39 +25,47 @@ func everythingIf(all bool) selector {
 // handler turns the events of one watch into keys of one kind.
 type handler struct {
 	runner *runner
-	ctx    context.Context
+	ctx    context.Context //nolint:containedctx // An event handler is called without one.
 	side   Side
-	// own is set for the kind's own objects, as opposed to those of Also.
+	what   string // "event of SIDE TYPE", for messages
+	// own is true for the kind's own objects, false for those of Also.
 	own bool
-	// statusBlind is set if the status of the objects means nothing.
+	// statusBlind is true if the status of the objects is of no use to the kind.
 	statusBlind bool
-	keys        func(Scope, client.Object) []types.NamespacedName
+	keys        func(Scope, client.Object) ([]types.NamespacedName, error)
 }
 
-// OnAdd is part of cache.ResourceEventHandler.
+// OnAdd implements cache.ResourceEventHandler.
 func (h *handler) OnAdd(item any, _ bool) { h.enqueueObject(item, false) }
 
-// OnUpdate is part of cache.ResourceEventHandler. What the object stood for
-// before may have to change too.
+// OnUpdate implements cache.ResourceEventHandler. It also enqueues the keys that
+// the object had before.
 func (h *handler) OnUpdate(old, item any) {
 	before, after := old.(client.Object), item.(client.Object)
 	if before.GetResourceVersion() == after.GetResourceVersion() {
 		return
 	}
+	h.observeRevision(after)
 	if h.statusBlind && isStatusOnly(before, after) {
-		h.observeRevision(after)
 		return
 	}
-	earlier, later := h.keysOf(before), h.keysOf(after)
+	earlier, err := h.keysOf(before)
+	if err != nil {
+		h.runner.retryEvent(h, before, err)
+	}
+	later, err := h.keysOf(after)
+	if err != nil {
+		h.runner.retryEvent(h, after, err)
+	}
 	for _, key := range earlier {
 		if !slices.Contains(later, key) {
 			h.runner.enqueue(key)
 		}
 	}
-	h.enqueueKeys(after, later, false)
+	h.enqueueKeys(later, false)
 }
 
-// OnDelete is part of cache.ResourceEventHandler.
+// OnDelete implements cache.ResourceEventHandler.
 func (h *handler) OnDelete(item any) {
 	if unknown, ok := item.(toolscache.DeletedFinalStateUnknown); ok {
 		item = unknown.Obj
@@ -65,16 +73,22 @@ func (h *handler) OnDelete(item any) {
 	h.enqueueObject(item, true)
 }
 
-// enqueueObject queues the keys that an object stands for.
+// enqueueObject enqueues the keys of an object.
 func (h *handler) enqueueObject(item any, deleted bool) {
-	if object, ok := item.(client.Object); ok {
-		h.enqueueKeys(object, h.keysOf(object), deleted)
+	object, ok := item.(client.Object)
+	if !ok {
+		return
 	}
+	h.observeRevision(object)
+	keys, err := h.keysOf(object)
+	if err != nil {
+		h.runner.retryEvent(h, object, err)
+	}
+	h.enqueueKeys(keys, deleted)
 }
 
-// enqueueKeys queues keys because of an object.
-func (h *handler) enqueueKeys(object client.Object, keys []types.NamespacedName, deleted bool) {
-	h.observeRevision(object)
+// enqueueKeys enqueues keys, and forgets what was expected of deleted objects.
+func (h *handler) enqueueKeys(keys []types.NamespacedName, deleted bool) {
 	for _, key := range keys {
 		if deleted && h.own {
 			h.runner.reconciler.expectations.forget(h.side, key)
@@ -83,15 +97,15 @@ func (h *handler) enqueueKeys(object client.Object, keys []types.NamespacedName,
 	}
 }
 
-// observeRevision tells the guard how far the virtual store has come.
+// observeRevision passes the version of a virtual object to the store guard.
 func (h *handler) observeRevision(object client.Object) {
 	if h.side == Virtual {
 		h.runner.storeGuard.observeRevision(object.GetResourceVersion())
 	}
 }
 
-// isStatusOnly says that nothing but the status has changed between two states of an
-// object. It is false where no generation tells.
+// isStatusOnly reports whether nothing but the status differs between two states
+// of an object. It is false for types without a generation.
 func isStatusOnly(before, after client.Object) bool {
 	return before.GetGeneration() != 0 && before.GetGeneration() == after.GetGeneration() &&
 		before.GetUID() == after.GetUID() &&
@@ -101,7 +115,14 @@ func isStatusOnly(before, after client.Object) bool {
 		slices.Equal(before.GetFinalizers(), after.GetFinalizers())
 }
 
-// keysOf is the keys that an object stands for.
-func (h *handler) keysOf(object client.Object) []types.NamespacedName {
+// keysOf returns the virtual keys to reconcile because of an object. A panic of
+// the kind's function is returned as an error.
+func (h *handler) keysOf(object client.Object) (keys []types.NamespacedName, err error) {
+	defer h.runner.recoverPanic(h.what, client.ObjectKeyFromObject(object), &err)
 	return h.keys(h.runner.reconciler.scope(h.ctx), object)
+}
+
+// describe names an event of object in logs and reports.
+func (h *handler) describe(object client.Object) string {
+	return h.what + " " + client.ObjectKeyFromObject(object).String()
 }

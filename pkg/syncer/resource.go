@@ -173,8 +173,9 @@ type Watch struct {
 	// StatusBlind says that the status of the other objects means nothing, as in
 	// [Resource].
 	StatusBlind bool
-	// Keys are the virtual keys to reconcile when object has changed.
-	Keys func(s Scope, object client.Object) []types.NamespacedName
+	// Keys returns the virtual keys to reconcile when object has changed. If it
+	// fails, it is called again after a backoff: no event is lost.
+	Keys func(s Scope, object client.Object) ([]types.NamespacedName, error)
 }
 
 // Index lets a [Resource] list cached objects with client.MatchingFields, in time

@@ -13,19 +13,17 @@ import (
 	toolscache "k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/util/workqueue"
 	"k8s.io/utils/clock"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
 const (
-	// firstRetry and lastRetry are the pauses before a failed reconcile is tried
-	// again; they double from the one to the other.
+	// firstRetry and lastRetry bound the backoff of a failed reconcile; it doubles
+	// from the one to the other.
 	firstRetry = 10 * time.Millisecond
 	lastRetry  = 15 * time.Second
-	// refusedRetry is the shortest pause after the host has refused something:
-	// asking again at once does not change its mind.
-	refusedRetry = time.Second
 	// reconcileTimeout is how long one reconcile may take.
 	reconcileTimeout = 30 * time.Second
+	// wakePause spreads the keys that waited for the host: one is queued per pause.
+	wakePause = 5 * time.Millisecond
 )
 
 // runner runs one kind: it turns the events of its watches into keys, and the
@@ -35,6 +33,7 @@ type runner struct {
 	reconciler *reconciler
 	queue      workqueue.TypedRateLimitingInterface[types.NamespacedName]
 	limiter    workqueue.TypedRateLimiter[types.NamespacedName]
+	refusals   *refusalBackoff
 	clock      clock.WithTicker
 	log        logr.Logger
 	workers    int
@@ -46,14 +45,16 @@ type runner struct {
 	hostStore     lateStore
 	cancel        context.CancelFunc
 	done          chan struct{}
-	synced        chan struct{} // closed when both sides have been seen once
+	synced        chan struct{} // closed when both sides have been listed once
 
 	mu           sync.Mutex
-	pendingSince map[types.NamespacedName]time.Time // when the first unanswered event came
-	parked       map[types.NamespacedName]bool      // wait for the host
-	onHold       map[types.NamespacedName]string    // wait for the guard
-	failing      map[types.NamespacedName]string    // are tried again
-	scanned      map[types.NamespacedName]bool      // were queued by the full scan
+	pendingSince map[types.NamespacedName]time.Time // key -> time of the first event that no reconcile has answered
+	parked       map[types.NamespacedName]bool      // keys that wait for the host
+	onHold       map[types.NamespacedName]string    // key -> why its delete is on hold
+	failing      map[types.NamespacedName]string    // key -> last error
+	panicking    map[string]string                  // key or event -> last panic
+	scanned      map[types.NamespacedName]bool      // keys that the full scan has queued
+	retries      eventRetries
 	watches      []*sharedWatch
 	lastError    string
 	startErr     string
@@ -62,20 +63,26 @@ type runner struct {
 
 func newRunner(kind Kind, c clock.WithTicker, log logr.Logger, workers int) *runner {
 	limiter := workqueue.NewTypedItemExponentialFailureRateLimiter[types.NamespacedName](firstRetry, lastRetry)
-	return &runner{
+	r := &runner{
 		kind: kind, clock: c, workers: workers,
 		log:     log.WithValues("kind", kind.name),
 		limiter: limiter,
 		queue: workqueue.NewTypedRateLimitingQueueWithConfig(limiter,
-			workqueue.TypedRateLimitingQueueConfig[types.NamespacedName]{Clock: c}),
+			workqueue.TypedRateLimitingQueueConfig[types.NamespacedName]{
+				Name: kind.name, Clock: slowTicker{c}, MetricsProvider: queueMetrics{},
+			}),
 		done:         make(chan struct{}),
 		synced:       make(chan struct{}),
 		pendingSince: map[types.NamespacedName]time.Time{},
 		parked:       map[types.NamespacedName]bool{},
 		onHold:       map[types.NamespacedName]string{},
 		failing:      map[types.NamespacedName]string{},
+		panicking:    map[string]string{},
 		scanned:      map[types.NamespacedName]bool{},
+		retries:      newEventRetries(c),
 	}
+	r.refusals = newRefusalBackoff(c, r.queue.Add)
+	return r
 }
 
 // run runs the kind until ctx ends.
@@ -84,17 +91,21 @@ func (r *runner) run(ctx context.Context) {
 	meter().waiting.WithLabelValues(r.kind.name).Set(1)
 	defer meter().waiting.WithLabelValues(r.kind.name).Set(0)
 	defer r.queue.ShutDown()
-	watches, ok := r.subscribeUntilReady(ctx)
-	defer watches.stop()
+	var workers sync.WaitGroup
+	defer workers.Wait()
+	defer r.retries.queue.ShutDown()
+	workers.Go(r.retryEvents)
+	subscriptions, ok := r.subscribeUntilReady(ctx)
+	defer subscriptions.stop()
 	if !ok {
 		return
 	}
-	if !toolscache.WaitFor(ctx, "", watches.checkers...) {
+	if !toolscache.WaitFor(ctx, "", subscriptions.checkers...) {
 		return
 	}
 	meter().waiting.WithLabelValues(r.kind.name).Set(0)
 	close(r.synced)
-	var workers sync.WaitGroup
+	workers.Go(func() { r.refusals.run(ctx) })
 	for range r.workers {
 		workers.Go(func() {
 			for r.processNextWorkItem(ctx) {
@@ -103,191 +114,89 @@ func (r *runner) run(ctx context.Context) {
 	}
 	<-ctx.Done()
 	r.queue.ShutDown()
-	workers.Wait()
 }
 
-// subscriptions are the sources of a kind and its handlers there.
-type subscriptions struct {
-	checkers []toolscache.DoneChecker
-	undo     []func()
-}
-
-// stop takes the handlers away and lets go of the sources.
-func (w *subscriptions) stop() {
-	for _, undo := range w.undo {
-		undo()
-	}
-}
-
-// subscribeUntilReady starts the watches of the kind. It tries until it succeeds or ctx ends:
-// an API server that does not know a type yet, or cannot be asked, may do so later.
-func (r *runner) subscribeUntilReady(ctx context.Context) (*subscriptions, bool) {
-	for pause := 100 * time.Millisecond; ; pause = min(2*pause, lastRetry) {
-		w := &subscriptions{}
-		err := r.subscribeAll(ctx, w)
-		if err == nil {
-			return w, true
-		}
-		w.stop()
-		r.setStartError(err)
-		select {
-		case <-ctx.Done():
-			return &subscriptions{}, false
-		case <-r.clock.After(pause):
-		}
-	}
-}
-
-// subscribeAll starts the watches of the kind or fails.
-func (r *runner) subscribeAll(ctx context.Context, w *subscriptions) error {
-	virtual, err := r.subscribe(ctx, w, r.virtual, r.kind.newVirtual(), nil, nil, &handler{own: true, statusBlind: r.kind.statusBlind, keys: r.ownKey})
-	if err != nil {
-		return err
-	}
-	host, err := r.subscribe(ctx, w, r.host, r.kind.newHost(), r.kind.sel, r.kind.trim, &handler{own: true, keys: r.originKey})
-	if err != nil {
-		return err
-	}
-	all := []*sharedWatch{virtual, host}
-	r.virtualStore.watch.Store(virtual)
-	r.hostStore.watch.Store(host)
-	for _, also := range r.kind.also {
-		side, sel := r.virtual, everythingIf(false)
-		if also.Side == Host {
-			side, sel = r.host, everythingIf(also.All)
-		}
-		s, err := r.subscribe(ctx, w, side, also.Object, sel, nil, &handler{statusBlind: also.StatusBlind, keys: also.Keys})
-		if err != nil {
-			return err
-		}
-		all = append(all, s)
-	}
-	for _, index := range r.kind.indexes {
-		side := r.virtual
-		if index.Side == Host {
-			side = r.host
-		}
-		s, err := side.watchFor(index.Object)
-		if err != nil {
-			return err
-		}
-		if err := side.addIndex(s, index); err != nil {
-			return err
-		}
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.watches, r.startErr = all, ""
-	return nil
-}
-
-// ownKey is the key of a virtual object.
-func (r *runner) ownKey(_ Scope, virtual client.Object) []types.NamespacedName {
-	return []types.NamespacedName{client.ObjectKeyFromObject(virtual)}
-}
-
-// originKey is the virtual key of a host object, if it is the copy of one.
-func (r *runner) originKey(s Scope, host client.Object) []types.NamespacedName {
-	key, ours := r.kind.origin(s, host)
-	if !ours {
-		return nil
-	}
-	return []types.NamespacedName{key}
-}
-
-// subscribe takes part in a watch, whose events h turns into keys.
-func (r *runner) subscribe(ctx context.Context, w *subscriptions, side *sharedWatches, like client.Object, sel selector, trim func(client.Object), h *handler) (*sharedWatch, error) {
-	s, err := side.acquire(like, sel, trim)
-	if err != nil {
-		return nil, err
-	}
-	w.undo = append(w.undo, func() { side.release(s) })
-	h.runner, h.ctx, h.side = r, ctx, side.side
-	registration, err := s.informer.AddEventHandlerWithOptions(h, toolscache.HandlerOptions{})
-	if err != nil {
-		return nil, fmt.Errorf("cannot listen to %s %s: %w", side.side, s.gvk.Kind, err)
-	}
-	w.undo = append(w.undo, func() { _ = s.informer.RemoveEventHandler(registration) })
-	w.checkers = append(w.checkers, registration.HasSyncedChecker())
-	return s, nil
-}
-
-// setStartError keeps why the watches do not start and logs it when it is new.
-func (r *runner) setStartError(err error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if text := err.Error(); text != r.startErr {
-		r.startErr = text
-		r.log.Info("The kind does not start; it is tried again until it does", "reason", text)
-	}
-}
-
-// enqueue queues a key because something happened.
+// enqueue queues a key because of an event.
 func (r *runner) enqueue(key types.NamespacedName) {
-	r.mu.Lock()
-	if _, waiting := r.pendingSince[key]; !waiting {
-		r.pendingSince[key] = r.clock.Now()
-	}
-	r.mu.Unlock()
+	r.recordEvent(key)
 	r.queue.Add(key)
 }
 
-// processNextWorkItem reconciles the next key of the queue. It is false when there will be none.
+// recordEvent starts the clock that measures how long a change takes.
+func (r *runner) recordEvent(key types.NamespacedName) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if _, waiting := r.pendingSince[key]; !waiting {
+		r.pendingSince[key] = r.clock.Now()
+	}
+}
+
+// processNextWorkItem reconciles the next key of the queue. It returns false when
+// the queue has shut down.
 func (r *runner) processNextWorkItem(ctx context.Context) bool {
 	key, shutdown := r.queue.Get()
 	if shutdown {
 		return false
 	}
 	defer r.queue.Done(key)
-	meter().depth.WithLabelValues(r.kind.name).Set(float64(r.queue.Len()))
 	r.mu.Lock()
 	since, announced := r.pendingSince[key]
 	scanned := r.scanned[key]
 	delete(r.pendingSince, key)
 	delete(r.scanned, key)
 	r.mu.Unlock()
-	limited, cancel := context.WithTimeout(ctx, reconcileTimeout)
-	defer cancel()
-	step := *r.reconciler
-	wrote := false
-	step.onWrite = func() {
-		wrote = true
-		if announced {
-			observeLatency(r.kind.name, r.clock.Since(since))
-		}
-	}
-	again, err := step.reconcile(limited, key)
+	var lastWrite time.Time
+	again, err := r.reconcileKey(ctx, key, func() { lastWrite = r.clock.Now() })
 	if ctx.Err() != nil {
-		return false // What failed, failed because the engine stops.
+		return false // It failed because the engine stops.
+	}
+	wrote := !lastWrite.IsZero()
+	if wrote && announced {
+		observeLatency(r.kind.name, lastWrite.Sub(since))
 	}
 	if wrote && scanned && !announced {
 		r.countMismatch()
 	}
-	r.requeue(key, again, err)
+	r.requeue(key, again, wrote, err)
 	return true
 }
 
-// countMismatch counts an object that differed although no event had said so.
+// reconcileKey reconciles one key and calls onWrite after each write. A panic of
+// the kind is returned as an error.
+func (r *runner) reconcileKey(ctx context.Context, key types.NamespacedName, onWrite func()) (again time.Duration, err error) {
+	defer r.recoverPanic("reconcile of", key, &err)
+	limited, cancel := context.WithTimeout(ctx, reconcileTimeout)
+	defer cancel()
+	step := *r.reconciler
+	step.onWrite = onWrite
+	return step.reconcile(limited, key)
+}
+
+// countMismatch counts an object that differed although no event announced it.
 func (r *runner) countMismatch() {
 	meter().mismatches.WithLabelValues(r.kind.name).Inc()
 	r.mu.Lock()
+	defer r.mu.Unlock()
 	r.mismatch++
-	r.mu.Unlock()
 }
 
-// requeue decides when a key is looked at again.
-func (r *runner) requeue(key types.NamespacedName, again time.Duration, err error) {
+// requeue decides when a key is reconciled again.
+func (r *runner) requeue(key types.NamespacedName, again time.Duration, wrote bool, err error) {
 	var held *heldError
-	isHeld := errors.As(err, &held)
+	onHold := errors.As(err, &held)
 	unreachable := err != nil && r.breaker.tripCause() != nil
-	r.recordState(key, err, isHeld, unreachable)
+	refused := !onHold && !unreachable && isRefused(err)
+	r.recordState(key, err, onHold, unreachable)
+	if !refused {
+		r.refusals.forget(key, wrote && err == nil)
+	}
 	switch {
 	case err == nil:
 		r.queue.Forget(key)
 		if again > 0 {
 			r.queue.AddAfter(key, again)
 		}
-	case isHeld:
+	case onHold:
 		r.queue.Forget(key)
 		if r.storeGuard.onHold() == "" {
 			r.queue.Add(key) // It was released in between.
@@ -295,7 +204,13 @@ func (r *runner) requeue(key types.NamespacedName, again time.Duration, err erro
 	case unreachable:
 		r.queue.Forget(key)
 		if r.breaker.tripCause() == nil {
-			r.queue.Add(key) // It opened in between.
+			r.queue.Add(key) // The breaker was reset in between.
+		}
+	case refused:
+		r.queue.Forget(key)
+		meter().errors.WithLabelValues(r.kind.name).Inc()
+		if r.refusals.add(key) == 1 {
+			r.log.Info("Host refused a copy, retrying with a backoff", "object", key.String(), "err", err.Error())
 		}
 	default:
 		r.requeueWithBackoff(key, err)
@@ -306,33 +221,27 @@ func (r *runner) requeue(key types.NamespacedName, again time.Duration, err erro
 func (r *runner) requeueWithBackoff(key types.NamespacedName, err error) {
 	failures := r.queue.NumRequeues(key)
 	pause := r.limiter.When(key)
-	if apierrors.IsConflict(err) {
-		// Somebody else wrote first. The watch brings the new state in no time.
-		r.queue.AddAfter(key, pause)
-		return
-	}
-	meter().errors.WithLabelValues(r.kind.name).Inc()
-	if failures == 0 || pause >= lastRetry && failures%16 == 0 {
-		r.log.Info("A reconcile failed and is tried again", "object", key.String(), "reason", err.Error())
-	}
-	var no *refusal
-	var foreign *foreignError
-	if errors.As(err, &no) || errors.As(err, &foreign) {
-		pause = min(refusedRetry<<min(failures, 4), lastRetry)
+	if !apierrors.IsConflict(err) {
+		// After a conflict the watch brings the new state soon.
+		meter().errors.WithLabelValues(r.kind.name).Inc()
+		if failures == 0 || pause >= lastRetry && failures%16 == 0 {
+			r.log.Info("Reconcile failed, retrying", "object", key.String(), "err", err.Error())
+		}
 	}
 	r.queue.AddAfter(key, pause)
 }
 
-// recordState keeps what /syncz says about a key.
-func (r *runner) recordState(key types.NamespacedName, err error, held, unreachable bool) {
+// recordState records what /syncz reports of a key.
+func (r *runner) recordState(key types.NamespacedName, err error, onHold, unreachable bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	delete(r.onHold, key)
 	delete(r.parked, key)
 	delete(r.failing, key)
+	r.recordPanic(key.String(), err)
 	switch {
 	case err == nil:
-	case held:
+	case onHold:
 		r.onHold[key] = err.Error()
 	case unreachable:
 		r.parked[key] = true
@@ -343,7 +252,19 @@ func (r *runner) recordState(key types.NamespacedName, err error, held, unreacha
 	meter().held.WithLabelValues(r.kind.name).Set(float64(len(r.onHold)))
 }
 
-// requeueParked queues what waited for the host or for the guard.
+// recordPanic records that a key or an event ended in a panic, or that it no
+// longer does. The caller holds the lock.
+func (r *runner) recordPanic(name string, err error) {
+	var caught *panicError
+	if errors.As(err, &caught) {
+		r.panicking[name] = caught.Error()
+		return
+	}
+	delete(r.panicking, name)
+}
+
+// requeueParked queues the keys that waited for the host or for the store guard.
+// They are spread, so that a host that has just come back is not flooded.
 func (r *runner) requeueParked() {
 	r.mu.Lock()
 	keys := make([]types.NamespacedName, 0, len(r.parked)+len(r.onHold))
@@ -354,7 +275,12 @@ func (r *runner) requeueParked() {
 		keys = append(keys, key)
 	}
 	r.mu.Unlock()
-	for _, key := range keys {
-		r.enqueue(key)
+	for i, key := range keys {
+		if i < r.workers {
+			r.enqueue(key)
+			continue
+		}
+		r.recordEvent(key)
+		r.queue.AddAfter(key, time.Duration(i-r.workers+1)*wakePause)
 	}
 }

@@ -3,6 +3,7 @@ package syncer
 import (
 	"errors"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -10,7 +11,6 @@ import (
 	"github.com/go-logr/logr"
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/client-go/rest"
 	"k8s.io/component-base/metrics/testutil"
 	clocktesting "k8s.io/utils/clock/testing"
@@ -61,51 +61,6 @@ func (b *runnerBench) step(t *testing.T) {
 	}
 }
 
-// comesAfter says how long a key stays away from the queue.
-func (b *runnerBench) comesAfter(t *testing.T) time.Duration {
-	t.Helper()
-	deadline := time.Now().Add(10 * time.Second)
-	for !b.clock.HasWaiters() || b.queue.Len() > 0 {
-		if time.Now().After(deadline) {
-			t.Fatal("nobody waits")
-		}
-		time.Sleep(time.Millisecond)
-	}
-	start := b.clock.Now()
-	for b.queue.Len() == 0 {
-		if b.clock.Since(start) > time.Minute {
-			t.Fatal("the key never comes back")
-		}
-		b.clock.Step(50 * time.Millisecond)
-		time.Sleep(2 * time.Millisecond)
-	}
-	return b.clock.Since(start)
-}
-
-func TestRefusalIsNotRepeatedAtOnce(t *testing.T) {
-	t.Parallel()
-	b := newRunnerBench(t)
-	b.virtualServer.put(virtualMap())
-	b.hostServer.before = func(_ string, o client.Object) error {
-		return apierrors.NewForbidden(resource(o), "x", errors.New("quota"))
-	}
-	b.enqueue(theKey())
-	last := time.Duration(0)
-	for i := range 4 {
-		b.step(t)
-		pause := b.comesAfter(t)
-		if pause < refusedRetry || pause < last || pause > lastRetry+time.Second {
-			t.Errorf("Try %d must wait longer than the one before, and no less than %s: %s after %s", i+2, refusedRetry, pause, last)
-		}
-		last = pause
-	}
-	b.hostServer.before = nil
-	b.step(t)
-	if text, _ := b.report(); !strings.Contains(text, "synced, 0 failing") {
-		t.Errorf("Nothing fails any more, the report says:\n%s", text)
-	}
-}
-
 func TestUnreachableHostWaitsForTheBreaker(t *testing.T) {
 	t.Parallel()
 	b := newRunnerBench(t)
@@ -114,8 +69,8 @@ func TestUnreachableHostWaitsForTheBreaker(t *testing.T) {
 	b.breaker.cause = errors.New("away")
 	b.enqueue(theKey())
 	b.step(t)
-	if text, well := b.report(); well || !strings.Contains(text, "1 objects wait for the host") {
-		t.Errorf("The report must say what waits:\n%s", text)
+	if check := b.check(); check.Healthy || !strings.Contains(check.Message, "1 objects wait for the host") {
+		t.Errorf("The check must say what waits: %+v", check)
 	}
 	if n := b.queue.Len(); n != 0 || b.queue.NumRequeues(theKey()) != 0 {
 		t.Errorf("Nothing must be tried while the gate is shut, %d in the queue", n)
@@ -126,8 +81,8 @@ func TestUnreachableHostWaitsForTheBreaker(t *testing.T) {
 	if b.hostServer.at(&corev1.ConfigMap{}, b.hostKey(theKey())) == nil {
 		t.Error("The object must be synced when the gate is open again")
 	}
-	if text, well := b.report(); !well {
-		t.Errorf("All is well again, the report says:\n%s", text)
+	if check := b.check(); !check.Healthy {
+		t.Errorf("All is well again: %+v", check)
 	}
 }
 
@@ -138,9 +93,8 @@ func TestHeldDeleteGoesOnWhenReleased(t *testing.T) {
 	b.storeGuard.reason = "another store"
 	b.enqueue(theKey())
 	b.step(t)
-	text, well := b.report()
-	if well || !strings.Contains(text, "1 deletes held back: web/cart") {
-		t.Errorf("The report must say what is held back:\n%s", text)
+	if check := b.check(); check.Healthy || !slices.Contains(check.Details, "delete on hold: web/cart") {
+		t.Errorf("The check must name what is on hold: %+v", check)
 	}
 	b.storeGuard.reason = ""
 	b.requeueParked()
@@ -291,9 +245,11 @@ func TestSyncz(t *testing.T) {
 	}
 	answer := httptest.NewRecorder()
 	e.Syncz().ServeHTTP(answer, httptest.NewRequest("GET", "/syncz", nil))
-	want := "[+] host: reached\n" +
-		"[-] store: deletes on the host are held back: " + reasonNotCompared + "\n" +
-		"[-] services: waits for its start\n"
+	want := "[+] host: Host API server reachable.\n" +
+		"[-] store guard: Deletes on the host are on hold until the store is accepted.\n" +
+		"    " + reasonNotCompared + "\n" +
+		"[-] services: Caches are not synced.\n" +
+		"    not started\n"
 	if diff := cmp.Diff(want, answer.Body.String()); diff != "" || answer.Code != 503 {
 		t.Errorf("Before the start everything waits, status %d (-want +got):\n%s", answer.Code, diff)
 	}

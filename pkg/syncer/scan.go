@@ -75,7 +75,7 @@ func (r *runner) listKeys(ctx context.Context) map[types.NamespacedName]struct{}
 	}
 	s := r.reconciler.scope(ctx)
 	for _, object := range r.reconciler.host.store.List() {
-		if key, ours := r.kind.origin(s, object); ours {
+		if key, ours, err := r.originOf(s, object); err == nil && ours {
 			keys[key] = struct{}{}
 		}
 	}

@@ -2,78 +2,123 @@ package syncer
 
 import (
 	"fmt"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
+
+	"github.com/sublet-dev/sublet/api/syncz"
 )
 
-// maxHeldShown is how many deletes that are held back /syncz names per kind.
-const maxHeldShown = 10
+// maxDetails is how many objects the details of a check name.
+const maxDetails = 10
 
-// Syncz answers in plain text how far the engine is: a line for the host, one for
-// the guard of the virtual store and some for each kind. The status is 200 if
-// everything is synced and nothing is held back, else 503.
+// Checks returns the health of the engine: one check for the host, one for the
+// store guard, one for the watches, one for each watch that fails, and one for
+// each kind.
+func (e *Engine) Checks() []syncz.Check {
+	checks := []syncz.Check{e.checkHost(), e.checkStore()}
+	for _, r := range e.listRunners() {
+		checks = append(checks, r.check())
+	}
+	return checks
+}
+
+// Syncz serves [Engine.Checks] as text. The status is 503 unless all are healthy.
 func (e *Engine) Syncz() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		text, well := e.report()
+		report := syncz.NewReport(e.Checks()...)
 		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-		if !well {
+		if !report.Healthy {
 			w.WriteHeader(http.StatusServiceUnavailable)
 		}
-		_, _ = w.Write([]byte(text))
+		for _, check := range report.Checks {
+			mark := "[+]"
+			if !check.Healthy {
+				mark = "[-]"
+			}
+			_, _ = fmt.Fprintf(w, "%s %s: %s\n", mark, check.Name, check.Message)
+			for _, line := range check.Details {
+				_, _ = fmt.Fprintf(w, "    %s\n", line)
+			}
+		}
 	})
 }
 
-// report is the text of /syncz, and whether all is well.
-func (e *Engine) report() (string, bool) {
-	var b strings.Builder
-	well := true
+// checkHost returns whether the host's API server can be reached.
+func (e *Engine) checkHost() syncz.Check {
 	if cause := e.breaker.tripCause(); cause != nil {
-		well = false
-		fmt.Fprintf(&b, "[-] host: cannot be reached: %v\n", cause)
-	} else {
-		fmt.Fprintln(&b, "[+] host: reached")
+		return syncz.Check{
+			Name: "host", Message: "Host API server unreachable, syncing is paused.",
+			Details: []string{cause.Error()},
+		}
 	}
-	if reason := e.storeGuard.onHold(); reason != "" {
-		well = false
-		fmt.Fprintf(&b, "[-] store: deletes on the host are held back: %s\n", reason)
-	} else {
-		fmt.Fprintln(&b, "[+] store: the recorded one")
-	}
-	for _, r := range e.listRunners() {
-		lines, ok := r.report()
-		well = well && ok
-		b.WriteString(lines)
-	}
-	return b.String(), well
+	return syncz.Check{Name: "host", Healthy: true, Message: "Host API server reachable."}
 }
 
-// report is the lines of one kind, and whether all is well with it.
-func (r *runner) report() (string, bool) {
+// checkStore returns whether deletes on the host are on hold.
+func (e *Engine) checkStore() syncz.Check {
+	if reason := e.storeGuard.onHold(); reason != "" {
+		return syncz.Check{
+			Name: "store guard", Message: "Deletes on the host are on hold until the store is accepted.",
+			Details: []string{reason},
+		}
+	}
+	return syncz.Check{Name: "store guard", Healthy: true, Message: "The store is the recorded one."}
+}
+
+// check returns the health of one kind.
+func (r *runner) check() syncz.Check {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	var b strings.Builder
-	well := len(r.onHold) == 0 && len(r.parked) == 0
-	switch lacks := r.notSyncedReasons(); {
-	case len(lacks) > 0:
-		well = false
-		fmt.Fprintf(&b, "[-] %s: waits for %s\n", r.kind.name, strings.Join(lacks, "; "))
-	default:
-		fmt.Fprintf(&b, "[+] %s: synced, %d failing, %d mismatches found by scans\n", r.kind.name, len(r.failing), r.mismatch)
+	check := syncz.Check{Name: r.kind.name}
+	if reasons := r.notSyncedReasons(); len(reasons) > 0 {
+		check.Message = "Caches are not synced."
+		check.Details = reasons
+		return check
 	}
-	if len(r.parked) > 0 {
-		fmt.Fprintf(&b, "    %d objects wait for the host\n", len(r.parked))
+	var problems []string
+	count := func(n int, text string) {
+		if n > 0 {
+			problems = append(problems, fmt.Sprintf(text, n))
+		}
 	}
-	if len(r.onHold) > 0 {
-		fmt.Fprintf(&b, "    %d deletes held back: %s\n", len(r.onHold), strings.Join(r.namesOnHold(), ", "))
-	}
-	if r.lastError != "" {
-		fmt.Fprintf(&b, "    last error: %s\n", r.lastError)
-	}
-	return b.String(), well
+	count(len(r.parked), "%d objects wait for the host")
+	count(len(r.onHold), "%d deletes are on hold")
+	count(len(r.panicking), "%d objects end in a panic")
+	check.Healthy = len(problems) == 0
+	count(len(r.failing), "%d objects are retried")
+	count(r.mismatch, "full scans found %d differences")
+	check.Message = strings.Join(append([]string{"Synced"}, problems...), ", ") + "."
+	check.Details = r.details()
+	return check
 }
 
-// notSyncedReasons is what the kind waits for before it starts. The caller holds the lock.
+// details returns lines about the objects that are not in sync. The caller holds
+// the lock.
+func (r *runner) details() []string {
+	var held []string
+	for key := range r.onHold {
+		held = append(held, "delete on hold: "+key.String())
+	}
+	lines := append(shorten(held), shorten(slices.Collect(maps.Values(r.panicking)))...)
+	if r.lastError != "" {
+		lines = append(lines, "last error: "+r.lastError)
+	}
+	return lines
+}
+
+// shorten returns the first of the sorted lines.
+func shorten(lines []string) []string {
+	slices.Sort(lines)
+	if len(lines) > maxDetails {
+		lines = append(lines[:maxDetails:maxDetails], fmt.Sprintf("and %d more", len(lines)-maxDetails))
+	}
+	return lines
+}
+
+// notSyncedReasons returns what the kind waits for before it starts. The caller
+// holds the lock.
 func (r *runner) notSyncedReasons() []string {
 	select {
 	case <-r.synced:
@@ -83,28 +128,14 @@ func (r *runner) notSyncedReasons() []string {
 	if r.startErr != "" {
 		return []string{r.startErr}
 	}
-	var lacks []string
-	for _, s := range r.watches {
-		if text := s.notSyncedReason(); text != "" {
-			lacks = append(lacks, text)
+	var reasons []string
+	for _, w := range r.watches {
+		if reason := w.notSyncedReason(); reason != "" {
+			reasons = append(reasons, reason)
 		}
 	}
-	if len(lacks) == 0 {
-		return []string{"its start"}
+	if len(reasons) == 0 {
+		return []string{"not started"}
 	}
-	return lacks
-}
-
-// namesOnHold are some of the objects whose deletion is held back. The caller holds
-// the lock.
-func (r *runner) namesOnHold() []string {
-	names := make([]string, 0, len(r.onHold))
-	for key := range r.onHold {
-		names = append(names, key.String())
-	}
-	slices.Sort(names)
-	if len(names) > maxHeldShown {
-		names = append(names[:maxHeldShown], "…")
-	}
-	return names
+	return reasons
 }

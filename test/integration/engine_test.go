@@ -293,7 +293,7 @@ func TestAnotherStore(t *testing.T) {
 	second := r.start(t, r.host.memory(), r.configMaps())
 	second.synced(t)
 	eventually(t, "what /syncz says", func(context.Context) error {
-		if status := second.status(); !strings.Contains(status, "is not the recorded one") || !strings.Contains(status, "1 deletes held back") {
+		if status := second.status(); !strings.Contains(status, "is not the recorded one") || !strings.Contains(status, "1 deletes are on hold") {
 			return fmt.Errorf("it says %s", status)
 		}
 		return nil
@@ -341,8 +341,8 @@ func TestMissingRightStopsOneKindOnly(t *testing.T) {
 	r.has(t, "cart", "1")
 	eventually(t, "what /syncz says", func(context.Context) error {
 		status := e.status()
-		if !strings.Contains(status, "[-] secrets: waits for host Secret") || !strings.Contains(status, "forbidden") ||
-			!strings.Contains(status, "[+] configmaps: synced") || !strings.HasPrefix(status, "503\n") {
+		if !strings.Contains(status, "[-] secrets: Caches are not synced.\n    host Secret") || !strings.Contains(status, "forbidden") ||
+			!strings.Contains(status, "[+] configmaps: Synced") || !strings.HasPrefix(status, "503\n") {
 			return fmt.Errorf("it says %s", status)
 		}
 		return nil

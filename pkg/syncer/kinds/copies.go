@@ -59,4 +59,4 @@ func hostName(s syncer.Scope, namespace, name string) string {
 
 // noKeys is Keys of a watch for a kind that is read but whose changes mean
 // nothing.
-func noKeys(syncer.Scope, client.Object) []types.NamespacedName { return nil }
+func noKeys(syncer.Scope, client.Object) ([]types.NamespacedName, error) { return nil, nil }

@@ -52,18 +52,18 @@ func serviceOfSlice(o client.Object) []string {
 	return nil
 }
 
-func slicesOfService(s syncer.Scope, service client.Object) []types.NamespacedName {
+func slicesOfService(s syncer.Scope, service client.Object) ([]types.NamespacedName, error) {
 	var slices discoveryv1.EndpointSliceList
 	err := s.Virtual.List(s.Context, &slices, client.InNamespace(service.GetNamespace()),
 		client.MatchingFields{byService: service.GetName()}, client.UnsafeDisableDeepCopy)
 	if err != nil {
-		return nil
+		return nil, err
 	}
 	keys := make([]types.NamespacedName, 0, len(slices.Items))
 	for i := range slices.Items {
 		keys = append(keys, client.ObjectKeyFromObject(&slices.Items[i]))
 	}
-	return keys
+	return keys, nil
 }
 
 // endpointSliceController manages the slices of Services with a selector. The

@@ -85,13 +85,13 @@ func involvedIn(o client.Object) []string {
 
 // missing is the events about a host object that are not shown yet: the watch of
 // events may be ahead of that of the object, without which nothing is proven.
-func (e events) missing(kind string) func(syncer.Scope, client.Object) []types.NamespacedName {
-	return func(s syncer.Scope, object client.Object) []types.NamespacedName {
+func (e events) missing(kind string) func(syncer.Scope, client.Object) ([]types.NamespacedName, error) {
+	return func(s syncer.Scope, object client.Object) ([]types.NamespacedName, error) {
 		var about corev1.EventList
 		err := s.Host.List(s.Context, &about, client.InNamespace(s.Cluster.Namespace),
 			client.MatchingFields{byInvolved: kind + "/" + object.GetName()}, client.UnsafeDisableDeepCopy)
 		if err != nil {
-			return nil
+			return nil, err
 		}
 		var keys []types.NamespacedName
 		for i := range about.Items {
@@ -104,7 +104,7 @@ func (e events) missing(kind string) func(syncer.Scope, client.Object) []types.N
 				keys = append(keys, key)
 			}
 		}
-		return keys
+		return keys, nil
 	}
 }
 

@@ -315,7 +315,11 @@ func (r *run[V, H]) also() []string {
 			if reflectType(object) != kind {
 				continue
 			}
-			for _, key := range watch.Keys(r.scope, object) {
+			found, err := watch.Keys(r.scope, object)
+			if err != nil {
+				keys = append(keys, "error: "+err.Error())
+			}
+			for _, key := range found {
 				keys = append(keys, key.String())
 			}
 		}

@@ -88,12 +88,12 @@ func podOn(s syncer.Scope, node string) (*corev1.Pod, bool, error) {
 }
 
 // nodeOfPod is the virtual node that a host pod is bound to.
-func nodeOfPod(_ syncer.Scope, o client.Object) []types.NamespacedName {
+func nodeOfPod(_ syncer.Scope, o client.Object) ([]types.NamespacedName, error) {
 	pod, ok := o.(*corev1.Pod)
 	if !ok || pod.Spec.NodeName == "" {
-		return nil
+		return nil, nil
 	}
-	return []types.NamespacedName{{Name: pod.Spec.NodeName}}
+	return []types.NamespacedName{{Name: pod.Spec.NodeName}}, nil
 }
 
 // trimNode drops what a tenant is not shown, so that no cache holds it.

@@ -157,10 +157,10 @@ func unboundPods() syncer.Index {
 }
 
 // podsForNode are the virtual pods that have waited for a node to be there.
-func podsForNode(s syncer.Scope, node client.Object) []types.NamespacedName {
+func podsForNode(s syncer.Scope, node client.Object) ([]types.NamespacedName, error) {
 	var waiting corev1.PodList
 	if err := s.Virtual.List(s.Context, &waiting, client.MatchingFields{unbound: unbound}, client.UnsafeDisableDeepCopy); err != nil {
-		return nil
+		return nil, err
 	}
 	var keys []types.NamespacedName
 	for i := range waiting.Items {
@@ -171,5 +171,5 @@ func podsForNode(s syncer.Scope, node client.Object) []types.NamespacedName {
 			keys = append(keys, key)
 		}
 	}
-	return keys
+	return keys, nil
 }

@@ -45,16 +45,16 @@ func (r referred) indexes() []syncer.Index {
 
 // also requeues what a virtual pod refers to when the pod comes or goes.
 func (r referred) also() []syncer.Watch {
-	return []syncer.Watch{{Side: syncer.Virtual, Object: &corev1.Pod{}, StatusBlind: true, Keys: func(_ syncer.Scope, o client.Object) []types.NamespacedName {
+	return []syncer.Watch{{Side: syncer.Virtual, Object: &corev1.Pod{}, StatusBlind: true, Keys: func(_ syncer.Scope, o client.Object) ([]types.NamespacedName, error) {
 		pod, ok := o.(*corev1.Pod)
 		if !ok {
-			return nil
+			return nil, nil
 		}
 		var keys []types.NamespacedName
 		for _, name := range r.names(pod) {
 			keys = append(keys, types.NamespacedName{Namespace: pod.Namespace, Name: name})
 		}
-		return keys
+		return keys, nil
 	}}}
 }
 

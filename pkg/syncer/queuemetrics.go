@@ -1,0 +1,62 @@
+package syncer
+
+import (
+	"time"
+
+	"k8s.io/client-go/util/workqueue"
+	"k8s.io/utils/clock"
+)
+
+// queueMetrics creates the metrics of the queue of a kind, whose name is the
+// queue's. Depth and longest running move while all workers hang.
+type queueMetrics struct{}
+
+// NewDepthMetric implements workqueue.MetricsProvider. A queue of an earlier leader
+// term may have left a value.
+func (queueMetrics) NewDepthMetric(kind string) workqueue.GaugeMetric {
+	depth := meter().queueDepth.WithLabelValues(kind)
+	depth.Set(0)
+	return depth
+}
+
+// NewAddsMetric implements workqueue.MetricsProvider.
+func (queueMetrics) NewAddsMetric(kind string) workqueue.CounterMetric {
+	return meter().queueAdds.WithLabelValues(kind)
+}
+
+// NewLatencyMetric implements workqueue.MetricsProvider.
+func (queueMetrics) NewLatencyMetric(kind string) workqueue.HistogramMetric {
+	return meter().queueLatency.WithLabelValues(kind)
+}
+
+// NewWorkDurationMetric implements workqueue.MetricsProvider.
+func (queueMetrics) NewWorkDurationMetric(kind string) workqueue.HistogramMetric {
+	return meter().workDuration.WithLabelValues(kind)
+}
+
+// NewUnfinishedWorkSecondsMetric implements workqueue.MetricsProvider.
+func (queueMetrics) NewUnfinishedWorkSecondsMetric(kind string) workqueue.SettableGaugeMetric {
+	return meter().unfinishedWork.WithLabelValues(kind)
+}
+
+// NewLongestRunningProcessorSecondsMetric implements workqueue.MetricsProvider.
+func (queueMetrics) NewLongestRunningProcessorSecondsMetric(kind string) workqueue.SettableGaugeMetric {
+	return meter().longestRunning.WithLabelValues(kind)
+}
+
+// NewRetriesMetric implements workqueue.MetricsProvider.
+func (queueMetrics) NewRetriesMetric(kind string) workqueue.CounterMetric {
+	return meter().queueRetries.WithLabelValues(kind)
+}
+
+// minTick is the shortest period of a queue's housekeeping.
+const minTick = 10 * time.Second
+
+// slowTicker is a clock whose tickers are slow. A queue updates the durations of
+// running work twice a second, which a dozen idle queues would pay for.
+type slowTicker struct{ clock.WithTicker }
+
+// NewTicker implements clock.WithTicker.
+func (c slowTicker) NewTicker(d time.Duration) clock.Ticker {
+	return c.WithTicker.NewTicker(max(d, minTick))
+}

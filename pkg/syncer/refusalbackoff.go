@@ -1,0 +1,172 @@
+package syncer
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/clock"
+
+	"github.com/sublet-dev/sublet/pkg/translate"
+)
+
+const (
+	// firstRefusedRetry and lastRefusedRetry bound the backoff of one refused key;
+	// it doubles from the one to the other.
+	firstRefusedRetry = time.Second
+	lastRefusedRetry  = 5 * time.Minute
+	// refusedInterval is the time in which the retries of all refused keys of a kind
+	// earn one attempt: 12 a minute.
+	refusedInterval = 5 * time.Second
+	// refusedBurst is how many attempts are saved up.
+	refusedBurst = 5
+	// refusedReward is how many attempts a success earns. With more than one, the
+	// retries of all other keys speed up as soon as the reason is gone.
+	refusedReward = 2
+)
+
+// refusalBackoff decides when keys that the host has refused are tried again. A
+// quota that is used up refuses all objects alike, so the keys of a kind share one
+// budget of attempts, however many they are. A key whose retry succeeds proves
+// that a reason is gone and earns further attempts at once, for whichever keys
+// have waited longest.
+type refusalBackoff struct {
+	clock clock.Clock
+	retry func(types.NamespacedName)
+	wake  chan struct{}
+
+	mu       sync.Mutex
+	keys     map[types.NamespacedName]*refusedKey
+	credit   time.Duration // each refusedInterval of it is worth an attempt
+	rewards  int           // attempts earned by successes; they do not wait for a key's time
+	refilled time.Time
+}
+
+// refusedKey is a key that the host has refused.
+type refusedKey struct {
+	attempts int
+	since    time.Time // of the last refusal
+	due      time.Time
+	queued   bool // its retry is under way
+}
+
+func newRefusalBackoff(c clock.Clock, retry func(types.NamespacedName)) *refusalBackoff {
+	return &refusalBackoff{
+		clock: c, retry: retry, wake: make(chan struct{}, 1),
+		keys: map[types.NamespacedName]*refusedKey{}, credit: refusedBurst * refusedInterval, refilled: c.Now(),
+	}
+}
+
+// isRefused reports whether err is a decision that asking again at once does not
+// change: of the host, of the owner of a conflicting object, or of Sublet.
+func isRefused(err error) bool {
+	var byHost *refusal
+	var conflict *foreignError
+	var unsupported *translate.RefusedError
+	return errors.As(err, &byHost) || errors.As(err, &conflict) || errors.As(err, &unsupported)
+}
+
+// add records that a key was refused, plans its retry and returns how often it was
+// refused in a row.
+func (b *refusalBackoff) add(key types.NamespacedName) int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	k, ok := b.keys[key]
+	if !ok {
+		k = &refusedKey{}
+		b.keys[key] = k
+	}
+	pause := min(firstRefusedRetry<<min(k.attempts, 16), lastRefusedRetry)
+	k.attempts++
+	k.since, k.due, k.queued = b.clock.Now(), b.clock.Now().Add(pause), false
+	b.signal()
+	return k.attempts
+}
+
+// forget drops a key that is no longer refused. If its retry succeeded, others are
+// tried soon.
+func (b *refusalBackoff) forget(key types.NamespacedName, succeeded bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if _, ok := b.keys[key]; !ok {
+		return
+	}
+	delete(b.keys, key)
+	if len(b.keys) == 0 {
+		b.rewards = 0
+	} else if succeeded {
+		b.rewards += refusedReward
+		b.signal()
+	}
+}
+
+// signal lets run look at the keys again. The caller holds the lock.
+func (b *refusalBackoff) signal() {
+	select {
+	case b.wake <- struct{}{}:
+	default:
+	}
+}
+
+// run queues the retries until ctx ends.
+func (b *refusalBackoff) run(ctx context.Context) {
+	for {
+		key, pause, ok := b.next()
+		if ok {
+			b.retry(key)
+			continue
+		}
+		var timer <-chan time.Time
+		if pause > 0 {
+			timer = b.clock.After(pause)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-b.wake:
+		case <-timer:
+		}
+	}
+}
+
+// next takes the key to retry now. If there is none, it returns how long to wait,
+// 0 if nothing waits.
+func (b *refusalBackoff) next() (types.NamespacedName, time.Duration, bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	now := b.clock.Now()
+	b.credit = min(b.credit+now.Sub(b.refilled), refusedBurst*refusedInterval)
+	b.refilled = now
+	var key types.NamespacedName
+	var first *refusedKey
+	for name, k := range b.keys {
+		if !k.queued && (first == nil || b.isBefore(k, first)) {
+			key, first = name, k
+		}
+	}
+	switch {
+	case first == nil:
+		return key, 0, false
+	case b.rewards > 0:
+		b.rewards--
+	case first.due.After(now):
+		return key, first.due.Sub(now), false
+	case b.credit < refusedInterval:
+		return key, refusedInterval - b.credit, false
+	default:
+		b.credit -= refusedInterval
+	}
+	first.queued = true
+	return key, 0, true
+}
+
+// isBefore reports whether a is retried before b: by time, or, for an attempt that
+// was earned by a success, by how long it has waited.
+func (b *refusalBackoff) isBefore(k, other *refusedKey) bool {
+	if b.rewards > 0 {
+		return k.since.Before(other.since)
+	}
+	return k.due.Before(other.due)
+}
