@@ -131,7 +131,9 @@ func hostConfig(kubeconfig string) (*rest.Config, error) {
 func (a *app) build() error {
 	cluster := a.facts.cluster(a.names)
 	var err error
-	if a.proxy, err = nodeproxy.New(nodeproxy.Options{Host: a.host, Cluster: cluster, Register: legacyregistry.Register}); err != nil {
+	pods := &virtualPods{}
+	a.proxy, err = nodeproxy.New(nodeproxy.Options{Host: a.host, Cluster: cluster, VirtualPod: pods.get, Register: legacyregistry.Register})
+	if err != nil {
 		return err
 	}
 	if a.listener, err = net.Listen("tcp", a.options.apiAddress()); err != nil {
@@ -139,6 +141,9 @@ func (a *app) build() error {
 	}
 	first := &hostFirst{}
 	if a.controlPlane, err = controlplane.New(a.controlPlaneConfig(first)); err != nil {
+		return err
+	}
+	if pods.client, err = kubernetes.NewForConfig(a.controlPlane.ClientConfig("system:sublet:node-proxy", pki.GroupAdmins)); err != nil {
 		return err
 	}
 	virtual := a.controlPlane.ClientConfig(syncerUser, pki.GroupAdmins)

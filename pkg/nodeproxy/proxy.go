@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
@@ -46,6 +47,10 @@ type Options struct {
 	Host *rest.Config
 	// Cluster is the identity of the virtual cluster. Required.
 	Cluster translate.Cluster
+	// VirtualPod returns the virtual pod of that name, or an error that
+	// apierrors.IsNotFound recognises if there is none. Only the containers of the
+	// virtual pod are served, not those that the host added to the copy. Required.
+	VirtualPod func(ctx context.Context, key types.NamespacedName) (*corev1.Pod, error)
 	// Pods finds host pods. Default: one read of the pod's metadata from the
 	// host's API for each request.
 	Pods HostPods
@@ -57,6 +62,7 @@ type Options struct {
 type Proxy struct {
 	cluster  translate.Cluster
 	pods     HostPods
+	virtual  func(ctx context.Context, key types.NamespacedName) (*corev1.Pod, error)
 	host     *host
 	metrics  *proxyMetrics
 	listener *memoryListener
@@ -69,6 +75,9 @@ type Proxy struct {
 func New(options Options) (*Proxy, error) {
 	if options.Host == nil {
 		return nil, errors.New("cannot make the node proxy: no configuration of the host given")
+	}
+	if options.VirtualPod == nil {
+		return nil, errors.New("cannot create node proxy: no reader of virtual pods given")
 	}
 	h, err := newHost(options.Host)
 	if err != nil {
@@ -91,6 +100,7 @@ func New(options Options) (*Proxy, error) {
 	p := &Proxy{
 		cluster:  options.Cluster,
 		pods:     pods,
+		virtual:  options.VirtualPod,
 		host:     h,
 		metrics:  m,
 		listener: newMemoryListener(),

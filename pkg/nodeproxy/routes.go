@@ -4,7 +4,9 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"slices"
 
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/klog/v2"
@@ -91,7 +93,7 @@ func (p *Proxy) serve(op operation, w http.ResponseWriter, r *http.Request) {
 		panic(http.ErrAbortHandler)
 	}
 	defer p.serving.leave()
-	t, refusal := p.find(r)
+	t, refusal := p.findTarget(r)
 	if refusal != nil {
 		refusal.write(w)
 		return
@@ -105,28 +107,35 @@ func (p *Proxy) serve(op operation, w http.ResponseWriter, r *http.Request) {
 	p.logs(op, t, w, r)
 }
 
-// find is the pod that the request is about, with proof that the host pod is
-// its copy.
-func (p *Proxy) find(r *http.Request) (target, *answer) {
+// findTarget returns the pod and the container that the request names. The host
+// pod is proven to be the copy of the virtual pod, and the container is one that
+// the tenant has put into it: containers that the host injected are not served.
+func (p *Proxy) findTarget(r *http.Request) (target, *errorResponse) {
 	virtual := types.NamespacedName{Namespace: r.PathValue("namespace"), Name: r.PathValue("pod")}
 	t := target{virtual: virtual, host: translate.Hashed(p.cluster, virtual), container: r.PathValue("container")}
-	ours, err := p.proven(r.Context(), t, types.UID(r.PathValue("uid")))
+	pod, err := p.virtual(r.Context(), virtual)
+	if apierrors.IsNotFound(err) {
+		return t, podNotFound(t)
+	}
+	if err != nil {
+		klog.FromContext(r.Context()).Error(err, "Cannot get virtual pod", "pod", virtual)
+		return t, podUnknown(t, "this cluster")
+	}
+	isCopy, err := p.isCopy(r.Context(), t, pod.UID)
 	switch {
 	case err != nil:
-		klog.FromContext(r.Context()).Error(err, "Cannot read host pod", "pod", t.virtual, "hostPod", t.host)
-		return t, &answer{
-			code: http.StatusServiceUnavailable,
-			text: fmt.Sprintf("cannot find pod %q on the host cluster: the host's API does not answer as it should; try again later", virtual.Name),
-		}
-	case !ours:
-		return t, noSuchPod(t)
+		klog.FromContext(r.Context()).Error(err, "Cannot get host pod", "pod", virtual, "hostPod", t.host)
+		return t, podUnknown(t, "the host cluster")
+	case !isCopy || !matchesUID(r.PathValue("uid"), pod.UID):
+		return t, podNotFound(t)
+	case t.container != "" && !hasContainer(&pod.Spec, t.container):
+		return t, containerNotFound(t)
 	}
 	return t, nil
 }
 
-// proven reports whether the host pod is the copy of the virtual pod, and of
-// the one with that uid if one is asked for.
-func (p *Proxy) proven(ctx context.Context, t target, uid types.UID) (bool, error) {
+// isCopy reports whether the host pod is the copy of the virtual pod with that UID.
+func (p *Proxy) isCopy(ctx context.Context, t target, uid types.UID) (bool, error) {
 	pod, err := p.pods.HostPod(ctx, t.host)
 	if apierrors.IsNotFound(err) {
 		return false, nil
@@ -135,12 +144,24 @@ func (p *Proxy) proven(ctx context.Context, t target, uid types.UID) (bool, erro
 		return false, err
 	}
 	origin, originUID, ours := translate.Origin(p.cluster, translate.Hashed, pod)
-	return ours && origin == t.virtual && (uid == "" || uid == originUID), nil
+	return ours && origin == t.virtual && originUID == uid, nil
+}
+
+// matchesUID reports whether a path names the UID or none.
+func matchesUID(path string, uid types.UID) bool {
+	return path == "" || types.UID(path) == uid
+}
+
+// hasContainer reports whether the pod has a container of that name, of any sort.
+func hasContainer(pod *corev1.PodSpec, name string) bool {
+	return slices.ContainsFunc(pod.Containers, func(c corev1.Container) bool { return c.Name == name }) ||
+		slices.ContainsFunc(pod.InitContainers, func(c corev1.Container) bool { return c.Name == name }) ||
+		slices.ContainsFunc(pod.EphemeralContainers, func(c corev1.EphemeralContainer) bool { return c.Name == name })
 }
 
 // notServed answers for all that a kubelet serves and we do not.
 func notServed(w http.ResponseWriter, r *http.Request) {
-	(&answer{
+	(&errorResponse{
 		code: http.StatusNotFound,
 		text: fmt.Sprintf("%s is not served: this node's kubelet belongs to the host cluster. A virtual cluster relays logs, exec, attach and port-forward only", r.URL.Path),
 	}).write(w)

@@ -22,7 +22,7 @@ const bearerProtocol = "base64url.bearer.authorization.k8s.io."
 func (p *Proxy) stream(op operation, t target, w http.ResponseWriter, r *http.Request) {
 	ctx := r.Context()
 	if !httpstream.IsUpgradeRequest(r) {
-		(&answer{code: http.StatusBadRequest, text: "Upgrade request required"}).write(w)
+		(&errorResponse{code: http.StatusBadRequest, text: "Upgrade request required"}).write(w)
 		return
 	}
 	u := p.host.url(t.host, op.subresource, op.query(r.URL.Query(), t.container))
@@ -57,12 +57,12 @@ func switchProtocols(ctx context.Context, w http.ResponseWriter, response *http.
 	conn, buffered, err := http.NewResponseController(w).Hijack()
 	if err != nil {
 		klog.FromContext(ctx).Error(err, "Cannot take over the connection of the API server")
-		(&answer{code: http.StatusInternalServerError, text: "cannot switch protocols on this connection"}).write(w)
+		(&errorResponse{code: http.StatusInternalServerError, text: "cannot switch protocols on this connection"}).write(w)
 		return
 	}
 	defer func() { _ = conn.Close() }()
 	if recorder, ok := w.(*codeRecorder); ok {
-		recorder.code = http.StatusSwitchingProtocols
+		recorder.code, recorder.written = http.StatusSwitchingProtocols, true
 	}
 	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
 	defer stop()

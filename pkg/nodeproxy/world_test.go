@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/proxy"
@@ -41,6 +42,8 @@ var (
 type fakeHost struct {
 	server *httptest.Server
 	pods   map[types.NamespacedName]metav1.Object
+	// virtual are the pods of the virtual cluster.
+	virtual map[types.NamespacedName]*corev1.Pod
 	// logs answers pods/log.
 	logs http.HandlerFunc
 	// run is what a container does on exec and attach.
@@ -57,7 +60,10 @@ type fakeHost struct {
 // newFakeHost starts a host with the copy of testPod.
 func newFakeHost(t *testing.T) *fakeHost {
 	t.Helper()
-	h := &fakeHost{pods: map[types.NamespacedName]metav1.Object{}}
+	h := &fakeHost{
+		pods:    map[types.NamespacedName]metav1.Object{},
+		virtual: map[types.NamespacedName]*corev1.Pod{testPod: virtualPod(testPod, "nginx")},
+	}
 	h.add(hostPod(testCluster, testPod))
 	h.server = httptest.NewUnstartedServer(h)
 	h.server.EnableHTTP2 = true
@@ -99,6 +105,15 @@ func hostPod(cluster translate.Cluster, virtual types.NamespacedName) *metav1.Pa
 	return pod
 }
 
+// virtualPod returns the pod of which hostPod is the copy.
+func virtualPod(key types.NamespacedName, containers ...string) *corev1.Pod {
+	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: key.Namespace, Name: key.Name, UID: types.UID("uid-of-" + key.Name)}}
+	for _, name := range containers {
+		pod.Spec.Containers = append(pod.Spec.Containers, corev1.Container{Name: name})
+	}
+	return pod
+}
+
 func (h *fakeHost) add(pod metav1.Object) {
 	h.pods[types.NamespacedName{Namespace: pod.GetNamespace(), Name: pod.GetName()}] = pod
 }
@@ -116,6 +131,14 @@ func (h *fakeHost) config() *rest.Config {
 // HostPod makes the fake host a cache.
 func (h *fakeHost) HostPod(_ context.Context, key types.NamespacedName) (metav1.Object, error) {
 	if pod, ok := h.pods[key]; ok {
+		return pod, nil
+	}
+	return nil, notFound(key)
+}
+
+// virtualPod returns a virtual pod, or an error if there is none.
+func (h *fakeHost) virtualPod(_ context.Context, key types.NamespacedName) (*corev1.Pod, error) {
+	if pod, ok := h.virtual[key]; ok {
 		return pod, nil
 	}
 	return nil, notFound(key)
@@ -262,7 +285,7 @@ func virtualAPI(t *testing.T, p *Proxy, translates bool) *httptest.Server {
 // running starts a proxy before the host, and proves at the end that it stops.
 func running(t *testing.T, h *fakeHost, change func(*Options)) (p *Proxy, stop func()) {
 	t.Helper()
-	options := Options{Host: h.config(), Cluster: testCluster, Pods: h, Register: metrics.NewKubeRegistry().Register}
+	options := Options{Host: h.config(), Cluster: testCluster, Pods: h, VirtualPod: h.virtualPod, Register: metrics.NewKubeRegistry().Register}
 	if change != nil {
 		change(&options)
 	}

@@ -35,6 +35,7 @@ func TestKubelets(t *testing.T) {
 		})
 	}
 	t.Run("NoSuchContainer", func(t *testing.T) { t.Parallel(); testNoSuchContainer(t, w) })
+	t.Run("InjectedContainer", func(t *testing.T) { t.Parallel(); testInjectedContainer(t, w) })
 	t.Run("NotOnTheHost", func(t *testing.T) { t.Parallel(); testNotOnTheHost(t, w) })
 }
 
@@ -113,6 +114,16 @@ func testNoSuchContainer(t *testing.T, w *world) {
 	want := "container only-virtual is not valid for pod on-old-node"
 	if err == nil || err.Error() != want {
 		t.Errorf("the host's refusal in the tenant's names: want %q, got %v", want, err)
+	}
+}
+
+// testInjectedContainer asks the node's proxy for a container that the host has
+// added to its copy. It belongs to the operator.
+func testInjectedContainer(t *testing.T, w *world) {
+	_, err := w.client.CoreV1().RESTClient().Get().
+		AbsPath("/api/v1/nodes/old/proxy/containerLogs", virtualNamespace, "on-old-node", injectedContainer).DoRaw(t.Context())
+	if !apierrors.IsNotFound(err) {
+		t.Errorf("logs of a container that only the host pod has: want not found, got %v", err)
 	}
 }
 

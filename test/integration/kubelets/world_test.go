@@ -36,6 +36,8 @@ const (
 	container        = "nginx"
 	// virtualContainer is in the virtual pods only.
 	virtualContainer = "only-virtual"
+	// injectedContainer is in the host pods only.
+	injectedContainer = "only-host"
 	account          = "system:serviceaccount:tenant-shop:shop"
 	patience         = 60 * time.Second
 )
@@ -75,12 +77,13 @@ func newWorld(t *testing.T) *world {
 	host := kubernetes.NewForConfigOrDie(admin)
 	grant(t, host)
 
-	proxy, err := nodeproxy.New(nodeproxy.Options{Host: hostConfig(account), Cluster: release()})
+	w := &world{}
+	proxy, err := nodeproxy.New(nodeproxy.Options{Host: hostConfig(account), Cluster: release(), VirtualPod: w.virtualPod})
 	if err != nil {
 		t.Fatal(err)
 	}
 	run(t, proxy.Run)
-	w := &world{config: cluster(t, proxy.Dial)("admin", pki.GroupAdmins)}
+	w.config = cluster(t, proxy.Dial)("admin", pki.GroupAdmins)
 	w.client = kubernetes.NewForConfigOrDie(w.config)
 	makeNamespace(t, w.client, virtualNamespace)
 
@@ -93,12 +96,17 @@ func newWorld(t *testing.T) *world {
 			Spec:       podSpec(node, container, virtualContainer),
 		})
 		if pod != "virtual-only" {
-			copied := &corev1.Pod{Spec: podSpec("real", container)}
+			copied := &corev1.Pod{Spec: podSpec("real", container, injectedContainer)}
 			translate.Stamp(release(), translate.Hashed, types.NamespacedName{Namespace: virtualNamespace, Name: pod}, virtual.UID, copied)
 			addPod(t, host, copied)
 		}
 	}
 	return w
+}
+
+// virtualPod returns a pod of the virtual cluster.
+func (w *world) virtualPod(ctx context.Context, key types.NamespacedName) (*corev1.Pod, error) {
+	return w.client.CoreV1().Pods(key.Namespace).Get(ctx, key.Name, metav1.GetOptions{})
 }
 
 // cluster starts an API server and gives the means to reach it over TLS.

@@ -16,15 +16,15 @@ import (
 // bytes.
 const maxErrorBody = 64 << 10
 
-// answer is a refusal in the form of a kubelet's: a status and plain text.
-type answer struct {
+// errorResponse is an error in the form of a kubelet's: a status and plain text.
+type errorResponse struct {
 	code       int
 	text       string
 	retryAfter string
 }
 
 // write sends the answer.
-func (a *answer) write(w http.ResponseWriter) {
+func (a *errorResponse) write(w http.ResponseWriter) {
 	if a.retryAfter != "" {
 		w.Header().Set("Retry-After", a.retryAfter)
 	}
@@ -36,18 +36,32 @@ func (a *answer) write(w http.ResponseWriter) {
 	_, _ = io.WriteString(w, a.text)
 }
 
-// noSuchPod says that the pod is not on the node, or not there yet.
-func noSuchPod(t target) *answer {
-	return &answer{code: http.StatusNotFound, text: fmt.Sprintf("pod %q does not exist", t.virtual.Name)}
+// podNotFound returns the response for a pod that is not on the node, or not yet.
+func podNotFound(t target) *errorResponse {
+	return &errorResponse{code: http.StatusNotFound, text: fmt.Sprintf("pod %q does not exist", t.virtual.Name)}
+}
+
+// containerNotFound returns the response for a container that the pod does not have.
+func containerNotFound(t target) *errorResponse {
+	return &errorResponse{code: http.StatusNotFound, text: fmt.Sprintf("container %q not found in pod %q", t.container, t.virtual.Name)}
+}
+
+// podUnknown returns the response for a pod that could not be read. cluster names
+// the cluster whose API server failed.
+func podUnknown(t target, cluster string) *errorResponse {
+	return &errorResponse{
+		code: http.StatusServiceUnavailable,
+		text: fmt.Sprintf("cannot get pod %q: the API server of %s does not respond; try again later", t.virtual.Name, cluster),
+	}
 }
 
 // hostUnreachable says that the host's API did not answer at all. What went
 // wrong, with the host's addresses, is for the operator.
-func hostUnreachable(ctx context.Context, op operation, t target, err error) *answer {
+func hostUnreachable(ctx context.Context, op operation, t target, err error) *errorResponse {
 	if ctx.Err() == nil {
 		klog.FromContext(ctx).Error(err, "Cannot relay to host pod", "operation", op.name, "pod", t.virtual, "hostPod", t.host)
 	}
-	return &answer{
+	return &errorResponse{
 		code: http.StatusBadGateway,
 		text: fmt.Sprintf("cannot relay pods/%s of pod %q: the host cluster's API cannot be reached; try again later", op.subresource, t.virtual.Name),
 	}
@@ -55,9 +69,9 @@ func hostUnreachable(ctx context.Context, op operation, t target, err error) *an
 
 // fromHost is what the host's API answered instead of a log or a stream, said
 // as a kubelet would and in the names of the virtual cluster.
-func fromHost(ctx context.Context, op operation, t target, response *http.Response) *answer {
+func fromHost(ctx context.Context, op operation, t target, response *http.Response) *errorResponse {
 	message := hostMessage(response)
-	a := &answer{code: response.StatusCode, text: t.rename(message), retryAfter: response.Header.Get("Retry-After")}
+	a := &errorResponse{code: response.StatusCode, text: t.rename(message), retryAfter: response.Header.Get("Retry-After")}
 	switch {
 	case response.StatusCode == http.StatusUnauthorized:
 		// Passed on as it is, it would tell the tenant that their own login failed.

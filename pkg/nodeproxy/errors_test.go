@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -15,6 +16,8 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/component-base/metrics"
+	"k8s.io/component-base/metrics/testutil"
 
 	"github.com/sublet-dev/sublet/pkg/translate"
 )
@@ -114,6 +117,11 @@ func TestNothingIsRelayed(t *testing.T) {
 			path: log,
 			want: gone,
 		},
+		"NoVirtualPod": {
+			reason: "a copy whose virtual pod is gone waits for its end and is not the tenant's any more",
+			path:   "/containerLogs/web/front-1/nginx",
+			want:   reply{Code: http.StatusNotFound, Text: `pod "front-1" does not exist`},
+		},
 		"OtherUID": {
 			reason: "the host pod is still the copy of a virtual pod that was there before",
 			path:   "/exec/web/front-0/another-uid/nginx?command=sh&output=1",
@@ -127,7 +135,7 @@ func TestNothingIsRelayed(t *testing.T) {
 			path:   log,
 			want: reply{
 				Code: http.StatusServiceUnavailable,
-				Text: `cannot find pod "front-0" on the host cluster: the host's API does not answer as it should; try again later`,
+				Text: `cannot get pod "front-0": the API server of the host cluster does not respond; try again later`,
 			},
 		},
 		"NoUpgrade": {
@@ -363,5 +371,84 @@ func TestUpgradeHeader(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, upgradeHeader(from)); diff != "" {
 		t.Errorf("identities of the tenant stay in the virtual cluster\n-want, +got:\n%s", diff)
+	}
+}
+
+// TestContainers checks that only containers of the virtual pod are served, by
+// each operation that names one.
+func TestContainers(t *testing.T) {
+	t.Parallel()
+	cases := map[string]struct {
+		reason    string
+		container string
+		missing   bool
+	}{
+		"Own":       {reason: "a container of the virtual pod is served", container: "nginx"},
+		"Init":      {reason: "an init container too, a native sidecar among them", container: "init"},
+		"Ephemeral": {reason: "a debug container too", container: "debugger"},
+		"Injected":  {reason: "a sidecar of the host's operator has an identity of its own and is not the tenant's", container: "mesh", missing: true},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			h := newFakeHost(t)
+			pod := h.virtual[testPod]
+			pod.Spec.InitContainers = []corev1.Container{{Name: "init"}}
+			pod.Spec.EphemeralContainers = []corev1.EphemeralContainer{{EphemeralContainerCommon: corev1.EphemeralContainerCommon{Name: "debugger"}}}
+			h.refuse = func(w http.ResponseWriter, _ *http.Request) { writeStatus(w, http.StatusTeapot, "the host was asked") }
+			p, _ := running(t, h, nil)
+			for _, path := range []string{
+				"/containerLogs/web/front-0/", "/exec/web/front-0/", "/exec/web/front-0/uid-of-front-0/", "/attach/web/front-0/",
+			} {
+				want := reply{Code: http.StatusTeapot, Text: "the host was asked"}
+				if tc.missing {
+					want = reply{Code: http.StatusNotFound, Text: fmt.Sprintf("container %q not found in pod %q", tc.container, "front-0")}
+				}
+				header := upgradeToSPDY
+				method := http.MethodPost
+				if strings.HasPrefix(path, "/containerLogs") {
+					header, method = nil, http.MethodGet
+				}
+				if diff := cmp.Diff(want, ask(t, p, method, path+tc.container, header)); diff != "" {
+					t.Errorf("%s\n%s%s (-want +got):\n%s", tc.reason, path, tc.container, diff)
+				}
+			}
+			if n := len(h.requests()); tc.missing && n > 0 {
+				t.Errorf("%s\nthe host saw %d requests, want none", tc.reason, n)
+			}
+		})
+	}
+}
+
+// TestPanic checks that a panic costs one request, and that it is counted.
+func TestPanic(t *testing.T) {
+	t.Parallel()
+	h := newFakeHost(t)
+	registry := metrics.NewKubeRegistry()
+	var calls atomic.Int32
+	p, _ := running(t, h, func(o *Options) {
+		o.Register = registry.Register
+		o.Pods = podsFunc(func(key types.NamespacedName) (metav1.Object, error) {
+			if calls.Add(1) == 1 {
+				panic("a bug")
+			}
+			return nil, notFound(key)
+		})
+	})
+	const path = "/containerLogs/web/front-0/nginx"
+	want := reply{Code: http.StatusInternalServerError, Text: "internal error of the virtual cluster"}
+	if diff := cmp.Diff(want, ask(t, p, http.MethodGet, path, nil)); diff != "" {
+		t.Errorf("the request that met the panic (-want +got):\n%s", diff)
+	}
+	if got := ask(t, p, http.MethodGet, path, nil); got.Code != http.StatusNotFound {
+		t.Errorf("the next request: got %v, want 404", got)
+	}
+	wantMetrics := `
+# HELP sublet_nodeproxy_panics_total [ALPHA] Requests to kubelets of the virtual cluster that ended in a panic. Each is a bug; its stack is in the log.
+# TYPE sublet_nodeproxy_panics_total counter
+sublet_nodeproxy_panics_total{operation="containerLogs"} 1
+`
+	if err := testutil.GatherAndCompare(registry, strings.NewReader(wantMetrics), "sublet_nodeproxy_panics_total"); err != nil {
+		t.Error(err)
 	}
 }

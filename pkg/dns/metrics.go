@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime/debug"
 	"strings"
 	"time"
 
@@ -23,6 +24,7 @@ type observer struct {
 	domain   string
 	answered *metrics.CounterVec
 	duration *metrics.HistogramVec
+	panics   *metrics.Counter
 }
 
 // newObserver makes an observer and hands its metrics to register, if there is
@@ -45,6 +47,13 @@ func newObserver(domain string, register func(metrics.Registerable) error) (*obs
 			Buckets:        metrics.ExponentialBuckets(0.0001, 4, 9),
 			StabilityLevel: metrics.ALPHA,
 		}, []string{"zone"}),
+		panics: metrics.NewCounter(&metrics.CounterOpts{
+			Namespace:      "sublet",
+			Subsystem:      "dns",
+			Name:           "panics_total",
+			Help:           "DNS queries that ended in a panic. Each is a bug; its stack is in the log.",
+			StabilityLevel: metrics.ALPHA,
+		}),
 	}
 	if register == nil {
 		return o, nil
@@ -53,7 +62,10 @@ func newObserver(domain string, register func(metrics.Registerable) error) (*obs
 	if o.answered, err = registered(register, o.answered); err != nil {
 		return nil, err
 	}
-	o.duration, err = registered(register, o.duration)
+	if o.duration, err = registered(register, o.duration); err != nil {
+		return nil, err
+	}
+	o.panics, err = registered(register, o.panics)
 	return o, err
 }
 
@@ -81,7 +93,7 @@ func (o *observer) ServeDNS(ctx context.Context, w dns.ResponseWriter, r *dns.Ms
 	state := request.Request{W: w, Req: r}
 	start := time.Now()
 	recorder := dnstest.NewRecorder(w)
-	code, err := plugin.NextOrFailure(o.Name(), o.next, ctx, recorder, r)
+	code, err := o.serveNext(ctx, recorder, r)
 	answered := recorder.Rcode
 	if !plugin.ClientWrite(code) {
 		// Nothing was written; the server writes this code.
@@ -94,6 +106,19 @@ func (o *observer) ServeDNS(ctx context.Context, w dns.ResponseWriter, r *dns.Ms
 		klog.FromContext(ctx).V(2).Info("DNS query failed", "name", state.Name(), "type", state.Type(), "reason", err.Error())
 	}
 	return code, err
+}
+
+// serveNext asks the plugins behind. A panic of theirs costs this query alone: it
+// is logged, counted and returned as an error.
+func (o *observer) serveNext(ctx context.Context, w dns.ResponseWriter, r *dns.Msg) (code int, err error) {
+	defer func() {
+		if cause := recover(); cause != nil {
+			o.panics.Inc()
+			code, err = dns.RcodeServerFailure, fmt.Errorf("panic: %v", cause)
+			klog.FromContext(ctx).Error(err, "Cannot serve DNS query", "stack", string(debug.Stack()))
+		}
+	}()
+	return plugin.NextOrFailure(o.Name(), o.next, ctx, w, r)
 }
 
 // zone is what a name is about, in few words.
