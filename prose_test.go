@@ -55,8 +55,6 @@ var pending = []string{
 	"pkg/config",
 	"pkg/controlplane",
 	"pkg/controlplane/pki",
-	"pkg/dns",
-	"pkg/nodeproxy",
 	"pkg/storage",
 	"pkg/syncer",
 	"pkg/syncer/kinds",

@@ -52,14 +52,14 @@ func newFakeAPI(t *testing.T, objects ...runtime.Object) *fakeAPI {
 
 func (a *fakeAPI) config() *rest.Config { return &rest.Config{Host: a.server.URL} }
 
-// setReady has the API server answer, or not.
+// setReady switches whether the API server responds.
 func (a *fakeAPI) setReady(ready bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.ready = ready
 }
 
-// add makes an object and tells those who watch.
+// add creates an object and sends it to the watches.
 func (a *fakeAPI) add(object runtime.Object) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -128,12 +128,12 @@ func (a *fakeAPI) serveWatch(w http.ResponseWriter, r *http.Request, resource st
 	}
 }
 
-func namespace(name string) *corev1.Namespace {
+func newNamespace(name string) *corev1.Namespace {
 	return &corev1.Namespace{TypeMeta: kinds["namespaces"], ObjectMeta: metav1.ObjectMeta{Name: name, ResourceVersion: "1"}}
 }
 
-// service is a Service with one named port; "None" makes it headless.
-func service(namespace, name, ip string) *corev1.Service {
+// newService returns a Service with one named port; "None" makes it headless.
+func newService(namespace, name, ip string) *corev1.Service {
 	return &corev1.Service{
 		TypeMeta:   kinds["services"],
 		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name, ResourceVersion: "1"},
@@ -144,15 +144,15 @@ func service(namespace, name, ip string) *corev1.Service {
 	}
 }
 
-// external is a Service that stands for a name outside.
-func external(namespace, name, target string) *corev1.Service {
-	s := service(namespace, name, "")
+// newExternal returns a Service for a name outside.
+func newExternal(namespace, name, target string) *corev1.Service {
+	s := newService(namespace, name, "")
 	s.Spec = corev1.ServiceSpec{Type: corev1.ServiceTypeExternalName, ExternalName: target}
 	return s
 }
 
-// slice are the endpoints of a Service: host names, in order, to addresses.
-func slice(namespace, service string, endpoints ...[2]string) *discoveryv1.EndpointSlice {
+// newSlice returns the endpoints of a Service: host names, in order, to addresses.
+func newSlice(namespace, service string, endpoints ...[2]string) *discoveryv1.EndpointSlice {
 	s := &discoveryv1.EndpointSlice{
 		TypeMeta: kinds["endpointslices"],
 		ObjectMeta: metav1.ObjectMeta{

@@ -12,11 +12,11 @@ import (
 	"github.com/miekg/dns"
 )
 
-// patience bounds every wait; nothing waits for it to pass.
+// patience bounds every wait. No test waits until it is over.
 const patience = 15 * time.Second
 
-// started runs a server until the test ends.
-func started(t *testing.T, options Options) (s *Server, stop func()) {
+// startServer starts a server, which stops when the test ends.
+func startServer(t *testing.T, options Options) (s *Server, stop func()) {
 	t.Helper()
 	if options.Address == "" {
 		options.Address = "127.0.0.1:0"
@@ -52,13 +52,13 @@ func awaitReady(t *testing.T, s *Server) {
 	}
 }
 
-// answer is what a resolver learns from a reply.
+// answer is the part of a reply that a resolver uses.
 type answer struct {
 	Code    string
 	Records []string
 }
 
-// lookup asks the server; the records are sorted, without TTL and class.
+// lookup sends a query. It returns the records sorted, without TTL and class.
 func lookup(t *testing.T, address, network, name string, kind uint16) answer {
 	t.Helper()
 	query := new(dns.Msg)
@@ -77,9 +77,9 @@ func lookup(t *testing.T, address, network, name string, kind uint16) answer {
 	return got
 }
 
-// upstream is a nameserver outside the cluster. It knows every name below
-// example.org and counts how often it was asked.
-func upstream(t *testing.T) (address string, asked *atomic.Int32) {
+// startUpstream starts a nameserver outside the cluster. It knows every name below
+// example.org and counts its queries.
+func startUpstream(t *testing.T) (address string, asked *atomic.Int32) {
 	t.Helper()
 	tcp, udp, err := listen("127.0.0.1:0")
 	if err != nil {
@@ -113,24 +113,25 @@ func upstream(t *testing.T) (address string, asked *atomic.Int32) {
 	return tcp.Addr().String(), asked
 }
 
-// shop is a cluster with one of each.
-func shop(t *testing.T) *fakeAPI {
+// newShop returns a cluster with one Service of each sort.
+func newShop(t *testing.T) *fakeAPI {
 	return newFakeAPI(t,
-		namespace("default"), namespace("shop"),
-		service("default", "kubernetes", "10.96.0.1"),
-		service("shop", "front", "10.96.3.4"),
-		service("shop", "db", "None"),
-		slice("shop", "db", [2]string{"db-0", "10.1.0.10"}, [2]string{"db-1", "10.1.0.11"}),
-		service("shop", "bare", "None"),
-		slice("shop", "bare", [2]string{"", "10.1.0.20"}),
-		external("shop", "mail", "mx.example.org"),
+		newNamespace("default"), newNamespace("shop"),
+		newService("default", "kubernetes", "10.96.0.1"),
+		newService("shop", "front", "10.96.3.4"),
+		newService("shop", "db", "None"),
+		newSlice("shop", "db", [2]string{"db-0", "10.1.0.10"}, [2]string{"db-1", "10.1.0.11"}),
+		newService("shop", "bare", "None"),
+		newSlice("shop", "bare", [2]string{"", "10.1.0.20"}),
+		newExternal("shop", "mail", "mx.example.org"),
 	)
 }
 
-// eventually asks until the answer is good, or for as long as given.
-func eventually[T any](t *testing.T, long time.Duration, ask func() (T, bool)) T {
+// eventually calls ask until its result is good, or the time is over. It returns the
+// last result.
+func eventually[T any](t *testing.T, timeout time.Duration, ask func() (T, bool)) T {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), long)
+	ctx, cancel := context.WithTimeout(t.Context(), timeout)
 	defer cancel()
 	for {
 		got, good := ask()

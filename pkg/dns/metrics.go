@@ -18,7 +18,7 @@ import (
 	"k8s.io/klog/v2"
 )
 
-// observer counts queries and says in the log what went wrong with one.
+// observer is a plugin that counts queries, logs their errors and recovers from panics.
 type observer struct {
 	next     plugin.Handler
 	domain   string
@@ -27,8 +27,8 @@ type observer struct {
 	panics   *metrics.Counter
 }
 
-// newObserver makes an observer and hands its metrics to register, if there is
-// one. Metrics that nobody registered count nothing.
+// newObserver creates an observer and registers its metrics, if register is set.
+// Metrics that are not registered count nothing.
 func newObserver(domain string, register func(metrics.Registerable) error) (*observer, error) {
 	o := &observer{
 		domain: "." + dns.Fqdn(strings.ToLower(domain)),
@@ -36,14 +36,14 @@ func newObserver(domain string, register func(metrics.Registerable) error) (*obs
 			Namespace:      "sublet",
 			Subsystem:      "dns",
 			Name:           "requests_total",
-			Help:           "DNS queries by protocol (udp, tcp), by what was asked about (cluster, address, outside) and by the code of the answer.",
+			Help:           "DNS queries by protocol (udp, tcp), by zone (cluster, address, outside) and by response code.",
 			StabilityLevel: metrics.ALPHA,
 		}, []string{"protocol", "zone", "rcode"}),
 		duration: metrics.NewHistogramVec(&metrics.HistogramOpts{
 			Namespace:      "sublet",
 			Subsystem:      "dns",
 			Name:           "request_duration_seconds",
-			Help:           "Time to answer a DNS query, by what was asked about (cluster, address, outside).",
+			Help:           "Time to answer a DNS query, by zone (cluster, address, outside).",
 			Buckets:        metrics.ExponentialBuckets(0.0001, 4, 9),
 			StabilityLevel: metrics.ALPHA,
 		}, []string{"zone"}),
@@ -59,28 +59,27 @@ func newObserver(domain string, register func(metrics.Registerable) error) (*obs
 		return o, nil
 	}
 	var err error
-	if o.answered, err = registered(register, o.answered); err != nil {
+	if o.answered, err = registerOnce(register, o.answered); err != nil {
 		return nil, err
 	}
-	if o.duration, err = registered(register, o.duration); err != nil {
+	if o.duration, err = registerOnce(register, o.duration); err != nil {
 		return nil, err
 	}
-	o.panics, err = registered(register, o.panics)
+	o.panics, err = registerOnce(register, o.panics)
 	return o, err
 }
 
-// registered is the metric after it was registered, or the one that another
-// server of the process registered before.
-func registered[T metrics.Registerable](register func(metrics.Registerable) error, metric T) (T, error) {
+// registerOnce registers the metric and returns it. If another server of the process
+// has registered it before, it returns that one.
+func registerOnce[T metrics.Registerable](register func(metrics.Registerable) error, metric T) (T, error) {
 	err := register(metric)
-	var already prometheus.AlreadyRegisteredError
-	if errors.As(err, &already) {
+	if already, ok := errors.AsType[prometheus.AlreadyRegisteredError](err); ok {
 		if existing, ok := already.ExistingCollector.(T); ok {
 			return existing, nil
 		}
 	}
 	if err != nil {
-		return metric, fmt.Errorf("cannot register the metric %s: %w", metric.FQName(), err)
+		return metric, fmt.Errorf("cannot register metric %s: %w", metric.FQName(), err)
 	}
 	return metric, nil
 }
@@ -91,25 +90,25 @@ func (*observer) Name() string { return "observe" }
 // ServeDNS implements plugin.Handler.
 func (o *observer) ServeDNS(ctx context.Context, w dns.ResponseWriter, r *dns.Msg) (int, error) {
 	state := request.Request{W: w, Req: r}
-	start := time.Now()
+	start := time.Now() //nolint:forbidigo // a duration for a metric
 	recorder := dnstest.NewRecorder(w)
 	code, err := o.serveNext(ctx, recorder, r)
-	answered := recorder.Rcode
+	written := recorder.Rcode
 	if !plugin.ClientWrite(code) {
-		// Nothing was written; the server writes this code.
-		answered = code
+		// Nothing was written, so the server writes this code.
+		written = code
 	}
-	zone := o.zone(state.Name())
-	o.answered.WithLabelValues(state.Proto(), zone, rcode.ToString(answered)).Inc()
-	o.duration.WithLabelValues(zone).Observe(time.Since(start).Seconds())
+	zone := o.zoneOf(state.Name())
+	o.answered.WithLabelValues(state.Proto(), zone, rcode.ToString(written)).Inc()
+	o.duration.WithLabelValues(zone).Observe(time.Since(start).Seconds()) //nolint:forbidigo // the same
 	if err != nil {
 		klog.FromContext(ctx).V(2).Info("DNS query failed", "name", state.Name(), "type", state.Type(), "reason", err.Error())
 	}
 	return code, err
 }
 
-// serveNext asks the plugins behind. A panic of theirs costs this query alone: it
-// is logged, counted and returned as an error.
+// serveNext calls the next plugin. If it panics, serveNext logs and counts that, and
+// returns an error: only this query fails.
 func (o *observer) serveNext(ctx context.Context, w dns.ResponseWriter, r *dns.Msg) (code int, err error) {
 	defer func() {
 		if cause := recover(); cause != nil {
@@ -121,8 +120,8 @@ func (o *observer) serveNext(ctx context.Context, w dns.ResponseWriter, r *dns.M
 	return plugin.NextOrFailure(o.Name(), o.next, ctx, w, r)
 }
 
-// zone is what a name is about, in few words.
-func (o *observer) zone(name string) string {
+// zoneOf returns the zone of a name, as the metrics call it.
+func (o *observer) zoneOf(name string) string {
 	switch {
 	case strings.HasSuffix("."+name, o.domain):
 		return "cluster"
@@ -133,13 +132,14 @@ func (o *observer) zone(name string) string {
 	}
 }
 
-// nowhere answers for names outside the cluster where nobody can be asked.
+// nowhere is a plugin that fails for names outside the cluster. It ends the chain if
+// there is no nameserver outside.
 type nowhere struct{}
 
 // Name implements plugin.Handler.
 func (nowhere) Name() string { return "nowhere" }
 
-// ServeDNS implements plugin.Handler. The answer is one that is not cached.
+// ServeDNS implements plugin.Handler. Resolvers do not cache its answer.
 func (nowhere) ServeDNS(context.Context, dns.ResponseWriter, *dns.Msg) (int, error) {
 	return dns.RcodeServerFailure, nil
 }

@@ -16,8 +16,8 @@ const (
 	defaultResolvConf    = "/etc/resolv.conf"
 )
 
-// complete fills in the defaults and checks the rest. What passes can stand in
-// the text of a Corefile and mean nothing else there.
+// complete sets the defaults and validates the rest. Valid options are safe in the
+// text of a Corefile.
 func (o *Options) complete() error {
 	if o.Virtual == nil {
 		return errors.New("no configuration of the virtual cluster given")
@@ -41,12 +41,12 @@ func (o *Options) complete() error {
 		}
 	}
 	if len(o.Upstreams) == 0 {
-		o.Upstreams = nameservers(o.ResolvConf)
+		o.Upstreams = readNameservers(o.ResolvConf)
 	}
 	return nil
 }
 
-// isNameserver reports whether s is an address of a nameserver.
+// isNameserver reports whether s is the address of a nameserver, with or without port.
 func isNameserver(s string) bool {
 	if _, err := netip.ParseAddr(s); err == nil {
 		return true
@@ -55,9 +55,9 @@ func isNameserver(s string) bool {
 	return err == nil
 }
 
-// nameservers are those that the file names. A cluster without an outside is
-// better than none, so a file that names none is no error.
-func nameservers(path string) []string {
+// readNameservers returns the nameservers of a resolv.conf file. A file without any is
+// no error: names of the cluster can be resolved without them.
+func readNameservers(path string) []string {
 	var found []string
 	config, err := dns.ClientConfigFromFile(path)
 	if err == nil {
@@ -68,7 +68,7 @@ func nameservers(path string) []string {
 		}
 	}
 	if len(found) == 0 {
-		klog.Background().Info("No nameserver outside the cluster is known: only names of the cluster can be resolved", "file", path, "err", err)
+		klog.Background().Info("No nameserver found, only names of the cluster can be resolved", "file", path, "err", err)
 	}
 	return found
 }

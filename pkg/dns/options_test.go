@@ -11,7 +11,7 @@ import (
 	"k8s.io/client-go/rest"
 )
 
-func TestNameservers(t *testing.T) {
+func TestReadNameservers(t *testing.T) {
 	t.Parallel()
 	cases := map[string]struct {
 		reason string
@@ -38,12 +38,12 @@ func TestNameservers(t *testing.T) {
 			if err := os.WriteFile(path, []byte(tc.file), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			if diff := cmp.Diff(tc.want, nameservers(path)); diff != "" {
+			if diff := cmp.Diff(tc.want, readNameservers(path)); diff != "" {
 				t.Errorf("%s\n-want, +got:\n%s", tc.reason, diff)
 			}
 		})
 	}
-	if got := nameservers(filepath.Join(t.TempDir(), "none")); got != nil {
+	if got := readNameservers(filepath.Join(t.TempDir(), "none")); got != nil {
 		t.Errorf("a file that is not there names none, got %q", got)
 	}
 }
@@ -77,7 +77,7 @@ func TestBadOptions(t *testing.T) {
 
 func TestNoOutside(t *testing.T) {
 	t.Parallel()
-	s, _ := started(t, Options{Virtual: shop(t).config(), ResolvConf: os.DevNull})
+	s, _ := startServer(t, Options{Virtual: newShop(t).config(), ResolvConf: os.DevNull})
 	awaitReady(t, s)
 	for _, name := range []string{"www.example.org.", "1.2.0.192.in-addr.arpa."} {
 		if got := lookup(t, s.Addr(), "udp", name, dns.TypeA); got.Code != "SERVFAIL" {

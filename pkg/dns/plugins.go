@@ -15,7 +15,7 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 
-	// Its setup is looked up by name, see configured.
+	// addConfigured looks up their setup by name.
 	_ "github.com/coredns/coredns/plugin/cache"
 	_ "github.com/coredns/coredns/plugin/loadbalance"
 )
@@ -26,7 +26,7 @@ const (
 		fallthrough in-addr.arpa ip6.arpa
 		ttl 30
 	}`
-	// cacheText bounds the memory of the cache: entries take about 1 KiB.
+	// cacheText bounds the memory of the cache: an entry takes about 1 KiB.
 	cacheText = `cache 30 . {
 		success 4096
 		denial 2048
@@ -36,8 +36,8 @@ const (
 	}`
 )
 
-// assemble builds the chain of plugins. All that CoreDNS expects of a Corefile
-// and of caddy happens in this file.
+// assemble builds the chain of plugins. All that CoreDNS expects of a Corefile and of
+// caddy is in this file.
 func (s *Server) assemble(options Options) error {
 	observed, err := newObserver(options.ClusterDomain, options.Register)
 	if err != nil {
@@ -51,7 +51,7 @@ func (s *Server) assemble(options Options) error {
 		observed.next = next
 		return observed
 	})
-	if err := configured(config, "loadbalance", "loadbalance"); err != nil {
+	if err := addConfigured(config, "loadbalance", "loadbalance"); err != nil {
 		return err
 	}
 	config.AddPlugin(func(next plugin.Handler) plugin.Handler {
@@ -68,21 +68,20 @@ func (s *Server) assemble(options Options) error {
 	return nil
 }
 
-// addOutside ends the chain with what answers for names outside the cluster.
+// addOutside adds the plugins that resolve names outside the cluster.
 func addOutside(config *dnsserver.Config, upstreams []string) error {
 	if len(upstreams) == 0 {
 		config.AddPlugin(func(plugin.Handler) plugin.Handler { return nowhere{} })
 		return nil
 	}
-	if err := configured(config, "cache", cacheText); err != nil {
+	if err := addConfigured(config, "cache", cacheText); err != nil {
 		return err
 	}
-	return configured(config, "forward", fmt.Sprintf(forwardText, strings.Join(upstreams, " ")))
+	return addConfigured(config, "forward", fmt.Sprintf(forwardText, strings.Join(upstreams, " ")))
 }
 
-// newKubernetes makes the plugin that knows the cluster. It is not set up by
-// its directive, which would take its API server from a file and klog for its
-// own.
+// newKubernetes creates the plugin for names of the cluster. Its directive is not
+// used: it would read the API server from a file and change the settings of klog.
 func newKubernetes(options Options) (*kubernetes.Kubernetes, error) {
 	text := fmt.Sprintf(kubernetesText, options.ClusterDomain)
 	controller := &caddy.Controller{Dispenser: caddyfile.NewDispenser("sublet", strings.NewReader(text))}
@@ -92,18 +91,18 @@ func newKubernetes(options Options) (*kubernetes.Kubernetes, error) {
 		return nil, err
 	}
 	k.ClientConfig = inMemory{config: options.Virtual}
-	// The two functions that come back would start the watches before there is an
-	// API server, and hold up the start for it. Run does both in its own time.
+	// The two functions that it returns would start the watches and block until there
+	// is an API server. Run does both later.
 	if _, _, err := k.InitKubeCache(context.Background()); err != nil {
 		return nil, err
 	}
 	return k, nil
 }
 
-// configured sets a plugin up from the text of a Corefile and adds it to config.
-// The plugin comes from caddy's register, which is only read here; the
-// controller is that of CoreDNS's tests, as any other belongs to an instance.
-func configured(config *dnsserver.Config, directive, text string) error {
+// addConfigured adds a plugin that is set up by the text of a Corefile. The setup
+// comes from caddy's registry, which is only read here. The controller is the one of
+// CoreDNS's tests, as any other belongs to an instance.
+func addConfigured(config *dnsserver.Config, directive, text string) error {
 	setup, err := caddy.DirectiveAction("dns", directive)
 	if err != nil {
 		return err
@@ -118,12 +117,13 @@ func configured(config *dnsserver.Config, directive, text string) error {
 	return nil
 }
 
-// inMemory is a clientcmd.ClientConfig that was never in a file.
+// inMemory is a clientcmd.ClientConfig that is not in a file.
 type inMemory struct {
 	config *rest.Config
 }
 
-// ClientConfig implements clientcmd.ClientConfig. CoreDNS writes to what it gets.
+// ClientConfig implements clientcmd.ClientConfig. It returns a copy, as CoreDNS
+// changes it.
 func (m inMemory) ClientConfig() (*rest.Config, error) { return rest.CopyConfig(m.config), nil }
 
 // RawConfig implements clientcmd.ClientConfig.

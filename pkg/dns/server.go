@@ -22,31 +22,31 @@ import (
 const (
 	// defaultAddress is above 1024, so that no capability is needed.
 	defaultAddress = ":1053"
-	// apiInterval is how often an API server that does not answer is asked again.
+	// apiInterval is the time between two attempts to reach the API server.
 	apiInterval = 200 * time.Millisecond
-	// syncInterval is how often is looked whether all Services are known; CoreDNS
-	// does not tell.
+	// syncInterval is the time between two checks whether all Services are known.
+	// CoreDNS has no channel for that.
 	syncInterval = 20 * time.Millisecond
-	// stopGrace is how long queries that are being answered may take at the end.
+	// stopGrace is how long queries in progress may take at the end.
 	stopGrace = 2 * time.Second
 )
 
-// Options says what a [Server] needs.
+// Options configures a [Server].
 type Options struct {
-	// Virtual is how the virtual API server is reached. Required.
+	// Virtual is the configuration for the virtual API server. Required.
 	Virtual *rest.Config
 	// ClusterDomain is the domain of the cluster's names. Default: cluster.local.
 	ClusterDomain string
-	// Address is where queries come in, over UDP and TCP. Default: ":1053".
+	// Address is where the server listens, on UDP and TCP. Default: ":1053".
 	Address string
 	// Upstreams are the nameservers for all other names, as IP or IP:port.
 	// Default: those in ResolvConf.
 	Upstreams []string
-	// ResolvConf is the file that names the nameservers outside. Default:
-	// /etc/resolv.conf. If it is missing or names none, names outside the
-	// cluster cannot be resolved.
+	// ResolvConf is the file that lists the nameservers outside. Default:
+	// /etc/resolv.conf. If it is missing or lists none, names outside the cluster
+	// cannot be resolved.
 	ResolvConf string
-	// Register takes the metrics of the server. Default: they are not kept.
+	// Register registers the metrics of the server. Default: there are no metrics.
 	Register func(metrics.Registerable) error
 }
 
@@ -61,41 +61,41 @@ type Server struct {
 	ready      chan struct{}
 }
 
-// New makes a server and binds its address, so that an address that cannot be
-// had is known at once. [Server.Run] serves, and gives the address back.
+// New creates a server and binds its address, so that it fails at once if the address
+// is not available. [Server.Run] serves, and releases the address at its end.
 func New(options Options) (*Server, error) {
 	if err := options.complete(); err != nil {
-		return nil, fmt.Errorf("cannot make the DNS server: %w", err)
+		return nil, fmt.Errorf("cannot create DNS server: %w", err)
 	}
 	api, err := clientset.NewForConfig(options.Virtual)
 	if err != nil {
-		return nil, fmt.Errorf("cannot make the DNS server's client of the virtual cluster: %w", err)
+		return nil, fmt.Errorf("cannot create DNS server's client of the virtual cluster: %w", err)
 	}
 	s := &Server{api: api, ready: make(chan struct{})}
 	if err := s.assemble(options); err != nil {
-		return nil, fmt.Errorf("cannot make the DNS server: %w", err)
+		return nil, fmt.Errorf("cannot create DNS server: %w", err)
 	}
 	if s.tcp, s.udp, err = listen(options.Address); err != nil {
-		return nil, fmt.Errorf("cannot bind the DNS server's address: %w", err)
+		return nil, fmt.Errorf("cannot bind address of DNS server: %w", err)
 	}
 	return s, nil
 }
 
-// Addr is the host and port that the server is bound to.
+// Addr returns the host and port of the server.
 func (s *Server) Addr() string { return s.tcp.Addr().String() }
 
-// Ready is closed once every Service of the cluster is known. Before that the
-// server answers too: names that are not known yet fail, and are not denied.
+// Ready returns a channel that closes when all Services of the cluster are known.
+// Before that, unknown names fail with SERVFAIL and not with NXDOMAIN.
 func (s *Server) Ready() <-chan struct{} { return s.ready }
 
-// Run serves until ctx is done. It waits for the API server as long as it
-// takes. It runs once.
+// Run serves until ctx is done. It waits for the API server without limit. It runs
+// once.
 func (s *Server) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	if s.forward != nil {
 		if err := s.forward.OnStartup(); err != nil {
-			return fmt.Errorf("cannot start to forward DNS queries: %w", err)
+			return fmt.Errorf("cannot start forwarding of DNS queries: %w", err)
 		}
 		defer func() { _ = s.forward.OnShutdown() }()
 	}
@@ -113,7 +113,7 @@ func (s *Server) Run(ctx context.Context) error {
 		if err == nil {
 			err = errors.New("a listener was closed")
 		}
-		err = fmt.Errorf("DNS server stopped by itself: %w", err)
+		err = fmt.Errorf("DNS server stopped: %w", err)
 	}
 	cancel()
 	s.stop()
@@ -121,49 +121,49 @@ func (s *Server) Run(ctx context.Context) error {
 	return err
 }
 
-// stop ends both listeners. Queries that are being answered get a while.
+// stop closes both listeners. Queries in progress have stopGrace to end.
 func (s *Server) stop() {
 	stopped := make(chan struct{})
 	go func() {
-		// The error is that the grace is over.
+		// Its error is that stopGrace is over.
 		_ = s.server.Stop()
 		close(stopped)
 	}()
 	select {
 	case <-stopped:
-	case <-time.After(stopGrace):
+	case <-time.After(stopGrace): //nolint:forbidigo // the queries have this long
 	}
-	// A listener whose server had not begun yet is closed by nobody else.
+	// Stop does not close a listener whose server has not started yet.
 	_ = s.tcp.Close()
 	_ = s.udp.Close()
 }
 
-// watch follows the Services of the virtual cluster until ctx is done.
+// watch watches the Services of the virtual cluster until ctx is done.
 func (s *Server) watch(ctx context.Context) {
 	if s.awaitAPI(ctx) != nil {
 		return
 	}
 	defer context.AfterFunc(ctx, func() { _ = s.kubernetes.APIConn.Stop() })()
-	go s.announce(ctx)
+	go s.closeReady(ctx)
 	s.kubernetes.APIConn.Run()
 }
 
-// awaitAPI returns once the API server answers. The informers would wait too,
-// but louder, and for up to half a minute too long.
+// awaitAPI waits until the API server responds. The informers would wait too, but with
+// an error in the log for each attempt, and for up to 30 s longer.
 func (s *Server) awaitAPI(ctx context.Context) error {
-	said := false
+	logged := false
 	return wait.PollUntilContextCancel(ctx, apiInterval, true, func(ctx context.Context) (bool, error) {
 		_, err := s.api.CoreV1().Namespaces().List(ctx, metav1.ListOptions{Limit: 1})
-		if err != nil && !said {
-			said = true
-			klog.FromContext(ctx).V(2).Info("DNS waits for the virtual API server", "reason", err.Error())
+		if err != nil && !logged {
+			logged = true
+			klog.FromContext(ctx).V(2).Info("DNS server waits for virtual API server", "reason", err.Error())
 		}
 		return err == nil, nil
 	})
 }
 
-// announce closes ready as soon as all is known.
-func (s *Server) announce(ctx context.Context) {
+// closeReady closes ready when all Services are known.
+func (s *Server) closeReady(ctx context.Context) {
 	err := wait.PollUntilContextCancel(ctx, syncInterval, true, func(context.Context) (bool, error) {
 		return s.kubernetes.APIConn.HasSynced(), nil
 	})
@@ -172,8 +172,8 @@ func (s *Server) announce(ctx context.Context) {
 	}
 }
 
-// listen binds one port for both protocols. A port that the system chose for
-// TCP may be taken for UDP; it then chooses another.
+// listen binds one port for both protocols. If the system chose a port for TCP that is
+// in use for UDP, it tries another.
 func listen(address string) (net.Listener, net.PacketConn, error) {
 	const attempts = 10
 	var errs []error

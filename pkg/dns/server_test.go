@@ -17,8 +17,8 @@ import (
 
 func TestLookup(t *testing.T) {
 	t.Parallel()
-	outside, _ := upstream(t)
-	s, _ := started(t, Options{Virtual: shop(t).config(), Upstreams: []string{outside}})
+	outside, _ := startUpstream(t)
+	s, _ := startServer(t, Options{Virtual: newShop(t).config(), Upstreams: []string{outside}})
 	awaitReady(t, s)
 
 	cases := map[string]struct {
@@ -55,7 +55,7 @@ func TestLookup(t *testing.T) {
 			want:   answer{Code: "NOERROR", Records: []string{"10-1-0-20.bare.shop.svc.cluster.local. A 10.1.0.20"}},
 		},
 		"Pod": {
-			reason: "the old form of a pod's name says its address",
+			reason: "the old form of a pod's name contains its address",
 			name:   "10-1-2-3.shop.pod.cluster.local.",
 			want:   answer{Code: "NOERROR", Records: []string{"10-1-2-3.shop.pod.cluster.local. A 10.1.2.3"}},
 		},
@@ -73,7 +73,7 @@ func TestLookup(t *testing.T) {
 			}},
 		},
 		"ExternalName": {
-			reason: "a Service that stands for a name outside leads there, with the address",
+			reason: "a Service for a name outside leads there, with the address",
 			name:   "mail.shop.svc.cluster.local.",
 			want: answer{Code: "NOERROR", Records: []string{
 				"mail.shop.svc.cluster.local. CNAME mx.example.org.", "mx.example.org. A 192.0.2.1",
@@ -137,14 +137,14 @@ func TestLookup(t *testing.T) {
 
 func TestNewServiceIsKnownAtOnce(t *testing.T) {
 	t.Parallel()
-	api := shop(t)
-	s, _ := started(t, Options{Virtual: api.config(), ResolvConf: filepath.Join(t.TempDir(), "none")})
+	api := newShop(t)
+	s, _ := startServer(t, Options{Virtual: api.config(), ResolvConf: filepath.Join(t.TempDir(), "none")})
 	awaitReady(t, s)
 	const name = "late.shop.svc.cluster.local."
 	if got := lookup(t, s.Addr(), "udp", name, dns.TypeA); got.Code != "NXDOMAIN" {
 		t.Fatalf("before the Service is made: want NXDOMAIN, got %v", got)
 	}
-	api.add(service("shop", "late", "10.96.9.9"))
+	api.add(newService("shop", "late", "10.96.9.9"))
 	want := answer{Code: "NOERROR", Records: []string{name + " A 10.96.9.9"}}
 	// Well below the 30 s for which a cache would deny it.
 	got := eventually(t, 5*time.Second, func() (answer, bool) {
@@ -158,18 +158,18 @@ func TestNewServiceIsKnownAtOnce(t *testing.T) {
 
 func TestOutsideIsCached(t *testing.T) {
 	t.Parallel()
-	outside, asked := upstream(t)
+	outside, asked := startUpstream(t)
 	registry := metrics.NewKubeRegistry()
-	s, _ := started(t, Options{Virtual: shop(t).config(), Upstreams: []string{outside}, Register: registry.Register})
+	s, _ := startServer(t, Options{Virtual: newShop(t).config(), Upstreams: []string{outside}, Register: registry.Register})
 	for range 3 {
 		lookup(t, s.Addr(), "udp", "cached.example.org.", dns.TypeA)
 	}
-	again, _ := started(t, Options{Virtual: shop(t).config(), Upstreams: []string{outside}, Register: registry.Register})
+	again, _ := startServer(t, Options{Virtual: newShop(t).config(), Upstreams: []string{outside}, Register: registry.Register})
 	if got := asked.Load(); got != 1 {
 		t.Errorf("the same name three times: want 1 query outside, got %d", got)
 	}
 	want := `
-# HELP sublet_dns_requests_total [ALPHA] DNS queries by protocol (udp, tcp), by what was asked about (cluster, address, outside) and by the code of the answer.
+# HELP sublet_dns_requests_total [ALPHA] DNS queries by protocol (udp, tcp), by zone (cluster, address, outside) and by response code.
 # TYPE sublet_dns_requests_total counter
 sublet_dns_requests_total{protocol="udp",rcode="NOERROR",zone="outside"} 4
 `
@@ -186,9 +186,9 @@ sublet_dns_requests_total{protocol="udp",rcode="NOERROR",zone="outside"} 4
 
 func TestWaitsForTheAPIServer(t *testing.T) {
 	t.Parallel()
-	api := shop(t)
+	api := newShop(t)
 	api.setReady(false)
-	s, _ := started(t, Options{Virtual: api.config(), ResolvConf: filepath.Join(t.TempDir(), "none")})
+	s, _ := startServer(t, Options{Virtual: api.config(), ResolvConf: filepath.Join(t.TempDir(), "none")})
 	const name = "front.shop.svc.cluster.local."
 	if got := lookup(t, s.Addr(), "udp", name, dns.TypeA); got.Code != "SERVFAIL" {
 		t.Errorf("a name must not be denied before all names are known: want SERVFAIL, got %v", got)
@@ -206,15 +206,14 @@ func TestWaitsForTheAPIServer(t *testing.T) {
 	}
 }
 
-// TestTwoInOneProcess runs two clusters side by side, then one again on the
-// address that it had.
+// TestTwoInOneProcess runs two clusters at once, then starts one again on its address.
 func TestTwoInOneProcess(t *testing.T) {
 	t.Parallel()
 	none := filepath.Join(t.TempDir(), "none")
-	red := newFakeAPI(t, namespace("shop"), service("shop", "front", "10.96.0.10"))
-	blue := newFakeAPI(t, namespace("shop"), service("shop", "front", "10.96.0.20"))
-	redServer, stopRed := started(t, Options{Virtual: red.config(), ResolvConf: none})
-	blueServer, _ := started(t, Options{Virtual: blue.config(), ResolvConf: none, ClusterDomain: "blue.example"})
+	red := newFakeAPI(t, newNamespace("shop"), newService("shop", "front", "10.96.0.10"))
+	blue := newFakeAPI(t, newNamespace("shop"), newService("shop", "front", "10.96.0.20"))
+	redServer, stopRed := startServer(t, Options{Virtual: red.config(), ResolvConf: none})
+	blueServer, _ := startServer(t, Options{Virtual: blue.config(), ResolvConf: none, ClusterDomain: "blue.example"})
 	awaitReady(t, redServer)
 	awaitReady(t, blueServer)
 
@@ -231,7 +230,7 @@ func TestTwoInOneProcess(t *testing.T) {
 	address := redServer.Addr()
 	stopRed()
 	check("the second does not mind that the first stops", blueServer.Addr(), "front.shop.svc.blue.example.", "10.96.0.20")
-	again, _ := started(t, Options{Virtual: red.config(), ResolvConf: none, Address: address})
+	again, _ := startServer(t, Options{Virtual: red.config(), ResolvConf: none, Address: address})
 	awaitReady(t, again)
 	check("the first is back on its address", address, "front.shop.svc.cluster.local.", "10.96.0.10")
 }
@@ -260,7 +259,7 @@ func TestStopsBeforeItHasBegun(t *testing.T) {
 
 func TestFailsWhenAListenerGoes(t *testing.T) {
 	t.Parallel()
-	s, err := New(Options{Virtual: shop(t).config(), Address: "127.0.0.1:0", ResolvConf: os.DevNull})
+	s, err := New(Options{Virtual: newShop(t).config(), Address: "127.0.0.1:0", ResolvConf: os.DevNull})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -270,7 +269,7 @@ func TestFailsWhenAListenerGoes(t *testing.T) {
 	_ = s.udp.Close()
 	select {
 	case err := <-done:
-		if err == nil || !strings.Contains(err.Error(), "DNS server stopped by itself") {
+		if err == nil || !strings.Contains(err.Error(), "DNS server stopped") {
 			t.Errorf("half a DNS server is worse than none: want an error that says so, got %v", err)
 		}
 	case <-time.After(patience):

@@ -11,13 +11,13 @@ import (
 	"time"
 )
 
-// certificateLife outlives any process; nobody verifies the certificate, as the
-// connection never leaves the process.
+// certificateLife is longer than any process runs. Nobody verifies the
+// certificate, as the connection never leaves the process.
 const certificateLife = 100 * 365 * 24 * time.Hour
 
-// selfSigned is a certificate for the connections in memory. The API server
-// speaks TLS to kubelets and to nothing else.
-func selfSigned(now time.Time) (tls.Certificate, error) {
+// newCertificate returns a self-signed certificate for the connections in memory.
+// The API server requires TLS of a kubelet.
+func newCertificate(now time.Time) (tls.Certificate, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return tls.Certificate{}, err

@@ -12,7 +12,7 @@ import (
 	"k8s.io/klog/v2"
 )
 
-// maxErrorBody is how much of the host's answer is read for its message, in
+// maxErrorBody is how much of the host's response is read for its message, in
 // bytes.
 const maxErrorBody = 64 << 10
 
@@ -23,17 +23,16 @@ type errorResponse struct {
 	retryAfter string
 }
 
-// write sends the answer.
-func (a *errorResponse) write(w http.ResponseWriter) {
-	if a.retryAfter != "" {
-		w.Header().Set("Retry-After", a.retryAfter)
+// write sends the response.
+func (e *errorResponse) write(w http.ResponseWriter) {
+	if e.retryAfter != "" {
+		w.Header().Set("Retry-After", e.retryAfter)
 	}
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	w.Header().Set("X-Content-Type-Options", "nosniff")
-	w.WriteHeader(a.code)
-	// As in a kubelet's answer no newline follows: the API server makes the whole
-	// text its message.
-	_, _ = io.WriteString(w, a.text)
+	w.WriteHeader(e.code)
+	// No newline follows: the API server uses the whole text as its message.
+	_, _ = io.WriteString(w, e.text)
 }
 
 // podNotFound returns the response for a pod that is not on the node, or not yet.
@@ -55,8 +54,9 @@ func podUnknown(t target, cluster string) *errorResponse {
 	}
 }
 
-// hostUnreachable says that the host's API did not answer at all. What went
-// wrong, with the host's addresses, is for the operator.
+// hostUnreachable returns the response for a host whose API server did not respond.
+// It logs the cause for the operator. The tenant does not get it: it names addresses
+// of the host.
 func hostUnreachable(ctx context.Context, op operation, t target, err error) *errorResponse {
 	if ctx.Err() == nil {
 		klog.FromContext(ctx).Error(err, "Cannot relay to host pod", "operation", op.name, "pod", t.virtual, "hostPod", t.host)
@@ -67,33 +67,33 @@ func hostUnreachable(ctx context.Context, op operation, t target, err error) *er
 	}
 }
 
-// fromHost is what the host's API answered instead of a log or a stream, said
-// as a kubelet would and in the names of the virtual cluster.
-func fromHost(ctx context.Context, op operation, t target, response *http.Response) *errorResponse {
-	message := hostMessage(response)
-	a := &errorResponse{code: response.StatusCode, text: t.rename(message), retryAfter: response.Header.Get("Retry-After")}
+// fromHostResponse converts an error response of the host's API server. The result
+// has the form of a kubelet's response and the names of the virtual cluster.
+func fromHostResponse(ctx context.Context, op operation, t target, response *http.Response) *errorResponse {
+	message := readMessage(response)
+	converted := &errorResponse{code: response.StatusCode, text: t.toVirtualNames(message), retryAfter: response.Header.Get("Retry-After")}
 	switch {
 	case response.StatusCode == http.StatusUnauthorized:
-		// Passed on as it is, it would tell the tenant that their own login failed.
-		a.code = http.StatusBadGateway
-		a.text = "the host cluster does not accept the credentials of this virtual cluster's control plane; ask the operator of the host cluster"
-	case response.StatusCode == http.StatusForbidden && lacksRight(message):
-		a.text = fmt.Sprintf("the host cluster does not let this virtual cluster use pods/%s; ask the operator of the host cluster", op.subresource)
+		// With 401 the tenant would look for the fault in their own credentials.
+		converted.code = http.StatusBadGateway
+		converted.text = "the host cluster does not accept the credentials of this virtual cluster's control plane; ask the operator of the host cluster"
+	case response.StatusCode == http.StatusForbidden && isRBACDenial(message):
+		converted.text = fmt.Sprintf("this virtual cluster has no permission for pods/%s on the host cluster; ask the operator of the host cluster", op.subresource)
 	case response.StatusCode < http.StatusBadRequest:
-		a.code = http.StatusBadGateway
-		a.text = fmt.Sprintf("the host cluster answered pods/%s with %s", op.subresource, response.Status)
+		converted.code = http.StatusBadGateway
+		converted.text = fmt.Sprintf("the host cluster returned %[2]s for pods/%[1]s", op.subresource, response.Status)
 	case message == "":
-		a.text = fmt.Sprintf("the host cluster answered pods/%s with %s", op.subresource, response.Status)
+		converted.text = fmt.Sprintf("the host cluster returned %[2]s for pods/%[1]s", op.subresource, response.Status)
 	}
-	klog.FromContext(ctx).V(2).Info("Host refused to serve pod",
+	klog.FromContext(ctx).V(2).Info("Host rejected request for pod",
 		"operation", op.name, "pod", t.virtual, "hostPod", t.host, "status", response.Status, "message", message)
-	return a
+	return converted
 }
 
-// hostMessage is the message of the Status that the host's API answered with,
-// or its text if it is no Status.
-func hostMessage(response *http.Response) string {
-	// What could be read of it is worth more than the error of reading on.
+// readMessage returns the message of the Status in a response, or the text of a
+// response that is no Status. It is empty for anything else, such as a page.
+func readMessage(response *http.Response) string {
+	// A part of the body is more useful than the error of reading the rest.
 	body, _ := io.ReadAll(io.LimitReader(response.Body, maxErrorBody))
 	var status metav1.Status
 	if err := json.Unmarshal(body, &status); err == nil && status.Kind == "Status" {
@@ -105,16 +105,16 @@ func hostMessage(response *http.Response) string {
 	return ""
 }
 
-// lacksRight recognises the authorizer's words for a missing right. They name
-// our ServiceAccount and the host's namespace, which say nothing to a tenant,
-// while the words of an admission webhook are meant for them.
-func lacksRight(message string) bool {
+// isRBACDenial reports whether a message is the authorizer's. It names our
+// ServiceAccount and the host's namespace, so a tenant must not read it. The message
+// of an admission webhook may be for the tenant.
+func isRBACDenial(message string) bool {
 	return strings.Contains(message, " cannot ") && strings.Contains(message, `resource "pods/`)
 }
 
-// rename turns the host's names of the pod into virtual ones. The namespace
-// alone may be an ordinary word; it is taken for a name only in quotes.
-func (t target) rename(message string) string {
+// toVirtualNames replaces the host's names of the pod by virtual ones. The namespace
+// alone may be an ordinary word, so it is replaced only in quotes.
+func (t target) toVirtualNames(message string) string {
 	return strings.NewReplacer(
 		t.host.Namespace+"/"+t.host.Name, t.virtual.Namespace+"/"+t.virtual.Name,
 		t.host.Name+"_"+t.host.Namespace, t.virtual.Name+"_"+t.virtual.Namespace,

@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
-	"sync/atomic"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -16,8 +15,6 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/component-base/metrics"
-	"k8s.io/component-base/metrics/testutil"
 
 	"github.com/sublet-dev/sublet/pkg/translate"
 )
@@ -39,7 +36,7 @@ type reply struct {
 	RetryAfter string
 }
 
-// ask sends a request to the kubelet and reads the whole answer.
+// ask sends a request to the kubelet and reads the whole response.
 func ask(t *testing.T, p *Proxy, method, path string, header http.Header) reply {
 	t.Helper()
 	request, err := http.NewRequestWithContext(t.Context(), method, "https://node-7:10250"+path, nil)
@@ -102,7 +99,7 @@ func TestNothingIsRelayed(t *testing.T) {
 			want: gone,
 		},
 		"NoProof": {
-			reason: "a pod of the host's own that bears the name but not the marks is foreign",
+			reason: "a pod of the host that has the name but not the marks is foreign",
 			pods: changed(func(pod *metav1.PartialObjectMetadata) {
 				pod.Labels, pod.Annotations = nil, nil
 			}),
@@ -162,7 +159,7 @@ func TestNothingIsRelayed(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			h := newFakeHost(t)
-			p, _ := running(t, h, func(o *Options) {
+			p, _ := startProxy(t, h, func(o *Options) {
 				if tc.pods != nil {
 					o.Pods = tc.pods
 				}
@@ -210,7 +207,7 @@ func TestHostErrors(t *testing.T) {
 		"NoRight": {
 			reason: "who we are on the host is no business of the tenant",
 			refuse: status(http.StatusForbidden, fmt.Sprintf(`pods %q is forbidden: User "system:serviceaccount:tenant-shop:shop" cannot get resource "pods/log" in API group "" in the namespace "tenant-shop"`, host.Name)),
-			want:   reply{Code: http.StatusForbidden, Text: "the host cluster does not let this virtual cluster use pods/log; ask the operator of the host cluster"},
+			want:   reply{Code: http.StatusForbidden, Text: "this virtual cluster has no permission for pods/log on the host cluster; ask the operator of the host cluster"},
 		},
 		"Policy": {
 			reason: "a policy of the host explains itself to the tenant",
@@ -247,14 +244,14 @@ func TestHostErrors(t *testing.T) {
 				w.WriteHeader(http.StatusServiceUnavailable)
 				_, _ = io.WriteString(w, "<html>")
 			},
-			want: reply{Code: http.StatusServiceUnavailable, Text: "the host cluster answered pods/log with 503 Service Unavailable"},
+			want: reply{Code: http.StatusServiceUnavailable, Text: "the host cluster returned 503 Service Unavailable for pods/log"},
 		},
 		"Redirect": {
 			reason: "nobody is led to another address with our credentials",
 			refuse: func(w http.ResponseWriter, r *http.Request) {
 				http.Redirect(w, r, "https://elsewhere.example.org/", http.StatusFound)
 			},
-			want: reply{Code: http.StatusBadGateway, Text: "the host cluster answered pods/log with 302 Found"},
+			want: reply{Code: http.StatusBadGateway, Text: "the host cluster returned 302 Found for pods/log"},
 		},
 	}
 	for name, tc := range cases {
@@ -262,11 +259,11 @@ func TestHostErrors(t *testing.T) {
 			t.Parallel()
 			h := newFakeHost(t)
 			h.refuse = tc.refuse
-			p, _ := running(t, h, nil)
+			p, _ := startProxy(t, h, nil)
 			if diff := cmp.Diff(tc.want, ask(t, p, http.MethodGet, "/containerLogs/web/front-0/nginx", nil)); diff != "" {
 				t.Errorf("%s\n-want, +got:\n%s", tc.reason, diff)
 			}
-			// The same answer to a request for a stream says it of pods/exec.
+			// A stream gets the same response, for pods/exec.
 			want := tc.want
 			want.Text = strings.ReplaceAll(want.Text, "pods/log", "pods/exec")
 			if diff := cmp.Diff(want, ask(t, p, http.MethodPost, "/exec/web/front-0/nginx?command=sh&output=1", upgradeToSPDY)); diff != "" {
@@ -280,7 +277,7 @@ func TestHostUnreachable(t *testing.T) {
 	t.Parallel()
 	h := newFakeHost(t)
 	h.server.Close()
-	p, _ := running(t, h, nil)
+	p, _ := startProxy(t, h, nil)
 	want := reply{
 		Code: http.StatusBadGateway,
 		Text: `cannot relay pods/log of pod "front-0": the host cluster's API cannot be reached; try again later`,
@@ -290,7 +287,7 @@ func TestHostUnreachable(t *testing.T) {
 	}
 }
 
-func TestQuery(t *testing.T) {
+func TestToHostQuery(t *testing.T) {
 	t.Parallel()
 	cases := map[string]struct {
 		reason  string
@@ -336,11 +333,11 @@ func TestQuery(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			for _, op := range operations() {
+			for _, op := range relayedOperations() {
 				if op.name != tc.op {
 					continue
 				}
-				if diff := cmp.Diff(tc.want, op.query(kubeletQuery, "c").Encode()); diff != "" {
+				if diff := cmp.Diff(tc.want, op.toHostQuery(kubeletQuery, "c").Encode()); diff != "" {
 					t.Errorf("%s\n-want, +got:\n%s", tc.reason, diff)
 				}
 			}
@@ -348,7 +345,7 @@ func TestQuery(t *testing.T) {
 	}
 }
 
-func TestUpgradeHeader(t *testing.T) {
+func TestToHostHeader(t *testing.T) {
 	t.Parallel()
 	from := http.Header{
 		"Connection":                {"Upgrade"},
@@ -369,86 +366,7 @@ func TestUpgradeHeader(t *testing.T) {
 		"Sec-Websocket-Protocol":    {"v5.channel.k8s.io, v4.channel.k8s.io"},
 		"X-Stream-Protocol-Version": {"v4.channel.k8s.io", "v3.channel.k8s.io"},
 	}
-	if diff := cmp.Diff(want, upgradeHeader(from)); diff != "" {
+	if diff := cmp.Diff(want, toHostHeader(from)); diff != "" {
 		t.Errorf("identities of the tenant stay in the virtual cluster\n-want, +got:\n%s", diff)
-	}
-}
-
-// TestContainers checks that only containers of the virtual pod are served, by
-// each operation that names one.
-func TestContainers(t *testing.T) {
-	t.Parallel()
-	cases := map[string]struct {
-		reason    string
-		container string
-		missing   bool
-	}{
-		"Own":       {reason: "a container of the virtual pod is served", container: "nginx"},
-		"Init":      {reason: "an init container too, a native sidecar among them", container: "init"},
-		"Ephemeral": {reason: "a debug container too", container: "debugger"},
-		"Injected":  {reason: "a sidecar of the host's operator has an identity of its own and is not the tenant's", container: "mesh", missing: true},
-	}
-	for name, tc := range cases {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			h := newFakeHost(t)
-			pod := h.virtual[testPod]
-			pod.Spec.InitContainers = []corev1.Container{{Name: "init"}}
-			pod.Spec.EphemeralContainers = []corev1.EphemeralContainer{{EphemeralContainerCommon: corev1.EphemeralContainerCommon{Name: "debugger"}}}
-			h.refuse = func(w http.ResponseWriter, _ *http.Request) { writeStatus(w, http.StatusTeapot, "the host was asked") }
-			p, _ := running(t, h, nil)
-			for _, path := range []string{
-				"/containerLogs/web/front-0/", "/exec/web/front-0/", "/exec/web/front-0/uid-of-front-0/", "/attach/web/front-0/",
-			} {
-				want := reply{Code: http.StatusTeapot, Text: "the host was asked"}
-				if tc.missing {
-					want = reply{Code: http.StatusNotFound, Text: fmt.Sprintf("container %q not found in pod %q", tc.container, "front-0")}
-				}
-				header := upgradeToSPDY
-				method := http.MethodPost
-				if strings.HasPrefix(path, "/containerLogs") {
-					header, method = nil, http.MethodGet
-				}
-				if diff := cmp.Diff(want, ask(t, p, method, path+tc.container, header)); diff != "" {
-					t.Errorf("%s\n%s%s (-want +got):\n%s", tc.reason, path, tc.container, diff)
-				}
-			}
-			if n := len(h.requests()); tc.missing && n > 0 {
-				t.Errorf("%s\nthe host saw %d requests, want none", tc.reason, n)
-			}
-		})
-	}
-}
-
-// TestPanic checks that a panic costs one request, and that it is counted.
-func TestPanic(t *testing.T) {
-	t.Parallel()
-	h := newFakeHost(t)
-	registry := metrics.NewKubeRegistry()
-	var calls atomic.Int32
-	p, _ := running(t, h, func(o *Options) {
-		o.Register = registry.Register
-		o.Pods = podsFunc(func(key types.NamespacedName) (metav1.Object, error) {
-			if calls.Add(1) == 1 {
-				panic("a bug")
-			}
-			return nil, notFound(key)
-		})
-	})
-	const path = "/containerLogs/web/front-0/nginx"
-	want := reply{Code: http.StatusInternalServerError, Text: "internal error of the virtual cluster"}
-	if diff := cmp.Diff(want, ask(t, p, http.MethodGet, path, nil)); diff != "" {
-		t.Errorf("the request that met the panic (-want +got):\n%s", diff)
-	}
-	if got := ask(t, p, http.MethodGet, path, nil); got.Code != http.StatusNotFound {
-		t.Errorf("the next request: got %v, want 404", got)
-	}
-	wantMetrics := `
-# HELP sublet_nodeproxy_panics_total [ALPHA] Requests to kubelets of the virtual cluster that ended in a panic. Each is a bug; its stack is in the log.
-# TYPE sublet_nodeproxy_panics_total counter
-sublet_nodeproxy_panics_total{operation="containerLogs"} 1
-`
-	if err := testutil.GatherAndCompare(registry, strings.NewReader(wantMetrics), "sublet_nodeproxy_panics_total"); err != nil {
-		t.Error(err)
 	}
 }

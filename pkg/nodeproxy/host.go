@@ -17,17 +17,17 @@ import (
 	"k8s.io/client-go/transport"
 )
 
-// host sends requests for pod subresources to the host's API.
+// host sends requests for pod subresources to the host's API server.
 type host struct {
 	base *url.URL
 	// transport sends whole requests, with our credentials.
 	transport http.RoundTripper
-	// credentials is a transport that sends nothing: it puts our credentials on a
-	// request and gives the request back in the response.
+	// credentials is a transport that sends nothing: it adds our credentials to a
+	// request and returns the request in the response.
 	credentials http.RoundTripper
 }
 
-// newHost makes a client of the host's API.
+// newHost creates a client of the host's API server.
 func newHost(config *rest.Config) (*host, error) {
 	config = rest.CopyConfig(config)
 	if config.UserAgent == "" {
@@ -53,8 +53,8 @@ func newHost(config *rest.Config) (*host, error) {
 	return &host{base: base, transport: roundTripper, credentials: credentials}, nil
 }
 
-// url is the address of a subresource of a host pod.
-func (h *host) url(pod types.NamespacedName, subresource string, query url.Values) *url.URL {
+// subresourceURL returns the address of a subresource of a host pod.
+func (h *host) subresourceURL(pod types.NamespacedName, subresource string, query url.Values) *url.URL {
 	u := *h.base
 	u.Path = strings.TrimSuffix(u.Path, "/") +
 		"/api/v1/namespaces/" + pod.Namespace + "/pods/" + pod.Name + "/" + subresource
@@ -62,7 +62,7 @@ func (h *host) url(pod types.NamespacedName, subresource string, query url.Value
 	return &u
 }
 
-// get asks for u with our credentials.
+// get sends a GET request with our credentials.
 func (h *host) get(ctx context.Context, u *url.URL) (*http.Response, error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
 	if err != nil {
@@ -71,8 +71,8 @@ func (h *host) get(ctx context.Context, u *url.URL) (*http.Response, error) {
 	return h.transport.RoundTrip(request)
 }
 
-// upgrade opens a connection of its own, sends the request for u with our
-// credentials, and gives the connection and the request for reading the answer.
+// upgrade opens a new connection and sends the request with our credentials. It
+// returns the connection, and the request that http.ReadResponse needs.
 func (h *host) upgrade(ctx context.Context, method string, u *url.URL, header http.Header) (net.Conn, *http.Request, error) {
 	request, err := http.NewRequestWithContext(ctx, method, u.String(), nil)
 	if err != nil {
@@ -99,11 +99,11 @@ type livePods struct {
 	client metadata.Interface
 }
 
-// newLivePods makes a reader of host pods.
+// newLivePods creates a reader of host pods.
 func newLivePods(config *rest.Config) (livePods, error) {
 	config = rest.CopyConfig(config)
-	// One read for each request of a tenant, which the API server has let in: no
-	// second limit.
+	// Each read belongs to one request of a tenant, which the virtual API server has
+	// limited already.
 	config.QPS = -1
 	client, err := metadata.NewForConfig(config)
 	return livePods{client: client}, err

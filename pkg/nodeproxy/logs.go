@@ -11,14 +11,14 @@ import (
 // logs relays a container's log, each piece as soon as the host sends it.
 func (p *Proxy) logs(op operation, t target, w http.ResponseWriter, r *http.Request) {
 	ctx := r.Context()
-	response, err := p.host.get(ctx, p.host.url(t.host, op.subresource, op.query(r.URL.Query(), t.container)))
+	response, err := p.host.get(ctx, p.host.subresourceURL(t.host, op.subresource, op.toHostQuery(r.URL.Query(), t.container)))
 	if err != nil {
 		hostUnreachable(ctx, op, t, err).write(w)
 		return
 	}
 	defer func() { _ = response.Body.Close() }()
 	if response.StatusCode != http.StatusOK {
-		fromHost(ctx, op, t, response).write(w)
+		fromHostResponse(ctx, op, t, response).write(w)
 		return
 	}
 
@@ -29,10 +29,10 @@ func (p *Proxy) logs(op operation, t target, w http.ResponseWriter, r *http.Requ
 	}
 }
 
-// copyAndFlush copies body to w and flushes whatever one read brought.
+// copyAndFlush copies body to w and flushes after each read.
 func copyAndFlush(w http.ResponseWriter, body io.Reader) error {
 	controller := http.NewResponseController(w)
-	// The head goes first: a log that is followed may have no line yet.
+	// The header goes first: a log that is followed may have no line yet.
 	if err := controller.Flush(); err != nil {
 		return err
 	}
@@ -56,11 +56,11 @@ func copyAndFlush(w http.ResponseWriter, body io.Reader) error {
 	}
 }
 
-// breakOff ends an answer that has begun and cannot be finished, so that the
-// other side sees it cut and does not take it for whole.
+// breakOff breaks the connection of a response that cannot be finished. The client
+// then sees that the log is incomplete.
 func breakOff(ctx context.Context, t target, err error) {
 	if ctx.Err() == nil {
-		klog.FromContext(ctx).V(2).Info("Log of host pod broke off", "pod", t.virtual, "hostPod", t.host, "reason", err.Error())
+		klog.FromContext(ctx).V(2).Info("Log of host pod ended early", "pod", t.virtual, "hostPod", t.host, "reason", err.Error())
 	}
 	panic(http.ErrAbortHandler)
 }

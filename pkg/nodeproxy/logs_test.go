@@ -30,10 +30,10 @@ func TestLogs(t *testing.T) {
 			t.Parallel()
 			h := newFakeHost(t)
 			h.logs = func(w http.ResponseWriter, r *http.Request) { _, _ = fmt.Fprintf(w, "log of %s", r.URL) }
-			p, _ := running(t, h, func(o *Options) {
+			p, _ := startProxy(t, h, func(o *Options) {
 				if !tc.pods {
 					o.Pods = nil
-					o.Host.Timeout = 0 // the reader of pods heeds it
+					o.Host.Timeout = 0 // reads of pods use it
 				}
 			})
 			host := hostPod(testCluster, testPod)
@@ -49,8 +49,8 @@ func TestLogs(t *testing.T) {
 	}
 }
 
-// TestFollow has the host send a line only after the one before it has arrived:
-// a line that waited for more would wait for ever.
+// TestFollow sends each line only after the one before has arrived. A line that
+// waited for more would never arrive.
 func TestFollow(t *testing.T) {
 	t.Parallel()
 	h := newFakeHost(t)
@@ -71,7 +71,7 @@ func TestFollow(t *testing.T) {
 		}
 	}
 	registry := metrics.NewKubeRegistry()
-	p, _ := running(t, h, func(o *Options) { o.Register = registry.Register })
+	p, _ := startProxy(t, h, func(o *Options) { o.Register = registry.Register })
 	ctx, cancel := context.WithCancel(t.Context())
 	response := followed(ctx, t, p)
 	defer func() { _ = response.Body.Close() }()
@@ -120,7 +120,7 @@ func TestLogBreaksOff(t *testing.T) {
 				_ = http.NewResponseController(w).Flush()
 				<-r.Context().Done()
 			}
-			p, stop := running(t, h, nil)
+			p, stop := startProxy(t, h, nil)
 			response := followed(t.Context(), t, p)
 			defer func() { _ = response.Body.Close() }()
 			start := make([]byte, len("half a li"))
@@ -140,11 +140,11 @@ func TestTwoShareTheirMetrics(t *testing.T) {
 	registry := metrics.NewKubeRegistry()
 	h := newFakeHost(t)
 	for range 2 {
-		p, _ := running(t, h, func(o *Options) { o.Register = registry.Register })
+		p, _ := startProxy(t, h, func(o *Options) { o.Register = registry.Register })
 		ask(t, p, http.MethodGet, "/pods", nil)
 	}
 	want := `
-# HELP sublet_nodeproxy_requests_total [ALPHA] Requests to kubelets of the virtual cluster, by what was asked for and by the HTTP status of the answer. A stream that was opened counts as 101.
+# HELP sublet_nodeproxy_requests_total [ALPHA] Requests to kubelets of the virtual cluster, by operation and by HTTP status. A stream that was opened counts as 101.
 # TYPE sublet_nodeproxy_requests_total counter
 sublet_nodeproxy_requests_total{code="404",operation="other"} 2
 `
@@ -155,7 +155,7 @@ sublet_nodeproxy_requests_total{code="404",operation="other"} 2
 
 func TestStopped(t *testing.T) {
 	t.Parallel()
-	p, stop := running(t, newFakeHost(t), nil)
+	p, stop := startProxy(t, newFakeHost(t), nil)
 	stop()
 	if _, err := p.Dial(t.Context(), "tcp", "node-7:10250"); err == nil || !strings.Contains(err.Error(), "node-7:10250") {
 		t.Errorf("Dial(...) after Run has ended: want an error that names the node, got %v", err)

@@ -10,17 +10,21 @@ import (
 	"time"
 )
 
-// errListenerClosed is what those get who dial, or accept, when nobody serves.
+// errListenerClosed is returned by dial and Accept when the proxy does not run.
 var errListenerClosed = errors.New("the node proxy does not run")
 
 // memoryListener is a net.Listener whose connections are buffers in memory.
+//
+// gRPC's bufconn is not used: a deadline in its past may fire after it was reset. The
+// HTTP server sets such a deadline before it passes a connection on, so a stream
+// would fail now and then.
 type memoryListener struct {
 	conns  chan net.Conn
 	closed chan struct{}
 	close  func()
 }
 
-// newMemoryListener makes a listener.
+// newMemoryListener creates a listener.
 func newMemoryListener() *memoryListener {
 	l := &memoryListener{conns: make(chan net.Conn), closed: make(chan struct{})}
 	l.close = sync.OnceFunc(func() { close(l.closed) })
@@ -29,10 +33,10 @@ func newMemoryListener() *memoryListener {
 
 // dial waits until the connection is accepted.
 func (l *memoryListener) dial(ctx context.Context) (net.Conn, error) {
-	there, back := newFlow(), newFlow()
+	request, response := newFlow(), newFlow()
 	select {
-	case l.conns <- &memoryConn{in: there, out: back}:
-		return &memoryConn{in: back, out: there}, nil
+	case l.conns <- &memoryConn{in: request, out: response}:
+		return &memoryConn{in: response, out: request}, nil
 	case <-l.closed:
 		return nil, errListenerClosed
 	case <-ctx.Done():
@@ -59,8 +63,8 @@ func (l *memoryListener) Close() error {
 // Addr implements net.Listener.
 func (l *memoryListener) Addr() net.Addr { return memoryAddr{} }
 
-// memoryConn is one end of a connection. net.Pipe would not do: it has no
-// buffer, so two TLS peers that write at once wait for each other.
+// memoryConn is one end of a connection. net.Pipe is not used: it has no buffer, so
+// two TLS peers that write at once would wait for each other.
 type memoryConn struct {
 	in, out *flow
 }
@@ -73,8 +77,8 @@ func (c *memoryConn) Write(b []byte) (int, error) { return c.out.write(b) }
 
 // Close implements net.Conn. The other end may still read what was written.
 func (c *memoryConn) Close() error {
-	c.in.end(&c.in.readerGone)
-	c.out.end(&c.out.writerGone)
+	c.in.close(&c.in.readerClosed)
+	c.out.close(&c.out.writerClosed)
 	return nil
 }
 
@@ -101,7 +105,7 @@ func (c *memoryConn) LocalAddr() net.Addr { return memoryAddr{} }
 // RemoteAddr implements net.Conn.
 func (c *memoryConn) RemoteAddr() net.Addr { return memoryAddr{} }
 
-// memoryAddr is the address of everything in memory.
+// memoryAddr is the address of connections in memory.
 type memoryAddr struct{}
 
 // Network implements net.Addr.
@@ -110,26 +114,25 @@ func (memoryAddr) Network() string { return "memory" }
 // String implements net.Addr.
 func (memoryAddr) String() string { return "memory" }
 
-// flow is one direction of a connection: a ring of bytes with a reader and a
-// writer.
+// flow is one direction of a connection: a ring buffer with a reader and a writer.
 type flow struct {
 	mu      sync.Mutex
 	changed *sync.Cond
 	ring    []byte // nil until something is written
-	start   int    // where the oldest byte is
-	length  int    // how many bytes wait for the reader
+	start   int    // index of the oldest byte
+	length  int    // number of bytes that wait for the reader
 
-	readerGone, writerGone      bool
+	readerClosed, writerClosed  bool
 	readDeadline, writeDeadline deadline
 }
 
-// deadline is a time after which one side of a flow fails.
+// deadline is a time after which reads or writes of a flow fail.
 type deadline struct {
 	timer  *time.Timer
 	passed bool
-	// set counts how often it was set, so that a timer that could no longer be
-	// stopped changes nothing.
-	set int
+	// generation counts how often the deadline was set. A timer of an earlier
+	// generation that could not be stopped changes nothing.
+	generation int
 }
 
 func newFlow() *flow {
@@ -138,19 +141,19 @@ func newFlow() *flow {
 	return f
 }
 
-// read takes what is there, and waits while there is nothing.
+// read reads the available bytes, and waits while there are none.
 func (f *flow) read(b []byte) (int, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for {
 		switch {
-		case f.readerGone:
+		case f.readerClosed:
 			return 0, net.ErrClosed
 		case f.readDeadline.passed:
 			return 0, os.ErrDeadlineExceeded
 		case f.length > 0:
 			return f.take(b), nil
-		case f.writerGone:
+		case f.writerClosed:
 			return 0, io.EOF
 		}
 		f.changed.Wait()
@@ -171,14 +174,14 @@ func (f *flow) take(b []byte) int {
 	return taken
 }
 
-// write puts all of b into the ring, and waits while it is full.
+// write writes all of b to the ring, and waits while it is full.
 func (f *flow) write(b []byte) (int, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	written := 0
 	for {
 		switch {
-		case f.writerGone, f.readerGone:
+		case f.writerClosed, f.readerClosed:
 			return written, net.ErrClosed
 		case f.writeDeadline.passed:
 			return written, os.ErrDeadlineExceeded
@@ -192,7 +195,7 @@ func (f *flow) write(b []byte) (int, error) {
 	}
 }
 
-// put moves bytes from b to the ring, as many as fit in one piece.
+// put moves bytes from b to the ring, as many as fit without wrapping around.
 func (f *flow) put(b []byte) int {
 	if f.ring == nil {
 		f.ring = make([]byte, connectionBuffer)
@@ -208,15 +211,15 @@ func (f *flow) put(b []byte) int {
 	return n
 }
 
-// end notes that a side has gone.
-func (f *flow) end(gone *bool) {
+// close marks one side as closed and wakes the other.
+func (f *flow) close(side *bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	*gone = true
+	*side = true
 	f.changed.Broadcast()
 }
 
-// setDeadline makes a side fail from t on; a zero t lets it wait for ever.
+// setDeadline lets a side fail from t on. With a zero t it waits without limit.
 func (f *flow) setDeadline(d *deadline, t time.Time) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -224,15 +227,15 @@ func (f *flow) setDeadline(d *deadline, t time.Time) {
 		d.timer.Stop()
 		d.timer = nil
 	}
-	d.set++
-	set := d.set
+	d.generation++
+	generation := d.generation
 	wait := time.Until(t)
 	d.passed = !t.IsZero() && wait <= 0
 	if !t.IsZero() && wait > 0 {
 		d.timer = time.AfterFunc(wait, func() {
 			f.mu.Lock()
 			defer f.mu.Unlock()
-			if d.set == set {
+			if d.generation == generation {
 				d.passed = true
 				f.changed.Broadcast()
 			}

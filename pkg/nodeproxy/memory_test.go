@@ -13,8 +13,8 @@ import (
 	"pgregory.net/rapid"
 )
 
-// connected are the two ends of a connection in memory.
-func connected(t testing.TB) (client, server net.Conn) {
+// newConnection returns the two ends of a connection in memory.
+func newConnection(t testing.TB) (client, server net.Conn) {
 	t.Helper()
 	l := newMemoryListener()
 	accepted := make(chan net.Conn, 1)
@@ -36,7 +36,7 @@ func TestMemoryConnCarries(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		pieces := rapid.SliceOf(rapid.IntRange(0, 3*connectionBuffer)).Draw(rt, "pieces")
 		readSize := rapid.IntRange(1, 2*connectionBuffer).Draw(rt, "readSize")
-		client, server := connected(t)
+		client, server := newConnection(t)
 		var want bytes.Buffer
 		var sent [][]byte
 		for i, size := range pieces {
@@ -147,7 +147,7 @@ func TestMemoryConnFails(t *testing.T) {
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			client, server := connected(t)
+			client, server := newConnection(t)
 			if err := tc.do(client, server); !errors.Is(err, tc.want) {
 				t.Errorf("%s\nwant %v, got %v", tc.reason, tc.want, err)
 			}

@@ -13,22 +13,22 @@ import (
 	"k8s.io/klog/v2"
 )
 
-// proxyMetrics is what can be seen of the proxy from outside.
+// proxyMetrics are the metrics of the proxy.
 type proxyMetrics struct {
 	requests *metrics.CounterVec
 	open     *metrics.GaugeVec
 	panics   *metrics.CounterVec
 }
 
-// newMetrics makes the metrics and hands them to register, if there is one.
-// Metrics that nobody registered count nothing.
+// newMetrics creates the metrics and registers them, if register is set. Metrics
+// that are not registered count nothing.
 func newMetrics(register func(metrics.Registerable) error) (*proxyMetrics, error) {
 	m := &proxyMetrics{
 		requests: metrics.NewCounterVec(&metrics.CounterOpts{
 			Namespace:      "sublet",
 			Subsystem:      "nodeproxy",
 			Name:           "requests_total",
-			Help:           "Requests to kubelets of the virtual cluster, by what was asked for and by the HTTP status of the answer. A stream that was opened counts as 101.",
+			Help:           "Requests to kubelets of the virtual cluster, by operation and by HTTP status. A stream that was opened counts as 101.",
 			StabilityLevel: metrics.ALPHA,
 		}, []string{"operation", "code"}),
 		open: metrics.NewGaugeVec(&metrics.GaugeOpts{
@@ -50,33 +50,33 @@ func newMetrics(register func(metrics.Registerable) error) (*proxyMetrics, error
 		return m, nil
 	}
 	var err error
-	if m.requests, err = registered(register, m.requests); err != nil {
+	if m.requests, err = registerOnce(register, m.requests); err != nil {
 		return nil, err
 	}
-	if m.open, err = registered(register, m.open); err != nil {
+	if m.open, err = registerOnce(register, m.open); err != nil {
 		return nil, err
 	}
-	m.panics, err = registered(register, m.panics)
+	m.panics, err = registerOnce(register, m.panics)
 	return m, err
 }
 
-// registered is the metric after it was registered, or the one that another
-// proxy of the process registered before.
-func registered[T metrics.Registerable](register func(metrics.Registerable) error, metric T) (T, error) {
+// registerOnce registers the metric and returns it. If another proxy of the process
+// has registered it before, it returns that one.
+func registerOnce[T metrics.Registerable](register func(metrics.Registerable) error, metric T) (T, error) {
 	err := register(metric)
-	var already prometheus.AlreadyRegisteredError
-	if errors.As(err, &already) {
+	if already, ok := errors.AsType[prometheus.AlreadyRegisteredError](err); ok {
 		if existing, ok := already.ExistingCollector.(T); ok {
 			return existing, nil
 		}
 	}
 	if err != nil {
-		return metric, fmt.Errorf("cannot register the metric %s: %w", metric.FQName(), err)
+		return metric, fmt.Errorf("cannot register metric %s: %w", metric.FQName(), err)
 	}
 	return metric, nil
 }
 
-// observe counts what handler does under the name of operation.
+// observe returns a handler that counts the requests of an operation and recovers
+// from panics.
 func (m *proxyMetrics) observe(operation string, handler http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		recorder := &codeRecorder{ResponseWriter: w, code: http.StatusOK}
@@ -112,11 +112,12 @@ func (m *proxyMetrics) recoverPanic(ctx context.Context, operation string, recor
 	(&errorResponse{code: http.StatusInternalServerError, text: "internal error of the virtual cluster"}).write(recorder)
 }
 
-// codeRecorder remembers the status of the answer.
+// codeRecorder records the status of the response.
 type codeRecorder struct {
 	http.ResponseWriter
+
 	code    int
-	written bool
+	written bool // whether the header was sent
 }
 
 // WriteHeader implements http.ResponseWriter.
@@ -125,5 +126,5 @@ func (c *codeRecorder) WriteHeader(code int) {
 	c.ResponseWriter.WriteHeader(code)
 }
 
-// Unwrap lets http.ResponseController flush and hijack.
+// Unwrap returns the writer by which http.ResponseController flushes and hijacks.
 func (c *codeRecorder) Unwrap() http.ResponseWriter { return c.ResponseWriter }

@@ -23,27 +23,27 @@ import (
 )
 
 const (
-	// connectionBuffer is what each direction of a connection in memory holds,
-	// in bytes. It is about what one TLS record carries, twice.
+	// connectionBuffer is the size of each direction of a connection in memory, in
+	// bytes. It is about twice the size of a TLS record.
 	connectionBuffer = 32 << 10
 	// idleTimeout closes connections that the API server keeps for reuse.
 	idleTimeout = 30 * time.Second
-	// headerTimeout bounds how long a connection may take to say what it wants.
+	// headerTimeout bounds how long a connection may take to send its request.
 	headerTimeout = 10 * time.Second
 )
 
-// HostPods finds host pods. A cache is the right answer where there is one, as
-// every request asks.
+// HostPods reads host pods. Use a cache where there is one, as every request needs a
+// pod.
 type HostPods interface {
-	// HostPod is the host pod of that name, or an error that apierrors.IsNotFound
+	// HostPod returns the host pod of that name, or an error that apierrors.IsNotFound
 	// recognises if there is none.
 	HostPod(ctx context.Context, key types.NamespacedName) (metav1.Object, error)
 }
 
-// Options says what a [Proxy] needs.
+// Options configures a [Proxy].
 type Options struct {
-	// Host is how the host's API is reached. Its timeout holds for nothing but
-	// finding pods: logs are followed for as long as the tenant wants. Required.
+	// Host is the configuration for the host's API server. Its timeout applies only
+	// to reads of pods: a tenant may follow a log without limit. Required.
 	Host *rest.Config
 	// Cluster is the identity of the virtual cluster. Required.
 	Cluster translate.Cluster
@@ -51,14 +51,14 @@ type Options struct {
 	// apierrors.IsNotFound recognises if there is none. Only the containers of the
 	// virtual pod are served, not those that the host added to the copy. Required.
 	VirtualPod func(ctx context.Context, key types.NamespacedName) (*corev1.Pod, error)
-	// Pods finds host pods. Default: one read of the pod's metadata from the
-	// host's API for each request.
+	// Pods reads host pods. Default: each request reads the pod's metadata from the
+	// host's API server.
 	Pods HostPods
-	// Register takes the metrics of the proxy. Default: they are not kept.
+	// Register registers the metrics of the proxy. Default: there are no metrics.
 	Register func(metrics.Registerable) error
 }
 
-// Proxy stands for all kubelets of a virtual cluster.
+// Proxy answers for all kubelets of a virtual cluster.
 type Proxy struct {
 	cluster  translate.Cluster
 	pods     HostPods
@@ -67,35 +67,34 @@ type Proxy struct {
 	metrics  *proxyMetrics
 	listener *memoryListener
 	server   *http.Server
-	serving  gate
+	requests requestTracker
 }
 
-// New makes a proxy. It serves once [Proxy.Run] runs; whoever dials before
-// waits.
+// New creates a proxy. It serves while [Proxy.Run] runs. A dial before that waits.
 func New(options Options) (*Proxy, error) {
 	if options.Host == nil {
-		return nil, errors.New("cannot make the node proxy: no configuration of the host given")
+		return nil, errors.New("cannot create node proxy: no configuration of the host given")
 	}
 	if options.VirtualPod == nil {
 		return nil, errors.New("cannot create node proxy: no reader of virtual pods given")
 	}
 	h, err := newHost(options.Host)
 	if err != nil {
-		return nil, fmt.Errorf("cannot make the node proxy's client of the host: %w", err)
+		return nil, fmt.Errorf("cannot create node proxy's client of the host: %w", err)
 	}
 	pods := options.Pods
 	if pods == nil {
 		if pods, err = newLivePods(options.Host); err != nil {
-			return nil, fmt.Errorf("cannot make the node proxy's reader of host pods: %w", err)
+			return nil, fmt.Errorf("cannot create node proxy's reader of host pods: %w", err)
 		}
 	}
 	m, err := newMetrics(options.Register)
 	if err != nil {
 		return nil, err
 	}
-	certificate, err := selfSigned(time.Now())
+	certificate, err := newCertificate(time.Now()) //nolint:forbidigo // nobody verifies the certificate
 	if err != nil {
-		return nil, fmt.Errorf("cannot make the node proxy's certificate: %w", err)
+		return nil, fmt.Errorf("cannot create node proxy's certificate: %w", err)
 	}
 	p := &Proxy{
 		cluster:  options.Cluster,
@@ -106,7 +105,7 @@ func New(options Options) (*Proxy, error) {
 		listener: newMemoryListener(),
 	}
 	p.server = &http.Server{
-		Handler: p.routes(),
+		Handler: p.newHandler(),
 		// HTTP/1.1 alone: streams need it, and a connection in memory costs less
 		// than a second protocol.
 		TLSConfig: &tls.Config{
@@ -123,70 +122,71 @@ func New(options Options) (*Proxy, error) {
 	return p, nil
 }
 
-// Dial opens a connection to a kubelet, any kubelet: network and address are
-// not looked at. It fits wherever a dialer of the network fits. What comes over
-// the connection is expected to be TLS; nobody can stand in between, so the
-// certificate need not be verified.
+// Dial opens a connection to any kubelet: it ignores network and address, and has the
+// form of a network dialer. The client must speak TLS. It need not verify the
+// certificate, because nobody can intercept the connection.
 func (p *Proxy) Dial(ctx context.Context, _, address string) (net.Conn, error) {
 	conn, err := p.listener.dial(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("cannot reach the node proxy for %s: %w", address, err)
+		return nil, fmt.Errorf("cannot dial node proxy for %s: %w", address, err)
 	}
 	return conn, nil
 }
 
-// Run serves until ctx is done, then breaks every connection and returns once
-// nothing of it is left. It runs once.
+// Run serves until ctx is done. Then it breaks every connection, and returns when all
+// requests have ended. It runs once.
 func (p *Proxy) Run(ctx context.Context) error {
 	// Requests and streams end with this context.
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	p.server.BaseContext = func(net.Listener) context.Context { return ctx }
 
-	// Closing fails only for listeners on a network.
+	// Only a listener on a network can fail to close.
 	defer func() { _ = p.listener.Close() }()
 	stop := context.AfterFunc(ctx, func() { _ = p.server.Close() })
 	defer stop()
 
 	err := p.server.Serve(tls.NewListener(p.listener, p.server.TLSConfig))
 	cancel()
-	p.serving.close()
+	p.requests.closeAndWait()
 	if errors.Is(err, http.ErrServerClosed) {
 		return nil
 	}
 	return fmt.Errorf("node proxy stopped: %w", err)
 }
 
-// gate lets requests in until it is closed. The HTTP server alone would forget
-// those whose connection it closed or gave away.
-type gate struct {
+// requestTracker counts the requests in progress, and can be closed for new ones. The
+// HTTP server does not track requests whose connection it has closed or passed on.
+type requestTracker struct {
 	mu     sync.Mutex
 	closed bool
-	inside sync.WaitGroup
+	open   sync.WaitGroup
 }
 
-// enter reports whether the request may be served; whoever was let in leaves.
-func (g *gate) enter() bool {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if !g.closed {
-		g.inside.Add(1)
+// add counts a request, and reports whether it may be served. The caller must call
+// done for a request that was counted.
+func (r *requestTracker) add() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.closed {
+		r.open.Add(1)
 	}
-	return !g.closed
+	return !r.closed
 }
 
-// leave ends what enter began.
-func (g *gate) leave() { g.inside.Done() }
+// done ends a request.
+func (r *requestTracker) done() { r.open.Done() }
 
-// close lets nobody in any more and waits until all have left.
-func (g *gate) close() {
-	g.mu.Lock()
-	g.closed = true
-	g.mu.Unlock()
-	g.inside.Wait()
+// closeAndWait rejects new requests and waits until all others have ended.
+func (r *requestTracker) closeAndWait() {
+	r.mu.Lock()
+	r.closed = true
+	r.mu.Unlock()
+	r.open.Wait()
 }
 
-// quietLog takes what net/http has to say, mostly that a peer went away.
+// quietLog writes the log of net/http at a high level. Most lines are about clients
+// that disconnected.
 type quietLog struct{}
 
 // Write implements io.Writer.

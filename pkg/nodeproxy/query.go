@@ -6,52 +6,51 @@ import (
 	"strings"
 )
 
-// query translates what the API server asks a kubelet for into what the host's
-// API is asked for. Only what is known is passed on.
-func (o operation) query(kubelet url.Values, container string) url.Values {
+// toHostQuery translates a query for a kubelet to one for the host's API server. It
+// passes only known options.
+func (o operation) toHostQuery(kubelet url.Values, container string) url.Values {
 	api := url.Values{}
 	if o.container {
 		api.Set("container", container)
 	}
 	switch o.name {
 	case "containerLogs":
-		logQuery(kubelet, api)
+		copyLogQuery(kubelet, api)
 	case "exec":
-		streamQuery(kubelet, api)
+		copyStreamQuery(kubelet, api)
 		api["command"] = kubelet["command"]
 	case "attach":
-		streamQuery(kubelet, api)
+		copyStreamQuery(kubelet, api)
 	case "portForward":
-		portQuery(kubelet, api)
+		copyPortQuery(kubelet, api)
 	}
 	return api
 }
 
-// logQuery copies the options of a log, which bear the same names on both sides.
-func logQuery(kubelet, api url.Values) {
+// copyLogQuery copies the options of a log, which have the same names on both sides.
+func copyLogQuery(kubelet, api url.Values) {
 	for _, name := range []string{"follow", "previous", "timestamps", "sinceSeconds", "sinceTime", "tailLines", "limitBytes"} {
 		if value := kubelet.Get(name); value != "" {
 			api.Set(name, value)
 		}
 	}
-	// "All" is the default. Saying it would make hosts refuse the request that
-	// know no other.
+	// "All" is the default. Older hosts reject the option.
 	if value := kubelet.Get("stream"); value != "" && value != "All" {
 		api.Set("stream", value)
 	}
 }
 
-// streamQuery says which streams are wanted. Those that are not are named too:
-// left out, the host's API would take its defaults for them.
-func streamQuery(kubelet, api url.Values) {
+// copyStreamQuery sets for each stream whether it is used. It sets false too: the
+// host's API server has other defaults.
+func copyStreamQuery(kubelet, api url.Values) {
 	for name, kubeletName := range map[string]string{"stdin": "input", "stdout": "output", "stderr": "error", "tty": "tty"} {
 		api.Set(name, strconv.FormatBool(kubelet.Get(kubeletName) == "1"))
 	}
 }
 
-// portQuery lists the ports of the oldest WebSocket protocol, which sends them
-// ahead. Others send none.
-func portQuery(kubelet, api url.Values) {
+// copyPortQuery copies the ports of the oldest WebSocket protocol, which sends them
+// first. Others send none.
+func copyPortQuery(kubelet, api url.Values) {
 	for _, list := range kubelet["port"] {
 		for port := range strings.SplitSeq(list, ",") {
 			api.Add("ports", port)

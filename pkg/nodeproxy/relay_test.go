@@ -16,9 +16,9 @@ const (
 	switchAnswer  = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: echo\r\nAudit-Id: of-the-host\r\n\r\n"
 )
 
-// switched gives both ends of a relay for a protocol that has no way to say
-// goodbye. Each side sends its first word together with the head of its message.
-func switched(t *testing.T) (client net.Conn, fromHost *bufio.Reader, host net.Conn) {
+// switchedRelay returns both ends of a relay for a protocol without a message for its
+// end. Each side sends its first word together with its header.
+func switchedRelay(t *testing.T) (client net.Conn, fromHost *bufio.Reader, host net.Conn) {
 	t.Helper()
 	h := newFakeHost(t)
 	hostConn, hostRead := make(chan net.Conn, 1), make(chan string, 1)
@@ -34,7 +34,7 @@ func switched(t *testing.T) (client net.Conn, fromHost *bufio.Reader, host net.C
 		hostRead <- string(word)
 		hostConn <- conn
 	}
-	p, _ := running(t, h, nil)
+	p, _ := startProxy(t, h, nil)
 	raw, err := p.Dial(t.Context(), "tcp", "node-7:10250")
 	if err != nil {
 		t.Fatal(err)
@@ -70,7 +70,7 @@ func switched(t *testing.T) (client net.Conn, fromHost *bufio.Reader, host net.C
 
 func TestClientVanishes(t *testing.T) {
 	t.Parallel()
-	client, _, host := switched(t)
+	client, _, host := switchedRelay(t)
 	_ = client.Close()
 	_ = host.SetReadDeadline(time.Now().Add(10 * time.Second))
 	if _, err := host.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
@@ -80,7 +80,7 @@ func TestClientVanishes(t *testing.T) {
 
 func TestHostVanishes(t *testing.T) {
 	t.Parallel()
-	client, fromHost, host := switched(t)
+	client, fromHost, host := switchedRelay(t)
 	_, _ = io.WriteString(host, "last words")
 	_ = host.Close()
 	_ = client.SetReadDeadline(time.Now().Add(10 * time.Second))
@@ -90,35 +90,35 @@ func TestHostVanishes(t *testing.T) {
 	}
 }
 
-func TestGate(t *testing.T) {
+func TestRequestTracker(t *testing.T) {
 	t.Parallel()
-	var g gate
-	if !g.enter() {
-		t.Fatal("an open gate lets nobody in")
+	var r requestTracker
+	if !r.add() {
+		t.Fatal("an open tracker rejects a request")
 	}
 	closed := make(chan struct{})
 	go func() {
-		g.close()
+		r.closeAndWait()
 		close(closed)
 	}()
-	eventuallyShut(t, &g)
+	awaitClosed(t, &r)
 	select {
 	case <-closed:
-		t.Error("the gate closed behind somebody who is still inside")
+		t.Error("the tracker did not wait for a request in progress")
 	default:
 	}
-	g.leave()
-	receive(t, closed, "the gate to close")
+	r.done()
+	receive(t, closed, "the tracker to close")
 }
 
-// eventuallyShut waits until the gate lets nobody in any more.
-func eventuallyShut(t *testing.T, g *gate) {
+// awaitClosed waits until the tracker rejects new requests.
+func awaitClosed(t *testing.T, r *requestTracker) {
 	t.Helper()
 	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); {
-		if !g.enter() {
+		if !r.add() {
 			return
 		}
-		g.leave()
+		r.done()
 	}
-	t.Fatal("a closing gate still lets in after 10 s")
+	t.Fatal("a closing tracker still accepts requests after 10 s")
 }

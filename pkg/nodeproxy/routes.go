@@ -14,20 +14,20 @@ import (
 	"github.com/sublet-dev/sublet/pkg/translate"
 )
 
-// operation is one thing that a kubelet does for a pod.
+// operation is a request for a pod that a kubelet serves.
 type operation struct {
 	// name is the first segment of the kubelet's path.
 	name string
-	// subresource is the one of the host's pods that does the same.
+	// subresource is the subresource of host pods that does the same.
 	subresource string
-	// stream is true if the connection is switched to another protocol.
+	// stream reports whether the connection switches to another protocol.
 	stream bool
-	// container is true if the path ends in the name of a container.
+	// container reports whether the path ends in the name of a container.
 	container bool
 }
 
-// operations is all that is relayed.
-func operations() []operation {
+// relayedOperations returns all operations that are relayed.
+func relayedOperations() []operation {
 	return []operation{
 		{name: "containerLogs", subresource: "log", container: true},
 		{name: "exec", subresource: "exec", stream: true, container: true},
@@ -40,14 +40,14 @@ func operations() []operation {
 type target struct {
 	virtual types.NamespacedName
 	host    types.NamespacedName
-	// container is empty where the operation is about the whole pod.
+	// container is empty if the operation is for the whole pod.
 	container string
 }
 
-// routes is the handler of all that the API server asks a kubelet.
-func (p *Proxy) routes() http.Handler {
+// newHandler returns the handler of all requests for kubelets.
+func (p *Proxy) newHandler() http.Handler {
 	mux := http.NewServeMux()
-	for _, op := range operations() {
+	for _, op := range relayedOperations() {
 		handler := p.metrics.observe(op.name, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			p.serve(op, w, r)
 		}))
@@ -64,8 +64,7 @@ func (p *Proxy) routes() http.Handler {
 	return mux
 }
 
-// methods are the HTTP methods of the operation. SPDY asks with POST and
-// WebSocket with GET.
+// methods returns the HTTP methods of the operation. SPDY uses POST and WebSocket GET.
 func (o operation) methods() []string {
 	if o.stream {
 		return []string{http.MethodGet, http.MethodPost}
@@ -73,7 +72,7 @@ func (o operation) methods() []string {
 	return []string{http.MethodGet}
 }
 
-// paths are the patterns of the kubelet's paths, with and without the pod's UID.
+// paths returns the patterns of the kubelet's paths, with and without the pod's UID.
 func (o operation) paths() []string {
 	pod := "/" + o.name + "/{namespace}/{pod}"
 	switch {
@@ -88,14 +87,14 @@ func (o operation) paths() []string {
 
 // serve relays one request.
 func (p *Proxy) serve(op operation, w http.ResponseWriter, r *http.Request) {
-	if !p.serving.enter() {
-		// The connection is closing; nobody will read an answer.
+	if !p.requests.add() {
+		// The connection is closing, so nobody would read a response.
 		panic(http.ErrAbortHandler)
 	}
-	defer p.serving.leave()
-	t, refusal := p.findTarget(r)
-	if refusal != nil {
-		refusal.write(w)
+	defer p.requests.done()
+	t, failure := p.findTarget(r)
+	if failure != nil {
+		failure.write(w)
 		return
 	}
 	klog.FromContext(r.Context()).V(4).Info("Relaying to host pod",
@@ -107,9 +106,9 @@ func (p *Proxy) serve(op operation, w http.ResponseWriter, r *http.Request) {
 	p.logs(op, t, w, r)
 }
 
-// findTarget returns the pod and the container that the request names. The host
-// pod is proven to be the copy of the virtual pod, and the container is one that
-// the tenant has put into it: containers that the host injected are not served.
+// findTarget returns the pod and the container that the request names. It proves that
+// the host pod is the copy of the virtual pod, and that the virtual pod has the
+// container. So containers that the host added are not served.
 func (p *Proxy) findTarget(r *http.Request) (target, *errorResponse) {
 	virtual := types.NamespacedName{Namespace: r.PathValue("namespace"), Name: r.PathValue("pod")}
 	t := target{virtual: virtual, host: translate.Hashed(p.cluster, virtual), container: r.PathValue("container")}
@@ -159,7 +158,7 @@ func hasContainer(pod *corev1.PodSpec, name string) bool {
 		slices.ContainsFunc(pod.EphemeralContainers, func(c corev1.EphemeralContainer) bool { return c.Name == name })
 }
 
-// notServed answers for all that a kubelet serves and we do not.
+// notServed answers requests that a kubelet serves and the proxy does not.
 func notServed(w http.ResponseWriter, r *http.Request) {
 	(&errorResponse{
 		code: http.StatusNotFound,

@@ -14,26 +14,26 @@ import (
 )
 
 // bearerProtocol is the prefix of the WebSocket protocol by which browsers send
-// a token. It is the tenant's and no business of the host.
+// a token. The token is the tenant's, so the host must not get it.
 const bearerProtocol = "base64url.bearer.authorization.k8s.io."
 
-// stream relays a request that asks to switch to another protocol, and after
-// that whatever either side sends.
+// stream relays a request that switches to another protocol, and then the bytes of
+// both sides.
 func (p *Proxy) stream(op operation, t target, w http.ResponseWriter, r *http.Request) {
 	ctx := r.Context()
 	if !httpstream.IsUpgradeRequest(r) {
 		(&errorResponse{code: http.StatusBadRequest, text: "Upgrade request required"}).write(w)
 		return
 	}
-	u := p.host.url(t.host, op.subresource, op.query(r.URL.Query(), t.container))
-	conn, request, err := p.host.upgrade(ctx, r.Method, u, upgradeHeader(r.Header))
+	u := p.host.subresourceURL(t.host, op.subresource, op.toHostQuery(r.URL.Query(), t.container))
+	conn, request, err := p.host.upgrade(ctx, r.Method, u, toHostHeader(r.Header))
 	if err != nil {
 		hostUnreachable(ctx, op, t, err).write(w)
 		return
 	}
 	defer func() { _ = conn.Close() }()
-	// The host may take its time to answer; a tenant who leaves meanwhile, or a
-	// proxy that stops, ends the wait.
+	// The host may respond late. A client that disconnects, or a proxy that stops,
+	// ends the wait.
 	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
 	defer stop()
 
@@ -45,18 +45,18 @@ func (p *Proxy) stream(op operation, t target, w http.ResponseWriter, r *http.Re
 	}
 	defer func() { _ = response.Body.Close() }()
 	if response.StatusCode != http.StatusSwitchingProtocols {
-		fromHost(ctx, op, t, response).write(w)
+		fromHostResponse(ctx, op, t, response).write(w)
 		return
 	}
 	switchProtocols(ctx, w, response, half{Conn: conn, reader: hostReader})
 }
 
-// switchProtocols takes the connection over from the HTTP server and relays
-// between it and the host until one of them ends.
+// switchProtocols takes the connection from the HTTP server and relays between it
+// and the host until one of them ends.
 func switchProtocols(ctx context.Context, w http.ResponseWriter, response *http.Response, hostSide half) {
 	conn, buffered, err := http.NewResponseController(w).Hijack()
 	if err != nil {
-		klog.FromContext(ctx).Error(err, "Cannot take over the connection of the API server")
+		klog.FromContext(ctx).Error(err, "Cannot hijack connection of API server")
 		(&errorResponse{code: http.StatusInternalServerError, text: "cannot switch protocols on this connection"}).write(w)
 		return
 	}
@@ -67,27 +67,27 @@ func switchProtocols(ctx context.Context, w http.ResponseWriter, response *http.
 	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
 	defer stop()
 
-	if _, err := conn.Write(switchingHead(response)); err != nil {
+	if _, err := conn.Write(encodeSwitch(response)); err != nil {
 		return
 	}
 	relay(half{Conn: conn, reader: buffered.Reader}, hostSide)
 }
 
-// half is one side of a relay. Its reader holds what came with the head of the
-// request or of the answer, and reads on from the connection.
+// half is one side of a relay. Its reader starts with the bytes that came with the
+// header, and continues with the connection.
 type half struct {
 	net.Conn
 	reader io.Reader
 }
 
-// relay copies both ways until either side ends or fails, and returns when
-// neither direction runs any more. Streams end as a whole: no protocol in use
-// goes on with one direction only.
+// relay copies in both directions until either side ends or fails. It returns when
+// both directions have stopped. A stream ends as a whole: no protocol in use
+// continues in one direction only.
 func relay(a, b half) {
 	done := make(chan struct{}, 2)
 	pipe := func(to, from half) {
-		// An error is how a side that went away looks like; the streams inside
-		// have their own ways to say what happened.
+		// A side that disconnects is an error here. The protocol inside the stream
+		// reports its own errors.
 		_, _ = io.Copy(to.Conn, from.reader)
 		done <- struct{}{}
 	}
@@ -99,22 +99,23 @@ func relay(a, b half) {
 	<-done
 }
 
-// upgradeHeader is the part of a request's header that the host has to see. The
-// rest is between the tenant and the virtual API server.
-func upgradeHeader(from http.Header) http.Header {
-	to := streamHeader(from)
-	const protocols = "Sec-Websocket-Protocol"
+// toHostHeader returns the part of a request's header that the host needs. The rest,
+// such as credentials, is between the tenant and the virtual API server.
+func toHostHeader(from http.Header) http.Header {
+	to := protocolHeader(from)
+	const protocols = "Sec-WebSocket-Protocol"
 	if values := to.Values(protocols); len(values) > 0 {
 		to.Del(protocols)
-		if kept := withoutTokens(values); kept != "" {
+		if kept := dropTokens(values); kept != "" {
 			to.Set(protocols, kept)
 		}
 	}
 	return to
 }
 
-// withoutTokens is a list of WebSocket protocols without those that are tokens.
-func withoutTokens(values []string) string {
+// dropTokens returns the WebSocket protocols of the values without those that are
+// tokens.
+func dropTokens(values []string) string {
 	var kept []string
 	for _, value := range values {
 		for protocol := range strings.SplitSeq(value, ",") {
@@ -126,8 +127,8 @@ func withoutTokens(values []string) string {
 	return strings.Join(kept, ", ")
 }
 
-// streamHeader is the part of a header by which two sides agree on a protocol.
-func streamHeader(from http.Header) http.Header {
+// protocolHeader returns the part of a header by which two sides agree on a protocol.
+func protocolHeader(from http.Header) http.Header {
 	to := http.Header{}
 	for name, values := range from {
 		switch {
@@ -140,12 +141,12 @@ func streamHeader(from http.Header) http.Header {
 	return to
 }
 
-// switchingHead is the head of the answer that agrees to switch.
-func switchingHead(response *http.Response) []byte {
+// encodeSwitch returns the header of the response that agrees to switch.
+func encodeSwitch(response *http.Response) []byte {
 	var head bytes.Buffer
 	head.WriteString("HTTP/1.1 101 Switching Protocols\r\n")
 	// Writing to memory does not fail.
-	_ = streamHeader(response.Header).Write(&head)
+	_ = protocolHeader(response.Header).Write(&head)
 	head.WriteString("\r\n")
 	return head.Bytes()
 }

@@ -104,7 +104,7 @@ func TestExecAndAttach(t *testing.T) {
 				t.Parallel()
 				h := newFakeHost(t)
 				h.run = echo
-				p, _ := running(t, h, nil)
+				p, _ := startProxy(t, h, nil)
 				server := virtualAPI(t, p, way.translates)
 
 				var stdout, stderr bytes.Buffer
@@ -142,7 +142,7 @@ func TestPortForward(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			h := newFakeHost(t)
-			p, _ := running(t, h, nil)
+			p, _ := startProxy(t, h, nil)
 			server := virtualAPI(t, p, way.translates)
 			u, err := url.Parse(server.URL + "/portForward/web/front-0")
 			if err != nil {
@@ -202,14 +202,14 @@ func dialPortForward(t *testing.T, u *url.URL, spdyToo bool) httpstream.Connecti
 	return conn
 }
 
-// TestStreamEnds breaks a stream from each side and looks whether the other
-// side notices; a relay that stayed behind would keep Run from returning.
+// TestStreamEnds breaks a stream from each side and checks that the other side ends.
+// A relay that stayed behind would keep Run from returning.
 func TestStreamEnds(t *testing.T) {
 	cases := map[string]struct {
 		reason string
 		end    func(h *fakeHost, cancel, stop func())
-		// mayFinish says that the container, whose input ends too, may still get its
-		// good end through to the client.
+		// mayFinish is set if the container, whose input ends too, may still report
+		// its exit code to the client.
 		mayFinish bool
 	}{
 		"ClientLeaves": {
@@ -239,7 +239,7 @@ func TestStreamEnds(t *testing.T) {
 					close(ended)
 					return nil
 				}
-				p, stop := running(t, h, nil)
+				p, stop := startProxy(t, h, nil)
 				server := virtualAPI(t, p, way.translates)
 				ctx, cancel := context.WithCancel(t.Context())
 				defer cancel()
@@ -276,7 +276,7 @@ func TestClientLeavesBeforeTheHostAnswers(t *testing.T) {
 		<-r.Context().Done()
 		close(left)
 	}
-	p, _ := running(t, h, nil)
+	p, _ := startProxy(t, h, nil)
 	ctx, cancel := context.WithCancel(t.Context())
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, "https://node-7:10250/exec/web/front-0/nginx?command=sh&output=1", nil)
 	if err != nil {
@@ -295,7 +295,7 @@ func TestClientLeavesBeforeTheHostAnswers(t *testing.T) {
 	receive(t, left, "the host to see the client leave")
 }
 
-// signal is a writer that tells when something was written to it.
+// signal is a writer that closes at the first write.
 type signal chan struct{}
 
 // Write implements io.Writer.

@@ -98,7 +98,7 @@ func (b *breakable) breakAll() {
 	}
 }
 
-// hostPod is the copy of a virtual pod.
+// hostPod returns the copy of a virtual pod.
 func hostPod(cluster translate.Cluster, virtual types.NamespacedName) *metav1.PartialObjectMetadata {
 	pod := &metav1.PartialObjectMetadata{TypeMeta: metav1.TypeMeta{APIVersion: "meta.k8s.io/v1", Kind: "PartialObjectMetadata"}}
 	translate.Stamp(cluster, translate.Hashed, virtual, types.UID("uid-of-"+virtual.Name), pod)
@@ -124,11 +124,11 @@ func (h *fakeHost) config() *rest.Config {
 		Host:            h.server.URL,
 		BearerToken:     hostToken,
 		TLSClientConfig: rest.TLSClientConfig{Insecure: true},
-		Timeout:         time.Nanosecond, // logs must not heed it
+		Timeout:         time.Nanosecond, // must not limit logs
 	}
 }
 
-// HostPod makes the fake host a cache.
+// HostPod implements [HostPods].
 func (h *fakeHost) HostPod(_ context.Context, key types.NamespacedName) (metav1.Object, error) {
 	if pod, ok := h.pods[key]; ok {
 		return pod, nil
@@ -144,7 +144,7 @@ func (h *fakeHost) virtualPod(_ context.Context, key types.NamespacedName) (*cor
 	return nil, notFound(key)
 }
 
-// requests are those for subresources so far.
+// requests returns the requests for subresources so far.
 func (h *fakeHost) requests() []*http.Request {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -204,7 +204,7 @@ func (h *fakeHost) serveSubresource(w http.ResponseWriter, r *http.Request, subr
 	}
 }
 
-// serveStream is the host's kubelet.
+// serveStream serves as the host's kubelet.
 func (h *fakeHost) serveStream(w http.ResponseWriter, r *http.Request) {
 	query := r.URL.Query()
 	options := &remotecommand.Options{
@@ -242,7 +242,7 @@ func (h *fakeHost) PortForward(_ context.Context, _, _ string, port int32, strea
 	return err
 }
 
-// echo is a container that repeats its input and ends with a code.
+// echo runs as a container that repeats its input and ends with a code.
 func echo(_ context.Context, container string, command []string, stdin io.Reader, stdout, stderr io.WriteCloser, tty bool) error {
 	if stderr != nil {
 		_, _ = fmt.Fprintf(stderr, "%s %q tty=%t\n", container, command, tty)
@@ -256,9 +256,8 @@ func echo(_ context.Context, container string, command []string, stdin io.Reader
 	return nil
 }
 
-// virtualAPI relays to a kubelet as the virtual API server does. translates says
-// whether it turns the newest WebSocket protocols into SPDY, which it does for
-// nodes that do not say they understand them.
+// virtualAPI relays to a kubelet as the virtual API server does. With translates it
+// translates the newest WebSocket protocols to SPDY, as for nodes without that feature.
 func virtualAPI(t *testing.T, p *Proxy, translates bool) *httptest.Server {
 	t.Helper()
 	transport := &http.Transport{DialContext: p.Dial, TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}
@@ -282,8 +281,8 @@ func virtualAPI(t *testing.T, p *Proxy, translates bool) *httptest.Server {
 	return server
 }
 
-// running starts a proxy before the host, and proves at the end that it stops.
-func running(t *testing.T, h *fakeHost, change func(*Options)) (p *Proxy, stop func()) {
+// startProxy starts a proxy for the host, and checks at the end that it stops.
+func startProxy(t *testing.T, h *fakeHost, change func(*Options)) (p *Proxy, stop func()) {
 	t.Helper()
 	options := Options{Host: h.config(), Cluster: testCluster, Pods: h, VirtualPod: h.virtualPod, Register: metrics.NewKubeRegistry().Register}
 	if change != nil {
@@ -311,7 +310,7 @@ func running(t *testing.T, h *fakeHost, change func(*Options)) (p *Proxy, stop f
 	return p, stop
 }
 
-// kubelet is a client that speaks to a kubelet over the proxy's connections.
+// kubelet returns a client that speaks to a kubelet over the proxy's connections.
 func kubelet(t *testing.T, p *Proxy) *http.Client {
 	t.Helper()
 	transport := &http.Transport{DialContext: p.Dial, TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, ForceAttemptHTTP2: true}
