@@ -19,7 +19,7 @@ LDFLAGS := -s -w $(call version_flags,k8s.io/component-base/version) \
 	-X github.com/sublet-dev/sublet/pkg/app.version=$(VERSION)
 
 # What compiles in seconds, because k8s.io/kubernetes is not below it.
-UNIT := ./api/... ./pkg/config/... ./pkg/translate/... ./pkg/syncer/... ./pkg/nodeproxy/... ./pkg/dns/... ./chart/... ./hack/image/... ./hack/gen-chart/...
+UNIT := ./api/... ./pkg/config/... ./pkg/translate/... ./pkg/syncer/... ./pkg/admission/... ./pkg/nodeproxy/... ./pkg/dns/... ./chart/... ./hack/image/... ./hack/gen-chart/...
 
 .PHONY: help
 help: ## List the targets

@@ -19,6 +19,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sublet-dev/sublet/api/config/v1alpha1"
+	"github.com/sublet-dev/sublet/pkg/admission"
 	"github.com/sublet-dev/sublet/pkg/config"
 	"github.com/sublet-dev/sublet/pkg/controlplane"
 	"github.com/sublet-dev/sublet/pkg/controlplane/pki"
@@ -27,6 +28,7 @@ import (
 	"github.com/sublet-dev/sublet/pkg/storage"
 	"github.com/sublet-dev/sublet/pkg/syncer"
 	"github.com/sublet-dev/sublet/pkg/syncer/kinds"
+	"github.com/sublet-dev/sublet/pkg/syncer/kinds/nodes"
 )
 
 // syncerUser is who the syncer is in the virtual cluster. It may do everything
@@ -207,14 +209,16 @@ func (a *app) newStore() *storage.Etcd {
 
 // admission is the steps that the virtual API server takes beside its own.
 func (a *app) admission(first *hostFirst) []controlplane.Plugin {
-	plugins := []controlplane.Plugin{{Name: "SubletNodes", Interface: kinds.NodeAdmission(kinds.NodeAdmissionOptions{
-		Syncer:           syncerUser,
-		VirtualScheduler: a.values.ControlPlane.Advanced.VirtualScheduler.Enabled,
-		Nodes:            a.values.Sync.FromHost.Nodes,
-		Host:             first,
+	plugins := []controlplane.Plugin{{Name: "SubletNodes", Interface: admission.Nodes(admission.NodeOptions{
+		IsInternal: controlplane.IsLoopback,
+		Rules: nodes.Rules{
+			VirtualScheduler: a.values.ControlPlane.Advanced.VirtualScheduler.Enabled,
+			Nodes:            a.values.Sync.FromHost.Nodes,
+		},
+		Host: first,
 	})}}
 	if a.values.Sync.ToHost.Services.Enabled {
-		plugins = append(plugins, controlplane.Plugin{Name: "SubletServices", Interface: kinds.ServiceAdmission(first)})
+		plugins = append(plugins, controlplane.Plugin{Name: "SubletServices", Interface: admission.Services(first)})
 	}
 	return plugins
 }
@@ -270,7 +274,7 @@ type hostFirst struct{ engine atomic.Pointer[syncer.Engine] }
 
 var errNoEngine = errors.New("the syncer has not started yet; try again")
 
-// CreateFirst implements kinds.HostFirst.
+// CreateFirst implements admission.HostFirst.
 func (h *hostFirst) CreateFirst(ctx context.Context, kind string, virtual client.Object, dryRun bool) (client.Object, error) {
 	if engine := h.engine.Load(); engine != nil {
 		return engine.CreateFirst(ctx, kind, virtual, dryRun)
@@ -278,7 +282,7 @@ func (h *hostFirst) CreateFirst(ctx context.Context, kind string, virtual client
 	return nil, errNoEngine
 }
 
-// UpdateFirst implements kinds.HostFirst.
+// UpdateFirst implements admission.HostFirst.
 func (h *hostFirst) UpdateFirst(ctx context.Context, kind string, virtual client.Object, dryRun bool) (client.Object, error) {
 	if engine := h.engine.Load(); engine != nil {
 		return engine.UpdateFirst(ctx, kind, virtual, dryRun)
@@ -286,7 +290,7 @@ func (h *hostFirst) UpdateFirst(ctx context.Context, kind string, virtual client
 	return nil, errNoEngine
 }
 
-// ChangeFirst implements kinds.HostChange.
+// ChangeFirst implements admission.HostChange.
 func (h *hostFirst) ChangeFirst(ctx context.Context, kind string, virtual client.Object, change func(client.Object) error, dryRun bool) error {
 	if engine := h.engine.Load(); engine != nil {
 		return engine.ChangeFirst(ctx, kind, virtual, change, dryRun)

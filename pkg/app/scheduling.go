@@ -8,6 +8,7 @@ import (
 
 	"github.com/sublet-dev/sublet/pkg/controlplane/pki"
 	"github.com/sublet-dev/sublet/pkg/syncer/kinds"
+	"github.com/sublet-dev/sublet/pkg/syncer/kinds/nodes"
 	"github.com/sublet-dev/sublet/pkg/virtualscheduler"
 	"github.com/sublet-dev/sublet/pkg/virtualscheduler/usage"
 )
@@ -56,7 +57,7 @@ func (a *app) newScheduling() (scheduling, error) {
 }
 
 // nodeUsage is what the kinds are told of others' pods: nothing without a usage.
-func (s scheduling) nodeUsage() kinds.NodeUsage {
+func (s scheduling) nodeUsage() nodes.Usage {
 	if s.usage == nil {
 		return nil
 	}

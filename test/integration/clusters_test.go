@@ -19,10 +19,10 @@ import (
 	"k8s.io/klog/v2"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/sublet-dev/sublet/pkg/admission"
 	"github.com/sublet-dev/sublet/pkg/controlplane"
 	"github.com/sublet-dev/sublet/pkg/controlplane/pki"
 	"github.com/sublet-dev/sublet/pkg/storage"
-	"github.com/sublet-dev/sublet/pkg/syncer/kinds"
 	"github.com/sublet-dev/sublet/pkg/translate"
 )
 
@@ -55,7 +55,7 @@ var both = sync.OnceValues(func() (*clusters, error) {
 	board := &switchboard{}
 	nodes := &nodeSwitch{}
 	virtual, err := launch("virtual", []controlplane.Plugin{
-		{Name: "Services", Interface: kinds.ServiceAdmission(board)}, {Name: "Nodes", Interface: nodes},
+		{Name: "Services", Interface: admission.Services(board)}, {Name: "Nodes", Interface: nodes},
 	})
 	if err != nil {
 		return nil, err

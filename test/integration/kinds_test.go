@@ -27,7 +27,7 @@ import (
 // namespace. Those of other tests are left alone.
 type switchboard struct{ engines sync.Map }
 
-// CreateFirst implements kinds.HostFirst.
+// CreateFirst implements admission.HostFirst.
 func (s *switchboard) CreateFirst(ctx context.Context, kind string, virtual client.Object, dryRun bool) (client.Object, error) {
 	if e, ok := s.engines.Load(virtual.GetNamespace()); ok {
 		return e.(*engine).CreateFirst(ctx, kind, virtual, dryRun)
@@ -35,7 +35,7 @@ func (s *switchboard) CreateFirst(ctx context.Context, kind string, virtual clie
 	return nil, nil
 }
 
-// UpdateFirst implements kinds.HostFirst.
+// UpdateFirst implements admission.HostFirst.
 func (s *switchboard) UpdateFirst(ctx context.Context, kind string, virtual client.Object, dryRun bool) (client.Object, error) {
 	if e, ok := s.engines.Load(virtual.GetNamespace()); ok {
 		return e.(*engine).UpdateFirst(ctx, kind, virtual, dryRun)

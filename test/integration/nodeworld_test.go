@@ -13,12 +13,14 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apiserver/pkg/admission"
+	"k8s.io/apiserver/pkg/endpoints/request"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sublet-dev/sublet/api/config/v1alpha1"
+	subletadmission "github.com/sublet-dev/sublet/pkg/admission"
 	"github.com/sublet-dev/sublet/pkg/syncer"
-	"github.com/sublet-dev/sublet/pkg/syncer/kinds"
+	"github.com/sublet-dev/sublet/pkg/syncer/kinds/nodes"
 )
 
 // nodeSwitch is the admission of nodes that the test at hand has set up.
@@ -81,7 +83,7 @@ func newLandlord(t *testing.T, scheduler, back bool, count int) *landlord {
 	return l
 }
 
-// ChangeFirst implements kinds.HostChange.
+// ChangeFirst implements HostChange for pkg/admissionChange.
 func (l *landlord) ChangeFirst(ctx context.Context, kind string, virtual client.Object, change func(client.Object) error, dryRun bool) error {
 	if err := l.engine.Load().ChangeFirst(ctx, kind, virtual, change, dryRun); err != nil {
 		return err
@@ -95,12 +97,14 @@ func (l *landlord) ChangeFirst(ctx context.Context, kind string, virtual client.
 // open starts an engine and its admission under the settings as they are now.
 func (l *landlord) open(t *testing.T, virtual *rest.Config) *engine {
 	t.Helper()
-	options := kinds.Options{Sync: v1alpha1.Default().Sync, VirtualScheduler: l.scheduler}
-	options.Sync.FromHost.Nodes = l.nodes
-	var plugin admission.Interface = kinds.NodeAdmission(kinds.NodeAdmissionOptions{
-		Syncer: "system:sublet:syncer", VirtualScheduler: l.scheduler, Nodes: l.nodes, Host: l,
+	isSyncer := func(ctx context.Context) bool {
+		user, ok := request.UserFrom(ctx)
+		return ok && user.GetName() == "system:sublet:syncer"
+	}
+	var plugin admission.Interface = subletadmission.Nodes(subletadmission.NodeOptions{
+		IsInternal: isSyncer, Rules: nodes.Rules{VirtualScheduler: l.scheduler, Nodes: l.nodes}, Host: l,
 	})
-	e := l.startOn(t, virtual, l.host.memory(), syncer.Define(kinds.NodesName, kinds.Nodes(options)))
+	e := l.startOn(t, virtual, l.host.memory(), syncer.Define("nodes", nodes.Real(nodes.Options{Nodes: l.nodes, VirtualScheduler: l.scheduler})))
 	l.engine.Store(e.Engine)
 	l.clusters.nodes.plugin.Store(&plugin)
 	return e

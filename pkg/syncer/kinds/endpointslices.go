@@ -84,7 +84,7 @@ func wantSlice(s syncer.Scope, virtual, _ *discoveryv1.EndpointSlice) (bool, err
 	if err != nil {
 		return false, err
 	}
-	return wantService(&service) && len(service.Spec.Selector) == 0, nil
+	return translate.ShouldCopyService(&service) && len(service.Spec.Selector) == 0, nil
 }
 
 // sliceDown fills in the host slice. What an address stands for in the virtual

@@ -31,7 +31,7 @@ func eventsRow() Row {
 // does not come. Each API server lets its events expire by itself, so a virtual
 // event is never deleted.
 func Events(o Options) syncer.Resource[*corev1.Event, *corev1.Event] {
-	e := events{involved: involvedKinds(o.Sync), placed: pods{o}.placed}
+	e := events{involved: involvedKinds(o.Sync), usesVirtualScheduler: o.usesVirtualScheduler}
 	r := syncer.Resource[*corev1.Event, *corev1.Event]{
 		Owner:    syncer.Host,
 		Names:    hostEvent,
@@ -51,8 +51,9 @@ func Events(o Options) syncer.Resource[*corev1.Event, *corev1.Event] {
 // events are the events about objects of the involved kinds.
 type events struct {
 	involved map[string]func() client.Object
-	// placed says whether a scheduler of the virtual cluster picks the node of a pod.
-	placed func(virtual *corev1.Pod) bool
+	// usesVirtualScheduler reports whether a scheduler of the virtual cluster picks
+	// the node of a pod.
+	usesVirtualScheduler func(virtual *corev1.Pod) bool
 }
 
 // scheduled is the reason of the event that a scheduler records when it has bound
@@ -160,7 +161,7 @@ func (e events) want(s syncer.Scope, _, host *corev1.Event) (bool, error) {
 	if apierrors.IsNotFound(err) {
 		return false, nil
 	}
-	if pod, is := virtual.(*corev1.Pod); is && host.Reason == scheduled && e.placed(pod) {
+	if pod, is := virtual.(*corev1.Pod); is && host.Reason == scheduled && e.usesVirtualScheduler(pod) {
 		return false, nil
 	}
 	return err == nil && virtual.GetUID() == uid, err

@@ -2,11 +2,14 @@ package kinds
 
 import (
 	"context"
+	"slices"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/sublet-dev/sublet/api/config/v1alpha1"
+	"github.com/sublet-dev/sublet/pkg/syncer/kinds/nodes"
 )
 
 // Options is what the kinds must know of their virtual cluster beside its
@@ -22,7 +25,7 @@ type Options struct {
 	// not written into the pods. nil says that it writes all of them.
 	Proposals Proposals
 	// Usage is taken off what virtual nodes offer. nil shows what the host offers.
-	Usage NodeUsage
+	Usage nodes.Usage
 
 	// WorkloadServiceAccount is the host service account that tenants' pods run
 	// under. It has no rights and its token is mounted nowhere.
@@ -52,4 +55,15 @@ type Proposals interface {
 	// Proposed is the node that the host is asked about for a virtual pod, empty if
 	// none. Whenever it changes, the pod is looked at.
 	Proposed(pod types.UID) string
+}
+
+// usesVirtualScheduler reports whether a scheduler of the virtual cluster picks the
+// node of a pod.
+func (o Options) usesVirtualScheduler(virtual *corev1.Pod) bool {
+	return o.VirtualScheduler && !slices.Contains(o.hostSchedulers(), virtual.Spec.SchedulerName)
+}
+
+// hostSchedulers returns the schedulers of the host that pods may name.
+func (o Options) hostSchedulers() []string {
+	return o.Sync.ToHost.Pods.HybridScheduling.HostSchedulers
 }

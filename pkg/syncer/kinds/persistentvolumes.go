@@ -41,7 +41,7 @@ func PersistentVolumes(Options) syncer.Resource[*corev1.PersistentVolume, *corev
 		Origin: volumeOfClaim,
 		Source: claimOfVolume,
 		Want: func(_ syncer.Scope, virtual *corev1.PersistentVolume, host *corev1.PersistentVolumeClaim) (bool, error) {
-			return sameHost(virtual, host), nil
+			return virtual == nil || translate.IsOfHostObject(virtual, host), nil
 		},
 		Up:      volumeUp,
 		Last:    volumeLast,

@@ -59,21 +59,6 @@ type pods struct {
 	options Options
 }
 
-// wantPod is false for a pod that no host is to run: the image of one that a
-// kubelet runs from a file, and one that has ended and has no copy any more. Such
-// a pod must not run again, and its record stays the tenant's.
-func wantPod(_ syncer.Scope, virtual, host *corev1.Pod) (bool, error) {
-	if _, mirror := virtual.Annotations[corev1.MirrorPodAnnotationKey]; mirror {
-		return false, nil
-	}
-	return host != nil || !finished(virtual), nil
-}
-
-// finished says that a pod has ended and will not run again.
-func finished(pod *corev1.Pod) bool {
-	return pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed
-}
-
 // podStarted says that a pod was on a node of the host. A node name alone does not
 // say so: the tenant may have named one, or bound the pod.
 func podStarted(virtual *corev1.Pod) bool {
@@ -90,10 +75,10 @@ func (p pods) down(s syncer.Scope, virtual, host *corev1.Pod) error {
 		DNSServiceIP:        p.options.DNSServiceIP,
 		ClusterDomain:       p.options.ClusterDomain,
 		NodeSelector:        visibleNodes(p.options.Sync.FromHost.Nodes),
-		HostSchedulers:      p.hostSchedulers(),
+		HostSchedulers:      p.options.hostSchedulers(),
 	}
-	if p.placed(virtual) {
-		in.Place = p.placeFor(virtual, host)
+	if p.options.usesVirtualScheduler(virtual) {
+		in.Place = p.assignedNode(virtual, host)
 	}
 	if translate.NeedsServices(virtual, host) {
 		var services corev1.ServiceList
@@ -112,7 +97,7 @@ func (p pods) down(s syncer.Scope, virtual, host *corev1.Pod) error {
 	if err := translate.Pod(in, virtual, host); err != nil {
 		return err
 	}
-	return p.onlyKnown(s, virtual, host)
+	return p.dropUnknownResources(s, virtual, host)
 }
 
 // visibleNodes are the labels of the nodes that pods are confined to, nil for

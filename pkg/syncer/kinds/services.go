@@ -6,7 +6,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/sublet-dev/sublet/api/config/v1alpha1"
-	"github.com/sublet-dev/sublet/api/labels"
 	"github.com/sublet-dev/sublet/pkg/syncer"
 	"github.com/sublet-dev/sublet/pkg/translate"
 )
@@ -28,24 +27,18 @@ func servicesRow() Row {
 }
 
 // Services copies the tenant's Services to the host. The host decides on
-// addresses and node ports; see [ServiceAdmission] for how the virtual Service
+// addresses and node ports; package admission is how the virtual Service
 // has them when it is created.
 func Services(Options) syncer.Resource[*corev1.Service, *corev1.Service] {
 	return syncer.Resource[*corev1.Service, *corev1.Service]{
 		Owner: syncer.Virtual,
 		Names: translate.Hashed,
 		Want: func(_ syncer.Scope, virtual, _ *corev1.Service) (bool, error) {
-			return wantService(virtual), nil
+			return translate.ShouldCopyService(virtual), nil
 		},
 		Down: serviceDown,
 		Up:   serviceUp,
 	}
-}
-
-// wantService is false for the Services whose host Service belongs to the chart.
-func wantService(virtual *corev1.Service) bool {
-	return virtual.Labels[labels.ControlPlaneService] != "true" &&
-		(virtual.Namespace != corev1.NamespaceDefault || virtual.Name != "kubernetes")
 }
 
 // serviceDown fills in the host Service. externalIPs stay behind: with them a
@@ -75,8 +68,8 @@ func serviceDown(s syncer.Scope, virtual, host *corev1.Service) error {
 	if virtual.Spec.LoadBalancerClass == nil && virtual.Spec.Type == corev1.ServiceTypeLoadBalancer {
 		host.Spec.LoadBalancerClass = assigned.LoadBalancerClass
 	}
-	takeNodePorts(assigned.Ports, host.Spec.Ports, virtual.Spec.Type)
-	if assigned.HealthCheckNodePort != 0 && virtual.Spec.HealthCheckNodePort == 0 && needsHealthCheck(&virtual.Spec) {
+	translate.CopyNodePorts(assigned.Ports, host.Spec.Ports, virtual.Spec.Type)
+	if assigned.HealthCheckNodePort != 0 && virtual.Spec.HealthCheckNodePort == 0 && translate.HasHealthCheckPort(&virtual.Spec) {
 		host.Spec.HealthCheckNodePort = assigned.HealthCheckNodePort
 	}
 	return nil
@@ -104,56 +97,9 @@ func keepAssigned(assigned, virtual []string, wanted int) []string {
 	return kept
 }
 
-// takeNodePorts gives ports the node ports that the same ports have in from. A
-// port that has none there keeps its own, which is then a wish.
-func takeNodePorts(from, ports []corev1.ServicePort, serviceType corev1.ServiceType) {
-	if serviceType != corev1.ServiceTypeNodePort && serviceType != corev1.ServiceTypeLoadBalancer {
-		return
-	}
-	for i := range ports {
-		port := &ports[i]
-		found := slices.IndexFunc(from, func(f corev1.ServicePort) bool {
-			return f.Port == port.Port && f.Protocol == port.Protocol
-		})
-		if port.NodePort == 0 && found >= 0 {
-			port.NodePort = from[found].NodePort
-		}
-	}
-}
-
-// needsHealthCheck says whether a Service has a node port for health checks.
-func needsHealthCheck(spec *corev1.ServiceSpec) bool {
-	return spec.Type == corev1.ServiceTypeLoadBalancer &&
-		spec.ExternalTrafficPolicy == corev1.ServiceExternalTrafficPolicyLocal
-}
-
 // serviceUp brings back what the host assigned and what its load balancers say.
 func serviceUp(_ syncer.Scope, host, virtual *corev1.Service) error {
 	virtual.Status = host.Status
-	assign(host, virtual)
+	translate.CopyAssigned(host, virtual)
 	return nil
-}
-
-// assign writes what the host assigned into the virtual Service.
-func assign(host, virtual *corev1.Service) {
-	if virtual.Spec.Type != host.Spec.Type || virtual.Spec.Type == corev1.ServiceTypeExternalName {
-		// One of the two is about to follow the other.
-		return
-	}
-	if virtual.Spec.ClusterIP == "" {
-		virtual.Spec.ClusterIP = host.Spec.ClusterIP
-	}
-	if len(virtual.Spec.ClusterIPs) < len(host.Spec.ClusterIPs) {
-		virtual.Spec.ClusterIPs = slices.Clone(host.Spec.ClusterIPs)
-	}
-	if len(virtual.Spec.IPFamilies) < len(host.Spec.IPFamilies) {
-		virtual.Spec.IPFamilies = slices.Clone(host.Spec.IPFamilies)
-	}
-	if virtual.Spec.IPFamilyPolicy == nil {
-		virtual.Spec.IPFamilyPolicy = host.Spec.IPFamilyPolicy
-	}
-	takeNodePorts(host.Spec.Ports, virtual.Spec.Ports, virtual.Spec.Type)
-	if needsHealthCheck(&virtual.Spec) && virtual.Spec.HealthCheckNodePort == 0 {
-		virtual.Spec.HealthCheckNodePort = host.Spec.HealthCheckNodePort
-	}
 }

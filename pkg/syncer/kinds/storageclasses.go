@@ -32,7 +32,7 @@ func StorageClasses(Options) syncer.Resource[*storagev1.StorageClass, *storagev1
 		Origin: sameName[*storagev1.StorageClass],
 		Select: apilabels.Everything(),
 		Want: func(_ syncer.Scope, virtual, host *storagev1.StorageClass) (bool, error) {
-			return sameHost(virtual, host), nil
+			return virtual == nil || translate.IsOfHostObject(virtual, host), nil
 		},
 		Up: storageClassUp,
 	}
@@ -43,7 +43,7 @@ func StorageClasses(Options) syncer.Resource[*storagev1.StorageClass, *storagev1
 func storageClassUp(_ syncer.Scope, host, virtual *storagev1.StorageClass) error {
 	uid := virtual.Annotations[labels.HostUID]
 	virtual.Labels = host.Labels
-	virtual.Annotations = passedAnnotations(host.Annotations)
+	virtual.Annotations = translate.PassAnnotations(host.Annotations)
 	virtual.Annotations[labels.HostUID] = uid
 	virtual.Provisioner = host.Provisioner
 	virtual.ReclaimPolicy = host.ReclaimPolicy

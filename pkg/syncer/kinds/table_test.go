@@ -6,8 +6,11 @@ import (
 	"strings"
 	"testing"
 
+	corev1 "k8s.io/api/core/v1"
+
 	"github.com/sublet-dev/sublet/api/config/v1alpha1"
 	"github.com/sublet-dev/sublet/pkg/syncer"
+	"github.com/sublet-dev/sublet/pkg/syncer/kinds/nodes"
 )
 
 // TestGolden runs the golden cases of the kinds whose functions this package
@@ -21,8 +24,8 @@ func TestGolden(t *testing.T) {
 	goldenCases(t, "persistentvolumeclaims", PersistentVolumeClaims)
 	goldenCases(t, "persistentvolumes", PersistentVolumes)
 	goldenCases(t, "storageclasses", StorageClasses)
-	goldenCases(t, "nodes", Nodes)
-	goldenCases(t, "pseudonodes", PseudoNodes)
+	goldenCases(t, "nodes", func(o Options) syncer.Resource[*corev1.Node, *corev1.Node] { return nodes.Real(o.nodes()) })
+	goldenCases(t, "pseudonodes", func(o Options) syncer.Resource[*corev1.Node, *corev1.Pod] { return nodes.Pseudo(o.nodes()) })
 	goldenCases(t, "events", Events)
 }
 

@@ -76,15 +76,14 @@ type unwrittenToken struct {
 
 // wantToken says whether a pod needs a token Secret. Once it is there it stays
 // until its pod is gone, as the containers need it to the end.
-func wantToken(s syncer.Scope, virtual *corev1.Pod, host *corev1.Secret) (bool, error) {
+func wantToken(_ syncer.Scope, virtual *corev1.Pod, host *corev1.Secret) (bool, error) {
 	if len(translate.TokenRequests(virtual)) == 0 {
 		return false, nil
 	}
 	if host != nil {
 		return true, nil
 	}
-	wanted, err := wantPod(s, virtual, nil)
-	return wanted && virtual.DeletionTimestamp == nil, err
+	return translate.ShouldCopyPod(virtual, false) && virtual.DeletionTimestamp == nil, nil
 }
 
 // down fills in the token Secret. Tokens that live long enough stay as they are.
@@ -109,7 +108,7 @@ func (t *tokens) down(s syncer.Scope, virtual *corev1.Pod, host *corev1.Secret) 
 // or a new one. It asks to be called again when the token must be renewed.
 func (t *tokens) token(s syncer.Scope, virtual *corev1.Pod, request translate.TokenRequest, present string) (string, error) {
 	key := unwrittenKey{virtual.UID, request.Key}
-	if due := renewal(present, virtual, request); s.Now.Before(due) || present != "" && finished(virtual) {
+	if due := renewal(present, virtual, request); s.Now.Before(due) || present != "" && translate.IsFinished(virtual) {
 		t.forget(key)
 		t.again(s, virtual, due)
 		return present, nil
@@ -135,7 +134,7 @@ func (t *tokens) token(s syncer.Scope, virtual *corev1.Pod, request translate.To
 
 // again asks for the next look at the time of the renewal.
 func (t *tokens) again(s syncer.Scope, virtual *corev1.Pod, renewal time.Time) {
-	if wait := renewal.Sub(s.Now); wait > 0 && !finished(virtual) {
+	if wait := renewal.Sub(s.Now); wait > 0 && !translate.IsFinished(virtual) {
 		s.Again(wait)
 	}
 }

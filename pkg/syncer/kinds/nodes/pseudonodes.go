@@ -1,4 +1,4 @@
-package kinds
+package nodes
 
 import (
 	corev1 "k8s.io/api/core/v1"
@@ -6,53 +6,39 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
-	"github.com/sublet-dev/sublet/api/config/v1alpha1"
 	"github.com/sublet-dev/sublet/pkg/syncer"
 	"github.com/sublet-dev/sublet/pkg/translate"
 )
 
-func pseudoNodesRow() Row {
-	return Row{
-		Name:    "pseudonodes",
-		Doc:     "Instead of the host's nodes: one made-up node for each that pods of the virtual cluster run on. Needs no cluster-wide right.",
-		Owner:   syncer.Host,
-		Key:     "sync.fromHost.nodes.enabled",
-		KeyOff:  true,
-		Enabled: func(s v1alpha1.Sync) bool { return !s.FromHost.Nodes.Enabled },
-		Define:  func(o Options) syncer.Kind { return syncer.Define("pseudonodes", PseudoNodes(o)) },
-		Rules:   rule(read(), "", "pods"),
-	}
-}
-
-// PseudoNodes makes up a virtual node for every node name that host pods of this
-// virtual cluster are bound to, so that a virtual pod never runs on a node that
-// does not exist. The node is gone with the last of its pods.
-func PseudoNodes(o Options) syncer.Resource[*corev1.Node, *corev1.Pod] {
+// Pseudo returns the kind that creates a virtual node for every node name that host
+// pods of this virtual cluster are bound to. A virtual pod then never runs on a node
+// that does not exist. The node is deleted with the last of its pods.
+func Pseudo(o Options) syncer.Resource[*corev1.Node, *corev1.Pod] {
 	return syncer.Resource[*corev1.Node, *corev1.Pod]{
 		Owner: syncer.Host,
 		Names: translate.Same,
 		Origin: func(s syncer.Scope, host *corev1.Pod) (types.NamespacedName, bool) {
-			_, ours := proven(s, host)
+			_, _, ours := translate.Origin(s.Cluster, translate.Hashed, host)
 			return types.NamespacedName{Name: host.Spec.NodeName}, ours && host.Spec.NodeName != ""
 		},
 		Source: func(s syncer.Scope, virtual types.NamespacedName) (*corev1.Pod, bool, error) {
 			return podOn(s, virtual.Name)
 		},
 		Up: func(s syncer.Scope, host *corev1.Pod, virtual *corev1.Node) error {
-			return pseudoNodeUp(s, o, host, virtual)
+			return fillPseudo(s, o, host, virtual)
 		},
-		Indexes: []syncer.Index{hostPodsByNode()},
+		Indexes: []syncer.Index{HostPodsByNode()},
 	}
 }
 
-// pseudoNodeUp fills in what every node has. Only its name and address are true.
-// The labels and annotations that a tenant adds stay, as on a real node.
-func pseudoNodeUp(s syncer.Scope, o Options, host *corev1.Pod, virtual *corev1.Node) error {
-	stand := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{
+// fillPseudo fills in what every node has. Only its name and addresses are those of
+// the host's node. Labels and annotations that a tenant adds stay, as on a real node.
+func fillPseudo(s syncer.Scope, o Options, host *corev1.Pod, virtual *corev1.Node) error {
+	template := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{
 		corev1.LabelHostname: virtual.Name,
 		corev1.LabelOSStable: string(corev1.Linux),
 	}}}
-	if err := overlay(s, stand, virtual, o.VirtualScheduler); err != nil {
+	if err := overlay(s, template, virtual, o.VirtualScheduler); err != nil {
 		return err
 	}
 	resources := corev1.ResourceList{
@@ -65,7 +51,7 @@ func pseudoNodeUp(s syncer.Scope, o Options, host *corev1.Pod, virtual *corev1.N
 	virtual.Status.NodeInfo = corev1.NodeSystemInfo{OperatingSystem: string(corev1.Linux), KubeletVersion: o.KubeletVersion}
 	virtual.Status.DaemonEndpoints.KubeletEndpoint.Port = kubeletPort
 	if host.Status.HostIP != "" || len(virtual.Status.Addresses) == 0 {
-		virtual.Status.Addresses = pseudoAddresses(host, virtual.Name)
+		virtual.Status.Addresses = addressesOf(host, virtual.Name)
 	}
 	if len(virtual.Status.Conditions) == 0 {
 		now := metav1.NewTime(s.Now)
@@ -81,12 +67,12 @@ func pseudoNodeUp(s syncer.Scope, o Options, host *corev1.Pod, virtual *corev1.N
 	return nil
 }
 
-// kubeletPort is where a kubelet listens by default. The API server dials it for
-// logs and exec, and is answered in process.
+// kubeletPort is the default port of a kubelet. The API server dials it for logs
+// and exec, and the node proxy answers in process.
 const kubeletPort = 10250
 
-// pseudoAddresses is the node's addresses as its pods know them.
-func pseudoAddresses(host *corev1.Pod, name string) []corev1.NodeAddress {
+// addressesOf returns a node's addresses as the status of its pod shows them.
+func addressesOf(host *corev1.Pod, name string) []corev1.NodeAddress {
 	var addresses []corev1.NodeAddress
 	if len(host.Status.HostIPs) == 0 && host.Status.HostIP != "" {
 		addresses = append(addresses, corev1.NodeAddress{Type: corev1.NodeInternalIP, Address: host.Status.HostIP})

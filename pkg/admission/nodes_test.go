@@ -1,6 +1,7 @@
-package kinds
+package admission
 
 import (
+	cmpstd "cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -23,17 +24,18 @@ import (
 	"github.com/sublet-dev/sublet/api/config/v1alpha1"
 	"github.com/sublet-dev/sublet/api/labels"
 	"github.com/sublet-dev/sublet/pkg/syncer"
+	"github.com/sublet-dev/sublet/pkg/syncer/kinds/nodes"
 )
 
 // updateNode gives an update of a node to the admission, as a tenant's.
-func updateNode(t *testing.T, options NodeAdmissionOptions, before, after *corev1.Node, subresource string, dryRun bool) error {
+func updateNode(t *testing.T, options NodeOptions, before, after *corev1.Node, subresource string, dryRun bool) error {
 	t.Helper()
-	return askNode(t, options, admission.Update, before, after, subresource, dryRun, "kubernetes-admin")
+	return askNode(t.Context(), t, options, admission.Update, before, after, subresource, dryRun)
 }
 
-func askNode(t *testing.T, options NodeAdmissionOptions, operation admission.Operation, before, after *corev1.Node, subresource string, dryRun bool, who string) error {
+func askNode(ctx context.Context, t *testing.T, options NodeOptions, operation admission.Operation, before, after *corev1.Node, subresource string, dryRun bool) error {
 	t.Helper()
-	plugin := NodeAdmission(options)
+	plugin := Nodes(options)
 	var is, was runtime.Object
 	if after != nil {
 		is = after
@@ -42,12 +44,12 @@ func askNode(t *testing.T, options NodeAdmissionOptions, operation admission.Ope
 		was = before
 	}
 	a := admission.NewAttributesRecord(is, was, corev1.SchemeGroupVersion.WithKind("Node"), "", "node-1",
-		corev1.SchemeGroupVersion.WithResource("nodes"), subresource, operation, &metav1.UpdateOptions{}, dryRun, &user.DefaultInfo{Name: who})
+		corev1.SchemeGroupVersion.WithResource("nodes"), subresource, operation, &metav1.UpdateOptions{}, dryRun, &user.DefaultInfo{Name: "system:sublet:syncer"})
 	o := admission.NewObjectInterfacesFromScheme(scheme.Scheme)
-	if err := plugin.Admit(t.Context(), a, o); err != nil {
+	if err := plugin.Admit(ctx, a, o); err != nil {
 		return err
 	}
-	return plugin.Validate(t.Context(), a, o)
+	return plugin.Validate(ctx, a, o)
 }
 
 // hostNode is a host of one node that refuses with err.
@@ -72,11 +74,11 @@ func (h *hostNode) ChangeFirst(_ context.Context, _ string, _ client.Object, cha
 	return change(node)
 }
 
-// nodeWorld is a host's node and the tenant's, as the syncer has left them.
-func nodeWorld(t *testing.T, settings string) (options NodeAdmissionOptions, host *hostNode, virtual *corev1.Node) {
+// nodeWorld returns a host's node and the tenant's, as the syncer has left them.
+func nodeWorld(t *testing.T, settings string) (options NodeOptions, host *hostNode, virtual *corev1.Node) {
 	t.Helper()
-	options = NodeAdmissionOptions{Nodes: v1alpha1.Default().Sync.FromHost.Nodes}
-	options.Nodes.Selector = v1alpha1.NodeSelector{Labels: map[string]string{"pool": "a"}}
+	options = NodeOptions{Rules: nodes.Rules{Nodes: v1alpha1.Default().Sync.FromHost.Nodes}}
+	options.Rules.Nodes.Selector = v1alpha1.NodeSelector{Labels: map[string]string{"pool": "a"}}
 	node := &corev1.Node{
 		ObjectMeta: metav1.ObjectMeta{
 			Name: "node-1", UID: "u", Labels: map[string]string{"hosts": "h", "kubernetes.io/arch": "amd64", "pool": "a"},
@@ -95,10 +97,10 @@ func nodeWorld(t *testing.T, settings string) (options NodeAdmissionOptions, hos
 	node.Spec.Unschedulable = state == "host"
 	virtual = &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "node-1", Annotations: map[string]string{labels.HostUID: "u"}}}
 	virtual.Spec.Unschedulable = state == "tenant"
-	options.VirtualScheduler = slices.Contains([]string{"scheduler", "both", "labels back"}, settings)
-	options.Nodes.SyncBackChanges = slices.Contains([]string{"back", "both", "labels back", "only labels back"}, settings)
+	options.Rules.VirtualScheduler = slices.Contains([]string{"scheduler", "both", "labels back"}, settings)
+	options.Rules.Nodes.SyncBackChanges = slices.Contains([]string{"back", "both", "labels back", "only labels back"}, settings)
 	if strings.HasSuffix(settings, "labels back") {
-		options.Nodes.SyncBackFields = []v1alpha1.NodeField{v1alpha1.NodeLabels}
+		options.Rules.Nodes.SyncBackFields = []v1alpha1.NodeField{v1alpha1.NodeLabels}
 	}
 	host = &hostNode{node: node}
 	options.Host = host
@@ -106,17 +108,16 @@ func nodeWorld(t *testing.T, settings string) (options NodeAdmissionOptions, hos
 	return options, host, virtual
 }
 
-// look is the syncer's look at both nodes.
-func look(t *testing.T, options NodeAdmissionOptions, host, virtual *corev1.Node) {
+// look reconciles both nodes as the syncer does.
+func look(t *testing.T, options NodeOptions, host, virtual *corev1.Node) {
 	t.Helper()
-	o := testOptions()
-	o.VirtualScheduler = options.VirtualScheduler
-	if err := nodeUp(syncer.Scope{}, o, host.DeepCopy(), virtual); err != nil {
+	kind := nodes.Real(nodes.Options{Nodes: v1alpha1.Default().Sync.FromHost.Nodes, VirtualScheduler: options.Rules.VirtualScheduler})
+	if err := kind.Up(syncer.Scope{}, host.DeepCopy(), virtual); err != nil {
 		t.Fatal(err)
 	}
 }
 
-// TestNodeAdmission is the table of who owns what, cell by cell.
+// TestNodeAdmission checks the table of who owns what, cell by cell.
 func TestNodeAdmission(t *testing.T) {
 	t.Parallel()
 	cells := map[string]cell{}
@@ -166,7 +167,7 @@ func TestNodeAdmission(t *testing.T) {
 
 // aloneAgain holds that what went to the host is the host's: when it undoes it, the
 // tenant's node has no memory of it.
-func aloneAgain(t *testing.T, c cell, options NodeAdmissionOptions, host *hostNode, untouched, virtual *corev1.Node) {
+func aloneAgain(t *testing.T, c cell, options NodeOptions, host *hostNode, untouched, virtual *corev1.Node) {
 	t.Helper()
 	if c.host == nil {
 		return
@@ -192,26 +193,36 @@ func checkRefusal(t *testing.T, c cell, err error) {
 	}
 }
 
-// visible is a node without what only Sublet reads.
+// visible returns a node without what only Sublet reads.
 func visible(node *corev1.Node) *corev1.Node {
 	node = node.DeepCopy()
 	delete(node.Annotations, labels.Agreed)
 	delete(node.Annotations, labels.Tenant)
 	// It comes and goes with the cordon.
-	node.Spec.Taints = slices.DeleteFunc(node.Spec.Taints, func(t corev1.Taint) bool { return taintKey(t) == taintKey(cordonTaint()) })
-	slices.SortFunc(node.Spec.Taints, func(a, b corev1.Taint) int { return strings.Compare(taintKey(a), taintKey(b)) })
+	node.Spec.Taints = slices.DeleteFunc(node.Spec.Taints, func(t corev1.Taint) bool {
+		return t.Key == corev1.TaintNodeUnschedulable && t.Effect == corev1.TaintEffectNoSchedule
+	})
+	slices.SortFunc(node.Spec.Taints, func(a, b corev1.Taint) int {
+		return cmpstd.Or(strings.Compare(a.Key, b.Key), strings.Compare(string(a.Effect), string(b.Effect)))
+	})
 	return node
 }
 
+// internalKey is the context key of internal requests.
+type internalKey struct{}
+
+// TestNodesComeAndGo checks that only internal requests create and delete nodes. The
+// requests of a tenant have the syncer's user name here: it must not matter.
 func TestNodesComeAndGo(t *testing.T) {
 	t.Parallel()
 	for _, settings := range []string{"default", "scheduler", "back", "both"} {
 		options, _, virtual := nodeWorld(t, settings)
-		options.Syncer = "the syncer"
+		options.IsInternal = func(ctx context.Context) bool { return ctx.Value(internalKey{}) != nil }
+		internal := context.WithValue(t.Context(), internalKey{}, true)
 		created := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "node-1"}}
 		for _, err := range []error{
-			askNode(t, options, admission.Create, nil, created, "", false, "tenant"),
-			askNode(t, options, admission.Delete, virtual, nil, "", false, "tenant"),
+			askNode(t.Context(), t, options, admission.Create, nil, created, "", false),
+			askNode(t.Context(), t, options, admission.Delete, virtual, nil, "", false),
 		} {
 			if !apierrors.IsForbidden(err) || !strings.Contains(err.Error(), "nodes are the host's") {
 				t.Errorf("%s: a tenant makes and deletes no node: %v", settings, err)
@@ -220,10 +231,10 @@ func TestNodesComeAndGo(t *testing.T) {
 		changed := virtual.DeepCopy()
 		changed.Labels["hosts"] = "x"
 		for _, err := range []error{
-			askNode(t, options, admission.Create, nil, created, "", false, "the syncer"),
-			askNode(t, options, admission.Delete, virtual, nil, "", false, "the syncer"),
-			askNode(t, options, admission.Update, virtual, changed, "", false, "the syncer"),
-			askNode(t, options, admission.Delete, created, nil, "", false, "tenant"),
+			askNode(internal, t, options, admission.Create, nil, created, "", false),
+			askNode(internal, t, options, admission.Delete, virtual, nil, "", false),
+			askNode(internal, t, options, admission.Update, virtual, changed, "", false),
+			askNode(t.Context(), t, options, admission.Delete, created, nil, "", false),
 		} {
 			if err != nil {
 				t.Errorf("%s: the syncer does as it likes, and so does a tenant with a node that is no copy: %v", settings, err)
@@ -249,8 +260,8 @@ func TestNodeHostRefuses(t *testing.T) {
 			reason: "whatever the code", is: apierrors.IsForbidden, says: "the host cluster refused it: no",
 			err: apierrors.NewBadRequest("no"),
 		},
-		"Silence": {reason: "to be tried again", is: apierrors.IsServiceUnavailable, says: "try again", err: errors.New("dial: refused")},
-		"Fault":   {reason: "to be tried again", is: apierrors.IsServiceUnavailable, says: "try again", err: apierrors.NewInternalError(errors.New("x"))},
+		"Silence": {reason: "to be tried again", is: apierrors.IsServiceUnavailable, says: "Try again", err: errors.New("dial: refused")},
+		"Fault":   {reason: "to be tried again", is: apierrors.IsServiceUnavailable, says: "Try again", err: apierrors.NewInternalError(errors.New("x"))},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -280,7 +291,7 @@ func TestNodeDryRun(t *testing.T) {
 	}
 }
 
-// TestSwitches says what becomes of a tenant's part when an operator changes the
+// TestSwitches checks what becomes of a tenant's part when an operator changes the
 // settings.
 func TestSwitches(t *testing.T) {
 	t.Parallel()
@@ -331,8 +342,8 @@ func TestSwitches(t *testing.T) {
 	}
 }
 
-// TestPassedIsForgotten has a tenant write to the host under keys of theirs that
-// the host's hide: what they had set aside must not come back one day.
+// TestPassedIsForgotten checks a tenant's write to the host under keys that hide values
+// of the tenant. Those values must not come back when the host removes the keys.
 func TestPassedIsForgotten(t *testing.T) {
 	t.Parallel()
 	options, host, virtual := nodeWorld(t, "both")

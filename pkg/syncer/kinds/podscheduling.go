@@ -21,38 +21,29 @@ import (
 // whether it gets there. It is withdrawn when another node is proposed, or when
 // the pod bears a reason why it has none.
 
-// want is wantPod, with a virtual scheduler only where a node is known.
-func (p pods) want(s syncer.Scope, virtual, host *corev1.Pod) (bool, error) {
-	wanted, err := wantPod(s, virtual, host)
-	if err != nil || !wanted || host != nil && (host.Spec.NodeName != "" || finished(host)) {
-		return wanted, err
+// want is [translate.ShouldCopyPod], with a virtual scheduler only where a node is known.
+func (p pods) want(_ syncer.Scope, virtual, host *corev1.Pod) (bool, error) {
+	wanted := translate.ShouldCopyPod(virtual, host != nil)
+	if !wanted || host != nil && (host.Spec.NodeName != "" || translate.IsFinished(host)) {
+		return wanted, nil
 	}
 	held := ""
 	if host != nil {
 		held = translate.PlaceOf(host)
 	}
-	if !p.placed(virtual) {
+	if !p.options.usesVirtualScheduler(virtual) {
 		// A copy that is held to a node was made under other settings.
 		return held == "", nil
 	}
-	place := p.placeFor(virtual, host)
+	place := p.assignedNode(virtual, host)
 	return place != "" && (host == nil || held == place), nil
 }
 
-// placed says whether a node is chosen for the pod in the virtual cluster.
-func (p pods) placed(virtual *corev1.Pod) bool {
-	return p.options.VirtualScheduler && !slices.Contains(p.hostSchedulers(), virtual.Spec.SchedulerName)
-}
-
-func (p pods) hostSchedulers() []string {
-	return p.options.Sync.ToHost.Pods.HybridScheduling.HostSchedulers
-}
-
-// placeFor is the node that a pod is to be held to, empty if none is known yet. A
+// assignedNode is the node that a pod is to be held to, empty if none is known yet. A
 // proposal stands in the virtual pod, or it is on its way in memory; once there is
 // a host pod, that one says what was proposed, also to a server that has started
 // since.
-func (p pods) placeFor(virtual, host *corev1.Pod) string {
+func (p pods) assignedNode(virtual, host *corev1.Pod) string {
 	if virtual.Spec.NodeName != "" {
 		return virtual.Spec.NodeName
 	}
@@ -82,7 +73,7 @@ func (p pods) proposed(virtual, host *corev1.Pod) string {
 // pod may be bound in the virtual cluster before the host has heard of it, so only
 // what a kubelet says counts.
 func (p pods) started(virtual *corev1.Pod) bool {
-	if p.placed(virtual) {
+	if p.options.usesVirtualScheduler(virtual) {
 		return virtual.Status.StartTime != nil
 	}
 	return podStarted(virtual)
@@ -90,7 +81,7 @@ func (p pods) started(virtual *corev1.Pod) bool {
 
 // up brings back the status and the node.
 func (p pods) up(s syncer.Scope, host, virtual *corev1.Pod) error {
-	if p.placed(virtual) {
+	if p.options.usesVirtualScheduler(virtual) {
 		translate.PlaceStatus(s.Cluster, p.proposed(virtual, host), host, virtual)
 	} else {
 		translate.PodStatus(s.Cluster, host, virtual)
@@ -101,7 +92,7 @@ func (p pods) up(s syncer.Scope, host, virtual *corev1.Pod) error {
 // refusedPod takes the proposed node off a pod that the host refuses to have. The
 // scheduler tries again, after a while.
 func (p pods) refusedPod(s syncer.Scope, virtual *corev1.Pod, reason string) {
-	if !p.placed(virtual) || p.proposed(virtual, nil) == "" {
+	if !p.options.usesVirtualScheduler(virtual) || p.proposed(virtual, nil) == "" {
 		return
 	}
 	translate.Refuse(virtual, corev1.PodCondition{
@@ -109,15 +100,15 @@ func (p pods) refusedPod(s syncer.Scope, virtual *corev1.Pod, reason string) {
 	})
 }
 
-// onlyKnown drops from a host pod what it asks of resources that its node does not
+// dropUnknownResources drops from a host pod what it asks of resources that its node does not
 // have: the tenant added them to the virtual node, where they have been counted.
-func (p pods) onlyKnown(s syncer.Scope, virtual, host *corev1.Pod) error {
+func (p pods) dropUnknownResources(s syncer.Scope, virtual, host *corev1.Pod) error {
 	asked := extendedResources(host)
-	if !p.placed(virtual) || len(asked) == 0 {
+	if !p.options.usesVirtualScheduler(virtual) || len(asked) == 0 {
 		return nil
 	}
 	node := &corev1.Node{}
-	place := p.placeFor(virtual, host)
+	place := p.assignedNode(virtual, host)
 	err := s.Host.Get(s.Context, client.ObjectKey{Name: place}, node)
 	if apierrors.IsNotFound(err) {
 		return nil
@@ -128,7 +119,7 @@ func (p pods) onlyKnown(s syncer.Scope, virtual, host *corev1.Pod) error {
 	for _, list := range asked {
 		maps.DeleteFunc(list, func(name corev1.ResourceName, _ resource.Quantity) bool {
 			_, has := node.Status.Capacity[name]
-			return extended(name) && !has
+			return translate.IsExtendedResource(name) && !has
 		})
 	}
 	return nil
@@ -140,7 +131,7 @@ func extendedResources(pod *corev1.Pod) []corev1.ResourceList {
 	for _, containers := range [][]corev1.Container{pod.Spec.InitContainers, pod.Spec.Containers} {
 		for i := range containers {
 			for _, list := range []corev1.ResourceList{containers[i].Resources.Requests, containers[i].Resources.Limits} {
-				if slices.ContainsFunc(slices.Collect(maps.Keys(list)), extended) {
+				if slices.ContainsFunc(slices.Collect(maps.Keys(list)), translate.IsExtendedResource) {
 					lists = append(lists, list)
 				}
 			}

@@ -1,4 +1,4 @@
-package kinds
+package admission
 
 import (
 	"slices"
@@ -53,15 +53,22 @@ func capacity(name corev1.ResourceName, amount string) func(*corev1.Node) {
 	return func(n *corev1.Node) { n.Status.Capacity[name] = resource.MustParse(amount) }
 }
 
-// bothSettings are the words that lead a tenant to what the operator can do.
-func bothSettings() []string { return []string{schedulerKey, syncBackKey} }
+// The settings that a denial names.
+const (
+	schedulerSetting      = "controlPlane.advanced.virtualScheduler.enabled"
+	syncBackSetting       = "sync.fromHost.nodes.syncBackChanges"
+	syncBackFieldsSetting = "sync.fromHost.nodes.syncBackFields"
+)
+
+// bothSettings returns the words that lead a tenant to what the operator can do.
+func bothSettings() []string { return []string{schedulerSetting, syncBackSetting} }
 
 func cordonCells() map[string]cell {
 	return map[string]cell{
-		"cordon": {reason: "the host would not heed it", settings: "default", do: cordon, refused: append(bothSettings(), "cordoned")},
+		"cordon": {reason: "the host would not heed it", settings: "default", do: cordon, refused: append(bothSettings(), "cordon is not available")},
 		"uncordon": {
 			reason: "the host's cordon is the host's", settings: "default on a cordoned host", do: uncordon,
-			refused: []string{"the host has cordoned this node", syncBackKey},
+			refused: []string{"the host has cordoned this node", syncBackSetting},
 		},
 		"scheduler: cordon":   {reason: "the tenant's scheduler heeds it", settings: "scheduler", do: cordon},
 		"scheduler: uncordon": {reason: "what a tenant did they undo", settings: "scheduler on a cordoned tenant", do: uncordon},
@@ -78,7 +85,7 @@ func cordonCells() map[string]cell {
 		"labels back: cordon": {reason: "a field that is not passed on stays with the tenant", settings: "labels back", do: cordon},
 		"only labels back: cordon": {
 			reason: "without a scheduler there is nobody to heed it", settings: "only labels back", do: cordon,
-			refused: []string{syncBackFieldsKey, schedulerKey, syncBackKey},
+			refused: []string{syncBackFieldsSetting, schedulerSetting, syncBackSetting},
 		},
 	}
 }
@@ -168,7 +175,7 @@ func statusCells() map[string]cell {
 	for _, settings := range []string{"default", "back"} {
 		cells[settings+": extended resource"] = cell{
 			reason: "nobody would count it", settings: settings, subresource: "status",
-			do: capacity("example.com/dongle", "4"), refused: []string{schedulerKey},
+			do: capacity("example.com/dongle", "4"), refused: []string{schedulerSetting},
 		}
 	}
 	for _, settings := range []string{"scheduler", "both"} {

@@ -1,4 +1,4 @@
-package kinds
+package nodes
 
 import (
 	"fmt"
@@ -16,9 +16,8 @@ import (
 	"github.com/sublet-dev/sublet/pkg/syncer"
 )
 
-// twoWriters is a node that a host and a tenant write in turn, and what each of
-// them has put there, kept by a model of few lines: the virtual node is the host's
-// over the tenant's.
+// twoWriters is a node that a host and a tenant write in turn. Its other fields are a
+// model of what the tenant has written: the virtual node is the host's over the tenant's.
 type twoWriters struct {
 	host, virtual *corev1.Node
 
@@ -38,7 +37,7 @@ func newTwoWriters() *twoWriters {
 	return w
 }
 
-// pick is one of a few, so that the two writers meet often.
+// pick returns one of a few, so that the two writers meet often.
 func pick[T any](r *rand.Rand, of ...T) T { return of[r.IntN(len(of))] }
 
 func anyTaint(r *rand.Rand) corev1.Taint {
@@ -66,7 +65,7 @@ func (w *twoWriters) hostWrites(r *rand.Rand) {
 	case 2:
 		w.host.Spec.Taints = nil
 		for range r.IntN(4) {
-			if taint := anyTaint(r); !hasTaint(w.host, taint) {
+			if taint := anyTaint(r); !hasTaint(w.host.Spec.Taints, taint) {
 				w.host.Spec.Taints = append(w.host.Spec.Taints, taint)
 			}
 		}
@@ -86,10 +85,6 @@ func (w *twoWriters) hostWrites(r *rand.Rand) {
 		w.host.Spec.ProviderID = pick(r, "example://1", "example://2")
 	case 7: // A heartbeat, or nothing at all.
 	}
-}
-
-func hasTaint(node *corev1.Node, taint corev1.Taint) bool {
-	return slices.ContainsFunc(node.Spec.Taints, func(o corev1.Taint) bool { return taintKey(o) == taintKey(taint) })
 }
 
 // tenantWrites changes the virtual node through the admission, and the model if it
@@ -123,7 +118,7 @@ func (w *twoWriters) tenantWrites(t *testing.T, r *rand.Rand) (kept bool) {
 		model = func() { w.cordoned = after.Spec.Unschedulable }
 	case 4:
 		status = "status"
-		after.Status.Capacity = cloned(after.Status.Capacity)
+		after.Status.Capacity = cloneOrNew(after.Status.Capacity)
 		after.Status.Capacity["example.com/gpu"] = amount
 		if remove {
 			delete(after.Status.Capacity, "example.com/gpu")
@@ -135,12 +130,22 @@ func (w *twoWriters) tenantWrites(t *testing.T, r *rand.Rand) (kept bool) {
 			}
 		}
 	}
-	if editOf(w.virtual, after).empty() && !differs(w.virtual.Status.Capacity, after.Status.Capacity, "example.com/gpu") {
+	if newEdit(w.virtual, after).IsEmpty() && !differs(w.virtual.Status.Capacity, after.Status.Capacity, "example.com/gpu") {
 		return false
 	}
-	err := updateNode(t, NodeAdmissionOptions{VirtualScheduler: true}, w.virtual, after, status, false)
-	if err != nil {
+	rules := Rules{VirtualScheduler: true}
+	decide := rules.Decide
+	if status != "" {
+		decide = rules.DecideStatus
+	}
+	decision := decide(w.virtual, after)
+	if len(decision.Denials) > 0 {
 		return false
+	}
+	if decision.NeedsRecord() {
+		if err := decision.WriteRecord(after); err != nil {
+			t.Fatal(err)
+		}
 	}
 	w.virtual = after
 	model()
@@ -164,7 +169,7 @@ func edited(values map[string]string, key, value string, remove bool) map[string
 func (w *twoWriters) sync(t *testing.T, killed bool) {
 	t.Helper()
 	host, after := w.host.DeepCopy(), w.virtual.DeepCopy()
-	if err := nodeUp(syncer.Scope{}, Options{VirtualScheduler: true}, host.DeepCopy(), after); err != nil {
+	if err := fillReal(syncer.Scope{}, Options{VirtualScheduler: true}, host.DeepCopy(), after); err != nil {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff(host, w.host); diff != "" {
@@ -209,15 +214,15 @@ func (w *twoWriters) check() error {
 		return fmt.Errorf("taints: %v, host %v, tenant %v", w.virtual.Spec.Taints, w.host.Spec.Taints, w.taints)
 	case w.virtual.Spec.Unschedulable != (w.host.Spec.Unschedulable || w.cordoned):
 		return fmt.Errorf("unschedulable: %v, host %v, tenant %v", w.virtual.Spec.Unschedulable, w.host.Spec.Unschedulable, w.cordoned)
-	case !cmp.Equal(resources, cloned(w.virtual.Status.Capacity)):
+	case !cmp.Equal(resources, cloneOrNew(w.virtual.Status.Capacity)):
 		return fmt.Errorf("capacity: %v, host %v, tenant %v", w.virtual.Status.Capacity, w.host.Status.Capacity, w.resources)
 	}
 	return nil
 }
 
-// TestOverlay lets a host write 4 times 2,500 times into a node in which a tenant has
-// cordons, taints, labels, annotations and resources, with kills between any two
-// writes: nothing is lost, and nothing reaches the host.
+// TestOverlay lets a host write 4 times 2,500 times into a node. A tenant has cordons,
+// taints, labels, annotations and resources there. The syncer is killed between any two
+// writes. Nothing may be lost, and nothing may reach the host.
 func TestOverlay(t *testing.T) {
 	t.Parallel()
 	for seed := range uint64(4) {
@@ -269,13 +274,13 @@ func TestOverlayWithoutScheduler(t *testing.T) {
 	w.virtual.Spec.Taints = []corev1.Taint{{Key: "mine", Effect: corev1.TaintEffectNoSchedule}}
 	w.virtual.Annotations[labels.Tenant] = `{"capacity":{"example.com/dongle":"2"},"allocatable":{"example.com/dongle":"2"}}`
 	w.virtual.Status.Capacity = corev1.ResourceList{"example.com/dongle": resource.MustParse("2")}
-	if err := nodeUp(syncer.Scope{}, testOptions(), w.host, w.virtual); err != nil {
+	if err := fillReal(syncer.Scope{}, Options{}, w.host, w.virtual); err != nil {
 		t.Fatal(err)
 	}
 	if err := w.check(); err != nil {
 		t.Errorf("what no scheduler heeds goes, and all else stays: %v", err)
 	}
-	if len(TenantResources(w.virtual)) > 0 {
+	if hidden := readRecord(w.virtual.Annotations).hidden; len(hidden.Capacity)+len(hidden.Allocatable) > 0 {
 		t.Error("the record must forget the resources too, or they would come back")
 	}
 }
@@ -287,24 +292,11 @@ func TestOverlaySurvivesEditedRecord(t *testing.T) {
 		w.host.Labels = map[string]string{"disk": "ssd"}
 		w.virtual.Labels = map[string]string{"mine": "stays"}
 		w.virtual.Annotations = map[string]string{labels.Agreed: spoiled, labels.Tenant: spoiled}
-		if err := nodeUp(syncer.Scope{}, testOptions(), w.host, w.virtual); err != nil {
+		if err := fillReal(syncer.Scope{}, Options{}, w.host, w.virtual); err != nil {
 			t.Fatalf("a record that cannot be read (%q) must not stop the node: %v", spoiled, err)
 		}
 		if diff := cmp.Diff(map[string]string{"disk": "ssd", "mine": "stays"}, w.virtual.Labels); diff != "" {
 			t.Errorf("%q: nothing is lost (-want +got):\n%s", spoiled, diff)
 		}
-	}
-}
-
-func TestTenantResources(t *testing.T) {
-	t.Parallel()
-	w := newTwoWriters()
-	w.host.Status.Capacity = corev1.ResourceList{"example.com/gpu": resource.MustParse("1")}
-	w.virtual.Annotations[labels.Tenant] = `{"capacity":{"example.com/dongle":"2","example.com/gpu":"8"},"allocatable":{"example.com/dongle":"2"}}`
-	if err := nodeUp(syncer.Scope{}, Options{VirtualScheduler: true}, w.host, w.virtual); err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(corev1.ResourceList{"example.com/dongle": resource.MustParse("2")}, TenantResources(w.virtual)); diff != "" {
-		t.Errorf("a resource that the host has is asked of the host (-want +got):\n%s", diff)
 	}
 }

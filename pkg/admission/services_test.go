@@ -1,4 +1,4 @@
-package kinds
+package admission
 
 import (
 	"context"
@@ -21,9 +21,10 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sublet-dev/sublet/api/labels"
+	"github.com/sublet-dev/sublet/pkg/translate"
 )
 
-// internalService stands for the API server's own form of a Service, which takes a
+// internalService is the API server's own form of a Service, which takes a
 // conversion to read and to write.
 type internalService struct {
 	metav1.TypeMeta
@@ -86,13 +87,13 @@ func (h *fakeHost) answer(verb, kind string, virtual client.Object, dryRun bool)
 			host.Spec.Ports[i].NodePort = 30700 + int32(i)
 		}
 	}
-	if needsHealthCheck(&host.Spec) {
+	if translate.HasHealthCheckPort(&host.Spec) {
 		host.Spec.HealthCheckNodePort = 31700
 	}
 	return host, nil
 }
 
-// service is a Service shop/web with one port, changed by change.
+// service returns a Service shop/web with one port, changed by change.
 func service(change func(*corev1.Service)) *corev1.Service {
 	s := &corev1.Service{
 		ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "web"},
@@ -104,7 +105,7 @@ func service(change func(*corev1.Service)) *corev1.Service {
 	return s
 }
 
-// stored is a NodePort Service as it is after its creation.
+// stored returns a NodePort Service as it is after its creation.
 func stored(change func(*corev1.Service)) *corev1.Service {
 	return service(func(s *corev1.Service) {
 		s.Spec.Type = corev1.ServiceTypeNodePort
@@ -220,8 +221,8 @@ func TestServiceAdmission(t *testing.T) {
 			want := test.service.DeepCopy()
 			if test.old != nil && len(test.calls) == 0 && test.subresource == "" {
 				// Whether the assigned values are filled in or left to the API server is the same.
-				assign(test.old, want)
-				assign(test.old, &object.Service)
+				translate.CopyAssigned(test.old, want)
+				translate.CopyAssigned(test.old, &object.Service)
 			}
 			if test.want != nil {
 				test.want(want)
@@ -246,7 +247,7 @@ func admit(t *testing.T, host HostFirst, object, old runtime.Object, operation a
 	service := object.(*internalService).Service
 	a := admission.NewAttributesRecord(object, old, corev1.SchemeGroupVersion.WithKind("Service"), service.Namespace, service.Name,
 		corev1.SchemeGroupVersion.WithResource("services"), subresource, operation, nil, dryRun, nil)
-	plugin := ServiceAdmission(host)
+	plugin := Services(host)
 	if !plugin.Handles(operation) {
 		t.Fatalf("the plugin does not handle %s", operation)
 	}
@@ -258,7 +259,7 @@ func TestServiceAdmissionOtherResource(t *testing.T) {
 	a := admission.NewAttributesRecord(&corev1.Pod{}, nil, corev1.SchemeGroupVersion.WithKind("Pod"), "shop", "web",
 		corev1.SchemeGroupVersion.WithResource("pods"), "", admission.Create, nil, false, nil)
 	host := &fakeHost{}
-	if err := ServiceAdmission(host).Admit(t.Context(), a, nil); err != nil || len(host.calls) > 0 {
+	if err := Services(host).Admit(t.Context(), a, nil); err != nil || len(host.calls) > 0 {
 		t.Errorf("a pod is no concern of this plugin: %v, %v", err, host.calls)
 	}
 }
@@ -305,17 +306,17 @@ func TestServiceAdmissionRefusal(t *testing.T) {
 			reason: "a host that does not answer is named, and trying again is the way out",
 			err: fmt.Errorf("cannot create host object tenant-shop/web-hash: %w",
 				&url.Error{Op: "Post", URL: "https://10.96.0.1:443/api/v1/namespaces/tenant-shop/services", Err: errors.New("connection refused")}),
-			code: http.StatusServiceUnavailable, says: []string{"host cluster did not answer", "try again", "connection refused"},
+			code: http.StatusServiceUnavailable, says: []string{"host cluster did not respond", "Try again", "connection refused"},
 		},
 		"NotStarted": {
 			reason: "a syncer that cannot do it yet says so itself",
 			err:    errors.New("the syncer has not started yet"),
-			code:   http.StatusServiceUnavailable, says: []string{"Service shop/web was left as it is", "try again", "not started yet"},
+			code:   http.StatusServiceUnavailable, says: []string{"Service shop/web was not changed", "Try again", "not started yet"},
 		},
 		"Overloaded": {
 			reason: "a host that has too much to do is one that does not answer",
 			err:    apierrors.NewTooManyRequests("slow down", 1),
-			code:   http.StatusServiceUnavailable, says: []string{"try again"},
+			code:   http.StatusServiceUnavailable, says: []string{"Try again"},
 		},
 		"Broken": {
 			reason: "so is one that fails",

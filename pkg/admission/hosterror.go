@@ -1,0 +1,52 @@
+package admission
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apiserver/pkg/admission"
+)
+
+// fromHostError turns an error of the host into one for the tenant: about the
+// tenant's own object, and with what to do. What the host refuses is denied; when the
+// host did not decide, the tenant tries again.
+func fromHostError(a admission.Attributes, name types.NamespacedName, err error) error {
+	resource := a.GetResource().GroupResource()
+	var status apierrors.APIStatus
+	if !errors.As(err, &status) || status.Status().Code >= http.StatusInternalServerError || apierrors.IsTooManyRequests(err) {
+		return hostUnavailable(a, name, err)
+	}
+	refusal := status.Status()
+	if refusal.Details != nil && refusal.Details.Name != "" {
+		refusal.Message = strings.ReplaceAll(refusal.Message, refusal.Details.Name, name.Name)
+		refusal.Details = refusal.Details.DeepCopy()
+		refusal.Details.Name = name.Name
+	}
+	if refusal.Reason == metav1.StatusReasonInvalid {
+		return &apierrors.StatusError{ErrStatus: refusal}
+	}
+	// The host's message starts as the tenant's error will.
+	message := strings.TrimPrefix(refusal.Message, fmt.Sprintf("%s %q is forbidden: ", resource, name.Name))
+	return apierrors.NewForbidden(resource, name.Name, fmt.Errorf("the host cluster refused it: %s", message))
+}
+
+// hostUnavailable returns the tenant's error for a host that did not decide. It leaves
+// out the address of the request.
+func hostUnavailable(a admission.Attributes, name types.NamespacedName, err error) error {
+	reason := "its host copy could not be written"
+	var request *url.Error
+	if errors.As(err, &request) {
+		reason, err = "the host cluster did not respond", request.Err
+	}
+	object := name.Name
+	if name.Namespace != "" {
+		object = name.String()
+	}
+	return apierrors.NewServiceUnavailable(fmt.Sprintf("%s %s was not changed: %s. Try again: %v", a.GetKind().Kind, object, reason, err))
+}

@@ -1,0 +1,156 @@
+package admission
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+	apiequality "k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/util/rand"
+	"k8s.io/apiserver/pkg/admission"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/sublet-dev/sublet/pkg/translate"
+)
+
+// HostFirst writes the host copy of a virtual object before the virtual object itself
+// is written. Both methods return the host object as the host's API server stored it,
+// and nil if the object has no copy. The engine implements it.
+type HostFirst interface {
+	// CreateFirst creates the host copy of an object that does not exist yet.
+	CreateFirst(ctx context.Context, kind string, virtual client.Object, dryRun bool) (client.Object, error)
+	// UpdateFirst applies a pending change of an object to its host copy.
+	UpdateFirst(ctx context.Context, kind string, virtual client.Object, dryRun bool) (client.Object, error)
+}
+
+// servicePlugin is the plugin of [Services].
+type servicePlugin struct {
+	*admission.Handler
+	host HostFirst
+}
+
+// Services returns the admission plugin that creates the host Service before the
+// virtual one and copies the host's addresses and node ports into it. A tenant's
+// Service then has its one address from the first moment on. A refusal of the host,
+// by a quota or a policy, is the tenant's error at once. An update that asks for other
+// ports or another type goes to the host first too.
+//
+// If the second half of a create fails, the engine deletes the host Service that is
+// left. After a failed update it applies the virtual Service again.
+func Services(host HostFirst) admission.MutationInterface {
+	return &servicePlugin{Handler: admission.NewHandler(admission.Create, admission.Update), host: host}
+}
+
+// Admit implements [admission.MutationInterface].
+func (p *servicePlugin) Admit(ctx context.Context, a admission.Attributes, o admission.ObjectInterfaces) error {
+	if a.GetResource().GroupResource() != corev1.Resource("services") || a.GetSubresource() != "" {
+		return nil
+	}
+	virtual, err := toV1[corev1.Service](a.GetObject(), o)
+	if err != nil {
+		return err
+	}
+	virtual.Namespace = a.GetNamespace()
+	if !translate.ShouldCopyService(virtual) {
+		return nil
+	}
+	var host *corev1.Service
+	if a.GetOperation() == admission.Create {
+		host, err = p.create(ctx, a, virtual)
+	} else {
+		host, err = p.update(ctx, a, o, virtual)
+	}
+	if err != nil || host == nil || a.IsDryRun() {
+		// In a dry run an API server returns the first address of its range, which
+		// is nobody's. The virtual API server returns the same.
+		return err
+	}
+	translate.CopyAssigned(host, virtual)
+	return fromV1(virtual, a.GetObject(), o)
+}
+
+// create creates the host Service. An ExternalName Service has no address and waits
+// for the syncer like any other object.
+func (p *servicePlugin) create(ctx context.Context, a admission.Attributes, virtual *corev1.Service) (*corev1.Service, error) {
+	if virtual.Spec.Type == corev1.ServiceTypeExternalName {
+		return nil, nil
+	}
+	if virtual.Name == "" && virtual.GenerateName != "" {
+		// The host's name depends on the virtual one.
+		virtual.Name = generateName(virtual.GenerateName)
+	}
+	created, err := p.host.CreateFirst(ctx, a.GetResource().Resource, virtual, a.IsDryRun())
+	return asService(a, virtual, created, err)
+}
+
+// update changes the host Service if the tenant requests something that the host
+// assigns. Every other change waits for the syncer.
+func (p *servicePlugin) update(ctx context.Context, a admission.Attributes, o admission.ObjectInterfaces, virtual *corev1.Service) (*corev1.Service, error) {
+	old, err := toV1[corev1.Service](a.GetOldObject(), o)
+	if err != nil {
+		return nil, err
+	}
+	if virtual.DeletionTimestamp != nil || virtual.Spec.Type == corev1.ServiceTypeExternalName {
+		return nil, nil
+	}
+	if old.Spec.Type == virtual.Spec.Type {
+		translate.CopyAssigned(old, virtual)
+	}
+	if apiequality.Semantic.DeepEqual(assignable(&old.Spec), assignable(&virtual.Spec)) {
+		return nil, nil
+	}
+	kind := a.GetResource().Resource
+	updated, err := p.host.UpdateFirst(ctx, kind, virtual, a.IsDryRun())
+	if err == nil && updated == nil {
+		// The Service was an ExternalName until now, which may have no copy yet.
+		updated, err = p.host.CreateFirst(ctx, kind, virtual, a.IsDryRun())
+	}
+	return asService(a, virtual, updated, err)
+}
+
+// asService returns the Service that the host stored, nil for none, or the tenant's
+// form of the host's error.
+func asService(a admission.Attributes, virtual *corev1.Service, stored client.Object, err error) (*corev1.Service, error) {
+	if err != nil {
+		return nil, fromHostError(a, client.ObjectKeyFromObject(virtual), err)
+	}
+	if stored == nil {
+		return nil, nil
+	}
+	host, ok := stored.(*corev1.Service)
+	if !ok {
+		return nil, apierrors.NewInternalError(fmt.Errorf("cannot use the host copy of Service %s: it is a %T", virtual.Name, stored))
+	}
+	return host, nil
+}
+
+// assignable returns the part of a Service's spec from which the host assigns
+// addresses and ports.
+func assignable(spec *corev1.ServiceSpec) *corev1.ServiceSpec {
+	return &corev1.ServiceSpec{
+		Type:                          spec.Type,
+		Ports:                         slices.Clone(spec.Ports),
+		ClusterIP:                     spec.ClusterIP,
+		ClusterIPs:                    spec.ClusterIPs,
+		IPFamilies:                    spec.IPFamilies,
+		IPFamilyPolicy:                spec.IPFamilyPolicy,
+		ExternalTrafficPolicy:         spec.ExternalTrafficPolicy,
+		HealthCheckNodePort:           spec.HealthCheckNodePort,
+		LoadBalancerClass:             spec.LoadBalancerClass,
+		AllocateLoadBalancerNodePorts: spec.AllocateLoadBalancerNodePorts,
+	}
+}
+
+// nameSuffix and maxBase are the lengths of the random part and, at most, of the fixed
+// part of a generated name. The API server uses the same.
+const (
+	nameSuffix = 5
+	maxBase    = 63 - nameSuffix
+)
+
+// generateName returns a name that begins with base.
+func generateName(base string) string {
+	return base[:min(len(base), maxBase)] + rand.String(nameSuffix)
+}

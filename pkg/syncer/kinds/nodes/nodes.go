@@ -1,0 +1,138 @@
+package nodes
+
+import (
+	corev1 "k8s.io/api/core/v1"
+	apilabels "k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/sublet-dev/sublet/api/config/v1alpha1"
+	"github.com/sublet-dev/sublet/pkg/syncer"
+	"github.com/sublet-dev/sublet/pkg/translate"
+)
+
+// Options are what the two kinds need. They do not change while the server runs.
+type Options struct {
+	// Nodes are the settings of sync.fromHost.nodes.
+	Nodes v1alpha1.Nodes
+	// VirtualScheduler specifies whether a scheduler of the virtual cluster picks
+	// nodes, so that a tenant's cordons and taints count. Default: false.
+	VirtualScheduler bool
+	// Usage is subtracted from the allocatable resources of virtual nodes. Default:
+	// nil, which shows those of the host.
+	Usage Usage
+	// KubeletVersion is the kubelet version of a pseudo node.
+	KubeletVersion string
+}
+
+// Real returns the kind that shows the host's nodes in the virtual cluster. With
+// selector.all it shows every node, with selector.labels those that have the labels.
+// With neither it shows those that pods of this virtual cluster run on.
+//
+// No controller of the virtual cluster watches the health of nodes, so they need no
+// leases in kube-node-lease. The host's controller does it, and the conditions show
+// the result.
+func Real(o Options) syncer.Resource[*corev1.Node, *corev1.Node] {
+	r := syncer.Resource[*corev1.Node, *corev1.Node]{
+		Owner: syncer.Host,
+		Names: translate.Same,
+		Origin: func(_ syncer.Scope, host *corev1.Node) (types.NamespacedName, bool) {
+			return types.NamespacedName{Name: host.Name}, true
+		},
+		Select: apilabels.Everything(),
+		Trim:   func(host *corev1.Node) { trim(host, o.Nodes.ClearImageStatus) },
+		Want: func(_ syncer.Scope, virtual, host *corev1.Node) (bool, error) {
+			return virtual == nil || translate.IsOfHostObject(virtual, host), nil
+		},
+		Up: func(s syncer.Scope, host, virtual *corev1.Node) error {
+			return fillReal(s, o, host, virtual)
+		},
+	}
+	switch {
+	case o.Nodes.Selector.All:
+	case len(o.Nodes.Selector.Labels) > 0:
+		r.Select = apilabels.SelectorFromSet(o.Nodes.Selector.Labels)
+	default:
+		r.Want = func(s syncer.Scope, virtual, host *corev1.Node) (bool, error) {
+			if virtual != nil && !translate.IsOfHostObject(virtual, host) {
+				return false, nil
+			}
+			_, ok, err := podOn(s, host.Name)
+			return ok, err
+		}
+		r.Indexes = []syncer.Index{HostPodsByNode()}
+		r.Also = []syncer.Watch{{Side: syncer.Host, Object: &corev1.Pod{}, Keys: nodeOfPod}}
+	}
+	return r
+}
+
+// ByNode is the field of the index that [HostPodsByNode] returns.
+const ByNode = "spec.nodeName"
+
+// HostPodsByNode returns the index of host pods by the node that they are bound to.
+func HostPodsByNode() syncer.Index {
+	return syncer.Index{Side: syncer.Host, Object: &corev1.Pod{}, Field: ByNode, Values: func(o client.Object) []string {
+		if pod, ok := o.(*corev1.Pod); ok && pod.Spec.NodeName != "" {
+			return []string{pod.Spec.NodeName}
+		}
+		return nil
+	}}
+}
+
+// podOn returns a host pod of this virtual cluster that is bound to the node.
+func podOn(s syncer.Scope, node string) (*corev1.Pod, bool, error) {
+	var pods corev1.PodList
+	err := s.Host.List(s.Context, &pods, client.InNamespace(s.Cluster.Namespace),
+		client.MatchingFields{ByNode: node}, client.Limit(1), client.UnsafeDisableDeepCopy)
+	if err != nil || len(pods.Items) == 0 {
+		return nil, false, err
+	}
+	return &pods.Items[0], true, nil
+}
+
+// nodeOfPod returns the key of the virtual node that a host pod is bound to.
+func nodeOfPod(_ syncer.Scope, o client.Object) ([]types.NamespacedName, error) {
+	pod, ok := o.(*corev1.Pod)
+	if !ok || pod.Spec.NodeName == "" {
+		return nil, nil
+	}
+	return []types.NamespacedName{{Name: pod.Spec.NodeName}}, nil
+}
+
+// trim drops what a tenant does not see, so that no cache holds it.
+func trim(host *corev1.Node, images bool) {
+	if images {
+		host.Status.Images = nil
+	}
+	host.Status.VolumesInUse, host.Status.VolumesAttached, host.Status.Config = nil, nil, nil
+}
+
+// fillReal fills in a virtual node: the host's fields, and what the tenant added.
+func fillReal(s syncer.Scope, o Options, host, virtual *corev1.Node) error {
+	if err := overlay(s, host, virtual, o.VirtualScheduler); err != nil {
+		return err
+	}
+	virtual.Spec.PodCIDR, virtual.Spec.PodCIDRs = host.Spec.PodCIDR, host.Spec.PodCIDRs
+	virtual.Spec.ProviderID = host.Spec.ProviderID
+	virtual.Spec.PodPreemptionPolicy = host.Spec.PodPreemptionPolicy
+	status := visibleStatus(host, o.Nodes.ClearImageStatus)
+	subtractForeignUsage(&status, virtual.Status.Allocatable, o.Usage, host.Name)
+	addTenantResources(&status, readRecord(virtual.Annotations).hidden)
+	if changesStatus(&status, &virtual.Status) {
+		virtual.Status = status
+	}
+	return nil
+}
+
+// visibleStatus returns the part of a host node's status that a tenant may see. It
+// leaves out what identifies the machine, and attached volumes: they are other
+// tenants' too.
+func visibleStatus(host *corev1.Node, clearImages bool) corev1.NodeStatus {
+	status := host.Status
+	if clearImages {
+		status.Images = nil
+	}
+	status.VolumesInUse, status.VolumesAttached, status.Config = nil, nil, nil
+	status.NodeInfo.MachineID, status.NodeInfo.SystemUUID, status.NodeInfo.BootID = "", "", ""
+	return status
+}

@@ -1,0 +1,64 @@
+package translate
+
+import (
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/sublet-dev/sublet/api/labels"
+)
+
+// ShouldCopyService reports whether a Service gets a host copy. The host Services of
+// kubernetes and kube-dns belong to the chart.
+func ShouldCopyService(virtual *corev1.Service) bool {
+	return virtual.Labels[labels.ControlPlaneService] != "true" &&
+		(virtual.Namespace != corev1.NamespaceDefault || virtual.Name != "kubernetes")
+}
+
+// CopyAssigned writes the addresses and ports that the host assigned into the virtual
+// Service. It does nothing while the two have different types: one is about to follow
+// the other.
+func CopyAssigned(host, virtual *corev1.Service) {
+	if virtual.Spec.Type != host.Spec.Type || virtual.Spec.Type == corev1.ServiceTypeExternalName {
+		return
+	}
+	if virtual.Spec.ClusterIP == "" {
+		virtual.Spec.ClusterIP = host.Spec.ClusterIP
+	}
+	if len(virtual.Spec.ClusterIPs) < len(host.Spec.ClusterIPs) {
+		virtual.Spec.ClusterIPs = slices.Clone(host.Spec.ClusterIPs)
+	}
+	if len(virtual.Spec.IPFamilies) < len(host.Spec.IPFamilies) {
+		virtual.Spec.IPFamilies = slices.Clone(host.Spec.IPFamilies)
+	}
+	if virtual.Spec.IPFamilyPolicy == nil {
+		virtual.Spec.IPFamilyPolicy = host.Spec.IPFamilyPolicy
+	}
+	CopyNodePorts(host.Spec.Ports, virtual.Spec.Ports, virtual.Spec.Type)
+	if HasHealthCheckPort(&virtual.Spec) && virtual.Spec.HealthCheckNodePort == 0 {
+		virtual.Spec.HealthCheckNodePort = host.Spec.HealthCheckNodePort
+	}
+}
+
+// CopyNodePorts gives ports the node ports that the same ports have in from. A port
+// without one there keeps its own, which is then a request.
+func CopyNodePorts(from, ports []corev1.ServicePort, serviceType corev1.ServiceType) {
+	if serviceType != corev1.ServiceTypeNodePort && serviceType != corev1.ServiceTypeLoadBalancer {
+		return
+	}
+	for i := range ports {
+		port := &ports[i]
+		found := slices.IndexFunc(from, func(f corev1.ServicePort) bool {
+			return f.Port == port.Port && f.Protocol == port.Protocol
+		})
+		if port.NodePort == 0 && found >= 0 {
+			port.NodePort = from[found].NodePort
+		}
+	}
+}
+
+// HasHealthCheckPort reports whether a Service has a node port for health checks.
+func HasHealthCheckPort(spec *corev1.ServiceSpec) bool {
+	return spec.Type == corev1.ServiceTypeLoadBalancer &&
+		spec.ExternalTrafficPolicy == corev1.ServiceExternalTrafficPolicyLocal
+}
