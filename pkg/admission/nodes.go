@@ -19,8 +19,8 @@ import (
 
 // HostChange changes the host object behind a virtual copy. The engine implements it.
 type HostChange interface {
-	// ChangeFirst changes the host object before the virtual one is changed.
-	ChangeFirst(ctx context.Context, kind string, virtual client.Object, change func(host client.Object) error, dryRun bool) error
+	// ChangeHostFirst changes the host object before the virtual one is changed.
+	ChangeHostFirst(ctx context.Context, kind string, virtual client.Object, change func(host client.Object) error, dryRun bool) error
 }
 
 // NodeOptions configure [Nodes].
@@ -129,7 +129,7 @@ func (p *nodePlugin) changeHost(ctx context.Context, a admission.Attributes, o a
 	if edit.IsEmpty() {
 		return nil
 	}
-	err = p.options.Host.ChangeFirst(ctx, a.GetResource().Resource, before, func(object client.Object) error {
+	err = p.options.Host.ChangeHostFirst(ctx, a.GetResource().Resource, before, func(object client.Object) error {
 		host, ok := object.(*corev1.Node)
 		if !ok {
 			return fmt.Errorf("cannot change the host object of node %s: it is a %T", before.Name, object)

@@ -60,8 +60,8 @@ type hostNode struct {
 	dry   bool
 }
 
-// ChangeFirst implements HostChange.
-func (h *hostNode) ChangeFirst(_ context.Context, _ string, _ client.Object, change func(client.Object) error, dryRun bool) error {
+// ChangeHostFirst implements HostChange.
+func (h *hostNode) ChangeHostFirst(_ context.Context, _ string, _ client.Object, change func(client.Object) error, dryRun bool) error {
 	h.calls++
 	h.dry = dryRun
 	if h.err != nil {

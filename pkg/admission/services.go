@@ -19,10 +19,10 @@ import (
 // is written. Both methods return the host object as the host's API server stored it,
 // and nil if the object has no copy. The engine implements it.
 type HostFirst interface {
-	// CreateFirst creates the host copy of an object that does not exist yet.
-	CreateFirst(ctx context.Context, kind string, virtual client.Object, dryRun bool) (client.Object, error)
-	// UpdateFirst applies a pending change of an object to its host copy.
-	UpdateFirst(ctx context.Context, kind string, virtual client.Object, dryRun bool) (client.Object, error)
+	// CreateHostFirst creates the host copy of an object that does not exist yet.
+	CreateHostFirst(ctx context.Context, kind string, virtual client.Object, dryRun bool) (client.Object, error)
+	// UpdateHostFirst applies a pending change of an object to its host copy.
+	UpdateHostFirst(ctx context.Context, kind string, virtual client.Object, dryRun bool) (client.Object, error)
 }
 
 // servicePlugin is the plugin of [Services].
@@ -81,7 +81,7 @@ func (p *servicePlugin) create(ctx context.Context, a admission.Attributes, virt
 		// The host's name depends on the virtual one.
 		virtual.Name = generateName(virtual.GenerateName)
 	}
-	created, err := p.host.CreateFirst(ctx, a.GetResource().Resource, virtual, a.IsDryRun())
+	created, err := p.host.CreateHostFirst(ctx, a.GetResource().Resource, virtual, a.IsDryRun())
 	return asService(a, virtual, created, err)
 }
 
@@ -102,10 +102,10 @@ func (p *servicePlugin) update(ctx context.Context, a admission.Attributes, o ad
 		return nil, nil
 	}
 	kind := a.GetResource().Resource
-	updated, err := p.host.UpdateFirst(ctx, kind, virtual, a.IsDryRun())
+	updated, err := p.host.UpdateHostFirst(ctx, kind, virtual, a.IsDryRun())
 	if err == nil && updated == nil {
 		// The Service was an ExternalName until now, which may have no copy yet.
-		updated, err = p.host.CreateFirst(ctx, kind, virtual, a.IsDryRun())
+		updated, err = p.host.CreateHostFirst(ctx, kind, virtual, a.IsDryRun())
 	}
 	return asService(a, virtual, updated, err)
 }

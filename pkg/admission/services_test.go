@@ -61,11 +61,11 @@ type fakeHost struct {
 	calls []string
 }
 
-func (h *fakeHost) CreateFirst(_ context.Context, kind string, virtual client.Object, dryRun bool) (client.Object, error) {
+func (h *fakeHost) CreateHostFirst(_ context.Context, kind string, virtual client.Object, dryRun bool) (client.Object, error) {
 	return h.answer("create", kind, virtual, dryRun)
 }
 
-func (h *fakeHost) UpdateFirst(_ context.Context, kind string, virtual client.Object, dryRun bool) (client.Object, error) {
+func (h *fakeHost) UpdateHostFirst(_ context.Context, kind string, virtual client.Object, dryRun bool) (client.Object, error) {
 	return h.answer("update", kind, virtual, dryRun)
 }
 

@@ -274,26 +274,26 @@ type hostFirst struct{ engine atomic.Pointer[syncer.Engine] }
 
 var errNoEngine = errors.New("the syncer has not started yet; try again")
 
-// CreateFirst implements admission.HostFirst.
-func (h *hostFirst) CreateFirst(ctx context.Context, kind string, virtual client.Object, dryRun bool) (client.Object, error) {
+// CreateHostFirst implements admission.HostFirst.
+func (h *hostFirst) CreateHostFirst(ctx context.Context, kind string, virtual client.Object, dryRun bool) (client.Object, error) {
 	if engine := h.engine.Load(); engine != nil {
-		return engine.CreateFirst(ctx, kind, virtual, dryRun)
+		return engine.CreateHostFirst(ctx, kind, virtual, dryRun)
 	}
 	return nil, errNoEngine
 }
 
-// UpdateFirst implements admission.HostFirst.
-func (h *hostFirst) UpdateFirst(ctx context.Context, kind string, virtual client.Object, dryRun bool) (client.Object, error) {
+// UpdateHostFirst implements admission.HostFirst.
+func (h *hostFirst) UpdateHostFirst(ctx context.Context, kind string, virtual client.Object, dryRun bool) (client.Object, error) {
 	if engine := h.engine.Load(); engine != nil {
-		return engine.UpdateFirst(ctx, kind, virtual, dryRun)
+		return engine.UpdateHostFirst(ctx, kind, virtual, dryRun)
 	}
 	return nil, errNoEngine
 }
 
-// ChangeFirst implements admission.HostChange.
-func (h *hostFirst) ChangeFirst(ctx context.Context, kind string, virtual client.Object, change func(client.Object) error, dryRun bool) error {
+// ChangeHostFirst implements admission.HostChange.
+func (h *hostFirst) ChangeHostFirst(ctx context.Context, kind string, virtual client.Object, change func(client.Object) error, dryRun bool) error {
 	if engine := h.engine.Load(); engine != nil {
-		return engine.ChangeFirst(ctx, kind, virtual, change, dryRun)
+		return engine.ChangeHostFirst(ctx, kind, virtual, change, dryRun)
 	}
 	return errNoEngine
 }

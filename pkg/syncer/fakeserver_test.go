@@ -61,7 +61,7 @@ func keyOf(o client.Object) fakeKey {
 func (s *fakeServer) put(o client.Object) client.Object {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	o = copyOf(o)
+	o = deepCopy(o)
 	s.version++
 	if o.GetUID() == "" {
 		o.SetUID(types.UID(fmt.Sprintf("%s-%d", s.name, s.version)))
@@ -86,7 +86,7 @@ func (s *fakeServer) at(like client.Object, key types.NamespacedName) client.Obj
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if o, ok := s.objects[fakeKey{reflect.TypeOf(like), key}]; ok {
-		return copyOf(o)
+		return deepCopy(o)
 	}
 	return nil
 }
@@ -98,7 +98,7 @@ func (s *fakeServer) of(like client.Object, selector apilabels.Selector) []clien
 	var found []client.Object
 	for key, o := range s.objects {
 		if key.kind == reflect.TypeOf(like) && selector.Matches(apilabels.Set(o.GetLabels())) {
-			found = append(found, copyOf(o))
+			found = append(found, deepCopy(o))
 		}
 	}
 	return found
@@ -126,7 +126,7 @@ func (s *fakeServer) find(o client.Object) (client.Object, error) {
 }
 
 func into(from, to client.Object) {
-	reflect.ValueOf(to).Elem().Set(reflect.ValueOf(copyOf(from)).Elem())
+	reflect.ValueOf(to).Elem().Set(reflect.ValueOf(deepCopy(from)).Elem())
 }
 
 func (s *fakeServer) Get(_ context.Context, key client.ObjectKey, o client.Object, _ ...client.GetOption) error {
@@ -170,7 +170,7 @@ func (s *fakeServer) Create(_ context.Context, o client.Object, options ...clien
 	opts := client.CreateOptions{}
 	opts.ApplyOptions(options)
 	if len(opts.DryRun) == 0 {
-		s.objects[keyOf(o)] = copyOf(o)
+		s.objects[keyOf(o)] = deepCopy(o)
 	}
 	return nil
 }
@@ -193,12 +193,12 @@ func (s *fakeServer) update(verb string, o client.Object, status bool) error {
 	if o.GetUID() != found.GetUID() || o.GetResourceVersion() != found.GetResourceVersion() {
 		return apierrors.NewConflict(resource(o), o.GetName(), fmt.Errorf("it has changed"))
 	}
-	next := copyOf(o)
+	next := deepCopy(o)
 	if status {
-		next = copyOf(found)
-		setStatus(next, o)
+		next = deepCopy(found)
+		copyStatus(next, o)
 	} else {
-		setStatus(next, found)
+		copyStatus(next, found)
 	}
 	s.store(found, next)
 	into(s.last(next), o)
@@ -222,11 +222,11 @@ func (s *fakeServer) store(before, after client.Object) {
 	s.version++
 	after.SetResourceVersion(strconv.Itoa(s.version))
 	grace := after.GetDeletionGracePeriodSeconds()
-	if terminating(after) && len(after.GetFinalizers()) == 0 && (grace == nil || *grace == 0) {
+	if isTerminating(after) && len(after.GetFinalizers()) == 0 && (grace == nil || *grace == 0) {
 		delete(s.objects, keyOf(after))
 		return
 	}
-	s.objects[keyOf(after)] = copyOf(after)
+	s.objects[keyOf(after)] = deepCopy(after)
 }
 
 func (s *fakeServer) Patch(_ context.Context, o client.Object, patch client.Patch, options ...client.PatchOption) error {
@@ -272,7 +272,7 @@ func (s *fakeServer) patch(verb string, o client.Object, patch client.Patch, dry
 	if err != nil {
 		return err
 	}
-	next := emptied(found)
+	next := newEmpty(found)
 	if err := json.Unmarshal(merged, next); err != nil {
 		return err
 	}
@@ -312,10 +312,10 @@ func (s *fakeServer) Delete(_ context.Context, o client.Object, options ...clien
 		delete(s.objects, keyOf(found))
 		return nil
 	}
-	if terminating(found) && !shorter(&grace, found.GetDeletionGracePeriodSeconds()) {
+	if isTerminating(found) && !isShorter(&grace, found.GetDeletionGracePeriodSeconds()) {
 		return nil
 	}
-	next := copyOf(found)
+	next := deepCopy(found)
 	now := metav1.NewTime(s.clock.Now().Truncate(time.Second))
 	next.SetDeletionTimestamp(&now)
 	next.SetDeletionGracePeriodSeconds(&grace)
@@ -357,8 +357,8 @@ func (f *fakeSub) Create(_ context.Context, o, sub client.Object, _ ...client.Su
 	if uid := sub.GetUID(); uid != "" && uid != found.GetUID() {
 		return apierrors.NewConflict(resource(o), o.GetName(), fmt.Errorf("precondition failed"))
 	}
-	pod := copyOf(found).(*corev1.Pod)
-	if pod.Spec.NodeName != "" || terminating(pod) {
+	pod := deepCopy(found).(*corev1.Pod)
+	if pod.Spec.NodeName != "" || isTerminating(pod) {
 		return apierrors.NewConflict(resource(o), o.GetName(), fmt.Errorf("pod is bound"))
 	}
 	pod.Spec.NodeName = sub.(*corev1.Binding).Target.Name

@@ -109,7 +109,7 @@ func (h *handler) observeRevision(object client.Object) {
 func isStatusOnly(before, after client.Object) bool {
 	return before.GetGeneration() != 0 && before.GetGeneration() == after.GetGeneration() &&
 		before.GetUID() == after.GetUID() &&
-		terminating(before) == terminating(after) &&
+		isTerminating(before) == isTerminating(after) &&
 		maps.Equal(before.GetLabels(), after.GetLabels()) &&
 		maps.Equal(before.GetAnnotations(), after.GetAnnotations()) &&
 		slices.Equal(before.GetFinalizers(), after.GetFinalizers())

@@ -1,6 +1,7 @@
 package syncer
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"time"
@@ -15,9 +16,9 @@ import (
 )
 
 // hostOwned reconciles a key of a kind whose host object is the truth.
-func (r *reconciler) hostOwned(s Scope, key types.NamespacedName) error {
+func (r *reconciler) reconcileHostOwned(s Scope, key types.NamespacedName) error {
 	virtual := r.virtual.store.Get(key)
-	host, err := r.sourceOf(s, key)
+	host, err := r.findOriginal(s, key)
 	if err != nil {
 		return err
 	}
@@ -26,49 +27,49 @@ func (r *reconciler) hostOwned(s Scope, key types.NamespacedName) error {
 		return nil
 	}
 	if host == nil {
-		return r.sourceless(s, key, virtual)
+		return r.deleteIfOriginalGone(s, key, virtual)
 	}
 	wanted, err := r.kind.want(s, virtual, host)
 	switch {
 	case err != nil:
 		return fmt.Errorf("cannot tell whether host object %s is shown: %w", client.ObjectKeyFromObject(host), err)
 	case !wanted:
-		return r.hide(s, key, virtual)
+		return r.deleteCopy(s, key, virtual)
 	case virtual == nil:
-		return r.show(s, key, host)
-	case !copied(virtual):
+		return r.createCopy(s, key, host)
+	case !isCopy(virtual):
 		// A tenant made an object of that name: it stays as it is.
 		return nil
-	case terminating(virtual):
+	case isTerminating(virtual):
 		return nil
 	case r.expectations.isAwaited(key, virtual):
 		s.Again(expectationLife)
 		return nil
 	}
-	return r.shown(s, key, virtual, host)
+	return r.syncCopy(s, key, virtual, host)
 }
 
 // shown is when both copies are there and belong together.
-func (r *reconciler) shown(s Scope, key types.NamespacedName, virtual, host client.Object) error {
-	raised := r.up(s, key, host, virtual)
-	if r.kind.down == nil || terminating(host) {
+func (r *reconciler) syncCopy(s Scope, key types.NamespacedName, virtual, host client.Object) error {
+	raised := r.writeUp(s, key, host, virtual)
+	if r.kind.down == nil || isTerminating(host) {
 		return raised
 	}
-	lowered := r.down(s, key, virtual, host)
+	lowered := r.writeDown(s, key, virtual, host)
 	if lowered != nil {
-		lowered = r.tell(s, virtual, key, lowered)
+		lowered = r.recordRefusal(s, virtual, key, lowered)
 	}
-	return both(raised, lowered)
+	return errors.Join(raised, lowered)
 }
 
 // copied says that a virtual object is there and is a copy of a host object.
-func copied(virtual client.Object) bool {
+func isCopy(virtual client.Object) bool {
 	return virtual != nil && virtual.GetAnnotations()[labels.HostUID] != ""
 }
 
 // sourceOf is the host object behind a virtual key as the cache has it, nil if
 // there is none.
-func (r *reconciler) sourceOf(s Scope, key types.NamespacedName) (client.Object, error) {
+func (r *reconciler) findOriginal(s Scope, key types.NamespacedName) (client.Object, error) {
 	if r.kind.source != nil {
 		host, err := r.kind.source(s, key)
 		if err != nil {
@@ -77,33 +78,33 @@ func (r *reconciler) sourceOf(s Scope, key types.NamespacedName) (client.Object,
 		return host, nil
 	}
 	host := r.host.store.Get(r.hostKey(key))
-	if host == nil || !r.made(s, key, host) {
+	if host == nil || !r.isCopyOf(s, key, host) {
 		return nil, nil
 	}
 	return host, nil
 }
 
 // hide takes away the virtual copy of a host object, and no other.
-func (r *reconciler) hide(s Scope, key types.NamespacedName, virtual client.Object) error {
-	if !copied(virtual) || r.kind.outlives {
+func (r *reconciler) deleteCopy(s Scope, key types.NamespacedName, virtual client.Object) error {
+	if !isCopy(virtual) || r.kind.outlives {
 		return nil
 	}
-	if err := r.last(s, key, virtual); err != nil {
+	if err := r.updateBeforeDelete(s, key, virtual); err != nil {
 		return err
 	}
-	if terminating(virtual) {
+	if isTerminating(virtual) {
 		return nil
 	}
 	return r.deleteVirtual(s, key, virtual, nil)
 }
 
 // last writes what a virtual copy says at its end.
-func (r *reconciler) last(s Scope, key types.NamespacedName, virtual client.Object) error {
-	if r.kind.last == nil {
+func (r *reconciler) updateBeforeDelete(s Scope, key types.NamespacedName, virtual client.Object) error {
+	if r.kind.beforeDelete == nil {
 		return nil
 	}
-	after := copyOf(virtual)
-	if err := r.kind.last(s, after); err != nil {
+	after := deepCopy(virtual)
+	if err := r.kind.beforeDelete(s, after); err != nil {
 		return fmt.Errorf("cannot tell what virtual object %s should be at its end: %w", key, err)
 	}
 	written, err := writeVirtual(s.Context, r.virtual.client, virtual, after)
@@ -121,27 +122,27 @@ func (r *reconciler) last(s Scope, key types.NamespacedName, virtual client.Obje
 }
 
 // sourceless is when a virtual object has no host object, in the cache.
-func (r *reconciler) sourceless(s Scope, key types.NamespacedName, virtual client.Object) error {
-	if !copied(virtual) || terminating(virtual) && r.kind.last == nil || r.kind.outlives {
+func (r *reconciler) deleteIfOriginalGone(s Scope, key types.NamespacedName, virtual client.Object) error {
+	if !isCopy(virtual) || isTerminating(virtual) && r.kind.beforeDelete == nil || r.kind.outlives {
 		return nil
 	}
 	if r.kind.source != nil {
-		return r.hide(s, key, virtual)
+		return r.deleteCopy(s, key, virtual)
 	}
 	hostKey := r.hostKey(key)
-	found, err := live(s.Context, r.host.client, r.kind.newHost(), hostKey)
+	found, err := getLive(s.Context, r.host.client, r.kind.newHost(), hostKey)
 	if err != nil {
 		return fmt.Errorf("cannot make sure that host object %s is gone: %w", hostKey, err)
 	}
-	if found != nil && string(found.GetUID()) == virtual.GetAnnotations()[labels.HostUID] && r.visible(found) && r.made(s, key, found) {
+	if found != nil && string(found.GetUID()) == virtual.GetAnnotations()[labels.HostUID] && r.isSelected(found) && r.isCopyOf(s, key, found) {
 		s.Again(time.Second) // The cache has not seen it yet.
 		return nil
 	}
-	return r.hide(s, key, virtual)
+	return r.deleteCopy(s, key, virtual)
 }
 
 // visible says that the watch of the kind would show a host object.
-func (r *reconciler) visible(host client.Object) bool {
+func (r *reconciler) isSelected(host client.Object) bool {
 	sel := r.kind.sel
 	if sel == nil {
 		sel = oursSelector(r.cluster)
@@ -150,7 +151,7 @@ func (r *reconciler) visible(host client.Object) bool {
 }
 
 // mark notes on a virtual object which host object it is the copy of.
-func mark(virtual, host client.Object) {
+func setHostUID(virtual, host client.Object) {
 	annotations := maps.Clone(virtual.GetAnnotations())
 	if annotations == nil {
 		annotations = map[string]string{}
@@ -160,19 +161,19 @@ func mark(virtual, host client.Object) {
 }
 
 // show makes the virtual copy of a host object.
-func (r *reconciler) show(s Scope, key types.NamespacedName, host client.Object) error {
-	if terminating(host) {
+func (r *reconciler) createCopy(s Scope, key types.NamespacedName, host client.Object) error {
+	if isTerminating(host) {
 		return nil
 	}
 	virtual := r.kind.newVirtual()
 	virtual.SetNamespace(key.Namespace)
 	virtual.SetName(key.Name)
-	mark(virtual, host)
+	setHostUID(virtual, host)
 	if r.kind.up != nil {
-		if err := r.kind.up(s, copyOf(host), virtual); err != nil {
+		if err := r.kind.up(s, deepCopy(host), virtual); err != nil {
 			return fmt.Errorf("cannot tell what virtual object %s should be: %w", key, err)
 		}
-		mark(virtual, host)
+		setHostUID(virtual, host)
 	}
 	created, err := createVirtual(s.Context, r.virtual.client, virtual)
 	switch {

@@ -41,7 +41,7 @@ func TestHostOwned(t *testing.T) {
 	outlives := nodes()
 	outlives.outlives = true
 	held := nodes()
-	held.last = func(_ Scope, virtual client.Object) error {
+	held.beforeDelete = func(_ Scope, virtual client.Object) error {
 		virtual.(*corev1.Node).Status.Phase = corev1.NodeTerminated
 		return nil
 	}

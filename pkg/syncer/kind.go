@@ -28,10 +28,10 @@ type Kind struct {
 	// source is nil for a kind whose host objects are named by names.
 	source func(s Scope, virtual types.NamespacedName) (client.Object, error)
 	// The owner's object is never nil; the other one may be.
-	want func(s Scope, virtual, host client.Object) (bool, error)
-	down func(s Scope, virtual, host client.Object) error
-	up   func(s Scope, host, virtual client.Object) error
-	last func(s Scope, virtual client.Object) error
+	want         func(s Scope, virtual, host client.Object) (bool, error)
+	down         func(s Scope, virtual, host client.Object) error
+	up           func(s Scope, host, virtual client.Object) error
+	beforeDelete func(s Scope, virtual client.Object) error
 	// refused is nil for a kind that has nothing to say to it.
 	refused func(s Scope, virtual client.Object, reason string)
 
@@ -55,15 +55,15 @@ func Define[V, H client.Object](name string, r Resource[V, H]) Kind {
 		name:         name,
 		owner:        r.Owner,
 		names:        r.Names,
-		newVirtual:   maker(r.NewVirtual),
-		newHost:      maker(r.NewHost),
+		newVirtual:   newEmptyFunc(r.NewVirtual),
+		newHost:      newEmptyFunc(r.NewHost),
 		sel:          r.Select,
 		indexes:      r.Indexes,
 		endsWithHost: r.EndsWithHost,
 		outlives:     r.Outlives,
 		statusBlind:  r.StatusBlind,
 		also:         r.Also,
-		problem:      incomplete(name, r),
+		problem:      validate(name, r),
 	}
 	if r.Trim != nil {
 		k.trim = func(host client.Object) { r.Trim(host.(H)) }
@@ -96,8 +96,8 @@ func Define[V, H client.Object](name string, r Resource[V, H]) Kind {
 	if r.Up != nil {
 		k.up = func(s Scope, host, virtual client.Object) error { return r.Up(s, host.(H), virtual.(V)) }
 	}
-	if r.Last != nil {
-		k.last = func(s Scope, virtual client.Object) error { return r.Last(s, virtual.(V)) }
+	if r.BeforeDelete != nil {
+		k.beforeDelete = func(s Scope, virtual client.Object) error { return r.BeforeDelete(s, virtual.(V)) }
 	}
 	if r.Refused != nil {
 		k.refused = func(s Scope, virtual client.Object, reason string) { r.Refused(s, virtual.(V), reason) }
@@ -109,7 +109,7 @@ func Define[V, H client.Object](name string, r Resource[V, H]) Kind {
 }
 
 // incomplete says what a definition lacks.
-func incomplete[V, H client.Object](name string, r Resource[V, H]) error {
+func validate[V, H client.Object](name string, r Resource[V, H]) error {
 	var problems []error
 	if name == "" {
 		problems = append(problems, errors.New("a kind needs a name"))
@@ -130,7 +130,7 @@ func incomplete[V, H client.Object](name string, r Resource[V, H]) error {
 }
 
 // maker is a function that makes empty objects of type T.
-func maker[T client.Object](given func() T) func() client.Object {
+func newEmptyFunc[T client.Object](given func() T) func() client.Object {
 	if given != nil {
 		return func() client.Object { return given() }
 	}

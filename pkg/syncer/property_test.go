@@ -84,7 +84,7 @@ func (w *world) like() client.Object {
 
 // create is a tenant's creation.
 func (w *world) create(*rapid.T) {
-	o := emptied(w.like())
+	o := newEmpty(w.like())
 	key := w.key()
 	o.SetNamespace(key.Namespace)
 	o.SetName(key.Name)
@@ -150,7 +150,7 @@ func (w *world) tamper(*rapid.T) {
 
 // squat is a stranger who takes a name of ours, with or without our label.
 func (w *world) squat(*rapid.T) {
-	o := emptied(w.like())
+	o := newEmpty(w.like())
 	name := translate.Hashed(testCluster(), w.key())
 	o.SetNamespace(name.Namespace)
 	o.SetName(name.Name)
@@ -198,7 +198,7 @@ func (w *world) kubelet(*rapid.T) {
 		}
 		pod := o.(*corev1.Pod)
 		switch {
-		case terminating(pod):
+		case isTerminating(pod):
 			w.host.drop(pod)
 		case pod.Spec.NodeName == "":
 			pod.Spec.NodeName = "n1"
@@ -253,7 +253,7 @@ func (w *world) rest() {
 			for _, key := range keys {
 				b.refresh()
 				if _, err := b.reconcile(context.Background(), key); err != nil && !apierrors.IsConflict(err) {
-					var foreign *foreignError
+					var foreign *conflictError
 					if !errors.As(err, &foreign) {
 						w.t.Fatalf("%s %s: %v", b.kind.name, key, err)
 					}

@@ -2,7 +2,6 @@ package syncer
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -57,29 +56,29 @@ type reconciler struct {
 }
 
 // heldError says that a host object stays although it should be deleted.
-type heldError struct{ reason string }
+type onHoldError struct{ reason string }
 
-func (e *heldError) Error() string { return "delete held back: " + e.reason }
+func (e *onHoldError) Error() string { return "delete held back: " + e.reason }
 
 // foreignError says that a host object bears a name of ours without being ours.
-type foreignError struct{ host types.NamespacedName }
+type conflictError struct{ host types.NamespacedName }
 
-func (e *foreignError) Error() string {
+func (e *conflictError) Error() string {
 	return fmt.Sprintf("host object %s exists and was not made for this object; Sublet leaves it alone", e.host)
 }
 
 // refusal is what the host says against a host copy.
-type refusal struct{ err error }
+type hostRefusal struct{ err error }
 
-func (e *refusal) Error() string { return e.err.Error() }
-func (e *refusal) Unwrap() error { return e.err }
+func (e *hostRefusal) Error() string { return e.err.Error() }
+func (e *hostRefusal) Unwrap() error { return e.err }
 
 // refused marks err as a refusal if it is the host's own decision, which does not
 // change by asking again at once.
-func refused(err error) error {
+func asHostRefusal(err error) error {
 	if apierrors.IsForbidden(err) || apierrors.IsInvalid(err) || apierrors.IsBadRequest(err) ||
 		apierrors.IsMethodNotSupported(err) || apierrors.IsRequestEntityTooLargeError(err) {
-		return &refusal{err}
+		return &hostRefusal{err}
 	}
 	return err
 }
@@ -92,9 +91,9 @@ func (r *reconciler) reconcile(ctx context.Context, key types.NamespacedName) (t
 	s.again = &again
 	var err error
 	if r.kind.owner == Virtual {
-		err = r.virtualOwned(s, key)
+		err = r.reconcileVirtualOwned(s, key)
 	} else {
-		err = r.hostOwned(s, key)
+		err = r.reconcileHostOwned(s, key)
 	}
 	return again, err
 }
@@ -116,12 +115,12 @@ func (r *reconciler) hostKey(key types.NamespacedName) types.NamespacedName {
 // the object must not have changed since it was read.
 func (r *reconciler) deleteHost(s Scope, key types.NamespacedName, host client.Object, grace *int64, exact bool) error {
 	if reason := r.holdReason(); reason != "" {
-		return &heldError{reason}
+		return &onHoldError{reason}
 	}
 	if r.expectations.isDeletePending(Host, key, host, grace) {
 		return nil
 	}
-	err := remove(s.Context, r.host.client, host, grace, exact)
+	err := deleteByUID(s.Context, r.host.client, host, grace, exact)
 	if err != nil {
 		return fmt.Errorf("cannot delete host object %s: %w", client.ObjectKeyFromObject(host), err)
 	}
@@ -135,7 +134,7 @@ func (r *reconciler) deleteVirtual(s Scope, key types.NamespacedName, virtual cl
 	if r.expectations.isDeletePending(Virtual, key, virtual, grace) {
 		return nil
 	}
-	if err := remove(s.Context, r.virtual.client, virtual, grace, false); err != nil {
+	if err := deleteByUID(s.Context, r.virtual.client, virtual, grace, false); err != nil {
 		return fmt.Errorf("cannot delete virtual object %s: %w", key, err)
 	}
 	r.expectations.recordDelete(Virtual, key, virtual, grace)
@@ -144,7 +143,7 @@ func (r *reconciler) deleteVirtual(s Scope, key types.NamespacedName, virtual cl
 }
 
 // remove deletes the very object that was read, not one that took its name.
-func remove(ctx context.Context, c client.Client, object client.Object, grace *int64, exact bool) error {
+func deleteByUID(ctx context.Context, c client.Client, object client.Object, grace *int64, exact bool) error {
 	uid, version := object.GetUID(), object.GetResourceVersion()
 	options := &client.DeleteOptions{
 		GracePeriodSeconds: grace,
@@ -153,13 +152,13 @@ func remove(ctx context.Context, c client.Client, object client.Object, grace *i
 	if exact {
 		options.Preconditions.ResourceVersion = &version
 	}
-	return client.IgnoreNotFound(c.Delete(ctx, emptied(object), options))
+	return client.IgnoreNotFound(c.Delete(ctx, newEmpty(object), options))
 }
 
 // live asks the API server itself for an object of the type and the name of like,
 // nil if there is none.
-func live(ctx context.Context, c client.Client, like client.Object, key types.NamespacedName) (client.Object, error) {
-	object := emptied(like)
+func getLive(ctx context.Context, c client.Client, like client.Object, key types.NamespacedName) (client.Object, error) {
+	object := newEmpty(like)
 	err := c.Get(ctx, key, object)
 	if apierrors.IsNotFound(err) {
 		return nil, nil
@@ -176,30 +175,30 @@ func virtualUID(host client.Object) types.UID {
 }
 
 // terminating says that the deletion of an object has begun.
-func terminating(object client.Object) bool {
+func isTerminating(object client.Object) bool {
 	return object != nil && object.GetDeletionTimestamp() != nil
 }
 
 // copyOf is a copy of object that a kind's function may keep.
-func copyOf(object client.Object) client.Object {
+func deepCopy(object client.Object) client.Object {
 	return object.DeepCopyObject().(client.Object)
 }
 
 // up writes what the host object says into the virtual object.
-func (r *reconciler) up(s Scope, key types.NamespacedName, host, virtual client.Object) error {
+func (r *reconciler) writeUp(s Scope, key types.NamespacedName, host, virtual client.Object) error {
 	if r.kind.up == nil {
 		return nil
 	}
-	after := copyOf(virtual)
-	if err := r.kind.up(r.saying(s, virtual), copyOf(host), after); err != nil {
+	after := deepCopy(virtual)
+	if err := r.kind.up(r.withRecorder(s, virtual), deepCopy(host), after); err != nil {
 		return fmt.Errorf("cannot tell what virtual object %s should be: %w", key, err)
 	}
-	if r.kind.owner == Host && (r.kind.source == nil || !copied(after)) {
+	if r.kind.owner == Host && (r.kind.source == nil || !isCopy(after)) {
 		// A copy that several host objects stand behind keeps the mark of the one
 		// that it was made from.
-		mark(after, host)
+		setHostUID(after, host)
 	}
-	bound, err := bind(s.Context, r.virtual.client, virtual, after)
+	bound, err := bindPod(s.Context, r.virtual.client, virtual, after)
 	if bound {
 		// The binding has made a new version that only the watch shows. What else
 		// there is to write follows then.
@@ -225,8 +224,8 @@ func (r *reconciler) up(s Scope, key types.NamespacedName, host, virtual client.
 }
 
 // down writes what the virtual object says into the host object.
-func (r *reconciler) down(s Scope, key types.NamespacedName, virtual, host client.Object) error {
-	after, err := r.wantedHost(s, key, virtual, copyOf(host))
+func (r *reconciler) writeDown(s Scope, key types.NamespacedName, virtual, host client.Object) error {
+	after, err := r.buildHost(s, key, virtual, deepCopy(host))
 	if err != nil {
 		return err
 	}
@@ -235,7 +234,7 @@ func (r *reconciler) down(s Scope, key types.NamespacedName, virtual, host clien
 		return nil // It is gone, as the watch will say.
 	}
 	if err != nil {
-		return fmt.Errorf("cannot patch host object %s: %w", client.ObjectKeyFromObject(host), refused(err))
+		return fmt.Errorf("cannot patch host object %s: %w", client.ObjectKeyFromObject(host), asHostRefusal(err))
 	}
 	if written != nil {
 		r.expectations.recordWrite(Host, key, written)
@@ -247,10 +246,10 @@ func (r *reconciler) down(s Scope, key types.NamespacedName, virtual, host clien
 // wantedHost fills in a host object for a virtual one. The identity of a host
 // object that the virtual side owns is the engine's own matter: whatever Down
 // does to it, it stays.
-func (r *reconciler) wantedHost(s Scope, key types.NamespacedName, virtual, host client.Object) (client.Object, error) {
+func (r *reconciler) buildHost(s Scope, key types.NamespacedName, virtual, host client.Object) (client.Object, error) {
 	owners := host.GetOwnerReferences()
 	if r.kind.down != nil {
-		if err := r.kind.down(s, copyOf(virtual), host); err != nil {
+		if err := r.kind.down(s, deepCopy(virtual), host); err != nil {
 			return nil, fmt.Errorf("cannot tell what the host copy of %s should be: %w", key, err)
 		}
 	}
@@ -261,15 +260,4 @@ func (r *reconciler) wantedHost(s Scope, key types.NamespacedName, virtual, host
 		}
 	}
 	return host, nil
-}
-
-// both takes two steps that do not wait for each other.
-func both(first, second error) error {
-	if first == nil {
-		return second
-	}
-	if second == nil {
-		return first
-	}
-	return errors.Join(first, second)
 }

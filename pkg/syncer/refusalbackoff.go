@@ -62,8 +62,8 @@ func newRefusalBackoff(c clock.Clock, retry func(types.NamespacedName)) *refusal
 // isRefused reports whether err is a decision that asking again at once does not
 // change: of the host, of the owner of a conflicting object, or of Sublet.
 func isRefused(err error) bool {
-	var byHost *refusal
-	var conflict *foreignError
+	var byHost *hostRefusal
+	var conflict *conflictError
 	var unsupported *translate.RefusedError
 	return errors.As(err, &byHost) || errors.As(err, &conflict) || errors.As(err, &unsupported)
 }

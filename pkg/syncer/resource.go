@@ -136,7 +136,7 @@ type Resource[V, H client.Object] struct {
 	// that a controller of the virtual cluster holds back until they say that
 	// nobody uses them any more, as a volume does. nil means that there is nothing
 	// to say.
-	Last func(s Scope, virtual V) error
+	BeforeDelete func(s Scope, virtual V) error
 
 	// Refused fills in the virtual object when the host refuses to have a copy of
 	// it, for reason. The tenant is told by an Event in any case. nil means that

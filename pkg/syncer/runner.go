@@ -182,7 +182,7 @@ func (r *runner) countMismatch() {
 
 // requeue decides when a key is reconciled again.
 func (r *runner) requeue(key types.NamespacedName, again time.Duration, wrote bool, err error) {
-	var held *heldError
+	var held *onHoldError
 	onHold := errors.As(err, &held)
 	unreachable := err != nil && r.breaker.tripCause() != nil
 	refused := !onHold && !unreachable && isRefused(err)

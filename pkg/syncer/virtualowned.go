@@ -14,7 +14,7 @@ import (
 )
 
 // virtualOwned reconciles a key of a kind whose virtual object is the truth.
-func (r *reconciler) virtualOwned(s Scope, key types.NamespacedName) error {
+func (r *reconciler) reconcileVirtualOwned(s Scope, key types.NamespacedName) error {
 	hostKey := r.hostKey(key)
 	virtual, host := r.virtual.store.Get(key), r.host.store.Get(hostKey)
 	switch {
@@ -23,53 +23,53 @@ func (r *reconciler) virtualOwned(s Scope, key types.NamespacedName) error {
 		return nil
 	case virtual == nil && host == nil:
 		return nil
-	case host != nil && !r.made(s, key, host):
-		return r.foreign(s, key, virtual, hostKey)
+	case host != nil && !r.isCopyOf(s, key, host):
+		return r.reportConflict(s, key, virtual, hostKey)
 	case virtual == nil:
-		return r.orphan(s, key, host)
-	case host != nil && !belongs(host, virtual):
-		return r.predecessor(s, key, virtual, host)
+		return r.deleteOrphan(s, key, host)
+	case host != nil && !hasUIDOf(host, virtual):
+		return r.deletePredecessor(s, key, virtual, host)
 	default:
-		return r.follow(s, key, virtual, host)
+		return r.syncToHost(s, key, virtual, host)
 	}
 }
 
 // made says that a host object proves to be the one that we made for key.
-func (r *reconciler) made(s Scope, key types.NamespacedName, host client.Object) bool {
+func (r *reconciler) isCopyOf(s Scope, key types.NamespacedName, host client.Object) bool {
 	origin, ours := r.kind.origin(s, host)
 	return ours && origin == key
 }
 
 // belongs says that a host object of ours was made for this very virtual object,
 // or for one of its name that was about to be created.
-func belongs(host, virtual client.Object) bool {
+func hasUIDOf(host, virtual client.Object) bool {
 	uid := virtualUID(host)
 	return uid == labels.Pending || uid == virtual.GetUID()
 }
 
 // follow lets the host side follow a virtual object. host is its copy, nil if
 // there is none.
-func (r *reconciler) follow(s Scope, key types.NamespacedName, virtual, host client.Object) error {
+func (r *reconciler) syncToHost(s Scope, key types.NamespacedName, virtual, host client.Object) error {
 	wanted, err := r.kind.want(s, virtual, host)
 	switch {
 	case err != nil:
 		return fmt.Errorf("cannot tell whether %s gets a host copy: %w", key, err)
-	case terminating(virtual) && r.kind.endsWithHost:
-		return r.ending(s, key, virtual, host)
+	case isTerminating(virtual) && r.kind.endsWithHost:
+		return r.syncTermination(s, key, virtual, host)
 	case !wanted:
-		return r.unwanted(s, key, host)
+		return r.deleteUnwanted(s, key, host)
 	case host == nil:
-		return r.absent(s, key, virtual, r.hostKey(key))
+		return r.createHost(s, key, virtual, r.hostKey(key))
 	case r.expectations.isAwaited(key, virtual):
 		s.Again(expectationLife)
 		return nil
 	default:
-		return r.present(s, key, virtual, host)
+		return r.syncBoth(s, key, virtual, host)
 	}
 }
 
 // foreign is when somebody else's object stands where the host copy belongs.
-func (r *reconciler) foreign(s Scope, key types.NamespacedName, virtual client.Object, hostKey types.NamespacedName) error {
+func (r *reconciler) reportConflict(s Scope, key types.NamespacedName, virtual client.Object, hostKey types.NamespacedName) error {
 	if virtual == nil {
 		return nil
 	}
@@ -77,11 +77,11 @@ func (r *reconciler) foreign(s Scope, key types.NamespacedName, virtual client.O
 	if err != nil || !wanted {
 		return err
 	}
-	return r.tell(s, virtual, key, &foreignError{hostKey})
+	return r.recordRefusal(s, virtual, key, &conflictError{hostKey})
 }
 
 // orphan is when a host object of ours has no virtual object.
-func (r *reconciler) orphan(s Scope, key types.NamespacedName, host client.Object) error {
+func (r *reconciler) deleteOrphan(s Scope, key types.NamespacedName, host client.Object) error {
 	pending := virtualUID(host) == labels.Pending
 	if pending {
 		if age := s.Now.Sub(host.GetCreationTimestamp().Time); age < pendingLife {
@@ -89,10 +89,10 @@ func (r *reconciler) orphan(s Scope, key types.NamespacedName, host client.Objec
 			return nil
 		}
 	}
-	if terminating(host) || r.kind.outlives {
+	if isTerminating(host) || r.kind.outlives {
 		return nil
 	}
-	found, err := live(s.Context, r.virtual.client, r.kind.newVirtual(), key)
+	found, err := getLive(s.Context, r.virtual.client, r.kind.newVirtual(), key)
 	if err != nil {
 		return fmt.Errorf("cannot make sure that virtual object %s is gone: %w", key, err)
 	}
@@ -105,11 +105,11 @@ func (r *reconciler) orphan(s Scope, key types.NamespacedName, host client.Objec
 
 // predecessor is when the host object belongs to a virtual object of the same
 // name that is no more. It must go before the new one gets its own.
-func (r *reconciler) predecessor(s Scope, key types.NamespacedName, virtual, host client.Object) error {
-	if terminating(host) {
+func (r *reconciler) deletePredecessor(s Scope, key types.NamespacedName, virtual, host client.Object) error {
+	if isTerminating(host) {
 		return nil
 	}
-	found, err := live(s.Context, r.virtual.client, virtual, key)
+	found, err := getLive(s.Context, r.virtual.client, virtual, key)
 	if err != nil {
 		return fmt.Errorf("cannot make sure which virtual object %s is there: %w", key, err)
 	}
@@ -122,8 +122,8 @@ func (r *reconciler) predecessor(s Scope, key types.NamespacedName, virtual, hos
 
 // unwanted is when there should be no host copy. What the host did with it since it
 // was read may be a reason to want it after all.
-func (r *reconciler) unwanted(s Scope, key types.NamespacedName, host client.Object) error {
-	if host == nil || terminating(host) {
+func (r *reconciler) deleteUnwanted(s Scope, key types.NamespacedName, host client.Object) error {
+	if host == nil || isTerminating(host) {
 		return nil
 	}
 	return r.deleteHost(s, key, host, nil, true)
@@ -131,7 +131,7 @@ func (r *reconciler) unwanted(s Scope, key types.NamespacedName, host client.Obj
 
 // ending is when the deletion of a virtual object has begun that waits for its
 // host copy to end, as a pod waits for its kubelet.
-func (r *reconciler) ending(s Scope, key types.NamespacedName, virtual, host client.Object) error {
+func (r *reconciler) syncTermination(s Scope, key types.NamespacedName, virtual, host client.Object) error {
 	grace := virtual.GetDeletionGracePeriodSeconds()
 	if host == nil {
 		if grace != nil && *grace == 0 {
@@ -139,60 +139,60 @@ func (r *reconciler) ending(s Scope, key types.NamespacedName, virtual, host cli
 		}
 		return r.deleteVirtual(s, key, virtual, new(int64))
 	}
-	raised := r.up(s, key, host, virtual)
-	if terminating(host) && !shorter(grace, host.GetDeletionGracePeriodSeconds()) {
+	raised := r.writeUp(s, key, host, virtual)
+	if isTerminating(host) && !isShorter(grace, host.GetDeletionGracePeriodSeconds()) {
 		return raised
 	}
-	return both(raised, r.deleteHost(s, key, host, grace, false))
+	return errors.Join(raised, r.deleteHost(s, key, host, grace, false))
 }
 
 // shorter says that a grace period of a is less than one of b.
-func shorter(a, b *int64) bool {
+func isShorter(a, b *int64) bool {
 	return a != nil && b != nil && *a < *b
 }
 
 // absent is when a wanted host copy is not there: it was never made, or somebody
 // deleted it.
-func (r *reconciler) absent(s Scope, key types.NamespacedName, virtual client.Object, hostKey types.NamespacedName) error {
-	if terminating(virtual) {
+func (r *reconciler) createHost(s Scope, key types.NamespacedName, virtual client.Object, hostKey types.NamespacedName) error {
+	if isTerminating(virtual) {
 		return nil
 	}
 	if r.kind.endsWithHost && r.kind.started(virtual) {
-		found, err := live(s.Context, r.host.client, r.kind.newHost(), hostKey)
+		found, err := getLive(s.Context, r.host.client, r.kind.newHost(), hostKey)
 		if err != nil {
 			return fmt.Errorf("cannot make sure that host object %s is gone: %w", hostKey, err)
 		}
 		if found == nil {
 			return r.deleteVirtual(s, key, virtual, new(int64))
 		}
-		return r.taken(s, key, virtual, hostKey, found)
+		return r.handleAlreadyExists(s, key, virtual, hostKey, found)
 	}
-	host, err := r.makeHost(s, key, virtual, false)
+	host, err := r.createHostCopy(s, key, virtual, false)
 	switch {
 	case err == nil:
 		r.expectations.recordWrite(Host, key, host)
 		r.onWrite()
 		return nil
 	case apierrors.IsAlreadyExists(err):
-		found, err := live(s.Context, r.host.client, r.kind.newHost(), hostKey)
+		found, err := getLive(s.Context, r.host.client, r.kind.newHost(), hostKey)
 		if err != nil {
 			return fmt.Errorf("cannot look at host object %s, which exists: %w", hostKey, err)
 		}
-		return r.taken(s, key, virtual, hostKey, found)
+		return r.handleAlreadyExists(s, key, virtual, hostKey, found)
 	default:
-		return both(r.refuse(s, key, virtual, err), r.tell(s, virtual, key, err))
+		return errors.Join(r.writeRefusal(s, key, virtual, err), r.recordRefusal(s, virtual, key, err))
 	}
 }
 
 // refuse writes into a virtual object that it will have no host copy as it is, for
 // kinds in which that is a part of the object.
-func (r *reconciler) refuse(s Scope, key types.NamespacedName, virtual client.Object, err error) error {
-	var no *refusal
+func (r *reconciler) writeRefusal(s Scope, key types.NamespacedName, virtual client.Object, err error) error {
+	var no *hostRefusal
 	var impossible *translate.RefusedError
 	if r.kind.refused == nil || !errors.As(err, &no) && !errors.As(err, &impossible) {
 		return nil
 	}
-	after := copyOf(virtual)
+	after := deepCopy(virtual)
 	r.kind.refused(s, after, r.events.names.toVirtualNames(err.Error(), key, r.hostKey(key)))
 	written, err := writeVirtual(s.Context, r.virtual.client, virtual, after)
 	if err != nil {
@@ -206,13 +206,13 @@ func (r *reconciler) refuse(s Scope, key types.NamespacedName, virtual client.Ob
 }
 
 // taken is when the API server has an object where the cache shows none.
-func (r *reconciler) taken(s Scope, key types.NamespacedName, virtual client.Object, hostKey types.NamespacedName, found client.Object) error {
+func (r *reconciler) handleAlreadyExists(s Scope, key types.NamespacedName, virtual client.Object, hostKey types.NamespacedName, found client.Object) error {
 	if found == nil {
 		s.Again(10 * time.Millisecond) // It went away in between.
 		return nil
 	}
-	if !r.made(s, key, found) {
-		return r.tell(s, virtual, key, &foreignError{hostKey})
+	if !r.isCopyOf(s, key, found) {
+		return r.recordRefusal(s, virtual, key, &conflictError{hostKey})
 	}
 	// It is ours: the cache is about to show it.
 	r.expectations.recordWrite(Host, key, found)
@@ -221,42 +221,42 @@ func (r *reconciler) taken(s Scope, key types.NamespacedName, virtual client.Obj
 }
 
 // makeHost creates the host copy of a virtual object.
-func (r *reconciler) makeHost(s Scope, key types.NamespacedName, virtual client.Object, dryRun bool) (client.Object, error) {
+func (r *reconciler) createHostCopy(s Scope, key types.NamespacedName, virtual client.Object, dryRun bool) (client.Object, error) {
 	host := r.kind.newHost()
 	translate.Stamp(r.cluster, r.kind.names, key, virtual.GetUID(), host)
-	host, err := r.wantedHost(s, key, virtual, host)
+	host, err := r.buildHost(s, key, virtual, host)
 	if err != nil {
 		return nil, err
 	}
 	options := &client.CreateOptions{DryRun: patchOptions(dryRun).DryRun}
 	if err := r.host.client.Create(s.Context, host, options); err != nil {
-		return nil, fmt.Errorf("cannot create host object %s: %w", client.ObjectKeyFromObject(host), refused(err))
+		return nil, fmt.Errorf("cannot create host object %s: %w", client.ObjectKeyFromObject(host), asHostRefusal(err))
 	}
 	return host, nil
 }
 
 // present is when both copies are there and belong together.
-func (r *reconciler) present(s Scope, key types.NamespacedName, virtual, host client.Object) error {
-	if terminating(host) {
-		raised := r.up(s, key, host, virtual)
-		if r.kind.endsWithHost && r.kind.started(virtual) && !terminating(virtual) {
-			return both(raised, r.deleteVirtual(s, key, virtual, host.GetDeletionGracePeriodSeconds()))
+func (r *reconciler) syncBoth(s Scope, key types.NamespacedName, virtual, host client.Object) error {
+	if isTerminating(host) {
+		raised := r.writeUp(s, key, host, virtual)
+		if r.kind.endsWithHost && r.kind.started(virtual) && !isTerminating(virtual) {
+			return errors.Join(raised, r.deleteVirtual(s, key, virtual, host.GetDeletionGracePeriodSeconds()))
 		}
 		return raised
 	}
-	raised := r.up(s, key, host, virtual)
-	lowered := r.down(s, key, virtual, host)
+	raised := r.writeUp(s, key, host, virtual)
+	lowered := r.writeDown(s, key, virtual, host)
 	if lowered != nil {
-		lowered = r.tell(s, virtual, key, lowered)
+		lowered = r.recordRefusal(s, virtual, key, lowered)
 	}
-	return both(raised, lowered)
+	return errors.Join(raised, lowered)
 }
 
 // tell tells the tenant, on the virtual object, why the host has no copy of it or
 // an older one, if that is for the tenant to know. It returns err.
-func (r *reconciler) tell(s Scope, virtual client.Object, key types.NamespacedName, err error) error {
-	var foreign *foreignError
-	var no *refusal
+func (r *reconciler) recordRefusal(s Scope, virtual client.Object, key types.NamespacedName, err error) error {
+	var foreign *conflictError
+	var no *hostRefusal
 	var impossible *translate.RefusedError
 	if errors.As(err, &foreign) || errors.As(err, &no) || errors.As(err, &impossible) {
 		r.events.recordHostRefusal(s.Context, r.kind.name, virtual, r.hostKey(key), err)

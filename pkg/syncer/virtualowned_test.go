@@ -303,7 +303,7 @@ func TestRefusalIsTold(t *testing.T) {
 	b := newBench(configMaps(), c, virtual, host)
 	for range 3 {
 		_, err := b.reconcile(t.Context(), theKey())
-		var no *refusal
+		var no *hostRefusal
 		if !errors.As(err, &no) {
 			t.Fatalf("A decision of the host must come out as a refusal, got %v", err)
 		}
@@ -346,7 +346,7 @@ func TestCreateFirstThenAdopt(t *testing.T) {
 	c := clocktesting.NewFakeClock(testStart())
 	virtual, host := newFakeServer("virtual", c), newFakeServer("host", c)
 	b := newBench(configMaps(), c, virtual, host)
-	made, err := b.makeHost(b.scope(t.Context()), theKey(), virtualMap(func(m *corev1.ConfigMap) { m.UID = "" }), false)
+	made, err := b.createHostCopy(b.scope(t.Context()), theKey(), virtualMap(func(m *corev1.ConfigMap) { m.UID = "" }), false)
 	if err != nil || virtualUID(made) != labels.Pending {
 		t.Fatalf("A copy made first must be pending, got %q, %v", virtualUID(made), err)
 	}

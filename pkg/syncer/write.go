@@ -39,7 +39,7 @@ func hostPatches(before, after client.Object) ([]hostPatch, error) {
 	}
 	steps := []patchStep{{}}
 	if _, isPod := before.(*corev1.Pod); isPod {
-		steps = []patchStep{{"ephemeralcontainers", withEphemeral}, {"resize", withResources}, {}}
+		steps = []patchStep{{"ephemeralcontainers", copyEphemeralContainers}, {"resize", copyResources}, {}}
 	}
 	var patches []hostPatch
 	for _, step := range steps {
@@ -47,10 +47,10 @@ func hostPatches(before, after client.Object) ([]hostPatch, error) {
 		if step.part != nil {
 			to = step.part(before, after)
 		}
-		if same(before, to) {
+		if equalValues(before, to) {
 			continue
 		}
-		data, err := difference(before, to)
+		data, err := mergePatch(before, to)
 		if err != nil {
 			return nil, fmt.Errorf("cannot tell the difference of %s: %w", client.ObjectKeyFromObject(before), err)
 		}
@@ -61,23 +61,23 @@ func hostPatches(before, after client.Object) ([]hostPatch, error) {
 }
 
 // withEphemeral is from with the ephemeral containers of to.
-func withEphemeral(from, to client.Object) client.Object {
+func copyEphemeralContainers(from, to client.Object) client.Object {
 	pod := *from.(*corev1.Pod)
 	pod.Spec.EphemeralContainers = to.(*corev1.Pod).Spec.EphemeralContainers
 	return &pod
 }
 
 // withResources is from with the resources that to asks for its containers.
-func withResources(from, to client.Object) client.Object {
+func copyResources(from, to client.Object) client.Object {
 	pod, wanted := *from.(*corev1.Pod), to.(*corev1.Pod)
-	pod.Spec.Containers = resized(pod.Spec.Containers, wanted.Spec.Containers)
-	pod.Spec.InitContainers = resized(pod.Spec.InitContainers, wanted.Spec.InitContainers)
+	pod.Spec.Containers = resizeContainers(pod.Spec.Containers, wanted.Spec.Containers)
+	pod.Spec.InitContainers = resizeContainers(pod.Spec.InitContainers, wanted.Spec.InitContainers)
 	pod.Spec.Resources = wanted.Spec.Resources
 	return &pod
 }
 
 // resized is a copy of containers with the resources of wanted.
-func resized(containers, wanted []corev1.Container) []corev1.Container {
+func resizeContainers(containers, wanted []corev1.Container) []corev1.Container {
 	if len(containers) != len(wanted) {
 		return containers
 	}
@@ -90,7 +90,7 @@ func resized(containers, wanted []corev1.Container) []corev1.Container {
 }
 
 // difference is the merge patch from before to after, bound to the UID of before.
-func difference(before, after client.Object) ([]byte, error) {
+func mergePatch(before, after client.Object) ([]byte, error) {
 	data, err := client.MergeFrom(before).Data(after)
 	if err != nil {
 		return nil, err
@@ -115,7 +115,7 @@ func patchHost(ctx context.Context, c client.Client, before, after client.Object
 	if err != nil || len(patches) == 0 {
 		return nil, err
 	}
-	object := emptied(before)
+	object := newEmpty(before)
 	for _, p := range patches {
 		raw := client.RawPatch(types.MergePatchType, p.data)
 		if p.subresource == "" {
@@ -142,7 +142,7 @@ func patchOptions(dryRun bool) *client.PatchOptions {
 // the requests that take it and returns the object as the virtual API server has
 // it then, nil if nothing was sent.
 func writeVirtual(ctx context.Context, c client.Client, before, after client.Object) (client.Object, error) {
-	status := !same(statusOf(before), statusOf(after))
+	status := !equalValues(statusOf(before), statusOf(after))
 	rest := !equalBesidesStatus(before, after)
 	if !status && !rest {
 		return nil, nil
@@ -154,7 +154,7 @@ func writeVirtual(ctx context.Context, c client.Client, before, after client.Obj
 		}
 	}
 	if status {
-		setStatus(written, after)
+		copyStatus(written, after)
 		if err := c.Status().Update(ctx, written); err != nil {
 			return nil, err
 		}
@@ -164,7 +164,7 @@ func writeVirtual(ctx context.Context, c client.Client, before, after client.Obj
 
 // bind binds a virtual pod to the node that it has got, which is the only way to
 // name the node of a pod that exists.
-func bind(ctx context.Context, c client.Client, before, after client.Object) (bool, error) {
+func bindPod(ctx context.Context, c client.Client, before, after client.Object) (bool, error) {
 	from, isPod := before.(*corev1.Pod)
 	to, _ := after.(*corev1.Pod)
 	if !isPod || from.Spec.NodeName != "" || to.Spec.NodeName == "" {
@@ -189,10 +189,10 @@ func createVirtual(ctx context.Context, c client.Client, object client.Object) (
 	if err := c.Create(ctx, created); err != nil {
 		return nil, err
 	}
-	if same(statusOf(created), statusOf(object)) {
+	if equalValues(statusOf(created), statusOf(object)) {
 		return created, nil
 	}
-	setStatus(created, object)
+	copyStatus(created, object)
 	if err := c.Status().Update(ctx, created); err != nil {
 		return nil, err
 	}
@@ -200,7 +200,7 @@ func createVirtual(ctx context.Context, c client.Client, object client.Object) (
 }
 
 // emptied is an empty object of the type and the name of object.
-func emptied(object client.Object) client.Object {
+func newEmpty(object client.Object) client.Object {
 	var empty client.Object
 	if u, ok := object.(*unstructured.Unstructured); ok {
 		fresh := &unstructured.Unstructured{}
@@ -226,7 +226,7 @@ func statusOf(object client.Object) any {
 }
 
 // setStatus gives object the status of from.
-func setStatus(object, from client.Object) {
+func copyStatus(object, from client.Object) {
 	if u, ok := object.(*unstructured.Unstructured); ok {
 		u.Object["status"] = from.(*unstructured.Unstructured).Object["status"]
 		return
@@ -239,14 +239,14 @@ func setStatus(object, from client.Object) {
 // same compares two values as Kubernetes does: an empty list is no list, and a
 // quantity is what it means. Nearly always the two are equal to the letter, which
 // takes a fraction of the time to find out.
-func same(a, b any) bool {
+func equalValues(a, b any) bool {
 	return reflect.DeepEqual(a, b) || equality.Semantic.DeepEqual(a, b)
 }
 
 // equalBesidesStatus compares two objects of a type, except for their status.
 func equalBesidesStatus(a, b client.Object) bool {
 	if u, ok := a.(*unstructured.Unstructured); ok {
-		return same(withoutStatus(u), withoutStatus(b.(*unstructured.Unstructured)))
+		return equalValues(withoutStatus(u), withoutStatus(b.(*unstructured.Unstructured)))
 	}
 	left, right := reflect.ValueOf(a).Elem(), reflect.ValueOf(b).Elem()
 	for i := range left.NumField() {
@@ -254,7 +254,7 @@ func equalBesidesStatus(a, b client.Object) bool {
 		if name == "Status" || name == "TypeMeta" {
 			continue
 		}
-		if !same(left.Field(i).Interface(), right.Field(i).Interface()) {
+		if !equalValues(left.Field(i).Interface(), right.Field(i).Interface()) {
 			return false
 		}
 	}

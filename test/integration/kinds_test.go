@@ -27,18 +27,18 @@ import (
 // namespace. Those of other tests are left alone.
 type switchboard struct{ engines sync.Map }
 
-// CreateFirst implements admission.HostFirst.
-func (s *switchboard) CreateFirst(ctx context.Context, kind string, virtual client.Object, dryRun bool) (client.Object, error) {
+// CreateHostFirst implements admission.HostFirst.
+func (s *switchboard) CreateHostFirst(ctx context.Context, kind string, virtual client.Object, dryRun bool) (client.Object, error) {
 	if e, ok := s.engines.Load(virtual.GetNamespace()); ok {
-		return e.(*engine).CreateFirst(ctx, kind, virtual, dryRun)
+		return e.(*engine).CreateHostFirst(ctx, kind, virtual, dryRun)
 	}
 	return nil, nil
 }
 
-// UpdateFirst implements admission.HostFirst.
-func (s *switchboard) UpdateFirst(ctx context.Context, kind string, virtual client.Object, dryRun bool) (client.Object, error) {
+// UpdateHostFirst implements admission.HostFirst.
+func (s *switchboard) UpdateHostFirst(ctx context.Context, kind string, virtual client.Object, dryRun bool) (client.Object, error) {
 	if e, ok := s.engines.Load(virtual.GetNamespace()); ok {
-		return e.(*engine).UpdateFirst(ctx, kind, virtual, dryRun)
+		return e.(*engine).UpdateHostFirst(ctx, kind, virtual, dryRun)
 	}
 	return nil, nil
 }

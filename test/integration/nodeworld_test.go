@@ -83,9 +83,9 @@ func newLandlord(t *testing.T, scheduler, back bool, count int) *landlord {
 	return l
 }
 
-// ChangeFirst implements HostChange for pkg/admissionChange.
-func (l *landlord) ChangeFirst(ctx context.Context, kind string, virtual client.Object, change func(client.Object) error, dryRun bool) error {
-	if err := l.engine.Load().ChangeFirst(ctx, kind, virtual, change, dryRun); err != nil {
+// ChangeHostFirst implements HostChange for pkg/admissionChange.
+func (l *landlord) ChangeHostFirst(ctx context.Context, kind string, virtual client.Object, change func(client.Object) error, dryRun bool) error {
+	if err := l.engine.Load().ChangeHostFirst(ctx, kind, virtual, change, dryRun); err != nil {
 		return err
 	}
 	if err := l.after.Load(); err != nil {

@@ -230,10 +230,10 @@ func (r *run[V, H]) outcome(t *testing.T) outcome {
 	if r.resource.Up != nil && r.host != nil {
 		out.Up = r.twice(t, "Up", func(seen client.Object) client.Object { return r.up(t, key, host, seen) }, r.virtual)
 	}
-	if r.resource.Last != nil && r.virtual != nil {
+	if r.resource.BeforeDelete != nil && r.virtual != nil {
 		out.Last = r.twice(t, "Last", func(seen client.Object) client.Object {
 			last := newOf[V](seen)
-			if err := r.resource.Last(r.scope, last); err != nil {
+			if err := r.resource.BeforeDelete(r.scope, last); err != nil {
 				t.Fatal(err)
 			}
 			return last

@@ -43,9 +43,9 @@ func PersistentVolumes(Options) syncer.Resource[*corev1.PersistentVolume, *corev
 		Want: func(_ syncer.Scope, virtual *corev1.PersistentVolume, host *corev1.PersistentVolumeClaim) (bool, error) {
 			return virtual == nil || translate.IsOfHostObject(virtual, host), nil
 		},
-		Up:      volumeUp,
-		Last:    volumeLast,
-		Indexes: []syncer.Index{{Side: syncer.Host, Object: &corev1.PersistentVolumeClaim{}, Field: byVolume, Values: volumeName}},
+		Up:           volumeUp,
+		BeforeDelete: volumeLast,
+		Indexes:      []syncer.Index{{Side: syncer.Host, Object: &corev1.PersistentVolumeClaim{}, Field: byVolume, Values: volumeName}},
 	}
 }
 

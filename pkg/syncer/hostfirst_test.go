@@ -143,7 +143,7 @@ func TestCreateFirst(t *testing.T) {
 				}
 			}
 			before := len(host.objects)
-			made, err := e.CreateFirst(t.Context(), "services", tc.virtual, tc.dryRun)
+			made, err := e.CreateHostFirst(t.Context(), "services", tc.virtual, tc.dryRun)
 			got := want{none: made == nil, err: err != nil, requests: writesOf(host)}
 			if made != nil {
 				got.ip = made.(*corev1.Service).Spec.ClusterIP
@@ -167,25 +167,25 @@ func TestUpdateFirst(t *testing.T) {
 	t.Parallel()
 	e, _, host := firstBench(t)
 	changed := service(func(s *corev1.Service) { s.UID, s.Spec.Ports = "v1", []corev1.ServicePort{{Port: 81}} })
-	if made, err := e.UpdateFirst(t.Context(), "services", changed, false); made != nil || err != nil {
+	if made, err := e.UpdateHostFirst(t.Context(), "services", changed, false); made != nil || err != nil {
 		t.Errorf("Without a copy there is nothing to change, got %v, %v", made, err)
 	}
 	host.put(hostService("v1"))
-	made, err := e.UpdateFirst(t.Context(), "services", changed, true)
+	made, err := e.UpdateHostFirst(t.Context(), "services", changed, true)
 	if err != nil || made.(*corev1.Service).Spec.Ports[0].Port != 81 {
 		t.Errorf("A dry run must show what would be, got %v, %v", made, err)
 	}
 	if now := host.at(made, client.ObjectKeyFromObject(made)).(*corev1.Service); now.Spec.Ports[0].Port != 80 {
 		t.Error("A dry run must change nothing")
 	}
-	if made, err = e.UpdateFirst(t.Context(), "services", changed, false); err != nil {
+	if made, err = e.UpdateHostFirst(t.Context(), "services", changed, false); err != nil {
 		t.Fatal(err)
 	}
 	if now := host.at(made, client.ObjectKeyFromObject(made)).(*corev1.Service); now.Spec.Ports[0].Port != 81 {
 		t.Error("The copy must be changed")
 	}
 	other := service(func(s *corev1.Service) { s.UID = "v2" })
-	if made, err := e.UpdateFirst(t.Context(), "services", other, false); made != nil || err != nil {
+	if made, err := e.UpdateHostFirst(t.Context(), "services", other, false); made != nil || err != nil {
 		t.Errorf("The copy of another object must be left alone, got %v, %v", made, err)
 	}
 }
@@ -194,8 +194,8 @@ func TestFirstNeedsAKindThatGoesDown(t *testing.T) {
 	t.Parallel()
 	e, _, _ := firstBench(t)
 	for _, kind := range []string{"nodes", "nothing"} {
-		if _, err := e.CreateFirst(t.Context(), kind, service(), false); err == nil {
-			t.Errorf("CreateFirst of %s must fail", kind)
+		if _, err := e.CreateHostFirst(t.Context(), kind, service(), false); err == nil {
+			t.Errorf("CreateHostFirst of %s must fail", kind)
 		}
 	}
 }

@@ -95,7 +95,7 @@ func TestChangeFirst(t *testing.T) {
 			if test.change != nil {
 				change = test.change
 			}
-			err := e.ChangeFirst(t.Context(), kind, virtual, change, test.dryRun)
+			err := e.ChangeHostFirst(t.Context(), kind, virtual, change, test.dryRun)
 			if (err == nil) != (test.err == "") || err != nil && !strings.Contains(err.Error(), test.err) {
 				t.Errorf("%s: got %v", test.reason, err)
 			}
@@ -116,7 +116,7 @@ func TestChangeFirstMeetsAnother(t *testing.T) {
 	for meets, fails := range map[int]bool{1: false, changeAttempts - 1: false, changeAttempts: true} {
 		e, host, virtual := changeBench(t)
 		calls := 0
-		err := e.ChangeFirst(t.Context(), "nodes", virtual, func(o client.Object) error {
+		err := e.ChangeHostFirst(t.Context(), "nodes", virtual, func(o client.Object) error {
 			node := o.(*corev1.Node)
 			if calls++; calls <= meets {
 				other := node.DeepCopy()
@@ -140,7 +140,7 @@ func TestSay(t *testing.T) {
 	r := e.runners["nodes"].reconciler
 	r.events.client = virtual
 	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n", UID: "v"}}
-	scope := r.saying(r.scope(t.Context()), node)
+	scope := r.withRecorder(r.scope(t.Context()), node)
 	for range 3 {
 		scope.Say("NodeChangesHidden", "the host has it")
 	}

@@ -10,7 +10,7 @@ import (
 	"github.com/sublet-dev/sublet/pkg/translate"
 )
 
-// TestHostAheadIsNotTakenBack is about the moment between UpdateFirst and the
+// TestHostAheadIsNotTakenBack is about the moment between UpdateHostFirst and the
 // write of the virtual object that it is for.
 func TestHostAheadIsNotTakenBack(t *testing.T) {
 	t.Parallel()
