@@ -194,6 +194,10 @@ func (a *app) controlPlaneConfig(first *hostFirst) controlplane.Config {
 	}
 }
 
+// storeReserve is the space in bytes that the store keeps for a start on a full
+// volume: two segments of its log, and some for the database.
+const storeReserve = 160 << 20
+
 // newStore returns the embedded store. Its identity is the one that it keeps with
 // more replicas: the pod's name, a DNS name per pod, and the anchor's UID.
 func (a *app) newStore() *storage.Etcd {
@@ -204,6 +208,9 @@ func (a *app) newStore() *storage.Etcd {
 		PeerURL: fmt.Sprintf("https://%s.%s-peers.%s.svc:2380", pod, a.names.release, a.names.namespace),
 		Token:   string(a.facts.Anchor.UID),
 	}
+	store.VolumeSize = a.values.ControlPlane.StatefulSet.Persistence.VolumeClaim.Size.Value()
+	store.Reserve = storeReserve
+	store.Register = legacyregistry.Register
 	return store
 }
 

@@ -33,6 +33,7 @@ type sharedStore struct {
 // requests, as the default client does.
 func newSharedStore(client *kubernetes.Client) sharedStore {
 	client.KV = etcd3.NewETCDLatencyTracker(client.KV)
+	client.Kubernetes = statusWrites{client.Kubernetes}
 	return sharedStore{client: client}
 }
 

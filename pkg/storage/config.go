@@ -36,7 +36,7 @@ func (e *Etcd) serverConfig(logger *zap.Logger) (config.ServerConfig, error) {
 	}
 	quota := e.Quota
 	if quota == 0 {
-		quota = DefaultQuota
+		quota = readLimits(e.Dir, e.VolumeSize, e.Reserve).quota()
 	}
 	defaults := embed.NewConfig()
 	return config.ServerConfig{

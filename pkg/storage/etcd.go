@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 
 	"go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/client/v3/kubernetes"
@@ -16,6 +17,9 @@ import (
 	"go.uber.org/zap"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/test/bufconn"
+	"k8s.io/component-base/metrics"
+	"k8s.io/klog/v2"
+	"k8s.io/utils/clock"
 )
 
 // pipeBuffer is the size of the in-memory connections of Dial, in bytes.
@@ -31,9 +35,28 @@ type Etcd struct {
 	// a crash. Default false: a confirmed write survives a power loss.
 	NoSync bool
 
-	// Quota is the size in bytes that the database may reach. Default
-	// DefaultQuota.
+	// Quota is the size in bytes that the database file may reach. Default: what
+	// the volume and the memory limit allow, up to 2 GiB.
 	Quota int64
+
+	// VolumeSize is the size of the volume in bytes, for volumes that do not show
+	// it, such as an emptyDir with a limit. Default: what the file system says.
+	VolumeSize int64
+
+	// Reserve is the size in bytes of a file that is deleted to start on a full
+	// volume. Default: none.
+	Reserve int64
+
+	// IsInternal reports whether a request comes from a part of this process.
+	// Those create objects in a store that denies creates to everybody else.
+	// Default: no request does.
+	IsInternal func(ctx context.Context) bool
+
+	// Register registers the metrics. Default: they are not kept.
+	Register func(metrics.Registerable) error
+
+	// Clock drives the checks of the size. Default: the real one.
+	Clock clock.WithTicker
 
 	// Member is the identity of the member. Default: a single member that
 	// nobody can reach.
@@ -51,6 +74,9 @@ type Etcd struct {
 	server  *etcdserver.EtcdServer
 	client  *kubernetes.Client
 	peers   *peerServer
+	keeper  *spaceKeeper
+	kept    sync.WaitGroup
+	started atomic.Bool
 	stopped chan struct{}
 	failed  chan struct{}
 
@@ -70,6 +96,10 @@ func Embedded(dir string) *Etcd {
 // the member has a leader.
 func (e *Etcd) Start(ctx context.Context) (*kubernetes.Client, error) {
 	if err := e.lockDir(); err != nil {
+		return nil, err
+	}
+	reserve := newReserve(e.Dir, e.Reserve)
+	if err := reserve.release(); err != nil {
 		return nil, err
 	}
 	logger, err := e.logger()
@@ -101,11 +131,66 @@ func (e *Etcd) Start(ctx context.Context) (*kubernetes.Client, error) {
 		logger.Warn("Cannot update the peer URL of the member", zap.Error(err))
 	}
 
-	client := &kubernetes.Client{Client: v3client.New(server)}
-	client.Kubernetes = client
-	e.client = client
+	if err := e.keepSpace(ctx, reserve); err != nil {
+		return nil, err
+	}
+	e.client = e.newClient()
+	e.started.Store(true)
 	go e.watchServer()
-	return client, nil
+	return e.client, nil
+}
+
+// newClient returns a client that calls the server directly.
+func (e *Etcd) newClient() *kubernetes.Client {
+	client := &kubernetes.Client{Client: v3client.New(e.server)}
+	limit := &creationLimit{
+		Interface: client,
+		usage:     e.usage,
+		free:      func() (int64, error) { return freeSpace(e.Dir) },
+		internal:  e.IsInternal,
+		relieve:   e.keeper.ask,
+	}
+	if _, ok := e.server.Backend().(commitCounter); ok {
+		// A member that joins replaces its backend when it gets a snapshot.
+		limit.written.commits = func() int64 { return e.server.Backend().(commitCounter).Commits() }
+	}
+	client.Kubernetes = limit
+	return client
+}
+
+// commitCounter is implemented by the backend, without being part of its interface.
+type commitCounter interface{ Commits() int64 }
+
+// keepSpace defragments a file with much free space, and keeps space free from
+// then on.
+func (e *Etcd) keepSpace(ctx context.Context, reserve *reserve) error {
+	observed, err := newStoreMetrics(e.Register)
+	if err != nil {
+		return err
+	}
+	e.keeper = &spaceKeeper{
+		clock:    e.Clock,
+		database: e,
+		free:     reserve.free,
+		asked:    make(chan struct{}, 1),
+		observed: func(usage Usage, alarmed bool) {
+			observed.observe(usage, alarmed)
+			if err := reserve.set(); err != nil {
+				klog.ErrorS(err, "Cannot reserve space on the volume of the store")
+			}
+		},
+	}
+	if e.Clock == nil {
+		e.keeper.clock = clock.RealClock{}
+	}
+	e.keeper.defragmentAtStart(ctx)
+	keeping, stop := context.WithCancel(context.WithoutCancel(ctx))
+	e.kept.Go(func() { e.keeper.run(keeping) })
+	e.kept.Go(func() {
+		<-e.stopped
+		stop()
+	})
+	return nil
 }
 
 // lockDir creates the data directory and locks it. Opening a database that
@@ -204,6 +289,7 @@ func (e *Etcd) Stop() {
 	if e.client != nil {
 		_ = e.client.Close()
 	}
+	e.kept.Wait()
 	e.peers.stop()
 	if e.server != nil {
 		e.server.Stop()

@@ -2,9 +2,11 @@ package storage
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/server/v3/storage/mvcc"
 )
 
 // usage returns the sizes of the database file and its limit.
@@ -22,10 +24,16 @@ func (e *Etcd) defragment(context.Context) error {
 	return nil
 }
 
-// compact deletes all revisions but the current ones and returns once their
+// revision returns the current revision.
+func (e *Etcd) revision() int64 { return e.server.KV().Rev() }
+
+// compact deletes all revisions before the given one and returns once their
 // space is free inside the file.
-func (e *Etcd) compact(ctx context.Context) error {
-	_, err := e.server.Compact(ctx, &etcdserverpb.CompactionRequest{Revision: e.server.KV().Rev(), Physical: true})
+func (e *Etcd) compact(ctx context.Context, revision int64) error {
+	_, err := e.server.Compact(ctx, &etcdserverpb.CompactionRequest{Revision: revision, Physical: true})
+	if errors.Is(err, mvcc.ErrCompacted) {
+		return nil // The periodic compaction was faster.
+	}
 	if err != nil {
 		return fmt.Errorf("cannot compact the database: %w", err)
 	}

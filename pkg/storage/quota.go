@@ -1,5 +1,137 @@
 package storage
 
-// DefaultQuota is the size in bytes that the database of an [Etcd] may reach
-// before it refuses writes.
-const DefaultQuota int64 = 2 << 30
+import (
+	"cmp"
+	"math"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+	"strconv"
+	"strings"
+	"syscall"
+)
+
+const (
+	mib = 1 << 20
+
+	// maxQuota is the largest quota that is chosen for a store: etcd's own default.
+	maxQuota int64 = 2 << 30
+
+	// minQuota is the smallest. A virtual cluster without objects needs some MiB.
+	minQuota int64 = 32 * mib
+
+	// baseMemory is what the process needs without any object.
+	baseMemory int64 = 256 * mib
+
+	// copiesInMemory is how often the content of the store is in memory while
+	// the process starts: read from the store, decoded into the watch cache,
+	// encoded into an answer, and decoded into an informer.
+	copiesInMemory = 4
+
+	// minLog and maxLog bound the share of the volume that is left to the raft log.
+	minLog int64 = 192 * mib
+	maxLog int64 = 768 * mib
+)
+
+// limits are what a quota is derived from, in bytes. 0 means no known limit.
+type limits struct {
+	// volume is the size of the volume as far as the store may use it.
+	volume int64
+	// reserve is the part of the volume that is kept for a start on a full one.
+	reserve int64
+	// memory is the memory limit of the process.
+	memory int64
+}
+
+// quota returns the quota for a store within the limits. The volume has to hold
+// the database twice, as a defragmentation writes a second one.
+func (l limits) quota() int64 {
+	quota := maxQuota
+	if l.volume > 0 {
+		log := min(max(l.volume/4, minLog), maxLog)
+		quota = min(quota, (l.volume-l.reserve-log)/2)
+	}
+	if l.memory > 0 {
+		quota = min(quota, (l.memory-baseMemory)/copiesInMemory)
+	}
+	return max(quota, minQuota)
+}
+
+// readLimits returns the limits of this process and of the volume of dir. size
+// is the operator's limit for the volume, or 0; an emptyDir with a limit does
+// not show it.
+func readLimits(dir string, size, reserve int64) limits {
+	l := limits{volume: size, reserve: reserve, memory: memoryLimit("/")}
+	if free, err := freeSpace(dir); err == nil {
+		usable := free + usedBy(dir)
+		l.volume = min(cmp.Or(size, usable), usable)
+	}
+	return l
+}
+
+// freeSpace returns how many bytes an unprivileged process can still write to
+// the volume of dir.
+func freeSpace(dir string) (int64, error) {
+	var stat syscall.Statfs_t
+	if err := syscall.Statfs(dir, &stat); err != nil {
+		return 0, err
+	}
+	return int64(min(stat.Bavail, math.MaxInt64/uint64(stat.Bsize)) * uint64(stat.Bsize)), nil
+}
+
+// usedBy returns how many bytes the files in dir occupy.
+func usedBy(dir string) int64 {
+	var used int64
+	_ = filepath.WalkDir(dir, func(_ string, entry os.DirEntry, err error) error {
+		if err != nil {
+			return nil // It has vanished meanwhile.
+		}
+		if info, err := entry.Info(); err == nil && info.Mode().IsRegular() {
+			used += info.Size()
+		}
+		return nil
+	})
+	return used
+}
+
+// memoryLimit returns the smaller of GOMEMLIMIT and the limit of the cgroup, or
+// 0 if there is none. root is the root of the file system.
+func memoryLimit(root string) int64 {
+	limit := debug.SetMemoryLimit(-1)
+	for _, file := range cgroupFiles(root) {
+		content, err := os.ReadFile(file)
+		if err != nil {
+			continue
+		}
+		// No limit is "max" in version 2 and a huge number in version 1.
+		if value, err := strconv.ParseInt(strings.TrimSpace(string(content)), 10, 64); err == nil && value > 0 {
+			limit = min(limit, value)
+		}
+	}
+	if limit > math.MaxInt64/2 {
+		return 0
+	}
+	return limit
+}
+
+// cgroupFiles returns the files that may hold the memory limit, of both versions
+// of cgroups, inside a container and outside.
+func cgroupFiles(root string) []string {
+	mount := filepath.Join(root, "sys/fs/cgroup")
+	files := []string{filepath.Join(mount, "memory.max"), filepath.Join(mount, "memory/memory.limit_in_bytes")}
+	groups, err := os.ReadFile(filepath.Join(root, "proc/self/cgroup"))
+	if err != nil {
+		return files
+	}
+	for line := range strings.Lines(string(groups)) {
+		fields := strings.SplitN(strings.TrimSpace(line), ":", 3)
+		switch {
+		case len(fields) != 3:
+		case fields[1] == "":
+			files = append(files, filepath.Join(mount, fields[2], "memory.max"))
+		case fields[1] == "memory":
+			files = append(files, filepath.Join(mount, "memory", fields[2], "memory.limit_in_bytes"))
+		}
+	}
+	return files
+}

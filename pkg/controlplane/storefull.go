@@ -1,0 +1,49 @@
+package controlplane
+
+import (
+	"context"
+	"errors"
+	"net/http"
+
+	"go.etcd.io/etcd/client/v3/kubernetes"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/sublet-dev/sublet/pkg/storage"
+)
+
+const (
+	volumeSetting = "controlPlane.statefulSet.persistence.volumeClaim.size"
+	memorySetting = "controlPlane.statefulSet.resources.limits.memory"
+)
+
+// statusWrites turns the errors of a full store into errors of the API. Without
+// it, a client sees an internal error.
+type statusWrites struct{ kubernetes.Interface }
+
+// OptimisticPut writes a key. It returns a status with code 507 if the store is
+// too full for it.
+func (w statusWrites) OptimisticPut(ctx context.Context, key string, value []byte, expectedRevision int64, opts kubernetes.PutOptions,
+) (kubernetes.PutResponse, error) {
+	response, err := w.Interface.OptimisticPut(ctx, key, value, expectedRevision, opts)
+	if full, ok := errors.AsType[*storage.FullError](err); ok {
+		err = newInsufficientStorage(full)
+	}
+	return response, err
+}
+
+// newInsufficientStorage returns the error that a client gets from a full store.
+func newInsufficientStorage(full *storage.FullError) *apierrors.StatusError {
+	message := full.Error() + ". Delete objects, or ask the operator to raise "
+	if full.Volume {
+		message += volumeSetting + "."
+	} else {
+		message += memorySetting + " or " + volumeSetting + ", whichever limits the store."
+	}
+	return &apierrors.StatusError{ErrStatus: metav1.Status{
+		Status:  metav1.StatusFailure,
+		Code:    http.StatusInsufficientStorage,
+		Reason:  "InsufficientStorage",
+		Message: message,
+	}}
+}

@@ -1,0 +1,67 @@
+package controlplane
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/sublet-dev/sublet/pkg/storage"
+)
+
+// A tenant fills the store with large ConfigMaps, is told so in words, deletes
+// them and goes on. Nobody restarts anything.
+func TestFullStore(t *testing.T) {
+	t.Parallel()
+	store := storage.Embedded(t.TempDir())
+	store.NoSync, store.Quota = true, 64<<20
+	p := launch(t, Config{Storage: store})
+	maps := p.client.CoreV1().ConfigMaps(metav1.NamespaceDefault)
+	large := func(name string) *corev1.ConfigMap {
+		return &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: name}, Data: map[string]string{"data": strings.Repeat("x", 1_000_000)}}
+	}
+
+	count := 0
+	var denied error
+	for ; denied == nil && count < 200; count++ {
+		_, denied = maps.Create(t.Context(), large(fmt.Sprintf("large-%d", count)), metav1.CreateOptions{})
+	}
+	status, ok := denied.(apierrors.APIStatus) //nolint:errorlint // the client's error itself
+	if !ok || status.Status().Code != http.StatusInsufficientStorage {
+		t.Fatalf("after %d ConfigMaps of 1 MB: got %v, want code 507", count, denied)
+	}
+	for _, part := range []string{"of 64 MiB are in use", "Delete objects", memorySetting, volumeSetting} {
+		contains(t, "the tenant is told what is full and what to do", denied.Error(), part)
+	}
+
+	smaller := large("large-0")
+	smaller.Data["data"] = "small"
+	if _, err := maps.Update(t.Context(), smaller, metav1.UpdateOptions{}); err != nil {
+		t.Errorf("an update in the full store: %v", err)
+	}
+	for i := range count - 1 {
+		if err := maps.Delete(t.Context(), fmt.Sprintf("large-%d", i), metav1.DeleteOptions{}); err != nil {
+			t.Errorf("a delete in the full store: %v", err)
+		}
+	}
+	eventually(t, "creates after the deletes", func(ctx context.Context) string {
+		if _, err := maps.Create(ctx, large("again"), metav1.CreateOptions{}); err != nil {
+			return err.Error()
+		}
+		return ""
+	})
+}
+
+func TestInsufficientStorage(t *testing.T) {
+	t.Parallel()
+	full := newInsufficientStorage(&storage.FullError{Volume: true})
+	contains(t, "a full volume", full.Error(), volumeSetting)
+	if strings.Contains(full.Error(), memorySetting) {
+		t.Errorf("%q names the memory limit, which does not help", full.Error())
+	}
+}

@@ -1,0 +1,129 @@
+package storage
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	"go.etcd.io/etcd/client/v3/kubernetes"
+)
+
+const (
+	// relievedAt is the percentage of the quota from which on old revisions are
+	// removed early.
+	relievedAt = 75
+	// createsUntil is the percentage of the quota up to which objects can be
+	// created. The rest is for updates and deletes.
+	createsUntil = 90
+	// internalUntil is the same for parts of the process itself, which create
+	// nodes, events and the like.
+	internalUntil = 95
+
+	// minFree is the space on the volume, in bytes, below which nothing is
+	// created: the next segments of the raft log and of the database.
+	minFree int64 = 96 * mib
+)
+
+// FullError reports that a write was denied because the store is full.
+type FullError struct {
+	// Usage is the size of the store at that time.
+	Usage Usage
+	// Volume is true if the volume is full and not the quota.
+	Volume bool
+	// Updates is true if updates are denied too.
+	Updates bool
+}
+
+// Error returns what is full and how much is in use.
+func (e *FullError) Error() string {
+	switch {
+	case e.Volume:
+		return fmt.Sprintf("the volume of the store is full: less than %d MiB are free", minFree/mib)
+	case e.Updates:
+		return fmt.Sprintf("the store is full: %d of %d MiB are in use", e.Usage.InUse/mib, e.Usage.Quota/mib)
+	default:
+		return fmt.Sprintf("the store is almost full: %d of %d MiB are in use, and objects are created only up to %d %%",
+			e.Usage.InUse/mib, e.Usage.Quota/mib, createsUntil)
+	}
+}
+
+// creationLimit denies creates in a store that is almost full, so that updates
+// and deletes go on.
+type creationLimit struct {
+	kubernetes.Interface
+	usage    func() Usage
+	free     func() (int64, error)
+	internal func(context.Context) bool
+	written  uncommitted
+	// relieve starts an attempt to free space. It does not wait.
+	relieve func()
+}
+
+// OptimisticPut writes a key. It returns a *FullError if the store is too full
+// for a new key, or if it is full.
+func (l *creationLimit) OptimisticPut(ctx context.Context, key string, value []byte, expectedRevision int64, opts kubernetes.PutOptions,
+) (kubernetes.PutResponse, error) {
+	pending := l.written.add(int64(len(key) + len(value)))
+	if expectedRevision == 0 {
+		if err := l.check(ctx, pending); err != nil {
+			l.relieve()
+			return kubernetes.PutResponse{}, err
+		}
+	}
+	response, err := l.Interface.OptimisticPut(ctx, key, value, expectedRevision, opts)
+	if errors.Is(err, rpctypes.ErrNoSpace) {
+		l.relieve()
+		err = &FullError{Usage: l.usage(), Updates: true}
+	}
+	return response, err
+}
+
+// check returns a *FullError if a new key does not fit. pending is its size and
+// that of the writes which the usage does not show yet.
+func (l *creationLimit) check(ctx context.Context, pending int64) error {
+	usage := l.usage()
+	usage.InUse += pending
+	until := int64(createsUntil)
+	if l.internal != nil && l.internal(ctx) {
+		until = internalUntil
+	}
+	if usage.InUse > usage.Quota/100*until {
+		return &FullError{Usage: usage}
+	}
+	if free, err := l.free(); err == nil && free < minFree {
+		return &FullError{Usage: usage, Volume: true}
+	}
+	if usage.InUse > usage.Quota/100*relievedAt {
+		l.relieve()
+	}
+	return nil
+}
+
+// uncommitted counts the bytes that were written since the database was last
+// committed to its file. The sizes of the file do not show them; it is committed
+// ten times a second, in which 20 MiB can arrive.
+type uncommitted struct {
+	// commits returns the number of commits. nil means that every write counts
+	// at once.
+	commits func() int64
+
+	mu    sync.Mutex
+	since int64
+	bytes int64
+}
+
+// add counts a write and returns the size of all that are not committed.
+func (u *uncommitted) add(size int64) int64 {
+	if u.commits == nil {
+		return size
+	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if commits := u.commits(); commits != u.since {
+		u.since, u.bytes = commits, 0
+	}
+	u.bytes += size
+	return u.bytes
+}

@@ -1,0 +1,191 @@
+package storage
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"k8s.io/klog/v2"
+	"k8s.io/utils/clock"
+)
+
+const (
+	// spaceCheck is the time between two looks at the size of the store.
+	spaceCheck = 30 * time.Second
+	// spacePause is the shortest time between two looks that writes ask for.
+	spacePause = 5 * time.Second
+	// defragmentPause is the shortest time between two defragmentations, during
+	// which requests wait. An alarm does not wait for it.
+	defragmentPause = 5 * time.Minute
+
+	// defragmentFrom is the percentage of the quota from which on the file is
+	// defragmented, if at least worthwhile percent of the quota become free.
+	defragmentFrom = 80
+	worthwhile     = 10
+	// disarmBelow is the percentage of the quota below which an alarm is cleared.
+	disarmBelow = 97
+	// muchFree is the free space, in bytes, above which the file is
+	// rewritten at the start, when nobody waits for a write.
+	muchFree int64 = 100 * mib
+)
+
+// database is what the keeper needs of the store.
+type database interface {
+	usage() Usage
+	revision() int64
+	compact(ctx context.Context, revision int64) error
+	defragment(ctx context.Context) error
+	noSpaceAlarm
+}
+
+// noSpaceAlarm reads and clears the alarm of a full store.
+type noSpaceAlarm interface {
+	alarms(ctx context.Context) ([]Alarm, error)
+	disarm(ctx context.Context, alarm Alarm) error
+}
+
+// spaceKeeper frees space in a store that gets full: it compacts, defragments
+// and clears the alarm. Usually the compaction of old revisions every few
+// minutes is enough, and it does nothing.
+type spaceKeeper struct {
+	clock    clock.WithTicker
+	database database
+	// free returns the free space of the volume.
+	free func() (int64, error)
+	// observed is called after each look.
+	observed func(usage Usage, alarmed bool)
+	asked    chan struct{}
+
+	seen        int64 // revision at the last look
+	compacted   int64 // revision of the last compaction
+	defragments time.Time
+	low         bool // the last look warned
+}
+
+// ask makes the keeper look soon. It does not wait.
+func (k *spaceKeeper) ask() {
+	select {
+	case k.asked <- struct{}{}:
+	default:
+	}
+}
+
+// run looks at the store until the context ends.
+func (k *spaceKeeper) run(ctx context.Context) {
+	for {
+		k.look(ctx)
+		looked := k.clock.Now()
+		select {
+		case <-ctx.Done():
+			return
+		case <-k.clock.After(spaceCheck):
+			continue
+		case <-k.asked:
+		}
+		if pause := spacePause - k.clock.Since(looked); pause > 0 {
+			select {
+			case <-ctx.Done():
+				return
+			case <-k.clock.After(pause):
+			}
+		}
+	}
+}
+
+// look frees space if the store is getting full.
+func (k *spaceKeeper) look(ctx context.Context) {
+	alarmed := k.hasAlarm(ctx)
+	usage := k.database.usage()
+	if alarmed || usage.Size >= usage.Quota/100*relievedAt {
+		k.compact(ctx, usage, alarmed)
+		k.defragment(ctx, alarmed)
+		usage = k.database.usage()
+	}
+	if alarmed && usage.Size < usage.Quota/100*disarmBelow {
+		if err := k.database.disarm(ctx, AlarmNoSpace); err != nil {
+			klog.ErrorS(err, "Cannot clear the alarm of the full store")
+		} else {
+			alarmed = false
+			klog.InfoS("The store takes writes again", "size", usage.Size, "inUse", usage.InUse, "quota", usage.Quota)
+		}
+	}
+	k.warn(usage, alarmed)
+	k.seen = k.database.revision()
+	if k.observed != nil {
+		k.observed(usage, alarmed)
+	}
+}
+
+// hasAlarm reports whether the store has denied a write for want of space.
+func (k *spaceKeeper) hasAlarm(ctx context.Context) bool {
+	alarms, err := k.database.alarms(ctx)
+	if err != nil {
+		klog.ErrorS(err, "Cannot list the alarms of the store")
+	}
+	return slices.Contains(alarms, AlarmNoSpace)
+}
+
+// compact removes old revisions. A store that still takes creates keeps those
+// since the last look, for watches that resume.
+func (k *spaceKeeper) compact(ctx context.Context, usage Usage, alarmed bool) {
+	revision := k.seen
+	if alarmed || usage.InUse >= usage.Quota/100*createsUntil {
+		revision = k.database.revision()
+	}
+	if revision <= k.compacted {
+		return
+	}
+	if err := k.database.compact(ctx, revision); err != nil {
+		klog.ErrorS(err, "Cannot compact the store", "revision", revision)
+		return
+	}
+	k.compacted = revision
+}
+
+// defragment rewrites the file if the quota is near, enough becomes free and the
+// volume has room for a second file.
+func (k *spaceKeeper) defragment(ctx context.Context, alarmed bool) {
+	usage := k.database.usage()
+	gain := usage.Size - usage.InUse
+	needed := usage.Size >= usage.Quota/100*defragmentFrom && gain >= usage.Quota/100*worthwhile &&
+		(k.defragments.IsZero() || k.clock.Since(k.defragments) >= defragmentPause)
+	if !needed && !(alarmed && gain > 0) {
+		return
+	}
+	if free, err := k.free(); err == nil && free < usage.InUse+minFree {
+		klog.InfoS("The volume has no room to defragment the store", "free", free, "inUse", usage.InUse)
+		return
+	}
+	started := k.clock.Now()
+	if err := k.database.defragment(ctx); err != nil {
+		klog.ErrorS(err, "Cannot defragment the store")
+		return
+	}
+	k.defragments = k.clock.Now()
+	klog.InfoS("Defragmented the store", "before", usage.Size, "after", k.database.usage().Size, "duration", k.clock.Since(started))
+}
+
+// defragmentAtStart rewrites a file with much free space. A failure leaves the
+// file as it is.
+func (k *spaceKeeper) defragmentAtStart(ctx context.Context) {
+	usage := k.database.usage()
+	if usage.Size-usage.InUse < muchFree {
+		return
+	}
+	if free, err := k.free(); err == nil && free < usage.InUse+minFree {
+		return
+	}
+	if err := k.database.defragment(ctx); err != nil {
+		klog.ErrorS(err, "Cannot defragment the store")
+	}
+}
+
+// warn logs once when the store gets too full for creates.
+func (k *spaceKeeper) warn(usage Usage, alarmed bool) {
+	low := alarmed || usage.InUse >= usage.Quota/100*relievedAt
+	if low && !k.low {
+		klog.InfoS("The store is getting full", "size", usage.Size, "inUse", usage.InUse, "quota", usage.Quota,
+			"createsUntilPercent", createsUntil, "alarm", alarmed)
+	}
+	k.low = low
+}
