@@ -70,7 +70,7 @@ var rules = map[string]rule{
 	"hack/bench":                 {code: []string{"hostlab/sim/...", "pkg/virtualscheduler/usage", "api/..."}},
 	"hack/demo":                  {code: []string{"hostlab/sim/...", "api/..."}},
 	"hack/gen-chart":             {code: []string{"api/...", "pkg/syncer", "pkg/syncer/kinds", "pkg/policy"}},
-	"hack/image":                 {},
+	"hack/image":                 {code: []string{"hostlab/oci"}},
 	"hostlab":                    {code: []string{"hostlab/oci", "pkg/controlplane/pki", "api/..."}},
 	"hostlab/oci":                {},
 	"hostlab/cmd/holder":         {},

@@ -1,4 +1,4 @@
-package host
+package hostlab
 
 import (
 	"context"
@@ -46,10 +46,12 @@ func (l *local) etcd() (daemon, error) {
 		"initial-cluster":             nodeName + "=" + peer,
 		"client-transport-security":   tls,
 		"peer-transport-security":     tls,
-		"unsafe-no-fsync":             true,
-		"quota-backend-bytes":         4 << 30,
-		"logger":                      "zap",
-		"log-level":                   "warn",
+		// The gateway would call etcd with the serving certificate, which is none of a client.
+		"enable-grpc-gateway": false,
+		"unsafe-no-fsync":     true,
+		"quota-backend-bytes": 4 << 30,
+		"logger":              "zap",
+		"log-level":           "warn",
 	})
 	if err != nil {
 		return daemon{}, err

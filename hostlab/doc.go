@@ -22,4 +22,4 @@
 //
 // [Up] is idempotent: it starts what does not run and leaves alone what does.
 // [Down] ends everything and forgets the cluster, but keeps the binaries.
-package host
+package hostlab

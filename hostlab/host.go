@@ -1,4 +1,4 @@
-package host
+package hostlab
 
 import (
 	"context"
@@ -8,47 +8,52 @@ import (
 	"path/filepath"
 )
 
-// Options say which host to start, and where.
+// Options configures a [Host].
 type Options struct {
 	// Provider is local, kind or existing. Default: local.
 	Provider string
-	// Dir holds everything that the host is made of. Default: see [DefaultDir].
+	// Dir is the folder of all files of the host. Default: see [DefaultDir].
 	Dir string
 	// Kubeconfig is the file that provider existing reads. Default: the file that
 	// kubectl would read.
 	Kubeconfig string
-	// Out receives one line per step with the time it took. Default: nowhere.
+	// Out receives one line per step, with its duration. Default: nowhere.
 	Out io.Writer
+}
+
+// Host is a host cluster that may be up or down. Its state is on the machine: two
+// values with the same options are the same host.
+type Host struct {
+	provider provider
+	out      io.Writer
 }
 
 // Cluster is a running host.
 type Cluster struct {
-	// Kubeconfig is the path of a kubeconfig with all rights.
+	// Kubeconfig is the path of a kubeconfig with all permissions.
 	Kubeconfig string
 	// Server is the URL of the API server.
 	Server string
 	// Kubectl is a kubectl of the host's version, or the one in PATH.
 	Kubectl string
-	// NodeIP is an address at which this machine reaches node ports; empty when
+	// NodeIP is an address at which this machine reaches node ports. It is empty if
 	// there is none.
 	NodeIP string
 	// TestImage and BusyboxImage are images that the nodes can run, see the
 	// constants of those names.
 	TestImage, BusyboxImage string
-
-	provider provider
 }
 
-// A provider starts and stops one sort of host.
+// provider starts and stops one sort of host.
 type provider interface {
 	up(ctx context.Context) (*Cluster, error)
 	down(ctx context.Context) error
-	// status describes the host in a few lines and says whether it is up.
+	// status returns a few lines about the host, and whether it is up.
 	status(ctx context.Context) (lines []string, up bool)
 	loadImage(ctx context.Context, archive string) error
 }
 
-// DefaultDir is $TMPDIR/sublet-host, or /var/tmp/sublet-host.
+// DefaultDir returns $TMPDIR/sublet-host, or /var/tmp/sublet-host.
 func DefaultDir() string {
 	base := os.Getenv("TMPDIR")
 	if base == "" {
@@ -57,82 +62,54 @@ func DefaultDir() string {
 	return filepath.Join(base, "sublet-host")
 }
 
-// Up starts a host, or whatever of it does not run, and returns when a pod could
-// be created on it.
-func Up(ctx context.Context, options Options) (*Cluster, error) {
-	p, err := options.provider()
-	if err != nil {
-		return nil, err
+// New returns the host that the options describe. It starts nothing.
+func New(options Options) (*Host, error) {
+	out := options.Out
+	if out == nil {
+		out = io.Discard
 	}
-	cluster, err := p.up(ctx)
-	if err != nil {
-		return nil, err
+	dir := options.Dir
+	if dir == "" {
+		dir = DefaultDir()
 	}
-	cluster.provider = p
-	return cluster, nil
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return nil, fmt.Errorf("cannot find folder %s: %w", options.Dir, err)
+	}
+	steps := &steps{out: out}
+	switch options.Provider {
+	case "", "local":
+		return &Host{provider: newLocal(dir, steps), out: out}, nil
+	case "kind":
+		return &Host{provider: &kind{dir: dir, steps: steps}, out: out}, nil
+	case "existing":
+		return &Host{provider: &existing{kubeconfig: options.Kubeconfig}, out: out}, nil
+	}
+	return nil, fmt.Errorf("unknown provider %q: use local, kind or existing", options.Provider)
 }
 
-// Down stops the host and removes what it left on the machine. A host that is
-// not up is no error. Provider existing leaves its cluster alone.
-func Down(ctx context.Context, options Options) error {
-	p, err := options.provider()
-	if err != nil {
-		return err
-	}
-	return p.down(ctx)
-}
+// Up starts the parts of the host that do not run. It returns when the host can run
+// pods.
+func (h *Host) Up(ctx context.Context) (*Cluster, error) { return h.provider.up(ctx) }
 
-// Status writes what runs to options.Out and says whether the host is up.
-func Status(ctx context.Context, options Options) (bool, error) {
-	p, err := options.provider()
-	if err != nil {
-		return false, err
-	}
-	lines, up := p.status(ctx)
+// Down stops the host and removes what it has changed on the machine. It is no error
+// if the host is not up. Provider existing does not stop its cluster.
+func (h *Host) Down(ctx context.Context) error { return h.provider.down(ctx) }
+
+// Status writes the state of each part to Options.Out, and reports whether the host is
+// up.
+func (h *Host) Status(ctx context.Context) (bool, error) {
+	lines, up := h.provider.status(ctx)
 	for _, line := range lines {
-		if _, err := fmt.Fprintln(options.Out, line); err != nil {
+		if _, err := fmt.Fprintln(h.out, line); err != nil {
 			return up, err
 		}
 	}
 	return up, nil
 }
 
-// LoadImage makes the images of an archive available to the host's nodes, under
-// the names that the archive gives them. The archive is an OCI layout or a
-// `docker save` in a tar file.
-func LoadImage(ctx context.Context, options Options, archive string) error {
-	p, err := options.provider()
-	if err != nil {
-		return err
-	}
-	return p.loadImage(ctx, archive)
-}
-
-// LoadImage makes the images of an archive available to the cluster's nodes; see
-// the function of that name.
-func (c *Cluster) LoadImage(ctx context.Context, archive string) error {
-	return c.provider.loadImage(ctx, archive)
-}
-
-func (o *Options) provider() (provider, error) {
-	if o.Out == nil {
-		o.Out = io.Discard
-	}
-	if o.Dir == "" {
-		o.Dir = DefaultDir()
-	}
-	dir, err := filepath.Abs(o.Dir)
-	if err != nil {
-		return nil, fmt.Errorf("cannot find the folder %s: %w", o.Dir, err)
-	}
-	steps := &steps{out: o.Out}
-	switch o.Provider {
-	case "", "local":
-		return newLocal(dir, steps), nil
-	case "kind":
-		return &kind{dir: dir, steps: steps}, nil
-	case "existing":
-		return &existing{kubeconfig: o.Kubeconfig}, nil
-	}
-	return nil, fmt.Errorf("unknown provider %q: local, kind or existing", o.Provider)
+// LoadImage loads the images of an archive into the host's nodes, under their names in
+// the archive. The archive is an OCI layout or a `docker save` in a tar file.
+func (h *Host) LoadImage(ctx context.Context, archive string) error {
+	return h.provider.loadImage(ctx, archive)
 }

@@ -1,4 +1,4 @@
-package host
+package hostlab
 
 import (
 	"fmt"
@@ -10,6 +10,15 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
+func newHost(t *testing.T, options Options) *Host {
+	t.Helper()
+	host, err := New(options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return host
+}
+
 func TestProviders(t *testing.T) {
 	t.Parallel()
 	cases := map[string]struct {
@@ -17,32 +26,28 @@ func TestProviders(t *testing.T) {
 		options Options
 		want    string
 	}{
-		"Default":  {"Without a choice it is the real node.", Options{}, "*host.local"},
-		"Local":    {"By name.", Options{Provider: "local"}, "*host.local"},
-		"Kind":     {"By name.", Options{Provider: "kind"}, "*host.kind"},
-		"Existing": {"By name.", Options{Provider: "existing"}, "*host.existing"},
+		"Default":  {"Without a choice it is the real node.", Options{}, "*hostlab.local"},
+		"Local":    {"By name.", Options{Provider: "local"}, "*hostlab.local"},
+		"Kind":     {"By name.", Options{Provider: "kind"}, "*hostlab.kind"},
+		"Existing": {"By name.", Options{Provider: "existing"}, "*hostlab.existing"},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			p, err := tc.options.provider()
-			if err != nil {
-				t.Fatal(err)
-			}
-			got := fmt.Sprintf("%T", p)
+			got := fmt.Sprintf("%T", newHost(t, tc.options).provider)
 			if got != tc.want {
 				t.Errorf("%s\nprovider is %s, want %s", tc.reason, got, tc.want)
 			}
 		})
 	}
-	if _, err := Up(t.Context(), Options{Provider: "cloud"}); err == nil || !strings.Contains(err.Error(), "local, kind or existing") {
-		t.Errorf("Up with an unknown provider: %v, want the choices", err)
+	if _, err := New(Options{Provider: "cloud"}); err == nil || !strings.Contains(err.Error(), "local, kind or existing") {
+		t.Errorf("New with an unknown provider: %v, want the choices", err)
 	}
 }
 
 func TestLoadImageNeedsAHost(t *testing.T) {
 	t.Parallel()
-	err := LoadImage(t.Context(), Options{Dir: t.TempDir()}, "images.tar")
+	err := newHost(t, Options{Dir: t.TempDir()}).LoadImage(t.Context(), "images.tar")
 	if err == nil || !strings.Contains(err.Error(), "not up") {
 		t.Errorf("LoadImage without a host: %v, want that it is not up", err)
 	}
@@ -51,7 +56,7 @@ func TestLoadImageNeedsAHost(t *testing.T) {
 func TestStatusOfNothing(t *testing.T) {
 	t.Parallel()
 	var out strings.Builder
-	up, err := Status(t.Context(), Options{Dir: t.TempDir(), Out: &out})
+	up, err := newHost(t, Options{Dir: t.TempDir(), Out: &out}).Status(t.Context())
 	if up || err != nil {
 		t.Errorf("Status = %v, %v; nothing is up", up, err)
 	}
@@ -74,24 +79,24 @@ func TestExisting(t *testing.T) {
 	if err := os.WriteFile(file, []byte(kubeconfigText), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	options := Options{Provider: "existing", Kubeconfig: file}
-	cluster, err := Up(t.Context(), options)
+	host := newHost(t, Options{Provider: "existing", Kubeconfig: file})
+	cluster, err := host.Up(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
 	if cluster.Server != "https://host.example:6443" || cluster.Kubeconfig != file {
 		t.Errorf("the cluster is %s by %s, want what the kubeconfig says", cluster.Server, cluster.Kubeconfig)
 	}
-	if err := cluster.LoadImage(t.Context(), "images.tar"); err == nil || !strings.Contains(err.Error(), "registry") {
-		t.Errorf("LoadImage: %v, want the way out", err)
+	if err := host.LoadImage(t.Context(), "images.tar"); err == nil || !strings.Contains(err.Error(), "registry") {
+		t.Errorf("LoadImage: %v, want what to do", err)
 	}
-	if err := Down(t.Context(), options); err != nil {
+	if err := host.Down(t.Context()); err != nil {
 		t.Error(err)
 	}
 	if _, err := os.Stat(file); err != nil {
 		t.Errorf("down touched somebody else's kubeconfig: %v", err)
 	}
-	if _, err := Up(t.Context(), Options{Provider: "existing", Kubeconfig: "/nowhere"}); err == nil || !strings.Contains(err.Error(), "/nowhere") {
+	if _, err := newHost(t, Options{Provider: "existing", Kubeconfig: "/nowhere"}).Up(t.Context()); err == nil || !strings.Contains(err.Error(), "/nowhere") {
 		t.Errorf("Up without a kubeconfig: %v, want its path", err)
 	}
 }
@@ -120,7 +125,7 @@ func fakeTools(t *testing.T, clusters string) (calls func() []string) {
 func TestKindDown(t *testing.T) {
 	calls := fakeTools(t, kindName)
 	dir := t.TempDir()
-	if err := Down(t.Context(), Options{Provider: "kind", Dir: dir}); err != nil {
+	if err := newHost(t, Options{Provider: "kind", Dir: dir}).Down(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	want := []string{"delete cluster --name sublet-host --kubeconfig " + filepath.Join(dir, "kind.kubeconfig")}
@@ -132,11 +137,11 @@ func TestKindDown(t *testing.T) {
 func TestKindLoadImageAndStatus(t *testing.T) {
 	calls := fakeTools(t, "other "+kindName)
 	var out strings.Builder
-	options := Options{Provider: "kind", Dir: t.TempDir(), Out: &out}
-	if err := LoadImage(t.Context(), options, "images.tar"); err != nil {
+	host := newHost(t, Options{Provider: "kind", Dir: t.TempDir(), Out: &out})
+	if err := host.LoadImage(t.Context(), "images.tar"); err != nil {
 		t.Fatal(err)
 	}
-	if up, err := Status(t.Context(), options); !up || err != nil {
+	if up, err := host.Status(t.Context()); !up || err != nil {
 		t.Errorf("Status = %v, %v; kind names our cluster", up, err)
 	}
 	want := []string{"load image-archive images.tar --name sublet-host", "get clusters"}
@@ -147,7 +152,7 @@ func TestKindLoadImageAndStatus(t *testing.T) {
 
 func TestKindWithoutTools(t *testing.T) {
 	t.Setenv("PATH", t.TempDir())
-	_, err := Up(t.Context(), Options{Provider: "kind", Dir: t.TempDir()})
+	_, err := newHost(t, Options{Provider: "kind", Dir: t.TempDir()}).Up(t.Context())
 	if err == nil || !strings.Contains(err.Error(), "docker") || !strings.Contains(err.Error(), "kind.sigs.k8s.io") {
 		t.Errorf("Up without docker: %v, want what is missing and where to get it", err)
 	}

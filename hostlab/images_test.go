@@ -1,7 +1,8 @@
-package host
+package hostlab
 
 import (
 	"archive/tar"
+	"bytes"
 	"errors"
 	"io"
 	"net/http/httptest"
@@ -20,15 +21,17 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
+
+	"github.com/sublet-dev/sublet/hostlab/oci"
 )
 
 func testRecipe() recipe {
 	return recipe{
 		names: []string{"localhost/sublet/one:1", "docker.io/library/one:latest"}, entrypoint: []string{"/bin/one"}, user: "1:1",
-		entries: []entry{
-			{name: "bin/", mode: 0o755},
-			{name: "bin/one", data: []byte("#!one"), mode: 0o755},
-			{name: "bin/uno", link: "one"},
+		files: []oci.File{
+			{Name: "bin/", Mode: 0o755},
+			{Name: "bin/one", Data: []byte("#!one"), Mode: 0o755},
+			{Name: "bin/uno", Link: "one"},
 		},
 	}
 }
@@ -94,12 +97,12 @@ func TestShell(t *testing.T) {
 	entries := shell([]byte("busybox"), []string{"[", "sh", "wget", "busybox"})
 	var names []string
 	for _, e := range entries {
-		if slices.Contains(names, e.name) {
-			t.Errorf("%s is there twice", e.name)
+		if slices.Contains(names, e.Name) {
+			t.Errorf("%s is there twice", e.Name)
 		}
-		names = append(names, e.name)
-		if e.link == "" && e.mode == 0 {
-			t.Errorf("nobody can read %s", e.name)
+		names = append(names, e.Name)
+		if e.Link == "" && e.Mode == 0 {
+			t.Errorf("nobody can read %s", e.Name)
 		}
 	}
 	for _, want := range []string{"bin/sh", "bin/[", "bin/wget", "tmp/", "etc/passwd"} {
@@ -107,8 +110,8 @@ func TestShell(t *testing.T) {
 			t.Errorf("no %s in the image", want)
 		}
 	}
-	i := slices.IndexFunc(entries, func(e entry) bool { return e.name == "bin/wget" })
-	if len(entries[i].data) == 0 {
+	i := slices.IndexFunc(entries, func(e oci.File) bool { return e.Name == "bin/wget" })
+	if len(entries[i].Data) == 0 {
 		t.Error("wget is busybox's own, which crashes when it gets a timeout")
 	}
 }
@@ -117,7 +120,7 @@ func TestArchiveAndOpen(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	file := filepath.Join(dir, "images.tar")
-	if err := archive(file, []recipe{testRecipe()}); err != nil {
+	if err := writeImages(file, []recipe{testRecipe()}); err != nil {
 		t.Fatal(err)
 	}
 	images, err := open(file, filepath.Join(dir))
@@ -134,7 +137,7 @@ func TestArchiveAndOpen(t *testing.T) {
 	if diff := cmp.Diff(testRecipe().names, names); diff != "" {
 		t.Errorf("names in the archive: -want, +got:\n%s", diff)
 	}
-	left, err := filepath.Glob(filepath.Join(dir, ".layout-*"))
+	left, err := filepath.Glob(filepath.Join(dir, ".image-*"))
 	if err != nil || len(left) > 0 {
 		t.Errorf("left behind: %v (%v)", left, err)
 	}
@@ -164,7 +167,7 @@ func TestOpenIndex(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, annotations := range []map[string]string{
-		{nameKey: "ghcr.io/sublet-dev/sublet:v1", refKey: "v1"},
+		{oci.NameAnnotation: "ghcr.io/sublet-dev/sublet:v1", refKey: "v1"},
 		{refKey: "ghcr.io/sublet-dev/other:v1"},
 		{}, // an attestation, for example
 	} {
@@ -232,12 +235,16 @@ func TestOpenRefuses(t *testing.T) {
 // escaping is an archive with a path that leads outside.
 func escaping(t *testing.T) string {
 	t.Helper()
-	packed, err := pack([]entry{{name: "../outside", data: []byte("x"), mode: 0o644}})
-	if err != nil {
+	var packed bytes.Buffer
+	w := tar.NewWriter(&packed)
+	if err := w.WriteHeader(&tar.Header{Name: "../outside", Mode: 0o644, Typeflag: tar.TypeReg}); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
 		t.Fatal(err)
 	}
 	file := filepath.Join(t.TempDir(), "escaping.tar")
-	if err := os.WriteFile(file, packed, 0o644); err != nil {
+	if err := os.WriteFile(file, packed.Bytes(), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	return file

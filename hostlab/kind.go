@@ -1,4 +1,4 @@
-package host
+package hostlab
 
 import (
 	"context"
@@ -74,7 +74,7 @@ func (k *kind) ownImages(ctx context.Context) error {
 		return err
 	}
 	file := filepath.Join(k.dir, "images.tar")
-	if err := archive(file, all); err != nil {
+	if err := writeImages(file, all); err != nil {
 		return err
 	}
 	return k.steps.do("load the images of tests", func() error { return k.loadImage(ctx, file) })

@@ -1,4 +1,4 @@
-package host
+package hostlab
 
 import (
 	"archive/tar"
@@ -15,6 +15,8 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/layout"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
+
+	"github.com/sublet-dev/sublet/hostlab/oci"
 )
 
 // refKey is the annotation by which the OCI names an image of an archive.
@@ -110,7 +112,7 @@ func open(archive, dir string) ([]named, error) {
 	}
 	var found []named
 	for _, descriptor := range manifest.Manifests {
-		full := descriptor.Annotations[nameKey]
+		full := descriptor.Annotations[oci.NameAnnotation]
 		if full == "" {
 			full = descriptor.Annotations[refKey]
 		}
@@ -129,7 +131,7 @@ func open(archive, dir string) ([]named, error) {
 		found = append(found, named{full, image})
 	}
 	if len(found) == 0 {
-		return nil, fmt.Errorf("no image in it has a name: annotate its manifests with %s", nameKey)
+		return nil, fmt.Errorf("no image in it has a name: annotate its manifests with %s", oci.NameAnnotation)
 	}
 	return found, nil
 }

@@ -1,4 +1,4 @@
-package host
+package hostlab
 
 import (
 	"context"
@@ -190,7 +190,7 @@ func (l *local) ownImages(ctx context.Context) error {
 		return err
 	}
 	file := l.path("images.tar")
-	if err := archive(file, all); err != nil {
+	if err := writeImages(file, all); err != nil {
 		return err
 	}
 	err = poll(ctx, 30*time.Second, "containerd", func(ctx context.Context) error {

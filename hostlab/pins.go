@@ -1,4 +1,4 @@
-package host
+package hostlab
 
 // What the local host is made of, pinned in this one place. The version of
 // Kubernetes itself, etcd and CoreDNS is the one that go.mod names.

@@ -1,42 +1,15 @@
-package host
+package hostlab
 
 import (
-	"crypto"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/rsa"
 	"crypto/x509"
-	"crypto/x509/pkix"
 	"encoding/pem"
-	"fmt"
-	"math/big"
 	"net"
 	"os"
 	"path/filepath"
 	"time"
 
-	"k8s.io/client-go/tools/clientcmd"
-	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
+	"github.com/sublet-dev/sublet/pkg/controlplane/pki"
 )
-
-// validity of everything that is signed here: longer than any test host lives.
-const validity = 365 * 24 * time.Hour
-
-// authority signs certificates.
-type authority struct {
-	certificate *x509.Certificate
-	key         crypto.Signer
-}
-
-// identity is what a certificate says of its holder.
-type identity struct {
-	name   string   // of its files, and the common name unless that is given
-	common string   // common name
-	groups []string // organizations
-	hosts  []string // DNS names and IP addresses; a certificate with any is for serving
-	client bool     // may be used to call others
-}
 
 // credentials are the files of the host's certificates and kubeconfigs.
 type credentials struct {
@@ -47,21 +20,28 @@ type credentials struct {
 func (c credentials) file(name string) string       { return filepath.Join(c.dir, name) }
 func (c credentials) kubeconfig(name string) string { return c.file(name + ".kubeconfig") }
 
-// users of the API server that get a kubeconfig.
-func users() []identity {
-	return []identity{
-		{name: "kcm", common: "system:kube-controller-manager"},
-		{name: "scheduler", common: "system:kube-scheduler"},
-		{name: "kubelet", common: "system:node:" + nodeName, groups: []string{"system:nodes"}},
-		{name: "kube-proxy", common: "system:kube-proxy"},
-		{name: "coredns", common: "system:coredns"},
-		{name: "local-path", common: "local-path-provisioner"},
-		// Comes last, so that its file says that all the others are there.
-		{name: "admin", groups: []string{"system:masters"}},
+// user is a user of the API server that gets a kubeconfig.
+type user struct {
+	file   string // name of its kubeconfig
+	name   string
+	groups []string
+}
+
+// users returns all users. The admin is last: its kubeconfig exists only if all other
+// files do.
+func users() []user {
+	return []user{
+		{file: "kcm", name: "system:kube-controller-manager"},
+		{file: "scheduler", name: "system:kube-scheduler"},
+		{file: "kubelet", name: "system:node:" + nodeName, groups: []string{"system:nodes"}},
+		{file: "kube-proxy", name: "system:kube-proxy"},
+		{file: "coredns", name: "system:coredns"},
+		{file: "local-path", name: "local-path-provisioner"},
+		{file: "admin", name: "admin", groups: []string{pki.GroupAdmins}},
 	}
 }
 
-// create writes everything that is signed, unless it is there.
+// create writes all files, unless they exist.
 func (c credentials) create() error {
 	if _, err := os.Stat(c.kubeconfig("admin")); err == nil {
 		return nil
@@ -69,162 +49,96 @@ func (c credentials) create() error {
 	if err := os.MkdirAll(c.dir, 0o700); err != nil {
 		return err
 	}
-	cluster, err := c.authority("ca")
+	cluster, err := pki.New(c.now)
 	if err != nil {
 		return err
 	}
-	front, err := c.authority("front-proxy-ca")
+	// etcd has an authority of its own, so that no user of the API server is one of etcd.
+	store, err := pki.New(c.now)
 	if err != nil {
 		return err
 	}
-	store, err := c.authority("etcd-ca")
-	if err != nil {
+	if err := c.writeAuthorities(cluster, store); err != nil {
 		return err
 	}
-	for _, issue := range []struct {
-		by  authority
-		who identity
-	}{
-		{store, identity{name: "etcd", hosts: []string{"localhost", "127.0.0.1"}, client: true}},
-		{store, identity{name: "apiserver-etcd", client: true}},
-		{cluster, identity{name: "apiserver", hosts: apiServerNames()}},
-		{cluster, identity{name: "apiserver-kubelet", client: true}},
-		{cluster, identity{name: "kubelet-serving", hosts: []string{nodeName, nodeIP}}},
-		{cluster, identity{name: "loopback", hosts: []string{"localhost", "127.0.0.1"}}},
-		{front, identity{name: "front-proxy-client", client: true}},
-	} {
-		if _, _, err := c.issue(issue.by, issue.who); err != nil {
+	if err := c.writePairs(cluster, store); err != nil {
+		return err
+	}
+	for _, u := range users() {
+		content, err := cluster.KubeconfigAt(c.now, apiServer, cgroupName, u.name, u.groups...)
+		if err != nil {
 			return err
 		}
-	}
-	if err := c.serviceAccountKey(); err != nil {
-		return err
-	}
-	for _, who := range users() {
-		if err := c.user(cluster, who); err != nil {
+		if err := os.WriteFile(c.kubeconfig(u.file), content, 0o600); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func apiServerNames() []string {
-	return []string{
-		"localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc",
-		"kubernetes.default.svc." + clusterDomain, nodeName, "127.0.0.1", nodeIP, apiServiceIP,
-	}
-}
-
-// authority makes an authority that signs itself.
-func (c credentials) authority(name string) (authority, error) {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return authority{}, err
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1),
-		Subject:      pkix.Name{CommonName: "sublet-host-" + name},
-		NotBefore:    c.now.Add(-time.Hour), NotAfter: c.now.Add(validity),
-		KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageDigitalSignature,
-		IsCA:     true, BasicConstraintsValid: true,
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	if err != nil {
-		return authority{}, fmt.Errorf("cannot sign %s: %w", name, err)
-	}
-	certificate, err := x509.ParseCertificate(der)
-	if err != nil {
-		return authority{}, err
-	}
-	_, _, err = c.write(name, der, key)
-	return authority{certificate: certificate, key: key}, err
-}
-
-// issue writes NAME.crt and NAME.key and returns them.
-func (c credentials) issue(by authority, who identity) (certificate, key []byte, err error) {
-	signer, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return nil, nil, err
-	}
-	serial, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 120))
-	if err != nil {
-		return nil, nil, err
-	}
-	common := who.common
-	if common == "" {
-		common = who.name
-	}
-	template := &x509.Certificate{
-		SerialNumber: serial,
-		Subject:      pkix.Name{CommonName: common, Organization: who.groups},
-		NotBefore:    c.now.Add(-time.Hour), NotAfter: c.now.Add(validity),
-		KeyUsage: x509.KeyUsageDigitalSignature,
-	}
-	for _, h := range who.hosts {
-		if ip := net.ParseIP(h); ip != nil {
-			template.IPAddresses = append(template.IPAddresses, ip)
-		} else {
-			template.DNSNames = append(template.DNSNames, h)
+// writeAuthorities writes the certificates of the authorities, and the keys of the
+// cluster's bundle.
+func (c credentials) writeAuthorities(cluster, store *pki.Bundle) error {
+	for name, content := range cluster.Secret() {
+		if err := os.WriteFile(c.file(name), content, 0o600); err != nil {
+			return err
 		}
 	}
-	if len(who.hosts) > 0 {
-		template.ExtKeyUsage = append(template.ExtKeyUsage, x509.ExtKeyUsageServerAuth)
+	if err := os.WriteFile(c.file("etcd-ca.crt"), store.CA(), 0o600); err != nil {
+		return err
 	}
-	if who.client {
-		template.ExtKeyUsage = append(template.ExtKeyUsage, x509.ExtKeyUsageClientAuth)
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, by.certificate, signer.Public(), by.key)
+	public, err := x509.MarshalPKIXPublicKey(cluster.ServiceAccountKey().Public())
 	if err != nil {
-		return nil, nil, fmt.Errorf("cannot sign %s: %w", who.name, err)
+		return err
 	}
-	return c.write(who.name, der, signer)
+	return os.WriteFile(c.file("sa.pub"), pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: public}), 0o600)
 }
 
-func (c credentials) write(name string, der []byte, key crypto.Signer) (certificate, private []byte, err error) {
-	pkcs8, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		return nil, nil, err
+// writePairs writes NAME.crt and NAME.key of each server and of each client without a
+// kubeconfig.
+func (c credentials) writePairs(cluster, store *pki.Bundle) error {
+	loopback := servingNames("localhost", "127.0.0.1")
+	for _, pair := range []struct {
+		name  string
+		issue func() (pki.Pair, error)
+	}{
+		{"etcd", func() (pki.Pair, error) { return store.Serving(c.now, loopback) }},
+		{"apiserver-etcd", func() (pki.Pair, error) { return store.Client(c.now, "apiserver-etcd") }},
+		{"apiserver", func() (pki.Pair, error) { return cluster.Serving(c.now, apiServerNames()) }},
+		{"apiserver-kubelet", func() (pki.Pair, error) { return cluster.Client(c.now, "apiserver-kubelet") }},
+		{"kubelet-serving", func() (pki.Pair, error) { return cluster.Serving(c.now, servingNames(nodeName, nodeIP)) }},
+		{"loopback", func() (pki.Pair, error) { return cluster.Serving(c.now, loopback) }},
+		{"front-proxy-client", func() (pki.Pair, error) { return cluster.FrontProxyClient(c.now) }},
+	} {
+		issued, err := pair.issue()
+		if err != nil {
+			return err
+		}
+		if err := os.WriteFile(c.file(pair.name+".crt"), issued.Cert, 0o600); err != nil {
+			return err
+		}
+		if err := os.WriteFile(c.file(pair.name+".key"), issued.Key, 0o600); err != nil {
+			return err
+		}
 	}
-	certificate = pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
-	private = pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: pkcs8})
-	if err := os.WriteFile(c.file(name+".crt"), certificate, 0o644); err != nil {
-		return nil, nil, err
-	}
-	return certificate, private, os.WriteFile(c.file(name+".key"), private, 0o600)
+	return nil
 }
 
-// serviceAccountKey writes the pair that signs and verifies tokens.
-func (c credentials) serviceAccountKey() error {
-	key, err := rsa.GenerateKey(rand.Reader, 2048)
-	if err != nil {
-		return err
-	}
-	public, err := x509.MarshalPKIXPublicKey(key.Public())
-	if err != nil {
-		return err
-	}
-	text := pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: public})
-	if err := os.WriteFile(c.file("sa.pub"), text, 0o644); err != nil {
-		return err
-	}
-	text = pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Bytes: x509.MarshalPKCS1PrivateKey(key)})
-	return os.WriteFile(c.file("sa.key"), text, 0o600)
+// apiServerNames returns the names and addresses of the API server.
+func apiServerNames() pki.Names {
+	return servingNames("localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc",
+		"kubernetes.default.svc."+clusterDomain, nodeName, "127.0.0.1", nodeIP, apiServiceIP)
 }
 
-// user writes the kubeconfig of a user of the API server.
-func (c credentials) user(by authority, who identity) error {
-	who.client = true
-	certificate, key, err := c.issue(by, who)
-	if err != nil {
-		return err
+// servingNames sorts names into DNS names and IP addresses.
+func servingNames(names ...string) pki.Names {
+	var sorted pki.Names
+	for _, name := range names {
+		if ip := net.ParseIP(name); ip != nil {
+			sorted.IPs = append(sorted.IPs, ip)
+		} else {
+			sorted.DNS = append(sorted.DNS, name)
+		}
 	}
-	config := clientcmdapi.NewConfig()
-	config.CurrentContext = cgroupName
-	config.Contexts[cgroupName] = &clientcmdapi.Context{Cluster: cgroupName, AuthInfo: who.name}
-	config.AuthInfos[who.name] = &clientcmdapi.AuthInfo{ClientCertificateData: certificate, ClientKeyData: key}
-	config.Clusters[cgroupName] = &clientcmdapi.Cluster{
-		Server:                   apiServer,
-		CertificateAuthorityData: pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: by.certificate.Raw}),
-	}
-	return clientcmd.WriteToFile(*config, c.kubeconfig(who.name))
+	return sorted
 }

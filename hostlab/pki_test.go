@@ -1,4 +1,4 @@
-package host
+package hostlab
 
 import (
 	"crypto/x509"
@@ -53,7 +53,6 @@ func TestCertificates(t *testing.T) {
 		usage  x509.ExtKeyUsage
 	}{
 		"EtcdServes":          {"The API server calls etcd on the loopback.", "etcd", "etcd-ca", "127.0.0.1", x509.ExtKeyUsageServerAuth},
-		"EtcdCallsPeers":      {"etcd uses the same certificate towards its peers.", "etcd", "etcd-ca", "localhost", x509.ExtKeyUsageClientAuth},
 		"APIServerByService":  {"Pods call the API server at its Service.", "apiserver", "ca", apiServiceIP, x509.ExtKeyUsageServerAuth},
 		"APIServerByName":     {"Pods call the API server by name.", "apiserver", "ca", "kubernetes.default.svc", x509.ExtKeyUsageServerAuth},
 		"APIServerByAddress":  {"The machine calls the API server at the node.", "apiserver", "ca", nodeIP, x509.ExtKeyUsageServerAuth},
@@ -102,21 +101,21 @@ func TestKubeconfigs(t *testing.T) {
 	}
 	got := map[string][]string{}
 	for _, who := range users() {
-		config, err := clientcmd.BuildConfigFromFlags("", c.kubeconfig(who.name))
+		config, err := clientcmd.BuildConfigFromFlags("", c.kubeconfig(who.file))
 		if err != nil {
 			t.Fatal(err)
 		}
 		if config.Host != apiServer {
-			t.Errorf("%s calls %s, want %s", who.name, config.Host, apiServer)
+			t.Errorf("%s calls %s, want %s", who.file, config.Host, apiServer)
 		}
 		certificate := parseCertificate(t, config.CertData)
-		got[who.name] = append([]string{certificate.Subject.CommonName}, certificate.Subject.Organization...)
+		got[who.file] = append([]string{certificate.Subject.CommonName}, certificate.Subject.Organization...)
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("who the kubeconfigs' holders are: -want, +got:\n%s", diff)
 	}
-	if last := users()[len(users())-1].name; last != "admin" {
-		t.Errorf("%s comes last, want admin, whose file says that all is there", last)
+	if last := users()[len(users())-1].file; last != "admin" {
+		t.Errorf("%s is last, want admin, whose file exists only if all others do", last)
 	}
 }
 
@@ -135,7 +134,7 @@ func TestCreateAgainChangesNothing(t *testing.T) {
 func TestKeysArePrivate(t *testing.T) {
 	t.Parallel()
 	c := newCredentials(t)
-	for _, name := range []string{"ca.key", "sa.key", "admin.key", "admin.kubeconfig"} {
+	for _, name := range []string{"ca.key", "sa.key", "etcd.key", "admin.kubeconfig"} {
 		info, err := os.Stat(c.file(name))
 		if err != nil {
 			t.Fatal(err)

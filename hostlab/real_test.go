@@ -1,6 +1,6 @@
 //go:build e2e
 
-package host
+package hostlab
 
 import (
 	"context"
@@ -15,6 +15,7 @@ import (
 
 // bench is a namespace of a real host, and kubectl to work in it.
 type bench struct {
+	host      *Host
 	cluster   *Cluster
 	namespace string
 }
@@ -35,11 +36,12 @@ func (b bench) kubectl(t *testing.T, args ...string) string {
 // TestHost shows that a pod on the local host can do what pods do. The host stays
 // up: it is the one that other tests use.
 func TestHost(t *testing.T) {
-	cluster, err := Up(t.Context(), Options{Out: os.Stderr})
+	host := newHost(t, Options{Out: os.Stderr})
+	cluster, err := host.Up(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := bench{cluster: cluster, namespace: fmt.Sprintf("host-test-%d", time.Now().Unix())}
+	b := bench{host: host, cluster: cluster, namespace: fmt.Sprintf("host-test-%d", time.Now().Unix())}
 	b.kubectl(t, "create", "namespace", b.namespace)
 	t.Cleanup(func() { _ = b.command("delete", "namespace", b.namespace, "--wait=false").Run() })
 	b.kubectl(t, "apply", "-f", "testdata/work.yaml")
@@ -95,10 +97,10 @@ func (b bench) loadsImages(t *testing.T) {
 	loaded := all[len(all)-1]
 	loaded.names = []string{image}
 	file := filepath.Join(t.TempDir(), "loaded.tar")
-	if err := archive(file, []recipe{loaded}); err != nil {
+	if err := writeImages(file, []recipe{loaded}); err != nil {
 		t.Fatal(err)
 	}
-	if err := b.cluster.LoadImage(t.Context(), file); err != nil {
+	if err := b.host.LoadImage(t.Context(), file); err != nil {
 		t.Fatal(err)
 	}
 	for _, policy := range []string{"Always", "Never"} {

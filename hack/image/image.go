@@ -4,7 +4,9 @@ import (
 	"debug/elf"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/distribution/reference"
@@ -12,6 +14,8 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/types"
+
+	"github.com/sublet-dev/sublet/hostlab/oci"
 )
 
 // serverPath is where the binary is in the image.
@@ -21,12 +25,18 @@ const serverPath = "/sublet-server"
 // a cluster can tell that it is not root.
 const user = "65532:65532"
 
+// passwd and group name the user, for tools that look into the container.
+const (
+	passwd = "root:x:0:0:root:/:/sbin/nologin\nsublet:x:65532:65532:sublet:/:/sbin/nologin\n"
+	group  = "root:x:0:\nsublet:x:65532:\n"
+)
+
 // spec says what goes into an image.
 type spec struct {
 	binaries    []binary
 	labels      map[string]string
 	tag         reference.NamedTagged
-	compression compressionKind
+	compression oci.Compression
 	created     time.Time
 }
 
@@ -91,33 +101,25 @@ func (s spec) image(b binary) (v1.Image, error) {
 	if err := checkBinary(b); err != nil {
 		return nil, fmt.Errorf("%s: %w", b.path, err)
 	}
-	layer, err := newLayer(content, s.created, s.compression)
-	if err != nil {
-		return nil, err
-	}
-	image := mutate.ConfigMediaType(mutate.MediaType(empty.Image, types.OCIManifestSchema1), types.OCIConfigJSON)
-	image, err = mutate.Append(image, mutate.Addendum{
-		Layer:   layer,
-		History: v1.History{Created: v1.Time{Time: s.created}, CreatedBy: "sublet hack/image"},
-	})
-	if err != nil {
-		return nil, err
-	}
-	config, err := image.ConfigFile()
-	if err != nil {
-		return nil, err
-	}
-	config = config.DeepCopy()
-	config.OS, config.Architecture, config.Variant = b.platform.OS, b.platform.Architecture, b.platform.Variant
-	config.Created = v1.Time{Time: s.created}
-	config.Config = v1.Config{
-		User:       user,
-		Entrypoint: []string{serverPath},
-		WorkingDir: "/",
-		Env:        []string{"PATH=/"},
-		Labels:     s.imageLabels(),
-	}
-	return mutate.ConfigFile(image, config)
+	return oci.Image{
+		Platform: b.platform,
+		Config: v1.Config{
+			User:       user,
+			Entrypoint: []string{serverPath},
+			WorkingDir: "/",
+			Env:        []string{"PATH=/"},
+			Labels:     s.imageLabels(),
+		},
+		Files: []oci.File{
+			{Name: "etc/", Mode: 0o755},
+			{Name: "etc/group", Mode: 0o644, Data: []byte(group)},
+			{Name: "etc/passwd", Mode: 0o644, Data: []byte(passwd)},
+			{Name: strings.TrimPrefix(serverPath, "/"), Mode: 0o755, Data: content},
+		},
+		Created:     s.created,
+		CreatedBy:   "sublet hack/image",
+		Compression: s.compression,
+	}.Build()
 }
 
 // imageLabels are the labels that say what the image is, and those given.
@@ -129,9 +131,7 @@ func (s spec) imageLabels() map[string]string {
 		"org.opencontainers.image.licenses":    "Apache-2.0",
 		"org.opencontainers.image.version":     s.tag.Tag(),
 	}
-	for key, value := range s.labels {
-		labels[key] = value
-	}
+	maps.Copy(labels, s.labels)
 	return labels
 }
 

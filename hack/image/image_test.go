@@ -293,7 +293,7 @@ func TestRefused(t *testing.T) {
 		"Nothing":     {reason: "all that is missing is said at once", want: []string{"--binary is missing", "--out is missing", "--tag is missing"}},
 		"NoTag":       {reason: "latest is nobody's choice", args: []string{"--binary", good, "--tag", "sublet"}, want: []string{"want NAME:TAG"}},
 		"BadName":     {reason: "names of images are lower case", args: []string{"--binary", good, "--tag", "Sublet:v1"}, want: []string{"--tag Sublet:v1"}},
-		"Compression": {reason: "there are two", args: []string{"--binary", good, "--tag", "a:b", "--compression", "xz"}, want: []string{"want zstd or gzip"}},
+		"Compression": {reason: "there are two", args: []string{"--binary", good, "--tag", "a:b", "--compression", "xz"}, want: []string{"use zstd or gzip"}},
 		"Epoch":       {reason: "a time is a number", args: []string{"--binary", good, "--tag", "a:b"}, env: "now", want: []string{"SOURCE_DATE_EPOCH"}},
 		"Arguments":   {reason: "a forgotten flag is not dropped", args: []string{"--binary", good, "--tag", "a:b", "more"}, want: []string{"unexpected arguments: more"}},
 		"NoPath":      {reason: "a platform alone is no binary", args: []string{"--binary", "linux/amd64"}, want: []string{"want OS/ARCH=PATH"}},

@@ -25,6 +25,8 @@ import (
 	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
+
+	"github.com/sublet-dev/sublet/hostlab/oci"
 )
 
 func main() {
@@ -44,7 +46,7 @@ func run(args []string, out io.Writer, getenv func(string) string) error {
 	if err != nil {
 		return err
 	}
-	if err := writeArchive(index, s.tag, s.created, path); err != nil {
+	if err := oci.WriteArchive(path, s.created, oci.Named{Name: s.tag.String(), Image: index}); err != nil {
 		return fmt.Errorf("cannot write %s: %w", path, err)
 	}
 	for _, size := range sizes {
@@ -63,11 +65,11 @@ func parse(args []string, getenv func(string) string) (spec, string, error) {
 	flags.Func("label", "label of the image, as `KEY=VALUE`; repeat for more", s.addLabel)
 	tag := flags.String("tag", "", "`NAME:TAG` of the image")
 	path := flags.String("out", "", "`FILE` to write the archive to")
-	compression := flags.String("compression", string(zstdCompression), "compression of the layers: zstd, or gzip for tools that are older than 2021")
+	compression := flags.String("compression", string(oci.Zstd), "compression of the layers: zstd, or gzip for tools that are older than 2021")
 	if err := flags.Parse(args); err != nil {
 		return s, "", err
 	}
-	s.compression = compressionKind(*compression)
+	s.compression = oci.Compression(*compression)
 	var problems []error
 	if flags.NArg() > 0 {
 		problems = append(problems, fmt.Errorf("unexpected arguments: %s", strings.Join(flags.Args(), " ")))
@@ -81,8 +83,8 @@ func parse(args []string, getenv func(string) string) (spec, string, error) {
 	if err := s.setTag(*tag); err != nil {
 		problems = append(problems, err)
 	}
-	if err := s.compression.check(); err != nil {
-		problems = append(problems, err)
+	if err := s.compression.Validate(); err != nil {
+		problems = append(problems, fmt.Errorf("--compression: %w", err))
 	}
 	if epoch := getenv("SOURCE_DATE_EPOCH"); epoch != "" {
 		seconds, err := strconv.ParseInt(epoch, 10, 64)

@@ -1,4 +1,4 @@
-package main
+package oci
 
 import (
 	"archive/tar"
@@ -7,9 +7,9 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
-	"github.com/distribution/reference"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/layout"
@@ -17,9 +17,22 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/types"
 )
 
-// writeArchive writes index as an OCI layout in a tar file, under the name of
-// tag. The file appears when it is whole.
-func writeArchive(index v1.ImageIndex, tag reference.NamedTagged, modified time.Time, path string) (err error) {
+// Named is an image, or an index of images, with its name in an archive.
+type Named struct {
+	// Name is the whole name: registry, path and tag.
+	Name string
+	// Image is a v1.Image or a v1.ImageIndex.
+	Image mutate.Appendable
+	// Platform of an image. Default: none, as for an index.
+	Platform *v1.Platform
+}
+
+// NameAnnotation is the annotation by which containerd names an image of an archive.
+const NameAnnotation = "io.containerd.image.name"
+
+// WriteArchive writes the images as an OCI layout in a tar file. Its files have the
+// time modified. The file at path is replaced only when the archive is complete.
+func WriteArchive(path string, modified time.Time, images ...Named) (err error) {
 	directory, err := os.MkdirTemp(filepath.Dir(path), ".image-")
 	if err != nil {
 		return err
@@ -27,7 +40,7 @@ func writeArchive(index v1.ImageIndex, tag reference.NamedTagged, modified time.
 	defer func() { err = errors.Join(err, os.RemoveAll(directory)) }()
 
 	layoutPath := filepath.Join(directory, "layout")
-	if _, err := layout.Write(layoutPath, named(index, tag)); err != nil {
+	if _, err := layout.Write(layoutPath, newIndex(images)); err != nil {
 		return err
 	}
 	archive := filepath.Join(directory, "archive")
@@ -41,21 +54,27 @@ func writeArchive(index v1.ImageIndex, tag reference.NamedTagged, modified time.
 	return os.Rename(archive, path)
 }
 
-// named is the index of a layout that holds one image index under a name.
-// containerd takes the whole name from the first annotation, other tools the
-// tag from the second.
-func named(index v1.ImageIndex, tag reference.NamedTagged) v1.ImageIndex {
-	return mutate.AppendManifests(mutate.IndexMediaType(empty.Index, types.OCIImageIndex), mutate.IndexAddendum{
-		Add: index,
-		Descriptor: v1.Descriptor{Annotations: map[string]string{
-			"io.containerd.image.name":          tag.String(),
-			"org.opencontainers.image.ref.name": tag.Tag(),
-		}},
-	})
+// newIndex returns the index of a layout with these images. containerd reads the whole
+// name from the first annotation, other tools read the tag from the second.
+func newIndex(images []Named) v1.ImageIndex {
+	index := mutate.IndexMediaType(empty.Index, types.OCIImageIndex)
+	for _, image := range images {
+		_, tag, _ := strings.Cut(image.Name[strings.LastIndex(image.Name, "/")+1:], ":")
+		index = mutate.AppendManifests(index, mutate.IndexAddendum{
+			Add: image.Image,
+			Descriptor: v1.Descriptor{
+				Platform: image.Platform,
+				Annotations: map[string]string{
+					NameAnnotation:                      image.Name,
+					"org.opencontainers.image.ref.name": tag,
+				},
+			},
+		})
+	}
+	return index
 }
 
-// tarDirectory writes the files below directory to w, in the order of their
-// names and as of one time.
+// tarDirectory writes the files below directory to w, in the order of their names.
 func tarDirectory(w io.Writer, directory string, modified time.Time) error {
 	archive := tar.NewWriter(w)
 	err := filepath.WalkDir(directory, func(path string, entry fs.DirEntry, err error) error {
