@@ -45,7 +45,6 @@ var pending = []string{
 	"hack/image",
 	"hostlab",
 	"hostlab/cmd/holder",
-	"hostlab/cmd/hostctl",
 	"hostlab/cmd/hostd",
 	"hostlab/cmd/pause",
 	"hostlab/cmd/testserver",
