@@ -27,6 +27,9 @@ type Options struct {
 	// Virtual and Host are how to reach the two API servers. Client-side limits of
 	// Host are lifted.
 	Virtual, Host *rest.Config
+	// VirtualInformers has shared informers of the virtual cluster. The engine uses
+	// them instead of watches of its own. nil for none.
+	VirtualInformers VirtualInformers
 	// Kinds are those to start with. More can be added at any time.
 	Kinds []Kind
 	// Workers is how many objects of one kind are reconciled at a time. Default 16.
@@ -89,6 +92,8 @@ func NewEngine(options Options) (*Engine, error) {
 	}
 	e.host.watches.namespace = options.Cluster.Namespace
 	e.host.watches.ours = oursSelector(options.Cluster)
+	e.host.watches.away = e.breaker.tripCause
+	e.virtual.watches.informers = options.VirtualInformers
 	e.storeGuard = newStoreGuard(e.virtual.client, e.host.client, options.Cluster, options.Clock, e.log)
 	e.storeGuard.onRelease = e.requeueParked
 	e.events = newTenantEvents(e.virtual.client, options.Scheme, options.Clock, e.log, options.Cluster.Namespace)
@@ -140,8 +145,10 @@ func (e *Engine) newSide(which Side, requests, watches *rest.Config) (*connectio
 	}
 	return &connection{client: c, watches: &sharedWatches{
 		side: which, config: watches, http: watchHTTP,
-		scheme: e.options.Scheme, mapper: mapper, log: e.log,
-		all: map[watchKey]*sharedWatch{},
+		scheme: e.options.Scheme, mapper: mapper, clock: e.options.Clock, log: e.log,
+		away:  func() error { return nil },
+		all:   map[watchKey]*sharedWatch{},
+		trims: map[readKey]map[string]func(client.Object){},
 	}}, nil
 }
 
@@ -165,6 +172,7 @@ func (e *Engine) Run(ctx context.Context) error {
 	}
 	e.group.Go(func() { e.storeGuard.run(ctx) })
 	e.group.Go(func() { e.scan(ctx) })
+	e.group.Go(func() { e.monitorWatches(ctx) })
 	e.group.Go(func() { e.awaitSynced(ctx, first) })
 	e.mu.Unlock()
 	<-ctx.Done()
@@ -183,7 +191,7 @@ func (e *Engine) awaitSynced(ctx context.Context, first []*runner) {
 			return
 		}
 	}
-	e.log.Info("All kinds have seen both sides")
+	e.log.Info("Caches synced")
 	close(e.synced)
 }
 
@@ -215,7 +223,11 @@ func (e *Engine) Drop(name string) {
 	delete(e.runners, name)
 	e.order = slices.DeleteFunc(e.order, func(n string) bool { return n == name })
 	e.mu.Unlock()
-	if ok && r.cancel != nil {
+	if !ok {
+		return
+	}
+	e.host.watches.removeTrim(name)
+	if r.cancel != nil {
 		r.cancel()
 		<-r.done
 	}
@@ -243,11 +255,16 @@ func (e *Engine) register(kind Kind) error {
 	}
 	r := newRunner(kind, e.options.Clock, e.log, e.options.Workers)
 	r.breaker, r.storeGuard = e.breaker, e.storeGuard
-	r.virtual, r.host = e.virtual.watches, e.host.watches
+	r.virtualReader, r.hostReader = newScopeReader(e.virtual.watches), newScopeReader(e.host.watches)
+	if trim := r.trimWithoutPanic(); trim != nil {
+		if err := e.host.watches.addTrim(kind.name, kind.newHost(), trim); err != nil {
+			return fmt.Errorf("cannot trim host objects of kind %s: %w", kind.name, err)
+		}
+	}
 	r.reconciler = &reconciler{
 		kind: kind, cluster: e.options.Cluster, clock: e.options.Clock, log: r.log,
-		virtual:      sideClients{store: &r.virtualStore, reader: e.virtual.watches, client: e.virtual.client},
-		host:         sideClients{store: &r.hostStore, reader: e.host.watches, client: e.host.client},
+		virtual:      sideClients{store: &r.virtualStore, reader: r.virtualReader, client: e.virtual.client},
+		host:         sideClients{store: &r.hostStore, reader: r.hostReader, client: e.host.client},
 		expectations: newExpectations(e.options.Clock), events: e.events,
 		holdReason: e.storeGuard.onHold, onWrite: func() {},
 	}

@@ -32,11 +32,15 @@ type listServer struct {
 	lists   map[string]any
 	watches map[string]int // open ones by path and selectors
 	most    map[string]int
+	// fault answers a watch in another way, if it is set.
+	fault http.HandlerFunc
+	// cut ends the open watches.
+	cut chan struct{}
 }
 
 func newListServer(t *testing.T) *listServer {
 	t.Helper()
-	s := &listServer{lists: map[string]any{}, watches: map[string]int{}, most: map[string]int{}}
+	s := &listServer{lists: map[string]any{}, watches: map[string]int{}, most: map[string]int{}, cut: make(chan struct{})}
 	s.Server = httptest.NewServer(s)
 	t.Cleanup(s.CloseClientConnections)
 	return s
@@ -51,12 +55,17 @@ func (s *listServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case query.Get("sendInitialEvents") != "":
 		w.WriteHeader(http.StatusUnprocessableEntity)
 		_ = json.NewEncoder(w).Encode(metav1.Status{Status: metav1.StatusFailure, Reason: metav1.StatusReasonInvalid, Code: 422})
+	case query.Get("watch") != "" && s.faultNow() != nil:
+		s.faultNow()(w, r)
 	case query.Get("watch") != "":
 		what := r.URL.Path + " " + query.Get("labelSelector") + " " + query.Get("fieldSelector")
 		s.count(what, 1)
 		defer s.count(what, -1)
 		w.(http.Flusher).Flush()
-		<-r.Context().Done()
+		select {
+		case <-r.Context().Done():
+		case <-s.cutNow():
+		}
 	default:
 		s.mu.Lock()
 		defer s.mu.Unlock()
@@ -66,6 +75,28 @@ func (s *listServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 		_ = json.NewEncoder(w).Encode(list)
 	}
+}
+
+func (s *listServer) faultNow() http.HandlerFunc {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.fault
+}
+
+func (s *listServer) cutNow() <-chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.cut
+}
+
+// breakWatches ends the open watches and answers further ones with fault; nil lets
+// them work again.
+func (s *listServer) breakWatches(fault http.HandlerFunc) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.fault = fault
+	close(s.cut)
+	s.cut = make(chan struct{})
 }
 
 func (s *listServer) count(what string, by int) {
@@ -96,21 +127,25 @@ func (s *listServer) await(t *testing.T, want map[string]int) {
 // runEngine runs an engine between two list servers until the test ends.
 func runEngine(t *testing.T, kinds ...Kind) (e *Engine, virtual, host *listServer) {
 	t.Helper()
-	virtual, host = newListServer(t), newListServer(t)
-	e, err := NewEngine(Options{Cluster: testCluster(), Virtual: virtual.config(), Host: host.config(), Kinds: kinds, Log: silent()})
-	if err != nil {
-		t.Fatal(err)
-	}
+	e, virtual, host = newTestEngine(t, kinds...)
+	startEngine(t, e)
+	return e, virtual, host
+}
+
+// startEngine runs an engine until stop is called, or the test ends.
+func startEngine(t *testing.T, e *Engine) (stop func()) {
+	t.Helper()
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	ended := make(chan error)
 	go func() { ended <- e.Run(ctx) }()
-	t.Cleanup(func() {
+	stop = sync.OnceFunc(func() {
 		cancel()
 		if err := <-ended; err != nil {
 			t.Errorf("Run: %v", err)
 		}
 	})
-	return e, virtual, host
+	t.Cleanup(stop)
+	return stop
 }
 
 // silent is a log that nobody reads.

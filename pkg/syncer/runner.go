@@ -40,7 +40,8 @@ type runner struct {
 	breaker    *hostBreaker
 	storeGuard *storeGuard
 
-	virtual, host *sharedWatches
+	virtualReader *scopeReader
+	hostReader    *scopeReader
 	virtualStore  lateStore
 	hostStore     lateStore
 	cancel        context.CancelFunc

@@ -248,6 +248,7 @@ func TestSyncz(t *testing.T) {
 	want := "[+] host: Host API server reachable.\n" +
 		"[-] store guard: Deletes on the host are on hold until the store is accepted.\n" +
 		"    " + reasonNotCompared + "\n" +
+		"[+] watches: 0 of 0 watches work.\n" +
 		"[-] services: Caches are not synced.\n" +
 		"    not started\n"
 	if diff := cmp.Diff(want, answer.Body.String()); diff != "" || answer.Code != 503 {

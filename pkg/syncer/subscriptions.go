@@ -33,6 +33,8 @@ func (r *runner) subscribeUntilReady(ctx context.Context) (*subscriptions, bool)
 			return s, true
 		}
 		s.stop()
+		r.virtualReader.clear()
+		r.hostReader.clear()
 		r.setStartError(err)
 		select {
 		case <-ctx.Done():
@@ -44,12 +46,12 @@ func (r *runner) subscribeUntilReady(ctx context.Context) (*subscriptions, bool)
 
 // subscribeAll starts the watches of the kind and adds its indexes.
 func (r *runner) subscribeAll(ctx context.Context, s *subscriptions) error {
-	virtual, err := r.subscribe(ctx, s, r.virtual, r.kind.newVirtual(), nil, nil,
+	virtual, err := r.subscribe(ctx, s, r.virtualReader, r.kind.newVirtual(), nil,
 		&handler{own: true, statusBlind: r.kind.statusBlind, keys: r.ownKey})
 	if err != nil {
 		return err
 	}
-	host, err := r.subscribe(ctx, s, r.host, r.kind.newHost(), r.kind.sel, r.trimWithoutPanic(),
+	host, err := r.subscribe(ctx, s, r.hostReader, r.kind.newHost(), r.kind.sel,
 		&handler{own: true, keys: r.originKey})
 	if err != nil {
 		return err
@@ -58,11 +60,11 @@ func (r *runner) subscribeAll(ctx context.Context, s *subscriptions) error {
 	r.hostStore.watch.Store(host)
 	all := []*sharedWatch{virtual, host}
 	for _, also := range r.kind.also {
-		side, sel := r.virtual, selectorFor(false)
+		side, sel := r.virtualReader, selectorFor(false)
 		if also.Side == Host {
-			side, sel = r.host, selectorFor(also.All)
+			side, sel = r.hostReader, selectorFor(also.All)
 		}
-		w, err := r.subscribe(ctx, s, side, also.Object, sel, nil, &handler{statusBlind: also.StatusBlind, keys: also.Keys})
+		w, err := r.subscribe(ctx, s, side, also.Object, sel, &handler{statusBlind: also.StatusBlind, keys: also.Keys})
 		if err != nil {
 			return err
 		}
@@ -80,15 +82,15 @@ func (r *runner) subscribeAll(ctx context.Context, s *subscriptions) error {
 // addIndexes adds the indexes of the kind to the watches of their types.
 func (r *runner) addIndexes() error {
 	for _, index := range r.kind.indexes {
-		side := r.virtual
+		reader := r.virtualReader
 		if index.Side == Host {
-			side = r.host
+			reader = r.hostReader
 		}
-		w, err := side.watchFor(index.Object)
+		w, err := reader.watchFor(index.Object)
 		if err != nil {
 			return err
 		}
-		if err := side.addIndex(w, r.withoutPanic(index)); err != nil {
+		if err := reader.side.addIndex(w, r.withoutPanic(index)); err != nil {
 			return err
 		}
 	}
@@ -109,18 +111,21 @@ func (r *runner) originKey(s Scope, host client.Object) ([]types.NamespacedName,
 	return []types.NamespacedName{key}, nil
 }
 
-// subscribe acquires a watch and adds h to it.
-func (r *runner) subscribe(ctx context.Context, s *subscriptions, side *sharedWatches, like client.Object, sel selector, trim func(client.Object), h *handler) (*sharedWatch, error) {
-	w, err := side.acquire(like, sel, trim)
+// subscribe acquires a watch, lets the kind read from it and adds h to it.
+func (r *runner) subscribe(ctx context.Context, s *subscriptions, reader *scopeReader, like client.Object, sel selector, h *handler) (*sharedWatch, error) {
+	w, err := reader.side.acquire(like, sel)
 	if err != nil {
 		return nil, err
 	}
-	s.undo = append(s.undo, func() { side.release(w) })
-	h.runner, h.ctx, h.side = r, ctx, side.side
-	h.what = fmt.Sprintf("event of %s %s", side.side, w.gvk.Kind)
+	s.undo = append(s.undo, func() { reader.side.release(w) })
+	if err := reader.declare(like, w); err != nil {
+		return nil, err
+	}
+	h.runner, h.ctx, h.side = r, ctx, reader.side.side
+	h.what = "event of " + w.name
 	registration, err := w.informer.AddEventHandlerWithOptions(h, toolscache.HandlerOptions{})
 	if err != nil {
-		return nil, fmt.Errorf("cannot watch %s %s: %w", side.side, w.gvk.Kind, err)
+		return nil, fmt.Errorf("cannot watch %s: %w", w.name, err)
 	}
 	s.undo = append(s.undo, func() { _ = w.informer.RemoveEventHandler(registration) })
 	s.checkers = append(s.checkers, registration.HasSyncedChecker())

@@ -18,6 +18,7 @@ const maxDetails = 10
 // each kind.
 func (e *Engine) Checks() []syncz.Check {
 	checks := []syncz.Check{e.checkHost(), e.checkStore()}
+	checks = append(checks, e.checkWatches()...)
 	for _, r := range e.listRunners() {
 		checks = append(checks, r.check())
 	}
@@ -54,6 +55,29 @@ func (e *Engine) checkHost() syncz.Check {
 		}
 	}
 	return syncz.Check{Name: "host", Healthy: true, Message: "Host API server reachable."}
+}
+
+// checkWatches returns a check of all watches, and one for each that fails. Those
+// of a host that is away are left out.
+func (e *Engine) checkWatches() []syncz.Check {
+	var failing []syncz.Check
+	total := 0
+	for _, side := range []*connection{e.virtual, e.host} {
+		for _, w := range side.watches.list() {
+			total++
+			failure := w.failure()
+			if failure == nil || side.watches.away() != nil {
+				continue
+			}
+			failing = append(failing, syncz.Check{
+				Name: "watch " + w.name, Message: "The watch fails, changes are not seen.",
+				Details: []string{failure.Error()},
+			})
+		}
+	}
+	slices.SortFunc(failing, func(a, b syncz.Check) int { return strings.Compare(a.Name, b.Name) })
+	all := syncz.Check{Name: "watches", Healthy: len(failing) == 0, Message: fmt.Sprintf("%d of %d watches work.", total-len(failing), total)}
+	return append([]syncz.Check{all}, failing...)
 }
 
 // checkStore returns whether deletes on the host are on hold.

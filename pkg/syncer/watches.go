@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -18,40 +20,53 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
 	toolscache "k8s.io/client-go/tools/cache"
+	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
 
 	"github.com/sublet-dev/sublet/api/labels"
 	"github.com/sublet-dev/sublet/pkg/translate"
 )
+
+// VirtualInformers has shared informers of the virtual cluster that run already,
+// so that the engine does not keep a second cache of the same objects.
+type VirtualInformers interface {
+	// InformerFor returns the shared informer of a built-in type, with all objects
+	// of the virtual cluster. ok is false for a type that has none: the engine then
+	// opens a watch of its own. The informer runs, or starts on its own.
+	InformerFor(gvk schema.GroupVersionKind) (informer toolscache.SharedIndexInformer, ok bool)
+}
 
 // oursSelector selects the host objects of a virtual cluster.
 func oursSelector(c translate.Cluster) apilabels.Selector {
 	return apilabels.SelectorFromSet(apilabels.Set{labels.Cluster: c.UID})
 }
 
-// watchKey tells watches apart: objects of one type may be watched twice on the
-// host, once ours and once all.
+// watchKey identifies a watch. Objects of one type may be watched twice: once ours
+// and once all, or once whole and once as metadata.
 type watchKey struct {
 	gvk      schema.GroupVersionKind
+	form     form
 	selector string
 }
 
-// sharedWatch is one watch and what it has seen: all kinds that need the same one
-// share it.
+// sharedWatch is one list and watch with its cache. All kinds that need the same
+// one share it.
 type sharedWatch struct {
-	side      Side
-	gvk       schema.GroupVersionKind
-	cache     cache.Cache
-	informer  toolscache.SharedIndexInformer
-	cancel    context.CancelFunc
-	users     int
-	indexes   map[string]bool
-	lastError atomic.Pointer[string] // why the last list or watch failed
+	side       Side
+	gvk        schema.GroupVersionKind
+	selector   apilabels.Selector
+	namespaced bool
+	name       string // "host Pod"
+	cache      cache.Cache
+	informer   toolscache.SharedIndexInformer
+	health     *watchHealth // nil if the informer is the control plane's
+	cancel     context.CancelFunc
+	users      int
+	indexes    map[string]bool
 }
 
-// Get is part of store.
+// Get implements store.
 func (s *sharedWatch) Get(key types.NamespacedName) client.Object {
 	name := key.Name
 	if key.Namespace != "" {
@@ -64,7 +79,7 @@ func (s *sharedWatch) Get(key types.NamespacedName) client.Object {
 	return item.(client.Object)
 }
 
-// List is part of store.
+// List implements store.
 func (s *sharedWatch) List() []client.Object {
 	items := s.informer.GetIndexer().List()
 	objects := make([]client.Object, len(items))
@@ -74,7 +89,7 @@ func (s *sharedWatch) List() []client.Object {
 	return objects
 }
 
-// readStarted reads from a cache that may have been made a moment ago.
+// readStarted reads from a cache that may have been created a moment ago.
 func (s *sharedWatch) readStarted(ctx context.Context, read func() error) error {
 	err := read()
 	var early *cache.ErrCacheNotStarted
@@ -87,23 +102,30 @@ func (s *sharedWatch) readStarted(ctx context.Context, read func() error) error 
 	return read()
 }
 
-// notSyncedReason says what the source waits for, empty if it has seen everything once.
+// notSyncedReason returns what the watch waits for, empty if it has synced.
 func (s *sharedWatch) notSyncedReason() string {
 	if s.informer.HasSynced() {
 		return ""
 	}
-	text := fmt.Sprintf("%s %s", s.side, s.gvk.Kind)
-	if trouble := s.lastError.Load(); trouble != nil {
-		text += ": " + *trouble
+	if failure := s.failure(); failure != nil {
+		return fmt.Sprintf("%s: %v", s.name, failure)
 	}
-	return text
+	return s.name
 }
 
-// lateStore is a store that is empty until the watch behind it exists. Admission
-// may ask for an object before the kind runs.
+// failure returns why the watch does not work, nil if it does.
+func (s *sharedWatch) failure() error {
+	if s.health == nil {
+		return nil
+	}
+	return s.health.check()
+}
+
+// lateStore is a store that is empty until its watch exists. Admission may ask for
+// an object before the kind runs.
 type lateStore struct{ watch atomic.Pointer[sharedWatch] }
 
-// Get is part of store.
+// Get implements store.
 func (l *lateStore) Get(key types.NamespacedName) client.Object {
 	if s := l.watch.Load(); s != nil {
 		return s.Get(key)
@@ -111,7 +133,7 @@ func (l *lateStore) Get(key types.NamespacedName) client.Object {
 	return nil
 }
 
-// List is part of store.
+// List implements store.
 func (l *lateStore) List() []client.Object {
 	if s := l.watch.Load(); s != nil {
 		return s.List()
@@ -126,21 +148,53 @@ type sharedWatches struct {
 	http   *http.Client
 	scheme *runtime.Scheme
 	mapper meta.RESTMapper
+	clock  clock.PassiveClock
 	log    logr.Logger
+	// informers has shared informers to use instead of a watch, nil for none.
+	informers VirtualInformers
 	// namespace confines the watches of namespaced objects, empty for none.
 	namespace string
 	// ours is the selector of watches that name none; nil for everything.
 	ours apilabels.Selector
+	// away returns why the API server is known to be unreachable, nil if it is not.
+	away func() error
 
-	mu  sync.Mutex
-	ctx context.Context
-	all map[watchKey]*sharedWatch
+	mu    sync.Mutex
+	ctx   context.Context //nolint:containedctx // The life of the engine, set by Run.
+	all   map[watchKey]*sharedWatch
+	trims map[readKey]map[string]func(client.Object) // type -> kind -> what it drops
 }
 
-// acquire is the watch of objects like that, made if there is none yet. Each call
-// wants a release.
-func (w *sharedWatches) acquire(like client.Object, sel apilabels.Selector, trim func(client.Object)) (*sharedWatch, error) {
-	gvk, err := apiutil.GVKForObject(like, w.scheme)
+// addTrim lets every cache of a type drop what a kind's trim drops, whichever kind
+// starts its watch. It does not change a cache that exists already.
+func (w *sharedWatches) addTrim(kind string, like client.Object, trim func(client.Object)) error {
+	gvk, form, err := typeOf(like, w.scheme)
+	if err != nil {
+		return err
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	key := readKey{gvk, form}
+	if w.trims[key] == nil {
+		w.trims[key] = map[string]func(client.Object){}
+	}
+	w.trims[key][kind] = trim
+	return nil
+}
+
+// removeTrim drops the trims of a kind.
+func (w *sharedWatches) removeTrim(kind string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, trims := range w.trims {
+		delete(trims, kind)
+	}
+}
+
+// acquire returns the watch of objects like that, which it starts if there is none.
+// Each call needs a release.
+func (w *sharedWatches) acquire(like client.Object, sel apilabels.Selector) (*sharedWatch, error) {
+	gvk, form, err := typeOf(like, w.scheme)
 	if err != nil {
 		return nil, err
 	}
@@ -152,65 +206,106 @@ func (w *sharedWatches) acquire(like client.Object, sel apilabels.Selector, trim
 	}
 	mapping, err := w.mapper.RESTMapping(gvk.GroupKind(), gvk.Version)
 	if err != nil {
-		return nil, fmt.Errorf("the %s does not know %s: %w", w.side, gvk, err)
+		return nil, fmt.Errorf("the %s API server does not serve %s: %w", w.side, gvk, err)
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.ctx == nil {
 		return nil, fmt.Errorf("cannot watch %s %s: the engine does not run", w.side, gvk.Kind)
 	}
-	key := watchKey{gvk, sel.String()}
+	key := watchKey{gvk, form, sel.String()}
 	if found, ok := w.all[key]; ok {
 		found.users++
 		return found, nil
 	}
-	made, err := w.startWatch(like, gvk, sel, mapping.Scope.Name() == meta.RESTScopeNameNamespace, trim)
-	if err != nil {
-		return nil, err
+	s := &sharedWatch{
+		side: w.side, gvk: gvk, selector: sel, users: 1, indexes: map[string]bool{},
+		namespaced: mapping.Scope.Name() == meta.RESTScopeNameNamespace,
+		name:       w.side.String() + " " + w.labelOf(key),
 	}
-	w.all[key] = made
-	return made, nil
+	if err := w.startWatch(s, like, key); err != nil {
+		return nil, fmt.Errorf("cannot watch %s %s: %w", w.side, gvk.Kind, err)
+	}
+	w.all[key] = s
+	return s, nil
 }
 
-// startWatch starts a watch.
-func (w *sharedWatches) startWatch(like client.Object, gvk schema.GroupVersionKind, sel apilabels.Selector, namespaced bool, trim func(client.Object)) (*sharedWatch, error) {
-	made := &sharedWatch{side: w.side, gvk: gvk, users: 1, indexes: map[string]bool{}}
+// labelOf returns the name of a watch in metrics and checks: its type, and what
+// sets it apart from the usual watch of that type.
+func (w *sharedWatches) labelOf(key watchKey) string {
+	label := key.gvk.Kind
+	if key.form == metadataForm {
+		label += " metadata"
+	}
+	usual := ""
+	if w.ours != nil {
+		usual = w.ours.String()
+	}
+	switch key.selector {
+	case usual:
+		return label
+	case "":
+		return label + " (all)"
+	default:
+		return label + " (" + key.selector + ")"
+	}
+}
+
+// startWatch creates the cache of a watch and starts it.
+func (w *sharedWatches) startWatch(s *sharedWatch, like client.Object, key watchKey) error {
 	never := time.Duration(0)
 	options := cache.Options{
 		HTTPClient: w.http, Scheme: w.scheme, Mapper: w.mapper,
 		SyncPeriod:                  &never,
 		ReaderFailOnMissingInformer: true,
-		DefaultLabelSelector:        sel,
-		DefaultTransform:            stripFields(trim),
-		DefaultWatchErrorHandler:    w.onWatchError(made),
+		DefaultLabelSelector:        s.selector,
+		DefaultTransform:            stripFields(slices.Collect(maps.Values(w.trims[readKey{key.gvk, key.form}]))),
+		DefaultWatchErrorHandler:    func(context.Context, *toolscache.Reflector, error) {}, // The health records it.
 	}
-	if namespaced && w.namespace != "" {
+	if s.namespaced && w.namespace != "" {
 		options.DefaultFieldSelector = fields.OneTermEqualSelector("metadata.namespace", w.namespace)
 	}
+	options.NewInformer = w.informerOf(s, key)
 	var err error
-	if made.cache, err = cache.New(w.config, options); err != nil {
-		return nil, fmt.Errorf("cannot watch %s %s: %w", w.side, gvk.Kind, err)
+	if s.cache, err = cache.New(w.config, options); err != nil {
+		return err
 	}
-	informer, err := made.cache.GetInformer(w.ctx, like, cache.BlockUntilSynced(false))
+	informer, err := s.cache.GetInformer(w.ctx, like, cache.BlockUntilSynced(false))
 	if err != nil {
-		return nil, fmt.Errorf("cannot watch %s %s: %w", w.side, gvk.Kind, err)
+		return err
 	}
 	shared, ok := informer.(toolscache.SharedIndexInformer)
 	if !ok {
-		return nil, fmt.Errorf("cannot watch %s %s: informer of type %T", w.side, gvk.Kind, informer)
+		return fmt.Errorf("informer of type %T", informer)
 	}
-	made.informer = shared
+	s.informer = shared
 	ctx, cancel := context.WithCancel(w.ctx)
-	made.cancel = cancel
+	s.cancel = cancel
 	go func() {
-		if err := made.cache.Start(ctx); err != nil {
-			w.log.Error(err, "A watch ended", "side", w.side.String(), "object", gvk.Kind)
+		if err := s.cache.Start(ctx); err != nil {
+			w.log.Error(err, "Watch ended", "watch", s.name)
 		}
 	}()
-	return made, nil
+	return nil
 }
 
-// addIndex adds an index to a source, once.
+// informerOf returns the function that creates the informer of a watch: one that
+// the control plane shares, or one whose list and watch are observed.
+func (w *sharedWatches) informerOf(s *sharedWatch, key watchKey) func(toolscache.ListerWatcher, runtime.Object, time.Duration, toolscache.Indexers) toolscache.SharedIndexInformer {
+	if w.informers != nil && key.form == typedForm && key.selector == "" && len(w.trims[readKey{key.gvk, key.form}]) == 0 {
+		if informer, ok := w.informers.InformerFor(s.gvk); ok {
+			return func(toolscache.ListerWatcher, runtime.Object, time.Duration, toolscache.Indexers) toolscache.SharedIndexInformer {
+				return borrowedInformer{informer}
+			}
+		}
+	}
+	s.health = newWatchHealth(s.name, w.clock, w.log, newWatchMeters(w.side.String(), w.labelOf(key)), w.away)
+	return func(lw toolscache.ListerWatcher, like runtime.Object, resync time.Duration, indexers toolscache.Indexers) toolscache.SharedIndexInformer {
+		return toolscache.NewSharedIndexInformer(s.health.observe(lw), like, resync, indexers)
+	}
+}
+
+// addIndex adds an index to a watch, once.
 func (w *sharedWatches) addIndex(s *sharedWatch, i Index) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -218,13 +313,13 @@ func (w *sharedWatches) addIndex(s *sharedWatch, i Index) error {
 		return nil
 	}
 	if err := s.cache.IndexField(w.ctx, i.Object, i.Field, client.IndexerFunc(i.Values)); err != nil {
-		return fmt.Errorf("cannot index %s %s by %s: %w", w.side, s.gvk.Kind, i.Field, err)
+		return fmt.Errorf("cannot index %s by %s: %w", s.name, i.Field, err)
 	}
 	s.indexes[i.Field] = true
 	return nil
 }
 
-// release ends a watch that nobody else needs.
+// release ends a watch that nothing else needs.
 func (w *sharedWatches) release(s *sharedWatch) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -236,24 +331,25 @@ func (w *sharedWatches) release(s *sharedWatch) {
 			delete(w.all, key)
 		}
 	}
+	if s.health != nil {
+		s.health.meters.failing.Set(0)
+	}
 	s.cancel()
 }
 
-// onWatchError keeps the reason why a watch fails and logs it once, not at each of
-// its retries.
-func (w *sharedWatches) onWatchError(s *sharedWatch) toolscache.WatchErrorHandlerWithContext {
-	return func(ctx context.Context, _ *toolscache.Reflector, err error) {
-		text := err.Error()
-		last := s.lastError.Swap(&text)
-		if ctx.Err() != nil || errors.Is(err, context.Canceled) || s.informer.HasSynced() || last != nil && *last == text {
-			return
-		}
-		w.log.Info("A watch does not start; it is tried again until it does", "side", w.side.String(), "object", s.gvk.Kind, "reason", text)
+// list returns all watches.
+func (w *sharedWatches) list() []*sharedWatch {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	all := make([]*sharedWatch, 0, len(w.all))
+	for _, s := range w.all {
+		all = append(all, s)
 	}
+	return all
 }
 
-// stripFields is the transform that drops what nobody reads.
-func stripFields(trim func(client.Object)) toolscache.TransformFunc {
+// stripFields returns the transform that drops what no kind reads.
+func stripFields(trims []func(client.Object)) toolscache.TransformFunc {
 	return func(item any) (any, error) {
 		object, ok := item.(client.Object)
 		if !ok {
@@ -262,67 +358,9 @@ func stripFields(trim func(client.Object)) toolscache.TransformFunc {
 		if object.GetManagedFields() != nil {
 			object.SetManagedFields(nil)
 		}
-		if trim != nil {
+		for _, trim := range trims {
 			trim(object)
 		}
 		return object, nil
 	}
-}
-
-// findWatch is the source that shows most objects of a kind, nil if there is none.
-func (w *sharedWatches) findWatch(gvk schema.GroupVersionKind) *sharedWatch {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	var best *sharedWatch
-	for key, s := range w.all {
-		if key.gvk != gvk {
-			continue
-		}
-		if key.selector == "" {
-			return s
-		}
-		best = s
-	}
-	return best
-}
-
-// Get is part of client.Reader.
-func (w *sharedWatches) Get(ctx context.Context, key client.ObjectKey, object client.Object, options ...client.GetOption) error {
-	s, err := w.watchFor(object)
-	if err != nil {
-		return err
-	}
-	return s.readStarted(ctx, func() error { return s.cache.Get(ctx, key, object, options...) })
-}
-
-// List is part of client.Reader.
-func (w *sharedWatches) List(ctx context.Context, list client.ObjectList, options ...client.ListOption) error {
-	s, err := w.watchFor(list)
-	if err != nil {
-		return err
-	}
-	return s.readStarted(ctx, func() error { return s.cache.List(ctx, list, options...) })
-}
-
-// watchFor is the source of what a kind reads. The virtual side opens one where
-// there is none, the host side never: each of its watches needs a right.
-func (w *sharedWatches) watchFor(object runtime.Object) (*sharedWatch, error) {
-	gvk, err := apiutil.GVKForObject(object, w.scheme)
-	if err != nil {
-		return nil, err
-	}
-	if _, isList := object.(client.ObjectList); isList && len(gvk.Kind) > 4 && gvk.Kind[len(gvk.Kind)-4:] == "List" {
-		gvk.Kind = gvk.Kind[:len(gvk.Kind)-4]
-	}
-	if s := w.findWatch(gvk); s != nil {
-		return s, nil
-	}
-	if w.side == Host {
-		return nil, fmt.Errorf("a kind reads the host's %s without watching them", gvk.Kind)
-	}
-	item, err := w.scheme.New(gvk)
-	if err != nil {
-		return nil, err
-	}
-	return w.acquire(item.(client.Object), nil, nil)
 }

@@ -1,0 +1,180 @@
+package syncer
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	toolscache "k8s.io/client-go/tools/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
+)
+
+// form is how the objects of a cache are represented.
+type form int
+
+const (
+	typedForm form = iota
+	unstructuredForm
+	// metadataForm is metadata alone, without the body.
+	metadataForm
+)
+
+// typeOf returns the type and the form of an object, or of the items of a list.
+func typeOf(object runtime.Object, scheme *runtime.Scheme) (schema.GroupVersionKind, form, error) {
+	gvk, err := apiutil.GVKForObject(object, scheme)
+	if err != nil {
+		return gvk, typedForm, err
+	}
+	if _, isList := object.(client.ObjectList); isList {
+		gvk.Kind = strings.TrimSuffix(gvk.Kind, "List")
+	}
+	switch object.(type) {
+	case runtime.Unstructured:
+		return gvk, unstructuredForm, nil
+	case *metav1.PartialObjectMetadata, *metav1.PartialObjectMetadataList:
+		return gvk, metadataForm, nil
+	default:
+		return gvk, typedForm, nil
+	}
+}
+
+// readKey identifies what a kind reads.
+type readKey struct {
+	gvk  schema.GroupVersionKind
+	form form
+}
+
+// scopeReader is what a kind reads of one side: the caches of the watches that the
+// kind has declared, and no other kind's. On the virtual side, a type that is not
+// declared gets a watch when it is first read; on the host each watch needs a
+// permission, so that reading it is an error.
+type scopeReader struct {
+	side *sharedWatches
+
+	mu       sync.Mutex
+	declared map[readKey]*sharedWatch
+}
+
+func newScopeReader(side *sharedWatches) *scopeReader {
+	return &scopeReader{side: side, declared: map[readKey]*sharedWatch{}}
+}
+
+// declare lets the kind read from a watch. Of two watches of one type it reads the
+// one that selects everything, else the one that it declared first: its own.
+func (r *scopeReader) declare(like client.Object, w *sharedWatch) error {
+	gvk, form, err := typeOf(like, r.side.scheme)
+	if err != nil {
+		return err
+	}
+	key := readKey{gvk, form}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if _, ok := r.declared[key]; !ok || w.selector.Empty() {
+		r.declared[key] = w
+	}
+	return nil
+}
+
+// clear forgets all declarations.
+func (r *scopeReader) clear() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	clear(r.declared)
+}
+
+// watchFor returns the watch that the kind reads objects like that from.
+func (r *scopeReader) watchFor(object runtime.Object) (*sharedWatch, error) {
+	gvk, form, err := typeOf(object, r.side.scheme)
+	if err != nil {
+		return nil, err
+	}
+	key := readKey{gvk, form}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if w, ok := r.declared[key]; ok {
+		return w, nil
+	}
+	if r.side.side == Host {
+		return nil, fmt.Errorf("a kind reads host %s without watching them", gvk.Kind)
+	}
+	like, err := newItem(r.side.scheme, gvk, form)
+	if err != nil {
+		return nil, err
+	}
+	w, err := r.side.acquire(like, nil)
+	if err != nil {
+		return nil, err
+	}
+	r.declared[key] = w // It stays until the engine ends.
+	return w, nil
+}
+
+// newItem returns an empty object of a type in a form.
+func newItem(scheme *runtime.Scheme, gvk schema.GroupVersionKind, f form) (client.Object, error) {
+	if f == metadataForm {
+		like := &metav1.PartialObjectMetadata{}
+		like.SetGroupVersionKind(gvk)
+		return like, nil
+	}
+	item, err := scheme.New(gvk)
+	if err != nil {
+		return nil, err
+	}
+	item.GetObjectKind().SetGroupVersionKind(gvk)
+	return item.(client.Object), nil
+}
+
+// Get implements client.Reader.
+func (r *scopeReader) Get(ctx context.Context, key client.ObjectKey, object client.Object, options ...client.GetOption) error {
+	w, err := r.watchFor(object)
+	if err != nil {
+		return err
+	}
+	return w.readStarted(ctx, func() error { return w.cache.Get(ctx, key, object, options...) })
+}
+
+// List implements client.Reader.
+func (r *scopeReader) List(ctx context.Context, list client.ObjectList, options ...client.ListOption) error {
+	w, err := r.watchFor(list)
+	if err != nil {
+		return err
+	}
+	return w.readStarted(ctx, func() error { return w.cache.List(ctx, list, options...) })
+}
+
+// borrowedInformer is an informer that somebody else configures, runs and stops.
+type borrowedInformer struct {
+	toolscache.SharedIndexInformer
+}
+
+// SetTransform implements cache.SharedInformer. The owner has set one.
+func (borrowedInformer) SetTransform(toolscache.TransformFunc) error { return nil }
+
+// SetWatchErrorHandlerWithContext implements cache.SharedInformer. The owner has set one.
+func (borrowedInformer) SetWatchErrorHandlerWithContext(toolscache.WatchErrorHandlerWithContext) error {
+	return nil
+}
+
+// RunWithContext implements cache.SharedInformer. The owner runs it.
+func (borrowedInformer) RunWithContext(ctx context.Context) { <-ctx.Done() }
+
+// AddIndexers implements cache.SharedIndexInformer. An engine of an earlier leader
+// term may have added the same ones.
+func (b borrowedInformer) AddIndexers(indexers toolscache.Indexers) error {
+	missing := toolscache.Indexers{}
+	present := b.GetIndexer().GetIndexers()
+	for name, index := range indexers {
+		if _, ok := present[name]; !ok {
+			missing[name] = index
+		}
+	}
+	if len(missing) == 0 {
+		return nil
+	}
+	return b.SharedIndexInformer.AddIndexers(missing)
+}

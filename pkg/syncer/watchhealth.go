@@ -1,0 +1,317 @@
+package syncer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/go-logr/logr"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/watch"
+	toolscache "k8s.io/client-go/tools/cache"
+	"k8s.io/component-base/metrics"
+	"k8s.io/utils/clock"
+)
+
+const (
+	// watchSettle is how long a watch must stay open to count as one that works,
+	// if nothing happens on it.
+	watchSettle = 5 * time.Second
+	// bookmarkSilence is how long a watch may be silent on a server that sends
+	// bookmarks, which API servers do every minute.
+	bookmarkSilence = 3 * time.Minute
+	// openSilence is how long any watch may be silent. A reflector opens its watch
+	// again after ten minutes at most.
+	openSilence = 11 * time.Minute
+	// shortWatch is the life of a watch that ended at once.
+	shortWatch = time.Second
+	// failureLogPeriod is how often a failure that lasts is logged.
+	failureLogPeriod = time.Minute
+)
+
+// watchHealth records whether the list and watch behind a cache work. A cache
+// whose watch has failed looks like one to which nothing happens, so that nobody
+// would notice: the reflector retries for ever and in silence.
+type watchHealth struct {
+	name   string // "host Pod"
+	clock  clock.PassiveClock
+	log    logr.Logger
+	meters watchMeters
+	// paused returns why the other side is known to be away, nil if it is not. Its
+	// failures are expected and already logged.
+	paused func() error
+
+	mu           sync.Mutex
+	lastActivity time.Time // of the last list, open, event or bookmark
+	bookmarks    bool      // the server sends bookmarks
+	open         *openWatch
+	cause        error     // of the last failure, nil after a success
+	needsEvent   bool      // only an event or a bookmark is a success
+	expired      bool      // the last failure was an expired version, which is normal once
+	lastLog      time.Time // of the failure that lasts, zero if it was not logged
+	graceUntil   time.Time // no failure is logged before
+}
+
+// watchMeters are the metrics of one watch.
+type watchMeters struct {
+	failing, activity metrics.GaugeMetric
+	failures          metrics.CounterMetric
+}
+
+func newWatchMeters(side, object string) watchMeters {
+	m := watchMeters{
+		failing:  meter().watchFailing.WithLabelValues(side, object),
+		activity: meter().watchActivity.WithLabelValues(side, object),
+		failures: meter().watchFailures.WithLabelValues(side, object),
+	}
+	m.failing.Set(0)
+	return m
+}
+
+// openWatch is the attempt to watch that is under way.
+type openWatch struct {
+	cancel context.CancelFunc
+	since  time.Time // when the server answered, zero before
+}
+
+func newWatchHealth(name string, c clock.PassiveClock, log logr.Logger, meters watchMeters, paused func() error) *watchHealth {
+	return &watchHealth{
+		name: name, clock: c, log: log.WithValues("watch", name), meters: meters, paused: paused,
+		lastActivity: c.Now(),
+	}
+}
+
+// observe returns lw with functions that record each success and failure.
+func (h *watchHealth) observe(lw toolscache.ListerWatcher) toolscache.ListerWatcher {
+	source := toolscache.ToListerWatcherWithContext(lw)
+	return &toolscache.ListWatch{
+		ListWithContextFunc: func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
+			list, err := source.ListWithContext(ctx, options)
+			if err != nil {
+				h.recordFailure(ctx, fmt.Errorf("cannot list: %w", err))
+			} else {
+				h.recordActivity()
+			}
+			return list, err
+		},
+		WatchFuncWithContext: func(ctx context.Context, options metav1.ListOptions) (watch.Interface, error) {
+			limited, cancel := context.WithCancel(ctx)
+			attempt := h.begin(cancel)
+			w, err := source.WatchWithContext(limited, options)
+			if err != nil {
+				h.recordEnd(ctx, attempt, true, 0)
+				if options.SendInitialEvents == nil || !apierrors.IsInvalid(err) {
+					// A server that cannot stream lists is asked for a list next.
+					h.recordFailure(ctx, fmt.Errorf("cannot watch: %w", err))
+				}
+				return nil, err
+			}
+			h.recordOpen(attempt)
+			return newObservedWatch(ctx, w, h, attempt), nil
+		},
+	}
+}
+
+// begin records that a watch is about to be opened.
+func (h *watchHealth) begin(cancel context.CancelFunc) *openWatch {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.open = &openWatch{cancel: cancel}
+	return h.open
+}
+
+// recordOpen records that the server has answered a watch.
+func (h *watchHealth) recordOpen(attempt *openWatch) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.lastActivity = h.clock.Now()
+	attempt.since = h.lastActivity
+}
+
+// recordEnd records that a watch has ended. One that ends at once without any
+// event is a failure, although the reflector takes it for a success.
+func (h *watchHealth) recordEnd(ctx context.Context, attempt *openWatch, stopped bool, events int) {
+	attempt.cancel()
+	h.mu.Lock()
+	if h.open == attempt {
+		h.open = nil
+	}
+	short := events == 0 && h.clock.Since(attempt.since) < shortWatch
+	h.mu.Unlock()
+	if short && !stopped {
+		h.recordFailure(ctx, errors.New("the watch ends at once"))
+	}
+}
+
+// recordActivity records a list. It is no proof that the watch works.
+func (h *watchHealth) recordActivity() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.lastActivity = h.clock.Now()
+	h.meters.activity.Set(float64(h.lastActivity.Unix()))
+}
+
+// recordEvent records an event. Any but an error proves that the watch works.
+func (h *watchHealth) recordEvent(ctx context.Context, event watch.Event) {
+	if event.Type == watch.Error {
+		h.recordFailure(ctx, fmt.Errorf("watch ended: %w", apierrors.FromObject(event.Object)))
+		return
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.lastActivity = h.clock.Now()
+	h.meters.activity.Set(float64(h.lastActivity.Unix()))
+	h.bookmarks = h.bookmarks || event.Type == watch.Bookmark
+	h.recordSuccess()
+}
+
+// recordSuccess ends a failure. The caller holds the lock.
+func (h *watchHealth) recordSuccess() {
+	h.expired, h.needsEvent = false, false
+	if h.cause == nil {
+		return
+	}
+	h.cause = nil
+	h.meters.failing.Set(0)
+	if !h.lastLog.IsZero() {
+		h.lastLog = time.Time{}
+		h.log.Info("Watch works again")
+	}
+}
+
+// recordFailure records that a list or a watch has failed. The first one is logged
+// at once.
+func (h *watchHealth) recordFailure(ctx context.Context, err error) {
+	if ctx.Err() != nil || errors.Is(err, context.Canceled) {
+		return // The watch is being stopped.
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.meters.failures.Inc()
+	if (apierrors.IsResourceExpired(err) || apierrors.IsGone(err)) && !h.expired {
+		h.expired = true // The reflector lists again and goes on.
+		return
+	}
+	h.fail(err)
+}
+
+// fail records a failure and logs the first one. The caller holds the lock.
+func (h *watchHealth) fail(err error) {
+	first := h.cause == nil
+	h.cause = err
+	h.meters.failing.Set(1)
+	if first && h.paused() == nil {
+		h.lastLog = h.clock.Now()
+		h.log.Info("Watch fails, its cache is outdated", "err", err.Error())
+	}
+}
+
+// check returns why the watch does not work, nil if it does. It also ends what has
+// been silent for too long, so that the reflector opens it again, and logs a
+// failure that lasts once a minute.
+func (h *watchHealth) check() error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	now := h.clock.Now()
+	if away := h.paused(); away != nil {
+		// Silence is measured from its return, and a failure gets time to pass.
+		h.lastActivity, h.graceUntil = now, now.Add(failureLogPeriod)
+		return away
+	}
+	if limit := h.silenceLimit(); now.Sub(h.lastActivity) >= limit {
+		h.lastActivity, h.needsEvent = now, h.bookmarks
+		h.meters.failures.Inc()
+		h.fail(fmt.Errorf("no event or bookmark for %s", limit))
+		if h.open != nil {
+			h.open.cancel() // The reflector opens it again.
+			h.open = nil
+		}
+	}
+	if !h.needsEvent && h.open != nil && !h.open.since.IsZero() && now.Sub(h.open.since) >= watchSettle {
+		h.recordSuccess()
+	}
+	if h.cause != nil && now.Sub(h.lastLog) >= failureLogPeriod && !now.Before(h.graceUntil) {
+		h.lastLog = now
+		h.log.Info("Watch fails, its cache is outdated", "err", h.cause.Error())
+	}
+	return h.cause
+}
+
+// silenceLimit returns how long the watch may be silent. The caller holds the lock.
+func (h *watchHealth) silenceLimit() time.Duration {
+	if h.bookmarks {
+		return bookmarkSilence
+	}
+	return openSilence
+}
+
+// observedWatch is a watch whose events a watchHealth records.
+type observedWatch struct {
+	source  watch.Interface
+	events  chan watch.Event
+	stopped chan struct{}
+	stop    func()
+}
+
+func newObservedWatch(ctx context.Context, source watch.Interface, h *watchHealth, attempt *openWatch) *observedWatch {
+	w := &observedWatch{source: source, events: make(chan watch.Event), stopped: make(chan struct{})}
+	w.stop = sync.OnceFunc(func() {
+		close(w.stopped)
+		source.Stop()
+	})
+	go w.run(ctx, h, attempt)
+	return w
+}
+
+// ResultChan implements watch.Interface.
+func (w *observedWatch) ResultChan() <-chan watch.Event { return w.events }
+
+// Stop implements watch.Interface.
+func (w *observedWatch) Stop() { w.stop() }
+
+// run passes events on until the watch ends or is stopped.
+func (w *observedWatch) run(ctx context.Context, h *watchHealth, attempt *openWatch) {
+	events, stopped := 0, false
+	defer func() {
+		h.recordEnd(ctx, attempt, stopped, events)
+		close(w.events)
+	}()
+	for event := range w.source.ResultChan() {
+		h.recordEvent(ctx, event)
+		events++
+		select {
+		case w.events <- event:
+		case <-w.stopped:
+			stopped = true
+			return
+		}
+	}
+	select {
+	case <-w.stopped:
+		stopped = true
+	default:
+	}
+}
+
+// watchCheckPeriod is how often the watches are checked.
+const watchCheckPeriod = 15 * time.Second
+
+// monitorWatches checks all watches now and then until ctx ends.
+func (e *Engine) monitorWatches(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-e.options.Clock.After(watchCheckPeriod):
+		}
+		for _, side := range []*sharedWatches{e.virtual.watches, e.host.watches} {
+			for _, w := range side.list() {
+				_ = w.failure()
+			}
+		}
+	}
+}
