@@ -103,11 +103,8 @@ func (b builder) sources(ctx context.Context) (sources, error) {
 // versionFlags make the Kubernetes programs tell their version.
 func versionFlags(version string) string {
 	minor := strings.Split(strings.TrimPrefix(version, "v"), ".")[1]
-	flags := "-s -w"
-	for _, value := range []string{"gitVersion=" + version, "gitMajor=1", "gitMinor=" + minor, "gitTreeState=clean"} {
-		flags += " -X k8s.io/component-base/version." + value
-	}
-	return flags
+	const set = " -X k8s.io/component-base/version."
+	return "-s -w" + set + "gitVersion=" + version + set + "gitMajor=1" + set + "gitMinor=" + minor + set + "gitTreeState=clean"
 }
 
 // foreign builds the programs of another module.
@@ -143,7 +140,9 @@ func (b builder) tree(ctx context.Context, m module) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("cannot download: %w", err)
 	}
-	var download struct{ Dir string }
+	var download struct {
+		Dir string `json:"Dir"`
+	}
 	if err := json.Unmarshal([]byte(text), &download); err != nil {
 		return "", fmt.Errorf("cannot read what go says of the download: %w", err)
 	}
@@ -184,13 +183,20 @@ func makeWritable(path string, entry fs.DirEntry, err error) error {
 	return os.Chmod(path, info.Mode()|0o200)
 }
 
+// moduleVersion is a module in the JSON of go.mod.
+type moduleVersion struct {
+	Path    string `json:"Path"`
+	Version string `json:"Version"`
+}
+
 // localReplacements turns `go mod edit -json` into the flags that drop every
 // replacement by a folder.
 func localReplacements(text []byte) ([]string, error) {
 	var file struct {
 		Replace []struct {
-			Old, New struct{ Path, Version string }
-		}
+			Old moduleVersion `json:"Old"`
+			New moduleVersion `json:"New"`
+		} `json:"Replace"`
 	}
 	if err := json.Unmarshal(text, &file); err != nil {
 		return nil, fmt.Errorf("cannot read go.mod: %w", err)
@@ -274,7 +280,7 @@ func (l *local) build(ctx context.Context) error {
 	if err := l.steps.do("build hostd (Kubernetes, etcd, CoreDNS)", func() error { return b.hostd(ctx) }); err != nil {
 		return err
 	}
-	for _, m := range modules {
+	for _, m := range modules() {
 		if err := l.steps.do("build "+m.name+" "+m.version, func() error { return b.foreign(ctx, m) }); err != nil {
 			return err
 		}

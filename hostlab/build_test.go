@@ -136,7 +136,7 @@ func TestVersionFlags(t *testing.T) {
 
 func TestModulesArePinned(t *testing.T) {
 	t.Parallel()
-	for _, m := range modules {
+	for _, m := range modules() {
 		if !strings.HasPrefix(m.version, "v") || len(m.binaries) == 0 || len(m.packages) == 0 {
 			t.Errorf("module %s: version %q, packages %v, binaries %v; none may be missing", m.name, m.version, m.packages, m.binaries)
 		}

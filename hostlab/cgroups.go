@@ -80,7 +80,7 @@ func members(root string) ([]process, error) {
 				return ignoreGone(err)
 			}
 			text, err := os.ReadFile(path)
-			for _, field := range strings.Fields(string(text)) {
+			for field := range strings.FieldsSeq(string(text)) {
 				pid, _ := strconv.Atoi(field)
 				if p, err := look(pid); err == nil && !slices.Contains(found, p) {
 					found = append(found, p)
@@ -186,14 +186,20 @@ func restoreSysctls(root, file string) error {
 	return os.Remove(file)
 }
 
+// linkExists reports whether our end of the veth exists.
+func linkExists() bool {
+	_, err := os.Stat(filepath.Join("/sys/class/net", linkName))
+	return err == nil
+}
+
 // removeLink removes our end of the veth, and the other with it.
 func removeLink(ctx context.Context) error {
-	if _, err := os.Stat(filepath.Join("/sys/class/net", linkName)); err != nil {
+	if !linkExists() {
 		return nil
 	}
 	_, err := output(exec.CommandContext(ctx, "ip", "link", "del", linkName))
-	if _, gone := os.Stat(filepath.Join("/sys/class/net", linkName)); gone != nil {
-		return nil // it went with the namespace meanwhile
+	if !linkExists() {
+		return nil // it was removed with the namespace meanwhile
 	}
 	return err
 }

@@ -141,11 +141,10 @@ func (l *local) coreDNS() (daemon, error) {
     hosts {
         %[5]s %[4]s
     }
-}
 . {
     bind %[2]s
     errors
-    template ANY ANY {
+    template ANY {
         rcode NXDOMAIN
     }
 }

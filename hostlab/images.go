@@ -1,6 +1,7 @@
 package hostlab
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"os/exec"
@@ -27,7 +28,7 @@ type recipe struct {
 
 // recipes returns the images, made of programs in bin and of Debian's static
 // busybox.
-func recipes(bin string) ([]recipe, error) {
+func recipes(ctx context.Context, bin string) ([]recipe, error) {
 	pause, err := os.ReadFile(filepath.Join(bin, "pause"))
 	if err != nil {
 		return nil, err
@@ -40,7 +41,7 @@ func recipes(bin string) ([]recipe, error) {
 	if err != nil {
 		return nil, err
 	}
-	applets, err := output(exec.Command("/bin/busybox", "--list"))
+	applets, err := output(exec.CommandContext(ctx, "/bin/busybox", "--list"))
 	if err != nil {
 		return nil, err
 	}

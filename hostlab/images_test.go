@@ -123,7 +123,7 @@ func TestArchiveAndOpen(t *testing.T) {
 	if err := writeImages(file, []recipe{testRecipe()}); err != nil {
 		t.Fatal(err)
 	}
-	images, err := open(file, filepath.Join(dir))
+	images, err := open(file, dir)
 	if err != nil {
 		t.Fatal(err)
 	}

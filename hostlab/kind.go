@@ -69,7 +69,7 @@ func (k *kind) ownImages(ctx context.Context) error {
 	if err := k.steps.do("build the images of tests", func() error { return b.helpers(ctx) }); err != nil {
 		return err
 	}
-	all, err := recipes(b.bin)
+	all, err := recipes(ctx, b.bin)
 	if err != nil {
 		return err
 	}

@@ -185,7 +185,7 @@ func (l *local) ownImages(ctx context.Context) error {
 	if _, err := os.Stat(done); err == nil {
 		return nil
 	}
-	all, err := recipes(l.path("bin"))
+	all, err := recipes(ctx, l.path("bin"))
 	if err != nil {
 		return err
 	}

@@ -40,7 +40,8 @@ func (l *local) hold(ctx context.Context) error {
 			return err
 		}
 	}
-	command := exec.Command(l.binary("holder"), args...)
+	// The context must not end the holder: it outlives the process that starts it.
+	command := exec.CommandContext(context.WithoutCancel(ctx), l.binary("holder"), args...)
 	command.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS | syscall.CLONE_NEWNET}
 	if err := l.daemons.start("holder", command); err != nil {
 		return err

@@ -1,44 +1,48 @@
 package hostlab
 
-// What the local host is made of, pinned in this one place. The version of
-// Kubernetes itself, etcd and CoreDNS is the one that go.mod names.
-var modules = []module{
-	{
-		name: "containerd", path: "github.com/containerd/containerd/v2", version: "v2.4.2",
-		tags:     "no_btrfs,no_devmapper,no_zfs,no_aufs",
-		ldflags:  "-X github.com/containerd/containerd/v2/version.Version=v2.4.2",
-		packages: []string{"./cmd/containerd", "./cmd/containerd-shim-runc-v2", "./cmd/ctr"},
-		binaries: []string{"containerd", "containerd-shim-runc-v2", "ctr"},
-	},
-	{
-		name: "runc", path: "github.com/opencontainers/runc", version: "v1.5.2",
-		tags:    "seccomp,netgo,osusergo",
-		ldflags: "-X main.version=1.5.2 -linkmode external -extldflags=-static",
-		// Its first steps in a container are written in C.
-		cgo: true, packages: []string{"."}, binaries: []string{"runc"},
-	},
-	{
-		name: "local-path-provisioner", path: "github.com/rancher/local-path-provisioner", version: "v0.0.30",
-		ldflags:  "-X main.VERSION=v0.0.30",
-		packages: []string{"."}, binaries: []string{"local-path-provisioner"},
-	},
+// modules returns the modules that the local host is built from, besides our own. The
+// versions of Kubernetes, etcd and CoreDNS are those of go.mod.
+func modules() []module {
+	return []module{
+		{
+			name: "containerd", path: "github.com/containerd/containerd/v2", version: "v2.4.2",
+			tags:     "no_btrfs,no_devmapper,no_zfs,no_aufs",
+			ldflags:  "-X github.com/containerd/containerd/v2/version.Version=v2.4.2",
+			packages: []string{"./cmd/containerd", "./cmd/containerd-shim-runc-v2", "./cmd/ctr"},
+			binaries: []string{"containerd", "containerd-shim-runc-v2", "ctr"},
+		},
+		{
+			name: "runc", path: "github.com/opencontainers/runc", version: "v1.5.2",
+			tags:    "seccomp,netgo,osusergo",
+			ldflags: "-X main.version=1.5.2 -linkmode external -extldflags=-static",
+			// Its first steps in a container are written in C.
+			cgo: true, packages: []string{"."}, binaries: []string{"runc"},
+		},
+		{
+			name: "local-path-provisioner", path: "github.com/rancher/local-path-provisioner", version: "v0.0.30",
+			ldflags:  "-X main.VERSION=v0.0.30",
+			packages: []string{"."}, binaries: []string{"local-path-provisioner"},
+		},
+	}
 }
 
-// packages are what the local host needs of Debian, each with a file that shows
-// that it is there.
-var packages = []struct{ name, file string }{
-	{"containernetworking-plugins", cniPlugins + "/bridge"},
-	{"iptables", "/usr/sbin/iptables"},
-	{"nftables", "/usr/sbin/nft"},
-	{"iproute2", "/usr/sbin/ip"},
-	{"conntrack", "/usr/sbin/conntrack"},
-	{"socat", "/usr/bin/socat"},
-	{"util-linux", "/usr/bin/nsenter"},
-	{"busybox-static", "/bin/busybox"},
-	{"gcc", "/usr/bin/gcc"},
-	{"libc6-dev", "/usr/include/stdlib.h"},
-	{"libseccomp-dev", "/usr/include/seccomp.h"},
-	{"pkg-config", "/usr/bin/pkg-config"},
+// packages returns the Debian packages that the local host needs, each with a file that
+// exists if it is installed.
+func packages() []struct{ name, file string } {
+	return []struct{ name, file string }{
+		{"containernetworking-plugins", cniPlugins + "/bridge"},
+		{"iptables", "/usr/sbin/iptables"},
+		{"nftables", "/usr/sbin/nft"},
+		{"iproute2", "/usr/sbin/ip"},
+		{"conntrack", "/usr/sbin/conntrack"},
+		{"socat", "/usr/bin/socat"},
+		{"util-linux", "/usr/bin/nsenter"},
+		{"busybox-static", "/bin/busybox"},
+		{"gcc", "/usr/bin/gcc"},
+		{"libc6-dev", "/usr/include/stdlib.h"},
+		{"libseccomp-dev", "/usr/include/seccomp.h"},
+		{"pkg-config", "/usr/bin/pkg-config"},
+	}
 }
 
 const cniPlugins = "/usr/lib/cni"

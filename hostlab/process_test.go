@@ -179,8 +179,7 @@ func TestCheckQuotesTheLog(t *testing.T) {
 	if err != nil {
 		t.Errorf("check never quoted the log: %v; last: %v", err, d.check("loser"))
 	}
-	var final hopeless
-	if !errors.As(d.check("loser"), &final) {
+	if _, ok := errors.AsType[hopeless](d.check("loser")); !ok {
 		t.Error("a daemon that ended must end all waiting for it")
 	}
 }

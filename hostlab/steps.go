@@ -37,8 +37,7 @@ func poll(ctx context.Context, patience time.Duration, what string, ask func(con
 		if err == nil {
 			return nil
 		}
-		var final hopeless
-		if errors.As(err, &final) {
+		if final, ok := errors.AsType[hopeless](err); ok {
 			return fmt.Errorf("no hope for %s: %w", what, final.error)
 		}
 		select {

@@ -48,7 +48,7 @@ func installPackages(ctx context.Context) error {
 
 func missingPackages() []string {
 	var missing []string
-	for _, p := range packages {
+	for _, p := range packages() {
 		if _, err := os.Stat(p.file); err != nil {
 			missing = append(missing, p.name)
 		}

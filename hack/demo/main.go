@@ -103,14 +103,14 @@ func run(ctx context.Context, out io.Writer, once bool, o tenant.Options) error 
 			return err
 		}
 	}
-	d.say("\nAll of it took %s.\n", seconds(time.Since(begun)))
+	d.printf("\nAll of it took %s.\n", seconds(time.Since(begun)))
 	if once {
 		return nil
 	}
 	d.help()
 	select {
 	case <-ctx.Done():
-		d.say("\nStopping.\n")
+		d.printf("\nStopping.\n")
 		return nil
 	case <-d.server.Exited():
 		return fmt.Errorf("the server has ended by itself, see %s", d.server.LogFile())
@@ -125,15 +125,15 @@ func (d *demo) take(ctx context.Context, s step) error {
 	if err != nil {
 		return fmt.Errorf("cannot %s: %w", s.name, err)
 	}
-	d.say("%8s  %s\n", seconds(time.Since(begun)), s.name)
+	d.printf("%8s  %s\n", seconds(time.Since(begun)), s.name)
 	if result != "" {
-		d.say("%s", result)
+		d.printf("%s", result)
 	}
 	return nil
 }
 
-// say prints. What cannot be printed cannot be complained about either.
-func (d *demo) say(format string, arguments ...any) {
+// printf writes to the output. There is nowhere to report an error of that.
+func (d *demo) printf(format string, arguments ...any) {
 	_, _ = fmt.Fprintf(d.out, format, arguments...)
 }
 
@@ -194,7 +194,7 @@ func (d *demo) write(name string, content []byte) (string, error) {
 }
 
 func (d *demo) help() {
-	d.say(`
+	d.printf(`
 The virtual cluster, as its tenant sees it:
 
   export KUBECONFIG=%[1]s

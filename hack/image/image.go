@@ -27,7 +27,7 @@ const user = "65532:65532"
 
 // passwd and group name the user, for tools that look into the container.
 const (
-	passwd = "root:x:0:0:root:/:/sbin/nologin\nsublet:x:65532:65532:sublet:/:/sbin/nologin\n"
+	passwd = "root:x:0:0:root:/:/sbin/nologin\nsublet:x:65532:65532:sublet:/:/sbin/nologin\n" //nolint:gosec // a file without passwords
 	group  = "root:x:0:\nsublet:x:65532:\n"
 )
 
@@ -71,7 +71,7 @@ func (s *spec) setTag(name string) error {
 }
 
 // build makes the image of every platform and the index over them.
-func (s spec) build() (v1.ImageIndex, []size, error) {
+func (s *spec) build() (v1.ImageIndex, []size, error) {
 	index := mutate.IndexMediaType(empty.Index, types.OCIImageIndex)
 	var sizes []size
 	for _, b := range s.binaries {
@@ -93,7 +93,7 @@ func (s spec) build() (v1.ImageIndex, []size, error) {
 }
 
 // image is the image of one platform.
-func (s spec) image(b binary) (v1.Image, error) {
+func (s *spec) image(b binary) (v1.Image, error) {
 	content, err := os.ReadFile(b.path)
 	if err != nil {
 		return nil, err
@@ -123,7 +123,7 @@ func (s spec) image(b binary) (v1.Image, error) {
 }
 
 // imageLabels are the labels that say what the image is, and those given.
-func (s spec) imageLabels() map[string]string {
+func (s *spec) imageLabels() map[string]string {
 	labels := map[string]string{
 		"org.opencontainers.image.title":       "sublet-server",
 		"org.opencontainers.image.description": "A virtual Kubernetes cluster in one pod",

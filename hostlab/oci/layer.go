@@ -17,6 +17,7 @@ import (
 // Compression is how a layer is compressed. The zero value is zstd.
 type Compression string
 
+// The compressions of a layer. Tools that are older than 2021 read only gzip.
 const (
 	Zstd Compression = "zstd"
 	Gzip Compression = "gzip"

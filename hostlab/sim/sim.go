@@ -158,7 +158,7 @@ func (h *Host) newPlane() error {
 	if err != nil {
 		return fmt.Errorf("cannot make certificates: %w", err)
 	}
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	listener, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		return fmt.Errorf("cannot listen: %w", err)
 	}

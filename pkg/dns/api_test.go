@@ -160,12 +160,12 @@ func newSlice(namespace, service string, endpoints ...[2]string) *discoveryv1.En
 			Labels: map[string]string{discoveryv1.LabelServiceName: service},
 		},
 		AddressType: discoveryv1.AddressTypeIPv4,
-		Ports:       []discoveryv1.EndpointPort{{Name: ptr.To("http"), Port: ptr.To[int32](8080), Protocol: ptr.To(corev1.ProtocolTCP)}},
+		Ports:       []discoveryv1.EndpointPort{{Name: new("http"), Port: ptr.To[int32](8080), Protocol: ptr.To(corev1.ProtocolTCP)}},
 	}
 	for _, endpoint := range endpoints {
-		e := discoveryv1.Endpoint{Addresses: []string{endpoint[1]}, Conditions: discoveryv1.EndpointConditions{Ready: ptr.To(true)}}
+		e := discoveryv1.Endpoint{Addresses: []string{endpoint[1]}, Conditions: discoveryv1.EndpointConditions{Ready: new(true)}}
 		if endpoint[0] != "" {
-			e.Hostname = ptr.To(endpoint[0])
+			e.Hostname = new(endpoint[0])
 		}
 		s.Endpoints = append(s.Endpoints, e)
 	}

@@ -81,7 +81,7 @@ func lookup(t *testing.T, address, network, name string, kind uint16) answer {
 // example.org and counts its queries.
 func startUpstream(t *testing.T) (address string, asked *atomic.Int32) {
 	t.Helper()
-	tcp, udp, err := listen("127.0.0.1:0")
+	tcp, udp, err := listen(t.Context(), "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -93,10 +93,8 @@ func newKubernetes(options Options) (*kubernetes.Kubernetes, error) {
 	k.ClientConfig = inMemory{config: options.Virtual}
 	// The two functions that it returns would start the watches and block until there
 	// is an API server. Run does both later.
-	if _, _, err := k.InitKubeCache(context.Background()); err != nil {
-		return nil, err
-	}
-	return k, nil
+	_, _, err = k.InitKubeCache(context.Background()) //nolint:forbidigo // its watches start later
+	return k, err
 }
 
 // addConfigured adds a plugin that is set up by the text of a Corefile. The setup

@@ -75,7 +75,8 @@ func New(options Options) (*Server, error) {
 	if err := s.assemble(options); err != nil {
 		return nil, fmt.Errorf("cannot create DNS server: %w", err)
 	}
-	if s.tcp, s.udp, err = listen(options.Address); err != nil {
+	s.tcp, s.udp, err = listen(context.Background(), options.Address) //nolint:forbidigo // New does not wait
+	if err != nil {
 		return nil, fmt.Errorf("cannot bind address of DNS server: %w", err)
 	}
 	return s, nil
@@ -174,15 +175,16 @@ func (s *Server) closeReady(ctx context.Context) {
 
 // listen binds one port for both protocols. If the system chose a port for TCP that is
 // in use for UDP, it tries another.
-func listen(address string) (net.Listener, net.PacketConn, error) {
+func listen(ctx context.Context, address string) (net.Listener, net.PacketConn, error) {
 	const attempts = 10
+	var config net.ListenConfig
 	var errs []error
 	for range attempts {
-		tcp, err := net.Listen("tcp", address)
+		tcp, err := config.Listen(ctx, "tcp", address)
 		if err != nil {
 			return nil, nil, err
 		}
-		udp, err := net.ListenPacket("udp", tcp.Addr().String())
+		udp, err := config.ListenPacket(ctx, "udp", tcp.Addr().String())
 		if err == nil {
 			return tcp, udp, nil
 		}

@@ -123,6 +123,7 @@ func TestLookup(t *testing.T) {
 	for name, tc := range cases {
 		for _, network := range []string{"udp", "tcp"} {
 			t.Run(name+"/"+network, func(t *testing.T) {
+				t.Parallel()
 				kind := tc.kind
 				if kind == 0 {
 					kind = dns.TypeA

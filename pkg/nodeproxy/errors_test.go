@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"strings"
@@ -43,9 +44,7 @@ func ask(t *testing.T, p *Proxy, method, path string, header http.Header) reply 
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name, values := range header {
-		request.Header[name] = values
-	}
+	maps.Copy(request.Header, header)
 	response, err := kubelet(t, p).Do(request)
 	if err != nil {
 		t.Fatalf("%s %s: %v", method, path, err)

@@ -79,7 +79,7 @@ func (h *host) upgrade(ctx context.Context, method string, u *url.URL, header ht
 		return nil, nil, err
 	}
 	request.Header = header
-	mirrored, err := h.credentials.RoundTrip(request)
+	mirrored, err := h.credentials.RoundTrip(request) //nolint:bodyclose // nothing was sent, there is no body
 	if err != nil {
 		return nil, nil, fmt.Errorf("cannot get credentials for the host cluster: %w", err)
 	}

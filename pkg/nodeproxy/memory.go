@@ -229,7 +229,7 @@ func (f *flow) setDeadline(d *deadline, t time.Time) {
 	}
 	d.generation++
 	generation := d.generation
-	wait := time.Until(t)
+	wait := time.Until(t) //nolint:forbidigo // a deadline of net.Conn is a wall-clock time
 	d.passed = !t.IsZero() && wait <= 0
 	if !t.IsZero() && wait > 0 {
 		d.timer = time.AfterFunc(wait, func() {

@@ -15,7 +15,7 @@ import (
 
 // bearerProtocol is the prefix of the WebSocket protocol by which browsers send
 // a token. The token is the tenant's, so the host must not get it.
-const bearerProtocol = "base64url.bearer.authorization.k8s.io."
+const bearerProtocol = "base64url.bearer.authorization.k8s.io." //nolint:gosec // a prefix, no token
 
 // stream relays a request that switches to another protocol, and then the bytes of
 // both sides.

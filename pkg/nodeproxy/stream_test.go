@@ -59,6 +59,7 @@ func executor(t *testing.T, server string, path string, spdyToo bool) remotecomm
 }
 
 func TestExecAndAttach(t *testing.T) {
+	t.Parallel()
 	type want struct {
 		stdout, stderr string
 		exit           int
@@ -114,8 +115,7 @@ func TestExecAndAttach(t *testing.T) {
 				}
 				err := executor(t, server.URL, tc.path, way.spdy).StreamWithContext(t.Context(), options)
 				got := want{stdout: stdout.String(), stderr: stderr.String()}
-				var exitError exec.CodeExitError
-				if errors.As(err, &exitError) {
+				if exitError, ok := errors.AsType[exec.CodeExitError](err); ok {
 					got.exit = exitError.Code
 				} else if err != nil {
 					t.Fatalf("%s; %s\nStreamWithContext(...): %v", way.reason, tc.reason, err)
@@ -138,6 +138,7 @@ func TestExecAndAttach(t *testing.T) {
 }
 
 func TestPortForward(t *testing.T) {
+	t.Parallel()
 	for name, way := range ways {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -205,6 +206,7 @@ func dialPortForward(t *testing.T, u *url.URL, spdyToo bool) httpstream.Connecti
 // TestStreamEnds breaks a stream from each side and checks that the other side ends.
 // A relay that stayed behind would keep Run from returning.
 func TestStreamEnds(t *testing.T) {
+	t.Parallel()
 	cases := map[string]struct {
 		reason string
 		end    func(h *fakeHost, cancel, stop func())

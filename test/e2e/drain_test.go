@@ -71,11 +71,11 @@ func TestDrain(t *testing.T) {
 		return nil
 	})
 	tn.await("jsonpath={.spec.unschedulable}=true", "node/"+node)
-	real, err := hostClient.CoreV1().Nodes().Get(t.Context(), node, metav1.GetOptions{})
+	hostNode, err := hostClient.CoreV1().Nodes().Get(t.Context(), node, metav1.GetOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(before, partsOf(real)); diff != "" {
+	if diff := cmp.Diff(before, partsOf(hostNode)); diff != "" {
 		t.Errorf("the host's node has changed (-before +after):\n%s", diff)
 	}
 	tn.kubectl("uncordon", node)

@@ -114,9 +114,7 @@ type parts struct {
 
 func partsOf(node *corev1.Node) parts {
 	p := parts{Labels: map[string]string{}, Annotations: map[string]string{}, Unschedulable: node.Spec.Unschedulable}
-	for key, value := range node.Labels {
-		p.Labels[key] = value
-	}
+	maps.Copy(p.Labels, node.Labels)
 	for key, value := range node.Annotations {
 		if strings.HasPrefix(key, "example.com/") {
 			p.Annotations[key] = value
@@ -221,7 +219,7 @@ func (w *ownedNode) withScheduler(t *testing.T) {
 		p.Taints = append(p.Taints, "example.com/mine=x:PreferNoSchedule")
 		p.Unschedulable = true
 	})
-	if out := w.kubectl("get", "pods", "-l", "app=web", "-o", "jsonpath={.items[*].status.phase}"); out != "Pending Pending" {
+	if out := w.kubectl("get", "pods", "-l", "app=web", "-o", "jsonpath={.items[*].status.phase}"); out != "Pending" {
 		t.Errorf("a drained node takes no pods: %s", out)
 	}
 	w.host(t, "cordon", w.name)

@@ -5,6 +5,7 @@ package e2e
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -53,12 +54,7 @@ func TestTenantsNeverMeet(t *testing.T) {
 }
 
 func contains(list []string, s string) bool {
-	for _, x := range list {
-		if x == s {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(list, s)
 }
 
 // leftovers may stay in the namespace after helm uninstall, as docs/how-to/uninstall.md says.
@@ -74,7 +70,7 @@ func testUninstall(t *testing.T, tn *tenant) {
 			return err
 		}
 		var left []string
-		for _, name := range strings.Fields(string(out)) {
+		for name := range strings.FieldsSeq(string(out)) {
 			kind, rest, _ := strings.Cut(name, "/")
 			plural, _, _ := strings.Cut(kind, ".")
 			if !leftovers[plural+"s/"+rest] {

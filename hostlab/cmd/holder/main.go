@@ -8,6 +8,7 @@
 package main
 
 import (
+	"context"
 	"flag"
 	"fmt"
 	"os"
@@ -65,14 +66,14 @@ func prepare(cgroups string, mounts binds) error {
 // ownSysfs mounts a /sys that shows the interfaces of our network namespace and
 // carries the machine's cgroup mounts over to it, which it would hide.
 func ownSysfs(cgroups string) error {
-	const real = "/sys/fs/cgroup"
-	if err := syscall.Mount(real, cgroups, "", syscall.MS_BIND|syscall.MS_REC, ""); err != nil {
+	const shared = "/sys/fs/cgroup"
+	if err := syscall.Mount(shared, cgroups, "", syscall.MS_BIND|syscall.MS_REC, ""); err != nil {
 		return fmt.Errorf("cannot set the cgroups aside: %w", err)
 	}
 	if err := syscall.Mount("sysfs", "/sys", "sysfs", 0, ""); err != nil {
 		return fmt.Errorf("cannot mount a /sys: %w", err)
 	}
-	if err := syscall.Mount(cgroups, real, "", syscall.MS_BIND|syscall.MS_REC, ""); err != nil {
+	if err := syscall.Mount(cgroups, shared, "", syscall.MS_BIND|syscall.MS_REC, ""); err != nil {
 		return fmt.Errorf("cannot bring the cgroups back: %w", err)
 	}
 	if err := syscall.Unmount(cgroups, syscall.MNT_DETACH); err != nil {
@@ -82,7 +83,7 @@ func ownSysfs(cgroups string) error {
 }
 
 func network() error {
-	if out, err := exec.Command("ip", "link", "set", "lo", "up").CombinedOutput(); err != nil {
+	if out, err := exec.CommandContext(context.Background(), "ip", "link", "set", "lo", "up").CombinedOutput(); err != nil {
 		return fmt.Errorf("cannot set lo up: %w: %s", err, out)
 	}
 	for _, s := range []struct {

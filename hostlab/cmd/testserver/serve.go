@@ -18,11 +18,11 @@ import (
 )
 
 // tokens is where the kubelet puts what a pod needs to call the API server.
-const tokens = "/var/run/secrets/kubernetes.io/serviceaccount"
+const tokens = "/var/run/secrets/kubernetes.io/serviceaccount" //nolint:gosec // a path, no token
 
 // serve answers over HTTP and echoes over UDP until the context ends.
 func serve(ctx context.Context, tcp, udp string) error {
-	packets, err := net.ListenPacket("udp", udp)
+	packets, err := (&net.ListenConfig{}).ListenPacket(ctx, "udp", udp)
 	if err != nil {
 		return fmt.Errorf("cannot listen on UDP %s: %w", udp, err)
 	}

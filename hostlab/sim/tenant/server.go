@@ -92,7 +92,7 @@ func (s *Server) start() error {
 		return err
 	}
 	options := s.release.options
-	s.command = exec.Command(options.Server,
+	s.command = exec.CommandContext(context.Background(), options.Server,
 		"--config", filepath.Join(s.dir, "config.yaml"),
 		"--name", options.Release,
 		"--namespace", options.Namespace,
@@ -266,21 +266,21 @@ func (s *Server) logTail() string {
 func probeClient() *http.Client {
 	return &http.Client{
 		Timeout:   2 * time.Second,
-		Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}},
+		Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}, //nolint:gosec // as a kubelet's probe
 	}
 }
 
 // freePort is a port of 127.0.0.1 that was free a moment ago.
 func freePort(network string) (string, error) {
 	if network == "udp" {
-		conn, err := net.ListenPacket("udp", "127.0.0.1:0")
+		conn, err := (&net.ListenConfig{}).ListenPacket(context.Background(), "udp", "127.0.0.1:0")
 		if err != nil {
 			return "", err
 		}
 		defer func() { _ = conn.Close() }()
 		return portOf(conn.LocalAddr()), nil
 	}
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	listener, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		return "", err
 	}
