@@ -141,10 +141,11 @@ func (l *local) coreDNS() (daemon, error) {
     hosts {
         %[5]s %[4]s
     }
+}
 . {
     bind %[2]s
     errors
-    template ANY {
+    template ANY ANY {
         rcode NXDOMAIN
     }
 }

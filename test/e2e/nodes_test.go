@@ -219,7 +219,7 @@ func (w *ownedNode) withScheduler(t *testing.T) {
 		p.Taints = append(p.Taints, "example.com/mine=x:PreferNoSchedule")
 		p.Unschedulable = true
 	})
-	if out := w.kubectl("get", "pods", "-l", "app=web", "-o", "jsonpath={.items[*].status.phase}"); out != "Pending" {
+	if out := w.kubectl("get", "pods", "-l", "app=web", "-o", "jsonpath={.items[*].status.phase}"); out != "Pending Pending" {
 		t.Errorf("a drained node takes no pods: %s", out)
 	}
 	w.host(t, "cordon", w.name)
