@@ -65,13 +65,14 @@ type creationLimit struct {
 // for a new key, or if it is full.
 func (l *creationLimit) OptimisticPut(ctx context.Context, key string, value []byte, expectedRevision int64, opts kubernetes.PutOptions,
 ) (kubernetes.PutResponse, error) {
-	pending := l.written.add(int64(len(key) + len(value)))
+	size := int64(len(key) + len(value))
 	if expectedRevision == 0 {
-		if err := l.check(ctx, pending); err != nil {
+		if err := l.check(ctx, l.written.total()+size); err != nil {
 			l.relieve()
 			return kubernetes.PutResponse{}, err
 		}
 	}
+	l.written.add(size)
 	response, err := l.Interface.OptimisticPut(ctx, key, value, expectedRevision, opts)
 	if errors.Is(err, rpctypes.ErrNoSpace) {
 		l.relieve()
@@ -105,8 +106,7 @@ func (l *creationLimit) check(ctx context.Context, pending int64) error {
 // committed to its file. The sizes of the file do not show them; it is committed
 // ten times a second, in which 20 MiB can arrive.
 type uncommitted struct {
-	// commits returns the number of commits. nil means that every write counts
-	// at once.
+	// commits returns the number of commits. nil disables the count.
 	commits func() int64
 
 	mu    sync.Mutex
@@ -114,16 +114,31 @@ type uncommitted struct {
 	bytes int64
 }
 
-// add counts a write and returns the size of all that are not committed.
-func (u *uncommitted) add(size int64) int64 {
+// add counts a write.
+func (u *uncommitted) add(size int64) {
 	if u.commits == nil {
-		return size
+		return
 	}
 	u.mu.Lock()
 	defer u.mu.Unlock()
+	u.reset()
+	u.bytes += size
+}
+
+// total returns the size of all writes that are not committed.
+func (u *uncommitted) total() int64 {
+	if u.commits == nil {
+		return 0
+	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.reset()
+	return u.bytes
+}
+
+// reset starts again at zero after a commit. The caller holds the lock.
+func (u *uncommitted) reset() {
 	if commits := u.commits(); commits != u.since {
 		u.since, u.bytes = commits, 0
 	}
-	u.bytes += size
-	return u.bytes
 }

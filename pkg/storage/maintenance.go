@@ -9,6 +9,10 @@ import (
 	"go.etcd.io/etcd/server/v3/storage/mvcc"
 )
 
+// settleCommits is how many commits settle makes. Readers end in the background,
+// so that fewer may show nothing yet.
+const settleCommits = 3
+
 // usage returns the sizes of the database file and its limit.
 func (e *Etcd) usage() Usage {
 	backend := e.server.Backend()
@@ -38,6 +42,22 @@ func (e *Etcd) compact(ctx context.Context, revision int64) error {
 		return fmt.Errorf("cannot compact the database: %w", err)
 	}
 	return nil
+}
+
+// settle makes the usage show what a compaction has freed. The database counts a
+// page as free some commits later, when no reader can see it, and commits only
+// if something was written. A store that denies writes would stay full.
+func (e *Etcd) settle() {
+	backend := e.server.Backend()
+	tx := backend.BatchTx()
+	for range settleCommits {
+		tx.LockOutsideApply()
+		if revision, found := mvcc.UnsafeReadFinishedCompact(tx); found {
+			mvcc.UnsafeSetFinishedCompact(tx, revision)
+		}
+		tx.Unlock()
+		backend.ForceCommit()
+	}
 }
 
 // alarms returns the alarms that are set.

@@ -17,8 +17,9 @@ const (
 	// maxQuota is the largest quota that is chosen for a store: etcd's own default.
 	maxQuota int64 = 2 << 30
 
-	// minQuota is the smallest. A virtual cluster without objects needs some MiB.
-	minQuota int64 = 32 * mib
+	// minQuota is the smallest. A virtual cluster without objects needs some MiB,
+	// and the part above createsUntil must hold a few objects.
+	minQuota int64 = 64 * mib
 
 	// baseMemory is what the process needs without any object.
 	baseMemory int64 = 256 * mib

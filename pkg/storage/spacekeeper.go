@@ -31,11 +31,18 @@ const (
 
 // database is what the keeper needs of the store.
 type database interface {
-	usage() Usage
-	revision() int64
+	sizes
+	noSpaceAlarm
 	compact(ctx context.Context, revision int64) error
 	defragment(ctx context.Context) error
-	noSpaceAlarm
+}
+
+// sizes reads how large the store is.
+type sizes interface {
+	usage() Usage
+	revision() int64
+	// settle makes usage show what a compaction has freed.
+	settle()
 }
 
 // noSpaceAlarm reads and clears the alarm of a full store.
@@ -98,6 +105,7 @@ func (k *spaceKeeper) look(ctx context.Context) {
 	usage := k.database.usage()
 	if alarmed || usage.Size >= usage.Quota/100*relievedAt {
 		k.compact(ctx, usage, alarmed)
+		k.database.settle()
 		k.defragment(ctx, alarmed)
 		usage = k.database.usage()
 	}

@@ -24,6 +24,8 @@ func (f *fakeDatabase) usage() Usage {
 	return Usage{Size: f.size * mib, InUse: f.inUse * mib, Quota: 100 * mib}
 }
 
+func (f *fakeDatabase) settle() {}
+
 func (f *fakeDatabase) revision() int64 { return f.rev }
 
 func (f *fakeDatabase) compact(_ context.Context, revision int64) error {
