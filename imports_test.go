@@ -66,7 +66,7 @@ var rules = map[string]rule{
 		"pkg/storage", "pkg/syncer/...", "pkg/translate", "pkg/virtualscheduler/...", "api/...",
 	}},
 
-	"chart":                      {tests: []string{"api/...", "pkg/config"}},
+	"chart":                      {tests: []string{"api/...", "pkg/config", "pkg/syncer/kinds"}},
 	"hack/bench":                 {code: []string{"hostlab/sim/...", "pkg/virtualscheduler/usage", "api/..."}},
 	"hack/demo":                  {code: []string{"hostlab/sim/...", "api/..."}},
 	"hack/gen-chart":             {code: []string{"api/...", "pkg/syncer", "pkg/syncer/kinds", "pkg/policy"}},

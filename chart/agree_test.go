@@ -13,6 +13,7 @@ import (
 
 	"github.com/sublet-dev/sublet/api/config/v1alpha1"
 	"github.com/sublet-dev/sublet/pkg/config"
+	"github.com/sublet-dev/sublet/pkg/syncer/kinds"
 )
 
 // TestServerAndHelmAgree sets random values at random paths: what one takes, the
@@ -30,7 +31,7 @@ func TestServerAndHelmAgree(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		_, refused := config.Parse(text)
+		_, refused := config.Parse(text, kinds.Settings()...)
 		values := map[string]any{}
 		if err := yaml.Unmarshal(text, &values); err != nil {
 			t.Fatal(err)
@@ -45,7 +46,7 @@ func TestServerAndHelmAgree(t *testing.T) {
 // allPaths are the paths of all keys, and some that do not exist.
 func allPaths(t *testing.T) []string {
 	t.Helper()
-	data, err := json.Marshal(v1alpha1.Default())
+	data, err := json.Marshal(v1alpha1.Default(kinds.Settings()...))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -125,7 +126,7 @@ func TestEveryValueIsRead(t *testing.T) {
 	}
 	server := []string{"sync.", "networking.", "exportKubeConfig.", "logging.", "controlPlane.proxy.", "controlPlane.backingStore.", "controlPlane.advanced.virtualScheduler."}
 	plain := withoutConfig(mustRender(t, ch, ""))
-	data, err := json.Marshal(v1alpha1.Default())
+	data, err := json.Marshal(v1alpha1.Default(kinds.Settings()...))
 	if err != nil {
 		t.Fatal(err)
 	}

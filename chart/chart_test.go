@@ -20,6 +20,7 @@ import (
 
 	"github.com/sublet-dev/sublet/api/config/v1alpha1"
 	"github.com/sublet-dev/sublet/pkg/config"
+	"github.com/sublet-dev/sublet/pkg/syncer/kinds"
 )
 
 // toggled is a rendering with as much set as can be.
@@ -227,7 +228,7 @@ func TestConfig(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			secret := object[*corev1.Secret](t, mustRender(t, ch, values), "shop-config")
-			got, err := config.Parse(secret.Data["config.yaml"])
+			got, err := config.Parse(secret.Data["config.yaml"], kinds.Settings()...)
 			if err != nil {
 				t.Fatalf("the server refuses what Helm has rendered: %v", err)
 			}
@@ -235,7 +236,7 @@ func TestConfig(t *testing.T) {
 			if strings.HasPrefix(text, "global") {
 				text = ""
 			}
-			want, err := config.Parse([]byte(text))
+			want, err := config.Parse([]byte(text), kinds.Settings()...)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -248,11 +249,11 @@ func TestConfig(t *testing.T) {
 
 func TestValuesAreTheDefaults(t *testing.T) {
 	t.Parallel()
-	got, err := config.Parse([]byte(readFile(t, "values.yaml")))
+	got, err := config.Parse([]byte(readFile(t, "values.yaml")), kinds.Settings()...)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(v1alpha1.Default(), got); diff != "" {
+	if diff := cmp.Diff(v1alpha1.Default(kinds.Settings()...), got); diff != "" {
 		t.Errorf("values.yaml (-default +got):\n%s", diff)
 	}
 }

@@ -30,12 +30,11 @@
   resources: ["pods"]
   verbs: ["create", "delete", "get", "list", "patch", "watch"]
 - apiGroups: [""]
-  resources: ["pods/ephemeralcontainers", "pods/resize"]
-  verbs: ["patch"]
-# tokens
-- apiGroups: [""]
   resources: ["secrets"]
   verbs: ["create", "delete", "get", "list", "patch", "watch"]
+- apiGroups: [""]
+  resources: ["pods/ephemeralcontainers", "pods/resize"]
+  verbs: ["patch"]
 {{- if .Values.sync.toHost.services.enabled }}
 # services
 - apiGroups: [""]
@@ -66,12 +65,6 @@
   resources: ["persistentvolumeclaims"]
   verbs: ["create", "delete", "get", "list", "patch", "watch"]
 {{- end }}
-{{- if .Values.sync.toHost.persistentVolumeClaims.enabled }}
-# persistentvolumes
-- apiGroups: [""]
-  resources: ["persistentvolumeclaims"]
-  verbs: ["get", "list", "watch"]
-{{- end }}
 {{- if not .Values.sync.fromHost.nodes.enabled }}
 # pseudonodes
 - apiGroups: [""]
@@ -88,12 +81,6 @@
 
 {{- /* Rights in the whole host, only for settings that need them. */ -}}
 {{- define "sublet.clusterRules" -}}
-{{- if .Values.sync.fromHost.storageClasses.enabled }}
-# storageclasses
-- apiGroups: ["storage.k8s.io"]
-  resources: ["storageclasses"]
-  verbs: ["get", "list", "watch"]
-{{- end }}
 {{- if .Values.sync.fromHost.nodes.enabled }}
 # nodes
 - apiGroups: [""]
@@ -105,6 +92,12 @@
 - apiGroups: [""]
   resources: ["nodes"]
   verbs: ["patch"]
+{{- end }}
+{{- if .Values.sync.fromHost.storageClasses.enabled }}
+# storageclasses
+- apiGroups: ["storage.k8s.io"]
+  resources: ["storageclasses"]
+  verbs: ["get", "list", "watch"]
 {{- end }}
 {{- if and .Values.controlPlane.advanced.virtualScheduler.enabled .Values.controlPlane.advanced.virtualScheduler.hostUsage }}
 # the virtual scheduler: what the pods of others ask of a node

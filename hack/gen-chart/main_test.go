@@ -1,7 +1,6 @@
 package main
 
 import (
-	"fmt"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -10,7 +9,6 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	"sigs.k8s.io/yaml"
 
 	"github.com/sublet-dev/sublet/api/config/v1alpha1"
 	"github.com/sublet-dev/sublet/pkg/syncer/kinds"
@@ -109,34 +107,32 @@ func TestNever(t *testing.T) {
 	}
 }
 
-// TestConditions checks that the condition of the chart is that of the server,
-// for each kind under its setting and without it.
-func TestConditions(t *testing.T) {
+// TestKindSettings checks that each kind has its settings at its path, with the default
+// of the table.
+func TestKindSettings(t *testing.T) {
 	t.Parallel()
-	for _, kind := range kinds.Table() {
-		on, off := kind.Enabled(with(t, kind.Key, true)), kind.Enabled(with(t, kind.Key, false))
-		want := map[[2]bool]string{
-			{true, true}: "", {true, false}: ".Values." + kind.Key, {false, true}: "not .Values." + kind.Key,
+	settings, err := load("../../api/config/v1alpha1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := map[string]setting{}
+	var walk func([]setting)
+	walk = func(settings []setting) {
+		for _, s := range settings {
+			found[strings.Join(s.path, ".")] = s
+			walk(s.children)
 		}
-		if got := condition(kind); got != want[[2]bool{on, off}] {
-			t.Errorf("%s: the chart asks %q, but the server says %t under the setting and %t without", kind.Name, got, on, off)
+	}
+	walk(settings)
+	for _, row := range kinds.Table() {
+		if doc := found[row.Setting].doc; doc != row.Doc {
+			t.Errorf("%s: its comment is %q", row.Setting, doc)
+		}
+		s, ok := found[row.Setting+".enabled"]
+		if always := row.State == kinds.Always; ok == always || ok && s.fallback != (row.State == kinds.On) {
+			t.Errorf("%s: its key enabled is %v by default (%t)", row.Setting, s.fallback, ok)
 		}
 	}
-}
-
-// with is the default configuration with a bool set.
-func with(t *testing.T, path string, value bool) v1alpha1.Sync {
-	t.Helper()
-	if path == "" {
-		return v1alpha1.Default().Sync
-	}
-	keys := strings.Split(path, ".")
-	text := fmt.Sprintf("%s: %t", strings.Join(keys, ": {"), value) + strings.Repeat("}", len(keys)-1)
-	parsed := v1alpha1.Default()
-	if err := yaml.UnmarshalStrict([]byte(text), parsed); err != nil {
-		t.Fatalf("%s is no setting: %v", path, err)
-	}
-	return parsed.Sync
 }
 
 // TestRequired checks that what may be empty is not required.

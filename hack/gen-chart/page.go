@@ -36,9 +36,12 @@ func writeRows(out *bytes.Buffer, settings []setting) {
 	}
 }
 
-// sentence is the comment of a section with its key as code.
+// sentence returns the comment of a section, with its key as code if it starts so.
 func sentence(s setting) string {
-	return "`" + s.key + "`" + strings.TrimPrefix(s.doc, s.key)
+	if rest, ok := strings.CutPrefix(s.doc, s.key+" "); ok {
+		return "`" + s.key + "` " + rest
+	}
+	return s.doc
 }
 
 // cell keeps a text from breaking a table.

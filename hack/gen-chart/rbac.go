@@ -35,13 +35,7 @@ func rows() []row {
 		}},
 	}
 	for _, kind := range kinds.Table() {
-		all = append(all, row{name: kind.Name, when: condition(kind), namespaced: kind.Rules, cluster: kind.ClusterRules})
-		for _, further := range kind.Further {
-			all = append(all, row{
-				name: kind.Name + " with " + further.Key, cluster: further.ClusterRules,
-				when: "and " + parenthesized(condition(kind)) + " .Values." + further.Key,
-			})
-		}
+		all = append(all, kindRows(kind)...)
 	}
 	const scheduler = ".Values.controlPlane.advanced.virtualScheduler."
 	all = append(all, row{
@@ -53,26 +47,27 @@ func rows() []row {
 	return all
 }
 
-// condition is when a kind is on, as a condition for the templates.
-func condition(kind kinds.Row) string {
-	switch {
-	case kind.Key == "":
-		return ""
-	case kind.KeyOff:
-		return "not .Values." + kind.Key
+// kindRows returns the permissions of a row of the table of kinds.
+func kindRows(kind kinds.Row) []row {
+	on := row{name: kind.Name()}
+	on.namespaced, on.cluster = kind.Rules()
+	if kind.Switch() == "" {
+		return []row{on}
 	}
-	return ".Values." + kind.Key
-}
-
-// parenthesized is a condition as a part of another one.
-func parenthesized(condition string) string {
-	switch {
-	case condition == "":
-		return "true"
-	case strings.Contains(condition, " "):
-		return "(" + condition + ")"
+	on.when = ".Values." + kind.Switch()
+	all := []row{on}
+	for _, further := range kind.Further {
+		all = append(all, row{
+			name: kind.Name() + " with " + further.Setting, cluster: further.ClusterRules,
+			when: "and " + on.when + " .Values." + further.Setting,
+		})
 	}
-	return condition
+	if _, without := kind.Kinds(); len(without) > 0 {
+		off := row{name: without[0].Name(), when: "not " + on.when}
+		off.namespaced, off.cluster = kind.RulesIfOff()
+		all = append(all, off)
+	}
+	return all
 }
 
 // rule is a right to resources of one API group.

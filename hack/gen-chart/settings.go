@@ -15,6 +15,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/sublet-dev/sublet/api/config/v1alpha1"
+	"github.com/sublet-dev/sublet/pkg/syncer/kinds"
 )
 
 // setting is one key of values.yaml.
@@ -43,13 +44,14 @@ func (s setting) yamlDefault() string {
 // "Type.Field".
 type comments map[string]string
 
-// load reads the settings from the types, their comments and their defaults.
+// load reads the settings from the types, their comments and their defaults, and from
+// the table of kinds.
 func load(dir string) ([]setting, error) {
 	docs, err := readComments(dir)
 	if err != nil {
 		return nil, err
 	}
-	data, err := json.Marshal(v1alpha1.Default())
+	data, err := json.Marshal(v1alpha1.Default(kinds.Settings()...))
 	if err != nil {
 		return nil, fmt.Errorf("cannot encode the defaults: %w", err)
 	}
@@ -66,6 +68,9 @@ func (d comments) settings(structure reflect.Type, above []string, defaults map[
 	for i := range structure.NumField() {
 		field := structure.Field(i)
 		key, _, _ := strings.Cut(field.Tag.Get("json"), ",")
+		if key == "-" {
+			continue
+		}
 		s := setting{
 			key:  key,
 			path: append(append([]string{}, above...), key),
@@ -78,8 +83,8 @@ func (d comments) settings(structure reflect.Type, above []string, defaults map[
 			return nil, fmt.Errorf("%s: omitted from the encoded defaults", where)
 		}
 		doc := d[structure.Name()+"."+field.Name]
-		if !strings.HasPrefix(doc, key+" ") {
-			return nil, fmt.Errorf("%s: its comment must begin with %q", where, key)
+		if doc == "" {
+			return nil, fmt.Errorf("%s: it has no comment", where)
 		}
 		var err error
 		if isOurs(field.Type) {
@@ -88,7 +93,9 @@ func (d comments) settings(structure reflect.Type, above []string, defaults map[
 			if !isMap {
 				return nil, fmt.Errorf("%s: its default is no map", where)
 			}
-			s.children, err = d.settings(field.Type, s.path, below)
+			if s.children, err = d.settings(field.Type, s.path, below); err == nil {
+				s.children, err = d.withKinds(s.children, s.path)
+			}
 		} else {
 			s.fallback = value
 			s.doc, err = splitDefault(s, doc)

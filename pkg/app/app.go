@@ -40,7 +40,7 @@ func Run(ctx context.Context, options Options) error {
 	if err := options.Validate(); err != nil {
 		return err
 	}
-	values, err := config.Load(options.ConfigFile)
+	values, err := config.Load(options.ConfigFile, kinds.Settings()...)
 	if err != nil {
 		return err
 	}
@@ -224,7 +224,7 @@ func (a *app) admission(first *hostFirst) []controlplane.Plugin {
 		},
 		Host: first,
 	})}}
-	if a.values.Sync.ToHost.Services.Enabled {
+	if a.values.Sync.IsEnabled("sync.toHost.services") {
 		plugins = append(plugins, controlplane.Plugin{Name: "SubletServices", Interface: admission.Services(first)})
 	}
 	return plugins
@@ -249,11 +249,10 @@ func (a *app) addKinds(virtual *rest.Config) error {
 		Tokens:                 minter{a.controlPlane, virtualClient},
 	}
 	for _, row := range kinds.Table() {
-		if !row.Enabled(a.values.Sync) {
-			continue
-		}
-		if err := a.engine.Add(context.Background(), row.Define(options)); err != nil {
-			return fmt.Errorf("cannot sync %s: %w", row.Name, err)
+		for _, kind := range row.Define(options) {
+			if err := a.engine.Add(context.Background(), kind); err != nil {
+				return fmt.Errorf("cannot sync %s: %w", kind.Name(), err)
+			}
 		}
 	}
 	return nil

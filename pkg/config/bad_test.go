@@ -36,7 +36,7 @@ func TestBad(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		_, err = config.Parse(data)
+		_, err = config.Parse(data, testKinds()...)
 		var refused *config.Error
 		if !errors.As(err, &refused) {
 			t.Errorf("%s: Parse returned %v, want a *config.Error", file, err)

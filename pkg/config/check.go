@@ -3,6 +3,7 @@ package config
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"reflect"
 	"slices"
 	"strconv"
@@ -17,6 +18,7 @@ import (
 
 // checker compares a tree with Go types and collects what does not fit.
 type checker struct {
+	kinds    []v1alpha1.Kind
 	problems field.ErrorList
 }
 
@@ -72,19 +74,49 @@ func (c *checker) plain(path *field.Path, value any, want reflect.Type, rule v1a
 // object checks the keys of a map that become the fields of a struct.
 func (c *checker) object(path *field.Path, value any, want reflect.Type) {
 	node, isMap := value.(map[string]any)
+	known := c.fieldsAt(path, want)
 	if !isMap {
-		c.refuse(path, value, "must be "+v1alpha1.MapOf(fieldNames(want)))
+		c.refuse(path, value, "must be "+v1alpha1.MapOf(sortedKeys(known)))
 		return
 	}
-	known := fields(want)
 	for _, key := range sortedKeys(node) {
 		at := path.Child(key)
 		if known, found := known[key]; found {
 			c.value(at, node[key], known.Type, v1alpha1.RuleOf(known))
 			continue
 		}
-		c.refuse(at, node[key], unknownKey(key, fieldNames(want)))
+		c.refuse(at, node[key], unknownKey(key, sortedKeys(known)))
 	}
+}
+
+// fieldsAt returns the fields of a struct at a path, with the settings of kinds there.
+func (c *checker) fieldsAt(path *field.Path, structure reflect.Type) map[string]reflect.StructField {
+	known := fields(structure)
+	if path == nil {
+		return known
+	}
+	for _, kind := range c.kinds {
+		if kind.Always {
+			continue
+		}
+		above, name := cutLast(kind.Setting)
+		switch _, ok := known[name]; {
+		case path.String() == kind.Setting:
+			maps.Copy(known, fields(reflect.TypeFor[v1alpha1.KindSettings]()))
+		case path.String() == above && !ok:
+			known[name] = reflect.StructField{Name: name, Type: reflect.TypeFor[v1alpha1.KindSettings]()}
+		}
+	}
+	return known
+}
+
+// cutLast splits a path before its last key.
+func cutLast(path string) (above, last string) {
+	i := strings.LastIndexByte(path, '.')
+	if i < 0 {
+		return "", path
+	}
+	return path[:i], path[i+1:]
 }
 
 // dictionary checks a map whose keys the user chooses.
@@ -199,11 +231,6 @@ func fields(structure reflect.Type) map[string]reflect.StructField {
 		}
 	}
 	return known
-}
-
-// fieldNames are the keys of a struct in YAML, sorted.
-func fieldNames(structure reflect.Type) []string {
-	return sortedKeys(fields(structure))
 }
 
 func sortedKeys[V any](m map[string]V) []string {

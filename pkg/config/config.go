@@ -44,33 +44,34 @@ func (e *Error) Error() string {
 	return strings.Join(lines, "\n  ")
 }
 
-// Load reads a configuration from a file.
-func Load(path string) (*v1alpha1.Config, error) {
+// Load reads a configuration from a file. kinds are those that it may set.
+func Load(path string, kinds ...v1alpha1.Kind) (*v1alpha1.Config, error) {
 	data, err := os.ReadFile(path)
 	if err != nil {
 		return nil, fmt.Errorf("cannot read the configuration: %w", err)
 	}
-	config, err := Parse(data)
+	config, err := Parse(data, kinds...)
 	if err != nil {
 		return nil, fmt.Errorf("cannot use the configuration %s: %w", path, err)
 	}
 	return config, nil
 }
 
-// Parse reads a configuration from YAML or JSON. Keys that are left out have
-// their default. What is wrong with the settings comes as an [*Error].
-func Parse(data []byte) (*v1alpha1.Config, error) {
+// Parse reads a configuration from YAML or JSON. kinds are those that it may set. Keys
+// that are left out have their default. What is wrong with the settings comes as an
+// [*Error].
+func Parse(data []byte, kinds ...v1alpha1.Kind) (*v1alpha1.Config, error) {
 	tree, err := decode(data)
 	if err != nil {
 		return nil, err
 	}
-	checked := checker{}
+	checked := checker{kinds: kinds}
 	checked.root(tree)
 	problems := checked.problems
 	for _, problem := range problems {
 		drop(tree, keysOf(problem))
 	}
-	config := v1alpha1.Default()
+	config := v1alpha1.Default(kinds...)
 	if err := overlay(tree, config); err != nil {
 		if len(problems) == 0 {
 			return nil, err

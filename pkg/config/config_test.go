@@ -14,6 +14,18 @@ import (
 	"github.com/sublet-dev/sublet/pkg/config"
 )
 
+// testKinds returns a table of kinds.
+func testKinds() []v1alpha1.Kind {
+	kinds := []v1alpha1.Kind{{Setting: "sync.toHost.pods", Always: true}, {Setting: "sync.toHost.leases"}}
+	for _, setting := range []string{
+		"toHost.services", "toHost.endpointSlices", "toHost.configMaps", "toHost.secrets", "toHost.persistentVolumeClaims",
+		"fromHost.nodes", "fromHost.storageClasses", "fromHost.events",
+	} {
+		kinds = append(kinds, v1alpha1.Kind{Setting: "sync." + setting, Enabled: true})
+	}
+	return kinds
+}
+
 func TestParse(t *testing.T) {
 	t.Parallel()
 	cases := map[string]struct {
@@ -25,7 +37,11 @@ func TestParse(t *testing.T) {
 		"one key": {"the neighbours of a key keep their defaults", "logging: {verbosity: 3}",
 			func(c *v1alpha1.Config) { c.Logging.Verbosity = 3 }},
 		"false": {"false is not the same as nothing", "sync: {toHost: {secrets: {enabled: false}}}",
-			func(c *v1alpha1.Config) { c.Sync.ToHost.Secrets.Enabled = false }},
+			func(c *v1alpha1.Config) { c.Sync.Kinds["sync.toHost.secrets"] = v1alpha1.KindSettings{} }},
+		"a kind": {"one that is off by default", "sync: {toHost: {leases: {enabled: true}}}",
+			func(c *v1alpha1.Config) { c.Sync.Kinds["sync.toHost.leases"] = v1alpha1.KindSettings{Enabled: true} }},
+		"a kind with settings": {"both keys are at one path", "sync: {toHost: {configMaps: {enabled: true, all: true}}}",
+			func(c *v1alpha1.Config) { c.Sync.ToHost.ConfigMaps.All = true }},
 		"maps merge": {"as Helm merges them", "controlPlane: {statefulSet: {resources: {limits: {cpu: 2}}}}",
 			func(c *v1alpha1.Config) {
 				c.ControlPlane.StatefulSet.Resources.Limits[corev1.ResourceCPU] = resource.MustParse("2")
@@ -52,9 +68,9 @@ func TestParse(t *testing.T) {
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			want := v1alpha1.Default()
+			want := v1alpha1.Default(testKinds()...)
 			c.want(want)
-			got, err := config.Parse([]byte(c.text))
+			got, err := config.Parse([]byte(c.text), testKinds()...)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -79,6 +95,10 @@ func TestRefused(t *testing.T) {
 		"no IP":         {"it looks like one", "controlPlane: {proxy: {extraSANs: [192.0.2.256]}}", `controlPlane.proxy.extraSANs[0]: Invalid value: "192.0.2.256"`},
 		"port":          {"there is no such port", `exportKubeConfig: {server: "https://a:65536"}`, `exportKubeConfig.server: Invalid value: "https://a:65536"`},
 		"twice":         {"a repetition is a mistake", "controlPlane: {proxy: {extraSANs: [a, b, a]}}", `controlPlane.proxy.extraSANs[2]: Invalid value: "a": is in the list twice`},
+		"unknown kind":  {"a kind is in the table or it is none", "sync: {toHost: {service: {enabled: true}}}", `sync.toHost.service: Invalid value: {"enabled":true}: no such key; did you mean services?`},
+		"kind's key":    {"a kind has its own keys", "sync: {toHost: {services: {all: true}}}", "sync.toHost.services.all: Invalid value: true: no such key; leave it out; the keys here are enabled"},
+		"pods off":      {"pods are always synced", "sync: {toHost: {pods: {enabled: false}}}", "sync.toHost.pods.enabled: Invalid value: false: no such key"},
+		"kind is true":  {"it is a map", "sync: {toHost: {leases: true}}", "sync.toHost.leases: Invalid value: true: must be a map; its only key is enabled"},
 		"huge number":   {"it does not fit", "logging: {verbosity: 99999999999}", "logging.verbosity: Invalid value: 99999999999: must be a whole number"},
 		"null in a map": {"what would it be?", "controlPlane: {service: {labels: {a: null}}}", "controlPlane.service.labels[a]: Invalid value: null: must not be null"},
 		"dots in a key": {"a path in one key is no path", "{logging.verbosity: 1}", "logging.verbosity: Invalid value: 1: no such key"},
@@ -86,7 +106,7 @@ func TestRefused(t *testing.T) {
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			_, err := config.Parse([]byte(c.text))
+			_, err := config.Parse([]byte(c.text), testKinds()...)
 			if err == nil || !strings.Contains(err.Error(), c.want) {
 				t.Errorf("%s: got %v, want %q", c.reason, err, c.want)
 			}
@@ -97,20 +117,20 @@ func TestRefused(t *testing.T) {
 func TestLoad(t *testing.T) {
 	t.Parallel()
 	file := filepath.Join(t.TempDir(), "config.yaml")
-	if _, err := config.Load(file); err == nil || !strings.Contains(err.Error(), file) {
+	if _, err := config.Load(file, testKinds()...); err == nil || !strings.Contains(err.Error(), file) {
 		t.Errorf("a missing file: %v, want its name", err)
 	}
 	if err := os.WriteFile(file, []byte("sync: {toHost: {pod: {}}}"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	_, err := config.Load(file)
+	_, err := config.Load(file, testKinds()...)
 	if err == nil || !strings.Contains(err.Error(), file) || len(config.Problems(err)) != 1 {
 		t.Errorf("a bad file: %v, want its name and one problem", err)
 	}
 	if err := os.WriteFile(file, []byte("logging: {encoding: json}"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	got, err := config.Load(file)
+	got, err := config.Load(file, testKinds()...)
 	if err != nil || got.Logging.Encoding != "json" {
 		t.Errorf("got %+v, %v", got, err)
 	}

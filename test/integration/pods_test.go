@@ -31,7 +31,7 @@ import (
 
 // allKinds are the real kinds under the default settings.
 func (r *release) allKinds(changes ...func(*kinds.Options)) []syncer.Kind {
-	settings := v1alpha1.Default()
+	settings := v1alpha1.Default(kinds.Settings()...)
 	options := kinds.Options{
 		Sync: settings.Sync, WorkloadServiceAccount: "default",
 		KubernetesServiceIP: "10.0.0.1", DNSServiceIP: "10.0.0.10",
@@ -43,9 +43,7 @@ func (r *release) allKinds(changes ...func(*kinds.Options)) []syncer.Kind {
 	}
 	var all []syncer.Kind
 	for _, row := range kinds.Table() {
-		if row.Enabled(settings.Sync) {
-			all = append(all, row.Define(options))
-		}
+		all = append(all, row.Define(options)...)
 	}
 	return all
 }

@@ -29,8 +29,11 @@ func Combinations() []Combination {
 	return slices.Concat(nodesCombinations(), syncCombinations(), controlPlaneCombinations(), resourceCombinations())
 }
 
+// nodesSetting is the path of the settings of nodes.
+const nodesSetting = "sync.fromHost.nodes"
+
 func nodesCombinations() []Combination {
-	const nodes = "sync.fromHost.nodes."
+	const nodes = nodesSetting + "."
 	return []Combination{
 		{
 			Name: "nodes-all-and-labels", Path: nodes + "selector.labels",
@@ -39,7 +42,7 @@ func nodesCombinations() []Combination {
 				"set that to false, or leave the labels out",
 			Violated: func(c *Config) bool {
 				n := c.Sync.FromHost.Nodes
-				return n.Enabled && n.Selector.All && len(n.Selector.Labels) > 0
+				return c.Sync.IsEnabled(nodesSetting) && n.Selector.All && len(n.Selector.Labels) > 0
 			},
 		},
 		{
@@ -47,8 +50,7 @@ func nodesCombinations() []Combination {
 			With:   []string{nodes + "enabled"},
 			Detail: nodes + "enabled is false, so no real node is shown; set that to true, or leave the labels out",
 			Violated: func(c *Config) bool {
-				n := c.Sync.FromHost.Nodes
-				return !n.Enabled && len(n.Selector.Labels) > 0
+				return !c.Sync.IsEnabled(nodesSetting) && len(c.Sync.FromHost.Nodes.Selector.Labels) > 0
 			},
 		},
 		{
@@ -57,8 +59,7 @@ func nodesCombinations() []Combination {
 			Detail: nodes + "enabled is false, so the tenant has no node of the host's to change; " +
 				"set that to true, or this to false",
 			Violated: func(c *Config) bool {
-				n := c.Sync.FromHost.Nodes
-				return !n.Enabled && n.SyncBackChanges
+				return !c.Sync.IsEnabled(nodesSetting) && c.Sync.FromHost.Nodes.SyncBackChanges
 			},
 		},
 		{
@@ -81,7 +82,7 @@ func syncCombinations() []Combination {
 			Detail: "sync.toHost.services.enabled is false, and an EndpointSlice without its Service is of no use; " +
 				"set both to true or both to false",
 			Violated: func(c *Config) bool {
-				return c.Sync.ToHost.EndpointSlices.Enabled && !c.Sync.ToHost.Services.Enabled
+				return c.Sync.IsEnabled("sync.toHost.endpointSlices") && !c.Sync.IsEnabled("sync.toHost.services")
 			},
 		},
 		{
@@ -89,7 +90,7 @@ func syncCombinations() []Combination {
 			With:   []string{"sync.toHost.configMaps.enabled"},
 			Detail: "sync.toHost.configMaps.enabled is false, so none are synced; set that to true, or this to false",
 			Violated: func(c *Config) bool {
-				return c.Sync.ToHost.ConfigMaps.All && !c.Sync.ToHost.ConfigMaps.Enabled
+				return c.Sync.ToHost.ConfigMaps.All && !c.Sync.IsEnabled("sync.toHost.configMaps")
 			},
 		},
 		{
@@ -97,7 +98,7 @@ func syncCombinations() []Combination {
 			With:   []string{"sync.toHost.secrets.enabled"},
 			Detail: "sync.toHost.secrets.enabled is false, so none are synced; set that to true, or this to false",
 			Violated: func(c *Config) bool {
-				return c.Sync.ToHost.Secrets.All && !c.Sync.ToHost.Secrets.Enabled
+				return c.Sync.ToHost.Secrets.All && !c.Sync.IsEnabled("sync.toHost.secrets")
 			},
 		},
 	}
@@ -105,7 +106,7 @@ func syncCombinations() []Combination {
 
 func controlPlaneCombinations() []Combination {
 	const claim = "controlPlane.statefulSet.persistence.volumeClaim."
-	const nodes = "sync.fromHost.nodes."
+	const nodes = nodesSetting + "."
 	return []Combination{
 		{
 			Name: "scheduler-without-nodes", Path: "controlPlane.advanced.virtualScheduler.enabled",
@@ -115,7 +116,7 @@ func controlPlaneCombinations() []Combination {
 			Violated: func(c *Config) bool {
 				n := c.Sync.FromHost.Nodes
 				return c.ControlPlane.Advanced.VirtualScheduler.Enabled &&
-					(!n.Enabled || !n.Selector.All && len(n.Selector.Labels) == 0)
+					(!c.Sync.IsEnabled(nodesSetting) || !n.Selector.All && len(n.Selector.Labels) == 0)
 			},
 		},
 		{

@@ -9,6 +9,15 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
+// testKinds returns the kinds that combinations name.
+func testKinds() []Kind {
+	var kinds []Kind
+	for _, name := range []string{"toHost.services", "toHost.endpointSlices", "toHost.configMaps", "toHost.secrets", "fromHost.nodes"} {
+		kinds = append(kinds, Kind{Setting: "sync." + name, Enabled: true})
+	}
+	return kinds
+}
+
 // TestDefaultsAreGood checks every default against the rule of its field, and
 // all of them against the combinations.
 func TestDefaultsAreGood(t *testing.T) {
@@ -21,6 +30,9 @@ func TestDefaultsAreGood(t *testing.T) {
 		for i := range value.NumField() {
 			field := value.Type().Field(i)
 			name, option, _ := strings.Cut(field.Tag.Get("json"), ",")
+			if name == "-" {
+				continue
+			}
 			if name == "" || option != "" {
 				t.Errorf("%s.%s: every key must have a name and must always be written", path, field.Name)
 			}
@@ -28,9 +40,9 @@ func TestDefaultsAreGood(t *testing.T) {
 			walk(path+"."+name, value.Field(i))
 		}
 	}
-	walk("", reflect.ValueOf(*Default()))
+	walk("", reflect.ValueOf(*Default(testKinds()...)))
 	for _, combination := range Combinations() {
-		if combination.Violated(Default()) {
+		if combination.Violated(Default(testKinds()...)) {
 			t.Errorf("the defaults break %s: %s", combination.Name, combination.Detail)
 		}
 	}
@@ -81,7 +93,7 @@ func TestDefaultIsFresh(t *testing.T) {
 // TestCombinationsNamePaths checks that the keys of combinations exist.
 func TestCombinationsNamePaths(t *testing.T) {
 	t.Parallel()
-	data, err := json.Marshal(Default())
+	data, err := json.Marshal(Default(testKinds()...))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -132,6 +144,51 @@ func TestServingNames(t *testing.T) {
 			config.ControlPlane.Proxy.ExtraSANs, config.ExportKubeConfig.Server = c.sans, c.server
 			if diff := cmp.Diff(c.want, config.ServingNames()); diff != "" {
 				t.Errorf("%s (-want +got):\n%s", c.reason, diff)
+			}
+		})
+	}
+}
+
+func TestSyncJSON(t *testing.T) {
+	t.Parallel()
+	kinds := append(testKinds(), Kind{Setting: "sync.toHost.leases"}, Kind{Setting: "sync.toHost.pods", Always: true})
+	cases := map[string]struct {
+		reason, text string
+		want         func(*Sync)
+		wantErr      string
+	}{
+		"nothing": {"defaults stay", `{}`, func(*Sync) {}, ""},
+		"a kind": {"its neighbours keep their defaults", `{"toHost":{"leases":{"enabled":true}}}`,
+			func(s *Sync) { s.Kinds["sync.toHost.leases"] = KindSettings{Enabled: true} }, ""},
+		"both": {"one path has both sorts of settings", `{"toHost":{"secrets":{"enabled":false,"all":true}}}`,
+			func(s *Sync) { s.Kinds["sync.toHost.secrets"], s.ToHost.Secrets.All = KindSettings{}, true }, ""},
+		"unknown kind": {"a typing error must not pass", `{"toHost":{"lease":{"enabled":true}}}`, nil, "sync.toHost.lease: no such kind"},
+		"unknown key":  {"a typing error must not pass", `{"toHost":{"secrets":{"al":true}}}`, nil, `unknown field "al"`},
+		"not a bool":   {"the type counts", `{"toHost":{"secrets":{"enabled":"yes"}}}`, nil, "sync.toHost.secrets.enabled"},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			got := Default(kinds...).Sync
+			err := json.Unmarshal([]byte(c.text), &got)
+			if c.wantErr != "" {
+				if err == nil || !strings.Contains(err.Error(), c.wantErr) {
+					t.Errorf("%s: got %v, want %q", c.reason, err, c.wantErr)
+				}
+				return
+			}
+			want := Default(kinds...).Sync
+			c.want(&want)
+			if diff := cmp.Diff(want, got); diff != "" || err != nil {
+				t.Errorf("%s: %v (-want +got):\n%s", c.reason, err, diff)
+			}
+			data, err := json.Marshal(got)
+			if err != nil {
+				t.Fatal(err)
+			}
+			again := Default(kinds...).Sync
+			if err := json.Unmarshal(data, &again); err != nil || !cmp.Equal(got, again) {
+				t.Errorf("%s does not come back as it went: %v", data, err)
 			}
 		})
 	}

@@ -5,35 +5,25 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 )
 
-// Default is the configuration of someone who sets nothing. What someone sets
-// is decoded over it: keys that they leave out keep their default, and maps are
-// merged key by key, as Helm does it.
-func Default() *Config {
-	return &Config{
+// Default returns the configuration of someone who sets nothing, with those kinds. What
+// someone sets is decoded over it: keys that they leave out keep their default, and
+// maps are merged key by key, as Helm does it.
+func Default(kinds ...Kind) *Config {
+	config := &Config{
 		ControlPlane: defaultControlPlane(),
 		Sync: Sync{
-			ToHost: ToHost{
-				Pods:                   Pods{HybridScheduling: HybridScheduling{HostSchedulers: []string{}}},
-				Services:               Toggle{Enabled: true},
-				EndpointSlices:         Toggle{Enabled: true},
-				ConfigMaps:             Referred{Enabled: true},
-				Secrets:                Referred{Enabled: true},
-				PersistentVolumeClaims: Toggle{Enabled: true},
-			},
-			FromHost: FromHost{
-				Nodes: Nodes{
-					Enabled:          true,
-					Selector:         NodeSelector{All: true, Labels: map[string]string{}},
-					ClearImageStatus: true,
-					SyncBackFields:   []NodeField{NodeUnschedulable, NodeTaints, NodeLabels},
-				},
-				StorageClasses: Toggle{Enabled: true},
-				Events:         Toggle{Enabled: true},
-			},
+			ToHost: ToHost{Pods: Pods{HybridScheduling: HybridScheduling{HostSchedulers: []string{}}}},
+			FromHost: FromHost{Nodes: Nodes{
+				Selector:         NodeSelector{All: true, Labels: map[string]string{}},
+				ClearImageStatus: true,
+				SyncBackFields:   []NodeField{NodeUnschedulable, NodeTaints, NodeLabels},
+			}},
 		},
 		Networking: Networking{Advanced: NetworkingAdvanced{ClusterDomain: "cluster.local"}},
 		Logging:    Logging{Encoding: "console"},
 	}
+	config.Sync.setKinds(kinds)
+	return config
 }
 
 func defaultControlPlane() ControlPlane {

@@ -1,100 +1,78 @@
 package v1alpha1
 
-// Sync says which objects are kept in step between the two clusters. Pods always
-// are.
+// Sync selects the objects that are synced between the two clusters.
+//
+// The settings that every kind has are in Kinds. A kind with further settings has a
+// field below ToHost or FromHost too. In YAML both are at the kind's path.
 type Sync struct {
-	// toHost is about objects of the tenant that get a copy on the host.
+	// Objects of the tenant that get a copy on the host.
 	ToHost ToHost `json:"toHost"`
-	// fromHost is about objects of the host that the tenant sees.
+	// Objects of the host that the tenant sees.
 	FromHost FromHost `json:"fromHost"`
+	// Kinds maps the path of a kind's settings -> the settings that every kind has.
+	Kinds map[string]KindSettings `json:"-"`
 }
 
-// ToHost is about objects of the tenant that get a copy on the host.
+// ToHost has the further settings of kinds whose originals are the tenant's.
 type ToHost struct {
-	// pods are the tenant's pods. They always are synced.
+	// pods are always synced.
 	Pods Pods `json:"pods"`
-	// services are the Services of the tenant. Without them, pods reach each other by IP only.
-	Services Toggle `json:"services"`
-	// endpointSlices are those of Services without a selector.
-	EndpointSlices Toggle `json:"endpointSlices"`
-	// configMaps are the ConfigMaps of the tenant.
+	// configMaps of the tenant.
 	ConfigMaps Referred `json:"configMaps"`
-	// secrets are the Secrets of the tenant.
+	// secrets of the tenant.
 	Secrets Referred `json:"secrets"`
-	// persistentVolumeClaims are the claims of the tenant. The host provides the volumes.
-	PersistentVolumeClaims Toggle `json:"persistentVolumeClaims"`
 }
 
-// FromHost is about objects of the host that the tenant sees.
+// FromHost has the further settings of kinds whose originals are the host's.
 type FromHost struct {
-	// nodes are the host's nodes.
+	// nodes of the host.
 	Nodes Nodes `json:"nodes"`
-	// storageClasses are the StorageClasses that a claim of the tenant may name. They need the
-	// cluster-wide right to read StorageClasses.
-	StorageClasses Toggle `json:"storageClasses"`
-	// events are what the host reports about the tenant's objects, such as "image not found".
-	Events Toggle `json:"events"`
 }
 
-// Pods says how the tenant's pods run on the host.
+// Pods are the settings of the tenant's pods.
 type Pods struct {
-	// hybridScheduling leaves some pods to schedulers of the host.
+	// Pods that schedulers of the host place.
 	HybridScheduling HybridScheduling `json:"hybridScheduling"`
 }
 
 // HybridScheduling leaves some pods to schedulers of the host.
 type HybridScheduling struct {
-	// hostSchedulers are schedulers of the host by their names. A pod that asks for one of them in its
-	// schedulerName is left to it. Of all other pods the name stays in the virtual cluster.
+	// Names of schedulers of the host. The schedulerName of a pod is passed to the host if it is one of
+	// them. All other names stay in the virtual cluster.
 	// Default: []
 	HostSchedulers []string `json:"hostSchedulers" format:"object-name" unique:"true"`
 }
 
-// Toggle switches a kind on or off.
-type Toggle struct {
-	// enabled syncs this kind.
-	// Default: true
-	Enabled bool `json:"enabled"`
-}
-
-// Referred switches a kind of which only some objects are needed on the host.
+// Referred are the settings of a kind of which the host needs only some objects.
 type Referred struct {
-	// enabled syncs this kind. If false, a pod that refers to one does not start.
-	// Default: true
-	Enabled bool `json:"enabled"`
-	// all syncs every object of this kind, not only those that a synced object refers to.
+	// Sync every object of this kind, not only those that a synced object refers to.
 	// Default: false
 	All bool `json:"all"`
 }
 
-// Nodes says which nodes of the host the tenant sees, and what of them.
+// Nodes are the settings of the host's nodes.
 type Nodes struct {
-	// enabled shows real nodes, which needs the cluster-wide right to read nodes. If false, the tenant
-	// sees a stand-in for every node on which a pod of theirs runs.
-	// Default: true
-	Enabled bool `json:"enabled"`
-	// selector says which nodes the tenant sees. With all false and no labels, these are the nodes on
-	// which a pod of theirs runs.
+	// Nodes that the tenant sees. With all: false and no labels, these are the nodes on which the tenant's
+	// pods run.
 	Selector NodeSelector `json:"selector"`
-	// clearImageStatus leaves out which images lie on a node. They tell what other tenants run.
+	// Hide status.images of nodes: it lists other tenants' images.
 	// Default: true
 	ClearImageStatus bool `json:"clearImageStatus"`
-	// syncBackChanges passes what the tenant changes of a node on to the host's node, before the virtual
-	// one shows it. It needs the cluster-wide right to patch nodes. Names under kubernetes.io, k8s.io,
-	// node-restriction.kubernetes.io and sublet.dev are never passed on.
+	// Apply the tenant's node changes to the host node first (needs patch on nodes). Labels and taints under
+	// kubernetes.io, k8s.io, node-restriction.kubernetes.io and sublet.dev are never applied.
 	// Default: false
 	SyncBackChanges bool `json:"syncBackChanges"`
-	// syncBackFields are the fields whose changes are passed on with syncBackChanges.
+	// Fields whose changes syncBackChanges applies to the host node.
 	// Default: [unschedulable, taints, labels]
 	SyncBackFields []NodeField `json:"syncBackFields" enum:"unschedulable,taints,labels" unique:"true"`
 }
 
-// NodeField is a field of a node that a tenant may have a part in.
+// NodeField is a field of a node that a tenant may change.
 type NodeField string
 
-// The fields that can be passed on to the host.
+// The fields that syncBackFields may name.
 const (
-	// NodeUnschedulable is whether the node is cordoned.
+	// NodeUnschedulable specifies whether the node is cordoned.
 	NodeUnschedulable NodeField = "unschedulable"
 	// NodeTaints are its taints.
 	NodeTaints NodeField = "taints"
@@ -102,13 +80,12 @@ const (
 	NodeLabels NodeField = "labels"
 )
 
-// NodeSelector says which nodes the tenant sees.
+// NodeSelector selects the nodes that the tenant sees.
 type NodeSelector struct {
-	// all shows every node of the host.
+	// Every node of the host.
 	// Default: true
 	All bool `json:"all"`
-	// labels shows the nodes that have all of these labels, and lets the tenant's pods run on no other.
-	// Needs all: false.
+	// Nodes with all of these labels. The tenant's pods run on no other node. Needs all: false.
 	// Default: {}
 	Labels map[string]string `json:"labels" keys:"label-key" values:"label-value,optional"`
 }

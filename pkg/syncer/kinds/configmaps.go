@@ -3,22 +3,9 @@ package kinds
 import (
 	corev1 "k8s.io/api/core/v1"
 
-	"github.com/sublet-dev/sublet/api/config/v1alpha1"
 	"github.com/sublet-dev/sublet/pkg/syncer"
 	"github.com/sublet-dev/sublet/pkg/translate"
 )
-
-func configMapsRow() Row {
-	return Row{
-		Name:    "configmaps",
-		Doc:     "The tenant's ConfigMaps that a pod refers to, or all of them.",
-		Owner:   syncer.Virtual,
-		Key:     "sync.toHost.configMaps.enabled",
-		Enabled: func(s v1alpha1.Sync) bool { return s.ToHost.ConfigMaps.Enabled },
-		Define:  func(o Options) syncer.Kind { return syncer.Define("configmaps", ConfigMaps(o)) },
-		Rules:   rule(manage(), "", "configmaps"),
-	}
-}
 
 // ConfigMaps copies the tenant's ConfigMaps to the host, where kubelets mount
 // them: those that a pod refers to, and with sync.toHost.configMaps.all every one.

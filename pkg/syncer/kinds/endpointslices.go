@@ -7,23 +7,10 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"github.com/sublet-dev/sublet/api/config/v1alpha1"
 	"github.com/sublet-dev/sublet/api/labels"
 	"github.com/sublet-dev/sublet/pkg/syncer"
 	"github.com/sublet-dev/sublet/pkg/translate"
 )
-
-func endpointSlicesRow() Row {
-	return Row{
-		Name:    "endpointslices",
-		Doc:     "EndpointSlices of Services without a selector. Those of other Services are made by the host itself.",
-		Owner:   syncer.Virtual,
-		Key:     "sync.toHost.endpointSlices.enabled",
-		Enabled: func(s v1alpha1.Sync) bool { return s.ToHost.EndpointSlices.Enabled && s.ToHost.Services.Enabled },
-		Define:  func(o Options) syncer.Kind { return syncer.Define("endpointslices", EndpointSlices(o)) },
-		Rules:   rule(manage(), discoveryv1.GroupName, "endpointslices"),
-	}
-}
 
 // EndpointSlices copies the slices of virtual Services that have no selector, for
 // which the host can find no endpoints by itself. An Endpoints object of a tenant

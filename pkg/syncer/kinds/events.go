@@ -14,18 +14,6 @@ import (
 	"github.com/sublet-dev/sublet/pkg/translate"
 )
 
-func eventsRow() Row {
-	return Row{
-		Name:    "events",
-		Doc:     "What the host reports about the copies of the tenant's pods, Services and claims.",
-		Owner:   syncer.Host,
-		Key:     "sync.fromHost.events.enabled",
-		Enabled: func(s v1alpha1.Sync) bool { return s.FromHost.Events.Enabled },
-		Define:  func(o Options) syncer.Kind { return syncer.Define("events", Events(o)) },
-		Rules:   rule(read(), "", "events"),
-	}
-}
-
 // Events brings what the host reports about host objects of ours to the virtual
 // objects that they are copies of: why an image cannot be pulled, why a volume
 // does not come. Each API server lets its events expire by itself, so a virtual
@@ -64,10 +52,10 @@ const scheduled = "Scheduled"
 // that are synced under these settings.
 func involvedKinds(sync v1alpha1.Sync) map[string]func() client.Object {
 	kinds := map[string]func() client.Object{"Pod": func() client.Object { return &corev1.Pod{} }}
-	if sync.ToHost.Services.Enabled {
+	if sync.IsEnabled("sync.toHost.services") {
 		kinds["Service"] = func() client.Object { return &corev1.Service{} }
 	}
-	if sync.ToHost.PersistentVolumeClaims.Enabled {
+	if sync.IsEnabled("sync.toHost.persistentVolumeClaims") {
 		kinds["PersistentVolumeClaim"] = func() client.Object { return &corev1.PersistentVolumeClaim{} }
 	}
 	return kinds

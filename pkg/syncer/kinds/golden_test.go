@@ -80,7 +80,7 @@ func testCluster() translate.Cluster {
 // testOptions is what the kinds know in tests.
 func testOptions() Options {
 	return Options{
-		Sync:                   v1alpha1.Default().Sync,
+		Sync:                   v1alpha1.Default(Settings()...).Sync,
 		WorkloadServiceAccount: "shop-workload",
 		KubernetesServiceIP:    "10.96.0.20",
 		DNSServiceIP:           "10.96.0.21",

@@ -6,24 +6,9 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
-	"github.com/sublet-dev/sublet/api/config/v1alpha1"
 	"github.com/sublet-dev/sublet/pkg/syncer"
 	"github.com/sublet-dev/sublet/pkg/translate"
 )
-
-func persistentVolumeClaimsRow() Row {
-	return Row{
-		Name:    "persistentvolumeclaims",
-		Doc:     "The tenant's claims. The host provides the volumes.",
-		Owner:   syncer.Virtual,
-		Key:     "sync.toHost.persistentVolumeClaims.enabled",
-		Enabled: func(s v1alpha1.Sync) bool { return s.ToHost.PersistentVolumeClaims.Enabled },
-		Define: func(o Options) syncer.Kind {
-			return syncer.Define("persistentvolumeclaims", PersistentVolumeClaims(o))
-		},
-		Rules: rule(manage(), "", "persistentvolumeclaims"),
-	}
-}
 
 // The annotations by which Kubernetes' own volume binder marks a claim as done.
 const (

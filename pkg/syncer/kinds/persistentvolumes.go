@@ -5,23 +5,10 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"github.com/sublet-dev/sublet/api/config/v1alpha1"
 	"github.com/sublet-dev/sublet/api/labels"
 	"github.com/sublet-dev/sublet/pkg/syncer"
 	"github.com/sublet-dev/sublet/pkg/translate"
 )
-
-func persistentVolumesRow() Row {
-	return Row{
-		Name:    "persistentvolumes",
-		Doc:     "The volumes that the tenant's claims are bound to, as far as the claims tell of them. Needs no cluster-wide right.",
-		Owner:   syncer.Host,
-		Key:     "sync.toHost.persistentVolumeClaims.enabled",
-		Enabled: func(s v1alpha1.Sync) bool { return s.ToHost.PersistentVolumeClaims.Enabled },
-		Define:  func(o Options) syncer.Kind { return syncer.Define("persistentvolumes", PersistentVolumes(o)) },
-		Rules:   rule(read(), "", "persistentvolumeclaims"),
-	}
-}
 
 // byVolume is the index of host claims by the volume that they are bound to.
 const byVolume = "spec.volumeName"

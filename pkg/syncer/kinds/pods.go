@@ -14,18 +14,6 @@ import (
 	"github.com/sublet-dev/sublet/pkg/translate"
 )
 
-func podsRow() Row {
-	return Row{
-		Name:    "pods",
-		Doc:     "The tenant's pods. The host schedules and runs them; their status, node and addresses come back.",
-		Owner:   syncer.Virtual,
-		Enabled: always,
-		Define:  func(o Options) syncer.Kind { return syncer.Define("pods", Pods(o)) },
-		Rules: append(rule(manage(), "", "pods"),
-			rule([]string{"patch"}, "", "pods/ephemeralcontainers", "pods/resize")...),
-	}
-}
-
 // Pods copies the tenant's pods to the host, where they are scheduled and run.
 // What the copy looks like is decided in package translate.
 func Pods(o Options) syncer.Resource[*corev1.Pod, *corev1.Pod] {
@@ -74,7 +62,7 @@ func (p pods) down(s syncer.Scope, virtual, host *corev1.Pod) error {
 		KubernetesServiceIP: p.options.KubernetesServiceIP,
 		DNSServiceIP:        p.options.DNSServiceIP,
 		ClusterDomain:       p.options.ClusterDomain,
-		NodeSelector:        visibleNodes(p.options.Sync.FromHost.Nodes),
+		NodeSelector:        visibleNodes(p.options.Sync),
 		HostSchedulers:      p.options.hostSchedulers(),
 	}
 	if p.options.usesVirtualScheduler(virtual) {
@@ -100,10 +88,10 @@ func (p pods) down(s syncer.Scope, virtual, host *corev1.Pod) error {
 	return p.dropUnknownResources(s, virtual, host)
 }
 
-// visibleNodes are the labels of the nodes that pods are confined to, nil for
-// every node.
-func visibleNodes(nodes v1alpha1.Nodes) map[string]string {
-	if !nodes.Enabled || nodes.Selector.All {
+// visibleNodes returns the labels of the nodes that pods may run on, nil for every node.
+func visibleNodes(sync v1alpha1.Sync) map[string]string {
+	nodes := sync.FromHost.Nodes
+	if !sync.IsEnabled("sync.fromHost.nodes") || nodes.Selector.All {
 		return nil
 	}
 	return nodes.Selector.Labels

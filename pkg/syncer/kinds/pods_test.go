@@ -68,17 +68,22 @@ func TestVisibleNodes(t *testing.T) {
 	t.Parallel()
 	pool := map[string]string{"pool": "tenants"}
 	tests := map[string]struct {
-		reason string
-		nodes  v1alpha1.Nodes
-		want   int
+		reason  string
+		enabled bool
+		nodes   v1alpha1.Nodes
+		want    int
 	}{
-		"All":      {reason: "every node is shown", nodes: v1alpha1.Nodes{Enabled: true, Selector: v1alpha1.NodeSelector{All: true, Labels: pool}}},
-		"Labels":   {reason: "some nodes are shown", nodes: v1alpha1.Nodes{Enabled: true, Selector: v1alpha1.NodeSelector{Labels: pool}}, want: 1},
-		"WithPods": {reason: "those are shown that pods run on", nodes: v1alpha1.Nodes{Enabled: true}},
+		"All":      {reason: "every node is shown", enabled: true, nodes: v1alpha1.Nodes{Selector: v1alpha1.NodeSelector{All: true, Labels: pool}}},
+		"Labels":   {reason: "some nodes are shown", enabled: true, nodes: v1alpha1.Nodes{Selector: v1alpha1.NodeSelector{Labels: pool}}, want: 1},
+		"WithPods": {reason: "those are shown that pods run on", nodes: v1alpha1.Nodes{}, enabled: true},
 		"Pseudo":   {reason: "no real node is shown", nodes: v1alpha1.Nodes{Selector: v1alpha1.NodeSelector{Labels: pool}}},
 	}
 	for name, tt := range tests {
-		if got := visibleNodes(tt.nodes); len(got) != tt.want {
+		sync := v1alpha1.Sync{
+			FromHost: v1alpha1.FromHost{Nodes: tt.nodes},
+			Kinds:    map[string]v1alpha1.KindSettings{"sync.fromHost.nodes": {Enabled: tt.enabled}},
+		}
+		if got := visibleNodes(sync); len(got) != tt.want {
 			t.Errorf("%s: %s: got %v", name, tt.reason, got)
 		}
 	}

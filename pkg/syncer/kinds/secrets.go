@@ -3,22 +3,9 @@ package kinds
 import (
 	corev1 "k8s.io/api/core/v1"
 
-	"github.com/sublet-dev/sublet/api/config/v1alpha1"
 	"github.com/sublet-dev/sublet/pkg/syncer"
 	"github.com/sublet-dev/sublet/pkg/translate"
 )
-
-func secretsRow() Row {
-	return Row{
-		Name:    "secrets",
-		Doc:     "The tenant's Secrets that a pod refers to, or all of them.",
-		Owner:   syncer.Virtual,
-		Key:     "sync.toHost.secrets.enabled",
-		Enabled: func(s v1alpha1.Sync) bool { return s.ToHost.Secrets.Enabled },
-		Define:  func(o Options) syncer.Kind { return syncer.Define("secrets", Secrets(o)) },
-		Rules:   rule(manage(), "", "secrets"),
-	}
-}
 
 // Secrets copies the tenant's Secrets to the host, where kubelets mount them and
 // pull images with them: those that a pod refers to, and with

@@ -5,26 +5,9 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
-	"github.com/sublet-dev/sublet/api/config/v1alpha1"
 	"github.com/sublet-dev/sublet/pkg/syncer"
 	"github.com/sublet-dev/sublet/pkg/translate"
 )
-
-// ServicesName is the name of the kind of Services, for whoever asks the engine
-// for it.
-const ServicesName = "services"
-
-func servicesRow() Row {
-	return Row{
-		Name:    ServicesName,
-		Doc:     "The tenant's Services. Addresses and node ports are the host's from the first moment on.",
-		Owner:   syncer.Virtual,
-		Key:     "sync.toHost.services.enabled",
-		Enabled: func(s v1alpha1.Sync) bool { return s.ToHost.Services.Enabled },
-		Define:  func(o Options) syncer.Kind { return syncer.Define(ServicesName, Services(o)) },
-		Rules:   rule(manage(), "", "services"),
-	}
-}
 
 // Services copies the tenant's Services to the host. The host decides on
 // addresses and node ports; package admission is how the virtual Service

@@ -4,23 +4,10 @@ import (
 	storagev1 "k8s.io/api/storage/v1"
 	apilabels "k8s.io/apimachinery/pkg/labels"
 
-	"github.com/sublet-dev/sublet/api/config/v1alpha1"
 	"github.com/sublet-dev/sublet/api/labels"
 	"github.com/sublet-dev/sublet/pkg/syncer"
 	"github.com/sublet-dev/sublet/pkg/translate"
 )
-
-func storageClassesRow() Row {
-	return Row{
-		Name:         "storageclasses",
-		Doc:          "The host's storage classes, without their parameters.",
-		Owner:        syncer.Host,
-		Key:          "sync.fromHost.storageClasses.enabled",
-		Enabled:      func(s v1alpha1.Sync) bool { return s.FromHost.StorageClasses.Enabled },
-		Define:       func(o Options) syncer.Kind { return syncer.Define("storageclasses", StorageClasses(o)) },
-		ClusterRules: rule(read(), storagev1.GroupName, "storageclasses"),
-	}
-}
 
 // StorageClasses shows the host's storage classes, which the tenant's claims name
 // as they are. The parameters stay behind: they name pools, servers and Secrets of

@@ -1,74 +1,40 @@
 package kinds
 
-import (
-	rbacv1 "k8s.io/api/rbac/v1"
+import "github.com/sublet-dev/sublet/api/config/v1alpha1"
 
-	"github.com/sublet-dev/sublet/api/config/v1alpha1"
-	"github.com/sublet-dev/sublet/pkg/syncer"
-)
-
-// Row is one kind of the table.
-type Row struct {
-	// Name is the name of the kind: of its metrics, of its lines in the log and of
-	// its folder in testdata.
-	Name string
-	// Doc says in one line what is synced.
-	Doc string
-	// Owner is the side whose copy is the truth.
-	Owner syncer.Side
-	// Key is the path of the setting that turns the kind on, empty for a kind that
-	// is always on.
-	Key string
-	// KeyOff says that Key turns the kind off instead.
-	KeyOff bool
-	// Enabled says whether the kind is on under these settings.
-	Enabled func(v1alpha1.Sync) bool
-	// Define makes the kind.
-	Define func(Options) syncer.Kind
-	// Rules are the rights that the kind needs in the host namespace and
-	// ClusterRules those that it needs in the whole host cluster: exactly the verbs
-	// in use. Rules of several kinds may say the same.
-	Rules, ClusterRules []rbacv1.PolicyRule
-	// Further are the rights that a further setting of the kind needs.
-	Further []Further
-}
-
-// Further is what a kind may do in the whole host cluster under a setting that is
-// off by default.
-type Further struct {
-	// Key is the path of the setting.
-	Key string
-	// ClusterRules are the rights.
-	ClusterRules []rbacv1.PolicyRule
-}
-
-// Table is every kind that Sublet can sync, in the order of the documentation.
+// Table returns every kind that Sublet can sync, in the order of the documentation.
+//
+// A new kind is one row here, one file with its [syncer.Resource] and its golden cases.
+// Its name, owner, scope, settings, permissions and documentation are derived from them.
 func Table() []Row {
 	return []Row{
-		podsRow(),
-		tokensRow(),
-		servicesRow(),
-		endpointSlicesRow(),
-		configMapsRow(),
-		secretsRow(),
-		persistentVolumeClaimsRow(),
-		persistentVolumesRow(),
-		storageClassesRow(),
-		nodesRow(),
-		pseudoNodesRow(),
-		eventsRow(),
+		row("sync.toHost.pods", Always, "The tenant's pods, and a Secret with the service account tokens of each. "+
+			"The host runs them and returns their status.", Pods).
+			with(define("tokens", Tokens)).
+			permits(rule(patch(), "", "pods/ephemeralcontainers", "pods/resize")),
+		row("sync.toHost.services", On, "The tenant's Services. The host assigns addresses and node ports before they are stored.", Services).
+			ifOff("pods reach each other by IP only"),
+		row("sync.toHost.endpointSlices", On, "EndpointSlices of Services without a selector. The host creates all others itself.", EndpointSlices),
+		row("sync.toHost.configMaps", On, "The tenant's ConfigMaps that a pod refers to, or all of them.", ConfigMaps).
+			ifOff("a pod that refers to one does not start"),
+		row("sync.toHost.secrets", On, "The tenant's Secrets that a pod refers to, or all of them.", Secrets).
+			ifOff("a pod that refers to one does not start"),
+		row("sync.toHost.persistentVolumeClaims", On, "The tenant's claims, and the volumes that they are bound to. The host provides the volumes.",
+			PersistentVolumeClaims).with(define("persistentvolumes", PersistentVolumes)),
+		row("sync.fromHost.nodes", On, "The host's nodes, all of them or a selection, with what a tenant adds to them.", RealNodes).
+			instead(define("pseudonodes", PseudoNodes)).
+			ifOff("nodes that run the tenant's pods appear as pseudo nodes").
+			permitsIf("sync.fromHost.nodes.syncBackChanges", rule(patch(), "", "nodes")),
+		row("sync.fromHost.storageClasses", On, "The host's storage classes, without their parameters.", StorageClasses),
+		row("sync.fromHost.events", On, "Events of the host about the copies of the tenant's pods, Services and claims.", Events),
 	}
 }
 
-// always is Enabled of a kind that no setting turns off.
-func always(v1alpha1.Sync) bool { return true }
-
-// The verbs that the engine uses. It never replaces a whole host object and never
-// reads one that its watch does not show.
-func read() []string   { return []string{"get", "list", "watch"} }
-func manage() []string { return []string{"create", "delete", "get", "list", "patch", "watch"} }
-
-// rule is a right to resources of one API group.
-func rule(verbs []string, group string, resources ...string) []rbacv1.PolicyRule {
-	return []rbacv1.PolicyRule{{APIGroups: []string{group}, Resources: resources, Verbs: verbs}}
+// Settings returns the kinds of the table for whoever reads settings.
+func Settings() []v1alpha1.Kind {
+	var settings []v1alpha1.Kind
+	for _, r := range Table() {
+		settings = append(settings, v1alpha1.Kind{Setting: r.Setting, Enabled: r.State == On, Always: r.State == Always})
+	}
+	return settings
 }

@@ -6,15 +6,17 @@ import (
 	"strings"
 	"testing"
 
-	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/client-go/kubernetes/scheme"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
 
 	"github.com/sublet-dev/sublet/api/config/v1alpha1"
 	"github.com/sublet-dev/sublet/pkg/syncer"
-	"github.com/sublet-dev/sublet/pkg/syncer/kinds/nodes"
 )
 
-// TestGolden runs the golden cases of the kinds whose functions this package
-// shows as a resource.
+// TestGolden runs the golden cases of the kinds.
 func TestGolden(t *testing.T) {
 	t.Parallel()
 	goldenCases(t, "services", Services)
@@ -24,59 +26,126 @@ func TestGolden(t *testing.T) {
 	goldenCases(t, "persistentvolumeclaims", PersistentVolumeClaims)
 	goldenCases(t, "persistentvolumes", PersistentVolumes)
 	goldenCases(t, "storageclasses", StorageClasses)
-	goldenCases(t, "nodes", func(o Options) syncer.Resource[*corev1.Node, *corev1.Node] { return nodes.Real(o.nodes()) })
-	goldenCases(t, "pseudonodes", func(o Options) syncer.Resource[*corev1.Node, *corev1.Pod] { return nodes.Pseudo(o.nodes()) })
+	goldenCases(t, "nodes", RealNodes)
+	goldenCases(t, "pseudonodes", PseudoNodes)
 	goldenCases(t, "events", Events)
 }
 
+// TestTable checks that a kind is complete with its row, its file and its cases.
 func TestTable(t *testing.T) {
 	t.Parallel()
 	seen := map[string]bool{}
 	for _, row := range Table() {
-		t.Run(row.Name, func(t *testing.T) {
-			if seen[row.Name] {
-				t.Error("two rows bear this name")
+		if !strings.HasPrefix(row.Setting, "sync.toHost.") && !strings.HasPrefix(row.Setting, "sync.fromHost.") {
+			t.Errorf("%s: a kind is set below sync.toHost or sync.fromHost", row.Setting)
+		}
+		if !strings.HasSuffix(row.Doc, ".") || strings.Contains(row.Doc, "\n") {
+			t.Errorf("%s: its doc must be one line of whole sentences: %q", row.Setting, row.Doc)
+		}
+		with, without := row.Kinds()
+		if with[0].Name() != row.Name() {
+			t.Errorf("%s: its first kind is called %q", row.Setting, with[0].Name())
+		}
+		if toHost := strings.HasPrefix(row.Setting, "sync.toHost."); toHost != (with[0].Owner() == syncer.Virtual) {
+			t.Errorf("%s: its originals are on the %v side", row.Setting, with[0].Owner())
+		}
+		for _, kind := range slices.Concat(with, without) {
+			if seen[kind.Name()] {
+				t.Errorf("%s: two kinds have this name", kind.Name())
 			}
-			seen[row.Name] = true
-			cases, err := filepath.Glob(filepath.Join("testdata", row.Name, "*.in.yaml"))
+			seen[kind.Name()] = true
+			cases, err := filepath.Glob(filepath.Join("testdata", kind.Name(), "*.in.yaml"))
 			if err != nil || len(cases) < 2 {
-				t.Errorf("a kind needs golden cases in testdata/%s, at least two: it has %d (%v)", row.Name, len(cases), err)
+				t.Errorf("%s: it needs at least two golden cases in testdata, and has %d (%v)", kind.Name(), len(cases), err)
 			}
-			if !strings.HasSuffix(row.Doc, ".") || strings.Contains(row.Doc, "\n") {
-				t.Errorf("Doc must be one line of whole sentences: %q", row.Doc)
-			}
-			if name := row.Define(testOptions()).Name(); name != row.Name {
-				t.Errorf("the kind is called %q, its row %q", name, row.Name)
-			}
-			if len(row.Rules)+len(row.ClusterRules) == 0 {
-				t.Error("the row asks for no right, but every kind watches the host")
-			}
-			checkRules(t, row)
-		})
+		}
+		checkRules(t, row)
+	}
+	folders, err := filepath.Glob("testdata/*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, folder := range folders {
+		if !seen[filepath.Base(folder)] {
+			t.Errorf("%s belongs to no kind of the table", folder)
+		}
 	}
 }
 
-// checkRules holds that no kind may do to the host more than it needs.
+// checkRules checks that no kind may do more on the host than it needs.
 func checkRules(t *testing.T, row Row) {
 	t.Helper()
-	for _, rule := range row.ClusterRules {
+	namespaced, cluster := row.Rules()
+	if len(namespaced)+len(cluster) == 0 {
+		t.Errorf("%s: it asks for no permission, but every kind watches the host", row.Setting)
+	}
+	for _, rule := range cluster {
 		if !slices.Equal(rule.Verbs, read()) {
-			t.Errorf("cluster-wide rights are for reading only: %v", rule)
+			t.Errorf("%s: cluster-wide permissions are for reading only: %v", row.Setting, rule)
 		}
 	}
 	for _, further := range row.Further {
 		for _, rule := range further.ClusterRules {
-			if row.Name != NodesName || !slices.Equal(rule.Verbs, []string{"patch"}) || !slices.Equal(rule.Resources, []string{"nodes"}) {
-				t.Errorf("what is written in the whole host is nodes that an operator allows, and those are patched: %v", rule)
+			if row.Name() != "nodes" || !slices.Equal(rule.Verbs, patch()) || !slices.Equal(rule.Resources, []string{"nodes"}) {
+				t.Errorf("%s: the only writes in the whole host are patches of nodes that an operator allows: %v", row.Setting, rule)
 			}
 		}
 	}
-	for _, rule := range slices.Concat(row.Rules, row.ClusterRules) {
-		if row.Owner == syncer.Host && !slices.Equal(rule.Verbs, read()) {
-			t.Errorf("a kind that the host owns is only read: %v", rule)
+	for _, rule := range slices.Concat(namespaced, cluster) {
+		if with, _ := row.Kinds(); with[0].Owner() == syncer.Host && !slices.Equal(rule.Verbs, read()) {
+			t.Errorf("%s: a kind that the host owns is only read: %v", row.Setting, rule)
 		}
 		if !slices.IsSorted(rule.Verbs) || slices.Contains(rule.Verbs, "*") || slices.Contains(rule.Resources, "*") {
-			t.Errorf("a rule names its verbs, sorted, and its resources: %v", rule)
+			t.Errorf("%s: a rule names its verbs, sorted, and its resources: %v", row.Setting, rule)
+		}
+	}
+}
+
+// TestPermissions checks that whatever the kinds watch on the host is permitted, under
+// each combination of settings that changes what they watch.
+func TestPermissions(t *testing.T) {
+	t.Parallel()
+	all := v1alpha1.NodeSelector{All: true}
+	for _, nodesOn := range []bool{true, false} {
+		for _, selector := range []v1alpha1.NodeSelector{all, {}, {Labels: map[string]string{"a": "b"}}} {
+			o := testOptions()
+			o.VirtualScheduler = nodesOn && (selector.All || len(selector.Labels) > 0)
+			o.Sync.FromHost.Nodes.Selector = selector
+			o.Sync.Kinds["sync.fromHost.nodes"] = v1alpha1.KindSettings{Enabled: nodesOn}
+			var permitted []rbacv1.PolicyRule
+			for _, row := range Table() {
+				rules := row.Rules
+				if !row.Enabled(o.Sync) {
+					rules = row.RulesIfOff
+				}
+				namespaced, cluster := rules()
+				permitted = slices.Concat(permitted, namespaced, cluster)
+			}
+			for _, row := range Table() {
+				for _, kind := range row.Define(o) {
+					checkWatches(t, kind, permitted)
+				}
+			}
+		}
+	}
+}
+
+func checkWatches(t *testing.T, kind syncer.Kind, permitted []rbacv1.PolicyRule) {
+	t.Helper()
+	watched := []client.Object{kind.NewHost()}
+	for _, watch := range kind.Watches() {
+		if watch.Side == syncer.Host {
+			watched = append(watched, watch.Object)
+		}
+	}
+	for _, object := range watched {
+		gvk, err := apiutil.GVKForObject(object, scheme.Scheme)
+		if err != nil {
+			t.Fatal(err)
+		}
+		plural, _ := meta.UnsafeGuessKindToResource(gvk)
+		if !covers(permitted, gvk.Group, plural.Resource) {
+			t.Errorf("%s watches %s on the host without a permission", kind.Name(), plural.Resource)
 		}
 	}
 }
@@ -84,46 +153,41 @@ func checkRules(t *testing.T, row Row) {
 func TestEnabled(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
-		reason  string
-		change  func(*v1alpha1.Sync)
-		without []string
+		reason string
+		off    string
+		want   string // a kind that comes instead
+		gone   []string
 	}{
-		"Defaults": {
-			reason:  "everything is on by default, and real nodes take the place of made-up ones",
-			change:  func(*v1alpha1.Sync) {},
-			without: []string{"pseudonodes"},
-		},
-		"NoNodes": {
-			reason:  "without real nodes there are made-up ones",
-			change:  func(s *v1alpha1.Sync) { s.FromHost.Nodes.Enabled = false },
-			without: []string{"nodes"},
-		},
-		"NoServices": {
-			reason:  "slices without their Services mean nothing",
-			change:  func(s *v1alpha1.Sync) { s.ToHost.Services.Enabled = false },
-			without: []string{"services", "endpointslices", "pseudonodes"},
-		},
-		"NoClaims": {
-			reason:  "volumes come from claims",
-			change:  func(s *v1alpha1.Sync) { s.ToHost.PersistentVolumeClaims.Enabled = false },
-			without: []string{"persistentvolumeclaims", "persistentvolumes", "pseudonodes"},
-		},
+		"Defaults": {reason: "real nodes take the place of pseudo nodes"},
+		"NoNodes":  {reason: "without real nodes there are pseudo nodes", off: "sync.fromHost.nodes", gone: []string{"nodes"}, want: "pseudonodes"},
+		"NoClaims": {reason: "volumes come from claims", off: "sync.toHost.persistentVolumeClaims", gone: []string{"persistentvolumeclaims", "persistentvolumes"}},
+		"NoPods":   {reason: "pods are always on", off: "sync.toHost.pods"},
+	}
+	running := func(o Options) []string {
+		var names []string
+		for _, row := range Table() {
+			for _, kind := range row.Define(o) {
+				names = append(names, kind.Name())
+			}
+		}
+		return names
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			sync := v1alpha1.Default().Sync
-			test.change(&sync)
-			var off []string
-			for _, row := range Table() {
-				if !row.Enabled(sync) {
-					off = append(off, row.Name)
-				}
+			o := testOptions()
+			want := slices.DeleteFunc(running(o), func(name string) bool { return slices.Contains(test.gone, name) })
+			if test.want != "" {
+				want = append(want, test.want)
 			}
-			slices.Sort(off)
-			slices.Sort(test.without)
-			if !slices.Equal(off, test.without) {
-				t.Errorf("%s: off are %v, want %v", test.reason, off, test.without)
+			if test.off != "" {
+				o.Sync.Kinds[test.off] = v1alpha1.KindSettings{}
+			}
+			got := running(o)
+			slices.Sort(got)
+			slices.Sort(want)
+			if !slices.Equal(got, want) {
+				t.Errorf("%s: got %v, want %v", test.reason, got, want)
 			}
 		})
 	}

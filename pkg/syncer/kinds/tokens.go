@@ -16,17 +16,6 @@ import (
 	"github.com/sublet-dev/sublet/pkg/translate"
 )
 
-func tokensRow() Row {
-	return Row{
-		Name:    "tokens",
-		Doc:     "A Secret with the service account tokens of each of the tenant's pods, issued by the virtual cluster and renewed in time.",
-		Owner:   syncer.Virtual,
-		Enabled: always,
-		Define:  func(o Options) syncer.Kind { return syncer.Define("tokens", Tokens(o)) },
-		Rules:   rule(manage(), "", "secrets"),
-	}
-}
-
 // Tokens keeps a host Secret beside each host pod that needs service account
 // tokens: one key for each token that the pod asks for. The tokens are those of
 // the virtual cluster, live as long as the pod asks for, are bound to the virtual

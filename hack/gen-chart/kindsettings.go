@@ -1,0 +1,57 @@
+package main
+
+import (
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+
+	"github.com/sublet-dev/sublet/api/config/v1alpha1"
+	"github.com/sublet-dev/sublet/pkg/syncer/kinds"
+)
+
+// withKinds returns the settings below a path with those of the kinds there, in the
+// order of the table. It fails if a setting at the place of a kind belongs to none.
+func (d comments) withKinds(settings []setting, path []string) ([]setting, error) {
+	if len(path) != 2 || path[0] != "sync" {
+		return settings, nil
+	}
+	var all []setting
+	for _, row := range kinds.Table() {
+		key, ok := strings.CutPrefix(row.Setting, strings.Join(path, ".")+".")
+		if !ok {
+			continue
+		}
+		s := setting{key: key, path: append(slices.Clone(path), key), kind: reflect.TypeFor[v1alpha1.KindSettings]()}
+		if i := slices.IndexFunc(settings, func(s setting) bool { return s.key == key }); i >= 0 {
+			s.children = settings[i].children
+			settings = slices.Delete(settings, i, i+1)
+		}
+		s.doc = row.Doc
+		if row.State != kinds.Always {
+			s.children = append([]setting{d.switchOf(row, s.path)}, s.children...)
+		}
+		all = append(all, s)
+	}
+	for _, s := range settings {
+		return nil, fmt.Errorf("%s: no kind has these settings", strings.Join(s.path, "."))
+	}
+	return all, nil
+}
+
+// switchOf returns the setting that switches a kind.
+func (d comments) switchOf(row kinds.Row, path []string) setting {
+	field := reflect.TypeFor[v1alpha1.KindSettings]().Field(0)
+	doc := d["KindSettings."+field.Name]
+	if _, cluster := row.Rules(); len(cluster) > 0 {
+		doc = fmt.Sprintf("%s (needs %s on %s in the whole host).",
+			strings.TrimSuffix(doc, "."), strings.Join(cluster[0].Verbs, ", "), cluster[0].Resources[0])
+	}
+	if row.IfOff != "" {
+		doc += " If false, " + row.IfOff + "."
+	}
+	return setting{
+		key: "enabled", path: append(slices.Clone(path), "enabled"), doc: doc,
+		kind: field.Type, rule: v1alpha1.RuleOf(field), fallback: row.State == kinds.On,
+	}
+}

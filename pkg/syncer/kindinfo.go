@@ -1,0 +1,21 @@
+package syncer
+
+import (
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+)
+
+// Owner returns the side that has the originals.
+func (k Kind) Owner() Side { return k.owner }
+
+// NewVirtual returns an empty virtual object of the kind.
+func (k Kind) NewVirtual() client.Object { return k.newVirtual() }
+
+// NewHost returns an empty host object of the kind.
+func (k Kind) NewHost() client.Object { return k.newHost() }
+
+// Watches returns the watches of other kinds that requeue objects of this one.
+func (k Kind) Watches() []Watch { return k.also }
+
+// IsClusterScoped reports whether objects of a built-in kind have no namespace.
+func IsClusterScoped(kind schema.GroupKind) bool { return clusterScoped().Has(kind) }

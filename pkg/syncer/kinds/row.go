@@ -1,0 +1,209 @@
+package kinds
+
+import (
+	"slices"
+	"strings"
+
+	rbacv1 "k8s.io/api/rbac/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/client-go/kubernetes/scheme"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
+
+	"github.com/sublet-dev/sublet/api/config/v1alpha1"
+	"github.com/sublet-dev/sublet/pkg/syncer"
+)
+
+// State is whether a kind is synced.
+type State int
+
+const (
+	// Off is the default of kinds that few need.
+	Off State = iota
+	// On is the default of most kinds.
+	On
+	// Always is the state of a kind that cannot be switched off.
+	Always
+)
+
+// Row is one row of the table: a kind, or a few that one setting switches together.
+type Row struct {
+	// Setting is the path of the kind's settings, such as sync.toHost.services. The
+	// name of the kind is its last key in lower case.
+	Setting string
+	// State is the default.
+	State State
+	// Doc describes in one line what is synced.
+	Doc string
+	// IfOff is the end of a sentence that starts with "If false,". It describes what
+	// else a tenant loses if the kind is off. Default: nothing.
+	IfOff string
+	// Further are permissions that another setting of the kind needs.
+	Further []Further
+
+	makers  []maker // of the kinds that are on together
+	without maker   // of the kind that takes their place, nil for none
+	extra   []rbacv1.PolicyRule
+}
+
+// Further is what a kind may do in the whole host cluster under a setting that is off
+// by default.
+type Further struct {
+	// Setting is the path of that setting.
+	Setting string
+	// ClusterRules are the permissions.
+	ClusterRules []rbacv1.PolicyRule
+}
+
+// maker makes one kind. name is used if the kind has none of its own.
+type maker func(name string, o Options) syncer.Kind
+
+// row returns the row of a kind.
+func row[V, H client.Object](setting string, state State, doc string, resource func(Options) syncer.Resource[V, H]) Row {
+	return Row{Setting: setting, State: state, Doc: doc, makers: []maker{define("", resource)}}
+}
+
+// define returns the maker of a resource under a name, by default that of its row.
+func define[V, H client.Object](name string, resource func(Options) syncer.Resource[V, H]) maker {
+	return func(rowName string, o Options) syncer.Kind {
+		if name == "" {
+			return syncer.Define(rowName, resource(o))
+		}
+		return syncer.Define(name, resource(o))
+	}
+}
+
+// with adds a kind that is on if the kind of the row is.
+func (r Row) with(m maker) Row {
+	r.makers = append(r.makers, m)
+	return r
+}
+
+// instead adds a kind that is on if the kind of the row is not.
+func (r Row) instead(m maker) Row {
+	r.without = m
+	return r
+}
+
+// ifOff sets IfOff.
+func (r Row) ifOff(doc string) Row {
+	r.IfOff = doc
+	return r
+}
+
+// permits adds permissions in the host namespace that the resource does not show.
+func (r Row) permits(rules ...rbacv1.PolicyRule) Row {
+	r.extra = append(r.extra, rules...)
+	return r
+}
+
+// permitsIf adds permissions in the host cluster that a setting needs.
+func (r Row) permitsIf(setting string, rules ...rbacv1.PolicyRule) Row {
+	r.Further = append(r.Further, Further{Setting: setting, ClusterRules: rules})
+	return r
+}
+
+// Name returns the name of the kind.
+func (r Row) Name() string {
+	return strings.ToLower(r.Setting[strings.LastIndexByte(r.Setting, '.')+1:])
+}
+
+// Switch returns the path of the setting that switches the kind, empty if it is always
+// on.
+func (r Row) Switch() string {
+	if r.State == Always {
+		return ""
+	}
+	return r.Setting + ".enabled"
+}
+
+// Enabled reports whether the kind is on under these settings.
+func (r Row) Enabled(sync v1alpha1.Sync) bool {
+	return r.State == Always || sync.IsEnabled(r.Setting)
+}
+
+// Define returns the kinds that run under these options.
+func (r Row) Define(o Options) []syncer.Kind {
+	if r.Enabled(o.Sync) {
+		return r.ifOn(o)
+	}
+	return r.inPlace(o)
+}
+
+// ifOn returns the kinds that are on with the row.
+func (r Row) ifOn(o Options) []syncer.Kind {
+	kinds := make([]syncer.Kind, 0, len(r.makers))
+	for _, m := range r.makers {
+		kinds = append(kinds, m(r.Name(), o))
+	}
+	return kinds
+}
+
+// inPlace returns the kinds that are on without the row.
+func (r Row) inPlace(o Options) []syncer.Kind {
+	if r.without == nil {
+		return nil
+	}
+	return []syncer.Kind{r.without(r.Name(), o)}
+}
+
+// Kinds returns all kinds of the row: those that are on with it, and those that take
+// their place.
+func (r Row) Kinds() (with, without []syncer.Kind) {
+	return r.ifOn(Options{}), r.inPlace(Options{})
+}
+
+// Rules returns the permissions that the kinds of the row need in the host namespace
+// and those that they need in the host cluster: exactly the verbs in use.
+func (r Row) Rules() (namespaced, cluster []rbacv1.PolicyRule) {
+	namespaced, cluster = rulesOf(r.ifOn(Options{}))
+	return append(namespaced, r.extra...), cluster
+}
+
+// RulesIfOff returns the permissions that the kinds in place of the row need.
+func (r Row) RulesIfOff() (namespaced, cluster []rbacv1.PolicyRule) {
+	return rulesOf(r.inPlace(Options{}))
+}
+
+// rulesOf returns the permissions that kinds need: to manage the copies that they have
+// on the host, or to read the originals there.
+func rulesOf(kinds []syncer.Kind) (namespaced, cluster []rbacv1.PolicyRule) {
+	for _, kind := range kinds {
+		verbs := read()
+		if kind.Owner() == syncer.Virtual {
+			verbs = manage()
+		}
+		gvk, err := apiutil.GVKForObject(kind.NewHost(), scheme.Scheme)
+		if err != nil {
+			continue // Not a built-in kind: its permissions are not generated.
+		}
+		plural, _ := meta.UnsafeGuessKindToResource(gvk)
+		into := &namespaced
+		if syncer.IsClusterScoped(gvk.GroupKind()) {
+			into = &cluster
+		}
+		if !covers(*into, gvk.Group, plural.Resource) {
+			*into = append(*into, rule(verbs, gvk.Group, plural.Resource))
+		}
+	}
+	return namespaced, cluster
+}
+
+// covers reports whether rules name a resource already. The first kind of a row needs
+// at least the verbs of those after it.
+func covers(rules []rbacv1.PolicyRule, group, resource string) bool {
+	return slices.ContainsFunc(rules, func(r rbacv1.PolicyRule) bool {
+		return slices.Contains(r.APIGroups, group) && slices.Contains(r.Resources, resource)
+	})
+}
+
+// The verbs that the engine uses. It never replaces a whole host object and never
+// reads one that its watch does not show.
+func read() []string   { return []string{"get", "list", "watch"} }
+func patch() []string  { return []string{"patch"} }
+func manage() []string { return []string{"create", "delete", "get", "list", "patch", "watch"} }
+
+// rule returns a permission on resources of one API group.
+func rule(verbs []string, group string, resources ...string) rbacv1.PolicyRule {
+	return rbacv1.PolicyRule{APIGroups: []string{group}, Resources: resources, Verbs: verbs}
+}
