@@ -47,7 +47,7 @@ func Run(ctx context.Context, options Options) error {
 	if err := prepareProcess(values.Logging); err != nil {
 		return err
 	}
-	a := &app{options: options, values: values, names: options.names()}
+	a := &app{options: options, values: values, names: options.names(), done: ctx.Done()}
 	if err := a.meetHost(ctx); err != nil {
 		return fmt.Errorf("cannot start without knowing the host: %w", err)
 	}
@@ -60,6 +60,7 @@ func Run(ctx context.Context, options Options) error {
 // app is the server as it is put together.
 type app struct {
 	options Options
+	done    <-chan struct{} // closed when the process is to stop
 	values  *v1alpha1.Config
 	names   hostNames
 
@@ -149,7 +150,11 @@ func (a *app) build() error {
 		return err
 	}
 	virtual := a.controlPlane.ClientConfig(syncerUser, pki.GroupAdmins)
-	if a.engine, err = syncer.NewEngine(syncer.Options{Cluster: cluster, Virtual: virtual, Host: a.host}); err != nil {
+	a.engine, err = syncer.NewEngine(syncer.Options{
+		Cluster: cluster, Virtual: virtual, Host: a.host,
+		VirtualInformers: virtualInformers{a.controlPlane, a.done},
+	})
+	if err != nil {
 		return err
 	}
 	first.engine.Store(a.engine)

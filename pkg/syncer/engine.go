@@ -30,6 +30,12 @@ type Options struct {
 	// VirtualInformers has shared informers of the virtual cluster. The engine uses
 	// them instead of watches of its own. nil for none.
 	VirtualInformers VirtualInformers
+	// HostLimits bound what the engine sends to the host. The zero value is no limit.
+	// They are not used if HostLimiter is set.
+	HostLimits HostLimits
+	// HostLimiter is a limiter that the engine shares with other clients of the host,
+	// and with the engines of other leader terms. nil for one of its own.
+	HostLimiter *HostLimiter
 	// Kinds are those to start with. More can be added at any time.
 	Kinds []Kind
 	// Workers is how many objects of one kind are reconciled at a time. Default 16.
@@ -87,7 +93,8 @@ func NewEngine(options Options) (*Engine, error) {
 	if e.virtual, err = e.newSide(Virtual, virtual, virtual); err != nil {
 		return nil, fmt.Errorf("cannot make a client of the virtual cluster: %w", err)
 	}
-	if e.host, err = e.newSide(Host, e.breaker.wrap(options.Host, false), e.breaker.wrap(options.Host, true)); err != nil {
+	host := options.HostLimiter.Wrap(options.Host)
+	if e.host, err = e.newSide(Host, e.breaker.wrap(host, false), e.breaker.wrap(host, true)); err != nil {
 		return nil, fmt.Errorf("cannot make a client of the host: %w", err)
 	}
 	e.host.watches.namespace = options.Cluster.Namespace
@@ -118,6 +125,9 @@ func withDefaults(options Options) Options {
 	}
 	if options.Clock == nil {
 		options.Clock = clock.RealClock{}
+	}
+	if options.HostLimiter == nil {
+		options.HostLimiter = NewHostLimiter(options.HostLimits, options.Clock)
 	}
 	if options.Log.GetSink() == nil {
 		options.Log = klog.Background().WithName("syncer")

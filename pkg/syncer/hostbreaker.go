@@ -15,176 +15,269 @@ import (
 )
 
 const (
-	// firstProbe and lastProbe are the shortest and the longest time between two
-	// looks at a host that cannot be reached.
+	// firstProbe and lastProbe bound the pause between two probes of a host that
+	// does not answer; it doubles from the one to the other.
 	firstProbe = 100 * time.Millisecond
 	lastProbe  = 10 * time.Second
-	// probeTimeout is how long a look may take.
+	// probeTimeout is how long a probe may take.
 	probeTimeout = 5 * time.Second
+	// verdictTimeout is how long a failed request waits for the verdict of a probe.
+	verdictTimeout = time.Second
+	// probeValidity is how long a successful probe answers for the host, if requests
+	// are answered with errors that may come from elsewhere.
+	probeValidity = time.Second
+	// unavailableReads is how many different reads in a row must be answered with
+	// unavailable before the host counts as away, although it answers probes.
+	unavailableReads = 2
+	// relapse is the time after a reset in which a new trip goes on with the pause
+	// of the last one.
+	relapse = 10 * time.Second
 )
 
-// hostBreaker stands before the host's API server. When a request does not get there,
-// the gate shuts: watches wait in front of it, everything else fails at once
-// with [errUnreachable], and the gate alone goes on asking until there is an
-// answer. So a host that is away costs one request now and then and one line in
-// the log, however many kinds and objects wait.
+// hostBreaker is a circuit breaker before the host's API server. It trips when the
+// server is proven to be away: watches then wait, everything else fails at once
+// with [errUnreachable], and the breaker alone probes the server until it answers.
+// So a host that is away costs one request now and then and one line in the log,
+// however many kinds and objects wait.
+//
+// One failed request proves nothing: a webhook of the host may answer 503 for one
+// object. The breaker then probes. A write never trips it by its answer, a read
+// only together with another one.
 type hostBreaker struct {
 	clock clock.Clock
 	log   logr.Logger
-	// onReset is called each time when the host can be reached again.
+	// onReset is called each time when the host answers again.
 	onReset func()
-	// done ends the search for the host.
+	// done ends the probes.
 	done <-chan struct{}
 
-	mu      sync.Mutex
-	reset   chan struct{} // closed while the gate is open
-	cause   error
-	since   time.Time
-	probing bool // somebody is looking whether the host is there
+	mu          sync.Mutex
+	reset       chan struct{} // closed while the breaker is not tripped
+	cause       error         // nil while it is not tripped
+	since       time.Time     // of the trip
+	pause       time.Duration // before the next probe of a tripped breaker
+	resetAt     time.Time
+	verdict     chan struct{} // closed when the probe under way has its result, nil if there is none
+	answeredAt  time.Time     // of the last successful probe
+	unavailable map[string]bool
 }
 
-// errUnreachable is what a request before a shut gate ends with.
-var errUnreachable = errors.New("the host's API server cannot be reached")
+// errUnreachable is the error of a request while the breaker is tripped.
+var errUnreachable = errors.New("host API server unreachable")
 
 func newHostBreaker(c clock.Clock, log logr.Logger, done <-chan struct{}) *hostBreaker {
-	open := make(chan struct{})
-	close(open)
-	return &hostBreaker{clock: c, log: log, reset: open, onReset: func() {}, done: done}
+	reset := make(chan struct{})
+	close(reset)
+	return &hostBreaker{clock: c, log: log, reset: reset, onReset: func() {}, done: done, unavailable: map[string]bool{}}
 }
 
-// wrap puts the gate into a client configuration. With wait, requests wait before
-// a shut gate; without, they fail.
-func (g *hostBreaker) wrap(config *rest.Config, wait bool) *rest.Config {
+// wrap puts the breaker into a client configuration. With wait, requests wait
+// while it is tripped; without, they fail.
+func (b *hostBreaker) wrap(config *rest.Config, wait bool) *rest.Config {
 	config = rest.CopyConfig(config)
 	config.QPS = -1
 	config.Wrap(func(next http.RoundTripper) http.RoundTripper {
-		return &breakerTransport{breaker: g, next: next, wait: wait, server: config.Host}
+		return &breakerTransport{breaker: b, next: next, wait: wait}
 	})
 	return config
 }
 
-// tripCause says why the gate is shut, nil if it is open.
-func (g *hostBreaker) tripCause() error {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return g.cause
+// tripCause returns why the breaker is tripped, nil if it is not.
+func (b *hostBreaker) tripCause() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.cause
 }
 
-// state is a channel that is closed when the gate is open, and the reason why it
-// is not.
-func (g *hostBreaker) state() (<-chan struct{}, error) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return g.reset, g.cause
+// state returns a channel that is closed when the breaker is reset, and why it is
+// tripped.
+func (b *hostBreaker) state() (<-chan struct{}, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.reset, b.cause
 }
 
-// trip shuts the gate for a reason, and looks for the host from then on.
-func (g *hostBreaker) trip(cause error, probe func() error) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.cause != nil {
+// trip trips the breaker and probes from then on. The caller holds the lock.
+func (b *hostBreaker) trip(cause error, probe func() error) {
+	if b.cause != nil {
 		return
 	}
-	g.cause, g.since, g.reset = cause, g.clock.Now(), make(chan struct{})
-	g.log.Info("The host cannot be reached; the virtual cluster goes on, syncing resumes by itself", "reason", cause.Error())
+	if b.pause == 0 || b.clock.Since(b.resetAt) > relapse {
+		b.pause = firstProbe
+	}
+	b.cause, b.since, b.reset = cause, b.clock.Now(), make(chan struct{})
+	clear(b.unavailable)
+	b.log.Info("Host API server unreachable, syncing paused", "err", cause.Error())
 	setHostUnreachable(true)
-	go g.probeUntilReset(probe)
+	go b.probeUntilReset(probe)
 }
 
-// probeOnce looks for the host once and shuts the gate if there is no answer: a
-// request that ran out of time may have had too little of it.
-func (g *hostBreaker) probeOnce(cause error, probe func() error) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.probing || g.cause != nil {
+// probeOnce probes the host because of a doubt, and trips the breaker if it does
+// not answer. It waits for the verdict for a moment. Requests that fail at the
+// same time share one probe.
+func (b *hostBreaker) probeOnce(ctx context.Context, doubt error, probe func() error) {
+	b.mu.Lock()
+	if b.cause != nil {
+		b.mu.Unlock()
 		return
 	}
-	g.probing = true
-	go func() {
-		if probe() != nil {
-			g.trip(cause, probe)
-		}
-		g.mu.Lock()
-		g.probing = false
-		g.mu.Unlock()
-	}()
+	verdict := b.verdict
+	if verdict == nil {
+		verdict = make(chan struct{})
+		b.verdict = verdict
+		go b.decide(verdict, doubt, probe)
+	}
+	b.mu.Unlock()
+	select {
+	case <-verdict:
+	case <-ctx.Done():
+	case <-b.clock.After(verdictTimeout):
+	}
 }
 
-// probeUntilReset asks for the host until it answers and opens the gate then.
-func (g *hostBreaker) probeUntilReset(probe func() error) {
-	for pause := firstProbe; ; pause = min(2*pause, lastProbe) {
+// decide probes once and records the verdict.
+func (b *hostBreaker) decide(verdict chan struct{}, doubt error, probe func() error) {
+	err := probe()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if err != nil {
+		b.trip(doubt, probe)
+	} else {
+		b.answeredAt = b.clock.Now()
+	}
+	b.verdict = nil
+	close(verdict)
+}
+
+// recordAnswer records an answer of the API server itself.
+func (b *hostBreaker) recordAnswer() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	clear(b.unavailable)
+}
+
+// recordUnavailable records that a request was answered with unavailable. It
+// reports whether a probe is needed.
+func (b *hostBreaker) recordUnavailable(request *http.Request, cause error, ready func() error) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if request.Method == http.MethodGet {
+		// No webhook has a say in a read.
+		b.unavailable[request.URL.Path] = true
+		if len(b.unavailable) >= unavailableReads {
+			b.trip(cause, ready)
+			return false
+		}
+	}
+	return b.clock.Since(b.answeredAt) > probeValidity
+}
+
+// probeUntilReset probes the host until it answers, and resets the breaker then.
+func (b *hostBreaker) probeUntilReset(probe func() error) {
+	for {
+		b.mu.Lock()
+		pause := b.pause
+		b.pause = min(2*b.pause, lastProbe)
+		b.mu.Unlock()
 		select {
-		case <-g.clock.After(pause):
-		case <-g.done:
+		case <-b.clock.After(pause):
+		case <-b.done:
 			return
 		}
-		if err := probe(); err != nil {
-			g.mu.Lock()
-			g.cause = err
-			g.mu.Unlock()
-			continue
+		err := probe()
+		if err == nil {
+			break
 		}
-		break
+		b.mu.Lock()
+		b.cause = err
+		b.mu.Unlock()
 	}
-	g.mu.Lock()
-	g.cause = nil
-	g.log.Info("The host can be reached again", "after", g.clock.Since(g.since).Round(time.Millisecond).String())
-	close(g.reset)
-	g.mu.Unlock()
+	b.mu.Lock()
+	b.cause, b.resetAt = nil, b.clock.Now()
+	b.log.Info("Host API server reachable again", "duration", b.clock.Since(b.since).Round(time.Millisecond).String())
+	close(b.reset)
+	b.mu.Unlock()
 	setHostUnreachable(false)
-	g.onReset()
+	b.onReset()
 }
 
-// breakerTransport is a transport behind a gate.
+// breakerTransport is a transport behind a breaker.
 type breakerTransport struct {
 	breaker *hostBreaker
 	next    http.RoundTripper
 	wait    bool
-	server  string
 }
 
-// RoundTrip sends a request if the gate is open.
+// RoundTrip implements http.RoundTripper.
 func (t *breakerTransport) RoundTrip(request *http.Request) (*http.Response, error) {
-	for {
-		open, cause := t.breaker.state()
-		if cause == nil {
-			break
-		}
-		if !t.wait {
-			return nil, fmt.Errorf("%w: %w", errUnreachable, cause)
-		}
-		select {
-		case <-open:
-		case <-request.Context().Done():
-			return nil, request.Context().Err()
-		}
+	if err := t.pass(request.Context()); err != nil {
+		closeBody(request)
+		return nil, err
 	}
 	countHostRequest(request)
 	response, err := t.next.RoundTrip(request)
-	probe := func() error { return t.probe(request.URL) }
-	switch {
-	case err != nil && request.Context().Err() == nil:
-		t.breaker.trip(err, probe)
-	case err != nil && errors.Is(request.Context().Err(), context.DeadlineExceeded):
-		t.breaker.probeOnce(err, probe)
-	case err == nil && isUnavailable(response.StatusCode):
-		t.breaker.trip(fmt.Errorf("it answers %s", response.Status), probe)
-	}
+	t.observe(request, response, err)
 	return response, err
 }
 
-// isUnavailable says that an answer comes from somebody before the API server, or
-// from one that does not serve yet.
+// pass waits for a tripped breaker or fails.
+func (t *breakerTransport) pass(ctx context.Context) error {
+	for {
+		reset, cause := t.breaker.state()
+		if cause == nil {
+			return nil
+		}
+		if !t.wait {
+			return fmt.Errorf("%w: %w", errUnreachable, cause)
+		}
+		select {
+		case <-reset:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// observe lets the breaker learn from the outcome of a request.
+func (t *breakerTransport) observe(request *http.Request, response *http.Response, err error) {
+	ctx := request.Context()
+	probe := func() error { return t.probe(request.URL, "/version") }
+	switch {
+	case errors.Is(err, errThrottled):
+	case err != nil && ctx.Err() == nil, errors.Is(ctx.Err(), context.DeadlineExceeded) && err != nil:
+		// A request that ran out of time may have had too little of it.
+		t.breaker.probeOnce(ctx, err, probe)
+	case err != nil:
+	case isUnavailable(response.StatusCode):
+		cause := fmt.Errorf("it answers %s", response.Status)
+		ready := func() error { return errors.Join(t.probe(request.URL, "/version"), t.probe(request.URL, "/readyz")) }
+		if t.breaker.recordUnavailable(request, cause, ready) {
+			t.breaker.probeOnce(ctx, cause, probe)
+		}
+	default:
+		t.breaker.recordAnswer()
+	}
+}
+
+// closeBody closes the body of a request that is not sent, as a transport must.
+func closeBody(request *http.Request) {
+	if request.Body != nil {
+		_ = request.Body.Close()
+	}
+}
+
+// isUnavailable reports whether an answer may come from a proxy before the API
+// server, or from one that does not serve yet.
 func isUnavailable(status int) bool {
 	return status == http.StatusBadGateway || status == http.StatusServiceUnavailable || status == http.StatusGatewayTimeout
 }
 
-// probe asks the API server for anything at all. It has no credentials here and
-// needs none: to be refused is an answer too.
-func (t *breakerTransport) probe(like *url.URL) error {
-	ctx, cancel := context.WithTimeout(context.Background(), probeTimeout)
+// probe asks the API server for a path without credentials. A denial is an answer
+// too.
+func (t *breakerTransport) probe(like *url.URL, path string) error {
+	ctx, cancel := context.WithTimeout(withoutLimit(context.Background()), probeTimeout)
 	defer cancel()
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, like.Scheme+"://"+like.Host+"/version", nil)
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, like.Scheme+"://"+like.Host+path, nil)
 	if err != nil {
 		return err
 	}
@@ -193,7 +286,7 @@ func (t *breakerTransport) probe(like *url.URL) error {
 		return err
 	}
 	_ = response.Body.Close()
-	if isUnavailable(response.StatusCode) {
+	if response.StatusCode >= http.StatusInternalServerError {
 		return fmt.Errorf("it answers %s", response.Status)
 	}
 	return nil

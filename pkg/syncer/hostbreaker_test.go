@@ -6,15 +6,17 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/go-logr/logr/funcr"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
 	"k8s.io/utils/clock"
+	clocktesting "k8s.io/utils/clock/testing"
 )
 
 // roundTripper is a transport made of a function.
@@ -135,11 +137,113 @@ func TestHostBreakerTakesABalancerForNoHost(t *testing.T) {
 	<-opened
 }
 
-func TestHostBreakerDoubtsARequestWithoutTime(t *testing.T) {
+func TestHostBreakerProbesWhenInDoubt(t *testing.T) {
 	t.Parallel()
+	answer := func(status int) *http.Response {
+		return &http.Response{StatusCode: status, Status: http.StatusText(status), Body: http.NoBody}
+	}
+	type call struct{ method, path string }
 	tests := map[string]struct {
 		reason string
-		there  bool
+		calls  []call
+		// host answers a request; nil is an error of the transport.
+		host    func(r *http.Request) *http.Response
+		tripped bool
+	}{
+		"OneWrite503": {
+			reason: "A webhook that answers 503 for one object must not pause the syncing of all.",
+			calls:  []call{{"POST", "/api/v1/pods"}, {"POST", "/api/v1/pods"}, {"PATCH", "/api/v1/pods/a"}, {"DELETE", "/api/v1/pods/b"}},
+			host: func(r *http.Request) *http.Response {
+				if r.URL.Path == "/version" {
+					return answer(200)
+				}
+				return answer(503)
+			},
+		},
+		"OneRead503": {
+			reason: "One type may be served by somebody who is away.",
+			calls:  []call{{"GET", "/apis/x/v1/things"}, {"GET", "/apis/x/v1/things"}},
+			host: func(r *http.Request) *http.Response {
+				if r.URL.Path == "/version" {
+					return answer(200)
+				}
+				return answer(503)
+			},
+		},
+		"SeveralReads503": {
+			reason: "An API server without its store answers probes and nothing else.",
+			calls:  []call{{"GET", "/api/v1/pods"}, {"GET", "/api/v1/secrets"}},
+			host: func(r *http.Request) *http.Response {
+				if r.URL.Path == "/version" {
+					return answer(200)
+				}
+				return answer(503)
+			},
+			tripped: true,
+		},
+		"ReadsBetween": {
+			reason: "An answer in between proves that the server is there.",
+			calls:  []call{{"GET", "/api/v1/pods"}, {"GET", "/good"}, {"GET", "/api/v1/secrets"}},
+			host: func(r *http.Request) *http.Response {
+				if r.URL.Path == "/version" || r.URL.Path == "/good" {
+					return answer(404)
+				}
+				return answer(502)
+			},
+		},
+		"BalancerWithoutServer": {
+			reason: "A balancer answers for a server that is away: the probe fails too.",
+			calls:  []call{{"POST", "/api/v1/pods"}},
+			host:   func(*http.Request) *http.Response { return answer(502) }, tripped: true,
+		},
+		"BrokenConnection": {
+			reason: "A connection that breaks proves nothing if the next one works.",
+			calls:  []call{{"POST", "/api/v1/pods"}},
+			host: func(r *http.Request) *http.Response {
+				if r.URL.Path == "/version" {
+					return answer(401)
+				}
+				return nil
+			},
+		},
+		"NoConnection": {
+			reason: "No connection at all is an absent server.",
+			calls:  []call{{"POST", "/api/v1/pods"}},
+			host:   func(*http.Request) *http.Response { return nil }, tripped: true,
+		},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := newHostBreaker(clock.RealClock{}, silent(), t.Context().Done())
+			transport := &breakerTransport{breaker: b, next: roundTripper(func(r *http.Request) (*http.Response, error) {
+				if response := tc.host(r); response != nil {
+					return response, nil
+				}
+				return nil, errors.New("connection refused")
+			})}
+			for _, c := range tc.calls {
+				request, err := http.NewRequestWithContext(t.Context(), c.method, "http://host.test"+c.path, nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+				response, err := transport.RoundTrip(request)
+				if err == nil {
+					_ = response.Body.Close()
+				}
+			}
+			if got := b.tripCause() != nil; got != tc.tripped {
+				t.Errorf("%s Tripped: %t, %v", tc.reason, got, b.tripCause())
+			}
+		})
+	}
+}
+
+func TestHostBreakerProbesARequestWithoutTime(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct {
+		reason  string
+		answers bool
 	}{
 		"TooLittleTime": {"A host that answers is there, however little time a request had.", true},
 		"Silent":        {"A host that does not answer is away.", false},
@@ -147,48 +251,95 @@ func TestHostBreakerDoubtsARequestWithoutTime(t *testing.T) {
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			g := newHostBreaker(clock.RealClock{}, funcr.New(func(_, _ string) {}, funcr.Options{}), t.Context().Done())
-			asked := make(chan struct{})
-			var once sync.Once
-			host := &rest.Config{Host: "http://host.test", Transport: roundTripper(func(r *http.Request) (*http.Response, error) {
+			b := newHostBreaker(clock.RealClock{}, silent(), t.Context().Done())
+			transport := &breakerTransport{breaker: b, next: roundTripper(func(r *http.Request) (*http.Response, error) {
 				if r.URL.Path != "/version" {
 					<-r.Context().Done()
 					return nil, r.Context().Err()
 				}
-				defer once.Do(func() { close(asked) })
-				if !tc.there {
+				if !tc.answers {
 					return nil, errors.New("no route to host")
 				}
 				return &http.Response{StatusCode: http.StatusOK, Body: http.NoBody, Request: r}, nil
 			})}
-			c, err := rest.HTTPClientFor(g.wrap(host, false))
-			if err != nil {
-				t.Fatal(err)
-			}
 			ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
 			defer cancel()
 			request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://host.test/api/v1/pods", nil)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if response, err := c.Do(request); err == nil {
+			if response, err := transport.RoundTrip(request); err == nil {
 				_ = response.Body.Close()
 				t.Fatal("The request must run out of time")
 			}
-			<-asked
-			for g.isProbing() {
-				time.Sleep(time.Millisecond)
-			}
-			if shut := g.tripCause() != nil; shut == tc.there {
-				t.Errorf("%s Shut: %t", tc.reason, shut)
+			b.awaitVerdict()
+			if tripped := b.tripCause() != nil; tripped == tc.answers {
+				t.Errorf("%s Tripped: %t", tc.reason, tripped)
 			}
 		})
 	}
 }
 
-// isProbing says that the gate is in doubt.
-func (g *hostBreaker) isProbing() bool {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return g.probing
+// awaitVerdict waits for the probe under way.
+func (b *hostBreaker) awaitVerdict() {
+	b.mu.Lock()
+	verdict := b.verdict
+	b.mu.Unlock()
+	if verdict != nil {
+		<-verdict
+	}
+}
+
+// closeRecorder is a body that records that it was closed.
+type closeRecorder struct {
+	io.Reader
+	closed bool
+}
+
+func (c *closeRecorder) Close() error {
+	c.closed = true
+	return nil
+}
+
+func TestRequestThatIsNotSentHasItsBodyClosed(t *testing.T) {
+	t.Parallel()
+	c := clocktesting.NewFakeClock(testStart())
+	b := newHostBreaker(c, silent(), t.Context().Done())
+	b.cause = errors.New("away")
+	full := NewHostLimiter(HostLimits{RequestsPerSecond: 1, Burst: 1}, c)
+	full.requests = 0
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	for name, transport := range map[string]http.RoundTripper{
+		"Breaker": &breakerTransport{breaker: b}, "Limiter": &limitedTransport{limiter: full},
+	} {
+		body := &closeRecorder{Reader: strings.NewReader("{}")}
+		request, err := http.NewRequestWithContext(ended, http.MethodPost, "http://host.test/api/v1/pods", body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if response, err := transport.RoundTrip(request); err == nil {
+			_ = response.Body.Close()
+			t.Errorf("%s: the request must fail", name)
+		}
+		if !body.closed {
+			t.Errorf("%s: a transport must close the body of a request", name)
+		}
+	}
+}
+
+func TestParkedKeysAreSpreadWhenTheHostIsBack(t *testing.T) {
+	t.Parallel()
+	b := newRunnerBench(t)
+	const parked = 101
+	for i := range parked {
+		b.parked[types.NamespacedName{Namespace: "web", Name: strconv.Itoa(i)}] = true
+	}
+	b.requeueParked()
+	if got := b.queue.Len(); got != b.workers {
+		t.Errorf("As many keys as there are workers start at once, got %d", got)
+	}
+	if got := len(b.pendingSince); got != parked {
+		t.Errorf("The latency of all keys counts from now on, got %d", got)
+	}
 }

@@ -115,6 +115,7 @@ func (r *release) startOn(t testing.TB, virtual, host *rest.Config, kinds ...syn
 	t.Helper()
 	e, err := syncer.NewEngine(syncer.Options{
 		Cluster: r.cluster, Virtual: virtual, Host: host, Kinds: kinds,
+		VirtualInformers: planeInformers{r.virtual.plane},
 		Log: funcr.New(func(_, args string) { t.Log(args) }, funcr.Options{}),
 	})
 	if err != nil {

@@ -1,0 +1,296 @@
+package syncer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"k8s.io/client-go/rest"
+	"k8s.io/utils/clock"
+)
+
+// HostLimits bound what one virtual cluster sends to the host's API server. The
+// zero value is no limit.
+type HostLimits struct {
+	// RequestsPerSecond is the rate of requests. 0 is no limit.
+	RequestsPerSecond float64
+	// Burst is how many requests may be sent at once. Default: two seconds' worth.
+	Burst int
+	// BytesPerSecond is the rate of bytes in the bodies of requests, two seconds'
+	// worth of which may be sent at once. 0 is no limit.
+	BytesPerSecond int64
+}
+
+// DefaultHostLimits returns limits that a tenant does not feel: a pod costs two
+// requests, so that a burst of 400 pods passes at once, and 200 a second follow.
+func DefaultHostLimits() HostLimits {
+	return HostLimits{RequestsPerSecond: 400, Burst: 800, BytesPerSecond: 16 << 20}
+}
+
+// priority is the order in which waiting requests are sent.
+type priority int
+
+const (
+	// deletes come first: they free what the host is short of.
+	deletePriority priority = iota
+	statusPriority
+	restPriority
+	priorities
+)
+
+// String returns the name of the priority in metrics.
+func (p priority) String() string { return [...]string{"delete", "status", "rest"}[p] }
+
+// fairShare is the number of requests of which the lowest priority that waits gets
+// one, so that no flood of deletes can keep it waiting for ever.
+const fairShare = 8
+
+// errThrottled is the error of a request that ran out of time before the limit let
+// it pass. It was not sent.
+var errThrottled = errors.New("cannot send request within the host limits in time")
+
+// HostLimiter is a token bucket of requests and bytes for the requests of a
+// process to the host. Requests above the limit wait in order of priority, which
+// slows down what caused them. All clients of the process should share one, so that
+// the limit is that of the virtual cluster. It has no state outside the process.
+type HostLimiter struct {
+	limits HostLimits
+	clock  clock.Clock
+
+	mu          sync.Mutex
+	requests    float64 // that may be sent now
+	bytes       float64 // that may be sent now; negative after a large request
+	refilled    time.Time
+	waiting     [priorities][]*waitingRequest
+	granted     int
+	dispatching bool
+}
+
+// waitingRequest is a request that waits for the limit.
+type waitingRequest struct {
+	size  float64
+	since time.Time
+	ready chan struct{}
+}
+
+// NewHostLimiter returns a limiter with full buckets. c may be nil: the real clock.
+func NewHostLimiter(limits HostLimits, c clock.Clock) *HostLimiter {
+	if c == nil {
+		c = clock.RealClock{}
+	}
+	if limits.Burst == 0 {
+		limits.Burst = max(int(2*limits.RequestsPerSecond), 1)
+	}
+	return &HostLimiter{
+		limits: limits, clock: c, refilled: c.Now(),
+		requests: float64(limits.Burst), bytes: limits.byteBurst(),
+	}
+}
+
+// byteBurst returns how many bytes may be sent at once.
+func (l HostLimits) byteBurst() float64 { return 2 * float64(l.BytesPerSecond) }
+
+// Wrap returns a copy of config whose requests the limiter delays. client-go's own
+// limit is lifted. A nil limiter does not limit.
+func (l *HostLimiter) Wrap(config *rest.Config) *rest.Config {
+	config = rest.CopyConfig(config)
+	config.QPS = -1
+	if l == nil || l.limits.RequestsPerSecond <= 0 && l.limits.BytesPerSecond <= 0 {
+		return config
+	}
+	config.Wrap(func(next http.RoundTripper) http.RoundTripper {
+		return &limitedTransport{limiter: l, next: next}
+	})
+	return config
+}
+
+// limitedTransport is a transport behind a limiter.
+type limitedTransport struct {
+	limiter *HostLimiter
+	next    http.RoundTripper
+}
+
+// RoundTrip implements http.RoundTripper.
+func (t *limitedTransport) RoundTrip(request *http.Request) (*http.Response, error) {
+	if err := t.limiter.wait(request.Context(), priorityOf(request), max(request.ContentLength, 0)); err != nil {
+		closeBody(request)
+		return nil, err
+	}
+	return t.next.RoundTrip(request)
+}
+
+// limitKey is the context key of requests that pass without limit.
+type limitKey struct{}
+
+// withoutLimit returns a context whose requests no limiter delays: a probe must not
+// wait behind the requests that fail.
+func withoutLimit(ctx context.Context) context.Context {
+	return context.WithValue(ctx, limitKey{}, true)
+}
+
+// priorityOf returns the priority of a request.
+func priorityOf(request *http.Request) priority {
+	switch {
+	case request.Method == http.MethodDelete:
+		return deletePriority
+	case strings.HasSuffix(request.URL.Path, "/status"):
+		return statusPriority
+	default:
+		return restPriority
+	}
+}
+
+// wait returns when a request of size bytes may be sent, or when ctx ends.
+func (l *HostLimiter) wait(ctx context.Context, p priority, size int64) error {
+	if ctx.Value(limitKey{}) != nil {
+		return nil
+	}
+	w := l.enqueue(p, float64(size))
+	if w == nil {
+		return nil
+	}
+	meter().throttled.WithLabelValues(p.String()).Inc()
+	defer func() {
+		meter().throttleSeconds.WithLabelValues(p.String()).Add(l.clock.Since(w.since).Seconds())
+	}()
+	select {
+	case <-w.ready:
+		return nil
+	case <-ctx.Done():
+		l.remove(p, w)
+		return fmt.Errorf("%w: %w", errThrottled, ctx.Err())
+	}
+}
+
+// enqueue takes the tokens of a request, or queues it and returns what to wait for.
+func (l *HostLimiter) enqueue(p priority, size float64) *waitingRequest {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.refill()
+	if l.countWaiting() == 0 && l.take(size) {
+		return nil
+	}
+	w := &waitingRequest{size: size, since: l.clock.Now(), ready: make(chan struct{})}
+	l.waiting[p] = append(l.waiting[p], w)
+	meter().throttleWaiting.Inc()
+	if !l.dispatching {
+		l.dispatching = true
+		go l.dispatch()
+	}
+	return w
+}
+
+// remove takes a request whose time is up out of its queue.
+func (l *HostLimiter) remove(p priority, w *waitingRequest) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if i := slices.Index(l.waiting[p], w); i >= 0 {
+		l.waiting[p] = slices.Delete(l.waiting[p], i, i+1)
+		meter().throttleWaiting.Dec()
+	}
+}
+
+// dispatch lets waiting requests go until none is left.
+func (l *HostLimiter) dispatch() {
+	for {
+		pause, ok := l.grant()
+		if !ok {
+			return
+		}
+		<-l.clock.After(pause)
+	}
+}
+
+// grant lets all waiting requests go that the buckets allow. It returns when the
+// next one may go; ok is false if none waits.
+func (l *HostLimiter) grant() (pause time.Duration, ok bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.refill()
+	for l.countWaiting() > 0 {
+		queue := l.nextQueue()
+		w := l.waiting[queue][0]
+		if !l.take(w.size) {
+			return l.timeFor(w.size), true
+		}
+		l.waiting[queue] = l.waiting[queue][1:]
+		l.granted++
+		meter().throttleWaiting.Dec()
+		close(w.ready)
+	}
+	l.dispatching = false
+	return 0, false
+}
+
+// nextQueue returns the priority that is served next. The caller holds the lock,
+// and knows that a request waits.
+func (l *HostLimiter) nextQueue() priority {
+	first, last := priorities, priority(0)
+	for p := range priorities {
+		if len(l.waiting[p]) > 0 {
+			first, last = min(first, p), p
+		}
+	}
+	if l.granted%fairShare == fairShare-1 {
+		return last
+	}
+	return first
+}
+
+// countWaiting returns how many requests wait. The caller holds the lock.
+func (l *HostLimiter) countWaiting() int {
+	count := 0
+	for _, queue := range l.waiting {
+		count += len(queue)
+	}
+	return count
+}
+
+// refill adds the tokens of the time since the last refill. The caller holds the
+// lock.
+func (l *HostLimiter) refill() {
+	now := l.clock.Now()
+	passed := now.Sub(l.refilled).Seconds()
+	l.refilled = now
+	l.requests = min(l.requests+passed*l.limits.RequestsPerSecond, float64(l.limits.Burst))
+	l.bytes = min(l.bytes+passed*float64(l.limits.BytesPerSecond), l.limits.byteBurst())
+}
+
+// rounding is what sums of fractions of a token may lack.
+const rounding = 1e-6
+
+// take takes the tokens of a request if they are there. A request larger than a
+// full bucket passes when the bucket is full, and leaves a debt. The caller holds
+// the lock.
+func (l *HostLimiter) take(size float64) bool {
+	if l.limits.RequestsPerSecond > 0 && l.requests < 1-rounding {
+		return false
+	}
+	if l.limits.BytesPerSecond > 0 && l.bytes < min(size, l.limits.byteBurst())-rounding {
+		return false
+	}
+	l.requests--
+	l.bytes -= size
+	return true
+}
+
+// minPause is the shortest time that dispatch sleeps.
+const minPause = time.Millisecond
+
+// timeFor returns when the tokens of a request will be there. The caller holds the
+// lock.
+func (l *HostLimiter) timeFor(size float64) time.Duration {
+	seconds := 0.0
+	if l.limits.RequestsPerSecond > 0 {
+		seconds = max(seconds, (1-l.requests)/l.limits.RequestsPerSecond)
+	}
+	if l.limits.BytesPerSecond > 0 {
+		seconds = max(seconds, (min(size, l.limits.byteBurst())-l.bytes)/float64(l.limits.BytesPerSecond))
+	}
+	return max(time.Duration(seconds*float64(time.Second)), minPause)
+}

@@ -1,0 +1,176 @@
+package syncer
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"testing"
+	"time"
+
+	clocktesting "k8s.io/utils/clock/testing"
+)
+
+// limiterBench is a limiter whose waiting requests the test lets go itself.
+type limiterBench struct {
+	*HostLimiter
+	clock *clocktesting.FakeClock
+}
+
+func newLimiterBench(limits HostLimits) *limiterBench {
+	c := clocktesting.NewFakeClock(testStart())
+	b := &limiterBench{HostLimiter: NewHostLimiter(limits, c), clock: c}
+	b.dispatching = true // No goroutine: the test calls grant.
+	return b
+}
+
+// send sends requests of a priority and returns those that wait.
+func (b *limiterBench) send(count int, p priority, size float64) []*waitingRequest {
+	var waiting []*waitingRequest
+	for range count {
+		if w := b.enqueue(p, size); w != nil {
+			waiting = append(waiting, w)
+		}
+	}
+	return waiting
+}
+
+// countSent returns how many requests were let go.
+func countSent(waiting []*waitingRequest) int {
+	sent := 0
+	for _, w := range waiting {
+		select {
+		case <-w.ready:
+			sent++
+		default:
+		}
+	}
+	return sent
+}
+
+func TestHostLimiterPace(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct {
+		reason string
+		limits HostLimits
+		size   float64
+		send   int
+		atOnce int
+		after  int // more within a second
+	}{
+		"BelowTheLimit": {"A tenant that sends little waits never.", HostLimits{RequestsPerSecond: 10, Burst: 20}, 100, 20, 20, 0},
+		"Requests":      {"Above the burst the rate counts.", HostLimits{RequestsPerSecond: 10, Burst: 20}, 100, 100, 20, 10},
+		"Bytes":         {"So do bytes: two seconds' worth, then the rate.", HostLimits{BytesPerSecond: 1000}, 500, 100, 4, 2},
+		"Both":          {"The tighter limit counts.", HostLimits{RequestsPerSecond: 10, Burst: 20, BytesPerSecond: 1000}, 500, 100, 4, 2},
+		"Large":         {"A request larger than the bucket passes when it is full.", HostLimits{BytesPerSecond: 1000}, 5000, 2, 1, 0},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := newLimiterBench(tc.limits)
+			waiting := b.send(tc.send, restPriority, tc.size)
+			if got := tc.send - len(waiting); got != tc.atOnce {
+				t.Errorf("%s %d pass at once, want %d", tc.reason, got, tc.atOnce)
+			}
+			for range 100 {
+				b.clock.Step(10 * time.Millisecond)
+				b.grant()
+			}
+			if got := countSent(waiting); got != tc.after {
+				t.Errorf("%s %d pass in a second, want %d", tc.reason, got, tc.after)
+			}
+		})
+	}
+}
+
+func TestHostLimiterPriorities(t *testing.T) {
+	t.Parallel()
+	b := newLimiterBench(HostLimits{RequestsPerSecond: 16, Burst: 1})
+	b.send(1, restPriority, 0)
+	rest, status, deletes := b.send(50, restPriority, 0), b.send(2, statusPriority, 0), b.send(50, deletePriority, 0)
+	for range 16 {
+		b.clock.Step(time.Second / 16)
+		b.grant()
+	}
+	if got := countSent(deletes); got != 14 {
+		t.Errorf("Deletes come first, got %d of 16", got)
+	}
+	if got := countSent(rest); got != 2 {
+		t.Errorf("One of %d requests is of the lowest priority, got %d of 16", fairShare, got)
+	}
+	if got := countSent(status); got != 0 {
+		t.Errorf("Status waits for deletes, got %d", got)
+	}
+}
+
+func TestHostLimiterWaitEndsWithItsContext(t *testing.T) {
+	t.Parallel()
+	b := newLimiterBench(HostLimits{RequestsPerSecond: 1, Burst: 1})
+	b.send(1, restPriority, 0)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := b.wait(ctx, restPriority, 0); !errors.Is(err, errThrottled) || !errors.Is(err, context.Canceled) {
+		t.Errorf("A request that gives up was throttled, got %v", err)
+	}
+	if got := b.countWaiting(); got != 0 {
+		t.Errorf("It must leave the queue, %d wait", got)
+	}
+	if err := b.wait(withoutLimit(ctx), restPriority, 0); err != nil {
+		t.Errorf("A probe does not wait: %v", err)
+	}
+}
+
+func TestHostLimiterLetsWaitingRequestsGo(t *testing.T) {
+	t.Parallel()
+	c := clocktesting.NewFakeClock(testStart())
+	l := NewHostLimiter(HostLimits{RequestsPerSecond: 1, Burst: 1}, c)
+	sent := make(chan error)
+	for range 3 {
+		go func() { sent <- l.wait(t.Context(), restPriority, 0) }()
+	}
+	if err := <-sent; err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		for done := false; !done; {
+			select {
+			case err := <-sent:
+				if err != nil {
+					t.Fatal(err)
+				}
+				done = true
+			default:
+				c.Step(100 * time.Millisecond)
+			}
+		}
+	}
+	if passed := c.Since(testStart()); passed < 2*time.Second {
+		t.Errorf("Three requests at one a second take two seconds, got %s", passed)
+	}
+}
+
+func TestHostLimiterPriorityOf(t *testing.T) {
+	t.Parallel()
+	for call, want := range map[string]priority{
+		"DELETE /api/v1/namespaces/a/pods/b":        deletePriority,
+		"PATCH /api/v1/namespaces/a/pods/b/status":  statusPriority,
+		"POST /api/v1/namespaces/a/pods":            restPriority,
+		"GET /api/v1/namespaces/a/pods?watch=true":  restPriority,
+		"PATCH /api/v1/namespaces/a/pods/b/resize":  restPriority,
+		"PUT /apis/apps/v1/namespaces/a/x/b/status": statusPriority,
+	} {
+		var method, path string
+		for i, r := range call {
+			if r == ' ' {
+				method, path = call[:i], call[i+1:]
+				break
+			}
+		}
+		request, err := http.NewRequestWithContext(t.Context(), method, "http://host.test"+path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := priorityOf(request); got != want {
+			t.Errorf("%s has priority %s, want %s", call, got, want)
+		}
+	}
+}
