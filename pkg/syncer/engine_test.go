@@ -42,7 +42,12 @@ func newListServer(t *testing.T) *listServer {
 	t.Helper()
 	s := &listServer{lists: map[string]any{}, watches: map[string]int{}, most: map[string]int{}, cut: make(chan struct{})}
 	s.Server = httptest.NewServer(s)
-	t.Cleanup(s.CloseClientConnections)
+	t.Cleanup(func() {
+		// No client may connect again, or Close would wait for its watch.
+		_ = s.Listener.Close()
+		s.CloseClientConnections()
+		s.Close()
+	})
 	return s
 }
 
