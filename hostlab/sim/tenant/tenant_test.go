@@ -128,7 +128,7 @@ func TestFileOf(t *testing.T) {
 // The project's own chart must hold what a server beside a host needs.
 func TestOwnChart(t *testing.T) {
 	t.Parallel()
-	o := Options{Chart: filepath.Join("..", "..", "..", "..", "..", "chart"), Release: "shop", Namespace: "tenant-shop"}
+	o := Options{Chart: filepath.Join("..", "..", "..", "chart"), Release: "shop", Namespace: "tenant-shop"}
 	objects, err := Render(o)
 	if err != nil {
 		t.Fatal(err)
