@@ -130,7 +130,7 @@ func (b *bench) burstVirtual(ctx context.Context, p *process, prefix string) (ti
 		host.last(thereAt).Sub(begun).Seconds(), host.last(doneAt).Sub(begun).Seconds(), took.Seconds())
 
 	begun = time.Now()
-	err = byHands(prefix, func(name string) error {
+	err = byHands(prefix, burstPods, func(name string) error {
 		return p.client.CoreV1().Pods(metav1.NamespaceDefault).Delete(ctx, name, metav1.DeleteOptions{})
 	})
 	if err != nil {
@@ -144,7 +144,7 @@ func (b *bench) burstVirtual(ctx context.Context, p *process, prefix string) (ti
 }
 
 func createPods(ctx context.Context, client kubernetes.Interface, namespace, prefix string) error {
-	err := byHands(prefix, func(name string) error {
+	err := byHands(prefix, burstPods, func(name string) error {
 		_, err := client.CoreV1().Pods(namespace).Create(ctx, newPod(name), metav1.CreateOptions{})
 		return err
 	})
@@ -154,11 +154,11 @@ func createPods(ctx context.Context, client kubernetes.Interface, namespace, pre
 	return nil
 }
 
-// byHands does something for each pod of a burst, with as many at once as there
-// are hands.
-func byHands(prefix string, do func(name string) error) error {
+// byHands calls do for count names, with as many calls at once as there are
+// hands.
+func byHands(prefix string, count int, do func(name string) error) error {
 	names := make(chan string)
-	errs := make(chan error, burstPods)
+	errs := make(chan error, count)
 	var hands sync.WaitGroup
 	for range burstHands {
 		hands.Go(func() {
@@ -167,7 +167,7 @@ func byHands(prefix string, do func(name string) error) error {
 			}
 		})
 	}
-	for i := range burstPods {
+	for i := range count {
 		names <- fmt.Sprintf("%s%d", prefix, i)
 	}
 	close(names)

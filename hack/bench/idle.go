@@ -3,19 +3,42 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
 // idle measures what a server costs that has nothing to do.
 func (b *bench) idle(ctx context.Context) error {
-	return b.rest(ctx, "idle_anon", "idle_cpu")
+	return b.rest(ctx, "idle_anon", "idle_cpu", nil)
 }
 
-// rest starts as many servers as there are runs and measures each at the same
-// time after it became ready. They idle side by side, which none of them notices:
-// all of them together leave most of a core free.
-func (b *bench) rest(ctx context.Context, anon, cpu string) error {
+// secrets measures what Secrets cost that no pod uses.
+func (b *bench) secrets(ctx context.Context) error {
+	return b.rest(ctx, "memory_5000_secrets", "", createSecrets)
+}
+
+// createSecrets creates many Secrets in one namespace.
+func createSecrets(ctx context.Context, p *process) error {
+	data := map[string][]byte{"data": make([]byte, secretSize)}
+	err := byHands("secret-", manySecrets, func(name string) error {
+		secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: name}, Data: data}
+		_, err := p.client.CoreV1().Secrets(metav1.NamespaceDefault).Create(ctx, secret, metav1.CreateOptions{})
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("cannot create the Secrets: %w", err)
+	}
+	return nil
+}
+
+// rest starts as many servers as there are runs, prepares each, and measures it
+// at the same time after that. They idle side by side: together they leave most
+// of a core free. An empty name drops a figure.
+func (b *bench) rest(ctx context.Context, anon, cpu string, prepare func(context.Context, *process) error) error {
 	type result struct {
 		anon, cpu float64
 		err       error
@@ -28,9 +51,16 @@ func (b *bench) rest(ctx context.Context, anon, cpu string) error {
 			return err
 		}
 		defer p.Stop()
+		quiet := p.ready
+		if prepare != nil {
+			if err := prepare(ctx, p); err != nil {
+				return err
+			}
+			quiet = time.Now()
+		}
 		watches.Go(func() {
 			r := &results[i]
-			r.anon, r.cpu, r.err = p.restFor(ctx, b.options.idle)
+			r.anon, r.cpu, r.err = p.restFor(ctx, quiet, b.options.idle)
 		})
 	}
 	watches.Wait()
@@ -44,11 +74,11 @@ func (b *bench) rest(ctx context.Context, anon, cpu string) error {
 	return errors.Join(errs...)
 }
 
-// restFor leaves the process alone for d after it became ready and returns its
-// anonymous memory then, in MB, and the CPU that it used in the second half of
-// that time, in percent of a core. In the first half the start comes to an end.
-func (p *process) restFor(ctx context.Context, d time.Duration) (anon, cpu float64, err error) {
-	if err := until(ctx, p.ready.Add(d/2)); err != nil {
+// restFor leaves the process alone for d. It returns its anonymous memory then,
+// in MB, and the CPU that it used in the second half of that time, in percent of
+// a core. In the first half the start comes to an end.
+func (p *process) restFor(ctx context.Context, from time.Time, d time.Duration) (anon, cpu float64, err error) {
+	if err := until(ctx, from.Add(d/2)); err != nil {
 		return 0, 0, err
 	}
 	begun := time.Now()
@@ -56,7 +86,7 @@ func (p *process) restFor(ctx context.Context, d time.Duration) (anon, cpu float
 	if err != nil {
 		return 0, 0, err
 	}
-	if err := until(ctx, p.ready.Add(d)); err != nil {
+	if err := until(ctx, from.Add(d)); err != nil {
 		return 0, 0, err
 	}
 	after, err := p.cpu()
@@ -68,6 +98,7 @@ func (p *process) restFor(ctx context.Context, d time.Duration) (anon, cpu float
 	return anon, cpu, err
 }
 
+// until waits until a time.
 func until(ctx context.Context, at time.Time) error {
 	select {
 	case <-ctx.Done():

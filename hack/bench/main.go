@@ -74,6 +74,7 @@ func groups() []group {
 		{[]string{"burst_ratio", "pod_cpu", "pod_host_requests", "burst_delete"}, (*bench).burst},
 		{[]string{"sched_ratio", "sched_ratio_bound", "sched_bound_p50", "sched_bound_p99", "sched_cpu", "sched_host_cpu"}, (*bench).sched},
 		{[]string{"idle_anon", "idle_cpu"}, (*bench).idle},
+		{[]string{"memory_5000_secrets"}, (*bench).secrets},
 		{[]string{"nodes_all", "nodes_anon", "nodes_idle_cpu", "node_lag_p99", "node_lag_overlaid_p99"}, (*bench).nodes},
 		{[]string{"sched_foreign_pod"}, (*bench).foreign},
 	}
@@ -136,8 +137,11 @@ func (b *bench) say(format string, arguments ...any) {
 	_, _ = fmt.Fprintf(b.progress, format+"\n", arguments...)
 }
 
-// add records one run's value of a figure.
+// add records one run's value of a figure, unless the name is empty.
 func (b *bench) add(figure string, value float64) {
+	if figure == "" {
+		return
+	}
 	b.values[figure] = append(b.values[figure], value)
 }
 

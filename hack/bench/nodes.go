@@ -29,7 +29,7 @@ func (b *bench) nodes(ctx context.Context) error {
 	if err := b.nodeLag(ctx, "node_lag_overlaid_p99", withScheduler(), overlayNodes); err != nil {
 		return err
 	}
-	return b.rest(ctx, "nodes_anon", "nodes_idle_cpu")
+	return b.rest(ctx, "nodes_anon", "nodes_idle_cpu", nil)
 }
 
 // nodesAll measures how soon a new virtual cluster shows all nodes.

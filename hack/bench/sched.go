@@ -111,7 +111,7 @@ func (c client) schedule(ctx context.Context, p *process, prefix string, create 
 	}
 	created, mu := map[string]time.Time{}, sync.Mutex{}
 	begun := time.Now()
-	err = byHands(prefix, func(name string) error {
+	err = byHands(prefix, burstPods, func(name string) error {
 		mu.Lock()
 		created[name] = time.Now()
 		mu.Unlock()

@@ -266,9 +266,9 @@ func (a *app) addKinds(virtual *rest.Config) error {
 // parts are what runs, in the order of the start.
 func (a *app) parts() []part {
 	parts := []part{
+		{name: "memory", run: newMemoryKeeper().Run},
 		{name: "node proxy", run: a.proxy.Run},
 		{name: "control plane", run: a.controlPlane.Run, ready: a.controlPlane.Ready()},
-		{name: "memory", run: newMemoryKeeper().Run},
 		{name: "kubeconfig", run: a.kubeconfig.Run},
 		{name: "syncer", run: a.engine.Run},
 	}

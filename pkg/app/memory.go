@@ -2,6 +2,8 @@ package app
 
 import (
 	"context"
+	"os"
+	"runtime"
 	"runtime/debug"
 	"runtime/metrics"
 	"time"
@@ -10,61 +12,122 @@ import (
 )
 
 const (
-	// gcPercent lets the heap grow to five times what lives before garbage is
-	// collected. While the server works, this halves the CPU that a pod costs.
-	gcPercent = 400
+	mib = 1 << 20
+
+	// maxGCPercent lets the heap of a small server grow to five times what lives
+	// before garbage is collected. This halves the CPU that a pod costs.
+	maxGCPercent = 400
+	// minGCPercent bounds the CPU that collections take from a server with many
+	// objects.
+	minGCPercent = 50
+	// headroom is how far the heap may grow beyond what lives, in bytes. Above
+	// that, the process would need several times the memory of its objects.
+	headroom = 160 * mib
+	// minChange is the smallest change of the percentage that is made. Each one
+	// stops all goroutines for a moment.
+	minChange = 10
+
 	// memoryCheck is the time between two looks at the memory.
 	memoryCheck = 20 * time.Second
-	// worthwhile is how much memory a collection must be able to give back.
-	worthwhile = 8 << 20
+	// worthwhile is how much memory a collection must be able to return.
+	worthwhile = 8 * mib
 )
 
-// memoryKeeper gives memory back to the machine while the server has little to
-// do: what the start or a busy time has left. Without it, the memory of a quiet
-// server would be that of its busiest minute.
+// memoryKeeper bounds the memory of the process. After each collection it sets
+// how far the heap may grow until the next one. While the server has little to
+// do, it returns memory that the start or a busy time has left: otherwise a
+// quiet server would keep the memory of its busiest minute.
 type memoryKeeper struct {
 	clock   clock.Clock
 	read    func() memoryUse
 	release func()
+	// setPercent sets GC percent.
+	setPercent func(int)
+	// fixed is true if the operator has set GOGC, which then stays.
+	fixed bool
 
+	percent     int
 	collections uint64
 }
 
-// memoryUse is what the runtime says of its memory.
+// memoryUse is the runtime's account of its memory.
 type memoryUse struct {
 	// collections counts the garbage collections that nobody asked for.
 	collections uint64
-	// heap is what a heap object occupies, dead ones included, and live what the
-	// last collection left of it. free is what no object occupies and the machine
-	// has not back yet. All in bytes.
+	// heap is what heap objects occupy, dead ones included, and live what the
+	// last collection left of it. free is what no object occupies and was not
+	// returned yet. All in bytes.
 	heap, live, free uint64
 }
 
 func newMemoryKeeper() *memoryKeeper {
-	return &memoryKeeper{clock: clock.RealClock{}, read: readMemory, release: debug.FreeOSMemory}
+	return &memoryKeeper{
+		clock: clock.RealClock{}, read: readMemory, release: debug.FreeOSMemory,
+		setPercent: func(percent int) { debug.SetGCPercent(percent) },
+		fixed:      os.Getenv("GOGC") != "",
+		percent:    maxGCPercent,
+	}
 }
 
-// Run looks at the memory now and then.
+// Run looks at the memory until the context ends.
 func (k *memoryKeeper) Run(ctx context.Context) error {
+	if !k.fixed {
+		afterCollections(ctx, k.pace)
+	}
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-k.clock.After(memoryCheck):
-			k.look()
+			k.releaseIfQuiet()
 		}
 	}
 }
 
-// look releases memory if that is worthwhile. A process whose garbage has just
-// been collected is at work and would only take the memory again.
-func (k *memoryKeeper) look() {
+// pace sets when the next collection starts, from what the last one left.
+func (k *memoryKeeper) pace() {
+	percent := gcPercent(k.read().live)
+	if change := percent - k.percent; change > -minChange && change < minChange {
+		return
+	}
+	k.percent = percent
+	k.setPercent(percent)
+}
+
+// gcPercent returns the GC percentage for a heap with so many live bytes.
+func gcPercent(live uint64) int {
+	return int(min(max(headroom*100/max(live, 1), minGCPercent), maxGCPercent))
+}
+
+// releaseIfQuiet releases memory if that is worthwhile. A process whose garbage
+// has just been collected is at work and would only take the memory again.
+func (k *memoryKeeper) releaseIfQuiet() {
 	use := k.read()
 	quiet := use.collections == k.collections
 	k.collections = use.collections
 	if quiet && use.heap-min(use.heap, use.live)+use.free > worthwhile {
 		k.release()
 	}
+}
+
+// sentinel is an object that dies in each collection.
+type sentinel struct{ self *sentinel }
+
+// afterCollections calls react after each garbage collection until the context
+// ends. It costs nothing in between. react must be quick: it runs on the
+// goroutine of all finalizers.
+func afterCollections(ctx context.Context, react func()) {
+	var arm func()
+	arm = func() {
+		runtime.SetFinalizer(&sentinel{}, func(*sentinel) {
+			if ctx.Err() != nil {
+				return
+			}
+			react()
+			arm()
+		})
+	}
+	arm()
 }
 
 func readMemory() memoryUse {

@@ -23,7 +23,7 @@ import (
 // collector.
 func prepareProcess(logging v1alpha1.Logging) error {
 	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(gcPercent)
+		debug.SetGCPercent(maxGCPercent)
 	}
 	flags := flag.NewFlagSet("klog", flag.ContinueOnError)
 	klog.InitFlags(flags)
