@@ -1,0 +1,128 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/rest"
+)
+
+// testSecondReplica scales the release to two. The second pod has no place in the
+// store of the first, so it must not serve.
+func testSecondReplica(t *testing.T, tn *tenant) {
+	ctx := t.Context()
+	scale := func(replicas int) {
+		t.Helper()
+		mustRun(t, hostKubectl("-n", tn.namespace, "scale", "statefulset", tn.release, fmt.Sprintf("--replicas=%d", replicas)))
+	}
+	second := tn.release + "-1"
+	pods := hostClient.CoreV1().Pods(tn.namespace)
+	scale(2)
+	t.Cleanup(func() {
+		mustRun(t, hostKubectl("-n", tn.namespace, "scale", "statefulset", tn.release, "--replicas=1"))
+		_ = hostKubectl("-n", tn.namespace, "delete", "pvc", "data-"+second, "--wait=false", "--ignore-not-found").Run()
+	})
+	eventually(t, "the second replica stops and logs why", func(ctx context.Context) error {
+		pod, err := pods.Get(ctx, second, metav1.GetOptions{})
+		if err != nil {
+			return err
+		}
+		if isReady(pod) {
+			t.Fatalf("pod %s serves", second)
+		}
+		if !saidWhy(ctx, tn, pod) {
+			return fmt.Errorf("no reason in the log of pod %s", second)
+		}
+		return nil
+	})
+	// It must stay so: a replica that starts late would serve an empty store.
+	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); {
+		pod, err := pods.Get(ctx, second, metav1.GetOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if isReady(pod) {
+			t.Fatalf("pod %s serves", second)
+		}
+		if err := tn.virtual.Discovery().RESTClient().Get().AbsPath("/readyz").Timeout(5 * time.Second).Do(ctx).Error(); err != nil {
+			t.Fatalf("the first replica does not serve any more: %v", err)
+		}
+	}
+	scale(1)
+	eventually(t, "the second replica is gone", func(ctx context.Context) error {
+		if _, err := pods.Get(ctx, second, metav1.GetOptions{}); !apierrors.IsNotFound(err) {
+			return fmt.Errorf("pod %s exists: %w", second, err)
+		}
+		return nil
+	})
+	tn.awaitReady()
+}
+
+// saidWhy reports whether the log of a replica names the other instance or the store.
+func saidWhy(ctx context.Context, tn *tenant, pod *corev1.Pod) bool {
+	for _, previous := range []bool{false, true} {
+		text, err := hostClient.CoreV1().Pods(tn.namespace).GetLogs(pod.Name, &corev1.PodLogOptions{Previous: previous}).DoRaw(ctx)
+		if err != nil {
+			continue
+		}
+		lower := strings.ToLower(string(text))
+		if strings.Contains(lower, "instance") || strings.Contains(lower, "replica") || strings.Contains(lower, "store") {
+			return true
+		}
+	}
+	return false
+}
+
+// testOperatorPort checks what the operator's port shows to whom.
+func testOperatorPort(t *testing.T, tn *tenant) {
+	anonymous := rest.AnonymousClientConfig(tn.virtualConfig)
+	anonymous.Insecure, anonymous.CAData, anonymous.CAFile = true, nil, ""
+	client, err := rest.HTTPClientFor(anonymous)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pod, err := hostClient.CoreV1().Pods(tn.namespace).Get(t.Context(), tn.controlPlanePod(), metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	operator := pod.Status.PodIP + ":8444"
+	for _, c := range []struct {
+		reason string
+		url    string
+		want   []int
+	}{
+		{"the kubelet's probes need no credentials", "http://" + operator + "/livez", []int{http.StatusOK}},
+		{"the kubelet's probes need no credentials", "http://" + operator + "/readyz", []int{http.StatusOK}},
+		{"metrics are not sent in clear text", "http://" + operator + "/metrics", []int{http.StatusBadRequest, http.StatusNotFound, http.StatusForbidden, http.StatusUnauthorized}},
+		{"metrics need a token", "https://" + operator + "/metrics", []int{http.StatusForbidden, http.StatusUnauthorized}},
+		{"the report needs a token", "https://" + operator + "/syncz", []int{http.StatusForbidden, http.StatusUnauthorized}},
+		{"the tenant's report needs a permission", tn.virtualConfig.Host + "/syncz", []int{http.StatusForbidden, http.StatusUnauthorized}},
+	} {
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, c.url, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		response, err := client.Do(request)
+		if err != nil {
+			t.Errorf("%s: %v", c.reason, err)
+			continue
+		}
+		_ = response.Body.Close()
+		if !slices.Contains(c.want, response.StatusCode) {
+			t.Errorf("%s: GET %s: got %s, want one of %v", c.reason, c.url, response.Status, c.want)
+		}
+	}
+	if err := tn.virtual.Discovery().RESTClient().Get().AbsPath("/syncz").Do(t.Context()).Error(); err != nil {
+		t.Errorf("an admin of the virtual cluster may read its report: %v", err)
+	}
+}
