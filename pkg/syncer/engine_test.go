@@ -78,8 +78,28 @@ func (s *listServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		if !ok {
 			list = map[string]any{"metadata": map[string]any{"resourceVersion": "1"}, "items": []any{}}
 		}
+		if strings.Contains(r.Header.Get("Accept"), "as=PartialObjectMetadataList") {
+			list = asMetadata(list)
+		}
 		_ = json.NewEncoder(w).Encode(list)
 	}
+}
+
+// asMetadata returns a list as metadata alone.
+func asMetadata(list any) any {
+	text, err := json.Marshal(list)
+	if err != nil {
+		return err
+	}
+	partial := &metav1.PartialObjectMetadataList{}
+	if err := json.Unmarshal(text, partial); err != nil {
+		return err
+	}
+	partial.TypeMeta = metav1.TypeMeta{APIVersion: "meta.k8s.io/v1", Kind: "PartialObjectMetadataList"}
+	for i := range partial.Items {
+		partial.Items[i].TypeMeta = metav1.TypeMeta{APIVersion: "meta.k8s.io/v1", Kind: "PartialObjectMetadata"}
+	}
+	return partial
 }
 
 func (s *listServer) faultNow() http.HandlerFunc {

@@ -12,19 +12,27 @@ const (
 	// scanAhead is how many keys of a scan wait in the queue at most, so that a
 	// scan never stands in the way of an event.
 	scanAhead = 8
+	// liveScans is how many full scans there are for each comparison with live lists.
+	liveScans = 6
 	// scanPause is how long a scan waits for the queue.
 	scanPause = 2 * time.Millisecond
 )
 
-// scan compares both sides of all kinds now and then. The watches tell of every
-// change, so a scan finds nothing, unless something is wrong: then it is put right
-// and counted.
+// scan compares both sides of all kinds now and then. Watches deliver every change,
+// so a scan finds nothing unless something is wrong: then it is repaired and
+// counted. The first scan and each of liveScans also compare the caches themselves
+// with the API servers.
 func (e *Engine) scan(ctx context.Context) {
-	for pause := e.options.FullScan / 10; ; pause = e.options.FullScan {
+	pause := e.options.FullScan / 10
+	for number := 0; ; number++ {
 		select {
 		case <-ctx.Done():
 			return
 		case <-e.options.Clock.After(pause):
+		}
+		pause = e.options.FullScan
+		if number%liveScans == 0 {
+			e.compareLive(ctx)
 		}
 		for _, r := range e.listRunners() {
 			r.scan(ctx)

@@ -61,11 +61,14 @@ func (e *Engine) checkHost() syncz.Check {
 // of a host that is away are left out.
 func (e *Engine) checkWatches() []syncz.Check {
 	var failing []syncz.Check
-	total := 0
+	total, working := 0, 0
 	for _, side := range []*connection{e.virtual, e.host} {
 		for _, w := range side.watches.list() {
 			total++
 			failure := w.failure()
+			if failure == nil {
+				working++
+			}
 			if failure == nil || side.watches.away() != nil {
 				continue
 			}
@@ -76,7 +79,7 @@ func (e *Engine) checkWatches() []syncz.Check {
 		}
 	}
 	slices.SortFunc(failing, func(a, b syncz.Check) int { return strings.Compare(a.Name, b.Name) })
-	all := syncz.Check{Name: "watches", Healthy: len(failing) == 0, Message: fmt.Sprintf("%d of %d watches work.", total-len(failing), total)}
+	all := syncz.Check{Name: "watches", Healthy: working == total, Message: fmt.Sprintf("%d of %d watches work.", working, total)}
 	return append([]syncz.Check{all}, failing...)
 }
 

@@ -57,6 +57,7 @@ type sharedWatch struct {
 	gvk        schema.GroupVersionKind
 	selector   apilabels.Selector
 	namespaced bool
+	label      string // "Pod", in metrics
 	name       string // "host Pod"
 	cache      cache.Cache
 	informer   toolscache.SharedIndexInformer
@@ -221,7 +222,7 @@ func (w *sharedWatches) acquire(like client.Object, sel apilabels.Selector) (*sh
 	s := &sharedWatch{
 		side: w.side, gvk: gvk, selector: sel, users: 1, indexes: map[string]bool{},
 		namespaced: mapping.Scope.Name() == meta.RESTScopeNameNamespace,
-		name:       w.side.String() + " " + w.labelOf(key),
+		label:      w.labelOf(key), name: w.side.String() + " " + w.labelOf(key),
 	}
 	if err := w.startWatch(s, like, key); err != nil {
 		return nil, fmt.Errorf("cannot watch %s %s: %w", w.side, gvk.Kind, err)
@@ -299,7 +300,7 @@ func (w *sharedWatches) informerOf(s *sharedWatch, key watchKey) func(toolscache
 			}
 		}
 	}
-	s.health = newWatchHealth(s.name, w.clock, w.log, newWatchMeters(w.side.String(), w.labelOf(key)), w.away)
+	s.health = newWatchHealth(s.name, w.clock, w.log, newWatchMeters(w.side.String(), s.label), w.away)
 	return func(lw toolscache.ListerWatcher, like runtime.Object, resync time.Duration, indexers toolscache.Indexers) toolscache.SharedIndexInformer {
 		return toolscache.NewSharedIndexInformer(s.health.observe(lw), like, resync, indexers)
 	}

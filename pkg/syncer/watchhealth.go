@@ -75,7 +75,8 @@ func newWatchMeters(side, object string) watchMeters {
 // openWatch is the attempt to watch that is under way.
 type openWatch struct {
 	cancel context.CancelFunc
-	since  time.Time // when the server answered, zero before
+	since  time.Time     // when the server answered, zero before
+	relist chan struct{} // closed to end the watch and list again
 }
 
 func newWatchHealth(name string, c clock.PassiveClock, log logr.Logger, meters watchMeters, paused func() error) *watchHealth {
@@ -120,7 +121,7 @@ func (h *watchHealth) observe(lw toolscache.ListerWatcher) toolscache.ListerWatc
 func (h *watchHealth) begin(cancel context.CancelFunc) *openWatch {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.open = &openWatch{cancel: cancel}
+	h.open = &openWatch{cancel: cancel, relist: make(chan struct{})}
 	return h.open
 }
 
@@ -210,6 +211,16 @@ func (h *watchHealth) fail(err error) {
 	}
 }
 
+// relist ends the open watch in such a way that the reflector lists again.
+func (h *watchHealth) relist() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.open != nil {
+		close(h.open.relist)
+		h.open = nil
+	}
+}
+
 // check returns why the watch does not work, nil if it does. It also ends what has
 // been silent for too long, so that the reflector opens it again, and logs a
 // failure that lasts once a minute.
@@ -247,71 +258,4 @@ func (h *watchHealth) silenceLimit() time.Duration {
 		return bookmarkSilence
 	}
 	return openSilence
-}
-
-// observedWatch is a watch whose events a watchHealth records.
-type observedWatch struct {
-	source  watch.Interface
-	events  chan watch.Event
-	stopped chan struct{}
-	stop    func()
-}
-
-func newObservedWatch(ctx context.Context, source watch.Interface, h *watchHealth, attempt *openWatch) *observedWatch {
-	w := &observedWatch{source: source, events: make(chan watch.Event), stopped: make(chan struct{})}
-	w.stop = sync.OnceFunc(func() {
-		close(w.stopped)
-		source.Stop()
-	})
-	go w.run(ctx, h, attempt)
-	return w
-}
-
-// ResultChan implements watch.Interface.
-func (w *observedWatch) ResultChan() <-chan watch.Event { return w.events }
-
-// Stop implements watch.Interface.
-func (w *observedWatch) Stop() { w.stop() }
-
-// run passes events on until the watch ends or is stopped.
-func (w *observedWatch) run(ctx context.Context, h *watchHealth, attempt *openWatch) {
-	events, stopped := 0, false
-	defer func() {
-		h.recordEnd(ctx, attempt, stopped, events)
-		close(w.events)
-	}()
-	for event := range w.source.ResultChan() {
-		h.recordEvent(ctx, event)
-		events++
-		select {
-		case w.events <- event:
-		case <-w.stopped:
-			stopped = true
-			return
-		}
-	}
-	select {
-	case <-w.stopped:
-		stopped = true
-	default:
-	}
-}
-
-// watchCheckPeriod is how often the watches are checked.
-const watchCheckPeriod = 15 * time.Second
-
-// monitorWatches checks all watches now and then until ctx ends.
-func (e *Engine) monitorWatches(ctx context.Context) {
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-e.options.Clock.After(watchCheckPeriod):
-		}
-		for _, side := range []*sharedWatches{e.virtual.watches, e.host.watches} {
-			for _, w := range side.list() {
-				_ = w.failure()
-			}
-		}
-	}
 }

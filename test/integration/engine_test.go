@@ -224,7 +224,7 @@ func TestHostAwayAtTheStart(t *testing.T) {
 	e := r.start(t, config, r.configMaps())
 	r.putMap(t, "cart", "1")
 	eventually(t, "what /syncz says", func(context.Context) error {
-		if status := e.status(); !strings.Contains(status, "host: cannot be reached") {
+		if status := e.status(); !strings.Contains(status, "host: Host API server unreachable") {
 			return fmt.Errorf("it says %s", status)
 		}
 		return nil
@@ -252,7 +252,7 @@ func TestHostAwayLater(t *testing.T) {
 		t.Fatal(err)
 	}
 	eventually(t, "what /syncz says", func(context.Context) error {
-		if status := e.status(); !strings.Contains(status, "host: cannot be reached") || !strings.Contains(status, "wait for the host") {
+		if status := e.status(); !strings.Contains(status, "host: Host API server unreachable") || !strings.Contains(status, "wait for the host") {
 			return fmt.Errorf("it says %s", status)
 		}
 		return nil

@@ -1,0 +1,191 @@
+package syncer
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/resourceversion"
+	"k8s.io/apimachinery/pkg/watch"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+)
+
+const (
+	// livePageSize is how many objects one request of a live list returns.
+	livePageSize = 500
+	// cacheLag is how much time a cache gets to catch up with a live list.
+	cacheLag = 10 * time.Second
+)
+
+// liveList is what an API server has of the objects of a watch.
+type liveList struct {
+	revision string                          // of the list
+	objects  map[types.NamespacedName]string // name -> version
+}
+
+// compareLive compares the caches of all watches with live lists of metadata. It
+// finds what no comparison of two caches can: changes that a watch never
+// delivered. They are counted, the watch lists again, and the keys are queued.
+func (e *Engine) compareLive(ctx context.Context) {
+	for _, side := range []*connection{e.virtual, e.host} {
+		for _, w := range side.watches.list() {
+			if ctx.Err() != nil {
+				return
+			}
+			if err := e.compareWatch(ctx, side, w); err != nil {
+				e.log.V(2).Info("Cannot compare a cache with the API server", "watch", w.name, "err", err.Error())
+			}
+		}
+	}
+}
+
+// compareWatch compares one cache with the API server.
+func (e *Engine) compareWatch(ctx context.Context, side *connection, w *sharedWatch) error {
+	if !w.informer.HasSynced() || side.watches.away() != nil {
+		return nil
+	}
+	first, err := listLive(ctx, side.client, w, side.watches.namespace)
+	if err != nil {
+		return err
+	}
+	missed := findMissed(w, first)
+	if len(missed) == 0 {
+		return nil
+	}
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-e.options.Clock.After(cacheLag):
+	}
+	// What the cache still lacks of the first list it has missed, unless it was
+	// deleted in between.
+	second, err := listLive(ctx, side.client, w, side.watches.namespace)
+	if err != nil {
+		return err
+	}
+	maps.DeleteFunc(missed, func(key types.NamespacedName, _ bool) bool {
+		_, exists := second.objects[key]
+		return !isMissed(w, key, first) || !exists && w.Get(key) == nil
+	})
+	if len(missed) > 0 {
+		e.repairCache(ctx, w, missed)
+	}
+	return nil
+}
+
+// repairCache counts and logs what a cache has missed, lets its watch list again
+// and queues the keys of the objects.
+func (e *Engine) repairCache(ctx context.Context, w *sharedWatch, missed map[types.NamespacedName]bool) {
+	meter().cacheMissed.WithLabelValues(w.side.String(), w.label).Add(float64(len(missed)))
+	var example types.NamespacedName
+	for key := range missed {
+		example = key
+		break
+	}
+	e.log.Info("Cache has missed changes, listing again", "watch", w.name, "objects", len(missed), "example", example.String())
+	if w.health != nil {
+		w.health.relist()
+	}
+	for _, r := range e.listRunners() {
+		r.enqueueMissed(ctx, w, missed)
+	}
+}
+
+// enqueueMissed queues the keys of objects of a kind that its cache has missed.
+func (r *runner) enqueueMissed(ctx context.Context, w *sharedWatch, missed map[types.NamespacedName]bool) {
+	if r.virtualStore.watch.Load() == w {
+		for key := range missed {
+			r.enqueue(key)
+		}
+	}
+	if r.hostStore.watch.Load() != w {
+		return
+	}
+	s := r.reconciler.scope(ctx)
+	for key := range missed {
+		if host := w.Get(key); host != nil {
+			if origin, ours, err := r.originOf(s, host); err == nil && ours {
+				r.enqueue(origin)
+			}
+		}
+	}
+}
+
+// listLive returns the names and versions that the API server has of the objects
+// of a watch.
+func listLive(ctx context.Context, c client.Client, w *sharedWatch, namespace string) (liveList, error) {
+	options := &client.ListOptions{LabelSelector: w.selector, Limit: livePageSize}
+	if w.namespaced {
+		options.Namespace = namespace
+	}
+	live := liveList{objects: map[types.NamespacedName]string{}}
+	for {
+		page := &metav1.PartialObjectMetadataList{}
+		page.SetGroupVersionKind(w.gvk.GroupVersion().WithKind(w.gvk.Kind + "List"))
+		if err := c.List(ctx, page, options); err != nil {
+			return live, fmt.Errorf("cannot list %s: %w", w.name, err)
+		}
+		if live.revision == "" {
+			live.revision = page.ResourceVersion
+		}
+		for i := range page.Items {
+			item := &page.Items[i]
+			live.objects[client.ObjectKeyFromObject(item)] = item.ResourceVersion
+		}
+		if options.Continue = page.Continue; options.Continue == "" {
+			return live, nil
+		}
+	}
+}
+
+// findMissed returns the objects whose state in the cache is older than in the
+// live list.
+func findMissed(w *sharedWatch, live liveList) map[types.NamespacedName]bool {
+	missed := map[types.NamespacedName]bool{}
+	for key := range live.objects {
+		if isMissed(w, key, live) {
+			missed[key] = true
+		}
+	}
+	for _, object := range w.List() {
+		if key := client.ObjectKeyFromObject(object); isMissed(w, key, live) {
+			missed[key] = true
+		}
+	}
+	return missed
+}
+
+// isMissed reports whether the cache has an older state of an object than a live
+// list. An object that was deleted since may look missed.
+func isMissed(w *sharedWatch, key types.NamespacedName, live liveList) bool {
+	cached := w.Get(key)
+	version, exists := live.objects[key]
+	switch {
+	case exists && cached == nil:
+		return true
+	case exists:
+		return isOlder(cached.GetResourceVersion(), version)
+	case cached == nil:
+		return false
+	default:
+		// The API server does not have it, unless it was created after the list.
+		return isOlder(cached.GetResourceVersion(), live.revision)
+	}
+}
+
+// isOlder reports whether version a is older than b. It is false for versions that
+// cannot be compared.
+func isOlder(a, b string) bool {
+	order, err := resourceversion.CompareResourceVersion(a, b)
+	return err == nil && order < 0
+}
+
+// relistEvent returns the event that lets a reflector list again.
+func relistEvent() watch.Event {
+	status := apierrors.NewResourceExpired("the cache has missed changes").ErrStatus
+	return watch.Event{Type: watch.Error, Object: &status}
+}

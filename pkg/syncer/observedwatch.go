@@ -1,0 +1,91 @@
+package syncer
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"k8s.io/apimachinery/pkg/watch"
+)
+
+// observedWatch is a watch whose events a watchHealth records.
+type observedWatch struct {
+	source  watch.Interface
+	events  chan watch.Event
+	stopped chan struct{}
+	stop    func()
+}
+
+func newObservedWatch(ctx context.Context, source watch.Interface, h *watchHealth, attempt *openWatch) *observedWatch {
+	w := &observedWatch{source: source, events: make(chan watch.Event), stopped: make(chan struct{})}
+	w.stop = sync.OnceFunc(func() {
+		close(w.stopped)
+		source.Stop()
+	})
+	go w.run(ctx, h, attempt)
+	return w
+}
+
+// ResultChan implements watch.Interface.
+func (w *observedWatch) ResultChan() <-chan watch.Event { return w.events }
+
+// Stop implements watch.Interface.
+func (w *observedWatch) Stop() { w.stop() }
+
+// run passes events on until the watch ends or is stopped.
+func (w *observedWatch) run(ctx context.Context, h *watchHealth, attempt *openWatch) {
+	events, stopped := 0, false
+	defer func() {
+		h.recordEnd(ctx, attempt, stopped, events)
+		close(w.events)
+	}()
+	for {
+		var event watch.Event
+		more := true
+		select {
+		case event, more = <-w.source.ResultChan():
+			if more {
+				h.recordEvent(ctx, event)
+			}
+		case <-attempt.relist:
+			event = relistEvent()
+		case <-w.stopped:
+			stopped = true
+			return
+		}
+		if !more {
+			return
+		}
+		events++
+		select {
+		case w.events <- event:
+		case <-w.stopped:
+			stopped = true
+			return
+		}
+		if event.Type == watch.Error {
+			<-w.stopped // The reflector stops a watch after an error.
+			stopped = true
+			return
+		}
+	}
+}
+
+// watchCheckPeriod is how often the watches are checked.
+const watchCheckPeriod = 15 * time.Second
+
+// monitorWatches checks all watches now and then until ctx ends.
+func (e *Engine) monitorWatches(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-e.options.Clock.After(watchCheckPeriod):
+		}
+		for _, side := range []*sharedWatches{e.virtual.watches, e.host.watches} {
+			for _, w := range side.list() {
+				_ = w.failure()
+			}
+		}
+	}
+}
