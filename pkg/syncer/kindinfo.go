@@ -19,3 +19,9 @@ func (k Kind) Watches() []Watch { return k.also }
 
 // IsClusterScoped reports whether objects of a built-in kind have no namespace.
 func IsClusterScoped(kind schema.GroupKind) bool { return clusterScoped().Has(kind) }
+
+// Indexes returns the indexes by which the kind lists objects.
+func (k Kind) Indexes() []Index { return k.indexes }
+
+// HasUp reports whether the kind writes to virtual objects that the tenant owns.
+func (k Kind) HasUp() bool { return k.up != nil }

@@ -17,6 +17,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes/scheme"
+	clocktesting "k8s.io/utils/clock/testing"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/yaml"
 
@@ -53,19 +54,21 @@ type handed map[types.UID]string
 
 func (h handed) Proposed(pod types.UID) string { return h[pod] }
 
-// outcome is what the functions of a resource say about a case.
+// outcome is what becomes of a case.
 type outcome struct {
-	// Key is the virtual object that a host object belongs to, "none" if it
-	// belongs to none.
+	// Key is the virtual key of the host object, "none" if it has none.
 	Key string `json:"key,omitempty"`
-	// Wanted says whether there is to be a copy.
+	// Wanted reports whether the engine keeps a copy.
 	Wanted bool `json:"wanted"`
-	// Also is what a change of each cached object requeues.
+	// Deleted reports whether it has deleted one on the way.
+	Deleted bool `json:"deleted,omitempty"`
+	// Also are the keys that a change of each cached object requeues.
 	Also []string `json:"also,omitempty"`
-	// Down and Up are the copies.
+	// Down is the host copy and Up the virtual object, once nothing is left to write.
 	Down any `json:"down,omitempty"`
 	Up   any `json:"up,omitempty"`
-	// Last is the virtual copy once its host object is gone.
+	// Last is the virtual copy at the moment when it is deleted because its host object
+	// is gone, if the engine changes it before.
 	Last any `json:"last,omitempty"`
 }
 
@@ -89,22 +92,34 @@ func testOptions() Options {
 	}
 }
 
-// goldenCases runs every case of one kind.
-func goldenCases[V, H client.Object](t *testing.T, kind string, resource func(Options) syncer.Resource[V, H]) {
-	t.Helper()
-	files, err := filepath.Glob(filepath.Join("testdata", kind, "*.in.yaml"))
-	if err != nil || len(files) == 0 {
-		t.Fatalf("no golden cases for kind %s: %v", kind, err)
-	}
-	for _, file := range files {
-		t.Run(kind+"/"+strings.TrimSuffix(filepath.Base(file), ".in.yaml"), func(t *testing.T) {
-			t.Parallel()
-			goldenCase(t, file, resource)
-		})
+// TestGolden runs the golden cases of every kind of the table.
+func TestGolden(t *testing.T) {
+	t.Parallel()
+	for _, row := range Table() {
+		for i, makers := range [][]maker{row.makers, {row.without}} {
+			for _, m := range makers {
+				if m == nil {
+					continue
+				}
+				kind := func(o Options) syncer.Kind { return m(row.Name(), o) }
+				name := kind(testOptions()).Name()
+				files, err := filepath.Glob(filepath.Join("testdata", name, "*.in.yaml"))
+				if err != nil || len(files) == 0 {
+					t.Fatalf("no golden cases for kind %s: %v", name, err)
+				}
+				for _, file := range files {
+					t.Run(name+"/"+strings.TrimSuffix(filepath.Base(file), ".in.yaml"), func(t *testing.T) {
+						t.Parallel()
+						goldenCase(t, file, kind, row.Setting, i == 0)
+					})
+				}
+			}
+		}
 	}
 }
 
-func goldenCase[V, H client.Object](t *testing.T, file string, resource func(Options) syncer.Resource[V, H]) {
+// goldenCase runs one case of a kind that is on if its setting is enabled, or is not.
+func goldenCase(t *testing.T, file string, kind func(Options) syncer.Kind, setting string, enabled bool) {
 	t.Helper()
 	text, err := os.ReadFile(file)
 	if err != nil {
@@ -126,56 +141,78 @@ func goldenCase[V, H client.Object](t *testing.T, file string, resource func(Opt
 		t.Error("the case gives no reason")
 	}
 	options := testOptions()
+	options.Tokens = &mint{now: testNow()}
 	options.VirtualScheduler, options.Proposals = in.VirtualScheduler, in.Proposals
+	options.Sync.Kinds[setting] = v1alpha1.KindSettings{Enabled: enabled}
 	if len(in.Sync) > 0 {
 		if err := yaml.UnmarshalStrict(in.Sync, &options.Sync); err != nil {
 			t.Fatal(err)
 		}
 	}
-	run := newRun(t, resource(options), in, copies)
-	checkGolden(t, strings.Replace(file, ".in.yaml", ".out.yaml", 1), run.outcome(t))
+	r := newRun(t, kind(options), in, copies)
+	checkGolden(t, strings.Replace(file, ".in.yaml", ".out.yaml", 1), r.outcome(t))
 }
 
-// run is one case on its way.
-type run[V, H client.Object] struct {
-	resource      syncer.Resource[V, H]
-	scope         syncer.Scope
+// testNow returns the time of every case.
+func testNow() time.Time { return time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC) }
+
+// run is one case in progress: a kind, and the two API servers that it sees.
+type run struct {
+	step          syncer.Step
 	virtual, host client.Object
-	cached        map[syncer.Side][]client.Object
+	sides         map[syncer.Side]*shelf
 }
 
-func newRun[V, H client.Object](t *testing.T, resource syncer.Resource[V, H], in golden, copies map[string]types.NamespacedName) *run[V, H] {
+func newRun(t *testing.T, kind syncer.Kind, in golden, copies map[string]types.NamespacedName) *run {
 	t.Helper()
-	r := &run[V, H]{resource: resource, cached: map[syncer.Side][]client.Object{}}
-	for _, raw := range in.InVirtual {
-		r.cached[syncer.Virtual] = append(r.cached[syncer.Virtual], decode(t, raw))
-	}
-	for _, raw := range in.InHost {
-		r.cached[syncer.Host] = append(r.cached[syncer.Host], decode(t, raw))
-	}
-	if in.Virtual != nil {
-		r.virtual = decode(t, in.Virtual)
-		r.cached[syncer.Virtual] = append(r.cached[syncer.Virtual], r.virtual)
-	}
-	if in.Host != nil {
-		r.host = decode(t, in.Host)
-		r.cached[syncer.Host] = append(r.cached[syncer.Host], r.host)
-	}
-	for _, object := range r.cached[syncer.Host] {
-		if key, ok := copies[object.GetName()]; ok {
-			translate.Stamp(testCluster(), translate.Hashed, key, types.UID("uid-of-"+key.Name), object)
+	r := &run{sides: map[syncer.Side]*shelf{
+		syncer.Virtual: newShelf(syncer.Virtual, kind.Indexes()), syncer.Host: newShelf(syncer.Host, kind.Indexes()),
+	}}
+	put := func(side syncer.Side, raw json.RawMessage) client.Object {
+		if raw == nil {
+			return nil
 		}
-		if object.GetUID() == "" {
+		object := decode(t, raw)
+		if key, ok := copies[object.GetName()]; ok && side == syncer.Host {
+			uid := types.UID("uid-of-" + key.Name)
+			if r.virtual != nil && client.ObjectKeyFromObject(r.virtual) == key {
+				uid = r.virtual.GetUID()
+			}
+			translate.Stamp(testCluster(), translate.Hashed, key, uid, object)
+		}
+		if side == syncer.Host && object.GetUID() == "" {
 			object.SetUID(types.UID("host-uid-of-" + object.GetName()))
 		}
-		if object.GetResourceVersion() == "" {
+		if side == syncer.Host && object.GetResourceVersion() == "" {
 			object.SetResourceVersion("1")
 		}
+		r.sides[side].put(object)
+		return object
 	}
-	r.scope = syncer.Scope{
-		Context: t.Context(), Cluster: testCluster(), Now: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC),
-		Virtual: newShelf(r.cached[syncer.Virtual], syncer.Virtual, resource.Indexes),
-		Host:    newShelf(r.cached[syncer.Host], syncer.Host, resource.Indexes),
+	r.virtual = put(syncer.Virtual, in.Virtual)
+	r.host = put(syncer.Host, in.Host)
+	for _, raw := range in.InVirtual {
+		put(syncer.Virtual, raw)
+	}
+	for _, raw := range in.InHost {
+		put(syncer.Host, raw)
+	}
+	if kind.Owner() == syncer.Host && r.virtual != nil && r.virtual.GetAnnotations()[labels.HostUID] == "" {
+		// The copy of the host object, unless the case has another one.
+		annotations := maps.Clone(r.virtual.GetAnnotations())
+		if annotations == nil {
+			annotations = map[string]string{}
+		}
+		annotations[labels.HostUID] = string(r.host.GetUID())
+		r.virtual.SetAnnotations(annotations)
+		r.sides[syncer.Virtual].put(r.virtual)
+	}
+	own := func(side syncer.Side, like client.Object) syncer.StepSide {
+		return syncer.StepSide{Client: r.sides[side], Objects: func() []client.Object { return r.sides[side].ofType(like) }}
+	}
+	r.step = syncer.Step{
+		Kind: kind, Cluster: testCluster(), Clock: clocktesting.NewFakePassiveClock(testNow()),
+		Virtual: own(syncer.Virtual, kind.NewVirtual()), Host: own(syncer.Host, kind.NewHost()),
 	}
 	return r
 }
@@ -194,130 +231,90 @@ func decode(t *testing.T, raw json.RawMessage) client.Object {
 	return into
 }
 
-// outcome does what the engine does, in its order, and once more: a kind whose
-// second look finds something to write would write for ever.
-func (r *run[V, H]) outcome(t *testing.T) outcome {
+// outcome lets the engine reconcile until it has nothing left to write.
+func (r *run) outcome(t *testing.T) outcome {
 	t.Helper()
-	out := outcome{Also: r.also()}
-	var virtual V
-	var host H
-	if r.virtual != nil {
-		virtual = r.virtual.(V)
-	}
-	if r.host != nil {
-		host = r.host.(H)
-	}
+	out := outcome{Also: r.also(t)}
 	var key types.NamespacedName
-	if r.resource.Owner == syncer.Host {
-		key, out.Key, host = r.find(t, host)
-		if out.Key == "none" {
+	if r.step.Kind.Owner() == syncer.Host {
+		var ok bool
+		if key, ok = r.step.Origin(t.Context(), r.host); !ok {
+			out.Key = "none"
 			return out
 		}
+		out.Key = key.String()
+	} else {
+		key = client.ObjectKeyFromObject(r.virtual)
 	}
-	out.Wanted = true
-	if r.resource.Want != nil {
-		var err error
-		if out.Wanted, err = r.resource.Want(r.scope, virtual, host); err != nil {
-			t.Fatal(err)
+	r.reconcile(t, key)
+	virtual := r.sides[syncer.Virtual].ofKey(r.step.Kind.NewVirtual(), key)
+	if r.step.Kind.Owner() == syncer.Host {
+		out.Wanted, out.Deleted = virtual != nil, r.sides[syncer.Virtual].deleted != nil
+		if out.Wanted {
+			out.Up = r.sides[syncer.Virtual].plain(t, virtual)
+			out.Last = r.last(t, key, virtual)
 		}
-	}
-	if !out.Wanted {
 		return out
 	}
-	if r.resource.Down != nil {
-		out.Down = r.twice(t, "Down", func(seen client.Object) client.Object { return r.down(t, virtual, seen) }, r.host)
+	host := r.sides[syncer.Host].ofKey(r.step.Kind.NewHost(), r.step.HostKey(key))
+	out.Wanted, out.Deleted = host != nil, r.sides[syncer.Host].deleted != nil
+	if out.Wanted {
+		out.Down = r.sides[syncer.Host].plain(t, host)
 	}
-	if r.resource.Up != nil && r.host != nil {
-		out.Up = r.twice(t, "Up", func(seen client.Object) client.Object { return r.up(t, key, host, seen) }, r.virtual)
-	}
-	if r.resource.BeforeDelete != nil && r.virtual != nil {
-		out.Last = r.twice(t, "Last", func(seen client.Object) client.Object {
-			last := newOf[V](seen)
-			if err := r.resource.BeforeDelete(r.scope, last); err != nil {
-				t.Fatal(err)
-			}
-			return last
-		}, r.virtual)
+	if r.host != nil && virtual != nil && r.step.Kind.HasUp() {
+		out.Up = r.sides[syncer.Virtual].plain(t, virtual)
 	}
 	return out
 }
 
-// find is what Origin and Source say.
-func (r *run[V, H]) find(t *testing.T, host H) (types.NamespacedName, string, H) {
+// maxSteps is how many reconciles a case may take until nothing is left to write.
+const maxSteps = 6
+
+// reconcile reconciles the key until nothing is written any more.
+func (r *run) reconcile(t *testing.T, key types.NamespacedName) {
 	t.Helper()
-	key, ours := r.resource.Origin(r.scope, host)
-	if !ours {
-		return key, "none", host
-	}
-	if r.resource.Source != nil {
-		source, found, err := r.resource.Source(r.scope, key)
-		if err != nil || !found {
-			t.Fatalf("Source(%s): %v, %v", key, found, err)
+	for range maxSteps {
+		before := r.writes()
+		if _, err := r.step.Reconcile(t.Context(), key); err != nil {
+			t.Fatal(err)
 		}
-		return key, key.String(), source
-	}
-	if r.resource.Select != nil && !r.resource.Select.Matches(apiLabels(host)) {
-		return key, "none", host
-	}
-	if back := r.resource.Names(testCluster(), key); back.Name != host.GetName() {
-		t.Errorf("virtual key %s leads to host object %s, not back to %s", key, back.Name, host.GetName())
-	}
-	return key, key.String(), host
-}
-
-// twice runs fill on seen and on what it made of it.
-func (r *run[V, H]) twice(t *testing.T, name string, fill func(client.Object) client.Object, seen client.Object) any {
-	t.Helper()
-	first := fill(seen)
-	second := fill(first.DeepCopyObject().(client.Object))
-	if diff := cmp.Diff(plain(t, first), plain(t, second)); diff != "" {
-		t.Errorf("%s is not content with its own work (-first +second):\n%s", name, diff)
-	}
-	return plain(t, first)
-}
-
-func (r *run[V, H]) down(t *testing.T, virtual V, seen client.Object) client.Object {
-	t.Helper()
-	host := newOf[H](seen)
-	key := client.ObjectKeyFromObject(virtual)
-	translate.Stamp(testCluster(), r.resource.Names, key, virtual.GetUID(), host)
-	if err := r.resource.Down(r.scope, virtual.DeepCopyObject().(V), host); err != nil {
-		t.Fatal(err)
-	}
-	return host
-}
-
-func (r *run[V, H]) up(t *testing.T, key types.NamespacedName, host H, seen client.Object) client.Object {
-	t.Helper()
-	virtual := newOf[V](seen)
-	if r.resource.Owner == syncer.Host {
-		virtual.SetNamespace(key.Namespace)
-		virtual.SetName(key.Name)
-		annotations := maps.Clone(virtual.GetAnnotations())
-		if annotations == nil {
-			annotations = map[string]string{}
+		if r.writes() == before {
+			return
 		}
-		annotations[labels.HostUID] = string(host.GetUID())
-		virtual.SetAnnotations(annotations)
 	}
-	if err := r.resource.Up(r.scope, host.DeepCopyObject().(H), virtual); err != nil {
-		t.Fatal(err)
-	}
-	return virtual
+	t.Errorf("the kind is not content with its own work: it still writes after %d reconciles: %v", maxSteps,
+		slices.Concat(r.sides[syncer.Virtual].requests, r.sides[syncer.Host].requests))
 }
 
-// also is what a change of each cached object requeues.
-func (r *run[V, H]) also() []string {
+func (r *run) writes() int {
+	return len(r.sides[syncer.Virtual].requests) + len(r.sides[syncer.Host].requests)
+}
+
+// last returns the virtual copy at the moment when it is deleted because its host object
+// is gone, nil if the engine has not changed it before.
+func (r *run) last(t *testing.T, key types.NamespacedName, virtual client.Object) any {
+	t.Helper()
+	before := r.sides[syncer.Virtual].plain(t, virtual)
+	r.sides[syncer.Host].objects = nil
+	r.sides[syncer.Virtual].deleted = nil
+	r.reconcile(t, key)
+	if deleted := r.sides[syncer.Virtual].deleted; deleted != nil {
+		if last := r.sides[syncer.Virtual].plain(t, deleted); !cmp.Equal(before, last) {
+			return last
+		}
+	}
+	return nil
+}
+
+// also returns what a change of each cached object requeues.
+func (r *run) also(t *testing.T) []string {
+	t.Helper()
 	var keys []string
-	for _, watch := range r.resource.Also {
-		kind := reflectType(watch.Object)
-		for _, object := range r.cached[watch.Side] {
-			if reflectType(object) != kind {
-				continue
-			}
-			found, err := watch.Keys(r.scope, object)
+	for _, watch := range r.step.Kind.Watches() {
+		for _, object := range r.sides[watch.Side].ofType(watch.Object) {
+			found, err := r.step.Requeued(t.Context(), watch, object)
 			if err != nil {
-				keys = append(keys, "error: "+err.Error())
+				t.Error(err)
 			}
 			for _, key := range found {
 				keys = append(keys, key.String())

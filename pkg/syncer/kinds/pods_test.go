@@ -12,11 +12,6 @@ import (
 	"github.com/sublet-dev/sublet/pkg/syncer"
 )
 
-func TestGoldenPods(t *testing.T) {
-	t.Parallel()
-	goldenCases(t, "pods", Pods)
-}
-
 func TestPodStarted(t *testing.T) {
 	t.Parallel()
 	marked := func(by string) metav1.ObjectMeta {

@@ -16,21 +16,6 @@ import (
 	"github.com/sublet-dev/sublet/pkg/syncer"
 )
 
-// TestGolden runs the golden cases of the kinds.
-func TestGolden(t *testing.T) {
-	t.Parallel()
-	goldenCases(t, "services", Services)
-	goldenCases(t, "endpointslices", EndpointSlices)
-	goldenCases(t, "configmaps", ConfigMaps)
-	goldenCases(t, "secrets", Secrets)
-	goldenCases(t, "persistentvolumeclaims", PersistentVolumeClaims)
-	goldenCases(t, "persistentvolumes", PersistentVolumes)
-	goldenCases(t, "storageclasses", StorageClasses)
-	goldenCases(t, "nodes", RealNodes)
-	goldenCases(t, "pseudonodes", PseudoNodes)
-	goldenCases(t, "events", Events)
-}
-
 // TestTable checks that a kind is complete with its row, its file and its cases.
 func TestTable(t *testing.T) {
 	t.Parallel()

@@ -59,14 +59,6 @@ func tokenText(issued time.Time, life time.Duration, pod types.UID, audience str
 	return encode([]byte(`{"alg":"none"}`)) + "." + encode(payload) + "." + encode([]byte("signature"))
 }
 
-func TestGoldenTokens(t *testing.T) {
-	t.Parallel()
-	goldenCases(t, "tokens", func(o Options) syncer.Resource[*corev1.Pod, *corev1.Secret] {
-		o.Tokens = &mint{now: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)}
-		return Tokens(o)
-	})
-}
-
 // tokenPod asks for one token for the API server and one for vault.
 func tokenPod() *corev1.Pod {
 	source := func(audience string, seconds int64) corev1.VolumeProjection {
