@@ -19,6 +19,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sublet-dev/sublet/api/config/v1alpha1"
+	"github.com/sublet-dev/sublet/api/release"
 	"github.com/sublet-dev/sublet/pkg/admission"
 	"github.com/sublet-dev/sublet/pkg/config"
 	"github.com/sublet-dev/sublet/pkg/controlplane"
@@ -62,7 +63,7 @@ type app struct {
 	options Options
 	done    <-chan struct{} // closed when the process is to stop
 	values  *v1alpha1.Config
-	names   hostNames
+	names   release.Release
 
 	host       *rest.Config
 	hostClient kubernetes.Interface
@@ -105,7 +106,7 @@ func (a *app) meetHost(ctx context.Context) error {
 		return err
 	}
 	if a.bundle, err = pki.FromSecret(a.facts.Certs); err != nil {
-		return fmt.Errorf("host Secret %s/%s: %w", a.names.namespace, a.names.certs(), err)
+		return fmt.Errorf("host Secret %s/%s: %w", a.names.Namespace, a.names.Certs(), err)
 	}
 	return nil
 }
@@ -174,8 +175,8 @@ func (a *app) build() error {
 	}
 	a.kubeconfig = &kubeconfigWriter{
 		client: a.hostClient, names: a.names, anchor: a.facts.Anchor, bundle: a.bundle, clock: clock.RealClock{},
-		server:  or(a.values.ExportKubeConfig.Server, fmt.Sprintf("https://%s.%s", a.names.service(), a.names.namespace)),
-		context: or(a.values.ExportKubeConfig.Context, a.names.release),
+		server:  or(a.values.ExportKubeConfig.Server, fmt.Sprintf("https://%s.%s", a.names.Service(), a.names.Namespace)),
+		context: or(a.values.ExportKubeConfig.Context, a.names.Name),
 	}
 	return a.addKinds(virtual)
 }
@@ -191,8 +192,8 @@ func (a *app) controlPlaneConfig(first *hostFirst) controlplane.Config {
 		KubernetesServiceIP: net.ParseIP(a.facts.ServiceIP),
 		DNSServiceIP:        net.ParseIP(a.facts.DNSServiceIP),
 		ClusterDomain:       a.values.Networking.Advanced.ClusterDomain,
-		ExtraSANs: append(a.values.ServingNames(), a.names.service(),
-			a.names.service()+"."+a.names.namespace, a.names.service()+"."+a.names.namespace+".svc"),
+		ExtraSANs: append(a.values.ServingNames(), a.names.Service(),
+			a.names.Service()+"."+a.names.Namespace, a.names.Service()+"."+a.names.Namespace+".svc"),
 		KubeletDial: a.proxy.Dial,
 		Admission:   a.admission(first),
 		Handlers:    map[string]http.Handler{"/syncz": http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { a.engine.Syncz().ServeHTTP(w, r) })},
@@ -207,10 +208,10 @@ const storeReserve = 160 << 20
 // more replicas: the pod's name, a DNS name per pod, and the anchor's UID.
 func (a *app) newStore() *storage.Etcd {
 	store := storage.Embedded(filepath.Join(a.options.DataDir, "etcd"))
-	pod := a.names.release + "-0"
+	pod := a.names.Pod(0)
 	store.Member = storage.Member{
 		Name:    pod,
-		PeerURL: fmt.Sprintf("https://%s.%s-peers.%s.svc:2380", pod, a.names.release, a.names.namespace),
+		PeerURL: fmt.Sprintf("https://%s.%s-peers.%s.svc:2380", pod, a.names.Name, a.names.Namespace),
 		Token:   string(a.facts.Anchor.UID),
 	}
 	store.VolumeSize = a.values.ControlPlane.StatefulSet.Persistence.VolumeClaim.Size.Value()
@@ -246,7 +247,7 @@ func (a *app) addKinds(virtual *rest.Config) error {
 		VirtualScheduler:       a.values.ControlPlane.Advanced.VirtualScheduler.Enabled,
 		Proposals:              a.scheduling.proposals(),
 		Usage:                  a.scheduling.nodeUsage(),
-		WorkloadServiceAccount: a.names.workload(),
+		WorkloadServiceAccount: a.names.Workload(),
 		KubernetesServiceIP:    a.facts.ServiceIP,
 		DNSServiceIP:           a.facts.DNSServiceIP,
 		ClusterDomain:          a.values.Networking.Advanced.ClusterDomain,

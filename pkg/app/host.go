@@ -20,11 +20,9 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/sublet-dev/sublet/api/release"
 	"github.com/sublet-dev/sublet/pkg/translate"
 )
-
-// certsType is the type of the Secret with the certificate authority and keys.
-const certsType corev1.SecretType = "sublet.dev/certs"
 
 // roleDelay is how long a host may take until a new RoleBinding counts.
 const roleDelay = 10 * time.Second
@@ -40,25 +38,15 @@ type hostFacts struct {
 	Certs        map[string][]byte     `json:"certs"`
 }
 
-// hostNames are the host objects of a release, by the name that helm gave it.
-type hostNames struct{ release, namespace string }
-
-func (n hostNames) anchor() string     { return n.release + "-anchor" }
-func (n hostNames) certs() string      { return n.release + "-certs" }
-func (n hostNames) kubeconfig() string { return n.release + "-kubeconfig" }
-func (n hostNames) service() string    { return n.release }
-func (n hostNames) dns() string        { return n.release + "-dns" }
-func (n hostNames) workload() string   { return n.release + "-workload" }
-
 // cluster is the identity of the virtual cluster.
-func (f *hostFacts) cluster(n hostNames) translate.Cluster {
-	return translate.Cluster{UID: string(f.Anchor.UID), Name: n.release, Namespace: n.namespace, Anchor: f.Anchor}
+func (f *hostFacts) cluster(n release.Release) translate.Cluster {
+	return translate.Cluster{UID: string(f.Anchor.UID), Name: n.Name, Namespace: n.Namespace, Anchor: f.Anchor}
 }
 
 // hostLearner finds out the facts.
 type hostLearner struct {
 	client      kubernetes.Interface
-	names       hostNames
+	names       release.Release
 	cacheFile   string
 	serviceCIDR string                                         // from the config; empty asks the host
 	newCerts    func(now time.Time) (map[string][]byte, error) // makes the content of the certs Secret
@@ -122,18 +110,18 @@ func (l *hostLearner) ask(ctx context.Context) (*hostFacts, error) {
 	var certs *corev1.Secret
 	group, ctx2 := errgroup.WithContext(ctx)
 	group.Go(func() (err error) { facts.Anchor, err = l.anchor(ctx2); return })
-	group.Go(func() (err error) { facts.ServiceIP, err = l.clusterIP(ctx2, l.names.service()); return })
-	group.Go(func() (err error) { facts.DNSServiceIP, err = l.clusterIP(ctx2, l.names.dns()); return })
+	group.Go(func() (err error) { facts.ServiceIP, err = l.clusterIP(ctx2, l.names.Service()); return })
+	group.Go(func() (err error) { facts.DNSServiceIP, err = l.clusterIP(ctx2, l.names.DNS()); return })
 	group.Go(func() (err error) { facts.ServiceCIDR, err = l.hostCIDR(ctx2); return })
 	group.Go(func() error {
-		secret, err := l.client.CoreV1().Secrets(l.names.namespace).Get(ctx2, l.names.certs(), metav1.GetOptions{})
+		secret, err := l.client.CoreV1().Secrets(l.names.Namespace).Get(ctx2, l.names.Certs(), metav1.GetOptions{})
 		if err == nil {
 			certs = secret
 		}
 		if apierrors.IsNotFound(err) {
 			return nil
 		}
-		return wrap(err, "read host Secret %s", l.names.certs())
+		return wrap(err, "read host Secret %s", l.names.Certs())
 	})
 	if err := group.Wait(); err != nil {
 		return nil, err
@@ -152,25 +140,25 @@ func (l *hostLearner) ask(ctx context.Context) (*hostFacts, error) {
 }
 
 func (l *hostLearner) anchor(ctx context.Context) (metav1.OwnerReference, error) {
-	anchor, err := l.client.CoreV1().ConfigMaps(l.names.namespace).Get(ctx, l.names.anchor(), metav1.GetOptions{})
+	anchor, err := l.client.CoreV1().ConfigMaps(l.names.Namespace).Get(ctx, l.names.Anchor(), metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
 		return metav1.OwnerReference{}, &factError{fmt.Sprintf("host ConfigMap %s/%s does not exist: it is part of the Helm release, "+
-			"which owns all that is synced; run helm upgrade to bring it back", l.names.namespace, l.names.anchor())}
+			"which owns all that is synced; run helm upgrade to bring it back", l.names.Namespace, l.names.Anchor())}
 	}
 	if err != nil {
-		return metav1.OwnerReference{}, wrap(err, "read host ConfigMap %s", l.names.anchor())
+		return metav1.OwnerReference{}, wrap(err, "read host ConfigMap %s", l.names.Anchor())
 	}
-	return metav1.OwnerReference{APIVersion: "v1", Kind: "ConfigMap", Name: anchor.Name, UID: anchor.UID}, nil
+	return l.names.AnchorOwner(anchor.UID), nil
 }
 
 func (l *hostLearner) clusterIP(ctx context.Context, name string) (string, error) {
-	service, err := l.client.CoreV1().Services(l.names.namespace).Get(ctx, name, metav1.GetOptions{})
+	service, err := l.client.CoreV1().Services(l.names.Namespace).Get(ctx, name, metav1.GetOptions{})
 	if err != nil {
 		return "", wrap(err, "read host Service %s", name)
 	}
 	if net.ParseIP(service.Spec.ClusterIP) == nil {
 		return "", &factError{fmt.Sprintf("host Service %s/%s has no ClusterIP (%q): pods of the virtual cluster could not reach it",
-			l.names.namespace, name, service.Spec.ClusterIP)}
+			l.names.Namespace, name, service.Spec.ClusterIP)}
 	}
 	return service.Spec.ClusterIP, nil
 }
@@ -213,19 +201,19 @@ func (l *hostLearner) createCerts(ctx context.Context, owner metav1.OwnerReferen
 	if err != nil {
 		return nil, &factError{fmt.Sprintf("cannot make the certificate authority: %v", err)}
 	}
-	secrets := l.client.CoreV1().Secrets(l.names.namespace)
+	secrets := l.client.CoreV1().Secrets(l.names.Namespace)
 	made, err := secrets.Create(ctx, &corev1.Secret{
 		ObjectMeta: metav1.ObjectMeta{
-			Name:            l.names.certs(),
+			Name:            l.names.Certs(),
 			OwnerReferences: []metav1.OwnerReference{owner},
 		},
-		Type: certsType,
+		Type: release.CertsType,
 		Data: data,
 	}, metav1.CreateOptions{})
 	if apierrors.IsAlreadyExists(err) {
-		made, err = secrets.Get(ctx, l.names.certs(), metav1.GetOptions{})
+		made, err = secrets.Get(ctx, l.names.Certs(), metav1.GetOptions{})
 	}
-	return made, wrap(err, "create host Secret %s", l.names.certs())
+	return made, wrap(err, "create host Secret %s", l.names.Certs())
 }
 
 // remember keeps the facts for a start without the host. They hold keys: only

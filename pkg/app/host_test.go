@@ -18,14 +18,16 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/kubernetes/fake"
 	clienttesting "k8s.io/client-go/testing"
+
+	"github.com/sublet-dev/sublet/api/release"
 )
 
-var shop = hostNames{release: "shop", namespace: "tenant-shop"}
+var shop = release.Release{Name: "shop", Namespace: "tenant-shop"}
 
 // chartObjects are what the chart puts beside the control plane.
 func chartObjects() []runtime.Object {
 	meta := func(name string) metav1.ObjectMeta {
-		return metav1.ObjectMeta{Namespace: shop.namespace, Name: name, UID: "anchor-uid"}
+		return metav1.ObjectMeta{Namespace: shop.Namespace, Name: name, UID: "anchor-uid"}
 	}
 	return []runtime.Object{
 		&corev1.ConfigMap{ObjectMeta: meta("shop-anchor")},
@@ -46,7 +48,7 @@ func TestLearn(t *testing.T) {
 	t.Parallel()
 	forbidden := apierrors.NewForbidden(schema.GroupResource{Resource: "servicecidrs"}, "kubernetes", errors.New("no right"))
 	cidr := &networkingv1.ServiceCIDR{ObjectMeta: metav1.ObjectMeta{Name: "kubernetes"}, Spec: networkingv1.ServiceCIDRSpec{CIDRs: []string{"10.100.0.0/16"}}}
-	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: shop.namespace, Name: "shop-certs"}, Data: map[string][]byte{"ca.crt": []byte("old")}}
+	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: shop.Namespace, Name: "shop-certs"}, Data: map[string][]byte{"ca.crt": []byte("old")}}
 
 	for name, tc := range map[string]struct {
 		reason     string

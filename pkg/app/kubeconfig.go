@@ -15,6 +15,7 @@ import (
 	"k8s.io/klog/v2"
 	"k8s.io/utils/clock"
 
+	"github.com/sublet-dev/sublet/api/release"
 	"github.com/sublet-dev/sublet/pkg/controlplane/pki"
 )
 
@@ -26,7 +27,7 @@ const adminUser = "kubernetes-admin"
 // before it.
 type kubeconfigWriter struct {
 	client kubernetes.Interface
-	names  hostNames
+	names  release.Release
 	anchor metav1.OwnerReference
 	bundle *pki.Bundle
 	// server and context are those of the file.
@@ -60,10 +61,10 @@ func (w *kubeconfigWriter) Run(ctx context.Context) error {
 
 // ensure writes the Secret unless it is right, and says when to look again.
 func (w *kubeconfigWriter) ensure(ctx context.Context) (time.Duration, error) {
-	secrets := w.client.CoreV1().Secrets(w.names.namespace)
-	current, err := secrets.Get(ctx, w.names.kubeconfig(), metav1.GetOptions{})
+	secrets := w.client.CoreV1().Secrets(w.names.Namespace)
+	current, err := secrets.Get(ctx, w.names.Kubeconfig(), metav1.GetOptions{})
 	if err != nil && !apierrors.IsNotFound(err) {
-		return 0, fmt.Errorf("cannot read host Secret %s: %w", w.names.kubeconfig(), err)
+		return 0, fmt.Errorf("cannot read host Secret %s: %w", w.names.Kubeconfig(), err)
 	}
 	exists := err == nil
 	if left, right := w.lifetime(current); exists && right {
@@ -81,7 +82,7 @@ func (w *kubeconfigWriter) ensure(ctx context.Context) (time.Duration, error) {
 		_, err = secrets.Update(ctx, current, metav1.UpdateOptions{})
 	}
 	if err != nil {
-		return 0, fmt.Errorf("cannot write host Secret %s: %w", w.names.kubeconfig(), err)
+		return 0, fmt.Errorf("cannot write host Secret %s: %w", w.names.Kubeconfig(), err)
 	}
 	left, _ := w.lifetime(wanted)
 	return left, nil
@@ -117,8 +118,8 @@ func (w *kubeconfigWriter) secret() (*corev1.Secret, error) {
 	}
 	return &corev1.Secret{
 		ObjectMeta: metav1.ObjectMeta{
-			Name:            w.names.kubeconfig(),
-			Labels:          map[string]string{"app.kubernetes.io/name": "sublet", "app.kubernetes.io/instance": w.names.release},
+			Name:            w.names.Kubeconfig(),
+			Labels:          w.names.Labels(),
 			OwnerReferences: []metav1.OwnerReference{w.anchor},
 		},
 		Data: map[string][]byte{

@@ -24,7 +24,7 @@ func TestKubeconfigSecret(t *testing.T) {
 	w := &kubeconfigWriter{client: client, names: shop, bundle: bundle, server: "https://shop.tenant-shop", context: "shop", clock: clock}
 	read := func() *corev1.Secret {
 		t.Helper()
-		secret, err := client.CoreV1().Secrets(shop.namespace).Get(t.Context(), "shop-kubeconfig", metav1.GetOptions{})
+		secret, err := client.CoreV1().Secrets(shop.Namespace).Get(t.Context(), "shop-kubeconfig", metav1.GetOptions{})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"net"
 	"strconv"
+
+	"github.com/sublet-dev/sublet/api/release"
 )
 
 // Options say which release the process serves and where its ports and files
@@ -52,7 +54,9 @@ func (o *Options) Validate() error {
 	return errors.Join(errs...)
 }
 
-func (o *Options) names() hostNames { return hostNames{release: o.Name, namespace: o.Namespace} }
+func (o *Options) names() release.Release {
+	return release.Release{Name: o.Name, Namespace: o.Namespace}
+}
 
 func (o *Options) apiAddress() string {
 	return net.JoinHostPort(o.BindAddress, strconv.Itoa(o.Port))
