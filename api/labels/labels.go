@@ -87,8 +87,18 @@ const (
 	StoreRevision = Domain + "/store-revision"
 
 	// AcceptStore (annotation) is written by the operator: the UID of a store
-	// that is to be taken as the truth although it is not the recorded one.
+	// that is to be taken as the truth although it is not the recorded one, or
+	// the UID of the anchor that a kept store belonged to.
 	AcceptStore = Domain + "/accept-store"
+
+	// Holder (annotation) is the name of the pod that may serve the virtual
+	// cluster and write to the host, HolderUID (annotation) its UID, and
+	// HolderEpoch (annotation) a number that grows with each successor. The
+	// server writes all three before it opens its store, and reads them to
+	// notice a successor.
+	Holder      = Domain + "/holder"
+	HolderUID   = Domain + "/holder-uid"
+	HolderEpoch = Domain + "/holder-epoch"
 )
 
 // Pending is the value of [VirtualUID] on a host object that was created before

@@ -25,11 +25,13 @@ type row struct {
 func rows() []row {
 	own := release.Release{Name: "{{ $.Release.Name }}"}
 	all := []row{
-		{name: "the server: what it has to know of its release, its certificates and the tenant's kubeconfig", namespaced: []rbacv1.PolicyRule{
-			named("", "get,patch", "configmaps", own.Anchor()),
+		{name: "the server: what it has to know of its release and its pod, its Secrets, and Events on its anchor", namespaced: []rbacv1.PolicyRule{
+			named("", "get,patch,watch", "configmaps", own.Anchor()),
 			named("", "get", "services", own.Service(), own.DNS()),
 			rule("", "create", "secrets"),
-			named("", "get,update", "secrets", own.Certs(), own.Kubeconfig()),
+			rule("", "get", "pods"), // that of the server itself, whose name is not known here
+			rule("", "create,patch", "events"),
+			named("", "get,update,watch", "secrets", own.Certs(), own.Kubeconfig(), own.Operator()),
 		}},
 		{name: "the node proxy: SPDY asks with POST, WebSocket with GET", namespaced: []rbacv1.PolicyRule{
 			rule("", "get", "pods/log"),

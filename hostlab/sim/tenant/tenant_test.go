@@ -142,7 +142,7 @@ func TestOwnChart(t *testing.T) {
 		there[object.GetKind()+" "+object.GetName()] = true
 	}
 	for _, want := range []string{
-		"ConfigMap shop-anchor", "Service shop", "Service shop-dns", "ServiceAccount shop", "ServiceAccount shop-workload",
+		"ConfigMap shop-anchor", "Service shop", "Service shop-dns", "Service shop-operator", "ServiceAccount shop", "ServiceAccount shop-workload",
 		"Role shop", "RoleBinding shop", "StatefulSet shop",
 	} {
 		if !there[want] {
