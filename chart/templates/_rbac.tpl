@@ -71,6 +71,12 @@
   resources: ["persistentvolumeclaims"]
   verbs: ["create", "delete", "get", "list", "patch", "watch"]
 {{- end }}
+{{- if .Values.sync.toHost.leases.enabled }}
+# leases
+- apiGroups: ["coordination.k8s.io"]
+  resources: ["leases"]
+  verbs: ["create", "delete", "get", "list", "patch", "watch"]
+{{- end }}
 {{- if not .Values.sync.fromHost.nodes.enabled }}
 # pseudonodes
 - apiGroups: [""]
