@@ -293,7 +293,7 @@ func TestAnotherStore(t *testing.T) {
 	second := r.start(t, r.host.memory(), r.configMaps())
 	second.synced(t)
 	eventually(t, "what /syncz says", func(context.Context) error {
-		if status := second.status(); !strings.Contains(status, "is not the recorded one") || !strings.Contains(status, "1 deletes are on hold") {
+		if status := second.status(); !strings.Contains(status, "is not the recorded one") || !strings.Contains(status, "1 objects are on hold") {
 			return fmt.Errorf("it says %s", status)
 		}
 		return nil
