@@ -58,9 +58,8 @@ const (
 	// may change. See translate.Pod.
 	Agreed = Domain + "/agreed"
 
-	// Tenant (annotation) is, on virtual nodes, what a tenant put there that the
-	// node's own fields do not hold: values that the host's hide, and extended
-	// resources, as JSON. The syncer and the admission of nodes write and read it.
+	// Tenant (annotation) is set on virtual nodes. It is the tenant's part that the node's
+	// own fields cannot hold, as JSON: hidden values and extended resources. The syncer and the admission of nodes write and read it.
 	Tenant = Domain + "/tenant"
 
 	// Bound (annotation) is, on a virtual pod, its own UID, once the syncer has bound
@@ -79,16 +78,15 @@ const (
 // syncer creates on the host.
 const (
 	// Store (annotation) is the UID of the virtual kube-system namespace and
-	// StoreRevision (annotation) a resource version that the virtual store has
-	// reached. The engine writes both; at start it compares them with the store
-	// that it finds, and holds back every delete if that store is another or an
-	// older one.
+	// StoreRevision (annotation) a resource version that the virtual store has reached.
+	// The engine writes both. At its start it compares them with the store. If the
+	// store is another or an older one, all deletes are on hold.
 	Store         = Domain + "/store"
 	StoreRevision = Domain + "/store-revision"
 
-	// AcceptStore (annotation) is written by the operator: the UID of a store
-	// that is to be taken as the truth although it is not the recorded one, or
-	// the UID of the anchor that a kept store belonged to.
+	// AcceptStore (annotation) is written by the operator. It is the UID of a store that
+	// the engine must accept although it is not the recorded one, or the UID of the
+	// anchor that a kept store belonged to.
 	AcceptStore = Domain + "/accept-store"
 
 	// Holder (annotation) is the name of the pod that may serve the virtual

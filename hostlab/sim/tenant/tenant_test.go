@@ -125,7 +125,7 @@ func TestFileOf(t *testing.T) {
 	}
 }
 
-// The project's own chart must hold what a server beside a host needs.
+// TestOwnChart checks that the project's chart has what a server needs outside of a pod.
 func TestOwnChart(t *testing.T) {
 	t.Parallel()
 	o := Options{Chart: filepath.Join("..", "..", "..", "chart"), Release: "shop", Namespace: "tenant-shop"}
