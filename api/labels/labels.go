@@ -85,13 +85,13 @@ const (
 	StoreRevision = Domain + "/store-revision"
 
 	// AcceptStore (annotation) is written by the operator. It is the UID of a store that
-	// the engine must accept although it is not the recorded one, or the UID of the
-	// anchor that a kept store belonged to.
+	// the engine must accept although it is not the recorded one. For a kept store, it is
+	// the UID of the anchor that the store belonged to.
 	AcceptStore = Domain + "/accept-store"
 
-	// Holder (annotation) is the name of the pod that may serve the virtual
-	// cluster and write to the host, HolderUID (annotation) its UID, and
-	// HolderEpoch (annotation) a number that grows with each successor. The
+	// Holder (annotation) is the name of the pod that may serve the virtual cluster and
+	// write to the host. HolderUID (annotation) is its UID. HolderEpoch (annotation) is a
+	// number that grows with each successor. The
 	// server writes all three before it opens its store, and reads them to
 	// notice a successor.
 	Holder      = Domain + "/holder"
