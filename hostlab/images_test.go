@@ -232,7 +232,7 @@ func TestOpenRefuses(t *testing.T) {
 	}
 }
 
-// escaping returns an archive with a path that leads outside.
+// escaping is an archive with a path that leads outside.
 func escaping(t *testing.T) string {
 	t.Helper()
 	var packed bytes.Buffer

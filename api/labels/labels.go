@@ -28,6 +28,12 @@ const (
 	VirtualNamespace = Domain + "/virtual-namespace"
 	VirtualUID       = Domain + "/virtual-uid"
 
+	// Awaits (annotation) is, on a host object, the resource version of the virtual
+	// object that it is ahead of: the host took a change of the tenant before the
+	// virtual API server stored it. The engine writes it with the change. Reconciles of
+	// every replica wait until the virtual object is newer, and clear the key.
+	Awaits = Domain + "/awaits"
+
 	// TenantPrefix is the prefix of label keys that a tenant chose. A tenant's
 	// key "app" becomes "t.sublet.dev/app-<hash>" on the host, so it cannot match
 	// a host Service, a network policy or the exemption of a webhook.
@@ -58,8 +64,9 @@ const (
 	// may change. See translate.Pod.
 	Agreed = Domain + "/agreed"
 
-	// Tenant (annotation) is set on virtual nodes. It is the tenant's part that the node's
-	// own fields cannot hold, as JSON: hidden values and extended resources. The syncer and the admission of nodes write and read it.
+	// Tenant (annotation) is, on virtual nodes, what a tenant put there that the
+	// node's own fields do not hold: values that the host's hide, and extended
+	// resources, as JSON. The syncer and the admission of nodes write and read it.
 	Tenant = Domain + "/tenant"
 
 	// Bound (annotation) is, on a virtual pod, its own UID, once the syncer has bound
@@ -67,6 +74,12 @@ const (
 	// node that a tenant chose, or an annotation copied from another pod, does
 	// not say that there ever was a host pod.
 	Bound = Domain + "/bound"
+
+	// Removed (annotation) is, on a virtual object, its own UID while Sublet has removed
+	// its host copy on purpose, as for a pod that sleeps. Who removes the copy writes
+	// it first, while the kind is paused. The engine then creates a new copy instead of
+	// ending the object, and clears the key.
+	Removed = Domain + "/removed"
 
 	// ControlPlaneService (label, value "true") marks virtual Services whose
 	// host Service belongs to the chart (kubernetes, kube-dns). The control
@@ -78,25 +91,16 @@ const (
 // syncer creates on the host.
 const (
 	// Store (annotation) is the UID of the virtual kube-system namespace and
-	// StoreRevision (annotation) a resource version that the virtual store has reached.
-	// The engine writes both. At its start it compares them with the store. If the
-	// store is another or an older one, all deletes are on hold.
+	// StoreRevision (annotation) a resource version that the virtual store has
+	// reached. The engine writes both; at start it compares them with the store
+	// that it finds, and holds back every delete if that store is another or an
+	// older one.
 	Store         = Domain + "/store"
 	StoreRevision = Domain + "/store-revision"
 
-	// AcceptStore (annotation) is written by the operator. It is the UID of a store that
-	// the engine must accept although it is not the recorded one. For a kept store, it is
-	// the UID of the anchor that the store belonged to.
+	// AcceptStore (annotation) is written by the operator: the UID of a store
+	// that is to be taken as the truth although it is not the recorded one.
 	AcceptStore = Domain + "/accept-store"
-
-	// Holder (annotation) is the name of the pod that may serve the virtual cluster and
-	// write to the host. HolderUID (annotation) is its UID. HolderEpoch (annotation) is a
-	// number that grows with each successor. The
-	// server writes all three before it opens its store, and reads them to
-	// notice a successor.
-	Holder      = Domain + "/holder"
-	HolderUID   = Domain + "/holder-uid"
-	HolderEpoch = Domain + "/holder-epoch"
 )
 
 // Pending is the value of [VirtualUID] on a host object that was created before

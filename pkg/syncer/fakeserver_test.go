@@ -4,7 +4,9 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net/http"
 	"reflect"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -34,7 +36,9 @@ type fakeServer struct {
 	// changed is told of each object that a request has changed or removed.
 	changed func(object client.Object)
 
-	mu       sync.Mutex
+	mu sync.Mutex
+	// lacks are the subresources that the server does not know.
+	lacks    []string
 	version  int
 	objects  map[fakeKey]client.Object
 	requests []string
@@ -144,10 +148,24 @@ func (s *fakeServer) Get(_ context.Context, key client.ObjectKey, o client.Objec
 	return err
 }
 
-func (s *fakeServer) List(_ context.Context, list client.ObjectList, _ ...client.ListOption) error {
+func (s *fakeServer) List(_ context.Context, list client.ObjectList, options ...client.ListOption) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	opts := client.ListOptions{}
+	opts.ApplyOptions(options)
+	if opts.FieldSelector != nil {
+		return apierrors.NewBadRequest("an API server has no indexes")
+	}
+	s.requests = append(s.requests, "get")
 	list.SetResourceVersion(strconv.Itoa(s.version))
+	items := reflect.ValueOf(list).Elem().FieldByName("Items")
+	for key, o := range s.objects {
+		if key.kind.Elem() != items.Type().Elem() || opts.Namespace != "" && o.GetNamespace() != opts.Namespace ||
+			opts.LabelSelector != nil && !opts.LabelSelector.Matches(apilabels.Set(o.GetLabels())) {
+			continue
+		}
+		items.Set(reflect.Append(items, reflect.ValueOf(deepCopy(o)).Elem()))
+	}
 	return nil
 }
 
@@ -336,11 +354,25 @@ type fakeSub struct {
 	name   string
 }
 
+// missing answers as an API server without the subresource.
+func (f *fakeSub) missing(o client.Object) error {
+	if slices.Contains(f.server.lacks, f.name) {
+		return apierrors.NewGenericServerResponse(http.StatusNotFound, "patch", resource(o), o.GetName(), "404 page not found", 0, true)
+	}
+	return nil
+}
+
 func (f *fakeSub) Update(_ context.Context, o client.Object, _ ...client.SubResourceUpdateOption) error {
+	if err := f.missing(o); err != nil {
+		return err
+	}
 	return f.server.update("update "+f.name, o, true)
 }
 
 func (f *fakeSub) Patch(_ context.Context, o client.Object, patch client.Patch, _ ...client.SubResourcePatchOption) error {
+	if err := f.missing(o); err != nil {
+		return err
+	}
 	return f.server.patch("patch "+f.name, o, patch, false)
 }
 

@@ -36,7 +36,7 @@ type handler struct {
 }
 
 // OnAdd implements cache.ResourceEventHandler.
-func (h *handler) OnAdd(item any, _ bool) { h.enqueueObject(item, false) }
+func (h *handler) OnAdd(item any, _ bool) { h.enqueueObject(item, eventAdded) }
 
 // OnUpdate implements cache.ResourceEventHandler. It also enqueues the keys that
 // the object had before.
@@ -68,13 +68,26 @@ func (h *handler) OnUpdate(old, item any) {
 // OnDelete implements cache.ResourceEventHandler.
 func (h *handler) OnDelete(item any) {
 	if unknown, ok := item.(toolscache.DeletedFinalStateUnknown); ok {
-		item = unknown.Obj
+		// A list that lacks the object proves less than an event: it may come from a late cache.
+		h.enqueueObject(unknown.Obj, eventMissing)
+		return
 	}
-	h.enqueueObject(item, true)
+	h.enqueueObject(item, eventDeleted)
 }
 
+// event is what a watch delivers about an object.
+type event int
+
+const (
+	eventAdded event = iota
+	// eventDeleted is an event of the API server.
+	eventDeleted
+	// eventMissing is the absence of an object from a list.
+	eventMissing
+)
+
 // enqueueObject enqueues the keys of an object.
-func (h *handler) enqueueObject(item any, deleted bool) {
+func (h *handler) enqueueObject(item any, what event) {
 	object, ok := item.(client.Object)
 	if !ok {
 		return
@@ -84,7 +97,23 @@ func (h *handler) enqueueObject(item any, deleted bool) {
 	if err != nil {
 		h.runner.retryEvent(h, object, err)
 	}
-	h.enqueueKeys(keys, deleted)
+	if h.own {
+		for _, key := range keys {
+			h.recordSighting(key, object, what)
+		}
+	}
+	h.enqueueKeys(keys, what != eventAdded)
+}
+
+// recordSighting records what an event of the kind's own objects proves.
+func (h *handler) recordSighting(key types.NamespacedName, object client.Object, what event) {
+	switch what {
+	case eventAdded:
+		h.runner.reconciler.recordAdded(h.side, key)
+	case eventDeleted:
+		h.runner.reconciler.recordDeleted(h.side, key, object)
+	case eventMissing:
+	}
 }
 
 // enqueueKeys enqueues keys, and forgets what was expected of deleted objects.

@@ -3,6 +3,7 @@ package syncer
 import (
 	"context"
 	"maps"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -79,7 +80,15 @@ func pods() Kind {
 			return nil
 		},
 		EndsWithHost: true,
-		Started:      func(virtual *corev1.Pod) bool { return virtual.Spec.NodeName != "" },
+		Started: func(virtual, host *corev1.Pod) bool {
+			return virtual.Spec.NodeName != "" || host != nil && host.Spec.NodeName != ""
+		},
+		Lost: func(_ Scope, virtual *corev1.Pod) error {
+			if virtual.Status.Phase != corev1.PodSucceeded {
+				virtual.Status.Phase = corev1.PodFailed
+			}
+			return nil
+		},
 	})
 }
 
@@ -164,7 +173,8 @@ type bench struct {
 	hostServer    *fakeServer
 	virtualView   *view
 	hostView      *view
-	reason        string // why deletes are held back
+	reason        string // why deletes are on hold
+	paused        atomic.Bool
 	writes        int
 }
 
@@ -182,6 +192,8 @@ func newBench(kind Kind, clock *clocktesting.FakeClock, virtual, host *fakeServe
 		virtual:      sideClients{store: b.virtualView, reader: virtual, client: virtual},
 		host:         sideClients{store: b.hostView, reader: host, client: host},
 		expectations: newExpectations(clock),
+		sightings:    newSightings(clock),
+		paused:       &b.paused,
 		events:       newTenantEvents(virtual, scheme.Scheme, clock, logr.Discard(), "tenant"),
 		holdReason:   func() string { return b.reason },
 		onWrite:      func() { b.writes++ },
@@ -237,4 +249,41 @@ func labelsOf(text string) apilabels.Selector {
 // groupKind is a kind of a group.
 func groupKind(group, kind string) schema.GroupKind {
 	return schema.GroupKind{Group: group, Kind: kind}
+}
+
+// volumes is a kind of the host with a Source: one virtual volume per bound claim.
+func volumes() Kind {
+	const byVolume = "volume"
+	return Define("volumes", Resource[*corev1.PersistentVolume, *corev1.PersistentVolumeClaim]{
+		Owner: Host,
+		Names: translate.Same,
+		Origin: func(_ Scope, host *corev1.PersistentVolumeClaim) (types.NamespacedName, bool) {
+			return types.NamespacedName{Name: host.Spec.VolumeName}, host.Spec.VolumeName != ""
+		},
+		Source: func(s Scope, virtual types.NamespacedName) (*corev1.PersistentVolumeClaim, bool, error) {
+			var claims corev1.PersistentVolumeClaimList
+			err := s.Host.List(s.Context, &claims, client.InNamespace(s.Cluster.Namespace), client.MatchingFields{byVolume: virtual.Name})
+			if err != nil || len(claims.Items) == 0 {
+				return nil, false, err
+			}
+			return &claims.Items[0], true, nil
+		},
+		Indexes: []Index{{Side: Host, Object: &corev1.PersistentVolumeClaim{}, Field: byVolume, Values: func(o client.Object) []string {
+			return []string{o.(*corev1.PersistentVolumeClaim).Spec.VolumeName}
+		}}},
+	})
+}
+
+// cachedReader is a cache that shows nothing while it is late.
+type cachedReader struct {
+	client.Reader
+	late *bool
+}
+
+// List implements client.Reader.
+func (r cachedReader) List(ctx context.Context, list client.ObjectList, _ ...client.ListOption) error {
+	if *r.late {
+		return nil
+	}
+	return r.Reader.List(ctx, list)
 }

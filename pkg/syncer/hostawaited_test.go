@@ -21,7 +21,9 @@ func TestHostAheadIsNotTakenBack(t *testing.T) {
 		host := hostService("v1")
 		host.Spec.Ports = []corev1.ServicePort{{Port: 81}}
 		b := newBench(services(), c, newFakeServer("virtual", c, service(func(s *corev1.Service) { s.UID = "v1" })), newFakeServer("host", c, host))
-		b.expectations.await(key, b.virtualView.Get(key))
+		setAwaits(host, b.virtualView.Get(key).GetResourceVersion())
+		b.hostServer.put(host)
+		b.refresh()
 		return b, func() int32 {
 			t.Helper()
 			return b.hostServer.at(&corev1.Service{}, translate.Hashed(testCluster(), key)).(*corev1.Service).Spec.Ports[0].Port
@@ -38,6 +40,9 @@ func TestHostAheadIsNotTakenBack(t *testing.T) {
 	t.Run("GivesUp", func(t *testing.T) {
 		t.Parallel()
 		b, port := ahead(t)
+		if _, err := b.reconcile(t.Context(), key); err != nil {
+			t.Fatal(err)
+		}
 		b.clock.Step(expectationLife + time.Second)
 		if err := b.settle(t, key); err != nil || port() != 80 {
 			t.Errorf("a change that never came must be taken back: port %d, %v", port(), err)

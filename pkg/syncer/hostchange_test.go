@@ -78,8 +78,8 @@ func TestChangeFirst(t *testing.T) {
 				host.put(&corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n", UID: "h", Labels: map[string]string{"hidden": "x"}}})
 			},
 		},
-		"Kind":    {reason: "of the tenant's own kinds the host has copies", kind: "services", err: "does not show objects of the host", want: map[string]string{"a": "1"}},
-		"Unknown": {reason: "a kind that is off", kind: "pets", err: "does not show objects of the host", want: map[string]string{"a": "1"}},
+		"Kind":    {reason: "of the tenant's own kinds the host has copies", kind: "services", err: "has no copies of host objects", want: map[string]string{"a": "1"}},
+		"Unknown": {reason: "a kind that is off", kind: "pets", err: "has no copies of host objects", want: map[string]string{"a": "1"}},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -113,7 +113,7 @@ func TestChangeFirst(t *testing.T) {
 // patch: a list is patched whole, so theirs would be lost.
 func TestChangeFirstMeetsAnother(t *testing.T) {
 	t.Parallel()
-	for meets, fails := range map[int]bool{1: false, changeAttempts - 1: false, changeAttempts: true} {
+	for meets, fails := range map[int]bool{1: false, hostFirstAttempts - 1: false, hostFirstAttempts: true} {
 		e, host, virtual := changeBench(t)
 		calls := 0
 		err := e.ChangeHostFirst(t.Context(), "nodes", virtual, func(o client.Object) error {

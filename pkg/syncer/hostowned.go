@@ -15,7 +15,7 @@ import (
 	"github.com/sublet-dev/sublet/api/labels"
 )
 
-// hostOwned reconciles a key of a kind whose host object is the truth.
+// reconcileHostOwned reconciles a key of a kind whose host object is the truth.
 func (r *reconciler) reconcileHostOwned(s Scope, key types.NamespacedName) error {
 	virtual := r.virtual.store.Get(key)
 	host, err := r.findOriginal(s, key)
@@ -29,45 +29,45 @@ func (r *reconciler) reconcileHostOwned(s Scope, key types.NamespacedName) error
 	if host == nil {
 		return r.deleteIfOriginalGone(s, key, virtual)
 	}
+	s, err = r.load(s, virtual, host)
+	if err != nil {
+		return err
+	}
 	wanted, err := r.kind.want(s, virtual, host)
 	switch {
 	case err != nil:
-		return fmt.Errorf("cannot tell whether host object %s is shown: %w", client.ObjectKeyFromObject(host), err)
+		return fmt.Errorf("cannot decide whether host object %s gets a virtual copy: %w", client.ObjectKeyFromObject(host), err)
 	case !wanted:
 		return r.deleteCopy(s, key, virtual)
 	case virtual == nil:
 		return r.createCopy(s, key, host)
 	case !isCopy(virtual):
-		// A tenant made an object of that name: it stays as it is.
+		// A tenant created an object of that name: it stays as it is.
 		return nil
 	case isTerminating(virtual):
 		return nil
-	case r.expectations.isAwaited(key, virtual):
+	case r.isAwaited(key, virtual, host):
 		s.Again(expectationLife)
 		return nil
 	}
 	return r.syncCopy(s, key, virtual, host)
 }
 
-// shown is when both copies are there and belong together.
+// syncCopy writes the host object up and what a tenant may change of it down.
 func (r *reconciler) syncCopy(s Scope, key types.NamespacedName, virtual, host client.Object) error {
-	raised := r.writeUp(s, key, host, virtual)
+	up := r.writeUp(s, key, host, virtual)
 	if r.kind.down == nil || isTerminating(host) {
-		return raised
+		return up
 	}
-	lowered := r.writeDown(s, key, virtual, host)
-	if lowered != nil {
-		lowered = r.recordRefusal(s, virtual, key, lowered)
-	}
-	return errors.Join(raised, lowered)
+	return errors.Join(up, r.recordRefusal(s, virtual, key, r.writeDown(s, key, virtual, host)))
 }
 
-// copied says that a virtual object is there and is a copy of a host object.
+// isCopy reports whether a virtual object exists and is the copy of a host object.
 func isCopy(virtual client.Object) bool {
 	return virtual != nil && virtual.GetAnnotations()[labels.HostUID] != ""
 }
 
-// sourceOf is the host object behind a virtual key as the cache has it, nil if
+// findOriginal returns the host object behind a virtual key as the cache has it, nil if
 // there is none.
 func (r *reconciler) findOriginal(s Scope, key types.NamespacedName) (client.Object, error) {
 	if r.kind.source != nil {
@@ -84,7 +84,7 @@ func (r *reconciler) findOriginal(s Scope, key types.NamespacedName) (client.Obj
 	return host, nil
 }
 
-// hide takes away the virtual copy of a host object, and no other.
+// deleteCopy deletes the virtual copy of a host object. It deletes no other object.
 func (r *reconciler) deleteCopy(s Scope, key types.NamespacedName, virtual client.Object) error {
 	if !isCopy(virtual) || r.kind.outlives {
 		return nil
@@ -98,59 +98,77 @@ func (r *reconciler) deleteCopy(s Scope, key types.NamespacedName, virtual clien
 	return r.deleteVirtual(s, key, virtual, nil)
 }
 
-// last writes what a virtual copy says at its end.
+// updateBeforeDelete writes the last state of a virtual copy that is about to be deleted.
 func (r *reconciler) updateBeforeDelete(s Scope, key types.NamespacedName, virtual client.Object) error {
 	if r.kind.beforeDelete == nil {
 		return nil
 	}
+	if err := r.checkPaused(); err != nil {
+		return err
+	}
 	after := deepCopy(virtual)
 	if err := r.kind.beforeDelete(s, after); err != nil {
-		return fmt.Errorf("cannot tell what virtual object %s should be at its end: %w", key, err)
+		return fmt.Errorf("cannot build the last state of virtual object %s: %w", key, err)
 	}
-	written, err := writeVirtual(s.Context, r.virtual.client, virtual, after)
-	if apierrors.IsNotFound(err) {
-		return nil // It is gone, as the watch will say.
-	}
-	if err != nil {
-		return fmt.Errorf("cannot write virtual object %s: %w", key, err)
-	}
-	if written != nil {
-		r.expectations.recordWrite(Virtual, key, written)
-		r.onWrite()
-	}
-	return nil
+	return r.writeVirtual(s, key, virtual, after)
 }
 
-// sourceless is when a virtual object has no host object, in the cache.
+// deleteIfOriginalGone deletes the virtual copy of a host object that the cache does not
+// show, if the host's API server does not have it either.
 func (r *reconciler) deleteIfOriginalGone(s Scope, key types.NamespacedName, virtual client.Object) error {
 	if !isCopy(virtual) || isTerminating(virtual) && r.kind.beforeDelete == nil || r.kind.outlives {
 		return nil
 	}
-	if r.kind.source != nil {
-		return r.deleteCopy(s, key, virtual)
-	}
-	hostKey := r.hostKey(key)
-	found, err := getLive(s.Context, r.host.client, r.kind.newHost(), hostKey)
+	late, err := r.isHostCacheLate(s, key, virtual)
 	if err != nil {
-		return fmt.Errorf("cannot make sure that host object %s is gone: %w", hostKey, err)
+		return err
 	}
-	if found != nil && string(found.GetUID()) == virtual.GetAnnotations()[labels.HostUID] && r.isSelected(found) && r.isCopyOf(s, key, found) {
-		s.Again(time.Second) // The cache has not seen it yet.
+	if late {
+		s.Again(lateCachePause)
 		return nil
 	}
 	return r.deleteCopy(s, key, virtual)
 }
 
-// visible says that the watch of the kind would show a host object.
-func (r *reconciler) isSelected(host client.Object) bool {
-	sel := r.kind.sel
-	if sel == nil {
-		sel = oursSelector(r.cluster)
+// isHostCacheLate reports whether the original of a virtual copy exists although the
+// cache does not show it. It asks the API server, unless a watch has delivered the
+// deletion of that very original. A copy with a Source may have other originals, so
+// the Source is always asked with a live reader.
+func (r *reconciler) isHostCacheLate(s Scope, key types.NamespacedName, virtual client.Object) (bool, error) {
+	if r.kind.source != nil {
+		s.Host = r.liveHostReader()
+		host, err := r.kind.source(s, key)
+		if err != nil {
+			return false, fmt.Errorf("cannot verify that the host object behind %s is deleted: %w", key, err)
+		}
+		return host != nil, nil
 	}
-	return sel.Matches(apilabels.Set(host.GetLabels()))
+	uid := types.UID(virtual.GetAnnotations()[labels.HostUID])
+	if _, ok := r.sightings.findDeletion(Host, key, uid); ok {
+		return false, nil
+	}
+	hostKey := r.hostKey(key)
+	found, err := getLive(s.Context, r.host.client, r.kind.newHost(), hostKey)
+	if err != nil {
+		return false, fmt.Errorf("cannot verify that host object %s is deleted: %w", hostKey, err)
+	}
+	return found != nil && found.GetUID() == uid && r.isSelected(found) && r.isCopyOf(s, key, found), nil
 }
 
-// mark notes on a virtual object which host object it is the copy of.
+// isSelected reports whether the watch of the kind would show a host object.
+func (r *reconciler) isSelected(host client.Object) bool {
+	return r.hostSelector().Matches(apilabels.Set(host.GetLabels()))
+}
+
+// hostSelector returns the selector of the kind's host objects.
+func (r *reconciler) hostSelector() apilabels.Selector {
+	if r.kind.sel != nil {
+		return r.kind.sel
+	}
+	return oursSelector(r.cluster)
+}
+
+// setHostUID records on a virtual object which host object it is the copy of.
 func setHostUID(virtual, host client.Object) {
 	annotations := maps.Clone(virtual.GetAnnotations())
 	if annotations == nil {
@@ -160,10 +178,13 @@ func setHostUID(virtual, host client.Object) {
 	virtual.SetAnnotations(annotations)
 }
 
-// show makes the virtual copy of a host object.
+// createCopy creates the virtual copy of a host object.
 func (r *reconciler) createCopy(s Scope, key types.NamespacedName, host client.Object) error {
 	if isTerminating(host) {
 		return nil
+	}
+	if err := r.checkPaused(); err != nil {
+		return err
 	}
 	virtual := r.kind.newVirtual()
 	virtual.SetNamespace(key.Namespace)
@@ -171,21 +192,23 @@ func (r *reconciler) createCopy(s Scope, key types.NamespacedName, host client.O
 	setHostUID(virtual, host)
 	if r.kind.up != nil {
 		if err := r.kind.up(s, deepCopy(host), virtual); err != nil {
-			return fmt.Errorf("cannot tell what virtual object %s should be: %w", key, err)
+			return fmt.Errorf("cannot build virtual object %s: %w", key, err)
+		}
+		if err := r.applyPatch(s, Virtual, host, virtual); err != nil {
+			return fmt.Errorf("cannot patch virtual object %s: %w", key, err)
 		}
 		setHostUID(virtual, host)
 	}
-	created, err := createVirtual(s.Context, r.virtual.client, virtual)
+	created, err := r.createVirtual(s, virtual)
 	switch {
 	case err == nil:
-		r.expectations.recordWrite(Virtual, key, created)
-		r.onWrite()
+		r.recordWritten(Virtual, key, created)
 		return nil
 	case apierrors.IsAlreadyExists(err):
 		s.Again(100 * time.Millisecond) // The watch is about to show it.
 		return nil
 	case apierrors.IsNotFound(err), apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause):
-		return nil // The namespace is gone, and with it the reason to show it.
+		return nil // The namespace is gone, and with it the reason for the copy.
 	default:
 		return fmt.Errorf("cannot create virtual object %s: %w", key, err)
 	}

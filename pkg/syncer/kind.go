@@ -36,10 +36,14 @@ type Kind struct {
 	refused func(s Scope, virtual client.Object, reason string)
 
 	endsWithHost bool
-	started      func(virtual client.Object) bool
+	started      func(virtual, host client.Object) bool
 	outlives     bool
 	statusBlind  bool
 	also         []Watch
+	// load is nil for a kind that needs no state outside the two objects.
+	load func(s Scope, virtual, host client.Object) (any, error)
+	// lost is nil for a kind without a final state.
+	lost func(s Scope, virtual client.Object) error
 
 	problem error
 }
@@ -103,7 +107,15 @@ func Define[V, H client.Object](name string, r Resource[V, H]) Kind {
 		k.refused = func(s Scope, virtual client.Object, reason string) { r.Refused(s, virtual.(V), reason) }
 	}
 	if r.Started != nil {
-		k.started = func(virtual client.Object) bool { return r.Started(virtual.(V)) }
+		k.started = func(virtual, host client.Object) bool { return r.Started(virtual.(V), typed[H](host)) }
+	}
+	if r.Load != nil {
+		k.load = func(s Scope, virtual, host client.Object) (any, error) {
+			return r.Load(s, typed[V](virtual), typed[H](host))
+		}
+	}
+	if r.Lost != nil {
+		k.lost = func(s Scope, virtual client.Object) error { return r.Lost(s, virtual.(V)) }
 	}
 	return k
 }

@@ -1,34 +1,46 @@
 package syncer
 
 import (
+	"fmt"
 	"net/http"
+	"reflect"
+	"slices"
+	"sync"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/sets"
+	"k8s.io/client-go/discovery"
 	"k8s.io/client-go/rest"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
 )
 
-// clusterScoped are the built-in kinds without a namespace.
+// clusterScoped returns the built-in kinds without a namespace.
 func clusterScoped() sets.Set[schema.GroupKind] {
 	return sets.New(
+		schema.GroupKind{Kind: "ComponentStatus"},
 		schema.GroupKind{Kind: "Namespace"},
 		schema.GroupKind{Kind: "Node"},
 		schema.GroupKind{Kind: "PersistentVolume"},
+		schema.GroupKind{Group: "networking.k8s.io", Kind: "IPAddress"},
 		schema.GroupKind{Group: "networking.k8s.io", Kind: "IngressClass"},
+		schema.GroupKind{Group: "networking.k8s.io", Kind: "ServiceCIDR"},
 		schema.GroupKind{Group: "node.k8s.io", Kind: "RuntimeClass"},
 		schema.GroupKind{Group: "scheduling.k8s.io", Kind: "PriorityClass"},
 		schema.GroupKind{Group: "storage.k8s.io", Kind: "CSIDriver"},
 		schema.GroupKind{Group: "storage.k8s.io", Kind: "CSINode"},
 		schema.GroupKind{Group: "storage.k8s.io", Kind: "StorageClass"},
 		schema.GroupKind{Group: "storage.k8s.io", Kind: "VolumeAttachment"},
+		schema.GroupKind{Group: "storage.k8s.io", Kind: "VolumeAttributesClass"},
 	)
 }
 
-// builtIn are the versions whose kinds are where they are on every API server.
-func builtIn() []schema.GroupVersion {
+// builtInVersions returns the versions whose kinds every API server has at the same place.
+func builtInVersions() []schema.GroupVersion {
 	return []schema.GroupVersion{
 		{Version: "v1"},
 		{Group: "apps", Version: "v1"},
@@ -42,12 +54,12 @@ func builtIn() []schema.GroupVersion {
 	}
 }
 
-// newMapper knows the built-in kinds by itself, so that the start needs no
-// discovery on either side, and asks the API server for all others.
-func newMapper(scheme *runtime.Scheme, config *rest.Config, c *http.Client) (meta.RESTMapper, error) {
-	known := meta.NewDefaultRESTMapper(builtIn())
+// BuiltInMapper returns the mapper of the built-in kinds, which needs no discovery. A
+// test compares it with the discovery of a real API server.
+func BuiltInMapper(scheme *runtime.Scheme) *meta.DefaultRESTMapper {
+	known := meta.NewDefaultRESTMapper(builtInVersions())
 	cluster := clusterScoped()
-	for _, version := range builtIn() {
+	for _, version := range builtInVersions() {
 		for kind := range scheme.KnownTypes(version) {
 			scope := meta.RESTScopeNamespace
 			if cluster.Has(schema.GroupKind{Group: version.Group, Kind: kind}) {
@@ -56,9 +68,85 @@ func newMapper(scheme *runtime.Scheme, config *rest.Config, c *http.Client) (met
 			known.Add(version.WithKind(kind), scope)
 		}
 	}
+	return known
+}
+
+// newMapper returns a mapper that knows the built-in kinds, so that the start needs no
+// discovery on either side, and asks the API server for all others.
+func newMapper(scheme *runtime.Scheme, config *rest.Config, c *http.Client) (meta.RESTMapper, error) {
 	asked, err := apiutil.NewDynamicRESTMapper(config, c)
 	if err != nil {
 		return nil, err
 	}
-	return meta.FirstHitRESTMapper{MultiRESTMapper: meta.MultiRESTMapper{known, asked}}, nil
+	return meta.FirstHitRESTMapper{MultiRESTMapper: meta.MultiRESTMapper{BuiltInMapper(scheme), asked}}, nil
+}
+
+// statusDiscovery finds out which types have a status subresource.
+type statusDiscovery struct {
+	scheme *runtime.Scheme
+	mapper meta.RESTMapper
+	client discovery.ServerResourcesInterface
+
+	mu    sync.Mutex
+	known map[schema.GroupVersionKind]bool // type -> has a status subresource
+}
+
+// newStatusDiscovery returns a statusDiscovery of one API server.
+func newStatusDiscovery(scheme *runtime.Scheme, mapper meta.RESTMapper, config *rest.Config, c *http.Client) (*statusDiscovery, error) {
+	asked, err := discovery.NewDiscoveryClientForConfigAndClient(config, c)
+	if err != nil {
+		return nil, err
+	}
+	return &statusDiscovery{scheme: scheme, mapper: mapper, client: asked, known: map[schema.GroupVersionKind]bool{}}, nil
+}
+
+// has reports whether the type of object has a status subresource. Built-in types with a
+// status have one. For all others it asks the API server once.
+func (d *statusDiscovery) has(object client.Object) (bool, error) {
+	gvk, err := apiutil.GVKForObject(object, d.scheme)
+	if err != nil {
+		return false, err
+	}
+	if slices.Contains(builtInVersions(), gvk.GroupVersion()) {
+		return hasStatusField(d.scheme, gvk), nil
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if known, ok := d.known[gvk]; ok {
+		return known, nil
+	}
+	mapping, err := d.mapper.RESTMapping(gvk.GroupKind(), gvk.Version)
+	if err != nil {
+		return false, err
+	}
+	list, err := d.client.ServerResourcesForGroupVersion(gvk.GroupVersion().String())
+	if err != nil {
+		return false, fmt.Errorf("cannot list the resources of %s: %w", gvk.GroupVersion(), err)
+	}
+	has := slices.ContainsFunc(list.APIResources, func(r metav1.APIResource) bool {
+		return r.Name == mapping.Resource.Resource+"/status"
+	})
+	d.known[gvk] = has
+	return has, nil
+}
+
+// forget drops what is known of a type. Its definition may have changed.
+func (d *statusDiscovery) forget(object client.Object) {
+	gvk, err := apiutil.GVKForObject(object, d.scheme)
+	if err != nil {
+		return
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	delete(d.known, gvk)
+}
+
+// hasStatusField reports whether a built-in type has a status.
+func hasStatusField(scheme *runtime.Scheme, gvk schema.GroupVersionKind) bool {
+	t, ok := scheme.AllKnownTypes()[gvk]
+	if !ok {
+		return false
+	}
+	_, found := t.FieldByName("Status")
+	return found && t.Kind() == reflect.Struct
 }

@@ -29,59 +29,78 @@ func (s Side) String() string {
 	return "virtual"
 }
 
-// Scope is what the functions of a [Resource] may look at: who the virtual
-// cluster is, and what the caches of both sides hold. It offers no way to write.
+// Scope is what the functions of a [Resource] may read: who the virtual cluster is,
+// and what the caches of both sides hold. It offers no way to write objects.
 type Scope struct {
-	// Context ends when the reconcile that asks must end.
-	Context context.Context
+	// Context ends when the reconcile must end.
+	Context context.Context //nolint:containedctx // A Scope lives as long as one reconcile.
 	// Cluster is the identity of the virtual cluster on the host.
 	Cluster translate.Cluster
 	// Virtual and Host read from the caches of the two sides.
 	Virtual, Host client.Reader
 	// Now is the time at which the reconcile began.
 	Now time.Time
+	// Loaded is what the kind's Load returned, nil if it has none. [Loaded] reads it.
+	Loaded any
 
 	again *time.Duration
 	say   func(reason, message string)
 }
 
-// Again asks for one more reconcile of the same object after d, for what time
-// alone changes: a token that must be renewed. The shortest wish counts.
+// Loaded returns what the Load of a kind returned in this reconcile. It returns the zero
+// T where nothing was loaded.
+func Loaded[T any](s Scope) T {
+	loaded, _ := s.Loaded.(T)
+	return loaded
+}
+
+// Again requests one more reconcile of the same object after d, for what time alone
+// changes, such as a token that must be renewed. The shortest d counts.
 func (s Scope) Again(d time.Duration) {
 	if s.again != nil && (*s.again == 0 || d < *s.again) {
 		*s.again = d
 	}
 }
 
-// Resource says how one kind is kept in step between the two clusters. Its
-// functions only look and fill in; the [Engine] alone creates, patches, deletes,
-// requeues and records events. They are level-triggered: they see both sides as
-// they are now and must not remember anything.
+// Say records a warning Event on the virtual object for the tenant. Only Up may use it,
+// and only for what its result makes true: the next reconcile finds nothing more to do,
+// so that the Event is recorded once.
+func (s Scope) Say(reason, message string) {
+	if s.say != nil {
+		s.say(reason, message)
+	}
+}
+
+// Resource describes how one kind is synced. Its functions read and fill in objects. The
+// [Engine] alone creates, patches, deletes, requeues and records events. The functions are
+// level-triggered: they see both sides as they are now and must not remember anything.
 //
-// V and H are the same type for most kinds. They differ where an object of one
-// kind needs one of another kind beside it, as a pod needs a Secret for its
-// token.
+// V and H are the same type for most kinds. They differ where an object of one kind needs
+// one of another kind on the other side, as a pod needs a Secret for its token.
 //
-// What the functions are given is theirs: they may keep parts of one object in
-// the other. What they read through the [Scope] on the host must be a kind that
-// the engine watches for them: their own, or one of Also. It is an error
-// otherwise, so that no kind depends on host objects that it declares nowhere.
+// Down, Up, BeforeDelete, Lost and Refused get copies and may keep parts of one object in
+// the other. All other functions get objects of the caches and must not change them. What
+// they read through the [Scope] on the host must be a kind that the engine watches for
+// them: their own, or one of Also. It is an error otherwise, so that no kind depends on
+// host objects that it declares nowhere.
 type Resource[V, H client.Object] struct {
-	// Owner is the side whose copy is the truth. The engine makes, changes and
-	// deletes the copy on the other side to follow it.
+	// Owner is the side whose copy is the truth. The engine creates, changes and deletes
+	// the copy on the other side to follow it.
 	Owner Side
 
-	// Names is how an object of the virtual cluster is named on the host.
+	// Names is the scheme of the names of host objects. It also decides their namespace
+	// and scope. A host copy outside the cluster's host namespace gets no owner reference:
+	// the host's garbage collector would delete it at once. See [Engine.Sweep].
 	Names translate.Scheme
 
-	// NewVirtual and NewHost make empty objects. nil means new(V) and new(H), which
-	// is right for everything but unstructured objects.
+	// NewVirtual and NewHost return empty objects. nil means new(V) and new(H), which fits
+	// everything but unstructured objects.
 	NewVirtual func() V
 	NewHost    func() H
 
-	// Origin is the virtual key of a host object, and false for a host object
-	// that is not the copy of any. nil means that the annotations say it, proven
-	// as [translate.Origin] does.
+	// Origin returns the virtual key of a host object, and false for a host object that is
+	// not the copy of any. nil means [translate.Origin], which proves what the annotations
+	// of the host object claim.
 	Origin func(s Scope, host H) (types.NamespacedName, bool)
 
 	// Source is the host object that stands behind a virtual key, for kinds owned
@@ -93,11 +112,10 @@ type Resource[V, H client.Object] struct {
 	// that Names says where the host object is.
 	Source func(s Scope, virtual types.NamespacedName) (H, bool, error)
 
-	// Select narrows the watch of the host objects. nil means those that bear the
-	// label [labels.Cluster] of this virtual cluster, in its host namespace.
-	// Kinds whose host objects others make, such as nodes and events, set it, at
-	// the widest to everything; namespaced ones are watched in the host namespace
-	// all the same.
+	// Select narrows the watch of the host objects. nil means those with the label
+	// [labels.Cluster] of this virtual cluster. Kinds whose host objects others create,
+	// such as nodes and events, set it. Namespaced objects are watched in the host
+	// namespace alone.
 	Select apilabels.Selector
 
 	// Trim drops from a host object what the kind never reads, before the cache
@@ -114,46 +132,53 @@ type Resource[V, H client.Object] struct {
 	// kinds whose API server counts generations.
 	StatusBlind bool
 
-	// Want says whether there should be a copy. The owner's object is there; the
-	// other one is nil where it does not exist yet. nil means that every object
-	// gets a copy. An object that is no longer wanted loses its copy.
+	// Load returns state outside the two objects that the other functions need, such as
+	// the proposal of a scheduler or a live read. The engine calls it once per reconcile,
+	// before Want, so that all functions decide from the same state. They get it from
+	// [Loaded]. One of the objects may be nil. nil means that the kind needs none.
+	Load func(s Scope, virtual V, host H) (any, error)
+
+	// Want reports whether there should be a copy. The owner's object exists. The other one
+	// is nil where it does not exist yet. nil means that every object gets a copy. The copy
+	// of an object that is no longer wanted is deleted.
 	Want func(s Scope, virtual V, host H) (bool, error)
 
-	// Down fills in the host copy from the virtual object. host is the copy as
-	// it is now, or an empty object that bears the name, labels and annotations of its
-	// identity. The engine sends the difference. nil means that nothing goes down.
+	// Down fills in the host copy from the virtual object. host is the copy as it is now,
+	// or an empty object with the name, labels and annotations of its identity. The engine
+	// sends the difference. nil means that nothing goes down.
 	Down func(s Scope, virtual V, host H) error
 
-	// Up fills in the virtual copy from the host object, mostly the status. It
-	// runs and is written independently of Down: neither waits for the other, and
-	// neither may fail because the other did. nil means that nothing goes up. Of a
-	// kind that the host owns, virtual is an empty object that bears its name and
+	// Up fills in the virtual copy from the host object, mostly the status. It runs and is
+	// written independently of Down: neither waits for the other. nil means that nothing
+	// goes up. Of a kind that the host owns, virtual is an empty object with its name and
 	// its labels.HostUID annotation if it does not exist yet.
 	Up func(s Scope, host H, virtual V) error
 
-	// Last fills in the virtual copy of a host object that is gone before it is
-	// deleted, and again while its deletion waits for something. It is for copies
-	// that a controller of the virtual cluster holds back until they say that
-	// nobody uses them any more, as a volume does. nil means that there is nothing
-	// to say.
+	// BeforeDelete fills in the virtual copy of a host object that is gone, before the copy
+	// is deleted, and again while its deletion waits for finalizers. Controllers may hold a
+	// copy until it shows that nobody uses it any more, as with a volume. nil means that
+	// nothing changes.
 	BeforeDelete func(s Scope, virtual V) error
 
-	// Refused fills in the virtual object when the host refuses to have a copy of
-	// it, for reason. The tenant is told by an Event in any case. nil means that
-	// there is nothing more to say.
+	// Refused fills in the virtual object when the host refuses to have a copy of it, for
+	// reason. An Event is recorded in any case. nil means that nothing else is needed.
 	Refused func(s Scope, virtual V, reason string)
 
-	// EndsWithHost says that the virtual object ends when its host copy is
-	// deleted by somebody else, once Started says that it had one. Only pods do
-	// so. Otherwise a lost host copy is made again.
+	// EndsWithHost is true if the virtual object ends when somebody else deletes its host
+	// copy, once Started reports that it had one. Only pods do so. Otherwise a lost host
+	// copy is created again.
 	EndsWithHost bool
-	// Started says whether the virtual object has had a host copy, from the
-	// virtual object alone. Needed with EndsWithHost.
-	Started func(virtual V) bool
+	// Started reports whether the virtual object has had a host copy that may have run. host
+	// is the copy, or the last state of it that this process has seen; nil if it has seen
+	// none. Needed with EndsWithHost.
+	Started func(virtual V, host H) bool
+	// Lost fills in the final state of a virtual object whose host copy is gone, before it
+	// is deleted. It must change nothing of an object that has a final state. It needs
+	// EndsWithHost. nil means that the kind has no such state.
+	Lost func(s Scope, virtual V) error
 
-	// Outlives says that the copy stays when the owner's object is gone, as an
-	// event does, which the API server of each side lets expire. The engine then
-	// never deletes a copy.
+	// Outlives is true if the copy stays when the owner's object is gone, as an event does,
+	// which the API server of each side lets expire. The engine then never deletes a copy.
 	Outlives bool
 
 	// Also lists other kinds whose change requeues objects of this one.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -44,10 +45,10 @@ type runner struct {
 	hostReader    *scopeReader
 	virtualStore  lateStore
 	hostStore     lateStore
+	paused        atomic.Bool
 	cancel        context.CancelFunc
 	done          chan struct{}
-	leading       <-chan struct{} // closed when the engine leads
-	synced        chan struct{}   // closed when both sides have been listed once
+	synced        chan struct{} // closed when both sides have been listed once
 
 	mu           sync.Mutex
 	pendingSince map[types.NamespacedName]time.Time // key -> time of the first event that no reconcile has answered
@@ -107,9 +108,6 @@ func (r *runner) run(ctx context.Context) {
 	}
 	meter().waiting.WithLabelValues(r.kind.name).Set(0)
 	close(r.synced)
-	if !r.awaitLeading(ctx) {
-		return
-	}
 	workers.Go(func() { r.refusals.run(ctx) })
 	for range r.workers {
 		workers.Go(func() {
@@ -119,23 +117,6 @@ func (r *runner) run(ctx context.Context) {
 	}
 	<-ctx.Done()
 	r.queue.ShutDown()
-}
-
-// awaitLeading waits until the engine leads. It returns false if ctx ends before. The
-// changes of the time on standby count as seen now.
-func (r *runner) awaitLeading(ctx context.Context) bool {
-	select {
-	case <-ctx.Done():
-		return false
-	case <-r.leading:
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	now := r.clock.Now()
-	for key := range r.pendingSince {
-		r.pendingSince[key] = now
-	}
-	return true
 }
 
 // enqueue queues a key because of an event.
@@ -220,7 +201,7 @@ func (r *runner) requeue(key types.NamespacedName, again time.Duration, wrote bo
 		}
 	case onHold:
 		r.queue.Forget(key)
-		if r.storeGuard.onHold() == "" {
+		if r.storeGuard.onHold() == "" && !r.paused.Load() {
 			r.queue.Add(key) // It was released in between.
 		}
 	case unreachable:

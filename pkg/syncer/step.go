@@ -67,10 +67,10 @@ func (s *Step) reconciler() *reconciler {
 	r := &reconciler{
 		kind: s.Kind, cluster: s.Cluster, clock: s.Clock, log: logr.Discard(),
 		virtual:      s.Virtual.clients(nil),
-		expectations: newExpectations(s.Clock),
-		events:       newTenantEvents(s.Virtual.Client, scheme.Scheme, s.Clock, logr.Discard(), s.Cluster.Namespace),
-		holdReason:   func() string { return "" },
-		onWrite:      func() {},
+		expectations: newExpectations(s.Clock), sightings: newSightings(s.Clock),
+		events:     newTenantEvents(s.Virtual.Client, scheme.Scheme, s.Clock, logr.Discard(), s.Cluster.Namespace),
+		holdReason: func() string { return "" },
+		onWrite:    func() {},
 	}
 	r.host = s.Host.clients(r.isSelected)
 	return r

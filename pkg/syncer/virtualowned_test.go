@@ -77,6 +77,12 @@ func ending(grace int64) func(*corev1.Pod) {
 	}
 }
 
+// withFinalizer gives a pod a finalizer.
+func withFinalizer(p *corev1.Pod) { p.Finalizers = []string{"x/y"} }
+
+// succeeded gives a pod a final phase.
+func succeeded(p *corev1.Pod) { p.Status.Phase = corev1.PodSucceeded }
+
 // writesOf are the requests of a server that are not reads.
 func writesOf(s *fakeServer) []string {
 	return slices.DeleteFunc(slices.Clone(s.requests), func(r string) bool { return r == "get" })
@@ -94,7 +100,8 @@ func TestVirtualOwned(t *testing.T) {
 		kind          Kind
 		virtual, host client.Object
 		held          string
-		lateVirtual   bool // the cache shows nothing yet
+		known         time.Duration // for which the engine has seen this state
+		lateVirtual   bool          // the cache shows nothing yet
 		lateHost      bool
 		want          want
 	}{
@@ -139,12 +146,17 @@ func TestVirtualOwned(t *testing.T) {
 		"PendingYoung": {
 			reason: "A copy made at admission waits for its object.",
 			kind:   configMaps(), host: hostMap(labels.Pending, func(m *corev1.ConfigMap) { m.CreationTimestamp = metav1.NewTime(testStart().Add(-time.Second)) }),
-			want: want{again: time.Minute},
+			want: want{again: pendingLife + time.Second},
 		},
 		"PendingOld": {
 			reason: "A copy made at admission goes when its object never came.",
-			kind:   configMaps(), host: hostMap(labels.Pending, func(m *corev1.ConfigMap) { m.CreationTimestamp = metav1.NewTime(testStart().Add(-time.Hour)) }),
+			kind:   configMaps(), known: pendingLife, host: hostMap(labels.Pending, func(m *corev1.ConfigMap) { m.CreationTimestamp = metav1.NewTime(testStart().Add(-time.Hour)) }),
 			want: want{host: []string{"delete"}},
+		},
+		"PendingHostClockBehind": {
+			reason: "The age of a pending copy counts from when it was seen, whatever the host's clock shows.",
+			kind:   configMaps(), host: hostMap(labels.Pending, func(m *corev1.ConfigMap) { m.CreationTimestamp = metav1.NewTime(testStart().Add(-time.Hour)) }),
+			want: want{again: pendingLife + time.Second},
 		},
 		"PendingAdopted": {
 			reason: "A copy made at admission gets the UID of its object when that exists.",
@@ -193,8 +205,42 @@ func TestVirtualOwned(t *testing.T) {
 			want: want{virtual: []string{"delete"}},
 		},
 		"PodEndedFinalizer": {
-			reason: "A deleted pod that only finalizers keep is not deleted again and again.",
-			kind:   pods(), virtual: virtualPod(ending(0), func(p *corev1.Pod) { p.Finalizers = []string{"x/y"} }),
+			reason: "A deleted pod that only finalizers keep gets its final phase, as controllers wait for that.",
+			kind:   pods(), virtual: virtualPod(ending(0), withFinalizer),
+			want: want{virtual: []string{"update status"}},
+		},
+		"PodEndedFinalizerFinal": {
+			reason: "Once it has a final phase, it is not written or deleted again and again.",
+			kind:   pods(), virtual: virtualPod(ending(0), withFinalizer, succeeded),
+		},
+		"PodEndedFinalizerGraceful": {
+			reason: "A deleted pod whose copy has ended gets its final phase before the last deletion.",
+			kind:   pods(), virtual: virtualPod(ending(5), withFinalizer),
+			want: want{virtual: []string{"update status", "delete"}},
+		},
+		"PodEndedLateHost": {
+			reason: "A terminating pod whose copy only the cache lacks is left alone.",
+			kind:   pods(), virtual: virtualPod(ending(5)), host: hostPod(ending(5)), lateHost: true,
+			want: want{again: lateCachePause},
+		},
+		"PodOrphanTerminating": {
+			reason: "A pod that is gone was deleted by force: its copy must not use up its grace period.",
+			kind:   pods(), host: hostPod(ending(30)),
+			want: want{host: []string{"delete"}},
+		},
+		"PodOrphanForced": {
+			reason: "A copy whose grace period is 0 already is waited for.",
+			kind:   pods(), host: hostPod(ending(0), withFinalizer),
+		},
+		"PodPredecessorTerminating": {
+			reason: "So is the copy of a pod whose name another pod has by now.",
+			kind:   pods(), virtual: virtualPod(func(p *corev1.Pod) { p.UID = "v2" }), host: hostPod(ending(30)),
+			want: want{host: []string{"delete"}},
+		},
+		"PodPredecessorStays": {
+			reason: "A pod that waits for the copy of an earlier one of its name shows an Event.",
+			kind:   pods(), virtual: virtualPod(func(p *corev1.Pod) { p.UID = "v2" }), host: hostPod(ending(0), withFinalizer),
+			want: want{virtual: []string{"create"}},
 		},
 		"PodEvicted": {
 			reason: "A pod ends when the host ends its copy.",
@@ -202,8 +248,13 @@ func TestVirtualOwned(t *testing.T) {
 			want: want{virtual: []string{"delete"}},
 		},
 		"PodLost": {
-			reason: "A pod that ran is gone when its copy is gone.",
+			reason: "A pod that ran gets its final phase and is gone when its copy is gone.",
 			kind:   pods(), virtual: virtualPod(),
+			want: want{virtual: []string{"update status", "delete"}},
+		},
+		"PodLostFinal": {
+			reason: "A pod that has a final phase keeps it.",
+			kind:   pods(), virtual: virtualPod(succeeded),
 			want: want{virtual: []string{"delete"}},
 		},
 		"PodNotLost": {
@@ -218,7 +269,7 @@ func TestVirtualOwned(t *testing.T) {
 		},
 		"NotPendingForever": {
 			reason: "A copy made at admission is adopted rather than collected, however late its object is seen.",
-			kind:   configMaps(), virtual: virtualMap(), lateVirtual: true,
+			kind:   configMaps(), virtual: virtualMap(), lateVirtual: true, known: pendingLife,
 			host: hostMap(labels.Pending, func(m *corev1.ConfigMap) { m.CreationTimestamp = metav1.NewTime(testStart().Add(-time.Hour)) }),
 			want: want{again: time.Second},
 		},
@@ -280,6 +331,12 @@ func TestVirtualOwned(t *testing.T) {
 			}
 			if tc.lateHost {
 				b.hostView.seen = nil
+			}
+			if tc.known > 0 {
+				if _, err := b.reconcile(t.Context(), theKey()); err != nil {
+					t.Fatal(err)
+				}
+				c.Step(tc.known)
 			}
 			again, err := b.reconcile(t.Context(), theKey())
 			got := want{host: writesOf(host), virtual: writesOf(virtual), again: again, err: err != nil}
@@ -346,7 +403,7 @@ func TestCreateFirstThenAdopt(t *testing.T) {
 	c := clocktesting.NewFakeClock(testStart())
 	virtual, host := newFakeServer("virtual", c), newFakeServer("host", c)
 	b := newBench(configMaps(), c, virtual, host)
-	made, err := b.createHostCopy(b.scope(t.Context()), theKey(), virtualMap(func(m *corev1.ConfigMap) { m.UID = "" }), false)
+	made, err := b.createHostCopy(b.scope(t.Context()), theKey(), virtualMap(func(m *corev1.ConfigMap) { m.UID = "" }), createOptions{})
 	if err != nil || virtualUID(made) != labels.Pending {
 		t.Fatalf("A copy made first must be pending, got %q, %v", virtualUID(made), err)
 	}

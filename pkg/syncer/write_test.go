@@ -1,6 +1,7 @@
 package syncer
 
 import (
+	"encoding/json"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -69,7 +70,11 @@ func TestHostPatches(t *testing.T) {
 			}
 			got := map[string]string{}
 			for _, p := range patches {
-				got[p.subresource] = string(p.data)
+				data, err := json.Marshal(p.fields)
+				if err != nil {
+					t.Fatal(err)
+				}
+				got[p.subresource] = string(data)
 			}
 			want := tc.want
 			if want == nil {
@@ -109,7 +114,8 @@ func TestWriteVirtualUnstructured(t *testing.T) {
 			tc.after.SetUID(before.GetUID())
 			tc.after.SetResourceVersion(before.GetResourceVersion())
 			tc.after.SetCreationTimestamp(before.GetCreationTimestamp())
-			if _, err := writeVirtual(t.Context(), server, before, tc.after); err != nil {
+			b := newBench(configMaps(), clocktesting.NewFakeClock(testStart()), server, newFakeServer("host", server.clock))
+			if err := b.writeVirtual(b.scope(t.Context()), theKey(), before, tc.after); err != nil {
 				t.Fatal(err)
 			}
 			if diff := cmp.Diff(tc.want, server.requests); diff != "" {
@@ -130,7 +136,8 @@ func TestConflictLeavesTheOthersWrite(t *testing.T) {
 	}
 	after := before.DeepCopy()
 	after.Status.Phase = corev1.PodFailed
-	if _, err := writeVirtual(t.Context(), server, before, after); err == nil {
+	b := newBench(pods(), clocktesting.NewFakeClock(testStart()), server, newFakeServer("host", server.clock))
+	if err := b.writeVirtual(b.scope(t.Context()), theKey(), before, after); err == nil {
 		t.Error("A write on an old state must fail rather than undo what came between")
 	}
 }

@@ -27,6 +27,7 @@ func Pods(o Options) syncer.Resource[*corev1.Pod, *corev1.Pod] {
 		Refused:      p.refusedPod,
 		EndsWithHost: true,
 		Started:      p.started,
+		Lost:         lostPod,
 		Indexes:      []syncer.Index{unboundPods()},
 		Also: []syncer.Watch{
 			{Side: syncer.Virtual, Object: &corev1.Node{}, Keys: podsForNode},

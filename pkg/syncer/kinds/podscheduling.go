@@ -69,10 +69,13 @@ func (p pods) proposed(virtual, host *corev1.Pod) string {
 	return ""
 }
 
-// started says that a pod was on a node of the host. With a virtual scheduler a
-// pod may be bound in the virtual cluster before the host has heard of it, so only
-// what a kubelet says counts.
-func (p pods) started(virtual *corev1.Pod) bool {
+// started reports whether a pod was on a node of the host. host is its copy, or the last
+// state of it; a copy that was bound may have run. With a virtual scheduler a pod may be
+// bound in the virtual cluster before it has a copy, so only a kubelet's status counts.
+func (p pods) started(virtual, host *corev1.Pod) bool {
+	if host != nil && host.Spec.NodeName != "" {
+		return true
+	}
 	if p.options.usesVirtualScheduler(virtual) {
 		return virtual.Status.StartTime != nil
 	}

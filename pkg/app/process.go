@@ -1,0 +1,61 @@
+package app
+
+import (
+	"flag"
+	"fmt"
+	"log"
+	"os"
+	"runtime/debug"
+	"strconv"
+	"strings"
+
+	"github.com/go-logr/logr"
+	"go.uber.org/zap/zapcore"
+	logsjson "k8s.io/component-base/logs/json"
+	"k8s.io/klog/v2"
+	"k8s.io/klog/v2/textlogger"
+	ctrllog "sigs.k8s.io/controller-runtime/pkg/log"
+
+	"github.com/sublet-dev/sublet/api/config/v1alpha1"
+)
+
+// prepareProcess sets what there is one of in a process: the log and the garbage
+// collector.
+func prepareProcess(logging v1alpha1.Logging) error {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(maxGCPercent)
+	}
+	flags := flag.NewFlagSet("klog", flag.ContinueOnError)
+	klog.InitFlags(flags)
+	if err := flags.Set("v", strconv.Itoa(int(logging.Verbosity))); err != nil {
+		return fmt.Errorf("cannot set up the log: %w", err)
+	}
+	klog.SetLoggerWithOptions(newLogger(logging), klog.ContextualLogger(true))
+	log.SetFlags(0)
+	log.SetOutput(standardLog{})
+	ctrllog.SetLogger(klog.Background().V(1)) // what it starts and stops is of no use to an operator
+	return nil
+}
+
+// newLogger writes to standard error, where whoever runs a container looks.
+func newLogger(logging v1alpha1.Logging) logr.Logger {
+	var logger logr.Logger
+	if logging.Encoding == "json" {
+		logger, _ = logsjson.NewJSONLogger(0, zapcore.Lock(os.Stderr), nil, nil)
+	} else {
+		logger = textlogger.NewLogger(textlogger.NewConfig(textlogger.Verbosity(int(logging.Verbosity))))
+	}
+	if logging.Verbosity > 0 {
+		return logger
+	}
+	return logr.New(&operatorSink{logger.GetSink()})
+}
+
+// standardLog takes what libraries write to Go's standard logger.
+type standardLog struct{}
+
+// Write implements io.Writer.
+func (standardLog) Write(line []byte) (int, error) {
+	klog.V(1).InfoS("A library says", "line", strings.TrimSpace(string(line)))
+	return len(line), nil
+}

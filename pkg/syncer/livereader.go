@@ -1,0 +1,81 @@
+package syncer
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/fields"
+	apilabels "k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+)
+
+// liveReader reads from the host's API server what a kind otherwise reads from its
+// caches: the same objects, found by the same indexes.
+type liveReader struct {
+	client   client.Client
+	selector apilabels.Selector
+	indexes  []Index
+}
+
+// liveHostReader returns a reader of the kind's host objects.
+func (r *reconciler) liveHostReader() *liveReader {
+	return &liveReader{client: r.host.client, selector: r.hostSelector(), indexes: r.kind.indexes}
+}
+
+// Get implements client.Reader.
+func (l *liveReader) Get(ctx context.Context, key client.ObjectKey, object client.Object, _ ...client.GetOption) error {
+	return l.client.Get(ctx, key, object)
+}
+
+// List implements client.Reader. Index fields are compared here, because API servers
+// know only a few fields.
+func (l *liveReader) List(ctx context.Context, list client.ObjectList, options ...client.ListOption) error {
+	asked := client.ListOptions{}
+	asked.ApplyOptions(options)
+	sent := client.ListOptions{Namespace: asked.Namespace, LabelSelector: l.selector}
+	if asked.LabelSelector != nil {
+		sent.LabelSelector = asked.LabelSelector
+	}
+	if err := l.client.List(ctx, list, &sent); err != nil {
+		return err
+	}
+	if asked.FieldSelector == nil {
+		return nil
+	}
+	return l.filter(list, asked.FieldSelector.Requirements())
+}
+
+// filter keeps the items whose index values meet all requirements.
+func (l *liveReader) filter(list client.ObjectList, requirements fields.Requirements) error {
+	items, err := meta.ExtractList(list)
+	if err != nil {
+		return fmt.Errorf("cannot read the items of %T: %w", list, err)
+	}
+	var kept []runtime.Object
+	for _, item := range items {
+		object, ok := item.(client.Object)
+		if !ok {
+			return fmt.Errorf("cannot filter %T: its items are no objects", list)
+		}
+		if l.matches(object, requirements) {
+			kept = append(kept, item)
+		}
+	}
+	return meta.SetList(list, kept)
+}
+
+// matches reports whether the index values of object meet all requirements.
+func (l *liveReader) matches(object client.Object, requirements fields.Requirements) bool {
+	for _, requirement := range requirements {
+		met := slices.ContainsFunc(l.indexes, func(i Index) bool {
+			return i.Side == Host && i.Field == requirement.Field && slices.Contains(i.Values(object), requirement.Value)
+		})
+		if !met {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,118 @@
+package syncer
+
+import (
+	"fmt"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/sublet-dev/sublet/api/labels"
+)
+
+// pendingLife is how long a host object that was created at admission waits for its
+// virtual object. An API server gives up on a request before that.
+const pendingLife = time.Minute
+
+// lateCachePause is when to look again after a live read has shown that a cache is late.
+const lateCachePause = time.Second
+
+// deleteOrphan deletes a host object of ours whose virtual object is gone. A copy of a
+// kind that ends with its host copy is deleted with grace period 0: its virtual object
+// cannot be gone before it, unless somebody forced that.
+func (r *reconciler) deleteOrphan(s Scope, key types.NamespacedName, host client.Object) error {
+	pending := virtualUID(host) == labels.Pending
+	if pending {
+		// The age counts from when this process saw the object first. The host's clock
+		// may differ from ours.
+		if age := r.sightings.age(key, "pending "+string(host.GetUID())); age < pendingLife {
+			s.Again(pendingLife - age + time.Second)
+			return nil
+		}
+	}
+	grace := r.orphanGrace()
+	if r.kind.outlives || isTerminating(host) && !isShorter(grace, host.GetDeletionGracePeriodSeconds()) {
+		return nil
+	}
+	late, err := r.isVirtualCacheLate(s, key, host)
+	if err != nil {
+		return err
+	}
+	if late {
+		s.Again(lateCachePause)
+		return nil
+	}
+	return r.deleteHost(s, key, host, grace, pending)
+}
+
+// deletePredecessor deletes the host copy of an earlier virtual object of that name. It
+// must be gone before the new object gets its own. The tenant sees an Event while the
+// host is still deleting it.
+func (r *reconciler) deletePredecessor(s Scope, key types.NamespacedName, virtual, host client.Object) error {
+	grace := r.orphanGrace()
+	if isTerminating(host) && !isShorter(grace, host.GetDeletionGracePeriodSeconds()) {
+		r.events.record(s.Context, r.kind.name, virtual, tenantEvent{
+			corev1.EventTypeNormal, reasonWaitingForDeletion,
+			"The host is still deleting the copy of an earlier object of this name. The new copy is created after that.",
+		})
+		return nil
+	}
+	late, err := r.isVirtualCacheLate(s, key, host)
+	if err != nil {
+		return err
+	}
+	if late {
+		s.Again(lateCachePause)
+		return nil
+	}
+	return r.deleteHost(s, key, host, grace, false)
+}
+
+// deleteUnwanted deletes a host copy that is no longer wanted. It fails if the host
+// copy has changed since it was read: the change may be a reason to keep it.
+func (r *reconciler) deleteUnwanted(s Scope, key types.NamespacedName, host client.Object) error {
+	if host == nil || isTerminating(host) {
+		return nil
+	}
+	return r.deleteHost(s, key, host, nil, true)
+}
+
+// orphanGrace returns the grace period for a host copy whose virtual object is gone,
+// nil for its own.
+func (r *reconciler) orphanGrace() *int64 {
+	if r.kind.endsWithHost {
+		return new(int64)
+	}
+	return nil
+}
+
+// isVirtualCacheLate reports whether the virtual object of a host copy exists although
+// the cache does not show it. It asks the API server, unless a watch has delivered the
+// deletion of that very object.
+func (r *reconciler) isVirtualCacheLate(s Scope, key types.NamespacedName, host client.Object) (bool, error) {
+	uid := virtualUID(host)
+	if _, ok := r.sightings.findDeletion(Virtual, key, uid); ok {
+		return false, nil
+	}
+	found, err := getLive(s.Context, r.virtual.client, r.kind.newVirtual(), key)
+	if err != nil {
+		return false, fmt.Errorf("cannot verify that virtual object %s is deleted: %w", key, err)
+	}
+	return found != nil && (uid == labels.Pending || found.GetUID() == uid), nil
+}
+
+// getUnseenCopy returns the host copy of a virtual object if it exists although the
+// cache does not show it, and nil if it is gone. It asks the API server, unless a watch
+// has delivered the deletion of that very copy.
+func (r *reconciler) getUnseenCopy(s Scope, key types.NamespacedName, virtual client.Object) (client.Object, error) {
+	if _, ok := r.sightings.findDeletion(Host, key, virtual.GetUID()); ok {
+		return nil, nil
+	}
+	hostKey := r.hostKey(key)
+	found, err := getLive(s.Context, r.host.client, r.kind.newHost(), hostKey)
+	if err != nil {
+		return nil, fmt.Errorf("cannot verify that host object %s is deleted: %w", hostKey, err)
+	}
+	return found, nil
+}

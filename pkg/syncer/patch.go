@@ -1,0 +1,118 @@
+package syncer
+
+import (
+	"maps"
+	"slices"
+	"strings"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/sublet-dev/sublet/api/labels"
+)
+
+// Patch changes the copy that a kind has built from original, before it is written. It
+// runs after Down for host copies and after Up for virtual ones. It must give the same
+// result each time.
+//
+// A patch never changes the identity of the copy: whatever it does to the name, the
+// namespace, UIDs, versions, owner references, finalizers or keys below
+// [labels.Domain] is undone.
+type Patch func(s Scope, change PatchRequest) error
+
+// PatchRequest is the copy that a [Patch] may change.
+type PatchRequest struct {
+	// Kind is the name of the kind.
+	Kind string
+	// Side is the side of the copy.
+	Side Side
+	// Original is the object that the copy was built from. It must not be changed.
+	Original client.Object
+	// Copy is the object to change.
+	Copy client.Object
+}
+
+// applyPatch runs the patch of the engine on a copy.
+func (r *reconciler) applyPatch(s Scope, side Side, original, object client.Object) error {
+	if r.patch == nil {
+		return nil
+	}
+	identity := identityOf(object)
+	err := r.patch(s, PatchRequest{Kind: r.kind.name, Side: side, Original: deepCopy(original), Copy: object})
+	identity.restore(object)
+	return err
+}
+
+// identity is what a patch cannot change of an object.
+type identity struct {
+	namespace, name, version string
+	uid                      types.UID
+	generation               int64
+	created                  metav1.Time
+	deleted                  *metav1.Time
+	grace                    *int64
+	owners                   []metav1.OwnerReference
+	finalizers               []string
+	labels, annotations      map[string]string // keys below our domain
+	kind                     metav1.TypeMeta
+}
+
+// identityOf returns the identity of an object.
+func identityOf(o client.Object) identity {
+	apiVersion, kind := o.GetObjectKind().GroupVersionKind().ToAPIVersionAndKind()
+	return identity{
+		namespace: o.GetNamespace(), name: o.GetName(), version: o.GetResourceVersion(), uid: o.GetUID(),
+		generation: o.GetGeneration(), created: o.GetCreationTimestamp(), deleted: o.GetDeletionTimestamp().DeepCopy(),
+		grace: o.GetDeletionGracePeriodSeconds(), owners: slices.Clone(o.GetOwnerReferences()),
+		finalizers: slices.Clone(o.GetFinalizers()),
+		labels:     ownKeys(o.GetLabels()), annotations: ownKeys(o.GetAnnotations()),
+		kind: metav1.TypeMeta{APIVersion: apiVersion, Kind: kind},
+	}
+}
+
+// restore gives an object its identity back.
+func (i identity) restore(o client.Object) {
+	o.GetObjectKind().SetGroupVersionKind(i.kind.GroupVersionKind())
+	o.SetNamespace(i.namespace)
+	o.SetName(i.name)
+	o.SetGenerateName("")
+	o.SetResourceVersion(i.version)
+	o.SetUID(i.uid)
+	o.SetGeneration(i.generation)
+	o.SetCreationTimestamp(i.created)
+	o.SetDeletionTimestamp(i.deleted)
+	o.SetDeletionGracePeriodSeconds(i.grace)
+	o.SetOwnerReferences(i.owners)
+	o.SetFinalizers(i.finalizers)
+	o.SetLabels(restoreKeys(o.GetLabels(), i.labels))
+	o.SetAnnotations(restoreKeys(o.GetAnnotations(), i.annotations))
+}
+
+// isOwnKey reports whether a label or annotation belongs to Sublet.
+func isOwnKey(key string) bool {
+	domain, _, _ := strings.Cut(key, "/")
+	return domain == labels.Domain || strings.HasSuffix(domain, "."+labels.Domain)
+}
+
+// ownKeys returns the labels or annotations that belong to Sublet.
+func ownKeys(all map[string]string) map[string]string {
+	own := map[string]string{}
+	for key, value := range all {
+		if isOwnKey(key) {
+			own[key] = value
+		}
+	}
+	return own
+}
+
+// restoreKeys returns patched with the keys of Sublet as they were.
+func restoreKeys(patched, own map[string]string) map[string]string {
+	restored := maps.Clone(patched)
+	maps.DeleteFunc(restored, func(key, _ string) bool { return isOwnKey(key) })
+	if restored == nil && len(own) > 0 {
+		restored = map[string]string{}
+	}
+	maps.Copy(restored, own)
+	return restored
+}

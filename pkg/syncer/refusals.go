@@ -1,0 +1,145 @@
+package syncer
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/sublet-dev/sublet/pkg/translate"
+)
+
+// Reasons of the Events that the engine records.
+const (
+	// reasonVirtualRefused is for a write to a virtual object that the virtual API
+	// server refused.
+	reasonVirtualRefused = "VirtualRefused"
+	// reasonWaitingForDeletion is for an object whose predecessor still has a host copy.
+	reasonWaitingForDeletion = "WaitingForDeletion"
+)
+
+// reasonPaused is why nothing is deleted while a kind is paused.
+const reasonPaused = "the kind is paused"
+
+// onHoldError is returned for a host object that stays although it should be deleted.
+type onHoldError struct{ reason string }
+
+func (e *onHoldError) Error() string { return "delete on hold: " + e.reason }
+
+// conflictError is returned for a host object under a name of ours that is not ours.
+type conflictError struct{ host types.NamespacedName }
+
+func (e *conflictError) Error() string {
+	return fmt.Sprintf("host object %s exists and was not created for this object; Sublet does not touch it", e.host)
+}
+
+// hostRefusal is an error with which the host rejects a host copy.
+type hostRefusal struct{ err error }
+
+func (e *hostRefusal) Error() string { return e.err.Error() }
+func (e *hostRefusal) Unwrap() error { return e.err }
+
+// subresourceError is returned for a part of an object that its API server has no
+// address for.
+type subresourceError struct {
+	side        Side
+	object      types.NamespacedName
+	subresource string
+}
+
+func (e *subresourceError) Error() string {
+	return fmt.Sprintf("the %s API server has no subresource %s for %s", e.side, e.subresource, e.object)
+}
+
+// asHostRefusal marks err as a refusal if it is a decision of the host, which asking
+// again at once does not change.
+func asHostRefusal(err error) error {
+	if apierrors.IsForbidden(err) || apierrors.IsInvalid(err) || apierrors.IsBadRequest(err) ||
+		apierrors.IsMethodNotSupported(err) || isTooLarge(err) {
+		return &hostRefusal{err}
+	}
+	var missing *subresourceError
+	if errors.As(err, &missing) {
+		return &hostRefusal{err}
+	}
+	return err
+}
+
+// isTooLarge reports whether an API server rejected an object for its size. The limit
+// of the store itself comes back as an internal error.
+func isTooLarge(err error) bool {
+	var status apierrors.APIStatus
+	return apierrors.IsRequestEntityTooLargeError(err) ||
+		errors.As(err, &status) && strings.Contains(status.Status().Message, "request is too large")
+}
+
+// isRefusedWrite reports whether the virtual API server decided against a write.
+// Conflicts, missing objects and servers that do not answer decide nothing.
+func isRefusedWrite(err error) bool {
+	if err == nil || apierrors.IsConflict(err) || apierrors.IsNotFound(err) || apierrors.IsTooManyRequests(err) ||
+		apierrors.IsServiceUnavailable(err) || apierrors.IsServerTimeout(err) || apierrors.IsTimeout(err) {
+		return false
+	}
+	var status apierrors.APIStatus
+	return errors.As(err, &status)
+}
+
+// recordRefusal records an Event on the virtual object if the tenant should know why
+// the host has no copy of it or an older one. It returns err.
+func (r *reconciler) recordRefusal(s Scope, virtual client.Object, key types.NamespacedName, err error) error {
+	if isRefused(err) {
+		r.events.recordHostRefusal(s.Context, r.kind.name, virtual, r.hostKey(key), err)
+	}
+	return err
+}
+
+// recordVirtualRefusal records an Event on the virtual object if its API server
+// refused a write of the engine. It returns err.
+func (r *reconciler) recordVirtualRefusal(s Scope, virtual client.Object, err error) error {
+	if isRefusedWrite(err) {
+		r.events.record(s.Context, r.kind.name, virtual, tenantEvent{corev1.EventTypeWarning, reasonVirtualRefused, err.Error()})
+	}
+	return err
+}
+
+// reportConflict records an Event on the virtual object if somebody else's object has
+// the name of its host copy.
+func (r *reconciler) reportConflict(s Scope, key types.NamespacedName, virtual client.Object, hostKey types.NamespacedName) error {
+	if virtual == nil {
+		return nil
+	}
+	s, err := r.load(s, virtual, nil)
+	if err != nil {
+		return err
+	}
+	wanted, err := r.kind.want(s, virtual, nil)
+	if err != nil || !wanted {
+		return err
+	}
+	return r.recordRefusal(s, virtual, key, &conflictError{hostKey})
+}
+
+// writeRefusal writes a refusal into the virtual object, for kinds in which that is a
+// part of the object.
+func (r *reconciler) writeRefusal(s Scope, key types.NamespacedName, virtual client.Object, err error) error {
+	var byHost *hostRefusal
+	var unsupported *translate.RefusedError
+	if r.kind.refused == nil || !errors.As(err, &byHost) && !errors.As(err, &unsupported) {
+		return nil
+	}
+	after := deepCopy(virtual)
+	r.kind.refused(s, after, r.events.names.toVirtualNames(err.Error(), key, r.hostKey(key)))
+	return r.writeVirtual(s, key, virtual, after)
+}
+
+// withRecorder returns the scope of a kind's Up for an object.
+func (r *reconciler) withRecorder(s Scope, virtual client.Object) Scope {
+	s.say = func(reason, message string) {
+		r.events.record(s.Context, r.kind.name, virtual, tenantEvent{corev1.EventTypeWarning, reason, message})
+	}
+	return s
+}

@@ -1,0 +1,136 @@
+package syncer
+
+import (
+	"sync"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/clock"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/sublet-dev/sublet/api/labels"
+)
+
+// sightings remembers what this process has seen with its own eyes: deletions that
+// a watch delivered, which prove an absence without a request, and when a state was
+// met first, so that no age is computed from another machine's clock. Losing it
+// costs a live read or a longer wait, never a wrong decision.
+//
+// A deletion is kept only while the object on the other side exists.
+type sightings struct {
+	clock clock.PassiveClock
+
+	mu        sync.Mutex
+	deletions map[expectationKey]deletion
+	states    map[types.NamespacedName]firstSight // virtual key -> state that is waited for
+}
+
+// deletion is an object that a watch has seen deleted.
+type deletion struct {
+	// uid is the UID by which both sides know each other: that of the virtual object
+	// for kinds of the virtual side, that of the host object for kinds of the host.
+	uid types.UID
+	// last is the last state of a host object, nil for virtual ones.
+	last client.Object
+	// requested is true if this process requested the deletion.
+	requested bool
+}
+
+// firstSight is when a state was met first.
+type firstSight struct {
+	state string
+	at    time.Time
+}
+
+func newSightings(c clock.PassiveClock) *sightings {
+	return &sightings{clock: c, deletions: map[expectationKey]deletion{}, states: map[types.NamespacedName]firstSight{}}
+}
+
+// recordDeletion records that a watch has seen an object deleted.
+func (g *sightings) recordDeletion(side Side, key types.NamespacedName, d deletion) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.deletions[expectationKey{side, key}] = d
+}
+
+// forgetDeletion drops the recorded deletion of a side.
+func (g *sightings) forgetDeletion(side Side, key types.NamespacedName) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	delete(g.deletions, expectationKey{side, key})
+}
+
+// findDeletion returns the recorded deletion of the object with that UID.
+func (g *sightings) findDeletion(side Side, key types.NamespacedName, uid types.UID) (deletion, bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	d, ok := g.deletions[expectationKey{side, key}]
+	if !ok || d.uid != uid {
+		return deletion{}, false
+	}
+	return d, true
+}
+
+// age returns for how long this process has known key to be in a state, 0 at the
+// first call.
+func (g *sightings) age(key types.NamespacedName, state string) time.Duration {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	first, ok := g.states[key]
+	if !ok || first.state != state {
+		g.states[key] = firstSight{state, g.clock.Now()}
+		return 0
+	}
+	return g.clock.Since(first.at)
+}
+
+// forgetState drops the state of a key.
+func (g *sightings) forgetState(key types.NamespacedName) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	delete(g.states, key)
+}
+
+// recordDeleted records that a watch has seen an object of the kind deleted, if the
+// other side still has the object that belongs to it.
+func (r *reconciler) recordDeleted(side Side, key types.NamespacedName, object client.Object) {
+	r.sightings.forgetDeletion(otherSide(side), key)
+	r.sightings.forgetDeletion(side, key)
+	if side == Host {
+		r.sightings.forgetState(key)
+	}
+	switch {
+	case r.kind.owner == Virtual && side == Virtual:
+		host := r.host.store.Get(r.hostKey(key))
+		if host != nil && virtualUID(host) == object.GetUID() {
+			r.sightings.recordDeletion(side, key, deletion{uid: object.GetUID()})
+		}
+	case r.kind.owner == Virtual:
+		virtual := r.virtual.store.Get(key)
+		if virtual != nil && virtual.GetUID() == virtualUID(object) {
+			r.sightings.recordDeletion(side, key, deletion{
+				uid: virtual.GetUID(), last: object, requested: r.expectations.isDeletePending(Host, key, object, nil),
+			})
+		}
+	case side == Host:
+		virtual := r.virtual.store.Get(key)
+		if isCopy(virtual) && virtual.GetAnnotations()[labels.HostUID] == string(object.GetUID()) {
+			r.sightings.recordDeletion(side, key, deletion{uid: object.GetUID()})
+		}
+	}
+}
+
+// recordAdded drops a recorded deletion that an object of that name disproves.
+func (r *reconciler) recordAdded(side Side, key types.NamespacedName) {
+	if side == Host {
+		r.sightings.forgetDeletion(Host, key)
+	}
+}
+
+// otherSide returns the side that is not side.
+func otherSide(side Side) Side {
+	if side == Host {
+		return Virtual
+	}
+	return Host
+}

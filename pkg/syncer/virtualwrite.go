@@ -1,0 +1,202 @@
+package syncer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/sublet-dev/sublet/api/labels"
+)
+
+// writeUp writes what the host object shows into the virtual object. The binding of a
+// pod, its status and the rest are separate requests. A tenant's admission may refuse
+// each of them, and none waits for another.
+func (r *reconciler) writeUp(s Scope, key types.NamespacedName, host, virtual client.Object) error {
+	if r.kind.up == nil {
+		return nil
+	}
+	after := deepCopy(virtual)
+	if err := r.kind.up(r.withRecorder(s, virtual), deepCopy(host), after); err != nil {
+		return fmt.Errorf("cannot build virtual object %s: %w", key, err)
+	}
+	if err := r.applyPatch(s, Virtual, host, after); err != nil {
+		return fmt.Errorf("cannot patch virtual object %s: %w", key, err)
+	}
+	switch {
+	case r.kind.owner == Host && (r.kind.source == nil || !isCopy(after)):
+		// A copy with several originals keeps the mark of the one that it was created from.
+		setHostUID(after, host)
+	case r.kind.owner == Virtual && !isTerminating(host) && r.checkPaused() == nil:
+		removeAnnotation(after, labels.Removed)
+	}
+	bound, bindErr := bindPod(s.Context, r.virtual.client, virtual, after)
+	if bound {
+		// The binding has created a new version that only the watch shows. What else
+		// there is to write follows then.
+		r.expectations.recordNewerWrite(Virtual, key, virtual)
+		r.onWrite()
+		return nil
+	}
+	return errors.Join(r.recordVirtualRefusal(s, virtual, bindErr), r.writeVirtual(s, key, virtual, after))
+}
+
+// removeAnnotation removes an annotation from an object.
+func removeAnnotation(object client.Object, name string) {
+	if _, ok := object.GetAnnotations()[name]; !ok {
+		return
+	}
+	annotations := maps.Clone(object.GetAnnotations())
+	delete(annotations, name)
+	if len(annotations) == 0 {
+		annotations = nil
+	}
+	object.SetAnnotations(annotations)
+}
+
+// writeVirtual sends the difference between two states of a virtual object. The status
+// and the rest are separate requests where the type has a status subresource. What the
+// API server refuses is recorded as an Event. An object that is gone is no error.
+func (r *reconciler) writeVirtual(s Scope, key types.NamespacedName, before, after client.Object) error {
+	status := !equalValues(statusOf(before), statusOf(after))
+	rest := !equalBesidesStatus(before, after)
+	if !status && !rest {
+		return nil
+	}
+	separate, err := r.hasStatusSubresource(before)
+	if err != nil {
+		return err
+	}
+	written, restErr := client.Object(nil), error(nil)
+	if rest || status && !separate {
+		written = deepCopy(after)
+		if restErr = r.virtual.client.Update(s.Context, written); restErr != nil {
+			written = nil
+		}
+	}
+	var statusErr error
+	if status && separate && !apierrors.IsConflict(restErr) && !apierrors.IsNotFound(restErr) {
+		base := written
+		if base == nil {
+			base = deepCopy(before)
+		}
+		copyStatus(base, after)
+		if statusErr = r.updateStatus(s, before, base); statusErr == nil {
+			written = base
+		}
+	}
+	r.recordWritten(Virtual, key, written)
+	return errors.Join(r.asWriteError(s, key, before, restErr), r.asWriteError(s, key, before, statusErr))
+}
+
+// asWriteError returns the error of a reconcile for one of a write to a virtual object.
+func (r *reconciler) asWriteError(s Scope, key types.NamespacedName, virtual client.Object, err error) error {
+	if err == nil || apierrors.IsNotFound(err) {
+		return nil // It is deleted, as the watch will show.
+	}
+	return r.recordVirtualRefusal(s, virtual, fmt.Errorf("cannot write virtual object %s: %w", key, err))
+}
+
+// hasStatusSubresource reports whether the status of a virtual object is written at an
+// address of its own.
+func (r *reconciler) hasStatusSubresource(object client.Object) (bool, error) {
+	if r.virtual.hasStatus == nil {
+		return true, nil
+	}
+	ok, err := r.virtual.hasStatus(object)
+	if err != nil {
+		return false, fmt.Errorf("cannot discover the subresources of %s: %w", r.kind.name, err)
+	}
+	return ok, nil
+}
+
+// updateStatus writes the status of object. Fields that the API server finds invalid keep
+// the value that they have in before, so that they do not cost the whole status. The
+// tenant sees an Event for them.
+func (r *reconciler) updateStatus(s Scope, before, object client.Object) error {
+	const attempts = 3
+	for range attempts {
+		err := r.virtual.client.Status().Update(s.Context, object)
+		if apierrors.IsNotFound(err) {
+			return r.findMissingStatus(s, object, err)
+		}
+		if !apierrors.IsInvalid(err) {
+			return err
+		}
+		reverted, revertErr := revertRefusedFields(before, object, err)
+		if revertErr != nil || !reverted {
+			return errors.Join(err, revertErr)
+		}
+		r.events.record(s.Context, r.kind.name, before, tenantEvent{corev1.EventTypeWarning, reasonVirtualRefused, err.Error()})
+		if equalValues(statusOf(before), statusOf(object)) {
+			return nil
+		}
+	}
+	return fmt.Errorf("the API server refuses the status after %d attempts", attempts)
+}
+
+// findMissingStatus returns a [subresourceError] instead of err if the virtual object
+// exists: only its status subresource does not.
+func (r *reconciler) findMissingStatus(s Scope, object client.Object, err error) error {
+	key := client.ObjectKeyFromObject(object)
+	found, liveErr := getLive(s.Context, r.virtual.client, object, key)
+	if liveErr != nil {
+		return fmt.Errorf("cannot get virtual object %s: %w", key, liveErr)
+	}
+	if found == nil || found.GetUID() != object.GetUID() {
+		return err
+	}
+	return &subresourceError{Virtual, key, "status"}
+}
+
+// bindPod binds a virtual pod to the node that it has in after, which is the only way to
+// set the node of a pod that exists. It reports whether it did. If it fails, after has no
+// node, so that the rest of it can be written.
+func bindPod(ctx context.Context, c client.Client, before, after client.Object) (bool, error) {
+	from, isPod := before.(*corev1.Pod)
+	to, _ := after.(*corev1.Pod)
+	if !isPod || from.Spec.NodeName != "" || to.Spec.NodeName == "" {
+		return false, nil
+	}
+	node := to.Spec.NodeName
+	binding := &corev1.Binding{
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: from.Namespace, Name: from.Name, UID: from.UID,
+			Annotations: map[string]string{labels.Bound: string(from.UID)},
+		},
+		Target: corev1.ObjectReference{Kind: "Node", Name: node},
+	}
+	err := c.SubResource("binding").Create(ctx, from.DeepCopy(), binding)
+	if err == nil {
+		return true, nil
+	}
+	to.Spec.NodeName = ""
+	if apierrors.IsNotFound(err) {
+		return false, nil // It is deleted, as the watch will show.
+	}
+	return false, fmt.Errorf("cannot bind virtual pod %s to node %s: %w", client.ObjectKeyFromObject(from), node, err)
+}
+
+// createVirtual creates a virtual object together with its status.
+func (r *reconciler) createVirtual(s Scope, object client.Object) (client.Object, error) {
+	created := deepCopy(object)
+	if err := r.virtual.client.Create(s.Context, created); err != nil {
+		return nil, err
+	}
+	separate, err := r.hasStatusSubresource(object)
+	if err != nil || !separate || equalValues(statusOf(created), statusOf(object)) {
+		return created, err
+	}
+	before := deepCopy(created)
+	copyStatus(created, object)
+	if err := r.updateStatus(s, before, created); err != nil {
+		return nil, err
+	}
+	return created, nil
+}
