@@ -22,6 +22,7 @@ import (
 	"github.com/sublet-dev/sublet/pkg/admission"
 	"github.com/sublet-dev/sublet/pkg/config"
 	"github.com/sublet-dev/sublet/pkg/controlplane"
+	"github.com/sublet-dev/sublet/pkg/controlplane/loopback"
 	"github.com/sublet-dev/sublet/pkg/controlplane/pki"
 	"github.com/sublet-dev/sublet/pkg/dns"
 	"github.com/sublet-dev/sublet/pkg/nodeproxy"
@@ -222,7 +223,7 @@ func (a *app) newStore() *storage.Etcd {
 // admission is the steps that the virtual API server takes beside its own.
 func (a *app) admission(first *hostFirst) []controlplane.Plugin {
 	plugins := []controlplane.Plugin{{Name: "SubletNodes", Interface: admission.Nodes(admission.NodeOptions{
-		IsInternal: controlplane.IsLoopback,
+		IsInternal: loopback.IsLoopback,
 		Rules: nodes.Rules{
 			VirtualScheduler: a.values.ControlPlane.Advanced.VirtualScheduler.Enabled,
 			Nodes:            a.values.Sync.FromHost.Nodes,

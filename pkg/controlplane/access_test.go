@@ -159,7 +159,7 @@ func testPathsWithoutCredentials(t *testing.T, p *plane) {
 		code int
 		body string
 	}{
-		"/syncz":                      {200, "in sync"},
+		"/syncz":                      {403, "forbidden"},
 		"/livez":                      {200, "ok"},
 		"/readyz":                     {200, "ok"},
 		"/healthz":                    {200, "ok"},

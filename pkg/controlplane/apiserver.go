@@ -41,6 +41,7 @@ import (
 	rbacrest "k8s.io/kubernetes/pkg/registry/rbac/rest"
 	schedulingrest "k8s.io/kubernetes/pkg/registry/scheduling/rest"
 
+	"github.com/sublet-dev/sublet/pkg/controlplane/loopback"
 	"github.com/sublet-dev/sublet/pkg/controlplane/pki"
 )
 
@@ -57,7 +58,6 @@ type apiServer struct {
 // assembly is what the steps of building an API server share.
 type assembly struct {
 	config   *Config
-	memory   *memoryServer
 	loopback *rest.Config
 	serving  *pki.Leaf
 	clientCA dynamiccertificates.CAContentProvider
@@ -71,8 +71,8 @@ type assembly struct {
 // aggregation, all on the shared store and on the in-memory loopback.
 func newAPIServer(c *ControlPlane, client *etcd.Client, serving, frontProxy *pki.Leaf) (_ *apiServer, err error) {
 	a := &assembly{
-		config: &c.config, memory: c.memory, serving: serving, endpoint: c.endpoint, ready: c.ready,
-		loopback: c.ClientConfig("system:apiserver", pki.GroupAdmins),
+		config: &c.config, serving: serving, endpoint: c.endpoint, ready: c.ready,
+		loopback: c.ownConfig(),
 		store:    newSharedStore(client),
 	}
 	if a.clientCA, err = dynamiccertificates.NewStaticCAContent("client-ca", c.config.PKI.CA()); err != nil {
@@ -308,7 +308,7 @@ func (a *assembly) access(config *genericapiserver.Config, opts options.Complete
 	network := config.Authentication.Authenticator
 	config.Authentication.Authenticator = authenticator.RequestFunc(
 		func(req *http.Request) (*authenticator.Response, bool, error) {
-			if who, ok := identity(req.Context()); ok {
+			if who, ok := loopback.UserOf(req.Context()); ok {
 				return &authenticator.Response{User: who}, true, nil
 			}
 			return network.AuthenticateRequest(req)
@@ -320,22 +320,17 @@ func (a *assembly) access(config *genericapiserver.Config, opts options.Complete
 	return err
 }
 
-// handlerChain serves the paths that need no authentication in front of
-// everything else, and has a short way for callers in memory. While the server
-// starts they take the long one: it knows that what is not there yet is not gone.
+// handlerChain has a short way for callers in the process. While the server starts
+// they take the long one: it knows that what is not there yet is not gone.
 func (a *assembly) handlerChain(api http.Handler, config *genericapiserver.Config) http.Handler {
 	network := genericapiserver.DefaultBuildHandlerChain(api, config)
 	memory := memoryChain(api, config)
-	open := a.config.Handlers
 	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
-		switch handler, ok := open[req.URL.Path]; {
-		case ok:
-			handler.ServeHTTP(w, req)
-		case plainlyInMemory(req) && closed(a.ready):
+		if plainlyInMemory(req) && closed(a.ready) {
 			memory.ServeHTTP(w, req)
-		default:
-			network.ServeHTTP(w, req)
+			return
 		}
+		network.ServeHTTP(w, req)
 	})
 }
 

@@ -2,19 +2,17 @@ package controlplane
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	genericapiserver "k8s.io/apiserver/pkg/server"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"k8s.io/klog/v2"
-	schedulingv1 "k8s.io/kubernetes/pkg/apis/scheduling/v1"
 	rbacrest "k8s.io/kubernetes/pkg/registry/rbac/rest"
 	"k8s.io/kubernetes/plugin/pkg/auth/authorizer/rbac/bootstrappolicy"
 )
@@ -23,43 +21,60 @@ const (
 	// bootstrapWorkers is how many objects are created at a time.
 	bootstrapWorkers = 16
 
-	// bootstrapRetry is the pause after a request that came too early, and
-	// bootstrapTimeout is when waiting for a better moment has no point.
-	bootstrapRetry   = 10 * time.Millisecond
-	bootstrapTimeout = time.Minute
+	// earlyRetry is the pause after a request that came before an informer or an
+	// allocator of the API server was ready. earlyRetries is how many such
+	// attempts an existing store gets before the start continues without the object.
+	earlyRetry   = 10 * time.Millisecond
+	earlyRetries = 50
+
+	// firstRepair and lastRepair are the shortest and the longest pause before
+	// missing objects are tried again; the pause doubles in between. lastRepair is
+	// also how often the Services and namespaces of the control plane are checked.
+	firstRepair = time.Second
+	lastRepair  = time.Minute
 
 	// reconcileAfter keeps the comparison of existing roles with those of this
 	// version out of the way of a start.
 	reconcileAfter = 10 * time.Second
-
-	// keepServices is how often the system's Services are checked.
-	keepServices = time.Minute
 )
 
-// A bootstrap creates what every cluster has: its namespaces, the default roles
-// and priority classes, and the Services of the control plane. Upstream does
-// the same in several places, of which two sleep for a second first.
+// A bootstrap keeps the objects that every cluster has: the system namespaces,
+// default roles, priority classes, and the Services of the control plane.
+//
+// It reads first and creates what is missing. On a new store everything must
+// come into being before the start continues. On an existing store nothing may
+// hold up the start, as a tenant may have stored the reason: what cannot be
+// created is reported and tried again in the background.
 type bootstrap struct {
 	config *Config
 	client kubernetes.Interface
-	done   chan struct{} // closed when everything exists
+	own    *rest.Config
+	done   chan struct{} // closed when the start may continue
 	failed chan error
+	// moves counts what has been read or created, as a sign of progress.
+	moves atomic.Int64
+
+	mu      sync.Mutex
+	missing map[string]string // object -> why it could not be created
 }
 
-func newBootstrap(config *Config, loopback *rest.Config) (*bootstrap, error) {
-	client, err := kubernetes.NewForConfig(loopback)
+// newBootstrap returns a bootstrap that acts as the API server itself.
+func newBootstrap(config *Config, own *rest.Config) (*bootstrap, error) {
+	client, err := kubernetes.NewForConfig(own)
 	if err != nil {
 		return nil, fmt.Errorf("cannot prepare the bootstrap: %w", err)
 	}
-	return &bootstrap{config: config, client: client, done: make(chan struct{}), failed: make(chan error, 1)}, nil
+	return &bootstrap{
+		config: config, client: client, own: own,
+		done: make(chan struct{}), failed: make(chan error, 1),
+		missing: map[string]string{},
+	}, nil
 }
 
 // run is a hook of the API server. It never returns an error, which would end
 // the process without a word to anybody; it reports to failed.
 func (b *bootstrap) run(hook genericapiserver.PostStartHookContext) error {
-	ctx, cancel := context.WithTimeout(hook, bootstrapTimeout)
-	defer cancel()
-	existed, err := b.create(ctx)
+	isNew, err := b.start(hook)
 	if err != nil {
 		if hook.Err() == nil {
 			b.failed <- fmt.Errorf("cannot create the objects that every cluster has: %w", err)
@@ -68,147 +83,135 @@ func (b *bootstrap) run(hook genericapiserver.PostStartHookContext) error {
 		return nil
 	}
 	close(b.done)
-	go b.keepServices(hook)
-	if existed {
+	go b.keep(hook)
+	if !isNew {
 		go b.reconcileRoles(hook)
 	}
 	return nil
 }
 
-// create makes what is missing, and tells whether the roles were there before.
-func (b *bootstrap) create(ctx context.Context) (existed bool, err error) {
-	for _, name := range []string{
-		metav1.NamespaceDefault, metav1.NamespaceSystem, metav1.NamespacePublic, corev1.NamespaceNodeLease,
-	} {
-		for _, s := range []step{b.namespace(name), b.account(name)} {
-			if _, err := createMissing(ctx, s); err != nil {
-				return false, err
-			}
-		}
+// start creates what is missing. It returns whether the store is new. It fails
+// on a new store alone.
+func (b *bootstrap) start(ctx context.Context) (isNew bool, err error) {
+	isNew, err = b.isNewStore(ctx)
+	if err != nil {
+		return false, err
 	}
-	steps := append(b.policy(), b.priorityClasses()...)
-	services := b.services()
+	found := existing{}
+	if !isNew {
+		found = b.read(ctx)
+	}
+	return isNew, b.createMissing(ctx, b.objects(), found, isNew)
+}
 
-	var wg sync.WaitGroup
-	var mu sync.Mutex
-	note := func(there bool, e error) {
-		mu.Lock()
-		defer mu.Unlock()
-		existed = existed || there
-		if err == nil {
-			err = e
+// createMissing creates the objects that are not in found. Namespaces come
+// first, as other objects live in them. It fails only if all must succeed.
+func (b *bootstrap) createMissing(ctx context.Context, objects []systemObject, found existing, must bool) error {
+	var namespaces, rest []systemObject
+	for _, o := range objects {
+		switch {
+		case found.has(o) && o.ensure == nil:
+			b.recordPresent(o)
+		case o.kind == kindNamespace:
+			namespaces = append(namespaces, o)
+		default:
+			rest = append(rest, o)
 		}
 	}
-	queue := make(chan step)
-	for range bootstrapWorkers {
-		wg.Go(func() {
-			for s := range queue {
-				note(createMissing(ctx, s))
+	for _, o := range namespaces {
+		if err := b.create(ctx, o, must); err != nil {
+			return err
+		}
+	}
+	return b.createAll(ctx, rest, must)
+}
+
+// createAll creates objects with several workers.
+func (b *bootstrap) createAll(ctx context.Context, objects []systemObject, must bool) error {
+	queue := make(chan systemObject)
+	var workers sync.WaitGroup
+	var mu sync.Mutex
+	var failures []error
+	for range min(bootstrapWorkers, len(objects)) {
+		workers.Go(func() {
+			for o := range queue {
+				if err := b.create(ctx, o, must); err != nil {
+					mu.Lock()
+					failures = append(failures, err)
+					mu.Unlock()
+				}
 			}
 		})
 	}
-	for _, s := range services {
-		wg.Go(func() { note(false, b.ensureService(ctx, s)) })
-	}
-	for _, s := range steps {
-		queue <- s
+	for _, o := range objects {
+		queue <- o
 	}
 	close(queue)
-	wg.Wait()
-	return existed, err
+	workers.Wait()
+	return errors.Join(failures...)
 }
 
-// A step creates one object.
-type step struct {
-	what   string
-	create func(ctx context.Context) error
-}
-
-// createMissing runs a step until the API server takes it or says that the
-// object exists. In its first moments the server may not be able to, because a
-// namespace or an informer is not there yet.
-func createMissing(ctx context.Context, s step) (existed bool, err error) {
-	for {
-		err := s.create(ctx)
-		if err == nil {
-			return false, nil
+// create creates one object. With must, it tries until it succeeds and fails on
+// an object that the API server finds invalid. Otherwise it tries for a moment and
+// records the reason.
+func (b *bootstrap) create(ctx context.Context, o systemObject, must bool) error {
+	for attempt := 0; ; attempt++ {
+		err := o.apply(ctx)
+		if err == nil || o.ensure == nil && apierrors.IsAlreadyExists(err) {
+			b.moves.Add(1)
+			b.recordPresent(o)
+			return nil
 		}
-		if apierrors.IsAlreadyExists(err) {
-			return true, nil
+		// A Service is invalid, too, until the allocator knows its range.
+		hopeless := apierrors.IsInvalid(err) && o.ensure == nil
+		if must && hopeless || ctx.Err() != nil {
+			return fmt.Errorf("cannot create %s: %w", o, err)
 		}
-		if apierrors.IsInvalid(err) {
-			return false, fmt.Errorf("cannot create %s: %w", s.what, err)
+		if !must && (hopeless || attempt >= earlyRetries) {
+			b.recordMissing(o, err)
+			return nil
 		}
 		select {
 		case <-ctx.Done():
-			return false, fmt.Errorf("cannot create %s: %w", s.what, err)
-		case <-time.After(bootstrapRetry):
+		case <-time.After(earlyRetry):
 		}
 	}
 }
 
-func (b *bootstrap) namespace(name string) step {
-	return step{what: "namespace " + name, create: func(ctx context.Context) error {
-		_, err := b.client.CoreV1().Namespaces().Create(ctx,
-			&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}, metav1.CreateOptions{})
-		return err
-	}}
+// keep creates what is still missing, and restores the namespaces and Services of
+// the control plane that a tenant deletes or changes while it runs.
+func (b *bootstrap) keep(ctx context.Context) {
+	pause := firstRepair
+	for {
+		if b.countMissing() == 0 {
+			pause = lastRepair
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-b.config.Clock.After(pause):
+		}
+		b.repair(ctx)
+		pause = min(2*pause, lastRepair)
+	}
 }
 
-// account is the service account that pods of a namespace run as. Its
-// controller would make it a moment later, and the first pod would wait.
-func (b *bootstrap) account(namespace string) step {
-	return step{what: "service account " + namespace + "/default", create: func(ctx context.Context) error {
-		_, err := b.client.CoreV1().ServiceAccounts(namespace).Create(ctx,
-			&corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "default"}}, metav1.CreateOptions{})
-		return err
-	}}
-}
-
-// policy are the default roles and bindings.
-func (b *bootstrap) policy() []step {
-	var steps []step
-	api := b.client.RbacV1()
-	for _, role := range append(bootstrappolicy.ClusterRoles(), bootstrappolicy.ControllerRoles()...) {
-		steps = append(steps, step{"cluster role " + role.Name, func(ctx context.Context) error {
-			_, err := api.ClusterRoles().Create(ctx, &role, metav1.CreateOptions{})
-			return err
-		}})
-	}
-	for _, binding := range append(bootstrappolicy.ClusterRoleBindings(), bootstrappolicy.ControllerRoleBindings()...) {
-		steps = append(steps, step{"cluster role binding " + binding.Name, func(ctx context.Context) error {
-			_, err := api.ClusterRoleBindings().Create(ctx, &binding, metav1.CreateOptions{})
-			return err
-		}})
-	}
-	for namespace, roles := range bootstrappolicy.NamespaceRoles() {
-		for _, role := range roles {
-			steps = append(steps, step{"role " + namespace + "/" + role.Name, func(ctx context.Context) error {
-				_, err := api.Roles(namespace).Create(ctx, &role, metav1.CreateOptions{})
-				return err
-			}})
+// repair makes one attempt at each object that is missing or must be kept.
+func (b *bootstrap) repair(ctx context.Context) {
+	for _, o := range b.objects() {
+		if !o.keep && !b.isMissing(o) {
+			continue
+		}
+		err := o.apply(ctx)
+		switch {
+		case ctx.Err() != nil:
+			return
+		case err == nil, o.ensure == nil && apierrors.IsAlreadyExists(err):
+			b.recordPresent(o)
+		default:
+			b.recordMissing(o, err)
 		}
 	}
-	for namespace, bindings := range bootstrappolicy.NamespaceRoleBindings() {
-		for _, binding := range bindings {
-			steps = append(steps, step{"role binding " + namespace + "/" + binding.Name, func(ctx context.Context) error {
-				_, err := api.RoleBindings(namespace).Create(ctx, &binding, metav1.CreateOptions{})
-				return err
-			}})
-		}
-	}
-	return steps
-}
-
-func (b *bootstrap) priorityClasses() []step {
-	var steps []step
-	for _, class := range schedulingv1.SystemPriorityClasses() {
-		steps = append(steps, step{"priority class " + class.Name, func(ctx context.Context) error {
-			_, err := b.client.SchedulingV1().PriorityClasses().Create(ctx, class, metav1.CreateOptions{})
-			return err
-		}})
-	}
-	return steps
 }
 
 // reconcileRoles brings roles that an older version created up to this one's,
@@ -228,15 +231,8 @@ func (b *bootstrap) reconcileRoles(hook genericapiserver.PostStartHookContext) {
 		ClusterRolesToAggregate:    bootstrappolicy.ClusterRolesToAggregate(),
 		ClusterRoleBindingsToSplit: bootstrappolicy.ClusterRoleBindingsToSplit(),
 	}
+	hook.LoopbackClientConfig = b.own
 	if err := policy.EnsureRBACPolicy()(hook); err != nil && hook.Err() == nil {
-		klog.ErrorS(err, "The default roles were not brought up to date")
+		klog.ErrorS(err, "Cannot bring the default roles up to date")
 	}
-}
-
-// ip is the text of an address, empty for none.
-func ip(address net.IP) string {
-	if address == nil {
-		return ""
-	}
-	return address.String()
 }

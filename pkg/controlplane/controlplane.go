@@ -37,6 +37,7 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/uuid"
 	"k8s.io/apiserver/pkg/admission"
 	"k8s.io/apiserver/pkg/authentication/user"
 	"k8s.io/client-go/informers"
@@ -44,6 +45,8 @@ import (
 	"k8s.io/klog/v2"
 	"k8s.io/utils/clock"
 
+	"github.com/sublet-dev/sublet/api/syncz"
+	"github.com/sublet-dev/sublet/pkg/controlplane/loopback"
 	"github.com/sublet-dev/sublet/pkg/controlplane/pki"
 	"github.com/sublet-dev/sublet/pkg/storage"
 )
@@ -56,15 +59,9 @@ const (
 	// storageTimeout bounds a health check of the store.
 	storageTimeout = 2 * time.Second
 
-	// startTimeout is how long a start may take before it counts as failed.
-	startTimeout = 2 * time.Minute
-
 	// warmLimit is how long the API server's informers may take before the
 	// start goes on without them.
 	warmLimit = 5 * time.Second
-
-	// readyPoll is how often the start asks whether the API server is ready.
-	readyPoll = 5 * time.Millisecond
 
 	// controllersGrace and serverGrace are how long controllers and open
 	// requests may take to end. Together with the store they stay below the
@@ -127,8 +124,8 @@ type Config struct {
 	// upstream's steps and webhooks have, and validate after all of those too.
 	Admission []Plugin
 
-	// Handlers are served under their exact path to anybody, without
-	// authentication, like /readyz.
+	// Handlers are served under their exact path to callers whose permissions
+	// name it as a non-resource URL, as an administrator's do.
 	Handlers map[string]http.Handler
 
 	// Controllers are the names of the controllers to run, in the notation of
@@ -215,17 +212,14 @@ func firstAddress(network *net.IPNet) net.IP {
 	return ip
 }
 
-// instances counts the control planes of the process. Each gets a name of its
-// own for its store, by which the libraries keep process-wide registers.
-var instances atomic.Int64
-
 // A ControlPlane is the control plane of one virtual cluster.
 type ControlPlane struct {
 	config   Config
-	memory   *memoryServer
+	loopback *loopback.Server
 	endpoint string
 	ready    chan struct{}
 	tokens   atomic.Pointer[tokenMint]
+	checks   atomic.Pointer[[]func() syncz.Check]
 	// informers are set before ready is closed.
 	informers informers.SharedInformerFactory
 }
@@ -237,8 +231,9 @@ func New(config Config) (*ControlPlane, error) {
 	}
 	return &ControlPlane{
 		config:   config,
-		memory:   newMemoryServer(),
-		endpoint: fmt.Sprintf("http://sublet-%d.memory", instances.Add(1)),
+		loopback: loopback.NewServer(),
+		// The libraries keep process-wide registers by the name of the store.
+		endpoint: fmt.Sprintf("http://sublet-%s.memory", uuid.NewUUID()),
 		ready:    make(chan struct{}),
 	}, nil
 }
@@ -252,6 +247,19 @@ func (c *ControlPlane) Ready() <-chan struct{} { return c.ready }
 // is closed, and run; who asks for a further one starts it.
 func (c *ControlPlane) Informers() informers.SharedInformerFactory { return c.informers }
 
+// Checks returns how far the start is and which system objects are missing.
+func (c *ControlPlane) Checks() []syncz.Check {
+	sources := c.checks.Load()
+	if sources == nil {
+		return []syncz.Check{{Name: "control plane", Message: "starting, waiting for the store"}}
+	}
+	checks := make([]syncz.Check, 0, len(*sources))
+	for _, check := range *sources {
+		checks = append(checks, check())
+	}
+	return checks
+}
+
 // ClientConfig returns the configuration of a client that calls the API server
 // in memory as the given user, without a limit on its rate. It may be asked for
 // and used before Run: requests wait until the API server runs. They fail once
@@ -260,10 +268,28 @@ func (c *ControlPlane) Informers() informers.SharedInformerFactory { return c.in
 // Exec, attach and port-forward take over a connection, which there is none of
 // in memory: they need the TLS port.
 func (c *ControlPlane) ClientConfig(name string, groups ...string) *rest.Config {
-	who := &user.DefaultInfo{Name: name, Groups: append(append([]string{}, groups...), user.AllAuthenticated)}
+	return c.clientConfig(loopback.Caller{User: &user.DefaultInfo{
+		Name: name, Groups: append(append([]string{}, groups...), user.AllAuthenticated),
+	}})
+}
+
+// ownConfig returns the configuration of the API server's own client. What a
+// tenant configures does not apply to it: neither a policy nor a webhook nor a
+// quota of theirs may keep the control plane from starting.
+func (c *ControlPlane) ownConfig() *rest.Config {
+	return c.clientConfig(loopback.Caller{
+		User: &user.DefaultInfo{
+			Name: "system:apiserver", Groups: []string{pki.GroupAdmins, user.AllAuthenticated},
+		},
+		SkipsTenantAdmission: true,
+	})
+}
+
+// clientConfig returns the configuration of a client in the process.
+func (c *ControlPlane) clientConfig(caller loopback.Caller) *rest.Config {
 	return &rest.Config{
 		Host:      "https://" + c.loopbackAddress(),
-		Transport: c.memory.transport(who),
+		Transport: c.loopback.Transport(caller),
 		ContentConfig: rest.ContentConfig{
 			ContentType:        runtime.ContentTypeProtobuf,
 			AcceptContentTypes: runtime.ContentTypeProtobuf + "," + runtime.ContentTypeJSON,
@@ -288,7 +314,7 @@ func (c *ControlPlane) loopbackAddress() string {
 // failed first.
 func (c *ControlPlane) Run(ctx context.Context) error {
 	defer func() { _ = c.config.Listener.Close() }()
-	defer c.memory.close()
+	defer c.loopback.Close()
 	if err := setFeatureGates(); err != nil {
 		return err
 	}

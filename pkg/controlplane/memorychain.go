@@ -8,6 +8,8 @@ import (
 	"k8s.io/apiserver/pkg/endpoints/request"
 	genericapiserver "k8s.io/apiserver/pkg/server"
 	genericfilters "k8s.io/apiserver/pkg/server/filters"
+
+	"github.com/sublet-dev/sublet/pkg/controlplane/loopback"
 )
 
 // memoryChain is what a request of the process itself passes on its way to the API:
@@ -30,7 +32,7 @@ func memoryChain(api http.Handler, config *genericapiserver.Config) http.Handler
 // withIdentity makes the caller in memory the user of the request.
 func withIdentity(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
-		if who, ok := identity(req.Context()); ok {
+		if who, ok := loopback.UserOf(req.Context()); ok {
 			req = req.WithContext(request.WithUser(req.Context(), who))
 		}
 		next.ServeHTTP(w, req)
@@ -43,7 +45,7 @@ const impersonation = "Impersonate-"
 // plainlyInMemory says whether a request comes from the process itself and is what
 // it seems to be: who acts for somebody else takes the long way.
 func plainlyInMemory(req *http.Request) bool {
-	if _, ok := identity(req.Context()); !ok {
+	if _, ok := loopback.UserOf(req.Context()); !ok {
 		return false
 	}
 	for name := range req.Header {

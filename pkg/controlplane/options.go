@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	utilnet "k8s.io/apimachinery/pkg/util/net"
+	"k8s.io/apiserver/pkg/admission"
 	"k8s.io/apiserver/pkg/features"
 	"k8s.io/apiserver/pkg/server/egressselector"
 	utilfeature "k8s.io/apiserver/pkg/util/feature"
@@ -40,6 +41,8 @@ func (a *assembly) options(proxyCert, proxyKey string) (options.CompletedOptions
 	// Nodes come with the host's taints. The one that this step gives every new
 	// node is for a node controller to take away, of which there is none here.
 	o.Admission.GenericAdmission.DisablePlugins = []string{"TaintNodesByCondition"}
+	o.Admission.GenericAdmission.Decorators = append(
+		admission.Decorators{admission.DecoratorFunc(exemptOwnRequests)}, o.Admission.GenericAdmission.Decorators...)
 
 	o.Authorization.Modes = []string{"RBAC"}
 	o.Authentication.ClientCert.CAContentProvider = a.clientCA

@@ -4,12 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"time"
 
 	genericapiserver "k8s.io/apiserver/pkg/server"
-	"k8s.io/client-go/kubernetes"
-	"k8s.io/client-go/rest"
+
+	"github.com/sublet-dev/sublet/api/syncz"
 )
 
 // serve runs an assembled API server and the controllers on it.
@@ -18,6 +17,11 @@ func (c *ControlPlane) serve(ctx context.Context, server *apiServer) error {
 	if err != nil {
 		return err
 	}
+	guard, err := newStartGuard(server.loopback, c.config.Clock, boot.moves.Load)
+	if err != nil {
+		return err
+	}
+	c.checks.Store(&[]func() syncz.Check{guard.check, boot.check})
 	generic := server.aggregator.GenericAPIServer
 	manager := &controllers{config: &c.config, plane: c, server: server, booted: boot.done, started: make(chan struct{})}
 	// As hooks, these are part of /readyz. The controllers are, because the
@@ -36,10 +40,13 @@ func (c *ControlPlane) serve(ctx context.Context, server *apiServer) error {
 	// describe the API.
 	prepared := generic.PrepareRun()
 	server.openAPI.install(generic.Handler.NonGoRestfulMux)
+	for path, handler := range c.config.Handlers {
+		generic.Handler.NonGoRestfulMux.Handle(path, handler)
+	}
 
 	// The parts do not stop with ctx, but one after the other below.
 	base := context.WithoutCancel(ctx)
-	c.memory.open(generic.Handler)
+	c.loopback.Open(generic.Handler)
 	stopServer := start(base, func(ctx context.Context) error {
 		server.warm(ctx)
 		if err := prepared.RunWithContext(ctx); err != nil {
@@ -50,7 +57,7 @@ func (c *ControlPlane) serve(ctx context.Context, server *apiServer) error {
 
 	stopControllers := start(base, manager.run)
 
-	cause := c.watch(ctx, server.loopback, stopServer, stopControllers, boot.failed)
+	cause := c.watch(ctx, guard, stopServer, stopControllers, boot.failed)
 	return errors.Join(cause, stopControllers.stop(controllersGrace), stopServer.stop(serverGrace+time.Second))
 }
 
@@ -88,12 +95,9 @@ func (s *apiServer) synced() bool {
 
 // watch announces readiness and waits for the end: the context's, or that of
 // the first part that fails.
-func (c *ControlPlane) watch(ctx context.Context, loopback *rest.Config, server, controllers *running, failed <-chan error) error {
-	starting, cancel := context.WithTimeoutCause(ctx, startTimeout,
-		fmt.Errorf("the control plane is not ready %s after its start", startTimeout))
-	defer cancel()
+func (c *ControlPlane) watch(ctx context.Context, guard *startGuard, server, controllers *running, failed <-chan error) error {
 	ready := make(chan error, 1)
-	go func() { ready <- awaitReady(starting, loopback) }()
+	go func() { ready <- guard.await(ctx) }()
 
 	for {
 		select {
@@ -125,28 +129,6 @@ func ended(part string, err error) error {
 		return err
 	}
 	return fmt.Errorf("%s ended although nobody stopped it", part)
-}
-
-// awaitReady returns when the API server answers /readyz with 200.
-func awaitReady(ctx context.Context, loopback *rest.Config) error {
-	client, err := kubernetes.NewForConfig(loopback)
-	if err != nil {
-		return err
-	}
-	ticker := time.NewTicker(readyPoll)
-	defer ticker.Stop()
-	for {
-		code := 0
-		client.CoreV1().RESTClient().Get().AbsPath("/readyz").MaxRetries(0).Do(ctx).StatusCode(&code)
-		if code == http.StatusOK {
-			return nil
-		}
-		select {
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		case <-ticker.C:
-		}
-	}
 }
 
 // running is a part that runs in a goroutine.

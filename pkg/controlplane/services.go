@@ -2,11 +2,9 @@ package controlplane
 
 import (
 	"context"
-	"fmt"
 	"maps"
 	"net"
 	"slices"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -17,8 +15,8 @@ import (
 	"github.com/sublet-dev/sublet/api/labels"
 )
 
-// services are the Services whose host counterparts belong to the release. They
-// have no selector; what answers behind their addresses is the host's concern.
+// services returns the Services whose host counterparts belong to the release.
+// They have no selector: the host routes their addresses.
 func (b *bootstrap) services() []*corev1.Service {
 	own := map[string]string{labels.ControlPlaneService: "true"}
 	var services []*corev1.Service
@@ -41,6 +39,7 @@ func (b *bootstrap) services() []*corev1.Service {
 	return services
 }
 
+// systemService returns a Service without a selector.
 func systemService(namespace, name string, address net.IP, labels map[string]string, ports ...corev1.ServicePort) *corev1.Service {
 	single := corev1.IPFamilyPolicySingleStack
 	return &corev1.Service{
@@ -55,6 +54,7 @@ func systemService(namespace, name string, address net.IP, labels map[string]str
 	}
 }
 
+// merged returns the union of maps; the later ones win.
 func merged(parts ...map[string]string) map[string]string {
 	all := map[string]string{}
 	for _, part := range parts {
@@ -63,42 +63,9 @@ func merged(parts ...map[string]string) map[string]string {
 	return all
 }
 
-// keepServices brings the Services back after a tenant has deleted or changed
-// them: without them no pod finds the API server or a name.
-func (b *bootstrap) keepServices(ctx context.Context) {
-	ticker := time.NewTicker(keepServices)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-ticker.C:
-		}
-		for _, service := range b.services() {
-			if err := b.tryService(ctx, service); err != nil && ctx.Err() == nil {
-				klog.ErrorS(err, "A Service of the control plane is not as it should be", "service", klog.KObj(service))
-			}
-		}
-	}
-}
-
-// ensureService tries until the Service is as wanted. The allocator of
-// addresses needs a moment after the start.
+// ensureService creates a Service of the control plane or corrects it. Without
+// it, no pod finds the API server or a name.
 func (b *bootstrap) ensureService(ctx context.Context, want *corev1.Service) error {
-	for {
-		err := b.tryService(ctx, want)
-		if err == nil {
-			return nil
-		}
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("cannot create service %s/%s: %w", want.Namespace, want.Name, err)
-		case <-time.After(bootstrapRetry):
-		}
-	}
-}
-
-func (b *bootstrap) tryService(ctx context.Context, want *corev1.Service) error {
 	api := b.client.CoreV1().Services(want.Namespace)
 	have, err := api.Get(ctx, want.Name, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
@@ -130,6 +97,7 @@ func (b *bootstrap) tryService(ctx context.Context, want *corev1.Service) error 
 	return err
 }
 
+// samePort reports whether two ports are alike in what the control plane sets.
 func samePort(a, b corev1.ServicePort) bool {
 	return a.Name == b.Name && a.Protocol == b.Protocol && a.Port == b.Port && a.TargetPort == b.TargetPort
 }

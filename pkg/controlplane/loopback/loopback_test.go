@@ -1,4 +1,4 @@
-package controlplane
+package loopback
 
 import (
 	"bytes"
@@ -14,14 +14,17 @@ import (
 	"k8s.io/apiserver/pkg/authentication/user"
 )
 
+// patience is how long a test waits for what should take milliseconds.
+const patience = 30 * time.Second
+
 // serving returns a client of a handler, as the user somebody.
-func serving(t *testing.T, handler http.HandlerFunc) (*memoryServer, *http.Client) {
+func serving(t *testing.T, handler http.HandlerFunc) (*Server, *http.Client) {
 	t.Helper()
-	server := newMemoryServer()
+	server := NewServer()
 	if handler != nil {
-		server.open(handler)
+		server.Open(handler)
 	}
-	return server, &http.Client{Transport: server.transport(&user.DefaultInfo{Name: "somebody"})}
+	return server, &http.Client{Transport: server.Transport(Caller{User: &user.DefaultInfo{Name: "somebody"}})}
 }
 
 func do(t *testing.T, ctx context.Context, client *http.Client, path string, body io.Reader) (*http.Response, error) {
@@ -34,10 +37,10 @@ func do(t *testing.T, ctx context.Context, client *http.Client, path string, bod
 	return client.Do(req)
 }
 
-func TestMemoryWholeAnswer(t *testing.T) {
+func TestWholeAnswer(t *testing.T) {
 	t.Parallel()
 	_, client := serving(t, func(w http.ResponseWriter, req *http.Request) {
-		who, ok := identity(req.Context())
+		who, ok := UserOf(req.Context())
 		if !ok || who.GetName() != "somebody" {
 			t.Errorf("caller: got %v, %v, want somebody", who, ok)
 		}
@@ -66,7 +69,7 @@ func TestMemoryWholeAnswer(t *testing.T) {
 	}
 }
 
-func TestMemoryHidesTheCallersValues(t *testing.T) {
+func TestHidesTheCallersValues(t *testing.T) {
 	t.Parallel()
 	type key struct{}
 	_, client := serving(t, func(_ http.ResponseWriter, req *http.Request) {
@@ -79,7 +82,7 @@ func TestMemoryHidesTheCallersValues(t *testing.T) {
 	}
 }
 
-func TestMemoryPanicIsAnError(t *testing.T) {
+func TestPanicIsAnError(t *testing.T) {
 	t.Parallel()
 	_, client := serving(t, func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) })
 	for _, path := range []string{"/", "/?watch=true"} {
@@ -89,7 +92,7 @@ func TestMemoryPanicIsAnError(t *testing.T) {
 	}
 }
 
-func TestMemoryStream(t *testing.T) {
+func TestStream(t *testing.T) {
 	t.Parallel()
 	next := make(chan string)
 	_, client := serving(t, func(w http.ResponseWriter, req *http.Request) {
@@ -116,7 +119,7 @@ func TestMemoryStream(t *testing.T) {
 	}
 }
 
-func TestMemoryStreamEndsWithItsReader(t *testing.T) {
+func TestStreamEndsWithItsReader(t *testing.T) {
 	t.Parallel()
 	for name, end := range map[string]func(context.CancelFunc, *http.Response){
 		"Cancel": func(cancel context.CancelFunc, _ *http.Response) { cancel() },
@@ -153,7 +156,7 @@ func TestMemoryStreamEndsWithItsReader(t *testing.T) {
 	}
 }
 
-func TestMemoryStreamWaitsForASlowReader(t *testing.T) {
+func TestStreamWaitsForASlowReader(t *testing.T) {
 	t.Parallel()
 	const pieces = 100
 	piece := bytes.Repeat([]byte("x"), 16<<10)
@@ -186,7 +189,7 @@ func TestMemoryStreamWaitsForASlowReader(t *testing.T) {
 	}
 }
 
-func TestMemoryWaitsForTheServer(t *testing.T) {
+func TestWaitsForTheServer(t *testing.T) {
 	t.Parallel()
 	server, client := serving(t, nil)
 	answered := make(chan error, 1)
@@ -202,20 +205,20 @@ func TestMemoryWaitsForTheServer(t *testing.T) {
 	if _, err := do(t, short, client, "/", nil); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("a caller that does not wait as long: got %v, want its own deadline", err)
 	}
-	server.open(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	server.Open(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
 	if err := <-answered; err != nil {
 		t.Errorf("a request that came before the server: %v", err)
 	}
-	server.close()
+	server.Close()
 	if _, err := do(t, t.Context(), client, "/", nil); !errors.Is(err, errNotServing) {
 		t.Errorf("after the end: got %v, want %v", err, errNotServing)
 	}
 }
 
-func TestMemoryNeverOpened(t *testing.T) {
+func TestNeverOpened(t *testing.T) {
 	t.Parallel()
 	server, client := serving(t, nil)
-	server.close()
+	server.Close()
 	if _, err := do(t, t.Context(), client, "/", nil); !errors.Is(err, errNotServing) {
 		t.Errorf("got %v, want %v", err, errNotServing)
 	}

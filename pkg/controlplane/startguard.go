@@ -1,0 +1,129 @@
+package controlplane
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+	"k8s.io/klog/v2"
+	"k8s.io/utils/clock"
+
+	"github.com/sublet-dev/sublet/api/syncz"
+)
+
+const (
+	// readyPoll is how often the start asks whether the API server is ready.
+	readyPoll = 5 * time.Millisecond
+
+	// reportPeriod is how often a start that is not over yet logs what it waits for.
+	reportPeriod = 10 * time.Second
+
+	// standstill is how long a start may go without any progress before it counts as
+	// failed. How long a start may take at all is for the startup probe to say.
+	standstill = 5 * time.Minute
+)
+
+// startGuard waits for the API server to become ready. It gives up only when
+// nothing moves any more: a slow disk or many objects are no failure.
+type startGuard struct {
+	clock clock.PassiveClock
+	// probe returns the names of the checks that fail, none if the server is ready.
+	probe func(ctx context.Context) (failing []string)
+	// moves returns a number that grows with the work that is done.
+	moves func() int64
+
+	mu      sync.Mutex
+	waiting string // the failing checks, empty once ready
+}
+
+// newStartGuard returns a guard that asks /readyz.
+func newStartGuard(own *rest.Config, c clock.PassiveClock, moves func() int64) (*startGuard, error) {
+	client, err := kubernetes.NewForConfig(own)
+	if err != nil {
+		return nil, fmt.Errorf("cannot prepare the readiness check: %w", err)
+	}
+	return &startGuard{
+		clock: c, moves: moves, waiting: "its first answer",
+		probe: func(ctx context.Context) []string {
+			code := 0
+			result := client.CoreV1().RESTClient().Get().AbsPath("/readyz").MaxRetries(0).Do(ctx).StatusCode(&code)
+			if code == http.StatusOK {
+				return nil
+			}
+			body, _ := result.Raw()
+			return failingChecks(string(body))
+		},
+	}, nil
+}
+
+// failingChecks returns the names of the checks that fail in an answer of /readyz.
+func failingChecks(body string) []string {
+	var failing []string
+	for line := range strings.Lines(body) {
+		if rest, ok := strings.CutPrefix(line, "[-]"); ok {
+			name, _, _ := strings.Cut(rest, " ")
+			failing = append(failing, name)
+		}
+	}
+	if len(failing) == 0 {
+		return []string{"an answer of the API server"}
+	}
+	return failing
+}
+
+// await returns when the API server is ready. It fails when ctx ends or when
+// nothing has moved for the time of a standstill.
+func (g *startGuard) await(ctx context.Context) error {
+	ticker := time.NewTicker(readyPoll)
+	defer ticker.Stop()
+	begin := g.clock.Now()
+	lastMove, lastReport := begin, begin
+	var lastMoves int64
+	for {
+		failing := g.probe(ctx)
+		moved := g.record(strings.Join(failing, ", "))
+		if len(failing) == 0 {
+			return nil
+		}
+		now := g.clock.Now()
+		if moves := g.moves(); moved || moves != lastMoves {
+			lastMove, lastMoves = now, moves
+		}
+		if now.Sub(lastReport) >= reportPeriod {
+			lastReport = now
+			klog.InfoS("Starting the control plane", "waitingFor", failing, "since", now.Sub(begin).Round(time.Second))
+		}
+		if now.Sub(lastMove) >= standstill {
+			return fmt.Errorf("cannot start the control plane: no progress for %s, waiting for %s", standstill, strings.Join(failing, ", "))
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-ticker.C:
+		}
+	}
+}
+
+// record records what the start waits for and reports whether that has changed.
+func (g *startGuard) record(waiting string) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	changed := g.waiting != waiting
+	g.waiting = waiting
+	return changed
+}
+
+// check returns how far the start is.
+func (g *startGuard) check() syncz.Check {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.waiting == "" {
+		return syncz.Check{Name: "control plane", Healthy: true, Message: "ready"}
+	}
+	return syncz.Check{Name: "control plane", Message: "starting, waiting for " + g.waiting}
+}

@@ -1,0 +1,61 @@
+package controlplane
+
+import (
+	"context"
+
+	"k8s.io/apiserver/pkg/admission"
+	mutatingpolicy "k8s.io/apiserver/pkg/admission/plugin/policy/mutating"
+	validatingpolicy "k8s.io/apiserver/pkg/admission/plugin/policy/validating"
+	"k8s.io/apiserver/pkg/admission/plugin/resourcequota"
+	mutatingwebhook "k8s.io/apiserver/pkg/admission/plugin/webhook/mutating"
+	validatingwebhook "k8s.io/apiserver/pkg/admission/plugin/webhook/validating"
+
+	"github.com/sublet-dev/sublet/pkg/controlplane/loopback"
+)
+
+// isTenantAdmission reports whether a tenant configures the decisions of one of
+// upstream's admission plugins, by objects that they store.
+func isTenantAdmission(plugin string) bool {
+	switch plugin {
+	case mutatingpolicy.PluginName, mutatingwebhook.PluginName,
+		validatingpolicy.PluginName, validatingwebhook.PluginName, resourcequota.PluginName:
+		return true
+	}
+	return false
+}
+
+// exemptOwnRequests wraps a plugin that a tenant configures. Requests of the API
+// server itself pass it: otherwise one policy could keep the control plane from
+// starting, and the tenant from ever deleting that policy.
+func exemptOwnRequests(plugin admission.Interface, name string) admission.Interface {
+	if !isTenantAdmission(name) {
+		return plugin
+	}
+	return exemptingPlugin{plugin}
+}
+
+// exemptingPlugin asks a plugin about all requests but the API server's own.
+type exemptingPlugin struct{ admission.Interface }
+
+var (
+	_ admission.MutationInterface   = exemptingPlugin{}
+	_ admission.ValidationInterface = exemptingPlugin{}
+)
+
+// Admit asks the plugin, if it mutates.
+func (p exemptingPlugin) Admit(ctx context.Context, a admission.Attributes, o admission.ObjectInterfaces) error {
+	plugin, ok := p.Interface.(admission.MutationInterface)
+	if !ok || loopback.SkipsTenantAdmission(ctx) {
+		return nil
+	}
+	return plugin.Admit(ctx, a, o)
+}
+
+// Validate asks the plugin, if it validates.
+func (p exemptingPlugin) Validate(ctx context.Context, a admission.Attributes, o admission.ObjectInterfaces) error {
+	plugin, ok := p.Interface.(admission.ValidationInterface)
+	if !ok || loopback.SkipsTenantAdmission(ctx) {
+		return nil
+	}
+	return plugin.Validate(ctx, a, o)
+}
