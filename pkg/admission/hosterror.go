@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -28,12 +29,19 @@ func fromHostError(a admission.Attributes, name types.NamespacedName, err error)
 		refusal.Details = refusal.Details.DeepCopy()
 		refusal.Details.Name = name.Name
 	}
-	if refusal.Reason == metav1.StatusReasonInvalid {
+	if namesField(refusal) {
 		return &apierrors.StatusError{ErrStatus: refusal}
 	}
 	// The host's message starts as the tenant's error will.
 	message := strings.TrimPrefix(refusal.Message, fmt.Sprintf("%s %q is forbidden: ", resource, name.Name))
 	return apierrors.NewForbidden(resource, name.Name, fmt.Errorf("the host cluster refused it: %s", message))
+}
+
+// namesField reports whether the host found a field of the object invalid. A policy
+// denies with the same reason, but names no field.
+func namesField(refusal metav1.Status) bool {
+	return refusal.Reason == metav1.StatusReasonInvalid && refusal.Details != nil &&
+		slices.ContainsFunc(refusal.Details.Causes, func(c metav1.StatusCause) bool { return c.Field != "" })
 }
 
 // hostUnavailable returns the tenant's error for a host that did not decide. It leaves

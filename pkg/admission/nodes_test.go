@@ -16,6 +16,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/apiserver/pkg/admission"
 	"k8s.io/apiserver/pkg/authentication/user"
 	"k8s.io/client-go/kubernetes/scheme"
@@ -259,6 +260,19 @@ func TestNodeHostRefuses(t *testing.T) {
 		"Webhook": {
 			reason: "whatever the code", is: apierrors.IsForbidden, says: "the host cluster refused it: no",
 			err: apierrors.NewBadRequest("no"),
+		},
+		"Validation": {
+			reason: "a policy has the reason of a validation, but names no field", is: apierrors.IsForbidden, says: "the host cluster refused it: pools are fixed",
+			err: &apierrors.StatusError{ErrStatus: metav1.Status{
+				Code: 422, Reason: metav1.StatusReasonInvalid, Message: `nodes "node-1" is forbidden: pools are fixed`,
+				Details: &metav1.StatusDetails{Name: "node-1", Causes: []metav1.StatusCause{{Message: "pools are fixed"}}},
+			}},
+		},
+		"Field": {
+			reason: "the host's validation names the field", is: apierrors.IsInvalid, says: "spec.taints",
+			err: apierrors.NewInvalid(corev1.SchemeGroupVersion.WithKind("Node").GroupKind(), "node-1", field.ErrorList{
+				field.Invalid(field.NewPath("spec", "taints"), "x", "no"),
+			}),
 		},
 		"Silence": {reason: "to be tried again", is: apierrors.IsServiceUnavailable, says: "Try again", err: errors.New("dial: refused")},
 		"Fault":   {reason: "to be tried again", is: apierrors.IsServiceUnavailable, says: "Try again", err: apierrors.NewInternalError(errors.New("x"))},

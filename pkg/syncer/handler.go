@@ -32,6 +32,8 @@ type handler struct {
 	own bool
 	// statusBlind is true if the status of the objects is of no use to the kind.
 	statusBlind bool
+	// isHeartbeat reports whether an update means nothing to the kind. nil ignores none.
+	isHeartbeat func(before, after client.Object) bool
 	keys        func(Scope, client.Object) ([]types.NamespacedName, error)
 }
 
@@ -46,7 +48,7 @@ func (h *handler) OnUpdate(old, item any) {
 		return
 	}
 	h.observeRevision(after)
-	if h.statusBlind && isStatusOnly(before, after) {
+	if h.statusBlind && isStatusOnly(before, after) || h.isIgnored(before, after) {
 		return
 	}
 	earlier, err := h.keysOf(before)
@@ -63,6 +65,17 @@ func (h *handler) OnUpdate(old, item any) {
 		}
 	}
 	h.enqueueKeys(later, false)
+}
+
+// isIgnored reports whether an update means nothing to the kind. After a panic of the
+// kind's function the update counts.
+func (h *handler) isIgnored(before, after client.Object) (ignored bool) {
+	if h.isHeartbeat == nil {
+		return false
+	}
+	var err error
+	defer h.runner.recoverPanic("heartbeat of "+h.what, client.ObjectKeyFromObject(after), &err)
+	return h.isHeartbeat(before, after)
 }
 
 // OnDelete implements cache.ResourceEventHandler.

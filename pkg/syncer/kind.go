@@ -22,6 +22,7 @@ type Kind struct {
 	newVirtual, newHost func() client.Object
 	sel                 apilabels.Selector // nil: the host objects of this virtual cluster
 	trim                func(host client.Object)
+	isHeartbeat         func(before, after client.Object) bool // nil if every update may matter
 	indexes             []Index
 
 	origin func(s Scope, host client.Object) (types.NamespacedName, bool)
@@ -68,6 +69,9 @@ func Define[V, H client.Object](name string, r Resource[V, H]) Kind {
 		statusBlind:  r.StatusBlind,
 		also:         r.Also,
 		problem:      validate(name, r),
+	}
+	if r.IsHeartbeat != nil {
+		k.isHeartbeat = func(before, after client.Object) bool { return r.IsHeartbeat(before.(H), after.(H)) }
 	}
 	if r.Trim != nil {
 		k.trim = func(host client.Object) { r.Trim(host.(H)) }

@@ -123,6 +123,10 @@ type Resource[V, H client.Object] struct {
 	// host object share its cache: at most one of them sets Trim.
 	Trim func(host H)
 
+	// IsHeartbeat reports whether an update of a host object means nothing to the kind,
+	// so that it causes no reconcile. nil means that every update may matter.
+	IsHeartbeat func(before, after H) bool
+
 	// Indexes are what Source, Want, Down, Up and Also list objects by. The
 	// engine adds them to the caches; kinds may ask for the same one.
 	Indexes []Index

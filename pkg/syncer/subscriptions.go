@@ -52,7 +52,7 @@ func (r *runner) subscribeAll(ctx context.Context, s *subscriptions) error {
 		return err
 	}
 	host, err := r.subscribe(ctx, s, r.hostReader, r.kind.newHost(), r.kind.sel,
-		&handler{own: true, keys: r.originKey})
+		&handler{own: true, isHeartbeat: r.kind.isHeartbeat, keys: r.originKey})
 	if err != nil {
 		return err
 	}

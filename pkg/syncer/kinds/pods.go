@@ -11,6 +11,7 @@ import (
 	"github.com/sublet-dev/sublet/api/config/v1alpha1"
 	"github.com/sublet-dev/sublet/api/labels"
 	"github.com/sublet-dev/sublet/pkg/syncer"
+	"github.com/sublet-dev/sublet/pkg/syncer/kinds/nodes"
 	"github.com/sublet-dev/sublet/pkg/translate"
 )
 
@@ -28,9 +29,9 @@ func Pods(o Options) syncer.Resource[*corev1.Pod, *corev1.Pod] {
 		EndsWithHost: true,
 		Started:      p.started,
 		Lost:         lostPod,
-		Indexes:      []syncer.Index{unboundPods()},
+		Indexes:      []syncer.Index{nodes.HostPodsByNode()},
 		Also: []syncer.Watch{
-			{Side: syncer.Virtual, Object: &corev1.Node{}, Keys: podsForNode},
+			{Side: syncer.Virtual, Object: &corev1.Node{}, Keys: podsOnNode},
 			// Read once per pod, when it is created; later changes are of no use to it.
 			{Side: syncer.Virtual, Object: &corev1.Service{}, Keys: noKeys},
 			{Side: syncer.Virtual, Object: &corev1.Namespace{}, Keys: noKeys},
@@ -91,11 +92,11 @@ func (p pods) down(s syncer.Scope, virtual, host *corev1.Pod) error {
 
 // visibleNodes returns the labels of the nodes that pods may run on, nil for every node.
 func visibleNodes(sync v1alpha1.Sync) map[string]string {
-	nodes := sync.FromHost.Nodes
-	if !sync.IsEnabled("sync.fromHost.nodes") || nodes.Selector.All {
+	selector := sync.FromHost.Nodes.Selector
+	if !sync.IsEnabled("sync.fromHost.nodes") || selector.All {
 		return nil
 	}
-	return nodes.Selector.Labels
+	return selector.Labels
 }
 
 // bindUp brings back the node. It is left out until the virtual cluster has it, so
@@ -118,32 +119,30 @@ func bindUp(s syncer.Scope, host, virtual *corev1.Pod) error {
 	return nil
 }
 
-// unbound is the index of virtual pods that have no node yet.
-const unbound = "unbound"
-
-func unboundPods() syncer.Index {
-	return syncer.Index{Side: syncer.Virtual, Object: &corev1.Pod{}, Field: unbound, Values: func(o client.Object) []string {
-		if pod, ok := o.(*corev1.Pod); ok && pod.Spec.NodeName == "" {
-			return []string{unbound}
-		}
-		return nil
-	}}
-}
-
-// podsForNode are the virtual pods that have waited for a node to be there.
-func podsForNode(s syncer.Scope, node client.Object) ([]types.NamespacedName, error) {
-	var waiting corev1.PodList
-	if err := s.Virtual.List(s.Context, &waiting, client.MatchingFields{unbound: unbound}, client.UnsafeDisableDeepCopy); err != nil {
-		return nil, err
+// podsOnNode returns the virtual pods that wait for their node to exist: the host has
+// bound their copies to it. The work depends on the pods of that node alone.
+func podsOnNode(s syncer.Scope, node client.Object) ([]types.NamespacedName, error) {
+	var bound corev1.PodList
+	err := s.Host.List(s.Context, &bound, client.InNamespace(s.Cluster.Namespace),
+		client.MatchingFields{nodes.ByNode: node.GetName()}, client.UnsafeDisableDeepCopy)
+	if err != nil {
+		return nil, fmt.Errorf("cannot list host pods on node %s: %w", node.GetName(), err)
 	}
 	var keys []types.NamespacedName
-	for i := range waiting.Items {
-		key := client.ObjectKeyFromObject(&waiting.Items[i])
-		var host corev1.Pod
-		err := s.Host.Get(s.Context, translate.Hashed(s.Cluster, key), &host)
-		if err == nil && host.Spec.NodeName == node.GetName() {
-			keys = append(keys, key)
+	for i := range bound.Items {
+		key, _, ours := translate.Origin(s.Cluster, translate.Hashed, &bound.Items[i])
+		if !ours {
+			continue
 		}
+		var virtual corev1.Pod
+		err := s.Virtual.Get(s.Context, key, &virtual, client.UnsafeDisableDeepCopy)
+		if apierrors.IsNotFound(err) || err == nil && virtual.Spec.NodeName != "" {
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("cannot get virtual pod %s: %w", key, err)
+		}
+		keys = append(keys, key)
 	}
 	return keys, nil
 }

@@ -1,15 +1,20 @@
 package kinds
 
 import (
+	"fmt"
+	"slices"
 	"testing"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	clocktesting "k8s.io/utils/clock/testing"
 
 	"github.com/sublet-dev/sublet/api/config/v1alpha1"
 	"github.com/sublet-dev/sublet/api/labels"
 	"github.com/sublet-dev/sublet/pkg/syncer"
+	"github.com/sublet-dev/sublet/pkg/translate"
 )
 
 func TestPodStarted(t *testing.T) {
@@ -103,5 +108,33 @@ func TestPodsRead(t *testing.T) {
 	}
 	if !resource.EndsWithHost || resource.Started == nil {
 		t.Error("a pod that the host ends must end in the virtual cluster")
+	}
+}
+
+// TestNodeReachesItsPods checks that an event of a node costs reads for the pods that
+// the host has bound to that node, however many others wait.
+func TestNodeReachesItsPods(t *testing.T) {
+	t.Parallel()
+	kind := syncer.Define("pods", Pods(testOptions()))
+	virtual, host := newShelf(syncer.Virtual, kind.Indexes()), newShelf(syncer.Host, kind.Indexes())
+	for i := range 100 {
+		key := types.NamespacedName{Namespace: "shop", Name: fmt.Sprintf("web-%d", i)}
+		copied := &corev1.Pod{Spec: corev1.PodSpec{NodeName: fmt.Sprintf("node-%d", i%50)}}
+		translate.Stamp(testCluster(), translate.Hashed, key, "u", copied)
+		host.put(copied)
+		virtual.put(&corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: key.Namespace, Name: key.Name, UID: "u"}})
+	}
+	step := syncer.Step{
+		Kind: kind, Cluster: testCluster(), Clock: clocktesting.NewFakePassiveClock(testNow()),
+		Virtual: syncer.StepSide{Client: virtual}, Host: syncer.StepSide{Client: host},
+	}
+	watches := kind.Watches()
+	i := slices.IndexFunc(watches, func(w syncer.Watch) bool { return reflectType(w.Object).Name() == "Node" })
+	keys, err := step.Requeued(t.Context(), watches[i], &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "node-7"}})
+	if err != nil || len(keys) != 2 {
+		t.Errorf("got %v, %v; want the two pods on the node", keys, err)
+	}
+	if reads := virtual.reads + host.reads; reads > 3 {
+		t.Errorf("%d reads for two pods", reads)
 	}
 }

@@ -31,6 +31,7 @@ type shelf struct {
 	side     syncer.Side
 	indexes  []syncer.Index
 	requests []string // those that write
+	reads    int
 	created  map[types.UID]bool
 	deleted  client.Object // the last one
 }
@@ -75,6 +76,7 @@ func (s *shelf) ofType(like client.Object) []client.Object {
 }
 
 func (s *shelf) Get(_ context.Context, key client.ObjectKey, into client.Object, _ ...client.GetOption) error {
+	s.reads++
 	object := s.ofKey(into, key)
 	if object == nil {
 		return apierrors.NewNotFound(schema.GroupResource{Resource: reflectType(into).Name()}, key.Name)
@@ -88,6 +90,7 @@ func copyInto(from, into client.Object) {
 }
 
 func (s *shelf) List(_ context.Context, into client.ObjectList, options ...client.ListOption) error {
+	s.reads++
 	var how client.ListOptions
 	how.ApplyOptions(options)
 	var found []runtime.Object

@@ -41,6 +41,8 @@ func Real(o Options) syncer.Resource[*corev1.Node, *corev1.Node] {
 		},
 		Select: apilabels.Everything(),
 		Trim:   func(host *corev1.Node) { trim(host, o.Nodes.ClearImageStatus) },
+
+		IsHeartbeat: isHeartbeat,
 		Want: func(_ syncer.Scope, virtual, host *corev1.Node) (bool, error) {
 			return virtual == nil || translate.IsOfHostObject(virtual, host), nil
 		},

@@ -182,13 +182,7 @@ func addTenantResources(status *corev1.NodeStatus, tenant tenantValues) {
 // changesStatus reports whether a status differs from that of the virtual node in
 // more than the times of heartbeats. Those cause no write of their own.
 func changesStatus(status, virtual *corev1.NodeStatus) bool {
-	if len(status.Conditions) != len(virtual.Conditions) {
-		return true
-	}
 	bare := *status
-	bare.Conditions = slices.Clone(status.Conditions)
-	for i := range bare.Conditions {
-		bare.Conditions[i].LastHeartbeatTime = virtual.Conditions[i].LastHeartbeatTime
-	}
-	return !equality.Semantic.DeepEqual(&bare, virtual)
+	bare.Conditions = virtual.Conditions
+	return !equalConditions(status.Conditions, virtual.Conditions) || !equality.Semantic.DeepEqual(&bare, virtual)
 }

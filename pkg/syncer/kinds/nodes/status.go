@@ -2,6 +2,7 @@ package nodes
 
 import (
 	"maps"
+	"reflect"
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
@@ -22,6 +23,25 @@ func (r Rules) DecideStatus(before, after *corev1.Node) Decision {
 	d.changed = true
 	r.decideStatus(&d, before, after)
 	return d
+}
+
+// isHeartbeat reports whether an update of a host node changes nothing but the times of
+// heartbeats. It is decided before anything is computed: most updates are heartbeats.
+func isHeartbeat(before, after *corev1.Node) bool {
+	old, changed := *before, *after
+	old.ResourceVersion, changed.ResourceVersion = "", ""
+	old.ManagedFields, changed.ManagedFields = nil, nil
+	old.Status.Conditions, changed.Status.Conditions = nil, nil
+	return equalConditions(before.Status.Conditions, after.Status.Conditions) && reflect.DeepEqual(&old, &changed)
+}
+
+// equalConditions reports whether two lists of conditions differ in nothing but the
+// times of heartbeats.
+func equalConditions(a, b []corev1.NodeCondition) bool {
+	return slices.EqualFunc(a, b, func(x, y corev1.NodeCondition) bool {
+		x.LastHeartbeatTime = y.LastHeartbeatTime
+		return equality.Semantic.DeepEqual(x, y)
+	})
 }
 
 // decideStatus decides about the status alone.
