@@ -61,8 +61,13 @@ var rules = map[string]rule{
 	"pkg/nodeproxy": {code: []string{"pkg/translate", "api/..."}, tests: []string{"k8s.io/apiserver"}},
 	"pkg/dns":       {code: []string{"pkg/translate", "api/..."}},
 
+	// What the server does for its own release links no Kubernetes, so that its
+	// tests are quick and run under the race detector.
+	"pkg/app/host":      {code: []string{"pkg/controlplane/pki", "api/..."}},
+	"pkg/app/lifecycle": {},
+	"pkg/app/operator":  {code: []string{"api/syncz"}, tests: []string{"pkg/controlplane/pki"}},
 	"pkg/app": {code: []string{
-		"pkg/admission", "pkg/config", "pkg/controlplane/...", "pkg/dns", "pkg/nodeproxy", "pkg/patch", "pkg/policy",
+		"pkg/app/...", "pkg/admission", "pkg/config", "pkg/controlplane/...", "pkg/dns", "pkg/nodeproxy", "pkg/patch", "pkg/policy",
 		"pkg/storage", "pkg/syncer/...", "pkg/translate", "pkg/virtualscheduler/...", "api/...",
 	}},
 

@@ -124,7 +124,8 @@ func TestEveryValueIsRead(t *testing.T) {
 		"controlPlane.statefulSet.resources.limits.memory":                 "3Gi",
 		"controlPlane.statefulSet.persistence.volumeClaim.enabled":         "false",
 	}
-	server := []string{"sync.", "networking.", "exportKubeConfig.", "logging.", "controlPlane.proxy.", "controlPlane.backingStore.", "controlPlane.advanced.virtualScheduler."}
+	server := []string{"sync.", "networking.", "exportKubeConfig.", "logging.", "controlPlane.proxy.", "controlPlane.backingStore.", "controlPlane.advanced.virtualScheduler.",
+		"controlPlane.advanced.hostClient.", "controlPlane.advanced.operator."}
 	plain := withoutConfig(mustRender(t, ch, ""))
 	data, err := json.Marshal(v1alpha1.Default(kinds.Settings()...))
 	if err != nil {

@@ -71,7 +71,7 @@ func TestObjects(t *testing.T) {
 	all := []string{
 		"ClusterRole/sublet:tenant:shop", "ClusterRoleBinding/sublet:tenant:shop", "ConfigMap/shop-anchor",
 		"Pod/shop-test-ready", "Role/shop", "RoleBinding/shop", "Secret/shop-config", "Service/shop",
-		"Service/shop-dns", "ServiceAccount/shop", "ServiceAccount/shop-workload", "StatefulSet/shop",
+		"Service/shop-dns", "Service/shop-operator", "ServiceAccount/shop", "ServiceAccount/shop-workload", "StatefulSet/shop",
 	}
 	cases := map[string]struct {
 		reason, values string
@@ -191,11 +191,16 @@ func TestServicesFindThePod(t *testing.T) {
 		ports[port.Name] = port.ContainerPort
 	}
 	want := map[string]map[string][2]int32{
-		"shop":     {"https": {443, 8443}},
-		"shop-dns": {"dns": {53, 1053}, "dns-tcp": {53, 1053}},
+		"shop":          {"https": {443, 8443}},
+		"shop-dns":      {"dns": {53, 1053}, "dns-tcp": {53, 1053}},
+		"shop-operator": {"operator": {8444, 8444}},
 	}
 	for name, wantPorts := range want {
 		service := object[*corev1.Service](t, rendered, name)
+		if got := service.Spec.Selector[appsv1.StatefulSetPodNameLabel]; got != "shop-0" {
+			t.Errorf("Service %s also leads to a second replica, which has another store: %q", name, got)
+		}
+		delete(service.Spec.Selector, appsv1.StatefulSetPodNameLabel) // the StatefulSet sets it
 		for key, value := range service.Spec.Selector {
 			if pod.Labels[key] != value {
 				t.Errorf("Service %s selects %s=%s, but the pod has %q", name, key, value, pod.Labels[key])
@@ -215,8 +220,10 @@ func TestServicesFindThePod(t *testing.T) {
 	if got := object[*corev1.Service](t, rendered, "shop").Spec.Type; got != corev1.ServiceTypeLoadBalancer {
 		t.Errorf("the Service is a %s", got)
 	}
-	if got := object[*corev1.Service](t, rendered, "shop-dns").Spec.Type; got != corev1.ServiceTypeClusterIP {
-		t.Errorf("the Service of DNS is a %s", got)
+	for _, name := range []string{"shop-dns", "shop-operator"} {
+		if got := object[*corev1.Service](t, rendered, name).Spec.Type; got != corev1.ServiceTypeClusterIP {
+			t.Errorf("Service %s is a %s", name, got)
+		}
 	}
 }
 
@@ -277,6 +284,7 @@ func TestRights(t *testing.T) {
 		{"get", "pods/log", "kubectl logs"},
 		{"patch", "pods/ephemeralcontainers", "kubectl debug"},
 		{"watch", "events", "events are synced by default"},
+		{"create", "events", "the server records Events on its anchor"},
 		{"create", "secrets", "the server keeps its keys in one"},
 	} {
 		if !allows(role.Rules, right.verb, right.resource) {

@@ -6,6 +6,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 )
 
 func TestStore(t *testing.T) {
@@ -60,7 +61,7 @@ func TestPod(t *testing.T) {
 		t.Errorf("image %s, want %s", container.Image, want)
 	}
 	if want := []string{"--config=/etc/sublet/config.yaml", "--name=shop", "--namespace=tenant", "--data-dir=/data",
-		"--advertise-address=$(POD_IP)"}; !cmp.Equal(want, container.Args) {
+		"--operator-port=8444", "--advertise-address=$(POD_IP)"}; !cmp.Equal(want, container.Args) {
 		t.Errorf("arguments: %s", cmp.Diff(want, container.Args))
 	}
 	if got := container.Resources.Limits[corev1.ResourceMemory]; got.Value() != 2<<30 {
@@ -78,9 +79,18 @@ func TestPod(t *testing.T) {
 	if readOnly := container.SecurityContext.ReadOnlyRootFilesystem; readOnly == nil || !*readOnly {
 		t.Errorf("the root file system can be written to")
 	}
-	for name, probe := range map[string]*corev1.Probe{"startup": container.StartupProbe, "readiness": container.ReadinessProbe, "liveness": container.LivenessProbe} {
-		if probe.PeriodSeconds != 1 || probe.HTTPGet.Scheme != corev1.URISchemeHTTPS {
-			t.Errorf("%s probe: %v, want HTTPS every second", name, probe)
+	for name, probe := range map[string]struct {
+		got    *corev1.Probe
+		path   string
+		period int32
+	}{
+		"startup":   {container.StartupProbe, "/livez", 1},
+		"readiness": {container.ReadinessProbe, "/readyz", 5},
+		"liveness":  {container.LivenessProbe, "/livez", 10},
+	} {
+		get := probe.got.HTTPGet
+		if probe.got.PeriodSeconds != probe.period || get.Path != probe.path || get.Scheme != corev1.URISchemeHTTP || get.Port.StrVal != "operator" {
+			t.Errorf("%s probe: %v, want plain HTTP to the operator port", name, probe.got)
 		}
 	}
 	for _, toleration := range pod.Spec.Tolerations {
@@ -94,6 +104,37 @@ func TestPod(t *testing.T) {
 	}
 	if diff := cmp.Diff(map[string]string{"/data": "data", "/etc/sublet": "config", "/tmp": "tmp"}, mounts); diff != "" {
 		t.Errorf("mounts (-want +got):\n%s", diff)
+	}
+}
+
+// TestUpgrade holds what Kubernetes does not let an upgrade change, or what an
+// upgrade from an earlier chart must find again.
+func TestUpgrade(t *testing.T) {
+	t.Parallel()
+	rendered := mustRender(t, loadChart(t), "")
+	set := object[*appsv1.StatefulSet](t, rendered, "shop")
+	labels := map[string]string{
+		"app.kubernetes.io/name": "sublet", "app.kubernetes.io/instance": "shop", "app.kubernetes.io/component": "control-plane",
+	}
+	filesystem := corev1.PersistentVolumeClaimSpec{
+		AccessModes: []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOnce},
+		Resources:   corev1.VolumeResourceRequirements{Requests: corev1.ResourceList{corev1.ResourceStorage: resource.MustParse("5Gi")}},
+	}
+	if set.Spec.ServiceName != "shop" || set.Spec.PodManagementPolicy != appsv1.ParallelPodManagement || *set.Spec.Replicas != 1 {
+		t.Errorf("service %s, policy %s, %d replicas", set.Spec.ServiceName, set.Spec.PodManagementPolicy, *set.Spec.Replicas)
+	}
+	if diff := cmp.Diff(labels, set.Spec.Selector.MatchLabels); diff != "" {
+		t.Errorf("the selector is immutable (-want +got):\n%s", diff)
+	}
+	claim := set.Spec.VolumeClaimTemplates[0]
+	if diff := cmp.Diff(labels, claim.Labels); diff != "" || claim.Name != "data" {
+		t.Errorf("the claim %s is immutable (-want +got):\n%s", claim.Name, diff)
+	}
+	if diff := cmp.Diff(filesystem, claim.Spec); diff != "" {
+		t.Errorf("the claim is immutable (-want +got):\n%s", diff)
+	}
+	if anchor := object[*corev1.ConfigMap](t, rendered, "shop-anchor"); len(anchor.Data)+len(anchor.Annotations) != 0 {
+		t.Errorf("an upgrade would take what the server has written to the anchor: %v", anchor)
 	}
 }
 

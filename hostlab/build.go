@@ -20,8 +20,8 @@ const (
 	kubernetesModule = "k8s.io/kubernetes"
 )
 
-// A module is a program that somebody else wrote, built from the module proxy in
-// a tree of its own: with its own go.mod, the versions its authors chose.
+// module is a program of others. It is built from the module proxy in a tree of its own,
+// with its own go.mod and the versions that its authors chose.
 type module struct {
 	name, path, version string
 	tags, ldflags       string
@@ -29,8 +29,8 @@ type module struct {
 	packages, binaries  []string
 }
 
-// builder builds programs into bin. A stamp beside them says from what, so that
-// nothing is built twice and a changed version is.
+// builder builds programs into bin. A stamp next to each program records its sources, so
+// that a program is built again only if its version changed.
 type builder struct {
 	bin, src string
 }
@@ -72,12 +72,12 @@ func (b builder) hostd(ctx context.Context) error {
 	})
 }
 
-// sources are where this module lies and which Kubernetes it names.
+// sources are the folder of this module and its version of Kubernetes.
 type sources struct {
 	root, kubernetes string
 }
 
-// program is the folder of one of our programs.
+// program returns the folder of one of our programs.
 func (s sources) program(name string) string {
 	return filepath.Join(s.root, "hostlab", "cmd", name)
 }
@@ -100,7 +100,7 @@ func (b builder) sources(ctx context.Context) (sources, error) {
 	return s, nil
 }
 
-// versionFlags make the Kubernetes programs tell their version.
+// versionFlags returns the linker flags that give the Kubernetes programs their version.
 func versionFlags(version string) string {
 	minor := strings.Split(strings.TrimPrefix(version, "v"), ".")[1]
 	const set = " -X k8s.io/component-base/version."
@@ -144,7 +144,7 @@ func (b builder) tree(ctx context.Context, m module) (string, error) {
 		Dir string `json:"Dir"`
 	}
 	if err := json.Unmarshal([]byte(text), &download); err != nil {
-		return "", fmt.Errorf("cannot read what go says of the download: %w", err)
+		return "", fmt.Errorf("cannot read result of the download: %w", err)
 	}
 	tree := filepath.Join(b.src, m.name)
 	if err := os.RemoveAll(tree); err != nil {
@@ -233,7 +233,7 @@ func (b builder) once(name, from string, binaries []string, build func() error) 
 	return os.WriteFile(stamp, []byte(from), 0o644)
 }
 
-// command is the ordinary go command in a folder, with the flags of the machine:
+// command returns the ordinary go command in a folder, with the flags of the machine:
 // other flags would fill the build cache a second time.
 func (b builder) command(ctx context.Context, dir string, args ...string) *exec.Cmd {
 	command := exec.CommandContext(ctx, "go", args...)
@@ -242,7 +242,7 @@ func (b builder) command(ctx context.Context, dir string, args ...string) *exec.
 	return command
 }
 
-// digest is a hash over files, and over the Go files of folders.
+// digest returns a hash over files, and over the Go files of folders.
 func digest(paths ...string) (string, error) {
 	hash := sha256.New()
 	for _, path := range paths {

@@ -16,7 +16,7 @@ import (
 	"time"
 )
 
-// hierarchies are the roots of the machine's cgroup trees: one below
+// hierarchies returns the roots of the machine's cgroup trees: one below
 // /sys/fs/cgroup per controller with version 1, or /sys/fs/cgroup itself.
 func hierarchies(root string) ([]string, error) {
 	if _, err := os.Stat(filepath.Join(root, "cgroup.controllers")); err == nil {
@@ -25,7 +25,7 @@ func hierarchies(root string) ([]string, error) {
 	var found []string
 	for _, controller := range []string{
 		"blkio", "cpu", "cpuacct", "cpuset", "devices", "freezer", "hugetlb", "memory", "net_cls", "net_prio", "perf_event", "pids", "systemd",
-		"unified", // version 2 beside version 1, without controllers
+		"unified", // version 2 in addition to version 1, without controllers
 	} {
 		if _, err := os.Stat(filepath.Join(root, controller)); err == nil {
 			found = append(found, filepath.Join(root, controller))
@@ -66,7 +66,7 @@ func makeCgroups(root string) error {
 	return nil
 }
 
-// members are the processes in the node's cgroups: those of containers, and no
+// members returns the processes in the node's cgroups: those of containers, and no
 // others.
 func members(root string) ([]process, error) {
 	roots, err := hierarchies(root)
@@ -95,7 +95,7 @@ func members(root string) ([]process, error) {
 	return found, nil
 }
 
-// ignoreGone: cgroups vanish while one walks through them.
+// ignoreGone drops errors of cgroups that were removed during a walk.
 func ignoreGone(err error) error {
 	if errors.Is(err, os.ErrNotExist) || errors.Is(err, syscall.ENODEV) {
 		return nil
@@ -144,7 +144,7 @@ func removeCgroups(ctx context.Context, root string) error {
 	})
 }
 
-// sysctls are the machine-wide settings that a kubelet changes, or needs raised:
+// sysctls returns the machine-wide settings that a kubelet changes, or needs raised:
 // saved before and put back by down.
 func sysctls() []string {
 	return []string{

@@ -23,7 +23,7 @@ func (l *local) startDaemon(d daemon) error {
 	return l.daemons.start(d.name, command)
 }
 
-// hostd is a daemon that the binary of that name carries.
+// hostd returns a daemon that the binary of that name carries.
 func hostd(name string, args ...string) daemon {
 	return daemon{name: name, program: "hostd", args: append([]string{name}, args...)}
 }
@@ -46,7 +46,8 @@ func (l *local) etcd() (daemon, error) {
 		"initial-cluster":             nodeName + "=" + peer,
 		"client-transport-security":   tls,
 		"peer-transport-security":     tls,
-		// The gateway would call etcd with the serving certificate, which is none of a client.
+		// The gateway would call etcd with the serving certificate, which is none of a
+		// client.
 		"enable-grpc-gateway": false,
 		"unsafe-no-fsync":     true,
 		"quota-backend-bytes": 4 << 30,
@@ -92,7 +93,7 @@ func (l *local) apiServer() daemon {
 	)
 }
 
-// controlLoops are the controller manager and the scheduler. Their client limits
+// controlLoops returns the controller manager and the scheduler. Their client limits
 // are raised, so that a burst of pods measures Sublet and not the host.
 func (l *local) controlLoops() []daemon {
 	common := func(user string) []string {
@@ -158,7 +159,7 @@ func (l *local) registry() daemon {
 	return hostd("registry", "--address="+registryAddr, "--dir="+l.path("state", "registry"))
 }
 
-// ctr is containerd's own client, inside the namespace that the kubelet uses.
+// ctr returns containerd's own client, inside the namespace that the kubelet uses.
 func (l *local) ctr(ctx context.Context, args ...string) *exec.Cmd {
 	return l.inside(ctx, l.binary("ctr"), append([]string{"--address", l.containerdSocket(), "--namespace", "k8s.io"}, args...)...)
 }

@@ -3,11 +3,11 @@
 //
 // A [Host] has one of three providers:
 //
-//   - local: a real cluster of one node on a bare Debian machine, as root. It has an
-//     API server, a controller manager, a scheduler, etcd, a kubelet with containerd
-//     and runc, kube-proxy, CoreDNS and a storage class with dynamic volumes. It needs
-//     no container engine and no image registry. What it lacks it installs with
-//     apt-get and builds from the Go module proxy.
+//   - local: a real cluster of one node on a bare Debian machine, as root. It has a
+//     control plane, etcd, a kubelet with containerd and runc, kube-proxy, CoreDNS and
+//     a storage class with dynamic volumes. It needs no container engine and no image
+//     registry. What it lacks it installs with apt-get and builds from the Go module
+//     proxy.
 //   - kind: a cluster of kind, where docker and kind are installed.
 //   - existing: the cluster of the current kubeconfig.
 //

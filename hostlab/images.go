@@ -78,7 +78,7 @@ done
 exec ${limit:+busybox timeout "$limit"} busybox wget "$@"
 `
 
-// shell is a small file system around busybox.
+// shell returns a small file system around busybox.
 func shell(busybox []byte, applets []string) []oci.File {
 	files := []oci.File{
 		{Name: "bin/", Mode: 0o755}, {Name: "etc/", Mode: 0o755}, {Name: "home/", Mode: 0o755}, {Name: "root/", Mode: 0o700},

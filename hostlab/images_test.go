@@ -232,7 +232,7 @@ func TestOpenRefuses(t *testing.T) {
 	}
 }
 
-// escaping is an archive with a path that leads outside.
+// escaping returns an archive with a path that leads outside.
 func escaping(t *testing.T) string {
 	t.Helper()
 	var packed bytes.Buffer

@@ -134,7 +134,7 @@ func (e *existing) loadImage(context.Context, string) error {
 	return errors.New("an existing cluster takes images from its registry only: push there and set controlPlane.statefulSet.image")
 }
 
-// describe reads what a kubeconfig says of its current cluster.
+// describe returns the current cluster of a kubeconfig.
 func describe(file string) (*Cluster, error) {
 	config, err := clientcmd.BuildConfigFromFlags("", file)
 	if err != nil {

@@ -84,7 +84,7 @@ func push(ctx context.Context, target name.Reference, image remote.Taggable) err
 	return fmt.Errorf("cannot push a %T", image)
 }
 
-// onRegistry is where the host's registry keeps an image: by its path, whatever
+// onRegistry returns where the host's registry keeps an image: by its path, whatever
 // registry its name names.
 func onRegistry(image string) (name.Reference, error) {
 	ref, err := name.ParseReference(image)

@@ -42,8 +42,8 @@ func (l *local) path(parts ...string) string {
 
 func (l *local) binary(name string) string { return l.path("bin", name) }
 
-// environment of a daemon: our programs first, and nothing of the one who starts
-// it, whose proxy settings would lead the host astray.
+// environment returns the environment of a daemon, with our programs first. It has
+// nothing of the caller's, whose proxy settings would break the host.
 func (l *local) environment() []string {
 	return []string{"PATH=" + l.path("bin") + ":/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root"}
 }
@@ -132,8 +132,8 @@ func (l *local) publish() (string, error) {
 	return file, os.WriteFile(file, admin, 0o600)
 }
 
-// sweep removes what is left of a host whose holder is gone: its daemons have
-// lost their namespaces to new ones, so none of them can be kept.
+// sweep removes what is left of a host whose holder has ended. New namespaces replace
+// those of its daemons, so none of the daemons can be kept.
 func (l *local) sweep(ctx context.Context) error {
 	if _, ok := l.daemons.find("holder"); ok {
 		return nil
@@ -265,7 +265,7 @@ func (l *local) down(ctx context.Context) error {
 	return l.steps.do("down", func() error { return l.remove(ctx) })
 }
 
-// daemonNames are all daemons of a host, the holder first.
+// daemonNames returns all daemons of a host, the holder first.
 func daemonNames() []string {
 	return []string{
 		"holder", "etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "containerd", "kubelet",
@@ -273,9 +273,9 @@ func daemonNames() []string {
 	}
 }
 
-// remove ends everything and forgets the cluster. The order matters: the kubelet
-// goes before the containers, which it would start again, and the holder last: a
-// call that fails halfway can be repeated.
+// remove ends everything and forgets the cluster. The order matters. The kubelet ends
+// before the containers, which it would start again. The holder ends last, so that a
+// call that failed can be repeated.
 func (l *local) remove(ctx context.Context) error {
 	const grace = 5 * time.Second
 	for _, name := range []string{"local-path-provisioner", "kubelet", "kube-proxy"} {

@@ -13,8 +13,8 @@ import (
 	"time"
 )
 
-// shown are the folders of the machine at which the node shows folders of its
-// own state instead: the paths that Kubernetes fixes and that pods mount.
+// shown returns the folders of the machine that the node replaces by folders of its own
+// state. Kubernetes fixes their paths, and pods mount them.
 func shown() []string {
 	return []string{"/var/lib/kubelet", "/var/lib/cni", "/var/log"}
 }
@@ -71,7 +71,7 @@ func (l *local) mountPoint(dir string) error {
 	return errors.Join(err, made.Close())
 }
 
-// rival is the folder of another host that this machine carries, or empty. Two
+// rival returns the folder of another host that this machine carries, or empty. Two
 // would share the link, the addresses and the cgroups. The link's alias is the
 // folder of the host that made it.
 func (l *local) rival() string {
@@ -118,7 +118,7 @@ func (l *local) join(ctx context.Context) error {
 	return nil
 }
 
-// inside is a command in the node's namespaces. nsenter becomes the command, so
+// inside returns a command in the node's namespaces. nsenter becomes the command, so
 // its pid is the command's. `ip netns exec` would hide the cgroups.
 func (l *local) inside(ctx context.Context, name string, args ...string) *exec.Cmd {
 	holder, _ := l.daemons.find("holder")
@@ -126,7 +126,7 @@ func (l *local) inside(ctx context.Context, name string, args ...string) *exec.C
 	return exec.CommandContext(ctx, "nsenter", append(enter, args...)...)
 }
 
-// inhabitants are the processes that run our binaries, but for the holder: daemons,
+// inhabitants returns the processes that run our binaries, but for the holder: daemons,
 // and the shims that containerd leaves behind.
 func (l *local) inhabitants() ([]process, error) {
 	holder, _ := l.daemons.find("holder")

@@ -15,7 +15,7 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// newLocalHost is a local host that never runs.
+// newLocalHost returns a local host that never runs.
 func newLocalHost(t *testing.T) *local {
 	t.Helper()
 	return newLocal(t.TempDir(), &steps{out: &strings.Builder{}})

@@ -29,7 +29,7 @@ import (
 //go:embed objects.yaml
 var objectsText []byte
 
-// objects are what a local host holds from the start.
+// objects returns what a local host holds from the start.
 func objects() ([]*unstructured.Unstructured, error) {
 	text := os.Expand(string(objectsText), func(key string) string {
 		switch key {
@@ -83,7 +83,7 @@ func (l *local) apply(ctx context.Context, config *rest.Config) error {
 	return nil
 }
 
-// resource is where an object belongs. The plurals of our few kinds are regular.
+// resource returns where an object belongs. The plurals of our few kinds are regular.
 func resource(c dynamic.Interface, object *unstructured.Unstructured) dynamic.ResourceInterface {
 	plural, _ := meta.UnsafeGuessKindToResource(object.GroupVersionKind())
 	if namespace := object.GetNamespace(); namespace != "" {
@@ -92,7 +92,7 @@ func resource(c dynamic.Interface, object *unstructured.Unstructured) dynamic.Re
 	return c.Resource(plural)
 }
 
-// clients of the host's API server, as admin.
+// clients returns clients of the host's API server, as admin.
 func (l *local) clients() (*rest.Config, kubernetes.Interface, error) {
 	config, err := clientcmd.BuildConfigFromFlags("", l.pki.kubeconfig("admin"))
 	if err != nil {
@@ -104,7 +104,7 @@ func (l *local) clients() (*rest.Config, kubernetes.Interface, error) {
 	return config, clientset, err
 }
 
-// apiReady is nil once the API server says so.
+// apiReady returns nil when the API server is ready.
 func (l *local) apiReady(ctx context.Context, c kubernetes.Interface) error {
 	_, err := c.Discovery().RESTClient().Get().AbsPath("/readyz").DoRaw(ctx)
 	if err != nil {
@@ -113,7 +113,7 @@ func (l *local) apiReady(ctx context.Context, c kubernetes.Interface) error {
 	return nil
 }
 
-// nodeReady is nil once a pod could be created in namespace default and run.
+// nodeReady returns nil once a pod could be created in namespace default and run.
 func (l *local) nodeReady(ctx context.Context, c kubernetes.Interface) error {
 	for _, name := range []string{"containerd", "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy", "local-path-provisioner"} {
 		if err := l.daemons.check(name); err != nil {
@@ -131,7 +131,7 @@ func (l *local) nodeReady(ctx context.Context, c kubernetes.Interface) error {
 	return err
 }
 
-// ready is nil if a node is ready and takes pods.
+// ready returns nil if a node is ready and takes pods.
 func ready(node *corev1.Node) error {
 	for _, taint := range node.Spec.Taints {
 		if taint.Effect != corev1.TaintEffectPreferNoSchedule {
@@ -150,7 +150,7 @@ func ready(node *corev1.Node) error {
 	return fmt.Errorf("node %s has not said yet that it is ready", node.Name)
 }
 
-// dnsReady is nil once the API server's name resolves at the Service of the DNS.
+// dnsReady returns nil once the API server's name resolves at the Service of the DNS.
 func (l *local) dnsReady(ctx context.Context) error {
 	resolver := &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
 		return (&net.Dialer{Timeout: time.Second}).DialContext(ctx, network, net.JoinHostPort(dnsServiceIP, "53"))

@@ -76,7 +76,7 @@ const (
 
 	clusterDomain = "cluster.local"
 
-	// outsideName is a name that only the host's DNS knows, so that a test can
-	// show that names outside the cluster resolve where there is no internet.
+	// outsideName is a name that only the host's DNS knows. With it, a test without
+	// internet can resolve a name outside the cluster.
 	outsideName = "outside.sublet.test"
 )

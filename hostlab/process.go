@@ -14,17 +14,17 @@ import (
 	"time"
 )
 
-// A process is known by its pid and by the time it started, in clock ticks since
-// boot: a pid that the kernel gave away again is not ours.
+// process is identified by its pid and its start time, in clock ticks since boot. So a
+// pid that the kernel has used again is another process.
 type process struct {
 	pid   int
 	start string
 }
 
-// String is the content of a pid file.
+// String returns the content of a pid file.
 func (p process) String() string { return fmt.Sprintf("%d %s\n", p.pid, p.start) }
 
-// alive says whether the process still runs.
+// alive reports whether the process still runs.
 func (p process) alive() bool {
 	now, err := look(p.pid)
 	return err == nil && now == p
@@ -39,9 +39,9 @@ func look(pid int) (process, error) {
 	return parseStat(pid, string(stat))
 }
 
-// parseStat reads /proc/PID/stat. The name in parentheses may hold anything, so
-// fields count from the last closing one: the state is the first after it, the
-// start time the twentieth.
+// parseStat reads /proc/PID/stat. The name in parentheses may contain any character, so
+// fields count from the last closing one. The state is the first after it, the start
+// time the twentieth.
 func parseStat(pid int, stat string) (process, error) {
 	fields := strings.Fields(stat[strings.LastIndexByte(stat, ')')+1:])
 	if len(fields) < 20 {
@@ -113,7 +113,7 @@ func (d daemons) start(name string, command *exec.Cmd) error {
 	return nil
 }
 
-// check is nil while the daemon runs; otherwise it is hopeless and quotes the end
+// check returns nil while the daemon runs; otherwise it is hopeless and quotes the end
 // of the log.
 func (d daemons) check(name string) error {
 	if _, ok := d.find(name); ok {
@@ -122,7 +122,7 @@ func (d daemons) check(name string) error {
 	return hopeless{fmt.Errorf("%s has ended: %w", name, d.tail(name))}
 }
 
-// tail is the end of a daemon's log, as an error.
+// tail returns the end of a daemon's log, as an error.
 func (d daemons) tail(name string) error {
 	text, err := os.ReadFile(d.logFile(name))
 	if err != nil {

@@ -29,7 +29,7 @@ const (
 	VirtualUID       = Domain + "/virtual-uid"
 
 	// Awaits (annotation) is, on a host object, the resource version of the virtual
-	// object that it is ahead of: the host took a change of the tenant before the
+	// object that it is ahead of. The host took a change of the tenant before the
 	// virtual API server stored it. The engine writes it with the change. Reconciles of
 	// every replica wait until the virtual object is newer, and clear the key.
 	Awaits = Domain + "/awaits"
@@ -64,9 +64,8 @@ const (
 	// may change. See translate.Pod.
 	Agreed = Domain + "/agreed"
 
-	// Tenant (annotation) is, on virtual nodes, what a tenant put there that the
-	// node's own fields do not hold: values that the host's hide, and extended
-	// resources, as JSON. The syncer and the admission of nodes write and read it.
+	// Tenant (annotation) is set on virtual nodes. It is the tenant's part that the node's
+	// own fields cannot hold, as JSON: hidden values and extended resources. The syncer and the admission of nodes write and read it.
 	Tenant = Domain + "/tenant"
 
 	// Bound (annotation) is, on a virtual pod, its own UID, once the syncer has bound
@@ -91,16 +90,25 @@ const (
 // syncer creates on the host.
 const (
 	// Store (annotation) is the UID of the virtual kube-system namespace and
-	// StoreRevision (annotation) a resource version that the virtual store has
-	// reached. The engine writes both; at start it compares them with the store
-	// that it finds, and holds back every delete if that store is another or an
-	// older one.
+	// StoreRevision (annotation) a resource version that the virtual store has reached.
+	// The engine writes both. At its start it compares them with the store. If the
+	// store is another or an older one, all deletes are on hold.
 	Store         = Domain + "/store"
 	StoreRevision = Domain + "/store-revision"
 
-	// AcceptStore (annotation) is written by the operator: the UID of a store
-	// that is to be taken as the truth although it is not the recorded one.
+	// AcceptStore (annotation) is written by the operator. It is the UID of a store that
+	// the engine must accept although it is not the recorded one. For a kept store, it is
+	// the UID of the anchor that the store belonged to.
 	AcceptStore = Domain + "/accept-store"
+
+	// Holder (annotation) is the name of the pod that may serve the virtual cluster and
+	// write to the host. HolderUID (annotation) is its UID. HolderEpoch (annotation) is a
+	// number that grows with each successor. The
+	// server writes all three before it opens its store, and reads them to
+	// notice a successor.
+	Holder      = Domain + "/holder"
+	HolderUID   = Domain + "/holder-uid"
+	HolderEpoch = Domain + "/holder-epoch"
 )
 
 // Pending is the value of [VirtualUID] on a host object that was created before

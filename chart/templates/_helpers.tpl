@@ -5,6 +5,15 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 app.kubernetes.io/component: control-plane
 {{- end -}}
 
+{{- /*
+The labels by which the Services find the pod that serves. A second replica would
+have another store, so no Service leads to it.
+*/ -}}
+{{- define "sublet.serving" -}}
+{{ include "sublet.selector" . }}
+statefulset.kubernetes.io/pod-name: {{ .Release.Name }}-0
+{{- end -}}
+
 {{- /* The recommended labels of Kubernetes, without the component. */ -}}
 {{- define "sublet.labels" -}}
 app.kubernetes.io/name: sublet
@@ -85,12 +94,12 @@ seccompProfile:
   type: RuntimeDefault
 {{- end -}}
 
-{{- /* A probe of the one TLS port: a dict of path and probe. */ -}}
+{{- /* A probe of the operator port, which needs no TLS handshake: a dict of path and probe. */ -}}
 {{- define "sublet.probe" -}}
 httpGet:
   path: {{ .path }}
-  port: https
-  scheme: HTTPS
+  port: operator
+  scheme: HTTP
 periodSeconds: {{ .probe.periodSeconds }}
 timeoutSeconds: {{ .probe.timeoutSeconds }}
 failureThreshold: {{ .probe.failureThreshold }}

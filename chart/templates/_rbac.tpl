@@ -2,11 +2,11 @@
 
 {{- /* Rights in the namespace of the release. */ -}}
 {{- define "sublet.rules" -}}
-# the server: what it has to know of its release, its certificates and the tenant's kubeconfig
+# the server: what it has to know of its release and its pod, its Secrets, and Events on its anchor
 - apiGroups: [""]
   resources: ["configmaps"]
   resourceNames: ["{{ $.Release.Name }}-anchor"]
-  verbs: ["get", "patch"]
+  verbs: ["get", "patch", "watch"]
 - apiGroups: [""]
   resources: ["services"]
   resourceNames: ["{{ $.Release.Name }}", "{{ $.Release.Name }}-dns"]
@@ -15,9 +15,15 @@
   resources: ["secrets"]
   verbs: ["create"]
 - apiGroups: [""]
+  resources: ["pods"]
+  verbs: ["get"]
+- apiGroups: [""]
+  resources: ["events"]
+  verbs: ["create", "patch"]
+- apiGroups: [""]
   resources: ["secrets"]
-  resourceNames: ["{{ $.Release.Name }}-certs", "{{ $.Release.Name }}-kubeconfig"]
-  verbs: ["get", "update"]
+  resourceNames: ["{{ $.Release.Name }}-certs", "{{ $.Release.Name }}-kubeconfig", "{{ $.Release.Name }}-operator"]
+  verbs: ["get", "update", "watch"]
 # the node proxy: SPDY asks with POST, WebSocket with GET
 - apiGroups: [""]
   resources: ["pods/log"]
@@ -63,6 +69,12 @@
 # persistentvolumeclaims
 - apiGroups: [""]
   resources: ["persistentvolumeclaims"]
+  verbs: ["create", "delete", "get", "list", "patch", "watch"]
+{{- end }}
+{{- if .Values.sync.toHost.leases.enabled }}
+# leases
+- apiGroups: ["coordination.k8s.io"]
+  resources: ["leases"]
   verbs: ["create", "delete", "get", "list", "patch", "watch"]
 {{- end }}
 {{- if not .Values.sync.fromHost.nodes.enabled }}

@@ -1,10 +1,10 @@
-// Command demo shows Sublet on a machine that has nothing but Go: a throw-away
-// host with simulated nodes inside this process, the chart installed on it with
-// its default values, and the server as a process of its own.
+// Command demo shows Sublet on a machine that has only Go. It starts a throw-away host
+// with simulated nodes in this process, and installs the chart on it with its default
+// values. The server is a process of its own.
 //
-// It shows the nodes of both sides, runs a Deployment through the virtual
-// cluster, prints how long each step took and what to try, and stays until
-// Ctrl-C. With --once it checks what it shows and ends: 0 if everything held.
+// It shows the nodes of both sides and runs a Deployment in the virtual cluster. It
+// prints the duration of each step and what to try, and stays until Ctrl-C. With --once
+// it checks what it shows and ends: 0 if everything held.
 package main
 
 import (

@@ -10,8 +10,8 @@ import (
 	"github.com/sublet-dev/sublet/hostlab/sim/tenant"
 )
 
-// The demo is the shortest test of everything together: the chart, its rights,
-// the server as it is shipped, nodes and pods.
+// TestDemoOnce checks the demo is the shortest test of everything together: the chart,
+// its rights, the server as it is shipped, nodes and pods.
 func TestDemoOnce(t *testing.T) {
 	t.Parallel()
 	root := filepath.Join("..", "..")

@@ -234,7 +234,7 @@ func sideBySide(leftTitle string, left []string, rightTitle string, right []stri
 	return out.String()
 }
 
-// block is a title above lines whose fields are in columns.
+// block returns a title above lines whose fields are in columns.
 func block(title string, lines []string) []string {
 	var out strings.Builder
 	table := tabwriter.NewWriter(&out, 0, 0, 2, ' ', 0)

@@ -8,6 +8,7 @@ import (
 
 	rbacv1 "k8s.io/api/rbac/v1"
 
+	"github.com/sublet-dev/sublet/api/release"
 	"github.com/sublet-dev/sublet/pkg/syncer/kinds"
 )
 
@@ -22,12 +23,15 @@ type row struct {
 
 // rows are the rights of the server itself, then those of each kind.
 func rows() []row {
+	own := release.Release{Name: "{{ $.Release.Name }}"}
 	all := []row{
-		{name: "the server: what it has to know of its release, its certificates and the tenant's kubeconfig", namespaced: []rbacv1.PolicyRule{
-			named("", "get,patch", "configmaps", "-anchor"),
-			named("", "get", "services", "", "-dns"),
+		{name: "the server: what it has to know of its release and its pod, its Secrets, and Events on its anchor", namespaced: []rbacv1.PolicyRule{
+			named("", "get,patch,watch", "configmaps", own.Anchor()),
+			named("", "get", "services", own.Service(), own.DNS()),
 			rule("", "create", "secrets"),
-			named("", "get,update", "secrets", "-certs", "-kubeconfig"),
+			rule("", "get", "pods"), // that of the server itself, whose name is not known here
+			rule("", "create,patch", "events"),
+			named("", "get,update,watch", "secrets", own.Certs(), own.Kubeconfig(), own.Operator()),
 		}},
 		{name: "the node proxy: SPDY asks with POST, WebSocket with GET", namespaced: []rbacv1.PolicyRule{
 			rule("", "get", "pods/log"),
@@ -75,12 +79,10 @@ func rule(group, verbs string, resources ...string) rbacv1.PolicyRule {
 	return rbacv1.PolicyRule{APIGroups: []string{group}, Resources: resources, Verbs: strings.Split(verbs, ",")}
 }
 
-// named is a right to objects that are called as the release, with suffixes.
-func named(group, verbs, resource string, suffixes ...string) rbacv1.PolicyRule {
+// named returns a rule for certain objects of one resource.
+func named(group, verbs, resource string, names ...string) rbacv1.PolicyRule {
 	r := rule(group, verbs, resource)
-	for _, suffix := range suffixes {
-		r.ResourceNames = append(r.ResourceNames, "{{ $.Release.Name }}"+suffix)
-	}
+	r.ResourceNames = names
 	return r
 }
 

@@ -31,7 +31,7 @@ const (
 	group  = "root:x:0:\nsublet:x:65532:\n"
 )
 
-// spec says what goes into an image.
+// spec describes the images of all platforms.
 type spec struct {
 	binaries    []binary
 	labels      map[string]string
@@ -92,7 +92,7 @@ func (s *spec) build() (v1.ImageIndex, []size, error) {
 	return index, sizes, nil
 }
 
-// image is the image of one platform.
+// image returns the image of one platform.
 func (s *spec) image(b binary) (v1.Image, error) {
 	content, err := os.ReadFile(b.path)
 	if err != nil {
@@ -122,7 +122,7 @@ func (s *spec) image(b binary) (v1.Image, error) {
 	}.Build()
 }
 
-// imageLabels are the labels that say what the image is, and those given.
+// imageLabels returns the labels that describe the image, and the given ones.
 func (s *spec) imageLabels() map[string]string {
 	labels := map[string]string{
 		"org.opencontainers.image.title":       "sublet-server",
@@ -135,7 +135,7 @@ func (s *spec) imageLabels() map[string]string {
 	return labels
 }
 
-// compressedSize is what a registry stores for the image: manifest, config and
+// compressedSize returns what a registry stores for the image: manifest, config and
 // layers.
 func compressedSize(image v1.Image) (int64, error) {
 	manifest, err := image.Manifest()

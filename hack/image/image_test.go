@@ -99,7 +99,7 @@ func unpack(t *testing.T, path string) layout.Path {
 	return opened
 }
 
-// inner is the image index in the layout, and the annotations that name it.
+// inner returns the image index in the layout, and the annotations that name it.
 func inner(t *testing.T, path string) (v1.ImageIndex, map[string]string) {
 	t.Helper()
 	outer, err := unpack(t, path).ImageIndex()
@@ -236,7 +236,7 @@ func checkConfig(t *testing.T, image v1.Image, platform v1.Platform) {
 	}
 }
 
-// listing is a line for each file of a tar.
+// listing returns a line for each file of a tar.
 func listing(t *testing.T, r io.Reader) []string {
 	t.Helper()
 	var lines []string

@@ -111,7 +111,7 @@ func (h *Host) beat(ctx context.Context) {
 		case <-time.After(pause):
 		}
 		if len(names) > 0 {
-			// A node that has just been deleted has no heart: go on.
+			// A node that has just been deleted gets no heartbeat.
 			_ = h.beatOnce(ctx, names[next%len(names)], time.Now())
 		}
 	}

@@ -19,7 +19,7 @@ const zones = 3
 // nodeWriters is how many nodes are made at the same time.
 const nodeWriters = 16
 
-// Nodes are the names of the nodes made by [Start] and [Host.AddNodes].
+// Nodes returns the names of the nodes made by [Start] and [Host.AddNodes].
 func (h *Host) Nodes() []string {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -67,7 +67,7 @@ func (h *Host) addNode(ctx context.Context, name string, index int) error {
 	return nil
 }
 
-// node is a node with all that a kubelet would report.
+// node returns a node with all that a kubelet would report.
 func (h *Host) node(name string, index int) *corev1.Node {
 	zone := "zone-" + string(rune('a'+index%zones))
 	return &corev1.Node{
@@ -143,7 +143,7 @@ func nodeConditions(now metav1.Time) []corev1.NodeCondition {
 	}
 }
 
-// nodeImages are n images with a tag and a digest each, of the length that such
+// nodeImages returns n images with a tag and a digest each, of the length that such
 // names have.
 func nodeImages(n int) []corev1.ContainerImage {
 	var images []corev1.ContainerImage
@@ -166,7 +166,7 @@ func nodeIP(index int) string {
 	return fmt.Sprintf("172.16.%d.%d", index/254%256, index%254+1)
 }
 
-// kubernetesVersion is the version of Kubernetes that this program is built
+// kubernetesVersion returns the version of Kubernetes that this program is built
 // from. Nodes report it, as kubelets of the same release would.
 func kubernetesVersion() string {
 	if build, ok := debug.ReadBuildInfo(); ok {

@@ -16,9 +16,9 @@ const (
 	tenantSchema   = "service-accounts"
 )
 
-// ServiceAccountRequests is how many requests the host has served so far to
-// service accounts outside kube-system, watches among them: on a host with one
-// virtual cluster, those of its server. The host itself counts them, and the
+// ServiceAccountRequests returns how many requests the host has served so far to
+// service accounts outside kube-system, watches among them. On a host with one virtual
+// cluster, these are the requests of its server. The host itself counts them, and the
 // count is one for all hosts of the process.
 func (h *Host) ServiceAccountRequests() (float64, error) {
 	families, err := legacyregistry.DefaultGatherer.Gather()

@@ -1,14 +1,12 @@
 // Package sim starts a throw-away host cluster inside the calling process: no
 // root, no container engine, nothing left behind.
 //
-// It is a real cluster as far as its API goes. The API server and the
-// controllers are those of pkg/controlplane on an embedded store that forgets
-// (no fsync, a temporary folder), and the scheduler is the real kube-scheduler.
-// Only the nodes are not there: KWOK plays the part of every kubelet, so that a
-// pod that is bound to a node of this host is Running a moment later, and gone
-// a moment after its deletion. Nothing runs in such a pod: no logs, no exec, no
-// network. Nothing judges nodes by their heartbeats either: a node stays what
-// its status says.
+// It is a real cluster as far as its API goes. The API server and the controllers are
+// those of pkg/controlplane. Their store is embedded, in a temporary folder and without
+// fsync. The scheduler is the real kube-scheduler. Only the nodes do not exist: KWOK
+// acts as every kubelet. A pod that is bound to a node is Running a moment later, and
+// is gone a moment after its deletion. Nothing runs in such a pod: no logs, no exec, no
+// network. Nothing judges nodes by their heartbeats either: a node keeps the status that it has.
 //
 // The demo, the benchmark and the tests that need many nodes use it. What needs
 // real containers uses the host of the parent folder.
@@ -89,9 +87,8 @@ type Host struct {
 	plane   *controlplane.ControlPlane
 	client  kubernetes.Interface
 
-	// stopParts ends what works on the cluster and stopPlane the cluster
-	// itself, in that order: an API server that loses its store under open
-	// watches takes long to die.
+	// stopParts stops the clients of the cluster, and then stopPlane stops the cluster.
+	// An API server that loses its store under open watches takes long to end.
 	stopParts, stopPlane context.CancelFunc
 	parts                sync.WaitGroup
 	planeDone            chan struct{}
@@ -195,7 +192,7 @@ func (h *Host) fail(part string, err error) {
 	h.stopPlane()
 }
 
-// Err is why the host has ended, or nil if nobody has complained.
+// Err returns why the host has ended, or nil if nobody has complained.
 func (h *Host) Err() error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -215,21 +212,21 @@ func (h *Host) Stop() {
 	})
 }
 
-// Config is an administrator's way in, in memory and without limits.
+// Config returns an administrator's way in, in memory and without limits.
 func (h *Host) Config() *rest.Config {
 	return h.plane.ClientConfig("host-admin", "system:masters")
 }
 
-// Client is a client made of [Host.Config], shared by all who ask.
+// Client returns a client made of [Host.Config], shared by all who ask.
 func (h *Host) Client() kubernetes.Interface { return h.client }
 
-// Address is host:port of the API server.
+// Address returns host:port of the API server.
 func (h *Host) Address() string { return h.address }
 
-// CA is the certificate authority of the API server in PEM.
+// CA returns the certificate authority of the API server in PEM.
 func (h *Host) CA() []byte { return h.bundle.CA() }
 
-// Kubeconfig is an administrator's way in over TLS, for other processes.
+// Kubeconfig returns an administrator's way in over TLS, for other processes.
 func (h *Host) Kubeconfig() ([]byte, error) {
 	return h.bundle.Kubeconfig("https://"+h.address, "sim", "host-admin", "system:masters")
 }

@@ -27,7 +27,7 @@ func eventually(t *testing.T, what string, check func(context.Context) (bool, er
 	}
 }
 
-// One host serves the whole test: a start costs a second of CPU.
+// TestHost uses one host for all its parts: a start costs a second of CPU.
 func TestHost(t *testing.T) {
 	t.Parallel()
 	host, err := Start(t.Context(), Options{Nodes: 3, NodeGPUs: 8, NodeImages: 2, Heartbeat: 300 * time.Millisecond})

@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"crypto/rand"
 	"crypto/tls"
 	"fmt"
 	"io"
@@ -18,7 +19,7 @@ var version = "v0.0.0"
 
 // Command is the command line of the server.
 func Command() *cobra.Command {
-	options := &Options{}
+	options := &Options{processUID: rand.Text()}
 	cmd := &cobra.Command{
 		Use:           "sublet-server",
 		Short:         "A virtual cluster on a Kubernetes host, in one process",
@@ -36,6 +37,9 @@ func Command() *cobra.Command {
 	flags.StringVar(&options.BindAddress, "bind-address", "", "IP address of both ports; empty means all")
 	flags.IntVar(&options.Port, "port", 8443, "port of the virtual API; 0 takes a free one")
 	flags.IntVar(&options.DNSPort, "dns-port", 1053, "port of the DNS of the virtual cluster; -1 switches it off")
+	flags.IntVar(&options.OperatorPort, "operator-port", -1, "port of probes, metrics and /syncz for operators of the host; -1 switches it off")
+	flags.StringVar(&options.PodName, "pod-name", os.Getenv("POD_NAME"), "pod of this process; empty means that it runs outside of a pod")
+	flags.StringVar(&options.PodUID, "pod-uid", os.Getenv("POD_UID"), "UID of the pod of this process")
 	flags.StringVar(&options.AdvertiseAddress, "advertise-address", os.Getenv("POD_IP"), "IP address at which pods reach this process")
 	cmd.AddCommand(healthzCommand(), versionCommand())
 	return cmd

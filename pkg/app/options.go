@@ -5,6 +5,9 @@ import (
 	"fmt"
 	"net"
 	"strconv"
+
+	"github.com/sublet-dev/sublet/api/release"
+	"github.com/sublet-dev/sublet/pkg/app/host"
 )
 
 // Options say which release the process serves and where its ports and files
@@ -25,9 +28,18 @@ type Options struct {
 	Port int
 	// DNSPort serves DNS over UDP and TCP. Negative means no DNS.
 	DNSPort int
+	// OperatorPort serves probes, metrics and /syncz to operators of the host.
+	// Negative means no such port.
+	OperatorPort int
+	// PodName and PodUID are the pod of the process. Empty means that it runs
+	// outside of a pod.
+	PodName, PodUID string
 	// AdvertiseAddress is the address at which pods reach this process: the
 	// endpoint of the virtual Service kubernetes.
 	AdvertiseAddress string
+
+	// processUID stands for the UID of a pod outside of one.
+	processUID string
 }
 
 // Validate reports everything that is wrong at once.
@@ -44,6 +56,12 @@ func (o *Options) Validate() error {
 	if o.DNSPort > 65535 {
 		errs = append(errs, fmt.Errorf("--dns-port: %d is not a port up to 65535 (-1 switches DNS off)", o.DNSPort))
 	}
+	if o.OperatorPort > 65535 {
+		errs = append(errs, fmt.Errorf("--operator-port: %d is not a port up to 65535 (-1 switches it off)", o.OperatorPort))
+	}
+	if (o.PodName == "") != (o.PodUID == "") {
+		errs = append(errs, errors.New("--pod-name and --pod-uid must both be set or both be empty"))
+	}
 	for flag, value := range map[string]string{"--bind-address": o.BindAddress, "--advertise-address": o.AdvertiseAddress} {
 		if value != "" && net.ParseIP(value) == nil {
 			errs = append(errs, fmt.Errorf("%s: %q is not an IP address", flag, value))
@@ -52,10 +70,25 @@ func (o *Options) Validate() error {
 	return errors.Join(errs...)
 }
 
-func (o *Options) names() hostNames { return hostNames{release: o.Name, namespace: o.Namespace} }
+func (o *Options) names() release.Release {
+	return release.Release{Name: o.Name, Namespace: o.Namespace}
+}
+
+// identity returns the pod of the process. Outside of a pod, it is that of a first
+// pod which exists nowhere.
+func (o *Options) identity() host.Identity {
+	if o.PodName == "" {
+		return host.Identity{Pod: o.names().Pod(0), UID: o.processUID}
+	}
+	return host.Identity{Pod: o.PodName, UID: o.PodUID, InPod: true}
+}
 
 func (o *Options) apiAddress() string {
 	return net.JoinHostPort(o.BindAddress, strconv.Itoa(o.Port))
+}
+
+func (o *Options) operatorAddress() string {
+	return net.JoinHostPort(o.BindAddress, strconv.Itoa(o.OperatorPort))
 }
 
 func (o *Options) dnsAddress() string {

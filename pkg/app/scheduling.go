@@ -6,7 +6,9 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
 
+	"github.com/sublet-dev/sublet/pkg/app/lifecycle"
 	"github.com/sublet-dev/sublet/pkg/controlplane/pki"
+	"github.com/sublet-dev/sublet/pkg/syncer"
 	"github.com/sublet-dev/sublet/pkg/syncer/kinds"
 	"github.com/sublet-dev/sublet/pkg/syncer/kinds/nodes"
 	"github.com/sublet-dev/sublet/pkg/virtualscheduler"
@@ -23,8 +25,8 @@ type scheduling struct {
 	usage     *usage.Usage
 }
 
-// newScheduling makes the virtual scheduler, if there is to be one.
-func (a *app) newScheduling() (scheduling, error) {
+// newScheduling builds the virtual scheduler of one term, if there is to be one.
+func (a *app) newScheduling(engine *syncer.Engine) (scheduling, error) {
 	settings := a.values.ControlPlane.Advanced.VirtualScheduler
 	if !settings.Enabled {
 		return scheduling{}, nil
@@ -36,7 +38,7 @@ func (a *app) newScheduling() (scheduling, error) {
 		Informers:      a.controlPlane.Informers,
 		Config:         settings.Config,
 		HostSchedulers: a.values.Sync.ToHost.Pods.HybridScheduling.HostSchedulers,
-		Asked:          func(pod types.NamespacedName) { a.engine.Enqueue("pods", pod) },
+		Asked:          func(pod types.NamespacedName) { engine.Enqueue("pods", pod) },
 	})
 	if err != nil {
 		return scheduling{}, fmt.Errorf("controlPlane.advanced.virtualScheduler.config: %w", err)
@@ -44,14 +46,14 @@ func (a *app) newScheduling() (scheduling, error) {
 	if !settings.HostUsage {
 		return made, nil
 	}
-	host, err := kubernetes.NewForConfig(a.host)
+	host, err := kubernetes.NewForConfig(a.limiter.Wrap(a.host))
 	if err != nil {
 		return scheduling{}, err
 	}
 	made.usage = usage.New(usage.Options{
 		Host:    host,
 		Cluster: string(a.facts.Anchor.UID),
-		Changed: func(node string) { a.engine.Enqueue("nodes", types.NamespacedName{Name: node}) },
+		Changed: func(node string) { engine.Enqueue("nodes", types.NamespacedName{Name: node}) },
 	})
 	return made, nil
 }
@@ -75,13 +77,13 @@ func (s scheduling) proposals() kinds.Proposals {
 
 // parts are what of it runs, after the syncer: the scheduler would find no nodes
 // before.
-func (s scheduling) parts() []part {
-	var parts []part
+func (s scheduling) parts() []lifecycle.Part {
+	var parts []lifecycle.Part
 	if s.usage != nil {
-		parts = append(parts, part{name: "usage of the host's nodes", run: s.usage.Run})
+		parts = append(parts, lifecycle.Part{Name: "usage of the host's nodes", Run: s.usage.Run})
 	}
 	if s.scheduler != nil {
-		parts = append(parts, part{name: "virtual scheduler", run: s.scheduler.Run})
+		parts = append(parts, lifecycle.Part{Name: "virtual scheduler", Run: s.scheduler.Run})
 	}
 	return parts
 }

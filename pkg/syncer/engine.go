@@ -6,55 +6,16 @@ import (
 	"fmt"
 	"slices"
 	"sync"
-	"time"
 
 	"github.com/go-logr/logr"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
-	"k8s.io/klog/v2"
-	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-
-	"github.com/sublet-dev/sublet/pkg/translate"
 )
 
-// Options says what an engine syncs and how.
-type Options struct {
-	// Cluster is the identity of the virtual cluster on its host.
-	Cluster translate.Cluster
-	// Virtual and Host are how to reach the two API servers. Client-side limits of
-	// Host are lifted.
-	Virtual, Host *rest.Config
-	// VirtualInformers has shared informers of the virtual cluster. The engine uses
-	// them instead of watches of its own. nil for none.
-	VirtualInformers VirtualInformers
-	// HostLimits bound what the engine sends to the host. The zero value is no limit.
-	// They are not used if HostLimiter is set.
-	HostLimits HostLimits
-	// HostLimiter is a limiter that the engine shares with other clients of the host,
-	// and with the engines of other leader terms. nil for one of its own.
-	HostLimiter *HostLimiter
-	// Kinds are those to start with. More can be added at any time.
-	Kinds []Kind
-	// Patch changes copies before they are written. nil changes nothing.
-	Patch Patch
-	// Workers is how many objects of one kind are reconciled at a time. Default 16.
-	Workers int
-	// FullScan is the time between two full scans, which compare everything on both
-	// sides as if no watch had ever told of it. Default 10 minutes; the first one
-	// comes after a tenth of it.
-	FullScan time.Duration
-	// Scheme knows the types of the kinds. Default: those of client-go.
-	Scheme *runtime.Scheme
-	// Clock is the time. Default: the real one.
-	Clock clock.WithTicker
-	// Log is where the engine says what it waits for and what fails. Default: klog.
-	Log logr.Logger
-}
-
-// Engine syncs kinds between two clusters. [NewEngine] makes one.
+// Engine syncs kinds between two clusters. It is a value per leader term: each term
+// takes a new engine, which runs once. Nothing of an engine outlives its Run but the
+// metrics of the process.
 type Engine struct {
 	options    Options
 	log        logr.Logger
@@ -63,42 +24,45 @@ type Engine struct {
 	events     *tenantEvents
 	virtual    *connection
 	host       *connection
-	done       chan struct{}
+	done       chan struct{} // closed when Run ends: no write to the host passes any more
 	synced     chan struct{}
+	leading    chan struct{} // closed by Lead
+	lead       func()
 
 	mu      sync.Mutex
-	ctx     context.Context // nil until Run
-	runners map[string]*runner
+	ctx     context.Context    //nolint:containedctx // The life of the kinds, nil until Run.
+	runners map[string]*runner // name of the kind -> its runner
 	order   []string
 	group   sync.WaitGroup
 }
 
-// connection is what the engine has of one of the two clusters.
+// connection is the client and the watches of one of the two clusters.
 type connection struct {
 	client  client.Client
 	status  *statusDiscovery
 	watches *sharedWatches
 }
 
-// NewEngine makes an engine. It talks to nobody before Run.
+// NewEngine returns an engine. It sends no request before Run.
 func NewEngine(options Options) (*Engine, error) {
 	options = withDefaults(options)
 	e := &Engine{
 		options: options, log: options.Log,
-		done: make(chan struct{}), synced: make(chan struct{}),
+		done: make(chan struct{}), synced: make(chan struct{}), leading: make(chan struct{}),
 		runners: map[string]*runner{},
 	}
+	e.lead = sync.OnceFunc(func() { close(e.leading) })
 	e.breaker = newHostBreaker(options.Clock, e.log, e.done)
 	e.breaker.onReset = e.requeueParked
 	var err error
 	virtual := rest.CopyConfig(options.Virtual)
 	virtual.QPS = -1
-	if e.virtual, err = e.newSide(Virtual, virtual, virtual); err != nil {
-		return nil, fmt.Errorf("cannot make a client of the virtual cluster: %w", err)
+	if e.virtual, err = e.newConnection(Virtual, virtual, virtual); err != nil {
+		return nil, fmt.Errorf("cannot create a client of the virtual cluster: %w", err)
 	}
 	host := options.HostLimiter.Wrap(options.Host)
-	if e.host, err = e.newSide(Host, e.breaker.wrap(host, false), e.breaker.wrap(host, true)); err != nil {
-		return nil, fmt.Errorf("cannot make a client of the host: %w", err)
+	if e.host, err = e.newConnection(Host, e.breaker.wrap(host, failFast), e.breaker.wrap(host, waitForReset)); err != nil {
+		return nil, fmt.Errorf("cannot create a client of the host: %w", err)
 	}
 	e.host.watches.namespace = options.Cluster.Namespace
 	e.host.watches.ours = oursSelector(options.Cluster)
@@ -106,6 +70,8 @@ func NewEngine(options Options) (*Engine, error) {
 	e.virtual.watches.informers = options.VirtualInformers
 	e.storeGuard = newStoreGuard(e.virtual.client, e.host.client, options.Cluster, options.Clock, e.log)
 	e.storeGuard.onRelease = e.requeueParked
+	e.storeGuard.mayWrite = options.MayWrite
+	e.breaker.mayWrite = e.storeGuard.barReason
 	e.events = newTenantEvents(e.virtual.client, options.Scheme, options.Clock, e.log, options.Cluster.Namespace)
 	for _, kind := range options.Kinds {
 		if err := e.register(kind); err != nil {
@@ -115,31 +81,9 @@ func NewEngine(options Options) (*Engine, error) {
 	return e, nil
 }
 
-// withDefaults fills in what the options leave out.
-func withDefaults(options Options) Options {
-	if options.Workers == 0 {
-		options.Workers = 16
-	}
-	if options.FullScan == 0 {
-		options.FullScan = 10 * time.Minute
-	}
-	if options.Scheme == nil {
-		options.Scheme = scheme.Scheme
-	}
-	if options.Clock == nil {
-		options.Clock = clock.RealClock{}
-	}
-	if options.HostLimiter == nil {
-		options.HostLimiter = NewHostLimiter(options.HostLimits, options.Clock)
-	}
-	if options.Log.GetSink() == nil {
-		options.Log = klog.Background().WithName("syncer")
-	}
-	return options
-}
-
-// newSide makes the clients of one side: one for requests and one for watches.
-func (e *Engine) newSide(which Side, requests, watches *rest.Config) (*connection, error) {
+// newConnection creates the clients of one side: one for requests and one for
+// watches.
+func (e *Engine) newConnection(which Side, requests, watches *rest.Config) (*connection, error) {
 	requestHTTP, err := rest.HTTPClientFor(requests)
 	if err != nil {
 		return nil, err
@@ -169,16 +113,16 @@ func (e *Engine) newSide(which Side, requests, watches *rest.Config) (*connectio
 	}}, nil
 }
 
-// Run syncs until ctx ends. It does not fail when the host cannot be reached, be
-// it at the start or later: the virtual cluster stays as it is, and syncing goes
-// on when the host is back.
+// Run syncs until ctx ends, which is the end of the leader term: all requests are
+// cancelled, and no write to the host passes any more. An unreachable host is no
+// failure: the virtual cluster stays as it is, and syncing goes on later.
 func (e *Engine) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	e.mu.Lock()
 	if e.ctx != nil {
 		e.mu.Unlock()
-		return errors.New("the engine runs already")
+		return errors.New("cannot run an engine twice")
 	}
 	e.ctx = ctx
 	e.virtual.watches.ctx, e.host.watches.ctx = ctx, ctx
@@ -187,18 +131,47 @@ func (e *Engine) Run(ctx context.Context) error {
 		e.start(e.runners[name])
 		first = append(first, e.runners[name])
 	}
-	e.group.Go(func() { e.storeGuard.run(ctx) })
-	e.group.Go(func() { e.scan(ctx) })
 	e.group.Go(func() { e.monitorWatches(ctx) })
 	e.group.Go(func() { e.awaitSynced(ctx, first) })
+	e.group.Go(func() { e.runLeading(ctx) })
 	e.mu.Unlock()
+	if !e.options.Standby {
+		e.Lead()
+	}
 	<-ctx.Done()
 	close(e.done)
 	e.group.Wait()
 	return nil
 }
 
-// awaitSynced gives the signal when all of first have seen both sides once.
+// Lead lets an engine on standby sync. Its caches are warm, so that it does so at
+// once. Further calls do nothing.
+func (e *Engine) Lead() { e.lead() }
+
+// isLeading reports whether the engine syncs.
+func (e *Engine) isLeading() bool {
+	select {
+	case <-e.leading:
+		return true
+	default:
+		return false
+	}
+}
+
+// runLeading runs what only a leader may do, besides the kinds.
+func (e *Engine) runLeading(ctx context.Context) {
+	select {
+	case <-ctx.Done():
+		return
+	case <-e.leading:
+	}
+	var group sync.WaitGroup
+	group.Go(func() { e.storeGuard.run(ctx) })
+	group.Go(func() { e.scan(ctx) })
+	group.Wait()
+}
+
+// awaitSynced closes synced when all of first have listed both sides once.
 func (e *Engine) awaitSynced(ctx context.Context, first []*runner) {
 	for _, r := range first {
 		select {
@@ -212,11 +185,11 @@ func (e *Engine) awaitSynced(ctx context.Context, first []*runner) {
 	close(e.synced)
 }
 
-// Synced is closed when every kind that the engine started with has seen all
-// objects of both sides once, or was dropped.
+// Synced returns a channel that is closed when every kind that the engine started
+// with has listed all objects of both sides once, or was dropped.
 func (e *Engine) Synced() <-chan struct{} { return e.synced }
 
-// Add starts to sync a kind. Its name must be free.
+// Add starts to sync a kind. It fails if there is a kind of that name.
 func (e *Engine) Add(_ context.Context, kind Kind) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -233,7 +206,7 @@ func (e *Engine) Add(_ context.Context, kind Kind) error {
 }
 
 // Drop stops to sync a kind and ends the watches that nothing else needs. Copies
-// that were made stay. Dropping a kind that is not there does nothing.
+// stay. It does nothing if the kind is not registered.
 func (e *Engine) Drop(name string) {
 	e.mu.Lock()
 	r, ok := e.runners[name]
@@ -250,9 +223,8 @@ func (e *Engine) Drop(name string) {
 	}
 }
 
-// Enqueue reconciles the object of a kind behind a virtual key, for a reason that no
-// watch shows. Of a kind that is not there, or does not run yet, there is nothing
-// to look at.
+// Enqueue queues the object for a reconcile, for a reason that no watch delivers. It
+// does nothing if the kind is not registered.
 func (e *Engine) Enqueue(kind string, virtual types.NamespacedName) {
 	e.mu.Lock()
 	r, ok := e.runners[kind]
@@ -282,16 +254,16 @@ func (e *Engine) setPaused(kinds []string, paused bool) {
 	}
 }
 
-// register adds a kind to the list.
+// register adds a kind. The caller holds the lock, or is the only one.
 func (e *Engine) register(kind Kind) error {
 	if kind.problem != nil {
 		return kind.problem
 	}
 	if _, taken := e.runners[kind.name]; taken {
-		return fmt.Errorf("there is a kind %s already", kind.name)
+		return fmt.Errorf("kind %s is registered already", kind.name)
 	}
 	r := newRunner(kind, e.options.Clock, e.log, e.options.Workers)
-	r.breaker, r.storeGuard = e.breaker, e.storeGuard
+	r.breaker, r.storeGuard, r.leading = e.breaker, e.storeGuard, e.leading
 	r.virtualReader, r.hostReader = newScopeReader(e.virtual.watches), newScopeReader(e.host.watches)
 	if trim := r.trimWithoutPanic(); trim != nil {
 		if err := e.host.watches.addTrim(kind.name, kind.newHost(), trim); err != nil {
@@ -311,21 +283,21 @@ func (e *Engine) register(kind Kind) error {
 	return nil
 }
 
-// start starts a kind of the list. The caller holds the lock.
+// start starts a registered kind. The caller holds the lock.
 func (e *Engine) start(r *runner) {
 	ctx, cancel := context.WithCancel(e.ctx)
 	r.cancel = cancel
 	e.group.Go(func() { r.run(ctx) })
 }
 
-// requeueParked lets go on what waited for the host or for the guard.
+// requeueParked queues what waited for the host or for the store guard.
 func (e *Engine) requeueParked() {
 	for _, r := range e.listRunners() {
 		r.requeueParked()
 	}
 }
 
-// listRunners is the kinds in the order in which they were added.
+// listRunners returns the kinds in the order in which they were added.
 func (e *Engine) listRunners() []*runner {
 	e.mu.Lock()
 	defer e.mu.Unlock()

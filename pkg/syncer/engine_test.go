@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -36,6 +37,8 @@ type listServer struct {
 	fault http.HandlerFunc
 	// cut ends the open watches.
 	cut chan struct{}
+	// writes are the requests that were no reads.
+	writes []string
 }
 
 func newListServer(t *testing.T) *listServer {
@@ -57,6 +60,11 @@ func (s *listServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "application/json")
 	query := r.URL.Query()
 	switch {
+	case r.Method != http.MethodGet:
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.writes = append(s.writes, r.Method+" "+r.URL.Path)
+		_, _ = io.Copy(w, r.Body)
 	case query.Get("sendInitialEvents") != "":
 		w.WriteHeader(http.StatusUnprocessableEntity)
 		_ = json.NewEncoder(w).Encode(metav1.Status{Status: metav1.StatusFailure, Reason: metav1.StatusReasonInvalid, Code: 422})
@@ -122,6 +130,34 @@ func (s *listServer) breakWatches(fault http.HandlerFunc) {
 	s.fault = fault
 	close(s.cut)
 	s.cut = make(chan struct{})
+}
+
+// written returns the writes to a path.
+func (s *listServer) written(path string) []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var found []string
+	for _, write := range s.writes {
+		if strings.Contains(write, path) {
+			found = append(found, write)
+		}
+	}
+	return found
+}
+
+// awaitWrite waits until there was a write to a path.
+func (s *listServer) awaitWrite(t *testing.T, path string) {
+	t.Helper()
+	deadline := time.After(awaitTimeout)
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for len(s.written(path)) == 0 {
+		select {
+		case <-deadline:
+			t.Fatalf("no write to %s", path)
+		case <-tick.C:
+		}
+	}
 }
 
 func (s *listServer) count(what string, by int) {

@@ -48,6 +48,8 @@ type hostBreaker struct {
 	log   logr.Logger
 	// onReset is called each time when the host answers again.
 	onReset func()
+	// mayWrite returns why nothing may be written, nil if it may.
+	mayWrite func() error
 	// done ends the probes.
 	done <-chan struct{}
 
@@ -68,16 +70,23 @@ var errUnreachable = errors.New("host API server unreachable")
 func newHostBreaker(c clock.Clock, log logr.Logger, done <-chan struct{}) *hostBreaker {
 	reset := make(chan struct{})
 	close(reset)
-	return &hostBreaker{clock: c, log: log, reset: reset, onReset: func() {}, done: done, unavailable: map[string]bool{}}
+	return &hostBreaker{clock: c, log: log, reset: reset, onReset: func() {}, mayWrite: func() error { return nil }, done: done, unavailable: map[string]bool{}}
 }
 
-// wrap puts the breaker into a client configuration. With wait, requests wait
-// while it is tripped; without, they fail.
-func (b *hostBreaker) wrap(config *rest.Config, wait bool) *rest.Config {
+// whileTripped says what requests do while the breaker is tripped.
+type whileTripped int
+
+const (
+	failFast whileTripped = iota
+	waitForReset
+)
+
+// wrap returns a copy of config whose requests pass the breaker.
+func (b *hostBreaker) wrap(config *rest.Config, mode whileTripped) *rest.Config {
 	config = rest.CopyConfig(config)
 	config.QPS = -1
 	config.Wrap(func(next http.RoundTripper) http.RoundTripper {
-		return &breakerTransport{breaker: b, next: next, wait: wait}
+		return &breakerTransport{breaker: b, next: next, mode: mode}
 	})
 	return config
 }
@@ -205,12 +214,16 @@ func (b *hostBreaker) probeUntilReset(probe func() error) {
 type breakerTransport struct {
 	breaker *hostBreaker
 	next    http.RoundTripper
-	wait    bool
+	mode    whileTripped
 }
 
 // RoundTrip implements http.RoundTripper.
 func (t *breakerTransport) RoundTrip(request *http.Request) (*http.Response, error) {
-	if err := t.pass(request.Context()); err != nil {
+	err := t.pass(request.Context())
+	if err == nil && request.Method != http.MethodGet {
+		err = t.breaker.checkWrite()
+	}
+	if err != nil {
 		closeBody(request)
 		return nil, err
 	}
@@ -220,6 +233,23 @@ func (t *breakerTransport) RoundTrip(request *http.Request) (*http.Response, err
 	return response, err
 }
 
+// errStopped is the error of a write after the engine has stopped: another replica
+// may lead already.
+var errStopped = errors.New("the engine has stopped")
+
+// checkWrite returns why nothing may be written to the host, nil if it may.
+func (b *hostBreaker) checkWrite() error {
+	select {
+	case <-b.done:
+		return errStopped
+	default:
+	}
+	if err := b.mayWrite(); err != nil {
+		return &onHoldError{err.Error()}
+	}
+	return nil
+}
+
 // pass waits for a tripped breaker or fails.
 func (t *breakerTransport) pass(ctx context.Context) error {
 	for {
@@ -227,7 +257,7 @@ func (t *breakerTransport) pass(ctx context.Context) error {
 		if cause == nil {
 			return nil
 		}
-		if !t.wait {
+		if t.mode == failFast {
 			return fmt.Errorf("%w: %w", errUnreachable, cause)
 		}
 		select {

@@ -48,7 +48,7 @@ func newBreakerBench(t *testing.T) *breakerBench {
 		}
 		return &http.Response{StatusCode: http.StatusForbidden, Body: io.NopCloser(strings.NewReader("no")), Request: r}, nil
 	})}
-	b.requests, b.watches = b.breaker.wrap(host, false), b.breaker.wrap(host, true)
+	b.requests, b.watches = b.breaker.wrap(host, failFast), b.breaker.wrap(host, waitForReset)
 	return b
 }
 
@@ -121,7 +121,7 @@ func TestHostBreakerTakesABalancerForNoHost(t *testing.T) {
 	g := newHostBreaker(clock.RealClock{}, funcr.New(func(_, _ string) {}, funcr.Options{}), t.Context().Done())
 	opened := make(chan struct{})
 	g.onReset = func() { close(opened) }
-	c, err := rest.HTTPClientFor(g.wrap(&rest.Config{Host: server.URL}, false))
+	c, err := rest.HTTPClientFor(g.wrap(&rest.Config{Host: server.URL}, failFast))
 	if err != nil {
 		t.Fatal(err)
 	}

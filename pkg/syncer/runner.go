@@ -48,7 +48,8 @@ type runner struct {
 	paused        atomic.Bool
 	cancel        context.CancelFunc
 	done          chan struct{}
-	synced        chan struct{} // closed when both sides have been listed once
+	leading       <-chan struct{} // closed when the engine leads
+	synced        chan struct{}   // closed when both sides have been listed once
 
 	mu           sync.Mutex
 	pendingSince map[types.NamespacedName]time.Time // key -> time of the first event that no reconcile has answered
@@ -108,6 +109,9 @@ func (r *runner) run(ctx context.Context) {
 	}
 	meter().waiting.WithLabelValues(r.kind.name).Set(0)
 	close(r.synced)
+	if !r.awaitLeading(ctx) {
+		return
+	}
 	workers.Go(func() { r.refusals.run(ctx) })
 	for range r.workers {
 		workers.Go(func() {
@@ -117,6 +121,23 @@ func (r *runner) run(ctx context.Context) {
 	}
 	<-ctx.Done()
 	r.queue.ShutDown()
+}
+
+// awaitLeading waits until the engine leads. It returns false if ctx ends before. The
+// changes of the time on standby count as seen now.
+func (r *runner) awaitLeading(ctx context.Context) bool {
+	select {
+	case <-ctx.Done():
+		return false
+	case <-r.leading:
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	now := r.clock.Now()
+	for key := range r.pendingSince {
+		r.pendingSince[key] = now
+	}
+	return true
 }
 
 // enqueue queues a key because of an event.

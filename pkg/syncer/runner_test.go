@@ -93,7 +93,7 @@ func TestHeldDeleteGoesOnWhenReleased(t *testing.T) {
 	b.storeGuard.reason = "another store"
 	b.enqueue(theKey())
 	b.step(t)
-	if check := b.check(); check.Healthy || !slices.Contains(check.Details, "delete on hold: web/cart") {
+	if check := b.check(); check.Healthy || !slices.Contains(check.Details, "on hold: web/cart") {
 		t.Errorf("The check must name what is on hold: %+v", check)
 	}
 	b.storeGuard.reason = ""

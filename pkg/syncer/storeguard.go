@@ -20,32 +20,39 @@ import (
 )
 
 const (
-	// recordPeriod is how often the state of the store is written down at most.
+	// recordPeriod is how often the state of the store is recorded at most.
 	recordPeriod = time.Minute
-	// acceptPeriod is how often the guard looks whether an operator has accepted
-	// the store that it holds back for.
+	// barredPeriod is how often the guard checks whether this replica may write.
+	barredPeriod = time.Second
+	// acceptPeriod is how often the guard checks whether an operator has accepted the
+	// store.
 	acceptPeriod = 5 * time.Second
-	// firstCheck and lastCheck are the pauses between tries to look at both sides.
+	// firstCheck and lastCheck bound the pause between two tries to read both sides.
 	firstCheck = 50 * time.Millisecond
 	lastCheck  = 10 * time.Second
 )
 
-// storeGuard watches over the host when the virtual store is not what it was. A store
-// that was restored from a backup, or is empty because its volume is another,
-// lacks objects that run on the host, and to follow it would mean to delete them.
-// So the anchor records which store it was and how far it had come, and as long as
-// the store that is there is another or an older one, nothing is deleted.
+// storeGuard puts deletes on the host on hold while the virtual store is not proven
+// to be the one that the anchor records. A store that was restored from a backup, or
+// is empty because its volume is another, lacks objects that run on the host, and
+// to follow it would delete them. So the anchor records which store it was and how
+// far it had come. While the store is another or an older one, nothing is deleted.
 type storeGuard struct {
 	virtual, host client.Client
 	cluster       translate.Cluster
 	clock         clock.Clock
 	log           logr.Logger
-	// onRelease is called when deletes that were held back may go on.
+	// mayWrite returns why this replica must not write to the host, nil if it may.
+	mayWrite func() error
+	// onRelease is called when what was on hold may go on.
 	onRelease func()
+	wake      chan struct{} // ends the pause of run
 
 	mu sync.Mutex
-	// reason why deletes are held back, empty if they are not.
+	// reason why deletes are on hold, empty if they are not.
 	reason string
+	// barred is true from the first reason of mayWrite until a check finds none.
+	barred bool
 	// uid is the store that deletes are allowed for.
 	uid string
 	// reached is the newest version that the store is known to have.
@@ -54,31 +61,55 @@ type storeGuard struct {
 	recorded string
 }
 
-// reasonNotCompared is the reason before the guard has looked for the first time.
+// reasonNotCompared is the reason before the first check.
 const reasonNotCompared = "the virtual store has not been compared with the recorded one yet"
 
 func newStoreGuard(virtual, host client.Client, cluster translate.Cluster, c clock.Clock, log logr.Logger) *storeGuard {
 	return &storeGuard{
 		virtual: virtual, host: host, cluster: cluster, clock: c, log: log,
-		onRelease: func() {}, reason: reasonNotCompared,
+		mayWrite: func() error { return nil }, onRelease: func() {}, reason: reasonNotCompared,
+		wake: make(chan struct{}, 1),
 	}
 }
 
-// onHold is the reason why nothing may be deleted, empty if it may.
+// onHold returns why nothing may be deleted, empty if it may.
 func (g *storeGuard) onHold() string {
+	if err := g.barReason(); err != nil {
+		return err.Error()
+	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return g.reason
 }
 
-// observeRevision notes a version that the virtual store has reached.
+// barReason returns why this replica must not write to the host at all, nil if it
+// may. The guard then checks until it may again.
+func (g *storeGuard) barReason() error {
+	err := g.mayWrite()
+	if err == nil {
+		return nil
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if !g.barred {
+		g.barred = true
+		g.log.Info("Writes to the host are on hold", "reason", err.Error())
+		select {
+		case g.wake <- struct{}{}:
+		default:
+		}
+	}
+	return err
+}
+
+// observeRevision records a version that the virtual store has reached.
 func (g *storeGuard) observeRevision(version string) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.reached = newerRevision(g.reached, version)
 }
 
-// newerRevision is the later one of two versions.
+// newerRevision returns the later one of two versions.
 func newerRevision(a, b string) string {
 	if a == "" {
 		return b
@@ -89,15 +120,18 @@ func newerRevision(a, b string) string {
 	return a
 }
 
-// run compares the stores, holds deletes back as long as it must, and records.
+// run checks the store until ctx ends: often while deletes are on hold, else once a
+// minute, which records its progress.
 func (g *storeGuard) run(ctx context.Context) {
 	pause := firstCheck
 	for {
 		err := g.check(ctx)
 		switch {
 		case err != nil:
-			g.log.V(1).Info("Cannot compare the virtual store with the recorded one yet", "reason", err.Error())
+			g.log.V(2).Info("Cannot compare the virtual store with the recorded one, retrying", "err", err.Error())
 			pause = min(2*pause, lastCheck)
+		case g.barReason() != nil:
+			pause = barredPeriod
 		case g.onHold() != "":
 			pause = acceptPeriod
 		default:
@@ -106,15 +140,24 @@ func (g *storeGuard) run(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
+		case <-g.wake:
+			pause = barredPeriod
 		case <-g.clock.After(pause):
 		}
 	}
 }
 
-// check looks at both sides once.
+// check compares the store with the recorded one, or records its progress. While
+// this replica must not write, it does nothing.
 func (g *storeGuard) check(ctx context.Context) error {
+	if g.barReason() != nil {
+		return nil
+	}
+	if g.unbar() {
+		g.onRelease()
+	}
 	if g.onHold() == "" {
-		return g.recordStore(ctx, false)
+		return g.recordStore(ctx, onlyProgress)
 	}
 	uid, version, err := g.readStore(ctx)
 	if err != nil {
@@ -123,7 +166,7 @@ func (g *storeGuard) check(ctx context.Context) error {
 	anchor := &corev1.ConfigMap{}
 	key := types.NamespacedName{Namespace: g.cluster.Namespace, Name: g.cluster.Anchor.Name}
 	if err := g.host.Get(ctx, key, anchor); err != nil {
-		return fmt.Errorf("cannot read anchor %s: %w", key, err)
+		return fmt.Errorf("cannot get anchor %s: %w", key, err)
 	}
 	reason := holdReason(anchor, g.cluster, uid, version)
 	g.mu.Lock()
@@ -133,31 +176,40 @@ func (g *storeGuard) check(ctx context.Context) error {
 	g.mu.Unlock()
 	if reason != "" {
 		if changed {
-			g.log.Info("Nothing is deleted on the host until an operator decides", "reason", reason)
+			g.log.Info("Deletes on the host are on hold until the store is accepted", "reason", reason)
 		}
 		return nil
 	}
 	if accepted := anchor.Annotations[labels.AcceptStore]; accepted != "" {
-		g.log.Info("The virtual store is accepted as the truth", "store", uid)
+		g.log.Info("Store accepted by the operator", "store", uid)
 	}
 	g.onRelease()
-	return g.recordStore(ctx, true)
+	return g.recordStore(ctx, always)
 }
 
-// readStore is the identity of the virtual store and how far it has come.
+// unbar records that this replica may write, and reports whether that is new.
+func (g *storeGuard) unbar() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	barred := g.barred
+	g.barred = false
+	return barred
+}
+
+// readStore returns the identity of the virtual store and how far it has come.
 func (g *storeGuard) readStore(ctx context.Context) (uid, version string, err error) {
 	system := &corev1.Namespace{}
 	if err := g.virtual.Get(ctx, types.NamespacedName{Name: metav1.NamespaceSystem}, system); err != nil {
-		return "", "", fmt.Errorf("cannot read virtual namespace %s: %w", metav1.NamespaceSystem, err)
+		return "", "", fmt.Errorf("cannot get virtual namespace %s: %w", metav1.NamespaceSystem, err)
 	}
 	list := &corev1.NamespaceList{}
 	if err := g.virtual.List(ctx, list, client.Limit(1)); err != nil {
-		return "", "", fmt.Errorf("cannot read the version of the virtual store: %w", err)
+		return "", "", fmt.Errorf("cannot list virtual namespaces: %w", err)
 	}
 	return string(system.UID), list.ResourceVersion, nil
 }
 
-// holdReason is the reason to hold deletes back, empty if there is none.
+// holdReason returns why deletes must be on hold, empty if they need not.
 func holdReason(anchor *corev1.ConfigMap, cluster translate.Cluster, uid, version string) string {
 	a := anchor.Annotations
 	accept := fmt.Sprintf("to take it as the truth all the same: kubectl -n %s annotate configmap %s %s=%s",
@@ -176,13 +228,20 @@ func holdReason(anchor *corev1.ConfigMap, cluster translate.Cluster, uid, versio
 	return ""
 }
 
-// recordStore writes the state of the store into the anchor if it has changed, or
-// anyway.
-func (g *storeGuard) recordStore(ctx context.Context, anyway bool) error {
+// recordMode says when the state of the store is recorded.
+type recordMode int
+
+const (
+	onlyProgress recordMode = iota
+	always
+)
+
+// recordStore records the state of the store in the anchor.
+func (g *storeGuard) recordStore(ctx context.Context, mode recordMode) error {
 	g.mu.Lock()
 	uid, reached, recorded := g.uid, g.reached, g.recorded
 	g.mu.Unlock()
-	if !anyway && reached == recorded {
+	if mode == onlyProgress && reached == recorded {
 		return nil
 	}
 	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{

@@ -85,6 +85,9 @@ func (e *Engine) checkWatches() []syncz.Check {
 
 // checkStore returns whether deletes on the host are on hold.
 func (e *Engine) checkStore() syncz.Check {
+	if e.options.Standby && !e.isLeading() {
+		return syncz.Check{Name: "store guard", Healthy: true, Message: "On standby, nothing is written."}
+	}
 	if reason := e.storeGuard.onHold(); reason != "" {
 		return syncz.Check{
 			Name: "store guard", Message: "Deletes on the host are on hold until the store is accepted.",
@@ -111,7 +114,7 @@ func (r *runner) check() syncz.Check {
 		}
 	}
 	count(len(r.parked), "%d objects wait for the host")
-	count(len(r.onHold), "%d deletes are on hold")
+	count(len(r.onHold), "%d objects are on hold")
 	count(len(r.panicking), "%d objects end in a panic")
 	check.Healthy = len(problems) == 0
 	count(len(r.failing), "%d objects are retried")
@@ -126,7 +129,7 @@ func (r *runner) check() syncz.Check {
 func (r *runner) details() []string {
 	var held []string
 	for key := range r.onHold {
-		held = append(held, "delete on hold: "+key.String())
+		held = append(held, "on hold: "+key.String())
 	}
 	lines := append(shorten(held), shorten(slices.Collect(maps.Values(r.panicking)))...)
 	if r.lastError != "" {

@@ -133,8 +133,10 @@ func TestVirtualInformersAreSharedOverTwoTerms(t *testing.T) {
 		virtual.await(t, map[string]int{"/api/v1/secrets  ": 1})
 		host.await(t, map[string]int{})
 	}
-	if virtual.most["/api/v1/secrets  "] != 1 {
-		t.Errorf("There must be one watch of Secrets, %d were open at a time", virtual.most["/api/v1/secrets  "])
+	virtual.mu.Lock()
+	defer virtual.mu.Unlock()
+	if most := virtual.most["/api/v1/secrets  "]; most != 1 {
+		t.Errorf("There must be one watch of Secrets, %d were open at a time", most)
 	}
 }
 

@@ -36,7 +36,7 @@ spec:
   selector: {matchLabels: {app: budgeted}}
 `
 
-// TestDrain has a tenant drain the only node there is. The budget of the pods holds
+// TestDrain lets a tenant drain the only node there is. The budget of the pods holds
 // the last one back, and the host's node is left alone.
 func TestDrain(t *testing.T) {
 	tn := install(t, "drain", "tenant-drain", schedulerKey+"=true")

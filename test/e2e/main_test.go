@@ -48,7 +48,7 @@ func setup() error {
 	return err
 }
 
-// imageValues are the values that make the chart use the image of this checkout.
+// imageValues returns the values that make the chart use the image of this checkout.
 func imageValues() []string {
 	return []string{"controlPlane.statefulSet.image.pullPolicy=Never"}
 }

@@ -26,7 +26,7 @@ const (
 	settle = 15 * time.Second
 )
 
-// TestNodeOwners is the table of who owns what of a node, with kubectl's own
+// TestNodeOwners checks the table of who owns what of a node, with kubectl's own
 // commands, on a node of the host that is real. The settings are changed by helm
 // upgrade.
 func TestNodeOwners(t *testing.T) {
@@ -130,7 +130,7 @@ func partsOf(node *corev1.Node) parts {
 	return p
 }
 
-// both are the host's node and the tenant's.
+// both returns the host's node and the tenant's.
 func (w *ownedNode) both(t *testing.T) (host, virtual parts) {
 	t.Helper()
 	h, err := hostClient.CoreV1().Nodes().Get(t.Context(), w.name, metav1.GetOptions{})
@@ -161,7 +161,7 @@ func (w *ownedNode) after(t *testing.T, want parts, mine func(*parts)) {
 	}
 }
 
-// refusedAlways are the cells that no setting changes.
+// refusedAlways returns the cells that no setting changes.
 func (w *ownedNode) refusedAlways(t *testing.T) {
 	t.Helper()
 	w.refused(t, []string{"delete", "node", w.name}, "cannot delete")
@@ -198,7 +198,7 @@ func (w *ownedNode) byDefault(t *testing.T) {
 	w.host(t, "uncordon", w.name)
 }
 
-// kept is what byDefault has put on the node.
+// kept returns what byDefault has put on the node.
 func kept(p *parts) {
 	p.Labels["example.com/kept"], p.Labels["feature.node.kubernetes.io/found"], p.Annotations["example.com/kept"] = "x", "true", "x"
 }
@@ -262,7 +262,7 @@ spec:
 	w.kubectl("delete", "deployment/web", "deployment/plugged", "service/web")
 }
 
-// hostNow is want with the label that marks the host's last change.
+// hostNow returns want with the label that marks the host's last change.
 func (w *ownedNode) hostNow(t *testing.T, want parts) parts {
 	t.Helper()
 	host, _ := w.both(t)
@@ -351,7 +351,7 @@ func (w *ownedNode) withBoth(t *testing.T) {
 	w.after(t, want, func(p *parts) { kept(p); p.Taints = append(p.Taints, "example.com/mine=x:PreferNoSchedule") })
 }
 
-// offAgain is the default after all of it: what went to the host is the host's.
+// offAgain returns the default after all of it: what went to the host is the host's.
 func (w *ownedNode) offAgain(t *testing.T) {
 	w.upgrade(t)
 	want, _ := w.both(t)

@@ -37,7 +37,7 @@ spec:
           resources: {requests: {cpu: %dm}}
 `
 
-// TestGreedyTenants has two tenants with schedulers of their own ask at once for all
+// TestGreedyTenants lets two tenants with schedulers of their own ask at once for all
 // that is free. A kubelet would refuse what is too much with OutOfcpu.
 func TestGreedyTenants(t *testing.T) {
 	const enabled = "controlPlane.advanced.virtualScheduler.enabled=true"
@@ -77,7 +77,7 @@ func TestGreedyTenants(t *testing.T) {
 	}
 }
 
-// freeShares is how many pods of one share the first node of the host has room for.
+// freeShares returns how many pods of one share the first node of the host has room for.
 func freeShares(t *testing.T) int {
 	t.Helper()
 	nodes, err := hostClient.CoreV1().Nodes().List(t.Context(), metav1.ListOptions{})
@@ -100,8 +100,8 @@ func freeShares(t *testing.T) int {
 	return int(min(free/share, places))
 }
 
-// placed is how many pods of the tenant run, or what is wrong with them: one that the
-// kubelet refused, or one that is not where its host pod is.
+// placed returns how many pods of the tenant run. It returns an error for a pod that the
+// kubelet refused, or that is not on the node of its host pod.
 func (tn *tenant) placed(ctx context.Context) (int, error) {
 	hosts, err := hostClient.CoreV1().Pods(tn.namespace).List(ctx, metav1.ListOptions{LabelSelector: labels.Cluster})
 	if err != nil {

@@ -91,7 +91,7 @@ func (tn *tenant) connect() {
 	tn.awaitReady()
 }
 
-// awaitReady returns once the virtual API says that it is ready.
+// awaitReady waits until the virtual API is ready.
 func (tn *tenant) awaitReady() {
 	tn.t.Helper()
 	eventually(tn.t, "/readyz of "+tn.release, func(ctx context.Context) error {
@@ -109,7 +109,7 @@ func (tn *tenant) command(args ...string) *exec.Cmd {
 	return exec.Command("kubectl", append([]string{"--kubeconfig", tn.kubeconfig}, args...)...)
 }
 
-// apply applies a manifest as the tenant. @IMAGE@ stands for the test image.
+// apply applies a manifest as the tenant. It replaces @IMAGE@ by the test image.
 func (tn *tenant) apply(manifest string) {
 	tn.t.Helper()
 	cmd := tn.command("apply", "-f", "-")

@@ -57,7 +57,7 @@ func contains(list []string, s string) bool {
 	return slices.Contains(list, s)
 }
 
-// leftovers may stay in the namespace after helm uninstall, as docs/how-to/uninstall.md says.
+// leftovers may stay in the namespace after helm uninstall, see docs/how-to/uninstall.md.
 var leftovers = map[string]bool{"configmaps/kube-root-ca.crt": true, "serviceaccounts/default": true}
 
 // testUninstall removes the release and looks for anything of ours.

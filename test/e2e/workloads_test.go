@@ -23,7 +23,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// TestTenant is a day in the life of one tenant on the chart's default settings.
+// TestTenant runs a day in the life of one tenant on the chart's default settings.
 func TestTenant(t *testing.T) {
 	begin := time.Now()
 	shop := install(t, "shop", "tenant-shop")
@@ -45,14 +45,14 @@ func TestTenant(t *testing.T) {
 	t.Run("Uninstall", func(t *testing.T) { testUninstall(t, shop.in(t)) })
 }
 
-// in is the tenant for a sub-test.
+// in returns the tenant for a sub-test.
 func (tn *tenant) in(t *testing.T) *tenant {
 	sub := *tn
 	sub.t = t
 	return &sub
 }
 
-// sleeper is a pod that only runs.
+// sleeper returns a pod that only runs.
 func sleeper(name string) string {
 	return `
 apiVersion: v1
@@ -65,7 +65,7 @@ spec:
 `
 }
 
-// nodeFields are the fields of a node that a tenant sees as they are.
+// nodeFields returns the fields of a node that a tenant sees as they are.
 func nodeFields(n *corev1.Node) map[string]any {
 	info := n.Status.NodeInfo
 	info.MachineID, info.SystemUUID, info.BootID = "", "", ""

@@ -63,7 +63,8 @@ var both = sync.OnceValues(func() (*clusters, error) {
 	return &clusters{host: host, virtual: virtual, first: board, nodes: nodes}, nil
 })
 
-// servers end with the process: their files lie where the system clears up.
+// launch starts a cluster. It ends with the process, and its files are in a temporary
+// folder.
 func launch(name string, admission []controlplane.Plugin) (*cluster, error) {
 	dir, err := os.MkdirTemp("", "sublet-integration-"+name)
 	if err != nil {
@@ -102,12 +103,12 @@ func launch(name string, admission []controlplane.Plugin) (*cluster, error) {
 	return &cluster{plane: plane, bundle: bundle, address: listener.Addr().String(), client: c}, nil
 }
 
-// memory is a client configuration that needs no network.
+// memory returns a client configuration that needs no network.
 func (c *cluster) memory() *rest.Config {
 	return c.plane.ClientConfig("system:sublet:syncer", pki.GroupAdmins)
 }
 
-// wire is a client configuration over TLS, on a line that the test can cut.
+// wire returns a client configuration over TLS, on a line that the test can cut.
 func (c *cluster) wire(t *testing.T) (*rest.Config, *line) {
 	t.Helper()
 	kubeconfig, err := c.bundle.Kubeconfig("https://"+c.address, "test", "syncer", pki.GroupAdmins)
@@ -205,7 +206,7 @@ func (c *clusters) clear(namespace string) {
 	}
 }
 
-// hostKey is where the host copy of a virtual object is.
+// hostKey returns where the host copy of a virtual object is.
 func (r *release) hostKey(name string) client.ObjectKey {
 	return translate.Hashed(r.cluster, r.virtualKey(name))
 }
@@ -234,7 +235,7 @@ func eventually(t *testing.T, what string, check func(ctx context.Context) error
 	}
 }
 
-// hasSlice says whether a Service has a slice with the address.
+// hasSlice reports whether a Service has a slice with the address.
 func (c *cluster) hasSlice(ctx context.Context, service client.ObjectKey, address string) error {
 	slices := &discoveryv1.EndpointSliceList{}
 	err := c.client.List(ctx, slices, client.InNamespace(service.Namespace), client.MatchingLabels{discoveryv1.LabelServiceName: service.Name})

@@ -22,7 +22,7 @@ import (
 	"github.com/sublet-dev/sublet/pkg/translate"
 )
 
-// configMaps is a kind of the virtual side, confined to one virtual namespace.
+// configMaps returns a kind of the virtual side, confined to one virtual namespace.
 func (r *release) configMaps() syncer.Kind {
 	return syncer.Define("configmaps", syncer.Resource[*corev1.ConfigMap, *corev1.ConfigMap]{
 		Owner: syncer.Virtual,
@@ -59,7 +59,7 @@ func (e *engine) synced(t testing.TB) {
 	}
 }
 
-// status is what /syncz says.
+// status returns the report of /syncz.
 func (e *engine) status() string {
 	answer := httptest.NewRecorder()
 	e.Syncz().ServeHTTP(answer, httptest.NewRequest("GET", "/syncz", nil))
@@ -293,13 +293,13 @@ func TestAnotherStore(t *testing.T) {
 	second := r.start(t, r.host.memory(), r.configMaps())
 	second.synced(t)
 	eventually(t, "what /syncz says", func(context.Context) error {
-		if status := second.status(); !strings.Contains(status, "is not the recorded one") || !strings.Contains(status, "1 deletes are on hold") {
+		if status := second.status(); !strings.Contains(status, "is not the recorded one") || !strings.Contains(status, "1 objects are on hold") {
 			return fmt.Errorf("it says %s", status)
 		}
 		return nil
 	})
 	r.putMap(t, "new", "1")
-	r.has(t, "new", "1") // Creating goes on.
+	r.has(t, "new", "1") // Creating continues.
 	r.has(t, "cart", "1")
 	r.annotate(t, anchor, labels.AcceptStore, store)
 	r.lacks(t, "cart")

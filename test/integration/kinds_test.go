@@ -43,15 +43,15 @@ func (s *switchboard) UpdateHostFirst(ctx context.Context, kind string, virtual 
 	return nil, nil
 }
 
-// startKinds runs an engine with the kinds of those names, and hands it the
-// Services of the release. Such tests do not run beside others: each engine sees
-// all of the virtual cluster.
+// startKinds runs an engine with the kinds of those names, and hands it the Services of
+// the release. Such tests do not run in parallel: each engine sees all of the virtual
+// cluster.
 func (r *release) startKinds(t *testing.T, names ...string) *engine {
 	t.Helper()
 	return r.startSome(t, r.allKinds(), names...)
 }
 
-// startSome is startKinds with kinds that were made with other options.
+// startSome starts kinds as startKinds, with kinds that were made with other options.
 func (r *release) startSome(t *testing.T, all []syncer.Kind, names ...string) *engine {
 	t.Helper()
 	var some []syncer.Kind
@@ -67,7 +67,7 @@ func (r *release) startSome(t *testing.T, all []syncer.Kind, names ...string) *e
 	return e
 }
 
-// service is a Service of the release.
+// service returns a Service of the release.
 func (r *release) service(name string) *corev1.Service {
 	return &corev1.Service{
 		ObjectMeta: metav1.ObjectMeta{Namespace: r.namespace, Name: name},
@@ -275,7 +275,7 @@ const nodeWrites = 150
 
 func TestNodeWithTwoWriters(t *testing.T) { //nolint:paralleltest // see startKinds
 	r := newRelease(t)
-	// Without a virtual scheduler, nobody would heed a tenant's cordon.
+	// Without a virtual scheduler, nobody would use a tenant's cordon.
 	e := r.startSome(t, r.allKinds(func(o *kinds.Options) { o.VirtualScheduler = true }), "nodes")
 	key := types.NamespacedName{Name: r.namespace}
 	host := &corev1.Node{
@@ -316,7 +316,7 @@ func TestNodeWithTwoWriters(t *testing.T) { //nolint:paralleltest // see startKi
 	}
 }
 
-// bothParts says what a virtual node lacks of its host's or its tenant's part.
+// bothParts returns what a virtual node lacks of its host's or its tenant's part.
 func bothParts(host, virtual *corev1.Node, e *engine) error {
 	for key, value := range host.Labels {
 		if virtual.Labels[key] != value {
@@ -335,7 +335,7 @@ func bothParts(host, virtual *corev1.Node, e *engine) error {
 	return nil
 }
 
-// hostChange is one of the host's writes.
+// hostChange returns one of the host's writes.
 func (r *release) hostChange(ctx context.Context, key types.NamespacedName, what, i int) error {
 	node := &corev1.Node{}
 	if err := r.host.client.Get(ctx, key, node); err != nil {
@@ -354,7 +354,7 @@ func (r *release) hostChange(ctx context.Context, key types.NamespacedName, what
 	return r.host.client.Patch(ctx, node, client.MergeFrom(before))
 }
 
-// tenantChange is one of the tenant's writes, as kubectl label, cordon and taint
+// tenantChange returns one of the tenant's writes, as kubectl label, cordon and taint
 // make them.
 func (r *release) tenantChange(ctx context.Context, key types.NamespacedName, i int) error {
 	return retry.RetryOnConflict(retry.DefaultRetry, func() error {

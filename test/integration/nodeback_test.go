@@ -149,7 +149,7 @@ func TestNodesSyncBackUpdates(t *testing.T) { //nolint:paralleltest // see above
 	}
 }
 
-// TestNodesSyncBackRefused has a host that refuses.
+// TestNodesSyncBackRefused lets a host that refuses.
 func TestNodesSyncBackRefused(t *testing.T) { //nolint:paralleltest // see above
 	l := newLandlord(t, true, true, 1)
 	l.open(t, l.virtual.memory()).synced(t)

@@ -22,9 +22,9 @@ const hostUpdates = 10_000
 // kills is how often the syncer is killed meanwhile.
 const kills = 20
 
-// TestNodesUnderKills changes the host's nodes 10,000 times in every way there is,
-// against a tenant's cordons, taints, labels, annotations and resources, while the
-// syncer is killed between any two of its writes.
+// TestNodesUnderKills changes the host's nodes 10,000 times in every way there is. The
+// tenant changes cordons, taints, labels, annotations and resources at the same time.
+// The syncer is killed between any two of its writes.
 func TestNodesUnderKills(t *testing.T) { //nolint:paralleltest // nodes belong to nobody's namespace
 	const nodes = 5
 	l := newLandlord(t, true, false, nodes)
@@ -82,7 +82,7 @@ func (l *landlord) tenantSettles(t *testing.T, name string, cordoned bool) {
 	}
 }
 
-// hostEdit is one of all the ways in which a host's node changes, under the
+// hostEdit returns one of all the ways in which a host's node changes, under the
 // tenant's keys and under others.
 func hostEdit(r *rand.Rand) func(*corev1.Node) {
 	key, value := "both/"+string(rune('a'+r.IntN(3))), fmt.Sprint(r.IntN(3))
@@ -113,7 +113,7 @@ func hostEdit(r *rand.Rand) func(*corev1.Node) {
 	}
 }
 
-// bothParts says whether a virtual node is the host's over the tenant's, and
+// bothParts reports whether a virtual node is the host's over the tenant's, and
 // whether the host has nothing of the tenant's.
 func (l *landlord) bothParts(t *testing.T, name string, cordoned bool) error {
 	t.Helper()

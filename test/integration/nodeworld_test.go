@@ -116,7 +116,7 @@ func (r *release) startOn(t testing.TB, virtual, host *rest.Config, kinds ...syn
 	e, err := syncer.NewEngine(syncer.Options{
 		Cluster: r.cluster, Virtual: virtual, Host: host, Kinds: kinds,
 		VirtualInformers: planeInformers{r.virtual.plane},
-		Log: funcr.New(func(_, args string) { t.Log(args) }, funcr.Options{}),
+		Log:              funcr.New(func(_, args string) { t.Log(args) }, funcr.Options{}),
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -134,7 +134,7 @@ func (r *release) startOn(t testing.TB, virtual, host *rest.Config, kinds ...syn
 	return &engine{e, stop}
 }
 
-// node is a node as one of the two sides has it.
+// node returns a node as one of the two sides has it.
 func (l *landlord) node(t *testing.T, side *cluster, name string) *corev1.Node {
 	t.Helper()
 	node := &corev1.Node{}
@@ -160,7 +160,7 @@ func change(ctx context.Context, side *cluster, name string, status bool, option
 	return side.client.Status().Patch(ctx, node, patch, sub...)
 }
 
-// mustChange is change that may not fail.
+// mustChange returns change that may not fail.
 func mustChange(t *testing.T, side *cluster, name string, edit func(*corev1.Node)) {
 	t.Helper()
 	if err := change(t.Context(), side, name, false, nil, edit); err != nil {
@@ -202,7 +202,7 @@ func (m mortal) RoundTrip(request *http.Request) (*http.Response, error) {
 	return nil, errDead
 }
 
-// doomed is the syncer's line to the virtual cluster, for so many writes.
+// doomed returns the syncer's line to the virtual cluster, for so many writes.
 func (l *landlord) doomed(writes int) *rest.Config {
 	config, left := l.virtual.memory(), &atomic.Int64{}
 	left.Store(int64(writes))

@@ -29,7 +29,7 @@ import (
 	"github.com/sublet-dev/sublet/pkg/syncer/kinds"
 )
 
-// allKinds are the real kinds under the default settings.
+// allKinds returns the real kinds under the default settings.
 func (r *release) allKinds(changes ...func(*kinds.Options)) []syncer.Kind {
 	settings := v1alpha1.Default(kinds.Settings()...)
 	options := kinds.Options{
@@ -76,14 +76,14 @@ func (m *moments) mark(name string) {
 	}
 }
 
-// count is for how many pods it happened.
+// count returns the number of pods to which it happened.
 func (m *moments) count() int {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return len(m.at)
 }
 
-// since are the times from start to m, in order.
+// since returns the times from start to m, in order.
 func (m *moments) since(start *moments) []time.Duration {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -228,7 +228,7 @@ func TestPodsRunAndEnd(t *testing.T) {
 			t.Errorf("Pod %s must show its node and its address, got %q, %q", pod.Name, pod.Spec.NodeName, pod.Status.PodIP)
 		}
 	}
-	// One ends because the tenant says so, one because the host does.
+	// The tenant ends one, the host the other.
 	if err := r.virtual.client.Delete(t.Context(), &pods.Items[0]); err != nil {
 		t.Fatal(err)
 	}
@@ -268,7 +268,7 @@ func (r *release) account(tb testing.TB) {
 	}
 }
 
-// BenchmarkPods says how fast and how dear pods are: one after the other, and in a
+// BenchmarkPods reports how fast and how dear pods are: one after the other, and in a
 // burst. Both API servers and the kubelets take part in the CPU time.
 func BenchmarkPods(b *testing.B) {
 	r := newRelease(b)
@@ -314,7 +314,7 @@ func BenchmarkPods(b *testing.B) {
 
 func ms(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 
-// hostRequests is how many requests the syncer has sent to the host.
+// hostRequests returns how many requests the syncer has sent to the host.
 func hostRequests(b *testing.B) float64 {
 	b.Helper()
 	families, err := legacyregistry.DefaultGatherer.Gather()
@@ -333,7 +333,7 @@ func hostRequests(b *testing.B) float64 {
 	return sum
 }
 
-// cpuTime is the CPU time of the process.
+// cpuTime returns the CPU time of the process.
 func cpuTime() time.Duration {
 	var usage syscall.Rusage
 	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &usage); err != nil {

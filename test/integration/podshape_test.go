@@ -19,7 +19,7 @@ import (
 	"github.com/sublet-dev/sublet/pkg/translate"
 )
 
-// shaped is a pod that uses most of what is translated.
+// shaped returns a pod that uses most of what is translated.
 func (r *release) shaped() *corev1.Pod {
 	local := func(name string) corev1.LocalObjectReference { return corev1.LocalObjectReference{Name: name} }
 	same := &metav1.LabelSelector{MatchLabels: map[string]string{"app": "web"}}
@@ -62,11 +62,11 @@ func (r *release) shaped() *corev1.Pod {
 	}
 }
 
-// TestHostTakesShapedPods holds the translation of pods against a real API server:
-// it takes the pod, its changes and what stands beside it.
+// TestHostTakesShapedPods checks the translation of pods with a real API server: it takes
+// the pod, its changes and the objects that it needs.
 //
-// It does not run beside other tests of pods: each engine copies every pod of the
-// virtual cluster that they share.
+// It does not run in parallel with other tests of pods: each engine copies every pod of
+// the virtual cluster that they share.
 func TestHostTakesShapedPods(t *testing.T) {
 	r := newRelease(t)
 	newFarm(t, r)
@@ -233,7 +233,7 @@ func (r *release) changesArrive(t *testing.T, virtual *corev1.Pod) {
 	})
 }
 
-// TestTenantIsToldWhyAPodCannotRun is a pod that no host pod can be made of.
+// TestTenantIsToldWhyAPodCannotRun creates a pod that no host pod can be made of.
 func TestTenantIsToldWhyAPodCannotRun(t *testing.T) {
 	r := newRelease(t)
 	e := r.start(t, r.host.memory(), r.allKinds()...)

@@ -36,6 +36,10 @@ type EmbeddedEtcd struct {
 	// enabled uses it. There is no other store yet, so it has to be true.
 	// Default: true
 	Enabled bool `json:"enabled"`
+	// quota is the size in bytes that the database file may reach. 0 computes it from the volume and the
+	// memory limit.
+	// Default: "0"
+	Quota resource.Quantity `json:"quota"`
 }
 
 // StatefulSet is the workload that runs the control plane.
@@ -52,7 +56,7 @@ type StatefulSet struct {
 	// scheduling says on which nodes the control plane may run. It never runs on nodes simulated by kwok
 	// or served by a virtual-kubelet, whatever is set here.
 	Scheduling Scheduling `json:"scheduling"`
-	// probes are the intervals at which the kubelet asks after the control plane.
+	// probes are the probes of the control plane container. They use the operator port, without TLS.
 	Probes Probes `json:"probes"`
 	// labels are added to the StatefulSet.
 	// Default: {}
@@ -136,27 +140,27 @@ type Scheduling struct {
 	PriorityClassName string `json:"priorityClassName" format:"object-name,optional"`
 }
 
-// Probes are the intervals at which the kubelet asks after the control plane.
+// Probes are the probes of the control plane container.
 type Probes struct {
-	// startupProbe asks /readyz until the control plane has started. Then the others take over.
+	// startupProbe checks /livez until the control plane has started or stands by. Then the others take
+	// over.
 	StartupProbe Probe `json:"startupProbe"`
-	// readinessProbe asks /readyz. While it fails, the pod counts as not ready; the Service leads to it all
-	// the same, as there is no other.
+	// readinessProbe checks /readyz. The Service also routes to an unready pod while there is one replica.
 	ReadinessProbe Probe `json:"readinessProbe"`
-	// livenessProbe asks /livez. When it has failed, the control plane is started anew.
+	// livenessProbe checks /livez. On failure the kubelet restarts the container.
 	LivenessProbe Probe `json:"livenessProbe"`
 }
 
-// Probe is the interval and the patience of one probe.
+// Probe is the interval and the threshold of one probe.
 type Probe struct {
-	// periodSeconds is the time between two questions, in seconds.
-	// Default: 1
+	// periodSeconds is the probe interval, in seconds.
+	// Default: startupProbe 1, readinessProbe 5, livenessProbe 10
 	PeriodSeconds int32 `json:"periodSeconds" min:"1" max:"3600"`
-	// timeoutSeconds is the time in which the answer must be there, in seconds.
+	// timeoutSeconds is the probe timeout, in seconds.
 	// Default: 3
 	TimeoutSeconds int32 `json:"timeoutSeconds" min:"1" max:"3600"`
-	// failureThreshold is how many questions in a row may fail.
-	// Default: startupProbe 300, readinessProbe 3, livenessProbe 30
+	// failureThreshold is the number of failures in a row after which the probe has failed.
+	// Default: startupProbe 300, readinessProbe 3, livenessProbe 3
 	FailureThreshold int32 `json:"failureThreshold" min:"1" max:"100000"`
 }
 
@@ -202,6 +206,12 @@ type Proxy struct {
 type ControlPlaneAdvanced struct {
 	// virtualScheduler decides inside the virtual cluster on which node a pod should run.
 	VirtualScheduler VirtualScheduler `json:"virtualScheduler"`
+	// hostClient limits the requests of the control plane to the API server of the host. They wait if there
+	// are more.
+	HostClient HostClient `json:"hostClient"`
+	// operator is the port 8444 for operators of the host: probes, metrics and /syncz. Its Service is
+	// RELEASE-operator, its bearer token is in the Secret RELEASE-operator.
+	Operator Operator `json:"operator"`
 	// serviceAccount is the ServiceAccount RELEASE with which the control plane talks to the host.
 	ServiceAccount ServiceAccount `json:"serviceAccount"`
 	// workloadServiceAccount is the ServiceAccount RELEASE-workload of the tenant's pods on the host. It
@@ -224,6 +234,26 @@ type VirtualScheduler struct {
 	// finds out by asking the host.
 	// Default: true
 	HostUsage bool `json:"hostUsage"`
+}
+
+// HostClient limits the requests of the control plane to the host.
+type HostClient struct {
+	// requestsPerSecond is the sustained rate of requests. 0 means no limit.
+	// Default: 400
+	RequestsPerSecond int32 `json:"requestsPerSecond" min:"0" max:"100000"`
+	// burst is the number of requests that may be sent at once after a pause.
+	// Default: 2000
+	Burst int32 `json:"burst" min:"1" max:"1000000"`
+	// bytesPerSecond is the sustained rate of request bodies, in bytes per second. 0 means no limit.
+	// Default: 16Mi
+	BytesPerSecond resource.Quantity `json:"bytesPerSecond"`
+}
+
+// Operator is the port for operators of the host.
+type Operator struct {
+	// profiling serves /debug/pprof on the operator port, behind its bearer token.
+	// Default: false
+	Profiling bool `json:"profiling"`
 }
 
 // ServiceAccount is a ServiceAccount on the host.

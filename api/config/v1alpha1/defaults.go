@@ -28,7 +28,7 @@ func Default(kinds ...Kind) *Config {
 
 func defaultControlPlane() ControlPlane {
 	return ControlPlane{
-		BackingStore: BackingStore{Etcd: Etcd{Embedded: EmbeddedEtcd{Enabled: true}}},
+		BackingStore: BackingStore{Etcd: Etcd{Embedded: EmbeddedEtcd{Enabled: true, Quota: resource.MustParse("0")}}},
 		StatefulSet:  defaultStatefulSet(),
 		Service: Service{
 			Spec:        ServiceSpec{Type: corev1.ServiceTypeClusterIP},
@@ -38,6 +38,7 @@ func defaultControlPlane() ControlPlane {
 		Proxy: Proxy{ExtraSANs: []string{}},
 		Advanced: ControlPlaneAdvanced{
 			VirtualScheduler: VirtualScheduler{HostUsage: true},
+			HostClient:       HostClient{RequestsPerSecond: 400, Burst: 2000, BytesPerSecond: resource.MustParse("16Mi")},
 			ServiceAccount:   ServiceAccount{Labels: map[string]string{}, Annotations: map[string]string{}},
 			WorkloadServiceAccount: WorkloadServiceAccount{
 				Labels: map[string]string{}, Annotations: map[string]string{},
@@ -76,8 +77,8 @@ func defaultStatefulSet() StatefulSet {
 		},
 		Probes: Probes{
 			StartupProbe:   Probe{PeriodSeconds: 1, TimeoutSeconds: 3, FailureThreshold: 300},
-			ReadinessProbe: Probe{PeriodSeconds: 1, TimeoutSeconds: 3, FailureThreshold: 3},
-			LivenessProbe:  Probe{PeriodSeconds: 1, TimeoutSeconds: 3, FailureThreshold: 30},
+			ReadinessProbe: Probe{PeriodSeconds: 5, TimeoutSeconds: 3, FailureThreshold: 3},
+			LivenessProbe:  Probe{PeriodSeconds: 10, TimeoutSeconds: 3, FailureThreshold: 3},
 		},
 		Labels:      map[string]string{},
 		Annotations: map[string]string{},

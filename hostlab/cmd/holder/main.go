@@ -1,8 +1,8 @@
-// Command holder keeps the mount and network namespace of a host's node alive.
-// It is started in fresh ones, prepares them, reports by a file that they are
-// ready, and waits. Every daemon of the node enters them; when the last of them
-// is gone, the kernel drops all mounts, routes, bridges and firewall rules in
-// there, so there is nothing to undo by hand.
+// Command holder keeps the mount and network namespace of a host's node alive. It is
+// started in fresh ones, prepares them, reports by a file that they are ready, and
+// waits. Every daemon of the node enters them. When the last of them has ended, the
+// kernel removes all mounts, routes, bridges and firewall rules in there. So nothing is
+// left to undo.
 //
 //	holder --ready FILE --cgroups DIR [--bind FROM:TO]...
 package main

@@ -1,5 +1,5 @@
-// Command hostd is every program of a host cluster's control plane and node that
-// is written in Go and whose libraries Sublet uses anyway, in one binary:
+// Command hostd has in one binary the programs of a host cluster whose libraries Sublet
+// uses anyway:
 //
 //	hostd kube-apiserver | kube-controller-manager | kube-scheduler
 //	hostd kubelet | kube-proxy

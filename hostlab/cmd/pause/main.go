@@ -1,5 +1,5 @@
-// Command pause is the process that holds a pod's namespaces together: it waits
-// until it is told to end, and collects orphans where it is the first process.
+// Command pause keeps the namespaces of a pod. It waits until it gets a signal, and
+// reaps orphans where it is the first process.
 package main
 
 import (

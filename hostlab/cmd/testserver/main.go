@@ -1,14 +1,14 @@
-// Command testserver is what runs in the pods of end-to-end tests: it answers
-// questions about where it runs, and asks others on behalf of a test.
+// Command testserver runs in the pods of end-to-end tests. It answers questions about
+// where it runs, and sends requests on behalf of a test.
 //
 //	testserver serve [--http :8080] [--udp :8081]
 //	testserver log [--every 1s] [--lines 0]
 //	testserver get URL
 //
-// As a server it knows the paths /hostname, /healthz, /readyz, /clientip, /header,
-// /env, /echo?msg=, /file?path=, /dns?name=, /fetch?url=, /api?path= (asks the API
-// server with the pod's own token), /log?msg=, /fail (healthz fails from now on)
-// and /exit?code=.
+// As a server it has the paths /hostname, /healthz, /readyz, /clientip, /header, /env,
+// /echo?msg=, /file?path=, /dns?name=, /fetch?url=, /log?msg= and /exit?code=. With
+// /api?path= it asks the API server with the pod's own token. After /fail, healthz
+// fails.
 package main
 
 import (

@@ -124,19 +124,19 @@ func (s *Server) start() error {
 	return <-begun
 }
 
-// Started is the time at which the process was started.
+// Started returns the time at which the process was started.
 func (s *Server) Started() time.Time { return s.started }
 
-// PID is the process id of the server.
+// PID returns the process id of the server.
 func (s *Server) PID() int { return s.command.Process.Pid }
 
-// Address is host:port of the virtual API server.
+// Address returns host:port of the virtual API server.
 func (s *Server) Address() string { return s.address }
 
-// LogFile is where the server's log goes.
+// LogFile returns where the server's log goes.
 func (s *Server) LogFile() string { return filepath.Join(s.dir, "server.log") }
 
-// Exited is closed when the process has ended.
+// Exited returns a channel that closes when the process has ended.
 func (s *Server) Exited() <-chan struct{} { return s.exited }
 
 // WaitReady waits for /readyz and returns the time at which it said yes.
@@ -251,7 +251,7 @@ func (s *Server) pause(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// logTail is the end of the server's log, for the message of a failure.
+// logTail returns the end of the server's log, for the message of a failure.
 func (s *Server) logTail() string {
 	const lines = 12
 	content, err := os.ReadFile(s.LogFile())
@@ -270,7 +270,7 @@ func probeClient() *http.Client {
 	}
 }
 
-// freePort is a port of 127.0.0.1 that was free a moment ago.
+// freePort returns a port of 127.0.0.1 that was free a moment ago.
 func freePort(network string) (string, error) {
 	if network == "udp" {
 		conn, err := (&net.ListenConfig{}).ListenPacket(context.Background(), "udp", "127.0.0.1:0")

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// stub is a server that is an ordinary program: what it does is a shell script.
+// stub returns a server that is an ordinary program: what it does is a shell script.
 func stub(t *testing.T, script string) *Server {
 	t.Helper()
 	dir := t.TempDir()

@@ -1,12 +1,11 @@
 // Package tenant puts a virtual cluster on a simulated host, as near to a real
 // installation as a machine without containers allows.
 //
-// [Install] renders the chart as helm does and applies what it holds to the
-// host: the roles, the service accounts, the anchor, the Services, the config.
-// Only the StatefulSet is missing, since no container can run. In its place
-// [Release.Run] starts the server as a process of its own beside the host, with
-// the settings of the chart and a token of the release's own ServiceAccount, so
-// that it may do exactly what the chart's roles allow.
+// [Install] renders the chart as helm does and applies its objects to the host: roles,
+// service accounts, the anchor, Services and the config. Only the StatefulSet is
+// missing, since no container can run. In its place, [Release.Run] starts the server as
+// a process of its own, with the settings of the chart. Its token is one of the
+// release's ServiceAccount, so it has exactly the permissions of the chart's roles.
 package tenant
 
 import (
@@ -35,11 +34,11 @@ import (
 
 // Host is what an installation needs of a host cluster.
 type Host interface {
-	// Config is an administrator's way in.
+	// Config returns an administrator's way in.
 	Config() *rest.Config
-	// Address is host:port at which another process reaches the API server.
+	// Address returns host:port at which another process reaches the API server.
 	Address() string
-	// CA is the certificate authority of the API server in PEM.
+	// CA returns the certificate authority of the API server in PEM.
 	CA() []byte
 }
 
@@ -90,10 +89,9 @@ func Install(ctx context.Context, host Host, o Options) (*Release, error) {
 	return r, nil
 }
 
-// Upgrade renders the chart with these values in place of the former ones and
-// applies it, as `helm upgrade --reset-values` does: what is no longer a part of it
-// is deleted. A server goes on with the settings that it has; [Server.Again] starts
-// it with the new ones.
+// Upgrade renders the chart with new values and applies it, as
+// `helm upgrade --reset-values` does. It deletes objects that are no longer rendered.
+// A running server keeps its settings; [Server.Again] starts it with the new ones.
 func (r *Release) Upgrade(ctx context.Context, values map[string]any) error {
 	r.options.Values = values
 	objects, err := Render(r.options)
@@ -110,10 +108,10 @@ func (r *Release) Upgrade(ctx context.Context, values map[string]any) error {
 	return nil
 }
 
-// Name and Namespace are those of the release.
+// Name returns the name of the release. Name and Namespace are those of the release.
 func (r *Release) Name() string { return r.options.Release }
 
-// Namespace is where the release and all host objects of its tenant live.
+// Namespace returns where the release and all host objects of its tenant live.
 func (r *Release) Namespace() string { return r.options.Namespace }
 
 // settings takes the server's config and its environment out of the rendered
@@ -141,9 +139,9 @@ func (r *Release) settings(objects []*unstructured.Unstructured) error {
 	return nil
 }
 
-// apply creates the namespace and everything rendered, but for the StatefulSet
-// and what helm runs only on demand, and deletes what was rendered before and is
-// not any more.
+// apply creates the namespace and all rendered objects, but not the StatefulSet and the
+// objects that helm creates only on demand. It deletes objects that were rendered
+// before and are not any more.
 func (r *Release) apply(ctx context.Context, objects []*unstructured.Unstructured) error {
 	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: r.options.Namespace}}
 	if _, err := r.client.CoreV1().Namespaces().Create(ctx, namespace, metav1.CreateOptions{}); err != nil && !apierrors.IsAlreadyExists(err) {
@@ -166,7 +164,7 @@ func (r *Release) apply(ctx context.Context, objects []*unstructured.Unstructure
 	return nil
 }
 
-// applied are those of the rendered objects that the host gets.
+// applied returns those of the rendered objects that the host gets.
 func applied(objects []*unstructured.Unstructured) []*unstructured.Unstructured {
 	return slices.DeleteFunc(slices.Clone(objects), func(object *unstructured.Unstructured) bool {
 		_, hook := object.GetAnnotations()["helm.sh/hook"]
@@ -174,7 +172,7 @@ func applied(objects []*unstructured.Unstructured) []*unstructured.Unstructured 
 	})
 }
 
-// without are those of the objects before that are not among those after.
+// without returns those of the objects before that are not among those after.
 func without(before, after []*unstructured.Unstructured) []*unstructured.Unstructured {
 	return slices.DeleteFunc(slices.Clone(before), func(old *unstructured.Unstructured) bool {
 		return slices.ContainsFunc(after, func(object *unstructured.Unstructured) bool {
@@ -226,7 +224,7 @@ func (a *applier) delete(ctx context.Context, object *unstructured.Unstructured)
 	return nil
 }
 
-// resource is where objects of this kind, and of this namespace, are written.
+// resource returns where objects of this kind, and of this namespace, are written.
 func (a *applier) resource(object *unstructured.Unstructured) (dynamic.ResourceInterface, error) {
 	kind := object.GroupVersionKind()
 	mapping, err := a.mapper.RESTMapping(kind.GroupKind(), kind.Version)
@@ -244,7 +242,7 @@ func (a *applier) resource(object *unstructured.Unstructured) (dynamic.ResourceI
 	return resource.Namespace(namespace), nil
 }
 
-// hostKubeconfig is what the server gets in place of the token in its pod.
+// hostKubeconfig returns what the server gets in place of the token in its pod.
 func (r *Release) hostKubeconfig(ctx context.Context) ([]byte, error) {
 	day := int64((24 * time.Hour).Seconds())
 	request := &authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{ExpirationSeconds: &day}}
@@ -261,12 +259,12 @@ func (r *Release) hostKubeconfig(ctx context.Context) ([]byte, error) {
 	return clientcmd.Write(*config)
 }
 
-// errNotYet says that the server has not written its kubeconfig yet.
+// errNotYet is returned while the server has not written its kubeconfig.
 var errNotYet = errors.New("the kubeconfig is not there yet")
 
-// kubeconfig is the administrator's kubeconfig of the virtual cluster, which
-// the server has put into a host Secret, with the address at which the process
-// is found on this machine.
+// kubeconfig returns the administrator's kubeconfig of the virtual cluster. The server
+// has written it to a host Secret; the address is the one of the process on this
+// machine.
 func (r *Release) kubeconfig(ctx context.Context, address string) ([]byte, error) {
 	name := r.options.Release + "-kubeconfig"
 	secret, err := r.client.CoreV1().Secrets(r.options.Namespace).Get(ctx, name, metav1.GetOptions{})
@@ -286,7 +284,7 @@ func (r *Release) kubeconfig(ctx context.Context, address string) ([]byte, error
 	return clientcmd.Write(*config)
 }
 
-// fileOf is one file of a ConfigMap or a Secret.
+// fileOf returns one file of a ConfigMap or a Secret.
 func fileOf(object *unstructured.Unstructured, file string) ([]byte, error) {
 	for _, field := range []string{"stringData", "data"} {
 		content, found, err := unstructured.NestedString(object.Object, field, file)
@@ -304,7 +302,7 @@ func fileOf(object *unstructured.Unstructured, file string) ([]byte, error) {
 	return nil, fmt.Errorf("%s %s holds no %s", object.GetKind(), object.GetName(), file)
 }
 
-// environment is what the chart sets for the server's container, as NAME=VALUE,
+// environment returns what the chart sets for the server's container, as NAME=VALUE,
 // without what only a kubelet knows.
 func environment(statefulSet *unstructured.Unstructured) ([]string, error) {
 	containers, _, err := unstructured.NestedSlice(statefulSet.Object, "spec", "template", "spec", "containers")

@@ -125,7 +125,7 @@ func TestFileOf(t *testing.T) {
 	}
 }
 
-// The project's own chart must hold what a server beside a host needs.
+// TestOwnChart checks that the project's chart has what a server needs outside of a pod.
 func TestOwnChart(t *testing.T) {
 	t.Parallel()
 	o := Options{Chart: filepath.Join("..", "..", "..", "chart"), Release: "shop", Namespace: "tenant-shop"}
@@ -142,7 +142,7 @@ func TestOwnChart(t *testing.T) {
 		there[object.GetKind()+" "+object.GetName()] = true
 	}
 	for _, want := range []string{
-		"ConfigMap shop-anchor", "Service shop", "Service shop-dns", "ServiceAccount shop", "ServiceAccount shop-workload",
+		"ConfigMap shop-anchor", "Service shop", "Service shop-dns", "Service shop-operator", "ServiceAccount shop", "ServiceAccount shop-workload",
 		"Role shop", "RoleBinding shop", "StatefulSet shop",
 	} {
 		if !there[want] {

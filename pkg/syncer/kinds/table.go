@@ -21,6 +21,7 @@ func Table() []Row {
 			ifOff("a pod that refers to one does not start"),
 		row("sync.toHost.persistentVolumeClaims", On, "The tenant's claims, and the volumes that they are bound to. The host provides the volumes.",
 			PersistentVolumeClaims).with(define("persistentvolumes", PersistentVolumes)),
+		row("sync.toHost.leases", Off, "The tenant's Leases outside of kube-system and kube-node-lease. Each renewal is a write to the host.", Leases),
 		row("sync.fromHost.nodes", On, "The host's nodes, all of them or a selection, with what a tenant adds to them.", RealNodes).
 			instead(define("pseudonodes", PseudoNodes)).
 			ifOff("nodes that run the tenant's pods appear as pseudo nodes").

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/client-go/kubernetes/scheme"
@@ -54,6 +55,27 @@ func TestTable(t *testing.T) {
 		if !seen[filepath.Base(folder)] {
 			t.Errorf("%s belongs to no kind of the table", folder)
 		}
+	}
+}
+
+// TestFiles checks that a row has one file, named after it. What is not the file of a
+// row is listed here: shared files, and those of kinds that are larger than one file.
+func TestFiles(t *testing.T) {
+	t.Parallel()
+	shared := []string{"doc.go", "options.go", "origin.go", "referrers.go", "row.go", "table.go"}
+	further := []string{"eventmessage.go", "persistentvolumes.go", "podlost.go", "podscheduling.go", "tokens.go"}
+	want := slices.Concat(shared, further)
+	for _, row := range Table() {
+		want = append(want, row.Name()+".go")
+	}
+	files, err := filepath.Glob("*.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := slices.DeleteFunc(files, func(file string) bool { return strings.HasSuffix(file, "_test.go") })
+	slices.Sort(want)
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("a kind is one file and one row (-want +got):\n%s", diff)
 	}
 }
 

@@ -141,7 +141,7 @@ func testNotOnTheHost(t *testing.T, w *world) {
 	}
 }
 
-// url is the address of a pod's subresource.
+// url returns the address of a pod's subresource.
 func (w *world) url(t *testing.T, pod, subresource, query string) *url.URL {
 	t.Helper()
 	u, err := url.Parse(w.config.Host + "/api/v1/namespaces/" + virtualNamespace + "/pods/" + pod + "/" + subresource + "?" + query)

@@ -38,11 +38,11 @@ const (
 	virtualContainer = "only-virtual"
 	// injectedContainer is in the host pods only.
 	injectedContainer = "only-host"
-	account          = "system:serviceaccount:tenant-shop:shop"
-	patience         = 60 * time.Second
+	account           = "system:serviceaccount:tenant-shop:shop"
+	patience          = 60 * time.Second
 )
 
-// release is the identity of the virtual cluster on its host.
+// release returns the identity of the virtual cluster on its host.
 func release() translate.Cluster {
 	return translate.Cluster{
 		UID: "6d1f", Name: "shop", Namespace: "tenant-shop",
@@ -50,7 +50,7 @@ func release() translate.Cluster {
 	}
 }
 
-// hostName is the host copy of a virtual pod.
+// hostName returns the host copy of a virtual pod.
 func hostName(pod string) types.NamespacedName {
 	return translate.Hashed(release(), types.NamespacedName{Namespace: virtualNamespace, Name: pod})
 }
@@ -255,7 +255,7 @@ func (k hostKubelet) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// ExecInContainer repeats the input, says the command, and ends with its code.
+// ExecInContainer repeats the input, prints the command, and ends with its code.
 func (hostKubelet) ExecInContainer(_ context.Context, _, _, _ string, command []string, stdin io.Reader, stdout, stderr io.WriteCloser, _ bool, _ <-chan remotecommand.TerminalSize, _ time.Duration) error {
 	_, _ = fmt.Fprintf(stderr, "%q", command)
 	_, _ = io.Copy(stdout, stdin)

@@ -1,4 +1,4 @@
-package app
+package lifecycle
 
 import (
 	"context"
@@ -11,7 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// journal notes in which order things happen.
+// journal records in which order things happen.
 type journal struct {
 	mu    sync.Mutex
 	lines []string
@@ -23,10 +23,10 @@ func (j *journal) note(line string) {
 	j.lines = append(j.lines, line)
 }
 
-// steady is a part that is ready at once and runs until it is stopped.
-func (j *journal) steady(name string) part {
+// steady returns a part that is ready at once and runs until it is stopped.
+func (j *journal) steady(name string) Part {
 	ready := make(chan struct{})
-	return part{name: name, ready: ready, run: func(ctx context.Context) error {
+	return Part{Name: name, Ready: ready, Run: func(ctx context.Context) error {
 		j.note("start " + name)
 		close(ready)
 		<-ctx.Done()
@@ -35,34 +35,34 @@ func (j *journal) steady(name string) part {
 	}}
 }
 
-func TestRunInOrder(t *testing.T) {
+func TestRun(t *testing.T) {
 	t.Parallel()
 	broken := errors.New("port in use")
-	failing := part{name: "api", run: func(context.Context) error { return broken }, ready: make(chan struct{})}
-	leaving := part{name: "dns", run: func(context.Context) error { return nil }}
+	failing := Part{Name: "api", Run: func(context.Context) error { return broken }, Ready: make(chan struct{})}
+	leaving := Part{Name: "dns", Run: func(context.Context) error { return nil }}
 
 	for name, tc := range map[string]struct {
 		reason string
-		parts  func(*journal) []part
+		parts  func(*journal) []Part
 		cancel bool
 		want   []string
 		errs   string
 	}{
 		"Stops": {
 			reason: "A signal stops the parts in the reverse of the order in which they started.",
-			parts:  func(j *journal) []part { return []part{j.steady("a"), j.steady("b")} },
+			parts:  func(j *journal) []Part { return []Part{j.steady("a"), j.steady("b")} },
 			cancel: true,
 			want:   []string{"start a", "start b", "stop b", "stop a"},
 		},
 		"NotReady": {
 			reason: "A part that fails before it is ready stops those before it; those after it never start.",
-			parts:  func(j *journal) []part { return []part{j.steady("a"), failing, j.steady("c")} },
+			parts:  func(j *journal) []Part { return []Part{j.steady("a"), failing, j.steady("c")} },
 			want:   []string{"start a", "stop a"},
 			errs:   "api: port in use",
 		},
 		"Leaves": {
 			reason: "A part that ends without an error ends the process too.",
-			parts:  func(j *journal) []part { return []part{j.steady("a"), leaving} },
+			parts:  func(j *journal) []Part { return []Part{j.steady("a"), leaving} },
 			want:   []string{"start a", "stop a"},
 			errs:   "dns ended by itself",
 		},
@@ -74,10 +74,10 @@ func TestRunInOrder(t *testing.T) {
 			defer cancel()
 			parts := tc.parts(j)
 			if tc.cancel {
-				last := parts[len(parts)-1].ready
+				last := parts[len(parts)-1].Ready
 				go func() { <-last; cancel() }()
 			}
-			err := runInOrder(ctx, parts)
+			err := Run(ctx, parts, nil)
 			if diff := cmp.Diff(tc.want, slices.Clone(j.lines)); diff != "" {
 				t.Errorf("%s\n-want +got:\n%s", tc.reason, diff)
 			}

@@ -25,6 +25,9 @@ func prepareProcess(logging v1alpha1.Logging) error {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(maxGCPercent)
 	}
+	if err := setMemoryLimit(); err != nil {
+		return err
+	}
 	flags := flag.NewFlagSet("klog", flag.ContinueOnError)
 	klog.InitFlags(flags)
 	if err := flags.Set("v", strconv.Itoa(int(logging.Verbosity))); err != nil {

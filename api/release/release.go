@@ -1,0 +1,105 @@
+// Package release names the host objects of one release: those of the chart and
+// those that the server creates. The server, the generator of the chart and the
+// command line take every name from here.
+package release
+
+import (
+	"strconv"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+)
+
+// Ports of the container of the control plane. The Services of the chart refer
+// to them by name.
+const (
+	// APIPort serves the virtual API over TLS.
+	APIPort = 8443
+	// OperatorPort serves probes, metrics and /syncz to operators of the host.
+	OperatorPort = 8444
+	// DNSPort serves the DNS of the virtual cluster over UDP and TCP.
+	DNSPort = 1053
+)
+
+// Keys of the data of Secrets that the server writes.
+const (
+	// KubeconfigKey is the key of the file in the Secret [Release.Kubeconfig].
+	KubeconfigKey = "config"
+	// OperatorTokenKey is the key of the bearer token in the Secret
+	// [Release.Operator].
+	OperatorTokenKey = "token"
+	// OperatorCAKey is the key of the certificate authority of the operator's
+	// port in the Secret [Release.Operator].
+	OperatorCAKey = "ca.crt"
+)
+
+// CertsType is the type of the Secret [Release.Certs].
+const CertsType corev1.SecretType = "sublet.dev/certs"
+
+// Release is one installation of the chart.
+type Release struct {
+	// Name is the name that Helm knows the release by.
+	Name string
+	// Namespace is the host namespace of the release.
+	Namespace string
+}
+
+// Anchor returns the name of the ConfigMap that owns all that the server creates
+// on the host. The chart creates it.
+func (r Release) Anchor() string { return r.Name + "-anchor" }
+
+// AnchorOwner returns the reference to the anchor with the given UID, for objects
+// that are to be deleted with the release.
+func (r Release) AnchorOwner(uid types.UID) metav1.OwnerReference {
+	return metav1.OwnerReference{APIVersion: "v1", Kind: "ConfigMap", Name: r.Anchor(), UID: uid}
+}
+
+// Certs returns the name of the Secret with the certificate authority and the
+// keys of the virtual cluster. The server creates it.
+func (r Release) Certs() string { return r.Name + "-certs" }
+
+// Kubeconfig returns the name of the Secret with the tenant's kubeconfig. The
+// server creates it.
+func (r Release) Kubeconfig() string { return r.Name + "-kubeconfig" }
+
+// Operator returns the name of the Service in front of the operator's port, and
+// of the Secret with its bearer token. The chart creates the Service, the server
+// the Secret.
+func (r Release) Operator() string { return r.Name + "-operator" }
+
+// Config returns the name of the Secret with the values of the release.
+func (r Release) Config() string { return r.Name + "-config" }
+
+// Service returns the name of the Service in front of the virtual API server.
+func (r Release) Service() string { return r.Name }
+
+// DNS returns the name of the Service in front of the DNS of the virtual cluster.
+func (r Release) DNS() string { return r.Name + "-dns" }
+
+// StatefulSet returns the name of the workload that runs the control plane.
+func (r Release) StatefulSet() string { return r.Name }
+
+// Pod returns the name of the pod with the given ordinal.
+func (r Release) Pod(ordinal int) string { return r.Name + "-" + strconv.Itoa(ordinal) }
+
+// Claim returns the name of the PersistentVolumeClaim of the pod with the given
+// ordinal.
+func (r Release) Claim(ordinal int) string { return "data-" + r.Pod(ordinal) }
+
+// ServiceAccount returns the name of the ServiceAccount of the control plane. Its
+// Role and RoleBinding have the same name.
+func (r Release) ServiceAccount() string { return r.Name }
+
+// Workload returns the name of the ServiceAccount of the tenant's pods.
+func (r Release) Workload() string { return r.Name + "-workload" }
+
+// ClusterRole returns the name of the ClusterRole and the ClusterRoleBinding of
+// the control plane. Not every release has them.
+func (r Release) ClusterRole() string { return "sublet:" + r.Namespace + ":" + r.Name }
+
+// Labels returns the labels of the objects that the server creates for the
+// release itself.
+func (r Release) Labels() map[string]string {
+	return map[string]string{"app.kubernetes.io/name": "sublet", "app.kubernetes.io/instance": r.Name}
+}

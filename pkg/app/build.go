@@ -1,0 +1,173 @@
+package app
+
+import (
+	"cmp"
+	"fmt"
+	"net"
+	"net/http"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/tools/leaderelection/resourcelock"
+	"k8s.io/component-base/metrics/legacyregistry"
+	"k8s.io/utils/clock"
+
+	"github.com/sublet-dev/sublet/api/syncz"
+	"github.com/sublet-dev/sublet/pkg/admission"
+	"github.com/sublet-dev/sublet/pkg/app/host"
+	"github.com/sublet-dev/sublet/pkg/app/lifecycle"
+	"github.com/sublet-dev/sublet/pkg/app/operator"
+	"github.com/sublet-dev/sublet/pkg/controlplane"
+	"github.com/sublet-dev/sublet/pkg/controlplane/loopback"
+	"github.com/sublet-dev/sublet/pkg/controlplane/pki"
+	"github.com/sublet-dev/sublet/pkg/dns"
+	"github.com/sublet-dev/sublet/pkg/nodeproxy"
+	"github.com/sublet-dev/sublet/pkg/storage"
+	"github.com/sublet-dev/sublet/pkg/syncer/kinds/nodes"
+)
+
+// Users of the parts in the virtual cluster. Their requests are recognised by the
+// way that they come, not by these names.
+const (
+	syncerUser    = "system:sublet:syncer"
+	dnsUser       = "system:sublet:dns"
+	nodeProxyUser = "system:sublet:node-proxy"
+	electionUser  = "system:sublet:election"
+	healthUser    = "system:sublet:health"
+)
+
+// replicas is the number of replicas of the control plane. The chart installs one.
+const replicas = 1
+
+// build builds the parts that every replica runs, without starting any.
+func (a *app) build() error {
+	var err error
+	pods := &virtualPods{}
+	a.proxy, err = nodeproxy.New(nodeproxy.Options{
+		Host: a.limiter.Wrap(a.host), Cluster: a.cluster(), VirtualPod: pods.get, Register: legacyregistry.Register,
+	})
+	if err != nil {
+		return err
+	}
+	if a.listener, err = net.Listen("tcp", a.options.apiAddress()); err != nil {
+		return fmt.Errorf("cannot serve the virtual API: %w", err)
+	}
+	a.store = a.newStore()
+	if a.controlPlane, err = controlplane.New(a.controlPlaneConfig()); err != nil {
+		return err
+	}
+	if pods.client, err = kubernetes.NewForConfig(a.controlPlane.ClientConfig(nodeProxyUser, pki.GroupAdmins)); err != nil {
+		return err
+	}
+	if a.options.DNSPort >= 0 {
+		a.dns, err = dns.New(dns.Options{
+			Virtual:       a.controlPlane.ClientConfig(dnsUser, pki.GroupAdmins),
+			ClusterDomain: a.values.Networking.Advanced.ClusterDomain,
+			Address:       a.options.dnsAddress(),
+			Register:      legacyregistry.Register,
+		})
+		if err != nil {
+			return err
+		}
+	}
+	a.buildSecrets()
+	return a.buildHealth()
+}
+
+// buildSecrets builds the keepers of the Secrets of the release.
+func (a *app) buildSecrets() {
+	a.operator = &host.OperatorSecret{Release: a.names, CA: a.bundle.CA()}
+	server := cmp.Or(a.values.ExportKubeConfig.Server, fmt.Sprintf("https://%s.%s", a.names.Service(), a.names.Namespace))
+	for _, secret := range []struct {
+		check, name string
+		desired     host.WantSecret
+	}{
+		{"kubeconfig", a.names.Kubeconfig(), &host.KubeconfigSecret{
+			Release: a.names, Bundle: a.bundle, Server: server,
+			Context: cmp.Or(a.values.ExportKubeConfig.Context, a.names.Name), Clock: clock.RealClock{},
+		}},
+		{"certificates", a.names.Certs(), &host.CertsSecret{Name: a.names.Certs(), Data: a.facts.Certs}},
+		{"operator's token", a.names.Operator(), a.operator},
+	} {
+		a.secrets = append(a.secrets, &host.SecretKeeper{
+			Client: a.hostClient, Namespace: a.names.Namespace, Name: secret.name, CheckName: secret.check,
+			Holder: a.holder, Desired: secret.desired, Clock: clock.RealClock{},
+		})
+	}
+}
+
+// controlPlaneConfig returns what the control plane gets of all this.
+func (a *app) controlPlaneConfig() controlplane.Config {
+	service := a.names.Service()
+	return controlplane.Config{
+		Storage:             a.store,
+		PKI:                 a.bundle,
+		Listener:            a.listener,
+		AdvertiseAddress:    net.ParseIP(cmp.Or(a.options.AdvertiseAddress, a.options.BindAddress)),
+		ServiceCIDR:         a.facts.ServiceCIDR,
+		KubernetesServiceIP: net.ParseIP(a.facts.ServiceIP),
+		DNSServiceIP:        net.ParseIP(a.facts.DNSServiceIP),
+		ClusterDomain:       a.values.Networking.Advanced.ClusterDomain,
+		ExtraSANs: append(a.values.ServingNames(),
+			service, service+"."+a.names.Namespace, service+"."+a.names.Namespace+".svc"),
+		KubeletDial: a.proxy.Dial,
+		Admission:   a.admission(),
+		Handlers: map[string]http.Handler{
+			"/syncz": operator.Syncz(func() syncz.Report { return a.report().ForTenant() }),
+		},
+	}
+}
+
+// storeReserve is the space in bytes that the store keeps for a start on a full
+// volume: two segments of its log, and some for the database.
+const storeReserve = 160 << 20
+
+// newStore returns the embedded store. Its identity is the one that it keeps with
+// more replicas: the pod's name, a DNS name per pod, and the anchor's UID.
+func (a *app) newStore() *storage.Etcd {
+	store := storage.Embedded(a.storeDir())
+	pod := a.names.Pod(0)
+	store.Member = storage.Member{
+		Name:    pod,
+		PeerURL: fmt.Sprintf("https://%s.%s-peers.%s.svc:2380", pod, a.names.Name, a.names.Namespace),
+		Token:   string(a.facts.Anchor.UID),
+	}
+	store.Quota = a.values.ControlPlane.BackingStore.Etcd.Embedded.Quota.Value()
+	store.VolumeSize = a.values.ControlPlane.StatefulSet.Persistence.VolumeClaim.Size.Value()
+	store.Reserve = storeReserve
+	store.Register = legacyregistry.Register
+	return store
+}
+
+// admission returns the steps that the virtual API server takes in addition to its
+// own.
+func (a *app) admission() []controlplane.Plugin {
+	plugins := []controlplane.Plugin{{Name: "SubletNodes", Interface: admission.Nodes(admission.NodeOptions{
+		IsInternal: loopback.IsLoopback,
+		Rules: nodes.Rules{
+			VirtualScheduler: a.values.ControlPlane.Advanced.VirtualScheduler.Enabled,
+			Nodes:            a.values.Sync.FromHost.Nodes,
+		},
+		Host: a.hostFirst,
+	})}}
+	if a.values.Sync.IsEnabled("sync.toHost.services") {
+		plugins = append(plugins, controlplane.Plugin{Name: "SubletServices", Interface: admission.Services(a.hostFirst)})
+	}
+	return plugins
+}
+
+// newElection returns the election of the replica that runs the leader parts.
+func (a *app) newElection() (*lifecycle.Election, error) {
+	client, err := kubernetes.NewForConfig(a.controlPlane.ClientConfig(electionUser, pki.GroupAdmins))
+	if err != nil {
+		return nil, err
+	}
+	return &lifecycle.Election{
+		Replicas: replicas,
+		Lock: &resourcelock.LeaseLock{
+			LeaseMeta:  metav1.ObjectMeta{Namespace: metav1.NamespaceSystem, Name: "sublet-leader"},
+			Client:     client.CoordinationV1(),
+			LockConfig: resourcelock.ResourceLockConfig{Identity: a.options.identity().Pod},
+		},
+	}, nil
+}

@@ -1,0 +1,222 @@
+package app
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+	"sync"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+	"k8s.io/component-base/metrics/legacyregistry"
+	"k8s.io/klog/v2"
+	"k8s.io/utils/clock"
+
+	"github.com/sublet-dev/sublet/api/syncz"
+	"github.com/sublet-dev/sublet/pkg/app/operator"
+	"github.com/sublet-dev/sublet/pkg/controlplane/pki"
+)
+
+// health is what the process knows about itself. It answers probes and reports
+// from the first moment on, also while this replica must not serve.
+type health struct {
+	mu sync.Mutex
+	// standby is why this replica does not serve, empty if it does or will.
+	standby string
+	// api asks the API server in memory. It is nil until that is ready.
+	api rest.Interface
+	// leaf is the certificate of the operator's port, nil until there are keys.
+	leaf *pki.Leaf
+	// allows checks the operator's token, nil until there is one.
+	allows func(token string) bool
+	// checks has one function per part, in the order of the start.
+	checks []*func() []syncz.Check
+}
+
+var (
+	errStarting = errors.New("starting")
+	errStandby  = errors.New("standing by: this replica does not serve")
+)
+
+func (h *health) setStandby(reason string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.standby, h.api = reason, nil
+}
+
+func (h *health) setStarting() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.standby = ""
+}
+
+func (h *health) setServing(api rest.Interface) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.api = api
+}
+
+// add adds the checks of a part to the report until the returned function is
+// called.
+func (h *health) add(checks func() []syncz.Check) (remove func()) {
+	entry := &checks
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.checks = append(h.checks, entry)
+	return func() {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		h.checks = slices.DeleteFunc(h.checks, func(other *func() []syncz.Check) bool { return other == entry })
+	}
+}
+
+func (h *health) state() (standby string, api rest.Interface) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.standby, h.api
+}
+
+// live returns why the process is not live. Standing by is live: a restart would
+// not help. A start is not, so that the startup probe waits for its end.
+func (h *health) live(ctx context.Context) error {
+	standby, api := h.state()
+	switch {
+	case standby != "":
+		return nil
+	case api == nil:
+		return errStarting
+	}
+	return ask(ctx, api, "/livez")
+}
+
+// ready returns why this replica does not serve.
+func (h *health) ready(ctx context.Context) error {
+	standby, api := h.state()
+	switch {
+	case standby != "":
+		return errStandby
+	case api == nil:
+		return errStarting
+	}
+	return ask(ctx, api, "/readyz")
+}
+
+// ask asks the API server in memory, without a connection.
+func ask(ctx context.Context, api rest.Interface, path string) error {
+	if _, err := api.Get().AbsPath(path).MaxRetries(0).DoRaw(ctx); err != nil {
+		return fmt.Errorf("the API server fails %s", path)
+	}
+	return nil
+}
+
+// report returns the health of all parts, for operators.
+func (h *health) report() syncz.Report {
+	h.mu.Lock()
+	own := syncz.Check{Name: "server", Healthy: true, Message: "serves the virtual API"}
+	switch {
+	case h.standby != "":
+		own.Healthy, own.Message, own.Details = false, errStandby.Error(), []string{h.standby}
+	case h.api == nil:
+		own.Healthy, own.Message = false, errStarting.Error()
+	}
+	parts := slices.Clone(h.checks)
+	h.mu.Unlock()
+	checks := []syncz.Check{own}
+	for _, part := range parts {
+		checks = append(checks, (*part)()...)
+	}
+	return syncz.NewReport(checks...)
+}
+
+func (h *health) certificate() (*tls.Certificate, error) {
+	h.mu.Lock()
+	leaf := h.leaf
+	h.mu.Unlock()
+	if leaf == nil {
+		return nil, errStarting
+	}
+	pair := leaf.Current()
+	certificate, err := tls.X509KeyPair(pair.Cert, pair.Key)
+	return &certificate, err
+}
+
+func (h *health) allowsToken(token string) bool {
+	h.mu.Lock()
+	allows := h.allows
+	h.mu.Unlock()
+	return allows != nil && allows(token)
+}
+
+// newOperatorPort opens the operator's port.
+func (a *app) newOperatorPort() (*operator.Server, error) {
+	listener, err := net.Listen("tcp", a.options.operatorAddress())
+	if err != nil {
+		return nil, fmt.Errorf("cannot serve the operator's port: %w", err)
+	}
+	return operator.New(operator.Options{
+		Listener:    listener,
+		Live:        a.health.live,
+		Ready:       a.health.ready,
+		Report:      a.report,
+		Metrics:     legacyregistry.Handler(),
+		Profiling:   a.values.ControlPlane.Advanced.Operator.Profiling,
+		Allows:      a.health.allowsToken,
+		Certificate: a.certificate,
+	}), nil
+}
+
+// buildHealth adds what is known once the keys are: the certificate and the token
+// of the operator's port, and the checks of all parts.
+func (a *app) buildHealth() error {
+	service := a.names.Operator() + "." + a.names.Namespace
+	names := pki.Names{
+		DNS: []string{"localhost", a.names.Operator(), service, service + ".svc"},
+		IPs: []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback},
+	}
+	if ip := net.ParseIP(a.options.AdvertiseAddress); ip != nil {
+		names.IPs = append(names.IPs, ip)
+	}
+	leaf, err := newServingLeaf(a.bundle, names)
+	if err != nil {
+		return err
+	}
+	a.health.mu.Lock()
+	a.health.leaf, a.health.allows = leaf, a.operator.Allows
+	a.health.mu.Unlock()
+	a.health.add(a.holder.Checks)
+	a.health.add(a.store.Checks)
+	for _, secret := range a.secrets {
+		a.health.add(secret.Checks)
+	}
+	return nil
+}
+
+func newServingLeaf(bundle *pki.Bundle, names pki.Names) (*pki.Leaf, error) {
+	return pki.NewLeaf(clock.RealClock{}, func(now time.Time) (pki.Pair, error) { return bundle.Serving(now, names) })
+}
+
+// runHealth begins once the API server is ready: from then on probes ask it. It
+// also records which store lies on the volume, and renews the certificate of the
+// operator's port.
+func (a *app) runHealth(ctx context.Context) error {
+	client, err := kubernetes.NewForConfig(a.controlPlane.ClientConfig(healthUser, pki.GroupAdmins))
+	if err != nil {
+		return err
+	}
+	a.health.setServing(client.CoreV1().RESTClient())
+	defer a.health.setServing(nil)
+	system, err := client.CoreV1().Namespaces().Get(ctx, metav1.NamespaceSystem, metav1.GetOptions{})
+	if err == nil {
+		err = a.facts.RecordStore(a.options.DataDir, string(system.UID))
+	}
+	if err != nil && ctx.Err() == nil {
+		klog.ErrorS(err, "Cannot record the store beside its facts, retrying at the next start")
+	}
+	a.health.leaf.Run(ctx, func(err error) { klog.ErrorS(err, "Cannot renew the certificate of the operator's port, retrying") })
+	return nil
+}

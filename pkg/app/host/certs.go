@@ -1,0 +1,72 @@
+package host
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/klog/v2"
+
+	"github.com/sublet-dev/sublet/api/release"
+)
+
+// restoreCerts creates the Secret with the authority and the keys at a start that
+// finds none. If the data directory has a store and a copy of its keys, those are
+// restored. Only a new store gets new keys: they void all kubeconfigs and tokens.
+func (d *Discovery) restoreCerts(ctx context.Context, known *Facts, anchor metav1.OwnerReference) (*corev1.Secret, error) {
+	if !hasStore(d.DataDir) {
+		data, err := d.NewCerts(d.Clock.Now())
+		if err != nil {
+			return nil, &factError{fmt.Sprintf("cannot create the certificate authority: %v", err)}
+		}
+		return d.createCerts(ctx, data, anchor)
+	}
+	if known == nil || len(known.Certs) == 0 {
+		return nil, &factError{fmt.Sprintf("host Secret %s/%s does not exist, and the volume of the store has no copy of its keys. "+
+			"Restore the Secret from a backup, or delete claim %s and its pod to start with an empty store",
+			d.Release.Namespace, d.Release.Certs(), d.Release.Claim(0))}
+	}
+	secret, err := d.createCerts(ctx, known.Certs, anchor)
+	if err != nil {
+		return nil, err
+	}
+	klog.InfoS("Restored the certificate authority and keys from the volume of the store", "secret", secret.Name)
+	d.Events.record(anchor, corev1.EventTypeWarning, "CertsRestored",
+		"Secret "+secret.Name+" was missing. It was restored from the volume of the store.")
+	return secret, nil
+}
+
+// createCerts creates the Secret. If another process was faster, it returns that
+// one's: there is only ever one authority.
+func (d *Discovery) createCerts(ctx context.Context, data map[string][]byte, anchor metav1.OwnerReference) (*corev1.Secret, error) {
+	secrets := d.Client.CoreV1().Secrets(d.Release.Namespace)
+	created, err := secrets.Create(ctx, &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{Name: d.Release.Certs(), OwnerReferences: []metav1.OwnerReference{anchor}},
+		Type:       release.CertsType,
+		Data:       data,
+	}, metav1.CreateOptions{})
+	if apierrors.IsAlreadyExists(err) {
+		created, err = secrets.Get(ctx, d.Release.Certs(), metav1.GetOptions{})
+	}
+	return created, wrap(err, "create host Secret %s", d.Release.Certs())
+}
+
+// CertsSecret keeps the Secret with the authority and the keys: if it is deleted,
+// it comes back with the keys that the server uses. One that exists is left alone.
+type CertsSecret struct {
+	// Name is the name of the Secret.
+	Name string
+	// Data are the keys that the server uses.
+	Data map[string][]byte
+}
+
+// Want implements [WantSecret].
+func (c *CertsSecret) Want(current *corev1.Secret) (*corev1.Secret, time.Duration, error) {
+	if current != nil {
+		return nil, 0, nil
+	}
+	return &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: c.Name}, Type: release.CertsType, Data: c.Data}, 0, nil
+}

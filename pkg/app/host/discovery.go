@@ -1,0 +1,227 @@
+package host
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/klog/v2"
+	"k8s.io/utils/clock"
+
+	"github.com/sublet-dev/sublet/api/release"
+)
+
+const (
+	// roleDelay is how long a host may take until a new RoleBinding counts.
+	roleDelay = 10 * time.Second
+	// askTimeout bounds all requests of one attempt.
+	askTimeout = 10 * time.Second
+)
+
+// Discovery finds out what a start needs to know of the host, and makes this
+// replica the holder.
+type Discovery struct {
+	// Client reaches the host.
+	Client kubernetes.Interface
+	// Release is the release that the process serves.
+	Release release.Release
+	// Identity is the pod of the process.
+	Identity Identity
+	// DataDir has the store and a copy of the facts.
+	DataDir string
+	// ServiceCIDR is the range from the settings. Empty asks the host.
+	ServiceCIDR string
+	// NewCerts returns the data of a new certs Secret.
+	NewCerts func(now time.Time) (map[string][]byte, error)
+	// Events records Events on the anchor. Default: none are recorded.
+	Events *Events
+	// Clock is the time.
+	Clock clock.Clock
+}
+
+// Discover returns the facts and the claim of this replica. It asks the host until
+// it responds. If it does not, the facts of an earlier run are used: the virtual API
+// must come up without a host. The claim is not proven then.
+//
+// While another replica serves, or an operator has to decide on the store, Discover
+// calls standby with the reason and waits. It fails if the host has an answer that
+// the server cannot work with.
+func (d *Discovery) Discover(ctx context.Context, standby func(reason string)) (*Facts, *Holder, error) {
+	holder := &Holder{client: d.Client, release: d.Release, identity: d.Identity, clock: d.Clock}
+	backoff, begin := newBackoff(), d.Clock.Now()
+	logged := ""
+	for {
+		facts, err := d.attempt(ctx, holder)
+		if err == nil {
+			return facts, holder, facts.save(d.DataDir)
+		}
+		var waiting *StandbyError
+		switch {
+		case ctx.Err() != nil:
+			return nil, nil, err
+		case errors.As(err, &waiting):
+			standby(waiting.Reason)
+			if logged != waiting.Reason {
+				klog.InfoS("Standing by, not serving", "reason", waiting.Reason)
+				d.Events.record(holder.AnchorOwner(), corev1.EventTypeWarning, "Standby", waiting.Reason)
+				logged = waiting.Reason
+			}
+		case d.isRetriable(err, begin):
+			if known, ok := loadFacts(d.DataDir); ok && d.mayServeUnproven(known) {
+				klog.InfoS("Host API server unreachable, starting with the facts of the last run; syncing waits", "err", err)
+				holder.record, holder.anchor, holder.lastError = known.Holder, known.Anchor, err.Error()
+				return known, holder, nil
+			}
+			if logged == "" {
+				klog.InfoS("Host API server unreachable and no facts of an earlier run, waiting", "err", err)
+				logged = "unreachable"
+			}
+		default:
+			return nil, nil, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, nil, err
+		case <-d.Clock.After(backoff.Step()):
+		}
+	}
+}
+
+// isRetriable reports whether the host may answer otherwise soon. A Role that was
+// bound a moment ago may not count yet, and another writer may have changed the
+// anchor in between.
+func (d *Discovery) isRetriable(err error, begin time.Time) bool {
+	early := apierrors.IsForbidden(err) && d.Clock.Since(begin) < roleDelay
+	return early || apierrors.IsConflict(err) || isUnreachable(err)
+}
+
+// mayServeUnproven reports whether a replica with these facts may serve while the
+// host does not respond: its pod has the name of the last holder.
+func (d *Discovery) mayServeUnproven(known *Facts) bool {
+	holder := known.Holder.Pod
+	if holder == "" {
+		holder = d.Release.Pod(0) // facts of a version without records
+	}
+	return holder == d.Identity.Pod
+}
+
+// answers are what the host has answered in one attempt.
+type answers struct {
+	anchor *corev1.ConfigMap
+	facts  Facts
+	certs  *corev1.Secret // nil if there is none
+}
+
+// attempt asks the host once, claims the anchor and then sees to the keys. Nothing
+// is written before the claim.
+func (d *Discovery) attempt(ctx context.Context, holder *Holder) (*Facts, error) {
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	seen, err := d.ask(ctx)
+	if err != nil {
+		return nil, err
+	}
+	holder.anchor = d.Release.AnchorOwner(seen.anchor.UID)
+	known, ok := loadFacts(d.DataDir)
+	if ok && hasStore(d.DataDir) {
+		if err := acceptKept(d.Release, known, seen.anchor); err != nil {
+			return nil, err
+		}
+	}
+	if err := holder.claim(ctx, seen.anchor); err != nil {
+		return nil, err
+	}
+	facts := seen.facts
+	if ok {
+		facts.Store = known.Store
+	}
+	facts.Holder = holder.Record()
+	if seen.certs == nil {
+		if seen.certs, err = d.restoreCerts(ctx, known, facts.Anchor); err != nil {
+			return nil, err
+		}
+	}
+	facts.Certs = seen.certs.Data
+	return &facts, nil
+}
+
+// ask reads all facts at once.
+func (d *Discovery) ask(ctx context.Context) (*answers, error) {
+	seen := &answers{}
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() (err error) { seen.anchor, err = d.getAnchor(ctx); return })
+	group.Go(func() (err error) { seen.facts.ServiceIP, err = d.clusterIP(ctx, d.Release.Service()); return })
+	group.Go(func() (err error) { seen.facts.DNSServiceIP, err = d.clusterIP(ctx, d.Release.DNS()); return })
+	group.Go(func() (err error) { seen.facts.ServiceCIDR, err = d.hostCIDR(ctx); return })
+	group.Go(func() error {
+		secret, err := d.Client.CoreV1().Secrets(d.Release.Namespace).Get(ctx, d.Release.Certs(), metav1.GetOptions{})
+		if apierrors.IsNotFound(err) {
+			return nil
+		}
+		seen.certs = secret
+		return wrap(err, "get host Secret %s", d.Release.Certs())
+	})
+	if err := group.Wait(); err != nil {
+		return nil, err
+	}
+	seen.facts.Anchor = d.Release.AnchorOwner(seen.anchor.UID)
+	if seen.facts.ServiceCIDR == "" {
+		seen.facts.ServiceCIDR = widestCIDR(seen.facts.ServiceIP)
+	}
+	return seen, nil
+}
+
+func (d *Discovery) getAnchor(ctx context.Context) (*corev1.ConfigMap, error) {
+	anchor, err := d.Client.CoreV1().ConfigMaps(d.Release.Namespace).Get(ctx, d.Release.Anchor(), metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		return nil, &factError{fmt.Sprintf("host ConfigMap %s/%s does not exist: it is part of the Helm release, "+
+			"which owns all that is synced; run helm upgrade to create it again", d.Release.Namespace, d.Release.Anchor())}
+	}
+	return anchor, wrap(err, "get host ConfigMap %s", d.Release.Anchor())
+}
+
+func (d *Discovery) clusterIP(ctx context.Context, name string) (string, error) {
+	service, err := d.Client.CoreV1().Services(d.Release.Namespace).Get(ctx, name, metav1.GetOptions{})
+	if err != nil {
+		return "", wrap(err, "get host Service %s", name)
+	}
+	if net.ParseIP(service.Spec.ClusterIP) == nil {
+		return "", &factError{fmt.Sprintf("host Service %s/%s has no ClusterIP (%q): pods of the virtual cluster could not reach it",
+			d.Release.Namespace, name, service.Spec.ClusterIP)}
+	}
+	return service.Spec.ClusterIP, nil
+}
+
+// hostCIDR returns the service IP range of the host from its ServiceCIDR objects.
+// It is empty where the host has none or the server may not read them.
+func (d *Discovery) hostCIDR(ctx context.Context) (string, error) {
+	if d.ServiceCIDR != "" {
+		return d.ServiceCIDR, nil
+	}
+	cidr, err := d.Client.NetworkingV1().ServiceCIDRs().Get(ctx, "kubernetes", metav1.GetOptions{})
+	if apierrors.IsNotFound(err) || apierrors.IsForbidden(err) {
+		return "", nil
+	}
+	if err != nil {
+		return "", wrap(err, "get host ServiceCIDR kubernetes")
+	}
+	if len(cidr.Spec.CIDRs) == 0 {
+		return "", nil
+	}
+	return cidr.Spec.CIDRs[0], nil
+}
+
+// wrap returns err with what failed, nil for nil.
+func wrap(err error, format string, args ...any) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("cannot "+format+": %w", append(args, err)...)
+}

@@ -1,0 +1,41 @@
+package host
+
+import (
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/kubernetes/scheme"
+	typedcorev1 "k8s.io/client-go/kubernetes/typed/core/v1"
+	"k8s.io/client-go/tools/record"
+)
+
+// Events records Events on the anchor of a release.
+type Events struct {
+	namespace   string
+	broadcaster record.EventBroadcaster
+	recorder    record.EventRecorder
+}
+
+// NewEvents returns a recorder for a namespace of the host. Stop ends it.
+func NewEvents(client kubernetes.Interface, namespace string) *Events {
+	broadcaster := record.NewBroadcaster()
+	broadcaster.StartRecordingToSink(&typedcorev1.EventSinkImpl{Interface: client.CoreV1().Events(namespace)})
+	return &Events{
+		namespace:   namespace,
+		broadcaster: broadcaster,
+		recorder:    broadcaster.NewRecorder(scheme.Scheme, corev1.EventSource{Component: "sublet"}),
+	}
+}
+
+// Stop ends the recorder. Events that wait are lost.
+func (e *Events) Stop() { e.broadcaster.Shutdown() }
+
+// record records an Event on the anchor. Repeats are counted, not repeated.
+func (e *Events) record(anchor metav1.OwnerReference, kind, reason, message string) {
+	if e == nil || anchor.UID == "" {
+		return
+	}
+	e.recorder.Event(&corev1.ObjectReference{
+		APIVersion: anchor.APIVersion, Kind: anchor.Kind, Namespace: e.namespace, Name: anchor.Name, UID: anchor.UID,
+	}, kind, reason, message)
+}

@@ -1,0 +1,47 @@
+package host
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+)
+
+// TestFence sends writes and reads from a client of a replica that is not proven.
+func TestFence(t *testing.T) {
+	t.Parallel()
+	reached := map[string]int{}
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		reached[r.Method]++
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = w.Write([]byte(`{"kind":"ConfigMap","apiVersion":"v1","metadata":{"name":"a"}}`))
+	}))
+	defer server.Close()
+	proven := false
+	client, err := kubernetes.NewForConfig(Fence(&rest.Config{Host: server.URL, QPS: -1}, func() bool { return proven }))
+	if err != nil {
+		t.Fatal(err)
+	}
+	maps := client.CoreV1().ConfigMaps("tenant")
+	if _, err := maps.Get(t.Context(), "a", metav1.GetOptions{}); err != nil {
+		t.Errorf("reads pass: %v", err)
+	}
+	if _, err := maps.Create(t.Context(), &corev1.ConfigMap{}, metav1.CreateOptions{}); !apierrors.IsConflict(err) {
+		t.Errorf("a write is a conflict, got %v", err)
+	}
+	if err := maps.Delete(t.Context(), "a", metav1.DeleteOptions{}); !apierrors.IsConflict(err) {
+		t.Errorf("so is a delete, got %v", err)
+	}
+	proven = true
+	if _, err := maps.Create(t.Context(), &corev1.ConfigMap{}, metav1.CreateOptions{}); err != nil {
+		t.Errorf("a holder writes: %v", err)
+	}
+	if reached["GET"] != 1 || reached["POST"] != 1 || reached["DELETE"] != 0 {
+		t.Errorf("the host got %v", reached)
+	}
+}

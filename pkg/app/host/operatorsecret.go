@@ -1,0 +1,59 @@
+package host
+
+import (
+	"bytes"
+	"crypto/rand"
+	"crypto/subtle"
+	"sync"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/sublet-dev/sublet/api/release"
+)
+
+// minTokenLength is the length of the shortest token that the server accepts.
+const minTokenLength = 20
+
+// OperatorSecret is the bearer token of the operator's port in a host Secret. An
+// operator rotates the token by deleting the Secret, or sets another one in it.
+type OperatorSecret struct {
+	// Release is the release of the virtual cluster.
+	Release release.Release
+	// CA is the authority of the port's certificate, as PEM.
+	CA []byte
+
+	mu    sync.RWMutex
+	token []byte
+}
+
+// Allows reports whether token is the one in the Secret.
+func (o *OperatorSecret) Allows(token string) bool {
+	o.mu.RLock()
+	defer o.mu.RUnlock()
+	return len(o.token) > 0 && subtle.ConstantTimeCompare(o.token, []byte(token)) == 1
+}
+
+// Want implements [WantSecret]. It takes the token that an operator has set, and
+// generates one if there is none.
+func (o *OperatorSecret) Want(current *corev1.Secret) (*corev1.Secret, time.Duration, error) {
+	var token []byte
+	if current != nil {
+		token = bytes.TrimSpace(current.Data[release.OperatorTokenKey])
+	}
+	isRight := len(token) >= minTokenLength && bytes.Equal(current.Data[release.OperatorCAKey], o.CA)
+	if len(token) < minTokenLength {
+		token = []byte(rand.Text())
+	}
+	o.mu.Lock()
+	o.token = token
+	o.mu.Unlock()
+	if isRight {
+		return nil, 0, nil
+	}
+	return &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{Name: o.Release.Operator(), Labels: o.Release.Labels()},
+		Data:       map[string][]byte{release.OperatorTokenKey: token, release.OperatorCAKey: o.CA},
+	}, 0, nil
+}

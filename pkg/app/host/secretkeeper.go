@@ -1,0 +1,194 @@
+package host
+
+import (
+	"cmp"
+	"context"
+	"maps"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/klog/v2"
+	"k8s.io/utils/clock"
+
+	"github.com/sublet-dev/sublet/api/syncz"
+)
+
+// WantSecret decides how a Secret of the release should be.
+type WantSecret interface {
+	// Want returns the Secret as it should be, nil if current is right. It gets
+	// nil if there is none. After the returned time it wants to be asked again;
+	// 0 means never.
+	Want(current *corev1.Secret) (wanted *corev1.Secret, again time.Duration, err error)
+}
+
+// SecretKeeper keeps one Secret of the release right: it watches the Secret and
+// writes it again when it is deleted or changed.
+type SecretKeeper struct {
+	// Client reaches the host.
+	Client kubernetes.Interface
+	// Namespace and Name are those of the Secret.
+	Namespace, Name string
+	// Holder has the owner of the Secret, and permits writes.
+	Holder *Holder
+	// Desired decides how the Secret should be.
+	Desired WantSecret
+	// CheckName is the name of the line on /syncz.
+	CheckName string
+	// Clock is the time.
+	Clock clock.Clock
+
+	mu sync.Mutex
+	// current is the Secret as last seen, nil if it does not exist. It means
+	// nothing before seen is true.
+	current *corev1.Secret
+	seen    bool
+	// lastError is why the Secret may not be right, empty if nothing failed.
+	lastError string
+}
+
+// Run keeps the Secret until ctx ends. A host that does not respond only delays
+// it.
+func (k *SecretKeeper) Run(ctx context.Context) error {
+	look := make(chan struct{}, 1)
+	signal := func() {
+		select {
+		case look <- struct{}{}:
+		default:
+		}
+	}
+	// A new anchor and the permission to write do not show in the Secret.
+	k.Holder.OnChange(signal)
+	secrets := &singleWatch[*corev1.Secret]{
+		reader: k.Client.CoreV1().Secrets(k.Namespace), name: k.Name, clock: k.Clock, failed: k.recordError,
+		changed: func(current *corev1.Secret) error {
+			k.setCurrent(current)
+			signal()
+			return nil
+		},
+	}
+	var group errgroup.Group
+	group.Go(func() error { secrets.run(ctx); return nil })
+	group.Go(func() error { k.keep(ctx, look); return nil })
+	return group.Wait()
+}
+
+// keep puts the Secret right at each signal, and when its content is due.
+func (k *SecretKeeper) keep(ctx context.Context, look <-chan struct{}) {
+	backoff := newBackoff()
+	var due <-chan time.Time
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-look:
+		case <-due:
+		}
+		next, err := k.ensure(ctx)
+		switch {
+		case apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err):
+			next = backoff.Step() // the watch is about to tell
+		case err != nil:
+			next = backoff.Step()
+			k.recordError(err)
+		default:
+			backoff = newBackoff()
+		}
+		due = nil
+		if next > 0 {
+			due = k.Clock.After(next)
+		}
+	}
+}
+
+// ensure writes the Secret unless it is right. It returns when to look again, 0
+// for not before the next signal.
+func (k *SecretKeeper) ensure(ctx context.Context) (time.Duration, error) {
+	current, seen := k.getCurrent()
+	if !seen || !k.Holder.MayWrite() {
+		return 0, nil
+	}
+	owner := k.Holder.AnchorOwner()
+	wanted, again, err := k.Desired.Want(current)
+	if err != nil {
+		return 0, err
+	}
+	if wanted == nil {
+		if isOwnedBy(current, owner) {
+			return again, nil
+		}
+		wanted = current
+	}
+	written, err := k.write(ctx, current, wanted, owner)
+	if err != nil {
+		return 0, err
+	}
+	k.setCurrent(written)
+	k.recordError(nil)
+	return again, nil
+}
+
+// write creates the Secret, or updates the data, labels and owner of current.
+func (k *SecretKeeper) write(ctx context.Context, current, wanted *corev1.Secret, owner metav1.OwnerReference) (*corev1.Secret, error) {
+	secrets := k.Client.CoreV1().Secrets(k.Namespace)
+	if current == nil {
+		wanted.OwnerReferences = []metav1.OwnerReference{owner}
+		created, err := secrets.Create(ctx, wanted, metav1.CreateOptions{})
+		return created, wrap(err, "create host Secret %s/%s", k.Namespace, k.Name)
+	}
+	next := current.DeepCopy()
+	next.Data, next.OwnerReferences = wanted.Data, []metav1.OwnerReference{owner}
+	if next.Labels == nil {
+		next.Labels = map[string]string{}
+	}
+	maps.Copy(next.Labels, wanted.Labels)
+	updated, err := secrets.Update(ctx, next, metav1.UpdateOptions{})
+	return updated, wrap(err, "update host Secret %s/%s", k.Namespace, k.Name)
+}
+
+// isOwnedBy reports whether owner is the only owner of the Secret.
+func isOwnedBy(secret *corev1.Secret, owner metav1.OwnerReference) bool {
+	return secret != nil && len(secret.OwnerReferences) == 1 && secret.OwnerReferences[0].UID == owner.UID
+}
+
+// Checks returns the health of the Secret.
+func (k *SecretKeeper) Checks() []syncz.Check {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	check := syncz.Check{Name: k.CheckName, Healthy: true, Message: "up to date"}
+	if k.lastError != "" || !k.seen {
+		check.Healthy, check.Message = false, "waiting for the host"
+		check.Details = []string{cmp.Or(k.lastError, "not read yet")}
+	}
+	return []syncz.Check{check}
+}
+
+func (k *SecretKeeper) getCurrent() (*corev1.Secret, bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.current, k.seen
+}
+
+func (k *SecretKeeper) setCurrent(current *corev1.Secret) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.current, k.seen = current, true
+}
+
+// recordError keeps the last failure for Checks, and logs the first of a row.
+func (k *SecretKeeper) recordError(err error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	before := k.lastError
+	k.lastError = ""
+	if err != nil {
+		k.lastError = err.Error()
+		if before == "" {
+			klog.InfoS("Cannot keep a Secret of the release, retrying", "secret", k.Name, "err", err)
+		}
+	}
+}

@@ -1,0 +1,130 @@
+package host
+
+import (
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/kubernetes/fake"
+	"k8s.io/utils/clock"
+
+	"github.com/sublet-dev/sublet/pkg/controlplane/pki"
+)
+
+// TestSecretsComeBack deletes and changes the Secrets of a release while the
+// server runs.
+func TestSecretsComeBack(t *testing.T) {
+	t.Parallel()
+	bundle, err := pki.New(time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	operator := &OperatorSecret{Release: shop(), CA: bundle.CA()}
+	for name, tc := range map[string]struct {
+		secret  string
+		desired WantSecret
+		key     string // one that is put right
+	}{
+		"Certs":      {"shop-certs", &CertsSecret{Name: "shop-certs", Data: bundle.Secret()}, ""},
+		"Kubeconfig": {"shop-kubeconfig", &KubeconfigSecret{Release: shop(), Bundle: bundle, Server: "https://shop", Context: "shop", Clock: clock.RealClock{}}, "config"},
+		"Parts":      {"shop-kubeconfig", &KubeconfigSecret{Release: shop(), Bundle: bundle, Server: "https://shop", Context: "shop", Clock: clock.RealClock{}}, "client-key"},
+		"Operator":   {"shop-operator", operator, "ca.crt"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			client := fake.NewClientset(chartObjects(nil)...)
+			holder, _ := runHolder(t, client)
+			keeper := &SecretKeeper{
+				Client: client, Namespace: shop().Namespace, Name: tc.secret, Holder: holder, Desired: tc.desired, Clock: clock.RealClock{},
+			}
+			go func() { _ = keeper.Run(t.Context()) }()
+			secrets := client.CoreV1().Secrets(shop().Namespace)
+			var last *corev1.Secret
+			exists := func() bool {
+				secret, err := secrets.Get(t.Context(), tc.secret, metav1.GetOptions{})
+				if err != nil && !apierrors.IsNotFound(err) {
+					t.Fatal(err)
+				}
+				last = secret
+				return err == nil
+			}
+			eventually(t, "the Secret is created", exists)
+			eventually(t, "the watch", func() bool { return watches(client, "secrets") > 0 })
+
+			if err := secrets.Delete(t.Context(), tc.secret, metav1.DeleteOptions{}); err != nil {
+				t.Fatal(err)
+			}
+			eventually(t, "a deleted Secret comes back", exists)
+
+			if tc.key != "" {
+				broken := last.DeepCopy()
+				broken.Data[tc.key] = []byte("by hand")
+				if _, err := secrets.Update(t.Context(), broken, metav1.UpdateOptions{}); err != nil {
+					t.Fatal(err)
+				}
+				eventually(t, "a changed Secret is put right", func() bool { return exists() && string(last.Data[tc.key]) != "by hand" })
+			}
+			setAnchor(t, client, "anchor-again", nil)
+			eventually(t, "the new anchor owns it", func() bool {
+				return exists() && last.OwnerReferences[0].UID == types.UID("anchor-again")
+			})
+			if checks := keeper.Checks(); !checks[0].Healthy {
+				t.Errorf("all is well: %+v", checks)
+			}
+		})
+	}
+}
+
+// TestKeeperWaitsForHolder holds that a replica which is not proven writes nothing.
+func TestKeeperWaitsForHolder(t *testing.T) {
+	t.Parallel()
+	client := fake.NewClientset(chartObjects(nil)...)
+	holder := &Holder{client: client, release: shop(), identity: pod0("new"), clock: clock.RealClock{}}
+	keeper := &SecretKeeper{
+		Client: client, Namespace: shop().Namespace, Name: "shop-certs", Holder: holder,
+		Desired: &CertsSecret{Name: "shop-certs"}, Clock: clock.RealClock{},
+	}
+	keeper.setCurrent(nil)
+	if _, err := keeper.ensure(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if len(client.Actions()) != 0 {
+		t.Errorf("the host got %v", client.Actions())
+	}
+	holder.confirm(getAnchor(t, client), Record{"shop-0", "new", 1})
+	if _, err := keeper.ensure(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := client.CoreV1().Secrets(shop().Namespace).Get(t.Context(), "shop-certs", metav1.GetOptions{}); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestOperatorToken(t *testing.T) {
+	t.Parallel()
+	o := &OperatorSecret{Release: shop(), CA: []byte("ca")}
+	if o.Allows("") {
+		t.Error("nobody may pass before there is a token")
+	}
+	generated, _, err := o.Want(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !o.Allows(string(generated.Data["token"])) || o.Allows("other") {
+		t.Error("the generated token counts, and no other")
+	}
+	if wanted, _, _ := o.Want(generated); wanted != nil {
+		t.Error("a Secret with a token is right")
+	}
+	generated.Data["token"] = []byte("an-operators-own-token-of-any-form\n")
+	if wanted, _, _ := o.Want(generated); wanted != nil || !o.Allows("an-operators-own-token-of-any-form") {
+		t.Error("an operator may set a token")
+	}
+	generated.Data["token"] = []byte("short")
+	if wanted, _, _ := o.Want(generated); wanted == nil || o.Allows("short") {
+		t.Error("one that can be guessed is replaced")
+	}
+}

@@ -1,0 +1,172 @@
+package lifecycle
+
+import (
+	"context"
+	"errors"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	coordinationv1 "k8s.io/api/coordination/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/kubernetes/fake"
+	clienttesting "k8s.io/client-go/testing"
+	"k8s.io/client-go/tools/leaderelection/resourcelock"
+)
+
+// leaseStore is a store of leases that refuses updates of an older version, which
+// the fake client does not.
+type leaseStore struct {
+	*fake.Clientset
+	mu      sync.Mutex
+	version int
+}
+
+func newLeaseStore() *leaseStore { return &leaseStore{Clientset: fake.NewClientset()} }
+
+func (s *leaseStore) invoke(action clienttesting.Action) (runtime.Object, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	change, ok := action.(clienttesting.CreateAction) // an update is one, too
+	if !ok {
+		return s.Invokes(action, nil)
+	}
+	lease := change.GetObject().DeepCopyObject().(*coordinationv1.Lease)
+	if action.GetVerb() == "update" && lease.ResourceVersion != strconv.Itoa(s.version) {
+		return nil, apierrors.NewConflict(schema.GroupResource{Resource: "leases"}, lease.Name, errors.New("changed"))
+	}
+	s.version++
+	lease.ResourceVersion = strconv.Itoa(s.version)
+	if action.GetVerb() == "update" {
+		return s.Invokes(clienttesting.NewUpdateAction(action.GetResource(), action.GetNamespace(), lease), nil)
+	}
+	return s.Invokes(clienttesting.NewCreateAction(action.GetResource(), action.GetNamespace(), lease), nil)
+}
+
+// replica is one process of several that share a store.
+type replica struct {
+	name string
+	// api counts starts of the part that every replica runs, terms those of the
+	// leader part, and leading is true while the latter runs.
+	api, terms atomic.Int32
+	leading    atomic.Bool
+	fail       chan error
+	cut        atomic.Bool
+	done       chan error
+	stop       context.CancelFunc
+}
+
+// startReplica runs a process with one part of each sort on a shared store.
+func startReplica(t *testing.T, store *leaseStore, name string, replicas int) *replica {
+	t.Helper()
+	r := &replica{name: name, fail: make(chan error, 1), done: make(chan error, 1)}
+	client := fake.NewClientset()
+	client.PrependReactor("*", "leases", func(action clienttesting.Action) (bool, runtime.Object, error) {
+		if r.cut.Load() {
+			return true, nil, errors.New("the store does not respond")
+		}
+		object, err := store.invoke(action)
+		return true, object, err
+	})
+	ctx, cancel := context.WithCancel(t.Context())
+	r.stop = cancel
+	parts := []Part{
+		{Name: "controllers", Leader: true, Run: func(ctx context.Context) error {
+			r.terms.Add(1)
+			r.leading.Store(true)
+			defer r.leading.Store(false)
+			select {
+			case <-ctx.Done():
+				return nil
+			case err := <-r.fail:
+				return err
+			}
+		}},
+		{Name: "api", Run: func(ctx context.Context) error { r.api.Add(1); <-ctx.Done(); return nil }},
+	}
+	election := &Election{
+		Replicas: replicas, LeaseDuration: 2 * time.Second, RenewDeadline: 500 * time.Millisecond, RetryPeriod: 50 * time.Millisecond,
+		Lock: &resourcelock.LeaseLock{
+			LeaseMeta:  metav1.ObjectMeta{Namespace: "kube-system", Name: "sublet-leader"},
+			Client:     client.CoordinationV1(),
+			LockConfig: resourcelock.ResourceLockConfig{Identity: name},
+		},
+	}
+	go func() { r.done <- Run(ctx, parts, election) }()
+	t.Cleanup(func() { cancel(); <-r.done })
+	return r
+}
+
+func eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	deadline := time.After(10 * time.Second)
+	ticker := time.NewTicker(5 * time.Millisecond)
+	defer ticker.Stop()
+	for !ok() {
+		select {
+		case <-deadline:
+			t.Fatalf("%s: not within 10 s", what)
+		case <-ticker.C:
+		}
+	}
+}
+
+// TestLeadershipMoves runs two replicas on one store and takes the store from the
+// leader. Its term ends and the other's begins. The other parts run on.
+func TestLeadershipMoves(t *testing.T) {
+	t.Parallel()
+	store := newLeaseStore()
+	first := startReplica(t, store, "shop-0", 2)
+	eventually(t, "the first leads", first.leading.Load)
+	second := startReplica(t, store, "shop-1", 2)
+	eventually(t, "the second serves", func() bool { return second.api.Load() == 1 })
+
+	first.cut.Store(true)
+	eventually(t, "the second leads", func() bool {
+		if first.leading.Load() && second.leading.Load() {
+			t.Error("both lead")
+		}
+		return second.leading.Load()
+	})
+	first.cut.Store(false)
+	second.stop()
+	second.done <- <-second.done
+	eventually(t, "the first leads again", func() bool { return first.terms.Load() > 1 && first.leading.Load() })
+	if first.api.Load() != 1 || len(first.done) != 0 {
+		t.Error("the loss of the lease ended the process")
+	}
+}
+
+// TestLeaderPartFails ends the process: nobody would notice otherwise.
+func TestLeaderPartFails(t *testing.T) {
+	t.Parallel()
+	for _, replicas := range []int{1, 2} {
+		r := startReplica(t, newLeaseStore(), "shop-0", replicas)
+		eventually(t, "it leads", r.leading.Load)
+		r.fail <- errors.New("no disk")
+		err := <-r.done
+		if err == nil || !strings.Contains(err.Error(), "controllers: no disk") {
+			t.Errorf("%d replicas: %v", replicas, err)
+		}
+		r.done <- err
+	}
+}
+
+// TestOneReplica holds that a single replica sends no request for its lease.
+func TestOneReplica(t *testing.T) {
+	t.Parallel()
+	store := newLeaseStore()
+	r := startReplica(t, store, "shop-0", 1)
+	eventually(t, "it leads", r.leading.Load)
+	r.stop()
+	r.done <- <-r.done
+	if actions := store.Actions(); len(actions) != 0 {
+		t.Errorf("the store got %v", actions)
+	}
+}

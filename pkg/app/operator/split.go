@@ -1,0 +1,118 @@
+package operator
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"net"
+	"sync"
+	"time"
+)
+
+const (
+	// firstByteTimeout is how long a client may take to send its first byte.
+	firstByteTimeout = 5 * time.Second
+	// maxUndecided bounds the connections that have not sent a byte yet.
+	maxUndecided = 64
+	// tlsHandshake is the first byte of every TLS connection.
+	tlsHandshake = 0x16
+)
+
+// split accepts connections and passes each to one of two listeners: those that
+// begin with a TLS handshake, and all others. It returns when the listener is
+// closed.
+func split(ctx context.Context, listener net.Listener, secure, plain *queue) error {
+	defer secure.close()
+	defer plain.close()
+	undecided := make(chan struct{}, maxUndecided)
+	for {
+		conn, err := listener.Accept()
+		if err != nil {
+			if ctx.Err() != nil || errors.Is(err, net.ErrClosed) {
+				return nil
+			}
+			var timeout net.Error
+			if errors.As(err, &timeout) && timeout.Timeout() {
+				continue
+			}
+			return err
+		}
+		select {
+		case undecided <- struct{}{}:
+		default:
+			_ = conn.Close()
+			continue
+		}
+		go func() {
+			defer func() { <-undecided }()
+			assign(conn, secure, plain)
+		}()
+	}
+}
+
+// assign reads the first byte of a connection and passes the connection on.
+func assign(conn net.Conn, secure, plain *queue) {
+	first := make([]byte, 1)
+	_ = conn.SetReadDeadline(time.Now().Add(firstByteTimeout))
+	if _, err := io.ReadFull(conn, first); err != nil {
+		_ = conn.Close()
+		return
+	}
+	_ = conn.SetReadDeadline(time.Time{})
+	to := plain
+	if first[0] == tlsHandshake {
+		to = secure
+	}
+	to.push(&peeked{Conn: conn, reader: io.MultiReader(bytes.NewReader(first), conn)})
+}
+
+// peeked is a connection whose first byte was read.
+type peeked struct {
+	net.Conn
+	reader io.Reader
+}
+
+// Read implements net.Conn.
+func (p *peeked) Read(b []byte) (int, error) { return p.reader.Read(b) }
+
+// queue is a net.Listener of connections that another listener has accepted.
+type queue struct {
+	address net.Addr
+	conns   chan net.Conn
+	done    chan struct{}
+	once    sync.Once
+}
+
+func newQueue(address net.Addr) *queue {
+	return &queue{address: address, conns: make(chan net.Conn), done: make(chan struct{})}
+}
+
+func (q *queue) push(conn net.Conn) {
+	select {
+	case q.conns <- conn:
+	case <-q.done:
+		_ = conn.Close()
+	}
+}
+
+// Accept implements net.Listener.
+func (q *queue) Accept() (net.Conn, error) {
+	select {
+	case conn := <-q.conns:
+		return conn, nil
+	case <-q.done:
+		return nil, net.ErrClosed
+	}
+}
+
+// Close implements net.Listener.
+func (q *queue) Close() error {
+	q.close()
+	return nil
+}
+
+func (q *queue) close() { q.once.Do(func() { close(q.done) }) }
+
+// Addr implements net.Listener.
+func (q *queue) Addr() net.Addr { return q.address }

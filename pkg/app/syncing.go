@@ -1,0 +1,70 @@
+package app
+
+import (
+	"context"
+	"fmt"
+
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+	componentversion "k8s.io/component-base/version"
+
+	"github.com/sublet-dev/sublet/pkg/app/lifecycle"
+	"github.com/sublet-dev/sublet/pkg/controlplane/pki"
+	"github.com/sublet-dev/sublet/pkg/syncer"
+	"github.com/sublet-dev/sublet/pkg/syncer/kinds"
+)
+
+// runSyncing runs the syncer and the virtual scheduler for one term of the leader.
+// Both are built anew: what they remember of an earlier term is out of date.
+func (a *app) runSyncing(ctx context.Context) error {
+	virtual := a.controlPlane.ClientConfig(syncerUser, pki.GroupAdmins)
+	engine, err := syncer.NewEngine(syncer.Options{
+		Cluster: a.cluster(), Virtual: virtual, Host: a.host,
+		VirtualInformers: virtualInformers{a.controlPlane, a.done},
+		HostLimiter:      a.limiter,
+	})
+	if err != nil {
+		return err
+	}
+	scheduling, err := a.newScheduling(engine)
+	if err != nil {
+		return err
+	}
+	if err := a.addKinds(ctx, engine, scheduling, virtual); err != nil {
+		return err
+	}
+	a.hostFirst.engine.Store(engine)
+	defer a.hostFirst.engine.Store(nil)
+	defer a.health.add(engine.Checks)()
+
+	parts := append([]lifecycle.Part{{Name: "syncer", Run: engine.Run}}, scheduling.parts()...)
+	return lifecycle.Run(ctx, parts, nil)
+}
+
+// addKinds registers every kind that the settings ask for.
+func (a *app) addKinds(ctx context.Context, engine *syncer.Engine, scheduling scheduling, virtual *rest.Config) error {
+	virtualClient, err := kubernetes.NewForConfig(virtual)
+	if err != nil {
+		return err
+	}
+	options := kinds.Options{
+		Sync:                   a.values.Sync,
+		VirtualScheduler:       a.values.ControlPlane.Advanced.VirtualScheduler.Enabled,
+		Proposals:              scheduling.proposals(),
+		Usage:                  scheduling.nodeUsage(),
+		WorkloadServiceAccount: a.names.Workload(),
+		KubernetesServiceIP:    a.facts.ServiceIP,
+		DNSServiceIP:           a.facts.DNSServiceIP,
+		ClusterDomain:          a.values.Networking.Advanced.ClusterDomain,
+		KubeletVersion:         componentversion.Get().GitVersion,
+		Tokens:                 minter{a.controlPlane, virtualClient},
+	}
+	for _, row := range kinds.Table() {
+		for _, kind := range row.Define(options) {
+			if err := engine.Add(ctx, kind); err != nil {
+				return fmt.Errorf("cannot sync %s: %w", kind.Name(), err)
+			}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,82 @@
+package syncer
+
+import (
+	"time"
+
+	"github.com/go-logr/logr"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/rest"
+	"k8s.io/klog/v2"
+	"k8s.io/utils/clock"
+
+	"github.com/sublet-dev/sublet/pkg/translate"
+)
+
+// Options configure an engine.
+type Options struct {
+	// Cluster is the identity of the virtual cluster on its host.
+	Cluster translate.Cluster
+	// Virtual and Host connect to the two API servers. Client-side limits of Host are
+	// lifted.
+	Virtual, Host *rest.Config
+	// VirtualInformers has shared informers of the virtual cluster, which the engine
+	// uses instead of watches of its own. Default: none.
+	VirtualInformers VirtualInformers
+	// HostLimits bound what the engine sends to the host, unless HostLimiter is set.
+	// Default: no limit.
+	HostLimits HostLimits
+	// HostLimiter is a limiter that the engine shares with other clients of the host
+	// and with the engines of other leader terms. Host must not pass it already.
+	// Default: one of the engine's own.
+	HostLimiter *HostLimiter
+	// MayWrite returns why this replica must not write to the host now, nil if it
+	// may. All writes to the host stop at once while it returns a reason, and go on
+	// after it. Default: it always may.
+	MayWrite func() error
+	// Standby keeps caches warm and does nothing else until Lead is called. Default:
+	// the engine leads as soon as it runs.
+	Standby bool
+	// Kinds are those to start with. More can be added at any time.
+	Kinds []Kind
+	// Patch changes copies before they are written. nil changes nothing.
+	Patch Patch
+	// Workers is how many objects of one kind are reconciled at a time. Default: 16.
+	Workers int
+	// FullScan is the time between two full scans, which compare all objects of both
+	// sides as if no watch existed. Default: 10 minutes. The first one comes after a
+	// tenth of it.
+	FullScan time.Duration
+	// Scheme has the types of the kinds. Default: those of client-go.
+	Scheme *runtime.Scheme
+	// Clock is the time. Default: the real one.
+	Clock clock.WithTicker
+	// Log is for what the engine waits for and what fails. Default: klog.
+	Log logr.Logger
+}
+
+// withDefaults returns the options with defaults for what they leave out.
+func withDefaults(options Options) Options {
+	if options.Workers == 0 {
+		options.Workers = 16
+	}
+	if options.FullScan == 0 {
+		options.FullScan = 10 * time.Minute
+	}
+	if options.Scheme == nil {
+		options.Scheme = scheme.Scheme
+	}
+	if options.Clock == nil {
+		options.Clock = clock.RealClock{}
+	}
+	if options.HostLimiter == nil {
+		options.HostLimiter = NewHostLimiter(options.HostLimits, options.Clock)
+	}
+	if options.MayWrite == nil {
+		options.MayWrite = func() error { return nil }
+	}
+	if options.Log.GetSink() == nil {
+		options.Log = klog.Background().WithName("syncer")
+	}
+	return options
+}
