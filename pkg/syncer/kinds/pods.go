@@ -22,10 +22,11 @@ func Pods(o Options) syncer.Resource[*corev1.Pod, *corev1.Pod] {
 	r := syncer.Resource[*corev1.Pod, *corev1.Pod]{
 		Owner:        syncer.Virtual,
 		Names:        translate.Hashed,
-		Want:         p.want,
+		Load:         p.load,
+		Want:         p.shouldCopy,
 		Down:         p.down,
 		Up:           p.up,
-		Refused:      p.refusedPod,
+		Refused:      p.clearProposal,
 		EndsWithHost: true,
 		Started:      p.started,
 		Lost:         lostPod,
@@ -67,8 +68,9 @@ func (p pods) down(s syncer.Scope, virtual, host *corev1.Pod) error {
 		NodeSelector:        visibleNodes(p.options.Sync),
 		HostSchedulers:      p.options.hostSchedulers(),
 	}
-	if p.options.usesVirtualScheduler(virtual) {
-		in.Place = p.assignedNode(virtual, host)
+	in.Place = syncer.Loaded[assignment](s).node
+	if in.Place == "" && host.ResourceVersion == "" && p.options.usesVirtualScheduler(virtual) {
+		return fmt.Errorf("cannot build a host pod for %s/%s: it has no assigned node", virtual.Namespace, virtual.Name)
 	}
 	if translate.NeedsServices(virtual, host) {
 		var services corev1.ServiceList

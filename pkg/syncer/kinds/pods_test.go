@@ -3,6 +3,7 @@ package kinds
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -10,6 +11,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	clocktesting "k8s.io/utils/clock/testing"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sublet-dev/sublet/api/config/v1alpha1"
 	"github.com/sublet-dev/sublet/api/labels"
@@ -136,5 +138,50 @@ func TestNodeReachesItsPods(t *testing.T) {
 	}
 	if reads := virtual.reads + host.reads; reads > 3 {
 		t.Errorf("%d reads for two pods", reads)
+	}
+}
+
+// briefProposal is a proposal in memory that ends right after it was read.
+type briefProposal struct{ node string }
+
+func (b *briefProposal) Proposed(types.UID) string {
+	node := b.node
+	b.node = ""
+	return node
+}
+
+// TestProposalIsReadOnce checks that a proposal which ends in the middle of a reconcile
+// never leads to a host pod without a pin.
+func TestProposalIsReadOnce(t *testing.T) {
+	t.Parallel()
+	o := testOptions()
+	o.VirtualScheduler, o.Proposals = true, &briefProposal{"node-1"}
+	kind := syncer.Define("pods", Pods(o))
+	virtual, host := newShelf(syncer.Virtual, kind.Indexes()), newShelf(syncer.Host, kind.Indexes())
+	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "web", UID: "u"}}
+	virtual.put(pod)
+	side := func(s *shelf) syncer.StepSide {
+		return syncer.StepSide{Client: s, Objects: func() []client.Object { return s.ofType(pod) }}
+	}
+	step := syncer.Step{
+		Kind: kind, Cluster: testCluster(), Clock: clocktesting.NewFakePassiveClock(testNow()), Virtual: side(virtual), Host: side(host),
+	}
+	if _, err := step.Reconcile(t.Context(), client.ObjectKeyFromObject(pod)); err != nil {
+		t.Fatal(err)
+	}
+	copies := host.ofType(pod)
+	if len(copies) != 1 || copies[0].GetAnnotations()[labels.Place] != "node-1" {
+		t.Errorf("want one host pod that is pinned to node-1, got %v", copies)
+	}
+}
+
+func TestNoHostPodWithoutPin(t *testing.T) {
+	t.Parallel()
+	o := testOptions()
+	o.VirtualScheduler = true
+	scope := syncer.Scope{Context: t.Context(), Cluster: testCluster()}
+	err := Pods(o).Down(scope, &corev1.Pod{}, &corev1.Pod{})
+	if err == nil || !strings.Contains(err.Error(), "no assigned node") {
+		t.Errorf("a host pod without a pin must not be built, got %v", err)
 	}
 }

@@ -15,58 +15,62 @@ import (
 	"github.com/sublet-dev/sublet/pkg/translate"
 )
 
-// With a virtual scheduler, a pod gets its host copy when a node is known for it:
-// one that the virtual scheduler proposes, or one that the tenant or a scheduler of
-// theirs has bound it to. The copy is held to that node, and the host decides
-// whether it gets there. It is withdrawn when another node is proposed, or when
-// the pod bears a reason why it has none.
+// With a virtual scheduler, a pod gets its host copy once it has an assigned node: the one
+// that it is bound to, or a proposal. The copy is pinned to that node, and the host decides
+// whether the pod gets there. The copy is deleted when another node is proposed, or when
+// the pod is unschedulable.
 
-// want is [translate.ShouldCopyPod], with a virtual scheduler only where a node is known.
-func (p pods) want(_ syncer.Scope, virtual, host *corev1.Pod) (bool, error) {
+// assignment is the node of a pod, as it was read at the start of a reconcile. A proposal
+// in memory may end at any time: nothing reads it twice.
+type assignment struct {
+	// proposal is the node that the virtual scheduler proposes for a pod without a node,
+	// written into the pod or in memory. Empty if there is none.
+	proposal string
+	// node is the node that the host copy is pinned to. Empty if the host chooses one, or
+	// as long as none is assigned.
+	node string
+}
+
+// load reads the assignment of a pod. Once there is a host pod, its pin is the proposal,
+// also for a server that has started since.
+func (p pods) load(_ syncer.Scope, virtual, host *corev1.Pod) (any, error) {
+	var a assignment
+	if virtual == nil || !p.options.usesVirtualScheduler(virtual) {
+		return a, nil
+	}
+	if virtual.Spec.NodeName != "" {
+		a.node = virtual.Spec.NodeName
+		return a, nil
+	}
+	if translate.TurnedAway(virtual) {
+		return a, nil
+	}
+	a.proposal = translate.Proposed(virtual)
+	if a.proposal == "" && p.options.Proposals != nil {
+		a.proposal = p.options.Proposals.Proposed(virtual.UID)
+	}
+	if a.node = a.proposal; a.node == "" && host != nil {
+		a.node = translate.PlaceOf(host)
+	}
+	return a, nil
+}
+
+// shouldCopy reports whether the pod needs a host copy. With a virtual scheduler, it needs
+// an assigned node first.
+func (p pods) shouldCopy(s syncer.Scope, virtual, host *corev1.Pod) (bool, error) {
 	wanted := translate.ShouldCopyPod(virtual, host != nil)
 	if !wanted || host != nil && (host.Spec.NodeName != "" || translate.IsFinished(host)) {
 		return wanted, nil
 	}
-	held := ""
+	pin := ""
 	if host != nil {
-		held = translate.PlaceOf(host)
+		pin = translate.PlaceOf(host)
 	}
 	if !p.options.usesVirtualScheduler(virtual) {
-		// A copy that is held to a node was made under other settings.
-		return held == "", nil
+		return pin == "", nil // A pinned copy was created under other settings.
 	}
-	place := p.assignedNode(virtual, host)
-	return place != "" && (host == nil || held == place), nil
-}
-
-// assignedNode is the node that a pod is to be held to, empty if none is known yet. A
-// proposal stands in the virtual pod, or it is on its way in memory; once there is
-// a host pod, that one says what was proposed, also to a server that has started
-// since.
-func (p pods) assignedNode(virtual, host *corev1.Pod) string {
-	if virtual.Spec.NodeName != "" {
-		return virtual.Spec.NodeName
-	}
-	return p.proposed(virtual, host)
-}
-
-// proposed is the node that the host is asked about for a pod without one.
-func (p pods) proposed(virtual, host *corev1.Pod) string {
-	if virtual.Spec.NodeName != "" || translate.TurnedAway(virtual) {
-		return ""
-	}
-	if node := translate.Proposed(virtual); node != "" {
-		return node
-	}
-	if p.options.Proposals != nil {
-		if node := p.options.Proposals.Proposed(virtual.UID); node != "" {
-			return node
-		}
-	}
-	if host != nil {
-		return translate.PlaceOf(host)
-	}
-	return ""
+	node := syncer.Loaded[assignment](s).node
+	return node != "" && (host == nil || pin == node), nil
 }
 
 // started reports whether a pod was on a node of the host. host is its copy, or the last
@@ -82,20 +86,24 @@ func (p pods) started(virtual, host *corev1.Pod) bool {
 	return podStarted(virtual)
 }
 
-// up brings back the status and the node.
+// up copies the status, and the node of a pod that has none.
 func (p pods) up(s syncer.Scope, host, virtual *corev1.Pod) error {
 	if p.options.usesVirtualScheduler(virtual) {
-		translate.PlaceStatus(s.Cluster, p.proposed(virtual, host), host, virtual)
+		proposed := ""
+		if virtual.Spec.NodeName == "" {
+			proposed = syncer.Loaded[assignment](s).node
+		}
+		translate.PlaceStatus(s.Cluster, proposed, host, virtual)
 	} else {
 		translate.PodStatus(s.Cluster, host, virtual)
 	}
 	return bindUp(s, host, virtual)
 }
 
-// refusedPod takes the proposed node off a pod that the host refuses to have. The
-// scheduler tries again, after a while.
-func (p pods) refusedPod(s syncer.Scope, virtual *corev1.Pod, reason string) {
-	if !p.options.usesVirtualScheduler(virtual) || p.proposed(virtual, nil) == "" {
+// clearProposal removes the proposal from a pod that the host refuses. The scheduler
+// retries after a while.
+func (p pods) clearProposal(s syncer.Scope, virtual *corev1.Pod, reason string) {
+	if syncer.Loaded[assignment](s).proposal == "" {
 		return
 	}
 	translate.Refuse(virtual, corev1.PodCondition{
@@ -103,33 +111,33 @@ func (p pods) refusedPod(s syncer.Scope, virtual *corev1.Pod, reason string) {
 	})
 }
 
-// dropUnknownResources drops from a host pod what it asks of resources that its node does not
-// have: the tenant added them to the virtual node, where they have been counted.
+// dropUnknownResources drops requests of a host pod for resources that its node does not
+// have. The tenant added them to the virtual node, where the scheduler has counted them.
 func (p pods) dropUnknownResources(s syncer.Scope, virtual, host *corev1.Pod) error {
-	asked := extendedResources(host)
-	if !p.options.usesVirtualScheduler(virtual) || len(asked) == 0 {
+	lists := listsWithExtended(host)
+	if !p.options.usesVirtualScheduler(virtual) || len(lists) == 0 {
 		return nil
 	}
 	node := &corev1.Node{}
-	place := p.assignedNode(virtual, host)
-	err := s.Host.Get(s.Context, client.ObjectKey{Name: place}, node)
+	name := syncer.Loaded[assignment](s).node
+	err := s.Host.Get(s.Context, client.ObjectKey{Name: name}, node)
 	if apierrors.IsNotFound(err) {
 		return nil
 	}
 	if err != nil {
-		return fmt.Errorf("cannot look up what host node %s has: %w", place, err)
+		return fmt.Errorf("cannot get host node %s: %w", name, err)
 	}
-	for _, list := range asked {
+	for _, list := range lists {
 		maps.DeleteFunc(list, func(name corev1.ResourceName, _ resource.Quantity) bool {
-			_, has := node.Status.Capacity[name]
-			return translate.IsExtendedResource(name) && !has
+			_, ok := node.Status.Capacity[name]
+			return translate.IsExtendedResource(name) && !ok
 		})
 	}
 	return nil
 }
 
-// extendedResources are the lists of a pod that ask for extended resources.
-func extendedResources(pod *corev1.Pod) []corev1.ResourceList {
+// listsWithExtended returns the lists of a pod that have extended resources.
+func listsWithExtended(pod *corev1.Pod) []corev1.ResourceList {
 	var lists []corev1.ResourceList
 	for _, containers := range [][]corev1.Container{pod.Spec.InitContainers, pod.Spec.Containers} {
 		for i := range containers {
