@@ -272,7 +272,7 @@ func (e *Engine) register(kind Kind) error {
 	}
 	r.reconciler = &reconciler{
 		kind: kind, cluster: e.options.Cluster, clock: e.options.Clock, log: r.log,
-		virtual:      sideClients{store: &r.virtualStore, reader: r.virtualReader, client: e.virtual.client, hasStatus: e.virtual.status.has},
+		virtual:      sideClients{store: r.virtualObjects(), reader: r.virtualReader, client: e.virtual.client, hasStatus: e.virtual.status.has},
 		host:         sideClients{store: &r.hostStore, reader: r.hostReader, client: e.host.client},
 		expectations: newExpectations(e.options.Clock), sightings: newSightings(e.options.Clock), events: e.events,
 		patch: e.options.Patch, paused: &r.paused,
@@ -281,6 +281,14 @@ func (e *Engine) register(kind Kind) error {
 	e.runners[kind.name] = r
 	e.order = append(e.order, kind.name)
 	return nil
+}
+
+// virtualObjects returns the store of the kind's virtual objects.
+func (r *runner) virtualObjects() store {
+	if r.kind.metadataOnly {
+		return &metadataStore{&r.virtualStore, r.kind.newVirtual}
+	}
+	return &r.virtualStore
 }
 
 // start starts a registered kind. The caller holds the lock.

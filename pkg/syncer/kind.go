@@ -40,6 +40,7 @@ type Kind struct {
 	started      func(virtual, host client.Object) bool
 	outlives     bool
 	statusBlind  bool
+	metadataOnly bool
 	also         []Watch
 	// load is nil for a kind that needs no state outside the two objects.
 	load func(s Scope, virtual, host client.Object) (any, error)
@@ -67,6 +68,7 @@ func Define[V, H client.Object](name string, r Resource[V, H]) Kind {
 		endsWithHost: r.EndsWithHost,
 		outlives:     r.Outlives,
 		statusBlind:  r.StatusBlind,
+		metadataOnly: r.MetadataOnly,
 		also:         r.Also,
 		problem:      validate(name, r),
 	}
@@ -138,6 +140,9 @@ func validate[V, H client.Object](name string, r Resource[V, H]) error {
 	}
 	if r.Names == nil && r.Origin == nil {
 		problems = append(problems, fmt.Errorf("kind %s does not say which virtual object a host object is for", name))
+	}
+	if r.MetadataOnly && (r.Owner == Host || r.EndsWithHost) {
+		problems = append(problems, fmt.Errorf("kind %s needs the whole virtual object, its cache cannot have metadata only", name))
 	}
 	if r.EndsWithHost && r.Started == nil {
 		problems = append(problems, fmt.Errorf("kind %s ends with its host copy but does not say when it had one", name))

@@ -136,6 +136,12 @@ type Resource[V, H client.Object] struct {
 	// kinds whose API server counts generations.
 	StatusBlind bool
 
+	// MetadataOnly caches the metadata of virtual objects alone, for kinds of the
+	// virtual side of whose objects most have no copy. The virtual objects that
+	// Origin, Load and Want get have no body; Down and Up get one that the engine reads
+	// from the API server. Default: whole objects are cached.
+	MetadataOnly bool
+
 	// Load returns state outside the two objects that the other functions need, such as
 	// the proposal of a scheduler or a live read. The engine calls it once per reconcile,
 	// before Want, so that all functions decide from the same state. They get it from

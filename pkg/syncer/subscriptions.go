@@ -46,7 +46,11 @@ func (r *runner) subscribeUntilReady(ctx context.Context) (*subscriptions, bool)
 
 // subscribeAll starts the watches of the kind and adds its indexes.
 func (r *runner) subscribeAll(ctx context.Context, s *subscriptions) error {
-	virtual, err := r.subscribe(ctx, s, r.virtualReader, r.kind.newVirtual(), nil,
+	like, err := r.virtualLike()
+	if err != nil {
+		return err
+	}
+	virtual, err := r.subscribe(ctx, s, r.virtualReader, like, nil,
 		&handler{own: true, statusBlind: r.kind.statusBlind, keys: r.ownKey})
 	if err != nil {
 		return err
@@ -77,6 +81,15 @@ func (r *runner) subscribeAll(ctx context.Context, s *subscriptions) error {
 	defer r.mu.Unlock()
 	r.watches, r.startErr = all, ""
 	return nil
+}
+
+// virtualLike returns an empty virtual object in the form in which it is cached.
+func (r *runner) virtualLike() (client.Object, error) {
+	like := r.kind.newVirtual()
+	if !r.kind.metadataOnly {
+		return like, nil
+	}
+	return metadataLike(r.virtualReader.side.scheme, like)
 }
 
 // addIndexes adds the indexes of the kind to the watches of their types.

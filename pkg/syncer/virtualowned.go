@@ -55,6 +55,11 @@ func (r *reconciler) syncToHost(s Scope, key types.NamespacedName, virtual, host
 		return r.syncTermination(s, key, virtual, host)
 	case !wanted:
 		return r.deleteUnwanted(s, key, host)
+	}
+	virtual, err = r.readBody(s, key, virtual)
+	switch {
+	case err != nil || virtual == nil:
+		return err
 	case host == nil:
 		return r.createHost(s, key, virtual)
 	case r.isAwaited(key, virtual, host):

@@ -25,6 +25,7 @@ func ConfigMaps(o Options) syncer.Resource[*corev1.ConfigMap, *corev1.ConfigMap]
 	if !o.Sync.ToHost.ConfigMaps.All {
 		pods := referredConfigMaps()
 		r.Want = func(s syncer.Scope, virtual, _ *corev1.ConfigMap) (bool, error) { return pods.wanted(s, virtual) }
+		r.MetadataOnly = true // Most ConfigMaps are of no pod, and may be large.
 		r.Indexes, r.Also = pods.indexes(), pods.also()
 	}
 	return r

@@ -26,6 +26,7 @@ func Secrets(o Options) syncer.Resource[*corev1.Secret, *corev1.Secret] {
 	if !o.Sync.ToHost.Secrets.All {
 		pods := referredSecrets()
 		r.Want = func(s syncer.Scope, virtual, _ *corev1.Secret) (bool, error) { return pods.wanted(s, virtual) }
+		r.MetadataOnly = true // Most Secrets are of no pod, and are large.
 		r.Indexes, r.Also = pods.indexes(), pods.also()
 	}
 	return r

@@ -1,0 +1,78 @@
+package syncer
+
+import (
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+)
+
+func TestMetadataOnlyKindReadsTheBodiesThatItNeeds(t *testing.T) {
+	t.Parallel()
+	secret := func(name, uid string) corev1.Secret {
+		return corev1.Secret{
+			TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "Secret"},
+			ObjectMeta: metav1.ObjectMeta{Namespace: "web", Name: name, UID: types.UID(uid), ResourceVersion: "4", Labels: map[string]string{"app": name}},
+			Data:       map[string][]byte{"password": []byte("of " + name)},
+		}
+	}
+	used, unused := secret("used", "u1"), secret("unused", "u2")
+	bodies := make(chan string, 8)
+	kind := Define("secrets", Resource[*corev1.Secret, *corev1.Secret]{
+		Owner: Virtual, Names: secrets().names, MetadataOnly: true,
+		Want: func(_ Scope, virtual, _ *corev1.Secret) (bool, error) {
+			if len(virtual.Data) != 0 {
+				t.Errorf("Want must get metadata alone, got %v", virtual.Data)
+			}
+			return virtual.Labels["app"] == "used", nil
+		},
+		Down: func(_ Scope, virtual, host *corev1.Secret) error {
+			bodies <- string(virtual.Data["password"])
+			host.Data = virtual.Data
+			return nil
+		},
+	})
+	e, virtual, host := newTestEngine(t, kind)
+	virtual.put("/api/v1/secrets", &corev1.SecretList{ListMeta: metav1.ListMeta{ResourceVersion: "5"}, Items: []corev1.Secret{used, unused}})
+	virtual.put("/api/v1/namespaces/web/secrets/used", &used)
+	startEngine(t, e)
+	host.awaitWrite(t, hostSecretsPath)
+	if diff := cmp.Diff("of used", <-bodies); diff != "" {
+		t.Errorf("Down must get the body (-want +got):\n%s", diff)
+	}
+	cached := e.runners["secrets"].virtualStore.List()
+	if len(cached) != 2 {
+		t.Fatalf("The cache must know both Secrets, got %d", len(cached))
+	}
+	for _, object := range cached {
+		if _, ok := object.(*metav1.PartialObjectMetadata); !ok {
+			t.Errorf("The cache must not have bodies, got %T", object)
+		}
+	}
+}
+
+func TestMetadataOnlyIsForTheVirtualSide(t *testing.T) {
+	t.Parallel()
+	kind := Define("nodes", Resource[*corev1.Node, *corev1.Node]{Owner: Host, Names: nodes().names, MetadataOnly: true})
+	if kind.problem == nil {
+		t.Error("Up of a kind that the host owns needs whole virtual objects")
+	}
+}
+
+func TestReplacedObjectIsNotReadForAnother(t *testing.T) {
+	t.Parallel()
+	b := newRunnerBench(t)
+	b.bench.reconciler.kind.metadataOnly = true
+	b.virtualServer.put(virtualMap())
+	b.refresh()
+	b.virtualServer.drop(virtualMap())
+	b.virtualServer.put(virtualMap(func(m *corev1.ConfigMap) { m.UID, m.Data = "v9", map[string]string{"k": "another"} }))
+	if again, err := b.bench.reconcile(t.Context(), theKey()); err != nil || again == 0 {
+		t.Errorf("The watch is about to deliver the new object, got %s, %v", again, err)
+	}
+	if len(writesOf(b.hostServer)) != 0 {
+		t.Error("The body of another object must not become the copy of this one")
+	}
+}
