@@ -95,22 +95,36 @@ func testOperatorPort(t *testing.T, tn *tenant) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	secret, err := hostClient.CoreV1().Secrets(tn.namespace).Get(t.Context(), tn.release+"-operator", metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	token := string(secret.Data["token"])
 	operator := pod.Status.PodIP + ":8444"
+	denied := []int{http.StatusForbidden, http.StatusUnauthorized}
 	for _, c := range []struct {
 		reason string
 		url    string
+		token  string
 		want   []int
 	}{
-		{"the kubelet's probes need no credentials", "http://" + operator + "/livez", []int{http.StatusOK}},
-		{"the kubelet's probes need no credentials", "http://" + operator + "/readyz", []int{http.StatusOK}},
-		{"metrics are not sent in clear text", "http://" + operator + "/metrics", []int{http.StatusBadRequest, http.StatusNotFound, http.StatusForbidden, http.StatusUnauthorized}},
-		{"metrics need a token", "https://" + operator + "/metrics", []int{http.StatusForbidden, http.StatusUnauthorized}},
-		{"the report needs a token", "https://" + operator + "/syncz", []int{http.StatusForbidden, http.StatusUnauthorized}},
-		{"the tenant's report needs a permission", tn.virtualConfig.Host + "/syncz", []int{http.StatusForbidden, http.StatusUnauthorized}},
+		{"the kubelet's probes need no credentials", "http://" + operator + "/livez", "", []int{http.StatusOK}},
+		{"the kubelet's probes need no credentials", "http://" + operator + "/readyz", "", []int{http.StatusOK}},
+		{"metrics are not sent in clear text", "http://" + operator + "/metrics", token, denied},
+		{"metrics need a token", "https://" + operator + "/metrics", "", denied},
+		{"a wrong token is none", "https://" + operator + "/metrics", "wrong", denied},
+		{"metrics with the token", "https://" + operator + "/metrics", token, []int{http.StatusOK}},
+		{"the report needs a token", "https://" + operator + "/syncz", "", denied},
+		{"the report with the token", "https://" + operator + "/syncz", token, []int{http.StatusOK}},
+		{"profiling is off by default", "https://" + operator + "/debug/pprof/heap", token, []int{http.StatusNotFound}},
+		{"the tenant's report needs a permission", tn.virtualConfig.Host + "/syncz", "", denied},
 	} {
 		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, c.url, nil)
 		if err != nil {
 			t.Fatal(err)
+		}
+		if c.token != "" {
+			request.Header.Set("Authorization", "Bearer "+c.token)
 		}
 		response, err := client.Do(request)
 		if err != nil {
