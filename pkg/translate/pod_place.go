@@ -32,21 +32,21 @@ func PlaceOf(host *corev1.Pod) string {
 // until others have made room is not proposed yet: beside it stands the reason why
 // the pod had to be turned away.
 func Proposed(virtual *corev1.Pod) string {
-	if virtual.Spec.NodeName != "" || TurnedAway(virtual) {
+	if virtual.Spec.NodeName != "" || IsUnschedulable(virtual) {
 		return ""
 	}
 	return virtual.Status.NominatedNodeName
 }
 
-// TurnedAway says whether the pod bears a reason why it has no node. Nothing is
+// IsUnschedulable reports whether the pod has a reason why it has no node. Nothing is
 // asked for such a pod before the reason is taken away.
-func TurnedAway(virtual *corev1.Pod) bool {
+func IsUnschedulable(virtual *corev1.Pod) bool {
 	condition := find(virtual.Status.Conditions, corev1.PodScheduled)
 	return condition != nil && condition.Reason != WaitingForHost
 }
 
-// Refuse takes the proposed node off a virtual pod, with the host's reason.
-func Refuse(virtual *corev1.Pod, condition corev1.PodCondition) {
+// ClearProposal removes the proposed node off a virtual pod, with the host's reason.
+func ClearProposal(virtual *corev1.Pod, condition corev1.PodCondition) {
 	condition.Type, condition.Status = corev1.PodScheduled, corev1.ConditionFalse
 	condition.ObservedGeneration = virtual.Generation
 	virtual.Status.NominatedNodeName = ""
@@ -65,7 +65,7 @@ func PlaceStatus(c Cluster, proposed string, host, virtual *corev1.Pod) {
 	}
 	said := find(virtual.Status.Conditions, corev1.PodScheduled)
 	if proposed != "" && proposed == PlaceOf(host) && refusedPlace(host) && said != nil {
-		Refuse(virtual, *said)
+		ClearProposal(virtual, *said)
 		return
 	}
 	virtual.Status.NominatedNodeName = before.Status.NominatedNodeName

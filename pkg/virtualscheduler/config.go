@@ -11,33 +11,34 @@ import (
 	"k8s.io/kubernetes/pkg/scheduler/apis/config/validation"
 )
 
-// loadConfig is the configuration that text says, or the default one if it says
-// nothing, with the plugin in every profile. An unknown or repeated field is an
-// error, and so is what would have no effect here.
+// loadConfig returns the configuration in text, or the default one if text is empty,
+// with the plugin in every profile. It fails on an unknown or repeated field, and
+// on a field that would have no effect.
 func loadConfig(text string, hostSchedulers []string) (*schedulerconfig.KubeSchedulerConfiguration, error) {
 	config, err := decode(text)
 	if err != nil {
 		return nil, fmt.Errorf("not a KubeSchedulerConfiguration: %w", err)
 	}
-	// There is one scheduler and it needs no lease.
+	// There is one scheduler, which needs no lease.
 	config.LeaderElection.LeaderElect = false
 	if err := validation.ValidateKubeSchedulerConfiguration(config); err != nil {
 		return nil, err
 	}
 	if config.ClientConnection.Kubeconfig != "" {
-		return nil, errors.New("clientConnection.kubeconfig: the scheduler is connected already; leave it out")
+		return nil, errors.New("clientConnection.kubeconfig: not used, the scheduler runs in the virtual cluster's process; remove it")
 	}
 	for i := range config.Profiles {
 		name := config.Profiles[i].SchedulerName
 		if slices.Contains(hostSchedulers, name) {
 			return nil, fmt.Errorf("profiles[%d].schedulerName: %q is also in sync.toHost.pods.hybridScheduling.hostSchedulers; "+
-				"take it out of one of the two", i, name)
+				"remove it from one of the two", i, name)
 		}
 		addPlugin(&config.Profiles[i])
 	}
 	return config, nil
 }
 
+// decode returns the configuration in text.
 func decode(text string) (*schedulerconfig.KubeSchedulerConfiguration, error) {
 	if text == "" {
 		return latest.Default()
@@ -46,18 +47,17 @@ func decode(text string) (*schedulerconfig.KubeSchedulerConfiguration, error) {
 	if err != nil {
 		return nil, err
 	}
-	config, is := object.(*schedulerconfig.KubeSchedulerConfiguration)
-	if !is {
-		return nil, fmt.Errorf("it is a %s", kind.Kind)
+	config, ok := object.(*schedulerconfig.KubeSchedulerConfiguration)
+	if !ok {
+		return nil, fmt.Errorf("found a %s", kind.Kind)
 	}
 	config.APIVersion = kind.GroupVersion().String()
 	return config, nil
 }
 
-// addPlugin puts the plugin into a profile: before every plugin that binds, since
-// none has to, and before those that make room, as it only looks on. It is named at
-// each of its points, so that an operator who disables all others there does not
-// disable it.
+// addPlugin adds the plugin to a profile, in front of all others at its points. It
+// binds instead of them, and records a failure before they make room. It is named at
+// each point, so that an operator who disables all others there keeps it.
 func addPlugin(profile *schedulerconfig.KubeSchedulerProfile) {
 	if profile.Plugins == nil {
 		profile.Plugins = &schedulerconfig.Plugins{}

@@ -1,25 +1,24 @@
-// Package virtualscheduler runs a kube-scheduler inside the virtual cluster and
-// lets the host have the last word.
+// Package virtualscheduler runs a kube-scheduler for the virtual cluster and leaves
+// the last word to the host.
 //
 // The scheduler is the real one, with the profiles that the operator chose. It
-// knows the tenant's nodes, with their cordons, taints and labels, and the
-// tenant's pods. It does not know how full the host is, or only by the sums of
-// package usage, and it must not decide over it. So one plugin is added to every
-// profile, and binds in two phases:
+// knows the tenant's nodes, with their cordons, taints and labels, and the tenant's
+// pods. How full the host is it knows only by the sums of package usage, or not at
+// all. So one plugin is added to every profile. It binds in two phases:
 //
-// The scheduler picks a node. That is the proposal: it is handed to the syncer in
-// memory, or, where an attempt has failed before, a claim waits for the host or the
-// host takes long, written to status.nominatedNodeName of the virtual pod. The
-// syncer makes the host pod, held to that node; the host's own scheduler, quota and
-// admission decide. If the host binds its pod, the syncer binds the virtual one to
-// the same node, which is what the plugin waits for. If the host refuses, the syncer
-// takes the proposal off the virtual pod and writes the host's reason into its
-// condition PodScheduled. The plugin then ends the attempt with this reason and
-// keeps the pod off that node for a while, longer each time, so that the next node
-// is tried.
+// The scheduler picks a node, which is the proposal. The syncer gets it in memory
+// (memoryproposals.go). It is written to status.nominatedNodeName of the virtual
+// pod where an attempt has failed before, where a claim waits for the host, or
+// where the host takes long (proposal.go).
 //
-// From the moment on at which there is a host pod, that pod bears the proposal.
-// Neither side needs anything that another start of the server could not find in
-// the two pods, and the scheduler never binds a pod itself.
-// docs/design/009-two-phase-bind.md has the reasons.
+// The syncer creates the host pod, limited to that node, and the host's scheduler,
+// quota and admission decide. If the host binds its pod, the syncer binds the
+// virtual one to the same node, which ends the plugin's wait (podwaiters.go). If the
+// host refuses, the syncer withdraws the proposal and writes the host's reason into
+// the condition PodScheduled. The plugin then ends the attempt and keeps the pod off
+// that node for a while, longer each time (nodebackoff.go).
+//
+// Once there is a host pod, it carries the proposal. All state is in the two pods,
+// so another start of the server continues where this one stopped. The scheduler
+// itself never binds a pod. The reasons are in docs/design/009-two-phase-bind.md.
 package virtualscheduler

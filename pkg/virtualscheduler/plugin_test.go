@@ -3,14 +3,12 @@ package virtualscheduler
 import (
 	"context"
 	"errors"
-	"fmt"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes/fake"
 	corelisters "k8s.io/client-go/listers/core/v1"
 	"k8s.io/client-go/tools/cache"
@@ -41,14 +39,14 @@ type stage struct {
 
 func newStage(pod *corev1.Pod) *stage {
 	clock := clocktesting.NewFakeClock(time.Unix(0, 0))
-	backoff := newBackoff(clock)
+	backoff := newNodeBackoff(clock)
 	store := cache.NewIndexer(cache.MetaNamespaceKeyFunc, cache.Indexers{cache.NamespaceIndex: cache.MetaNamespaceIndexFunc})
 	client := fake.NewClientset(pod.DeepCopy())
 	s := &stage{handle: &activator{}, clock: clock, store: store, client: client}
 	s.plugin = &plugin{handle: s.handle, shared: &shared{
-		client: client, clock: clock, backoff: backoff, waits: newWaits(backoff), pods: corelisters.NewPodLister(store),
+		client: client, clock: clock, backoff: backoff, waiters: newPodWaiters(backoff), pods: corelisters.NewPodLister(store),
 	}}
-	s.handler = s.plugin.waits.handler()
+	s.handler = s.plugin.waiters.podHandler()
 	_ = store.Add(pod)
 	return s
 }
@@ -184,91 +182,5 @@ func TestProposes(t *testing.T) {
 				s.show(shopPod(boundTo("a")))
 			})
 		})
-	}
-}
-
-func TestBackoff(t *testing.T) {
-	t.Parallel()
-	clock := clocktesting.NewFakeClock(time.Unix(0, 0))
-	b := newBackoff(clock)
-	again := 0
-	count := func() { again++ }
-	for i, want := range []time.Duration{5 * time.Second, 10 * time.Second, 20 * time.Second} {
-		b.refused("1", "a", fmt.Sprint("reason ", i), count)
-		clock.Step(want - time.Millisecond)
-		if b.reason("1", "a") == "" || b.reason("1", "b") != "" || b.reason("2", "a") != "" {
-			t.Fatalf("refusal %d: %q of a, %q of b, %q of another pod", i, b.reason("1", "a"), b.reason("1", "b"), b.reason("2", "a"))
-		}
-		clock.Step(time.Millisecond)
-		if b.reason("1", "a") != "" {
-			t.Fatalf("refusal %d still counts after %v", i, want)
-		}
-	}
-	if again != 9 {
-		t.Errorf("tried %d times, want a quick one, one to make sure of it and one at the end for each of three refusals", again)
-	}
-	b.refused("1", "a", "full", count)
-	b.roomier("b")
-	if b.reason("1", "a") == "" {
-		t.Error("room on b is room on a")
-	}
-	b.roomier("a")
-	if b.reason("1", "a") != "" || again != 10 {
-		t.Errorf("room on a is not tried: %q, %d", b.reason("1", "a"), again)
-	}
-	b.forget(types.UID("1"))
-	if b.knows("1") {
-		t.Error("a pod is remembered that is gone")
-	}
-}
-
-// TestEveryNodeIsTried has a pod that likes the full nodes best and finds the last
-// one, however many are full.
-func TestEveryNodeIsTried(t *testing.T) {
-	t.Parallel()
-	for _, full := range []int{1, 5, 30, 100} {
-		clock := clocktesting.NewFakeClock(time.Unix(0, 0))
-		b := newBackoff(clock)
-		due := true
-		attempts, began := 0, clock.Now()
-		for found := false; !found; attempts++ {
-			for !due {
-				clock.Step(quickPause)
-			}
-			due = false
-			found = true
-			for node := range full {
-				if name := fmt.Sprint(node); b.reason("1", name) == "" {
-					b.refused("1", name, "full", func() { due = true })
-					found = false
-					break
-				}
-			}
-			if attempts > 8*full {
-				t.Fatalf("%d full nodes: still looking after %d attempts", full, attempts)
-			}
-		}
-		t.Logf("%d full nodes: %d attempts in %s", full, attempts, clock.Since(began))
-	}
-}
-
-func TestNewNodeIsTriedAtOnce(t *testing.T) {
-	t.Parallel()
-	clock := clocktesting.NewFakeClock(time.Unix(0, 0))
-	b := newBackoff(clock)
-	again := 0
-	for range quickTries + 4 {
-		b.refused("1", "a", "full", func() { again++ })
-	}
-	clock.Step(quickPause)
-	before := again
-	b.added()
-	if again != before+1 {
-		t.Errorf("tried %d times when there was a new node, want once", again-before)
-	}
-	b.refused("1", "b", "full", func() { again++ })
-	clock.Step(quickPause)
-	if again != before+2 {
-		t.Errorf("the next node was not tried at once: %d", again-before)
 	}
 }

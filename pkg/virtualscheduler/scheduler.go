@@ -16,36 +16,36 @@ import (
 	"k8s.io/utils/clock"
 )
 
-// Options says what a scheduler is to do.
+// Options configure a scheduler.
 type Options struct {
 	// Virtual is how to reach the API server of the virtual cluster. No default.
 	Virtual *rest.Config
-	// Informers are those of the process, with which the scheduler shares what it
-	// watches. It is called once, by Run. Default: informers of the scheduler's own.
+	// Informers returns the informers of the process, which the scheduler shares. Run
+	// calls it once. Default: informers of the scheduler's own.
 	Informers func() informers.SharedInformerFactory
 	// Config is a KubeSchedulerConfiguration as text. Default: kube-scheduler's own.
 	Config string
-	// HostSchedulers are the schedulers whose pods are left to the host. No profile
-	// may be called like one of them.
+	// HostSchedulers are the names of schedulers whose pods are left to the host. No
+	// profile may have one of them.
 	HostSchedulers []string
-	// Asked is called when [Scheduler.Proposed] has something to say about a pod: the
-	// syncer shall ask the host. Default: every proposal is written into the pod.
+	// Asked is called when the result of [Scheduler.Proposed] for a pod has changed,
+	// so that the syncer asks the host. Default: every proposal is written into the pod.
 	Asked func(pod types.NamespacedName)
 	// Clock is the time. Default: the real one.
 	Clock clock.WithDelayedExecution
 }
 
-// Scheduler is a kube-scheduler of the virtual cluster. [New] makes one.
+// Scheduler is the kube-scheduler of a virtual cluster.
 type Scheduler struct {
 	options Options
 	config  *schedulerconfig.KubeSchedulerConfiguration
 	client  kubernetes.Interface
-	handed  *handed // nil if every proposal is written
+	memory  *memoryProposals // nil if every proposal is written
 	ready   chan struct{}
 }
 
-// New makes a scheduler. It talks to nobody before Run. An error says what is
-// wrong with Options.Config, by the path in it.
+// New returns a scheduler. It sends no request before Run. An error names the path
+// in Options.Config that is wrong.
 func New(options Options) (*Scheduler, error) {
 	if options.Clock == nil {
 		options.Clock = clock.RealClock{}
@@ -56,29 +56,29 @@ func New(options Options) (*Scheduler, error) {
 	}
 	client, err := kubernetes.NewForConfig(options.Virtual)
 	if err != nil {
-		return nil, fmt.Errorf("cannot make a client of the virtual cluster: %w", err)
+		return nil, fmt.Errorf("cannot create a client of the virtual cluster: %w", err)
 	}
 	s := &Scheduler{options: options, config: config, client: client, ready: make(chan struct{})}
 	if options.Asked != nil {
-		s.handed = newHanded(options.Asked)
+		s.memory = newMemoryProposals(options.Asked)
 	}
 	return s, nil
 }
 
-// Proposed is the node that the host is to be asked about for a virtual pod and that
-// is not written in the pod, empty if there is none.
+// Proposed returns the node that is proposed to the host for a virtual pod and not
+// written in the pod, empty if there is none.
 func (s *Scheduler) Proposed(pod types.UID) string {
-	if s.handed == nil {
+	if s.memory == nil {
 		return ""
 	}
-	return s.handed.proposed(pod)
+	return s.memory.proposed(pod)
 }
 
 // Ready is closed when the scheduler has seen the virtual cluster and starts to
 // pick nodes.
 func (s *Scheduler) Ready() <-chan struct{} { return s.ready }
 
-// Run schedules until ctx ends. It fails when the profiles cannot be made, as with
+// Run schedules until ctx ends. It fails if the profiles cannot be created, as with
 // a plugin that does not exist.
 func (s *Scheduler) Run(ctx context.Context) error {
 	factory, stop := s.informers()
@@ -87,7 +87,7 @@ func (s *Scheduler) Run(ctx context.Context) error {
 	defer broadcaster.Shutdown()
 	sched, err := s.build(ctx, factory, profile.NewRecorderFactory(broadcaster))
 	if err != nil {
-		return fmt.Errorf("cannot make the virtual scheduler: %w", err)
+		return fmt.Errorf("cannot create the virtual scheduler: %w", err)
 	}
 	if err := broadcaster.StartRecordingToSinkWithContext(ctx); err != nil {
 		return fmt.Errorf("cannot record the virtual scheduler's events: %w", err)
@@ -95,14 +95,14 @@ func (s *Scheduler) Run(ctx context.Context) error {
 	factory.Start(ctx.Done())
 	factory.WaitForCacheSync(ctx.Done())
 	if err := sched.WaitForHandlersSync(ctx); err != nil {
-		return ended(ctx, err)
+		return ignoreEnd(ctx, err)
 	}
 	close(s.ready)
 	sched.Run(ctx)
 	return nil
 }
 
-// informers are those to watch with, and how to end them.
+// informers returns the informers to watch with, and a function that stops them.
 func (s *Scheduler) informers() (factory informers.SharedInformerFactory, stop func()) {
 	if s.options.Informers == nil {
 		own := scheduler.NewInformerFactory(s.client, 0, nil)
@@ -111,17 +111,17 @@ func (s *Scheduler) informers() (factory informers.SharedInformerFactory, stop f
 	return &sharedInformers{s.options.Informers()}, func() {}
 }
 
-// build makes the kube-scheduler with the plugin.
+// build returns the kube-scheduler with the plugin.
 func (s *Scheduler) build(ctx context.Context, factory informers.SharedInformerFactory, recorders profile.RecorderFactory) (*scheduler.Scheduler, error) {
-	backoff := newBackoff(s.options.Clock)
+	backoff := newNodeBackoff(s.options.Clock)
 	common := &shared{
-		client: s.client, clock: s.options.Clock, backoff: backoff, waits: newWaits(backoff), handed: s.handed,
+		client: s.client, clock: s.options.Clock, backoff: backoff, waiters: newPodWaiters(backoff), memory: s.memory,
 		pods: factory.Core().V1().Pods().Lister(),
 	}
-	if _, err := factory.Core().V1().Pods().Informer().AddEventHandler(common.waits.handler()); err != nil {
+	if _, err := factory.Core().V1().Pods().Informer().AddEventHandler(common.waiters.podHandler()); err != nil {
 		return nil, err
 	}
-	if _, err := factory.Core().V1().Nodes().Informer().AddEventHandler(common.waits.nodeHandler()); err != nil {
+	if _, err := factory.Core().V1().Nodes().Informer().AddEventHandler(common.waiters.nodeHandler()); err != nil {
 		return nil, err
 	}
 	return scheduler.New(ctx, s.client, factory, nil, recorders,
@@ -137,8 +137,8 @@ func (s *Scheduler) build(ctx context.Context, factory informers.SharedInformerF
 	)
 }
 
-// ended is err, unless it is only that ctx has ended.
-func ended(ctx context.Context, err error) error {
+// ignoreEnd returns err, or nil if ctx has ended.
+func ignoreEnd(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return nil
 	}

@@ -42,7 +42,7 @@ func (p pods) load(_ syncer.Scope, virtual, host *corev1.Pod) (any, error) {
 		a.node = virtual.Spec.NodeName
 		return a, nil
 	}
-	if translate.TurnedAway(virtual) {
+	if translate.IsUnschedulable(virtual) {
 		return a, nil
 	}
 	a.proposal = translate.Proposed(virtual)
@@ -106,7 +106,7 @@ func (p pods) clearProposal(s syncer.Scope, virtual *corev1.Pod, reason string) 
 	if syncer.Loaded[assignment](s).proposal == "" {
 		return
 	}
-	translate.Refuse(virtual, corev1.PodCondition{
+	translate.ClearProposal(virtual, corev1.PodCondition{
 		Reason: corev1.PodReasonUnschedulable, Message: reason, LastTransitionTime: metav1.NewTime(s.Now),
 	})
 }

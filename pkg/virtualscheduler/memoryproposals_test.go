@@ -15,15 +15,16 @@ import (
 	"github.com/sublet-dev/sublet/pkg/translate"
 )
 
-// handOver is a stage whose plugin may hand pods over, and who was handed over.
-func handOver(pod *corev1.Pod) (*stage, *[]types.NamespacedName) {
+// newMemoryStage returns a stage whose plugin proposes in memory, and the pods that
+// the syncer has heard of.
+func newMemoryStage(pod *corev1.Pod) (*stage, *[]types.NamespacedName) {
 	s := newStage(pod)
 	var told []types.NamespacedName
-	s.plugin.handed = newHanded(func(pod types.NamespacedName) { told = append(told, pod) })
+	s.plugin.memory = newMemoryProposals(func(pod types.NamespacedName) { told = append(told, pod) })
 	return s, &told
 }
 
-func TestWhoIsHandedOver(t *testing.T) {
+func TestCanProposeInMemory(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
 		reason string
@@ -45,14 +46,14 @@ func TestWhoIsHandedOver(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s, _ := handOver(test.pod)
+			s, _ := newMemoryStage(test.pod)
 			_, status := s.plugin.PreBindPreFlight(t.Context(), nil, test.pod, "a")
 			if got := status.IsSkip(); got != test.want {
 				t.Errorf("%s: handed over = %t", test.reason, got)
 			}
 		})
 	}
-	late, _ := handOver(shopPod())
+	late, _ := newMemoryStage(shopPod())
 	if _, status := late.plugin.PostFilter(t.Context(), nil, shopPod(), nil); !status.IsRejected() {
 		t.Errorf("a node was made to fit: %v", status)
 	}
@@ -60,7 +61,7 @@ func TestWhoIsHandedOver(t *testing.T) {
 		t.Error("no node was found for the pod before, and the cache may not show the reason yet")
 	}
 	late.handler.OnUpdate(shopPod(), shopPod(boundTo("a")))
-	if late.plugin.backoff.unlucky("1") {
+	if late.plugin.backoff.hasFailed("1") {
 		t.Error("a pod that is bound is remembered")
 	}
 	s := newStage(shopPod())
@@ -79,7 +80,7 @@ func (s *stage) bind(t *testing.T, skipped bool, events ...func()) *fwk.Status {
 	return s.run(t, func() *fwk.Status { return s.plugin.Bind(t.Context(), state, shopPod(), "a") }, events...)
 }
 
-func TestHandedOver(t *testing.T) {
+func TestBindProposesInMemory(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
 		reason string
@@ -92,10 +93,10 @@ func TestHandedOver(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s, told := handOver(shopPod())
+			s, told := newMemoryStage(shopPod())
 			during := ""
 			status := s.bind(t, true, func() {
-				during = s.plugin.handed.proposed("1")
+				during = s.plugin.memory.proposed("1")
 				s.show(test.after)
 			})
 			if status.Code() != test.code || status.Message() != test.said {
@@ -104,7 +105,7 @@ func TestHandedOver(t *testing.T) {
 			if want := []types.NamespacedName{{Namespace: "shop", Name: "web"}}; !slices.Equal(*told, want) || during != "a" {
 				t.Errorf("told of %v for %q, want %v for a", *told, during, want)
 			}
-			if left := s.plugin.handed.proposed("1"); left != "" {
+			if left := s.plugin.memory.proposed("1"); left != "" {
 				t.Errorf("the pod still has %s in mind", left)
 			}
 			for _, action := range s.client.Actions() {
@@ -116,19 +117,19 @@ func TestHandedOver(t *testing.T) {
 
 func TestBindAfterPreBind(t *testing.T) {
 	t.Parallel()
-	s, told := handOver(shopPod())
+	s, told := newMemoryStage(shopPod())
 	if status := s.bind(t, false); !status.IsSuccess() || len(*told) > 0 {
 		t.Errorf("the pod is bound already: %v, told of %v", status, *told)
 	}
 }
 
-// TestHandedOverForLong has the tenant see what a pod waits for, and then be refused
+// TestProposalIsWrittenWhenTheHostIsSlow has the tenant see what a pod waits for, and then be refused
 // as any pod whose proposal was written.
-func TestHandedOverForLong(t *testing.T) {
+func TestProposalIsWrittenWhenTheHostIsSlow(t *testing.T) {
 	t.Parallel()
-	s, _ := handOver(shopPod())
+	s, _ := newMemoryStage(shopPod())
 	status := s.bind(t, true, func() {
-		s.clock.Step(handedLag)
+		s.clock.Step(memoryLag)
 		deadline := time.Now().Add(10 * time.Second)
 		for time.Now().Before(deadline) {
 			pod, err := s.client.CoreV1().Pods("shop").Get(t.Context(), "web", metav1.GetOptions{})

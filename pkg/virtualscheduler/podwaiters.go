@@ -1,0 +1,157 @@
+package virtualscheduler
+
+import (
+	"sync"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/tools/cache"
+)
+
+// podWaiters pass the changes of virtual pods to those who wait for them. A pod may
+// be bound, run and be gone before a binding gets its turn on the processor, so a
+// waiter keeps the newest state and whether the pod was ever bound.
+type podWaiters struct {
+	backoff *nodeBackoff
+
+	mu  sync.Mutex
+	all map[types.UID]*podWaiter // pod -> its waiter
+}
+
+// podWaiter waits for changes of one pod.
+type podWaiter struct {
+	changed chan struct{}
+
+	mu    sync.Mutex
+	pod   *corev1.Pod // the newest state
+	bound bool        // the pod has had a node
+	gone  bool
+}
+
+// newPodWaiters returns an empty set of waiters.
+func newPodWaiters(b *nodeBackoff) *podWaiters {
+	return &podWaiters{backoff: b, all: map[types.UID]*podWaiter{}}
+}
+
+// add starts to wait for changes of the pod. cached returns the pod's state in a
+// cache, nil if there is none.
+func (w *podWaiters) add(pod types.UID, cached func() *corev1.Pod) *podWaiter {
+	waiter := &podWaiter{changed: make(chan struct{}, 1)}
+	w.mu.Lock()
+	w.all[pod] = waiter
+	w.mu.Unlock()
+	// The cache is read after the waiter is listed, so that no change is missed.
+	if state := cached(); state == nil || state.UID != pod {
+		waiter.notify(nil, true)
+	} else {
+		waiter.setInitial(state)
+	}
+	return waiter
+}
+
+// remove stops to wait.
+func (w *podWaiters) remove(pod types.UID, waiter *podWaiter) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.all[pod] == waiter {
+		delete(w.all, pod)
+	}
+}
+
+// podHandler returns the handler of the watch of virtual pods.
+func (w *podWaiters) podHandler() cache.ResourceEventHandler {
+	return cache.ResourceEventHandlerFuncs{
+		AddFunc: func(object any) { w.observe(object, false) },
+		UpdateFunc: func(old, object any) {
+			before, ok := old.(*corev1.Pod)
+			after, afterOK := object.(*corev1.Pod)
+			if ok && afterOK && before.UID != after.UID {
+				w.observe(old, true)
+			}
+			w.observe(object, false)
+		},
+		DeleteFunc: func(object any) {
+			if tombstone, ok := object.(cache.DeletedFinalStateUnknown); ok {
+				object = tombstone.Obj
+			}
+			w.observe(object, true)
+		},
+	}
+}
+
+// observe handles one state of a pod. gone is set if it is the last one.
+func (w *podWaiters) observe(object any, gone bool) {
+	pod, ok := object.(*corev1.Pod)
+	if !ok {
+		return
+	}
+	if gone || pod.Spec.NodeName != "" {
+		w.backoff.forget(pod.UID)
+	}
+	if gone && pod.Spec.NodeName != "" {
+		w.backoff.retryNode(pod.Spec.NodeName)
+	}
+	w.mu.Lock()
+	waiter := w.all[pod.UID]
+	w.mu.Unlock()
+	if waiter != nil {
+		waiter.notify(pod, gone)
+	}
+}
+
+// nodeHandler returns the handler of the watch of virtual nodes. It retries pods on
+// nodes that are new or offer more than before. The scheduler's own handlers do not
+// do so for pods that wait for the host's answer meanwhile.
+func (w *podWaiters) nodeHandler() cache.ResourceEventHandler {
+	return cache.ResourceEventHandlerFuncs{
+		AddFunc: func(any) { w.backoff.retryAll() },
+		UpdateFunc: func(old, object any) {
+			before, ok := old.(*corev1.Node)
+			after, afterOK := object.(*corev1.Node)
+			if ok && afterOK && offersMore(before.Status.Allocatable, after.Status.Allocatable) {
+				w.backoff.retryNode(after.Name)
+			}
+		},
+	}
+}
+
+// offersMore reports whether there is more of any resource than before.
+func offersMore(before, after corev1.ResourceList) bool {
+	for name, quantity := range after {
+		if quantity.Cmp(before[name]) > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// setInitial sets the state from before any event. A newer one stays.
+func (w *podWaiter) setInitial(pod *corev1.Pod) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.pod == nil {
+		w.pod, w.bound = pod, w.bound || pod.Spec.NodeName != ""
+	}
+}
+
+// notify records a state of the pod and wakes the waiter.
+func (w *podWaiter) notify(pod *corev1.Pod, gone bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if pod != nil {
+		w.pod, w.bound = pod, w.bound || pod.Spec.NodeName != ""
+	}
+	w.gone = w.gone || gone
+	select {
+	case w.changed <- struct{}{}:
+	default:
+	}
+}
+
+// state returns the newest state of the pod, whether it has ever had a node, and
+// whether it is gone.
+func (w *podWaiter) state() (pod *corev1.Pod, bound, gone bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.pod, w.bound, w.gone
+}

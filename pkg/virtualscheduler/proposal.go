@@ -1,0 +1,119 @@
+package virtualscheduler
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"runtime/debug"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/klog/v2"
+	fwk "k8s.io/kube-scheduler/framework"
+
+	"github.com/sublet-dev/sublet/pkg/translate"
+)
+
+// awaitHost waits for the host's answer about a node. inMemory is set if the syncer
+// gets the proposal in memory, not from the pod.
+func (p *plugin) awaitHost(ctx context.Context, pod *corev1.Pod, node string, inMemory bool) *fwk.Status { //nolint:cyclop // one case for each answer of the host, in the order in which they count
+	waiter := p.waiters.add(pod.UID, func() *corev1.Pod { return p.cached(pod) })
+	defer p.waiters.remove(pod.UID, waiter)
+	lag := proposalLag
+	if inMemory {
+		lag = memoryLag
+	}
+	check := p.clock.NewTimer(lag)
+	defer check.Stop()
+	asked := false // the proposal has been seen in the cache
+	for due := false; ; {
+		current, bound, gone := waiter.state()
+		if bound {
+			// If the host has chosen another node, after a proposal older than this one,
+			// that is the pod's node.
+			return nil
+		}
+		if gone || current.DeletionTimestamp != nil {
+			return fwk.AsStatus(errors.New("the pod was deleted while the host was asked"))
+		}
+		nominated := current.Status.NominatedNodeName == node
+		switch {
+		case nominated && translate.Proposed(current) == node:
+			asked = true
+		case asked && !nominated, inMemory && !asked && !nominated && translate.IsUnschedulable(current):
+			return p.refuse(pod, node, refusalReason(current))
+		case nominated || !inMemory && translate.IsUnschedulable(current) || due:
+			if err := p.writeProposal(ctx, current, node); err != nil {
+				klog.FromContext(ctx).Error(err, "Cannot propose a node; retrying", "pod", klog.KObj(pod), "node", node)
+			}
+			check.Reset(proposalRetry)
+		}
+		due = false
+		select {
+		case <-ctx.Done():
+			return fwk.AsStatus(context.Cause(ctx))
+		case <-waiter.changed:
+		case <-check.C():
+			due = !asked
+		}
+	}
+}
+
+// refuse ends an attempt with the host's reason and plans the next one. The words
+// are those of the pod's condition, so that the scheduler has nothing to add to it.
+func (p *plugin) refuse(pod *corev1.Pod, node, reason string) *fwk.Status {
+	p.backoff.recordRefusal(pod.UID, node, reason, func() {
+		p.handle.Activate(klog.Background(), map[string]*corev1.Pod{pod.Namespace + "/" + pod.Name: pod})
+	})
+	return fwk.NewStatus(fwk.Unschedulable, reason)
+}
+
+// writeProposal writes the node into the pod's status and removes the reason for
+// which the pod had none. The scheduler's own write does not remove it.
+func (p *plugin) writeProposal(ctx context.Context, pod *corev1.Pod, node string) error {
+	patch := map[string]any{
+		"metadata": map[string]any{"uid": pod.UID},
+		"status": map[string]any{
+			"nominatedNodeName": node,
+			"conditions": []corev1.PodCondition{{
+				Type: corev1.PodScheduled, Status: corev1.ConditionFalse,
+				Reason: translate.WaitingForHost, Message: "Waiting for the host to schedule the pod on node " + node,
+				ObservedGeneration: pod.Generation, LastTransitionTime: metav1.NewTime(p.clock.Now()),
+			}},
+		},
+	}
+	data, err := json.Marshal(patch)
+	if err != nil {
+		return err
+	}
+	_, err = p.client.CoreV1().Pods(pod.Namespace).Patch(ctx, pod.Name, types.StrategicMergePatchType, data, metav1.PatchOptions{}, "status")
+	if err != nil {
+		return fmt.Errorf("cannot patch status of pod %s/%s to propose node %s: %w", pod.Namespace, pod.Name, node, err)
+	}
+	return nil
+}
+
+// refusalReason returns why a pod has no node.
+func refusalReason(pod *corev1.Pod) string {
+	for i := range pod.Status.Conditions {
+		condition := &pod.Status.Conditions[i]
+		if condition.Type == corev1.PodScheduled && condition.Reason != translate.WaitingForHost && condition.Message != "" {
+			return condition.Message
+		}
+	}
+	return "the proposal was withdrawn"
+}
+
+// recoverAttempt turns a panic of the plugin into the failure of one attempt. It
+// must be deferred directly.
+func recoverAttempt(ctx context.Context, pod *corev1.Pod, status **fwk.Status) {
+	cause := recover()
+	if cause == nil {
+		return
+	}
+	err := fmt.Errorf("cannot schedule pod %s: the plugin %s panicked: %v", klog.KObj(pod), pluginName, cause)
+	klog.FromContext(ctx).Error(err, "Recovered from a panic", "pod", klog.KObj(pod), "stack", string(debug.Stack()))
+	*status = fwk.AsStatus(err)
+}

@@ -1,0 +1,33 @@
+package virtualscheduler
+
+import (
+	"context"
+	"strings"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	corelisters "k8s.io/client-go/listers/core/v1"
+	fwk "k8s.io/kube-scheduler/framework"
+)
+
+// panickingLister panics whenever it is read.
+type panickingLister struct{ corelisters.PodLister }
+
+func (panickingLister) Pods(string) corelisters.PodNamespaceLister { panic("broken cache") }
+
+// TestPanicCostsOneAttempt has the plugin panic while it asks the host.
+func TestPanicCostsOneAttempt(t *testing.T) {
+	t.Parallel()
+	s := newStage(shopPod())
+	s.plugin.pods = panickingLister{}
+	steps := map[string]func(context.Context, *corev1.Pod) *fwk.Status{
+		"PreBind": func(ctx context.Context, pod *corev1.Pod) *fwk.Status { return s.plugin.PreBind(ctx, nil, pod, "a") },
+		"Filter":  func(ctx context.Context, pod *corev1.Pod) *fwk.Status { return s.plugin.Filter(ctx, nil, pod, nil) },
+	}
+	for name, step := range steps {
+		status := step(t.Context(), shopPod())
+		if status.Code() != fwk.Error || !strings.Contains(status.Message(), "panicked") {
+			t.Errorf("%s: got %v, want an error that names the panic", name, status)
+		}
+	}
+}
