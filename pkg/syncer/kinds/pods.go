@@ -29,8 +29,11 @@ func Pods(o Options) syncer.Resource[*corev1.Pod, *corev1.Pod] {
 		Refused:      p.clearProposal,
 		EndsWithHost: true,
 		Started:      p.started,
-		Lost:         lostPod,
-		Indexes:      []syncer.Index{nodes.HostPodsByNode()},
+		Lost: func(s syncer.Scope, virtual *corev1.Pod) error {
+			translate.FailLostPod(virtual, s.Now)
+			return nil
+		},
+		Indexes: []syncer.Index{nodes.HostPodsByNode()},
 		Also: []syncer.Watch{
 			{Side: syncer.Virtual, Object: &corev1.Node{}, Keys: podsOnNode},
 			// Read once per pod, when it is created; later changes are of no use to it.

@@ -63,7 +63,7 @@ func TestTable(t *testing.T) {
 func TestFiles(t *testing.T) {
 	t.Parallel()
 	shared := []string{"doc.go", "options.go", "origin.go", "referrers.go", "row.go", "table.go"}
-	further := []string{"eventmessage.go", "persistentvolumes.go", "podlost.go", "podscheduling.go", "tokens.go"}
+	further := []string{"eventmessage.go", "persistentvolumes.go", "podscheduling.go", "tokens.go"}
 	want := slices.Concat(shared, further)
 	for _, row := range Table() {
 		want = append(want, row.Name()+".go")

@@ -1,13 +1,11 @@
-package kinds
+package translate
 
 import (
 	"slices"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-
-	"github.com/sublet-dev/sublet/pkg/syncer"
-	"github.com/sublet-dev/sublet/pkg/translate"
 )
 
 const (
@@ -20,25 +18,25 @@ const (
 	unknownExitCode = 137
 )
 
-// lostPod sets the final state of a pod whose host pod is gone: it has failed, as a pod
-// whose node is gone. Controllers such as Jobs wait for that state before they replace
+// FailLostPod sets the final state of a pod whose host pod is gone: it has failed, as a
+// pod whose node is gone. Controllers such as Jobs wait for that state before they replace
 // the pod. It changes nothing of a pod that is finished.
-func lostPod(s syncer.Scope, virtual *corev1.Pod) error {
-	if translate.IsFinished(virtual) {
-		return nil
+func FailLostPod(virtual *corev1.Pod, at time.Time) {
+	if IsFinished(virtual) {
+		return
 	}
-	now := metav1.NewTime(s.Now)
+	now := metav1.NewTime(at)
 	status := &virtual.Status
 	status.Phase, status.Reason, status.Message = corev1.PodFailed, hostPodLost, hostPodLostMessage
 	if virtual.Spec.NodeName != "" || status.StartTime != nil {
-		setCondition(status, corev1.PodCondition{
+		setStatusCondition(status, corev1.PodCondition{
 			Type: corev1.DisruptionTarget, Status: corev1.ConditionTrue,
 			Reason: hostPodLost, Message: hostPodLostMessage, LastTransitionTime: now,
 		})
 	}
 	for _, unready := range []corev1.PodConditionType{corev1.PodReady, corev1.ContainersReady} {
 		if slices.ContainsFunc(status.Conditions, func(c corev1.PodCondition) bool { return c.Type == unready }) {
-			setCondition(status, corev1.PodCondition{
+			setStatusCondition(status, corev1.PodCondition{
 				Type: unready, Status: corev1.ConditionFalse, Reason: "PodFailed", LastTransitionTime: now,
 			})
 		}
@@ -48,12 +46,11 @@ func lostPod(s syncer.Scope, virtual *corev1.Pod) error {
 	for i := range status.EphemeralContainerStatuses {
 		terminate(&status.EphemeralContainerStatuses[i], now)
 	}
-	return nil
 }
 
-// setCondition adds a condition, or replaces the one of its type unless it has the same
+// setStatusCondition adds a condition, or replaces the one of its type unless it has the same
 // status.
-func setCondition(status *corev1.PodStatus, condition corev1.PodCondition) {
+func setStatusCondition(status *corev1.PodStatus, condition corev1.PodCondition) {
 	for i := range status.Conditions {
 		old := &status.Conditions[i]
 		if old.Type != condition.Type {
