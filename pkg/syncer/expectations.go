@@ -10,118 +10,108 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// expectationLife is how long the memo of a write is believed. A watch that is later
-// than that has other troubles, and the reconcile does without the memo.
+// expectationLife is how long an expectation holds. A watch that is later than that
+// has other troubles, and the reconcile does without.
 const expectationLife = 5 * time.Second
 
-// expectations remembers what the engine wrote a moment ago and the caches do not show
-// yet. Without it a reconcile in between would write the same again, be told
-// that the object is there already, and look at it. It only saves requests: a
-// reconcile without any memory comes to the same end.
+// expectations remembers what the engine wrote and the caches do not show yet.
+// Without it, a reconcile in between would send the same request again. It only saves
+// requests: a reconcile without any memory comes to the same end.
 type expectations struct {
-	clock clock.PassiveClock
-
-	mu      sync.Mutex
-	writes  map[expectationKey]expectedWrite
-	awaited map[types.NamespacedName]awaitedChange
+	mu     sync.Mutex
+	writes *recent[expectationKey, expectedWrite]
+	// awaited has the virtual objects whose host object was changed ahead of them.
+	awaited *recent[types.NamespacedName, string] // key -> version of the virtual object then
 }
 
-// awaitedChange is that a host object was changed ahead of its virtual object, which
-// had this version then.
-type awaitedChange struct {
-	version string
-	at      time.Time
-}
-
+// expectationKey identifies an object of the kind on one side.
 type expectationKey struct {
 	side Side
 	key  types.NamespacedName
 }
 
+// expectedWrite is a write whose result a cache will show.
 type expectedWrite struct {
 	uid     types.UID
 	version string
-	at      time.Time
-	// newer is set when the write has made a version after this one, without
-	// saying which.
+	// newer is true if the write has created a version after this one that its answer
+	// did not name.
 	newer bool
-	// deleted is set when the write was a delete, with the grace period it gave.
+	// deleted is true if the write was a delete, with the grace period grace.
 	deleted bool
 	grace   *int64
 }
 
 func newExpectations(c clock.PassiveClock) *expectations {
-	return &expectations{clock: c, writes: map[expectationKey]expectedWrite{}, awaited: map[types.NamespacedName]awaitedChange{}}
+	return &expectations{
+		writes:  newRecent[expectationKey, expectedWrite](c, expectationLife),
+		awaited: newRecent[types.NamespacedName, string](c, expectationLife),
+	}
 }
 
-// recordWrite notes that object is what the API server answered to a write.
+// recordWrite records that the API server answered a write with object.
 func (m *expectations) recordWrite(side Side, key types.NamespacedName, object client.Object) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.writes[expectationKey{side, key}] = expectedWrite{
-		uid: object.GetUID(), version: object.GetResourceVersion(), at: m.clock.Now(),
-	}
+	m.record(side, key, expectedWrite{uid: object.GetUID(), version: object.GetResourceVersion()})
 }
 
-// recordNewerWrite notes that a write has made a newer version of object, where the API
-// server does not answer with the object, as to a binding.
+// recordNewerWrite records that a write has created a newer version of object, where
+// the API server does not answer with the object, as to a binding.
 func (m *expectations) recordNewerWrite(side Side, key types.NamespacedName, object client.Object) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.writes[expectationKey{side, key}] = expectedWrite{
-		uid: object.GetUID(), version: object.GetResourceVersion(), at: m.clock.Now(), newer: true,
-	}
+	m.record(side, key, expectedWrite{uid: object.GetUID(), version: object.GetResourceVersion(), newer: true})
 }
 
-// recordDelete notes that the deletion of object was asked for.
+// recordDelete records that the deletion of object was requested.
 func (m *expectations) recordDelete(side Side, key types.NamespacedName, object client.Object, grace *int64) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.writes[expectationKey{side, key}] = expectedWrite{uid: object.GetUID(), at: m.clock.Now(), deleted: true, grace: grace}
+	m.record(side, key, expectedWrite{uid: object.GetUID(), deleted: true, grace: grace})
 }
 
-// await notes that the host copy of a virtual object is about to change ahead
-// of it.
+// record records a write.
+func (m *expectations) record(side Side, key types.NamespacedName, w expectedWrite) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.writes.set(expectationKey{side, key}, w)
+}
+
+// forget drops what is expected of a key whose object is gone.
+func (m *expectations) forget(side Side, key types.NamespacedName) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.writes.delete(expectationKey{side, key})
+}
+
+// await records that the host object of a virtual one is about to change ahead of it.
 func (m *expectations) await(key types.NamespacedName, virtual client.Object) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.awaited[key] = awaitedChange{version: virtual.GetResourceVersion(), at: m.clock.Now()}
+	m.awaited.set(key, virtual.GetResourceVersion())
 }
 
-// cancelAwait takes back what changing noted.
+// cancelAwait drops what await recorded.
 func (m *expectations) cancelAwait(key types.NamespacedName) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	delete(m.awaited, key)
+	m.awaited.delete(key)
 }
 
-// isAwaited says that the host copy of a virtual object is ahead of it, as seen
-// is what a cache shows of the virtual one. A reconcile would take the change back
-// that is just on its way.
+// isAwaited reports whether the host object of a virtual one is ahead of it. seen is
+// what a cache shows of the virtual one. A reconcile would undo a change that is on
+// its way.
 func (m *expectations) isAwaited(key types.NamespacedName, seen client.Object) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	a, ok := m.awaited[key]
+	version, ok := m.awaited.get(key)
 	if !ok {
 		return false
 	}
-	order, err := resourceversion.CompareResourceVersion(seen.GetResourceVersion(), a.version)
-	if err != nil || order > 0 || m.clock.Since(a.at) >= expectationLife {
-		delete(m.awaited, key)
+	if order, err := resourceversion.CompareResourceVersion(seen.GetResourceVersion(), version); err != nil || order > 0 {
+		m.awaited.delete(key)
 		return false
 	}
 	return true
 }
 
-// forget drops what is known of a key: its object is gone, as a watch says.
-func (m *expectations) forget(side Side, key types.NamespacedName) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	delete(m.writes, expectationKey{side, key})
-}
-
-// isStale says that a cache does not show the last write yet, if seen is what it
-// shows for key; nil is nothing.
+// isStale reports whether a cache does not show the last write yet. seen is what it
+// shows for key, nil for nothing.
 func (m *expectations) isStale(side Side, key types.NamespacedName, seen client.Object) bool {
 	w, ok := m.lookup(side, key)
 	if !ok || w.deleted {
@@ -130,7 +120,7 @@ func (m *expectations) isStale(side Side, key types.NamespacedName, seen client.
 	if seen == nil {
 		return true
 	}
-	// Versions order the objects of one name, be they one object or two.
+	// Versions order the objects of one name, whether they are one object or two.
 	order, err := resourceversion.CompareResourceVersion(seen.GetResourceVersion(), w.version)
 	if err == nil && (order < 0 || order == 0 && w.newer) {
 		return true
@@ -139,8 +129,8 @@ func (m *expectations) isStale(side Side, key types.NamespacedName, seen client.
 	return false
 }
 
-// isDeletePending says that object was just deleted with the same or a shorter grace
-// period, so that there is no need to ask for it again.
+// isDeletePending reports whether the deletion of object with the same or a shorter
+// grace period was just requested.
 func (m *expectations) isDeletePending(side Side, key types.NamespacedName, object client.Object, grace *int64) bool {
 	w, ok := m.lookup(side, key)
 	if !ok || !w.deleted || w.uid != object.GetUID() {
@@ -149,14 +139,9 @@ func (m *expectations) isDeletePending(side Side, key types.NamespacedName, obje
 	return grace == nil || w.grace != nil && *w.grace <= *grace
 }
 
-// lookup is the write noted for a key, unless it is too long ago.
+// lookup returns the last write of a key, unless it is too long ago.
 func (m *expectations) lookup(side Side, key types.NamespacedName) (expectedWrite, bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	w, ok := m.writes[expectationKey{side, key}]
-	if ok && m.clock.Since(w.at) >= expectationLife {
-		delete(m.writes, expectationKey{side, key})
-		return expectedWrite{}, false
-	}
-	return w, ok
+	return m.writes.get(expectationKey{side, key})
 }

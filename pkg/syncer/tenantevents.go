@@ -1,6 +1,7 @@
 package syncer
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -8,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unicode/utf8"
 
 	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
@@ -21,16 +23,23 @@ import (
 )
 
 const (
-	// eventPeriod is how often one and the same note is written at most.
+	// eventPeriod is how often one and the same Event is recorded at most.
 	eventPeriod = time.Minute
-	// maxRecorded bounds what is remembered of notes written.
+	// maxRecorded is how many different Events are recorded in an eventPeriod at most.
 	maxRecorded = 4096
-	// maxMessageLength is what the API server takes as the message of an event.
+	// maxMessageLength is how many bytes an API server takes as the message of an Event.
 	maxMessageLength = 1024
+	// ellipsis ends a message that was cut.
+	ellipsis = "..."
+	// maxEventNameLength leaves room for the suffix in the name of an Event.
+	maxEventNameLength = 200
 )
 
-// tenantEvents tells tenants, by Events on their objects, what the host has against a
-// copy. One Event stands for all that say the same of one object.
+// tenantEvents records Events on virtual objects about what the host has against
+// their copies. One Event stands for all with the same message about one object: its
+// name is made from both, so that a restart counts it on. client-go's recorders merge
+// events by reason, or name them after the time, and thereby lose the message or the
+// count.
 type tenantEvents struct {
 	client client.Client
 	scheme *runtime.Scheme
@@ -38,8 +47,8 @@ type tenantEvents struct {
 	log    logr.Logger
 	names  hostNames
 
-	mu   sync.Mutex
-	last map[string]time.Time
+	mu       sync.Mutex
+	recorded *recent[string, struct{}] // names of Events
 }
 
 // hostNames are names of the host that a tenant does not know.
@@ -48,20 +57,21 @@ type hostNames struct{ namespace string }
 func newTenantEvents(c client.Client, scheme *runtime.Scheme, clock clock.PassiveClock, log logr.Logger, hostNamespace string) *tenantEvents {
 	return &tenantEvents{
 		client: c, scheme: scheme, clock: clock, log: log,
-		names: hostNames{hostNamespace}, last: map[string]time.Time{},
+		names: hostNames{hostNamespace}, recorded: newRecent[string, struct{}](clock, eventPeriod),
 	}
 }
 
-// tenantEvent is what an Event says.
+// tenantEvent is the content of an Event.
 type tenantEvent struct{ eventType, reason, message string }
 
-// recordHostRefusal writes down on a virtual object that the host did not take its copy.
+// recordHostRefusal records on a virtual object that the host refused its copy.
 func (n *tenantEvents) recordHostRefusal(ctx context.Context, kind string, virtual client.Object, hostKey types.NamespacedName, err error) {
 	message := n.names.toVirtualNames(err.Error(), client.ObjectKeyFromObject(virtual), hostKey)
 	n.record(ctx, kind, virtual, tenantEvent{corev1.EventTypeWarning, "HostRefused", message})
 }
 
-// record writes a note on a virtual object, unless it did so a moment ago.
+// record records an Event on a virtual object, unless it did so in the last
+// eventPeriod.
 func (n *tenantEvents) record(ctx context.Context, kind string, virtual client.Object, what tenantEvent) {
 	what.message = truncate(what.message)
 	sum := sha256.Sum256([]byte(string(virtual.GetUID()) + "\x00" + what.message))
@@ -70,58 +80,33 @@ func (n *tenantEvents) record(ctx context.Context, kind string, virtual client.O
 		return
 	}
 	if err := n.createOrCount(ctx, virtual, id, what); err != nil {
-		n.log.V(1).Info("Cannot record an event", "kind", kind, "object", client.ObjectKeyFromObject(virtual), "reason", err.Error())
+		n.log.V(2).Info("Cannot record an Event", "kind", kind, "object", client.ObjectKeyFromObject(virtual).String(), "err", err.Error())
 	}
 }
 
-// shouldRecord says that a note was not written for a while, and that it is now.
+// shouldRecord reports whether the Event may be recorded, and marks it as recorded.
+// Repeats within eventPeriod are suppressed, as is a flood of different ones.
 func (n *tenantEvents) shouldRecord(id string) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	now := n.clock.Now()
-	if last, ok := n.last[id]; ok && now.Sub(last) < eventPeriod {
+	if _, ok := n.recorded.get(id); ok || n.recorded.count() >= maxRecorded {
 		return false
 	}
-	if len(n.last) >= maxRecorded {
-		for old, at := range n.last {
-			if now.Sub(at) >= eventPeriod {
-				delete(n.last, old)
-			}
-		}
-	}
-	n.last[id] = now
+	n.recorded.set(id, struct{}{})
 	return true
 }
 
-// createOrCount creates the Event with that id or counts it once more.
+// createOrCount creates the Event with that id, or counts it if it exists.
 func (n *tenantEvents) createOrCount(ctx context.Context, virtual client.Object, id string, what tenantEvent) error {
-	gvk, err := apiutil.GVKForObject(virtual, n.scheme)
+	event, err := n.newEvent(virtual, id, what)
 	if err != nil {
 		return err
-	}
-	namespace := virtual.GetNamespace()
-	if namespace == "" {
-		namespace = metav1.NamespaceDefault
-	}
-	now := metav1.NewTime(n.clock.Now())
-	name := virtual.GetName()
-	if len(name) > 200 {
-		name = name[:200]
-	}
-	event := &corev1.Event{
-		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: strings.TrimRight(name, "-.") + "." + id},
-		InvolvedObject: corev1.ObjectReference{
-			APIVersion: gvk.GroupVersion().String(), Kind: gvk.Kind,
-			Namespace: virtual.GetNamespace(), Name: virtual.GetName(), UID: virtual.GetUID(),
-		},
-		Type: what.eventType, Reason: what.reason, Message: what.message,
-		Source: corev1.EventSource{Component: "sublet-syncer"}, ReportingController: "sublet.dev/syncer",
-		Count: 1, FirstTimestamp: now, LastTimestamp: now,
 	}
 	err = n.client.Create(ctx, event)
 	if !apierrors.IsAlreadyExists(err) {
 		return err
 	}
+	now := event.LastTimestamp
 	if err := n.client.Get(ctx, client.ObjectKeyFromObject(event), event); err != nil {
 		return err
 	}
@@ -130,8 +115,31 @@ func (n *tenantEvents) createOrCount(ctx context.Context, virtual client.Object,
 	return n.client.Update(ctx, event)
 }
 
-// toVirtualNames is a message of the host in words that a tenant knows: the names of
-// the host copy become those of the virtual object.
+// newEvent returns the Event with that id.
+func (n *tenantEvents) newEvent(virtual client.Object, id string, what tenantEvent) (*corev1.Event, error) {
+	gvk, err := apiutil.GVKForObject(virtual, n.scheme)
+	if err != nil {
+		return nil, err
+	}
+	now := metav1.NewTime(n.clock.Now())
+	name := virtual.GetName()[:min(len(virtual.GetName()), maxEventNameLength)]
+	return &corev1.Event{
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: cmp.Or(virtual.GetNamespace(), metav1.NamespaceDefault),
+			Name:      strings.TrimRight(name, "-.") + "." + id,
+		},
+		InvolvedObject: corev1.ObjectReference{
+			APIVersion: gvk.GroupVersion().String(), Kind: gvk.Kind,
+			Namespace: virtual.GetNamespace(), Name: virtual.GetName(), UID: virtual.GetUID(),
+		},
+		Type: what.eventType, Reason: what.reason, Message: what.message,
+		Source: corev1.EventSource{Component: "sublet-syncer"}, ReportingController: "sublet.dev/syncer",
+		Count: 1, FirstTimestamp: now, LastTimestamp: now,
+	}, nil
+}
+
+// toVirtualNames returns a message of the host with the names of the virtual object
+// instead of those of its host copy.
 func (w hostNames) toVirtualNames(message string, virtual, host types.NamespacedName) string {
 	message = strings.ReplaceAll(message, host.String(), virtual.String())
 	message = strings.ReplaceAll(message, host.Name, virtual.Name)
@@ -140,10 +148,14 @@ func (w hostNames) toVirtualNames(message string, virtual, host types.Namespaced
 	return truncate(strings.ReplaceAll(message, strconv.Quote(w.namespace), strconv.Quote(virtual.Namespace)))
 }
 
-// truncate is as much of a message as an Event takes.
+// truncate returns as much of a message as an Event takes. It cuts between runes.
 func truncate(message string) string {
-	if len(message) > maxMessageLength {
-		return message[:maxMessageLength-3] + "..."
+	if len(message) <= maxMessageLength {
+		return message
 	}
-	return message
+	end := maxMessageLength - len(ellipsis)
+	for end > 0 && !utf8.RuneStart(message[end]) {
+		end--
+	}
+	return message[:end] + ellipsis
 }
