@@ -117,12 +117,12 @@ func ask(ctx context.Context, api rest.Interface, path string) error {
 // report returns the health of all parts, for operators.
 func (h *health) report() syncz.Report {
 	h.mu.Lock()
-	own := syncz.Check{Name: "server", Healthy: true, Message: "serves the virtual API"}
+	own := syncz.Check{Name: "server", Healthy: true, Message: "The virtual API is served."}
 	switch {
 	case h.standby != "":
-		own.Healthy, own.Message, own.Details = false, errStandby.Error(), []string{h.standby}
+		own.Healthy, own.Message, own.Details = false, "This replica stands by and does not serve.", []string{h.standby}
 	case h.api == nil:
-		own.Healthy, own.Message = false, errStarting.Error()
+		own.Healthy, own.Message = false, "The API server is starting."
 	}
 	parts := slices.Clone(h.checks)
 	h.mu.Unlock()

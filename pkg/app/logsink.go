@@ -20,6 +20,7 @@ const own = "github.com/sublet-dev/sublet/"
 var harmless = []string{
 	"The manifest file is empty",                                         // no admission webhooks from files are configured
 	"failed to fetch openapi paths",                                      // admission policies look for the API before it serves, and again later
+	"is not as new as written version",                                   // a controller waits for its cache, and tries again
 	"failed to sync with latest state",                                   // a watch of files that do not exist
 	"Found stale data, removed previous endpoints on kubernetes service", // the endpoint of the pod before this one
 }

@@ -22,6 +22,7 @@ func (a *app) runSyncing(ctx context.Context) error {
 		Cluster: a.cluster(), Virtual: virtual, Host: a.host,
 		VirtualInformers: virtualInformers{a.controlPlane, a.done},
 		HostLimiter:      a.limiter,
+		MayWrite:         a.holder.MayWrite,
 	})
 	if err != nil {
 		return err

@@ -131,7 +131,7 @@ func TestDiscover(t *testing.T) {
 			if diff := cmp.Diff([]string{tc.wantCIDR, tc.wantCA, "10.100.3.4", "10.100.3.5", "anchor-uid"}, got); diff != "" {
 				t.Errorf("%s\n-want +got:\n%s", tc.reason, diff)
 			}
-			if !holder.MayWrite() {
+			if holder.MayWrite() != nil {
 				t.Error("the claim is proven before the store is opened")
 			}
 			info, err := os.Stat(filepath.Join(d.DataDir, factsFile))
@@ -251,7 +251,7 @@ func TestDiscoverWithoutHost(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" || err != nil {
 		t.Errorf("a restart without the host takes the facts of the last run: %v\n-want +got:\n%s", err, diff)
 	}
-	if holder.MayWrite() {
+	if holder.MayWrite() == nil {
 		t.Error("writes wait until the host confirms the holder")
 	}
 

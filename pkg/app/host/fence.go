@@ -12,10 +12,10 @@ import (
 	"k8s.io/client-go/rest"
 )
 
-// Fence returns a configuration whose clients send no write while mayWrite is
-// false. Such a write ends as a conflict, which every client tries again later.
+// Fence returns a configuration whose clients send no write while mayWrite
+// returns a reason. Such a write ends as a conflict, which every client tries again later.
 // Fence is the last wall: it holds whatever part of the server forgets to ask.
-func Fence(config *rest.Config, mayWrite func() bool) *rest.Config {
+func Fence(config *rest.Config, mayWrite func() error) *rest.Config {
 	config = rest.CopyConfig(config)
 	config.Wrap(func(next http.RoundTripper) http.RoundTripper {
 		return &fence{next: next, mayWrite: mayWrite}
@@ -25,18 +25,22 @@ func Fence(config *rest.Config, mayWrite func() bool) *rest.Config {
 
 type fence struct {
 	next     http.RoundTripper
-	mayWrite func() bool
+	mayWrite func() error
 }
 
 // RoundTrip implements http.RoundTripper.
 func (f *fence) RoundTrip(request *http.Request) (*http.Response, error) {
-	if request.Method == http.MethodGet || request.Method == http.MethodHead || f.mayWrite() {
+	if request.Method == http.MethodGet || request.Method == http.MethodHead {
+		return f.next.RoundTrip(request)
+	}
+	reason := f.mayWrite()
+	if reason == nil {
 		return f.next.RoundTrip(request)
 	}
 	if request.Body != nil {
 		_ = request.Body.Close()
 	}
-	conflict := apierrors.NewConflict(schema.GroupResource{Resource: "requests"}, request.URL.Path, ErrNotProven).Status()
+	conflict := apierrors.NewConflict(schema.GroupResource{Resource: "requests"}, request.URL.Path, reason).Status()
 	conflict.APIVersion, conflict.Kind = "v1", "Status"
 	body, err := json.Marshal(conflict)
 	if err != nil {

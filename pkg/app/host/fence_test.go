@@ -23,7 +23,12 @@ func TestFence(t *testing.T) {
 	}))
 	defer server.Close()
 	proven := false
-	client, err := kubernetes.NewForConfig(Fence(&rest.Config{Host: server.URL, QPS: -1}, func() bool { return proven }))
+	client, err := kubernetes.NewForConfig(Fence(&rest.Config{Host: server.URL, QPS: -1}, func() error {
+		if proven {
+			return nil
+		}
+		return ErrNotProven
+	}))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -66,11 +66,17 @@ type Holder struct {
 	onChange []func()
 }
 
-// MayWrite reports whether this replica may write to the host.
-func (h *Holder) MayWrite() bool {
+// MayWrite returns why this replica must not write to the host now, nil if it may.
+func (h *Holder) MayWrite() error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return h.proven && h.superseded == ""
+	switch {
+	case h.superseded != "":
+		return ErrSuperseded
+	case !h.proven:
+		return ErrNotProven
+	}
+	return nil
 }
 
 // AnchorOwner returns the reference to the anchor as it is now.
@@ -98,13 +104,13 @@ func (h *Holder) OnChange(f func()) {
 func (h *Holder) Checks() []syncz.Check {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	check := syncz.Check{Name: "holder", Healthy: true, Message: "this replica serves the virtual cluster"}
+	check := syncz.Check{Name: "holder", Healthy: true, Message: "This replica serves the virtual cluster."}
 	switch {
 	case h.superseded != "":
-		check.Healthy, check.Message = false, "another replica serves the virtual cluster"
+		check.Healthy, check.Message = false, "Another replica serves the virtual cluster."
 		check.Details = []string{h.superseded}
 	case !h.proven:
-		check.Healthy, check.Message = false, "writes to the host wait until the host confirms this replica"
+		check.Healthy, check.Message = false, "Writes to the host wait until the host confirms this replica."
 		check.Details = []string{h.lastError}
 	}
 	return []syncz.Check{check}
@@ -158,7 +164,7 @@ func (h *Holder) observe(ctx context.Context, anchor *corev1.ConfigMap) error {
 	}
 	seen, ours := recordOf(anchor), h.Record()
 	if !seen.isOf(h.identity) {
-		if seen.Epoch > ours.Epoch && h.MayWrite() {
+		if seen.Epoch > ours.Epoch && h.MayWrite() == nil {
 			return h.supersede(fmt.Sprintf("pod %s (UID %s) became the holder with epoch %d", seen.Pod, seen.UID, seen.Epoch))
 		}
 		var standby *StandbyError

@@ -171,8 +171,8 @@ func TestFencing(t *testing.T) {
 
 	setAnchor(t, client, "anchor-uid", heldBy("shop-0", "successor", "2"))
 	err := <-done
-	if !errors.Is(err, ErrSuperseded) || holder.MayWrite() {
-		t.Errorf("a successor ends this holder and all its writes: %v, may write: %t", err, holder.MayWrite())
+	if !errors.Is(err, ErrSuperseded) || holder.MayWrite() == nil {
+		t.Errorf("a successor ends this holder and all its writes: %v, may write: %v", err, holder.MayWrite())
 	}
 	<-notified
 	if checks := holder.Checks(); checks[0].Healthy || len(checks[0].Details) != 1 {
@@ -196,7 +196,7 @@ func TestHolderKeepsClaim(t *testing.T) {
 	eventually(t, "the new anchor is claimed", func() bool {
 		return recordOf(getAnchor(t, client)).isOf(holder.identity) && holder.AnchorOwner().UID == types.UID("anchor-again")
 	})
-	if !holder.MayWrite() {
+	if holder.MayWrite() != nil {
 		t.Error("writes go on")
 	}
 }
@@ -218,7 +218,7 @@ func TestHolderWithoutHost(t *testing.T) {
 			t.Parallel()
 			client := fake.NewClientset(chartObjects(tc.anchor)...)
 			holder := &Holder{client: client, release: shop(), identity: pod0("new"), clock: newDiscovery(t, client).Clock}
-			if holder.MayWrite() {
+			if holder.MayWrite() == nil {
 				t.Fatal("writes wait for the host")
 			}
 			ctx, cancel := context.WithCancel(t.Context())
@@ -226,7 +226,7 @@ func TestHolderWithoutHost(t *testing.T) {
 			done := make(chan error, 1)
 			go func() { done <- holder.Run(ctx) }()
 			if tc.err == nil {
-				eventually(t, tc.reason, holder.MayWrite)
+				eventually(t, tc.reason, func() bool { return holder.MayWrite() == nil })
 				cancel()
 			}
 			if err := <-done; !errors.Is(err, tc.err) {

@@ -109,7 +109,7 @@ func (k *SecretKeeper) keep(ctx context.Context, look <-chan struct{}) {
 // for not before the next signal.
 func (k *SecretKeeper) ensure(ctx context.Context) (time.Duration, error) {
 	current, seen := k.getCurrent()
-	if !seen || !k.Holder.MayWrite() {
+	if !seen || k.Holder.MayWrite() != nil {
 		return 0, nil
 	}
 	owner := k.Holder.AnchorOwner()
@@ -159,9 +159,9 @@ func isOwnedBy(secret *corev1.Secret, owner metav1.OwnerReference) bool {
 func (k *SecretKeeper) Checks() []syncz.Check {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	check := syncz.Check{Name: k.CheckName, Healthy: true, Message: "up to date"}
+	check := syncz.Check{Name: k.CheckName, Healthy: true, Message: "The Secret is up to date."}
 	if k.lastError != "" || !k.seen {
-		check.Healthy, check.Message = false, "waiting for the host"
+		check.Healthy, check.Message = false, "Waiting for the host."
 		check.Details = []string{cmp.Or(k.lastError, "not read yet")}
 	}
 	return []syncz.Check{check}
