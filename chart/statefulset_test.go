@@ -51,6 +51,19 @@ func TestStore(t *testing.T) {
 	}
 }
 
+// TestNamesStayText gives objects names that YAML would read as something else.
+func TestNamesStayText(t *testing.T) {
+	t.Parallel()
+	set := object[*appsv1.StatefulSet](t, mustRender(t, loadChart(t),
+		`controlPlane: {statefulSet: {persistence: {volumeClaim: {storageClass: "true"}}, scheduling: {priorityClassName: "10"}}}`), "shop")
+	if got := *set.Spec.VolumeClaimTemplates[0].Spec.StorageClassName; got != "true" {
+		t.Errorf("storage class %s", got)
+	}
+	if got := set.Spec.Template.Spec.PriorityClassName; got != "10" {
+		t.Errorf("priority class %s", got)
+	}
+}
+
 func TestPod(t *testing.T) {
 	t.Parallel()
 	ch := loadChart(t)

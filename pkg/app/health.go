@@ -190,6 +190,7 @@ func (a *app) buildHealth() error {
 	a.health.mu.Unlock()
 	a.health.add(a.holder.Checks)
 	a.health.add(a.store.Checks)
+	a.health.add(a.controlPlane.Checks)
 	for _, secret := range a.secrets {
 		a.health.add(secret.Checks)
 	}
