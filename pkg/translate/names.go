@@ -115,7 +115,19 @@ func Stamp(c Cluster, scheme Scheme, virtual types.NamespacedName, uid types.UID
 		labels.VirtualName:      virtual.Name,
 		labels.VirtualUID:       string(uid),
 	}))
-	host.SetOwnerReferences([]metav1.OwnerReference{c.Anchor})
+	anchor := c.Anchor
+	if controller := metav1.GetControllerOfNoCopy(host); controller != nil && controller.UID == anchor.UID {
+		anchor.Controller = controller.Controller // See [SetController].
+	}
+	host.SetOwnerReferences([]metav1.OwnerReference{anchor})
+}
+
+// SetController makes the anchor the controller of a new host object. The host's drain
+// and autoscalers then treat it as an object that something creates again.
+func SetController(c Cluster, host metav1.Object) {
+	anchor := c.Anchor
+	anchor.Controller = new(true)
+	host.SetOwnerReferences([]metav1.OwnerReference{anchor})
 }
 
 // Origin is the virtual object that a host object was made for. It is false

@@ -5,6 +5,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -74,6 +75,10 @@ func (p pods) down(s syncer.Scope, virtual, host *corev1.Pod) error {
 	in.Place = syncer.Loaded[assignment](s).node
 	if in.Place == "" && host.ResourceVersion == "" && p.options.usesVirtualScheduler(virtual) {
 		return fmt.Errorf("cannot build a host pod for %s/%s: it has no assigned node", virtual.Namespace, virtual.Name)
+	}
+	if host.ResourceVersion == "" && metav1.GetControllerOfNoCopy(virtual) != nil {
+		// Bare pods stay bare: nothing would create them again.
+		translate.SetController(s.Cluster, host)
 	}
 	if translate.NeedsServices(virtual, host) {
 		var services corev1.ServiceList
