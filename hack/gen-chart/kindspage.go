@@ -20,6 +20,14 @@ Each row is a setting. The owner is the side that has the originals: Sublet keep
 Permissions are in the namespace of the release, or for nodes and storage classes in the whole host.
 To manage is to create, delete, get, list, patch and watch. To read is to get, list and watch.
 
+## Switch a kind off
+
+The server deletes the copies that it has on the host, except for claims, which hold data. It needs the permissions
+to list and delete them. The chart removes those together with the kind, for all but Secrets. What is left, and the
+command that deletes it, is in the log and in the operator's /syncz, as "switched off: KIND".
+
+## The kinds
+
 `
 
 // kindsPage returns docs/reference/kinds.md.

@@ -18,11 +18,16 @@ import (
 // Both are built anew: what they remember of an earlier term is out of date.
 func (a *app) runSyncing(ctx context.Context) error {
 	virtual := a.controlPlane.ClientConfig(syncerUser, pki.GroupAdmins)
+	var leftovers []syncer.Leftover
+	for _, row := range kinds.Table() {
+		leftovers = append(leftovers, row.Leftovers(kinds.Options{Sync: a.values.Sync})...)
+	}
 	engine, err := syncer.NewEngine(syncer.Options{
 		Cluster: a.cluster(), Virtual: virtual, Host: a.host,
 		VirtualInformers: virtualInformers{a.controlPlane, a.done},
 		HostLimiter:      a.limiter,
 		MayWrite:         a.holder.MayWrite,
+		Leftovers:        leftovers,
 	})
 	if err != nil {
 		return err

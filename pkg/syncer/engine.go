@@ -11,6 +11,8 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/sublet-dev/sublet/api/syncz"
 )
 
 // Engine syncs kinds between two clusters. It is a value per leader term: each term
@@ -22,6 +24,7 @@ type Engine struct {
 	breaker    *hostBreaker
 	storeGuard *storeGuard
 	events     *tenantEvents
+	leftovers  *leftovers
 	virtual    *connection
 	host       *connection
 	done       chan struct{} // closed when Run ends: no write to the host passes any more
@@ -72,6 +75,10 @@ func NewEngine(options Options) (*Engine, error) {
 	e.storeGuard.onRelease = e.requeueParked
 	e.storeGuard.mayWrite = options.MayWrite
 	e.breaker.mayWrite = e.storeGuard.barReason
+	e.leftovers = &leftovers{
+		kinds: options.Leftovers, client: e.host.client, scheme: options.Scheme, cluster: options.Cluster,
+		clock: options.Clock, log: e.log, holdReason: e.storeGuard.onHold, checks: map[string]syncz.Check{},
+	}
 	e.events = newTenantEvents(e.virtual.client, options.Scheme, options.Clock, e.log, options.Cluster.Namespace)
 	for _, kind := range options.Kinds {
 		if err := e.register(kind); err != nil {
@@ -168,6 +175,7 @@ func (e *Engine) runLeading(ctx context.Context) {
 	var group sync.WaitGroup
 	group.Go(func() { e.storeGuard.run(ctx) })
 	group.Go(func() { e.scan(ctx) })
+	group.Go(func() { e.leftovers.run(ctx) })
 	group.Wait()
 }
 

@@ -39,6 +39,9 @@ type Options struct {
 	Standby bool
 	// Kinds are those to start with. More can be added at any time.
 	Kinds []Kind
+	// Leftovers are the kinds that are switched off. Their copies are deleted, if the
+	// host permits it. Default: none.
+	Leftovers []Leftover
 	// Patch changes copies before they are written. nil changes nothing.
 	Patch Patch
 	// Workers is how many objects of one kind are reconciled at a time. Default: 16.

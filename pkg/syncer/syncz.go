@@ -22,7 +22,7 @@ func (e *Engine) Checks() []syncz.Check {
 	for _, r := range e.listRunners() {
 		checks = append(checks, r.check())
 	}
-	return checks
+	return append(checks, e.leftovers.list()...)
 }
 
 // Syncz serves [Engine.Checks] as text. The status is 503 unless all are healthy.

@@ -41,6 +41,10 @@ type Row struct {
 	// Further are permissions that another setting of the kind needs.
 	Further []Further
 
+	// KeepsCopies specifies that copies stay when the kind is switched off: they hold
+	// data. Default: they are deleted.
+	KeepsCopies bool
+
 	makers  []maker // of the kinds that are on together
 	without maker   // of the kind that takes their place, nil for none
 	extra   []rbacv1.PolicyRule
@@ -88,6 +92,12 @@ func (r Row) instead(m maker) Row {
 // ifOff sets IfOff.
 func (r Row) ifOff(doc string) Row {
 	r.IfOff = doc
+	return r
+}
+
+// keepsCopies sets KeepsCopies.
+func (r Row) keepsCopies() Row {
+	r.KeepsCopies = true
 	return r
 }
 
@@ -145,6 +155,21 @@ func (r Row) inPlace(o Options) []syncer.Kind {
 		return nil
 	}
 	return []syncer.Kind{r.without(r.Name(), o)}
+}
+
+// Leftovers returns the kinds that the row does not run under these options and that
+// may have copies on the host from before.
+func (r Row) Leftovers(o Options) []syncer.Leftover {
+	if r.Enabled(o.Sync) {
+		return nil
+	}
+	var leftovers []syncer.Leftover
+	for _, kind := range r.ifOn(o) {
+		if kind.Owner() == syncer.Virtual {
+			leftovers = append(leftovers, syncer.Leftover{Kind: kind, Keep: r.KeepsCopies, Quiet: r.State == Off})
+		}
+	}
+	return leftovers
 }
 
 // Kinds returns all kinds of the row: those that are on with it, and those that take

@@ -20,7 +20,8 @@ func Table() []Row {
 		row("sync.toHost.secrets", On, "The tenant's Secrets that a pod refers to, or all of them.", Secrets).
 			ifOff("a pod that refers to one does not start"),
 		row("sync.toHost.persistentVolumeClaims", On, "The tenant's claims, and the volumes that they are bound to. The host provides the volumes.",
-			PersistentVolumeClaims).with(define("persistentvolumes", PersistentVolumes)),
+			PersistentVolumeClaims).with(define("persistentvolumes", PersistentVolumes)).
+			keepsCopies(),
 		row("sync.toHost.leases", Off, "The tenant's Leases outside of kube-system and kube-node-lease. Each renewal is a write to the host.", Leases),
 		row("sync.fromHost.nodes", On, "The host's nodes, all of them or a selection, with what a tenant adds to them.", RealNodes).
 			instead(define("pseudonodes", PseudoNodes)).

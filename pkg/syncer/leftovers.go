@@ -1,0 +1,147 @@
+package syncer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/go-logr/logr"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/utils/clock"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
+
+	"github.com/sublet-dev/sublet/api/labels"
+	"github.com/sublet-dev/sublet/api/syncz"
+	"github.com/sublet-dev/sublet/pkg/translate"
+)
+
+// Leftover is a kind that is switched off, and may have copies on the host from before.
+type Leftover struct {
+	// Kind is a kind whose originals are virtual.
+	Kind Kind
+	// Keep keeps the copies, because they hold data, and reports them alone.
+	Keep bool
+	// Quiet does not report a missing permission. It is for a kind that is off by
+	// default, which most clusters never had.
+	Quiet bool
+}
+
+// leftoverRetry is the pause before a sweep is tried again.
+const leftoverRetry = 30 * time.Second
+
+// errOnHold is the reason of a sweep that waits for the store guard.
+var errOnHold = errors.New("deletes on the host are on hold")
+
+// leftovers deletes the host copies of kinds that are switched off, once per leader term.
+type leftovers struct {
+	kinds      []Leftover
+	client     client.Client
+	scheme     *runtime.Scheme
+	cluster    translate.Cluster
+	clock      clock.Clock
+	log        logr.Logger
+	holdReason func() string // why nothing may be deleted, empty if it may
+
+	mu     sync.Mutex
+	checks map[string]syncz.Check // name of the kind -> its result
+}
+
+// run sweeps every kind until it succeeds, lacks a permission, or ctx ends.
+func (l *leftovers) run(ctx context.Context) {
+	for _, leftover := range l.kinds {
+		for {
+			kept, err := l.sweep(ctx, leftover)
+			l.record(leftover, kept, err)
+			if err == nil || apierrors.IsForbidden(err) {
+				break
+			}
+			select {
+			case <-ctx.Done():
+				return
+			case <-l.clock.After(leftoverRetry):
+			}
+		}
+	}
+}
+
+// sweep deletes the copies of a kind and returns the names of those that stay.
+func (l *leftovers) sweep(ctx context.Context, leftover Leftover) (kept []string, err error) {
+	gvk, err := apiutil.GVKForObject(leftover.Kind.newHost(), l.scheme)
+	if err != nil {
+		return nil, fmt.Errorf("cannot find the type of %s: %w", leftover.Kind.name, err)
+	}
+	list := &metav1.PartialObjectMetadataList{}
+	list.SetGroupVersionKind(gvk.GroupVersion().WithKind(gvk.Kind + "List"))
+	if err := l.client.List(ctx, list, client.InNamespace(l.cluster.Namespace), client.MatchingLabelsSelector{Selector: oursSelector(l.cluster)}); err != nil {
+		return nil, fmt.Errorf("cannot list host %s: %w", leftover.Kind.name, err)
+	}
+	for i := range list.Items {
+		object := &list.Items[i]
+		object.SetGroupVersionKind(gvk)
+		if _, _, ours := translate.Origin(l.cluster, leftover.Kind.names, object); !ours || isTerminating(object) {
+			continue
+		}
+		kept = append(kept, object.GetName())
+		if leftover.Keep {
+			continue
+		}
+		if l.holdReason() != "" {
+			return kept, errOnHold
+		}
+		uid := object.GetUID()
+		err := l.client.Delete(ctx, object, client.Preconditions{UID: &uid})
+		if client.IgnoreNotFound(err) != nil {
+			return kept, fmt.Errorf("cannot delete host %s %s: %w", leftover.Kind.name, object.GetName(), err)
+		}
+		kept = kept[:len(kept)-1]
+	}
+	return kept, nil
+}
+
+// record logs the result of a sweep and keeps it for the checks.
+func (l *leftovers) record(leftover Leftover, kept []string, err error) {
+	name := leftover.Kind.name
+	check := syncz.Check{Name: "switched off: " + name, Healthy: true}
+	command := fmt.Sprintf("kubectl -n %s delete %s -l %s=%s", l.cluster.Namespace, name, labels.Cluster, l.cluster.UID)
+	switch {
+	case apierrors.IsForbidden(err) && leftover.Quiet:
+		return
+	case apierrors.IsForbidden(err):
+		check.Message = "Copies from before may be left on the host."
+		check.Details = []string{err.Error(), command}
+		l.log.Info("Cannot delete copies of a kind that is switched off", "kind", name, "err", err.Error(), "command", command)
+	case err != nil:
+		check.Message = "Copies from before are not deleted yet."
+		check.Details = []string{err.Error()}
+	case len(kept) > 0:
+		slices.Sort(kept)
+		check.Message = fmt.Sprintf("%d copies from before stay on the host: they hold data.", len(kept))
+		check.Details = append(shorten(slices.Clone(kept)), command)
+		l.log.Info("Copies of a kind that is switched off stay on the host", "kind", name, "objects", strings.Join(kept, ","), "command", command)
+	default:
+		check.Message = "No copies are left on the host."
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.checks[name] = check
+}
+
+// list returns the results, in the order of the kinds.
+func (l *leftovers) list() []syncz.Check {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var checks []syncz.Check
+	for _, leftover := range l.kinds {
+		if check, ok := l.checks[leftover.Kind.name]; ok {
+			checks = append(checks, check)
+		}
+	}
+	return checks
+}

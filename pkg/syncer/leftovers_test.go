@@ -1,0 +1,105 @@
+package syncer
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/kubernetes/scheme"
+	clocktesting "k8s.io/utils/clock/testing"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/fake"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
+
+	"github.com/sublet-dev/sublet/api/syncz"
+	"github.com/sublet-dev/sublet/pkg/translate"
+)
+
+func TestLeftovers(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct {
+		reason   string
+		keep     bool
+		hold     string
+		denyList bool
+		quiet    bool
+		left     []string // names of ConfigMaps on the host afterwards
+		message  string
+		detail   string
+	}{
+		"Deleted": {
+			reason: "a copy goes, and what is not proven to be ours stays",
+			left:   []string{"forged", "operator"}, message: "No copies are left",
+		},
+		"Kept": {
+			reason: "copies that hold data are named instead", keep: true,
+			left: []string{"copy", "forged", "operator"}, message: "1 copies from before stay", detail: "delete configmaps -l",
+		},
+		"OnHold": {
+			reason: "a doubtful store is no reason to delete", hold: "older",
+			left: []string{"copy", "forged", "operator"}, message: "not deleted yet", detail: "on hold",
+		},
+		"Forbidden": {
+			reason: "the permission has gone with the setting", denyList: true,
+			left: []string{"copy", "forged", "operator"}, message: "may be left", detail: "delete configmaps -l",
+		},
+		"Quiet": {
+			reason: "a kind that is off by default needs no word", denyList: true, quiet: true,
+			left: []string{"copy", "forged", "operator"},
+		},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			copied := &corev1.ConfigMap{}
+			translate.Stamp(testCluster(), translate.Hashed, types.NamespacedName{Namespace: "shop", Name: "settings"}, "u", copied)
+			forged := copied.DeepCopy()
+			forged.Name = "forged"
+			operators := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: testCluster().Namespace, Name: "operator"}}
+			host := fake.NewClientBuilder().WithObjects(copied, forged, operators).WithInterceptorFuncs(interceptor.Funcs{
+				List: func(ctx context.Context, c client.WithWatch, list client.ObjectList, options ...client.ListOption) error {
+					if _, metadata := list.(*metav1.PartialObjectMetadataList); metadata && test.denyList {
+						return apierrors.NewForbidden(corev1.Resource("configmaps"), "", errors.New("no"))
+					}
+					return c.List(ctx, list, options...)
+				},
+			}).Build()
+			leftover := Leftover{Kind: configMaps(), Keep: test.keep, Quiet: test.quiet}
+			l := &leftovers{
+				kinds: []Leftover{leftover}, client: host, scheme: scheme.Scheme, cluster: testCluster(),
+				clock: clocktesting.NewFakeClock(testStart()), log: silent(), checks: map[string]syncz.Check{},
+				holdReason: func() string { return test.hold },
+			}
+			kept, err := l.sweep(t.Context(), leftover)
+			l.record(leftover, kept, err)
+			var left corev1.ConfigMapList
+			if err := host.List(t.Context(), &left); err != nil {
+				t.Fatal(err)
+			}
+			var names []string
+			for _, c := range left.Items {
+				names = append(names, strings.Replace(c.Name, copied.Name, "copy", 1))
+			}
+			slices.Sort(names)
+			if !slices.Equal(names, test.left) {
+				t.Errorf("%s: left are %v, want %v", test.reason, names, test.left)
+			}
+			checks := l.list()
+			if test.quiet {
+				if len(checks) > 0 {
+					t.Errorf("%s: got %+v", test.reason, checks)
+				}
+				return
+			}
+			if len(checks) != 1 || !strings.Contains(checks[0].Message, test.message) || !strings.Contains(strings.Join(checks[0].Details, "\n"), test.detail) {
+				t.Errorf("%s: got %+v, want %q and %q", test.reason, checks, test.message, test.detail)
+			}
+		})
+	}
+}
