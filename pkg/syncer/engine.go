@@ -120,9 +120,9 @@ func (e *Engine) newConnection(which Side, requests, watches *rest.Config) (*con
 	}}, nil
 }
 
-// Run syncs until ctx ends, which is the end of the leader term: all requests are
+// Run syncs until ctx ends, which is the end of the leader term. Then all requests are
 // cancelled, and no write to the host passes any more. An unreachable host is no
-// failure: the virtual cluster stays as it is, and syncing goes on later.
+// failure: the virtual cluster stays as it is, and syncing continues later.
 func (e *Engine) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -193,8 +193,8 @@ func (e *Engine) awaitSynced(ctx context.Context, first []*runner) {
 	close(e.synced)
 }
 
-// Synced returns a channel that is closed when every kind that the engine started
-// with has listed all objects of both sides once, or was dropped.
+// Synced returns a channel that is closed when all caches are synced. Then each kind
+// that the engine started with has listed both sides once, or was dropped.
 func (e *Engine) Synced() <-chan struct{} { return e.synced }
 
 // Add starts to sync a kind. It fails if there is a kind of that name.

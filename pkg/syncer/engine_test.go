@@ -209,7 +209,7 @@ func startEngine(t *testing.T, e *Engine) (stop func()) {
 	return stop
 }
 
-// silent is a log that nobody reads.
+// silent returns a log that nobody reads.
 func silent() logr.Logger { return funcr.New(func(_, _ string) {}, funcr.Options{}) }
 
 const (

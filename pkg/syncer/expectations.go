@@ -54,8 +54,8 @@ func (m *expectations) recordWrite(side Side, key types.NamespacedName, object c
 	m.record(side, key, expectedWrite{uid: object.GetUID(), version: object.GetResourceVersion()})
 }
 
-// recordNewerWrite records that a write has created a newer version of object, where
-// the API server does not answer with the object, as to a binding.
+// recordNewerWrite records that a write has created a newer version of object. It is
+// for requests that are not answered with the object, such as a binding.
 func (m *expectations) recordNewerWrite(side Side, key types.NamespacedName, object client.Object) {
 	m.record(side, key, expectedWrite{uid: object.GetUID(), version: object.GetResourceVersion(), newer: true})
 }

@@ -11,7 +11,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// selector limits a watch; nil stands for the default of its side.
+// selector limits a watch; nil selects the default of its side.
 type selector = apilabels.Selector
 
 // selectorFor returns a selector of everything, or the default of the side.
@@ -89,10 +89,10 @@ func (h *handler) OnDelete(item any) {
 }
 
 // event is what a watch delivers about an object.
-type event int
+type watchEvent int
 
 const (
-	eventAdded event = iota
+	eventAdded watchEvent = iota
 	// eventDeleted is an event of the API server.
 	eventDeleted
 	// eventMissing is the absence of an object from a list.
@@ -100,7 +100,7 @@ const (
 )
 
 // enqueueObject enqueues the keys of an object.
-func (h *handler) enqueueObject(item any, what event) {
+func (h *handler) enqueueObject(item any, what watchEvent) {
 	object, ok := item.(client.Object)
 	if !ok {
 		return
@@ -119,7 +119,7 @@ func (h *handler) enqueueObject(item any, what event) {
 }
 
 // recordSighting records what an event of the kind's own objects proves.
-func (h *handler) recordSighting(key types.NamespacedName, object client.Object, what event) {
+func (h *handler) recordSighting(key types.NamespacedName, object client.Object, what watchEvent) {
 	switch what {
 	case eventAdded:
 		h.runner.reconciler.recordAdded(h.side, key)

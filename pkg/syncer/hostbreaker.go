@@ -21,23 +21,22 @@ const (
 	lastProbe  = 10 * time.Second
 	// probeTimeout is how long a probe may take.
 	probeTimeout = 5 * time.Second
-	// verdictTimeout is how long a failed request waits for the verdict of a probe.
-	verdictTimeout = time.Second
+	// decisionTimeout is how long a failed request waits for the result of a probe.
+	decisionTimeout = time.Second
 	// probeValidity is how long a successful probe answers for the host, if requests
 	// are answered with errors that may come from elsewhere.
 	probeValidity = time.Second
 	// unavailableReads is how many different reads in a row must be answered with
 	// unavailable before the host counts as away, although it answers probes.
 	unavailableReads = 2
-	// relapse is the time after a reset in which a new trip goes on with the pause
+	// relapse is the time after a reset in which a new trip continues with the pause
 	// of the last one.
 	relapse = 10 * time.Second
 )
 
 // hostBreaker is a circuit breaker before the host's API server. It trips when the
-// server is proven to be away: watches then wait, everything else fails at once
-// with [errUnreachable], and the breaker alone probes the server until it answers.
-// So a host that is away costs one request now and then and one line in the log,
+// server is proven to be away. Watches then wait, and everything else fails at once
+// with [errUnreachable]. The breaker alone probes the server until it answers. So a host that is away costs one request now and then and one line in the log,
 // however many kinds and objects wait.
 //
 // One failed request proves nothing: a webhook of the host may answer 503 for one
@@ -59,7 +58,7 @@ type hostBreaker struct {
 	since       time.Time     // of the trip
 	pause       time.Duration // before the next probe of a tripped breaker
 	resetAt     time.Time
-	verdict     chan struct{} // closed when the probe under way has its result, nil if there is none
+	decision    chan struct{} // closed when the probe under way has its result, nil if there is none
 	answeredAt  time.Time     // of the last successful probe
 	unavailable map[string]bool
 }
@@ -73,7 +72,7 @@ func newHostBreaker(c clock.Clock, log logr.Logger, done <-chan struct{}) *hostB
 	return &hostBreaker{clock: c, log: log, reset: reset, onReset: func() {}, mayWrite: func() error { return nil }, done: done, unavailable: map[string]bool{}}
 }
 
-// whileTripped says what requests do while the breaker is tripped.
+// whileTripped is what requests do while the breaker is tripped.
 type whileTripped int
 
 const (
@@ -122,7 +121,7 @@ func (b *hostBreaker) trip(cause error, probe func() error) {
 }
 
 // probeOnce probes the host because of a doubt, and trips the breaker if it does
-// not answer. It waits for the verdict for a moment. Requests that fail at the
+// not answer. It waits for the result for a moment. Requests that fail at the
 // same time share one probe.
 func (b *hostBreaker) probeOnce(ctx context.Context, doubt error, probe func() error) {
 	b.mu.Lock()
@@ -130,22 +129,22 @@ func (b *hostBreaker) probeOnce(ctx context.Context, doubt error, probe func() e
 		b.mu.Unlock()
 		return
 	}
-	verdict := b.verdict
-	if verdict == nil {
-		verdict = make(chan struct{})
-		b.verdict = verdict
-		go b.decide(verdict, doubt, probe)
+	decision := b.decision
+	if decision == nil {
+		decision = make(chan struct{})
+		b.decision = decision
+		go b.decide(decision, doubt, probe)
 	}
 	b.mu.Unlock()
 	select {
-	case <-verdict:
+	case <-decision:
 	case <-ctx.Done():
-	case <-b.clock.After(verdictTimeout):
+	case <-b.clock.After(decisionTimeout):
 	}
 }
 
-// decide probes once and records the verdict.
-func (b *hostBreaker) decide(verdict chan struct{}, doubt error, probe func() error) {
+// decide probes once and records the result.
+func (b *hostBreaker) decide(decision chan struct{}, doubt error, probe func() error) {
 	err := probe()
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -154,8 +153,8 @@ func (b *hostBreaker) decide(verdict chan struct{}, doubt error, probe func() er
 	} else {
 		b.answeredAt = b.clock.Now()
 	}
-	b.verdict = nil
-	close(verdict)
+	b.decision = nil
+	close(decision)
 }
 
 // recordAnswer records an answer of the API server itself.

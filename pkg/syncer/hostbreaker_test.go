@@ -272,7 +272,7 @@ func TestHostBreakerProbesARequestWithoutTime(t *testing.T) {
 				_ = response.Body.Close()
 				t.Fatal("The request must run out of time")
 			}
-			b.awaitVerdict()
+			b.awaitDecision()
 			if tripped := b.tripCause() != nil; tripped == tc.answers {
 				t.Errorf("%s Tripped: %t", tc.reason, tripped)
 			}
@@ -280,13 +280,13 @@ func TestHostBreakerProbesARequestWithoutTime(t *testing.T) {
 	}
 }
 
-// awaitVerdict waits for the probe under way.
-func (b *hostBreaker) awaitVerdict() {
+// awaitDecision waits for the probe under way.
+func (b *hostBreaker) awaitDecision() {
 	b.mu.Lock()
-	verdict := b.verdict
+	decision := b.decision
 	b.mu.Unlock()
-	if verdict != nil {
-		<-verdict
+	if decision != nil {
+		<-decision
 	}
 }
 

@@ -26,8 +26,8 @@ type HostLimits struct {
 	BytesPerSecond int64
 }
 
-// DefaultHostLimits returns limits that a tenant does not feel: a pod costs two
-// requests, so that a burst of 400 pods passes at once, and 200 a second follow.
+// DefaultHostLimits returns limits that a usual tenant does not feel. A pod costs two
+// requests: 400 pods pass at once, and 200 a second follow.
 func DefaultHostLimits() HostLimits {
 	return HostLimits{RequestsPerSecond: 400, Burst: 800, BytesPerSecond: 16 << 20}
 }
@@ -46,8 +46,8 @@ const (
 // String returns the name of the priority in metrics.
 func (p priority) String() string { return [...]string{"delete", "status", "rest"}[p] }
 
-// fairShare is the number of requests of which the lowest priority that waits gets
-// one, so that no flood of deletes can keep it waiting for ever.
+// fairShare is the number of requests of which one is of the lowest priority that
+// waits. No flood of deletes can keep the others waiting for ever.
 const fairShare = 8
 
 // errThrottled is the error of a request that ran out of time before the limit let
@@ -162,7 +162,7 @@ func (l *HostLimiter) wait(ctx context.Context, p priority, size int64) error {
 	case <-w.ready:
 		return nil
 	case <-ctx.Done():
-		l.remove(p, w)
+		l.abandon(p, w)
 		return fmt.Errorf("%w: %w", errThrottled, ctx.Err())
 	}
 }
@@ -185,8 +185,8 @@ func (l *HostLimiter) enqueue(p priority, size float64) *waitingRequest {
 	return w
 }
 
-// remove takes a request whose time is up out of its queue.
-func (l *HostLimiter) remove(p priority, w *waitingRequest) {
+// abandon takes a request whose time is up out of its queue.
+func (l *HostLimiter) abandon(p priority, w *waitingRequest) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if i := slices.Index(l.waiting[p], w); i >= 0 {

@@ -30,8 +30,8 @@ func mapsAt(revision int, versions map[string]int) *corev1.ConfigMapList {
 	return list
 }
 
-// put sets what a list server answers to the list of a path.
-func (s *listServer) put(path string, list any) {
+// setList sets what a list server answers to the list of a path.
+func (s *listServer) setList(path string, list any) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.lists[path] = list
@@ -42,7 +42,7 @@ func TestFullScanFindsWhatAWatchNeverDelivered(t *testing.T) {
 	const path = "/api/v1/configmaps"
 	c := clocktesting.NewFakeClock(testStart())
 	virtual, host := newListServer(t), newListServer(t)
-	virtual.put(path, mapsAt(10, map[string]int{"same": 3, "changed": 4, "deleted": 5}))
+	virtual.setList(path, mapsAt(10, map[string]int{"same": 3, "changed": 4, "deleted": 5}))
 	kind := configMaps()
 	kind.name = t.Name()
 	kind.want = func(Scope, client.Object, client.Object) (bool, error) { return false, nil }
@@ -55,7 +55,7 @@ func TestFullScanFindsWhatAWatchNeverDelivered(t *testing.T) {
 	startEngine(t, e)
 	<-e.Synced()
 	// The watch stays open and delivers nothing.
-	virtual.put(path, mapsAt(20, map[string]int{"same": 3, "changed": 12, "created": 13}))
+	virtual.setList(path, mapsAt(20, map[string]int{"same": 3, "changed": 12, "created": 13}))
 	missed := meter().cacheMissed.WithLabelValues("virtual", "ConfigMap")
 	count := func() float64 {
 		value, err := testutil.GetCounterMetricValue(missed)

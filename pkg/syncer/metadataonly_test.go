@@ -35,8 +35,8 @@ func TestMetadataOnlyKindReadsTheBodiesThatItNeeds(t *testing.T) {
 		},
 	})
 	e, virtual, host := newTestEngine(t, kind)
-	virtual.put("/api/v1/secrets", &corev1.SecretList{ListMeta: metav1.ListMeta{ResourceVersion: "5"}, Items: []corev1.Secret{used, unused}})
-	virtual.put("/api/v1/namespaces/web/secrets/used", &used)
+	virtual.setList("/api/v1/secrets", &corev1.SecretList{ListMeta: metav1.ListMeta{ResourceVersion: "5"}, Items: []corev1.Secret{used, unused}})
+	virtual.setList("/api/v1/namespaces/web/secrets/used", &used)
 	startEngine(t, e)
 	host.awaitWrite(t, hostSecretsPath)
 	if diff := cmp.Diff("of used", <-bodies); diff != "" {

@@ -31,8 +31,8 @@ type Options struct {
 	// Default: one of the engine's own.
 	HostLimiter *HostLimiter
 	// MayWrite returns why this replica must not write to the host now, nil if it
-	// may. All writes to the host stop at once while it returns a reason, and go on
-	// after it. Default: it always may.
+	// may. All writes to the host stop at once while it returns a reason, and
+	// continue after it. Default: it always may.
 	MayWrite func() error
 	// Standby keeps caches warm and does nothing else until Lead is called. Default:
 	// the engine leads as soon as it runs.

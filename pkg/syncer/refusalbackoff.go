@@ -59,8 +59,8 @@ func newRefusalBackoff(c clock.Clock, retry func(types.NamespacedName)) *refusal
 	}
 }
 
-// isRefused reports whether err is a decision that asking again at once does not
-// change: of the host, of the owner of a conflicting object, or of Sublet.
+// isRefused reports whether err is a decision, which another request does not change:
+// the host's, that of the owner of a conflicting object, or Sublet's.
 func isRefused(err error) bool {
 	var byHost *hostRefusal
 	var conflict *conflictError
@@ -113,7 +113,7 @@ func (b *refusalBackoff) signal() {
 // run queues the retries until ctx ends.
 func (b *refusalBackoff) run(ctx context.Context) {
 	for {
-		key, pause, ok := b.next()
+		key, pause, ok := b.takeNext()
 		if ok {
 			b.retry(key)
 			continue
@@ -131,9 +131,9 @@ func (b *refusalBackoff) run(ctx context.Context) {
 	}
 }
 
-// next takes the key to retry now. If there is none, it returns how long to wait,
+// takeNext takes the key to retry now. If there is none, it returns how long to wait,
 // 0 if nothing waits.
-func (b *refusalBackoff) next() (types.NamespacedName, time.Duration, bool) {
+func (b *refusalBackoff) takeNext() (types.NamespacedName, time.Duration, bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	now := b.clock.Now()
@@ -162,8 +162,8 @@ func (b *refusalBackoff) next() (types.NamespacedName, time.Duration, bool) {
 	return key, 0, true
 }
 
-// isBefore reports whether a is retried before b: by time, or, for an attempt that
-// was earned by a success, by how long it has waited.
+// isBefore reports whether k is retried before other. An attempt that a success has
+// earned is for the key that has waited longest.
 func (b *refusalBackoff) isBefore(k, other *refusedKey) bool {
 	if b.rewards > 0 {
 		return k.since.Before(other.since)

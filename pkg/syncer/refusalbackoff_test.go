@@ -46,7 +46,7 @@ func (h *refusedPods) attempt(key types.NamespacedName) {
 // pass lets time pass and works off all retries that are due.
 func (h *refusedPods) pass(d time.Duration) {
 	for end := h.clock.Now().Add(d); ; {
-		key, pause, ok := h.backoff.next()
+		key, pause, ok := h.backoff.takeNext()
 		if ok {
 			h.attempt(key)
 			continue
@@ -126,14 +126,14 @@ func TestRefusedReconcileIsRetriedByTheBudget(t *testing.T) {
 	}
 	b.enqueue(theKey())
 	b.step(t)
-	if key, pause, ok := b.refusals.next(); ok || pause != firstRefusedRetry {
+	if key, pause, ok := b.refusals.takeNext(); ok || pause != firstRefusedRetry {
 		t.Fatalf("The retry must wait %s, got %s after %s, %t", firstRefusedRetry, key, pause, ok)
 	}
 	if b.queue.Len() != 0 || b.queue.NumRequeues(theKey()) != 0 {
 		t.Error("A refused key must not be in the queue")
 	}
 	b.clock.Step(firstRefusedRetry)
-	key, _, ok := b.refusals.next()
+	key, _, ok := b.refusals.takeNext()
 	if !ok || key != theKey() {
 		t.Fatalf("The retry is due, got %s, %t", key, ok)
 	}

@@ -114,7 +114,7 @@ func TestScanCountsWhatEventsMissed(t *testing.T) {
 		}
 		return value
 	}
-	b.virtualServer.put(virtualMap()) // No event tells of it.
+	b.virtualServer.put(virtualMap()) // No event announces it.
 	b.refresh()
 	b.scan(t.Context())
 	b.step(t)

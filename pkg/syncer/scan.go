@@ -9,8 +9,8 @@ import (
 )
 
 const (
-	// scanAhead is how many keys of a scan wait in the queue at most, so that a
-	// scan never stands in the way of an event.
+	// scanAhead is how many keys of a scan wait in the queue at most. A scan thereby
+	// delays no event.
 	scanAhead = 8
 	// liveScans is how many full scans there are for each comparison with live lists.
 	liveScans = 6
@@ -75,7 +75,7 @@ func (r *runner) enqueueScanned(key types.NamespacedName) {
 	}
 }
 
-// listKeys is every key that either side knows.
+// listKeys returns every key that either side has.
 func (r *runner) listKeys(ctx context.Context) map[types.NamespacedName]struct{} {
 	keys := map[types.NamespacedName]struct{}{}
 	for _, object := range r.reconciler.virtual.store.List() {

@@ -51,8 +51,8 @@ type readKey struct {
 
 // scopeReader is what a kind reads of one side: the caches of the watches that the
 // kind has declared, and no other kind's. On the virtual side, a type that is not
-// declared gets a watch when it is first read; on the host each watch needs a
-// permission, so that reading it is an error.
+// declared gets a watch when it is first read. On the host that is an error, because
+// each watch there needs a permission.
 type scopeReader struct {
 	side *sharedWatches
 

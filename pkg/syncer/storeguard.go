@@ -34,8 +34,8 @@ const (
 
 // storeGuard puts deletes on the host on hold while the virtual store is not proven
 // to be the one that the anchor records. A store that was restored from a backup, or
-// is empty because its volume is another, lacks objects that run on the host, and
-// to follow it would delete them. So the anchor records which store it was and how
+// is empty because its volume is another, lacks objects that run on the host. To
+// follow it would delete them. So the anchor records which store it was and how
 // far it had come. While the store is another or an older one, nothing is deleted.
 type storeGuard struct {
 	virtual, host client.Client
@@ -44,7 +44,7 @@ type storeGuard struct {
 	log           logr.Logger
 	// mayWrite returns why this replica must not write to the host, nil if it may.
 	mayWrite func() error
-	// onRelease is called when what was on hold may go on.
+	// onRelease is called when what was on hold may continue.
 	onRelease func()
 	wake      chan struct{} // ends the pause of run
 
@@ -228,7 +228,7 @@ func holdReason(anchor *corev1.ConfigMap, cluster translate.Cluster, uid, versio
 	return ""
 }
 
-// recordMode says when the state of the store is recorded.
+// recordMode is a condition for recording the state of the store.
 type recordMode int
 
 const (

@@ -14,7 +14,7 @@ import (
 	"github.com/sublet-dev/sublet/api/labels"
 )
 
-// anchorWith is the anchor of the test cluster with these annotations.
+// anchorWith returns the anchor of the test cluster with these annotations.
 func anchorWith(annotations map[string]string) *corev1.ConfigMap {
 	return &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{
 		Namespace: "tenant", Name: "shop-anchor", UID: "anchor-uid", Annotations: annotations,

@@ -13,9 +13,8 @@ import (
 // maxDetails is how many objects the details of a check name.
 const maxDetails = 10
 
-// Checks returns the health of the engine: one check for the host, one for the
-// store guard, one for the watches, one for each watch that fails, and one for
-// each kind.
+// Checks returns the health of the engine. There is one check each for the host, the
+// store guard and the watches, one for each watch that fails, and one for each kind.
 func (e *Engine) Checks() []syncz.Check {
 	checks := []syncz.Check{e.checkHost(), e.checkStore()}
 	checks = append(checks, e.checkWatches()...)

@@ -36,8 +36,8 @@ const (
 )
 
 // tenantEvents records Events on virtual objects about what the host has against
-// their copies. One Event stands for all with the same message about one object: its
-// name is made from both, so that a restart counts it on. client-go's recorders merge
+// their copies. All with the same message about one object are one Event: its name
+// is made from both, so that the count continues after a restart. client-go's recorders merge
 // events by reason, or name them after the time, and thereby lose the message or the
 // count.
 type tenantEvents struct {

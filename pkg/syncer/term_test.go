@@ -17,7 +17,7 @@ import (
 
 const hostSecretsPath = "/api/v1/namespaces/tenant/secrets"
 
-// oneSecret is a list of one virtual Secret.
+// oneSecret returns a list of one virtual Secret.
 func oneSecret() *corev1.SecretList {
 	return &corev1.SecretList{
 		TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "SecretList"},
@@ -29,7 +29,7 @@ func oneSecret() *corev1.SecretList {
 func TestTermsFollowEachOther(t *testing.T) {
 	t.Parallel()
 	virtual, host := newListServer(t), newListServer(t)
-	virtual.put("/api/v1/secrets", oneSecret())
+	virtual.setList("/api/v1/secrets", oneSecret())
 	options := Options{Cluster: testCluster(), Virtual: virtual.config(), Host: host.config(), Kinds: []Kind{secrets()}, Log: silent()}
 	first, err := NewEngine(options)
 	if err != nil {
@@ -71,7 +71,7 @@ func TestReplicaThatMayNotWriteStopsAtOnce(t *testing.T) {
 	t.Parallel()
 	c := clocktesting.NewFakeClock(testStart())
 	virtual, host := newListServer(t), newListServer(t)
-	virtual.put("/api/v1/secrets", oneSecret())
+	virtual.setList("/api/v1/secrets", oneSecret())
 	var barred atomic.Bool
 	barred.Store(true)
 	e, err := NewEngine(Options{

@@ -18,7 +18,7 @@ import (
 // noKeys maps no event to a key.
 func noKeys(Scope, client.Object) ([]types.NamespacedName, error) { return nil, nil }
 
-// nodesWithImages is a list of one host node that has images.
+// nodesWithImages returns a list of one host node that has images.
 func nodesWithImages() *corev1.NodeList {
 	return &corev1.NodeList{
 		ListMeta: metav1.ListMeta{ResourceVersion: "5"},

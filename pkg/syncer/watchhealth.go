@@ -34,8 +34,8 @@ const (
 )
 
 // watchHealth records whether the list and watch behind a cache work. A cache
-// whose watch has failed looks like one to which nothing happens, so that nobody
-// would notice: the reflector retries for ever and in silence.
+// whose watch has failed looks like one to which nothing happens. Nobody would notice:
+// the reflector retries for ever and in silence.
 type watchHealth struct {
 	name   string // "host Pod"
 	clock  clock.PassiveClock
@@ -194,7 +194,7 @@ func (h *watchHealth) recordFailure(ctx context.Context, err error) {
 	defer h.mu.Unlock()
 	h.meters.failures.Inc()
 	if (apierrors.IsResourceExpired(err) || apierrors.IsGone(err)) && !h.expired {
-		h.expired = true // The reflector lists again and goes on.
+		h.expired = true // The reflector lists again.
 		return
 	}
 	h.fail(err)
@@ -221,9 +221,9 @@ func (h *watchHealth) relist() {
 	}
 }
 
-// check returns why the watch does not work, nil if it does. It also ends what has
-// been silent for too long, so that the reflector opens it again, and logs a
-// failure that lasts once a minute.
+// check returns why the watch does not work, nil if it does. It also ends a
+// watch that has been silent for too long, so that the reflector opens it again. It logs
+// a failure that lasts once a minute.
 func (h *watchHealth) check() error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
