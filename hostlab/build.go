@@ -35,40 +35,40 @@ type builder struct {
 	bin, src string
 }
 
-// helpers builds the small programs of this module, which go into images and
+// buildHelpers builds the small programs of this module, which go into images and
 // namespaces.
-func (b builder) helpers(ctx context.Context) error {
+func (b builder) buildHelpers(ctx context.Context) error {
 	s, err := b.sources(ctx)
 	if err != nil {
 		return err
 	}
 	args := []string{"build", "-ldflags", "-s -w", "-o", b.bin + "/"}
 	for _, name := range []string{"holder", "pause", "testserver"} {
-		args = append(args, s.program(name))
+		args = append(args, s.programFolder(name))
 	}
-	if _, err := output(b.command(ctx, s.root, args...)); err != nil {
+	if _, err := runForOutput(b.command(ctx, s.root, args...)); err != nil {
 		return fmt.Errorf("cannot build the helpers of the host: %w", err)
 	}
 	return nil
 }
 
-// hostd builds the binary of that name.
-func (b builder) hostd(ctx context.Context) error {
+// buildHostd builds the binary of that name.
+func (b builder) buildHostd(ctx context.Context) error {
 	s, err := b.sources(ctx)
 	if err != nil {
 		return err
 	}
-	args := []string{"build", "-ldflags", versionFlags(s.kubernetes), "-o", filepath.Join(b.bin, "hostd"), s.program("hostd")}
-	state, err := digest(filepath.Join(s.root, "go.mod"), filepath.Join(s.root, "go.sum"), s.program("hostd"))
+	args := []string{"build", "-ldflags", versionFlags(s.kubernetes), "-o", filepath.Join(b.bin, "hostd"), s.programFolder("hostd")}
+	state, err := digestFiles(filepath.Join(s.root, "go.mod"), filepath.Join(s.root, "go.sum"), s.programFolder("hostd"))
 	if err != nil {
 		return err
 	}
-	return b.once("hostd", state+"\n"+strings.Join(args, " "), []string{"hostd", "kubectl"}, func() error {
-		if _, err := output(b.command(ctx, s.root, args...)); err != nil {
+	return b.buildOnce("hostd", state+"\n"+strings.Join(args, " "), []string{"hostd", "kubectl"}, func() error {
+		if _, err := runForOutput(b.command(ctx, s.root, args...)); err != nil {
 			return err
 		}
 		link := filepath.Join(b.bin, "kubectl")
-		return errors.Join(ignoreGone(os.Remove(link)), os.Symlink("hostd", link))
+		return errors.Join(dropGone(os.Remove(link)), os.Symlink("hostd", link))
 	})
 }
 
@@ -77,13 +77,13 @@ type sources struct {
 	root, kubernetes string
 }
 
-// program returns the folder of one of our programs.
-func (s sources) program(name string) string {
+// programFolder returns the folder of one of our programs.
+func (s sources) programFolder(name string) string {
 	return filepath.Join(s.root, "hostlab", "cmd", name)
 }
 
 func (b builder) sources(ctx context.Context) (sources, error) {
-	list, err := output(b.command(ctx, ".", "list", "-m", "-f", "{{.Path}} {{.Version}} {{.Dir}}", ownModule, kubernetesModule))
+	list, err := runForOutput(b.command(ctx, ".", "list", "-m", "-f", "{{.Path}} {{.Version}} {{.Dir}}", ownModule, kubernetesModule))
 	if err != nil {
 		return sources{}, fmt.Errorf("cannot find the module; run this inside its folder: %w", err)
 	}
@@ -107,11 +107,11 @@ func versionFlags(version string) string {
 	return "-s -w" + set + "gitVersion=" + version + set + "gitMajor=1" + set + "gitMinor=" + minor + set + "gitTreeState=clean"
 }
 
-// foreign builds the programs of another module.
-func (b builder) foreign(ctx context.Context, m module) error {
+// buildModule builds the programs of another module.
+func (b builder) buildModule(ctx context.Context, m module) error {
 	stamp := fmt.Sprintf("%s@%s %s %s %v", m.path, m.version, m.tags, m.ldflags, m.cgo)
-	return b.once(m.name, stamp, m.binaries, func() error {
-		tree, err := b.tree(ctx, m)
+	return b.buildOnce(m.name, stamp, m.binaries, func() error {
+		tree, err := b.copyModule(ctx, m)
 		if err != nil {
 			return err
 		}
@@ -124,19 +124,19 @@ func (b builder) foreign(ctx context.Context, m module) error {
 		if m.cgo {
 			command.Env = append(command.Env, "CGO_ENABLED=1")
 		}
-		_, err = output(command)
+		_, err = runForOutput(command)
 		return err
 	})
 }
 
-// tree downloads a module and copies it to where it can be built as the main
+// copyModule downloads a module and copies it to where it can be built as the main
 // module. Its replacements by folders lead outside the module and are dropped;
 // what they stand for is published.
-func (b builder) tree(ctx context.Context, m module) (string, error) {
+func (b builder) copyModule(ctx context.Context, m module) (string, error) {
 	if err := os.MkdirAll(b.src, 0o755); err != nil {
 		return "", err
 	}
-	text, err := output(b.command(ctx, b.src, "mod", "download", "-json", m.path+"@"+m.version))
+	text, err := runForOutput(b.command(ctx, b.src, "mod", "download", "-json", m.path+"@"+m.version))
 	if err != nil {
 		return "", fmt.Errorf("cannot download: %w", err)
 	}
@@ -156,7 +156,7 @@ func (b builder) tree(ctx context.Context, m module) (string, error) {
 	if err := filepath.WalkDir(tree, makeWritable); err != nil {
 		return "", err
 	}
-	text, err = output(b.command(ctx, tree, "mod", "edit", "-json"))
+	text, err = runForOutput(b.command(ctx, tree, "mod", "edit", "-json"))
 	if err != nil {
 		return "", err
 	}
@@ -164,7 +164,7 @@ func (b builder) tree(ctx context.Context, m module) (string, error) {
 	if err != nil || len(drop) == 0 {
 		return tree, err
 	}
-	_, err = output(b.command(ctx, tree, append([]string{"mod", "edit"}, drop...)...))
+	_, err = runForOutput(b.command(ctx, tree, append([]string{"mod", "edit"}, drop...)...))
 	return tree, err
 }
 
@@ -214,8 +214,8 @@ func localReplacements(text []byte) ([]string, error) {
 	return flags, nil
 }
 
-// once builds unless the binaries are there and were built from the same.
-func (b builder) once(name, from string, binaries []string, build func() error) error {
+// buildOnce builds unless the binaries are there and were built from the same.
+func (b builder) buildOnce(name, from string, binaries []string, build func() error) error {
 	stamp := filepath.Join(b.bin, "."+name+".stamp")
 	before, err := os.ReadFile(stamp)
 	fresh := err == nil && string(before) == from
@@ -242,8 +242,8 @@ func (b builder) command(ctx context.Context, dir string, args ...string) *exec.
 	return command
 }
 
-// digest returns a hash over files, and over the Go files of folders.
-func digest(paths ...string) (string, error) {
+// digestFiles returns a hash over files, and over the Go files of folders.
+func digestFiles(paths ...string) (string, error) {
 	hash := sha256.New()
 	for _, path := range paths {
 		files, err := filepath.Glob(filepath.Join(path, "*.go"))
@@ -274,14 +274,14 @@ func (l *local) build(ctx context.Context) error {
 	if err := os.MkdirAll(b.bin, 0o755); err != nil {
 		return err
 	}
-	if err := l.steps.do("build the helpers", func() error { return b.helpers(ctx) }); err != nil {
+	if err := l.steps.run("build the helpers", func() error { return b.buildHelpers(ctx) }); err != nil {
 		return err
 	}
-	if err := l.steps.do("build hostd (Kubernetes, etcd, CoreDNS)", func() error { return b.hostd(ctx) }); err != nil {
+	if err := l.steps.run("build hostd (Kubernetes, etcd, CoreDNS)", func() error { return b.buildHostd(ctx) }); err != nil {
 		return err
 	}
 	for _, m := range modules() {
-		if err := l.steps.do("build "+m.name+" "+m.version, func() error { return b.foreign(ctx, m) }); err != nil {
+		if err := l.steps.run("build "+m.name+" "+m.version, func() error { return b.buildModule(ctx, m) }); err != nil {
 			return err
 		}
 	}

@@ -78,7 +78,7 @@ func TestOnce(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if err := b.once("tool", step.from, []string{"tool"}, build); err != nil {
+		if err := b.buildOnce("tool", step.from, []string{"tool"}, build); err != nil {
 			t.Fatal(err)
 		}
 		if built != step.want {
@@ -86,10 +86,10 @@ func TestOnce(t *testing.T) {
 		}
 	}
 	broken := errors.New("broken")
-	if err := b.once("tool", "v3", []string{"tool"}, func() error { return broken }); !errors.Is(err, broken) {
+	if err := b.buildOnce("tool", "v3", []string{"tool"}, func() error { return broken }); !errors.Is(err, broken) {
 		t.Errorf("once returns %v, want the build's error", err)
 	}
-	if err := b.once("tool", "v3", []string{"tool"}, build); err != nil || built != 4 {
+	if err := b.buildOnce("tool", "v3", []string{"tool"}, build); err != nil || built != 4 {
 		t.Errorf("built %d times, want 4: a build that failed is tried again (%v)", built, err)
 	}
 }
@@ -103,7 +103,7 @@ func TestDigest(t *testing.T) {
 		}
 	}
 	sum := func() string {
-		s, err := digest(filepath.Join(dir, "go.mod"), dir)
+		s, err := digestFiles(filepath.Join(dir, "go.mod"), dir)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -16,9 +16,9 @@ import (
 	"time"
 )
 
-// hierarchies returns the roots of the machine's cgroup trees: one below
+// cgroupRoots returns the roots of the machine's cgroup trees: one below
 // /sys/fs/cgroup per controller with version 1, or /sys/fs/cgroup itself.
-func hierarchies(root string) ([]string, error) {
+func cgroupRoots(root string) ([]string, error) {
 	if _, err := os.Stat(filepath.Join(root, "cgroup.controllers")); err == nil {
 		return []string{root}, nil
 	}
@@ -40,7 +40,7 @@ func hierarchies(root string) ([]string, error) {
 // makeCgroups makes the node's own child of every hierarchy; nothing above it is
 // altered.
 func makeCgroups(root string) error {
-	roots, err := hierarchies(root)
+	roots, err := cgroupRoots(root)
 	if err != nil {
 		return err
 	}
@@ -66,10 +66,10 @@ func makeCgroups(root string) error {
 	return nil
 }
 
-// members returns the processes in the node's cgroups: those of containers, and no
-// others.
-func members(root string) ([]process, error) {
-	roots, err := hierarchies(root)
+// containerProcesses returns the processes in the node's cgroups: those of containers,
+// and no others.
+func containerProcesses(root string) ([]process, error) {
+	roots, err := cgroupRoots(root)
 	if err != nil {
 		return nil, err
 	}
@@ -77,16 +77,16 @@ func members(root string) ([]process, error) {
 	for _, parent := range roots {
 		err := filepath.WalkDir(filepath.Join(parent, cgroupName), func(path string, entry fs.DirEntry, err error) error {
 			if err != nil || entry.Name() != "cgroup.procs" {
-				return ignoreGone(err)
+				return dropGone(err)
 			}
 			text, err := os.ReadFile(path)
 			for field := range strings.FieldsSeq(string(text)) {
 				pid, _ := strconv.Atoi(field)
-				if p, err := look(pid); err == nil && !slices.Contains(found, p) {
+				if p, err := readProcess(pid); err == nil && !slices.Contains(found, p) {
 					found = append(found, p)
 				}
 			}
-			return ignoreGone(err)
+			return dropGone(err)
 		})
 		if err != nil {
 			return nil, err
@@ -95,8 +95,8 @@ func members(root string) ([]process, error) {
 	return found, nil
 }
 
-// ignoreGone drops errors of cgroups that were removed during a walk.
-func ignoreGone(err error) error {
+// dropGone drops errors of cgroups that were removed during a walk.
+func dropGone(err error) error {
 	if errors.Is(err, os.ErrNotExist) || errors.Is(err, syscall.ENODEV) {
 		return nil
 	}
@@ -122,7 +122,7 @@ func kill(ctx context.Context, what string, list func() ([]process, error)) erro
 
 // removeCgroups removes the node's cgroups, which are empty by now.
 func removeCgroups(ctx context.Context, root string) error {
-	roots, err := hierarchies(root)
+	roots, err := cgroupRoots(root)
 	if err != nil {
 		return err
 	}
@@ -137,16 +137,16 @@ func removeCgroups(ctx context.Context, root string) error {
 				return nil
 			})
 			for _, dir := range slices.Backward(dirs) {
-				failed = errors.Join(failed, ignoreGone(syscall.Rmdir(dir)))
+				failed = errors.Join(failed, dropGone(syscall.Rmdir(dir)))
 			}
 		}
 		return failed
 	})
 }
 
-// sysctls returns the machine-wide settings that a kubelet changes, or needs raised:
+// neededSysctls returns the machine-wide settings that a kubelet changes, or needs raised:
 // saved before and put back by down.
-func sysctls() []string {
+func neededSysctls() []string {
 	return []string{
 		"vm/overcommit_memory", "vm/panic_on_oom", "kernel/panic", "kernel/panic_on_oops",
 		"kernel/keys/root_maxkeys", "kernel/keys/root_maxbytes", "fs/inotify/max_user_instances",
@@ -160,7 +160,7 @@ func saveSysctls(root, file string) error {
 		return nil
 	}
 	var saved bytes.Buffer
-	for _, name := range sysctls() {
+	for _, name := range neededSysctls() {
 		if value, err := os.ReadFile(filepath.Join(root, name)); err == nil {
 			_, _ = fmt.Fprintf(&saved, "%s %s\n", name, bytes.TrimSpace(value))
 		}
@@ -175,7 +175,7 @@ func saveSysctls(root, file string) error {
 func restoreSysctls(root, file string) error {
 	saved, err := os.ReadFile(file)
 	if err != nil {
-		return ignoreGone(err)
+		return dropGone(err)
 	}
 	for line := range strings.Lines(string(saved)) {
 		name, value, _ := strings.Cut(strings.TrimSpace(line), " ")
@@ -197,7 +197,7 @@ func removeLink(ctx context.Context) error {
 	if !linkExists() {
 		return nil
 	}
-	_, err := output(exec.CommandContext(ctx, "ip", "link", "del", linkName))
+	_, err := runForOutput(exec.CommandContext(ctx, "ip", "link", "del", linkName))
 	if !linkExists() {
 		return nil // it was removed with the namespace meanwhile
 	}

@@ -18,7 +18,7 @@ type daemon struct {
 // startDaemon starts a daemon in the node's namespaces.
 func (l *local) startDaemon(d daemon) error {
 	// The context must not end the daemon: it outlives the one who starts it.
-	command := l.inside(context.Background(), l.binary(d.program), d.args...)
+	command := l.nodeCommand(context.Background(), l.binary(d.program), d.args...)
 	command.Env = l.environment()
 	return l.daemons.start(d.name, command)
 }
@@ -93,9 +93,9 @@ func (l *local) apiServer() daemon {
 	)
 }
 
-// controlLoops returns the controller manager and the scheduler. Their client limits
+// controlLoopDaemons returns the controller manager and the scheduler. Their client limits
 // are raised, so that a burst of pods measures Sublet and not the host.
-func (l *local) controlLoops() []daemon {
+func (l *local) controlLoopDaemons() []daemon {
 	common := func(user string) []string {
 		config := l.pki.kubeconfig(user)
 		return []string{
@@ -161,5 +161,5 @@ func (l *local) registry() daemon {
 
 // ctr returns containerd's own client, inside the namespace that the kubelet uses.
 func (l *local) ctr(ctx context.Context, args ...string) *exec.Cmd {
-	return l.inside(ctx, l.binary("ctr"), append([]string{"--address", l.containerdSocket(), "--namespace", "k8s.io"}, args...)...)
+	return l.nodeCommand(ctx, l.binary("ctr"), append([]string{"--address", l.containerdSocket(), "--namespace", "k8s.io"}, args...)...)
 }

@@ -26,9 +26,9 @@ type recipe struct {
 	files      []oci.File
 }
 
-// recipes returns the images, made of programs in bin and of Debian's static
+// ownRecipes returns the images, made of programs in bin and of Debian's static
 // busybox.
-func recipes(ctx context.Context, bin string) ([]recipe, error) {
+func ownRecipes(ctx context.Context, bin string) ([]recipe, error) {
 	pause, err := os.ReadFile(filepath.Join(bin, "pause"))
 	if err != nil {
 		return nil, err
@@ -41,11 +41,11 @@ func recipes(ctx context.Context, bin string) ([]recipe, error) {
 	if err != nil {
 		return nil, err
 	}
-	applets, err := output(exec.CommandContext(ctx, "/bin/busybox", "--list"))
+	applets, err := runForOutput(exec.CommandContext(ctx, "/bin/busybox", "--list"))
 	if err != nil {
 		return nil, err
 	}
-	tools := shell(busybox, strings.Fields(applets))
+	tools := shellFiles(busybox, strings.Fields(applets))
 	return []recipe{
 		{
 			names: []string{pauseImage}, entrypoint: []string{"/pause"}, user: "65535:65535",
@@ -78,8 +78,8 @@ done
 exec ${limit:+busybox timeout "$limit"} busybox wget "$@"
 `
 
-// shell returns a small file system around busybox.
-func shell(busybox []byte, applets []string) []oci.File {
+// shellFiles returns a small file system around busybox.
+func shellFiles(busybox []byte, applets []string) []oci.File {
 	files := []oci.File{
 		{Name: "bin/", Mode: 0o755}, {Name: "etc/", Mode: 0o755}, {Name: "home/", Mode: 0o755}, {Name: "root/", Mode: 0o700},
 		{Name: "tmp/", Mode: 0o1777}, {Name: "usr/", Mode: 0o755}, {Name: "var/", Mode: 0o755}, {Name: "var/tmp/", Mode: 0o1777},

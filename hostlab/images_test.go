@@ -36,7 +36,7 @@ func testRecipe() recipe {
 	}
 }
 
-func mustImage(t *testing.T, r recipe) v1.Image {
+func newImage(t *testing.T, r recipe) v1.Image {
 	t.Helper()
 	image, err := r.image()
 	if err != nil {
@@ -45,7 +45,7 @@ func mustImage(t *testing.T, r recipe) v1.Image {
 	return image
 }
 
-func mustDigest(t *testing.T, image interface{ Digest() (v1.Hash, error) }) v1.Hash {
+func digestOf(t *testing.T, image interface{ Digest() (v1.Hash, error) }) v1.Hash {
 	t.Helper()
 	digest, err := image.Digest()
 	if err != nil {
@@ -56,8 +56,8 @@ func mustDigest(t *testing.T, image interface{ Digest() (v1.Hash, error) }) v1.H
 
 func TestRecipeImage(t *testing.T) {
 	t.Parallel()
-	image := mustImage(t, testRecipe())
-	if again := mustImage(t, testRecipe()); mustDigest(t, again) != mustDigest(t, image) {
+	image := newImage(t, testRecipe())
+	if again := newImage(t, testRecipe()); digestOf(t, again) != digestOf(t, image) {
 		t.Error("the same recipe gives another image")
 	}
 	config, err := image.ConfigFile()
@@ -94,7 +94,7 @@ func TestRecipeImage(t *testing.T) {
 
 func TestShell(t *testing.T) {
 	t.Parallel()
-	entries := shell([]byte("busybox"), []string{"[", "sh", "wget", "busybox"})
+	entries := shellFiles([]byte("busybox"), []string{"[", "sh", "wget", "busybox"})
 	var names []string
 	for _, e := range entries {
 		if slices.Contains(names, e.Name) {
@@ -123,14 +123,14 @@ func TestArchiveAndOpen(t *testing.T) {
 	if err := writeImages(file, []recipe{testRecipe()}); err != nil {
 		t.Fatal(err)
 	}
-	images, err := open(file, dir)
+	images, err := openArchive(file, dir)
 	if err != nil {
 		t.Fatal(err)
 	}
 	var names []string
 	for _, image := range images {
 		names = append(names, image.name)
-		if got := mustDigest(t, image.image.(v1.Image)); got != mustDigest(t, mustImage(t, testRecipe())) {
+		if got := digestOf(t, image.image.(v1.Image)); got != digestOf(t, newImage(t, testRecipe())) {
 			t.Errorf("%s came back as %s", image.name, got)
 		}
 	}
@@ -143,8 +143,8 @@ func TestArchiveAndOpen(t *testing.T) {
 	}
 }
 
-// tarOf packs a folder.
-func tarOf(t *testing.T, dir string) string {
+// newTar packs a folder.
+func newTar(t *testing.T, dir string) string {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "archive.tar")
 	out, err := os.Create(file)
@@ -160,7 +160,7 @@ func tarOf(t *testing.T, dir string) string {
 
 func TestOpenIndex(t *testing.T) {
 	t.Parallel()
-	index := mutate.AppendManifests(empty.Index, mutate.IndexAddendum{Add: mustImage(t, testRecipe())})
+	index := mutate.AppendManifests(empty.Index, mutate.IndexAddendum{Add: newImage(t, testRecipe())})
 	dir := t.TempDir()
 	at, err := layout.Write(dir, empty.Index)
 	if err != nil {
@@ -175,7 +175,7 @@ func TestOpenIndex(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	images, err := open(tarOf(t, dir), t.TempDir())
+	images, err := openArchive(newTar(t, dir), t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -198,10 +198,10 @@ func TestOpenDockerSave(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := tarball.WriteToFile(file, tag, mustImage(t, testRecipe())); err != nil {
+	if err := tarball.WriteToFile(file, tag, newImage(t, testRecipe())); err != nil {
 		t.Fatal(err)
 	}
-	images, err := open(file, t.TempDir())
+	images, err := openArchive(file, t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -221,19 +221,19 @@ func TestOpenRefuses(t *testing.T) {
 		t.Fatal(err)
 	}
 	for reason, tc := range map[string]struct{ file, want string }{
-		"An image without a name could never be used.":  {tarOf(t, nameless), "has a name"},
-		"A file that is no archive of images says so.":  {tarOf(t, strange), "neither an OCI layout nor a docker save"},
+		"An image without a name could never be used.":  {newTar(t, nameless), "has a name"},
+		"A file that is no archive of images says so.":  {newTar(t, strange), "neither an OCI layout nor a docker save"},
 		"A file that is not there is named.":            {"/nowhere/images.tar", "/nowhere/images.tar"},
-		"Files outside the folder are never written to": {escaping(t), "escapes"},
+		"Files outside the folder are never written to": {newEscapingArchive(t), "escapes"},
 	} {
-		if _, err := open(tc.file, t.TempDir()); err == nil || !strings.Contains(err.Error(), tc.want) {
+		if _, err := openArchive(tc.file, t.TempDir()); err == nil || !strings.Contains(err.Error(), tc.want) {
 			t.Errorf("%s\nopen: %v, want %q", reason, err, tc.want)
 		}
 	}
 }
 
-// escaping returns an archive with a path that leads outside.
-func escaping(t *testing.T) string {
+// newEscapingArchive returns an archive with a path that leads outside.
+func newEscapingArchive(t *testing.T) string {
 	t.Helper()
 	var packed bytes.Buffer
 	w := tar.NewWriter(&packed)
@@ -258,7 +258,7 @@ func TestOnRegistry(t *testing.T) {
 		"localhost/sublet/test:1":      registryAddr + "/sublet/test:1",
 		"ghcr.io/sublet-dev/sublet:v1": registryAddr + "/sublet-dev/sublet:v1",
 	} {
-		got, err := onRegistry(image)
+		got, err := registryReference(image)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -266,7 +266,7 @@ func TestOnRegistry(t *testing.T) {
 			t.Errorf("onRegistry(%q) = %q, want %q", image, got.Name(), want)
 		}
 	}
-	if _, err := onRegistry("UPPER CASE"); err == nil {
+	if _, err := registryReference("UPPER CASE"); err == nil {
 		t.Error("onRegistry takes what is no name")
 	}
 }
@@ -275,21 +275,21 @@ func TestPush(t *testing.T) {
 	t.Parallel()
 	server := httptest.NewServer(registry.New())
 	t.Cleanup(server.Close)
-	image := mustImage(t, testRecipe())
+	image := newImage(t, testRecipe())
 	index := mutate.AppendManifests(empty.Index, mutate.IndexAddendum{Add: image})
 	for path, what := range map[string]remote.Taggable{"one:1": image, "many:1": index} {
 		target, err := name.NewTag(strings.TrimPrefix(server.URL, "http://")+"/sublet/"+path, name.Insecure)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := push(t.Context(), target, what); err != nil {
+		if err := pushImage(t.Context(), target, what); err != nil {
 			t.Fatal(err)
 		}
 		got, err := remote.Head(target)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if want := mustDigest(t, what.(interface{ Digest() (v1.Hash, error) })); got.Digest != want {
+		if want := digestOf(t, what.(interface{ Digest() (v1.Hash, error) })); got.Digest != want {
 			t.Errorf("%s is %s on the registry, want %s", path, got.Digest, want)
 		}
 	}

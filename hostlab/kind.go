@@ -22,7 +22,7 @@ const kindName = "sublet-host"
 
 func (k *kind) kubeconfig() string { return filepath.Join(k.dir, "kind.kubeconfig") }
 
-func (k *kind) mustHaveTools() error {
+func (k *kind) checkTools() error {
 	for _, tool := range []string{"docker", "kind"} {
 		if _, err := exec.LookPath(tool); err != nil {
 			return fmt.Errorf("provider kind needs %s in PATH: see https://kind.sigs.k8s.io; as root, provider local needs neither", tool)
@@ -32,12 +32,12 @@ func (k *kind) mustHaveTools() error {
 }
 
 func (k *kind) exists(ctx context.Context) (bool, error) {
-	clusters, err := output(exec.CommandContext(ctx, "kind", "get", "clusters"))
+	clusters, err := runForOutput(exec.CommandContext(ctx, "kind", "get", "clusters"))
 	return slices.Contains(strings.Fields(clusters), kindName), err
 }
 
 func (k *kind) up(ctx context.Context) (*Cluster, error) {
-	if err := k.mustHaveTools(); err != nil {
+	if err := k.checkTools(); err != nil {
 		return nil, err
 	}
 	there, err := k.exists(ctx)
@@ -48,28 +48,28 @@ func (k *kind) up(ctx context.Context) (*Cluster, error) {
 	if there {
 		args = []string{"export", "kubeconfig", "--name", kindName, "--kubeconfig", k.kubeconfig()}
 	}
-	err = k.steps.do("kind "+args[0], func() error {
-		_, err := output(exec.CommandContext(ctx, "kind", args...))
+	err = k.steps.run("kind "+args[0], func() error {
+		_, err := runForOutput(exec.CommandContext(ctx, "kind", args...))
 		return err
 	})
 	if err != nil {
 		return nil, err
 	}
-	cluster, err := describe(k.kubeconfig())
+	cluster, err := readCluster(k.kubeconfig())
 	if err != nil {
 		return nil, err
 	}
 	cluster.TestImage, cluster.BusyboxImage = TestImage, BusyboxImage
-	return cluster, k.ownImages(ctx)
+	return cluster, k.loadOwnImages(ctx)
 }
 
-// ownImages builds the images that tests use and loads them.
-func (k *kind) ownImages(ctx context.Context) error {
+// loadOwnImages builds the images that tests use and loads them.
+func (k *kind) loadOwnImages(ctx context.Context) error {
 	b := builder{bin: filepath.Join(k.dir, "bin")}
-	if err := k.steps.do("build the images of tests", func() error { return b.helpers(ctx) }); err != nil {
+	if err := k.steps.run("build the images of tests", func() error { return b.buildHelpers(ctx) }); err != nil {
 		return err
 	}
-	all, err := recipes(ctx, b.bin)
+	all, err := ownRecipes(ctx, b.bin)
 	if err != nil {
 		return err
 	}
@@ -77,21 +77,21 @@ func (k *kind) ownImages(ctx context.Context) error {
 	if err := writeImages(file, all); err != nil {
 		return err
 	}
-	return k.steps.do("load the images of tests", func() error { return k.loadImage(ctx, file) })
+	return k.steps.run("load the images of tests", func() error { return k.loadImage(ctx, file) })
 }
 
 func (k *kind) down(ctx context.Context) error {
-	if err := k.mustHaveTools(); err != nil {
+	if err := k.checkTools(); err != nil {
 		return err
 	}
-	return k.steps.do("kind delete", func() error {
-		_, err := output(exec.CommandContext(ctx, "kind", "delete", "cluster", "--name", kindName, "--kubeconfig", k.kubeconfig()))
+	return k.steps.run("kind delete", func() error {
+		_, err := runForOutput(exec.CommandContext(ctx, "kind", "delete", "cluster", "--name", kindName, "--kubeconfig", k.kubeconfig()))
 		return err
 	})
 }
 
 func (k *kind) status(ctx context.Context) ([]string, bool) {
-	if err := k.mustHaveTools(); err != nil {
+	if err := k.checkTools(); err != nil {
 		return []string{err.Error()}, false
 	}
 	there, err := k.exists(ctx)
@@ -102,7 +102,7 @@ func (k *kind) status(ctx context.Context) ([]string, bool) {
 }
 
 func (k *kind) loadImage(ctx context.Context, archive string) error {
-	_, err := output(exec.CommandContext(ctx, "kind", "load", "image-archive", archive, "--name", kindName))
+	_, err := runForOutput(exec.CommandContext(ctx, "kind", "load", "image-archive", archive, "--name", kindName))
 	return err
 }
 
@@ -118,12 +118,12 @@ func (e *existing) file() string {
 	return clientcmd.NewDefaultClientConfigLoadingRules().GetDefaultFilename()
 }
 
-func (e *existing) up(context.Context) (*Cluster, error) { return describe(e.file()) }
+func (e *existing) up(context.Context) (*Cluster, error) { return readCluster(e.file()) }
 
 func (e *existing) down(context.Context) error { return nil }
 
 func (e *existing) status(context.Context) ([]string, bool) {
-	cluster, err := describe(e.file())
+	cluster, err := readCluster(e.file())
 	if err != nil {
 		return []string{err.Error()}, false
 	}
@@ -134,8 +134,8 @@ func (e *existing) loadImage(context.Context, string) error {
 	return errors.New("an existing cluster takes images from its registry only: push there and set controlPlane.statefulSet.image")
 }
 
-// describe returns the current cluster of a kubeconfig.
-func describe(file string) (*Cluster, error) {
+// readCluster returns the current cluster of a kubeconfig.
+func readCluster(file string) (*Cluster, error) {
 	config, err := clientcmd.BuildConfigFromFlags("", file)
 	if err != nil {
 		return nil, fmt.Errorf("cannot use kubeconfig %s: %w", file, err)

@@ -32,7 +32,7 @@ type named struct {
 // loadImage gives an archive to containerd, and to the registry for pods that
 // always pull.
 func (l *local) loadImage(ctx context.Context, archive string) error {
-	if err := l.daemons.check("containerd"); err != nil {
+	if err := l.daemons.checkRunning("containerd"); err != nil {
 		return fmt.Errorf("the host is not up: %w", err)
 	}
 	if _, err := os.Stat(archive); err != nil {
@@ -42,35 +42,35 @@ func (l *local) loadImage(ctx context.Context, archive string) error {
 	if err != nil {
 		return err
 	}
-	if _, err := output(l.ctr(ctx, "images", "import", "--local", archive)); err != nil {
+	if _, err := runForOutput(l.ctr(ctx, "images", "import", "--local", archive)); err != nil {
 		return fmt.Errorf("cannot import %s: %w", archive, err)
 	}
-	return l.push(ctx, archive)
+	return l.pushImages(ctx, archive)
 }
 
-func (l *local) push(ctx context.Context, archive string) error {
+func (l *local) pushImages(ctx context.Context, archive string) error {
 	dir, err := os.MkdirTemp(l.path("run"), "load-")
 	if err != nil {
 		return err
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
-	images, err := open(archive, dir)
+	images, err := openArchive(archive, dir)
 	if err != nil {
 		return fmt.Errorf("cannot read %s: %w", archive, err)
 	}
 	for _, image := range images {
-		target, err := onRegistry(image.name)
+		target, err := registryReference(image.name)
 		if err != nil {
 			return err
 		}
-		if err := push(ctx, target, image.image); err != nil {
+		if err := pushImage(ctx, target, image.image); err != nil {
 			return fmt.Errorf("cannot push %s: %w", image.name, err)
 		}
 	}
 	return nil
 }
 
-func push(ctx context.Context, target name.Reference, image remote.Taggable) error {
+func pushImage(ctx context.Context, target name.Reference, image remote.Taggable) error {
 	// No proxy of the environment: the registry is on this machine.
 	transport := &http.Transport{}
 	defer transport.CloseIdleConnections()
@@ -84,9 +84,9 @@ func push(ctx context.Context, target name.Reference, image remote.Taggable) err
 	return fmt.Errorf("cannot push a %T", image)
 }
 
-// onRegistry returns where the host's registry keeps an image: by its path, whatever
+// registryReference returns where the host's registry keeps an image: by its path, whatever
 // registry its name names.
-func onRegistry(image string) (name.Reference, error) {
+func registryReference(image string) (name.Reference, error) {
 	ref, err := name.ParseReference(image)
 	if err != nil {
 		return nil, fmt.Errorf("cannot read the image name %q: %w", image, err)
@@ -94,8 +94,8 @@ func onRegistry(image string) (name.Reference, error) {
 	return name.NewTag(registryAddr+"/"+ref.Context().RepositoryStr()+":"+ref.Identifier(), name.Insecure)
 }
 
-// open finds the named images of an archive, which is unpacked to dir.
-func open(archive, dir string) ([]named, error) {
+// openArchive finds the named images of an archive, which is unpacked to dir.
+func openArchive(archive, dir string) ([]named, error) {
 	if err := unpack(archive, dir); err != nil {
 		return nil, err
 	}

@@ -51,7 +51,7 @@ func (l *local) environment() []string {
 // prepare makes the folders and takes the lock, which ends with the process or
 // with a call of the function it returns.
 func (l *local) prepare() (func(), error) {
-	if err := mustBeRoot(); err != nil {
+	if err := checkRoot(); err != nil {
 		return nil, err
 	}
 	// A path of a Unix socket has room for 107 bytes.
@@ -84,19 +84,19 @@ func (l *local) up(ctx context.Context) (*Cluster, error) {
 		name string
 		do   func() error
 	}{
-		{"room for a host", l.mustBeAlone},
+		{"room for a host", l.checkAlone},
 		{"packages of Debian", func() error { return installPackages(ctx) }},
 		{"", func() error { return l.build(ctx) }},
-		{"what an earlier host left", func() error { return l.sweep(ctx) }},
-		{"namespaces, cgroups, network", func() error { return l.isolate(ctx) }},
+		{"what an earlier host left", func() error { return l.removeLeftovers(ctx) }},
+		{"namespaces, cgroups, network", func() error { return l.setUpNamespaces(ctx) }},
 		{"certificates", l.pki.create},
 		{"start etcd, API server, containerd, registry", l.startFirst},
-		{"images", func() error { return l.ownImages(ctx) }},
-		{"API server ready", func() error { return l.waitAPI(ctx) }},
+		{"images", func() error { return l.loadOwnImages(ctx) }},
+		{"API server ready", func() error { return l.awaitAPI(ctx) }},
 		{"start the node and the control loops", func() error { return l.startRest(ctx) }},
-		{"node and DNS ready", func() error { return l.waitNode(ctx) }},
+		{"node and DNS ready", func() error { return l.awaitNode(ctx) }},
 	} {
-		do := func() error { return l.steps.do(step.name, step.do) }
+		do := func() error { return l.steps.run(step.name, step.do) }
 		if step.name == "" { // prints steps of its own
 			do = step.do
 		}
@@ -104,7 +104,7 @@ func (l *local) up(ctx context.Context) (*Cluster, error) {
 			return nil, fmt.Errorf("cannot start the host: %s: %w", step.name, err)
 		}
 	}
-	kubeconfig, err := l.publish()
+	kubeconfig, err := l.writeKubeconfig()
 	if err != nil {
 		return nil, err
 	}
@@ -115,15 +115,15 @@ func (l *local) up(ctx context.Context) (*Cluster, error) {
 	}, nil
 }
 
-func (l *local) mustBeAlone() error {
-	if other := l.rival(); other != "" {
+func (l *local) checkAlone() error {
+	if other := l.otherHost(); other != "" {
 		return fmt.Errorf("this machine carries a host already, in %s: stop it first with hostctl down --dir %s", other, other)
 	}
 	return nil
 }
 
-// publish copies the admin's kubeconfig to where people look for it.
-func (l *local) publish() (string, error) {
+// writeKubeconfig copies the admin's kubeconfig to where people look for it.
+func (l *local) writeKubeconfig() (string, error) {
 	admin, err := os.ReadFile(l.pki.kubeconfig("admin"))
 	if err != nil {
 		return "", err
@@ -132,13 +132,13 @@ func (l *local) publish() (string, error) {
 	return file, os.WriteFile(file, admin, 0o600)
 }
 
-// sweep removes what is left of a host whose holder has ended. New namespaces replace
-// those of its daemons, so none of the daemons can be kept.
-func (l *local) sweep(ctx context.Context) error {
-	if _, ok := l.daemons.find("holder"); ok {
+// removeLeftovers removes what is left of a host whose holder has ended. New namespaces
+// replace those of its daemons, so none of the daemons can be kept.
+func (l *local) removeLeftovers(ctx context.Context) error {
+	if _, ok := l.daemons.readPIDFile("holder"); ok {
 		return nil
 	}
-	if err := l.remove(ctx); err != nil {
+	if err := l.removeAll(ctx); err != nil {
 		return err
 	}
 	logs, err := filepath.Glob(l.daemons.logFile("*"))
@@ -148,11 +148,11 @@ func (l *local) sweep(ctx context.Context) error {
 	return err
 }
 
-func (l *local) isolate(ctx context.Context) error {
-	if err := l.hold(ctx); err != nil {
+func (l *local) setUpNamespaces(ctx context.Context) error {
+	if err := l.startHolder(ctx); err != nil {
 		return err
 	}
-	if err := l.join(ctx); err != nil {
+	if err := l.connectNode(ctx); err != nil {
 		return err
 	}
 	if err := makeCgroups(cgroupRoot); err != nil {
@@ -179,13 +179,13 @@ func (l *local) startFirst() error {
 	return nil
 }
 
-// ownImages loads the images of every host while the API server starts.
-func (l *local) ownImages(ctx context.Context) error {
+// loadOwnImages loads the images of every host while the API server starts.
+func (l *local) loadOwnImages(ctx context.Context) error {
 	done := l.path("run", "images.loaded")
 	if _, err := os.Stat(done); err == nil {
 		return nil
 	}
-	all, err := recipes(ctx, l.path("bin"))
+	all, err := ownRecipes(ctx, l.path("bin"))
 	if err != nil {
 		return err
 	}
@@ -194,8 +194,8 @@ func (l *local) ownImages(ctx context.Context) error {
 		return err
 	}
 	err = poll(ctx, 30*time.Second, "containerd", func(ctx context.Context) error {
-		if _, err := output(l.ctr(ctx, "version")); err != nil {
-			return errors.Join(err, l.daemons.check("containerd"), l.daemons.check("registry"))
+		if _, err := runForOutput(l.ctr(ctx, "version")); err != nil {
+			return errors.Join(err, l.daemons.checkRunning("containerd"), l.daemons.checkRunning("registry"))
 		}
 		return nil
 	})
@@ -208,16 +208,16 @@ func (l *local) ownImages(ctx context.Context) error {
 	return os.WriteFile(done, nil, 0o644)
 }
 
-func (l *local) waitAPI(ctx context.Context) error {
+func (l *local) awaitAPI(ctx context.Context) error {
 	_, clientset, err := l.clients()
 	if err != nil {
 		return err
 	}
-	return poll(ctx, 2*time.Minute, "the API server", func(ctx context.Context) error { return l.apiReady(ctx, clientset) })
+	return poll(ctx, 2*time.Minute, "the API server", func(ctx context.Context) error { return l.checkAPI(ctx, clientset) })
 }
 
 func (l *local) startRest(ctx context.Context) error {
-	for _, d := range l.controlLoops() {
+	for _, d := range l.controlLoopDaemons() {
 		if err := l.startDaemon(d); err != nil {
 			return err
 		}
@@ -241,16 +241,16 @@ func (l *local) startRest(ctx context.Context) error {
 	return nil
 }
 
-func (l *local) waitNode(ctx context.Context) error {
+func (l *local) awaitNode(ctx context.Context) error {
 	_, clientset, err := l.clients()
 	if err != nil {
 		return err
 	}
-	err = poll(ctx, 2*time.Minute, "the node", func(ctx context.Context) error { return l.nodeReady(ctx, clientset) })
+	err = poll(ctx, 2*time.Minute, "the node", func(ctx context.Context) error { return l.checkNode(ctx, clientset) })
 	if err != nil {
 		return err
 	}
-	return poll(ctx, time.Minute, "DNS", l.dnsReady)
+	return poll(ctx, time.Minute, "DNS", l.checkDNS)
 }
 
 func (l *local) down(ctx context.Context) error {
@@ -259,10 +259,10 @@ func (l *local) down(ctx context.Context) error {
 		return err
 	}
 	defer unlock()
-	if l.rival() != "" { // then this one cannot be up, and the other is none of our business
-		return l.forget()
+	if l.otherHost() != "" { // then this one cannot be up, and the other is none of our business
+		return l.removeState()
 	}
-	return l.steps.do("down", func() error { return l.remove(ctx) })
+	return l.steps.run("down", func() error { return l.removeAll(ctx) })
 }
 
 // daemonNames returns all daemons of a host, the holder first.
@@ -273,17 +273,17 @@ func daemonNames() []string {
 	}
 }
 
-// remove ends everything and forgets the cluster. The order matters. The kubelet ends
+// removeAll ends everything and forgets the cluster. The order matters. The kubelet ends
 // before the containers, which it would start again. The holder ends last, so that a
 // call that failed can be repeated.
-func (l *local) remove(ctx context.Context) error {
+func (l *local) removeAll(ctx context.Context) error {
 	const grace = 5 * time.Second
 	for _, name := range []string{"local-path-provisioner", "kubelet", "kube-proxy"} {
 		if err := l.daemons.stop(ctx, name, grace); err != nil {
 			return err
 		}
 	}
-	if err := kill(ctx, "containers", func() ([]process, error) { return members(cgroupRoot) }); err != nil {
+	if err := kill(ctx, "containers", func() ([]process, error) { return containerProcesses(cgroupRoot) }); err != nil {
 		return err
 	}
 	for _, name := range []string{"containerd", "registry", "coredns", "kube-scheduler", "kube-controller-manager", "kube-apiserver", "etcd"} {
@@ -291,19 +291,19 @@ func (l *local) remove(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := kill(ctx, "the node's processes", l.inhabitants); err != nil {
+	if err := kill(ctx, "the node's processes", l.daemonProcesses); err != nil {
 		return err
 	}
 	if err := l.daemons.stop(ctx, "holder", grace); err != nil {
 		return err
 	}
 	return errors.Join(
-		removeLink(ctx), removeCgroups(ctx, cgroupRoot), restoreSysctls(sysctlRoot, l.path("state", "sysctls")), l.forget(),
+		removeLink(ctx), removeCgroups(ctx, cgroupRoot), restoreSysctls(sysctlRoot, l.path("state", "sysctls")), l.removeState(),
 	)
 }
 
-// forget removes all state but the binaries and the logs.
-func (l *local) forget() error {
+// removeState removes all state but the binaries and the logs.
+func (l *local) removeState() error {
 	made, err := os.ReadFile(l.path("run", "made"))
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
@@ -330,7 +330,7 @@ func (l *local) status(ctx context.Context) ([]string, bool) {
 	lines := []string{"folder      " + l.dir}
 	for _, name := range daemonNames() {
 		state := "gone"
-		if p, ok := l.daemons.find(name); ok {
+		if p, ok := l.daemons.readPIDFile(name); ok {
 			state = fmt.Sprintf("runs, pid %d", p.pid)
 		} else {
 			up = false
@@ -344,7 +344,7 @@ func (l *local) status(ctx context.Context) ([]string, bool) {
 	defer cancel()
 	_, clientset, err := l.clients()
 	if err == nil {
-		err = l.nodeReady(ctx, clientset)
+		err = l.checkNode(ctx, clientset)
 	}
 	if err != nil {
 		return append(lines, "not ready: "+err.Error()), false

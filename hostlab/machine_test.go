@@ -54,7 +54,7 @@ func TestHierarchies(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			root := tree(t, tc.files)
-			found, err := hierarchies(root)
+			found, err := cgroupRoots(root)
 			if (err != nil) != tc.wantErr {
 				t.Fatalf("%s\nhierarchies: %v", tc.reason, err)
 			}
@@ -118,7 +118,7 @@ func TestMembers(t *testing.T) {
 		"cpu/" + cgroupName + "/pods/a/cgroup.procs":          self + "4194305\n",
 		"memory/somebody-else/" + cgroupName + "/other.procs": "1\n",
 	})
-	got, err := members(root)
+	got, err := containerProcesses(root)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -180,7 +180,7 @@ func TestMountPoints(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(base, "busy", "file"), nil, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if err := l.forget(); err != nil {
+	if err := l.removeState(); err != nil {
 		t.Fatal(err)
 	}
 	for name, want := range map[string]bool{"ours": false, "busy": true, "theirs": true} {
@@ -199,7 +199,7 @@ func TestForgetKeepsBinaries(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := l.forget(); err != nil {
+	if err := l.removeState(); err != nil {
 		t.Fatal(err)
 	}
 	for file, want := range map[string]bool{

@@ -13,21 +13,21 @@ import (
 	"time"
 )
 
-// shown returns the folders of the machine that the node replaces by folders of its own
-// state. Kubernetes fixes their paths, and pods mount them.
-func shown() []string {
+// replacedFolders returns the folders of the machine that the node replaces by folders
+// of its own state. Kubernetes fixes their paths, and pods mount them.
+func replacedFolders() []string {
 	return []string{"/var/lib/kubelet", "/var/lib/cni", "/var/log"}
 }
 
-// hold starts the holder of the node's namespaces, unless it runs.
-func (l *local) hold(ctx context.Context) error {
-	if _, ok := l.daemons.find("holder"); ok {
+// startHolder starts the holder of the node's namespaces, unless it runs.
+func (l *local) startHolder(ctx context.Context) error {
+	if _, ok := l.daemons.readPIDFile("holder"); ok {
 		return nil
 	}
 	ready := l.path("run", "holder.ready")
 	args := []string{"--ready", ready, "--cgroups", l.path("state", "cgroups")}
 	dirs := []string{l.path("state", "cgroups"), l.path("state", "log", "pods"), l.path("state", "log", "containers")}
-	for _, to := range shown() {
+	for _, to := range replacedFolders() {
 		from := l.path("state", filepath.Base(to))
 		args = append(args, "--bind", from+":"+to)
 		dirs = append(dirs, from)
@@ -48,7 +48,7 @@ func (l *local) hold(ctx context.Context) error {
 	}
 	return poll(ctx, 10*time.Second, "the node's namespaces", func(context.Context) error {
 		if _, err := os.Stat(ready); err != nil {
-			return errors.Join(err, l.daemons.check("holder"))
+			return errors.Join(err, l.daemons.checkRunning("holder"))
 		}
 		return nil
 	})
@@ -71,65 +71,65 @@ func (l *local) mountPoint(dir string) error {
 	return errors.Join(err, made.Close())
 }
 
-// rival returns the folder of another host that this machine carries, or empty. Two
+// otherHost returns the folder of another host that this machine carries, or empty. Two
 // would share the link, the addresses and the cgroups. The link's alias is the
 // folder of the host that made it.
-func (l *local) rival() string {
+func (l *local) otherHost() string {
 	alias, err := os.ReadFile(filepath.Join("/sys/class/net", linkName, "ifalias"))
 	other := strings.TrimSpace(string(alias))
 	if err != nil || other == "" || other == l.dir {
 		return ""
 	}
 	for _, name := range daemonNames() {
-		if _, runs := daemonsIn(other).find(name); runs {
+		if _, runs := daemonsIn(other).readPIDFile(name); runs {
 			return other
 		}
 	}
 	return ""
 }
 
-// join connects the namespaces to the machine by a veth pair, unless it is there.
+// connectNode connects the namespaces to the machine by a veth pair, unless it is there.
 // Pods and services are reachable from the machine; nothing is forwarded from the
 // node any further than the machine itself.
-func (l *local) join(ctx context.Context) error {
+func (l *local) connectNode(ctx context.Context) error {
 	if _, err := os.Stat(filepath.Join("/sys/class/net", linkName)); err == nil {
 		return nil
 	}
-	holder, ok := l.daemons.find("holder")
+	holder, ok := l.daemons.readPIDFile("holder")
 	if !ok {
-		return l.daemons.check("holder")
+		return l.daemons.checkRunning("holder")
 	}
 	for _, step := range []*exec.Cmd{
 		exec.CommandContext(ctx, "ip", "link", "add", linkName, "type", "veth", "peer", "name", "eth0", "netns", strconv.Itoa(holder.pid)),
 		exec.CommandContext(ctx, "ip", "link", "set", linkName, "alias", l.dir),
 		exec.CommandContext(ctx, "ip", "addr", "add", machineIP+"/24", "dev", linkName),
 		exec.CommandContext(ctx, "ip", "link", "set", linkName, "up"),
-		l.inside(ctx, "ip", "addr", "add", nodeIP+"/24", "dev", "eth0"),
-		l.inside(ctx, "ip", "link", "set", "eth0", "up"),
+		l.nodeCommand(ctx, "ip", "addr", "add", nodeIP+"/24", "dev", "eth0"),
+		l.nodeCommand(ctx, "ip", "link", "set", "eth0", "up"),
 		// Somewhere to send what is meant for elsewhere: it ends at the machine.
-		l.inside(ctx, "ip", "route", "add", "default", "via", machineIP),
+		l.nodeCommand(ctx, "ip", "route", "add", "default", "via", machineIP),
 		exec.CommandContext(ctx, "ip", "route", "replace", podCIDR, "via", nodeIP),
 		exec.CommandContext(ctx, "ip", "route", "replace", serviceCIDR, "via", nodeIP),
 	} {
-		if _, err := output(step); err != nil {
+		if _, err := runForOutput(step); err != nil {
 			return fmt.Errorf("cannot connect the node: %w", err)
 		}
 	}
 	return nil
 }
 
-// inside returns a command in the node's namespaces. nsenter becomes the command, so
+// nodeCommand returns a command in the node's namespaces. nsenter becomes the command, so
 // its pid is the command's. `ip netns exec` would hide the cgroups.
-func (l *local) inside(ctx context.Context, name string, args ...string) *exec.Cmd {
-	holder, _ := l.daemons.find("holder")
+func (l *local) nodeCommand(ctx context.Context, name string, args ...string) *exec.Cmd {
+	holder, _ := l.daemons.readPIDFile("holder")
 	enter := []string{"--target", strconv.Itoa(holder.pid), "--mount", "--net", "--", name}
 	return exec.CommandContext(ctx, "nsenter", append(enter, args...)...)
 }
 
-// inhabitants returns the processes that run our binaries, but for the holder: daemons,
+// daemonProcesses returns the processes that run our binaries, but for the holder: daemons,
 // and the shims that containerd leaves behind.
-func (l *local) inhabitants() ([]process, error) {
-	holder, _ := l.daemons.find("holder")
+func (l *local) daemonProcesses() ([]process, error) {
+	holder, _ := l.daemons.readPIDFile("holder")
 	entries, err := os.ReadDir("/proc")
 	if err != nil {
 		return nil, err
@@ -144,7 +144,7 @@ func (l *local) inhabitants() ([]process, error) {
 		if err != nil || !strings.HasPrefix(program, l.path("bin")+"/") {
 			continue
 		}
-		if p, err := look(pid); err == nil {
+		if p, err := readProcess(pid); err == nil {
 			found = append(found, p)
 		}
 	}

@@ -174,7 +174,7 @@ func TestDaemonsShareWhatTheyMust(t *testing.T) {
 	t.Parallel()
 	l := newLocalHost(t)
 	api := l.apiServer()
-	loops := l.controlLoops()
+	loops := l.controlLoopDaemons()
 	if key, public := argument(loops[0], "--service-account-private-key-file"), argument(api, "--service-account-key-file"); strings.TrimSuffix(key, ".key") != strings.TrimSuffix(public, ".pub") {
 		t.Errorf("tokens are signed by %s and checked by %s", key, public)
 	}
@@ -256,7 +256,7 @@ func TestReady(t *testing.T) {
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			err := ready(tc.node)
+			err := checkNodeStatus(tc.node)
 			if got := errorText(err); !strings.Contains(got, tc.want) || (tc.want == "") != (err == nil) {
 				t.Errorf("%s\nready: %v, want %q", tc.reason, err, tc.want)
 			}

@@ -104,19 +104,19 @@ func (l *local) clients() (*rest.Config, kubernetes.Interface, error) {
 	return config, clientset, err
 }
 
-// apiReady returns nil when the API server is ready.
-func (l *local) apiReady(ctx context.Context, c kubernetes.Interface) error {
+// checkAPI returns nil when the API server is ready.
+func (l *local) checkAPI(ctx context.Context, c kubernetes.Interface) error {
 	_, err := c.Discovery().RESTClient().Get().AbsPath("/readyz").DoRaw(ctx)
 	if err != nil {
-		return errors.Join(err, l.daemons.check("etcd"), l.daemons.check("kube-apiserver"))
+		return errors.Join(err, l.daemons.checkRunning("etcd"), l.daemons.checkRunning("kube-apiserver"))
 	}
 	return nil
 }
 
-// nodeReady returns nil once a pod could be created in namespace default and run.
-func (l *local) nodeReady(ctx context.Context, c kubernetes.Interface) error {
+// checkNode returns nil once a pod could be created in namespace default and run.
+func (l *local) checkNode(ctx context.Context, c kubernetes.Interface) error {
 	for _, name := range []string{"containerd", "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy", "local-path-provisioner"} {
-		if err := l.daemons.check(name); err != nil {
+		if err := l.daemons.checkRunning(name); err != nil {
 			return err
 		}
 	}
@@ -124,15 +124,15 @@ func (l *local) nodeReady(ctx context.Context, c kubernetes.Interface) error {
 	if err != nil {
 		return err
 	}
-	if err := ready(node); err != nil {
+	if err := checkNodeStatus(node); err != nil {
 		return err
 	}
 	_, err = c.CoreV1().ServiceAccounts("default").Get(ctx, "default", metav1.GetOptions{})
 	return err
 }
 
-// ready returns nil if a node is ready and takes pods.
-func ready(node *corev1.Node) error {
+// checkNodeStatus returns nil if a node is ready and takes pods.
+func checkNodeStatus(node *corev1.Node) error {
 	for _, taint := range node.Spec.Taints {
 		if taint.Effect != corev1.TaintEffectPreferNoSchedule {
 			return fmt.Errorf("node %s is tainted: %s", node.Name, taint.Key)
@@ -150,8 +150,8 @@ func ready(node *corev1.Node) error {
 	return fmt.Errorf("node %s has not said yet that it is ready", node.Name)
 }
 
-// dnsReady returns nil once the API server's name resolves at the Service of the DNS.
-func (l *local) dnsReady(ctx context.Context) error {
+// checkDNS returns nil once the API server's name resolves at the Service of the DNS.
+func (l *local) checkDNS(ctx context.Context) error {
 	resolver := &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
 		return (&net.Dialer{Timeout: time.Second}).DialContext(ctx, network, net.JoinHostPort(dnsServiceIP, "53"))
 	}}
@@ -159,7 +159,7 @@ func (l *local) dnsReady(ctx context.Context) error {
 	defer cancel()
 	found, err := resolver.LookupHost(ctx, "kubernetes.default.svc."+clusterDomain+".")
 	if err != nil {
-		return errors.Join(err, l.daemons.check("coredns"), l.daemons.check("kube-proxy"))
+		return errors.Join(err, l.daemons.checkRunning("coredns"), l.daemons.checkRunning("kube-proxy"))
 	}
 	if len(found) != 1 || found[0] != apiServiceIP {
 		return fmt.Errorf("the API server's name resolves to %v", found)

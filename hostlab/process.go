@@ -24,14 +24,14 @@ type process struct {
 // String returns the content of a pid file.
 func (p process) String() string { return fmt.Sprintf("%d %s\n", p.pid, p.start) }
 
-// alive reports whether the process still runs.
-func (p process) alive() bool {
-	now, err := look(p.pid)
+// isRunning reports whether the process still runs.
+func (p process) isRunning() bool {
+	now, err := readProcess(p.pid)
 	return err == nil && now == p
 }
 
-// look finds the process that has a pid now. A zombie counts as gone.
-func look(pid int) (process, error) {
+// readProcess finds the process that has a pid now. A zombie counts as gone.
+func readProcess(pid int) (process, error) {
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
 		return process{}, err
@@ -72,20 +72,20 @@ type daemons struct {
 func (d daemons) pidFile(name string) string { return filepath.Join(d.run, name+".pid") }
 func (d daemons) logFile(name string) string { return filepath.Join(d.log, name+".log") }
 
-// find returns the running process of that name.
-func (d daemons) find(name string) (process, bool) {
+// readPIDFile returns the running process of that name.
+func (d daemons) readPIDFile(name string) (process, bool) {
 	text, err := os.ReadFile(d.pidFile(name))
 	if err != nil {
 		return process{}, false
 	}
 	p, err := parsePID(string(text))
-	return p, err == nil && p.alive()
+	return p, err == nil && p.isRunning()
 }
 
 // start starts a command as a daemon, in a session of its own, unless one of that
 // name runs.
 func (d daemons) start(name string, command *exec.Cmd) error {
-	if _, ok := d.find(name); ok {
+	if _, ok := d.readPIDFile(name); ok {
 		return nil
 	}
 	log, err := os.OpenFile(d.logFile(name), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
@@ -101,29 +101,29 @@ func (d daemons) start(name string, command *exec.Cmd) error {
 	if err := command.Start(); err != nil {
 		return fmt.Errorf("cannot start %s: %w", name, err)
 	}
-	p, err := look(command.Process.Pid)
+	p, err := readProcess(command.Process.Pid)
 	if err == nil {
 		err = os.WriteFile(d.pidFile(name), []byte(p.String()), 0o644)
 	}
 	// Whoever lives long enough to see the daemon end takes its exit status.
 	go func() { _ = command.Wait() }()
 	if err != nil {
-		return fmt.Errorf("cannot record the pid of %s: %w", name, errors.Join(err, d.tail(name)))
+		return fmt.Errorf("cannot record the pid of %s: %w", name, errors.Join(err, d.logTail(name)))
 	}
 	return nil
 }
 
-// check returns nil while the daemon runs; otherwise it is hopeless and quotes the end
-// of the log.
-func (d daemons) check(name string) error {
-	if _, ok := d.find(name); ok {
+// checkRunning returns nil while the daemon runs; otherwise it is hopeless and quotes
+// the end of the log.
+func (d daemons) checkRunning(name string) error {
+	if _, ok := d.readPIDFile(name); ok {
 		return nil
 	}
-	return hopeless{fmt.Errorf("%s has ended: %w", name, d.tail(name))}
+	return permanentError{fmt.Errorf("%s has ended: %w", name, d.logTail(name))}
 }
 
-// tail returns the end of a daemon's log, as an error.
-func (d daemons) tail(name string) error {
+// logTail returns the end of a daemon's log, as an error.
+func (d daemons) logTail(name string) error {
 	text, err := os.ReadFile(d.logFile(name))
 	if err != nil {
 		return err
@@ -135,8 +135,8 @@ func (d daemons) tail(name string) error {
 
 // stop ends a daemon: it asks first and is rude after the grace period.
 func (d daemons) stop(ctx context.Context, name string, grace time.Duration) error {
-	if p, ok := d.find(name); ok {
-		if err := end(ctx, p, grace); err != nil {
+	if p, ok := d.readPIDFile(name); ok {
+		if err := stopProcess(ctx, p, grace); err != nil {
 			return fmt.Errorf("cannot stop %s: %w", name, err)
 		}
 	}
@@ -146,9 +146,9 @@ func (d daemons) stop(ctx context.Context, name string, grace time.Duration) err
 	return nil
 }
 
-func end(ctx context.Context, p process, grace time.Duration) error {
+func stopProcess(ctx context.Context, p process, grace time.Duration) error {
 	gone := func(context.Context) error {
-		if p.alive() {
+		if p.isRunning() {
 			return fmt.Errorf("process %d runs", p.pid)
 		}
 		return nil
@@ -161,8 +161,8 @@ func end(ctx context.Context, p process, grace time.Duration) error {
 	return poll(ctx, 5*time.Second, "its end", gone)
 }
 
-// output runs a command to its end; an error quotes what it wrote.
-func output(command *exec.Cmd) (string, error) {
+// runForOutput runs a command to its end; an error quotes what it wrote.
+func runForOutput(command *exec.Cmd) (string, error) {
 	var out, diagnostics bytes.Buffer
 	command.Stdout, command.Stderr = &out, &diagnostics
 	if err := command.Run(); err != nil {

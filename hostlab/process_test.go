@@ -89,23 +89,23 @@ func TestDaemonLife(t *testing.T) {
 	if err := d.start("sleeper", exec.Command("sleep", "1000")); err != nil {
 		t.Fatal(err)
 	}
-	first, ok := d.find("sleeper")
+	first, ok := d.readPIDFile("sleeper")
 	if !ok {
 		t.Fatal("a daemon that was started is not found")
 	}
 	if err := d.start("sleeper", exec.Command("sleep", "1000")); err != nil {
 		t.Fatal(err)
 	}
-	if second, _ := d.find("sleeper"); second != first {
+	if second, _ := d.readPIDFile("sleeper"); second != first {
 		t.Errorf("start while it runs: %v became %v, want the same process", first, second)
 	}
-	if err := d.check("sleeper"); err != nil {
+	if err := d.checkRunning("sleeper"); err != nil {
 		t.Errorf("check of a running daemon: %v", err)
 	}
 	if err := d.stop(t.Context(), "sleeper", 5*time.Second); err != nil {
 		t.Fatal(err)
 	}
-	if first.alive() {
+	if first.isRunning() {
 		t.Errorf("process %d lives on after stop", first.pid)
 	}
 	if _, err := os.Stat(d.pidFile("sleeper")); !errors.Is(err, os.ErrNotExist) {
@@ -131,11 +131,11 @@ func TestDaemonIsKilledWhenItDoesNotListen(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, _ := d.find("deaf")
+	p, _ := d.readPIDFile("deaf")
 	if err := d.stop(t.Context(), "deaf", 200*time.Millisecond); err != nil {
 		t.Fatal(err)
 	}
-	if p.alive() {
+	if p.isRunning() {
 		t.Errorf("process %d lives on", p.pid)
 	}
 }
@@ -148,7 +148,7 @@ func TestStopSparesStrangers(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = stranger.Process.Kill(); _ = stranger.Wait() })
-	now, err := look(stranger.Process.Pid)
+	now, err := readProcess(stranger.Process.Pid)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -159,7 +159,7 @@ func TestStopSparesStrangers(t *testing.T) {
 	if err := d.stop(t.Context(), "ours", time.Second); err != nil {
 		t.Fatal(err)
 	}
-	if !now.alive() {
+	if !now.isRunning() {
 		t.Error("a process that only got the pid of a daemon of ours was stopped")
 	}
 }
@@ -171,26 +171,26 @@ func TestCheckQuotesTheLog(t *testing.T) {
 		t.Fatal(err)
 	}
 	err := poll(t.Context(), 10*time.Second, "its end", func(context.Context) error {
-		if err := d.check("loser"); err == nil || !strings.Contains(err.Error(), "all is lost") {
+		if err := d.checkRunning("loser"); err == nil || !strings.Contains(err.Error(), "all is lost") {
 			return errors.New("not yet")
 		}
 		return nil
 	})
 	if err != nil {
-		t.Errorf("check never quoted the log: %v; last: %v", err, d.check("loser"))
+		t.Errorf("check never quoted the log: %v; last: %v", err, d.checkRunning("loser"))
 	}
-	if _, ok := errors.AsType[hopeless](d.check("loser")); !ok {
+	if _, ok := errors.AsType[permanentError](d.checkRunning("loser")); !ok {
 		t.Error("a daemon that ended must end all waiting for it")
 	}
 }
 
 func TestOutputQuotesDiagnostics(t *testing.T) {
 	t.Parallel()
-	out, err := output(exec.Command("sh", "-c", "echo fine"))
+	out, err := runForOutput(exec.Command("sh", "-c", "echo fine"))
 	if out != "fine\n" || err != nil {
 		t.Errorf("output = %q, %v", out, err)
 	}
-	_, err = output(exec.Command("sh", "-c", "echo broken >&2; exit 3"))
+	_, err = runForOutput(exec.Command("sh", "-c", "echo broken >&2; exit 3"))
 	if err == nil || !strings.Contains(err.Error(), "broken") || !strings.Contains(err.Error(), "exit status 3") {
 		t.Errorf("output's error is %v, want the command's words and status", err)
 	}
@@ -227,7 +227,7 @@ func TestPoll(t *testing.T) {
 		},
 		"Hopeless": {
 			reason: "Nobody waits for what cannot come.",
-			answer: func(int) error { return errors.Join(io.EOF, hopeless{broken}) },
+			answer: func(int) error { return errors.Join(io.EOF, permanentError{broken}) },
 			want:   "no hope for spring: broken",
 			asked:  1,
 		},
@@ -262,10 +262,10 @@ func TestSteps(t *testing.T) {
 	var out strings.Builder
 	s := &steps{out: &out}
 	broken := errors.New("broken")
-	if err := s.do("good", func() error { return nil }); err != nil {
+	if err := s.run("good", func() error { return nil }); err != nil {
 		t.Error(err)
 	}
-	if err := s.do("bad", func() error { return broken }); !errors.Is(err, broken) {
+	if err := s.run("bad", func() error { return broken }); !errors.Is(err, broken) {
 		t.Errorf("do returns %v, want the step's own error", err)
 	}
 	lines := strings.Split(strings.TrimSpace(out.String()), "\n")

@@ -82,13 +82,13 @@ func TestHost(t *testing.T) {
 	}
 	t.Run("LoadImage", func(t *testing.T) {
 		t.Parallel()
-		b.loadsImages(t)
+		b.testLoadImage(t)
 	})
 }
 
-// loadsImages shows that a loaded image runs under its name, both when pods pull
+// testLoadImage checks that a loaded image runs under its name, both when pods pull
 // it and when they must not.
-func (b bench) loadsImages(t *testing.T) {
+func (b bench) testLoadImage(t *testing.T) {
 	const image = "registry.example/loaded:1"
 	all, err := recipes(t.Context(), filepath.Join(DefaultDir(), "bin"))
 	if err != nil {

@@ -13,8 +13,8 @@ type steps struct {
 	out io.Writer
 }
 
-// do runs one step and prints its line.
-func (s *steps) do(name string, step func() error) error {
+// run runs one step and prints its line.
+func (s *steps) run(name string, step func() error) error {
 	start := time.Now()
 	err := step()
 	result := ""
@@ -37,7 +37,7 @@ func poll(ctx context.Context, patience time.Duration, what string, ask func(con
 		if err == nil {
 			return nil
 		}
-		if final, ok := errors.AsType[hopeless](err); ok {
+		if final, ok := errors.AsType[permanentError](err); ok {
 			return fmt.Errorf("no hope for %s: %w", what, final.error)
 		}
 		select {
@@ -48,5 +48,5 @@ func poll(ctx context.Context, patience time.Duration, what string, ask func(con
 	}
 }
 
-// hopeless is an answer that will not change.
-type hopeless struct{ error }
+// permanentError is an answer that will not change.
+type permanentError struct{ error }

@@ -9,8 +9,8 @@ import (
 	"strings"
 )
 
-// mustBeRoot refuses to try what only root can do.
-func mustBeRoot() error {
+// checkRoot refuses to try what only root can do.
+func checkRoot() error {
 	if os.Geteuid() == 0 {
 		return nil
 	}
@@ -30,14 +30,14 @@ func installPackages(ctx context.Context) error {
 			strings.Join(missing, ", "), hint)
 	}
 	args := append([]string{"install", "-y", "-qq", "--no-install-recommends"}, missing...)
-	if _, err := output(apt(ctx, args...)); err == nil {
+	if _, err := runForOutput(runApt(ctx, args...)); err == nil {
 		return nil
 	}
 	// The lists of a fresh machine may be empty or old.
-	if _, err := output(apt(ctx, "update", "-qq")); err != nil {
+	if _, err := runForOutput(runApt(ctx, "update", "-qq")); err != nil {
 		return fmt.Errorf("cannot refresh the package lists: %w", err)
 	}
-	if _, err := output(apt(ctx, args...)); err != nil {
+	if _, err := runForOutput(runApt(ctx, args...)); err != nil {
 		return fmt.Errorf("cannot install packages; try `%s`: %w", hint, err)
 	}
 	if missing = missingPackages(); len(missing) > 0 {
@@ -56,7 +56,7 @@ func missingPackages() []string {
 	return missing
 }
 
-func apt(ctx context.Context, args ...string) *exec.Cmd {
+func runApt(ctx context.Context, args ...string) *exec.Cmd {
 	command := exec.CommandContext(ctx, "apt-get", args...)
 	command.Env = append(os.Environ(), "DEBIAN_FRONTEND=noninteractive")
 	return command

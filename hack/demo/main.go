@@ -99,7 +99,7 @@ func run(ctx context.Context, out io.Writer, once bool, o tenant.Options) error 
 	}
 	begun := time.Now()
 	for _, s := range steps {
-		if err := d.take(ctx, s); err != nil {
+		if err := d.runStep(ctx, s); err != nil {
 			return err
 		}
 	}
@@ -107,7 +107,7 @@ func run(ctx context.Context, out io.Writer, once bool, o tenant.Options) error 
 	if once {
 		return nil
 	}
-	d.help()
+	d.printHelp()
 	select {
 	case <-ctx.Done():
 		d.printf("\nStopping.\n")
@@ -117,7 +117,7 @@ func run(ctx context.Context, out io.Writer, once bool, o tenant.Options) error 
 	}
 }
 
-func (d *demo) take(ctx context.Context, s step) error {
+func (d *demo) runStep(ctx context.Context, s step) error {
 	ctx, cancel := context.WithTimeout(ctx, stepTimeout)
 	defer cancel()
 	begun := time.Now()
@@ -149,7 +149,7 @@ func (d *demo) startHost(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	d.kubeconfig.host, err = d.write("host.kubeconfig", kubeconfig)
+	d.kubeconfig.host, err = d.writeFiles("host.kubeconfig", kubeconfig)
 	return "", err
 }
 
@@ -174,7 +174,7 @@ func (d *demo) startServer(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if d.kubeconfig.virtual, err = d.write("virtual.kubeconfig", kubeconfig); err != nil {
+	if d.kubeconfig.virtual, err = d.writeFiles("virtual.kubeconfig", kubeconfig); err != nil {
 		return "", err
 	}
 	config, err := server.Config(ctx)
@@ -185,7 +185,7 @@ func (d *demo) startServer(ctx context.Context) (string, error) {
 	return "", err
 }
 
-func (d *demo) write(name string, content []byte) (string, error) {
+func (d *demo) writeFiles(name string, content []byte) (string, error) {
 	path := filepath.Join(d.dir, name)
 	if err := os.WriteFile(path, content, 0o600); err != nil {
 		return "", fmt.Errorf("cannot write %s: %w", name, err)
@@ -193,7 +193,7 @@ func (d *demo) write(name string, content []byte) (string, error) {
 	return path, nil
 }
 
-func (d *demo) help() {
+func (d *demo) printHelp() {
 	d.printf(`
 The virtual cluster, as its tenant sees it:
 

@@ -26,9 +26,9 @@ const poll = 20 * time.Millisecond
 // deployment is the name of the demo's workload.
 const deployment = "web"
 
-// until waits for check to find nothing wrong. What was wrong last is part of
+// waitUntil waits for check to find nothing wrong. What was wrong last is part of
 // the error when the time is over.
-func until(ctx context.Context, check func(context.Context) error) error {
+func waitUntil(ctx context.Context, check func(context.Context) error) error {
 	last := fmt.Errorf("never looked")
 	err := wait.PollUntilContextCancel(ctx, poll, true, func(ctx context.Context) (bool, error) {
 		last = check(ctx)
@@ -43,7 +43,7 @@ func until(ctx context.Context, check func(context.Context) error) error {
 // showNodes waits until both sides have the same nodes.
 func (d *demo) showNodes(ctx context.Context) (string, error) {
 	var host, virtual []corev1.Node
-	err := until(ctx, func(ctx context.Context) error {
+	err := waitUntil(ctx, func(ctx context.Context) error {
 		var err error
 		if host, err = listNodes(ctx, d.host.Client()); err != nil {
 			return err
@@ -51,12 +51,12 @@ func (d *demo) showNodes(ctx context.Context) (string, error) {
 		if virtual, err = listNodes(ctx, d.virtual); err != nil {
 			return err
 		}
-		return sameNodes(host, virtual)
+		return compareNodes(host, virtual)
 	})
 	if err != nil {
 		return "", err
 	}
-	return sideBySide("host nodes", rows(host, describeNode), "virtual nodes", rows(virtual, describeNode)), nil
+	return sideBySide("host nodes", formatRows(host, describeNode), "virtual nodes", formatRows(virtual, describeNode)), nil
 }
 
 func listNodes(ctx context.Context, client kubernetes.Interface) ([]corev1.Node, error) {
@@ -68,8 +68,8 @@ func listNodes(ctx context.Context, client kubernetes.Interface) ([]corev1.Node,
 	return list.Items, nil
 }
 
-// sameNodes compares what a tenant can use of a node.
-func sameNodes(host, virtual []corev1.Node) error {
+// compareNodes compares what a tenant can use of a node.
+func compareNodes(host, virtual []corev1.Node) error {
 	if len(host) != len(virtual) {
 		return fmt.Errorf("%d host nodes, %d virtual nodes", len(host), len(virtual))
 	}
@@ -80,7 +80,7 @@ func sameNodes(host, virtual []corev1.Node) error {
 			equality.Semantic.DeepEqual(h.Spec.Taints, v.Spec.Taints) &&
 			equality.Semantic.DeepEqual(h.Status.Capacity, v.Status.Capacity) &&
 			equality.Semantic.DeepEqual(h.Status.Allocatable, v.Status.Allocatable) &&
-			ready(h) == ready(v)
+			isNodeReady(h) == isNodeReady(v)
 		if !same {
 			return fmt.Errorf("virtual node %s is not as host node %s:\n%s\n%s", v.Name, h.Name,
 				describeNode(v), describeNode(h))
@@ -89,7 +89,7 @@ func sameNodes(host, virtual []corev1.Node) error {
 	return nil
 }
 
-func ready(node corev1.Node) corev1.ConditionStatus {
+func isNodeReady(node corev1.Node) corev1.ConditionStatus {
 	for _, condition := range node.Status.Conditions {
 		if condition.Type == corev1.NodeReady {
 			return condition.Status
@@ -100,7 +100,7 @@ func ready(node corev1.Node) corev1.ConditionStatus {
 
 func describeNode(node corev1.Node) string {
 	state := "NotReady"
-	if ready(node) == corev1.ConditionTrue {
+	if isNodeReady(node) == corev1.ConditionTrue {
 		state = "Ready"
 	}
 	return fmt.Sprintf("%s %s cpu=%s memory=%s %s", node.Name, state, node.Status.Allocatable.Cpu(),
@@ -111,10 +111,10 @@ func describeNode(node corev1.Node) string {
 // waits until it is available.
 func (d *demo) deploy(ctx context.Context) (string, error) {
 	deployments := d.virtual.AppsV1().Deployments(metav1.NamespaceDefault)
-	if _, err := deployments.Create(ctx, workload(), metav1.CreateOptions{}); err != nil {
+	if _, err := deployments.Create(ctx, newDeployment(), metav1.CreateOptions{}); err != nil {
 		return "", fmt.Errorf("cannot create Deployment %s: %w", deployment, err)
 	}
-	return "", until(ctx, func(ctx context.Context) error {
+	return "", waitUntil(ctx, func(ctx context.Context) error {
 		found, err := deployments.Get(ctx, deployment, metav1.GetOptions{})
 		if err != nil {
 			return err
@@ -126,7 +126,7 @@ func (d *demo) deploy(ctx context.Context) (string, error) {
 	})
 }
 
-func workload() *appsv1.Deployment {
+func newDeployment() *appsv1.Deployment {
 	selector := map[string]string{"app": deployment}
 	return &appsv1.Deployment{
 		ObjectMeta: metav1.ObjectMeta{Name: deployment},
@@ -145,7 +145,7 @@ func workload() *appsv1.Deployment {
 // on the same node.
 func (d *demo) showPods(ctx context.Context) (string, error) {
 	var table string
-	err := until(ctx, func(ctx context.Context) error {
+	err := waitUntil(ctx, func(ctx context.Context) error {
 		virtual, host, err := d.listPods(ctx)
 		if err != nil {
 			return err
@@ -160,8 +160,8 @@ func (d *demo) showPods(ctx context.Context) (string, error) {
 				return fmt.Errorf("virtual pod %s and host pod %s differ", describePod(v), describePod(h))
 			}
 		}
-		table = sideBySide("virtual pods in "+metav1.NamespaceDefault, rows(virtual, describePod),
-			"host pods in "+namespace, rows(host, describePod))
+		table = sideBySide("virtual pods in "+metav1.NamespaceDefault, formatRows(virtual, describePod),
+			"host pods in "+namespace, formatRows(host, describePod))
 		return nil
 	})
 	return table, err
@@ -194,7 +194,7 @@ func (d *demo) remove(ctx context.Context) (string, error) {
 	if err != nil && !apierrors.IsNotFound(err) {
 		return "", err
 	}
-	return "", until(ctx, func(ctx context.Context) error {
+	return "", waitUntil(ctx, func(ctx context.Context) error {
 		virtual, host, err := d.listPods(ctx)
 		if err != nil {
 			return err
@@ -206,7 +206,7 @@ func (d *demo) remove(ctx context.Context) (string, error) {
 	})
 }
 
-func rows[T any](objects []T, describe func(T) string) []string {
+func formatRows[T any](objects []T, describe func(T) string) []string {
 	var all []string
 	for _, object := range objects {
 		all = append(all, describe(object))
@@ -216,7 +216,7 @@ func rows[T any](objects []T, describe func(T) string) []string {
 
 // sideBySide prints two lists of lines of fields next to each other.
 func sideBySide(leftTitle string, left []string, rightTitle string, right []string) string {
-	left, right = block(leftTitle, left), block(rightTitle, right)
+	left, right = formatColumns(leftTitle, left), formatColumns(rightTitle, right)
 	width := 0
 	for _, line := range left {
 		width = max(width, len(line))
@@ -234,8 +234,8 @@ func sideBySide(leftTitle string, left []string, rightTitle string, right []stri
 	return out.String()
 }
 
-// block returns a title above lines whose fields are in columns.
-func block(title string, lines []string) []string {
+// formatColumns returns a title above lines whose fields are in columns.
+func formatColumns(title string, lines []string) []string {
 	var out strings.Builder
 	table := tabwriter.NewWriter(&out, 0, 0, 2, ' ', 0)
 	for _, line := range lines {

@@ -66,7 +66,7 @@ func TestSameNodes(t *testing.T) {
 			n.Status.Conditions[0].Status = corev1.ConditionFalse
 		})}, false},
 	} {
-		if err := sameNodes([]corev1.Node{as}, c.virtual); (err == nil) != c.same {
+		if err := compareNodes([]corev1.Node{as}, c.virtual); (err == nil) != c.same {
 			t.Errorf("%s: sameNodes = %v, want same = %v", c.reason, err, c.same)
 		}
 	}
@@ -77,10 +77,10 @@ func TestUntilSaysWhatWasWrongLast(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
 	defer cancel()
 	wrong := errors.New("2 of 3 replicas are available")
-	if err := until(ctx, func(context.Context) error { return wrong }); !errors.Is(err, wrong) {
+	if err := waitUntil(ctx, func(context.Context) error { return wrong }); !errors.Is(err, wrong) {
 		t.Errorf("until = %v, want the last complaint", err)
 	}
-	if err := until(t.Context(), func(context.Context) error { return nil }); err != nil {
+	if err := waitUntil(t.Context(), func(context.Context) error { return nil }); err != nil {
 		t.Errorf("until = %v, want nil once nothing is wrong", err)
 	}
 }

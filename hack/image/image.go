@@ -75,7 +75,7 @@ func (s *spec) build() (v1.ImageIndex, []size, error) {
 	index := mutate.IndexMediaType(empty.Index, types.OCIImageIndex)
 	var sizes []size
 	for _, b := range s.binaries {
-		image, err := s.image(b)
+		image, err := s.buildImage(b)
 		if err != nil {
 			return nil, nil, fmt.Errorf("cannot build the image for %s: %w", b.platform.String(), err)
 		}
@@ -92,8 +92,8 @@ func (s *spec) build() (v1.ImageIndex, []size, error) {
 	return index, sizes, nil
 }
 
-// image returns the image of one platform.
-func (s *spec) image(b binary) (v1.Image, error) {
+// buildImage returns the image of one platform.
+func (s *spec) buildImage(b binary) (v1.Image, error) {
 	content, err := os.ReadFile(b.path)
 	if err != nil {
 		return nil, err

@@ -99,8 +99,8 @@ func unpack(t *testing.T, path string) layout.Path {
 	return opened
 }
 
-// inner returns the image index in the layout, and the annotations that name it.
-func inner(t *testing.T, path string) (v1.ImageIndex, map[string]string) {
+// readInnerIndex returns the image index in the layout, and the annotations that name it.
+func readInnerIndex(t *testing.T, path string) (v1.ImageIndex, map[string]string) {
 	t.Helper()
 	outer, err := unpack(t, path).ImageIndex()
 	if err != nil {
@@ -151,7 +151,7 @@ func TestImage(t *testing.T) {
 			if want := "image linux/amd64 0.0 MiB\nimage linux/arm64 0.0 MiB\n"; printed != want {
 				t.Errorf("want %q printed, got %q", want, printed)
 			}
-			index, annotations := inner(t, path)
+			index, annotations := readInnerIndex(t, path)
 			wantAnnotations := map[string]string{
 				"io.containerd.image.name":          "docker.io/library/sublet:v1",
 				"org.opencontainers.image.ref.name": "v1",
@@ -203,7 +203,7 @@ func TestImage(t *testing.T) {
 					"-rw-r--r-- 0:0 etc/passwd " + passwd,
 					"-rwxr-xr-x 0:0 sublet-server " + string(content),
 				}
-				if diff := cmp.Diff(want, listing(t, bytes.NewReader(files))); diff != "" {
+				if diff := cmp.Diff(want, formatEntry(t, bytes.NewReader(files))); diff != "" {
 					t.Errorf("files of the layer\n-want, +got:\n%s", diff)
 				}
 			}
@@ -236,8 +236,8 @@ func checkConfig(t *testing.T, image v1.Image, platform v1.Platform) {
 	}
 }
 
-// listing returns a line for each file of a tar.
-func listing(t *testing.T, r io.Reader) []string {
+// formatEntry returns a line for each file of a tar.
+func formatEntry(t *testing.T, r io.Reader) []string {
 	t.Helper()
 	var lines []string
 	reader := tar.NewReader(r)

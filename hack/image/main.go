@@ -38,7 +38,7 @@ func main() {
 
 // run does what the arguments say and prints the size of each platform's image.
 func run(args []string, out io.Writer, getenv func(string) string) error {
-	s, path, err := parse(args, getenv)
+	s, path, err := parseArguments(args, getenv)
 	if err != nil {
 		return err
 	}
@@ -57,8 +57,8 @@ func run(args []string, out io.Writer, getenv func(string) string) error {
 	return nil
 }
 
-// parse turns the command line into what to build and where to write it.
-func parse(args []string, getenv func(string) string) (spec, string, error) {
+// parseArguments turns the command line into what to build and where to write it.
+func parseArguments(args []string, getenv func(string) string) (spec, string, error) {
 	flags := flag.NewFlagSet("image", flag.ContinueOnError)
 	s := spec{created: time.Unix(0, 0).UTC()}
 	flags.Func("binary", "static binary for a platform, as `OS/ARCH=PATH`; repeat for more platforms", s.addBinary)

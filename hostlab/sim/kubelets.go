@@ -71,7 +71,7 @@ func (h *Host) runKubelets(ctx context.Context) error {
 		return fmt.Errorf("cannot start the simulated kubelets: %w", err)
 	}
 	if h.options.Heartbeat > 0 {
-		h.parts.Go(func() { h.beat(ctx) })
+		h.parts.Go(func() { h.sendHeartbeats(ctx) })
 	}
 	return nil
 }
@@ -94,11 +94,11 @@ func stages(documents ...string) (map[internalversion.StageResourceRef][]*intern
 	return all, nil
 }
 
-// beat writes the status of one node after the other, each once per heartbeat
+// sendHeartbeats writes the status of one node after the other, each once per heartbeat
 // and evenly spread. Nothing but the time of the beat changes, as with a real
 // node that has nothing to say. Leases are left out: the host runs no controller
 // that looks at them.
-func (h *Host) beat(ctx context.Context) {
+func (h *Host) sendHeartbeats(ctx context.Context) {
 	for next := 0; ; next++ {
 		names := h.Nodes()
 		pause := time.Second
@@ -112,12 +112,12 @@ func (h *Host) beat(ctx context.Context) {
 		}
 		if len(names) > 0 {
 			// A node that has just been deleted gets no heartbeat.
-			_ = h.beatOnce(ctx, names[next%len(names)], time.Now())
+			_ = h.sendHeartbeatsOnce(ctx, names[next%len(names)], time.Now())
 		}
 	}
 }
 
-func (h *Host) beatOnce(ctx context.Context, name string, now time.Time) error {
+func (h *Host) sendHeartbeatsOnce(ctx context.Context, name string, now time.Time) error {
 	type condition struct {
 		Type              corev1.NodeConditionType `json:"type"`
 		LastHeartbeatTime metav1.Time              `json:"lastHeartbeatTime"`

@@ -60,15 +60,15 @@ func (h *Host) AddNodes(ctx context.Context, n int) error {
 }
 
 func (h *Host) addNode(ctx context.Context, name string, index int) error {
-	node := h.node(name, index)
+	node := h.newNode(name, index)
 	if _, err := h.client.CoreV1().Nodes().Create(ctx, node, metav1.CreateOptions{}); err != nil {
 		return fmt.Errorf("cannot create simulated node %s: %w", name, err)
 	}
 	return nil
 }
 
-// node returns a node with all that a kubelet would report.
-func (h *Host) node(name string, index int) *corev1.Node {
+// newNode returns a node with all that a kubelet would report.
+func (h *Host) newNode(name string, index int) *corev1.Node {
 	zone := "zone-" + string(rune('a'+index%zones))
 	return &corev1.Node{
 		ObjectMeta: metav1.ObjectMeta{

@@ -27,14 +27,14 @@ func (h *Host) ServiceAccountRequests() (float64, error) {
 	}
 	for _, family := range families {
 		if family.GetName() == requestsMetric {
-			return sumOf(family, schemaLabel, tenantSchema), nil
+			return sumSamples(family, schemaLabel, tenantSchema), nil
 		}
 	}
 	return 0, fmt.Errorf("the host's metrics have no %s", requestsMetric)
 }
 
-// sumOf adds up the counters of a family that carry the label.
-func sumOf(family *dto.MetricFamily, label, value string) float64 {
+// sumSamples adds up the counters of a family that carry the label.
+func sumSamples(family *dto.MetricFamily, label, value string) float64 {
 	sum := 0.0
 	for _, metric := range family.GetMetric() {
 		for _, pair := range metric.GetLabel() {

@@ -6,7 +6,8 @@
 // fsync. The scheduler is the real kube-scheduler. Only the nodes do not exist: KWOK
 // acts as every kubelet. A pod that is bound to a node is Running a moment later, and
 // is gone a moment after its deletion. Nothing runs in such a pod: no logs, no exec, no
-// network. Nothing judges nodes by their heartbeats either: a node keeps the status that it has.
+// network. Nothing judges nodes by their heartbeats either: a node keeps the status
+// that it has.
 //
 // The demo, the benchmark and the tests that need many nodes use it. What needs
 // real containers uses the host of the parent folder.
@@ -126,7 +127,7 @@ func (h *Host) start(ctx context.Context) error {
 	}
 	go func() {
 		defer close(h.planeDone)
-		h.fail("control plane", h.plane.Run(ctxPlane))
+		h.recordFailure("control plane", h.plane.Run(ctxPlane))
 	}()
 	select {
 	case <-h.plane.Ready():
@@ -179,9 +180,9 @@ func (h *Host) newPlane() error {
 	return nil
 }
 
-// fail records why a part ended. A part that ends on its own takes the rest
+// recordFailure records why a part ended. A part that ends on its own takes the rest
 // with it: half a host would only make tests hang.
-func (h *Host) fail(part string, err error) {
+func (h *Host) recordFailure(part string, err error) {
 	if err == nil || errors.Is(err, context.Canceled) {
 		return
 	}

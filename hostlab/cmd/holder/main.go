@@ -43,7 +43,7 @@ func main() {
 }
 
 func prepare(cgroups string, mounts binds) error {
-	if err := ownSysfs(cgroups); err != nil {
+	if err := mountOwnSysfs(cgroups); err != nil {
 		return err
 	}
 	// Sockets and locks of containerd, its shims and iptables are our own.
@@ -60,12 +60,12 @@ func prepare(cgroups string, mounts binds) error {
 	if err := syscall.Mount("", "/", "", syscall.MS_SHARED|syscall.MS_REC, ""); err != nil {
 		return fmt.Errorf("cannot share the mounts of the node among its pods: %w", err)
 	}
-	return network()
+	return setUpNetwork()
 }
 
-// ownSysfs mounts a /sys that shows the interfaces of our network namespace and
+// mountOwnSysfs mounts a /sys that shows the interfaces of our network namespace and
 // carries the machine's cgroup mounts over to it, which it would hide.
-func ownSysfs(cgroups string) error {
+func mountOwnSysfs(cgroups string) error {
 	const shared = "/sys/fs/cgroup"
 	if err := syscall.Mount(shared, cgroups, "", syscall.MS_BIND|syscall.MS_REC, ""); err != nil {
 		return fmt.Errorf("cannot set the cgroups aside: %w", err)
@@ -82,7 +82,7 @@ func ownSysfs(cgroups string) error {
 	return nil
 }
 
-func network() error {
+func setUpNetwork() error {
 	if out, err := exec.CommandContext(context.Background(), "ip", "link", "set", "lo", "up").CombinedOutput(); err != nil {
 		return fmt.Errorf("cannot set lo up: %w: %s", err, out)
 	}

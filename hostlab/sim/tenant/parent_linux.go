@@ -2,8 +2,8 @@ package tenant
 
 import "syscall"
 
-// dieWithParent makes the kernel kill the child when this process dies, however
+// setParentDeathSignal makes the kernel kill the child when this process dies, however
 // it dies.
-func dieWithParent() *syscall.SysProcAttr {
+func setParentDeathSignal() *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
 }

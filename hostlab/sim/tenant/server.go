@@ -104,7 +104,7 @@ func (s *Server) start() error {
 		"--dns-port", dnsPort)
 	s.command.Stdout, s.command.Stderr = log, log
 	s.command.Env = append(os.Environ(), s.release.env...)
-	s.command.SysProcAttr = dieWithParent()
+	s.command.SysProcAttr = setParentDeathSignal()
 
 	begun := make(chan error)
 	go func() {

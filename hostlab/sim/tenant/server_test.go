@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// stub returns a server that is an ordinary program: what it does is a shell script.
-func stub(t *testing.T, script string) *Server {
+// newStub returns a server that is an ordinary program: what it does is a shell script.
+func newStub(t *testing.T, script string) *Server {
 	t.Helper()
 	dir := t.TempDir()
 	path := filepath.Join(dir, "server.sh")
@@ -26,7 +26,7 @@ func stub(t *testing.T, script string) *Server {
 
 func TestServerThatEndsEarly(t *testing.T) {
 	t.Parallel()
-	s := stub(t, "echo no host; exit 3\n")
+	s := newStub(t, "echo no host; exit 3\n")
 	_, err := s.WaitReady(t.Context())
 	for _, want := range []string{"exit status 3", "no host"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
@@ -37,7 +37,7 @@ func TestServerThatEndsEarly(t *testing.T) {
 
 func TestServerThatIsNeverReady(t *testing.T) {
 	t.Parallel()
-	s := stub(t, "echo starting; exec sleep 60\n")
+	s := newStub(t, "echo starting; exec sleep 60\n")
 	defer s.Stop()
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
@@ -49,7 +49,7 @@ func TestServerThatIsNeverReady(t *testing.T) {
 
 func TestServerSettings(t *testing.T) {
 	t.Parallel()
-	s := stub(t, `echo "$FROM_CHART $*"; exec sleep 60`+"\n")
+	s := newStub(t, `echo "$FROM_CHART $*"; exec sleep 60`+"\n")
 	defer s.Stop()
 	want := "yes --config " + filepath.Join(s.dir, "config.yaml") + " --name shop --namespace tenant-shop"
 	for deadline := time.Now().Add(10 * time.Second); !strings.HasPrefix(s.logTail(), want); {
@@ -64,7 +64,7 @@ func TestServerSettings(t *testing.T) {
 
 func TestServerAgain(t *testing.T) {
 	t.Parallel()
-	s := stub(t, "echo no host; exit 3\n")
+	s := newStub(t, "echo no host; exit 3\n")
 	<-s.Exited()
 	s.release.config = []byte("toggle: true\n")
 	again, err := s.Again()
@@ -80,7 +80,7 @@ func TestServerAgain(t *testing.T) {
 
 func TestServerStops(t *testing.T) {
 	t.Parallel()
-	s := stub(t, "exec sleep 60\n")
+	s := newStub(t, "exec sleep 60\n")
 	begun := time.Now()
 	s.Stop()
 	s.Stop()

@@ -98,7 +98,7 @@ func (r *Release) Upgrade(ctx context.Context, values map[string]any) error {
 	if err != nil {
 		return err
 	}
-	if err := r.settings(objects); err != nil {
+	if err := r.readSettings(objects); err != nil {
 		return err
 	}
 	if err := r.apply(ctx, objects); err != nil {
@@ -114,19 +114,19 @@ func (r *Release) Name() string { return r.options.Release }
 // Namespace returns where the release and all host objects of its tenant live.
 func (r *Release) Namespace() string { return r.options.Namespace }
 
-// settings takes the server's config and its environment out of the rendered
+// readSettings takes the server's config and its environment out of the rendered
 // objects: what the process would find in its pod.
-func (r *Release) settings(objects []*unstructured.Unstructured) error {
+func (r *Release) readSettings(objects []*unstructured.Unstructured) error {
 	for _, object := range objects {
 		switch {
 		case object.GetKind() == "StatefulSet":
-			env, err := environment(object)
+			env, err := containerEnvironment(object)
 			if err != nil {
 				return err
 			}
 			r.env = env
 		case object.GetName() == r.options.Release+"-config":
-			config, err := fileOf(object, "config.yaml")
+			config, err := readFile(object, "config.yaml")
 			if err != nil {
 				return err
 			}
@@ -151,12 +151,12 @@ func (r *Release) apply(ctx context.Context, objects []*unstructured.Unstructure
 	if err != nil {
 		return err
 	}
-	for _, object := range applied(objects) {
+	for _, object := range filterApplied(objects) {
 		if err := writer.apply(ctx, object); err != nil {
 			return err
 		}
 	}
-	for _, object := range without(applied(r.objects), objects) {
+	for _, object := range subtract(filterApplied(r.objects), objects) {
 		if err := writer.delete(ctx, object); err != nil {
 			return err
 		}
@@ -164,16 +164,16 @@ func (r *Release) apply(ctx context.Context, objects []*unstructured.Unstructure
 	return nil
 }
 
-// applied returns those of the rendered objects that the host gets.
-func applied(objects []*unstructured.Unstructured) []*unstructured.Unstructured {
+// filterApplied returns those of the rendered objects that the host gets.
+func filterApplied(objects []*unstructured.Unstructured) []*unstructured.Unstructured {
 	return slices.DeleteFunc(slices.Clone(objects), func(object *unstructured.Unstructured) bool {
 		_, hook := object.GetAnnotations()["helm.sh/hook"]
 		return hook || object.GetKind() == "StatefulSet"
 	})
 }
 
-// without returns those of the objects before that are not among those after.
-func without(before, after []*unstructured.Unstructured) []*unstructured.Unstructured {
+// subtract returns those of the objects before that are not among those after.
+func subtract(before, after []*unstructured.Unstructured) []*unstructured.Unstructured {
 	return slices.DeleteFunc(slices.Clone(before), func(old *unstructured.Unstructured) bool {
 		return slices.ContainsFunc(after, func(object *unstructured.Unstructured) bool {
 			return object.GroupVersionKind().GroupKind() == old.GroupVersionKind().GroupKind() &&
@@ -284,8 +284,8 @@ func (r *Release) kubeconfig(ctx context.Context, address string) ([]byte, error
 	return clientcmd.Write(*config)
 }
 
-// fileOf returns one file of a ConfigMap or a Secret.
-func fileOf(object *unstructured.Unstructured, file string) ([]byte, error) {
+// readFile returns one file of a ConfigMap or a Secret.
+func readFile(object *unstructured.Unstructured, file string) ([]byte, error) {
 	for _, field := range []string{"stringData", "data"} {
 		content, found, err := unstructured.NestedString(object.Object, field, file)
 		if err != nil {
@@ -302,9 +302,9 @@ func fileOf(object *unstructured.Unstructured, file string) ([]byte, error) {
 	return nil, fmt.Errorf("%s %s holds no %s", object.GetKind(), object.GetName(), file)
 }
 
-// environment returns what the chart sets for the server's container, as NAME=VALUE,
-// without what only a kubelet knows.
-func environment(statefulSet *unstructured.Unstructured) ([]string, error) {
+// containerEnvironment returns what the chart sets for the server's container, as
+// NAME=VALUE, without what only a kubelet knows.
+func containerEnvironment(statefulSet *unstructured.Unstructured) ([]string, error) {
 	containers, _, err := unstructured.NestedSlice(statefulSet.Object, "spec", "template", "spec", "containers")
 	if err != nil {
 		return nil, fmt.Errorf("StatefulSet %s: %w", statefulSet.GetName(), err)

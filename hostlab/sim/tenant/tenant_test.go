@@ -46,7 +46,7 @@ func TestWithout(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		return applied(objects)
+		return filterApplied(objects)
 	}
 	for _, c := range []struct {
 		reason        string
@@ -59,7 +59,7 @@ func TestWithout(t *testing.T) {
 		{"what is left out is deleted", render(true), render(false), []string{"toggled"}},
 	} {
 		var got []string
-		for _, object := range without(c.before, c.after) {
+		for _, object := range subtract(c.before, c.after) {
 			got = append(got, object.GetName())
 		}
 		if diff := cmp.Diff(c.want, got); diff != "" {
@@ -84,7 +84,7 @@ func TestSettings(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := &Release{options: o}
-	if err := r.settings(objects); err != nil {
+	if err := r.readSettings(objects); err != nil {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff("toggle: true\n", string(r.config)); diff != "" {
@@ -94,7 +94,7 @@ func TestSettings(t *testing.T) {
 	if diff := cmp.Diff([]string{"PLAIN=1", "EMPTY="}, r.env); diff != "" {
 		t.Errorf("environment (-want +got):\n%s", diff)
 	}
-	if err := (&Release{options: o}).settings(objects[2:]); err == nil || !strings.Contains(err.Error(), "shop-config") {
+	if err := (&Release{options: o}).readSettings(objects[2:]); err == nil || !strings.Contains(err.Error(), "shop-config") {
 		t.Errorf("settings = %v, want what is missing", err)
 	}
 }
@@ -118,7 +118,7 @@ func TestFileOf(t *testing.T) {
 		{"broken base64", object("Secret", "data", "?"), "", true},
 		{"another field", object("ConfigMap", "binaryData", "YTogMQ=="), "", true},
 	} {
-		got, err := fileOf(c.object, "config.yaml")
+		got, err := readFile(c.object, "config.yaml")
 		if string(got) != c.want || (err != nil) != c.fails {
 			t.Errorf("%s: fileOf = %q, %v, want %q", c.reason, got, err, c.want)
 		}
@@ -134,7 +134,7 @@ func TestOwnChart(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := &Release{options: o}
-	if err := r.settings(objects); err != nil {
+	if err := r.readSettings(objects); err != nil {
 		t.Error(err)
 	}
 	there := map[string]bool{}
