@@ -58,7 +58,12 @@ func Derived(role string) Scheme {
 	}
 }
 
-// Same is the scheme of cluster-scoped objects that bear one name on both sides.
+// HashedCluster is [Hashed] for a host object without a namespace.
+func HashedCluster(c Cluster, virtual types.NamespacedName) types.NamespacedName {
+	return types.NamespacedName{Name: Hashed(c, virtual).Name}
+}
+
+// Same is the scheme of cluster-scoped objects that have one name on both sides.
 func Same(_ Cluster, virtual types.NamespacedName) types.NamespacedName {
 	return types.NamespacedName{Name: virtual.Name}
 }
@@ -115,6 +120,12 @@ func Stamp(c Cluster, scheme Scheme, virtual types.NamespacedName, uid types.UID
 		labels.VirtualName:      virtual.Name,
 		labels.VirtualUID:       string(uid),
 	}))
+	// The host's garbage collector deletes an object at once whose owner is in another
+	// namespace. Such a copy has the label alone, and the engine sweeps it.
+	if key.Namespace == "" || key.Namespace != c.Namespace {
+		host.SetOwnerReferences(nil)
+		return
+	}
 	anchor := c.Anchor
 	if controller := metav1.GetControllerOfNoCopy(host); controller != nil && controller.UID == anchor.UID {
 		anchor.Controller = controller.Controller // See [SetController].

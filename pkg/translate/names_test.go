@@ -245,3 +245,47 @@ func TestStampKeepsWhatIsThere(t *testing.T) {
 		t.Errorf("Stamp (-want +got):\n%s", diff)
 	}
 }
+
+// TestStampOwner looks for an owner reference only where the host's garbage
+// collector honours it.
+func TestStampOwner(t *testing.T) {
+	t.Parallel()
+	elsewhere := func(_ Cluster, virtual types.NamespacedName) types.NamespacedName {
+		return types.NamespacedName{Namespace: "elsewhere", Name: virtual.Name}
+	}
+	cases := map[string]struct {
+		reason string
+		scheme Scheme
+		owned  bool
+	}{
+		"AnchorsNamespace": {reason: "the collector deletes it with the release", scheme: Hashed, owned: true},
+		"OtherNamespace":   {reason: "the collector would delete it at once", scheme: elsewhere},
+		"ClusterScoped":    {reason: "a namespaced owner of it is invalid", scheme: HashedCluster},
+	}
+	for name, tc := range cases {
+		host := &corev1.ConfigMap{}
+		Stamp(shop, tc.scheme, types.NamespacedName{Namespace: "default", Name: "web"}, "u1", host)
+		if owned := len(host.OwnerReferences) > 0; owned != tc.owned {
+			t.Errorf("%s: owned = %t, want %t: %s", name, owned, tc.owned, tc.reason)
+		}
+		if host.Labels[labels.Cluster] != shop.UID {
+			t.Errorf("%s: the label that a sweep looks for is missing", name)
+		}
+	}
+}
+
+func TestSetController(t *testing.T) {
+	t.Parallel()
+	host := &corev1.Pod{}
+	Stamp(shop, Hashed, types.NamespacedName{Namespace: "default", Name: "web"}, "u1", host)
+	if metav1.GetControllerOf(host) != nil {
+		t.Error("a bare pod has a controller")
+	}
+	SetController(shop, host)
+	if owner := metav1.GetControllerOf(host); owner == nil || owner.UID != shop.Anchor.UID {
+		t.Errorf("the controller is %v, want the anchor", owner)
+	}
+	if shop.Anchor.Controller != nil {
+		t.Error("the cluster's own reference has changed")
+	}
+}

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 
 	"github.com/sublet-dev/sublet/api/labels"
 )
@@ -142,10 +143,26 @@ func observed(host, virtual *corev1.Pod, status *corev1.PodStatus) {
 	}
 }
 
-// hasAll says whether the host pod holds all that the tenant asks for by now.
+// hasAll reports whether the host pod has all that the tenant asks for by now: every
+// field that may change on a running pod.
 func hasAll(virtual, host *corev1.Pod) bool {
 	wish, err := EncodeAgreed(wishes(virtual))
-	return err == nil && host.Annotations[labels.Agreed] == wish && len(newEphemeral(virtual, host)) == 0
+	if err != nil || host.Annotations[labels.Agreed] != wish || len(newEphemeral(virtual, host)) > 0 {
+		return false
+	}
+	synced := &corev1.Pod{Spec: corev1.PodSpec{
+		Tolerations:                   slices.Clone(host.Spec.Tolerations),
+		ActiveDeadlineSeconds:         host.Spec.ActiveDeadlineSeconds,
+		TerminationGracePeriodSeconds: host.Spec.TerminationGracePeriodSeconds,
+		SchedulingGates:               slices.Clone(host.Spec.SchedulingGates),
+	}}
+	syncDeadlines(virtual, synced)
+	syncTolerations(virtual, synced)
+	openGates(virtual, synced)
+	return equality.Semantic.DeepEqual(synced.Spec.Tolerations, host.Spec.Tolerations) &&
+		equality.Semantic.DeepEqual(synced.Spec.ActiveDeadlineSeconds, host.Spec.ActiveDeadlineSeconds) &&
+		equality.Semantic.DeepEqual(synced.Spec.TerminationGracePeriodSeconds, host.Spec.TerminationGracePeriodSeconds) &&
+		len(synced.Spec.SchedulingGates) == len(host.Spec.SchedulingGates)
 }
 
 // gate takes readiness away from a pod whose gates are not all open, in the words

@@ -135,13 +135,28 @@ func syncDeadlines(virtual, host *corev1.Pod) {
 	}
 }
 
-// syncTolerations adds the tenant's tolerations. None can be taken away.
+// syncTolerations adds the tenant's tolerations. The API lets nobody remove one, but
+// its seconds may change: then they change on the host, too. What the host added
+// stays.
 func syncTolerations(virtual, host *corev1.Pod) {
 	for _, toleration := range virtual.Spec.Tolerations {
-		if !slices.ContainsFunc(host.Spec.Tolerations, func(t corev1.Toleration) bool { return equality.Semantic.DeepEqual(t, toleration) }) {
-			host.Spec.Tolerations = append(host.Spec.Tolerations, toleration)
+		has := func(t corev1.Toleration) bool { return equality.Semantic.DeepEqual(t, toleration) }
+		if slices.ContainsFunc(host.Spec.Tolerations, has) {
+			continue
 		}
+		earlier := slices.IndexFunc(host.Spec.Tolerations, func(t corev1.Toleration) bool { return toleratesSame(t, toleration) })
+		if earlier < 0 {
+			host.Spec.Tolerations = append(host.Spec.Tolerations, toleration)
+			continue
+		}
+		host.Spec.Tolerations[earlier].TolerationSeconds = toleration.TolerationSeconds
 	}
+}
+
+// toleratesSame reports whether two tolerations differ in their seconds at most.
+func toleratesSame(a, b corev1.Toleration) bool {
+	a.TolerationSeconds, b.TolerationSeconds = nil, nil
+	return equality.Semantic.DeepEqual(a, b)
 }
 
 // addEphemeralContainers starts the containers that the tenant added to a running

@@ -144,6 +144,17 @@ func TestUpdatePod(t *testing.T) {
 			change: func(p *corev1.Pod) { p.Spec.Tolerations = []corev1.Toleration{toleration} },
 			want:   func(p *corev1.Pod) { p.Spec.Tolerations = append(p.Spec.Tolerations, toleration) },
 		},
+		"TolerationSeconds": {
+			reason: "the shortest of several would count, so the seconds change in place; the host's own stay",
+			start: func(p *corev1.Pod) {
+				p.Spec.Tolerations = []corev1.Toleration{{Key: "gone", Operator: corev1.TolerationOpExists, TolerationSeconds: new(int64(60))}}
+			},
+			mutate: func(p *corev1.Pod) {
+				p.Spec.Tolerations = append(p.Spec.Tolerations, corev1.Toleration{Key: "host", TolerationSeconds: new(int64(5))})
+			},
+			change: func(p *corev1.Pod) { p.Spec.Tolerations[0].TolerationSeconds = new(int64(3600)) },
+			want:   func(p *corev1.Pod) { p.Spec.Tolerations[0].TolerationSeconds = new(int64(3600)) },
+		},
 		"Gates": {
 			reason: "the tenant opens a gate of theirs, the host's stays closed",
 			start: func(p *corev1.Pod) {
