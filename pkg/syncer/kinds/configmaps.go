@@ -7,9 +7,9 @@ import (
 	"github.com/sublet-dev/sublet/pkg/translate"
 )
 
-// ConfigMaps copies the tenant's ConfigMaps to the host, where kubelets mount
-// them: those that a pod refers to, and with sync.toHost.configMaps.all every one.
-// Changes follow live; a copy that nobody refers to any more is deleted.
+// ConfigMaps copies the tenant's ConfigMaps to the host, where kubelets mount them. These
+// are those that another object refers to, and with sync.toHost.configMaps.all every one.
+// Changes are copied at once. A copy that nothing refers to any more is deleted.
 func ConfigMaps(o Options) syncer.Resource[*corev1.ConfigMap, *corev1.ConfigMap] {
 	r := syncer.Resource[*corev1.ConfigMap, *corev1.ConfigMap]{
 		Owner: syncer.Virtual,
@@ -23,10 +23,10 @@ func ConfigMaps(o Options) syncer.Resource[*corev1.ConfigMap, *corev1.ConfigMap]
 		},
 	}
 	if !o.Sync.ToHost.ConfigMaps.All {
-		pods := referredConfigMaps()
-		r.Want = func(s syncer.Scope, virtual, _ *corev1.ConfigMap) (bool, error) { return pods.wanted(s, virtual) }
-		r.MetadataOnly = true // Most ConfigMaps are of no pod, and may be large.
-		r.Indexes, r.Also = pods.indexes(), pods.also()
+		limit := referredConfigMaps(o)
+		r.Want = func(s syncer.Scope, virtual, _ *corev1.ConfigMap) (bool, error) { return limit.isReferred(s, virtual) }
+		r.MetadataOnly = true // Nothing refers to most ConfigMaps, and they may be large.
+		r.Indexes, r.Also = limit.indexes(), limit.watches()
 	}
 	return r
 }

@@ -40,6 +40,9 @@ type Options struct {
 	ClusterDomain string
 	// KubeletVersion is what a pseudo node says that its kubelet is.
 	KubeletVersion string
+	// Referrers are further kinds that refer to ConfigMaps and Secrets. Default: those of
+	// the table.
+	Referrers []Referrer
 	// Tokens makes the tokens of tenants' pods.
 	Tokens TokenMinter
 }

@@ -45,6 +45,8 @@ type Row struct {
 	// data. Default: they are deleted.
 	KeepsCopies bool
 
+	referrer *Referrer // what objects of the kind refer to; nil for nothing
+
 	makers  []maker // of the kinds that are on together
 	without maker   // of the kind that takes their place, nil for none
 	extra   []rbacv1.PolicyRule
@@ -98,6 +100,12 @@ func (r Row) ifOff(doc string) Row {
 // keepsCopies sets KeepsCopies.
 func (r Row) keepsCopies() Row {
 	r.KeepsCopies = true
+	return r
+}
+
+// refers sets what objects of the kind refer to.
+func (r Row) refers(object client.Object, refs func(client.Object) Refs) Row {
+	r.referrer = &Referrer{Object: object, Refers: refs}
 	return r
 }
 

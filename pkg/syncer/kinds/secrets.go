@@ -7,9 +7,9 @@ import (
 	"github.com/sublet-dev/sublet/pkg/translate"
 )
 
-// Secrets copies the tenant's Secrets to the host, where kubelets mount them and
-// pull images with them: those that a pod refers to, and with
-// sync.toHost.secrets.all every one. Changes follow live; a copy that nobody
+// Secrets copies the tenant's Secrets to the host, where kubelets mount them and pull
+// images with them. These are those that another object refers to, and with
+// sync.toHost.secrets.all every one. Changes are copied at once. A copy that nothing
 // refers to any more is deleted.
 func Secrets(o Options) syncer.Resource[*corev1.Secret, *corev1.Secret] {
 	r := syncer.Resource[*corev1.Secret, *corev1.Secret]{
@@ -24,17 +24,17 @@ func Secrets(o Options) syncer.Resource[*corev1.Secret, *corev1.Secret] {
 		},
 	}
 	if !o.Sync.ToHost.Secrets.All {
-		pods := referredSecrets()
-		r.Want = func(s syncer.Scope, virtual, _ *corev1.Secret) (bool, error) { return pods.wanted(s, virtual) }
-		r.MetadataOnly = true // Most Secrets are of no pod, and are large.
-		r.Indexes, r.Also = pods.indexes(), pods.also()
+		limit := referredSecrets(o)
+		r.Want = func(s syncer.Scope, virtual, _ *corev1.Secret) (bool, error) { return limit.isReferred(s, virtual) }
+		r.MetadataOnly = true // Nothing refers to most Secrets, and they may be large.
+		r.Indexes, r.Also = limit.indexes(), limit.watches()
 	}
 	return r
 }
 
-// hostSecretType is the type of the host copy. Of types that controllers of the
-// host act upon, the copy has none: the host would fill a service account token
-// with one of its own, or delete the Secret for want of the account.
+// hostSecretType returns the type of the host copy. It replaces types that controllers
+// of the host use. The host would fill a service account token with one of its own, or
+// delete the Secret because the account does not exist.
 func hostSecretType(virtual corev1.SecretType) corev1.SecretType {
 	switch virtual {
 	case corev1.SecretTypeServiceAccountToken, corev1.SecretTypeBootstrapToken:

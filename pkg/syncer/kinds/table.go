@@ -1,6 +1,10 @@
 package kinds
 
-import "github.com/sublet-dev/sublet/api/config/v1alpha1"
+import (
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/sublet-dev/sublet/api/config/v1alpha1"
+)
 
 // Table returns every kind that Sublet can sync, in the order of the documentation.
 //
@@ -11,6 +15,7 @@ func Table() []Row {
 		row("sync.toHost.pods", Always, "The tenant's pods, and a Secret with the service account tokens of each. "+
 			"The host runs them and returns their status.", Pods).
 			with(define("tokens", Tokens)).
+			refers(&corev1.Pod{}, podRefs).
 			permits(rule(patch(), "", "pods/ephemeralcontainers", "pods/resize")),
 		row("sync.toHost.services", On, "The tenant's Services. The host assigns addresses and node ports before they are stored.", Services).
 			ifOff("pods reach each other by IP only"),

@@ -1,0 +1,73 @@
+package kinds
+
+import (
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	clocktesting "k8s.io/utils/clock/testing"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/sublet-dev/sublet/pkg/syncer"
+)
+
+// TestReferrers checks that a Secret which only an object of another kind refers to gets
+// a copy, and loses it together with that object.
+func TestReferrers(t *testing.T) {
+	t.Parallel()
+	o := testOptions()
+	o.Referrers = []Referrer{{Object: &networkingv1.Ingress{}, Refers: func(object client.Object) Refs {
+		var refs Refs
+		for _, tls := range object.(*networkingv1.Ingress).Spec.TLS {
+			refs.Secrets = append(refs.Secrets, tls.SecretName)
+		}
+		return refs
+	}}}
+	kind := syncer.Define("secrets", Secrets(o))
+	virtual, host := newShelf(syncer.Virtual, kind.Indexes()), newShelf(syncer.Host, kind.Indexes())
+	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "tls", UID: "u"}}
+	ingress := &networkingv1.Ingress{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "web"},
+		Spec:       networkingv1.IngressSpec{TLS: []networkingv1.IngressTLS{{SecretName: "tls"}}},
+	}
+	virtual.put(secret)
+	virtual.put(ingress)
+	side := func(s *shelf) syncer.StepSide {
+		return syncer.StepSide{Client: s, Objects: func() []client.Object { return s.ofType(secret) }}
+	}
+	step := syncer.Step{
+		Kind: kind, Cluster: testCluster(), Clock: clocktesting.NewFakePassiveClock(testNow()), Virtual: side(virtual), Host: side(host),
+	}
+	key := types.NamespacedName{Namespace: "shop", Name: "tls"}
+	for _, test := range []struct {
+		reason string
+		change func()
+		want   int
+	}{
+		{"the Ingress refers to it", func() {}, 1},
+		{"nothing refers to it any more", func() { virtual.remove(ingress) }, 0},
+	} {
+		test.change()
+		if _, err := step.Reconcile(t.Context(), key); err != nil {
+			t.Fatal(err)
+		}
+		if got := len(host.ofType(secret)); got != test.want {
+			t.Errorf("%s: %d copies, want %d", test.reason, got, test.want)
+		}
+	}
+	var requeued []types.NamespacedName
+	for _, watch := range kind.Watches() {
+		if reflectType(watch.Object) == reflectType(ingress) {
+			keys, err := step.Requeued(t.Context(), watch, ingress)
+			if err != nil {
+				t.Fatal(err)
+			}
+			requeued = append(requeued, keys...)
+		}
+	}
+	if len(requeued) != 1 || requeued[0] != key {
+		t.Errorf("an event of the Ingress requeues %v", requeued)
+	}
+}
