@@ -200,7 +200,7 @@ func TestForeignObject(t *testing.T) {
 			return err
 		}
 		for _, event := range events.Items {
-			if event.InvolvedObject.UID == m.UID && strings.Contains(event.Message, "was not made for this object") {
+			if event.InvolvedObject.UID == m.UID && strings.Contains(event.Message, "was not created for this object") {
 				return nil
 			}
 		}
