@@ -99,6 +99,7 @@ verify: ## Check whatever is generated, the formatting and the scripts
 	@bad=$$(gofmt -l $$(git ls-files '*.go')); [ -z "$$bad" ] || { echo "not formatted (make update): $$bad" >&2; exit 1; }
 	$(GO) mod tidy -diff
 	$(GO) vet ./...
+	$(GO) vet -tags e2e ./hostlab ./test/e2e
 	if command -v shellcheck >/dev/null; then shellcheck hack/*.sh .ci/run; fi
 
 .PHONY: lint

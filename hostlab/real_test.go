@@ -26,7 +26,7 @@ func (b bench) command(args ...string) *exec.Cmd {
 
 func (b bench) kubectl(t *testing.T, args ...string) string {
 	t.Helper()
-	out, err := output(b.command(args...))
+	out, err := runForOutput(b.command(args...))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -69,7 +69,7 @@ func TestHost(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			err := poll(t.Context(), 30*time.Second, name, func(context.Context) error {
-				out, err := output(b.command(tc.args...))
+				out, err := runForOutput(b.command(tc.args...))
 				if err == nil && !strings.Contains(out, tc.want) {
 					err = fmt.Errorf("kubectl %v says %q, want %q", tc.args, out, tc.want)
 				}
