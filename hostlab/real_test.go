@@ -90,7 +90,7 @@ func TestHost(t *testing.T) {
 // it and when they must not.
 func (b bench) testLoadImage(t *testing.T) {
 	const image = "registry.example/loaded:1"
-	all, err := recipes(t.Context(), filepath.Join(DefaultDir(), "bin"))
+	all, err := ownRecipes(t.Context(), filepath.Join(DefaultDir(), "bin"))
 	if err != nil {
 		t.Fatal(err)
 	}
