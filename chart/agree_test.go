@@ -43,7 +43,7 @@ func TestServerAndHelmAgree(t *testing.T) {
 	})
 }
 
-// allPaths are the paths of all keys, and some that do not exist.
+// allPaths returns the paths of all keys, and some that do not exist.
 func allPaths(t *testing.T) []string {
 	t.Helper()
 	data, err := json.Marshal(v1alpha1.Default(kinds.Settings()...))
@@ -74,9 +74,9 @@ func allPaths(t *testing.T) []string {
 	return paths
 }
 
-// someValues are values of every type, good somewhere and bad elsewhere. None is
-// such that only the server can tell: an IP with a number over 255, or null for a
-// key that Helm has no default for.
+// someValues returns values of every type, valid somewhere and invalid elsewhere. It
+// has none that only the server refuses. Those are an IP with a number over 255, and
+// null for a key without a default in Helm.
 func someValues() []any {
 	return []any{
 		true, false, "", "true", "yes", 0, 1, -1, 2, 11, 1.5, 4000, "5Gi", "500m", "1", "5 Gi",
@@ -102,8 +102,8 @@ func set(tree map[string]any, path string, value any) {
 	tree[keys[len(keys)-1]] = value
 }
 
-// TestEveryValueIsRead changes one value after the other. Each has to change what
-// is rendered beside the config, or belong to a section that the server reads.
+// TestEveryValueIsRead changes one value after the other. Each has to change an
+// object other than the config, or belong to a section that the server reads.
 func TestEveryValueIsRead(t *testing.T) {
 	t.Parallel()
 	ch := loadChart(t)
@@ -160,7 +160,7 @@ func TestEveryValueIsRead(t *testing.T) {
 	}
 }
 
-// withoutConfig is all that is rendered but the config and its checksum.
+// withoutConfig returns all that is rendered, except for the config and its checksum.
 func withoutConfig(r rendering) string {
 	var out strings.Builder
 	for _, path := range slices.Sorted(maps.Keys(r.text)) {
@@ -177,7 +177,7 @@ func withoutConfig(r rendering) string {
 	return out.String()
 }
 
-// leaf is the value at a path that has no keys below it.
+// leaf returns the value at a path that has no keys below it.
 func leaf(tree any, path string) (any, bool) {
 	for key := range strings.SplitSeq(path, ".") {
 		node, isMap := tree.(map[string]any)
@@ -194,7 +194,7 @@ func leaf(tree any, path string) (any, bool) {
 	return tree, !isMap || len(below) == 0
 }
 
-// different is another good value than the default, in YAML.
+// different returns another valid value than the default, in YAML.
 func different(value any) string {
 	switch value := value.(type) {
 	case bool:

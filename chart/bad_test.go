@@ -15,7 +15,7 @@ import (
 var update = flag.Bool("update", false, "rewrite the golden files")
 
 // TestBad gives Helm the bad configurations that the server refuses, too. Each
-// says in its first lines which paths are to be refused; testdata/bad.txt has
+// has in its first lines which paths are to be refused; testdata/bad.txt has
 // the messages.
 func TestBad(t *testing.T) {
 	t.Parallel()
@@ -38,7 +38,7 @@ func TestBad(t *testing.T) {
 		message := inOrder(err.Error())
 		for line := range strings.Lines(text) {
 			path, found := strings.CutPrefix(line, "# refused: ")
-			if found && !names(message, strings.TrimSpace(path)) {
+			if found && !isAbout(message, strings.TrimSpace(path)) {
 				t.Errorf("%s: Helm does not name %s:\n%s", file, strings.TrimSpace(path), message)
 			}
 		}
@@ -47,9 +47,9 @@ func TestBad(t *testing.T) {
 	compareGolden(t, "testdata/bad.txt", messages.String())
 }
 
-// names says whether a message is about a path: written in dots by the templates,
-// with slashes by the schema.
-func names(message, path string) bool {
+// isAbout reports whether a message is about a path. The templates write it with dots,
+// the schema with slashes.
+func isAbout(message, path string) bool {
 	pointer := "/" + strings.NewReplacer(".", "/", "[", "/", "]", "").Replace(path)
 	return strings.Contains(message, path+": ") || strings.Contains(message, "at '"+pointer+"': ")
 }

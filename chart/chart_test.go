@@ -287,7 +287,7 @@ func TestRights(t *testing.T) {
 		{"create", "events", "the server records Events on its anchor"},
 		{"create", "secrets", "the server keeps its keys in one"},
 	} {
-		if !allows(role.Rules, right.verb, right.resource) {
+		if !allow(role.Rules, right.verb, right.resource) {
 			t.Errorf("the Role does not allow %s %s: %s", right.verb, right.resource, right.reason)
 		}
 	}
@@ -297,7 +297,7 @@ func TestRights(t *testing.T) {
 		"sync: {toHost: {persistentVolumeClaims: {enabled: false}}}":                     "persistentvolumeclaims",
 		"sync: {fromHost: {events: {enabled: false}}}":                                   "events",
 	} {
-		if rules := object[*rbacv1.Role](t, mustRender(t, ch, values), "shop").Rules; allows(rules, "watch", denied) {
+		if rules := object[*rbacv1.Role](t, mustRender(t, ch, values), "shop").Rules; allow(rules, "watch", denied) {
 			t.Errorf("with %s the Role still allows to watch %s", values, denied)
 		}
 	}
@@ -335,8 +335,8 @@ func TestClusterRights(t *testing.T) {
 	}
 }
 
-// allows says whether rules allow a verb for all objects of a resource.
-func allows(rules []rbacv1.PolicyRule, verb, resource string) bool {
+// allow reports whether rules allow a verb for all objects of a resource.
+func allow(rules []rbacv1.PolicyRule, verb, resource string) bool {
 	return slices.ContainsFunc(rules, func(rule rbacv1.PolicyRule) bool {
 		return len(rule.ResourceNames) == 0 && slices.Contains(rule.Resources, resource) && slices.Contains(rule.Verbs, verb)
 	})

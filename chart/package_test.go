@@ -81,8 +81,8 @@ func TestNotes(t *testing.T) {
 		"toggled": {"with a server, nothing is forwarded, and a kept claim is named", toggled, []string{
 			"Work with it at https://shop.example.com:",
 			"kubectl --kubeconfig shop.kubeconfig get nodes",
-			"but for the\nclaim data-shop-0",
-		}, []string{"port-forward", "localhost"}},
+			"except for the\nclaim data-shop-0", "service/shop-operator 8444",
+		}, []string{"port-forward service/shop 8443", "--server https://localhost"}},
 		"emptyDir": {"there is no claim to speak of", emptyDir, []string{"all that it runs.\n"}, []string{"claim"}},
 	}
 	for name, c := range cases {

@@ -45,7 +45,7 @@ annotations:
 {{- end -}}
 {{- end -}}
 
-{{- /* What the server reads: the values, but for the key that belongs to Helm. */ -}}
+{{- /* The values that the server reads: all except for the key of Helm. */ -}}
 {{- define "sublet.config" -}}
 {{- omit .Values "global" | toYaml -}}
 {{- end -}}

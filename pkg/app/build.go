@@ -118,8 +118,8 @@ func (a *app) controlPlaneConfig() controlplane.Config {
 	}
 }
 
-// storeReserve is the space in bytes that the store keeps for a start on a full
-// volume: two segments of its log, and some for the database.
+// storeReserve is the space in bytes that the store keeps free for a start on a full
+// volume. It has room for two segments of the log, and some for the database.
 const storeReserve = 160 << 20
 
 // newStore returns the embedded store. Its identity is the one that it keeps with

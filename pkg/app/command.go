@@ -17,7 +17,7 @@ import (
 // version is the version of Sublet, set by the linker.
 var version = "v0.0.0"
 
-// Command is the command line of the server.
+// Command returns the command line of the server.
 func Command() *cobra.Command {
 	options := &Options{processUID: rand.Text()}
 	cmd := &cobra.Command{
@@ -45,8 +45,8 @@ func Command() *cobra.Command {
 	return cmd
 }
 
-// versionCommand is a command and no flag, as Kubernetes' libraries claim the
-// flag --version for themselves.
+// versionCommand returns the command that prints the versions. The libraries of
+// Kubernetes use the flag --version themselves.
 func versionCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "version",
@@ -64,7 +64,7 @@ func healthzCommand() *cobra.Command {
 	var url string
 	cmd := &cobra.Command{
 		Use:   "healthz",
-		Short: "Ask a health endpoint and exit with 0 if it says ok",
+		Short: "Ask a health endpoint, and exit with 0 if it answers 200",
 		Args:  cobra.NoArgs,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return healthz(cmd.Context(), url, cmd.OutOrStdout()) },
 	}

@@ -1,12 +1,16 @@
-// Package app puts the server together: it is the only package that knows all
+// Package app puts the server together. It is the only package that knows all
 // parts, and no part knows it.
 //
-// It reads the config, learns from the host who the virtual cluster is, builds
-// the parts and runs them in this order, stopping in reverse:
+// It reads the config, claims the release on the host, builds the parts and runs them.
+// Every replica runs, in this order:
 //
-//	node proxy → control plane → kubeconfig → syncer → DNS
+//	operator's port → memory → holder → node proxy → control plane → health → DNS
 //
-// Where one part needs another (the admission of Services asks the syncer, the
-// API server dials the node proxy), the part declares a small interface and app
-// fills it in.
+// The leader also runs, for each term:
+//
+//	Secrets of the release → syncer → foreign usage → virtual scheduler
+//
+// Parts stop in reverse. If one part needs another, it declares a small interface and
+// app fills it in. So the admission of Services calls the syncer, and the API server
+// dials the node proxy.
 package app

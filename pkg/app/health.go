@@ -40,7 +40,7 @@ type health struct {
 
 var (
 	errStarting = errors.New("starting")
-	errStandby  = errors.New("standing by: this replica does not serve")
+	errStandby  = errors.New("this replica does not serve")
 )
 
 func (h *health) setStandby(reason string) {
@@ -120,7 +120,7 @@ func (h *health) report() syncz.Report {
 	own := syncz.Check{Name: "server", Healthy: true, Message: "The virtual API is served."}
 	switch {
 	case h.standby != "":
-		own.Healthy, own.Message, own.Details = false, "This replica stands by and does not serve.", []string{h.standby}
+		own.Healthy, own.Message, own.Details = false, "This replica does not serve.", []string{h.standby}
 	case h.api == nil:
 		own.Healthy, own.Message = false, "The API server is starting."
 	}
@@ -201,9 +201,9 @@ func newServingLeaf(bundle *pki.Bundle, names pki.Names) (*pki.Leaf, error) {
 	return pki.NewLeaf(clock.RealClock{}, func(now time.Time) (pki.Pair, error) { return bundle.Serving(now, names) })
 }
 
-// runHealth begins once the API server is ready: from then on probes ask it. It
-// also records which store lies on the volume, and renews the certificate of the
-// operator's port.
+// runHealth lets probes ask the API server, which is ready by then. It also records
+// the UID of the store on the volume, and renews the certificate of the operator's
+// port.
 func (a *app) runHealth(ctx context.Context) error {
 	client, err := kubernetes.NewForConfig(a.controlPlane.ClientConfig(healthUser, pki.GroupAdmins))
 	if err != nil {
@@ -216,7 +216,7 @@ func (a *app) runHealth(ctx context.Context) error {
 		err = a.facts.RecordStore(a.options.DataDir, string(system.UID))
 	}
 	if err != nil && ctx.Err() == nil {
-		klog.ErrorS(err, "Cannot record the store beside its facts, retrying at the next start")
+		klog.ErrorS(err, "Cannot record the UID of the store, retrying at the next start")
 	}
 	a.health.leaf.Run(ctx, func(err error) { klog.ErrorS(err, "Cannot renew the certificate of the operator's port, retrying") })
 	return nil

@@ -59,6 +59,6 @@ type standardLog struct{}
 
 // Write implements io.Writer.
 func (standardLog) Write(line []byte) (int, error) {
-	klog.V(1).InfoS("A library says", "line", strings.TrimSpace(string(line)))
+	klog.V(1).InfoS("Line of a library", "line", strings.TrimSpace(string(line)))
 	return len(line), nil
 }

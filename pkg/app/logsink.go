@@ -7,9 +7,9 @@ import (
 	"github.com/go-logr/logr"
 )
 
-// operatorSink keeps the log to what an operator needs: every error that is one,
-// and what Sublet itself says. The libraries in this process were written as programs of
-// their own and greet with some hundred lines, which a verbosity above 0 shows.
+// operatorSink limits the log to what an operator needs: errors, and the lines of
+// Sublet itself. The libraries in this process were written as programs of their own.
+// They log some hundred lines at a start, which a verbosity above 0 shows.
 type operatorSink struct{ logr.LogSink }
 
 // own is the start of the names of our functions.
@@ -41,7 +41,7 @@ func (s *operatorSink) Error(err error, msg string, keysAndValues ...any) {
 
 // Info implements logr.LogSink.
 func (s *operatorSink) Info(level int, msg string, keysAndValues ...any) {
-	if ours() {
+	if isOurs() {
 		s.LogSink.Info(level, msg, keysAndValues...)
 	}
 }
@@ -64,8 +64,8 @@ func (s *operatorSink) WithCallDepth(depth int) logr.LogSink {
 	return s
 }
 
-// ours says whether the caller of the logging libraries is one of our functions.
-func ours() bool {
+// isOurs reports whether the caller of the logging libraries is one of our functions.
+func isOurs() bool {
 	var counters [16]uintptr
 	frames := runtime.CallersFrames(counters[:runtime.Callers(3, counters[:])])
 	for {

@@ -35,7 +35,7 @@ const (
 
 // memoryKeeper bounds the memory of the process. After each collection it sets
 // how far the heap may grow until the next one. While the server has little to
-// do, it returns memory that the start or a busy time has left: otherwise a
+// do, it returns memory that the start or a busy time has left. Otherwise a
 // quiet server would keep the memory of its busiest minute.
 type memoryKeeper struct {
 	clock   clock.Clock

@@ -11,8 +11,8 @@ import (
 	"github.com/sublet-dev/sublet/pkg/controlplane"
 )
 
-// minter makes the tokens of pods in the process, or asks the virtual API server for
-// them, as a kubelet does.
+// minter creates the tokens of pods in the process, or requests them from the virtual
+// API server, as a kubelet does.
 type minter struct {
 	plane   *controlplane.ControlPlane
 	virtual kubernetes.Interface
@@ -20,12 +20,12 @@ type minter struct {
 
 // Mint implements kinds.TokenMinter.
 func (m minter) Mint(ctx context.Context, namespace, name string, request *authenticationv1.TokenRequest) (*authenticationv1.TokenRequest, error) {
-	if token, made := m.plane.PodToken(ctx, namespace, name, request); made {
+	if token, ok := m.plane.PodToken(ctx, namespace, name, request); ok {
 		return token, nil
 	}
 	token, err := m.virtual.CoreV1().ServiceAccounts(namespace).CreateToken(ctx, name, request, metav1.CreateOptions{})
 	if err != nil {
-		return nil, fmt.Errorf("cannot get a token for service account %s/%s: %w", namespace, name, err)
+		return nil, fmt.Errorf("cannot create a token for service account %s/%s: %w", namespace, name, err)
 	}
 	return token, nil
 }

@@ -38,7 +38,7 @@ type Options struct {
 	// endpoint of the virtual Service kubernetes.
 	AdvertiseAddress string
 
-	// processUID stands for the UID of a pod outside of one.
+	// processUID replaces the UID of the pod outside of a pod.
 	processUID string
 }
 

@@ -15,11 +15,11 @@ import (
 	"github.com/sublet-dev/sublet/pkg/virtualscheduler/usage"
 )
 
-// schedulerUser is who the scheduler is in the virtual cluster, by the name that
-// Kubernetes gives it.
+// schedulerUser is the user of the scheduler in the virtual cluster. Kubernetes has
+// roles for this name.
 const schedulerUser = "system:kube-scheduler"
 
-// scheduling is the virtual scheduler and what it needs, all nil if it is off.
+// scheduling has the virtual scheduler and its input. All are nil if it is off.
 type scheduling struct {
 	scheduler *virtualscheduler.Scheduler
 	usage     *usage.Usage
@@ -31,9 +31,9 @@ func (a *app) newScheduling(engine *syncer.Engine) (scheduling, error) {
 	if !settings.Enabled {
 		return scheduling{}, nil
 	}
-	var made scheduling
+	var built scheduling
 	var err error
-	made.scheduler, err = virtualscheduler.New(virtualscheduler.Options{
+	built.scheduler, err = virtualscheduler.New(virtualscheduler.Options{
 		Virtual:        a.controlPlane.ClientConfig(schedulerUser, pki.GroupAdmins),
 		Informers:      a.controlPlane.Informers,
 		Config:         settings.Config,
@@ -44,21 +44,21 @@ func (a *app) newScheduling(engine *syncer.Engine) (scheduling, error) {
 		return scheduling{}, fmt.Errorf("controlPlane.advanced.virtualScheduler.config: %w", err)
 	}
 	if !settings.HostUsage {
-		return made, nil
+		return built, nil
 	}
 	host, err := kubernetes.NewForConfig(a.limiter.Wrap(a.host))
 	if err != nil {
 		return scheduling{}, err
 	}
-	made.usage = usage.New(usage.Options{
+	built.usage = usage.New(usage.Options{
 		Host:    host,
 		Cluster: string(a.facts.Anchor.UID),
 		Changed: func(node string) { engine.Enqueue("nodes", types.NamespacedName{Name: node}) },
 	})
-	return made, nil
+	return built, nil
 }
 
-// nodeUsage is what the kinds are told of others' pods: nothing without a usage.
+// nodeUsage returns the usage of foreign pods, nil if nobody counts it.
 func (s scheduling) nodeUsage() nodes.Usage {
 	if s.usage == nil {
 		return nil
@@ -66,8 +66,7 @@ func (s scheduling) nodeUsage() nodes.Usage {
 	return s.usage
 }
 
-// proposals are the nodes that the kinds ask the host about: none without a
-// scheduler.
+// proposals returns the nodes that the scheduler proposes, nil without a scheduler.
 func (s scheduling) proposals() kinds.Proposals {
 	if s.scheduler == nil {
 		return nil
@@ -75,12 +74,12 @@ func (s scheduling) proposals() kinds.Proposals {
 	return s.scheduler
 }
 
-// parts are what of it runs, after the syncer: the scheduler would find no nodes
-// before.
+// parts returns what runs after the syncer, without which the scheduler would find no
+// nodes.
 func (s scheduling) parts() []lifecycle.Part {
 	var parts []lifecycle.Part
 	if s.usage != nil {
-		parts = append(parts, lifecycle.Part{Name: "usage of the host's nodes", Run: s.usage.Run})
+		parts = append(parts, lifecycle.Part{Name: "foreign usage", Run: s.usage.Run})
 	}
 	if s.scheduler != nil {
 		parts = append(parts, lifecycle.Part{Name: "virtual scheduler", Run: s.scheduler.Run})

@@ -15,7 +15,7 @@ import (
 )
 
 // runSyncing runs the syncer and the virtual scheduler for one term of the leader.
-// Both are built anew: what they remember of an earlier term is out of date.
+// Both are built again for each term: their memory of an earlier one is stale.
 func (a *app) runSyncing(ctx context.Context) error {
 	virtual := a.controlPlane.ClientConfig(syncerUser, pki.GroupAdmins)
 	var leftovers []syncer.Leftover

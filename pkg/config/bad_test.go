@@ -17,7 +17,7 @@ import (
 
 var update = flag.Bool("update", false, "rewrite the golden files")
 
-// TestBad parses every bad configuration in testdata/bad. Each says in its first
+// TestBad parses every bad configuration in testdata/bad. Each has in its first
 // lines which paths are to be refused; testdata/bad.txt has the messages. The
 // tests of the chart give the same files to Helm, which looks at combinations
 // only if every value is good by itself.
@@ -46,7 +46,7 @@ func TestBad(t *testing.T) {
 		for _, problem := range refused.Problems {
 			paths = append(paths, problem.Field)
 			if problem.Detail == "" {
-				t.Errorf("%s: %s says no way out", file, problem)
+				t.Errorf("%s: %s does not tell what to do", file, problem)
 			}
 		}
 		if diff := cmp.Diff(refusedPaths(string(data)), paths); diff != "" {
@@ -57,7 +57,7 @@ func TestBad(t *testing.T) {
 	compareGolden(t, "testdata/bad.txt", messages.String())
 }
 
-// refusedPaths are the paths in the first lines of a bad configuration.
+// refusedPaths returns the paths in the first lines of a bad configuration.
 func refusedPaths(text string) []string {
 	var paths []string
 	for line := range strings.Lines(text) {

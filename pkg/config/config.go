@@ -1,19 +1,16 @@
-// Package config reads the configuration of a virtual cluster from a file. The
-// way is always the same: the YAML becomes a tree, the tree is compared with the
-// types of [v1alpha1.Config], what is set is laid over the defaults, and what no
-// key alone can say is checked last. Nothing is guessed and nothing is passed
-// over: a key that nobody knows, a value of the wrong type or form and settings
-// that exclude each other are refused, all of them at once, each with its path,
-// its value and the way out.
+// Package config reads the configuration of a virtual cluster from a file. It decodes
+// the YAML to a tree and compares the tree with the types of [v1alpha1.Config]. It
+// lays the tree over the defaults, and checks combinations of settings last.
 //
-// The chart refuses the same by its JSON schema and with a template, both
+// It refuses unknown keys, values of the wrong type or format, and settings that
+// exclude each other. It reports all problems at once, each with its path, its value
+// and what to do. The chart refuses the same by a JSON schema and a template, both
 // generated from the same types.
 package config
 
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -78,7 +75,7 @@ func Parse(data []byte, kinds ...v1alpha1.Kind) (*v1alpha1.Config, error) {
 		}
 		return nil, newError(problems)
 	}
-	if problems = append(problems, combinations(tree, config, problems)...); len(problems) > 0 {
+	if problems = append(problems, checkCombinations(tree, config, problems)...); len(problems) > 0 {
 		return nil, newError(problems)
 	}
 	return config, nil
@@ -103,7 +100,7 @@ func decode(data []byte) (any, error) {
 	return tree, nil
 }
 
-// overlay sets in config what the tree sets.
+// overlay decodes the tree over config.
 func overlay(tree any, config *v1alpha1.Config) error {
 	data, err := json.Marshal(tree)
 	if err != nil {
@@ -115,13 +112,13 @@ func overlay(tree any, config *v1alpha1.Config) error {
 	return nil
 }
 
-// combinations checks what no key alone can say, apart from what is about keys
-// that have been refused.
-func combinations(tree any, config *v1alpha1.Config, refused field.ErrorList) field.ErrorList {
+// checkCombinations checks the rules about several keys, except for those about keys
+// that were refused already.
+func checkCombinations(tree any, config *v1alpha1.Config, refused field.ErrorList) field.ErrorList {
 	var problems field.ErrorList
 	for _, combination := range v1alpha1.Combinations() {
 		involved := append([]string{combination.Path}, combination.With...)
-		if slices.ContainsFunc(involved, func(path string) bool { return touches(refused, path) }) || !combination.Violated(config) {
+		if slices.ContainsFunc(involved, func(path string) bool { return isAbout(refused, path) }) || !combination.Violated(config) {
 			continue
 		}
 		keys := strings.Split(combination.Path, ".")
@@ -131,16 +128,16 @@ func combinations(tree any, config *v1alpha1.Config, refused field.ErrorList) fi
 	return problems
 }
 
-// keysOf are the keys on the way to a problem, up to the first list or map of
+// keysOf returns the keys of the path of a problem, up to the first list or map of
 // the user's own.
 func keysOf(problem *field.Error) []string {
 	path, _, _ := strings.Cut(problem.Field, "[")
 	return strings.Split(path, ".")
 }
 
-// touches says whether a problem is about a path, or about something above or
+// isAbout reports whether a problem is about a path, or about something above or
 // below it.
-func touches(problems field.ErrorList, path string) bool {
+func isAbout(problems field.ErrorList, path string) bool {
 	keys := strings.Split(path, ".")
 	return slices.ContainsFunc(problems, func(problem *field.Error) bool {
 		refused := keysOf(problem)
@@ -149,7 +146,7 @@ func touches(problems field.ErrorList, path string) bool {
 	})
 }
 
-// drop takes what is at the end of keys out of a tree.
+// drop removes the value at the end of keys from a tree.
 func drop(tree any, keys []string) {
 	last := len(keys) - 1
 	above, _ := lookup(tree, keys[:last])
@@ -158,7 +155,7 @@ func drop(tree any, keys []string) {
 	}
 }
 
-// valueAt is what is set at a path, or the default.
+// valueAt returns the value that is set at a path, or the default.
 func valueAt(tree any, config *v1alpha1.Config, keys []string) any {
 	if value, found := lookup(tree, keys); found {
 		return value
@@ -196,14 +193,4 @@ func newError(problems field.ErrorList) *Error {
 		return strings.Compare(a.Error(), b.Error())
 	})
 	return &Error{Problems: problems}
-}
-
-// Problems are the single problems of an error of this package, none for other
-// errors.
-func Problems(err error) field.ErrorList {
-	var all *Error
-	if errors.As(err, &all) {
-		return all.Problems
-	}
-	return nil
 }

@@ -1,6 +1,7 @@
 package config_test
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -81,7 +82,7 @@ func TestParse(t *testing.T) {
 	}
 }
 
-// TestRefused has what only the server refuses, and what is no tree of settings
+// TestRefused checks what only the server refuses, and what is no tree of settings
 // at all. The other refusals are in testdata/bad.
 func TestRefused(t *testing.T) {
 	t.Parallel()
@@ -124,7 +125,8 @@ func TestLoad(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err := config.Load(file, testKinds()...)
-	if err == nil || !strings.Contains(err.Error(), file) || len(config.Problems(err)) != 1 {
+	var refused *config.Error
+	if !errors.As(err, &refused) || !strings.Contains(err.Error(), file) || len(refused.Problems) != 1 {
 		t.Errorf("a bad file: %v, want its name and one problem", err)
 	}
 	if err := os.WriteFile(file, []byte("logging: {encoding: json}"), 0o600); err != nil {

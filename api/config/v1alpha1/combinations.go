@@ -7,24 +7,23 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-// Combination is a rule about several keys at once, or about a key whose values
-// are all of the right type and yet not all possible. The server asks Violated;
-// the chart has a condition of its own for each, so that both refuse the same
-// with the same words.
+// Combination is a rule about several keys at once. Some are about one key whose
+// type allows values that are not possible. The server calls Violated; the chart has
+// a condition of its own for each. Both refuse with the same words.
 type Combination struct {
-	// Name tells the combination from the others.
+	// Name identifies the combination.
 	Name string
 	// Path is the key to change, in dots. Messages show what is set there.
 	Path string
 	// With are the other keys of the rule, in dots.
 	With []string
-	// Detail is why this cannot be and the way out.
+	// Detail is why this is not possible, and what to do.
 	Detail string
-	// Violated says whether a configuration breaks the rule.
+	// Violated reports whether a configuration breaks the rule.
 	Violated func(*Config) bool
 }
 
-// Combinations are all rules about several keys at once.
+// Combinations returns all rules about several keys at once.
 func Combinations() []Combination {
 	return slices.Concat(nodesCombinations(), syncCombinations(), controlPlaneCombinations(), resourceCombinations())
 }
@@ -153,8 +152,8 @@ func controlPlaneCombinations() []Combination {
 	}
 }
 
-// resourceCombinations are one rule per resource that has both a request and a
-// limit as a rule.
+// resourceCombinations returns one rule for each resource that usually has a request
+// and a limit.
 func resourceCombinations() []Combination {
 	const resources = "controlPlane.statefulSet.resources."
 	var combinations []Combination
@@ -174,7 +173,7 @@ func resourceCombinations() []Combination {
 	return combinations
 }
 
-// LimitedResources are the resources whose requests are compared with their
+// LimitedResources returns the resources whose requests are compared with their
 // limits.
 func LimitedResources() []corev1.ResourceName {
 	return []corev1.ResourceName{corev1.ResourceCPU, corev1.ResourceMemory, corev1.ResourceEphemeralStorage}

@@ -5,9 +5,9 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 )
 
-// Default returns the configuration of someone who sets nothing, with those kinds. What
-// someone sets is decoded over it: keys that they leave out keep their default, and
-// maps are merged key by key, as Helm does it.
+// Default returns the configuration without any value set, with those kinds. Values
+// are decoded over it: a key without a value keeps its default. Maps are merged key by
+// key, as Helm does.
 func Default(kinds ...Kind) *Config {
 	config := &Config{
 		ControlPlane: defaultControlPlane(),

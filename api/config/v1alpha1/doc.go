@@ -1,15 +1,15 @@
 // Package v1alpha1 is the configuration of one virtual cluster: the values.yaml
 // of the chart, as Go types. It is the one source of every setting. The chart's
-// values.yaml, its JSON schema and the reference page are generated from the
-// types, their comments, their tags and [Default]; the server reads the same
+// values.yaml, its JSON schema and the reference page are generated from it: from
+// the types, their comments, their tags and [Default]. The server reads the same
 // tree from a file. Keys are named as users of vCluster know them, and a key
 // exists only if something reads it.
 //
 // The comment of a leaf ends with a line "Default: VALUE", in YAML. The
-// generator compares it with [Default]. A comment is shown to operators, so it
-// speaks of what the setting does and begins with the key as they write it.
+// generator compares it with [Default]. Operators read the comments in values.yaml.
+// So each is a noun phrase or an imperative that does not repeat its key.
 //
-// Tags say which values are good; see [RuleOf]:
+// Tags specify which values are valid; see [RuleOf]:
 //
 //	enum:"A,B"         one of these strings
 //	format:"NAME"      a string, or every string of a list, of a [Format]; "NAME,optional" may be empty
@@ -17,5 +17,5 @@
 //	min:"1" max:"9"    bounds of a number
 //	unique:"true"      a list without repetitions
 //
-// What no single key can say, [Combinations] does.
+// [Combinations] has the rules about several keys.
 package v1alpha1

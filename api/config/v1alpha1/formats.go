@@ -13,17 +13,17 @@ import (
 
 // Format is a form that a string must have.
 type Format struct {
-	// Name is how tags name the format.
+	// Name is the name of the format in tags.
 	Name string
-	// Pattern is what the JSON schema can say about it: a regular expression
-	// that accepts all that is good, and little more.
+	// Pattern is the format in the JSON schema: a regular expression that accepts
+	// all valid values, and few others.
 	Pattern string
-	// Want is what a good value is, with an example. Messages say "must be "
+	// Want describes a valid value, with an example. Messages put "must be "
 	// before it.
 	Want string
 
-	// good refuses what the pattern cannot. nil refuses nothing.
-	good func(string) bool
+	// isValid refuses what the pattern cannot. nil refuses nothing.
+	isValid func(string) bool
 }
 
 // Parts of patterns.
@@ -36,27 +36,27 @@ const (
 	imageDigest = `(@sha256:[0-9a-f]{64})?`
 )
 
-// Formats are all formats.
+// Formats returns all formats.
 func Formats() []Format {
 	return []Format{
 		{Name: "dns-domain", Pattern: `^` + dnsName + `$`,
-			Want: "a DNS domain in lower case without a dot at its end, such as cluster.local", good: goodDomain},
+			Want: "a DNS domain in lower case without a dot at its end, such as cluster.local", isValid: isDomain},
 		{Name: "dns-name-or-ip", Pattern: `^((\*\.)?` + dnsName + `|` + ipv6 + `)$`,
-			Want: "a DNS name such as shop.example.com or *.example.com, or an IP such as 192.0.2.10",
-			good: goodNameOrIP},
+			Want:    "a DNS name such as shop.example.com or *.example.com, or an IP such as 192.0.2.10",
+			isValid: isNameOrIP},
 		{Name: "https-url", Pattern: `^https://(` + dnsName + `|\[` + ipv6 + `\])` + portSuffix + `(/[-A-Za-z0-9._~/]*)?$`,
-			Want: "an https URL such as https://shop.example.com:443", good: goodURL},
+			Want: "an https URL such as https://shop.example.com:443", isValid: isURL},
 		{Name: "cidr", Pattern: `^([0-9]{1,3}(\.[0-9]{1,3}){3}|` + ipv6 + `)/[0-9]{1,3}$`,
-			Want: "an IP range that begins at its first address, such as 10.96.0.0/12", good: goodCIDR},
+			Want: "an IP range that begins at its first address, such as 10.96.0.0/12", isValid: isCIDR},
 		{Name: "context-name", Pattern: `^[^\s"'\\]+$`,
 			Want: "a name without spaces and quotes, such as shop"},
 		{Name: "object-name", Pattern: `^` + dnsName + `$`,
-			Want: "the name of an object of the host: lower case letters, digits, - and ., such as fast-ssd",
-			good: goodName},
+			Want:    "the name of an object of the host: lower case letters, digits, - and ., such as fast-ssd",
+			isValid: isObjectName},
 		{Name: "label-key", Pattern: `^(` + dnsName + `/)?` + labelPart + `$`,
-			Want: "named as app or example.com/app are", good: goodKey},
+			Want: "named as app or example.com/app are", isValid: isLabelKey},
 		{Name: "label-value", Pattern: `^` + labelPart + `$`,
-			Want: "at most 63 letters, digits, -, _ and ., with a letter or digit at both ends, such as team-a", good: goodLabel},
+			Want: "at most 63 letters, digits, -, _ and ., with a letter or digit at both ends, such as team-a", isValid: isLabelValue},
 		{Name: "image-registry", Pattern: `^` + dnsName + portSuffix + `$`,
 			Want: "the host of a registry without https://, such as ghcr.io or registry.example.com:5000"},
 		{Name: "image-repository", Pattern: `^[a-z0-9]+([._-]+[a-z0-9]+)*(/[a-z0-9]+([._-]+[a-z0-9]+)*)*$`,
@@ -66,69 +66,69 @@ func Formats() []Format {
 	}
 }
 
-// QuantityFormat is the form of every [resource.Quantity].
+// QuantityFormat returns the format of every [resource.Quantity].
 func QuantityFormat() Format {
 	return Format{
 		Name:    "quantity",
 		Pattern: `^([0-9]+(\.[0-9]*)?|\.[0-9]+)([KMGTPE]i|[mkMGTPE]|[eE][+]?[0-9]+)?$`,
 		Want:    "a quantity such as 5Gi, 500m or 2",
-		good:    goodQuantity,
+		isValid: isQuantity,
 	}
 }
 
-// Check says what is wrong with a string, as the end of a sentence that begins
-// with the value. Empty means that nothing is.
+// Check returns what is wrong with a string, as the end of a sentence that begins
+// with the value. It returns an empty string for a valid value.
 func (f Format) Check(value string) string {
 	matched, err := regexp.MatchString(f.Pattern, value)
-	if err == nil && matched && (f.good == nil || f.good(value)) {
+	if err == nil && matched && (f.isValid == nil || f.isValid(value)) {
 		return ""
 	}
 	return "must be " + f.Want
 }
 
-func goodQuantity(value string) bool {
+func isQuantity(value string) bool {
 	_, err := resource.ParseQuantity(value)
 	return err == nil
 }
 
-func goodDomain(value string) bool {
+func isDomain(value string) bool {
 	return len(utilvalidation.IsDNS1123Subdomain(value)) == 0
 }
 
-func goodNameOrIP(value string) bool {
-	if strings.Contains(value, ":") || onlyDigitsAndDots(value) {
+func isNameOrIP(value string) bool {
+	if strings.Contains(value, ":") || hasOnlyDigitsAndDots(value) {
 		_, err := netip.ParseAddr(value)
 		return err == nil
 	}
-	return goodDomain(strings.TrimPrefix(value, "*."))
+	return isDomain(strings.TrimPrefix(value, "*."))
 }
 
-func goodURL(value string) bool {
+func isURL(value string) bool {
 	parsed, err := url.Parse(value)
-	return err == nil && goodNameOrIP(parsed.Hostname()) && goodPort(parsed.Port())
+	return err == nil && isNameOrIP(parsed.Hostname()) && isPort(parsed.Port())
 }
 
-func goodPort(port string) bool {
+func isPort(port string) bool {
 	return port == "" || len(port) < 5 || len(port) == 5 && port <= "65535"
 }
 
-func goodCIDR(value string) bool {
+func isCIDR(value string) bool {
 	prefix, err := netip.ParsePrefix(value)
 	return err == nil && prefix.Masked() == prefix
 }
 
-func goodName(value string) bool {
+func isObjectName(value string) bool {
 	return len(validation.NameIsDNSSubdomain(value, false)) == 0
 }
 
-func goodKey(value string) bool {
+func isLabelKey(value string) bool {
 	return len(utilvalidation.IsQualifiedName(value)) == 0
 }
 
-func goodLabel(value string) bool {
+func isLabelValue(value string) bool {
 	return len(utilvalidation.IsValidLabelValue(value)) == 0
 }
 
-func onlyDigitsAndDots(value string) bool {
+func hasOnlyDigitsAndDots(value string) bool {
 	return strings.Trim(value, "0123456789.") == ""
 }

@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// TestFormats has good and bad strings of every format. Those in beyond are bad,
-// but only code can tell: the pattern takes them.
+// TestFormats checks valid and invalid strings of every format. The pattern accepts
+// those in beyond; only code refuses them.
 func TestFormats(t *testing.T) {
 	t.Parallel()
 	cases := map[string]struct{ good, bad, beyond string }{

@@ -8,8 +8,8 @@ import (
 	"strings"
 )
 
-// Rule says which values of one field are good. It is what the tags of the
-// field say; see the comment of the package.
+// Rule specifies which values of one field are valid. It has the content of the
+// field's tags; see the comment of the package.
 type Rule struct {
 	// Enum are the strings that are allowed. Empty allows every string.
 	Enum []string
@@ -18,12 +18,12 @@ type Rule struct {
 	// Keys and Values are the forms of the keys and values of a map. nil allows
 	// every string.
 	Keys, Values *Format
-	// Optional allows the empty string beside what Format says, OptionalValues
-	// beside what Values says.
+	// Optional allows the empty string in addition to Format, OptionalValues in
+	// addition to Values.
 	Optional, OptionalValues bool
 	// Min and Max bound a number, both included. nil is no bound.
 	Min, Max *int64
-	// Unique forbids that a list says the same twice.
+	// Unique forbids equal items of a list.
 	Unique bool
 }
 
@@ -44,8 +44,8 @@ func RuleOf(field reflect.StructField) Rule {
 	return rule
 }
 
-// CheckString says what is wrong with a string, as the end of a sentence that
-// begins with the value: "must be …". Empty means that nothing is.
+// CheckString returns what is wrong with a string, as the end of a sentence that
+// begins with the value: "must be …". It returns an empty string for a valid value.
 func (r Rule) CheckString(value string) string {
 	if len(r.Enum) > 0 && !slices.Contains(r.Enum, value) {
 		return "must be " + OneOf(r.Enum)
@@ -56,7 +56,7 @@ func (r Rule) CheckString(value string) string {
 	return r.Format.Check(value)
 }
 
-// CheckNumber says what is wrong with a number, like CheckString.
+// CheckNumber returns what is wrong with a number, like CheckString.
 func (r Rule) CheckNumber(value int64) string {
 	if r.Min != nil && value < *r.Min || r.Max != nil && value > *r.Max {
 		return fmt.Sprintf("must be a whole number from %d to %d", *r.Min, *r.Max)
@@ -64,7 +64,7 @@ func (r Rule) CheckNumber(value int64) string {
 	return ""
 }
 
-// CheckKey says what is wrong with a key of a map, like CheckString.
+// CheckKey returns what is wrong with a key of a map, like CheckString.
 func (r Rule) CheckKey(key string) string {
 	if r.Keys == nil {
 		return ""
@@ -72,12 +72,12 @@ func (r Rule) CheckKey(key string) string {
 	return r.Keys.Check(key)
 }
 
-// OfValues is the rule for the values of a map.
+// OfValues returns the rule for the values of a map.
 func (r Rule) OfValues() Rule {
 	return Rule{Format: r.Values, Optional: r.OptionalValues}
 }
 
-// OneOf is how a message lists what is allowed.
+// OneOf returns a list of allowed values, as the end of a message.
 func OneOf(values []string) string {
 	switch len(values) {
 	case 0:
@@ -89,7 +89,7 @@ func OneOf(values []string) string {
 	return strings.Join(values[:last], ", ") + " or " + values[last]
 }
 
-// MapOf is how a message says that a map with certain keys is wanted.
+// MapOf returns the end of a message that asks for a map with the given keys.
 func MapOf(keys []string) string {
 	if len(keys) == 1 {
 		return "a map; its only key is " + keys[0]

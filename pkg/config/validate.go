@@ -34,7 +34,7 @@ func (c *checker) root(tree any) {
 // value checks one value of the tree against the type that it is to become.
 func (c *checker) value(path *field.Path, value any, want reflect.Type, rule v1alpha1.Rule) {
 	if value == nil {
-		if !emptiable(want) {
+		if !acceptsNull(want) {
 			c.refuse(path, value, "must not be null; leave the line out to get the default")
 		}
 		return
@@ -197,8 +197,8 @@ func (c *checker) intOrString(path *field.Path, value any) {
 	}
 }
 
-// emptiable says whether null is a value of a type: an empty one.
-func emptiable(t reflect.Type) bool {
+// acceptsNull reports whether null is a valid value of a type: an empty one.
+func acceptsNull(t reflect.Type) bool {
 	switch t.Kind() {
 	case reflect.Pointer, reflect.Map, reflect.Slice:
 		return true
@@ -208,20 +208,20 @@ func emptiable(t reflect.Type) bool {
 	return false
 }
 
-// refuse adds a problem.
-func (c *checker) refuse(path *field.Path, value any, way string) {
-	c.problems = append(c.problems, field.Invalid(path, value, way))
+// refuse adds a problem. detail has what to do.
+func (c *checker) refuse(path *field.Path, value any, detail string) {
+	c.problems = append(c.problems, field.Invalid(path, value, detail))
 }
 
-// unknownKey is what to say about a key that is not there.
+// unknownKey returns the message for a key that does not exist.
 func unknownKey(key string, known []string) string {
-	if near := nearest(key, known); near != "" {
+	if near := suggest(key, known); near != "" {
 		return fmt.Sprintf("no such key; did you mean %s?", near)
 	}
 	return "no such key; leave it out; the keys here are " + v1alpha1.OneOf(known)
 }
 
-// fields are the fields of a struct by the key that YAML has for them.
+// fields returns the fields of a struct. Key in YAML -> field.
 func fields(structure reflect.Type) map[string]reflect.StructField {
 	known := map[string]reflect.StructField{}
 	for _, found := range reflect.VisibleFields(structure) {

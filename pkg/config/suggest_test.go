@@ -2,7 +2,7 @@ package config
 
 import "testing"
 
-func TestNearest(t *testing.T) {
+func TestSuggest(t *testing.T) {
 	t.Parallel()
 	known := []string{"configMaps", "endpointSlices", "persistentVolumeClaims", "secrets", "services"}
 	cases := map[string]struct{ reason, want string }{
@@ -17,8 +17,8 @@ func TestNearest(t *testing.T) {
 		"persistantVolumeClames": {"two letters are others", "persistentVolumeClaims"},
 	}
 	for key, c := range cases {
-		if got := nearest(key, known); got != c.want {
-			t.Errorf("nearest(%q) = %q, want %q: %s", key, got, c.want, c.reason)
+		if got := suggest(key, known); got != c.want {
+			t.Errorf("suggest(%q) = %q, want %q: %s", key, got, c.want, c.reason)
 		}
 	}
 }

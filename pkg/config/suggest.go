@@ -2,9 +2,9 @@ package config
 
 import "strings"
 
-// nearest is the known key that somebody who wrote key most likely meant, or
-// nothing if none is near.
-func nearest(key string, known []string) string {
+// suggest returns the known key that is closest to key, or an empty string if none
+// is close.
+func suggest(key string, known []string) string {
 	best, distance := "", 1+len(key)/3
 	for _, candidate := range known {
 		if d := edits(strings.ToLower(key), strings.ToLower(candidate)); d <= distance {
@@ -14,8 +14,8 @@ func nearest(key string, known []string) string {
 	return best
 }
 
-// edits counts how many characters must be added, dropped or replaced to make
-// one word of the other.
+// edits counts the characters that must be added, removed or replaced to turn one
+// word into the other.
 func edits(a, b string) int {
 	row := make([]int, len(b)+1)
 	for j := range row {
