@@ -138,7 +138,7 @@ func (e *Engine) Run(ctx context.Context) error {
 		e.start(e.runners[name])
 		first = append(first, e.runners[name])
 	}
-	e.group.Go(func() { e.monitorWatches(ctx) })
+	e.group.Go(func() { e.monitor(ctx) })
 	e.group.Go(func() { e.awaitSynced(ctx, first) })
 	e.group.Go(func() { e.runLeading(ctx) })
 	e.mu.Unlock()

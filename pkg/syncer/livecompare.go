@@ -27,52 +27,62 @@ type liveList struct {
 	objects  map[types.NamespacedName]string // name -> version
 }
 
+// doubtful is a cache that lacks something of a live list.
+type doubtful struct {
+	side   *connection
+	watch  *sharedWatch
+	live   liveList
+	missed map[types.NamespacedName]bool
+}
+
 // compareLive compares the caches of all watches with live lists of metadata. It
 // finds what no comparison of two caches can: changes that a watch never
 // delivered. They are counted, the watch lists again, and the keys are queued.
 func (e *Engine) compareLive(ctx context.Context) {
+	var doubts []doubtful
 	for _, side := range []*connection{e.virtual, e.host} {
 		for _, w := range side.watches.list() {
-			if ctx.Err() != nil {
-				return
+			if !w.informer.HasSynced() || side.watches.away() != nil {
+				continue
 			}
-			if err := e.compareWatch(ctx, side, w); err != nil {
+			live, err := listLive(ctx, side.client, w, side.watches.namespace)
+			if err != nil {
 				e.log.V(2).Info("Cannot compare a cache with the API server", "watch", w.name, "err", err.Error())
+				continue
 			}
+			if missed := findMissed(w, live); len(missed) > 0 {
+				doubts = append(doubts, doubtful{side, w, live, missed})
+			}
+		}
+	}
+	if len(doubts) == 0 {
+		return
+	}
+	select {
+	case <-ctx.Done():
+		return
+	case <-e.options.Clock.After(cacheLag):
+	}
+	for _, d := range doubts {
+		if err := e.confirmMissed(ctx, d); err != nil {
+			e.log.V(2).Info("Cannot compare a cache with the API server", "watch", d.watch.name, "err", err.Error())
 		}
 	}
 }
 
-// compareWatch compares one cache with the API server.
-func (e *Engine) compareWatch(ctx context.Context, side *connection, w *sharedWatch) error {
-	if !w.informer.HasSynced() || side.watches.away() != nil {
-		return nil
-	}
-	first, err := listLive(ctx, side.client, w, side.watches.namespace)
+// confirmMissed repairs a cache that still lacks something of the live list. An
+// object that was deleted since is not missing.
+func (e *Engine) confirmMissed(ctx context.Context, d doubtful) error {
+	now, err := listLive(ctx, d.side.client, d.watch, d.side.watches.namespace)
 	if err != nil {
 		return err
 	}
-	missed := findMissed(w, first)
-	if len(missed) == 0 {
-		return nil
-	}
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-e.options.Clock.After(cacheLag):
-	}
-	// What the cache still lacks of the first list it has missed, unless it was
-	// deleted in between.
-	second, err := listLive(ctx, side.client, w, side.watches.namespace)
-	if err != nil {
-		return err
-	}
-	maps.DeleteFunc(missed, func(key types.NamespacedName, _ bool) bool {
-		_, exists := second.objects[key]
-		return !isMissed(w, key, first) || !exists && w.Get(key) == nil
+	maps.DeleteFunc(d.missed, func(key types.NamespacedName, _ bool) bool {
+		_, exists := now.objects[key]
+		return !isMissed(d.watch, key, d.live) || !exists && d.watch.Get(key) == nil
 	})
-	if len(missed) > 0 {
-		e.repairCache(ctx, w, missed)
+	if len(d.missed) > 0 {
+		e.repairCache(ctx, d.watch, d.missed)
 	}
 	return nil
 }

@@ -25,6 +25,7 @@ type meters struct {
 	workDuration    *metrics.HistogramVec
 	unfinishedWork  *metrics.GaugeVec
 	longestRunning  *metrics.GaugeVec
+	oldestPending   *metrics.GaugeVec
 	watchFailing    *metrics.GaugeVec
 	watchActivity   *metrics.GaugeVec
 	watchFailures   *metrics.CounterVec
@@ -56,6 +57,8 @@ var meter = sync.OnceValue(func() *meters {
 		unfinishedWork: gaugeVec("sublet_sync_unfinished_work_seconds", "Sum of the durations of all reconciles under way, by kind.", perKind),
 		longestRunning: gaugeVec("sublet_sync_longest_running_seconds", "Duration of the longest reconcile under way, by kind.", perKind),
 
+		oldestPending: gaugeVec("sublet_sync_oldest_pending_seconds", "Age of the oldest change that waits for a reconcile, by kind.", perKind),
+
 		watchFailing:  gaugeVec("sublet_watch_failing", "1 while a watch fails or is silent, by side and type.", perWatch),
 		watchActivity: gaugeVec("sublet_watch_last_activity_timestamp_seconds", "Unix time of the last list, event or bookmark of a watch, by side and type.", perWatch),
 		watchFailures: counterVec("sublet_watch_failures_total", "Failed lists and watches, by side and type.", perWatch),
@@ -72,7 +75,7 @@ var meter = sync.OnceValue(func() *meters {
 		throttleSeconds: counterVec("sublet_host_throttle_seconds_total", "Time that requests to the host have waited for the rate limit, by priority.", []string{"priority"}),
 	}
 	legacyregistry.MustRegister(m.latency, m.errors, m.panics, m.mismatches, m.held, m.waiting,
-		m.queueDepth, m.queueAdds, m.queueRetries, m.queueLatency, m.workDuration, m.unfinishedWork, m.longestRunning,
+		m.queueDepth, m.queueAdds, m.queueRetries, m.queueLatency, m.workDuration, m.unfinishedWork, m.longestRunning, m.oldestPending,
 		m.watchFailing, m.watchActivity, m.watchFailures, m.cacheMissed,
 		m.requests, m.unreachable, m.throttleWaiting, m.throttled, m.throttleSeconds)
 	return m

@@ -3,7 +3,6 @@ package syncer
 import (
 	"context"
 	"sync"
-	"time"
 
 	"k8s.io/apimachinery/pkg/watch"
 )
@@ -69,25 +68,6 @@ func (w *observedWatch) run(ctx context.Context, h *watchHealth, attempt *openWa
 			<-w.stopped // The reflector stops a watch after an error.
 			stopped = true
 			return
-		}
-	}
-}
-
-// watchCheckPeriod is how often the watches are checked.
-const watchCheckPeriod = 15 * time.Second
-
-// monitorWatches checks all watches now and then until ctx ends.
-func (e *Engine) monitorWatches(ctx context.Context) {
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-e.options.Clock.After(watchCheckPeriod):
-		}
-		for _, side := range []*sharedWatches{e.virtual.watches, e.host.watches} {
-			for _, w := range side.list() {
-				_ = w.failure()
-			}
 		}
 	}
 }

@@ -16,7 +16,7 @@ const (
 	// firstRefusedRetry and lastRefusedRetry bound the backoff of one refused key;
 	// it doubles from the one to the other.
 	firstRefusedRetry = time.Second
-	lastRefusedRetry  = 5 * time.Minute
+	lastRefusedRetry  = time.Minute
 	// refusedInterval is the time in which the retries of all refused keys of a kind
 	// earn one attempt: 12 a minute.
 	refusedInterval = 5 * time.Second

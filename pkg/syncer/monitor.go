@@ -1,0 +1,41 @@
+package syncer
+
+import (
+	"context"
+	"time"
+)
+
+// monitorPeriod is how often watches and queues are checked.
+const monitorPeriod = 15 * time.Second
+
+// monitor checks all watches and queues now and then until ctx ends.
+func (e *Engine) monitor(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-e.options.Clock.After(monitorPeriod):
+		}
+		for _, side := range []*sharedWatches{e.virtual.watches, e.host.watches} {
+			for _, w := range side.list() {
+				_ = w.failure()
+			}
+		}
+		for _, r := range e.listRunners() {
+			r.recordOldest()
+		}
+	}
+}
+
+// recordOldest records for how long the oldest change has waited for a reconcile.
+func (r *runner) recordOldest() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	oldest := r.clock.Now()
+	for _, since := range r.pendingSince {
+		if since.Before(oldest) {
+			oldest = since
+		}
+	}
+	meter().oldestPending.WithLabelValues(r.kind.name).Set(r.clock.Since(oldest).Seconds())
+}
