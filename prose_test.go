@@ -31,7 +31,6 @@ var pending = []string{
 	"pkg/controlplane/pki",
 	"pkg/storage",
 	"pkg/syncer",
-	"pkg/syncer/kinds",
 	"pkg/translate",
 	"pkg/virtualscheduler",
 	"pkg/virtualscheduler/usage",

@@ -1,14 +1,12 @@
-// Package kinds holds every kind that Sublet syncs: one file per kind, each a
-// pure [syncer.Resource] that says what a copy looks like, and one row per kind
-// in the table.
+// Package kinds contains every kind that Sublet syncs. Each is one file with a pure
+// [syncer.Resource], and one row of [Table].
 //
-// What must be known of a kind outside of it is generated from [Table]: the
-// rights in the chart's Role and ClusterRole, the reference page of kinds and the
-// set of kinds that a running server starts for its settings. A new kind is one
-// file, one row and its golden cases in testdata.
+// Everything else about a kind is derived from the two: its settings, its permissions in
+// the chart and its documentation. A new kind is one file, one row and its golden cases in
+// testdata.
 //
-// A kind of the host (nodes, storage classes, events, volumes) is one whose truth
-// is there; its virtual copies bear the annotation of their host object. A kind of
-// the tenant (pods, services, claims, …) is copied into the one host namespace of
-// the release, under a hashed name, and only its status comes back.
+// Originals of the tenant (pods, services, claims and others) are copied into the one host
+// namespace of the release, under a hashed name. Only their status returns. Originals of
+// the host (nodes, storage classes, events, volumes) are copied to the virtual cluster. An
+// annotation of the copy names the UID of the host object.
 package kinds

@@ -12,24 +12,24 @@ import (
 	"github.com/sublet-dev/sublet/pkg/translate"
 )
 
-// EndpointSlices copies the slices of virtual Services that have no selector, for
-// which the host can find no endpoints by itself. An Endpoints object of a tenant
-// comes along: a controller of the virtual cluster mirrors it into a slice.
+// EndpointSlices copies the slices of virtual Services without a selector, for which the
+// host finds no endpoints by itself. A tenant's Endpoints object is included: a controller
+// of the virtual cluster mirrors it into a slice.
 //
-// Addresses go down as they are: the virtual API server refuses loopback and
-// link-local ones.
+// Addresses are copied as they are. The virtual API server denies loopback and link-local
+// ones.
 func EndpointSlices(Options) syncer.Resource[*discoveryv1.EndpointSlice, *discoveryv1.EndpointSlice] {
 	return syncer.Resource[*discoveryv1.EndpointSlice, *discoveryv1.EndpointSlice]{
 		Owner:   syncer.Virtual,
 		Names:   translate.Hashed,
-		Want:    wantSlice,
-		Down:    sliceDown,
+		Want:    shouldCopySlice,
+		Down:    fillHostSlice,
 		Indexes: []syncer.Index{{Side: syncer.Virtual, Object: &discoveryv1.EndpointSlice{}, Field: byService, Values: serviceOfSlice}},
 		Also:    []syncer.Watch{{Side: syncer.Virtual, Object: &corev1.Service{}, Keys: slicesOfService}},
 	}
 }
 
-// byService is the index of virtual slices by the Service that they belong to.
+// byService is the field of the index of virtual slices by their Service.
 const byService = "service"
 
 func serviceOfSlice(o client.Object) []string {
@@ -53,12 +53,12 @@ func slicesOfService(s syncer.Scope, service client.Object) ([]types.NamespacedN
 	return keys, nil
 }
 
-// endpointSliceController manages the slices of Services with a selector. The
-// host has such a controller of its own.
+// endpointSliceController is the controller of slices of Services with a selector. The
+// host runs it too.
 const endpointSliceController = "endpointslice-controller.k8s.io"
 
-// wantSlice is true for slices of synced Services without a selector.
-func wantSlice(s syncer.Scope, virtual, _ *discoveryv1.EndpointSlice) (bool, error) {
+// shouldCopySlice reports whether a slice belongs to a synced Service without a selector.
+func shouldCopySlice(s syncer.Scope, virtual, _ *discoveryv1.EndpointSlice) (bool, error) {
 	name := virtual.Labels[discoveryv1.LabelServiceName]
 	if name == "" || virtual.Labels[discoveryv1.LabelManagedBy] == endpointSliceController {
 		return false, nil
@@ -74,9 +74,8 @@ func wantSlice(s syncer.Scope, virtual, _ *discoveryv1.EndpointSlice) (bool, err
 	return translate.ShouldCopyService(&service) && len(service.Spec.Selector) == 0, nil
 }
 
-// sliceDown fills in the host slice. What an address stands for in the virtual
-// cluster stays there.
-func sliceDown(s syncer.Scope, virtual, host *discoveryv1.EndpointSlice) error {
+// fillHostSlice fills in the host slice. It drops references to virtual objects.
+func fillHostSlice(s syncer.Scope, virtual, host *discoveryv1.EndpointSlice) error {
 	host.Labels = translate.SyncLabels(host.Labels, virtual.Labels)
 	host.Labels[discoveryv1.LabelServiceName] = hostName(s, virtual.Namespace, virtual.Labels[discoveryv1.LabelServiceName])
 	host.Labels[discoveryv1.LabelManagedBy] = labels.Domain

@@ -11,11 +11,11 @@ import (
 	"github.com/sublet-dev/sublet/pkg/translate"
 )
 
-// message is the host's message with virtual names: of the object itself and of
-// all that a pod refers to.
-func (e events) message(s syncer.Scope, host *corev1.Event, object types.NamespacedName) string {
-	text := renamed(s, host.Message, object.Namespace, object.Name)
-	if host.InvolvedObject.Kind != "Pod" || !strings.Contains(text, s.Cluster.Namespace) && !mayName(text) {
+// translateMessage returns the host's message with virtual names: that of the object and
+// those of everything that a pod refers to.
+func (e events) translateMessage(s syncer.Scope, host *corev1.Event, object types.NamespacedName) string {
+	text := toVirtualName(s, host.Message, object.Namespace, object.Name)
+	if host.InvolvedObject.Kind != "Pod" || !strings.Contains(text, s.Cluster.Namespace) && !mayNameReferences(text) {
 		return text
 	}
 	var pod corev1.Pod
@@ -25,22 +25,21 @@ func (e events) message(s syncer.Scope, host *corev1.Event, object types.Namespa
 	configMaps, secrets, claims := translate.References(&pod)
 	for _, names := range [][]string{configMaps, secrets, claims} {
 		for _, name := range names {
-			text = renamed(s, text, object.Namespace, name)
+			text = toVirtualName(s, text, object.Namespace, name)
 		}
 	}
 	return text
 }
 
-// mayName says whether a message may name an object that a pod refers to.
-func mayName(text string) bool {
+// mayNameReferences reports whether a message may name an object that a pod refers to.
+func mayNameReferences(text string) bool {
 	text = strings.ToLower(text)
 	return strings.Contains(text, "configmap") || strings.Contains(text, "secret") ||
 		strings.Contains(text, "claim") || strings.Contains(text, "volume")
 }
 
-// renamed is text in which the virtual object stands in the place of its host
-// copy.
-func renamed(s syncer.Scope, text, namespace, name string) string {
+// toVirtualName replaces the name of a host copy in text by that of the virtual object.
+func toVirtualName(s syncer.Scope, text, namespace, name string) string {
 	host := hostName(s, namespace, name)
 	text = strings.ReplaceAll(text, s.Cluster.Namespace+"/"+host, namespace+"/"+name)
 	return strings.ReplaceAll(text, host, name)

@@ -14,29 +14,28 @@ import (
 	"github.com/sublet-dev/sublet/pkg/translate"
 )
 
-// Events brings what the host reports about host objects of ours to the virtual
-// objects that they are copies of: why an image cannot be pulled, why a volume
-// does not come. Each API server lets its events expire by itself, so a virtual
-// event is never deleted.
+// Events copies what the host reports about our host objects to the virtual objects that
+// they are copies of. Examples are an image that cannot be pulled, or a volume that does
+// not attach. Events expire on each API server, so a virtual event is never deleted.
 func Events(o Options) syncer.Resource[*corev1.Event, *corev1.Event] {
 	e := events{involved: involvedKinds(o.Sync), usesVirtualScheduler: o.usesVirtualScheduler}
 	r := syncer.Resource[*corev1.Event, *corev1.Event]{
 		Owner:    syncer.Host,
-		Names:    hostEvent,
+		Names:    nameHostEvent,
 		Origin:   e.origin,
 		Select:   apilabels.Everything(),
-		Want:     e.want,
-		Up:       e.up,
+		Want:     e.shouldShow,
+		Up:       e.fillVirtualEvent,
 		Outlives: true,
 		Indexes:  []syncer.Index{{Side: syncer.Host, Object: &corev1.Event{}, Field: byInvolved, Values: involvedIn}},
 	}
 	for kind, empty := range e.involved {
-		r.Also = append(r.Also, syncer.Watch{Side: syncer.Host, Object: empty(), Keys: e.missing(kind)})
+		r.Also = append(r.Also, syncer.Watch{Side: syncer.Host, Object: empty(), Keys: e.eventsToRequeue(kind)})
 	}
 	return r
 }
 
-// events are the events about objects of the involved kinds.
+// events is the kind with its settings.
 type events struct {
 	involved map[string]func() client.Object
 	// usesVirtualScheduler reports whether a scheduler of the virtual cluster picks
@@ -48,8 +47,8 @@ type events struct {
 // a pod.
 const scheduled = "Scheduled"
 
-// involvedKinds are the kinds of host objects of which events are shown: those
-// that are synced under these settings.
+// involvedKinds returns the kinds of host objects whose events are shown: those that are
+// synced under these settings.
 func involvedKinds(sync v1alpha1.Sync) map[string]func() client.Object {
 	kinds := map[string]func() client.Object{"Pod": func() client.Object { return &corev1.Pod{} }}
 	if sync.IsEnabled("sync.toHost.services") {
@@ -61,8 +60,7 @@ func involvedKinds(sync v1alpha1.Sync) map[string]func() client.Object {
 	return kinds
 }
 
-// byInvolved is the index of host events by the kind and the name of the object
-// that they are about.
+// byInvolved is the field of the index of host events by the kind and name of their object.
 const byInvolved = "involvedObject"
 
 func involvedIn(o client.Object) []string {
@@ -72,19 +70,19 @@ func involvedIn(o client.Object) []string {
 	return nil
 }
 
-// missing is the events about a host object that are not shown yet: the watch of
-// events may be ahead of that of the object, without which nothing is proven.
-func (e events) missing(kind string) func(syncer.Scope, client.Object) ([]types.NamespacedName, error) {
+// eventsToRequeue returns the events about a host object that are not shown yet. The cache
+// of events may be ahead of the cache of the object, without which an event proves nothing.
+func (e events) eventsToRequeue(kind string) func(syncer.Scope, client.Object) ([]types.NamespacedName, error) {
 	return func(s syncer.Scope, object client.Object) ([]types.NamespacedName, error) {
-		var about corev1.EventList
-		err := s.Host.List(s.Context, &about, client.InNamespace(s.Cluster.Namespace),
+		var found corev1.EventList
+		err := s.Host.List(s.Context, &found, client.InNamespace(s.Cluster.Namespace),
 			client.MatchingFields{byInvolved: kind + "/" + object.GetName()}, client.UnsafeDisableDeepCopy)
 		if err != nil {
 			return nil, err
 		}
 		var keys []types.NamespacedName
-		for i := range about.Items {
-			key, ours := e.origin(s, &about.Items[i])
+		for i := range found.Items {
+			key, ours := e.origin(s, &found.Items[i])
 			if !ours {
 				continue
 			}
@@ -97,9 +95,9 @@ func (e events) missing(kind string) func(syncer.Scope, client.Object) ([]types.
 	}
 }
 
-// hostEvent is the scheme of events: the name of the object that the event is
-// about and a suffix of its own, which stays as it is.
-func hostEvent(c translate.Cluster, virtual types.NamespacedName) types.NamespacedName {
+// nameHostEvent returns the name of a host event. It starts with the name of the object that
+// the event is about. Its suffix is the same on both sides.
+func nameHostEvent(c translate.Cluster, virtual types.NamespacedName) types.NamespacedName {
 	object, suffix := virtual.Name, ""
 	if dot := strings.LastIndexByte(virtual.Name, '.'); dot >= 0 {
 		object, suffix = virtual.Name[:dot], virtual.Name[dot:]
@@ -109,9 +107,9 @@ func hostEvent(c translate.Cluster, virtual types.NamespacedName) types.Namespac
 	return host
 }
 
-// about is the virtual object that a host event is about, false for an event of
-// which no host object of ours proves that it is about it.
-func (e events) about(s syncer.Scope, ref *corev1.ObjectReference) (types.NamespacedName, types.UID, bool) {
+// involvedVirtualObject returns the virtual object that a host event refers to. ok is false
+// unless the involved host object is our copy.
+func (e events) involvedVirtualObject(s syncer.Scope, ref *corev1.ObjectReference) (types.NamespacedName, types.UID, bool) {
 	empty, ok := e.involved[ref.Kind]
 	if !ok || ref.Namespace != s.Cluster.Namespace {
 		return types.NamespacedName{}, "", false
@@ -125,10 +123,10 @@ func (e events) about(s syncer.Scope, ref *corev1.ObjectReference) (types.Namesp
 	return virtual, uid, ours && (ref.UID == "" || ref.UID == object.GetUID())
 }
 
-// origin is the virtual event of a host event: named as the host's, with the
-// virtual object's name in the place of the host object's.
+// origin returns the key of the virtual event of a host event. It has the name of the host
+// event, with the virtual object's name in the place of the host object's.
 func (e events) origin(s syncer.Scope, host *corev1.Event) (types.NamespacedName, bool) {
-	object, _, ok := e.about(s, &host.InvolvedObject)
+	object, _, ok := e.involvedVirtualObject(s, &host.InvolvedObject)
 	suffix, named := strings.CutPrefix(host.Name, host.InvolvedObject.Name)
 	if !ok || !named || strings.LastIndexByte(suffix, '.') != 0 {
 		return types.NamespacedName{}, false
@@ -136,11 +134,11 @@ func (e events) origin(s syncer.Scope, host *corev1.Event) (types.NamespacedName
 	return types.NamespacedName{Namespace: object.Namespace, Name: object.Name + suffix}, true
 }
 
-// want is false once the virtual object is gone: its namespace may be going too,
-// and take no new events. That a pod was scheduled is said once, by the scheduler of
-// the virtual cluster if that has picked the node.
-func (e events) want(s syncer.Scope, _, host *corev1.Event) (bool, error) {
-	object, uid, ok := e.about(s, &host.InvolvedObject)
+// shouldShow reports whether the virtual object of an event still exists: the namespace of one
+// that is gone may terminate, and takes no events. One event of a pod reports that it is
+// scheduled, by the virtual scheduler if that has picked the node.
+func (e events) shouldShow(s syncer.Scope, _, host *corev1.Event) (bool, error) {
+	object, uid, ok := e.involvedVirtualObject(s, &host.InvolvedObject)
 	if !ok {
 		return false, nil
 	}
@@ -149,31 +147,31 @@ func (e events) want(s syncer.Scope, _, host *corev1.Event) (bool, error) {
 	if apierrors.IsNotFound(err) {
 		return false, nil
 	}
-	if pod, is := virtual.(*corev1.Pod); is && host.Reason == scheduled && e.usesVirtualScheduler(pod) {
+	if pod, ok := virtual.(*corev1.Pod); ok && host.Reason == scheduled && e.usesVirtualScheduler(pod) {
 		return false, nil
 	}
 	return err == nil && virtual.GetUID() == uid, err
 }
 
-// up fills in the virtual event.
-func (e events) up(s syncer.Scope, host, virtual *corev1.Event) error {
-	object, uid, _ := e.about(s, &host.InvolvedObject)
+// fillVirtualEvent fills in the virtual event.
+func (e events) fillVirtualEvent(s syncer.Scope, host, virtual *corev1.Event) error {
+	object, uid, _ := e.involvedVirtualObject(s, &host.InvolvedObject)
 	kept := virtual.ObjectMeta
 	*virtual = *host
 	virtual.ObjectMeta = kept
 	virtual.InvolvedObject = virtualReference(&host.InvolvedObject, object, uid)
 	virtual.Related = nil
 	if host.Related != nil {
-		if related, relatedUID, ok := e.about(s, host.Related); ok {
+		if related, relatedUID, ok := e.involvedVirtualObject(s, host.Related); ok {
 			reference := virtualReference(host.Related, related, relatedUID)
 			virtual.Related = &reference
 		}
 	}
-	virtual.Message = e.message(s, host, object)
+	virtual.Message = e.translateMessage(s, host, object)
 	return nil
 }
 
-// virtualReference is a reference to a host object as one to its virtual object.
+// virtualReference returns a reference to the virtual object of a host object.
 func virtualReference(host *corev1.ObjectReference, virtual types.NamespacedName, uid types.UID) corev1.ObjectReference {
 	return corev1.ObjectReference{
 		APIVersion: host.APIVersion,

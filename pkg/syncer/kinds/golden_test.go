@@ -29,11 +29,10 @@ import (
 
 var update = flag.Bool("update", false, "write the golden files anew")
 
-// A golden case is testdata/<kind>/<case>.in.yaml, see [golden], and what becomes
-// of it in <case>.out.yaml, see [outcome]. In the input, ${shop/web} stands for the
-// name that the host copy of shop/web has.
+// golden is the input of a case in testdata/<kind>/<case>.in.yaml. Its [outcome] is in
+// <case>.out.yaml. In the input, ${shop/web} is the name of the host copy of shop/web.
 type golden struct {
-	// Reason says why the case is worth one.
+	// Reason explains why the case is worth one.
 	Reason string `json:"reason"`
 	// Sync overrides the default settings.
 	Sync json.RawMessage `json:"sync"`
@@ -44,7 +43,7 @@ type golden struct {
 	// Virtual and Host are the two objects. One that is missing does not exist.
 	Virtual json.RawMessage `json:"virtual"`
 	Host    json.RawMessage `json:"host"`
-	// InVirtual and InHost is what the caches hold beside them.
+	// InVirtual and InHost are what else the caches hold.
 	InVirtual []json.RawMessage `json:"inVirtual"`
 	InHost    []json.RawMessage `json:"inHost"`
 }
@@ -72,7 +71,7 @@ type outcome struct {
 	Last any `json:"last,omitempty"`
 }
 
-// testCluster is the virtual cluster of every test.
+// testCluster returns the virtual cluster of every test.
 func testCluster() translate.Cluster {
 	return translate.Cluster{
 		UID: "11111111-2222-3333-4444-555555555555", Name: "shop", Namespace: "tenant-shop",
@@ -80,7 +79,7 @@ func testCluster() translate.Cluster {
 	}
 }
 
-// testOptions is what the kinds know in tests.
+// testOptions returns what the kinds know in tests.
 func testOptions() Options {
 	return Options{
 		Sync:                   v1alpha1.Default(Settings()...).Sync,
@@ -290,8 +289,8 @@ func (r *run) writes() int {
 	return len(r.sides[syncer.Virtual].requests) + len(r.sides[syncer.Host].requests)
 }
 
-// last returns the virtual copy at the moment when it is deleted because its host object
-// is gone, nil if the engine has not changed it before.
+// last removes the host objects and returns the virtual copy at the moment when it is
+// deleted. It returns nil if the engine has not changed the copy before.
 func (r *run) last(t *testing.T, key types.NamespacedName, virtual client.Object) any {
 	t.Helper()
 	before := r.sides[syncer.Virtual].plain(t, virtual)

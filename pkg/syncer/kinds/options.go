@@ -12,23 +12,24 @@ import (
 	"github.com/sublet-dev/sublet/pkg/syncer/kinds/nodes"
 )
 
-// Options is what the kinds must know of their virtual cluster beside its
-// identity. All of it stays the same while the server runs.
+// Options are what kinds need of their virtual cluster in addition to its identity. They do
+// not change while the server runs.
 type Options struct {
-	// Sync is the part of the settings that the kinds follow.
+	// Sync are the settings of sync.
 	Sync v1alpha1.Sync
 
-	// VirtualScheduler says that a scheduler of the virtual cluster picks nodes, so
-	// that a tenant's cordons and taints count.
+	// VirtualScheduler specifies whether a scheduler of the virtual cluster picks nodes,
+	// so that a tenant's cordons and taints count. Default: false.
 	VirtualScheduler bool
-	// Proposals are the nodes that the virtual scheduler asks the host about and has
-	// not written into the pods. nil says that it writes all of them.
+	// Proposals are the nodes that the virtual scheduler proposes and has not written
+	// into the pods. Default: nil, it writes all of them.
 	Proposals Proposals
-	// Usage is taken off what virtual nodes offer. nil shows what the host offers.
+	// Usage is subtracted from the allocatable resources of virtual nodes. Default: nil,
+	// which shows those of the host.
 	Usage nodes.Usage
 
-	// WorkloadServiceAccount is the host service account that tenants' pods run
-	// under. It has no rights and its token is mounted nowhere.
+	// WorkloadServiceAccount is the host service account of tenants' pods. It has no
+	// permissions, and its token is mounted nowhere.
 	WorkloadServiceAccount string
 	// KubernetesServiceIP is the address of the virtual Service
 	// default/kubernetes.
@@ -38,25 +39,25 @@ type Options struct {
 	// ClusterDomain is the DNS domain of the virtual cluster, such as
 	// "cluster.local".
 	ClusterDomain string
-	// KubeletVersion is what a pseudo node says that its kubelet is.
+	// KubeletVersion is the kubelet version of a pseudo node.
 	KubeletVersion string
 	// Referrers are further kinds that refer to ConfigMaps and Secrets. Default: those of
 	// the table.
 	Referrers []Referrer
-	// Tokens makes the tokens of tenants' pods.
+	// Tokens issues the tokens of tenants' pods.
 	Tokens TokenMinter
 }
 
-// TokenMinter makes tokens of service accounts of the virtual cluster.
+// TokenMinter issues tokens of service accounts of the virtual cluster.
 type TokenMinter interface {
-	// Mint makes a token for the service account namespace/name.
+	// Mint issues a token for the service account namespace/name.
 	Mint(ctx context.Context, namespace, name string, request *authenticationv1.TokenRequest) (*authenticationv1.TokenRequest, error)
 }
 
-// Proposals are what the virtual scheduler has in mind at the moment.
+// Proposals are the proposals of the virtual scheduler that are in memory.
 type Proposals interface {
-	// Proposed is the node that the host is asked about for a virtual pod, empty if
-	// none. Whenever it changes, the pod is looked at.
+	// Proposed returns the node that is proposed for a virtual pod, empty if there is
+	// none. Whenever it changes, the pod is reconciled.
 	Proposed(pod types.UID) string
 }
 

@@ -10,29 +10,28 @@ import (
 	"github.com/sublet-dev/sublet/pkg/translate"
 )
 
-// The annotations by which Kubernetes' own volume binder marks a claim as done.
+// The annotations with which the volume binder of Kubernetes marks a bound claim.
 const (
 	bindCompleted     = "pv.kubernetes.io/bind-completed"
 	boundByController = "pv.kubernetes.io/bound-by-controller"
 )
 
-// PersistentVolumeClaims copies the tenant's claims to the host, whose classes
-// and provisioners serve them. A class that waits for the first consumer sees the
-// host pod, which uses the host claim.
+// PersistentVolumeClaims copies the tenant's claims to the host, whose storage classes and
+// provisioners serve them. A class that waits for the first consumer sees the host pod,
+// which uses the host claim.
 func PersistentVolumeClaims(Options) syncer.Resource[*corev1.PersistentVolumeClaim, *corev1.PersistentVolumeClaim] {
 	return syncer.Resource[*corev1.PersistentVolumeClaim, *corev1.PersistentVolumeClaim]{
 		Owner: syncer.Virtual,
 		Names: translate.Hashed,
-		Down:  claimDown,
-		Up:    claimUp,
+		Down:  fillHostClaim,
+		Up:    fillVirtualClaim,
 	}
 }
 
-// claimDown fills in the host claim. Once it exists, only its size and its
-// attributes class can change. Which volume it gets is the host's to say, so the
-// tenant's volumeName stays behind; a selector goes down as it is, as a claim
-// that asks for certain volumes must not get any other.
-func claimDown(s syncer.Scope, virtual, host *corev1.PersistentVolumeClaim) error {
+// fillHostClaim fills in the host claim. Once it exists, only its size and its attributes
+// class change. The host picks the volume, so volumeName is left out. A selector is passed
+// as it is: a claim that requests certain volumes must not get any other.
+func fillHostClaim(s syncer.Scope, virtual, host *corev1.PersistentVolumeClaim) error {
 	host.Labels = translate.SyncLabels(host.Labels, virtual.Labels)
 	if host.ResourceVersion != "" {
 		host.Spec.Resources = virtual.Spec.Resources
@@ -48,7 +47,7 @@ func claimDown(s syncer.Scope, virtual, host *corev1.PersistentVolumeClaim) erro
 	}
 	if source := spec.DataSourceRef; source != nil {
 		if source.Namespace != nil && *source.Namespace != virtual.Namespace {
-			return fmt.Errorf("claim %s/%s takes its data from namespace %s: a data source must be in the claim's own namespace",
+			return fmt.Errorf("cannot copy claim %s/%s: its data source is in namespace %s. Use a data source in the claim's namespace",
 				virtual.Namespace, virtual.Name, *source.Namespace)
 		}
 		source.Name = hostName(s, virtual.Namespace, source.Name)
@@ -58,10 +57,10 @@ func claimDown(s syncer.Scope, virtual, host *corev1.PersistentVolumeClaim) erro
 	return nil
 }
 
-// claimUp brings back the status and the binding. The marks of the volume binder
-// tell tools of the tenant that nobody is going to bind the claim anew.
-func claimUp(_ syncer.Scope, host, virtual *corev1.PersistentVolumeClaim) error {
-	conditions := claimConditions(host.Status.Conditions, virtual.Status.Conditions)
+// fillVirtualClaim copies the status and the binding. The annotations of the volume binder
+// show tools of the tenant that the claim is bound.
+func fillVirtualClaim(_ syncer.Scope, host, virtual *corev1.PersistentVolumeClaim) error {
+	conditions := mergeConditions(host.Status.Conditions, virtual.Status.Conditions)
 	virtual.Status = host.Status
 	virtual.Status.Conditions = conditions
 	if host.Spec.VolumeName == "" {
@@ -84,9 +83,9 @@ func claimUp(_ syncer.Scope, host, virtual *corev1.PersistentVolumeClaim) error 
 	return nil
 }
 
-// claimConditions is the host's conditions but for the one that says whether pods
-// use the claim: a controller of the virtual cluster keeps that one.
-func claimConditions(host, virtual []corev1.PersistentVolumeClaimCondition) []corev1.PersistentVolumeClaimCondition {
+// mergeConditions returns the host's conditions, except for the one that reports whether pods
+// use the claim. A controller of the virtual cluster owns that one.
+func mergeConditions(host, virtual []corev1.PersistentVolumeClaimCondition) []corev1.PersistentVolumeClaimCondition {
 	unused := func(c corev1.PersistentVolumeClaimCondition) bool {
 		return c.Type == corev1.PersistentVolumeClaimUnused
 	}
@@ -97,7 +96,8 @@ func claimConditions(host, virtual []corev1.PersistentVolumeClaimCondition) []co
 	return kept
 }
 
-// accessModes is a claim's access modes, as its volume grants them.
+// accessModes returns the access modes that the volume grants, or those that the claim
+// requests.
 func accessModes(claim *corev1.PersistentVolumeClaim) []corev1.PersistentVolumeAccessMode {
 	if len(claim.Status.AccessModes) > 0 {
 		return claim.Status.AccessModes

@@ -10,17 +10,16 @@ import (
 	"github.com/sublet-dev/sublet/pkg/translate"
 )
 
-// byVolume is the index of host claims by the volume that they are bound to.
+// byVolume is the field of the index of host claims by their volume.
 const byVolume = "spec.volumeName"
 
-// hostVolumeDriver is the driver that a virtual volume names. There is none of
-// that name: it says that the host mounts the volume.
+// hostVolumeDriver is the driver of a virtual volume. No driver has that name: the host
+// mounts the volume.
 const hostVolumeDriver = labels.Domain + "/host"
 
-// PersistentVolumes makes up a virtual volume for each host claim of ours that is
-// bound, under the name of the host's volume and with what the claim says of it.
-// The host's volumes themselves are not looked at, which would take a
-// cluster-wide right and show other tenants' volumes.
+// PersistentVolumes shows a virtual volume for each bound host claim of ours. It has the name
+// of the host's volume and what the claim shows of it. The host's volumes are never read:
+// that would need a cluster-wide permission and show other tenants' volumes.
 func PersistentVolumes(Options) syncer.Resource[*corev1.PersistentVolume, *corev1.PersistentVolumeClaim] {
 	return syncer.Resource[*corev1.PersistentVolume, *corev1.PersistentVolumeClaim]{
 		Owner:  syncer.Host,
@@ -30,8 +29,8 @@ func PersistentVolumes(Options) syncer.Resource[*corev1.PersistentVolume, *corev
 		Want: func(_ syncer.Scope, virtual *corev1.PersistentVolume, host *corev1.PersistentVolumeClaim) (bool, error) {
 			return virtual == nil || translate.IsOfHostObject(virtual, host), nil
 		},
-		Up:           volumeUp,
-		BeforeDelete: volumeLast,
+		Up:           fillVolume,
+		BeforeDelete: releaseVolume,
 		Indexes:      []syncer.Index{{Side: syncer.Host, Object: &corev1.PersistentVolumeClaim{}, Field: byVolume, Values: volumeName}},
 	}
 }
@@ -44,7 +43,7 @@ func volumeName(o client.Object) []string {
 }
 
 func volumeOfClaim(s syncer.Scope, host *corev1.PersistentVolumeClaim) (types.NamespacedName, bool) {
-	_, ours := proven(s, host)
+	_, ours := provenOrigin(s, host)
 	return types.NamespacedName{Name: host.Spec.VolumeName}, ours && host.Spec.VolumeName != ""
 }
 
@@ -56,23 +55,23 @@ func claimOfVolume(s syncer.Scope, virtual types.NamespacedName) (*corev1.Persis
 		return nil, false, err
 	}
 	for i := range claims.Items {
-		if _, ours := proven(s, &claims.Items[i]); ours {
+		if _, ours := provenOrigin(s, &claims.Items[i]); ours {
 			return &claims.Items[i], true, nil
 		}
 	}
 	return nil, false, nil
 }
 
-// volumeLast says that no claim is bound to the volume any more: until then, its
-// protection keeps it.
-func volumeLast(_ syncer.Scope, virtual *corev1.PersistentVolume) error {
+// releaseVolume sets the phase of a volume without a claim. Until then, a protection
+// finalizer keeps it.
+func releaseVolume(_ syncer.Scope, virtual *corev1.PersistentVolume) error {
 	virtual.Status.Phase = corev1.VolumeReleased
 	return nil
 }
 
-// volumeUp fills in the virtual volume. It goes with its claim, so its reclaim
-// policy says Delete; what becomes of the data is for the host's volume to say.
-func volumeUp(s syncer.Scope, host *corev1.PersistentVolumeClaim, virtual *corev1.PersistentVolume) error {
+// fillVolume fills in the virtual volume. It is deleted with its claim, so its reclaim policy
+// is Delete. The host's volume decides what happens to the data.
+func fillVolume(s syncer.Scope, host *corev1.PersistentVolumeClaim, virtual *corev1.PersistentVolume) error {
 	claim, uid, _ := translate.Origin(s.Cluster, translate.Hashed, host)
 	virtual.Spec.Capacity = host.Status.Capacity
 	if len(virtual.Spec.Capacity) == 0 {

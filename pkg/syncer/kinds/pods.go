@@ -16,8 +16,8 @@ import (
 	"github.com/sublet-dev/sublet/pkg/translate"
 )
 
-// Pods copies the tenant's pods to the host, where they are scheduled and run.
-// What the copy looks like is decided in package translate.
+// Pods copies the tenant's pods to the host, which schedules and runs them. Package translate
+// defines what the copy looks like.
 func Pods(o Options) syncer.Resource[*corev1.Pod, *corev1.Pod] {
 	p := pods{options: o}
 	r := syncer.Resource[*corev1.Pod, *corev1.Pod]{
@@ -25,8 +25,8 @@ func Pods(o Options) syncer.Resource[*corev1.Pod, *corev1.Pod] {
 		Names:        translate.Hashed,
 		Load:         p.load,
 		Want:         p.shouldCopy,
-		Down:         p.down,
-		Up:           p.up,
+		Down:         p.fillHost,
+		Up:           p.fillVirtual,
 		Refused:      p.clearProposal,
 		EndsWithHost: true,
 		Started:      p.started,
@@ -37,13 +37,13 @@ func Pods(o Options) syncer.Resource[*corev1.Pod, *corev1.Pod] {
 		Indexes: []syncer.Index{nodes.HostPodsByNode()},
 		Also: []syncer.Watch{
 			{Side: syncer.Virtual, Object: &corev1.Node{}, Keys: podsOnNode},
-			// Read once per pod, when it is created; later changes are of no use to it.
+			// They are read once per pod, when it is created.
 			{Side: syncer.Virtual, Object: &corev1.Service{}, Keys: noKeys},
 			{Side: syncer.Virtual, Object: &corev1.Namespace{}, Keys: noKeys},
 		},
 	}
 	if o.VirtualScheduler {
-		// What a node has is looked up once per pod.
+		// The resources of a node are read once per pod.
 		r.Also = append(r.Also, syncer.Watch{Side: syncer.Host, Object: &corev1.Node{}, All: true, Keys: noKeys})
 	}
 	return r
@@ -54,15 +54,15 @@ type pods struct {
 	options Options
 }
 
-// podStarted says that a pod was on a node of the host. A node name alone does not
-// say so: the tenant may have named one, or bound the pod.
-func podStarted(virtual *corev1.Pod) bool {
-	by, marked := virtual.Annotations[labels.Bound]
-	return virtual.Status.StartTime != nil || virtual.Spec.NodeName != "" && marked && by == string(virtual.UID)
+// hasStarted reports whether a pod was on a node of the host. A node name alone is no proof:
+// the tenant may have set it, or bound the pod.
+func hasStarted(virtual *corev1.Pod) bool {
+	uid, ok := virtual.Annotations[labels.Bound]
+	return virtual.Status.StartTime != nil || virtual.Spec.NodeName != "" && ok && uid == string(virtual.UID)
 }
 
-// down fills in the host pod.
-func (p pods) down(s syncer.Scope, virtual, host *corev1.Pod) error {
+// fillHost fills in the host pod.
+func (p pods) fillHost(s syncer.Scope, virtual, host *corev1.Pod) error {
 	in := translate.PodInput{
 		Cluster:             s.Cluster,
 		ServiceAccount:      p.options.WorkloadServiceAccount,
@@ -83,14 +83,14 @@ func (p pods) down(s syncer.Scope, virtual, host *corev1.Pod) error {
 	if translate.NeedsServices(virtual, host) {
 		var services corev1.ServiceList
 		if err := s.Virtual.List(s.Context, &services, client.InNamespace(virtual.Namespace), client.UnsafeDisableDeepCopy); err != nil {
-			return fmt.Errorf("cannot list the Services that containers are told of: %w", err)
+			return fmt.Errorf("cannot list Services of namespace %s: %w", virtual.Namespace, err)
 		}
 		in.Services = services.Items
 	}
 	if translate.NeedsNamespaces(virtual, host) {
 		var namespaces corev1.NamespaceList
 		if err := s.Virtual.List(s.Context, &namespaces, client.UnsafeDisableDeepCopy); err != nil {
-			return fmt.Errorf("cannot list the namespaces that the pod's affinity is about: %w", err)
+			return fmt.Errorf("cannot list namespaces: %w", err)
 		}
 		in.Namespaces = namespaces.Items
 	}
@@ -109,10 +109,9 @@ func visibleNodes(sync v1alpha1.Sync) map[string]string {
 	return selector.Labels
 }
 
-// bindUp brings back the node. It is left out until the virtual cluster has it, so
-// that no pod ever runs on a node that does not exist; the status does not wait
-// for it.
-func bindUp(s syncer.Scope, host, virtual *corev1.Pod) error {
+// copyNode copies the node of the host pod once the virtual cluster has that node. No pod
+// then runs on a node that does not exist. The status does not wait for it.
+func copyNode(s syncer.Scope, host, virtual *corev1.Pod) error {
 	if host.Spec.NodeName == "" || virtual.Spec.NodeName != "" ||
 		virtual.DeletionTimestamp != nil || len(virtual.Spec.SchedulingGates) > 0 {
 		// The API server takes no node for a pod that is being deleted or gated.
@@ -123,7 +122,7 @@ func bindUp(s syncer.Scope, host, virtual *corev1.Pod) error {
 		return nil
 	}
 	if err != nil {
-		return fmt.Errorf("cannot look up node %s: %w", host.Spec.NodeName, err)
+		return fmt.Errorf("cannot get node %s: %w", host.Spec.NodeName, err)
 	}
 	virtual.Spec.NodeName = host.Spec.NodeName
 	return nil

@@ -19,7 +19,7 @@ import (
 	"github.com/sublet-dev/sublet/pkg/translate"
 )
 
-func TestPodStarted(t *testing.T) {
+func TestHasStarted(t *testing.T) {
 	t.Parallel()
 	marked := func(by string) metav1.ObjectMeta {
 		return metav1.ObjectMeta{UID: "one", Annotations: map[string]string{labels.Bound: by}}
@@ -59,7 +59,7 @@ func TestPodStarted(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			if got := podStarted(&tt.pod); got != tt.want {
+			if got := hasStarted(&tt.pod); got != tt.want {
 				t.Errorf("%s: got %t", tt.reason, got)
 			}
 		})

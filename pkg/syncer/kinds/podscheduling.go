@@ -15,8 +15,8 @@ import (
 	"github.com/sublet-dev/sublet/pkg/translate"
 )
 
-// With a virtual scheduler, a pod gets its host copy once it has an assigned node: the one
-// that it is bound to, or a proposal. The copy is pinned to that node, and the host decides
+// With a virtual scheduler, a pod gets its host copy once it has an assigned node. That is
+// the node that it is bound to, or a proposal. The copy is pinned to that node, and the host decides
 // whether the pod gets there. The copy is deleted when another node is proposed, or when
 // the pod is unschedulable.
 
@@ -83,11 +83,11 @@ func (p pods) started(virtual, host *corev1.Pod) bool {
 	if p.options.usesVirtualScheduler(virtual) {
 		return virtual.Status.StartTime != nil
 	}
-	return podStarted(virtual)
+	return hasStarted(virtual)
 }
 
-// up copies the status, and the node of a pod that has none.
-func (p pods) up(s syncer.Scope, host, virtual *corev1.Pod) error {
+// fillVirtual copies the status, and the node of a pod that has none.
+func (p pods) fillVirtual(s syncer.Scope, host, virtual *corev1.Pod) error {
 	if p.options.usesVirtualScheduler(virtual) {
 		proposed := ""
 		if virtual.Spec.NodeName == "" {
@@ -97,7 +97,7 @@ func (p pods) up(s syncer.Scope, host, virtual *corev1.Pod) error {
 	} else {
 		translate.PodStatus(s.Cluster, host, virtual)
 	}
-	return bindUp(s, host, virtual)
+	return copyNode(s, host, virtual)
 }
 
 // clearProposal removes the proposal from a pod that the host refuses. The scheduler

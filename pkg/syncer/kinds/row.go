@@ -186,8 +186,8 @@ func (r Row) Kinds() (with, without []syncer.Kind) {
 	return r.ifOn(Options{}), r.inPlace(Options{})
 }
 
-// Rules returns the permissions that the kinds of the row need in the host namespace
-// and those that they need in the host cluster: exactly the verbs in use.
+// Rules returns the permissions that the kinds of the row need: those in the host
+// namespace, and those in the whole host cluster. They name exactly the verbs in use.
 func (r Row) Rules() (namespaced, cluster []rbacv1.PolicyRule) {
 	namespaced, cluster = rulesOf(r.ifOn(Options{}))
 	return append(namespaced, r.extra...), cluster
@@ -230,10 +230,14 @@ func covers(rules []rbacv1.PolicyRule, group, resource string) bool {
 	})
 }
 
-// The verbs that the engine uses. It never replaces a whole host object and never
-// reads one that its watch does not show.
-func read() []string   { return []string{"get", "list", "watch"} }
-func patch() []string  { return []string{"patch"} }
+// read returns the verbs of a kind that the host owns.
+func read() []string { return []string{"get", "list", "watch"} }
+
+// patch returns the verb of subresources, and of what a setting allows to change.
+func patch() []string { return []string{"patch"} }
+
+// manage returns the verbs of a kind that the virtual cluster owns. The engine never
+// replaces a whole host object.
 func manage() []string { return []string{"create", "delete", "get", "list", "patch", "watch"} }
 
 // rule returns a permission on resources of one API group.

@@ -9,9 +9,8 @@ import (
 	"github.com/sublet-dev/sublet/pkg/translate"
 )
 
-// Services copies the tenant's Services to the host. The host decides on
-// addresses and node ports; package admission is how the virtual Service
-// has them when it is created.
+// Services copies the tenant's Services to the host, which assigns addresses and node
+// ports. Package admission copies them into the virtual Service when it is created.
 func Services(Options) syncer.Resource[*corev1.Service, *corev1.Service] {
 	return syncer.Resource[*corev1.Service, *corev1.Service]{
 		Owner: syncer.Virtual,
@@ -19,15 +18,15 @@ func Services(Options) syncer.Resource[*corev1.Service, *corev1.Service] {
 		Want: func(_ syncer.Scope, virtual, _ *corev1.Service) (bool, error) {
 			return translate.ShouldCopyService(virtual), nil
 		},
-		Down: serviceDown,
-		Up:   serviceUp,
+		Down: fillHostService,
+		Up:   fillVirtualService,
 	}
 }
 
-// serviceDown fills in the host Service. externalIPs stay behind: with them a
-// tenant could draw traffic to any address of the host to their own pods. What
-// the host has assigned stays the host's.
-func serviceDown(s syncer.Scope, virtual, host *corev1.Service) error {
+// fillHostService fills in the host Service. It leaves out externalIPs: with them a tenant
+// could draw the traffic of any host address to their own pods. It keeps what the host has
+// assigned.
+func fillHostService(s syncer.Scope, virtual, host *corev1.Service) error {
 	host.Labels = translate.SyncLabels(host.Labels, virtual.Labels)
 	assigned := host.Spec
 	host.Spec = virtual.Spec
@@ -40,7 +39,7 @@ func serviceDown(s syncer.Scope, virtual, host *corev1.Service) error {
 	}
 	if assigned.ClusterIP != "" && virtual.Spec.ClusterIP != corev1.ClusterIPNone {
 		host.Spec.ClusterIP = assigned.ClusterIP
-		host.Spec.ClusterIPs = keepAssigned(assigned.ClusterIPs, virtual.Spec.ClusterIPs, familiesWanted(virtual))
+		host.Spec.ClusterIPs = keepAssigned(assigned.ClusterIPs, virtual.Spec.ClusterIPs, countFamilies(virtual))
 	}
 	if len(virtual.Spec.IPFamilies) == 0 {
 		host.Spec.IPFamilies = assigned.IPFamilies
@@ -58,17 +57,17 @@ func serviceDown(s syncer.Scope, virtual, host *corev1.Service) error {
 	return nil
 }
 
-// familiesWanted is how many addresses a Service asks for, 0 if it leaves that to
-// the API server.
-func familiesWanted(virtual *corev1.Service) int {
+// countFamilies returns how many addresses a Service requests. It returns 0 if the Service
+// leaves that to the API server.
+func countFamilies(virtual *corev1.Service) int {
 	if policy := virtual.Spec.IPFamilyPolicy; policy != nil && *policy == corev1.IPFamilyPolicySingleStack {
 		return 1
 	}
 	return len(virtual.Spec.IPFamilies)
 }
 
-// keepAssigned is the addresses of the host Service, as many as are wanted. A
-// second address that the tenant asks for goes down as a wish.
+// keepAssigned returns the addresses of the host Service, at most as many as are wanted. A
+// second address that the tenant sets is passed as a request.
 func keepAssigned(assigned, virtual []string, wanted int) []string {
 	kept := slices.Clone(assigned)
 	if wanted > 0 && len(kept) > wanted {
@@ -80,8 +79,8 @@ func keepAssigned(assigned, virtual []string, wanted int) []string {
 	return kept
 }
 
-// serviceUp brings back what the host assigned and what its load balancers say.
-func serviceUp(_ syncer.Scope, host, virtual *corev1.Service) error {
+// fillVirtualService copies what the host assigned, and the status of its load balancers.
+func fillVirtualService(_ syncer.Scope, host, virtual *corev1.Service) error {
 	virtual.Status = host.Status
 	translate.CopyAssigned(host, virtual)
 	return nil

@@ -9,9 +9,9 @@ import (
 	"github.com/sublet-dev/sublet/pkg/translate"
 )
 
-// StorageClasses shows the host's storage classes, which the tenant's claims name
-// as they are. The parameters stay behind: they name pools, servers and Secrets of
-// the host, and only the host's provisioner reads them.
+// StorageClasses shows the host's storage classes, which the tenant's claims name as they
+// are. It leaves out parameters. They name pools, servers and Secrets of the host, and only
+// the host's provisioner reads them.
 func StorageClasses(Options) syncer.Resource[*storagev1.StorageClass, *storagev1.StorageClass] {
 	return syncer.Resource[*storagev1.StorageClass, *storagev1.StorageClass]{
 		Owner:  syncer.Host,
@@ -21,13 +21,13 @@ func StorageClasses(Options) syncer.Resource[*storagev1.StorageClass, *storagev1
 		Want: func(_ syncer.Scope, virtual, host *storagev1.StorageClass) (bool, error) {
 			return virtual == nil || translate.IsOfHostObject(virtual, host), nil
 		},
-		Up: storageClassUp,
+		Up: fillStorageClass,
 	}
 }
 
-// storageClassUp fills in the virtual class. The annotation that makes a class the
-// default one comes along with the others.
-func storageClassUp(_ syncer.Scope, host, virtual *storagev1.StorageClass) error {
+// fillStorageClass fills in the virtual class. The annotation of the default class is among
+// the annotations that are copied.
+func fillStorageClass(_ syncer.Scope, host, virtual *storagev1.StorageClass) error {
 	uid := virtual.Annotations[labels.HostUID]
 	virtual.Labels = host.Labels
 	virtual.Annotations = translate.PassAnnotations(host.Annotations)

@@ -16,35 +16,34 @@ import (
 	"github.com/sublet-dev/sublet/pkg/translate"
 )
 
-// Tokens keeps a host Secret beside each host pod that needs service account
-// tokens: one key for each token that the pod asks for. The tokens are those of
-// the virtual cluster, live as long as the pod asks for, are bound to the virtual
-// pod and end with it. They are nowhere but in that Secret.
+// Tokens keeps a host Secret for each host pod that needs service account tokens, with one key
+// for each token that the pod requests. The virtual cluster issues the tokens for the life
+// that the pod requests. They are bound to the virtual pod and end with it. They are stored
+// in that Secret alone.
 func Tokens(o Options) syncer.Resource[*corev1.Pod, *corev1.Secret] {
 	t := &tokens{minter: o.Tokens, unwritten: map[unwrittenKey]unwrittenToken{}}
 	return syncer.Resource[*corev1.Pod, *corev1.Secret]{
 		Owner: syncer.Virtual,
 		Names: translate.Derived(translate.TokenRole),
-		Want:  wantToken,
-		Down:  t.down,
-		// A pod that has ended keeps its tokens until it is gone.
+		Want:  shouldHaveSecret,
+		Down:  t.fillSecret,
+		// A finished pod keeps its tokens until it is gone.
 		StatusBlind: true,
 	}
 }
 
-// renewAfter is the part of its life after which a token is replaced, and
-// maxTokenAge the age at which it is at the latest: both as a kubelet does it.
+// renewAfter is the part of its life after which a token is renewed. maxTokenAge is the
+// age at which it is renewed at the latest. A kubelet uses the same values.
 const (
 	renewAfter  = 0.8
 	maxTokenAge = 24 * time.Hour
 )
 
-// unwrittenLife is how long a token that was made is kept for a Secret that could
-// not be written.
+// unwrittenLife is how long a token is kept for a Secret that could not be written.
 const unwrittenLife = 10 * time.Minute
 
-// tokens is the kind with its settings. What it remembers saves work only: a token
-// that was made for a Secret that could not be written yet is not made again.
+// tokens is the kind with its settings. What it remembers only saves requests: a token for
+// a Secret that could not be written yet is not requested again.
 type tokens struct {
 	minter TokenMinter
 
@@ -52,20 +51,21 @@ type tokens struct {
 	unwritten map[unwrittenKey]unwrittenToken
 }
 
-// unwrittenKey is a token that one pod asked for.
+// unwrittenKey identifies a token that a pod requests.
 type unwrittenKey struct {
 	pod types.UID
 	key string
 }
 
+// unwrittenToken is a token that is not seen in its Secret yet.
 type unwrittenToken struct {
-	text string
-	made time.Time
+	text   string
+	minted time.Time
 }
 
-// wantToken says whether a pod needs a token Secret. Once it is there it stays
-// until its pod is gone, as the containers need it to the end.
-func wantToken(_ syncer.Scope, virtual *corev1.Pod, host *corev1.Secret) (bool, error) {
+// shouldHaveSecret reports whether a pod needs a token Secret. A Secret stays until its pod is
+// gone, because the containers need it to the end.
+func shouldHaveSecret(_ syncer.Scope, virtual *corev1.Pod, host *corev1.Secret) (bool, error) {
 	if len(translate.TokenRequests(virtual)) == 0 {
 		return false, nil
 	}
@@ -75,12 +75,12 @@ func wantToken(_ syncer.Scope, virtual *corev1.Pod, host *corev1.Secret) (bool, 
 	return translate.ShouldCopyPod(virtual, false) && virtual.DeletionTimestamp == nil, nil
 }
 
-// down fills in the token Secret. Tokens that live long enough stay as they are.
-func (t *tokens) down(s syncer.Scope, virtual *corev1.Pod, host *corev1.Secret) error {
+// fillSecret fills in the token Secret. It keeps tokens that live long enough.
+func (t *tokens) fillSecret(s syncer.Scope, virtual *corev1.Pod, host *corev1.Secret) error {
 	requests := translate.TokenRequests(virtual)
 	data := make(map[string][]byte, len(requests))
 	for _, request := range requests {
-		text, err := t.token(s, virtual, request, string(host.Data[request.Key]))
+		text, err := t.getToken(s, virtual, request, string(host.Data[request.Key]))
 		if err != nil {
 			return err
 		}
@@ -93,90 +93,92 @@ func (t *tokens) down(s syncer.Scope, virtual *corev1.Pod, host *corev1.Secret) 
 	return nil
 }
 
-// token is the token for a request: the present one while it lives long enough,
-// or a new one. It asks to be called again when the token must be renewed.
-func (t *tokens) token(s syncer.Scope, virtual *corev1.Pod, request translate.TokenRequest, present string) (string, error) {
+// getToken returns the token for a request: the present one while it lives long enough, or a
+// new one. It requests the reconcile in which the token is renewed.
+func (t *tokens) getToken(s syncer.Scope, virtual *corev1.Pod, request translate.TokenRequest, present string) (string, error) {
 	key := unwrittenKey{virtual.UID, request.Key}
-	if due := renewal(present, virtual, request); s.Now.Before(due) || present != "" && translate.IsFinished(virtual) {
+	if due := renewalTime(present, virtual, request); s.Now.Before(due) || present != "" && translate.IsFinished(virtual) {
 		t.forget(key)
-		t.again(s, virtual, due)
+		t.requeueAt(s, virtual, due)
 		return present, nil
 	}
-	text := t.remembered(key)
-	if due := renewal(text, virtual, request); s.Now.Before(due) {
-		t.again(s, virtual, due)
+	text := t.lookup(key)
+	if due := renewalTime(text, virtual, request); s.Now.Before(due) {
+		t.requeueAt(s, virtual, due)
 		return text, nil
 	}
 	text, err := t.mint(s, virtual, request)
 	if err != nil {
 		return "", err
 	}
-	due := renewal(text, virtual, request)
+	due := renewalTime(text, virtual, request)
 	if !s.Now.Before(due) {
-		return "", fmt.Errorf("the token made for service account %s/%s is not one that pod %s can use: it is not bound to the pod, or has lived most of its life",
+		return "", fmt.Errorf("cannot use the token of service account %s/%s for pod %s: it is not bound to the pod, or must be renewed already",
 			virtual.Namespace, virtual.Spec.ServiceAccountName, virtual.Name)
 	}
 	t.remember(key, text, s.Now)
-	t.again(s, virtual, due)
+	t.requeueAt(s, virtual, due)
 	return text, nil
 }
 
-// again asks for the next look at the time of the renewal.
-func (t *tokens) again(s syncer.Scope, virtual *corev1.Pod, renewal time.Time) {
+// requeueAt requests a reconcile at the time of the renewal.
+func (t *tokens) requeueAt(s syncer.Scope, virtual *corev1.Pod, renewal time.Time) {
 	if wait := renewal.Sub(s.Now); wait > 0 && !translate.IsFinished(virtual) {
 		s.Again(wait)
 	}
 }
 
-// mint makes a token bound to the virtual pod.
+// mint requests a token that is bound to the virtual pod.
 func (t *tokens) mint(s syncer.Scope, virtual *corev1.Pod, request translate.TokenRequest) (string, error) {
 	account := virtual.Spec.ServiceAccountName
 	if account == "" {
 		account = "default"
 	}
-	wish := &authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{
+	body := &authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{
 		ExpirationSeconds: new(request.ExpirationSeconds),
 		BoundObjectRef: &authenticationv1.BoundObjectReference{
 			APIVersion: "v1", Kind: "Pod", Name: virtual.Name, UID: virtual.UID,
 		},
 	}}
 	if request.Audience != "" {
-		wish.Spec.Audiences = []string{request.Audience}
+		body.Spec.Audiences = []string{request.Audience}
 	}
-	made, err := t.minter.Mint(s.Context, virtual.Namespace, account, wish)
+	minted, err := t.minter.Mint(s.Context, virtual.Namespace, account, body)
 	if err != nil {
-		return "", fmt.Errorf("cannot make a token of service account %s/%s for pod %s: %w", virtual.Namespace, account, virtual.Name, err)
+		return "", fmt.Errorf("cannot request a token of service account %s/%s for pod %s: %w", virtual.Namespace, account, virtual.Name, err)
 	}
-	return made.Status.Token, nil
+	return minted.Status.Token, nil
 }
 
-func (t *tokens) remembered(key unwrittenKey) string {
+// lookup returns a token that is not seen in the Secret yet, empty if there is none.
+func (t *tokens) lookup(key unwrittenKey) string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.unwritten[key].text
 }
 
-// remember keeps a token until it is seen in the Secret, and drops those that were
-// never seen there.
+// remember keeps a token until it is seen in the Secret. It drops those that were not
+// seen there for too long.
 func (t *tokens) remember(key unwrittenKey, text string, now time.Time) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for other, token := range t.unwritten {
-		if now.Sub(token.made) > unwrittenLife {
+		if now.Sub(token.minted) > unwrittenLife {
 			delete(t.unwritten, other)
 		}
 	}
 	t.unwritten[key] = unwrittenToken{text, now}
 }
 
+// forget drops a token that is seen in the Secret.
 func (t *tokens) forget(key unwrittenKey) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	delete(t.unwritten, key)
 }
 
-// claims is the part of a service account token that says when it is to be
-// renewed and whose it is.
+// claims is the part of a service account token that determines when it must be renewed,
+// and the pod that it is bound to.
 type claims struct {
 	Expires    int64 `json:"exp"`
 	Issued     int64 `json:"iat"`
@@ -187,12 +189,11 @@ type claims struct {
 	} `json:"kubernetes.io"`
 }
 
-// renewal is when a token is to be renewed, and the zero time if it is not one
-// that this pod can use. The token itself says it, so nothing needs to be noted
-// elsewhere. A token may be issued for longer than the pod asked for; it is
-// renewed all the same when the pod expects it.
-func renewal(token string, virtual *corev1.Pod, request translate.TokenRequest) time.Time {
-	parsed, ok := parse(token)
+// renewalTime returns when a token must be renewed. It returns the zero time for one that this
+// pod cannot use. A token may be issued for longer than the pod requests; it is renewed when
+// the pod expects it. Its claims have all that is needed, so nothing is stored elsewhere.
+func renewalTime(token string, virtual *corev1.Pod, request translate.TokenRequest) time.Time {
+	parsed, ok := parseClaims(token)
 	if !ok || parsed.Kubernetes.Pod.UID != virtual.UID {
 		return time.Time{}
 	}
@@ -201,9 +202,9 @@ func renewal(token string, virtual *corev1.Pod, request translate.TokenRequest) 
 	return time.Unix(parsed.Issued, 0).Add(age)
 }
 
-// parse reads the claims of a token. It does not verify the signature: the token
-// is one that we asked for ourselves, or lies in a Secret of ours.
-func parse(token string) (claims, bool) {
+// parseClaims decodes the claims of a token. It does not verify the signature: the token comes
+// from the virtual API server or from a Secret of ours.
+func parseClaims(token string) (claims, bool) {
 	var parsed claims
 	parts := strings.Split(token, ".")
 	if len(parts) != 3 {

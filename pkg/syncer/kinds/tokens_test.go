@@ -46,7 +46,7 @@ func (m *mint) Mint(_ context.Context, namespace, name string, request *authenti
 	return made, nil
 }
 
-// tokenText is a token as an API server makes it, but for the signature.
+// tokenText returns a token as an API server issues it, without a valid signature.
 func tokenText(issued time.Time, life time.Duration, pod types.UID, audience string) string {
 	payload, err := json.Marshal(map[string]any{
 		"aud": []string{audience}, "iat": issued.Unix(), "exp": issued.Add(life).Unix(),
@@ -75,13 +75,13 @@ func tokenPod() *corev1.Pod {
 	}
 }
 
-// clockScope is a scope at a moment of the test.
+// clockScope returns a scope at a moment of the test.
 func clockScope(t *testing.T, now time.Time) syncer.Scope {
 	t.Helper()
 	return syncer.Scope{Context: t.Context(), Cluster: testCluster(), Now: now}
 }
 
-// keys are the keys in the token Secret, that of the API server first.
+// keys returns the keys in the token Secret, that of the API server first.
 func keys(pod *corev1.Pod) (api, vault string) {
 	for _, request := range translate.TokenRequests(pod) {
 		if request.Audience == "" {
@@ -147,26 +147,26 @@ func TestTokenThatIsRememberedOnlyUntilItIsWritten(t *testing.T) {
 	start := time.Date(2026, 1, 2, 3, 0, 0, 0, time.UTC)
 	kind := &tokens{minter: &mint{now: start}, unwritten: map[unwrittenKey]unwrittenToken{}}
 	secret := &corev1.Secret{}
-	if err := kind.down(clockScope(t, start), tokenPod(), secret); err != nil {
+	if err := kind.fillSecret(clockScope(t, start), tokenPod(), secret); err != nil {
 		t.Fatal(err)
 	}
 	if len(kind.unwritten) != 2 {
 		t.Errorf("%d tokens remembered, want 2", len(kind.unwritten))
 	}
-	if err := kind.down(clockScope(t, start), tokenPod(), secret); err != nil {
+	if err := kind.fillSecret(clockScope(t, start), tokenPod(), secret); err != nil {
 		t.Fatal(err)
 	}
 	if len(kind.unwritten) != 0 {
 		t.Errorf("%d tokens remembered after they were written, want none", len(kind.unwritten))
 	}
 	// The pod is gone before its Secret was ever written.
-	if err := kind.down(clockScope(t, start), tokenPod(), &corev1.Secret{}); err != nil {
+	if err := kind.fillSecret(clockScope(t, start), tokenPod(), &corev1.Secret{}); err != nil {
 		t.Fatal(err)
 	}
 	other := tokenPod()
 	other.UID = "uid-of-another"
 	kind.minter = &mint{now: start.Add(time.Hour)}
-	if err := kind.down(clockScope(t, start.Add(time.Hour)), other, &corev1.Secret{}); err != nil {
+	if err := kind.fillSecret(clockScope(t, start.Add(time.Hour)), other, &corev1.Secret{}); err != nil {
 		t.Fatal(err)
 	}
 	for key := range kind.unwritten {
@@ -199,7 +199,7 @@ func TestTokenRenewal(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			if got := renewal(tt.token, tokenPod(), tt.request); !got.Equal(tt.want) {
+			if got := renewalTime(tt.token, tokenPod(), tt.request); !got.Equal(tt.want) {
 				t.Errorf("%s: got %s, want %s", tt.reason, got, tt.want)
 			}
 		})
