@@ -23,9 +23,9 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// fakeServer is an API server in memory with the rules that the engine rests on:
-// UIDs, versions, preconditions, graceful deletion of bound pods, finalizers and
-// a status apart from the rest.
+// fakeServer is an API server in memory with the rules that the engine relies on. It
+// has UIDs, versions, preconditions, finalizers, a status apart from the rest, and
+// deletes bound pods gracefully.
 type fakeServer struct {
 	client.Client // panics for whatever the engine should not use
 
@@ -85,7 +85,7 @@ func (s *fakeServer) drop(o client.Object) {
 	delete(s.objects, keyOf(o))
 }
 
-// at is what is stored of the type of like under a key, nil for nothing.
+// at returns the object of the type of like under a key, nil if there is none.
 func (s *fakeServer) at(like client.Object, key types.NamespacedName) client.Object {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -95,7 +95,7 @@ func (s *fakeServer) at(like client.Object, key types.NamespacedName) client.Obj
 	return nil
 }
 
-// of is every object of the type of like that has the labels.
+// of returns every object of the type of like that has the labels.
 func (s *fakeServer) of(like client.Object, selector apilabels.Selector) []client.Object {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -108,7 +108,7 @@ func (s *fakeServer) of(like client.Object, selector apilabels.Selector) []clien
 	return found
 }
 
-// begin counts a request and asks whether it may go on. The caller holds the lock.
+// begin counts a request and asks whether it may continue. The caller holds the lock.
 func (s *fakeServer) begin(verb string, o client.Object) error {
 	s.requests = append(s.requests, verb)
 	if s.before == nil || verb == "get" {

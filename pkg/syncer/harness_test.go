@@ -23,10 +23,10 @@ import (
 	"github.com/sublet-dev/sublet/pkg/translate"
 )
 
-// testStart is when all tests begin.
+// testStart returns the time at which all tests begin.
 func testStart() time.Time { return time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC) }
 
-// testCluster is the virtual cluster of the tests.
+// testCluster returns the virtual cluster of the tests.
 func testCluster() translate.Cluster {
 	return translate.Cluster{
 		UID: "anchor-uid", Name: "shop", Namespace: "tenant",
@@ -34,8 +34,8 @@ func testCluster() translate.Cluster {
 	}
 }
 
-// configMaps is a kind of the virtual side: data goes down, and an annotation of
-// the host comes up.
+// configMaps returns a kind of the virtual side. Data is synced down, and an
+// annotation of the host up.
 func configMaps() Kind {
 	return Define("configmaps", Resource[*corev1.ConfigMap, *corev1.ConfigMap]{
 		Owner: Virtual,
@@ -56,7 +56,7 @@ func configMaps() Kind {
 	})
 }
 
-// pods is a kind that ends with its host copy.
+// pods returns a kind that ends with its host copy.
 func pods() Kind {
 	return Define("pods", Resource[*corev1.Pod, *corev1.Pod]{
 		Owner: Virtual,
@@ -92,7 +92,7 @@ func pods() Kind {
 	})
 }
 
-// tokens is a kind whose host Secrets stand beside those of another kind.
+// tokens returns a kind whose host objects are Secrets, as those of another kind.
 func tokens() Kind {
 	return Define("tokens", Resource[*corev1.Pod, *corev1.Secret]{
 		Owner: Virtual,
@@ -105,7 +105,7 @@ func tokens() Kind {
 	})
 }
 
-// secrets is the other kind.
+// secrets returns the other kind.
 func secrets() Kind {
 	return Define("secrets", Resource[*corev1.Secret, *corev1.Secret]{
 		Owner: Virtual,
@@ -117,7 +117,7 @@ func secrets() Kind {
 	})
 }
 
-// nodes is a kind of the host.
+// nodes returns a kind of the host.
 func nodes() Kind {
 	return Define("nodes", Resource[*corev1.Node, *corev1.Node]{
 		Owner:  Host,
@@ -228,16 +228,16 @@ func (b *bench) settle(t *testing.T, key types.NamespacedName) error {
 // labelsEverything selects every object.
 func labelsEverything() apilabels.Selector { return apilabels.Everything() }
 
-// resourceOf is a quantity.
+// resourceOf returns a quantity.
 func resourceOf(text string) *quantity.Quantity {
 	q := quantity.MustParse(text)
 	return &q
 }
 
-// registry is where all metrics are.
+// registry returns all metrics.
 func registry() metrics.Gatherer { return legacyregistry.DefaultGatherer }
 
-// labelsOf is a selector from its text.
+// labelsOf returns a selector from its text.
 func labelsOf(text string) apilabels.Selector {
 	selector, err := apilabels.Parse(text)
 	if err != nil {
@@ -246,12 +246,12 @@ func labelsOf(text string) apilabels.Selector {
 	return selector
 }
 
-// groupKind is a kind of a group.
+// groupKind returns a kind of a group.
 func groupKind(group, kind string) schema.GroupKind {
 	return schema.GroupKind{Group: group, Kind: kind}
 }
 
-// volumes is a kind of the host with a Source: one virtual volume per bound claim.
+// volumes returns a kind of the host with a Source: one virtual volume per bound claim.
 func volumes() Kind {
 	const byVolume = "volume"
 	return Define("volumes", Resource[*corev1.PersistentVolume, *corev1.PersistentVolumeClaim]{

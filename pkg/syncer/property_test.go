@@ -77,12 +77,12 @@ func (w *world) key() types.NamespacedName {
 	return types.NamespacedName{Namespace: "web", Name: rapid.SampledFrom([]string{"a", "b"}).Draw(w.t, "name")}
 }
 
-// like is an empty object of one of the types of the virtual side.
+// like returns an empty object of one of the types of the virtual side.
 func (w *world) like() client.Object {
 	return rapid.SampledFrom([]client.Object{&corev1.ConfigMap{}, &corev1.Pod{}, &corev1.Secret{}}).Draw(w.t, "type")
 }
 
-// create is a tenant's creation.
+// create creates an object of a tenant.
 func (w *world) create(*rapid.T) {
 	o := newEmpty(w.like())
 	key := w.key()
@@ -94,7 +94,7 @@ func (w *world) create(*rapid.T) {
 	w.as(func() { _ = w.virtual.Create(context.Background(), o) })
 }
 
-// remove is a tenant's deletion, with or without time to end.
+// remove deletes an object of a tenant, with or without a grace period.
 func (w *world) remove(*rapid.T) {
 	like, key := w.like(), w.key()
 	options := &client.DeleteOptions{}
@@ -106,7 +106,7 @@ func (w *world) remove(*rapid.T) {
 	}
 }
 
-// change is a tenant's change.
+// change changes an object of a tenant.
 func (w *world) change(*rapid.T) {
 	like, key := w.like(), w.key()
 	o := w.virtual.at(like, key)
@@ -128,7 +128,7 @@ func (w *world) change(*rapid.T) {
 	w.as(func() { _ = w.virtual.Update(context.Background(), o) })
 }
 
-// tamper is somebody who changes or deletes copies on the host.
+// tamper changes or deletes a copy on the host.
 func (w *world) tamper(*rapid.T) {
 	found := w.host.of(w.like(), oursSelector(testCluster()))
 	if len(found) == 0 {
@@ -148,7 +148,7 @@ func (w *world) tamper(*rapid.T) {
 	})
 }
 
-// squat is a stranger who takes a name of ours, with or without our label.
+// squat creates a stranger's object under a name of ours, with or without our label.
 func (w *world) squat(*rapid.T) {
 	o := newEmpty(w.like())
 	name := translate.Hashed(testCluster(), w.key())
@@ -164,7 +164,7 @@ func (w *world) squat(*rapid.T) {
 	})
 }
 
-// leave is when strangers take their objects away.
+// leave deletes the objects of strangers.
 func (w *world) leave(*rapid.T) {
 	for key, o := range w.foreign {
 		w.host.drop(o)
@@ -172,7 +172,7 @@ func (w *world) leave(*rapid.T) {
 	}
 }
 
-// hostNodes is what happens to nodes of the host.
+// hostNodes creates, changes or deletes a node of the host.
 func (w *world) hostNodes(*rapid.T) {
 	name := rapid.SampledFrom([]string{"n1", "n2"}).Draw(w.t, "node")
 	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name}}
@@ -270,7 +270,7 @@ func (w *world) rest() {
 	w.t.Fatal("the clusters never come to rest")
 }
 
-// check says whether both clusters agree.
+// check fails unless both clusters agree.
 func (w *world) check() {
 	for _, b := range w.benches {
 		for _, o := range w.virtual.of(b.kind.newVirtual(), labelsEverything()) {
@@ -287,7 +287,7 @@ func (w *world) check() {
 	}
 }
 
-// checkVirtual says whether a virtual object has the copy that it should have.
+// checkVirtual fails unless a virtual object has the copy that it should have.
 func (w *world) checkVirtual(b *bench, o client.Object) {
 	key := client.ObjectKeyFromObject(o)
 	host := w.host.at(b.kind.newHost(), b.kind.names(testCluster(), key))
@@ -317,7 +317,7 @@ func (w *world) checkVirtual(b *bench, o client.Object) {
 	}
 }
 
-// checkHost says whether a host object has the virtual object it was made for.
+// checkHost fails unless a host object has the virtual object that it was created for.
 func (w *world) checkHost(b *bench, o client.Object) {
 	key, ours := b.kind.origin(b.scope(context.Background()), o)
 	if _, theirs := w.foreign[keyOf(o)]; theirs || !ours {
