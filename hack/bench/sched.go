@@ -151,11 +151,11 @@ func (b *bench) foreign(ctx context.Context) error {
 		ended := make(chan error, 1)
 		go func() { ended <- u.Run(watching) }()
 		for known := false; !known && ctx.Err() == nil; {
-			_, known = u.Foreign(foreignNode(0))
+			_, known = u.Foreign(foreignNode(0), nil)
 			time.Sleep(10 * time.Millisecond)
 		}
 		b.add("sched_foreign_pod", max(0, float64(heap())-float64(before))/foreignPods)
-		taken, _ := u.Foreign(foreignNode(0))
+		taken, _ := u.Foreign(foreignNode(0), nil)
 		if pods := taken.Pods().Value(); pods != foreignPods/manyNodes {
 			b.say("  BROKEN: %d foreign pods on a node of %d", pods, foreignPods/manyNodes)
 		}

@@ -5,6 +5,7 @@ import (
 	"math"
 	"slices"
 	"strings"
+	"unique"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
@@ -15,28 +16,28 @@ import (
 	resourcehelper "k8s.io/component-helpers/resource"
 )
 
-// sink takes what a watch of pods shows and keeps no pod.
+// sink is the store of a watch of pods. It keeps no pod, only its share.
 type sink struct{ usage *Usage }
 
 var _ cache.TransformingStore = sink{}
 
-// stripped is what is left of a pod while a list of all of them comes in.
+// stripped replaces a pod while a list of all pods comes in.
 type stripped struct {
 	metav1.PartialObjectMetadata
 	share share
 }
 
-// DeepCopyObject is part of runtime.Object. Nobody changes one.
+// DeepCopyObject implements runtime.Object. Nobody changes one.
 func (s *stripped) DeepCopyObject() runtime.Object { return s }
 
-// GetObjectKind is part of runtime.Object.
+// GetObjectKind implements runtime.Object.
 func (s *stripped) GetObjectKind() schema.ObjectKind { return schema.EmptyObjectKind }
 
-// Transformer is part of cache.TransformingStore.
+// Transformer implements cache.TransformingStore.
 func (s sink) Transformer() cache.TransformFunc {
 	return func(o any) (any, error) {
-		pod, is := o.(*corev1.Pod)
-		if !is {
+		pod, ok := o.(*corev1.Pod)
+		if !ok {
 			return o, nil
 		}
 		small := &stripped{share: shareOf(pod)}
@@ -45,7 +46,7 @@ func (s sink) Transformer() cache.TransformFunc {
 	}
 }
 
-// Add is part of cache.ReflectorStore.
+// Add implements cache.ReflectorStore.
 func (s sink) Add(o any) error {
 	key, next, err := keyed(o)
 	if err != nil {
@@ -55,10 +56,10 @@ func (s sink) Add(o any) error {
 	return nil
 }
 
-// Update is part of cache.ReflectorStore.
+// Update implements cache.ReflectorStore.
 func (s sink) Update(o any) error { return s.Add(o) }
 
-// Delete is part of cache.ReflectorStore.
+// Delete implements cache.ReflectorStore.
 func (s sink) Delete(o any) error {
 	key, err := cache.DeletionHandlingMetaNamespaceKeyFunc(o)
 	if err != nil {
@@ -68,7 +69,7 @@ func (s sink) Delete(o any) error {
 	return nil
 }
 
-// Replace is part of cache.ReflectorStore.
+// Replace implements cache.ReflectorStore.
 func (s sink) Replace(list []any, _ string) error {
 	all := make(map[string]share, len(list))
 	for _, o := range list {
@@ -82,9 +83,10 @@ func (s sink) Replace(list []any, _ string) error {
 	return nil
 }
 
-// Resync is part of cache.ReflectorStore.
+// Resync implements cache.ReflectorStore.
 func (s sink) Resync() error { return nil }
 
+// keyed returns the key and the share of a pod.
 func keyed(o any) (string, share, error) {
 	switch o := o.(type) {
 	case *corev1.Pod:
@@ -92,29 +94,29 @@ func keyed(o any) (string, share, error) {
 	case *stripped:
 		return strings.Clone(o.Namespace + "/" + o.Name), o.share, nil
 	}
-	return "", share{}, fmt.Errorf("a watch of pods shows a %T", o)
+	return "", share{}, fmt.Errorf("cannot read an object of type %T as a pod", o)
 }
 
-// shareOf is what a pod takes of its node: what kube-scheduler counts, which is
-// also what a kubelet has still promised to a pod whose resize it has not followed
-// yet, and one of the pods that the node may hold.
+// shareOf returns what a pod takes of its node, as kube-scheduler counts it, and one
+// of the pods that the node may hold. Until a kubelet has followed a resize, the
+// larger of both requests counts.
 func shareOf(pod *corev1.Pod) share {
 	requests := resourcehelper.PodRequests(pod, resourcehelper.PodResourcesOptions{
 		UseStatusResources: true,
 		InPlacePodLevelResourcesVerticalScalingEnabled: true,
 	})
-	s := share{node: pod.Spec.NodeName, amounts: []amount{{corev1.ResourcePods, 1}}}
+	s := share{node: unique.Make(pod.Spec.NodeName), amounts: []amount{{unique.Make(corev1.ResourcePods), 1}}}
 	for name, quantity := range requests {
 		if value := units(name, quantity); value != 0 {
-			s.amounts = append(s.amounts, amount{name, value})
+			s.amounts = append(s.amounts, amount{unique.Make(name), value})
 		}
 	}
-	slices.SortFunc(s.amounts, func(a, b amount) int { return strings.Compare(string(a.name), string(b.name)) })
+	slices.SortFunc(s.amounts, func(a, b amount) int { return strings.Compare(string(a.name.Value()), string(b.name.Value())) })
 	return s
 }
 
-// units is a quantity in the unit of an [amount], rounded up. A larger one than a
-// sum of many could hold is cut off: no node has as much.
+// units returns a quantity in the unit of an [amount], rounded up. It limits the
+// result to what a sum of many pods can hold.
 func units(name corev1.ResourceName, quantity resource.Quantity) int64 {
 	const most = math.MaxInt64 >> 16
 	if name == corev1.ResourceCPU {

@@ -1,12 +1,15 @@
-// Package usage knows what the pods of others ask of each node of the host, so
-// that a virtual node can offer what is left.
+// Package usage adds up what the pods of others request of each node of the host,
+// so that a virtual node can offer what is left.
 //
 // Of a foreign pod it keeps the node and the sums of its requests, a few hundred
-// bytes, and of a node one sum per resource. An event of a pod takes its former
-// share out of the sum and puts the new one in, whatever the node holds
-// otherwise. The host sends only pods that are on a node and have not ended, and
-// none of this virtual cluster: when a pod is bound, the watch tells that it
-// appears, and when it ends, that it vanishes.
+// bytes, and of a node one sum per resource. An event of a pod subtracts its former
+// share and adds the new one, whatever else runs on the node. The watch shows only
+// pods that have a node and are not finished, and none of this virtual cluster: a
+// pod appears when it is bound and vanishes when it finishes.
+//
+// The sums of a node are published in steps, as each step is a write to the node of
+// every tenant: at once if they have changed by a twentieth of the node, otherwise
+// after some seconds.
 package usage
 
 import (
@@ -15,6 +18,7 @@ import (
 	"slices"
 	"sync"
 	"time"
+	"unique"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
@@ -27,49 +31,67 @@ import (
 	"github.com/sublet-dev/sublet/api/labels"
 )
 
-// gather is how long changes of a node are gathered before it is said to have
-// changed: a node on which many pods start at once is written once.
-const gather = 250 * time.Millisecond
+const (
+	// gather is how long a large change is held back, so that many pods that start at
+	// once are published together.
+	gather = 250 * time.Millisecond
+	// settle is how long a small change is held back.
+	settle = 5 * time.Second
+	// largePart is the part of a node that makes a change large: one twentieth.
+	largePart = 20
+)
 
-// Options says whose usage is watched.
+// Options configure a [Usage].
 type Options struct {
 	// Host is a client of the host that may list and watch pods in all namespaces.
 	Host kubernetes.Interface
 	// Cluster is the UID of this virtual cluster, whose pods do not count.
 	Cluster string
-	// Changed is called when what others use of a node has changed, and for every
-	// node when all is known for the first time. Default: nobody is told.
+	// Changed is called when the published usage of a node has changed. It is also
+	// called for each node that [Usage.Foreign] was asked about too early. Default: none.
 	Changed func(node string)
 	// Clock is the time. Default: the real one.
-	Clock clock.Clock
+	Clock clock.WithTicker
 }
 
-// Usage is what others use of the host's nodes. [New] makes one.
+// Usage holds what others use of the host's nodes.
 type Usage struct {
 	options Options
 	stir    chan struct{}
 
-	mu      sync.RWMutex
-	known   bool
-	pods    map[string]share
-	nodes   map[string]map[corev1.ResourceName]int64
-	names   map[corev1.ResourceName]corev1.ResourceName // each name once in memory
-	changed map[string]bool
+	mu    sync.RWMutex
+	known bool // the first complete list has been seen
+	pods  map[string]share
+	nodes map[string]*nodeUsage
+	// early has the nodes that Foreign was asked about before usage was known.
+	early map[string]struct{}
+}
+
+// sums has the requests of many pods: thousandths of cpu, units of all others.
+type sums map[corev1.ResourceName]int64
+
+// nodeUsage is the usage of one node.
+type nodeUsage struct {
+	live        sums // of all pods
+	published   sums // the result of Foreign
+	allocatable sums // of the host node, nil until Foreign is told
+	// since is when the oldest change that is not published came, zero if none.
+	since time.Time
 }
 
 // share is what one pod takes of its node.
 type share struct {
-	node    string
+	node    unique.Handle[string]
 	amounts []amount
 }
 
-// amount is a quantity of one resource: thousandths of cpu, units of all others.
+// amount is a quantity of one resource, in the unit of [sums].
 type amount struct {
-	name  corev1.ResourceName
+	name  unique.Handle[corev1.ResourceName]
 	value int64
 }
 
-// New makes a Usage. It knows nothing before Run.
+// New returns a Usage that knows nothing before Run.
 func New(options Options) *Usage {
 	if options.Clock == nil {
 		options.Clock = clock.RealClock{}
@@ -79,15 +101,11 @@ func New(options Options) *Usage {
 	}
 	return &Usage{
 		options: options, stir: make(chan struct{}, 1),
-		pods:    map[string]share{},
-		nodes:   map[string]map[corev1.ResourceName]int64{},
-		names:   map[corev1.ResourceName]corev1.ResourceName{},
-		changed: map[string]bool{},
+		pods: map[string]share{}, nodes: map[string]*nodeUsage{}, early: map[string]struct{}{},
 	}
 }
 
-// Run watches the host until ctx ends. It goes on trying when the host cannot be
-// reached.
+// Run watches the host until ctx ends. It retries while the host cannot be reached.
 func (u *Usage) Run(ctx context.Context) error {
 	foreign := func(options *metav1.ListOptions) {
 		options.LabelSelector = labels.Cluster + "!=" + u.options.Cluster
@@ -99,22 +117,30 @@ func (u *Usage) Run(ctx context.Context) error {
 	}
 	watch := cache.NewFilteredListWatchFromClient(u.options.Host.CoreV1().RESTClient(), "pods", metav1.NamespaceAll, foreign)
 	reflector := cache.NewReflectorWithOptions(watch, &corev1.Pod{}, sink{u}, cache.ReflectorOptions{Name: "pods of others"})
-	var telling sync.WaitGroup
-	telling.Go(func() { u.tell(ctx) })
+	var publisher sync.WaitGroup
+	publisher.Go(func() { u.publish(ctx) })
 	reflector.RunWithContext(ctx)
-	telling.Wait()
+	publisher.Wait()
 	return nil
 }
 
-// Foreign is what others use of a node. It is false as long as that is unknown.
-func (u *Usage) Foreign(node string) (corev1.ResourceList, bool) {
-	u.mu.RLock()
-	defer u.mu.RUnlock()
+// Foreign returns what others use of a node, as last published. allocatable is the
+// host node's: the size of the steps follows it. ok is false as long as the usage is
+// unknown; Changed is called for the node once it is known.
+func (u *Usage) Foreign(node string, allocatable corev1.ResourceList) (requests corev1.ResourceList, ok bool) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
 	if !u.known {
+		u.early[node] = struct{}{}
 		return nil, false
 	}
-	list := make(corev1.ResourceList, len(u.nodes[node]))
-	for name, value := range u.nodes[node] {
+	n := u.nodes[node]
+	if n == nil {
+		return corev1.ResourceList{}, true
+	}
+	n.allocatable = sumsOf(allocatable)
+	list := make(corev1.ResourceList, len(n.published))
+	for name, value := range n.published {
 		if name == corev1.ResourceCPU {
 			list[name] = *resource.NewMilliQuantity(value, resource.DecimalSI)
 		} else {
@@ -124,40 +150,107 @@ func (u *Usage) Foreign(node string) (corev1.ResourceList, bool) {
 	return list, true
 }
 
-// tell calls Changed, once for all changes of a node that come close together.
-func (u *Usage) tell(ctx context.Context) {
+// sumsOf returns a list of resources in the unit of [sums].
+func sumsOf(list corev1.ResourceList) sums {
+	s := make(sums, len(list))
+	for name, quantity := range list {
+		s[name] = units(name, quantity)
+	}
+	return s
+}
+
+// publish publishes changes when they are due, until ctx ends.
+func (u *Usage) publish(ctx context.Context) {
+	timer := u.options.Clock.NewTimer(settle)
+	defer timer.Stop()
 	for {
+		next := u.publishDue()
+		timer.Reset(next)
 		select {
 		case <-ctx.Done():
 			return
 		case <-u.stir:
-		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-u.options.Clock.After(gather):
-		}
-		u.mu.Lock()
-		nodes := slices.Collect(maps.Keys(u.changed))
-		clear(u.changed)
-		u.mu.Unlock()
-		for _, node := range nodes {
-			u.options.Changed(node)
+		case <-timer.C():
 		}
 	}
+}
+
+// publishDue publishes the nodes whose changes are due. It returns the time until
+// the next one is.
+func (u *Usage) publishDue() time.Duration {
+	nodes, next := u.takeDue()
+	for _, node := range nodes {
+		u.options.Changed(node)
+	}
+	return next
+}
+
+// takeDue marks the due changes as published and returns their nodes.
+func (u *Usage) takeDue() (nodes []string, next time.Duration) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	next = settle
+	if !u.known {
+		return nil, next
+	}
+	for node := range u.early {
+		nodes = append(nodes, node)
+	}
+	clear(u.early)
+	now := u.options.Clock.Now()
+	for node, n := range u.nodes {
+		if n.since.IsZero() {
+			continue
+		}
+		if wait := n.due().Sub(now); wait > 0 {
+			next = min(next, wait)
+			continue
+		}
+		if !maps.Equal(n.published, n.live) && !slices.Contains(nodes, node) {
+			nodes = append(nodes, node)
+		}
+		n.published, n.since = maps.Clone(n.live), time.Time{}
+		if len(n.live) == 0 {
+			delete(u.nodes, node)
+		}
+	}
+	return nodes, next
+}
+
+// due returns when the changes of the node are to be published.
+func (n *nodeUsage) due() time.Time {
+	if n.hasLargeChange() {
+		return n.since.Add(gather)
+	}
+	return n.since.Add(settle)
+}
+
+// hasLargeChange reports whether a sum has changed by a large part of the node since
+// it was published. Of a node whose size is unknown, each change is large.
+func (n *nodeUsage) hasLargeChange() bool {
+	if n.allocatable == nil {
+		return true
+	}
+	for _, name := range slices.Concat(slices.Collect(maps.Keys(n.live)), slices.Collect(maps.Keys(n.published))) {
+		change := n.live[name] - n.published[name]
+		if max(change, -change)*largePart >= n.allocatable[name] && change != 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // set puts the share of a pod into the sums, in the place of its former one.
 func (u *Usage) set(key string, next share) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	if before, there := u.pods[key]; there {
-		if same(before, next) {
+	if before, ok := u.pods[key]; ok {
+		if equalShare(before, next) {
 			return
 		}
 		u.count(before, -1)
 	}
-	u.pods[key] = u.intern(next)
+	u.pods[key] = next
 	u.count(next, 1)
 }
 
@@ -165,15 +258,15 @@ func (u *Usage) set(key string, next share) {
 func (u *Usage) drop(key string) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	if before, there := u.pods[key]; there {
+	if before, ok := u.pods[key]; ok {
 		u.count(before, -1)
 		delete(u.pods, key)
 	}
 }
 
-// replace is the state of all pods.
+// replace sets the shares of all pods.
 func (u *Usage) replace(all map[string]share) {
-	for _, key := range u.without(all) {
+	for _, key := range u.missingFrom(all) {
 		u.drop(key)
 	}
 	for key, next := range all {
@@ -182,64 +275,54 @@ func (u *Usage) replace(all map[string]share) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.known = true
+	u.wake()
 }
 
-// without are the pods that are not among all.
-func (u *Usage) without(all map[string]share) []string {
+// missingFrom returns the pods that are not among all.
+func (u *Usage) missingFrom(all map[string]share) []string {
 	u.mu.RLock()
 	defer u.mu.RUnlock()
 	var gone []string
 	for key := range u.pods {
-		if _, there := all[key]; !there {
+		if _, ok := all[key]; !ok {
 			gone = append(gone, key)
 		}
 	}
 	return gone
 }
 
-// count adds a share to the sums of its node, or takes it away. The caller holds
-// the lock.
+// count adds a share to the sums of its node, or subtracts it. The caller holds the
+// lock.
 func (u *Usage) count(s share, sign int64) {
-	sums := u.nodes[s.node]
-	if sums == nil {
-		sums = map[corev1.ResourceName]int64{}
-		u.nodes[s.node] = sums
+	node := s.node.Value()
+	n := u.nodes[node]
+	if n == nil {
+		n = &nodeUsage{live: sums{}}
+		u.nodes[node] = n
 	}
 	for _, a := range s.amounts {
-		if sum := sums[a.name] + sign*a.value; sum != 0 {
-			sums[u.name(a.name)] = sum
+		name := a.name.Value()
+		if sum := n.live[name] + sign*a.value; sum != 0 {
+			n.live[name] = sum
 		} else {
-			delete(sums, a.name)
+			delete(n.live, name)
 		}
 	}
-	if len(sums) == 0 {
-		delete(u.nodes, s.node)
+	if n.since.IsZero() {
+		n.since = u.options.Clock.Now()
 	}
-	u.changed[s.node] = true
+	u.wake()
+}
+
+// wake lets the publisher look again.
+func (u *Usage) wake() {
 	select {
 	case u.stir <- struct{}{}:
 	default:
 	}
 }
 
-// intern is the share with names that are held once, and not by the message that
-// the pod came in.
-func (u *Usage) intern(s share) share {
-	amounts := make([]amount, len(s.amounts))
-	for i, a := range s.amounts {
-		amounts[i] = amount{u.name(a.name), a.value}
-	}
-	return share{string(u.name(corev1.ResourceName(s.node))), amounts}
-}
-
-func (u *Usage) name(name corev1.ResourceName) corev1.ResourceName {
-	if held, there := u.names[name]; there {
-		return held
-	}
-	u.names[name] = name
-	return name
-}
-
-func same(a, b share) bool {
+// equalShare reports whether two shares take the same of the same node.
+func equalShare(a, b share) bool {
 	return a.node == b.node && slices.Equal(a.amounts, b.amounts)
 }

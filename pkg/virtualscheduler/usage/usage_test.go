@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"testing"
 	"time"
+	"unique"
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
@@ -45,34 +46,34 @@ func TestShareOf(t *testing.T) {
 		want   []amount
 	}{
 		"plain": {"every resource counts, and the pod itself", podOn("a", "n", list("cpu", "1500m", "memory", "1Gi", gpu, "2")),
-			[]amount{{"cpu", 1500}, {"memory", 1 << 30}, {gpu, 2}, {"pods", 1}}},
-		"nothing": {"a pod that asks for nothing takes a place", podOn("a", "n", nil), []amount{{"pods", 1}}},
+			amounts("cpu", 1500, "memory", 1<<30, gpu, 2, "pods", 1)},
+		"nothing": {"a pod that asks for nothing takes a place", podOn("a", "n", nil), amounts("pods", 1)},
 		"init": {"containers that come first may ask for more than all others together",
 			podOn("a", "n", list("cpu", "1"), func(p *corev1.Pod) {
 				p.Spec.InitContainers = []corev1.Container{{Name: "i", Resources: corev1.ResourceRequirements{Requests: list("cpu", "3")}}}
-			}), []amount{{"cpu", 3000}, {"pods", 1}}},
+			}), amounts("cpu", 3000, "pods", 1)},
 		"sidecar": {"a sidecar runs beside the others",
 			podOn("a", "n", list("cpu", "1"), func(p *corev1.Pod) {
 				p.Spec.InitContainers = []corev1.Container{{Name: "s", RestartPolicy: &always, Resources: corev1.ResourceRequirements{Requests: list("cpu", "250m")}}}
-			}), []amount{{"cpu", 1250}, {"pods", 1}}},
+			}), amounts("cpu", 1250, "pods", 1)},
 		"overhead": {"what the runtime takes counts too",
 			podOn("a", "n", list("cpu", "1"), func(p *corev1.Pod) { p.Spec.Overhead = list("cpu", "100m") }),
-			[]amount{{"cpu", 1100}, {"pods", 1}}},
+			amounts("cpu", 1100, "pods", 1)},
 		"resize": {"what the kubelet has not given back yet is still taken",
 			podOn("a", "n", list("cpu", "1"), func(p *corev1.Pod) {
 				p.Status.ContainerStatuses = []corev1.ContainerStatus{{Name: "main", AllocatedResources: list("cpu", "2"),
 					Resources: &corev1.ResourceRequirements{Requests: list("cpu", "2")}}}
-			}), []amount{{"cpu", 2000}, {"pods", 1}}},
+			}), amounts("cpu", 2000, "pods", 1)},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			want := map[string]int64{}
 			for _, a := range test.want {
-				want[string(a.name)] = a.value
+				want[string(a.name.Value())] = a.value
 			}
 			got := map[string]int64{}
 			for _, a := range shareOf(test.pod).amounts {
-				got[string(a.name)] = a.value
+				got[string(a.name.Value())] = a.value
 			}
 			if diff := cmp.Diff(want, got); diff != "" {
 				t.Errorf("%s (-want +got):\n%s", test.reason, diff)
@@ -83,38 +84,92 @@ func TestShareOf(t *testing.T) {
 
 func TestUnknownUntilListed(t *testing.T) {
 	t.Parallel()
-	u := New(Options{})
-	if _, known := u.Foreign("n"); known {
+	clock := clocktesting.NewFakeClock(time.Unix(0, 0))
+	var changed []string
+	u := New(Options{Clock: clock, Changed: func(node string) { changed = append(changed, node) }})
+	if _, ok := u.Foreign("idle", nil); ok {
 		t.Error("usage is known before anything was listed")
+	}
+	u.publishDue()
+	if len(changed) > 0 {
+		t.Errorf("published %v before anything was listed", changed)
 	}
 	if err := (sink{u}).Replace(nil, "1"); err != nil {
 		t.Fatal(err)
 	}
-	if l, known := u.Foreign("n"); !known || len(l) != 0 {
-		t.Errorf("an empty host: %v, known %v", l, known)
+	// A node that has lost its last foreign pod while nobody watched is reported, too.
+	u.publishDue()
+	if diff := cmp.Diff([]string{"idle"}, changed); diff != "" {
+		t.Errorf("after the first list (-want +got):\n%s", diff)
+	}
+	if l, ok := u.Foreign("idle", nil); !ok || len(l) != 0 {
+		t.Errorf("an empty host: %v, known %v", l, ok)
 	}
 }
 
-func TestChangedIsToldOnce(t *testing.T) {
+// TestPublishedInSteps counts the writes that pod churn of others causes to a node
+// of 100 cores.
+func TestPublishedInSteps(t *testing.T) {
+	t.Parallel()
+	cases := map[string]struct {
+		reason string
+		cpu    string // of one pod
+		pods   int    // one every 100 ms
+		most   int
+		least  int
+	}{
+		"SmallPods": {reason: "a hundredth of a node is no reason to write at once", cpu: "10m", pods: 100, least: 2, most: 3},
+		"LargePods": {reason: "a tenth of a node matters to a scheduler", cpu: "10", pods: 10, least: 3, most: 5},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			clock := clocktesting.NewFakeClock(time.Unix(0, 0))
+			writes := 0
+			var u *Usage
+			size := list("cpu", "100", "pods", "10000")
+			u = New(Options{Clock: clock, Changed: func(node string) {
+				writes++
+				u.Foreign(node, size)
+			}})
+			_ = sink{u}.Replace([]any{podOn("first", "n", list("cpu", "1m"))}, "1")
+			clock.Step(gather)
+			u.publishDue()
+			writes = 0
+			for i := range tc.pods {
+				_ = sink{u}.Add(podOn(fmt.Sprint(i), "n", list("cpu", tc.cpu)))
+				u.publishDue()
+				clock.Step(100 * time.Millisecond)
+			}
+			clock.Step(settle)
+			u.publishDue()
+			if writes < tc.least || writes > tc.most {
+				t.Errorf("%s: %d writes, want %d to %d", tc.reason, writes, tc.least, tc.most)
+			}
+			got, _ := u.Foreign("n", size)
+			want := resource.MustParse(tc.cpu)
+			want.SetMilli(want.MilliValue()*int64(tc.pods) + 1)
+			if got.Cpu().Cmp(want) != 0 {
+				t.Errorf("in the end %s are published, want %s", got.Cpu(), &want)
+			}
+		})
+	}
+}
+
+func TestNothingIsPublishedTwice(t *testing.T) {
 	t.Parallel()
 	clock := clocktesting.NewFakeClock(time.Unix(0, 0))
-	told := make(chan string, 10)
-	u := New(Options{Clock: clock, Changed: func(node string) { told <- node }})
-	for i := range 5 {
-		_ = sink{u}.Add(podOn(fmt.Sprint(i), "n", list("cpu", "1")))
-	}
-	_ = sink{u}.Update(podOn("0", "n", list("cpu", "1")))
-	go u.tell(t.Context())
-	for !clock.HasWaiters() {
-		time.Sleep(time.Millisecond)
-	}
-	clock.Step(gather)
-	if node := <-told; node != "n" {
-		t.Errorf("told of %s", node)
-	}
-	_ = sink{u}.Update(podOn("0", "n", list("cpu", "1")))
-	if clock.HasWaiters() || len(told) > 0 {
-		t.Error("told again although nothing has changed")
+	writes := 0
+	u := New(Options{Clock: clock, Changed: func(string) { writes++ }})
+	_ = sink{u}.Replace([]any{podOn("a", "n", list("cpu", "1"))}, "1")
+	clock.Step(settle)
+	u.publishDue()
+	_ = sink{u}.Add(podOn("b", "n", list("cpu", "1")))
+	_ = sink{u}.Delete(podOn("b", "n", list("cpu", "1")))
+	clock.Step(settle)
+	u.publishDue()
+	if writes != 1 {
+		t.Errorf("%d writes, want one: a pod that came and went changes nothing", writes)
 	}
 }
 
@@ -163,16 +218,16 @@ func TestSumsEqualRecomputation(t *testing.T) {
 				_ = sink{u}.Replace(all, "1")
 			},
 			"": func(t *rapid.T) {
-				want := map[string]map[corev1.ResourceName]int64{}
+				want := map[string]sums{}
 				for _, pod := range pods {
 					for _, a := range shareOf(pod).amounts {
 						if want[pod.Spec.NodeName] == nil {
-							want[pod.Spec.NodeName] = map[corev1.ResourceName]int64{}
+							want[pod.Spec.NodeName] = sums{}
 						}
-						want[pod.Spec.NodeName][a.name] += a.value
+						want[pod.Spec.NodeName][a.name.Value()] += a.value
 					}
 				}
-				if diff := cmp.Diff(want, u.nodes); diff != "" {
+				if diff := cmp.Diff(want, liveSums(u)); diff != "" {
 					t.Fatalf("sums (-want +got):\n%s", diff)
 				}
 				if len(u.pods) != len(pods) {
@@ -181,4 +236,24 @@ func TestSumsEqualRecomputation(t *testing.T) {
 			},
 		})
 	})
+}
+
+// liveSums returns the sums of the nodes that have any.
+func liveSums(u *Usage) map[string]sums {
+	all := map[string]sums{}
+	for node, n := range u.nodes {
+		if len(n.live) > 0 {
+			all[node] = n.live
+		}
+	}
+	return all
+}
+
+// amounts returns the amounts of resources given in pairs.
+func amounts(pairs ...any) []amount {
+	all := make([]amount, 0, len(pairs)/2)
+	for i := 0; i < len(pairs); i += 2 {
+		all = append(all, amount{unique.Make(corev1.ResourceName(pairs[i].(string))), int64(pairs[i+1].(int))})
+	}
+	return all
 }

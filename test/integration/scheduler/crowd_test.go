@@ -12,6 +12,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/sublet-dev/sublet/api/labels"
 	"github.com/sublet-dev/sublet/hostlab/sim"
 )
 
@@ -51,6 +52,32 @@ func (c *crowd) bound(ctx context.Context) (int, error) {
 		problems = append(problems, err)
 	}
 	return total, errors.Join(append(problems, overcommitted(ctx, c.host))...)
+}
+
+// pending returns an error that describes each pod that has no node, on both sides.
+func (c *crowd) pending(ctx context.Context) error {
+	var problems []error
+	for _, s := range c.shops {
+		pods, err := s.client.CoreV1().Pods(metav1.NamespaceDefault).List(ctx, metav1.ListOptions{})
+		if err != nil {
+			problems = append(problems, err)
+			continue
+		}
+		for i := range pods.Items {
+			if pod := &pods.Items[i]; pod.Spec.NodeName == "" {
+				problems = append(problems, fmt.Errorf("%s/%s nominated to %q, %v", s.name, pod.Name, pod.Status.NominatedNodeName, pod.Status.Conditions))
+			}
+		}
+	}
+	hosts, err := c.host.Client().CoreV1().Pods(metav1.NamespaceAll).List(ctx, metav1.ListOptions{FieldSelector: "spec.nodeName="})
+	if err != nil {
+		return errors.Join(append(problems, err)...)
+	}
+	for i := range hosts.Items {
+		pod := &hosts.Items[i]
+		problems = append(problems, fmt.Errorf("host %s pinned to %q, %v", pod.Name, pod.Annotations[labels.Place], pod.Status.Conditions))
+	}
+	return errors.Join(problems...)
 }
 
 // watchful looks at the host again and again until stop is called, which returns
@@ -138,7 +165,7 @@ func TestCrashes(t *testing.T) {
 	eventually(t, "the host is full and both sides agree", func(ctx context.Context) error {
 		n, err := c.bound(ctx)
 		if err == nil && n != 32 {
-			err = fmt.Errorf("%d of 32 pods are bound", n)
+			err = errors.Join(fmt.Errorf("%d of 32 pods are bound", n), c.pending(ctx))
 		}
 		return err
 	})
@@ -148,7 +175,7 @@ func TestCrashes(t *testing.T) {
 	eventually(t, "all run where there is room for all", func(ctx context.Context) error {
 		n, err := c.bound(ctx)
 		if err == nil && n != 80 {
-			err = fmt.Errorf("%d of 80 pods are bound", n)
+			err = errors.Join(fmt.Errorf("%d of 80 pods are bound", n), c.pending(ctx))
 		}
 		return errors.Join(err, c.all(func(s *shop) error { return s.allRun(ctx) }))
 	})

@@ -25,8 +25,12 @@ import (
 	"github.com/sublet-dev/sublet/hostlab/sim/tenant"
 )
 
-// patience is how long a test waits for what takes seconds.
-const patience = 4 * time.Minute
+// patience is how long a test waits for what takes seconds. slowWait is how long it
+// waits until it logs what is missing.
+const (
+	patience = 4 * time.Minute
+	slowWait = 15 * time.Second
+)
 
 const gpu corev1.ResourceName = "nvidia.com/gpu"
 
@@ -301,10 +305,17 @@ func eventually(t *testing.T, what string, check func(ctx context.Context) error
 	defer cancel()
 	ticker := time.NewTicker(50 * time.Millisecond)
 	defer ticker.Stop()
+	begin := time.Now()
+	slow := begin.Add(slowWait)
 	for {
 		err := check(ctx)
 		if err == nil {
+			t.Logf("%s: after %s", what, time.Since(begin).Round(time.Millisecond))
 			return
+		}
+		if now := time.Now(); now.After(slow) {
+			slow = now.Add(slowWait)
+			t.Logf("%s: not after %s: %v", what, now.Sub(begin).Round(time.Second), err)
 		}
 		select {
 		case <-ctx.Done():

@@ -7,9 +7,9 @@ import (
 
 // Usage knows the requests of foreign pods on the host's nodes.
 type Usage interface {
-	// Foreign returns the sum of their requests on a node. ok is false until the
-	// usage is known.
-	Foreign(node string) (requests corev1.ResourceList, ok bool)
+	// Foreign returns the sum of their requests on a node with these allocatable
+	// resources. ok is false until the usage is known.
+	Foreign(node string, allocatable corev1.ResourceList) (requests corev1.ResourceList, ok bool)
 }
 
 // subtractForeignUsage subtracts the requests of foreign pods from the allocatable
@@ -21,7 +21,7 @@ func subtractForeignUsage(status *corev1.NodeStatus, before corev1.ResourceList,
 	if usage == nil {
 		return
 	}
-	foreign, known := usage.Foreign(node)
+	foreign, known := usage.Foreign(node, status.Allocatable)
 	// The list belongs to the host's node.
 	left := make(corev1.ResourceList, len(status.Allocatable))
 	for name, quantity := range status.Allocatable {
