@@ -6,8 +6,8 @@ import (
 	"runtime/debug"
 	"slices"
 	"strconv"
-	"sync"
 
+	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -37,26 +37,12 @@ func (h *Host) AddNodes(ctx context.Context, n int) error {
 	h.nodes = append(h.nodes, names...)
 	h.mu.Unlock()
 
-	todo := make(chan int, n)
-	for i := range n {
-		todo <- i
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(nodeWriters)
+	for i, name := range names {
+		group.Go(func() error { return h.addNode(ctx, name, first+i) })
 	}
-	close(todo)
-	errs := make(chan error, nodeWriters)
-	var writers sync.WaitGroup
-	for range nodeWriters {
-		writers.Go(func() {
-			for i := range todo {
-				if err := h.addNode(ctx, names[i], first+i); err != nil {
-					errs <- err
-					return
-				}
-			}
-		})
-	}
-	writers.Wait()
-	close(errs)
-	return <-errs
+	return group.Wait()
 }
 
 func (h *Host) addNode(ctx context.Context, name string, index int) error {

@@ -5,12 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"sync"
 	"time"
 
 	"github.com/coredns/coredns/core/dnsserver"
 	"github.com/coredns/coredns/plugin/forward"
 	"github.com/coredns/coredns/plugin/kubernetes"
+	"golang.org/x/sync/errgroup"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/wait"
 	clientset "k8s.io/client-go/kubernetes"
@@ -92,8 +92,6 @@ func (s *Server) Ready() <-chan struct{} { return s.ready }
 // Run serves until ctx is done. It waits for the API server without limit. It runs
 // once.
 func (s *Server) Run(ctx context.Context) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
 	if s.forward != nil {
 		if err := s.forward.OnStartup(); err != nil {
 			return fmt.Errorf("cannot start forwarding of DNS queries: %w", err)
@@ -101,25 +99,23 @@ func (s *Server) Run(ctx context.Context) error {
 		defer func() { _ = s.forward.OnShutdown() }()
 	}
 
-	failed := make(chan error, 2)
-	var running sync.WaitGroup
-	running.Go(func() { failed <- s.server.Serve(s.tcp) })
-	running.Go(func() { failed <- s.server.ServePacket(s.udp) })
-	running.Go(func() { s.watch(ctx) })
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return stopError(ctx, s.server.Serve(s.tcp)) })
+	group.Go(func() error { return stopError(ctx, s.server.ServePacket(s.udp)) })
+	group.Go(func() error { s.watch(ctx); return nil })
+	group.Go(func() error { <-ctx.Done(); s.stop(); return nil })
+	return group.Wait()
+}
 
-	var err error
-	select {
-	case <-ctx.Done():
-	case err = <-failed:
-		if err == nil {
-			err = errors.New("a listener was closed")
-		}
-		err = fmt.Errorf("DNS server stopped: %w", err)
+// stopError returns why a listener has ended, or nil if ctx was done before.
+func stopError(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return nil //nolint:nilerr // the listener was closed on purpose
 	}
-	cancel()
-	s.stop()
-	running.Wait()
-	return err
+	if err == nil {
+		err = errors.New("a listener was closed")
+	}
+	return fmt.Errorf("DNS server stopped: %w", err)
 }
 
 // stop closes both listeners. Queries in progress have stopGrace to end.
