@@ -46,7 +46,7 @@ func (b *bench) burst(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		b.say("  all Running: %.2f s virtual, %.2f s direct", through.Seconds(), alone.Seconds())
+		b.progressf("  all Running: %.2f s virtual, %.2f s direct", through.Seconds(), alone.Seconds())
 		b.add("burst_ratio", float64(through)/float64(alone))
 	}
 	return nil
@@ -126,7 +126,7 @@ func (b *bench) burstVirtual(ctx context.Context, p *process, prefix string) (ti
 	b.add("pod_cpu", milliseconds(cpuAfter-cpu)/burstPods)
 	b.add("pod_host_requests", (requestsAfter-requests)/burstPods)
 	took := virtual.last(doneAt).Sub(begun)
-	b.say("  virtual: created after %.2f s, all on the host %.2f s, Running there %.2f s, Running here %.2f s", created.Seconds(),
+	b.progressf("  virtual: created after %.2f s, all on the host %.2f s, Running there %.2f s, Running here %.2f s", created.Seconds(),
 		host.last(thereAt).Sub(begun).Seconds(), host.last(doneAt).Sub(begun).Seconds(), took.Seconds())
 
 	begun = time.Now()

@@ -66,7 +66,7 @@ func (b *bench) rest(ctx context.Context, anon, cpu string, prepare func(context
 	watches.Wait()
 	var errs []error
 	for _, r := range results {
-		b.say("  %.0f MB anonymous, %.2f %% of a core", r.anon, r.cpu)
+		b.progressf("  %.0f MB anonymous, %.2f %% of a core", r.anon, r.cpu)
 		b.add(anon, r.anon)
 		b.add(cpu, r.cpu)
 		errs = append(errs, r.err)

@@ -115,11 +115,11 @@ func run(ctx context.Context, o options, out, progress io.Writer) error {
 			continue
 		}
 		begun := time.Now()
-		b.say("%s ...", strings.Join(g.figures, ", "))
+		b.progressf("%s ...", strings.Join(g.figures, ", "))
 		if err := g.measure(b, ctx); err != nil {
 			return fmt.Errorf("cannot measure %s: %w", strings.Join(g.figures, ", "), err)
 		}
-		b.say("  took %.0f s", time.Since(begun).Seconds())
+		b.progressf("  took %.0f s", time.Since(begun).Seconds())
 		b.print(out, g.figures)
 	}
 	return nil
@@ -132,8 +132,8 @@ func (b *bench) wanted(figure string) bool {
 	})
 }
 
-// say tells how the work goes on.
-func (b *bench) say(format string, arguments ...any) {
+// progressf prints the progress.
+func (b *bench) progressf(format string, arguments ...any) {
 	_, _ = fmt.Fprintf(b.progress, format+"\n", arguments...)
 }
 
@@ -155,10 +155,10 @@ func (b *bench) print(out io.Writer, names []string) {
 		value := median(values)
 		_, _ = fmt.Fprintf(out, "bench %s %s %s\n", name, format(value), f.unit)
 		if value < f.least {
-			b.say("  MISSED: %s is %s %s, it should be %s at least; runs: %s", name, format(value), f.unit, format(f.least), formatAll(values))
+			b.progressf("  MISSED: %s is %s %s, it should be %s at least; runs: %s", name, format(value), f.unit, format(f.least), formatAll(values))
 		}
 		if f.limit > 0 && value > f.limit {
-			b.say("  MISSED: %s is %s %s, the limit is %s; runs: %s", name, format(value), f.unit, format(f.limit), formatAll(values))
+			b.progressf("  MISSED: %s is %s %s, the limit is %s; runs: %s", name, format(value), f.unit, format(f.limit), formatAll(values))
 		}
 	}
 }

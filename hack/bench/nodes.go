@@ -50,7 +50,7 @@ func (b *bench) nodesAll(ctx context.Context) error {
 		return err
 	}
 	took := virtual.last(thereAt).Sub(p.Started())
-	b.say("  all nodes after %.2f s", took.Seconds())
+	b.progressf("  all nodes after %.2f s", took.Seconds())
 	b.add("nodes_all", took.Seconds())
 	return nil
 }
@@ -131,7 +131,7 @@ func (b *bench) nodeLagOnce(ctx context.Context, p *process, names []string, fig
 			lags = append(lags, milliseconds(s.done.Sub(at)))
 		}
 	}
-	b.say("  %s: p50 %.1f, p99 %.1f ms", figure, percentile(lags, 50), percentile(lags, 99))
+	b.progressf("  %s: p50 %.1f, p99 %.1f ms", figure, percentile(lags, 50), percentile(lags, 99))
 	b.add(figure, percentile(lags, 99))
 	return nil
 }

@@ -60,7 +60,7 @@ func (b *bench) podsOnce(ctx context.Context, p *process, prefix string) error {
 		down = append(down, milliseconds(onHost[name].there.Sub(at)))
 		up = append(up, milliseconds(onVirtual[name].done.Sub(onHost[name].done)))
 	}
-	b.say("  down %.1f / %.1f ms, up %.1f / %.1f ms", percentile(down, 50), percentile(down, 99), percentile(up, 50), percentile(up, 99))
+	b.progressf("  down %.1f / %.1f ms, up %.1f / %.1f ms", percentile(down, 50), percentile(down, 99), percentile(up, 50), percentile(up, 99))
 	b.add("pod_down_p50", percentile(down, 50))
 	b.add("pod_down_p99", percentile(down, 99))
 	b.add("pod_up_p50", percentile(up, 50))

@@ -55,7 +55,7 @@ func (b *bench) sched(ctx context.Context) error {
 		if run < 0 {
 			continue // The first burst pays for what no later one pays for.
 		}
-		b.say("  all bound: %.2f s virtual, %.2f s direct, %.2f s copies alone; CPU per pod: %.1f ms of the server and %.1f ms of the host, %.1f ms direct",
+		b.progressf("  all bound: %.2f s virtual, %.2f s direct, %.2f s copies alone; CPU per pod: %.1f ms of the server and %.1f ms of the host, %.1f ms direct",
 			through.took.Seconds(), alone.took.Seconds(), copied.took.Seconds(), through.server, through.host, alone.host)
 		b.add("sched_ratio", float64(alone.took)/float64(through.took))
 		b.add("sched_ratio_bound", float64(alone.took)/float64(copied.took))
@@ -157,7 +157,7 @@ func (b *bench) foreign(ctx context.Context) error {
 		b.add("sched_foreign_pod", max(0, float64(heap())-float64(before))/foreignPods)
 		taken, _ := u.Foreign(foreignNode(0), nil)
 		if pods := taken.Pods().Value(); pods != foreignPods/manyNodes {
-			b.say("  BROKEN: %d foreign pods on a node of %d", pods, foreignPods/manyNodes)
+			b.progressf("  BROKEN: %d foreign pods on a node of %d", pods, foreignPods/manyNodes)
 		}
 		stop()
 		if err := <-ended; err != nil {

@@ -37,7 +37,7 @@ func (b *bench) startOnce(ctx context.Context) error {
 		return err
 	}
 	ready, first := p.ready.Sub(p.Started()), at.Sub(p.Started())
-	b.say("  ready after %.2f s, first pod bound after %.2f s", ready.Seconds(), first.Seconds())
+	b.progressf("  ready after %.2f s, first pod bound after %.2f s", ready.Seconds(), first.Seconds())
 	b.add("start_ready", ready.Seconds())
 	b.add("start_first_pod", first.Seconds())
 	return nil

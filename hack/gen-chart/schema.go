@@ -112,13 +112,13 @@ func (d definitions) value(t reflect.Type, rule v1alpha1.Rule) object {
 	case reflect.Bool:
 		return typed("truth", "true or false, without quotes")
 	case reflect.String:
-		return d.text(t, rule)
+		return d.text(rule)
 	}
 	return number(rule)
 }
 
 // text is the schema of a string.
-func (d definitions) text(t reflect.Type, rule v1alpha1.Rule) object {
+func (d definitions) text(rule v1alpha1.Rule) object {
 	switch {
 	case len(rule.Enum) > 0:
 		name := strings.Join(rule.Enum, "-")
@@ -203,7 +203,7 @@ func never(text string) string {
 
 // swaggerDoc are the comments of the fields of a type of Kubernetes.
 func swaggerDoc(t reflect.Type) map[string]string {
-	documented, ok := reflect.New(t).Interface().(interface{ SwaggerDoc() map[string]string })
+	documented, ok := reflect.TypeAssert[interface{ SwaggerDoc() map[string]string }](reflect.New(t))
 	if !ok {
 		return nil
 	}

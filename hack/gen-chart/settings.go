@@ -65,8 +65,7 @@ func load(dir string) ([]setting, error) {
 // settings are the fields of a struct, as settings below a path.
 func (d comments) settings(structure reflect.Type, above []string, defaults map[string]any) ([]setting, error) {
 	var all []setting
-	for i := range structure.NumField() {
-		field := structure.Field(i)
+	for field := range structure.Fields() {
 		key, _, _ := strings.Cut(field.Tag.Get("json"), ",")
 		if key == "-" {
 			continue

@@ -48,7 +48,7 @@ func (e *Etcd) serverConfig(logger *zap.Logger) (config.ServerConfig, error) {
 		InitialClusterToken: member.Token,
 		NewCluster:          len(member.Join) == 0,
 
-		TickMs:                     uint(tick.Milliseconds()),
+		TickMs:                     uint(tick.Milliseconds()), //nolint:gosec // a constant
 		ElectionTicks:              electionTicks,
 		InitialElectionTickAdvance: true,
 		PreVote:                    true,

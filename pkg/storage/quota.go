@@ -77,7 +77,7 @@ func freeSpace(dir string) (int64, error) {
 	if err := syscall.Statfs(dir, &stat); err != nil {
 		return 0, err
 	}
-	return int64(min(stat.Bavail, math.MaxInt64/uint64(stat.Bsize)) * uint64(stat.Bsize)), nil
+	return int64(min(stat.Bavail, math.MaxInt64/uint64(stat.Bsize)) * uint64(stat.Bsize)), nil //nolint:gosec // sizes of blocks are positive
 }
 
 // usedBy returns how many bytes the files in dir occupy.
@@ -85,7 +85,7 @@ func usedBy(dir string) int64 {
 	var used int64
 	_ = filepath.WalkDir(dir, func(_ string, entry os.DirEntry, err error) error {
 		if err != nil {
-			return nil // It has vanished meanwhile.
+			return nil //nolint:nilerr // it was deleted meanwhile
 		}
 		if info, err := entry.Info(); err == nil && info.Mode().IsRegular() {
 			used += info.Size()

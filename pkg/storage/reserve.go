@@ -34,7 +34,7 @@ func newReserve(dir string, size int64) *reserve {
 func (r *reserve) release() error {
 	free, err := r.free()
 	if err != nil || free >= minFree {
-		return nil // Without an answer the start shows what is wrong.
+		return nil //nolint:nilerr // without an answer the start shows what is wrong
 	}
 	if err := os.Remove(r.path); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("cannot delete %s to free space: %w", r.path, err)

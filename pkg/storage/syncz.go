@@ -15,7 +15,7 @@ func (e *Etcd) Checks() []syncz.Check {
 		return nil
 	}
 	usage := e.usage()
-	alarms, _ := e.alarms(context.Background()) // It reads memory and cannot fail.
+	alarms, _ := e.alarms(context.Background()) //nolint:forbidigo // it reads memory and cannot fail
 	check := checkSize(usage, slices.Contains(alarms, AlarmNoSpace))
 	if free, err := freeSpace(e.Dir); err == nil {
 		check.Details = append(check.Details, fmt.Sprintf("volume: %d MiB free", free/mib))

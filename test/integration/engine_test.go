@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
@@ -62,7 +63,7 @@ func (e *engine) synced(t testing.TB) {
 // status returns the report of /syncz.
 func (e *engine) status() string {
 	answer := httptest.NewRecorder()
-	e.Syncz().ServeHTTP(answer, httptest.NewRequest("GET", "/syncz", nil))
+	e.Syncz().ServeHTTP(answer, httptest.NewRequest(http.MethodGet, "/syncz", nil))
 	return fmt.Sprintf("%d\n%s", answer.Code, answer.Body.String())
 }
 

@@ -46,9 +46,9 @@ func (s *switchboard) UpdateHostFirst(ctx context.Context, kind string, virtual 
 // startKinds runs an engine with the kinds of those names, and hands it the Services of
 // the release. Such tests do not run in parallel: each engine sees all of the virtual
 // cluster.
-func (r *release) startKinds(t *testing.T, names ...string) *engine {
+func (r *release) startKinds(t *testing.T, names ...string) {
 	t.Helper()
-	return r.startSome(t, r.allKinds(), names...)
+	r.startSome(t, r.allKinds(), names...)
 }
 
 // startSome starts kinds as startKinds, with kinds that were made with other options.
@@ -95,7 +95,7 @@ func (r *release) sameService(t *testing.T, virtual *corev1.Service) {
 	}
 }
 
-func TestServicesAreTheHosts(t *testing.T) { //nolint:paralleltest // see startKinds
+func TestServicesAreTheHosts(t *testing.T) {
 	r := newRelease(t)
 	r.startKinds(t, "services", "endpointslices")
 	create := func(service *corev1.Service) *corev1.Service {
@@ -181,7 +181,7 @@ func (r *release) bareServiceHasSlices(t *testing.T) {
 	})
 }
 
-func TestServiceRefusedByTheHost(t *testing.T) { //nolint:paralleltest // see startKinds
+func TestServiceRefusedByTheHost(t *testing.T) {
 	r := newRelease(t)
 	r.startKinds(t, "services")
 	quota := &corev1.ResourceQuota{
@@ -211,7 +211,7 @@ func TestServiceRefusedByTheHost(t *testing.T) { //nolint:paralleltest // see st
 	}
 }
 
-func TestVolumesOfClaims(t *testing.T) { //nolint:paralleltest // see startKinds
+func TestVolumesOfClaims(t *testing.T) {
 	r := newRelease(t)
 	r.startKinds(t, "persistentvolumeclaims", "persistentvolumes")
 	claim := &corev1.PersistentVolumeClaim{
@@ -273,7 +273,7 @@ func (r *release) bindClaim(ctx context.Context, volume string) error {
 // nodeWrites is how often the host changes its node while the tenant does.
 const nodeWrites = 150
 
-func TestNodeWithTwoWriters(t *testing.T) { //nolint:paralleltest // see startKinds
+func TestNodeWithTwoWriters(t *testing.T) {
 	r := newRelease(t)
 	// Without a virtual scheduler, nobody would use a tenant's cordon.
 	e := r.startSome(t, r.allKinds(func(o *kinds.Options) { o.VirtualScheduler = true }), "nodes")

@@ -8,7 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	admissionv1 "k8s.io/api/admissionregistration/v1"
+	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -26,10 +26,9 @@ func (l *landlord) onBoth(t *testing.T, what, name string, check func(*corev1.No
 	}
 }
 
-func has(key string) func(*corev1.Node) bool {
-	return func(n *corev1.Node) bool {
-		return slices.ContainsFunc(n.Spec.Taints, func(t corev1.Taint) bool { return t.Key == key })
-	}
+// hasMine reports whether a node has the taint that the tests set.
+func hasMine(n *corev1.Node) bool {
+	return slices.ContainsFunc(n.Spec.Taints, func(t corev1.Taint) bool { return t.Key == "mine" })
 }
 
 func cordoned(n *corev1.Node) bool { return n.Spec.Unschedulable }
@@ -40,7 +39,7 @@ func not(check func(*corev1.Node) bool) func(*corev1.Node) bool {
 
 // TestNodesSyncBack changes nodes on the host by way of the virtual cluster: when a
 // request has succeeded, both sides have the change.
-func TestNodesSyncBack(t *testing.T) { //nolint:paralleltest // nodes belong to nobody's namespace
+func TestNodesSyncBack(t *testing.T) {
 	l := newLandlord(t, false, true, 2)
 	l.open(t, l.virtual.memory()).synced(t)
 	name := l.names[0]
@@ -50,7 +49,7 @@ func TestNodesSyncBack(t *testing.T) { //nolint:paralleltest // nodes belong to 
 	mustChange(t, l.virtual, name, setCordon(true))
 	l.onBoth(t, "cordon", name, cordoned)
 	mustChange(t, l.virtual, name, addTaint("mine"))
-	l.onBoth(t, "taint", name, has("mine"))
+	l.onBoth(t, "taint", name, hasMine)
 	mustChange(t, l.virtual, name, setLabel("mine", "x"))
 	l.onBoth(t, "label", name, func(n *corev1.Node) bool { return n.Labels["mine"] == "x" })
 	mustChange(t, l.virtual, name, func(n *corev1.Node) { n.Spec.Taints = nil })
@@ -71,7 +70,7 @@ func TestNodesSyncBack(t *testing.T) { //nolint:paralleltest // nodes belong to 
 	if got, want := seen(), []string{"", "cordoned", "cordoned mine", "cordoned mine x", "cordoned x", "cordoned", ""}; !slices.Equal(got, want) {
 		t.Errorf("the virtual node was seen as\n%q, want\n%q", got, want)
 	}
-	if other := l.node(t, l.host, l.names[1]); other.Spec.Unschedulable || has("mine")(other) {
+	if other := l.node(t, l.host, l.names[1]); other.Spec.Unschedulable || hasMine(other) {
 		t.Error("another node of the host was changed")
 	}
 
@@ -105,7 +104,7 @@ func (l *landlord) history(t *testing.T, name string) func() []string {
 		if n.Spec.Unschedulable {
 			words = append(words, "cordoned")
 		}
-		if has("mine")(n) {
+		if hasMine(n) {
 			words = append(words, "mine")
 		}
 		return strings.Join(append(words, strings.Fields(n.Labels["mine"])...), " ")
@@ -132,7 +131,7 @@ func (l *landlord) history(t *testing.T, name string) func() []string {
 
 // TestNodesSyncBackUpdates replaces a node whole, as clients do that do not patch,
 // again and again: the syncer never comes in between.
-func TestNodesSyncBackUpdates(t *testing.T) { //nolint:paralleltest // see above
+func TestNodesSyncBackUpdates(t *testing.T) {
 	l := newLandlord(t, true, true, 1)
 	l.open(t, l.virtual.memory()).synced(t)
 	name := l.names[0]
@@ -150,7 +149,7 @@ func TestNodesSyncBackUpdates(t *testing.T) { //nolint:paralleltest // see above
 }
 
 // TestNodesSyncBackRefused lets a host that refuses.
-func TestNodesSyncBackRefused(t *testing.T) { //nolint:paralleltest // see above
+func TestNodesSyncBackRefused(t *testing.T) {
 	l := newLandlord(t, true, true, 1)
 	l.open(t, l.virtual.memory()).synced(t)
 	name := l.names[0]
@@ -169,20 +168,20 @@ func TestNodesSyncBackRefused(t *testing.T) { //nolint:paralleltest // see above
 // policy makes the host refuse a label.
 func (l *landlord) policy(t *testing.T, name string) {
 	t.Helper()
-	policy := &admissionv1.ValidatingAdmissionPolicy{
+	policy := &admissionregistrationv1.ValidatingAdmissionPolicy{
 		ObjectMeta: metav1.ObjectMeta{Name: l.namespace},
-		Spec: admissionv1.ValidatingAdmissionPolicySpec{
-			MatchConstraints: &admissionv1.MatchResources{ResourceRules: []admissionv1.NamedRuleWithOperations{{RuleWithOperations: admissionv1.RuleWithOperations{
-				Operations: []admissionv1.OperationType{admissionv1.Update},
-				Rule:       admissionv1.Rule{APIGroups: []string{""}, APIVersions: []string{"v1"}, Resources: []string{"nodes"}},
+		Spec: admissionregistrationv1.ValidatingAdmissionPolicySpec{
+			MatchConstraints: &admissionregistrationv1.MatchResources{ResourceRules: []admissionregistrationv1.NamedRuleWithOperations{{RuleWithOperations: admissionregistrationv1.RuleWithOperations{
+				Operations: []admissionregistrationv1.OperationType{admissionregistrationv1.Update},
+				Rule:       admissionregistrationv1.Rule{APIGroups: []string{""}, APIVersions: []string{"v1"}, Resources: []string{"nodes"}},
 			}}}},
-			Validations: []admissionv1.Validation{{Expression: "!('forbidden' in object.metadata.labels)", Message: "pools are fixed"}},
+			Validations: []admissionregistrationv1.Validation{{Expression: "!('forbidden' in object.metadata.labels)", Message: "pools are fixed"}},
 		},
 	}
-	binding := &admissionv1.ValidatingAdmissionPolicyBinding{
+	binding := &admissionregistrationv1.ValidatingAdmissionPolicyBinding{
 		ObjectMeta: metav1.ObjectMeta{Name: l.namespace},
-		Spec: admissionv1.ValidatingAdmissionPolicyBindingSpec{
-			PolicyName: l.namespace, ValidationActions: []admissionv1.ValidationAction{admissionv1.Deny},
+		Spec: admissionregistrationv1.ValidatingAdmissionPolicyBindingSpec{
+			PolicyName: l.namespace, ValidationActions: []admissionregistrationv1.ValidationAction{admissionregistrationv1.Deny},
 		},
 	}
 	for _, object := range []client.Object{policy, binding} {
@@ -202,7 +201,7 @@ func (l *landlord) policy(t *testing.T, name string) {
 
 // TestNodesSyncBackHalfWay ends requests when the host has been written and the
 // virtual node has not.
-func TestNodesSyncBackHalfWay(t *testing.T) { //nolint:paralleltest // see above
+func TestNodesSyncBackHalfWay(t *testing.T) {
 	l := newLandlord(t, true, true, 1)
 	e := l.open(t, l.virtual.memory())
 	e.synced(t)
@@ -221,7 +220,7 @@ func TestNodesSyncBackHalfWay(t *testing.T) { //nolint:paralleltest // see above
 		}
 		eventually(t, "both sides are equal", func(context.Context) error {
 			host, virtual := l.node(t, l.host, name), l.node(t, l.virtual, name)
-			if host.Spec.Unschedulable != virtual.Spec.Unschedulable || host.Labels["mine"] != virtual.Labels["mine"] || has("mine")(host) != has("mine")(virtual) {
+			if host.Spec.Unschedulable != virtual.Spec.Unschedulable || host.Labels["mine"] != virtual.Labels["mine"] || hasMine(host) != hasMine(virtual) {
 				return fmt.Errorf("host %v %v, virtual %v %v", host.Labels, host.Spec, virtual.Labels, virtual.Spec)
 			}
 			return nil
@@ -230,12 +229,12 @@ func TestNodesSyncBackHalfWay(t *testing.T) { //nolint:paralleltest // see above
 			t.Errorf("what failed half-way succeeds when it is repeated: %v", err)
 		}
 	}
-	l.onBoth(t, "in the end", name, func(n *corev1.Node) bool { return !n.Spec.Unschedulable && n.Labels["mine"] == "x" && has("mine")(n) })
+	l.onBoth(t, "in the end", name, func(n *corev1.Node) bool { return !n.Spec.Unschedulable && n.Labels["mine"] == "x" && hasMine(n) })
 }
 
 // TestNodeSwitches changes the settings of a virtual cluster that runs, as helm
 // upgrade does.
-func TestNodeSwitches(t *testing.T) { //nolint:paralleltest // see above
+func TestNodeSwitches(t *testing.T) {
 	l := newLandlord(t, true, false, 1)
 	e := l.open(t, l.virtual.memory())
 	e.synced(t)
@@ -248,8 +247,8 @@ func TestNodeSwitches(t *testing.T) { //nolint:paralleltest // see above
 		e = l.open(t, l.virtual.memory())
 		e.synced(t)
 	}
-	mine := func(n *corev1.Node) bool { return n.Labels["mine"] == "x" && has("mine")(n) && cordoned(n) }
-	untouched := func(n *corev1.Node) bool { return n.Labels["mine"] == "" && !has("mine")(n) && !cordoned(n) }
+	mine := func(n *corev1.Node) bool { return n.Labels["mine"] == "x" && hasMine(n) && cordoned(n) }
+	untouched := func(n *corev1.Node) bool { return n.Labels["mine"] == "" && !hasMine(n) && !cordoned(n) }
 	mustChange(t, l.virtual, name, func(n *corev1.Node) { setLabel("mine", "x")(n); addTaint("mine")(n); setCordon(true)(n) })
 
 	again(true, true)
@@ -266,7 +265,7 @@ func TestNodeSwitches(t *testing.T) { //nolint:paralleltest // see above
 
 	again(false, false)
 	eventually(t, "without a scheduler", func(context.Context) error {
-		if n := l.node(t, l.virtual, name); n.Labels["mine"] != "x" || has("mine")(n) || cordoned(n) {
+		if n := l.node(t, l.virtual, name); n.Labels["mine"] != "x" || hasMine(n) || cordoned(n) {
 			return fmt.Errorf("labels %v, spec %v", n.Labels, n.Spec)
 		}
 		return nil

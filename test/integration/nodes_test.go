@@ -25,7 +25,7 @@ const kills = 20
 // TestNodesUnderKills changes the host's nodes 10,000 times in every way there is. The
 // tenant changes cordons, taints, labels, annotations and resources at the same time.
 // The syncer is killed between any two of its writes.
-func TestNodesUnderKills(t *testing.T) { //nolint:paralleltest // nodes belong to nobody's namespace
+func TestNodesUnderKills(t *testing.T) {
 	const nodes = 5
 	l := newLandlord(t, true, false, nodes)
 	e := l.open(t, l.virtual.memory())
@@ -34,7 +34,7 @@ func TestNodesUnderKills(t *testing.T) { //nolint:paralleltest // nodes belong t
 		l.node(t, l.virtual, name)
 		l.tenantSettles(t, name, i%2 == 0)
 	}
-	r := rand.New(rand.NewPCG(1, 2)) //nolint:gosec // to be repeated
+	r := rand.New(rand.NewPCG(1, 2))
 	for round := range kills {
 		for range hostUpdates / kills {
 			if err := change(t.Context(), l.host, l.names[r.IntN(nodes)], r.IntN(4) == 0, nil, hostEdit(r)); err != nil {
@@ -163,7 +163,7 @@ func (l *landlord) bothParts(t *testing.T, name string, cordoned bool) error {
 }
 
 // TestNodeRefusals asks real servers for what nobody gets.
-func TestNodeRefusals(t *testing.T) { //nolint:paralleltest // see above
+func TestNodeRefusals(t *testing.T) {
 	l := newLandlord(t, false, false, 1)
 	l.open(t, l.virtual.memory()).synced(t)
 	name := l.names[0]

@@ -36,7 +36,7 @@ func TestFormats(t *testing.T) {
 			if !found {
 				t.Fatal("no cases")
 			}
-			for _, value := range strings.Fields(c.good) {
+			for value := range strings.FieldsSeq(c.good) {
 				if problem := f.Check(value); problem != "" {
 					t.Errorf("%q %s", value, problem)
 				}
@@ -52,7 +52,7 @@ func TestFormats(t *testing.T) {
 					t.Errorf("the pattern takes %q", value)
 				}
 			}
-			for _, value := range strings.Fields(c.beyond) {
+			for value := range strings.FieldsSeq(c.beyond) {
 				if !pattern.MatchString(value) {
 					t.Errorf("the pattern already refuses %q", value)
 				}

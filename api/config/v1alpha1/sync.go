@@ -4,7 +4,7 @@ package v1alpha1
 //
 // The settings that every kind has are in Kinds. A kind with further settings has a
 // field below ToHost or FromHost too. In YAML both are at the kind's path.
-type Sync struct {
+type Sync struct { //nolint:recvcheck // json reads through a pointer and writes a value
 	// Objects of the tenant that get a copy on the host.
 	ToHost ToHost `json:"toHost"`
 	// Objects of the host that the tenant sees.

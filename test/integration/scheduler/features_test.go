@@ -345,9 +345,9 @@ func drain(t *testing.T, s *shop) {
 	if on := s.nodesOf(t, 4); on[node] != 0 {
 		t.Errorf("after the drain of %s the pods are on %v", node, on)
 	}
-	real, err := s.host.Client().CoreV1().Nodes().Get(ctx, node, metav1.GetOptions{})
-	if err != nil || real.Spec.Unschedulable {
-		t.Errorf("the host's node is touched: %v, unschedulable %v", err, real.Spec.Unschedulable)
+	hostNode, err := s.host.Client().CoreV1().Nodes().Get(ctx, node, metav1.GetOptions{})
+	if err != nil || hostNode.Spec.Unschedulable {
+		t.Errorf("the host's node is touched: %v, unschedulable %v", err, hostNode.Spec.Unschedulable)
 	}
 	s.patchNode(t, node, `{"spec":{"unschedulable":false}}`)
 }

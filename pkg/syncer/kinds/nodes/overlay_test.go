@@ -228,7 +228,7 @@ func TestOverlay(t *testing.T) {
 	for seed := range uint64(4) {
 		t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) {
 			t.Parallel()
-			r := rand.New(rand.NewPCG(seed, 7)) //nolint:gosec // to be repeated
+			r := rand.New(rand.NewPCG(seed, 7))
 			w, kept, kills := newTwoWriters(), 0, 0
 			for i := range 2_500 {
 				w.hostWrites(r)
