@@ -8,8 +8,11 @@ import (
 	"net/http"
 	"strings"
 
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/klog/v2"
+
+	"github.com/sublet-dev/sublet/pkg/translate"
 )
 
 // maxErrorBody is how much of the host's response is read for its message, in
@@ -112,13 +115,11 @@ func isRBACDenial(message string) bool {
 	return strings.Contains(message, " cannot ") && strings.Contains(message, `resource "pods/`)
 }
 
-// toVirtualNames replaces the host's names of the pod by virtual ones. The namespace
-// alone may be an ordinary word, so it is replaced only in quotes.
+// toVirtualNames replaces the host's names of the pod, and of all that it refers to, by
+// virtual ones. The namespace alone may be an ordinary word, so it is replaced only in
+// quotes.
 func (t target) toVirtualNames(message string) string {
-	return strings.NewReplacer(
-		t.host.Namespace+"/"+t.host.Name, t.virtual.Namespace+"/"+t.virtual.Name,
-		t.host.Name+"_"+t.host.Namespace, t.virtual.Name+"_"+t.virtual.Namespace,
-		t.host.Name, t.virtual.Name,
-		`"`+t.host.Namespace+`"`, `"`+t.virtual.Namespace+`"`,
-	).Replace(message)
+	host := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: t.host.Namespace, Name: t.host.Name}}
+	names := translate.Rewriter{Cluster: t.cluster, Host: host, Virtual: t.pod}
+	return strings.ReplaceAll(names.Rewrite(message), `"`+t.host.Namespace+`"`, `"`+t.virtual.Namespace+`"`)
 }

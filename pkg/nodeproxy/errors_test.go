@@ -198,6 +198,11 @@ func TestHostErrors(t *testing.T) {
 			refuse: status(http.StatusInternalServerError, fmt.Sprintf("Get \"https://10.0.0.7:10250/containerLogs/%s/%s/nginx\": connection refused", host.Namespace, host.Name)),
 			want:   reply{Code: http.StatusInternalServerError, Text: `Get "https://10.0.0.7:10250/containerLogs/web/front-0/nginx": connection refused`},
 		},
+		"Reference": {
+			reason: "what the pod refers to has a name of the host too",
+			refuse: status(http.StatusBadRequest, fmt.Sprintf("container \"nginx\" is waiting to start: configmap %q not found", translate.Hashed(testCluster, types.NamespacedName{Namespace: "web", Name: "app"}).Name)),
+			want:   reply{Code: http.StatusBadRequest, Text: `container "nginx" is waiting to start: configmap "app" not found`},
+		},
 		"FullName": {
 			reason: "the kubelet's full name of a pod has the namespace behind",
 			refuse: status(http.StatusNotFound, fmt.Sprintf("container not found in %s_%s of namespace %q", host.Name, host.Namespace, host.Namespace)),

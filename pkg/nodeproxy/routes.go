@@ -40,6 +40,9 @@ func relayedOperations() []operation {
 type target struct {
 	virtual types.NamespacedName
 	host    types.NamespacedName
+	cluster translate.Cluster
+	// pod is the virtual pod. It is nil until it was found.
+	pod *corev1.Pod
 	// container is empty if the operation is for the whole pod.
 	container string
 }
@@ -111,7 +114,7 @@ func (p *Proxy) serve(op operation, w http.ResponseWriter, r *http.Request) {
 // container. So containers that the host added are not served.
 func (p *Proxy) findTarget(r *http.Request) (target, *errorResponse) {
 	virtual := types.NamespacedName{Namespace: r.PathValue("namespace"), Name: r.PathValue("pod")}
-	t := target{virtual: virtual, host: translate.Hashed(p.cluster, virtual), container: r.PathValue("container")}
+	t := target{virtual: virtual, host: translate.Hashed(p.cluster, virtual), cluster: p.cluster, container: r.PathValue("container")}
 	pod, err := p.virtual(r.Context(), virtual)
 	if apierrors.IsNotFound(err) {
 		return t, podNotFound(t)
@@ -120,6 +123,7 @@ func (p *Proxy) findTarget(r *http.Request) (target, *errorResponse) {
 		klog.FromContext(r.Context()).Error(err, "Cannot get virtual pod", "pod", virtual)
 		return t, podUnknown(t, "this cluster")
 	}
+	t.pod = pod
 	isCopy, err := p.isCopy(r.Context(), t, pod.UID)
 	switch {
 	case err != nil:

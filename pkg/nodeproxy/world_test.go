@@ -108,6 +108,9 @@ func hostPod(cluster translate.Cluster, virtual types.NamespacedName) *metav1.Pa
 // virtualPod returns the pod of which hostPod is the copy.
 func virtualPod(key types.NamespacedName, containers ...string) *corev1.Pod {
 	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: key.Namespace, Name: key.Name, UID: types.UID("uid-of-" + key.Name)}}
+	pod.Spec.Volumes = []corev1.Volume{{Name: "app", VolumeSource: corev1.VolumeSource{
+		ConfigMap: &corev1.ConfigMapVolumeSource{LocalObjectReference: corev1.LocalObjectReference{Name: "app"}},
+	}}}
 	for _, name := range containers {
 		pod.Spec.Containers = append(pod.Spec.Containers, corev1.Container{Name: name})
 	}
