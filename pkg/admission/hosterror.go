@@ -3,6 +3,7 @@ package admission
 import (
 	"errors"
 	"fmt"
+	"math"
 	"net/http"
 	"net/url"
 	"slices"
@@ -56,5 +57,10 @@ func hostUnavailable(a admission.Attributes, name types.NamespacedName, err erro
 	if name.Namespace != "" {
 		object = name.String()
 	}
-	return apierrors.NewServiceUnavailable(fmt.Sprintf("%s %s was not changed: %s. Try again: %v", a.GetKind().Kind, object, reason, err))
+	unavailable := apierrors.NewServiceUnavailable(fmt.Sprintf("%s %s was not changed: %s. Try again: %v", a.GetKind().Kind, object, reason, err))
+	if seconds, ok := apierrors.SuggestsClientDelay(err); ok {
+		// With a time in the answer, clients try again by themselves.
+		unavailable.ErrStatus.Details = &metav1.StatusDetails{RetryAfterSeconds: int32(min(seconds, math.MaxInt32))}
+	}
+	return unavailable
 }

@@ -1,7 +1,9 @@
 package syncer
 
 import (
+	"context"
 	"encoding/json"
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -9,7 +11,10 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	clocktesting "k8s.io/utils/clock/testing"
+	"pgregory.net/rapid"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/sublet-dev/sublet/pkg/translate"
 )
 
 func TestHostPatches(t *testing.T) {
@@ -140,4 +145,72 @@ func TestConflictLeavesTheOthersWrite(t *testing.T) {
 	if err := b.writeVirtual(b.scope(t.Context()), theKey(), before, after); err == nil {
 		t.Error("A write on an old state must fail rather than undo what came between")
 	}
+}
+
+// portsKind is a kind whose Down fills in a list in which others write too: the host
+// decides on node ports.
+func portsKind() Kind {
+	return Define("services", Resource[*corev1.Service, *corev1.Service]{
+		Owner: Virtual,
+		Names: translate.Hashed,
+		Down: func(_ Scope, virtual, host *corev1.Service) error {
+			ports := slices.Clone(virtual.Spec.Ports)
+			for i := range ports {
+				if i < len(host.Spec.Ports) {
+					ports[i].NodePort = host.Spec.Ports[i].NodePort
+				}
+			}
+			host.Spec.Ports = ports
+			return nil
+		},
+	})
+}
+
+// TestSecondWriterOfAList has a host controller and a tenant write into one list, while
+// the engine's caches are late. Neither may lose a write.
+func TestSecondWriterOfAList(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		c := clocktesting.NewFakeClock(testStart())
+		virtual := newFakeServer("virtual", c, service(func(s *corev1.Service) { s.UID = "v1" }))
+		host := newFakeServer("host", c, hostService("v1"))
+		b := newBench(portsKind(), c, virtual, host)
+		hostKey := translate.Hashed(testCluster(), theKey())
+		var nodePort, port int32 = 0, 80
+		t.Repeat(map[string]func(*rapid.T){
+			"tenant": func(t *rapid.T) {
+				s := virtual.at(&corev1.Service{}, theKey()).(*corev1.Service)
+				port = rapid.Int32Range(1, 99).Draw(t, "port")
+				s.Spec.Ports[0].Port = port
+				if err := virtual.Update(context.Background(), s); err != nil {
+					t.Fatal(err)
+				}
+			},
+			"controller": func(t *rapid.T) {
+				s := host.at(&corev1.Service{}, hostKey).(*corev1.Service)
+				nodePort = rapid.Int32Range(30000, 30099).Draw(t, "node port")
+				s.Spec.Ports[0].NodePort = nodePort
+				if err := host.Update(context.Background(), s); err != nil {
+					t.Fatal(err)
+				}
+			},
+			"see virtual": func(*rapid.T) { b.virtualView.refresh() },
+			"see host":    func(*rapid.T) { b.hostView.refresh() },
+			"step":        func(*rapid.T) { _, _ = b.reconcile(context.Background(), theKey()) },
+			"": func(t *rapid.T) {
+				if got := host.at(&corev1.Service{}, hostKey).(*corev1.Service).Spec.Ports[0].NodePort; got != nodePort {
+					t.Fatalf("the node port of the host's controller was lost: %d, want %d", got, nodePort)
+				}
+			},
+		})
+		for range 5 {
+			b.refresh()
+			_, _ = b.reconcile(context.Background(), theKey())
+			c.Step(expectationLife)
+		}
+		got := host.at(&corev1.Service{}, hostKey).(*corev1.Service).Spec.Ports[0]
+		if got.Port != port || got.NodePort != nodePort {
+			t.Fatalf("the host has port %d and node port %d, want %d and %d", got.Port, got.NodePort, port, nodePort)
+		}
+	})
 }
