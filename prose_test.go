@@ -23,10 +23,7 @@ var pattern = flag.String("package", "", "package, Markdown file, or tree (./pkg
 var pending = []string{
 	"pkg/controlplane/loopback",
 	"docs/design/009-two-phase-bind.md",
-	"docs/reference/kinds.md",
-	"docs/reference/values.md",
 	"hack/bench",
-	"hack/gen-chart",
 	"pkg/controlplane",
 	"pkg/controlplane/pki",
 	"pkg/storage",

@@ -1,15 +1,15 @@
-// Command gen-chart writes what is generated of the chart and of its reference
-// pages, from the types in api/config/v1alpha1 and the table of synced kinds:
+// Command gen-chart writes the generated files of the chart and its reference pages. It
+// reads the types in api/config/v1alpha1 and the table of synced kinds:
 //
 //	chart/values.yaml              every key with its default and its comment
-//	chart/values.schema.json       what Helm and editors check values against
-//	chart/templates/_validate.tpl  what the schema cannot say
-//	chart/templates/_rbac.tpl      the rights that the synced kinds need
+//	chart/values.schema.json       the schema by which Helm and editors check values
+//	chart/templates/_validate.tpl  the rules that the schema cannot express
+//	chart/templates/_rbac.tpl      the permissions that the synced kinds need
 //	docs/reference/values.md       the page of the values
 //	docs/reference/kinds.md        the page of the synced kinds
 //
-// It is run in the root of the repository. With --check it writes nothing, names
-// the files that are not up to date and fails if there are any.
+// Run it in the root of the repository. With --check it writes nothing. It names the
+// files that are not up to date, and fails if there are any.
 package main
 
 import (
@@ -38,7 +38,7 @@ func main() {
 	}
 }
 
-// run generates all files and writes or compares them.
+// run generates all files, and writes them or compares them.
 func run(root string, check bool) error {
 	files, err := generate(root)
 	if err != nil {
@@ -69,7 +69,7 @@ func run(root string, check bool) error {
 
 func write(path string, content []byte) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		return fmt.Errorf("cannot make the folder of %s: %w", path, err)
+		return fmt.Errorf("cannot create the folder of %s: %w", path, err)
 	}
 	if err := os.WriteFile(path, content, 0o644); err != nil {
 		return fmt.Errorf("cannot write %s: %w", path, err)
@@ -77,7 +77,7 @@ func write(path string, content []byte) error {
 	return nil
 }
 
-// generate makes all files.
+// generate returns all files.
 func generate(root string) ([]file, error) {
 	settings, err := load(filepath.Join(root, "api/config/v1alpha1"))
 	if err != nil {

@@ -9,47 +9,51 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 )
 
-// referencePage is docs/reference/values.md.
+// pageHead is the first part of docs/reference/values.md.
+const pageHead = `<!-- %s -->
+
+# Set values of the chart
+
+These keys can be set in the values of the chart. The server reads the same keys. Helm and the server refuse unknown
+keys and wrong values. They report all problems at once, each with its path, its value and what to do.
+`
+
+// referencePage returns docs/reference/values.md.
 func referencePage(settings []setting) []byte {
 	var out bytes.Buffer
-	fmt.Fprintf(&out, "<!-- %s -->\n\n# Values of the chart\n\n", generated)
-	out.WriteString("What can be set in `values.yaml`, and read by the server from the same keys. A key that is not here is refused,\n" +
-		"by Helm and by the server, as is a value of the wrong type or form: all problems at once, each with its path, its\n" +
-		"value and the way out.\n")
+	fmt.Fprintf(&out, pageHead, generated)
 	for _, section := range settings {
-		fmt.Fprintf(&out, "\n## %s\n\n%s\n\n", section.key, sentence(section))
-		out.WriteString("| Key | Type | Default | What it does |\n|---|---|---|---|\n")
-		writeRows(&out, section.children)
+		writeSection(&out, section)
 	}
 	return out.Bytes()
 }
 
-func writeRows(out *bytes.Buffer, settings []setting) {
-	for _, s := range settings {
-		path := strings.Join(s.path, ".")
-		if s.isSection() {
-			fmt.Fprintf(out, "| **`%s`** | | | %s |\n", path, cell(comment(s)))
-			writeRows(out, s.children)
-			continue
+// writeSection writes a section, its keys as a list, and the sections below it.
+func writeSection(out *bytes.Buffer, section setting) {
+	path := strings.Join(section.path, ".")
+	if len(section.path) == 1 {
+		fmt.Fprintf(out, "\n## %s\n\n%s\n\n", section.key, section.doc)
+	} else {
+		fmt.Fprintf(out, "\n### `%s`\n\n%s\n\n", path, section.doc)
+	}
+	for _, s := range section.children {
+		if !s.isSection() {
+			fmt.Fprintf(out, "- `%s.%s`: %s, default `%s`. %s\n", path, s.key, typeName(s.kind), s.yamlDefault(), comment(s))
 		}
-		fmt.Fprintf(out, "| `%s` | %s | `%s` | %s |\n", path, typeName(s.kind), cell(s.yamlDefault()), cell(comment(s)))
+	}
+	for _, s := range section.children {
+		if s.isSection() {
+			writeSection(out, s)
+		}
 	}
 }
 
-// sentence returns the comment of a section, with its key as code if it starts so.
-func sentence(s setting) string {
-	if rest, ok := strings.CutPrefix(s.doc, s.key+" "); ok {
-		return "`" + s.key + "` " + rest
-	}
-	return s.doc
-}
-
-// cell keeps a text from breaking a table.
+// cell escapes a text for a table.
 func cell(text string) string {
 	return strings.ReplaceAll(text, "|", `\|`)
 }
 
-// typeName is how the page names a type.
+// typeName returns how the page names a type.
 func typeName(t reflect.Type) string {
 	switch {
 	case t == reflect.TypeFor[resource.Quantity]():

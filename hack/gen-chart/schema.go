@@ -16,26 +16,24 @@ import (
 // object is a JSON schema, or a part of one. encoding/json sorts its keys.
 type object = map[string]any
 
-// The messages of a JSON schema cannot be chosen: Helm prints what its library
-// says. It quotes a value only together with the pattern that the value does not
-// match, and it says no more of an unknown key than that it is one. (It would say
-// more of "propertyNames", but gets the path wrong.) So:
+// Helm prints the messages of its library, which a JSON schema cannot choose. The library
+// quotes a value only together with the pattern that it does not match. Of an unknown key
+// it prints only the key. With "propertyNames" it would print more, but a wrong path. So:
 //
-//   - Behind the expression that counts stands a branch that begins with "$^"
-//     and therefore matches nothing.
-//   - A setting that is not text has such a pattern alone, for the common case of
-//     text in its place. Its type is behind a $ref, because the library looks no
-//     further than a wrong "type" or "enum" beside the pattern.
-//   - The value of an unknown key must be nothing, and an "enum" beside that is a
-//     message: which keys there are.
-const schemaComment = "In a pattern, what follows $^ matches nothing, and the enum beside $defs/nothing allows nothing. " +
-	"They are there for Helm to show in its messages: what to write instead."
+//   - A pattern has a second branch that begins with "$^". It matches nothing, and its
+//     text is what to write instead.
+//   - A setting that is not text has such a pattern alone, for text in its place. Its type
+//     is behind a $ref: the library stops at a wrong "type" or "enum" next to a pattern.
+//   - The value of an unknown key must be nothing. The "enum" next to that is a message
+//     with the keys that exist.
+const schemaComment = "In a pattern, what follows $^ matches nothing. The enum next to $defs/nothing allows nothing. " +
+	"Helm shows both in its messages: what to write instead."
 
-// schemaJSON is chart/values.schema.json.
+// schemaJSON returns chart/values.schema.json.
 func schemaJSON(settings []setting) ([]byte, error) {
 	defs := definitions{}
 	properties := object{
-		"global": object{"type": "object", "description": "global is set by Helm if this chart is part of another. Nothing here reads it."},
+		"global": object{"type": "object", "description": "Helm sets it if this chart is part of another. Nothing here reads it."},
 	}
 	for _, s := range settings {
 		properties[s.key] = defs.setting(s)
@@ -63,7 +61,7 @@ func schemaJSON(settings []setting) ([]byte, error) {
 // definitions are the schemas that others refer to.
 type definitions object
 
-// setting is the schema of one setting.
+// setting returns the schema of one setting.
 func (d definitions) setting(s setting) object {
 	var schema object
 	if s.isSection() {
@@ -80,7 +78,7 @@ func (d definitions) setting(s setting) object {
 	return schema
 }
 
-// value is the schema of a value that becomes a Go type.
+// value returns the schema of a value that becomes a Go type.
 func (d definitions) value(t reflect.Type, rule v1alpha1.Rule) object {
 	switch t {
 	case reflect.TypeFor[resource.Quantity]():
@@ -117,7 +115,7 @@ func (d definitions) value(t reflect.Type, rule v1alpha1.Rule) object {
 	return number(rule)
 }
 
-// text is the schema of a string.
+// text returns the schema of a string.
 func (d definitions) text(rule v1alpha1.Rule) object {
 	switch {
 	case len(rule.Enum) > 0:
@@ -132,6 +130,7 @@ func (d definitions) text(rule v1alpha1.Rule) object {
 	return object{"type": "string"}
 }
 
+// number returns the schema of a whole number.
 func number(rule v1alpha1.Rule) object {
 	schema := typed("number", "a whole number, without quotes")
 	schema["multipleOf"] = 1 // for its message, which shows the number
@@ -144,7 +143,7 @@ func number(rule v1alpha1.Rule) object {
 	return schema
 }
 
-// foreign is a reference to the schema of a struct of Kubernetes.
+// foreign returns a reference to the schema of a struct of Kubernetes.
 func (d definitions) foreign(t reflect.Type) object {
 	if _, known := d[t.Name()]; !known {
 		d[t.Name()] = nil // ends the recursion of types that contain themselves
@@ -166,7 +165,7 @@ func (d definitions) foreign(t reflect.Type) object {
 	return object{"$ref": "#/$defs/" + t.Name()}
 }
 
-// section is the schema of a map with these keys and no other.
+// section returns the schema of a map with these keys and no other.
 func section(properties object) object {
 	schema := typed("map", v1alpha1.MapOf(sortedKeys(properties)))
 	schema["properties"] = properties
@@ -174,34 +173,34 @@ func section(properties object) object {
 	return schema
 }
 
-// unknown is the schema of a key that is not among these properties.
+// unknown returns the schema of a key that is not among these properties.
 func unknown(properties object) object {
 	return nothing("left out: there is no such key; the keys here are " + v1alpha1.OneOf(sortedKeys(properties)))
 }
 
-// nothing is a schema that refuses everything with a message.
+// nothing returns a schema that refuses everything with a message.
 func nothing(message string) object {
 	return object{"enum": []string{message}, "$ref": "#/$defs/nothing"}
 }
 
-// typed is the schema of a value of a type other than text.
+// typed returns the schema of a value of a type other than text.
 func typed(name, want string) object {
 	return object{"$ref": "#/$defs/" + name, "pattern": never(want)}
 }
 
-// pattern is the pattern of a format with its explanation.
+// pattern returns the pattern of a format with its explanation.
 func pattern(f v1alpha1.Format) string {
 	return f.Pattern + "|" + never(f.Want)
 }
 
-// never is a regular expression that matches nothing and reads like a text.
+// never returns a regular expression that matches nothing and reads like a text.
 func never(text string) string {
 	return "$^" + strings.NewReplacer(
 		"{", `\{`, "}", `\}`, "[", `\[`, "]", `\]`, "(", `\(`, ")", `\)`, "*", `\*`, "+", `\+`, "?", `\?`, "|", `\|`,
 	).Replace(text)
 }
 
-// swaggerDoc are the comments of the fields of a type of Kubernetes.
+// swaggerDoc returns the comments of the fields of a type of Kubernetes.
 func swaggerDoc(t reflect.Type) map[string]string {
 	documented, ok := reflect.TypeAssert[interface{ SwaggerDoc() map[string]string }](reflect.New(t))
 	if !ok {

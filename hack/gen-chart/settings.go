@@ -30,12 +30,12 @@ type setting struct {
 	children []setting // the keys below; sections only
 }
 
-// isSection says whether the setting has keys of our own below it.
+// isSection reports whether the setting has keys of our own below it.
 func (s setting) isSection() bool {
 	return len(s.children) > 0
 }
 
-// yamlDefault is the default in one line of YAML.
+// yamlDefault returns the default in one line of YAML.
 func (s setting) yamlDefault() string {
 	return flow(s.fallback)
 }
@@ -62,7 +62,7 @@ func load(dir string) ([]setting, error) {
 	return docs.settings(reflect.TypeFor[v1alpha1.Config](), nil, defaults)
 }
 
-// settings are the fields of a struct, as settings below a path.
+// settings returns the fields of a struct, as settings below a path.
 func (d comments) settings(structure reflect.Type, above []string, defaults map[string]any) ([]setting, error) {
 	var all []setting
 	for field := range structure.Fields() {
@@ -107,7 +107,7 @@ func (d comments) settings(structure reflect.Type, above []string, defaults map[
 	return all, nil
 }
 
-// isOurs says whether a type is a struct of the configuration, not of Kubernetes.
+// isOurs reports whether a type is a struct of the configuration, not of Kubernetes.
 func isOurs(t reflect.Type) bool {
 	return t.Kind() == reflect.Struct && t.PkgPath() == reflect.TypeFor[v1alpha1.Config]().PkgPath()
 }
@@ -133,10 +133,10 @@ func splitDefault(s setting, doc string) (string, error) {
 			return text, nil
 		}
 	}
-	return "", fmt.Errorf("%s: its comment says \"Default: %s\", but it is %s", strings.Join(s.path, "."), stated, s.yamlDefault())
+	return "", fmt.Errorf("%s: its comment has \"Default: %s\", but it is %s", strings.Join(s.path, "."), stated, s.yamlDefault())
 }
 
-// flow is a value in one line of YAML.
+// flow returns a value in one line of YAML.
 func flow(value any) string {
 	switch value := value.(type) {
 	case map[string]any:

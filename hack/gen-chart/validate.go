@@ -10,8 +10,8 @@ import (
 	"github.com/sublet-dev/sublet/api/config/v1alpha1"
 )
 
-// conditions say for each combination of the configuration, in the language of
-// the templates, whether values break it. $v are the values.
+// conditions returns for each combination of the configuration, the template condition under
+// which values break it. $v are the values.
 func conditions() map[string]string {
 	const (
 		claim     = "$v.controlPlane.statefulSet.persistence.volumeClaim"
@@ -85,7 +85,7 @@ const validationHead = `{{- /* %s */ -}}
 {{- end -}}
 `
 
-// validationTemplate is chart/templates/_validate.tpl.
+// validationTemplate returns chart/templates/_validate.tpl.
 func validationTemplate(settings []setting) ([]byte, error) {
 	var paths strings.Builder
 	for _, path := range required(settings) {
@@ -113,14 +113,14 @@ func validationTemplate(settings []setting) ([]byte, error) {
 	return out.Bytes(), nil
 }
 
-// access reads a path from the values in a template.
+// access returns the template expression that reads a path from the values.
 func access(path string) string {
 	above, last := path[:strings.LastIndex(path, ".")], path[strings.LastIndex(path, ".")+1:]
 	return fmt.Sprintf("get $v.%s %q", above, last)
 }
 
-// required are the paths whose absence would mean something else to the chart
-// than to the server: all but maps and lists, which are empty then.
+// required returns the paths that must not be missing: all but maps and lists, which are empty
+// then. Helm removes a key that somebody sets to null.
 func required(settings []setting) []string {
 	var paths []string
 	for _, s := range settings {

@@ -12,8 +12,7 @@ import (
 // Its name, owner, scope, settings, permissions and documentation are derived from them.
 func Table() []Row {
 	return []Row{
-		row("sync.toHost.pods", Always, "The tenant's pods, and a Secret with the service account tokens of each. "+
-			"The host runs them and returns their status.", Pods).
+		row("sync.toHost.pods", Always, "The tenant's pods, and a Secret with the tokens of each. The host runs them and returns their status.", Pods).
 			with(define("tokens", Tokens)).
 			refers(&corev1.Pod{}, podRefs).
 			permits(rule(patch(), "", "pods/ephemeralcontainers", "pods/resize")),

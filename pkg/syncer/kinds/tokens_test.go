@@ -231,9 +231,9 @@ func TestTokenTroubles(t *testing.T) {
 		minter *mint
 		want   string
 	}{
-		"Refused":  {reason: "the service account is gone", minter: &mint{now: start, fails: errors.New("not found")}, want: "cannot make a token of service account shop/web for pod web: not found"},
-		"OtherPod": {reason: "the token is bound to another pod", minter: &mint{now: start, pod: "uid-of-former"}, want: "not one that pod web can use"},
-		"Old":      {reason: "the clocks are far apart", minter: &mint{now: start.Add(-time.Hour)}, want: "not one that pod web can use"},
+		"Refused":  {reason: "the service account is gone", minter: &mint{now: start, fails: errors.New("not found")}, want: "cannot request a token of service account shop/web for pod web: not found"},
+		"OtherPod": {reason: "the token is bound to another pod", minter: &mint{now: start, pod: "uid-of-former"}, want: "not bound to the pod, or must be renewed"},
+		"Old":      {reason: "the clocks are far apart", minter: &mint{now: start.Add(-time.Hour)}, want: "not bound to the pod, or must be renewed"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
