@@ -270,7 +270,8 @@ func (t *breakerTransport) pass(ctx context.Context) error {
 // observe lets the breaker learn from the outcome of a request.
 func (t *breakerTransport) observe(request *http.Request, response *http.Response, err error) {
 	ctx := request.Context()
-	probe := func() error { return t.probe(request.URL, "/version") }
+	lasting := context.WithoutCancel(ctx) // A probe outlives the request.
+	probe := func() error { return t.probe(lasting, request.URL, "/version") }
 	switch {
 	case errors.Is(err, errThrottled):
 	case err != nil && ctx.Err() == nil, errors.Is(ctx.Err(), context.DeadlineExceeded) && err != nil:
@@ -279,7 +280,9 @@ func (t *breakerTransport) observe(request *http.Request, response *http.Respons
 	case err != nil:
 	case isUnavailable(response.StatusCode):
 		cause := fmt.Errorf("it answers %s", response.Status)
-		ready := func() error { return errors.Join(t.probe(request.URL, "/version"), t.probe(request.URL, "/readyz")) }
+		ready := func() error {
+			return errors.Join(t.probe(lasting, request.URL, "/version"), t.probe(lasting, request.URL, "/readyz"))
+		}
 		if t.breaker.recordUnavailable(request, cause, ready) {
 			t.breaker.probeOnce(ctx, cause, probe)
 		}
@@ -303,8 +306,8 @@ func isUnavailable(status int) bool {
 
 // probe asks the API server for a path without credentials. A denial is an answer
 // too.
-func (t *breakerTransport) probe(like *url.URL, path string) error {
-	ctx, cancel := context.WithTimeout(withoutLimit(context.Background()), probeTimeout)
+func (t *breakerTransport) probe(ctx context.Context, like *url.URL, path string) error {
+	ctx, cancel := context.WithTimeout(withoutLimit(ctx), probeTimeout)
 	defer cancel()
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, like.Scheme+"://"+like.Host+path, nil)
 	if err != nil {

@@ -125,7 +125,7 @@ func TestHostBreakerTakesABalancerForNoHost(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	response, err := c.Get(server.URL) //nolint:noctx // a test server
+	response, err := c.Get(server.URL)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -38,6 +38,8 @@ type meters struct {
 }
 
 // meter creates and registers the metrics when they are needed for the first time.
+//
+//nolint:gochecknoglobals // Metrics are the process's; it is written once, by sync.OnceValue.
 var meter = sync.OnceValue(func() *meters {
 	perKind, perWatch := []string{"kind"}, []string{"side", "object"}
 	m := &meters{

@@ -37,7 +37,8 @@ func (w *observedWatch) run(ctx context.Context, h *watchHealth, attempt *openWa
 	defer func() {
 		h.recordEnd(ctx, attempt, stopped, events)
 		close(w.events)
-		for range w.source.ResultChan() { //nolint:revive // A filter below blocks for ever if nobody takes its last event.
+		for range w.source.ResultChan() {
+			continue // A filter below blocks for ever if nobody takes its last event.
 		}
 	}()
 	for {

@@ -34,7 +34,7 @@ type world struct {
 	stranger   bool // the request is not the engine's
 }
 
-var errCrash = errors.New("the process has died") //nolint:gochecknoglobals // a sentinel
+var errCrash = errors.New("the process has died")
 
 func newWorld(t *rapid.T) *world {
 	w := &world{t: t, clock: clocktesting.NewFakeClock(testStart()), foreign: map[fakeKey]client.Object{}, crashAfter: -1}

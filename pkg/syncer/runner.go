@@ -2,14 +2,11 @@ package syncer
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/go-logr/logr"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 	toolscache "k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/util/workqueue"
@@ -202,109 +199,4 @@ func (r *runner) countMismatch() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.mismatch++
-}
-
-// requeue decides when a key is reconciled again.
-func (r *runner) requeue(key types.NamespacedName, again time.Duration, wrote bool, err error) {
-	var held *onHoldError
-	onHold := errors.As(err, &held)
-	unreachable := err != nil && r.breaker.tripCause() != nil
-	refused := !onHold && !unreachable && isRefused(err)
-	r.recordState(key, err, onHold, unreachable)
-	if !refused {
-		r.refusals.forget(key, wrote && err == nil)
-	}
-	switch {
-	case err == nil:
-		r.queue.Forget(key)
-		if again > 0 {
-			r.queue.AddAfter(key, again)
-		}
-	case onHold:
-		r.queue.Forget(key)
-		if r.storeGuard.onHold() == "" && !r.paused.Load() {
-			r.queue.Add(key) // It was released in between.
-		}
-	case unreachable:
-		r.queue.Forget(key)
-		if r.breaker.tripCause() == nil {
-			r.queue.Add(key) // The breaker was reset in between.
-		}
-	case refused:
-		r.queue.Forget(key)
-		meter().errors.WithLabelValues(r.kind.name).Inc()
-		if r.refusals.add(key) == 1 {
-			r.log.Info("Host refused a copy, retrying with a backoff", "object", key.String(), "err", err.Error())
-		}
-	default:
-		r.requeueWithBackoff(key, err)
-	}
-}
-
-// requeueWithBackoff queues a failed key after a pause.
-func (r *runner) requeueWithBackoff(key types.NamespacedName, err error) {
-	failures := r.queue.NumRequeues(key)
-	pause := r.limiter.When(key)
-	if !apierrors.IsConflict(err) {
-		// After a conflict the watch brings the new state soon.
-		meter().errors.WithLabelValues(r.kind.name).Inc()
-		if failures == 0 || pause >= lastRetry && failures%16 == 0 {
-			r.log.Info("Reconcile failed, retrying", "object", key.String(), "err", err.Error())
-		}
-	}
-	r.queue.AddAfter(key, pause)
-}
-
-// recordState records what /syncz reports of a key.
-func (r *runner) recordState(key types.NamespacedName, err error, onHold, unreachable bool) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	delete(r.onHold, key)
-	delete(r.parked, key)
-	delete(r.failing, key)
-	r.recordPanic(key.String(), err)
-	switch {
-	case err == nil:
-	case onHold:
-		r.onHold[key] = err.Error()
-	case unreachable:
-		r.parked[key] = true
-	case !apierrors.IsConflict(err):
-		r.lastError = fmt.Sprintf("%s: %v", key, err)
-		r.failing[key] = err.Error()
-	}
-	meter().held.WithLabelValues(r.kind.name).Set(float64(len(r.onHold)))
-}
-
-// recordPanic records that a key or an event ended in a panic, or that it no
-// longer does. The caller holds the lock.
-func (r *runner) recordPanic(name string, err error) {
-	var caught *panicError
-	if errors.As(err, &caught) {
-		r.panicking[name] = caught.Error()
-		return
-	}
-	delete(r.panicking, name)
-}
-
-// requeueParked queues the keys that waited for the host or for the store guard.
-// They are spread, so that a host that has just come back is not flooded.
-func (r *runner) requeueParked() {
-	r.mu.Lock()
-	keys := make([]types.NamespacedName, 0, len(r.parked)+len(r.onHold))
-	for key := range r.parked {
-		keys = append(keys, key)
-	}
-	for key := range r.onHold {
-		keys = append(keys, key)
-	}
-	r.mu.Unlock()
-	for i, key := range keys {
-		if i < r.workers {
-			r.enqueue(key)
-			continue
-		}
-		r.recordEvent(key)
-		r.queue.AddAfter(key, time.Duration(i-r.workers+1)*wakePause)
-	}
 }

@@ -2,6 +2,7 @@ package syncer
 
 import (
 	"errors"
+	"net/http"
 	"net/http/httptest"
 	"slices"
 	"strings"
@@ -244,7 +245,7 @@ func TestSyncz(t *testing.T) {
 		t.Fatal(err)
 	}
 	answer := httptest.NewRecorder()
-	e.Syncz().ServeHTTP(answer, httptest.NewRequest("GET", "/syncz", nil))
+	e.Syncz().ServeHTTP(answer, httptest.NewRequest(http.MethodGet, "/syncz", nil))
 	want := "[+] host: Host API server reachable.\n" +
 		"[-] store guard: Deletes on the host are on hold until the store is accepted.\n" +
 		"    " + reasonNotCompared + "\n" +
@@ -258,7 +259,7 @@ func TestSyncz(t *testing.T) {
 	close(r.synced)
 	e.storeGuard.reason = ""
 	answer = httptest.NewRecorder()
-	e.Syncz().ServeHTTP(answer, httptest.NewRequest("GET", "/syncz", nil))
+	e.Syncz().ServeHTTP(answer, httptest.NewRequest(http.MethodGet, "/syncz", nil))
 	if answer.Code != 200 {
 		t.Errorf("All is well, status %d:\n%s", answer.Code, answer.Body)
 	}

@@ -150,7 +150,7 @@ func (g *storeGuard) run(ctx context.Context) {
 // check compares the store with the recorded one, or records its progress. While
 // this replica must not write, it does nothing.
 func (g *storeGuard) check(ctx context.Context) error {
-	if g.barReason() != nil {
+	if barred := g.barReason() != nil; barred {
 		return nil
 	}
 	if g.unbar() {

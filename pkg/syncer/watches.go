@@ -93,8 +93,7 @@ func (s *sharedWatch) List() []client.Object {
 // readStarted reads from a cache that may have been created a moment ago.
 func (s *sharedWatch) readStarted(ctx context.Context, read func() error) error {
 	err := read()
-	var early *cache.ErrCacheNotStarted
-	if !errors.As(err, &early) {
+	if _, early := errors.AsType[*cache.ErrCacheNotStarted](err); !early {
 		return err
 	}
 	if !s.cache.WaitForCacheSync(ctx) {

@@ -1,0 +1,144 @@
+package syncer
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
+)
+
+// outcome is what a reconcile came to.
+type outcome int
+
+const (
+	outcomeSucceeded outcome = iota
+	// outcomeOnHold is a write that the store guard, a pause or the replica's bar forbids.
+	outcomeOnHold
+	// outcomeUnreachable is a failure while the host is away.
+	outcomeUnreachable
+	// outcomeRefused is a decision that another request does not change.
+	outcomeRefused
+	outcomeFailed
+)
+
+// classify returns the outcome of a reconcile that returned err.
+func (r *runner) classify(err error) outcome {
+	if err == nil {
+		return outcomeSucceeded
+	}
+	if _, ok := errors.AsType[*onHoldError](err); ok {
+		return outcomeOnHold
+	}
+	switch {
+	case r.breaker.tripCause() != nil:
+		return outcomeUnreachable
+	case isRefused(err):
+		return outcomeRefused
+	default:
+		return outcomeFailed
+	}
+}
+
+// requeue decides when a key is reconciled again.
+func (r *runner) requeue(key types.NamespacedName, again time.Duration, wrote bool, err error) {
+	what := r.classify(err)
+	r.recordState(key, what, err)
+	if what != outcomeRefused {
+		r.refusals.forget(key, wrote && what == outcomeSucceeded)
+	}
+	if what == outcomeFailed {
+		r.requeueWithBackoff(key, err)
+		return
+	}
+	r.queue.Forget(key)
+	switch what {
+	case outcomeSucceeded:
+		if again > 0 {
+			r.queue.AddAfter(key, again)
+		}
+	case outcomeOnHold:
+		if r.storeGuard.onHold() == "" && !r.paused.Load() {
+			r.queue.Add(key) // It was released in between.
+		}
+	case outcomeUnreachable:
+		if r.breaker.tripCause() == nil {
+			r.queue.Add(key) // The breaker was reset in between.
+		}
+	case outcomeRefused:
+		meter().errors.WithLabelValues(r.kind.name).Inc()
+		if r.refusals.add(key) == 1 {
+			r.log.Info("Copy refused, retrying with a backoff", "object", key.String(), "err", err.Error())
+		}
+	}
+}
+
+// requeueWithBackoff queues a failed key after a pause.
+func (r *runner) requeueWithBackoff(key types.NamespacedName, err error) {
+	failures := r.queue.NumRequeues(key)
+	pause := r.limiter.When(key)
+	if !apierrors.IsConflict(err) {
+		// After a conflict the watch brings the new state soon.
+		meter().errors.WithLabelValues(r.kind.name).Inc()
+		if failures == 0 || pause >= lastRetry && failures%16 == 0 {
+			r.log.Info("Reconcile failed, retrying", "object", key.String(), "err", err.Error())
+		}
+	}
+	r.queue.AddAfter(key, pause)
+}
+
+// recordState records what /syncz reports of a key.
+func (r *runner) recordState(key types.NamespacedName, what outcome, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.onHold, key)
+	delete(r.parked, key)
+	delete(r.failing, key)
+	r.recordPanic(key.String(), err)
+	switch what {
+	case outcomeSucceeded:
+	case outcomeOnHold:
+		r.onHold[key] = err.Error()
+	case outcomeUnreachable:
+		r.parked[key] = true
+	case outcomeRefused, outcomeFailed:
+		if !apierrors.IsConflict(err) {
+			r.lastError = fmt.Sprintf("%s: %v", key, err)
+			r.failing[key] = err.Error()
+		}
+	}
+	meter().held.WithLabelValues(r.kind.name).Set(float64(len(r.onHold)))
+}
+
+// recordPanic records that a key or an event ended in a panic, or that it no
+// longer does. The caller holds the lock.
+func (r *runner) recordPanic(name string, err error) {
+	if caught, ok := errors.AsType[*panicError](err); ok {
+		r.panicking[name] = caught.Error()
+		return
+	}
+	delete(r.panicking, name)
+}
+
+// requeueParked queues the keys that waited for the host or for the store guard.
+// They are spread, so that a host that has just come back is not flooded.
+func (r *runner) requeueParked() {
+	r.mu.Lock()
+	keys := make([]types.NamespacedName, 0, len(r.parked)+len(r.onHold))
+	for key := range r.parked {
+		keys = append(keys, key)
+	}
+	for key := range r.onHold {
+		keys = append(keys, key)
+	}
+	r.mu.Unlock()
+	for i, key := range keys {
+		if i < r.workers {
+			r.enqueue(key)
+			continue
+		}
+		r.recordEvent(key)
+		r.queue.AddAfter(key, time.Duration(i-r.workers+1)*wakePause)
+	}
+}
