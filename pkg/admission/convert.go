@@ -13,7 +13,7 @@ type object[T any] interface {
 	*T
 	runtime.Object
 	DeepCopy() *T
-	DeepCopyInto(*T)
+	DeepCopyInto(out *T)
 }
 
 // toV1 returns an object of the API server as its public type. The result is a copy:
