@@ -45,7 +45,7 @@ func Run(ctx context.Context, options Options) error {
 	a := &app{options: options, values: values, names: options.names(), health: &health{}, hostFirst: &hostFirst{}}
 	parts := []lifecycle.Part{{Name: "virtual cluster", Run: a.serve}}
 	if options.OperatorPort >= 0 {
-		port, err := a.newOperatorPort()
+		port, err := a.newOperatorPort(ctx)
 		if err != nil {
 			return err
 		}
@@ -84,13 +84,14 @@ type app struct {
 // not change that.
 func (a *app) serve(ctx context.Context) error {
 	a.done = ctx.Done()
-	if err := a.connectHost(ctx); err != nil {
-		if ctx.Err() != nil {
-			return nil
-		}
+	err := a.connectHost(ctx)
+	switch {
+	case ctx.Err() != nil:
+		return nil //nolint:nilerr // The process was stopped before it could start.
+	case err != nil:
 		return fmt.Errorf("cannot start without the host: %w", err)
 	}
-	if err := a.build(); err != nil {
+	if err := a.build(ctx); err != nil {
 		return err
 	}
 	election, err := a.newElection()

@@ -2,6 +2,7 @@ package app
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"net"
 	"net/http"
@@ -40,7 +41,7 @@ const (
 const replicas = 1
 
 // build builds the parts that every replica runs, without starting any.
-func (a *app) build() error {
+func (a *app) build(ctx context.Context) error {
 	var err error
 	pods := &virtualPods{}
 	a.proxy, err = nodeproxy.New(nodeproxy.Options{
@@ -49,7 +50,7 @@ func (a *app) build() error {
 	if err != nil {
 		return err
 	}
-	if a.listener, err = net.Listen("tcp", a.options.apiAddress()); err != nil {
+	if a.listener, err = new(net.ListenConfig).Listen(ctx, "tcp", a.options.apiAddress()); err != nil {
 		return fmt.Errorf("cannot serve the virtual API: %w", err)
 	}
 	a.store = a.newStore()

@@ -153,8 +153,8 @@ func (h *health) allowsToken(token string) bool {
 }
 
 // newOperatorPort opens the operator's port.
-func (a *app) newOperatorPort() (*operator.Server, error) {
-	listener, err := net.Listen("tcp", a.options.operatorAddress())
+func (a *app) newOperatorPort(ctx context.Context) (*operator.Server, error) {
+	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", a.options.operatorAddress())
 	if err != nil {
 		return nil, fmt.Errorf("cannot serve the operator's port: %w", err)
 	}

@@ -15,14 +15,16 @@ type operatorSink struct{ logr.LogSink }
 // own is the start of the names of our functions.
 const own = "github.com/sublet-dev/sublet/"
 
-// harmless are errors that upstream's libraries report at every start although
+// harmless returns errors that upstream's libraries report at every start although
 // nothing is wrong, each with what it means.
-var harmless = []string{
-	"The manifest file is empty",                                         // no admission webhooks from files are configured
-	"failed to fetch openapi paths",                                      // admission policies look for the API before it serves, and again later
-	"is not as new as written version",                                   // a controller waits for its cache, and tries again
-	"failed to sync with latest state",                                   // a watch of files that do not exist
-	"Found stale data, removed previous endpoints on kubernetes service", // the endpoint of the pod before this one
+func harmless() []string {
+	return []string{
+		"The manifest file is empty",                                         // no admission webhooks from files are configured
+		"failed to fetch openapi paths",                                      // admission policies look for the API before it serves, and again later
+		"is not as new as written version",                                   // a controller waits for its cache, and tries again
+		"failed to sync with latest state",                                   // a watch of files that do not exist
+		"Found stale data, removed previous endpoints on kubernetes service", // the endpoint of the pod before this one
+	}
 }
 
 // Error implements logr.LogSink.
@@ -31,7 +33,7 @@ func (s *operatorSink) Error(err error, msg string, keysAndValues ...any) {
 	if err != nil {
 		text += ": " + err.Error()
 	}
-	for _, known := range harmless {
+	for _, known := range harmless() {
 		if strings.Contains(text, known) {
 			return
 		}

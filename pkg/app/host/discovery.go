@@ -62,29 +62,25 @@ func (d *Discovery) Discover(ctx context.Context, standby func(reason string)) (
 		if err == nil {
 			return facts, holder, facts.save(d.DataDir)
 		}
-		var waiting *StandbyError
+		reason, isStandby := asStandby(err)
 		switch {
-		case ctx.Err() != nil:
-			return nil, nil, err
-		case errors.As(err, &waiting):
-			standby(waiting.Reason)
-			if logged != waiting.Reason {
-				klog.InfoS("Standing by, not serving", "reason", waiting.Reason)
-				d.Events.record(holder.AnchorOwner(), corev1.EventTypeWarning, "Standby", waiting.Reason)
-				logged = waiting.Reason
+		case isStandby:
+			standby(reason)
+			if logged != reason {
+				klog.InfoS("Standing by, not serving", "reason", reason)
+				d.Events.record(holder.AnchorOwner(), corev1.EventTypeWarning, "Standby", reason)
 			}
-		case d.isRetriable(err, begin):
-			if known, ok := loadFacts(d.DataDir); ok && d.mayServeUnproven(known) {
-				klog.InfoS("Host API server unreachable, starting with the facts of the last run; syncing waits", "err", err)
-				holder.record, holder.anchor, holder.lastError = known.Holder, known.Anchor, err.Error()
+			logged = reason
+		case ctx.Err() != nil || !d.isRetriable(err, begin):
+			return nil, nil, err
+		default:
+			if known, ok := d.loadUnproven(holder, err); ok {
 				return known, holder, nil
 			}
 			if logged == "" {
 				klog.InfoS("Host API server unreachable and no facts of an earlier run, waiting", "err", err)
-				logged = "unreachable"
 			}
-		default:
-			return nil, nil, err
+			logged = err.Error()
 		}
 		select {
 		case <-ctx.Done():
@@ -92,6 +88,28 @@ func (d *Discovery) Discover(ctx context.Context, standby func(reason string)) (
 		case <-d.Clock.After(backoff.Step()):
 		}
 	}
+}
+
+// asStandby returns the reason of a *StandbyError.
+func asStandby(err error) (reason string, ok bool) {
+	standby, ok := errors.AsType[*StandbyError](err)
+	if !ok {
+		return "", false
+	}
+	return standby.Reason, true
+}
+
+// loadUnproven returns the facts of an earlier run for a start without the host,
+// and gives the holder what they record. ok is false if there are none, or if those
+// of another pod are on the volume.
+func (d *Discovery) loadUnproven(holder *Holder, cause error) (*Facts, bool) {
+	known, ok := loadFacts(d.DataDir)
+	if !ok || !d.mayServeUnproven(known) {
+		return nil, false
+	}
+	klog.InfoS("Host API server unreachable, starting with the facts of the last run; syncing waits", "err", cause)
+	holder.record, holder.anchor, holder.lastError = known.Holder, known.Anchor, cause.Error()
+	return known, true
 }
 
 // isRetriable reports whether the host may answer otherwise soon. A Role that was

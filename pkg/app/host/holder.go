@@ -167,10 +167,9 @@ func (h *Holder) observe(ctx context.Context, anchor *corev1.ConfigMap) error {
 		if seen.Epoch > ours.Epoch && h.MayWrite() == nil {
 			return h.supersede(fmt.Sprintf("pod %s (UID %s) became the holder with epoch %d", seen.Pod, seen.UID, seen.Epoch))
 		}
-		var standby *StandbyError
 		err := h.claim(ctx, anchor)
-		if errors.As(err, &standby) {
-			return h.supersede(standby.Reason)
+		if reason, ok := asStandby(err); ok {
+			return h.supersede(reason)
 		}
 		return err
 	}

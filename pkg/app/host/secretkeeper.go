@@ -109,7 +109,7 @@ func (k *SecretKeeper) keep(ctx context.Context, look <-chan struct{}) {
 // for not before the next signal.
 func (k *SecretKeeper) ensure(ctx context.Context) (time.Duration, error) {
 	current, seen := k.getCurrent()
-	if !seen || k.Holder.MayWrite() != nil {
+	if mayWrite := k.Holder.MayWrite() == nil; !seen || !mayWrite {
 		return 0, nil
 	}
 	owner := k.Holder.AnchorOwner()

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"k8s.io/klog/v2"
@@ -66,11 +67,8 @@ func runInOrder(ctx context.Context, parts []Part) error {
 	cause := func() error {
 		for _, part := range parts {
 			started = append(started, start(base, part, done))
-			if err := awaitReady(ctx, part, done); err != nil {
+			if stop, err := awaitReady(ctx, part, done); stop {
 				return err
-			}
-			if ctx.Err() != nil {
-				return nil
 			}
 		}
 		select {
@@ -83,18 +81,20 @@ func runInOrder(ctx context.Context, parts []Part) error {
 	return errors.Join(cause, stopInReverse(started, cause))
 }
 
-// awaitReady waits until part is ready. It fails if any part ends before.
-func awaitReady(ctx context.Context, part Part, done <-chan result) error {
-	if part.Ready == nil {
-		return nil
+// awaitReady waits until part is ready. stop is true if no further part may start:
+// ctx has ended, or a part has failed.
+func awaitReady(ctx context.Context, part Part, done <-chan result) (stop bool, err error) {
+	ready := part.Ready
+	if ready == nil {
+		return ctx.Err() != nil, nil
 	}
 	select {
-	case <-part.Ready:
-		return nil
+	case <-ready:
+		return ctx.Err() != nil, nil
 	case <-ctx.Done():
-		return nil
+		return true, nil
 	case r := <-done:
-		return r.failure()
+		return true, r.failure()
 	}
 }
 
@@ -131,8 +131,7 @@ func start(ctx context.Context, part Part, done chan<- result) running {
 func stopInReverse(started []running, cause error) error {
 	deadline := time.After(stopTimeout)
 	var errs []error
-	for i := len(started) - 1; i >= 0; i-- {
-		r := started[i]
+	for i, r := range slices.Backward(started) {
 		begin := time.Now()
 		r.cancel()
 		select {

@@ -23,7 +23,7 @@ func Syncz(report func() syncz.Report) http.Handler {
 				http.Error(w, "cannot encode the report", http.StatusInternalServerError)
 				return
 			}
-			body, contentType = append(encoded, '\n'), "application/json"
+			body, contentType = encoded, "application/json"
 		}
 		w.Header().Set("Content-Type", contentType)
 		w.Header().Set("X-Content-Type-Options", "nosniff")
