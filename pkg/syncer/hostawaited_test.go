@@ -5,8 +5,13 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	clocktesting "k8s.io/utils/clock/testing"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/sublet-dev/sublet/api/labels"
 	"github.com/sublet-dev/sublet/pkg/translate"
 )
 
@@ -56,4 +61,74 @@ func TestHostAheadIsNotTakenBack(t *testing.T) {
 			t.Errorf("once the virtual object has changed it counts, whatever it became: port %d, %v", port(), err)
 		}
 	})
+}
+
+// TestTwoReplicasAwait has one engine change the host copy first while the engine of
+// another replica reconciles, with its own caches and memory.
+func TestTwoReplicasAwait(t *testing.T) {
+	t.Parallel()
+	e, virtual, host := firstBench(t)
+	virtual.put(service(func(s *corev1.Service) { s.UID = "v1" }))
+	host.put(hostService("v1"))
+	other := newBench(services(), clocktesting.NewFakeClock(testStart()), virtual, host)
+	changed := virtual.at(&corev1.Service{}, theKey()).(*corev1.Service)
+	changed.Spec.Ports = []corev1.ServicePort{{Port: 81}}
+	if _, err := e.UpdateHostFirst(t.Context(), "services", changed, false); err != nil {
+		t.Fatal(err)
+	}
+	hostKey := translate.Hashed(testCluster(), theKey())
+	port := func() int32 { return host.at(changed, hostKey).(*corev1.Service).Spec.Ports[0].Port }
+	for range 3 {
+		other.refresh()
+		if _, err := other.reconcile(t.Context(), theKey()); err != nil || port() != 81 {
+			t.Fatalf("A change that is on its way must not be taken back by another replica: port %d, %v", port(), err)
+		}
+	}
+	if err := virtual.Update(t.Context(), changed); err != nil {
+		t.Fatal(err)
+	}
+	if err := other.settle(t, theKey()); err != nil || port() != 81 {
+		t.Errorf("The change must last once it has come: port %d, %v", port(), err)
+	}
+	if _, ok := host.at(changed, hostKey).GetAnnotations()[labels.Awaits]; ok {
+		t.Error("The next reconcile must clear the mark")
+	}
+}
+
+// TestLostRaceOfAHostObject has another replica reconcile a host object that is not ours
+// between the two halves of a change. It does not know of the change and writes it up.
+// The tenant's request then meets a conflict, is sent again, and ends the same.
+func TestLostRaceOfAHostObject(t *testing.T) {
+	t.Parallel()
+	e, host, _ := changeBench(t)
+	c := clocktesting.NewFakeClock(testStart())
+	virtual := newFakeServer("virtual", c, &corev1.Node{ObjectMeta: metav1.ObjectMeta{
+		Name: "n", Labels: map[string]string{"a": "1"}, Annotations: map[string]string{labels.HostUID: "h"},
+	}})
+	other := newBench(nodes(), c, virtual, host)
+	key := types.NamespacedName{Name: "n"}
+	request := virtual.at(&corev1.Node{}, key)
+	if err := e.ChangeHostFirst(t.Context(), "nodes", request, relabel, false); err != nil {
+		t.Fatal(err)
+	}
+	if err := other.settle(t, key); err != nil {
+		t.Fatal(err)
+	}
+	request.SetLabels(map[string]string{"a": "1", "b": "2"})
+	if err := virtual.Update(t.Context(), request); !apierrors.IsConflict(err) {
+		t.Fatalf("The request must meet the change that came first, got %v", err)
+	}
+	again := virtual.at(&corev1.Node{}, key)
+	again.SetLabels(map[string]string{"a": "1", "b": "2"})
+	if err := virtual.Update(t.Context(), again); err != nil {
+		t.Fatal(err)
+	}
+	if err := other.settle(t, key); err != nil {
+		t.Fatal(err)
+	}
+	for side, labelled := range map[string]client.Object{"virtual": virtual.at(again, key), "host": host.at(again, key)} {
+		if labelled.GetLabels()["b"] != "2" {
+			t.Errorf("The change must last on the %s side, got %v", side, labelled.GetLabels())
+		}
+	}
 }

@@ -13,6 +13,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
@@ -79,7 +80,7 @@ func (l *leftovers) sweep(ctx context.Context, leftover Leftover) (kept []string
 	}
 	list := &metav1.PartialObjectMetadataList{}
 	list.SetGroupVersionKind(gvk.GroupVersion().WithKind(gvk.Kind + "List"))
-	if err := l.client.List(ctx, list, client.InNamespace(l.cluster.Namespace), client.MatchingLabelsSelector{Selector: oursSelector(l.cluster)}); err != nil {
+	if err := l.client.List(ctx, list, client.InNamespace(namespaceOf(l.cluster, leftover.Kind)), client.MatchingLabelsSelector{Selector: oursSelector(l.cluster)}); err != nil {
 		return nil, fmt.Errorf("cannot list host %s: %w", leftover.Kind.name, err)
 	}
 	for i := range list.Items {
@@ -103,6 +104,30 @@ func (l *leftovers) sweep(ctx context.Context, leftover Leftover) (kept []string
 		kept = kept[:len(kept)-1]
 	}
 	return kept, nil
+}
+
+// namespaceOf returns the namespace to list the copies of a kind in, empty for all.
+func namespaceOf(cluster translate.Cluster, kind Kind) string {
+	if kind.names(cluster, types.NamespacedName{Namespace: "x", Name: "x"}).Namespace != cluster.Namespace {
+		return ""
+	}
+	return cluster.Namespace
+}
+
+// SweepCopies deletes the host copies of kinds that no owner reference covers: those that
+// the scheme of the kind puts outside the host namespace of the cluster. It is for an
+// uninstall, after the server has stopped. It tries all kinds and returns all errors.
+func SweepCopies(ctx context.Context, host client.Client, cluster translate.Cluster, kinds []Kind) error {
+	l := &leftovers{client: host, scheme: host.Scheme(), cluster: cluster, holdReason: func() string { return "" }}
+	var failures []error
+	for _, kind := range kinds {
+		if kind.owner != Virtual || namespaceOf(cluster, kind) == cluster.Namespace {
+			continue
+		}
+		_, err := l.sweep(ctx, Leftover{Kind: kind})
+		failures = append(failures, err)
+	}
+	return errors.Join(failures...)
 }
 
 // record logs the result of a sweep and keeps it for the checks.

@@ -35,6 +35,8 @@ type sideClients struct {
 	// hasStatus reports whether a type has a status subresource. nil means every
 	// type with a status.
 	hasStatus func(client.Object) (bool, error)
+	// forgetStatus drops what hasStatus knows of a type. nil drops nothing.
+	forgetStatus func(client.Object)
 }
 
 // reconciler takes one virtual key of one kind a step nearer to how it should be.

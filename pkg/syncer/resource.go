@@ -90,7 +90,7 @@ type Resource[V, H client.Object] struct {
 
 	// Names is the scheme of the names of host objects. It also decides their namespace
 	// and scope. A host copy outside the cluster's host namespace gets no owner reference:
-	// the host's garbage collector would delete it at once. See [Engine.Sweep].
+	// the host's garbage collector would delete it at once. See [SweepCopies].
 	Names translate.Scheme
 
 	// NewVirtual and NewHost return empty objects. nil means new(V) and new(H), which fits

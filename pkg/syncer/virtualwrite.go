@@ -152,6 +152,9 @@ func (r *reconciler) findMissingStatus(s Scope, object client.Object, err error)
 	if found == nil || found.GetUID() != object.GetUID() {
 		return err
 	}
+	if r.virtual.forgetStatus != nil {
+		r.virtual.forgetStatus(object) // The definition of the type may have changed.
+	}
 	return &subresourceError{Virtual, key, "status"}
 }
 
