@@ -63,7 +63,7 @@ func (s *listServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case r.Method != http.MethodGet:
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		s.writes = append(s.writes, r.Method+" "+r.URL.Path)
+		s.writes = append(s.writes, r.UserAgent()+" "+r.Method+" "+r.URL.Path)
 		_, _ = io.Copy(w, r.Body)
 	case query.Get("sendInitialEvents") != "":
 		w.WriteHeader(http.StatusUnprocessableEntity)
@@ -132,13 +132,13 @@ func (s *listServer) breakWatches(fault http.HandlerFunc) {
 	s.cut = make(chan struct{})
 }
 
-// written returns the writes to a path.
-func (s *listServer) written(path string) []string {
+// written returns the writes that contain a text: of a client, a verb or a path.
+func (s *listServer) written(text string) []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var found []string
 	for _, write := range s.writes {
-		if strings.Contains(write, path) {
+		if strings.Contains(write, text) {
 			found = append(found, write)
 		}
 	}

@@ -57,7 +57,7 @@ func TestExpectations(t *testing.T) {
 			m.forget(Host, theKey())
 			return m.isStale(Host, theKey(), nil)
 		}, false},
-		"Expired": {"A memo is not believed forever.", func(m *expectations, c *clocktesting.FakeClock) bool {
+		"Expired": {"An expectation does not hold for ever.", func(m *expectations, c *clocktesting.FakeClock) bool {
 			m.recordWrite(Host, theKey(), at("a", "10"))
 			c.Step(expectationLife)
 			return m.isStale(Host, theKey(), nil)

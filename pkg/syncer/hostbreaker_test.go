@@ -78,7 +78,7 @@ func TestHostBreaker(t *testing.T) {
 	}
 	b.away.Store(true)
 	if err := get(t, b.requests); err == nil || b.breaker.tripCause() == nil {
-		t.Fatal("A host that cannot be reached must shut the gate")
+		t.Fatal("A host that cannot be reached must trip the breaker")
 	}
 	reached := b.reached.Load()
 	for range 100 {
@@ -131,7 +131,7 @@ func TestHostBreakerTakesABalancerForNoHost(t *testing.T) {
 	}
 	_ = response.Body.Close()
 	if g.tripCause() == nil {
-		t.Error("An answer of whoever stands before the API server must shut the gate")
+		t.Error("An answer of a proxy before the API server must trip the breaker if the probe fails too")
 	}
 	serving.Store(true)
 	<-opened

@@ -48,29 +48,38 @@ func (r *runner) requeue(key types.NamespacedName, again time.Duration, wrote bo
 	if what != outcomeRefused {
 		r.refusals.forget(key, wrote && what == outcomeSucceeded)
 	}
-	if what == outcomeFailed {
-		r.requeueWithBackoff(key, err)
-		return
+	if what != outcomeFailed {
+		r.queue.Forget(key)
 	}
-	r.queue.Forget(key)
 	switch what {
 	case outcomeSucceeded:
 		if again > 0 {
 			r.queue.AddAfter(key, again)
 		}
-	case outcomeOnHold:
-		if r.storeGuard.onHold() == "" && !r.paused.Load() {
+	case outcomeOnHold, outcomeUnreachable:
+		if !r.mustWait(what) {
 			r.queue.Add(key) // It was released in between.
 		}
-	case outcomeUnreachable:
-		if r.breaker.tripCause() == nil {
-			r.queue.Add(key) // The breaker was reset in between.
-		}
 	case outcomeRefused:
-		meter().errors.WithLabelValues(r.kind.name).Inc()
-		if r.refusals.add(key) == 1 {
-			r.log.Info("Copy refused, retrying with a backoff", "object", key.String(), "err", err.Error())
-		}
+		r.requeueRefused(key, err)
+	case outcomeFailed:
+		r.requeueWithBackoff(key, err)
+	}
+}
+
+// mustWait reports whether what parked a key lasts.
+func (r *runner) mustWait(what outcome) bool {
+	if what == outcomeUnreachable {
+		return r.breaker.tripCause() != nil
+	}
+	return r.storeGuard.onHold() != "" || r.paused.Load()
+}
+
+// requeueRefused plans the retry of a refused key, from the budget of the kind.
+func (r *runner) requeueRefused(key types.NamespacedName, err error) {
+	meter().errors.WithLabelValues(r.kind.name).Inc()
+	if r.refusals.add(key) == 1 {
+		r.log.Info("Copy refused, retrying with a backoff", "object", key.String(), "err", err.Error())
 	}
 }
 

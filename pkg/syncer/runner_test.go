@@ -2,6 +2,7 @@ package syncer
 
 import (
 	"errors"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -32,7 +33,7 @@ func newRunnerBench(t *testing.T) *runnerBench {
 	t.Helper()
 	c := clocktesting.NewFakeClock(testStart())
 	kind := configMaps()
-	kind.name = t.Name()
+	kind.name = fmt.Sprintf("%s-%p", t.Name(), c)
 	b := newBench(kind, c, newFakeServer("virtual", c), newFakeServer("host", c))
 	r := newRunner(kind, c, logr.Discard(), 1)
 	r.reconciler = b.reconciler
@@ -74,13 +75,13 @@ func TestUnreachableHostWaitsForTheBreaker(t *testing.T) {
 		t.Errorf("The check must say what waits: %+v", check)
 	}
 	if n := b.queue.Len(); n != 0 || b.queue.NumRequeues(theKey()) != 0 {
-		t.Errorf("Nothing must be tried while the gate is shut, %d in the queue", n)
+		t.Errorf("Nothing must be tried while the breaker is tripped, %d in the queue", n)
 	}
 	b.hostServer.before, b.breaker.cause = nil, nil
 	b.requeueParked()
 	b.step(t)
 	if b.hostServer.at(&corev1.ConfigMap{}, b.hostKey(theKey())) == nil {
-		t.Error("The object must be synced when the gate is open again")
+		t.Error("The object must be synced when the breaker is reset")
 	}
 	if check := b.check(); !check.Healthy {
 		t.Errorf("All is well again: %+v", check)

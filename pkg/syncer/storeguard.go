@@ -130,7 +130,7 @@ func (g *storeGuard) run(ctx context.Context) {
 		case err != nil:
 			g.log.V(2).Info("Cannot compare the virtual store with the recorded one, retrying", "err", err.Error())
 			pause = min(2*pause, lastCheck)
-		case g.barReason() != nil:
+		case g.isBarred():
 			pause = barredPeriod
 		case g.onHold() != "":
 			pause = acceptPeriod
@@ -150,7 +150,7 @@ func (g *storeGuard) run(ctx context.Context) {
 // check compares the store with the recorded one, or records its progress. While
 // this replica must not write, it does nothing.
 func (g *storeGuard) check(ctx context.Context) error {
-	if barred := g.barReason() != nil; barred {
+	if g.isBarred() {
 		return nil
 	}
 	if g.unbar() {
@@ -186,6 +186,9 @@ func (g *storeGuard) check(ctx context.Context) error {
 	g.onRelease()
 	return g.recordStore(ctx, always)
 }
+
+// isBarred reports whether this replica must not write to the host.
+func (g *storeGuard) isBarred() bool { return g.barReason() != nil }
 
 // unbar records that this replica may write, and reports whether that is new.
 func (g *storeGuard) unbar() bool {

@@ -75,13 +75,13 @@ func TestStoreGuard(t *testing.T) {
 			released := 0
 			g.onRelease = func() { released++ }
 			if g.onHold() == "" {
-				t.Error("Deletes must be held back until the stores are compared")
+				t.Error("Deletes must be on hold until the stores are compared")
 			}
 			if err := g.check(t.Context()); err != nil {
 				t.Fatal(err)
 			}
 			if got := g.onHold(); tc.held == "" && got != "" || !strings.Contains(got, tc.held) {
-				t.Errorf("%s\nheld back because: %q, want: %q", tc.reason, got, tc.held)
+				t.Errorf("%s\non hold because: %q, want: %q", tc.reason, got, tc.held)
 			}
 			if want := tc.held == ""; want != (released == 1) {
 				t.Errorf("%s\nreleased %d times", tc.reason, released)

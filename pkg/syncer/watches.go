@@ -234,8 +234,12 @@ func (w *sharedWatches) acquire(like client.Object, sel apilabels.Selector) (*sh
 // sets it apart from the usual watch of that type.
 func (w *sharedWatches) labelOf(key watchKey) string {
 	label := key.gvk.Kind
-	if key.form == metadataForm {
+	switch key.form {
+	case metadataForm:
 		label += " metadata"
+	case unstructuredForm:
+		label += " unstructured"
+	case typedForm:
 	}
 	usual := ""
 	if w.ours != nil {

@@ -5,14 +5,18 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
 	toolscache "k8s.io/client-go/tools/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/sublet-dev/sublet/pkg/translate"
 )
 
 // noKeys maps no event to a key.
@@ -71,6 +75,40 @@ func TestKindReadsWhatItDeclared(t *testing.T) {
 	if _, err := e.runners["nodes"].hostReader.watchFor(&corev1.Secret{}); err == nil || !strings.Contains(err.Error(), "without watching") {
 		t.Errorf("A kind must not read what another one has declared, got %v", err)
 	}
+}
+
+func TestWatchesOfOneTypeAreApartByForm(t *testing.T) {
+	t.Parallel()
+	whole, metadata := secrets(), secrets()
+	metadata.name, metadata.metadataOnly = "metadata", true
+	custom := Define("custom", Resource[*unstructured.Unstructured, *unstructured.Unstructured]{
+		Owner: Virtual, Names: translate.Derived("custom"),
+		NewVirtual: newUnstructuredSecret, NewHost: newUnstructuredSecret,
+	})
+	e, virtual, host := newTestEngine(t, whole, metadata, custom)
+	list := map[string]any{"apiVersion": "v1", "kind": "SecretList", "metadata": map[string]any{"resourceVersion": "5"}, "items": []any{}}
+	virtual.setList("/api/v1/secrets", list)
+	host.setList("/api/v1/namespaces/tenant/secrets", list)
+	startEngine(t, e)
+	<-e.Synced()
+	virtual.await(t, map[string]int{"/api/v1/secrets  ": 3})
+	host.await(t, map[string]int{hostSecrets: 2})
+	want := map[string]string{"secrets": "virtual Secret", "metadata": "virtual Secret metadata", "custom": "virtual Secret unstructured"}
+	got := map[string]string{}
+	for name := range want {
+		got[name] = e.runners[name].virtualStore.watch.Load().name
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("Each form has a watch and a name of its own (-want +got):\n%s", diff)
+	}
+}
+
+// newUnstructuredSecret returns a Secret as a kind of a custom resource sees it.
+func newUnstructuredSecret() *unstructured.Unstructured {
+	u := &unstructured.Unstructured{}
+	u.SetAPIVersion("v1")
+	u.SetKind("Secret")
+	return u
 }
 
 // sharedFactory is the control plane's informers, as far as the engine sees them.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"slices"
 	"strings"
@@ -163,7 +164,7 @@ type healthBench struct {
 
 func newHealthBench(t *testing.T) *healthBench {
 	t.Helper()
-	b := &healthBench{pipe: &pipe{}, clock: clocktesting.NewFakeClock(testStart()), lines: &[]string{}, object: t.Name()}
+	b := &healthBench{pipe: &pipe{}, clock: clocktesting.NewFakeClock(testStart()), lines: &[]string{}, object: fmt.Sprintf("%s-%p", t.Name(), t)}
 	log := funcr.New(func(_, args string) { *b.lines = append(*b.lines, args) }, funcr.Options{})
 	b.watchHealth = newWatchHealth("host Secret", b.clock, log, newWatchMeters("host", b.object), func() error { return nil })
 	b.lw = toolscache.ToListerWatcherWithContext(b.observe(b.pipe.lw()))
