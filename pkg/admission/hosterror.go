@@ -46,21 +46,20 @@ func namesField(refusal metav1.Status) bool {
 }
 
 // hostUnavailable returns the tenant's error for a host that did not decide. It leaves
-// out the address of the request.
+// out the addresses of a request that failed.
 func hostUnavailable(a admission.Attributes, name types.NamespacedName, err error) error {
-	reason := "its host copy could not be written"
-	var request *url.Error
-	if errors.As(err, &request) {
-		reason, err = "the host cluster did not respond", request.Err
-	}
 	object := name.Name
 	if name.Namespace != "" {
 		object = name.String()
 	}
-	unavailable := apierrors.NewServiceUnavailable(fmt.Sprintf("%s %s was not changed: %s. Try again: %v", a.GetKind().Kind, object, reason, err))
-	if seconds, ok := apierrors.SuggestsClientDelay(err); ok {
+	message := fmt.Sprintf("%s %s was not changed: its host copy could not be written. Try again: %v", a.GetKind().Kind, object, err)
+	if _, ok := errors.AsType[*url.Error](err); ok {
+		message = fmt.Sprintf("%s %s was not changed: the host cluster did not respond. Try again.", a.GetKind().Kind, object)
+	}
+	unavailable := apierrors.NewServiceUnavailable(message)
+	if seconds, ok := apierrors.SuggestsClientDelay(err); ok && seconds <= math.MaxInt32 {
 		// With a time in the answer, clients try again by themselves.
-		unavailable.ErrStatus.Details = &metav1.StatusDetails{RetryAfterSeconds: int32(min(seconds, math.MaxInt32))}
+		unavailable.ErrStatus.Details = &metav1.StatusDetails{RetryAfterSeconds: int32(seconds)} //nolint:gosec // It is bounded above.
 	}
 	return unavailable
 }

@@ -305,8 +305,8 @@ func TestServiceAdmissionRefusal(t *testing.T) {
 		"Unreachable": {
 			reason: "a host that does not answer is named, and trying again is the way out",
 			err: fmt.Errorf("cannot create host object tenant-shop/web-hash: %w",
-				&url.Error{Op: "Post", URL: "https://10.96.0.1:443/api/v1/namespaces/tenant-shop/services", Err: errors.New("connection refused")}),
-			code: http.StatusServiceUnavailable, says: []string{"host cluster did not respond", "Try again", "connection refused"},
+				&url.Error{Op: "Post", URL: "https://10.96.0.1:443/api/v1/namespaces/tenant-shop/services", Err: errors.New("dial tcp 10.96.0.1:443: connection refused")}),
+			code: http.StatusServiceUnavailable, says: []string{"host cluster did not respond", "Try again"},
 		},
 		"NotStarted": {
 			reason: "a syncer that cannot do it yet says so itself",
@@ -340,6 +340,9 @@ func TestServiceAdmissionRefusal(t *testing.T) {
 			}
 			if strings.Count(err.Error(), "is forbidden") > 1 {
 				t.Errorf("%s: %q says it twice", test.reason, err)
+			}
+			if strings.Contains(err.Error(), "10.96.0.1") {
+				t.Errorf("%s: %q has the address of the host", test.reason, err)
 			}
 			if strings.Contains(err.Error(), "web-hash") {
 				t.Errorf("%s: %q names a host object", test.reason, err)

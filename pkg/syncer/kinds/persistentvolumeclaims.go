@@ -95,12 +95,3 @@ func mergeConditions(host, virtual []corev1.PersistentVolumeClaimCondition) []co
 	}
 	return kept
 }
-
-// accessModes returns the access modes that the volume grants, or those that the claim
-// requests.
-func accessModes(claim *corev1.PersistentVolumeClaim) []corev1.PersistentVolumeAccessMode {
-	if len(claim.Status.AccessModes) > 0 {
-		return claim.Status.AccessModes
-	}
-	return claim.Spec.AccessModes
-}

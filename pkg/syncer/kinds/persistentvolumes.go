@@ -94,3 +94,12 @@ func fillVolume(s syncer.Scope, host *corev1.PersistentVolumeClaim, virtual *cor
 	virtual.Status.Phase = corev1.VolumeBound
 	return nil
 }
+
+// accessModes returns the access modes that the volume grants, or those that the claim
+// requests.
+func accessModes(claim *corev1.PersistentVolumeClaim) []corev1.PersistentVolumeAccessMode {
+	if len(claim.Status.AccessModes) > 0 {
+		return claim.Status.AccessModes
+	}
+	return claim.Spec.AccessModes
+}

@@ -1,6 +1,11 @@
 package kinds
 
 import (
+	cmpstd "cmp"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"maps"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -58,24 +63,81 @@ func TestTable(t *testing.T) {
 	}
 }
 
-// TestFiles checks that a row has one file, named after it. What is not the file of a
-// row is listed here: shared files, and those of kinds that are larger than one file.
-func TestFiles(t *testing.T) {
-	t.Parallel()
-	shared := []string{"doc.go", "options.go", "origin.go", "referrers.go", "row.go", "table.go"}
-	further := []string{"eventmessage.go", "persistentvolumes.go", "podscheduling.go", "tokens.go"}
-	want := slices.Concat(shared, further)
-	for _, row := range Table() {
-		want = append(want, row.Name()+".go")
+// sharedFiles returns the files that are of no kind.
+func sharedFiles() []string {
+	return []string{"doc.go", "options.go", "origin.go", "referrers.go", "row.go", "table.go"}
+}
+
+// furtherFiles maps a file of a larger kind -> the first file of its row.
+func furtherFiles() map[string]string {
+	return map[string]string{
+		"eventmessage.go": "events.go", "persistentvolumes.go": "persistentvolumeclaims.go",
+		"podscheduling.go": "pods.go", "tokens.go": "pods.go",
 	}
+}
+
+// kindFiles returns all files of the package but tests.
+func kindFiles(t *testing.T) []string {
+	t.Helper()
 	files, err := filepath.Glob("*.go")
 	if err != nil {
 		t.Fatal(err)
 	}
-	got := slices.DeleteFunc(files, func(file string) bool { return strings.HasSuffix(file, "_test.go") })
+	return slices.DeleteFunc(files, func(file string) bool { return strings.HasSuffix(file, "_test.go") })
+}
+
+// TestFiles checks that a row has one file, named after it, except for the files that are
+// listed above.
+func TestFiles(t *testing.T) {
+	t.Parallel()
+	want := slices.Concat(sharedFiles(), slices.Collect(maps.Keys(furtherFiles())))
+	for _, row := range Table() {
+		want = append(want, row.Name()+".go")
+	}
 	slices.Sort(want)
-	if diff := cmp.Diff(want, got); diff != "" {
+	if diff := cmp.Diff(want, kindFiles(t)); diff != "" {
 		t.Errorf("a kind is one file and one row (-want +got):\n%s", diff)
+	}
+}
+
+// TestPrivateNames checks that no kind uses a private name of another kind. What two
+// need is in a shared file, or in package translate.
+func TestPrivateNames(t *testing.T) {
+	t.Parallel()
+	owners := map[string]string{} // private name -> the first file of its row
+	parsed := map[string]*ast.File{}
+	rowOf := func(file string) string { return cmpstd.Or(furtherFiles()[file], file) }
+	for _, name := range kindFiles(t) {
+		file, err := parser.ParseFile(token.NewFileSet(), name, nil, parser.SkipObjectResolution)
+		if err != nil {
+			t.Fatal(err)
+		}
+		parsed[name] = file
+		if slices.Contains(sharedFiles(), name) {
+			continue
+		}
+		for _, declaration := range file.Decls {
+			if function, ok := declaration.(*ast.FuncDecl); ok && function.Recv == nil && !function.Name.IsExported() {
+				owners[function.Name.Name] = rowOf(name)
+			}
+		}
+	}
+	for name, file := range parsed {
+		if slices.Contains(sharedFiles(), name) {
+			continue
+		}
+		ast.Inspect(file, func(node ast.Node) bool {
+			call, ok := node.(*ast.CallExpr)
+			if !ok {
+				return true
+			}
+			if called, ok := call.Fun.(*ast.Ident); ok {
+				if owner, ok := owners[called.Name]; ok && owner != rowOf(name) {
+					t.Errorf("%s uses %s of %s", name, called.Name, owner)
+				}
+			}
+			return true
+		})
 	}
 }
 

@@ -43,8 +43,8 @@ type Decision struct {
 	changed bool // the record differs from that of the node before
 }
 
-// deny adds a reason to deny the write.
-func (d *Decision) deny(format string, args ...any) {
+// denyf adds a reason to deny the write.
+func (d *Decision) denyf(format string, args ...any) {
 	d.Denials = append(d.Denials, fmt.Sprintf(format, args...))
 }
 
@@ -64,7 +64,7 @@ func (r Rules) Decide(before, after *corev1.Node) Decision {
 	}
 	d := r.decide(readRecord(before.Annotations), newEdit(before, after))
 	if field := changedHostField(before, after); field != "" {
-		d.deny("%s is the host's; only taints and unschedulable can be changed of the spec of a node", field)
+		d.denyf("%s is the host's; only taints and unschedulable can be changed of the spec of a node", field)
 	}
 	d.changed = !d.ToHost.IsEmpty()
 	return d
@@ -115,7 +115,7 @@ func (r Rules) decide(node record, edit Edit) Decision {
 	}
 	for _, key := range slices.Sorted(maps.Keys(edit.annotations)) {
 		if _, ok := node.lastApplied[annotationsField][key]; ok {
-			d.deny("the annotation %s is the host's and cannot be changed or removed here; use a key that the host does not have", key)
+			d.denyf("the annotation %s is the host's and cannot be changed or removed here; use a key that the host does not have", key)
 		}
 	}
 	return d
@@ -148,11 +148,11 @@ func (r Rules) decideCordon(d *Decision, edit Edit) {
 			d.ToHost.unschedulable = edit.unschedulable
 		}
 	case !*edit.unschedulable && host:
-		d.deny("the host has cordoned this node, and only the host can uncordon it (%s would pass it on)", syncBackSetting)
+		d.denyf("the host has cordoned this node, and only the host can uncordon it (%s would pass it on)", syncBackSetting)
 	case !r.VirtualScheduler && *edit.unschedulable:
-		d.deny("cordon is not available: %s", r.hint(v1alpha1.NodeUnschedulable))
+		d.denyf("cordon is not available: %s", r.hint(v1alpha1.NodeUnschedulable))
 	case !r.VirtualScheduler:
-		d.deny("uncordon is not available: %s", r.hint(v1alpha1.NodeUnschedulable))
+		d.denyf("uncordon is not available: %s", r.hint(v1alpha1.NodeUnschedulable))
 	}
 }
 
@@ -166,13 +166,13 @@ func (r Rules) decideTaint(d *Decision, key string, taint *corev1.Taint) {
 	}
 	switch {
 	case strings.HasPrefix(name, hostTaints):
-		d.deny("the taint %s is the host's: those under %s show the conditions of its node", key, strings.TrimSuffix(hostTaints, "/"))
+		d.denyf("the taint %s is the host's: those under %s show the conditions of its node", key, strings.TrimSuffix(hostTaints, "/"))
 	case r.syncsBack(v1alpha1.NodeTaints):
 		r.passTaint(d, hosts, key, taint)
 	case hosts && r.VirtualScheduler:
-		d.deny("the taint %s is the host's and cannot be changed or removed here", key)
+		d.denyf("the taint %s is the host's and cannot be changed or removed here", key)
 	case !r.VirtualScheduler:
-		d.deny("the taint %s cannot be %s here: %s", key, verb, r.hint(v1alpha1.NodeTaints))
+		d.denyf("the taint %s cannot be %s here: %s", key, verb, r.hint(v1alpha1.NodeTaints))
 	}
 }
 
@@ -182,7 +182,7 @@ func (r Rules) passTaint(d *Decision, hosts bool, key string, taint *corev1.Tain
 	switch {
 	case isProtected(key):
 		if hosts || !r.VirtualScheduler {
-			d.deny("the taint %s cannot be changed: nothing under %s is ever passed to the host", key, strings.Join(protectedDomains(), ", "))
+			d.denyf("the taint %s cannot be changed: nothing under %s is ever passed to the host", key, strings.Join(protectedDomains(), ", "))
 		}
 	case hosts || taint != nil:
 		d.ToHost.taints[key] = taint
@@ -196,15 +196,15 @@ func (r Rules) decideLabel(d *Decision, key string, value *string) {
 	back := r.syncsBack(v1alpha1.NodeLabels)
 	switch {
 	case selects:
-		d.deny("the label %s selects this node for the virtual cluster (sync.fromHost.nodes.selector.labels) and cannot be changed here", key)
+		d.denyf("the label %s selects this node for the virtual cluster (sync.fromHost.nodes.selector.labels) and cannot be changed here", key)
 	case back && !isProtected(key):
 		if hosts || value != nil {
 			d.ToHost.labels[key] = value
 		}
 	case hosts && back:
-		d.deny("the label %s is the host's and cannot be changed: nothing under %s is ever passed to the host", key, strings.Join(protectedDomains(), ", "))
+		d.denyf("the label %s is the host's and cannot be changed: nothing under %s is ever passed to the host", key, strings.Join(protectedDomains(), ", "))
 	case hosts:
-		d.deny("the label %s is the host's and cannot be changed or removed here; use a key that the host does not have", key)
+		d.denyf("the label %s is the host's and cannot be changed or removed here; use a key that the host does not have", key)
 	case back && value != nil:
 		d.Warnings = append(d.Warnings, fmt.Sprintf("the label %s stays in the virtual cluster: nothing under %s is passed to the host", key, strings.Join(protectedDomains(), ", ")))
 	}

@@ -49,7 +49,7 @@ func (r Rules) decideStatus(d *Decision, before, after *corev1.Node) {
 	old, changed := before.Status.DeepCopy(), after.Status.DeepCopy()
 	old.Capacity, old.Allocatable, changed.Capacity, changed.Allocatable = nil, nil, nil, nil
 	if !equality.Semantic.DeepEqual(old, changed) {
-		d.deny("the status of a node is the host's and cannot be written here")
+		d.denyf("the status of a node is the host's and cannot be written here")
 		return
 	}
 	hidden := &d.record.hidden
@@ -74,11 +74,11 @@ func (r Rules) decideResource(d *Decision, before, after *corev1.Node, name core
 	_, tenants := d.record.hidden.Capacity[name]
 	switch {
 	case hosts || visible && !tenants:
-		d.deny("the resource %s of a node is the host's and cannot be changed here", name)
+		d.denyf("the resource %s of a node is the host's and cannot be changed here", name)
 	case !translate.IsExtendedResource(name):
-		d.deny("the resource %s cannot be added to a node: only extended resources such as example.com/dongle can", name)
+		d.denyf("the resource %s cannot be added to a node: only extended resources such as example.com/dongle can", name)
 	case !r.VirtualScheduler:
-		d.deny("the resource %s cannot be added to a node: only a scheduler of the virtual cluster counts it. Ask the operator to set %s.", name, schedulerSetting)
+		d.denyf("the resource %s cannot be added to a node: only a scheduler of the virtual cluster counts it. Ask the operator to set %s.", name, schedulerSetting)
 	default:
 		recordResource(&d.record, before, after, name)
 	}
