@@ -25,10 +25,11 @@ type HostChange interface {
 
 // NodeOptions configure [Nodes].
 type NodeOptions struct {
-	// IsInternal reports whether a request comes from a component of this process,
-	// which may write nodes freely. It must not depend on a name that a tenant can
-	// impersonate. Default: no request does.
-	IsInternal func(ctx context.Context) bool
+	// IsSyncer reports whether a request comes from the syncer, which may write nodes
+	// freely. It must not depend on a name that a tenant can impersonate. Other parts of
+	// the process are no exception: a tenant can let the garbage collector delete a node.
+	// Default: no request does.
+	IsSyncer func(ctx context.Context) bool
 	// Rules decide what a tenant may change.
 	Rules nodes.Rules
 	// Host changes host nodes. Needed with Rules.Nodes.SyncBackChanges.
@@ -51,8 +52,8 @@ func Nodes(options NodeOptions) interface {
 	admission.MutationInterface
 	admission.ValidationInterface
 } {
-	if options.IsInternal == nil {
-		options.IsInternal = func(context.Context) bool { return false }
+	if options.IsSyncer == nil {
+		options.IsSyncer = func(context.Context) bool { return false }
 	}
 	return &nodePlugin{
 		Handler: admission.NewHandler(admission.Create, admission.Update, admission.Delete),
@@ -63,7 +64,7 @@ func Nodes(options NodeOptions) interface {
 // appliesTo reports whether a request is a tenant's write to a node.
 func (p *nodePlugin) appliesTo(ctx context.Context, a admission.Attributes) bool {
 	return a.GetResource().GroupResource() == corev1.Resource("nodes") &&
-		(a.GetSubresource() == "" || a.GetSubresource() == "status") && !p.options.IsInternal(ctx)
+		(a.GetSubresource() == "" || a.GetSubresource() == "status") && !p.options.IsSyncer(ctx)
 }
 
 // Admit implements [admission.MutationInterface]. It denies what the rules deny and

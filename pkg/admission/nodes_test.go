@@ -212,13 +212,13 @@ func visible(node *corev1.Node) *corev1.Node {
 // internalKey is the context key of internal requests.
 type internalKey struct{}
 
-// TestNodesComeAndGo checks that only internal requests create and delete nodes. The
+// TestNodesComeAndGo checks that only the syncer creates and deletes nodes. The
 // requests of a tenant have the syncer's user name here: it must not matter.
 func TestNodesComeAndGo(t *testing.T) {
 	t.Parallel()
 	for _, settings := range []string{"default", "scheduler", "back", "both"} {
 		options, _, virtual := nodeWorld(t, settings)
-		options.IsInternal = func(ctx context.Context) bool { return ctx.Value(internalKey{}) != nil }
+		options.IsSyncer = func(ctx context.Context) bool { return ctx.Value(internalKey{}) != nil }
 		internal := context.WithValue(t.Context(), internalKey{}, true)
 		created := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "node-1"}}
 		for _, err := range []error{

@@ -140,11 +140,18 @@ func (a *app) newStore() *storage.Etcd {
 	return store
 }
 
+// isSyncer reports whether a request comes from the syncer. It is known by the context of
+// the in-memory transport, where nobody outside of the process can claim a name.
+func isSyncer(ctx context.Context) bool {
+	who, ok := loopback.UserOf(ctx)
+	return ok && who.GetName() == syncerUser
+}
+
 // admission returns the steps that the virtual API server takes in addition to its
 // own.
 func (a *app) admission() []controlplane.Plugin {
 	plugins := []controlplane.Plugin{{Name: "SubletNodes", Interface: admission.Nodes(admission.NodeOptions{
-		IsInternal: loopback.IsLoopback,
+		IsSyncer: isSyncer,
 		Rules: nodes.Rules{
 			VirtualScheduler: a.values.ControlPlane.Advanced.VirtualScheduler.Enabled,
 			Nodes:            a.values.Sync.FromHost.Nodes,

@@ -102,7 +102,7 @@ func (l *landlord) open(t *testing.T, virtual *rest.Config) *engine {
 		return ok && user.GetName() == "system:sublet:syncer"
 	}
 	var plugin admission.Interface = subletadmission.Nodes(subletadmission.NodeOptions{
-		IsInternal: isSyncer, Rules: nodes.Rules{VirtualScheduler: l.scheduler, Nodes: l.nodes}, Host: l,
+		IsSyncer: isSyncer, Rules: nodes.Rules{VirtualScheduler: l.scheduler, Nodes: l.nodes}, Host: l,
 	})
 	e := l.startOn(t, virtual, l.host.memory(), syncer.Define("nodes", nodes.Real(nodes.Options{Nodes: l.nodes, VirtualScheduler: l.scheduler})))
 	l.engine.Store(e.Engine)
