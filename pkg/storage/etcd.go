@@ -119,6 +119,7 @@ func (e *Etcd) Start(ctx context.Context) (*kubernetes.Client, error) {
 	if e.PeerListener != nil {
 		e.peers = servePeers(e.PeerListener, logger, server)
 	}
+	e.elect(ctx)
 
 	select {
 	case <-server.ReadyNotify():

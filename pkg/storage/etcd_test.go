@@ -160,3 +160,20 @@ func TestStopIsQuickAndIdempotent(t *testing.T) {
 	default:
 	}
 }
+
+// A member without peers elects itself at once. Raft would wait for its slow
+// clock.
+func TestStartDoesNotWaitForTicks(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	fastest := time.Hour
+	for range 5 {
+		begin := time.Now()
+		e, _ := startEtcd(t, dir)
+		fastest = min(fastest, time.Since(begin))
+		e.Stop()
+	}
+	if fastest >= idleTick {
+		t.Errorf("the fastest of five starts took %s, want less than a tick, %s", fastest, idleTick)
+	}
+}

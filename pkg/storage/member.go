@@ -12,6 +12,7 @@ import (
 	"go.etcd.io/etcd/server/v3/etcdserver"
 	"go.etcd.io/etcd/server/v3/etcdserver/api/etcdhttp"
 	"go.etcd.io/etcd/server/v3/etcdserver/api/membership"
+	"go.etcd.io/raft/v3/raftpb"
 	"go.uber.org/zap"
 )
 
@@ -23,6 +24,9 @@ const (
 	// peerHeaderTimeout bounds how long a peer may take to send a request's
 	// headers.
 	peerHeaderTimeout = 10 * time.Second
+
+	// electRetry is the time between two attempts of a member to elect itself.
+	electRetry = 2 * time.Millisecond
 )
 
 // Member is the identity of an etcd member. Name and Token are written into a
@@ -74,6 +78,31 @@ func (m Member) urls() (types.URLs, types.URLsMap, error) {
 		all[name] = urls
 	}
 	return own, all, nil
+}
+
+// elect makes a member without peers its own leader. By itself it would wait for
+// several ticks. The request is the one with which a leader passes its role on;
+// it is ignored until the member has applied its log, and once it leads.
+func (e *Etcd) elect(ctx context.Context) {
+	if e.PeerListener != nil || len(e.server.Cluster().Members()) != 1 {
+		return
+	}
+	id := uint64(e.server.MemberID())
+	request := &raftpb.Message{Type: raftpb.MsgTimeoutNow.Enum(), From: &id, To: &id}
+	retry := time.NewTicker(electRetry)
+	defer retry.Stop()
+	for e.server.Leader() == 0 {
+		if err := e.server.Process(ctx, request); err != nil {
+			return // Start reports why the member does not get ready.
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-e.server.StopNotify():
+			return
+		case <-retry.C:
+		}
+	}
 }
 
 // updatePeerURL tells the cluster where this member is reached from now on. A
