@@ -36,8 +36,9 @@ const (
 
 // hostBreaker is a circuit breaker before the host's API server. It trips when the
 // server is proven to be away. Watches then wait, and everything else fails at once
-// with [errUnreachable]. The breaker alone probes the server until it answers. So a host that is away costs one request now and then and one line in the log,
-// however many kinds and objects wait.
+// with [errUnreachable]. The breaker alone probes the server until it answers. So a
+// host that is away costs one request now and then and one line in the log, however
+// many kinds and objects wait.
 //
 // One failed request proves nothing: a webhook of the host may answer 503 for one
 // object. The breaker then probes. A write never trips it by its answer, a read

@@ -131,7 +131,7 @@ func (r *runner) details() []string {
 		held = append(held, "on hold: "+key.String())
 	}
 	lines := append(shorten(held), shorten(slices.Collect(maps.Values(r.panicking)))...)
-	if r.lastError != "" {
+	if len(r.failing) > 0 && r.lastError != "" {
 		lines = append(lines, "last error: "+r.lastError)
 	}
 	return lines

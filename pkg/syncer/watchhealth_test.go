@@ -88,24 +88,30 @@ func TestWatchThatFailsAfterItsFirstSyncIsSeen(t *testing.T) {
 		"Reset":          {"A server that drops the connection.", resetWatch, "ends at once"},
 	}
 	for name, tc := range tests {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			e, virtual, _ := runEngine(t, secrets())
-			<-e.Synced()
-			if _, ok := findCheck(e.Checks(), "watch virtual Secret"); ok {
-				t.Error("A watch that works must have no check of its own")
-			}
-			virtual.breakWatches(tc.fault)
-			awaitCheck(t, e, tc.reason, func(checks []syncz.Check) bool {
-				check, ok := findCheck(checks, "watch virtual Secret")
-				return ok && !check.Healthy && strings.Contains(strings.Join(check.Details, "\n"), tc.want)
+		for _, side := range []Side{Virtual, Host} {
+			t.Run(name+"/"+side.String(), func(t *testing.T) {
+				t.Parallel()
+				e, server, host := runEngine(t, secrets())
+				if side == Host {
+					server = host
+				}
+				watchName := "watch " + side.String() + " Secret"
+				<-e.Synced()
+				if _, ok := findCheck(e.Checks(), watchName); ok {
+					t.Error("A watch that works must have no check of its own")
+				}
+				server.breakWatches(tc.fault)
+				awaitCheck(t, e, tc.reason, func(checks []syncz.Check) bool {
+					check, ok := findCheck(checks, watchName)
+					return ok && !check.Healthy && strings.Contains(strings.Join(check.Details, "\n"), tc.want)
+				})
+				server.breakWatches(nil)
+				awaitCheck(t, e, "A watch that works again", func(checks []syncz.Check) bool {
+					_, ok := findCheck(checks, watchName)
+					return !ok
+				})
 			})
-			virtual.breakWatches(nil)
-			awaitCheck(t, e, "A watch that works again", func(checks []syncz.Check) bool {
-				_, ok := findCheck(checks, "watch virtual Secret")
-				return !ok
-			})
-		})
+		}
 	}
 }
 
