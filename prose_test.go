@@ -27,7 +27,6 @@ var pending = []string{
 	"pkg/controlplane",
 	"pkg/controlplane/pki",
 	"pkg/storage",
-	"pkg/syncer",
 	"pkg/translate",
 	"pkg/virtualscheduler",
 	"pkg/virtualscheduler/usage",

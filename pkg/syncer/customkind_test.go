@@ -86,7 +86,7 @@ func custom(kind string) *unstructured.Unstructured {
 	return u
 }
 
-// things is a kind that is made from values: a cluster-scoped custom resource.
+// things returns a kind that is made from values: a cluster-scoped custom resource.
 func things() Kind {
 	empty := func() *unstructured.Unstructured { return custom("Thing") }
 	return Define("things", Resource[*unstructured.Unstructured, *unstructured.Unstructured]{

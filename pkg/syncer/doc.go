@@ -10,12 +10,13 @@
 //     the last kind that needs them (watches.go). A watch that fails is seen
 //     (watchhealth.go), and so is one that misses something (livecompare.go).
 //   - A reconcile looks at both sides as they are and takes the step that is
-//     missing (virtualowned.go, hostowned.go). It remembers nothing that it
-//     could not do without: expectations only save requests (expectations.go).
+//     missing (virtualowned.go, hostowned.go, orphans.go, termination.go). What it
+//     remembers only saves requests and time (expectations.go, sightings.go).
 //   - Differences become requests in two places (hostwrite.go, virtualwrite.go).
 //     Nothing that did not change is written.
-//   - Only what proves to be ours is changed or deleted. A delete whose reason is
-//     that something is missing in a cache is preceded by a live read.
+//   - Only what proves to be ours is changed or deleted. Where the reason of a delete
+//     is that the other object is missing, the engine needs proof. Proof is a live
+//     read of the other side, or the event of that deletion.
 //
 // Three things are between the engine and its host. The breaker (hostbreaker.go)
 // notices that the host is away and pauses all requests until it answers: nothing

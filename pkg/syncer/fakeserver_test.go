@@ -52,7 +52,7 @@ type fakeKey struct {
 func newFakeServer(name string, c clock.PassiveClock, objects ...client.Object) *fakeServer {
 	s := &fakeServer{name: name, clock: c, objects: map[fakeKey]client.Object{}, changed: func(client.Object) {}}
 	for _, o := range objects {
-		s.put(o)
+		s.add(o)
 	}
 	return s
 }
@@ -61,8 +61,8 @@ func keyOf(o client.Object) fakeKey {
 	return fakeKey{reflect.TypeOf(o), client.ObjectKeyFromObject(o)}
 }
 
-// put stores an object as it is, with a version and a UID of its own.
-func (s *fakeServer) put(o client.Object) client.Object {
+// add stores an object as it is, with a version and a UID of its own.
+func (s *fakeServer) add(o client.Object) client.Object {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	o = deepCopy(o)
@@ -78,15 +78,15 @@ func (s *fakeServer) put(o client.Object) client.Object {
 	return o
 }
 
-// drop removes an object at once, as if it had never been.
-func (s *fakeServer) drop(o client.Object) {
+// removeNow removes an object at once, as if it had never been.
+func (s *fakeServer) removeNow(o client.Object) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.objects, keyOf(o))
 }
 
-// at returns the object of the type of like under a key, nil if there is none.
-func (s *fakeServer) at(like client.Object, key types.NamespacedName) client.Object {
+// get returns the object of the type of like under a key, nil if there is none.
+func (s *fakeServer) get(like client.Object, key types.NamespacedName) client.Object {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if o, ok := s.objects[fakeKey{reflect.TypeOf(like), key}]; ok {
@@ -95,8 +95,8 @@ func (s *fakeServer) at(like client.Object, key types.NamespacedName) client.Obj
 	return nil
 }
 
-// of returns every object of the type of like that has the labels.
-func (s *fakeServer) of(like client.Object, selector apilabels.Selector) []client.Object {
+// list returns every object of the type of like that has the labels.
+func (s *fakeServer) list(like client.Object, selector apilabels.Selector) []client.Object {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var found []client.Object
@@ -108,8 +108,8 @@ func (s *fakeServer) of(like client.Object, selector apilabels.Selector) []clien
 	return found
 }
 
-// begin counts a request and asks whether it may continue. The caller holds the lock.
-func (s *fakeServer) begin(verb string, o client.Object) error {
+// admit counts a request and asks whether it may continue. The caller holds the lock.
+func (s *fakeServer) admit(verb string, o client.Object) error {
 	s.requests = append(s.requests, verb)
 	if s.before == nil || verb == "get" {
 		return nil
@@ -138,7 +138,7 @@ func (s *fakeServer) Get(_ context.Context, key client.ObjectKey, o client.Objec
 	defer s.mu.Unlock()
 	o.SetNamespace(key.Namespace)
 	o.SetName(key.Name)
-	if err := s.begin("get", o); err != nil {
+	if err := s.admit("get", o); err != nil {
 		return err
 	}
 	found, err := s.find(o)
@@ -172,7 +172,7 @@ func (s *fakeServer) List(_ context.Context, list client.ObjectList, options ...
 func (s *fakeServer) Create(_ context.Context, o client.Object, options ...client.CreateOption) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if err := s.begin("create", o); err != nil {
+	if err := s.admit("create", o); err != nil {
 		return err
 	}
 	if _, exists := s.objects[keyOf(o)]; exists {
@@ -201,7 +201,7 @@ func (s *fakeServer) Update(_ context.Context, o client.Object, _ ...client.Upda
 func (s *fakeServer) update(verb string, o client.Object, status bool) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if err := s.begin(verb, o); err != nil {
+	if err := s.admit(verb, o); err != nil {
 		return err
 	}
 	found, err := s.find(o)
@@ -219,12 +219,12 @@ func (s *fakeServer) update(verb string, o client.Object, status bool) error {
 		copyStatus(next, found)
 	}
 	s.store(found, next)
-	into(s.last(next), o)
+	into(s.stored(next), o)
 	return nil
 }
 
-// last is the stored state of an object that may be gone by now.
-func (s *fakeServer) last(o client.Object) client.Object {
+// stored returns the stored state of an object that may be gone by now.
+func (s *fakeServer) stored(o client.Object) client.Object {
 	if found, ok := s.objects[keyOf(o)]; ok {
 		return found
 	}
@@ -256,7 +256,7 @@ func (s *fakeServer) Patch(_ context.Context, o client.Object, patch client.Patc
 func (s *fakeServer) patch(verb string, o client.Object, patch client.Patch, dryRun bool) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if err := s.begin(verb, o); err != nil {
+	if err := s.admit(verb, o); err != nil {
 		return err
 	}
 	found, err := s.find(o)
@@ -296,7 +296,7 @@ func (s *fakeServer) patch(verb string, o client.Object, patch client.Patch, dry
 	}
 	if !dryRun {
 		s.store(found, next)
-		next = s.last(next)
+		next = s.stored(next)
 	}
 	into(next, o)
 	return nil
@@ -305,7 +305,7 @@ func (s *fakeServer) patch(verb string, o client.Object, patch client.Patch, dry
 func (s *fakeServer) Delete(_ context.Context, o client.Object, options ...client.DeleteOption) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if err := s.begin("delete", o); err != nil {
+	if err := s.admit("delete", o); err != nil {
 		return err
 	}
 	found, err := s.find(o)
@@ -379,7 +379,7 @@ func (f *fakeSub) Patch(_ context.Context, o client.Object, patch client.Patch, 
 func (f *fakeSub) Create(_ context.Context, o, sub client.Object, _ ...client.SubResourceCreateOption) error {
 	f.server.mu.Lock()
 	defer f.server.mu.Unlock()
-	if err := f.server.begin("create "+f.name, o); err != nil {
+	if err := f.server.admit("create "+f.name, o); err != nil {
 		return err
 	}
 	found, err := f.server.find(o)

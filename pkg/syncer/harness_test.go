@@ -145,7 +145,7 @@ type view struct {
 
 func (v *view) refresh() {
 	v.seen = map[types.NamespacedName]client.Object{}
-	for _, o := range v.server.of(v.like, v.selector) {
+	for _, o := range v.server.list(v.like, v.selector) {
 		v.seen[client.ObjectKeyFromObject(o)] = o
 	}
 }
@@ -208,8 +208,8 @@ func (b *bench) refresh() {
 	b.hostView.refresh()
 }
 
-// settle reconciles a key, with fresh caches each time, until nothing is written.
-func (b *bench) settle(t *testing.T, key types.NamespacedName) error {
+// reconcileUntilQuiet reconciles a key, with fresh caches each time, until nothing is written.
+func (b *bench) reconcileUntilQuiet(t *testing.T, key types.NamespacedName) error {
 	t.Helper()
 	for range 10 {
 		b.refresh()

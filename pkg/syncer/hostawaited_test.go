@@ -15,8 +15,8 @@ import (
 	"github.com/sublet-dev/sublet/pkg/translate"
 )
 
-// TestHostAheadIsNotTakenBack is about the moment between UpdateHostFirst and the
-// write of the virtual object that it is for.
+// TestHostAheadIsNotTakenBack reconciles between UpdateHostFirst and the write of the
+// virtual object that it is for.
 func TestHostAheadIsNotTakenBack(t *testing.T) {
 	t.Parallel()
 	key := theKey()
@@ -27,11 +27,11 @@ func TestHostAheadIsNotTakenBack(t *testing.T) {
 		host.Spec.Ports = []corev1.ServicePort{{Port: 81}}
 		b := newBench(services(), c, newFakeServer("virtual", c, service(func(s *corev1.Service) { s.UID = "v1" })), newFakeServer("host", c, host))
 		setAwaits(host, b.virtualView.Get(key).GetResourceVersion())
-		b.hostServer.put(host)
+		b.hostServer.add(host)
 		b.refresh()
 		return b, func() int32 {
 			t.Helper()
-			return b.hostServer.at(&corev1.Service{}, translate.Hashed(testCluster(), key)).(*corev1.Service).Spec.Ports[0].Port
+			return b.hostServer.get(&corev1.Service{}, translate.Hashed(testCluster(), key)).(*corev1.Service).Spec.Ports[0].Port
 		}
 	}
 	t.Run("Waits", func(t *testing.T) {
@@ -49,35 +49,35 @@ func TestHostAheadIsNotTakenBack(t *testing.T) {
 			t.Fatal(err)
 		}
 		b.clock.Step(expectationLife + time.Second)
-		if err := b.settle(t, key); err != nil || port() != 80 {
+		if err := b.reconcileUntilQuiet(t, key); err != nil || port() != 80 {
 			t.Errorf("a change that never came must be taken back: port %d, %v", port(), err)
 		}
 	})
 	t.Run("Arrived", func(t *testing.T) {
 		t.Parallel()
 		b, port := ahead(t)
-		b.virtualServer.put(service(func(s *corev1.Service) { s.UID, s.Spec.Ports = "v1", []corev1.ServicePort{{Port: 82}} }))
-		if err := b.settle(t, key); err != nil || port() != 82 {
+		b.virtualServer.add(service(func(s *corev1.Service) { s.UID, s.Spec.Ports = "v1", []corev1.ServicePort{{Port: 82}} }))
+		if err := b.reconcileUntilQuiet(t, key); err != nil || port() != 82 {
 			t.Errorf("once the virtual object has changed it counts, whatever it became: port %d, %v", port(), err)
 		}
 	})
 }
 
-// TestTwoReplicasAwait has one engine change the host copy first while the engine of
-// another replica reconciles, with its own caches and memory.
+// TestTwoReplicasAwait changes the host copy first in one engine, while the engine of
+// another replica reconciles with its own caches and memory.
 func TestTwoReplicasAwait(t *testing.T) {
 	t.Parallel()
 	e, virtual, host := firstBench(t)
-	virtual.put(service(func(s *corev1.Service) { s.UID = "v1" }))
-	host.put(hostService("v1"))
+	virtual.add(service(func(s *corev1.Service) { s.UID = "v1" }))
+	host.add(hostService("v1"))
 	other := newBench(services(), clocktesting.NewFakeClock(testStart()), virtual, host)
-	changed := virtual.at(&corev1.Service{}, theKey()).(*corev1.Service)
+	changed := virtual.get(&corev1.Service{}, theKey()).(*corev1.Service)
 	changed.Spec.Ports = []corev1.ServicePort{{Port: 81}}
 	if _, err := e.UpdateHostFirst(t.Context(), "services", changed, false); err != nil {
 		t.Fatal(err)
 	}
 	hostKey := translate.Hashed(testCluster(), theKey())
-	port := func() int32 { return host.at(changed, hostKey).(*corev1.Service).Spec.Ports[0].Port }
+	port := func() int32 { return host.get(changed, hostKey).(*corev1.Service).Spec.Ports[0].Port }
 	for range 3 {
 		other.refresh()
 		if _, err := other.reconcile(t.Context(), theKey()); err != nil || port() != 81 {
@@ -87,15 +87,15 @@ func TestTwoReplicasAwait(t *testing.T) {
 	if err := virtual.Update(t.Context(), changed); err != nil {
 		t.Fatal(err)
 	}
-	if err := other.settle(t, theKey()); err != nil || port() != 81 {
+	if err := other.reconcileUntilQuiet(t, theKey()); err != nil || port() != 81 {
 		t.Errorf("The change must last once it has come: port %d, %v", port(), err)
 	}
-	if _, ok := host.at(changed, hostKey).GetAnnotations()[labels.Awaits]; ok {
+	if _, ok := host.get(changed, hostKey).GetAnnotations()[labels.Awaits]; ok {
 		t.Error("The next reconcile must clear the mark")
 	}
 }
 
-// TestLostRaceOfAHostObject has another replica reconcile a host object that is not ours
+// TestLostRaceOfAHostObject reconciles a host object that is not ours in another replica,
 // between the two halves of a change. It does not know of the change and writes it up.
 // The tenant's request then meets a conflict, is sent again, and ends the same.
 func TestLostRaceOfAHostObject(t *testing.T) {
@@ -107,26 +107,26 @@ func TestLostRaceOfAHostObject(t *testing.T) {
 	}})
 	other := newBench(nodes(), c, virtual, host)
 	key := types.NamespacedName{Name: "n"}
-	request := virtual.at(&corev1.Node{}, key)
+	request := virtual.get(&corev1.Node{}, key)
 	if err := e.ChangeHostFirst(t.Context(), "nodes", request, relabel, false); err != nil {
 		t.Fatal(err)
 	}
-	if err := other.settle(t, key); err != nil {
+	if err := other.reconcileUntilQuiet(t, key); err != nil {
 		t.Fatal(err)
 	}
 	request.SetLabels(map[string]string{"a": "1", "b": "2"})
 	if err := virtual.Update(t.Context(), request); !apierrors.IsConflict(err) {
 		t.Fatalf("The request must meet the change that came first, got %v", err)
 	}
-	again := virtual.at(&corev1.Node{}, key)
+	again := virtual.get(&corev1.Node{}, key)
 	again.SetLabels(map[string]string{"a": "1", "b": "2"})
 	if err := virtual.Update(t.Context(), again); err != nil {
 		t.Fatal(err)
 	}
-	if err := other.settle(t, key); err != nil {
+	if err := other.reconcileUntilQuiet(t, key); err != nil {
 		t.Fatal(err)
 	}
-	for side, labelled := range map[string]client.Object{"virtual": virtual.at(again, key), "host": host.at(again, key)} {
+	for side, labelled := range map[string]client.Object{"virtual": virtual.get(again, key), "host": host.get(again, key)} {
 		if labelled.GetLabels()["b"] != "2" {
 			t.Errorf("The change must last on the %s side, got %v", side, labelled.GetLabels())
 		}

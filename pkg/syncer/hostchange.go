@@ -40,7 +40,7 @@ func (e *Engine) ChangeHostFirst(ctx context.Context, kind string, virtual clien
 	return apierrors.NewServerTimeout(schema.GroupResource{Resource: kind}, "patch", 1)
 }
 
-// changeOriginal is one attempt of [Engine.ChangeHostFirst].
+// changeOriginal makes one attempt of [Engine.ChangeHostFirst].
 func (r *reconciler) changeOriginal(s Scope, key types.NamespacedName, virtual client.Object, change func(client.Object) error, dryRun bool) error {
 	host, err := getLive(s.Context, r.host.client, r.kind.newHost(), r.hostKey(key))
 	if err != nil {

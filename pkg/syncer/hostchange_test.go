@@ -16,17 +16,17 @@ import (
 	"github.com/sublet-dev/sublet/api/labels"
 )
 
-// changeBench is an engine with a host node and its virtual copy.
+// changeBench returns an engine with a host node and its virtual copy.
 func changeBench(t *testing.T) (e *Engine, host *fakeServer, virtual *corev1.Node) {
 	t.Helper()
 	e, _, host = firstBench(t)
 	e.runners["nodes"].reconciler.host.client = host
-	host.put(&corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n", UID: "h", Labels: map[string]string{"a": "1"}}})
+	host.add(&corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n", UID: "h", Labels: map[string]string{"a": "1"}}})
 	return e, host, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n", ResourceVersion: "7", Annotations: map[string]string{labels.HostUID: "h"}}}
 }
 
 func hostLabels(host *fakeServer) map[string]string {
-	if node := host.at(&corev1.Node{}, types.NamespacedName{Name: "n"}); node != nil {
+	if node := host.get(&corev1.Node{}, types.NamespacedName{Name: "n"}); node != nil {
 		return node.GetLabels()
 	}
 	return nil
@@ -66,7 +66,7 @@ func TestChangeFirst(t *testing.T) {
 		},
 		"Gone": {
 			reason: "a node that the host no longer has", err: "is gone",
-			arrange: func(host *fakeServer, virtual *corev1.Node) { host.drop(virtual) },
+			arrange: func(host *fakeServer, virtual *corev1.Node) { host.removeNow(virtual) },
 		},
 		"Another": {
 			reason: "a node that joined again under the name is not the one that the tenant saw", err: "is gone", want: map[string]string{"a": "1"},
@@ -75,7 +75,7 @@ func TestChangeFirst(t *testing.T) {
 		"Hidden": {
 			reason: "a node that is not shown is none of the tenant's", err: "is gone", want: map[string]string{"hidden": "x"},
 			arrange: func(host *fakeServer, _ *corev1.Node) {
-				host.put(&corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n", UID: "h", Labels: map[string]string{"hidden": "x"}}})
+				host.add(&corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n", UID: "h", Labels: map[string]string{"hidden": "x"}}})
 			},
 		},
 		"Kind":    {reason: "of the tenant's own kinds the host has copies", kind: "services", err: "has no copies of host objects", want: map[string]string{"a": "1"}},
@@ -109,7 +109,7 @@ func TestChangeFirst(t *testing.T) {
 	}
 }
 
-// TestChangeFirstMeetsAnother has others change the node between the look and the
+// TestChangeFirstMeetsAnother lets others change the node between the look and the
 // patch: a list is patched whole, so theirs would be lost.
 func TestChangeFirstMeetsAnother(t *testing.T) {
 	t.Parallel()
@@ -121,12 +121,12 @@ func TestChangeFirstMeetsAnother(t *testing.T) {
 			if calls++; calls <= meets {
 				other := node.DeepCopy()
 				other.Spec.Taints = append(other.Spec.Taints, corev1.Taint{Key: strings.Repeat("x", calls), Effect: corev1.TaintEffectNoSchedule})
-				host.put(other)
+				host.add(other)
 			}
 			node.Spec.Taints = append(node.Spec.Taints, corev1.Taint{Key: "mine", Effect: corev1.TaintEffectNoSchedule})
 			return nil
 		}, false)
-		got := host.at(&corev1.Node{}, client.ObjectKeyFromObject(virtual)).(*corev1.Node).Spec.Taints
+		got := host.get(&corev1.Node{}, client.ObjectKeyFromObject(virtual)).(*corev1.Node).Spec.Taints
 		if fails && !apierrors.IsServerTimeout(err) || !fails && (err != nil || len(got) != meets+1) {
 			t.Errorf("with %d changes in between: %v, taints %v", meets, err, got)
 		}
@@ -145,7 +145,7 @@ func TestSay(t *testing.T) {
 		scope.Say("NodeChangesHidden", "the host has it")
 	}
 	scope.Say("NodeChangesHidden", strings.Repeat("x", 2000))
-	events := virtual.of(&corev1.Event{}, apilabels.Everything())
+	events := virtual.list(&corev1.Event{}, apilabels.Everything())
 	if len(events) != 2 {
 		t.Fatalf("one and the same note is written once: %v", events)
 	}

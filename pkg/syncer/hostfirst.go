@@ -18,8 +18,8 @@ import (
 // change at the same time.
 const hostFirstAttempts = 5
 
-// CreateHostFirst creates the host copy of a virtual object that is about to be created,
-// so that the virtual object has from its first moment what the host assigned. It returns
+// CreateHostFirst creates the host copy of a virtual object that is about to be created.
+// The virtual object then has from its first moment what the host assigned. It returns
 // the host copy, nil if the kind wants none, or the host's refusal. The copy is pending
 // until the virtual object exists, and is deleted if that never happens. With dryRun the
 // host checks the copy and keeps nothing.
@@ -47,9 +47,8 @@ func (e *Engine) CreateHostFirst(ctx context.Context, kind string, virtual clien
 }
 
 // reuseOrReplace returns the host copy of a virtual object that is about to be created,
-// where a host object has its name already. That is the copy of an earlier attempt, of an
-// object that was just deleted, of one that exists so that the creation will fail, or an
-// object that is not ours.
+// where a host object has its name already. That may be the copy of an earlier attempt, of
+// an object that was just deleted, or of one that exists. It may also not be ours.
 func (r *reconciler) reuseOrReplace(s Scope, key types.NamespacedName, virtual client.Object, dryRun bool) (client.Object, error) {
 	hostKey := r.hostKey(key)
 	host, err := getLive(s.Context, r.host.client, r.kind.newHost(), hostKey)
@@ -148,7 +147,7 @@ func (e *Engine) UpdateHostFirst(ctx context.Context, kind string, virtual clien
 	return nil, apierrors.NewServerTimeout(schema.GroupResource{Resource: kind}, "patch", 1)
 }
 
-// updateHostCopy is one attempt of [Engine.UpdateHostFirst].
+// updateHostCopy makes one attempt of [Engine.UpdateHostFirst].
 func (r *reconciler) updateHostCopy(s Scope, key types.NamespacedName, virtual client.Object, dryRun bool) (client.Object, error) {
 	host, s, err := r.getHostCopy(s, key, virtual)
 	if err != nil || host == nil {
@@ -167,8 +166,8 @@ func (r *reconciler) updateHostCopy(s Scope, key types.NamespacedName, virtual c
 	return r.patchHostCopy(s, key, virtual, host, o)
 }
 
-// getHostCopy returns the host copy of a virtual object as the host's API server has it,
-// nil if there is none that should follow it, and the scope with the loaded state.
+// getHostCopy returns the host copy of a virtual object as the host's API server has it, and
+// the scope with the loaded state. The copy is nil if none should follow the object.
 func (r *reconciler) getHostCopy(s Scope, key types.NamespacedName, virtual client.Object) (client.Object, Scope, error) {
 	host, err := getLive(s.Context, r.host.client, r.kind.newHost(), r.hostKey(key))
 	if err != nil || host == nil {

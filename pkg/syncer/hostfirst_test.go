@@ -16,7 +16,7 @@ import (
 	"github.com/sublet-dev/sublet/pkg/translate"
 )
 
-// services is a kind whose host copy is made first.
+// services returns a kind whose host copy is made first.
 func services() Kind {
 	return Define("services", Resource[*corev1.Service, *corev1.Service]{
 		Owner: Virtual,
@@ -31,7 +31,7 @@ func services() Kind {
 	})
 }
 
-// firstBench is an engine for services between two fake servers. It does not run.
+// firstBench returns an engine for services between two fake servers. It does not run.
 func firstBench(t *testing.T) (e *Engine, virtual, host *fakeServer) {
 	t.Helper()
 	c := clocktesting.NewFakeClock(testStart())
@@ -48,7 +48,7 @@ func firstBench(t *testing.T) (e *Engine, virtual, host *fakeServer) {
 	return e, virtual, host
 }
 
-// service is the virtual Service of the tests, changed by edits.
+// service returns the virtual Service of the tests, changed by edits.
 func service(edits ...func(*corev1.Service)) *corev1.Service {
 	s := &corev1.Service{
 		ObjectMeta: metav1.ObjectMeta{Namespace: "web", Name: "cart"},
@@ -60,7 +60,7 @@ func service(edits ...func(*corev1.Service)) *corev1.Service {
 	return s
 }
 
-// hostService is its host copy, changed by edits.
+// hostService returns its host copy, changed by edits.
 func hostService(uid string, edits ...func(*corev1.Service)) *corev1.Service {
 	s := service(edits...)
 	translate.Stamp(testCluster(), translate.Hashed, theKey(), "x", s)
@@ -129,13 +129,13 @@ func TestCreateFirst(t *testing.T) {
 			t.Parallel()
 			e, virtual, host := firstBench(t)
 			if tc.stored != nil {
-				virtual.put(tc.stored)
+				virtual.add(tc.stored)
 			}
 			if tc.present != nil {
 				if name == "Foreign" {
 					tc.present.SetAnnotations(nil)
 				}
-				host.put(tc.present)
+				host.add(tc.present)
 			}
 			if tc.refuse {
 				host.before = func(string, client.Object) error {
@@ -170,18 +170,18 @@ func TestUpdateFirst(t *testing.T) {
 	if made, err := e.UpdateHostFirst(t.Context(), "services", changed, false); made != nil || err != nil {
 		t.Errorf("Without a copy there is nothing to change, got %v, %v", made, err)
 	}
-	host.put(hostService("v1"))
+	host.add(hostService("v1"))
 	made, err := e.UpdateHostFirst(t.Context(), "services", changed, true)
 	if err != nil || made.(*corev1.Service).Spec.Ports[0].Port != 81 {
 		t.Errorf("A dry run must show what would be, got %v, %v", made, err)
 	}
-	if now := host.at(made, client.ObjectKeyFromObject(made)).(*corev1.Service); now.Spec.Ports[0].Port != 80 {
+	if now := host.get(made, client.ObjectKeyFromObject(made)).(*corev1.Service); now.Spec.Ports[0].Port != 80 {
 		t.Error("A dry run must change nothing")
 	}
 	if made, err = e.UpdateHostFirst(t.Context(), "services", changed, false); err != nil {
 		t.Fatal(err)
 	}
-	if now := host.at(made, client.ObjectKeyFromObject(made)).(*corev1.Service); now.Spec.Ports[0].Port != 81 {
+	if now := host.get(made, client.ObjectKeyFromObject(made)).(*corev1.Service); now.Spec.Ports[0].Port != 81 {
 		t.Error("The copy must be changed")
 	}
 	other := service(func(s *corev1.Service) { s.UID = "v2" })

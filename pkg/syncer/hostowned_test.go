@@ -14,7 +14,7 @@ import (
 	"github.com/sublet-dev/sublet/api/labels"
 )
 
-// node is a node, changed by edits.
+// node returns a node, changed by edits.
 func node(uid types.UID, edits ...func(*corev1.Node)) *corev1.Node {
 	n := &corev1.Node{
 		ObjectMeta: metav1.ObjectMeta{Name: "n1", UID: uid, Labels: map[string]string{"zone": "a"}},
@@ -140,10 +140,10 @@ func TestHostOwned(t *testing.T) {
 			c := clocktesting.NewFakeClock(testStart())
 			virtual, host := newFakeServer("virtual", c), newFakeServer("host", c)
 			if tc.virtual != nil {
-				virtual.put(tc.virtual)
+				virtual.add(tc.virtual)
 			}
 			if tc.host != nil {
-				host.put(tc.host)
+				host.add(tc.host)
 			}
 			b := newBench(tc.kind, c, virtual, host)
 			if tc.lateHost {
@@ -165,10 +165,10 @@ func TestCopyBearsItsOrigin(t *testing.T) {
 	c := clocktesting.NewFakeClock(testStart())
 	virtual, host := newFakeServer("virtual", c), newFakeServer("host", c, node("h1"))
 	b := newBench(nodes(), c, virtual, host)
-	if err := b.settle(t, types.NamespacedName{Name: "n1"}); err != nil {
+	if err := b.reconcileUntilQuiet(t, types.NamespacedName{Name: "n1"}); err != nil {
 		t.Fatal(err)
 	}
-	got := virtual.at(&corev1.Node{}, types.NamespacedName{Name: "n1"})
+	got := virtual.get(&corev1.Node{}, types.NamespacedName{Name: "n1"})
 	if got == nil || got.GetAnnotations()[labels.HostUID] != "h1" {
 		t.Errorf("A copy must name the UID of its host object, got %v", got)
 	}

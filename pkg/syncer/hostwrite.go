@@ -39,7 +39,7 @@ type hostPatch struct {
 }
 
 // patchStep is one of the addresses that take a part of an object. part returns what
-// from becomes there on its way to to; nil stands for to itself.
+// from becomes there on its way to to; nil means to itself.
 type patchStep struct {
 	subresource string
 	part        func(from, to client.Object) client.Object

@@ -115,7 +115,7 @@ func TestWriteVirtualUnstructured(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			server := newFakeServer("virtual", clocktesting.NewFakeClock(testStart()))
-			before := server.put(object("a", "a"))
+			before := server.add(object("a", "a"))
 			tc.after.SetUID(before.GetUID())
 			tc.after.SetResourceVersion(before.GetResourceVersion())
 			tc.after.SetCreationTimestamp(before.GetCreationTimestamp())
@@ -133,7 +133,7 @@ func TestWriteVirtualUnstructured(t *testing.T) {
 func TestConflictLeavesTheOthersWrite(t *testing.T) {
 	t.Parallel()
 	server := newFakeServer("virtual", clocktesting.NewFakeClock(testStart()))
-	before := server.put(virtualPod()).(*corev1.Pod)
+	before := server.add(virtualPod()).(*corev1.Pod)
 	theirs := before.DeepCopy()
 	theirs.Labels = map[string]string{"theirs": "yes"}
 	if err := server.Update(t.Context(), theirs); err != nil {
@@ -147,7 +147,7 @@ func TestConflictLeavesTheOthersWrite(t *testing.T) {
 	}
 }
 
-// portsKind is a kind whose Down fills in a list in which others write too: the host
+// portsKind returns a kind whose Down fills in a list in which others write too: the host
 // decides on node ports.
 func portsKind() Kind {
 	return Define("services", Resource[*corev1.Service, *corev1.Service]{
@@ -166,7 +166,7 @@ func portsKind() Kind {
 	})
 }
 
-// TestSecondWriterOfAList has a host controller and a tenant write into one list, while
+// TestSecondWriterOfAList lets a host controller and a tenant write into one list, while
 // the engine's caches are late. Neither may lose a write.
 func TestSecondWriterOfAList(t *testing.T) {
 	t.Parallel()
@@ -179,7 +179,7 @@ func TestSecondWriterOfAList(t *testing.T) {
 		var nodePort, port int32 = 0, 80
 		t.Repeat(map[string]func(*rapid.T){
 			"tenant": func(t *rapid.T) {
-				s := virtual.at(&corev1.Service{}, theKey()).(*corev1.Service)
+				s := virtual.get(&corev1.Service{}, theKey()).(*corev1.Service)
 				port = rapid.Int32Range(1, 99).Draw(t, "port")
 				s.Spec.Ports[0].Port = port
 				if err := virtual.Update(context.Background(), s); err != nil {
@@ -187,7 +187,7 @@ func TestSecondWriterOfAList(t *testing.T) {
 				}
 			},
 			"controller": func(t *rapid.T) {
-				s := host.at(&corev1.Service{}, hostKey).(*corev1.Service)
+				s := host.get(&corev1.Service{}, hostKey).(*corev1.Service)
 				nodePort = rapid.Int32Range(30000, 30099).Draw(t, "node port")
 				s.Spec.Ports[0].NodePort = nodePort
 				if err := host.Update(context.Background(), s); err != nil {
@@ -198,7 +198,7 @@ func TestSecondWriterOfAList(t *testing.T) {
 			"see host":    func(*rapid.T) { b.hostView.refresh() },
 			"step":        func(*rapid.T) { _, _ = b.reconcile(context.Background(), theKey()) },
 			"": func(t *rapid.T) {
-				if got := host.at(&corev1.Service{}, hostKey).(*corev1.Service).Spec.Ports[0].NodePort; got != nodePort {
+				if got := host.get(&corev1.Service{}, hostKey).(*corev1.Service).Spec.Ports[0].NodePort; got != nodePort {
 					t.Fatalf("the node port of the host's controller was lost: %d, want %d", got, nodePort)
 				}
 			},
@@ -208,7 +208,7 @@ func TestSecondWriterOfAList(t *testing.T) {
 			_, _ = b.reconcile(context.Background(), theKey())
 			c.Step(expectationLife)
 		}
-		got := host.at(&corev1.Service{}, hostKey).(*corev1.Service).Spec.Ports[0]
+		got := host.get(&corev1.Service{}, hostKey).(*corev1.Service).Spec.Ports[0]
 		if got.Port != port || got.NodePort != nodePort {
 			t.Fatalf("the host has port %d and node port %d, want %d and %d", got.Port, got.NodePort, port, nodePort)
 		}

@@ -50,8 +50,7 @@ type Kind struct {
 	problem error
 }
 
-// Name is the name that the kind was defined under: the one that metrics, logs
-// and /syncz use.
+// Name returns the name that the kind was defined under. Metrics, logs and /syncz use it.
 func (k Kind) Name() string { return k.name }
 
 // Define gives a resource its name. What is missing in the resource is reported
@@ -126,7 +125,7 @@ func Define[V, H client.Object](name string, r Resource[V, H]) Kind {
 	return k
 }
 
-// incomplete says what a definition lacks.
+// validate returns what a definition lacks.
 func validate[V, H client.Object](name string, r Resource[V, H]) error {
 	var problems []error
 	if name == "" {
@@ -150,7 +149,7 @@ func validate[V, H client.Object](name string, r Resource[V, H]) error {
 	return errors.Join(problems...)
 }
 
-// maker is a function that makes empty objects of type T.
+// newEmptyFunc returns a function that returns empty objects of type T.
 func newEmptyFunc[T client.Object](given func() T) func() client.Object {
 	if given != nil {
 		return func() client.Object { return given() }
@@ -162,7 +161,7 @@ func newEmptyFunc[T client.Object](given func() T) func() client.Object {
 	return func() client.Object { return reflect.New(t.Elem()).Interface().(client.Object) }
 }
 
-// typed is object as T, and the zero T, a nil pointer, for no object.
+// typed returns object as T, and the zero T, a nil pointer, for no object.
 func typed[T client.Object](object client.Object) T {
 	t, _ := object.(T)
 	return t

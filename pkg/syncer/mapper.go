@@ -70,8 +70,8 @@ func BuiltInMapper(scheme *runtime.Scheme) *meta.DefaultRESTMapper {
 	return known
 }
 
-// newMapper returns a mapper that knows the built-in kinds, so that the start needs no
-// discovery on either side, and asks the API server for all others.
+// newMapper returns a mapper that knows the built-in kinds and asks the API server for all
+// others. The start then needs no discovery on either side.
 func newMapper(scheme *runtime.Scheme, config *rest.Config, c *http.Client) (meta.RESTMapper, error) {
 	asked, err := apiutil.NewDynamicRESTMapper(config, c)
 	if err != nil {

@@ -65,10 +65,10 @@ func TestReplacedObjectIsNotReadForAnother(t *testing.T) {
 	t.Parallel()
 	b := newRunnerBench(t)
 	b.bench.reconciler.kind.metadataOnly = true
-	b.virtualServer.put(virtualMap())
+	b.virtualServer.add(virtualMap())
 	b.refresh()
-	b.virtualServer.drop(virtualMap())
-	b.virtualServer.put(virtualMap(func(m *corev1.ConfigMap) { m.UID, m.Data = "v9", map[string]string{"k": "another"} }))
+	b.virtualServer.removeNow(virtualMap())
+	b.virtualServer.add(virtualMap(func(m *corev1.ConfigMap) { m.UID, m.Data = "v9", map[string]string{"k": "another"} }))
 	if again, err := b.bench.reconcile(t.Context(), theKey()); err != nil || again == 0 {
 		t.Errorf("The watch is about to deliver the new object, got %s, %v", again, err)
 	}

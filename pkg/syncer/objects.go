@@ -32,8 +32,8 @@ func virtualUID(host client.Object) types.UID {
 	return types.UID(host.GetAnnotations()[labels.VirtualUID])
 }
 
-// hasUIDOf reports whether a host object of ours was created for this virtual
-// object, or for one of its name that was about to be created.
+// hasUIDOf reports whether a host object of ours was created for this virtual object. The
+// copy of one that was about to be created belongs to whichever gets its name.
 func hasUIDOf(host, virtual client.Object) bool {
 	uid := virtualUID(host)
 	return uid == labels.Pending || uid == virtual.GetUID()

@@ -18,9 +18,9 @@ const pendingLife = time.Minute
 // lateCachePause is when to look again after a live read has shown that a cache is late.
 const lateCachePause = time.Second
 
-// deleteOrphan deletes a host object of ours whose virtual object is gone. A copy of a
-// kind that ends with its host copy is deleted with grace period 0: its virtual object
-// cannot be gone before it, unless somebody forced that.
+// deleteOrphan deletes a host object of ours whose virtual object is gone. Where virtual
+// objects end with their host copies, somebody has forced the deletion. The copy is then
+// deleted with grace period 0.
 func (r *reconciler) deleteOrphan(s Scope, key types.NamespacedName, host client.Object) error {
 	pending := virtualUID(host) == labels.Pending
 	if pending {

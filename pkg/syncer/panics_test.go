@@ -53,14 +53,14 @@ func TestPanicCostsOneKey(t *testing.T) {
 			edit(&b.bench.reconciler.kind, &broken)
 			var lines []string
 			b.runner.log = funcr.New(func(_, args string) { lines = append(lines, args) }, funcr.Options{})
-			b.virtualServer.put(virtualMap())
+			b.virtualServer.add(virtualMap())
 			other := types.NamespacedName{Namespace: "web", Name: "other"}
-			b.virtualServer.put(virtualMap(func(m *corev1.ConfigMap) { m.Name, m.UID = other.Name, "v2" }))
+			b.virtualServer.add(virtualMap(func(m *corev1.ConfigMap) { m.Name, m.UID = other.Name, "v2" }))
 			b.enqueue(theKey())
 			b.step(t)
 			b.enqueue(other)
 			b.step(t)
-			if b.hostServer.at(&corev1.ConfigMap{}, b.hostKey(other)) == nil {
+			if b.hostServer.get(&corev1.ConfigMap{}, b.hostKey(other)) == nil {
 				t.Error("Other keys must be synced while one panics")
 			}
 			if got := panicCount(t, b.runner.kind.name); got != 1 {

@@ -16,9 +16,8 @@ import (
 // runs after Down for host copies and after Up for virtual ones. It must give the same
 // result each time.
 //
-// A patch never changes the identity of the copy: whatever it does to the name, the
-// namespace, UIDs, versions, owner references, finalizers or keys below
-// [labels.Domain] is undone.
+// A patch never changes the identity of the copy. What it does to the name, the namespace,
+// UIDs, versions, owner references, finalizers or keys below [labels.Domain] is undone.
 type Patch func(s Scope, change PatchRequest) error
 
 // PatchRequest is the copy that a [Patch] may change.

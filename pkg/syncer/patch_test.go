@@ -38,11 +38,11 @@ func TestPatchNeverReachesIdentity(t *testing.T) {
 		virtual, host := newFakeServer("virtual", c, virtualMap()), newFakeServer("host", c)
 		b := newBench(configMaps(), c, virtual, host)
 		b.patch = hostilePatch
-		if err := b.settle(t, theKey()); err != nil {
+		if err := b.reconcileUntilQuiet(t, theKey()); err != nil {
 			t.Fatal(err)
 		}
-		got := host.at(&corev1.ConfigMap{}, hostKey)
-		if got == nil || len(host.of(&corev1.ConfigMap{}, labelsEverything())) != 1 {
+		got := host.get(&corev1.ConfigMap{}, hostKey)
+		if got == nil || len(host.list(&corev1.ConfigMap{}, labelsEverything())) != 1 {
 			t.Fatal("The copy must have its own name")
 		}
 		if _, uid, ours := translate.Origin(testCluster(), translate.Hashed, got); !ours || uid != "v1" {
@@ -57,7 +57,7 @@ func TestPatchNeverReachesIdentity(t *testing.T) {
 		if owners := got.GetOwnerReferences(); len(owners) != 1 || owners[0].UID != testCluster().Anchor.UID {
 			t.Errorf("The copy must belong to the anchor, got %v", owners)
 		}
-		if virtual.at(&corev1.ConfigMap{}, theKey()).GetUID() != "v1" {
+		if virtual.get(&corev1.ConfigMap{}, theKey()).GetUID() != "v1" {
 			t.Error("The original must not change")
 		}
 	})
@@ -67,10 +67,10 @@ func TestPatchNeverReachesIdentity(t *testing.T) {
 		b := newBench(nodes(), c, virtual, host)
 		b.patch = hostilePatch
 		key := client.ObjectKeyFromObject(node("h1"))
-		if err := b.settle(t, key); err != nil {
+		if err := b.reconcileUntilQuiet(t, key); err != nil {
 			t.Fatal(err)
 		}
-		got := virtual.at(&corev1.Node{}, key)
+		got := virtual.get(&corev1.Node{}, key)
 		if got == nil || got.GetAnnotations()[labels.HostUID] != "h1" || got.GetLabels()["team"] != "a" || got.GetAnnotations()[labels.VirtualName] != "" {
 			t.Errorf("The virtual copy must keep its identity and take the rest, got %v", got)
 		}

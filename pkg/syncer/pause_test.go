@@ -11,7 +11,7 @@ import (
 	"github.com/sublet-dev/sublet/api/labels"
 )
 
-// TestPauseNeitherCreatesNorEnds has each reason to create, delete or end meet a pause.
+// TestPauseNeitherCreatesNorEnds pauses a kind at each reason to create, delete or end.
 func TestPauseNeitherCreatesNorEnds(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
@@ -20,12 +20,12 @@ func TestPauseNeitherCreatesNorEnds(t *testing.T) {
 	}{
 		"Create":      {kind: pods(), virtual: virtualPod(func(p *corev1.Pod) { p.Spec.NodeName = "" })},
 		"Lost":        {kind: pods(), virtual: virtualPod()},
-		"Evicted":     {kind: pods(), virtual: virtualPod(), host: hostPod(ending(7))},
-		"Ended":       {kind: pods(), virtual: virtualPod(ending(5))},
-		"EndedHeld":   {kind: pods(), virtual: virtualPod(ending(0), withFinalizer)},
+		"Evicted":     {kind: pods(), virtual: virtualPod(), host: hostPod(withGrace(7))},
+		"Ended":       {kind: pods(), virtual: virtualPod(withGrace(5))},
+		"EndedHeld":   {kind: pods(), virtual: virtualPod(withGrace(0), withFinalizer)},
 		"Orphan":      {kind: pods(), host: hostPod()},
 		"Predecessor": {kind: pods(), virtual: virtualPod(), host: hostPod(func(p *corev1.Pod) { p.Annotations[labels.VirtualUID] = "v0" })},
-		"Deleted":     {kind: pods(), virtual: virtualPod(ending(5)), host: hostPod()},
+		"Deleted":     {kind: pods(), virtual: virtualPod(withGrace(5)), host: hostPod()},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -33,10 +33,10 @@ func TestPauseNeitherCreatesNorEnds(t *testing.T) {
 			c := clocktesting.NewFakeClock(testStart())
 			virtual, host := newFakeServer("virtual", c), newFakeServer("host", c)
 			if tc.virtual != nil {
-				virtual.put(tc.virtual)
+				virtual.add(tc.virtual)
 			}
 			if tc.host != nil {
-				host.put(tc.host)
+				host.add(tc.host)
 			}
 			b := newBench(tc.kind, c, virtual, host)
 			b.paused.Store(true)
@@ -67,38 +67,38 @@ func TestSleepAndWake(t *testing.T) {
 	b := newBench(pods(), c, virtual, host)
 
 	b.paused.Store(true)
-	asleep := virtual.at(&corev1.Pod{}, theKey())
+	asleep := virtual.get(&corev1.Pod{}, theKey())
 	MarkRemoved(asleep)
 	if err := virtual.Update(t.Context(), asleep); err != nil {
 		t.Fatal(err)
 	}
-	host.drop(hostPod())
+	host.removeNow(hostPod())
 	b.refresh()
 	_, _ = b.reconcile(t.Context(), theKey())
-	if pod := virtual.at(&corev1.Pod{}, theKey()); pod == nil || isTerminating(pod) {
+	if pod := virtual.get(&corev1.Pod{}, theKey()); pod == nil || isTerminating(pod) {
 		t.Fatal("A pod that sleeps must stay")
 	}
 
 	b = newBench(pods(), c, virtual, host)
-	if err := b.settle(t, theKey()); err != nil {
+	if err := b.reconcileUntilQuiet(t, theKey()); err != nil {
 		t.Fatal(err)
 	}
-	pod := virtual.at(&corev1.Pod{}, theKey())
-	if pod == nil || pod.GetUID() != "v1" || len(host.of(&corev1.Pod{}, labelsEverything())) != 1 {
+	pod := virtual.get(&corev1.Pod{}, theKey())
+	if pod == nil || pod.GetUID() != "v1" || len(host.list(&corev1.Pod{}, labelsEverything())) != 1 {
 		t.Fatal("A pod that wakes must be the same pod with a new copy")
 	}
 	if isRemoved(pod) {
 		t.Error("The mark must go with the new copy")
 	}
-	bound := host.at(&corev1.Pod{}, client.ObjectKeyFromObject(hostPod())).(*corev1.Pod)
+	bound := host.get(&corev1.Pod{}, client.ObjectKeyFromObject(hostPod())).(*corev1.Pod)
 	bound.Spec.NodeName = "n2"
-	host.put(bound)
-	if err := b.settle(t, theKey()); err != nil {
+	host.add(bound)
+	if err := b.reconcileUntilQuiet(t, theKey()); err != nil {
 		t.Fatal(err)
 	}
-	host.drop(bound)
+	host.removeNow(bound)
 	b.refresh()
-	if _, err := b.reconcile(t.Context(), theKey()); err != nil || virtual.at(&corev1.Pod{}, theKey()) != nil {
+	if _, err := b.reconcile(t.Context(), theKey()); err != nil || virtual.get(&corev1.Pod{}, theKey()) != nil {
 		t.Errorf("A pod that is awake and loses its copy must end, got %v", err)
 	}
 }

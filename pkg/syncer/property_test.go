@@ -66,8 +66,8 @@ func (w *world) spare(o client.Object) {
 	}
 }
 
-// as does something that is not the engine's doing.
-func (w *world) as(act func()) {
+// asStranger does something that is not the engine's doing.
+func (w *world) asStranger(act func()) {
 	w.stranger = true
 	act()
 	w.stranger = false
@@ -91,25 +91,25 @@ func (w *world) create(*rapid.T) {
 	if pod, ok := o.(*corev1.Pod); ok {
 		pod.Spec.Containers = []corev1.Container{{Name: "c"}}
 	}
-	w.as(func() { _ = w.virtual.Create(context.Background(), o) })
+	w.asStranger(func() { _ = w.virtual.Create(context.Background(), o) })
 }
 
-// remove deletes an object of a tenant, with or without a grace period.
-func (w *world) remove(*rapid.T) {
+// deleteAsTenant deletes an object of a tenant, with or without a grace period.
+func (w *world) deleteAsTenant(*rapid.T) {
 	like, key := w.like(), w.key()
 	options := &client.DeleteOptions{}
 	if rapid.Bool().Draw(w.t, "force") {
 		options.GracePeriodSeconds = new(int64)
 	}
-	if o := w.virtual.at(like, key); o != nil {
-		w.as(func() { _ = w.virtual.Delete(context.Background(), o, options) })
+	if o := w.virtual.get(like, key); o != nil {
+		w.asStranger(func() { _ = w.virtual.Delete(context.Background(), o, options) })
 	}
 }
 
 // change changes an object of a tenant.
 func (w *world) change(*rapid.T) {
 	like, key := w.like(), w.key()
-	o := w.virtual.at(like, key)
+	o := w.virtual.get(like, key)
 	if o == nil {
 		return
 	}
@@ -125,12 +125,12 @@ func (w *world) change(*rapid.T) {
 	case *corev1.Pod:
 		o.Labels = map[string]string{"app": value}
 	}
-	w.as(func() { _ = w.virtual.Update(context.Background(), o) })
+	w.asStranger(func() { _ = w.virtual.Update(context.Background(), o) })
 }
 
 // tamper changes or deletes a copy on the host.
 func (w *world) tamper(*rapid.T) {
-	found := w.host.of(w.like(), oursSelector(testCluster()))
+	found := w.host.list(w.like(), oursSelector(testCluster()))
 	if len(found) == 0 {
 		return
 	}
@@ -138,7 +138,7 @@ func (w *world) tamper(*rapid.T) {
 	if _, theirs := w.foreign[keyOf(o)]; theirs {
 		return
 	}
-	w.as(func() {
+	w.asStranger(func() {
 		if m, ok := o.(*corev1.ConfigMap); ok && rapid.Bool().Draw(w.t, "change") {
 			m.Data = map[string]string{"k": "tampered"}
 			_ = w.host.Update(context.Background(), m)
@@ -148,8 +148,8 @@ func (w *world) tamper(*rapid.T) {
 	})
 }
 
-// squat creates a stranger's object under a name of ours, with or without our label.
-func (w *world) squat(*rapid.T) {
+// takeName creates a stranger's object under a name of ours, with or without our label.
+func (w *world) takeName(*rapid.T) {
 	o := newEmpty(w.like())
 	name := translate.Hashed(testCluster(), w.key())
 	o.SetNamespace(name.Namespace)
@@ -157,27 +157,27 @@ func (w *world) squat(*rapid.T) {
 	if rapid.Bool().Draw(w.t, "labelled") {
 		o.SetLabels(map[string]string{labels.Cluster: testCluster().UID})
 	}
-	w.as(func() {
+	w.asStranger(func() {
 		if w.host.Create(context.Background(), o) == nil {
 			w.foreign[keyOf(o)] = o
 		}
 	})
 }
 
-// leave deletes the objects of strangers.
-func (w *world) leave(*rapid.T) {
+// releaseNames deletes the objects of strangers.
+func (w *world) releaseNames(*rapid.T) {
 	for key, o := range w.foreign {
-		w.host.drop(o)
+		w.host.removeNow(o)
 		delete(w.foreign, key)
 	}
 }
 
-// hostNodes creates, changes or deletes a node of the host.
-func (w *world) hostNodes(*rapid.T) {
+// changeHostNode draws a change of a node of the host.
+func (w *world) changeHostNode(*rapid.T) {
 	name := rapid.SampledFrom([]string{"n1", "n2"}).Draw(w.t, "node")
 	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name}}
-	found := w.host.at(node, client.ObjectKeyFromObject(node))
-	w.as(func() {
+	found := w.host.get(node, client.ObjectKeyFromObject(node))
+	w.asStranger(func() {
 		switch {
 		case found == nil:
 			_ = w.host.Create(context.Background(), node)
@@ -192,27 +192,27 @@ func (w *world) hostNodes(*rapid.T) {
 
 // kubelet binds host pods, runs them and ends those that are to end.
 func (w *world) kubelet(*rapid.T) {
-	for _, o := range w.host.of(&corev1.Pod{}, labelsEverything()) {
+	for _, o := range w.host.list(&corev1.Pod{}, labelsEverything()) {
 		if _, theirs := w.foreign[keyOf(o)]; theirs {
 			continue
 		}
 		pod := o.(*corev1.Pod)
 		switch {
 		case isTerminating(pod):
-			w.host.drop(pod)
+			w.host.removeNow(pod)
 		case pod.Spec.NodeName == "":
 			pod.Spec.NodeName = "n1"
 			pod.UID = o.GetUID()
-			w.host.put(pod)
+			w.host.add(pod)
 		case pod.Status.Phase == "":
 			pod.Status.Phase = corev1.PodRunning
-			w.host.put(pod)
+			w.host.add(pod)
 		}
 	}
 }
 
-// see lets caches catch up, each for itself.
-func (w *world) see(*rapid.T) {
+// refreshSome lets caches catch up, each for itself.
+func (w *world) refreshSome(*rapid.T) {
 	for _, b := range w.benches {
 		if rapid.Bool().Draw(w.t, "virtual") {
 			b.virtualView.refresh()
@@ -223,8 +223,8 @@ func (w *world) see(*rapid.T) {
 	}
 }
 
-// step reconciles something, and may die on the way.
-func (w *world) step(*rapid.T) {
+// reconcileOne reconciles something, and may die on the way.
+func (w *world) reconcileOne(*rapid.T) {
 	i := rapid.IntRange(0, len(w.benches)-1).Draw(w.t, "kind")
 	key := w.key()
 	if w.benches[i].kind.owner == Host {
@@ -238,16 +238,16 @@ func (w *world) step(*rapid.T) {
 	}
 }
 
-// pass lets time go by.
-func (w *world) pass(*rapid.T) { w.clock.Step(time.Second) }
+// passTime lets time go by.
+func (w *world) passTime(*rapid.T) { w.clock.Step(time.Second) }
 
-// rest lets everything come to rest: caches are fresh, nobody else acts but the
+// awaitRest lets everything come to rest: caches are fresh, nobody else acts but the
 // kubelet.
-func (w *world) rest() {
+func (w *world) awaitRest() {
 	keys := []types.NamespacedName{{Namespace: "web", Name: "a"}, {Namespace: "web", Name: "b"}, {Name: "n1"}, {Name: "n2"}}
 	quiet := 0
 	for range 60 {
-		w.as(func() { w.kubelet(nil) })
+		w.asStranger(func() { w.kubelet(nil) })
 		before := w.virtual.version + w.host.version
 		for _, b := range w.benches {
 			for _, key := range keys {
@@ -273,10 +273,10 @@ func (w *world) rest() {
 // check fails unless both clusters agree.
 func (w *world) check() {
 	for _, b := range w.benches {
-		for _, o := range w.virtual.of(b.kind.newVirtual(), labelsEverything()) {
+		for _, o := range w.virtual.list(b.kind.newVirtual(), labelsEverything()) {
 			w.checkVirtual(b, o)
 		}
-		for _, o := range w.host.of(b.kind.newHost(), b.hostView.selector) {
+		for _, o := range w.host.list(b.kind.newHost(), b.hostView.selector) {
 			w.checkHost(b, o)
 		}
 	}
@@ -290,7 +290,7 @@ func (w *world) check() {
 // checkVirtual fails unless a virtual object has the copy that it should have.
 func (w *world) checkVirtual(b *bench, o client.Object) {
 	key := client.ObjectKeyFromObject(o)
-	host := w.host.at(b.kind.newHost(), b.kind.names(testCluster(), key))
+	host := w.host.get(b.kind.newHost(), b.kind.names(testCluster(), key))
 	if b.kind.owner == Host {
 		if host == nil {
 			w.t.Fatalf("%s %s is shown without a host object", b.kind.name, key)
@@ -323,7 +323,7 @@ func (w *world) checkHost(b *bench, o client.Object) {
 	if _, theirs := w.foreign[keyOf(o)]; theirs || !ours {
 		return
 	}
-	if w.virtual.at(b.kind.newVirtual(), key) == nil {
+	if w.virtual.get(b.kind.newVirtual(), key) == nil {
 		w.t.Fatalf("host object %s of %s is left over", client.ObjectKeyFromObject(o), b.kind.name)
 	}
 }
@@ -333,13 +333,13 @@ func TestBothSidesAgreeInTheEnd(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		w := newWorld(t)
 		actions := map[string]func(*rapid.T){
-			"create": w.create, "remove": w.remove, "change": w.change,
-			"tamper": w.tamper, "squat": w.squat, "leave": w.leave,
-			"nodes": w.hostNodes, "kubelet": w.kubelet,
-			"see": w.see, "step": w.step, "step again": w.step, "pass": w.pass,
+			"create": w.create, "remove": w.deleteAsTenant, "change": w.change,
+			"tamper": w.tamper, "squat": w.takeName, "leave": w.releaseNames,
+			"nodes": w.changeHostNode, "kubelet": w.kubelet,
+			"see": w.refreshSome, "step": w.reconcileOne, "step again": w.reconcileOne, "pass": w.passTime,
 		}
 		t.Repeat(actions)
-		w.rest()
+		w.awaitRest()
 		w.check()
 	})
 }

@@ -120,7 +120,7 @@ func TestOneSuccessDoesNotReleaseARefusedCrowd(t *testing.T) {
 func TestRefusedReconcileIsRetriedByTheBudget(t *testing.T) {
 	t.Parallel()
 	b := newRunnerBench(t)
-	b.virtualServer.put(virtualMap())
+	b.virtualServer.add(virtualMap())
 	b.hostServer.before = func(_ string, o client.Object) error {
 		return apierrors.NewForbidden(resource(o), "x", errors.New("quota"))
 	}
@@ -140,7 +140,7 @@ func TestRefusedReconcileIsRetriedByTheBudget(t *testing.T) {
 	b.queue.Add(key)
 	b.hostServer.before = nil
 	b.step(t)
-	if b.hostServer.at(&corev1.ConfigMap{}, b.hostKey(theKey())) == nil {
+	if b.hostServer.get(&corev1.ConfigMap{}, b.hostKey(theKey())) == nil {
 		t.Error("The retry must create the copy")
 	}
 	if len(b.refusals.keys) != 0 {

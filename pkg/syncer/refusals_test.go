@@ -23,7 +23,7 @@ import (
 // eventsOf returns reason and message of the Events on a server.
 func eventsOf(s *fakeServer) []string {
 	var all []string
-	for _, o := range s.of(&corev1.Event{}, labelsEverything()) {
+	for _, o := range s.list(&corev1.Event{}, labelsEverything()) {
 		event := o.(*corev1.Event)
 		all = append(all, event.Reason+": "+event.Message)
 	}
@@ -31,7 +31,7 @@ func eventsOf(s *fakeServer) []string {
 	return all
 }
 
-// tooLarge is how the store of an API server rejects an object.
+// tooLarge returns the error with which the store of an API server rejects an object.
 func tooLarge() error {
 	return apierrors.NewInternalError(errors.New("etcdserver: request is too large"))
 }
@@ -68,7 +68,7 @@ func TestRefusalsOfTheHost(t *testing.T) {
 	}
 }
 
-// TestMissingSubresource has a host that lacks pods/resize.
+// TestMissingSubresource takes a host that lacks pods/resize.
 func TestMissingSubresource(t *testing.T) {
 	t.Parallel()
 	agreed := pods()
@@ -93,20 +93,20 @@ func TestMissingSubresource(t *testing.T) {
 	if events := eventsOf(virtual); len(events) != 1 || !strings.Contains(events[0], "has no subresource resize for web/cart") {
 		t.Errorf("The tenant must see it, got %v", events)
 	}
-	pod := host.at(&corev1.Pod{}, translate.Hashed(testCluster(), theKey())).(*corev1.Pod)
+	pod := host.get(&corev1.Pod{}, translate.Hashed(testCluster(), theKey())).(*corev1.Pod)
 	if pod.Labels["app"] != "cart" {
 		t.Error("What the host takes must not wait for what it does not")
 	}
 	if pod.Annotations[labels.Agreed] == "new" {
 		t.Error("The host pod must not show that the host has taken all")
 	}
-	host.drop(pod)
+	host.removeNow(pod)
 	if _, err := b.reconcile(t.Context(), theKey()); err != nil {
 		t.Errorf("A pod that is gone is no missing subresource, got %v", err)
 	}
 }
 
-// TestWritesUpFailAlone has a tenant's webhook deny one of the writes to a pod.
+// TestWritesUpFailAlone lets a tenant's webhook deny one of the writes to a pod.
 func TestWritesUpFailAlone(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
@@ -155,7 +155,7 @@ func TestWritesUpFailAlone(t *testing.T) {
 	}
 }
 
-// TestRefusedFieldCostsThatField has the virtual API server refuse parts of a status.
+// TestRefusedFieldCostsThatField lets the virtual API server refuse parts of a status.
 func TestRefusedFieldCostsThatField(t *testing.T) {
 	t.Parallel()
 	status := func() corev1.PodStatus {
@@ -211,7 +211,7 @@ func TestRefusedFieldCostsThatField(t *testing.T) {
 			}
 			want := status()
 			tc.want(&want)
-			if diff := cmp.Diff(want, virtual.at(&corev1.Pod{}, theKey()).(*corev1.Pod).Status); diff != "" {
+			if diff := cmp.Diff(want, virtual.get(&corev1.Pod{}, theKey()).(*corev1.Pod).Status); diff != "" {
 				t.Errorf("%s (-want +got):\n%s", tc.reason, diff)
 			}
 			if len(eventsOf(virtual)) != 1 {
@@ -221,7 +221,7 @@ func TestRefusedFieldCostsThatField(t *testing.T) {
 	}
 }
 
-// TestMissingStatusSubresource tells a type without a status subresource from an object
+// TestMissingStatusSubresource compares a type without a status subresource with an object
 // that is gone.
 func TestMissingStatusSubresource(t *testing.T) {
 	t.Parallel()
@@ -242,7 +242,7 @@ func TestMissingStatusSubresource(t *testing.T) {
 	}
 }
 
-// TestNameOfATerminatingCopy has a Service created while the host still deletes the copy
+// TestNameOfATerminatingCopy creates a Service while the host still deletes the copy
 // of an earlier one of its name.
 func TestNameOfATerminatingCopy(t *testing.T) {
 	t.Parallel()
@@ -257,7 +257,7 @@ func TestNameOfATerminatingCopy(t *testing.T) {
 			t.Run(name+uid, func(t *testing.T) {
 				t.Parallel()
 				e, _, host := firstBench(t)
-				host.put(hostService("old", edit))
+				host.add(hostService("old", edit))
 				_, err := e.CreateHostFirst(t.Context(), "services", service(), false)
 				var status apierrors.APIStatus
 				if !errors.As(err, &status) || status.Status().Code != http.StatusServiceUnavailable {

@@ -133,7 +133,7 @@ func revertItem(list, old []any, index int) []any {
 	return slices.Delete(slices.Clone(list), index, index+1)
 }
 
-// itemName returns the name or type of an item, by which Kubernetes tells items apart.
+// itemName returns the name or type of an item, which identifies it in Kubernetes.
 func itemName(item any) string {
 	fields, _ := item.(map[string]any)
 	for _, key := range []string{"name", "type"} {

@@ -21,7 +21,7 @@ const (
 	Host
 )
 
-// String is the word for the side in logs and messages.
+// String returns the word for the side in logs and messages.
 func (s Side) String() string {
 	if s == Host {
 		return "host"
@@ -63,8 +63,8 @@ func (s Scope) Again(d time.Duration) {
 }
 
 // Say records a warning Event on the virtual object for the tenant. Only Up may use it,
-// and only for what its result makes true: the next reconcile finds nothing more to do,
-// so that the Event is recorded once.
+// and only for what its result makes true. The next reconcile then finds nothing more to
+// do, so that the Event is recorded once.
 func (s Scope) Say(reason, message string) {
 	if s.say != nil {
 		s.say(reason, message)
@@ -75,8 +75,8 @@ func (s Scope) Say(reason, message string) {
 // [Engine] alone creates, patches, deletes, requeues and records events. The functions are
 // level-triggered: they see both sides as they are now and must not remember anything.
 //
-// V and H are the same type for most kinds. They differ where an object of one kind needs
-// one of another kind on the other side, as a pod needs a Secret for its token.
+// V and H are the same type for most kinds. They differ where an object needs one of
+// another kind on the other side, as a pod needs a Secret for its token.
 //
 // Down, Up, BeforeDelete, Lost and Refused get copies and may keep parts of one object in
 // the other. All other functions get objects of the caches and must not change them. What
@@ -103,13 +103,11 @@ type Resource[V, H client.Object] struct {
 	// of the host object claim.
 	Origin func(s Scope, host H) (types.NamespacedName, bool)
 
-	// Source is the host object that stands behind a virtual key, for kinds owned
-	// by the host whose virtual object is not named after it, or is made up from
-	// several: the pods that prove a pseudo node, the claim behind a volume. It
-	// reads s.Host, through an index of Indexes, and is false where there is
-	// none; of several it answers the same one for the same cache. The engine
-	// then looks up host objects with it alone and Names is not used. nil means
-	// that Names says where the host object is.
+	// Source returns the host object behind a virtual key, false if there is none. It is for
+	// kinds of the host whose virtual object has another name, or is made up from several
+	// host objects. It reads s.Host through an index of Indexes. Of several host objects it
+	// returns the same one for the same cache. The engine then does not use Names. nil means
+	// that Names leads to the host object.
 	Source func(s Scope, virtual types.NamespacedName) (H, bool, error)
 
 	// Select narrows the watch of the host objects. nil means those with the label
@@ -131,9 +129,9 @@ type Resource[V, H client.Object] struct {
 	// engine adds them to the caches; kinds may ask for the same one.
 	Indexes []Index
 
-	// StatusBlind says that the status of the virtual object means nothing to the
-	// kind: an update that changes nothing else does not requeue it. It works for
-	// kinds whose API server counts generations.
+	// StatusBlind is true if the kind does not use the status of the virtual object. An
+	// update that changes nothing else does not requeue it. It works for kinds whose API
+	// server counts generations. Default false.
 	StatusBlind bool
 
 	// MetadataOnly caches the metadata of virtual objects alone, for kinds of the
@@ -165,7 +163,7 @@ type Resource[V, H client.Object] struct {
 	Up func(s Scope, host H, virtual V) error
 
 	// BeforeDelete fills in the virtual copy of a host object that is gone, before the copy
-	// is deleted, and again while its deletion waits for finalizers. Controllers may hold a
+	// is deleted. It runs again while the deletion waits for finalizers. Controllers may hold a
 	// copy until it shows that nobody uses it any more, as with a volume. nil means that
 	// nothing changes.
 	BeforeDelete func(s Scope, virtual V) error
@@ -187,8 +185,8 @@ type Resource[V, H client.Object] struct {
 	// EndsWithHost. nil means that the kind has no such state.
 	Lost func(s Scope, virtual V) error
 
-	// Outlives is true if the copy stays when the owner's object is gone, as an event does,
-	// which the API server of each side lets expire. The engine then never deletes a copy.
+	// Outlives is true if the copy stays when the owner's object is gone. Events do, which the
+	// API server of each side lets expire. The engine then never deletes a copy.
 	Outlives bool
 
 	// Also lists other kinds whose change requeues objects of this one.
@@ -201,12 +199,11 @@ type Watch struct {
 	Side Side
 	// Object is an empty object of the other kind.
 	Object client.Object
-	// All watches host objects that do not belong to this virtual cluster too:
-	// those of the host namespace, or of the whole host if they have none. Without
-	// it, just those with our label are seen. It means nothing on the virtual side.
+	// All watches host objects of others too: those of the host namespace, or of the whole
+	// host if they have none. By default only those with our label are watched. It means
+	// nothing on the virtual side.
 	All bool
-	// StatusBlind says that the status of the other objects means nothing, as in
-	// [Resource].
+	// StatusBlind is true if the status of the other objects is not used, as in [Resource].
 	StatusBlind bool
 	// Keys returns the virtual keys to reconcile when object has changed. If it
 	// fails, it is called again after a backoff: no event is lost.

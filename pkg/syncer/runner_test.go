@@ -66,7 +66,7 @@ func (b *runnerBench) step(t *testing.T) {
 func TestUnreachableHostWaitsForTheBreaker(t *testing.T) {
 	t.Parallel()
 	b := newRunnerBench(t)
-	b.virtualServer.put(virtualMap())
+	b.virtualServer.add(virtualMap())
 	b.hostServer.before = func(string, client.Object) error { return errUnreachable }
 	b.breaker.cause = errors.New("away")
 	b.enqueue(theKey())
@@ -80,7 +80,7 @@ func TestUnreachableHostWaitsForTheBreaker(t *testing.T) {
 	b.hostServer.before, b.breaker.cause = nil, nil
 	b.requeueParked()
 	b.step(t)
-	if b.hostServer.at(&corev1.ConfigMap{}, b.hostKey(theKey())) == nil {
+	if b.hostServer.get(&corev1.ConfigMap{}, b.hostKey(theKey())) == nil {
 		t.Error("The object must be synced when the breaker is reset")
 	}
 	if check := b.check(); !check.Healthy {
@@ -91,7 +91,7 @@ func TestUnreachableHostWaitsForTheBreaker(t *testing.T) {
 func TestHeldDeleteGoesOnWhenReleased(t *testing.T) {
 	t.Parallel()
 	b := newRunnerBench(t)
-	b.hostServer.put(hostMap("v1"))
+	b.hostServer.add(hostMap("v1"))
 	b.storeGuard.reason = "another store"
 	b.enqueue(theKey())
 	b.step(t)
@@ -101,7 +101,7 @@ func TestHeldDeleteGoesOnWhenReleased(t *testing.T) {
 	b.storeGuard.reason = ""
 	b.requeueParked()
 	b.step(t)
-	if b.hostServer.at(&corev1.ConfigMap{}, b.hostKey(theKey())) != nil {
+	if b.hostServer.get(&corev1.ConfigMap{}, b.hostKey(theKey())) != nil {
 		t.Error("The delete must go on when it is released")
 	}
 }
@@ -116,7 +116,7 @@ func TestScanCountsWhatEventsMissed(t *testing.T) {
 		}
 		return value
 	}
-	b.virtualServer.put(virtualMap()) // No event announces it.
+	b.virtualServer.add(virtualMap()) // No event announces it.
 	b.refresh()
 	b.scan(t.Context())
 	b.step(t)
@@ -130,7 +130,7 @@ func TestScanCountsWhatEventsMissed(t *testing.T) {
 		t.Errorf("An object that agrees must not count, got %g", got)
 	}
 	changed := virtualMap(func(m *corev1.ConfigMap) { m.Data["k"] = "w" })
-	b.virtualServer.put(changed)
+	b.virtualServer.add(changed)
 	b.refresh()
 	b.enqueue(theKey())
 	b.scan(t.Context())
@@ -143,7 +143,7 @@ func TestScanCountsWhatEventsMissed(t *testing.T) {
 func TestLatencyIsMeasuredFromTheEvent(t *testing.T) {
 	t.Parallel()
 	b := newRunnerBench(t)
-	b.virtualServer.put(virtualMap())
+	b.virtualServer.add(virtualMap())
 	b.enqueue(theKey())
 	b.clock.Step(3 * time.Second)
 	b.step(t)
@@ -211,7 +211,7 @@ func TestStatusBlindHandler(t *testing.T) {
 		},
 		"Deletion": {
 			reason: "Nor does the end.", blind: true, want: 1,
-			before: pod(), after: pod(ending(3), func(p *corev1.Pod) { p.ResourceVersion = "2" }),
+			before: pod(), after: pod(withGrace(3), func(p *corev1.Pod) { p.ResourceVersion = "2" }),
 		},
 		"Recreated": {
 			reason: "Another object is another object.", blind: true, want: 1,

@@ -11,10 +11,10 @@ import (
 	"github.com/sublet-dev/sublet/api/labels"
 )
 
-// sightings remembers what this process has seen with its own eyes: deletions that
-// a watch delivered, which prove an absence without a request, and when a state was
-// met first, so that no age is computed from another machine's clock. Losing it
-// costs a live read or a longer wait, never a wrong decision.
+// sightings remembers what this process has seen itself. A deletion that a watch delivered
+// proves an absence without a request. The time at which a state was met first gives its
+// age without another machine's clock. Losing it costs a live read or a longer wait, never
+// a wrong decision.
 //
 // A deletion is kept only while the object on the other side exists.
 type sightings struct {
@@ -27,8 +27,7 @@ type sightings struct {
 
 // deletion is an object that a watch has seen deleted.
 type deletion struct {
-	// uid is the UID by which both sides know each other: that of the virtual object
-	// for kinds of the virtual side, that of the host object for kinds of the host.
+	// uid is the UID of the original, which is on the owner's side.
 	uid types.UID
 	// last is the last state of a host object, nil for virtual ones.
 	last client.Object

@@ -27,8 +27,8 @@ func (b *bench) watchDelete(side Side, object client.Object, missing bool) {
 	if side == Host {
 		server, view = b.hostServer, b.hostView
 	}
-	last := server.at(object, client.ObjectKeyFromObject(object))
-	server.drop(object)
+	last := server.get(object, client.ObjectKeyFromObject(object))
+	server.removeNow(object)
 	view.refresh()
 	what := eventDeleted
 	if missing {
@@ -70,11 +70,11 @@ func TestDeleteNeedsProof(t *testing.T) {
 		},
 		"Terminating": {
 			reason: "The watch has seen the end of the host pod, so that the virtual pod is removed at once.",
-			kind:   pods(), virtual: virtualPod(ending(5)), host: hostPod(), side: Host, deletes: true,
+			kind:   pods(), virtual: virtualPod(withGrace(5)), host: hostPod(), side: Host, deletes: true,
 		},
 		"TerminatingMissing": {
 			reason: "A virtual pod is removed only after a look at the host, if no event tells of the host pod.",
-			kind:   pods(), virtual: virtualPod(ending(5)), host: hostPod(), side: Host, missing: true, reads: 1, deletes: true,
+			kind:   pods(), virtual: virtualPod(withGrace(5)), host: hostPod(), side: Host, missing: true, reads: 1, deletes: true,
 		},
 		"Lost": {
 			reason: "A pod that has lost its host pod in front of the watch ends at once.",
@@ -133,7 +133,7 @@ func TestSightingsAreBounded(t *testing.T) {
 	}
 }
 
-// TestHostPodOfThisProcessRunsOnce has a host pod bound and removed before the virtual pod
+// TestHostPodOfThisProcessRunsOnce removes a bound host pod before the virtual pod
 // shows anything of it.
 func TestHostPodOfThisProcessRunsOnce(t *testing.T) {
 	t.Parallel()
@@ -147,26 +147,26 @@ func TestHostPodOfThisProcessRunsOnce(t *testing.T) {
 	if slices.Contains(b.hostServer.requests, "create") {
 		t.Error("A pod whose bound copy was removed must not run again")
 	}
-	if pod := b.virtualServer.at(fresh, theKey()); pod != nil {
+	if pod := b.virtualServer.get(fresh, theKey()); pod != nil {
 		t.Error("A pod whose bound copy was removed must end")
 	}
 }
 
-// TestFinalStateIsTheLastSeen has a host pod end by itself and be removed in one go.
+// TestFinalStateIsTheLastSeen ends a host pod and removes it in one go.
 func TestFinalStateIsTheLastSeen(t *testing.T) {
 	t.Parallel()
 	c := clocktesting.NewFakeClock(testStart())
-	b := newBench(pods(), c, newFakeServer("virtual", c, virtualPod(ending(5), withFinalizer)), newFakeServer("host", c, hostPod(succeeded)))
+	b := newBench(pods(), c, newFakeServer("virtual", c, virtualPod(withGrace(5), withFinalizer)), newFakeServer("host", c, hostPod(succeeded)))
 	b.watchDelete(Host, hostPod(), false)
 	if _, err := b.reconcile(t.Context(), theKey()); err != nil {
 		t.Fatal(err)
 	}
-	if got := b.virtualServer.at(&corev1.Pod{}, theKey()).(*corev1.Pod).Status.Phase; got != corev1.PodSucceeded {
+	if got := b.virtualServer.get(&corev1.Pod{}, theKey()).(*corev1.Pod).Status.Phase; got != corev1.PodSucceeded {
 		t.Errorf("A pod must keep the phase in which its copy was seen last, got %q", got)
 	}
 }
 
-// TestVolumeIsNotGoneInALateCache has a kind with a Source whose cache is late.
+// TestVolumeIsNotGoneInALateCache takes a kind with a Source whose cache is late.
 func TestVolumeIsNotGoneInALateCache(t *testing.T) {
 	t.Parallel()
 	c := clocktesting.NewFakeClock(testStart())
@@ -175,7 +175,7 @@ func TestVolumeIsNotGoneInALateCache(t *testing.T) {
 	volume := &corev1.PersistentVolume{}
 	volume.Name = "disk"
 	host := newFakeServer("host", c, claim)
-	setHostUID(volume, host.at(claim, client.ObjectKeyFromObject(claim)))
+	setHostUID(volume, host.get(claim, client.ObjectKeyFromObject(claim)))
 	b := newBench(volumes(), c, newFakeServer("virtual", c, volume), host)
 	late := true
 	b.reconciler.host.reader = cachedReader{host, &late}
@@ -183,16 +183,16 @@ func TestVolumeIsNotGoneInALateCache(t *testing.T) {
 	if again, err := b.reconcile(t.Context(), key); err != nil || again != lateCachePause {
 		t.Fatalf("A volume whose claim only the cache lacks must be looked at again, got %s, %v", again, err)
 	}
-	if b.virtualServer.at(volume, key) == nil {
+	if b.virtualServer.get(volume, key) == nil {
 		t.Fatal("A volume must not be deleted on the word of a late cache")
 	}
-	host.drop(claim)
-	if _, err := b.reconcile(t.Context(), key); err != nil || b.virtualServer.at(volume, key) != nil {
+	host.removeNow(claim)
+	if _, err := b.reconcile(t.Context(), key); err != nil || b.virtualServer.get(volume, key) != nil {
 		t.Errorf("A volume whose claim is gone must be deleted, got %v", err)
 	}
 }
 
-// TestMissingListItemIsNoEvent shows how the handler tells the two apart.
+// TestMissingListItemIsNoEvent delivers both to a handler.
 func TestMissingListItemIsNoEvent(t *testing.T) {
 	t.Parallel()
 	c := clocktesting.NewFakeClock(testStart())
@@ -211,7 +211,7 @@ func TestMissingListItemIsNoEvent(t *testing.T) {
 	}
 }
 
-// TestLostStatusRefusedStillEnds has a tenant's webhook deny the final status.
+// TestLostStatusRefusedStillEnds lets a tenant's webhook deny the final status.
 func TestLostStatusRefusedStillEnds(t *testing.T) {
 	t.Parallel()
 	c := clocktesting.NewFakeClock(testStart())
@@ -226,7 +226,7 @@ func TestLostStatusRefusedStillEnds(t *testing.T) {
 	if _, err := b.reconcile(t.Context(), theKey()); err != nil {
 		t.Fatal(err)
 	}
-	if virtual.at(&corev1.Pod{}, theKey()) != nil {
+	if virtual.get(&corev1.Pod{}, theKey()) != nil {
 		t.Error("A status that is refused must not keep a pod that is lost")
 	}
 }

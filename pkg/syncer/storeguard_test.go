@@ -86,7 +86,7 @@ func TestStoreGuard(t *testing.T) {
 			if want := tc.held == ""; want != (released == 1) {
 				t.Errorf("%s\nreleased %d times", tc.reason, released)
 			}
-			got := host.at(&corev1.ConfigMap{}, types.NamespacedName{Namespace: "tenant", Name: "shop-anchor"}).GetAnnotations()
+			got := host.get(&corev1.ConfigMap{}, types.NamespacedName{Namespace: "tenant", Name: "shop-anchor"}).GetAnnotations()
 			if diff := cmp.Diff(tc.record, got); diff != "" {
 				t.Errorf("%s\n-want +got\n%s", tc.reason, diff)
 			}
@@ -122,7 +122,7 @@ func TestStoreGuardRecordsProgressOnly(t *testing.T) {
 	if err := g.check(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	got := host.at(&corev1.ConfigMap{}, types.NamespacedName{Namespace: "tenant", Name: "shop-anchor"}).GetAnnotations()[labels.StoreRevision]
+	got := host.get(&corev1.ConfigMap{}, types.NamespacedName{Namespace: "tenant", Name: "shop-anchor"}).GetAnnotations()[labels.StoreRevision]
 	if got != "90" {
 		t.Errorf("The newest version that was seen must be recorded, got %q", got)
 	}

@@ -64,12 +64,12 @@ func TestTenantEventIsCountedOverARestart(t *testing.T) {
 	t.Parallel()
 	c := clocktesting.NewFakeClock(testStart())
 	server := newFakeServer("virtual", c)
-	object := server.put(virtualMap())
+	object := server.add(virtualMap())
 	for range 3 {
 		n := newTenantEvents(server, scheme.Scheme, c, logr.Discard(), "tenant")
 		n.recordHostRefusal(t.Context(), "configmaps", object, theKey(), errors.New("quota exceeded"))
 	}
-	events := server.of(&corev1.Event{}, labelsEverything())
+	events := server.list(&corev1.Event{}, labelsEverything())
 	if len(events) != 1 {
 		t.Fatalf("One Event stands for all with one message, got %d", len(events))
 	}

@@ -11,8 +11,8 @@ import (
 	"github.com/sublet-dev/sublet/api/labels"
 )
 
-// syncTermination passes the deletion of a virtual object to its host copy, and
-// completes it when the host copy is gone, as a pod waits for its kubelet.
+// syncTermination passes the deletion of a virtual object to its host copy. It completes
+// the deletion when the host copy is gone, as a pod waits for its kubelet.
 func (r *reconciler) syncTermination(s Scope, key types.NamespacedName, virtual, host client.Object) error {
 	if host == nil {
 		return r.completeTermination(s, key, virtual)

@@ -2,7 +2,6 @@ package syncer
 
 import (
 	"errors"
-	"slices"
 	"testing"
 	"time"
 
@@ -10,83 +9,12 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
 	clocktesting "k8s.io/utils/clock/testing"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sublet-dev/sublet/api/labels"
 	"github.com/sublet-dev/sublet/pkg/translate"
 )
-
-// theKey is the virtual object that the tests are about.
-func theKey() types.NamespacedName { return types.NamespacedName{Namespace: "web", Name: "cart"} }
-
-// virtualMap is a virtual ConfigMap, changed by edits.
-func virtualMap(edits ...func(*corev1.ConfigMap)) *corev1.ConfigMap {
-	m := &corev1.ConfigMap{
-		ObjectMeta: metav1.ObjectMeta{Namespace: "web", Name: "cart", UID: "v1"},
-		Data:       map[string]string{"k": "v"},
-	}
-	for _, edit := range edits {
-		edit(m)
-	}
-	return m
-}
-
-// hostMap is the host copy of virtualMap for a virtual UID, changed by edits.
-func hostMap(uid types.UID, edits ...func(*corev1.ConfigMap)) *corev1.ConfigMap {
-	m := &corev1.ConfigMap{Data: map[string]string{"k": "v"}}
-	translate.Stamp(testCluster(), translate.Hashed, theKey(), uid, m)
-	m.UID = "h1"
-	for _, edit := range edits {
-		edit(m)
-	}
-	return m
-}
-
-// virtualPod is a virtual pod that runs, changed by edits.
-func virtualPod(edits ...func(*corev1.Pod)) *corev1.Pod {
-	p := &corev1.Pod{
-		ObjectMeta: metav1.ObjectMeta{Namespace: "web", Name: "cart", UID: "v1"},
-		Spec:       corev1.PodSpec{NodeName: "n1", Containers: []corev1.Container{{Name: "c", Image: "i"}}},
-		Status:     corev1.PodStatus{Phase: corev1.PodRunning},
-	}
-	for _, edit := range edits {
-		edit(p)
-	}
-	return p
-}
-
-// hostPod is the host copy of virtualPod, changed by edits.
-func hostPod(edits ...func(*corev1.Pod)) *corev1.Pod {
-	p := virtualPod()
-	translate.Stamp(testCluster(), translate.Hashed, theKey(), "v1", p)
-	p.UID = "h1"
-	p.Labels["app"] = ""
-	for _, edit := range edits {
-		edit(p)
-	}
-	return p
-}
-
-// ending marks a pod as one whose deletion has begun.
-func ending(grace int64) func(*corev1.Pod) {
-	return func(p *corev1.Pod) {
-		now := metav1.NewTime(testStart())
-		p.DeletionTimestamp, p.DeletionGracePeriodSeconds = &now, &grace
-	}
-}
-
-// withFinalizer gives a pod a finalizer.
-func withFinalizer(p *corev1.Pod) { p.Finalizers = []string{"x/y"} }
-
-// succeeded gives a pod a final phase.
-func succeeded(p *corev1.Pod) { p.Status.Phase = corev1.PodSucceeded }
-
-// writesOf are the requests of a server that are not reads.
-func writesOf(s *fakeServer) []string {
-	return slices.DeleteFunc(slices.Clone(s.requests), func(r string) bool { return r == "get" })
-}
 
 func TestVirtualOwned(t *testing.T) {
 	t.Parallel()
@@ -187,64 +115,64 @@ func TestVirtualOwned(t *testing.T) {
 		},
 		"PodDeleted": {
 			reason: "The deletion of a pod goes down.",
-			kind:   pods(), virtual: virtualPod(ending(5)), host: hostPod(),
+			kind:   pods(), virtual: virtualPod(withGrace(5)), host: hostPod(),
 			want: want{host: []string{"delete"}},
 		},
 		"PodEnding": {
 			reason: "A pod whose copy ends already is waited for.",
-			kind:   pods(), virtual: virtualPod(ending(5)), host: hostPod(ending(5)),
+			kind:   pods(), virtual: virtualPod(withGrace(5)), host: hostPod(withGrace(5)),
 		},
 		"PodHurried": {
 			reason: "A grace period that a tenant shortens is shortened on the host.",
-			kind:   pods(), virtual: virtualPod(ending(1)), host: hostPod(ending(30)),
+			kind:   pods(), virtual: virtualPod(withGrace(1)), host: hostPod(withGrace(30)),
 			want: want{host: []string{"delete"}},
 		},
 		"PodEnded": {
 			reason: "A deleted pod whose copy has ended is gone.",
-			kind:   pods(), virtual: virtualPod(ending(5)),
+			kind:   pods(), virtual: virtualPod(withGrace(5)),
 			want: want{virtual: []string{"delete"}},
 		},
 		"PodEndedFinalizer": {
 			reason: "A deleted pod that only finalizers keep gets its final phase, as controllers wait for that.",
-			kind:   pods(), virtual: virtualPod(ending(0), withFinalizer),
+			kind:   pods(), virtual: virtualPod(withGrace(0), withFinalizer),
 			want: want{virtual: []string{"update status"}},
 		},
 		"PodEndedFinalizerFinal": {
 			reason: "Once it has a final phase, it is not written or deleted again and again.",
-			kind:   pods(), virtual: virtualPod(ending(0), withFinalizer, succeeded),
+			kind:   pods(), virtual: virtualPod(withGrace(0), withFinalizer, succeeded),
 		},
 		"PodEndedFinalizerGraceful": {
 			reason: "A deleted pod whose copy has ended gets its final phase before the last deletion.",
-			kind:   pods(), virtual: virtualPod(ending(5), withFinalizer),
+			kind:   pods(), virtual: virtualPod(withGrace(5), withFinalizer),
 			want: want{virtual: []string{"update status", "delete"}},
 		},
 		"PodEndedLateHost": {
 			reason: "A terminating pod whose copy only the cache lacks is left alone.",
-			kind:   pods(), virtual: virtualPod(ending(5)), host: hostPod(ending(5)), lateHost: true,
+			kind:   pods(), virtual: virtualPod(withGrace(5)), host: hostPod(withGrace(5)), lateHost: true,
 			want: want{again: lateCachePause},
 		},
 		"PodOrphanTerminating": {
 			reason: "A pod that is gone was deleted by force: its copy must not use up its grace period.",
-			kind:   pods(), host: hostPod(ending(30)),
+			kind:   pods(), host: hostPod(withGrace(30)),
 			want: want{host: []string{"delete"}},
 		},
 		"PodOrphanForced": {
 			reason: "A copy whose grace period is 0 already is waited for.",
-			kind:   pods(), host: hostPod(ending(0), withFinalizer),
+			kind:   pods(), host: hostPod(withGrace(0), withFinalizer),
 		},
 		"PodPredecessorTerminating": {
 			reason: "So is the copy of a pod whose name another pod has by now.",
-			kind:   pods(), virtual: virtualPod(func(p *corev1.Pod) { p.UID = "v2" }), host: hostPod(ending(30)),
+			kind:   pods(), virtual: virtualPod(func(p *corev1.Pod) { p.UID = "v2" }), host: hostPod(withGrace(30)),
 			want: want{host: []string{"delete"}},
 		},
 		"PodPredecessorStays": {
 			reason: "A pod that waits for the copy of an earlier one of its name shows an Event.",
-			kind:   pods(), virtual: virtualPod(func(p *corev1.Pod) { p.UID = "v2" }), host: hostPod(ending(0), withFinalizer),
+			kind:   pods(), virtual: virtualPod(func(p *corev1.Pod) { p.UID = "v2" }), host: hostPod(withGrace(0), withFinalizer),
 			want: want{virtual: []string{"create"}},
 		},
 		"PodEvicted": {
 			reason: "A pod ends when the host ends its copy.",
-			kind:   pods(), virtual: virtualPod(), host: hostPod(ending(7)),
+			kind:   pods(), virtual: virtualPod(), host: hostPod(withGrace(7)),
 			want: want{virtual: []string{"delete"}},
 		},
 		"PodLost": {
@@ -319,10 +247,10 @@ func TestVirtualOwned(t *testing.T) {
 			c := clocktesting.NewFakeClock(testStart())
 			virtual, host := newFakeServer("virtual", c), newFakeServer("host", c)
 			if tc.virtual != nil {
-				virtual.put(tc.virtual)
+				virtual.add(tc.virtual)
 			}
 			if tc.host != nil {
-				host.put(tc.host)
+				host.add(tc.host)
 			}
 			b := newBench(tc.kind, c, virtual, host)
 			b.reason = tc.held
@@ -365,7 +293,7 @@ func TestRefusalIsTold(t *testing.T) {
 			t.Fatalf("A decision of the host must come out as a refusal, got %v", err)
 		}
 	}
-	events := virtual.of(&corev1.Event{}, labelsEverything())
+	events := virtual.list(&corev1.Event{}, labelsEverything())
 	if len(events) != 1 {
 		t.Fatalf("The same refusal must be one event, got %d", len(events))
 	}
@@ -376,7 +304,7 @@ func TestRefusalIsTold(t *testing.T) {
 	}
 	c.Step(eventPeriod)
 	_, _ = b.reconcile(t.Context(), theKey())
-	if event := virtual.of(&corev1.Event{}, labelsEverything())[0].(*corev1.Event); event.Count != 2 {
+	if event := virtual.list(&corev1.Event{}, labelsEverything())[0].(*corev1.Event); event.Count != 2 {
 		t.Errorf("A refusal that lasts must be counted in its event, got %d", event.Count)
 	}
 }
@@ -393,7 +321,7 @@ func TestStatusDoesNotWaitForSpec(t *testing.T) {
 	if _, err := b.reconcile(t.Context(), theKey()); err == nil {
 		t.Error("A refused patch must be reported")
 	}
-	if got := virtual.at(&corev1.Pod{}, theKey()).(*corev1.Pod).Status.Phase; got != corev1.PodRunning {
+	if got := virtual.get(&corev1.Pod{}, theKey()).(*corev1.Pod).Status.Phase; got != corev1.PodRunning {
 		t.Errorf("A running pod must be shown as running although its patch is refused, got %q", got)
 	}
 }
@@ -407,11 +335,11 @@ func TestCreateFirstThenAdopt(t *testing.T) {
 	if err != nil || virtualUID(made) != labels.Pending {
 		t.Fatalf("A copy made first must be pending, got %q, %v", virtualUID(made), err)
 	}
-	virtual.put(virtualMap())
-	if err := b.settle(t, theKey()); err != nil {
+	virtual.add(virtualMap())
+	if err := b.reconcileUntilQuiet(t, theKey()); err != nil {
 		t.Fatal(err)
 	}
-	got := host.at(made, client.ObjectKeyFromObject(made))
+	got := host.get(made, client.ObjectKeyFromObject(made))
 	if got == nil || got.GetUID() != made.GetUID() || virtualUID(got) != "v1" {
 		t.Errorf("The pending copy must be adopted, got %v", got)
 	}

@@ -158,7 +158,7 @@ func (r *reconciler) findMissingStatus(s Scope, object client.Object, err error)
 	return &subresourceError{Virtual, key, "status"}
 }
 
-// bindPod binds a virtual pod to the node that it has in after, which is the only way to
+// bindPod binds a virtual pod to the node that it has in after. There is no other way to
 // set the node of a pod that exists. It reports whether it did. If it fails, after has no
 // node, so that the rest of it can be written.
 func bindPod(ctx context.Context, c client.Client, before, after client.Object) (bool, error) {
