@@ -3,8 +3,6 @@ package syncer
 import (
 	"errors"
 	"fmt"
-	"net/http"
-	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
@@ -18,6 +16,7 @@ import (
 	clocktesting "k8s.io/utils/clock/testing"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/sublet-dev/sublet/api/syncz"
 	"github.com/sublet-dev/sublet/pkg/translate"
 )
 
@@ -238,31 +237,26 @@ func TestStatusBlindHandler(t *testing.T) {
 	}
 }
 
-func TestSyncz(t *testing.T) {
+func TestChecks(t *testing.T) {
 	t.Parallel()
 	nowhere := &rest.Config{Host: "http://nowhere.test"}
 	e, err := NewEngine(Options{Cluster: testCluster(), Virtual: nowhere, Host: nowhere, Kinds: []Kind{services()}, Log: silent()})
 	if err != nil {
 		t.Fatal(err)
 	}
-	answer := httptest.NewRecorder()
-	e.Syncz().ServeHTTP(answer, httptest.NewRequest(http.MethodGet, "/syncz", nil))
-	want := "[+] host: Host API server reachable.\n" +
-		"[-] store guard: Deletes on the host are on hold until the store is accepted.\n" +
-		"    " + reasonNotCompared + "\n" +
-		"[+] watches: 0 of 0 watches work.\n" +
-		"[-] services: Caches are not synced.\n" +
-		"    not started\n"
-	if diff := cmp.Diff(want, answer.Body.String()); diff != "" || answer.Code != 503 {
-		t.Errorf("Before the start everything waits, status %d (-want +got):\n%s", answer.Code, diff)
+	want := []syncz.Check{
+		{Name: "host", Healthy: true, Message: "Host API server reachable."},
+		{Name: "store guard", Message: "Deletes on the host are on hold until the store is accepted.", Details: []string{reasonNotCompared}},
+		{Name: "watches", Healthy: true, Message: "0 of 0 watches work."},
+		{Name: "services", Message: "Caches are not synced.", Details: []string{"not started"}},
 	}
-	r := e.runners["services"]
-	close(r.synced)
+	if diff := cmp.Diff(want, e.Checks()); diff != "" {
+		t.Errorf("Before the start everything waits (-want +got):\n%s", diff)
+	}
+	close(e.runners["services"].synced)
 	e.storeGuard.reason = ""
-	answer = httptest.NewRecorder()
-	e.Syncz().ServeHTTP(answer, httptest.NewRequest(http.MethodGet, "/syncz", nil))
-	if answer.Code != 200 {
-		t.Errorf("All is well, status %d:\n%s", answer.Code, answer.Body)
+	if report := syncz.NewReport(e.Checks()...); !report.Healthy {
+		t.Errorf("All is well, the checks are %+v", report)
 	}
 	if err := e.Add(t.Context(), services()); err == nil {
 		t.Error("A name must not be given twice")

@@ -3,7 +3,6 @@ package syncer
 import (
 	"fmt"
 	"maps"
-	"net/http"
 	"slices"
 	"strings"
 
@@ -22,27 +21,6 @@ func (e *Engine) Checks() []syncz.Check {
 		checks = append(checks, r.check())
 	}
 	return append(checks, e.leftovers.list()...)
-}
-
-// Syncz serves [Engine.Checks] as text. The status is 503 unless all are healthy.
-func (e *Engine) Syncz() http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		report := syncz.NewReport(e.Checks()...)
-		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-		if !report.Healthy {
-			w.WriteHeader(http.StatusServiceUnavailable)
-		}
-		for _, check := range report.Checks {
-			mark := "[+]"
-			if !check.Healthy {
-				mark = "[-]"
-			}
-			_, _ = fmt.Fprintf(w, "%s %s: %s\n", mark, check.Name, check.Message)
-			for _, line := range check.Details {
-				_, _ = fmt.Fprintf(w, "    %s\n", line)
-			}
-		}
-	})
 }
 
 // checkHost returns whether the host's API server can be reached.

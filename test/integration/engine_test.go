@@ -4,8 +4,6 @@ import (
 	"context"
 	"fmt"
 	"maps"
-	"net/http"
-	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -19,6 +17,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sublet-dev/sublet/api/labels"
+	"github.com/sublet-dev/sublet/api/syncz"
 	"github.com/sublet-dev/sublet/pkg/syncer"
 	"github.com/sublet-dev/sublet/pkg/translate"
 )
@@ -60,11 +59,15 @@ func (e *engine) synced(t testing.TB) {
 	}
 }
 
-// status returns the report of /syncz.
+// status returns the checks of the engine as text.
 func (e *engine) status() string {
-	answer := httptest.NewRecorder()
-	e.Syncz().ServeHTTP(answer, httptest.NewRequest(http.MethodGet, "/syncz", nil))
-	return fmt.Sprintf("%d\n%s", answer.Code, answer.Body.String())
+	report := syncz.NewReport(e.Checks()...)
+	var text strings.Builder
+	fmt.Fprintf(&text, "healthy: %t\n", report.Healthy)
+	for _, check := range report.Checks {
+		fmt.Fprintf(&text, "%s: %t: %s %q\n", check.Name, check.Healthy, check.Message, check.Details)
+	}
+	return text.String()
 }
 
 // putMap creates a virtual ConfigMap, or changes the one that is there.
@@ -148,7 +151,7 @@ func TestLifeOfACopy(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.lacks(t, "cart")
-	if status := e.status(); !strings.HasPrefix(status, "200\n") {
+	if status := e.status(); !strings.HasPrefix(status, "healthy: true") {
 		t.Errorf("All is synced, /syncz says:\n%s", status)
 	}
 }
@@ -225,7 +228,7 @@ func TestHostAwayAtTheStart(t *testing.T) {
 	e := r.start(t, config, r.configMaps())
 	r.putMap(t, "cart", "1")
 	eventually(t, "what /syncz says", func(context.Context) error {
-		if status := e.status(); !strings.Contains(status, "host: Host API server unreachable") {
+		if status := e.status(); !strings.Contains(status, "host: false: Host API server unreachable") {
 			return fmt.Errorf("it says %s", status)
 		}
 		return nil
@@ -253,7 +256,7 @@ func TestHostAwayLater(t *testing.T) {
 		t.Fatal(err)
 	}
 	eventually(t, "what /syncz says", func(context.Context) error {
-		if status := e.status(); !strings.Contains(status, "host: Host API server unreachable") || !strings.Contains(status, "wait for the host") {
+		if status := e.status(); !strings.Contains(status, "host: false: Host API server unreachable") || !strings.Contains(status, "wait for the host") {
 			return fmt.Errorf("it says %s", status)
 		}
 		return nil
@@ -342,8 +345,8 @@ func TestMissingRightStopsOneKindOnly(t *testing.T) {
 	r.has(t, "cart", "1")
 	eventually(t, "what /syncz says", func(context.Context) error {
 		status := e.status()
-		if !strings.Contains(status, "[-] secrets: Caches are not synced.\n    host Secret") || !strings.Contains(status, "forbidden") ||
-			!strings.Contains(status, "[+] configmaps: Synced") || !strings.HasPrefix(status, "503\n") {
+		if !strings.Contains(status, "secrets: false: Caches are not synced. [\"host Secret") || !strings.Contains(status, "forbidden") ||
+			!strings.Contains(status, "configmaps: true: Synced") || !strings.HasPrefix(status, "healthy: false") {
 			return fmt.Errorf("it says %s", status)
 		}
 		return nil
