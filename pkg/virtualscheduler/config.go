@@ -11,6 +11,11 @@ import (
 	"k8s.io/kubernetes/pkg/scheduler/apis/config/validation"
 )
 
+// scoreWeight is the weight of the plugin's score, of which a node that the host has
+// refused gets half at most. It outweighs the default plugins together. Of a pod that
+// was never refused, the plugin scores no node.
+const scoreWeight = 30
+
 // loadConfig returns the configuration in text, or the default one if text is empty,
 // with the plugin in every profile. It fails on an unknown or repeated field, and
 // on a field that would have no effect.
@@ -63,10 +68,13 @@ func addPlugin(profile *schedulerconfig.KubeSchedulerProfile) {
 		profile.Plugins = &schedulerconfig.Plugins{}
 	}
 	ours := schedulerconfig.Plugin{Name: pluginName}
+	scoring := schedulerconfig.Plugin{Name: pluginName, Weight: scoreWeight}
 	profile.Plugins.MultiPoint.Enabled = append(profile.Plugins.MultiPoint.Enabled, ours)
 	for _, point := range []*schedulerconfig.PluginSet{
-		&profile.Plugins.Filter, &profile.Plugins.PostFilter, &profile.Plugins.PreBind, &profile.Plugins.Bind,
+		&profile.Plugins.Filter, &profile.Plugins.PostFilter, &profile.Plugins.PreScore,
+		&profile.Plugins.PreBind, &profile.Plugins.Bind,
 	} {
 		point.Enabled = slices.Insert(point.Enabled, 0, ours)
 	}
+	profile.Plugins.Score.Enabled = slices.Insert(profile.Plugins.Score.Enabled, 0, scoring)
 }

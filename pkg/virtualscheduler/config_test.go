@@ -55,6 +55,7 @@ func TestEveryProfileAsksTheHost(t *testing.T) {
 				}
 				for point, set := range map[string]schedulerconfig.PluginSet{
 					"filter": profile.Plugins.Filter, "postFilter": profile.Plugins.PostFilter,
+					"preScore": profile.Plugins.PreScore, "score": profile.Plugins.Score,
 					"preBind": profile.Plugins.PreBind, "bind": profile.Plugins.Bind,
 				} {
 					if !ours(set.Enabled[0]) {

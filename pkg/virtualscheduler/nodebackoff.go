@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
+	fwk "k8s.io/kube-scheduler/framework"
 	"k8s.io/utils/clock"
 )
 
@@ -22,6 +23,9 @@ const (
 	quickPause = 20 * time.Millisecond
 	firstPause = time.Second
 	lastPause  = 10 * time.Second
+
+	// scoreStep is the age of a refusal that is worth one point of a node's score.
+	scoreStep = 10 * time.Second
 )
 
 // nodeBackoff records which nodes the host has refused to which pods, and when a
@@ -49,7 +53,8 @@ type refusals struct {
 // refusal is the host's last answer about a pod on a node.
 type refusal struct {
 	times  int
-	until  time.Time
+	at     time.Time
+	until  time.Time // the pod is kept off the node
 	reason string
 }
 
@@ -73,12 +78,10 @@ func (b *nodeBackoff) recordRefusal(pod types.UID, node, reason string, retry fu
 	}
 	r.total++
 	r.retry = retry
-	next, times := r.pause(), r.nodes[node].times
-	// A refused node comes up again later than the next ones are tried. Otherwise a
-	// pod that likes the full nodes best would never see any other.
-	off := max(min(firstBackoff<<min(times, 10), lastBackoff), 2*next*time.Duration(len(r.nodes)+1))
-	r.nodes[node] = refusal{times: times + 1, until: b.clock.Now().Add(off), reason: reason}
-	b.scheduleRetry(r, next)
+	now, times := b.clock.Now(), r.nodes[node].times
+	off := min(firstBackoff<<min(times, 10), lastBackoff)
+	r.nodes[node] = refusal{times: times + 1, at: now, until: now.Add(off), reason: reason}
+	b.scheduleRetry(r, r.pause())
 }
 
 // recordNoNode records that an attempt has found no node for the pod. If the pod is
@@ -174,6 +177,29 @@ func (b *nodeBackoff) refusalReason(pod types.UID, node string) string {
 		return ""
 	}
 	return r.nodes[node].reason
+}
+
+// score returns how good the node is as the pod's next attempt: the most for one that
+// was never refused, at most half of it for others, more for older refusals.
+func (b *nodeBackoff) score(pod types.UID, node string) int64 {
+	age, ok := b.refusedSince(pod, node)
+	if !ok {
+		return fwk.MaxNodeScore
+	}
+	return min(int64(age/scoreStep), fwk.MaxNodeScore/2)
+}
+
+// refusedSince returns for how long the host's last refusal of the pod on the node has
+// been. ok is false if there was none.
+func (b *nodeBackoff) refusedSince(pod types.UID, node string) (age time.Duration, ok bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	r := b.pods[pod]
+	if r == nil {
+		return 0, false
+	}
+	last, ok := r.nodes[node]
+	return b.clock.Since(last.at), ok
 }
 
 // forget drops a pod that is bound or gone, with its timer.

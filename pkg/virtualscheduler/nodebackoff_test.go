@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
+	fwk "k8s.io/kube-scheduler/framework"
 	clocktesting "k8s.io/utils/clock/testing"
 )
 
@@ -91,21 +92,22 @@ func TestOneTimer(t *testing.T) {
 	}
 }
 
-// host is a host with nodes that plays the scheduler of refused pods: it tries each
-// pod on the first node that the backoff allows, as soon as the pod is due.
+// host refuses every pod, and plays the scheduler: it tries each pod on the best node
+// that the backoff allows, as soon as the pod is due.
 type host struct {
 	clock    *clocktesting.FakeClock
 	backoff  *nodeBackoff
 	nodes    int
 	attempts map[types.UID]int
 	due      map[types.UID]bool
+	tried    map[string]bool // nodes
 }
 
 func newRefusingHost(pods, nodes int) *host {
 	clock := clocktesting.NewFakeClock(time.Unix(0, 0))
 	h := &host{
 		clock: clock, backoff: newNodeBackoff(clock), nodes: nodes,
-		attempts: map[types.UID]int{}, due: map[types.UID]bool{},
+		attempts: map[types.UID]int{}, due: map[types.UID]bool{}, tried: map[string]bool{},
 	}
 	for i := range pods {
 		h.due[types.UID(fmt.Sprint("pod-", i))] = true
@@ -122,16 +124,23 @@ func (h *host) schedule() {
 	}
 }
 
-// attempt tries the pod on the first node that it is not kept off. The host refuses.
+// attempt tries the pod on the node with the best score, of equal ones on the first. The
+// host refuses.
 func (h *host) attempt(pod types.UID) {
+	best, bestScore := "", int64(-1)
 	for node := range h.nodes {
-		if name := fmt.Sprint(node); h.backoff.refusalReason(pod, name) == "" {
-			h.attempts[pod]++
-			h.backoff.recordRefusal(pod, name, "quota exceeded", func() { h.due[pod] = true })
-			return
+		name := fmt.Sprint(node)
+		if score := h.backoff.score(pod, name); h.backoff.refusalReason(pod, name) == "" && score > bestScore {
+			best, bestScore = name, score
 		}
 	}
-	h.backoff.recordNoNode(pod)
+	if best == "" {
+		h.backoff.recordNoNode(pod)
+		return
+	}
+	h.attempts[pod]++
+	h.tried[best] = true
+	h.backoff.recordRefusal(pod, best, "quota exceeded", func() { h.due[pod] = true })
 }
 
 // TestPaceOfRefusedPods counts the attempts that reach the host in two minutes, if
@@ -164,29 +173,37 @@ func TestPaceOfRefusedPods(t *testing.T) {
 	}
 }
 
-// TestEveryNodeIsTried has a pod that likes the full nodes best and finds the last
-// one, however many are full.
+// TestEveryNodeIsTried has a pod that likes the first nodes best. It comes to each of
+// them before it tries any a second time.
 func TestEveryNodeIsTried(t *testing.T) {
 	t.Parallel()
-	for _, full := range []int{1, 5, 30, 100} {
-		h := newRefusingHost(1, full)
+	for _, nodes := range []int{1, 5, 30, 100} {
+		h := newRefusingHost(1, nodes)
 		began := h.clock.Now()
-		// With one more node than refuse, the last one would be free.
-		free := func() bool {
-			for node := range full {
-				if h.backoff.refusalReason("pod-0", fmt.Sprint(node)) == "" {
-					return false
-				}
-			}
-			return true
-		}
-		for !free() {
+		for len(h.tried) < nodes {
 			h.schedule()
 			h.clock.Step(quickPause)
-			if h.attempts["pod-0"] > 8*full {
-				t.Fatalf("%d full nodes: still looking after %d attempts", full, h.attempts["pod-0"])
+			if h.attempts["pod-0"] > nodes {
+				t.Fatalf("%d nodes: only %d of them after %d attempts", nodes, len(h.tried), h.attempts["pod-0"])
 			}
 		}
-		t.Logf("%d full nodes: %d attempts in %s", full, h.attempts["pod-0"], h.clock.Since(began))
+		t.Logf("%d nodes: %d attempts in %s", nodes, h.attempts["pod-0"], h.clock.Since(began))
+	}
+}
+
+func TestScore(t *testing.T) {
+	t.Parallel()
+	clock := clocktesting.NewFakeClock(time.Unix(0, 0))
+	b := newNodeBackoff(clock)
+	b.recordRefusal("1", "old", "full", func() {})
+	clock.Step(time.Minute)
+	b.recordRefusal("1", "new", "full", func() {})
+	fresh, old, recent := b.score("1", "fresh"), b.score("1", "old"), b.score("1", "new")
+	if fresh <= old || old <= recent {
+		t.Errorf("scores: never refused %d, refused a minute ago %d, just now %d; want them to fall", fresh, old, recent)
+	}
+	clock.Step(24 * time.Hour)
+	if most := b.score("1", "old"); fresh-most < fwk.MaxNodeScore/2 {
+		t.Errorf("a refused node gets %d of %d, which other plugins outweigh", most, fresh)
 	}
 }

@@ -49,6 +49,8 @@ type plugin struct {
 var (
 	_ fwk.FilterPlugin      = &plugin{}
 	_ fwk.PostFilterPlugin  = &plugin{}
+	_ fwk.PreScorePlugin    = &plugin{}
+	_ fwk.ScorePlugin       = &plugin{}
 	_ fwk.EnqueueExtensions = &plugin{}
 	_ fwk.SignPlugin        = &plugin{}
 	_ fwk.PreBindPlugin     = &plugin{}
@@ -81,6 +83,23 @@ func (p *plugin) PostFilter(_ context.Context, _ fwk.CycleState, pod *corev1.Pod
 	p.backoff.recordNoNode(pod.UID)
 	return nil, fwk.NewStatus(fwk.Unschedulable)
 }
+
+// PreScore skips Score for a pod that was never refused a node.
+func (p *plugin) PreScore(_ context.Context, _ fwk.CycleState, pod *corev1.Pod, _ []fwk.NodeInfo) *fwk.Status {
+	if !p.backoff.wasRefused(pod.UID) {
+		return fwk.NewStatus(fwk.Skip)
+	}
+	return nil
+}
+
+// Score prefers the nodes that the pod was never refused, then those whose refusal is
+// the oldest. A pod that likes the full nodes best so comes to all others.
+func (p *plugin) Score(_ context.Context, _ fwk.CycleState, pod *corev1.Pod, node fwk.NodeInfo) (int64, *fwk.Status) {
+	return p.backoff.score(pod.UID, node.Node().Name), nil
+}
+
+// ScoreExtensions returns nil: scores need no normalization.
+func (p *plugin) ScoreExtensions() fwk.ScoreExtensions { return nil }
 
 // EventsToRegister returns the event of a new node: it may take a pod that was
 // refused all others. nodeBackoff retries those after a pause.
