@@ -148,6 +148,7 @@ func (e *Engine) Run(ctx context.Context) error {
 	<-ctx.Done()
 	close(e.done)
 	e.group.Wait()
+	e.resetMeters()
 	return nil
 }
 

@@ -27,6 +27,24 @@ func (e *Engine) monitor(ctx context.Context) {
 	}
 }
 
+// resetMeters sets the metrics that describe a state to that of an engine that does
+// not run. Another replica may report them from now on.
+func (e *Engine) resetMeters() {
+	for _, side := range []*sharedWatches{e.virtual.watches, e.host.watches} {
+		for _, w := range side.list() {
+			if w.health != nil {
+				w.health.meters.failing.Set(0)
+			}
+		}
+	}
+	for _, r := range e.listRunners() {
+		meter().held.WithLabelValues(r.kind.name).Set(0)
+		meter().oldestPending.WithLabelValues(r.kind.name).Set(0)
+		meter().queueDepth.WithLabelValues(r.kind.name).Set(0)
+	}
+	setHostUnreachable(false)
+}
+
 // recordOldest records for how long the oldest change has waited for a reconcile.
 func (r *runner) recordOldest() {
 	r.mu.Lock()

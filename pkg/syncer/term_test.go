@@ -10,6 +10,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/component-base/metrics/testutil"
 	clocktesting "k8s.io/utils/clock/testing"
 
 	"github.com/sublet-dev/sublet/api/syncz"
@@ -111,5 +112,19 @@ func TestReplicaThatMayNotWriteStopsAtOnce(t *testing.T) {
 		case <-tick.C:
 			c.Step(barredPeriod)
 		}
+	}
+}
+
+func TestStateMetricsEndWithTheTerm(t *testing.T) {
+	t.Parallel()
+	kind := secrets()
+	kind.name = t.Name()
+	e, _, _ := newTestEngine(t, kind)
+	stop := startEngine(t, e)
+	<-e.Synced()
+	meter().held.WithLabelValues(kind.name).Set(3)
+	stop()
+	if got, err := testutil.GetGaugeMetricValue(meter().held.WithLabelValues(kind.name)); err != nil || got != 0 {
+		t.Errorf("A replica that no longer leads has nothing on hold, the metric is %g, %v", got, err)
 	}
 }
