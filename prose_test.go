@@ -23,10 +23,8 @@ var pattern = flag.String("package", "", "package, Markdown file, or tree (./pkg
 var pending = []string{
 	"pkg/controlplane/loopback",
 	"docs/design/009-two-phase-bind.md",
-	"hack/bench",
 	"pkg/controlplane",
 	"pkg/controlplane/pki",
-	"pkg/storage",
 	"pkg/translate",
 	"pkg/virtualscheduler",
 	"pkg/virtualscheduler/usage",

@@ -17,10 +17,10 @@ import (
 // directNamespace is where pods are created without Sublet, to compare.
 const directNamespace = "direct"
 
-// burst measures many pods at once: in the virtual cluster, and the same pods on
+// measureBurst measures many pods at once: in the virtual cluster, and the same pods on
 // the host without it. The two take turns, so that a slow moment of the machine
 // meets both.
-func (b *bench) burst(ctx context.Context) error {
+func (b *bench) measureBurst(ctx context.Context) error {
 	direct, err := b.directClient(ctx)
 	if err != nil {
 		return err
@@ -52,8 +52,8 @@ func (b *bench) burst(ctx context.Context) error {
 	return nil
 }
 
-// directClient is a client of the host as the tenant's is one of the virtual
-// cluster: over TLS, in protobuf, without limits.
+// directClient returns a client of the host like the tenant's: over TLS, in
+// protobuf, without limits.
 func (b *bench) directClient(ctx context.Context) (kubernetes.Interface, error) {
 	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: directNamespace}}
 	if _, err := b.host.Client().CoreV1().Namespaces().Create(ctx, namespace, metav1.CreateOptions{}); err != nil && !apierrors.IsAlreadyExists(err) {
@@ -73,7 +73,7 @@ func (b *bench) directClient(ctx context.Context) (kubernetes.Interface, error) 
 	return kubernetes.NewForConfig(config)
 }
 
-// burstDirect is the burst on the host itself.
+// burstDirect runs the burst on the host itself.
 func (b *bench) burstDirect(ctx context.Context, client kubernetes.Interface, prefix string) (time.Duration, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -91,7 +91,7 @@ func (b *bench) burstDirect(ctx context.Context, client kubernetes.Interface, pr
 	return watched.last(doneAt).Sub(begun), clearPods(ctx, client, directNamespace, watched)
 }
 
-// burstVirtual is the burst in the virtual cluster, and its end.
+// burstVirtual runs the burst in the virtual cluster, and deletes its pods.
 func (b *bench) burstVirtual(ctx context.Context, p *process, prefix string) (time.Duration, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()

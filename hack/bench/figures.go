@@ -31,12 +31,12 @@ type figure struct {
 	least float64 // for figures of which more is better
 }
 
-// figures are all figures by name.
+// figures returns all figures by name.
 func figures() map[string]figure {
 	return map[string]figure{
-		// From the start of the process, on an empty data folder, to /readyz,
-		// and to spec.nodeName of a pod that is created as soon as the virtual
-		// API takes one.
+		// From the start of the process, on an empty data folder, to /readyz.
+		// First pod: to spec.nodeName of a pod that is created as soon as the
+		// virtual API takes one.
 		"start_ready":     {"s", 1.0, 0},
 		"start_first_pod": {"s", 1.3, 0},
 
@@ -55,15 +55,15 @@ func figures() map[string]figure {
 
 		// 100 pods, one every 0.2 s. Down: from just before the tenant's create
 		// call to the host's watch event of the host pod. Up: from the host's
-		// watch event that says Running to the virtual one.
+		// watch event with phase Running to the virtual one.
 		"pod_down_p50": {"ms", 8, 0},
 		"pod_down_p99": {"ms", 25, 0},
 		"pod_up_p50":   {"ms", 10, 0},
 		"pod_up_p99":   {"ms", 40, 0},
 
 		// 300 pods by 10 hands on 20 nodes, from the first create call to the
-		// watch event that says the last one is Running: in the virtual cluster
-		// divided by directly on the host. CPU is that of the server, requests
+		// watch event with which the last one is Running. The ratio is the time
+		// in the virtual cluster divided by the time on the host. CPU is that of the server, requests
 		// are those of the server by the host's own count, both until then and
 		// per pod.
 		// Delete: from the first of 300 delete calls by 10 hands to the host's
@@ -74,7 +74,7 @@ func figures() map[string]figure {
 		"burst_delete":      {"s", 2, 0},
 
 		// With a virtual scheduler, the same burst until the last pod has a
-		// node: pods per second as a part of those directly on the host. Bound
+		// node. The ratio is the pods per second, divided by those on the host. Bound
 		// is each pod's time from just before its create call to the tenant's
 		// watch event that shows its node.
 		"sched_ratio":     {"x", 0, 0.7},
@@ -85,9 +85,9 @@ func figures() map[string]figure {
 		// the pod and the Secret with its token. It bounds the ratio above.
 		"sched_ratio_bound": {"x", 0, 0},
 
-		// In the same bursts, until the last pod has a node: the CPU of the server
-		// per pod, and that of the host's process through the virtual cluster
-		// divided by directly. On shared cores they add up.
+		// CPU per pod in the same bursts, until the last pod has a node. That of
+		// the host's process is divided by the one without a virtual cluster. On
+		// shared cores both add up.
 		"sched_cpu":      {"ms", 0, 0},
 		"sched_host_cpu": {"x", 0, 0},
 
@@ -95,11 +95,11 @@ func figures() map[string]figure {
 		// requests take on the heap of the process that keeps them.
 		"sched_foreign_pod": {"B", 2048, 0},
 
-		// With 1,000 host nodes: from the start of the process to the watch
-		// event of the last virtual node; memory and CPU as above; from just
-		// before a host node is labelled to the virtual node's watch event, also
-		// with a virtual scheduler for nodes that the tenant has cordoned, tainted,
-		// labelled and annotated.
+		// With 1,000 host nodes. All: from the start of the process to the watch
+		// event of the last virtual node. Memory and CPU as above. Lag: from just
+		// before a host node is labelled to the virtual node's watch event.
+		// Overlaid: the same with a virtual scheduler, for nodes that the tenant
+		// has cordoned, tainted, labelled and annotated.
 		"nodes_all":      {"s", 3, 0},
 		"nodes_anon":     {"MB", 130, 0},
 		"nodes_idle_cpu": {"%", 0, 0},
@@ -109,7 +109,7 @@ func figures() map[string]figure {
 	}
 }
 
-// median is the middle value, or the mean of the two in the middle.
+// median returns the middle value, or the mean of the two in the middle.
 func median(values []float64) float64 {
 	sorted := slices.Sorted(slices.Values(values))
 	middle := len(sorted) / 2
@@ -119,7 +119,7 @@ func median(values []float64) float64 {
 	return (sorted[middle-1] + sorted[middle]) / 2
 }
 
-// percentile is the smallest value that at least p percent of the values do not
+// percentile returns the smallest value that at least p percent of the values do not
 // exceed.
 func percentile(values []float64, p float64) float64 {
 	sorted := slices.Sorted(slices.Values(values))

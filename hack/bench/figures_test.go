@@ -57,8 +57,9 @@ func TestFormat(t *testing.T) {
 	}
 }
 
-// Each figure belongs to one group and each group measures known figures: a
-// figure that nobody measures would silently be missing from the output.
+// TestFiguresAndGroups checks that each figure belongs to one group, and that each
+// group measures known figures. The output would silently lack a figure that
+// nobody measures.
 func TestFiguresAndGroups(t *testing.T) {
 	t.Parallel()
 	seen := map[string]int{}

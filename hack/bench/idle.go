@@ -11,14 +11,14 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// idle measures what a server costs that has nothing to do.
-func (b *bench) idle(ctx context.Context) error {
-	return b.rest(ctx, "idle_anon", "idle_cpu", nil)
+// measureIdle measures what a server costs that has nothing to do.
+func (b *bench) measureIdle(ctx context.Context) error {
+	return b.measureAtRest(ctx, "idle_anon", "idle_cpu", nil)
 }
 
-// secrets measures what Secrets cost that no pod uses.
-func (b *bench) secrets(ctx context.Context) error {
-	return b.rest(ctx, "memory_5000_secrets", "", createSecrets)
+// measureSecrets measures what Secrets cost that no pod uses.
+func (b *bench) measureSecrets(ctx context.Context) error {
+	return b.measureAtRest(ctx, "memory_5000_secrets", "", createSecrets)
 }
 
 // createSecrets creates many Secrets in one namespace.
@@ -35,10 +35,10 @@ func createSecrets(ctx context.Context, p *process) error {
 	return nil
 }
 
-// rest starts as many servers as there are runs, prepares each, and measures it
+// measureAtRest starts as many servers as there are runs, prepares each, and measures it
 // at the same time after that. They idle side by side: together they leave most
 // of a core free. An empty name drops a figure.
-func (b *bench) rest(ctx context.Context, anon, cpu string, prepare func(context.Context, *process) error) error {
+func (b *bench) measureAtRest(ctx context.Context, anon, cpu string, prepare func(context.Context, *process) error) error {
 	type result struct {
 		anon, cpu float64
 		err       error
@@ -75,10 +75,10 @@ func (b *bench) rest(ctx context.Context, anon, cpu string, prepare func(context
 }
 
 // restFor leaves the process alone for d. It returns its anonymous memory then,
-// in MB, and the CPU that it used in the second half of that time, in percent of
-// a core. In the first half the start comes to an end.
+// in MB. It also returns the CPU of the second half of that time, in percent of a
+// core. In the first half the start comes to an end.
 func (p *process) restFor(ctx context.Context, from time.Time, d time.Duration) (anon, cpu float64, err error) {
-	if err := until(ctx, from.Add(d/2)); err != nil {
+	if err := waitUntil(ctx, from.Add(d/2)); err != nil {
 		return 0, 0, err
 	}
 	begun := time.Now()
@@ -86,7 +86,7 @@ func (p *process) restFor(ctx context.Context, from time.Time, d time.Duration) 
 	if err != nil {
 		return 0, 0, err
 	}
-	if err := until(ctx, from.Add(d)); err != nil {
+	if err := waitUntil(ctx, from.Add(d)); err != nil {
 		return 0, 0, err
 	}
 	after, err := p.cpu()
@@ -98,8 +98,8 @@ func (p *process) restFor(ctx context.Context, from time.Time, d time.Duration) 
 	return anon, cpu, err
 }
 
-// until waits until a time.
-func until(ctx context.Context, at time.Time) error {
+// waitUntil waits until a time.
+func waitUntil(ctx context.Context, at time.Time) error {
 	select {
 	case <-ctx.Done():
 		return context.Cause(ctx)

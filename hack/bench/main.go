@@ -3,16 +3,16 @@
 //	bench NAME VALUE UNIT
 //
 // The host is simulated and runs in this process: a real API server, scheduler
-// and controllers, with KWOK in the place of kubelets, so that what is measured
-// is Sublet and not how fast an image is pulled. The virtual cluster is the
-// server's binary as a process of its own, with the settings of the chart, the
-// rights of its ServiceAccount and TLS to the host. Both share the machine: on
-// two cores each gets in the other's way, as on a busy node.
+// and controllers, with KWOK in the place of kubelets. So it measures Sublet and
+// not how fast an image is pulled. The virtual cluster is the server's binary as a
+// process of its own. It has the settings of the chart, the permissions of its
+// ServiceAccount and TLS to the host. Both share the machine: on two cores each
+// gets in the other's way, as on a busy node.
 //
-// Every figure is the median of several runs (-runs) and says below what is
-// measured from when to when; figures.go has the list with the limits that we
-// set ourselves. A missed limit is said on standard error and changes nothing
-// else. It needs Linux, for what it reads from /proc.
+// Every figure is the median of several runs (-runs). figures.go lists what each
+// one measures, and the limits that we set ourselves. A missed limit is printed to
+// standard error and changes nothing else. The command reads /proc, which only
+// Linux has.
 package main
 
 import (
@@ -64,19 +64,19 @@ type group struct {
 	measure func(*bench, context.Context) error
 }
 
-// groups are in the order in which they run. Those with many nodes are the last,
-// since they change the host.
+// groups returns all groups in the order in which they run. Those with many nodes
+// are the last, since they change the host.
 func groups() []group {
 	return []group{
-		{[]string{"binary", "image"}, (*bench).size},
-		{[]string{"start_ready", "start_first_pod"}, (*bench).start},
-		{[]string{"pod_down_p50", "pod_down_p99", "pod_up_p50", "pod_up_p99"}, (*bench).pods},
-		{[]string{"burst_ratio", "pod_cpu", "pod_host_requests", "burst_delete"}, (*bench).burst},
-		{[]string{"sched_ratio", "sched_ratio_bound", "sched_bound_p50", "sched_bound_p99", "sched_cpu", "sched_host_cpu"}, (*bench).sched},
-		{[]string{"idle_anon", "idle_cpu"}, (*bench).idle},
-		{[]string{"memory_5000_secrets"}, (*bench).secrets},
-		{[]string{"nodes_all", "nodes_anon", "nodes_idle_cpu", "node_lag_p99", "node_lag_overlaid_p99"}, (*bench).nodes},
-		{[]string{"sched_foreign_pod"}, (*bench).foreign},
+		{[]string{"binary", "image"}, (*bench).measureSize},
+		{[]string{"start_ready", "start_first_pod"}, (*bench).measureStart},
+		{[]string{"pod_down_p50", "pod_down_p99", "pod_up_p50", "pod_up_p99"}, (*bench).measurePods},
+		{[]string{"burst_ratio", "pod_cpu", "pod_host_requests", "burst_delete"}, (*bench).measureBurst},
+		{[]string{"sched_ratio", "sched_ratio_bound", "sched_bound_p50", "sched_bound_p99", "sched_cpu", "sched_host_cpu"}, (*bench).measureSched},
+		{[]string{"idle_anon", "idle_cpu"}, (*bench).measureIdle},
+		{[]string{"memory_5000_secrets"}, (*bench).measureSecrets},
+		{[]string{"nodes_all", "nodes_anon", "nodes_idle_cpu", "node_lag_p99", "node_lag_overlaid_p99"}, (*bench).measureNodes},
+		{[]string{"sched_foreign_pod"}, (*bench).measureForeign},
 	}
 }
 
@@ -125,7 +125,7 @@ func run(ctx context.Context, o options, out, progress io.Writer) error {
 	return nil
 }
 
-// wanted says whether the figure is among those asked for.
+// wanted reports whether the figure is among those asked for.
 func (b *bench) wanted(figure string) bool {
 	return b.run == "" || slices.ContainsFunc(strings.Split(b.run, ","), func(prefix string) bool {
 		return strings.HasPrefix(figure, strings.TrimSpace(prefix))

@@ -13,8 +13,8 @@ import (
 // lagLabel is the label that is set on host nodes to see it arrive.
 const lagLabel = "bench.example.com/lag"
 
-// nodes measures a host with many nodes.
-func (b *bench) nodes(ctx context.Context) error {
+// measureNodes measures a host with many nodes.
+func (b *bench) measureNodes(ctx context.Context) error {
 	if err := b.host.AddNodes(ctx, manyNodes-hostNodes); err != nil {
 		return err
 	}
@@ -29,7 +29,7 @@ func (b *bench) nodes(ctx context.Context) error {
 	if err := b.nodeLag(ctx, "node_lag_overlaid_p99", withScheduler(), overlayNodes); err != nil {
 		return err
 	}
-	return b.rest(ctx, "nodes_anon", "nodes_idle_cpu", nil)
+	return b.measureAtRest(ctx, "nodes_anon", "nodes_idle_cpu", nil)
 }
 
 // nodesAll measures how soon a new virtual cluster shows all nodes.
@@ -55,8 +55,8 @@ func (b *bench) nodesAll(ctx context.Context) error {
 	return nil
 }
 
-// nodeLag measures how long a change of a host node takes to the virtual one, with
-// values of the chart, after the tenant has changed the nodes.
+// nodeLag measures how long a change of a host node takes to reach the virtual
+// one. values are those of the chart; change changes nodes as the tenant.
 func (b *bench) nodeLag(ctx context.Context, figure string, values map[string]any, change func(context.Context, *process, []string) error) error {
 	p, err := b.launchWith(ctx, values)
 	if err != nil {
@@ -73,7 +73,7 @@ func (b *bench) nodeLag(ctx context.Context, figure string, values map[string]an
 	return nil
 }
 
-// lagNodes are nodes from all over the list.
+// lagNodes returns nodes from all over the list.
 func lagNodes(all []string) []string {
 	names := make([]string, lagWrites)
 	for i := range names {
@@ -82,7 +82,7 @@ func lagNodes(all []string) []string {
 	return names
 }
 
-// overlayNodes has the tenant cordon, taint, label and annotate nodes.
+// overlayNodes changes nodes as the tenant: cordon, taint, label and annotation.
 func overlayNodes(ctx context.Context, p *process, names []string) error {
 	patch := []byte(`{"metadata": {"labels": {"example.com/mine": "x"}, "annotations": {"example.com/mine": "x"}},
 		"spec": {"unschedulable": true, "taints": [{"key": "example.com/mine", "value": "x", "effect": "NoSchedule"}]}}`)

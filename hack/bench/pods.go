@@ -12,9 +12,9 @@ import (
 	"github.com/sublet-dev/sublet/api/labels"
 )
 
-// pods measures how long one pod takes from one side to the other when there is
+// measurePods measures how long one pod takes from one side to the other when there is
 // time for each.
-func (b *bench) pods(ctx context.Context) error {
+func (b *bench) measurePods(ctx context.Context) error {
 	p, err := b.launch(ctx)
 	if err != nil {
 		return err
@@ -97,7 +97,7 @@ func (b *bench) followBoth(ctx context.Context, p *process) (host, virtual *watc
 	return host, virtual, err
 }
 
-// podsOf are the pods of a namespace, by their name.
+// podsOf returns the pods of a namespace as a subject, by their name.
 func podsOf(client kubernetes.Interface, namespace string, done func(*corev1.Pod) bool) subject[*corev1.Pod] {
 	pods := client.CoreV1().Pods(namespace)
 	return subject[*corev1.Pod]{

@@ -31,7 +31,7 @@ func (b *bench) launch(ctx context.Context) (*process, error) {
 	return b.launchWith(ctx, nil)
 }
 
-// launchWith is launch with values of the chart.
+// launchWith does the same as launch, with values of the chart.
 func (b *bench) launchWith(ctx context.Context, values map[string]any) (*process, error) {
 	release, err := b.install(ctx, values)
 	if err != nil {
@@ -67,7 +67,7 @@ func (p *process) connect(ctx context.Context) error {
 // ticksPerSecond is the unit of the CPU times in /proc, fixed on Linux.
 const ticksPerSecond = 100
 
-// cpu is the CPU time that the process has used, in user space and in the kernel.
+// cpu returns the CPU time that the process has used, in user space and in the kernel.
 func (p *process) cpu() (time.Duration, error) { return cpuOf(strconv.Itoa(p.PID())) }
 
 // bothCPU is the CPU time of the server and of this process, which is the host.
@@ -107,7 +107,7 @@ func parseCPU(stat string) (time.Duration, error) {
 	return time.Duration(ticks) * time.Second / ticksPerSecond, nil
 }
 
-// anon is the anonymous memory of the process in MB: what it cannot give back,
+// anon returns the anonymous memory of the process in MB: what it cannot give back,
 // unlike the pages of its binary.
 func (p *process) anon() (float64, error) {
 	content, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.PID()))

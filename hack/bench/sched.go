@@ -14,9 +14,9 @@ import (
 	"github.com/sublet-dev/sublet/pkg/virtualscheduler/usage"
 )
 
-// sched measures the virtual scheduler: the burst of pods once more, up to the
+// measureSched measures the virtual scheduler: the burst of pods once more, up to the
 // moment when all have a node.
-func (b *bench) sched(ctx context.Context) error {
+func (b *bench) measureSched(ctx context.Context) error {
 	direct, err := b.directClient(ctx)
 	if err != nil {
 		return err
@@ -67,7 +67,7 @@ func (b *bench) sched(ctx context.Context) error {
 	return nil
 }
 
-// withScheduler are the values of a virtual cluster with a scheduler.
+// withScheduler returns the values of a virtual cluster with a scheduler.
 func withScheduler() map[string]any {
 	return map[string]any{"controlPlane": map[string]any{
 		"advanced": map[string]any{"virtualScheduler": map[string]any{"enabled": true}},
@@ -138,9 +138,9 @@ func (c client) schedule(ctx context.Context, p *process, prefix string, create 
 	return result, clearPods(ctx, c.Interface, c.namespace, watched)
 }
 
-// foreign measures what a foreign pod costs in the sums of others' usage, on nodes
-// that no simulated kubelet looks after: 10,000 pods that nobody runs.
-func (b *bench) foreign(ctx context.Context) error {
+// measureForeign measures what a foreign pod costs in the sums of usage. The 10,000 pods
+// are on nodes without a simulated kubelet, so that nobody runs them.
+func (b *bench) measureForeign(ctx context.Context) error {
 	if err := b.fillForeign(ctx); err != nil {
 		return err
 	}
@@ -209,7 +209,7 @@ func (b *bench) fillForeign(ctx context.Context) error {
 	return <-errs
 }
 
-// heap is what is in use on the heap of this process.
+// heap returns the bytes in use on the heap of this process.
 func heap() uint64 {
 	var m runtime.MemStats
 	runtime.GC()

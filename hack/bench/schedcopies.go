@@ -13,8 +13,8 @@ import (
 	"github.com/sublet-dev/sublet/api/labels"
 )
 
-// copies creates on the host, as its administrator, what the server creates there
-// for a pod: the host pod, held to a node, and the Secret with its token. It shows
+// copies creates on the host what the server creates there for a pod: the pod,
+// pinned to a node, and the Secret with its token. It shows
 // what the host alone leaves of its speed, if a virtual scheduler took no time.
 type copies struct {
 	client

@@ -15,8 +15,8 @@ import (
 	"strings"
 )
 
-// size measures the binary and an image of it. Sizes do not vary: one run will do.
-func (b *bench) size(ctx context.Context) error {
+// measureSize measures the binary and an image of it. Sizes do not vary: one run will do.
+func (b *bench) measureSize(ctx context.Context) error {
 	info, err := os.Stat(b.tenant.Server)
 	if err != nil {
 		return fmt.Errorf("cannot find the server: %w", err)
@@ -65,8 +65,8 @@ type descriptor struct {
 	Size      int64  `json:"size"`
 }
 
-// imageSize is what has to be pulled of the one image in an OCI archive: its
-// config and its layers, as they are compressed.
+// imageSize returns the bytes to pull of the one image in an OCI archive: its
+// config and its layers, compressed.
 func imageSize(archive string) (int64, error) {
 	var index struct {
 		Manifests []descriptor `json:"manifests"`
@@ -101,7 +101,7 @@ func imageSize(archive string) (int64, error) {
 	return size, nil
 }
 
-// blob is the name of a blob's file.
+// blob returns the name of a blob's file.
 func blob(d descriptor) string { return "blobs/" + strings.Replace(d.Digest, ":", "/", 1) }
 
 // readJSON reads one file of a tar archive.

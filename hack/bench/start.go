@@ -14,10 +14,10 @@ import (
 // retryPause is how soon a create that came too early is tried again.
 const retryPause = 5 * time.Millisecond
 
-// start measures how soon a new virtual cluster is ready and has bound its first
+// measureStart measures how soon a new virtual cluster is ready and has bound its first
 // pod. Each run is a new release on an empty data folder, which must make its
 // certificates first.
-func (b *bench) start(ctx context.Context) error {
+func (b *bench) measureStart(ctx context.Context) error {
 	for range b.runs {
 		if err := b.startOnce(ctx); err != nil {
 			return err
@@ -70,7 +70,7 @@ func firstBound(ctx context.Context, client kubernetes.Interface) (time.Time, er
 	return watched.last(doneAt), nil
 }
 
-// newPod is an ordinary small pod, with the token that every pod gets.
+// newPod returns an ordinary small pod, with the token that every pod gets.
 func newPod(name string) *corev1.Pod {
 	return &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{"app": "bench"}},

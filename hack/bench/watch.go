@@ -141,14 +141,14 @@ func (w *watcher) count(is func(sighting) bool) (int, <-chan struct{}, error) {
 	return count, w.changed, w.err
 }
 
-// all is a copy of what was seen.
+// all returns a copy of what was seen.
 func (w *watcher) all() map[string]sighting {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return maps.Clone(w.seen)
 }
 
-// last is the latest of one time of all sightings.
+// last returns the latest of one time of all sightings.
 func (w *watcher) last(when func(sighting) time.Time) time.Time {
 	var last time.Time
 	for _, s := range w.all() {

@@ -136,6 +136,7 @@ func (a *app) newStore() *storage.Etcd {
 	store.Quota = a.values.ControlPlane.BackingStore.Etcd.Embedded.Quota.Value()
 	store.VolumeSize = a.values.ControlPlane.StatefulSet.Persistence.VolumeClaim.Size.Value()
 	store.Reserve = storeReserve
+	store.IsInternal = loopback.IsLoopback
 	store.Register = legacyregistry.Register
 	return store
 }

@@ -13,6 +13,7 @@ import (
 )
 
 const (
+	quotaSetting  = "controlPlane.backingStore.etcd.embedded.quota"
 	volumeSetting = "controlPlane.statefulSet.persistence.volumeClaim.size"
 	memorySetting = "controlPlane.statefulSet.resources.limits.memory"
 )
@@ -38,7 +39,7 @@ func newInsufficientStorage(full *storage.FullError) *apierrors.StatusError {
 	if full.Volume {
 		message += volumeSetting + "."
 	} else {
-		message += memorySetting + " or " + volumeSetting + ", whichever limits the store."
+		message += quotaSetting + ". Its default follows " + memorySetting + " and " + volumeSetting + "."
 	}
 	return &apierrors.StatusError{ErrStatus: metav1.Status{
 		Status:  metav1.StatusFailure,

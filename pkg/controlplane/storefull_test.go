@@ -35,7 +35,7 @@ func TestFullStore(t *testing.T) {
 	if !ok || status.Status().Code != http.StatusInsufficientStorage {
 		t.Fatalf("after %d ConfigMaps of 1 MB: got %v, want code 507", count, denied)
 	}
-	for _, part := range []string{"of 64 MiB are in use", "Delete objects", memorySetting, volumeSetting} {
+	for _, part := range []string{"of 64 MiB are in use", "Delete objects", quotaSetting, memorySetting, volumeSetting} {
 		contains(t, "the tenant is told what is full and what to do", denied.Error(), part)
 	}
 

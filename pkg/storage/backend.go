@@ -38,7 +38,7 @@ type Backend interface {
 	// the caller speaks plain gRPC on what it gets.
 	Dial(ctx context.Context) (net.Conn, error)
 
-	// Failed is closed when the store has stopped without being asked to.
+	// Failed returns a channel that is closed when the store has stopped by itself.
 	Failed() <-chan struct{}
 
 	// Stop flushes and closes the store. It is safe after a failed Start.

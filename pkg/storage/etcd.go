@@ -40,7 +40,8 @@ type Etcd struct {
 	Quota int64
 
 	// VolumeSize is the size of the volume in bytes, for volumes that do not show
-	// it, such as an emptyDir with a limit. Default: what the file system says.
+	// it, such as an emptyDir with a limit. Default: what the file
+	// system reports.
 	VolumeSize int64
 
 	// Reserve is the size in bytes of a file that is deleted to start on a full
@@ -224,7 +225,8 @@ func (e *Etcd) watchServer() {
 	}
 }
 
-// Failed is closed when the server has stopped although nobody called Stop.
+// Failed returns a channel that is closed when the server has stopped although
+// nobody called Stop.
 func (e *Etcd) Failed() <-chan struct{} { return e.failed }
 
 // Capabilities returns what an embedded etcd can do.

@@ -161,8 +161,8 @@ func TestStopIsQuickAndIdempotent(t *testing.T) {
 	}
 }
 
-// A member without peers elects itself at once. Raft would wait for its slow
-// clock.
+// TestStartDoesNotWaitForTicks shows that a member without peers elects itself at
+// once. Raft would wait for its slow clock.
 func TestStartDoesNotWaitForTicks(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

@@ -50,7 +50,7 @@ func (e *FullError) Error() string {
 }
 
 // creationLimit denies creates in a store that is almost full, so that updates
-// and deletes go on.
+// and deletes still succeed.
 type creationLimit struct {
 	kubernetes.Interface
 	usage    func() Usage

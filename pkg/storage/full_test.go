@@ -112,8 +112,8 @@ func fill(t *testing.T, client *kubernetes.Client, prefix string) (count int, de
 	return 0, nil
 }
 
-// A full store takes updates and deletes, and takes creates again once objects
-// were deleted, without a restart.
+// TestFullStoreHeals shows that a full store takes updates and deletes, and takes
+// creates again once objects were deleted, without a restart.
 func TestFullStoreHeals(t *testing.T) {
 	t.Parallel()
 	fake := clocktesting.NewFakeClock(time.Now())
@@ -164,8 +164,8 @@ func TestFullStoreHeals(t *testing.T) {
 	}
 }
 
-// exceedQuota updates one key until the alarm is set, which the keeper, whose
-// clock stands still, does not see.
+// exceedQuota updates one key until the alarm is set. The keeper does not see
+// that: its clock is stopped.
 func exceedQuota(t *testing.T, client *kubernetes.Client) {
 	t.Helper()
 	value := strings.Repeat("x", mib)

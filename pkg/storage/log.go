@@ -18,17 +18,17 @@ func (e *Etcd) logger() (*zap.Logger, error) {
 	config.Level = zap.NewAtomicLevelAt(zap.WarnLevel)
 	config.DisableStacktrace = true
 	config.DisableCaller = true
-	logger, err := config.Build(zap.WrapCore(func(core zapcore.Core) zapcore.Core { return sieve{core} }))
+	logger, err := config.Build(zap.WrapCore(func(core zapcore.Core) zapcore.Core { return noiseFilter{core} }))
 	if err != nil {
 		return nil, fmt.Errorf("cannot build the logger of the database: %w", err)
 	}
 	return logger, nil
 }
 
-// sieve holds back what etcd says at every start and stop of a healthy server.
-type sieve struct{ zapcore.Core }
+// noiseFilter drops what etcd logs at every start and stop of a healthy server.
+type noiseFilter struct{ zapcore.Core }
 
-// noise is the beginning of each such message.
+// noise returns the beginning of each such message.
 func noise() []string {
 	return []string{
 		"Failed to detect schema version",
@@ -37,11 +37,13 @@ func noise() []string {
 	}
 }
 
-// With keeps the sieve around a core with more fields.
-func (s sieve) With(fields []zapcore.Field) zapcore.Core { return sieve{s.Core.With(fields)} }
+// With returns a filtered core with more fields.
+func (f noiseFilter) With(fields []zapcore.Field) zapcore.Core {
+	return noiseFilter{f.Core.With(fields)}
+}
 
-// Check lets everything through that is not noise.
-func (s sieve) Check(entry zapcore.Entry, checked *zapcore.CheckedEntry) *zapcore.CheckedEntry {
+// Check accepts every message but noise.
+func (f noiseFilter) Check(entry zapcore.Entry, checked *zapcore.CheckedEntry) *zapcore.CheckedEntry {
 	for _, message := range noise() {
 		if strings.HasPrefix(entry.Message, message) {
 			return checked
@@ -50,5 +52,5 @@ func (s sieve) Check(entry zapcore.Entry, checked *zapcore.CheckedEntry) *zapcor
 	if strings.Contains(entry.Message, "pending configuration changes to apply") {
 		return checked
 	}
-	return s.Core.Check(entry, checked)
+	return f.Core.Check(entry, checked)
 }

@@ -81,8 +81,8 @@ func (m Member) urls() (types.URLs, types.URLsMap, error) {
 }
 
 // elect makes a member without peers its own leader. By itself it would wait for
-// several ticks. The request is the one with which a leader passes its role on;
-// it is ignored until the member has applied its log, and once it leads.
+// several ticks. A leader passes its role on with
+// the same request. It is ignored until the member has applied its log.
 func (e *Etcd) elect(ctx context.Context) {
 	if e.PeerListener != nil || len(e.server.Cluster().Members()) != 1 {
 		return
@@ -105,8 +105,8 @@ func (e *Etcd) elect(ctx context.Context) {
 	}
 }
 
-// updatePeerURL tells the cluster where this member is reached from now on. A
-// data directory of an earlier release has another address.
+// updatePeerURL changes the peer URL that the cluster has for this member. A data
+// directory of an earlier release has another one.
 func (e *Etcd) updatePeerURL(ctx context.Context) error {
 	url := e.Member.withDefaults().PeerURL
 	own := e.server.Cluster().Member(e.server.MemberID())

@@ -9,8 +9,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
-// released is the member of every data directory up to bc14609, which knew no
-// other identity.
+// released gives a store the identity of every data directory up to bc14609.
 func released(e *Etcd) {
 	e.Member = Member{Name: "sublet", PeerURL: "http://127.0.0.1:2380", Token: "sublet"}
 }
@@ -94,9 +93,9 @@ func addLearner(ctx context.Context, client *clientv3.Client, url string) (uint6
 	return added.Member.ID, nil
 }
 
-// A second replica joins as high availability will do it: announced as a
-// learner, started, promoted when it has caught up. Its first data is a
-// snapshot, as the raft log of a store in use does not reach back to its start.
+// TestSecondMemberJoins shows how a second replica joins: announced as a learner,
+// started, promoted when it has caught up. Its first data is a snapshot, as the
+// raft log of a store in use does not reach back to its start.
 func TestSecondMemberJoins(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithTimeout(t.Context(), 2*patience)

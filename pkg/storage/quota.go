@@ -25,8 +25,8 @@ const (
 	baseMemory int64 = 256 * mib
 
 	// copiesInMemory is how often the content of the store is in memory while
-	// the process starts: read from the store, decoded into the watch cache,
-	// encoded into an answer, and decoded into an informer.
+	// the process starts. It is read from the store, decoded into the watch
+	// cache, encoded into an answer, and decoded into an informer.
 	copiesInMemory = 4
 
 	// minLog and maxLog bound the share of the volume that is left to the raft log.

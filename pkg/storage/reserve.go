@@ -10,7 +10,7 @@ import (
 )
 
 // reserveFactor is how often the reserve must fit into the free space before it
-// is set aside again.
+// is created.
 const reserveFactor = 3
 
 // reserve is a file that occupies space on the volume. On a full volume neither

@@ -18,7 +18,7 @@ func TestReserve(t *testing.T) {
 		want   bool
 	}{
 		{"a volume with little room is not made fuller", 2 * mib, r.set, false},
-		{"with plenty of room the reserve is set aside", 500 * mib, r.set, true},
+		{"with plenty of room the reserve is created", 500 * mib, r.set, true},
 		{"and stays as it is", 500 * mib, r.set, true},
 		{"a start with room keeps it", 500 * mib, r.release, true},
 		{"a start on a full volume uses it up", minFree - 1, r.release, false},

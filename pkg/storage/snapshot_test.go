@@ -86,8 +86,8 @@ func TestRestore(t *testing.T) {
 	}
 }
 
-// What was restored is not in the raft log. A member that joins must get it all
-// the same.
+// TestMemberJoinsRestoredStore shows that a member which joins gets what was
+// restored, although it is not in the raft log.
 func TestMemberJoinsRestoredStore(t *testing.T) {
 	t.Parallel()
 	e, client := startEtcd(t, t.TempDir())

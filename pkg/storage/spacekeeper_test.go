@@ -123,8 +123,8 @@ func TestSpaceKeeperLook(t *testing.T) {
 	}
 }
 
-// Defragmentation stops all requests, so that a store which stays full is not
-// rewritten again and again.
+// TestDefragmentationIsRare shows that a store which stays full is not rewritten
+// again and again. Requests wait meanwhile.
 func TestDefragmentationIsRare(t *testing.T) {
 	t.Parallel()
 	fake := clocktesting.NewFakeClock(time.Now())
@@ -140,7 +140,8 @@ func TestDefragmentationIsRare(t *testing.T) {
 	}
 }
 
-// However many writes ask for space, the keeper looks at most every 5 seconds.
+// TestSpaceKeeperPace shows that the keeper looks at most every 5 seconds, however
+// many writes ask for space.
 func TestSpaceKeeperPace(t *testing.T) {
 	t.Parallel()
 	fake := clocktesting.NewFakeClock(time.Now())
