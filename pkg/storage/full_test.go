@@ -123,7 +123,7 @@ func TestFullStoreHeals(t *testing.T) {
 	if !errors.As(err, &full) {
 		t.Fatalf("after %d creates of 1 MiB: got %v, want a *FullError", count, err)
 	}
-	if count < 50 || count > 58 {
+	if count < 44 || count > 58 {
 		t.Errorf("%d objects of 1 MiB fit into 90 %% of a quota of 64 MiB", count)
 	}
 	got, err := client.Kubernetes.Get(t.Context(), "/registry/first-0", kubernetes.GetOptions{})
