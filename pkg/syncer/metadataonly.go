@@ -5,6 +5,7 @@ import (
 	"reflect"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -13,7 +14,7 @@ import (
 )
 
 // metadataStore is the store of a kind whose virtual objects are cached as metadata
-// alone. It returns objects of the kind's type that have no body.
+// alone, without the body that "kubectl apply" repeats in an annotation. It returns objects of the kind's type that have no body.
 type metadataStore struct {
 	store
 	newObject func() client.Object
@@ -62,6 +63,15 @@ func metadataLike(scheme *runtime.Scheme, like client.Object) (client.Object, er
 		return nil, err
 	}
 	return newItem(scheme, gvk, metadataForm)
+}
+
+// dropLastApplied drops the body that "kubectl apply" repeats in an annotation.
+func dropLastApplied(object client.Object) {
+	annotations := object.GetAnnotations()
+	if _, ok := annotations[corev1.LastAppliedConfigAnnotation]; ok {
+		delete(annotations, corev1.LastAppliedConfigAnnotation)
+		object.SetAnnotations(annotations)
+	}
 }
 
 // readBody returns the virtual object as its API server has it, if the cache has its

@@ -13,9 +13,10 @@ func TestMetadataOnlyKindReadsTheBodiesThatItNeeds(t *testing.T) {
 	t.Parallel()
 	secret := func(name, uid string) corev1.Secret {
 		return corev1.Secret{
-			TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "Secret"},
-			ObjectMeta: metav1.ObjectMeta{Namespace: "web", Name: name, UID: types.UID(uid), ResourceVersion: "4", Labels: map[string]string{"app": name}},
-			Data:       map[string][]byte{"password": []byte("of " + name)},
+			TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Secret"},
+			ObjectMeta: metav1.ObjectMeta{Namespace: "web", Name: name, UID: types.UID(uid), ResourceVersion: "4", Labels: map[string]string{"app": name},
+				Annotations: map[string]string{corev1.LastAppliedConfigAnnotation: "the whole body once more", "note": "kept"}},
+			Data: map[string][]byte{"password": []byte("of " + name)},
 		}
 	}
 	used, unused := secret("used", "u1"), secret("unused", "u2")
@@ -49,6 +50,9 @@ func TestMetadataOnlyKindReadsTheBodiesThatItNeeds(t *testing.T) {
 	for _, object := range cached {
 		if _, ok := object.(*metav1.PartialObjectMetadata); !ok {
 			t.Errorf("The cache must not have bodies, got %T", object)
+		}
+		if diff := cmp.Diff(map[string]string{"note": "kept"}, object.GetAnnotations()); diff != "" {
+			t.Errorf("Nor in an annotation (-want +got):\n%s", diff)
 		}
 	}
 }

@@ -257,13 +257,17 @@ func (w *sharedWatches) labelOf(key watchKey) string {
 
 // startWatch creates the cache of a watch and starts it.
 func (w *sharedWatches) startWatch(s *sharedWatch, like client.Object, key watchKey) error {
+	trims := slices.Collect(maps.Values(w.trims[readKey{key.gvk, key.form}]))
+	if key.form == metadataForm {
+		trims = append(trims, dropLastApplied)
+	}
 	never := time.Duration(0)
 	options := cache.Options{
 		HTTPClient: w.http, Scheme: w.scheme, Mapper: w.mapper,
 		SyncPeriod:                  &never,
 		ReaderFailOnMissingInformer: true,
 		DefaultLabelSelector:        s.selector,
-		DefaultTransform:            stripFields(slices.Collect(maps.Values(w.trims[readKey{key.gvk, key.form}]))),
+		DefaultTransform:            stripFields(trims),
 		DefaultWatchErrorHandler:    func(context.Context, *toolscache.Reflector, error) {}, // The health records it.
 	}
 	if s.namespaced && w.namespace != "" {
