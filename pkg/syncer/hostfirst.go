@@ -76,6 +76,12 @@ func (r *reconciler) reuseOrReplace(s Scope, key types.NamespacedName, virtual c
 	if isTerminating(host) || dryRun {
 		return nil, newStillDeleting(key)
 	}
+	return r.replaceHostCopy(s, key, virtual, host)
+}
+
+// replaceHostCopy deletes a host copy and creates one for a virtual object that is about to
+// be created.
+func (r *reconciler) replaceHostCopy(s Scope, key types.NamespacedName, virtual, host client.Object) (client.Object, error) {
 	if err := r.deleteHost(s, key, host, nil, true); err != nil {
 		return nil, err
 	}

@@ -29,7 +29,13 @@ func (r *reconciler) reconcileHostOwned(s Scope, key types.NamespacedName) error
 	if host == nil {
 		return r.deleteIfOriginalGone(s, key, virtual)
 	}
-	s, err = r.load(s, virtual, host)
+	return r.syncFromHost(s, key, virtual, host)
+}
+
+// syncFromHost picks the step for a host object that exists. virtual is its copy, or an
+// object of a tenant under that name, or nil.
+func (r *reconciler) syncFromHost(s Scope, key types.NamespacedName, virtual, host client.Object) error {
+	s, err := r.load(s, virtual, host)
 	if err != nil {
 		return err
 	}

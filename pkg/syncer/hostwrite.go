@@ -179,8 +179,7 @@ func patchHost(ctx context.Context, c client.Client, before, after client.Object
 		object, err := sendPatch(ctx, c, before, p, dryRun)
 		if err != nil {
 			err = findMissingSubresource(ctx, c, before, p.subresource, err)
-			var unknown *subresourceError
-			if !errors.As(err, &unknown) {
+			if _, unknown := errors.AsType[*subresourceError](err); !unknown {
 				return written, errors.Join(missing, err)
 			}
 			missing = errors.Join(missing, err)

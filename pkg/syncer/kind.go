@@ -2,8 +2,8 @@ package syncer
 
 import (
 	"errors"
-	"fmt"
 	"reflect"
+	"strings"
 
 	apilabels "k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
@@ -105,6 +105,12 @@ func Define[V, H client.Object](name string, r Resource[V, H]) Kind {
 	if r.Up != nil {
 		k.up = func(s Scope, host, virtual client.Object) error { return r.Up(s, host.(H), virtual.(V)) }
 	}
+	defineSteps(&k, r)
+	return k
+}
+
+// defineSteps sets the functions of a kind that few resources have.
+func defineSteps[V, H client.Object](k *Kind, r Resource[V, H]) {
 	if r.BeforeDelete != nil {
 		k.beforeDelete = func(s Scope, virtual client.Object) error { return r.BeforeDelete(s, virtual.(V)) }
 	}
@@ -122,29 +128,25 @@ func Define[V, H client.Object](name string, r Resource[V, H]) Kind {
 	if r.Lost != nil {
 		k.lost = func(s Scope, virtual client.Object) error { return r.Lost(s, virtual.(V)) }
 	}
-	return k
 }
 
 // validate returns what a definition lacks.
 func validate[V, H client.Object](name string, r Resource[V, H]) error {
 	var problems []error
-	if name == "" {
-		problems = append(problems, errors.New("a kind needs a name"))
-	}
-	if r.Names == nil && r.Source == nil {
-		problems = append(problems, fmt.Errorf("kind %s does not say how its host objects are found", name))
-	}
-	if r.Owner == Virtual && (r.Source != nil || r.Names == nil) {
-		problems = append(problems, fmt.Errorf("kind %s belongs to the virtual side, whose host objects are found by name alone", name))
-	}
-	if r.Names == nil && r.Origin == nil {
-		problems = append(problems, fmt.Errorf("kind %s does not say which virtual object a host object is for", name))
-	}
-	if r.MetadataOnly && (r.Owner == Host || r.EndsWithHost) {
-		problems = append(problems, fmt.Errorf("kind %s needs the whole virtual object, its cache cannot have metadata only", name))
-	}
-	if r.EndsWithHost && r.Started == nil {
-		problems = append(problems, fmt.Errorf("kind %s ends with its host copy but does not say when it had one", name))
+	for _, rule := range []struct {
+		broken  bool
+		problem string
+	}{
+		{name == "", "a kind needs a name"},
+		{r.Names == nil && r.Source == nil, "kind %s does not specify how its host objects are found"},
+		{r.Owner == Virtual && (r.Source != nil || r.Names == nil), "kind %s belongs to the virtual side, whose host objects are found by name alone"},
+		{r.Names == nil && r.Origin == nil, "kind %s does not specify which virtual object a host object is for"},
+		{r.MetadataOnly && (r.Owner == Host || r.EndsWithHost), "kind %s needs the whole virtual object, its cache cannot have metadata only"},
+		{r.EndsWithHost && r.Started == nil, "kind %s ends with its host copy but does not specify when it had one"},
+	} {
+		if rule.broken {
+			problems = append(problems, errors.New(strings.ReplaceAll(rule.problem, "%s", name)))
+		}
 	}
 	return errors.Join(problems...)
 }

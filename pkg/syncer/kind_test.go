@@ -26,8 +26,8 @@ func TestDefineSaysWhatIsMissing(t *testing.T) {
 		"NoName":        {reason: "A kind is called something.", r: resource{Names: translate.Hashed}, want: []string{"needs a name"}},
 		"NotFound":      {reason: "The host object must be found somehow.", name: "x", want: []string{"how its host objects are found", "which virtual object"}},
 		"SourceVirtual": {reason: "What goes down has a name.", name: "x", r: resource{Names: translate.Hashed, Source: source}, want: []string{"by name alone"}},
-		"NoStarted":     {reason: "What ends must have started.", name: "x", r: resource{Names: translate.Hashed, EndsWithHost: true}, want: []string{"does not say when"}},
-		"AllAtOnce":     {reason: "All problems are told at once.", r: resource{Names: translate.Hashed, EndsWithHost: true}, want: []string{"needs a name", "does not say when"}},
+		"NoStarted":     {reason: "What ends must have started.", name: "x", r: resource{Names: translate.Hashed, EndsWithHost: true}, want: []string{"does not specify when"}},
+		"AllAtOnce":     {reason: "All problems are told at once.", r: resource{Names: translate.Hashed, EndsWithHost: true}, want: []string{"needs a name", "does not specify when"}},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {

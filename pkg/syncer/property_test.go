@@ -253,8 +253,7 @@ func (w *world) awaitRest() {
 			for _, key := range keys {
 				b.refresh()
 				if _, err := b.reconcile(context.Background(), key); err != nil && !apierrors.IsConflict(err) {
-					var foreign *conflictError
-					if !errors.As(err, &foreign) {
+					if _, conflict := errors.AsType[*conflictError](err); !conflict {
 						w.t.Fatalf("%s %s: %v", b.kind.name, key, err)
 					}
 				}

@@ -38,7 +38,7 @@ func (e *conflictError) Error() string {
 }
 
 // hostRefusal is an error with which the host rejects a host copy.
-type hostRefusal struct{ err error }
+type hostRefusal struct{ err error } //nolint:errname // The glossary's name for it.
 
 func (e *hostRefusal) Error() string { return e.err.Error() }
 func (e *hostRefusal) Unwrap() error { return e.err }
@@ -62,8 +62,7 @@ func asHostRefusal(err error) error {
 		apierrors.IsMethodNotSupported(err) || isTooLarge(err) {
 		return &hostRefusal{err}
 	}
-	var missing *subresourceError
-	if errors.As(err, &missing) {
+	if _, missing := errors.AsType[*subresourceError](err); missing {
 		return &hostRefusal{err}
 	}
 	return err
@@ -83,6 +82,9 @@ func isRefusedWrite(err error) bool {
 	if err == nil || apierrors.IsConflict(err) || apierrors.IsNotFound(err) || apierrors.IsTooManyRequests(err) ||
 		apierrors.IsServiceUnavailable(err) || apierrors.IsServerTimeout(err) || apierrors.IsTimeout(err) {
 		return false
+	}
+	if _, missing := errors.AsType[*subresourceError](err); missing {
+		return true
 	}
 	var status apierrors.APIStatus
 	return errors.As(err, &status)

@@ -233,6 +233,10 @@ func TestMissingStatusSubresource(t *testing.T) {
 	if _, err := b.reconcile(t.Context(), theKey()); !errors.As(err, &missing) {
 		t.Errorf("A status that has no address must be an error, got %v", err)
 	}
+	if len(eventsOf(virtual)) != 1 {
+		t.Error("The tenant must see that the status has no address")
+	}
+	virtual.requests = nil
 	b.virtual.hasStatus = func(client.Object) (bool, error) { return false, nil }
 	if _, err := b.reconcile(t.Context(), theKey()); err != nil {
 		t.Fatal(err)

@@ -288,8 +288,7 @@ func TestRefusalIsTold(t *testing.T) {
 	b := newBench(configMaps(), c, virtual, host)
 	for range 3 {
 		_, err := b.reconcile(t.Context(), theKey())
-		var no *hostRefusal
-		if !errors.As(err, &no) {
+		if _, refused := errors.AsType[*hostRefusal](err); !refused {
 			t.Fatalf("A decision of the host must come out as a refusal, got %v", err)
 		}
 	}

@@ -73,26 +73,31 @@ func (r *reconciler) writeVirtual(s Scope, key types.NamespacedName, before, aft
 	if err != nil {
 		return err
 	}
-	written, restErr := client.Object(nil), error(nil)
-	if rest || status && !separate {
-		written = deepCopy(after)
-		if restErr = r.virtual.client.Update(s.Context, written); restErr != nil {
-			written = nil
-		}
+	base, restErr := before, error(nil)
+	if rest || !separate {
+		base, restErr = r.updateWhole(s, key, before, after)
 	}
-	var statusErr error
-	if status && separate && !apierrors.IsConflict(restErr) && !apierrors.IsNotFound(restErr) {
-		base := written
-		if base == nil {
-			base = deepCopy(before)
-		}
-		copyStatus(base, after)
-		if statusErr = r.updateStatus(s, before, base); statusErr == nil {
-			written = base
-		}
+	if !status || !separate || apierrors.IsConflict(restErr) || apierrors.IsNotFound(restErr) {
+		return r.asWriteError(s, key, before, restErr)
+	}
+	written := deepCopy(base)
+	copyStatus(written, after)
+	statusErr := r.updateStatus(s, before, written)
+	if statusErr == nil {
+		r.recordWritten(Virtual, key, written)
+	}
+	return errors.Join(r.asWriteError(s, key, before, restErr), r.asWriteError(s, key, before, statusErr))
+}
+
+// updateWhole writes a virtual object. It returns the object that the API server has then,
+// which is before if the write failed.
+func (r *reconciler) updateWhole(s Scope, key types.NamespacedName, before, after client.Object) (client.Object, error) {
+	written := deepCopy(after)
+	if err := r.virtual.client.Update(s.Context, written); err != nil {
+		return before, err
 	}
 	r.recordWritten(Virtual, key, written)
-	return errors.Join(r.asWriteError(s, key, before, restErr), r.asWriteError(s, key, before, statusErr))
+	return written, nil
 }
 
 // asWriteError returns the error of a reconcile for one of a write to a virtual object.
