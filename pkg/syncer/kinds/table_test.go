@@ -14,12 +14,15 @@ import (
 	"github.com/google/go-cmp/cmp"
 	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/kubernetes/scheme"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
 
 	"github.com/sublet-dev/sublet/api/config/v1alpha1"
 	"github.com/sublet-dev/sublet/pkg/syncer"
+	"github.com/sublet-dev/sublet/pkg/translate"
 )
 
 // TestTable checks that a kind is complete with its row, its file and its cases.
@@ -259,5 +262,34 @@ func TestEnabled(t *testing.T) {
 				t.Errorf("%s: got %v, want %v", test.reason, got, want)
 			}
 		})
+	}
+}
+
+// TestRowFromValues makes a row for a type that is known only at run time, as a custom
+// resource will be.
+func TestRowFromValues(t *testing.T) {
+	t.Parallel()
+	widget := func() *unstructured.Unstructured {
+		u := &unstructured.Unstructured{}
+		u.SetGroupVersionKind(schema.GroupVersionKind{Group: "example.com", Version: "v1", Kind: "Widget"})
+		return u
+	}
+	r := row("sync.toHost.widgets", Off, "The tenant's widgets.", func(Options) syncer.Resource[*unstructured.Unstructured, *unstructured.Unstructured] {
+		return syncer.Resource[*unstructured.Unstructured, *unstructured.Unstructured]{
+			Owner: syncer.Virtual, Names: translate.Hashed, NewVirtual: widget, NewHost: widget,
+		}
+	})
+	o := testOptions()
+	if kinds := r.Define(o); len(kinds) > 0 {
+		t.Errorf("a kind that is off runs: %v", kinds)
+	}
+	o.Sync.Kinds["sync.toHost.widgets"] = v1alpha1.KindSettings{Enabled: true}
+	kinds := r.Define(o)
+	if len(kinds) != 1 || kinds[0].Name() != "widgets" {
+		t.Fatalf("want the kind widgets, got %v", kinds)
+	}
+	want := []rbacv1.PolicyRule{rule(manage(), "example.com", "widgets")}
+	if namespaced, cluster := r.Rules(); !cmp.Equal(namespaced, want) || len(cluster) > 0 {
+		t.Errorf("its permissions are %v and %v", namespaced, cluster)
 	}
 }
