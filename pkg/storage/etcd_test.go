@@ -177,3 +177,20 @@ func TestStartDoesNotWaitForTicks(t *testing.T) {
 		t.Errorf("the fastest of five starts took %s, want less than a tick, %s", fastest, idleTick)
 	}
 }
+
+// TestRestartAtAnyLengthOfTheLog kills a store with ever more entries in its log. At
+// some lengths, the next start takes a snapshot while it applies them.
+func TestRestartAtAnyLengthOfTheLog(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	for range 30 {
+		e, client := startEtcd(t, dir)
+		for i := range 150 {
+			if _, err := client.KV.Put(t.Context(), "/registry/some/key", strings.Repeat("x", i)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		e.server.HardStop() // It takes no snapshot, as after kill -9.
+		e.Stop()
+	}
+}

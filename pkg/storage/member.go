@@ -81,8 +81,12 @@ func (m Member) urls() (types.URLs, types.URLsMap, error) {
 }
 
 // elect makes a member without peers its own leader. By itself it would wait for
-// several ticks. A leader passes its role on with
-// the same request. It is ignored until the member has applied its log.
+// several ticks. A leader passes its role on with the same request.
+//
+// The member must not be asked while it applies entries of its log, nor at the very
+// end of that: raft looks for pending changes of the membership among the entries
+// that it does not know to be applied. A snapshot may just have removed them, and
+// raft panics. So it is asked when nothing was applied for one period.
 func (e *Etcd) elect(ctx context.Context) {
 	if e.PeerListener != nil || len(e.server.Cluster().Members()) != 1 {
 		return
@@ -91,10 +95,15 @@ func (e *Etcd) elect(ctx context.Context) {
 	request := &raftpb.Message{Type: raftpb.MsgTimeoutNow.Enum(), From: &id, To: &id}
 	retry := time.NewTicker(electRetry)
 	defer retry.Stop()
+	var before uint64
 	for e.server.Leader() == 0 {
-		if err := e.server.Process(ctx, request); err != nil {
-			return // Start reports why the member does not get ready.
+		applied := e.server.AppliedIndex()
+		if quiet := applied == before && applied >= e.server.CommittedIndex(); quiet {
+			if err := e.server.Process(ctx, request); err != nil {
+				return // Start reports why the member does not get ready.
+			}
 		}
+		before = applied
 		select {
 		case <-ctx.Done():
 			return
