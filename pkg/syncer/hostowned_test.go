@@ -26,8 +26,8 @@ func node(uid types.UID, edits ...func(*corev1.Node)) *corev1.Node {
 	return n
 }
 
-// copied marks a virtual node as the copy of a host node.
-func copied(n *corev1.Node) { n.Annotations = map[string]string{labels.HostUID: "h1"} }
+// markCopy marks a virtual node as the copy of a host node.
+func markCopy(n *corev1.Node) { n.Annotations = map[string]string{labels.HostUID: "h1"} }
 
 func TestHostOwned(t *testing.T) {
 	t.Parallel()
@@ -65,53 +65,53 @@ func TestHostOwned(t *testing.T) {
 		},
 		"NoLongerWanted": {
 			reason: "The copy of a host object that is no longer wanted goes.",
-			kind:   nodes(), host: node("h1", hidden), virtual: node("v1", copied),
+			kind:   nodes(), host: node("h1", hidden), virtual: node("v1", markCopy),
 			want: want{virtual: []string{"delete"}},
 		},
 		"NoLongerWantedOutlives": {
 			reason: "The copy stays if the kind says that copies do.",
-			kind:   outlives, host: node("h1", hidden), virtual: node("v1", copied),
+			kind:   outlives, host: node("h1", hidden), virtual: node("v1", markCopy),
 		},
 		"Equal": {
 			reason: "Nothing is written when both sides agree.",
-			kind:   nodes(), host: node("h1"), virtual: node("v1", copied),
+			kind:   nodes(), host: node("h1"), virtual: node("v1", markCopy),
 		},
 		"Labels": {
 			reason: "A change of the host's goes up.",
-			kind:   nodes(), host: node("h1"), virtual: node("v1", copied, func(n *corev1.Node) { n.Labels = nil }),
+			kind:   nodes(), host: node("h1"), virtual: node("v1", markCopy, func(n *corev1.Node) { n.Labels = nil }),
 			want: want{virtual: []string{"update"}},
 		},
 		"LabelsAndStatus": {
 			reason: "Status and the rest go up by their own requests.",
-			kind:   nodes(), host: node("h1"), virtual: node("v1", copied, func(n *corev1.Node) { n.Labels, n.Status.Phase = nil, "" }),
+			kind:   nodes(), host: node("h1"), virtual: node("v1", markCopy, func(n *corev1.Node) { n.Labels, n.Status.Phase = nil, "" }),
 			want: want{virtual: []string{"update", "update status"}},
 		},
 		"Gone": {
 			reason: "The copy of a host object that is gone goes.",
-			kind:   nodes(), virtual: node("v1", copied),
+			kind:   nodes(), virtual: node("v1", markCopy),
 			want: want{virtual: []string{"delete"}},
 		},
 		"GoneOutlives": {
 			reason: "The copy of a host object that is gone stays if the kind says that copies do.",
-			kind:   outlives, virtual: node("v1", copied),
+			kind:   outlives, virtual: node("v1", markCopy),
 		},
 		"GoneHeld": {
 			reason: "A copy that something holds back says first that it is of no use any more.",
-			kind:   held, virtual: node("v1", copied),
+			kind:   held, virtual: node("v1", markCopy),
 			want: want{virtual: []string{"update status", "delete"}},
 		},
 		"GoneDeleted": {
 			reason: "So does one whose deletion has begun before its host object was gone.",
-			kind:   held, virtual: node("v1", copied, deleting),
+			kind:   held, virtual: node("v1", markCopy, deleting),
 			want: want{virtual: []string{"update status"}},
 		},
 		"GoneSaid": {
 			reason: "It says so once.",
-			kind:   held, virtual: node("v1", copied, deleting, func(n *corev1.Node) { n.Status.Phase = corev1.NodeTerminated }),
+			kind:   held, virtual: node("v1", markCopy, deleting, func(n *corev1.Node) { n.Status.Phase = corev1.NodeTerminated }),
 		},
 		"NotGone": {
 			reason: "What only the cache lacks is not gone.",
-			kind:   nodes(), host: node("h1"), virtual: node("v1", copied), lateHost: true,
+			kind:   nodes(), host: node("h1"), virtual: node("v1", markCopy), lateHost: true,
 			want: want{again: time.Second},
 		},
 		"TenantsOwn": {
@@ -128,7 +128,7 @@ func TestHostOwned(t *testing.T) {
 		},
 		"Replaced": {
 			reason: "A copy follows the object that took the host object's name, unless the kind wants it made anew.",
-			kind:   nodes(), host: node("h2"), virtual: node("v1", copied),
+			kind:   nodes(), host: node("h2"), virtual: node("v1", markCopy),
 			want: want{virtual: []string{"update"}},
 		},
 	}
