@@ -278,6 +278,8 @@ func TestScopeReadsWhatIsDeclared(t *testing.T) {
 		t.Errorf("On the virtual side a kind may read anything: %v", err)
 	}
 	virtual.await(t, map[string]int{"/api/v1/services  ": 1, "/api/v1/nodes  ": 1})
+	e.Drop("nodes")
+	virtual.await(t, map[string]int{})
 }
 
 func TestSelectNarrowsAndTrimDrops(t *testing.T) {

@@ -97,6 +97,8 @@ func (r *runner) run(ctx context.Context) {
 	defer r.retries.queue.ShutDown()
 	workers.Go(r.retryEvents)
 	subscriptions, ok := r.subscribeUntilReady(ctx)
+	defer r.virtualReader.close()
+	defer r.hostReader.close()
 	defer subscriptions.stop()
 	if !ok {
 		return

@@ -58,6 +58,7 @@ type scopeReader struct {
 
 	mu       sync.Mutex
 	declared map[readKey]*sharedWatch
+	opened   []*sharedWatch // those that a read has started
 }
 
 func newScopeReader(side *sharedWatches) *scopeReader {
@@ -80,11 +81,15 @@ func (r *scopeReader) declare(like client.Object, w *sharedWatch) error {
 	return nil
 }
 
-// clear forgets all declarations.
-func (r *scopeReader) clear() {
+// close forgets all declarations and releases the watches that reads have started.
+func (r *scopeReader) close() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	clear(r.declared)
+	for _, w := range r.opened {
+		r.side.release(w)
+	}
+	r.opened = nil
 }
 
 // watchFor returns the watch that the kind reads objects like that from.
@@ -110,7 +115,8 @@ func (r *scopeReader) watchFor(object runtime.Object) (*sharedWatch, error) {
 	if err != nil {
 		return nil, err
 	}
-	r.declared[key] = w // It stays until the engine ends.
+	r.declared[key] = w
+	r.opened = append(r.opened, w)
 	return w, nil
 }
 
