@@ -58,10 +58,9 @@ const (
 	// ours to change or to delete.
 	HostUID = Domain + "/host-uid"
 
-	// Agreed (annotation) is the state that both sides last agreed on, as JSON,
-	// for fields that both sides write. See translate.Merge. On host pods it is
-	// what the tenant last asked for among the fields that the host's admission
-	// may change. See translate.Pod.
+	// Agreed (annotation) is what was last applied, as JSON digests, for fields that
+	// both sides write. On host pods it is what the tenant last requested among the
+	// fields that the host's admission may change. See translate.Pod.
 	Agreed = Domain + "/agreed"
 
 	// Tenant (annotation) is set on virtual nodes. It is the tenant's part that the node's

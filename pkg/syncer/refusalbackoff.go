@@ -64,7 +64,7 @@ func newRefusalBackoff(c clock.Clock, retry func(types.NamespacedName)) *refusal
 func isRefused(err error) bool {
 	var byHost *hostRefusal
 	var conflict *conflictError
-	var unsupported *translate.RefusedError
+	var unsupported *translate.UnsupportedError
 	return errors.As(err, &byHost) || errors.As(err, &conflict) || errors.As(err, &unsupported)
 }
 

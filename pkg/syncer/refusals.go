@@ -129,7 +129,7 @@ func (r *reconciler) reportConflict(s Scope, key types.NamespacedName, virtual c
 // part of the object.
 func (r *reconciler) writeRefusal(s Scope, key types.NamespacedName, virtual client.Object, err error) error {
 	var byHost *hostRefusal
-	var unsupported *translate.RefusedError
+	var unsupported *translate.UnsupportedError
 	if r.kind.refused == nil || !errors.As(err, &byHost) && !errors.As(err, &unsupported) {
 		return nil
 	}

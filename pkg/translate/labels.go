@@ -22,7 +22,7 @@ func TenantLabel(key string) string {
 	for i := 0; i < len(key) && len(readable) < maxReadableLabel; i++ {
 		c := key[i]
 		switch {
-		case alphanumeric(c), c == '-', c == '.', c == '_':
+		case isAlphanumeric(c), c == '-', c == '.', c == '_':
 			readable = append(readable, c)
 		default:
 			readable = append(readable, '_')
@@ -36,7 +36,7 @@ func TenantLabel(key string) string {
 	return labels.TenantPrefix + digest
 }
 
-func alphanumeric(c byte) bool {
+func isAlphanumeric(c byte) bool {
 	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9'
 }
 

@@ -71,25 +71,25 @@ func TestSyncLabels(t *testing.T) {
 			reason:  "every label of the tenant is renamed",
 			host:    own,
 			virtual: map[string]string{"app": "web"},
-			want:    with(own, map[string]string{TenantLabel("app"): "web"}),
+			want:    mergeMaps(own, map[string]string{TenantLabel("app"): "web"}),
 		},
 		"Stale": {
 			reason:  "a label that the tenant removed or changed does not stay",
-			host:    with(own, map[string]string{TenantLabel("app"): "web", TenantLabel("tier"): "front"}),
+			host:    mergeMaps(own, map[string]string{TenantLabel("app"): "web", TenantLabel("tier"): "front"}),
 			virtual: map[string]string{"app": "api"},
-			want:    with(own, map[string]string{TenantLabel("app"): "api"}),
+			want:    mergeMaps(own, map[string]string{TenantLabel("app"): "api"}),
 		},
 		"Foreign": {
 			reason:  "labels that the host's own tools set are theirs",
-			host:    with(own, map[string]string{"mesh": "on"}),
+			host:    mergeMaps(own, map[string]string{"mesh": "on"}),
 			virtual: nil,
-			want:    with(own, map[string]string{"mesh": "on"}),
+			want:    mergeMaps(own, map[string]string{"mesh": "on"}),
 		},
 		"Disguised": {
 			reason:  "a tenant cannot set our keys, nor those of the host",
 			host:    own,
 			virtual: map[string]string{labels.Cluster: "forged", "mesh": "off"},
-			want:    with(own, map[string]string{TenantLabel(labels.Cluster): "forged", TenantLabel("mesh"): "off"}),
+			want:    mergeMaps(own, map[string]string{TenantLabel(labels.Cluster): "forged", TenantLabel("mesh"): "off"}),
 		},
 	}
 	for name, tt := range tests {

@@ -43,7 +43,7 @@ var hashEncoding = base32.NewEncoding("abcdefghijklmnopqrstuvwxyz234567").WithPa
 func Hashed(c Cluster, virtual types.NamespacedName) types.NamespacedName {
 	return types.NamespacedName{
 		Namespace: c.Namespace,
-		Name:      prefix(virtual.Name) + "-" + hash(c.UID, virtual.Namespace, virtual.Name),
+		Name:      readablePrefix(virtual.Name) + "-" + hash(c.UID, virtual.Namespace, virtual.Name),
 	}
 }
 
@@ -53,7 +53,7 @@ func Derived(role string) Scheme {
 	return func(c Cluster, virtual types.NamespacedName) types.NamespacedName {
 		return types.NamespacedName{
 			Namespace: c.Namespace,
-			Name:      prefix(virtual.Name) + "-" + hash(c.UID, virtual.Namespace, virtual.Name, role),
+			Name:      readablePrefix(virtual.Name) + "-" + hash(c.UID, virtual.Namespace, virtual.Name, role),
 		}
 	}
 }
@@ -69,7 +69,7 @@ func Same(_ Cluster, virtual types.NamespacedName) types.NamespacedName {
 }
 
 // prefix is the start of name as far as it may stand in a DNS label.
-func prefix(name string) string {
+func readablePrefix(name string) string {
 	name = strings.ToLower(name)
 	readable := make([]byte, 0, maxPrefix)
 	for i := 0; i < len(name) && len(readable) < maxPrefix; i++ {
@@ -114,8 +114,8 @@ func Stamp(c Cluster, scheme Scheme, virtual types.NamespacedName, uid types.UID
 	key := scheme(c, virtual)
 	host.SetNamespace(key.Namespace)
 	host.SetName(key.Name)
-	host.SetLabels(with(host.GetLabels(), map[string]string{labels.Cluster: c.UID, labels.Namespace: virtual.Namespace}))
-	host.SetAnnotations(with(host.GetAnnotations(), map[string]string{
+	host.SetLabels(mergeMaps(host.GetLabels(), map[string]string{labels.Cluster: c.UID, labels.Namespace: virtual.Namespace}))
+	host.SetAnnotations(mergeMaps(host.GetAnnotations(), map[string]string{
 		labels.VirtualNamespace: virtual.Namespace,
 		labels.VirtualName:      virtual.Name,
 		labels.VirtualUID:       string(uid),
@@ -156,7 +156,7 @@ func Origin(c Cluster, scheme Scheme, host metav1.Object) (virtual types.Namespa
 }
 
 // with is a copy of base in which over wins.
-func with(base, over map[string]string) map[string]string {
+func mergeMaps(base, over map[string]string) map[string]string {
 	merged := make(map[string]string, len(base)+len(over))
 	for k, v := range base {
 		merged[k] = v

@@ -31,10 +31,13 @@ type PodInput struct {
 	DNSServiceIP string
 	// ClusterDomain is the DNS domain of the virtual cluster.
 	ClusterDomain string
-	// Place holds the pod to one node instead of the tenant's own rules about
-	// nodes and pods, which a virtual scheduler has applied. Empty leaves the
+	// VirtualScheduler is set for a pod whose node the virtual scheduler assigns. No host
+	// pod is built for it without a node.
+	VirtualScheduler bool
+	// Node is the assigned node. The host pod is pinned to it, instead of the tenant's own
+	// rules about nodes and pods, which the virtual scheduler has applied. Empty leaves the
 	// rules to the host.
-	Place string
+	Node string
 	// HostSchedulers are the schedulers of the host that pods may ask for.
 	HostSchedulers []string
 	// NodeSelector confines pods to the nodes that the tenant may see. Empty
@@ -70,11 +73,14 @@ func NeedsServices(virtual, host *corev1.Pod) bool {
 
 // newPod writes the whole spec of a host pod.
 func newPod(in PodInput, virtual, host *corev1.Pod) error {
-	if err := refused(virtual); err != nil {
+	if in.VirtualScheduler && in.Node == "" {
+		return fmt.Errorf("cannot build a host pod for %s/%s: it has no assigned node", virtual.Namespace, virtual.Name)
+	}
+	if err := checkSupported(virtual); err != nil {
 		return err
 	}
 	spec := virtual.Spec.DeepCopy()
-	drop(spec)
+	clearVirtualOnlyFields(spec)
 	if slices.Contains(in.HostSchedulers, virtual.Spec.SchedulerName) {
 		spec.SchedulerName = virtual.Spec.SchedulerName
 	}
@@ -84,24 +90,24 @@ func newPod(in PodInput, virtual, host *corev1.Pod) error {
 	for i := range spec.SchedulingGates {
 		spec.SchedulingGates[i].Name = TenantLabel(spec.SchedulingGates[i].Name)
 	}
-	if err := hostname(in, virtual, spec); err != nil {
+	if err := setHostname(in, virtual, spec); err != nil {
 		return err
 	}
-	dns(in, virtual.Namespace, spec)
-	volumes(virtual, spec)
-	rename(in.Cluster, virtual.Namespace, spec)
+	setDNS(in, virtual.Namespace, spec)
+	rewriteVolumes(virtual, spec)
+	renameReferences(in.Cluster, virtual.Namespace, spec)
 	// After rename, which would give the token Secret a second name.
 	tokenVolumes(in.Cluster, virtual, spec)
 	env := serviceEnv(in, virtual)
 	eachContainer(spec, func(container *corev1.Container) { containerEnv(env, virtual, container) })
-	if in.Place == "" {
-		affinity(in, virtual, spec)
+	if in.Node == "" {
+		rewriteAffinity(in, virtual, spec)
 	} else {
-		place(in, spec)
-		host.Annotations[labels.Place] = in.Place
+		pinToNode(in, spec)
+		host.Annotations[labels.Place] = in.Node
 	}
 	host.Spec = *spec
-	sent, err := EncodeAgreed(wishes(virtual))
+	sent, err := EncodeAgreed(digestRequests(virtual))
 	if err != nil {
 		return err
 	}
@@ -109,20 +115,20 @@ func newPod(in PodInput, virtual, host *corev1.Pod) error {
 	return nil
 }
 
-// RefusedError says why a virtual object cannot have a copy on the host as it is.
+// UnsupportedError says why a virtual object cannot have a copy on the host as it is.
 // It is for the tenant to read: trying again without a change is of no use.
-type RefusedError struct {
+type UnsupportedError struct {
 	// Problems are the fields in question, each with the way out.
 	Problems []error
 }
 
 // Error names all problems.
-func (e *RefusedError) Error() string {
+func (e *UnsupportedError) Error() string {
 	return "it cannot run on the host: " + errors.Join(e.Problems...).Error()
 }
 
 // refused says what of a pod cannot be had in a virtual cluster, all at once.
-func refused(virtual *corev1.Pod) error {
+func checkSupported(virtual *corev1.Pod) error {
 	var problems []error
 	if len(virtual.Spec.ResourceClaims) > 0 {
 		problems = append(problems, errors.New("spec.resourceClaims: resource claims are not synced to the host; ask for devices as extended resources in resources.limits"))
@@ -148,12 +154,12 @@ func refused(virtual *corev1.Pod) error {
 	if len(problems) == 0 {
 		return nil
 	}
-	return &RefusedError{problems}
+	return &UnsupportedError{problems}
 }
 
 // drop removes from a spec what has a meaning in the virtual cluster only. The
 // host sets its own where it has one.
-func drop(spec *corev1.PodSpec) {
+func clearVirtualOnlyFields(spec *corev1.PodSpec) {
 	// Who may preempt whom on the host is the operator's decision.
 	spec.PriorityClassName = ""
 	spec.Priority = nil
@@ -178,7 +184,7 @@ const maxHostname = 63
 
 // hostname gives the pod the host name that it would have without a host: its
 // virtual name unless the tenant chose one.
-func hostname(in PodInput, virtual *corev1.Pod, spec *corev1.PodSpec) error {
+func setHostname(in PodInput, virtual *corev1.Pod, spec *corev1.PodSpec) error {
 	// On the host a subdomain would put the pod below the host's namespace.
 	spec.Subdomain = ""
 	if spec.HostNetwork || spec.HostnameOverride != nil {
@@ -193,7 +199,7 @@ func hostname(in PodInput, virtual *corev1.Pod, spec *corev1.PodSpec) error {
 	if fqdn {
 		full := strings.Join([]string{name, virtual.Spec.Subdomain, virtual.Namespace, "svc", in.ClusterDomain}, ".")
 		if len(full) > maxHostname {
-			return &RefusedError{[]error{fmt.Errorf("spec.setHostnameAsFQDN: %q has %d characters, a host name has at most %d; use shorter names", full, len(full), maxHostname)}}
+			return &UnsupportedError{[]error{fmt.Errorf("spec.setHostnameAsFQDN: %q has %d characters, a host name has at most %d; use shorter names", full, len(full), maxHostname)}}
 		}
 		spec.HostnameOverride = &full
 		return nil
@@ -215,7 +221,7 @@ func hostname(in PodInput, virtual *corev1.Pod, spec *corev1.PodSpec) error {
 func syncPodMetadata(c Cluster, virtual, host *corev1.Pod) {
 	own := make(map[string]string, len(virtual.Labels))
 	for key, value := range virtual.Labels {
-		if !nodeTopology(key) {
+		if !isNodeTopology(key) {
 			own[key] = value
 		}
 	}
@@ -226,7 +232,7 @@ func syncPodMetadata(c Cluster, virtual, host *corev1.Pod) {
 // nodeTopology says whether a pod's label tells where its node is. The API server
 // of each side writes it when the pod is bound; a copy would cost one more write
 // per pod and come too late for the pod to read it.
-func nodeTopology(key string) bool {
+func isNodeTopology(key string) bool {
 	return key == corev1.LabelTopologyZone || key == corev1.LabelTopologyRegion
 }
 
@@ -249,6 +255,6 @@ func eachContainer(spec *corev1.PodSpec, visit func(*corev1.Container)) {
 }
 
 // ownKey says whether Sublet itself writes an annotation of a host pod.
-func ownKey(key string) bool {
+func isOwnKey(key string) bool {
 	return key == labels.DownwardLabels || key == labels.DownwardAnnotations || strings.HasPrefix(key, labels.TenantPrefix)
 }

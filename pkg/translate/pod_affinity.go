@@ -16,14 +16,14 @@ func NeedsNamespaces(virtual, host *corev1.Pod) bool {
 	}
 	needs := false
 	eachAffinityTerm(virtual.Spec.Affinity, func(term *corev1.PodAffinityTerm) {
-		needs = needs || term.NamespaceSelector != nil && !selectsAll(term.NamespaceSelector)
+		needs = needs || term.NamespaceSelector != nil && !selectsEverything(term.NamespaceSelector)
 	})
 	return needs
 }
 
 // affinity makes the scheduling rules of a pod mean on the host what they mean in
 // the virtual cluster: rules about pods see this cluster's pods only.
-func affinity(in PodInput, virtual *corev1.Pod, spec *corev1.PodSpec) {
+func rewriteAffinity(in PodInput, virtual *corev1.Pod, spec *corev1.PodSpec) {
 	eachAffinityTerm(spec.Affinity, func(term *corev1.PodAffinityTerm) {
 		selector := withLabelKeys(term.LabelSelector, term.MatchLabelKeys, metav1.LabelSelectorOpIn, virtual.Labels)
 		selector = withLabelKeys(selector, term.MismatchLabelKeys, metav1.LabelSelectorOpNotIn, virtual.Labels)
@@ -38,7 +38,7 @@ func affinity(in PodInput, virtual *corev1.Pod, spec *corev1.PodSpec) {
 		constraint.LabelSelector = Selector(in.Cluster, []string{virtual.Namespace}, selector)
 		constraint.MatchLabelKeys = nil
 	}
-	confine(in, virtual, spec)
+	applyNodeRules(in, virtual, spec)
 }
 
 // eachAffinityTerm visits every rule of a pod about other pods.
@@ -91,7 +91,7 @@ func termNamespaces(in PodInput, own string, term *corev1.PodAffinityTerm) []str
 		}
 		return term.Namespaces
 	}
-	if selectsAll(term.NamespaceSelector) {
+	if selectsEverything(term.NamespaceSelector) {
 		return nil
 	}
 	namespaces := append([]string{}, term.Namespaces...)
@@ -108,20 +108,20 @@ func termNamespaces(in PodInput, own string, term *corev1.PodAffinityTerm) []str
 	return namespaces
 }
 
-func selectsAll(selector *metav1.LabelSelector) bool {
+func selectsEverything(selector *metav1.LabelSelector) bool {
 	return len(selector.MatchLabels) == 0 && len(selector.MatchExpressions) == 0
 }
 
 // confine holds the pod to the node that the tenant named and to the nodes that
 // the tenant may see. The host's scheduler decides all the same, so that no pod
 // lands where it does not fit.
-func confine(in PodInput, virtual *corev1.Pod, spec *corev1.PodSpec) {
-	confineTo(in, virtual.Spec.NodeName, spec)
+func applyNodeRules(in PodInput, virtual *corev1.Pod, spec *corev1.PodSpec) {
+	requireNodes(in, virtual.Spec.NodeName, spec)
 }
 
 // confineTo holds the pod to a node, unless that is empty, and to the nodes that
 // the tenant may see.
-func confineTo(in PodInput, node string, spec *corev1.PodSpec) {
+func requireNodes(in PodInput, node string, spec *corev1.PodSpec) {
 	var fields, expressions []corev1.NodeSelectorRequirement
 	if node != "" {
 		fields = append(fields, corev1.NodeSelectorRequirement{

@@ -18,7 +18,7 @@ const (
 // dns points the pod at the DNS of the virtual cluster wherever a kubelet would
 // point it at the cluster's. The tenant's own dnsConfig is merged in as a kubelet
 // would merge it.
-func dns(in PodInput, namespace string, spec *corev1.PodSpec) {
+func setDNS(in PodInput, namespace string, spec *corev1.PodSpec) {
 	cluster := spec.DNSPolicy == corev1.DNSClusterFirstWithHostNet ||
 		!spec.HostNetwork && (spec.DNSPolicy == corev1.DNSClusterFirst || spec.DNSPolicy == "")
 	if !cluster {

@@ -63,8 +63,8 @@ func downwardPath(path string) string {
 	case "metadata.annotations":
 		return annotationPath(labels.DownwardAnnotations)
 	}
-	field, name, ok := subscript(path)
-	if !ok || field == "metadata.labels" && nodeTopology(name) {
+	field, name, ok := parseSubscript(path)
+	if !ok || field == "metadata.labels" && isNodeTopology(name) {
 		return path
 	}
 	return field + "['" + TenantLabel(name) + "']"
@@ -75,7 +75,7 @@ func annotationPath(key string) string {
 }
 
 // subscript takes "metadata.labels['app']" apart.
-func subscript(path string) (field, key string, ok bool) {
+func parseSubscript(path string) (field, key string, ok bool) {
 	field, rest, ok := strings.Cut(path, "['")
 	key, found := strings.CutSuffix(rest, "']")
 	return field, key, ok && found
@@ -87,7 +87,7 @@ func subscript(path string) (field, key string, ok bool) {
 func syncDownward(host map[string]string, virtual *corev1.Pod) map[string]string {
 	synced := make(map[string]string, len(host))
 	for key, value := range host {
-		if !ownKey(key) {
+		if !isOwnKey(key) {
 			synced[key] = value
 		}
 	}
@@ -100,7 +100,7 @@ func syncDownward(host map[string]string, virtual *corev1.Pod) map[string]string
 			synced[labels.DownwardAnnotations] = formatMap(virtual.Annotations)
 			return
 		}
-		field, key, ok := subscript(ref.FieldPath)
+		field, key, ok := parseSubscript(ref.FieldPath)
 		if value, has := virtual.Annotations[key]; ok && has && field == "metadata.annotations" {
 			synced[TenantLabel(key)] = value
 		}

@@ -12,25 +12,24 @@ import (
 // has been refused a node before and waits for the host's answer about another.
 const WaitingForHost = "WaitingForHost"
 
-// place holds a host pod to the node that was chosen for it. The tenant's own
-// rules have played their part in the choice. On the host they would be checked
-// against labels and pods that only the virtual cluster has.
-func place(in PodInput, spec *corev1.PodSpec) {
+// pinToNode limits a host pod to its assigned node. The virtual scheduler has applied the
+// tenant's own rules. On the host they would be checked against labels and pods that only
+// the virtual cluster has.
+func pinToNode(in PodInput, spec *corev1.PodSpec) {
 	spec.NodeSelector = nil
 	spec.Affinity = nil
 	spec.TopologySpreadConstraints = nil
-	confineTo(in, in.Place, spec)
+	requireNodes(in, in.Node, spec)
 }
 
-// PlaceOf is the node that a host pod is held to, empty if the host chooses.
-func PlaceOf(host *corev1.Pod) string {
+// PinnedNode returns the node to which a host pod is pinned, empty if the host chooses.
+func PinnedNode(host *corev1.Pod) string {
 	return host.Annotations[labels.Place]
 }
 
-// Proposed is the node that the virtual scheduler wants for a pod and has written
-// down to ask the host about, empty if it has not. A node that is kept for a pod
-// until others have made room is not proposed yet: beside it stands the reason why
-// the pod had to be turned away.
+// Proposed returns the node that the virtual scheduler has written as its proposal,
+// empty if it has not. A node that is nominated until others have made room is not
+// proposed yet: the pod also has a reason why it is unschedulable.
 func Proposed(virtual *corev1.Pod) string {
 	if virtual.Spec.NodeName != "" || IsUnschedulable(virtual) {
 		return ""
@@ -39,13 +38,13 @@ func Proposed(virtual *corev1.Pod) string {
 }
 
 // IsUnschedulable reports whether the pod has a reason why it has no node. Nothing is
-// asked for such a pod before the reason is taken away.
+// asked for such a pod before the reason is removed.
 func IsUnschedulable(virtual *corev1.Pod) bool {
-	condition := find(virtual.Status.Conditions, corev1.PodScheduled)
+	condition := findCondition(virtual.Status.Conditions, corev1.PodScheduled)
 	return condition != nil && condition.Reason != WaitingForHost
 }
 
-// ClearProposal removes the proposed node off a virtual pod, with the host's reason.
+// ClearProposal removes the proposed node from a virtual pod, with the host's reason.
 func ClearProposal(virtual *corev1.Pod, condition corev1.PodCondition) {
 	condition.Type, condition.Status = corev1.PodScheduled, corev1.ConditionFalse
 	condition.ObservedGeneration = virtual.Generation
@@ -53,23 +52,21 @@ func ClearProposal(virtual *corev1.Pod, condition corev1.PodCondition) {
 	setCondition(&virtual.Status, condition)
 }
 
-// PlaceStatus is [PodStatus] for a pod of the virtual scheduler, for which the host
-// is asked about node proposed, empty for none. As long as the host has not bound
-// it, the virtual scheduler says how things stand with its node, unless the host
-// has refused the node that was proposed.
-func PlaceStatus(c Cluster, proposed string, host, virtual *corev1.Pod) {
+// ProposedPodStatus syncs the status as [PodStatus] does, for a pod of the virtual
+// scheduler. As long as the host has not bound the pod, the conditions of the virtual
+// scheduler stay. Only the host's refusal replaces them, with the proposal.
+func ProposedPodStatus(c Cluster, state PodState, host, virtual *corev1.Pod) {
 	before := virtual.DeepCopy()
 	PodStatus(c, host, virtual)
 	if host.Spec.NodeName != "" || before.Spec.NodeName != "" {
 		return
 	}
-	said := find(virtual.Status.Conditions, corev1.PodScheduled)
-	if proposed != "" && proposed == PlaceOf(host) && refusedPlace(host) && said != nil {
-		ClearProposal(virtual, *said)
+	if refusal := findCondition(virtual.Status.Conditions, corev1.PodScheduled); state == PodRefused && refusal != nil {
+		ClearProposal(virtual, *refusal)
 		return
 	}
 	virtual.Status.NominatedNodeName = before.Status.NominatedNodeName
-	if own := find(before.Status.Conditions, corev1.PodScheduled); own != nil {
+	if own := findCondition(before.Status.Conditions, corev1.PodScheduled); own != nil {
 		setCondition(&virtual.Status, *own)
 		return
 	}
@@ -78,17 +75,17 @@ func PlaceStatus(c Cluster, proposed string, host, virtual *corev1.Pod) {
 	})
 }
 
-// refusedPlace says whether the host has turned the pod away. While it makes room
-// for the pod by preemption it has not.
-func refusedPlace(host *corev1.Pod) bool {
-	condition := find(host.Status.Conditions, corev1.PodScheduled)
+// isUnschedulableOnHost reports whether the host has no room for the pod. While it makes
+// room by preemption, it has not refused the pod.
+func isUnschedulableOnHost(host *corev1.Pod) bool {
+	condition := findCondition(host.Status.Conditions, corev1.PodScheduled)
 	return condition != nil && condition.Status == corev1.ConditionFalse &&
 		condition.Reason == corev1.PodReasonUnschedulable && host.Status.NominatedNodeName == ""
 }
 
-// setCondition puts a condition in the place of the one of its type.
+// setCondition adds a condition, or replaces the one of its type.
 func setCondition(status *corev1.PodStatus, condition corev1.PodCondition) {
-	if old := find(status.Conditions, condition.Type); old != nil {
+	if old := findCondition(status.Conditions, condition.Type); old != nil {
 		*old = condition
 		return
 	}

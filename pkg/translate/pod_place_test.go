@@ -56,16 +56,17 @@ func TestPlaceStatus(t *testing.T) {
 			t.Parallel()
 			virtual := webPod(func(pod *corev1.Pod) { pod.Status = test.virtual })
 			in := input()
-			in.Place = test.place
+			in.Node = test.place
 			host := created(t, in, virtual)
 			host.Status = test.host
-			if PlaceOf(host) != test.place {
-				t.Fatalf("the host pod is held to %q", PlaceOf(host))
+			if PinnedNode(host) != test.place {
+				t.Fatalf("the host pod is held to %q", PinnedNode(host))
 			}
 			for range 2 { // the second time nothing may change
-				PlaceStatus(shop, Proposed(virtual), host, virtual)
+				state := ReadPodProgress(PodProgressInput{Virtual: virtual, Host: host, VirtualScheduler: true}).State
+				ProposedPodStatus(shop, state, host, virtual)
 				got := ""
-				if c := find(virtual.Status.Conditions, corev1.PodScheduled); c != nil {
+				if c := findCondition(virtual.Status.Conditions, corev1.PodScheduled); c != nil {
 					got = c.Message
 				}
 				if virtual.Status.NominatedNodeName != test.nominated || got != test.message {

@@ -38,23 +38,23 @@ func PodStatus(c Cluster, host, virtual *corev1.Pod) {
 		status.Phase = old.Phase
 	}
 
-	status.InitContainerStatuses = known(status.InitContainerStatuses, virtual.Spec.InitContainers)
-	status.ContainerStatuses = known(status.ContainerStatuses, virtual.Spec.Containers)
-	knownResources(status.InitContainerStatuses, virtual.Spec.InitContainers)
-	knownResources(status.ContainerStatuses, virtual.Spec.Containers)
+	status.InitContainerStatuses = dropInjected(status.InitContainerStatuses, virtual.Spec.InitContainers)
+	status.ContainerStatuses = dropInjected(status.ContainerStatuses, virtual.Spec.Containers)
+	dropUnrequestedResources(status.InitContainerStatuses, virtual.Spec.InitContainers)
+	dropUnrequestedResources(status.ContainerStatuses, virtual.Spec.Containers)
 	status.EphemeralContainerStatuses = slices.DeleteFunc(status.EphemeralContainerStatuses, func(s corev1.ContainerStatus) bool {
 		return !slices.ContainsFunc(virtual.Spec.EphemeralContainers, func(c corev1.EphemeralContainer) bool { return c.Name == s.Name })
 	})
 	status.Conditions = mergeConditions(status.Conditions, old.Conditions, virtual.Spec.ReadinessGates)
-	observed(host, virtual, status)
-	gate(virtual.Spec.ReadinessGates, status)
+	setObservedGeneration(host, virtual, status)
+	applyReadinessGates(virtual.Spec.ReadinessGates, status)
 	rewriteStatus(c, host, virtual, status)
 	virtual.Status = *status
 }
 
 // known are the statuses of the containers that the tenant knows. The host's
 // admission may have added others.
-func known(statuses []corev1.ContainerStatus, containers []corev1.Container) []corev1.ContainerStatus {
+func dropInjected(statuses []corev1.ContainerStatus, containers []corev1.Container) []corev1.ContainerStatus {
 	return slices.DeleteFunc(statuses, func(status corev1.ContainerStatus) bool {
 		return !slices.ContainsFunc(containers, func(c corev1.Container) bool { return c.Name == status.Name })
 	})
@@ -62,7 +62,7 @@ func known(statuses []corev1.ContainerStatus, containers []corev1.Container) []c
 
 // knownResources drops the health of resources that the tenant did not ask for,
 // of which an API server takes none.
-func knownResources(statuses []corev1.ContainerStatus, containers []corev1.Container) {
+func dropUnrequestedResources(statuses []corev1.ContainerStatus, containers []corev1.Container) {
 	for i := range statuses {
 		statuses[i].AllocatedResourcesStatus = slices.DeleteFunc(statuses[i].AllocatedResourcesStatus, func(r corev1.ResourceStatus) bool {
 			return !slices.ContainsFunc(containers, func(c corev1.Container) bool {
@@ -75,7 +75,7 @@ func knownResources(statuses []corev1.ContainerStatus, containers []corev1.Conta
 
 // hostConditions are the conditions that kubelet and scheduler of the host write
 // and take away again.
-func hostConditions(condition corev1.PodConditionType) bool {
+func isHostCondition(condition corev1.PodConditionType) bool {
 	switch condition {
 	case corev1.PodScheduled, corev1.PodInitialized, corev1.ContainersReady, corev1.PodReady,
 		corev1.PodReadyToStartContainers, corev1.PodResizePending, corev1.PodResizeInProgress,
@@ -96,7 +96,7 @@ func mergeConditions(host, virtual []corev1.PodCondition, gates []corev1.PodRead
 		if gated(condition.Type) {
 			continue
 		}
-		if old := find(virtual, condition.Type); condition.Type == corev1.PodScheduled && old != nil && says(old, &condition) {
+		if old := findCondition(virtual, condition.Type); condition.Type == corev1.PodScheduled && old != nil && equalCondition(old, &condition) {
 			// Binding the virtual pod has written it already; when, to the second, is
 			// not worth another write.
 			condition.LastTransitionTime = old.LastTransitionTime
@@ -104,7 +104,7 @@ func mergeConditions(host, virtual []corev1.PodCondition, gates []corev1.PodRead
 		merged = append(merged, condition)
 	}
 	for _, condition := range virtual {
-		if gated(condition.Type) || !hostConditions(condition.Type) && find(merged, condition.Type) == nil {
+		if gated(condition.Type) || !isHostCondition(condition.Type) && findCondition(merged, condition.Type) == nil {
 			merged = append(merged, condition)
 		}
 	}
@@ -112,11 +112,11 @@ func mergeConditions(host, virtual []corev1.PodCondition, gates []corev1.PodRead
 }
 
 // says says whether two conditions say the same.
-func says(a, b *corev1.PodCondition) bool {
+func equalCondition(a, b *corev1.PodCondition) bool {
 	return a.Status == b.Status && a.Reason == b.Reason && a.Message == b.Message
 }
 
-func find(conditions []corev1.PodCondition, t corev1.PodConditionType) *corev1.PodCondition {
+func findCondition(conditions []corev1.PodCondition, t corev1.PodConditionType) *corev1.PodCondition {
 	for i := range conditions {
 		if conditions[i].Type == t {
 			return &conditions[i]
@@ -128,7 +128,7 @@ func find(conditions []corev1.PodCondition, t corev1.PodConditionType) *corev1.P
 // observed says which generation of the virtual pod the status is about. The
 // generations of the two sides are counted apart: the host's kubelet has seen the
 // tenant's last change if it has seen the host's and that one holds the tenant's.
-func observed(host, virtual *corev1.Pod, status *corev1.PodStatus) {
+func setObservedGeneration(host, virtual *corev1.Pod, status *corev1.PodStatus) {
 	seen := virtual.Status.ObservedGeneration
 	if seen != virtual.Generation && host.Status.ObservedGeneration != 0 &&
 		host.Status.ObservedGeneration >= host.Generation && hasAll(virtual, host) {
@@ -137,7 +137,7 @@ func observed(host, virtual *corev1.Pod, status *corev1.PodStatus) {
 	status.ObservedGeneration = seen
 	for i := range status.Conditions {
 		condition := &status.Conditions[i]
-		if hostConditions(condition.Type) && condition.ObservedGeneration != 0 {
+		if isHostCondition(condition.Type) && condition.ObservedGeneration != 0 {
 			condition.ObservedGeneration = seen
 		}
 	}
@@ -146,8 +146,8 @@ func observed(host, virtual *corev1.Pod, status *corev1.PodStatus) {
 // hasAll reports whether the host pod has all that the tenant asks for by now: every
 // field that may change on a running pod.
 func hasAll(virtual, host *corev1.Pod) bool {
-	wish, err := EncodeAgreed(wishes(virtual))
-	if err != nil || host.Annotations[labels.Agreed] != wish || len(newEphemeral(virtual, host)) > 0 {
+	requested, err := EncodeAgreed(digestRequests(virtual))
+	if err != nil || host.Annotations[labels.Agreed] != requested || len(newEphemeral(virtual, host)) > 0 {
 		return false
 	}
 	synced := &corev1.Pod{Spec: corev1.PodSpec{
@@ -156,7 +156,7 @@ func hasAll(virtual, host *corev1.Pod) bool {
 		TerminationGracePeriodSeconds: host.Spec.TerminationGracePeriodSeconds,
 		SchedulingGates:               slices.Clone(host.Spec.SchedulingGates),
 	}}
-	syncDeadlines(virtual, synced)
+	shortenDeadlines(virtual, synced)
 	syncTolerations(virtual, synced)
 	openGates(virtual, synced)
 	return equality.Semantic.DeepEqual(synced.Spec.Tolerations, host.Spec.Tolerations) &&
@@ -167,15 +167,15 @@ func hasAll(virtual, host *corev1.Pod) bool {
 
 // gate takes readiness away from a pod whose gates are not all open, in the words
 // of a kubelet.
-func gate(gates []corev1.PodReadinessGate, status *corev1.PodStatus) {
-	ready := find(status.Conditions, corev1.PodReady)
+func applyReadinessGates(gates []corev1.PodReadinessGate, status *corev1.PodStatus) {
+	ready := findCondition(status.Conditions, corev1.PodReady)
 	if ready == nil || ready.Status != corev1.ConditionTrue {
 		return
 	}
 	var closed []string
 	opened := ready.LastTransitionTime
 	for _, g := range gates {
-		condition := find(status.Conditions, g.ConditionType)
+		condition := findCondition(status.Conditions, g.ConditionType)
 		switch {
 		case condition == nil:
 			closed = append(closed, fmt.Sprintf("corresponding condition of pod readiness gate %q does not exist.", g.ConditionType))

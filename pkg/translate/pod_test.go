@@ -222,9 +222,9 @@ func TestRefused(t *testing.T) {
 			virtual := webPod(tt.change)
 			host := stamped(virtual)
 			err := Pod(input(), virtual, host)
-			var refused *RefusedError
+			var refused *UnsupportedError
 			if !errors.As(err, &refused) {
-				t.Fatalf("%s: got error %v, want a RefusedError", tt.reason, err)
+				t.Fatalf("%s: got error %v, want a UnsupportedError", tt.reason, err)
 			}
 			for _, part := range tt.want {
 				if !strings.Contains(err.Error(), part) {

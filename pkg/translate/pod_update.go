@@ -20,18 +20,18 @@ import (
 // when the tenant's wish is another than the one that was last sent. A digest of
 // that one is on the host pod, under [labels.Agreed].
 func updatePod(in PodInput, virtual, host *corev1.Pod) error {
-	syncDeadlines(virtual, host)
+	shortenDeadlines(virtual, host)
 	syncTolerations(virtual, host)
 	addEphemeralContainers(in, virtual, host)
-	wish := wishes(virtual)
-	text, err := EncodeAgreed(wish)
+	requested := digestRequests(virtual)
+	text, err := EncodeAgreed(requested)
 	if err != nil {
 		return err
 	}
 	gated := len(host.Spec.SchedulingGates) > 0
 	if sent := host.Annotations[labels.Agreed]; sent != text {
 		host.Annotations[labels.Agreed] = text
-		sendChanged(in, virtual, host, wish, DecodeAgreed(sent), gated)
+		applyChanged(in, virtual, host, requested, DecodeAgreed(sent), gated)
 	}
 	if gated {
 		openGates(virtual, host)
@@ -44,14 +44,14 @@ func updatePod(in PodInput, virtual, host *corev1.Pod) error {
 // Other names or digests after an upgrade would send everything once more, and an
 // image that is sent again can restart a container.
 const (
-	imagesWish    = "images"
-	resourcesWish = "resources"
-	nodesWish     = "nodes"
+	imagesGroup    = "images"
+	resourcesGroup = "resources"
+	nodesGroup     = "nodes"
 )
 
 // wishes is a digest of what the tenant asks for among the fields that the host
 // may change on its own.
-func wishes(virtual *corev1.Pod) map[string]Agreed {
+func digestRequests(virtual *corev1.Pod) map[string]Agreed {
 	images, resources := map[string]string{}, map[string]corev1.ResourceRequirements{}
 	for _, list := range [][]corev1.Container{virtual.Spec.InitContainers, virtual.Spec.Containers} {
 		for i := range list {
@@ -64,14 +64,14 @@ func wishes(virtual *corev1.Pod) map[string]Agreed {
 	if virtual.Spec.Resources != nil {
 		resources[""] = *virtual.Spec.Resources
 	}
-	wish := map[string]Agreed{imagesWish: Agree(images)}
+	requested := map[string]Agreed{imagesGroup: Agree(images)}
 	if len(resources) > 0 {
-		wish[resourcesWish] = Agree(resources)
+		requested[resourcesGroup] = Agree(resources)
 	}
 	if rules := nodeRules(virtual); len(rules) > 0 {
-		wish[nodesWish] = Agree(rules)
+		requested[nodesGroup] = Agree(rules)
 	}
-	return wish
+	return requested
 }
 
 // nodeRules are the rules of a pod about its node.
@@ -87,25 +87,25 @@ func nodeRules(virtual *corev1.Pod) map[string]any {
 }
 
 // sendChanged sends those of the wishes that are other than the ones last sent.
-func sendChanged(in PodInput, virtual, host *corev1.Pod, wish, sent map[string]Agreed, gated bool) {
-	changed := func(group, entry string) bool { return wish[group][entry] != sent[group][entry] }
+func applyChanged(in PodInput, virtual, host *corev1.Pod, requested, sent map[string]Agreed, gated bool) {
+	changed := func(group, entry string) bool { return requested[group][entry] != sent[group][entry] }
 	for _, lists := range [][2][]corev1.Container{
 		{virtual.Spec.InitContainers, host.Spec.InitContainers},
 		{virtual.Spec.Containers, host.Spec.Containers},
 	} {
 		eachPair(lists[0], lists[1], func(virtual, host *corev1.Container) {
-			if changed(imagesWish, virtual.Name) {
+			if changed(imagesGroup, virtual.Name) {
 				host.Image = virtual.Image
 			}
-			if changed(resourcesWish, virtual.Name) {
+			if changed(resourcesGroup, virtual.Name) {
 				syncResources(&virtual.Resources, &host.Resources)
 			}
 		})
 	}
-	if changed(resourcesWish, "") {
+	if changed(resourcesGroup, "") {
 		syncPodResources(virtual, host)
 	}
-	if gated && !maps.Equal(wish[nodesWish], sent[nodesWish]) {
+	if gated && !maps.Equal(requested[nodesGroup], sent[nodesGroup]) {
 		syncNodeRules(in, virtual, host)
 	}
 }
@@ -123,7 +123,7 @@ func eachPair(virtual, host []corev1.Container, visit func(virtual, host *corev1
 
 // syncDeadlines follows the two deadlines of a pod. One may only come nearer; the
 // other only changes from a negative value, which means at once, to the least.
-func syncDeadlines(virtual, host *corev1.Pod) {
+func shortenDeadlines(virtual, host *corev1.Pod) {
 	if want := virtual.Spec.ActiveDeadlineSeconds; want != nil {
 		if have := host.Spec.ActiveDeadlineSeconds; have == nil || *have > *want {
 			host.Spec.ActiveDeadlineSeconds = new(*want)
@@ -168,7 +168,7 @@ func addEphemeralContainers(in PodInput, virtual, host *corev1.Pod) {
 	}
 	env := serviceEnv(in, virtual)
 	spec := corev1.PodSpec{EphemeralContainers: added}
-	rename(in.Cluster, virtual.Namespace, &spec)
+	renameReferences(in.Cluster, virtual.Namespace, &spec)
 	eachContainer(&spec, func(container *corev1.Container) { containerEnv(env, virtual, container) })
 	host.Spec.EphemeralContainers = append(host.Spec.EphemeralContainers, added...)
 }
@@ -225,14 +225,14 @@ func equalQuantity(a, b resource.Quantity) bool {
 func syncNodeRules(in PodInput, virtual, host *corev1.Pod) {
 	for key, value := range virtual.Spec.NodeSelector {
 		if _, ok := host.Spec.NodeSelector[key]; !ok {
-			host.Spec.NodeSelector = with(host.Spec.NodeSelector, map[string]string{key: value})
+			host.Spec.NodeSelector = mergeMaps(host.Spec.NodeSelector, map[string]string{key: value})
 		}
 	}
 	var rules corev1.PodSpec
 	if virtual.Spec.Affinity != nil {
 		rules.Affinity = &corev1.Affinity{NodeAffinity: virtual.Spec.Affinity.NodeAffinity.DeepCopy()}
 	}
-	confine(in, virtual, &rules)
+	applyNodeRules(in, virtual, &rules)
 	if rules.Affinity == nil || rules.Affinity.NodeAffinity == nil {
 		return
 	}

@@ -205,11 +205,11 @@ func TestUpdatePod(t *testing.T) {
 			want := host.DeepCopy()
 			apply(tt.want, want)
 			apply(tt.change, virtual)
-			wish, err := EncodeAgreed(wishes(virtual))
+			requested, err := EncodeAgreed(digestRequests(virtual))
 			if err != nil {
 				t.Fatal(err)
 			}
-			want.Annotations[labels.Agreed] = wish
+			want.Annotations[labels.Agreed] = requested
 
 			if err := Pod(input(), virtual, host); err != nil {
 				t.Fatal(err)

@@ -7,7 +7,7 @@ import (
 // volumes turns the volumes that a host kubelet would fill from the host's API
 // into such that hold what the virtual cluster says. Names of referred objects are
 // left to rename.
-func volumes(virtual *corev1.Pod, spec *corev1.PodSpec) {
+func rewriteVolumes(virtual *corev1.Pod, spec *corev1.PodSpec) {
 	for i := range spec.Volumes {
 		volume := &spec.Volumes[i]
 		eachDownwardFile(volume, func(file *corev1.DownwardAPIVolumeFile) {
@@ -42,7 +42,7 @@ func tokenVolumes(c Cluster, virtual *corev1.Pod, spec *corev1.PodSpec) {
 			if token := source.ServiceAccountToken; token != nil {
 				source = corev1.VolumeProjection{Secret: &corev1.SecretProjection{
 					LocalObjectReference: corev1.LocalObjectReference{Name: secret},
-					Items:                []corev1.KeyToPath{{Key: tokenRequest(token).Key, Path: token.Path, User: token.User}},
+					Items:                []corev1.KeyToPath{{Key: toTokenRequest(token).Key, Path: token.Path, User: token.User}},
 				}}
 			}
 			sources = append(sources, source)

@@ -19,10 +19,7 @@ func IsFinished(pod *corev1.Pod) bool {
 // pod exists. A mirror pod has no copy. A finished pod keeps its copy and never gets
 // a new one: it must not run again.
 func ShouldCopyPod(virtual *corev1.Pod, hasCopy bool) bool {
-	if _, mirror := virtual.Annotations[corev1.MirrorPodAnnotationKey]; mirror {
-		return false
-	}
-	return hasCopy || !IsFinished(virtual)
+	return !isMirror(virtual) && (hasCopy || !IsFinished(virtual))
 }
 
 // IsExtendedResource reports whether a resource is one that Kubernetes itself does

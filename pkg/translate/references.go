@@ -45,7 +45,7 @@ func EphemeralClaim(pod, volume string) string {
 
 // rename gives every reference of a spec the name that the object has on the
 // host.
-func rename(c Cluster, namespace string, spec *corev1.PodSpec) {
+func renameReferences(c Cluster, namespace string, spec *corev1.PodSpec) {
 	eachReference(spec, func(_ referenceKind, name *string) {
 		if *name != "" {
 			*name = Hashed(c, key(namespace, *name)).Name
@@ -109,14 +109,14 @@ func volumeReferences(volume *corev1.Volume, visit func(referenceKind, *string))
 	case volume.AzureFile != nil:
 		visit(secretReference, &volume.AzureFile.SecretName)
 	default:
-		if ref := driverSecret(volume); ref != nil {
+		if ref := findDriverSecret(volume); ref != nil {
 			visit(secretReference, &ref.Name)
 		}
 	}
 }
 
 // driverSecret is the Secret that a storage driver is to log in with.
-func driverSecret(volume *corev1.Volume) *corev1.LocalObjectReference {
+func findDriverSecret(volume *corev1.Volume) *corev1.LocalObjectReference {
 	switch {
 	case volume.CSI != nil:
 		return volume.CSI.NodePublishSecretRef
@@ -162,7 +162,7 @@ func TokenRequests(pod *corev1.Pod) []TokenRequest {
 		}
 		for _, source := range pod.Spec.Volumes[i].Projected.Sources {
 			if source.ServiceAccountToken != nil {
-				request := tokenRequest(source.ServiceAccountToken)
+				request := toTokenRequest(source.ServiceAccountToken)
 				requests[request.Key] = request
 			}
 		}
@@ -174,7 +174,7 @@ func TokenRequests(pod *corev1.Pod) []TokenRequest {
 	return sorted
 }
 
-func tokenRequest(source *corev1.ServiceAccountTokenProjection) TokenRequest {
+func toTokenRequest(source *corev1.ServiceAccountTokenProjection) TokenRequest {
 	request := TokenRequest{Audience: source.Audience, ExpirationSeconds: defaultExpiration}
 	if source.ExpirationSeconds != nil {
 		request.ExpirationSeconds = *source.ExpirationSeconds

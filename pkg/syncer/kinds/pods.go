@@ -10,7 +10,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sublet-dev/sublet/api/config/v1alpha1"
-	"github.com/sublet-dev/sublet/api/labels"
 	"github.com/sublet-dev/sublet/pkg/syncer"
 	"github.com/sublet-dev/sublet/pkg/syncer/kinds/nodes"
 	"github.com/sublet-dev/sublet/pkg/translate"
@@ -54,13 +53,6 @@ type pods struct {
 	options Options
 }
 
-// hasStarted reports whether a pod was on a node of the host. A node name alone is no proof:
-// the tenant may have set it, or bound the pod.
-func hasStarted(virtual *corev1.Pod) bool {
-	uid, ok := virtual.Annotations[labels.Bound]
-	return virtual.Status.StartTime != nil || virtual.Spec.NodeName != "" && ok && uid == string(virtual.UID)
-}
-
 // fillHost fills in the host pod.
 func (p pods) fillHost(s syncer.Scope, virtual, host *corev1.Pod) error {
 	in := translate.PodInput{
@@ -71,10 +63,8 @@ func (p pods) fillHost(s syncer.Scope, virtual, host *corev1.Pod) error {
 		ClusterDomain:       p.options.ClusterDomain,
 		NodeSelector:        visibleNodes(p.options.Sync),
 		HostSchedulers:      p.options.hostSchedulers(),
-	}
-	in.Place = syncer.Loaded[assignment](s).node
-	if in.Place == "" && host.ResourceVersion == "" && p.options.usesVirtualScheduler(virtual) {
-		return fmt.Errorf("cannot build a host pod for %s/%s: it has no assigned node", virtual.Namespace, virtual.Name)
+		VirtualScheduler:    p.options.usesVirtualScheduler(virtual),
+		Node:                progress(s).Node,
 	}
 	if host.ResourceVersion == "" && metav1.GetControllerOfNoCopy(virtual) != nil {
 		// Bare pods stay bare: nothing would create them again.

@@ -3,7 +3,6 @@ package kinds
 import (
 	"fmt"
 	"slices"
-	"strings"
 	"testing"
 	"time"
 
@@ -59,7 +58,7 @@ func TestHasStarted(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			if got := hasStarted(&tt.pod); got != tt.want {
+			if got := translate.HasStarted(&tt.pod, nil, false); got != tt.want {
 				t.Errorf("%s: got %t", tt.reason, got)
 			}
 		})
@@ -172,16 +171,5 @@ func TestProposalIsReadOnce(t *testing.T) {
 	copies := host.ofType(pod)
 	if len(copies) != 1 || copies[0].GetAnnotations()[labels.Place] != "node-1" {
 		t.Errorf("want one host pod that is pinned to node-1, got %v", copies)
-	}
-}
-
-func TestNoHostPodWithoutPin(t *testing.T) {
-	t.Parallel()
-	o := testOptions()
-	o.VirtualScheduler = true
-	scope := syncer.Scope{Context: t.Context(), Cluster: testCluster()}
-	err := Pods(o).Down(scope, &corev1.Pod{}, &corev1.Pod{})
-	if err == nil || !strings.Contains(err.Error(), "no assigned node") {
-		t.Errorf("a host pod without a pin must not be built, got %v", err)
 	}
 }

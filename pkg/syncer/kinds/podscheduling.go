@@ -20,80 +20,36 @@ import (
 // whether the pod gets there. The copy is deleted when another node is proposed, or when
 // the pod is unschedulable.
 
-// assignment is the node of a pod, as it was read at the start of a reconcile. A proposal
-// in memory may end at any time: nothing reads it twice.
-type assignment struct {
-	// proposal is the node that the virtual scheduler proposes for a pod without a node,
-	// written into the pod or in memory. Empty if there is none.
-	proposal string
-	// node is the node that the host copy is pinned to. Empty if the host chooses one, or
-	// as long as none is assigned.
-	node string
+// load reads the state of a pod. A proposal in memory may end at any time, so nothing
+// reads it twice.
+func (p pods) load(_ syncer.Scope, virtual, host *corev1.Pod) (any, error) {
+	in := translate.PodProgressInput{Virtual: virtual, Host: host}
+	in.VirtualScheduler = virtual != nil && p.options.usesVirtualScheduler(virtual)
+	if in.VirtualScheduler && p.options.Proposals != nil {
+		in.MemoryProposal = p.options.Proposals.Proposed(virtual.UID)
+	}
+	return translate.ReadPodProgress(in), nil
 }
 
-// load reads the assignment of a pod. Once there is a host pod, its pin is the proposal,
-// also for a server that has started since.
-func (p pods) load(_ syncer.Scope, virtual, host *corev1.Pod) (any, error) {
-	var a assignment
-	if virtual == nil || !p.options.usesVirtualScheduler(virtual) {
-		return a, nil
-	}
-	if virtual.Spec.NodeName != "" {
-		a.node = virtual.Spec.NodeName
-		return a, nil
-	}
-	if translate.IsUnschedulable(virtual) {
-		return a, nil
-	}
-	a.proposal = translate.Proposed(virtual)
-	if a.proposal == "" && p.options.Proposals != nil {
-		a.proposal = p.options.Proposals.Proposed(virtual.UID)
-	}
-	if a.node = a.proposal; a.node == "" && host != nil {
-		a.node = translate.PlaceOf(host)
-	}
-	return a, nil
-}
+// progress returns the state of the pod, as it was read at the start of the reconcile.
+func progress(s syncer.Scope) translate.PodProgress { return syncer.Loaded[translate.PodProgress](s) }
 
 // shouldCopy reports whether the pod needs a host copy. With a virtual scheduler, it needs
 // an assigned node first.
-func (p pods) shouldCopy(s syncer.Scope, virtual, host *corev1.Pod) (bool, error) {
-	wanted := translate.ShouldCopyPod(virtual, host != nil)
-	if !wanted || host != nil && (host.Spec.NodeName != "" || translate.IsFinished(host)) {
-		return wanted, nil
-	}
-	pin := ""
-	if host != nil {
-		pin = translate.PlaceOf(host)
-	}
-	if !p.options.usesVirtualScheduler(virtual) {
-		return pin == "", nil // A pinned copy was created under other settings.
-	}
-	node := syncer.Loaded[assignment](s).node
-	return node != "" && (host == nil || pin == node), nil
+func (p pods) shouldCopy(s syncer.Scope, _, _ *corev1.Pod) (bool, error) {
+	return progress(s).NeedsHostPod, nil
 }
 
 // started reports whether a pod was on a node of the host. host is its copy, or the last
-// state of it; a copy that was bound may have run. With a virtual scheduler a pod may be
-// bound in the virtual cluster before it has a copy, so only a kubelet's status counts.
+// state of it.
 func (p pods) started(virtual, host *corev1.Pod) bool {
-	if host != nil && host.Spec.NodeName != "" {
-		return true
-	}
-	if p.options.usesVirtualScheduler(virtual) {
-		return virtual.Status.StartTime != nil
-	}
-	return hasStarted(virtual)
+	return translate.HasStarted(virtual, host, p.options.usesVirtualScheduler(virtual))
 }
 
 // fillVirtual copies the status, and the node of a pod that has none.
 func (p pods) fillVirtual(s syncer.Scope, host, virtual *corev1.Pod) error {
 	if p.options.usesVirtualScheduler(virtual) {
-		proposed := ""
-		if virtual.Spec.NodeName == "" {
-			proposed = syncer.Loaded[assignment](s).node
-		}
-		translate.PlaceStatus(s.Cluster, proposed, host, virtual)
+		translate.ProposedPodStatus(s.Cluster, progress(s).State, host, virtual)
 	} else {
 		translate.PodStatus(s.Cluster, host, virtual)
 	}
@@ -103,7 +59,7 @@ func (p pods) fillVirtual(s syncer.Scope, host, virtual *corev1.Pod) error {
 // clearProposal removes the proposal from a pod that the host refuses. The scheduler
 // retries after a while.
 func (p pods) clearProposal(s syncer.Scope, virtual *corev1.Pod, reason string) {
-	if syncer.Loaded[assignment](s).proposal == "" {
+	if progress(s).Proposal == "" {
 		return
 	}
 	translate.ClearProposal(virtual, corev1.PodCondition{
@@ -119,7 +75,7 @@ func (p pods) dropUnknownResources(s syncer.Scope, virtual, host *corev1.Pod) er
 		return nil
 	}
 	node := &corev1.Node{}
-	name := syncer.Loaded[assignment](s).node
+	name := progress(s).Node
 	err := s.Host.Get(s.Context, client.ObjectKey{Name: name}, node)
 	if apierrors.IsNotFound(err) {
 		return nil

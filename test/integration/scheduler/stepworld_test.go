@@ -79,10 +79,10 @@ func (s *step) hostPod(ctx context.Context) (*corev1.Pod, error) {
 func (s *step) held(t *testing.T) string {
 	t.Helper()
 	host, err := s.hostPod(t.Context())
-	if err != nil || translate.PlaceOf(host) == "" {
+	if err != nil || translate.PinnedNode(host) == "" {
 		t.Fatalf("the host pod is held to no node: %v", err)
 	}
-	return translate.PlaceOf(host)
+	return translate.PinnedNode(host)
 }
 
 func (s *step) hasToken(ctx context.Context) error {

@@ -136,8 +136,8 @@ func (w *switched) blind(t *testing.T) {
 	w.make(t, consumer)
 	eventually(t, "consumer waits at the host, for its volume", func(ctx context.Context) error {
 		pod, err := w.hostPod(ctx, "consumer")
-		if err == nil && (pod.Spec.NodeName != "" || translate.PlaceOf(pod) != w.host.Nodes()[0]) {
-			err = fmt.Errorf("on %q, held to %q", pod.Spec.NodeName, translate.PlaceOf(pod))
+		if err == nil && (pod.Spec.NodeName != "" || translate.PinnedNode(pod) != w.host.Nodes()[0]) {
+			err = fmt.Errorf("on %q, held to %q", pod.Spec.NodeName, translate.PinnedNode(pod))
 		}
 		return err
 	})

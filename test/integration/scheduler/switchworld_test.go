@@ -158,9 +158,9 @@ func (w *switched) refusedByHost(ctx context.Context, name, place string) error 
 	if err != nil {
 		return err
 	}
-	if host.Spec.NodeName != "" || translate.PlaceOf(host) != place || pod.UID != w.uids[name] ||
+	if host.Spec.NodeName != "" || translate.PinnedNode(host) != place || pod.UID != w.uids[name] ||
 		!strings.Contains(refusal(host), "Insufficient") || !strings.Contains(refusal(pod), "Insufficient") {
-		return fmt.Errorf("on %q, held to %q, %v, %v", host.Spec.NodeName, translate.PlaceOf(host), host.Status.Conditions, pod.Status.Conditions)
+		return fmt.Errorf("on %q, held to %q, %v, %v", host.Spec.NodeName, translate.PinnedNode(host), host.Status.Conditions, pod.Status.Conditions)
 	}
 	return nil
 }

@@ -1,0 +1,217 @@
+package translate
+
+import (
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/sublet-dev/sublet/api/labels"
+)
+
+// PodState is where a pod is between its creation and its end. The table of all states,
+// with who acts next and what a crash leaves, is in docs/design/009-two-phase-bind.md.
+type PodState string
+
+const (
+	// PodGone has neither a virtual nor a host pod.
+	PodGone PodState = "Gone"
+	// PodOrphaned has a host pod without a virtual pod.
+	PodOrphaned PodState = "Orphaned"
+	// PodNotSynced is a mirror pod, which never has a host pod.
+	PodNotSynced PodState = "NotSynced"
+	// PodReplaced has the host pod of an earlier virtual pod of its name.
+	PodReplaced PodState = "Replaced"
+	// PodTerminating has a deletionTimestamp.
+	PodTerminating PodState = "Terminating"
+	// PodFinished has Succeeded or Failed.
+	PodFinished PodState = "Finished"
+	// PodAsleep has a node, and Sublet has removed its host pod on purpose.
+	PodAsleep PodState = "Asleep"
+	// PodEvicted has started, and the host has deleted its host pod, or is about to.
+	PodEvicted PodState = "Evicted"
+	// PodGated has scheduling gates of the tenant.
+	PodGated PodState = "Gated"
+	// PodNoCopy needs a host pod and has none.
+	PodNoCopy PodState = "NoCopy"
+	// PodUnassigned waits for the virtual scheduler to pick a node.
+	PodUnassigned PodState = "Unassigned"
+	// PodProposedInMemory has a proposal that is not written.
+	PodProposedInMemory PodState = "ProposedInMemory"
+	// PodProposedWritten has a proposal in its status.
+	PodProposedWritten PodState = "ProposedWritten"
+	// PodUnschedulable has a reason in its status why it has no node. The virtual
+	// scheduler must clear it first.
+	PodUnschedulable PodState = "Unschedulable"
+	// PodPinnedOutdated has a host pod that is pinned to another node than the assigned
+	// one, or that was created under another setting of the virtual scheduler.
+	PodPinnedOutdated PodState = "PinnedOutdated"
+	// PodWaiting has a host pod that the host has not bound yet.
+	PodWaiting PodState = "Waiting"
+	// PodRefused has a pinned host pod for which the host has no room.
+	PodRefused PodState = "Refused"
+	// PodBoundOnHost has a host pod with a node, and no node itself.
+	PodBoundOnHost PodState = "BoundOnHost"
+	// PodBound has a node on both sides.
+	PodBound PodState = "Bound"
+	// PodRunning runs.
+	PodRunning PodState = "Running"
+)
+
+// PodProgressInput is all that the state of a pod depends on.
+type PodProgressInput struct {
+	// Virtual and Host are the two sides, nil for none.
+	Virtual, Host *corev1.Pod
+	// VirtualScheduler reports whether the virtual scheduler assigns the pod's node.
+	VirtualScheduler bool
+	// MemoryProposal is the node that the virtual scheduler proposes in memory, empty
+	// for none.
+	MemoryProposal string
+}
+
+// PodProgress is the state of a pod, read once per reconcile.
+type PodProgress struct {
+	// State is what everybody decides by. It is empty before the pod is read.
+	State PodState
+	// Proposal is the node that the virtual scheduler proposes for a pod without a node,
+	// written or in memory. Empty if there is none.
+	Proposal string
+	// Node is the node to which the host pod is pinned. Empty if the host chooses one, or
+	// as long as none is assigned.
+	Node string
+	// NeedsHostPod reports whether the pod needs its host pod, or a new one.
+	NeedsHostPod bool
+}
+
+// ReadPodProgress returns the state of a pod.
+func ReadPodProgress(in PodProgressInput) PodProgress {
+	var p PodProgress
+	p.Proposal, p.Node = in.assignedNode()
+	p.State = in.state(p.Node)
+	switch p.State {
+	case PodNoCopy, PodProposedInMemory, PodProposedWritten, PodWaiting, PodRefused,
+		PodBoundOnHost, PodBound, PodRunning, PodAsleep, PodEvicted:
+		p.NeedsHostPod = true
+	case PodGated:
+		p.NeedsHostPod = !in.VirtualScheduler // The copy has the gates, too.
+	case PodFinished, PodTerminating:
+		p.NeedsHostPod = in.Host != nil // It must not run again.
+	case PodGone, PodOrphaned, PodNotSynced, PodReplaced, PodUnassigned, PodUnschedulable, PodPinnedOutdated:
+	}
+	return p
+}
+
+// assignedNode returns the proposal, and the node to which the host pod is pinned. Once
+// there is a host pod, its pin is the proposal, also for a server that has started since.
+func (in *PodProgressInput) assignedNode() (proposal, node string) {
+	virtual := in.Virtual
+	switch {
+	case virtual == nil || !in.VirtualScheduler:
+		return "", ""
+	case virtual.Spec.NodeName != "":
+		return "", virtual.Spec.NodeName
+	case IsUnschedulable(virtual):
+		return "", ""
+	}
+	proposal = Proposed(virtual)
+	if proposal == "" {
+		proposal = in.MemoryProposal
+	}
+	if proposal == "" && in.Host != nil {
+		return "", PinnedNode(in.Host)
+	}
+	return proposal, proposal
+}
+
+// state returns the state of a pod with an assigned node, empty for none.
+func (in *PodProgressInput) state(node string) PodState {
+	virtual, host := in.Virtual, in.Host
+	switch {
+	case virtual == nil && host == nil:
+		return PodGone
+	case virtual == nil:
+		return PodOrphaned
+	case isMirror(virtual):
+		return PodNotSynced
+	case host != nil && host.Annotations[labels.VirtualUID] != string(virtual.UID):
+		return PodReplaced
+	case virtual.DeletionTimestamp != nil:
+		return PodTerminating
+	case host == nil:
+		return in.stateWithoutHostPod()
+	case IsFinished(host), IsFinished(virtual) && host.Spec.NodeName != "":
+		return PodFinished
+	case host.Spec.NodeName != "":
+		return stateOnNode(virtual, host)
+	default:
+		return in.stateOfPending(node)
+	}
+}
+
+// stateWithoutHostPod returns the state of a pod that has no host pod.
+func (in *PodProgressInput) stateWithoutHostPod() PodState {
+	virtual := in.Virtual
+	switch {
+	case IsFinished(virtual):
+		return PodFinished
+	case virtual.Spec.NodeName != "" && virtual.Annotations[labels.Removed] == string(virtual.UID):
+		return PodAsleep
+	case HasStarted(virtual, nil, in.VirtualScheduler):
+		return PodEvicted
+	case !in.VirtualScheduler, virtual.Spec.NodeName != "":
+		return PodNoCopy
+	case len(virtual.Spec.SchedulingGates) > 0:
+		return PodGated
+	case IsUnschedulable(virtual):
+		return PodUnschedulable
+	case Proposed(virtual) != "":
+		return PodProposedWritten
+	case in.MemoryProposal != "":
+		return PodProposedInMemory
+	}
+	return PodUnassigned
+}
+
+// stateOfPending returns the state of a pod whose host pod has no node yet.
+func (in *PodProgressInput) stateOfPending(node string) PodState {
+	virtual, host := in.Virtual, in.Host
+	switch {
+	case in.VirtualScheduler && virtual.Spec.NodeName == "" && IsUnschedulable(virtual):
+		return PodUnschedulable
+	case PinnedNode(host) != node, in.VirtualScheduler && node == "":
+		return PodPinnedOutdated
+	case len(virtual.Spec.SchedulingGates) > 0:
+		return PodGated
+	case in.VirtualScheduler && virtual.Spec.NodeName == "" && isUnschedulableOnHost(host):
+		return PodRefused
+	}
+	return PodWaiting
+}
+
+// stateOnNode returns the state of a pod whose host pod has a node.
+func stateOnNode(virtual, host *corev1.Pod) PodState {
+	switch {
+	case host.DeletionTimestamp != nil:
+		return PodEvicted
+	case virtual.Spec.NodeName == "":
+		return PodBoundOnHost
+	case host.Status.Phase == corev1.PodRunning:
+		return PodRunning
+	}
+	return PodBound
+}
+
+// HasStarted reports whether a pod was on a node of the host. host is its host pod, or
+// the last state of it; one that was bound may have run. A node name of the virtual pod is
+// no proof: the tenant may have set it, or bound the pod. Without a virtual scheduler, the
+// syncer marks the pods that it binds.
+func HasStarted(virtual, host *corev1.Pod, virtualScheduler bool) bool {
+	if host != nil && host.Spec.NodeName != "" || virtual.Status.StartTime != nil {
+		return true
+	}
+	uid, ok := virtual.Annotations[labels.Bound]
+	return !virtualScheduler && virtual.Spec.NodeName != "" && ok && uid == string(virtual.UID)
+}
+
+// isMirror reports whether a pod is a mirror pod.
+func isMirror(virtual *corev1.Pod) bool {
+	_, ok := virtual.Annotations[corev1.MirrorPodAnnotationKey]
+	return ok
+}
