@@ -29,10 +29,8 @@ type sightings struct {
 type deletion struct {
 	// uid is the UID of the original, which is on the owner's side.
 	uid types.UID
-	// last is the last state of a host object, nil for virtual ones.
+	// last is the last state of a host copy, nil if this process removed it.
 	last client.Object
-	// requested is true if this process requested the deletion.
-	requested bool
 }
 
 // firstSight is when a state was met first.
@@ -104,19 +102,26 @@ func (r *reconciler) recordDeleted(side Side, key types.NamespacedName, object c
 		if host != nil && virtualUID(host) == object.GetUID() {
 			r.sightings.recordDeletion(side, key, deletion{uid: object.GetUID()})
 		}
-	case r.kind.owner == Virtual:
+	case r.kind.owner == Virtual && r.kind.endsWithHost:
 		virtual := r.virtual.store.Get(key)
 		if virtual != nil && virtual.GetUID() == virtualUID(object) {
-			r.sightings.recordDeletion(side, key, deletion{
-				uid: virtual.GetUID(), last: object, requested: r.expectations.isDeletePending(Host, key, object, nil),
-			})
+			r.sightings.recordDeletion(side, key, r.hostDeletion(key, virtual, object))
 		}
-	case side == Host:
+	case r.kind.owner == Host && side == Host:
 		virtual := r.virtual.store.Get(key)
 		if isCopy(virtual) && virtual.GetAnnotations()[labels.HostUID] == string(object.GetUID()) {
 			r.sightings.recordDeletion(side, key, deletion{uid: object.GetUID()})
 		}
 	}
+}
+
+// hostDeletion returns the deletion of the host copy of a virtual object.
+func (r *reconciler) hostDeletion(key types.NamespacedName, virtual, host client.Object) deletion {
+	d := deletion{uid: virtual.GetUID(), last: host}
+	if !isTerminating(virtual) && r.expectations.isDeletePending(Host, key, host, nil) {
+		d.last = nil
+	}
+	return d
 }
 
 // recordAdded drops a recorded deletion that an object of that name disproves.

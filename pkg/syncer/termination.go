@@ -63,9 +63,6 @@ func (r *reconciler) isLost(key types.NamespacedName, virtual client.Object) boo
 		return false
 	}
 	seen, _ := r.sightings.findDeletion(Host, key, virtual.GetUID())
-	if seen.requested {
-		seen.last = nil
-	}
 	return r.kind.started(virtual, seen.last)
 }
 
