@@ -97,8 +97,8 @@ func (r *runner) run(ctx context.Context) {
 	defer r.retries.queue.ShutDown()
 	workers.Go(r.retryEvents)
 	subscriptions, ok := r.subscribeUntilReady(ctx)
-	defer r.virtualReader.close()
-	defer r.hostReader.close()
+	defer r.virtualReader.releaseAll()
+	defer r.hostReader.releaseAll()
 	defer subscriptions.stop()
 	if !ok {
 		return

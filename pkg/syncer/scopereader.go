@@ -81,8 +81,8 @@ func (r *scopeReader) declare(like client.Object, w *sharedWatch) error {
 	return nil
 }
 
-// close forgets all declarations and releases the watches that reads have started.
-func (r *scopeReader) close() {
+// releaseAll forgets all declarations and releases the watches that reads have started.
+func (r *scopeReader) releaseAll() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	clear(r.declared)

@@ -33,8 +33,8 @@ func (r *runner) subscribeUntilReady(ctx context.Context) (*subscriptions, bool)
 			return s, true
 		}
 		s.stop()
-		r.virtualReader.close()
-		r.hostReader.close()
+		r.virtualReader.releaseAll()
+		r.hostReader.releaseAll()
 		r.setStartError(err)
 		select {
 		case <-ctx.Done():
