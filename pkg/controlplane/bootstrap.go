@@ -162,19 +162,24 @@ func (b *bootstrap) create(ctx context.Context, o systemObject, must bool) error
 			b.recordPresent(o)
 			return nil
 		}
-		// A Service is invalid, too, until the allocator knows its range.
-		hopeless := apierrors.IsInvalid(err) && o.ensure == nil
-		if must && hopeless || ctx.Err() != nil {
+		isFinal := o.isFinal(err)
+		if must && isFinal || ctx.Err() != nil {
 			return fmt.Errorf("cannot create %s: %w", o, err)
 		}
-		if !must && (hopeless || attempt >= earlyRetries) {
+		if !must && (isFinal || attempt >= earlyRetries) {
 			b.recordMissing(o, err)
 			return nil
 		}
-		select {
-		case <-ctx.Done():
-		case <-time.After(earlyRetry):
-		}
+		pauseEarly(ctx)
+	}
+}
+
+// pauseEarly waits for the time between two early attempts, or until ctx is done. It
+// does not use the clock of the certificates, which stands still in tests.
+func pauseEarly(ctx context.Context) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(earlyRetry): //nolint:forbidigo // see above
 	}
 }
 

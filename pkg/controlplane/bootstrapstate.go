@@ -18,7 +18,7 @@ import (
 const maxMissingShown = 5
 
 // missingObjects is the metric of objects that a bootstrap could not create.
-var missingObjects = sync.OnceValue(func() *metrics.Gauge {
+var missingObjects = sync.OnceValue(func() *metrics.Gauge { //nolint:gochecknoglobals // a metric is one per process
 	gauge := metrics.NewGauge(&metrics.GaugeOpts{
 		Name:           "sublet_bootstrap_missing",
 		Help:           "System objects of the virtual cluster that are missing and could not be created.",

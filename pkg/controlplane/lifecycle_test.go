@@ -198,7 +198,7 @@ func TestStopDoesNotWaitForWatches(t *testing.T) {
 	}
 }
 
-func TestRunReportsWhatFailed(t *testing.T) {
+func TestRunReportsWhatFailed(t *testing.T) { //nolint:tparallel // its cases share a folder
 	t.Parallel()
 	quiet()
 	dir := t.TempDir()
@@ -224,7 +224,7 @@ func TestRunReportsWhatFailed(t *testing.T) {
 			want:   "below",
 		},
 	}
-	for name, tc := range cases {
+	for name, tc := range cases { //nolint:paralleltest // as above
 		t.Run(name, func(t *testing.T) {
 			listener, err := Listen("127.0.0.1:0")
 			if err != nil {

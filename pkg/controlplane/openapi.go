@@ -184,7 +184,7 @@ func (o *openAPI) serveList(w http.ResponseWriter, req *http.Request) {
 		}
 	}
 	w.Header().Set("Content-Type", "application/json")
-	_ = json.NewEncoder(w).Encode(list)
+	_ = json.NewEncoder(w).Encode(list) //nolint:errchkjson // it can be encoded, and nobody waits for an error
 }
 
 // serveGroup answers with the document of one group and version.
@@ -205,11 +205,11 @@ func (o *openAPI) serveGroup(w http.ResponseWriter, req *http.Request) {
 	}
 	if asked := req.URL.Query().Get("hash"); asked != "" {
 		if asked != hash(path, crds) {
-			http.Redirect(w, req, link(path, crds), http.StatusMovedPermanently)
+			http.Redirect(w, req, link(path, crds), http.StatusMovedPermanently) //nolint:gosec // the path is one of ours
 			return
 		}
 		w.Header().Set("Cache-Control", "public, immutable")
-		w.Header().Set("Expires", time.Now().AddDate(1, 0, 0).Format(time.RFC1123))
+		w.Header().Set("Expires", time.Now().AddDate(1, 0, 0).Format(time.RFC1123)) //nolint:forbidigo // a header for caches
 	}
 	document, err := o.groupDocument(req.Context(), path, service, crds)
 	if err != nil {

@@ -65,7 +65,7 @@ func (a *assembly) options(proxyCert, proxyKey string) (options.CompletedOptions
 
 	// Without a port the options make no certificates of their own.
 	o.SecureServing.BindPort = 0
-	completed, err := o.Complete(context.Background())
+	completed, err := o.Complete(context.Background()) //nolint:forbidigo // it starts nothing
 	if err != nil {
 		return options.CompletedOptions{}, fmt.Errorf("cannot configure the API server: %w", err)
 	}

@@ -5,7 +5,7 @@ import (
 	"strings"
 	"testing"
 
-	admissionv1 "k8s.io/api/admissionregistration/v1"
+	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/resource"
@@ -147,28 +147,28 @@ func TestMissingObjectsComeBack(t *testing.T) {
 // storePolicy stores a policy that denies each create and update of a resource.
 func storePolicy(t *testing.T, p *plane, resource string) {
 	t.Helper()
-	fail := admissionv1.Fail
+	fail := admissionregistrationv1.Fail
 	api := p.client.AdmissionregistrationV1()
-	_, err := api.ValidatingAdmissionPolicies().Create(t.Context(), &admissionv1.ValidatingAdmissionPolicy{
+	_, err := api.ValidatingAdmissionPolicies().Create(t.Context(), &admissionregistrationv1.ValidatingAdmissionPolicy{
 		ObjectMeta: metav1.ObjectMeta{Name: "deny"},
-		Spec: admissionv1.ValidatingAdmissionPolicySpec{
+		Spec: admissionregistrationv1.ValidatingAdmissionPolicySpec{
 			FailurePolicy: &fail,
-			MatchConstraints: &admissionv1.MatchResources{ResourceRules: []admissionv1.NamedRuleWithOperations{{
-				RuleWithOperations: admissionv1.RuleWithOperations{
-					Operations: []admissionv1.OperationType{admissionv1.Create, admissionv1.Update},
-					Rule:       admissionv1.Rule{APIGroups: []string{"*"}, APIVersions: []string{"*"}, Resources: []string{resource}},
+			MatchConstraints: &admissionregistrationv1.MatchResources{ResourceRules: []admissionregistrationv1.NamedRuleWithOperations{{
+				RuleWithOperations: admissionregistrationv1.RuleWithOperations{
+					Operations: []admissionregistrationv1.OperationType{admissionregistrationv1.Create, admissionregistrationv1.Update},
+					Rule:       admissionregistrationv1.Rule{APIGroups: []string{"*"}, APIVersions: []string{"*"}, Resources: []string{resource}},
 				},
 			}}},
-			Validations: []admissionv1.Validation{{Expression: "false", Message: "denied by the tenant"}},
+			Validations: []admissionregistrationv1.Validation{{Expression: "false", Message: "denied by the tenant"}},
 		},
 	}, metav1.CreateOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = api.ValidatingAdmissionPolicyBindings().Create(t.Context(), &admissionv1.ValidatingAdmissionPolicyBinding{
+	_, err = api.ValidatingAdmissionPolicyBindings().Create(t.Context(), &admissionregistrationv1.ValidatingAdmissionPolicyBinding{
 		ObjectMeta: metav1.ObjectMeta{Name: "deny"},
-		Spec: admissionv1.ValidatingAdmissionPolicyBindingSpec{
-			PolicyName: "deny", ValidationActions: []admissionv1.ValidationAction{admissionv1.Deny},
+		Spec: admissionregistrationv1.ValidatingAdmissionPolicyBindingSpec{
+			PolicyName: "deny", ValidationActions: []admissionregistrationv1.ValidationAction{admissionregistrationv1.Deny},
 		},
 	}, metav1.CreateOptions{})
 	if err != nil {
@@ -191,26 +191,26 @@ func awaitDenial(t *testing.T, p *plane) {
 }
 
 // deadService returns the client configuration of a webhook that nobody serves.
-func deadService() admissionv1.WebhookClientConfig {
-	return admissionv1.WebhookClientConfig{Service: &admissionv1.ServiceReference{Namespace: "default", Name: "gone"}}
+func deadService() admissionregistrationv1.WebhookClientConfig {
+	return admissionregistrationv1.WebhookClientConfig{Service: &admissionregistrationv1.ServiceReference{Namespace: "default", Name: "gone"}}
 }
 
 // everything returns a rule that matches each object of each type.
-func everything() []admissionv1.RuleWithOperations {
-	return []admissionv1.RuleWithOperations{{
-		Operations: []admissionv1.OperationType{admissionv1.OperationAll},
-		Rule:       admissionv1.Rule{APIGroups: []string{"*"}, APIVersions: []string{"*"}, Resources: []string{"*/*"}},
+func everything() []admissionregistrationv1.RuleWithOperations {
+	return []admissionregistrationv1.RuleWithOperations{{
+		Operations: []admissionregistrationv1.OperationType{admissionregistrationv1.OperationAll},
+		Rule:       admissionregistrationv1.Rule{APIGroups: []string{"*"}, APIVersions: []string{"*"}, Resources: []string{"*/*"}},
 	}}
 }
 
 // storeWebhook stores a validating webhook for everything that nobody serves.
 func storeWebhook(t *testing.T, p *plane) {
 	t.Helper()
-	none, timeout := admissionv1.SideEffectClassNone, int32(30)
+	none, timeout := admissionregistrationv1.SideEffectClassNone, int32(30)
 	_, err := p.client.AdmissionregistrationV1().ValidatingWebhookConfigurations().Create(t.Context(),
-		&admissionv1.ValidatingWebhookConfiguration{
+		&admissionregistrationv1.ValidatingWebhookConfiguration{
 			ObjectMeta: metav1.ObjectMeta{Name: "gone"},
-			Webhooks: []admissionv1.ValidatingWebhook{{
+			Webhooks: []admissionregistrationv1.ValidatingWebhook{{
 				Name: "gone.example.com", ClientConfig: deadService(), Rules: everything(), SideEffects: &none,
 				TimeoutSeconds: &timeout, AdmissionReviewVersions: []string{"v1"},
 			}},
@@ -224,11 +224,11 @@ func storeWebhook(t *testing.T, p *plane) {
 // storeMutatingWebhook stores a mutating webhook for everything that nobody serves.
 func storeMutatingWebhook(t *testing.T, p *plane) {
 	t.Helper()
-	none, timeout := admissionv1.SideEffectClassNone, int32(30)
+	none, timeout := admissionregistrationv1.SideEffectClassNone, int32(30)
 	_, err := p.client.AdmissionregistrationV1().MutatingWebhookConfigurations().Create(t.Context(),
-		&admissionv1.MutatingWebhookConfiguration{
+		&admissionregistrationv1.MutatingWebhookConfiguration{
 			ObjectMeta: metav1.ObjectMeta{Name: "gone"},
-			Webhooks: []admissionv1.MutatingWebhook{{
+			Webhooks: []admissionregistrationv1.MutatingWebhook{{
 				Name: "gone.example.com", ClientConfig: deadService(), Rules: everything(), SideEffects: &none,
 				TimeoutSeconds: &timeout, AdmissionReviewVersions: []string{"v1"},
 			}},

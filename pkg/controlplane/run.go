@@ -66,12 +66,15 @@ func (c *ControlPlane) serve(ctx context.Context, server *apiServer) error {
 func (s *apiServer) warm(ctx context.Context) {
 	s.informers.Start(ctx.Done())
 	s.aggregator.APIRegistrationInformers.Start(ctx.Done())
-	limit := time.Now().Add(warmLimit)
-	for !s.synced() && time.Now().Before(limit) {
+	ctx, cancel := context.WithTimeout(ctx, warmLimit)
+	defer cancel()
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for !s.synced() {
 		select {
 		case <-ctx.Done():
 			return
-		case <-time.After(time.Millisecond):
+		case <-tick.C:
 		}
 	}
 }
@@ -106,7 +109,7 @@ func (c *ControlPlane) watch(ctx context.Context, guard *startGuard, server, con
 		case err := <-ready:
 			if err != nil {
 				if ctx.Err() != nil {
-					return nil
+					return nil //nolint:nilerr // the process was told to end
 				}
 				return err
 			}

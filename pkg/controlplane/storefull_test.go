@@ -31,7 +31,7 @@ func TestFullStore(t *testing.T) {
 	for ; denied == nil && count < 200; count++ {
 		_, denied = maps.Create(t.Context(), large(fmt.Sprintf("large-%d", count)), metav1.CreateOptions{})
 	}
-	status, ok := denied.(apierrors.APIStatus) //nolint:errorlint // the client's error itself
+	status, ok := denied.(apierrors.APIStatus)
 	if !ok || status.Status().Code != http.StatusInsufficientStorage {
 		t.Fatalf("after %d ConfigMaps of 1 MB: got %v, want code 507", count, denied)
 	}

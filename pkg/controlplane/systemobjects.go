@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net"
 	"sync"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
@@ -51,6 +50,12 @@ func (o systemObject) String() string {
 		return o.kind + " " + o.name
 	}
 	return o.kind + " " + o.namespace + "/" + o.name
+}
+
+// isFinal reports whether a further attempt after err is no use. A Service is invalid,
+// too, until the allocator has its range.
+func (o systemObject) isFinal(err error) bool {
+	return apierrors.IsInvalid(err) && o.ensure == nil
 }
 
 // apply creates the object if it does not exist, and corrects it where that is
@@ -179,10 +184,8 @@ func (b *bootstrap) isNewStore(ctx context.Context) (bool, error) {
 		case apierrors.IsNotFound(err):
 			return true, nil
 		}
-		select {
-		case <-ctx.Done():
+		if pauseEarly(ctx); ctx.Err() != nil {
 			return false, fmt.Errorf("cannot get namespace %s: %w", metav1.NamespaceSystem, err)
-		case <-time.After(earlyRetry):
 		}
 	}
 }

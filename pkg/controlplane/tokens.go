@@ -63,7 +63,7 @@ func (m *tokenMint) podToken(ctx context.Context, namespace, account string, req
 	if len(audiences) == 0 {
 		audiences = m.audiences
 	}
-	made := time.Now() // before the claims, so that the token is never older than it says
+	made := time.Now() //nolint:forbidigo // the claims use it too; before them, so that the token is not older than they are
 	claims, private, err := serviceaccount.Claims(
 		core.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: account, UID: owner.UID}},
 		&core.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: pod.Name, UID: pod.UID}},

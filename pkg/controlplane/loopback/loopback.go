@@ -120,7 +120,7 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	// The server side gets a context without the values of the client's. A client
 	// that is itself a request handler must not pass on its audit record, user or
 	// deadline.
-	ctx, cancel := context.WithCancel(context.WithValue(context.Background(), callerKey{}, t.caller))
+	ctx, cancel := context.WithCancel(context.WithValue(context.Background(), callerKey{}, t.caller)) //nolint:forbidigo // see above
 	detach := context.AfterFunc(req.Context(), cancel)
 	stop := func() { detach(); cancel() }
 

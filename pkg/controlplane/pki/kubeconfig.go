@@ -16,7 +16,7 @@ const GroupAdmins = "system:masters"
 // holds a fresh client certificate for the user, valid for [LeafValidity];
 // [Bundle.KubeconfigExpires] tells when it ends.
 func (b *Bundle) Kubeconfig(server, contextName, user string, groups ...string) ([]byte, error) {
-	return b.KubeconfigAt(time.Now(), server, contextName, user, groups...)
+	return b.KubeconfigAt(time.Now(), server, contextName, user, groups...) //nolint:forbidigo // KubeconfigAt takes a time
 }
 
 // KubeconfigAt is [Bundle.Kubeconfig] at another time than now.
