@@ -2,9 +2,9 @@
 // functions: no socket, no TLS, no HTTP framing. A [Server] holds the handler, and
 // a transport per caller turns an HTTP request into a call.
 //
-// Who calls travels in a context key that only this package can set, so nothing
-// that arrives over the network can claim to be a part of the process. A user
-// name proves nothing: a tenant can impersonate any.
+// The caller's identity is in a context key that only this package can set. So no
+// request from the network can claim to be a part of the process. A user name proves
+// nothing: a tenant can impersonate any.
 package loopback
 
 import (

@@ -42,7 +42,7 @@ func (w *wholeResponse) Write(p []byte) (int, error) {
 	return w.body.Write(p)
 }
 
-// Flush has nobody to flush to before the answer is complete.
+// Flush implements http.Flusher. It has nobody to flush to before the answer is complete.
 func (w *wholeResponse) Flush() {}
 
 // neverClosed satisfies http.CloseNotifier, without which handlers refuse to

@@ -22,8 +22,8 @@ type Pair struct {
 	NotBefore, NotAfter time.Time
 }
 
-// RenewAt is the moment at which the pair is due for renewal: when two thirds of
-// its life are over.
+// RenewAt returns the time at which the pair must be renewed: after two thirds of its
+// validity.
 func (p Pair) RenewAt() time.Time {
 	return p.NotBefore.Add(p.NotAfter.Sub(p.NotBefore) * 2 / 3)
 }

@@ -9,17 +9,17 @@ import (
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 )
 
-// GroupAdmins is the group that may do everything in a virtual cluster.
+// GroupAdmins is the group with all permissions in a virtual cluster.
 const GroupAdmins = "system:masters"
 
 // Kubeconfig returns a kubeconfig file for the API server at the URL server. It
 // holds a fresh client certificate for the user, valid for [LeafValidity];
-// [Bundle.KubeconfigExpires] tells when it ends.
+// [Bundle.KubeconfigExpires] returns its end.
 func (b *Bundle) Kubeconfig(server, contextName, user string, groups ...string) ([]byte, error) {
 	return b.KubeconfigAt(time.Now(), server, contextName, user, groups...) //nolint:forbidigo // KubeconfigAt takes a time
 }
 
-// KubeconfigAt is [Bundle.Kubeconfig] at another time than now.
+// KubeconfigAt returns what [Bundle.Kubeconfig] returns at that time.
 func (b *Bundle) KubeconfigAt(now time.Time, server, contextName, user string, groups ...string) ([]byte, error) {
 	client, err := b.Client(now, user, groups...)
 	if err != nil {
@@ -43,8 +43,8 @@ func (b *Bundle) KubeconfigAt(now time.Time, server, contextName, user string, g
 	return content, nil
 }
 
-// KubeconfigParts takes a kubeconfig of one context apart: its authority, its
-// client certificate and its client key, as PEM.
+// KubeconfigParts returns the parts of a kubeconfig's current context, as PEM: its
+// authority, its client certificate and its client key.
 func KubeconfigParts(kubeconfig []byte) (ca, cert, key []byte, err error) {
 	config, err := clientcmd.Load(kubeconfig)
 	if err != nil {

@@ -1,15 +1,14 @@
-// Package pki is the identity of one virtual cluster: who signs for it and what
-// it signs.
+// Package pki creates and keeps the identity of one virtual cluster: its authorities, and
+// the certificates that they sign.
 //
-// A [Bundle] holds what must outlive a pod: the cluster's certificate
-// authority, the authority of the front proxy (which vouches for users towards
-// aggregated API servers), and the key that signs service account tokens. It is
-// kept in a Secret of the host. Everything else is derived: serving and client
-// certificates are issued from the bundle whenever the process needs them, live
-// for a year at most, and are replaced while it runs, see [Leaf].
+// A [Bundle] is what must outlive a pod, in a Secret of the host. It has the certificate
+// authority of the cluster, and the key that signs service account tokens. It also has
+// the authority of the front proxy, which identifies users to aggregated API servers.
+// Serving and client certificates are issued from the bundle when the process needs
+// them. They are valid for a year at most, and are replaced while it runs, see [Leaf].
 //
-// All keys are ECDSA on P-256, whose generation takes microseconds where RSA
-// takes a second of a start.
+// All keys are ECDSA on P-256. One takes microseconds to generate; RSA would take a
+// second of each start.
 package pki
 
 import (
@@ -61,7 +60,7 @@ type authority struct {
 	key  *ecdsa.PrivateKey
 }
 
-// New makes a bundle that is valid from now on.
+// New creates a bundle that is valid from now on.
 func New(now time.Time) (*Bundle, error) {
 	ca, err := newAuthority("kubernetes", now)
 	if err != nil {
@@ -223,8 +222,8 @@ func encodeCert(raw []byte) []byte {
 	return pem.EncodeToMemory(&pem.Block{Type: blockCert, Bytes: raw})
 }
 
-// mustEncodeKey encodes a key that this package made or has read, so it is on a
-// curve that the encoding knows.
+// mustEncodeKey encodes a key that this package has created or read. So it is on a curve
+// that can be encoded.
 func mustEncodeKey(key *ecdsa.PrivateKey) []byte {
 	raw, err := x509.MarshalECPrivateKey(key)
 	if err != nil {
