@@ -14,6 +14,7 @@ import (
 	"go.etcd.io/etcd/server/v3/etcdserver"
 	"go.etcd.io/etcd/server/v3/etcdserver/api/v3client"
 	"go.etcd.io/etcd/server/v3/etcdserver/api/v3rpc"
+	"go.etcd.io/etcd/server/v3/storage/wal"
 	"go.uber.org/zap"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/test/bufconn"
@@ -111,6 +112,8 @@ func (e *Etcd) Start(ctx context.Context) (*kubernetes.Client, error) {
 	if err != nil {
 		return nil, err
 	}
+	// Only the first member of a new store is alone for sure.
+	isNew := cfg.NewCluster && !wal.Exist(cfg.WALDir())
 	server, err := etcdserver.NewServer(cfg)
 	if err != nil {
 		return nil, fmt.Errorf("cannot open the database in %s: %w", e.Dir, err)
@@ -120,7 +123,9 @@ func (e *Etcd) Start(ctx context.Context) (*kubernetes.Client, error) {
 	if e.PeerListener != nil {
 		e.peers = servePeers(e.PeerListener, logger, server)
 	}
-	e.elect(ctx)
+	if isNew {
+		e.elect(ctx)
+	}
 
 	select {
 	case <-server.ReadyNotify():

@@ -80,30 +80,21 @@ func (m Member) urls() (types.URLs, types.URLsMap, error) {
 	return own, all, nil
 }
 
-// elect makes a member without peers its own leader. By itself it would wait for
-// several ticks. A leader passes its role on with the same request.
+// elect makes the member of a new store its own leader, which would otherwise wait
+// for some ticks. A leader passes its role on with the same request.
 //
-// The member must not be asked while it applies entries of its log, nor at the very
-// end of that: raft looks for pending changes of the membership among the entries
-// that it does not know to be applied. A snapshot may just have removed them, and
-// raft panics. So it is asked when nothing was applied for one period.
+// A store with a log must not be asked. Raft looks for pending changes of the
+// membership among entries that it does not know to be applied. While a long log is
+// applied, a snapshot removes some of them, and raft panics.
 func (e *Etcd) elect(ctx context.Context) {
-	if e.PeerListener != nil || len(e.server.Cluster().Members()) != 1 {
-		return
-	}
 	id := uint64(e.server.MemberID())
 	request := &raftpb.Message{Type: raftpb.MsgTimeoutNow.Enum(), From: &id, To: &id}
 	retry := time.NewTicker(electRetry)
 	defer retry.Stop()
-	var before uint64
 	for e.server.Leader() == 0 {
-		applied := e.server.AppliedIndex()
-		if quiet := applied == before && applied >= e.server.CommittedIndex(); quiet {
-			if err := e.server.Process(ctx, request); err != nil {
-				return // Start reports why the member does not get ready.
-			}
+		if err := e.server.Process(ctx, request); err != nil {
+			return // Start reports why the member does not get ready.
 		}
-		before = applied
 		select {
 		case <-ctx.Done():
 			return
