@@ -96,22 +96,30 @@ func (r *reconciler) recordDeleted(side Side, key types.NamespacedName, object c
 	if side == Host {
 		r.sightings.forgetState(key)
 	}
-	switch {
-	case r.kind.owner == Virtual && side == Virtual:
+	if d, ok := r.deletionOf(side, key, object); ok {
+		r.sightings.recordDeletion(side, key, d)
+	}
+}
+
+// deletionOf returns what the deletion of an object proves. ok is false if the other side
+// has no object that belongs to it.
+func (r *reconciler) deletionOf(side Side, key types.NamespacedName, object client.Object) (d deletion, ok bool) {
+	if side == Virtual {
+		if r.kind.owner == Host {
+			return deletion{}, false // A kind of the host may have no names.
+		}
 		host := r.host.store.Get(r.hostKey(key))
-		if host != nil && virtualUID(host) == object.GetUID() {
-			r.sightings.recordDeletion(side, key, deletion{uid: object.GetUID()})
-		}
-	case r.kind.owner == Virtual && r.kind.endsWithHost:
-		virtual := r.virtual.store.Get(key)
-		if virtual != nil && virtual.GetUID() == virtualUID(object) {
-			r.sightings.recordDeletion(side, key, r.hostDeletion(key, virtual, object))
-		}
-	case r.kind.owner == Host && side == Host:
-		virtual := r.virtual.store.Get(key)
-		if isCopy(virtual) && virtual.GetAnnotations()[labels.HostUID] == string(object.GetUID()) {
-			r.sightings.recordDeletion(side, key, deletion{uid: object.GetUID()})
-		}
+		return deletion{uid: object.GetUID()}, host != nil && virtualUID(host) == object.GetUID()
+	}
+	virtual := r.virtual.store.Get(key)
+	switch {
+	case virtual == nil:
+		return deletion{}, false
+	case r.kind.owner == Host:
+		uid := object.GetUID()
+		return deletion{uid: uid}, virtual.GetAnnotations()[labels.HostUID] == string(uid)
+	default:
+		return r.hostDeletion(key, virtual, object), r.kind.endsWithHost && virtual.GetUID() == virtualUID(object)
 	}
 }
 
