@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"strings"
 
-	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/klog/v2"
 
@@ -115,11 +114,10 @@ func isRBACDenial(message string) bool {
 	return strings.Contains(message, " cannot ") && strings.Contains(message, `resource "pods/`)
 }
 
-// toVirtualNames replaces the host's names of the pod, and of all that it refers to, by
-// virtual ones. The namespace alone may be an ordinary word, so it is replaced only in
-// quotes.
+// toVirtualNames returns a message of the host with the names of the virtual pod, and of
+// all that it refers to.
 func (t target) toVirtualNames(message string) string {
-	host := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: t.host.Namespace, Name: t.host.Name}}
-	names := translate.Rewriter{Cluster: t.cluster, Host: host, Virtual: t.pod}
-	return strings.ReplaceAll(names.Rewrite(message), `"`+t.host.Namespace+`"`, `"`+t.virtual.Namespace+`"`)
+	names := translate.Rewriter{Cluster: t.cluster}
+	names.AddPod(t.pod, "")
+	return names.RewriteError(message)
 }

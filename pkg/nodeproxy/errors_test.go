@@ -194,9 +194,9 @@ func TestHostErrors(t *testing.T) {
 			want:   reply{Code: http.StatusBadRequest, Text: `container "nginx" in pod "front-0" is waiting to start: ContainerCreating`},
 		},
 		"KubeletUnreachable": {
-			reason: "paths of the host's kubelet name the pod too",
+			reason: "addresses of the host are not the tenant's business",
 			refuse: status(http.StatusInternalServerError, fmt.Sprintf("Get \"https://10.0.0.7:10250/containerLogs/%s/%s/nginx\": connection refused", host.Namespace, host.Name)),
-			want:   reply{Code: http.StatusInternalServerError, Text: `Get "https://10.0.0.7:10250/containerLogs/web/front-0/nginx": connection refused`},
+			want:   reply{Code: http.StatusInternalServerError, Text: `Get the host: connection refused`},
 		},
 		"Reference": {
 			reason: "what the pod refers to has a name of the host too",
@@ -216,7 +216,7 @@ func TestHostErrors(t *testing.T) {
 		"Policy": {
 			reason: "a policy of the host explains itself to the tenant",
 			refuse: status(http.StatusForbidden, `admission webhook "policy.example.org" denied the request: no logs after midnight`),
-			want:   reply{Code: http.StatusForbidden, Text: `admission webhook "policy.example.org" denied the request: no logs after midnight`},
+			want:   reply{Code: http.StatusForbidden, Text: `an admission webhook of the host denied the request: no logs after midnight`},
 		},
 		"Unauthorized": {
 			reason: "our expired token must not look like the tenant's",

@@ -79,7 +79,7 @@ func NewEngine(options Options) (*Engine, error) {
 		kinds: options.Leftovers, client: e.host.client, scheme: options.Scheme, cluster: options.Cluster,
 		clock: options.Clock, log: e.log, holdReason: e.storeGuard.onHold, checks: map[string]syncz.Check{},
 	}
-	e.events = newTenantEvents(e.virtual.client, options.Scheme, options.Clock, e.log, options.Cluster.Namespace)
+	e.events = newTenantEvents(e.virtual.client, options.Scheme, options.Clock, e.log, options.Cluster)
 	for _, kind := range options.Kinds {
 		if err := e.register(kind); err != nil {
 			return nil, err

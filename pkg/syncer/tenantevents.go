@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -20,6 +19,8 @@ import (
 	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
+
+	"github.com/sublet-dev/sublet/pkg/translate"
 )
 
 const (
@@ -51,13 +52,13 @@ type tenantEvents struct {
 	recorded *recent[string, struct{}] // names of Events
 }
 
-// hostNames are names of the host that a tenant does not know.
-type hostNames struct{ namespace string }
+// hostNames translates messages of the host into the tenant's words.
+type hostNames struct{ cluster translate.Cluster }
 
-func newTenantEvents(c client.Client, scheme *runtime.Scheme, clock clock.PassiveClock, log logr.Logger, hostNamespace string) *tenantEvents {
+func newTenantEvents(c client.Client, scheme *runtime.Scheme, clock clock.PassiveClock, log logr.Logger, cluster translate.Cluster) *tenantEvents {
 	return &tenantEvents{
 		client: c, scheme: scheme, clock: clock, log: log,
-		names: hostNames{hostNamespace}, recorded: newRecent[string, struct{}](clock, eventPeriod),
+		names: hostNames{cluster}, recorded: newRecent[string, struct{}](clock, eventPeriod),
 	}
 }
 
@@ -138,14 +139,12 @@ func (n *tenantEvents) newEvent(virtual client.Object, id string, what tenantEve
 	}, nil
 }
 
-// toVirtualNames returns a message of the host with the names of the virtual object
-// instead of those of its host copy.
-func (w hostNames) toVirtualNames(message string, virtual, host types.NamespacedName) string {
-	message = strings.ReplaceAll(message, host.String(), virtual.String())
-	message = strings.ReplaceAll(message, host.Name, virtual.Name)
-	// The name of the host namespace may be any word. It is taken for a name only
-	// between quotes.
-	return truncate(strings.ReplaceAll(message, strconv.Quote(w.namespace), strconv.Quote(virtual.Namespace)))
+// toVirtualNames returns an error message of the host with the names of the virtual
+// object instead of those of its host copy, cut to the length of an Event's message.
+func (n hostNames) toVirtualNames(message string, virtual, host types.NamespacedName) string {
+	names := translate.Rewriter{Cluster: n.cluster}
+	names.AddObject(host, virtual)
+	return truncate(names.RewriteError(message))
 }
 
 // truncate returns as much of a message as an Event takes. It cuts between runes.

@@ -12,6 +12,8 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes/scheme"
 	clocktesting "k8s.io/utils/clock/testing"
+
+	"github.com/sublet-dev/sublet/pkg/translate"
 )
 
 func TestHostWordsBecomeVirtualOnes(t *testing.T) {
@@ -30,7 +32,7 @@ func TestHostWordsBecomeVirtualOnes(t *testing.T) {
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			got := hostNames{"prod"}.toVirtualNames(tc.message, theKey(), host)
+			got := hostNames{translate.Cluster{Namespace: "prod"}}.toVirtualNames(tc.message, theKey(), host)
 			if diff := cmp.Diff(tc.want, got); diff != "" {
 				t.Errorf("%s\n-want +got\n%s", tc.reason, diff)
 			}
@@ -41,7 +43,7 @@ func TestHostWordsBecomeVirtualOnes(t *testing.T) {
 func TestTenantEventsAreSuppressedInAFlood(t *testing.T) {
 	t.Parallel()
 	c := clocktesting.NewFakeClock(testStart())
-	n := newTenantEvents(newFakeServer("virtual", c), scheme.Scheme, c, logr.Discard(), "tenant")
+	n := newTenantEvents(newFakeServer("virtual", c), scheme.Scheme, c, logr.Discard(), translate.Cluster{Namespace: "tenant"})
 	recorded := 0
 	for i := range 2 * maxRecorded {
 		if n.shouldRecord(strconv.Itoa(i)) {
@@ -66,7 +68,7 @@ func TestTenantEventIsCountedOverARestart(t *testing.T) {
 	server := newFakeServer("virtual", c)
 	object := server.add(virtualMap())
 	for range 3 {
-		n := newTenantEvents(server, scheme.Scheme, c, logr.Discard(), "tenant")
+		n := newTenantEvents(server, scheme.Scheme, c, logr.Discard(), translate.Cluster{Namespace: "tenant"})
 		n.recordHostRefusal(t.Context(), "configmaps", object, theKey(), errors.New("quota exceeded"))
 	}
 	events := server.list(&corev1.Event{}, labelsEverything())

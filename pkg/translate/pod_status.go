@@ -196,69 +196,21 @@ func applyReadinessGates(gates []corev1.PodReadinessGate, status *corev1.PodStat
 
 // rewriteStatus puts virtual names into every text of the status.
 func rewriteStatus(c Cluster, host, virtual *corev1.Pod, status *corev1.PodStatus) {
-	names := Rewriter{Cluster: c, Host: host, Virtual: virtual}
-	names.rewrite(&status.Message)
+	names := Rewriter{Cluster: c}
+	names.AddPod(virtual, host.UID)
+	rewrite := func(text *string) { *text = names.Rewrite(*text) }
+	rewrite(&status.Message)
 	for i := range status.Conditions {
-		names.rewrite(&status.Conditions[i].Message)
+		rewrite(&status.Conditions[i].Message)
 	}
 	for _, list := range [][]corev1.ContainerStatus{status.InitContainerStatuses, status.ContainerStatuses, status.EphemeralContainerStatuses} {
 		for i := range list {
 			for _, state := range []*corev1.ContainerState{&list[i].State, &list[i].LastTerminationState} {
 				if state.Waiting != nil {
-					names.rewrite(&state.Waiting.Message)
+					rewrite(&state.Waiting.Message)
 				}
 				// The message of a container that ended is the container's own.
 			}
 		}
 	}
-}
-
-// Rewriter puts the names of the virtual cluster into what the host says about a
-// pod: its own name, namespace and UID, and what it refers to. Cluster, Host and
-// Virtual must be set; texts without a host name cost next to nothing.
-type Rewriter struct {
-	Cluster Cluster
-	// Host and Virtual are the two copies of the pod.
-	Host, Virtual *corev1.Pod
-
-	replacer *strings.Replacer
-}
-
-// Rewrite is text with virtual names.
-func (r *Rewriter) Rewrite(text string) string {
-	r.rewrite(&text)
-	return text
-}
-
-func (r *Rewriter) rewrite(text *string) {
-	if *text == "" {
-		return
-	}
-	if r.replacer == nil {
-		r.replacer = r.build()
-	}
-	*text = r.replacer.Replace(*text)
-}
-
-// build lists the names, the longer ways of spelling a pod first.
-func (r *Rewriter) build() *strings.Replacer {
-	host, virtual := r.Host, r.Virtual
-	pairs := []string{
-		host.Name + "_" + host.Namespace, virtual.Name + "_" + virtual.Namespace,
-		host.Namespace + "/" + host.Name, virtual.Namespace + "/" + virtual.Name,
-		host.Name, virtual.Name,
-	}
-	if host.UID != "" {
-		pairs = append(pairs, string(host.UID), string(virtual.UID))
-	}
-	token := Derived(TokenRole)(r.Cluster, key(virtual.Namespace, virtual.Name)).Name
-	pairs = append(pairs, host.Namespace+"/"+token, virtual.Namespace+"/"+virtual.Name+"-token", token, virtual.Name+"-token")
-	configMaps, secrets, claims := References(virtual)
-	for _, names := range [][]string{configMaps, secrets, claims} {
-		for _, name := range names {
-			hashed := Hashed(r.Cluster, key(virtual.Namespace, name)).Name
-			pairs = append(pairs, host.Namespace+"/"+hashed, virtual.Namespace+"/"+name, hashed, name)
-		}
-	}
-	return strings.NewReplacer(pairs...)
 }

@@ -288,7 +288,8 @@ func TestStatusSpeaksOfVirtualNames(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("texts (-want +got):\n%s", diff)
 	}
-	rewriter := &Rewriter{Cluster: shop, Host: host, Virtual: virtual}
+	rewriter := &Rewriter{Cluster: shop}
+	rewriter.AddPod(virtual, host.UID)
 	text := rewriter.Rewrite(`MountVolume.SetUp failed: configmap "tenant-shop/` + name("app") + `" not found`)
 	if want := `MountVolume.SetUp failed: configmap "default/app" not found`; text != want {
 		t.Errorf("Rewrite = %q, want %q", text, want)

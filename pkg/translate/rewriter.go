@@ -1,0 +1,116 @@
+package translate
+
+import (
+	"regexp"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+)
+
+// Rewriter translates texts of the host into the tenant's words. It replaces the names of
+// host copies by those of the virtual objects, and removes what only the operator may
+// know. The zero value with a Cluster replaces the host namespace alone.
+type Rewriter struct {
+	// Cluster is the virtual cluster that reads the text.
+	Cluster Cluster
+
+	// pairs are names to replace, each followed by its replacement. Longer spellings of an
+	// object come before shorter ones.
+	pairs     []string
+	namespace string // replaces the host namespace
+	replacer  *strings.Replacer
+}
+
+// AddObject adds the names of a virtual object and its host copy.
+func (r *Rewriter) AddObject(host, virtual types.NamespacedName) {
+	r.namespace = virtual.Namespace
+	if host.Namespace != "" {
+		r.pairs = append(r.pairs,
+			host.Name+"_"+host.Namespace, virtual.Name+"_"+virtual.Namespace,
+			host.Namespace+"/"+host.Name, virtual.Namespace+"/"+virtual.Name)
+	}
+	if host.Name != "" && host.Name != virtual.Name {
+		r.pairs = append(r.pairs, host.Name, virtual.Name)
+	}
+	r.replacer = nil
+}
+
+// AddPod adds the names of a virtual pod and its host pod, their UIDs, and the names of
+// everything that the pod refers to. hostUID may be empty.
+func (r *Rewriter) AddPod(virtual *corev1.Pod, hostUID types.UID) {
+	own := key(virtual.Namespace, virtual.Name)
+	r.AddObject(Hashed(r.Cluster, own), own)
+	if hostUID != "" {
+		r.pairs = append(r.pairs, string(hostUID), string(virtual.UID))
+	}
+	r.AddObject(Derived(TokenRole)(r.Cluster, own), key(virtual.Namespace, virtual.Name+"-token"))
+	configMaps, secrets, claims := References(virtual)
+	for _, names := range [][]string{configMaps, secrets, claims} {
+		for _, name := range names {
+			referred := key(virtual.Namespace, name)
+			r.AddObject(Hashed(r.Cluster, referred), referred)
+		}
+	}
+}
+
+// Rewrite returns a text about the objects with virtual names. It keeps addresses: the
+// message of a probe has that of the tenant's own pod.
+func (r *Rewriter) Rewrite(text string) string {
+	if text == "" {
+		return ""
+	}
+	if r.replacer == nil {
+		pairs := r.pairs
+		if r.Cluster.Namespace != "" {
+			// The namespace may be any word. It is taken for a name only where it must be one.
+			pairs = append(pairs[:len(pairs):len(pairs)],
+				`"`+r.Cluster.Namespace+`"`, `"`+r.namespace+`"`,
+				"namespace "+r.Cluster.Namespace+" ", "namespace "+r.namespace+" ",
+				"namespace: "+r.Cluster.Namespace+" ", "namespace: "+r.namespace+" ",
+				r.Cluster.Namespace+"/", r.namespace+"/")
+		}
+		r.replacer = strings.NewReplacer(pairs...)
+	}
+	return r.replacer.Replace(text)
+}
+
+// RewriteError returns the message of a host error for the tenant. In addition to what
+// Rewrite does, it removes accounts of the host, addresses of its API server, and the names
+// of its quotas, webhooks and policies.
+func (r *Rewriter) RewriteError(message string) string {
+	for _, hidden := range hostOnly() {
+		message = hidden.pattern.ReplaceAllString(message, hidden.replacement)
+	}
+	return r.Rewrite(message)
+}
+
+// hostOnlyText is a part of an error that a tenant must not read.
+type hostOnlyText struct {
+	pattern     *regexp.Regexp
+	replacement string
+}
+
+// hostOnly returns the parts of errors that RewriteError replaces.
+func hostOnly() []hostOnlyText {
+	return []hostOnlyText{
+		{hostAccount, "the account of the virtual cluster"},
+		{hostURL, "the host"},
+		{hostAddress, "the host"},
+		{hostQuota, "$1 quota of the host: $2"},
+		{hostWebhook, "an admission webhook of the host$1"},
+		{hostWebhookCall, "failed calling a webhook of the host"},
+		{hostPolicy, "a policy of the host$1"},
+	}
+}
+
+// The patterns are those of the messages of Kubernetes' own API server and clients.
+var (
+	hostAccount     = regexp.MustCompile(`(?:User )?"?system:(?:serviceaccount|node):[^\s"]+"?`)
+	hostURL         = regexp.MustCompile(`"?https?://[^\s"]+"?`)
+	hostAddress     = regexp.MustCompile(`\b(?:(?:dial|read|write) (?:tcp|udp) )?(?:\d{1,3}(?:\.\d{1,3}){3}|\[[0-9a-fA-F]*:[0-9a-fA-F:]+\])(?::\d+)?(?:->[^\s:]+:\d+)?`)
+	hostQuota       = regexp.MustCompile(`\b(exceeded|failed) quota: [^\s,:]+[,:] ?(.*)`)
+	hostWebhook     = regexp.MustCompile(`admission webhook "[^"]+"( denied)`)
+	hostWebhookCall = regexp.MustCompile(`failed calling webhook "[^"]+"`)
+	hostPolicy      = regexp.MustCompile(`ValidatingAdmissionPolicy '[^']+' with binding '[^']+'( denied)`)
+)

@@ -1,0 +1,83 @@
+package translate
+
+import (
+	"strings"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+)
+
+// TestRewriteError checks errors of every kind that a host returns. None may have a name of
+// the host, and each keeps its reason.
+func TestRewriteError(t *testing.T) {
+	t.Parallel()
+	c := Cluster{UID: "u", Name: "shop-release", Namespace: "tenant"}
+	host := Hashed(c, key("web", "cart"))
+	for _, tt := range []struct{ reason, message, want string }{
+		{
+			"the account of the control plane", `services "` + host.Name + `" is forbidden: User "system:serviceaccount:tenant:shop-release" cannot create resource "services" in API group "" in the namespace "tenant"`,
+			`services "cart" is forbidden: the account of the virtual cluster cannot create resource "services" in API group "" in the namespace "web"`,
+		},
+		{
+			"a quota", `pods "` + host.Name + `" is forbidden: exceeded quota: gold-plan, requested: pods=1, used: pods=3, limited: pods=3`,
+			`pods "cart" is forbidden: exceeded quota of the host: requested: pods=1, used: pods=3, limited: pods=3`,
+		},
+		{"a quota that needs values", `failed quota: gold-plan: must specify limits.cpu`, `failed quota of the host: must specify limits.cpu`},
+		{"a webhook", `admission webhook "policy.corp.example" denied the request: no latest tags`, `an admission webhook of the host denied the request: no latest tags`},
+		{
+			"a webhook that is away", `Internal error occurred: failed calling webhook "policy.corp.example": failed to call webhook: Post "https://policy.corp.svc:443/validate?timeout=10s": dial tcp 10.0.0.7:443: connect: connection refused`,
+			`Internal error occurred: failed calling a webhook of the host: failed to call webhook: Post the host: the host: connect: connection refused`,
+		},
+		{
+			"a policy", `ValidatingAdmissionPolicy 'corp-rules' with binding 'corp-all' denied request: no host ports`,
+			`a policy of the host denied request: no host ports`,
+		},
+		{
+			"a host that is away", `Get "https://10.96.0.1:443/api/v1/namespaces/tenant/pods/` + host.Name + `": dial tcp 10.96.0.1:443: i/o timeout`,
+			`Get the host: the host: i/o timeout`,
+		},
+		{"a broken connection", `read tcp 10.244.0.9:51234->10.96.0.1:443: read: connection reset by peer`, `the host: read: connection reset by peer`},
+		{"IPv6", `dial tcp [fd00::1]:443: connect: no route to host`, `the host: connect: no route to host`},
+		{"a missing object", `configmaps "` + host.Name + `" not found`, `configmaps "cart" not found`},
+		{"a key", `cannot update ` + host.String() + `: the object has been modified`, `cannot update web/cart: the object has been modified`},
+		{"a namespace that ends", `unable to create new content in namespace tenant because it is being terminated`, `unable to create new content in namespace web because it is being terminated`},
+		{"an ordinary word", `a tenant may ask for more`, `a tenant may ask for more`},
+		{"an invalid field", `Service "` + host.Name + `" is invalid: spec.ports[0].port: Invalid value: 0`, `Service "cart" is invalid: spec.ports[0].port: Invalid value: 0`},
+		{"no text", ``, ``},
+	} {
+		r := Rewriter{Cluster: c}
+		r.AddObject(host, key("web", "cart"))
+		got := r.RewriteError(tt.message)
+		if got != tt.want {
+			t.Errorf("%s:\n got %s\nwant %s", tt.reason, got, tt.want)
+		}
+		for _, secret := range []string{host.Name, `"tenant"`, "tenant/", "gold-plan", "corp", "10.", "fd00", "shop-release"} {
+			if strings.Contains(got, secret) {
+				t.Errorf("%s: the tenant reads %q in %s", tt.reason, secret, got)
+			}
+		}
+	}
+}
+
+// TestRewritePod checks texts about a pod and everything that it refers to.
+func TestRewritePod(t *testing.T) {
+	t.Parallel()
+	c := Cluster{UID: "u", Namespace: "tenant"}
+	pod := &corev1.Pod{Spec: corev1.PodSpec{Volumes: []corev1.Volume{{Name: "v", VolumeSource: corev1.VolumeSource{Secret: &corev1.SecretVolumeSource{SecretName: "tls"}}}}}}
+	pod.Namespace, pod.Name, pod.UID = "web", "cart", "virtual-uid"
+	own, secret, token := Hashed(c, key("web", "cart")), Hashed(c, key("web", "tls")), Derived(TokenRole)(c, key("web", "cart"))
+	r := Rewriter{Cluster: c}
+	r.AddPod(pod, "host-uid")
+	for message, want := range map[string]string{
+		"sandbox of " + own.Name + "_tenant(host-uid)":                                  "sandbox of cart_web(virtual-uid)",
+		`MountVolume.SetUp failed: secret "` + secret.Name + `" not found`:              `MountVolume.SetUp failed: secret "tls" not found`,
+		`couldn't propagate object cache: object "tenant"/"` + token.Name + `"`:         `couldn't propagate object cache: object "web"/"cart-token"`,
+		`Readiness probe failed: Get "http://10.0.0.5:80/": connection refused`:         `Readiness probe failed: Get "http://10.0.0.5:80/": connection refused`,
+		"Successfully assigned " + own.String() + " to node-1":                          "Successfully assigned web/cart to node-1",
+		"Created pod: " + own.Name + ", mounts " + secret.Namespace + "/" + secret.Name: "Created pod: cart, mounts web/tls",
+	} {
+		if got := r.Rewrite(message); got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+}
