@@ -18,6 +18,27 @@ const pendingLife = time.Minute
 // lateCachePause is when to look again after a live read has shown that a cache is late.
 const lateCachePause = time.Second
 
+// interruptedLife is how long an API server has for the two steps of a deletion.
+const interruptedLife = 2 * time.Second
+
+// isDeletionInterrupted reports whether the host's API server has begun to delete a host
+// copy and will never finish. It deletes a pod in two steps: it writes a deletionTimestamp
+// with grace period 0, then removes the pod. If another write comes in between, such as
+// the host scheduler's, the second step fails. A pod without a node then stays: no kubelet
+// removes it, and its virtual pod would wait for ever.
+func (r *reconciler) isDeletionInterrupted(s Scope, key types.NamespacedName, host client.Object) bool {
+	grace := host.GetDeletionGracePeriodSeconds()
+	if !isTerminating(host) || grace == nil || *grace != 0 || len(host.GetFinalizers()) > 0 || virtualUID(host) == labels.Pending {
+		return false
+	}
+	age := r.sightings.age(key, "interrupted "+string(host.GetUID()))
+	if age < interruptedLife {
+		s.Again(interruptedLife - age)
+		return false
+	}
+	return true
+}
+
 // deleteOrphan deletes a host object of ours whose virtual object is gone. Where virtual
 // objects end with their host copies, somebody has forced the deletion. The copy is then
 // deleted with grace period 0.

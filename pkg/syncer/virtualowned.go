@@ -25,6 +25,8 @@ func (r *reconciler) reconcileVirtualOwned(s Scope, key types.NamespacedName) er
 		return nil
 	case host != nil && !r.isCopyOf(s, key, host):
 		return r.reportConflict(s, key, virtual, hostKey)
+	case host != nil && r.isDeletionInterrupted(s, key, host):
+		return r.deleteHost(s, key, host, new(int64), false)
 	case virtual == nil:
 		return r.deleteOrphan(s, key, host)
 	case host != nil && !hasUIDOf(host, virtual):
