@@ -8,8 +8,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// TestInterruptedDeletion checks that a host pod whose deletion the host has begun and
-// will not finish is deleted, and nothing that is about to go by itself.
+// TestInterruptedDeletion checks that the syncer deletes a host pod whose deletion the host
+// has begun and will not finish. It deletes nothing that is about to go by itself.
 func TestInterruptedDeletion(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {

@@ -139,8 +139,8 @@ func (n *tenantEvents) newEvent(virtual client.Object, id string, what tenantEve
 	}, nil
 }
 
-// toVirtualNames returns an error message of the host with the names of the virtual
-// object instead of those of its host copy, cut to the length of an Event's message.
+// toVirtualNames returns an error message of the host in the tenant's words, about the
+// virtual object instead of its host copy. It is cut to the length of an Event's message.
 func (n hostNames) toVirtualNames(message string, virtual, host types.NamespacedName) string {
 	names := translate.Rewriter{Cluster: n.cluster}
 	names.AddObject(host, virtual)
