@@ -127,7 +127,7 @@ func (h *Host) start(ctx context.Context) error {
 	}
 	go func() {
 		defer close(h.planeDone)
-		h.recordFailure("control plane", h.plane.Run(ctxPlane))
+		h.recordFailure("control plane", h.plane.RunWithControllers(ctxPlane))
 	}()
 	select {
 	case <-h.plane.Ready():

@@ -197,6 +197,7 @@ func (a *app) parts() []lifecycle.Part {
 	if a.dns != nil {
 		parts = append(parts, lifecycle.Part{Name: "DNS", Run: a.dns.Run})
 	}
+	parts = append(parts, lifecycle.Part{Name: "controllers", Run: a.controlPlane.RunControllers, Leader: true})
 	for _, secret := range a.secrets {
 		parts = append(parts, lifecycle.Part{Name: secret.CheckName, Run: secret.Run, Leader: true})
 	}

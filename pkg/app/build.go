@@ -109,6 +109,7 @@ func (a *app) controlPlaneConfig() controlplane.Config {
 		KubernetesServiceIP: net.ParseIP(a.facts.ServiceIP),
 		DNSServiceIP:        net.ParseIP(a.facts.DNSServiceIP),
 		ClusterDomain:       a.values.Networking.Advanced.ClusterDomain,
+		Replicas:            replicas,
 		ExtraSANs: append(a.values.ServingNames(),
 			service, service+"."+a.names.Namespace, service+"."+a.names.Namespace+".svc"),
 		KubeletDial: a.proxy.Dial,

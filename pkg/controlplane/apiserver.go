@@ -21,7 +21,7 @@ import (
 	"k8s.io/apiserver/pkg/server/healthz"
 	serverstorage "k8s.io/apiserver/pkg/server/storage"
 	etcd3metrics "k8s.io/apiserver/pkg/storage/etcd3/metrics"
-	"k8s.io/apiserver/pkg/util/openapi"
+	openapiutil "k8s.io/apiserver/pkg/util/openapi"
 	"k8s.io/apiserver/pkg/util/webhook"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
@@ -42,6 +42,7 @@ import (
 	schedulingrest "k8s.io/kubernetes/pkg/registry/scheduling/rest"
 
 	"github.com/sublet-dev/sublet/pkg/controlplane/loopback"
+	"github.com/sublet-dev/sublet/pkg/controlplane/openapi"
 	"github.com/sublet-dev/sublet/pkg/controlplane/pki"
 )
 
@@ -50,9 +51,11 @@ type apiServer struct {
 	aggregator *aggregator.APIAggregator
 	informers  informers.SharedInformerFactory
 	loopback   *rest.Config
-	openAPI    *openAPI
+	openAPI    *openapi.Description
 	tokens     *tokenMint
 	proxyFiles []*secretFile
+	// lifetime is closed when the API server stops; its informers run until then.
+	lifetime <-chan struct{}
 }
 
 // assembly is what the steps of building an API server share.
@@ -107,7 +110,7 @@ func newAPIServer(c *ControlPlane, client *etcd.Client, serving, frontProxy *pki
 	// The merge of applied objects has taken from the definitions what it
 	// needs. Without them here, each description makes its own.
 	described.OpenAPIV3Config.Definitions = nil
-	s.openAPI, err = newOpenAPI(s.aggregator.GenericAPIServer, described.OpenAPIConfig, described.OpenAPIV3Config, s.loopback)
+	s.openAPI, err = openapi.New(s.aggregator.GenericAPIServer, described.OpenAPIConfig, described.OpenAPIV3Config, s.loopback)
 	if err != nil {
 		return nil, fmt.Errorf("cannot describe the API: %w", err)
 	}
@@ -191,9 +194,9 @@ func (a *assembly) adjust(kube *kubecontrolplane.Config) {
 	if c.KubernetesServiceIP != nil {
 		kube.Extra.APIServerServiceIP = c.KubernetesServiceIP
 	}
-	// There is one API server per store, and a loopback address is no endpoint
+	// A single API server needs no lease of its own. A loopback address is no endpoint
 	// for anybody.
-	if !c.AdvertiseAddress.IsLoopback() {
+	if c.Replicas <= 1 && !c.AdvertiseAddress.IsLoopback() {
 		kube.Extra.EndpointReconcilerConfig.Reconciler = reconcilers.NewMasterCountEndpointReconciler(1,
 			reconcilers.NewEndpointsAdapter(
 				corev1client.NewForConfigOrDie(a.loopback), discoveryv1client.NewForConfigOrDie(a.loopback)))
@@ -247,7 +250,7 @@ func (a *assembly) genericConfig(opts options.CompletedOptions) (
 		return nil, nil, nil, err
 	}
 	setOpenAPI(config)
-	config.SkipOpenAPIInstallation = true // see openAPI
+	config.SkipOpenAPIInstallation = true // see package openapi
 	config.AggregatedDiscoveryGroupManager = aggregated.NewResourceManager("apis")
 	config.LongRunningFunc = filters.BasicLongRunningRequestCheck(
 		sets.NewString("watch", "proxy"), sets.NewString("attach", "exec", "proxy", "log", "portforward"))
@@ -267,7 +270,7 @@ func (a *assembly) genericConfig(opts options.CompletedOptions) (
 
 // setOpenAPI describes the API that the server publishes.
 func setOpenAPI(config *genericapiserver.Config) {
-	definitions := openapi.GetOpenAPIDefinitionsWithoutDisabledFeatures(generatedopenapi.GetOpenAPIDefinitions)
+	definitions := openapiutil.GetOpenAPIDefinitionsWithoutDisabledFeatures(generatedopenapi.GetOpenAPIDefinitions)
 	namer := openapinamer.NewDefinitionNamer(legacyscheme.Scheme, apiextensions.Scheme, aggregatorscheme.Scheme)
 	config.OpenAPIConfig = genericapiserver.DefaultOpenAPIConfig(definitions, namer)
 	config.OpenAPIConfig.Info.Title = "Kubernetes"

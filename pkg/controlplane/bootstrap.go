@@ -58,15 +58,16 @@ type bootstrap struct {
 	missing map[string]string // object -> why it could not be created
 }
 
-// newBootstrap returns a bootstrap that acts as the API server itself.
-func newBootstrap(config *Config, own *rest.Config) (*bootstrap, error) {
+// newBootstrap returns a bootstrap that acts as the API server itself. It closes done
+// when the start may continue.
+func newBootstrap(config *Config, own *rest.Config, done chan struct{}) (*bootstrap, error) {
 	client, err := kubernetes.NewForConfig(own)
 	if err != nil {
 		return nil, fmt.Errorf("cannot prepare the bootstrap: %w", err)
 	}
 	return &bootstrap{
 		config: config, client: client, own: own,
-		done: make(chan struct{}), failed: make(chan error, 1),
+		done: done, failed: make(chan error, 1),
 		missing: map[string]string{},
 	}, nil
 }

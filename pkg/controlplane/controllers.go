@@ -8,7 +8,6 @@ import (
 
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/wait"
-	genericapiserver "k8s.io/apiserver/pkg/server"
 	"k8s.io/apiserver/pkg/server/healthz"
 	cacheddiscovery "k8s.io/client-go/discovery/cached/memory"
 	"k8s.io/client-go/metadata"
@@ -25,6 +24,8 @@ import (
 	"k8s.io/kubernetes/pkg/serviceaccount"
 
 	controllersmetrics "k8s.io/component-base/metrics/prometheus/controllers"
+
+	"github.com/sublet-dev/sublet/pkg/controlplane/informers"
 )
 
 // refreshDiscovery is how often the controllers look for new resources. The
@@ -72,23 +73,28 @@ func DefaultControllers() []string {
 // controllers runs kube-controller-manager's controllers on the API server's
 // informers, without the manager's flags, ports and leases.
 type controllers struct {
-	config  *Config
-	plane   *ControlPlane
-	server  *apiServer
-	booted  <-chan struct{}
-	started chan struct{}
+	config *Config
+	plane  *ControlPlane
+	server *apiServer
 
 	files []*secretFile
 }
 
-// run builds the controllers as soon as the API server has been bootstrapped
-// and runs them until the context ends.
-func (m *controllers) run(ctx context.Context) error {
+// RunControllers runs the controllers until ctx ends, once the API server of Run has
+// been bootstrapped. It may be called again after it has returned: of several replicas,
+// only the leader runs them, for each term of its own. It returns nil if ctx has ended.
+func (c *ControlPlane) RunControllers(ctx context.Context) error {
 	select {
-	case <-m.booted:
+	case <-c.booted:
 	case <-ctx.Done():
 		return nil
 	}
+	term := &controllers{config: &c.config, plane: c, server: c.server.Load()}
+	return term.run(ctx)
+}
+
+// run builds and runs the controllers of one term.
+func (m *controllers) run(ctx context.Context) error {
 	defer func() {
 		for _, file := range m.files {
 			file.close()
@@ -98,8 +104,9 @@ func (m *controllers) run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("cannot configure the controllers: %w", err)
 	}
-	open := make(chan struct{})
-	context, err := m.controllerContext(ctx, component, open)
+	gated := informers.NewGated(m.server.informers, m.server.lifetime)
+	defer gated.Close()
+	context, err := m.controllerContext(ctx, component, gated)
 	if err != nil {
 		return fmt.Errorf("cannot configure the controllers: %w", err)
 	}
@@ -120,23 +127,12 @@ func (m *controllers) run(ctx context.Context) error {
 	context.InformerFactory.Start(ctx.Done())
 	context.ObjectOrMetadataInformerFactory.Start(ctx.Done())
 	close(context.InformersStarted)
-	close(open)
-	close(m.started)
+	gated.Open()
 	if !app.RunControllers(ctx, context, all, 0, controllersGrace) {
 		klog.InfoS("Some controllers did not stop in time")
 	}
 	if ctx.Err() == nil {
 		return errors.New("the controllers ended although nobody stopped them")
-	}
-	return nil
-}
-
-// await is a hook of the API server that ends when the controllers have been
-// started.
-func (m *controllers) await(hook genericapiserver.PostStartHookContext) error {
-	select {
-	case <-m.started:
-	case <-hook.Done():
 	}
 	return nil
 }
@@ -195,7 +191,7 @@ func (m *controllers) file(name string, content []byte) (string, error) {
 // controllerContext is what upstream's CreateControllerContext makes, on the
 // API server's informers and under no process-wide name, of which there could
 // be only one.
-func (m *controllers) controllerContext(ctx context.Context, component *kcmconfig.Config, open <-chan struct{}) (app.ControllerContext, error) {
+func (m *controllers) controllerContext(ctx context.Context, component *kcmconfig.Config, gated *informers.Gated) (app.ControllerContext, error) {
 	builder := clientBuilder{plane: m.plane}
 	metadataConfig, err := builder.Config("metadata-informers")
 	if err != nil {
@@ -214,11 +210,10 @@ func (m *controllers) controllerContext(ctx context.Context, component *kcmconfi
 	mapper := restmapper.NewDeferredDiscoveryRESTMapper(cacheddiscovery.NewMemCacheClient(discovery))
 	go wait.Until(mapper.Reset, refreshDiscovery, ctx.Done())
 
-	informers := &gatedInformers{m.server.informers, open}
 	c := app.ControllerContext{
 		ClientBuilder:                   builder,
-		InformerFactory:                 informers,
-		ObjectOrMetadataInformerFactory: informerfactory.NewInformerFactory(informers, metadataInformers),
+		InformerFactory:                 gated,
+		ObjectOrMetadataInformerFactory: informerfactory.NewInformerFactory(gated, metadataInformers),
 		ComponentConfig:                 component.ComponentConfig,
 		RESTMapper:                      mapper,
 		InformersStarted:                make(chan struct{}),

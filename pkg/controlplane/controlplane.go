@@ -109,6 +109,10 @@ type Config struct {
 	// Service.
 	DNSServiceIP net.IP
 
+	// Replicas is the number of API servers on the store. With more than one, the
+	// Service default/kubernetes leads to each that lives. Default 1.
+	Replicas int
+
 	// ClusterDomain is the DNS suffix of the cluster. Default cluster.local.
 	ClusterDomain string
 
@@ -220,8 +224,9 @@ type ControlPlane struct {
 	ready    chan struct{}
 	tokens   atomic.Pointer[tokenMint]
 	checks   atomic.Pointer[[]func() syncz.Check]
-	// informers are set before ready is closed.
-	informers informers.SharedInformerFactory
+	// server is set before booted is closed, which lets the controllers start.
+	server atomic.Pointer[apiServer]
+	booted chan struct{}
 }
 
 // New checks the configuration. Nothing runs before Run.
@@ -235,17 +240,17 @@ func New(config Config) (*ControlPlane, error) {
 		// The libraries keep process-wide registers by the name of the store.
 		endpoint: fmt.Sprintf("http://sublet-%s.memory", uuid.NewUUID()),
 		ready:    make(chan struct{}),
+		booted:   make(chan struct{}),
 	}, nil
 }
 
-// Ready is closed when the API server answers /readyz with 200 and the
-// controllers have been started.
+// Ready returns a channel that is closed when the API server answers /readyz with 200.
 func (c *ControlPlane) Ready() <-chan struct{} { return c.ready }
 
-// Informers are the informers that the API server and the controllers share, for
-// other parts of the process to share too. They are there once [ControlPlane.Ready]
-// is closed, and run; who asks for a further one starts it.
-func (c *ControlPlane) Informers() informers.SharedInformerFactory { return c.informers }
+// Informers returns the informers that the API server and the controllers share, for
+// other parts of the process. They run once [ControlPlane.Ready] is closed. Who asks for
+// a further one starts it.
+func (c *ControlPlane) Informers() informers.SharedInformerFactory { return c.server.Load().informers }
 
 // Checks returns how far the start is and which system objects are missing.
 func (c *ControlPlane) Checks() []syncz.Check {
@@ -343,7 +348,10 @@ func (c *ControlPlane) Run(ctx context.Context) error {
 		return err
 	}
 	defer server.close()
-	c.informers = server.informers
+	lifetime, end := context.WithCancel(context.WithoutCancel(ctx))
+	defer end()
+	server.lifetime = lifetime.Done()
+	c.server.Store(server)
 	c.tokens.Store(server.tokens)
 	return c.serve(ctx, server)
 }

@@ -61,7 +61,7 @@ func launch(t *testing.T, config Config) *plane {
 	}
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	ended := make(chan error, 1)
-	go func() { ended <- c.Run(ctx) }()
+	go func() { ended <- c.RunWithControllers(ctx) }()
 	stop := sync.OnceValue(func() error {
 		cancel()
 		return <-ended

@@ -26,6 +26,9 @@ func (a *assembly) options(proxyCert, proxyKey string) (options.CompletedOptions
 	o.ServiceClusterIPRanges = c.ServiceCIDR
 	o.AllowPrivileged = true // the host's policy decides, not the virtual cluster's
 	o.EndpointReconcilerType = string(reconcilers.NoneEndpointReconcilerType)
+	if c.Replicas > 1 {
+		o.EndpointReconcilerType = string(reconcilers.LeaseEndpointReconcilerType)
+	}
 	o.ProxyClientCertFile, o.ProxyClientKeyFile = proxyCert, proxyKey
 
 	// Neither profiles nor log levels of the process are the tenant's business,

@@ -11,9 +11,9 @@ import (
 	"github.com/sublet-dev/sublet/api/syncz"
 )
 
-// serve runs an assembled API server and the controllers on it.
+// serve runs an assembled API server.
 func (c *ControlPlane) serve(ctx context.Context, server *apiServer) error {
-	boot, err := newBootstrap(&c.config, server.loopback)
+	boot, err := newBootstrap(&c.config, server.loopback, c.booted)
 	if err != nil {
 		return err
 	}
@@ -23,13 +23,10 @@ func (c *ControlPlane) serve(ctx context.Context, server *apiServer) error {
 	}
 	c.checks.Store(&[]func() syncz.Check{guard.check, boot.check})
 	generic := server.aggregator.GenericAPIServer
-	manager := &controllers{config: &c.config, plane: c, server: server, booted: boot.done, started: make(chan struct{})}
-	// As hooks, these are part of /readyz. The controllers are, because the
-	// server is not ready while any of their informers is still empty.
+	// As hooks, these are part of /readyz.
 	for name, hook := range map[string]genericapiserver.PostStartHookFunc{
-		"sublet/bootstrap":   boot.run,
-		"sublet/controllers": manager.await,
-		"sublet/openapi":     server.openAPI.start,
+		"sublet/bootstrap": boot.run,
+		"sublet/openapi":   server.openAPI.Start,
 	} {
 		if err := generic.AddPostStartHook(name, hook); err != nil {
 			return fmt.Errorf("cannot prepare the API server: %w", err)
@@ -39,7 +36,7 @@ func (c *ControlPlane) serve(ctx context.Context, server *apiServer) error {
 	// Not the aggregator's own preparation, which adds nothing but its way to
 	// describe the API.
 	prepared := generic.PrepareRun()
-	server.openAPI.install(generic.Handler.NonGoRestfulMux)
+	server.openAPI.Install(generic.Handler.NonGoRestfulMux)
 	for path, handler := range c.config.Handlers {
 		generic.Handler.NonGoRestfulMux.Handle(path, handler)
 	}
@@ -55,16 +52,30 @@ func (c *ControlPlane) serve(ctx context.Context, server *apiServer) error {
 		return nil
 	})
 
-	stopControllers := start(base, manager.run)
+	cause := c.watch(ctx, guard, stopServer, boot.failed)
+	return errors.Join(cause, stopServer.stop(serverGrace+time.Second))
+}
 
-	cause := c.watch(ctx, guard, stopServer, stopControllers, boot.failed)
-	return errors.Join(cause, stopControllers.stop(controllersGrace), stopServer.stop(serverGrace+time.Second))
+// RunWithControllers runs the API server, and the controllers for as long. It returns
+// what [ControlPlane.Run] does.
+func (c *ControlPlane) RunWithControllers(ctx context.Context) error {
+	base := context.WithoutCancel(ctx)
+	server, controllers := start(base, c.Run), start(base, c.RunControllers)
+	var cause error
+	select {
+	case <-ctx.Done():
+	case <-server.done:
+		cause = server.err
+	case <-controllers.done:
+		cause = ended("the controllers", controllers.err)
+	}
+	return errors.Join(cause, controllers.stop(controllersGrace), server.stop(2*serverGrace+time.Second))
 }
 
 // warm fills the informers that the API server itself needs before it runs its
 // hooks. Most of those look once, and then again after a tenth of a second.
 func (s *apiServer) warm(ctx context.Context) {
-	s.informers.Start(ctx.Done())
+	s.informers.Start(s.lifetime)
 	s.aggregator.APIRegistrationInformers.Start(ctx.Done())
 	ctx, cancel := context.WithTimeout(ctx, warmLimit)
 	defer cancel()
@@ -79,7 +90,7 @@ func (s *apiServer) warm(ctx context.Context) {
 	}
 }
 
-// synced tells whether all informers of the API server have their first list.
+// synced reports whether all informers of the API server have their first list.
 func (s *apiServer) synced() bool {
 	now := make(chan struct{})
 	close(now)
@@ -98,7 +109,7 @@ func (s *apiServer) synced() bool {
 
 // watch announces readiness and waits for the end: the context's, or that of
 // the first part that fails.
-func (c *ControlPlane) watch(ctx context.Context, guard *startGuard, server, controllers *running, failed <-chan error) error {
+func (c *ControlPlane) watch(ctx context.Context, guard *startGuard, server *running, failed <-chan error) error {
 	ready := make(chan error, 1)
 	go func() { ready <- guard.await(ctx) }()
 
@@ -119,8 +130,6 @@ func (c *ControlPlane) watch(ctx context.Context, guard *startGuard, server, con
 			return err
 		case <-server.done:
 			return ended("the API server", server.err)
-		case <-controllers.done:
-			return ended("the controllers", controllers.err)
 		case <-c.config.Storage.Failed():
 			return errors.New("the storage failed")
 		}

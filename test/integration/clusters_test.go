@@ -86,7 +86,7 @@ func launch(name string, admission []controlplane.Plugin) (*cluster, error) {
 	}
 	ended := make(chan error, 1)
 	running.Go(func() {
-		ended <- plane.Run(stopping)
+		ended <- plane.RunWithControllers(stopping)
 		_ = os.RemoveAll(dir)
 	})
 	select {

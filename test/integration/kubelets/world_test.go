@@ -126,7 +126,7 @@ func cluster(t *testing.T, dialKubelet func(context.Context, string, string) (ne
 	if err != nil {
 		t.Fatal(err)
 	}
-	run(t, plane.Run)
+	run(t, plane.RunWithControllers)
 	select {
 	case <-plane.Ready():
 	case <-time.After(patience):

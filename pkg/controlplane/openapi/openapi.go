@@ -1,4 +1,15 @@
-package controlplane
+// Package openapi serves the description of the virtual API, and builds it when
+// somebody asks.
+//
+// Upstream builds the whole description before the server is ready, in two formats
+// and several encodings. That is nearly half of the time and memory of a start, for
+// documents of which most clusters are never asked. Here the list of documents
+// (/openapi/v3) costs nothing: their hashes come from the version of the server and
+// the generations of the custom resources, not from their content. One group's
+// document is built per request. The large v2 document is for old clients.
+//
+// Descriptions of aggregated API servers are not included.
+package openapi
 
 import (
 	"context"
@@ -35,26 +46,16 @@ import (
 )
 
 const (
-	openAPIv2 = "/openapi/v2"
-	openAPIv3 = "/openapi/v3"
+	v2Path = "/openapi/v2"
+	v3Path = "/openapi/v3"
 
 	// keepDocument is how long the v2 document stays in memory after its last
 	// use. Clients that read it at all tend to read it several times.
 	keepDocument = 2 * time.Minute
 )
 
-// openAPI serves the API's description, and builds it when somebody asks.
-//
-// Upstream builds the whole description before the server is ready, in two
-// formats and several encodings: nearly half of the time and of the memory of a
-// start, for documents of which most clusters are never asked. Here the list of
-// documents (/openapi/v3) costs nothing, because their hashes come from the
-// version of the server and the generations of the custom resources instead of
-// from their content, and one group's document is built per request. The big
-// v2 document is for old clients.
-//
-// Descriptions of aggregated API servers are not included.
-type openAPI struct {
+// A Description serves the documents of one chain of API servers.
+type Description struct {
 	v2       *common.Config
 	v3       *common.OpenAPIV3Config
 	services map[string]*restful.WebService // by root path, without the leading slash
@@ -64,35 +65,36 @@ type openAPI struct {
 
 	mu       sync.Mutex // builds are expensive: one at a time
 	document http.Handler
-	built    string // the hash of the custom resources that document has
+	hash     string // of document
 	forget   *time.Timer
 }
 
-// newOpenAPI collects what the servers of the chain serve.
-func newOpenAPI(chain *genericapiserver.GenericAPIServer, v2 *common.Config, v3 *common.OpenAPIV3Config,
-	loopback *rest.Config,
-) (*openAPI, error) {
-	client, err := apiextensionsclient.NewForConfig(loopback)
+// New collects what the servers of the chain serve. own is the configuration of a
+// client that may read custom resource definitions.
+func New(chain *genericapiserver.GenericAPIServer, v2 *common.Config, v3 *common.OpenAPIV3Config,
+	own *rest.Config,
+) (*Description, error) {
+	client, err := apiextensionsclient.NewForConfig(own)
 	if err != nil {
 		return nil, err
 	}
-	o := &openAPI{v2: v2, v3: v3, services: map[string]*restful.WebService{}, client: client}
+	d := &Description{v2: v2, v3: v3, services: map[string]*restful.WebService{}, client: client}
 	for server := chain; server != nil; {
 		for _, service := range server.Handler.GoRestfulContainer.RegisteredWebServices() {
 			root := strings.TrimPrefix(service.RootPath(), "/")
-			if _, ok := o.services[root]; !ok {
-				o.services[root] = service
+			if _, ok := d.services[root]; !ok {
+				d.services[root] = service
 			}
 		}
 		server, _ = server.NextDelegate().(*genericapiserver.GenericAPIServer)
 	}
 	// Only names and versions of the definitions stay in memory.
-	o.factory = apiextensionsinformers.NewSharedInformerFactoryWithOptions(client, resync,
+	d.factory = apiextensionsinformers.NewSharedInformerFactoryWithOptions(client, 0,
 		apiextensionsinformers.WithTransform(stripDefinition))
-	definitions := o.factory.Apiextensions().V1().CustomResourceDefinitions()
+	definitions := d.factory.Apiextensions().V1().CustomResourceDefinitions()
 	definitions.Informer()
-	o.crds = definitions.Lister()
-	return o, nil
+	d.crds = definitions.Lister()
+	return d, nil
 }
 
 // stripDefinition drops the schemas, which are nearly all of a definition.
@@ -107,29 +109,29 @@ func stripDefinition(obj any) (any, error) {
 	return obj, nil
 }
 
-// install serves the description on a mux.
-func (o *openAPI) install(paths *mux.PathRecorderMux) {
-	paths.HandleFunc(openAPIv2, o.serveDocument)
-	paths.HandleFunc(openAPIv3, o.serveList)
-	paths.UnlistedHandlePrefix(openAPIv3+"/", http.HandlerFunc(o.serveGroup))
+// Install serves the description on a mux.
+func (d *Description) Install(paths *mux.PathRecorderMux) {
+	paths.HandleFunc(v2Path, d.serveDocument)
+	paths.HandleFunc(v3Path, d.serveList)
+	paths.UnlistedHandlePrefix(v3Path+"/", http.HandlerFunc(d.serveGroup))
 }
 
-// start begins to watch the custom resources.
-func (o *openAPI) start(hook genericapiserver.PostStartHookContext) error {
-	o.factory.Start(hook.Done())
+// Start starts to watch the custom resources. It is a hook of the API server.
+func (d *Description) Start(hook genericapiserver.PostStartHookContext) error {
+	d.factory.Start(hook.Done())
 	return nil
 }
 
-// groups are the custom resource definitions by the path of the group and
+// listGroups returns the custom resource definitions by the path of the group and
 // version that they serve.
-func (o *openAPI) groups() (map[string][]*apiextensionsv1.CustomResourceDefinition, error) {
-	all, err := o.crds.List(labels.Everything())
+func (d *Description) listGroups() (map[string][]*apiextensionsv1.CustomResourceDefinition, error) {
+	all, err := d.crds.List(labels.Everything())
 	if err != nil {
 		return nil, err
 	}
 	groups := map[string][]*apiextensionsv1.CustomResourceDefinition{}
 	for _, crd := range all {
-		if !established(crd) {
+		if !isEstablished(crd) {
 			continue
 		}
 		for _, v := range crd.Spec.Versions {
@@ -144,14 +146,15 @@ func (o *openAPI) groups() (map[string][]*apiextensionsv1.CustomResourceDefiniti
 	return groups, nil
 }
 
-func established(crd *apiextensionsv1.CustomResourceDefinition) bool {
+// isEstablished reports whether the API server serves the custom resource.
+func isEstablished(crd *apiextensionsv1.CustomResourceDefinition) bool {
 	return slices.ContainsFunc(crd.Status.Conditions, func(c apiextensionsv1.CustomResourceDefinitionCondition) bool {
 		return c.Type == apiextensionsv1.Established && c.Status == apiextensionsv1.ConditionTrue
 	})
 }
 
-// hash identifies a description: by the server's version, and by every
-// definition that is in it.
+// hash returns the identity of a document. It follows from the server's version and
+// from every definition in the document.
 func hash(path string, crds []*apiextensionsv1.CustomResourceDefinition) string {
 	sum := sha256.New()
 	info := version.Get()
@@ -162,40 +165,40 @@ func hash(path string, crds []*apiextensionsv1.CustomResourceDefinition) string 
 	return strings.ToUpper(hex.EncodeToString(sum.Sum(nil)))
 }
 
-// link is where a group's document is, under an address that changes with it.
-func link(path string, crds []*apiextensionsv1.CustomResourceDefinition) string {
-	return openAPIv3 + "/" + path + "?hash=" + hash(path, crds)
+// documentURL returns the address of a group's document, which changes with it.
+func documentURL(path string, crds []*apiextensionsv1.CustomResourceDefinition) string {
+	return v3Path + "/" + path + "?hash=" + hash(path, crds)
 }
 
-// serveList answers with the addresses of all documents.
-func (o *openAPI) serveList(w http.ResponseWriter, req *http.Request) {
-	groups, err := o.groups()
+// serveList returns the addresses of all documents.
+func (d *Description) serveList(w http.ResponseWriter, req *http.Request) {
+	groups, err := d.listGroups()
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusInternalServerError)
 		return
 	}
 	list := handler3.OpenAPIV3Discovery{Paths: map[string]handler3.OpenAPIV3DiscoveryGroupVersion{}}
-	for path := range o.services {
-		list.Paths[path] = handler3.OpenAPIV3DiscoveryGroupVersion{ServerRelativeURL: link(path, nil)}
+	for path := range d.services {
+		list.Paths[path] = handler3.OpenAPIV3DiscoveryGroupVersion{ServerRelativeURL: documentURL(path, nil)}
 	}
 	for path, crds := range groups {
-		if _, ok := o.services[path]; !ok {
-			list.Paths[path] = handler3.OpenAPIV3DiscoveryGroupVersion{ServerRelativeURL: link(path, crds)}
+		if _, ok := d.services[path]; !ok {
+			list.Paths[path] = handler3.OpenAPIV3DiscoveryGroupVersion{ServerRelativeURL: documentURL(path, crds)}
 		}
 	}
 	w.Header().Set("Content-Type", "application/json")
 	_ = json.NewEncoder(w).Encode(list) //nolint:errchkjson // it can be encoded, and nobody waits for an error
 }
 
-// serveGroup answers with the document of one group and version.
-func (o *openAPI) serveGroup(w http.ResponseWriter, req *http.Request) {
-	path := strings.TrimPrefix(req.URL.Path, openAPIv3+"/")
-	groups, err := o.groups()
+// serveGroup returns the document of one group and version.
+func (d *Description) serveGroup(w http.ResponseWriter, req *http.Request) {
+	path := strings.TrimPrefix(req.URL.Path, v3Path+"/")
+	groups, err := d.listGroups()
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusInternalServerError)
 		return
 	}
-	service, crds := o.services[path], groups[path]
+	service, crds := d.services[path], groups[path]
 	if service == nil && len(crds) == 0 {
 		http.NotFound(w, req)
 		return
@@ -205,13 +208,13 @@ func (o *openAPI) serveGroup(w http.ResponseWriter, req *http.Request) {
 	}
 	if asked := req.URL.Query().Get("hash"); asked != "" {
 		if asked != hash(path, crds) {
-			http.Redirect(w, req, link(path, crds), http.StatusMovedPermanently) //nolint:gosec // the path is one of ours
+			http.Redirect(w, req, documentURL(path, crds), http.StatusMovedPermanently) //nolint:gosec // the path is one of ours
 			return
 		}
 		w.Header().Set("Cache-Control", "public, immutable")
 		w.Header().Set("Expires", time.Now().AddDate(1, 0, 0).Format(time.RFC1123)) //nolint:forbidigo // a header for caches
 	}
-	document, err := o.groupDocument(req.Context(), path, service, crds)
+	document, err := d.buildGroup(req.Context(), path, service, crds)
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusInternalServerError)
 		return
@@ -221,23 +224,23 @@ func (o *openAPI) serveGroup(w http.ResponseWriter, req *http.Request) {
 	document.ServeHTTP(w, inner)
 }
 
-// groupDocument builds the document of one group and version.
-func (o *openAPI) groupDocument(ctx context.Context, path string, service *restful.WebService,
+// buildGroup builds the document of one group and version.
+func (d *Description) buildGroup(ctx context.Context, path string, service *restful.WebService,
 	crds []*apiextensionsv1.CustomResourceDefinition,
 ) (http.Handler, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	paths := mux.NewPathRecorderMux("openapi")
 	if service != nil {
 		one := restful.NewContainer()
 		one.Add(service)
-		routes.OpenAPI{V3Config: o.v3}.InstallV3(one, paths)
+		routes.OpenAPI{V3Config: d.v3}.InstallV3(one, paths)
 		return paths, nil
 	}
 	var specs []*spec3.OpenAPI
 	version := path[strings.LastIndex(path, "/")+1:]
 	for _, stripped := range crds {
-		crd, err := o.definition(ctx, stripped.Name)
+		crd, err := d.getDefinition(ctx, stripped.Name)
 		if err != nil {
 			return nil, err
 		}
@@ -253,24 +256,24 @@ func (o *openAPI) groupDocument(ctx context.Context, path string, service *restf
 	}
 	served := handler3.NewOpenAPIService()
 	served.UpdateGroupVersion(path, merged)
-	if err := served.RegisterOpenAPIV3VersionedService(openAPIv3, paths); err != nil {
+	if err := served.RegisterOpenAPIV3VersionedService(v3Path, paths); err != nil {
 		return nil, err
 	}
 	return paths, nil
 }
 
-// definition reads a definition with its schemas.
-func (o *openAPI) definition(ctx context.Context, name string) (*apiextensionsv1.CustomResourceDefinition, error) {
-	crd, err := o.client.ApiextensionsV1().CustomResourceDefinitions().Get(ctx, name, metav1.GetOptions{ResourceVersion: "0"})
+// getDefinition gets a definition with its schemas.
+func (d *Description) getDefinition(ctx context.Context, name string) (*apiextensionsv1.CustomResourceDefinition, error) {
+	crd, err := d.client.ApiextensionsV1().CustomResourceDefinitions().Get(ctx, name, metav1.GetOptions{ResourceVersion: "0"})
 	if err != nil {
-		return nil, fmt.Errorf("cannot read the definition %s: %w", name, err)
+		return nil, fmt.Errorf("cannot get custom resource definition %s: %w", name, err)
 	}
 	return crd, nil
 }
 
-// serveDocument answers with the description of everything in the v2 format.
-func (o *openAPI) serveDocument(w http.ResponseWriter, req *http.Request) {
-	document, err := o.wholeDocument(req.Context())
+// serveDocument returns the description of everything in the v2 format.
+func (d *Description) serveDocument(w http.ResponseWriter, req *http.Request) {
+	document, err := d.getDocument(req.Context())
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusInternalServerError)
 		return
@@ -278,52 +281,53 @@ func (o *openAPI) serveDocument(w http.ResponseWriter, req *http.Request) {
 	document.ServeHTTP(w, req)
 }
 
-// wholeDocument builds the v2 document, or takes the one of a moment ago.
-func (o *openAPI) wholeDocument(ctx context.Context) (http.Handler, error) {
-	crds, err := o.crds.List(labels.Everything())
+// getDocument returns the v2 document. It builds one unless a current one is in memory.
+func (d *Description) getDocument(ctx context.Context) (http.Handler, error) {
+	crds, err := d.crds.List(labels.Everything())
 	if err != nil {
 		return nil, err
 	}
-	crds = slices.DeleteFunc(slices.Clone(crds), func(crd *apiextensionsv1.CustomResourceDefinition) bool { return !established(crd) })
+	crds = slices.DeleteFunc(slices.Clone(crds), func(crd *apiextensionsv1.CustomResourceDefinition) bool { return !isEstablished(crd) })
 	slices.SortFunc(crds, func(a, b *apiextensionsv1.CustomResourceDefinition) int { return strings.Compare(a.Name, b.Name) })
 
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if o.forget != nil {
-		o.forget.Stop()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.forget != nil {
+		d.forget.Stop()
 	}
-	o.forget = time.AfterFunc(keepDocument, func() {
-		o.mu.Lock()
-		defer o.mu.Unlock()
-		o.document, o.built = nil, ""
+	d.forget = time.AfterFunc(keepDocument, func() {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		d.document, d.hash = nil, ""
 	})
-	now := hash(openAPIv2, crds)
-	if o.document != nil && o.built == now {
-		return o.document, nil
+	now := hash(v2Path, crds)
+	if d.document != nil && d.hash == now {
+		return d.document, nil
 	}
-	whole, err := o.whole(ctx, crds)
+	whole, err := d.build(ctx, crds)
 	if err != nil {
 		return nil, err
 	}
 	paths := mux.NewPathRecorderMux("openapi")
-	handler.NewOpenAPIService(whole).RegisterOpenAPIVersionedService(openAPIv2, paths)
-	o.document, o.built = paths, now
+	handler.NewOpenAPIService(whole).RegisterOpenAPIVersionedService(v2Path, paths)
+	d.document, d.hash = paths, now
 	return paths, nil
 }
 
-func (o *openAPI) whole(ctx context.Context, crds []*apiextensionsv1.CustomResourceDefinition) (*spec.Swagger, error) {
+// build builds the v2 document.
+func (d *Description) build(ctx context.Context, crds []*apiextensionsv1.CustomResourceDefinition) (*spec.Swagger, error) {
 	var services []*restful.WebService
-	for _, service := range o.services {
+	for _, service := range d.services {
 		services = append(services, service)
 	}
-	static, err := builder2.BuildOpenAPISpecFromRoutes(restfuladapter.AdaptWebServices(services), o.v2)
+	static, err := builder2.BuildOpenAPISpecFromRoutes(restfuladapter.AdaptWebServices(services), d.v2)
 	if err != nil {
 		return nil, fmt.Errorf("cannot describe the API: %w", err)
 	}
 	static.Definitions = handler.PruneDefaults(static.Definitions)
 	var specs []*spec.Swagger
 	for _, stripped := range crds {
-		crd, err := o.definition(ctx, stripped.Name)
+		crd, err := d.getDefinition(ctx, stripped.Name)
 		if err != nil {
 			return nil, err
 		}
