@@ -21,7 +21,7 @@ import (
 	"github.com/sublet-dev/sublet/pkg/controlplane/pki"
 )
 
-// whoami asks, over TLS, who the bearer of a token is.
+// whoami returns who the bearer of a token is, asked over TLS.
 func whoami(t *testing.T, p *plane, token string) authenticationv1.UserInfo {
 	t.Helper()
 	config := &rest.Config{
@@ -108,7 +108,7 @@ func testPodToken(t *testing.T, p *plane) {
 	}
 }
 
-// claimsOf are the claims of a token without those that are of one token alone.
+// claimsOf returns the claims of a token without those of one token alone.
 func claimsOf(t *testing.T, token string) map[string]any {
 	t.Helper()
 	payload, err := base64.RawURLEncoding.DecodeString(strings.Split(token, ".")[1])

@@ -117,7 +117,7 @@ func newAPIServer(c *ControlPlane, client *etcd.Client, serving, frontProxy *pki
 	return s, nil
 }
 
-// frontProxyFiles keeps the front proxy's certificate where the aggregator can
+// frontProxyFiles writes the front proxy's certificate where the aggregator can
 // read it.
 func (s *apiServer) frontProxyFiles(leaf *pki.Leaf) (cert, key string, err error) {
 	pair := leaf.Current()
@@ -221,9 +221,9 @@ func (a *assembly) adjust(kube *kubecontrolplane.Config) {
 	kube.ControlPlane.Generic.AdmissionControl = admission.NewChainHandler(chain...)
 }
 
-// genericConfig is the part that the three API servers have in common. It does
-// what upstream's does, except that the loopback is in memory, that nothing is
-// read from files, and that the identity of in-memory callers is known.
+// genericConfig returns what the three API servers have in common. It follows
+// upstream, but reads no files, has its loopback in memory, and knows the callers in
+// the process.
 func (a *assembly) genericConfig(opts options.CompletedOptions) (
 	*genericapiserver.Config, informers.SharedInformerFactory, *serverstorage.DefaultStorageFactory, error,
 ) {
@@ -323,14 +323,15 @@ func (a *assembly) access(config *genericapiserver.Config, opts options.Complete
 	return err
 }
 
-// handlerChain has a short way for callers in the process. While the server starts
-// they take the long one: it knows that what is not there yet is not gone.
+// handlerChain builds the chain of handlers, with a short way for callers in the
+// process. While the server starts, they take the long one: it knows that what is not
+// there yet is not gone.
 func (a *assembly) handlerChain(api http.Handler, config *genericapiserver.Config) http.Handler {
 	network := genericapiserver.DefaultBuildHandlerChain(api, config)
-	memory := memoryChain(api, config)
+	inProcess := loopbackChain(api, config)
 	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
-		if plainlyInMemory(req) && closed(a.ready) {
-			memory.ServeHTTP(w, req)
+		if isPlainLoopback(req) && isClosed(a.ready) {
+			inProcess.ServeHTTP(w, req)
 			return
 		}
 		network.ServeHTTP(w, req)

@@ -41,10 +41,10 @@ const (
 // A bootstrap keeps the objects that every cluster has: the system namespaces,
 // default roles, priority classes, and the Services of the control plane.
 //
-// It reads first and creates what is missing. On a new store everything must
-// come into being before the start continues. On an existing store nothing may
-// hold up the start, as a tenant may have stored the reason: what cannot be
-// created is reported and tried again in the background.
+// It reads first and creates what is missing. On a new store everything must be
+// created before the start continues. On an existing store nothing may hold up the
+// start: a tenant may have stored the reason. What cannot be created is reported and
+// tried again in the background.
 type bootstrap struct {
 	config *Config
 	client kubernetes.Interface
@@ -72,8 +72,8 @@ func newBootstrap(config *Config, own *rest.Config, done chan struct{}) (*bootst
 	}, nil
 }
 
-// run is a hook of the API server. It never returns an error, which would end
-// the process without a word to anybody; it reports to failed.
+// run runs the bootstrap as a hook of the API server. It never returns an error, which
+// would end the process without a message. It sends the error to failed.
 func (b *bootstrap) run(hook genericapiserver.PostStartHookContext) error {
 	isNew, err := b.start(hook)
 	if err != nil {
@@ -176,7 +176,7 @@ func (b *bootstrap) create(ctx context.Context, o systemObject, must bool) error
 }
 
 // pauseEarly waits for the time between two early attempts, or until ctx is done. It
-// does not use the clock of the certificates, which stands still in tests.
+// does not use the clock of the certificates, which does not advance in tests.
 func pauseEarly(ctx context.Context) {
 	select {
 	case <-ctx.Done():
@@ -220,9 +220,9 @@ func (b *bootstrap) repair(ctx context.Context) {
 	}
 }
 
-// reconcileRoles brings roles that an older version created up to this one's,
-// by upstream's own rules: what is missing is added, what a tenant added stays,
-// and what is marked as not to be updated is left alone.
+// reconcileRoles updates the roles that an older version created, by upstream's own
+// rules. It adds what is missing, and leaves what a tenant added. It skips roles that
+// are marked as not to be updated.
 func (b *bootstrap) reconcileRoles(hook genericapiserver.PostStartHookContext) {
 	select {
 	case <-hook.Done():

@@ -12,9 +12,9 @@ import (
 	"github.com/sublet-dev/sublet/pkg/controlplane/pki"
 )
 
-// clientBuilder gives every controller an in-memory client under the name of
-// the service account that it would have outside. The administrators' group
-// spares each request a walk through the roles: all of them are one process.
+// clientBuilder gives every controller an in-memory client with the name of the
+// service account that it would have outside. The administrators' group spares each
+// request a walk through the roles.
 type clientBuilder struct{ plane *ControlPlane }
 
 var _ clientbuilder.ControllerClientBuilder = clientBuilder{}
@@ -26,7 +26,7 @@ func (b clientBuilder) Config(name string) (*rest.Config, error) {
 	return rest.AddUserAgent(config, name), nil
 }
 
-// ConfigOrDie is Config, which cannot fail.
+// ConfigOrDie returns what Config does, which cannot fail.
 func (b clientBuilder) ConfigOrDie(name string) *rest.Config {
 	config, _ := b.Config(name)
 	return config
@@ -37,7 +37,7 @@ func (b clientBuilder) Client(name string) (kubernetes.Interface, error) {
 	return kubernetes.NewForConfig(b.ConfigOrDie(name))
 }
 
-// ClientOrDie is Client, which cannot fail with this configuration.
+// ClientOrDie returns what Client does, which cannot fail with this configuration.
 func (b clientBuilder) ClientOrDie(name string) kubernetes.Interface {
 	return kubernetes.NewForConfigOrDie(b.ConfigOrDie(name))
 }
@@ -47,7 +47,7 @@ func (b clientBuilder) DiscoveryClient(name string) (discovery.DiscoveryInterfac
 	return discovery.NewDiscoveryClientForConfig(b.ConfigOrDie(name))
 }
 
-// DiscoveryClientOrDie is DiscoveryClient, which cannot fail with this
+// DiscoveryClientOrDie returns what DiscoveryClient does, which cannot fail with this
 // configuration.
 func (b clientBuilder) DiscoveryClientOrDie(name string) discovery.DiscoveryInterface {
 	return discovery.NewDiscoveryClientForConfigOrDie(b.ConfigOrDie(name))

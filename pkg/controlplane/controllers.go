@@ -32,13 +32,11 @@ import (
 // garbage collector and quota look twice as often by themselves.
 const refreshDiscovery = time.Minute
 
-// DefaultControllers are the controllers that make sense in a cluster whose
-// nodes and volumes belong to another one. Left out are those that manage
-// nodes, volumes and clouds, which is the host's work; those that delete pods
-// because of the state of a node, because the host decides that; those of kubelet
-// certificates; and the one for further ranges of Service addresses, which are
-// the host's (it also panics now and then on informers that already run, as ours
-// do: it looks at its lister before it has one).
+// DefaultControllers returns the controllers that make sense in a cluster whose nodes
+// and volumes belong to another one. Nodes, volumes and clouds are the host's work. The
+// host also decides which pods end with a node. There are no kubelet certificates.
+// Further ranges of Service addresses are the host's. Their controller also panics on
+// informers that already run: it uses its lister before it has one.
 func DefaultControllers() []string {
 	return []string{
 		names.CertificateSigningRequestCleanerController,
@@ -110,18 +108,18 @@ func (m *controllers) run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("cannot configure the controllers: %w", err)
 	}
-	all, err := app.BuildControllers(ctx, context, built(), nil, noHealthChecks{})
+	all, err := app.BuildControllers(ctx, context, descriptorsAtStart(), nil, noHealthChecks{})
 	if err != nil {
 		return fmt.Errorf("cannot create the controllers: %w", err)
 	}
-	if m.enabled(component, names.ServiceAccountTokenController) {
+	if m.isEnabled(component, names.ServiceAccountTokenController) {
 		tokens, err := m.tokens(ctx, context)
 		if err != nil {
 			return fmt.Errorf("cannot create the controllers: %w", err)
 		}
 		all = append(all, tokens)
 	}
-	if m.enabled(component, names.ValidatingAdmissionPolicyStatusController) {
+	if m.isEnabled(component, names.ValidatingAdmissionPolicyStatusController) {
 		all = append(all, newPolicyController(context))
 	}
 	context.InformerFactory.Start(ctx.Done())
@@ -137,20 +135,21 @@ func (m *controllers) run(ctx context.Context) error {
 	return nil
 }
 
-// built are the controllers that are made at the start.
-func built() map[string]*app.ControllerDescriptor {
+// descriptorsAtStart returns the controllers that are built at the start.
+func descriptorsAtStart() map[string]*app.ControllerDescriptor {
 	descriptors := app.NewControllerDescriptors()
 	delete(descriptors, names.ValidatingAdmissionPolicyStatusController)
 	return descriptors
 }
 
-func (m *controllers) enabled(component *kcmconfig.Config, name string) bool {
+// isEnabled reports whether a controller is to run.
+func (m *controllers) isEnabled(component *kcmconfig.Config, name string) bool {
 	return app.ControllerContext{ComponentConfig: component.ComponentConfig}.
 		IsControllerEnabled(app.NewControllerDescriptors()[name])
 }
 
-// componentConfig is upstream's default configuration with our controllers and
-// keys in it.
+// componentConfig returns upstream's default configuration with our controllers and
+// keys.
 func (m *controllers) componentConfig() (*kcmconfig.Config, error) {
 	o, err := kcmoptions.NewKubeControllerManagerOptions()
 	if err != nil {
@@ -179,6 +178,7 @@ func (m *controllers) componentConfig() (*kcmconfig.Config, error) {
 	return component, nil
 }
 
+// file keeps content in a file for the time of the term, and returns its path.
 func (m *controllers) file(name string, content []byte) (string, error) {
 	file, err := newSecretFile(name, content)
 	if err != nil {
@@ -188,9 +188,8 @@ func (m *controllers) file(name string, content []byte) (string, error) {
 	return file.path, nil
 }
 
-// controllerContext is what upstream's CreateControllerContext makes, on the
-// API server's informers and under no process-wide name, of which there could
-// be only one.
+// controllerContext returns what upstream's CreateControllerContext does, on the API
+// server's informers. It has no process-wide name, of which there could be only one.
 func (m *controllers) controllerContext(ctx context.Context, component *kcmconfig.Config, gated *informers.Gated) (app.ControllerContext, error) {
 	builder := clientBuilder{plane: m.plane}
 	metadataConfig, err := builder.Config("metadata-informers")
@@ -220,7 +219,7 @@ func (m *controllers) controllerContext(ctx context.Context, component *kcmconfi
 		ResyncPeriod:                    func() time.Duration { return resync },
 		ControllerManagerMetrics:        controllersmetrics.NewControllerManagerMetrics("kube-controller-manager"),
 	}
-	if m.enabled(component, names.GarbageCollectorController) {
+	if m.isEnabled(component, names.GarbageCollectorController) {
 		ignored := map[schema.GroupResource]struct{}{}
 		for _, r := range component.ComponentConfig.GarbageCollectorController.GCIgnoredResources {
 			ignored[schema.GroupResource{Group: r.Group, Resource: r.Resource}] = struct{}{}
@@ -231,8 +230,8 @@ func (m *controllers) controllerContext(ctx context.Context, component *kcmconfi
 	return c, nil
 }
 
-// tokens fills Secrets of the type service-account-token. Upstream builds this
-// controller apart from the others, from files.
+// tokens returns the controller that fills Secrets of the type service-account-token.
+// Upstream builds it apart from the others, from files.
 func (m *controllers) tokens(ctx context.Context, c app.ControllerContext) (app.Controller, error) {
 	client, err := c.NewClient("tokens-controller")
 	if err != nil {
@@ -255,7 +254,7 @@ type tokensController struct {
 	*serviceaccountcontroller.TokensController
 }
 
-// Name is the name under which upstream knows the controller.
+// Name returns upstream's name of the controller.
 func (tokensController) Name() string { return names.ServiceAccountTokenController }
 
 // Run runs the controller with upstream's number of workers.

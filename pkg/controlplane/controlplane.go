@@ -1,22 +1,24 @@
 // Package controlplane runs the control plane of one virtual cluster inside the
-// process: the real kube-apiserver with custom resources and aggregation, and
-// the controllers that make sense in a cluster that has no kubelets of its own.
+// process. It is the real kube-apiserver with custom resources and aggregation, and
+// the controllers of a cluster without kubelets of its own.
 //
 // It starts in this order, and stops in reverse:
 //
 //	storage → API server → bootstrap (roles, priority classes, system services) → controllers
 //
-// What makes it start in half a second instead of two is that the parts do not
-// pretend to be far from each other. Clients in the process call the API
-// server's handler ([ControlPlane.ClientConfig]): no TLS, no socket, no
-// certificate of their own; who they are travels in a context key that nothing
-// outside this package can set. All resources share one client of the store.
-// The controllers share the API server's informers. And the objects that every
-// cluster has are created at once, where upstream first sleeps a second.
+// It starts in half a second instead of two, because its parts call each other as
+// functions. Clients in the process call the API server's handler
+// ([ControlPlane.ClientConfig], package loopback): no TLS, no socket, no certificate.
+// All resources share one client of the store. The controllers share the API server's
+// informers (package informers). The objects that every cluster has are created at
+// once, where upstream first sleeps a second (bootstrap.go).
 //
-// Consistent reads go to the store, which is nearer than a cache that would
-// first have to find out how new it is; only resources that many read have a
-// cache at all. The API's description is built when somebody asks for it.
+// Nothing that a tenant stores can keep a start from succeeding: see
+// docs/design/012-starts-that-never-fail.md.
+//
+// Consistent reads go to the store. It is nearer than a cache, which would have to find
+// out how new it is. Only resources that many read have a cache (restoptions.go). The
+// API's description is built when somebody asks for it (package openapi).
 //
 // Only one TLS port is open to the outside, for tenants and their pods.
 //
@@ -60,7 +62,7 @@ const (
 	storageTimeout = 2 * time.Second
 
 	// warmLimit is how long the API server's informers may take before the
-	// start goes on without them.
+	// start continues without them.
 	warmLimit = 5 * time.Second
 
 	// controllersGrace and serverGrace are how long controllers and open
@@ -132,16 +134,16 @@ type Config struct {
 	// name it as a non-resource URL, as an administrator's do.
 	Handlers map[string]http.Handler
 
-	// Controllers are the names of the controllers to run, in the notation of
-	// kube-controller-manager: "*" for all that are on by default, "-name" to
-	// leave one out. Default: [DefaultControllers].
+	// Controllers are the names of the controllers to run, as kube-controller-manager
+	// takes them. "*" is all that are on by default, "-name" leaves one out. Default:
+	// [DefaultControllers].
 	Controllers []string
 
 	// Clock drives the renewal of certificates. Default: the real one.
 	Clock clock.WithTicker
 }
 
-// issuer is who the cluster's service account tokens say they are from.
+// issuer returns the issuer of the cluster's service account tokens.
 func (c *Config) issuer() string { return "https://kubernetes.default.svc." + c.ClusterDomain }
 
 // complete fills in defaults and reports everything that is missing at once.
@@ -179,6 +181,7 @@ func (c *Config) complete() error {
 	return errors.Join(errs...)
 }
 
+// completeAddresses fills in and checks the addresses of Services.
 func (c *Config) completeAddresses() []error {
 	var ranges []*net.IPNet
 	for text := range strings.SplitSeq(c.ServiceCIDR, ",") {
@@ -205,7 +208,7 @@ func (c *Config) completeAddresses() []error {
 	return errs
 }
 
-// firstAddress is the address after a network's own.
+// firstAddress returns the address after a network's own.
 func firstAddress(network *net.IPNet) net.IP {
 	ip := append(net.IP{}, network.IP...)
 	for i := len(ip) - 1; i >= 0; i-- {
@@ -278,9 +281,9 @@ func (c *ControlPlane) ClientConfig(name string, groups ...string) *rest.Config 
 	}})
 }
 
-// ownConfig returns the configuration of the API server's own client. What a
-// tenant configures does not apply to it: neither a policy nor a webhook nor a
-// quota of theirs may keep the control plane from starting.
+// ownConfig returns the configuration of the API server's own client. Policies,
+// webhooks and quotas of a tenant do not apply to it: none may keep the control plane
+// from starting.
 func (c *ControlPlane) ownConfig() *rest.Config {
 	return c.clientConfig(loopback.Caller{
 		User: &user.DefaultInfo{
@@ -304,8 +307,8 @@ func (c *ControlPlane) clientConfig(caller loopback.Caller) *rest.Config {
 	}
 }
 
-// loopbackAddress is how the process would reach its own port. In-memory
-// clients never do, but the libraries derive addresses from it.
+// loopbackAddress returns the address of the process's own port. In-memory clients
+// never dial it, but the libraries derive addresses from it.
 func (c *ControlPlane) loopbackAddress() string {
 	address := *c.config.Listener.Addr().(*net.TCPAddr)
 	if address.IP == nil || address.IP.IsUnspecified() {

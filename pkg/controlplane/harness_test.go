@@ -97,7 +97,7 @@ func newBundle(t *testing.T) *pki.Bundle {
 	return bundle
 }
 
-// kubeconfig is how kubectl reaches the control plane: over TLS, with a client
+// kubeconfig returns how kubectl reaches the control plane: over TLS, with a client
 // certificate.
 func (p *plane) kubeconfig(t *testing.T, user string, groups ...string) *rest.Config {
 	t.Helper()

@@ -12,13 +12,12 @@ import (
 	"github.com/sublet-dev/sublet/pkg/controlplane/loopback"
 )
 
-// memoryChain is what a request of the process itself passes on its way to the API:
-// who calls is known, what they may do is checked as for anybody, and the request
-// ends in time. What upstream's chain has beside that is for callers behind a
-// network: fair queues, from which administrators are exempt, spans and latencies
-// for each step, a goroutine of its own that may outlive its caller, and headers for
-// browsers. It would be a good part of what a small request costs.
-func memoryChain(api http.Handler, config *genericapiserver.Config) http.Handler {
+// loopbackChain builds the handlers of a request from within the process. The caller
+// is known, its permissions are checked as anybody's, and the request ends in time.
+// The rest of upstream's chain is for callers behind a network: fair queues, spans, a
+// goroutine per request, headers for browsers. It would be a good part of what a small
+// request costs.
+func loopbackChain(api http.Handler, config *genericapiserver.Config) http.Handler {
 	handler := genericapifilters.WithAuthorization(api, config.Authorization.Authorizer, config.Serializer)
 	handler = withIdentity(handler)
 	handler = genericapifilters.WithRequestDeadline(handler, config.AuditBackend, config.AuditPolicyRuleEvaluator,
@@ -29,7 +28,7 @@ func memoryChain(api http.Handler, config *genericapiserver.Config) http.Handler
 	return genericapifilters.WithAuditInit(handler)
 }
 
-// withIdentity makes the caller in memory the user of the request.
+// withIdentity sets the caller in the process as the user of the request.
 func withIdentity(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		if who, ok := loopback.UserOf(req.Context()); ok {
@@ -39,12 +38,12 @@ func withIdentity(next http.Handler) http.Handler {
 	})
 }
 
-// impersonation begins the name of each header that says for whom a caller acts.
+// impersonation is the prefix of each header that names whom a caller impersonates.
 const impersonation = "Impersonate-"
 
-// plainlyInMemory says whether a request comes from the process itself and is what
-// it seems to be: who acts for somebody else takes the long way.
-func plainlyInMemory(req *http.Request) bool {
+// isPlainLoopback reports whether a request comes from within the process and
+// impersonates nobody. With impersonation, it takes the long way.
+func isPlainLoopback(req *http.Request) bool {
 	if _, ok := loopback.UserOf(req.Context()); !ok {
 		return false
 	}
@@ -56,7 +55,8 @@ func plainlyInMemory(req *http.Request) bool {
 	return true
 }
 
-func closed(signal <-chan struct{}) bool {
+// isClosed reports whether a channel is closed.
+func isClosed(signal <-chan struct{}) bool {
 	select {
 	case <-signal:
 		return true

@@ -15,8 +15,8 @@ import (
 	"k8s.io/kubernetes/pkg/serviceaccount"
 )
 
-// options are upstream's defaults with what a virtual cluster decides filled
-// in. Whatever upstream would read from files is given as values below.
+// options returns upstream's defaults with the decisions of a virtual cluster. What
+// upstream would read from files is given as values.
 func (a *assembly) options(proxyCert, proxyKey string) (options.CompletedOptions, error) {
 	c := a.config
 	o := options.NewServerRunOptions()
@@ -41,8 +41,8 @@ func (a *assembly) options(proxyCert, proxyKey string) (options.CompletedOptions
 	o.Etcd.StorageConfig.DBMetricPollInterval = 0
 	o.Etcd.SkipHealthEndpoints = true // replaced by a check on the shared client
 
-	// Nodes come with the host's taints. The one that this step gives every new
-	// node is for a node controller to take away, of which there is none here.
+	// Nodes come with the host's taints. This step would taint every new node for a
+	// node controller to remove, of which there is none here.
 	o.Admission.GenericAdmission.DisablePlugins = []string{"TaintNodesByCondition"}
 	o.Admission.GenericAdmission.Decorators = append(
 		admission.Decorators{admission.DecoratorFunc(exemptOwnRequests)}, o.Admission.GenericAdmission.Decorators...)
@@ -50,7 +50,7 @@ func (a *assembly) options(proxyCert, proxyKey string) (options.CompletedOptions
 	o.Authorization.Modes = []string{"RBAC"}
 	o.Authentication.ClientCert.CAContentProvider = a.clientCA
 	o.Authentication.ServiceAccounts.Issuers = []string{c.issuer()}
-	// A token that says it ends in an hour ends in an hour.
+	// A token for an hour ends in an hour.
 	o.Authentication.ServiceAccounts.ExtendExpiration = false
 	key := c.PKI.ServiceAccountKey()
 	public, err := serviceaccount.StaticPublicKeysGetter([]any{key.Public()})
@@ -75,9 +75,9 @@ func (a *assembly) options(proxyCert, proxyKey string) (options.CompletedOptions
 	return completed, nil
 }
 
-// gatesOff are the features that serve several API servers of one cluster, or
-// that assume a store on the other side of a network.
-func gatesOff() []featuregate.Feature {
+// disabledFeatures returns the features that serve several API servers of one cluster,
+// or that assume a store behind a network.
+func disabledFeatures() []featuregate.Feature {
 	return []featuregate.Feature{
 		features.APIServerIdentity,
 		features.UnknownVersionInteroperabilityProxy,
@@ -92,11 +92,11 @@ func gatesOff() []featuregate.Feature {
 	}
 }
 
-// setFeatureGates turns gatesOff off. The gates are the process's, so every
+// setFeatureGates turns disabledFeatures off. The gates are the process's, so every
 // control plane in it sets the same.
 func setFeatureGates() error {
 	off := map[string]bool{}
-	for _, gate := range gatesOff() {
+	for _, gate := range disabledFeatures() {
 		if utilfeature.DefaultFeatureGate.Enabled(gate) {
 			off[string(gate)] = false
 		}

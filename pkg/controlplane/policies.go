@@ -10,9 +10,9 @@ import (
 	"k8s.io/kubernetes/cmd/kube-controller-manager/names"
 )
 
-// policyController type-checks admission policies. To do so, upstream's
-// controller keeps the schema of the whole API in memory, some seven MB, and
-// most clusters have no admission policy: it is made when the first one comes.
+// policyController type-checks admission policies. Upstream's controller keeps the
+// schema of the whole API in memory, some seven MB. Most clusters have no admission
+// policy, so it is built when the first one comes.
 type policyController struct {
 	context app.ControllerContext
 	first   chan struct{}
@@ -29,10 +29,10 @@ func newPolicyController(context app.ControllerContext) *policyController {
 	return c
 }
 
-// Name is the name under which upstream knows the controller.
+// Name returns upstream's name of the controller.
 func (c *policyController) Name() string { return names.ValidatingAdmissionPolicyStatusController }
 
-// Run makes and runs the controller once there is a policy.
+// Run builds and runs the controller once there is a policy.
 func (c *policyController) Run(ctx context.Context) {
 	select {
 	case <-ctx.Done():
@@ -41,7 +41,7 @@ func (c *policyController) Run(ctx context.Context) {
 	}
 	controller, err := app.NewControllerDescriptors()[c.Name()].BuildController(ctx, c.context)
 	if err != nil {
-		klog.ErrorS(err, "Admission policies are not type-checked")
+		klog.ErrorS(err, "Cannot type-check admission policies")
 		return
 	}
 	if controller != nil {

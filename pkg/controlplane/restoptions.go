@@ -37,17 +37,16 @@ func newSharedStore(client *kubernetes.Client) sharedStore {
 	return sharedStore{client: client}
 }
 
-// wrap replaces the storage that a getter would build by one on the shared
-// client.
+// wrap replaces the storage that a getter would build by one on the shared client.
 func (s sharedStore) wrap(inner generic.RESTOptionsGetter) generic.RESTOptionsGetter {
 	return &sharedGetter{inner: inner, store: s}
 }
 
-// uncached tells whether a resource has no watch cache. Upstream keeps events
-// out of it, which are many and hardly read. We also keep out what has few
-// objects and few readers: the store is a function call away, and a cache costs
-// six goroutines and a timer that fires every second, whether used or not.
-func uncached(resource schema.GroupResource) bool {
+// isUncached reports whether a resource has no watch cache. Upstream keeps events out,
+// which are many and hardly read. We also keep out what has few objects and few
+// readers. The store is a function call away, and a cache costs six goroutines and a
+// timer that fires every second.
+func isUncached(resource schema.GroupResource) bool {
 	switch resource.Group {
 	case "admissionregistration.k8s.io", "apiregistration.k8s.io", "autoscaling", "certificates.k8s.io",
 		"coordination.k8s.io", "events.k8s.io", "flowcontrol.apiserver.k8s.io", "networking.k8s.io", "node.k8s.io",
@@ -75,7 +74,7 @@ func (g *sharedGetter) GetRESTOptions(resource schema.GroupResource, example run
 	if err != nil {
 		return options, err
 	}
-	options.Decorator = g.store.decorator(!uncached(resource))
+	options.Decorator = g.store.decorator(!isUncached(resource))
 	return options, nil
 }
 
@@ -133,8 +132,8 @@ func (s sharedStore) decorator(cached bool) generic.StorageDecorator {
 	}
 }
 
-// egress has the connections that libraries open to the store by themselves go
-// to the backend, and leaves every other kind of connection alone.
+// egress returns the lookup that dials the backend for connections that libraries open
+// to the store by themselves. It changes no other connection.
 func egress(backend storage.Backend) egressselector.Lookup {
 	dial := func(ctx context.Context, _, _ string) (net.Conn, error) { return backend.Dial(ctx) }
 	return func(target egressselector.NetworkContext) (utilnet.DialFunc, error) {

@@ -7,8 +7,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A secretFile has a path, for libraries that read keys by path only, and no
-// place on any disk: it is anonymous memory, gone with the process.
+// A secretFile has a path, for libraries that read keys by path only. It is on no
+// disk: it is anonymous memory, gone with the process.
 type secretFile struct {
 	file *os.File
 	path string

@@ -9,7 +9,7 @@ import (
 	"github.com/sublet-dev/sublet/pkg/controlplane/pki"
 )
 
-// servingNames are the names under which clients reach the API server: from the
+// servingNames returns the names under which clients reach the API server: from the
 // process, from the pods of the virtual cluster, and from outside.
 func servingNames(c *Config) pki.Names {
 	names := pki.Names{
@@ -43,8 +43,8 @@ func newServingLeaf(c *Config) (*pki.Leaf, error) {
 	return pki.NewLeaf(c.Clock, func(now time.Time) (pki.Pair, error) { return c.PKI.Serving(now, names) })
 }
 
-// A servingCert hands a self-renewing certificate to the TLS server, which
-// takes every new one into use with the next handshake.
+// A servingCert passes a self-renewing certificate to the TLS server, which uses every
+// new one from the next handshake on.
 type servingCert struct{ leaf *pki.Leaf }
 
 var _ dynamiccertificates.CertKeyContentProvider = servingCert{}
@@ -58,7 +58,7 @@ func (s servingCert) CurrentCertKeyContent() (cert, key []byte) {
 	return pair.Cert, pair.Key
 }
 
-// AddListener has the listener told about every renewal.
+// AddListener calls the listener at every renewal.
 func (s servingCert) AddListener(listener dynamiccertificates.Listener) {
 	s.leaf.OnRenewal(listener.Enqueue)
 }

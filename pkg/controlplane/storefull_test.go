@@ -14,8 +14,8 @@ import (
 	"github.com/sublet-dev/sublet/pkg/storage"
 )
 
-// A tenant fills the store with large ConfigMaps, is told so in words, deletes
-// them and goes on. Nobody restarts anything.
+// TestFullStore fills the store with large ConfigMaps until a create is denied, deletes
+// them and continues without a restart.
 func TestFullStore(t *testing.T) {
 	t.Parallel()
 	store := storage.Embedded(t.TempDir())

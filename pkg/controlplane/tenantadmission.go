@@ -24,9 +24,9 @@ func isTenantAdmission(plugin string) bool {
 	return false
 }
 
-// exemptOwnRequests wraps a plugin that a tenant configures. Requests of the API
-// server itself pass it: otherwise one policy could keep the control plane from
-// starting, and the tenant from ever deleting that policy.
+// exemptOwnRequests wraps a plugin that a tenant configures, so that requests of the API
+// server itself pass. Otherwise one policy could keep the control plane from starting,
+// and nobody could delete that policy.
 func exemptOwnRequests(plugin admission.Interface, name string) admission.Interface {
 	if !isTenantAdmission(name) {
 		return plugin

@@ -33,12 +33,12 @@ func newTokenMint(issuer serviceaccount.TokenGenerator, audiences []string, fact
 	}
 }
 
-// PodToken makes a token of service account namespace/account, bound to the pod that
-// the request names, which the caller has read from this API server. It is false in
-// every case that is not this simple, or in which the caches of the process are not
-// sure: then the API server has to be asked, which also knows what is wrong. It may
-// be called once [ControlPlane.Ready] is closed.
-func (c *ControlPlane) PodToken(ctx context.Context, namespace, account string, request *authenticationv1.TokenRequest) (*authenticationv1.TokenRequest, bool) {
+// PodToken returns a token of service account namespace/account, bound to the pod of
+// the request, which the caller has read from this API server. ok is false in every
+// case that is less simple, or in which the caches are not sure. The API server has to
+// be asked then, which also returns what is wrong. It may be called once
+// [ControlPlane.Ready] is closed.
+func (c *ControlPlane) PodToken(ctx context.Context, namespace, account string, request *authenticationv1.TokenRequest) (token *authenticationv1.TokenRequest, ok bool) {
 	m := c.tokens.Load()
 	if m == nil {
 		return nil, false
@@ -48,7 +48,7 @@ func (c *ControlPlane) PodToken(ctx context.Context, namespace, account string, 
 
 func (m *tokenMint) podToken(ctx context.Context, namespace, account string, request *authenticationv1.TokenRequest) (*authenticationv1.TokenRequest, bool) {
 	spec, pod := request.Spec, request.Spec.BoundObjectRef
-	if !ofPod(pod) || spec.ExpirationSeconds == nil || *spec.ExpirationSeconds < shortestToken {
+	if !isBoundToPod(pod) || spec.ExpirationSeconds == nil || *spec.ExpirationSeconds < shortestToken {
 		return nil, false
 	}
 	// A token of a pod that has a node names that too, which takes a look at it.
@@ -84,7 +84,7 @@ func (m *tokenMint) podToken(ctx context.Context, namespace, account string, req
 	return answer, true
 }
 
-// ofPod says whether a token is to be bound to one certain pod.
-func ofPod(bound *authenticationv1.BoundObjectReference) bool {
+// isBoundToPod reports whether a token is to be bound to one certain pod.
+func isBoundToPod(bound *authenticationv1.BoundObjectReference) bool {
 	return bound != nil && bound.Kind == "Pod" && bound.UID != ""
 }

@@ -39,8 +39,7 @@ import (
 // handlers get no event before [Gated.Open], and are removed by [Gated.Close].
 //
 // Upstream's controllers are written for informers that start after the last
-// controller was built: many register a handler first and set the lister that it uses
-// afterwards. The API server's informers already run when the controllers are built.
+// controller was built. Many register a handler first, and set its lister afterwards. The API server's informers already run when the controllers are built.
 // An early event would find no lister, and the panic would end the process. So early
 // events wait in the handler's queue.
 type Gated struct {

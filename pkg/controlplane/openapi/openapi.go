@@ -4,9 +4,8 @@
 // Upstream builds the whole description before the server is ready, in two formats
 // and several encodings. That is nearly half of the time and memory of a start, for
 // documents of which most clusters are never asked. Here the list of documents
-// (/openapi/v3) costs nothing: their hashes come from the version of the server and
-// the generations of the custom resources, not from their content. One group's
-// document is built per request. The large v2 document is for old clients.
+// (/openapi/v3) costs nothing. Their hashes come from the version of the server and
+// the generations of custom resources. One group's document is built per request. The large v2 document is for old clients.
 //
 // Descriptions of aggregated API servers are not included.
 package openapi
