@@ -78,7 +78,7 @@ func (d *Discovery) Discover(ctx context.Context, standby func(reason string)) (
 				return known, holder, nil
 			}
 			if logged == "" {
-				klog.InfoS("Host API server unreachable and no facts of an earlier run, waiting", "err", err)
+				klog.InfoS("Cannot discover the host yet, waiting", "err", err)
 			}
 			logged = err.Error()
 		}
@@ -100,11 +100,11 @@ func asStandby(err error) (reason string, ok bool) {
 }
 
 // loadUnproven returns the facts of an earlier run for a start without the host,
-// and gives the holder what they record. ok is false if there are none, or if those
-// of another pod are on the volume.
+// and gives the holder what they record. ok is false if the host has responded, if
+// there are no facts, or if those of another pod are on the volume.
 func (d *Discovery) loadUnproven(holder *Holder, cause error) (*Facts, bool) {
 	known, ok := loadFacts(d.DataDir)
-	if !ok || !d.mayServeUnproven(known) {
+	if !ok || !isUnreachable(cause) || !d.mayServeUnproven(known) {
 		return nil, false
 	}
 	klog.InfoS("Host API server unreachable, starting with the facts of the last run; syncing waits", "err", cause)

@@ -120,9 +120,17 @@ func TestClaimConflict(t *testing.T) {
 		}
 		return true, nil, apierrors.NewConflict(schema.GroupResource{Resource: "configmaps"}, "shop-anchor", errors.New("changed"))
 	})
-	_, holder, err := newDiscovery(t, client).Discover(t.Context(), noStandby(t))
+	d := newDiscovery(t, client)
+	known := &Facts{Anchor: shop().AnchorOwner("anchor-uid"), Holder: Record{"shop-0", "a", 4}, Certs: map[string][]byte{"ca.crt": []byte("kept")}}
+	if err := known.save(d.DataDir); err != nil {
+		t.Fatal(err)
+	}
+	_, holder, err := d.Discover(t.Context(), noStandby(t))
 	if err != nil {
 		t.Fatal(err)
+	}
+	if holder.MayWrite() != nil {
+		t.Error("a host that responds is asked again, not passed over")
 	}
 	if diff := cmp.Diff(Record{"shop-0", "new", 6}, holder.Record()); diff != "" {
 		t.Errorf("the second look sees the other claim (-want +got):\n%s", diff)
