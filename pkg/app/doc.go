@@ -8,7 +8,7 @@
 //
 // The leader also runs, for each term:
 //
-//	Secrets of the release → syncer → foreign usage → virtual scheduler
+//	controllers → Secrets of the release → syncer → foreign usage → virtual scheduler
 //
 // Parts stop in reverse. If one part needs another, it declares a small interface and
 // app fills it in. So the admission of Services calls the syncer, and the API server
