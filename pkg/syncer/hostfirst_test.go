@@ -2,6 +2,7 @@ package syncer
 
 import (
 	"errors"
+	"strconv"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -196,6 +197,30 @@ func TestFirstNeedsAKindThatGoesDown(t *testing.T) {
 	for _, kind := range []string{"nodes", "nothing"} {
 		if _, err := e.CreateHostFirst(t.Context(), kind, service(), false); err == nil {
 			t.Errorf("CreateHostFirst of %s must fail", kind)
+		}
+	}
+}
+
+// TestUpdateFirstMeetsAnother lets others change the host Service between the look and
+// the patch. Its ports are a list, which is patched as a whole.
+func TestUpdateFirstMeetsAnother(t *testing.T) {
+	t.Parallel()
+	for meets, fails := range map[int]bool{1: false, hostFirstAttempts - 1: false, hostFirstAttempts: true} {
+		e, _, host := firstBench(t)
+		host.add(hostService("v1"))
+		left := meets
+		host.before = func(verb string, o client.Object) error {
+			if verb == "patch" && left > 0 {
+				left--
+				host.version++
+				host.objects[keyOf(o)].SetResourceVersion(strconv.Itoa(host.version))
+			}
+			return nil
+		}
+		changed := service(func(s *corev1.Service) { s.UID, s.Spec.Ports = "v1", []corev1.ServicePort{{Port: 81}} })
+		_, err := e.UpdateHostFirst(t.Context(), "services", changed, false)
+		if fails != apierrors.IsServerTimeout(err) || !fails && err != nil {
+			t.Errorf("with %d changes in between: %v", meets, err)
 		}
 	}
 }
