@@ -15,7 +15,7 @@ import (
 )
 
 // HostLimits bound what one virtual cluster sends to the host's API server. The
-// zero value is no limit.
+// zero value is no limit. A pod costs two requests.
 type HostLimits struct {
 	// RequestsPerSecond is the rate of requests. 0 is no limit.
 	RequestsPerSecond float64
@@ -24,12 +24,6 @@ type HostLimits struct {
 	// BytesPerSecond is the rate of bytes in the bodies of requests, two seconds'
 	// worth of which may be sent at once. 0 is no limit.
 	BytesPerSecond int64
-}
-
-// DefaultHostLimits returns limits that a usual tenant does not feel. A pod costs two
-// requests: 400 pods pass at once, and 200 a second follow.
-func DefaultHostLimits() HostLimits {
-	return HostLimits{RequestsPerSecond: 400, Burst: 800, BytesPerSecond: 16 << 20}
 }
 
 // priority is the order in which waiting requests are sent.

@@ -61,7 +61,7 @@ func TestHostLimiterPace(t *testing.T) {
 		"Requests":      {"Above the burst the rate counts.", HostLimits{RequestsPerSecond: 10, Burst: 20}, 100, 100, 20, 10},
 		"Bytes":         {"So do bytes: two seconds' worth, then the rate.", HostLimits{BytesPerSecond: 1000}, 500, 100, 4, 2},
 		"Both":          {"The tighter limit counts.", HostLimits{RequestsPerSecond: 10, Burst: 20, BytesPerSecond: 1000}, 500, 100, 4, 2},
-		"BurstOfPods":   {"600 pods are 1200 requests: by default they pass in a second.", DefaultHostLimits(), 4096, 1200, 800, 400},
+		"BurstOfPods":   {"600 pods are 1200 requests: by default they pass in a second.", HostLimits{RequestsPerSecond: 400, Burst: 800, BytesPerSecond: 16 << 20}, 4096, 1200, 800, 400},
 		"Large":         {"A request larger than the bucket passes when it is full.", HostLimits{BytesPerSecond: 1000}, 5000, 2, 1, 0},
 	}
 	for name, tc := range tests {
