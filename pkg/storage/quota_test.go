@@ -19,7 +19,7 @@ func TestQuota(t *testing.T) {
 		{"the default claim holds a database of that size twice", limits{volume: 5 * gib, reserve: 160 * mib}, 2 * gib},
 		{"a claim of 1 GiB leaves room for log, reserve and defragmentation", limits{volume: gib, reserve: 160 * mib}, 304 * mib},
 		{"a large volume does not make a large quota", limits{volume: 100 * gib}, 2 * gib},
-		{"the default memory limit is the smaller one", limits{volume: 5 * gib, memory: 2 * gib}, 448 * mib},
+		{"the default memory limit is the smaller one", limits{volume: 5 * gib, memory: 2 * gib}, 1792 * mib / 5},
 		{"and the volume is, if that is small", limits{volume: gib, memory: 8 * gib}, 384 * mib},
 		{"a virtual cluster must fit in any case", limits{volume: 100 * mib, memory: 128 * mib}, minQuota},
 	} {
