@@ -188,7 +188,7 @@ func (a *app) cluster() translate.Cluster {
 // parts returns what runs, in the order of the start.
 func (a *app) parts() []lifecycle.Part {
 	parts := []lifecycle.Part{
-		{Name: "memory", Run: newMemoryKeeper().Run},
+		{Name: "memory", Run: newMemoryKeeper(a.controlPlane.Ready()).Run},
 		{Name: "holder", Run: a.holder.Run},
 		{Name: "node proxy", Run: a.proxy.Run},
 		{Name: "control plane", Run: a.controlPlane.Run, Ready: a.controlPlane.Ready()},

@@ -23,7 +23,7 @@ import (
 // collector.
 func prepareProcess(logging v1alpha1.Logging) error {
 	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(maxGCPercent)
+		debug.SetGCPercent(startGCPercent)
 	}
 	if err := setMemoryLimit(); err != nil {
 		return err

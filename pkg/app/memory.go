@@ -17,6 +17,9 @@ const (
 	// maxGCPercent lets the heap of a small server grow to five times what lives
 	// before garbage is collected. This halves the CPU that a pod costs.
 	maxGCPercent = 400
+	// startGCPercent holds until the server is ready. Garbage between the objects
+	// of a start leaves gaps on the heap that an idle server never fills.
+	startGCPercent = 100
 	// minGCPercent bounds the CPU that collections take from a server with many
 	// objects.
 	minGCPercent = 50
@@ -43,6 +46,8 @@ type memoryKeeper struct {
 	release func()
 	// setPercent sets GC percent.
 	setPercent func(int)
+	// ready is closed when the start is over.
+	ready <-chan struct{}
 	// fixed is true if the operator has set GOGC, which then stays.
 	fixed bool
 
@@ -60,12 +65,13 @@ type memoryUse struct {
 	heap, live, free uint64
 }
 
-func newMemoryKeeper() *memoryKeeper {
+func newMemoryKeeper(ready <-chan struct{}) *memoryKeeper {
 	return &memoryKeeper{
 		clock: clock.RealClock{}, read: readMemory, release: debug.FreeOSMemory,
 		setPercent: func(percent int) { debug.SetGCPercent(percent) },
 		fixed:      os.Getenv("GOGC") != "",
-		percent:    maxGCPercent,
+		ready:      ready,
+		percent:    startGCPercent,
 	}
 }
 
@@ -87,6 +93,11 @@ func (k *memoryKeeper) Run(ctx context.Context) error {
 // pace sets when the next collection starts, from what the last one left.
 func (k *memoryKeeper) pace() {
 	percent := gcPercent(k.read().live)
+	select {
+	case <-k.ready:
+	default:
+		percent = min(percent, startGCPercent)
+	}
 	if change := percent - k.percent; change > -minChange && change < minChange {
 		return
 	}

@@ -40,27 +40,32 @@ func TestPace(t *testing.T) {
 	t.Parallel()
 	var live uint64
 	var set []int
+	ready := make(chan struct{})
 	k := &memoryKeeper{
-		read: func() memoryUse { return memoryUse{live: live} }, percent: maxGCPercent,
+		read: func() memoryUse { return memoryUse{live: live} }, percent: startGCPercent, ready: ready,
 		setPercent: func(percent int) { set = append(set, percent) },
 	}
-	for _, step := range []struct {
+	for i, step := range []struct {
 		reason string
 		live   uint64
 		want   []int
 	}{
-		{"A small heap may grow to five times what lives.", 30 * mib, nil},
-		{"From then on it grows by a fixed amount,", 80 * mib, []int{200}},
-		{"which is a smaller part of a larger heap.", 160 * mib, []int{200, 100}},
-		{"A little more is not worth stopping all goroutines.", 165 * mib, []int{200, 100}},
-		{"With very many objects, collections would take too much CPU.", 2000 * mib, []int{200, 100, 50}},
-		{"It goes back as objects go.", 30 * mib, []int{200, 100, 50, 400}},
-		{"Nothing lives before the first collection.", 0, []int{200, 100, 50, 400}},
+		{"The start leaves few gaps on the heap.", 30 * mib, nil},
+		{"Then a small heap may grow to five times what lives.", 30 * mib, []int{400}},
+		{"From there on it grows by a fixed amount,", 80 * mib, []int{400, 200}},
+		{"which is a smaller part of a larger heap.", 160 * mib, []int{400, 200, 100}},
+		{"A little more is not worth stopping all goroutines.", 165 * mib, []int{400, 200, 100}},
+		{"With very many objects, collections would take too much CPU.", 2000 * mib, []int{400, 200, 100, 50}},
+		{"It goes back as objects go.", 30 * mib, []int{400, 200, 100, 50, 400}},
+		{"Nothing lives before the first collection.", 0, []int{400, 200, 100, 50, 400}},
 	} {
 		live = step.live
 		k.pace()
 		if !slices.Equal(set, step.want) {
 			t.Errorf("%s: with %d MiB set %v, want %v", step.reason, live/mib, set, step.want)
+		}
+		if i == 0 {
+			close(ready)
 		}
 	}
 }

@@ -50,7 +50,7 @@ func isUncached(resource schema.GroupResource) bool {
 	switch resource.Group {
 	case "admissionregistration.k8s.io", "apiregistration.k8s.io", "autoscaling", "certificates.k8s.io",
 		"coordination.k8s.io", "events.k8s.io", "flowcontrol.apiserver.k8s.io", "networking.k8s.io", "node.k8s.io",
-		"policy", "resource.k8s.io", "scheduling.k8s.io", "storage.k8s.io", "storagemigration.k8s.io":
+		"policy", "rbac.authorization.k8s.io", "resource.k8s.io", "scheduling.k8s.io", "storage.k8s.io", "storagemigration.k8s.io":
 		return true
 	case "":
 		switch resource.Resource {
@@ -59,6 +59,8 @@ func isUncached(resource schema.GroupResource) bool {
 		}
 	case "apps":
 		return resource.Resource == "controllerrevisions"
+	case "batch":
+		return resource.Resource == "cronjobs"
 	}
 	return false
 }
