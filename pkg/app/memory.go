@@ -122,7 +122,7 @@ func (k *memoryKeeper) releaseIfQuiet() {
 }
 
 // sentinel is an object that dies in each collection.
-type sentinel struct{ self *sentinel }
+type sentinel struct{ self *sentinel } //nolint:unused // an object without a pointer may share its memory, and its end
 
 // afterCollections calls react after each garbage collection until the context
 // ends. It costs nothing in between. react must be quick: it runs on the

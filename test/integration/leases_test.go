@@ -15,7 +15,7 @@ import (
 
 // TestLeases syncs a kind that is off by default and that the engine knows by discovery
 // alone: a Lease is copied, renewed and deleted.
-func TestLeases(t *testing.T) { //nolint:paralleltest // Each engine sees all of the virtual cluster.
+func TestLeases(t *testing.T) {
 	r := newRelease(t)
 	r.startSome(t, r.allKinds(func(o *kinds.Options) {
 		o.Sync.Kinds["sync.toHost.leases"] = v1alpha1.KindSettings{Enabled: true}

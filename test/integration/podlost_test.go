@@ -13,7 +13,7 @@ import (
 
 // TestLostPodsFail deletes host pods by force, while the engine runs and while it is down.
 // Pods with a finalizer, as Jobs have, must get a final phase, and all others must go.
-func TestLostPodsFail(t *testing.T) { //nolint:paralleltest // Two engines would both run the pods of the virtual cluster.
+func TestLostPodsFail(t *testing.T) {
 	r := newRelease(t)
 	f := newFarm(t, r)
 	first := r.start(t, r.host.memory(), r.allKinds()...)
