@@ -13,6 +13,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apiserver/pkg/admission"
+
+	"github.com/sublet-dev/sublet/pkg/translate"
 )
 
 // fromHostError turns an error of the host into one for the tenant: about the
@@ -25,11 +27,13 @@ func fromHostError(a admission.Attributes, name types.NamespacedName, err error)
 		return hostUnavailable(a, name, err)
 	}
 	refusal := status.Status()
+	var names translate.Rewriter
 	if refusal.Details != nil && refusal.Details.Name != "" {
-		refusal.Message = strings.ReplaceAll(refusal.Message, refusal.Details.Name, name.Name)
+		names.AddObject(types.NamespacedName{Name: refusal.Details.Name}, name)
 		refusal.Details = refusal.Details.DeepCopy()
 		refusal.Details.Name = name.Name
 	}
+	refusal.Message = names.RewriteError(refusal.Message)
 	if namesField(refusal) {
 		return &apierrors.StatusError{ErrStatus: refusal}
 	}
@@ -52,7 +56,8 @@ func hostUnavailable(a admission.Attributes, name types.NamespacedName, err erro
 	if name.Namespace != "" {
 		object = name.String()
 	}
-	message := fmt.Sprintf("%s %s was not changed: its host copy could not be written. Try again: %v", a.GetKind().Kind, object, err)
+	message := fmt.Sprintf("%s %s was not changed: its host copy could not be written. Try again: %s",
+		a.GetKind().Kind, object, new(translate.Rewriter).RewriteError(err.Error()))
 	if _, ok := errors.AsType[*url.Error](err); ok {
 		message = fmt.Sprintf("%s %s was not changed: the host cluster did not respond. Try again.", a.GetKind().Kind, object)
 	}

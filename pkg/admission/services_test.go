@@ -296,7 +296,7 @@ func TestServiceAdmissionRefusal(t *testing.T) {
 		"Quota": {
 			reason: "a quota of the host is the tenant's error at once, in the host's words and the tenant's name",
 			err:    apierrors.NewForbidden(services, "web-hash", errors.New("exceeded quota: tenants, requested: services=1")),
-			code:   http.StatusForbidden, says: []string{`"web" is forbidden`, "host cluster refused", "exceeded quota: tenants"},
+			code:   http.StatusForbidden, says: []string{`"web" is forbidden`, "host cluster refused", "exceeded quota of the host"},
 		},
 		"Invalid": {
 			reason: "a value that the host cannot take is as invalid as one of the tenant's API server",

@@ -1,7 +1,7 @@
-// Package translate says what a virtual object is called on the host and what
-// its copy there looks like: names, labels, selectors, references and pod specs.
+// Package translate defines the host copy of a virtual object: its name, labels, selectors
+// and references. For pods it also defines the spec, the status and the state.
 //
-// Everything in it is a pure function: no client, no clock, no state. What a
-// function needs to know of the cluster comes in as an argument, so that the same
-// input gives the same output after a restart, on another replica and in a test.
+// Everything in it is a pure function: no client, no clock, no state. Arguments bring what
+// a function needs to know of the cluster. The same input gives the same output after a
+// restart, on another replica and in a test.
 package translate

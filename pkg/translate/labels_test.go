@@ -13,8 +13,8 @@ import (
 	"github.com/sublet-dev/sublet/api/labels"
 )
 
-// labelKey draws keys that are hard to rename: with and without a prefix, and
-// such that differ in characters that a renaming might replace.
+// labelKey draws keys that are hard to rename: with and without a prefix, and with
+// characters that a renaming might replace.
 func labelKey() *rapid.Generator[string] {
 	return rapid.StringMatching(`([a-z0-9]{1,30}(\.[a-z0-9]{1,30}){0,3}/)?[A-Za-z0-9]([-_.A-Za-z0-9]{0,60}[A-Za-z0-9])?`)
 }

@@ -37,9 +37,9 @@ const maxPrefix = 63 - 1 - 26
 // hashEncoding is base32 in lower case, which every name on a cluster may hold.
 var hashEncoding = base32.NewEncoding("abcdefghijklmnopqrstuvwxyz234567").WithPadding(base32.NoPadding)
 
-// Hashed puts a virtual object into the host namespace, named by a readable
-// prefix and 128 bits of a hash over the cluster's UID, the virtual namespace
-// and the virtual name.
+// Hashed names the copy of a virtual object in the host namespace. The name is a readable
+// prefix and 128 bits of a hash over the cluster's UID, the virtual namespace and the
+// virtual name.
 func Hashed(c Cluster, virtual types.NamespacedName) types.NamespacedName {
 	return types.NamespacedName{
 		Namespace: c.Namespace,
@@ -47,8 +47,8 @@ func Hashed(c Cluster, virtual types.NamespacedName) types.NamespacedName {
 	}
 }
 
-// Derived is [Hashed] for a host object that stands beside the copy of a virtual
-// object, told apart by its role: the token Secret of a pod.
+// Derived returns the scheme of a second host object for a virtual object, such as the
+// token Secret of a pod. The role is a part of the hash.
 func Derived(role string) Scheme {
 	return func(c Cluster, virtual types.NamespacedName) types.NamespacedName {
 		return types.NamespacedName{
@@ -58,17 +58,17 @@ func Derived(role string) Scheme {
 	}
 }
 
-// HashedCluster is [Hashed] for a host object without a namespace.
+// HashedCluster names a host object without a namespace, as [Hashed] does.
 func HashedCluster(c Cluster, virtual types.NamespacedName) types.NamespacedName {
 	return types.NamespacedName{Name: Hashed(c, virtual).Name}
 }
 
-// Same is the scheme of cluster-scoped objects that have one name on both sides.
+// Same names cluster-scoped objects that have one name on both sides.
 func Same(_ Cluster, virtual types.NamespacedName) types.NamespacedName {
 	return types.NamespacedName{Name: virtual.Name}
 }
 
-// prefix is the start of name as far as it may stand in a DNS label.
+// readablePrefix returns the start of name, as far as a DNS label may have it.
 func readablePrefix(name string) string {
 	name = strings.ToLower(name)
 	readable := make([]byte, 0, maxPrefix)
@@ -91,8 +91,8 @@ func readablePrefix(name string) string {
 	return strings.TrimRight(trimmed, "-")
 }
 
-// hash is 128 bits over parts, each preceded by its length so that no two lists
-// of parts run together, as 26 characters.
+// hash returns 128 bits over parts, as 26 characters. Each part is preceded by its length,
+// so that no two lists of parts give the same input.
 func hash(parts ...string) string {
 	h := sha256.New()
 	var length [8]byte
@@ -141,10 +141,10 @@ func SetController(c Cluster, host metav1.Object) {
 	host.SetOwnerReferences([]metav1.OwnerReference{anchor})
 }
 
-// Origin is the virtual object that a host object was made for. It is false
-// unless the host object proves it: the cluster's UID is ours, and the name
-// that the claimed virtual object would get is the one that the object has.
-// Labels and annotations alone prove nothing, as others can write them.
+// Origin returns the virtual object that a host object was created for. ours is true only
+// if the host object proves it: it has our cluster's UID, and the name that the claimed
+// virtual object would get. Labels and annotations alone prove nothing, as others can
+// write them.
 func Origin(c Cluster, scheme Scheme, host metav1.Object) (virtual types.NamespacedName, uid types.UID, ours bool) {
 	annotations := host.GetAnnotations()
 	virtual = types.NamespacedName{Namespace: annotations[labels.VirtualNamespace], Name: annotations[labels.VirtualName]}
@@ -155,7 +155,7 @@ func Origin(c Cluster, scheme Scheme, host metav1.Object) (virtual types.Namespa
 	return virtual, uid, ours
 }
 
-// with is a copy of base in which over wins.
+// mergeMaps returns a copy of base in which over wins.
 func mergeMaps(base, over map[string]string) map[string]string {
 	merged := make(map[string]string, len(base)+len(over))
 	for k, v := range base {

@@ -17,7 +17,7 @@ import (
 // tokens, see [Derived].
 const TokenRole = "token"
 
-// PodInput is what the host copy of a pod depends on beside the pod itself.
+// PodInput is what the host copy of a pod depends on, in addition to the pod itself.
 type PodInput struct {
 	// Cluster is the identity of the virtual cluster.
 	Cluster Cluster
@@ -44,17 +44,17 @@ type PodInput struct {
 	// means all.
 	NodeSelector map[string]string
 	// Services are the Services of the pod's virtual namespace. They are read
-	// only if [NeedsServices] says so.
+	// only if [NeedsServices] returns true.
 	Services []corev1.Service
 	// Namespaces are the virtual namespaces with their labels. They are read only
-	// if [NeedsNamespaces] says so.
+	// if [NeedsNamespaces] returns true.
 	Namespaces []corev1.Namespace
 }
 
-// Pod fills in the host copy of a virtual pod. An empty host, which bears no more
-// than the identity that [Stamp] gave it, gets a whole spec. On a pod that exists
-// only what the tenant changed since is touched, and only what a pod may still
-// change: whatever the host's own admission made of the pod stays as it is.
+// Pod fills in the host copy of a virtual pod. A host pod that only has the identity of
+// [Stamp] gets a whole spec. Of a host pod that exists, Pod changes only what the tenant
+// has changed and a pod may still change. What the host's own admission made of the pod
+// stays.
 func Pod(in PodInput, virtual, host *corev1.Pod) error {
 	syncPodMetadata(in.Cluster, virtual, host)
 	if host.UID == "" {
@@ -63,7 +63,7 @@ func Pod(in PodInput, virtual, host *corev1.Pod) error {
 	return updatePod(in, virtual, host)
 }
 
-// NeedsServices says whether translating the pod reads [PodInput.Services].
+// NeedsServices reports whether [Pod] reads [PodInput.Services].
 func NeedsServices(virtual, host *corev1.Pod) bool {
 	if virtual.Spec.EnableServiceLinks != nil && !*virtual.Spec.EnableServiceLinks {
 		return false
@@ -115,10 +115,10 @@ func newPod(in PodInput, virtual, host *corev1.Pod) error {
 	return nil
 }
 
-// UnsupportedError says why a virtual object cannot have a copy on the host as it is.
-// It is for the tenant to read: trying again without a change is of no use.
+// UnsupportedError is why a virtual object cannot have a host copy as it is. It is for the
+// tenant. To try again without a change is of no use.
 type UnsupportedError struct {
-	// Problems are the fields in question, each with the way out.
+	// Problems are the fields in question, each with what to do.
 	Problems []error
 }
 
@@ -127,7 +127,8 @@ func (e *UnsupportedError) Error() string {
 	return "it cannot run on the host: " + errors.Join(e.Problems...).Error()
 }
 
-// refused says what of a pod cannot be had in a virtual cluster, all at once.
+// checkSupported returns an [UnsupportedError] with all fields of a pod that the host
+// cannot have.
 func checkSupported(virtual *corev1.Pod) error {
 	var problems []error
 	if len(virtual.Spec.ResourceClaims) > 0 {
@@ -157,8 +158,8 @@ func checkSupported(virtual *corev1.Pod) error {
 	return &UnsupportedError{problems}
 }
 
-// drop removes from a spec what has a meaning in the virtual cluster only. The
-// host sets its own where it has one.
+// clearVirtualOnlyFields removes from a spec what has a meaning only in the virtual
+// cluster. The host sets its own where it has one.
 func clearVirtualOnlyFields(spec *corev1.PodSpec) {
 	// Who may preempt whom on the host is the operator's decision.
 	spec.PriorityClassName = ""
@@ -182,8 +183,8 @@ func clearVirtualOnlyFields(spec *corev1.PodSpec) {
 // maxHostname is the length of a name that Linux takes.
 const maxHostname = 63
 
-// hostname gives the pod the host name that it would have without a host: its
-// virtual name unless the tenant chose one.
+// setHostname gives the pod the host name that it would have without a host: its virtual
+// name, unless the tenant chose one.
 func setHostname(in PodInput, virtual *corev1.Pod, spec *corev1.PodSpec) error {
 	// On the host a subdomain would put the pod below the host's namespace.
 	spec.Subdomain = ""
@@ -229,14 +230,14 @@ func syncPodMetadata(c Cluster, virtual, host *corev1.Pod) {
 	host.Annotations = syncDownward(host.Annotations, virtual)
 }
 
-// nodeTopology says whether a pod's label tells where its node is. The API server
-// of each side writes it when the pod is bound; a copy would cost one more write
-// per pod and come too late for the pod to read it.
+// isNodeTopology reports whether a pod's label names the place of its node. The API server
+// of each side writes it when the pod is bound. A copy would cost one more write per pod
+// and come too late for the pod to read it.
 func isNodeTopology(key string) bool {
 	return key == corev1.LabelTopologyZone || key == corev1.LabelTopologyRegion
 }
 
-// key is the virtual key of a name in the pod's namespace.
+// key returns the virtual key of a name in the pod's namespace.
 func key(namespace, name string) types.NamespacedName {
 	return types.NamespacedName{Namespace: namespace, Name: name}
 }
@@ -254,7 +255,7 @@ func eachContainer(spec *corev1.PodSpec, visit func(*corev1.Container)) {
 	}
 }
 
-// ownKey says whether Sublet itself writes an annotation of a host pod.
+// isOwnKey reports whether Sublet itself writes an annotation of a host pod.
 func isOwnKey(key string) bool {
 	return key == labels.DownwardLabels || key == labels.DownwardAnnotations || strings.HasPrefix(key, labels.TenantPrefix)
 }

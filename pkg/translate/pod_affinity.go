@@ -9,7 +9,7 @@ import (
 	apilabels "k8s.io/apimachinery/pkg/labels"
 )
 
-// NeedsNamespaces says whether translating the pod reads [PodInput.Namespaces].
+// NeedsNamespaces reports whether [Pod] reads [PodInput.Namespaces].
 func NeedsNamespaces(virtual, host *corev1.Pod) bool {
 	if host.UID != "" {
 		return false
@@ -21,8 +21,8 @@ func NeedsNamespaces(virtual, host *corev1.Pod) bool {
 	return needs
 }
 
-// affinity makes the scheduling rules of a pod mean on the host what they mean in
-// the virtual cluster: rules about pods see this cluster's pods only.
+// rewriteAffinity gives the scheduling rules of a pod the same meaning on the host. Rules
+// about pods see only the pods of this cluster.
 func rewriteAffinity(in PodInput, virtual *corev1.Pod, spec *corev1.PodSpec) {
 	eachAffinityTerm(spec.Affinity, func(term *corev1.PodAffinityTerm) {
 		selector := withLabelKeys(term.LabelSelector, term.MatchLabelKeys, metav1.LabelSelectorOpIn, virtual.Labels)
@@ -62,9 +62,8 @@ func eachAffinityTerm(affinity *corev1.Affinity, visit func(*corev1.PodAffinityT
 	}
 }
 
-// withLabelKeys is selector with what matchLabelKeys adds to it: the values that
-// the pod itself has. An API server that knows the field has added it already;
-// written out, it works on every host.
+// withLabelKeys returns selector with the pod's own values under keys. An API server that
+// knows matchLabelKeys has added them already. Written out, they work on every host.
 func withLabelKeys(selector *metav1.LabelSelector, keys []string, operator metav1.LabelSelectorOperator, own map[string]string) *metav1.LabelSelector {
 	if selector == nil || len(keys) == 0 {
 		return selector
@@ -83,7 +82,7 @@ func withLabelKeys(selector *metav1.LabelSelector, keys []string, operator metav
 	return selector
 }
 
-// termNamespaces are the virtual namespaces that a rule is about; nil is all.
+// termNamespaces returns the virtual namespaces that a rule is about, nil for all.
 func termNamespaces(in PodInput, own string, term *corev1.PodAffinityTerm) []string {
 	if term.NamespaceSelector == nil {
 		if len(term.Namespaces) == 0 {
@@ -108,19 +107,20 @@ func termNamespaces(in PodInput, own string, term *corev1.PodAffinityTerm) []str
 	return namespaces
 }
 
+// selectsEverything reports whether a selector has no requirement.
 func selectsEverything(selector *metav1.LabelSelector) bool {
 	return len(selector.MatchLabels) == 0 && len(selector.MatchExpressions) == 0
 }
 
-// confine holds the pod to the node that the tenant named and to the nodes that
-// the tenant may see. The host's scheduler decides all the same, so that no pod
-// lands where it does not fit.
+// applyNodeRules limits the pod to the node that the tenant named and to the nodes that
+// the tenant may see. The host's scheduler still decides, so that no pod gets to a node
+// where it does not fit.
 func applyNodeRules(in PodInput, virtual *corev1.Pod, spec *corev1.PodSpec) {
 	requireNodes(in, virtual.Spec.NodeName, spec)
 }
 
-// confineTo holds the pod to a node, unless that is empty, and to the nodes that
-// the tenant may see.
+// requireNodes limits the pod to a node, unless that is empty, and to the nodes that the
+// tenant may see.
 func requireNodes(in PodInput, node string, spec *corev1.PodSpec) {
 	var fields, expressions []corev1.NodeSelectorRequirement
 	if node != "" {

@@ -12,7 +12,7 @@ import (
 	"github.com/sublet-dev/sublet/api/labels"
 )
 
-// worldNamespaces are the virtual namespaces of the property test.
+// worldNamespaces returns the virtual namespaces of the tests.
 func worldNamespaces() []corev1.Namespace {
 	namespace := func(name string, set map[string]string) corev1.Namespace {
 		return corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: set}}
@@ -24,8 +24,7 @@ func worldNamespaces() []corev1.Namespace {
 	}
 }
 
-// selectedByTerm is what a scheduler makes of a term: whether a pod with these
-// labels in that namespace is one that the term is about.
+// selectedByTerm returns what a rule selects.
 func selectedByTerm(t *rapid.T, term *corev1.PodAffinityTerm, own, namespace string, namespaceLabels, pod map[string]string) bool {
 	inside := false
 	for _, n := range term.Namespaces {

@@ -15,9 +15,8 @@ const (
 	maxSearches    = 32
 )
 
-// dns points the pod at the DNS of the virtual cluster wherever a kubelet would
-// point it at the cluster's. The tenant's own dnsConfig is merged in as a kubelet
-// would merge it.
+// setDNS points the pod at the DNS of the virtual cluster wherever a kubelet would point
+// it at the cluster's. It merges the tenant's own dnsConfig as a kubelet would.
 func setDNS(in PodInput, namespace string, spec *corev1.PodSpec) {
 	cluster := spec.DNSPolicy == corev1.DNSClusterFirstWithHostNet ||
 		!spec.HostNetwork && (spec.DNSPolicy == corev1.DNSClusterFirst || spec.DNSPolicy == "")
@@ -38,7 +37,7 @@ func setDNS(in PodInput, namespace string, spec *corev1.PodSpec) {
 	spec.DNSConfig = config
 }
 
-// union is the first limit different values of first and then second.
+// union returns the first limit different values of first and then second.
 func union(first, second []string, limit int) []string {
 	values := slices.Clone(first)
 	for _, value := range second {
@@ -49,7 +48,7 @@ func union(first, second []string, limit int) []string {
 	return values
 }
 
-// mergeOptions is base with the tenant's options, which win by name.
+// mergeOptions returns base with the tenant's options, which win by name.
 func mergeOptions(base, own []corev1.PodDNSConfigOption) []corev1.PodDNSConfigOption {
 	merged := slices.Clone(base)
 	for _, option := range own {
@@ -63,9 +62,9 @@ func mergeOptions(base, own []corev1.PodDNSConfigOption) []corev1.PodDNSConfigOp
 	return merged
 }
 
-// serviceEnv are the variables that tell a container where Services are. The
-// host's kubelet would name the host's, so it is told to name none but the host's
-// API, and the virtual one's variables take precedence over that.
+// serviceEnv returns the variables that point a container to Services. The host pod
+// disables those of the host's kubelet. The kubelet still sets the ones for the host's
+// API; the virtual ones take precedence.
 func serviceEnv(in PodInput, virtual *corev1.Pod) []corev1.EnvVar {
 	kubernetes := corev1.Service{Spec: corev1.ServiceSpec{
 		ClusterIP: in.KubernetesServiceIP,
@@ -87,6 +86,7 @@ func serviceEnv(in PodInput, virtual *corev1.Pod) []corev1.EnvVar {
 	return env
 }
 
+// hasAddress reports whether a Service has a cluster IP and a port.
 func hasAddress(service *corev1.Service) bool {
 	return service.Spec.ClusterIP != "" && service.Spec.ClusterIP != corev1.ClusterIPNone && len(service.Spec.Ports) > 0
 }
@@ -123,6 +123,7 @@ func linkEnv(env []corev1.EnvVar, service *corev1.Service) []corev1.EnvVar {
 	return env
 }
 
+// envName returns the name of a Service as variables spell it.
 func envName(name string) string {
 	return strings.ToUpper(strings.ReplaceAll(name, "-", "_"))
 }

@@ -10,9 +10,8 @@ import (
 	"github.com/sublet-dev/sublet/api/labels"
 )
 
-// containerEnv puts the variables of Services before the container's own, which
-// win where they have the same name, and answers references to the pod's fields
-// with those of the virtual pod.
+// containerEnv puts the variables of Services before the container's own, which win under
+// the same name. References to the pod's fields get those of the virtual pod.
 func containerEnv(services []corev1.EnvVar, virtual *corev1.Pod, container *corev1.Container) {
 	own := make(map[string]bool, len(container.Env))
 	for i := range container.Env {
@@ -28,7 +27,7 @@ func containerEnv(services []corev1.EnvVar, virtual *corev1.Pod, container *core
 	container.Env = append(env, container.Env...)
 }
 
-// downwardEnv answers a reference to a field of the pod.
+// downwardEnv resolves a reference to a field of the pod.
 func downwardEnv(virtual *corev1.Pod, env *corev1.EnvVar) {
 	if env.ValueFrom == nil || env.ValueFrom.FieldRef == nil {
 		return
@@ -49,7 +48,7 @@ func downwardEnv(virtual *corev1.Pod, env *corev1.EnvVar) {
 	}
 }
 
-// downwardPath is where a field of the virtual pod is found on the host pod.
+// downwardPath returns the path of the host pod that has a field of the virtual pod.
 func downwardPath(path string) string {
 	switch path {
 	case "metadata.name":
@@ -70,20 +69,21 @@ func downwardPath(path string) string {
 	return field + "['" + TenantLabel(name) + "']"
 }
 
+// annotationPath returns the path of an annotation.
 func annotationPath(key string) string {
 	return "metadata.annotations['" + key + "']"
 }
 
-// subscript takes "metadata.labels['app']" apart.
+// parseSubscript splits a path such as "metadata.labels['app']".
 func parseSubscript(path string) (field, key string, ok bool) {
 	field, rest, ok := strings.Cut(path, "['")
 	key, found := strings.CutSuffix(rest, "']")
 	return field, key, ok && found
 }
 
-// syncDownward is the host pod's annotations with those of the virtual pod's
-// fields that the pod reads through the downward API and that the host pod does
-// not have under another name.
+// syncDownward returns the host pod's annotations with the fields of the virtual pod that
+// the pod reads through the downward API. It leaves out those that the host pod has under
+// another name.
 func syncDownward(host map[string]string, virtual *corev1.Pod) map[string]string {
 	synced := make(map[string]string, len(host))
 	for key, value := range host {

@@ -22,7 +22,7 @@ func texts(env []corev1.EnvVar) []string {
 	return out
 }
 
-// kubernetesEnv is what every container is told.
+// kubernetesEnv returns the variables that every container gets.
 func kubernetesEnv() []string {
 	return []string{
 		"KUBERNETES_SERVICE_HOST=10.96.0.20",

@@ -8,8 +8,8 @@ import (
 	"github.com/sublet-dev/sublet/api/labels"
 )
 
-// WaitingForHost is the reason of the condition PodScheduled of a virtual pod that
-// has been refused a node before and waits for the host's answer about another.
+// WaitingForHost is the reason of the condition PodScheduled of a virtual pod that was
+// refused a node. It waits for the host's answer about another.
 const WaitingForHost = "WaitingForHost"
 
 // pinToNode limits a host pod to its assigned node. The virtual scheduler has applied the

@@ -30,8 +30,8 @@ func TestProposed(t *testing.T) {
 	}
 }
 
-// TestPlaceStatus holds who says why a pod has no node: the virtual scheduler,
-// until the host has answered to the very node that is proposed.
+// TestPlaceStatus checks who explains why a pod has no node: the virtual scheduler, until
+// the host has refused the proposed node.
 func TestPlaceStatus(t *testing.T) {
 	t.Parallel()
 	says := func(reason, message string) corev1.PodCondition {

@@ -13,8 +13,8 @@ import (
 // cluster, in the namespace in which its pods run.
 const certs = "shop-certs"
 
-// greedy puts certs into every field that can name an object, wherever the types
-// of Kubernetes have one, those that we have never heard of included.
+// greedy puts certs into every field that can name an object. It finds those fields in the
+// types of Kubernetes, also ones that are new.
 func greedy(v reflect.Value, depth int) {
 	if depth == 0 || !v.CanSet() {
 		return

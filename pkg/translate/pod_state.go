@@ -41,7 +41,7 @@ const (
 	// scheduler must clear it first.
 	PodUnschedulable PodState = "Unschedulable"
 	// PodPinnedOutdated has a host pod that is pinned to another node than the assigned
-	// one, or that was created under another setting of the virtual scheduler.
+	// one. Or the pod was created under another setting of the virtual scheduler.
 	PodPinnedOutdated PodState = "PinnedOutdated"
 	// PodWaiting has a host pod that the host has not bound yet.
 	PodWaiting PodState = "Waiting"

@@ -59,7 +59,7 @@ func hostPod(changes ...podChange) *corev1.Pod {
 
 func pinned(node string) podChange { return annotated(labels.Place, node) }
 
-// virtualPods and hostPods return all that the state of a pod depends on, side by side.
+// virtualPods returns virtual pods that differ in all that the state depends on.
 func virtualPods() map[string]*corev1.Pod {
 	return map[string]*corev1.Pod{
 		"none": nil, "new": virtualPod(), "mirror": virtualPod(annotated(corev1.MirrorPodAnnotationKey, "x")), "gated": virtualPod(withGate),
@@ -74,6 +74,7 @@ func virtualPods() map[string]*corev1.Pod {
 	}
 }
 
+// hostPods returns host pods that differ in all that the state depends on.
 func hostPods() map[string]*corev1.Pod {
 	return map[string]*corev1.Pod{
 		"none": nil, "of another": hostPod(annotated(labels.VirtualUID, "two")), "free": hostPod(), "pinned a": hostPod(pinned("a")),

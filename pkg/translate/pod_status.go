@@ -11,12 +11,12 @@ import (
 	"github.com/sublet-dev/sublet/api/labels"
 )
 
-// PodStatus brings the status of a virtual pod up to date with its host pod. What
-// the tenant's cluster alone knows is kept: the class of service that its API
-// server computed and the conditions that its controllers wrote.
+// PodStatus brings the status of a virtual pod up to date with its host pod. It keeps what
+// only the tenant's cluster knows: the QoS class that its API server computed and the
+// conditions that its controllers wrote.
 //
-// Readiness gates are answered here: the host pod has none, and the virtual pod
-// is ready once the host says so and every gate is open.
+// The host pod has no readiness gates. The virtual pod is ready once the host pod is ready
+// and every readiness gate is open.
 func PodStatus(c Cluster, host, virtual *corev1.Pod) {
 	old := virtual.Status
 	status := host.Status.DeepCopy()
@@ -52,7 +52,7 @@ func PodStatus(c Cluster, host, virtual *corev1.Pod) {
 	virtual.Status = *status
 }
 
-// known are the statuses of the containers that the tenant knows. The host's
+// dropInjected returns the statuses of the containers that the tenant knows. The host's
 // admission may have added others.
 func dropInjected(statuses []corev1.ContainerStatus, containers []corev1.Container) []corev1.ContainerStatus {
 	return slices.DeleteFunc(statuses, func(status corev1.ContainerStatus) bool {
@@ -60,8 +60,8 @@ func dropInjected(statuses []corev1.ContainerStatus, containers []corev1.Contain
 	})
 }
 
-// knownResources drops the health of resources that the tenant did not ask for,
-// of which an API server takes none.
+// dropUnrequestedResources drops the health of resources that the tenant did not request.
+// An API server rejects it.
 func dropUnrequestedResources(statuses []corev1.ContainerStatus, containers []corev1.Container) {
 	for i := range statuses {
 		statuses[i].AllocatedResourcesStatus = slices.DeleteFunc(statuses[i].AllocatedResourcesStatus, func(r corev1.ResourceStatus) bool {
@@ -73,8 +73,8 @@ func dropUnrequestedResources(statuses []corev1.ContainerStatus, containers []co
 	}
 }
 
-// hostConditions are the conditions that kubelet and scheduler of the host write
-// and take away again.
+// isHostCondition reports whether kubelet and scheduler of the host write a condition and
+// remove it.
 func isHostCondition(condition corev1.PodConditionType) bool {
 	switch condition {
 	case corev1.PodScheduled, corev1.PodInitialized, corev1.ContainersReady, corev1.PodReady,
@@ -85,8 +85,8 @@ func isHostCondition(condition corev1.PodConditionType) bool {
 	return false
 }
 
-// mergeConditions are the host's conditions and, after them, the virtual ones that
-// the host does not write. A gate's condition is the tenant's alone.
+// mergeConditions returns the host's conditions and, after them, the virtual ones that the
+// host does not write. The condition of a readiness gate is the tenant's alone.
 func mergeConditions(host, virtual []corev1.PodCondition, gates []corev1.PodReadinessGate) []corev1.PodCondition {
 	gated := func(t corev1.PodConditionType) bool {
 		return slices.ContainsFunc(gates, func(g corev1.PodReadinessGate) bool { return g.ConditionType == t })
@@ -111,11 +111,12 @@ func mergeConditions(host, virtual []corev1.PodCondition, gates []corev1.PodRead
 	return merged
 }
 
-// says says whether two conditions say the same.
+// equalCondition reports whether a and b have the same status, reason and message.
 func equalCondition(a, b *corev1.PodCondition) bool {
 	return a.Status == b.Status && a.Reason == b.Reason && a.Message == b.Message
 }
 
+// findCondition returns the condition of a type, nil if there is none.
 func findCondition(conditions []corev1.PodCondition, t corev1.PodConditionType) *corev1.PodCondition {
 	for i := range conditions {
 		if conditions[i].Type == t {
@@ -125,9 +126,9 @@ func findCondition(conditions []corev1.PodCondition, t corev1.PodConditionType) 
 	return nil
 }
 
-// observed says which generation of the virtual pod the status is about. The
-// generations of the two sides are counted apart: the host's kubelet has seen the
-// tenant's last change if it has seen the host's and that one holds the tenant's.
+// setObservedGeneration sets the generation of the virtual pod that the status is about.
+// The two sides count their generations apart. The kubelet has seen the tenant's last
+// change if it has seen the host pod's last one, and the host pod has the tenant's.
 func setObservedGeneration(host, virtual *corev1.Pod, status *corev1.PodStatus) {
 	seen := virtual.Status.ObservedGeneration
 	if seen != virtual.Generation && host.Status.ObservedGeneration != 0 &&
@@ -165,8 +166,8 @@ func hasAll(virtual, host *corev1.Pod) bool {
 		len(synced.Spec.SchedulingGates) == len(host.Spec.SchedulingGates)
 }
 
-// gate takes readiness away from a pod whose gates are not all open, in the words
-// of a kubelet.
+// applyReadinessGates sets a pod whose readiness gates are not all open to not ready, in
+// the words of a kubelet.
 func applyReadinessGates(gates []corev1.PodReadinessGate, status *corev1.PodStatus) {
 	ready := findCondition(status.Conditions, corev1.PodReady)
 	if ready == nil || ready.Status != corev1.ConditionTrue {

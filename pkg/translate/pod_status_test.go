@@ -10,7 +10,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// at is n minutes into the test.
+// at returns the time n minutes after the start.
 func at(n int) metav1.Time {
 	return metav1.NewTime(time.Date(2026, 1, 2, 3, n, 0, 0, time.UTC))
 }

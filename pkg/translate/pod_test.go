@@ -15,7 +15,7 @@ import (
 	"github.com/sublet-dev/sublet/api/labels"
 )
 
-// input is what most tests translate pods with.
+// input returns what most tests use.
 func input() PodInput {
 	return PodInput{
 		Cluster:             shop,
@@ -26,8 +26,7 @@ func input() PodInput {
 	}
 }
 
-// webPod is a virtual pod with the defaults that an API server sets, changed by
-// each of change.
+// webPod returns a virtual pod, changed by edits.
 func webPod(change ...func(*corev1.Pod)) *corev1.Pod {
 	pod := &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "web-0", UID: "virtual-uid", Generation: 1, Labels: map[string]string{"app": "web"}},
@@ -48,15 +47,14 @@ func webPod(change ...func(*corev1.Pod)) *corev1.Pod {
 	return pod
 }
 
-// stamped is what the engine hands to a translation when there is no host pod.
+// stamped returns the empty host pod of a virtual one.
 func stamped(virtual *corev1.Pod) *corev1.Pod {
 	host := &corev1.Pod{}
 	Stamp(shop, Hashed, key(virtual.Namespace, virtual.Name), virtual.UID, host)
 	return host
 }
 
-// created is the host pod as it is after its creation and the look at it that
-// follows.
+// created returns the host pod of a new virtual one.
 func created(t *testing.T, in PodInput, virtual *corev1.Pod) *corev1.Pod {
 	t.Helper()
 	host := stamped(virtual)

@@ -14,11 +14,10 @@ import (
 
 // updatePod brings what may still change of a host pod up to date.
 //
-// Fields that can only grow or shrink in one direction are compared as they are.
-// The others, images and resources above all, may have been changed by the host's
-// own admission, so a difference alone does not tell who made it: they are sent
-// when the tenant's wish is another than the one that was last sent. A digest of
-// that one is on the host pod, under [labels.Agreed].
+// Fields that can only grow or shrink in one direction are compared as they are. Host
+// admission may change the others, above all images and resources. They are written only
+// if the tenant's request differs from the last applied one. Its digest is on the host
+// pod, under [labels.Agreed].
 func updatePod(in PodInput, virtual, host *corev1.Pod) error {
 	shortenDeadlines(virtual, host)
 	syncTolerations(virtual, host)
@@ -39,8 +38,8 @@ func updatePod(in PodInput, virtual, host *corev1.Pod) error {
 	return nil
 }
 
-// The groups of fields that are sent when the tenant's wish changes, as they are
-// called in the digest. Each container has its own entry, the pod the empty one.
+// The groups of fields that are written when the tenant's request changes, by their names
+// in the digest. Each container has its own entry, the pod the empty one.
 // Other names or digests after an upgrade would send everything once more, and an
 // image that is sent again can restart a container.
 const (
@@ -49,8 +48,8 @@ const (
 	nodesGroup     = "nodes"
 )
 
-// wishes is a digest of what the tenant asks for among the fields that the host
-// may change on its own.
+// digestRequests returns a digest of what the tenant requests among the fields that the
+// host may change.
 func digestRequests(virtual *corev1.Pod) map[string]Agreed {
 	images, resources := map[string]string{}, map[string]corev1.ResourceRequirements{}
 	for _, list := range [][]corev1.Container{virtual.Spec.InitContainers, virtual.Spec.Containers} {
@@ -74,7 +73,7 @@ func digestRequests(virtual *corev1.Pod) map[string]Agreed {
 	return requested
 }
 
-// nodeRules are the rules of a pod about its node.
+// nodeRules returns the rules of a pod about its node.
 func nodeRules(virtual *corev1.Pod) map[string]any {
 	rules := map[string]any{}
 	if len(virtual.Spec.NodeSelector) > 0 {
@@ -86,7 +85,7 @@ func nodeRules(virtual *corev1.Pod) map[string]any {
 	return rules
 }
 
-// sendChanged sends those of the wishes that are other than the ones last sent.
+// applyChanged writes the requests that differ from the last applied ones.
 func applyChanged(in PodInput, virtual, host *corev1.Pod, requested, sent map[string]Agreed, gated bool) {
 	changed := func(group, entry string) bool { return requested[group][entry] != sent[group][entry] }
 	for _, lists := range [][2][]corev1.Container{
@@ -121,8 +120,8 @@ func eachPair(virtual, host []corev1.Container, visit func(virtual, host *corev1
 	}
 }
 
-// syncDeadlines follows the two deadlines of a pod. One may only come nearer; the
-// other only changes from a negative value, which means at once, to the least.
+// shortenDeadlines copies the two deadlines of a pod. One may only come nearer. The other
+// changes only from a negative value, which means at once, to the least.
 func shortenDeadlines(virtual, host *corev1.Pod) {
 	if want := virtual.Spec.ActiveDeadlineSeconds; want != nil {
 		if have := host.Spec.ActiveDeadlineSeconds; have == nil || *have > *want {
@@ -173,8 +172,8 @@ func addEphemeralContainers(in PodInput, virtual, host *corev1.Pod) {
 	host.Spec.EphemeralContainers = append(host.Spec.EphemeralContainers, added...)
 }
 
-// newEphemeral are copies of the ephemeral containers that the host pod does not
-// have yet. It may have others, which the operator added.
+// newEphemeral returns copies of the ephemeral containers that the host pod does not have
+// yet. It may have others, which the operator added.
 func newEphemeral(virtual, host *corev1.Pod) []corev1.EphemeralContainer {
 	var added []corev1.EphemeralContainer
 	for i := range virtual.Spec.EphemeralContainers {
@@ -187,6 +186,7 @@ func newEphemeral(virtual, host *corev1.Pod) []corev1.EphemeralContainer {
 	return added
 }
 
+// syncPodResources copies the resources of the pod as a whole.
 func syncPodResources(virtual, host *corev1.Pod) {
 	if virtual.Spec.Resources == nil {
 		return
@@ -197,11 +197,13 @@ func syncPodResources(virtual, host *corev1.Pod) {
 	syncResources(virtual.Spec.Resources, host.Spec.Resources)
 }
 
+// syncResources copies requests and limits.
 func syncResources(virtual, host *corev1.ResourceRequirements) {
 	host.Limits = syncQuantities(virtual.Limits, host.Limits)
 	host.Requests = syncQuantities(virtual.Requests, host.Requests)
 }
 
+// syncQuantities returns host with the tenant's quantities.
 func syncQuantities(virtual, host corev1.ResourceList) corev1.ResourceList {
 	for name, want := range virtual {
 		have, ok := host[name]
@@ -216,6 +218,7 @@ func syncQuantities(virtual, host corev1.ResourceList) corev1.ResourceList {
 	return host
 }
 
+// equalQuantity reports whether a and b are the same amount.
 func equalQuantity(a, b resource.Quantity) bool {
 	return a.Cmp(b) == 0
 }

@@ -253,8 +253,8 @@ func TestGatedPodStaysOnVisibleNodes(t *testing.T) {
 	}
 }
 
-// TestHostAdmissionThatInsists is a host that sets the image back at each update:
-// the tenant's wish is sent once, not for ever.
+// TestHostAdmissionThatInsists checks a host that sets the image back at each update: the
+// tenant's request is written once.
 func TestHostAdmissionThatInsists(t *testing.T) {
 	t.Parallel()
 	virtual := webPod()

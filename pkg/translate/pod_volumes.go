@@ -4,9 +4,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-// volumes turns the volumes that a host kubelet would fill from the host's API
-// into such that hold what the virtual cluster says. Names of referred objects are
-// left to rename.
+// rewriteVolumes replaces sources that a kubelet would resolve on the host: downward API
+// fields and ephemeral claims. renameReferences renames what they refer to.
 func rewriteVolumes(virtual *corev1.Pod, spec *corev1.PodSpec) {
 	for i := range spec.Volumes {
 		volume := &spec.Volumes[i]

@@ -30,9 +30,9 @@ func IsExtendedResource(name corev1.ResourceName) bool {
 		!strings.HasPrefix(string(name), corev1.DefaultResourceRequestsPrefix)
 }
 
-// IsOfHostObject reports whether a virtual copy was made from this very host object.
-// It returns false for the copy of an object that was deleted and created again under
-// its name: the fields of that copy may be immutable.
+// IsOfHostObject reports whether a virtual copy was created from this very host object. It
+// returns false if the host object was deleted and created again under its name. The
+// fields of the old copy may be immutable.
 func IsOfHostObject(virtual, host metav1.Object) bool {
 	uid, ok := virtual.GetAnnotations()[labels.HostUID]
 	return !ok || uid == string(host.GetUID())

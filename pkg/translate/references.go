@@ -17,10 +17,9 @@ const (
 	claimReference
 )
 
-// References are the names of the ConfigMaps, Secrets and claims in its own
-// namespace that a pod needs in order to run, sorted, each once. Claims of
-// ephemeral volumes, which the virtual cluster makes under a name of its own, are
-// among them.
+// References returns the names of the ConfigMaps, Secrets and claims that a pod needs in
+// its own namespace, sorted, each once. They include the claims of ephemeral volumes,
+// which the virtual cluster creates under names of its own.
 func References(pod *corev1.Pod) (configMaps, secrets, claims []string) {
 	names := map[referenceKind]map[string]bool{configMapReference: {}, secretReference: {}, claimReference: {}}
 	eachReference(&pod.Spec, func(kind referenceKind, name *string) {
@@ -37,13 +36,13 @@ func References(pod *corev1.Pod) (configMaps, secrets, claims []string) {
 	return sorted(configMapReference), sorted(secretReference), sorted(claimReference)
 }
 
-// EphemeralClaim is the name of the claim that Kubernetes makes for an ephemeral
+// EphemeralClaim returns the name of the claim that Kubernetes creates for an ephemeral
 // volume of a pod.
 func EphemeralClaim(pod, volume string) string {
 	return pod + "-" + volume
 }
 
-// rename gives every reference of a spec the name that the object has on the
+// renameReferences gives every reference of a spec the name that the object has on the
 // host.
 func renameReferences(c Cluster, namespace string, spec *corev1.PodSpec) {
 	eachReference(spec, func(_ referenceKind, name *string) {
@@ -78,6 +77,7 @@ func eachReference(spec *corev1.PodSpec, visit func(kind referenceKind, name *st
 	}
 }
 
+// envReference visits what one variable refers to.
 func envReference(from *corev1.EnvVarSource, visit func(referenceKind, *string)) {
 	if from.ConfigMapKeyRef != nil {
 		visit(configMapReference, &from.ConfigMapKeyRef.Name)
@@ -115,7 +115,8 @@ func volumeReferences(volume *corev1.Volume, visit func(referenceKind, *string))
 	}
 }
 
-// driverSecret is the Secret that a storage driver is to log in with.
+// findDriverSecret returns the reference to the Secret with which a storage driver logs
+// in, nil if there is none.
 func findDriverSecret(volume *corev1.Volume) *corev1.LocalObjectReference {
 	switch {
 	case volume.CSI != nil:
@@ -152,8 +153,8 @@ type TokenRequest struct {
 // defaultExpiration is the life in seconds of a token that asks for none.
 const defaultExpiration = 3600
 
-// TokenRequests are the tokens that a pod's projected volumes ask for, sorted by
-// key, each once.
+// TokenRequests returns the tokens that a pod's projected volumes request, sorted by key,
+// each once.
 func TokenRequests(pod *corev1.Pod) []TokenRequest {
 	requests := map[string]TokenRequest{}
 	for i := range pod.Spec.Volumes {
@@ -174,6 +175,7 @@ func TokenRequests(pod *corev1.Pod) []TokenRequest {
 	return sorted
 }
 
+// toTokenRequest returns the request of one projected source.
 func toTokenRequest(source *corev1.ServiceAccountTokenProjection) TokenRequest {
 	request := TokenRequest{Audience: source.Audience, ExpirationSeconds: defaultExpiration}
 	if source.ExpirationSeconds != nil {

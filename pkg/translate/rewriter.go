@@ -75,12 +75,15 @@ func (r *Rewriter) Rewrite(text string) string {
 	return r.replacer.Replace(text)
 }
 
-// RewriteError returns the message of a host error for the tenant. In addition to what
-// Rewrite does, it removes accounts of the host, addresses of its API server, and the names
+// RewriteError returns the message of a host error for the tenant. It does what Rewrite
+// does. It also removes accounts of the host, addresses of its API server, and the names
 // of its quotas, webhooks and policies.
 func (r *Rewriter) RewriteError(message string) string {
 	for _, hidden := range hostOnly() {
 		message = hidden.pattern.ReplaceAllString(message, hidden.replacement)
+	}
+	if r.namespace != "" {
+		message = hostNamespace.ReplaceAllLiteralString(message, `in the namespace "`+r.namespace+`"`)
 	}
 	return r.Rewrite(message)
 }
@@ -112,5 +115,6 @@ var (
 	hostQuota       = regexp.MustCompile(`\b(exceeded|failed) quota: [^\s,:]+[,:] ?(.*)`)
 	hostWebhook     = regexp.MustCompile(`admission webhook "[^"]+"( denied)`)
 	hostWebhookCall = regexp.MustCompile(`failed calling webhook "[^"]+"`)
+	hostNamespace   = regexp.MustCompile(`in the namespace "[^"]+"`)
 	hostPolicy      = regexp.MustCompile(`ValidatingAdmissionPolicy '[^']+' with binding '[^']+'( denied)`)
 )

@@ -8,10 +8,10 @@ import (
 	"github.com/sublet-dev/sublet/api/labels"
 )
 
-// Selector is the host's form of a tenant's label selector: keys renamed, and
-// confined to this virtual cluster and to namespaces. nil namespaces means every
-// namespace of the cluster; a list that is empty but not nil selects nothing. A
-// nil selector stays nil, which to Kubernetes means that it selects nothing.
+// Selector returns the host's form of a tenant's label selector, with renamed keys. It
+// selects only in this virtual cluster and in namespaces. nil namespaces means every
+// namespace; an empty list selects nothing. A nil selector stays nil, which selects
+// nothing.
 func Selector(c Cluster, namespaces []string, selector *metav1.LabelSelector) *metav1.LabelSelector {
 	if selector == nil {
 		return nil
@@ -33,7 +33,7 @@ func Selector(c Cluster, namespaces []string, selector *metav1.LabelSelector) *m
 	return host
 }
 
-// inNamespaces confines a selector to a set of virtual namespaces.
+// inNamespaces returns the requirement that limits a selector to virtual namespaces.
 func inNamespaces(namespaces []string) metav1.LabelSelectorRequirement {
 	values := slices.Compact(slices.Sorted(slices.Values(namespaces)))
 	if len(values) == 0 {
@@ -47,9 +47,8 @@ func inNamespaces(namespaces []string) metav1.LabelSelectorRequirement {
 	}
 }
 
-// ServiceSelector is the host's form of a Service's selector in a virtual
-// namespace. A Service without selector keeps none, as its endpoints are then
-// managed by somebody else.
+// ServiceSelector returns the host's form of a Service's selector in a virtual namespace.
+// A Service without selector keeps none, as somebody else manages its endpoints.
 func ServiceSelector(c Cluster, namespace string, selector map[string]string) map[string]string {
 	if len(selector) == 0 {
 		return nil

@@ -7,9 +7,8 @@
 // all. So one plugin is added to every profile. It binds in two phases:
 //
 // The scheduler picks a node, which is the proposal. The syncer gets it in memory
-// (memoryproposals.go). It is written to status.nominatedNodeName of the virtual
-// pod where an attempt has failed before, where a claim waits for the host, or
-// where the host takes long (proposal.go).
+// (memoryproposals.go). It is written to the virtual pod if an attempt has failed
+// before, if a claim waits for the host, or if the host takes long (proposal.go).
 //
 // The syncer creates the host pod, limited to that node, and the host's scheduler,
 // quota and admission decide. If the host binds its pod, the syncer binds the

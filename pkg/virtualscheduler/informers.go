@@ -9,10 +9,9 @@ import (
 	"k8s.io/client-go/tools/cache"
 )
 
-// sharedInformers are informers of the process as a kube-scheduler wants them: by
-// itself it would watch only pods that have not ended, so that those that have take
-// no room on a node. Others in the process want all pods; so the scheduler's
-// handlers are told that a pod is gone when it ends.
+// sharedInformers are informers of the process in the form that a kube-scheduler needs. A
+// kube-scheduler of its own would watch only pods that are not finished, as finished ones
+// need no room on a node.
 type sharedInformers struct {
 	informers.SharedInformerFactory
 }
@@ -29,7 +28,7 @@ func (f *sharedInformers) InformerFor(object runtime.Object, newFunc internalint
 // Core implements informers.SharedInformerFactory, on top of InformerFor.
 func (f *sharedInformers) Core() core.Interface { return core.New(f, "", nil) }
 
-// unended tells handlers of pods that have not ended.
+// unended passes handlers only pods that are not finished.
 type unended struct{ cache.SharedIndexInformer }
 
 // AddEventHandler implements cache.SharedInformer. Kube-scheduler asks for no
@@ -39,7 +38,7 @@ func (i *unended) AddEventHandler(handler cache.ResourceEventHandler) (cache.Res
 	return i.SharedIndexInformer.AddEventHandlerWithResyncPeriod(filtered, 0)
 }
 
-// hasNotEnded is true of what is no pod: the last state of one that a watch missed.
+// hasNotEnded reports whether a pod is not finished.
 func hasNotEnded(item any) bool {
 	if missed, is := item.(cache.DeletedFinalStateUnknown); is {
 		item = missed.Obj

@@ -12,8 +12,7 @@ import (
 	"k8s.io/client-go/tools/cache"
 )
 
-// TestEndedPodsAreGone has a handler of the scheduler see pods on informers that
-// others see ended pods on.
+// TestEndedPodsAreGone checks that a handler sees finished pods as deleted.
 func TestEndedPodsAreGone(t *testing.T) {
 	t.Parallel()
 	phase := func(name string, phase corev1.PodPhase) *corev1.Pod {

@@ -123,8 +123,8 @@ func TestBindAfterPreBind(t *testing.T) {
 	}
 }
 
-// TestProposalIsWrittenWhenTheHostIsSlow has the tenant see what a pod waits for, and then be refused
-// as any pod whose proposal was written.
+// TestProposalIsWrittenWhenTheHostIsSlow checks that the tenant sees what the pod waits
+// for when the host takes long.
 func TestProposalIsWrittenWhenTheHostIsSlow(t *testing.T) {
 	t.Parallel()
 	s, _ := newMemoryStage(shopPod())

@@ -179,8 +179,8 @@ func (b *nodeBackoff) refusalReason(pod types.UID, node string) string {
 	return r.nodes[node].reason
 }
 
-// score returns how good the node is as the pod's next attempt: the most for one that
-// was never refused, at most half of it for others, more for older refusals.
+// score returns how good the node is as the pod's next attempt. A node that never refused
+// the pod gets the most. Others get at most half of it, and more for older refusals.
 func (b *nodeBackoff) score(pod types.UID, node string) int64 {
 	age, ok := b.refusedSince(pod, node)
 	if !ok {

@@ -92,8 +92,8 @@ func TestOneTimer(t *testing.T) {
 	}
 }
 
-// host refuses every pod, and plays the scheduler: it tries each pod on the best node
-// that the backoff allows, as soon as the pod is due.
+// host refuses every pod, and plays the scheduler. It tries each pod on the best node that
+// the backoff allows, as soon as the pod is due.
 type host struct {
 	clock    *clocktesting.FakeClock
 	backoff  *nodeBackoff
@@ -173,7 +173,7 @@ func TestPaceOfRefusedPods(t *testing.T) {
 	}
 }
 
-// TestEveryNodeIsTried has a pod that likes the first nodes best. It comes to each of
+// TestEveryNodeIsTried checks that a pod which likes the first nodes best comes to each of
 // them before it tries any a second time.
 func TestEveryNodeIsTried(t *testing.T) {
 	t.Parallel()

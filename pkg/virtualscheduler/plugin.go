@@ -115,10 +115,10 @@ func (p *plugin) SignPod(_ context.Context, pod *corev1.Pod) ([]fwk.SignFragment
 	return nil, nil
 }
 
-// PreBindPreFlight returns whether the plugin will wait in PreBind. If so, the
-// scheduler writes the node that it has picked, and the plugin waits in parallel
-// with those that wait for volumes: the host binds them with its own pod. A pod
-// that can be proposed in memory waits in Bind, before which nothing is written.
+// PreBindPreFlight returns whether the plugin will wait in PreBind. The scheduler then
+// writes the node that it has picked. The plugin waits in parallel with those that wait
+// for volumes: the host binds them with its own pod. A pod that can be proposed in memory
+// waits in Bind, before which nothing is written.
 func (p *plugin) PreBindPreFlight(_ context.Context, _ fwk.CycleState, pod *corev1.Pod, _ string) (*fwk.PreBindPreFlightResult, *fwk.Status) {
 	if p.canProposeInMemory(pod) {
 		return nil, fwk.NewStatus(fwk.Skip)

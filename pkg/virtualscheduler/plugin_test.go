@@ -51,7 +51,7 @@ func newStage(pod *corev1.Pod) *stage {
 	return s
 }
 
-// show is an event of the watch.
+// show passes an event of the pod to the plugin.
 func (s *stage) show(pod *corev1.Pod) {
 	_ = s.store.Update(pod)
 	s.handler.OnUpdate(pod, pod)
@@ -160,8 +160,7 @@ func TestPreBindEnds(t *testing.T) {
 	}
 }
 
-// TestProposes has the plugin write the proposal itself, where the scheduler's own
-// write does not make one.
+// TestProposes checks what the plugin writes when it proposes a node.
 func TestProposes(t *testing.T) {
 	t.Parallel()
 	for name, before := range map[string]*corev1.Pod{

@@ -8,9 +8,9 @@ import (
 	"k8s.io/client-go/tools/cache"
 )
 
-// podWaiters pass the changes of virtual pods to those who wait for them. A pod may
-// be bound, run and be gone before a binding gets its turn on the processor, so a
-// waiter keeps the newest state and whether the pod was ever bound.
+// podWaiters pass the changes of virtual pods to those who wait for them. A pod may be
+// bound, run and be gone before a binding gets its turn on the processor. So a waiter
+// keeps the newest state and whether the pod was ever bound.
 type podWaiters struct {
 	backoff *nodeBackoff
 

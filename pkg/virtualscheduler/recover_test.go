@@ -15,7 +15,8 @@ type panickingLister struct{ corelisters.PodLister }
 
 func (panickingLister) Pods(string) corelisters.PodNamespaceLister { panic("broken cache") }
 
-// TestPanicCostsOneAttempt has the plugin panic while it asks the host.
+// TestPanicCostsOneAttempt checks that a panic of the plugin ends one attempt and not the
+// process.
 func TestPanicCostsOneAttempt(t *testing.T) {
 	t.Parallel()
 	s := newStage(shopPod())

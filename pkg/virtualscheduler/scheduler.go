@@ -74,8 +74,8 @@ func (s *Scheduler) Proposed(pod types.UID) string {
 	return s.memory.proposed(pod)
 }
 
-// Ready is closed when the scheduler has seen the virtual cluster and starts to
-// pick nodes.
+// Ready returns a channel that is closed when the scheduler has seen the virtual cluster
+// and starts to pick nodes.
 func (s *Scheduler) Ready() <-chan struct{} { return s.ready }
 
 // Run schedules until ctx ends. It fails if the profiles cannot be created, as with

@@ -198,7 +198,7 @@ func TestServiceRefusedByTheHost(t *testing.T) {
 		return nil
 	})
 	err := r.virtual.client.Create(t.Context(), r.service("web"))
-	if !apierrors.IsForbidden(err) || !strings.Contains(err.Error(), "exceeded quota: few") || strings.Contains(err.Error(), r.hostKey("web").Name) {
+	if !apierrors.IsForbidden(err) || !strings.Contains(err.Error(), "exceeded quota") || strings.Contains(err.Error(), r.hostKey("web").Name) {
 		t.Errorf("the host's refusal is the tenant's answer, in words about their Service: %v", err)
 	}
 	if err := r.virtual.client.Get(t.Context(), r.virtualKey("web"), &corev1.Service{}); !apierrors.IsNotFound(err) {

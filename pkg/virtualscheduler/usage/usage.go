@@ -1,14 +1,14 @@
-// Package usage adds up what the pods of others request of each node of the host,
-// so that a virtual node can offer what is left.
+// Package usage adds up the requests of foreign pods per node of the host. A virtual
+// node then offers what is left.
 //
 // Of a foreign pod it keeps the node and the sums of its requests, a few hundred
-// bytes, and of a node one sum per resource. An event of a pod subtracts its former
+// bytes. Of a node it keeps one sum per resource. An event of a pod subtracts its former
 // share and adds the new one, whatever else runs on the node. The watch shows only
-// pods that have a node and are not finished, and none of this virtual cluster: a
+// pods that have a node and are not finished, and none of this virtual cluster. A
 // pod appears when it is bound and vanishes when it finishes.
 //
-// The sums of a node are published in steps, as each step is a write to the node of
-// every tenant: at once if they have changed by a twentieth of the node, otherwise
+// Each change that is published is a write to the node of every tenant. So the sums are
+// published in steps: at once if they have changed by a twentieth of the node, otherwise
 // after some seconds.
 package usage
 
@@ -32,10 +32,10 @@ import (
 )
 
 const (
-	// gather is how long a large change is held back, so that many pods that start at
-	// once are published together.
+	// gather is how long a large change waits, so that many pods that start at once are
+	// published together.
 	gather = 250 * time.Millisecond
-	// settle is how long a small change is held back.
+	// settle is how long a small change waits.
 	settle = 5 * time.Second
 	// largePart is the part of a node that makes a change large: one twentieth.
 	largePart = 20

@@ -173,8 +173,8 @@ func TestNothingIsPublishedTwice(t *testing.T) {
 	}
 }
 
-// TestSumsEqualRecomputation compares the running sums with sums made anew, after
-// any sequence of what a watch may show.
+// TestSumsEqualRecomputation compares the running sums with new ones, after any
+// sequence of what a watch may show.
 func TestSumsEqualRecomputation(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
