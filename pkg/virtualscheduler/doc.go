@@ -7,8 +7,9 @@
 // all. So one plugin is added to every profile. It binds in two phases:
 //
 // The scheduler picks a node, which is the proposal. The syncer gets it in memory
-// (memoryproposals.go). It is written to the virtual pod if an attempt has failed
-// before, if a claim waits for the host, or if the host takes long (proposal.go).
+// (memoryproposals.go). It is written to the virtual pod in three cases
+// (proposal.go). An attempt has failed before, a claim waits for the host, or the host
+// takes long.
 //
 // The syncer creates the host pod, limited to that node, and the host's scheduler,
 // quota and admission decide. If the host binds its pod, the syncer binds the
