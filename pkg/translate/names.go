@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/base32"
 	"encoding/binary"
+	"maps"
 	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -35,7 +36,7 @@ type Scheme func(c Cluster, virtual types.NamespacedName) types.NamespacedName
 const maxPrefix = 63 - 1 - 26
 
 // hashEncoding is base32 in lower case, which every name on a cluster may hold.
-var hashEncoding = base32.NewEncoding("abcdefghijklmnopqrstuvwxyz234567").WithPadding(base32.NoPadding)
+var hashEncoding = base32.NewEncoding("abcdefghijklmnopqrstuvwxyz234567").WithPadding(base32.NoPadding) //nolint:gochecknoglobals // it is not changed
 
 // Hashed names the copy of a virtual object in the host namespace. The name is a readable
 // prefix and 128 bits of a hash over the cluster's UID, the virtual namespace and the
@@ -158,11 +159,7 @@ func Origin(c Cluster, scheme Scheme, host metav1.Object) (virtual types.Namespa
 // mergeMaps returns a copy of base in which over wins.
 func mergeMaps(base, over map[string]string) map[string]string {
 	merged := make(map[string]string, len(base)+len(over))
-	for k, v := range base {
-		merged[k] = v
-	}
-	for k, v := range over {
-		merged[k] = v
-	}
+	maps.Copy(merged, base)
+	maps.Copy(merged, over)
 	return merged
 }

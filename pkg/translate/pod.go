@@ -56,7 +56,7 @@ type PodInput struct {
 // has changed and a pod may still change. What the host's own admission made of the pod
 // stays.
 func Pod(in PodInput, virtual, host *corev1.Pod) error {
-	syncPodMetadata(in.Cluster, virtual, host)
+	syncPodMetadata(virtual, host)
 	if host.UID == "" {
 		return newPod(in, virtual, host)
 	}
@@ -219,7 +219,7 @@ func setHostname(in PodInput, virtual *corev1.Pod, spec *corev1.PodSpec) error {
 
 // syncPodMetadata brings labels and annotations of the host pod up to date. Of
 // the tenant's annotations only those arrive that the pod itself reads.
-func syncPodMetadata(c Cluster, virtual, host *corev1.Pod) {
+func syncPodMetadata(virtual, host *corev1.Pod) {
 	own := make(map[string]string, len(virtual.Labels))
 	for key, value := range virtual.Labels {
 		if !isNodeTopology(key) {

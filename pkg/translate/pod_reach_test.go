@@ -27,7 +27,7 @@ func greedy(v reflect.Value, depth int) {
 		v.Set(reflect.MakeSlice(v.Type(), 1, 1))
 		greedy(v.Index(0), depth-1)
 	case reflect.Struct:
-		_, local := v.Interface().(corev1.LocalObjectReference)
+		_, local := reflect.TypeAssert[corev1.LocalObjectReference](v)
 		for i := range v.NumField() {
 			name, field := v.Type().Field(i).Name, v.Field(i)
 			named := local && name == "Name" || strings.HasSuffix(name, "SecretName") || strings.HasSuffix(name, "ClaimName") || name == "ServiceAccountName" || name == "DeprecatedServiceAccount"

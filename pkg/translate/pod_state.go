@@ -124,10 +124,8 @@ func (in *PodProgressInput) assignedNode() (proposal, node string) {
 func (in *PodProgressInput) state(node string) PodState {
 	virtual, host := in.Virtual, in.Host
 	switch {
-	case virtual == nil && host == nil:
-		return PodGone
 	case virtual == nil:
-		return PodOrphaned
+		return stateWithoutVirtualPod(host)
 	case isMirror(virtual):
 		return PodNotSynced
 	case host != nil && host.Annotations[labels.VirtualUID] != string(virtual.UID):
@@ -143,6 +141,14 @@ func (in *PodProgressInput) state(node string) PodState {
 	default:
 		return in.stateOfPending(node)
 	}
+}
+
+// stateWithoutVirtualPod returns the state of a pod that has no virtual pod.
+func stateWithoutVirtualPod(host *corev1.Pod) PodState {
+	if host == nil {
+		return PodGone
+	}
+	return PodOrphaned
 }
 
 // stateWithoutHostPod returns the state of a pod that has no host pod.

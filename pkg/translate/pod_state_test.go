@@ -15,7 +15,9 @@ import (
 // A podChange changes a pod of a test.
 type podChange func(*corev1.Pod)
 
-func onNode(node string) podChange { return func(p *corev1.Pod) { p.Spec.NodeName = node } }
+func onNode(node string) podChange { //nolint:unparam // it reads as the others do
+	return func(p *corev1.Pod) { p.Spec.NodeName = node }
+}
 
 func nominated(node string) podChange {
 	return func(p *corev1.Pod) { p.Status.NominatedNodeName = node }

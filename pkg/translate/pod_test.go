@@ -220,8 +220,7 @@ func TestRefused(t *testing.T) {
 			virtual := webPod(tt.change)
 			host := stamped(virtual)
 			err := Pod(input(), virtual, host)
-			var refused *UnsupportedError
-			if !errors.As(err, &refused) {
+			if _, ok := errors.AsType[*UnsupportedError](err); !ok {
 				t.Fatalf("%s: got error %v, want a UnsupportedError", tt.reason, err)
 			}
 			for _, part := range tt.want {

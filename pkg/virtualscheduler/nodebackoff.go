@@ -184,9 +184,9 @@ func (b *nodeBackoff) refusalReason(pod types.UID, node string) string {
 func (b *nodeBackoff) score(pod types.UID, node string) int64 {
 	age, ok := b.refusedSince(pod, node)
 	if !ok {
-		return fwk.MaxNodeScore
+		return fwk.MaxScore
 	}
-	return min(int64(age/scoreStep), fwk.MaxNodeScore/2)
+	return min(int64(age/scoreStep), fwk.MaxScore/2)
 }
 
 // refusedSince returns for how long the host's last refusal of the pod on the node has

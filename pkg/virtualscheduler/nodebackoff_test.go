@@ -203,7 +203,7 @@ func TestScore(t *testing.T) {
 		t.Errorf("scores: never refused %d, refused a minute ago %d, just now %d; want them to fall", fresh, old, recent)
 	}
 	clock.Step(24 * time.Hour)
-	if most := b.score("1", "old"); fresh-most < fwk.MaxNodeScore/2 {
+	if most := b.score("1", "old"); fresh-most < fwk.MaxScore/2 {
 		t.Errorf("a refused node gets %d of %d, which other plugins outweigh", most, fresh)
 	}
 }

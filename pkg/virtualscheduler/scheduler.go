@@ -140,7 +140,7 @@ func (s *Scheduler) build(ctx context.Context, factory informers.SharedInformerF
 // ignoreEnd returns err, or nil if ctx has ended.
 func ignoreEnd(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
-		return nil
+		return nil //nolint:nilerr // see above
 	}
 	return err
 }
