@@ -14,7 +14,7 @@ import (
 	"github.com/sublet-dev/sublet/api/labels"
 )
 
-// claim has a claim that waits for its first consumer. The test plays the host's
+// claim creates a claim that waits for its first consumer. The test plays the host's
 // provisioner.
 func claim(t *testing.T, s *shop) {
 	s.create(t, newConsumer(t, s, "consumer"))
@@ -24,7 +24,7 @@ func claim(t *testing.T, s *shop) {
 	}
 }
 
-// newConsumer is a pod with a claim that waits for it.
+// newConsumer creates a pod with a claim that waits for it.
 func newConsumer(t *testing.T, s *shop, name string) *corev1.Pod {
 	t.Helper()
 	ctx := t.Context()

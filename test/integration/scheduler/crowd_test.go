@@ -42,7 +42,7 @@ func (c *crowd) all(do func(*shop) error) error {
 	return errors.Join(errs...)
 }
 
-// bound is how many pods of all shops have a node, or where the sides differ.
+// bound returns how many pods of all shops have a node, or where the sides differ.
 func (c *crowd) bound(ctx context.Context) (int, error) {
 	total := 0
 	var problems []error
@@ -105,9 +105,8 @@ func (c *crowd) watchful(t *testing.T) (stop func() error) {
 	return func() error { cancel(); return <-found }
 }
 
-// TestCrowd has five virtual clusters ask at the same time for twice what is free
-// of CPUs and of GPUs. What is free is used, and nothing more; when there is more,
-// everything runs.
+// TestCrowd lets five virtual clusters request twice the free CPUs and GPUs at the same
+// time. What is free is used, and nothing more. When there is more, everything runs.
 func TestCrowd(t *testing.T) {
 	t.Parallel()
 	c := newCrowd(t)
@@ -121,8 +120,8 @@ func TestCrowd(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// No pod asks for both, so how many find room does not depend on who comes first:
-	// 40 with a GPU each, and 80 with two CPUs each.
+	// No pod requests both, so how many find room does not depend on who comes first.
+	// There are 40 with a GPU each, and 80 with two CPUs each.
 	eventually(t, "what the host has is used", func(ctx context.Context) error {
 		n, err := c.bound(ctx)
 		if err == nil && n < 120 {
@@ -184,7 +183,7 @@ func TestCrashes(t *testing.T) {
 	}
 }
 
-// allRun says which pod is not Running.
+// allRun returns an error that names a pod which is not Running.
 func (s *shop) allRun(ctx context.Context) error {
 	pods, err := s.client.CoreV1().Pods(metav1.NamespaceDefault).List(ctx, metav1.ListOptions{})
 	if err != nil {

@@ -1,5 +1,5 @@
-// Package scheduler tests virtual schedulers as they are installed: a simulated
-// host with the real kube-scheduler in this process, and virtual clusters that
-// are processes of the server's binary, with the rights that the chart gives
-// them. `make build` makes the binary.
+// Package scheduler tests virtual schedulers as they are installed. The host is simulated,
+// with the real kube-scheduler in this process. Virtual clusters are processes of the
+// server's binary, with the permissions that the chart gives them. `make build` builds the
+// binary.
 package scheduler

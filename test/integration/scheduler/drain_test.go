@@ -118,9 +118,8 @@ func hostNode(t *testing.T, s *shop, name string) onHost {
 	return onHost{node.Labels, node.Annotations, node.Spec}
 }
 
-// leastAvailable counts the available pods after each change that there is of one,
-// in the order of the changes. What it returns tells the least that there ever were,
-// up to the state of now.
+// leastAvailable counts the available pods after each change of one, in the order of the
+// changes. The returned function returns the least number so far.
 func (s *shop) leastAvailable(t *testing.T) func() int {
 	t.Helper()
 	pods := s.client.CoreV1().Pods(metav1.NamespaceDefault)
@@ -183,7 +182,7 @@ func (a *available) saw(pod *corev1.Pod, deleted bool) {
 	a.least = min(a.least, len(a.pods))
 }
 
-// upTo is the least number, if all that has led to these pods was seen.
+// upTo returns the least number, if all changes that led to these pods were seen.
 func (a *available) upTo(pods []corev1.Pod) (int, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()

@@ -214,7 +214,7 @@ func gated(t *testing.T, s *shop) {
 	s.running(t, "gated")
 }
 
-// nodeName has the tenant choose the node: the host is asked all the same.
+// nodeName lets the tenant choose the node. The host still decides.
 func nodeName(t *testing.T, s *shop) {
 	node := s.host.Nodes()[1]
 	for _, name := range []string{"chosen", "too-much"} {
@@ -243,7 +243,7 @@ func nodeName(t *testing.T, s *shop) {
 	_ = s.client.CoreV1().Pods(metav1.NamespaceDefault).Delete(t.Context(), "too-much", metav1.DeleteOptions{})
 }
 
-// packing is scheduled by the second profile.
+// packing schedules pods by the second profile.
 func packing(t *testing.T, s *shop) {
 	for i := range 4 {
 		pod := newPod(fmt.Sprintf("p-%d", i), "cpu", "1")

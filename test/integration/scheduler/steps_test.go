@@ -31,11 +31,11 @@ type killed struct {
 	// dead is what happens while the server is dead, alive what happens when it is
 	// back.
 	dead, alive func(*testing.T, *step)
-	// gone says that there is no pod at the end.
+	// gone is true if there is no pod at the end.
 	gone bool
 }
 
-// kills are all of them, in the order of the steps.
+// kills returns all of them, in the order of the steps.
 func kills() []killed {
 	return []killed{
 		{
@@ -266,7 +266,7 @@ func (s *step) clean(t *testing.T) {
 	}
 }
 
-// other is a node that the refused pod is not held to. The pod is to end there.
+// other returns a node that the refused pod is not pinned to. The pod must end there.
 func (s *step) other(t *testing.T) string {
 	t.Helper()
 	held := s.held(t)
@@ -275,8 +275,8 @@ func (s *step) other(t *testing.T) string {
 	return s.place
 }
 
-// bind frees the node that the refused pod is held to and waits until the host has
-// bound the pod there, where it is to stay.
+// bind frees the node that the refused pod is pinned to. It waits until the host has bound
+// the pod there, where it must stay.
 func (s *step) bind(t *testing.T) {
 	t.Helper()
 	s.free(t, s.held(t))
@@ -284,8 +284,8 @@ func (s *step) bind(t *testing.T) {
 	s.stay(t)
 }
 
-// stay says that the pod is to end where the host has bound it. The operator cordons
-// that node, so that whoever chose anew would choose another.
+// stay expects the pod to end where the host has bound it. The operator cordons that node,
+// so that a second choice would be another one.
 func (s *step) stay(t *testing.T) {
 	t.Helper()
 	s.place = s.held(t)

@@ -45,7 +45,7 @@ func (s *shop) cordon(t *testing.T, node string, on bool) {
 	}
 }
 
-// ours are the host pods of the shop.
+// ours returns the host pods of the shop.
 func (s *shop) ours(ctx context.Context) ([]corev1.Pod, error) {
 	list, err := s.host.Client().CoreV1().Pods(s.name).List(ctx, metav1.ListOptions{LabelSelector: labels.Cluster})
 	if err != nil {
@@ -54,7 +54,7 @@ func (s *shop) ours(ctx context.Context) ([]corev1.Pod, error) {
 	return list.Items, nil
 }
 
-// tokens are the host Secrets of the shop's pods.
+// tokens returns the host Secrets of the shop's pods.
 func (s *shop) tokens(ctx context.Context) ([]corev1.Secret, error) {
 	list, err := s.host.Client().CoreV1().Secrets(s.name).List(ctx, metav1.ListOptions{LabelSelector: labels.Cluster})
 	if err != nil {
@@ -63,7 +63,7 @@ func (s *shop) tokens(ctx context.Context) ([]corev1.Secret, error) {
 	return list.Items, nil
 }
 
-// hostPod is the only host pod, which must be that of the pod.
+// hostPod returns the only host pod, which must be that of the pod.
 func (s *step) hostPod(ctx context.Context) (*corev1.Pod, error) {
 	pods, err := s.ours(ctx)
 	if err != nil {
@@ -75,7 +75,7 @@ func (s *step) hostPod(ctx context.Context) (*corev1.Pod, error) {
 	return &pods[0], nil
 }
 
-// held is the node that the host pod is held to.
+// held returns the node that the host pod is pinned to.
 func (s *step) held(t *testing.T) string {
 	t.Helper()
 	host, err := s.hostPod(t.Context())
@@ -93,7 +93,7 @@ func (s *step) hasToken(ctx context.Context) error {
 	return err
 }
 
-// isThere says that the host has the pod and no node for it.
+// isThere returns an error unless the host has the pod and no node for it.
 func (s *step) isThere(ctx context.Context) error {
 	host, err := s.hostPod(ctx)
 	if err == nil && host.Spec.NodeName != "" {
@@ -118,7 +118,7 @@ func (s *step) isRefusedUnawares(ctx context.Context) error {
 	return errors.Join(s.isRefused(ctx), s.isUndecided(ctx))
 }
 
-// isUndecided says that the virtual pod shows no answer of the host.
+// isUndecided returns an error if the virtual pod shows an answer of the host.
 func (s *step) isUndecided(ctx context.Context) error {
 	pod, err := s.get(ctx, s.name)
 	if err != nil {
@@ -141,7 +141,7 @@ func (s *step) isRefused(ctx context.Context) error {
 	return nil
 }
 
-// refusal is why a scheduler finds no node for the pod, empty if none has said so.
+// refusal returns why a scheduler finds no node for the pod, empty if none has tried.
 func refusal(pod *corev1.Pod) string {
 	for _, c := range pod.Status.Conditions {
 		if c.Type == corev1.PodScheduled && c.Reason == corev1.PodReasonUnschedulable {
@@ -203,7 +203,7 @@ func (b *boundPods) saw(pod *corev1.Pod, deleted bool) {
 	}
 }
 
-// count is how many had a node, once all of them are gone.
+// count returns how many had a node, once all of them are gone.
 func (b *boundPods) count(t *testing.T) int {
 	t.Helper()
 	n := 0

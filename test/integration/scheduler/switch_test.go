@@ -14,10 +14,9 @@ import (
 	"github.com/sublet-dev/sublet/pkg/translate"
 )
 
-// TestSwitch switches the virtual scheduler of a virtual cluster on, its view of the
-// host off, and then itself, as helm upgrade does. Pods are in every state that
-// they can wait in: what has a node stays as it is, what waits finds its place under
-// the new settings.
+// TestSwitch switches the virtual scheduler of a virtual cluster on, its view of the host
+// off, and then itself, as helm upgrade does. Pods are in every state that they can wait
+// in. What has a node stays as it is. What waits gets its node under the new settings.
 func TestSwitch(t *testing.T) {
 	t.Parallel()
 	host := newHost(t, 2)

@@ -112,7 +112,7 @@ func (w *switched) unmoved(t *testing.T) {
 	}
 }
 
-// hostPod is the host pod of a virtual pod.
+// hostPod returns the host pod of a virtual pod.
 func (w *switched) hostPod(ctx context.Context, name string) (*corev1.Pod, error) {
 	pods, err := w.ours(ctx)
 	if err != nil {
@@ -134,7 +134,7 @@ func (w *switched) noHostPod(ctx context.Context, name string) error {
 	return err
 }
 
-// waitsOn says that a pod is on the node on both sides and does not run.
+// waitsOn returns an error unless a pod is on the node on both sides and does not run.
 func (w *switched) waitsOn(ctx context.Context, name, node string) error {
 	host, err := w.hostPod(ctx, name)
 	if err != nil {
@@ -147,8 +147,8 @@ func (w *switched) waitsOn(ctx context.Context, name, node string) error {
 	return err
 }
 
-// refusedByHost says that a pod waits at the host, held to the place, and that the
-// tenant reads so.
+// refusedByHost returns an error unless a pod waits at the host, pinned to the place, and
+// the tenant sees why.
 func (w *switched) refusedByHost(ctx context.Context, name, place string) error {
 	host, err := w.hostPod(ctx, name)
 	if err != nil {
@@ -165,7 +165,7 @@ func (w *switched) refusedByHost(ctx context.Context, name, place string) error 
 	return nil
 }
 
-// offers says how much CPU the tenant sees on a node.
+// offers returns an error unless the tenant sees that much CPU on a node.
 func (w *switched) offers(ctx context.Context, node, want string) error {
 	found, err := w.client.CoreV1().Nodes().Get(ctx, node, metav1.GetOptions{})
 	if err == nil && found.Status.Allocatable.Cpu().Cmp(resource.MustParse(want)) != 0 {
@@ -174,8 +174,8 @@ func (w *switched) offers(ctx context.Context, node, want string) error {
 	return err
 }
 
-// cordoning has the tenant cordon the second node, which counts if there is a
-// scheduler for it and is refused if not.
+// cordoning lets the tenant cordon the second node. That counts if there is a scheduler
+// for it and is denied if not.
 func (w *switched) cordoning(t *testing.T, counts bool) {
 	t.Helper()
 	_, err := w.client.CoreV1().Nodes().Patch(t.Context(), w.host.Nodes()[1], types.MergePatchType, []byte(`{"spec":{"unschedulable":true}}`), metav1.PatchOptions{})

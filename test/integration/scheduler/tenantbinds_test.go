@@ -10,8 +10,8 @@ import (
 	"github.com/sublet-dev/sublet/api/labels"
 )
 
-// TestTenantBindsFirst has a tenant bind a pod of which the host has not heard, and
-// the server die before it hears. The pod is the tenant's, and it runs.
+// TestTenantBindsFirst lets a tenant bind a pod that the host does not know, and ends the
+// server before the host does. The pod is the tenant's, and it runs.
 func TestTenantBindsFirst(t *testing.T) {
 	t.Parallel()
 	host := newHost(t, 2)

@@ -42,13 +42,13 @@ type fate int
 const (
 	// unanswered requests reach the host at once.
 	unanswered fate = iota + 1
-	// late requests reach the host when the test says so, be the server that sent
-	// them alive or not: they were on the wire already.
+	// late requests reach the host when the test releases them, whether or not the server
+	// that sent them is alive. They were on the wire already.
 	late
 )
 
-// request says which requests are caught, by their method and the resource in the
-// server's namespace that they are about, and what becomes of them.
+// request selects the requests that are caught, by method and by resource in the server's
+// namespace, with their fate.
 type request struct {
 	method, resource string
 	fate             fate
@@ -99,10 +99,10 @@ func newWire(t *testing.T, host *sim.Host) *wire {
 	return w
 }
 
-// Address is that of the wire, in place of the host's own.
+// Address returns that of the wire, in place of the host's own.
 func (w *wire) Address() string { return w.front.Listener.Addr().String() }
 
-// CA is that of the wire.
+// CA returns that of the wire.
 func (w *wire) CA() []byte {
 	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: w.front.Certificate().Raw})
 }
@@ -165,7 +165,7 @@ func (w *wire) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	panic(http.ErrAbortHandler)
 }
 
-// caught is the catch that a request belongs to, nil if there is none.
+// caught returns the catch that a request belongs to, nil if there is none.
 func (w *wire) caught(r *http.Request) *catch {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -177,8 +177,8 @@ func (w *wire) caught(r *http.Request) *catch {
 	return nil
 }
 
-// resourceOf is the resource that a path is about, with its subresource: empty if
-// it is none of a namespace.
+// resourceOf returns the resource of a path with its subresource. It is empty if the path
+// is in no namespace.
 func resourceOf(path string) string {
 	rest, ok := strings.CutPrefix(path, "/api/v1/namespaces/")
 	parts := strings.Split(rest, "/")
@@ -200,7 +200,7 @@ func (w *wire) slow(response *http.Response) error {
 	return nil
 }
 
-// stop is a channel to wait for before events of a resource may pass, nil if they
+// stop returns a channel to wait for before events of a resource may pass, nil if they
 // may.
 func (w *wire) stop(resource string) <-chan struct{} {
 	w.mu.Lock()

@@ -72,13 +72,13 @@ func open(t *testing.T, host *sim.Host, name string, values map[string]any) *sho
 	return openWith(t, host, name, map[string]any{"controlPlane": map[string]any{"advanced": map[string]any{"virtualScheduler": scheduler}}})
 }
 
-// openWith is open with all values.
+// openWith does what open does, with all values.
 func openWith(t *testing.T, host *sim.Host, name string, values map[string]any) *shop {
 	t.Helper()
 	return openVia(t, host, host, name, values)
 }
 
-// openVia is openWith for a server that reaches the host by another way.
+// openVia does what openWith does, for a server that reaches the host by another way.
 func openVia(t *testing.T, host *sim.Host, via tenant.Host, name string, values map[string]any) *shop {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
@@ -144,7 +144,7 @@ func (s *shop) start(ctx context.Context, t *testing.T) {
 	s.connect(ctx, t)
 }
 
-// newPod is a pod that asks for resources, given in pairs.
+// newPod returns a pod that requests resources, given in pairs.
 func newPod(name string, pairs ...string) *corev1.Pod {
 	requests := corev1.ResourceList{}
 	for i := 0; i < len(pairs); i += 2 {
@@ -226,8 +226,8 @@ func (s *shop) burst(ctx context.Context, prefix string, n int, pairs ...string)
 	return errors.Join(all...)
 }
 
-// overcommitted says which nodes of the host have more requests than they can
-// hold: nobody else checks it where no kubelet runs.
+// overcommitted returns an error for each host node with more requests than it can hold.
+// Nobody else checks that where no kubelet runs.
 func overcommitted(ctx context.Context, host *sim.Host) error {
 	pods, err := host.Client().CoreV1().Pods(metav1.NamespaceAll).List(ctx, metav1.ListOptions{})
 	if err != nil {
@@ -265,9 +265,9 @@ func overcommitted(ctx context.Context, host *sim.Host) error {
 	return errors.Join(problems...)
 }
 
-// agree says where the shop and the host differ: every virtual pod with a node is on
-// the node of its host pod, and every host pod with a node has its virtual pod
-// there. It returns how many have a node.
+// agree returns how many pods have a node, and an error where the shop and the host
+// differ. Every virtual pod with a node must be on the node of its host pod. Every host
+// pod with a node must have its virtual pod there.
 func (s *shop) agree(ctx context.Context) (int, error) {
 	virtual, err := s.client.CoreV1().Pods(metav1.NamespaceDefault).List(ctx, metav1.ListOptions{})
 	if err != nil {
