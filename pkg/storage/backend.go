@@ -92,6 +92,6 @@ type Usage struct {
 	// InUse is the part of Size that holds data. Old revisions are data until a
 	// compaction removes them.
 	InUse int64
-	// Quota is the limit of Size.
+	// Quota is the limit of InUse. The file may be larger by a quarter.
 	Quota int64
 }

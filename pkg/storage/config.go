@@ -27,6 +27,10 @@ const (
 	// default of 100 ms wakes an idle process ten times a second.
 	commitInterval = 500 * time.Millisecond
 
+	// fileSlack is the part of the quota by which the file may be larger than it: a
+	// quarter. The file grows by more than what is written, until it is defragmented.
+	fileSlack = 4
+
 	// keptHistory is how long old revisions stay readable, for watches that
 	// resume and lists that continue. It is the API server's own default.
 	keptHistory = 5 * time.Minute
@@ -45,9 +49,9 @@ func (e *Etcd) serverConfig(logger *zap.Logger) (config.ServerConfig, error) {
 	if err != nil {
 		return config.ServerConfig{}, err
 	}
-	quota := e.Quota
-	if quota == 0 {
-		quota = readLimits(e.Dir, e.VolumeSize, e.Reserve).quota()
+	e.quota = e.Quota
+	if e.quota == 0 {
+		e.quota = readLimits(e.Dir, e.VolumeSize, e.Reserve).quota()
 	}
 	tick, electionTicks := idleTick, idleElectionTicks
 	if e.PeerListener != nil {
@@ -75,7 +79,7 @@ func (e *Etcd) serverConfig(logger *zap.Logger) (config.ServerConfig, error) {
 		UnsafeNoFsync:          e.NoSync,
 
 		BackendBatchInterval:    commitInterval,
-		QuotaBackendBytes:       quota,
+		QuotaBackendBytes:       e.quota + e.quota/fileSlack,
 		AutoCompactionMode:      embed.CompactorModePeriodic,
 		AutoCompactionRetention: keptHistory,
 

@@ -36,7 +36,7 @@ type Etcd struct {
 	// a crash. Default false: a confirmed write survives a power loss.
 	NoSync bool
 
-	// Quota is the size in bytes that the database file may reach. Default: what
+	// Quota is the size in bytes that the content may reach. Default: what
 	// the volume and the memory limit allow, up to 2 GiB.
 	Quota int64
 
@@ -72,6 +72,7 @@ type Etcd struct {
 	// standard error.
 	Logger *zap.Logger
 
+	quota   int64 // the one in use
 	lock    *os.File
 	server  *etcdserver.EtcdServer
 	client  *kubernetes.Client

@@ -16,7 +16,7 @@ const settleCommits = 3
 // usage returns the sizes of the database file and its limit.
 func (e *Etcd) usage() Usage {
 	backend := e.server.Backend()
-	return Usage{Size: backend.Size(), InUse: backend.SizeInUse(), Quota: e.server.Cfg.QuotaBackendBytes}
+	return Usage{Size: backend.Size(), InUse: backend.SizeInUse(), Quota: e.quota}
 }
 
 // defragment rewrites the database file without its free pages. All requests

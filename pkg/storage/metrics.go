@@ -24,7 +24,7 @@ func newStoreMetrics(register func(metrics.Registerable) error) (*storeMetrics, 
 	m := &storeMetrics{
 		size:  gauge("size_bytes", "Size of the database file."),
 		inUse: gauge("in_use_bytes", "Part of the database file that holds data, old revisions included."),
-		quota: gauge("quota_bytes", "Size that the database file may reach. Objects are created up to 90 % of it."),
+		quota: gauge("quota_bytes", "Size that the data may reach. Objects are created up to 90 % of it."),
 		alarm: gauge("alarm", "1 while the store takes deletes only because its quota is exceeded, otherwise 0."),
 	}
 	if register == nil {

@@ -23,7 +23,7 @@ sublet_store_alarm 1
 # HELP sublet_store_in_use_bytes [ALPHA] Part of the database file that holds data, old revisions included.
 # TYPE sublet_store_in_use_bytes gauge
 sublet_store_in_use_bytes 2
-# HELP sublet_store_quota_bytes [ALPHA] Size that the database file may reach. Objects are created up to 90 % of it.
+# HELP sublet_store_quota_bytes [ALPHA] Size that the data may reach. Objects are created up to 90 % of it.
 # TYPE sublet_store_quota_bytes gauge
 sublet_store_quota_bytes 7
 # HELP sublet_store_size_bytes [ALPHA] Size of the database file.

@@ -46,12 +46,12 @@ type limits struct {
 }
 
 // quota returns the quota for a store within the limits. The volume has to hold
-// the database twice, as a defragmentation writes a second one.
+// the largest file and its content once more, for a defragmentation.
 func (l limits) quota() int64 {
 	quota := maxQuota
 	if l.volume > 0 {
 		log := min(max(l.volume/4, minLog), maxLog)
-		quota = min(quota, (l.volume-l.reserve-log)/2)
+		quota = min(quota, (l.volume-l.reserve-log)*fileSlack/(2*fileSlack+1))
 	}
 	if l.memory > 0 {
 		quota = min(quota, (l.memory-baseMemory)/copiesInMemory)

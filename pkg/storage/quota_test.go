@@ -16,11 +16,11 @@ func TestQuota(t *testing.T) {
 		want   int64
 	}{
 		{"without any limit it is etcd's own default", limits{}, 2 * gib},
-		{"the default claim holds a database of that size twice", limits{volume: 5 * gib, reserve: 160 * mib}, 2 * gib},
-		{"a claim of 1 GiB leaves room for log, reserve and defragmentation", limits{volume: gib, reserve: 160 * mib}, 304 * mib},
+		{"the default claim holds the file, and its content once more", limits{volume: 5 * gib, reserve: 160 * mib}, 4192 * mib * 4 / 9},
+		{"a claim of 1 GiB leaves room for log, reserve and defragmentation", limits{volume: gib, reserve: 160 * mib}, 608 * mib * 4 / 9},
 		{"a large volume does not make a large quota", limits{volume: 100 * gib}, 2 * gib},
 		{"the default memory limit is the smaller one", limits{volume: 5 * gib, memory: 2 * gib}, 1792 * mib / 5},
-		{"and the volume is, if that is small", limits{volume: gib, memory: 8 * gib}, 384 * mib},
+		{"and the volume is, if that is small", limits{volume: gib, memory: 8 * gib}, 768 * mib * 4 / 9},
 		{"a virtual cluster must fit in any case", limits{volume: 100 * mib, memory: 128 * mib}, minQuota},
 	} {
 		if got := tc.limits.quota(); got != tc.want {

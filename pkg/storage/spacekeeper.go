@@ -22,8 +22,9 @@ const (
 	// defragmented, if at least worthwhile percent of the quota become free.
 	defragmentFrom = 80
 	worthwhile     = 10
-	// disarmBelow is the percentage of the quota below which an alarm is cleared.
-	disarmBelow = 97
+	// disarmBelow is the percentage of the quota below which the file must be so that
+	// an alarm is cleared.
+	disarmBelow = 110
 	// muchFree is the free space, in bytes, above which the file is
 	// rewritten at the start, when nobody waits for a write.
 	muchFree int64 = 100 * mib

@@ -88,12 +88,12 @@ func TestSpaceKeeperLook(t *testing.T) {
 		},
 		{
 			reason: "an alarm is cleared once there is room",
-			store:  fakeDatabase{size: 100, inUse: 99, history: 10, rev: 9, alarmed: true}, free: 500,
+			store:  fakeDatabase{size: 125, inUse: 112, history: 10, rev: 9, alarmed: true}, free: 500,
 			want: []string{"compact 9", "defragment", "disarm"},
 		},
 		{
 			reason: "and stays while there is none",
-			store:  fakeDatabase{size: 100, inUse: 99, rev: 9, alarmed: true}, free: 500,
+			store:  fakeDatabase{size: 125, inUse: 115, rev: 9, alarmed: true}, free: 500,
 			want: []string{"compact 9", "defragment"},
 		},
 		{
