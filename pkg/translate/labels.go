@@ -40,9 +40,9 @@ func isAlphanumeric(c byte) bool {
 	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9'
 }
 
-// Labels returns the labels of a host object: its virtual cluster, its virtual namespace,
+// newHostLabels returns the labels of a host object: its virtual cluster, its virtual namespace,
 // and the tenant's labels under their host keys.
-func Labels(c Cluster, namespace string, virtual map[string]string) map[string]string {
+func newHostLabels(c Cluster, namespace string, virtual map[string]string) map[string]string {
 	return SyncLabels(map[string]string{labels.Cluster: c.UID, labels.Namespace: namespace}, virtual)
 }
 

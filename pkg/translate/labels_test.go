@@ -156,13 +156,13 @@ func TestSelectorSelectsTheSame(t *testing.T) {
 			namespaces = []string{}
 		}
 
-		host := Labels(shop, namespace, pod)
+		host := newHostLabels(shop, namespace, pod)
 		want := inside && matches(t, selector, pod)
-		if got := matches(t, Selector(shop, namespaces, selector), host); got != want {
+		if got := matches(t, toHostSelector(shop, namespaces, selector), host); got != want {
 			t.Errorf("the virtual selector in %v selects %v in %s: %t, the host's: %t", namespaces, pod, namespace, want, got)
 		}
 		host[labels.Cluster] = "another"
-		if matches(t, Selector(shop, namespaces, selector), host) {
+		if matches(t, toHostSelector(shop, namespaces, selector), host) {
 			t.Errorf("the host's selector selects a pod of another virtual cluster")
 		}
 	})
@@ -170,8 +170,8 @@ func TestSelectorSelectsTheSame(t *testing.T) {
 
 func TestSelectorOfNothing(t *testing.T) {
 	t.Parallel()
-	if got := Selector(shop, nil, nil); got != nil {
-		t.Errorf("Selector(nil) = %v, want nil, which selects nothing", got)
+	if got := toHostSelector(shop, nil, nil); got != nil {
+		t.Errorf("toHostSelector(nil) = %v, want nil, which selects nothing", got)
 	}
 	if got := ServiceSelector(shop, "default", nil); got != nil {
 		t.Errorf("ServiceSelector(nil) = %v, want nil: somebody else manages the endpoints", got)
@@ -187,10 +187,10 @@ func TestServiceSelector(t *testing.T) {
 		}
 		host := ServiceSelector(shop, "default", selector)
 		want := apilabels.SelectorFromSet(selector).Matches(apilabels.Set(pod))
-		if got := apilabels.SelectorFromSet(host).Matches(apilabels.Set(Labels(shop, "default", pod))); got != want {
+		if got := apilabels.SelectorFromSet(host).Matches(apilabels.Set(newHostLabels(shop, "default", pod))); got != want {
 			t.Errorf("virtual Service selects %v: %t, host Service: %t", pod, want, got)
 		}
-		if apilabels.SelectorFromSet(host).Matches(apilabels.Set(Labels(shop, "other", pod))) {
+		if apilabels.SelectorFromSet(host).Matches(apilabels.Set(newHostLabels(shop, "other", pod))) {
 			t.Errorf("host Service selects a pod of another virtual namespace")
 		}
 	})

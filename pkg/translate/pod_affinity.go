@@ -29,13 +29,13 @@ func rewriteAffinity(in PodInput, virtual *corev1.Pod, spec *corev1.PodSpec) {
 		selector = withLabelKeys(selector, term.MismatchLabelKeys, metav1.LabelSelectorOpNotIn, virtual.Labels)
 		*term = corev1.PodAffinityTerm{
 			TopologyKey:   term.TopologyKey,
-			LabelSelector: Selector(in.Cluster, termNamespaces(in, virtual.Namespace, term), selector),
+			LabelSelector: toHostSelector(in.Cluster, termNamespaces(in, virtual.Namespace, term), selector),
 		}
 	})
 	for i := range spec.TopologySpreadConstraints {
 		constraint := &spec.TopologySpreadConstraints[i]
 		selector := withLabelKeys(constraint.LabelSelector, constraint.MatchLabelKeys, metav1.LabelSelectorOpIn, virtual.Labels)
-		constraint.LabelSelector = Selector(in.Cluster, []string{virtual.Namespace}, selector)
+		constraint.LabelSelector = toHostSelector(in.Cluster, []string{virtual.Namespace}, selector)
 		constraint.MatchLabelKeys = nil
 	}
 	applyNodeRules(in, virtual, spec)

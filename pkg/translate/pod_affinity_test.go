@@ -67,7 +67,7 @@ func TestAffinityTermIsAboutTheSamePods(t *testing.T) {
 		pod := labelSet().Draw(t, "pod")
 		for _, namespace := range worldNamespaces() {
 			want := selectedByTerm(t, &term, "default", namespace.Name, namespace.Labels, pod)
-			set := Labels(shop, namespace.Name, pod)
+			set := newHostLabels(shop, namespace.Name, pod)
 			if has := selectedByTerm(t, &got, shop.Namespace, shop.Namespace, nil, set); has != want {
 				t.Errorf("pod %v in %s: the virtual term %v says %t, the host's %v %t", pod, namespace.Name, term, want, got, has)
 			}
@@ -261,10 +261,10 @@ func TestSpreadCountsOwnPods(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if counts := got.Matches(apilabels.Set(Labels(shop, "default", pod))); counts != matches(t, selector, pod) {
+		if counts := got.Matches(apilabels.Set(newHostLabels(shop, "default", pod))); counts != matches(t, selector, pod) {
 			t.Errorf("pod %v counts on the host: %t", pod, counts)
 		}
-		if got.Matches(apilabels.Set(Labels(shop, "other", pod))) {
+		if got.Matches(apilabels.Set(newHostLabels(shop, "other", pod))) {
 			t.Errorf("a pod of another virtual namespace counts")
 		}
 	})

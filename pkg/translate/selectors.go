@@ -8,11 +8,11 @@ import (
 	"github.com/sublet-dev/sublet/api/labels"
 )
 
-// Selector returns the host's form of a tenant's label selector, with renamed keys. It
+// toHostSelector returns the host's form of a tenant's label selector, with renamed keys. It
 // selects only in this virtual cluster and in namespaces. nil namespaces means every
 // namespace; an empty list selects nothing. A nil selector stays nil, which selects
 // nothing.
-func Selector(c Cluster, namespaces []string, selector *metav1.LabelSelector) *metav1.LabelSelector {
+func toHostSelector(c Cluster, namespaces []string, selector *metav1.LabelSelector) *metav1.LabelSelector {
 	if selector == nil {
 		return nil
 	}
@@ -53,5 +53,5 @@ func ServiceSelector(c Cluster, namespace string, selector map[string]string) ma
 	if len(selector) == 0 {
 		return nil
 	}
-	return Labels(c, namespace, selector)
+	return newHostLabels(c, namespace, selector)
 }
