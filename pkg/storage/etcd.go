@@ -97,7 +97,7 @@ func Embedded(dir string) *Etcd {
 
 // Start locks the data directory, opens or creates the database and waits until
 // the member has a leader.
-func (e *Etcd) Start(ctx context.Context) (*kubernetes.Client, error) {
+func (e *Etcd) Start(ctx context.Context) (*kubernetes.Client, error) { //nolint:cyclop // its steps in their order
 	if err := e.lockDir(); err != nil {
 		return nil, err
 	}

@@ -2,6 +2,7 @@ package translate
 
 import (
 	"regexp"
+	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -64,7 +65,7 @@ func (r *Rewriter) Rewrite(text string) string {
 		pairs := r.pairs
 		if r.Cluster.Namespace != "" {
 			// The namespace may be any word. It is taken for a name only where it must be one.
-			pairs = append(pairs[:len(pairs):len(pairs)],
+			pairs = append(slices.Clip(pairs),
 				`"`+r.Cluster.Namespace+`"`, `"`+r.namespace+`"`,
 				"namespace "+r.Cluster.Namespace+" ", "namespace "+r.namespace+" ",
 				"namespace: "+r.Cluster.Namespace+" ", "namespace: "+r.namespace+" ",

@@ -99,7 +99,7 @@ func startReplica(t *testing.T, store *leaseStore, name string, replicas int) *r
 		},
 	}
 	go func() { r.done <- Run(ctx, parts, election) }()
-	t.Cleanup(func() { cancel(); _ = <-r.done })
+	t.Cleanup(func() { cancel(); <-r.done }) //nolint:errcheck // the tests that fail read it
 	return r
 }
 
