@@ -45,7 +45,8 @@ func (s sharedStore) wrap(inner generic.RESTOptionsGetter) generic.RESTOptionsGe
 // isUncached reports whether a resource has no watch cache. Upstream keeps events out,
 // which are many and hardly read. We also keep out what has few objects and few
 // readers. The store is a function call away, and a cache costs six goroutines and a
-// timer that fires every second.
+// timer that fires every second. ConfigMaps and Secrets are out because they are the
+// bulk of a store: a cache would hold each body once more.
 func isUncached(resource schema.GroupResource) bool {
 	switch resource.Group {
 	case "admissionregistration.k8s.io", "apiregistration.k8s.io", "autoscaling", "certificates.k8s.io",
@@ -54,7 +55,7 @@ func isUncached(resource schema.GroupResource) bool {
 		return true
 	case "":
 		switch resource.Resource {
-		case "events", "limitranges", "podtemplates", "replicationcontrollers", "resourcequotas":
+		case "configmaps", "events", "limitranges", "podtemplates", "replicationcontrollers", "resourcequotas", "secrets":
 			return true
 		}
 	case "apps":
