@@ -76,13 +76,13 @@ func (b *bootstrap) check() syncz.Check {
 	if check.Healthy {
 		return check
 	}
-	var reasons []string
-	for _, name := range slices.Sorted(maps.Keys(b.missing)) {
-		reasons = append(reasons, name+" ("+b.missing[name]+")")
+	names := slices.Sorted(maps.Keys(b.missing))
+	for _, name := range names {
+		check.Details = append(check.Details, name+": "+b.missing[name])
 	}
-	if len(reasons) > maxMissingShown {
-		reasons = append(reasons[:maxMissingShown], "…")
+	if len(names) > maxMissingShown {
+		names = append(names[:maxMissingShown], "…")
 	}
-	check.Message = fmt.Sprintf("%d cannot be created, tried again: %s", len(b.missing), strings.Join(reasons, "; "))
+	check.Message = fmt.Sprintf("%d cannot be created, retrying: %s", len(b.missing), strings.Join(names, ", "))
 	return check
 }
