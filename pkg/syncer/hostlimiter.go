@@ -109,6 +109,10 @@ type limitedTransport struct {
 	next    http.RoundTripper
 }
 
+// WrappedRoundTripper returns the transport behind the limiter. The node proxy finds the
+// TLS settings for its streams there.
+func (t *limitedTransport) WrappedRoundTripper() http.RoundTripper { return t.next }
+
 // RoundTrip implements http.RoundTripper.
 func (t *limitedTransport) RoundTrip(request *http.Request) (*http.Response, error) {
 	if err := t.limiter.wait(request.Context(), priorityOf(request), max(request.ContentLength, 0)); err != nil {

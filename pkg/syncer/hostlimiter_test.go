@@ -2,11 +2,15 @@ package syncer
 
 import (
 	"context"
+	"encoding/pem"
 	"errors"
 	"net/http"
+	"net/http/httptest"
 	"testing"
 	"time"
 
+	utilnet "k8s.io/apimachinery/pkg/util/net"
+	"k8s.io/client-go/rest"
 	clocktesting "k8s.io/utils/clock/testing"
 )
 
@@ -173,5 +177,24 @@ func TestHostLimiterPriorityOf(t *testing.T) {
 		if got := priorityOf(request); got != want {
 			t.Errorf("%s has priority %s, want %s", call, got, want)
 		}
+	}
+}
+
+// TestStreamsFindTheTLSSettings looks through the limiter for the authority of the host,
+// as a stream of the node proxy does.
+func TestStreamsFindTheTLSSettings(t *testing.T) {
+	t.Parallel()
+	server := httptest.NewTLSServer(http.NotFoundHandler())
+	defer server.Close()
+	authority := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw})
+	config := &rest.Config{Host: server.URL, TLSClientConfig: rest.TLSClientConfig{CAData: authority}}
+	limiter := NewHostLimiter(HostLimits{RequestsPerSecond: 1, Burst: 1}, clocktesting.NewFakeClock(testStart()))
+	transport, err := rest.TransportFor(limiter.Wrap(config))
+	if err != nil {
+		t.Fatal(err)
+	}
+	found, err := utilnet.TLSClientConfig(transport)
+	if err != nil || found == nil || found.RootCAs == nil {
+		t.Errorf("got %v, %v, want a TLS configuration with the authority of the host", found, err)
 	}
 }

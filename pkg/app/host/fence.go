@@ -28,6 +28,10 @@ type fence struct {
 	mayWrite func() error
 }
 
+// WrappedRoundTripper returns the transport behind the fence. The node proxy finds the
+// TLS settings for its streams there.
+func (f *fence) WrappedRoundTripper() http.RoundTripper { return f.next }
+
 // RoundTrip implements http.RoundTripper.
 func (f *fence) RoundTrip(request *http.Request) (*http.Response, error) {
 	if request.Method == http.MethodGet || request.Method == http.MethodHead {

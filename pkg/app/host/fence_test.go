@@ -1,6 +1,7 @@
 package host
 
 import (
+	"encoding/pem"
 	"net/http"
 	"net/http/httptest"
 	"testing"
@@ -8,6 +9,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	utilnet "k8s.io/apimachinery/pkg/util/net"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 )
@@ -48,5 +50,23 @@ func TestFence(t *testing.T) {
 	}
 	if reached["GET"] != 1 || reached["POST"] != 1 || reached["DELETE"] != 0 {
 		t.Errorf("the host got %v", reached)
+	}
+}
+
+// TestStreamsFindTheTLSSettings looks through the fence for the authority of the host,
+// as a stream of the node proxy does.
+func TestStreamsFindTheTLSSettings(t *testing.T) {
+	t.Parallel()
+	server := httptest.NewTLSServer(http.NotFoundHandler())
+	defer server.Close()
+	authority := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw})
+	config := &rest.Config{Host: server.URL, TLSClientConfig: rest.TLSClientConfig{CAData: authority}}
+	transport, err := rest.TransportFor(Fence(config, func() error { return nil }))
+	if err != nil {
+		t.Fatal(err)
+	}
+	found, err := utilnet.TLSClientConfig(transport)
+	if err != nil || found == nil || found.RootCAs == nil {
+		t.Errorf("got %v, %v, want a TLS configuration with the authority of the host", found, err)
 	}
 }

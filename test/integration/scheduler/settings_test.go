@@ -2,6 +2,7 @@ package scheduler
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"testing"
 
@@ -70,6 +71,14 @@ func TestHostUsage(t *testing.T) {
 		if _, err := others.Create(t.Context(), pod, metav1.CreateOptions{}); err != nil {
 			t.Fatal(err)
 		}
+		// With both at once, the second could leave no room for the first.
+		eventually(t, pod.Name+" is bound", func(ctx context.Context) error {
+			found, err := others.Get(ctx, pod.Name, metav1.GetOptions{})
+			if err == nil && found.Spec.NodeName == "" {
+				err = errors.New("it has no node")
+			}
+			return err
+		})
 	}
 	offered(gpu, "1")
 	offered(corev1.ResourcePods, "108")
