@@ -189,5 +189,6 @@ func newTestEngine(t *testing.T, kinds ...Kind) (e *Engine, virtual, host *listS
 	return e, virtual, host
 }
 
-// awaitTimeout is how long a test waits for what must happen.
-const awaitTimeout = 30 * time.Second
+// awaitTimeout is how long a test waits for what must happen. Reflectors pause for up to
+// half a minute between attempts, more than once.
+const awaitTimeout = 3 * time.Minute
