@@ -75,11 +75,7 @@ func newServer(r *Release, dir string) *Server {
 }
 
 func (s *Server) start() error {
-	port, err := freePort("tcp")
-	if err != nil {
-		return err
-	}
-	dnsPort, err := freePort("udp")
+	port, err := freePort()
 	if err != nil {
 		return err
 	}
@@ -101,7 +97,8 @@ func (s *Server) start() error {
 		"--bind-address", "127.0.0.1",
 		"--advertise-address", "127.0.0.1",
 		"--port", port,
-		"--dns-port", dnsPort)
+		// The server takes a free port. One that was chosen here could be taken by then.
+		"--dns-port", "0")
 	s.command.Stdout, s.command.Stderr = log, log
 	s.command.Env = append(os.Environ(), s.release.env...)
 	s.command.SysProcAttr = setParentDeathSignal()
@@ -271,15 +268,7 @@ func probeClient() *http.Client {
 }
 
 // freePort returns a port of 127.0.0.1 that was free a moment ago.
-func freePort(network string) (string, error) {
-	if network == "udp" {
-		conn, err := (&net.ListenConfig{}).ListenPacket(context.Background(), "udp", "127.0.0.1:0")
-		if err != nil {
-			return "", err
-		}
-		defer func() { _ = conn.Close() }()
-		return portOf(conn.LocalAddr()), nil
-	}
+func freePort() (string, error) {
 	listener, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		return "", err
