@@ -125,7 +125,7 @@ func TestEveryValueIsRead(t *testing.T) {
 		"controlPlane.statefulSet.persistence.volumeClaim.enabled":         "false",
 	}
 	server := []string{"sync.", "networking.", "exportKubeConfig.", "logging.", "controlPlane.proxy.", "controlPlane.backingStore.", "controlPlane.advanced.virtualScheduler.",
-		"controlPlane.advanced.hostClient.", "controlPlane.advanced.operator."}
+		"controlPlane.advanced.hostClient.", "controlPlane.advanced.operator.", "policies.podSecurityStandard"}
 	plain := withoutConfig(mustRender(t, ch, ""))
 	data, err := json.Marshal(v1alpha1.Default(kinds.Settings()...))
 	if err != nil {

@@ -99,6 +99,8 @@
     "sync.fromHost.storageClasses.enabled"
     "sync.fromHost.events"
     "sync.fromHost.events.enabled"
+    "policies"
+    "policies.podSecurityStandard"
     "networking"
     "networking.serviceCIDR"
     "networking.advanced"

@@ -152,7 +152,10 @@ func isSyncer(ctx context.Context) bool {
 // admission returns the steps that the virtual API server takes in addition to its
 // own.
 func (a *app) admission() []controlplane.Plugin {
-	plugins := []controlplane.Plugin{{Name: "SubletNodes", Interface: admission.Nodes(admission.NodeOptions{
+	plugins := []controlplane.Plugin{{Name: "SubletPolicy", Interface: admission.Policy(admission.PolicyOptions{
+		IsSyncer: isSyncer,
+		Checks:   admission.PolicyChecks(a.values),
+	})}, {Name: "SubletNodes", Interface: admission.Nodes(admission.NodeOptions{
 		IsSyncer: isSyncer,
 		Rules: nodes.Rules{
 			VirtualScheduler: a.values.ControlPlane.Advanced.VirtualScheduler.Enabled,

@@ -25,7 +25,7 @@ type Combination struct {
 
 // Combinations returns all rules about several keys at once.
 func Combinations() []Combination {
-	return slices.Concat(nodesCombinations(), syncCombinations(), controlPlaneCombinations(), resourceCombinations())
+	return slices.Concat(nodesCombinations(), syncCombinations(), controlPlaneCombinations(), resourceCombinations(), policyCombinations())
 }
 
 // nodesSetting is the path of the settings of nodes.

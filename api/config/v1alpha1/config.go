@@ -12,6 +12,8 @@ type Config struct {
 	ControlPlane ControlPlane `json:"controlPlane"`
 	// Objects that are synced between the virtual cluster and the host.
 	Sync Sync `json:"sync"`
+	// Limits of what the tenant may do.
+	Policies Policies `json:"policies"`
 	// Services and names of the virtual cluster.
 	Networking Networking `json:"networking"`
 	// Kubeconfig in the Secret RELEASE-kubeconfig.

@@ -19,6 +19,7 @@ func Default(kinds ...Kind) *Config {
 				SyncBackFields:   []NodeField{NodeUnschedulable, NodeTaints, NodeLabels},
 			}},
 		},
+		Policies:   defaultPolicies(),
 		Networking: Networking{Advanced: NetworkingAdvanced{ClusterDomain: "cluster.local"}},
 		Logging:    Logging{Encoding: "console"},
 	}

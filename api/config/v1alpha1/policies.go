@@ -1,0 +1,20 @@
+package v1alpha1
+
+// Policies has the limits of what a tenant may do. The virtual API server enforces
+// them at admission. No object of the tenant can weaken one.
+type Policies struct {
+	// Pod Security Standard that every pod of the tenant must meet. Labels of virtual namespaces can
+	// make it stricter, never weaker.
+	// Default: baseline
+	PodSecurityStandard string `json:"podSecurityStandard" enum:"privileged,baseline,restricted"`
+}
+
+// defaultPolicies returns the policies of a tenant that nobody trusts.
+func defaultPolicies() Policies {
+	return Policies{PodSecurityStandard: "baseline"}
+}
+
+// policyCombinations returns the rules about several keys of the policies.
+func policyCombinations() []Combination {
+	return nil
+}

@@ -1,0 +1,77 @@
+package admission
+
+import (
+	"context"
+
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apiserver/pkg/admission"
+	"k8s.io/apiserver/pkg/warning"
+
+	"github.com/sublet-dev/sublet/api/config/v1alpha1"
+	"github.com/sublet-dev/sublet/pkg/policy"
+)
+
+// Judgement is what the policies say about one request.
+type Judgement struct {
+	// Violations are the fields that are not allowed. Any denies the request.
+	Violations []policy.Violation
+	// Warnings are for the tenant, without effect on the request.
+	Warnings []string
+}
+
+// PolicyCheck judges one request about a resource and its subresources. The object is
+// final: every mutating plugin has run.
+type PolicyCheck func(ctx context.Context, a admission.Attributes, o admission.ObjectInterfaces) (Judgement, error)
+
+// PolicyOptions configure [Policy].
+type PolicyOptions struct {
+	// IsSyncer reports whether a request comes from the syncer, which no policy holds back.
+	// It must not depend on a name that a tenant can impersonate. Controllers of the
+	// process are no exception: they act for the tenant.
+	// Default: no request does.
+	IsSyncer func(ctx context.Context) bool
+	// Checks maps a resource -> the check of requests about it.
+	Checks map[schema.GroupResource]PolicyCheck
+}
+
+// PolicyChecks returns the checks that the settings ask for.
+func PolicyChecks(_ *v1alpha1.Config) map[schema.GroupResource]PolicyCheck {
+	return map[schema.GroupResource]PolicyCheck{}
+}
+
+// policyPlugin is the plugin of [Policy].
+type policyPlugin struct {
+	*admission.Handler
+	options PolicyOptions
+}
+
+// Policy returns the admission plugin that denies what the operator's policies do not
+// allow. A denial names the field, its value, and the setting that decides.
+func Policy(options PolicyOptions) admission.ValidationInterface {
+	if options.IsSyncer == nil {
+		options.IsSyncer = func(context.Context) bool { return false }
+	}
+	return &policyPlugin{
+		Handler: admission.NewHandler(admission.Create, admission.Update, admission.Delete, admission.Connect),
+		options: options,
+	}
+}
+
+// Validate implements [admission.ValidationInterface].
+func (p *policyPlugin) Validate(ctx context.Context, a admission.Attributes, o admission.ObjectInterfaces) error {
+	check, found := p.options.Checks[a.GetResource().GroupResource()]
+	if !found || p.options.IsSyncer(ctx) {
+		return nil
+	}
+	judgement, err := check(ctx, a, o)
+	if err != nil {
+		return err
+	}
+	for _, text := range judgement.Warnings {
+		warning.AddWarning(ctx, "", text)
+	}
+	if len(judgement.Violations) > 0 {
+		return deny(a, "%s", policy.Message(judgement.Violations))
+	}
+	return nil
+}

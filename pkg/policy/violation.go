@@ -1,0 +1,63 @@
+package policy
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// Violation is one field of an object that the policies do not allow.
+type Violation struct {
+	// Field is the path of the field, as in spec.volumes[0].hostPath.
+	Field string
+	// Value is what is set there, in short. Empty leaves it out of the message.
+	Value string
+	// Detail is why this is not allowed, and what is, without a full stop.
+	Detail string
+	// Setting is the key of values.yaml that decides, as in policies.podSecurityStandard.
+	Setting string
+}
+
+// maxValue is the greatest length of a value in a message, in characters.
+const maxValue = 80
+
+// String returns the field, its value, and why it is not allowed.
+func (v Violation) String() string {
+	if v.Value == "" {
+		return fmt.Sprintf("%s: %s", v.Field, v.Detail)
+	}
+	value := []rune(v.Value)
+	if len(value) > maxValue {
+		value = append(value[:maxValue], '…')
+	}
+	return fmt.Sprintf("%s: %q: %s", v.Field, string(value), v.Detail)
+}
+
+// Message returns the text of a denial: every violation, and then the settings that decide
+// with who can change them. It returns an empty text for no violation.
+func Message(violations []Violation) string {
+	if len(violations) == 0 {
+		return ""
+	}
+	var texts, settings []string
+	for _, violation := range violations {
+		texts = append(texts, violation.String())
+		if violation.Setting != "" && !slices.Contains(settings, violation.Setting) {
+			settings = append(settings, violation.Setting)
+		}
+	}
+	text := strings.Join(texts, "; ")
+	if len(settings) == 0 {
+		return text
+	}
+	return fmt.Sprintf("%s. The operator of the host can change this with %s.", text, join(settings))
+}
+
+// join returns the words as a list in a sentence.
+func join(words []string) string {
+	last := len(words) - 1
+	if last == 0 {
+		return words[0]
+	}
+	return strings.Join(words[:last], ", ") + " and " + words[last]
+}

@@ -1,0 +1,49 @@
+package policy_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/sublet-dev/sublet/pkg/policy"
+)
+
+func TestMessage(t *testing.T) {
+	t.Parallel()
+	network := policy.Violation{
+		Field: "spec.hostNetwork", Value: "true", Detail: "pods do not share the node's network", Setting: "policies.a",
+	}
+	volume := policy.Violation{Field: "spec.volumes[0].nfs", Detail: "nfs volumes are not allowed", Setting: "policies.b"}
+	for _, c := range []struct {
+		reason     string
+		violations []policy.Violation
+		want       string
+	}{
+		{"nothing is wrong", nil, ""},
+		{
+			"one field",
+			[]policy.Violation{network},
+			`spec.hostNetwork: "true": pods do not share the node's network. The operator of the host can change this with policies.a.`,
+		},
+		{
+			"a setting is named once",
+			[]policy.Violation{network, volume, network},
+			`spec.hostNetwork: "true": pods do not share the node's network; spec.volumes[0].nfs: nfs volumes are not allowed; ` +
+				`spec.hostNetwork: "true": pods do not share the node's network. ` +
+				`The operator of the host can change this with policies.a and policies.b.`,
+		},
+		{
+			"no setting allows it",
+			[]policy.Violation{{Field: "spec.x", Value: "y", Detail: "is never allowed"}},
+			`spec.x: "y": is never allowed`,
+		},
+		{
+			"a long value is cut between characters",
+			[]policy.Violation{{Field: "spec.x", Value: strings.Repeat("ä", 100), Detail: "is too long"}},
+			`spec.x: "` + strings.Repeat("ä", 80) + `…": is too long`,
+		},
+	} {
+		if got := policy.Message(c.violations); got != c.want {
+			t.Errorf("%s:\ngot  %s\nwant %s", c.reason, got, c.want)
+		}
+	}
+}
