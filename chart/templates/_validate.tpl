@@ -95,6 +95,7 @@
     "sync.fromHost.nodes.selector.all"
     "sync.fromHost.nodes.clearImageStatus"
     "sync.fromHost.nodes.syncBackChanges"
+    "sync.fromHost.nodes.syncBackSharedNodes"
     "sync.fromHost.storageClasses"
     "sync.fromHost.storageClasses.enabled"
     "sync.fromHost.events"
@@ -142,6 +143,12 @@
 {{- end -}}
 {{- if and $v.sync.fromHost.nodes.syncBackChanges (not $v.sync.fromHost.nodes.syncBackFields) -}}
 {{- $problems = append $problems (printf "sync.fromHost.nodes.syncBackFields: Invalid value: %s: sync.fromHost.nodes.syncBackChanges is true, but no field is passed on; name at least one, or set that to false" (get $v.sync.fromHost.nodes "syncBackFields" | toJson)) -}}
+{{- end -}}
+{{- if and $v.sync.fromHost.nodes.syncBackChanges (has "labels" $v.sync.fromHost.nodes.syncBackFields) (not $v.sync.fromHost.nodes.syncBackLabels) -}}
+{{- $problems = append $problems (printf "sync.fromHost.nodes.syncBackLabels: Invalid value: %s: sync.fromHost.nodes.syncBackFields has labels, but no label may be passed on; name the keys, or leave labels out there" (get $v.sync.fromHost.nodes "syncBackLabels" | toJson)) -}}
+{{- end -}}
+{{- if and $v.sync.fromHost.nodes.enabled $v.sync.fromHost.nodes.syncBackChanges (not $v.sync.fromHost.nodes.selector.labels) (not $v.sync.fromHost.nodes.syncBackSharedNodes) -}}
+{{- $problems = append $problems (printf "sync.fromHost.nodes.syncBackChanges: Invalid value: %s: sync.fromHost.nodes.selector.labels is empty, so the tenant would change nodes that others use too; select the tenant's own nodes by labels, or set sync.fromHost.nodes.syncBackSharedNodes to true" (get $v.sync.fromHost.nodes "syncBackChanges" | toJson)) -}}
 {{- end -}}
 {{- if and $v.sync.toHost.endpointSlices.enabled (not $v.sync.toHost.services.enabled) -}}
 {{- $problems = append $problems (printf "sync.toHost.endpointSlices.enabled: Invalid value: %s: sync.toHost.services.enabled is false, and an EndpointSlice without its Service is of no use; set both to true or both to false" (get $v.sync.toHost.endpointSlices "enabled" | toJson)) -}}

@@ -24,6 +24,8 @@ func conditions() map[string]string {
 		"nodes-off-and-labels":            "and (not " + nodes + ".enabled) " + nodes + ".selector.labels",
 		"nodes-off-and-sync-back":         "and (not " + nodes + ".enabled) " + nodes + ".syncBackChanges",
 		"sync-back-without-fields":        "and " + nodes + ".syncBackChanges (not " + nodes + ".syncBackFields)",
+		"sync-back-without-labels":        "and " + nodes + ".syncBackChanges (has \"labels\" " + nodes + ".syncBackFields) (not " + nodes + ".syncBackLabels)",
+		"sync-back-shared":                "and " + nodes + ".enabled " + nodes + ".syncBackChanges (not " + nodes + ".selector.labels) (not " + nodes + ".syncBackSharedNodes)",
 		"endpointslices-without-services": "and " + toHost + ".endpointSlices.enabled (not " + toHost + ".services.enabled)",
 		"configmaps-off-and-all":          "and " + toHost + ".configMaps.all (not " + toHost + ".configMaps.enabled)",
 		"secrets-off-and-all":             "and " + toHost + ".secrets.all (not " + toHost + ".secrets.enabled)",

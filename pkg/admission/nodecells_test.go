@@ -43,6 +43,12 @@ func taint(key, value string) func(*corev1.Node) {
 	}
 }
 
+func taintWith(key string, effect corev1.TaintEffect) func(*corev1.Node) {
+	return func(n *corev1.Node) {
+		n.Spec.Taints = append(n.Spec.Taints, corev1.Taint{Key: key, Value: "x", Effect: effect})
+	}
+}
+
 func untaint(key string) func(*corev1.Node) {
 	return func(n *corev1.Node) {
 		n.Spec.Taints = slices.DeleteFunc(n.Spec.Taints, func(t corev1.Taint) bool { return t.Key == key })
@@ -110,9 +116,23 @@ func taintCells() map[string]cell {
 			reason: "the host's components go by it", settings: "back", do: untaint("node-role.kubernetes.io/control-plane"),
 			refused: []string{"node-role.kubernetes.io/control-plane:NoSchedule", "nothing under"},
 		},
+		"back: evict": {
+			reason: "it would evict the pods of everybody", settings: "back", do: taintWith("mine", corev1.TaintEffectNoExecute),
+			refused: []string{"mine:NoExecute", "sync.fromHost.nodes.syncBackTaintEffects"},
+		},
+		"both: evict": {
+			reason: "kept in the virtual cluster it would differ from all other taints", settings: "both", do: taintWith("mine", corev1.TaintEffectNoExecute),
+			refused: []string{"mine:NoExecute", "sync.fromHost.nodes.syncBackTaintEffects"},
+		},
+		"back: prefer":          {reason: "it evicts nobody", settings: "back", do: taintWith("mine", corev1.TaintEffectPreferNoSchedule), host: taintWith("mine", corev1.TaintEffectPreferNoSchedule)},
 		"both: taint":           {reason: "with both settings changes go to the host", settings: "both", do: taint("mine", "x"), host: taint("mine", "x")},
 		"both: protected taint": {reason: "kept, as the scheduler heeds it", settings: "both", do: taint("a.k8s.io/x", "x")},
 	}
+}
+
+// protectedLabels returns keys that never go to the host, although the operator names them.
+func protectedLabels() []string {
+	return []string{"kubernetes.io/x", "topology.kubernetes.io/zone", "a.k8s.io/x", "node-restriction.kubernetes.io/x", "b.node-restriction.kubernetes.io/x", "sublet.dev/x", "t.sublet.dev/x"}
 }
 
 func labelCells() map[string]cell {
@@ -146,7 +166,12 @@ func labelCells() map[string]cell {
 	cells["back: unlabel"] = cell{reason: "it goes to the host", settings: "back", do: unlabel("hosts"), host: unlabel("hosts")}
 	cells["both: label"] = cell{reason: "with both settings changes go to the host", settings: "both", do: label("mine", "x"), host: label("mine", "x")}
 	cells["back: selector"] = cell{reason: "else a node would leave the virtual cluster", settings: "back", do: unlabel("pool"), refused: []string{"selector"}}
-	for _, key := range []string{"kubernetes.io/x", "topology.kubernetes.io/zone", "a.k8s.io/x", "node-restriction.kubernetes.io/x", "b.node-restriction.kubernetes.io/x", "sublet.dev/x", "t.sublet.dev/x"} {
+	cells["back: unnamed label"] = cell{reason: "it may select nodes for another release", settings: "back", do: label("other-tenant", "x")}
+	cells["back: relabel unnamed"] = cell{
+		reason: "it may select nodes for another release", settings: "back", do: unlabel("theirs"),
+		refused: []string{"label theirs is the host's", "sync.fromHost.nodes.syncBackLabels"},
+	}
+	for _, key := range protectedLabels() {
 		cells["back: label "+key] = cell{reason: "protected names stay in the virtual cluster", settings: "back", do: label(key, "x")}
 	}
 	cells["back: not protected"] = cell{reason: "another domain that ends alike", settings: "back", do: label("notk8s.io/x", "x"), host: label("notk8s.io/x", "x")}

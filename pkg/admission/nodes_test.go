@@ -75,14 +75,23 @@ func (h *hostNode) ChangeHostFirst(_ context.Context, _ string, _ client.Object,
 	return change(node)
 }
 
+// nodeSettings returns settings that show all of a node, and pass on what they may.
+func nodeSettings() v1alpha1.Nodes {
+	settings := v1alpha1.Default().Sync.FromHost.Nodes
+	settings.Annotations, settings.ShowFields = []string{"*"}, []v1alpha1.ShownField{v1alpha1.ShowProviderID}
+	settings.SyncBackFields = []v1alpha1.NodeField{v1alpha1.NodeUnschedulable, v1alpha1.NodeTaints, v1alpha1.NodeLabels}
+	settings.SyncBackLabels = append(protectedLabels(), "mine", "hosts", "pool", "notk8s.io/x", "kubernetes.io/arch")
+	return settings
+}
+
 // nodeWorld returns a host's node and the tenant's, as the syncer has left them.
 func nodeWorld(t *testing.T, settings string) (options NodeOptions, host *hostNode, virtual *corev1.Node) {
 	t.Helper()
-	options = NodeOptions{Rules: nodes.Rules{Nodes: v1alpha1.Default().Sync.FromHost.Nodes}}
+	options = NodeOptions{Rules: nodes.Rules{Nodes: nodeSettings()}}
 	options.Rules.Nodes.Selector = v1alpha1.NodeSelector{Labels: map[string]string{"pool": "a"}}
 	node := &corev1.Node{
 		ObjectMeta: metav1.ObjectMeta{
-			Name: "node-1", UID: "u", Labels: map[string]string{"hosts": "h", "kubernetes.io/arch": "amd64", "pool": "a"},
+			Name: "node-1", UID: "u", Labels: map[string]string{"hosts": "h", "kubernetes.io/arch": "amd64", "pool": "a", "theirs": "t"},
 			Annotations: map[string]string{"hosts": "h"},
 		},
 		Spec: corev1.NodeSpec{ProviderID: "example://1", Taints: []corev1.Taint{
@@ -112,7 +121,7 @@ func nodeWorld(t *testing.T, settings string) (options NodeOptions, host *hostNo
 // look reconciles both nodes as the syncer does.
 func look(t *testing.T, options NodeOptions, host, virtual *corev1.Node) {
 	t.Helper()
-	kind := nodes.Real(nodes.Options{Nodes: v1alpha1.Default().Sync.FromHost.Nodes, VirtualScheduler: options.Rules.VirtualScheduler})
+	kind := nodes.Real(nodes.Options{Nodes: nodeSettings(), VirtualScheduler: options.Rules.VirtualScheduler})
 	if err := kind.Up(syncer.Scope{}, host.DeepCopy(), virtual); err != nil {
 		t.Fatal(err)
 	}

@@ -21,6 +21,11 @@ import (
 const (
 	schedulerKey = "controlPlane.advanced.virtualScheduler.enabled"
 	syncBackKey  = "sync.fromHost.nodes.syncBackChanges"
+
+	syncBackFieldsKey = "sync.fromHost.nodes.syncBackFields"
+	syncBackLabelsKey = "sync.fromHost.nodes.syncBackLabels"
+	sharedKey         = "sync.fromHost.nodes.syncBackSharedNodes"
+	annotationsKey    = "sync.fromHost.nodes.annotations"
 	// settle is how long a change stays before both nodes are looked at: long enough
 	// for whoever would take it back.
 	settle = 15 * time.Second
@@ -49,7 +54,10 @@ func TestNodeOwners(t *testing.T) {
 	w.host(t, "label", "node", w.name, "example.com/host=h")
 	w.host(t, "annotate", "node", w.name, "example.com/host=h")
 	w.host(t, "taint", "node", w.name, "example.com/host=h:PreferNoSchedule")
-	tn.await(`jsonpath={.metadata.annotations.example\.com/host}=h`, "node/"+w.name)
+	tn.await(`jsonpath={.metadata.labels.example\.com/host}=h`, "node/"+w.name)
+	if out := w.kubectl("get", "node", w.name, "-o", "json"); strings.Contains(out, "providerID") || strings.Contains(out, "podCIDR") || strings.Contains(out, "ExternalIP") {
+		t.Errorf("a tenant sees the node's place in the host's network by default: %s", out)
+	}
 
 	t.Run("Default", func(t *testing.T) { w.in(t).byDefault(t) })
 	t.Run("VirtualScheduler", func(t *testing.T) { w.in(t).withScheduler(t) })
@@ -92,6 +100,10 @@ func (w *ownedNode) refused(t *testing.T, args []string, words ...string) {
 func (w *ownedNode) upgrade(t *testing.T, values ...string) {
 	t.Helper()
 	args := []string{"upgrade", w.release, filepath.Join(root, "chart"), "-n", w.namespace}
+	if slices.Contains(values, syncBackKey+"=true") {
+		values = append([]string{sharedKey + "=true", syncBackLabelsKey + "={example.com/mine,example.com/forbidden}", syncBackFieldsKey + "={unschedulable,taints,labels}"}, values...)
+	}
+	values = append([]string{annotationsKey + "={example.com/*}"}, values...)
 	for _, v := range append(imageValues(), values...) {
 		args = append(args, "--set", v)
 	}
@@ -178,7 +190,15 @@ func (w *ownedNode) refusedAlways(t *testing.T) {
 }
 
 func (w *ownedNode) byDefault(t *testing.T) {
-	want, _ := w.both(t)
+	want, virtual := w.both(t)
+	if len(virtual.Annotations) > 0 {
+		t.Errorf("a tenant sees annotations of the host by default: %v", virtual.Annotations)
+	}
+	w.upgrade(t)
+	want, virtual = w.both(t)
+	if diff := cmp.Diff(want.Annotations, virtual.Annotations); diff != "" {
+		t.Errorf("the annotations that the operator shows (-want +got):\n%s", diff)
+	}
 	w.refused(t, []string{"cordon", w.name}, schedulerKey, syncBackKey)
 	w.refused(t, []string{"drain", w.name, "--ignore-daemonsets", "--force"}, schedulerKey, syncBackKey)
 	w.refused(t, []string{"taint", "node", w.name, "example.com/mine=x:NoSchedule"}, schedulerKey, syncBackKey)
@@ -284,6 +304,8 @@ func (w *ownedNode) withSyncBack(t *testing.T) {
 	w.after(t, want, kept)
 	w.refusedAlways(t)
 
+	w.refused(t, []string{"taint", "node", w.name, "example.com/mine=x:NoExecute"}, "sync.fromHost.nodes.syncBackTaintEffects")
+	w.refused(t, []string{"label", "node", w.name, "example.com/host-"}, syncBackLabelsKey)
 	w.kubectl("cordon", w.name)
 	w.kubectl("taint", "node", w.name, "example.com/mine=x:PreferNoSchedule", "example.com/host-")
 	w.kubectl("label", "node", w.name, "example.com/mine=x")

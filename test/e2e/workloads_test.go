@@ -14,6 +14,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -76,14 +77,14 @@ func nodeFields(n *corev1.Node) map[string]any {
 	return map[string]any{
 		"spec.taints":        n.Spec.Taints,
 		"spec.unschedulable": n.Spec.Unschedulable,
-		"spec.podCIDR":       n.Spec.PodCIDR,
-		"spec.providerID":    n.Spec.ProviderID,
 		"labels":             n.Labels,
 		"status.capacity":    n.Status.Capacity,
 		"status.allocatable": n.Status.Allocatable,
 		"status.conditions":  conditions,
-		"status.addresses":   n.Status.Addresses,
-		"status.nodeInfo":    info,
+		"status.addresses": slices.DeleteFunc(slices.Clone(n.Status.Addresses), func(a corev1.NodeAddress) bool {
+			return a.Type == corev1.NodeExternalIP || a.Type == corev1.NodeExternalDNS
+		}),
+		"status.nodeInfo": info,
 	}
 }
 

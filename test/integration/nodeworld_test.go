@@ -62,6 +62,8 @@ func newLandlord(t *testing.T, scheduler, back bool, count int) *landlord {
 	t.Helper()
 	l := &landlord{release: newRelease(t), scheduler: scheduler, nodes: v1alpha1.Default().Sync.FromHost.Nodes}
 	l.nodes.SyncBackChanges = back
+	l.nodes.SyncBackFields = []v1alpha1.NodeField{v1alpha1.NodeUnschedulable, v1alpha1.NodeTaints, v1alpha1.NodeLabels}
+	l.nodes.SyncBackLabels, l.nodes.Annotations = []string{"mine", "forbidden"}, []string{"*"}
 	l.nodes.Selector = v1alpha1.NodeSelector{Labels: map[string]string{"pool": l.namespace}}
 	for i := range count {
 		node := &corev1.Node{

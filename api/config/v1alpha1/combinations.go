@@ -70,6 +70,25 @@ func nodesCombinations() []Combination {
 				return n.SyncBackChanges && len(n.SyncBackFields) == 0
 			},
 		},
+		{
+			Name: "sync-back-without-labels", Path: nodes + "syncBackLabels",
+			With:   []string{nodes + "syncBackChanges", nodes + "syncBackFields"},
+			Detail: nodes + "syncBackFields has labels, but no label may be passed on; name the keys, or leave labels out there",
+			Violated: func(c *Config) bool {
+				n := c.Sync.FromHost.Nodes
+				return n.SyncBackChanges && slices.Contains(n.SyncBackFields, NodeLabels) && len(n.SyncBackLabels) == 0
+			},
+		},
+		{
+			Name: "sync-back-shared", Path: nodes + "syncBackChanges",
+			With: []string{nodes + "enabled", nodes + "selector.labels", nodes + "syncBackSharedNodes"},
+			Detail: nodes + "selector.labels is empty, so the tenant would change nodes that others use too; " +
+				"select the tenant's own nodes by labels, or set " + nodes + "syncBackSharedNodes to true",
+			Violated: func(c *Config) bool {
+				n := c.Sync.FromHost.Nodes
+				return c.Sync.IsEnabled(nodesSetting) && n.SyncBackChanges && len(n.Selector.Labels) == 0 && !n.SyncBackSharedNodes
+			},
+		},
 	}
 }
 

@@ -16,7 +16,10 @@ func Default(kinds ...Kind) *Config {
 			FromHost: FromHost{Nodes: Nodes{
 				Selector:         NodeSelector{All: true, Labels: map[string]string{}},
 				ClearImageStatus: true,
-				SyncBackFields:   []NodeField{NodeUnschedulable, NodeTaints, NodeLabels},
+				Annotations:      []string{}, ShowFields: []ShownField{},
+				SyncBackFields:       []NodeField{NodeUnschedulable},
+				SyncBackLabels:       []string{},
+				SyncBackTaintEffects: []corev1.TaintEffect{corev1.TaintEffectNoSchedule, corev1.TaintEffectPreferNoSchedule},
 			}},
 		},
 		Policies:   defaultPolicies(),

@@ -55,6 +55,8 @@ func Formats() []Format {
 			isValid: isObjectName},
 		{Name: "label-key", Pattern: `^(` + dnsName + `/)?` + labelPart + `$`,
 			Want: "named as app or example.com/app are", isValid: isLabelKey},
+		{Name: "annotation-pattern", Pattern: `^(` + dnsName + `/)?(` + labelPart + `|[-A-Za-z0-9_.]*\*)$`,
+			Want: "the key of an annotation, or its beginning with * at the end, such as example.com/*"},
 		{Name: "label-value", Pattern: `^` + labelPart + `$`,
 			Want: "at most 63 letters, digits, -, _ and ., with a letter or digit at both ends, such as team-a", isValid: isLabelValue},
 		{Name: "image-registry", Pattern: `^` + dnsName + portSuffix + `$`,

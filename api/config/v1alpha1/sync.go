@@ -1,5 +1,7 @@
 package v1alpha1
 
+import corev1 "k8s.io/api/core/v1"
+
 // Sync selects the objects that are synced between the two clusters.
 //
 // The settings that every kind has are in Kinds. A kind with further settings has a
@@ -58,14 +60,45 @@ type Nodes struct {
 	// Hide status.images of nodes: it lists other tenants' images.
 	// Default: true
 	ClearImageStatus bool `json:"clearImageStatus"`
+	// Annotations of host nodes that the tenant sees: keys, or prefixes that end with *. Nothing in a
+	// virtual cluster needs one. Tools keep join tokens, addresses and arguments of nodes there.
+	// Default: []
+	Annotations []string `json:"annotations" format:"annotation-pattern" unique:"true"`
+	// Further fields of host nodes that the tenant sees. externalAddresses are the addresses of the types
+	// ExternalIP and ExternalDNS.
+	// Default: []
+	ShowFields []ShownField `json:"showFields" enum:"externalAddresses,podCIDRs,providerID" unique:"true"`
 	// Apply the tenant's node changes to the host node first (needs patch on nodes). Labels and taints under
 	// kubernetes.io, k8s.io, node-restriction.kubernetes.io and sublet.dev are never applied.
 	// Default: false
 	SyncBackChanges bool `json:"syncBackChanges"`
 	// Fields whose changes syncBackChanges applies to the host node.
-	// Default: [unschedulable, taints, labels]
+	// Default: [unschedulable]
 	SyncBackFields []NodeField `json:"syncBackFields" enum:"unschedulable,taints,labels" unique:"true"`
+	// Keys of labels that syncBackChanges applies to the host node. Name no key by which a release, a pod or a
+	// policy of the host selects nodes. Keys of selector.labels are never applied.
+	// Default: []
+	SyncBackLabels []string `json:"syncBackLabels" format:"label-key" unique:"true"`
+	// Effects of taints that syncBackChanges applies to the host node. NoExecute evicts the pods of everybody.
+	// Default: [NoSchedule, PreferNoSchedule]
+	SyncBackTaintEffects []corev1.TaintEffect `json:"syncBackTaintEffects" enum:"NoSchedule,PreferNoSchedule,NoExecute" unique:"true"`
+	// Allow syncBackChanges without selector.labels. The tenant then changes nodes that others use too.
+	// Default: false
+	SyncBackSharedNodes bool `json:"syncBackSharedNodes"`
 }
+
+// ShownField is a part of a host node that a tenant sees only on request.
+type ShownField string
+
+// The parts that showFields may name.
+const (
+	// ShowExternalAddresses are addresses of the types ExternalIP and ExternalDNS.
+	ShowExternalAddresses ShownField = "externalAddresses"
+	// ShowPodCIDRs are the ranges of addresses of the pods on the node.
+	ShowPodCIDRs ShownField = "podCIDRs"
+	// ShowProviderID is the name of the machine at its cloud provider.
+	ShowProviderID ShownField = "providerID"
+)
 
 // NodeField is a field of a node that a tenant may change.
 type NodeField string

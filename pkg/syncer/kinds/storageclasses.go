@@ -25,13 +25,23 @@ func StorageClasses(Options) syncer.Resource[*storagev1.StorageClass, *storagev1
 	}
 }
 
-// fillStorageClass fills in the virtual class. The annotation of the default class is among
-// the annotations that are copied.
+// The annotations of the default class, which admission of claims reads.
+const (
+	defaultClass     = "storageclass.kubernetes.io/is-default-class"
+	betaDefaultClass = "storageclass.beta.kubernetes.io/is-default-class"
+)
+
+// fillStorageClass fills in the virtual class. Of the host's annotations it copies those of
+// the default class alone.
 func fillStorageClass(_ syncer.Scope, host, virtual *storagev1.StorageClass) error {
 	uid := virtual.Annotations[labels.HostUID]
 	virtual.Labels = host.Labels
-	virtual.Annotations = translate.PassAnnotations(host.Annotations)
-	virtual.Annotations[labels.HostUID] = uid
+	virtual.Annotations = map[string]string{labels.HostUID: uid}
+	for _, key := range []string{defaultClass, betaDefaultClass} {
+		if value, ok := host.Annotations[key]; ok {
+			virtual.Annotations[key] = value
+		}
+	}
 	virtual.Provisioner = host.Provisioner
 	virtual.ReclaimPolicy = host.ReclaimPolicy
 	virtual.MountOptions = host.MountOptions

@@ -40,11 +40,11 @@ func Real(o Options) syncer.Resource[*corev1.Node, *corev1.Node] {
 			return types.NamespacedName{Name: host.Name}, true
 		},
 		Select: apilabels.Everything(),
-		Trim:   func(host *corev1.Node) { trim(host, o.Nodes.ClearImageStatus) },
+		Trim:   func(host *corev1.Node) { trim(host, o.Nodes) },
 
 		IsHeartbeat: isHeartbeat,
 		Want: func(_ syncer.Scope, virtual, host *corev1.Node) (bool, error) {
-			return virtual == nil || translate.IsOfHostObject(virtual, host), nil
+			return canStay(o.Nodes, virtual, host), nil
 		},
 		Up: func(s syncer.Scope, host, virtual *corev1.Node) error {
 			return fillReal(s, o, host, virtual)
@@ -56,7 +56,7 @@ func Real(o Options) syncer.Resource[*corev1.Node, *corev1.Node] {
 		r.Select = apilabels.SelectorFromSet(o.Nodes.Selector.Labels)
 	default:
 		r.Want = func(s syncer.Scope, virtual, host *corev1.Node) (bool, error) {
-			if virtual != nil && !translate.IsOfHostObject(virtual, host) {
+			if !canStay(o.Nodes, virtual, host) {
 				return false, nil
 			}
 			_, ok, err := podOn(s, host.Name)
@@ -101,40 +101,35 @@ func nodeOfPod(_ syncer.Scope, o client.Object) ([]types.NamespacedName, error) 
 	return []types.NamespacedName{{Name: pod.Spec.NodeName}}, nil
 }
 
-// trim drops what a tenant does not see, so that no cache holds it.
-func trim(host *corev1.Node, images bool) {
-	if images {
-		host.Status.Images = nil
+// canStay reports whether a virtual node, if there is one, can be updated to show the host
+// node. It cannot if it is the copy of an earlier node of that name. It cannot if it shows a
+// field that is hidden now: the API server keeps both of them for the life of a node.
+func canStay(settings v1alpha1.Nodes, virtual, host *corev1.Node) bool {
+	switch {
+	case virtual == nil:
+		return true
+	case !translate.IsOfHostObject(virtual, host):
+		return false
+	case virtual.Spec.ProviderID != "" && !isShown(settings, v1alpha1.ShowProviderID):
+		return false
+	default:
+		return virtual.Spec.PodCIDR == "" && len(virtual.Spec.PodCIDRs) == 0 || isShown(settings, v1alpha1.ShowPodCIDRs)
 	}
-	host.Status.VolumesInUse, host.Status.VolumesAttached, host.Status.Config = nil, nil, nil
 }
 
 // fillReal fills in a virtual node: the host's fields, and what the tenant added.
 func fillReal(s syncer.Scope, o Options, host, virtual *corev1.Node) error {
-	if err := overlay(s, host, virtual, o.VirtualScheduler); err != nil {
+	if err := overlay(s, host, virtual, o); err != nil {
 		return err
 	}
-	virtual.Spec.PodCIDR, virtual.Spec.PodCIDRs = host.Spec.PodCIDR, host.Spec.PodCIDRs
-	virtual.Spec.ProviderID = host.Spec.ProviderID
+	visible := visibleSpec(host, o.Nodes)
+	virtual.Spec.PodCIDR, virtual.Spec.PodCIDRs, virtual.Spec.ProviderID = visible.PodCIDR, visible.PodCIDRs, visible.ProviderID
 	virtual.Spec.PodPreemptionPolicy = host.Spec.PodPreemptionPolicy
-	status := visibleStatus(host, o.Nodes.ClearImageStatus)
+	status := visibleStatus(host, o.Nodes)
 	subtractForeignUsage(&status, virtual.Status.Allocatable, o.Usage, host.Name)
 	addTenantResources(&status, readRecord(virtual.Annotations).hidden)
 	if changesStatus(&status, &virtual.Status) {
 		virtual.Status = status
 	}
 	return nil
-}
-
-// visibleStatus returns the part of a host node's status that a tenant may see. It
-// leaves out what identifies the machine, and attached volumes: they are other
-// tenants' too.
-func visibleStatus(host *corev1.Node, clearImages bool) corev1.NodeStatus {
-	status := host.Status
-	if clearImages {
-		status.Images = nil
-	}
-	status.VolumesInUse, status.VolumesAttached, status.Config = nil, nil, nil
-	status.NodeInfo.MachineID, status.NodeInfo.SystemUUID, status.NodeInfo.BootID = "", "", ""
-	return status
 }

@@ -89,25 +89,24 @@ func (p *tenantPart) dropScheduling() {
 // part, and the tenant's under all other keys. It records which part is whose.
 // Without a scheduler of the virtual cluster it removes the tenant's cordon, taints
 // and resources, which would have no effect.
-func overlay(s syncer.Scope, host, virtual *corev1.Node, scheduler bool) error {
+func overlay(s syncer.Scope, host, virtual *corev1.Node, o Options) error {
 	before := readRecord(virtual.Annotations)
 	part := extractTenantPart(virtual, before)
-	if !scheduler && part.needsScheduler() {
+	if !o.VirtualScheduler && part.needsScheduler() {
 		part.dropScheduling()
 		s.Say("NodeChangesDropped", "Removed the cordon, taints and extended resources that tenants set on this node: "+
 			"they require "+schedulerSetting+", which is off.")
 	}
-	after := merge(host, virtual, part)
+	after := merge(host, virtual, part, visibleAnnotations(host.Annotations, o.Nodes))
 	if hidden := after.hidden.newlyHidden(before.hidden); len(hidden) > 0 {
 		s.Say("NodeChangesHidden", "The host has set "+strings.Join(hidden, ", ")+" on this node, which hides the tenant's own until the host removes it.")
 	}
 	return after.write(virtual)
 }
 
-// merge writes the host's part and the tenant's into a virtual node, and returns the
-// record of it.
-func merge(host, virtual *corev1.Node, part tenantPart) record {
-	annotations := translate.PassAnnotations(host.Annotations)
+// merge writes the host's part, with these annotations of it, and the tenant's into a
+// virtual node. It returns the record of it.
+func merge(host, virtual *corev1.Node, part tenantPart, annotations map[string]string) record {
 	r := record{lastApplied: map[string]translate.Agreed{
 		labelsField:        translate.Agree(host.Labels),
 		annotationsField:   translate.Agree(annotations),

@@ -12,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/sublet-dev/sublet/api/config/v1alpha1"
 	"github.com/sublet-dev/sublet/api/labels"
 	"github.com/sublet-dev/sublet/pkg/syncer"
 )
@@ -169,7 +170,7 @@ func edited(values map[string]string, key, value string, remove bool) map[string
 func (w *twoWriters) sync(t *testing.T, killed bool) {
 	t.Helper()
 	host, after := w.host.DeepCopy(), w.virtual.DeepCopy()
-	if err := fillReal(syncer.Scope{}, Options{VirtualScheduler: true}, host.DeepCopy(), after); err != nil {
+	if err := fillReal(syncer.Scope{}, Options{VirtualScheduler: true, Nodes: v1alpha1.Nodes{Annotations: []string{"*"}, ShowFields: []v1alpha1.ShownField{v1alpha1.ShowProviderID}}}, host.DeepCopy(), after); err != nil {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff(host, w.host); diff != "" {

@@ -38,7 +38,7 @@ func fillPseudo(s syncer.Scope, o Options, host *corev1.Pod, virtual *corev1.Nod
 		corev1.LabelHostname: virtual.Name,
 		corev1.LabelOSStable: string(corev1.Linux),
 	}}}
-	if err := overlay(s, template, virtual, o.VirtualScheduler); err != nil {
+	if err := overlay(s, template, virtual, o); err != nil {
 		return err
 	}
 	resources := corev1.ResourceList{

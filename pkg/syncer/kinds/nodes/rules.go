@@ -18,6 +18,8 @@ const (
 	schedulerSetting      = "controlPlane.advanced.virtualScheduler.enabled"
 	syncBackSetting       = "sync.fromHost.nodes.syncBackChanges"
 	syncBackFieldsSetting = "sync.fromHost.nodes.syncBackFields"
+	syncBackLabelsSetting = "sync.fromHost.nodes.syncBackLabels"
+	taintEffectsSetting   = "sync.fromHost.nodes.syncBackTaintEffects"
 )
 
 // Rules decide about the single changes of a tenant's write to a node.
@@ -179,7 +181,10 @@ func (r Rules) decideTaint(d *Decision, key string, taint *corev1.Taint) {
 // passTaint passes the change of a taint to the host. A protected name stays on the
 // virtual node if a scheduler uses it and the host does not have it.
 func (r Rules) passTaint(d *Decision, hosts bool, key string, taint *corev1.Taint) {
+	_, effect, _ := strings.Cut(key, ":")
 	switch {
+	case (hosts || taint != nil) && !slices.Contains(r.Nodes.SyncBackTaintEffects, corev1.TaintEffect(effect)):
+		d.denyf("the taint %s cannot be changed: no taint with the effect %s is passed to the host. Ask the operator to add it to %s.", key, effect, taintEffectsSetting)
 	case isProtected(key):
 		if hosts || !r.VirtualScheduler {
 			d.denyf("the taint %s cannot be changed: nothing under %s is ever passed to the host", key, strings.Join(protectedDomains(), ", "))
@@ -197,15 +202,29 @@ func (r Rules) decideLabel(d *Decision, key string, value *string) {
 	switch {
 	case selects:
 		d.denyf("the label %s selects this node for the virtual cluster (sync.fromHost.nodes.selector.labels) and cannot be changed here", key)
-	case back && !isProtected(key):
+	case back && r.passesLabel(key):
 		if hosts || value != nil {
 			d.ToHost.labels[key] = value
 		}
 	case hosts && back:
-		d.denyf("the label %s is the host's and cannot be changed: nothing under %s is ever passed to the host", key, strings.Join(protectedDomains(), ", "))
+		d.denyf("the label %s is the host's and cannot be changed: %s", key, keptLabels(key))
 	case hosts:
 		d.denyf("the label %s is the host's and cannot be changed or removed here; use a key that the host does not have", key)
 	case back && value != nil:
-		d.Warnings = append(d.Warnings, fmt.Sprintf("the label %s stays in the virtual cluster: nothing under %s is passed to the host", key, strings.Join(protectedDomains(), ", ")))
+		d.Warnings = append(d.Warnings, fmt.Sprintf("the label %s stays in the virtual cluster: %s", key, keptLabels(key)))
 	}
+}
+
+// passesLabel reports whether a label may go to the host. The keys that select the nodes of
+// other releases are unknown here, so only keys that the operator names do.
+func (r Rules) passesLabel(key string) bool {
+	return !isProtected(key) && slices.Contains(r.Nodes.SyncBackLabels, key)
+}
+
+// keptLabels returns why a label is not passed to the host.
+func keptLabels(key string) string {
+	if isProtected(key) {
+		return "nothing under " + strings.Join(protectedDomains(), ", ") + " is passed to the host"
+	}
+	return "only the keys in " + syncBackLabelsSetting + " are passed to the host"
 }
