@@ -13,6 +13,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apiserver/pkg/admission"
+	"k8s.io/klog/v2"
 
 	"github.com/sublet-dev/sublet/pkg/translate"
 )
@@ -49,19 +50,30 @@ func namesField(refusal metav1.Status) bool {
 		slices.ContainsFunc(refusal.Details.Causes, func(c metav1.StatusCause) bool { return c.Field != "" })
 }
 
-// hostUnavailable returns the tenant's error for a host that did not decide. It leaves
-// out the addresses of a request that failed.
+// tenantError is an error whose text was written for tenants. Every other error may
+// have names and addresses of the host.
+type tenantError interface {
+	error
+	// TenantMessage returns the text, without a full stop.
+	TenantMessage() string
+}
+
+// hostUnavailable returns the tenant's error for a host that did not decide. Its text is
+// fixed, as the host's has the names of its webhooks, quotas and servers. The host's text
+// is logged for the operator.
 func hostUnavailable(a admission.Attributes, name types.NamespacedName, err error) error {
 	object := name.Name
 	if name.Namespace != "" {
 		object = name.String()
 	}
-	message := fmt.Sprintf("%s %s was not changed: its host copy could not be written. Try again: %s",
-		a.GetKind().Kind, object, new(translate.Rewriter).RewriteError(err.Error()))
-	if _, ok := errors.AsType[*url.Error](err); ok {
-		message = fmt.Sprintf("%s %s was not changed: the host cluster did not respond. Try again.", a.GetKind().Kind, object)
+	cause := "the host cluster could not write its copy"
+	if forTenant, ok := errors.AsType[tenantError](err); ok {
+		cause = forTenant.TenantMessage()
+	} else if _, ok := errors.AsType[*url.Error](err); ok {
+		cause = "the host cluster did not respond"
 	}
-	unavailable := apierrors.NewServiceUnavailable(message)
+	klog.InfoS("Host copy not written, the tenant's request failed", "kind", a.GetKind().Kind, "object", object, "err", err)
+	unavailable := apierrors.NewServiceUnavailable(fmt.Sprintf("%s %s was not changed: %s. Try again.", a.GetKind().Kind, object, cause))
 	if seconds, ok := apierrors.SuggestsClientDelay(err); ok && seconds <= math.MaxInt32 {
 		// With a time in the answer, clients try again by themselves.
 		unavailable.ErrStatus.Details = &metav1.StatusDetails{RetryAfterSeconds: int32(seconds)} //nolint:gosec // It is bounded above.

@@ -282,6 +282,15 @@ func TestServiceAdmissionGeneratesName(t *testing.T) {
 	}
 }
 
+// forTenant is an error whose text was written for tenants.
+type forTenant string
+
+func (e forTenant) Error() string         { return "raw error in tenant-shop" }
+func (e forTenant) TenantMessage() string { return string(e) }
+
+// couldNotWrite is the text for a host that did not decide.
+const couldNotWrite = "Service shop/web was not changed: the host cluster could not write its copy. Try again."
+
 func TestServiceAdmissionRefusal(t *testing.T) {
 	t.Parallel()
 	services := schema.GroupResource{Resource: "services"}
@@ -292,6 +301,8 @@ func TestServiceAdmissionRefusal(t *testing.T) {
 		err    error
 		code   int32
 		says   []string
+		// retryAfter is when the client tries again, 0 for no matter.
+		retryAfter int32
 	}{
 		"Quota": {
 			reason: "a quota of the host is the tenant's error at once, in the host's words and the tenant's name",
@@ -310,18 +321,34 @@ func TestServiceAdmissionRefusal(t *testing.T) {
 		},
 		"NotStarted": {
 			reason: "a syncer that cannot do it yet says so itself",
-			err:    errors.New("the syncer has not started yet"),
-			code:   http.StatusServiceUnavailable, says: []string{"Service shop/web was not changed", "Try again", "not started yet"},
+			err:    fmt.Errorf("cannot create: %w", forTenant("the syncer has not started yet")),
+			code:   http.StatusServiceUnavailable, says: []string{"Service shop/web was not changed: the syncer has not started yet. Try again."},
 		},
 		"Overloaded": {
 			reason: "a host that has too much to do is one that does not answer",
-			err:    apierrors.NewTooManyRequests("slow down", 1),
-			code:   http.StatusServiceUnavailable, says: []string{"Try again"},
+			err:    apierrors.NewTooManyRequests("flow-schema tenants of 10.96.0.1 is full", 7),
+			code:   http.StatusServiceUnavailable, says: []string{couldNotWrite}, retryAfter: 7,
 		},
-		"Broken": {
-			reason: "so is one that fails",
-			err:    apierrors.NewInternalError(errors.New("webhook broken")),
-			code:   http.StatusServiceUnavailable, says: []string{"webhook broken"},
+		"Webhook": {
+			reason: "the host's own text names its webhooks, Services, namespaces and addresses",
+			err: apierrors.NewInternalError(errors.New(`failed calling webhook "validate.kyverno.svc": failed to call webhook: ` +
+				`Post "https://kyverno-svc.kyverno.svc:443/validate?timeout=10s": dial tcp 10.96.0.1:443: connect: connection refused`)),
+			code: http.StatusServiceUnavailable, says: []string{couldNotWrite},
+		},
+		"Etcd": {
+			reason: "an error without a known form is the host's too",
+			err:    errors.New("etcdserver: leader changed at node-7.internal (10.96.0.1) in namespace tenant-shop"),
+			code:   http.StatusServiceUnavailable, says: []string{couldNotWrite},
+		},
+		"Timeout": {
+			reason: "a host that took too long names the object by its own name",
+			err:    apierrors.NewServerTimeout(services, "create web-hash in tenant-shop", 3),
+			code:   http.StatusServiceUnavailable, says: []string{couldNotWrite}, retryAfter: 3,
+		},
+		"Unavailable": {
+			reason: "a proxy before the host says what it is",
+			err:    apierrors.NewServiceUnavailable("haproxy on node-7.internal: no server is available for tenant-shop"),
+			code:   http.StatusServiceUnavailable, says: []string{couldNotWrite},
 		},
 	}
 	for name, test := range tests {
@@ -341,11 +368,13 @@ func TestServiceAdmissionRefusal(t *testing.T) {
 			if strings.Count(err.Error(), "is forbidden") > 1 {
 				t.Errorf("%s: %q says it twice", test.reason, err)
 			}
-			if strings.Contains(err.Error(), "10.96.0.1") {
-				t.Errorf("%s: %q has the address of the host", test.reason, err)
+			for _, word := range []string{"10.96.0.1", "web-hash", "tenant-shop", "kyverno", "node-7", "flow-schema", "haproxy", "etcd"} {
+				if strings.Contains(err.Error(), word) {
+					t.Errorf("%s: %q has %q, which is the host's", test.reason, err, word)
+				}
 			}
-			if strings.Contains(err.Error(), "web-hash") {
-				t.Errorf("%s: %q names a host object", test.reason, err)
+			if details := status.Status().Details; test.retryAfter != 0 && (details == nil || details.RetryAfterSeconds != test.retryAfter) {
+				t.Errorf("%s: details %+v do not ask to wait for %d s", test.reason, details, test.retryAfter)
 			}
 		})
 	}

@@ -2,7 +2,6 @@ package app
 
 import (
 	"context"
-	"errors"
 	"sync/atomic"
 
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -14,15 +13,21 @@ import (
 // nodes, which outlives all terms.
 type hostFirst struct{ engine atomic.Pointer[syncer.Engine] }
 
-// errNoEngine is the answer between two terms.
-var errNoEngine = errors.New("the syncer has not started yet; try again")
+// noEngineError is returned between two terms.
+type noEngineError struct{}
+
+// Error implements error.
+func (noEngineError) Error() string { return "the syncer has not started yet" }
+
+// TenantMessage returns a text without names of the host.
+func (e noEngineError) TenantMessage() string { return e.Error() }
 
 // CreateHostFirst implements admission.HostFirst.
 func (h *hostFirst) CreateHostFirst(ctx context.Context, kind string, virtual client.Object, dryRun bool) (client.Object, error) {
 	if engine := h.engine.Load(); engine != nil {
 		return engine.CreateHostFirst(ctx, kind, virtual, dryRun)
 	}
-	return nil, errNoEngine
+	return nil, noEngineError{}
 }
 
 // UpdateHostFirst implements admission.HostFirst.
@@ -30,7 +35,7 @@ func (h *hostFirst) UpdateHostFirst(ctx context.Context, kind string, virtual cl
 	if engine := h.engine.Load(); engine != nil {
 		return engine.UpdateHostFirst(ctx, kind, virtual, dryRun)
 	}
-	return nil, errNoEngine
+	return nil, noEngineError{}
 }
 
 // ChangeHostFirst implements admission.HostChange.
@@ -38,5 +43,5 @@ func (h *hostFirst) ChangeHostFirst(ctx context.Context, kind string, virtual cl
 	if engine := h.engine.Load(); engine != nil {
 		return engine.ChangeHostFirst(ctx, kind, virtual, change, dryRun)
 	}
-	return errNoEngine
+	return noEngineError{}
 }

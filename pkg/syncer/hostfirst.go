@@ -74,7 +74,7 @@ func (r *reconciler) reuseOrReplace(s Scope, key types.NamespacedName, virtual c
 		}
 	}
 	if isTerminating(host) || dryRun {
-		return nil, newStillDeleting(key)
+		return nil, &stillDeletingError{key}
 	}
 	return r.replaceHostCopy(s, key, virtual, host)
 }
@@ -87,7 +87,7 @@ func (r *reconciler) replaceHostCopy(s Scope, key types.NamespacedName, virtual,
 	}
 	created, err := r.createHostCopy(s, key, virtual, createOptions{})
 	if apierrors.IsAlreadyExists(err) {
-		return nil, newStillDeleting(key)
+		return nil, &stillDeletingError{key}
 	}
 	if err == nil {
 		r.expectations.recordWrite(Host, key, created)
@@ -95,14 +95,31 @@ func (r *reconciler) replaceHostCopy(s Scope, key types.NamespacedName, virtual,
 	return created, err
 }
 
-// newStillDeleting returns the error for a name that the host still uses for the copy of a
-// deleted object. Clients send the request again after a second.
-func newStillDeleting(key types.NamespacedName) error {
-	return &apierrors.StatusError{ErrStatus: metav1.Status{
+// deletingRetrySeconds is when a client tries again to create an object whose earlier copy
+// the host is still deleting. kubectl tries ten times.
+const deletingRetrySeconds = 5
+
+// stillDeletingError is returned for a name that the host still uses for the copy of a
+// deleted object. Clients send the request again.
+type stillDeletingError struct{ key types.NamespacedName }
+
+// Error implements error.
+func (e *stillDeletingError) Error() string {
+	return fmt.Sprintf("the host is still deleting the copy of an earlier object %s", e.key)
+}
+
+// TenantMessage returns a text without names of the host.
+func (e *stillDeletingError) TenantMessage() string {
+	return "the host cluster is still deleting the copy of an earlier object of this name"
+}
+
+// Status implements apierrors.APIStatus.
+func (e *stillDeletingError) Status() metav1.Status {
+	return metav1.Status{
 		Status: metav1.StatusFailure, Code: http.StatusServiceUnavailable, Reason: metav1.StatusReasonServiceUnavailable,
-		Message: fmt.Sprintf("the host is still deleting the copy of an earlier object %s", key),
-		Details: &metav1.StatusDetails{RetryAfterSeconds: 1},
-	}}
+		Message: e.Error(),
+		Details: &metav1.StatusDetails{RetryAfterSeconds: deletingRetrySeconds},
+	}
 }
 
 // hostPatchOptions are the options of patchHostCopy.

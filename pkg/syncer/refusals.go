@@ -37,6 +37,11 @@ func (e *conflictError) Error() string {
 	return fmt.Sprintf("host object %s exists and was not created for this object; Sublet does not touch it", e.host)
 }
 
+// TenantMessage returns a text without names of the host.
+func (e *conflictError) TenantMessage() string {
+	return "an object of the host cluster has the name that the copy needs"
+}
+
 // hostRefusal is an error with which the host rejects a host copy.
 type hostRefusal struct{ err error } //nolint:errname // The glossary's name for it.
 
