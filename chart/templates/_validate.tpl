@@ -106,6 +106,8 @@
     "networking.serviceCIDR"
     "networking.advanced"
     "networking.advanced.clusterDomain"
+    "networking.advanced.dns"
+    "networking.advanced.dns.queriesPerSecond"
     "exportKubeConfig"
     "exportKubeConfig.context"
     "exportKubeConfig.server"

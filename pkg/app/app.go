@@ -75,6 +75,7 @@ type app struct {
 	controlPlane *controlplane.ControlPlane
 	proxy        *nodeproxy.Proxy
 	dns          *dns.Server
+	dnsPods      *dns.Pods
 	secrets      []*host.SecretKeeper
 	hostFirst    *hostFirst
 }
@@ -195,7 +196,7 @@ func (a *app) parts() []lifecycle.Part {
 		{Name: "health", Run: a.runHealth},
 	}
 	if a.dns != nil {
-		parts = append(parts, lifecycle.Part{Name: "DNS", Run: a.dns.Run})
+		parts = append(parts, lifecycle.Part{Name: "DNS", Run: a.dns.Run}, lifecycle.Part{Name: "DNS clients", Run: a.watchDNSPods})
 	}
 	parts = append(parts, lifecycle.Part{Name: "controllers", Run: a.controlPlane.RunControllers, Leader: true})
 	for _, secret := range a.secrets {

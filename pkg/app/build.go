@@ -21,7 +21,6 @@ import (
 	"github.com/sublet-dev/sublet/pkg/controlplane"
 	"github.com/sublet-dev/sublet/pkg/controlplane/loopback"
 	"github.com/sublet-dev/sublet/pkg/controlplane/pki"
-	"github.com/sublet-dev/sublet/pkg/dns"
 	"github.com/sublet-dev/sublet/pkg/nodeproxy"
 	"github.com/sublet-dev/sublet/pkg/storage"
 	"github.com/sublet-dev/sublet/pkg/syncer/kinds/nodes"
@@ -61,13 +60,7 @@ func (a *app) build(ctx context.Context) error {
 		return err
 	}
 	if a.options.DNSPort >= 0 {
-		a.dns, err = dns.New(dns.Options{
-			Virtual:       a.controlPlane.ClientConfig(dnsUser, pki.GroupAdmins),
-			ClusterDomain: a.values.Networking.Advanced.ClusterDomain,
-			Address:       a.options.dnsAddress(),
-			Register:      legacyregistry.Register,
-		})
-		if err != nil {
+		if err := a.buildDNS(); err != nil {
 			return err
 		}
 	}

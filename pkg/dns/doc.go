@@ -5,9 +5,11 @@
 // It runs CoreDNS in process. A query passes a chain of plugins:
 //
 //	observe      records metrics, logs errors, recovers from panics
+//	clients      refuses addresses that are none of the cluster's pods, and limits each
 //	loadbalance  shuffles the addresses of an answer
 //	kubernetes   answers for the cluster's domain; passes on an address that
 //	             belongs to nothing in the cluster
+//	outside      hides the names and addresses of the host's cluster
 //	cache        caches answers from outside for up to 30 s
 //	forward      asks the nameservers outside
 //

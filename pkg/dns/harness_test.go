@@ -81,12 +81,8 @@ func lookup(t *testing.T, address, network, name string, kind uint16) answer {
 // example.org and counts its queries.
 func startUpstream(t *testing.T) (address string, asked *atomic.Int32) {
 	t.Helper()
-	tcp, udp, err := listen(t.Context(), "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
 	asked = &atomic.Int32{}
-	handler := dns.HandlerFunc(func(w dns.ResponseWriter, r *dns.Msg) {
+	return serveDNS(t, func(w dns.ResponseWriter, r *dns.Msg) {
 		reply := new(dns.Msg)
 		reply.SetReply(r)
 		name := r.Question[0].Name
@@ -102,7 +98,16 @@ func startUpstream(t *testing.T) (address string, asked *atomic.Int32) {
 			reply.Rcode = dns.RcodeNameError
 		}
 		_ = w.WriteMsg(reply)
-	})
+	}), asked
+}
+
+// serveDNS starts a nameserver with that handler, and returns its address.
+func serveDNS(t *testing.T, handler dns.HandlerFunc) string {
+	t.Helper()
+	tcp, udp, err := listen(t.Context(), "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, server := range []*dns.Server{{PacketConn: udp, Handler: handler}, {Listener: tcp, Handler: handler}} {
 		begun := make(chan struct{})
 		server.NotifyStartedFunc = func() { close(begun) }
@@ -110,7 +115,7 @@ func startUpstream(t *testing.T) (address string, asked *atomic.Int32) {
 		<-begun
 		t.Cleanup(func() { _ = server.Shutdown() })
 	}
-	return tcp.Addr().String(), asked
+	return tcp.Addr().String()
 }
 
 // newShop returns a cluster with one Service of each sort.

@@ -9,11 +9,14 @@ import (
 	"github.com/miekg/dns"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/klog/v2"
+	"k8s.io/utils/clock"
 )
 
 const (
 	defaultClusterDomain = "cluster.local"
 	defaultResolvConf    = "/etc/resolv.conf"
+	// defaultQueriesPerSecond is more than a busy pod asks.
+	defaultQueriesPerSecond = 1000
 )
 
 // complete sets the defaults and validates the rest. Valid options are safe in the
@@ -30,6 +33,12 @@ func (o *Options) complete() error {
 	}
 	if o.ResolvConf == "" {
 		o.ResolvConf = defaultResolvConf
+	}
+	if o.QueriesPerSecond == 0 {
+		o.QueriesPerSecond = defaultQueriesPerSecond
+	}
+	if o.Clock == nil {
+		o.Clock = clock.RealClock{}
 	}
 	o.ClusterDomain = strings.TrimSuffix(o.ClusterDomain, ".")
 	if problems := validation.IsDNS1123Subdomain(o.ClusterDomain); len(problems) > 0 {

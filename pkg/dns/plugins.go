@@ -51,6 +51,14 @@ func (s *Server) assemble(options Options) error {
 		observed.next = next
 		return observed
 	})
+	asking, err := newClients(options)
+	if err != nil {
+		return err
+	}
+	config.AddPlugin(func(next plugin.Handler) plugin.Handler {
+		asking.next = next
+		return asking
+	})
 	if err := addConfigured(config, "loadbalance", "loadbalance"); err != nil {
 		return err
 	}
@@ -58,7 +66,7 @@ func (s *Server) assemble(options Options) error {
 		s.kubernetes.Next = next
 		return s.kubernetes
 	})
-	if err := addOutside(config, options.Upstreams); err != nil {
+	if err := addOutside(config, options); err != nil {
 		return err
 	}
 	if s.server, err = dnsserver.NewServer("dns://"+options.Address, []*dnsserver.Config{config}); err != nil {
@@ -69,7 +77,13 @@ func (s *Server) assemble(options Options) error {
 }
 
 // addOutside adds the plugins that resolve names outside the cluster.
-func addOutside(config *dnsserver.Config, upstreams []string) error {
+func addOutside(config *dnsserver.Config, options Options) error {
+	guard := &outsideGuard{zones: hostZones(options.ResolvConf), inner: options.HostRanges}
+	config.AddPlugin(func(next plugin.Handler) plugin.Handler {
+		guard.next = next
+		return guard
+	})
+	upstreams := options.Upstreams
 	if len(upstreams) == 0 {
 		config.AddPlugin(func(plugin.Handler) plugin.Handler { return nowhere{} })
 		return nil

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"time"
 
 	"github.com/coredns/coredns/core/dnsserver"
@@ -17,6 +18,7 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/component-base/metrics"
 	"k8s.io/klog/v2"
+	"k8s.io/utils/clock"
 )
 
 const (
@@ -46,6 +48,18 @@ type Options struct {
 	// /etc/resolv.conf. If it is missing or lists none, names outside the cluster
 	// cannot be resolved.
 	ResolvConf string
+	// Pods has the addresses that get answers. Default: nil, every address does.
+	Pods *Pods
+	// Allowed are addresses that get answers in addition to those of Pods. Default: none.
+	Allowed []netip.Prefix
+	// QueriesPerSecond limits the queries of each address. Twice as many may come at
+	// once. Default: 1000.
+	QueriesPerSecond float32
+	// HostRanges are addresses of the host's cluster. Their names do not exist here, like
+	// those of private addresses. Default: none.
+	HostRanges []netip.Prefix
+	// Clock is the time. Default: the real one.
+	Clock clock.Clock
 	// Register registers the metrics of the server. Default: there are no metrics.
 	Register func(metrics.Registerable) error
 }

@@ -38,6 +38,19 @@ type NetworkingAdvanced struct {
 	// DNS domain of Services, as in web.default.svc.cluster.local.
 	// Default: cluster.local
 	ClusterDomain string `json:"clusterDomain" format:"dns-domain"`
+	// Who gets answers of the DNS of the virtual cluster.
+	DNS DNS `json:"dns"`
+}
+
+// DNS has the settings of the DNS of the virtual cluster.
+type DNS struct {
+	// IP ranges that get answers in addition to the tenant's pods. Needed where the network of the host
+	// replaces the address of a pod on the way to a Service, as kube-proxy does with masqueradeAll.
+	// Default: []
+	AllowedCIDRs []string `json:"allowedCIDRs" format:"cidr" unique:"true"`
+	// Queries per second of one address. Twice as many may come at once, others are dropped.
+	// Default: 1000
+	QueriesPerSecond int32 `json:"queriesPerSecond" min:"1" max:"1000000"`
 }
 
 // ExportKubeConfig has the settings of the kubeconfig that the control plane

@@ -22,9 +22,12 @@ func Default(kinds ...Kind) *Config {
 				SyncBackTaintEffects: []corev1.TaintEffect{corev1.TaintEffectNoSchedule, corev1.TaintEffectPreferNoSchedule},
 			}},
 		},
-		Policies:   defaultPolicies(),
-		Networking: Networking{Advanced: NetworkingAdvanced{ClusterDomain: "cluster.local"}},
-		Logging:    Logging{Encoding: "console"},
+		Policies: defaultPolicies(),
+		Networking: Networking{Advanced: NetworkingAdvanced{
+			ClusterDomain: "cluster.local",
+			DNS:           DNS{AllowedCIDRs: []string{}, QueriesPerSecond: 1000},
+		}},
+		Logging: Logging{Encoding: "console"},
 	}
 	config.Sync.setKinds(kinds)
 	return config

@@ -1,0 +1,61 @@
+package app
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+
+	"k8s.io/component-base/metrics/legacyregistry"
+	"k8s.io/utils/clock"
+
+	"github.com/sublet-dev/sublet/pkg/controlplane/pki"
+	"github.com/sublet-dev/sublet/pkg/dns"
+)
+
+// buildDNS builds the DNS server, which answers the pods of this virtual cluster alone.
+func (a *app) buildDNS() error {
+	settings := a.values.Networking.Advanced
+	var allowed []netip.Prefix
+	for _, text := range settings.DNS.AllowedCIDRs {
+		prefix, err := netip.ParsePrefix(text)
+		if err != nil {
+			return fmt.Errorf("networking.advanced.dns.allowedCIDRs: %w", err)
+		}
+		allowed = append(allowed, prefix)
+	}
+	services, err := netip.ParsePrefix(a.facts.ServiceCIDR)
+	if err != nil {
+		return fmt.Errorf("cannot read the range of Services: %w", err)
+	}
+	a.dnsPods = dns.NewPods(clock.RealClock{})
+	a.dns, err = dns.New(dns.Options{
+		Virtual:          a.controlPlane.ClientConfig(dnsUser, pki.GroupAdmins),
+		ClusterDomain:    settings.ClusterDomain,
+		Address:          a.options.dnsAddress(),
+		Pods:             a.dnsPods,
+		Allowed:          allowed,
+		QueriesPerSecond: float32(settings.DNS.QueriesPerSecond),
+		HostRanges:       []netip.Prefix{services},
+		Register:         legacyregistry.Register,
+	})
+	return err
+}
+
+// watchDNSPods passes the virtual pods to the DNS server until ctx ends. Their addresses are
+// in the store, so after a restart running pods get answers as soon as there are any.
+func (a *app) watchDNSPods(ctx context.Context) error {
+	select {
+	case <-a.controlPlane.Ready():
+	case <-ctx.Done():
+		return nil
+	}
+	factory := a.controlPlane.Informers()
+	informer := factory.Core().V1().Pods().Informer()
+	registration, err := informer.AddEventHandler(a.dnsPods)
+	if err != nil {
+		return fmt.Errorf("cannot watch virtual pods for DNS: %w", err)
+	}
+	factory.Start(a.done)
+	<-ctx.Done()
+	return informer.RemoveEventHandler(registration)
+}
