@@ -20,6 +20,7 @@ import (
 	"k8s.io/apiserver/pkg/server/filters"
 	"k8s.io/apiserver/pkg/server/healthz"
 	serverstorage "k8s.io/apiserver/pkg/server/storage"
+	apistorage "k8s.io/apiserver/pkg/storage"
 	etcd3metrics "k8s.io/apiserver/pkg/storage/etcd3/metrics"
 	openapiutil "k8s.io/apiserver/pkg/util/openapi"
 	"k8s.io/apiserver/pkg/util/webhook"
@@ -38,6 +39,7 @@ import (
 	"k8s.io/kubernetes/pkg/controlplane/reconcilers"
 	generatedopenapi "k8s.io/kubernetes/pkg/generated/openapi"
 	"k8s.io/kubernetes/pkg/kubeapiserver"
+	flowcontrolrest "k8s.io/kubernetes/pkg/registry/flowcontrol/rest"
 	rbacrest "k8s.io/kubernetes/pkg/registry/rbac/rest"
 	schedulingrest "k8s.io/kubernetes/pkg/registry/scheduling/rest"
 
@@ -56,6 +58,11 @@ type apiServer struct {
 	proxyFiles []*secretFile
 	// lifetime is closed when the API server stops; its informers run until then.
 	lifetime <-chan struct{}
+	// extra has the ranges of Service addresses and node ports.
+	extra *kubecontrolplane.Extra
+	// nodePorts is the storage of the record of node ports.
+	nodePorts      apistorage.Interface
+	closeNodePorts func()
 }
 
 // assembly is what the steps of building an API server share.
@@ -106,6 +113,7 @@ func newAPIServer(c *ControlPlane, client *etcd.Client, serving, frontProxy *pki
 	if err != nil {
 		return nil, fmt.Errorf("cannot create the API server: %w", err)
 	}
+	s.extra = completed.KubeAPIs.Extra
 	described := completed.KubeAPIs.ControlPlane.Generic
 	// The merge of applied objects has taken from the definitions what it
 	// needs. Without them here, each description makes its own.
@@ -145,6 +153,9 @@ func (s *apiServer) close() {
 	for _, file := range s.proxyFiles {
 		file.close()
 	}
+	if s.closeNodePorts != nil {
+		s.closeNodePorts()
+	}
 }
 
 // configure builds the three configurations of the chain of API servers.
@@ -155,6 +166,10 @@ func (a *assembly) configure(s *apiServer, opts options.CompletedOptions) (app.C
 	}
 	s.informers = factory
 	s.tokens = newTokenMint(opts.ServiceAccountIssuer, generic.Authentication.APIAudiences, factory)
+
+	if s.nodePorts, s.closeNodePorts, err = newNodePortStorage(storageFactory, a.store); err != nil {
+		return app.CompletedConfig{}, err
+	}
 
 	kube, resolver, plugins, err := app.CreateKubeAPIServerConfig(opts, generic, factory, storageFactory)
 	if err != nil {
@@ -256,6 +271,9 @@ func (a *assembly) genericConfig(opts options.CompletedOptions) (
 		sets.NewString("watch", "proxy"), sets.NewString("attach", "exec", "proxy", "log", "portforward"))
 	// Both hooks sleep a second before they do anything; see bootstrap.
 	config.DisabledPostStartHooks.Insert(rbacrest.PostStartHookName, schedulingrest.PostStartHookName)
+	// These end the process, or wait for ever, where the store has what they cannot
+	// repair. They are tasks of ours; see startTasks.
+	config.DisabledPostStartHooks.Insert(flowcontrolrest.PostStartHookName, addressRepairHook, serviceRangeHook)
 
 	storageFactory, err := a.storage(config, opts)
 	if err != nil {

@@ -230,6 +230,8 @@ type ControlPlane struct {
 	// server is set before booted is closed, which lets the controllers start.
 	server atomic.Pointer[apiServer]
 	booted chan struct{}
+	// serving is the API server that Run has started. Only Run uses it.
+	serving *running
 }
 
 // New checks the configuration. Nothing runs before Run.
@@ -321,13 +323,16 @@ func (c *ControlPlane) loopbackAddress() string {
 // returns nil after an orderly end and otherwise the error of the part that
 // failed first.
 func (c *ControlPlane) Run(ctx context.Context) error {
-	defer func() { _ = c.config.Listener.Close() }()
+	defer c.closeListener()
 	defer c.loopback.Close()
 	if err := setFeatureGates(); err != nil {
 		return err
 	}
 	defer c.config.Storage.Stop()
 	client, err := c.config.Storage.Start(ctx)
+	if ctx.Err() != nil {
+		return nil // the process was told to end
+	}
 	if err != nil {
 		return fmt.Errorf("cannot start the storage: %w", err)
 	}

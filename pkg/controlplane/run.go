@@ -7,6 +7,7 @@ import (
 	"time"
 
 	genericapiserver "k8s.io/apiserver/pkg/server"
+	flowcontrolclient "k8s.io/client-go/kubernetes/typed/flowcontrol/v1"
 
 	"github.com/sublet-dev/sublet/api/syncz"
 )
@@ -21,16 +22,24 @@ func (c *ControlPlane) serve(ctx context.Context, server *apiServer) error {
 	if err != nil {
 		return err
 	}
-	c.checks.Store(&[]func() syncz.Check{guard.check, boot.check})
+	tasks, err := c.newTasks(server)
+	if err != nil {
+		return err
+	}
+	c.checks.Store(&[]func() syncz.Check{guard.check, boot.check, tasks.check})
 	generic := server.aggregator.GenericAPIServer
 	// As hooks, these are part of /readyz.
 	for name, hook := range map[string]genericapiserver.PostStartHookFunc{
 		"sublet/bootstrap": boot.run,
 		"sublet/openapi":   server.openAPI.Start,
+		"sublet/tasks":     tasks.hook,
 	} {
 		if err := generic.AddPostStartHook(name, hook); err != nil {
 			return fmt.Errorf("cannot prepare the API server: %w", err)
 		}
+	}
+	if err := generic.AddPreShutdownHook("sublet/custom-resources", awaitCustomResources(generic)); err != nil {
+		return fmt.Errorf("cannot prepare the API server: %w", err)
 	}
 	generic.ShutdownTimeout = serverGrace
 	// Not the aggregator's own preparation, which adds nothing but its way to
@@ -52,8 +61,47 @@ func (c *ControlPlane) serve(ctx context.Context, server *apiServer) error {
 		return nil
 	})
 
+	c.serving = stopServer
 	cause := c.watch(ctx, guard, stopServer, boot.failed)
 	return errors.Join(cause, stopServer.stop(serverGrace+time.Second))
+}
+
+// newTasks returns the tasks of a start that upstream does in hooks.
+func (c *ControlPlane) newTasks(server *apiServer) (*startTasks, error) {
+	client, err := flowcontrolclient.NewForConfig(server.loopback)
+	if err != nil {
+		return nil, fmt.Errorf("cannot prepare flow control: %w", err)
+	}
+	flow := &flowControl{client: client, informers: server.informers, clock: c.config.Clock}
+	addresses, err := (&addressKeeper{server: server, extra: server.extra}).tasks()
+	if err != nil {
+		return nil, err
+	}
+	return newStartTasks(c.config.Clock, append(addresses, flow.task())...), nil
+}
+
+// customResources is upstream's name of the signal that the definitions of custom
+// resources have been read.
+const customResources = "CRDInformerHasNotSynced"
+
+// awaitCustomResources returns a hook that delays a stop until the definitions of custom
+// resources have been read. Upstream's hook for that ends the process if it is stopped
+// before. If the store does not answer, the process ends without a stop of the hooks.
+func awaitCustomResources(server *genericapiserver.GenericAPIServer) genericapiserver.PreShutdownHookFunc {
+	return func() error {
+		if signal, ok := server.MuxAndDiscoveryCompleteSignals()[customResources]; ok {
+			<-signal
+		}
+		return nil
+	}
+}
+
+// closeListener closes the port. It leaves it to an API server that has not stopped in
+// time, which would take that for a failure and end the process.
+func (c *ControlPlane) closeListener() {
+	if c.serving == nil || isClosed(c.serving.done) {
+		_ = c.config.Listener.Close()
+	}
 }
 
 // RunWithControllers runs the API server, and the controllers for as long. It returns
