@@ -108,7 +108,8 @@ func (a *app) controlPlaneConfig() controlplane.Config {
 		KubeletDial: a.proxy.Dial,
 		Admission:   a.admission(),
 		Handlers: map[string]http.Handler{
-			"/syncz": operator.Syncz(func() syncz.Report { return a.report().ForTenant() }),
+			"/syncz":   operator.Syncz(func() syncz.Report { return a.report().ForTenant() }),
+			"/metrics": operator.TenantMetrics(legacyregistry.DefaultGatherer),
 		},
 	}
 }

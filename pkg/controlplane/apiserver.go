@@ -265,6 +265,7 @@ func (a *assembly) genericConfig(opts options.CompletedOptions) (
 		return nil, nil, nil, err
 	}
 	setOpenAPI(config)
+	config.EnableMetrics = !a.config.ownsMetrics()
 	config.SkipOpenAPIInstallation = true // see package openapi
 	config.AggregatedDiscoveryGroupManager = aggregated.NewResourceManager("apis")
 	config.LongRunningFunc = filters.BasicLongRunningRequestCheck(

@@ -131,7 +131,8 @@ type Config struct {
 	Admission []Plugin
 
 	// Handlers are served under their exact path to callers whose permissions
-	// name it as a non-resource URL, as an administrator's do.
+	// name it as a non-resource URL, as an administrator's do. A handler of /metrics
+	// replaces the one that serves all metrics of the process.
 	Handlers map[string]http.Handler
 
 	// Controllers are the names of the controllers to run, as kube-controller-manager
@@ -363,3 +364,6 @@ func (c *ControlPlane) Run(ctx context.Context) error {
 	c.tokens.Store(server.tokens)
 	return c.serve(ctx, server)
 }
+
+// ownsMetrics reports whether one of the handlers serves the metrics.
+func (c *Config) ownsMetrics() bool { return c.Handlers["/metrics"] != nil }

@@ -8,6 +8,7 @@ import (
 
 	genericapiserver "k8s.io/apiserver/pkg/server"
 	flowcontrolclient "k8s.io/client-go/kubernetes/typed/flowcontrol/v1"
+	"k8s.io/component-base/metrics/prometheus/slis"
 
 	"github.com/sublet-dev/sublet/api/syncz"
 )
@@ -46,6 +47,9 @@ func (c *ControlPlane) serve(ctx context.Context, server *apiServer) error {
 	// describe the API.
 	prepared := generic.PrepareRun()
 	server.openAPI.Install(generic.Handler.NonGoRestfulMux)
+	if c.config.ownsMetrics() {
+		slis.SLIMetrics{}.Install(generic.Handler.NonGoRestfulMux)
+	}
 	for path, handler := range c.config.Handlers {
 		generic.Handler.NonGoRestfulMux.Handle(path, handler)
 	}

@@ -55,38 +55,56 @@ func (r *Rewriter) AddPod(virtual *corev1.Pod, hostUID types.UID) {
 	}
 }
 
-// Rewrite returns a text about the objects with virtual names. It keeps addresses: the
-// message of a probe has that of the tenant's own pod.
+// Rewrite returns a text about the objects with virtual names. It removes accounts of the
+// host, and the names of its quotas, webhooks and policies. It keeps addresses: the message of
+// a probe has that of the tenant's own pod.
 func (r *Rewriter) Rewrite(text string) string {
 	if text == "" {
 		return ""
 	}
+	return r.replace(r.hide(text, hostOnly()))
+}
+
+// hide returns a text without the parts that only an operator may read.
+func (r *Rewriter) hide(text string, parts []hostOnlyText) string {
+	for _, hidden := range parts {
+		text = hidden.pattern.ReplaceAllString(text, hidden.replacement)
+	}
+	if r.namespace != "" {
+		text = hostNamespace.ReplaceAllLiteralString(text, `in the namespace "`+r.namespace+`"`)
+	}
+	return text
+}
+
+// replace returns a text with virtual names.
+func (r *Rewriter) replace(text string) string {
 	if r.replacer == nil {
 		pairs := r.pairs
 		if r.Cluster.Namespace != "" {
 			// The namespace may be any word. It is taken for a name only where it must be one.
-			pairs = append(slices.Clip(pairs),
+			pairs = slices.Clip(pairs)
+			for _, before := range []string{"namespace ", "namespace: "} {
+				for _, after := range []string{" ", ",", ".", ":", ";", ")", "\n"} {
+					pairs = append(pairs, before+r.Cluster.Namespace+after, before+r.namespace+after)
+				}
+			}
+			pairs = append(pairs,
 				`"`+r.Cluster.Namespace+`"`, `"`+r.namespace+`"`,
-				"namespace "+r.Cluster.Namespace+" ", "namespace "+r.namespace+" ",
-				"namespace: "+r.Cluster.Namespace+" ", "namespace: "+r.namespace+" ",
 				r.Cluster.Namespace+"/", r.namespace+"/")
 		}
 		r.replacer = strings.NewReplacer(pairs...)
 	}
-	return r.replacer.Replace(text)
+	text = r.replacer.Replace(text)
+	if before, ok := strings.CutSuffix(text, "namespace "+r.Cluster.Namespace); ok && r.Cluster.Namespace != "" {
+		return before + "namespace " + r.namespace
+	}
+	return text
 }
 
 // RewriteError returns the message of a host error for the tenant. It does what Rewrite
-// does. It also removes accounts of the host, addresses of its API server, and the names
-// of its quotas, webhooks and policies.
+// does. It also removes addresses, which are those of the host's API server and webhooks.
 func (r *Rewriter) RewriteError(message string) string {
-	for _, hidden := range hostOnly() {
-		message = hidden.pattern.ReplaceAllString(message, hidden.replacement)
-	}
-	if r.namespace != "" {
-		message = hostNamespace.ReplaceAllLiteralString(message, `in the namespace "`+r.namespace+`"`)
-	}
-	return r.Rewrite(message)
+	return r.replace(r.hide(message, append(hostOnly(), hostAddresses()...)))
 }
 
 // hostOnlyText is a part of an error that a tenant must not read.
@@ -95,12 +113,20 @@ type hostOnlyText struct {
 	replacement string
 }
 
-// hostOnly returns the parts of errors that RewriteError replaces.
+// hostAddresses returns the parts of errors that only RewriteError replaces.
+func hostAddresses() []hostOnlyText {
+	return []hostOnlyText{
+		{hostURL, "the host"},
+		{hostLookup, "the host"},
+		{hostAddress, "the host"},
+		{hostNames, "certificate is for other names"},
+	}
+}
+
+// hostOnly returns the parts of every text that no tenant reads.
 func hostOnly() []hostOnlyText {
 	return []hostOnlyText{
 		{hostAccount, "the account of the virtual cluster"},
-		{hostURL, "the host"},
-		{hostAddress, "the host"},
 		{hostQuota, "$1 quota of the host: $2"},
 		{hostWebhook, "an admission webhook of the host$1"},
 		{hostWebhookCall, "failed calling a webhook of the host"},
@@ -110,7 +136,9 @@ func hostOnly() []hostOnlyText {
 
 // The patterns are those of the messages of Kubernetes' own API server and clients.
 var (
-	hostAccount     = regexp.MustCompile(`(?:User )?"?system:(?:serviceaccount|node):[^\s"]+"?`)
+	hostAccount     = regexp.MustCompile(`User "[^"]*"|(?:User )?"?system:(?:serviceaccount|node):[^\s"]+"?`)
+	hostLookup      = regexp.MustCompile(`(?:dial (?:tcp|udp): )?lookup [^\s:]+(?: on [^\s:]+:\d+)?`)
+	hostNames       = regexp.MustCompile(`certificate is (?:not )?valid for .*`)
 	hostURL         = regexp.MustCompile(`"?https?://[^\s"]+"?`)
 	hostAddress     = regexp.MustCompile(`\b(?:(?:dial|read|write) (?:tcp|udp) )?(?:\d{1,3}(?:\.\d{1,3}){3}|\[[0-9a-fA-F]*:[0-9a-fA-F:]+\])(?::\d+)?(?:->[^\s:]+:\d+)?`)
 	hostQuota       = regexp.MustCompile(`\b(exceeded|failed) quota: [^\s,:]+[,:] ?(.*)`)

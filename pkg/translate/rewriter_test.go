@@ -37,6 +37,17 @@ func TestRewriteError(t *testing.T) {
 			`Get the host: the host: i/o timeout`,
 		},
 		{"a broken connection", `read tcp 10.244.0.9:51234->10.96.0.1:443: read: connection reset by peer`, `the host: read: connection reset by peer`},
+		{"a name that cannot be resolved", `dial tcp: lookup api.corp.example on 10.96.0.10:53: server misbehaving`, `the host: server misbehaving`},
+		{"a certificate", `tls: failed to verify certificate: x509: certificate is valid for api.corp.example, kubernetes.default, not 10.96.0.1`, `tls: failed to verify certificate: x509: certificate is for other names`},
+		{"a person", `nodes "node-1" is forbidden: User "jane@corp.example" cannot patch resource "nodes"`, `nodes "node-1" is forbidden: the account of the virtual cluster cannot patch resource "nodes"`},
+		{"the account of a node", `User "system:node:corp-1" cannot get resource "secrets"`, `the account of the virtual cluster cannot get resource "secrets"`},
+		{"a namespace before a comma", `quota is used up in namespace tenant, ask the operator`, `quota is used up in namespace web, ask the operator`},
+		{"a namespace at the end", `cannot start in namespace tenant`, `cannot start in namespace web`},
+		{"the host's API is overloaded", `the server has received too many requests and has asked us to try again later (get pods ` + host.Name + `)`, `the server has received too many requests and has asked us to try again later (get pods cart)`},
+		{"the host's store is full", `etcdserver: mvcc: database space exceeded`, `etcdserver: mvcc: database space exceeded`},
+		{"a conflict", `Operation cannot be fulfilled on services "` + host.Name + `": the object has been modified`, `Operation cannot be fulfilled on services "cart": the object has been modified`},
+		{"a port that is taken", `Service "` + host.Name + `" is invalid: spec.ports[0].nodePort: Invalid value: 30080: provided port is already allocated`, `Service "cart" is invalid: spec.ports[0].nodePort: Invalid value: 30080: provided port is already allocated`},
+		{"Pod Security of the host", `pods "` + host.Name + `" is forbidden: violates PodSecurity "baseline:latest": privileged (container "c")`, `pods "cart" is forbidden: violates PodSecurity "baseline:latest": privileged (container "c")`},
 		{"IPv6", `dial tcp [fd00::1]:443: connect: no route to host`, `the host: connect: no route to host`},
 		{"a missing object", `configmaps "` + host.Name + `" not found`, `configmaps "cart" not found`},
 		{"a key", `cannot update ` + host.String() + `: the object has been modified`, `cannot update web/cart: the object has been modified`},
@@ -55,6 +66,27 @@ func TestRewriteError(t *testing.T) {
 			if strings.Contains(got, secret) {
 				t.Errorf("%s: the tenant reads %q in %s", tt.reason, secret, got)
 			}
+		}
+	}
+}
+
+// TestRewrite checks texts of events and statuses. They keep addresses, which are the
+// tenant's own. They have no more names of the host than errors have.
+func TestRewrite(t *testing.T) {
+	t.Parallel()
+	c := Cluster{UID: "u", Name: "shop-release", Namespace: "tenant"}
+	host := Hashed(c, key("web", "cart"))
+	for message, want := range map[string]string{
+		`failed to provision volume with StorageClass "fast": secrets "csi" is forbidden: User "system:serviceaccount:csi:driver" cannot get resource "secrets" in API group "" in the namespace "csi"`: `failed to provision volume with StorageClass "fast": secrets "csi" is forbidden: the account of the virtual cluster cannot get resource "secrets" in API group "" in the namespace "web"`,
+		`admission webhook "lb.corp.example" denied the request`:                                                     `an admission webhook of the host denied the request`,
+		`Liveness probe failed: Get "http://10.1.2.3:80/healthz": dial tcp 10.1.2.3:80: connect: connection refused`: `Liveness probe failed: Get "http://10.1.2.3:80/healthz": dial tcp 10.1.2.3:80: connect: connection refused`,
+		`Failed to pull image "registry.example.com/app": dial tcp 192.0.2.1:443: i/o timeout`:                       `Failed to pull image "registry.example.com/app": dial tcp 192.0.2.1:443: i/o timeout`,
+		`waiting for a volume to be created, for claim ` + host.String():                                             `waiting for a volume to be created, for claim web/cart`,
+	} {
+		r := Rewriter{Cluster: c}
+		r.AddObject(host, key("web", "cart"))
+		if got := r.Rewrite(message); got != want {
+			t.Errorf("\n got %s\nwant %s", got, want)
 		}
 	}
 }

@@ -168,7 +168,20 @@ func (e events) fillVirtualEvent(s syncer.Scope, host, virtual *corev1.Event) er
 		}
 	}
 	virtual.Message = e.translateMessage(s, host, object)
+	virtual.Source.Component = bareComponent(host.Source.Component)
+	virtual.ReportingController = bareComponent(host.ReportingController)
+	if host.ReportingInstance != host.Source.Host {
+		// It has the name of a host pod or machine. It may not be empty in every event.
+		virtual.ReportingInstance = virtual.ReportingController
+	}
 	return nil
+}
+
+// bareComponent returns the name of a component without its instance. Provisioners append the
+// name of their host pod, as in csi.example.com_csi-controller-0_4f6b.
+func bareComponent(component string) string {
+	name, _, _ := strings.Cut(component, "_")
+	return name
 }
 
 // virtualReference returns a reference to the virtual object of a host object.
