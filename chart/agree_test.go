@@ -123,6 +123,13 @@ func TestEveryValueIsRead(t *testing.T) {
 		"controlPlane.statefulSet.resources.requests.memory":               "1Mi",
 		"controlPlane.statefulSet.resources.limits.memory":                 "3Gi",
 		"controlPlane.statefulSet.persistence.volumeClaim.enabled":         "false",
+		"policies.resourceQuota.enabled":                                   "false",
+		"policies.resourceQuota.scopes":                                    "[NotBestEffort]",
+		"policies.resourceQuota.scopeSelector":                             "{matchExpressions: [{scopeName: PriorityClass, operator: Exists}]}",
+		"policies.limitRange.enabled":                                      "false",
+		"policies.limitRange.default":                                      "{cpu: 1}",
+		"policies.limitRange.min":                                          "{cpu: 1m}",
+		"policies.limitRange.max":                                          "{cpu: 64}",
 	}
 	server := []string{"sync.", "networking.", "exportKubeConfig.", "logging.", "controlPlane.proxy.", "controlPlane.backingStore.", "controlPlane.advanced.virtualScheduler.",
 		"controlPlane.advanced.hostClient.", "controlPlane.advanced.operator.", "policies.podSecurityStandard"}
@@ -144,6 +151,9 @@ func TestEveryValueIsRead(t *testing.T) {
 		if !found {
 			other = different(value)
 		}
+		if strings.HasPrefix(path, "policies.resourceQuota.quota.") || strings.HasPrefix(path, "policies.limitRange.defaultRequest.") {
+			other = "7"
+		}
 		tree := map[string]any{}
 		var parsed any
 		if err := yaml.Unmarshal([]byte(other), &parsed); err != nil {
@@ -153,6 +163,9 @@ func TestEveryValueIsRead(t *testing.T) {
 		text, err := yaml.Marshal(tree)
 		if err != nil {
 			t.Fatal(err)
+		}
+		if path == "policies.limitRange.enabled" {
+			text = append(text, "  resourceQuota: {quota: {requests.cpu: null, requests.memory: null}}\n"...)
 		}
 		if withoutConfig(mustRender(t, ch, string(text))) == plain {
 			t.Errorf("%s: %s changes nothing that is rendered", path, other)

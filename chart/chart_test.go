@@ -48,6 +48,14 @@ sync:
   toHost: {configMaps: {all: true}, secrets: {all: true}}
   fromHost: {nodes: {selector: {all: false, labels: {tenant: shop}}}}
 networking: {serviceCIDR: 10.96.0.0/12, advanced: {clusterDomain: shop.local}}
+policies:
+  resourceQuota:
+    quota: {pods: 20, limits.memory: 40Gi, count/configmaps: null}
+    scopes: [NotBestEffort]
+    scopeSelector: {matchExpressions: [{scopeName: PriorityClass, operator: DoesNotExist}]}
+    labels: {team: f}
+    annotations: {example.com/note: quota}
+  limitRange: {default: {memory: 512Mi}, max: {memory: 8Gi}, labels: {team: g}}
 exportKubeConfig: {context: shop, server: "https://shop.example.com"}
 logging: {verbosity: 2, encoding: json}
 `
@@ -70,7 +78,7 @@ func TestObjects(t *testing.T) {
 	ch := loadChart(t)
 	all := []string{
 		"ClusterRole/sublet:tenant:shop", "ClusterRoleBinding/sublet:tenant:shop", "ConfigMap/shop-anchor",
-		"Pod/shop-test-ready", "Role/shop", "RoleBinding/shop", "Secret/shop-config", "Service/shop",
+		"LimitRange/shop", "Pod/shop-test-ready", "ResourceQuota/shop-objects", "ResourceQuota/shop-pods", "Role/shop", "RoleBinding/shop", "Secret/shop-config", "Service/shop",
 		"Service/shop-dns", "Service/shop-operator", "ServiceAccount/shop", "ServiceAccount/shop-workload", "StatefulSet/shop",
 	}
 	cases := map[string]struct {

@@ -45,9 +45,23 @@ annotations:
 {{- end -}}
 {{- end -}}
 
-{{- /* The values that the server reads: all except for the key of Helm. */ -}}
+{{- /*
+The values that the server reads: all except for the key of Helm. Helm takes an entry out of
+a map that somebody sets to null. The server gets the null back, or it would use its default.
+*/ -}}
 {{- define "sublet.config" -}}
-{{- omit .Values "global" | toYaml -}}
+{{- $values := deepCopy (omit .Values "global") -}}
+{{- range $path, $keys := fromJson (include "sublet.mapDefaults" .) -}}
+{{- $node := $values -}}
+{{- range $key := splitList "." $path -}}
+{{- if not (hasKey $node $key) }}{{ $_ := set $node $key dict }}{{ end -}}
+{{- $node = get $node $key -}}
+{{- end -}}
+{{- range $key := $keys -}}
+{{- if not (hasKey $node $key) }}{{ $_ := set $node $key nil }}{{ end -}}
+{{- end -}}
+{{- end -}}
+{{- toYaml $values -}}
 {{- end -}}
 
 {{- /* Nodes that run no containers: simulated ones, and those of a virtual-kubelet. */ -}}

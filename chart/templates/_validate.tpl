@@ -102,6 +102,10 @@
     "sync.fromHost.events.enabled"
     "policies"
     "policies.podSecurityStandard"
+    "policies.resourceQuota"
+    "policies.resourceQuota.enabled"
+    "policies.limitRange"
+    "policies.limitRange.enabled"
     "networking"
     "networking.serviceCIDR"
     "networking.advanced"
@@ -185,5 +189,16 @@
 {{- if and (ne (toString (get ($v.controlPlane.statefulSet.resources.requests | default dict) "ephemeral-storage")) "") (ne (toString (get ($v.controlPlane.statefulSet.resources.limits | default dict) "ephemeral-storage")) "") (gt (include "sublet.quantity" (get ($v.controlPlane.statefulSet.resources.requests | default dict) "ephemeral-storage") | float64) (include "sublet.quantity" (get ($v.controlPlane.statefulSet.resources.limits | default dict) "ephemeral-storage") | float64)) -}}
 {{- $problems = append $problems (printf "controlPlane.statefulSet.resources.requests.ephemeral-storage: Invalid value: %s: is more than controlPlane.statefulSet.resources.limits.ephemeral-storage; lower it, or raise the limit" (get $v.controlPlane.statefulSet.resources.requests "ephemeral-storage" | toJson)) -}}
 {{- end -}}
+{{- if and (include "sublet.hasResourceQuota" $) (not (include "sublet.hasLimitRange" $)) (include "sublet.quotaNeedsDefaults" $) -}}
+{{- $problems = append $problems (printf "policies.limitRange.enabled: Invalid value: %s: policies.resourceQuota has requests or limits, which refuse each pod without them; set this to auto, or take these keys out of the quota with null" (get $v.policies.limitRange "enabled" | toJson)) -}}
+{{- end -}}
+{{- if or (and (ne (toString (get ($v.controlPlane.statefulSet.resources.requests | default dict) "cpu")) "") (ne (toString (get ($v.policies.limitRange.max | default dict) "cpu")) "") (gt (include "sublet.quantity" (get ($v.controlPlane.statefulSet.resources.requests | default dict) "cpu") | float64) (include "sublet.quantity" (get ($v.policies.limitRange.max | default dict) "cpu") | float64))) (and (ne (toString (get ($v.controlPlane.statefulSet.resources.limits | default dict) "cpu")) "") (ne (toString (get ($v.policies.limitRange.max | default dict) "cpu")) "") (gt (include "sublet.quantity" (get ($v.controlPlane.statefulSet.resources.limits | default dict) "cpu") | float64) (include "sublet.quantity" (get ($v.policies.limitRange.max | default dict) "cpu") | float64))) (and (ne (toString (get ($v.controlPlane.statefulSet.resources.requests | default dict) "memory")) "") (ne (toString (get ($v.policies.limitRange.max | default dict) "memory")) "") (gt (include "sublet.quantity" (get ($v.controlPlane.statefulSet.resources.requests | default dict) "memory") | float64) (include "sublet.quantity" (get ($v.policies.limitRange.max | default dict) "memory") | float64))) (and (ne (toString (get ($v.controlPlane.statefulSet.resources.limits | default dict) "memory")) "") (ne (toString (get ($v.policies.limitRange.max | default dict) "memory")) "") (gt (include "sublet.quantity" (get ($v.controlPlane.statefulSet.resources.limits | default dict) "memory") | float64) (include "sublet.quantity" (get ($v.policies.limitRange.max | default dict) "memory") | float64))) (and (ne (toString (get ($v.controlPlane.statefulSet.resources.requests | default dict) "ephemeral-storage")) "") (ne (toString (get ($v.policies.limitRange.max | default dict) "ephemeral-storage")) "") (gt (include "sublet.quantity" (get ($v.controlPlane.statefulSet.resources.requests | default dict) "ephemeral-storage") | float64) (include "sublet.quantity" (get ($v.policies.limitRange.max | default dict) "ephemeral-storage") | float64))) (and (ne (toString (get ($v.controlPlane.statefulSet.resources.limits | default dict) "ephemeral-storage")) "") (ne (toString (get ($v.policies.limitRange.max | default dict) "ephemeral-storage")) "") (gt (include "sublet.quantity" (get ($v.controlPlane.statefulSet.resources.limits | default dict) "ephemeral-storage") | float64) (include "sublet.quantity" (get ($v.policies.limitRange.max | default dict) "ephemeral-storage") | float64))) -}}
+{{- $problems = append $problems (printf "policies.limitRange.max: Invalid value: %s: is less than controlPlane.statefulSet.resources, so the control plane could not start; raise it" (get $v.policies.limitRange "max" | toJson)) -}}
+{{- end -}}
 {{- join "\n" $problems -}}
+{{- end -}}
+
+{{- /* The entries that maps have by default. */ -}}
+{{- define "sublet.mapDefaults" -}}
+{"controlPlane.statefulSet.resources.limits":["memory"],"controlPlane.statefulSet.resources.requests":["cpu","memory"],"policies.limitRange.defaultRequest":["cpu","memory"],"policies.resourceQuota.quota":["count/configmaps","count/persistentvolumeclaims","count/secrets","count/services","pods","requests.cpu","requests.memory","requests.storage","services.loadbalancers","services.nodeports"]}
 {{- end -}}

@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"k8s.io/apimachinery/pkg/api/resource"
+
+	"github.com/sublet-dev/sublet/api/config/v1alpha1"
 )
 
 // pageHead is the first part of docs/reference/values.md.
@@ -58,6 +60,8 @@ func typeName(t reflect.Type) string {
 	switch {
 	case t == reflect.TypeFor[resource.Quantity]():
 		return "quantity"
+	case t == reflect.TypeFor[v1alpha1.Toggle]():
+		return v1alpha1.ToggleWant
 	case t.Kind() == reflect.Slice:
 		return "list of " + typeName(t.Elem())
 	case t.Kind() == reflect.Map:

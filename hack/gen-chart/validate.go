@@ -2,7 +2,9 @@ package main
 
 import (
 	"bytes"
+	"encoding/json"
 	"fmt"
+	"maps"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -31,20 +33,32 @@ func conditions() map[string]string {
 		"secrets-off-and-all":             "and " + toHost + ".secrets.all (not " + toHost + ".secrets.enabled)",
 		"scheduler-without-nodes": "and $v.controlPlane.advanced.virtualScheduler.enabled (or (not " + nodes + ".enabled) " +
 			"(and (not " + nodes + ".selector.all) (not " + nodes + ".selector.labels)))",
+		"quota-without-defaults": `and (include "sublet.hasResourceQuota" $) (not (include "sublet.hasLimitRange" $)) ` +
+			`(include "sublet.quotaNeedsDefaults" $)`,
 		"no-store":            "not $v.controlPlane.backingStore.etcd.embedded.enabled",
 		"class-without-claim": "and (not " + claim + ".enabled) " + claim + ".storageClass",
 		"no-size":             `le (include "sublet.quantity" ` + claim + ".size | float64) 0.0",
 		"no-access-mode":      "not " + claim + ".accessModes",
 	}
+	var greater []string
 	for _, name := range v1alpha1.LimitedResources() {
 		all["request-over-limit-"+string(name)] = overLimit(resources, name)
+		greater = append(greater,
+			"("+isMore(resources+".requests", "$v.policies.limitRange.max", name)+")",
+			"("+isMore(resources+".limits", "$v.policies.limitRange.max", name)+")")
 	}
+	all["limit-range-under-control-plane"] = "or " + strings.Join(greater, " ")
 	return all
 }
 
 func overLimit(resources string, name corev1.ResourceName) string {
-	request := fmt.Sprintf("(get (%s.requests | default dict) %q)", resources, name)
-	limit := fmt.Sprintf("(get (%s.limits | default dict) %q)", resources, name)
+	return isMore(resources+".requests", resources+".limits", name)
+}
+
+// isMore returns the condition that one map of resources has more of one than another.
+func isMore(one, other string, name corev1.ResourceName) string {
+	request := fmt.Sprintf("(get (%s | default dict) %q)", one, name)
+	limit := fmt.Sprintf("(get (%s | default dict) %q)", other, name)
 	return fmt.Sprintf(`and (ne (toString %s) "") (ne (toString %s) "") (gt (include "sublet.quantity" %s | float64) (include "sublet.quantity" %s | float64))`,
 		request, limit, request, limit)
 }
@@ -112,7 +126,25 @@ func validationTemplate(settings []setting) ([]byte, error) {
 		return nil, fmt.Errorf("the chart has a condition for %s, which is no combination", name)
 	}
 	out.WriteString("{{- join \"\\n\" $problems -}}\n{{- end -}}\n")
+	entries, err := json.Marshal(mapDefaults(settings))
+	if err != nil {
+		return nil, fmt.Errorf("cannot encode the defaults of maps: %w", err)
+	}
+	out.WriteString("\n{{- /* The entries that maps have by default. */ -}}\n")
+	fmt.Fprintf(&out, "{{- define \"sublet.mapDefaults\" -}}\n%s\n{{- end -}}\n", entries)
 	return out.Bytes(), nil
+}
+
+// mapDefaults returns the keys of each map that is not empty by default, by its path.
+func mapDefaults(settings []setting) map[string][]string {
+	all := map[string][]string{}
+	for _, s := range settings {
+		if below, isMap := s.fallback.(map[string]any); isMap && len(below) > 0 {
+			all[strings.Join(s.path, ".")] = sortedKeys(below)
+		}
+		maps.Copy(all, mapDefaults(s.children))
+	}
+	return all
 }
 
 // access returns the template expression that reads a path from the values.

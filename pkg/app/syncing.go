@@ -56,6 +56,7 @@ func (a *app) addKinds(ctx context.Context, engine *syncer.Engine, scheduling sc
 	options := kinds.Options{
 		Sync:                   a.values.Sync,
 		VirtualScheduler:       a.values.ControlPlane.Advanced.VirtualScheduler.Enabled,
+		QuotaScope:             a.values.Policies.HasResourceQuota(),
 		Proposals:              scheduling.proposals(),
 		Usage:                  scheduling.nodeUsage(),
 		WorkloadServiceAccount: a.names.Workload(),

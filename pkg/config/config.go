@@ -13,6 +13,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"reflect"
 	"slices"
 	"strings"
 
@@ -69,6 +70,10 @@ func Parse(data []byte, kinds ...v1alpha1.Kind) (*v1alpha1.Config, error) {
 		drop(tree, keysOf(problem))
 	}
 	config := v1alpha1.Default(kinds...)
+	for _, keys := range checked.removed {
+		drop(tree, keys)
+		deleteEntry(reflect.ValueOf(config).Elem(), keys)
+	}
 	if err := overlay(tree, config); err != nil {
 		if len(problems) == 0 {
 			return nil, err
@@ -152,6 +157,17 @@ func drop(tree any, keys []string) {
 	above, _ := lookup(tree, keys[:last])
 	if node, isMap := above.(map[string]any); isMap {
 		delete(node, keys[last])
+	}
+}
+
+// deleteEntry deletes the entry of a map at the end of keys from the settings.
+func deleteEntry(settings reflect.Value, keys []string) {
+	if settings.Kind() == reflect.Map {
+		settings.SetMapIndex(reflect.ValueOf(keys[0]).Convert(settings.Type().Key()), reflect.Value{})
+		return
+	}
+	if below, found := fields(settings.Type())[keys[0]]; found {
+		deleteEntry(settings.FieldByIndex(below.Index), keys[1:])
 	}
 }
 

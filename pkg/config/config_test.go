@@ -137,3 +137,21 @@ func TestLoad(t *testing.T) {
 		t.Errorf("got %+v, %v", got, err)
 	}
 }
+
+func TestNullTakesOutAnEntry(t *testing.T) {
+	t.Parallel()
+	parsed, err := config.Parse([]byte("policies: {resourceQuota: {quota: {pods: null, requests.cpu: 5}}}"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	quota := parsed.Policies.ResourceQuota.Quota
+	if _, found := quota["pods"]; found {
+		t.Error("null leaves the default in the map")
+	}
+	if cpu := quota["requests.cpu"]; cpu.String() != "5" {
+		t.Errorf("the entry beside it is %s, want 5", cpu.String())
+	}
+	if _, found := quota["requests.memory"]; !found {
+		t.Error("an entry that is not mentioned is gone")
+	}
+}

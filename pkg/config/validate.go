@@ -20,6 +20,8 @@ import (
 type checker struct {
 	kinds    []v1alpha1.Kind
 	problems field.ErrorList
+	// removed are the entries of maps that are null, which takes a default out of a map.
+	removed [][]string
 }
 
 // root checks the whole tree.
@@ -44,6 +46,10 @@ func (c *checker) value(path *field.Path, value any, want reflect.Type, rule v1a
 		c.quantity(path, value)
 	case reflect.TypeFor[intstr.IntOrString]():
 		c.intOrString(path, value)
+	case reflect.TypeFor[v1alpha1.Toggle]():
+		if _, isNumber := value.(json.Number); isNumber || !v1alpha1.IsToggle(fmt.Sprint(value)) {
+			c.refuse(path, value, "must be "+v1alpha1.ToggleWant)
+		}
 	default:
 		c.plain(path, value, want, rule)
 	}
@@ -129,6 +135,10 @@ func (c *checker) dictionary(path *field.Path, value any, want reflect.Type, rul
 	for _, key := range sortedKeys(node) {
 		if problem := rule.CheckKey(key); problem != "" {
 			c.refuse(path.Key(key), key, "the key "+problem)
+			continue
+		}
+		if node[key] == nil && want == reflect.TypeFor[resource.Quantity]() {
+			c.removed = append(c.removed, append(strings.Split(path.String(), "."), key))
 			continue
 		}
 		c.value(path.Key(key), node[key], want, rule.OfValues())

@@ -43,6 +43,9 @@ type PodInput struct {
 	// NodeSelector confines pods to the nodes that the tenant may see. Empty
 	// means all.
 	NodeSelector map[string]string
+	// QuotaScope puts the pod into the scope Terminating of quotas of the host, which the
+	// control plane's own pod is not in. See [longestDeadline].
+	QuotaScope bool
 	// Services are the Services of the pod's virtual namespace. They are read
 	// only if [NeedsServices] returns true.
 	Services []corev1.Service
@@ -107,6 +110,7 @@ func newPod(in PodInput, virtual, host *corev1.Pod) error {
 		host.Annotations[labels.Place] = in.Node
 	}
 	host.Spec = *spec
+	setQuotaScope(in, host)
 	sent, err := EncodeAgreed(digestRequests(virtual))
 	if err != nil {
 		return err

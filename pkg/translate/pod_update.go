@@ -2,6 +2,7 @@ package translate
 
 import (
 	"maps"
+	"math"
 	"slices"
 	"strings"
 
@@ -20,6 +21,7 @@ import (
 // pod, under [labels.Agreed].
 func updatePod(in PodInput, virtual, host *corev1.Pod) error {
 	shortenDeadlines(virtual, host)
+	setQuotaScope(in, host)
 	syncTolerations(virtual, host)
 	addEphemeralContainers(in, virtual, host)
 	requested := digestRequests(virtual)
@@ -117,6 +119,18 @@ func eachPair(virtual, host []corev1.Container, visit func(virtual, host *corev1
 		if j >= 0 {
 			visit(&virtual[i], &host[j])
 		}
+	}
+}
+
+// longestDeadline is 68 years in seconds, the longest deadline that a pod may have.
+const longestDeadline = math.MaxInt32
+
+// setQuotaScope gives a host pod without a deadline the longest one. A quota counts pods
+// with and without a deadline apart. So one that counts those of the tenant never keeps the
+// control plane's pod from a restart, whatever the tenant uses.
+func setQuotaScope(in PodInput, host *corev1.Pod) {
+	if in.QuotaScope && host.Spec.ActiveDeadlineSeconds == nil {
+		host.Spec.ActiveDeadlineSeconds = new(int64(longestDeadline))
 	}
 }
 

@@ -7,14 +7,23 @@ type Policies struct {
 	// make it stricter, never weaker.
 	// Default: baseline
 	PodSecurityStandard string `json:"podSecurityStandard" enum:"privileged,baseline,restricted"`
+	// Limits of what the tenant takes of the host in all, as ResourceQuotas in the namespace of the
+	// release.
+	ResourceQuota ResourceQuota `json:"resourceQuota"`
+	// Requests and limits of containers on the host, as a LimitRange in the namespace of the release.
+	LimitRange LimitRange `json:"limitRange"`
 }
 
 // defaultPolicies returns the policies of a tenant that nobody trusts.
 func defaultPolicies() Policies {
-	return Policies{PodSecurityStandard: "baseline"}
+	return Policies{
+		PodSecurityStandard: "baseline",
+		ResourceQuota:       defaultResourceQuota(),
+		LimitRange:          defaultLimitRange(),
+	}
 }
 
 // policyCombinations returns the rules about several keys of the policies.
 func policyCombinations() []Combination {
-	return nil
+	return quotaCombinations()
 }

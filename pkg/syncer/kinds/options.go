@@ -21,6 +21,9 @@ type Options struct {
 	// VirtualScheduler specifies whether a scheduler of the virtual cluster picks nodes,
 	// so that a tenant's cordons and taints count. Default: false.
 	VirtualScheduler bool
+	// QuotaScope specifies whether a quota of the host counts the tenant's pods apart from
+	// the control plane's own. Default: false.
+	QuotaScope bool
 	// Proposals are the nodes that the virtual scheduler proposes and has not written
 	// into the pods. Default: nil, it writes all of them.
 	Proposals Proposals

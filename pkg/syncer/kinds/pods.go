@@ -65,6 +65,7 @@ func (p pods) fillHost(s syncer.Scope, virtual, host *corev1.Pod) error {
 		HostSchedulers:      p.options.hostSchedulers(),
 		VirtualScheduler:    p.options.usesVirtualScheduler(virtual),
 		Node:                progress(s).Node,
+		QuotaScope:          p.options.QuotaScope,
 	}
 	if host.ResourceVersion == "" && metav1.GetControllerOfNoCopy(virtual) != nil {
 		// Bare pods stay bare: nothing would create them again.

@@ -1,0 +1,66 @@
+package chart_test
+
+import (
+	gocmp "cmp"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/sublet-dev/sublet/api/config/v1alpha1"
+)
+
+// TestQuotaLeavesOutTheControlPlane checks that no key which counts the control plane's own
+// pod is in a quota without the scope that leaves it out.
+func TestQuotaLeavesOutTheControlPlane(t *testing.T) {
+	t.Parallel()
+	ch := loadChart(t)
+	rendered := mustRender(t, ch, "policies: {resourceQuota: {quota: {cpu: 1, memory: 1Gi, limits.cpu: 1, limits.memory: 1Gi}}}")
+	pods := object[*corev1.ResourceQuota](t, rendered, "shop-pods").Spec
+	if diff := cmp.Diff([]corev1.ResourceQuotaScope{corev1.ResourceQuotaScopeTerminating}, pods.Scopes); diff != "" {
+		t.Errorf("the quota of pods counts the control plane's pod (-want +got):\n%s", diff)
+	}
+	var keys []string
+	for name := range pods.Hard {
+		keys = append(keys, string(name))
+	}
+	if diff := cmp.Diff(slices.Sorted(slices.Values(v1alpha1.PodQuotaKeys())), slices.Sorted(slices.Values(keys))); diff != "" {
+		t.Errorf("keys of the quota of pods (-want +got):\n%s", diff)
+	}
+	for name := range object[*corev1.ResourceQuota](t, rendered, "shop-objects").Spec.Hard {
+		if slices.Contains(v1alpha1.PodQuotaKeys(), string(name)) {
+			t.Errorf("the quota without scope has %s", name)
+		}
+	}
+}
+
+func TestQuotaToggles(t *testing.T) {
+	t.Parallel()
+	ch := loadChart(t)
+	const both = "LimitRange/shop ResourceQuota/shop-objects ResourceQuota/shop-pods"
+	for _, c := range []struct{ reason, values, want string }{
+		{"auto is on", "", both},
+		{"the limit range follows the quota", "{resourceQuota: {enabled: false}}", ""},
+		{"a limit range alone", "{resourceQuota: {enabled: false}, limitRange: {enabled: true}}", "LimitRange/shop"},
+		{"text is a value too, as vCluster takes it", `{resourceQuota: {enabled: "false"}}`, ""},
+		{
+			"a quota of objects alone needs no limit range",
+			"{resourceQuota: {quota: {requests.cpu: null, requests.memory: null, pods: null}}, limitRange: {enabled: false}}",
+			"ResourceQuota/shop-objects",
+		},
+	} {
+		rendered := mustRender(t, ch, "policies: "+gocmp.Or(c.values, "{}"))
+		var got []string
+		for _, key := range slices.Sorted(maps.Keys(rendered.objects)) {
+			if strings.HasPrefix(key, "LimitRange/") || strings.HasPrefix(key, "ResourceQuota/") {
+				got = append(got, key)
+			}
+		}
+		if strings.Join(got, " ") != c.want {
+			t.Errorf("%s: the chart renders %v, want %s", c.reason, got, c.want)
+		}
+	}
+}
