@@ -106,6 +106,7 @@
     "policies.resourceQuota.enabled"
     "policies.limitRange"
     "policies.limitRange.enabled"
+    "policies.objects"
     "networking"
     "networking.serviceCIDR"
     "networking.advanced"
@@ -200,5 +201,5 @@
 
 {{- /* The entries that maps have by default. */ -}}
 {{- define "sublet.mapDefaults" -}}
-{"controlPlane.statefulSet.resources.limits":["memory"],"controlPlane.statefulSet.resources.requests":["cpu","memory"],"policies.limitRange.defaultRequest":["cpu","memory"],"policies.resourceQuota.quota":["count/configmaps","count/persistentvolumeclaims","count/secrets","count/services","pods","requests.cpu","requests.memory","requests.storage","services.loadbalancers","services.nodeports"]}
+{"controlPlane.statefulSet.resources.limits":["memory"],"controlPlane.statefulSet.resources.requests":["cpu","memory"],"policies.limitRange.defaultRequest":["cpu","memory"],"policies.objects.bytes":["others"],"policies.objects.count":["configmaps","others","secrets","services"],"policies.resourceQuota.quota":["count/configmaps","count/persistentvolumeclaims","count/secrets","count/services","pods","requests.cpu","requests.memory","requests.storage","services.loadbalancers","services.nodeports"]}
 {{- end -}}

@@ -8,6 +8,7 @@ import (
 	"k8s.io/client-go/rest"
 	componentversion "k8s.io/component-base/version"
 
+	"github.com/sublet-dev/sublet/api/config/v1alpha1"
 	"github.com/sublet-dev/sublet/pkg/app/lifecycle"
 	"github.com/sublet-dev/sublet/pkg/controlplane/pki"
 	"github.com/sublet-dev/sublet/pkg/syncer"
@@ -26,6 +27,7 @@ func (a *app) runSyncing(ctx context.Context) error {
 		Cluster: a.cluster(), Virtual: virtual, Host: a.host,
 		VirtualInformers: virtualInformers{a.controlPlane, a.done},
 		HostLimiter:      a.limiter,
+		ObjectLimits:     objectLimits(a.values.Policies),
 		MayWrite:         a.holder.MayWrite,
 		Leftovers:        leftovers,
 	})
@@ -45,6 +47,15 @@ func (a *app) runSyncing(ctx context.Context) error {
 
 	parts := append([]lifecycle.Part{{Name: "syncer", Run: engine.Run}}, scheduling.parts()...)
 	return lifecycle.Run(ctx, parts, nil)
+}
+
+// objectLimits returns the limits of copies on the host.
+func objectLimits(policies v1alpha1.Policies) syncer.ObjectLimits {
+	bytes := map[string]int64{}
+	for name, size := range policies.Objects.Bytes {
+		bytes[string(name)] = size.Value()
+	}
+	return syncer.ObjectLimits{Count: policies.CopyCounts(), Bytes: bytes}
 }
 
 // addKinds registers every kind that the settings ask for.

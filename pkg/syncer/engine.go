@@ -8,9 +8,11 @@ import (
 	"sync"
 
 	"github.com/go-logr/logr"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
 
 	"github.com/sublet-dev/sublet/api/syncz"
 )
@@ -25,6 +27,7 @@ type Engine struct {
 	storeGuard *storeGuard
 	events     *tenantEvents
 	leftovers  *leftovers
+	ledger     *copyLedger
 	virtual    *connection
 	host       *connection
 	done       chan struct{} // closed when Run ends: no write to the host passes any more
@@ -57,6 +60,8 @@ func NewEngine(options Options) (*Engine, error) {
 	e.lead = sync.OnceFunc(func() { close(e.leading) })
 	e.breaker = newHostBreaker(options.Clock, e.log, e.done)
 	e.breaker.onReset = e.requeueParked
+	e.ledger = newCopyLedger(options.ObjectLimits)
+	e.ledger.onFreed = e.recordFreed
 	var err error
 	virtual := rest.CopyConfig(options.Virtual)
 	virtual.QPS = -1
@@ -279,18 +284,38 @@ func (e *Engine) register(kind Kind) error {
 			return fmt.Errorf("cannot trim host objects of kind %s: %w", kind.name, err)
 		}
 	}
+	resource, err := r.limitedResource(e.options.Scheme)
+	if err != nil {
+		return err
+	}
 	r.reconciler = &reconciler{
 		kind: kind, cluster: e.options.Cluster, clock: e.options.Clock, log: r.log,
 		virtual:      sideClients{store: r.virtualObjects(), reader: r.virtualReader, client: e.virtual.client, hasStatus: e.virtual.status.has, forgetStatus: e.virtual.status.forget},
 		host:         sideClients{store: &r.hostStore, reader: r.hostReader, client: e.host.client},
 		expectations: newExpectations(e.options.Clock), sightings: newSightings(e.options.Clock), events: e.events,
-		patch: e.options.Patch, paused: &r.paused,
+		patch: e.options.Patch, paused: &r.paused, ledger: e.ledger, resource: resource,
 		holdReason: e.storeGuard.onHold, onWrite: func() {},
 	}
 	e.runners[kind.name] = r
 	e.order = append(e.order, kind.name)
 	return nil
 }
+
+// limitedResource returns the resource under which the ledger counts the kind's copies. It
+// is empty for a kind whose copies are not on the host.
+func (r *runner) limitedResource(types *runtime.Scheme) (string, error) {
+	if r.kind.owner != Virtual {
+		return "", nil
+	}
+	gvk, err := apiutil.GVKForObject(r.kind.newHost(), types)
+	if err != nil {
+		return "", fmt.Errorf("cannot find the type of host objects of kind %s: %w", r.kind.name, err)
+	}
+	return limitedResource(gvk), nil
+}
+
+// Usage returns what the copies on the host take of the limits of [Options.ObjectLimits].
+func (e *Engine) Usage() []Usage { return e.ledger.usage() }
 
 // virtualObjects returns the store of the kind's virtual objects.
 func (r *runner) virtualObjects() store {
@@ -311,6 +336,15 @@ func (e *Engine) start(r *runner) {
 func (e *Engine) requeueParked() {
 	for _, r := range e.listRunners() {
 		r.requeueParked()
+	}
+}
+
+// recordFreed lets refused copies of a resource try, as there may be room for them.
+func (e *Engine) recordFreed(resource string) {
+	for _, r := range e.listRunners() {
+		if r.reconciler.resource == resource {
+			r.refusals.recordFreed()
+		}
 	}
 }
 

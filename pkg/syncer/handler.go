@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 
+	corev1 "k8s.io/api/core/v1"
 	apilabels "k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
 	toolscache "k8s.io/client-go/tools/cache"
@@ -38,7 +39,33 @@ type handler struct {
 }
 
 // OnAdd implements cache.ResourceEventHandler.
-func (h *handler) OnAdd(item any, _ bool) { h.enqueueObject(item, eventAdded) }
+func (h *handler) OnAdd(item any, _ bool) {
+	h.countCopy(item)
+	h.enqueueObject(item, eventAdded)
+}
+
+// countCopy enters a copy on the host into the ledger.
+func (h *handler) countCopy(item any) {
+	r := h.runner.reconciler
+	if object, ok := item.(client.Object); ok && h.countsCopies() {
+		r.ledger.observe(r.resource, client.ObjectKeyFromObject(object), sizeOf(object))
+	}
+}
+
+// countsCopies reports whether the objects of the watch are copies in the ledger.
+func (h *handler) countsCopies() bool {
+	r := h.runner.reconciler
+	return h.own && h.side == Host && r.ledger != nil && r.resource != ""
+}
+
+// releaseCopy drops a copy that is gone from the ledger, and lets refused ones try.
+func (h *handler) releaseCopy(item any) {
+	r := h.runner.reconciler
+	if object, ok := item.(client.Object); ok && h.countsCopies() {
+		r.ledger.forget(r.resource, client.ObjectKeyFromObject(object))
+		r.ledger.onFreed(r.resource)
+	}
+}
 
 // OnUpdate implements cache.ResourceEventHandler. It also enqueues the keys that
 // the object had before.
@@ -48,6 +75,7 @@ func (h *handler) OnUpdate(old, item any) {
 		return
 	}
 	h.observeRevision(after)
+	h.countChange(before, after)
 	if h.statusBlind && isStatusOnly(before, after) || h.isIgnored(before, after) {
 		return
 	}
@@ -67,6 +95,28 @@ func (h *handler) OnUpdate(old, item any) {
 	h.enqueueKeys(later, false)
 }
 
+// noticeable is by how many bytes a copy must shrink to let refused ones try.
+const noticeable = 1 << 10
+
+// countChange enters the new size of a copy on the host into the ledger. A copy that takes
+// less than before, and a pod that has finished, lets refused ones try.
+func (h *handler) countChange(before, after client.Object) {
+	if !h.countsCopies() {
+		return
+	}
+	h.countCopy(after)
+	if sizeOf(before)-sizeOf(after) >= noticeable || isFinishedPod(after) && !isFinishedPod(before) {
+		h.runner.reconciler.ledger.onFreed(h.runner.reconciler.resource)
+	}
+}
+
+// isFinishedPod reports whether an object is a pod that has finished. Quotas of the host
+// count it no more.
+func isFinishedPod(object client.Object) bool {
+	pod, ok := object.(*corev1.Pod)
+	return ok && (pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed)
+}
+
 // isIgnored reports whether an update means nothing to the kind. After a panic of the
 // kind's function the update counts.
 func (h *handler) isIgnored(before, after client.Object) (ignored bool) {
@@ -81,10 +131,12 @@ func (h *handler) isIgnored(before, after client.Object) (ignored bool) {
 // OnDelete implements cache.ResourceEventHandler.
 func (h *handler) OnDelete(item any) {
 	if unknown, ok := item.(toolscache.DeletedFinalStateUnknown); ok {
+		h.releaseCopy(unknown.Obj)
 		// A list that lacks the object proves less than an event: it may come from a late cache.
 		h.enqueueObject(unknown.Obj, eventMissing)
 		return
 	}
+	h.releaseCopy(item)
 	h.enqueueObject(item, eventDeleted)
 }
 

@@ -142,8 +142,13 @@ func (r *reconciler) patchHostCopy(s Scope, key types.NamespacedName, virtual, h
 	if o.awaits != "" {
 		setAwaits(after, o.awaits)
 	}
+	undo, err := r.reserve(after, o.dryRun)
+	if err != nil {
+		return nil, fmt.Errorf("cannot patch host object %s: %w", client.ObjectKeyFromObject(host), err)
+	}
 	patched, err := patchHost(s.Context, r.host.client, host, after, o.dryRun)
 	if err != nil {
+		undo()
 		return nil, fmt.Errorf("cannot patch host object %s: %w", client.ObjectKeyFromObject(host), err)
 	}
 	if !o.dryRun {

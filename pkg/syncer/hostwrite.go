@@ -21,7 +21,14 @@ func (r *reconciler) writeDown(s Scope, key types.NamespacedName, virtual, host 
 	if err != nil {
 		return err
 	}
+	undo, err := r.reserve(after, false)
+	if err != nil {
+		return fmt.Errorf("cannot patch host object %s: %w", client.ObjectKeyFromObject(host), asHostRefusal(err))
+	}
 	written, err := patchHost(s.Context, r.host.client, host, after, false)
+	if err != nil {
+		undo()
+	}
 	r.recordWritten(Host, key, written)
 	if apierrors.IsNotFound(err) {
 		return nil // It is deleted, as the watch will show.

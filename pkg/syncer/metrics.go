@@ -35,6 +35,9 @@ type meters struct {
 	throttleWaiting *metrics.Gauge
 	throttled       *metrics.CounterVec
 	throttleSeconds *metrics.CounterVec
+	copies          *metrics.GaugeVec
+	copyBytes       *metrics.GaugeVec
+	limited         *metrics.CounterVec
 }
 
 // meter creates and registers the metrics when they are needed for the first time.
@@ -75,11 +78,15 @@ var meter = sync.OnceValue(func() *meters {
 		}),
 		throttled:       counterVec("sublet_host_requests_throttled_total", "Requests to the host that had to wait for the rate limit, by priority.", []string{"priority"}),
 		throttleSeconds: counterVec("sublet_host_throttle_seconds_total", "Time that requests to the host have waited for the rate limit, by priority.", []string{"priority"}),
+
+		copies:    gaugeVec("sublet_host_copies", "Copies of the virtual cluster on the host, by resource.", []string{"resource"}),
+		copyBytes: gaugeVec("sublet_host_copies_bytes", "Size of the copies of the virtual cluster on the host, by resource.", []string{"resource"}),
+		limited:   counterVec("sublet_host_copies_limited_total", "Copies that were not written because of policies.objects, by resource and limit.", []string{"resource", "limit"}),
 	}
 	legacyregistry.MustRegister(m.latency, m.errors, m.panics, m.mismatches, m.held, m.waiting,
 		m.queueDepth, m.queueAdds, m.queueRetries, m.queueLatency, m.workDuration, m.unfinishedWork, m.longestRunning, m.oldestPending,
 		m.watchFailing, m.watchActivity, m.watchFailures, m.cacheMissed,
-		m.requests, m.unreachable, m.throttleWaiting, m.throttled, m.throttleSeconds)
+		m.requests, m.unreachable, m.throttleWaiting, m.throttled, m.throttleSeconds, m.copies, m.copyBytes, m.limited)
 	return m
 })
 

@@ -30,6 +30,8 @@ type Options struct {
 	// and with the engines of other leader terms. Host must not pass it already.
 	// Default: one of the engine's own.
 	HostLimiter *HostLimiter
+	// ObjectLimits bound the copies on the host. Default: no limit.
+	ObjectLimits ObjectLimits
 	// MayWrite returns why this replica must not write to the host now, nil if it
 	// may. All writes to the host stop at once while it returns a reason, and
 	// continue after it. Default: it always may.

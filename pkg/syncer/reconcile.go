@@ -52,6 +52,9 @@ type reconciler struct {
 	events       *tenantEvents
 	// patch changes copies on behalf of the operator; nil changes nothing.
 	patch Patch
+	// ledger counts the copies on the host, under resource. It is nil for a [Step].
+	ledger   *copyLedger
+	resource string
 	// paused stops creates and deletes of copies.
 	paused *atomic.Bool
 	// holdReason returns why nothing may be deleted on the host, empty if it may.

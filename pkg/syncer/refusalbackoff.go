@@ -25,6 +25,9 @@ const (
 	// refusedReward is how many attempts a success earns. With more than one, the
 	// retries of all other keys speed up as soon as the reason is gone.
 	refusedReward = 2
+	// freedPause is the time after which room that became free on the host earns an attempt.
+	// The host's quota controller needs a moment to count it.
+	freedPause = time.Second
 )
 
 // refusalBackoff decides when keys that the host has refused are tried again. A
@@ -41,6 +44,7 @@ type refusalBackoff struct {
 	keys     map[types.NamespacedName]*refusedKey
 	credit   time.Duration // each refusedInterval of it is worth an attempt
 	rewards  int           // attempts earned by successes; they do not wait for a key's time
+	freed    []time.Time   // when attempts are earned by room that became free
 	refilled time.Time
 }
 
@@ -95,11 +99,35 @@ func (b *refusalBackoff) forget(key types.NamespacedName, succeeded bool) {
 	}
 	delete(b.keys, key)
 	if len(b.keys) == 0 {
-		b.rewards = 0
+		b.rewards, b.freed = 0, nil
 	} else if succeeded {
 		b.rewards += refusedReward
 		b.signal()
 	}
+}
+
+// recordFreed records that the host has more room than before, as something was deleted. The
+// key that has waited longest is tried soon.
+func (b *refusalBackoff) recordFreed() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if len(b.freed) < len(b.keys) {
+		b.freed = append(b.freed, b.clock.Now().Add(freedPause))
+		b.signal()
+	}
+}
+
+// earnFreed turns room that became free into attempts. It returns when the next one is
+// earned, 0 if none is on its way. The caller holds the lock.
+func (b *refusalBackoff) earnFreed(now time.Time) time.Duration {
+	for len(b.freed) > 0 && !b.freed[0].After(now) {
+		b.freed = b.freed[1:]
+		b.rewards = min(b.rewards+1, len(b.keys))
+	}
+	if len(b.freed) == 0 {
+		return 0
+	}
+	return b.freed[0].Sub(now)
 }
 
 // signal lets run look at the keys again. The caller holds the lock.
@@ -139,6 +167,7 @@ func (b *refusalBackoff) takeNext() (types.NamespacedName, time.Duration, bool) 
 	now := b.clock.Now()
 	b.credit = min(b.credit+now.Sub(b.refilled), refusedBurst*refusedInterval)
 	b.refilled = now
+	freed := b.earnFreed(now)
 	var key types.NamespacedName
 	var first *refusedKey
 	for name, k := range b.keys {
@@ -152,14 +181,22 @@ func (b *refusalBackoff) takeNext() (types.NamespacedName, time.Duration, bool) 
 	case b.rewards > 0:
 		b.rewards--
 	case first.due.After(now):
-		return key, first.due.Sub(now), false
+		return key, sooner(first.due.Sub(now), freed), false
 	case b.credit < refusedInterval:
-		return key, refusedInterval - b.credit, false
+		return key, sooner(refusedInterval-b.credit, freed), false
 	default:
 		b.credit -= refusedInterval
 	}
 	first.queued = true
 	return key, 0, true
+}
+
+// sooner returns the shorter of two pauses, of which other is none if it is 0.
+func sooner(pause, other time.Duration) time.Duration {
+	if other == 0 {
+		return pause
+	}
+	return min(pause, other)
 }
 
 // isBefore reports whether k is retried before other. An attempt that a success has

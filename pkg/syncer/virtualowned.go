@@ -131,14 +131,34 @@ func (r *reconciler) createHostCopy(s Scope, key types.NamespacedName, virtual c
 	if err != nil {
 		return nil, err
 	}
+	undo, err := r.reserve(host, o.dryRun)
+	if err != nil {
+		return nil, fmt.Errorf("cannot create host object %s: %w", client.ObjectKeyFromObject(host), asHostRefusal(err))
+	}
 	options := &client.CreateOptions{DryRun: patchOptions(o.dryRun).DryRun}
 	if err := r.host.client.Create(s.Context, host, options); err != nil {
+		undo()
 		return nil, fmt.Errorf("cannot create host object %s: %w", client.ObjectKeyFromObject(host), asHostRefusal(err))
 	}
 	if !o.dryRun {
 		r.sightings.forgetDeletion(Host, key)
 	}
 	return host, nil
+}
+
+// reserve enters a host copy that is about to be written into the ledger. It returns a
+// [limitError] if the copy does not fit. undo takes the entry back. With dryRun nothing is
+// entered.
+func (r *reconciler) reserve(host client.Object, dryRun bool) (undo func(), err error) {
+	nothing := func() {}
+	switch {
+	case r.ledger == nil || r.resource == "":
+		return nothing, nil
+	case dryRun:
+		return nothing, r.ledger.check(r.resource, host)
+	default:
+		return r.ledger.reserve(r.resource, host)
+	}
 }
 
 // buildHost fills in a host object for a virtual one. The engine alone decides the

@@ -12,6 +12,8 @@ type Policies struct {
 	ResourceQuota ResourceQuota `json:"resourceQuota"`
 	// Requests and limits of containers on the host, as a LimitRange in the namespace of the release.
 	LimitRange LimitRange `json:"limitRange"`
+	// Copies of the tenant's objects on the host, by resource.
+	Objects Objects `json:"objects"`
 }
 
 // defaultPolicies returns the policies of a tenant that nobody trusts.
@@ -20,6 +22,7 @@ func defaultPolicies() Policies {
 		PodSecurityStandard: "baseline",
 		ResourceQuota:       defaultResourceQuota(),
 		LimitRange:          defaultLimitRange(),
+		Objects:             defaultObjects(),
 	}
 }
 

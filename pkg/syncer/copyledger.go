@@ -1,0 +1,126 @@
+package syncer
+
+import (
+	"slices"
+	"sync"
+
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+)
+
+// copyLedger counts the copies on the host, by resource. A create or a change enters its
+// copy before the request is sent. So requests at the same time cannot exceed a limit
+// together. Events of the host correct what the request has entered. All kinds of an engine
+// share one ledger: two may have copies of one resource.
+type copyLedger struct {
+	limits ObjectLimits
+	// onFreed is called when a copy of a resource is gone or smaller.
+	onFreed func(resource string)
+
+	mu     sync.Mutex
+	copies map[string]map[types.NamespacedName]int64 // resource -> host object -> size in bytes
+	bytes  map[string]int64                          // resource -> size of all copies
+}
+
+func newCopyLedger(limits ObjectLimits) *copyLedger {
+	return &copyLedger{
+		limits: limits, onFreed: func(string) {},
+		copies: map[string]map[types.NamespacedName]int64{}, bytes: map[string]int64{},
+	}
+}
+
+// reserve enters a copy that is about to be created or changed. It returns a [limitError] if
+// the copy does not fit. The caller calls undo if the host does not take the copy.
+func (l *copyLedger) reserve(resource string, host client.Object) (undo func(), err error) {
+	key, grown := client.ObjectKeyFromObject(host), sizeOf(host)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	size, existed := l.copies[resource][key]
+	if err := l.fits(resource, grown-size, existed); err != nil {
+		return nil, err
+	}
+	l.set(resource, key, grown)
+	return func() {
+		if existed {
+			l.observe(resource, key, size)
+		} else {
+			l.forget(resource, key)
+		}
+	}, nil
+}
+
+// check returns a [limitError] if a copy does not fit, and enters nothing.
+func (l *copyLedger) check(resource string, host client.Object) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	size, existed := l.copies[resource][client.ObjectKeyFromObject(host)]
+	return l.fits(resource, sizeOf(host)-size, existed)
+}
+
+// fits returns a [limitError] if a copy that grows by some bytes does not fit. The caller
+// holds the lock.
+func (l *copyLedger) fits(resource string, grows int64, existed bool) error {
+	count, bytes := l.limits.of(resource)
+	used, added := int64(len(l.copies[resource])), int64(1)
+	if existed {
+		added = 0
+	}
+	exceeded := &limitError{resource: resource, limit: count, used: used, asked: added}
+	if count.allows(used, added) {
+		if bytes.allows(l.bytes[resource], grows) {
+			return nil
+		}
+		exceeded = &limitError{resource: resource, limit: bytes, used: l.bytes[resource], asked: grows}
+	}
+	meter().limited.WithLabelValues(resource, exceeded.limit.unit).Inc()
+	return exceeded
+}
+
+// observe enters the size of a copy that the host has.
+func (l *copyLedger) observe(resource string, key types.NamespacedName, size int64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.set(resource, key, size)
+}
+
+// set enters the size of a copy. The caller holds the lock.
+func (l *copyLedger) set(resource string, key types.NamespacedName, size int64) {
+	copies := l.copies[resource]
+	if copies == nil {
+		copies = map[types.NamespacedName]int64{}
+		l.copies[resource] = copies
+	}
+	l.bytes[resource] += size - copies[key]
+	copies[key] = size
+	l.report(resource)
+}
+
+// forget drops a copy that the host does not have.
+func (l *copyLedger) forget(resource string, key types.NamespacedName) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.bytes[resource] -= l.copies[resource][key]
+	delete(l.copies[resource], key)
+	l.report(resource)
+}
+
+// report sets the metrics of a resource. The caller holds the lock.
+func (l *copyLedger) report(resource string) {
+	meter().copies.WithLabelValues(resource).Set(float64(len(l.copies[resource])))
+	meter().copyBytes.WithLabelValues(resource).Set(float64(l.bytes[resource]))
+}
+
+// usage returns what is used of the limits, sorted by resource.
+func (l *copyLedger) usage() []Usage {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	all := make([]Usage, 0, len(l.copies))
+	for resource, copies := range l.copies {
+		count, bytes := l.limits.of(resource)
+		all = append(all, Usage{
+			Resource: resource, Count: int64(len(copies)), Bytes: l.bytes[resource], MaxCount: count.most, MaxBytes: bytes.most,
+		})
+	}
+	slices.SortFunc(all, compareUsage)
+	return all
+}
