@@ -37,7 +37,7 @@ func defaultObjects() Objects {
 }
 
 // releaseObjects returns how many objects of a resource a release has and may need for an
-// upgrade: helm keeps a Secret for each of its revisions.
+// upgrade. helm keeps a Secret for each of its revisions.
 func releaseObjects(name string) int64 {
 	switch name {
 	case "secrets":
@@ -50,8 +50,8 @@ func releaseObjects(name string) int64 {
 	return 0
 }
 
-// CopyCounts returns the greatest number of copies on the host by resource: that of the
-// settings, or less if the quota has room for fewer beside the objects of the release.
+// CopyCounts returns the greatest number of copies on the host by resource. It is that of
+// the settings, or less if the quota has no room for so many and the objects of the release.
 func (p Policies) CopyCounts() map[string]int64 {
 	counts := map[string]int64{}
 	for name, count := range p.Objects.Count {
