@@ -147,7 +147,7 @@ func (b *bench) measureForeign(ctx context.Context) error {
 	for range b.runs {
 		before := heap()
 		watching, stop := context.WithCancel(ctx)
-		u := usage.New(usage.Options{Host: b.host.Client(), Cluster: "bench"})
+		u := usage.New(usage.Options{Host: b.host.Config(), Cluster: "bench"})
 		ended := make(chan error, 1)
 		go func() { ended <- u.Run(watching) }()
 		for known := false; !known && ctx.Err() == nil; {

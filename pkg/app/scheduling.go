@@ -4,7 +4,6 @@ import (
 	"fmt"
 
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/client-go/kubernetes"
 
 	"github.com/sublet-dev/sublet/pkg/app/lifecycle"
 	"github.com/sublet-dev/sublet/pkg/controlplane/pki"
@@ -46,12 +45,8 @@ func (a *app) newScheduling(engine *syncer.Engine) (scheduling, error) {
 	if !settings.HostUsage {
 		return built, nil
 	}
-	host, err := kubernetes.NewForConfig(a.limiter.Wrap(a.host))
-	if err != nil {
-		return scheduling{}, err
-	}
 	built.usage = usage.New(usage.Options{
-		Host:    host,
+		Host:    a.limiter.Wrap(a.host),
 		Cluster: string(a.facts.Anchor.UID),
 		Changed: func(node string) { engine.Enqueue("nodes", types.NamespacedName{Name: node}) },
 	})

@@ -230,6 +230,8 @@ type VirtualScheduler struct {
 	// Subtract foreign pods from the allocatable of virtual nodes (needs list, watch on pods in all
 	// namespaces). If false, a full node looks free to the virtual scheduler until the host refuses a
 	// pod.
+	// Of a pod it reads the name, the node, the phase, resources and conditions. The permission
+	// itself allows more, because the host has none that allows less.
 	// Default: true
 	HostUsage bool `json:"hostUsage"`
 }

@@ -1,8 +1,10 @@
 // Package usage adds up the requests of foreign pods per node of the host. A virtual
 // node then offers what is left.
 //
-// Of a foreign pod it keeps the node and the sums of its requests, a few hundred
-// bytes. Of a node it keeps one sum per resource. An event of a pod subtracts its former
+// Of a foreign pod it reads the name, the node, the resources of containers, and the
+// conditions of a resize. All other fields are skipped before the pod is decoded, so no
+// value of its environment is ever held. It keeps the node and the sums of the requests, a few
+// hundred bytes. Of a node it keeps one sum per resource. An event of a pod subtracts its former
 // share and adds the new one, whatever else runs on the node. The watch shows only
 // pods that have a node and are not finished, and none of this virtual cluster. A
 // pod appears when it is bound and vanishes when it finishes.
@@ -14,6 +16,7 @@ package usage
 
 import (
 	"context"
+	"fmt"
 	"maps"
 	"slices"
 	"sync"
@@ -24,7 +27,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
-	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/utils/clock"
 
@@ -43,8 +46,9 @@ const (
 
 // Options configure a [Usage].
 type Options struct {
-	// Host is a client of the host that may list and watch pods in all namespaces.
-	Host kubernetes.Interface
+	// Host leads to the host, with an account that may list and watch pods in all
+	// namespaces.
+	Host *rest.Config
 	// Cluster is the UID of this virtual cluster, whose pods do not count.
 	Cluster string
 	// Changed is called when the published usage of a node has changed. It is also
@@ -107,6 +111,10 @@ func New(options Options) *Usage {
 
 // Run watches the host until ctx ends. It retries while the host cannot be reached.
 func (u *Usage) Run(ctx context.Context) error {
+	host, err := newClient(u.options.Host)
+	if err != nil {
+		return fmt.Errorf("cannot read the pods of others: %w", err)
+	}
 	foreign := func(options *metav1.ListOptions) {
 		options.LabelSelector = labels.Cluster + "!=" + u.options.Cluster
 		options.FieldSelector = fields.AndSelectors(
@@ -115,7 +123,7 @@ func (u *Usage) Run(ctx context.Context) error {
 			fields.OneTermNotEqualSelector("status.phase", string(corev1.PodFailed)),
 		).String()
 	}
-	watch := cache.NewFilteredListWatchFromClient(u.options.Host.CoreV1().RESTClient(), "pods", metav1.NamespaceAll, foreign)
+	watch := cache.NewFilteredListWatchFromClient(host, "pods", metav1.NamespaceAll, foreign)
 	reflector := cache.NewReflectorWithOptions(watch, &corev1.Pod{}, sink{u}, cache.ReflectorOptions{Name: "pods of others"})
 	var publisher sync.WaitGroup
 	publisher.Go(func() { u.publish(ctx) })
