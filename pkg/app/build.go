@@ -45,6 +45,7 @@ func (a *app) build(ctx context.Context) error {
 	pods := &virtualPods{}
 	a.proxy, err = nodeproxy.New(nodeproxy.Options{
 		Host: a.limiter.Wrap(a.host), Cluster: a.cluster(), VirtualPod: pods.get, Register: legacyregistry.Register,
+		MaxStreams: int64(a.values.Policies.Streams.Max),
 	})
 	if err != nil {
 		return err

@@ -54,6 +54,8 @@ type Options struct {
 	// Pods reads host pods. Default: each request reads the pod's metadata from the
 	// host's API server.
 	Pods HostPods
+	// MaxStreams is how many requests are relayed at once. Default: no limit.
+	MaxStreams int64
 	// Register registers the metrics of the proxy. Default: there are no metrics.
 	Register func(metrics.Registerable) error
 }
@@ -68,6 +70,7 @@ type Proxy struct {
 	listener *memoryListener
 	server   *http.Server
 	requests requestTracker
+	streams  streamLimit
 }
 
 // New creates a proxy. It serves while [Proxy.Run] runs. A dial before that waits.
@@ -103,6 +106,7 @@ func New(options Options) (*Proxy, error) {
 		host:     h,
 		metrics:  m,
 		listener: newMemoryListener(),
+		streams:  streamLimit{most: options.MaxStreams},
 	}
 	p.server = &http.Server{
 		Handler: p.newHandler(),

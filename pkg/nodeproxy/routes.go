@@ -95,6 +95,11 @@ func (p *Proxy) serve(op operation, w http.ResponseWriter, r *http.Request) {
 		panic(http.ErrAbortHandler)
 	}
 	defer p.requests.done()
+	if busy := p.streams.acquire(); busy != nil {
+		busy.write(w)
+		return
+	}
+	defer p.streams.release()
 	t, failure := p.findTarget(r)
 	if failure != nil {
 		failure.write(w)

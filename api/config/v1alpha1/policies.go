@@ -14,6 +14,8 @@ type Policies struct {
 	LimitRange LimitRange `json:"limitRange"`
 	// Copies of the tenant's objects on the host, by resource.
 	Objects Objects `json:"objects"`
+	// Requests to the host's kubelets.
+	Streams Streams `json:"streams"`
 }
 
 // defaultPolicies returns the policies of a tenant that nobody trusts.
@@ -23,6 +25,7 @@ func defaultPolicies() Policies {
 		ResourceQuota:       defaultResourceQuota(),
 		LimitRange:          defaultLimitRange(),
 		Objects:             defaultObjects(),
+		Streams:             defaultStreams(),
 	}
 }
 

@@ -19,6 +19,10 @@ type Objects struct {
 	// controlPlane.backingStore.etcd.embedded.quota.
 	// Default: {others: 64Mi}
 	Bytes corev1.ResourceList `json:"bytes" keys:"label-key"`
+	// Number of finished pods that are kept. Of more, the oldest are deleted, as a cluster of one's own
+	// does at 12500. 0 means that all are kept.
+	// Default: 500
+	FinishedPods int32 `json:"finishedPods" min:"0" max:"1000000"`
 }
 
 // OtherResources is the key of the limit of all resources without an entry.
@@ -32,7 +36,8 @@ func defaultObjects() Objects {
 			"services":     resource.MustParse("450"),
 			OtherResources: resource.MustParse("2000"),
 		},
-		Bytes: corev1.ResourceList{OtherResources: resource.MustParse("64Mi")},
+		Bytes:        corev1.ResourceList{OtherResources: resource.MustParse("64Mi")},
+		FinishedPods: 500,
 	}
 }
 

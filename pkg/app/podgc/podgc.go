@@ -1,0 +1,91 @@
+// Package podgc deletes the oldest finished pods of a virtual cluster when there are too
+// many. The copy of each is an object of the host. All tenants there share one limit of
+// finished pods, at which the host deletes those of any tenant.
+//
+// Upstream's collector also deletes pods whose node is gone. Here a node comes and goes with
+// the host's, and the host alone decides which pods end with it.
+package podgc
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/client-go/kubernetes"
+	corelisters "k8s.io/client-go/listers/core/v1"
+	"k8s.io/klog/v2"
+	"k8s.io/utils/clock"
+)
+
+// period is the time between two collections. It is that of upstream's collector.
+const period = 20 * time.Second
+
+// Collector deletes finished pods.
+type Collector struct {
+	// Client writes to the virtual cluster. Required.
+	Client kubernetes.Interface
+	// Pods reads its pods. Required.
+	Pods corelisters.PodLister
+	// Keep is how many finished pods stay. 0 keeps all.
+	Keep int
+	// Clock is the time. Required.
+	Clock clock.Clock
+}
+
+// Run collects until ctx ends.
+func (c *Collector) Run(ctx context.Context) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-c.Clock.After(period):
+		}
+		if err := c.collect(ctx); err != nil && ctx.Err() == nil {
+			klog.FromContext(ctx).Error(err, "Cannot delete finished pods, retrying")
+		}
+	}
+}
+
+// collect deletes the oldest finished pods above the number to keep.
+func (c *Collector) collect(ctx context.Context) error {
+	if c.Keep == 0 {
+		return nil
+	}
+	finished, err := c.listFinished()
+	if err != nil {
+		return err
+	}
+	for _, pod := range finished[:max(len(finished)-c.Keep, 0)] {
+		err := c.Client.CoreV1().Pods(pod.Namespace).Delete(ctx, pod.Name, metav1.DeleteOptions{
+			GracePeriodSeconds: new(int64), Preconditions: &metav1.Preconditions{UID: &pod.UID},
+		})
+		if err != nil && !apierrors.IsNotFound(err) && !apierrors.IsConflict(err) {
+			return fmt.Errorf("cannot delete finished pod %s/%s: %w", pod.Namespace, pod.Name, err)
+		}
+	}
+	return nil
+}
+
+// listFinished returns the finished pods, the oldest first.
+func (c *Collector) listFinished() ([]*corev1.Pod, error) {
+	pods, err := c.Pods.List(labels.Everything())
+	if err != nil {
+		return nil, fmt.Errorf("cannot list pods: %w", err)
+	}
+	var finished []*corev1.Pod
+	for _, pod := range pods {
+		if pod.DeletionTimestamp == nil && (pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed) {
+			finished = append(finished, pod)
+		}
+	}
+	slices.SortFunc(finished, func(a, b *corev1.Pod) int {
+		return cmp.Or(a.CreationTimestamp.Compare(b.CreationTimestamp.Time), cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
+	})
+	return finished, nil
+}
