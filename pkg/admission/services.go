@@ -25,43 +25,51 @@ type HostFirst interface {
 	UpdateHostFirst(ctx context.Context, kind string, virtual client.Object, dryRun bool) (client.Object, error)
 }
 
-// servicePlugin is the plugin of [Services].
-type servicePlugin struct {
-	*admission.Handler
+// ServiceSteps are the steps of [Services].
+type ServiceSteps struct {
 	host HostFirst
 }
 
-// Services returns the admission plugin that creates the host Service before the
-// virtual one and copies the host's addresses and node ports into it. A tenant's
+// Services returns the admission steps that create the host Service before the
+// virtual one and copy the host's addresses and node ports into it. A tenant's
 // Service then has its one address from the first moment on. A refusal of the host,
 // by a quota or a policy, is the tenant's error at once. An update that asks for other
 // ports or another type goes to the host first too.
 //
-// If the second half of a create fails, the engine deletes the host Service that is
-// left. After a failed update it applies the virtual Service again.
-func Services(host HostFirst) admission.MutationInterface {
-	return &servicePlugin{Handler: admission.NewHandler(admission.Create, admission.Update), host: host}
+// If the virtual Service cannot be stored after all, the engine deletes the host Service
+// that is left. After a failed update it applies the virtual Service again.
+func Services(host HostFirst) *ServiceSteps {
+	return &ServiceSteps{host: host}
 }
 
-// Admit implements [admission.MutationInterface].
-func (p *servicePlugin) Admit(ctx context.Context, a admission.Attributes, o admission.ObjectInterfaces) error {
+// Prepare reports whether a request changes what the host assigns. It generates the name
+// of a Service without one, as the host's name depends on it.
+func (p *ServiceSteps) Prepare(a admission.Attributes, o admission.ObjectInterfaces) (bool, error) {
 	if a.GetResource().GroupResource() != corev1.Resource("services") || a.GetSubresource() != "" {
-		return nil
+		return false, nil
 	}
-	virtual, err := toV1[corev1.Service](a.GetObject(), o)
+	virtual, old, err := readServices(a, o)
+	if err != nil || !translate.ShouldCopyService(virtual) || virtual.Spec.Type == corev1.ServiceTypeExternalName {
+		// An ExternalName Service has no address and waits for the syncer like any other object.
+		return false, err
+	}
+	if old != nil {
+		return needsHost(old, virtual), nil
+	}
+	if virtual.Name == "" && virtual.GenerateName != "" {
+		virtual.Name = generateName(virtual.GenerateName)
+		return true, fromV1(virtual, a.GetObject(), o)
+	}
+	return true, nil
+}
+
+// Apply creates or changes the host Service, and copies what the host assigned.
+func (p *ServiceSteps) Apply(ctx context.Context, a admission.Attributes, o admission.ObjectInterfaces) error {
+	virtual, old, err := readServices(a, o)
 	if err != nil {
 		return err
 	}
-	virtual.Namespace = a.GetNamespace()
-	if !translate.ShouldCopyService(virtual) {
-		return nil
-	}
-	var host *corev1.Service
-	if a.GetOperation() == admission.Create {
-		host, err = p.create(ctx, a, virtual)
-	} else {
-		host, err = p.update(ctx, a, o, virtual)
-	}
+	host, err := p.write(ctx, a, virtual, old)
 	if err != nil || host == nil || a.IsDryRun() {
 		// In a dry run an API server returns the first address of its range, which
 		// is nobody's. The virtual API server returns the same.
@@ -71,43 +79,44 @@ func (p *servicePlugin) Admit(ctx context.Context, a admission.Attributes, o adm
 	return fromV1(virtual, a.GetObject(), o)
 }
 
-// create creates the host Service. An ExternalName Service has no address and waits
-// for the syncer like any other object.
-func (p *servicePlugin) create(ctx context.Context, a admission.Attributes, virtual *corev1.Service) (*corev1.Service, error) {
-	if virtual.Spec.Type == corev1.ServiceTypeExternalName {
-		return nil, nil
+// readServices returns the Service of a request, and its stored state. old is nil if there
+// is none.
+func readServices(a admission.Attributes, o admission.ObjectInterfaces) (virtual, old *corev1.Service, err error) {
+	if virtual, err = toV1[corev1.Service](a.GetObject(), o); err != nil {
+		return nil, nil, err
 	}
-	if virtual.Name == "" && virtual.GenerateName != "" {
-		// The host's name depends on the virtual one.
-		virtual.Name = generateName(virtual.GenerateName)
+	virtual.Namespace = a.GetNamespace()
+	if a.GetOperation() != admission.Update {
+		return virtual, nil, nil
 	}
-	created, err := p.host.CreateHostFirst(ctx, a.GetResource().Resource, virtual, a.IsDryRun())
-	return asService(a, virtual, created, err)
-}
-
-// update changes the host Service if the tenant requests something that the host
-// assigns. Every other change waits for the syncer.
-func (p *servicePlugin) update(ctx context.Context, a admission.Attributes, o admission.ObjectInterfaces, virtual *corev1.Service) (*corev1.Service, error) {
-	old, err := toV1[corev1.Service](a.GetOldObject(), o)
-	if err != nil {
-		return nil, err
-	}
-	if virtual.DeletionTimestamp != nil || virtual.Spec.Type == corev1.ServiceTypeExternalName {
-		return nil, nil
+	if old, err = toV1[corev1.Service](a.GetOldObject(), o); err != nil {
+		return nil, nil, err
 	}
 	if old.Spec.Type == virtual.Spec.Type {
 		translate.CopyAssigned(old, virtual)
 	}
-	if apiequality.Semantic.DeepEqual(assignable(&old.Spec), assignable(&virtual.Spec)) {
-		return nil, nil
-	}
+	return virtual, old, nil
+}
+
+// needsHost reports whether an update requests something that the host assigns. Every
+// other change waits for the syncer.
+func needsHost(old, virtual *corev1.Service) bool {
+	return virtual.DeletionTimestamp == nil &&
+		!apiequality.Semantic.DeepEqual(assignable(&old.Spec), assignable(&virtual.Spec))
+}
+
+// write creates or changes the host Service and returns it.
+func (p *ServiceSteps) write(ctx context.Context, a admission.Attributes, virtual, old *corev1.Service) (*corev1.Service, error) {
 	kind := a.GetResource().Resource
-	updated, err := p.host.UpdateHostFirst(ctx, kind, virtual, a.IsDryRun())
-	if err == nil && updated == nil {
+	if old != nil {
+		updated, err := p.host.UpdateHostFirst(ctx, kind, virtual, a.IsDryRun())
+		if err != nil || updated != nil {
+			return asService(a, virtual, updated, err)
+		}
 		// The Service was an ExternalName until now, which may have no copy yet.
-		updated, err = p.host.CreateHostFirst(ctx, kind, virtual, a.IsDryRun())
 	}
-	return asService(a, virtual, updated, err)
+	created, err := p.host.CreateHostFirst(ctx, kind, virtual, a.IsDryRun())
+	return asService(a, virtual, created, err)
 }
 
 // asService returns the Service that the host stored, nil for none, or the tenant's

@@ -247,11 +247,18 @@ func admit(t *testing.T, host HostFirst, object, old runtime.Object, operation a
 	service := object.(*internalService).Service
 	a := admission.NewAttributesRecord(object, old, corev1.SchemeGroupVersion.WithKind("Service"), service.Namespace, service.Name,
 		corev1.SchemeGroupVersion.WithResource("services"), subresource, operation, nil, dryRun, nil)
-	plugin := Services(host)
-	if !plugin.Handles(operation) {
-		t.Fatalf("the plugin does not handle %s", operation)
+	return applyServices(t, host, a, admission.NewObjectInterfacesFromScheme(internalScheme(t)))
+}
+
+// applyServices does what the API server does with the steps.
+func applyServices(t *testing.T, host HostFirst, a admission.Attributes, o admission.ObjectInterfaces) error {
+	t.Helper()
+	steps := Services(host)
+	writes, err := steps.Prepare(a, o)
+	if err != nil || !writes {
+		return err
 	}
-	return plugin.Admit(t.Context(), a, admission.NewObjectInterfacesFromScheme(internalScheme(t)))
+	return steps.Apply(t.Context(), a, o)
 }
 
 func TestServiceAdmissionOtherResource(t *testing.T) {
@@ -259,7 +266,7 @@ func TestServiceAdmissionOtherResource(t *testing.T) {
 	a := admission.NewAttributesRecord(&corev1.Pod{}, nil, corev1.SchemeGroupVersion.WithKind("Pod"), "shop", "web",
 		corev1.SchemeGroupVersion.WithResource("pods"), "", admission.Create, nil, false, nil)
 	host := &fakeHost{}
-	if err := Services(host).Admit(t.Context(), a, nil); err != nil || len(host.calls) > 0 {
+	if err := applyServices(t, host, a, nil); err != nil || len(host.calls) > 0 {
 		t.Errorf("a pod is no concern of this plugin: %v, %v", err, host.calls)
 	}
 }

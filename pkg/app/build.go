@@ -108,6 +108,7 @@ func (a *app) controlPlaneConfig() controlplane.Config {
 			service, service+"."+a.names.Namespace, service+"."+a.names.Namespace+".svc"),
 		KubeletDial: a.proxy.Dial,
 		Admission:   a.admission(),
+		HostFirst:   a.hostFirstSteps(),
 		Handlers: map[string]http.Handler{
 			"/syncz":   operator.Syncz(func() syncz.Report { return a.report().ForTenant() }),
 			"/metrics": operator.TenantMetrics(legacyregistry.DefaultGatherer),
@@ -147,7 +148,7 @@ func isSyncer(ctx context.Context) bool {
 // admission returns the steps that the virtual API server takes in addition to its
 // own.
 func (a *app) admission() []controlplane.Plugin {
-	plugins := []controlplane.Plugin{{Name: "SubletPolicy", Interface: admission.Policy(admission.PolicyOptions{
+	return []controlplane.Plugin{{Name: "SubletPolicy", Interface: admission.Policy(admission.PolicyOptions{
 		IsSyncer: isSyncer,
 		Checks:   admission.PolicyChecks(a.values),
 	})}, {Name: "SubletNodes", Interface: admission.Nodes(admission.NodeOptions{
@@ -158,10 +159,15 @@ func (a *app) admission() []controlplane.Plugin {
 		},
 		Host: a.hostFirst,
 	})}}
-	if a.values.Sync.IsEnabled("sync.toHost.services") {
-		plugins = append(plugins, controlplane.Plugin{Name: "SubletServices", Interface: admission.Services(a.hostFirst)})
+}
+
+// hostFirstSteps returns the admission steps that write to the host before the object is
+// stored.
+func (a *app) hostFirstSteps() []controlplane.HostFirst {
+	if !a.values.Sync.IsEnabled("sync.toHost.services") {
+		return nil
 	}
-	return plugins
+	return []controlplane.HostFirst{admission.Services(a.hostFirst)}
 }
 
 // newElection returns the election of the replica that runs the leader parts.

@@ -75,6 +75,8 @@ type assembly struct {
 	store    sharedStore
 	endpoint string
 	ready    <-chan struct{}
+	// rehearsals returns the transport of a request's dry run.
+	rehearsals func(*rehearsal) http.RoundTripper
 }
 
 // newAPIServer assembles the API server: kube, custom resources and
@@ -83,7 +85,7 @@ func newAPIServer(c *ControlPlane, client *etcd.Client, serving, frontProxy *pki
 	a := &assembly{
 		config: &c.config, serving: serving, endpoint: c.endpoint, ready: c.ready,
 		loopback: c.ownConfig(),
-		store:    newSharedStore(client),
+		store:    newSharedStore(client), rehearsals: c.rehearsalTransport,
 	}
 	if a.clientCA, err = dynamiccertificates.NewStaticCAContent("client-ca", c.config.PKI.CA()); err != nil {
 		return nil, err
@@ -234,6 +236,11 @@ func (a *assembly) adjust(kube *kubecontrolplane.Config) {
 		chain = append(chain, plugin.Interface)
 	}
 	kube.ControlPlane.Generic.AdmissionControl = admission.NewChainHandler(chain...)
+	if len(c.HostFirst) > 0 {
+		kube.ControlPlane.Generic.AdmissionControl = &hostFirstChain{
+			Interface: kube.ControlPlane.Generic.AdmissionControl, steps: c.HostFirst, transport: a.rehearsals,
+		}
+	}
 }
 
 // genericConfig returns what the three API servers have in common. It follows
@@ -346,6 +353,9 @@ func (a *assembly) access(config *genericapiserver.Config, opts options.Complete
 // process. While the server starts, they take the long one: it knows that what is not
 // there yet is not gone.
 func (a *assembly) handlerChain(api http.Handler, config *genericapiserver.Config) http.Handler {
+	if len(a.config.HostFirst) > 0 {
+		api = withRequestState(api)
+	}
 	network := genericapiserver.DefaultBuildHandlerChain(api, config)
 	inProcess := loopbackChain(api, config)
 	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {

@@ -130,6 +130,10 @@ type Config struct {
 	// upstream's steps and webhooks have, and validate after all of those too.
 	Admission []Plugin
 
+	// HostFirst are the last admission steps. They write to the host once validation has
+	// agreed.
+	HostFirst []HostFirst
+
 	// Handlers are served under their exact path to callers whose permissions
 	// name it as a non-resource URL, as an administrator's do. A handler of /metrics
 	// replaces the one that serves all metrics of the process.

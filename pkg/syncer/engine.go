@@ -289,7 +289,8 @@ func (e *Engine) register(kind Kind) error {
 		return err
 	}
 	r.reconciler = &reconciler{
-		kind: kind, cluster: e.options.Cluster, clock: e.options.Clock, log: r.log,
+		unstored: &unstoredCopies{},
+		kind:     kind, cluster: e.options.Cluster, clock: e.options.Clock, log: r.log,
 		virtual:      sideClients{store: r.virtualObjects(), reader: r.virtualReader, client: e.virtual.client, hasStatus: e.virtual.status.has, forgetStatus: e.virtual.status.forget},
 		host:         sideClients{store: &r.hostStore, reader: r.hostReader, client: e.host.client},
 		expectations: newExpectations(e.options.Clock), sightings: newSightings(e.options.Clock), events: e.events,

@@ -188,7 +188,8 @@ func newBench(kind Kind, clock *clocktesting.FakeClock, virtual, host *fakeServe
 	b.virtualView = &view{server: virtual, like: kind.newVirtual(), selector: apilabels.Everything()}
 	b.hostView = &view{server: host, like: kind.newHost(), selector: selector}
 	b.reconciler = &reconciler{
-		kind: kind, cluster: testCluster(), clock: clock, log: logr.Discard(),
+		unstored: &unstoredCopies{},
+		kind:     kind, cluster: testCluster(), clock: clock, log: logr.Discard(),
 		virtual:      sideClients{store: b.virtualView, reader: virtual, client: virtual},
 		host:         sideClients{store: b.hostView, reader: host, client: host},
 		expectations: newExpectations(clock),

@@ -36,6 +36,21 @@ func (e *Engine) CreateHostFirst(ctx context.Context, kind string, virtual clien
 	if wanted, err := r.kind.want(s, virtual, nil); err != nil || !wanted {
 		return nil, err
 	}
+	if !dryRun {
+		if err := r.unstored.add(key, s.Now); err != nil {
+			return nil, err
+		}
+	}
+	host, err := r.createFirst(s, key, virtual, dryRun)
+	if err != nil && !dryRun {
+		r.unstored.forget(key)
+	}
+	return host, err
+}
+
+// createFirst creates the host copy of a virtual object that is about to be created, or
+// uses the one that exists.
+func (r *reconciler) createFirst(s Scope, key types.NamespacedName, virtual client.Object, dryRun bool) (client.Object, error) {
 	host, err := r.createHostCopy(s, key, virtual, createOptions{dryRun})
 	if apierrors.IsAlreadyExists(err) {
 		return r.reuseOrReplace(s, key, virtual, dryRun)

@@ -64,7 +64,11 @@ func (r *reconciler) deleteOrphan(s Scope, key types.NamespacedName, host client
 		s.Again(lateCachePause)
 		return nil
 	}
-	return r.deleteHost(s, key, host, grace, pending)
+	if err := r.deleteHost(s, key, host, grace, pending); err != nil {
+		return err
+	}
+	r.unstored.forget(key)
+	return nil
 }
 
 // deletePredecessor deletes the host copy of an earlier virtual object of that name. It

@@ -50,6 +50,7 @@ type reconciler struct {
 	expectations *expectations
 	sightings    *sightings
 	events       *tenantEvents
+	unstored     *unstoredCopies
 	// patch changes copies on behalf of the operator; nil changes nothing.
 	patch Patch
 	// ledger counts the copies on the host, under resource. It is nil for a [Step].

@@ -65,7 +65,8 @@ func (s *Step) Requeued(ctx context.Context, watch Watch, object client.Object) 
 
 func (s *Step) reconciler() *reconciler {
 	r := &reconciler{
-		kind: s.Kind, cluster: s.Cluster, clock: s.Clock, log: logr.Discard(),
+		unstored: &unstoredCopies{},
+		kind:     s.Kind, cluster: s.Cluster, clock: s.Clock, log: logr.Discard(),
 		virtual:      s.Virtual.clients(nil),
 		expectations: newExpectations(s.Clock), sightings: newSightings(s.Clock),
 		events:     newTenantEvents(s.Virtual.Client, scheme.Scheme, s.Clock, logr.Discard(), s.Cluster),

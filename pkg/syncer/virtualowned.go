@@ -17,6 +17,9 @@ import (
 func (r *reconciler) reconcileVirtualOwned(s Scope, key types.NamespacedName) error {
 	hostKey := r.hostKey(key)
 	virtual, host := r.virtual.store.Get(key), r.host.store.Get(hostKey)
+	if virtual != nil {
+		r.unstored.forget(key)
+	}
 	switch {
 	case r.expectations.isStale(Virtual, key, virtual), r.expectations.isStale(Host, key, host):
 		s.Again(expectationLife)

@@ -48,14 +48,15 @@ type cluster struct {
 var both = sync.OnceValues(func() (*clusters, error) {
 	klog.LogToStderr(false)
 	klog.SetOutput(io.Discard)
-	host, err := launch("host", nil)
+	host, err := launch("host", controlplane.Config{})
 	if err != nil {
 		return nil, err
 	}
 	board := &switchboard{}
 	nodes := &nodeSwitch{}
-	virtual, err := launch("virtual", []controlplane.Plugin{
-		{Name: "Services", Interface: admission.Services(board)}, {Name: "Nodes", Interface: nodes},
+	virtual, err := launch("virtual", controlplane.Config{
+		Admission: []controlplane.Plugin{{Name: "Nodes", Interface: nodes}},
+		HostFirst: []controlplane.HostFirst{admission.Services(board)},
 	})
 	if err != nil {
 		return nil, err
@@ -65,7 +66,7 @@ var both = sync.OnceValues(func() (*clusters, error) {
 
 // launch starts a cluster. It ends with the process, and its files are in a temporary
 // folder.
-func launch(name string, admission []controlplane.Plugin) (*cluster, error) {
+func launch(name string, config controlplane.Config) (*cluster, error) {
 	dir, err := os.MkdirTemp("", "sublet-integration-"+name)
 	if err != nil {
 		return nil, err
@@ -80,7 +81,8 @@ func launch(name string, admission []controlplane.Plugin) (*cluster, error) {
 	}
 	store := storage.Embedded(dir)
 	store.NoSync = true
-	plane, err := controlplane.New(controlplane.Config{Storage: store, PKI: bundle, Listener: listener, Admission: admission})
+	config.Storage, config.PKI, config.Listener = store, bundle, listener
+	plane, err := controlplane.New(config)
 	if err != nil {
 		return nil, err
 	}

@@ -31,6 +31,9 @@ type Caller struct {
 	// SkipsTenantAdmission exempts the caller from admission that a tenant
 	// configures. It is for what a control plane needs to start and to stay whole.
 	SkipsTenantAdmission bool
+	// Work is what the request is part of, for handlers that know its type.
+	// Default: nil, of nothing.
+	Work any
 }
 
 // callerKey is the context key of the [Caller].
@@ -60,6 +63,12 @@ func IsLoopback(ctx context.Context) bool {
 func SkipsTenantAdmission(ctx context.Context) bool {
 	caller, _ := callerOf(ctx)
 	return caller.SkipsTenantAdmission
+}
+
+// WorkOf returns what a request from within the process is part of, nil for nothing.
+func WorkOf(ctx context.Context) any {
+	caller, _ := callerOf(ctx)
+	return caller.Work
 }
 
 // A Server holds the handler of the API server for callers in the process.

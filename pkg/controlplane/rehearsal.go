@@ -1,0 +1,205 @@
+package controlplane
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apiserver/pkg/admission"
+	"k8s.io/apiserver/pkg/authentication/user"
+	"k8s.io/kubernetes/pkg/api/legacyscheme"
+
+	"github.com/sublet-dev/sublet/pkg/controlplane/loopback"
+	"github.com/sublet-dev/sublet/pkg/controlplane/pki"
+)
+
+// A HostFirst is an admission step that writes to the host before the object is stored.
+// It runs when everything that can deny the request has agreed, validation included.
+type HostFirst interface {
+	// Prepare completes the object of a request, and reports whether Apply will write.
+	Prepare(a admission.Attributes, o admission.ObjectInterfaces) (writes bool, err error)
+	// Apply writes to the host, and fills in what the host has assigned.
+	Apply(ctx context.Context, a admission.Attributes, o admission.ObjectInterfaces) error
+}
+
+// hostFirstChain runs the steps that write to the host after a chain of admission steps.
+//
+// Upstream validates an object after it has allocated addresses, and addresses are the
+// host's: they must be there before. So the chain rehearses the request. It sends the
+// object to its own API server as a dry run, in memory. There the object is completed,
+// checked and allocated for, and the validating steps see it as part of the original
+// request. Then the host is asked, and the original request continues with the host's
+// addresses. The validating steps are not asked a second time: webhooks are called once,
+// and a quota is charged once.
+type hostFirstChain struct {
+	admission.Interface
+	steps     []HostFirst
+	transport func(*rehearsal) http.RoundTripper
+}
+
+// rehearsal is the work of one dry run: what the original request is.
+type rehearsal struct {
+	ctx        context.Context //nolint:containedctx // It is the request's, for the steps that judge it.
+	attributes admission.Attributes
+}
+
+// requestKey is the context key of the [requestState].
+type requestKey struct{}
+
+// requestState is what the two halves of admission share about one request.
+type requestState struct {
+	// validated reports that a rehearsal has passed all validating steps.
+	validated bool
+}
+
+// withRequestState gives each request a place for what its rehearsal has found.
+func withRequestState(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		if req.Method == http.MethodPost || req.Method == http.MethodPut || req.Method == http.MethodPatch {
+			req = req.WithContext(context.WithValue(req.Context(), requestKey{}, &requestState{}))
+		}
+		next.ServeHTTP(w, req)
+	})
+}
+
+// rehearsalOf returns the rehearsal that a request is, nil for any other request.
+func rehearsalOf(ctx context.Context) *rehearsal {
+	r, _ := loopback.WorkOf(ctx).(*rehearsal)
+	return r
+}
+
+// Admit implements [admission.MutationInterface].
+func (c *hostFirstChain) Admit(ctx context.Context, a admission.Attributes, o admission.ObjectInterfaces) error {
+	if rehearsalOf(ctx) != nil {
+		return nil // The original request has changed the object already.
+	}
+	state, _ := ctx.Value(requestKey{}).(*requestState)
+	if state != nil {
+		state.validated = false // An update is tried again if the object has changed.
+	}
+	if chain, ok := c.Interface.(admission.MutationInterface); ok {
+		if err := chain.Admit(ctx, a, o); err != nil {
+			return err
+		}
+	}
+	for _, step := range c.steps {
+		writes, err := step.Prepare(a, o)
+		if err != nil {
+			return err
+		}
+		if !writes {
+			continue
+		}
+		if !a.IsDryRun() {
+			if err := c.rehearse(ctx, state, a); err != nil {
+				return err
+			}
+		}
+		if err := step.Apply(ctx, a, o); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Validate implements [admission.ValidationInterface].
+func (c *hostFirstChain) Validate(ctx context.Context, a admission.Attributes, o admission.ObjectInterfaces) error {
+	chain, ok := c.Interface.(admission.ValidationInterface)
+	if !ok {
+		return nil
+	}
+	if r := rehearsalOf(ctx); r != nil {
+		return chain.Validate(r.ctx, r.original(a), o)
+	}
+	if state, ok := ctx.Value(requestKey{}).(*requestState); ok && state.validated {
+		return nil
+	}
+	return chain.Validate(ctx, a, o)
+}
+
+// original returns the attributes of the original request, with the object of its
+// rehearsal.
+func (r *rehearsal) original(a admission.Attributes) admission.Attributes {
+	o := r.attributes
+	return admission.NewAttributesRecord(a.GetObject(), a.GetOldObject(), o.GetKind(), o.GetNamespace(), a.GetName(),
+		o.GetResource(), o.GetSubresource(), o.GetOperation(), o.GetOperationOptions(), o.IsDryRun(), o.GetUserInfo())
+}
+
+// rehearse sends the object as a dry run, and returns the error of the first step that
+// denies it.
+func (c *hostFirstChain) rehearse(ctx context.Context, state *requestState, a admission.Attributes) error {
+	if state == nil {
+		return apierrors.NewInternalError(errors.New("cannot validate before the host is asked: the request has no state"))
+	}
+	request, err := newRehearsal(ctx, a)
+	if err != nil {
+		return apierrors.NewInternalError(err)
+	}
+	response, err := c.transport(&rehearsal{ctx: ctx, attributes: a}).RoundTrip(request)
+	if err != nil {
+		return apierrors.NewInternalError(fmt.Errorf("cannot validate before the host is asked: %w", err))
+	}
+	defer func() { _ = response.Body.Close() }()
+	if response.StatusCode >= http.StatusBadRequest {
+		return readStatus(response)
+	}
+	state.validated = true
+	return nil
+}
+
+// newRehearsal returns the dry run of a request.
+func newRehearsal(ctx context.Context, a admission.Attributes) (*http.Request, error) {
+	version := a.GetKind().GroupVersion()
+	info, _ := runtime.SerializerInfoForMediaType(legacyscheme.Codecs.SupportedMediaTypes(), runtime.ContentTypeProtobuf)
+	body, err := runtime.Encode(legacyscheme.Codecs.EncoderForVersion(info.Serializer, version), a.GetObject())
+	if err != nil {
+		return nil, fmt.Errorf("cannot encode %s %s/%s: %w", a.GetKind().Kind, a.GetNamespace(), a.GetName(), err)
+	}
+	method, path := http.MethodPost, []string{"apis", version.Group, version.Version}
+	if version.Group == "" {
+		path = []string{"api", version.Version}
+	}
+	path = append(path, "namespaces", a.GetNamespace(), a.GetResource().Resource)
+	if a.GetOperation() == admission.Update {
+		method, path = http.MethodPut, append(path, a.GetName())
+	}
+	address := (&url.URL{Scheme: "https", Host: "rehearsal"}).JoinPath(path...)
+	address.RawQuery = url.Values{"dryRun": {metav1.DryRunAll}}.Encode()
+	request, err := http.NewRequestWithContext(ctx, method, address.String(), bytes.NewReader(body))
+	if err != nil {
+		return nil, fmt.Errorf("cannot rehearse the request: %w", err)
+	}
+	request.Header.Set("Content-Type", runtime.ContentTypeProtobuf)
+	request.Header.Set("Accept", runtime.ContentTypeJSON)
+	return request, nil
+}
+
+// readStatus returns the error that an API server has answered with.
+func readStatus(response *http.Response) error {
+	content, err := io.ReadAll(response.Body)
+	if err != nil {
+		return apierrors.NewInternalError(fmt.Errorf("cannot read the answer to a dry run: %w", err))
+	}
+	var status metav1.Status
+	if err := json.Unmarshal(content, &status); err != nil {
+		return apierrors.NewInternalError(fmt.Errorf("cannot decode the answer to a dry run: %w", err))
+	}
+	return &apierrors.StatusError{ErrStatus: status}
+}
+
+// rehearsalTransport returns the transport of a rehearsal. Its caller may send any request:
+// the original one has been authorized.
+func (c *ControlPlane) rehearsalTransport(r *rehearsal) http.RoundTripper {
+	return c.loopback.Transport(loopback.Caller{
+		User: &user.DefaultInfo{Name: "system:apiserver", Groups: []string{pki.GroupAdmins, user.AllAuthenticated}},
+		Work: r,
+	})
+}
