@@ -65,6 +65,7 @@ var rules = map[string]rule{
 	// tests are quick and run under the race detector.
 	"pkg/app/host":      {code: []string{"pkg/controlplane/pki", "api/..."}},
 	"pkg/app/lifecycle": {},
+	"pkg/app/limits":    {code: []string{"pkg/syncer"}},
 	"pkg/app/podgc":     {},
 	"pkg/app/operator":  {code: []string{"api/syncz"}, tests: []string{"pkg/controlplane/pki"}},
 	"pkg/app": {code: []string{

@@ -304,6 +304,8 @@ func TestRights(t *testing.T) {
 		"sync: {toHost: {configMaps: {enabled: false}}}":                                 "configmaps",
 		"sync: {toHost: {persistentVolumeClaims: {enabled: false}}}":                     "persistentvolumeclaims",
 		"sync: {fromHost: {events: {enabled: false}}}":                                   "events",
+		"policies: {resourceQuota: {enabled: false}}":                                    "resourcequotas",
+		"policies: {limitRange: {enabled: false}, resourceQuota: {enabled: false}}":      "limitranges",
 	} {
 		if rules := object[*rbacv1.Role](t, mustRender(t, ch, values), "shop").Rules; allow(rules, "watch", denied) {
 			t.Errorf("with %s the Role still allows to watch %s", values, denied)

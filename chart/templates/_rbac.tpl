@@ -31,6 +31,18 @@
 - apiGroups: [""]
   resources: ["pods/attach", "pods/exec", "pods/portforward"]
   verbs: ["create", "get"]
+{{- if include "sublet.hasResourceQuota" . }}
+# what the tenant sees of the quotas
+- apiGroups: [""]
+  resources: ["resourcequotas"]
+  verbs: ["list", "watch"]
+{{- end }}
+{{- if include "sublet.hasLimitRange" . }}
+# what the tenant sees of the limit ranges
+- apiGroups: [""]
+  resources: ["limitranges"]
+  verbs: ["list", "watch"]
+{{- end }}
 # pods
 - apiGroups: [""]
   resources: ["pods"]

@@ -110,6 +110,7 @@
     "policies.objects.finishedPods"
     "policies.streams"
     "policies.streams.max"
+    "policies.readOnly"
     "networking"
     "networking.serviceCIDR"
     "networking.advanced"

@@ -36,6 +36,14 @@ func rows() []row {
 			rule("", "get", "pods/log"),
 			rule("", "create,get", "pods/attach", "pods/exec", "pods/portforward"),
 		}},
+		{
+			name: "what the tenant sees of the quotas", when: `include "sublet.hasResourceQuota" .`,
+			namespaced: []rbacv1.PolicyRule{rule("", "list,watch", "resourcequotas")},
+		},
+		{
+			name: "what the tenant sees of the limit ranges", when: `include "sublet.hasLimitRange" .`,
+			namespaced: []rbacv1.PolicyRule{rule("", "list,watch", "limitranges")},
+		},
 	}
 	for _, kind := range kinds.Table() {
 		all = append(all, kindRows(kind)...)

@@ -36,7 +36,9 @@ type PolicyOptions struct {
 
 // PolicyChecks returns the checks that the settings ask for.
 func PolicyChecks(_ *v1alpha1.Config) map[schema.GroupResource]PolicyCheck {
-	return map[schema.GroupResource]PolicyCheck{}
+	return map[schema.GroupResource]PolicyCheck{
+		{Resource: "configmaps"}: checkLimitsMirror,
+	}
 }
 
 // policyPlugin is the plugin of [Policy].

@@ -145,10 +145,25 @@ func isSyncer(ctx context.Context) bool {
 	return ok && who.GetName() == syncerUser
 }
 
+// internalUser returns the user of a request from within the process.
+func internalUser(ctx context.Context) (name string, ok bool) {
+	who, ok := loopback.UserOf(ctx)
+	if !ok {
+		return "", false
+	}
+	return who.GetName(), true
+}
+
 // admission returns the steps that the virtual API server takes in addition to its
 // own.
 func (a *app) admission() []controlplane.Plugin {
-	return []controlplane.Plugin{{Name: "SubletPolicy", Interface: admission.Policy(admission.PolicyOptions{
+	var plugins []controlplane.Plugin
+	if a.values.Policies.ReadOnly {
+		plugins = append(plugins, controlplane.Plugin{Name: "SubletReadOnly", Interface: admission.ReadOnly(admission.ReadOnlyOptions{
+			InternalUser: internalUser,
+		})})
+	}
+	plugins = append(plugins, []controlplane.Plugin{{Name: "SubletPolicy", Interface: admission.Policy(admission.PolicyOptions{
 		IsSyncer: isSyncer,
 		Checks:   admission.PolicyChecks(a.values),
 	})}, {Name: "SubletNodes", Interface: admission.Nodes(admission.NodeOptions{
@@ -158,7 +173,8 @@ func (a *app) admission() []controlplane.Plugin {
 			Nodes:            a.values.Sync.FromHost.Nodes,
 		},
 		Host: a.hostFirst,
-	})}}
+	})}}...)
+	return plugins
 }
 
 // hostFirstSteps returns the admission steps that write to the host before the object is

@@ -45,7 +45,8 @@ func (a *app) runSyncing(ctx context.Context) error {
 	defer a.hostFirst.engine.Store(nil)
 	defer a.health.add(engine.Checks)()
 
-	parts := append([]lifecycle.Part{{Name: "syncer", Run: engine.Run}}, scheduling.parts()...)
+	mirror := func(ctx context.Context) error { return a.runLimits(ctx, engine, virtual) }
+	parts := append([]lifecycle.Part{{Name: "syncer", Run: engine.Run}, {Name: "limits", Run: mirror}}, scheduling.parts()...)
 	return lifecycle.Run(ctx, parts, nil)
 }
 

@@ -16,6 +16,10 @@ type Policies struct {
 	Objects Objects `json:"objects"`
 	// Requests to the host's kubelets.
 	Streams Streams `json:"streams"`
+	// Deny all creates and updates of the tenant and of controllers that act for them. Reads, deletes and
+	// evictions pass, and what runs keeps running.
+	// Default: false
+	ReadOnly bool `json:"readOnly"`
 }
 
 // defaultPolicies returns the policies of a tenant that nobody trusts.

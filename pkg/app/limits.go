@@ -1,0 +1,37 @@
+package app
+
+import (
+	"context"
+
+	"k8s.io/client-go/informers"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+	"k8s.io/utils/clock"
+
+	"github.com/sublet-dev/sublet/pkg/app/limits"
+	"github.com/sublet-dev/sublet/pkg/syncer"
+)
+
+// runLimits shows the tenant the limits of the host for one term of the leader. virtual has
+// the identity of the syncer, which alone may write the mirror.
+func (a *app) runLimits(ctx context.Context, engine *syncer.Engine, virtual *rest.Config) error {
+	virtualClient, err := kubernetes.NewForConfig(virtual)
+	if err != nil {
+		return err
+	}
+	hostClient, err := kubernetes.NewForConfig(a.limiter.Wrap(a.host))
+	if err != nil {
+		return err
+	}
+	mirror := &limits.Mirror{Virtual: virtualClient, Usage: engine.Usage, Clock: clock.RealClock{}}
+	host := informers.NewSharedInformerFactoryWithOptions(hostClient, 0, informers.WithNamespace(a.names.Namespace))
+	if a.values.Policies.HasResourceQuota() {
+		mirror.Quotas = host.Core().V1().ResourceQuotas().Lister()
+	}
+	if a.values.Policies.HasLimitRange() {
+		mirror.LimitRanges = host.Core().V1().LimitRanges().Lister()
+	}
+	host.StartWithContext(ctx)
+	host.WaitForCacheSyncWithContext(ctx)
+	return mirror.Run(ctx)
+}

@@ -1,0 +1,198 @@
+// Package limits shows the tenant which limits the host has set, and what is used of them.
+//
+// It is a ConfigMap of the virtual cluster, not a ResourceQuota there. The virtual API server
+// would enforce a ResourceQuota in its own namespace alone, and its controller would
+// overwrite what is used.
+package limits
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/client-go/kubernetes"
+	corelisters "k8s.io/client-go/listers/core/v1"
+	"k8s.io/klog/v2"
+	"k8s.io/utils/clock"
+	"sigs.k8s.io/yaml"
+
+	"github.com/sublet-dev/sublet/pkg/syncer"
+)
+
+// Name is the name of the ConfigMap. It is in kube-system.
+const Name = "sublet-limits"
+
+const (
+	// period is the shortest time between two writes. Each pod changes what is used.
+	period = 5 * time.Second
+	// check is the time after which the ConfigMap is read again, as the tenant may have
+	// changed it.
+	check = time.Minute
+)
+
+// Mirror writes the ConfigMap.
+type Mirror struct {
+	// Virtual writes to the virtual cluster. Required.
+	Virtual kubernetes.Interface
+	// Quotas and LimitRanges read those of the host namespace. Default: none.
+	Quotas      corelisters.ResourceQuotaLister
+	LimitRanges corelisters.LimitRangeLister
+	// Usage returns what the copies on the host take of their limits. Required.
+	Usage func() []syncer.Usage
+	// Clock is the time. Required.
+	Clock clock.Clock
+
+	written map[string]string // data of the last write
+	checked time.Time
+}
+
+// Run writes the ConfigMap until ctx ends.
+func (m *Mirror) Run(ctx context.Context) error {
+	for {
+		if err := m.sync(ctx); err != nil && ctx.Err() == nil {
+			klog.FromContext(ctx).Error(err, "Cannot show the limits of the host, retrying")
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-m.Clock.After(period):
+		}
+	}
+}
+
+// sync writes the ConfigMap if it may not be as it should.
+func (m *Mirror) sync(ctx context.Context) error {
+	data, err := m.data()
+	if err != nil {
+		return err
+	}
+	if maps.Equal(data, m.written) && m.Clock.Since(m.checked) < check {
+		return nil
+	}
+	if err := m.write(ctx, data); err != nil {
+		return err
+	}
+	m.written, m.checked = data, m.Clock.Now()
+	return nil
+}
+
+// write brings the ConfigMap into the virtual cluster.
+func (m *Mirror) write(ctx context.Context, data map[string]string) error {
+	client := m.Virtual.CoreV1().ConfigMaps(metav1.NamespaceSystem)
+	current, err := client.Get(ctx, Name, metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		created := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: metav1.NamespaceSystem, Name: Name}, Data: data}
+		if _, err := client.Create(ctx, created, metav1.CreateOptions{}); err != nil {
+			return fmt.Errorf("cannot create ConfigMap %s: %w", Name, err)
+		}
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("cannot get ConfigMap %s: %w", Name, err)
+	}
+	if maps.Equal(current.Data, data) {
+		return nil
+	}
+	current = current.DeepCopy()
+	current.Data = data
+	if _, err := client.Update(ctx, current, metav1.UpdateOptions{}); err != nil {
+		return fmt.Errorf("cannot update ConfigMap %s: %w", Name, err)
+	}
+	return nil
+}
+
+// quotaView is what a tenant sees of a quota: used and hard by resource.
+type quotaView map[corev1.ResourceName]struct {
+	Used string `json:"used"`
+	Hard string `json:"hard"`
+}
+
+// copiesView is what a tenant sees of the copies of one resource.
+type copiesView struct {
+	Count    int64  `json:"count"`
+	MaxCount int64  `json:"maxCount,omitempty"`
+	Bytes    string `json:"bytes,omitempty"`
+	MaxBytes string `json:"maxBytes,omitempty"`
+}
+
+// data returns the content of the ConfigMap.
+func (m *Mirror) data() (map[string]string, error) {
+	quotas, err := m.quotas()
+	if err != nil {
+		return nil, err
+	}
+	ranges, err := m.limitRanges()
+	if err != nil {
+		return nil, err
+	}
+	copies := map[string]copiesView{}
+	for _, usage := range m.Usage() {
+		copies[usage.Resource] = copiesView{
+			Count: usage.Count, MaxCount: usage.MaxCount, Bytes: bytesText(usage.Bytes), MaxBytes: bytesText(usage.MaxBytes),
+		}
+	}
+	data := map[string]string{}
+	for key, value := range map[string]any{"resourceQuotas": quotas, "limitRanges": ranges, "copies": copies} {
+		text, err := yaml.Marshal(value)
+		if err != nil {
+			return nil, fmt.Errorf("cannot encode %s: %w", key, err)
+		}
+		data[key] = strings.TrimSpace(string(text)) + "\n"
+	}
+	return data, nil
+}
+
+// quotas returns the quotas of the host namespace by name.
+func (m *Mirror) quotas() (map[string]quotaView, error) {
+	views := map[string]quotaView{}
+	if m.Quotas == nil {
+		return views, nil
+	}
+	quotas, err := m.Quotas.List(labels.Everything())
+	if err != nil {
+		return nil, fmt.Errorf("cannot list quotas of the host: %w", err)
+	}
+	for _, quota := range quotas {
+		view := quotaView{}
+		for name, hard := range quota.Spec.Hard {
+			used := quota.Status.Used[name]
+			entry := view[name]
+			entry.Used, entry.Hard = used.String(), hard.String()
+			view[name] = entry
+		}
+		views[quota.Name] = view
+	}
+	return views, nil
+}
+
+// limitRanges returns the limits of containers and pods in the host namespace by name.
+func (m *Mirror) limitRanges() (map[string][]corev1.LimitRangeItem, error) {
+	views := map[string][]corev1.LimitRangeItem{}
+	if m.LimitRanges == nil {
+		return views, nil
+	}
+	ranges, err := m.LimitRanges.List(labels.Everything())
+	if err != nil {
+		return nil, fmt.Errorf("cannot list limit ranges of the host: %w", err)
+	}
+	for _, limits := range ranges {
+		views[limits.Name] = slices.Clone(limits.Spec.Limits)
+	}
+	return views, nil
+}
+
+// bytesText returns a number of bytes as a quantity, empty for 0.
+func bytesText(bytes int64) string {
+	if bytes == 0 {
+		return ""
+	}
+	return resource.NewQuantity(bytes, resource.BinarySI).String()
+}
