@@ -130,6 +130,12 @@ func TestEveryValueIsRead(t *testing.T) {
 		"policies.limitRange.default":                                      "{cpu: 1}",
 		"policies.limitRange.min":                                          "{cpu: 1m}",
 		"policies.limitRange.max":                                          "{cpu: 64}",
+		"policies.networkPolicy.controlPlane.ingress":                      "[{ports: [{port: 1}]}]",
+		"policies.networkPolicy.controlPlane.egress":                       "[{ports: [{port: 1}]}]",
+		"policies.networkPolicy.workload.ingress":                          "[{ports: [{port: 1}]}]",
+		"policies.networkPolicy.workload.egress":                           "[{ports: [{port: 1}]}]",
+		"policies.networkPolicy.workload.publicEgress.cidr":                "192.0.2.0/24",
+		"policies.networkPolicy.workload.publicEgress.except":              "[10.0.0.0/8]",
 	}
 	server := []string{"sync.", "networking.", "exportKubeConfig.", "logging.", "controlPlane.proxy.", "controlPlane.backingStore.", "controlPlane.advanced.virtualScheduler.",
 		"controlPlane.advanced.hostClient.", "controlPlane.advanced.operator.", "policies.podSecurityStandard", "policies.objects.", "policies.streams.", "policies.readOnly"}

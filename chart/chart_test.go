@@ -78,7 +78,9 @@ func TestObjects(t *testing.T) {
 	ch := loadChart(t)
 	all := []string{
 		"ClusterRole/sublet:tenant:shop", "ClusterRoleBinding/sublet:tenant:shop", "ConfigMap/shop-anchor",
-		"LimitRange/shop", "Pod/shop-test-ready", "ResourceQuota/shop-objects", "ResourceQuota/shop-pods", "Role/shop", "RoleBinding/shop", "Secret/shop-config", "Service/shop",
+		"LimitRange/shop",
+		"NetworkPolicy/shop-control-plane", "NetworkPolicy/shop-workload", "NetworkPolicy/shop-workload-egress", "NetworkPolicy/shop-workload-ingress",
+		"Pod/shop-test-ready", "ResourceQuota/shop-objects", "ResourceQuota/shop-pods", "Role/shop", "RoleBinding/shop", "Secret/shop-config", "Service/shop",
 		"Service/shop-dns", "Service/shop-operator", "ServiceAccount/shop", "ServiceAccount/shop-workload", "StatefulSet/shop",
 	}
 	cases := map[string]struct {

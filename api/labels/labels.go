@@ -20,6 +20,16 @@ const (
 	// tenant wrote are confined to it, or to a set of its values.
 	Namespace = Domain + "/namespace"
 
+	// Release (label) is, on host pods of a tenant, the name of the release. The chart, which
+	// does not know the cluster's UID, selects them by it in its NetworkPolicies.
+	Release = Domain + "/release"
+
+	// IsolatedIngress and IsolatedEgress (labels, value "true") mark host pods that a
+	// NetworkPolicy of the tenant selects for that direction. The release's own policies
+	// leave that direction of them to the copies of the tenant's policies.
+	IsolatedIngress = Domain + "/isolated-ingress"
+	IsolatedEgress  = Domain + "/isolated-egress"
+
 	// VirtualName, VirtualNamespace and VirtualUID (annotations) are the
 	// identity of the virtual object that a host object is the copy of.
 	// VirtualUID is "pending" on a host object that was made at admission,

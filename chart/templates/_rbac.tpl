@@ -58,6 +58,9 @@
 - apiGroups: [""]
   resources: ["services"]
   verbs: ["create", "delete", "get", "list", "patch", "watch"]
+- apiGroups: ["networking.k8s.io"]
+  resources: ["networkpolicies"]
+  verbs: ["create", "delete", "get", "list", "patch", "watch"]
 {{- end }}
 {{- if .Values.sync.toHost.endpointSlices.enabled }}
 # endpointslices

@@ -67,6 +67,7 @@ func (a *app) addKinds(ctx context.Context, engine *syncer.Engine, scheduling sc
 	}
 	options := kinds.Options{
 		Sync:                   a.values.Sync,
+		NetworkPolicy:          a.values.Policies.NetworkPolicy,
 		VirtualScheduler:       a.values.ControlPlane.Advanced.VirtualScheduler.Enabled,
 		QuotaScope:             a.values.Policies.HasResourceQuota(),
 		Proposals:              scheduling.proposals(),

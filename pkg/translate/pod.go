@@ -60,6 +60,7 @@ type PodInput struct {
 // stays.
 func Pod(in PodInput, virtual, host *corev1.Pod) error {
 	syncPodMetadata(virtual, host)
+	host.Labels[labels.Release] = in.Cluster.Name
 	if host.UID == "" {
 		return newPod(in, virtual, host)
 	}

@@ -20,6 +20,8 @@ type Policies struct {
 	// evictions pass, and what runs keeps running.
 	// Default: false
 	ReadOnly bool `json:"readOnly"`
+	// NetworkPolicies that isolate the virtual cluster on the host.
+	NetworkPolicy NetworkPolicy `json:"networkPolicy"`
 }
 
 // defaultPolicies returns the policies of a tenant that nobody trusts.
@@ -30,6 +32,7 @@ func defaultPolicies() Policies {
 		LimitRange:          defaultLimitRange(),
 		Objects:             defaultObjects(),
 		Streams:             defaultStreams(),
+		NetworkPolicy:       defaultNetworkPolicy(),
 	}
 }
 

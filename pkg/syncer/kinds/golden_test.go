@@ -83,6 +83,7 @@ func testCluster() translate.Cluster {
 func testOptions() Options {
 	return Options{
 		Sync:                   v1alpha1.Default(Settings()...).Sync,
+		NetworkPolicy:          v1alpha1.Default().Policies.NetworkPolicy,
 		WorkloadServiceAccount: "shop-workload",
 		KubernetesServiceIP:    "10.96.0.20",
 		DNSServiceIP:           "10.96.0.21",

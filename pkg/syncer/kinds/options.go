@@ -31,6 +31,10 @@ type Options struct {
 	// which shows those of the host.
 	Usage nodes.Usage
 
+	// NetworkPolicy are the settings of the release's own NetworkPolicies. Default: it has
+	// none.
+	NetworkPolicy v1alpha1.NetworkPolicy
+
 	// WorkloadServiceAccount is the host service account of tenants' pods. It has no
 	// permissions, and its token is mounted nowhere.
 	WorkloadServiceAccount string

@@ -17,6 +17,7 @@ func Table() []Row {
 			refers(&corev1.Pod{}, podRefs).
 			permits(rule(patch(), "", "pods/ephemeralcontainers", "pods/resize")),
 		row("sync.toHost.services", On, "The tenant's Services. The host assigns addresses and node ports before they are stored.", Services).
+			with(define("exposedservices", ExposedServices)).
 			ifOff("pods reach each other by IP only"),
 		row("sync.toHost.endpointSlices", On, "EndpointSlices of Services without a selector. The host creates all others itself.", EndpointSlices),
 		row("sync.toHost.configMaps", On, "The tenant's ConfigMaps that a pod refers to, or all of them.", ConfigMaps).

@@ -1,0 +1,163 @@
+package chart_test
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	appsv1 "k8s.io/api/apps/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	apilabels "k8s.io/apimachinery/pkg/labels"
+
+	"github.com/sublet-dev/sublet/api/labels"
+)
+
+// peers returns pods of the release's namespace, by what they are.
+func peers() map[string]apilabels.Set {
+	own := map[string]string{"app.kubernetes.io/name": "sublet", "app.kubernetes.io/component": "control-plane"}
+	controlPlane := func(release string) apilabels.Set {
+		return apilabels.Merge(own, map[string]string{"app.kubernetes.io/instance": release})
+	}
+	return map[string]apilabels.Set{
+		"tenant":              {labels.Release: "shop"},
+		"isolated tenant":     {labels.Release: "shop", labels.IsolatedIngress: "true", labels.IsolatedEgress: "true"},
+		"control plane":       controlPlane("shop"),
+		"other tenant":        {labels.Release: "other"},
+		"other control plane": controlPlane("other"),
+		"operator":            {"app": "prometheus"},
+	}
+}
+
+// TestNetworkPolicies checks who reaches whom on which port under the rendered policies.
+func TestNetworkPolicies(t *testing.T) {
+	t.Parallel()
+	ch := loadChart(t)
+	const everybody = "control plane, operator, other control plane, other tenant, tenant"
+	for _, c := range []struct {
+		reason, values, to string
+		port               int32
+		want               string
+	}{
+		{"the tenant's pods, and tools of the operator", "", "control plane", 8443, "control plane, operator, other control plane, tenant"},
+		{"an API that is exposed to all", "controlPlane: {service: {spec: {type: NodePort}}}", "control plane", 8443, everybody},
+		{"DNS is the tenant's alone", "", "control plane", 1053, "tenant"},
+		{"the operator port is no tenant's", "", "control plane", 8444, "operator, other control plane"},
+		{"nobody needs another port", "", "control plane", 2379, ""},
+		{"pods of one tenant reach each other", "", "tenant", 8080, "control plane, tenant"},
+		{"an ingress controller", "policies: {networkPolicy: {workload: {ingress: [{from: [{podSelector: {matchLabels: {app: prometheus}}}]}]}}}", "tenant", 8080, "control plane, operator, tenant"},
+		{"who isolates a pod says who reaches it", "", "isolated tenant", 8080, "control plane"},
+	} {
+		policies := networkPolicies(mustRender(t, ch, c.values))
+		var got []string
+		for name, from := range peers() {
+			if name != "isolated tenant" && mayReach(t, policies, from, peers()[c.to], c.port) {
+				got = append(got, name)
+			}
+		}
+		slices.Sort(got)
+		if strings.Join(got, ", ") != c.want {
+			t.Errorf("%s: port %d of %s answers %q, want %q", c.reason, c.port, c.to, strings.Join(got, ", "), c.want)
+		}
+	}
+}
+
+// TestPublicEgress checks which addresses the tenant's pods reach outside of the host.
+func TestPublicEgress(t *testing.T) {
+	t.Parallel()
+	ch := loadChart(t)
+	block := func(values string) *networkingv1.IPBlock {
+		for _, rule := range object[*networkingv1.NetworkPolicy](t, mustRender(t, ch, values), "shop-workload-egress").Spec.Egress {
+			for _, to := range rule.To {
+				if to.IPBlock != nil {
+					return to.IPBlock
+				}
+			}
+		}
+		return nil
+	}
+	if got := block(""); got == nil || got.CIDR != "0.0.0.0/0" || !slices.Contains(got.Except, "169.254.0.0/16") || !slices.Contains(got.Except, "10.0.0.0/8") {
+		t.Errorf("by default the internet without private and link-local addresses, got %v", got)
+	}
+	if got := block("policies: {networkPolicy: {workload: {publicEgress: {enabled: false}}}}"); got != nil {
+		t.Errorf("nothing without publicEgress, got %v", got)
+	}
+	want := &networkingv1.IPBlock{CIDR: "192.0.2.0/24"}
+	if diff := cmp.Diff(want, block("policies: {networkPolicy: {workload: {publicEgress: {cidr: 192.0.2.0/24, except: []}}}}")); diff != "" {
+		t.Errorf("the operator's range (-want +got):\n%s", diff)
+	}
+	if got := networkPolicies(mustRender(t, ch, "policies: {networkPolicy: {enabled: false}}")); len(got) > 0 {
+		t.Errorf("there are %d policies although they are off", len(got))
+	}
+}
+
+func networkPolicies(r rendering) []*networkingv1.NetworkPolicy {
+	var policies []*networkingv1.NetworkPolicy
+	for _, object := range r.objects {
+		if policy, ok := object.(*networkingv1.NetworkPolicy); ok {
+			policies = append(policies, policy)
+		}
+	}
+	return policies
+}
+
+// mayReach evaluates NetworkPolicies between two pods of one namespace.
+func mayReach(t *testing.T, policies []*networkingv1.NetworkPolicy, from, to apilabels.Set, port int32) bool {
+	t.Helper()
+	egress, ingress := true, true
+	allowedOut, allowedIn := false, false
+	for _, policy := range policies {
+		if slices.Contains(policy.Spec.PolicyTypes, networkingv1.PolicyTypeEgress) && selects(t, &policy.Spec.PodSelector, from) {
+			egress = false
+			for _, rule := range policy.Spec.Egress {
+				allowedOut = allowedOut || admits(t, rule.To, to) && hasPort(rule.Ports, port)
+			}
+		}
+		if slices.Contains(policy.Spec.PolicyTypes, networkingv1.PolicyTypeIngress) && selects(t, &policy.Spec.PodSelector, to) {
+			ingress = false
+			for _, rule := range policy.Spec.Ingress {
+				allowedIn = allowedIn || admits(t, rule.From, from) && hasPort(rule.Ports, port)
+			}
+		}
+	}
+	return (egress || allowedOut) && (ingress || allowedIn)
+}
+
+func admits(t *testing.T, all []networkingv1.NetworkPolicyPeer, pod apilabels.Set) bool {
+	t.Helper()
+	return len(all) == 0 || slices.ContainsFunc(all, func(peer networkingv1.NetworkPolicyPeer) bool {
+		return peer.PodSelector != nil && selects(t, peer.PodSelector, pod)
+	})
+}
+
+func hasPort(ports []networkingv1.NetworkPolicyPort, port int32) bool {
+	return len(ports) == 0 || slices.ContainsFunc(ports, func(p networkingv1.NetworkPolicyPort) bool { return p.Port.IntVal == port })
+}
+
+func selects(t *testing.T, selector *metav1.LabelSelector, pod apilabels.Set) bool {
+	t.Helper()
+	parsed, err := metav1.LabelSelectorAsSelector(selector)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return parsed.Matches(pod)
+}
+
+// TestNetworkPolicyPorts checks that the policies name the ports that the control plane
+// listens on.
+func TestNetworkPolicyPorts(t *testing.T) {
+	t.Parallel()
+	rendered := mustRender(t, loadChart(t), "")
+	var open []int32
+	for _, rule := range object[*networkingv1.NetworkPolicy](t, rendered, "shop-control-plane").Spec.Ingress {
+		for _, port := range rule.Ports {
+			open = append(open, port.Port.IntVal)
+		}
+	}
+	for _, listening := range object[*appsv1.StatefulSet](t, rendered, "shop").Spec.Template.Spec.Containers[0].Ports {
+		if !slices.Contains(open, listening.ContainerPort) {
+			t.Errorf("the control plane listens on %s, which no rule opens", listening.Name)
+		}
+	}
+}

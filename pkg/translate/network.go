@@ -1,0 +1,58 @@
+package translate
+
+import (
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
+
+	"github.com/sublet-dev/sublet/api/labels"
+)
+
+// ExposedRole is the role that names the NetworkPolicy of an exposed Service, see [Derived].
+const ExposedRole = "exposed"
+
+// IsExposed reports whether a Service makes its pods reachable from outside of the
+// cluster. One without a selector has no pods of its own.
+func IsExposed(virtual *corev1.Service) bool {
+	return ShouldCopyService(virtual) && len(virtual.Spec.Selector) > 0 &&
+		(virtual.Spec.Type == corev1.ServiceTypeNodePort || virtual.Spec.Type == corev1.ServiceTypeLoadBalancer)
+}
+
+// ExposedPolicy returns the NetworkPolicy that opens the ports of an exposed Service to
+// all. Its traffic comes from the addresses of nodes, of load balancers or of clients,
+// which nobody knows beforehand. Pods that the tenant isolates are left to the tenant's
+// own policies.
+func ExposedPolicy(c Cluster, virtual *corev1.Service) networkingv1.NetworkPolicySpec {
+	selector := &metav1.LabelSelector{
+		MatchLabels:      ServiceSelector(c, virtual.Namespace, virtual.Spec.Selector),
+		MatchExpressions: []metav1.LabelSelectorRequirement{{Key: labels.IsolatedIngress, Operator: metav1.LabelSelectorOpDoesNotExist}},
+	}
+	return networkingv1.NetworkPolicySpec{
+		PodSelector: *selector,
+		PolicyTypes: []networkingv1.PolicyType{networkingv1.PolicyTypeIngress},
+		Ingress:     []networkingv1.NetworkPolicyIngressRule{{Ports: targetPorts(virtual)}},
+	}
+}
+
+// targetPorts returns the ports of pods that a Service leads to.
+func targetPorts(virtual *corev1.Service) []networkingv1.NetworkPolicyPort {
+	var ports []networkingv1.NetworkPolicyPort
+	for _, port := range virtual.Spec.Ports {
+		target := port.TargetPort
+		if target == (intstr.IntOrString{}) {
+			target = intstr.FromInt32(port.Port)
+		}
+		protocol := port.Protocol
+		if protocol == "" {
+			protocol = corev1.ProtocolTCP
+		}
+		opened := networkingv1.NetworkPolicyPort{Protocol: &protocol, Port: &target}
+		if !slices.ContainsFunc(ports, func(p networkingv1.NetworkPolicyPort) bool { return *p.Protocol == protocol && *p.Port == target }) {
+			ports = append(ports, opened)
+		}
+	}
+	return ports
+}
