@@ -45,7 +45,8 @@ func Services(host HostFirst) *ServiceSteps {
 // Prepare reports whether a request changes what the host assigns. It generates the name
 // of a Service without one, as the host's name depends on it.
 func (p *ServiceSteps) Prepare(a admission.Attributes, o admission.ObjectInterfaces) (bool, error) {
-	if a.GetResource().GroupResource() != corev1.Resource("services") || a.GetSubresource() != "" {
+	if a.GetResource().GroupResource() != corev1.Resource("services") || a.GetSubresource() != "" ||
+		a.GetOperation() != admission.Create && a.GetOperation() != admission.Update {
 		return false, nil
 	}
 	virtual, old, err := readServices(a, o)

@@ -386,3 +386,17 @@ func TestServiceAdmissionRefusal(t *testing.T) {
 		})
 	}
 }
+
+// TestDeleteAsksNoHost checks that only the syncer deletes host Services, after the virtual
+// ones.
+func TestDeleteAsksNoHost(t *testing.T) {
+	t.Parallel()
+	for _, operation := range []admission.Operation{admission.Delete, admission.Connect} {
+		a := admission.NewAttributesRecord(nil, stored(nil), corev1.SchemeGroupVersion.WithKind("Service"), "shop", "web",
+			corev1.SchemeGroupVersion.WithResource("services"), "", operation, nil, false, nil)
+		writes, err := Services(&fakeHost{}).Prepare(a, admission.NewObjectInterfacesFromScheme(internalScheme(t)))
+		if writes || err != nil {
+			t.Errorf("%s: the host is asked: %v, %v", operation, writes, err)
+		}
+	}
+}
