@@ -261,6 +261,16 @@ func applyServices(t *testing.T, host HostFirst, a admission.Attributes, o admis
 	return steps.Apply(t.Context(), a, o)
 }
 
+// TestServiceAdmissionDelete holds that the syncer alone deletes host Services.
+func TestServiceAdmissionDelete(t *testing.T) {
+	t.Parallel()
+	host := &fakeHost{}
+	old := &internalService{Service: *stored(nil)}
+	if err := admit(t, host, old, old, admission.Delete, "", false); err != nil || len(host.calls) > 0 {
+		t.Errorf("a deletion is no concern of this step: %v, %v", err, host.calls)
+	}
+}
+
 func TestServiceAdmissionOtherResource(t *testing.T) {
 	t.Parallel()
 	a := admission.NewAttributesRecord(&corev1.Pod{}, nil, corev1.SchemeGroupVersion.WithKind("Pod"), "shop", "web",
