@@ -91,6 +91,14 @@ func figures() map[string]figure {
 		"sched_cpu":      {"ms", 0, 0},
 		"sched_host_cpu": {"x", 0, 0},
 
+		// 100 pods, one every 0.2 s, from just before the create call to the tenant's
+		// watch event with phase Running. The ratio is that under a flood in another
+		// virtual cluster of the host, divided by that without. The flood is 10,000 pods
+		// in a loop, ConfigMaps of 1 MiB, Events, 200 watches and 200 logs. Its processes
+		// have the least priority, as a node divides its CPU among pods.
+		"neighbour_p50_ratio": {"x", 0, 0},
+		"neighbour_p99_ratio": {"x", 1.2, 0},
+
 		// With 10,000 pods of others on 1,000 nodes: what the sums of their
 		// requests take on the heap of the process that keeps them.
 		"sched_foreign_pod": {"B", 2048, 0},

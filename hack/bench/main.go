@@ -40,9 +40,15 @@ func main() {
 	flag.StringVar(&o.tenant.Server, "server", filepath.Join("bin", "sublet-server"), "the server's binary")
 	flag.DurationVar(&o.idle, "idle", time.Minute, "how long an idle server is watched")
 	flag.IntVar(&o.nodeImages, "node-images", 0, "images that each host node reports")
+	flooded := flag.String("flood", "", "flood the cluster of this kubeconfig, and measure nothing")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	err := run(ctx, o, os.Stdout, os.Stderr)
+	var err error
+	if *flooded != "" {
+		err = flood(ctx, *flooded)
+	} else {
+		err = run(ctx, o, os.Stdout, os.Stderr)
+	}
 	stop()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
@@ -73,6 +79,7 @@ func groups() []group {
 		{[]string{"pod_down_p50", "pod_down_p99", "pod_up_p50", "pod_up_p99"}, (*bench).measurePods},
 		{[]string{"burst_ratio", "pod_cpu", "pod_host_requests", "burst_delete"}, (*bench).measureBurst},
 		{[]string{"sched_ratio", "sched_ratio_bound", "sched_bound_p50", "sched_bound_p99", "sched_cpu", "sched_host_cpu"}, (*bench).measureSched},
+		{[]string{"neighbour_p50_ratio", "neighbour_p99_ratio"}, (*bench).measureNeighbour},
 		{[]string{"idle_anon", "idle_cpu"}, (*bench).measureIdle},
 		{[]string{"memory_5000_secrets"}, (*bench).measureSecrets},
 		{[]string{"nodes_all", "nodes_anon", "nodes_idle_cpu", "node_lag_p99", "node_lag_overlaid_p99"}, (*bench).measureNodes},
