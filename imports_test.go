@@ -59,6 +59,7 @@ var rules = map[string]rule{
 	"pkg/virtualscheduler/usage": {code: []string{"pkg/translate", "api/..."}},
 	// The kubelet's own proxy handler lives there; the tests use it as the host.
 	"pkg/nodeproxy": {code: []string{"pkg/translate", "api/..."}, tests: []string{"k8s.io/apiserver"}},
+	"pkg/egress":    {code: []string{"pkg/translate", "pkg/policy", "api/..."}},
 	"pkg/dns":       {code: []string{"pkg/translate", "api/..."}},
 
 	// What the server does for its own release links no Kubernetes, so that its
@@ -69,7 +70,7 @@ var rules = map[string]rule{
 	"pkg/app/podgc":     {},
 	"pkg/app/operator":  {code: []string{"api/syncz"}, tests: []string{"pkg/controlplane/pki"}},
 	"pkg/app": {code: []string{
-		"pkg/app/...", "pkg/admission", "pkg/config", "pkg/controlplane/...", "pkg/dns", "pkg/nodeproxy", "pkg/patch", "pkg/policy",
+		"pkg/app/...", "pkg/admission", "pkg/config", "pkg/controlplane/...", "pkg/dns", "pkg/egress", "pkg/nodeproxy", "pkg/patch", "pkg/policy",
 		"pkg/storage", "pkg/syncer/...", "pkg/translate", "pkg/virtualscheduler/...", "api/...",
 	}},
 
@@ -89,6 +90,7 @@ var rules = map[string]rule{
 	"hostlab/sim/tenant":         {code: []string{"api/..."}},
 	"test/e2e":                   {tests: []string{"api/..."}},
 	"test/integration":           {tests: []string{"api/...", "pkg/...", "k8s.io/apiserver", "k8s.io/kubernetes"}},
+	"test/integration/egress":    {tests: []string{"api/...", "pkg/...", "k8s.io/apiserver", "k8s.io/kubernetes"}},
 	"test/integration/kubelets":  {tests: []string{"api/...", "pkg/...", "k8s.io/apiserver", "k8s.io/kubernetes"}},
 	"test/integration/scheduler": {tests: []string{"api/...", "pkg/...", "hostlab/sim/...", "k8s.io/apiserver", "k8s.io/kubernetes"}},
 }

@@ -118,6 +118,8 @@
     "policies.networkPolicy.workload.publicEgress"
     "policies.networkPolicy.workload.publicEgress.enabled"
     "policies.networkPolicy.workload.publicEgress.cidr"
+    "policies.controlPlane"
+    "policies.controlPlane.egress"
     "networking"
     "networking.serviceCIDR"
     "networking.advanced"

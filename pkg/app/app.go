@@ -23,6 +23,7 @@ import (
 	"github.com/sublet-dev/sublet/pkg/controlplane"
 	"github.com/sublet-dev/sublet/pkg/controlplane/pki"
 	"github.com/sublet-dev/sublet/pkg/dns"
+	"github.com/sublet-dev/sublet/pkg/egress"
 	"github.com/sublet-dev/sublet/pkg/nodeproxy"
 	"github.com/sublet-dev/sublet/pkg/storage"
 	"github.com/sublet-dev/sublet/pkg/syncer"
@@ -74,6 +75,8 @@ type app struct {
 	store        *storage.Etcd
 	controlPlane *controlplane.ControlPlane
 	proxy        *nodeproxy.Proxy
+	dialer       *egress.Dialer
+	destinations *egress.Objects
 	dns          *dns.Server
 	dnsPods      *dns.Pods
 	secrets      []*host.SecretKeeper
@@ -193,6 +196,7 @@ func (a *app) parts() []lifecycle.Part {
 		{Name: "holder", Run: a.holder.Run},
 		{Name: "node proxy", Run: a.proxy.Run},
 		{Name: "control plane", Run: a.controlPlane.Run, Ready: a.controlPlane.Ready()},
+		{Name: "destinations", Run: a.watchDestinations},
 		{Name: "health", Run: a.runHealth},
 	}
 	if a.dns != nil {

@@ -54,6 +54,9 @@ func (a *app) build(ctx context.Context) error {
 		return fmt.Errorf("cannot serve the virtual API: %w", err)
 	}
 	a.store = a.newStore()
+	if a.dialer, err = a.newDialer(); err != nil {
+		return err
+	}
 	if a.controlPlane, err = controlplane.New(a.controlPlaneConfig()); err != nil {
 		return err
 	}
@@ -107,6 +110,7 @@ func (a *app) controlPlaneConfig() controlplane.Config {
 		ExtraSANs: append(a.values.ServingNames(),
 			service, service+"."+a.names.Namespace, service+"."+a.names.Namespace+".svc"),
 		KubeletDial: a.proxy.Dial,
+		Dial:        a.dialer.DialContext,
 		Admission:   a.admission(),
 		HostFirst:   a.hostFirstSteps(),
 		Handlers: map[string]http.Handler{

@@ -8,6 +8,7 @@ import (
 	etcd "go.etcd.io/etcd/client/v3/kubernetes"
 	apiextensions "k8s.io/apiextensions-apiserver/pkg/apiserver"
 	"k8s.io/apimachinery/pkg/api/meta"
+	utilnet "k8s.io/apimachinery/pkg/util/net"
 	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/apiserver/pkg/admission"
@@ -17,6 +18,7 @@ import (
 	openapinamer "k8s.io/apiserver/pkg/endpoints/openapi"
 	genericapiserver "k8s.io/apiserver/pkg/server"
 	"k8s.io/apiserver/pkg/server/dynamiccertificates"
+	"k8s.io/apiserver/pkg/server/egressselector"
 	"k8s.io/apiserver/pkg/server/filters"
 	"k8s.io/apiserver/pkg/server/healthz"
 	serverstorage "k8s.io/apiserver/pkg/server/storage"
@@ -208,6 +210,9 @@ func (a *assembly) configure(s *apiServer, opts options.CompletedOptions) (app.C
 // option for.
 func (a *assembly) adjust(kube *kubecontrolplane.Config) {
 	c := a.config
+	if dial := c.KubeletDial; dial != nil {
+		kube.Extra.KubeletClientConfig.Lookup = func(egressselector.NetworkContext) (utilnet.DialFunc, error) { return dial, nil }
+	}
 	if c.KubernetesServiceIP != nil {
 		kube.Extra.APIServerServiceIP = c.KubernetesServiceIP
 	}
@@ -258,6 +263,7 @@ func (a *assembly) genericConfig(opts options.CompletedOptions) (
 	if err := opts.GenericServerRunOptions.ApplyTo(config); err != nil {
 		return nil, nil, nil, err
 	}
+	config.EgressSelector = a.egressSelector()
 	client, err := kubernetes.NewForConfig(a.loopback)
 	if err != nil {
 		return nil, nil, nil, err

@@ -126,6 +126,11 @@ type Config struct {
 	// Default: the network.
 	KubeletDial func(ctx context.Context, network, address string) (net.Conn, error)
 
+	// Dial opens all other connections that the API server makes on behalf of a tenant.
+	// They go to pods and Services through their proxies, to webhooks, to converters of
+	// custom resources and to aggregated APIs. Default: the network.
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
+
 	// Admission are further admission steps. They mutate after all of
 	// upstream's steps and webhooks have, and validate after all of those too.
 	Admission []Plugin

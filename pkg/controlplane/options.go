@@ -4,10 +4,8 @@ import (
 	"context"
 	"fmt"
 
-	utilnet "k8s.io/apimachinery/pkg/util/net"
 	"k8s.io/apiserver/pkg/admission"
 	"k8s.io/apiserver/pkg/features"
-	"k8s.io/apiserver/pkg/server/egressselector"
 	utilfeature "k8s.io/apiserver/pkg/util/feature"
 	"k8s.io/component-base/featuregate"
 	"k8s.io/kubernetes/cmd/kube-apiserver/app/options"
@@ -60,10 +58,6 @@ func (a *assembly) options(proxyCert, proxyKey string) (options.CompletedOptions
 	o.Authentication.ServiceAccounts.ExternalPublicKeysGetter = public
 	if o.ServiceAccountIssuer, err = serviceaccount.JWTTokenGenerator(c.issuer(), key); err != nil {
 		return options.CompletedOptions{}, fmt.Errorf("cannot use the service account key: %w", err)
-	}
-
-	if dial := c.KubeletDial; dial != nil {
-		o.KubeletConfig.Lookup = func(egressselector.NetworkContext) (utilnet.DialFunc, error) { return dial, nil }
 	}
 
 	// Without a port the options make no certificates of their own.

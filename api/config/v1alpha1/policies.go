@@ -22,6 +22,8 @@ type Policies struct {
 	ReadOnly bool `json:"readOnly"`
 	// NetworkPolicies that isolate the virtual cluster on the host.
 	NetworkPolicy NetworkPolicy `json:"networkPolicy"`
+	// Limits of what the control plane does on behalf of the tenant.
+	ControlPlane ControlPlanePolicy `json:"controlPlane"`
 }
 
 // defaultPolicies returns the policies of a tenant that nobody trusts.
@@ -33,6 +35,7 @@ func defaultPolicies() Policies {
 		Objects:             defaultObjects(),
 		Streams:             defaultStreams(),
 		NetworkPolicy:       defaultNetworkPolicy(),
+		ControlPlane:        defaultControlPlanePolicy(),
 	}
 }
 

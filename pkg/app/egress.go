@@ -1,0 +1,86 @@
+package app
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"net/url"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/component-base/metrics/legacyregistry"
+
+	"github.com/sublet-dev/sublet/pkg/egress"
+)
+
+// newDialer builds the dialer of the API server. It needs no engine: virtual objects come
+// from the informers of the API server, and host pods are read one by one.
+func (a *app) newDialer() (*egress.Dialer, error) {
+	settings := a.values.Policies.ControlPlane.Egress
+	allowed, err := parsePrefixes(settings.AllowedCIDRs)
+	if err != nil {
+		return nil, fmt.Errorf("policies.controlPlane.egress.allowedCIDRs: %w", err)
+	}
+	services, err := parsePrefixes(strings.Split(a.facts.ServiceCIDR, ","))
+	if err != nil {
+		return nil, fmt.Errorf("cannot read the range of Services: %w", err)
+	}
+	host, err := kubernetes.NewForConfig(a.limiter.Wrap(a.host))
+	if err != nil {
+		return nil, err
+	}
+	a.destinations = &egress.Objects{}
+	return egress.New(egress.Options{
+		Cluster: a.cluster(),
+		Virtual: a.destinations,
+		HostPod: func(ctx context.Context, key types.NamespacedName) (*corev1.Pod, error) {
+			return host.CoreV1().Pods(key.Namespace).Get(ctx, key.Name, metav1.GetOptions{})
+		},
+		Closed:        a.closedAddresses(),
+		ServiceRanges: services,
+		AllowedCIDRs:  allowed,
+		AllowedHosts:  settings.AllowedHosts,
+		Register:      legacyregistry.Register,
+	})
+}
+
+// closedAddresses returns the addresses of this process and of the host's API server.
+func (a *app) closedAddresses() []netip.Addr {
+	texts := []string{a.options.AdvertiseAddress, a.options.BindAddress, a.facts.ServiceIP, a.facts.DNSServiceIP}
+	if server, err := url.Parse(a.host.Host); err == nil {
+		texts = append(texts, server.Hostname())
+	}
+	var closed []netip.Addr
+	for _, text := range texts {
+		if address, err := netip.ParseAddr(text); err == nil {
+			closed = append(closed, address.Unmap())
+		}
+	}
+	return closed
+}
+
+// parsePrefixes returns the IP ranges of the texts.
+func parsePrefixes(texts []string) ([]netip.Prefix, error) {
+	var prefixes []netip.Prefix
+	for _, text := range texts {
+		prefix, err := netip.ParsePrefix(text)
+		if err != nil {
+			return nil, err
+		}
+		prefixes = append(prefixes, prefix.Masked())
+	}
+	return prefixes, nil
+}
+
+// watchDestinations passes the virtual pods and Services to the dialer until ctx ends.
+func (a *app) watchDestinations(ctx context.Context) error {
+	select {
+	case <-a.controlPlane.Ready():
+	case <-ctx.Done():
+		return nil
+	}
+	return a.destinations.Watch(ctx, a.controlPlane.Informers(), a.done)
+}

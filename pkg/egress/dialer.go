@@ -1,0 +1,273 @@
+package egress
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/component-base/metrics"
+	"k8s.io/klog/v2"
+	"k8s.io/utils/clock"
+
+	"github.com/sublet-dev/sublet/pkg/translate"
+)
+
+const (
+	// dialTimeout bounds one attempt to connect.
+	dialTimeout = 10 * time.Second
+	// keepAlive is the period of the probes on an idle connection.
+	keepAlive = 30 * time.Second
+	// maxAddresses is how many addresses of one name or Service are tried.
+	maxAddresses = 8
+)
+
+// Options configure a [Dialer].
+type Options struct {
+	// Cluster is the identity of the virtual cluster. Required.
+	Cluster translate.Cluster
+	// Virtual has the pods and Services of the virtual cluster. Required.
+	Virtual *Objects
+	// HostPod reads a host pod from the host's API server. It returns an error that
+	// apierrors.IsNotFound recognises if there is none. Required.
+	HostPod func(ctx context.Context, key types.NamespacedName) (*corev1.Pod, error)
+	// Closed are addresses that are never dialled: those of the host's API server and of
+	// the process itself.
+	Closed []netip.Addr
+	// ServiceRanges are the ranges of the host's Services. An entry of AllowedCIDRs that is
+	// wider than such a range does not open it.
+	ServiceRanges []netip.Prefix
+	// AllowedCIDRs are further ranges that may be dialled.
+	AllowedCIDRs []netip.Prefix
+	// AllowedHosts are names whose public addresses may be dialled.
+	AllowedHosts []string
+	// Resolve returns the addresses of a DNS name. Default: the resolver of the process.
+	Resolve func(ctx context.Context, network, host string) ([]netip.Addr, error)
+	// Connect opens a connection. Default: the network.
+	Connect func(ctx context.Context, address netip.AddrPort) (net.Conn, error)
+	// Clock is the time. Default: the real one.
+	Clock clock.Clock
+	// Register registers the metrics. Default: there are no metrics.
+	Register func(metrics.Registerable) error
+}
+
+// Dialer opens connections on behalf of a tenant.
+type Dialer struct {
+	options Options
+	proofs  *proofs
+	metrics *dialMetrics
+}
+
+// New returns a dialer.
+func New(options Options) (*Dialer, error) {
+	if options.Virtual == nil || options.HostPod == nil {
+		return nil, errors.New("cannot create the dialer of the API server: it needs readers of virtual objects and of host pods")
+	}
+	if options.Resolve == nil {
+		options.Resolve = net.DefaultResolver.LookupNetIP
+	}
+	if options.Connect == nil {
+		options.Connect = connect
+	}
+	if options.Clock == nil {
+		options.Clock = clock.RealClock{}
+	}
+	m, err := newMetrics(options.Register)
+	if err != nil {
+		return nil, err
+	}
+	return &Dialer{options: options, proofs: newProofs(options), metrics: m}, nil
+}
+
+// connect opens a TCP connection. The address is an IP, so nothing is resolved.
+func connect(ctx context.Context, address netip.AddrPort) (net.Conn, error) {
+	dialer := net.Dialer{Timeout: dialTimeout, KeepAlive: keepAlive}
+	return dialer.DialContext(ctx, "tcp", address.String())
+}
+
+// DialContext opens a connection to an address, which is a host and a port. It has the
+// form of a network dialer. It returns a [RefusedError] for an address that may not be
+// dialled, without a packet on the network.
+func (d *Dialer) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
+	conn, err := d.dial(ctx, network, address)
+	d.metrics.count(err)
+	if refused, ok := errors.AsType[*RefusedError](err); ok {
+		klog.FromContext(ctx).V(2).Info("Refused connection of the API server", "address", refused.Address)
+	}
+	return conn, err
+}
+
+func (d *Dialer) dial(ctx context.Context, network, address string) (net.Conn, error) {
+	host, port, err := splitAddress(network, address)
+	if err != nil {
+		return nil, err
+	}
+	var targets []netip.AddrPort
+	if literal, err := netip.ParseAddr(host); err == nil {
+		targets, err = d.permit(ctx, literal, port)
+		if err != nil {
+			return nil, err
+		}
+	} else if targets, err = d.permitName(ctx, host, port); err != nil {
+		return nil, err
+	}
+	var failed error
+	for _, target := range targets {
+		conn, err := d.options.Connect(ctx, target)
+		if err == nil {
+			return conn, nil
+		}
+		failed = err
+	}
+	return nil, failed
+}
+
+// splitAddress returns the host and the port of an address.
+func splitAddress(network, address string) (host string, port uint16, err error) {
+	if !strings.HasPrefix(network, "tcp") {
+		return "", 0, fmt.Errorf("cannot connect to %s: the API server dials TCP, not %s", address, network)
+	}
+	host, text, err := net.SplitHostPort(address)
+	if err != nil {
+		return "", 0, fmt.Errorf("cannot connect to %s: %w", address, err)
+	}
+	number, err := strconv.ParseUint(text, 10, 16)
+	if err != nil || number == 0 {
+		return "", 0, fmt.Errorf("cannot connect to %s: %q is no port", address, text)
+	}
+	return host, uint16(number), nil
+}
+
+// permitName resolves a DNS name and returns those of its addresses that may be dialled.
+// The error is the same for a name without addresses: a tenant could otherwise find out
+// which names exist on the host.
+func (d *Dialer) permitName(ctx context.Context, name string, port uint16) ([]netip.AddrPort, error) {
+	absolute := strings.TrimSuffix(strings.ToLower(name), ".")
+	isListed := slices.Contains(d.options.AllowedHosts, absolute)
+	refused := refuseName(name, port)
+	// With a dot at its end, the search list of the host's DNS does not apply.
+	addresses, err := d.options.Resolve(ctx, "ip", absolute+".")
+	if err != nil {
+		if isListed {
+			return nil, fmt.Errorf("cannot resolve %s: %w", name, err)
+		}
+		return nil, refused
+	}
+	var targets []netip.AddrPort
+	for _, address := range addresses[:min(len(addresses), maxAddresses)] {
+		address = address.Unmap()
+		if isListed && isPublic(address) && !d.isClosed(address) {
+			targets = append(targets, netip.AddrPortFrom(address, port))
+			continue
+		}
+		permitted, err := d.permit(ctx, address, port)
+		switch {
+		case errors.Is(err, errNotStarted):
+			return nil, err
+		case err == nil:
+			targets = append(targets, permitted...)
+		}
+	}
+	if len(targets) == 0 {
+		return nil, refused
+	}
+	return targets, nil
+}
+
+// permit returns what to dial for an address: the address itself, or the endpoints of
+// the Service that it belongs to.
+func (d *Dialer) permit(ctx context.Context, address netip.Addr, port uint16) ([]netip.AddrPort, error) {
+	address = address.Unmap()
+	target := netip.AddrPortFrom(address, port)
+	switch {
+	case isForbidden(address):
+		return nil, refuseForbidden(target)
+	case d.isClosed(address):
+		return nil, refuse(target)
+	case d.isListed(address):
+		return []netip.AddrPort{target}, nil
+	}
+	owners, err := d.options.Virtual.find(ctx, d.options.Clock, address)
+	if err != nil {
+		return nil, err
+	}
+	if len(owners.services) > 0 {
+		return d.permitService(ctx, owners.services[0], target)
+	}
+	if err := d.provePod(ctx, target, owners.pods); err != nil {
+		return nil, err
+	}
+	return []netip.AddrPort{target}, nil
+}
+
+// provePod returns nil if one of the virtual pods has a copy on the host with the address.
+func (d *Dialer) provePod(ctx context.Context, target netip.AddrPort, pods []types.NamespacedName) error {
+	proven, err := d.proofs.prove(ctx, target.Addr(), pods)
+	if err != nil {
+		klog.FromContext(ctx).Error(err, "Cannot get host pod", "address", target)
+		return fmt.Errorf("cannot connect to %s: the host cluster does not respond; try again later", target)
+	}
+	if !proven {
+		return refuse(target)
+	}
+	return nil
+}
+
+// permitService returns those endpoints of a Service that may be dialled. The Service's
+// own address is never dialled: the host would route it to any endpoint that a tenant
+// has written.
+func (d *Dialer) permitService(ctx context.Context, service types.NamespacedName, target netip.AddrPort) ([]netip.AddrPort, error) {
+	endpoints := d.options.Virtual.endpoints(service, target.Port())
+	if len(endpoints) == 0 {
+		return nil, fmt.Errorf("cannot connect to Service %s: it has no ready endpoint for port %d", service, target.Port())
+	}
+	var targets []netip.AddrPort
+	var failed error
+	for _, endpoint := range endpoints {
+		address := endpoint.Addr()
+		switch {
+		case isForbidden(address):
+			failed = refuseForbidden(endpoint)
+			continue
+		case d.isClosed(address):
+			failed = refuse(endpoint)
+			continue
+		case d.isListed(address):
+			targets = append(targets, endpoint)
+			continue
+		}
+		pods := d.options.Virtual.look(address).pods
+		if err := d.provePod(ctx, endpoint, pods); err != nil {
+			failed = err
+			continue
+		}
+		targets = append(targets, endpoint)
+	}
+	if len(targets) == 0 {
+		return nil, failed
+	}
+	return targets, nil
+}
+
+// isClosed reports whether the address is one that is never dialled in this cluster.
+func (d *Dialer) isClosed(address netip.Addr) bool { return slices.Contains(d.options.Closed, address) }
+
+// isListed reports whether the operator has opened the address. A range of the host's
+// Services is open only to an entry that is about Services.
+func (d *Dialer) isListed(address netip.Addr) bool {
+	return slices.ContainsFunc(d.options.AllowedCIDRs, func(allowed netip.Prefix) bool {
+		if !allowed.Contains(address) {
+			return false
+		}
+		return !slices.ContainsFunc(d.options.ServiceRanges, func(services netip.Prefix) bool {
+			return services.Contains(address) && allowed.Bits() < services.Bits()
+		})
+	})
+}

@@ -1,0 +1,442 @@
+package egress
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/netip"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/informers"
+	"k8s.io/client-go/kubernetes/fake"
+	"k8s.io/component-base/metrics"
+	"k8s.io/component-base/metrics/testutil"
+	clocktesting "k8s.io/utils/clock/testing"
+	"k8s.io/utils/ptr"
+
+	"github.com/sublet-dev/sublet/pkg/translate"
+)
+
+// own returns the virtual cluster of the tests.
+func own() translate.Cluster {
+	return translate.Cluster{UID: "6d1f", Name: "shop", Namespace: "tenant-shop"}
+}
+
+// world is a dialer between a virtual cluster and a host that tests fill.
+type world struct {
+	*Dialer
+	clock *clocktesting.FakeClock
+
+	mu    sync.Mutex
+	host  map[types.NamespacedName]*corev1.Pod
+	fails error
+	reads int
+	// dialled are the addresses of the connections that were opened.
+	dialled []string
+}
+
+// newWorld starts a dialer over the virtual objects.
+func newWorld(t *testing.T, change func(*Options), virtual ...runtime.Object) *world {
+	t.Helper()
+	w := &world{host: map[types.NamespacedName]*corev1.Pod{}, clock: clocktesting.NewFakeClock(time.Unix(0, 0))}
+	objects := &Objects{}
+	options := Options{
+		Cluster: own(), Virtual: objects, HostPod: w.hostPod, Connect: w.connect, Clock: w.clock,
+		Closed:        []netip.Addr{netip.MustParseAddr("10.96.0.1")},
+		ServiceRanges: []netip.Prefix{netip.MustParsePrefix("10.96.0.0/16")},
+		Resolve: func(_ context.Context, _, host string) ([]netip.Addr, error) {
+			addresses, ok := map[string][]netip.Addr{
+				"loopback.example.com.": {netip.MustParseAddr("127.0.0.1")},
+				"hooks.example.com.":    {netip.MustParseAddr("93.184.216.34")},
+				"inner.example.com.":    {netip.MustParseAddr("::ffff:192.168.3.4")},
+				"mixed.example.com.":    {netip.MustParseAddr("169.254.169.254"), netip.MustParseAddr("10.1.0.5")},
+			}[host]
+			if !ok {
+				return nil, &net.DNSError{Err: "no such host", Name: host, IsNotFound: true}
+			}
+			return addresses, nil
+		},
+	}
+	if change != nil {
+		change(&options)
+	}
+	dialer, err := New(options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.Dialer = dialer
+	ctx, cancel := context.WithCancel(t.Context())
+	var watching sync.WaitGroup
+	t.Cleanup(func() { cancel(); watching.Wait() })
+	factory := informers.NewSharedInformerFactory(fake.NewClientset(virtual...), 0)
+	watching.Go(func() {
+		if err := objects.Watch(ctx, factory, ctx.Done()); err != nil {
+			t.Error(err)
+		}
+	})
+	for {
+		next, started := objects.nextChange()
+		if started {
+			return w
+		}
+		select {
+		case <-next:
+		case <-time.After(time.Millisecond):
+		}
+	}
+}
+
+func (w *world) hostPod(_ context.Context, key types.NamespacedName) (*corev1.Pod, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.reads++
+	if w.fails != nil {
+		return nil, w.fails
+	}
+	if pod, ok := w.host[key]; ok {
+		return pod, nil
+	}
+	return nil, apierrors.NewNotFound(corev1.Resource("pods"), key.Name)
+}
+
+func (w *world) connect(_ context.Context, address netip.AddrPort) (net.Conn, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.dialled = append(w.dialled, address.String())
+	client, server := net.Pipe()
+	_ = server.Close()
+	return client, nil
+}
+
+// copyOf adds the host copy of a virtual pod.
+func (w *world) copyOf(virtual *corev1.Pod, change func(*corev1.Pod)) {
+	host := virtual.DeepCopy()
+	host.ObjectMeta = metav1.ObjectMeta{}
+	key := types.NamespacedName{Namespace: virtual.Namespace, Name: virtual.Name}
+	translate.Stamp(own(), translate.Hashed, key, virtual.UID, host)
+	name := types.NamespacedName{Namespace: host.Namespace, Name: host.Name}
+	if change != nil {
+		change(host)
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.host[name] = host
+}
+
+// dialAndSettle returns what a dial has connected to, and the text of its error. It lets the
+// time to settle pass.
+func (w *world) dialAndSettle(t *testing.T, address string) (connected []string, text string) {
+	t.Helper()
+	done := make(chan error, 1)
+	go func() {
+		conn, err := w.DialContext(t.Context(), "tcp", address)
+		if err == nil {
+			_ = conn.Close()
+		}
+		done <- err
+	}()
+	for {
+		select {
+		case err := <-done:
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			connected, w.dialled = w.dialled, nil
+			if err != nil {
+				text = err.Error()
+			}
+			return connected, text
+		case <-time.After(time.Millisecond):
+			if w.clock.HasWaiters() {
+				w.clock.Step(settleTime)
+			}
+		}
+	}
+}
+
+func newPod(name, ip string) *corev1.Pod {
+	return &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "web", Name: name, UID: types.UID("uid-" + name)},
+		Status:     corev1.PodStatus{Phase: corev1.PodRunning, PodIP: ip, PodIPs: []corev1.PodIP{{IP: ip}}, HostIP: "192.168.1.1"},
+	}
+}
+
+func newService(name, ip string, addresses ...string) []runtime.Object {
+	slice := &discoveryv1.EndpointSlice{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "web", Name: name + "-1", Labels: map[string]string{discoveryv1.LabelServiceName: name}},
+		Ports:      []discoveryv1.EndpointPort{{Name: ptr.To("https"), Port: ptr.To[int32](8443)}},
+	}
+	for _, address := range addresses {
+		slice.Endpoints = append(slice.Endpoints, discoveryv1.Endpoint{Addresses: []string{address}})
+	}
+	return []runtime.Object{&corev1.Service{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "web", Name: name},
+		Spec:       corev1.ServiceSpec{ClusterIP: ip, ClusterIPs: []string{ip}, Ports: []corev1.ServicePort{{Name: "https", Port: 443}}},
+	}, slice}
+}
+
+const (
+	onlyPods  = `not allowed, because the control plane connects only to running pods of this virtual cluster, directly or through its Services. The operator of the host can change this with policies.controlPlane.egress.allowedCIDRs.`
+	noNames   = `not allowed, because the control plane connects to no name outside of this virtual cluster. The operator of the host can change this with policies.controlPlane.egress.allowedHosts.`
+	forbidden = `not allowed, because the control plane never connects to loopback, link-local, multicast and reserved addresses`
+)
+
+// TestDial checks where the dialer connects to, and what a tenant reads if it does not.
+func TestDial(t *testing.T) {
+	t.Parallel()
+	cases := map[string]struct {
+		reason  string
+		options func(*Options)
+		virtual []runtime.Object
+		host    func(*corev1.Pod) // changes the copy of the pod of the virtual objects
+		noCopy  bool
+		address string
+		want    string // the address that is dialled
+		wantErr string
+	}{
+		"Pod": {
+			reason:  "a pod of the tenant is what the proxy of pods is for",
+			virtual: []runtime.Object{newPod("front", "10.1.0.5")}, address: "10.1.0.5:8080", want: "10.1.0.5:8080",
+		},
+		"PodIPv6": {
+			reason:  "an address of the second family is the pod's too",
+			virtual: []runtime.Object{newPod("front", "fd00:1::5")}, address: "[fd00:1::5]:8080", want: "[fd00:1::5]:8080",
+		},
+		"MappedPod": {
+			reason:  "an IPv4 address in the form of IPv6 is the same address",
+			virtual: []runtime.Object{newPod("front", "10.1.0.5")}, address: "[::ffff:10.1.0.5]:8080", want: "10.1.0.5:8080",
+		},
+		"ForgedStatus": {
+			reason:  "the host pod decides, not the status that a tenant writes",
+			virtual: []runtime.Object{newPod("front", "10.1.0.9")}, host: func(p *corev1.Pod) { p.Status = newPod("", "10.1.0.5").Status },
+			address: "10.1.0.9:443", wantErr: `address: "10.1.0.9:443": ` + onlyPods,
+		},
+		"MirrorPod": {
+			reason:  "a pod without a copy proves nothing",
+			virtual: []runtime.Object{newPod("front", "10.1.0.9")}, noCopy: true,
+			address: "10.1.0.9:443", wantErr: `address: "10.1.0.9:443": ` + onlyPods,
+		},
+		"OtherTenantsPod": {
+			reason:  "a host pod with the name that is not our copy proves nothing",
+			virtual: []runtime.Object{newPod("front", "10.1.0.5")}, host: func(p *corev1.Pod) { p.Labels = nil },
+			address: "10.1.0.5:443", wantErr: `address: "10.1.0.5:443": ` + onlyPods,
+		},
+		"HostNetwork": {
+			reason:  "the address of a pod on its node's network is the node's",
+			virtual: []runtime.Object{newPod("front", "192.168.1.1")}, host: func(p *corev1.Pod) { p.Spec.HostNetwork = true },
+			address: "192.168.1.1:10250", wantErr: `address: "192.168.1.1:10250": ` + onlyPods,
+		},
+		"NodeAddress": {
+			reason:  "the same, if the pod does not say that it uses the node's network",
+			virtual: []runtime.Object{newPod("front", "192.168.1.1")},
+			address: "192.168.1.1:10250", wantErr: `address: "192.168.1.1:10250": ` + onlyPods,
+		},
+		"Finished": {
+			reason:  "the host may have given the address to another pod",
+			virtual: []runtime.Object{newPod("front", "10.1.0.5")}, host: func(p *corev1.Pod) { p.Status.Phase = corev1.PodSucceeded },
+			address: "10.1.0.5:443", wantErr: `address: "10.1.0.5:443": ` + onlyPods,
+		},
+		"NobodysAddress": {
+			reason:  "an address of another tenant is not dialled",
+			address: "10.1.0.77:443", wantErr: `address: "10.1.0.77:443": ` + onlyPods,
+		},
+		"Service": {
+			reason:  "a Service is dialled at one of its pods, so that nothing on the way decides again",
+			virtual: append(newService("hook", "10.96.7.7", "10.1.0.5"), newPod("front", "10.1.0.5")),
+			address: "10.96.7.7:443", want: "10.1.0.5:8443",
+		},
+		"ServiceWithForeignEndpoint": {
+			reason:  "an EndpointSlice that a tenant writes opens no address",
+			virtual: newService("hook", "10.96.7.7", "10.1.0.77"),
+			address: "10.96.7.7:443", wantErr: `address: "10.1.0.77:8443": ` + onlyPods,
+		},
+		"ServiceWithOneForeignEndpoint": {
+			reason:  "the good endpoints of a Service are used",
+			virtual: append(newService("hook", "10.96.7.7", "10.1.0.77", "10.1.0.5"), newPod("front", "10.1.0.5")),
+			address: "10.96.7.7:443", want: "10.1.0.5:8443",
+		},
+		"ServiceWithMetadataEndpoint": {
+			reason:  "no endpoint is a link-local address",
+			virtual: newService("hook", "10.96.7.7", "169.254.169.254"),
+			address: "10.96.7.7:443", wantErr: `address: "169.254.169.254:8443": ` + forbidden,
+		},
+		"ServiceWithoutEndpoints": {
+			reason:  "a Service without pods is no refusal",
+			virtual: newService("hook", "10.96.7.7"),
+			address: "10.96.7.7:443", wantErr: "cannot connect to Service web/hook: it has no ready endpoint for port 443",
+		},
+		"OwnService": {
+			reason:  "the API server is not reached through its own Service",
+			virtual: newService("kubernetes", "10.96.0.1", "10.1.0.2"),
+			address: "10.96.0.1:443", wantErr: `address: "10.96.0.1:443": ` + onlyPods,
+		},
+		"Loopback":      {reason: "loopback has the ports of the process", address: "127.0.0.1:8444", wantErr: `address: "127.0.0.1:8444": ` + forbidden},
+		"LoopbackIPv6":  {reason: "the same in IPv6", address: "[::1]:8444", wantErr: `address: "[::1]:8444": ` + forbidden},
+		"Mapped":        {reason: "the same, mapped", address: "[::ffff:127.0.0.1]:1", wantErr: `address: "127.0.0.1:1": ` + forbidden},
+		"NAT64":         {reason: "a translator would send it to link-local", address: "[64:ff9b::a9fe:a9fe]:80", wantErr: `address: "[64:ff9b::a9fe:a9fe]:80": ` + forbidden},
+		"Unspecified":   {reason: "it is this host", address: "0.0.0.0:8443", wantErr: `address: "0.0.0.0:8443": ` + forbidden},
+		"Metadata":      {reason: "it has credentials of the node", address: "169.254.169.254:80", wantErr: `address: "169.254.169.254:80": ` + forbidden},
+		"MetadataIPv6":  {reason: "it has credentials of the node", address: "[fd00:ec2::254]:80", wantErr: `address: "[fd00:ec2::254]:80": ` + forbidden},
+		"Zone":          {reason: "a zone names an interface of the node", address: "[fe80::1%eth0]:80", wantErr: `address: "[fe80::1%eth0]:80": ` + forbidden},
+		"Multicast":     {reason: "it is for no single server", address: "224.0.0.1:80", wantErr: `address: "224.0.0.1:80": ` + forbidden},
+		"Broadcast":     {reason: "it is for no single server", address: "255.255.255.255:80", wantErr: `address: "255.255.255.255:80": ` + forbidden},
+		"NameLoopback":  {reason: "a name is judged by its addresses", address: "loopback.example.com:443", wantErr: `address: "loopback.example.com:443": ` + noNames},
+		"NameUnknown":   {reason: "a tenant cannot learn which names exist", address: "db.other.svc:443", wantErr: `address: "db.other.svc:443": ` + noNames},
+		"NamePublic":    {reason: "the internet is closed unless a name is listed", address: "hooks.example.com:443", wantErr: `address: "hooks.example.com:443": ` + noNames},
+		"OddIPv4":       {reason: "an address in another notation is a name", address: "0177.0.0.1:80", wantErr: `address: "0177.0.0.1:80": ` + noNames},
+		"NameOfPod":     {reason: "a name of the tenant's own pod is as good as its address", virtual: []runtime.Object{newPod("front", "10.1.0.5")}, address: "mixed.example.com:443", want: "10.1.0.5:443"},
+		"ListedHost":    {reason: "the operator opens names", options: allowHosts("hooks.example.com"), address: "Hooks.example.com.:443", want: "93.184.216.34:443"},
+		"ListedInner":   {reason: "a listed name opens public addresses alone", options: allowHosts("inner.example.com"), address: "inner.example.com:443", wantErr: `address: "inner.example.com:443": ` + noNames},
+		"ListedMissing": {reason: "of a listed name the real error is told", options: allowHosts("gone.example.com"), address: "gone.example.com:443", wantErr: "cannot resolve gone.example.com: lookup gone.example.com.: no such host"},
+		"ListedRange":   {reason: "the operator opens ranges", options: allowCIDRs("192.168.3.0/24"), address: "192.168.3.4:443", want: "192.168.3.4:443"},
+		"ListedName":    {reason: "a name in a listed range is open", options: allowCIDRs("192.168.3.0/24"), address: "inner.example.com:443", want: "192.168.3.4:443"},
+		"AllListed":     {reason: "a wide range does not open other tenants' Services", options: allowCIDRs("0.0.0.0/0"), address: "10.96.3.3:443", wantErr: `address: "10.96.3.3:443": ` + onlyPods},
+		"ListedService": {reason: "an entry about one Service does", options: allowCIDRs("10.96.3.3/32"), address: "10.96.3.3:443", want: "10.96.3.3:443"},
+		"ListedHostAPI": {reason: "the host's API server is open to no setting", options: allowCIDRs("10.96.0.1/32"), address: "10.96.0.1:443", wantErr: `address: "10.96.0.1:443": ` + onlyPods},
+		"ListedLoopback": {
+			reason: "loopback is open to no setting", options: allowCIDRs("127.0.0.0/8"),
+			address: "127.0.0.1:443", wantErr: `address: "127.0.0.1:443": ` + forbidden,
+		},
+		"NoPort": {reason: "an address without a port is a mistake", address: "10.1.0.5", wantErr: "cannot connect to 10.1.0.5: address 10.1.0.5: missing port in address"},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, tc.options, tc.virtual...)
+			for _, object := range tc.virtual {
+				if pod, ok := object.(*corev1.Pod); ok && !tc.noCopy {
+					w.copyOf(pod, tc.host)
+				}
+			}
+			connected, text := w.dialAndSettle(t, tc.address)
+			if diff := cmp.Diff(tc.wantErr, text); diff != "" {
+				t.Errorf("%s\nerror (-want +got):\n%s", tc.reason, diff)
+			}
+			if diff := cmp.Diff(tc.want, strings.Join(connected, " ")); diff != "" {
+				t.Errorf("%s\ndialled (-want +got):\n%s", tc.reason, diff)
+			}
+		})
+	}
+}
+
+func allowHosts(hosts ...string) func(*Options) {
+	return func(o *Options) { o.AllowedHosts = hosts }
+}
+
+func allowCIDRs(cidr string) func(*Options) {
+	return func(o *Options) { o.AllowedCIDRs = []netip.Prefix{netip.MustParsePrefix(cidr)} }
+}
+
+// TestStart checks that a dial before the objects are known is told to try again.
+func TestStart(t *testing.T) {
+	t.Parallel()
+	w := &world{}
+	dialer, err := New(Options{Cluster: own(), Virtual: &Objects{}, HostPod: w.hostPod, Connect: w.connect})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err = dialer.DialContext(t.Context(), "tcp", "10.1.0.5:443"); !errors.Is(err, errNotStarted) {
+		t.Errorf("got %v, want %v", err, errNotStarted)
+	}
+}
+
+// TestLateAddress checks that a dial waits for a pod that the cache does not show yet.
+func TestLateAddress(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, nil)
+	pod := newPod("front", "10.1.0.5")
+	w.copyOf(pod, nil)
+	done := make(chan error, 1)
+	go func() {
+		_, err := w.DialContext(t.Context(), "tcp", "10.1.0.5:443")
+		done <- err
+	}()
+	for !w.clock.HasWaiters() {
+		<-time.After(time.Millisecond)
+	}
+	w.options.Virtual.OnAdd(pod, false)
+	if err := <-done; err != nil {
+		t.Errorf("got %v, want a connection without waiting for the end of the time", err)
+	}
+}
+
+// TestProofs checks how long the dialer relies on what the host has said.
+func TestProofs(t *testing.T) {
+	t.Parallel()
+	pod := newPod("front", "10.1.0.5")
+	w := newWorld(t, nil, pod)
+	w.copyOf(pod, nil)
+	outage := apierrors.NewServiceUnavailable("down")
+	const silent = "cannot connect to 10.1.0.5:443: the host cluster does not respond; try again later"
+	for _, step := range []struct {
+		reason  string
+		before  func()
+		reads   int
+		wantErr string
+	}{
+		{"The first dial reads the host pod.", func() {}, 1, ""},
+		{"One soon after does not.", func() { w.clock.Step(freshProof - 1) }, 0, ""},
+		{"Then the host is asked again.", func() { w.clock.Step(freshProof) }, 1, ""},
+		{"While it does not respond, the last proof counts.", func() { w.clock.Step(time.Minute); w.fails = outage }, 1, ""},
+		{"But not for ever.", func() { w.clock.Step(lastingProof) }, 1, silent},
+		{"A pod that is gone has no address.", func() { w.fails = nil; clear(w.host) }, 1, `address: "10.1.0.5:443": ` + onlyPods},
+		{"An outage after that revives nothing.", func() { w.fails = outage }, 1, silent},
+	} {
+		w.mu.Lock()
+		step.before()
+		w.reads = 0
+		w.mu.Unlock()
+		_, text := w.dialAndSettle(t, "10.1.0.5:443")
+		if text != step.wantErr || w.reads != step.reads {
+			t.Errorf("%s\ngot %q and %d reads, want %q and %d", step.reason, text, w.reads, step.wantErr, step.reads)
+		}
+	}
+}
+
+// TestMetrics checks that dials are counted by their result.
+func TestMetrics(t *testing.T) {
+	t.Parallel()
+	registry := metrics.NewKubeRegistry()
+	pod := newPod("front", "10.1.0.5")
+	w := newWorld(t, func(o *Options) { o.Register = registry.Register }, pod)
+	w.copyOf(pod, nil)
+	for _, address := range []string{"10.1.0.5:80", "127.0.0.1:80", "127.0.0.1:81", "nowhere"} {
+		_, _ = w.dialAndSettle(t, address)
+	}
+	want := `
+# HELP sublet_egress_dials_total [ALPHA] Connections that the API server opened on behalf of the tenant, by result: connected, failed, or refused by policies.controlPlane.egress.
+# TYPE sublet_egress_dials_total counter
+sublet_egress_dials_total{result="connected"} 1
+sublet_egress_dials_total{result="failed"} 1
+sublet_egress_dials_total{result="refused"} 2
+`
+	if err := testutil.GatherAndCompare(registry, strings.NewReader(want), "sublet_egress_dials_total"); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestGone checks that the addresses of deleted and changed objects are forgotten.
+func TestGone(t *testing.T) {
+	t.Parallel()
+	objects := &Objects{}
+	pod := newPod("front", "10.1.0.5")
+	objects.OnAdd(pod, false)
+	moved := newPod("front", "10.1.0.6")
+	objects.OnUpdate(pod, moved)
+	if found := objects.look(netip.MustParseAddr("10.1.0.5")); len(found.pods) > 0 {
+		t.Errorf("the old address still has %v", found.pods)
+	}
+	objects.OnDelete(moved)
+	if len(objects.owned)+len(objects.owners) > 0 {
+		t.Errorf("left over: %v, %v", objects.owned, objects.owners)
+	}
+}

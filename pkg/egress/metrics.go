@@ -1,0 +1,49 @@
+package egress
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"k8s.io/component-base/metrics"
+)
+
+// dialMetrics are the metrics of a [Dialer].
+type dialMetrics struct{ dials *metrics.CounterVec }
+
+// newMetrics creates the metrics and registers them, if register is set.
+func newMetrics(register func(metrics.Registerable) error) (*dialMetrics, error) {
+	m := &dialMetrics{dials: metrics.NewCounterVec(&metrics.CounterOpts{
+		Namespace:      "sublet",
+		Subsystem:      "egress",
+		Name:           "dials_total",
+		Help:           "Connections that the API server opened on behalf of the tenant, by result: connected, failed, or refused by policies.controlPlane.egress.",
+		StabilityLevel: metrics.ALPHA,
+	}, []string{"result"})}
+	if register == nil {
+		return m, nil
+	}
+	err := register(m.dials)
+	if already, ok := errors.AsType[prometheus.AlreadyRegisteredError](err); ok {
+		if existing, ok := already.ExistingCollector.(*metrics.CounterVec); ok {
+			m.dials, err = existing, nil
+		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("cannot register metric %s: %w", m.dials.FQName(), err)
+	}
+	return m, nil
+}
+
+// count counts a dial by its error.
+func (m *dialMetrics) count(err error) {
+	result := "connected"
+	var refused *RefusedError
+	switch {
+	case errors.As(err, &refused):
+		result = "refused"
+	case err != nil:
+		result = "failed"
+	}
+	m.dials.WithLabelValues(result).Inc()
+}
