@@ -80,12 +80,13 @@ func (k *addressKeeper) repairAddresses(ctx context.Context, client kubernetes.I
 }
 
 // repairNodePorts compares the node ports of Services with the record of them.
-// Upstream's controller waits minutes between two attempts, so a failed write ends it.
+// Upstream's controller waits minutes between two attempts, so a failure ends it.
 func (k *addressKeeper) repairNodePorts(ctx context.Context, client kubernetes.Interface, succeeded func()) error {
 	attempt, fail := context.WithCancelCause(ctx)
 	defer fail(nil)
 	record := &nodePortRecord{storage: k.server.nodePorts, failed: fail}
-	serviceportallocator.NewRepair(k.extra.RepairServicesInterval, client.CoreV1(), client.EventsV1(),
+	services := reportingServices{client.CoreV1(), fail}
+	serviceportallocator.NewRepair(k.extra.RepairServicesInterval, services, client.EventsV1(),
 		k.extra.ServiceNodePortRange, record).RunUntil(succeeded, stopChannel(attempt))
 	return context.Cause(attempt)
 }

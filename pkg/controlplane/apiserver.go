@@ -60,6 +60,7 @@ type apiServer struct {
 	proxyFiles []*secretFile
 	// lifetime is closed when the API server stops; its informers run until then.
 	lifetime <-chan struct{}
+	builtin  builtinGroups
 	// extra has the ranges of Service addresses and node ports.
 	extra *kubecontrolplane.Extra
 	// nodePorts is the storage of the record of node ports.
@@ -117,6 +118,7 @@ func newAPIServer(c *ControlPlane, client *etcd.Client, serving, frontProxy *pki
 	if err != nil {
 		return nil, fmt.Errorf("cannot create the API server: %w", err)
 	}
+	s.builtin.fill(s.aggregator.GenericAPIServer)
 	s.extra = completed.KubeAPIs.Extra
 	described := completed.KubeAPIs.ControlPlane.Generic
 	// The merge of applied objects has taken from the definitions what it
@@ -196,6 +198,8 @@ func (a *assembly) configure(s *apiServer, opts options.CompletedOptions) (app.C
 	if err != nil {
 		return app.CompletedConfig{}, fmt.Errorf("cannot configure aggregation: %w", err)
 	}
+	aggregation.GenericConfig.AdmissionControl = admission.NewChainHandler(
+		aggregation.GenericConfig.AdmissionControl, builtinGuard{&s.builtin})
 	aggregation.GenericConfig.RESTOptionsGetter = a.store.wrap(aggregation.GenericConfig.RESTOptionsGetter)
 
 	// The monitors that the options register would dial the store on the first

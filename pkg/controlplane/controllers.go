@@ -88,15 +88,54 @@ func (c *ControlPlane) RunControllers(ctx context.Context) error {
 		return nil
 	}
 	term := &controllers{config: &c.config, plane: c, server: c.server.Load()}
-	return term.run(ctx)
+	return term.keep(ctx)
 }
 
-// run builds and runs the controllers of one term.
-func (m *controllers) run(ctx context.Context) error {
+// controllersTask is the name of the controllers among the tasks of a start.
+const controllersTask = "controllers"
+
+// keep runs the controllers of one term. If they cannot be created, it tries again: the
+// reason may be an aggregated server of the tenant.
+func (m *controllers) keep(ctx context.Context) error {
+	tasks := m.plane.tasks.Load()
+	defer tasks.forget(controllersTask)
+	for pause := firstRepair; ; pause = min(2*pause, lastRepair) {
+		err := m.run(ctx, func() { tasks.recordSuccess(controllersTask) })
+		if ctx.Err() != nil {
+			return nil // the term has ended
+		}
+		if _, ok := errors.AsType[*creationError](err); !ok {
+			return err
+		}
+		tasks.recordFailure(controllersTask, err)
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-m.config.Clock.After(pause):
+		}
+	}
+}
+
+// creationError reports that the controllers could not be created.
+type creationError struct{ cause error }
+
+// Error returns the cause.
+func (e *creationError) Error() string {
+	return fmt.Sprintf("cannot create the controllers: %v", e.cause)
+}
+
+// Unwrap returns the cause.
+func (e *creationError) Unwrap() error { return e.cause }
+
+// run builds and runs the controllers. It calls created once they are built.
+func (m *controllers) run(ctx context.Context, created func()) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	defer func() {
 		for _, file := range m.files {
 			file.close()
 		}
+		m.files = nil
 	}()
 	component, err := m.componentConfig()
 	if err != nil {
@@ -108,14 +147,17 @@ func (m *controllers) run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("cannot configure the controllers: %w", err)
 	}
+	if err := m.checkDiscovery(ctx); err != nil {
+		return &creationError{err}
+	}
 	all, err := app.BuildControllers(ctx, context, descriptorsAtStart(), nil, noHealthChecks{})
 	if err != nil {
-		return fmt.Errorf("cannot create the controllers: %w", err)
+		return &creationError{err}
 	}
 	if m.isEnabled(component, names.ServiceAccountTokenController) {
 		tokens, err := m.tokens(ctx, context)
 		if err != nil {
-			return fmt.Errorf("cannot create the controllers: %w", err)
+			return &creationError{err}
 		}
 		all = append(all, tokens)
 	}
@@ -126,11 +168,25 @@ func (m *controllers) run(ctx context.Context) error {
 	context.ObjectOrMetadataInformerFactory.Start(ctx.Done())
 	close(context.InformersStarted)
 	gated.Open()
+	created()
 	if !app.RunControllers(ctx, context, all, 0, controllersGrace) {
 		klog.InfoS("Some controllers did not stop in time")
 	}
 	if ctx.Err() == nil {
 		return errors.New("the controllers ended although nobody stopped them")
+	}
+	return nil
+}
+
+// checkDiscovery checks that the core group is discovered. Without it, upstream's
+// namespace controller ends the process when it is created.
+func (m *controllers) checkDiscovery(ctx context.Context) error {
+	discovery, err := clientBuilder{plane: m.plane}.DiscoveryClient("controller-discovery")
+	if err != nil {
+		return err
+	}
+	if err := discovery.RESTClient().Get().AbsPath("/api").Do(ctx).Error(); err != nil {
+		return fmt.Errorf("cannot discover the core group: %w", err)
 	}
 	return nil
 }

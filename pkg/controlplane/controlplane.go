@@ -237,8 +237,9 @@ type ControlPlane struct {
 	ready    chan struct{}
 	tokens   atomic.Pointer[tokenMint]
 	checks   atomic.Pointer[[]func() syncz.Check]
-	// server is set before booted is closed, which lets the controllers start.
+	// server and tasks are set before booted is closed, which lets the controllers start.
 	server atomic.Pointer[apiServer]
+	tasks  atomic.Pointer[startTasks]
 	booted chan struct{}
 	// serving is the API server that Run has started. Only Run uses it.
 	serving *running

@@ -74,7 +74,7 @@ func launch(t *testing.T, config Config) *plane {
 		ended <- err
 		t.Fatalf("Run ended before it was ready: %v", err)
 	case <-time.After(patience):
-		t.Fatal("the control plane is not ready")
+		t.Fatalf("the control plane is not ready: %v", c.Checks())
 	}
 	return &plane{
 		ControlPlane: c, bundle: config.PKI, address: listener.Addr().String(), stop: stop,

@@ -5,10 +5,13 @@ import (
 	"errors"
 	"fmt"
 
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	serverstorage "k8s.io/apiserver/pkg/server/storage"
 	apistorage "k8s.io/apiserver/pkg/storage"
+	corev1client "k8s.io/client-go/kubernetes/typed/core/v1"
 	"k8s.io/kubernetes/pkg/apis/core"
 	"k8s.io/kubernetes/pkg/registry/core/rangeallocation"
 )
@@ -68,4 +71,30 @@ func (r *nodePortRecord) CreateOrUpdate(record *core.RangeAllocation) error {
 	err = fmt.Errorf("cannot write the record of node ports: %w", err)
 	r.failed(err)
 	return err
+}
+
+// reportingServices lists Services and reports a failure, which upstream only logs.
+type reportingServices struct {
+	corev1client.ServicesGetter
+	failed func(error)
+}
+
+// Services returns the Services of a namespace.
+func (s reportingServices) Services(namespace string) corev1client.ServiceInterface {
+	return reportingServiceList{s.ServicesGetter.Services(namespace), s.failed}
+}
+
+// reportingServiceList is what reportingServices returns.
+type reportingServiceList struct {
+	corev1client.ServiceInterface
+	failed func(error)
+}
+
+// List lists Services.
+func (s reportingServiceList) List(ctx context.Context, options metav1.ListOptions) (*corev1.ServiceList, error) {
+	list, err := s.ServiceInterface.List(ctx, options)
+	if err != nil {
+		s.failed(fmt.Errorf("cannot list Services: %w", err))
+	}
+	return list, err
 }

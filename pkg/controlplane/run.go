@@ -27,6 +27,7 @@ func (c *ControlPlane) serve(ctx context.Context, server *apiServer) error {
 	if err != nil {
 		return err
 	}
+	c.tasks.Store(tasks)
 	c.checks.Store(&[]func() syncz.Check{guard.check, boot.check, tasks.check})
 	generic := server.aggregator.GenericAPIServer
 	// As hooks, these are part of /readyz.
@@ -77,11 +78,12 @@ func (c *ControlPlane) newTasks(server *apiServer) (*startTasks, error) {
 		return nil, fmt.Errorf("cannot prepare flow control: %w", err)
 	}
 	flow := &flowControl{client: client, informers: server.informers, clock: c.config.Clock}
+	builtin := &builtinKeeper{groups: &server.builtin, own: server.loopback}
 	addresses, err := (&addressKeeper{server: server, extra: server.extra}).tasks()
 	if err != nil {
 		return nil, err
 	}
-	return newStartTasks(c.config.Clock, append(addresses, flow.task())...), nil
+	return newStartTasks(c.config.Clock, append(addresses, flow.task(), builtin.task())...), nil
 }
 
 // customResources is upstream's name of the signal that the definitions of custom

@@ -3,12 +3,12 @@ package controlplane
 import (
 	"context"
 	"fmt"
+	"io"
 	"net/http"
 	"strings"
 	"sync"
 	"time"
 
-	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"k8s.io/klog/v2"
 	"k8s.io/utils/clock"
@@ -43,22 +43,33 @@ type startGuard struct {
 
 // newStartGuard returns a guard that asks /readyz.
 func newStartGuard(own *rest.Config, c clock.PassiveClock, moves func() int64) (*startGuard, error) {
-	client, err := kubernetes.NewForConfig(own)
+	client, err := rest.HTTPClientFor(own)
 	if err != nil {
 		return nil, fmt.Errorf("cannot prepare the readiness check: %w", err)
 	}
+	url := own.Host + "/readyz"
 	return &startGuard{
 		clock: c, moves: moves, waiting: "its first answer",
-		probe: func(ctx context.Context) []string {
-			code := 0
-			result := client.CoreV1().RESTClient().Get().AbsPath("/readyz").MaxRetries(0).Do(ctx).StatusCode(&code)
-			if code == http.StatusOK {
-				return nil
-			}
-			body, _ := result.Raw()
-			return failingChecks(string(body))
-		},
+		probe: func(ctx context.Context) []string { return probeReadyz(ctx, client, url) },
 	}, nil
+}
+
+// probeReadyz asks whether the API server is ready, and returns the checks that fail.
+func probeReadyz(ctx context.Context, client *http.Client, url string) (failing []string) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return []string{err.Error()}
+	}
+	res, err := client.Do(req)
+	if err != nil {
+		return failingChecks("")
+	}
+	defer func() { _ = res.Body.Close() }()
+	if res.StatusCode == http.StatusOK {
+		return nil
+	}
+	body, _ := io.ReadAll(res.Body)
+	return failingChecks(string(body))
 }
 
 // failingChecks returns the names of the checks that fail in an answer of /readyz.

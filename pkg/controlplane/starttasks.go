@@ -143,6 +143,14 @@ func (s *startTasks) recordSuccess(task string) {
 	failingTasks().Set(float64(len(s.failing)))
 }
 
+// forget drops the state of a task that nobody runs any more.
+func (s *startTasks) forget(task string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.failing, task)
+	failingTasks().Set(float64(len(s.failing)))
+}
+
 // listFailing returns the names of the tasks that have not succeeded, sorted.
 func (s *startTasks) listFailing() []string {
 	s.mu.Lock()

@@ -1,0 +1,129 @@
+package controlplane
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync/atomic"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+	"k8s.io/apiserver/pkg/admission"
+	genericapiserver "k8s.io/apiserver/pkg/server"
+	"k8s.io/client-go/rest"
+	"k8s.io/kube-aggregator/pkg/apis/apiregistration"
+	apiregistrationv1 "k8s.io/kube-aggregator/pkg/apis/apiregistration/v1"
+	aggregatorclient "k8s.io/kube-aggregator/pkg/client/clientset_generated/clientset"
+	"k8s.io/kube-aggregator/pkg/controllers/autoregister"
+)
+
+// builtinGroups are the built-in groups and versions, which no other server may serve. A
+// tenant could point the APIService of one to a server of their own. It would answer the
+// syncer and the controllers, with objects that no admission has seen. If it does not
+// answer, no start succeeds.
+type builtinGroups struct {
+	// set is nil until the API servers are created. No request comes before.
+	set atomic.Pointer[map[schema.GroupVersion]struct{}]
+}
+
+// fill reads the groups of the servers below the aggregation.
+func (b *builtinGroups) fill(aggregator *genericapiserver.GenericAPIServer) {
+	set := map[schema.GroupVersion]struct{}{}
+	server, ok := aggregator.NextDelegate().(*genericapiserver.GenericAPIServer)
+	for ok {
+		for _, service := range server.Handler.GoRestfulContainer.RegisteredWebServices() {
+			if group, ok := parseRoot(service.RootPath()); ok {
+				set[group] = struct{}{}
+			}
+		}
+		server, ok = server.NextDelegate().(*genericapiserver.GenericAPIServer)
+	}
+	b.set.Store(&set)
+}
+
+// parseRoot returns the group and version that are served below a path.
+func parseRoot(path string) (schema.GroupVersion, bool) {
+	parts := strings.Split(strings.Trim(path, "/"), "/")
+	switch {
+	case len(parts) == 2 && parts[0] == "api":
+		return schema.GroupVersion{Version: parts[1]}, true
+	case len(parts) == 3 && parts[0] == "apis":
+		return schema.GroupVersion{Group: parts[1], Version: parts[2]}, true
+	}
+	return schema.GroupVersion{}, false
+}
+
+// has reports whether a group and version are built in.
+func (b *builtinGroups) has(group, version string) bool {
+	set := b.set.Load()
+	if set == nil {
+		return false
+	}
+	_, ok := (*set)[schema.GroupVersion{Group: group, Version: version}]
+	return ok
+}
+
+// builtinGuard denies APIServices that have another server serve a built-in group.
+type builtinGuard struct{ groups *builtinGroups }
+
+var _ admission.ValidationInterface = builtinGuard{}
+
+// Handles implements admission.Interface.
+func (builtinGuard) Handles(operation admission.Operation) bool {
+	return operation == admission.Create || operation == admission.Update
+}
+
+// Validate implements admission.ValidationInterface.
+func (g builtinGuard) Validate(_ context.Context, a admission.Attributes, _ admission.ObjectInterfaces) error {
+	service, ok := a.GetObject().(*apiregistration.APIService)
+	if !ok || service.Spec.Service == nil || !g.groups.has(service.Spec.Group, service.Spec.Version) {
+		return nil
+	}
+	target := service.Spec.Service.Namespace + "/" + service.Spec.Service.Name
+	return apierrors.NewInvalid(a.GetKind().GroupKind(), service.Name, field.ErrorList{field.Invalid(field.NewPath("spec", "service"), target,
+		"this group and version are built in, and only the virtual cluster's own API server may serve them. Use a group of your own.")})
+}
+
+// builtinKeeper takes built-in groups back from other servers. Only a store that comes
+// from elsewhere has such APIServices.
+type builtinKeeper struct {
+	groups *builtinGroups
+	own    *rest.Config
+}
+
+// task returns the task of the keeper.
+func (k *builtinKeeper) task() startTask { return startTask{name: "built-in groups", run: k.run} }
+
+// run makes the APIService of each built-in group local, and leaves the rest to upstream.
+func (k *builtinKeeper) run(ctx context.Context, succeeded func()) error {
+	client, err := aggregatorclient.NewForConfig(k.own)
+	if err != nil {
+		return err
+	}
+	api := client.ApiregistrationV1().APIServices()
+	list, err := api.List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return fmt.Errorf("cannot list APIServices: %w", err)
+	}
+	for _, service := range list.Items {
+		if service.Spec.Service == nil || !k.groups.has(service.Spec.Group, service.Spec.Version) {
+			continue
+		}
+		if _, err := api.Update(ctx, localService(&service), metav1.UpdateOptions{}); err != nil && !apierrors.IsNotFound(err) {
+			return fmt.Errorf("cannot update APIService %s: %w", service.Name, err)
+		}
+	}
+	succeeded()
+	<-ctx.Done()
+	return nil
+}
+
+// localService returns an APIService without its server. Upstream manages the rest of it.
+func localService(service *apiregistrationv1.APIService) *apiregistrationv1.APIService {
+	local := service.DeepCopy()
+	local.Labels = merged(local.Labels, map[string]string{autoregister.AutoRegisterManagedLabel: "true"})
+	local.Spec.Service, local.Spec.CABundle, local.Spec.InsecureSkipTLSVerify = nil, nil, false
+	return local
+}

@@ -1,0 +1,263 @@
+package controlplane
+
+import (
+	"context"
+	"strings"
+	"testing"
+
+	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+
+	"github.com/sublet-dev/sublet/pkg/controlplane/pki"
+)
+
+// storePolicy stores a policy that denies each create and update of a resource.
+func storePolicy(t *testing.T, p *plane, resource string) {
+	t.Helper()
+	fail := admissionregistrationv1.Fail
+	api := p.client.AdmissionregistrationV1()
+	_, err := api.ValidatingAdmissionPolicies().Create(t.Context(), &admissionregistrationv1.ValidatingAdmissionPolicy{
+		ObjectMeta: metav1.ObjectMeta{Name: "deny"},
+		Spec: admissionregistrationv1.ValidatingAdmissionPolicySpec{
+			FailurePolicy: &fail,
+			MatchConstraints: &admissionregistrationv1.MatchResources{ResourceRules: []admissionregistrationv1.NamedRuleWithOperations{{
+				RuleWithOperations: admissionregistrationv1.RuleWithOperations{
+					Operations: []admissionregistrationv1.OperationType{admissionregistrationv1.Create, admissionregistrationv1.Update},
+					Rule:       admissionregistrationv1.Rule{APIGroups: []string{"*"}, APIVersions: []string{"*"}, Resources: []string{resource}},
+				},
+			}}},
+			Validations: []admissionregistrationv1.Validation{{Expression: "false", Message: "denied by the tenant"}},
+		},
+	}, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = api.ValidatingAdmissionPolicyBindings().Create(t.Context(), &admissionregistrationv1.ValidatingAdmissionPolicyBinding{
+		ObjectMeta: metav1.ObjectMeta{Name: "deny"},
+		Spec: admissionregistrationv1.ValidatingAdmissionPolicyBindingSpec{
+			PolicyName: "deny", ValidationActions: []admissionregistrationv1.ValidationAction{admissionregistrationv1.Deny},
+		},
+	}, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// awaitDenial waits until the API server denies service accounts of the tenant.
+func awaitDenial(t *testing.T, p *plane) {
+	t.Helper()
+	eventually(t, "denial", func(ctx context.Context) string {
+		_, err := p.client.CoreV1().ServiceAccounts("default").Create(ctx,
+			&corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{GenerateName: "probe-"}},
+			metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
+		if err == nil {
+			return "the API server takes a service account"
+		}
+		return ""
+	})
+}
+
+// deadService returns the client configuration of a webhook that nobody serves.
+func deadService() admissionregistrationv1.WebhookClientConfig {
+	return admissionregistrationv1.WebhookClientConfig{Service: &admissionregistrationv1.ServiceReference{Namespace: "default", Name: "gone"}}
+}
+
+// everything returns a rule that matches each object of each type.
+func everything() []admissionregistrationv1.RuleWithOperations {
+	return []admissionregistrationv1.RuleWithOperations{{
+		Operations: []admissionregistrationv1.OperationType{admissionregistrationv1.OperationAll},
+		Rule:       admissionregistrationv1.Rule{APIGroups: []string{"*"}, APIVersions: []string{"*"}, Resources: []string{"*/*"}},
+	}}
+}
+
+// storeWebhook stores a validating webhook for everything that nobody serves.
+func storeWebhook(t *testing.T, p *plane) {
+	t.Helper()
+	none, timeout := admissionregistrationv1.SideEffectClassNone, int32(30)
+	_, err := p.client.AdmissionregistrationV1().ValidatingWebhookConfigurations().Create(t.Context(),
+		&admissionregistrationv1.ValidatingWebhookConfiguration{
+			ObjectMeta: metav1.ObjectMeta{Name: "gone"},
+			Webhooks: []admissionregistrationv1.ValidatingWebhook{{
+				Name: "gone.example.com", ClientConfig: deadService(), Rules: everything(), SideEffects: &none,
+				TimeoutSeconds: &timeout, AdmissionReviewVersions: []string{"v1"},
+			}},
+		}, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	awaitDenial(t, p)
+}
+
+// storeMutatingWebhook stores a mutating webhook for everything that nobody serves.
+func storeMutatingWebhook(t *testing.T, p *plane) {
+	t.Helper()
+	none, timeout := admissionregistrationv1.SideEffectClassNone, int32(30)
+	_, err := p.client.AdmissionregistrationV1().MutatingWebhookConfigurations().Create(t.Context(),
+		&admissionregistrationv1.MutatingWebhookConfiguration{
+			ObjectMeta: metav1.ObjectMeta{Name: "gone"},
+			Webhooks: []admissionregistrationv1.MutatingWebhook{{
+				Name: "gone.example.com", ClientConfig: deadService(), Rules: everything(), SideEffects: &none,
+				TimeoutSeconds: &timeout, AdmissionReviewVersions: []string{"v1"},
+			}},
+		}, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	awaitDenial(t, p)
+}
+
+// storeQuota stores quotas of zero in the system namespaces.
+func storeQuota(t *testing.T, p *plane) {
+	t.Helper()
+	for _, namespace := range systemNamespaces() {
+		_, err := p.client.CoreV1().ResourceQuotas(namespace).Create(t.Context(), &corev1.ResourceQuota{
+			ObjectMeta: metav1.ObjectMeta{Name: "none"},
+			Spec: corev1.ResourceQuotaSpec{Hard: corev1.ResourceList{
+				"services": resource.MustParse("0"), "count/serviceaccounts": resource.MustParse("0"),
+				"count/roles.rbac.authorization.k8s.io": resource.MustParse("0"),
+			}},
+		}, metav1.CreateOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	awaitDenial(t, p)
+}
+
+// allWrites returns a rule that matches creates and updates of all resources.
+func allWrites() []admissionregistrationv1.NamedRuleWithOperations {
+	return []admissionregistrationv1.NamedRuleWithOperations{{
+		RuleWithOperations: admissionregistrationv1.RuleWithOperations{
+			Operations: []admissionregistrationv1.OperationType{admissionregistrationv1.Create, admissionregistrationv1.Update},
+			Rule:       admissionregistrationv1.Rule{APIGroups: []string{"*"}, APIVersions: []string{"*"}, Resources: []string{"*"}},
+		},
+	}}
+}
+
+// storeMutatingPolicy stores a policy that changes the labels of each object to what an
+// expression returns.
+func storeMutatingPolicy(t *testing.T, p *plane, label string) {
+	t.Helper()
+	fail := admissionregistrationv1.Fail
+	api := p.client.AdmissionregistrationV1()
+	_, err := api.MutatingAdmissionPolicies().Create(t.Context(), &admissionregistrationv1.MutatingAdmissionPolicy{
+		ObjectMeta: metav1.ObjectMeta{Name: "change"},
+		Spec: admissionregistrationv1.MutatingAdmissionPolicySpec{
+			FailurePolicy: &fail, ReinvocationPolicy: admissionregistrationv1.NeverReinvocationPolicy,
+			MatchConstraints: &admissionregistrationv1.MatchResources{ResourceRules: allWrites()},
+			Mutations: []admissionregistrationv1.Mutation{{
+				PatchType: admissionregistrationv1.PatchTypeApplyConfiguration,
+				ApplyConfiguration: &admissionregistrationv1.ApplyConfiguration{
+					Expression: `Object{metadata: Object.metadata{labels: {"changed": ` + label + `}}}`,
+				},
+			}},
+		},
+	}, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = api.MutatingAdmissionPolicyBindings().Create(t.Context(), &admissionregistrationv1.MutatingAdmissionPolicyBinding{
+		ObjectMeta: metav1.ObjectMeta{Name: "change"},
+		Spec:       admissionregistrationv1.MutatingAdmissionPolicyBindingSpec{PolicyName: "change"},
+	}, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// awaitChange waits until the API server changes service accounts of the tenant.
+func awaitChange(t *testing.T, p *plane) {
+	t.Helper()
+	eventually(t, "change", func(ctx context.Context) string {
+		account, err := p.client.CoreV1().ServiceAccounts("default").Create(ctx,
+			&corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{GenerateName: "probe-"}},
+			metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
+		switch {
+		case err != nil:
+			return err.Error()
+		case account.Labels["changed"] == "":
+			return "the policy does not apply"
+		}
+		return ""
+	})
+}
+
+// storeBrokenPolicy stores a policy whose expression fails at each object, or one whose
+// parameter is of a kind that does not exist.
+func storeBrokenPolicy(t *testing.T, p *plane, param *admissionregistrationv1.ParamKind) {
+	t.Helper()
+	fail, deny := admissionregistrationv1.Fail, admissionregistrationv1.DenyAction
+	api := p.client.AdmissionregistrationV1()
+	_, err := api.ValidatingAdmissionPolicies().Create(t.Context(), &admissionregistrationv1.ValidatingAdmissionPolicy{
+		ObjectMeta: metav1.ObjectMeta{Name: "broken"},
+		Spec: admissionregistrationv1.ValidatingAdmissionPolicySpec{
+			FailurePolicy: &fail, ParamKind: param,
+			MatchConstraints: &admissionregistrationv1.MatchResources{ResourceRules: allWrites()},
+			Validations:      []admissionregistrationv1.Validation{{Expression: "object.nothing.here == 1"}},
+		},
+	}, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	binding := &admissionregistrationv1.ValidatingAdmissionPolicyBinding{
+		ObjectMeta: metav1.ObjectMeta{Name: "broken"},
+		Spec: admissionregistrationv1.ValidatingAdmissionPolicyBindingSpec{
+			PolicyName: "broken", ValidationActions: []admissionregistrationv1.ValidationAction{admissionregistrationv1.Deny},
+		},
+	}
+	if param != nil {
+		binding.Spec.ParamRef = &admissionregistrationv1.ParamRef{Name: "gone", ParameterNotFoundAction: &deny}
+	}
+	if _, err := api.ValidatingAdmissionPolicyBindings().Create(t.Context(), binding, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	awaitDenial(t, p)
+}
+
+// TestTenantAdmissionHoldsForTenants makes sure that the exemption is not for
+// anybody else, in the process or outside.
+func TestTenantAdmissionHoldsForTenants(t *testing.T) {
+	t.Parallel()
+	p := launch(t, Config{})
+	storePolicy(t, p, "configmaps")
+	clients := map[string]func() error{
+		"part of the process": func() error { return createConfigMap(t, p.client) },
+		"tenant":              func() error { return createConfigMap(t, clientOf(t, p.kubeconfig(t, "admin", pki.GroupAdmins))) },
+		"tenant as the API server": func() error {
+			config := p.kubeconfig(t, "admin", pki.GroupAdmins)
+			config.Impersonate.UserName = "system:apiserver"
+			config.Impersonate.Groups = []string{pki.GroupAdmins}
+			return createConfigMap(t, clientOf(t, config))
+		},
+	}
+	for who, create := range clients {
+		eventually(t, who, func(context.Context) string {
+			if err := create(); err == nil || !strings.Contains(err.Error(), "denied by the tenant") {
+				return "the policy does not apply"
+			}
+			return ""
+		})
+	}
+}
+
+// clientOf returns a client with a configuration.
+func clientOf(t *testing.T, config *rest.Config) kubernetes.Interface {
+	t.Helper()
+	client, err := kubernetes.NewForConfig(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return client
+}
+
+// createConfigMap tries to create a ConfigMap.
+func createConfigMap(t *testing.T, client kubernetes.Interface) error {
+	t.Helper()
+	_, err := client.CoreV1().ConfigMaps("default").Create(t.Context(),
+		&corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{GenerateName: "mine-"}}, metav1.CreateOptions{})
+	return err
+}
