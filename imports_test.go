@@ -48,6 +48,7 @@ var rules = map[string]rule{
 	"pkg/controlplane/pki":       {},
 	"pkg/controlplane/loopback":  {code: []string{"k8s.io/apiserver", "k8s.io/kubernetes"}},
 	"pkg/controlplane/openapi":   {code: []string{"k8s.io/apiserver", "k8s.io/kubernetes"}},
+	"pkg/controlplane/queues":    {},
 	"pkg/controlplane/informers": {code: []string{"k8s.io/apiserver", "k8s.io/kubernetes"}},
 	"pkg/controlplane": {code: []string{
 		"pkg/controlplane/...", "pkg/storage", "api/...", "k8s.io/apiserver", "k8s.io/kubernetes",

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"strings"
 
 	etcd "go.etcd.io/etcd/client/v3/kubernetes"
 	apiextensions "k8s.io/apiextensions-apiserver/pkg/apiserver"
@@ -33,6 +34,7 @@ import (
 	"k8s.io/client-go/rest"
 	aggregator "k8s.io/kube-aggregator/pkg/apiserver"
 	aggregatorscheme "k8s.io/kube-aggregator/pkg/apiserver/scheme"
+	"k8s.io/kube-openapi/pkg/common"
 	"k8s.io/kubernetes/cmd/kube-apiserver/app"
 	"k8s.io/kubernetes/cmd/kube-apiserver/app/options"
 	"k8s.io/kubernetes/pkg/api/legacyscheme"
@@ -48,6 +50,7 @@ import (
 	"github.com/sublet-dev/sublet/pkg/controlplane/loopback"
 	"github.com/sublet-dev/sublet/pkg/controlplane/openapi"
 	"github.com/sublet-dev/sublet/pkg/controlplane/pki"
+	_ "github.com/sublet-dev/sublet/pkg/controlplane/queues" // no metrics of upstream's queues
 )
 
 // An apiServer is an assembled API server that has not been started.
@@ -121,14 +124,25 @@ func newAPIServer(c *ControlPlane, client *etcd.Client, serving, frontProxy *pki
 	s.builtin.fill(s.aggregator.GenericAPIServer)
 	s.extra = completed.KubeAPIs.Extra
 	described := completed.KubeAPIs.ControlPlane.Generic
-	// The merge of applied objects has taken from the definitions what it
-	// needs. Without them here, each description makes its own.
-	described.OpenAPIV3Config.Definitions = nil
+	releaseDefinitions(described.OpenAPIV3Config)
 	s.openAPI, err = openapi.New(s.aggregator.GenericAPIServer, described.OpenAPIConfig, described.OpenAPIV3Config, s.loopback)
 	if err != nil {
 		return nil, fmt.Errorf("cannot describe the API: %w", err)
 	}
 	return s, nil
+}
+
+// releaseDefinitions drops the schemas of the built-in types, some seven MB. The merge of
+// applied objects has taken from them what it needs, and each description makes its own.
+// The server keeps pointers to them for no reader, so they are emptied too. Those that the
+// schema of a custom resource refers to stay.
+func releaseDefinitions(config *common.OpenAPIV3Config) {
+	for name, definition := range config.Definitions {
+		if !strings.Contains(name, "apimachinery") && !strings.Contains(name, "apiextensions") {
+			clear(definition.Schema.Properties)
+		}
+	}
+	config.Definitions = nil
 }
 
 // frontProxyFiles writes the front proxy's certificate where the aggregator can
