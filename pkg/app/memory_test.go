@@ -12,23 +12,26 @@ func TestReleaseIfQuiet(t *testing.T) {
 	t.Parallel()
 	var use memoryUse
 	released := 0
-	k := &memoryKeeper{read: func() memoryUse { return use }, release: func() { released++ }}
+	k := &memoryKeeper{read: func() memoryUse { return use }, release: func() { released++ }, fixed: true}
 
 	for _, step := range []struct {
-		reason   string
-		use      memoryUse
-		releases bool
+		reason    string
+		allocates uint64
+		heap      uint64
+		free      uint64
+		live      uint64
+		releases  bool
 	}{
-		{"The start has collected garbage since the last look: it may still be at work.", memoryUse{9, 120 * mib, 80 * mib, 30 * mib}, false},
-		{"Then it is quiet, and what the start has left is returned.", memoryUse{9, 125 * mib, 80 * mib, 30 * mib}, true},
-		{"What little has gathered since is not worth a collection.", memoryUse{9, 83 * mib, 80 * mib, 2 * mib}, false},
-		{"Dead objects alone are worth it,", memoryUse{9, 95 * mib, 80 * mib, 0}, true},
-		{"and so is memory without objects.", memoryUse{9, 80 * mib, 80 * mib, 20 * mib}, true},
-		{"Work again: leave it alone.", memoryUse{12, 200 * mib, 90 * mib, 50 * mib}, false},
-		{"A heap that shrank below what lived is no reason.", memoryUse{12, 70 * mib, 90 * mib, 0}, false},
+		{"The start has allocated since the last look: it may still be at work.", 200 * mib, 120 * mib, 30 * mib, 80 * mib, false},
+		{"Then it is quiet, and what the start has left is returned.", mib, 125 * mib, 30 * mib, 80 * mib, true},
+		{"What little has gathered since is not worth a collection.", mib, 83 * mib, 2 * mib, 80 * mib, false},
+		{"Dead objects alone are worth it,", mib, 95 * mib, 0, 80 * mib, true},
+		{"and so is memory without objects.", mib, 80 * mib, 20 * mib, 80 * mib, true},
+		{"Work again: leave it alone.", 90 * mib, 200 * mib, 50 * mib, 90 * mib, false},
+		{"A heap that shrank below what lived is no reason.", mib, 70 * mib, 0, 90 * mib, false},
 	} {
 		before := released
-		use = step.use
+		use = memoryUse{allocated: use.allocated + step.allocates, heap: step.heap, free: step.free, live: step.live}
 		k.releaseIfQuiet()
 		if got := released > before; got != step.releases {
 			t.Errorf("%s: released: %t", step.reason, got)
@@ -42,7 +45,7 @@ func TestPace(t *testing.T) {
 	var set []int
 	ready := make(chan struct{})
 	k := &memoryKeeper{
-		read: func() memoryUse { return memoryUse{live: live} }, percent: startGCPercent, ready: ready,
+		read: func() memoryUse { return memoryUse{live: live} }, percent: startGCPercent, headroom: maxHeadroom, ready: ready,
 		setPercent: func(percent int) { set = append(set, percent) },
 	}
 	for i, step := range []struct {
@@ -70,6 +73,41 @@ func TestPace(t *testing.T) {
 	}
 }
 
+func TestPaceAfterQuietTime(t *testing.T) {
+	t.Parallel()
+	use := memoryUse{live: 40 * mib}
+	percent := 0
+	ready := make(chan struct{})
+	close(ready)
+	k := &memoryKeeper{
+		read: func() memoryUse { return use }, headroom: maxHeadroom, ready: ready,
+		setPercent: func(p int) { percent = p },
+	}
+	k.release = k.pace // A forced collection ends as any other.
+	collect := func() {
+		use.collections++
+		k.pace()
+	}
+	for _, step := range []struct {
+		reason string
+		do     func()
+		want   int
+	}{
+		{"A server at work has all of the headroom.", collect, 400},
+		{"A quiet one keeps little garbage.", func() { use.heap = 100 * mib; k.releaseIfQuiet() }, 80},
+		{"Nobody asked for more.", k.pace, 80},
+		{"A scan ends with the first collections,", collect, 160},
+		{"and a burst goes on", collect, 320},
+		{"until it has all of the headroom again.", collect, 400},
+		{"It keeps that while it works.", func() { use.allocated += 100 * mib; k.releaseIfQuiet() }, 400},
+	} {
+		step.do()
+		if percent != step.want {
+			t.Errorf("%s: percent %d, want %d", step.reason, percent, step.want)
+		}
+	}
+}
+
 func TestAfterCollections(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancel(t.Context())
@@ -88,7 +126,7 @@ func TestAfterCollections(t *testing.T) {
 
 func TestReadMemory(t *testing.T) {
 	t.Parallel()
-	if use := readMemory(); use.heap == 0 {
+	if use := readMemory(); use.heap == 0 || use.allocated == 0 {
 		t.Errorf("the runtime must know the names of the metrics: %+v", use)
 	}
 }
