@@ -138,7 +138,8 @@ func TestEveryValueIsRead(t *testing.T) {
 		"policies.networkPolicy.workload.publicEgress.except":              "[10.0.0.0/8]",
 	}
 	server := []string{"sync.", "networking.", "exportKubeConfig.", "logging.", "controlPlane.proxy.", "controlPlane.backingStore.", "controlPlane.advanced.virtualScheduler.",
-		"controlPlane.advanced.hostClient.", "controlPlane.advanced.operator.", "policies.podSecurityStandard", "policies.controlPlane.", "policies.objects.", "policies.streams.", "policies.readOnly"}
+		"controlPlane.advanced.hostClient.", "controlPlane.advanced.operator.", "policies.podSecurityStandard", "policies.pods.", "policies.images.",
+		"policies.controlPlane.", "policies.objects.", "policies.streams.", "policies.readOnly"}
 	plain := withoutConfig(mustRender(t, ch, ""))
 	data, err := json.Marshal(v1alpha1.Default(kinds.Settings()...))
 	if err != nil {

@@ -35,10 +35,12 @@ type PolicyOptions struct {
 }
 
 // PolicyChecks returns the checks that the settings ask for.
-func PolicyChecks(_ *v1alpha1.Config) map[schema.GroupResource]PolicyCheck {
-	return map[schema.GroupResource]PolicyCheck{
+func PolicyChecks(settings *v1alpha1.Config) map[schema.GroupResource]PolicyCheck {
+	checks := map[schema.GroupResource]PolicyCheck{
 		{Resource: "configmaps"}: checkLimitsMirror,
 	}
+	addPodChecks(checks, policy.NewPods(settings.Policies, settings.ControlPlane.Advanced.VirtualScheduler.Enabled))
+	return checks
 }
 
 // policyPlugin is the plugin of [Policy].

@@ -11,6 +11,7 @@ import (
 	"github.com/sublet-dev/sublet/api/config/v1alpha1"
 	"github.com/sublet-dev/sublet/pkg/app/lifecycle"
 	"github.com/sublet-dev/sublet/pkg/controlplane/pki"
+	"github.com/sublet-dev/sublet/pkg/policy"
 	"github.com/sublet-dev/sublet/pkg/syncer"
 	"github.com/sublet-dev/sublet/pkg/syncer/kinds"
 )
@@ -68,6 +69,8 @@ func (a *app) addKinds(ctx context.Context, engine *syncer.Engine, scheduling sc
 	options := kinds.Options{
 		Sync:                   a.values.Sync,
 		NetworkPolicy:          a.values.Policies.NetworkPolicy,
+		PodPolicy:              policy.NewPods(a.values.Policies, a.values.ControlPlane.Advanced.VirtualScheduler.Enabled),
+		AlwaysPull:             a.values.Policies.Images.AlwaysPull,
 		VirtualScheduler:       a.values.ControlPlane.Advanced.VirtualScheduler.Enabled,
 		QuotaScope:             a.values.Policies.HasResourceQuota(),
 		Proposals:              scheduling.proposals(),

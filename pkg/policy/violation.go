@@ -61,3 +61,14 @@ func join(words []string) string {
 	}
 	return strings.Join(words[:last], ", ") + " and " + words[last]
 }
+
+// at returns the path of an item of a list.
+func at(list string, index int) string { return fmt.Sprintf("%s[%d]", list, index) }
+
+// orNone returns a list of what is allowed, as the end of a sentence.
+func orNone(allowed []string) string {
+	if len(allowed) == 0 {
+		return "none"
+	}
+	return join(allowed)
+}

@@ -38,6 +38,8 @@ type PodInput struct {
 	// rules about nodes and pods, which the virtual scheduler has applied. Empty leaves the
 	// rules to the host.
 	Node string
+	// AlwaysPull lets the host pull every image with the pod's own credentials.
+	AlwaysPull bool
 	// HostSchedulers are the schedulers of the host that pods may ask for.
 	HostSchedulers []string
 	// NodeSelector confines pods to the nodes that the tenant may see. Empty
@@ -104,6 +106,7 @@ func newPod(in PodInput, virtual, host *corev1.Pod) error {
 	tokenVolumes(in.Cluster, virtual, spec)
 	env := serviceEnv(in, virtual)
 	eachContainer(spec, func(container *corev1.Container) { containerEnv(env, virtual, container) })
+	setPullPolicy(in, spec)
 	if in.Node == "" {
 		rewriteAffinity(in, virtual, spec)
 	} else {
@@ -183,6 +186,20 @@ func clearVirtualOnlyFields(spec *corev1.PodSpec) {
 	spec.NodeName = ""
 	// Readiness gates are answered in the virtual cluster, see [PodStatus].
 	spec.ReadinessGates = nil
+}
+
+// setPullPolicy lets the host pull every image, if the operator asks for it. A node may
+// have a private image that somebody else has pulled.
+func setPullPolicy(in PodInput, spec *corev1.PodSpec) {
+	if !in.AlwaysPull {
+		return
+	}
+	eachContainer(spec, func(container *corev1.Container) { container.ImagePullPolicy = corev1.PullAlways })
+	for i := range spec.Volumes {
+		if image := spec.Volumes[i].Image; image != nil {
+			image.PullPolicy = corev1.PullAlways
+		}
+	}
 }
 
 // maxHostname is the length of a name that Linux takes.

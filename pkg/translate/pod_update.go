@@ -183,6 +183,7 @@ func addEphemeralContainers(in PodInput, virtual, host *corev1.Pod) {
 	spec := corev1.PodSpec{EphemeralContainers: added}
 	renameReferences(in.Cluster, virtual.Namespace, &spec)
 	eachContainer(&spec, func(container *corev1.Container) { containerEnv(env, virtual, container) })
+	setPullPolicy(in, &spec)
 	host.Spec.EphemeralContainers = append(host.Spec.EphemeralContainers, added...)
 }
 

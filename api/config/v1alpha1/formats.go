@@ -55,8 +55,12 @@ func Formats() []Format {
 			isValid: isObjectName},
 		{Name: "label-key", Pattern: `^(` + dnsName + `/)?` + labelPart + `$`,
 			Want: "named as app or example.com/app are", isValid: isLabelKey},
-		{Name: "annotation-pattern", Pattern: `^(` + dnsName + `/)?(` + labelPart + `|[-A-Za-z0-9_.]*\*)$`,
-			Want: "the key of an annotation, or its beginning with * at the end, such as example.com/*"},
+		{Name: "key-pattern", Pattern: `^(` + dnsName + `/)?(` + labelPart + `|[-A-Za-z0-9_.]*\*)$`,
+			Want: "a key such as example.com/app, or its beginning with * at the end, such as example.com/*"},
+		{Name: "port-range", Pattern: `^[1-9][0-9]{0,4}(-[1-9][0-9]{0,4})?$`,
+			Want: "a port or a range of ports, such as 8080 or 30000-30100", isValid: isPortRange},
+		{Name: "image-pattern", Pattern: `^` + dnsName + portSuffix + `/([a-z0-9][a-z0-9._/@:-]*)?\*?$`,
+			Want: "the full name of an image, or its beginning with * at the end, such as registry.example.com/shop/*"},
 		{Name: "label-value", Pattern: `^` + labelPart + `$`,
 			Want: "at most 63 letters, digits, -, _ and ., with a letter or digit at both ends, such as team-a", isValid: isLabelValue},
 		{Name: "image-registry", Pattern: `^` + dnsName + portSuffix + `$`,
@@ -112,6 +116,14 @@ func isURL(value string) bool {
 
 func isPort(port string) bool {
 	return port == "" || len(port) < 5 || len(port) == 5 && port <= "65535"
+}
+
+func isPortRange(value string) bool {
+	first, last, isRange := strings.Cut(value, "-")
+	if !isRange {
+		last = first
+	}
+	return isPort(first) && isPort(last) && (len(first) < len(last) || len(first) == len(last) && first <= last)
 }
 
 func isCIDR(value string) bool {

@@ -7,6 +7,10 @@ type Policies struct {
 	// make it stricter, never weaker.
 	// Default: baseline
 	PodSecurityStandard string `json:"podSecurityStandard" enum:"privileged,baseline,restricted"`
+	// Limits of pods beyond the standard.
+	Pods PodPolicy `json:"pods"`
+	// Limits of images.
+	Images ImagePolicy `json:"images"`
 	// Limits of what the tenant takes of the host in all, as ResourceQuotas in the namespace of the
 	// release.
 	ResourceQuota ResourceQuota `json:"resourceQuota"`
@@ -30,6 +34,8 @@ type Policies struct {
 func defaultPolicies() Policies {
 	return Policies{
 		PodSecurityStandard: "baseline",
+		Pods:                defaultPodPolicy(),
+		Images:              ImagePolicy{Allowed: []string{}},
 		ResourceQuota:       defaultResourceQuota(),
 		LimitRange:          defaultLimitRange(),
 		Objects:             defaultObjects(),

@@ -63,7 +63,7 @@ type Nodes struct {
 	// Annotations of host nodes that the tenant sees: keys, or prefixes that end with *. Nothing in a
 	// virtual cluster needs one. Tools keep join tokens, addresses and arguments of nodes there.
 	// Default: []
-	Annotations []string `json:"annotations" format:"annotation-pattern" unique:"true"`
+	Annotations []string `json:"annotations" format:"key-pattern" unique:"true"`
 	// Further fields of host nodes that the tenant sees. externalAddresses are the addresses of the types
 	// ExternalIP and ExternalDNS.
 	// Default: []

@@ -9,6 +9,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/sublet-dev/sublet/api/config/v1alpha1"
+	"github.com/sublet-dev/sublet/pkg/policy"
 	"github.com/sublet-dev/sublet/pkg/syncer/kinds/nodes"
 )
 
@@ -17,6 +18,13 @@ import (
 type Options struct {
 	// Sync are the settings of sync.
 	Sync v1alpha1.Sync
+
+	// PodPolicy judges a pod once more before it gets a host copy: it may be older than the
+	// policy. Default: nil, every pod may run.
+	PodPolicy *policy.Pods
+	// AlwaysPull specifies whether the host pulls every image with the pod's credentials.
+	// Default: false.
+	AlwaysPull bool
 
 	// VirtualScheduler specifies whether a scheduler of the virtual cluster picks nodes,
 	// so that a tenant's cordons and taints count. Default: false.

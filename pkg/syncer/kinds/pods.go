@@ -1,6 +1,7 @@
 package kinds
 
 import (
+	"errors"
 	"fmt"
 
 	corev1 "k8s.io/api/core/v1"
@@ -10,6 +11,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sublet-dev/sublet/api/config/v1alpha1"
+	"github.com/sublet-dev/sublet/pkg/policy"
 	"github.com/sublet-dev/sublet/pkg/syncer"
 	"github.com/sublet-dev/sublet/pkg/syncer/kinds/nodes"
 	"github.com/sublet-dev/sublet/pkg/translate"
@@ -55,6 +57,10 @@ type pods struct {
 
 // fillHost fills in the host pod.
 func (p pods) fillHost(s syncer.Scope, virtual, host *corev1.Pod) error {
+	virtual, err := p.applyPolicy(virtual, host)
+	if err != nil {
+		return err
+	}
 	in := translate.PodInput{
 		Cluster:             s.Cluster,
 		ServiceAccount:      p.options.WorkloadServiceAccount,
@@ -63,6 +69,7 @@ func (p pods) fillHost(s syncer.Scope, virtual, host *corev1.Pod) error {
 		ClusterDomain:       p.options.ClusterDomain,
 		NodeSelector:        visibleNodes(p.options.Sync),
 		HostSchedulers:      p.options.hostSchedulers(),
+		AlwaysPull:          p.options.AlwaysPull,
 		VirtualScheduler:    p.options.usesVirtualScheduler(virtual),
 		Node:                progress(s).Node,
 		QuotaScope:          p.options.QuotaScope,
@@ -89,6 +96,28 @@ func (p pods) fillHost(s syncer.Scope, virtual, host *corev1.Pod) error {
 		return err
 	}
 	return p.dropUnknownResources(s, virtual, host)
+}
+
+// applyPolicy returns the pod with the tolerations that may reach the host. It returns an
+// error for a pod without a host copy that the policy does not allow. Admission denies such
+// a pod, unless it was stored before the policy.
+func (p pods) applyPolicy(virtual, host *corev1.Pod) (*corev1.Pod, error) {
+	rules := p.options.PodPolicy
+	if rules == nil {
+		return virtual, nil
+	}
+	if host.UID == "" {
+		if violations := rules.Judge(&virtual.ObjectMeta, &virtual.Spec); len(violations) > 0 {
+			return nil, &translate.UnsupportedError{Problems: []error{errors.New(policy.Message(violations))}}
+		}
+	}
+	passed := rules.PassTolerations(virtual.Spec.Tolerations)
+	if len(passed) == len(virtual.Spec.Tolerations) {
+		return virtual, nil
+	}
+	changed := *virtual
+	changed.Spec.Tolerations = passed
+	return &changed, nil
 }
 
 // visibleNodes returns the labels of the nodes that pods may run on, nil for every node.

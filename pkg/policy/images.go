@@ -1,0 +1,70 @@
+package policy
+
+import (
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// imagesSetting is the key of the images that pods may use.
+const imagesSetting = "policies.images.allowed"
+
+// images returns the rule about the images of containers and image volumes.
+func images(allowed []string) podRule {
+	return func(_ *metav1.ObjectMeta, spec *corev1.PodSpec) []Violation {
+		if len(allowed) == 0 {
+			return nil
+		}
+		var violations []Violation
+		check := func(field, image string) {
+			if image == "" || isAllowedImage(allowed, image) {
+				return
+			}
+			violations = append(violations, Violation{
+				Field: field, Value: image,
+				Detail: "this image is not allowed; allowed: " + orNone(allowed), Setting: imagesSetting,
+			})
+		}
+		for _, container := range containers(spec) {
+			check(container.path+".image", container.Image)
+		}
+		for i := range spec.Volumes {
+			if image := spec.Volumes[i].Image; image != nil {
+				check(at("spec.volumes", i)+".image.reference", image.Reference)
+			}
+		}
+		return violations
+	}
+}
+
+// isAllowedImage reports whether a pattern has the image. A pattern without * has all tags
+// and digests of its image.
+func isAllowedImage(allowed []string, image string) bool {
+	full := fullImageName(image)
+	return slices.ContainsFunc(allowed, func(pattern string) bool {
+		if prefix, isPrefix := strings.CutSuffix(pattern, "*"); isPrefix {
+			return strings.HasPrefix(full, prefix)
+		}
+		rest, found := strings.CutPrefix(full, pattern)
+		return found && (rest == "" || rest[0] == ':' || rest[0] == '@')
+	})
+}
+
+// fullImageName returns an image with its registry, as container runtimes complete it.
+func fullImageName(image string) string {
+	const hub = "docker.io/"
+	first, rest, hasPath := strings.Cut(image, "/")
+	switch {
+	case !hasPath:
+		return hub + "library/" + image
+	case first == "index.docker.io":
+		return hub + rest
+	case first == "docker.io" && !strings.Contains(rest, "/"):
+		return hub + "library/" + rest
+	case first != "localhost" && !strings.ContainsAny(first, ".:"):
+		return hub + image
+	}
+	return image
+}

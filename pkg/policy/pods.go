@@ -1,0 +1,106 @@
+package policy
+
+import (
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/sublet-dev/sublet/api/config/v1alpha1"
+)
+
+// Pods judges the pods of a tenant. The zero value denies nothing.
+type Pods struct {
+	rules []podRule
+	limit int64 // of a grace period in seconds, 0 for none
+	// tolerated are the taints that pods may tolerate on the host.
+	tolerated []string
+}
+
+// podRule returns the fields of a pod that one policy does not allow.
+type podRule func(metadata *metav1.ObjectMeta, spec *corev1.PodSpec) []Violation
+
+// NewPods returns the rules that the settings ask for. With a scheduler of the virtual
+// cluster a tenant may taint nodes, and pods may tolerate every taint. Then the syncer
+// passes on only the tolerations that [Pods.PassTolerations] returns.
+func NewPods(settings v1alpha1.Policies, virtualScheduler bool) *Pods {
+	pods := settings.Pods
+	tolerated := pods.Tolerations
+	if virtualScheduler {
+		tolerated = []string{"*"}
+	}
+	return &Pods{
+		tolerated: pods.Tolerations,
+		rules: []podRule{
+			podSecurity(settings.PodSecurityStandard),
+			volumeTypes(pods.VolumeTypes, pods.CSIDrivers),
+			hostPorts(pods.HostPorts),
+			tolerations(tolerated),
+			runtimeClasses(pods.RuntimeClasses),
+			gracePeriods(pods.MaxGracePeriodSeconds),
+			images(settings.Images.Allowed),
+		},
+		limit: pods.MaxGracePeriodSeconds,
+	}
+}
+
+// Judge returns the fields of a pod that are not allowed.
+func (p *Pods) Judge(metadata *metav1.ObjectMeta, spec *corev1.PodSpec) []Violation {
+	var violations []Violation
+	for _, rule := range p.rules {
+		violations = append(violations, rule(metadata, spec)...)
+	}
+	return violations
+}
+
+// JudgeUpdate returns the fields that an update makes worse. What a pod had before stays:
+// it may be older than the policy, and its labels and status must be writable.
+func (p *Pods) JudgeUpdate(before, after *corev1.Pod) []Violation {
+	violations := p.Judge(&after.ObjectMeta, &after.Spec)
+	if len(violations) == 0 {
+		return nil
+	}
+	known := p.Judge(&before.ObjectMeta, &before.Spec)
+	return slices.DeleteFunc(violations, func(v Violation) bool { return slices.Contains(known, v) })
+}
+
+// JudgeDelete returns what is not allowed about the grace period of a delete, in seconds.
+func (p *Pods) JudgeDelete(seconds *int64) []Violation {
+	if seconds == nil || p.limit == 0 {
+		return nil
+	}
+	return gracePeriod("gracePeriodSeconds", *seconds, p.limit)
+}
+
+// PassTolerations returns the tolerations that may reach the host.
+func (p *Pods) PassTolerations(of []corev1.Toleration) []corev1.Toleration {
+	isRefused := func(toleration corev1.Toleration) bool { return !matchesAny(p.tolerated, toleration.Key) }
+	if !slices.ContainsFunc(of, isRefused) {
+		return of
+	}
+	return slices.DeleteFunc(slices.Clone(of), isRefused)
+}
+
+// container is one container of a pod, of any list.
+type container struct {
+	*corev1.Container
+	// path is the place of the container, as in spec.containers[0].
+	path string
+}
+
+// containers returns all containers of a pod.
+func containers(spec *corev1.PodSpec) []container {
+	all := make([]container, 0, len(spec.InitContainers)+len(spec.Containers)+len(spec.EphemeralContainers))
+	for i := range spec.InitContainers {
+		all = append(all, container{&spec.InitContainers[i], at("spec.initContainers", i)})
+	}
+	for i := range spec.Containers {
+		all = append(all, container{&spec.Containers[i], at("spec.containers", i)})
+	}
+	for i := range spec.EphemeralContainers {
+		// The two types have the same fields, and Kubernetes converts them so too.
+		common := (*corev1.Container)(&spec.EphemeralContainers[i].EphemeralContainerCommon)
+		all = append(all, container{common, at("spec.ephemeralContainers", i)})
+	}
+	return all
+}

@@ -1,0 +1,59 @@
+package policy
+
+import (
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// Settings of what a pod asks of nodes.
+const (
+	tolerationsSetting    = "policies.pods.tolerations"
+	runtimeClassesSetting = "policies.pods.runtimeClasses"
+)
+
+// tolerations returns the rule about taints that pods tolerate.
+func tolerations(allowed []string) podRule {
+	return func(_ *metav1.ObjectMeta, spec *corev1.PodSpec) []Violation {
+		var violations []Violation
+		for i, toleration := range spec.Tolerations {
+			if matchesAny(allowed, toleration.Key) {
+				continue
+			}
+			value := toleration.Key
+			if value == "" {
+				value = "every taint"
+			}
+			violations = append(violations, Violation{
+				Field: at("spec.tolerations", i), Value: value,
+				Detail:  "pods may not tolerate this; allowed: " + orNone(allowed),
+				Setting: tolerationsSetting,
+			})
+		}
+		return violations
+	}
+}
+
+// runtimeClasses returns the rule about runtime classes of the host.
+func runtimeClasses(allowed []string) podRule {
+	return func(_ *metav1.ObjectMeta, spec *corev1.PodSpec) []Violation {
+		if spec.RuntimeClassName == nil || *spec.RuntimeClassName == "" || slices.Contains(allowed, *spec.RuntimeClassName) {
+			return nil
+		}
+		return []Violation{{
+			Field: "spec.runtimeClassName", Value: *spec.RuntimeClassName,
+			Detail:  "this runtime class of the host is not allowed; allowed: " + orNone(allowed),
+			Setting: runtimeClassesSetting,
+		}}
+	}
+}
+
+// matchesAny reports whether a key is one of the patterns, or begins with one that ends with *.
+func matchesAny(patterns []string, key string) bool {
+	return slices.ContainsFunc(patterns, func(pattern string) bool {
+		prefix, isPrefix := strings.CutSuffix(pattern, "*")
+		return pattern == key && key != "" || isPrefix && strings.HasPrefix(key, prefix)
+	})
+}
