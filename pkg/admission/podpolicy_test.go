@@ -30,8 +30,8 @@ import (
 
 var updateGolden = flag.Bool("update", false, "rewrite the golden files")
 
-// request is a request of a tenant who impersonates the syncer.
-type request struct {
+// podRequest is a request about pods of a tenant who impersonates the syncer.
+type podRequest struct {
 	operation   admission.Operation
 	resource    schema.GroupVersionResource
 	subresource string
@@ -40,13 +40,13 @@ type request struct {
 }
 
 // attributes returns the request as plugins get it.
-func (r request) attributes() admission.Attributes {
+func (r podRequest) attributes() admission.Attributes {
 	return admission.NewAttributesRecord(r.object, r.old, schema.GroupVersionKind{}, "shop", "web", r.resource, r.subresource,
 		r.operation, r.options, false, &user.DefaultInfo{Name: "system:sublet:syncer", Groups: []string{user.SystemPrivilegedGroup}})
 }
 
 // review returns the text that the tenant reads, empty for a request that is allowed.
-func review(t *testing.T, settings v1alpha1.Policies, r request) string {
+func review(t *testing.T, settings v1alpha1.Policies, r podRequest) string {
 	t.Helper()
 	r.resource = cmp.Or(r.resource, corev1.SchemeGroupVersion.WithResource("pods"))
 	plugin := Policy(PolicyOptions{Checks: PolicyChecks(&v1alpha1.Config{Policies: settings})})
@@ -144,7 +144,7 @@ func TestPodDenials(t *testing.T) {
 	t.Parallel()
 	texts := map[string]string{}
 	for name, spec := range deniedPods() {
-		text := review(t, v1alpha1.Default().Policies, request{operation: admission.Create, object: readPod(t, spec)})
+		text := review(t, v1alpha1.Default().Policies, podRequest{operation: admission.Create, object: readPod(t, spec)})
 		if text == "" {
 			t.Errorf("%s is allowed", name)
 		}
@@ -152,14 +152,14 @@ func TestPodDenials(t *testing.T) {
 	}
 	restricted := v1alpha1.Default().Policies
 	restricted.PodSecurityStandard = "restricted"
-	texts["restricted"] = review(t, restricted, request{operation: admission.Create, object: readPod(t, "containers: ["+plain+"]")})
+	texts["restricted"] = review(t, restricted, podRequest{operation: admission.Create, object: readPod(t, "containers: ["+plain+"]")})
 	images := v1alpha1.Default().Policies
 	images.Images.Allowed = []string{"registry.example.com/shop/*", "docker.io/library/nginx"}
-	texts["image"] = review(t, images, request{operation: admission.Create, object: readPod(t, oneInit+"}]")})
-	texts["grace of a delete"] = review(t, v1alpha1.Default().Policies, request{
+	texts["image"] = review(t, images, podRequest{operation: admission.Create, object: readPod(t, oneInit+"}]")})
+	texts["grace of a delete"] = review(t, v1alpha1.Default().Policies, podRequest{
 		operation: admission.Delete, options: &metav1.DeleteOptions{GracePeriodSeconds: new(int64(1 << 31))},
 	})
-	texts["grace of an eviction"] = review(t, v1alpha1.Default().Policies, request{
+	texts["grace of an eviction"] = review(t, v1alpha1.Default().Policies, podRequest{
 		operation: admission.Create, subresource: "eviction",
 		object: &policyv1.Eviction{DeleteOptions: &metav1.DeleteOptions{GracePeriodSeconds: new(int64(7200))}},
 	})
@@ -202,7 +202,7 @@ func TestAllowedPods(t *testing.T) {
 		if c.setting != nil {
 			c.setting(&settings)
 		}
-		if text := review(t, settings, request{operation: admission.Create, object: readPod(t, c.spec)}); text != "" {
+		if text := review(t, settings, podRequest{operation: admission.Create, object: readPod(t, c.spec)}); text != "" {
 			t.Errorf("%s: %s", c.reason, text)
 		}
 	}
@@ -230,7 +230,7 @@ func TestPodUpdates(t *testing.T) {
 		{"a resize that changes the context too", fine, privileged, "resize", true},
 		{"the status alone", fine, privileged, "status", false},
 	} {
-		text := review(t, v1alpha1.Default().Policies, request{operation: admission.Update, subresource: c.subresource, object: c.object, old: c.old})
+		text := review(t, v1alpha1.Default().Policies, podRequest{operation: admission.Update, subresource: c.subresource, object: c.object, old: c.old})
 		if (text != "") != c.denied {
 			t.Errorf("%s: denied=%t, want %t: %s", c.reason, text != "", c.denied, text)
 		}
@@ -243,7 +243,7 @@ func TestTemplates(t *testing.T) {
 	template := corev1.PodTemplateSpec{Spec: readPod(t, deniedPods()["privileged"]).Spec}
 	recorder := &warnings{}
 	plugin := Policy(PolicyOptions{Checks: PolicyChecks(v1alpha1.Default())})
-	a := request{
+	a := podRequest{
 		operation: admission.Create, resource: appsv1.SchemeGroupVersion.WithResource("deployments"),
 		object: &appsv1.Deployment{Spec: appsv1.DeploymentSpec{Template: template}},
 	}.attributes()
