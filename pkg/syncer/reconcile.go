@@ -53,6 +53,9 @@ type reconciler struct {
 	unstored     *unstoredCopies
 	// patch changes copies on behalf of the operator; nil changes nothing.
 	patch Patch
+	// pendingRefusal returns why the host has refused a copy whose retry is not due. nil asks
+	// the host each time.
+	pendingRefusal func(key types.NamespacedName, virtual client.Object) error
 	// ledger counts the copies on the host, under resource. It is nil for a [Step].
 	ledger   *copyLedger
 	resource string

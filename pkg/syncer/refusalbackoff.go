@@ -8,6 +8,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/clock"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sublet-dev/sublet/pkg/translate"
 )
@@ -54,6 +55,25 @@ type refusedKey struct {
 	since    time.Time // of the last refusal
 	due      time.Time
 	queued   bool // its retry is under way
+	// version is the object that the host refused a copy of. It is empty if other changes
+	// than those of the object may change the decision.
+	version objectVersion
+	refusal error // what the host said of it
+}
+
+// objectVersion identifies what an object specifies. Changes of its status and metadata do
+// not change it.
+type objectVersion struct {
+	uid        types.UID
+	generation int64
+}
+
+// versionOf returns the version of an object, empty for types without a generation.
+func versionOf(object client.Object) objectVersion {
+	if object == nil || object.GetGeneration() == 0 {
+		return objectVersion{}
+	}
+	return objectVersion{object.GetUID(), object.GetGeneration()}
 }
 
 func newRefusalBackoff(c clock.Clock, retry func(types.NamespacedName)) *refusalBackoff {
@@ -87,6 +107,28 @@ func (b *refusalBackoff) add(key types.NamespacedName) int {
 	k.since, k.due, k.queued = b.clock.Now(), b.clock.Now().Add(pause), false
 	b.signal()
 	return k.attempts
+}
+
+// recordRefusal records what the host refused a copy of, and why.
+func (b *refusalBackoff) recordRefusal(key types.NamespacedName, object client.Object, refusal error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if k, ok := b.keys[key]; ok {
+		k.version, k.refusal = versionOf(object), refusal
+	}
+}
+
+// pendingRefusal returns why the host has refused a copy of an object whose retry is not due,
+// nil if the host may be asked. An event about the object, such as a change of its status, is
+// no reason to ask again. Otherwise the tenant would set the pace.
+func (b *refusalBackoff) pendingRefusal(key types.NamespacedName, object client.Object) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	k, ok := b.keys[key]
+	if !ok || k.queued || k.version == (objectVersion{}) || k.version != versionOf(object) {
+		return nil
+	}
+	return k.refusal
 }
 
 // forget drops a key that is no longer refused. If its retry succeeded, others are

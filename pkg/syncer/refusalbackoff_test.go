@@ -8,6 +8,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	clocktesting "k8s.io/utils/clock/testing"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -145,5 +146,58 @@ func TestRefusedReconcileIsRetriedByTheBudget(t *testing.T) {
 	}
 	if len(b.refusals.keys) != 0 {
 		t.Error("A key that succeeded must be forgotten")
+	}
+}
+
+// TestEventsDoNotSpeedUpRetries lets the tenant change a refused pod as often as they like. The
+// host is asked again only when the retry is due, or when the pod asks for something else.
+func TestEventsDoNotSpeedUpRetries(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		reason string
+		change func(*corev1.Pod)
+		asks   bool
+	}{
+		"Status":     {"A status is no reason to ask again.", func(p *corev1.Pod) { p.Status.Message = "waits" }, false},
+		"Annotation": {"Nor is an annotation.", func(p *corev1.Pod) { p.Annotations = map[string]string{"a": "b"} }, false},
+		"Spec":       {"Another spec may fit.", func(p *corev1.Pod) { p.Generation++ }, true},
+		"Replaced":   {"So may another pod of the name.", func(p *corev1.Pod) { p.UID = "v2" }, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			clock := clocktesting.NewFakeClock(testStart())
+			pod := virtualPod(func(p *corev1.Pod) { p.Generation, p.Spec.NodeName, p.Status = 1, "", corev1.PodStatus{} })
+			virtual, host := newFakeServer("virtual", clock, pod), newFakeServer("host", clock)
+			asked := 0
+			host.before = func(string, client.Object) error {
+				asked++
+				return apierrors.NewForbidden(schema.GroupResource{Resource: "pods"}, "cart", errors.New("exceeded quota"))
+			}
+			b := newBench(pods(), clock, virtual, host)
+			backoff := newRefusalBackoff(clock, func(types.NamespacedName) {})
+			b.pendingRefusal = backoff.pendingRefusal
+			if _, err := b.reconcile(t.Context(), theKey()); !isRefused(err) {
+				t.Fatalf("the first create returns %v", err)
+			}
+			backoff.add(theKey())
+			backoff.recordRefusal(theKey(), pod, &hostRefusal{errors.New("exceeded quota")})
+			changed := pod.DeepCopy()
+			c.change(changed)
+			virtual.add(changed)
+			b.refresh()
+			before := asked
+			_, err := b.reconcile(t.Context(), theKey())
+			if got := asked > before; got != c.asks || errors.Is(err, errDeferred) == c.asks {
+				t.Errorf("%s The host was asked: %t, %v", c.reason, got, err)
+			}
+			clock.Step(lastRefusedRetry)
+			if key, _, ok := backoff.takeNext(); !ok || key != theKey() {
+				t.Fatal("the retry is not due")
+			}
+			before = asked
+			if _, err := b.reconcile(t.Context(), theKey()); !isRefused(err) || asked == before {
+				t.Errorf("A retry that is due must ask the host, got %v", err)
+			}
+		})
 	}
 }

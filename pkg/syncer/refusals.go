@@ -30,6 +30,9 @@ type onHoldError struct{ reason string }
 
 func (e *onHoldError) Error() string { return "delete on hold: " + e.reason }
 
+// errDeferred is returned for a copy that the host has refused and whose retry is not due.
+var errDeferred = errors.New("the retry of a refused copy is not due")
+
 // conflictError is returned for a host object under a name of ours that is not ours.
 type conflictError struct{ host types.NamespacedName }
 

@@ -43,6 +43,10 @@ func (r *runner) classify(err error) outcome {
 
 // requeue decides when a key is reconciled again.
 func (r *runner) requeue(key types.NamespacedName, again time.Duration, wrote bool, err error) {
+	if errors.Is(err, errDeferred) {
+		r.queue.Forget(key)
+		return // Its retry is planned.
+	}
 	what := r.classify(err)
 	r.recordState(key, what, err)
 	if what != outcomeRefused {
@@ -78,7 +82,11 @@ func (r *runner) mustWait(what outcome) bool {
 // requeueRefused plans the retry of a refused key, from the budget of the kind.
 func (r *runner) requeueRefused(key types.NamespacedName, err error) {
 	meter().errors.WithLabelValues(r.kind.name).Inc()
-	if r.refusals.add(key) == 1 {
+	attempts := r.refusals.add(key)
+	if _, byHost := errors.AsType[*hostRefusal](err); byHost {
+		r.refusals.recordRefusal(key, r.reconciler.virtual.store.Get(key), err)
+	}
+	if attempts == 1 {
 		r.log.Info("Copy refused, retrying with a backoff", "object", key.String(), "err", err.Error())
 	}
 }

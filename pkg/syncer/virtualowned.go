@@ -87,6 +87,9 @@ func (r *reconciler) createHost(s Scope, key types.NamespacedName, virtual clien
 	if err := r.checkPaused(); err != nil {
 		return err
 	}
+	if err := r.checkDeferred(s, key, virtual); err != nil {
+		return err
+	}
 	host, err := r.createHostCopy(s, key, virtual, createOptions{})
 	switch {
 	case err == nil:
@@ -102,6 +105,20 @@ func (r *reconciler) createHost(s Scope, key types.NamespacedName, virtual clien
 	default:
 		return errors.Join(r.writeRefusal(s, key, virtual, err), r.recordRefusal(s, virtual, key, err))
 	}
+}
+
+// checkDeferred returns [errDeferred] for a copy that the host has refused and whose retry is
+// not due. The virtual object gets the refusal again: a scheduler may have picked another
+// node in the meantime, and the host decides without one.
+func (r *reconciler) checkDeferred(s Scope, key types.NamespacedName, virtual client.Object) error {
+	if r.pendingRefusal == nil {
+		return nil
+	}
+	refusal := r.pendingRefusal(key, virtual)
+	if refusal == nil {
+		return nil
+	}
+	return errors.Join(errDeferred, r.writeRefusal(s, key, virtual, refusal))
 }
 
 // handleAlreadyExists decides what to do when the API server has an object where the

@@ -2,6 +2,7 @@ package translate
 
 import (
 	"slices"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 
@@ -49,6 +50,27 @@ func ClearProposal(virtual *corev1.Pod, condition corev1.PodCondition) {
 	condition.Type, condition.Status = corev1.PodScheduled, corev1.ConditionFalse
 	condition.ObservedGeneration = virtual.Generation
 	virtual.Status.NominatedNodeName = ""
+	setCondition(&virtual.Status, condition)
+}
+
+// HostRefused is the reason of the condition PodScheduled of a pod whose host copy the host
+// refuses.
+const HostRefused = "HostRefused"
+
+// refusedPeriod is how often the text of a refusal changes at most. The numbers in that of a
+// quota change with each pod that comes or goes.
+const refusedPeriod = time.Minute
+
+// SetHostRefused writes into a pod that the host refuses its copy. condition has the text and
+// the time.
+func SetHostRefused(virtual *corev1.Pod, condition corev1.PodCondition) {
+	old := findCondition(virtual.Status.Conditions, corev1.PodScheduled)
+	if old != nil && old.Reason == HostRefused &&
+		(old.Message == condition.Message || condition.LastTransitionTime.Sub(old.LastTransitionTime.Time) < refusedPeriod) {
+		return
+	}
+	condition.Type, condition.Status, condition.Reason = corev1.PodScheduled, corev1.ConditionFalse, HostRefused
+	condition.ObservedGeneration = virtual.Generation
 	setCondition(&virtual.Status, condition)
 }
 

@@ -126,16 +126,28 @@ func testQuotaOfPods(t *testing.T, tn *tenant) {
 	tn.awaitRunning(3)
 }
 
+// upgrade sets values of the release, and returns when the control plane has restarted.
+func (tn *tenant) upgrade(values ...string) {
+	tn.t.Helper()
+	args := []string{
+		"upgrade", tn.release, filepath.Join(root, "chart"), "-n", tn.namespace, "--reuse-values", "--wait", "--timeout", patience.String(),
+	}
+	for _, value := range values {
+		args = append(args, "--set", value)
+	}
+	mustRun(tn.t, helm(args...))
+	tn.awaitReady()
+}
+
 // testFullQuotaDoesNotBrick restarts the control plane while the quota is used up, and again
 // after an operator has lowered it below what is used.
 func testFullQuotaDoesNotBrick(t *testing.T, tn *tenant) {
 	tn.restart()
-	mustRun(t, hostKubectl("-n", tn.namespace, "patch", "resourcequota", tn.release+"-pods", "--type=merge",
-		"-p", `{"spec": {"hard": {"pods": "1", "requests.cpu": "1m", "requests.memory": "1Mi"}}}`))
+	const quota = "policies.resourceQuota.quota."
+	tn.upgrade(quota+"pods=1", quota+`requests\.cpu=1m`, quota+`requests\.memory=1Mi`)
 	tn.restart()
 	tn.awaitRunning(3)
-	mustRun(t, hostKubectl("-n", tn.namespace, "patch", "resourcequota", tn.release+"-pods", "--type=merge",
-		"-p", `{"spec": {"hard": {"pods": "10", "requests.cpu": "10", "requests.memory": "10Gi"}}}`))
+	tn.upgrade(quota+"pods=10", quota+`requests\.cpu=10`, quota+`requests\.memory=10Gi`)
 	tn.awaitRunning(4)
 }
 
@@ -204,8 +216,12 @@ func testLimitOfCopies(t *testing.T, tn *tenant) {
 		return fmt.Errorf("no Event of %d has used, asked and hard", len(events.Items))
 	})
 	tn.kubectl("delete", "pod", "refers")
-	tn.apply("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: large}\ndata: {k: " + strings.Repeat("x", 900<<10) + "}\n")
-	tn.apply("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: larger}\ndata: {k: " + strings.Repeat("x", 900<<10) + "}\n")
+	for _, name := range []string{"large", "larger"} {
+		large := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: name}, Data: map[string]string{"k": strings.Repeat("x", 900<<10)}}
+		if _, err := tn.virtual.CoreV1().ConfigMaps(metav1.NamespaceDefault).Create(t.Context(), large, metav1.CreateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
 	refer("large", "{configMap: {name: large}}")
 	tn.await("condition=Ready", "pod/large")
 	refer("larger", "{configMap: {name: larger}}")
@@ -217,9 +233,7 @@ func testLimitOfCopies(t *testing.T, tn *tenant) {
 // testReadOnly lets an operator make the cluster read-only. What runs keeps running, and the
 // tenant can only read and delete.
 func testReadOnly(t *testing.T, tn *tenant) {
-	mustRun(t, helm("upgrade", tn.release, filepath.Join(root, "chart"), "-n", tn.namespace, "--reuse-values",
-		"--set", "policies.readOnly=true", "--wait", "--timeout", patience.String()))
-	tn.awaitReady()
+	tn.upgrade("policies.readOnly=true")
 	out, err := tn.command("create", "configmap", "late", "--from-literal=a=b").CombinedOutput()
 	if err == nil || !hasAll(string(out), []string{"read-only", "policies.readOnly"}) {
 		t.Errorf("create: %v\n%s", err, out)

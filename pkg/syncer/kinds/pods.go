@@ -28,7 +28,7 @@ func Pods(o Options) syncer.Resource[*corev1.Pod, *corev1.Pod] {
 		Want:         p.shouldCopy,
 		Down:         p.fillHost,
 		Up:           p.fillVirtual,
-		Refused:      p.clearProposal,
+		Refused:      p.recordRefused,
 		EndsWithHost: true,
 		Started:      p.started,
 		Lost: func(s syncer.Scope, virtual *corev1.Pod) error {

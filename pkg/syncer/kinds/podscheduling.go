@@ -56,15 +56,16 @@ func (p pods) fillVirtual(s syncer.Scope, host, virtual *corev1.Pod) error {
 	return copyNode(s, host, virtual)
 }
 
-// clearProposal removes the proposal from a pod that the host refuses. The scheduler
-// retries after a while.
-func (p pods) clearProposal(s syncer.Scope, virtual *corev1.Pod, reason string) {
-	if progress(s).Proposal == "" {
-		return
+// recordRefused writes into a virtual pod why the host refuses its copy. The virtual
+// scheduler then picks another node.
+func (p pods) recordRefused(s syncer.Scope, virtual *corev1.Pod, reason string) {
+	condition := corev1.PodCondition{Reason: corev1.PodReasonUnschedulable, Message: reason, LastTransitionTime: metav1.NewTime(s.Now)}
+	switch {
+	case progress(s).Proposal != "":
+		translate.ClearProposal(virtual, condition)
+	case !p.options.usesVirtualScheduler(virtual):
+		translate.SetHostRefused(virtual, condition)
 	}
-	translate.ClearProposal(virtual, corev1.PodCondition{
-		Reason: corev1.PodReasonUnschedulable, Message: reason, LastTransitionTime: metav1.NewTime(s.Now),
-	})
 }
 
 // dropUnknownResources drops requests of a host pod for resources that its node does not
