@@ -49,6 +49,11 @@ const (
 	// a host Service, a network policy or the exemption of a webhook.
 	TenantPrefix = "t." + Domain + "/"
 
+	// CopiedAnnotations (annotation) has the keys of the annotations of a host object that
+	// are the tenant's, with commas between them. The engine writes it with them, so that
+	// it deletes no annotation of the host.
+	CopiedAnnotations = Domain + "/copied-annotations"
+
 	// Place (annotation) is the node that a host pod is held to, because the
 	// virtual scheduler or the tenant chose it. The pods kind writes it with
 	// the virtual scheduler on, and withdraws a pod that waits for the wrong one.

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"strconv"
 	"strings"
 
 	"sigs.k8s.io/yaml"
@@ -158,7 +159,11 @@ func flow(value any) string {
 	if err != nil {
 		return fmt.Sprint(value)
 	}
-	return string(bytes.TrimSpace(data))
+	text := string(bytes.TrimSpace(data))
+	if strings.HasPrefix(text, ":") {
+		return strconv.Quote(text) // In a list, this would begin a map.
+	}
+	return text
 }
 
 // readComments parses the comments of all struct fields of a package.

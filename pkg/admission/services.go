@@ -10,8 +10,10 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/util/rand"
 	"k8s.io/apiserver/pkg/admission"
+	"k8s.io/apiserver/pkg/warning"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/sublet-dev/sublet/pkg/policy"
 	"github.com/sublet-dev/sublet/pkg/translate"
 )
 
@@ -25,9 +27,23 @@ type HostFirst interface {
 	UpdateHostFirst(ctx context.Context, kind string, virtual client.Object, dryRun bool) (client.Object, error)
 }
 
+// ServiceOptions configure [Services].
+type ServiceOptions struct {
+	// Host writes the host Services.
+	Host HostFirst
+	// Rules decide what a tenant may ask of the host.
+	// Default: nil, which allows everything.
+	Rules *policy.Services
+	// IsSyncer reports whether a request comes from the syncer, for which no rule holds.
+	// Default: no request does.
+	IsSyncer func(ctx context.Context) bool
+}
+
 // ServiceSteps are the steps of [Services].
 type ServiceSteps struct {
-	host HostFirst
+	host     HostFirst
+	rules    *policy.Services
+	isSyncer func(ctx context.Context) bool
 }
 
 // Services returns the admission steps that create the host Service before the
@@ -38,21 +54,34 @@ type ServiceSteps struct {
 //
 // If the virtual Service cannot be stored after all, the engine deletes the host Service
 // that is left. After a failed update it applies the virtual Service again.
-func Services(host HostFirst) *ServiceSteps {
-	return &ServiceSteps{host: host}
+func Services(options ServiceOptions) *ServiceSteps {
+	steps := &ServiceSteps{host: options.Host, rules: options.Rules, isSyncer: options.IsSyncer}
+	if steps.isSyncer == nil {
+		steps.isSyncer = func(context.Context) bool { return false }
+	}
+	return steps
 }
 
-// Prepare reports whether a request changes what the host assigns. It generates the name
-// of a Service without one, as the host's name depends on it.
-func (p *ServiceSteps) Prepare(a admission.Attributes, o admission.ObjectInterfaces) (bool, error) {
+// Prepare denies what the rules do not allow, and reports whether a request changes what
+// the host assigns. It generates the name of a Service without one, as the host's name
+// depends on it.
+//
+// The rules are asked here, not at validation. By then the API server has filled in the
+// addresses and ports that the tenant left to it.
+func (p *ServiceSteps) Prepare(ctx context.Context, a admission.Attributes, o admission.ObjectInterfaces) (bool, error) {
 	if a.GetResource().GroupResource() != corev1.Resource("services") || a.GetSubresource() != "" ||
 		a.GetOperation() != admission.Create && a.GetOperation() != admission.Update {
 		return false, nil
 	}
 	virtual, old, err := readServices(a, o)
-	if err != nil || !translate.ShouldCopyService(virtual) || virtual.Spec.Type == corev1.ServiceTypeExternalName {
-		// An ExternalName Service has no address and waits for the syncer like any other object.
+	if err != nil || !translate.ShouldCopyService(virtual) {
 		return false, err
+	}
+	if err := p.check(ctx, a, old, virtual); err != nil {
+		return false, err
+	}
+	if virtual.Spec.Type == corev1.ServiceTypeExternalName {
+		return false, nil // It has no address and waits for the syncer like any other object.
 	}
 	if old != nil {
 		return needsHost(old, virtual), nil
@@ -62,6 +91,20 @@ func (p *ServiceSteps) Prepare(a admission.Attributes, o admission.ObjectInterfa
 		return true, fromV1(virtual, a.GetObject(), o)
 	}
 	return true, nil
+}
+
+// check denies a Service that the rules do not allow.
+func (p *ServiceSteps) check(ctx context.Context, a admission.Attributes, old, virtual *corev1.Service) error {
+	if p.rules == nil || p.isSyncer(ctx) {
+		return nil
+	}
+	for _, text := range p.rules.Warnings(old, virtual) {
+		warning.AddWarning(ctx, "", text)
+	}
+	if violations := p.rules.Check(old, virtual); len(violations) > 0 {
+		return deny(a, "%s", policy.Message(violations))
+	}
+	return nil
 }
 
 // Apply creates or changes the host Service, and copies what the host assigned.

@@ -253,22 +253,12 @@ func admit(t *testing.T, host HostFirst, object, old runtime.Object, operation a
 // applyServices does what the API server does with the steps.
 func applyServices(t *testing.T, host HostFirst, a admission.Attributes, o admission.ObjectInterfaces) error {
 	t.Helper()
-	steps := Services(host)
-	writes, err := steps.Prepare(a, o)
+	steps := Services(ServiceOptions{Host: host})
+	writes, err := steps.Prepare(t.Context(), a, o)
 	if err != nil || !writes {
 		return err
 	}
 	return steps.Apply(t.Context(), a, o)
-}
-
-// TestServiceAdmissionDelete holds that the syncer alone deletes host Services.
-func TestServiceAdmissionDelete(t *testing.T) {
-	t.Parallel()
-	host := &fakeHost{}
-	old := &internalService{Service: *stored(nil)}
-	if err := admit(t, host, old, old, admission.Delete, "", false); err != nil || len(host.calls) > 0 {
-		t.Errorf("a deletion is no concern of this step: %v, %v", err, host.calls)
-	}
 }
 
 func TestServiceAdmissionOtherResource(t *testing.T) {
@@ -404,7 +394,7 @@ func TestDeleteAsksNoHost(t *testing.T) {
 	for _, operation := range []admission.Operation{admission.Delete, admission.Connect} {
 		a := admission.NewAttributesRecord(nil, stored(nil), corev1.SchemeGroupVersion.WithKind("Service"), "shop", "web",
 			corev1.SchemeGroupVersion.WithResource("services"), "", operation, nil, false, nil)
-		writes, err := Services(&fakeHost{}).Prepare(a, admission.NewObjectInterfacesFromScheme(internalScheme(t)))
+		writes, err := Services(ServiceOptions{Host: &fakeHost{}}).Prepare(t.Context(), a, admission.NewObjectInterfacesFromScheme(internalScheme(t)))
 		if writes || err != nil {
 			t.Errorf("%s: the host is asked: %v, %v", operation, writes, err)
 		}

@@ -22,6 +22,7 @@ import (
 	"github.com/sublet-dev/sublet/pkg/controlplane/loopback"
 	"github.com/sublet-dev/sublet/pkg/controlplane/pki"
 	"github.com/sublet-dev/sublet/pkg/nodeproxy"
+	"github.com/sublet-dev/sublet/pkg/policy"
 	"github.com/sublet-dev/sublet/pkg/storage"
 	"github.com/sublet-dev/sublet/pkg/syncer/kinds/nodes"
 )
@@ -187,7 +188,9 @@ func (a *app) hostFirstSteps() []controlplane.HostFirst {
 	if !a.values.Sync.IsEnabled("sync.toHost.services") {
 		return nil
 	}
-	return []controlplane.HostFirst{admission.Services(a.hostFirst)}
+	return []controlplane.HostFirst{admission.Services(admission.ServiceOptions{
+		Host: a.hostFirst, Rules: policy.NewServices(a.values.Policies.Services), IsSyncer: isSyncer,
+	})}
 }
 
 // newElection returns the election of the replica that runs the leader parts.

@@ -80,6 +80,7 @@ func (a *app) addKinds(ctx context.Context, engine *syncer.Engine, scheduling sc
 		DNSServiceIP:           a.facts.DNSServiceIP,
 		ClusterDomain:          a.values.Networking.Advanced.ClusterDomain,
 		KubeletVersion:         componentversion.Get().GitVersion,
+		Services:               policy.NewServices(a.values.Policies.Services),
 		Tokens:                 minter{a.controlPlane, virtualClient},
 	}
 	for _, row := range kinds.Table() {

@@ -24,8 +24,9 @@ import (
 // A HostFirst is an admission step that writes to the host before the object is stored.
 // It runs when everything that can deny the request has agreed, validation included.
 type HostFirst interface {
-	// Prepare completes the object of a request, and reports whether Apply will write.
-	Prepare(a admission.Attributes, o admission.ObjectInterfaces) (writes bool, err error)
+	// Prepare completes the object of a request, and reports whether Apply will write. It
+	// sees the object before the API server allocates anything, and may deny it.
+	Prepare(ctx context.Context, a admission.Attributes, o admission.ObjectInterfaces) (writes bool, err error)
 	// Apply writes to the host, and fills in what the host has assigned.
 	Apply(ctx context.Context, a admission.Attributes, o admission.ObjectInterfaces) error
 }
@@ -91,7 +92,7 @@ func (c *hostFirstChain) Admit(ctx context.Context, a admission.Attributes, o ad
 		}
 	}
 	for _, step := range c.steps {
-		writes, err := step.Prepare(a, o)
+		writes, err := step.Prepare(ctx, a, o)
 		if err != nil {
 			return err
 		}

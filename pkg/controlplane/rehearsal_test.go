@@ -56,7 +56,7 @@ func isTests(a admission.Attributes) bool {
 }
 
 // Prepare implements [HostFirst].
-func (h *fakeHost) Prepare(a admission.Attributes, _ admission.ObjectInterfaces) (bool, error) {
+func (h *fakeHost) Prepare(_ context.Context, a admission.Attributes, _ admission.ObjectInterfaces) (bool, error) {
 	return isTests(a) && a.GetSubresource() == "", nil
 }
 

@@ -56,7 +56,7 @@ var both = sync.OnceValues(func() (*clusters, error) {
 	nodes := &nodeSwitch{}
 	virtual, err := launch("virtual", controlplane.Config{
 		Admission: []controlplane.Plugin{{Name: "Nodes", Interface: nodes}},
-		HostFirst: []controlplane.HostFirst{admission.Services(board)},
+		HostFirst: []controlplane.HostFirst{admission.Services(admission.ServiceOptions{Host: board})},
 	})
 	if err != nil {
 		return nil, err

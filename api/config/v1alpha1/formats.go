@@ -61,6 +61,8 @@ func Formats() []Format {
 			Want: "a port or a range of ports, such as 8080 or 30000-30100", isValid: isPortRange},
 		{Name: "image-pattern", Pattern: `^` + dnsName + portSuffix + `/([a-z0-9][a-z0-9._/@:-]*)?\*?$`,
 			Want: "the full name of an image, or its beginning with * at the end, such as registry.example.com/shop/*"},
+		{Name: "regexp", Pattern: `^\S+$`,
+			Want: "a regular expression of Go without spaces, such as internal|internet-facing", isValid: isRegexp},
 		{Name: "label-value", Pattern: `^` + labelPart + `$`,
 			Want: "at most 63 letters, digits, -, _ and ., with a letter or digit at both ends, such as team-a", isValid: isLabelValue},
 		{Name: "image-registry", Pattern: `^` + dnsName + portSuffix + `$`,
@@ -133,6 +135,11 @@ func isCIDR(value string) bool {
 
 func isObjectName(value string) bool {
 	return len(validation.NameIsDNSSubdomain(value, false)) == 0
+}
+
+func isRegexp(value string) bool {
+	_, err := regexp.Compile(value)
+	return err == nil
 }
 
 func isLabelKey(value string) bool {

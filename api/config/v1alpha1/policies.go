@@ -28,6 +28,8 @@ type Policies struct {
 	NetworkPolicy NetworkPolicy `json:"networkPolicy"`
 	// Limits of what the control plane does on behalf of the tenant.
 	ControlPlane ControlPlanePolicy `json:"controlPlane"`
+	// Services of the tenant.
+	Services ServicePolicy `json:"services"`
 }
 
 // defaultPolicies returns the policies of a tenant that nobody trusts.
@@ -39,6 +41,7 @@ func defaultPolicies() Policies {
 		ResourceQuota:       defaultResourceQuota(),
 		LimitRange:          defaultLimitRange(),
 		Objects:             defaultObjects(),
+		Services:            defaultServicePolicy(),
 		Streams:             defaultStreams(),
 		NetworkPolicy:       defaultNetworkPolicy(),
 		ControlPlane:        defaultControlPlanePolicy(),

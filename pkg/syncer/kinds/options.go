@@ -59,8 +59,19 @@ type Options struct {
 	// Referrers are further kinds that refer to ConfigMaps and Secrets. Default: those of
 	// the table.
 	Referrers []Referrer
+	// Services decides what of a Service reaches the host. Default: nil, no annotations and
+	// no external addresses.
+	Services ServiceRules
 	// Tokens issues the tokens of tenants' pods.
 	Tokens TokenMinter
+}
+
+// ServiceRules decides what of a Service reaches the host.
+type ServiceRules interface {
+	// PassesAnnotation reports whether an annotation is copied to the host Service.
+	PassesAnnotation(key, value string) bool
+	// AllowsExternalIP reports whether a Service may draw the traffic of an address.
+	AllowsExternalIP(ip string) bool
 }
 
 // TokenMinter issues tokens of service accounts of the virtual cluster.

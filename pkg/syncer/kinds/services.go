@@ -11,28 +11,35 @@ import (
 
 // Services copies the tenant's Services to the host, which assigns addresses and node
 // ports. Package admission copies them into the virtual Service when it is created.
-func Services(Options) syncer.Resource[*corev1.Service, *corev1.Service] {
+func Services(o Options) syncer.Resource[*corev1.Service, *corev1.Service] {
 	return syncer.Resource[*corev1.Service, *corev1.Service]{
 		Owner: syncer.Virtual,
 		Names: translate.Hashed,
 		Want: func(_ syncer.Scope, virtual, _ *corev1.Service) (bool, error) {
 			return translate.ShouldCopyService(virtual), nil
 		},
-		Down: fillHostService,
-		Up:   fillVirtualService,
+		Down: func(s syncer.Scope, virtual, host *corev1.Service) error {
+			return fillHostService(o.Services, s, virtual, host)
+		},
+		Up: fillVirtualService,
 	}
 }
 
-// fillHostService fills in the host Service. It leaves out externalIPs: with them a tenant
-// could draw the traffic of any host address to their own pods. It keeps what the host has
-// assigned.
-func fillHostService(s syncer.Scope, virtual, host *corev1.Service) error {
+// fillHostService fills in the host Service. Of externalIPs it passes those that the rules
+// allow: with them a tenant could draw the traffic of any host address to their own pods.
+// It keeps what the host has assigned.
+func fillHostService(rules ServiceRules, s syncer.Scope, virtual, host *corev1.Service) error {
 	host.Labels = translate.SyncLabels(host.Labels, virtual.Labels)
+	if rules != nil {
+		host.Annotations = translate.SyncAnnotations(host.Annotations, virtual.Annotations, rules.PassesAnnotation)
+	}
 	assigned := host.Spec
 	host.Spec = virtual.Spec
 	host.Spec.Ports = slices.Clone(virtual.Spec.Ports)
 	host.Spec.Selector = translate.ServiceSelector(s.Cluster, virtual.Namespace, virtual.Spec.Selector)
-	host.Spec.ExternalIPs = nil
+	host.Spec.ExternalIPs = slices.DeleteFunc(slices.Clone(virtual.Spec.ExternalIPs), func(ip string) bool {
+		return rules == nil || !rules.AllowsExternalIP(ip)
+	})
 	if virtual.Spec.Type == corev1.ServiceTypeExternalName {
 		host.Spec.Selector = nil
 		return nil

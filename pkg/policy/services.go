@@ -1,0 +1,268 @@
+package policy
+
+import (
+	"fmt"
+	"net/netip"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/sublet-dev/sublet/api/config/v1alpha1"
+)
+
+// servicesSetting is the path of the settings of Services.
+const servicesSetting = "policies.services."
+
+// Services decides which fields of Services a tenant may set.
+type Services struct {
+	settings                 v1alpha1.ServicePolicy
+	externalIPs, balancerIPs Ranges
+	sourceRanges             Ranges
+	annotations              []annotationRule
+	allowsAllFrom            bool
+}
+
+// annotationRule lets annotations pass to the host.
+type annotationRule struct {
+	key   string
+	value *regexp.Regexp // nil allows every value
+}
+
+// NewServices returns the rule for these settings, which must be valid.
+func NewServices(settings v1alpha1.ServicePolicy) *Services {
+	s := &Services{
+		settings:     settings,
+		externalIPs:  newRanges(settings.ExternalIPs),
+		balancerIPs:  newRanges(settings.LoadBalancerIPs),
+		sourceRanges: newRanges(settings.LoadBalancerSourceRanges),
+	}
+	s.allowsAllFrom = s.sourceRanges.Contains(netip.MustParsePrefix("0.0.0.0/0")) &&
+		s.sourceRanges.Contains(netip.MustParsePrefix("::/0"))
+	for key, value := range settings.Annotations {
+		r := annotationRule{key: key}
+		if value != "" {
+			r.value, _ = regexp.Compile("^(?:" + value + ")$")
+		}
+		s.annotations = append(s.annotations, r)
+	}
+	slices.SortFunc(s.annotations, func(a, b annotationRule) int { return strings.Compare(a.key, b.key) })
+	return s
+}
+
+// Check returns the fields of a Service that are not allowed. old is the stored state, nil
+// for a new Service: what is stored already stays allowed.
+func (s *Services) Check(old, service *corev1.Service) []Violation {
+	if old == nil {
+		old = &corev1.Service{}
+	}
+	return slices.Concat(
+		s.checkType(old, service),
+		s.checkAddresses(old, service),
+		s.checkPorts(old, service),
+		s.checkBalancer(old, service),
+		s.checkAnnotations(old, service),
+	)
+}
+
+func (s *Services) checkType(old, service *corev1.Service) []Violation {
+	if kind := service.Spec.Type; kind != old.Spec.Type && !slices.Contains(s.settings.Types, kind) {
+		return []Violation{{
+			Field: "spec.type", Value: string(kind), Setting: servicesSetting + "types",
+			Detail: "Services of this type are not allowed, only " + list(s.settings.Types),
+		}}
+	}
+	return nil
+}
+
+// checkAddresses checks the addresses that a Service chooses.
+func (s *Services) checkAddresses(old, service *corev1.Service) []Violation {
+	var violations []Violation
+	for i, ip := range service.Spec.ExternalIPs {
+		if !slices.Contains(old.Spec.ExternalIPs, ip) && !s.externalIPs.ContainsAddress(ip) {
+			violations = append(violations, Violation{
+				Field: fmt.Sprintf("spec.externalIPs[%d]", i), Value: ip, Setting: servicesSetting + "externalIPs",
+				Detail: "a Service would draw the traffic of all nodes to this address; allowed is " + s.externalIPs.String(),
+			})
+		}
+	}
+	if s.settings.ExplicitClusterIPs {
+		return violations
+	}
+	for i, ip := range chosenIPs(service) {
+		if !slices.Contains(old.Spec.ClusterIPs, ip) {
+			violations = append(violations, Violation{
+				Field: fmt.Sprintf("spec.clusterIPs[%d]", i), Value: ip, Setting: servicesSetting + "explicitClusterIPs",
+				Detail: "the host picks the address; leave it out",
+			})
+		}
+	}
+	return violations
+}
+
+// chosenIPs returns the cluster addresses that a Service names.
+func chosenIPs(service *corev1.Service) []string {
+	if service.Spec.ClusterIP == corev1.ClusterIPNone {
+		return nil
+	}
+	ips := service.Spec.ClusterIPs
+	if len(ips) == 0 && service.Spec.ClusterIP != "" {
+		ips = []string{service.Spec.ClusterIP}
+	}
+	return ips
+}
+
+// checkPorts checks the ports of nodes that a Service chooses.
+func (s *Services) checkPorts(old, service *corev1.Service) []Violation {
+	if s.settings.ExplicitNodePorts {
+		return nil
+	}
+	var violations []Violation
+	denied := func(field string, port int32) {
+		violations = append(violations, Violation{
+			Field: field, Value: strconv.Itoa(int(port)), Setting: servicesSetting + "explicitNodePorts",
+			Detail: "the host picks ports of its nodes; leave it out",
+		})
+	}
+	stored := map[int32]bool{0: true}
+	for _, port := range old.Spec.Ports {
+		stored[port.NodePort] = true
+	}
+	for i, port := range service.Spec.Ports {
+		if !stored[port.NodePort] {
+			denied(fmt.Sprintf("spec.ports[%d].nodePort", i), port.NodePort)
+		}
+	}
+	if port := service.Spec.HealthCheckNodePort; port != 0 && port != old.Spec.HealthCheckNodePort {
+		denied("spec.healthCheckNodePort", port)
+	}
+	return violations
+}
+
+// checkBalancer checks what a Service asks of the host's load balancers.
+func (s *Services) checkBalancer(old, service *corev1.Service) []Violation {
+	var violations []Violation
+	if ip := service.Spec.LoadBalancerIP; ip != "" && ip != old.Spec.LoadBalancerIP && !s.balancerIPs.ContainsAddress(ip) {
+		violations = append(violations, Violation{
+			Field: "spec.loadBalancerIP", Value: ip, Setting: servicesSetting + "loadBalancerIPs",
+			Detail: "allowed is " + s.balancerIPs.String(),
+		})
+	}
+	if class := service.Spec.LoadBalancerClass; class != nil && !equal(class, old.Spec.LoadBalancerClass) &&
+		!slices.Contains(s.settings.LoadBalancerClasses, *class) {
+		violations = append(violations, Violation{
+			Field: "spec.loadBalancerClass", Value: *class, Setting: servicesSetting + "loadBalancerClasses",
+			Detail: "this class of load balancers is not allowed, " + only(s.settings.LoadBalancerClasses),
+		})
+	}
+	return append(violations, s.checkSources(old, service)...)
+}
+
+// checkSources checks from where the load balancer of a Service takes traffic.
+func (s *Services) checkSources(old, service *corev1.Service) []Violation {
+	const setting = servicesSetting + "loadBalancerSourceRanges"
+	if s.allowsAllFrom || service.Spec.Type != corev1.ServiceTypeLoadBalancer {
+		return nil
+	}
+	ranges := service.Spec.LoadBalancerSourceRanges
+	if len(ranges) == 0 && (old.Spec.Type != service.Spec.Type || len(old.Spec.LoadBalancerSourceRanges) > 0) {
+		return []Violation{{
+			Field: "spec.loadBalancerSourceRanges", Setting: setting,
+			Detail: "must be set, to ranges inside " + s.sourceRanges.String(),
+		}}
+	}
+	var violations []Violation
+	for i, text := range ranges {
+		prefix, err := netip.ParsePrefix(strings.TrimSpace(text))
+		if !slices.Contains(old.Spec.LoadBalancerSourceRanges, text) && (err != nil || !s.sourceRanges.Contains(prefix)) {
+			violations = append(violations, Violation{
+				Field: fmt.Sprintf("spec.loadBalancerSourceRanges[%d]", i), Value: text, Setting: setting,
+				Detail: "must be inside " + s.sourceRanges.String(),
+			})
+		}
+	}
+	return violations
+}
+
+// checkAnnotations checks the values of the annotations that pass to the host.
+func (s *Services) checkAnnotations(old, service *corev1.Service) []Violation {
+	var violations []Violation
+	for _, key := range sortedKeys(service.Annotations) {
+		value := service.Annotations[key]
+		if stored, found := old.Annotations[key]; found && stored == value {
+			continue
+		}
+		r, found := s.annotationRule(key)
+		if found && r.value != nil && !r.value.MatchString(value) {
+			violations = append(violations, Violation{
+				Field: "metadata.annotations[" + key + "]", Value: value, Setting: servicesSetting + "annotations",
+				Detail: "must match " + s.settings.Annotations[r.key],
+			})
+		}
+	}
+	return violations
+}
+
+// annotationRule returns the rule for an annotation: the one for its whole key, or the one
+// with the longest prefix.
+func (s *Services) annotationRule(key string) (annotationRule, bool) {
+	var best annotationRule
+	for _, r := range s.annotations {
+		prefix, isPrefix := strings.CutSuffix(r.key, "*")
+		if r.key == key {
+			return r, true
+		}
+		if isPrefix && strings.HasPrefix(key, prefix) && len(r.key) > len(best.key) {
+			best = r
+		}
+	}
+	return best, best.key != ""
+}
+
+// PassesAnnotation reports whether an annotation of a Service is copied to the host.
+// Kubernetes itself uses the annotations about topology.
+func (s *Services) PassesAnnotation(key, value string) bool {
+	if key == corev1.AnnotationTopologyMode || key == corev1.DeprecatedAnnotationTopologyAwareHints {
+		return true
+	}
+	r, found := s.annotationRule(key)
+	return found && (r.value == nil || r.value.MatchString(value))
+}
+
+// AllowsExternalIP reports whether a Service may draw the traffic of an address.
+func (s *Services) AllowsExternalIP(ip string) bool { return s.externalIPs.ContainsAddress(ip) }
+
+// Warnings returns a text for each new annotation that components of a host read and that
+// stays behind.
+func (s *Services) Warnings(old, service *corev1.Service) []string {
+	var warnings []string
+	for _, key := range sortedKeys(service.Annotations) {
+		value := service.Annotations[key]
+		if old != nil && old.Annotations[key] == value || !isForHost(key) || s.PassesAnnotation(key, value) {
+			continue
+		}
+		warnings = append(warnings, fmt.Sprintf("annotation %s has no effect: it is not copied to the host, where load balancers "+
+			"would read it. The operator of the host can change this with %sannotations.", key, servicesSetting))
+	}
+	return warnings
+}
+
+// isForHost reports whether an annotation is one of those that controllers of a host read
+// on Services.
+func isForHost(key string) bool {
+	domain, name, _ := strings.Cut(key, "/")
+	for _, known := range []string{
+		"service.beta.kubernetes.io", "service.alpha.kubernetes.io", "service.kubernetes.io", "alb.ingress.kubernetes.io",
+		"cloud.google.com", "networking.gke.io", "external-dns.alpha.kubernetes.io", "external-dns.kubernetes.io",
+		"metallb.io", "metallb.universe.tf", "kube-vip.io", "lbipam.cilium.io", "io.cilium", "tailscale.com",
+		"load-balancer.hetzner.cloud", "loadbalancer.openstack.org", "kubernetes.digitalocean.com",
+		"projectcontour.io", "traefik.ingress.kubernetes.io", "service.cilium.io", "networking.istio.io",
+	} {
+		if domain == known || strings.HasSuffix(domain, "."+known) {
+			return true
+		}
+	}
+	return strings.Contains(strings.ToLower(domain+name), "loadbalancer") || strings.Contains(domain+name, "load-balancer")
+}
