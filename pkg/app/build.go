@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
@@ -84,6 +85,7 @@ func (a *app) buildSecrets() {
 		{"kubeconfig", a.names.Kubeconfig(), &host.KubeconfigSecret{
 			Release: a.names, Bundle: a.bundle, Server: server,
 			Context: cmp.Or(a.values.ExportKubeConfig.Context, a.names.Name), Clock: clock.RealClock{},
+			OnExpiry: func(end time.Time) { controlplane.RecordExpiry("kubeconfig", end) },
 		}},
 		{"certificates", a.names.Certs(), &host.CertsSecret{Name: a.names.Certs(), Data: a.facts.Certs}},
 		{"operator's token", a.names.Operator(), a.operator},

@@ -19,6 +19,7 @@ import (
 
 	"github.com/sublet-dev/sublet/api/syncz"
 	"github.com/sublet-dev/sublet/pkg/app/operator"
+	"github.com/sublet-dev/sublet/pkg/controlplane"
 	"github.com/sublet-dev/sublet/pkg/controlplane/pki"
 )
 
@@ -185,6 +186,7 @@ func (a *app) buildHealth() error {
 	if err != nil {
 		return err
 	}
+	controlplane.RecordLeafExpiry("operator", leaf)
 	a.health.mu.Lock()
 	a.health.leaf, a.health.allows = leaf, a.operator.Allows
 	a.health.mu.Unlock()

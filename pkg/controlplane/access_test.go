@@ -11,6 +11,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	authenticationv1 "k8s.io/api/authentication/v1"
+	authorizationv1 "k8s.io/api/authorization/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -199,6 +200,32 @@ func testAdminOverTLS(t *testing.T, p *plane) {
 	if _, err := nobody.CoreV1().Nodes().List(t.Context(), metav1.ListOptions{}); !apierrors.IsForbidden(err) {
 		t.Errorf("a user without rights lists nodes: got %v, want forbidden", err)
 	}
+}
+
+// testTenantAdmins checks that the tenant is cluster-admin by a binding that can be deleted.
+func testTenantAdmins(t *testing.T, p *plane) {
+	tenant := kubernetes.NewForConfigOrDie(p.kubeconfig(t, "kubernetes-admin", pki.GroupTenantAdmins))
+	for _, ask := range []*authorizationv1.SelfSubjectAccessReview{
+		{Spec: authorizationv1.SelfSubjectAccessReviewSpec{ResourceAttributes: &authorizationv1.ResourceAttributes{Verb: "*", Group: "*", Resource: "*"}}},
+		{Spec: authorizationv1.SelfSubjectAccessReviewSpec{NonResourceAttributes: &authorizationv1.NonResourceAttributes{Verb: "*", Path: "*"}}},
+	} {
+		review, err := tenant.AuthorizationV1().SelfSubjectAccessReviews().Create(t.Context(), ask, metav1.CreateOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !review.Status.Allowed {
+			t.Errorf("the tenant may not do everything: %v", review)
+		}
+	}
+	if err := p.client.RbacV1().ClusterRoleBindings().Delete(t.Context(), "sublet:tenant-admins", metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "revocation", func(ctx context.Context) string {
+		if _, err := tenant.CoreV1().Secrets("").List(ctx, metav1.ListOptions{}); !apierrors.IsForbidden(err) {
+			return fmt.Sprintf("the tenant lists Secrets: %v, want forbidden", err)
+		}
+		return ""
+	})
 }
 
 func testRolesApplyInMemory(t *testing.T, p *plane) {

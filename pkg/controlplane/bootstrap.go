@@ -231,7 +231,7 @@ func (b *bootstrap) reconcileRoles(hook genericapiserver.PostStartHookContext) {
 	}
 	policy := &rbacrest.PolicyData{
 		ClusterRoles:               append(bootstrappolicy.ClusterRoles(), bootstrappolicy.ControllerRoles()...),
-		ClusterRoleBindings:        append(bootstrappolicy.ClusterRoleBindings(), bootstrappolicy.ControllerRoleBindings()...),
+		ClusterRoleBindings:        clusterBindings(),
 		Roles:                      bootstrappolicy.NamespaceRoles(),
 		RoleBindings:               bootstrappolicy.NamespaceRoleBindings(),
 		ClusterRolesToAggregate:    bootstrappolicy.ClusterRolesToAggregate(),

@@ -356,6 +356,10 @@ func (c *ControlPlane) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	RecordExpiry("ca", c.config.PKI.CAExpires())
+	RecordExpiry("front-proxy-ca", c.config.PKI.FrontProxyExpires())
+	RecordLeafExpiry("serving", serving)
+	RecordLeafExpiry("front-proxy-client", frontProxy)
 	renewing, stopRenewing := context.WithCancel(ctx)
 	defer stopRenewing()
 	for _, leaf := range []*pki.Leaf{serving, frontProxy} {

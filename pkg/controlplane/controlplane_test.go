@@ -58,6 +58,7 @@ func TestControlPlane(t *testing.T) {
 		"RolesApplyInMemory":      testRolesApplyInMemory,
 		"Watch":                   testWatch,
 		"CustomResources":         testCustomResources,
+		"TenantAdmins":            testTenantAdmins,
 		"Apply":                   testApply,
 		"Issuer":                  testIssuer,
 		"PoliciesAreTypeChecked":  testPoliciesAreTypeChecked,

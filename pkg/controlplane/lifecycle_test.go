@@ -83,10 +83,17 @@ func TestRolesComeUpToDate(t *testing.T) {
 	if _, err := roles.Update(t.Context(), role, metav1.UpdateOptions{}); err != nil {
 		t.Fatal(err)
 	}
+	// A tenant who deletes the binding of their own group is locked out until a restart.
+	if err := first.client.RbacV1().ClusterRoleBindings().Delete(t.Context(), pki.GroupTenantAdmins, metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
 	stopInTime(t, first)
 
 	clock := testingclock.NewFakeClock(time.Now())
 	second := launch(t, Config{Storage: throwAway(dir), PKI: bundle, Clock: clock})
+	if _, err := second.client.RbacV1().ClusterRoleBindings().Get(t.Context(), pki.GroupTenantAdmins, metav1.GetOptions{}); err != nil {
+		t.Errorf("the binding of the tenant's group: %v", err)
+	}
 	eventually(t, "rules of system:discovery", func(ctx context.Context) string {
 		clock.Step(reconcileAfter)
 		role, err := second.client.RbacV1().ClusterRoles().Get(ctx, "system:discovery", metav1.GetOptions{})

@@ -128,7 +128,7 @@ func (b *bootstrap) clusterPolicy() []systemObject {
 			return err
 		}})
 	}
-	for _, binding := range append(bootstrappolicy.ClusterRoleBindings(), bootstrappolicy.ControllerRoleBindings()...) {
+	for _, binding := range clusterBindings() {
 		objects = append(objects, systemObject{kind: kindClusterBinding, name: binding.Name, create: func(ctx context.Context) error {
 			_, err := api.ClusterRoleBindings().Create(ctx, &binding, metav1.CreateOptions{})
 			return err

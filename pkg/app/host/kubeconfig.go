@@ -12,11 +12,8 @@ import (
 	"github.com/sublet-dev/sublet/pkg/controlplane/pki"
 )
 
-// adminUser is the name in the tenant's client certificate.
-const adminUser = "kubernetes-admin"
-
-// KubeconfigSecret is the tenant's kubeconfig in a host Secret: with the settings
-// of this release, and with a certificate that lives long enough.
+// KubeconfigSecret is the tenant's kubeconfig in a host Secret, with the settings of this
+// release. Its certificate is renewed when a third of its life is left.
 type KubeconfigSecret struct {
 	// Release is the release of the virtual cluster.
 	Release release.Release
@@ -26,6 +23,9 @@ type KubeconfigSecret struct {
 	Server, Context string
 	// Clock is the time.
 	Clock clock.PassiveClock
+	// OnExpiry is called with the end of the certificate that is in the Secret. Default:
+	// nobody is.
+	OnExpiry func(time.Time)
 }
 
 // Want implements [WantSecret].
@@ -48,8 +48,8 @@ func (k *KubeconfigSecret) lifetime(secret *corev1.Secret) (left time.Duration, 
 		return 0, false
 	}
 	content := secret.Data[release.KubeconfigKey]
-	expires, ours := k.Bundle.KubeconfigExpires(content)
-	left = expires.Sub(k.Clock.Now()) - pki.LeafValidity/3
+	expires, ours := k.Bundle.TenantKubeconfigExpires(content)
+	left = expires.Sub(k.Clock.Now()) - pki.TenantValidity/3
 	if !ours || left <= 0 {
 		return 0, false
 	}
@@ -62,6 +62,9 @@ func (k *KubeconfigSecret) lifetime(secret *corev1.Secret) (left time.Duration, 
 		return 0, false
 	}
 	ca, cert, key, err := pki.KubeconfigParts(content)
+	if k.OnExpiry != nil {
+		k.OnExpiry(expires)
+	}
 	ok = err == nil && string(ca) == string(secret.Data["certificate-authority"]) &&
 		string(cert) == string(secret.Data["client-certificate"]) && string(key) == string(secret.Data["client-key"])
 	return left, ok
@@ -70,7 +73,7 @@ func (k *KubeconfigSecret) lifetime(secret *corev1.Secret) (left time.Duration, 
 // build returns a Secret with a fresh certificate. Its keys are those that users
 // of other virtual clusters know.
 func (k *KubeconfigSecret) build() (*corev1.Secret, error) {
-	content, err := k.Bundle.KubeconfigAt(k.Clock.Now(), k.Server, k.Context, adminUser, pki.GroupAdmins)
+	content, err := k.Bundle.TenantKubeconfig(k.Clock.Now(), k.Server, k.Context)
 	if err != nil {
 		return nil, err
 	}

@@ -19,6 +19,8 @@ func TestKubeconfigSecret(t *testing.T) {
 	}
 	clock := clocktesting.NewFakeClock(now)
 	k := &KubeconfigSecret{Release: shop(), Bundle: bundle, Server: "https://shop.tenant-shop", Context: "shop", Clock: clock}
+	var ends time.Time
+	k.OnExpiry = func(end time.Time) { ends = end }
 	var current *corev1.Secret
 	for _, step := range []struct {
 		reason string
@@ -26,12 +28,23 @@ func TestKubeconfigSecret(t *testing.T) {
 		writes bool
 	}{
 		{"The first start writes it.", func() {}, true},
+		{"One of an earlier release is replaced at the upgrade.", func() {
+			current.Data["config"], err = bundle.KubeconfigAt(now, k.Server, k.Context, "kubernetes-admin", pki.GroupAdmins)
+			if err != nil {
+				t.Fatal(err)
+			}
+			ca, cert, key, err := pki.KubeconfigParts(current.Data["config"])
+			if err != nil {
+				t.Fatal(err)
+			}
+			current.Data["certificate-authority"], current.Data["client-certificate"], current.Data["client-key"] = ca, cert, key
+		}, true},
 		{"A restart with the same settings leaves it alone.", func() {}, false},
 		{"Another address is written at once.", func() { k.Server = "https://shop.example.com" }, true},
 		{"Another context too.", func() { k.Context = "mine" }, true},
 		{"A part that was changed by hand is put right.", func() { current.Data["client-key"] = []byte("mine") }, true},
-		{"A certificate in the first half of its life is kept.", func() { clock.Step(pki.LeafValidity / 2) }, false},
-		{"One in the last third is renewed.", func() { clock.Step(pki.LeafValidity / 4) }, true},
+		{"A certificate in the first half of its life is kept.", func() { clock.Step(pki.TenantValidity / 2) }, false},
+		{"One in the last third is renewed.", func() { clock.Step(pki.TenantValidity / 4) }, true},
 	} {
 		step.change()
 		wanted, again, err := k.Want(current)
@@ -44,7 +57,10 @@ func TestKubeconfigSecret(t *testing.T) {
 		if wanted != nil {
 			current = wanted
 		}
-		if _, ok := k.lifetime(current); !ok || again <= 0 || again > pki.LeafValidity {
+		if !ends.Equal(clock.Now().Add(pki.TenantValidity)) && wanted != nil {
+			t.Errorf("%s: the metric is %s", step.reason, ends)
+		}
+		if _, ok := k.lifetime(current); !ok || again <= 0 || again > pki.TenantValidity {
 			t.Errorf("%s: the Secret must be right and be looked at again in time, in %s", step.reason, again)
 		}
 	}

@@ -46,7 +46,12 @@ func (b *Bundle) Serving(now time.Time, names Names) (Pair, error) {
 
 // Client issues a certificate that identifies a user of the API server.
 func (b *Bundle) Client(now time.Time, user string, groups ...string) (Pair, error) {
-	return b.ca.issue(now, &x509.Certificate{
+	return b.client(now, LeafValidity, user, groups...)
+}
+
+// client issues a client certificate that is valid for that long.
+func (b *Bundle) client(now time.Time, validity time.Duration, user string, groups ...string) (Pair, error) {
+	return b.ca.issueFor(now, validity, &x509.Certificate{
 		Subject:     pkix.Name{CommonName: user, Organization: groups},
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
 	})
@@ -65,7 +70,14 @@ func (b *Bundle) FrontProxyClient(now time.Time) (Pair, error) {
 // aggregated API servers are told to accept.
 const FrontProxyUser = "front-proxy-client"
 
+// issue signs a certificate that is valid for [LeafValidity].
 func (a authority) issue(now time.Time, template *x509.Certificate) (Pair, error) {
+	return a.issueFor(now, LeafValidity, template)
+}
+
+// issueFor signs a certificate that is valid for that long, but no longer than its
+// authority.
+func (a authority) issueFor(now time.Time, validity time.Duration, template *x509.Certificate) (Pair, error) {
 	key, err := newKey()
 	if err != nil {
 		return Pair{}, err
@@ -75,7 +87,7 @@ func (a authority) issue(now time.Time, template *x509.Certificate) (Pair, error
 		return Pair{}, err
 	}
 	template.NotBefore = now.Add(-backdate).UTC()
-	template.NotAfter = now.Add(LeafValidity).UTC()
+	template.NotAfter = now.Add(validity).UTC()
 	if a.cert.NotAfter.Before(template.NotAfter) {
 		template.NotAfter = a.cert.NotAfter
 	}

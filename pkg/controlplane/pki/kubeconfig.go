@@ -3,18 +3,29 @@ package pki
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"k8s.io/client-go/tools/clientcmd"
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 )
 
-// GroupAdmins is the group with all permissions in a virtual cluster.
-const GroupAdmins = "system:masters"
+const (
+	// GroupAdmins is the group of the process's own parts. The authorizer lets it do
+	// everything, without a role that a tenant could change.
+	GroupAdmins = "system:masters"
+	// GroupTenantAdmins is the group of the tenant's kubeconfig. A ClusterRoleBinding of
+	// that name makes it cluster-admin, and can be deleted.
+	GroupTenantAdmins = "sublet:tenant-admins"
+	// TenantValidity is how long the tenant's client certificate is valid.
+	TenantValidity = 30 * 24 * time.Hour
+
+	// tenantUser is the name in the tenant's client certificate.
+	tenantUser = "kubernetes-admin"
+)
 
 // Kubeconfig returns a kubeconfig file for the API server at the URL server. It
-// holds a fresh client certificate for the user, valid for [LeafValidity];
-// [Bundle.KubeconfigExpires] returns its end.
+// holds a fresh client certificate for the user, valid for [LeafValidity].
 func (b *Bundle) Kubeconfig(server, contextName, user string, groups ...string) ([]byte, error) {
 	return b.KubeconfigAt(time.Now(), server, contextName, user, groups...) //nolint:forbidigo // KubeconfigAt takes a time
 }
@@ -25,6 +36,21 @@ func (b *Bundle) KubeconfigAt(now time.Time, server, contextName, user string, g
 	if err != nil {
 		return nil, err
 	}
+	return b.kubeconfig(client, server, contextName)
+}
+
+// TenantKubeconfig returns the tenant's kubeconfig file for the API server at the URL
+// server. Its client certificate is valid for [TenantValidity].
+func (b *Bundle) TenantKubeconfig(now time.Time, server, contextName string) ([]byte, error) {
+	client, err := b.client(now, TenantValidity, tenantUser, GroupTenantAdmins)
+	if err != nil {
+		return nil, err
+	}
+	return b.kubeconfig(client, server, contextName)
+}
+
+// kubeconfig returns a kubeconfig file with a client certificate.
+func (b *Bundle) kubeconfig(client Pair, server, contextName string) ([]byte, error) {
 	config := clientcmdapi.NewConfig()
 	config.Clusters[contextName] = &clientcmdapi.Cluster{
 		Server:                   server,
@@ -62,15 +88,16 @@ func KubeconfigParts(kubeconfig []byte) (ca, cert, key []byte, err error) {
 	return cluster.CertificateAuthorityData, user.ClientCertificateData, user.ClientKeyData, nil
 }
 
-// KubeconfigExpires returns when the client certificate of a kubeconfig that
-// this bundle issued ends, and false if the bundle did not issue it.
-func (b *Bundle) KubeconfigExpires(kubeconfig []byte) (time.Time, bool) {
+// TenantKubeconfigExpires returns when the client certificate of a tenant's kubeconfig
+// ends. ok is false if this bundle did not issue it, or issued it for another group, as
+// earlier releases did.
+func (b *Bundle) TenantKubeconfigExpires(kubeconfig []byte) (expires time.Time, ok bool) {
 	ca, cert, _, err := KubeconfigParts(kubeconfig)
 	if err != nil || string(ca) != string(b.CA()) {
 		return time.Time{}, false
 	}
 	leaf, err := readCert(map[string][]byte{"client": cert}, "client")
-	if err != nil || leaf.CheckSignatureFrom(b.ca.cert) != nil {
+	if err != nil || leaf.CheckSignatureFrom(b.ca.cert) != nil || !slices.Equal(leaf.Subject.Organization, []string{GroupTenantAdmins}) {
 		return time.Time{}, false
 	}
 	return leaf.NotAfter, true

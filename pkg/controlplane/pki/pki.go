@@ -112,13 +112,11 @@ func (b *Bundle) FrontProxyCA() []byte { return encodeCert(b.frontProxy.cert.Raw
 // ServiceAccountKey returns the key that signs service account tokens.
 func (b *Bundle) ServiceAccountKey() *ecdsa.PrivateKey { return b.accounts }
 
-// Expires returns the moment at which the first of the two authorities ends.
-func (b *Bundle) Expires() time.Time {
-	if b.frontProxy.cert.NotAfter.Before(b.ca.cert.NotAfter) {
-		return b.frontProxy.cert.NotAfter
-	}
-	return b.ca.cert.NotAfter
-}
+// CAExpires returns when the cluster's certificate authority ends.
+func (b *Bundle) CAExpires() time.Time { return b.ca.cert.NotAfter }
+
+// FrontProxyExpires returns when the authority of the front proxy ends.
+func (b *Bundle) FrontProxyExpires() time.Time { return b.frontProxy.cert.NotAfter }
 
 func newAuthority(name string, now time.Time) (authority, error) {
 	key, err := newKey()

@@ -53,8 +53,8 @@ func TestSecretRoundTrip(t *testing.T) {
 	if !got.ServiceAccountKey().Equal(want.ServiceAccountKey()) {
 		t.Error("the service account key is another one")
 	}
-	if want := start.Add(caValidity); !got.Expires().Equal(want) {
-		t.Errorf("Expires: got %s, want %s", got.Expires(), want)
+	if want := start.Add(caValidity); !got.CAExpires().Equal(want) || !got.FrontProxyExpires().Equal(want) {
+		t.Errorf("the authorities end on %s and %s, want %s", got.CAExpires(), got.FrontProxyExpires(), want)
 	}
 }
 
@@ -150,8 +150,8 @@ func TestLeavesEndWithTheirAuthority(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !pair.NotAfter.Equal(b.Expires()) {
-		t.Errorf("a certificate issued a day before the end: ends %s, want %s", pair.NotAfter, b.Expires())
+	if !pair.NotAfter.Equal(b.CAExpires()) {
+		t.Errorf("a certificate issued a day before the end: ends %s, want %s", pair.NotAfter, b.CAExpires())
 	}
 	if _, err := b.Client(start.Add(caValidity), "admin"); err == nil || !strings.Contains(err.Error(), "expired") {
 		t.Errorf("after the end: got %v, want an error that says expired", err)
@@ -171,6 +171,46 @@ func TestFrontProxyIsAnotherAuthority(t *testing.T) {
 	}
 	if err := leaf.CheckSignatureFrom(parse(t, b.CA())); err == nil {
 		t.Error("the cluster's authority accepts the front proxy as a user")
+	}
+}
+
+// TestTenantKubeconfig checks whom a tenant's kubeconfig is for, and which one is replaced.
+func TestTenantKubeconfig(t *testing.T) {
+	t.Parallel()
+	b, other := bundle(t), bundle(t)
+	const server = "https://shop.tenant:443"
+	tenant := func(b *Bundle) []byte {
+		content, err := b.TenantKubeconfig(start, server, "shop")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return content
+	}
+	masters, err := b.KubeconfigAt(start, server, "shop", "kubernetes-admin", GroupAdmins)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, cert, _, err := KubeconfigParts(tenant(b))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]string{"sublet:tenant-admins"}, parse(t, cert).Subject.Organization); diff != "" {
+		t.Errorf("a group that no binding can take permissions from would be for ever (-want +got):\n%s", diff)
+	}
+	for name, tc := range map[string]struct {
+		reason     string
+		kubeconfig []byte
+		ok         bool
+	}{
+		"Own":             {"it is valid for 30 days", tenant(b), true},
+		"OtherCluster":    {"another authority has signed it", tenant(other), false},
+		"EarlierReleases": {"they gave the group of masters, which cannot be revoked", masters, false},
+		"Broken":          {"it is no file", []byte("{"), false},
+	} {
+		end, ok := b.TenantKubeconfigExpires(tc.kubeconfig)
+		if ok != tc.ok || ok && !end.Equal(start.Add(30*24*time.Hour)) {
+			t.Errorf("%s: got %s, %t, want %t: %s", name, end, ok, tc.ok, tc.reason)
+		}
 	}
 }
 
@@ -194,16 +234,6 @@ func TestKubeconfig(t *testing.T) {
 	leaf := parse(t, config.CertData)
 	if leaf.Subject.CommonName != "shop-admin" || cmp.Diff([]string{GroupAdmins}, leaf.Subject.Organization) != "" {
 		t.Errorf("identity: got %s, want shop-admin in %s", leaf.Subject, GroupAdmins)
-	}
-	ends, ok := b.KubeconfigExpires(content)
-	if want := start.Add(LeafValidity); !ok || !ends.Equal(want) {
-		t.Errorf("KubeconfigExpires: got %s, %v, want %s", ends, ok, want)
-	}
-	if _, ok := bundle(t).KubeconfigExpires(content); ok {
-		t.Error("a kubeconfig of another cluster is taken for one's own")
-	}
-	if _, ok := b.KubeconfigExpires([]byte("{")); ok {
-		t.Error("a broken kubeconfig is taken for a good one")
 	}
 	ca, cert, key, err := KubeconfigParts(content)
 	if err != nil || !bytes.Equal(ca, config.CAData) || !bytes.Equal(cert, config.CertData) || !bytes.Equal(key, config.KeyData) {
