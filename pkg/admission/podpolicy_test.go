@@ -163,6 +163,12 @@ func TestPodDenials(t *testing.T) {
 		operation: admission.Create, subresource: "eviction",
 		object: &policyv1.Eviction{DeleteOptions: &metav1.DeleteOptions{GracePeriodSeconds: new(int64(7200))}},
 	})
+	mirror := readPod(t, "containers: ["+plain+"]")
+	mirror.Annotations = map[string]string{corev1.MirrorPodAnnotationKey: "x"}
+	texts["mirror pod"] = review(t, v1alpha1.Default().Policies, podRequest{operation: admission.Create, object: mirror})
+	texts["mirror pod by update"] = review(t, v1alpha1.Default().Policies, podRequest{
+		operation: admission.Update, object: mirror, old: readPod(t, "containers: ["+plain+"]"),
+	})
 	checkGolden(t, "pods.txt", texts)
 }
 

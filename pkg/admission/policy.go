@@ -38,6 +38,7 @@ type PolicyOptions struct {
 func PolicyChecks(settings *v1alpha1.Config) map[schema.GroupResource]PolicyCheck {
 	checks := map[schema.GroupResource]PolicyCheck{
 		{Resource: "configmaps"}: checkLimitsMirror,
+		{Resource: "nodes"}:      checkNodeConnect,
 	}
 	addPodChecks(checks, policy.NewPods(settings.Policies, settings.ControlPlane.Advanced.VirtualScheduler.Enabled))
 	return checks

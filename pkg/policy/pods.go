@@ -39,6 +39,7 @@ func NewPods(settings v1alpha1.Policies, virtualScheduler bool) *Pods {
 			runtimeClasses(pods.RuntimeClasses),
 			gracePeriods(pods.MaxGracePeriodSeconds),
 			images(settings.Images.Allowed),
+			mirrorPods,
 		},
 		limit: pods.MaxGracePeriodSeconds,
 	}

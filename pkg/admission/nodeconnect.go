@@ -1,0 +1,30 @@
+package admission
+
+import (
+	"context"
+	"strconv"
+
+	utilnet "k8s.io/apimachinery/pkg/util/net"
+	"k8s.io/apiserver/pkg/admission"
+
+	"github.com/sublet-dev/sublet/pkg/policy"
+)
+
+// kubeletPort is the port of kubelets, which the node proxy answers for.
+const kubeletPort = 10250
+
+// checkNodeConnect denies the proxy to any port of a node but the kubelet's. The API server
+// would resolve the node's name and connect to the host's node.
+func checkNodeConnect(_ context.Context, a admission.Attributes, _ admission.ObjectInterfaces) (Judgement, error) {
+	if a.GetOperation() != admission.Connect {
+		return Judgement{}, nil
+	}
+	_, _, port, valid := utilnet.SplitSchemeNamePort(a.GetName())
+	if !valid || port == "" || port == strconv.Itoa(kubeletPort) {
+		return Judgement{}, nil
+	}
+	return Judgement{Violations: []policy.Violation{{
+		Field: "port", Value: port,
+		Detail: "this port of a node is not served, because nodes belong to the host. The proxy of a node relays logs, exec, attach and port-forward of the tenant's pods",
+	}}}, nil
+}
