@@ -110,6 +110,7 @@ func (a *app) controlPlaneConfig() controlplane.Config {
 		DNSServiceIP:        net.ParseIP(a.facts.DNSServiceIP),
 		ClusterDomain:       a.values.Networking.Advanced.ClusterDomain,
 		Replicas:            replicas,
+		Name:                a.names.Pod(0),
 		ExtraSANs: append(a.values.ServingNames(),
 			service, service+"."+a.names.Namespace, service+"."+a.names.Namespace+".svc"),
 		KubeletDial: a.proxy.Dial,

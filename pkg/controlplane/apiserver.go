@@ -306,6 +306,12 @@ func (a *assembly) genericConfig(opts options.CompletedOptions) (
 	// These end the process, or wait for ever, where the store has what they cannot
 	// repair. They are tasks of ours; see startTasks.
 	config.DisabledPostStartHooks.Insert(flowcontrolrest.PostStartHookName, addressRepairHook, serviceRangeHook)
+	if a.config.Name != "" {
+		config.APIServerID = serverID(a.config.Name)
+	}
+	if a.config.Replicas <= 1 {
+		config.DisabledPostStartHooks.Insert(replicaHooks()...)
+	}
 
 	storageFactory, err := a.storage(config, opts)
 	if err != nil {

@@ -112,8 +112,13 @@ type Config struct {
 	DNSServiceIP net.IP
 
 	// Replicas is the number of API servers on the store. With more than one, the
-	// Service default/kubernetes leads to each that lives. Default 1.
+	// Service default/kubernetes leads to each that lives, and each has a Lease in
+	// kube-system. Default 1.
 	Replicas int
+
+	// Name names this API server among its replicas, and stays the same when it
+	// restarts. Default: the host name.
+	Name string
 
 	// ClusterDomain is the DNS suffix of the cluster. Default cluster.local.
 	ClusterDomain string

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -48,7 +49,8 @@ func (sharedBackend) Stop() {}
 // replica is one of several control planes on a store.
 type replica struct {
 	*ControlPlane
-	client kubernetes.Interface
+	running *running
+	client  kubernetes.Interface
 }
 
 // startReplica starts an API server without controllers, and stops it with the test.
@@ -60,7 +62,7 @@ func startReplica(t *testing.T, store storage.Backend, bundle *pki.Bundle, addre
 		t.Fatal(err)
 	}
 	c, err := New(Config{
-		Storage: store, PKI: bundle, Listener: listener, Replicas: 2, AdvertiseAddress: net.ParseIP(address),
+		Storage: store, PKI: bundle, Listener: listener, Replicas: 2, Name: address, AdvertiseAddress: net.ParseIP(address),
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -78,7 +80,7 @@ func startReplica(t *testing.T, store storage.Backend, bundle *pki.Bundle, addre
 	case <-time.After(patience):
 		t.Fatalf("%s is not ready", address)
 	}
-	return &replica{c, kubernetes.NewForConfigOrDie(c.ClientConfig("admin", pki.GroupAdmins))}
+	return &replica{c, server, kubernetes.NewForConfigOrDie(c.ClientConfig("admin", pki.GroupAdmins))}
 }
 
 // deploy creates a Deployment on one replica and waits until a controller has created
@@ -144,5 +146,55 @@ func TestTwoReplicas(t *testing.T) {
 		if _, err := leader.client.CoreV1().Nodes().List(t.Context(), metav1.ListOptions{}); err != nil {
 			t.Errorf("the API server of term %d has ended with it: %v", i, err)
 		}
+	}
+}
+
+// identities returns the names of the Leases of API servers.
+func identities(ctx context.Context, client kubernetes.Interface) ([]string, error) {
+	leases, err := client.CoordinationV1().Leases("kube-system").List(ctx, metav1.ListOptions{
+		LabelSelector: "apiserver.kubernetes.io/identity=kube-apiserver",
+	})
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	for _, lease := range leases.Items {
+		names = append(names, lease.Name)
+	}
+	slices.Sort(names)
+	return names, nil
+}
+
+// TestReplicasHaveIdentities runs two replicas and a single control plane in one process.
+// Each replica has a Lease of its own for as long as it runs. The single one has none,
+// although the feature gates of the process are the same.
+func TestReplicasHaveIdentities(t *testing.T) {
+	t.Parallel()
+	store, bundle := newSharedBackend(t), newBundle(t)
+	one := startReplica(t, store, bundle, "10.1.0.1")
+	two := startReplica(t, store, bundle, "10.1.0.2")
+	single := launch(t, Config{})
+
+	await := func(what string, want ...string) {
+		slices.Sort(want)
+		eventually(t, what, func(ctx context.Context) string {
+			got, err := identities(ctx, one.client)
+			if err != nil || !slices.Equal(got, want) {
+				return fmt.Sprintf("got %v, %v, want %v", got, err, want)
+			}
+			return ""
+		})
+	}
+	await("Leases of two replicas", serverID("10.1.0.1"), serverID("10.1.0.2"))
+	if err := two.running.stop(stopLimit); err != nil {
+		t.Fatal(err)
+	}
+	await("Leases after one has stopped", serverID("10.1.0.1"))
+
+	if got, err := identities(t.Context(), single.client); err != nil || len(got) > 0 {
+		t.Errorf("Leases of a single API server: got %v, %v, want none", got, err)
+	}
+	if _, hooks := single.get(t, "/readyz?verbose"); strings.Contains(hooks, "identity-lease") {
+		t.Errorf("a single API server runs the hooks of several: %s", hooks)
 	}
 }
