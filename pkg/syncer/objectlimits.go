@@ -57,7 +57,7 @@ func (l objectLimit) allows(used, asked int64) bool {
 
 // limitError is returned for a copy that would exceed a limit of the virtual cluster. It
 // has the form of a host's refusal, as it has the same effects.
-type limitError struct { //nolint:errname // As hostRefusal.
+type limitError struct {
 	resource    string
 	limit       objectLimit
 	used, asked int64

@@ -158,7 +158,7 @@ func testLimitsMirror(t *testing.T, tn *tenant) {
 		if err != nil {
 			return err
 		}
-		if !strings.Contains(shown.Data["resourceQuotas"], "  pods:\n    hard: \"10\"\n    used: \"4\"\n") {
+		if !strings.Contains(shown.Data["resourceQuota"], "pods:\n  hard: \"10\"\n  used: \"4\"\n") {
 			return fmt.Errorf("it is %v", shown.Data)
 		}
 		return nil

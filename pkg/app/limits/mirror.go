@@ -109,8 +109,8 @@ func (m *Mirror) write(ctx context.Context, data map[string]string) error {
 	return nil
 }
 
-// quotaView is what a tenant sees of a quota: used and hard by resource.
-type quotaView map[corev1.ResourceName]struct {
+// quotaView is what a tenant sees of one resource of the quotas.
+type quotaView struct {
 	Used string `json:"used"`
 	Hard string `json:"hard"`
 }
@@ -140,7 +140,7 @@ func (m *Mirror) data() (map[string]string, error) {
 		}
 	}
 	data := map[string]string{}
-	for key, value := range map[string]any{"resourceQuotas": quotas, "limitRanges": ranges, "copies": copies} {
+	for key, value := range map[string]any{"resourceQuota": quotas, "limitRange": ranges, "copies": copies} {
 		text, err := yaml.Marshal(value)
 		if err != nil {
 			return nil, fmt.Errorf("cannot encode %s: %w", key, err)
@@ -150,9 +150,10 @@ func (m *Mirror) data() (map[string]string, error) {
 	return data, nil
 }
 
-// quotas returns the quotas of the host namespace by name.
-func (m *Mirror) quotas() (map[string]quotaView, error) {
-	views := map[string]quotaView{}
+// quotas returns what is used of the quotas of the host namespace, by resource. Of two quotas of
+// one resource it is the one with less room. Their names are the host's.
+func (m *Mirror) quotas() (map[corev1.ResourceName]quotaView, error) {
+	views, rooms := map[corev1.ResourceName]quotaView{}, map[corev1.ResourceName]resource.Quantity{}
 	if m.Quotas == nil {
 		return views, nil
 	}
@@ -161,32 +162,33 @@ func (m *Mirror) quotas() (map[string]quotaView, error) {
 		return nil, fmt.Errorf("cannot list quotas of the host: %w", err)
 	}
 	for _, quota := range quotas {
-		view := quotaView{}
 		for name, hard := range quota.Spec.Hard {
-			used := quota.Status.Used[name]
-			entry := view[name]
-			entry.Used, entry.Hard = used.String(), hard.String()
-			view[name] = entry
+			used, room := quota.Status.Used[name], hard.DeepCopy()
+			room.Sub(used)
+			if least, found := rooms[name]; found && least.Cmp(room) <= 0 {
+				continue
+			}
+			views[name], rooms[name] = quotaView{Used: used.String(), Hard: hard.String()}, room
 		}
-		views[quota.Name] = view
 	}
 	return views, nil
 }
 
-// limitRanges returns the limits of containers and pods in the host namespace by name.
-func (m *Mirror) limitRanges() (map[string][]corev1.LimitRangeItem, error) {
-	views := map[string][]corev1.LimitRangeItem{}
+// limitRanges returns the limits of containers, pods and claims in the host namespace.
+func (m *Mirror) limitRanges() ([]corev1.LimitRangeItem, error) {
+	items := []corev1.LimitRangeItem{}
 	if m.LimitRanges == nil {
-		return views, nil
+		return items, nil
 	}
 	ranges, err := m.LimitRanges.List(labels.Everything())
 	if err != nil {
 		return nil, fmt.Errorf("cannot list limit ranges of the host: %w", err)
 	}
+	slices.SortFunc(ranges, func(a, b *corev1.LimitRange) int { return strings.Compare(a.Name, b.Name) })
 	for _, limits := range ranges {
-		views[limits.Name] = slices.Clone(limits.Spec.Limits)
+		items = append(items, limits.Spec.Limits...)
 	}
-	return views, nil
+	return items, nil
 }
 
 // bytesText returns a number of bytes as a quantity, empty for 0.

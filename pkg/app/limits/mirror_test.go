@@ -85,18 +85,21 @@ func TestMirror(t *testing.T) {
 	w := newWorld(t)
 	w.mustSync(t)
 	want := map[string]string{
-		"resourceQuotas": "shop-pods:\n  pods:\n    hard: \"20\"\n    used: \"12\"\n",
-		"limitRanges":    "shop:\n- defaultRequest:\n    cpu: 10m\n  type: Container\n",
-		"copies":         "configmaps:\n  bytes: 2Ki\n  count: 3\n  maxBytes: 64Mi\n  maxCount: 1000\n",
+		"resourceQuota": "pods:\n  hard: \"20\"\n  used: \"12\"\n",
+		"limitRange":    "- defaultRequest:\n    cpu: 10m\n  type: Container\n",
+		"copies":        "configmaps:\n  bytes: 2Ki\n  count: 3\n  maxBytes: 64Mi\n  maxCount: 1000\n",
 	}
 	if diff := cmp.Diff(want, w.shown(t)); diff != "" {
 		t.Errorf("what the tenant sees (-want +got):\n%s", diff)
 	}
 	add(t, w.quotas, quota("30", "13"))
+	wider := quota("100", "40")
+	wider.Name = "another"
+	add(t, w.quotas, wider)
 	w.mustSync(t)
-	want["resourceQuotas"] = "shop-pods:\n  pods:\n    hard: \"30\"\n    used: \"13\"\n"
+	want["resourceQuota"] = "pods:\n  hard: \"30\"\n  used: \"13\"\n"
 	if diff := cmp.Diff(want, w.shown(t)); diff != "" {
-		t.Errorf("what the tenant sees after the quota was raised (-want +got):\n%s", diff)
+		t.Errorf("what the tenant sees with a raised quota, and another one that has more room (-want +got):\n%s", diff)
 	}
 }
 
@@ -106,7 +109,7 @@ func TestMirrorWithoutQuotas(t *testing.T) {
 	w := newWorld(t)
 	w.Quotas, w.LimitRanges = nil, nil
 	w.mustSync(t)
-	if got := w.shown(t); got["resourceQuotas"] != "{}\n" || got["limitRanges"] != "{}\n" || got["copies"] == "{}\n" {
+	if got := w.shown(t); got["resourceQuota"] != "{}\n" || got["limitRange"] != "[]\n" || got["copies"] == "{}\n" {
 		t.Errorf("the tenant sees %v", got)
 	}
 }
