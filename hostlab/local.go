@@ -229,7 +229,7 @@ func (l *local) startRest(ctx context.Context) error {
 	if err := l.apply(ctx, config); err != nil {
 		return err
 	}
-	for _, prepare := range []func() (daemon, error){l.kubelet, l.kubeProxy, l.coreDNS, l.localPath} {
+	for _, prepare := range []func() (daemon, error){l.kubelet, l.kubeProxy, l.networkPolicies, l.coreDNS, l.localPath} {
 		d, err := prepare()
 		if err != nil {
 			return err
@@ -269,7 +269,7 @@ func (l *local) down(ctx context.Context) error {
 func daemonNames() []string {
 	return []string{
 		"holder", "etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "containerd", "kubelet",
-		"kube-proxy", "coredns", "local-path-provisioner", "registry",
+		"kube-proxy", "netpol", "coredns", "local-path-provisioner", "registry",
 	}
 }
 
@@ -278,7 +278,7 @@ func daemonNames() []string {
 // call that failed can be repeated.
 func (l *local) removeAll(ctx context.Context) error {
 	const grace = 5 * time.Second
-	for _, name := range []string{"local-path-provisioner", "kubelet", "kube-proxy"} {
+	for _, name := range []string{"local-path-provisioner", "kubelet", "kube-proxy", "netpol"} {
 		if err := l.daemons.stop(ctx, name, grace); err != nil {
 			return err
 		}

@@ -165,6 +165,14 @@ func (l *local) kubeProxy() (daemon, error) {
 	return hostd("kube-proxy", "--config="+file), writeChanged(file, config)
 }
 
+// networkPolicies enforces NetworkPolicies. The machine counts as a part of the node, so
+// that operators reach pods.
+func (l *local) networkPolicies() (daemon, error) {
+	return daemon{name: "netpol", program: "netpol", args: []string{
+		"--kubeconfig", l.pki.kubeconfig("admin"), "--node", nodeName, "--admit", machineIP + "," + nodeIP,
+	}}, nil
+}
+
 // localPath makes volumes out of folders of the node.
 func (l *local) localPath() (daemon, error) {
 	paths := map[string]any{"nodePathMap": []map[string]any{

@@ -115,7 +115,7 @@ func (l *local) checkAPI(ctx context.Context, c kubernetes.Interface) error {
 
 // checkNode returns nil once a pod could be created in namespace default and run.
 func (l *local) checkNode(ctx context.Context, c kubernetes.Interface) error {
-	for _, name := range []string{"containerd", "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy", "local-path-provisioner"} {
+	for _, name := range []string{"containerd", "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy", "netpol", "local-path-provisioner"} {
 		if err := l.daemons.checkRunning(name); err != nil {
 			return err
 		}
