@@ -86,6 +86,12 @@
   resources: ["persistentvolumeclaims"]
   verbs: ["create", "delete", "get", "list", "patch", "watch"]
 {{- end }}
+{{- if .Values.sync.toHost.networkPolicies.enabled }}
+# networkpolicies
+- apiGroups: ["networking.k8s.io"]
+  resources: ["networkpolicies"]
+  verbs: ["create", "delete", "get", "list", "patch", "watch"]
+{{- end }}
 {{- if .Values.sync.toHost.leases.enabled }}
 # leases
 - apiGroups: ["coordination.k8s.io"]

@@ -86,6 +86,8 @@
     "sync.toHost.secrets.all"
     "sync.toHost.persistentVolumeClaims"
     "sync.toHost.persistentVolumeClaims.enabled"
+    "sync.toHost.networkPolicies"
+    "sync.toHost.networkPolicies.enabled"
     "sync.toHost.leases"
     "sync.toHost.leases.enabled"
     "sync.fromHost"

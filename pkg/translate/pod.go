@@ -48,6 +48,8 @@ type PodInput struct {
 	// QuotaScope puts the pod into the scope Terminating of quotas of the host, which the
 	// control plane's own pod is not in. See [longestDeadline].
 	QuotaScope bool
+	// Isolation has the directions in which the tenant's NetworkPolicies isolate the pod.
+	Isolation Isolation
 	// Services are the Services of the pod's virtual namespace. They are read
 	// only if [NeedsServices] returns true.
 	Services []corev1.Service
@@ -63,10 +65,21 @@ type PodInput struct {
 func Pod(in PodInput, virtual, host *corev1.Pod) error {
 	syncPodMetadata(virtual, host)
 	host.Labels[labels.Release] = in.Cluster.Name
+	setMark(host.Labels, labels.IsolatedIngress, in.Isolation.Ingress)
+	setMark(host.Labels, labels.IsolatedEgress, in.Isolation.Egress)
 	if host.UID == "" {
 		return newPod(in, virtual, host)
 	}
 	return updatePod(in, virtual, host)
+}
+
+// setMark sets a label to "true", or removes it.
+func setMark(marks map[string]string, key string, set bool) {
+	if set {
+		marks[key] = "true"
+		return
+	}
+	delete(marks, key)
 }
 
 // NeedsServices reports whether [Pod] reads [PodInput.Services].

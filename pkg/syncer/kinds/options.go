@@ -13,6 +13,9 @@ import (
 	"github.com/sublet-dev/sublet/pkg/syncer/kinds/nodes"
 )
 
+// networkPoliciesSetting is the path of the settings of the tenant's NetworkPolicies.
+const networkPoliciesSetting = "sync.toHost.networkPolicies"
+
 // Options are what kinds need of their virtual cluster in addition to its identity. They do
 // not change while the server runs.
 type Options struct {

@@ -43,6 +43,9 @@ func Pods(o Options) syncer.Resource[*corev1.Pod, *corev1.Pod] {
 			{Side: syncer.Virtual, Object: &corev1.Namespace{}, Keys: noKeys},
 		},
 	}
+	if o.Sync.IsEnabled(networkPoliciesSetting) {
+		r.Also = append(r.Also, isolationWatches()...)
+	}
 	if o.VirtualScheduler {
 		// The resources of a node are read once per pod.
 		r.Also = append(r.Also, syncer.Watch{Side: syncer.Host, Object: &corev1.Node{}, All: true, Keys: noKeys})
@@ -84,6 +87,12 @@ func (p pods) fillHost(s syncer.Scope, virtual, host *corev1.Pod) error {
 			return fmt.Errorf("cannot list Services of namespace %s: %w", virtual.Namespace, err)
 		}
 		in.Services = services.Items
+	}
+	if p.options.Sync.IsEnabled(networkPoliciesSetting) {
+		var err error
+		if in.Isolation, err = isolation(s, virtual, host); err != nil {
+			return err
+		}
 	}
 	if translate.NeedsNamespaces(virtual, host) {
 		var namespaces corev1.NamespaceList

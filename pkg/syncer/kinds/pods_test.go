@@ -7,6 +7,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	clocktesting "k8s.io/utils/clock/testing"
@@ -97,12 +98,13 @@ func TestPodsRead(t *testing.T) {
 	watched := map[string]bool{}
 	resource := Pods(testOptions())
 	for _, watch := range resource.Also {
-		if watch.Side != syncer.Virtual {
+		// The row of NetworkPolicies has the right to watch them.
+		if _, policies := watch.Object.(*networkingv1.NetworkPolicy); watch.Side != syncer.Virtual && !policies {
 			t.Errorf("%T is watched on the host, which needs a right", watch.Object)
 		}
 		watched[reflectType(watch.Object).Name()] = true
 	}
-	for _, name := range []string{"Node", "Service", "Namespace"} {
+	for _, name := range []string{"Node", "Service", "Namespace", "NetworkPolicy"} {
 		if !watched[name] {
 			t.Errorf("%s is read and not watched", name)
 		}

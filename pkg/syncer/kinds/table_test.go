@@ -75,7 +75,7 @@ func sharedFiles() []string {
 func furtherFiles() map[string]string {
 	return map[string]string{
 		"eventmessage.go": "events.go", "persistentvolumes.go": "persistentvolumeclaims.go",
-		"exposedservices.go": "services.go", "podscheduling.go": "pods.go", "tokens.go": "pods.go",
+		"exposedservices.go": "services.go", "podisolation.go": "pods.go", "podscheduling.go": "pods.go", "tokens.go": "pods.go",
 	}
 }
 

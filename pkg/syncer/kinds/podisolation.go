@@ -1,0 +1,104 @@
+package kinds
+
+import (
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/sublet-dev/sublet/api/labels"
+	"github.com/sublet-dev/sublet/pkg/syncer"
+	"github.com/sublet-dev/sublet/pkg/translate"
+)
+
+// isolationWatches returns the watches of the NetworkPolicies that isolate pods, on both
+// sides.
+func isolationWatches() []syncer.Watch {
+	return []syncer.Watch{
+		{Side: syncer.Virtual, Object: &networkingv1.NetworkPolicy{}, StatusBlind: true, Keys: podsOfPolicy},
+		{Side: syncer.Host, Object: &networkingv1.NetworkPolicy{}, StatusBlind: true, Keys: podsOfPolicyCopy},
+	}
+}
+
+// isolation returns the directions in which the tenant's NetworkPolicies isolate a pod. A
+// policy without a copy isolates no running pod further: it would cut off what the policy
+// is about to allow. A new pod starts isolated.
+func isolation(s syncer.Scope, virtual, host *corev1.Pod) (translate.Isolation, error) {
+	var policies networkingv1.NetworkPolicyList
+	if err := s.Virtual.List(s.Context, &policies, client.InNamespace(virtual.Namespace), client.UnsafeDisableDeepCopy); err != nil {
+		return translate.Isolation{}, fmt.Errorf("cannot list NetworkPolicies of namespace %s: %w", virtual.Namespace, err)
+	}
+	isolated := translate.Isolation{}
+	for i := range policies.Items {
+		by := translate.IsolationBy(&policies.Items[i], virtual.Labels)
+		if by == (translate.Isolation{}) {
+			continue
+		}
+		copied, err := hasCopy(s, &policies.Items[i])
+		if err != nil {
+			return translate.Isolation{}, err
+		}
+		fresh := copied || host.UID == ""
+		isolated.Ingress = isolated.Ingress || by.Ingress && (fresh || host.Labels[labels.IsolatedIngress] != "")
+		isolated.Egress = isolated.Egress || by.Egress && (fresh || host.Labels[labels.IsolatedEgress] != "")
+	}
+	return isolated, nil
+}
+
+// hasCopy reports whether a virtual NetworkPolicy has a copy on the host.
+func hasCopy(s syncer.Scope, policy *networkingv1.NetworkPolicy) (bool, error) {
+	key := translate.Hashed(s.Cluster, client.ObjectKeyFromObject(policy))
+	err := s.Host.Get(s.Context, key, &networkingv1.NetworkPolicy{}, client.UnsafeDisableDeepCopy)
+	if apierrors.IsNotFound(err) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("cannot get host NetworkPolicy %s: %w", key, err)
+	}
+	return true, nil
+}
+
+// podsOfPolicy returns the virtual pods that a virtual NetworkPolicy selects.
+func podsOfPolicy(s syncer.Scope, object client.Object) ([]types.NamespacedName, error) {
+	policy, ok := object.(*networkingv1.NetworkPolicy)
+	if !ok {
+		return nil, nil
+	}
+	selector, err := metav1.LabelSelectorAsSelector(&policy.Spec.PodSelector)
+	if err != nil {
+		return nil, nil //nolint:nilerr // The virtual API server has validated the selector.
+	}
+	var pods corev1.PodList
+	err = s.Virtual.List(s.Context, &pods, client.InNamespace(policy.Namespace),
+		client.MatchingLabelsSelector{Selector: selector}, client.UnsafeDisableDeepCopy)
+	if err != nil {
+		return nil, fmt.Errorf("cannot list pods of namespace %s: %w", policy.Namespace, err)
+	}
+	var keys []types.NamespacedName
+	for i := range pods.Items {
+		keys = append(keys, client.ObjectKeyFromObject(&pods.Items[i]))
+	}
+	return keys, nil
+}
+
+// podsOfPolicyCopy returns the virtual pods that the original of a host NetworkPolicy
+// selects.
+func podsOfPolicyCopy(s syncer.Scope, object client.Object) ([]types.NamespacedName, error) {
+	key, _, ours := translate.Origin(s.Cluster, translate.Hashed, object)
+	if !ours {
+		return nil, nil
+	}
+	var policy networkingv1.NetworkPolicy
+	err := s.Virtual.Get(s.Context, key, &policy, client.UnsafeDisableDeepCopy)
+	if apierrors.IsNotFound(err) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("cannot get virtual NetworkPolicy %s: %w", key, err)
+	}
+	return podsOfPolicy(s, &policy)
+}

@@ -1,0 +1,260 @@
+package translate
+
+import (
+	"net/netip"
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	apilabels "k8s.io/apimachinery/pkg/labels"
+
+	"github.com/sublet-dev/sublet/api/config/v1alpha1"
+)
+
+// PolicyInput is what the host copy of a NetworkPolicy depends on, in addition to the
+// policy itself.
+type PolicyInput struct {
+	// Cluster is the identity of the virtual cluster.
+	Cluster Cluster
+	// Workload are the operator's settings of the tenant's network.
+	Workload v1alpha1.WorkloadNetwork
+	// KubernetesServiceIP and DNSServiceIP are the addresses of the virtual API and DNS.
+	KubernetesServiceIP, DNSServiceIP string
+	// Namespaces are the virtual namespaces with their labels. They are read only if
+	// [SelectsNamespaces] returns true.
+	Namespaces []corev1.Namespace
+	// Services are those of the policy's namespace.
+	Services []corev1.Service
+}
+
+// NetworkPolicy returns the spec of the host copy of a NetworkPolicy. Policies of the host
+// add up, so a copy must allow nothing that the release's own policies deny. Each peer is
+// confined to the pods of this virtual cluster, and each range of addresses to those that
+// the operator opens. A rule without peers opens the pods of this cluster and what the
+// operator opens.
+func NetworkPolicy(in PolicyInput, virtual *networkingv1.NetworkPolicy) networkingv1.NetworkPolicySpec {
+	p := policyTranslation{PolicyInput: in, virtual: virtual}
+	spec := networkingv1.NetworkPolicySpec{
+		PodSelector: *toHostSelector(in.Cluster, []string{virtual.Namespace}, &virtual.Spec.PodSelector),
+		PolicyTypes: slices.Clone(virtual.Spec.PolicyTypes),
+	}
+	for _, rule := range virtual.Spec.Ingress {
+		spec.Ingress = append(spec.Ingress, p.ingress(rule)...)
+	}
+	for _, rule := range virtual.Spec.Egress {
+		spec.Egress = append(spec.Egress, p.egress(rule)...)
+	}
+	return spec
+}
+
+// SelectsNamespaces reports whether a NetworkPolicy selects some namespaces by their labels.
+func SelectsNamespaces(virtual *networkingv1.NetworkPolicy) bool {
+	some := func(peer networkingv1.NetworkPolicyPeer) bool {
+		return peer.NamespaceSelector != nil && !selectsEverything(peer.NamespaceSelector)
+	}
+	return slices.ContainsFunc(virtual.Spec.Ingress, func(r networkingv1.NetworkPolicyIngressRule) bool { return slices.ContainsFunc(r.From, some) }) ||
+		slices.ContainsFunc(virtual.Spec.Egress, func(r networkingv1.NetworkPolicyEgressRule) bool { return slices.ContainsFunc(r.To, some) })
+}
+
+// Isolation has the directions in which NetworkPolicies of the tenant isolate a pod.
+type Isolation struct {
+	Ingress, Egress bool
+}
+
+// IsolationBy returns the directions in which a NetworkPolicy isolates a pod with labels.
+func IsolationBy(virtual *networkingv1.NetworkPolicy, labels map[string]string) Isolation {
+	selector, err := metav1.LabelSelectorAsSelector(&virtual.Spec.PodSelector)
+	if err != nil || !selector.Matches(apilabels.Set(labels)) {
+		return Isolation{} // The virtual API server has validated the selector.
+	}
+	return Isolation{
+		Ingress: slices.Contains(virtual.Spec.PolicyTypes, networkingv1.PolicyTypeIngress),
+		Egress:  slices.Contains(virtual.Spec.PolicyTypes, networkingv1.PolicyTypeEgress),
+	}
+}
+
+// policyTranslation translates one policy.
+type policyTranslation struct {
+	PolicyInput
+	virtual *networkingv1.NetworkPolicy
+}
+
+// ingress returns the host's form of an ingress rule.
+func (p policyTranslation) ingress(rule networkingv1.NetworkPolicyIngressRule) []networkingv1.NetworkPolicyIngressRule {
+	var rules []networkingv1.NetworkPolicyIngressRule
+	open := func(from []networkingv1.NetworkPolicyPeer, ports []networkingv1.NetworkPolicyPort) {
+		rules = append(rules, networkingv1.NetworkPolicyIngressRule{From: from, Ports: ports})
+	}
+	if peers := p.pods(rule.From); len(peers) > 0 {
+		open(peers, rule.Ports)
+	}
+	exposed := p.exposedPorts()
+	for _, block := range outsideOf(rule.From) {
+		for _, own := range p.Workload.Ingress {
+			ports, ok := intersectPorts(rule.Ports, own.Ports)
+			if peers := intersectPeers(block, own.From); ok && (len(peers) > 0 || block == nil && len(own.From) == 0) {
+				open(peers, ports)
+			}
+		}
+		if ports, ok := intersectPorts(rule.Ports, exposed); ok && len(exposed) > 0 {
+			open(blockPeer(block), ports)
+		}
+	}
+	return rules
+}
+
+// egress returns the host's form of an egress rule.
+func (p policyTranslation) egress(rule networkingv1.NetworkPolicyEgressRule) []networkingv1.NetworkPolicyEgressRule {
+	var rules []networkingv1.NetworkPolicyEgressRule
+	open := func(to []networkingv1.NetworkPolicyPeer, ports []networkingv1.NetworkPolicyPort) {
+		rules = append(rules, networkingv1.NetworkPolicyEgressRule{To: to, Ports: ports})
+	}
+	if peers := p.pods(rule.To); len(peers) > 0 {
+		open(peers, rule.Ports)
+	}
+	if ports := p.controlPlanePorts(rule); len(ports) > 0 {
+		open([]networkingv1.NetworkPolicyPeer{{PodSelector: controlPlanePods(p.Cluster)}}, ports)
+	}
+	allowed := p.Workload.Egress
+	if public := p.Workload.PublicEgress; public.Enabled {
+		block := &networkingv1.IPBlock{CIDR: public.CIDR, Except: public.Except}
+		allowed = append([]networkingv1.NetworkPolicyEgressRule{{To: blockPeer(block)}}, allowed...)
+	}
+	for _, block := range outsideOf(rule.To) {
+		for _, own := range allowed {
+			ports, ok := intersectPorts(rule.Ports, own.Ports)
+			if peers := intersectPeers(block, own.To); ok && (len(peers) > 0 || block == nil && len(own.To) == 0) {
+				open(peers, ports)
+			}
+		}
+	}
+	return rules
+}
+
+// pods returns the peers that are pods of this virtual cluster. No peers are all of its
+// pods.
+func (p policyTranslation) pods(peers []networkingv1.NetworkPolicyPeer) []networkingv1.NetworkPolicyPeer {
+	if len(peers) == 0 {
+		return []networkingv1.NetworkPolicyPeer{{PodSelector: toHostSelector(p.Cluster, nil, &metav1.LabelSelector{})}}
+	}
+	var host []networkingv1.NetworkPolicyPeer
+	for _, peer := range peers {
+		if peer.IPBlock != nil {
+			continue
+		}
+		selector := peer.PodSelector
+		if selector == nil {
+			selector = &metav1.LabelSelector{}
+		}
+		host = append(host, networkingv1.NetworkPolicyPeer{PodSelector: toHostSelector(p.Cluster, p.namespacesOf(peer), selector)})
+	}
+	return host
+}
+
+// namespacesOf returns the virtual namespaces of a peer, nil for all.
+func (p policyTranslation) namespacesOf(peer networkingv1.NetworkPolicyPeer) []string {
+	switch {
+	case peer.NamespaceSelector == nil:
+		return []string{p.virtual.Namespace}
+	case selectsEverything(peer.NamespaceSelector):
+		return nil
+	}
+	found := []string{}
+	selector, err := metav1.LabelSelectorAsSelector(peer.NamespaceSelector)
+	if err != nil {
+		return found // The virtual API server has validated the selector.
+	}
+	for i := range p.Namespaces {
+		if selector.Matches(apilabels.Set(p.Namespaces[i].Labels)) {
+			found = append(found, p.Namespaces[i].Name)
+		}
+	}
+	return found
+}
+
+// exposedPorts returns the ports that exposed Services open of the pods of the policy.
+func (p policyTranslation) exposedPorts() []networkingv1.NetworkPolicyPort {
+	selector, err := metav1.LabelSelectorAsSelector(&p.virtual.Spec.PodSelector)
+	if err != nil {
+		return nil // The virtual API server has validated the selector.
+	}
+	var ports []networkingv1.NetworkPolicyPort
+	for i := range p.Services {
+		if IsExposed(&p.Services[i]) && mayOverlap(selector, p.Services[i].Spec.Selector) {
+			ports = append(ports, targetPorts(&p.Services[i])...)
+		}
+	}
+	return ports
+}
+
+// mayOverlap reports whether a pod can match both a selector and the selector of a
+// Service.
+func mayOverlap(selector apilabels.Selector, service map[string]string) bool {
+	requirements, selectable := selector.Requirements()
+	return selectable && !slices.ContainsFunc(requirements, func(r apilabels.Requirement) bool {
+		_, ok := service[r.Key()]
+		return ok && !r.Matches(apilabels.Set(service))
+	})
+}
+
+// controlPlanePods returns the selector of the pods of the control plane. The chart sets
+// their labels.
+func controlPlanePods(c Cluster) *metav1.LabelSelector {
+	return &metav1.LabelSelector{MatchLabels: map[string]string{
+		"app.kubernetes.io/name": "sublet", "app.kubernetes.io/instance": c.Name, "app.kubernetes.io/component": "control-plane",
+	}}
+}
+
+// controlPlanePorts returns the ports of the control plane that an egress rule opens. DNS
+// and API of a virtual cluster run there, so no selector of a tenant can match them. A
+// rule opens DNS if it would match the pods of kube-dns, and both if it covers the address
+// of their Service.
+func (p policyTranslation) controlPlanePorts(rule networkingv1.NetworkPolicyEgressRule) []networkingv1.NetworkPolicyPort {
+	api, dns := len(rule.To) == 0, len(rule.To) == 0
+	for _, peer := range rule.To {
+		if peer.IPBlock != nil {
+			api = api || blockContains(peer.IPBlock, p.KubernetesServiceIP)
+			dns = dns || blockContains(peer.IPBlock, p.DNSServiceIP)
+			continue
+		}
+		dns = dns || p.matchesDNS(peer)
+	}
+	var ports []networkingv1.NetworkPolicyPort
+	if api && (opensPort(rule.Ports, corev1.ProtocolTCP, "https", 443, 6443, 8443)) {
+		ports = append(ports, newPort(corev1.ProtocolTCP, 8443))
+	}
+	if dns && opensPort(rule.Ports, corev1.ProtocolUDP, "dns", 53, 1053) {
+		ports = append(ports, newPort(corev1.ProtocolUDP, 1053))
+	}
+	if dns && opensPort(rule.Ports, corev1.ProtocolTCP, "dns-tcp", 53, 1053) {
+		ports = append(ports, newPort(corev1.ProtocolTCP, 1053))
+	}
+	return ports
+}
+
+// matchesDNS reports whether a peer would match the pods of kube-dns, as other clusters
+// have them.
+func (p policyTranslation) matchesDNS(peer networkingv1.NetworkPolicyPeer) bool {
+	namespaces := p.namespacesOf(peer)
+	if namespaces != nil && !slices.Contains(namespaces, metav1.NamespaceSystem) {
+		return false
+	}
+	if peer.PodSelector == nil {
+		return true
+	}
+	selector, err := metav1.LabelSelectorAsSelector(peer.PodSelector)
+	return err == nil && selector.Matches(apilabels.Set{"k8s-app": "kube-dns"})
+}
+
+// blockContains reports whether a block of addresses contains an address.
+func blockContains(block *networkingv1.IPBlock, address string) bool {
+	parsed, err := netip.ParseAddr(address)
+	return err == nil && prefixContains(block.CIDR, parsed) &&
+		!slices.ContainsFunc(block.Except, func(cidr string) bool { return prefixContains(cidr, parsed) })
+}
+
+func prefixContains(cidr string, address netip.Addr) bool {
+	prefix, err := netip.ParsePrefix(cidr)
+	return err == nil && prefix.Contains(address)
+}
