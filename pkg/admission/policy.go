@@ -3,6 +3,7 @@ package admission
 import (
 	"context"
 
+	networkingv1 "k8s.io/api/networking/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apiserver/pkg/admission"
 	"k8s.io/apiserver/pkg/warning"
@@ -41,6 +42,8 @@ func PolicyChecks(settings *v1alpha1.Config) map[schema.GroupResource]PolicyChec
 		{Resource: "nodes"}:      checkNodeConnect,
 	}
 	addPodChecks(checks, policy.NewPods(settings.Policies, settings.ControlPlane.Advanced.VirtualScheduler.Enabled))
+	checks[networkingv1.Resource("networkpolicies")] = checkNetworkPolicies(settings.Policies.NetworkPolicy.Workload)
+	addEffectChecks(checks, settings)
 	return checks
 }
 

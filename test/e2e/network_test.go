@@ -36,16 +36,11 @@ type network struct {
 // TestNetworkPolicies shows with packets who reaches whom under the default settings.
 func TestNetworkPolicies(t *testing.T) {
 	n := newNetwork(t)
-	for _, c := range []struct {
-		reason string
-		from   func(line string) *exec.Cmd
-		line   string
-		open   bool
-	}{
-		{"a pod of the tenant", n.inOwn, "wget -qO- -T 3 http://web", true},
+	n.check(t, []connection{
+		{"a pod of the tenant", n.inOwn, "timeout 5 wget -qO- http://web", true},
 		{"the virtual API", n.inOwn, reach("kubernetes.default:443"), true},
 		{"the virtual DNS", n.inOwn, "nslookup web.default.svc.cluster.local", true},
-		{"the tenant's own port of the node", n.inOwn, "wget -qO- -T 3 http://" + n.node + ":" + n.nodePort, true},
+		{"the tenant's own port of the node", n.inOwn, "timeout 5 wget -qO- http://" + n.node + ":" + n.nodePort, true},
 		{"a pod of another tenant", n.inOwn, reach(n.otherPod + ":8080"), false},
 		{"the API of another tenant", n.inOwn, reach(n.otherAPI + ":443"), false},
 		{"the DNS of another tenant", n.inOwn, "timeout 5 nslookup web.default.svc.cluster.local. " + n.otherDNS, false},
@@ -56,11 +51,26 @@ func TestNetworkPolicies(t *testing.T) {
 
 		{"the host reaches its API, so the test can tell", n.inFree, reach(n.api + ":443"), true},
 		{"the host reaches its kubelet, so the test can tell", n.inFree, reach(n.node + ":10250"), true},
-		{"a Service on a port of the node, for the host", n.inFree, "wget -qO- -T 3 http://" + n.node + ":" + n.nodePort, true},
+		{"a Service on a port of the node, for the host", n.inFree, "timeout 5 wget -qO- http://" + n.node + ":" + n.nodePort, true},
 		{"a pod that nothing exposes, for the host", n.inFree, reach(n.otherPod + ":8080"), false},
 		{"the API of a tenant, for the host", n.inFree, reach(n.otherAPI + ":443"), false},
 		{"the DNS of a tenant, for the host", n.inFree, "timeout 5 nslookup web.default.svc.cluster.local. " + n.otherDNS, false},
-	} {
+	})
+	t.Run("policies_of_the_tenant", n.testTenantPolicies)
+}
+
+// connection is one that a line of shell tries to make.
+type connection struct {
+	reason string
+	from   func(line string) *exec.Cmd
+	line   string
+	open   bool
+}
+
+// check checks which connections are open.
+func (n *network) check(t *testing.T, connections []connection) {
+	t.Helper()
+	for _, c := range connections {
 		t.Run(strings.ReplaceAll(c.reason, " ", "_"), func(t *testing.T) {
 			if !c.open {
 				if out, err := c.from(c.line).CombinedOutput(); err == nil {
@@ -76,6 +86,60 @@ func TestNetworkPolicies(t *testing.T) {
 			})
 		})
 	}
+}
+
+// closed waits until a connection is closed that was open.
+func (n *network) closed(t *testing.T, from func(string) *exec.Cmd, line string) {
+	t.Helper()
+	eventually(t, line+" fails", func(context.Context) error {
+		if out, err := from(line).CombinedOutput(); err == nil {
+			return fmt.Errorf("it is open: %s", out)
+		}
+		return nil
+	})
+}
+
+// testTenantPolicies shows that NetworkPolicies of the tenant isolate the tenant's pods, and
+// open nothing that the release's own policies close.
+func (n *network) testTenantPolicies(t *testing.T) {
+	const web, dns = "timeout 5 wget -qO- http://web", "timeout 8 nslookup web.default.svc.cluster.local"
+	exposed := "timeout 5 wget -qO- http://" + n.node + ":" + n.nodePort
+	policy := func(name, spec string) {
+		n.own.apply("{apiVersion: networking.k8s.io/v1, kind: NetworkPolicy, metadata: {name: " + name + "}, spec: " + spec + "}")
+	}
+	policy("deny", "{podSelector: {matchLabels: {app: web}}, policyTypes: [Ingress]}")
+	n.closed(t, n.inOwn, web)
+	n.closed(t, n.inFree, exposed)
+	policy("allow", "{podSelector: {matchLabels: {app: web}}, policyTypes: [Ingress], ingress: [{from: [{podSelector: {matchLabels: {app: first}}}]}]}")
+	n.check(t, []connection{
+		{"a pod that a policy names", n.inOwn, web, true},
+		{"the host, which it does not name", n.inFree, exposed, false},
+	})
+	policy("outside", "{podSelector: {matchLabels: {app: web}}, policyTypes: [Ingress], ingress: [{from: [{ipBlock: {cidr: 0.0.0.0/0}}]}]}")
+	n.check(t, []connection{{"a block of addresses opens what is exposed", n.inFree, exposed, true}})
+
+	policy("quiet", "{podSelector: {matchLabels: {app: first}}, policyTypes: [Egress]}")
+	n.closed(t, n.inOwn, dns)
+	policy("names", `{podSelector: {matchLabels: {app: first}}, policyTypes: [Egress], egress: [{to: [{namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: kube-system}}, podSelector: {matchLabels: {k8s-app: kube-dns}}}], ports: [{port: 53, protocol: UDP}, {port: 53, protocol: TCP}]}]}`)
+	n.check(t, []connection{
+		{"DNS by the usual rule", n.inOwn, dns, true},
+		{"the API, which no rule names", n.inOwn, reach("kubernetes.default:443"), false},
+		{"a Service, which no rule names", n.inOwn, web, false},
+	})
+	policy("all", "{podSelector: {}, policyTypes: [Ingress, Egress], ingress: [{}], egress: [{}, {to: [{ipBlock: {cidr: 10.0.0.0/8}}, {namespaceSelector: {}}]}]}")
+	n.check(t, []connection{
+		{"everything opens the tenant's own", n.inOwn, web, true},
+		{"everything opens the API", n.inOwn, reach("kubernetes.default:443"), true},
+		{"everything opens no other tenant", n.inOwn, reach(n.otherPod + ":8080"), false},
+		{"everything opens no kubelet", n.inOwn, reach(n.node + ":10250"), false},
+		{"everything opens no API of the host", n.inOwn, reach(n.api + ":443"), false},
+	})
+	n.own.kubectl("delete", "networkpolicy", "--all")
+	n.check(t, []connection{
+		{"without policies, the tenant's own", n.inOwn, web, true},
+		{"without policies, what is exposed", n.inFree, exposed, true},
+		{"without policies, no other tenant", n.inOwn, reach(n.otherPod + ":8080"), false},
+	})
 }
 
 // reach returns a line of shell that succeeds if something listens at an address.

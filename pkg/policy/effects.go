@@ -1,0 +1,149 @@
+package policy
+
+import (
+	"fmt"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"github.com/sublet-dev/sublet/api/config/v1alpha1"
+)
+
+// Effect is what becomes of objects of a resource that a tenant creates.
+type Effect struct {
+	// Detail is what is missing to their effect. Empty if they have all of it.
+	Detail string
+	// Setting is the key of values.yaml that changes this. Empty if none does.
+	Setting string
+}
+
+// Warning returns what a tenant reads who creates an object of a resource, empty if it
+// has its whole effect.
+func (e Effect) Warning(resource schema.GroupResource) string {
+	switch {
+	case e.Detail == "":
+		return ""
+	case e.Setting == "":
+		return fmt.Sprintf("%s: %s", resource, e.Detail)
+	}
+	return fmt.Sprintf("%s: %s. The operator of the host can change this with %s.", resource, e.Detail, e.Setting)
+}
+
+// effects are the resources of one API group that share an effect.
+type effects struct {
+	group, resources string
+	detail, setting  string
+	// isOn reports whether they have their effect under the settings. nil means never.
+	isOn func(*v1alpha1.Config) bool
+}
+
+// served returns resources on which the virtual cluster itself acts.
+func served(group, resources string) effects {
+	return effects{group: group, resources: resources, isOn: func(*v1alpha1.Config) bool { return true }}
+}
+
+// synced returns a resource whose objects need a copy on the host.
+func synced(group, resource, setting, detail string) effects {
+	return effects{
+		group: group, resources: resource, detail: "they are not synced to the host, so " + detail, setting: setting + ".enabled",
+		isOn: func(c *v1alpha1.Config) bool { return c.Sync.IsEnabled(setting) },
+	}
+}
+
+// hostOnly returns resources that only the host could heed, and which never reach it.
+func hostOnly(group, resources, detail string) effects {
+	return effects{group: group, resources: resources, detail: detail}
+}
+
+// Effects returns what becomes of the objects of every resource that Kubernetes has built
+// in, and of some that are not. No object is accepted without effect and without a word.
+func Effects(settings *v1alpha1.Config) map[schema.GroupResource]Effect {
+	all := map[schema.GroupResource]Effect{}
+	for _, rows := range [][]effects{coreEffects(), networkEffects(), storageEffects(), nodeEffects(), extensionEffects()} {
+		for _, row := range rows {
+			effect := Effect{Detail: row.detail, Setting: row.setting}
+			if row.isOn != nil && row.isOn(settings) {
+				effect = Effect{}
+			}
+			for resource := range strings.FieldsSeq(row.resources) {
+				all[schema.GroupResource{Group: row.group, Resource: resource}] = effect
+			}
+		}
+	}
+	return all
+}
+
+// coreEffects returns the resources that run or hold something in every cluster.
+func coreEffects() []effects {
+	return []effects{
+		served("", "bindings configmaps events limitranges namespaces nodes pods podtemplates replicationcontrollers resourcequotas secrets serviceaccounts"),
+		served("apps", "controllerrevisions daemonsets deployments replicasets statefulsets"),
+		served("autoscaling", "horizontalpodautoscalers"),
+		served("batch", "cronjobs jobs"),
+		served("coordination.k8s.io", "leases leasecandidates"),
+		served("events.k8s.io", "events"),
+	}
+}
+
+// networkEffects returns the resources about Services and traffic.
+func networkEffects() []effects {
+	const hostRange = "addresses of Services are the host's, which does not know it"
+	const controller = "they have an effect only if a controller for them runs in this virtual cluster, because they are not synced to the host"
+	return []effects{
+		synced("", "services", "sync.toHost.services", "pods reach each other by IP only"),
+		synced("discovery.k8s.io", "endpointslices", "sync.toHost.endpointSlices", "Services without a selector lead nowhere"),
+		synced("", "endpoints", "sync.toHost.endpointSlices", "Services without a selector lead nowhere"),
+		synced("networking.k8s.io", "networkpolicies", "sync.toHost.networkPolicies", "nothing enforces them"),
+		hostOnly("networking.k8s.io", "ingresses ingressclasses", controller),
+		hostOnly("networking.k8s.io", "ipaddresses servicecidrs", hostRange),
+		hostOnly("gateway.networking.k8s.io", "gatewayclasses gateways httproutes grpcroutes tlsroutes tcproutes udproutes referencegrants backendtlspolicies listenersets", controller),
+		hostOnly("policy.networking.k8s.io", "clusternetworkpolicies adminnetworkpolicies baselineadminnetworkpolicies", "nothing enforces them, because they are not synced to the host"),
+	}
+}
+
+// storageEffects returns the resources about volumes.
+func storageEffects() []effects {
+	const drivers = "drivers of the host provide the volumes, and do not know it"
+	return []effects{
+		synced("", "persistentvolumeclaims", "sync.toHost.persistentVolumeClaims", "no volume is provided for them"),
+		hostOnly("", "persistentvolumes", "the host provides volumes for claims alone, and mounts no other"),
+		hostOnly("storage.k8s.io", "storageclasses", "a claim needs a storage class of the host"),
+		hostOnly("storage.k8s.io", "csidrivers csinodes csistoragecapacities volumeattachments volumeattributesclasses", drivers),
+		hostOnly("snapshot.storage.k8s.io", "volumesnapshots volumesnapshotclasses volumesnapshotcontents", drivers),
+		hostOnly("groupsnapshot.storage.k8s.io", "volumegroupsnapshots volumegroupsnapshotclasses volumegroupsnapshotcontents", drivers),
+		hostOnly("storagemigration.k8s.io", "storageversionmigrations", "no controller migrates stored objects in a virtual cluster"),
+	}
+}
+
+// nodeEffects returns the resources about nodes, and about which pod runs on them.
+func nodeEffects() []effects {
+	const devices = "devices of the host's nodes are not shown as resource claims; ask for them in resources.limits"
+	return []effects{
+		hostOnly("policy", "poddisruptionbudgets", "only evictions through the virtual API heed them; a drain of a host node does not"),
+		{
+			group: "scheduling.k8s.io", resources: "priorityclasses", setting: "controlPlane.advanced.virtualScheduler.enabled",
+			detail: "the host schedules the pods of this virtual cluster, without their priorities",
+			isOn:   func(c *v1alpha1.Config) bool { return c.ControlPlane.Advanced.VirtualScheduler.Enabled },
+		},
+		hostOnly("scheduling.k8s.io", "workloads podgroups compositepodgroups", "groups of pods are not synced to the host, which schedules pods one by one"),
+		hostOnly("node.k8s.io", "runtimeclasses", "a pod that names one gets the runtime class of the host with that name, if any"),
+		hostOnly("resource.k8s.io", "deviceclasses resourceclaims resourceclaimtemplates resourceslices devicetaintrules resourcepoolstatusrequests", devices),
+	}
+}
+
+// extensionEffects returns the resources about access, and those that extend the API.
+func extensionEffects() []effects {
+	return []effects{
+		served("admissionregistration.k8s.io", "mutatingadmissionpolicies mutatingadmissionpolicybindings mutatingwebhookconfigurations "+
+			"validatingadmissionpolicies validatingadmissionpolicybindings validatingwebhookconfigurations"),
+		served("apiextensions.k8s.io", "customresourcedefinitions"),
+		served("apiregistration.k8s.io", "apiservices"),
+		served("authentication.k8s.io", "selfsubjectreviews tokenreviews"),
+		served("authorization.k8s.io", "localsubjectaccessreviews selfsubjectaccessreviews selfsubjectrulesreviews subjectaccessreviews"),
+		served("certificates.k8s.io", "certificatesigningrequests"),
+		served("flowcontrol.apiserver.k8s.io", "flowschemas prioritylevelconfigurations"),
+		served("internal.apiserver.k8s.io", "storageversions"),
+		served("rbac.authorization.k8s.io", "clusterrolebindings clusterroles rolebindings roles"),
+		hostOnly("certificates.k8s.io", "clustertrustbundles podcertificaterequests", "kubelets of the host read those of the host; use a ConfigMap or a Secret"),
+	}
+}

@@ -1,0 +1,68 @@
+package policy
+
+import (
+	"fmt"
+
+	networkingv1 "k8s.io/api/networking/v1"
+
+	"github.com/sublet-dev/sublet/api/config/v1alpha1"
+	"github.com/sublet-dev/sublet/pkg/translate"
+)
+
+// networkPolicySetting is the path of the settings of the network of tenants' pods.
+const networkPolicySetting = "policies.networkPolicy.workload"
+
+// JudgeNetworkPolicy returns the peers of a tenant's NetworkPolicy that open less than they
+// say, because the operator keeps addresses closed. It is no reason to deny the policy: what
+// it forbids is enforced.
+func JudgeNetworkPolicy(workload v1alpha1.WorkloadNetwork, spec *networkingv1.NetworkPolicySpec) []Violation {
+	var violations []Violation
+	for i, rule := range spec.Egress {
+		for j, peer := range rule.To {
+			if peer.IPBlock == nil || opensEgress(workload, *peer.IPBlock) {
+				continue
+			}
+			violations = append(violations, Violation{
+				Field: fmt.Sprintf("spec.egress[%d].to[%d].ipBlock", i, j), Value: peer.IPBlock.CIDR,
+				Detail:  "is closed to this virtual cluster, apart from its own API and DNS",
+				Setting: networkPolicySetting + ".publicEgress",
+			})
+		}
+	}
+	for i, rule := range spec.Ingress {
+		for j, peer := range rule.From {
+			if peer.IPBlock == nil {
+				continue
+			}
+			violations = append(violations, Violation{
+				Field: fmt.Sprintf("spec.ingress[%d].from[%d].ipBlock", i, j), Value: peer.IPBlock.CIDR,
+				Detail:  "opens only the ports of Services of the types NodePort and LoadBalancer",
+				Setting: networkPolicySetting + ".ingress",
+			})
+		}
+	}
+	return violations
+}
+
+// opensEgress reports whether the operator opens any address of a block.
+func opensEgress(workload v1alpha1.WorkloadNetwork, block networkingv1.IPBlock) bool {
+	if public := workload.PublicEgress; public.Enabled {
+		if _, ok := translate.IntersectBlocks(block, networkingv1.IPBlock{CIDR: public.CIDR, Except: public.Except}); ok {
+			return true
+		}
+	}
+	for _, rule := range workload.Egress {
+		if len(rule.To) == 0 {
+			return true
+		}
+		for _, peer := range rule.To {
+			if peer.IPBlock == nil {
+				continue
+			}
+			if _, ok := translate.IntersectBlocks(block, *peer.IPBlock); ok {
+				return true
+			}
+		}
+	}
+	return false
+}
