@@ -80,7 +80,7 @@ func TestObjects(t *testing.T) {
 		"ClusterRole/sublet:tenant:shop", "ClusterRoleBinding/sublet:tenant:shop", "ConfigMap/shop-anchor",
 		"LimitRange/shop",
 		"NetworkPolicy/shop-control-plane", "NetworkPolicy/shop-workload", "NetworkPolicy/shop-workload-egress", "NetworkPolicy/shop-workload-ingress",
-		"Pod/shop-test-ready", "ResourceQuota/shop-objects", "ResourceQuota/shop-pods", "Role/shop", "RoleBinding/shop", "Secret/shop-config", "Service/shop",
+		"Pod/shop-test-network", "Pod/shop-test-ready", "ResourceQuota/shop-objects", "ResourceQuota/shop-pods", "Role/shop", "RoleBinding/shop", "Secret/shop-config", "Service/shop",
 		"Service/shop-dns", "Service/shop-operator", "ServiceAccount/shop", "ServiceAccount/shop-workload", "StatefulSet/shop",
 	}
 	cases := map[string]struct {

@@ -137,3 +137,57 @@ label.
 {{- fail (printf "%d %s in the values:\n  %s" $count (ternary "problem" "problems" (eq $count 1)) (replace "\n" "\n  " .)) -}}
 {{- end -}}
 {{- end -}}
+
+{{- /*
+A pod that "helm test" runs: a dict of root, name, args, restartPolicy and labels. It
+runs on nodes where the control plane may run.
+*/ -}}
+{{- define "sublet.test" -}}
+{{- $root := .root -}}
+apiVersion: v1
+kind: Pod
+metadata:
+  name: {{ $root.Release.Name }}-test-{{ .name }}
+  namespace: {{ $root.Release.Namespace }}
+  {{- $hook := dict "helm.sh/hook" "test" "helm.sh/hook-delete-policy" "before-hook-creation,hook-succeeded" }}
+  {{- include "sublet.metadata" (dict "root" $root "component" "test" "annotations" $hook "labels" .labels) | nindent 2 }}
+spec:
+  restartPolicy: {{ .restartPolicy }}
+  activeDeadlineSeconds: 120
+  automountServiceAccountToken: false
+  enableServiceLinks: false
+  {{- with $root.Values.controlPlane.statefulSet.imagePullSecrets }}
+  imagePullSecrets:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+  {{- with $root.Values.controlPlane.statefulSet.scheduling.nodeSelector }}
+  nodeSelector:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+  affinity:
+    nodeAffinity:
+      requiredDuringSchedulingIgnoredDuringExecution:
+        nodeSelectorTerms:
+          - matchExpressions:
+              {{- include "sublet.realNodes" $root | nindent 14 }}
+  {{- with $root.Values.controlPlane.statefulSet.scheduling.tolerations }}
+  tolerations:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+  securityContext:
+    {{- include "sublet.podSecurityContext" $root | nindent 4 }}
+  containers:
+    - name: {{ .name }}
+      image: {{ include "sublet.image" $root | quote }}
+      imagePullPolicy: {{ $root.Values.controlPlane.statefulSet.image.pullPolicy }}
+      args:
+        {{- toYaml .args | nindent 8 }}
+      resources:
+        requests:
+          cpu: 10m
+          memory: 32Mi
+        limits:
+          memory: 128Mi
+      securityContext:
+        {{- include "sublet.containerSecurityContext" $root | nindent 8 }}
+{{- end -}}

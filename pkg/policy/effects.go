@@ -50,7 +50,7 @@ func synced(group, resource, setting, detail string) effects {
 	}
 }
 
-// hostOnly returns resources that only the host could heed, and which never reach it.
+// hostOnly returns resources that only the host could use, and which never reach it.
 func hostOnly(group, resources, detail string) effects {
 	return effects{group: group, resources: resources, detail: detail}
 }
@@ -119,7 +119,7 @@ func storageEffects() []effects {
 func nodeEffects() []effects {
 	const devices = "devices of the host's nodes are not shown as resource claims; ask for them in resources.limits"
 	return []effects{
-		hostOnly("policy", "poddisruptionbudgets", "only evictions through the virtual API heed them; a drain of a host node does not"),
+		hostOnly("policy", "poddisruptionbudgets", "only evictions through the virtual API respect them; a drain of a host node does not"),
 		{
 			group: "scheduling.k8s.io", resources: "priorityclasses", setting: "controlPlane.advanced.virtualScheduler.enabled",
 			detail: "the host schedules the pods of this virtual cluster, without their priorities",
