@@ -73,6 +73,8 @@
     "sync"
     "sync.toHost"
     "sync.toHost.pods"
+    "sync.toHost.pods.runtimeClassName"
+    "sync.toHost.pods.priorityClassName"
     "sync.toHost.pods.hybridScheduling"
     "sync.toHost.services"
     "sync.toHost.services.enabled"
@@ -95,6 +97,7 @@
     "sync.fromHost.nodes.enabled"
     "sync.fromHost.nodes.selector"
     "sync.fromHost.nodes.selector.all"
+    "sync.fromHost.nodes.hideControlPlane"
     "sync.fromHost.nodes.clearImageStatus"
     "sync.fromHost.nodes.syncBackChanges"
     "sync.fromHost.nodes.syncBackSharedNodes"
@@ -178,6 +181,9 @@
 {{- end -}}
 {{- if and $v.sync.fromHost.nodes.enabled $v.sync.fromHost.nodes.syncBackChanges (not $v.sync.fromHost.nodes.selector.labels) (not $v.sync.fromHost.nodes.syncBackSharedNodes) -}}
 {{- $problems = append $problems (printf "sync.fromHost.nodes.syncBackChanges: Invalid value: %s: sync.fromHost.nodes.selector.labels is empty, so the tenant would change nodes that others use too; select the tenant's own nodes by labels, or set sync.fromHost.nodes.syncBackSharedNodes to true" (get $v.sync.fromHost.nodes "syncBackChanges" | toJson)) -}}
+{{- end -}}
+{{- if and $v.sync.toHost.pods.nodeSelector $v.sync.fromHost.nodes.enabled (or $v.sync.fromHost.nodes.selector.all $v.sync.fromHost.nodes.selector.labels) -}}
+{{- $problems = append $problems (printf "sync.toHost.pods.nodeSelector: Invalid value: %s: sync.fromHost.nodes.selector shows nodes on which no pod could run; set sync.fromHost.nodes.selector.all to false, and put these labels into sync.fromHost.nodes.selector.labels instead of here" (get $v.sync.toHost.pods "nodeSelector" | toJson)) -}}
 {{- end -}}
 {{- if and $v.sync.toHost.endpointSlices.enabled (not $v.sync.toHost.services.enabled) -}}
 {{- $problems = append $problems (printf "sync.toHost.endpointSlices.enabled: Invalid value: %s: sync.toHost.services.enabled is false, and an EndpointSlice without its Service is of no use; set both to true or both to false" (get $v.sync.toHost.endpointSlices "enabled" | toJson)) -}}

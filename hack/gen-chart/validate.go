@@ -29,8 +29,10 @@ func conditions() map[string]string {
 		"sync-back-without-labels":        "and " + nodes + ".syncBackChanges (has \"labels\" " + nodes + ".syncBackFields) (not " + nodes + ".syncBackLabels)",
 		"sync-back-shared":                "and " + nodes + ".enabled " + nodes + ".syncBackChanges (not " + nodes + ".selector.labels) (not " + nodes + ".syncBackSharedNodes)",
 		"endpointslices-without-services": "and " + toHost + ".endpointSlices.enabled (not " + toHost + ".services.enabled)",
-		"configmaps-off-and-all":          "and " + toHost + ".configMaps.all (not " + toHost + ".configMaps.enabled)",
-		"secrets-off-and-all":             "and " + toHost + ".secrets.all (not " + toHost + ".secrets.enabled)",
+		"node-selector-and-nodes": "and " + toHost + ".pods.nodeSelector " + nodes + ".enabled " +
+			"(or " + nodes + ".selector.all " + nodes + ".selector.labels)",
+		"configmaps-off-and-all": "and " + toHost + ".configMaps.all (not " + toHost + ".configMaps.enabled)",
+		"secrets-off-and-all":    "and " + toHost + ".secrets.all (not " + toHost + ".secrets.enabled)",
 		"scheduler-without-nodes": "and $v.controlPlane.advanced.virtualScheduler.enabled (or (not " + nodes + ".enabled) " +
 			"(and (not " + nodes + ".selector.all) (not " + nodes + ".selector.labels)))",
 		"quota-without-defaults": `and (include "sublet.hasResourceQuota" $) (not (include "sublet.hasLimitRange" $)) ` +

@@ -179,6 +179,7 @@ func (a *app) admission() []controlplane.Plugin {
 		Rules: nodes.Rules{
 			VirtualScheduler: a.values.ControlPlane.Advanced.VirtualScheduler.Enabled,
 			Nodes:            a.values.Sync.FromHost.Nodes,
+			Tolerations:      a.values.Sync.ToHost.Pods.Tolerations(),
 		},
 		Host: a.hostFirst,
 	})}}...)

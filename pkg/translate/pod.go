@@ -42,9 +42,10 @@ type PodInput struct {
 	AlwaysPull bool
 	// HostSchedulers are the schedulers of the host that pods may ask for.
 	HostSchedulers []string
-	// NodeSelector confines pods to the nodes that the tenant may see. Empty
-	// means all.
+	// NodeSelector limits pods to the nodes of the host with these labels. Empty means all.
 	NodeSelector map[string]string
+	// Enforced is what the operator puts into every host pod.
+	Enforced Enforced
 	// QuotaScope puts the pod into the scope Terminating of quotas of the host, which the
 	// control plane's own pod is not in. See [longestDeadline].
 	QuotaScope bool
@@ -126,6 +127,7 @@ func newPod(in PodInput, virtual, host *corev1.Pod) error {
 		pinToNode(in, spec)
 		host.Annotations[labels.Place] = in.Node
 	}
+	in.Enforced.apply(spec)
 	host.Spec = *spec
 	setQuotaScope(in, host)
 	sent, err := EncodeAgreed(digestRequests(virtual))

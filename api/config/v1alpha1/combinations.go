@@ -93,7 +93,19 @@ func nodesCombinations() []Combination {
 }
 
 func syncCombinations() []Combination {
+	const nodes = nodesSetting + "."
 	return []Combination{
+		{
+			Name: "node-selector-and-nodes", Path: "sync.toHost.pods.nodeSelector",
+			With: []string{nodes + "enabled", nodes + "selector.all", nodes + "selector.labels"},
+			Detail: nodes + "selector shows nodes on which no pod could run; set " + nodes + "selector.all to false, and " +
+				"put these labels into " + nodes + "selector.labels instead of here",
+			Violated: func(c *Config) bool {
+				n := c.Sync.FromHost.Nodes
+				return len(c.Sync.ToHost.Pods.NodeSelector) > 0 && c.Sync.IsEnabled(nodesSetting) &&
+					(n.Selector.All || len(n.Selector.Labels) > 0)
+			},
+		},
 		{
 			Name: "endpointslices-without-services", Path: "sync.toHost.endpointSlices.enabled",
 			With: []string{"sync.toHost.services.enabled"},

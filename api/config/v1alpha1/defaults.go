@@ -12,9 +12,13 @@ func Default(kinds ...Kind) *Config {
 	config := &Config{
 		ControlPlane: defaultControlPlane(),
 		Sync: Sync{
-			ToHost: ToHost{Pods: Pods{HybridScheduling: HybridScheduling{HostSchedulers: []string{}}}},
+			ToHost: ToHost{Pods: Pods{
+				NodeSelector: map[string]string{}, EnforceTolerations: []string{},
+				HybridScheduling: HybridScheduling{HostSchedulers: []string{}},
+			}},
 			FromHost: FromHost{Nodes: Nodes{
 				Selector:         NodeSelector{All: true, Labels: map[string]string{}},
+				HideControlPlane: true,
 				ClearImageStatus: true,
 				Annotations:      []string{}, ShowFields: []ShownField{},
 				SyncBackFields:       []NodeField{NodeUnschedulable},

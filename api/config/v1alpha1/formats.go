@@ -63,6 +63,8 @@ func Formats() []Format {
 			Want: "the full name of an image, or its beginning with * at the end, such as registry.example.com/shop/*"},
 		{Name: "regexp", Pattern: `^\S+$`,
 			Want: "a regular expression of Go without spaces, such as internal|internet-facing", isValid: isRegexp},
+		{Name: "toleration", Pattern: `^(` + dnsName + `/)?` + labelPart + `(=` + labelPart + `)?(:(NoSchedule|PreferNoSchedule|NoExecute))?$`,
+			Want: "a taint such as team, team=shop or team=shop:NoSchedule", isValid: isToleration},
 		{Name: "label-value", Pattern: `^` + labelPart + `$`,
 			Want: "at most 63 letters, digits, -, _ and ., with a letter or digit at both ends, such as team-a", isValid: isLabelValue},
 		{Name: "image-registry", Pattern: `^` + dnsName + portSuffix + `$`,
@@ -144,6 +146,11 @@ func isRegexp(value string) bool {
 
 func isLabelKey(value string) bool {
 	return len(utilvalidation.IsQualifiedName(value)) == 0
+}
+
+func isToleration(value string) bool {
+	toleration := ParseToleration(value)
+	return isLabelKey(toleration.Key) && isLabelValue(toleration.Value)
 }
 
 func isLabelValue(value string) bool {

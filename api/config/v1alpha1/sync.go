@@ -33,6 +33,23 @@ type FromHost struct {
 
 // Pods are the settings of the tenant's pods.
 type Pods struct {
+	// Labels that the host node of each pod of the tenant must have. For nodes that the tenant sees by
+	// their labels, set sync.fromHost.nodes.selector.labels instead: it limits the pods too.
+	// Default: {}
+	NodeSelector map[string]string `json:"nodeSelector" keys:"label-key" values:"label-value,optional"`
+	// Taints of host nodes that each pod of the tenant tolerates, as key, key=value, key:Effect or
+	// key=value:Effect. They are added after policies.pods.tolerations is checked. Nodes are shown to the
+	// tenant without them, so that its scheduler and its DaemonSets use these nodes. Unlike in vCluster,
+	// "*" is not possible.
+	// Default: []
+	EnforceTolerations []string `json:"enforceTolerations" format:"toleration" unique:"true"`
+	// Runtime class of the host that each pod of the tenant gets, whichever it asks for.
+	// Default: ""
+	RuntimeClassName string `json:"runtimeClassName" format:"object-name,optional"`
+	// Priority class of the host that each pod of the tenant gets. The priority that the tenant gives a
+	// pod never counts on the host. Without a class it is the default of the host.
+	// Default: ""
+	PriorityClassName string `json:"priorityClassName" format:"object-name,optional"`
 	// Pods that schedulers of the host place.
 	HybridScheduling HybridScheduling `json:"hybridScheduling"`
 }
@@ -57,6 +74,12 @@ type Nodes struct {
 	// Nodes that the tenant sees. With all: false and no labels, these are the nodes on which the tenant's
 	// pods run.
 	Selector NodeSelector `json:"selector"`
+	// Hide nodes with the taint node-role.kubernetes.io/control-plane and the effect NoSchedule or
+	// NoExecute. A node stays while a pod of the tenant runs there. A taint in
+	// sync.toHost.pods.enforceTolerations does not count. A control plane without the taint is a node
+	// for everybody, as on a host of one node.
+	// Default: true
+	HideControlPlane bool `json:"hideControlPlane"`
 	// Hide status.images of nodes: it lists other tenants' images.
 	// Default: true
 	ClearImageStatus bool `json:"clearImageStatus"`

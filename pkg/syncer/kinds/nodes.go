@@ -21,5 +21,6 @@ func PseudoNodes(o Options) syncer.Resource[*corev1.Node, *corev1.Pod] {
 func (o Options) nodes() nodes.Options {
 	return nodes.Options{
 		Nodes: o.Sync.FromHost.Nodes, VirtualScheduler: o.VirtualScheduler, Usage: o.Usage, KubeletVersion: o.KubeletVersion,
+		Tolerations: o.Sync.ToHost.Pods.Tolerations(),
 	}
 }

@@ -70,12 +70,13 @@ func (p pods) fillHost(s syncer.Scope, virtual, host *corev1.Pod) error {
 		KubernetesServiceIP: p.options.KubernetesServiceIP,
 		DNSServiceIP:        p.options.DNSServiceIP,
 		ClusterDomain:       p.options.ClusterDomain,
-		NodeSelector:        visibleNodes(p.options.Sync),
+		NodeSelector:        allowedNodes(p.options.Sync),
 		HostSchedulers:      p.options.hostSchedulers(),
 		AlwaysPull:          p.options.AlwaysPull,
 		VirtualScheduler:    p.options.usesVirtualScheduler(virtual),
 		Node:                progress(s).Node,
 		QuotaScope:          p.options.QuotaScope,
+		Enforced:            enforced(p.options.Sync.ToHost.Pods),
 	}
 	if host.ResourceVersion == "" && metav1.GetControllerOfNoCopy(virtual) != nil {
 		// Bare pods stay bare: nothing would create them again.
@@ -129,13 +130,22 @@ func (p pods) applyPolicy(virtual, host *corev1.Pod) (*corev1.Pod, error) {
 	return &changed, nil
 }
 
-// visibleNodes returns the labels of the nodes that pods may run on, nil for every node.
-func visibleNodes(sync v1alpha1.Sync) map[string]string {
+// allowedNodes returns the labels of the nodes that pods may run on, empty for every node.
+func allowedNodes(sync v1alpha1.Sync) map[string]string {
 	selector := sync.FromHost.Nodes.Selector
-	if !sync.IsEnabled("sync.fromHost.nodes") || selector.All {
-		return nil
+	if !sync.IsEnabled("sync.fromHost.nodes") || selector.All || len(selector.Labels) == 0 {
+		return sync.ToHost.Pods.NodeSelector
 	}
 	return selector.Labels
+}
+
+// enforced returns what the operator puts into every host pod.
+func enforced(settings v1alpha1.Pods) translate.Enforced {
+	return translate.Enforced{
+		Tolerations:       settings.Tolerations(),
+		RuntimeClassName:  settings.RuntimeClassName,
+		PriorityClassName: settings.PriorityClassName,
+	}
 }
 
 // copyNode copies the node of the host pod once the virtual cluster has that node. No pod

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -66,27 +67,30 @@ func TestHasStarted(t *testing.T) {
 	}
 }
 
-func TestVisibleNodes(t *testing.T) {
+func TestAllowedNodes(t *testing.T) {
 	t.Parallel()
-	pool := map[string]string{"pool": "tenants"}
+	shown := map[string]string{"pool": "shown"}
+	enforced := map[string]string{"pool": "enforced"}
 	tests := map[string]struct {
-		reason  string
-		enabled bool
-		nodes   v1alpha1.Nodes
-		want    int
+		reason         string
+		enabled        bool
+		nodes          v1alpha1.Nodes
+		enforced, want map[string]string
 	}{
-		"All":      {reason: "every node is shown", enabled: true, nodes: v1alpha1.Nodes{Selector: v1alpha1.NodeSelector{All: true, Labels: pool}}},
-		"Labels":   {reason: "some nodes are shown", enabled: true, nodes: v1alpha1.Nodes{Selector: v1alpha1.NodeSelector{Labels: pool}}, want: 1},
-		"WithPods": {reason: "those are shown that pods run on", nodes: v1alpha1.Nodes{}, enabled: true},
-		"Pseudo":   {reason: "no real node is shown", nodes: v1alpha1.Nodes{Selector: v1alpha1.NodeSelector{Labels: pool}}},
+		"All":      {reason: "every node is shown", enabled: true, nodes: v1alpha1.Nodes{Selector: v1alpha1.NodeSelector{All: true, Labels: shown}}},
+		"Labels":   {reason: "some nodes are shown", enabled: true, nodes: v1alpha1.Nodes{Selector: v1alpha1.NodeSelector{Labels: shown}}, want: shown},
+		"WithPods": {reason: "those are shown that pods run on", nodes: v1alpha1.Nodes{}, enabled: true, enforced: enforced, want: enforced},
+		"Pseudo":   {reason: "no real node is shown", nodes: v1alpha1.Nodes{Selector: v1alpha1.NodeSelector{Labels: shown}}},
+		"Enforced": {reason: "no real node is shown, and the operator names some", nodes: v1alpha1.Nodes{}, enforced: enforced, want: enforced},
 	}
 	for name, tt := range tests {
 		sync := v1alpha1.Sync{
+			ToHost:   v1alpha1.ToHost{Pods: v1alpha1.Pods{NodeSelector: tt.enforced}},
 			FromHost: v1alpha1.FromHost{Nodes: tt.nodes},
 			Kinds:    map[string]v1alpha1.KindSettings{"sync.fromHost.nodes": {Enabled: tt.enabled}},
 		}
-		if got := visibleNodes(sync); len(got) != tt.want {
-			t.Errorf("%s: %s: got %v", name, tt.reason, got)
+		if diff := cmp.Diff(tt.want, allowedNodes(sync)); diff != "" {
+			t.Errorf("%s: %s (-want +got):\n%s", name, tt.reason, diff)
 		}
 	}
 }

@@ -1,7 +1,10 @@
 package nodes
 
 import (
+	"fmt"
+
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	apilabels "k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -21,13 +24,17 @@ type Options struct {
 	// Usage is subtracted from the allocatable resources of virtual nodes. Default:
 	// nil, which shows those of the host.
 	Usage Usage
+	// Tolerations are those that each pod of the tenant gets. Nodes are shown without the
+	// taints that they tolerate. Default: none.
+	Tolerations []corev1.Toleration
 	// KubeletVersion is the kubelet version of a pseudo node.
 	KubeletVersion string
 }
 
 // Real returns the kind that shows the host's nodes in the virtual cluster. With
 // selector.all it shows every node, with selector.labels those that have the labels.
-// With neither it shows those that pods of this virtual cluster run on.
+// With neither it shows those that pods of this virtual cluster run on. A node of the
+// host's control plane is shown only for such a pod, unless the settings show it.
 //
 // No controller of the virtual cluster watches the health of nodes, so they need no
 // leases in kube-node-lease. The host's controller does it, and the conditions show
@@ -50,22 +57,38 @@ func Real(o Options) syncer.Resource[*corev1.Node, *corev1.Node] {
 			return fillReal(s, o, host, virtual)
 		},
 	}
-	switch {
-	case o.Nodes.Selector.All:
-	case len(o.Nodes.Selector.Labels) > 0:
-		r.Select = apilabels.SelectorFromSet(o.Nodes.Selector.Labels)
-	default:
+	if labels := o.Nodes.Selector.Labels; !o.Nodes.Selector.All && len(labels) > 0 {
+		r.Select = apilabels.SelectorFromSet(labels)
+	}
+	if needsPod, keys := o.needsPod(); needsPod != nil {
 		r.Want = func(s syncer.Scope, virtual, host *corev1.Node) (bool, error) {
-			if !canStay(o.Nodes, virtual, host) {
-				return false, nil
+			if !canStay(o.Nodes, virtual, host) || !needsPod(host) {
+				return canStay(o.Nodes, virtual, host), nil
 			}
 			_, ok, err := podOn(s, host.Name)
 			return ok, err
 		}
 		r.Indexes = []syncer.Index{HostPodsByNode()}
-		r.Also = []syncer.Watch{{Side: syncer.Host, Object: &corev1.Pod{}, Keys: nodeOfPod}}
+		r.Also = []syncer.Watch{{Side: syncer.Host, Object: &corev1.Pod{}, Keys: keys}}
 	}
 	return r
+}
+
+// keysFunc returns the keys of the virtual nodes that depend on a host pod.
+type keysFunc func(s syncer.Scope, object client.Object) ([]types.NamespacedName, error)
+
+// needsPod returns which host nodes are shown only while a pod of this virtual cluster runs
+// there. It also returns the keys of those nodes for a pod, and nil if no node depends on
+// pods.
+func (o Options) needsPod() (func(host *corev1.Node) bool, keysFunc) {
+	switch {
+	case !o.Nodes.Selector.All && len(o.Nodes.Selector.Labels) == 0:
+		return func(*corev1.Node) bool { return true }, nodeOfPod
+	case o.Nodes.HideControlPlane:
+		return o.isControlPlane, o.controlPlaneOfPod
+	default:
+		return nil, nil
+	}
 }
 
 // ByNode is the field of the index that [HostPodsByNode] returns.
@@ -99,6 +122,28 @@ func nodeOfPod(_ syncer.Scope, o client.Object) ([]types.NamespacedName, error) 
 		return nil, nil
 	}
 	return []types.NamespacedName{{Name: pod.Spec.NodeName}}, nil
+}
+
+// controlPlaneOfPod returns the key of the virtual node that a host pod is bound to, if its
+// host node is one of the control plane. The start of a pod on another node costs no
+// reconcile.
+func (o Options) controlPlaneOfPod(s syncer.Scope, object client.Object) ([]types.NamespacedName, error) {
+	keys, err := nodeOfPod(s, object)
+	if err != nil || len(keys) == 0 {
+		return nil, err
+	}
+	var host corev1.Node
+	err = s.Host.Get(s.Context, keys[0], &host, client.UnsafeDisableDeepCopy)
+	switch {
+	case apierrors.IsNotFound(err):
+		return nil, nil
+	case err != nil:
+		return nil, fmt.Errorf("cannot get host node %s: %w", keys[0].Name, err)
+	case !o.isControlPlane(&host):
+		return nil, nil
+	default:
+		return keys, nil
+	}
 }
 
 // canStay reports whether a virtual node, if there is one, can be updated to show the host

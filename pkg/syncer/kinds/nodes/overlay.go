@@ -97,26 +97,26 @@ func overlay(s syncer.Scope, host, virtual *corev1.Node, o Options) error {
 		s.Say("NodeChangesDropped", "Removed the cordon, taints and extended resources that tenants set on this node: "+
 			"they require "+schedulerSetting+", which is off.")
 	}
-	after := merge(host, virtual, part, visibleAnnotations(host.Annotations, o.Nodes))
+	after := merge(o.visibleHost(host), virtual, part)
 	if hidden := after.hidden.newlyHidden(before.hidden); len(hidden) > 0 {
 		s.Say("NodeChangesHidden", "The host has set "+strings.Join(hidden, ", ")+" on this node, which hides the tenant's own until the host removes it.")
 	}
 	return after.write(virtual)
 }
 
-// merge writes the host's part, with these annotations of it, and the tenant's into a
-// virtual node. It returns the record of it.
-func merge(host, virtual *corev1.Node, part tenantPart, annotations map[string]string) record {
+// merge writes the visible part of a host node and the tenant's into a virtual node. It
+// returns the record of it.
+func merge(host, virtual *corev1.Node, part tenantPart) record {
 	r := record{lastApplied: map[string]translate.Agreed{
 		labelsField:        translate.Agree(host.Labels),
-		annotationsField:   translate.Agree(annotations),
+		annotationsField:   translate.Agree(host.Annotations),
 		taintsField:        translate.AgreeList(host.Spec.Taints, taintKey),
 		resourcesField:     resourceNames(host.Status.Capacity, host.Status.Allocatable),
 		unschedulableField: cordonedBy(host.Spec.Unschedulable, part.cordoned),
 	}}
 	own := ownAnnotations(virtual.Annotations)
 	virtual.Labels, r.hidden.Labels = overlayKeys(host.Labels, part.labels)
-	virtual.Annotations, r.hidden.Annotations = overlayKeys(annotations, part.annotations)
+	virtual.Annotations, r.hidden.Annotations = overlayKeys(host.Annotations, part.annotations)
 	if virtual.Annotations == nil {
 		virtual.Annotations = map[string]string{}
 	}

@@ -19,6 +19,7 @@ const (
 	syncBackSetting       = "sync.fromHost.nodes.syncBackChanges"
 	syncBackFieldsSetting = "sync.fromHost.nodes.syncBackFields"
 	syncBackLabelsSetting = "sync.fromHost.nodes.syncBackLabels"
+	enforceSetting        = "sync.toHost.pods.enforceTolerations"
 	taintEffectsSetting   = "sync.fromHost.nodes.syncBackTaintEffects"
 )
 
@@ -29,6 +30,9 @@ type Rules struct {
 	VirtualScheduler bool
 	// Nodes are the settings of sync.fromHost.nodes. Default: nothing goes to the host.
 	Nodes v1alpha1.Nodes
+	// Tolerations are those that each pod of the tenant gets. The tenant does not see the
+	// taints that they tolerate, and changes none on the host. Default: none.
+	Tolerations []corev1.Toleration
 }
 
 // Decision is the result of the rules for a write. What neither goes to the host nor
@@ -183,6 +187,8 @@ func (r Rules) decideTaint(d *Decision, key string, taint *corev1.Taint) {
 func (r Rules) passTaint(d *Decision, hosts bool, key string, taint *corev1.Taint) {
 	_, effect, _ := strings.Cut(key, ":")
 	switch {
+	case taint != nil && tolerates(r.Tolerations, *taint):
+		d.denyf("the taint %s cannot be set: it would have no effect, as the operator lets each pod tolerate it with %s", key, enforceSetting)
 	case (hosts || taint != nil) && !slices.Contains(r.Nodes.SyncBackTaintEffects, corev1.TaintEffect(effect)):
 		d.denyf("the taint %s cannot be changed: no taint with the effect %s is passed to the host. Ask the operator to add it to %s.", key, effect, taintEffectsSetting)
 	case isProtected(key):

@@ -23,6 +23,14 @@ func trim(host *corev1.Node, settings v1alpha1.Nodes) {
 	host.Status = visibleStatus(host, settings)
 }
 
+// visibleHost returns a host node with the annotations and taints that the tenant sees.
+func (o Options) visibleHost(host *corev1.Node) *corev1.Node {
+	visible := *host
+	visible.Annotations = visibleAnnotations(host.Annotations, o.Nodes)
+	visible.Spec.Taints = visibleTaints(host.Spec.Taints, o.Tolerations)
+	return &visible
+}
+
 // visibleAnnotations returns the annotations of a host node that the settings name. It
 // never returns those that only the host's object is for.
 func visibleAnnotations(host map[string]string, settings v1alpha1.Nodes) map[string]string {
