@@ -48,7 +48,10 @@ func checkPods(pods *policy.Pods) PolicyCheck {
 			return Judgement{Violations: pods.Judge(&after.ObjectMeta, &after.Spec)}, nil
 		}
 		before, err := toV1[corev1.Pod](a.GetOldObject(), o)
-		return Judgement{Violations: pods.JudgeUpdate(before, after)}, err
+		if err != nil {
+			return Judgement{}, err
+		}
+		return Judgement{Violations: pods.JudgeUpdate(before, after)}, nil
 	}
 }
 

@@ -54,17 +54,22 @@ func isAllowedImage(allowed []string, image string) bool {
 
 // fullImageName returns an image with its registry, as container runtimes complete it.
 func fullImageName(image string) string {
-	const hub = "docker.io/"
-	first, rest, hasPath := strings.Cut(image, "/")
-	switch {
-	case !hasPath:
-		return hub + "library/" + image
-	case first == "index.docker.io":
-		return hub + rest
-	case first == "docker.io" && !strings.Contains(rest, "/"):
-		return hub + "library/" + rest
-	case first != "localhost" && !strings.ContainsAny(first, ".:"):
-		return hub + image
+	const hub = "docker.io"
+	registry, path, hasPath := strings.Cut(image, "/")
+	if !hasPath || !isRegistry(registry) {
+		registry, path = hub, image
 	}
-	return image
+	if registry == "index.docker.io" {
+		registry = hub
+	}
+	if registry == hub && !strings.Contains(path, "/") {
+		path = "library/" + path
+	}
+	return registry + "/" + path
+}
+
+// isRegistry reports whether the first part of an image is a registry. A name in upper case
+// is one: it cannot be a repository.
+func isRegistry(part string) bool {
+	return part == "localhost" || strings.ContainsAny(part, ".:") || strings.ToLower(part) != part
 }

@@ -2,6 +2,7 @@ package policy
 
 import (
 	"slices"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -63,6 +64,28 @@ func (p *Pods) JudgeUpdate(before, after *corev1.Pod) []Violation {
 	}
 	known := p.Judge(&before.ObjectMeta, &before.Spec)
 	return slices.DeleteFunc(violations, func(v Violation) bool { return slices.Contains(known, v) })
+}
+
+// JudgeCopy returns what keeps a pod from the host: any violation before it has a host copy,
+// and those of its further ephemeral containers later. Admission denies both. A pod may be
+// older than the policy.
+func (p *Pods) JudgeCopy(virtual, host *corev1.Pod) []Violation {
+	if host.UID == "" {
+		return p.Judge(&virtual.ObjectMeta, &virtual.Spec)
+	}
+	var added []string
+	for i := range virtual.Spec.EphemeralContainers {
+		name := virtual.Spec.EphemeralContainers[i].Name
+		if !slices.ContainsFunc(host.Spec.EphemeralContainers, func(c corev1.EphemeralContainer) bool { return c.Name == name }) {
+			added = append(added, at("spec.ephemeralContainers", i))
+		}
+	}
+	if len(added) == 0 {
+		return nil
+	}
+	return slices.DeleteFunc(p.Judge(&virtual.ObjectMeta, &virtual.Spec), func(v Violation) bool {
+		return !slices.ContainsFunc(added, func(path string) bool { return strings.HasPrefix(v.Field, path) })
+	})
 }
 
 // JudgeDelete returns what is not allowed about the grace period of a delete, in seconds.

@@ -54,7 +54,7 @@ func fieldsOf(id podsecurity.CheckID) securityFields {
 // decides. This package finds the field.
 func podSecurity(standard string) podRule {
 	level := api.Level(standard)
-	if level == api.LevelPrivileged || level == "" {
+	if level == api.LevelPrivileged {
 		return func(*metav1.ObjectMeta, *corev1.PodSpec) []Violation { return nil }
 	}
 	checks := securityChecks(level)

@@ -21,6 +21,10 @@ type Violation struct {
 // maxValue is the greatest length of a value in a message, in characters.
 const maxValue = 80
 
+// maxViolations is the number of violations that a message describes. An object may have
+// thousands.
+const maxViolations = 10
+
 // String returns the field, its value, and why it is not allowed.
 func (v Violation) String() string {
 	if v.Value == "" {
@@ -33,14 +37,18 @@ func (v Violation) String() string {
 	return fmt.Sprintf("%s: %q: %s", v.Field, string(value), v.Detail)
 }
 
-// Message returns the text of a denial: every violation, and then the settings that decide
-// with who can change them. It returns an empty text for no violation.
+// Message returns the text of a denial: the first violations, and then the settings that
+// decide with who can change them. It returns an empty text for no violation.
 func Message(violations []Violation) string {
 	if len(violations) == 0 {
 		return ""
 	}
 	var texts, settings []string
-	for _, violation := range violations {
+	for i, violation := range violations {
+		if i == maxViolations {
+			texts = append(texts, fmt.Sprintf("and %d more fields", len(violations)-i))
+			break
+		}
 		texts = append(texts, violation.String())
 		if violation.Setting != "" && !slices.Contains(settings, violation.Setting) {
 			settings = append(settings, violation.Setting)

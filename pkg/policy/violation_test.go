@@ -1,6 +1,7 @@
 package policy_test
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -30,6 +31,12 @@ func TestMessage(t *testing.T) {
 			`spec.hostNetwork: "true": pods do not share the node's network; spec.volumes[0].nfs: nfs volumes are not allowed; ` +
 				`spec.hostNetwork: "true": pods do not share the node's network. ` +
 				`The operator of the host can change this with policies.a and policies.b.`,
+		},
+		{
+			"an object may have thousands of them",
+			slices.Repeat([]policy.Violation{volume}, 1000),
+			strings.Repeat("spec.volumes[0].nfs: nfs volumes are not allowed; ", 10) +
+				"and 990 more fields. The operator of the host can change this with policies.b.",
 		},
 		{
 			"no setting allows it",

@@ -55,7 +55,7 @@ var both = sync.OnceValues(func() (*clusters, error) {
 	board := &switchboard{}
 	nodes := &nodeSwitch{}
 	virtual, err := launch("virtual", controlplane.Config{
-		Admission: []controlplane.Plugin{{Name: "Nodes", Interface: nodes}},
+		Admission: []controlplane.Plugin{{Name: "Nodes", Interface: nodes}, {Name: "Policies", Interface: newPoliced()}},
 		HostFirst: []controlplane.HostFirst{admission.Services(admission.ServiceOptions{Host: board})},
 	})
 	if err != nil {

@@ -109,17 +109,15 @@ func (p pods) fillHost(s syncer.Scope, virtual, host *corev1.Pod) error {
 }
 
 // applyPolicy returns the pod with the tolerations that may reach the host. It returns an
-// error for a pod without a host copy that the policy does not allow. Admission denies such
-// a pod, unless it was stored before the policy.
+// error for what the policy does not let reach the host. Admission denies it, unless it was
+// stored before the policy.
 func (p pods) applyPolicy(virtual, host *corev1.Pod) (*corev1.Pod, error) {
 	rules := p.options.PodPolicy
 	if rules == nil {
 		return virtual, nil
 	}
-	if host.UID == "" {
-		if violations := rules.Judge(&virtual.ObjectMeta, &virtual.Spec); len(violations) > 0 {
-			return nil, &translate.UnsupportedError{Problems: []error{errors.New(policy.Message(violations))}}
-		}
+	if violations := rules.JudgeCopy(virtual, host); len(violations) > 0 {
+		return nil, &translate.UnsupportedError{Problems: []error{errors.New(policy.Message(violations))}}
 	}
 	passed := rules.PassTolerations(virtual.Spec.Tolerations)
 	if len(passed) == len(virtual.Spec.Tolerations) {
