@@ -5,12 +5,14 @@ package e2e
 import (
 	"context"
 	"fmt"
+	"io"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
@@ -22,6 +24,7 @@ func TestQuota(t *testing.T) {
 		`policies.resourceQuota.quota.services\.nodeports=1`,
 		"policies.objects.count.configmaps=2",
 		"policies.objects.bytes.configmaps=1Mi",
+		"policies.streams.max=3",
 	)
 	for _, step := range []struct {
 		name string
@@ -31,6 +34,7 @@ func TestQuota(t *testing.T) {
 		{"ControlPlaneComesBack", testFullQuotaDoesNotBrick},
 		{"Mirror", testLimitsMirror},
 		{"NodePorts", testQuotaOfNodePorts},
+		{"Streams", testLimitOfStreams},
 		{"Copies", testLimitOfCopies},
 		{"ReadOnly", testReadOnly},
 	} {
@@ -189,6 +193,39 @@ func testQuotaOfNodePorts(t *testing.T, tn *tenant) {
 			return fmt.Errorf("%w: %s", err, out)
 		}
 		return nil
+	})
+}
+
+// testLimitOfStreams follows a log as often as may be. One more is answered at once with what
+// to do, and there is room again when one ends.
+func testLimitOfStreams(t *testing.T, tn *tenant) {
+	follow := func(ctx context.Context) (io.ReadCloser, error) {
+		return tn.virtual.CoreV1().Pods(metav1.NamespaceDefault).
+			GetLogs("first-1", &corev1.PodLogOptions{Follow: true}).MaxRetries(0).Stream(ctx)
+	}
+	var open []io.Closer
+	for range 3 {
+		log, err := follow(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		open = append(open, log)
+	}
+	defer func() {
+		for _, log := range open {
+			_ = log.Close()
+		}
+	}()
+	if _, err := follow(t.Context()); !apierrors.IsTooManyRequests(err) || !strings.Contains(err.Error(), "policies.streams.max") {
+		t.Errorf("a log too many is answered with: %v", err)
+	}
+	_ = open[0].Close()
+	eventually(t, "there is room for another log", func(ctx context.Context) error {
+		log, err := follow(ctx)
+		if err == nil {
+			err = log.Close()
+		}
+		return err
 	})
 }
 
