@@ -6,7 +6,6 @@ import (
 	"net/netip"
 
 	"k8s.io/component-base/metrics/legacyregistry"
-	"k8s.io/utils/clock"
 
 	"github.com/sublet-dev/sublet/pkg/controlplane/pki"
 	"github.com/sublet-dev/sublet/pkg/dns"
@@ -27,7 +26,7 @@ func (a *app) buildDNS() error {
 	if err != nil {
 		return fmt.Errorf("cannot read the range of Services: %w", err)
 	}
-	a.dnsPods = dns.NewPods(clock.RealClock{})
+	a.dnsPods = dns.NewPods()
 	a.dns, err = dns.New(dns.Options{
 		Virtual:          a.controlPlane.ClientConfig(dnsUser, pki.GroupAdmins),
 		ClusterDomain:    settings.ClusterDomain,

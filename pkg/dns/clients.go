@@ -19,18 +19,17 @@ import (
 
 const (
 	// holdTime is how long a query of an unknown address waits for the address to become
-	// known. Clients repeat a query after two seconds or later.
-	holdTime = 2 * time.Second
-	// maxHeld is how many queries wait at once. Further ones are refused at once.
-	maxHeld = 64
-	// trialTime is how long an unknown address gets answers while a pod starts. Within it
-	// the addresses of the pod become known.
-	trialTime = 10 * time.Second
-	// trialRest is how long an address stays unknown after that before it gets another trial.
-	trialRest = 10 * time.Minute
-	// maxClients is the number of addresses whose rates and trials are remembered.
+	// known. A kubelet reports it up to two seconds after the first container runs, which
+	// may ask at once. Most clients repeat a query after five seconds.
+	holdTime = 4 * time.Second
+	// maxHeld is how many queries wait at once. Further ones are dropped at once.
+	maxHeld = 256
+	// maxHeldEach is how many queries of one address wait at once, so that a stranger does not
+	// take the place of a new pod.
+	maxHeldEach = 8
+	// maxClients is the number of addresses whose rates are remembered.
 	maxClients = 4096
-	// logInterval is the time between two log lines about refused addresses.
+	// logInterval is the time between two log lines about unknown addresses.
 	logInterval = time.Minute
 )
 
@@ -42,13 +41,13 @@ type clients struct {
 	allowed []netip.Prefix
 	rate    float32 // queries per second and address
 	clock   clock.Clock
-	held    chan struct{}
 	denied  *metrics.CounterVec
 
 	limiters *lru.Cache // netip.Addr -> flowcontrol.RateLimiter
-	trials   *lru.Cache // netip.Addr -> time.Time of the first answer
 
 	mu     sync.Mutex
+	held   map[netip.Addr]int // address -> number of its queries that wait
+	waits  int                // sum of held
 	logged time.Time
 }
 
@@ -56,7 +55,7 @@ type clients struct {
 func newClients(options Options) (*clients, error) {
 	c := &clients{
 		pods: options.Pods, allowed: options.Allowed, rate: options.QueriesPerSecond, clock: options.Clock,
-		held: make(chan struct{}, maxHeld), limiters: lru.New(maxClients), trials: lru.New(maxClients),
+		held: map[netip.Addr]int{}, limiters: lru.New(maxClients),
 		denied: metrics.NewCounterVec(&metrics.CounterOpts{
 			Namespace:      "sublet",
 			Subsystem:      "dns",
@@ -76,8 +75,9 @@ func newClients(options Options) (*clients, error) {
 // Name implements plugin.Handler.
 func (*clients) Name() string { return "clients" }
 
-// ServeDNS implements plugin.Handler. Of a client that asks too often it drops the query:
-// an answer would only speed up the next one.
+// ServeDNS implements plugin.Handler. It drops the query of a client that is unknown or asks
+// too often. An answer would only speed up the next one, and end the attempts of a pod whose
+// address is not known yet.
 func (c *clients) ServeDNS(ctx context.Context, w dns.ResponseWriter, r *dns.Msg) (int, error) {
 	address := addressOf(w.RemoteAddr())
 	if address.IsLoopback() {
@@ -86,7 +86,7 @@ func (c *clients) ServeDNS(ctx context.Context, w dns.ResponseWriter, r *dns.Msg
 	if !c.await(ctx, address) {
 		c.denied.WithLabelValues("client").Inc()
 		c.log(ctx, address)
-		return dns.RcodeRefused, nil
+		return dns.RcodeSuccess, nil
 	}
 	if !c.limiter(address).TryAccept() {
 		c.denied.WithLabelValues("rate").Inc()
@@ -113,12 +113,10 @@ func (c *clients) await(ctx context.Context, address netip.Addr) bool {
 	if ok {
 		return true
 	}
-	select {
-	case c.held <- struct{}{}:
-		defer func() { <-c.held }()
-	default:
+	if !c.hold(address) {
 		return false
 	}
+	defer c.release(address)
 	timer := c.clock.NewTimer(holdTime)
 	defer timer.Stop()
 	for {
@@ -135,27 +133,36 @@ func (c *clients) await(ctx context.Context, address netip.Addr) bool {
 	}
 }
 
+// hold reports whether one more query of the address may wait, and counts it. The caller
+// releases it.
+func (c *clients) hold(address netip.Addr) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.waits >= maxHeld || c.held[address] >= maxHeldEach {
+		return false
+	}
+	c.waits++
+	c.held[address]++
+	return true
+}
+
+// release ends the wait of a query.
+func (c *clients) release(address netip.Addr) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.waits--
+	if c.held[address]--; c.held[address] == 0 {
+		delete(c.held, address)
+	}
+}
+
 // mayAsk reports whether the address may ask now. If not, it returns a channel that closes
 // when that may have changed.
 func (c *clients) mayAsk(address netip.Addr) (bool, <-chan struct{}) {
 	if c.pods == nil || slices.ContainsFunc(c.allowed, func(p netip.Prefix) bool { return p.Contains(address) }) {
 		return true, nil
 	}
-	known, starting, changed := c.pods.look(address)
-	return known || starting && c.isOnTrial(address), changed
-}
-
-// isOnTrial reports whether an unknown address gets answers while a pod starts. It starts
-// the trial of an address that had none for long.
-func (c *clients) isOnTrial(address netip.Addr) bool {
-	now := c.clock.Now()
-	if since, ok := c.trials.Get(address); ok {
-		if first, ok := since.(time.Time); ok && now.Sub(first) < trialRest {
-			return now.Sub(first) < trialTime
-		}
-	}
-	c.trials.Add(address, now)
-	return true
+	return c.pods.look(address)
 }
 
 // limiter returns the limit of the queries of one address.
@@ -170,7 +177,7 @@ func (c *clients) limiter(address netip.Addr) flowcontrol.RateLimiter {
 	return limiter
 }
 
-// log logs a refused address, at most one in each logInterval.
+// log logs an unknown address, at most one in each logInterval.
 func (c *clients) log(ctx context.Context, address netip.Addr) {
 	c.mu.Lock()
 	now := c.clock.Now()
@@ -180,7 +187,7 @@ func (c *clients) log(ctx context.Context, address netip.Addr) {
 	}
 	c.mu.Unlock()
 	if due {
-		klog.FromContext(ctx).Info("DNS query refused: its address is none of a pod of this cluster. "+
+		klog.FromContext(ctx).Info("DNS query dropped: its address is none of a pod of this cluster. "+
 			"Where the host's network hides addresses of pods, set networking.advanced.dns.allowedCIDRs", "address", address)
 	}
 }

@@ -37,7 +37,7 @@ func (answers) ServeDNS(context.Context, dns.ResponseWriter, *dns.Msg) (int, err
 func newAsked(t *testing.T, options Options) (*clients, *Pods, *clocktesting.FakeClock) {
 	t.Helper()
 	clock := clocktesting.NewFakeClock(time.Unix(0, 0))
-	options.Clock, options.Pods = clock, NewPods(clock)
+	options.Clock, options.Pods = clock, NewPods()
 	if options.QueriesPerSecond == 0 {
 		options.QueriesPerSecond = 100
 	}
@@ -59,16 +59,14 @@ func ask(t *testing.T, c *clients, address string) string {
 	return dns.RcodeToString[code]
 }
 
-// answered and refused are the codes of a query that passed, and of one that did not.
-// dropped is that of a query without any answer.
+// answered is the code of a query that passed. dropped is that of a query without any answer.
 const (
 	answered = "NXDOMAIN"
-	refused  = "REFUSED"
 	dropped  = "NOERROR"
 )
 
-// refuseNow asks as an address that stays unknown, and lets the hold end.
-func refuseNow(t *testing.T, c *clients, clock *clocktesting.FakeClock, address string) string {
+// dropNow asks as an address that stays unknown, and lets the hold end.
+func dropNow(t *testing.T, c *clients, clock *clocktesting.FakeClock, address string) string {
 	t.Helper()
 	code := make(chan string, 1)
 	go func() { code <- ask(t, c, address) }()
@@ -111,14 +109,14 @@ func TestClients(t *testing.T) {
 		"Shared":    {"two pods in the network of a node, one of which is gone", "10.1.0.7:40000", answered},
 		"Allowed":   {"the operator names its range", "192.0.2.14:40000", answered},
 		"Loopback":  {"the process itself, and who forwards a port into its pod", "127.0.0.1:40000", answered},
-		"Neighbour": {"a pod of somebody else", "10.1.0.9:40000", refused},
-		"Finished":  {"the host gives the address of a finished pod to others", "10.1.0.6:40000", refused},
-		"Beyond":    {"not in the range any more", "192.0.2.16:40000", refused},
+		"Neighbour": {"a pod of somebody else", "10.1.0.9:40000", dropped},
+		"Finished":  {"the host gives the address of a finished pod to others", "10.1.0.6:40000", dropped},
+		"Beyond":    {"not in the range any more", "192.0.2.16:40000", dropped},
 	}
 	for name, tc := range cases {
 		query := ask
-		if tc.want == refused {
-			query = func(t *testing.T, c *clients, address string) string { return refuseNow(t, c, clock, address) }
+		if tc.want == dropped {
+			query = func(t *testing.T, c *clients, address string) string { return dropNow(t, c, clock, address) }
 		}
 		got := query(t, c, tc.address)
 		if diff := cmp.Diff(tc.want, got); diff != "" {
@@ -126,7 +124,7 @@ func TestClients(t *testing.T) {
 		}
 	}
 	pods.OnDelete(web)
-	if got := refuseNow(t, c, clock, "10.1.0.5:40000"); got != refused {
+	if got := dropNow(t, c, clock, "10.1.0.5:40000"); got != dropped {
 		t.Errorf("the pod is gone, and its address gets %s", got)
 	}
 }
@@ -143,26 +141,24 @@ func TestUnknownClientIsHeld(t *testing.T) {
 	}
 }
 
-// TestTrial asks while a pod starts. A kubelet reports its address only after the first
-// container runs, which may ask at once.
-func TestTrial(t *testing.T) {
+// TestStrangerTakesNoPlace lets one unknown address ask often. A query of another one still
+// waits, and gets its answer.
+func TestStrangerTakesNoPlace(t *testing.T) {
 	t.Parallel()
-	c, pods, clock := newAsked(t, Options{})
-	pods.OnAdd(newPod("web", corev1.PodPending), false)
-	if got := ask(t, c, "10.1.0.5:40000"); got != answered {
-		t.Errorf("a pod starts, and this may be it: got %s", got)
+	c, pods, _ := newAsked(t, Options{})
+	for range maxHeldEach {
+		if !c.hold(netip.MustParseAddr("10.1.0.9")) {
+			t.Fatal("the first queries of an address wait")
+		}
 	}
-	clock.Step(trialTime)
-	if got := refuseNow(t, c, clock, "10.1.0.5:40000"); got != refused {
-		t.Errorf("it is still no pod of the tenant: got %s", got)
+	if got := ask(t, c, "10.1.0.9:40000"); got != dropped {
+		t.Errorf("one more query of the stranger: got %s", got)
 	}
-	clock.Step(startTime)
-	if got := refuseNow(t, c, clock, "10.1.0.6:40000"); got != refused {
-		t.Errorf("the pod starts for too long, another address asks: got %s", got)
-	}
-	pods.OnUpdate(nil, newPod("web", corev1.PodRunning, "10.1.0.5"))
-	if got := ask(t, c, "10.1.0.5:40000"); got != answered {
-		t.Errorf("it was the pod: got %s", got)
+	code := make(chan string, 1)
+	go func() { code <- ask(t, c, "10.1.0.5:40000") }()
+	pods.OnAdd(newPod("web", corev1.PodRunning, "10.1.0.5"), false)
+	if got := <-code; got != answered {
+		t.Errorf("a new pod: got %s", got)
 	}
 }
 

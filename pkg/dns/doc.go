@@ -5,7 +5,7 @@
 // It runs CoreDNS in process. A query passes a chain of plugins:
 //
 //	observe      records metrics, logs errors, recovers from panics
-//	clients      refuses addresses that are none of the cluster's pods, and limits each
+//	clients      drops queries of addresses that are none of the cluster's pods, and limits each
 //	loadbalance  shuffles the addresses of an answer
 //	kubernetes   answers for the cluster's domain; passes on an address that
 //	             belongs to nothing in the cluster
