@@ -7,6 +7,8 @@ import (
 	"time"
 
 	genericapiserver "k8s.io/apiserver/pkg/server"
+	"k8s.io/apiserver/pkg/server/mux"
+	"k8s.io/apiserver/pkg/server/routes"
 	flowcontrolclient "k8s.io/client-go/kubernetes/typed/flowcontrol/v1"
 	"k8s.io/component-base/metrics/prometheus/slis"
 
@@ -49,6 +51,8 @@ func (c *ControlPlane) serve(ctx context.Context, server *apiServer) error {
 	prepared := generic.PrepareRun()
 	server.openAPI.Install(generic.Handler.NonGoRestfulMux)
 	if c.config.ownsMetrics() {
+		// It registers the metrics of the API server too. Its handler serves nobody.
+		routes.DefaultMetrics{}.Install(mux.NewPathRecorderMux("unused"))
 		slis.SLIMetrics{}.Install(generic.Handler.NonGoRestfulMux)
 	}
 	for path, handler := range c.config.Handlers {
