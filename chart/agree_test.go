@@ -127,6 +127,7 @@ func TestEveryValueIsRead(t *testing.T) {
 		"policies.resourceQuota.scopes":                                    "[NotBestEffort]",
 		"policies.resourceQuota.scopeSelector":                             "{matchExpressions: [{scopeName: PriorityClass, operator: Exists}]}",
 		"policies.limitRange.enabled":                                      "false",
+		"policies.fence.enabled":                                           "false",
 		"policies.limitRange.default":                                      "{cpu: 1}",
 		"policies.limitRange.min":                                          "{cpu: 1m}",
 		"policies.limitRange.max":                                          "{cpu: 64}",

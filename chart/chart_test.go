@@ -82,6 +82,7 @@ func TestObjects(t *testing.T) {
 		"NetworkPolicy/shop-control-plane", "NetworkPolicy/shop-workload", "NetworkPolicy/shop-workload-egress", "NetworkPolicy/shop-workload-ingress",
 		"Pod/shop-test-network", "Pod/shop-test-ready", "ResourceQuota/shop-objects", "ResourceQuota/shop-pods", "Role/shop", "RoleBinding/shop", "Secret/shop-config", "Service/shop",
 		"Service/shop-dns", "Service/shop-operator", "ServiceAccount/shop", "ServiceAccount/shop-workload", "StatefulSet/shop",
+		"ValidatingAdmissionPolicy/shop.tenant.sublet.dev", "ValidatingAdmissionPolicyBinding/shop.tenant.sublet.dev",
 	}
 	cases := map[string]struct {
 		reason, values string
@@ -89,7 +90,7 @@ func TestObjects(t *testing.T) {
 	}{
 		"default":         {"the default shows real nodes, which needs a ClusterRole", "", all},
 		"toggled":         {"settings change objects, not which there are", toggled, all},
-		"noClusterRights": {"nothing outside of the namespace without the settings that need it", noClusterRights, all[2:]},
+		"noClusterRights": {"nothing outside of the namespace without the settings that need it", noClusterRights, all[2 : len(all)-2]},
 		"emptyDir":        {"a store in an emptyDir needs no object", emptyDir, all},
 	}
 	for name, c := range cases {
@@ -124,7 +125,7 @@ func TestMetadata(t *testing.T) {
 	ch := loadChart(t)
 	for _, values := range []string{"", toggled} {
 		for key, object := range mustRender(t, ch, values).objects {
-			if namespace := object.GetNamespace(); namespace != "tenant" && !strings.HasPrefix(key, "Cluster") {
+			if namespace := object.GetNamespace(); namespace != "tenant" && !strings.HasPrefix(key, "Cluster") && !strings.HasPrefix(key, "ValidatingAdmission") {
 				t.Errorf("%s is in namespace %q", key, namespace)
 			}
 			for _, label := range []string{"name", "instance", "version", "component", "part-of", "managed-by"} {

@@ -80,7 +80,16 @@ func render(ch *chart.Chart, values map[string]any) (rendering, error) {
 // renderAs renders the chart as a release in namespace tenant.
 func renderAs(ch *chart.Chart, name string, values map[string]any) (rendering, error) {
 	release := common.ReleaseOptions{Name: name, Namespace: "tenant", Revision: 1, IsInstall: true}
-	top, err := util.ToRenderValues(ch, values, release, nil)
+	return renderOn(ch, release, "v1.37.0", values)
+}
+
+// renderOn renders the chart for a host of that version.
+func renderOn(ch *chart.Chart, release common.ReleaseOptions, version string, values map[string]any) (rendering, error) {
+	host, err := common.ParseKubeVersion(version)
+	if err != nil {
+		return rendering{}, err
+	}
+	top, err := util.ToRenderValues(ch, values, release, &common.Capabilities{KubeVersion: *host, APIVersions: common.DefaultVersionSet})
 	if err != nil {
 		return rendering{}, err
 	}

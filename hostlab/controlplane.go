@@ -61,8 +61,9 @@ func (l *local) etcd() (daemon, error) {
 	return hostd("etcd", "--config-file="+file), writeChanged(file, config)
 }
 
-func (l *local) apiServer() daemon {
-	return hostd("kube-apiserver",
+func (l *local) apiServer() (daemon, error) {
+	audit, err := l.auditFlags()
+	return hostd("kube-apiserver", append(audit,
 		"--etcd-servers=https://127.0.0.1:2379",
 		"--etcd-cafile="+l.pki.file("etcd-ca.crt"),
 		"--etcd-certfile="+l.pki.file("apiserver-etcd.crt"),
@@ -90,7 +91,7 @@ func (l *local) apiServer() daemon {
 		"--proxy-client-cert-file="+l.pki.file("front-proxy-client.crt"),
 		"--proxy-client-key-file="+l.pki.file("front-proxy-client.key"),
 		"--enable-aggregator-routing=true",
-	)
+	)...), err
 }
 
 // controlLoopDaemons returns the controller manager and the scheduler. Their client limits

@@ -171,7 +171,11 @@ func (l *local) startFirst() error {
 	if err != nil {
 		return err
 	}
-	for _, d := range []daemon{etcd, l.apiServer(), containerd, l.registry()} {
+	api, err := l.apiServer()
+	if err != nil {
+		return err
+	}
+	for _, d := range []daemon{etcd, api, containerd, l.registry()} {
 		if err := l.startDaemon(d); err != nil {
 			return err
 		}

@@ -173,7 +173,10 @@ func TestCoreDNS(t *testing.T) {
 func TestDaemonsShareWhatTheyMust(t *testing.T) {
 	t.Parallel()
 	l := newLocalHost(t)
-	api := l.apiServer()
+	api, err := l.apiServer()
+	if err != nil {
+		t.Fatal(err)
+	}
 	loops := l.controlLoopDaemons()
 	if key, public := argument(loops[0], "--service-account-private-key-file"), argument(api, "--service-account-key-file"); strings.TrimSuffix(key, ".key") != strings.TrimSuffix(public, ".pub") {
 		t.Errorf("tokens are signed by %s and checked by %s", key, public)
@@ -183,7 +186,10 @@ func TestDaemonsShareWhatTheyMust(t *testing.T) {
 	}
 	created := newCredentials(t)
 	l.pki = created
-	for _, d := range append(loops, l.apiServer()) {
+	if api, err = l.apiServer(); err != nil {
+		t.Fatal(err)
+	}
+	for _, d := range append(loops, api) {
 		for _, arg := range d.args {
 			_, value, _ := strings.Cut(arg, "=")
 			if !strings.HasPrefix(value, created.dir) {

@@ -98,6 +98,10 @@ func (r Release) Workload() string { return r.Name + "-workload" }
 // the control plane. Not every release has them.
 func (r Release) ClusterRole() string { return "sublet:" + r.Namespace + ":" + r.Name }
 
+// Fence returns the name of the ValidatingAdmissionPolicy that bounds the account of the
+// control plane, and of its binding. It is unique in the host, as neither part has a dot.
+func (r Release) Fence() string { return r.Name + "." + r.Namespace + ".sublet.dev" }
+
 // Labels returns the labels of the objects that the server creates for the
 // release itself.
 func (r Release) Labels() map[string]string {

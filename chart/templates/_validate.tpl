@@ -132,6 +132,8 @@
     "policies.services"
     "policies.services.explicitNodePorts"
     "policies.services.explicitClusterIPs"
+    "policies.fence"
+    "policies.fence.enabled"
     "networking"
     "networking.serviceCIDR"
     "networking.advanced"

@@ -3,12 +3,14 @@
 package e2e
 
 import (
+	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
 
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 )
 
@@ -21,6 +23,7 @@ var testImage = envOr("SUBLET_TEST_IMAGE", "localhost/sublet/test:1")
 var (
 	helmBinary     string
 	hostKubeconfig string
+	hostConfig     *rest.Config
 	hostClient     kubernetes.Interface
 )
 
@@ -29,7 +32,15 @@ func TestMain(m *testing.M) {
 		fmt.Fprintf(os.Stderr, "e2e: %v\n", err)
 		os.Exit(1)
 	}
-	os.Exit(m.Run())
+	code := m.Run()
+	// Only a whole run uses every permission.
+	if whole := flag.Lookup("test.run").Value.String() == ""; code == 0 && (whole || os.Getenv("SUBLET_CHECK_ROLES") != "") {
+		if err := checkRoles(); err != nil {
+			fmt.Fprintf(os.Stderr, "e2e: %v\n", err)
+			code = 1
+		}
+	}
+	os.Exit(code)
 }
 
 // setup finds the host and the tools that `make e2e` has prepared.
@@ -44,6 +55,7 @@ func setup() error {
 		return err
 	}
 	config.QPS = -1
+	hostConfig = config
 	hostClient, err = kubernetes.NewForConfig(config)
 	return err
 }

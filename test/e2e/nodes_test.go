@@ -110,6 +110,7 @@ func (w *ownedNode) upgrade(t *testing.T, values ...string) {
 	mustRun(t, helm(args...))
 	mustRun(t, hostKubectl("-n", w.namespace, "rollout", "status", "statefulset/"+w.release, "--timeout", patience.String()))
 	w.awaitReady()
+	w.recordRoles()
 	// The syncer has looked at the node once the host's change is there.
 	stamp := fmt.Sprint(time.Now().UnixNano())
 	w.host(t, "label", "node", w.name, "--overwrite", "example.com/host="+stamp)

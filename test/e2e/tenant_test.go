@@ -18,6 +18,8 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
+
+	"github.com/sublet-dev/sublet/api/release"
 )
 
 // patience is how long a condition may take on a busy machine of two cores. It
@@ -49,7 +51,16 @@ func install(t *testing.T, release, namespace string, values ...string) *tenant 
 		_ = exec.Command(helmBinary, "--kubeconfig", hostKubeconfig, "uninstall", release, "-n", namespace, "--ignore-not-found").Run()
 	})
 	tn.connect()
+	tn.recordRoles()
 	return tn
+}
+
+// recordRoles records what the Roles of the release permit, for the comparison at the end.
+func (tn *tenant) recordRoles() {
+	tn.t.Helper()
+	if err := granted.record(tn.t.Context(), release.Release{Name: tn.release, Namespace: tn.namespace}); err != nil {
+		tn.t.Fatalf("cannot read the Roles of the release: %v", err)
+	}
 }
 
 // connect waits for the kubeconfig Secret and for /readyz.

@@ -30,6 +30,9 @@ type Policies struct {
 	ControlPlane ControlPlanePolicy `json:"controlPlane"`
 	// Services of the tenant.
 	Services ServicePolicy `json:"services"`
+	// Limits of the control plane's own account on the host, for the day that a tenant has taken it
+	// over.
+	Fence Fence `json:"fence"`
 }
 
 // defaultPolicies returns the policies of a tenant that nobody trusts.
@@ -45,6 +48,7 @@ func defaultPolicies() Policies {
 		Streams:             defaultStreams(),
 		NetworkPolicy:       defaultNetworkPolicy(),
 		ControlPlane:        defaultControlPlanePolicy(),
+		Fence:               defaultFence(),
 	}
 }
 

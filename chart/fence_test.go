@@ -1,0 +1,116 @@
+package chart_test
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+
+	"helm.sh/helm/v4/pkg/chart/common"
+
+	"github.com/sublet-dev/sublet/api/release"
+)
+
+const (
+	fenceOn  = "policies: {fence: {enabled: true}}\n"
+	fenceOff = "policies: {fence: {enabled: false}}\n"
+	// syncBack lets a tenant change nodes of the host.
+	syncBack = `
+sync:
+  fromHost:
+    nodes:
+      selector: {all: false, labels: {"example.com/it's": "x"}}
+      syncBackChanges: true
+      syncBackFields: [taints, labels]
+      syncBackLabels: [example.com/team]
+`
+)
+
+func TestFenceToggle(t *testing.T) {
+	t.Parallel()
+	ch := loadChart(t)
+	cases := map[string]struct {
+		reason, version, values string
+		want                    bool
+	}{
+		"auto":            {"the release has a ClusterRole, so its installer may write in the whole host", "v1.30.0", "", true},
+		"old":             {"the host does not have the API", "v1.29.9", "", false},
+		"vendor":          {"providers add to the version", "v1.31.2-eks-a1b2", "", true},
+		"noClusterRights": {"the installer may be one of a namespace alone", "v1.37.0", noClusterRights, false},
+		"on":              {"the operator knows", "v1.29.0", noClusterRights + fenceOn, true},
+		"off":             {"the operator knows", "v1.37.0", fenceOff, false},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			options := common.ReleaseOptions{Name: "shop", Namespace: "tenant", Revision: 1, IsInstall: true}
+			rendered, err := renderOn(ch, options, c.version, parse(t, c.values))
+			if err != nil {
+				t.Fatal(err)
+			}
+			name := release.Release{Name: "shop", Namespace: "tenant"}.Fence()
+			_, policy := rendered.objects["ValidatingAdmissionPolicy/"+name]
+			_, binding := rendered.objects["ValidatingAdmissionPolicyBinding/"+name]
+			if policy != c.want || binding != c.want {
+				t.Errorf("%s: want %v, got a policy %v and a binding %v", c.reason, c.want, policy, binding)
+			}
+		})
+	}
+}
+
+// TestFenceKnowsRole checks that the fence lets the account write every object that the
+// Role names. A new Secret of the release needs both.
+func TestFenceKnowsRole(t *testing.T) {
+	t.Parallel()
+	r := mustRender(t, loadChart(t), fenceOn)
+	fence := object[*admissionregistrationv1.ValidatingAdmissionPolicy](t, r, "shop.tenant.sublet.dev")
+	own := variable(t, fence, "own")
+	for _, rule := range object[*rbacv1.Role](t, r, "shop").Rules {
+		writes := slices.ContainsFunc(rule.Verbs, func(v string) bool { return v == "update" || v == "patch" })
+		for _, name := range rule.ResourceNames {
+			if writes && !strings.Contains(own, "'"+name+"'") {
+				t.Errorf("the Role lets the account write %s %s, and the fence does not: %s", rule.Resources, name, own)
+			}
+		}
+	}
+}
+
+// TestNodeFence checks the lists in the fence of nodes. Keys of labels may have quotes only
+// if somebody tries to write an expression.
+func TestNodeFence(t *testing.T) {
+	t.Parallel()
+	ch := loadChart(t)
+	values := parse(t, strings.ReplaceAll(syncBack, "it's", "pool"))
+	rendered, err := render(ch, values)
+	if err != nil {
+		t.Fatal(err)
+	}
+	fence := object[*admissionregistrationv1.ValidatingAdmissionPolicy](t, rendered, "nodes.shop.tenant.sublet.dev")
+	if got := variable(t, fence, "labels"); got != "['example.com/team']" {
+		t.Errorf("labels: %s", got)
+	}
+	if got := variable(t, fence, "effects"); got != "['NoSchedule', 'PreferNoSchedule']" {
+		t.Errorf("effects: %s", got)
+	}
+	if _, err := render(ch, parse(t, syncBack)); err == nil {
+		t.Error("a key with a quote must be refused before it is a part of an expression")
+	}
+	without := mustRender(t, ch, "")
+	if _, ok := without.objects["ValidatingAdmissionPolicy/nodes.shop.tenant.sublet.dev"]; ok {
+		t.Error("the account may not write nodes, and needs no fence for it")
+	}
+}
+
+// variable returns the expression of a variable of a policy.
+func variable(t *testing.T, policy *admissionregistrationv1.ValidatingAdmissionPolicy, name string) string {
+	t.Helper()
+	for _, v := range policy.Spec.Variables {
+		if v.Name == name {
+			return v.Expression
+		}
+	}
+	t.Fatalf("the policy has no variable %s", name)
+	return ""
+}

@@ -1,0 +1,16 @@
+{{- /* Whether there is a fence. Empty means no. */ -}}
+{{- define "sublet.hasFence" -}}
+{{- $enabled := toString .Values.policies.fence.enabled -}}
+{{- $known := semverCompare ">=1.30-0" .Capabilities.KubeVersion.Version -}}
+{{- if or (eq $enabled "true") (and (eq $enabled "auto") $known (include "sublet.clusterRules" . | trim)) }}true{{ end -}}
+{{- end -}}
+
+{{- /* The name of the policy and of its binding. Neither part has a dot. */ -}}
+{{- define "sublet.fence" -}}
+{{ .Release.Name }}.{{ .Release.Namespace }}.sublet.dev
+{{- end -}}
+
+{{- /* A list of strings in CEL. */ -}}
+{{- define "sublet.celList" -}}
+[{{ range $i, $text := . }}{{ if $i }}, {{ end }}{{ $text | squote }}{{ end }}]
+{{- end -}}

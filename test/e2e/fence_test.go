@@ -1,0 +1,146 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+
+	"github.com/sublet-dev/sublet/api/labels"
+	"github.com/sublet-dev/sublet/api/release"
+)
+
+// TestFence uses the account of the control plane as somebody would who has taken the process
+// over. The writes are dry runs, which the host's admission judges like all others.
+func TestFence(t *testing.T) {
+	tn := install(t, "fence", "tenant-fence")
+	tn.apply(webManifest)
+	tn.rollout("deployment/web")
+	names := release.Release{Name: tn.release, Namespace: tn.namespace}
+	config := rest.CopyConfig(hostConfig)
+	config.Impersonate.UserName = "system:serviceaccount:" + tn.namespace + ":" + names.ServiceAccount()
+	account := kubernetes.NewForConfigOrDie(config)
+	f := &fence{names: names, account: account, dryRun: []string{metav1.DryRunAll}}
+	copies, err := hostClient.CoreV1().Pods(tn.namespace).List(t.Context(), metav1.ListOptions{LabelSelector: labels.Cluster})
+	if err != nil || len(copies.Items) == 0 {
+		t.Fatalf("the tenant's pods have copies: %v", err)
+	}
+	f.copy = &copies.Items[0]
+	foreign := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: tn.namespace, Name: "operators"}}
+	if _, err := hostClient.CoreV1().ConfigMaps(tn.namespace).Create(t.Context(), foreign, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range f.cases() {
+		t.Run(name, func(t *testing.T) {
+			err := c.do(t.Context())
+			switch {
+			case c.denied == "" && err != nil:
+				t.Errorf("%s: %v", c.reason, err)
+			case c.denied != "" && (err == nil || !strings.Contains(err.Error(), names.Fence()) || !strings.Contains(err.Error(), c.denied)):
+				t.Errorf("%s: the policy must deny it with %q: %v", c.reason, c.denied, err)
+			}
+		})
+	}
+}
+
+// fence is a release and the account that its policy bounds.
+type fence struct {
+	names   release.Release
+	account kubernetes.Interface
+	copy    *corev1.Pod // of a pod of the tenant
+	dryRun  []string
+}
+
+// fenceCase is one write of the account.
+type fenceCase struct {
+	reason string
+	do     func(context.Context) error
+	denied string // a part of the message, empty if it is allowed
+}
+
+// newCopy returns a new host pod like that of a tenant, changed.
+func (f *fence) newCopy(change func(*corev1.Pod)) func(context.Context) error {
+	pod := &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{
+			Name:   strings.TrimRight(f.copy.Name[:len(f.copy.Name)-26], "-") + "-" + strings.Repeat("a", 26),
+			Labels: f.copy.Labels, Annotations: f.copy.Annotations, OwnerReferences: f.copy.OwnerReferences,
+		},
+		Spec: *f.copy.Spec.DeepCopy(),
+	}
+	pod.Spec.NodeName = ""
+	change(pod)
+	return func(ctx context.Context) error {
+		_, err := f.account.CoreV1().Pods(f.names.Namespace).Create(ctx, pod, metav1.CreateOptions{DryRun: f.dryRun})
+		return err
+	}
+}
+
+// deletes returns a delete of a Secret, a ConfigMap or a pod.
+func (f *fence) deletes(resource, name string) func(context.Context) error {
+	return func(ctx context.Context) error {
+		options := metav1.DeleteOptions{DryRun: f.dryRun}
+		core := f.account.CoreV1()
+		switch resource {
+		case "secrets":
+			return core.Secrets(f.names.Namespace).Delete(ctx, name, options)
+		case "configmaps":
+			return core.ConfigMaps(f.names.Namespace).Delete(ctx, name, options)
+		case "pods":
+			return core.Pods(f.names.Namespace).Delete(ctx, name, options)
+		}
+		return fmt.Errorf("unknown resource %s", resource)
+	}
+}
+
+// cases returns what the account tries.
+func (f *fence) cases() map[string]fenceCase {
+	const hashed = "copies with hashed names"
+	all := map[string]fenceCase{
+		"copy":        {"a copy like those of the syncer", f.newCopy(func(*corev1.Pod) {}), ""},
+		"delete copy": {"its own copy", f.deletes("pods", f.copy.Name), ""},
+		"account": {"the account of the control plane has its permissions", f.newCopy(func(p *corev1.Pod) {
+			p.Spec.ServiceAccountName, p.Spec.DeprecatedServiceAccount = f.names.ServiceAccount(), f.names.ServiceAccount()
+		}), f.names.Workload()},
+		"default account": {"other accounts may have permissions too", f.newCopy(func(p *corev1.Pod) {
+			p.Spec.ServiceAccountName, p.Spec.DeprecatedServiceAccount = "default", "default"
+		}), f.names.Workload()},
+		"name":         {"no name that an operator would use", f.newCopy(func(p *corev1.Pod) { p.Name = "operators" }), hashed},
+		"label":        {"without the label nobody deletes it with the release", f.newCopy(func(p *corev1.Pod) { p.Labels = nil }), "has the label"},
+		"owner":        {"the same without the owner", f.newCopy(func(p *corev1.Pod) { p.OwnerReferences = nil }), "has the label"},
+		"neighbour":    {"the label of another virtual cluster", f.newCopy(func(p *corev1.Pod) { p.Labels = map[string]string{labels.Cluster: "another"} }), "has the label"},
+		"host files":   {"root on the node by its files", f.newCopy(func(p *corev1.Pod) { p.Spec.Volumes = append(p.Spec.Volumes, hostRoot()) }), "no files of a node"},
+		"host network": {"the network of the node has the kubelet in it", f.newCopy(func(p *corev1.Pod) { p.Spec.HostNetwork = true }), "share no namespace"},
+		"privileged": {"root on the node by devices", f.newCopy(func(p *corev1.Pod) {
+			p.Spec.Containers[0].SecurityContext = &corev1.SecurityContext{Privileged: new(true)}
+		}), "no privileged container"},
+		"anchor":            {"with it goes all that the tenant has", f.deletes("configmaps", f.names.Anchor()), hashed},
+		"foreign":           {"an object of the operator", f.deletes("configmaps", "operators"), hashed},
+		"control plane pod": {"its own pod is the operator's", f.deletes("pods", f.names.Pod(0)), hashed},
+	}
+	for _, name := range []string{f.names.Certs(), f.names.Kubeconfig(), f.names.Operator(), f.names.Config()} {
+		all["delete "+name] = fenceCase{"it only ever writes it", f.deletes("secrets", name), "the control plane"}
+	}
+	all["record its state"] = fenceCase{"the anchor has it", func(ctx context.Context) error {
+		_, err := f.account.CoreV1().ConfigMaps(f.names.Namespace).Patch(ctx, f.names.Anchor(), types.MergePatchType,
+			[]byte(`{"metadata":{"annotations":{"example.com/note":"x"}}}`), metav1.PatchOptions{DryRun: f.dryRun})
+		return err
+	}, ""}
+	all["exec"] = fenceCase{"its own pod is not the tenant's", func(ctx context.Context) error {
+		return f.account.CoreV1().RESTClient().Post().Namespace(f.names.Namespace).Resource("pods").Name(f.names.Pod(0)).
+			SubResource("exec").Param("command", "sh").Do(ctx).Error()
+	}, hashed}
+	return all
+}
+
+// hostRoot returns the volume of all files of a node.
+func hostRoot() corev1.Volume {
+	return corev1.Volume{Name: "root", VolumeSource: corev1.VolumeSource{HostPath: &corev1.HostPathVolumeSource{Path: "/"}}}
+}

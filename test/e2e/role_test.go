@@ -1,0 +1,139 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+
+	rbacv1 "k8s.io/api/rbac/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/sublet-dev/sublet/api/release"
+)
+
+// granted collects what the Roles of all releases of a run permit. [checkRoles] compares it
+// with the audit log of the host.
+var granted = grants{releases: map[string]release.Release{}, rules: map[string]bool{}} //nolint:gochecknoglobals // one run has one log
+
+// auditLog is the file that the API server of a local host writes next to its kubeconfig.
+const auditLog = "audit.log"
+
+// auditEvent is what is read of a line of the log.
+type auditEvent struct {
+	Verb string
+	User struct{ Username string }
+	// ObjectRef is empty for requests that are about no resource.
+	ObjectRef   struct{ Resource, Subresource, Name string }
+	Annotations map[string]string
+}
+
+// grants has the permissions of releases as texts like "get pods/log" or "watch secrets -certs".
+type grants struct {
+	mu       sync.Mutex
+	releases map[string]release.Release // user name -> release
+	rules    map[string]bool
+}
+
+// record records the permissions of a release as they are now.
+func (g *grants) record(ctx context.Context, r release.Release) error {
+	role, err := hostClient.RbacV1().Roles(r.Namespace).Get(ctx, r.ServiceAccount(), metav1.GetOptions{})
+	if err != nil {
+		return err
+	}
+	rules := role.Rules
+	cluster, err := hostClient.RbacV1().ClusterRoles().Get(ctx, r.ClusterRole(), metav1.GetOptions{})
+	if err == nil {
+		rules = append(rules, cluster.Rules...)
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.releases["system:serviceaccount:"+r.Namespace+":"+r.ServiceAccount()] = r
+	for _, rule := range rules {
+		g.add(r, rule)
+	}
+	return nil
+}
+
+// add records one rule. The caller holds the lock.
+func (g *grants) add(r release.Release, rule rbacv1.PolicyRule) {
+	names := []string{""}
+	if len(rule.ResourceNames) > 0 {
+		names = rule.ResourceNames
+	}
+	for _, resource := range rule.Resources {
+		for _, verb := range rule.Verbs {
+			for _, name := range names {
+				g.rules[permission(r, verb, resource, name)] = true
+			}
+		}
+	}
+}
+
+// permission returns the text of a permission, in which names have no release.
+func permission(r release.Release, verb, resource, name string) string {
+	if name == "" {
+		return verb + " " + resource
+	}
+	if suffix, ok := strings.CutPrefix(name, r.Name); ok {
+		name = "RELEASE" + suffix
+	}
+	return verb + " " + resource + " " + name
+}
+
+// checkRoles returns an error with the permissions that no release has used, and the requests
+// that the Roles did not permit. It returns nil for a host without audit log.
+func checkRoles() error {
+	file := filepath.Join(filepath.Dir(hostKubeconfig), auditLog)
+	log, err := os.Open(file)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer func() { _ = log.Close() }()
+	granted.mu.Lock()
+	defer granted.mu.Unlock()
+	used, missing := map[string]bool{}, map[string]bool{}
+	lines := bufio.NewScanner(log)
+	lines.Buffer(nil, 1<<20)
+	for lines.Scan() {
+		var event auditEvent
+		if err := json.Unmarshal(lines.Bytes(), &event); err != nil || event.ObjectRef.Resource == "" {
+			continue
+		}
+		r, ok := granted.releases[event.User.Username]
+		if !ok {
+			continue
+		}
+		resource := strings.TrimSuffix(event.ObjectRef.Resource+"/"+event.ObjectRef.Subresource, "/")
+		for _, text := range []string{permission(r, event.Verb, resource, ""), permission(r, event.Verb, resource, event.ObjectRef.Name)} {
+			used[text] = true
+		}
+		if event.Annotations["authorization.k8s.io/decision"] == "forbid" {
+			missing[permission(r, event.Verb, resource, event.ObjectRef.Name)] = true
+		}
+	}
+	var unused []string
+	for text := range granted.rules {
+		if !used[text] {
+			unused = append(unused, text)
+		}
+	}
+	slices.Sort(unused)
+	if len(unused)+len(missing) == 0 {
+		return lines.Err()
+	}
+	return errors.Join(lines.Err(), fmt.Errorf("permissions that no release has used:\n  %s\nrequests that were not permitted:\n  %s",
+		strings.Join(unused, "\n  "), strings.Join(slices.Sorted(maps.Keys(missing)), "\n  ")))
+}
