@@ -8,7 +8,9 @@ import (
 	"net/http"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/leaderelection/resourcelock"
 	"k8s.io/component-base/metrics/legacyregistry"
@@ -173,7 +175,7 @@ func (a *app) admission() []controlplane.Plugin {
 	}
 	plugins = append(plugins, []controlplane.Plugin{{Name: "SubletPolicy", Interface: admission.Policy(admission.PolicyOptions{
 		IsSyncer: isSyncer,
-		Checks:   admission.PolicyChecks(a.values),
+		Checks:   a.policyChecks(),
 	})}, {Name: "SubletNodes", Interface: admission.Nodes(admission.NodeOptions{
 		IsSyncer: isSyncer,
 		Rules: nodes.Rules{
@@ -195,6 +197,16 @@ func (a *app) hostFirstSteps() []controlplane.HostFirst {
 	return []controlplane.HostFirst{admission.Services(admission.ServiceOptions{
 		Host: a.hostFirst, Rules: policy.NewServices(a.values.Policies.Services), IsSyncer: isSyncer,
 	})}
+}
+
+// policyChecks returns the checks of the policies, with the one that looks at Services.
+func (a *app) policyChecks() map[schema.GroupResource]admission.PolicyCheck {
+	checks := admission.PolicyChecks(a.values)
+	checks[schema.GroupResource{Group: "apiregistration.k8s.io", Resource: "apiservices"}] = admission.CheckAPIServices(
+		a.values.Policies.ControlPlane.Egress, func(namespace, name string) (*corev1.Service, error) {
+			return a.controlPlane.Informers().Core().V1().Services().Lister().Services(namespace).Get(name)
+		})
+	return checks
 }
 
 // newElection returns the election of the replica that runs the leader parts.
