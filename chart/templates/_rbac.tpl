@@ -62,11 +62,26 @@
   resources: ["networkpolicies"]
   verbs: ["create", "delete", "get", "list", "patch", "watch"]
 {{- end }}
+{{- if not .Values.sync.toHost.services.enabled }}
+# copies from before, as services is off
+- apiGroups: [""]
+  resources: ["services"]
+  verbs: ["delete", "list"]
+- apiGroups: ["networking.k8s.io"]
+  resources: ["networkpolicies"]
+  verbs: ["delete", "list"]
+{{- end }}
 {{- if .Values.sync.toHost.endpointSlices.enabled }}
 # endpointslices
 - apiGroups: ["discovery.k8s.io"]
   resources: ["endpointslices"]
   verbs: ["create", "delete", "get", "list", "patch", "watch"]
+{{- end }}
+{{- if not .Values.sync.toHost.endpointSlices.enabled }}
+# copies from before, as endpointslices is off
+- apiGroups: ["discovery.k8s.io"]
+  resources: ["endpointslices"]
+  verbs: ["delete", "list"]
 {{- end }}
 {{- if .Values.sync.toHost.configMaps.enabled }}
 # configmaps
@@ -74,11 +89,23 @@
   resources: ["configmaps"]
   verbs: ["create", "delete", "get", "list", "patch", "watch"]
 {{- end }}
+{{- if not .Values.sync.toHost.configMaps.enabled }}
+# copies from before, as configmaps is off
+- apiGroups: [""]
+  resources: ["configmaps"]
+  verbs: ["delete", "list"]
+{{- end }}
 {{- if .Values.sync.toHost.secrets.enabled }}
 # secrets
 - apiGroups: [""]
   resources: ["secrets"]
   verbs: ["create", "delete", "get", "list", "patch", "watch"]
+{{- end }}
+{{- if not .Values.sync.toHost.secrets.enabled }}
+# copies from before, as secrets is off
+- apiGroups: [""]
+  resources: ["secrets"]
+  verbs: ["delete", "list"]
 {{- end }}
 {{- if .Values.sync.toHost.persistentVolumeClaims.enabled }}
 # persistentvolumeclaims
@@ -86,11 +113,23 @@
   resources: ["persistentvolumeclaims"]
   verbs: ["create", "delete", "get", "list", "patch", "watch"]
 {{- end }}
+{{- if not .Values.sync.toHost.persistentVolumeClaims.enabled }}
+# copies from before, as persistentvolumeclaims is off
+- apiGroups: [""]
+  resources: ["persistentvolumeclaims"]
+  verbs: ["list"]
+{{- end }}
 {{- if .Values.sync.toHost.networkPolicies.enabled }}
 # networkpolicies
 - apiGroups: ["networking.k8s.io"]
   resources: ["networkpolicies"]
   verbs: ["create", "delete", "get", "list", "patch", "watch"]
+{{- end }}
+{{- if not .Values.sync.toHost.networkPolicies.enabled }}
+# copies from before, as networkpolicies is off
+- apiGroups: ["networking.k8s.io"]
+  resources: ["networkpolicies"]
+  verbs: ["delete", "list"]
 {{- end }}
 {{- if .Values.sync.toHost.leases.enabled }}
 # leases

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/sublet-dev/sublet/api/config/v1alpha1"
+	"github.com/sublet-dev/sublet/pkg/syncer"
 	"github.com/sublet-dev/sublet/pkg/syncer/kinds"
 )
 
@@ -39,6 +40,23 @@ func (d comments) withKinds(settings []setting, path []string) ([]setting, error
 	return all, nil
 }
 
+// offEffects returns what happens when a row is switched off.
+func offEffects(row kinds.Row) []string {
+	var effects []string
+	if row.IfOff != "" {
+		effects = append(effects, row.IfOff)
+	}
+	with, _ := row.Kinds()
+	switch {
+	case with[0].Owner() != syncer.Virtual:
+	case row.KeepsCopies:
+		effects = append(effects, "the copies on the host stay, because they hold data")
+	default:
+		effects = append(effects, "the copies on the host are deleted")
+	}
+	return effects
+}
+
 // switchOf returns the setting that switches a kind.
 func (d comments) switchOf(row kinds.Row, path []string) setting {
 	field := reflect.TypeFor[v1alpha1.KindSettings]().Field(0)
@@ -47,8 +65,8 @@ func (d comments) switchOf(row kinds.Row, path []string) setting {
 		doc = fmt.Sprintf("%s (needs %s on %s in the whole host).",
 			strings.TrimSuffix(doc, "."), strings.Join(cluster[0].Verbs, ", "), cluster[0].Resources[0])
 	}
-	if row.IfOff != "" {
-		doc += " If false, " + row.IfOff + "."
+	if ends := offEffects(row); len(ends) > 0 {
+		doc += " If false, " + strings.Join(ends, ", and ") + "."
 	}
 	return setting{
 		key: "enabled", path: append(slices.Clone(path), "enabled"), doc: doc,

@@ -22,9 +22,9 @@ To manage is to create, delete, get, list, patch and watch. To read is to get, l
 
 ## Switch a kind off
 
-The server deletes the copies that it has on the host, except for claims, which hold data. It needs the permissions
-to list and delete them. The chart removes those together with the kind, for all but Secrets. What is left, and the
-command that deletes it, is in the log and in the operator's /syncz, as "switched off: KIND".
+The server deletes the copies that it has on the host. Claims stay, because they hold data. For that, the Role keeps the
+permission to list the copies, and except for claims to delete them. What is left, with the command that deletes it, is in
+the log and in the operator's /syncz, as "switched off: KIND".
 
 ## The kinds
 

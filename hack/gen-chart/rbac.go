@@ -73,6 +73,9 @@ func kindRows(kind kinds.Row) []row {
 			when: "and " + on.when + " .Values." + further.Setting,
 		})
 	}
+	off := row{name: "copies from before, as " + kind.Name() + " is off", when: "not " + on.when}
+	off.namespaced, off.cluster = kind.LeftoverRules()
+	all = append(all, off)
 	if _, without := kind.Kinds(); len(without) > 0 {
 		off := row{name: without[0].Name(), when: "not " + on.when}
 		off.namespaced, off.cluster = kind.RulesIfOff()

@@ -198,6 +198,32 @@ func (r Row) RulesIfOff() (namespaced, cluster []rbacv1.PolicyRule) {
 	return rulesOf(r.inPlace(Options{}))
 }
 
+// LeftoverRules returns the permissions that a row needs while it is switched off, to
+// delete the copies from before. Copies that hold data are only listed. There are none for
+// a row that is off by default.
+func (r Row) LeftoverRules() (namespaced, cluster []rbacv1.PolicyRule) {
+	if r.State != On {
+		return nil, nil
+	}
+	var left []syncer.Kind
+	for _, kind := range r.ifOn(Options{}) {
+		if kind.Owner() == syncer.Virtual {
+			left = append(left, kind)
+		}
+	}
+	namespaced, cluster = rulesOf(left)
+	verbs := []string{"delete", "list"}
+	if r.KeepsCopies {
+		verbs = []string{"list"}
+	}
+	for _, rules := range [][]rbacv1.PolicyRule{namespaced, cluster} {
+		for i := range rules {
+			rules[i].Verbs = verbs
+		}
+	}
+	return namespaced, cluster
+}
+
 // rulesOf returns the permissions that kinds need: to manage the copies that they have
 // on the host, or to read the originals there.
 func rulesOf(kinds []syncer.Kind) (namespaced, cluster []rbacv1.PolicyRule) {
