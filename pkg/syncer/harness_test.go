@@ -80,7 +80,7 @@ func pods() Kind {
 			return nil
 		},
 		EndsWithHost: true,
-		Started: func(virtual, host *corev1.Pod) bool {
+		Started: func(_ Scope, virtual, host *corev1.Pod) bool {
 			return virtual.Spec.NodeName != "" || host != nil && host.Spec.NodeName != ""
 		},
 		Lost: func(_ Scope, virtual *corev1.Pod) error {

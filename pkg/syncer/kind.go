@@ -37,7 +37,7 @@ type Kind struct {
 	refused func(s Scope, virtual client.Object, reason string)
 
 	endsWithHost bool
-	started      func(virtual, host client.Object) bool
+	started      func(s Scope, virtual, host client.Object) bool
 	outlives     bool
 	statusBlind  bool
 	metadataOnly bool
@@ -118,7 +118,7 @@ func defineSteps[V, H client.Object](k *Kind, r Resource[V, H]) {
 		k.refused = func(s Scope, virtual client.Object, reason string) { r.Refused(s, virtual.(V), reason) }
 	}
 	if r.Started != nil {
-		k.started = func(virtual, host client.Object) bool { return r.Started(virtual.(V), typed[H](host)) }
+		k.started = func(s Scope, virtual, host client.Object) bool { return r.Started(s, virtual.(V), typed[H](host)) }
 	}
 	if r.Load != nil {
 		k.load = func(s Scope, virtual, host client.Object) (any, error) {

@@ -179,7 +179,7 @@ type Resource[V, H client.Object] struct {
 	// Started reports whether the virtual object has had a host copy that may have run. host
 	// is the copy, or the last state of it that this process has seen; nil if it has seen
 	// none. Needed with EndsWithHost.
-	Started func(virtual V, host H) bool
+	Started func(s Scope, virtual V, host H) bool
 	// Lost fills in the final state of a virtual object whose host copy is gone, before it
 	// is deleted. It must change nothing of an object that has a final state. It needs
 	// EndsWithHost. nil means that the kind has no such state.

@@ -58,12 +58,12 @@ func (r *reconciler) completeTermination(s Scope, key types.NamespacedName, virt
 
 // isLost reports whether a virtual object without a host copy had one that ran. A copy
 // that Sublet removed on purpose is not lost.
-func (r *reconciler) isLost(key types.NamespacedName, virtual client.Object) bool {
+func (r *reconciler) isLost(s Scope, key types.NamespacedName, virtual client.Object) bool {
 	if !r.kind.endsWithHost || isRemoved(virtual) {
 		return false
 	}
 	seen, _ := r.sightings.findDeletion(Host, key, virtual.GetUID())
-	return r.kind.started(virtual, seen.last)
+	return r.kind.started(s, virtual, seen.last)
 }
 
 // endEvicted ends a virtual object that has lost its host copy: it gets its final state

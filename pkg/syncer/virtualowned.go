@@ -81,7 +81,7 @@ func (r *reconciler) createHost(s Scope, key types.NamespacedName, virtual clien
 	switch {
 	case isTerminating(virtual):
 		return nil
-	case r.isLost(key, virtual):
+	case r.isLost(s, key, virtual):
 		return r.endEvicted(s, key, virtual)
 	}
 	if err := r.checkPaused(); err != nil {
@@ -207,7 +207,7 @@ func (r *reconciler) buildHost(s Scope, key types.NamespacedName, virtual, host 
 func (r *reconciler) syncBoth(s Scope, key types.NamespacedName, virtual, host client.Object) error {
 	up := r.writeUp(s, key, host, virtual)
 	if isTerminating(host) {
-		if r.kind.endsWithHost && !isTerminating(virtual) && !isRemoved(virtual) && r.kind.started(virtual, host) {
+		if r.kind.endsWithHost && !isTerminating(virtual) && !isRemoved(virtual) && r.kind.started(s, virtual, host) {
 			return errors.Join(up, r.deleteVirtual(s, key, virtual, host.GetDeletionGracePeriodSeconds()))
 		}
 		return up

@@ -64,6 +64,12 @@ type PodProgressInput struct {
 	// MemoryProposal is the node that the virtual scheduler proposes in memory, empty
 	// for none.
 	MemoryProposal string
+	// HasRun reports whether the host has a trace of a host pod that got a node and is
+	// gone. It counts where both pods show nothing of that.
+	HasRun bool
+	// Leaving reports whether a host pod of a virtual pod that is gone has yet to leave
+	// the assigned node. The host may have room as soon as it has.
+	Leaving bool
 }
 
 // PodProgress is the state of a pod, read once per reconcile.
@@ -159,7 +165,7 @@ func (in *PodProgressInput) stateWithoutHostPod() PodState {
 		return PodFinished
 	case virtual.Spec.NodeName != "" && virtual.Annotations[labels.Removed] == string(virtual.UID):
 		return PodAsleep
-	case HasStarted(virtual, nil, in.VirtualScheduler):
+	case HasStarted(virtual, nil, in.VirtualScheduler), in.HasRun:
 		return PodEvicted
 	case !in.VirtualScheduler, virtual.Spec.NodeName != "":
 		return PodNoCopy
@@ -185,7 +191,7 @@ func (in *PodProgressInput) stateOfPending(node string) PodState {
 		return PodPinnedOutdated
 	case len(virtual.Spec.SchedulingGates) > 0:
 		return PodGated
-	case in.VirtualScheduler && virtual.Spec.NodeName == "" && isUnschedulableOnHost(host):
+	case in.VirtualScheduler && virtual.Spec.NodeName == "" && isUnschedulableOnHost(host) && !in.Leaving:
 		return PodRefused
 	}
 	return PodWaiting

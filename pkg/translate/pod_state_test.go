@@ -107,8 +107,11 @@ func TestEveryPodHasAState(t *testing.T) {
 	for virtualName, virtual := range virtualPods() {
 		for hostName, host := range hostPods() {
 			for _, scheduler := range []bool{false, true} {
-				for _, memory := range []string{"", "a", "b"} {
-					p := ReadPodProgress(PodProgressInput{Virtual: virtual, Host: host, VirtualScheduler: scheduler, MemoryProposal: memory})
+				for i, memory := range []string{"", "a", "b", "", "a"} {
+					traces := i > 2
+					p := ReadPodProgress(PodProgressInput{
+						Virtual: virtual, Host: host, VirtualScheduler: scheduler, MemoryProposal: memory, HasRun: traces, Leaving: traces,
+					})
 					reached[p.State] = true
 					combination := virtualName + " / " + hostName
 					if rows[string(p.State)] != 2 {
@@ -156,6 +159,7 @@ func TestPodProgress(t *testing.T) {
 		virtual, host string
 		free          bool // without a virtual scheduler
 		memory        string
+		traces        bool // what HasRun and Leaving are
 		want          PodProgress
 	}{
 		{reason: "the host schedules it", virtual: "new", host: "none", free: true, want: PodProgress{State: PodNoCopy, NeedsHostPod: true}},
@@ -181,6 +185,12 @@ func TestPodProgress(t *testing.T) {
 			reason: "the host has no room", virtual: "proposed again", host: "refused a",
 			want: PodProgress{State: PodRefused, Proposal: "a", Node: "a", NeedsHostPod: true},
 		},
+		{
+			reason: "the host is about to have room", virtual: "proposed again", host: "refused a", traces: true,
+			want: PodProgress{State: PodWaiting, Proposal: "a", Node: "a", NeedsHostPod: true},
+		},
+		{reason: "the host has run it", virtual: "new", host: "none", free: true, traces: true, want: PodProgress{State: PodEvicted, NeedsHostPod: true}},
+		{reason: "it never runs again", virtual: "finished early", host: "none", traces: true, want: PodProgress{State: PodFinished}},
 		{reason: "the reason ends the proposal", virtual: "unschedulable", host: "refused a", want: PodProgress{State: PodUnschedulable}},
 		{reason: "the scheduler makes room first", virtual: "preempting", host: "none", memory: "a", want: PodProgress{State: PodUnschedulable}},
 		{reason: "what the host has bound stays", virtual: "unschedulable", host: "bound", want: PodProgress{State: PodBoundOnHost, NeedsHostPod: true}},
@@ -193,6 +203,7 @@ func TestPodProgress(t *testing.T) {
 	} {
 		got := ReadPodProgress(PodProgressInput{
 			Virtual: virtualPods()[c.virtual], Host: hostPods()[c.host], VirtualScheduler: !c.free, MemoryProposal: c.memory,
+			HasRun: c.traces, Leaving: c.traces,
 		})
 		if got != c.want {
 			t.Errorf("%s / %s: %s: got %+v, want %+v", c.virtual, c.host, c.reason, got, c.want)

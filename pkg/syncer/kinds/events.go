@@ -27,7 +27,7 @@ func Events(o Options) syncer.Resource[*corev1.Event, *corev1.Event] {
 		Want:     e.shouldShow,
 		Up:       e.fillVirtualEvent,
 		Outlives: true,
-		Indexes:  []syncer.Index{{Side: syncer.Host, Object: &corev1.Event{}, Field: byInvolved, Values: involvedIn}},
+		Indexes:  []syncer.Index{eventsByInvolved()},
 	}
 	for kind, empty := range e.involved {
 		r.Also = append(r.Also, syncer.Watch{Side: syncer.Host, Object: empty(), Keys: e.eventsToRequeue(kind)})
@@ -43,10 +43,6 @@ type events struct {
 	usesVirtualScheduler func(virtual *corev1.Pod) bool
 }
 
-// scheduled is the reason of the event that a scheduler records when it has bound
-// a pod.
-const scheduled = "Scheduled"
-
 // involvedKinds returns the kinds of host objects whose events are shown: those that are
 // synced under these settings.
 func involvedKinds(sync v1alpha1.Sync) map[string]func() client.Object {
@@ -58,16 +54,6 @@ func involvedKinds(sync v1alpha1.Sync) map[string]func() client.Object {
 		kinds["PersistentVolumeClaim"] = func() client.Object { return &corev1.PersistentVolumeClaim{} }
 	}
 	return kinds
-}
-
-// byInvolved is the field of the index of host events by the kind and name of their object.
-const byInvolved = "involvedObject"
-
-func involvedIn(o client.Object) []string {
-	if event, ok := o.(*corev1.Event); ok {
-		return []string{event.InvolvedObject.Kind + "/" + event.InvolvedObject.Name}
-	}
-	return nil
 }
 
 // eventsToRequeue returns the events about a host object that are not shown yet. The cache

@@ -3,6 +3,7 @@ package kinds
 import (
 	"context"
 	"slices"
+	"time"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -59,6 +60,9 @@ type Options struct {
 	ClusterDomain string
 	// KubeletVersion is the kubelet version of a pseudo node.
 	KubeletVersion string
+	// TermStart is the time at which the syncer has started. Default: the zero time, then
+	// no pod may have run before without a sign of it.
+	TermStart time.Time
 	// Referrers are further kinds that refer to ConfigMaps and Secrets. Default: those of
 	// the table.
 	Referrers []Referrer

@@ -46,6 +46,10 @@ func Pods(o Options) syncer.Resource[*corev1.Pod, *corev1.Pod] {
 	if o.Sync.IsEnabled(networkPoliciesSetting) {
 		r.Also = append(r.Also, isolationWatches()...)
 	}
+	if p.showsEvents() {
+		r.Indexes = append(r.Indexes, eventsByInvolved())
+		r.Also = append(r.Also, syncer.Watch{Side: syncer.Host, Object: &corev1.Event{}, All: true, Keys: noKeys})
+	}
 	if o.VirtualScheduler {
 		// The resources of a node are read once per pod.
 		r.Also = append(r.Also, syncer.Watch{Side: syncer.Host, Object: &corev1.Node{}, All: true, Keys: noKeys})

@@ -2,6 +2,7 @@ package kinds
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"testing"
 	"time"
@@ -102,8 +103,9 @@ func TestPodsRead(t *testing.T) {
 	watched := map[string]bool{}
 	resource := Pods(testOptions())
 	for _, watch := range resource.Also {
-		// The row of NetworkPolicies has the right to watch them.
-		if _, policies := watch.Object.(*networkingv1.NetworkPolicy); watch.Side != syncer.Virtual && !policies {
+		// The rows of NetworkPolicies and events have the right to watch them.
+		_, policies := watch.Object.(*networkingv1.NetworkPolicy)
+		if _, events := watch.Object.(*corev1.Event); watch.Side != syncer.Virtual && !policies && !events {
 			t.Errorf("%T is watched on the host, which needs a right", watch.Object)
 		}
 		watched[reflectType(watch.Object).Name()] = true
@@ -177,5 +179,100 @@ func TestProposalIsReadOnce(t *testing.T) {
 	copies := host.ofType(pod)
 	if len(copies) != 1 || copies[0].GetAnnotations()[labels.Place] != "node-1" {
 		t.Errorf("want one host pod that is pinned to node-1, got %v", copies)
+	}
+}
+
+// TestHasRunUnseen checks which traces of the host keep a pod from being created again.
+func TestHasRunUnseen(t *testing.T) {
+	t.Parallel()
+	born := time.Unix(1000, 0)
+	for name, tt := range map[string]struct {
+		reason    string
+		eventAt   int64 // 0 for no event
+		event     string
+		termStart int64
+		off       bool // events are not synced
+		want      translate.PodState
+	}{
+		"Bound":     {reason: "the host had bound it", eventAt: 1000, event: "Scheduled", termStart: 1100, want: translate.PodEvicted},
+		"Never":     {reason: "nothing shows that it ever had a host pod", termStart: 1100, want: translate.PodNoCopy},
+		"Unbound":   {reason: "its host pod never had a node", eventAt: 1001, event: "FailedScheduling", termStart: 1100, want: translate.PodNoCopy},
+		"Namesake":  {reason: "an earlier pod of that name was bound", eventAt: 900, event: "Scheduled", termStart: 1100, want: translate.PodNoCopy},
+		"LateClock": {reason: "the clock of the host is a second late", eventAt: 999, event: "Scheduled", termStart: 1100, want: translate.PodEvicted},
+		"Young":     {reason: "this syncer has seen all of it", eventAt: 1001, event: "Scheduled", termStart: 999, want: translate.PodNoCopy},
+		"Off":       {reason: "without events there is no trace", eventAt: 1001, event: "Scheduled", termStart: 1100, off: true, want: translate.PodNoCopy},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			options := testOptions()
+			options.TermStart = time.Unix(tt.termStart, 0)
+			options.Sync.Kinds = maps.Clone(options.Sync.Kinds)
+			options.Sync.Kinds["sync.fromHost.events"] = v1alpha1.KindSettings{Enabled: !tt.off}
+			host := newShelf(syncer.Host, syncer.Define("pods", Pods(options)).Indexes())
+			s := syncer.Scope{Context: t.Context(), Cluster: testCluster(), Host: host}
+			virtual := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "web", UID: "u", CreationTimestamp: metav1.NewTime(born)}}
+			if tt.eventAt != 0 {
+				host.put(&corev1.Event{
+					ObjectMeta:     metav1.ObjectMeta{Namespace: testCluster().Namespace, Name: "e", CreationTimestamp: metav1.Unix(tt.eventAt, 0)},
+					InvolvedObject: corev1.ObjectReference{Kind: "Pod", Name: hostName(s, "shop", "web")}, Reason: tt.event,
+				})
+			}
+			got, err := pods{options: options}.load(s, virtual, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if state := got.(translate.PodProgress).State; state != tt.want {
+				t.Errorf("%s: state %s, want %s", tt.reason, state, tt.want)
+			}
+		})
+	}
+}
+
+// TestWaitsForLeavingPod checks when a refusal of the host counts.
+func TestWaitsForLeavingPod(t *testing.T) {
+	t.Parallel()
+	now := time.Unix(1000, 0)
+	deleted := func(at int64) *metav1.Time { return new(metav1.Unix(at, 0)) }
+	for name, tt := range map[string]struct {
+		reason string
+		other  *corev1.Pod
+		gone   bool // the virtual pod of the other one
+		want   translate.PodState
+	}{
+		"Full":     {reason: "nothing is about to leave", want: translate.PodRefused},
+		"Victim":   {reason: "the pod that made room has yet to leave", other: &corev1.Pod{}, gone: true, want: translate.PodWaiting},
+		"Deleted":  {reason: "its deletion is under way", other: &corev1.Pod{ObjectMeta: metav1.ObjectMeta{DeletionTimestamp: deleted(1020)}}, gone: true, want: translate.PodWaiting},
+		"Stuck":    {reason: "its deletion is long due", other: &corev1.Pod{ObjectMeta: metav1.ObjectMeta{DeletionTimestamp: deleted(900)}}, gone: true, want: translate.PodRefused},
+		"Finished": {reason: "it takes no room", other: &corev1.Pod{Status: corev1.PodStatus{Phase: corev1.PodSucceeded}}, gone: true, want: translate.PodRefused},
+		"Neighbor": {reason: "it stays", other: &corev1.Pod{}, want: translate.PodRefused},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			options := testOptions()
+			options.VirtualScheduler = true
+			indexes := syncer.Define("pods", Pods(options)).Indexes()
+			host, virtual := newShelf(syncer.Host, indexes), newShelf(syncer.Virtual, indexes)
+			if tt.other != nil {
+				tt.other.Spec.NodeName = "a"
+				translate.Stamp(testCluster(), translate.Hashed, types.NamespacedName{Namespace: "shop", Name: "other"}, "o", tt.other)
+				host.put(tt.other)
+				if !tt.gone {
+					virtual.put(&corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "other", UID: "o"}})
+				}
+			}
+			s := syncer.Scope{Context: t.Context(), Cluster: testCluster(), Host: host, Virtual: virtual, Now: now}
+			pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "web", UID: "u"}, Status: corev1.PodStatus{NominatedNodeName: "a"}}
+			copied := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Annotations: map[string]string{labels.Place: "a"}}, Status: corev1.PodStatus{
+				Conditions: []corev1.PodCondition{{Type: corev1.PodScheduled, Status: corev1.ConditionFalse, Reason: corev1.PodReasonUnschedulable}},
+			}}
+			translate.Stamp(testCluster(), translate.Hashed, types.NamespacedName{Namespace: "shop", Name: "web"}, "u", copied)
+			got, err := pods{options: options}.load(s, pod, copied)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if state := got.(translate.PodProgress).State; state != tt.want {
+				t.Errorf("%s: state %s, want %s", tt.reason, state, tt.want)
+			}
+		})
 	}
 }

@@ -1,0 +1,47 @@
+package kinds
+
+import (
+	"fmt"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/sublet-dev/sublet/pkg/syncer"
+	"github.com/sublet-dev/sublet/pkg/translate"
+)
+
+// clockLag is by how much the host's clock may be behind ours.
+const clockLag = 2 * time.Second
+
+// showsEvents reports whether the events of the host are watched.
+func (p pods) showsEvents() bool { return p.options.Sync.IsEnabled("sync.fromHost.events") }
+
+// hasRunUnseen reports whether the host has bound a host pod of a virtual pod while no
+// syncer ran. The host pod may have run and be gone, and nothing in the virtual pod shows
+// that. The event of the host's scheduler outlives the pod, by an hour by default. It
+// costs neither a write nor a request.
+//
+// A pod that is younger than the syncer was never created unseen.
+func (p pods) hasRunUnseen(s syncer.Scope, virtual *corev1.Pod) (bool, error) {
+	if !p.showsEvents() || virtual.CreationTimestamp.After(p.options.TermStart) ||
+		translate.HasStarted(virtual, nil, p.options.usesVirtualScheduler(virtual)) {
+		return false, nil
+	}
+	host := translate.Hashed(s.Cluster, types.NamespacedName{Namespace: virtual.Namespace, Name: virtual.Name})
+	var found corev1.EventList
+	err := s.Host.List(s.Context, &found, client.InNamespace(host.Namespace),
+		client.MatchingFields{byInvolved: "Pod/" + host.Name}, client.UnsafeDisableDeepCopy)
+	if err != nil {
+		return false, fmt.Errorf("cannot list events of host pod %s: %w", host, err)
+	}
+	for i := range found.Items {
+		event := &found.Items[i]
+		// An older one is about an earlier pod of this name.
+		if event.Reason == scheduled && event.CreationTimestamp.After(virtual.CreationTimestamp.Add(-clockLag)) {
+			return true, nil
+		}
+	}
+	return false, nil
+}
