@@ -32,7 +32,8 @@ var rules = map[string]rule{
 	"cmd/sublet-server": {code: []string{"pkg/app"}},
 
 	"pkg/config":    {code: []string{"api/..."}},
-	"pkg/storage":   {code: []string{"api/..."}},
+	"pkg/meter":     {},
+	"pkg/storage":   {code: []string{"pkg/meter", "api/..."}},
 	"pkg/translate": {code: []string{"api/..."}},
 	"pkg/policy":    {code: []string{"pkg/translate", "api/..."}},
 	"pkg/patch":     {code: []string{"pkg/translate", "api/...", "k8s.io/apiserver"}},
@@ -59,9 +60,9 @@ var rules = map[string]rule{
 	}},
 	"pkg/virtualscheduler/usage": {code: []string{"pkg/translate", "api/..."}},
 	// The kubelet's own proxy handler lives there; the tests use it as the host.
-	"pkg/nodeproxy": {code: []string{"pkg/translate", "api/..."}, tests: []string{"k8s.io/apiserver"}},
-	"pkg/egress":    {code: []string{"pkg/translate", "pkg/policy", "api/..."}},
-	"pkg/dns":       {code: []string{"pkg/translate", "api/..."}},
+	"pkg/nodeproxy": {code: []string{"pkg/meter", "pkg/translate", "api/..."}, tests: []string{"k8s.io/apiserver"}},
+	"pkg/egress":    {code: []string{"pkg/meter", "pkg/translate", "pkg/policy", "api/..."}},
+	"pkg/dns":       {code: []string{"pkg/meter", "pkg/translate", "api/..."}},
 
 	// What the server does for its own release links no Kubernetes, so that its
 	// tests are quick and run under the race detector.

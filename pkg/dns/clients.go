@@ -15,6 +15,8 @@ import (
 	"k8s.io/klog/v2"
 	"k8s.io/utils/clock"
 	"k8s.io/utils/lru"
+
+	"github.com/sublet-dev/sublet/pkg/meter"
 )
 
 const (
@@ -64,11 +66,8 @@ func newClients(options Options) (*clients, error) {
 			StabilityLevel: metrics.ALPHA,
 		}, []string{"reason"}),
 	}
-	if options.Register == nil {
-		return c, nil
-	}
 	var err error
-	c.denied, err = registerOnce(options.Register, c.denied)
+	c.denied, err = meter.Register(options.Register, c.denied)
 	return c, err
 }
 

@@ -2,7 +2,6 @@ package dns
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"runtime/debug"
 	"strings"
@@ -13,9 +12,10 @@ import (
 	"github.com/coredns/coredns/plugin/pkg/rcode"
 	"github.com/coredns/coredns/request"
 	"github.com/miekg/dns"
-	"github.com/prometheus/client_golang/prometheus"
 	"k8s.io/component-base/metrics"
 	"k8s.io/klog/v2"
+
+	"github.com/sublet-dev/sublet/pkg/meter"
 )
 
 // observer is a plugin that counts queries, logs their errors and recovers from panics.
@@ -55,33 +55,15 @@ func newObserver(domain string, register func(metrics.Registerable) error) (*obs
 			StabilityLevel: metrics.ALPHA,
 		}),
 	}
-	if register == nil {
-		return o, nil
-	}
 	var err error
-	if o.answered, err = registerOnce(register, o.answered); err != nil {
+	if o.answered, err = meter.Register(register, o.answered); err != nil {
 		return nil, err
 	}
-	if o.duration, err = registerOnce(register, o.duration); err != nil {
+	if o.duration, err = meter.Register(register, o.duration); err != nil {
 		return nil, err
 	}
-	o.panics, err = registerOnce(register, o.panics)
+	o.panics, err = meter.Register(register, o.panics)
 	return o, err
-}
-
-// registerOnce registers the metric and returns it. If another server of the process
-// has registered it before, it returns that one.
-func registerOnce[T metrics.Registerable](register func(metrics.Registerable) error, metric T) (T, error) {
-	err := register(metric)
-	if already, ok := errors.AsType[prometheus.AlreadyRegisteredError](err); ok {
-		if existing, ok := already.ExistingCollector.(T); ok {
-			return existing, nil
-		}
-	}
-	if err != nil {
-		return metric, fmt.Errorf("cannot register metric %s: %w", metric.FQName(), err)
-	}
-	return metric, nil
 }
 
 // Name implements plugin.Handler.

@@ -2,10 +2,10 @@ package egress
 
 import (
 	"errors"
-	"fmt"
 
-	"github.com/prometheus/client_golang/prometheus"
 	"k8s.io/component-base/metrics"
+
+	"github.com/sublet-dev/sublet/pkg/meter"
 )
 
 // dialMetrics are the metrics of a [Dialer].
@@ -20,19 +20,9 @@ func newMetrics(register func(metrics.Registerable) error) (*dialMetrics, error)
 		Help:           "Connections that the API server opened on behalf of the tenant, by result: connected, failed, or refused by policies.controlPlane.egress.",
 		StabilityLevel: metrics.ALPHA,
 	}, []string{"result"})}
-	if register == nil {
-		return m, nil
-	}
-	err := register(m.dials)
-	if already, ok := errors.AsType[prometheus.AlreadyRegisteredError](err); ok {
-		if existing, ok := already.ExistingCollector.(*metrics.CounterVec); ok {
-			m.dials, err = existing, nil
-		}
-	}
-	if err != nil {
-		return nil, fmt.Errorf("cannot register metric %s: %w", m.dials.FQName(), err)
-	}
-	return m, nil
+	var err error
+	m.dials, err = meter.Register(register, m.dials)
+	return m, err
 }
 
 // count counts a dial by its error.

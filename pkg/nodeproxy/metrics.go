@@ -2,15 +2,15 @@ package nodeproxy
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/http"
 	"runtime/debug"
 	"strconv"
 
-	"github.com/prometheus/client_golang/prometheus"
 	"k8s.io/component-base/metrics"
 	"k8s.io/klog/v2"
+
+	"github.com/sublet-dev/sublet/pkg/meter"
 )
 
 // proxyMetrics are the metrics of the proxy.
@@ -46,33 +46,15 @@ func newMetrics(register func(metrics.Registerable) error) (*proxyMetrics, error
 			StabilityLevel: metrics.ALPHA,
 		}, []string{"operation"}),
 	}
-	if register == nil {
-		return m, nil
-	}
 	var err error
-	if m.requests, err = registerOnce(register, m.requests); err != nil {
+	if m.requests, err = meter.Register(register, m.requests); err != nil {
 		return nil, err
 	}
-	if m.open, err = registerOnce(register, m.open); err != nil {
+	if m.open, err = meter.Register(register, m.open); err != nil {
 		return nil, err
 	}
-	m.panics, err = registerOnce(register, m.panics)
+	m.panics, err = meter.Register(register, m.panics)
 	return m, err
-}
-
-// registerOnce registers the metric and returns it. If another proxy of the process
-// has registered it before, it returns that one.
-func registerOnce[T metrics.Registerable](register func(metrics.Registerable) error, metric T) (T, error) {
-	err := register(metric)
-	if already, ok := errors.AsType[prometheus.AlreadyRegisteredError](err); ok {
-		if existing, ok := already.ExistingCollector.(T); ok {
-			return existing, nil
-		}
-	}
-	if err != nil {
-		return metric, fmt.Errorf("cannot register metric %s: %w", metric.FQName(), err)
-	}
-	return metric, nil
 }
 
 // observe returns a handler that counts the requests of an operation and recovers

@@ -1,11 +1,9 @@
 package storage
 
 import (
-	"errors"
-	"fmt"
-
-	"github.com/prometheus/client_golang/prometheus"
 	"k8s.io/component-base/metrics"
+
+	"github.com/sublet-dev/sublet/pkg/meter"
 )
 
 // storeMetrics are the sizes of the store as of the keeper's last look.
@@ -27,19 +25,10 @@ func newStoreMetrics(register func(metrics.Registerable) error) (*storeMetrics, 
 		quota: gauge("quota_bytes", "Size that the data may reach. Objects are created up to 90 % of it."),
 		alarm: gauge("alarm", "1 while the store takes deletes only because its quota is exceeded, otherwise 0."),
 	}
-	if register == nil {
-		return m, nil
-	}
 	for _, metric := range []**metrics.Gauge{&m.size, &m.inUse, &m.quota, &m.alarm} {
-		err := register(*metric)
-		// Another store of the process has registered the same name.
-		if already, ok := errors.AsType[prometheus.AlreadyRegisteredError](err); ok {
-			if existing, ok := already.ExistingCollector.(*metrics.Gauge); ok {
-				*metric, err = existing, nil
-			}
-		}
-		if err != nil {
-			return nil, fmt.Errorf("cannot register metric %s: %w", (*metric).FQName(), err)
+		var err error
+		if *metric, err = meter.Register(register, *metric); err != nil {
+			return nil, err
 		}
 	}
 	return m, nil
