@@ -73,10 +73,10 @@ const (
 	// ours to change or to delete.
 	HostUID = Domain + "/host-uid"
 
-	// Agreed (annotation) is what was last applied, as JSON digests, for fields that
+	// LastApplied (annotation) is what was last applied, as JSON digests, for fields that
 	// both sides write. On host pods it is what the tenant last requested among the
 	// fields that the host's admission may change. See translate.Pod.
-	Agreed = Domain + "/agreed"
+	LastApplied = Domain + "/agreed"
 
 	// Tenant (annotation) is set on virtual nodes. It is the tenant's part that the node's
 	// own fields cannot hold, as JSON: hidden values and extended resources. The syncer and the admission of nodes write and read it.

@@ -157,8 +157,8 @@ func labelCells() map[string]cell {
 			do: func(n *corev1.Node) { n.Annotations["hosts"] = "x" },
 		}
 		cells[settings+": own annotations"] = cell{
-			reason: "they say whose a field is", settings: settings, refused: []string{labels.Agreed, "syncer's own"},
-			do: func(n *corev1.Node) { delete(n.Annotations, labels.Agreed) },
+			reason: "they say whose a field is", settings: settings, refused: []string{labels.LastApplied, "syncer's own"},
+			do: func(n *corev1.Node) { delete(n.Annotations, labels.LastApplied) },
 		}
 	}
 	cells["back: label"] = cell{reason: "it goes to the host", settings: "back", do: label("mine", "x"), host: label("mine", "x")}

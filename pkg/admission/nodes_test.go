@@ -206,7 +206,7 @@ func checkRefusal(t *testing.T, c cell, err error) {
 // visible returns a node without what only Sublet reads.
 func visible(node *corev1.Node) *corev1.Node {
 	node = node.DeepCopy()
-	delete(node.Annotations, labels.Agreed)
+	delete(node.Annotations, labels.LastApplied)
 	delete(node.Annotations, labels.Tenant)
 	// It comes and goes with the cordon.
 	node.Spec.Taints = slices.DeleteFunc(node.Spec.Taints, func(t corev1.Taint) bool {

@@ -54,7 +54,7 @@ type patchStep struct {
 
 // patchSteps returns the addresses that take an object, in order. The API server takes
 // the ephemeral containers of a pod and its containers' resources at their own ones. The
-// object itself comes last: its annotation [labels.Agreed] records that the host has
+// object itself comes last: its annotation [labels.LastApplied] records that the host has
 // taken all the rest.
 func patchSteps(object client.Object) []patchStep {
 	if _, isPod := object.(*corev1.Pod); isPod {
@@ -178,7 +178,7 @@ func patchHost(ctx context.Context, c client.Client, before, after client.Object
 	version := before.GetResourceVersion()
 	for _, p := range patches {
 		if missing != nil {
-			keepAgreed(p.fields)
+			dropRecord(p.fields)
 		}
 		if hasList(p.fields) {
 			withResourceVersion(p.fields, version)
@@ -230,10 +230,10 @@ func findMissingSubresource(ctx context.Context, c client.Client, before client.
 	return &subresourceError{Host, key, subresource}
 }
 
-// keepAgreed takes the record of what the host has taken out of a merge patch.
-func keepAgreed(fields map[string]any) {
+// dropRecord takes the record of what the host has taken out of a merge patch.
+func dropRecord(fields map[string]any) {
 	if annotations, ok := metadataOf(fields)["annotations"].(map[string]any); ok {
-		delete(annotations, labels.Agreed)
+		delete(annotations, labels.LastApplied)
 	}
 }
 

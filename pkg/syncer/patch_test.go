@@ -23,7 +23,7 @@ func hostilePatch(_ Scope, request PatchRequest) error {
 	o.SetFinalizers([]string{"x/y"})
 	o.SetLabels(map[string]string{labels.Cluster: "another", "team": "a", labels.TenantPrefix + "app": "stolen"})
 	o.SetAnnotations(map[string]string{
-		labels.VirtualName: "other", labels.VirtualUID: "other", labels.HostUID: "other", labels.Agreed: "all", "note": "patched",
+		labels.VirtualName: "other", labels.VirtualUID: "other", labels.HostUID: "other", labels.LastApplied: "all", "note": "patched",
 	})
 	request.Original.SetName("changed") // The original is a copy, too.
 	return nil
@@ -51,7 +51,7 @@ func TestPatchNeverReachesIdentity(t *testing.T) {
 		if got.GetLabels()["team"] != "a" || got.GetAnnotations()["note"] != "patched" {
 			t.Errorf("Other keys are the patch's to set, got %v %v", got.GetLabels(), got.GetAnnotations())
 		}
-		if _, tenant := got.GetLabels()[labels.TenantPrefix+"app"]; tenant || got.GetAnnotations()[labels.Agreed] != "" || len(got.GetFinalizers()) != 0 {
+		if _, tenant := got.GetLabels()[labels.TenantPrefix+"app"]; tenant || got.GetAnnotations()[labels.LastApplied] != "" || len(got.GetFinalizers()) != 0 {
 			t.Errorf("A patch must not write what Sublet writes, got %v %v", got.GetLabels(), got.GetAnnotations())
 		}
 		if owners := got.GetOwnerReferences(); len(owners) != 1 || owners[0].UID != testCluster().Anchor.UID {

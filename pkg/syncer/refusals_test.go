@@ -71,11 +71,11 @@ func TestRefusalsOfTheHost(t *testing.T) {
 // TestMissingSubresource takes a host that lacks pods/resize.
 func TestMissingSubresource(t *testing.T) {
 	t.Parallel()
-	agreed := pods()
-	down := agreed.down
-	agreed.down = func(s Scope, virtual, host client.Object) error {
+	changed := pods()
+	down := changed.down
+	changed.down = func(s Scope, virtual, host client.Object) error {
 		annotations := host.GetAnnotations()
-		annotations[labels.Agreed] = "new"
+		annotations[labels.LastApplied] = "new"
 		host.SetAnnotations(annotations)
 		return down(s, virtual, host)
 	}
@@ -86,7 +86,7 @@ func TestMissingSubresource(t *testing.T) {
 	c := clocktesting.NewFakeClock(testStart())
 	virtual, host := newFakeServer("virtual", c, virtualPod(resized)), newFakeServer("host", c, hostPod())
 	host.lacks = []string{"resize"}
-	b := newBench(agreed, c, virtual, host)
+	b := newBench(changed, c, virtual, host)
 	if _, err := b.reconcile(t.Context(), theKey()); !isRefused(err) {
 		t.Errorf("A part that the host has no address for must be reported, got %v", err)
 	}
@@ -97,7 +97,7 @@ func TestMissingSubresource(t *testing.T) {
 	if pod.Labels["app"] != "cart" {
 		t.Error("What the host takes must not wait for what it does not")
 	}
-	if pod.Annotations[labels.Agreed] == "new" {
+	if pod.Annotations[labels.LastApplied] == "new" {
 		t.Error("The host pod must not show that the host has taken all")
 	}
 	host.removeNow(pod)

@@ -5,32 +5,32 @@ import (
 	"fmt"
 )
 
-// Agreed is what was last written across of one map or keyed list: a digest of each
+// LastApplied is what was last written across of one map or keyed list: a digest of each
 // value under its key. A comparison only needs to know whether a value changed, so the
 // values themselves, which may be large, are not kept.
-type Agreed map[string]string
+type LastApplied map[string]string
 
-// Agree returns the digests of values.
-func Agree[T any](values map[string]T) Agreed {
-	agreed := make(Agreed, len(values))
+// DigestValues returns the digests of values.
+func DigestValues[T any](values map[string]T) LastApplied {
+	digests := make(LastApplied, len(values))
 	for key, value := range values {
-		agreed[key] = digest(value)
+		digests[key] = digest(value)
 	}
-	return agreed
+	return digests
 }
 
-// AgreeList returns the digests of the items of a list, under their keys.
-func AgreeList[T any](values []T, key func(T) string) Agreed {
-	agreed := make(Agreed, len(values))
+// DigestList returns the digests of the items of a list, under their keys.
+func DigestList[T any](values []T, key func(T) string) LastApplied {
+	digests := make(LastApplied, len(values))
 	for _, value := range values {
-		agreed[key(value)] = digest(value)
+		digests[key(value)] = digest(value)
 	}
-	return agreed
+	return digests
 }
 
-// EncodeAgreed returns what was last written of several fields of one object as JSON,
-// for the annotation [labels.Agreed]. Equal states give equal text.
-func EncodeAgreed(fields map[string]Agreed) (string, error) {
+// EncodeLastApplied returns what was last written of several fields of one object as JSON,
+// for the annotation [labels.LastApplied]. Equal states give equal text.
+func EncodeLastApplied(fields map[string]LastApplied) (string, error) {
 	text, err := json.Marshal(fields)
 	if err != nil {
 		return "", fmt.Errorf("cannot encode what was last applied: %w", err)
@@ -38,12 +38,12 @@ func EncodeAgreed(fields map[string]Agreed) (string, error) {
 	return string(text), nil
 }
 
-// DecodeAgreed decodes the text of [EncodeAgreed]. Text that cannot be decoded, because
+// DecodeLastApplied decodes the text of [EncodeLastApplied]. Text that cannot be decoded, because
 // somebody edited it, means that nothing was written yet.
-func DecodeAgreed(text string) map[string]Agreed {
-	fields := map[string]Agreed{}
+func DecodeLastApplied(text string) map[string]LastApplied {
+	fields := map[string]LastApplied{}
 	if err := json.Unmarshal([]byte(text), &fields); err != nil || fields == nil {
-		return map[string]Agreed{}
+		return map[string]LastApplied{}
 	}
 	return fields
 }

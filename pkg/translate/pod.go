@@ -130,11 +130,11 @@ func newPod(in PodInput, virtual, host *corev1.Pod) error {
 	in.Enforced.apply(spec)
 	host.Spec = *spec
 	setQuotaScope(in, host)
-	sent, err := EncodeAgreed(digestRequests(virtual))
+	sent, err := EncodeLastApplied(digestRequests(virtual))
 	if err != nil {
 		return err
 	}
-	host.Annotations[labels.Agreed] = sent
+	host.Annotations[labels.LastApplied] = sent
 	return nil
 }
 

@@ -147,8 +147,8 @@ func setObservedGeneration(host, virtual *corev1.Pod, status *corev1.PodStatus) 
 // hasAll reports whether the host pod has all that the tenant asks for by now: every
 // field that may change on a running pod.
 func hasAll(virtual, host *corev1.Pod) bool {
-	requested, err := EncodeAgreed(digestRequests(virtual))
-	if err != nil || host.Annotations[labels.Agreed] != requested || len(newEphemeral(virtual, host)) > 0 {
+	requested, err := EncodeLastApplied(digestRequests(virtual))
+	if err != nil || host.Annotations[labels.LastApplied] != requested || len(newEphemeral(virtual, host)) > 0 {
 		return false
 	}
 	synced := &corev1.Pod{Spec: corev1.PodSpec{

@@ -18,21 +18,21 @@ import (
 // Fields that can only grow or shrink in one direction are compared as they are. Host
 // admission may change the others, above all images and resources. They are written only
 // if the tenant's request differs from the last applied one. Its digest is on the host
-// pod, under [labels.Agreed].
+// pod, under [labels.LastApplied].
 func updatePod(in PodInput, virtual, host *corev1.Pod) error {
 	shortenDeadlines(virtual, host)
 	setQuotaScope(in, host)
 	syncTolerations(virtual, host)
 	addEphemeralContainers(in, virtual, host)
 	requested := digestRequests(virtual)
-	text, err := EncodeAgreed(requested)
+	text, err := EncodeLastApplied(requested)
 	if err != nil {
 		return err
 	}
 	gated := len(host.Spec.SchedulingGates) > 0
-	if sent := host.Annotations[labels.Agreed]; sent != text {
-		host.Annotations[labels.Agreed] = text
-		applyChanged(in, virtual, host, requested, DecodeAgreed(sent), gated)
+	if sent := host.Annotations[labels.LastApplied]; sent != text {
+		host.Annotations[labels.LastApplied] = text
+		applyChanged(in, virtual, host, requested, DecodeLastApplied(sent), gated)
 	}
 	if gated {
 		openGates(virtual, host)
@@ -52,7 +52,7 @@ const (
 
 // digestRequests returns a digest of what the tenant requests among the fields that the
 // host may change.
-func digestRequests(virtual *corev1.Pod) map[string]Agreed {
+func digestRequests(virtual *corev1.Pod) map[string]LastApplied {
 	images, resources := map[string]string{}, map[string]corev1.ResourceRequirements{}
 	for _, list := range [][]corev1.Container{virtual.Spec.InitContainers, virtual.Spec.Containers} {
 		for i := range list {
@@ -65,12 +65,12 @@ func digestRequests(virtual *corev1.Pod) map[string]Agreed {
 	if virtual.Spec.Resources != nil {
 		resources[""] = *virtual.Spec.Resources
 	}
-	requested := map[string]Agreed{imagesGroup: Agree(images)}
+	requested := map[string]LastApplied{imagesGroup: DigestValues(images)}
 	if len(resources) > 0 {
-		requested[resourcesGroup] = Agree(resources)
+		requested[resourcesGroup] = DigestValues(resources)
 	}
 	if rules := nodeRules(virtual); len(rules) > 0 {
-		requested[nodesGroup] = Agree(rules)
+		requested[nodesGroup] = DigestValues(rules)
 	}
 	return requested
 }
@@ -88,7 +88,7 @@ func nodeRules(virtual *corev1.Pod) map[string]any {
 }
 
 // applyChanged writes the requests that differ from the last applied ones.
-func applyChanged(in PodInput, virtual, host *corev1.Pod, requested, sent map[string]Agreed, gated bool) {
+func applyChanged(in PodInput, virtual, host *corev1.Pod, requested, sent map[string]LastApplied, gated bool) {
 	changed := func(group, entry string) bool { return requested[group][entry] != sent[group][entry] }
 	for _, lists := range [][2][]corev1.Container{
 		{virtual.Spec.InitContainers, host.Spec.InitContainers},

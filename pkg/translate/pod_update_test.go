@@ -205,11 +205,11 @@ func TestUpdatePod(t *testing.T) {
 			want := host.DeepCopy()
 			apply(tt.want, want)
 			apply(tt.change, virtual)
-			requested, err := EncodeAgreed(digestRequests(virtual))
+			requested, err := EncodeLastApplied(digestRequests(virtual))
 			if err != nil {
 				t.Fatal(err)
 			}
-			want.Annotations[labels.Agreed] = requested
+			want.Annotations[labels.LastApplied] = requested
 
 			if err := Pod(input(), virtual, host); err != nil {
 				t.Fatal(err)

@@ -43,7 +43,7 @@ func IsOfHostObject(virtual, host metav1.Object) bool {
 func PassAnnotations(host map[string]string) map[string]string {
 	passed := make(map[string]string, len(host))
 	maps.Copy(passed, host)
-	for _, key := range []string{corev1.LastAppliedConfigAnnotation, labels.HostUID, labels.Agreed, labels.Tenant} {
+	for _, key := range []string{corev1.LastAppliedConfigAnnotation, labels.HostUID, labels.LastApplied, labels.Tenant} {
 		delete(passed, key)
 	}
 	return passed

@@ -64,7 +64,7 @@ func extractTenantPart(virtual *corev1.Node, r record) tenantPart {
 
 // tenantKeys returns the values of a virtual node that are not the host's, and those
 // that the host's hide.
-func tenantKeys(lastApplied translate.Agreed, virtual, hidden map[string]string) map[string]string {
+func tenantKeys(lastApplied translate.LastApplied, virtual, hidden map[string]string) map[string]string {
 	values := make(map[string]string, len(virtual))
 	for key, value := range virtual {
 		if _, hosts := lastApplied[key]; !hosts {
@@ -107,10 +107,10 @@ func overlay(s syncer.Scope, host, virtual *corev1.Node, o Options) error {
 // merge writes the visible part of a host node and the tenant's into a virtual node. It
 // returns the record of it.
 func merge(host, virtual *corev1.Node, part tenantPart) record {
-	r := record{lastApplied: map[string]translate.Agreed{
-		labelsField:        translate.Agree(host.Labels),
-		annotationsField:   translate.Agree(host.Annotations),
-		taintsField:        translate.AgreeList(host.Spec.Taints, taintKey),
+	r := record{lastApplied: map[string]translate.LastApplied{
+		labelsField:        translate.DigestValues(host.Labels),
+		annotationsField:   translate.DigestValues(host.Annotations),
+		taintsField:        translate.DigestList(host.Spec.Taints, taintKey),
 		resourcesField:     resourceNames(host.Status.Capacity, host.Status.Allocatable),
 		unschedulableField: cordonedBy(host.Spec.Unschedulable, part.cordoned),
 	}}

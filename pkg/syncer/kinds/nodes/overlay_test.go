@@ -292,7 +292,7 @@ func TestOverlaySurvivesEditedRecord(t *testing.T) {
 		w := newTwoWriters()
 		w.host.Labels = map[string]string{"disk": "ssd"}
 		w.virtual.Labels = map[string]string{"mine": "stays"}
-		w.virtual.Annotations = map[string]string{labels.Agreed: spoiled, labels.Tenant: spoiled}
+		w.virtual.Annotations = map[string]string{labels.LastApplied: spoiled, labels.Tenant: spoiled}
 		if err := fillReal(syncer.Scope{}, Options{}, w.host, w.virtual); err != nil {
 			t.Fatalf("a record that cannot be read (%q) must not stop the node: %v", spoiled, err)
 		}

@@ -13,7 +13,7 @@ import (
 )
 
 // The fields of a virtual node that both its host and its tenant write, as the
-// annotation [labels.Agreed] names them. It records the host's part as it was last
+// annotation [labels.LastApplied] names them. It records the host's part as it was last
 // shown; the tenant added everything else that the virtual node has.
 const (
 	labelsField        = "labels"
@@ -33,7 +33,7 @@ const (
 // record is what the annotations of a virtual node record about the owners of its
 // fields.
 type record struct {
-	lastApplied map[string]translate.Agreed // field -> the host's keys, with digests
+	lastApplied map[string]translate.LastApplied // field -> the host's keys, with digests
 	hidden      tenantValues
 }
 
@@ -53,7 +53,7 @@ type tenantValues struct {
 // readRecord decodes the record of a virtual node. A part that cannot be decoded
 // counts as empty: the tenant then owns everything that the host does not have now.
 func readRecord(annotations map[string]string) record {
-	r := record{lastApplied: translate.DecodeAgreed(annotations[labels.Agreed])}
+	r := record{lastApplied: translate.DecodeLastApplied(annotations[labels.LastApplied])}
 	if err := json.Unmarshal([]byte(annotations[labels.Tenant]), &r.hidden); err != nil {
 		r.hidden = tenantValues{}
 	}
@@ -63,7 +63,7 @@ func readRecord(annotations map[string]string) record {
 // write encodes the record into the annotations of a virtual node, which must not
 // be nil.
 func (r record) write(virtual *corev1.Node) error {
-	agreed, err := translate.EncodeAgreed(r.lastApplied)
+	encoded, err := translate.EncodeLastApplied(r.lastApplied)
 	if err != nil {
 		return fmt.Errorf("cannot encode the record of node %s: %w", virtual.Name, err)
 	}
@@ -71,7 +71,7 @@ func (r record) write(virtual *corev1.Node) error {
 	if err != nil {
 		return fmt.Errorf("cannot encode the tenant's values of node %s: %w", virtual.Name, err)
 	}
-	virtual.Annotations[labels.Agreed] = agreed
+	virtual.Annotations[labels.LastApplied] = encoded
 	virtual.Annotations[labels.Tenant] = string(hidden)
 	if string(hidden) == "{}" {
 		delete(virtual.Annotations, labels.Tenant)
@@ -87,7 +87,7 @@ func (r record) cordons() (host, tenant bool) {
 }
 
 // cordonedBy returns the record of who has cordoned a node.
-func cordonedBy(host, tenant bool) translate.Agreed {
+func cordonedBy(host, tenant bool) translate.LastApplied {
 	cordons := map[string]bool{}
 	if host {
 		cordons[byHost] = true
@@ -95,13 +95,13 @@ func cordonedBy(host, tenant bool) translate.Agreed {
 	if tenant {
 		cordons[byTenant] = true
 	}
-	return translate.Agree(cordons)
+	return translate.DigestValues(cordons)
 }
 
 // resourceNames returns the record of the resources that the host has. Nobody else
 // changes their amounts.
-func resourceNames(lists ...corev1.ResourceList) translate.Agreed {
-	names := translate.Agreed{}
+func resourceNames(lists ...corev1.ResourceList) translate.LastApplied {
+	names := translate.LastApplied{}
 	for _, list := range lists {
 		for name := range list {
 			names[string(name)] = ""
@@ -145,7 +145,7 @@ func (v tenantValues) newlyHidden(before tenantValues) []string {
 // passed returns the record for after the edit has gone to the host: what it touches
 // is the host's, and the tenant's no more.
 func (r record) passed(edit Edit) record {
-	lastApplied := map[string]translate.Agreed{}
+	lastApplied := map[string]translate.LastApplied{}
 	for name, field := range r.lastApplied {
 		lastApplied[name] = maps.Clone(field)
 	}
@@ -167,9 +167,9 @@ func (r record) passed(edit Edit) record {
 }
 
 // applyTo changes one field of a record as an edit of it specifies.
-func applyTo[T any](lastApplied map[string]translate.Agreed, field string, edit map[string]*T) {
+func applyTo[T any](lastApplied map[string]translate.LastApplied, field string, edit map[string]*T) {
 	if lastApplied[field] == nil {
-		lastApplied[field] = translate.Agreed{}
+		lastApplied[field] = translate.LastApplied{}
 	}
 	set := map[string]T{}
 	for key, value := range edit {
@@ -178,5 +178,5 @@ func applyTo[T any](lastApplied map[string]translate.Agreed, field string, edit 
 			set[key] = *value
 		}
 	}
-	maps.Copy(lastApplied[field], translate.Agree(set))
+	maps.Copy(lastApplied[field], translate.DigestValues(set))
 }

@@ -87,7 +87,7 @@ func denyOwnAnnotations(before, after *corev1.Node) string {
 	if maps.Equal(ownAnnotations(before.Annotations), ownAnnotations(after.Annotations)) {
 		return ""
 	}
-	return fmt.Sprintf("the annotations %s, %s and %s are the syncer's own", labels.HostUID, labels.Agreed, labels.Tenant)
+	return fmt.Sprintf("the annotations %s, %s and %s are the syncer's own", labels.HostUID, labels.LastApplied, labels.Tenant)
 }
 
 // changedHostField returns a changed field of a node's spec that no tenant writes,
