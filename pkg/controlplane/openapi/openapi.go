@@ -77,23 +77,32 @@ func New(chain *genericapiserver.GenericAPIServer, v2 *common.Config, v3 *common
 	if err != nil {
 		return nil, err
 	}
-	d := &Description{v2: v2, v3: v3, services: map[string]*restful.WebService{}, client: client}
+	services := map[string]*restful.WebService{}
 	for server := chain; server != nil; {
 		for _, service := range server.Handler.GoRestfulContainer.RegisteredWebServices() {
 			root := strings.TrimPrefix(service.RootPath(), "/")
-			if _, ok := d.services[root]; !ok {
-				d.services[root] = service
+			if _, ok := services[root]; !ok {
+				services[root] = service
 			}
 		}
 		server, _ = server.NextDelegate().(*genericapiserver.GenericAPIServer)
 	}
+	return newDescription(v2, v3, services, client), nil
+}
+
+// newDescription returns the description of services and of the custom resources that
+// client reads.
+func newDescription(v2 *common.Config, v3 *common.OpenAPIV3Config, services map[string]*restful.WebService,
+	client apiextensionsclient.Interface,
+) *Description {
+	d := &Description{v2: v2, v3: v3, services: services, client: client}
 	// Only names and versions of the definitions stay in memory.
 	d.factory = apiextensionsinformers.NewSharedInformerFactoryWithOptions(client, 0,
 		apiextensionsinformers.WithTransform(stripDefinition))
 	definitions := d.factory.Apiextensions().V1().CustomResourceDefinitions()
 	definitions.Informer()
 	d.crds = definitions.Lister()
-	return d, nil
+	return d
 }
 
 // stripDefinition drops the schemas, which are nearly all of a definition.
