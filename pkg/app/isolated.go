@@ -41,23 +41,22 @@ func (c isolationCheck) run(ctx context.Context, out io.Writer) error {
 	if host, _, err := net.SplitHostPort(c.address); err != nil || host == "" {
 		return errors.New("--address: the API of the host is not known; set it to HOST:PORT")
 	}
-	ctx, cancel := context.WithTimeout(ctx, c.patience)
-	defer cancel()
 	dialer := net.Dialer{Timeout: c.timeout}
-	for {
+	for end := time.Now().Add(c.patience); time.Now().Before(end); {
 		connection, err := dialer.DialContext(ctx, "tcp", c.address)
 		switch {
-		case err != nil && ctx.Err() == nil:
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case err != nil:
 			fmt.Fprintf(out, "%s is closed: %v\n", c.address, err)
 			return nil
-		case err == nil:
-			_ = connection.Close()
 		}
+		_ = connection.Close()
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("a pod of the tenant reaches %s, the API of the host: nothing here enforces NetworkPolicies. "+
-				"Install a network that does, or set policies.networkPolicy.enabled to false", c.address)
 		case <-time.After(c.pause):
 		}
 	}
+	return fmt.Errorf("a pod of the tenant reaches %s, the API of the host: nothing here enforces NetworkPolicies. "+
+		"Install a network that does, or set policies.networkPolicy.enabled to false", c.address)
 }

@@ -105,7 +105,7 @@ func (n *network) testTenantPolicies(t *testing.T) {
 	const web, dns = "timeout 5 wget -qO- http://web", "timeout 8 nslookup web.default.svc.cluster.local"
 	exposed := "timeout 5 wget -qO- http://" + n.node + ":" + n.nodePort
 	policy := func(name, spec string) {
-		n.own.apply("{apiVersion: networking.k8s.io/v1, kind: NetworkPolicy, metadata: {name: " + name + "}, spec: " + spec + "}")
+		n.own.apply("apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: " + name + "}\nspec: " + spec)
 	}
 	policy("deny", "{podSelector: {matchLabels: {app: web}}, policyTypes: [Ingress]}")
 	n.closed(t, n.inOwn, web)

@@ -38,8 +38,9 @@ func main() {
 	admit := flag.String("admit", "", "addresses of the node, separated by commas")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
-	defer stop()
-	if err := run(ctx, *kubeconfig, *node, strings.Split(*admit, ",")); err != nil {
+	err := run(ctx, *kubeconfig, *node, strings.Split(*admit, ","))
+	stop()
+	if err != nil {
 		fmt.Fprintf(os.Stderr, "netpol: %v\n", err)
 		os.Exit(1)
 	}
