@@ -12,6 +12,7 @@ import (
 	apilabels "k8s.io/apimachinery/pkg/labels"
 
 	"github.com/sublet-dev/sublet/api/labels"
+	"github.com/sublet-dev/sublet/api/release"
 )
 
 // peers returns pods of the release's namespace, by what they are.
@@ -149,8 +150,12 @@ func selects(t *testing.T, selector *metav1.LabelSelector, pod apilabels.Set) bo
 func TestNetworkPolicyPorts(t *testing.T) {
 	t.Parallel()
 	rendered := mustRender(t, loadChart(t), "")
+	policy := object[*networkingv1.NetworkPolicy](t, rendered, "shop-control-plane")
+	if diff := cmp.Diff(release.Release{Name: "shop"}.ControlPlaneSelector(), policy.Spec.PodSelector.MatchLabels); diff != "" {
+		t.Errorf("the syncer knows the control plane by other labels (-want +got):\n%s", diff)
+	}
 	var open []int32
-	for _, rule := range object[*networkingv1.NetworkPolicy](t, rendered, "shop-control-plane").Spec.Ingress {
+	for _, rule := range policy.Spec.Ingress {
 		for _, port := range rule.Ports {
 			open = append(open, port.Port.IntVal)
 		}

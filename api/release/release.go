@@ -107,3 +107,11 @@ func (r Release) Fence() string { return r.Name + "." + r.Namespace + ".sublet.d
 func (r Release) Labels() map[string]string {
 	return map[string]string{"app.kubernetes.io/name": "sublet", "app.kubernetes.io/instance": r.Name}
 }
+
+// ControlPlaneSelector returns the labels by which the chart selects the pods of the
+// control plane.
+func (r Release) ControlPlaneSelector() map[string]string {
+	selector := r.Labels()
+	selector["app.kubernetes.io/component"] = "control-plane"
+	return selector
+}

@@ -10,6 +10,7 @@ import (
 	apilabels "k8s.io/apimachinery/pkg/labels"
 
 	"github.com/sublet-dev/sublet/api/config/v1alpha1"
+	"github.com/sublet-dev/sublet/api/release"
 )
 
 // PolicyInput is what the host copy of a NetworkPolicy depends on, in addition to the
@@ -198,12 +199,9 @@ func mayOverlap(selector apilabels.Selector, service map[string]string) bool {
 	})
 }
 
-// controlPlanePods returns the selector of the pods of the control plane. The chart sets
-// their labels.
+// controlPlanePods returns the selector of the pods of the control plane.
 func controlPlanePods(c Cluster) *metav1.LabelSelector {
-	return &metav1.LabelSelector{MatchLabels: map[string]string{
-		"app.kubernetes.io/name": "sublet", "app.kubernetes.io/instance": c.Name, "app.kubernetes.io/component": "control-plane",
-	}}
+	return &metav1.LabelSelector{MatchLabels: release.Release{Name: c.Name}.ControlPlaneSelector()}
 }
 
 // controlPlanePorts returns the ports of the control plane that an egress rule opens. DNS
@@ -222,13 +220,13 @@ func (p policyTranslation) controlPlanePorts(rule networkingv1.NetworkPolicyEgre
 	}
 	var ports []networkingv1.NetworkPolicyPort
 	if api && (opensPort(rule.Ports, corev1.ProtocolTCP, "https", 443, 6443, 8443)) {
-		ports = append(ports, newPort(corev1.ProtocolTCP, 8443))
+		ports = append(ports, newPort(corev1.ProtocolTCP, release.APIPort))
 	}
 	if dns && opensPort(rule.Ports, corev1.ProtocolUDP, "dns", 53, 1053) {
-		ports = append(ports, newPort(corev1.ProtocolUDP, 1053))
+		ports = append(ports, newPort(corev1.ProtocolUDP, release.DNSPort))
 	}
 	if dns && opensPort(rule.Ports, corev1.ProtocolTCP, "dns-tcp", 53, 1053) {
-		ports = append(ports, newPort(corev1.ProtocolTCP, 1053))
+		ports = append(ports, newPort(corev1.ProtocolTCP, release.DNSPort))
 	}
 	return ports
 }
