@@ -134,6 +134,7 @@
     "policies.services.explicitClusterIPs"
     "policies.fence"
     "policies.fence.enabled"
+    "policies.endpoints"
     "networking"
     "networking.serviceCIDR"
     "networking.advanced"

@@ -46,7 +46,7 @@ func TestWarnings(t *testing.T) {
 		}},
 		{"a delete", on, networkingv1.Resource("ingresses"), nil, apiadmission.Delete, nil},
 	} {
-		check, ok := admission.PolicyChecks(v1alpha1.Default(c.kind))[c.resource]
+		check, ok := admission.PolicyChecks(v1alpha1.Default(c.kind), nil)[c.resource]
 		if !ok {
 			t.Errorf("%s: no check", c.reason)
 			continue

@@ -13,7 +13,7 @@ import (
 // TestNodeConnect checks which ports of a node a tenant may reach through its proxy.
 func TestNodeConnect(t *testing.T) {
 	t.Parallel()
-	plugin := Policy(PolicyOptions{Checks: PolicyChecks(v1alpha1.Default())})
+	plugin := Policy(PolicyOptions{Checks: PolicyChecks(v1alpha1.Default(), nil)})
 	texts := map[string]string{}
 	for _, c := range []struct {
 		reason, name string

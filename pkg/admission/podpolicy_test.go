@@ -49,7 +49,7 @@ func (r podRequest) attributes() admission.Attributes {
 func review(t *testing.T, settings v1alpha1.Policies, r podRequest) string {
 	t.Helper()
 	r.resource = cmp.Or(r.resource, corev1.SchemeGroupVersion.WithResource("pods"))
-	plugin := Policy(PolicyOptions{Checks: PolicyChecks(&v1alpha1.Config{Policies: settings})})
+	plugin := Policy(PolicyOptions{Checks: PolicyChecks(&v1alpha1.Config{Policies: settings}, nil)})
 	err := plugin.Validate(t.Context(), r.attributes(), admission.NewObjectInterfacesFromScheme(scheme.Scheme))
 	if err == nil {
 		return ""
@@ -248,7 +248,7 @@ func TestTemplates(t *testing.T) {
 	t.Parallel()
 	template := corev1.PodTemplateSpec{Spec: readPod(t, deniedPods()["privileged"]).Spec}
 	recorder := &warnings{}
-	plugin := Policy(PolicyOptions{Checks: PolicyChecks(v1alpha1.Default())})
+	plugin := Policy(PolicyOptions{Checks: PolicyChecks(v1alpha1.Default(), nil)})
 	a := podRequest{
 		operation: admission.Create, resource: appsv1.SchemeGroupVersion.WithResource("deployments"),
 		object: &appsv1.Deployment{Spec: appsv1.DeploymentSpec{Template: template}},

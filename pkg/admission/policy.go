@@ -36,11 +36,12 @@ type PolicyOptions struct {
 }
 
 // PolicyChecks returns the checks that the settings ask for.
-func PolicyChecks(settings *v1alpha1.Config) map[schema.GroupResource]PolicyCheck {
+func PolicyChecks(settings *v1alpha1.Config, host HostView) map[schema.GroupResource]PolicyCheck {
 	checks := map[schema.GroupResource]PolicyCheck{
 		{Resource: "configmaps"}: checkLimitsMirror,
 		{Resource: "nodes"}:      checkNodeConnect,
 	}
+	addEndpointChecks(checks, settings, host)
 	addPodChecks(checks, policy.NewPods(settings.Policies, settings.ControlPlane.Advanced.VirtualScheduler.Enabled))
 	checks[networkingv1.Resource("networkpolicies")] = checkNetworkPolicies(settings.Policies.NetworkPolicy.Workload)
 	addEffectChecks(checks, settings)

@@ -201,7 +201,7 @@ func (a *app) hostFirstSteps() []controlplane.HostFirst {
 
 // policyChecks returns the checks of the policies, with the one that looks at Services.
 func (a *app) policyChecks() map[schema.GroupResource]admission.PolicyCheck {
-	checks := admission.PolicyChecks(a.values)
+	checks := admission.PolicyChecks(a.values, hostView{a.hostFirst, a.cluster()})
 	checks[schema.GroupResource{Group: "apiregistration.k8s.io", Resource: "apiservices"}] = admission.CheckAPIServices(
 		a.values.Policies.ControlPlane.Egress, func(namespace, name string) (*corev1.Service, error) {
 			return a.controlPlane.Informers().Core().V1().Services().Lister().Services(namespace).Get(name)

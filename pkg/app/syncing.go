@@ -83,6 +83,7 @@ func (a *app) addKinds(ctx context.Context, engine *syncer.Engine, scheduling sc
 		KubeletVersion:         componentversion.Get().GitVersion,
 		Services:               policy.NewServices(a.values.Policies.Services),
 		TermStart:              time.Now(),
+		Endpoints:              policy.NewRanges(a.values.Policies.Endpoints.Allowed),
 		Tokens:                 minter{a.controlPlane, virtualClient},
 	}
 	for _, row := range kinds.Table() {

@@ -248,6 +248,18 @@ func (e *Engine) Enqueue(kind string, virtual types.NamespacedName) {
 	}
 }
 
+// HostReader returns what a kind reads of the host, from its caches. It returns an error
+// if the kind is not registered.
+func (e *Engine) HostReader(kind string) (client.Reader, error) {
+	e.mu.Lock()
+	r, ok := e.runners[kind]
+	e.mu.Unlock()
+	if !ok {
+		return nil, fmt.Errorf("kind %s is not synced", kind)
+	}
+	return r.reconciler.host.reader, nil
+}
+
 // Pause stops creating and deleting copies of the kinds, and ending virtual objects
 // whose copies are gone. Changes of spec and status are still synced. It does nothing for
 // kinds that are not registered.

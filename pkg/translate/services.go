@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
 
 	"github.com/sublet-dev/sublet/api/labels"
 )
@@ -12,6 +13,29 @@ import (
 // kubernetes and kube-dns belong to the chart.
 func ShouldCopyService(virtual *corev1.Service) bool {
 	return virtual.Labels[labels.ControlPlaneService] != "true" &&
+		(virtual.Namespace != corev1.NamespaceDefault || virtual.Name != "kubernetes")
+}
+
+// The controllers that keep slices and Endpoints of Services with a selector. The host
+// keeps slices of its own.
+const (
+	endpointSliceController = "endpointslice-controller.k8s.io"
+	endpointsController     = "endpoint-controller"
+	// endpointsManagedBy is the label that has the controller of an Endpoints object.
+	endpointsManagedBy = "endpoints.kubernetes.io/managed-by"
+)
+
+// MayCopySlice reports whether a slice may get a host copy: it belongs to a Service, and
+// somebody else than the controller of slices keeps it.
+func MayCopySlice(virtual *discoveryv1.EndpointSlice) bool {
+	service := virtual.Labels[discoveryv1.LabelServiceName]
+	return service != "" && virtual.Labels[discoveryv1.LabelManagedBy] != endpointSliceController &&
+		(virtual.Namespace != corev1.NamespaceDefault || service != "kubernetes")
+}
+
+// MayMirrorEndpoints reports whether an Endpoints object may be mirrored into a slice.
+func MayMirrorEndpoints(virtual *corev1.Endpoints) bool { //nolint:staticcheck // Tenants still use them.
+	return virtual.Labels[endpointsManagedBy] != endpointsController &&
 		(virtual.Namespace != corev1.NamespaceDefault || virtual.Name != "kubernetes")
 }
 

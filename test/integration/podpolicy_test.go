@@ -28,7 +28,7 @@ type policed struct{ admission.ValidationInterface }
 
 // newPoliced returns the plugin. Nobody is the syncer.
 func newPoliced() policed {
-	return policed{subletadmission.Policy(subletadmission.PolicyOptions{Checks: subletadmission.PolicyChecks(v1alpha1.Default())})}
+	return policed{subletadmission.Policy(subletadmission.PolicyOptions{Checks: subletadmission.PolicyChecks(v1alpha1.Default(), nil)})}
 }
 
 // Validate implements [admission.ValidationInterface].

@@ -25,6 +25,7 @@ import (
 	"github.com/sublet-dev/sublet/api/config/v1alpha1"
 	"github.com/sublet-dev/sublet/api/labels"
 	"github.com/sublet-dev/sublet/pkg/controlplane/pki"
+	"github.com/sublet-dev/sublet/pkg/policy"
 	"github.com/sublet-dev/sublet/pkg/syncer"
 	"github.com/sublet-dev/sublet/pkg/syncer/kinds"
 )
@@ -36,7 +37,8 @@ func (r *release) allKinds(changes ...func(*kinds.Options)) []syncer.Kind {
 		Sync: settings.Sync, WorkloadServiceAccount: "default",
 		KubernetesServiceIP: "10.0.0.1", DNSServiceIP: "10.0.0.10",
 		ClusterDomain: "cluster.local", KubeletVersion: "v1.37.1",
-		Tokens: minter{kubernetes.NewForConfigOrDie(r.virtual.plane.ClientConfig("minter", pki.GroupAdmins))},
+		Endpoints: policy.NewRanges([]string{"192.0.2.0/24"}),
+		Tokens:    minter{kubernetes.NewForConfigOrDie(r.virtual.plane.ClientConfig("minter", pki.GroupAdmins))},
 	}
 	for _, change := range changes {
 		change(&options)

@@ -33,6 +33,8 @@ type Policies struct {
 	// Limits of the control plane's own account on the host, for the day that a tenant has taken it
 	// over.
 	Fence Fence `json:"fence"`
+	// Endpoints that the tenant writes by hand.
+	Endpoints EndpointPolicy `json:"endpoints"`
 }
 
 // defaultPolicies returns the policies of a tenant that nobody trusts.
@@ -45,6 +47,7 @@ func defaultPolicies() Policies {
 		LimitRange:          defaultLimitRange(),
 		Objects:             defaultObjects(),
 		Services:            defaultServicePolicy(),
+		Endpoints:           defaultEndpointPolicy(),
 		Streams:             defaultStreams(),
 		NetworkPolicy:       defaultNetworkPolicy(),
 		ControlPlane:        defaultControlPlanePolicy(),

@@ -8,6 +8,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sublet-dev/sublet/api/labels"
+	"github.com/sublet-dev/sublet/pkg/policy"
 	"github.com/sublet-dev/sublet/pkg/syncer"
 	"github.com/sublet-dev/sublet/pkg/translate"
 )
@@ -16,16 +17,26 @@ import (
 // host finds no endpoints by itself. A tenant's Endpoints object is included: a controller
 // of the virtual cluster mirrors it into a slice.
 //
-// Addresses are copied as they are. The virtual API server denies loopback and link-local
-// ones.
-func EndpointSlices(Options) syncer.Resource[*discoveryv1.EndpointSlice, *discoveryv1.EndpointSlice] {
+// Of the addresses it copies those of the tenant's own pods on the host, and those that the
+// operator allows. Admission denies others, but a pod's address may be somebody else's
+// later: the slice is filled again when the pod ends.
+func EndpointSlices(o Options) syncer.Resource[*discoveryv1.EndpointSlice, *discoveryv1.EndpointSlice] {
 	return syncer.Resource[*discoveryv1.EndpointSlice, *discoveryv1.EndpointSlice]{
-		Owner:   syncer.Virtual,
-		Names:   translate.Hashed,
-		Want:    shouldCopySlice,
-		Down:    fillHostSlice,
-		Indexes: []syncer.Index{{Side: syncer.Virtual, Object: &discoveryv1.EndpointSlice{}, Field: byService, Values: serviceOfSlice}},
-		Also:    []syncer.Watch{{Side: syncer.Virtual, Object: &corev1.Service{}, Keys: slicesOfService}},
+		Owner: syncer.Virtual,
+		Names: translate.Hashed,
+		Want:  shouldCopySlice,
+		Down: func(s syncer.Scope, virtual, host *discoveryv1.EndpointSlice) error {
+			return fillHostSlice(o.Endpoints, s, virtual, host)
+		},
+		Indexes: []syncer.Index{
+			{Side: syncer.Virtual, Object: &discoveryv1.EndpointSlice{}, Field: byService, Values: serviceOfSlice},
+			{Side: syncer.Virtual, Object: &discoveryv1.EndpointSlice{}, Field: byAddress, Values: addressesOfSlice},
+			{Side: syncer.Host, Object: &corev1.Pod{}, Field: byAddress, Values: addressesOfPod},
+		},
+		Also: []syncer.Watch{
+			{Side: syncer.Virtual, Object: &corev1.Service{}, Keys: slicesOfService},
+			{Side: syncer.Host, Object: &corev1.Pod{}, Keys: slicesOfPod},
+		},
 	}
 }
 
@@ -53,16 +64,12 @@ func slicesOfService(s syncer.Scope, service client.Object) ([]types.NamespacedN
 	return keys, nil
 }
 
-// endpointSliceController is the controller of slices of Services with a selector. The
-// host runs it too.
-const endpointSliceController = "endpointslice-controller.k8s.io"
-
 // shouldCopySlice reports whether a slice belongs to a synced Service without a selector.
 func shouldCopySlice(s syncer.Scope, virtual, _ *discoveryv1.EndpointSlice) (bool, error) {
-	name := virtual.Labels[discoveryv1.LabelServiceName]
-	if name == "" || virtual.Labels[discoveryv1.LabelManagedBy] == endpointSliceController {
+	if !translate.MayCopySlice(virtual) {
 		return false, nil
 	}
+	name := virtual.Labels[discoveryv1.LabelServiceName]
 	var service corev1.Service
 	err := s.Virtual.Get(s.Context, types.NamespacedName{Namespace: virtual.Namespace, Name: name}, &service, client.UnsafeDisableDeepCopy)
 	if apierrors.IsNotFound(err) {
@@ -74,15 +81,37 @@ func shouldCopySlice(s syncer.Scope, virtual, _ *discoveryv1.EndpointSlice) (boo
 	return translate.ShouldCopyService(&service) && len(service.Spec.Selector) == 0, nil
 }
 
-// fillHostSlice fills in the host slice. It drops references to virtual objects.
-func fillHostSlice(s syncer.Scope, virtual, host *discoveryv1.EndpointSlice) error {
+// fillHostSlice fills in the host slice. It drops references to virtual objects, and
+// addresses that are not the tenant's.
+func fillHostSlice(allowed policy.Ranges, s syncer.Scope, virtual, host *discoveryv1.EndpointSlice) error {
 	host.Labels = translate.SyncLabels(host.Labels, virtual.Labels)
 	host.Labels[discoveryv1.LabelServiceName] = hostName(s, virtual.Namespace, virtual.Labels[discoveryv1.LabelServiceName])
 	host.Labels[discoveryv1.LabelManagedBy] = labels.Domain
-	host.AddressType, host.Ports, host.Endpoints = virtual.AddressType, virtual.Ports, virtual.Endpoints
-	for i := range host.Endpoints {
-		host.Endpoints[i].TargetRef = nil
-		host.Endpoints[i].DeprecatedTopology = nil
+	host.AddressType, host.Ports, host.Endpoints = virtual.AddressType, virtual.Ports, nil
+	for _, endpoint := range virtual.Endpoints {
+		var own []string
+		for _, address := range endpoint.Addresses {
+			ok, err := isOwnEndpoint(allowed, s, address)
+			if err != nil {
+				return err
+			}
+			if ok {
+				own = append(own, address)
+			}
+		}
+		if len(own) == 0 {
+			continue
+		}
+		endpoint.Addresses, endpoint.TargetRef, endpoint.DeprecatedTopology = own, nil, nil
+		host.Endpoints = append(host.Endpoints, endpoint)
 	}
 	return nil
+}
+
+// isOwnEndpoint reports whether a host slice may have an address.
+func isOwnEndpoint(allowed policy.Ranges, s syncer.Scope, address string) (bool, error) {
+	if allowed.ContainsAddress(address) {
+		return true, nil
+	}
+	return OwnsAddress(s.Context, s.Host, s.Cluster, address)
 }

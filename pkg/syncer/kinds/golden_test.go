@@ -23,6 +23,7 @@ import (
 
 	"github.com/sublet-dev/sublet/api/config/v1alpha1"
 	"github.com/sublet-dev/sublet/api/labels"
+	"github.com/sublet-dev/sublet/pkg/policy"
 	"github.com/sublet-dev/sublet/pkg/syncer"
 	"github.com/sublet-dev/sublet/pkg/translate"
 )
@@ -89,6 +90,7 @@ func testOptions() Options {
 		DNSServiceIP:           "10.96.0.21",
 		ClusterDomain:          "cluster.local",
 		KubeletVersion:         "v1.37.1",
+		Endpoints:              policy.NewRanges([]string{"192.0.2.0/24"}),
 	}
 }
 

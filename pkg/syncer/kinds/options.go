@@ -69,6 +69,9 @@ type Options struct {
 	// Services decides what of a Service reaches the host. Default: nil, no annotations and
 	// no external addresses.
 	Services ServiceRules
+	// Endpoints are the addresses that hand-made endpoints may have in addition to those of
+	// the tenant's own pods. Default: none.
+	Endpoints policy.Ranges
 	// Tokens issues the tokens of tenants' pods.
 	Tokens TokenMinter
 }

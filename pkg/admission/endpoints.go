@@ -1,0 +1,116 @@
+package admission
+
+import (
+	"context"
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apiserver/pkg/admission"
+
+	"github.com/sublet-dev/sublet/api/config/v1alpha1"
+	"github.com/sublet-dev/sublet/pkg/policy"
+	"github.com/sublet-dev/sublet/pkg/translate"
+)
+
+// addEndpointChecks adds the checks of endpoints that a tenant writes by hand. Where slices
+// are not synced, none leads anywhere on the host.
+func addEndpointChecks(checks map[schema.GroupResource]PolicyCheck, settings *v1alpha1.Config, host HostView) {
+	if !settings.Sync.IsEnabled("sync.toHost.endpointSlices") {
+		return
+	}
+	c := endpointCheck{allowed: policy.NewRanges(settings.Policies.Endpoints.Allowed), host: host}
+	checks[discoveryv1.Resource("endpointslices")] = c.checkSlice
+	checks[corev1.Resource("endpoints")] = c.checkEndpoints
+}
+
+// endpointCheck judges where hand-made endpoints lead.
+type endpointCheck struct {
+	allowed policy.Ranges
+	host    HostView
+}
+
+// address is an address of an object, with its field.
+type address struct{ field, value string }
+
+// checkSlice judges a slice that may get a host copy.
+func (c endpointCheck) checkSlice(ctx context.Context, a admission.Attributes, o admission.ObjectInterfaces) (Judgement, error) {
+	slice, old, err := writtenObject[discoveryv1.EndpointSlice](a, o)
+	if err != nil || slice == nil || !translate.MayCopySlice(slice) {
+		return Judgement{}, err
+	}
+	if slice.AddressType == discoveryv1.AddressTypeFQDN {
+		return Judgement{Violations: []policy.Violation{{
+			Field: "addressType", Value: string(slice.AddressType),
+			Detail: "names are not supported, as no Service leads to them; use IPv4 or IPv6",
+		}}}, nil
+	}
+	stored := map[string]bool{}
+	if old != nil && translate.MayCopySlice(old) {
+		for _, known := range addressesOfSlice(old) {
+			stored[known.value] = true
+		}
+	}
+	return c.check(ctx, a, stored, addressesOfSlice(slice))
+}
+
+// checkEndpoints judges an Endpoints object that may be mirrored into a slice.
+func (c endpointCheck) checkEndpoints(ctx context.Context, a admission.Attributes, o admission.ObjectInterfaces) (Judgement, error) {
+	endpoints, old, err := writtenObject[corev1.Endpoints](a, o) //nolint:staticcheck // Tenants still use them.
+	if err != nil || endpoints == nil || !translate.MayMirrorEndpoints(endpoints) {
+		return Judgement{}, err
+	}
+	stored := map[string]bool{}
+	if old != nil && translate.MayMirrorEndpoints(old) {
+		for _, known := range addressesOfEndpoints(old) {
+			stored[known.value] = true
+		}
+	}
+	return c.check(ctx, a, stored, addressesOfEndpoints(endpoints))
+}
+
+// check judges addresses that are not stored yet. What is stored passes: an elector keeps
+// the address of a dead leader, and the syncer does not copy it.
+func (c endpointCheck) check(ctx context.Context, a admission.Attributes, stored map[string]bool, addresses []address) (Judgement, error) {
+	var violations []policy.Violation
+	for _, found := range addresses {
+		if stored[found.value] || c.allowed.ContainsAddress(found.value) {
+			continue
+		}
+		own, err := c.host.OwnsAddress(ctx, found.value)
+		if err != nil {
+			return Judgement{}, unknownHost(a, err)
+		}
+		if !own {
+			violations = append(violations, policy.Violation{
+				Field: found.field, Value: found.value, Setting: "policies.endpoints.allowed",
+				Detail: "is not the address of a running pod of this virtual cluster; other addresses that are allowed: " + c.allowed.String(),
+			})
+		}
+	}
+	return Judgement{Violations: violations}, nil
+}
+
+func addressesOfSlice(slice *discoveryv1.EndpointSlice) []address {
+	var addresses []address
+	for i, endpoint := range slice.Endpoints {
+		for j, value := range endpoint.Addresses {
+			addresses = append(addresses, address{fmt.Sprintf("endpoints[%d].addresses[%d]", i, j), value})
+		}
+	}
+	return addresses
+}
+
+func addressesOfEndpoints(endpoints *corev1.Endpoints) []address { //nolint:staticcheck // Tenants still use them.
+	var addresses []address
+	for i, subset := range endpoints.Subsets {
+		for j, found := range subset.Addresses {
+			addresses = append(addresses, address{fmt.Sprintf("subsets[%d].addresses[%d].ip", i, j), found.IP})
+		}
+		for j, found := range subset.NotReadyAddresses {
+			addresses = append(addresses, address{fmt.Sprintf("subsets[%d].notReadyAddresses[%d].ip", i, j), found.IP})
+		}
+	}
+	return addresses
+}

@@ -1,0 +1,30 @@
+package admission
+
+import (
+	"context"
+	"fmt"
+
+	storagev1 "k8s.io/api/storage/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apiserver/pkg/admission"
+	"k8s.io/klog/v2"
+)
+
+// HostView answers what the host has for this virtual cluster. No virtual object answers
+// it: a tenant can write any.
+type HostView interface {
+	// OwnsAddress reports whether an address is that of a running pod of this virtual
+	// cluster with a network of its own.
+	OwnsAddress(ctx context.Context, address string) (bool, error)
+	// StorageClasses returns all storage classes of the host.
+	StorageClasses(ctx context.Context) ([]storagev1.StorageClass, error)
+}
+
+// unknownHost returns the error for a request that cannot be judged, because the state of
+// the host is not known yet.
+func unknownHost(a admission.Attributes, err error) error {
+	klog.InfoS("Request not judged, the state of the host is unknown", "kind", a.GetKind().Kind,
+		"object", a.GetNamespace()+"/"+a.GetName(), "err", err)
+	return apierrors.NewServiceUnavailable(fmt.Sprintf(
+		"%s %s cannot be checked: the virtual cluster does not know the state of the host yet. Try again.", a.GetKind().Kind, a.GetName()))
+}

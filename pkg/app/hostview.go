@@ -1,0 +1,57 @@
+package app
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	storagev1 "k8s.io/api/storage/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/sublet-dev/sublet/pkg/syncer/kinds"
+	"github.com/sublet-dev/sublet/pkg/translate"
+)
+
+// hostViewTimeout is how long a request waits for a cache that is not filled yet.
+const hostViewTimeout = 5 * time.Second
+
+// hostView answers what the host has, from the caches of the current term's engine.
+type hostView struct {
+	first   *hostFirst
+	cluster translate.Cluster
+}
+
+// OwnsAddress implements admission.HostView.
+func (v hostView) OwnsAddress(ctx context.Context, address string) (bool, error) {
+	reader, err := v.reader("endpointslices")
+	if err != nil {
+		return false, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, hostViewTimeout)
+	defer cancel()
+	return kinds.OwnsAddress(ctx, reader, v.cluster, address)
+}
+
+// StorageClasses implements admission.HostView.
+func (v hostView) StorageClasses(ctx context.Context) ([]storagev1.StorageClass, error) {
+	reader, err := v.reader("storageclasses")
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, hostViewTimeout)
+	defer cancel()
+	var classes storagev1.StorageClassList
+	if err := reader.List(ctx, &classes, client.UnsafeDisableDeepCopy); err != nil {
+		return nil, fmt.Errorf("cannot list storage classes of the host: %w", err)
+	}
+	return classes.Items, nil
+}
+
+// reader returns what a kind reads of the host.
+func (v hostView) reader(kind string) (client.Reader, error) {
+	engine := v.first.engine.Load()
+	if engine == nil {
+		return nil, noEngineError{}
+	}
+	return engine.HostReader(kind)
+}
