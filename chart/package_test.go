@@ -77,7 +77,18 @@ func TestNotes(t *testing.T) {
 			"kubectl -n tenant port-forward service/shop 8443:443",
 			"kubectl --kubeconfig shop.kubeconfig --server https://localhost:8443 get nodes",
 			"and its store.",
-		}, nil},
+		}, []string{"than by default"}},
+		"weakened": {"settings that let the tenant do more on the host are named", `
+policies:
+  podSecurityStandard: privileged
+  pods: {volumeTypes: [emptyDir, hostPath], tolerations: ["*"], csiDrivers: [csi.example.com], hostPorts: ["80"]}
+  networkPolicy: {enabled: false}
+sync: {fromHost: {nodes: {hideControlPlane: false}}}
+`, []string{
+			"than by default:\n\n- policies.podSecurityStandard is privileged: a pod can become root on its node.\n- policies.pods.volumeTypes has hostPath",
+			"policies.pods.csiDrivers has csi.example.com", "policies.pods.hostPorts has 80", "policies.pods.tolerations has *",
+			"sync.fromHost.nodes.hideControlPlane is false", "policies.networkPolicy.enabled is false: pods reach other tenants, nodes and the API of the host.\n\n",
+		}, []string{"has emptyDir"}},
 		"toggled": {"with a server, nothing is forwarded, and a kept claim is named", toggled, []string{
 			"Work with it at https://shop.example.com:",
 			"kubectl --kubeconfig shop.kubeconfig get nodes",
