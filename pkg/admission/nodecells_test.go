@@ -116,6 +116,10 @@ func taintCells() map[string]cell {
 			reason: "the host's components go by it", settings: "back", do: untaint("node-role.kubernetes.io/control-plane"),
 			refused: []string{"node-role.kubernetes.io/control-plane:NoSchedule", "nothing under"},
 		},
+		"back: enforced": {
+			reason: "each pod tolerates it", settings: "back", do: taint("enforced", "x"),
+			refused: []string{"enforced:NoSchedule", "sync.toHost.pods.enforceTolerations"},
+		},
 		"back: evict": {
 			reason: "it would evict the pods of everybody", settings: "back", do: taintWith("mine", corev1.TaintEffectNoExecute),
 			refused: []string{"mine:NoExecute", "sync.fromHost.nodes.syncBackTaintEffects"},

@@ -87,7 +87,9 @@ func nodeSettings() v1alpha1.Nodes {
 // nodeWorld returns a host's node and the tenant's, as the syncer has left them.
 func nodeWorld(t *testing.T, settings string) (options NodeOptions, host *hostNode, virtual *corev1.Node) {
 	t.Helper()
-	options = NodeOptions{Rules: nodes.Rules{Nodes: nodeSettings()}}
+	options = NodeOptions{Rules: nodes.Rules{
+		Nodes: nodeSettings(), Tolerations: []corev1.Toleration{{Key: "enforced", Operator: corev1.TolerationOpExists}},
+	}}
 	options.Rules.Nodes.Selector = v1alpha1.NodeSelector{Labels: map[string]string{"pool": "a"}}
 	node := &corev1.Node{
 		ObjectMeta: metav1.ObjectMeta{
