@@ -72,7 +72,7 @@ func TestPodPolicy(t *testing.T) {
 	const standard = "policies.podSecurityStandard"
 	wantDenied(t, "a privileged pod", c.Create(t.Context(), evil(r.namespace)), standard)
 	wantDenied(t, "a privileged pod in kube-system", c.Create(t.Context(), evil(metav1.NamespaceSystem)), standard)
-	config := rest.CopyConfig(r.virtual.memory())
+	config, _ := r.virtual.wire(t)
 	config.Impersonate = rest.ImpersonationConfig{UserName: "system:sublet:syncer", Groups: []string{"system:masters"}}
 	impersonating, err := client.New(config, client.Options{})
 	if err != nil {
@@ -81,6 +81,8 @@ func TestPodPolicy(t *testing.T) {
 	wantDenied(t, "a privileged pod of who calls himself the syncer", impersonating.Create(t.Context(), evil(r.namespace)), standard)
 
 	pod := plainPod(r.namespace, "web")
+	// Without a node, it would be deleted at once.
+	pod.Spec.NodeName = "node-1"
 	if err := c.Create(t.Context(), pod); err != nil {
 		t.Fatal(err)
 	}
@@ -137,7 +139,7 @@ func TestPodPolicyLabels(t *testing.T) {
 func TestPodPolicyOfControllers(t *testing.T) {
 	r := newRelease(t)
 	heard := &heardWarnings{}
-	config := rest.CopyConfig(r.virtual.memory())
+	config, _ := r.virtual.wire(t)
 	config.WarningHandlerWithContext = heard
 	c, err := client.New(config, client.Options{})
 	if err != nil {
