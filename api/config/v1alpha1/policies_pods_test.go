@@ -18,9 +18,8 @@ func TestVolumeTypes(t *testing.T) {
 	t.Parallel()
 	left := []string{"csi", "flocker", "gitRepo", "glusterfs", "photonPersistentDisk", "portworxVolume", "quobyte", "scaleIO", "storageos"}
 	var want []string
-	source := reflect.TypeFor[corev1.VolumeSource]()
-	for i := range source.NumField() {
-		if name, _, _ := strings.Cut(source.Field(i).Tag.Get("json"), ","); !slices.Contains(left, name) {
+	for source := range reflect.TypeFor[corev1.VolumeSource]().Fields() {
+		if name, _, _ := strings.Cut(source.Tag.Get("json"), ","); !slices.Contains(left, name) {
 			want = append(want, name)
 		}
 	}
