@@ -2,6 +2,7 @@ package kinds
 
 import (
 	"encoding/json"
+	"errors"
 	"flag"
 	"maps"
 	"os"
@@ -37,6 +38,8 @@ type golden struct {
 	Reason string `json:"reason"`
 	// Sync overrides the default settings.
 	Sync json.RawMessage `json:"sync"`
+	// Policies overrides the default policies. Without it, the case has none.
+	Policies json.RawMessage `json:"policies"`
 	// VirtualScheduler runs one in the virtual cluster.
 	VirtualScheduler bool `json:"virtualScheduler"`
 	// Proposals are the nodes that it has in mind, by the UID of the pod.
@@ -62,6 +65,8 @@ type outcome struct {
 	Wanted bool `json:"wanted"`
 	// Deleted reports whether it has deleted one on the way.
 	Deleted bool `json:"deleted,omitempty"`
+	// Refused is why the host gets no copy.
+	Refused string `json:"refused,omitempty"`
 	// Also are the keys that a change of each cached object requeues.
 	Also []string `json:"also,omitempty"`
 	// Down is the host copy and Up the virtual object, once nothing is left to write.
@@ -151,6 +156,13 @@ func goldenCase(t *testing.T, file string, kind func(Options) syncer.Kind, setti
 			t.Fatal(err)
 		}
 	}
+	if len(in.Policies) > 0 {
+		policies := v1alpha1.Default().Policies
+		if err := yaml.UnmarshalStrict(in.Policies, &policies); err != nil {
+			t.Fatal(err)
+		}
+		options.PodPolicy, options.AlwaysPull = policy.NewPods(policies, in.VirtualScheduler), policies.Images.AlwaysPull
+	}
 	r := newRun(t, kind(options), in, copies)
 	checkGolden(t, strings.Replace(file, ".in.yaml", ".out.yaml", 1), r.outcome(t))
 }
@@ -163,6 +175,7 @@ type run struct {
 	step          syncer.Step
 	virtual, host client.Object
 	sides         map[syncer.Side]*shelf
+	refused       string // why the host gets no copy
 }
 
 func newRun(t *testing.T, kind syncer.Kind, in golden, copies map[string]types.NamespacedName) *run {
@@ -259,11 +272,12 @@ func (r *run) outcome(t *testing.T) outcome {
 		return out
 	}
 	host := r.sides[syncer.Host].ofKey(r.step.Kind.NewHost(), r.step.HostKey(key))
+	out.Refused = r.refused
 	out.Wanted, out.Deleted = host != nil, r.sides[syncer.Host].deleted != nil
 	if out.Wanted {
 		out.Down = r.sides[syncer.Host].plain(t, host)
 	}
-	if r.host != nil && virtual != nil && r.step.Kind.HasUp() {
+	if (r.host != nil || r.refused != "") && virtual != nil && r.step.Kind.HasUp() {
 		out.Up = r.sides[syncer.Virtual].plain(t, virtual)
 	}
 	return out
@@ -277,7 +291,13 @@ func (r *run) reconcile(t *testing.T, key types.NamespacedName) {
 	t.Helper()
 	for range maxSteps {
 		before := r.writes()
-		if _, err := r.step.Reconcile(t.Context(), key); err != nil {
+		_, err := r.step.Reconcile(t.Context(), key)
+		if unsupported, ok := errors.AsType[*translate.UnsupportedError](err); ok {
+			// The engine tries again after a while, and records its Event again.
+			r.refused = unsupported.Error()
+			return
+		}
+		if err != nil {
 			t.Fatal(err)
 		}
 		if r.writes() == before {
