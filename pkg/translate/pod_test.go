@@ -105,20 +105,23 @@ func TestEveryFieldOfThePodSpecIsDecided(t *testing.T) {
 	}
 }
 
-// TestEveryVolumeSourceIsDecided does the same for volumes and what projected
-// ones are made of.
+// TestEveryVolumeSourceIsDecided does the same for volumes, what projected ones are made of,
+// containers and what they may do on a node.
 func TestEveryVolumeSourceIsDecided(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
 		of     reflect.Type
 		fields int
 	}{
-		"VolumeSource":     {reflect.TypeFor[corev1.VolumeSource](), 30},
-		"VolumeProjection": {reflect.TypeFor[corev1.VolumeProjection](), 6},
-		"EnvVarSource":     {reflect.TypeFor[corev1.EnvVarSource](), 5},
-		"EnvFromSource":    {reflect.TypeFor[corev1.EnvFromSource](), 3},
-		"PodAffinityTerm":  {reflect.TypeFor[corev1.PodAffinityTerm](), 6},
-		"PodStatus":        {reflect.TypeFor[corev1.PodStatus](), 22},
+		"VolumeSource":       {reflect.TypeFor[corev1.VolumeSource](), 30},
+		"VolumeProjection":   {reflect.TypeFor[corev1.VolumeProjection](), 6},
+		"EnvVarSource":       {reflect.TypeFor[corev1.EnvVarSource](), 5},
+		"EnvFromSource":      {reflect.TypeFor[corev1.EnvFromSource](), 3},
+		"PodAffinityTerm":    {reflect.TypeFor[corev1.PodAffinityTerm](), 6},
+		"PodStatus":          {reflect.TypeFor[corev1.PodStatus](), 22},
+		"Container":          {reflect.TypeFor[corev1.Container](), 25},
+		"SecurityContext":    {reflect.TypeFor[corev1.SecurityContext](), 12},
+		"PodSecurityContext": {reflect.TypeFor[corev1.PodSecurityContext](), 13},
 	}
 	for name, tt := range tests {
 		if got := tt.of.NumField(); got != tt.fields {
