@@ -48,6 +48,7 @@ func install(t *testing.T, release, namespace string, values ...string) *tenant 
 		if t.Failed() {
 			tn.dump()
 		}
+		tn.endRoles()
 		_ = exec.Command(helmBinary, "--kubeconfig", hostKubeconfig, "uninstall", release, "-n", namespace, "--ignore-not-found").Run()
 	})
 	tn.connect()
@@ -61,6 +62,11 @@ func (tn *tenant) recordRoles() {
 	if err := granted.record(tn.t.Context(), release.Release{Name: tn.release, Namespace: tn.namespace}); err != nil {
 		tn.t.Fatalf("cannot read the Roles of the release: %v", err)
 	}
+}
+
+// endRoles records that the release is about to be uninstalled.
+func (tn *tenant) endRoles() {
+	granted.end(release.Release{Name: tn.release, Namespace: tn.namespace})
 }
 
 // connect waits for the kubeconfig Secret and for /readyz.

@@ -62,6 +62,7 @@ var leftovers = map[string]bool{"configmaps/kube-root-ca.crt": true, "serviceacc
 
 // testUninstall removes the release and looks for anything of ours.
 func testUninstall(t *testing.T, tn *tenant) {
+	tn.endRoles()
 	mustRun(t, helm("uninstall", tn.release, "-n", tn.namespace, "--wait"))
 	eventually(t, "nothing is left in the namespace", func(ctx context.Context) error {
 		out, err := hostKubectl("-n", tn.namespace, "get",
