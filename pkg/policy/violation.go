@@ -21,9 +21,12 @@ type Violation struct {
 // maxValue is the greatest length of a value in a message, in characters.
 const maxValue = 80
 
-// maxViolations is the number of violations that a message describes. An object may have
-// thousands.
-const maxViolations = 10
+// How many violations a message describes. An object may have thousands, and an Event has
+// room for 1024 bytes.
+const (
+	maxViolations      = 10
+	maxShortViolations = 2
+)
 
 // String returns the field, its value, and why it is not allowed.
 func (v Violation) String() string {
@@ -37,22 +40,32 @@ func (v Violation) String() string {
 	return fmt.Sprintf("%s: %q: %s", v.Field, string(value), v.Detail)
 }
 
-// Message returns the text of a denial: the first violations, and then the settings that
+// Message returns the text of a denial: the first violations, and then all settings that
 // decide with who can change them. It returns an empty text for no violation.
-func Message(violations []Violation) string {
+func Message(violations []Violation) string { return describe(violations, maxViolations) }
+
+// ShortMessage returns the text of [Message] for an Event or a condition.
+func ShortMessage(violations []Violation) string { return describe(violations, maxShortViolations) }
+
+// describe returns a text with at most so many violations.
+func describe(violations []Violation, most int) string {
 	if len(violations) == 0 {
 		return ""
 	}
 	var texts, settings []string
 	for i, violation := range violations {
-		if i == maxViolations {
-			texts = append(texts, fmt.Sprintf("and %d more fields", len(violations)-i))
-			break
+		if i < most {
+			texts = append(texts, violation.String())
 		}
-		texts = append(texts, violation.String())
 		if violation.Setting != "" && !slices.Contains(settings, violation.Setting) {
 			settings = append(settings, violation.Setting)
 		}
+	}
+	switch more := len(violations) - most; {
+	case more == 1:
+		texts = append(texts, "and 1 more field")
+	case more > 1:
+		texts = append(texts, fmt.Sprintf("and %d more fields", more))
 	}
 	text := strings.Join(texts, "; ")
 	if len(settings) == 0 {

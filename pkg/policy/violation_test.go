@@ -39,6 +39,12 @@ func TestMessage(t *testing.T) {
 				"and 990 more fields. The operator of the host can change this with policies.b.",
 		},
 		{
+			"the settings of all are named",
+			append(slices.Repeat([]policy.Violation{volume}, 10), network),
+			strings.Repeat("spec.volumes[0].nfs: nfs volumes are not allowed; ", 10) +
+				"and 1 more field. The operator of the host can change this with policies.b and policies.a.",
+		},
+		{
 			"no setting allows it",
 			[]policy.Violation{{Field: "spec.x", Value: "y", Detail: "is never allowed"}},
 			`spec.x: "y": is never allowed`,
@@ -52,5 +58,14 @@ func TestMessage(t *testing.T) {
 		if got := policy.Message(c.violations); got != c.want {
 			t.Errorf("%s:\ngot  %s\nwant %s", c.reason, got, c.want)
 		}
+	}
+}
+
+func TestShortMessage(t *testing.T) {
+	t.Parallel()
+	violations := slices.Repeat([]policy.Violation{{Field: "spec.x", Value: strings.Repeat("y", 500), Detail: "is too long", Setting: "policies.a"}}, 100)
+	got := policy.ShortMessage(violations)
+	if want := "and 98 more fields. The operator of the host can change this with policies.a."; !strings.HasSuffix(got, want) || len(got) > 900 {
+		t.Errorf("got %d bytes, want the setting within the room of an Event:\n%s", len(got), got)
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
@@ -65,6 +66,8 @@ type outcome struct {
 	Wanted bool `json:"wanted"`
 	// Deleted reports whether it has deleted one on the way.
 	Deleted bool `json:"deleted,omitempty"`
+	// Events are what the tenant is told on the way.
+	Events []string `json:"events,omitempty"`
 	// Refused is why the host gets no copy.
 	Refused string `json:"refused,omitempty"`
 	// Also are the keys that a change of each cached object requeues.
@@ -273,6 +276,11 @@ func (r *run) outcome(t *testing.T) outcome {
 	}
 	host := r.sides[syncer.Host].ofKey(r.step.Kind.NewHost(), r.step.HostKey(key))
 	out.Refused = r.refused
+	for _, object := range r.sides[syncer.Virtual].ofType(&corev1.Event{}) {
+		if event, ok := object.(*corev1.Event); ok && event.InvolvedObject.UID == r.virtual.GetUID() {
+			out.Events = append(out.Events, event.Reason+": "+event.Message)
+		}
+	}
 	out.Wanted, out.Deleted = host != nil, r.sides[syncer.Host].deleted != nil
 	if out.Wanted {
 		out.Down = r.sides[syncer.Host].plain(t, host)
@@ -308,8 +316,16 @@ func (r *run) reconcile(t *testing.T, key types.NamespacedName) {
 		slices.Concat(r.sides[syncer.Virtual].requests, r.sides[syncer.Host].requests))
 }
 
+// writes returns how many objects were written, without Events: the engine records one again
+// after a while.
 func (r *run) writes() int {
-	return len(r.sides[syncer.Virtual].requests) + len(r.sides[syncer.Host].requests)
+	count := 0
+	for _, request := range slices.Concat(r.sides[syncer.Virtual].requests, r.sides[syncer.Host].requests) {
+		if !strings.Contains(request, " Event ") {
+			count++
+		}
+	}
+	return count
 }
 
 // last removes the host objects and returns the virtual copy at the moment when it is

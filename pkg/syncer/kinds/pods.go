@@ -121,7 +121,7 @@ func (p pods) applyPolicy(virtual, host *corev1.Pod) (*corev1.Pod, error) {
 		return virtual, nil
 	}
 	if violations := rules.JudgeCopy(virtual, host); len(violations) > 0 {
-		return nil, &translate.UnsupportedError{Problems: []error{errors.New(policy.Message(violations))}}
+		return nil, &translate.UnsupportedError{Problems: []error{errors.New(policy.ShortMessage(violations))}}
 	}
 	passed := rules.PassTolerations(virtual.Spec.Tolerations)
 	if len(passed) == len(virtual.Spec.Tolerations) {

@@ -12,6 +12,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/sublet-dev/sublet/pkg/policy"
 	"github.com/sublet-dev/sublet/pkg/syncer"
 	"github.com/sublet-dev/sublet/pkg/syncer/kinds/nodes"
 	"github.com/sublet-dev/sublet/pkg/translate"
@@ -106,7 +107,20 @@ func (p pods) fillVirtual(s syncer.Scope, host, virtual *corev1.Pod) error {
 	} else {
 		translate.PodStatus(s.Cluster, host, virtual)
 	}
+	p.reportViolations(s, virtual)
 	return copyNode(s, host, virtual)
+}
+
+// reportViolations records an Event on a pod with a host copy that the policy does not
+// allow. Such a pod is older than the policy. It stays as it is, and nobody would learn
+// before its end that it cannot be created again.
+func (p pods) reportViolations(s syncer.Scope, virtual *corev1.Pod) {
+	if p.options.PodPolicy == nil || virtual.DeletionTimestamp != nil || virtual.Status.Phase != corev1.PodRunning {
+		return
+	}
+	if violations := p.options.PodPolicy.Judge(&virtual.ObjectMeta, &virtual.Spec); len(violations) > 0 {
+		s.Say("PolicyViolated", "The pod is older than the policy. It stays, and cannot be created again: "+policy.ShortMessage(violations))
+	}
 }
 
 // recordRefused writes into a virtual pod why the host refuses its copy. The virtual
