@@ -46,7 +46,8 @@ func figures() map[string]figure {
 		"idle_cpu":  {"%", 0.5, 0},
 
 		// Anonymous memory one minute after 5,000 Secrets of 4 KiB were created
-		// that no pod uses. The watch cache and one informer hold them.
+		// that no pod uses. One informer holds them. At about that time, the syncer
+		// compares its caches with the API server for the first time.
 		"memory_5000_secrets": {"MB", 200, 0},
 
 		// The server's binary without symbols; the layers of an image of it.

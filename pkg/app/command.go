@@ -12,6 +12,8 @@ import (
 
 	"github.com/spf13/cobra"
 	componentversion "k8s.io/component-base/version"
+
+	"github.com/sublet-dev/sublet/api/release"
 )
 
 // version is the version of Sublet, set by the linker.
@@ -35,8 +37,8 @@ func Command() *cobra.Command {
 	flags.StringVar(&options.HostKubeconfig, "host-kubeconfig", "", "kubeconfig of the host; empty means that of the pod's service account")
 	flags.StringVar(&options.DataDir, "data-dir", "/data", "directory of the store")
 	flags.StringVar(&options.BindAddress, "bind-address", "", "IP address of both ports; empty means all")
-	flags.IntVar(&options.Port, "port", 8443, "port of the virtual API; 0 takes a free one")
-	flags.IntVar(&options.DNSPort, "dns-port", 1053, "port of the DNS of the virtual cluster; -1 switches it off")
+	flags.IntVar(&options.Port, "port", release.APIPort, "port of the virtual API; 0 takes a free one")
+	flags.IntVar(&options.DNSPort, "dns-port", release.DNSPort, "port of the DNS of the virtual cluster; -1 switches it off")
 	flags.IntVar(&options.OperatorPort, "operator-port", -1, "port of probes, metrics and /syncz for operators of the host; -1 switches it off")
 	flags.StringVar(&options.PodName, "pod-name", os.Getenv("POD_NAME"), "pod of this process; empty means that it runs outside of a pod")
 	flags.StringVar(&options.PodUID, "pod-uid", os.Getenv("POD_UID"), "UID of the pod of this process")

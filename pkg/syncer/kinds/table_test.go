@@ -294,3 +294,25 @@ func TestRowFromValues(t *testing.T) {
 		t.Errorf("its permissions are %v and %v", namespaced, cluster)
 	}
 }
+
+// TestLeftoverRules checks what a row that is switched off may do with its copies.
+func TestLeftoverRules(t *testing.T) {
+	t.Parallel()
+	want := map[string]string{ // row -> verbs, for rows that have any
+		"services": "delete,list", "endpointslices": "delete,list", "configmaps": "delete,list", "secrets": "delete,list",
+		"persistentvolumeclaims": "list", "networkpolicies": "delete,list",
+	}
+	got := map[string]string{}
+	for _, row := range Table() {
+		namespaced, cluster := row.LeftoverRules()
+		for _, rule := range slices.Concat(namespaced, cluster) {
+			got[row.Name()] = strings.Join(rule.Verbs, ",")
+		}
+		if left := row.Leftovers(Options{}); (len(namespaced)+len(cluster) > 0) != (len(left) > 0 && row.State == On) {
+			t.Errorf("%s: %d rules for %d kinds that leave copies", row.Name(), len(namespaced)+len(cluster), len(left))
+		}
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("permissions on copies from before (-want +got):\n%s", diff)
+	}
+}
