@@ -232,5 +232,5 @@
 
 {{- /* The entries that maps have by default. */ -}}
 {{- define "sublet.mapDefaults" -}}
-{"controlPlane.statefulSet.resources.limits":["memory"],"controlPlane.statefulSet.resources.requests":["cpu","memory"],"policies.limitRange.defaultRequest":["cpu","memory"],"policies.objects.bytes":["others"],"policies.objects.count":["configmaps","others","secrets","services"],"policies.resourceQuota.quota":["count/configmaps","count/persistentvolumeclaims","count/secrets","count/services","pods","requests.cpu","requests.memory","requests.storage","services.loadbalancers","services.nodeports"]}
+{"controlPlane.statefulSet.resources.limits":["memory"],"controlPlane.statefulSet.resources.requests":["cpu","memory"],"policies.limitRange.defaultRequest":["cpu","memory"],"policies.objects.bytes":["networkpolicies.networking.k8s.io","others"],"policies.objects.count":["configmaps","networkpolicies.networking.k8s.io","others","secrets","services"],"policies.resourceQuota.quota":["count/configmaps","count/persistentvolumeclaims","count/secrets","count/services","pods","requests.cpu","requests.memory","requests.storage","services.loadbalancers","services.nodeports"]}
 {{- end -}}

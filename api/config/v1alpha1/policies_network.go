@@ -6,7 +6,7 @@ import networkingv1 "k8s.io/api/networking/v1"
 // the host enforces them, if it enforces any.
 type NetworkPolicy struct {
 	// NetworkPolicies in the host namespace, for the tenant's pods and for the control plane. They need a
-	// network that enforces NetworkPolicies.
+	// network that enforces NetworkPolicies. Unlike in vCluster, on by default.
 	// Default: true
 	Enabled bool `json:"enabled"`
 	// Control plane of the virtual cluster.
@@ -51,8 +51,8 @@ type PublicEgress struct {
 	// family, are closed.
 	// Default: 0.0.0.0/0
 	CIDR string `json:"cidr" format:"cidr"`
-	// Parts of cidr that stay closed. By default, these are private and link-local addresses, and those of
-	// metadata services. Add the public addresses of nodes and of the host API.
+	// Parts of cidr that stay closed: private and link-local addresses, and those of metadata services. The
+	// last two are not in vCluster's default. Add the public addresses of nodes and of the host API.
 	// Default: [0.0.0.0/8, 10.0.0.0/8, 100.64.0.0/10, 127.0.0.0/8, 168.63.129.16/32, 169.254.0.0/16, 172.16.0.0/12, 192.0.0.0/24, 192.168.0.0/16, 198.18.0.0/15, 224.0.0.0/3]
 	Except []string `json:"except" format:"cidr" unique:"true"`
 }

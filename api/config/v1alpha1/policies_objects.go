@@ -12,12 +12,12 @@ type Objects struct {
 	// Number of copies on the host, by resource as quotas name it, such as configmaps or
 	// leases.coordination.k8s.io. others is for each resource without an entry. 0 means no limit. Where
 	// policies.resourceQuota.quota has a lower number, it counts, less some room for the release.
-	// Default: {configmaps: 1k, others: 2k, secrets: "2500", services: "450"}
+	// Default: {configmaps: 1k, networkpolicies.networking.k8s.io: "500", others: 2k, secrets: "2500", services: "450"}
 	Count corev1.ResourceList `json:"count" keys:"label-key"`
 	// Size of all copies on the host in bytes, by resource. others is for each resource without an
 	// entry. 0 means no limit. The virtual store has its own limit,
 	// controlPlane.backingStore.etcd.embedded.quota.
-	// Default: {others: 64Mi}
+	// Default: {networkpolicies.networking.k8s.io: 4Mi, others: 64Mi}
 	Bytes corev1.ResourceList `json:"bytes" keys:"label-key"`
 	// Number of finished pods that are kept. Of more, the oldest are deleted, as a cluster of one's own
 	// does at 12500. 0 means that all are kept.
@@ -28,15 +28,20 @@ type Objects struct {
 // OtherResources is the key of the limit of all resources without an entry.
 const OtherResources = "others"
 
+// networkPolicies is the resource of NetworkPolicies, as quotas name it.
+const networkPolicies = "networkpolicies.networking.k8s.io"
+
 func defaultObjects() Objects {
 	return Objects{
 		Count: corev1.ResourceList{
-			"configmaps":   resource.MustParse("1000"),
-			"secrets":      resource.MustParse("2500"),
-			"services":     resource.MustParse("450"),
-			OtherResources: resource.MustParse("2000"),
+			"configmaps": resource.MustParse("1000"),
+			"secrets":    resource.MustParse("2500"),
+			"services":   resource.MustParse("450"),
+			// Each is work for the network of every node.
+			networkPolicies: resource.MustParse("500"),
+			OtherResources:  resource.MustParse("2000"),
 		},
-		Bytes:        corev1.ResourceList{OtherResources: resource.MustParse("64Mi")},
+		Bytes:        corev1.ResourceList{networkPolicies: resource.MustParse("4Mi"), OtherResources: resource.MustParse("64Mi")},
 		FinishedPods: 500,
 	}
 }
