@@ -37,6 +37,18 @@ func TestQuotaLeavesOutTheControlPlane(t *testing.T) {
 	}
 }
 
+// TestQuotaOfPodObjects checks that the host does not enforce a key that counts the control
+// plane's pod and can have no scope. The server enforces it.
+func TestQuotaOfPodObjects(t *testing.T) {
+	t.Parallel()
+	rendered := mustRender(t, loadChart(t), "policies: {resourceQuota: {quota: {count/pods: 20}}}")
+	for _, name := range []string{"shop-pods", "shop-objects"} {
+		if hard, found := object[*corev1.ResourceQuota](t, rendered, name).Spec.Hard["count/pods"]; found {
+			t.Errorf("ResourceQuota %s has count/pods: %s", name, hard.String())
+		}
+	}
+}
+
 func TestQuotaToggles(t *testing.T) {
 	t.Parallel()
 	ch := loadChart(t)

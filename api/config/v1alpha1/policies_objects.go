@@ -70,10 +70,10 @@ func (p Policies) CopyCounts() map[string]int64 {
 	if !p.HasResourceQuota() {
 		return counts
 	}
-	for _, name := range []string{"configmaps", "secrets", "services", "persistentvolumeclaims"} {
+	for _, name := range []string{"configmaps", "secrets", "services", "persistentvolumeclaims", "pods"} {
 		for _, key := range []string{name, "count/" + name} {
 			hard, found := p.ResourceQuota.Quota[corev1.ResourceName(key)]
-			if !found {
+			if !found || key == "pods" { // The host counts those that run.
 				continue
 			}
 			room := hard.Value() - min(releaseObjects(name), hard.Value()/2)

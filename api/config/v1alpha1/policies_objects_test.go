@@ -42,6 +42,10 @@ func TestCopyCounts(t *testing.T) {
 			list("others", "500"), list("configmaps", "4"), v1alpha1.ToggleOn, map[string]int64{"others": 500, "configmaps": 2},
 		},
 		{
+			"count/pods counts finished pods too, and is not for the host",
+			list("others", "500"), list("pods", "5", "count/pods", "20"), v1alpha1.ToggleOn, map[string]int64{"others": 500, "pods": 20},
+		},
+		{
 			"a quota with enough room changes nothing",
 			list("configmaps", "10"), list("count/configmaps", "100"), v1alpha1.ToggleOn, map[string]int64{"configmaps": 10},
 		},

@@ -13,8 +13,9 @@ type ResourceQuota struct {
 	// vCluster, where it depends on limitRange.enabled.
 	// Default: auto
 	Enabled Toggle `json:"enabled"`
-	// Hard limits. pods, cpu, memory and their requests and limits count the tenant's pods alone. All
-	// other keys count the objects of the release too. Unlike vCluster, there are no limits.* by default:
+	// Hard limits. pods, cpu, memory and their requests and limits count the tenant's pods alone. The
+	// control plane itself counts count/pods, finished pods among them. All other keys count the objects
+	// of the release too. Unlike vCluster, there are no limits.* by default:
 	// with them each container gets a limit, at which ordinary software ends. null removes a key.
 	// Default: {count/configmaps: "1200", count/persistentvolumeclaims: "100", count/secrets: "2600", count/services: "500", pods: "1200", requests.cpu: "100", requests.memory: 200Gi, requests.storage: 500Gi, services.loadbalancers: "2", services.nodeports: "10"}
 	Quota corev1.ResourceList `json:"quota" keys:"label-key"`
