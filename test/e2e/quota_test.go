@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os/exec"
@@ -216,7 +217,7 @@ func testLimitOfStreams(t *testing.T, tn *tenant) {
 			_ = log.Close()
 		}
 	}()
-	if _, err := follow(t.Context()); !apierrors.IsTooManyRequests(err) || !strings.Contains(err.Error(), "policies.streams.max") {
+	if _, err := follow(t.Context()); !apierrors.IsTooManyRequests(err) || !strings.Contains(causesOf(err), "policies.streams.max") {
 		t.Errorf("a log too many is answered with: %v", err)
 	}
 	_ = open[0].Close()
@@ -227,6 +228,20 @@ func testLimitOfStreams(t *testing.T, tn *tenant) {
 		}
 		return err
 	})
+}
+
+// causesOf returns the causes of an error of the API. The API server has its own text for a
+// status of a kubelet, and what the kubelet says is in its causes.
+func causesOf(err error) string {
+	var status apierrors.APIStatus
+	if !errors.As(err, &status) || status.Status().Details == nil {
+		return ""
+	}
+	var causes []string
+	for _, cause := range status.Status().Details.Causes {
+		causes = append(causes, cause.Message)
+	}
+	return strings.Join(causes, ", ")
 }
 
 // testLimitOfCopies refers to more ConfigMaps than may be on the host, by number and by size.
