@@ -231,7 +231,7 @@ func testLimitOfStreams(t *testing.T, tn *tenant) {
 }
 
 // causesOf returns the causes of an error of the API. The API server has its own text for a
-// status of a kubelet, and what the kubelet says is in its causes.
+// status of a kubelet, and the kubelet's text is in its causes.
 func causesOf(err error) string {
 	var status apierrors.APIStatus
 	if !errors.As(err, &status) || status.Status().Details == nil {
