@@ -97,6 +97,7 @@ type hangingStore struct{ etcdkubernetes.Interface }
 // List lists keys.
 func (s hangingStore) List(ctx context.Context, prefix string, opts etcdkubernetes.ListOptions) (etcdkubernetes.ListResponse, error) {
 	if strings.Contains(prefix, "customresourcedefinitions") {
+		tell("hangs")
 		<-ctx.Done()
 		return etcdkubernetes.ListResponse{}, ctx.Err()
 	}
@@ -214,7 +215,6 @@ func TestStopDuringStart(t *testing.T) { //nolint:tparallel // a process of its 
 func TestStopWithAHangingStore(t *testing.T) {
 	t.Parallel()
 	c := startChild(t, t.TempDir(), storeHangs)
-	c.awaitLine(t, "has a store")
-	<-time.After(2 * time.Second)
+	c.awaitLine(t, "hangs")
 	c.stop(t)
 }
