@@ -40,6 +40,7 @@ func NewPods(settings v1alpha1.Policies, virtualScheduler bool) *Pods {
 			runtimeClasses(pods.RuntimeClasses),
 			gracePeriods(pods.MaxGracePeriodSeconds),
 			images(settings.Images.Allowed),
+			unsupported,
 			mirrorPods,
 		},
 		limit: pods.MaxGracePeriodSeconds,

@@ -1,7 +1,6 @@
 package translate
 
 import (
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -96,7 +95,7 @@ func newPod(in PodInput, virtual, host *corev1.Pod) error {
 	if in.VirtualScheduler && in.Node == "" {
 		return fmt.Errorf("cannot build a host pod for %s/%s: it has no assigned node", virtual.Namespace, virtual.Name)
 	}
-	if err := checkSupported(virtual); err != nil {
+	if err := checkSupported(&virtual.Spec); err != nil {
 		return err
 	}
 	spec := virtual.Spec.DeepCopy()
@@ -136,49 +135,6 @@ func newPod(in PodInput, virtual, host *corev1.Pod) error {
 	}
 	host.Annotations[labels.LastApplied] = sent
 	return nil
-}
-
-// UnsupportedError is why a virtual object cannot have a host copy as it is. It is for the
-// tenant. To try again without a change is of no use.
-type UnsupportedError struct {
-	// Problems are the fields in question, each with what to do.
-	Problems []error
-}
-
-// Error names all problems.
-func (e *UnsupportedError) Error() string {
-	return "it cannot run on the host: " + errors.Join(e.Problems...).Error()
-}
-
-// checkSupported returns an [UnsupportedError] with all fields of a pod that the host
-// cannot have.
-func checkSupported(virtual *corev1.Pod) error {
-	var problems []error
-	if len(virtual.Spec.ResourceClaims) > 0 {
-		problems = append(problems, errors.New("spec.resourceClaims: resource claims are not synced to the host; ask for devices as extended resources in resources.limits"))
-	}
-	if virtual.Spec.SchedulingGroup != nil {
-		problems = append(problems, errors.New("spec.schedulingGroup: pod groups are not synced to the host; remove the field"))
-	}
-	for i := range virtual.Spec.Volumes {
-		volume := &virtual.Spec.Volumes[i]
-		if volume.Projected == nil {
-			continue
-		}
-		for j, source := range volume.Projected.Sources {
-			path := fmt.Sprintf("spec.volumes[%d].projected.sources[%d]", i, j)
-			if source.PodCertificate != nil {
-				problems = append(problems, fmt.Errorf("%s.podCertificate: the host would certify its own service account, not the pod's; use a Secret", path))
-			}
-			if bundle := source.ClusterTrustBundle; bundle != nil && (bundle.Optional == nil || !*bundle.Optional) {
-				problems = append(problems, fmt.Errorf("%s.clusterTrustBundle: trust bundles are not synced to the host; use a ConfigMap or set optional: true", path))
-			}
-		}
-	}
-	if len(problems) == 0 {
-		return nil
-	}
-	return &UnsupportedError{problems}
 }
 
 // clearVirtualOnlyFields removes from a spec what has a meaning only in the virtual

@@ -19,10 +19,10 @@ func TestEveryProjectedSourceIsDecided(t *testing.T) {
 		name := source.Field(i).Name
 		var projection corev1.VolumeProjection
 		reflect.ValueOf(&projection).Elem().Field(i).Set(reflect.New(source.Field(i).Type.Elem()))
-		pod := &corev1.Pod{Spec: corev1.PodSpec{Volumes: []corev1.Volume{{Name: "a", VolumeSource: corev1.VolumeSource{
+		spec := &corev1.PodSpec{Volumes: []corev1.Volume{{Name: "a", VolumeSource: corev1.VolumeSource{
 			Projected: &corev1.ProjectedVolumeSource{Sources: []corev1.VolumeProjection{projection}},
-		}}}}}
-		err := checkSupported(pod)
+		}}}}
+		err := checkSupported(spec)
 		switch {
 		case slices.Contains(rewritten, name):
 			if err != nil {
