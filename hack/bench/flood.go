@@ -94,7 +94,7 @@ func floodWithWatches(ctx context.Context, client kubernetes.Interface) {
 			waitAMoment(ctx)
 			continue
 		}
-		for range stream.ResultChan() { //nolint:revive // It only takes the events.
+		for range stream.ResultChan() {
 		}
 	}
 }

@@ -74,7 +74,7 @@ func slice(service string, addresses ...string) *discoveryv1.EndpointSlice {
 func endpointsTo(ready, notReady string) *corev1.Endpoints { //nolint:staticcheck // Tenants still use them.
 	subset := corev1.EndpointSubset{Addresses: []corev1.EndpointAddress{{IP: ready}}} //nolint:staticcheck // As above.
 	if notReady != "" {
-		subset.NotReadyAddresses = []corev1.EndpointAddress{{IP: notReady}} //nolint:staticcheck // As above.
+		subset.NotReadyAddresses = []corev1.EndpointAddress{{IP: notReady}}
 	}
 	return &corev1.Endpoints{ //nolint:staticcheck // As above.
 		ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "db"},

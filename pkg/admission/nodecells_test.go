@@ -43,9 +43,9 @@ func taint(key, value string) func(*corev1.Node) {
 	}
 }
 
-func taintWith(key string, effect corev1.TaintEffect) func(*corev1.Node) {
+func taintWith(effect corev1.TaintEffect) func(*corev1.Node) {
 	return func(n *corev1.Node) {
-		n.Spec.Taints = append(n.Spec.Taints, corev1.Taint{Key: key, Value: "x", Effect: effect})
+		n.Spec.Taints = append(n.Spec.Taints, corev1.Taint{Key: "mine", Value: "x", Effect: effect})
 	}
 }
 
@@ -121,14 +121,14 @@ func taintCells() map[string]cell {
 			refused: []string{"enforced:NoSchedule", "sync.toHost.pods.enforceTolerations"},
 		},
 		"back: evict": {
-			reason: "it would evict the pods of everybody", settings: "back", do: taintWith("mine", corev1.TaintEffectNoExecute),
+			reason: "it would evict the pods of everybody", settings: "back", do: taintWith(corev1.TaintEffectNoExecute),
 			refused: []string{"mine:NoExecute", "sync.fromHost.nodes.syncBackTaintEffects"},
 		},
 		"both: evict": {
-			reason: "kept in the virtual cluster it would differ from all other taints", settings: "both", do: taintWith("mine", corev1.TaintEffectNoExecute),
+			reason: "kept in the virtual cluster it would differ from all other taints", settings: "both", do: taintWith(corev1.TaintEffectNoExecute),
 			refused: []string{"mine:NoExecute", "sync.fromHost.nodes.syncBackTaintEffects"},
 		},
-		"back: prefer":          {reason: "it evicts nobody", settings: "back", do: taintWith("mine", corev1.TaintEffectPreferNoSchedule), host: taintWith("mine", corev1.TaintEffectPreferNoSchedule)},
+		"back: prefer":          {reason: "it evicts nobody", settings: "back", do: taintWith(corev1.TaintEffectPreferNoSchedule), host: taintWith(corev1.TaintEffectPreferNoSchedule)},
 		"both: taint":           {reason: "with both settings changes go to the host", settings: "both", do: taint("mine", "x"), host: taint("mine", "x")},
 		"both: protected taint": {reason: "kept, as the scheduler heeds it", settings: "both", do: taint("a.k8s.io/x", "x")},
 	}

@@ -289,11 +289,11 @@ func TestServiceAdmissionGeneratesName(t *testing.T) {
 	}
 }
 
-// forTenant is an error whose text was written for tenants.
-type forTenant string
+// messageError is an error whose text was written for tenants.
+type messageError string
 
-func (e forTenant) Error() string         { return "raw error in tenant-shop" }
-func (e forTenant) TenantMessage() string { return string(e) }
+func (e messageError) Error() string         { return "raw error in tenant-shop" }
+func (e messageError) TenantMessage() string { return string(e) }
 
 // couldNotWrite is the text for a host that did not decide.
 const couldNotWrite = "Service shop/web was not changed: the host cluster could not write its copy. Try again."
@@ -328,7 +328,7 @@ func TestServiceAdmissionRefusal(t *testing.T) {
 		},
 		"NotStarted": {
 			reason: "a syncer that cannot do it yet says so itself",
-			err:    fmt.Errorf("cannot create: %w", forTenant("the syncer has not started yet")),
+			err:    fmt.Errorf("cannot create: %w", messageError("the syncer has not started yet")),
 			code:   http.StatusServiceUnavailable, says: []string{"Service shop/web was not changed: the syncer has not started yet. Try again."},
 		},
 		"Overloaded": {

@@ -8,7 +8,6 @@ import (
 
 	etcd "go.etcd.io/etcd/client/v3/kubernetes"
 	apiextensions "k8s.io/apiextensions-apiserver/pkg/apiserver"
-	"k8s.io/apimachinery/pkg/api/meta"
 	utilnet "k8s.io/apimachinery/pkg/util/net"
 	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/apimachinery/pkg/util/wait"
@@ -395,13 +394,4 @@ func (a *assembly) handlerChain(api http.Handler, config *genericapiserver.Confi
 		}
 		network.ServeHTTP(w, req)
 	})
-}
-
-// stripManagedFields drops what no controller reads and what is often half of
-// an object.
-func stripManagedFields(obj any) (any, error) {
-	if accessor, err := meta.Accessor(obj); err == nil && accessor.GetManagedFields() != nil {
-		accessor.SetManagedFields(nil)
-	}
-	return obj, nil
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/apiserver/pkg/server/healthz"
@@ -322,3 +323,12 @@ type noHealthChecks struct{}
 
 // AddHealthChecker does nothing.
 func (noHealthChecks) AddHealthChecker(...healthz.HealthChecker) {}
+
+// stripManagedFields drops what no controller reads and what is often half of
+// an object.
+func stripManagedFields(obj any) (any, error) {
+	if accessor, err := meta.Accessor(obj); err == nil && accessor.GetManagedFields() != nil {
+		accessor.SetManagedFields(nil)
+	}
+	return obj, nil
+}

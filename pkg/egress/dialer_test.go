@@ -22,7 +22,6 @@ import (
 	"k8s.io/component-base/metrics"
 	"k8s.io/component-base/metrics/testutil"
 	clocktesting "k8s.io/utils/clock/testing"
-	"k8s.io/utils/ptr"
 
 	"github.com/sublet-dev/sublet/pkg/translate"
 )
@@ -173,7 +172,7 @@ func newPod(name, ip string) *corev1.Pod {
 func newService(name, ip string, addresses ...string) []runtime.Object {
 	slice := &discoveryv1.EndpointSlice{
 		ObjectMeta: metav1.ObjectMeta{Namespace: "web", Name: name + "-1", Labels: map[string]string{discoveryv1.LabelServiceName: name}},
-		Ports:      []discoveryv1.EndpointPort{{Name: ptr.To("https"), Port: ptr.To[int32](8443)}},
+		Ports:      []discoveryv1.EndpointPort{{Name: new("https"), Port: new(int32(8443))}},
 	}
 	for _, address := range addresses {
 		slice.Endpoints = append(slice.Endpoints, discoveryv1.Endpoint{Addresses: []string{address}})

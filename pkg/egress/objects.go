@@ -241,7 +241,7 @@ func (o *Objects) endpoints(service types.NamespacedName, port uint16) []netip.A
 	for _, slice := range all {
 		found = append(found, sliceEndpoints(slice, object.Spec.Ports[at].Name)...)
 	}
-	rand.Shuffle(len(found), func(i, j int) { found[i], found[j] = found[j], found[i] })
+	rand.Shuffle(len(found), func(i, j int) { found[i], found[j] = found[j], found[i] }) //nolint:gosec // It spreads load, and nobody gains by a guess.
 	return found[:min(len(found), maxAddresses)]
 }
 
@@ -259,7 +259,7 @@ func sliceEndpoints(slice *discoveryv1.EndpointSlice, portName string) []netip.A
 			continue
 		}
 		for _, address := range parseAddresses(endpoint.Addresses...) {
-			found = append(found, netip.AddrPortFrom(address, uint16(*slice.Ports[at].Port)))
+			found = append(found, netip.AddrPortFrom(address, uint16(*slice.Ports[at].Port))) //nolint:gosec // It is bounded above.
 		}
 	}
 	return found

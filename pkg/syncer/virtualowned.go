@@ -17,26 +17,30 @@ import (
 func (r *reconciler) reconcileVirtualOwned(s Scope, key types.NamespacedName) error {
 	hostKey := r.hostKey(key)
 	virtual, host := r.virtual.store.Get(key), r.host.store.Get(hostKey)
-	if virtual != nil {
-		r.unstored.forget(key)
-	}
 	switch {
 	case r.expectations.isStale(Virtual, key, virtual), r.expectations.isStale(Host, key, host):
 		s.Again(expectationLife)
-		return nil
-	case virtual == nil && host == nil:
 		return nil
 	case host != nil && !r.isCopyOf(s, key, host):
 		return r.reportConflict(s, key, virtual, hostKey)
 	case host != nil && r.isDeletionInterrupted(s, key, host):
 		return r.deleteHost(s, key, host, new(int64), false)
-	case virtual == nil:
+	case virtual != nil:
+		r.unstored.forget(key)
+		return r.syncToCopy(s, key, virtual, host)
+	case host != nil:
 		return r.deleteOrphan(s, key, host)
-	case host != nil && !hasUIDOf(host, virtual):
-		return r.deletePredecessor(s, key, virtual, host)
-	default:
-		return r.syncToHost(s, key, virtual, host)
 	}
+	return nil
+}
+
+// syncToCopy syncs a virtual object to its own copy. A copy of an earlier object of that
+// name goes first.
+func (r *reconciler) syncToCopy(s Scope, key types.NamespacedName, virtual, host client.Object) error {
+	if host != nil && !hasUIDOf(host, virtual) {
+		return r.deletePredecessor(s, key, virtual, host)
+	}
+	return r.syncToHost(s, key, virtual, host)
 }
 
 // isCopyOf reports whether a host object proves to be the one that we created for key.

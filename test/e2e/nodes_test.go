@@ -191,12 +191,12 @@ func (w *ownedNode) refusedAlways(t *testing.T) {
 }
 
 func (w *ownedNode) byDefault(t *testing.T) {
-	want, virtual := w.both(t)
+	_, virtual := w.both(t)
 	if len(virtual.Annotations) > 0 {
 		t.Errorf("a tenant sees annotations of the host by default: %v", virtual.Annotations)
 	}
 	w.upgrade(t)
-	want, virtual = w.both(t)
+	want, virtual := w.both(t)
 	if diff := cmp.Diff(want.Annotations, virtual.Annotations); diff != "" {
 		t.Errorf("the annotations that the operator shows (-want +got):\n%s", diff)
 	}

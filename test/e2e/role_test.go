@@ -24,20 +24,26 @@ import (
 
 // granted collects what the Roles of all releases of a run permit. [checkRoles] compares it
 // with the audit log of the host.
-var granted = grants{releases: map[string]release.Release{}, ended: map[string]time.Time{}, rules: map[string]bool{}} //nolint:gochecknoglobals // one run has one log
+var granted = grants{releases: map[string]release.Release{}, ended: map[string]time.Time{}, rules: map[string]bool{}}
 
 // auditLog is the file that the API server of a local host writes next to its kubeconfig.
 const auditLog = "audit.log"
 
 // auditEvent is what is read of a line of the log.
 type auditEvent struct {
-	Verb string
-	User struct{ Username string }
+	Verb string `json:"verb"`
+	User struct {
+		Username string `json:"username"`
+	} `json:"user"`
 	// ObjectRef is empty for requests that are about no resource.
-	ObjectRef   struct{ Resource, Subresource, Name string }
-	Annotations map[string]string
+	ObjectRef struct {
+		Resource    string `json:"resource"`
+		Subresource string `json:"subresource"`
+		Name        string `json:"name"`
+	} `json:"objectRef"`
+	Annotations map[string]string `json:"annotations"`
 	// RequestReceivedTimestamp is when the request came.
-	RequestReceivedTimestamp time.Time
+	RequestReceivedTimestamp time.Time `json:"requestReceivedTimestamp"`
 }
 
 // grants has the permissions of releases as texts like "get pods/log" or "watch secrets -certs".

@@ -44,6 +44,13 @@ func fillHostService(rules ServiceRules, s syncer.Scope, virtual, host *corev1.S
 		host.Spec.Selector = nil
 		return nil
 	}
+	keepHostSpec(assigned, virtual, host)
+	translate.CopyNodePorts(assigned.Ports, host.Spec.Ports, virtual.Spec.Type)
+	return nil
+}
+
+// keepHostSpec keeps what the host has assigned and the tenant leaves to the API server.
+func keepHostSpec(assigned corev1.ServiceSpec, virtual, host *corev1.Service) {
 	if assigned.ClusterIP != "" && virtual.Spec.ClusterIP != corev1.ClusterIPNone {
 		host.Spec.ClusterIP = assigned.ClusterIP
 		host.Spec.ClusterIPs = keepAssigned(assigned.ClusterIPs, virtual.Spec.ClusterIPs, countFamilies(virtual))
@@ -57,11 +64,9 @@ func fillHostService(rules ServiceRules, s syncer.Scope, virtual, host *corev1.S
 	if virtual.Spec.LoadBalancerClass == nil && virtual.Spec.Type == corev1.ServiceTypeLoadBalancer {
 		host.Spec.LoadBalancerClass = assigned.LoadBalancerClass
 	}
-	translate.CopyNodePorts(assigned.Ports, host.Spec.Ports, virtual.Spec.Type)
 	if assigned.HealthCheckNodePort != 0 && virtual.Spec.HealthCheckNodePort == 0 && translate.HasHealthCheckPort(&virtual.Spec) {
 		host.Spec.HealthCheckNodePort = assigned.HealthCheckNodePort
 	}
-	return nil
 }
 
 // countFamilies returns how many addresses a Service requests. It returns 0 if the Service

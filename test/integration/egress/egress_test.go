@@ -14,7 +14,6 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/intstr"
-	"k8s.io/utils/ptr"
 )
 
 // TestEgress points every feature that connects at the trap.
@@ -67,7 +66,7 @@ func testWebhookServes(t *testing.T, w *world) {
 	var text string
 	eventually(t, "answer of the webhook", func() error {
 		text = w.askWebhook(t, admissionregistrationv1.WebhookClientConfig{
-			Service:  &admissionregistrationv1.ServiceReference{Namespace: "web", Name: "hook", Path: ptr.To("/admit")},
+			Service:  &admissionregistrationv1.ServiceReference{Namespace: "web", Name: "hook", Path: new("/admit")},
 			CABundle: w.servedCA(),
 		})
 		if !strings.Contains(text, "asked") && !strings.Contains(text, "x509") {
@@ -263,8 +262,8 @@ func (w *world) askWebhook(t *testing.T, target admissionregistrationv1.WebhookC
 		ObjectMeta: metav1.ObjectMeta{GenerateName: "hook-"},
 		Webhooks: []admissionregistrationv1.ValidatingWebhook{{
 			Name: "hook.example.com", ClientConfig: target,
-			SideEffects: ptr.To(admissionregistrationv1.SideEffectClassNone), AdmissionReviewVersions: []string{"v1"},
-			FailurePolicy: ptr.To(admissionregistrationv1.Fail), TimeoutSeconds: ptr.To[int32](10),
+			SideEffects: new(admissionregistrationv1.SideEffectClassNone), AdmissionReviewVersions: []string{"v1"},
+			FailurePolicy: new(admissionregistrationv1.Fail), TimeoutSeconds: new(int32(10)),
 			ObjectSelector: &metav1.LabelSelector{MatchLabels: map[string]string{"ask": "yes"}},
 			Rules: []admissionregistrationv1.RuleWithOperations{{
 				Operations: []admissionregistrationv1.OperationType{admissionregistrationv1.Create},
@@ -314,7 +313,7 @@ func (w *world) makeSlice(t *testing.T, service, address string, target *corev1.
 		ObjectMeta:  metav1.ObjectMeta{Name: service + "-1", Labels: map[string]string{discoveryv1.LabelServiceName: service}},
 		AddressType: discoveryv1.AddressTypeIPv4,
 		Endpoints:   []discoveryv1.Endpoint{{Addresses: []string{address}, TargetRef: target}},
-		Ports:       []discoveryv1.EndpointPort{{Name: ptr.To("https"), Port: ptr.To(int32(w.trapPort()))}},
+		Ports:       []discoveryv1.EndpointPort{{Name: new("https"), Port: new(int32(w.trapPort()))}},
 	}, metav1.CreateOptions{})
 	if err != nil {
 		t.Fatal(err)
