@@ -44,8 +44,9 @@ func checkPods(pods *policy.Pods) PolicyCheck {
 		if err != nil {
 			return Judgement{}, err
 		}
-		if a.GetOperation() == admission.Create {
-			return Judgement{Violations: pods.Judge(&after.ObjectMeta, &after.Spec)}, nil
+		violations := pods.Judge(&after.ObjectMeta, &after.Spec)
+		if a.GetOperation() == admission.Create || len(violations) == 0 {
+			return Judgement{Violations: violations}, nil
 		}
 		before, err := toV1[corev1.Pod](a.GetOldObject(), o)
 		if err != nil {
