@@ -135,6 +135,7 @@
     "policies.fence"
     "policies.fence.enabled"
     "policies.endpoints"
+    "policies.volumes"
     "networking"
     "networking.serviceCIDR"
     "networking.advanced"

@@ -43,6 +43,7 @@ func PolicyChecks(settings *v1alpha1.Config, host HostView) map[schema.GroupReso
 	}
 	addEndpointChecks(checks, settings, host)
 	addPodChecks(checks, policy.NewPods(settings.Policies, settings.ControlPlane.Advanced.VirtualScheduler.Enabled))
+	addVolumeChecks(checks, settings, host)
 	checks[networkingv1.Resource("networkpolicies")] = checkNetworkPolicies(settings.Policies.NetworkPolicy.Workload)
 	addEffectChecks(checks, settings)
 	return checks

@@ -57,6 +57,9 @@ func (a *app) build(ctx context.Context) error {
 	if a.listener, err = new(net.ListenConfig).Listen(ctx, "tcp", a.options.apiAddress()); err != nil {
 		return fmt.Errorf("cannot serve the virtual API: %w", err)
 	}
+	if _, err := metav1.LabelSelectorAsSelector(&a.values.Sync.FromHost.StorageClasses.Selector); err != nil {
+		return fmt.Errorf("cannot use sync.fromHost.storageClasses.selector: %w", err)
+	}
 	a.store = a.newStore()
 	if a.dialer, err = a.newDialer(); err != nil {
 		return err

@@ -35,6 +35,8 @@ type Policies struct {
 	Fence Fence `json:"fence"`
 	// Endpoints that the tenant writes by hand.
 	Endpoints EndpointPolicy `json:"endpoints"`
+	// Volumes of the tenant's claims.
+	Volumes VolumePolicy `json:"volumes"`
 }
 
 // defaultPolicies returns the policies of a tenant that nobody trusts.
@@ -48,6 +50,7 @@ func defaultPolicies() Policies {
 		Objects:             defaultObjects(),
 		Services:            defaultServicePolicy(),
 		Endpoints:           defaultEndpointPolicy(),
+		Volumes:             defaultVolumePolicy(),
 		Streams:             defaultStreams(),
 		NetworkPolicy:       defaultNetworkPolicy(),
 		ControlPlane:        defaultControlPlanePolicy(),

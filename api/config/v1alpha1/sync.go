@@ -1,6 +1,9 @@
 package v1alpha1
 
-import corev1 "k8s.io/api/core/v1"
+import (
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
 
 // Sync selects the objects that are synced between the two clusters.
 //
@@ -29,6 +32,15 @@ type ToHost struct {
 type FromHost struct {
 	// nodes of the host.
 	Nodes Nodes `json:"nodes"`
+	// storageClasses of the host.
+	StorageClasses Selected `json:"storageClasses"`
+}
+
+// Selected are the settings of a kind of the host of which the tenant sees a selection.
+type Selected struct {
+	// Objects that the tenant sees and may name, by matchLabels and matchExpressions. Empty selects all.
+	// Default: {}
+	Selector metav1.LabelSelector `json:"selector"`
 }
 
 // Pods are the settings of the tenant's pods.

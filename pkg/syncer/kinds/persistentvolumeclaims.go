@@ -42,6 +42,9 @@ func fillHostClaim(s syncer.Scope, virtual, host *corev1.PersistentVolumeClaim) 
 	}
 	spec := virtual.Spec
 	spec.VolumeName = ""
+	if class, named := translate.ClaimClass(virtual.Annotations, &virtual.Spec); named {
+		spec.StorageClassName = &class
+	}
 	if source := spec.DataSource; source != nil {
 		source.Name = hostName(s, virtual.Namespace, source.Name)
 	}

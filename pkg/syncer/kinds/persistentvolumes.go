@@ -1,7 +1,11 @@
 package kinds
 
 import (
+	"fmt"
+
 	corev1 "k8s.io/api/core/v1"
+	storagev1 "k8s.io/api/storage/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -69,8 +73,9 @@ func releaseVolume(_ syncer.Scope, virtual *corev1.PersistentVolume) error {
 	return nil
 }
 
-// fillVolume fills in the virtual volume. It is deleted with its claim, so its reclaim policy
-// is Delete. The host's volume decides what happens to the data.
+// fillVolume fills in the virtual volume. It shows the reclaim policy of its class, which
+// the host's volume has too, unless the operator has changed that. The virtual volume
+// itself is deleted with its claim.
 func fillVolume(s syncer.Scope, host *corev1.PersistentVolumeClaim, virtual *corev1.PersistentVolume) error {
 	claim, uid, _ := translate.Origin(s.Cluster, translate.Hashed, host)
 	virtual.Spec.Capacity = host.Status.Capacity
@@ -78,10 +83,13 @@ func fillVolume(s syncer.Scope, host *corev1.PersistentVolumeClaim, virtual *cor
 		virtual.Spec.Capacity = host.Spec.Resources.Requests
 	}
 	virtual.Spec.AccessModes = accessModes(host)
-	virtual.Spec.PersistentVolumeReclaimPolicy = corev1.PersistentVolumeReclaimDelete
 	virtual.Spec.VolumeMode = host.Spec.VolumeMode
 	if class := host.Spec.StorageClassName; class != nil {
 		virtual.Spec.StorageClassName = *class
+	}
+	var err error
+	if virtual.Spec.PersistentVolumeReclaimPolicy, err = reclaimPolicy(s, virtual.Spec.StorageClassName); err != nil {
+		return err
 	}
 	if virtual.Spec.FlexVolume == nil {
 		virtual.Spec.PersistentVolumeSource = corev1.PersistentVolumeSource{
@@ -102,4 +110,18 @@ func accessModes(claim *corev1.PersistentVolumeClaim) []corev1.PersistentVolumeA
 		return claim.Status.AccessModes
 	}
 	return claim.Spec.AccessModes
+}
+
+// reclaimPolicy returns the reclaim policy of new volumes of a class, Delete for a class
+// that the tenant does not see.
+func reclaimPolicy(s syncer.Scope, name string) (corev1.PersistentVolumeReclaimPolicy, error) {
+	var class storagev1.StorageClass
+	err := s.Virtual.Get(s.Context, types.NamespacedName{Name: name}, &class, client.UnsafeDisableDeepCopy)
+	switch {
+	case apierrors.IsNotFound(err) || err == nil && class.ReclaimPolicy == nil:
+		return corev1.PersistentVolumeReclaimDelete, nil
+	case err != nil:
+		return "", fmt.Errorf("cannot get storage class %s: %w", name, err)
+	}
+	return *class.ReclaimPolicy, nil
 }

@@ -1,0 +1,187 @@
+package admission
+
+import (
+	"context"
+	"fmt"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	storagev1 "k8s.io/api/storage/v1"
+	apiequality "k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apiserver/pkg/admission"
+
+	"github.com/sublet-dev/sublet/api/config/v1alpha1"
+	"github.com/sublet-dev/sublet/api/labels"
+	"github.com/sublet-dev/sublet/pkg/policy"
+)
+
+// addVolumeChecks adds the checks of claims, and of the volumes and classes that the host
+// owns. Where claims are not synced, none of them reaches the host.
+func addVolumeChecks(checks map[schema.GroupResource]PolicyCheck, settings *v1alpha1.Config, host HostView) {
+	checks[storagev1.Resource("storageclasses")] = checkStorageClasses
+	if !settings.Sync.IsEnabled("sync.toHost.persistentVolumeClaims") {
+		return
+	}
+	c := claimCheck{rules: policy.NewClaims(settings), host: host}
+	checks[corev1.Resource("persistentvolumeclaims")] = c.checkClaims
+	checks[corev1.Resource("persistentvolumes")] = checkVolumes
+	checks[corev1.Resource("pods")] = joinChecks(checks[corev1.Resource("pods")], c.checkPods)
+	checks[appsv1.Resource("statefulsets")] = joinChecks(checks[appsv1.Resource("statefulsets")], c.checkStatefulSets)
+}
+
+// joinChecks returns a check that judges by two. The first may be nil.
+func joinChecks(first, second PolicyCheck) PolicyCheck {
+	if first == nil {
+		return second
+	}
+	return func(ctx context.Context, a admission.Attributes, o admission.ObjectInterfaces) (Judgement, error) {
+		judgement, err := first(ctx, a, o)
+		if err != nil {
+			return judgement, err
+		}
+		further, err := second(ctx, a, o)
+		judgement.Violations = append(judgement.Violations, further.Violations...)
+		judgement.Warnings = append(judgement.Warnings, further.Warnings...)
+		return judgement, err
+	}
+}
+
+// claimCheck judges which volumes of the host claims may have.
+type claimCheck struct {
+	rules *policy.Claims
+	host  HostView
+}
+
+// checkClaims judges claims.
+func (c claimCheck) checkClaims(ctx context.Context, a admission.Attributes, o admission.ObjectInterfaces) (Judgement, error) {
+	claim, old, err := writtenObject[corev1.PersistentVolumeClaim](a, o)
+	if err != nil || claim == nil {
+		return Judgement{}, err
+	}
+	if old != nil {
+		return Judgement{Violations: c.rules.CheckUpdate(old, claim)}, nil
+	}
+	return c.check(ctx, a, policy.Claim{Namespace: a.GetNamespace(), Annotations: claim.Annotations, Spec: &claim.Spec})
+}
+
+// check judges new claims.
+func (c claimCheck) check(ctx context.Context, a admission.Attributes, claims ...policy.Claim) (Judgement, error) {
+	var judgement Judgement
+	if len(claims) == 0 {
+		return judgement, nil
+	}
+	var classes []storagev1.StorageClass
+	if c.rules.ShowsClasses() {
+		var err error
+		if classes, err = c.host.StorageClasses(ctx); err != nil {
+			return judgement, unknownHost(a, err)
+		}
+	}
+	for _, claim := range claims {
+		judgement.Violations = append(judgement.Violations, c.rules.Check(claim, classes)...)
+	}
+	return judgement, nil
+}
+
+// checkPods judges the claims that a pod brings. Its volumes never change.
+func (c claimCheck) checkPods(ctx context.Context, a admission.Attributes, o admission.ObjectInterfaces) (Judgement, error) {
+	if a.GetOperation() != admission.Create || a.GetSubresource() != "" {
+		return Judgement{}, nil
+	}
+	pod, err := toV1[corev1.Pod](a.GetObject(), o)
+	if err != nil {
+		return Judgement{}, err
+	}
+	var claims []policy.Claim
+	for i, volume := range pod.Spec.Volumes {
+		if volume.Ephemeral == nil || volume.Ephemeral.VolumeClaimTemplate == nil {
+			continue
+		}
+		template := volume.Ephemeral.VolumeClaimTemplate
+		claims = append(claims, policy.Claim{
+			Path:      fmt.Sprintf("spec.volumes[%d].ephemeral.volumeClaimTemplate.", i),
+			Namespace: a.GetNamespace(), Annotations: template.Annotations, Spec: &template.Spec, IsTemplate: true,
+		})
+	}
+	return c.check(ctx, a, claims...)
+}
+
+// checkStatefulSets warns about claims that will be denied.
+func (c claimCheck) checkStatefulSets(ctx context.Context, a admission.Attributes, o admission.ObjectInterfaces) (Judgement, error) {
+	set, _, err := writtenObject[appsv1.StatefulSet](a, o)
+	if err != nil || set == nil {
+		return Judgement{}, err
+	}
+	var claims []policy.Claim
+	for i := range set.Spec.VolumeClaimTemplates {
+		template := &set.Spec.VolumeClaimTemplates[i]
+		claims = append(claims, policy.Claim{
+			Path:      fmt.Sprintf("spec.volumeClaimTemplates[%d].", i),
+			Namespace: a.GetNamespace(), Annotations: template.Annotations, Spec: &template.Spec, IsTemplate: true,
+		})
+	}
+	judgement, err := c.check(ctx, a, claims...)
+	if err != nil || len(judgement.Violations) == 0 {
+		return Judgement{}, err
+	}
+	return Judgement{Warnings: []string{"claims of this template will be denied: " + policy.Message(judgement.Violations)}}, nil
+}
+
+// checkVolumes denies what a tenant does to volumes. Each is the copy of a host volume that
+// a claim of the tenant has.
+func checkVolumes(_ context.Context, a admission.Attributes, o admission.ObjectInterfaces) (Judgement, error) {
+	if a.GetOperation() == admission.Create {
+		return Judgement{Violations: []policy.Violation{{
+			Field: "metadata.name", Value: nameOf(a),
+			Detail: "volumes are the host's: one that is made here serves no pod. Create a claim, and the host makes its volume",
+		}}}, nil
+	}
+	old, err := toV1[corev1.PersistentVolume](a.GetOldObject(), o)
+	if err != nil || old.Annotations[labels.HostUID] == "" {
+		return Judgement{}, err
+	}
+	if a.GetOperation() == admission.Delete {
+		return Judgement{Violations: []policy.Violation{{
+			Field: "metadata.name", Value: old.Name, Detail: "this volume is the host's; it goes with its claim",
+		}}}, nil
+	}
+	volume, err := toV1[corev1.PersistentVolume](a.GetObject(), o)
+	if err != nil {
+		return Judgement{}, err
+	}
+	return Judgement{Violations: volumeChanges(old, volume)}, nil
+}
+
+// volumeChanges returns the fields of a volume that the host owns and that changed.
+func volumeChanges(old, volume *corev1.PersistentVolume) []policy.Violation {
+	const detail = "this volume is the host's, which decides what becomes of its data; only labels and annotations can be changed here"
+	before, after := old.Spec.PersistentVolumeReclaimPolicy, volume.Spec.PersistentVolumeReclaimPolicy
+	switch {
+	case before != after:
+		return []policy.Violation{{Field: "spec.persistentVolumeReclaimPolicy", Value: string(after), Detail: detail}}
+	case !apiequality.Semantic.DeepEqual(old.Spec, volume.Spec):
+		return []policy.Violation{{Field: "spec", Detail: detail}}
+	case !apiequality.Semantic.DeepEqual(old.Status, volume.Status):
+		return []policy.Violation{{Field: "status", Detail: detail}}
+	case old.Annotations[labels.HostUID] != volume.Annotations[labels.HostUID]:
+		return []policy.Violation{{Field: "metadata.annotations[" + labels.HostUID + "]", Detail: "only the syncer writes it"}}
+	}
+	return nil
+}
+
+// checkStorageClasses denies changes of classes that the host owns.
+func checkStorageClasses(_ context.Context, a admission.Attributes, o admission.ObjectInterfaces) (Judgement, error) {
+	if a.GetOperation() == admission.Create {
+		return Judgement{Warnings: []string{
+			"storage classes are the host's: a claim cannot use one that is made here",
+		}}, nil
+	}
+	old, err := toV1[storagev1.StorageClass](a.GetOldObject(), o)
+	if err != nil || old.Annotations[labels.HostUID] == "" {
+		return Judgement{}, err
+	}
+	return Judgement{Violations: []policy.Violation{{
+		Field: "metadata.name", Value: old.Name, Detail: "this storage class is the host's and cannot be changed here",
+	}}}, nil
+}

@@ -1,0 +1,15 @@
+package translate
+
+import corev1 "k8s.io/api/core/v1"
+
+// ClaimClass returns the storage class that a claim names. named is false if it leaves the
+// class to the cluster. Kubernetes still uses the annotation, and it wins.
+func ClaimClass(annotations map[string]string, spec *corev1.PersistentVolumeClaimSpec) (class string, named bool) {
+	if class, found := annotations[corev1.BetaStorageClassAnnotation]; found {
+		return class, true
+	}
+	if spec.StorageClassName == nil {
+		return "", false
+	}
+	return *spec.StorageClassName, true
+}
