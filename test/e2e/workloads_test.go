@@ -37,6 +37,7 @@ func TestTenant(t *testing.T) {
 	t.Run("HelmTest", func(t *testing.T) { mustRun(t, helm("test", shop.release, "-n", shop.namespace)) })
 	t.Run("Nodes", func(t *testing.T) { testNodes(t, shop.in(t)) })
 	t.Run("Service", func(t *testing.T) { testService(t, shop.in(t)) })
+	t.Run("Egress", func(t *testing.T) { testEgress(t, shop.in(t)) })
 	t.Run("Streams", func(t *testing.T) { testStreams(t, shop.in(t)) })
 	t.Run("Config", func(t *testing.T) { testConfig(t, shop.in(t)) })
 	t.Run("StatefulSet", func(t *testing.T) { testStatefulSet(t, shop.in(t)) })
