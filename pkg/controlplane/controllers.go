@@ -212,7 +212,11 @@ func (m *controllers) componentConfig() (*kcmconfig.Config, error) {
 	if err != nil {
 		return nil, err
 	}
-	caCert, err := m.file("ca.crt", m.config.PKI.CA())
+	trusted, err := m.file("ca.crt", m.config.PKI.CA())
+	if err != nil {
+		return nil, err
+	}
+	caCert, err := m.file("signing-ca.crt", m.config.PKI.SigningCA())
 	if err != nil {
 		return nil, err
 	}
@@ -222,7 +226,7 @@ func (m *controllers) componentConfig() (*kcmconfig.Config, error) {
 	}
 	o.SecureServing.BindPort = 0
 	o.Generic.Controllers = m.config.Controllers
-	o.SAController.RootCAFile = caCert
+	o.SAController.RootCAFile = trusted
 	o.CSRSigningController.ClusterSigningCertFile = caCert
 	o.CSRSigningController.ClusterSigningKeyFile = caKey
 	component := &kcmconfig.Config{}

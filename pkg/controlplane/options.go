@@ -52,7 +52,7 @@ func (a *assembly) options(proxyCert, proxyKey string) (options.CompletedOptions
 	// A token for an hour ends in an hour.
 	o.Authentication.ServiceAccounts.ExtendExpiration = false
 	key := c.PKI.ServiceAccountKey()
-	public, err := serviceaccount.StaticPublicKeysGetter([]any{key.Public()})
+	public, err := serviceaccount.StaticPublicKeysGetter(c.PKI.ServiceAccountKeys())
 	if err != nil {
 		return options.CompletedOptions{}, fmt.Errorf("cannot use the service account key: %w", err)
 	}

@@ -44,6 +44,7 @@ func TestTenant(t *testing.T) {
 	t.Run("Token", func(t *testing.T) { testToken(t, shop.in(t)) })
 	t.Run("Events", func(t *testing.T) { testEvents(t, shop.in(t)) })
 	t.Run("Kill", func(t *testing.T) { testKill(t, shop.in(t)) })
+	t.Run("Rotation", func(t *testing.T) { testRotation(t, shop.in(t)) })
 	t.Run("Uninstall", func(t *testing.T) { testUninstall(t, shop.in(t)) })
 }
 

@@ -36,12 +36,15 @@ type Names struct {
 
 // Serving issues a certificate for a TLS server.
 func (b *Bundle) Serving(now time.Time, names Names) (Pair, error) {
-	return b.ca.issue(now, &x509.Certificate{
+	pair, err := b.ca.issue(now, &x509.Certificate{
 		Subject:     pkix.Name{CommonName: "kube-apiserver"},
 		DNSNames:    names.DNS,
 		IPAddresses: names.IPs,
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 	})
+	// During a rotation, who trusts the authority before finds its signature in the chain.
+	pair.Cert = append(pair.Cert, b.outgoing.crossPEM()...)
+	return pair, err
 }
 
 // Client issues a certificate that identifies a user of the API server.

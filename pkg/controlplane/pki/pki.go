@@ -36,8 +36,8 @@ const (
 )
 
 const (
-	// caValidity is how long an authority is valid. Clients and tokens pin it,
-	// so it is not rotated; ten years is what kubeadm gives.
+	// caValidity is how long an authority is valid. Ten years is what kubeadm gives. See
+	// [Rotate] for an earlier end.
 	caValidity = 10 * 365 * 24 * time.Hour
 
 	// backdate absorbs clocks that run behind.
@@ -53,6 +53,8 @@ type Bundle struct {
 	ca         authority
 	frontProxy authority
 	accounts   *ecdsa.PrivateKey
+	// outgoing is the identity before a rotation that has not ended, else empty.
+	outgoing outgoing
 }
 
 type authority struct {
@@ -83,25 +85,34 @@ func FromSecret(data map[string][]byte) (*Bundle, error) {
 	ca, errCA := readAuthority(data, KeyCACert, KeyCAKey)
 	frontProxy, errFront := readAuthority(data, KeyFrontProxyCert, KeyFrontProxyKey)
 	accounts, errAccounts := readKey(data, KeyServiceAccount)
-	if err := errors.Join(errCA, errFront, errAccounts); err != nil {
+	former, errFormer := readOutgoing(data)
+	if err := errors.Join(errCA, errFront, errAccounts, errFormer); err != nil {
 		return nil, fmt.Errorf("cannot read the certificates of the virtual cluster: %w", err)
 	}
-	return &Bundle{ca: ca, frontProxy: frontProxy, accounts: accounts}, nil
+	return &Bundle{ca: ca, frontProxy: frontProxy, accounts: accounts, outgoing: former}, nil
 }
 
 // Secret returns the bundle as the data of a Secret.
 func (b *Bundle) Secret() map[string][]byte {
-	return map[string][]byte{
+	data := map[string][]byte{
 		KeyCACert:         encodeCert(b.ca.cert.Raw),
 		KeyCAKey:          mustEncodeKey(b.ca.key),
 		KeyFrontProxyCert: encodeCert(b.frontProxy.cert.Raw),
 		KeyFrontProxyKey:  mustEncodeKey(b.frontProxy.key),
 		KeyServiceAccount: mustEncodeKey(b.accounts),
 	}
+	b.outgoing.write(data)
+	return data
 }
 
-// CA returns the cluster's certificate authority as PEM.
-func (b *Bundle) CA() []byte { return encodeCert(b.ca.cert.Raw) }
+// CA returns the certificate authorities to trust as PEM: the cluster's own, and during a
+// rotation also the one before.
+func (b *Bundle) CA() []byte {
+	return append(encodeCert(b.ca.cert.Raw), b.outgoing.caPEM()...)
+}
+
+// SigningCA returns the certificate of the authority that signs as PEM.
+func (b *Bundle) SigningCA() []byte { return encodeCert(b.ca.cert.Raw) }
 
 // CAKey returns the private key of the cluster's authority as PEM.
 func (b *Bundle) CAKey() []byte { return mustEncodeKey(b.ca.key) }
@@ -111,6 +122,16 @@ func (b *Bundle) FrontProxyCA() []byte { return encodeCert(b.frontProxy.cert.Raw
 
 // ServiceAccountKey returns the key that signs service account tokens.
 func (b *Bundle) ServiceAccountKey() *ecdsa.PrivateKey { return b.accounts }
+
+// ServiceAccountKeys returns the public keys of service account tokens: of the key that
+// signs, and during a rotation also of the one before.
+func (b *Bundle) ServiceAccountKeys() []any {
+	keys := []any{b.accounts.Public()}
+	if b.outgoing.accounts != nil {
+		keys = append(keys, b.outgoing.accounts)
+	}
+	return keys
+}
 
 // CAExpires returns when the cluster's certificate authority ends.
 func (b *Bundle) CAExpires() time.Time { return b.ca.cert.NotAfter }
