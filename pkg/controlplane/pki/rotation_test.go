@@ -1,10 +1,11 @@
 package pki
 
 import (
+	"bytes"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
-	"strings"
+	"maps"
 	"testing"
 	"time"
 
@@ -97,7 +98,7 @@ func TestRotation(t *testing.T) {
 		t.Errorf("the Secret of a rotation is not read as it was written (-want +got):\n%s", diff)
 	}
 	for key, value := range rotated {
-		if strings.Contains(string(value), string(before.CAKey())) {
+		if bytes.Contains(value, before.CAKey()) {
 			t.Errorf("%s has the private key from before", key)
 		}
 	}
@@ -114,10 +115,7 @@ func TestRotationOrder(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	broken := map[string][]byte{}
-	for key, value := range rotated {
-		broken[key] = value
-	}
+	broken := maps.Clone(rotated)
 	broken[KeyCrossCA], broken[KeyRotated] = nil, []byte("yesterday")
 	for name, c := range map[string]struct {
 		err  func() error
