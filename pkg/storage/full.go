@@ -44,7 +44,7 @@ func (e *FullError) Error() string {
 	case e.Updates:
 		return fmt.Sprintf("the store is full: %d of %d MiB are in use", e.Usage.InUse/mib, e.Usage.Quota/mib)
 	default:
-		return fmt.Sprintf("the store is almost full: %d of %d MiB are in use, and objects are created only up to %d %%",
+		return fmt.Sprintf("the store is almost full: %d of %d MiB are in use, and creates are denied above %d %%",
 			e.Usage.InUse/mib, e.Usage.Quota/mib, createsUntil)
 	}
 }
