@@ -14,7 +14,8 @@ type PodPolicy struct {
 	// Default: []
 	HostPorts []string `json:"hostPorts" format:"port-range" unique:"true"`
 	// Taints that pods may tolerate on the host: keys, or prefixes that end with *. A toleration without a
-	// key needs *. With the virtual scheduler, others count in the virtual cluster alone.
+	// key needs *. Pods of DaemonSets need node.kubernetes.io/*. With the virtual scheduler, others count
+	// in the virtual cluster alone.
 	// Default: [node.kubernetes.io/*]
 	Tolerations []string `json:"tolerations" format:"key-pattern" unique:"true"`
 	// Runtime classes of the host that pods may name. A pod without one has the default of the host.
