@@ -3,6 +3,7 @@ package syncer
 import (
 	"slices"
 	"sync"
+	"time"
 
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -20,12 +21,23 @@ type copyLedger struct {
 	mu     sync.Mutex
 	copies map[string]map[types.NamespacedName]int64 // resource -> host object -> size in bytes
 	bytes  map[string]int64                          // resource -> size of all copies
+	unseen map[unseenCopy]int                        // copy that no event has shown -> checks since
 }
+
+// unseenCopy is a copy that was written and that no event of the host has shown yet.
+type unseenCopy struct {
+	resource string
+	key      types.NamespacedName
+}
+
+// maxUnseen is after how many checks a copy that no event has shown counts no more. Somebody
+// has deleted it before the watch came to it, as after a break of the watch.
+const maxUnseen = int(5 * time.Minute / monitorPeriod)
 
 func newCopyLedger(limits ObjectLimits) *copyLedger {
 	return &copyLedger{
 		limits: limits, onFreed: func(string) {},
-		copies: map[string]map[types.NamespacedName]int64{}, bytes: map[string]int64{},
+		copies: map[string]map[types.NamespacedName]int64{}, bytes: map[string]int64{}, unseen: map[unseenCopy]int{},
 	}
 }
 
@@ -40,6 +52,9 @@ func (l *copyLedger) reserve(resource string, host client.Object) (undo func(), 
 		return nil, err
 	}
 	l.set(resource, key, grown)
+	if !existed {
+		l.unseen[unseenCopy{resource, key}] = 0
+	}
 	return func() {
 		if existed {
 			l.observe(resource, key, size)
@@ -47,6 +62,22 @@ func (l *copyLedger) reserve(resource string, host client.Object) (undo func(), 
 			l.forget(resource, key)
 		}
 	}, nil
+}
+
+// dropUnseen drops copies that no event of the host shows for long. It is called at each check.
+func (l *copyLedger) dropUnseen() {
+	l.mu.Lock()
+	var dropped []unseenCopy
+	for seen := range l.unseen {
+		if l.unseen[seen]++; l.unseen[seen] > maxUnseen {
+			dropped = append(dropped, seen)
+		}
+	}
+	l.mu.Unlock()
+	for _, entry := range dropped {
+		l.forget(entry.resource, entry.key)
+		l.onFreed(entry.resource)
+	}
 }
 
 // check returns a [limitError] if a copy does not fit, and enters nothing.
@@ -80,6 +111,7 @@ func (l *copyLedger) fits(resource string, grows int64, existed bool) error {
 func (l *copyLedger) observe(resource string, key types.NamespacedName, size int64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	delete(l.unseen, unseenCopy{resource, key})
 	l.set(resource, key, size)
 }
 
@@ -101,6 +133,7 @@ func (l *copyLedger) forget(resource string, key types.NamespacedName) {
 	defer l.mu.Unlock()
 	l.bytes[resource] -= l.copies[resource][key]
 	delete(l.copies[resource], key)
+	delete(l.unseen, unseenCopy{resource, key})
 	l.report(resource)
 }
 

@@ -190,3 +190,27 @@ func TestRoomThatIsFreeLetsARefusedKeyTry(t *testing.T) {
 		t.Errorf("10 s after there is room for all, %d of 60 have a copy", h.accepted)
 	}
 }
+
+// TestLedgerForgetsWhatNoEventShows lets the host lose copies before its watch shows them.
+func TestLedgerForgetsWhatNoEventShows(t *testing.T) {
+	t.Parallel()
+	ledger, freed := newCopyLedger(ObjectLimits{}), 0
+	ledger.onFreed = func(string) { freed++ }
+	for _, name := range []string{"shown", "lost"} {
+		if _, err := ledger.reserve("configmaps", sizedMap(name, 1)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	shown := sizedMap("shown", 1)
+	ledger.observe("configmaps", client.ObjectKeyFromObject(shown), sizeOf(shown))
+	for range maxUnseen {
+		ledger.dropUnseen()
+	}
+	if got := ledger.usage()[0].Count; got != 2 {
+		t.Errorf("after %d checks %d copies count, want 2: events may be late", maxUnseen, got)
+	}
+	ledger.dropUnseen()
+	if got := ledger.usage()[0].Count; got != 1 || freed != 1 {
+		t.Errorf("then %d copies count and %d are free, want 1 and 1", got, freed)
+	}
+}

@@ -24,6 +24,7 @@ func (e *Engine) monitor(ctx context.Context) {
 		for _, r := range e.listRunners() {
 			r.recordOldest()
 		}
+		e.ledger.dropUnseen()
 	}
 }
 
