@@ -49,6 +49,8 @@ func offEffects(row kinds.Row) []string {
 	with, _ := row.Kinds()
 	switch {
 	case with[0].Owner() != syncer.Virtual:
+	case row.State == kinds.Off:
+		effects = append(effects, "copies from before stay on the host until the release is removed")
 	case row.KeepsCopies:
 		effects = append(effects, "the copies on the host stay, because they hold data")
 	default:

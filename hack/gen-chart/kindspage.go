@@ -26,6 +26,9 @@ The server deletes the copies that it has on the host. Claims stay, because they
 permission to list the copies, and except for claims to delete them. What is left, with the command that deletes it, is in
 the log and in the operator's /syncz, as "switched off: KIND".
 
+Copies of a kind that is off by default stay until the release is removed. While it is off, the Role has no permission on it.
+` + "`kubectl -n NAMESPACE delete KIND -l sublet.dev/cluster=UID`" + ` deletes them. UID is that of the ConfigMap RELEASE-anchor.
+
 ## The kinds
 
 `
