@@ -48,9 +48,12 @@ type switched struct {
 }
 
 func settings(scheduler, hostUsage bool) map[string]any {
-	return map[string]any{"controlPlane": map[string]any{"advanced": map[string]any{
-		"virtualScheduler": map[string]any{"enabled": scheduler, "hostUsage": hostUsage},
-	}}}
+	return map[string]any{
+		"controlPlane": map[string]any{"advanced": map[string]any{
+			"virtualScheduler": map[string]any{"enabled": scheduler, "hostUsage": hostUsage},
+		}},
+		"policies": map[string]any{"pods": map[string]any{"tolerations": []string{silent}}},
+	}
 }
 
 // off leaves everything to the host, which has room for small pods alone.
