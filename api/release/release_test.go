@@ -16,11 +16,11 @@ func TestNames(t *testing.T) {
 	shop := release.Release{Name: "shop", Namespace: "tenant"}
 	want := []string{
 		"shop-anchor", "shop-certs", "shop-kubeconfig", "shop-operator", "shop-config", "shop", "shop-dns", "shop",
-		"shop-1", "data-shop-0", "shop", "shop-workload", "sublet:tenant:shop",
+		"shop-1", "data-shop-0", "shop", "shop-workload", "sublet:tenant:shop", "shop.tenant.sublet.dev",
 	}
 	got := []string{
 		shop.Anchor(), shop.Certs(), shop.Kubeconfig(), shop.Operator(), shop.Config(), shop.Service(), shop.DNS(), shop.StatefulSet(),
-		shop.Pod(1), shop.Claim(0), shop.ServiceAccount(), shop.Workload(), shop.ClusterRole(),
+		shop.Pod(1), shop.Claim(0), shop.ServiceAccount(), shop.Workload(), shop.ClusterRole(), shop.Fence(),
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("names are stored on hosts and must not change (-want +got):\n%s", diff)
@@ -28,6 +28,23 @@ func TestNames(t *testing.T) {
 	owner := metav1.OwnerReference{APIVersion: "v1", Kind: "ConfigMap", Name: "shop-anchor", UID: "1"}
 	if diff := cmp.Diff(owner, shop.AnchorOwner("1")); diff != "" {
 		t.Errorf("owner (-want +got):\n%s", diff)
+	}
+}
+
+// TestClusterNames checks that no two releases share an object outside of their namespaces.
+func TestClusterNames(t *testing.T) {
+	t.Parallel()
+	seen := map[string]release.Release{}
+	for _, r := range []release.Release{
+		{Name: "c", Namespace: "a-b"}, {Name: "b-c", Namespace: "a"}, {Name: "a", Namespace: "b-c"}, {Name: "a-b", Namespace: "c"},
+		{Name: "c-a", Namespace: "b"}, {Name: "b", Namespace: "c-a"},
+	} {
+		for _, name := range []string{r.ClusterRole(), r.Fence(), "nodes." + r.Fence()} {
+			if other, ok := seen[name]; ok {
+				t.Errorf("%v and %v both have %s", other, r, name)
+			}
+			seen[name] = r
+		}
 	}
 }
 
