@@ -143,11 +143,12 @@ func testOldStreams(t *testing.T, tn *tenant) {
 	}
 }
 
-// testSecretsOfTheRelease damages each Secret that the server keeps.
+// testSecretsOfTheRelease damages each Secret whose content the server keeps, and writes new
+// keys into the one that the operator owns.
 func testSecretsOfTheRelease(t *testing.T, r release.Release) {
 	t.Helper()
 	secrets := hostClient.CoreV1().Secrets(r.Namespace)
-	for _, name := range []string{r.Certs(), r.Kubeconfig(), r.Operator()} {
+	for _, name := range []string{r.Kubeconfig(), r.Operator()} {
 		damaged := ""
 		eventually(t, "Secret "+name+" is damaged", func(ctx context.Context) error {
 			secret, err := secrets.Get(ctx, name, metav1.GetOptions{})
@@ -170,6 +171,7 @@ func testSecretsOfTheRelease(t *testing.T, r release.Release) {
 			return err
 		})
 	}
+	mustRun(t, hostKubectl("-n", r.Namespace, "exec", r.Pod(0), "--", "/sublet-server", "certs", "rotate-ca", "--restart=false"))
 }
 
 // testStandbyEvent starts a second replica twice, which records on the anchor why it does
