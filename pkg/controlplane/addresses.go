@@ -17,13 +17,6 @@ import (
 	"github.com/sublet-dev/sublet/pkg/controlplane/informers"
 )
 
-// The hooks of upstream that addressKeeper replaces. The first ends the process after a
-// minute, the second waits for ever.
-const (
-	addressRepairHook = "start-service-ip-repair-controllers"
-	serviceRangeHook  = "start-kubernetes-service-cidr-controller"
-)
-
 // addressKeeper keeps what the allocators of Service addresses and node ports need: the
 // default range, and a record of what the Services have. The work is upstream's.
 type addressKeeper struct {

@@ -42,9 +42,6 @@ import (
 	"k8s.io/kubernetes/pkg/controlplane/reconcilers"
 	generatedopenapi "k8s.io/kubernetes/pkg/generated/openapi"
 	"k8s.io/kubernetes/pkg/kubeapiserver"
-	flowcontrolrest "k8s.io/kubernetes/pkg/registry/flowcontrol/rest"
-	rbacrest "k8s.io/kubernetes/pkg/registry/rbac/rest"
-	schedulingrest "k8s.io/kubernetes/pkg/registry/scheduling/rest"
 
 	"github.com/sublet-dev/sublet/pkg/controlplane/loopback"
 	"github.com/sublet-dev/sublet/pkg/controlplane/openapi"
@@ -300,17 +297,10 @@ func (a *assembly) genericConfig(opts options.CompletedOptions) (
 	config.AggregatedDiscoveryGroupManager = aggregated.NewResourceManager("apis")
 	config.LongRunningFunc = filters.BasicLongRunningRequestCheck(
 		sets.NewString("watch", "proxy"), sets.NewString("attach", "exec", "proxy", "log", "portforward"))
-	// Both hooks sleep a second before they do anything; see bootstrap.
-	config.DisabledPostStartHooks.Insert(rbacrest.PostStartHookName, schedulingrest.PostStartHookName)
-	// These end the process, or wait for ever, where the store has what they cannot
-	// repair. They are tasks of ours; see startTasks.
-	config.DisabledPostStartHooks.Insert(flowcontrolrest.PostStartHookName, addressRepairHook, serviceRangeHook)
 	if a.config.Name != "" {
 		config.APIServerID = serverID(a.config.Name)
 	}
-	if a.config.Replicas <= 1 {
-		config.DisabledPostStartHooks.Insert(replicaHooks()...)
-	}
+	config.DisabledPostStartHooks.Insert(disabledHooks(a.config)...)
 
 	storageFactory, err := a.storage(config, opts)
 	if err != nil {

@@ -2,7 +2,6 @@ package controlplane
 
 import (
 	"context"
-	"crypto/sha256"
 	"fmt"
 
 	"k8s.io/apiserver/pkg/admission"
@@ -87,26 +86,6 @@ func disabledFeatures() []featuregate.Feature {
 		features.WatchList,
 	}
 }
-
-// replicaHooks returns the hooks of the features that serve several API servers of one
-// cluster. A single one runs without them. A feature gate could not decide that: gates
-// are the process's, and there may be several control planes in it.
-func replicaHooks() []string {
-	return []string{
-		// A Lease for each API server that lives, and the end of the others.
-		"start-kube-apiserver-identity-lease-controller",
-		"start-kube-apiserver-identity-lease-garbage-collector",
-	}
-}
-
-// serverID returns the identity of an API server among its replicas. It is also the name
-// of its Lease.
-func serverID(name string) string {
-	return fmt.Sprintf("apiserver-%x", sha256.Sum256([]byte(name)))[:len("apiserver-")+2*idBytes]
-}
-
-// idBytes is how many bytes of a hash tell API servers apart, as upstream has it.
-const idBytes = 16
 
 // setFeatureGates turns disabledFeatures off. The gates are the process's, so every
 // control plane in it sets the same.
