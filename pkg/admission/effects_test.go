@@ -4,6 +4,7 @@ import (
 	"slices"
 	"testing"
 
+	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -43,6 +44,10 @@ func TestWarnings(t *testing.T) {
 		}},
 		{"a kind that no setting syncs", on, networkingv1.Resource("ingresses"), &networkingv1.Ingress{}, apiadmission.Create, []string{
 			"ingresses.networking.k8s.io: they have an effect only if a controller for them runs in this virtual cluster, because they are not synced to the host",
+		}},
+		{"a field of a pod", on, corev1.Resource("pods"), &corev1.Pod{Spec: corev1.PodSpec{PriorityClassName: "high"}}, apiadmission.Create, []string{
+			`spec.priorityClassName: "high": has no effect, because the host schedules the pods, without their priorities. ` +
+				"The operator of the host can change this with controlPlane.advanced.virtualScheduler.enabled.",
 		}},
 		{"a delete", on, networkingv1.Resource("ingresses"), nil, apiadmission.Delete, nil},
 	} {

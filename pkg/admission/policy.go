@@ -46,6 +46,7 @@ func PolicyChecks(settings *v1alpha1.Config, host HostView) map[schema.GroupReso
 	addVolumeChecks(checks, settings, host)
 	checks[networkingv1.Resource("networkpolicies")] = checkNetworkPolicies(settings.Policies.NetworkPolicy.Workload)
 	addEffectChecks(checks, settings)
+	addDroppedFieldChecks(checks, settings)
 	return checks
 }
 

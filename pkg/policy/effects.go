@@ -121,7 +121,7 @@ func nodeEffects() []effects {
 	return []effects{
 		hostOnly("policy", "poddisruptionbudgets", "only evictions through the virtual API respect them; a drain of a host node does not"),
 		{
-			group: "scheduling.k8s.io", resources: "priorityclasses", setting: "controlPlane.advanced.virtualScheduler.enabled",
+			group: "scheduling.k8s.io", resources: "priorityclasses", setting: virtualSchedulerSetting,
 			detail: "the host schedules the pods of this virtual cluster, without their priorities",
 			isOn:   func(c *v1alpha1.Config) bool { return c.ControlPlane.Advanced.VirtualScheduler.Enabled },
 		},

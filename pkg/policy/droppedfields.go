@@ -1,0 +1,37 @@
+package policy
+
+import (
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/sublet-dev/sublet/api/config/v1alpha1"
+)
+
+const (
+	virtualSchedulerSetting = "controlPlane.advanced.virtualScheduler.enabled"
+	hostSchedulersSetting   = "sync.toHost.pods.hybridScheduling.hostSchedulers"
+)
+
+// DroppedFields returns the fields of a pod that have no effect, because the host schedules
+// the pods of this virtual cluster. It is no reason to deny the pod: it runs.
+func DroppedFields(settings *v1alpha1.Config, spec *corev1.PodSpec) []Violation {
+	if settings.ControlPlane.Advanced.VirtualScheduler.Enabled {
+		return nil
+	}
+	var violations []Violation
+	known := append([]string{"", corev1.DefaultSchedulerName}, settings.Sync.ToHost.Pods.HybridScheduling.HostSchedulers...)
+	if !slices.Contains(known, spec.SchedulerName) {
+		violations = append(violations, Violation{
+			Field: "spec.schedulerName", Value: spec.SchedulerName,
+			Detail: "has no effect, because the host schedules the pods", Setting: hostSchedulersSetting,
+		})
+	}
+	if spec.PriorityClassName != "" {
+		violations = append(violations, Violation{
+			Field: "spec.priorityClassName", Value: spec.PriorityClassName,
+			Detail: "has no effect, because the host schedules the pods, without their priorities", Setting: virtualSchedulerSetting,
+		})
+	}
+	return violations
+}
