@@ -51,6 +51,11 @@ func (e *Engine) CreateHostFirst(ctx context.Context, kind string, virtual clien
 // createFirst creates the host copy of a virtual object that is about to be created, or
 // uses the one that exists.
 func (r *reconciler) createFirst(s Scope, key types.NamespacedName, virtual client.Object, dryRun bool) (client.Object, error) {
+	if r.host.store.Get(r.hostKey(key)) != nil {
+		// A create that fails because the object exists is still charged to a quota of the host,
+		// for minutes. Retries would use it up.
+		return r.reuseOrReplace(s, key, virtual, dryRun)
+	}
 	host, err := r.createHostCopy(s, key, virtual, createOptions{dryRun})
 	if apierrors.IsAlreadyExists(err) {
 		return r.reuseOrReplace(s, key, virtual, dryRun)
@@ -71,7 +76,11 @@ func (r *reconciler) reuseOrReplace(s Scope, key types.NamespacedName, virtual c
 		return nil, fmt.Errorf("cannot get host object %s, which exists: %w", hostKey, err)
 	}
 	if host == nil {
-		return r.createHostCopy(s, key, virtual, createOptions{dryRun})
+		created, err := r.createHostCopy(s, key, virtual, createOptions{dryRun})
+		if err == nil && !dryRun {
+			r.expectations.recordWrite(Host, key, created)
+		}
+		return created, err
 	}
 	if !r.isCopyOf(s, key, host) {
 		return nil, &conflictError{hostKey}
@@ -99,6 +108,13 @@ func (r *reconciler) reuseOrReplace(s Scope, key types.NamespacedName, virtual c
 func (r *reconciler) replaceHostCopy(s Scope, key types.NamespacedName, virtual, host client.Object) (client.Object, error) {
 	if err := r.deleteHost(s, key, host, nil, true); err != nil {
 		return nil, err
+	}
+	left, err := getLive(s.Context, r.host.client, r.kind.newHost(), r.hostKey(key))
+	if err != nil {
+		return nil, fmt.Errorf("cannot verify that host object %s is deleted: %w", r.hostKey(key), err)
+	}
+	if left != nil {
+		return nil, &stillDeletingError{key}
 	}
 	created, err := r.createHostCopy(s, key, virtual, createOptions{})
 	if apierrors.IsAlreadyExists(err) {

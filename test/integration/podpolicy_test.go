@@ -10,6 +10,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
+	storagev1 "k8s.io/api/storage/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apiserver/pkg/admission"
 	"k8s.io/client-go/rest"
@@ -17,10 +18,27 @@ import (
 
 	"github.com/sublet-dev/sublet/api/config/v1alpha1"
 	subletadmission "github.com/sublet-dev/sublet/pkg/admission"
+	"github.com/sublet-dev/sublet/pkg/syncer/kinds"
 )
 
-// policedPrefix begins the namespaces of tests about policies.
-const policedPrefix = "testpodpolicy"
+// isPoliced reports whether a namespace is that of a test about policies.
+func isPoliced(namespace string) bool {
+	return strings.HasPrefix(namespace, "testpodpolicy") || strings.HasPrefix(namespace, "testhostpolicy") ||
+		namespace == metav1.NamespaceSystem
+}
+
+// policedView is a host with one pod of the virtual cluster and one storage class.
+type policedView struct{}
+
+// OwnsAddress implements admission.HostView.
+func (policedView) OwnsAddress(_ context.Context, address string) (bool, error) {
+	return address == "10.1.2.3", nil
+}
+
+// StorageClasses implements admission.HostView.
+func (policedView) StorageClasses(context.Context) ([]storagev1.StorageClass, error) {
+	return []storagev1.StorageClass{{ObjectMeta: metav1.ObjectMeta{Name: "fast"}, Provisioner: "example.com/ssd"}}, nil
+}
 
 // policed is the plugin of policies with the default settings, for the namespaces of tests
 // about them and for kube-system.
@@ -28,12 +46,12 @@ type policed struct{ admission.ValidationInterface }
 
 // newPoliced returns the plugin. Nobody is the syncer.
 func newPoliced() policed {
-	return policed{subletadmission.Policy(subletadmission.PolicyOptions{Checks: subletadmission.PolicyChecks(v1alpha1.Default(), nil)})}
+	return policed{subletadmission.Policy(subletadmission.PolicyOptions{Checks: subletadmission.PolicyChecks(v1alpha1.Default(kinds.Settings()...), policedView{})})}
 }
 
 // Validate implements [admission.ValidationInterface].
 func (p policed) Validate(ctx context.Context, a admission.Attributes, o admission.ObjectInterfaces) error {
-	if !strings.HasPrefix(a.GetNamespace(), policedPrefix) && a.GetNamespace() != metav1.NamespaceSystem {
+	if !isPoliced(a.GetNamespace()) {
 		return nil
 	}
 	return p.ValidationInterface.Validate(ctx, a, o)

@@ -7,6 +7,8 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
@@ -15,6 +17,7 @@ import (
 func TestServiceMadeAgain(t *testing.T) {
 	r := newRelease(t)
 	e := r.startSome(t, r.allKinds(), "services")
+	r.limitServices(t, "10")
 	service := r.service("lb")
 	service.Spec.Type = corev1.ServiceTypeLoadBalancer
 	if err := r.virtual.client.Create(t.Context(), service.DeepCopy()); err != nil {
@@ -40,6 +43,20 @@ func TestServiceMadeAgain(t *testing.T) {
 		}
 		return nil
 	})
+	// The first attempt may come before the cache has the old Service. Further ones must not
+	// use up a quota of the host.
+	var used [2]int64
+	for i := range used {
+		for range 3 {
+			if _, err := e.CreateHostFirst(t.Context(), "services", service, false); !apierrors.IsServiceUnavailable(err) {
+				t.Errorf("got %v, want 503", err)
+			}
+		}
+		used[i] = r.usedServices(t)
+	}
+	if used[0] != used[1] {
+		t.Errorf("a quota of the host counts %d Services after three attempts, and %d after six", used[0], used[1])
+	}
 	// A client that waits as the answer asks for gets its Service once the host is done.
 	created := make(chan error, 1)
 	again := service.DeepCopy()
@@ -55,4 +72,36 @@ func TestServiceMadeAgain(t *testing.T) {
 		t.Fatalf("the Service is made again once the host is done: %v", err)
 	}
 	r.sameService(t, again)
+}
+
+// limitServices creates a quota of the host for Services, and waits until it is in force.
+func (r *release) limitServices(t *testing.T, number string) {
+	t.Helper()
+	quota := &corev1.ResourceQuota{
+		ObjectMeta: metav1.ObjectMeta{Namespace: r.namespace, Name: "few"},
+		Spec:       corev1.ResourceQuotaSpec{Hard: corev1.ResourceList{corev1.ResourceServices: resource.MustParse(number)}},
+	}
+	if err := r.host.client.Create(t.Context(), quota); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "quota in force", func(ctx context.Context) error {
+		if err := r.host.client.Get(ctx, client.ObjectKeyFromObject(quota), quota); err != nil {
+			return err
+		}
+		if len(quota.Status.Used) == 0 {
+			return fmt.Errorf("it is not counted yet")
+		}
+		return nil
+	})
+}
+
+// usedServices returns how many Services the quota of the host counts.
+func (r *release) usedServices(t *testing.T) int64 {
+	t.Helper()
+	quota := &corev1.ResourceQuota{}
+	if err := r.host.client.Get(t.Context(), client.ObjectKey{Namespace: r.namespace, Name: "few"}, quota); err != nil {
+		t.Fatal(err)
+	}
+	used := quota.Status.Used[corev1.ResourceServices]
+	return used.Value()
 }
