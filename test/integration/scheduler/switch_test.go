@@ -52,7 +52,7 @@ func settings(scheduler, hostUsage bool) map[string]any {
 		"controlPlane": map[string]any{"advanced": map[string]any{
 			"virtualScheduler": map[string]any{"enabled": scheduler, "hostUsage": hostUsage},
 		}},
-		"policies": map[string]any{"pods": map[string]any{"tolerations": []string{silent}}},
+		"policies": map[string]any{"pods": map[string]any{"tolerations": []any{silent}}},
 	}
 }
 
