@@ -56,14 +56,20 @@ func (r *reconciler) createFirst(s Scope, key types.NamespacedName, virtual clie
 		// for minutes. Retries would use it up.
 		return r.reuseOrReplace(s, key, virtual, dryRun)
 	}
-	host, err := r.createHostCopy(s, key, virtual, createOptions{dryRun})
+	host, err := r.createAndRecord(s, key, virtual, dryRun)
 	if apierrors.IsAlreadyExists(err) {
 		return r.reuseOrReplace(s, key, virtual, dryRun)
 	}
-	if err == nil && !dryRun {
-		r.expectations.recordWrite(Host, key, host)
-	}
 	return host, err
+}
+
+// createAndRecord creates a host copy and expects the cache to show it.
+func (r *reconciler) createAndRecord(s Scope, key types.NamespacedName, virtual client.Object, dryRun bool) (client.Object, error) {
+	created, err := r.createHostCopy(s, key, virtual, createOptions{dryRun})
+	if err == nil && !dryRun {
+		r.expectations.recordWrite(Host, key, created)
+	}
+	return created, err
 }
 
 // reuseOrReplace returns the host copy of a virtual object that is about to be created,
@@ -76,11 +82,7 @@ func (r *reconciler) reuseOrReplace(s Scope, key types.NamespacedName, virtual c
 		return nil, fmt.Errorf("cannot get host object %s, which exists: %w", hostKey, err)
 	}
 	if host == nil {
-		created, err := r.createHostCopy(s, key, virtual, createOptions{dryRun})
-		if err == nil && !dryRun {
-			r.expectations.recordWrite(Host, key, created)
-		}
-		return created, err
+		return r.createAndRecord(s, key, virtual, dryRun)
 	}
 	if !r.isCopyOf(s, key, host) {
 		return nil, &conflictError{hostKey}
@@ -116,12 +118,9 @@ func (r *reconciler) replaceHostCopy(s Scope, key types.NamespacedName, virtual,
 	if left != nil {
 		return nil, &stillDeletingError{key}
 	}
-	created, err := r.createHostCopy(s, key, virtual, createOptions{})
+	created, err := r.createAndRecord(s, key, virtual, false)
 	if apierrors.IsAlreadyExists(err) {
 		return nil, &stillDeletingError{key}
-	}
-	if err == nil {
-		r.expectations.recordWrite(Host, key, created)
 	}
 	return created, err
 }
