@@ -249,3 +249,28 @@ func TestMissingObjectsComeBack(t *testing.T) {
 		return ""
 	})
 }
+
+// TestHeldAddressIsRepaired releases the record of an address that a start could not
+// repair. Upstream does not repeat a failed first repair.
+func TestHeldAddressIsRepaired(t *testing.T) {
+	t.Parallel()
+	dir, bundle := t.TempDir(), newBundle(t)
+	config := func() Config {
+		return Config{Storage: throwAway(dir), PKI: bundle, ServiceCIDR: "10.96.0.0/16", DNSServiceIP: mustIP(dnsAddress)}
+	}
+	first := launch(t, config())
+	holdAddress(t, first)
+	stopInTime(t, first)
+
+	second := launch(t, config())
+	checkHealth(t, second, "start tasks", "service addresses")
+	addresses := second.client.NetworkingV1().IPAddresses()
+	if _, err := addresses.Patch(t.Context(), dnsAddress, types.MergePatchType, []byte(`{"metadata":{"finalizers":null}}`), metav1.PatchOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	checkHealth(t, second, "start tasks", "")
+	record, err := addresses.Get(t.Context(), dnsAddress, metav1.GetOptions{})
+	if err != nil || record.DeletionTimestamp != nil || record.Spec.ParentRef.Name != "kube-dns" {
+		t.Errorf("the record of the address: got %v, %v, want one for kube-dns", record, err)
+	}
+}
