@@ -26,7 +26,7 @@ func TestHostPolicy(t *testing.T) {
 	}
 	endpoints := func(name, address string) *corev1.Endpoints { //nolint:staticcheck // Tenants still use them.
 		return &corev1.Endpoints{ObjectMeta: meta(name), Subsets: []corev1.EndpointSubset{ //nolint:staticcheck // As above.
-			{Addresses: []corev1.EndpointAddress{{IP: address}}}, //nolint:staticcheck // As above.
+			{Addresses: []corev1.EndpointAddress{{IP: address}}},
 		}}
 	}
 	claim := func(name string, change func(*corev1.PersistentVolumeClaimSpec)) *corev1.PersistentVolumeClaim {
