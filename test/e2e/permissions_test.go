@@ -85,7 +85,6 @@ ports: [{port: 8080}]
 	testPatches(t, tn)
 	testOldStreams(t, tn)
 	testSecretsOfTheRelease(t, host)
-	testStandbyEvent(t, tn, host)
 	tn.kubectl("delete", "--wait=true", "networkpolicy/closed", "endpointslice/by-hand-1", "service/by-hand", "pod/work", "pvc/data", "secret/keys", "configmap/settings")
 	eventually(t, "no copies are left", func(ctx context.Context) error {
 		out := mustRun(t, hostKubectl("-n", tn.namespace, "get", "configmaps,secrets,pvc,endpointslices,networkpolicies,pods", "-l", "sublet.dev/namespace=default", "-o", "name"))
@@ -143,8 +142,7 @@ func testOldStreams(t *testing.T, tn *tenant) {
 	}
 }
 
-// testSecretsOfTheRelease damages each Secret whose content the server keeps, and writes new
-// keys into the one that the operator owns.
+// testSecretsOfTheRelease damages each Secret whose content the server keeps.
 func testSecretsOfTheRelease(t *testing.T, r release.Release) {
 	t.Helper()
 	secrets := hostClient.CoreV1().Secrets(r.Namespace)
@@ -171,27 +169,4 @@ func testSecretsOfTheRelease(t *testing.T, r release.Release) {
 			return err
 		})
 	}
-	mustRun(t, hostKubectl("-n", r.Namespace, "exec", r.Pod(0), "--", "/sublet-server", "certs", "rotate-ca", "--restart=false"))
-}
-
-// testStandbyEvent starts a second replica twice, which records on the anchor why it does
-// not serve.
-func testStandbyEvent(t *testing.T, tn *tenant, r release.Release) {
-	t.Helper()
-	scale := func(replicas int) {
-		mustRun(t, hostKubectl("-n", tn.namespace, "scale", "statefulset", tn.release, fmt.Sprintf("--replicas=%d", replicas)))
-	}
-	t.Cleanup(func() {
-		scale(1)
-		_ = hostKubectl("-n", tn.namespace, "delete", "pvc", "data-"+r.Pod(1), "--wait=false", "--ignore-not-found").Run()
-	})
-	scale(2)
-	eventually(t, "an Event about the second replica", func(ctx context.Context) error {
-		events, err := hostClient.CoreV1().Events(tn.namespace).List(ctx, metav1.ListOptions{FieldSelector: "involvedObject.kind=ConfigMap,reason=Standby"})
-		if err == nil && len(events.Items) == 0 {
-			return fmt.Errorf("there is none")
-		}
-		return err
-	})
-	scale(1)
 }
