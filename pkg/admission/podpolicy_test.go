@@ -197,6 +197,8 @@ func TestAllowedPods(t *testing.T) {
 		{"a driver by setting", deniedPods()["csi"], func(p *v1alpha1.Policies) { p.Pods.CSIDrivers = []string{"secrets-store.csi.k8s.io"} }},
 		{"a volume by setting", deniedPods()["volume nfs"], func(p *v1alpha1.Policies) { p.Pods.VolumeTypes = []string{"nfs"} }},
 		{"every taint by setting", deniedPods()["every taint"], func(p *v1alpha1.Policies) { p.Pods.Tolerations = []string{"*"} }},
+		{"what the API server adds to each pod, whatever the setting", "tolerations: [{key: node.kubernetes.io/not-ready, operator: Exists, effect: NoExecute, tolerationSeconds: 300}]\ncontainers: [" + plain + "]",
+			func(p *v1alpha1.Policies) { p.Pods.Tolerations = nil }},
 		{"a taint by setting", deniedPods()["dedicated"], func(p *v1alpha1.Policies) { p.Pods.Tolerations = []string{"dedicated", "node.kubernetes.io/*"} }},
 		{"a runtime by setting", deniedPods()["runtime class"], func(p *v1alpha1.Policies) { p.Pods.RuntimeClasses = []string{"runc-root"} }},
 		{"a port by two settings", deniedPods()["host port"], func(p *v1alpha1.Policies) {

@@ -26,12 +26,13 @@ type podRule func(metadata *metav1.ObjectMeta, spec *corev1.PodSpec) []Violation
 // passes on only the tolerations that [Pods.PassTolerations] returns.
 func NewPods(settings v1alpha1.Policies, virtualScheduler bool) *Pods {
 	pods := settings.Pods
-	tolerated := pods.Tolerations
+	onHost := withAdded(pods.Tolerations)
+	tolerated := onHost
 	if virtualScheduler {
 		tolerated = []string{"*"}
 	}
 	return &Pods{
-		tolerated: pods.Tolerations,
+		tolerated: onHost,
 		rules: []podRule{
 			podSecurity(settings.PodSecurityStandard),
 			volumeTypes(pods.VolumeTypes, pods.CSIDrivers),

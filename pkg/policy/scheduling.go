@@ -36,6 +36,18 @@ func tolerations(allowed []string) podRule {
 	}
 }
 
+// withAdded returns the patterns with the taints that the API server lets each pod tolerate
+// for some minutes. Without them no pod would be allowed.
+func withAdded(patterns []string) []string {
+	all := slices.Clone(patterns)
+	for _, key := range []string{corev1.TaintNodeNotReady, corev1.TaintNodeUnreachable} {
+		if !matchesAny(all, key) {
+			all = append(all, key)
+		}
+	}
+	return all
+}
+
 // runtimeClasses returns the rule about runtime classes of the host.
 func runtimeClasses(allowed []string) podRule {
 	return func(_ *metav1.ObjectMeta, spec *corev1.PodSpec) []Violation {

@@ -15,7 +15,7 @@ type PodPolicy struct {
 	HostPorts []string `json:"hostPorts" format:"port-range" unique:"true"`
 	// Taints that pods may tolerate on the host: keys, or prefixes that end with *. A toleration without a
 	// key needs *. Pods of DaemonSets need node.kubernetes.io/*. With the virtual scheduler, others count
-	// in the virtual cluster alone.
+	// in the virtual cluster alone. The taints of nodes that are not ready or unreachable are always allowed.
 	// Default: [node.kubernetes.io/*]
 	Tolerations []string `json:"tolerations" format:"key-pattern" unique:"true"`
 	// Runtime classes of the host that pods may name. A pod without one has the default of the host.
