@@ -63,13 +63,13 @@ func Parse(data []byte, kinds ...v1alpha1.Kind) (*v1alpha1.Config, error) {
 	if err != nil {
 		return nil, err
 	}
-	checked := checker{kinds: kinds}
+	config := v1alpha1.Default(kinds...)
+	checked := checker{kinds: kinds, defaults: config}
 	checked.root(tree)
 	problems := checked.problems
 	for _, problem := range problems {
 		drop(tree, keysOf(problem))
 	}
-	config := v1alpha1.Default(kinds...)
 	for _, keys := range checked.removed {
 		drop(tree, keys)
 		deleteEntry(reflect.ValueOf(config).Elem(), keys)
@@ -169,6 +169,15 @@ func deleteEntry(settings reflect.Value, keys []string) {
 	if below, found := fields(settings.Type())[keys[0]]; found {
 		deleteEntry(settings.FieldByIndex(below.Index), keys[1:])
 	}
+}
+
+// hasEntry reports whether the map at the end of keys has the last of them.
+func hasEntry(settings reflect.Value, keys []string) bool {
+	if settings.Kind() == reflect.Map {
+		return settings.MapIndex(reflect.ValueOf(keys[0]).Convert(settings.Type().Key())).IsValid()
+	}
+	below, found := fields(settings.Type())[keys[0]]
+	return found && hasEntry(settings.FieldByIndex(below.Index), keys[1:])
 }
 
 // valueAt returns the value that is set at a path, or the default.

@@ -19,6 +19,7 @@ import (
 // checker compares a tree with Go types and collects what does not fit.
 type checker struct {
 	kinds    []v1alpha1.Kind
+	defaults *v1alpha1.Config
 	problems field.ErrorList
 	// removed are the entries of maps that are null, which takes a default out of a map.
 	removed [][]string
@@ -137,8 +138,9 @@ func (c *checker) dictionary(path *field.Path, value any, want reflect.Type, rul
 			c.refuse(path.Key(key), key, "the key "+problem)
 			continue
 		}
-		if node[key] == nil && want == reflect.TypeFor[resource.Quantity]() {
-			c.removed = append(c.removed, append(strings.Split(path.String(), "."), key))
+		entry := append(strings.Split(path.String(), "."), key)
+		if node[key] == nil && want == reflect.TypeFor[resource.Quantity]() && hasEntry(reflect.ValueOf(c.defaults).Elem(), entry) {
+			c.removed = append(c.removed, entry)
 			continue
 		}
 		c.value(path.Key(key), node[key], want, rule.OfValues())
