@@ -21,7 +21,6 @@ import (
 // pod, under [labels.LastApplied].
 func updatePod(in PodInput, virtual, host *corev1.Pod) error {
 	shortenDeadlines(virtual, host)
-	setQuotaScope(in, host)
 	syncTolerations(virtual, host)
 	addEphemeralContainers(in, virtual, host)
 	requested := digestRequests(virtual)
@@ -125,9 +124,10 @@ func eachPair(virtual, host []corev1.Container, visit func(virtual, host *corev1
 // longestDeadline is 68 years in seconds, the longest deadline that a pod may have.
 const longestDeadline = math.MaxInt32
 
-// setQuotaScope gives a host pod without a deadline the longest one. A quota counts pods
+// setQuotaScope gives a new host pod without a deadline the longest one. A quota counts pods
 // with and without a deadline apart. So one that counts those of the tenant never keeps the
-// control plane's pod from a restart, whatever the tenant uses.
+// control plane's pod from a restart, whatever the tenant uses. A pod that is older than the
+// quota stays outside: the quota could refuse it, and every other change of it as well.
 func setQuotaScope(in PodInput, host *corev1.Pod) {
 	if in.QuotaScope && host.Spec.ActiveDeadlineSeconds == nil {
 		host.Spec.ActiveDeadlineSeconds = new(int64(longestDeadline))
