@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
@@ -32,10 +33,11 @@ func TestMain(m *testing.M) {
 		fmt.Fprintf(os.Stderr, "e2e: %v\n", err)
 		os.Exit(1)
 	}
+	started := time.Now()
 	code := m.Run()
 	// Only a whole run uses every permission.
 	if whole := flag.Lookup("test.run").Value.String() == ""; code == 0 && (whole || os.Getenv("SUBLET_CHECK_ROLES") != "") {
-		if err := checkRoles(); err != nil {
+		if err := checkRoles(started); err != nil {
 			fmt.Fprintf(os.Stderr, "e2e: %v\n", err)
 			code = 1
 		}

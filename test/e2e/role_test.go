@@ -123,8 +123,9 @@ func permission(r release.Release, verb, resource, name string) string {
 }
 
 // checkRoles returns an error with the permissions that no release has used, and the requests
-// that the Roles did not permit. It returns nil for a host without audit log.
-func checkRoles() error {
+// that the Roles did not permit. Requests before the start are those of earlier runs. It
+// returns nil for a host without audit log.
+func checkRoles(started time.Time) error {
 	file := filepath.Join(filepath.Dir(hostKubeconfig), auditLog)
 	log, err := os.Open(file)
 	if errors.Is(err, os.ErrNotExist) {
@@ -141,7 +142,8 @@ func checkRoles() error {
 	lines.Buffer(nil, 1<<20)
 	for lines.Scan() {
 		var event auditEvent
-		if err := json.Unmarshal(lines.Bytes(), &event); err != nil || event.ObjectRef.Resource == "" {
+		if err := json.Unmarshal(lines.Bytes(), &event); err != nil || event.ObjectRef.Resource == "" ||
+			event.RequestReceivedTimestamp.Before(started) {
 			continue
 		}
 		r, ok := granted.releases[event.User.Username]
