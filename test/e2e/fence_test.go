@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
@@ -35,7 +36,8 @@ func TestFence(t *testing.T) {
 	}
 	f.copy = &copies.Items[0]
 	foreign := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: tn.namespace, Name: "operators"}}
-	if _, err := hostClient.CoreV1().ConfigMaps(tn.namespace).Create(t.Context(), foreign, metav1.CreateOptions{}); err != nil {
+	_, err = hostClient.CoreV1().ConfigMaps(tn.namespace).Create(t.Context(), foreign, metav1.CreateOptions{})
+	if err != nil && !apierrors.IsAlreadyExists(err) {
 		t.Fatal(err)
 	}
 	for name, c := range f.cases() {
