@@ -49,12 +49,8 @@ func mayConnectTo(egress v1alpha1.ControlPlaneEgress, name string) bool {
 	if slices.Contains(egress.AllowedHosts, strings.ToLower(strings.TrimSuffix(name, "."))) {
 		return true
 	}
-	address, err := netip.ParseAddr(name)
-	if err != nil {
+	if _, err := netip.ParseAddr(name); err != nil {
 		return len(egress.AllowedCIDRs) > 0
 	}
-	return slices.ContainsFunc(egress.AllowedCIDRs, func(text string) bool {
-		prefix, err := netip.ParsePrefix(text)
-		return err == nil && prefix.Contains(address.Unmap())
-	})
+	return policy.NewRanges(egress.AllowedCIDRs).ContainsAddress(name)
 }

@@ -4,44 +4,37 @@ import (
 	"context"
 
 	appsv1 "k8s.io/api/apps/v1"
-	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apiserver/pkg/admission"
 
 	"github.com/sublet-dev/sublet/api/config/v1alpha1"
 	"github.com/sublet-dev/sublet/pkg/policy"
 )
 
-// addDroppedFieldChecks adds a warning of fields of pods that have no effect, in addition to
-// the checks that a resource has. Controllers create ReplicaSets, which are left out.
-func addDroppedFieldChecks(checks map[schema.GroupResource]PolicyCheck, settings *v1alpha1.Config) {
-	for resource, check := range map[schema.GroupResource]PolicyCheck{
-		corev1.Resource("pods"):         warnOfDropped(settings, func(o *corev1.Pod) *corev1.PodSpec { return &o.Spec }),
-		appsv1.Resource("deployments"):  warnOfDropped(settings, func(o *appsv1.Deployment) *corev1.PodSpec { return &o.Spec.Template.Spec }),
-		appsv1.Resource("statefulsets"): warnOfDropped(settings, func(o *appsv1.StatefulSet) *corev1.PodSpec { return &o.Spec.Template.Spec }),
-		appsv1.Resource("daemonsets"):   warnOfDropped(settings, func(o *appsv1.DaemonSet) *corev1.PodSpec { return &o.Spec.Template.Spec }),
-		batchv1.Resource("jobs"):        warnOfDropped(settings, func(o *batchv1.Job) *corev1.PodSpec { return &o.Spec.Template.Spec }),
-		batchv1.Resource("cronjobs"):    warnOfDropped(settings, func(o *batchv1.CronJob) *corev1.PodSpec { return &o.Spec.JobTemplate.Spec.Template.Spec }),
-	} {
-		checks[resource] = also(checks[resource], check)
+// addDroppedFieldChecks adds a warning of fields of pods that have no effect. Controllers
+// create ReplicaSets, which are left out.
+func addDroppedFieldChecks(checks Checks, settings *v1alpha1.Config) {
+	readers := podTemplates()
+	delete(readers, appsv1.Resource("replicasets"))
+	readers[corev1.Resource("pods")] = templateOf(func(o *corev1.Pod) *corev1.PodTemplateSpec {
+		return &corev1.PodTemplateSpec{ObjectMeta: o.ObjectMeta, Spec: o.Spec}
+	})
+	for resource, template := range readers {
+		checks.Add(resource, warnOfDropped(settings, template))
 	}
 }
 
 // warnOfDropped returns a check that warns whoever creates pods with fields that have no
 // effect.
-func warnOfDropped[T any, P object[T]](settings *v1alpha1.Config, spec func(P) *corev1.PodSpec) PolicyCheck {
+func warnOfDropped(settings *v1alpha1.Config, template readTemplate) PolicyCheck {
 	return func(_ context.Context, a admission.Attributes, o admission.ObjectInterfaces) (Judgement, error) {
-		if a.GetOperation() != admission.Create || a.GetSubresource() != "" {
+		if a.GetOperation() != admission.Create {
 			return Judgement{}, nil
 		}
-		typed, err := toV1[T, P](a.GetObject(), o)
-		if err != nil {
+		written, err := template(a, o)
+		if err != nil || written == nil {
 			return Judgement{}, err
 		}
-		if text := policy.Message(policy.DroppedFields(settings, spec(typed))); text != "" {
-			return Judgement{Warnings: []string{text}}, nil
-		}
-		return Judgement{}, nil
+		return warn("", policy.DroppedFields(settings, &written.Spec)), nil
 	}
 }

@@ -2,10 +2,8 @@ package admission
 
 import (
 	"context"
-	"slices"
 
 	networkingv1 "k8s.io/api/networking/v1"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apiserver/pkg/admission"
 
 	"github.com/sublet-dev/sublet/api/config/v1alpha1"
@@ -14,10 +12,10 @@ import (
 
 // addEffectChecks adds a warning for each resource whose objects lack an effect, in
 // addition to the checks that the resource has.
-func addEffectChecks(checks map[schema.GroupResource]PolicyCheck, settings *v1alpha1.Config) {
+func addEffectChecks(checks Checks, settings *v1alpha1.Config) {
 	for resource, effect := range policy.Effects(settings) {
 		if text := effect.Warning(resource); text != "" {
-			checks[resource] = also(checks[resource], warnAtCreate(text))
+			checks.Add(resource, warnAtCreate(text))
 		}
 	}
 }
@@ -32,38 +30,22 @@ func warnAtCreate(text string) PolicyCheck {
 	}
 }
 
-// also returns a check that makes both checks. first may be nil.
-func also(first, second PolicyCheck) PolicyCheck {
-	if first == nil {
-		return second
-	}
-	return func(ctx context.Context, a admission.Attributes, o admission.ObjectInterfaces) (Judgement, error) {
-		judgement, err := first(ctx, a, o)
-		if err != nil {
-			return judgement, err
-		}
-		further, err := second(ctx, a, o)
-		judgement.Violations = slices.Concat(judgement.Violations, further.Violations)
-		judgement.Warnings = slices.Concat(judgement.Warnings, further.Warnings)
-		return judgement, err
-	}
-}
-
 // checkNetworkPolicies returns the check of NetworkPolicies. It warns of peers that the
 // operator keeps closed.
 func checkNetworkPolicies(workload v1alpha1.WorkloadNetwork) PolicyCheck {
 	return func(_ context.Context, a admission.Attributes, o admission.ObjectInterfaces) (Judgement, error) {
-		if a.GetSubresource() != "" || a.GetOperation() != admission.Create && a.GetOperation() != admission.Update {
-			return Judgement{}, nil
-		}
-		typed, err := toV1[networkingv1.NetworkPolicy](a.GetObject(), o)
-		if err != nil {
+		written, _, err := writtenObject[networkingv1.NetworkPolicy](a, o)
+		if err != nil || written == nil {
 			return Judgement{}, err
 		}
-		text := policy.Message(policy.JudgeNetworkPolicy(workload, &typed.Spec))
-		if text == "" {
-			return Judgement{}, nil
-		}
-		return Judgement{Warnings: []string{text}}, nil
+		return warn("", policy.JudgeNetworkPolicy(workload, &written.Spec)), nil
 	}
+}
+
+// warn returns a warning of violations that deny nothing, with a text in front.
+func warn(prefix string, violations []policy.Violation) Judgement {
+	if len(violations) == 0 {
+		return Judgement{}
+	}
+	return Judgement{Warnings: []string{prefix + policy.Message(violations)}}
 }

@@ -6,7 +6,6 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apiserver/pkg/admission"
 
 	"github.com/sublet-dev/sublet/api/config/v1alpha1"
@@ -16,13 +15,13 @@ import (
 
 // addEndpointChecks adds the checks of endpoints that a tenant writes by hand. Where slices
 // are not synced, none leads anywhere on the host.
-func addEndpointChecks(checks map[schema.GroupResource]PolicyCheck, settings *v1alpha1.Config, host HostView) {
+func addEndpointChecks(checks Checks, settings *v1alpha1.Config, host HostView) {
 	if !settings.Sync.IsEnabled("sync.toHost.endpointSlices") {
 		return
 	}
 	c := endpointCheck{allowed: policy.NewRanges(settings.Policies.Endpoints.Allowed), host: host}
-	checks[discoveryv1.Resource("endpointslices")] = c.checkSlice
-	checks[corev1.Resource("endpoints")] = c.checkEndpoints
+	checks.Add(discoveryv1.Resource("endpointslices"), c.checkSlice)
+	checks.Add(corev1.Resource("endpoints"), c.checkEndpoints)
 }
 
 // endpointCheck judges where hand-made endpoints lead.

@@ -3,28 +3,20 @@ package admission
 import (
 	"context"
 
-	appsv1 "k8s.io/api/apps/v1"
-	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apiserver/pkg/admission"
 
 	"github.com/sublet-dev/sublet/pkg/policy"
 )
 
 // addPodChecks adds the checks of pods, and of objects that controllers make pods from.
-func addPodChecks(checks map[schema.GroupResource]PolicyCheck, pods *policy.Pods) {
-	checks[corev1.Resource("pods")] = checkPods(pods)
-	checks[corev1.Resource("podtemplates")] = checkTemplates(pods, func(o *corev1.PodTemplate) *corev1.PodTemplateSpec { return &o.Template })
-	checks[corev1.Resource("replicationcontrollers")] = checkTemplates(pods, func(o *corev1.ReplicationController) *corev1.PodTemplateSpec { return o.Spec.Template })
-	checks[appsv1.Resource("deployments")] = checkTemplates(pods, func(o *appsv1.Deployment) *corev1.PodTemplateSpec { return &o.Spec.Template })
-	checks[appsv1.Resource("replicasets")] = checkTemplates(pods, func(o *appsv1.ReplicaSet) *corev1.PodTemplateSpec { return &o.Spec.Template })
-	checks[appsv1.Resource("statefulsets")] = checkTemplates(pods, func(o *appsv1.StatefulSet) *corev1.PodTemplateSpec { return &o.Spec.Template })
-	checks[appsv1.Resource("daemonsets")] = checkTemplates(pods, func(o *appsv1.DaemonSet) *corev1.PodTemplateSpec { return &o.Spec.Template })
-	checks[batchv1.Resource("jobs")] = checkTemplates(pods, func(o *batchv1.Job) *corev1.PodTemplateSpec { return &o.Spec.Template })
-	checks[batchv1.Resource("cronjobs")] = checkTemplates(pods, func(o *batchv1.CronJob) *corev1.PodTemplateSpec { return &o.Spec.JobTemplate.Spec.Template })
+func addPodChecks(checks Checks, pods *policy.Pods) {
+	checks.Add(corev1.Resource("pods"), checkPods(pods))
+	for resource, template := range podTemplates() {
+		checks.Add(resource, checkTemplate(pods, template))
+	}
 }
 
 // checkPods returns the check of pods: what they ask for, and how long a delete may take.
@@ -78,25 +70,14 @@ func checkEviction(pods *policy.Pods, a admission.Attributes, o admission.Object
 	return Judgement{Violations: pods.JudgeDelete(eviction.DeleteOptions.GracePeriodSeconds)}, nil
 }
 
-// checkTemplates returns the check of objects from which a controller makes pods. It warns:
+// checkTemplate returns the check of objects from which a controller makes pods. It warns:
 // the pods are denied, as upstream does it.
-func checkTemplates[T any, P object[T]](pods *policy.Pods, template func(P) *corev1.PodTemplateSpec) PolicyCheck {
+func checkTemplate(pods *policy.Pods, template readTemplate) PolicyCheck {
 	return func(_ context.Context, a admission.Attributes, o admission.ObjectInterfaces) (Judgement, error) {
-		if a.GetSubresource() != "" || a.GetOperation() == admission.Delete {
-			return Judgement{}, nil
-		}
-		typed, err := toV1[T, P](a.GetObject(), o)
-		if err != nil {
+		written, err := template(a, o)
+		if err != nil || written == nil {
 			return Judgement{}, err
 		}
-		spec := template(typed)
-		if spec == nil {
-			return Judgement{}, nil
-		}
-		violations := pods.Judge(&spec.ObjectMeta, &spec.Spec)
-		if len(violations) == 0 {
-			return Judgement{}, nil
-		}
-		return Judgement{Warnings: []string{"pods of this template will be denied: " + policy.Message(violations)}}, nil
+		return warn("pods of this template will be denied: ", pods.Judge(&written.ObjectMeta, &written.Spec)), nil
 	}
 }

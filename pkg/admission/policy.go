@@ -2,7 +2,9 @@ package admission
 
 import (
 	"context"
+	"slices"
 
+	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apiserver/pkg/admission"
@@ -31,20 +33,41 @@ type PolicyOptions struct {
 	// process are no exception: they act for the tenant.
 	// Default: no request does.
 	IsSyncer func(ctx context.Context) bool
-	// Checks maps a resource -> the check of requests about it.
-	Checks map[schema.GroupResource]PolicyCheck
+	// Checks are the checks of requests. Default: none.
+	Checks Checks
+}
+
+// Checks maps a resource -> the check of requests about it.
+type Checks map[schema.GroupResource]PolicyCheck
+
+// Add adds a check of a resource to those that it has. An error of one ends the request.
+func (c Checks) Add(resource schema.GroupResource, check PolicyCheck) {
+	first, found := c[resource]
+	if !found {
+		c[resource] = check
+		return
+	}
+	c[resource] = func(ctx context.Context, a admission.Attributes, o admission.ObjectInterfaces) (Judgement, error) {
+		judgement, err := first(ctx, a, o)
+		if err != nil {
+			return judgement, err
+		}
+		further, err := check(ctx, a, o)
+		judgement.Violations = slices.Concat(judgement.Violations, further.Violations)
+		judgement.Warnings = slices.Concat(judgement.Warnings, further.Warnings)
+		return judgement, err
+	}
 }
 
 // PolicyChecks returns the checks that the settings ask for.
-func PolicyChecks(settings *v1alpha1.Config, host HostView) map[schema.GroupResource]PolicyCheck {
-	checks := map[schema.GroupResource]PolicyCheck{
-		{Resource: "configmaps"}: checkLimitsMirror,
-		{Resource: "nodes"}:      checkNodeConnect,
-	}
+func PolicyChecks(settings *v1alpha1.Config, host HostView) Checks {
+	checks := Checks{}
+	checks.Add(corev1.Resource("configmaps"), checkLimitsMirror)
+	checks.Add(corev1.Resource("nodes"), checkNodeConnect)
 	addEndpointChecks(checks, settings, host)
 	addPodChecks(checks, policy.NewPods(settings.Policies, settings.ControlPlane.Advanced.VirtualScheduler.Enabled))
 	addVolumeChecks(checks, settings, host)
-	checks[networkingv1.Resource("networkpolicies")] = checkNetworkPolicies(settings.Policies.NetworkPolicy.Workload)
+	checks.Add(networkingv1.Resource("networkpolicies"), checkNetworkPolicies(settings.Policies.NetworkPolicy.Workload))
 	addEffectChecks(checks, settings)
 	addDroppedFieldChecks(checks, settings)
 	return checks

@@ -8,7 +8,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apiserver/pkg/admission"
 
 	"github.com/sublet-dev/sublet/api/config/v1alpha1"
@@ -18,33 +17,16 @@ import (
 
 // addVolumeChecks adds the checks of claims, and of the volumes and classes that the host
 // owns. Where claims are not synced, none of them reaches the host.
-func addVolumeChecks(checks map[schema.GroupResource]PolicyCheck, settings *v1alpha1.Config, host HostView) {
-	checks[storagev1.Resource("storageclasses")] = checkStorageClasses
+func addVolumeChecks(checks Checks, settings *v1alpha1.Config, host HostView) {
+	checks.Add(storagev1.Resource("storageclasses"), checkStorageClasses)
 	if !settings.Sync.IsEnabled("sync.toHost.persistentVolumeClaims") {
 		return
 	}
 	c := claimCheck{rules: policy.NewClaims(settings), host: host}
-	checks[corev1.Resource("persistentvolumeclaims")] = c.checkClaims
-	checks[corev1.Resource("persistentvolumes")] = checkVolumes
-	checks[corev1.Resource("pods")] = joinChecks(checks[corev1.Resource("pods")], c.checkPods)
-	checks[appsv1.Resource("statefulsets")] = joinChecks(checks[appsv1.Resource("statefulsets")], c.checkStatefulSets)
-}
-
-// joinChecks returns a check that judges by two. The first may be nil.
-func joinChecks(first, second PolicyCheck) PolicyCheck {
-	if first == nil {
-		return second
-	}
-	return func(ctx context.Context, a admission.Attributes, o admission.ObjectInterfaces) (Judgement, error) {
-		judgement, err := first(ctx, a, o)
-		if err != nil {
-			return judgement, err
-		}
-		further, err := second(ctx, a, o)
-		judgement.Violations = append(judgement.Violations, further.Violations...)
-		judgement.Warnings = append(judgement.Warnings, further.Warnings...)
-		return judgement, err
-	}
+	checks.Add(corev1.Resource("persistentvolumeclaims"), c.checkClaims)
+	checks.Add(corev1.Resource("persistentvolumes"), checkVolumes)
+	checks.Add(corev1.Resource("pods"), c.checkPods)
+	checks.Add(appsv1.Resource("statefulsets"), c.checkStatefulSets)
 }
 
 // claimCheck judges which volumes of the host claims may have.

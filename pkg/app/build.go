@@ -154,8 +154,8 @@ func (a *app) newStore() *storage.Etcd {
 // isSyncer reports whether a request comes from the syncer. It is known by the context of
 // the in-memory transport, where nobody outside of the process can claim a name.
 func isSyncer(ctx context.Context) bool {
-	who, ok := loopback.UserOf(ctx)
-	return ok && who.GetName() == syncerUser
+	name, ok := internalUser(ctx)
+	return ok && name == syncerUser
 }
 
 // internalUser returns the user of a request from within the process.
@@ -203,12 +203,12 @@ func (a *app) hostFirstSteps() []controlplane.HostFirst {
 }
 
 // policyChecks returns the checks of the policies, with the one that looks at Services.
-func (a *app) policyChecks() map[schema.GroupResource]admission.PolicyCheck {
+func (a *app) policyChecks() admission.Checks {
 	checks := admission.PolicyChecks(a.values, hostView{a.hostFirst, a.cluster()})
-	checks[schema.GroupResource{Group: "apiregistration.k8s.io", Resource: "apiservices"}] = admission.CheckAPIServices(
+	checks.Add(schema.GroupResource{Group: "apiregistration.k8s.io", Resource: "apiservices"}, admission.CheckAPIServices(
 		a.values.Policies.ControlPlane.Egress, func(namespace, name string) (*corev1.Service, error) {
 			return a.controlPlane.Informers().Core().V1().Services().Lister().Services(namespace).Get(name)
-		})
+		}))
 	return checks
 }
 
