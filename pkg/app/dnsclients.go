@@ -3,7 +3,6 @@ package app
 import (
 	"context"
 	"fmt"
-	"net/netip"
 
 	"k8s.io/component-base/metrics/legacyregistry"
 
@@ -14,17 +13,13 @@ import (
 // buildDNS builds the DNS server, which answers the pods of this virtual cluster alone.
 func (a *app) buildDNS() error {
 	settings := a.values.Networking.Advanced
-	var allowed []netip.Prefix
-	for _, text := range settings.DNS.AllowedCIDRs {
-		prefix, err := netip.ParsePrefix(text)
-		if err != nil {
-			return fmt.Errorf("networking.advanced.dns.allowedCIDRs: %w", err)
-		}
-		allowed = append(allowed, prefix)
-	}
-	services, err := netip.ParsePrefix(a.facts.ServiceCIDR)
+	allowed, err := parsePrefixes(settings.DNS.AllowedCIDRs)
 	if err != nil {
-		return fmt.Errorf("cannot read the range of Services: %w", err)
+		return fmt.Errorf("networking.advanced.dns.allowedCIDRs: %w", err)
+	}
+	services, err := a.serviceRanges()
+	if err != nil {
+		return err
 	}
 	a.dnsPods = dns.NewPods()
 	a.dns, err = dns.New(dns.Options{
@@ -34,7 +29,7 @@ func (a *app) buildDNS() error {
 		Pods:             a.dnsPods,
 		Allowed:          allowed,
 		QueriesPerSecond: float32(settings.DNS.QueriesPerSecond),
-		HostRanges:       []netip.Prefix{services},
+		HostRanges:       services,
 		Register:         legacyregistry.Register,
 	})
 	return err

@@ -24,9 +24,9 @@ func (a *app) newDialer() (*egress.Dialer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("policies.controlPlane.egress.allowedCIDRs: %w", err)
 	}
-	services, err := parsePrefixes(strings.Split(a.facts.ServiceCIDR, ","))
+	services, err := a.serviceRanges()
 	if err != nil {
-		return nil, fmt.Errorf("cannot read the range of Services: %w", err)
+		return nil, err
 	}
 	host, err := kubernetes.NewForConfig(a.limiter.Wrap(a.host))
 	if err != nil {
@@ -45,6 +45,15 @@ func (a *app) newDialer() (*egress.Dialer, error) {
 		AllowedHosts:  settings.AllowedHosts,
 		Register:      legacyregistry.Register,
 	})
+}
+
+// serviceRanges returns the ranges of addresses of the host's Services.
+func (a *app) serviceRanges() ([]netip.Prefix, error) {
+	ranges, err := parsePrefixes(strings.Split(a.facts.ServiceCIDR, ","))
+	if err != nil {
+		return nil, fmt.Errorf("cannot read the range of Services: %w", err)
+	}
+	return ranges, nil
 }
 
 // closedAddresses returns the addresses of this process and of the host's API server.

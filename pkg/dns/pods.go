@@ -32,7 +32,7 @@ func NewPods() *Pods {
 // OnAdd implements cache.ResourceEventHandler.
 func (p *Pods) OnAdd(o any, _ bool) {
 	if pod, ok := o.(*corev1.Pod); ok {
-		p.set(pod)
+		p.replace(pod, translate.PodAddresses(pod))
 	}
 }
 
@@ -49,20 +49,6 @@ func (p *Pods) OnDelete(o any) {
 		return
 	}
 	p.replace(pod, nil)
-}
-
-// set records the addresses of a pod. A finished pod has none any more: the host may give
-// them to somebody else.
-func (p *Pods) set(pod *corev1.Pod) {
-	var addresses []netip.Addr
-	if !translate.IsFinished(pod) {
-		for _, ip := range pod.Status.PodIPs {
-			if address, err := netip.ParseAddr(ip.IP); err == nil {
-				addresses = append(addresses, address.Unmap())
-			}
-		}
-	}
-	p.replace(pod, addresses)
 }
 
 // replace sets the addresses of a pod.

@@ -86,9 +86,9 @@ var _ cache.ResourceEventHandler = &Objects{}
 func (o *Objects) OnAdd(object any, _ bool) {
 	switch object := object.(type) {
 	case *corev1.Pod:
-		o.replace(keyOf(object, false), podAddresses(object))
+		o.replace(keyOf(object, false), translate.PodAddresses(object))
 	case *corev1.Service:
-		o.replace(keyOf(object, true), parseAddresses(append(slices.Clone(object.Spec.ClusterIPs), object.Spec.ClusterIP)...))
+		o.replace(keyOf(object, true), translate.ParseAddresses(append(slices.Clone(object.Spec.ClusterIPs), object.Spec.ClusterIP)...))
 	}
 }
 
@@ -111,29 +111,6 @@ func (o *Objects) OnDelete(object any) {
 // keyOf returns the key of an object.
 func keyOf(object metav1.Object, isService bool) ownerKey {
 	return ownerKey{isService, types.NamespacedName{Namespace: object.GetNamespace(), Name: object.GetName()}}
-}
-
-// podAddresses returns the addresses of a pod. A finished pod has none any more.
-func podAddresses(pod *corev1.Pod) []netip.Addr {
-	if translate.IsFinished(pod) {
-		return nil
-	}
-	texts := []string{pod.Status.PodIP}
-	for _, ip := range pod.Status.PodIPs {
-		texts = append(texts, ip.IP)
-	}
-	return parseAddresses(texts...)
-}
-
-// parseAddresses returns those of the texts that are addresses, each once.
-func parseAddresses(texts ...string) []netip.Addr {
-	var addresses []netip.Addr
-	for _, text := range texts {
-		if address, err := netip.ParseAddr(text); err == nil && !slices.Contains(addresses, address.Unmap()) {
-			addresses = append(addresses, address.Unmap())
-		}
-	}
-	return addresses
 }
 
 // replace sets the addresses of an object.
@@ -258,7 +235,7 @@ func sliceEndpoints(slice *discoveryv1.EndpointSlice, portName string) []netip.A
 		if endpoint.Conditions.Ready != nil && !*endpoint.Conditions.Ready {
 			continue
 		}
-		for _, address := range parseAddresses(endpoint.Addresses...) {
+		for _, address := range translate.ParseAddresses(endpoint.Addresses...) {
 			found = append(found, netip.AddrPortFrom(address, uint16(*slice.Ports[at].Port))) //nolint:gosec // It is bounded above.
 		}
 	}
