@@ -62,10 +62,14 @@ func runtimeClasses(allowed []string) podRule {
 	}
 }
 
-// matchesAny reports whether a key is one of the patterns, or begins with one that ends with *.
+// matchesAny reports whether a key matches one of the patterns.
 func matchesAny(patterns []string, key string) bool {
-	return slices.ContainsFunc(patterns, func(pattern string) bool {
-		prefix, isPrefix := strings.CutSuffix(pattern, "*")
-		return pattern == key && key != "" || isPrefix && strings.HasPrefix(key, prefix)
-	})
+	return slices.ContainsFunc(patterns, func(pattern string) bool { return MatchesKey(pattern, key) })
+}
+
+// MatchesKey reports whether a key is the pattern, or begins with it if it ends with *. It is
+// the format key-pattern of the settings.
+func MatchesKey(pattern, key string) bool {
+	prefix, isPrefix := strings.CutSuffix(pattern, "*")
+	return pattern == key || isPrefix && strings.HasPrefix(key, prefix)
 }

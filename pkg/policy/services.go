@@ -210,11 +210,10 @@ func (s *Services) checkAnnotations(old, service *corev1.Service) []Violation {
 func (s *Services) annotationRule(key string) (annotationRule, bool) {
 	var best annotationRule
 	for _, r := range s.annotations {
-		prefix, isPrefix := strings.CutSuffix(r.key, "*")
 		if r.key == key {
 			return r, true
 		}
-		if isPrefix && strings.HasPrefix(key, prefix) && len(r.key) > len(best.key) {
+		if MatchesKey(r.key, key) && len(r.key) > len(best.key) {
 			best = r
 		}
 	}

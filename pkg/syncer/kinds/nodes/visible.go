@@ -2,11 +2,11 @@ package nodes
 
 import (
 	"slices"
-	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/sublet-dev/sublet/api/config/v1alpha1"
+	"github.com/sublet-dev/sublet/pkg/policy"
 	"github.com/sublet-dev/sublet/pkg/translate"
 )
 
@@ -36,17 +36,11 @@ func (o Options) visibleHost(host *corev1.Node) *corev1.Node {
 func visibleAnnotations(host map[string]string, settings v1alpha1.Nodes) map[string]string {
 	visible := map[string]string{}
 	for key, value := range translate.PassAnnotations(host) {
-		if slices.ContainsFunc(settings.Annotations, func(pattern string) bool { return matches(pattern, key) }) {
+		if slices.ContainsFunc(settings.Annotations, func(pattern string) bool { return policy.MatchesKey(pattern, key) }) {
 			visible[key] = value
 		}
 	}
 	return visible
-}
-
-// matches reports whether a key is the pattern, or begins with it if it ends with *.
-func matches(pattern, key string) bool {
-	prefix, isPrefix := strings.CutSuffix(pattern, "*")
-	return key == pattern || isPrefix && strings.HasPrefix(key, prefix)
 }
 
 // visibleSpec returns the fields of a host node's spec that identify it outside of the
