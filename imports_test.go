@@ -69,7 +69,7 @@ var rules = map[string]rule{
 	"pkg/app/host":      {code: []string{"pkg/controlplane/pki", "api/..."}},
 	"pkg/app/lifecycle": {},
 	"pkg/app/limits":    {code: []string{"pkg/syncer"}},
-	"pkg/app/podgc":     {},
+	"pkg/app/podgc":     {code: []string{"pkg/translate"}},
 	"pkg/app/operator":  {code: []string{"api/syncz"}, tests: []string{"pkg/controlplane/pki"}},
 	"pkg/app": {code: []string{
 		"pkg/app/...", "pkg/admission", "pkg/config", "pkg/controlplane/...", "pkg/dns", "pkg/egress", "pkg/nodeproxy", "pkg/patch", "pkg/policy",

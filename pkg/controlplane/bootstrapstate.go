@@ -19,14 +19,15 @@ const maxMissingShown = 5
 
 // missingObjects is the metric of objects that a bootstrap could not create.
 var missingObjects = sync.OnceValue(func() *metrics.Gauge { //nolint:gochecknoglobals // a metric is one per process
-	gauge := metrics.NewGauge(&metrics.GaugeOpts{
-		Name:           "sublet_bootstrap_missing",
-		Help:           "System objects of the virtual cluster that are missing and could not be created.",
-		StabilityLevel: metrics.ALPHA,
-	})
+	return registerGauge("sublet_bootstrap_missing", "System objects of the virtual cluster that are missing and could not be created.")
+})
+
+// registerGauge registers a metric of the process.
+func registerGauge(name, help string) *metrics.Gauge {
+	gauge := metrics.NewGauge(&metrics.GaugeOpts{Name: name, Help: help, StabilityLevel: metrics.ALPHA})
 	legacyregistry.MustRegister(gauge)
 	return gauge
-})
+}
 
 // recordMissing records why an object could not be created, and logs it once for
 // each reason.

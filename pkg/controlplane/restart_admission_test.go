@@ -74,17 +74,22 @@ func everything() []admissionregistrationv1.RuleWithOperations {
 	}}
 }
 
+// deadWebhook returns a webhook for everything that nobody serves.
+func deadWebhook() admissionregistrationv1.ValidatingWebhook {
+	none, timeout := admissionregistrationv1.SideEffectClassNone, int32(30)
+	return admissionregistrationv1.ValidatingWebhook{
+		Name: "gone.example.com", ClientConfig: deadService(), Rules: everything(), SideEffects: &none,
+		TimeoutSeconds: &timeout, AdmissionReviewVersions: []string{"v1"},
+	}
+}
+
 // storeWebhook stores a validating webhook for everything that nobody serves.
 func storeWebhook(t *testing.T, p *plane) {
 	t.Helper()
-	none, timeout := admissionregistrationv1.SideEffectClassNone, int32(30)
 	_, err := p.client.AdmissionregistrationV1().ValidatingWebhookConfigurations().Create(t.Context(),
 		&admissionregistrationv1.ValidatingWebhookConfiguration{
 			ObjectMeta: metav1.ObjectMeta{Name: "gone"},
-			Webhooks: []admissionregistrationv1.ValidatingWebhook{{
-				Name: "gone.example.com", ClientConfig: deadService(), Rules: everything(), SideEffects: &none,
-				TimeoutSeconds: &timeout, AdmissionReviewVersions: []string{"v1"},
-			}},
+			Webhooks:   []admissionregistrationv1.ValidatingWebhook{deadWebhook()},
 		}, metav1.CreateOptions{})
 	if err != nil {
 		t.Fatal(err)
@@ -95,13 +100,13 @@ func storeWebhook(t *testing.T, p *plane) {
 // storeMutatingWebhook stores a mutating webhook for everything that nobody serves.
 func storeMutatingWebhook(t *testing.T, p *plane) {
 	t.Helper()
-	none, timeout := admissionregistrationv1.SideEffectClassNone, int32(30)
+	dead := deadWebhook()
 	_, err := p.client.AdmissionregistrationV1().MutatingWebhookConfigurations().Create(t.Context(),
 		&admissionregistrationv1.MutatingWebhookConfiguration{
 			ObjectMeta: metav1.ObjectMeta{Name: "gone"},
 			Webhooks: []admissionregistrationv1.MutatingWebhook{{
-				Name: "gone.example.com", ClientConfig: deadService(), Rules: everything(), SideEffects: &none,
-				TimeoutSeconds: &timeout, AdmissionReviewVersions: []string{"v1"},
+				Name: dead.Name, ClientConfig: dead.ClientConfig, Rules: dead.Rules, SideEffects: dead.SideEffects,
+				TimeoutSeconds: dead.TimeoutSeconds, AdmissionReviewVersions: dead.AdmissionReviewVersions,
 			}},
 		}, metav1.CreateOptions{})
 	if err != nil {

@@ -12,7 +12,6 @@ import (
 
 	genericapiserver "k8s.io/apiserver/pkg/server"
 	"k8s.io/component-base/metrics"
-	"k8s.io/component-base/metrics/legacyregistry"
 	"k8s.io/klog/v2"
 	"k8s.io/utils/clock"
 
@@ -111,13 +110,7 @@ func (s *startTasks) keep(ctx context.Context, task startTask, attempted func())
 
 // failingTasks is the metric of tasks that do not succeed.
 var failingTasks = sync.OnceValue(func() *metrics.Gauge { //nolint:gochecknoglobals // a metric is one per process
-	gauge := metrics.NewGauge(&metrics.GaugeOpts{
-		Name:           "sublet_start_tasks_failing",
-		Help:           "Background tasks of the control plane's start that have not succeeded.",
-		StabilityLevel: metrics.ALPHA,
-	})
-	legacyregistry.MustRegister(gauge)
-	return gauge
+	return registerGauge("sublet_start_tasks_failing", "Background tasks of the control plane's start that have not succeeded.")
 })
 
 // recordFailure records why a task failed, and logs it once for each reason.

@@ -21,6 +21,8 @@ import (
 	corelisters "k8s.io/client-go/listers/core/v1"
 	"k8s.io/klog/v2"
 	"k8s.io/utils/clock"
+
+	"github.com/sublet-dev/sublet/pkg/translate"
 )
 
 // period is the time between two collections. It is that of upstream's collector.
@@ -80,7 +82,7 @@ func (c *Collector) listFinished() ([]*corev1.Pod, error) {
 	}
 	var finished []*corev1.Pod
 	for _, pod := range pods {
-		if pod.DeletionTimestamp == nil && (pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed) {
+		if pod.DeletionTimestamp == nil && translate.IsFinished(pod) {
 			finished = append(finished, pod)
 		}
 	}
