@@ -13,8 +13,8 @@ import (
 	"github.com/sublet-dev/sublet/api/config/v1alpha1"
 )
 
-// TestQuotaLeavesOutTheControlPlane checks that no key which counts the control plane's own
-// pod is in a quota without the scope that leaves it out.
+// TestQuotaLeavesOutTheControlPlane checks that each key which counts the control plane's
+// pod is in a quota with the scope that leaves that pod out.
 func TestQuotaLeavesOutTheControlPlane(t *testing.T) {
 	t.Parallel()
 	ch := loadChart(t)

@@ -22,20 +22,7 @@ const floodPriority = 19
 // measureNeighbour measures what a flood in one virtual cluster does to another one on the
 // same host. Each run measures the neighbour before the flood and during it.
 func (b *bench) measureNeighbour(ctx context.Context) error {
-	p, err := b.launch(ctx)
-	if err != nil {
-		return err
-	}
-	defer p.Stop()
-	if err := b.warm(ctx, p); err != nil {
-		return err
-	}
-	for run := range b.runs {
-		if err := b.neighbourOnce(ctx, p, run); err != nil {
-			return err
-		}
-	}
-	return nil
+	return b.eachRun(ctx, func(p *process, run int) error { return b.neighbourOnce(ctx, p, run) })
 }
 
 func (b *bench) neighbourOnce(ctx context.Context, p *process, run int) error {

@@ -15,6 +15,13 @@ import (
 // measurePods measures how long one pod takes from one side to the other when there is
 // time for each.
 func (b *bench) measurePods(ctx context.Context) error {
+	return b.eachRun(ctx, func(p *process, run int) error {
+		return b.podsOnce(ctx, p, fmt.Sprintf("paced-%d-", run))
+	})
+}
+
+// eachRun measures once per run in one virtual cluster, which has run a pod already.
+func (b *bench) eachRun(ctx context.Context, measure func(p *process, run int) error) error {
 	p, err := b.launch(ctx)
 	if err != nil {
 		return err
@@ -24,7 +31,7 @@ func (b *bench) measurePods(ctx context.Context) error {
 		return err
 	}
 	for run := range b.runs {
-		if err := b.podsOnce(ctx, p, fmt.Sprintf("paced-%d-", run)); err != nil {
+		if err := measure(p, run); err != nil {
 			return err
 		}
 	}

@@ -168,28 +168,8 @@ func TestNodesSyncBackRefused(t *testing.T) {
 // policy makes the host refuse a label.
 func (l *landlord) policy(t *testing.T, name string) {
 	t.Helper()
-	policy := &admissionregistrationv1.ValidatingAdmissionPolicy{
-		ObjectMeta: metav1.ObjectMeta{Name: l.namespace},
-		Spec: admissionregistrationv1.ValidatingAdmissionPolicySpec{
-			MatchConstraints: &admissionregistrationv1.MatchResources{ResourceRules: []admissionregistrationv1.NamedRuleWithOperations{{RuleWithOperations: admissionregistrationv1.RuleWithOperations{
-				Operations: []admissionregistrationv1.OperationType{admissionregistrationv1.Update},
-				Rule:       admissionregistrationv1.Rule{APIGroups: []string{""}, APIVersions: []string{"v1"}, Resources: []string{"nodes"}},
-			}}}},
-			Validations: []admissionregistrationv1.Validation{{Expression: "!('forbidden' in object.metadata.labels)", Message: "pools are fixed"}},
-		},
-	}
-	binding := &admissionregistrationv1.ValidatingAdmissionPolicyBinding{
-		ObjectMeta: metav1.ObjectMeta{Name: l.namespace},
-		Spec: admissionregistrationv1.ValidatingAdmissionPolicyBindingSpec{
-			PolicyName: l.namespace, ValidationActions: []admissionregistrationv1.ValidationAction{admissionregistrationv1.Deny},
-		},
-	}
-	for _, object := range []client.Object{policy, binding} {
-		if err := l.host.client.Create(t.Context(), object); err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { _ = l.host.client.Delete(stopping, object) })
-	}
+	storePolicy(t, l.host.client, l.namespace, "!('forbidden' in object.metadata.labels)", "pools are fixed",
+		&admissionregistrationv1.MatchResources{ResourceRules: ruleFor(admissionregistrationv1.Update, "nodes")})
 	eventually(t, "the host's policy", func(ctx context.Context) error {
 		err := change(ctx, l.host, name, false, []client.PatchOption{client.DryRunAll}, setLabel("forbidden", "x"))
 		if err == nil {

@@ -52,35 +52,42 @@ func TestDeniedServiceNeverReachesTheHost(t *testing.T) {
 // denyServices creates a policy of the tenant that denies all Services of the namespace.
 func (r *release) denyServices(t *testing.T) {
 	t.Helper()
-	fail := admissionregistrationv1.Fail
+	storePolicy(t, r.virtual.client, r.namespace, "false", "no services here", &admissionregistrationv1.MatchResources{
+		NamespaceSelector: &metav1.LabelSelector{MatchLabels: map[string]string{corev1.LabelMetadataName: r.namespace}},
+		ResourceRules:     ruleFor(admissionregistrationv1.Create, "services"),
+	})
+}
+
+// ruleFor returns a rule about an operation on a resource of the core group.
+func ruleFor(operation admissionregistrationv1.OperationType, resource string) []admissionregistrationv1.NamedRuleWithOperations {
+	return []admissionregistrationv1.NamedRuleWithOperations{{RuleWithOperations: admissionregistrationv1.RuleWithOperations{
+		Operations: []admissionregistrationv1.OperationType{operation},
+		Rule:       admissionregistrationv1.Rule{APIGroups: []string{""}, APIVersions: []string{"v1"}, Resources: []string{resource}},
+	}}}
+}
+
+// storePolicy stores a ValidatingAdmissionPolicy and its binding until the test ends. It
+// denies what the expression is false for, and with it what cannot be judged.
+func storePolicy(t *testing.T, side client.Client, name, expression, message string, match *admissionregistrationv1.MatchResources) {
+	t.Helper()
 	policy := &admissionregistrationv1.ValidatingAdmissionPolicy{
-		ObjectMeta: metav1.ObjectMeta{Name: r.namespace},
+		ObjectMeta: metav1.ObjectMeta{Name: name},
 		Spec: admissionregistrationv1.ValidatingAdmissionPolicySpec{
-			FailurePolicy: &fail,
-			MatchConstraints: &admissionregistrationv1.MatchResources{
-				NamespaceSelector: &metav1.LabelSelector{MatchLabels: map[string]string{corev1.LabelMetadataName: r.namespace}},
-				ResourceRules: []admissionregistrationv1.NamedRuleWithOperations{{
-					RuleWithOperations: admissionregistrationv1.RuleWithOperations{
-						Operations: []admissionregistrationv1.OperationType{admissionregistrationv1.Create},
-						Rule: admissionregistrationv1.Rule{
-							APIGroups: []string{""}, APIVersions: []string{"v1"}, Resources: []string{"services"},
-						},
-					},
-				}},
-			},
-			Validations: []admissionregistrationv1.Validation{{Expression: "false", Message: "no services here"}},
+			FailurePolicy:    new(admissionregistrationv1.Fail),
+			MatchConstraints: match,
+			Validations:      []admissionregistrationv1.Validation{{Expression: expression, Message: message}},
 		},
 	}
 	binding := &admissionregistrationv1.ValidatingAdmissionPolicyBinding{
-		ObjectMeta: metav1.ObjectMeta{Name: r.namespace},
+		ObjectMeta: metav1.ObjectMeta{Name: name},
 		Spec: admissionregistrationv1.ValidatingAdmissionPolicyBindingSpec{
-			PolicyName: r.namespace, ValidationActions: []admissionregistrationv1.ValidationAction{admissionregistrationv1.Deny},
+			PolicyName: name, ValidationActions: []admissionregistrationv1.ValidationAction{admissionregistrationv1.Deny},
 		},
 	}
 	for _, object := range []client.Object{policy, binding} {
-		if err := r.virtual.client.Create(t.Context(), object); err != nil {
+		if err := side.Create(t.Context(), object); err != nil {
 			t.Fatal(err)
 		}
-		t.Cleanup(func() { _ = r.virtual.client.Delete(context.WithoutCancel(t.Context()), object) })
+		t.Cleanup(func() { _ = side.Delete(context.WithoutCancel(t.Context()), object) })
 	}
 }
