@@ -43,7 +43,7 @@ func TestWarnings(t *testing.T) {
 				"The operator of the host can change this with policies.networkPolicy.workload.publicEgress.",
 		}},
 		{"a kind that no setting syncs", on, networkingv1.Resource("ingresses"), &networkingv1.Ingress{}, apiadmission.Create, []string{
-			"ingresses.networking.k8s.io: they have an effect only if a controller for them runs in this virtual cluster, because they are not synced to the host",
+			"ingresses.networking.k8s.io: they are not synced to the host, so they have an effect only if a controller for them runs in this virtual cluster",
 		}},
 		{"a field of a pod", on, corev1.Resource("pods"), &corev1.Pod{Spec: corev1.PodSpec{PriorityClassName: "high"}}, apiadmission.Create, []string{
 			`spec.priorityClassName: "high": has no effect, because the host schedules the pods, without their priorities. ` +

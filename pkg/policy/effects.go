@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 
@@ -33,6 +34,10 @@ func (e Effect) Warning(resource schema.GroupResource) string {
 type effects struct {
 	group, resources string
 	detail, setting  string
+	// kind is the name of the kind that syncs them, empty for the name of the resource.
+	// It counts for resources that would need a copy on the host.
+	kind      string
+	needsCopy bool
 	// isOn reports whether they have their effect under the settings. nil means never.
 	isOn func(*v1alpha1.Config) bool
 }
@@ -42,12 +47,41 @@ func served(group, resources string) effects {
 	return effects{group: group, resources: resources, isOn: func(*v1alpha1.Config) bool { return true }}
 }
 
-// synced returns a resource whose objects need a copy on the host.
-func synced(group, resource, setting, detail string) effects {
-	return effects{
-		group: group, resources: resource, detail: "they are not synced to the host, so " + detail, setting: setting + ".enabled",
-		isOn: func(c *v1alpha1.Config) bool { return c.Sync.IsEnabled(setting) },
+// copied returns resources whose objects need a copy on the host. detail is the end of a
+// sentence about objects without one. The settings tell whether a kind copies them, so a
+// new kind changes nothing here.
+func copied(group, resources, detail string) effects {
+	return effects{group: group, resources: resources, detail: "they are not synced to the host, so " + detail, needsCopy: true}
+}
+
+// by names the kind that copies the resources, if it has another name.
+func (e effects) by(kind string) effects {
+	e.kind = kind
+	return e
+}
+
+// of returns the effect of one of the resources under the settings.
+func (e effects) of(resource string, settings *v1alpha1.Config) Effect {
+	effect := Effect{Detail: e.detail, Setting: e.setting}
+	isOn := e.isOn != nil && e.isOn(settings)
+	if setting := kindSetting(settings, cmp.Or(e.kind, resource)); e.needsCopy && setting != "" {
+		effect.Setting, isOn = setting+".enabled", settings.Sync.IsEnabled(setting)
 	}
+	if isOn {
+		return Effect{}
+	}
+	return effect
+}
+
+// kindSetting returns the path of the settings of a kind whose objects the host gets, empty
+// if there is no such kind. A kind is named by its last key in lower case.
+func kindSetting(settings *v1alpha1.Config, kind string) string {
+	for setting := range settings.Sync.Kinds {
+		if key, ok := strings.CutPrefix(setting, "sync.toHost."); ok && strings.EqualFold(key, kind) {
+			return setting
+		}
+	}
+	return ""
 }
 
 // hostOnly returns resources that only the host could use, and which never reach it.
@@ -61,12 +95,8 @@ func Effects(settings *v1alpha1.Config) map[schema.GroupResource]Effect {
 	all := map[schema.GroupResource]Effect{}
 	for _, rows := range [][]effects{coreEffects(), networkEffects(), storageEffects(), nodeEffects(), extensionEffects()} {
 		for _, row := range rows {
-			effect := Effect{Detail: row.detail, Setting: row.setting}
-			if row.isOn != nil && row.isOn(settings) {
-				effect = Effect{}
-			}
 			for resource := range strings.FieldsSeq(row.resources) {
-				all[schema.GroupResource{Group: row.group, Resource: resource}] = effect
+				all[schema.GroupResource{Group: row.group, Resource: resource}] = row.of(resource, settings)
 			}
 		}
 	}
@@ -88,16 +118,16 @@ func coreEffects() []effects {
 // networkEffects returns the resources about Services and traffic.
 func networkEffects() []effects {
 	const hostRange = "addresses of Services are the host's, which does not know it"
-	const controller = "they have an effect only if a controller for them runs in this virtual cluster, because they are not synced to the host"
+	const controller = "they have an effect only if a controller for them runs in this virtual cluster"
 	return []effects{
-		synced("", "services", "sync.toHost.services", "pods reach each other by IP only"),
-		synced("discovery.k8s.io", "endpointslices", "sync.toHost.endpointSlices", "Services without a selector lead nowhere"),
-		synced("", "endpoints", "sync.toHost.endpointSlices", "Services without a selector lead nowhere"),
-		synced("networking.k8s.io", "networkpolicies", "sync.toHost.networkPolicies", "nothing enforces them"),
-		hostOnly("networking.k8s.io", "ingresses ingressclasses", controller),
+		copied("", "services", "pods reach each other by IP only"),
+		copied("discovery.k8s.io", "endpointslices", "Services without a selector lead nowhere"),
+		copied("", "endpoints", "Services without a selector lead nowhere").by("endpointslices"),
+		copied("networking.k8s.io", "networkpolicies", "nothing enforces them"),
+		copied("networking.k8s.io", "ingresses ingressclasses", controller),
 		hostOnly("networking.k8s.io", "ipaddresses servicecidrs", hostRange),
-		hostOnly("gateway.networking.k8s.io", "gatewayclasses gateways httproutes grpcroutes tlsroutes tcproutes udproutes referencegrants backendtlspolicies listenersets", controller),
-		hostOnly("policy.networking.k8s.io", "clusternetworkpolicies adminnetworkpolicies baselineadminnetworkpolicies", "nothing enforces them, because they are not synced to the host"),
+		copied("gateway.networking.k8s.io", "gatewayclasses gateways httproutes grpcroutes tlsroutes tcproutes udproutes referencegrants backendtlspolicies listenersets", controller),
+		copied("policy.networking.k8s.io", "clusternetworkpolicies adminnetworkpolicies baselineadminnetworkpolicies", "nothing enforces them"),
 	}
 }
 
@@ -105,7 +135,7 @@ func networkEffects() []effects {
 func storageEffects() []effects {
 	const drivers = "drivers of the host provide the volumes, and do not know it"
 	return []effects{
-		synced("", "persistentvolumeclaims", "sync.toHost.persistentVolumeClaims", "no volume is provided for them"),
+		copied("", "persistentvolumeclaims", "no volume is provided for them"),
 		hostOnly("", "persistentvolumes", "the host provides volumes for claims alone, and mounts no other"),
 		hostOnly("storage.k8s.io", "storageclasses", "a claim needs a storage class of the host"),
 		hostOnly("storage.k8s.io", "csidrivers csinodes csistoragecapacities volumeattachments volumeattributesclasses", drivers),
@@ -119,7 +149,7 @@ func storageEffects() []effects {
 func nodeEffects() []effects {
 	const devices = "devices of the host's nodes are not shown as resource claims; ask for them in resources.limits"
 	return []effects{
-		hostOnly("policy", "poddisruptionbudgets", "only evictions through the virtual API respect them; a drain of a host node does not"),
+		copied("policy", "poddisruptionbudgets", "only evictions through the virtual API respect them; a drain of a host node does not"),
 		{
 			group: "scheduling.k8s.io", resources: "priorityclasses", setting: virtualSchedulerSetting,
 			detail: "the host schedules the pods of this virtual cluster, without their priorities",
