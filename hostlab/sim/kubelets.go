@@ -36,6 +36,9 @@ const stagePlayers = 8
 // runKubelets starts KWOK for all nodes marked as simulated. Its fast stages
 // know no waiting: a bound pod is Running, a deleted one gone, at once.
 func (h *Host) runKubelets(ctx context.Context) error {
+	if err := fillTypeTables(); err != nil {
+		return err
+	}
 	stages, err := stages(nodefast.DefaultNodeInit, podfast.DefaultPodReady, podfast.DefaultPodComplete, podfast.DefaultPodDelete)
 	if err != nil {
 		return err
