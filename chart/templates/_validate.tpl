@@ -198,11 +198,11 @@
 {{- if and $v.sync.toHost.secrets.all (not $v.sync.toHost.secrets.enabled) -}}
 {{- $problems = append $problems (printf "sync.toHost.secrets.all: Invalid value: %s: sync.toHost.secrets.enabled is false, so none are synced; set that to true, or this to false" (get $v.sync.toHost.secrets "all" | toJson)) -}}
 {{- end -}}
+{{- if or (gt (len (without (list) false)) (ternary 0 1 (eq (toString (get $v.controlPlane.backingStore.etcd.embedded "enabled")) "true"))) (and (eq (len (without (list) false)) 0) (eq (toString (get $v.controlPlane.backingStore.etcd.embedded "enabled")) "false")) -}}
+{{- $problems = append $problems (printf "controlPlane.backingStore.etcd.embedded.enabled: Invalid value: %s: there is no other store; leave it auto" (get $v.controlPlane.backingStore.etcd.embedded "enabled" | toJson)) -}}
+{{- end -}}
 {{- if and $v.controlPlane.advanced.virtualScheduler.enabled (or (not $v.sync.fromHost.nodes.enabled) (and (not $v.sync.fromHost.nodes.selector.all) (not $v.sync.fromHost.nodes.selector.labels))) -}}
 {{- $problems = append $problems (printf "controlPlane.advanced.virtualScheduler.enabled: Invalid value: %s: the virtual scheduler needs nodes to choose from; set sync.fromHost.nodes.enabled to true, and either sync.fromHost.nodes.selector.all to true or sync.fromHost.nodes.selector.labels, or set this to false" (get $v.controlPlane.advanced.virtualScheduler "enabled" | toJson)) -}}
-{{- end -}}
-{{- if not $v.controlPlane.backingStore.etcd.embedded.enabled -}}
-{{- $problems = append $problems (printf "controlPlane.backingStore.etcd.embedded.enabled: Invalid value: %s: there is no other store yet; leave it true" (get $v.controlPlane.backingStore.etcd.embedded "enabled" | toJson)) -}}
 {{- end -}}
 {{- if and (not $v.controlPlane.statefulSet.persistence.volumeClaim.enabled) $v.controlPlane.statefulSet.persistence.volumeClaim.storageClass -}}
 {{- $problems = append $problems (printf "controlPlane.statefulSet.persistence.volumeClaim.storageClass: Invalid value: %s: controlPlane.statefulSet.persistence.volumeClaim.enabled is false, so there is no claim that could have a class; set that to true, or leave the class out" (get $v.controlPlane.statefulSet.persistence.volumeClaim "storageClass" | toJson)) -}}

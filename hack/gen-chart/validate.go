@@ -37,7 +37,7 @@ func conditions() map[string]string {
 			"(and (not " + nodes + ".selector.all) (not " + nodes + ".selector.labels)))",
 		"quota-without-defaults": `and (include "sublet.hasResourceQuota" $) (not (include "sublet.hasLimitRange" $)) ` +
 			`(include "sublet.quotaNeedsDefaults" $)`,
-		"no-store":            "not $v.controlPlane.backingStore.etcd.embedded.enabled",
+		"one-store":           oneStore(),
 		"class-without-claim": "and (not " + claim + ".enabled) " + claim + ".storageClass",
 		"no-size":             `le (include "sublet.quantity" ` + claim + ".size | float64) 0.0",
 		"no-access-mode":      "not " + claim + ".accessModes",
@@ -51,6 +51,18 @@ func conditions() map[string]string {
 	}
 	all["limit-range-under-control-plane"] = "or " + strings.Join(greater, " ")
 	return all
+}
+
+// oneStore returns the condition that not exactly one store is enabled.
+func oneStore() string {
+	embedded := "(toString (" + access(v1alpha1.StoreEmbeddedEtcd.Setting()) + "))"
+	others := ""
+	for _, store := range v1alpha1.OtherStores() {
+		others += " (" + access(store.Setting()) + ")"
+	}
+	enabled := "(len (without (list" + others + ") false))"
+	return "or (gt " + enabled + " (ternary 0 1 (eq " + embedded + " \"true\"))) " +
+		"(and (eq " + enabled + " 0) (eq " + embedded + " \"false\"))"
 }
 
 func overLimit(resources string, name corev1.ResourceName) string {

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"path/filepath"
 	"time"
 
 	"k8s.io/client-go/kubernetes"
@@ -72,7 +71,7 @@ type app struct {
 	operator   *host.OperatorSecret
 
 	listener     net.Listener
-	store        *storage.Etcd
+	store        storage.Backend
 	controlPlane *controlplane.ControlPlane
 	proxy        *nodeproxy.Proxy
 	dialer       *egress.Dialer
@@ -216,6 +215,3 @@ func (a *app) report() syncz.Report { return a.health.report() }
 // certificate returns the certificate of the operator's port. There is none before
 // the keys of the virtual cluster are known.
 func (a *app) certificate() (*tls.Certificate, error) { return a.health.certificate() }
-
-// storeDir returns the folder of the store.
-func (a *app) storeDir() string { return filepath.Join(a.options.DataDir, host.StoreDir) }

@@ -26,7 +26,6 @@ import (
 	"github.com/sublet-dev/sublet/pkg/controlplane/pki"
 	"github.com/sublet-dev/sublet/pkg/nodeproxy"
 	"github.com/sublet-dev/sublet/pkg/policy"
-	"github.com/sublet-dev/sublet/pkg/storage"
 	"github.com/sublet-dev/sublet/pkg/syncer/kinds/nodes"
 )
 
@@ -60,7 +59,9 @@ func (a *app) build(ctx context.Context) error {
 	if _, err := metav1.LabelSelectorAsSelector(&a.values.Sync.FromHost.StorageClasses.Selector); err != nil {
 		return fmt.Errorf("cannot use sync.fromHost.storageClasses.selector: %w", err)
 	}
-	a.store = a.newStore()
+	if a.store, err = a.newStore(); err != nil {
+		return err
+	}
 	if a.dialer, err = a.newDialer(); err != nil {
 		return err
 	}
@@ -127,28 +128,6 @@ func (a *app) controlPlaneConfig() controlplane.Config {
 			"/metrics": operator.TenantMetrics(legacyregistry.DefaultGatherer),
 		},
 	}
-}
-
-// storeReserve is the space in bytes that the store keeps free for a start on a full
-// volume. It has room for two segments of the log, and some for the database.
-const storeReserve = 160 << 20
-
-// newStore returns the embedded store. Its identity is the one that it keeps with
-// more replicas: the pod's name, a DNS name per pod, and the anchor's UID.
-func (a *app) newStore() *storage.Etcd {
-	store := storage.Embedded(a.storeDir())
-	pod := a.names.Pod(0)
-	store.Member = storage.Member{
-		Name:    pod,
-		PeerURL: fmt.Sprintf("https://%s.%s-peers.%s.svc:2380", pod, a.names.Name, a.names.Namespace),
-		Token:   string(a.facts.Anchor.UID),
-	}
-	store.Quota = a.values.ControlPlane.BackingStore.Etcd.Embedded.Quota.Value()
-	store.VolumeSize = a.values.ControlPlane.StatefulSet.Persistence.VolumeClaim.Size.Value()
-	store.Reserve = storeReserve
-	store.IsInternal = loopback.IsLoopback
-	store.Register = legacyregistry.Register
-	return store
 }
 
 // isSyncer reports whether a request comes from the syncer. It is known by the context of

@@ -191,7 +191,9 @@ func (a *app) buildHealth() error {
 	a.health.leaf, a.health.allows = leaf, a.operator.Allows
 	a.health.mu.Unlock()
 	a.health.add(a.holder.Checks)
-	a.health.add(a.store.Checks)
+	if checks := a.store.Capabilities().Checks; checks != nil {
+		a.health.add(checks)
+	}
 	a.health.add(a.controlPlane.Checks)
 	for _, secret := range a.secrets {
 		a.health.add(secret.Checks)

@@ -18,6 +18,8 @@ import (
 	"net"
 
 	"go.etcd.io/etcd/client/v3/kubernetes"
+
+	"github.com/sublet-dev/sublet/api/syncz"
 )
 
 // ErrLocked is returned by Start when another process holds the data directory.
@@ -76,6 +78,10 @@ type Capabilities struct {
 	// Alarms returns the alarms that are set. Disarm clears one.
 	Alarms func(ctx context.Context) ([]Alarm, error)
 	Disarm func(ctx context.Context, alarm Alarm) error
+
+	// Checks returns the health of the store, for /syncz. It may be called at any
+	// time.
+	Checks func() []syncz.Check
 }
 
 // Alarm is a condition that the store records and that only Disarm clears.

@@ -245,6 +245,7 @@ func (e *Etcd) Capabilities() Capabilities {
 		Usage:      e.usage,
 		Alarms:     e.alarms,
 		Disarm:     e.disarm,
+		Checks:     e.checks,
 	}
 }
 

@@ -185,8 +185,8 @@ func TestAlarmIsCleared(t *testing.T) {
 	fake := clocktesting.NewFakeClock(time.Now())
 	e, client := startEtcd(t, t.TempDir(), small(fake))
 	exceedQuota(t, client)
-	if alarms, _ := e.alarms(t.Context()); len(alarms) != 1 || e.Checks()[0].Healthy {
-		t.Errorf("the alarms are %v and the checks %+v, want an alarm and an unhealthy check", alarms, e.Checks())
+	if alarms, _ := e.alarms(t.Context()); len(alarms) != 1 || e.checks()[0].Healthy {
+		t.Errorf("the alarms are %v and the checks %+v, want an alarm and an unhealthy check", alarms, e.checks())
 	}
 	eventually(t, func() string {
 		fake.Step(spaceCheck)
@@ -195,7 +195,7 @@ func TestAlarmIsCleared(t *testing.T) {
 		}
 		return ""
 	})
-	if checks := e.Checks(); len(checks) != 1 || !checks[0].Healthy {
+	if checks := e.checks(); len(checks) != 1 || !checks[0].Healthy {
 		t.Errorf("the checks are %+v, want a healthy one", checks)
 	}
 }

@@ -58,7 +58,7 @@ func TestCheckSize(t *testing.T) {
 			t.Errorf("%s: got %+v, want healthy %t and %q", tc.reason, check, tc.healthy, tc.want)
 		}
 	}
-	if checks := Embedded(t.TempDir()).Checks(); len(checks) != 0 {
+	if checks := Embedded(t.TempDir()).checks(); len(checks) != 0 {
 		t.Errorf("a store that does not run has checks: %+v", checks)
 	}
 }

@@ -8,9 +8,9 @@ import (
 	"github.com/sublet-dev/sublet/api/syncz"
 )
 
-// Checks returns the health of the store: whether objects can be created. It is
+// checks returns the health of the store: whether objects can be created. It is
 // empty before the store answers.
-func (e *Etcd) Checks() []syncz.Check {
+func (e *Etcd) checks() []syncz.Check {
 	if !e.started.Load() {
 		return nil
 	}

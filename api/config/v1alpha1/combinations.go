@@ -25,7 +25,7 @@ type Combination struct {
 
 // Combinations returns all rules about several keys at once.
 func Combinations() []Combination {
-	return slices.Concat(nodesCombinations(), syncCombinations(), controlPlaneCombinations(), resourceCombinations(), policyCombinations())
+	return slices.Concat(nodesCombinations(), syncCombinations(), storeCombinations(), controlPlaneCombinations(), resourceCombinations(), policyCombinations())
 }
 
 // nodesSetting is the path of the settings of nodes.
@@ -147,13 +147,6 @@ func controlPlaneCombinations() []Combination {
 				n := c.Sync.FromHost.Nodes
 				return c.ControlPlane.Advanced.VirtualScheduler.Enabled &&
 					(!c.Sync.IsEnabled(nodesSetting) || !n.Selector.All && len(n.Selector.Labels) == 0)
-			},
-		},
-		{
-			Name: "no-store", Path: "controlPlane.backingStore.etcd.embedded.enabled",
-			Detail: "there is no other store yet; leave it true",
-			Violated: func(c *Config) bool {
-				return !c.ControlPlane.BackingStore.Etcd.Embedded.Enabled
 			},
 		},
 		{

@@ -19,29 +19,6 @@ type ControlPlane struct {
 	Advanced ControlPlaneAdvanced `json:"advanced"`
 }
 
-// BackingStore has the settings of the store of the virtual cluster.
-type BackingStore struct {
-	// The store is an etcd.
-	Etcd Etcd `json:"etcd"`
-}
-
-// Etcd has the settings of a store that is an etcd.
-type Etcd struct {
-	// Etcd in the control plane process.
-	Embedded EmbeddedEtcd `json:"embedded"`
-}
-
-// EmbeddedEtcd has the settings of an etcd in the control plane process.
-type EmbeddedEtcd struct {
-	// Run etcd in the control plane process. There is no other store yet, so it must be true.
-	// Default: true
-	Enabled bool `json:"enabled"`
-	// Size in bytes that the database file may reach. 0 means that it follows from the volume and the
-	// memory limit.
-	// Default: "0"
-	Quota resource.Quantity `json:"quota"`
-}
-
 // StatefulSet has the settings of the workload that runs the control plane.
 type StatefulSet struct {
 	// Container image.

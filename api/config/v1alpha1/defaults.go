@@ -39,7 +39,7 @@ func Default(kinds ...Kind) *Config {
 
 func defaultControlPlane() ControlPlane {
 	return ControlPlane{
-		BackingStore: BackingStore{Etcd: Etcd{Embedded: EmbeddedEtcd{Enabled: true, Quota: resource.MustParse("0")}}},
+		BackingStore: defaultBackingStore(),
 		StatefulSet:  defaultStatefulSet(),
 		Service: Service{
 			Spec:        ServiceSpec{Type: corev1.ServiceTypeClusterIP},
