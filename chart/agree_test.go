@@ -138,7 +138,8 @@ func TestEveryValueIsRead(t *testing.T) {
 		"policies.networkPolicy.workload.publicEgress.cidr":                "192.0.2.0/24",
 		"policies.networkPolicy.workload.publicEgress.except":              "[10.0.0.0/8]",
 	}
-	server := []string{"sync.", "networking.", "exportKubeConfig.", "logging.", "controlPlane.proxy.", "controlPlane.backingStore.", "controlPlane.advanced.virtualScheduler.",
+	server := []string{"sync.", "networking.", "exportKubeConfig.", "logging.", "controlPlane.proxy.", "controlPlane.backingStore.", "controlPlane.statefulSet.highAvailability.",
+		"controlPlane.advanced.virtualScheduler.",
 		"controlPlane.advanced.hostClient.", "controlPlane.advanced.operator.", "policies.podSecurityStandard", "policies.pods.", "policies.images.",
 		"policies.controlPlane.", "policies.objects.", "policies.streams.", "policies.readOnly", "policies.services.", "policies.endpoints.", "policies.volumes."}
 	plain := withoutConfig(mustRender(t, ch, ""))

@@ -18,6 +18,8 @@ const (
 	APIPort = 8443
 	// OperatorPort serves probes, metrics and /syncz to operators of the host.
 	OperatorPort = 8444
+	// PeerPort serves the members of the embedded etcd to each other, over mutual TLS.
+	PeerPort = 2380
 	// DNSPort serves the DNS of the virtual cluster over UDP and TCP.
 	DNSPort = 1053
 )
@@ -76,6 +78,10 @@ func (r Release) Service() string { return r.Name }
 
 // DNS returns the name of the Service in front of the DNS of the virtual cluster.
 func (r Release) DNS() string { return r.Name + "-dns" }
+
+// Peers returns the name of the headless Service that gives each pod of the control plane a
+// DNS name.
+func (r Release) Peers() string { return r.Name + "-peers" }
 
 // StatefulSet returns the name of the workload that runs the control plane.
 func (r Release) StatefulSet() string { return r.Name }

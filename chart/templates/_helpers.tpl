@@ -5,13 +5,32 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 app.kubernetes.io/component: control-plane
 {{- end -}}
 
+{{- /* The number of replicas of the control plane. */ -}}
+{{- define "sublet.replicas" -}}
+{{- with .Values.controlPlane.statefulSet.highAvailability -}}
+{{ ternary (int .replicas) 1 .enabled }}
+{{- end -}}
+{{- end -}}
+
+{{- /* Whether there are several replicas. Empty means no. */ -}}
+{{- define "sublet.hasReplicas" -}}
+{{ if gt (include "sublet.replicas" . | int) 1 }}true{{ end }}
+{{- end -}}
+
 {{- /*
-The labels by which the Services find the pod that serves. A second replica would
-have another store, so no Service leads to it.
+Which pods the Services lead to. One replica answers by itself that it is not ready, and no
+Service leads to another pod, which would have a store of its own. Of several, those that are
+ready.
 */ -}}
 {{- define "sublet.serving" -}}
-{{ include "sublet.selector" . }}
-statefulset.kubernetes.io/pod-name: {{ .Release.Name }}-0
+{{- if not (include "sublet.hasReplicas" .) -}}
+publishNotReadyAddresses: true
+{{ end -}}
+selector:
+  {{- include "sublet.selector" . | nindent 2 }}
+  {{- if not (include "sublet.hasReplicas" .) }}
+  statefulset.kubernetes.io/pod-name: {{ .Release.Name }}-0
+  {{- end }}
 {{- end -}}
 
 {{- /* The recommended labels of Kubernetes, without the component. */ -}}
@@ -75,7 +94,8 @@ a map that somebody sets to null. The server gets the null back, or it would use
 
 {{- /*
 The affinity of users, with the expressions above in every required node term:
-terms are alternatives, so each of them has to keep those nodes out.
+terms are alternatives, so each of them has to keep those nodes out. Several replicas prefer
+nodes of their own, unless users have set an anti-affinity.
 */ -}}
 {{- define "sublet.affinity" -}}
 {{- $affinity := deepCopy (.Values.controlPlane.statefulSet.scheduling.affinity | default dict) -}}
@@ -87,6 +107,11 @@ terms are alternatives, so each of them has to keep those nodes out.
 {{- $terms = append $terms (set $term "matchExpressions" $expressions) -}}
 {{- end -}}
 {{- $_ := set $node "requiredDuringSchedulingIgnoredDuringExecution" (set $required "nodeSelectorTerms" $terms) -}}
+{{- if and (include "sublet.hasReplicas" .) (not $affinity.podAntiAffinity) -}}
+{{- $term := dict "topologyKey" "kubernetes.io/hostname" "labelSelector" (dict "matchLabels" (fromYaml (include "sublet.selector" .))) -}}
+{{- $preferred := list (dict "weight" 100 "podAffinityTerm" $term) -}}
+{{- $_ := set $affinity "podAntiAffinity" (dict "preferredDuringSchedulingIgnoredDuringExecution" $preferred) -}}
+{{- end -}}
 {{- set $affinity "nodeAffinity" $node | toYaml -}}
 {{- end -}}
 

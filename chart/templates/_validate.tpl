@@ -25,6 +25,12 @@
     "controlPlane.backingStore.etcd.embedded.enabled"
     "controlPlane.backingStore.etcd.embedded.quota"
     "controlPlane.statefulSet"
+    "controlPlane.statefulSet.highAvailability"
+    "controlPlane.statefulSet.highAvailability.enabled"
+    "controlPlane.statefulSet.highAvailability.replicas"
+    "controlPlane.statefulSet.highAvailability.leaseDuration"
+    "controlPlane.statefulSet.highAvailability.renewDeadline"
+    "controlPlane.statefulSet.highAvailability.retryPeriod"
     "controlPlane.statefulSet.image"
     "controlPlane.statefulSet.image.registry"
     "controlPlane.statefulSet.image.repository"
@@ -200,6 +206,15 @@
 {{- end -}}
 {{- if or (gt (len (without (list) false)) (ternary 0 1 (eq (toString (get $v.controlPlane.backingStore.etcd.embedded "enabled")) "true"))) (and (eq (len (without (list) false)) 0) (eq (toString (get $v.controlPlane.backingStore.etcd.embedded "enabled")) "false")) -}}
 {{- $problems = append $problems (printf "controlPlane.backingStore.etcd.embedded.enabled: Invalid value: %s: there is no other store; leave it auto" (get $v.controlPlane.backingStore.etcd.embedded "enabled" | toJson)) -}}
+{{- end -}}
+{{- if and $v.controlPlane.statefulSet.highAvailability.enabled (gt (int $v.controlPlane.statefulSet.highAvailability.replicas) 1) (eq (len (without (list) false)) 0) -}}
+{{- $problems = append $problems (printf "controlPlane.statefulSet.highAvailability.replicas: Invalid value: %s: the store is controlPlane.backingStore.etcd.embedded, and each replica would have one of its own; set this to 1" (get $v.controlPlane.statefulSet.highAvailability "replicas" | toJson)) -}}
+{{- end -}}
+{{- if le (int $v.controlPlane.statefulSet.highAvailability.leaseDuration) (int $v.controlPlane.statefulSet.highAvailability.renewDeadline) -}}
+{{- $problems = append $problems (printf "controlPlane.statefulSet.highAvailability.leaseDuration: Invalid value: %s: is not more than controlPlane.statefulSet.highAvailability.renewDeadline, so two replicas could lead at once; raise this, or lower that" (get $v.controlPlane.statefulSet.highAvailability "leaseDuration" | toJson)) -}}
+{{- end -}}
+{{- if le (mul 10 (int $v.controlPlane.statefulSet.highAvailability.renewDeadline)) (mul 12 (int $v.controlPlane.statefulSet.highAvailability.retryPeriod)) -}}
+{{- $problems = append $problems (printf "controlPlane.statefulSet.highAvailability.renewDeadline: Invalid value: %s: is not more than 1.2 times controlPlane.statefulSet.highAvailability.retryPeriod, so a leader could not renew in time; raise this, or lower that" (get $v.controlPlane.statefulSet.highAvailability "renewDeadline" | toJson)) -}}
 {{- end -}}
 {{- if and $v.controlPlane.advanced.virtualScheduler.enabled (or (not $v.sync.fromHost.nodes.enabled) (and (not $v.sync.fromHost.nodes.selector.all) (not $v.sync.fromHost.nodes.selector.labels))) -}}
 {{- $problems = append $problems (printf "controlPlane.advanced.virtualScheduler.enabled: Invalid value: %s: the virtual scheduler needs nodes to choose from; set sync.fromHost.nodes.enabled to true, and either sync.fromHost.nodes.selector.all to true or sync.fromHost.nodes.selector.labels, or set this to false" (get $v.controlPlane.advanced.virtualScheduler "enabled" | toJson)) -}}

@@ -27,6 +27,7 @@ func rows() []row {
 		{name: "the server: its release, its pod, its Secrets, and Events on its anchor", namespaced: []rbacv1.PolicyRule{
 			named("", "get,patch,watch", "configmaps", own.Anchor()),
 			named("", "get", "services", own.Service(), own.DNS()),
+			named("apps", "get,watch", "statefulsets", own.StatefulSet()),
 			rule("", "create", "secrets"),
 			rule("", "get", "pods"), // that of the server itself, whose name is not known here
 			rule("", "create,patch", "events"),

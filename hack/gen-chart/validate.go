@@ -20,6 +20,7 @@ func conditions() map[string]string {
 		nodes     = "$v.sync.fromHost.nodes"
 		toHost    = "$v.sync.toHost"
 		resources = "$v.controlPlane.statefulSet.resources"
+		replicas  = "$v.controlPlane.statefulSet.highAvailability"
 	)
 	all := map[string]string{
 		"nodes-all-and-labels":            "and " + nodes + ".enabled " + nodes + ".selector.all " + nodes + ".selector.labels",
@@ -37,10 +38,13 @@ func conditions() map[string]string {
 			"(and (not " + nodes + ".selector.all) (not " + nodes + ".selector.labels)))",
 		"quota-without-defaults": `and (include "sublet.hasResourceQuota" $) (not (include "sublet.hasLimitRange" $)) ` +
 			`(include "sublet.quotaNeedsDefaults" $)`,
-		"one-store":           oneStore(),
-		"class-without-claim": "and (not " + claim + ".enabled) " + claim + ".storageClass",
-		"no-size":             `le (include "sublet.quantity" ` + claim + ".size | float64) 0.0",
-		"no-access-mode":      "not " + claim + ".accessModes",
+		"one-store":                 oneStore(),
+		"class-without-claim":       "and (not " + claim + ".enabled) " + claim + ".storageClass",
+		"no-size":                   `le (include "sublet.quantity" ` + claim + ".size | float64) 0.0",
+		"no-access-mode":            "not " + claim + ".accessModes",
+		"replicas-of-embedded-etcd": "and " + replicas + ".enabled (gt (int " + replicas + ".replicas) 1) " + usesEmbeddedEtcd(),
+		"lease-under-deadline":      "le (int " + replicas + ".leaseDuration) (int " + replicas + ".renewDeadline)",
+		"deadline-under-retry":      "le (mul 10 (int " + replicas + ".renewDeadline)) (mul 12 (int " + replicas + ".retryPeriod))",
 	}
 	var greater []string
 	for _, name := range v1alpha1.LimitedResources() {
@@ -55,14 +59,25 @@ func conditions() map[string]string {
 
 // oneStore returns the condition that not exactly one store is enabled.
 func oneStore() string {
-	embedded := "(toString (" + access(v1alpha1.StoreEmbeddedEtcd.Setting()) + "))"
+	embedded, enabled := enabledStores()
+	return "or (gt " + enabled + " (ternary 0 1 (eq " + embedded + " \"true\"))) " +
+		"(and (eq " + enabled + " 0) (eq " + embedded + " \"false\"))"
+}
+
+// usesEmbeddedEtcd returns the expression that the default store is in use.
+func usesEmbeddedEtcd() string {
+	_, enabled := enabledStores()
+	return "(eq " + enabled + " 0)"
+}
+
+// enabledStores returns expressions: the setting of the default store as text, and the number
+// of other stores that are enabled.
+func enabledStores() (embedded, enabled string) {
 	others := ""
 	for _, store := range v1alpha1.OtherStores() {
 		others += " (" + access(store.Setting()) + ")"
 	}
-	enabled := "(len (without (list" + others + ") false))"
-	return "or (gt " + enabled + " (ternary 0 1 (eq " + embedded + " \"true\"))) " +
-		"(and (eq " + enabled + " 0) (eq " + embedded + " \"false\"))"
+	return "(toString (" + access(v1alpha1.StoreEmbeddedEtcd.Setting()) + "))", "(len (without (list" + others + ") false))"
 }
 
 func overLimit(resources string, name corev1.ResourceName) string {

@@ -12,14 +12,12 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/kubernetes"
-	"k8s.io/client-go/tools/leaderelection/resourcelock"
 	"k8s.io/component-base/metrics/legacyregistry"
 	"k8s.io/utils/clock"
 
 	"github.com/sublet-dev/sublet/api/syncz"
 	"github.com/sublet-dev/sublet/pkg/admission"
 	"github.com/sublet-dev/sublet/pkg/app/host"
-	"github.com/sublet-dev/sublet/pkg/app/lifecycle"
 	"github.com/sublet-dev/sublet/pkg/app/operator"
 	"github.com/sublet-dev/sublet/pkg/controlplane"
 	"github.com/sublet-dev/sublet/pkg/controlplane/loopback"
@@ -38,9 +36,6 @@ const (
 	electionUser  = "system:sublet:election"
 	healthUser    = "system:sublet:health"
 )
-
-// replicas is the number of replicas of the control plane. The chart installs one.
-const replicas = 1
 
 // build builds the parts that every replica runs, without starting any.
 func (a *app) build(ctx context.Context) error {
@@ -115,8 +110,8 @@ func (a *app) controlPlaneConfig() controlplane.Config {
 		KubernetesServiceIP: net.ParseIP(a.facts.ServiceIP),
 		DNSServiceIP:        net.ParseIP(a.facts.DNSServiceIP),
 		ClusterDomain:       a.values.Networking.Advanced.ClusterDomain,
-		Replicas:            replicas,
-		Name:                a.names.Pod(0),
+		Replicas:            a.replicas(),
+		Name:                a.options.identity().Pod,
 		ExtraSANs: append(a.values.ServingNames(),
 			service, service+"."+a.names.Namespace, service+"."+a.names.Namespace+".svc"),
 		KubeletDial: a.proxy.Dial,
@@ -189,20 +184,4 @@ func (a *app) policyChecks() admission.Checks {
 			return a.controlPlane.Informers().Core().V1().Services().Lister().Services(namespace).Get(name)
 		}))
 	return checks
-}
-
-// newElection returns the election of the replica that runs the leader parts.
-func (a *app) newElection() (*lifecycle.Election, error) {
-	client, err := kubernetes.NewForConfig(a.controlPlane.ClientConfig(electionUser, pki.GroupAdmins))
-	if err != nil {
-		return nil, err
-	}
-	return &lifecycle.Election{
-		Replicas: replicas,
-		Lock: &resourcelock.LeaseLock{
-			LeaseMeta:  metav1.ObjectMeta{Namespace: metav1.NamespaceSystem, Name: "sublet-leader"},
-			Client:     client.CoordinationV1(),
-			LockConfig: resourcelock.ResourceLockConfig{Identity: a.options.identity().Pod},
-		},
-	}, nil
 }

@@ -25,7 +25,8 @@ type Combination struct {
 
 // Combinations returns all rules about several keys at once.
 func Combinations() []Combination {
-	return slices.Concat(nodesCombinations(), syncCombinations(), storeCombinations(), controlPlaneCombinations(), resourceCombinations(), policyCombinations())
+	return slices.Concat(nodesCombinations(), syncCombinations(), storeCombinations(), highAvailabilityCombinations(),
+		controlPlaneCombinations(), resourceCombinations(), policyCombinations())
 }
 
 // nodesSetting is the path of the settings of nodes.

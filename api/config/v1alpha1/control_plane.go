@@ -9,7 +9,7 @@ import (
 type ControlPlane struct {
 	// Store of the virtual cluster.
 	BackingStore BackingStore `json:"backingStore"`
-	// Workload that runs the control plane in one pod.
+	// Workload that runs the control plane.
 	StatefulSet StatefulSet `json:"statefulSet"`
 	// Service RELEASE in front of the API server, port 443.
 	Service Service `json:"service"`
@@ -21,6 +21,8 @@ type ControlPlane struct {
 
 // StatefulSet has the settings of the workload that runs the control plane.
 type StatefulSet struct {
+	// Several replicas of the control plane.
+	HighAvailability HighAvailability `json:"highAvailability"`
 	// Container image.
 	Image Image `json:"image"`
 	// Secrets to pull the image with, a list of {name: SECRET}.
@@ -121,7 +123,7 @@ type Probes struct {
 	// Checks /livez until the API server serves, or until this replica knows that it must not. Then
 	// the others take over.
 	StartupProbe Probe `json:"startupProbe"`
-	// Checks /readyz. The Service also routes to an unready pod while there is one replica.
+	// Checks /readyz. With one replica, the Services also route to an unready pod.
 	ReadinessProbe Probe `json:"readinessProbe"`
 	// Checks /livez. On failure the kubelet restarts the container.
 	LivenessProbe Probe `json:"livenessProbe"`

@@ -61,6 +61,7 @@ func defaultControlPlane() ControlPlane {
 
 func defaultStatefulSet() StatefulSet {
 	return StatefulSet{
+		HighAvailability: defaultHighAvailability(),
 		Image: Image{
 			Registry:   "ghcr.io",
 			Repository: "sublet-dev/sublet",

@@ -1,0 +1,68 @@
+package v1alpha1
+
+// HighAvailability has the settings of several replicas of the control plane.
+type HighAvailability struct {
+	// Run as many replicas as the next setting specifies. If false, there is one replica.
+	// Default: true
+	Enabled bool `json:"enabled"`
+	// Replicas of the control plane. All serve the API and DNS. One leader runs the controllers, the
+	// syncer and the virtual scheduler.
+	// Default: 1
+	Replicas int32 `json:"replicas" min:"1" max:"99"`
+	// How long a leader that no longer renews its lease stays the leader, in seconds. Another replica
+	// takes over then. Must be more than renewDeadline.
+	// Default: 4
+	LeaseDuration int32 `json:"leaseDuration" min:"2" max:"3600"`
+	// How long a leader tries to renew its lease before it stops leading, in seconds. Must be more
+	// than 1.2 times retryPeriod.
+	// Default: 3
+	RenewDeadline int32 `json:"renewDeadline" min:"2" max:"3600"`
+	// Time between two renewals of the lease, in seconds. Each is one write to the store.
+	// Default: 1
+	RetryPeriod int32 `json:"retryPeriod" min:"1" max:"3600"`
+}
+
+// Count returns the number of replicas that the settings ask for.
+func (h HighAvailability) Count() int {
+	if !h.Enabled {
+		return 1
+	}
+	return int(h.Replicas)
+}
+
+func defaultHighAvailability() HighAvailability {
+	return HighAvailability{Enabled: true, Replicas: 1, LeaseDuration: 4, RenewDeadline: 3, RetryPeriod: 1}
+}
+
+// highAvailabilityCombinations returns the rules about several replicas.
+func highAvailabilityCombinations() []Combination {
+	const settings = "controlPlane.statefulSet.highAvailability."
+	return []Combination{
+		{
+			Name: "replicas-of-embedded-etcd", Path: settings + "replicas",
+			With:   []string{settings + "enabled"},
+			Detail: "the store is " + backingStorePath + string(StoreEmbeddedEtcd) + ", and each replica would have one of its own; set this to 1",
+			Violated: func(c *Config) bool {
+				return c.ControlPlane.StatefulSet.HighAvailability.Count() > 1 && c.ControlPlane.BackingStore.Store() == StoreEmbeddedEtcd
+			},
+		},
+		{
+			Name: "lease-under-deadline", Path: settings + "leaseDuration",
+			With:   []string{settings + "renewDeadline"},
+			Detail: "is not more than " + settings + "renewDeadline, so two replicas could lead at once; raise this, or lower that",
+			Violated: func(c *Config) bool {
+				h := c.ControlPlane.StatefulSet.HighAvailability
+				return h.LeaseDuration <= h.RenewDeadline
+			},
+		},
+		{
+			Name: "deadline-under-retry", Path: settings + "renewDeadline",
+			With:   []string{settings + "retryPeriod"},
+			Detail: "is not more than 1.2 times " + settings + "retryPeriod, so a leader could not renew in time; raise this, or lower that",
+			Violated: func(c *Config) bool {
+				h := c.ControlPlane.StatefulSet.HighAvailability
+				return 10*int64(h.RenewDeadline) <= 12*int64(h.RetryPeriod)
+			},
+		},
+	}
+}
