@@ -1,12 +1,15 @@
 package app
 
 import (
+	"context"
 	"fmt"
 	"path/filepath"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/component-base/metrics/legacyregistry"
 
 	"github.com/sublet-dev/sublet/api/config/v1alpha1"
+	"github.com/sublet-dev/sublet/api/labels"
 	"github.com/sublet-dev/sublet/pkg/app/host"
 	"github.com/sublet-dev/sublet/pkg/controlplane/loopback"
 	"github.com/sublet-dev/sublet/pkg/storage"
@@ -16,14 +19,43 @@ import (
 // volume. It has room for two segments of the log, and some for the database.
 const storeReserve = 160 << 20
 
-// newStore returns the store that the settings enable, without starting it.
+// newStore returns the store that the settings enable, without starting it. It opens only
+// as the store of this virtual cluster.
 func (a *app) newStore() (storage.Backend, error) {
-	switch store := a.values.ControlPlane.BackingStore.Store(); store {
-	case v1alpha1.StoreEmbeddedEtcd:
-		return a.newEmbeddedEtcd(), nil
-	default:
-		return nil, fmt.Errorf("cannot use store %q of controlPlane.backingStore: unknown", store)
+	store := &storage.Owned{
+		Identity: storage.Identity{Anchor: string(a.facts.Anchor.UID), Namespace: a.names.Namespace, Name: a.names.Name},
+		Accepted: a.acceptedStore,
+		TakeOver: fmt.Sprintf("kubectl -n %s annotate configmap %s %s=", a.names.Namespace, a.names.Anchor(), labels.AcceptStore),
+		Waiter:   storage.Waiter{Report: a.reportStore},
 	}
+	switch kind := a.values.ControlPlane.BackingStore.Store(); kind {
+	case v1alpha1.StoreEmbeddedEtcd:
+		// The start has compared the volume with the anchor.
+		store.Backend, store.IsProven = a.newEmbeddedEtcd(), true
+	default:
+		return nil, fmt.Errorf("cannot use store %q of controlPlane.backingStore: unknown", kind)
+	}
+	return store, nil
+}
+
+// reportStore makes the replica stand by while its store cannot be opened for the given
+// reason. An empty reason ends that.
+func (a *app) reportStore(reason string) {
+	if reason == "" {
+		a.health.setStarting()
+		return
+	}
+	a.health.setStandby("The store cannot be opened: " + reason)
+}
+
+// acceptedStore returns the UID of the anchor whose store the operator has accepted. It is
+// empty if there is none, or if the host does not respond.
+func (a *app) acceptedStore(ctx context.Context) string {
+	anchor, err := a.hostClient.CoreV1().ConfigMaps(a.names.Namespace).Get(ctx, a.names.Anchor(), metav1.GetOptions{})
+	if err != nil {
+		return ""
+	}
+	return anchor.Annotations[labels.AcceptStore]
 }
 
 // newEmbeddedEtcd returns an etcd in the process. Its identity is the one that it keeps
