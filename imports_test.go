@@ -92,10 +92,12 @@ var rules = map[string]rule{
 	"hostlab/cmd/testserver":     {},
 	"hostlab/sim":                {code: []string{"pkg/controlplane/...", "pkg/storage", "api/...", "k8s.io/apiserver", "k8s.io/kubernetes"}},
 	"hostlab/sim/tenant":         {code: []string{"api/..."}},
-	"test/e2e":                   {tests: []string{"api/..."}},
+	"test/consistency":           {},
+	"test/e2e":                   {tests: []string{"test/consistency", "api/..."}},
 	"test/integration":           {tests: []string{"api/...", "pkg/...", "k8s.io/apiserver", "k8s.io/kubernetes"}},
 	"test/integration/egress":    {tests: []string{"api/...", "pkg/...", "k8s.io/apiserver", "k8s.io/kubernetes"}},
 	"test/integration/kubelets":  {tests: []string{"api/...", "pkg/...", "k8s.io/apiserver", "k8s.io/kubernetes"}},
+	"test/integration/replicas":  {tests: []string{"api/...", "pkg/...", "hostlab/sim/...", "test/consistency", "k8s.io/apiserver", "k8s.io/kubernetes"}},
 	"test/integration/scheduler": {tests: []string{"api/...", "pkg/...", "hostlab/sim/...", "k8s.io/apiserver", "k8s.io/kubernetes"}},
 }
 

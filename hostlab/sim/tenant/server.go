@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -38,8 +39,12 @@ type Server struct {
 	release *Release
 	dir     string
 	address string
-	command *exec.Cmd
-	http    *http.Client
+	// port serves the virtual API. Empty takes a free one.
+	port string
+	// arguments follow those that every server gets.
+	arguments []string
+	command   *exec.Cmd
+	http      *http.Client
 
 	// started is the time just before the process was.
 	started time.Time
@@ -56,7 +61,7 @@ func (r *Release) Run(ctx context.Context, dir string) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot make the server's folder: %w", err)
 	}
-	kubeconfig, err := r.hostKubeconfig(ctx)
+	kubeconfig, err := r.hostKubeconfig(ctx, r.host, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -75,9 +80,12 @@ func newServer(r *Release, dir string) *Server {
 }
 
 func (s *Server) start() error {
-	port, err := freePort()
-	if err != nil {
-		return err
+	port := s.port
+	if port == "" {
+		var err error
+		if port, err = freePort(); err != nil {
+			return err
+		}
 	}
 	s.address = net.JoinHostPort("127.0.0.1", port)
 	if err := os.WriteFile(filepath.Join(s.dir, "config.yaml"), s.release.config, 0o600); err != nil {
@@ -88,7 +96,7 @@ func (s *Server) start() error {
 		return err
 	}
 	options := s.release.options
-	s.command = exec.CommandContext(context.Background(), options.Server,
+	s.command = exec.CommandContext(context.Background(), options.Server, append([]string{
 		"--config", filepath.Join(s.dir, "config.yaml"),
 		"--name", options.Release,
 		"--namespace", options.Namespace,
@@ -98,7 +106,8 @@ func (s *Server) start() error {
 		"--advertise-address", "127.0.0.1",
 		"--port", port,
 		// The server takes a free port. One that was chosen here could be taken by then.
-		"--dns-port", "0")
+		"--dns-port", "0",
+	}, s.arguments...)...)
 	s.command.Stdout, s.command.Stderr = log, log
 	s.command.Env = append(os.Environ(), s.release.env...)
 	s.command.SysProcAttr = setParentDeathSignal()
@@ -204,13 +213,15 @@ func (s *Server) Config(ctx context.Context) (*rest.Config, error) {
 }
 
 // Stop asks the process to stop, waits, and kills it if it takes too long.
-func (s *Server) Stop() {
+func (s *Server) Stop() { s.stopWithin(stopGrace) }
+
+func (s *Server) stopWithin(grace time.Duration) {
 	s.stopped.Do(func() {
 		s.http.CloseIdleConnections()
 		_ = s.command.Process.Signal(syscall.SIGTERM)
 		select {
 		case <-s.exited:
-		case <-time.After(stopGrace):
+		case <-time.After(grace):
 			_ = s.command.Process.Kill()
 			<-s.exited
 		}
@@ -226,10 +237,17 @@ func (s *Server) Kill() {
 	})
 }
 
+// Pause stops the process where it is, as a suspended machine does. Resume lets it continue.
+func (s *Server) Pause() error { return s.command.Process.Signal(syscall.SIGSTOP) }
+
+// Resume lets a paused process continue.
+func (s *Server) Resume() error { return s.command.Process.Signal(syscall.SIGCONT) }
+
 // Again starts the server once more, on the folder that this one, which has ended,
 // has left, with the settings that the release has now.
 func (s *Server) Again() (*Server, error) {
 	next := newServer(s.release, s.dir)
+	next.port, next.arguments = s.port, s.arguments
 	if err := next.start(); err != nil {
 		return nil, fmt.Errorf("cannot start %s again: %w", s.release.options.Server, err)
 	}
@@ -275,6 +293,21 @@ func freePort() (string, error) {
 	}
 	defer func() { _ = listener.Close() }()
 	return portOf(listener.Addr()), nil
+}
+
+// ReservePort returns a port of 127.0.0.1 for a process that keeps it when it starts
+// again. The system gives no such port to a connection meanwhile.
+func ReservePort() (string, error) {
+	const first, ports, tries = 20000, 12000, 100
+	var err error
+	for range tries {
+		port := strconv.Itoa(first + rand.IntN(ports)) //nolint:gosec // Any port will do.
+		var listener net.Listener
+		if listener, err = (&net.ListenConfig{}).Listen(context.Background(), "tcp", net.JoinHostPort("127.0.0.1", port)); err == nil {
+			return port, listener.Close()
+		}
+	}
+	return "", fmt.Errorf("cannot find a free port: %w", err)
 }
 
 func portOf(address net.Addr) string {

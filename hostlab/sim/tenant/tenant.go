@@ -242,17 +242,23 @@ func (a *applier) resource(object *unstructured.Unstructured) (dynamic.ResourceI
 	return resource.Namespace(namespace), nil
 }
 
-// hostKubeconfig returns what the server gets in place of the token in its pod.
-func (r *Release) hostKubeconfig(ctx context.Context) ([]byte, error) {
+// hostKubeconfig returns what the server gets in place of the token in its pod, which is
+// nil outside of a pod. The host is reached via its second argument.
+func (r *Release) hostKubeconfig(ctx context.Context, via Host, pod *corev1.Pod) ([]byte, error) {
 	day := int64((24 * time.Hour).Seconds())
 	request := &authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{ExpirationSeconds: &day}}
+	if pod != nil {
+		request.Spec.BoundObjectRef = &authenticationv1.BoundObjectReference{
+			APIVersion: "v1", Kind: "Pod", Name: pod.Name, UID: pod.UID,
+		}
+	}
 	token, err := r.client.CoreV1().ServiceAccounts(r.options.Namespace).
 		CreateToken(ctx, r.options.Release, request, metav1.CreateOptions{})
 	if err != nil {
 		return nil, fmt.Errorf("cannot get a token of ServiceAccount %s/%s: %w", r.options.Namespace, r.options.Release, err)
 	}
 	config := clientcmdapi.NewConfig()
-	config.Clusters["host"] = &clientcmdapi.Cluster{Server: "https://" + r.host.Address(), CertificateAuthorityData: r.host.CA()}
+	config.Clusters["host"] = &clientcmdapi.Cluster{Server: "https://" + via.Address(), CertificateAuthorityData: via.CA()}
 	config.AuthInfos["server"] = &clientcmdapi.AuthInfo{Token: token.Status.Token}
 	config.Contexts["host"] = &clientcmdapi.Context{Cluster: "host", AuthInfo: "server", Namespace: r.options.Namespace}
 	config.CurrentContext = "host"

@@ -1,0 +1,61 @@
+package replicas
+
+import (
+	"context"
+	"math/rand/v2"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/sublet-dev/sublet/test/consistency"
+)
+
+// leastWrites is how many writes of each workload must succeed, so that a check of nothing
+// fails.
+const leastWrites = 50
+
+// checkLimit bounds the search for an order of the requests.
+const checkLimit = time.Minute
+
+// TestConsistencyOfOne kills and pauses the only replica of a cluster with a store of its
+// own.
+func TestConsistencyOfOne(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, setup{replicas: 1})
+	w.checkConsistency(t, 1, kill(), pause())
+}
+
+// checkConsistency runs both workloads under faults, and checks what they have seen once
+// all replicas are ready again.
+func (w *world) checkConsistency(t *testing.T, replicas int, faults ...fault) {
+	t.Helper()
+	t.Logf("run again with -seed=%d -faults=%v", *seed, *faultTime)
+	o := consistency.Options{Pick: w.pick, Seed: *seed}
+	registers, set := consistency.NewRegisters(o), consistency.NewSet("element", o)
+	ctx, cancel := context.WithTimeout(t.Context(), *faultTime+2*patience)
+	defer cancel()
+	if err := registers.Prepare(ctx); err != nil {
+		t.Fatal(err)
+	}
+	faulty, end := context.WithTimeout(t.Context(), *faultTime)
+	defer end()
+	var clients sync.WaitGroup
+	clients.Go(func() { registers.Run(faulty) })
+	clients.Go(func() { set.Run(faulty) })
+	w.breakThings(faulty, t, faults, rand.New(rand.NewPCG(*seed, 0)))
+	clients.Wait()
+	w.awaitReady(t, replicas)
+	if err := set.Finish(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if err := registers.Check(checkLimit); err != nil {
+		t.Errorf("registers: %v", err)
+	}
+	if err := set.Check(); err != nil {
+		t.Errorf("set: %v", err)
+	}
+	t.Logf("registers: %+v; set: %+v", registers.Outcomes(), set.Outcomes())
+	if min(registers.Outcomes().Acknowledged, set.Outcomes().Acknowledged) < leastWrites {
+		t.Errorf("fewer than %d writes were acknowledged", leastWrites)
+	}
+}

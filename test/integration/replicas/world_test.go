@@ -1,0 +1,149 @@
+package replicas
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+
+	"github.com/sublet-dev/sublet/hostlab/sim"
+	"github.com/sublet-dev/sublet/hostlab/sim/tenant"
+)
+
+// patience is how long a test waits for what takes seconds.
+const patience = 2 * time.Minute
+
+// world is a virtual cluster of one or several replicas and its host.
+type world struct {
+	host    *sim.Host
+	release *tenant.Release
+	fleet   *tenant.Fleet
+	next    atomic.Uint64
+}
+
+// setup is what a virtual cluster consists of.
+type setup struct {
+	// values are those of the chart.
+	values map[string]any
+	// prepare makes on the host what the release needs, in its namespace. May be nil.
+	prepare func(*testing.T, *sim.Host, string)
+	// replicas is the number of pods.
+	replicas int
+	options  tenant.FleetOptions
+}
+
+// newWorld starts a host and a virtual cluster on it, and waits until all replicas are
+// ready.
+func newWorld(t *testing.T, s setup) *world {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	host, err := sim.Start(ctx, sim.Options{Nodes: 2})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(host.Stop)
+	w := &world{host: host}
+	w.open(ctx, t, s)
+	return w
+}
+
+// open installs the release and starts its pods.
+func (w *world) open(ctx context.Context, t *testing.T, s setup) {
+	t.Helper()
+	server, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	const namespace = "shop"
+	if s.prepare != nil {
+		s.prepare(t, w.host, namespace)
+	}
+	w.release, err = tenant.Install(ctx, w.host, tenant.Options{
+		Chart: filepath.Join("..", "..", "..", "chart"), Server: server, Release: "shop", Namespace: namespace, Values: s.values,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.options.Dir = t.TempDir()
+	if w.fleet, err = w.release.RunFleet(ctx, s.options); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if t.Failed() {
+			w.logTails(t, s.options.Dir)
+		}
+		w.fleet.Stop()
+	})
+	w.awaitReady(t, s.replicas)
+	eventually(t, "the virtual cluster takes pods", func(ctx context.Context) error {
+		client := w.pick()
+		if client == nil {
+			return errNobody
+		}
+		_, err := client.CoreV1().ServiceAccounts(metav1.NamespaceDefault).Get(ctx, "default", metav1.GetOptions{})
+		return err
+	})
+}
+
+// awaitReady waits until so many replicas are ready.
+func (w *world) awaitReady(t *testing.T, replicas int) {
+	t.Helper()
+	eventually(t, fmt.Sprintf("%d replicas are ready", replicas), func(context.Context) error {
+		if ready := w.fleet.Ready(); len(ready) != replicas {
+			return fmt.Errorf("%d are, of %d that run; %w", len(ready), len(w.fleet.Replicas()), w.fleet.Err())
+		}
+		return nil
+	})
+}
+
+// pick returns the client of a ready replica, of each in turn, as a Service does. It is nil
+// if there is none.
+func (w *world) pick() kubernetes.Interface {
+	ready := w.fleet.Ready()
+	if len(ready) == 0 {
+		return nil
+	}
+	return ready[w.next.Add(1)%uint64(len(ready))].Client()
+}
+
+// logTails prints the ends of the logs of all replicas.
+func (w *world) logTails(t *testing.T, dir string) {
+	t.Helper()
+	logs, _ := filepath.Glob(filepath.Join(dir, "*", "server.log"))
+	for _, log := range logs {
+		content, _ := os.ReadFile(log)
+		t.Logf("%s:\n%s", log, content[max(0, len(content)-4000):])
+	}
+}
+
+// errNobody is the error of a request that no replica could take.
+var errNobody = errors.New("no replica is ready")
+
+// eventually calls check until it returns nil, and fails the test with its last error
+// when patience is over.
+func eventually(t *testing.T, what string, check func(context.Context) error) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		err := check(ctx)
+		if err == nil {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			t.Fatalf("%s: %v", what, err)
+		case <-tick.C:
+		}
+	}
+}
