@@ -1,9 +1,12 @@
 package storage
 
 import (
+	"errors"
+	"fmt"
 	"path/filepath"
 	"time"
 
+	"go.etcd.io/etcd/pkg/v3/featuregate"
 	"go.etcd.io/etcd/server/v3/config"
 	"go.etcd.io/etcd/server/v3/embed"
 	"go.etcd.io/etcd/server/v3/features"
@@ -11,16 +14,11 @@ import (
 )
 
 const (
-	// idleTick is the clock of raft for a member without peers. It has nobody to
-	// send heartbeats to, and ticks wake an idle process. At a restart it elects
-	// itself within two ticks; at the first start at once, see elect.
-	idleTick          = 100 * time.Millisecond
-	idleElectionTicks = 2
-
-	// peerTick is the same for a member with peers: heartbeats to them, and an
-	// election when ten of them are missing.
-	peerTick          = 100 * time.Millisecond
-	peerElectionTicks = 10
+	// tick is the clock of raft: heartbeats to other members, and an election when
+	// electionTicks of them are missing. A lone member sends no heartbeats, but the
+	// ticks wake an idle process. It does not wait for them at a start, see elect.
+	tick          = 100 * time.Millisecond
+	electionTicks = 10
 
 	// commitInterval is the time after which writes are committed to the file of
 	// the database. They survive a crash before: they are in the raft log. The
@@ -36,10 +34,17 @@ const (
 	keptHistory = 5 * time.Minute
 
 	// snapshotEvery and catchUp bound the raft log on disk and in memory, in
-	// entries of up to 1.5 MiB each. The defaults keep 15,000 entries for slow
-	// followers; there are none.
+	// entries of up to 1.5 MiB each. A follower that has missed more than the log
+	// has gets a copy of the database instead.
 	snapshotEvery = 250
 	catchUp       = 50
+	// catchUpPeers is catchUp of a member that has peers when it starts: what is
+	// written during a short restart of one of them.
+	catchUpPeers = 250
+
+	// hashCheck is the time between two comparisons of the members' hashes. Each
+	// compaction leaves one, and they come as often.
+	hashCheck = keptHistory
 )
 
 // serverConfig returns the configuration of the etcd server.
@@ -53,9 +58,13 @@ func (e *Etcd) serverConfig(logger *zap.Logger) (config.ServerConfig, error) {
 	if e.quota == 0 {
 		e.quota = readLimits(e.Dir, e.VolumeSize, e.Reserve).quota()
 	}
-	tick, electionTicks := idleTick, idleElectionTicks
-	if e.PeerListener != nil {
-		tick, electionTicks = peerTick, peerElectionTicks
+	gate, err := newFeatureGate(member.Name, logger)
+	if err != nil {
+		return config.ServerConfig{}, err
+	}
+	kept := uint64(catchUp)
+	if len(e.Known.Others) > 0 {
+		kept = catchUpPeers
 	}
 	defaults := embed.NewConfig()
 	return config.ServerConfig{
@@ -65,15 +74,17 @@ func (e *Etcd) serverConfig(logger *zap.Logger) (config.ServerConfig, error) {
 		DataDir:             e.serverDir(),
 		InitialPeerURLsMap:  all,
 		InitialClusterToken: member.Token,
-		NewCluster:          len(member.Join) == 0,
+		NewCluster:          len(member.join) == 0,
 
-		TickMs:                     uint(tick.Milliseconds()), //nolint:gosec // a constant
+		TickMs:                     uint(tick / time.Millisecond),
 		ElectionTicks:              electionTicks,
 		InitialElectionTickAdvance: true,
 		PreVote:                    true,
+		PeerTLSInfo:                e.peerTLSInfo(),
+		ForceNewCluster:            e.ForceNew,
 
 		SnapshotCount:          snapshotEvery,
-		SnapshotCatchUpEntries: catchUp,
+		SnapshotCatchUpEntries: kept,
 		MaxSnapFiles:           2,
 		MaxWALFiles:            2,
 		UnsafeNoFsync:          e.NoSync,
@@ -89,15 +100,28 @@ func (e *Etcd) serverConfig(logger *zap.Logger) (config.ServerConfig, error) {
 		WarningApplyDuration:        defaults.WarningApplyDuration,
 		WarningUnaryRequestDuration: defaults.WarningUnaryRequestDuration,
 		DowngradeCheckTime:          time.Hour,
-		CompactHashCheckTime:        defaults.CompactHashCheckTime,
+		CompactHashCheckTime:        hashCheck,
 		StrictReconfigCheck:         true,
 		MaxLearners:                 defaults.MaxLearners,
 		V2Deprecation:               defaults.V2DeprecationEffective(),
 		BcryptCost:                  defaults.BcryptCost,
-		ServerFeatureGate:           features.NewDefaultServerFeatureGate(member.Name, logger),
+		ServerFeatureGate:           gate,
 		Logger:                      logger,
 		Metrics:                     defaults.Metrics,
 	}, nil
+}
+
+// newFeatureGate returns etcd's features, with its corruption checks.
+func newFeatureGate(name string, logger *zap.Logger) (featuregate.FeatureGate, error) {
+	gate := featuregate.New(name, logger)
+	err := errors.Join(gate.Add(features.DefaultEtcdServerFeatureGates), gate.SetFromMap(map[string]bool{
+		string(features.InitialCorruptCheck): true,
+		string(features.CompactHashCheck):    true,
+	}))
+	if err != nil {
+		return nil, fmt.Errorf("cannot switch on the corruption checks of the database: %w", err)
+	}
+	return gate, nil
 }
 
 // serverDir returns the folder of the etcd server.

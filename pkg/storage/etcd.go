@@ -14,7 +14,6 @@ import (
 	"go.etcd.io/etcd/server/v3/etcdserver"
 	"go.etcd.io/etcd/server/v3/etcdserver/api/v3client"
 	"go.etcd.io/etcd/server/v3/etcdserver/api/v3rpc"
-	"go.etcd.io/etcd/server/v3/storage/wal"
 	"go.uber.org/zap"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/test/bufconn"
@@ -64,9 +63,28 @@ type Etcd struct {
 	// nobody can reach.
 	Member Member
 
+	// Known is what is recorded about the store outside of its volume. Default:
+	// nothing, so that an empty volume becomes a new store.
+	Known Known
+
+	// ForceNew makes the member on the volume the only one. What the others have
+	// and this one has not is lost. Default false.
+	ForceNew bool
+
 	// PeerListener accepts connections of other members. Stop closes it.
 	// Default: none.
 	PeerListener net.Listener
+
+	// PeerTLS proves members to each other. Default: they believe each other,
+	// for tests.
+	PeerTLS *PeerTLS
+
+	// Admit returns why another process must not become a member. Default: all may.
+	Admit func(name string) error
+
+	// OnWait is called with the reason why the start waits for other members, and
+	// with an empty one when it does not any more. Default: nobody learns it.
+	OnWait func(reason string)
 
 	// Logger receives etcd's log. Default: warnings and errors as JSON lines on
 	// standard error.
@@ -77,6 +95,11 @@ type Etcd struct {
 	server  *etcdserver.EtcdServer
 	client  *kubernetes.Client
 	peers   *peerServer
+	caller  *peerCaller
+	joins   sync.Mutex
+	turns   turns
+	leaving atomic.Bool
+	reached bool // another member has answered before the start
 	keeper  *spaceKeeper
 	kept    sync.WaitGroup
 	started atomic.Bool
@@ -97,9 +120,12 @@ func Embedded(dir string) *Etcd {
 
 // Start locks the data directory, opens or creates the database and waits until
 // the member has a leader.
-func (e *Etcd) Start(ctx context.Context) (*kubernetes.Client, error) { //nolint:cyclop // its steps in their order
+func (e *Etcd) Start(ctx context.Context) (*kubernetes.Client, error) {
 	if err := e.lockDir(); err != nil {
 		return nil, err
+	}
+	if e.Clock == nil {
+		e.Clock = clock.RealClock{}
 	}
 	reserve := newReserve(e.Dir, e.Reserve)
 	if err := reserve.release(); err != nil {
@@ -109,31 +135,8 @@ func (e *Etcd) Start(ctx context.Context) (*kubernetes.Client, error) { //nolint
 	if err != nil {
 		return nil, err
 	}
-	cfg, err := e.serverConfig(logger)
-	if err != nil {
+	if err := e.startServer(ctx, logger); err != nil {
 		return nil, err
-	}
-	// Only the first member of a new store is alone for sure.
-	isNew := cfg.NewCluster && !wal.Exist(cfg.WALDir())
-	server, err := etcdserver.NewServer(cfg)
-	if err != nil {
-		return nil, fmt.Errorf("cannot open the database in %s: %w", e.Dir, err)
-	}
-	e.server = server
-	server.Start()
-	if e.PeerListener != nil {
-		e.peers = servePeers(e.PeerListener, logger, server)
-	}
-	if isNew {
-		e.elect(ctx)
-	}
-
-	select {
-	case <-server.ReadyNotify():
-	case <-server.StopNotify():
-		return nil, fmt.Errorf("cannot start the database in %s: it stopped", e.Dir)
-	case <-ctx.Done():
-		return nil, fmt.Errorf("cannot start the database in %s: %w", e.Dir, context.Cause(ctx))
 	}
 	if err := e.updatePeerURL(ctx); err != nil {
 		logger.Warn("Cannot update the peer URL of the member", zap.Error(err))
@@ -146,6 +149,66 @@ func (e *Etcd) Start(ctx context.Context) (*kubernetes.Client, error) { //nolint
 	e.started.Store(true)
 	go e.watchServer()
 	return e.client, nil
+}
+
+// startServer starts the member and waits until it has a leader.
+func (e *Etcd) startServer(ctx context.Context, logger *zap.Logger) error {
+	e.Member = e.Member.withDefaults()
+	if err := e.preparePeers(); err != nil {
+		return err
+	}
+	isNew, err := e.prepareMember(ctx, logger, layout{e.serverDir()}.walDir())
+	if err != nil {
+		return err
+	}
+	if err := e.createServer(ctx, logger); err != nil {
+		return err
+	}
+	if !isNew {
+		e.electAtRestart(ctx)
+	}
+	e.server.Start()
+	if err := e.servePeers(); err != nil {
+		return err
+	}
+	if isNew {
+		e.elect(ctx)
+	}
+	return e.awaitReady(ctx)
+}
+
+// createServer opens the database. A new member tries again if the others have changed
+// meanwhile.
+func (e *Etcd) createServer(ctx context.Context, logger *zap.Logger) error {
+	for {
+		cfg, err := e.serverConfig(logger)
+		if err != nil {
+			return err
+		}
+		server, err := etcdserver.NewServer(cfg)
+		if err == nil {
+			e.server = server
+			return e.checkContent()
+		}
+		if !needsJoin(cfg) || ctx.Err() != nil {
+			return fmt.Errorf("cannot open the database in %s: %w", e.Dir, err)
+		}
+		e.wait(fmt.Sprintf("the members of the store have changed: %v", err))
+		if _, err := e.prepareMember(ctx, logger, cfg.WALDir()); err != nil {
+			return err
+		}
+	}
+}
+
+// checkContent compares the content with that of the other members, if one answers.
+func (e *Etcd) checkContent() error {
+	if !e.reached || len(e.server.Cluster().Members()) < 2 {
+		return nil
+	}
+	if err := e.server.CorruptionChecker().InitialCheck(); err != nil {
+		return fmt.Errorf("the database in %s differs from that of the other members; delete its volume, and it joins again: %w", e.Dir, err)
+	}
+	return nil
 }
 
 // newClient returns a client that calls the server directly.
@@ -188,9 +251,6 @@ func (e *Etcd) keepSpace(ctx context.Context, reserve *reserve) error {
 			}
 		},
 	}
-	if e.Clock == nil {
-		e.keeper.clock = clock.RealClock{}
-	}
 	e.keeper.defragmentAtStart(ctx)
 	keeping, stop := context.WithCancel(context.WithoutCancel(ctx))
 	e.kept.Go(func() { e.keeper.run(keeping) })
@@ -226,7 +286,9 @@ func (e *Etcd) watchServer() {
 		select {
 		case <-e.stopped:
 		default:
-			close(e.failed)
+			if !e.leaving.Load() {
+				close(e.failed)
+			}
 		}
 	}
 }
@@ -300,10 +362,10 @@ func (e *Etcd) Stop() {
 		_ = e.client.Close()
 	}
 	e.kept.Wait()
-	e.peers.stop()
 	if e.server != nil {
 		e.server.Stop()
 	}
+	e.stopPeers()
 	if e.lock != nil {
 		_ = e.lock.Close()
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/client/pkg/v3/types"
 	"go.etcd.io/etcd/server/v3/storage/mvcc"
 )
 
@@ -19,9 +20,15 @@ func (e *Etcd) usage() Usage {
 	return Usage{Size: backend.Size(), InUse: backend.SizeInUse(), Quota: e.quota}
 }
 
-// defragment rewrites the database file without its free pages. All requests
-// wait meanwhile. It needs room on the volume for the part in use.
-func (e *Etcd) defragment(context.Context) error {
+// defragment rewrites the database file without its free pages. All requests to this
+// member wait meanwhile. It needs room on the volume for the part in use. Of several
+// members one does so at a time, see takeTurn.
+func (e *Etcd) defragment(ctx context.Context) error {
+	end, err := e.takeTurn(ctx)
+	if err != nil {
+		return fmt.Errorf("cannot defragment the database: %w", err)
+	}
+	defer end()
 	if err := e.server.Defragment(); err != nil {
 		return fmt.Errorf("cannot defragment the database: %w", err)
 	}
@@ -69,10 +76,11 @@ func (e *Etcd) alarms(context.Context) ([]Alarm, error) {
 	return alarms, nil
 }
 
-// disarm clears an alarm, whichever member has set it.
+// disarm clears an alarm that this member has set, or one that has left the store.
 func (e *Etcd) disarm(ctx context.Context, alarm Alarm) error {
 	for _, set := range e.server.Alarms() {
-		if set.Alarm.String() != string(alarm) {
+		member := types.ID(set.MemberID)
+		if set.Alarm.String() != string(alarm) || member != e.server.MemberID() && e.server.Cluster().Member(member) != nil {
 			continue
 		}
 		_, err := e.server.Alarm(ctx, &etcdserverpb.AlarmRequest{

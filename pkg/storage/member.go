@@ -3,27 +3,18 @@ package storage
 import (
 	"context"
 	"fmt"
-	"net"
-	"net/http"
 	"slices"
 	"time"
 
 	"go.etcd.io/etcd/client/pkg/v3/types"
-	"go.etcd.io/etcd/server/v3/etcdserver"
-	"go.etcd.io/etcd/server/v3/etcdserver/api/etcdhttp"
 	"go.etcd.io/etcd/server/v3/etcdserver/api/membership"
 	"go.etcd.io/raft/v3/raftpb"
-	"go.uber.org/zap"
 )
 
 const (
 	defaultName    = "sublet"
 	defaultToken   = "sublet"
 	defaultPeerURL = "http://127.0.0.1:2380"
-
-	// peerHeaderTimeout bounds how long a peer may take to send a request's
-	// headers.
-	peerHeaderTimeout = 10 * time.Second
 
 	// electRetry is the time between two attempts of a member to elect itself.
 	electRetry = 2 * time.Millisecond
@@ -44,9 +35,9 @@ type Member struct {
 	// Default "sublet".
 	Token string
 
-	// Join lists the members that exist already, name -> peer URL. The new
-	// member has been added to them as a learner. Default: a new cluster.
-	Join map[string]string
+	// join lists the members that exist already, name -> peer URL. The new
+	// member has been added to them as a learner. Empty means a new cluster.
+	join map[string]string
 }
 
 // withDefaults returns the member with its defaults filled in.
@@ -70,7 +61,7 @@ func (m Member) urls() (types.URLs, types.URLsMap, error) {
 		return nil, nil, fmt.Errorf("cannot use peer URL %q of member %s: %w", m.PeerURL, m.Name, err)
 	}
 	all := types.URLsMap{m.Name: own}
-	for name, url := range m.Join {
+	for name, url := range m.join {
 		urls, err := types.NewURLs([]string{url})
 		if err != nil {
 			return nil, nil, fmt.Errorf("cannot use peer URL %q of member %s: %w", url, name, err)
@@ -80,19 +71,13 @@ func (m Member) urls() (types.URLs, types.URLsMap, error) {
 	return own, all, nil
 }
 
-// elect makes the member of a new store its own leader, which would otherwise wait
-// for some ticks. A leader passes its role on with the same request.
-//
-// A store with a log must not be asked. Raft looks for pending changes of the
-// membership among entries that it does not know to be applied. While a long log is
-// applied, a snapshot removes some of them, and raft panics.
+// elect makes the only member of a new store its own leader, which would otherwise
+// wait for some ticks. A leader passes its role on with the same request.
 func (e *Etcd) elect(ctx context.Context) {
-	id := uint64(e.server.MemberID())
-	request := &raftpb.Message{Type: raftpb.MsgTimeoutNow.Enum(), From: &id, To: &id}
 	retry := time.NewTicker(electRetry)
 	defer retry.Stop()
 	for e.server.Leader() == 0 {
-		if err := e.server.Process(ctx, request); err != nil {
+		if err := e.requestElection(ctx); err != nil {
 			return // Start reports why the member does not get ready.
 		}
 		select {
@@ -103,6 +88,30 @@ func (e *Etcd) elect(ctx context.Context) {
 		case <-retry.C:
 		}
 	}
+}
+
+// electAtRestart asks a member that is the only voter to elect itself. It is called
+// before the server runs, as raft looks for pending changes of the membership among
+// the entries that it does not know to be applied. Once the server runs, a snapshot may
+// have removed some of them, and raft panics. If there is such a change, raft ignores the
+// request and waits for its clock.
+func (e *Etcd) electAtRestart(ctx context.Context) {
+	voters := 0
+	for _, member := range e.server.Cluster().Members() {
+		if !member.IsLearner {
+			voters++
+		}
+	}
+	own := e.server.Cluster().Member(e.server.MemberID())
+	if voters == 1 && own != nil && !own.IsLearner {
+		_ = e.requestElection(ctx) // The clock of raft does it later.
+	}
+}
+
+// requestElection asks raft to elect this member now.
+func (e *Etcd) requestElection(ctx context.Context) error {
+	id := uint64(e.server.MemberID())
+	return e.server.Process(ctx, &raftpb.Message{Type: raftpb.MsgTimeoutNow.Enum(), From: &id, To: &id})
 }
 
 // updatePeerURL changes the peer URL that the cluster has for this member. A data
@@ -118,32 +127,4 @@ func (e *Etcd) updatePeerURL(ctx context.Context) error {
 		RaftAttributes: membership.RaftAttributes{PeerURLs: []string{url}, IsLearner: own.IsLearner},
 	})
 	return err
-}
-
-// peerServer serves raft to other members.
-type peerServer struct {
-	server *http.Server
-	done   chan struct{}
-}
-
-// servePeers serves raft on the listener until stop is called.
-func servePeers(listener net.Listener, logger *zap.Logger, server *etcdserver.EtcdServer) *peerServer {
-	p := &peerServer{
-		server: &http.Server{Handler: etcdhttp.NewPeerHandler(logger, server), ReadHeaderTimeout: peerHeaderTimeout},
-		done:   make(chan struct{}),
-	}
-	go func() {
-		defer close(p.done)
-		_ = p.server.Serve(listener)
-	}()
-	return p
-}
-
-// stop closes the listener and all connections.
-func (p *peerServer) stop() {
-	if p == nil {
-		return
-	}
-	_ = p.server.Close()
-	<-p.done
 }

@@ -29,7 +29,7 @@ const (
 // member. The raft log starts with a snapshot, so that a member which joins
 // later gets the database and not only what was written since.
 func startCluster(logger *zap.Logger, files layout, identity Member) error {
-	identity.Join = nil
+	identity.join = nil
 	_, urls, err := identity.urls()
 	if err != nil {
 		return err

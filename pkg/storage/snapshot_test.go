@@ -94,30 +94,16 @@ func TestMemberJoinsRestoredStore(t *testing.T) {
 	snapshot := takeSnapshot(t, e, client)
 	want, _ := content(t, client)
 
-	dir := t.TempDir()
-	identity := withPeers(t, "team-a-0", nil)
-	restored := Embedded(dir)
-	identity(restored)
+	c := newTeam(t, "team-a-0", "team-a-1")
+	restored := Embedded(c.dirs["team-a-0"])
+	restored.Logger = zap.NewNop()
+	restored.Member = Member{Name: "team-a-0", PeerURL: c.urls["team-a-0"], Token: "2f8b"}
 	if err := restored.Capabilities().Restore(t.Context(), bytes.NewReader(snapshot)); err != nil {
 		t.Fatalf("Restore: %v", err)
 	}
 	restored.Stop()
-	first, client := startEtcd(t, dir, identity)
-
-	var joining Etcd
-	second := withPeers(t, "team-a-1", map[string]string{"team-a-0": first.Member.PeerURL})
-	second(&joining)
-	id, err := addLearner(t.Context(), client.Client, joining.Member.PeerURL)
-	if err != nil {
-		t.Fatalf("cannot announce the second member: %v", err)
-	}
-	_, follower := startEtcd(t, t.TempDir(), second)
-	eventually(t, func() string {
-		if _, err := client.MemberPromote(t.Context(), id); err != nil {
-			return fmt.Sprintf("cannot promote the second member: %v", err)
-		}
-		return ""
-	})
+	c.start(t, "team-a-0", Known{})
+	_, follower := c.join(t, "team-a-1")
 	got, _ := content(t, follower)
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("content of the second member (-first +second):\n%s", diff)

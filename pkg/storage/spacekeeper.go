@@ -2,6 +2,7 @@ package storage
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"time"
 
@@ -166,7 +167,11 @@ func (k *spaceKeeper) defragment(ctx context.Context, alarmed bool) {
 		return
 	}
 	started := k.clock.Now()
-	if err := k.database.defragment(ctx); err != nil {
+	switch err := k.database.defragment(ctx); {
+	case errors.Is(err, errNotNow):
+		klog.V(2).InfoS("Defragmentation waits for its turn", "reason", err)
+		return
+	case err != nil:
 		klog.ErrorS(err, "Cannot defragment the store")
 		return
 	}

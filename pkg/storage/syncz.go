@@ -8,8 +8,8 @@ import (
 	"github.com/sublet-dev/sublet/api/syncz"
 )
 
-// checks returns the health of the store: whether objects can be created. It is
-// empty before the store answers.
+// checks returns the health of the store: whether objects can be created, and whether
+// it has a leader. It is empty before the store answers.
 func (e *Etcd) checks() []syncz.Check {
 	if !e.started.Load() {
 		return nil
@@ -24,7 +24,7 @@ func (e *Etcd) checks() []syncz.Check {
 			check.Message = "The volume of the store is full, so that nothing can be created. Delete objects, or ask the operator for a larger volume."
 		}
 	}
-	return []syncz.Check{check}
+	return []syncz.Check{check, e.checkMembers()}
 }
 
 // checkSize returns the health of a store of the given size.

@@ -1,0 +1,352 @@
+package storage
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.etcd.io/etcd/client/v3/kubernetes"
+)
+
+// count returns how many keys a member has, read from its own copy.
+func count(t *testing.T, client *kubernetes.Client) int64 {
+	t.Helper()
+	got, err := client.KV.Get(t.Context(), "/registry/", clientv3.WithPrefix(), clientv3.WithCountOnly())
+	if err != nil {
+		t.Fatalf("Get: %v", err)
+	}
+	return got.Count
+}
+
+// writeKeys writes n keys.
+func writeKeys(t *testing.T, client *kubernetes.Client, n int) {
+	t.Helper()
+	for i := range n {
+		if _, err := client.Put(t.Context(), fmt.Sprintf("/registry/%d", i), "before"); err != nil {
+			t.Fatalf("Put: %v", err)
+		}
+	}
+}
+
+// leave lets a member leave and stops it.
+func leave(t *testing.T, e *Etcd) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	if err := e.Leave(ctx); err != nil {
+		t.Fatalf("Leave: %v", err)
+	}
+	e.Stop()
+}
+
+// TestOneThreeOne shows that a lone member admits others without a restart, that the
+// others leave again at the same time, and that a writer notices nothing.
+func TestOneThreeOne(t *testing.T) {
+	t.Parallel()
+	c := newTeam(t, "a-0", "a-1", "a-2")
+	_, client := c.start(t, "a-0", Known{})
+	const before = 3 * snapshotEvery
+	writeKeys(t, client, before)
+	w := startWriter(t, func() []*kubernetes.Client { return []*kubernetes.Client{client} })
+
+	one, first := c.join(t, "a-1")
+	two, second := c.join(t, "a-2")
+	for name, member := range map[string]*kubernetes.Client{"a-1": first, "a-2": second} {
+		if got := count(t, member); got < before {
+			t.Errorf("%s has %d keys, want at least %d", name, got, before)
+		}
+	}
+	left := make(chan error, 2)
+	for _, member := range []*Etcd{one, two} {
+		go func() {
+			ctx, cancel := context.WithTimeout(t.Context(), patience)
+			defer cancel()
+			err := member.Leave(ctx)
+			member.Stop()
+			left <- err
+		}()
+	}
+	if err := errors.Join(<-left, <-left); err != nil {
+		t.Errorf("Leave: %v", err)
+	}
+	w.check(t, client)
+	if members := c.alive["a-0"].Members(); len(members) != 1 {
+		t.Errorf("members after scaling down: %+v, want one", members)
+	}
+	if w.gap > 2*time.Second {
+		t.Errorf("the writer waited for %s, want at most 2 s", w.gap)
+	}
+}
+
+// TestLeaderLeaves shows that the member that leads passes its role on and leaves.
+func TestLeaderLeaves(t *testing.T) {
+	t.Parallel()
+	c := newTeam(t, "a-0", "a-1")
+	zero, client := c.start(t, "a-0", Known{})
+	writeKeys(t, client, 10)
+	one, first := c.join(t, "a-1")
+	leave(t, zero)
+	eventually(t, func() string {
+		if err := one.IsVoter(); err != nil {
+			return err.Error()
+		}
+		return ""
+	})
+	if got := count(t, first); got != 10 {
+		t.Errorf("the other member has %d keys, want 10", got)
+	}
+	if err := one.Leave(t.Context()); !errors.Is(err, errOnlyVoter) {
+		t.Errorf("Leave of the last member: %v, want %v", err, errOnlyVoter)
+	}
+}
+
+// TestComesBack shows how a member starts again, by what its volume has.
+func TestComesBack(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		reason string
+		// between changes the volume, or the membership, while the member is down.
+		between func(t *testing.T, c *team, zero *Etcd)
+		known   func(c *team) Known
+		newID   bool
+	}{
+		{
+			reason: "a listed member goes on with its volume",
+			known:  func(c *team) Known { return Known{MustJoin: true, Others: c.others("a-2")} },
+		},
+		{
+			reason: "a member that is not listed yet goes on, as the others know it",
+			known:  func(c *team) Known { return Known{MustJoin: true, Unlisted: true, Others: c.others("a-2")} },
+		},
+		{
+			reason:  "a member whose volume is lost joins as a new one",
+			between: func(t *testing.T, c *team, _ *Etcd) { t.Helper(); c.dirs["a-2"] = t.TempDir() },
+			known:   func(c *team) Known { return Known{MustJoin: true, Others: c.others("a-2")} },
+			newID:   true,
+		},
+		{
+			reason: "a member that was removed while it was down joins as a new one",
+			between: func(t *testing.T, c *team, zero *Etcd) {
+				t.Helper()
+				eventually(t, func() string {
+					if err := zero.RemoveMember(t.Context(), c.urls["a-2"]); err != nil {
+						return err.Error()
+					}
+					return ""
+				})
+			},
+			known: func(c *team) Known { return Known{MustJoin: true, Others: c.others("a-2")} },
+			newID: true,
+		},
+	} {
+		t.Run(tc.reason, func(t *testing.T) {
+			t.Parallel()
+			c := newTeam(t, "a-0", "a-1", "a-2")
+			zero, client := c.start(t, "a-0", Known{})
+			writeKeys(t, client, 300)
+			c.join(t, "a-1")
+			two, _ := c.join(t, "a-2")
+			id := two.server.MemberID()
+			c.kill("a-2")
+			writeKeys(t, client, 20) // two of three accept writes
+			if tc.between != nil {
+				tc.between(t, c, zero)
+			}
+			again, second := c.start(t, "a-2", tc.known(c))
+			eventually(t, func() string {
+				ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+				defer cancel()
+				err := again.IsVoter()
+				if err != nil {
+					_ = again.Promote(ctx)
+					return err.Error()
+				}
+				return ""
+			})
+			if isNew := again.server.MemberID() != id; isNew != tc.newID {
+				t.Errorf("the member has identifier %s after %s, want another one: %t", again.server.MemberID(), id, tc.newID)
+			}
+			if got := count(t, second); got != 300 {
+				t.Errorf("the member has %d keys, want 300", got)
+			}
+			if members := zero.Members(); len(members) != 3 {
+				t.Errorf("members: %+v, want three", members)
+			}
+		})
+	}
+}
+
+// TestEmptyFirstMember shows that an empty volume of the first pod joins the others
+// and never becomes a second store.
+func TestEmptyFirstMember(t *testing.T) {
+	t.Parallel()
+	c := newTeam(t, "a-0", "a-1", "a-2")
+	_, client := c.start(t, "a-0", Known{})
+	writeKeys(t, client, 10)
+	c.join(t, "a-1")
+	c.join(t, "a-2")
+	c.kill("a-0")
+	c.dirs["a-0"] = t.TempDir()
+	_, again := c.join(t, "a-0")
+	if got := count(t, again); got != 10 {
+		t.Errorf("the first member has %d keys, want the 10 of the others", got)
+	}
+}
+
+// TestLostMajority shows that a member without majority waits and says so, and that
+// the operator's decision makes it the only one.
+func TestLostMajority(t *testing.T) {
+	t.Parallel()
+	c := newTeam(t, "a-0", "a-1", "a-2")
+	_, client := c.start(t, "a-0", Known{})
+	writeKeys(t, client, 300)
+	c.join(t, "a-1")
+	c.join(t, "a-2")
+	for _, name := range []string{"a-0", "a-1", "a-2"} {
+		c.kill(name)
+	}
+
+	var reason atomic.Pointer[string]
+	alone := c.member(t, "a-0", Known{MustJoin: true, Others: c.others("a-0")})
+	alone.OnWait = func(said string) { reason.Store(&said) }
+	ctx, cancel := context.WithCancel(t.Context())
+	failed := make(chan error, 1)
+	go func() {
+		_, err := alone.Start(ctx)
+		failed <- err
+	}()
+	eventually(t, func() string {
+		if said := reason.Load(); said == nil || !strings.Contains(*said, "no majority: of 3 members, a-1 and a-2 do not answer") {
+			return fmt.Sprintf("the member does not say that it has no majority: %v", said)
+		}
+		return ""
+	})
+	cancel()
+	if err := <-failed; err == nil {
+		t.Error("a member without majority has started")
+	}
+	alone.Stop()
+
+	forced, again := c.restart(t, "a-0", func(e *Etcd) { e.ForceNew = true })
+	if got := count(t, again); got != 300 {
+		t.Errorf("the only member has %d keys, want 300", got)
+	}
+	eventually(t, func() string {
+		if members := forced.Members(); len(members) != 1 {
+			return fmt.Sprintf("members: %+v, want one", members)
+		}
+		return ""
+	})
+	// The others come back with the old store, and are not listed any more.
+	_, first := c.join(t, "a-1")
+	if got := count(t, first); got != 300 {
+		t.Errorf("the member that came back has %d keys, want 300", got)
+	}
+}
+
+// TestPartition shows that a member that nobody reaches accepts no write, that the
+// others go on, and that it has everything when it is back.
+func TestPartition(t *testing.T) {
+	t.Parallel()
+	c := newTeam(t, "a-0", "a-1", "a-2")
+	zero, client := c.start(t, "a-0", Known{})
+	writeKeys(t, client, 10)
+	one, first := c.join(t, "a-1")
+	two, _ := c.join(t, "a-2")
+	for _, other := range []*Etcd{one, two} {
+		other.server.CutPeer(zero.server.MemberID())
+		zero.server.CutPeer(other.server.MemberID())
+	}
+	eventually(t, func() string {
+		if one.server.Leader() == zero.server.MemberID() || one.server.Leader() == 0 {
+			return "the others have no new leader"
+		}
+		return ""
+	})
+	if _, err := first.Put(t.Context(), "/registry/meanwhile", "x"); err != nil {
+		t.Errorf("Put with a majority: %v", err)
+	}
+	short, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	if _, err := client.Put(short, "/registry/lonely", "x"); err == nil {
+		t.Error("a member without majority has accepted a write")
+	}
+	for _, other := range []*Etcd{one, two} {
+		other.server.MendPeer(zero.server.MemberID())
+		zero.server.MendPeer(other.server.MemberID())
+	}
+	eventually(t, func() string {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		got, err := client.KV.Get(ctx, "/registry/meanwhile")
+		if err != nil || len(got.Kvs) != 1 {
+			return fmt.Sprintf("the member is behind: %v", err)
+		}
+		return ""
+	})
+}
+
+// TestStrangers shows that a certificate of another authority opens nothing, and that
+// a member cannot join under another name.
+func TestStrangers(t *testing.T) {
+	t.Parallel()
+	c := newTeam(t, "a-0", "a-1")
+	c.start(t, "a-0", Known{})
+	for _, tc := range []struct {
+		reason string
+		tls    *PeerTLS
+		want   string
+	}{
+		{"an authority that tenants could have signs for no member", newTeam(t).tls(t, "a-1"), ""},
+		{"a member joins under its own name only", c.tls(t, "a-2"), "not that of member a-1"},
+	} {
+		stranger := Embedded(t.TempDir())
+		stranger.PeerTLS = tc.tls
+		if tc.want == "" {
+			stranger.PeerTLS.Authority = c.tls(t, "a-1").Authority // It trusts the members; they do not.
+		}
+		if err := stranger.preparePeers(); err != nil {
+			t.Fatal(err)
+		}
+		_, err := stranger.caller.join(t.Context(), c.urls["a-0"], joinRequest{Name: "a-1", URL: c.urls["a-1"]})
+		if err == nil || !strings.Contains(err.Error(), tc.want) {
+			t.Errorf("%s: %v", tc.reason, err)
+		}
+	}
+	if members := c.alive["a-0"].Members(); len(members) != 1 {
+		t.Errorf("members: %+v, want one", members)
+	}
+}
+
+// TestDefragmentOneAtATime shows that the leader passes its role on before it
+// defragments, and that no two members do so at the same time.
+func TestDefragmentOneAtATime(t *testing.T) {
+	t.Parallel()
+	c := newTeam(t, "a-0", "a-1", "a-2")
+	zero, client := c.start(t, "a-0", Known{})
+	writeKeys(t, client, 10)
+	one, _ := c.join(t, "a-1")
+	c.join(t, "a-2")
+	end, err := zero.takeTurn(t.Context())
+	if err != nil {
+		t.Fatalf("the first turn: %v", err)
+	}
+	if zero.server.Leader() == zero.server.MemberID() {
+		t.Error("the member that defragments still leads")
+	}
+	if err := one.defragment(t.Context()); err == nil {
+		t.Error("a second member has defragmented at the same time")
+	}
+	end()
+	eventually(t, func() string {
+		if err := one.defragment(t.Context()); err != nil {
+			return err.Error()
+		}
+		return ""
+	})
+}

@@ -1,0 +1,257 @@
+package storage
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"fmt"
+	"math/big"
+	"net"
+	"sync"
+	"testing"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.etcd.io/etcd/client/v3/kubernetes"
+	"go.uber.org/zap"
+)
+
+// team is the members of one store, in one process and over TLS.
+type team struct {
+	authority *x509.Certificate
+	key       *ecdsa.PrivateKey
+
+	mu    sync.Mutex
+	urls  map[string]string
+	dirs  map[string]string
+	alive map[string]*Etcd
+}
+
+// newTeam returns members that have not started, each with an address and a volume.
+func newTeam(t *testing.T, names ...string) *team {
+	t.Helper()
+	key, certificate := newAuthority(t, "peers")
+	c := &team{authority: certificate, key: key, urls: map[string]string{}, dirs: map[string]string{}, alive: map[string]*Etcd{}}
+	for _, name := range names {
+		listener := listen(t, "127.0.0.1:0")
+		c.urls[name] = "https://" + listener.Addr().String()
+		_ = listener.Close()
+		c.dirs[name] = t.TempDir()
+	}
+	return c
+}
+
+func newAuthority(t *testing.T, name string) (*ecdsa.PrivateKey, *x509.Certificate) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name}, NotAfter: time.Now().Add(time.Hour),
+		KeyUsage: x509.KeyUsageCertSign, BasicConstraintsValid: true, IsCA: true,
+	}
+	raw, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	certificate, err := x509.ParseCertificate(raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return key, certificate
+}
+
+// listen listens at an address that another listener may just have left.
+func listen(t *testing.T, address string) net.Listener {
+	t.Helper()
+	var listener net.Listener
+	eventually(t, func() string {
+		var err error
+		if listener, err = new(net.ListenConfig).Listen(t.Context(), "tcp", address); err != nil {
+			return err.Error()
+		}
+		return ""
+	})
+	return listener
+}
+
+// tls returns the certificate of a member, signed by the authority of the team.
+func (c *team) tls(t *testing.T, name string) *PeerTLS {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw, err := x509.CreateCertificate(rand.Reader, &x509.Certificate{
+		SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: name}, NotAfter: time.Now().Add(time.Hour),
+		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
+	}, c.authority, key.Public(), c.key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	encoded, err := x509.MarshalECPrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	certificate := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: raw})
+	private := pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: encoded})
+	return &PeerTLS{
+		Authority:   pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.authority.Raw}),
+		Certificate: func() (cert, key []byte) { return certificate, private },
+	}
+}
+
+// others returns all members but one.
+func (c *team) others(name string) map[string]string {
+	others := map[string]string{}
+	for other, url := range c.urls {
+		if other != name {
+			others[other] = url
+		}
+	}
+	return others
+}
+
+// member returns a member that has not started.
+func (c *team) member(t *testing.T, name string, known Known) *Etcd {
+	t.Helper()
+	e := Embedded(c.dirs[name])
+	e.NoSync, e.Logger = true, zap.NewNop()
+	e.Member = Member{Name: name, PeerURL: c.urls[name], Token: "2f8b"}
+	e.Known = known
+	e.PeerTLS = c.tls(t, name)
+	e.PeerListener = listen(t, c.urls[name][len("https://"):])
+	return e
+}
+
+// start starts a member, and stops it at the end of the test.
+func (c *team) start(t *testing.T, name string, known Known, options ...func(*Etcd)) (*Etcd, *kubernetes.Client) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	e := c.member(t, name, known)
+	for _, option := range options {
+		option(e)
+	}
+	t.Cleanup(e.Stop)
+	client, err := e.Start(ctx)
+	if err != nil {
+		t.Fatalf("Start of %s: %v", name, err)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.alive[name] = e
+	return e, client
+}
+
+// join starts a member that joins the others, and gives it a vote.
+func (c *team) join(t *testing.T, name string) (*Etcd, *kubernetes.Client) {
+	t.Helper()
+	e, client := c.start(t, name, Known{MustJoin: true, Unlisted: true, Others: c.others(name)})
+	eventually(t, func() string {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if err := e.Promote(ctx); err != nil && e.IsVoter() != nil {
+			return err.Error()
+		}
+		return ""
+	})
+	return e, client
+}
+
+// restart starts a member that is listed.
+func (c *team) restart(t *testing.T, name string, options ...func(*Etcd)) (*Etcd, *kubernetes.Client) {
+	t.Helper()
+	return c.start(t, name, Known{MustJoin: true, Others: c.others(name)}, options...)
+}
+
+// kill ends a member as the end of its process would: it passes nothing on.
+func (c *team) kill(name string) {
+	c.mu.Lock()
+	e := c.alive[name]
+	delete(c.alive, name)
+	c.mu.Unlock()
+	e.stopPeers()
+	e.server.HardStop()
+	e.Stop()
+}
+
+// writer writes numbers into a store until it is stopped.
+type writer struct {
+	stop func()
+	done chan struct{}
+
+	mu      sync.Mutex
+	written []string
+	gap     time.Duration
+}
+
+// startWriter writes twenty times a second to whichever client answers.
+func startWriter(t *testing.T, clients func() []*kubernetes.Client) *writer {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	w := &writer{stop: cancel, done: make(chan struct{})}
+	go func() {
+		defer close(w.done)
+		ticker := time.NewTicker(50 * time.Millisecond)
+		defer ticker.Stop()
+		last := time.Now()
+		for i := 0; ctx.Err() == nil; i++ {
+			key := fmt.Sprintf("/registry/written/%d", i)
+			for _, client := range clients() {
+				asking, end := context.WithTimeout(ctx, time.Second)
+				_, err := client.Put(asking, key, "x")
+				end()
+				if err == nil {
+					w.record(key, time.Since(last))
+					last = time.Now()
+					break
+				}
+			}
+			select {
+			case <-ctx.Done():
+			case <-ticker.C:
+			}
+		}
+	}()
+	t.Cleanup(func() { cancel(); <-w.done })
+	return w
+}
+
+func (w *writer) record(key string, gap time.Duration) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.written = append(w.written, key)
+	w.gap = max(w.gap, gap)
+}
+
+// check stops the writer and returns how many of its writes are lost.
+func (w *writer) check(t *testing.T, client *kubernetes.Client) {
+	t.Helper()
+	w.stop()
+	<-w.done
+	got, err := client.KV.Get(t.Context(), "/registry/written/", clientv3.WithPrefix(), clientv3.WithKeysOnly())
+	if err != nil {
+		t.Fatalf("Get: %v", err)
+	}
+	kept := map[string]bool{}
+	for _, kv := range got.Kvs {
+		kept[string(kv.Key)] = true
+	}
+	lost := 0
+	for _, key := range w.written {
+		if !kept[key] {
+			lost++
+		}
+	}
+	if lost > 0 || len(w.written) == 0 {
+		t.Errorf("of %d acknowledged writes, %d are lost", len(w.written), lost)
+	}
+	t.Logf("%d writes, longest gap %s", len(w.written), w.gap.Round(time.Millisecond))
+}
