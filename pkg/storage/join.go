@@ -23,7 +23,7 @@ import (
 const (
 	// joinRetry is the time between two attempts to join.
 	joinRetry = 500 * time.Millisecond
-	// leaderPatience is how long a start waits for a leader before it says so.
+	// leaderPatience is how long a start waits for a leader before it reports that.
 	leaderPatience = 5 * time.Second
 )
 
@@ -44,8 +44,7 @@ type Known struct {
 }
 
 // prepareMember decides how the member starts: as a new store, as the member that the
-// volume has, or as a new member of the store that the others have. It waits for the
-// others as long as it takes. It returns whether the store is new.
+// volume has, or as a new member. It waits for the others as long as it takes. It returns whether the store is new.
 func (e *Etcd) prepareMember(ctx context.Context, logger *zap.Logger, walDir string) (isNew bool, err error) {
 	hasLog := wal.Exist(walDir)
 	if !hasLog && !e.Known.MustJoin {
@@ -227,6 +226,7 @@ func (e *Etcd) explainNoLeader(ctx context.Context) string {
 		}
 		answering++
 	}
+	slices.Sort(silent)
 	if answering > voters/2 {
 		return "the members of the store are electing a leader"
 	}

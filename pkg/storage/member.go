@@ -90,10 +90,10 @@ func (e *Etcd) elect(ctx context.Context) {
 	}
 }
 
-// electAtRestart asks a member that is the only voter to elect itself. It is called
-// before the server runs, as raft looks for pending changes of the membership among
-// the entries that it does not know to be applied. Once the server runs, a snapshot may
-// have removed some of them, and raft panics. If there is such a change, raft ignores the
+// electAtRestart asks a member that is the only voter to elect itself. It must be called
+// before the server runs. Raft looks for pending changes of the membership among the
+// entries that it does not know to be applied. Once the server runs, a snapshot may have
+// removed some of them, and raft panics. If there is such a change, raft ignores the
 // request and waits for its clock.
 func (e *Etcd) electAtRestart(ctx context.Context) {
 	voters := 0

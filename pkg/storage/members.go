@@ -47,7 +47,7 @@ func (e *Etcd) Members() []MemberStatus {
 	return e.members()
 }
 
-// members is Members for a server that may not have a leader yet.
+// members returns the members of a server that may not have a leader yet.
 func (e *Etcd) members() []MemberStatus {
 	var members []MemberStatus
 	for _, member := range e.server.Cluster().Members() {

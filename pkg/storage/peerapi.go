@@ -84,9 +84,9 @@ func (e *Etcd) serveMembership(w http.ResponseWriter, r *http.Request) {
 	})
 }
 
-// serveJoin adds a member as a learner. Members with the same name or peer URL are its
-// earlier lives, and are removed first: their data is lost, and raft must not take the
-// new one for them.
+// serveJoin adds a member as a learner. It first removes members with the same name or
+// peer URL, which are its earlier lives. Their data is lost, and raft must not take the new
+// one for them.
 func (e *Etcd) serveJoin(w http.ResponseWriter, r *http.Request) {
 	var request joinRequest
 	if err := json.NewDecoder(io.LimitReader(r.Body, maxPeerAnswer)).Decode(&request); err != nil {

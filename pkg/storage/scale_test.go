@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -44,8 +45,8 @@ func leave(t *testing.T, e *Etcd) {
 	e.Stop()
 }
 
-// TestOneThreeOne shows that a lone member admits others without a restart, that the
-// others leave again at the same time, and that a writer notices nothing.
+// TestOneThreeOne shows that a lone member admits others without a restart. They leave
+// again at the same time, and a writer notices nothing.
 func TestOneThreeOne(t *testing.T) {
 	t.Parallel()
 	c := newTeam(t, "a-0", "a-1", "a-2")
@@ -198,8 +199,8 @@ func TestEmptyFirstMember(t *testing.T) {
 	}
 }
 
-// TestLostMajority shows that a member without majority waits and says so, and that
-// the operator's decision makes it the only one.
+// TestLostMajority shows that a member without majority waits and reports it. The
+// operator's decision makes it the only one.
 func TestLostMajority(t *testing.T) {
 	t.Parallel()
 	c := newTeam(t, "a-0", "a-1", "a-2")
@@ -214,6 +215,7 @@ func TestLostMajority(t *testing.T) {
 	var reason atomic.Pointer[string]
 	alone := c.member(t, "a-0", Known{MustJoin: true, Others: c.others("a-0")})
 	alone.OnWait = func(said string) { reason.Store(&said) }
+	t.Cleanup(alone.Stop)
 	ctx, cancel := context.WithCancel(t.Context())
 	failed := make(chan error, 1)
 	go func() {
@@ -222,7 +224,7 @@ func TestLostMajority(t *testing.T) {
 	}()
 	eventually(t, func() string {
 		if said := reason.Load(); said == nil || !strings.Contains(*said, "no majority: of 3 members, a-1 and a-2 do not answer") {
-			return fmt.Sprintf("the member does not say that it has no majority: %v", said)
+			return "the member does not say that it has no majority: " + *cmp.Or(said, new(string))
 		}
 		return ""
 	})
@@ -249,8 +251,8 @@ func TestLostMajority(t *testing.T) {
 	}
 }
 
-// TestPartition shows that a member that nobody reaches accepts no write, that the
-// others go on, and that it has everything when it is back.
+// TestPartition shows that a member that nobody reaches accepts no write, while the
+// others do. It has everything when it is back.
 func TestPartition(t *testing.T) {
 	t.Parallel()
 	c := newTeam(t, "a-0", "a-1", "a-2")

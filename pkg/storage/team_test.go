@@ -118,11 +118,23 @@ func (c *team) others(name string) map[string]string {
 	return others
 }
 
+// fatalOnly logs only why etcd ends the process.
+func fatalOnly(t *testing.T) *zap.Logger {
+	t.Helper()
+	config := zap.NewDevelopmentConfig()
+	config.Level = zap.NewAtomicLevelAt(zap.DPanicLevel)
+	logger, err := config.Build()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return logger
+}
+
 // member returns a member that has not started.
 func (c *team) member(t *testing.T, name string, known Known) *Etcd {
 	t.Helper()
 	e := Embedded(c.dirs[name])
-	e.NoSync, e.Logger = true, zap.NewNop()
+	e.NoSync, e.Logger = true, fatalOnly(t)
 	e.Member = Member{Name: name, PeerURL: c.urls[name], Token: "2f8b"}
 	e.Known = known
 	e.PeerTLS = c.tls(t, name)

@@ -3,7 +3,8 @@
 //
 // A [Bundle] is what must outlive a pod, in a Secret of the host. It has the certificate
 // authority of the cluster, and the key that signs service account tokens. It also has
-// the authority of the front proxy, which identifies users to aggregated API servers.
+// the authority of the front proxy, which identifies users to aggregated API servers, and
+// that of the members of the embedded store.
 // Serving and client certificates are issued from the bundle when the process needs
 // them. They are valid for a year at most, and are replaced while it runs, see [Leaf].
 //
@@ -53,6 +54,9 @@ type Bundle struct {
 	ca         authority
 	frontProxy authority
 	accounts   *ecdsa.PrivateKey
+	// peers signs for members of the store. It is empty in a Secret of an earlier
+	// release, see [WithPeers].
+	peers authority
 	// outgoing is the identity before a rotation that has not ended, else empty.
 	outgoing outgoing
 }
@@ -76,7 +80,11 @@ func New(now time.Time) (*Bundle, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Bundle{ca: ca, frontProxy: frontProxy, accounts: accounts}, nil
+	peers, err := newAuthority("store-peers", now)
+	if err != nil {
+		return nil, err
+	}
+	return &Bundle{ca: ca, frontProxy: frontProxy, accounts: accounts, peers: peers}, nil
 }
 
 // FromSecret reads a bundle from the data of its Secret. It reports every
@@ -85,11 +93,12 @@ func FromSecret(data map[string][]byte) (*Bundle, error) {
 	ca, errCA := readAuthority(data, KeyCACert, KeyCAKey)
 	frontProxy, errFront := readAuthority(data, KeyFrontProxyCert, KeyFrontProxyKey)
 	accounts, errAccounts := readKey(data, KeyServiceAccount)
+	peers, errPeers := readPeers(data)
 	former, errFormer := readOutgoing(data)
-	if err := errors.Join(errCA, errFront, errAccounts, errFormer); err != nil {
+	if err := errors.Join(errCA, errFront, errAccounts, errPeers, errFormer); err != nil {
 		return nil, fmt.Errorf("cannot read the certificates of the virtual cluster: %w", err)
 	}
-	return &Bundle{ca: ca, frontProxy: frontProxy, accounts: accounts, outgoing: former}, nil
+	return &Bundle{ca: ca, frontProxy: frontProxy, accounts: accounts, peers: peers, outgoing: former}, nil
 }
 
 // Secret returns the bundle as the data of a Secret.
@@ -101,6 +110,7 @@ func (b *Bundle) Secret() map[string][]byte {
 		KeyFrontProxyKey:  mustEncodeKey(b.frontProxy.key),
 		KeyServiceAccount: mustEncodeKey(b.accounts),
 	}
+	b.peers.write(data, KeyPeersCert, KeyPeersKey)
 	b.outgoing.write(data)
 	return data
 }

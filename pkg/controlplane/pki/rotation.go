@@ -63,7 +63,7 @@ func Rotate(data map[string][]byte, now time.Time) (map[string][]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	after := &Bundle{ca: ca, frontProxy: before.frontProxy, accounts: accounts, outgoing: outgoing{
+	after := &Bundle{ca: ca, frontProxy: before.frontProxy, accounts: accounts, peers: before.peers, outgoing: outgoing{
 		ca: before.ca.cert, cross: cross, accounts: &before.accounts.PublicKey, since: now,
 	}}
 	return after.Secret(), nil
