@@ -46,12 +46,11 @@ var rules = map[string]rule{
 		"pkg/policy", "pkg/translate", "pkg/syncer/kinds/nodes", "api/...", "k8s.io/apiserver",
 	}, tests: []string{"pkg/syncer"}},
 
-	"pkg/controlplane/pki":        {},
-	"pkg/controlplane/loopback":   {code: []string{"k8s.io/apiserver", "k8s.io/kubernetes"}},
-	"pkg/controlplane/openapi":    {code: []string{"k8s.io/apiserver", "k8s.io/kubernetes"}},
-	"pkg/controlplane/encryption": {code: []string{"api/syncz", "k8s.io/apiserver"}, tests: []string{"pkg/storage"}},
-	"pkg/controlplane/queues":     {},
-	"pkg/controlplane/informers":  {code: []string{"k8s.io/apiserver", "k8s.io/kubernetes"}},
+	"pkg/controlplane/pki":       {},
+	"pkg/controlplane/loopback":  {code: []string{"k8s.io/apiserver", "k8s.io/kubernetes"}},
+	"pkg/controlplane/openapi":   {code: []string{"k8s.io/apiserver", "k8s.io/kubernetes"}},
+	"pkg/controlplane/queues":    {},
+	"pkg/controlplane/informers": {code: []string{"k8s.io/apiserver", "k8s.io/kubernetes"}},
 	"pkg/controlplane": {code: []string{
 		"pkg/controlplane/...", "pkg/storage", "api/...", "k8s.io/apiserver", "k8s.io/kubernetes",
 	}},
@@ -59,6 +58,7 @@ var rules = map[string]rule{
 	"pkg/virtualscheduler": {code: []string{
 		"pkg/virtualscheduler/usage", "pkg/translate", "api/...", "k8s.io/apiserver", "k8s.io/kubernetes",
 	}},
+	"pkg/snapshot":               {code: []string{"pkg/storage", "api/..."}},
 	"pkg/virtualscheduler/usage": {code: []string{"pkg/translate", "api/..."}},
 	// The kubelet's own proxy handler lives there; the tests use it as the host.
 	"pkg/nodeproxy": {code: []string{"pkg/meter", "pkg/translate", "api/..."}, tests: []string{"k8s.io/apiserver"}},

@@ -19,7 +19,6 @@ import (
 	plaintext "k8s.io/apiserver/pkg/storage/value/encrypt/identity"
 	"k8s.io/client-go/tools/cache"
 
-	"github.com/sublet-dev/sublet/pkg/controlplane/encryption"
 	"github.com/sublet-dev/sublet/pkg/storage"
 )
 
@@ -27,16 +26,15 @@ import (
 // backend. By default each resource opens a connection of its own: some seventy
 // of them, with a thousand goroutines.
 type sharedStore struct {
-	client     *kubernetes.Client
-	encryption *encryption.Encryption
+	client *kubernetes.Client
 }
 
 // newSharedStore returns the store behind client. It measures the latency of
 // requests, as the default client does.
-func newSharedStore(client *kubernetes.Client, encryption *encryption.Encryption) sharedStore {
+func newSharedStore(client *kubernetes.Client) sharedStore {
 	client.KV = etcd3.NewETCDLatencyTracker(client.KV)
 	client.Kubernetes = statusWrites{client.Kubernetes}
-	return sharedStore{client: client, encryption: encryption}
+	return sharedStore{client: client}
 }
 
 // wrap replaces the storage that a getter would build by one on the shared client.
@@ -95,7 +93,7 @@ func (s sharedStore) decorator(cached bool) generic.StorageDecorator {
 		triggers apistorage.IndexerFuncs,
 		indexers *cache.Indexers,
 	) (apistorage.Interface, factory.DestroyFunc, error) {
-		transformer := s.encryption.Transformer(config.GroupResource)
+		transformer := config.Transformer
 		if transformer == nil {
 			transformer = plaintext.NewEncryptCheckTransformer()
 		}

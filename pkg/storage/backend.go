@@ -68,6 +68,10 @@ type Capabilities struct {
 	// Restore replaces an empty store by a snapshot. It is called before Start.
 	Restore func(ctx context.Context, r io.Reader) error
 
+	// Reset replaces the store by an empty one at the given revision, in which all
+	// earlier revisions count as compacted. It is called before Start.
+	Reset func(ctx context.Context, revision int64) error
+
 	// Defragment returns free space inside the store to its volume. Requests
 	// wait meanwhile.
 	Defragment func(ctx context.Context) error

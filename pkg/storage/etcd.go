@@ -303,6 +303,7 @@ func (e *Etcd) Capabilities() Capabilities {
 		Compacts:   true,
 		Snapshot:   e.snapshot,
 		Restore:    e.restore,
+		Reset:      e.reset,
 		Defragment: e.defragment,
 		Usage:      e.usage,
 		Alarms:     e.alarms,

@@ -26,8 +26,7 @@ type Combination struct {
 // Combinations returns all rules about several keys at once.
 func Combinations() []Combination {
 	return slices.Concat(nodesCombinations(), syncCombinations(), storeCombinations(), highAvailabilityCombinations(),
-		controlPlaneCombinations(), resourceCombinations(), policyCombinations(),
-		encryptionCombinations())
+		controlPlaneCombinations(), resourceCombinations(), policyCombinations())
 }
 
 // nodesSetting is the path of the settings of nodes.

@@ -1,4 +1,4 @@
-package encryption
+package snapshot
 
 import (
 	"testing"
@@ -6,6 +6,7 @@ import (
 	"go.uber.org/goleak"
 )
 
+// TestMain fails if a test leaves a goroutine behind.
 func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }

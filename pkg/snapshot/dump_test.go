@@ -1,0 +1,113 @@
+package snapshot
+
+import (
+	"bytes"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	clientv3 "go.etcd.io/etcd/client/v3"
+)
+
+// dumpOf returns a dump of a store.
+func dumpOf(t *testing.T, store Store) []byte {
+	t.Helper()
+	var out bytes.Buffer
+	use(t, store, func(client *clientv3.Client) {
+		if _, _, err := Dump(t.Context(), client, &out, time.Date(2026, 1, 2, 3, 4, 5, 6, time.UTC)); err != nil {
+			t.Fatalf("Dump: %v", err)
+		}
+	})
+	return out.Bytes()
+}
+
+// TestRestore restores a dump of each kind of store into each.
+func TestRestore(t *testing.T) {
+	t.Parallel()
+	for name, pair := range pairs() {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			source, target := pair(t)
+			fill(t, source, 1500)
+			before := read(t, source)
+			dump, err := OpenDump(t.Context(), bytes.NewReader(dumpOf(t, source)))
+			if err != nil {
+				t.Fatalf("OpenDump: %v", err)
+			}
+			if dump.Header.Identity.Anchor != anchor || dump.Digest.Keys != 1500 || dump.Digest.Expiring != 7 {
+				t.Errorf("OpenDump: got %+v, %+v, want the store of %s with 1500 keys", dump.Header, dump.Digest, anchor)
+			}
+			if err := Restore(t.Context(), target, dump, RestoreOptions{AtLeast: 50_000}); err != nil {
+				t.Fatalf("Restore: %v", err)
+			}
+			after := read(t, target)
+			if diff := cmp.Diff(before.values, after.values); diff != "" {
+				t.Errorf("the restored store differs:\n%s", diff)
+			}
+			if after.lowest <= 50_000 {
+				t.Errorf("a restored key has revision %d, want one above 50000", after.lowest)
+			}
+			if err := Restore(t.Context(), target, dump, RestoreOptions{}); !errors.Is(err, errNotEmpty) {
+				t.Errorf("second Restore: got %v, want %v", err, errNotEmpty)
+			}
+			if err := refusalOf(t, target, ""); err != nil {
+				t.Errorf("restored store: %v", err)
+			}
+			checkVerify(t, dump, target)
+		})
+	}
+}
+
+// checkVerify changes a restored store and compares it with its dump.
+func checkVerify(t *testing.T, dump *DumpFile, store Store) {
+	t.Helper()
+	use(t, store, func(client *clientv3.Client) {
+		if _, err := Verify(t.Context(), dump, client); err != nil {
+			t.Errorf("Verify: %v", err)
+		}
+		for key, value := range map[string]string{"/registry/configmaps/default/c00001": "x", "/registry/new": "y"} {
+			if _, err := client.Put(t.Context(), key, value); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for _, key := range []string{"/registry/configmaps/default/c00002", "/registry/events/default/e3"} {
+			if _, err := client.Delete(t.Context(), key); err != nil {
+				t.Fatal(err)
+			}
+		}
+		_, err := Verify(t.Context(), dump, client)
+		want := &DifferentError{
+			Missing: []string{"/registry/configmaps/default/c00002"},
+			Changed: []string{"/registry/configmaps/default/c00001"}, Added: []string{"/registry/new"},
+		}
+		got, _ := errors.AsType[*DifferentError](err)
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("Verify of a changed store:\n%s", diff)
+		}
+		if err != nil && !strings.Contains(err.Error(), "1 missing (/registry/configmaps/default/c00002); 1 changed") {
+			t.Errorf("Verify: the message %q does not name the keys", err)
+		}
+	})
+}
+
+// TestDamagedDump changes each part of a dump.
+func TestDamagedDump(t *testing.T) {
+	t.Parallel()
+	store := embedded(t)
+	fill(t, store, 20)
+	whole := dumpOf(t, store)
+	for at := range whole {
+		damaged := bytes.Clone(whole)
+		damaged[at] ^= 0x55
+		dump, err := OpenDump(t.Context(), bytes.NewReader(damaged))
+		// gzip ignores some bits of its own header.
+		if err == nil && at > 10 {
+			t.Errorf("byte %d of %d changed: got %+v, want an error", at, len(whole), dump.Header)
+		}
+		if _, err := OpenDump(t.Context(), bytes.NewReader(whole[:at])); err == nil {
+			t.Errorf("cut after byte %d of %d: got no error", at, len(whole))
+		}
+	}
+}

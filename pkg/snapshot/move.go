@@ -1,0 +1,388 @@
+package snapshot
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"time"
+
+	"go.etcd.io/etcd/api/v3/mvccpb"
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"k8s.io/utils/clock"
+
+	"github.com/sublet-dev/sublet/pkg/storage"
+)
+
+// openTimeout bounds the start of each of the two stores.
+const openTimeout = 30 * time.Second
+
+// Store is one of the two stores of a move.
+type Store struct {
+	// Location names the store in messages and records. It has no credentials.
+	Location string
+	// Open returns the store. It is not started.
+	Open func() (storage.Backend, error)
+	// OnVolume is true for a store on the volume of this process. Nobody else can
+	// write to it, and one of an earlier release has no identity.
+	OnVolume bool
+}
+
+// Mover moves a virtual cluster from one store to another.
+type Mover struct {
+	// Source has the virtual cluster, and Target gets it.
+	Source, Target Store
+	// Cluster is the UID of the anchor of the virtual cluster.
+	Cluster string
+	// Identity is the value of the identity that the target gets.
+	Identity string
+	// By is the replica that moves.
+	By string
+	// Clock is the time.
+	Clock clock.PassiveClock
+	// Report is called at each step, for the log. Default: nothing is reported.
+	Report func(step string, details ...any)
+	// At is called at each point, and ends the move with its error. Tests
+	// interrupt the move there. Default: nothing happens.
+	At func(Point) error
+}
+
+// Result is the outcome of a move.
+type Result struct {
+	// Moved is false if the target had been moved to before.
+	Moved bool
+	// Record is the one that the target has.
+	Record Record
+}
+
+// Run moves the store. If an earlier call was interrupted, it continues or starts
+// over. It does nothing if the move is over already.
+//
+// Before the mark in the source is finished, an error leaves the source as the store
+// of the virtual cluster. A call after that finishes the move.
+func (m *Mover) Run(ctx context.Context) (*Result, error) {
+	if m.Report == nil {
+		m.Report = func(string, ...any) {}
+	}
+	if m.At == nil {
+		m.At = func(Point) error { return nil }
+	}
+	run := &moveRun{Mover: m}
+	defer run.close()
+	return run.move(ctx)
+}
+
+// moveRun is one attempt.
+type moveRun struct {
+	*Mover
+
+	source, target           *clientv3.Client
+	closeSource, closeTarget func()
+	sourceState, targetState *state
+	record                   Record
+	recordRevision           int64
+	mark                     Mark
+	markRevision             int64
+}
+
+// move takes the steps of a move in their order.
+func (r *moveRun) move(ctx context.Context) (*Result, error) {
+	if err := r.openTarget(ctx); err != nil {
+		return nil, err
+	}
+	if done := r.doneBefore(); done != nil {
+		return done, nil
+	}
+	if err := r.checkTarget(); err != nil {
+		return nil, err
+	}
+	if err := r.openSource(ctx); err != nil {
+		return nil, err
+	}
+	if r.isDecided() {
+		r.Report("The move was decided before, finishing it")
+		r.record, r.recordRevision = *r.targetState.record, r.targetState.recordRevision
+		return r.finish(ctx)
+	}
+	if err := r.checkSource(); err != nil {
+		return nil, err
+	}
+	for _, step := range []func(context.Context) error{r.prepareTarget, r.markSource, r.copy, r.verify, r.decide} {
+		if err := step(ctx); err != nil {
+			return nil, err
+		}
+	}
+	return r.finish(ctx)
+}
+
+// open starts a store and reads its state.
+func open(ctx context.Context, store Store) (*clientv3.Client, *state, func(), error) {
+	backend, err := store.Open()
+	if err != nil {
+		return nil, nil, nil, fmt.Errorf("cannot open %s: %w", store.Location, err)
+	}
+	client, err := start(ctx, store, backend)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	s, err := readState(ctx, client)
+	if err != nil {
+		backend.Stop()
+		return nil, nil, nil, fmt.Errorf("cannot open %s: %w", store.Location, err)
+	}
+	return client, s, backend.Stop, nil
+}
+
+// start starts a store.
+func start(ctx context.Context, store Store, backend storage.Backend) (*clientv3.Client, error) {
+	opening, cancel := context.WithTimeout(ctx, openTimeout)
+	defer cancel()
+	client, err := backend.Start(opening)
+	if err != nil {
+		backend.Stop()
+		return nil, fmt.Errorf("cannot open %s: %w", store.Location, err)
+	}
+	return client.Client, nil
+}
+
+func (r *moveRun) openTarget(ctx context.Context) (err error) {
+	if err := r.At(PointStarted); err != nil {
+		return err
+	}
+	r.target, r.targetState, r.closeTarget, err = open(ctx, r.Target)
+	return err
+}
+
+func (r *moveRun) openSource(ctx context.Context) (err error) {
+	if err := r.At(PointTargetChecked); err != nil {
+		return err
+	}
+	r.source, r.sourceState, r.closeSource, err = open(ctx, r.Source)
+	if err != nil {
+		return err
+	}
+	return r.At(PointSourceOpened)
+}
+
+// close stops both stores.
+func (r *moveRun) close() {
+	for _, stop := range []func(){r.closeSource, r.closeTarget} {
+		if stop != nil {
+			stop()
+		}
+	}
+}
+
+// prepareTarget makes the target an empty store above the revision of the source.
+func (r *moveRun) prepareTarget(ctx context.Context) error {
+	if err := r.At(PointSourceChecked); err != nil {
+		return err
+	}
+	r.Report("Preparing the new store", "from", r.Source.Location, "to", r.Target.Location)
+	revision := max(r.sourceState.revision+revisionGap, r.targetState.revision)
+	if err := r.reset(ctx, revision); err != nil {
+		return err
+	}
+	if err := r.At(PointTargetRaised); err != nil {
+		return err
+	}
+	r.record = Record{
+		ID: rand.Text(), Phase: PhaseCopying, From: r.Source.Location, By: r.By, Time: r.Clock.Now().UTC().Truncate(time.Second),
+	}
+	if err := r.writeRecord(ctx); err != nil {
+		return err
+	}
+	return r.At(PointRecordWritten)
+}
+
+// reset empties the target and raises its revision.
+func (r *moveRun) reset(ctx context.Context, revision int64) error {
+	r.closeTarget()
+	r.closeTarget = nil
+	backend, err := r.Target.Open()
+	if err != nil {
+		return fmt.Errorf("cannot open %s: %w", r.Target.Location, err)
+	}
+	r.closeTarget = backend.Stop
+	offline := backend.Capabilities().Reset
+	if offline != nil {
+		if err := offline(ctx, revision); err != nil {
+			return fmt.Errorf("cannot prepare %s: %w", r.Target.Location, err)
+		}
+		if err := r.At(PointTargetReset); err != nil {
+			return err
+		}
+	}
+	if r.target, err = start(ctx, r.Target, backend); err != nil {
+		return err
+	}
+	if err := r.At(PointTargetOpened); err != nil {
+		return err
+	}
+	if offline == nil {
+		if err := r.empty(ctx); err != nil {
+			return err
+		}
+		if err := r.At(PointTargetReset); err != nil {
+			return err
+		}
+		if err := raise(ctx, r.target, revision); err != nil {
+			return fmt.Errorf("cannot prepare %s: %w", r.Target.Location, err)
+		}
+	}
+	r.targetState, err = readState(ctx, r.target)
+	r.recordRevision = 0
+	return err
+}
+
+// empty deletes what an interrupted or an earlier move has left in the target. The
+// mark goes last: without it, a record of an earlier move would count.
+func (r *moveRun) empty(ctx context.Context) error {
+	if err := removeContent(ctx, r.target); err != nil {
+		return err
+	}
+	if revision := r.targetState.recordRevision; revision > 0 {
+		if err := remove(ctx, r.target, recordKey, revision); err != nil {
+			return err
+		}
+	}
+	if revision := r.targetState.markRevision; revision > 0 {
+		return remove(ctx, r.target, markKey, revision)
+	}
+	return nil
+}
+
+// writeRecord writes the record into the target.
+func (r *moveRun) writeRecord(ctx context.Context) (err error) {
+	r.recordRevision, err = update(ctx, r.target, recordKey, encode(r.record), r.recordRevision)
+	return err
+}
+
+// markSource marks the source. From then on no other replica writes to it.
+func (r *moveRun) markSource(ctx context.Context) error {
+	r.mark = Mark{ID: r.record.ID, Phase: PhaseMoving, To: r.Target.Location, By: r.By, Time: r.record.Time}
+	revision, err := update(ctx, r.source, markKey, encode(r.mark), r.sourceState.markRevision)
+	if err != nil {
+		return fmt.Errorf("cannot mark %s: %w", r.Source.Location, err)
+	}
+	r.markRevision, r.record.Revision = revision, revision
+	return r.At(PointSourceMarked)
+}
+
+// copy copies the content of the source at the revision of its mark.
+func (r *moveRun) copy(ctx context.Context) error {
+	source := &content{r.source, r.record.Revision}
+	leases, writes, sum := newLeaseReader(r.source), newWriter(r.target), newSummer()
+	pages := 0
+	err := source.each(ctx, func(page []*mvccpb.KeyValue) error {
+		entries := make([]Entry, len(page))
+		for i, kv := range page {
+			sum.add(kv.Key, kv.Value, kv.Lease != 0)
+			entries[i] = Entry{Key: kv.Key, Value: kv.Value, Lease: kv.Lease, TTL: leases.ttl(ctx, kv.Lease)}
+		}
+		if err := writes.write(ctx, entries); err != nil {
+			return fmt.Errorf("cannot copy to %s: %w", r.Target.Location, err)
+		}
+		pages++
+		r.Report("Copied keys", "keys", sum.result.Keys+sum.result.Expiring, "bytes", sum.result.Bytes)
+		if pages == 1 {
+			return r.At(PointFirstPage)
+		}
+		return r.At(PointNextPage)
+	})
+	if err != nil {
+		return err
+	}
+	r.record.Digest = sum.digest()
+	return r.At(PointCopied)
+}
+
+// errSourceChanged is the error of a copy that is not complete any more.
+var errSourceChanged = errors.New("another replica has written to it during the move")
+
+// verify compares the target with what was copied, and records the result. A source
+// that others can reach is read once more.
+func (r *moveRun) verify(ctx context.Context) error {
+	copied, err := contentAt(ctx, r.target, 0)
+	if err != nil {
+		return err
+	}
+	got, err := verify(ctx, r.record.Digest, &content{r.source, r.record.Revision}, copied)
+	if err != nil {
+		return fmt.Errorf("the copy in %s is not complete: %w", r.Target.Location, err)
+	}
+	r.Report("Verified", "digest", got.String())
+	if err := r.At(PointVerified); err != nil {
+		return err
+	}
+	if err := r.verifyUnchanged(ctx); err != nil {
+		return err
+	}
+	if err := r.writeIdentity(ctx); err != nil {
+		return err
+	}
+	r.record.Phase = PhaseCopied
+	if err := r.writeRecord(ctx); err != nil {
+		return err
+	}
+	return r.At(PointRecordCopied)
+}
+
+// verifyUnchanged compares the source as it is now with what was copied. Nobody else
+// can write to a store on the volume.
+func (r *moveRun) verifyUnchanged(ctx context.Context) error {
+	if r.Source.OnVolume {
+		return r.At(PointSourceUnchanged)
+	}
+	now, err := contentAt(ctx, r.source, 0)
+	if err != nil {
+		return err
+	}
+	got, err := now.digest(ctx)
+	if err != nil {
+		return err
+	}
+	if !got.isSame(r.record.Digest) {
+		return fmt.Errorf("cannot switch from %s: %w", r.Source.Location, errSourceChanged)
+	}
+	return r.At(PointSourceUnchanged)
+}
+
+// writeIdentity makes the target a store of this virtual cluster.
+func (r *moveRun) writeIdentity(ctx context.Context) error {
+	if r.Identity == "" || r.targetState.identity != "" {
+		return r.At(PointIdentityWritten)
+	}
+	if _, err := create(ctx, r.target, identityKey, r.Identity); err != nil {
+		return err
+	}
+	return r.At(PointIdentityWritten)
+}
+
+// decide finishes the mark in the source. From then on the target is the store.
+func (r *moveRun) decide(ctx context.Context) error {
+	if err := r.At(PointDeciding); err != nil {
+		return err
+	}
+	r.mark.Phase = PhaseMoved
+	if _, err := update(ctx, r.source, markKey, encode(r.mark), r.markRevision); err != nil {
+		return fmt.Errorf("cannot mark %s as moved: %w", r.Source.Location, err)
+	}
+	return r.At(PointDecided)
+}
+
+// finish records in the target that it is the store.
+func (r *moveRun) finish(ctx context.Context) (*Result, error) {
+	if err := r.At(PointFinishing); err != nil {
+		return nil, err
+	}
+	r.record.Phase = PhaseDone
+	if err := r.writeRecord(ctx); err != nil {
+		return nil, err
+	}
+	r.Report("The store is moved", "from", r.Source.Location, "to", r.Target.Location, "digest", r.record.Digest.String())
+	if err := r.At(PointFinished); err != nil {
+		return nil, err
+	}
+	return &Result{Moved: true, Record: r.record}, nil
+}

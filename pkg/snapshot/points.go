@@ -1,0 +1,28 @@
+package snapshot
+
+// Point is a moment of a move. Tests interrupt it there.
+type Point string
+
+// Points in their order. A store without a reset of its own has the same ones.
+const (
+	PointStarted         Point = "started"
+	PointTargetChecked   Point = "target checked"
+	PointSourceOpened    Point = "source opened"
+	PointSourceChecked   Point = "source checked"
+	PointTargetReset     Point = "target reset"
+	PointTargetOpened    Point = "target opened"
+	PointTargetRaised    Point = "target raised"
+	PointRecordWritten   Point = "record written"
+	PointSourceMarked    Point = "source marked"
+	PointFirstPage       Point = "first page copied"
+	PointNextPage        Point = "next page copied"
+	PointCopied          Point = "copied"
+	PointVerified        Point = "verified"
+	PointSourceUnchanged Point = "source unchanged"
+	PointIdentityWritten Point = "identity written"
+	PointRecordCopied    Point = "copy recorded"
+	PointDeciding        Point = "deciding"
+	PointDecided         Point = "decided"
+	PointFinishing       Point = "finishing"
+	PointFinished        Point = "finished"
+)

@@ -1,0 +1,68 @@
+package snapshot
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"golang.org/x/sync/errgroup"
+)
+
+const (
+	// revisionGap is how far the new store starts above the old one. A replica that
+	// had not stopped yet may have shown somewhat later revisions of a shared etcd.
+	revisionGap = 1000
+
+	// MaxRaise is the number of revisions that a running etcd can be raised by. Each
+	// needs a write: a million take about a minute.
+	MaxRaise = 5_000_000
+)
+
+// raise writes to a key until the store has passed the revision, and compacts all
+// up to it. Nothing can raise the revision of a running etcd but writes.
+func raise(ctx context.Context, client *clientv3.Client, revision int64) error {
+	got, err := client.Get(ctx, raiseKey)
+	if err != nil {
+		return fmt.Errorf("cannot read the revision of the store: %w", err)
+	}
+	missing := revision - got.Header.Revision
+	if missing > MaxRaise {
+		return fmt.Errorf("the revision of the new store is %d and must reach %d, which needs %d writes; at most %d are made. "+
+			"Raise it first, by etcdutl snapshot restore --bump-revision --mark-compacted", got.Header.Revision, revision, missing, MaxRaise)
+	}
+	if missing > 0 {
+		if err := putMany(ctx, client, missing); err != nil {
+			return err
+		}
+	}
+	_, err = client.Compact(ctx, revision)
+	if err != nil && !errors.Is(err, rpctypes.ErrCompacted) {
+		return fmt.Errorf("cannot compact the new store at revision %d: %w", revision, err)
+	}
+	return nil
+}
+
+// putMany writes one small key many times.
+func putMany(ctx context.Context, client *clientv3.Client, times int64) error {
+	group, writing := errgroup.WithContext(ctx)
+	share := (times + 4*writers - 1) / (4 * writers)
+	for range 4 * writers {
+		group.Go(func() error {
+			for range share {
+				if _, err := client.Put(writing, raiseKey, ""); err != nil {
+					return fmt.Errorf("cannot raise the revision of the new store: %w", err)
+				}
+			}
+			return nil
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return err
+	}
+	if _, err := client.Delete(ctx, raiseKey); err != nil {
+		return fmt.Errorf("cannot delete key %s: %w", raiseKey, err)
+	}
+	return nil
+}

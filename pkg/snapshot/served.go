@@ -1,0 +1,122 @@
+package snapshot
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.etcd.io/etcd/client/v3/kubernetes"
+	"k8s.io/klog/v2"
+
+	"github.com/sublet-dev/sublet/pkg/storage"
+)
+
+// moveFromSetting is the setting that moves a store.
+const moveFromSetting = "controlPlane.backingStore.moveFrom"
+
+// Served is a Backend that opens only as the one store of its virtual cluster. It
+// refuses a half copy, a store that was moved away, and an empty one in place of another.
+type Served struct {
+	storage.Backend
+
+	// Location names the store, as in [Store].
+	Location string
+	// Recorded returns the location of the store that served last, empty if that is not
+	// known. Default: it is not known.
+	Recorded func() string
+	// Mover moves the store before it opens. Default: nothing is moved.
+	Mover *Mover
+	// Waiter waits while the store is refused or cannot be moved.
+	Waiter storage.Waiter
+	// OnOpen is called once the store is open. Default: nothing.
+	OnOpen func(ctx context.Context)
+}
+
+// Start moves the store if it has to, and opens it.
+func (s *Served) Start(ctx context.Context) (*kubernetes.Client, error) {
+	if s.Mover != nil {
+		if err := s.Waiter.Retry(ctx, s.move); err != nil {
+			return nil, err
+		}
+	}
+	client, err := s.Backend.Start(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.Waiter.Retry(ctx, func(ctx context.Context) error { return s.admit(ctx, client.Client) }); err != nil {
+		return nil, err
+	}
+	if s.OnOpen != nil {
+		s.OnOpen(ctx)
+	}
+	return client, nil
+}
+
+// move moves the store, unless that was done before. The source must be the store
+// that served last.
+func (s *Served) move(ctx context.Context) error {
+	from := s.Mover.Source.Location
+	if recorded := s.recorded(); recorded != "" && recorded != from && recorded != s.Location {
+		return fmt.Errorf("cannot move from %s: the store of this virtual cluster is %s; set %s to it", from, recorded, moveFromSetting)
+	}
+	_, err := s.Mover.Run(ctx)
+	return err
+}
+
+func (s *Served) recorded() string {
+	if s.Recorded == nil {
+		return ""
+	}
+	return s.Recorded()
+}
+
+// admit returns why the store must not be served, nil if it may. It takes back the mark
+// of a move that was not decided: whoever opens the store has gone back to it.
+func (s *Served) admit(ctx context.Context, client *clientv3.Client) error {
+	found, err := readState(ctx, client)
+	if err != nil {
+		return err
+	}
+	if err := s.refusal(found); err != nil {
+		return err
+	}
+	if found.mark == nil {
+		return nil
+	}
+	klog.InfoS("A move of the store was not finished, taking it back", "to", found.mark.To, "by", found.mark.By)
+	if err := remove(ctx, client, markKey, found.markRevision); err != nil && !errors.Is(err, errConflict) {
+		return err
+	}
+	return s.refusalAfter(ctx, client)
+}
+
+// refusalAfter reads the store again: the move may have been decided meanwhile.
+func (s *Served) refusalAfter(ctx context.Context, client *clientv3.Client) error {
+	found, err := readState(ctx, client)
+	if err != nil {
+		return err
+	}
+	return s.refusal(found)
+}
+
+// refusal returns why a store in the given state must not be served.
+func (s *Served) refusal(found *state) error {
+	switch {
+	case found.mark != nil && found.mark.Phase == PhaseMoved:
+		return fmt.Errorf("%s was moved to %s on %s and is out of date. Set the backing store to that one, or set %s to it to move back",
+			s.Location, found.mark.To, found.mark.Time.Format(timeFormat), moveFromSetting)
+	case found.record != nil && found.record.Phase != PhaseDone:
+		return fmt.Errorf("a move from %s to %s is not finished. Set %s to %s again, or set the backing store back to it",
+			found.record.From, s.Location, moveFromSetting, found.record.From)
+	case found.keys == 0:
+		if recorded := s.recorded(); recorded != "" && recorded != s.Location {
+			return fmt.Errorf("%s is empty, and the virtual cluster is in %s. Set %s to that one to move it, or set the backing store back",
+				s.Location, recorded, moveFromSetting)
+		}
+	}
+	return nil
+}
+
+// timeFormat is how messages show a time.
+const timeFormat = "2006-01-02 15:04 MST"
