@@ -1,0 +1,220 @@
+package storage
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"sync/atomic"
+	"time"
+
+	"github.com/k3s-io/kine/pkg/server"
+	"go.etcd.io/etcd/client/v3/kubernetes"
+	"k8s.io/klog/v2"
+	"k8s.io/utils/clock"
+
+	"github.com/sublet-dev/sublet/api/syncz"
+)
+
+// sizeCheck is the time between two looks at the size of the database.
+const sizeCheck = 30 * time.Second
+
+// databaseCare removes old revisions and watches the size of a database.
+type databaseCare struct {
+	clock   clock.WithTicker
+	engine  sqlEngine
+	dialect *sqlDialect
+	backend server.Backend
+	health  *databaseHealth
+	metrics *storeMetrics
+	// quota is the limit of the content in bytes, or 0 for a database outside of the
+	// process, which has limits of its own.
+	quota int64
+	// dir is the directory of a database in the process, or empty.
+	dir   string
+	asked chan struct{}
+
+	size, inUse, written atomic.Int64
+	history              revisionHistory
+}
+
+// startCare starts the care for the database.
+func (k *Kine) startCare(ctx, running context.Context, backend server.Backend) error { //nolint:revive // the second outlives the first
+	observed, err := newStoreMetrics(k.Register)
+	if err != nil {
+		return err
+	}
+	k.care = &databaseCare{
+		clock: k.Clock, engine: k.engine, dialect: k.dialect, backend: backend, health: &k.health, metrics: observed,
+		asked: make(chan struct{}, 1), history: revisionHistory{keep: keptHistory},
+	}
+	if local, ok := k.engine.(*sqliteEngine); ok {
+		k.care.dir, k.care.quota = local.dir, k.Quota
+		if k.care.quota == 0 {
+			k.care.quota = readLimits(local.dir, k.VolumeSize, 0).quota()
+		}
+	}
+	if err := k.care.measure(ctx); err != nil {
+		return fmt.Errorf("cannot read the size of %s: %w", k.engine.describe(), err)
+	}
+	k.own.Go(func() { k.care.run(running) })
+	return nil
+}
+
+// run looks after the database until the context ends.
+func (c *databaseCare) run(ctx context.Context) {
+	ticker := c.clock.NewTicker(sizeCheck)
+	defer ticker.Stop()
+	for {
+		c.look(ctx)
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C():
+		case <-c.asked:
+		}
+	}
+}
+
+// look removes revisions that are older than the history, or all if the quota is near,
+// and measures the database.
+func (c *databaseCare) look(ctx context.Context) {
+	if err := c.compact(ctx); err != nil && ctx.Err() == nil {
+		klog.V(2).InfoS("Cannot compact the database", "err", err)
+	}
+	if err := c.engine.tidy(ctx, c.dialect); err != nil && ctx.Err() == nil {
+		klog.V(2).InfoS("Cannot give free space of the database back", "err", err)
+	}
+	if err := c.measure(ctx); err != nil && ctx.Err() == nil && c.health.record(err) {
+		klog.ErrorS(err, "Cannot read the size of the database", "database", c.engine.describe())
+	}
+}
+
+// compact removes old revisions.
+func (c *databaseCare) compact(ctx context.Context) error {
+	current, err := c.backend.CurrentRevision(ctx)
+	if err != nil {
+		return err
+	}
+	target := c.history.observe(c.clock.Now(), current)
+	if usage := c.usage(); c.quota > 0 && usage.InUse > c.quota/100*relievedAt {
+		target = current
+	}
+	if target == 0 {
+		return nil
+	}
+	_, err = c.backend.Compact(ctx, target)
+	if errors.Is(err, server.ErrCompacted) || errors.Is(err, server.ErrFutureRev) {
+		return nil
+	}
+	return err
+}
+
+// measure reads the sizes of the database.
+func (c *databaseCare) measure(ctx context.Context) error {
+	bounded, cancel := context.WithTimeout(ctx, keyTimeout)
+	defer cancel()
+	size, inUse, err := c.dialect.sizes(bounded)
+	if err != nil {
+		return err
+	}
+	c.size.Store(size)
+	c.inUse.Store(inUse)
+	c.written.Store(0)
+	c.metrics.observe(c.usage(), false)
+	return nil
+}
+
+// usage returns the sizes as of the last look, with what was written since.
+func (c *databaseCare) usage() Usage {
+	return Usage{Size: c.size.Load(), InUse: c.inUse.Load() + c.written.Load(), Quota: c.quota}
+}
+
+// limit returns a client that denies creates in a database that is almost full.
+func (c *databaseCare) limit(client kubernetes.Interface, internal func(context.Context) bool) kubernetes.Interface {
+	return &writtenCounter{Interface: &creationLimit{
+		Interface: client, usage: c.usage, internal: internal, relieve: c.ask,
+		free: func() (int64, error) { return freeSpace(c.dir) },
+	}, written: &c.written}
+}
+
+// ask makes run look soon.
+func (c *databaseCare) ask() {
+	select {
+	case c.asked <- struct{}{}:
+	default:
+	}
+}
+
+// writtenCounter counts the bytes that are written.
+type writtenCounter struct {
+	kubernetes.Interface
+	written *atomic.Int64
+}
+
+// OptimisticPut writes a key if it has the expected revision.
+func (w *writtenCounter) OptimisticPut(ctx context.Context, key string, value []byte, expectedRevision int64, opts kubernetes.PutOptions,
+) (kubernetes.PutResponse, error) {
+	response, err := w.Interface.OptimisticPut(ctx, key, value, expectedRevision, opts)
+	if err == nil && response.Succeeded {
+		w.written.Add(int64(len(key) + len(value)))
+	}
+	return response, err
+}
+
+// revisionHistory finds the revision of some time ago.
+type revisionHistory struct {
+	keep time.Duration
+	seen []revisionAt // oldest first
+}
+
+// revisionAt is the revision at one time.
+type revisionAt struct {
+	time     time.Time
+	revision int64
+}
+
+// observe adds the current revision and returns the last one that is older than the
+// history to keep, or 0.
+func (h *revisionHistory) observe(now time.Time, revision int64) (old int64) {
+	for len(h.seen) > 0 && now.Sub(h.seen[0].time) >= h.keep {
+		old = h.seen[0].revision
+		h.seen = h.seen[1:]
+	}
+	h.seen = append(h.seen, revisionAt{now, revision})
+	return old
+}
+
+// usage returns the sizes of the database.
+func (k *Kine) usage() Usage { return k.care.usage() }
+
+// defragment rewrites the database without free space. Writes wait meanwhile.
+func (k *Kine) defragment(ctx context.Context) error {
+	k.dialect.Lock()
+	defer k.dialect.Unlock()
+	if _, err := k.dialect.DB.ExecContext(ctx, k.dialect.vacuum); err != nil {
+		return fmt.Errorf("cannot rewrite %s: %w", k.engine.describe(), err)
+	}
+	return nil
+}
+
+// Checks returns the health of the store. It is empty before the database was asked.
+func (k *Kine) Checks() []syncz.Check {
+	checks := []syncz.Check{k.health.check()}
+	if k.care == nil {
+		return checks
+	}
+	usage := k.care.usage()
+	if k.care.quota == 0 {
+		return append(checks, syncz.Check{
+			Name: "store size", Healthy: true, Message: "The database outside of the cluster has its own limits.",
+			Details: []string{fmt.Sprintf("database: %d MiB", usage.Size/mib)},
+		})
+	}
+	size := checkSize(usage, false)
+	if free, err := freeSpace(filepath.Clean(k.care.dir)); err == nil && size.Healthy && free < minFree {
+		size.Healthy = false
+		size.Message = "The volume of the store is full, so that nothing can be created. Delete objects, or ask the operator for a larger volume."
+	}
+	return append(checks, size)
+}

@@ -1,0 +1,229 @@
+package storage
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/k3s-io/kine/pkg/drivers"
+	"github.com/k3s-io/kine/pkg/logstructured"
+	"github.com/k3s-io/kine/pkg/logstructured/sqllog"
+	"github.com/k3s-io/kine/pkg/server"
+	"go.etcd.io/etcd/client/v3/kubernetes"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/test/bufconn"
+	"k8s.io/component-base/metrics"
+	"k8s.io/klog/v2"
+	"k8s.io/utils/clock"
+)
+
+const (
+	// sharedPoll is the time between two looks for writes of other replicas. A
+	// replica sees its own writes at once.
+	sharedPoll = 100 * time.Millisecond
+	// alonePoll is the same for a database that nobody else should write to.
+	alonePoll = time.Second
+
+	// compactTimeout bounds one step of a compaction, of compactBatch revisions.
+	compactTimeout = 30 * time.Second
+	compactBatch   = 1000
+	// pollBatch is the number of revisions that one look reads. kine waits for the next
+	// look only after a batch that is not full, and never ends before.
+	pollBatch = 1 << 20
+
+	// databaseSlots is the number of requests that the database gets at a time.
+	databaseSlots = 8
+	// extraConnections are those of the poll, a compaction and a look at the size.
+	extraConnections = 4
+	// progressNever is longer than any watch lives: watches do not report how far they
+	// have read. A database cannot tell what other replicas are about to write.
+	progressNever = 1000 * time.Hour
+)
+
+// Kine is a [Backend] that keeps its data in an SQL database, by the library kine. Its
+// requests are function calls. Create it by [SQLite] or [Database]; its fields may be
+// set before Start.
+type Kine struct {
+	// Shared is true if other replicas use the database too. Default false.
+	Shared bool
+
+	// Quota is the size in bytes that the content of an SQLite database may
+	// reach. Default: what the volume and the memory limit allow.
+	Quota int64
+
+	// VolumeSize is the size of the volume in bytes, for volumes that do not show
+	// it. Default: what the file system reports.
+	VolumeSize int64
+
+	// IsInternal reports whether a request comes from a part of this process.
+	// Default: no request does.
+	IsInternal func(ctx context.Context) bool
+
+	// Register registers the metrics. Default: they are not kept.
+	Register func(metrics.Registerable) error
+
+	// Clock drives compactions and checks of the size. Default: the real one.
+	Clock clock.WithTicker
+
+	engine  sqlEngine
+	dialect *sqlDialect
+	log     *kineLog
+	bridge  *server.KVServerBridge
+	client  *kubernetes.Client
+	health  databaseHealth
+	care    *databaseCare
+
+	stop    context.CancelFunc
+	running sync.WaitGroup // what kine runs
+	own     sync.WaitGroup // what we run
+	stopped sync.Once
+	failed  chan struct{}
+
+	rpcOnce sync.Once
+	rpc     *grpc.Server
+	pipe    *bufconn.Listener
+}
+
+var _ Backend = &Kine{}
+
+// sqlEngine is what differs between SQLite, PostgreSQL and MySQL.
+type sqlEngine interface {
+	// describe returns the database in words without any secret.
+	describe() string
+	// prepare checks that the database can be used, and creates it if it is missing. A
+	// *RefusedError means that no retry helps.
+	prepare(ctx context.Context) error
+	// open opens the database and creates the table.
+	open(ctx context.Context, running *sync.WaitGroup) (*sqlDialect, error)
+	// tidy returns free space to the volume, a little at a time.
+	tidy(ctx context.Context, db *sqlDialect) error
+	// release gives back what prepare has taken.
+	release()
+}
+
+// newKine returns a store on the database of an engine.
+func newKine(engine sqlEngine) *Kine {
+	return &Kine{engine: engine, Clock: clock.RealClock{}, failed: make(chan struct{})}
+}
+
+// Start opens the database and returns once it answers. It waits for a database that
+// does not answer, and returns a *RefusedError if waiting cannot help.
+func (k *Kine) Start(ctx context.Context) (*kubernetes.Client, error) {
+	redirectKineLog()
+	if err := k.await(ctx); err != nil {
+		return nil, err
+	}
+	running, stop := context.WithCancel(context.WithoutCancel(ctx))
+	k.stop = stop
+	dialect, err := k.engine.open(running, &k.running)
+	if err != nil {
+		return nil, fmt.Errorf("cannot open %s: %w", k.engine.describe(), err)
+	}
+	k.dialect = dialect
+	k.log = &kineLog{
+		SQLLog: sqllog.New(dialect, &k.running, &drivers.Config{
+			PollInterval: k.pollInterval(), PollBatchSize: pollBatch,
+			CompactTimeout: compactTimeout, CompactBatchSize: compactBatch,
+		}),
+		slots:  make(chan struct{}, databaseSlots),
+		health: &k.health,
+	}
+	backend := &kineBackend{LogStructured: logstructured.New(k.log), log: k.log}
+	if err := backend.start(running); err != nil {
+		return nil, fmt.Errorf("cannot start %s: %w", k.engine.describe(), err)
+	}
+	k.own.Go(func() { backend.expire(running) })
+	k.bridge = server.New(backend, "unix", progressNever, emulatedVersion)
+	if err := k.startCare(ctx, running, backend); err != nil {
+		return nil, err
+	}
+	k.client = newKineClient(k.bridge)
+	if k.care.quota > 0 {
+		k.client.Kubernetes = k.care.limit(k.client.Kubernetes, k.IsInternal)
+	}
+	return k.client, nil
+}
+
+// pollInterval returns the time between two looks for the writes of others.
+func (k *Kine) pollInterval() time.Duration {
+	if k.Shared {
+		return sharedPoll
+	}
+	return alonePoll
+}
+
+// await waits until the database can be used.
+func (k *Kine) await(ctx context.Context) error {
+	const pause = 2 * time.Second
+	for {
+		err := k.engine.prepare(ctx)
+		if err == nil {
+			k.health.record(nil)
+			return nil
+		}
+		if !isTemporary(err) || ctx.Err() != nil {
+			return err
+		}
+		if k.health.record(err) {
+			klog.ErrorS(err, "Cannot use the database yet, and tries again", "database", k.engine.describe())
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-k.Clock.After(pause):
+		}
+	}
+}
+
+// Failed returns a channel that is never closed: a database that is away is waited for.
+func (k *Kine) Failed() <-chan struct{} { return k.failed }
+
+// Capabilities returns what a database can do.
+func (k *Kine) Capabilities() Capabilities {
+	can := Capabilities{Compacts: true, Usage: k.usage}
+	if k.dialect != nil && k.dialect.vacuum != "" {
+		can.Defragment = k.defragment
+	}
+	return can
+}
+
+// Dial opens an in-memory gRPC connection. The gRPC server behind it starts with the
+// first call.
+func (k *Kine) Dial(ctx context.Context) (net.Conn, error) {
+	k.rpcOnce.Do(func() {
+		k.pipe = bufconn.Listen(pipeBuffer)
+		k.rpc = grpc.NewServer()
+		k.bridge.Register(k.rpc)
+		k.own.Go(func() { _ = k.rpc.Serve(k.pipe) })
+	})
+	if k.pipe == nil {
+		return nil, fmt.Errorf("cannot dial %s: it is stopped", k.engine.describe())
+	}
+	conn, err := k.pipe.DialContext(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("cannot dial %s: %w", k.engine.describe(), err)
+	}
+	return conn, nil
+}
+
+// Stop closes the database.
+func (k *Kine) Stop() {
+	k.stopped.Do(func() {
+		// From here on nobody may start the gRPC server.
+		k.rpcOnce.Do(func() {})
+		if k.rpc != nil {
+			k.rpc.Stop()
+		}
+		if k.client != nil {
+			_ = k.client.Close()
+		}
+		if k.stop != nil {
+			k.stop()
+		}
+		k.own.Wait()
+		k.running.Wait()
+		k.engine.release()
+	})
+}

@@ -1,0 +1,65 @@
+package storage
+
+import (
+	"context"
+	"time"
+
+	"github.com/k3s-io/kine/pkg/server"
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.etcd.io/etcd/client/v3/kubernetes"
+	"go.etcd.io/etcd/server/v3/proxy/grpcproxy/adapter"
+	"go.uber.org/zap"
+)
+
+// emulatedVersion is the version of etcd that a database reports: one that cannot report
+// the progress of a watch. So the API server reads consistent lists from the database,
+// where it also finds what other replicas have written.
+const emulatedVersion = "3.4.0"
+
+// newKineClient returns a client that calls kine directly.
+func newKineClient(bridge *server.KVServerBridge) *kubernetes.Client {
+	c := clientv3.NewCtxClient(context.Background(), clientv3.WithZapLogger(zap.NewNop())) //nolint:forbidigo // Stop closes it
+	c.KV = clientv3.NewKVFromKVClient(adapter.KvServerToKvClient(bridge), c)
+	c.Lease = clientv3.NewLeaseFromLeaseClient(adapter.LeaseServerToLeaseClient(bridge), c, time.Second)
+	c.Watcher = plainWatcher{clientv3.NewWatchFromWatchClient(adapter.WatchServerToWatchClient(bridge), c)}
+	c.Maintenance = clientv3.NewMaintenanceFromMaintenanceClient(adapter.MaintenanceServerToMaintenanceClient(bridge), c)
+	c.Cluster = clientv3.NewClusterFromClusterClient(adapter.ClusterServerToClusterClient(bridge), c)
+	client := &kubernetes.Client{Client: c}
+	client.Kubernetes = wholeTxns{client}
+	return client
+}
+
+// plainWatcher hides the values of contexts. The watcher prints contexts to group
+// watches, which would read values that others write.
+type plainWatcher struct{ clientv3.Watcher }
+
+// Watch watches a key or a range.
+func (w plainWatcher) Watch(ctx context.Context, key string, opts ...clientv3.OpOption) clientv3.WatchChan {
+	return w.Watcher.Watch(&plainContext{ctx}, key, opts...)
+}
+
+// plainContext is a context whose string is constant.
+type plainContext struct{ context.Context }
+
+// String returns the same for every context.
+func (*plainContext) String() string { return "(context)" }
+
+// wholeTxns asks for the current value on failure, always. kine knows no other form of
+// an update and a delete.
+type wholeTxns struct{ kubernetes.Interface }
+
+// OptimisticPut writes a key if it has the expected revision.
+func (w wholeTxns) OptimisticPut(ctx context.Context, key string, value []byte, expectedRevision int64, opts kubernetes.PutOptions,
+) (kubernetes.PutResponse, error) {
+	if expectedRevision != 0 {
+		opts.GetOnFailure = true
+	}
+	return w.Interface.OptimisticPut(ctx, key, value, expectedRevision, opts)
+}
+
+// OptimisticDelete deletes a key if it has the expected revision.
+func (w wholeTxns) OptimisticDelete(ctx context.Context, key string, expectedRevision int64, opts kubernetes.DeleteOptions,
+) (kubernetes.DeleteResponse, error) {
+	opts.GetOnFailure = true
+	return w.Interface.OptimisticDelete(ctx, key, expectedRevision, opts)
+}

@@ -1,0 +1,213 @@
+package storage
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/k3s-io/kine/pkg/logstructured"
+	"github.com/k3s-io/kine/pkg/logstructured/sqllog"
+	"github.com/k3s-io/kine/pkg/server"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+)
+
+const (
+	// keyTimeout bounds requests for one key, and rangeTimeout those for many.
+	keyTimeout   = 10 * time.Second
+	rangeTimeout = time.Minute
+)
+
+// errDatabaseAway is what users of the store get while the database does not answer. The
+// cause is for operators: it has names of hosts and users.
+var errDatabaseAway = status.Error(codes.Unavailable, "the database of the virtual cluster does not respond")
+
+// errIncomplete reports rows that the database has not sent.
+var errIncomplete = errors.New("the answer of the database is incomplete")
+
+// kineLog bounds the requests of kine to the database, and sees their errors. kine takes
+// a list that a broken connection has cut short for a whole one.
+type kineLog struct {
+	*sqllog.SQLLog
+	slots  chan struct{}
+	health *databaseHealth
+}
+
+var _ logstructured.Log = &kineLog{}
+
+// enter waits for a slot. The caller calls leave at the end.
+func (l *kineLog) enter(ctx context.Context, timeout time.Duration) (bounded context.Context, leave func(), err error) {
+	bounded, cancel := context.WithTimeout(ctx, timeout)
+	select {
+	case l.slots <- struct{}{}:
+		return bounded, func() { <-l.slots; cancel() }, nil
+	case <-bounded.Done():
+		cancel()
+		return nil, nil, l.translate(ctx, context.Cause(bounded))
+	}
+}
+
+// translate returns the error for users of the store, and records one of the database.
+// Errors of the protocol, such as a compacted revision, stay as they are.
+func (l *kineLog) translate(ctx context.Context, err error) error {
+	if err == nil {
+		l.health.record(nil)
+		return nil
+	}
+	if ctx.Err() != nil {
+		return status.FromContextError(ctx.Err()).Err()
+	}
+	for _, known := range []error{server.ErrKeyExists, server.ErrCompacted, server.ErrFutureRev} {
+		if errors.Is(err, known) {
+			l.health.record(nil)
+			return known
+		}
+	}
+	l.health.record(err)
+	return errDatabaseAway
+}
+
+// List returns a key or a range.
+func (l *kineLog) List(ctx context.Context, key, end string, limit, revision int64, includeDeletes, keysOnly bool) (server.EventBatch, error) {
+	if end != "" || key == "" {
+		return l.listRange(ctx, key, end, limit, revision, includeDeletes, keysOnly)
+	}
+	bounded, leave, err := l.enter(ctx, keyTimeout)
+	if err != nil {
+		return server.EventBatch{}, err
+	}
+	defer leave()
+	batch, err := l.SQLLog.List(bounded, key, end, limit, revision, includeDeletes, keysOnly)
+	return batch, l.translate(ctx, err)
+}
+
+// listRange returns a range. Unlike kine's own function it fails if rows are missing.
+func (l *kineLog) listRange(ctx context.Context, key, end string, limit, revision int64, includeDeletes, keysOnly bool,
+) (server.EventBatch, error) {
+	result := l.ListStream(ctx, key, end, limit, revision, includeDeletes, keysOnly)
+	batch := server.EventBatch{CurrentRev: result.CurrentRevision}
+	for kv := range result.KVc {
+		batch.Events = append(batch.Events, &server.Event{KV: kv})
+	}
+	if err := <-result.Errorc; err != nil {
+		return server.EventBatch{}, err
+	}
+	return batch, nil
+}
+
+// ListStream sends a range.
+func (l *kineLog) ListStream(ctx context.Context, key, end string, limit, revision int64, includeDeletes, keysOnly bool) server.ListResult {
+	kvs, errs := make(chan *server.KeyValue, 1), make(chan error, 1)
+	result := server.ListResult{KVc: kvs, Errorc: errs}
+	bounded, leave, err := l.enter(ctx, rangeTimeout)
+	if err != nil {
+		errs <- err
+		close(kvs)
+		close(errs)
+		return result
+	}
+	source := l.SQLLog.ListStream(bounded, key, end, limit, revision, includeDeletes, keysOnly)
+	result.CurrentRevision = source.CurrentRevision
+	go func() {
+		defer leave()
+		defer close(errs)
+		defer close(kvs)
+		for kv := range source.KVc {
+			select {
+			case kvs <- kv:
+			case <-bounded.Done(): // the source ends too
+			}
+		}
+		err := <-source.Errorc
+		if err == nil {
+			err = bounded.Err()
+		}
+		if err := l.translate(ctx, err); err != nil {
+			errs <- err
+		}
+	}()
+	return result
+}
+
+// Count returns the number of keys in a range.
+func (l *kineLog) Count(ctx context.Context, key, end string, revision int64) (current, count int64, err error) {
+	bounded, leave, err := l.enter(ctx, rangeTimeout)
+	if err != nil {
+		return 0, 0, err
+	}
+	defer leave()
+	current, count, err = l.SQLLog.Count(bounded, key, end, revision)
+	return current, count, l.translate(ctx, err)
+}
+
+// After returns the events after a revision. It fails if the last one is missing: the
+// database returns the current revision with each row.
+func (l *kineLog) After(ctx context.Context, key, end string, revision, limit int64) (server.EventBatch, error) {
+	bounded, leave, err := l.enter(ctx, rangeTimeout)
+	if err != nil {
+		return server.EventBatch{}, err
+	}
+	defer leave()
+	batch, err := l.SQLLog.After(bounded, key, end, revision, limit)
+	if err == nil && key == "" && limit == 0 && isCutShort(batch, revision) {
+		err = errIncomplete
+	}
+	if err := l.translate(ctx, err); err != nil {
+		return server.EventBatch{CurrentRev: batch.CurrentRev}, err
+	}
+	return batch, nil
+}
+
+// isCutShort reports whether events between a revision and the current one are missing.
+func isCutShort(batch server.EventBatch, revision int64) bool {
+	if len(batch.Events) == 0 {
+		return batch.CurrentRev > revision
+	}
+	return batch.Events[len(batch.Events)-1].KV.ModRevision != batch.CurrentRev
+}
+
+// Append writes an event. The caller finds the error in the outcome of the context too:
+// kine asks for the current value after each error, and returns success if it finds none.
+func (l *kineLog) Append(ctx context.Context, event *server.Event) (int64, error) {
+	bounded, leave, err := l.enter(ctx, keyTimeout)
+	if err != nil {
+		return 0, recordOutcome(ctx, err)
+	}
+	defer leave()
+	revision, err := l.SQLLog.Append(bounded, event)
+	if err := l.translate(ctx, err); err != nil {
+		if !errors.Is(err, server.ErrKeyExists) {
+			_ = recordOutcome(ctx, err)
+		}
+		return 0, err
+	}
+	return revision, nil
+}
+
+// CompactRevision returns the last revision that is compacted.
+func (l *kineLog) CompactRevision(ctx context.Context) (int64, error) {
+	bounded, leave, err := l.enter(ctx, keyTimeout)
+	if err != nil {
+		return 0, err
+	}
+	defer leave()
+	revision, err := l.SQLLog.CompactRevision(bounded)
+	return revision, l.translate(ctx, err)
+}
+
+// outcomeKey is the context key of the outcome of a write.
+type outcomeKey struct{}
+
+// recordOutcome keeps the error of a write for the one who asked for it, and returns it.
+func recordOutcome(ctx context.Context, err error) error {
+	if outcome, ok := ctx.Value(outcomeKey{}).(*error); ok {
+		*outcome = err
+	}
+	return err
+}
+
+// withOutcome returns a context that takes the error of a write.
+func withOutcome(ctx context.Context) (context.Context, *error) {
+	outcome := new(error)
+	return context.WithValue(ctx, outcomeKey{}, outcome), outcome
+}

@@ -1,0 +1,220 @@
+package storage
+
+import (
+	"cmp"
+	"context"
+	"crypto/tls"
+	"database/sql"
+	"errors"
+	"fmt"
+	"net/url"
+	"strconv"
+	"strings"
+	"sync"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/stdlib"
+	"github.com/k3s-io/kine/pkg/drivers/generic"
+	"github.com/k3s-io/kine/pkg/query"
+	"github.com/k3s-io/kine/pkg/server"
+)
+
+// oldestPostgres is the oldest version of PostgreSQL that is used, as its number.
+const oldestPostgres = 130000
+
+// SQLSTATE codes of PostgreSQL.
+const (
+	pgInvalidPassword      = "28P01"
+	pgInvalidAuthorization = "28000"
+	pgNoDatabase           = "3D000"
+	pgForbidden            = "42501"
+	pgDuplicateDatabase    = "42P04"
+	pgUniqueViolation      = "23505"
+	pgReadOnly             = "25006"
+)
+
+// postgresEngine is a database of a PostgreSQL server.
+type postgresEngine struct {
+	databaseAddress
+	config *pgx.ConnConfig
+}
+
+// newPostgres returns the engine of a data source without its scheme.
+func newPostgres(address, name string, encryption *tls.Config) (*postgresEngine, error) {
+	parsed, err := url.Parse("postgres://" + address)
+	if err != nil {
+		return nil, refuse("cannot use the data source: it is no URL; special characters of the password must be percent-encoded")
+	}
+	if strings.Trim(parsed.Path, "/") == "" {
+		parsed.Path = "/" + name
+	}
+	if encryption != nil {
+		values := parsed.Query()
+		if !values.Has("sslmode") {
+			values.Set("sslmode", "verify-full")
+		}
+		parsed.RawQuery = values.Encode()
+	}
+	config, err := pgx.ParseConfig(parsed.String())
+	if err != nil {
+		return nil, refuse("cannot use the data source: it has parameters that PostgreSQL does not know")
+	}
+	if encryption != nil && config.TLSConfig != nil {
+		secure := encryption.Clone()
+		secure.ServerName, secure.InsecureSkipVerify = config.TLSConfig.ServerName, config.TLSConfig.InsecureSkipVerify //nolint:gosec // as the data source says
+		secure.VerifyPeerCertificate = config.TLSConfig.VerifyPeerCertificate
+		config.TLSConfig = secure
+	}
+	config.Fallbacks = nil
+	config.ConnectTimeout = dialTimeout
+	config.DialFunc = newDatabaseDialer().DialContext
+	milliseconds := strconv.Itoa(lockSeconds * 1000)
+	config.RuntimeParams["application_name"] = cmp.Or(config.RuntimeParams["application_name"], "sublet")
+	config.RuntimeParams["lock_timeout"] = milliseconds
+	// A replica that is gone must not keep the lock of all writes.
+	config.RuntimeParams["idle_in_transaction_session_timeout"] = milliseconds
+	return &postgresEngine{
+		databaseAddress: databaseAddress{
+			kind: "PostgreSQL", host: fmt.Sprintf("%s:%d", config.Host, config.Port), user: config.User, name: config.Database,
+		},
+		config: config,
+	}, nil
+}
+
+// prepare checks server, user and database, and creates the database if it is missing.
+func (e *postgresEngine) prepare(ctx context.Context) error {
+	err := e.check(ctx, e.config)
+	if pgCode(err) != pgNoDatabase {
+		return e.explain(err)
+	}
+	maintenance := e.config.Copy()
+	maintenance.Database = "postgres"
+	conn, err := pgx.ConnectConfig(ctx, maintenance)
+	if err != nil {
+		return e.missing()
+	}
+	defer func() { _ = conn.Close(ctx) }()
+	_, err = conn.Exec(ctx, "CREATE DATABASE "+pgx.Identifier{e.name}.Sanitize())
+	switch pgCode(err) {
+	case "", pgDuplicateDatabase, pgUniqueViolation: // another replica was faster
+		return e.explain(e.check(ctx, e.config))
+	case pgForbidden:
+		return e.missing()
+	default:
+		return e.explain(err)
+	}
+}
+
+// check connects once and reads what kind of server it is.
+func (e *postgresEngine) check(ctx context.Context, config *pgx.ConnConfig) error {
+	conn, err := pgx.ConnectConfig(ctx, config)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = conn.Close(ctx) }()
+	var (
+		number  int
+		version string
+		replica bool
+		create  bool
+	)
+	const question = `SELECT current_setting('server_version_num')::int, current_setting('server_version'), pg_is_in_recovery(),
+		has_schema_privilege(current_schema(), 'CREATE')`
+	if err := conn.QueryRow(ctx, question).Scan(&number, &version, &replica, &create); err != nil {
+		return err
+	}
+	switch {
+	case number < oldestPostgres:
+		return e.tooOld(version, strconv.Itoa(oldestPostgres/10000))
+	case replica:
+		return e.readOnly()
+	case !create:
+		return e.forbidden()
+	}
+	return nil
+}
+
+// explain returns an error in words.
+func (e *postgresEngine) explain(err error) error {
+	var refused *RefusedError
+	var wait *temporaryError
+	switch code := pgCode(err); {
+	case err == nil, errors.As(err, &refused), errors.As(err, &wait):
+		return err
+	case code == pgInvalidPassword, code == pgInvalidAuthorization:
+		return e.wrongPassword()
+	case code == pgForbidden:
+		return e.forbidden()
+	case code == pgReadOnly:
+		return e.readOnly()
+	case code != "":
+		return e.busy(lastCause(err))
+	}
+	if problem := e.networkProblem(err); problem != nil {
+		return problem
+	}
+	return e.busy(lastCause(err))
+}
+
+// pgCode returns the code of an error of the server, or an empty string.
+func pgCode(err error) string {
+	var failed *pgconn.PgError
+	if errors.As(err, &failed) {
+		return failed.Code
+	}
+	return ""
+}
+
+// open opens the database and creates the table.
+func (e *postgresEngine) open(ctx context.Context, running *sync.WaitGroup) (*sqlDialect, error) {
+	d, err := generic.OpenDB(ctx, running, "pgx", stdlib.GetConnector(*e.config), poolFor(), "$", true, nil)
+	if err != nil {
+		return nil, e.explain(err)
+	}
+	// Two replicas may create the table at the same time, which PostgreSQL takes for a conflict.
+	dialect := &sqlDialect{Generic: d, lock: "SELECT pg_advisory_xact_lock(hashtext('sublet/' || current_schema()))"}
+	if err := dialect.inOrder(ctx, func(tx *sql.Tx) error {
+		for _, statement := range []string{
+			`CREATE TABLE IF NOT EXISTS kine (
+				id BIGSERIAL PRIMARY KEY, name TEXT COLLATE "C", created INTEGER, deleted INTEGER,
+				create_revision BIGINT, prev_revision BIGINT, lease INTEGER, value BYTEA, old_value BYTEA)`,
+			`CREATE INDEX IF NOT EXISTS kine_by_name ON kine (name, id DESC, deleted)`,
+			`CREATE UNIQUE INDEX IF NOT EXISTS kine_by_predecessor ON kine (name, prev_revision)`,
+		} {
+			if _, err := tx.ExecContext(ctx, statement); err != nil {
+				return err
+			}
+		}
+		return nil
+	}); err != nil {
+		return nil, e.explain(err)
+	}
+	d.CompactSQL = compactSQL(`DELETE FROM kine WHERE id IN (%s)`, "$", true)
+	d.GetSizeSQL = query.New(`SELECT pg_total_relation_size('kine')`, "$", true, "GetSize")
+	d.TranslateErr = func(err error) error {
+		if pgCode(err) == pgUniqueViolation {
+			return server.ErrKeyExists
+		}
+		return err
+	}
+	d.ErrCode = func(err error) string { return cmp.Or(pgCode(err), errorClass(err)) }
+	// A string of PostgreSQL has no zero byte. The next one that no key has sorts the same.
+	d.TranslateStartKeyFunc = func(key string) string {
+		if start, found := strings.CutSuffix(key, "\x00"); found {
+			return start + "\x01"
+		}
+		return key
+	}
+	dialect.sizes = func(ctx context.Context) (size, inUse int64, err error) {
+		err = d.DB.QueryRowContext(ctx, d.GetSizeSQL.Query).Scan(&size)
+		return size, size, err
+	}
+	return dialect, nil
+}
+
+// tidy does nothing: the server vacuums.
+func (*postgresEngine) tidy(context.Context, *sqlDialect) error { return nil }
+
+// release does nothing: nothing was taken.
+func (*postgresEngine) release() {}

@@ -1,0 +1,166 @@
+package storage
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"time"
+
+	"github.com/k3s-io/kine/pkg/drivers/generic"
+	"github.com/k3s-io/kine/pkg/query"
+	"github.com/k3s-io/kine/pkg/server"
+)
+
+// sqlDialect is kine's access to one database, with writes in the order of their
+// revisions.
+//
+// kine numbers a write when it begins and shows it when it is committed. Between the two
+// a list has a later number without this write, and a watch from there misses it. So each
+// write to a shared database takes a lock before its number and gives it back with the
+// commit.
+type sqlDialect struct {
+	*generic.Generic
+	// lock is the statement that takes the lock. Empty: the database has one writer.
+	lock string
+	// vacuum is the statement that rewrites the database without free space, or empty.
+	vacuum string
+	// sizes returns the size of the database and the part that holds data.
+	sizes func(ctx context.Context) (size, inUse int64, err error)
+}
+
+var _ server.Dialect = &sqlDialect{}
+
+// BeginTx begins a transaction. The one that kine asks for to insert a row begins with
+// the insert.
+func (d *sqlDialect) BeginTx(ctx context.Context, opts *sql.TxOptions) (server.Transaction, error) {
+	if opts != nil && opts.Isolation == sql.LevelReadCommitted {
+		return &insertTx{dialect: d}, nil
+	}
+	return d.Generic.BeginTx(ctx, opts)
+}
+
+// Fill writes a row for a number that no write will use. It cannot meet a write that is
+// under way.
+func (d *sqlDialect) Fill(ctx context.Context, revision int64) error {
+	if d.lock == "" {
+		return d.Generic.Fill(ctx, revision)
+	}
+	return d.inOrder(ctx, func(tx *sql.Tx) error {
+		_, err := tx.ExecContext(ctx, d.FillSQL.Query, revision, fmt.Sprintf("gap-%d", revision), 0, 1, 0, 0, 0, nil, nil)
+		return err
+	})
+}
+
+// FillRetryDelay does nothing: no number is visible before an earlier one.
+func (d *sqlDialect) FillRetryDelay(context.Context) {}
+
+// inOrder runs a write while it has the lock.
+func (d *sqlDialect) inOrder(ctx context.Context, write func(*sql.Tx) error) error {
+	tx, err := d.DB.BeginTx(ctx, &sql.TxOptions{Isolation: sql.LevelReadCommitted})
+	if err != nil {
+		return err
+	}
+	defer func() { _ = tx.Rollback() }()
+	if _, err := tx.ExecContext(ctx, d.lock); err != nil {
+		return err
+	}
+	if err := write(tx); err != nil {
+		return err
+	}
+	return tx.Commit()
+}
+
+// insert writes a row and returns its number, or 0 if the key has another revision.
+func (d *sqlDialect) insert(ctx context.Context, args ...any) (id int64, err error) {
+	err = d.inOrder(ctx, func(tx *sql.Tx) error {
+		if !d.LastInsertID {
+			rows, err := tx.QueryContext(ctx, d.InsertReturningSQL.Query, args...)
+			if err != nil {
+				return err
+			}
+			defer func() { _ = rows.Close() }()
+			if rows.Next() {
+				err = rows.Scan(&id)
+			}
+			return firstError(err, rows.Err())
+		}
+		result, err := tx.ExecContext(ctx, d.InsertSQL.Query, args...)
+		if err != nil {
+			return err
+		}
+		if written, err := result.RowsAffected(); err != nil || written == 0 {
+			return err
+		}
+		id, err = result.LastInsertId()
+		return err
+	})
+	if err != nil {
+		return 0, d.TranslateErr(err)
+	}
+	return id, nil
+}
+
+// firstError returns the first error that is not nil.
+func firstError(errs ...error) error {
+	for _, err := range errs {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// insertTx is a transaction of one insert.
+type insertTx struct {
+	server.Transaction // never used for an insert
+	dialect            *sqlDialect
+}
+
+// Insert writes a row.
+func (t *insertTx) Insert(ctx context.Context, key string, created, deleted bool, previous, ttl int64, value []byte) (int64, error) {
+	if t.dialect.lock == "" {
+		return t.dialect.Insert(ctx, key, created, deleted, previous, ttl, value)
+	}
+	return t.dialect.insert(ctx, previous, key, toInt(created), toInt(deleted), previous, ttl, value, key, previous)
+}
+
+// Commit does nothing: Insert has committed.
+func (*insertTx) Commit() error { return nil }
+
+// Rollback does nothing: Insert has rolled back.
+func (*insertTx) Rollback() error { return nil }
+
+// toInt returns 1 for true.
+func toInt(value bool) int {
+	if value {
+		return 1
+	}
+	return 0
+}
+
+// compactSQL returns the statement that deletes the revisions that are replaced or
+// deleted between two revisions, with the parameters from, to, from, to.
+func compactSQL(format, parameter string, numbered bool) *query.Named {
+	return query.New(fmt.Sprintf(format, `
+		SELECT prev_revision AS id FROM kine
+		WHERE id > ? AND id <= ? AND prev_revision <> 0 AND name <> 'compact_rev_key'
+		UNION ALL
+		SELECT id FROM kine WHERE id > ? AND id <= ? AND deleted <> 0`), parameter, numbered, "Compact")
+}
+
+// poolFor returns the limits of the connections to a database.
+func poolFor() generic.ConnectionPoolConfig {
+	return generic.ConnectionPoolConfig{
+		MaxIdle: extraConnections, MaxOpen: databaseSlots + extraConnections, MaxIdleTime: 2 * time.Minute,
+	}
+}
+
+// execAll runs statements one after the other.
+func execAll(ctx context.Context, db *sql.DB, statements ...string) error {
+	for _, statement := range statements {
+		if _, err := db.ExecContext(ctx, statement); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,236 @@
+// Package databases starts database servers for tests, from the packages of the
+// distribution, each with a directory and a port of its own.
+package databases
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"os/user"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+const (
+	// User and Password are those of the tests. The user may create databases.
+	User     = "sublet"
+	Password = "p@ss:w/rd?" //nolint:gosec // of a server that lives as long as a test
+
+	// patience bounds the start of a server.
+	patience = time.Minute
+)
+
+// Server is a database server of a test.
+type Server struct {
+	// Host is the address of the server.
+	Host string
+	// CAFile is the CA of the server's certificate, or empty without encryption.
+	CAFile string
+
+	t        *testing.T
+	program  string
+	args     []string
+	dir      string
+	owner    *syscall.Credential
+	driver   string
+	admin    string // data source of the driver
+	mu       sync.Mutex
+	process  *exec.Cmd
+	finished chan struct{}
+}
+
+// find returns the path of a program, and skips the test if it is missing.
+func find(t *testing.T, name string, patterns ...string) string {
+	t.Helper()
+	if path, err := exec.LookPath(name); err == nil {
+		return path
+	}
+	for _, pattern := range patterns {
+		if found, _ := filepath.Glob(pattern); len(found) > 0 {
+			return found[len(found)-1]
+		}
+	}
+	t.Skipf("%s is not installed: run hack/databases.sh as root, or install postgresql and mariadb-server", name)
+	return ""
+}
+
+// ownerOf returns the user that a server runs as: servers refuse to run as root.
+func ownerOf(t *testing.T, name string) *syscall.Credential {
+	t.Helper()
+	if os.Getuid() != 0 {
+		return nil
+	}
+	account, err := user.Lookup(name)
+	if err != nil {
+		t.Skipf("there is no user %s to run the database as: %v", name, err)
+	}
+	uid, errUID := strconv.ParseUint(account.Uid, 10, 32)
+	gid, errGID := strconv.ParseUint(account.Gid, 10, 32)
+	if errUID != nil || errGID != nil {
+		t.Fatalf("cannot read the identifiers of user %s", name)
+	}
+	return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}
+}
+
+// newServer returns a server with a directory that its user owns.
+func newServer(t *testing.T, account string) *Server {
+	t.Helper()
+	// The directory of a test is not open to others on every machine.
+	dir, err := os.MkdirTemp("", "sublet-database-") //nolint:usetesting // as above
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	s := &Server{t: t, dir: dir, owner: ownerOf(t, account), Host: "127.0.0.1:" + freePort(t)}
+	if s.owner != nil {
+		if err := os.Chown(dir, int(s.owner.Uid), int(s.owner.Gid)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return s
+}
+
+// freePort returns a port that nobody listens on.
+func freePort(t *testing.T) string {
+	t.Helper()
+	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = listener.Close() }()
+	_, port, err := net.SplitHostPort(listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return port
+}
+
+// port returns the port of the server.
+func (s *Server) port() string {
+	_, port, _ := net.SplitHostPort(s.Host)
+	return port
+}
+
+// command returns a command that runs as the owner of the server.
+func (s *Server) command(ctx context.Context, program string, args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, program, args...) //nolint:gosec // programs of the distribution
+	cmd.Dir = s.dir
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: s.owner, Pdeathsig: syscall.SIGKILL, Setpgid: true}
+	return cmd
+}
+
+// run runs a command to its end.
+func (s *Server) run(program string, args ...string) {
+	s.t.Helper()
+	if output, err := s.command(s.t.Context(), program, args...).CombinedOutput(); err != nil {
+		s.t.Fatalf("%s: %v\n%s", program, err, output)
+	}
+}
+
+// write writes a file that the owner of the server alone can read.
+func (s *Server) write(name string, content []byte) string {
+	s.t.Helper()
+	path := filepath.Join(s.dir, name)
+	if err := os.WriteFile(path, content, 0o600); err != nil {
+		s.t.Fatal(err)
+	}
+	if s.owner != nil {
+		if err := os.Chown(path, int(s.owner.Uid), int(s.owner.Gid)); err != nil {
+			s.t.Fatal(err)
+		}
+	}
+	return path
+}
+
+// Start starts the server and waits until it answers.
+func (s *Server) Start() {
+	s.t.Helper()
+	s.mu.Lock()
+	log, err := os.OpenFile(filepath.Join(s.dir, "log"), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.process = s.command(context.WithoutCancel(s.t.Context()), s.program, s.args...)
+	s.process.Stdout, s.process.Stderr = log, log
+	if err := s.process.Start(); err != nil {
+		s.t.Fatalf("%s: %v", s.program, err)
+	}
+	process, finished := s.process, make(chan struct{})
+	s.finished = finished
+	s.mu.Unlock()
+	go func() {
+		_ = process.Wait()
+		_ = log.Close()
+		close(finished)
+	}()
+	s.await(finished)
+}
+
+// await waits until the server answers.
+func (s *Server) await(finished <-chan struct{}) {
+	s.t.Helper()
+	db, err := sql.Open(s.driver, s.admin)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer func() { _ = db.Close() }()
+	ctx, cancel := context.WithTimeout(s.t.Context(), patience)
+	defer cancel()
+	ticker := time.NewTicker(50 * time.Millisecond)
+	defer ticker.Stop()
+	for {
+		err := db.PingContext(ctx)
+		if err == nil {
+			return
+		}
+		select {
+		case <-finished:
+			s.t.Fatalf("%s ended: %s", s.program, s.log())
+		case <-ctx.Done():
+			s.t.Fatalf("%s does not answer: %v\n%s", s.program, err, s.log())
+		case <-ticker.C:
+		}
+	}
+}
+
+// log returns the log of the server.
+func (s *Server) log() string {
+	content, _ := os.ReadFile(filepath.Join(s.dir, "log")) //nolint:gosec // our own file
+	return string(content)
+}
+
+// Kill ends the server and its children without a warning, and returns when they are gone.
+func (s *Server) Kill() {
+	s.mu.Lock()
+	process, finished := s.process, s.finished
+	s.process = nil
+	s.mu.Unlock()
+	if process == nil {
+		return
+	}
+	_ = syscall.Kill(-process.Process.Pid, syscall.SIGKILL)
+	<-finished
+}
+
+// Exec runs a statement as the administrator.
+func (s *Server) Exec(statement string) {
+	s.t.Helper()
+	db, err := sql.Open(s.driver, s.admin)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer func() { _ = db.Close() }()
+	if _, err := db.ExecContext(s.t.Context(), statement); err != nil {
+		s.t.Fatalf("%s: %v", statement, err)
+	}
+}
+
+// quote returns a string of SQL.
+func quote(text string) string { return fmt.Sprintf("'%s'", text) }
