@@ -37,18 +37,22 @@ demo: build ## A virtual cluster on a throw-away host, no root (ARGS=--once chec
 	$(GO) run ./hack/demo $(ARGS)
 
 .PHONY: test
-test: build ## Everything that can be tested without root
+test: build databases ## Everything that can be tested without root
 	$(GO) test -timeout 30m ./...
 
 .PHONY: test-unit
-test-unit: ## The tests that do not compile Kubernetes, a minute when warm
+test-unit: databases ## The tests that do not compile Kubernetes, a minute when warm
 	packages="$(LIGHT)"; [ -n "$$packages" ] && $(GO) test $$packages
+
+.PHONY: databases
+databases: ## Install the database servers that tests start, if this is root on Debian
+	hack/databases.sh
 
 # The race detector needs cgo, and with it another compile of everything. Its build cache is apart, so that
 # neither cache pushes the other out. Kubernetes itself is left out: it would take half an hour more.
 RACE_CACHE ?= $(shell $(GO) env GOCACHE)-race
 .PHONY: race
-race: ## The same with the race detector (needs a C compiler), the engine's property tests among them
+race: databases ## The same with the race detector (needs a C compiler), the engine's property tests among them
 	packages="$(LIGHT)"; [ -n "$$packages" ] && CGO_ENABLED=1 GOCACHE=$(RACE_CACHE) $(GO) test -race -timeout 20m $$packages $(ARGS)
 
 bin/helm: go.mod

@@ -19,14 +19,6 @@ import (
 // sqlStores returns a function for each kind of database that returns stores on the same
 // one.
 func sqlStores() map[string]func(t *testing.T) func() storage.Backend {
-	external := func(t *testing.T, options storage.DatabaseOptions) storage.Backend {
-		t.Helper()
-		store, err := storage.Database(options)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return store
-	}
 	return map[string]func(t *testing.T) func() storage.Backend{
 		"sqlite": func(t *testing.T) func() storage.Backend {
 			t.Helper()
@@ -37,7 +29,7 @@ func sqlStores() map[string]func(t *testing.T) func() storage.Backend {
 			t.Helper()
 			server := databases.Postgres(t, databases.Options{TLS: true})
 			return func() storage.Backend {
-				return external(t, storage.DatabaseOptions{
+				return storage.Database(storage.DatabaseOptions{
 					DataSource: server.PostgresSource(databases.User, databases.Password, "plane"), CAFile: server.CAFile,
 				})
 			}
@@ -46,7 +38,7 @@ func sqlStores() map[string]func(t *testing.T) func() storage.Backend {
 			t.Helper()
 			server := databases.MariaDB(t, databases.Options{})
 			return func() storage.Backend {
-				return external(t, storage.DatabaseOptions{
+				return storage.Database(storage.DatabaseOptions{
 					DataSource: server.MySQLSource(databases.User, databases.Password, "plane"),
 				})
 			}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"sync/atomic"
 	"time"
 
@@ -44,20 +43,21 @@ func (k *Kine) startCare(ctx, running context.Context, backend server.Backend) e
 	if err != nil {
 		return err
 	}
-	k.care = &databaseCare{
+	care := &databaseCare{
 		clock: k.Clock, engine: k.engine, dialect: k.dialect, backend: backend, health: &k.health, metrics: observed,
 		asked: make(chan struct{}, 1), history: revisionHistory{keep: keptHistory},
 	}
-	if local, ok := k.engine.(*sqliteEngine); ok {
-		k.care.dir, k.care.quota = local.dir, k.Quota
-		if k.care.quota == 0 {
-			k.care.quota = readLimits(local.dir, k.VolumeSize, 0).quota()
+	if local := k.local(); local != nil {
+		care.dir, care.quota = local.dir, k.Quota
+		if care.quota == 0 {
+			care.quota = readLimits(local.dir, k.VolumeSize, 0).quota()
 		}
 	}
-	if err := k.care.measure(ctx); err != nil {
+	if err := care.measure(ctx); err != nil {
 		return fmt.Errorf("cannot read the size of %s: %w", k.engine.describe(), err)
 	}
-	k.own.Go(func() { k.care.run(running) })
+	k.care.Store(care)
+	k.own.Go(func() { care.run(running) })
 	return nil
 }
 
@@ -185,36 +185,36 @@ func (h *revisionHistory) observe(now time.Time, revision int64) (old int64) {
 	return old
 }
 
-// usage returns the sizes of the database.
-func (k *Kine) usage() Usage { return k.care.usage() }
+// usage returns the sizes of the database. They are zero before the start.
+func (k *Kine) usage() Usage {
+	if care := k.care.Load(); care != nil {
+		return care.usage()
+	}
+	return Usage{}
+}
 
 // defragment rewrites the database without free space. Writes wait meanwhile.
 func (k *Kine) defragment(ctx context.Context) error {
 	k.dialect.Lock()
 	defer k.dialect.Unlock()
-	if _, err := k.dialect.DB.ExecContext(ctx, k.dialect.vacuum); err != nil {
+	if _, err := k.dialect.DB.ExecContext(ctx, "VACUUM"); err != nil {
 		return fmt.Errorf("cannot rewrite %s: %w", k.engine.describe(), err)
 	}
 	return nil
 }
 
-// Checks returns the health of the store. It is empty before the database was asked.
-func (k *Kine) Checks() []syncz.Check {
-	checks := []syncz.Check{k.health.check()}
-	if k.care == nil {
-		return checks
+// checks returns the health of the store. It is empty before the database answers.
+func (k *Kine) checks() []syncz.Check {
+	care := k.care.Load()
+	if care == nil {
+		return nil
 	}
-	usage := k.care.usage()
-	if k.care.quota == 0 {
-		return append(checks, syncz.Check{
+	usage := care.usage()
+	if care.quota == 0 {
+		return []syncz.Check{k.health.check(), {
 			Name: "store size", Healthy: true, Message: "The database outside of the cluster has its own limits.",
 			Details: []string{fmt.Sprintf("database: %d MiB", usage.Size/mib)},
-		})
+		}}
 	}
-	size := checkSize(usage, false)
-	if free, err := freeSpace(filepath.Clean(k.care.dir)); err == nil && size.Healthy && free < minFree {
-		size.Healthy = false
-		size.Message = "The volume of the store is full, so that nothing can be created. Delete objects, or ask the operator for a larger volume."
-	}
-	return append(checks, size)
+	return []syncz.Check{k.health.check(), withVolume(checkSize(usage, false), care.dir)}
 }

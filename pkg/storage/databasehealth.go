@@ -1,7 +1,6 @@
 package storage
 
 import (
-	"errors"
 	"sync"
 	"time"
 
@@ -9,28 +8,6 @@ import (
 
 	"github.com/sublet-dev/sublet/api/syncz"
 )
-
-// RefusedError reports a store that cannot be used until somebody changes it or the
-// settings. Its text is for operators and has no secrets.
-type RefusedError struct{ Reason string }
-
-// Error returns the reason.
-func (e *RefusedError) Error() string { return e.Reason }
-
-// refusef returns a *RefusedError.
-func refuse(reason string) error { return &RefusedError{Reason: reason} }
-
-// temporaryError reports a database that may answer later. Its text has no secrets.
-type temporaryError struct{ reason string }
-
-// Error returns the reason.
-func (e *temporaryError) Error() string { return e.reason }
-
-// isTemporary reports whether it helps to try again.
-func isTemporary(err error) bool {
-	var temporary *temporaryError
-	return errors.As(err, &temporary)
-}
 
 // healthRepeat is the shortest time between two log lines of the same outage.
 const healthRepeat = time.Minute

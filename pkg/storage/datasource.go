@@ -26,40 +26,80 @@ type DatabaseOptions struct {
 	// mysql://user:password@tcp(host:port)/database or
 	// postgres://user:password@host:port/database.
 	DataSource string
+	// DataSourceFile is a file with the data source, instead of DataSource.
+	DataSourceFile string
 	// Name is the name of the database if the data source has none.
 	Name string
 	// CAFile has the certificates that the server's one must come from. With it,
-	// connections are encrypted. Default: as the data source says.
+	// connections are encrypted. Default: as in the data source.
 	CAFile string
 	// CertFile and KeyFile are the certificate of the client and its key. Default: none.
 	CertFile, KeyFile string
 }
 
-// Database returns a store in a database outside of the process. It returns a
-// *RefusedError if the options cannot be used. No error has the data source: it has a
+// Database returns a store in a database outside of the process. Files are read at each
+// attempt to start, so that a repaired one is used. No error has the data source: it has a
 // password.
-func Database(options DatabaseOptions) (*Kine, error) {
-	scheme, address, found := strings.Cut(options.DataSource, "://")
-	if !found {
-		return nil, refuse("cannot use the data source: it must begin with mysql:// or postgres://")
+func Database(options DatabaseOptions) *Kine { return newKine(&externalEngine{options: options}) }
+
+// externalEngine is a database of the kind in its data source.
+type externalEngine struct {
+	sqlEngine
+
+	options DatabaseOptions
+}
+
+// describe returns the database in words.
+func (e *externalEngine) describe() string {
+	if e.sqlEngine == nil {
+		return "the database"
 	}
-	encryption, err := options.tls()
+	return e.sqlEngine.describe()
+}
+
+// prepare reads the data source and checks the database.
+func (e *externalEngine) prepare(ctx context.Context) error {
+	engine, err := e.options.engine()
+	if err != nil {
+		return err
+	}
+	e.sqlEngine = engine
+	return engine.prepare(ctx)
+}
+
+// engine returns the database of the data source.
+func (o DatabaseOptions) engine() (sqlEngine, error) {
+	source := o.DataSource
+	if o.DataSourceFile != "" {
+		content, err := os.ReadFile(o.DataSourceFile)
+		if err != nil {
+			return nil, problemf("cannot read the data source: %v", err)
+		}
+		source = strings.TrimSpace(string(content))
+	}
+	scheme, address, found := strings.Cut(source, "://")
+	if !found {
+		return nil, problemf("cannot use the data source: it must begin with mysql:// or postgres://")
+	}
+	encryption, err := o.tls()
 	if err != nil {
 		return nil, err
 	}
-	var engine sqlEngine
 	switch scheme {
 	case "mysql":
-		engine, err = newMySQL(address, options.Name, encryption)
+		return newMySQL(address, o.Name, encryption)
 	case "postgres", "postgresql":
-		engine, err = newPostgres(address, options.Name, encryption)
+		return newPostgres(address, o.Name, encryption)
 	default:
-		return nil, refuse(fmt.Sprintf("cannot use a data source of kind %q: it must begin with mysql:// or postgres://", scheme))
+		return nil, problemf("cannot use a data source of kind %q: it must begin with mysql:// or postgres://", scheme)
 	}
-	if err != nil {
-		return nil, err
+}
+
+// release gives back what prepare has taken.
+func (e *externalEngine) release() {
+	if e.sqlEngine != nil {
+		e.sqlEngine.release()
 	}
-	return newKine(engine), nil
 }
 
 // tls returns the encryption that the files ask for, or nil.
@@ -71,16 +111,16 @@ func (o DatabaseOptions) tls() (*tls.Config, error) {
 	if o.CAFile != "" {
 		content, err := os.ReadFile(o.CAFile)
 		if err != nil {
-			return nil, refuse("cannot read the CA of the database: " + err.Error())
+			return nil, problemf("cannot read the CA of the database: %v", err)
 		}
 		config.RootCAs = x509.NewCertPool()
 		if !config.RootCAs.AppendCertsFromPEM(content) {
-			return nil, refuse("cannot use the CA of the database: " + o.CAFile + " has no certificate")
+			return nil, problemf("cannot use the CA of the database: %s has no certificate", o.CAFile)
 		}
 	}
 	if o.CertFile != "" || o.KeyFile != "" {
 		if _, err := tls.LoadX509KeyPair(o.CertFile, o.KeyFile); err != nil {
-			return nil, refuse("cannot use the client certificate of the database: " + err.Error())
+			return nil, problemf("cannot use the client certificate of the database: %v", err)
 		}
 		// Read at each connection, as certificates are renewed.
 		config.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
@@ -89,6 +129,18 @@ func (o DatabaseOptions) tls() (*tls.Config, error) {
 		}
 	}
 	return config, nil
+}
+
+// databaseError is why a database cannot be used, for operators. It wraps nothing: causes
+// may have the data source.
+type databaseError struct{ reason string }
+
+// Error returns the reason.
+func (e *databaseError) Error() string { return e.reason }
+
+// problemf returns a *databaseError.
+func problemf(format string, args ...any) error {
+	return &databaseError{fmt.Sprintf(format, args...)}
 }
 
 // databaseAddress is what messages say about a database outside of the process.
@@ -101,8 +153,8 @@ func (a databaseAddress) describe() string {
 	return fmt.Sprintf("the %s database %q on %s", a.kind, a.name, a.host)
 }
 
-// networkProblem returns what an error of the network or of TLS says, or nil if it is
-// another kind of error.
+// networkProblem returns an error of the network or of TLS in words, or nil for another
+// kind of error.
 func (a databaseAddress) networkProblem(err error) error {
 	var (
 		unknown  *net.DNSError
@@ -117,17 +169,17 @@ func (a databaseAddress) networkProblem(err error) error {
 	)
 	switch {
 	case errors.As(err, &untrust):
-		return refuse(fmt.Sprintf("cannot trust %s: its certificate is not from the given CA", a.server()))
+		return problemf("cannot trust %s: its certificate is not from the given CA", a.server())
 	case errors.As(err, &wrong), errors.As(err, &invalid), errors.As(err, &verify):
-		return refuse(fmt.Sprintf("cannot trust %s: %s", a.server(), lastCause(err)))
+		return problemf("cannot trust %s: %s", a.server(), lastCause(err))
 	case errors.As(err, &alert), errors.As(err, &noTLS):
-		return refuse(fmt.Sprintf("cannot encrypt the connection to %s: %s", a.server(), lastCause(err)))
+		return problemf("cannot encrypt the connection to %s: %s", a.server(), lastCause(err))
 	case errors.As(err, &unknown):
-		return &temporaryError{fmt.Sprintf("cannot find the host of %s: %s", a.server(), unknown.Err)}
+		return problemf("cannot find the host of %s: %s", a.server(), unknown.Err)
 	case errors.As(err, &netError) && netError.Timeout(), errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded):
-		return &temporaryError{fmt.Sprintf("cannot reach %s: timeout", a.server())}
+		return problemf("cannot reach %s: timeout", a.server())
 	case errors.As(err, &opError):
-		return &temporaryError{fmt.Sprintf("cannot reach %s: %s", a.server(), opError.Err)}
+		return problemf("cannot reach %s: %s", a.server(), opError.Err)
 	}
 	return nil
 }
@@ -136,33 +188,33 @@ func (a databaseAddress) networkProblem(err error) error {
 func (a databaseAddress) server() string { return fmt.Sprintf("the %s server %s", a.kind, a.host) }
 
 // wrongPassword returns the error of refused credentials.
-func (a databaseAddress) wrongPassword() error {
-	return refuse(fmt.Sprintf("cannot log in to %s as user %q: wrong user or password", a.server(), a.user))
+func (a databaseAddress) wrongPassword(cause string) error {
+	return problemf("cannot log in to %s as user %q: %s", a.server(), a.user, cause)
 }
 
 // missing returns the error of a database that does not exist and cannot be created.
 func (a databaseAddress) missing() error {
-	return refuse(fmt.Sprintf("cannot use database %q on %s: it does not exist, and user %q may not create it", a.name, a.server(), a.user))
+	return problemf("cannot use database %q on %s: it does not exist, and user %q may not create it", a.name, a.server(), a.user)
 }
 
 // forbidden returns the error of a user without permissions on the database.
 func (a databaseAddress) forbidden() error {
-	return refuse(fmt.Sprintf("cannot use database %q on %s: user %q needs all permissions on it", a.name, a.server(), a.user))
+	return problemf("cannot use database %q on %s: user %q needs all permissions on it", a.name, a.server(), a.user)
 }
 
 // tooOld returns the error of a server of an unsupported version.
 func (a databaseAddress) tooOld(version, oldest string) error {
-	return refuse(fmt.Sprintf("cannot use %s: version %s is not supported, it must be %s or later", a.server(), version, oldest))
+	return problemf("cannot use %s: version %s is not supported, it must be %s or later", a.server(), version, oldest)
 }
 
 // readOnly returns the error of a server that takes no writes.
 func (a databaseAddress) readOnly() error {
-	return &temporaryError{fmt.Sprintf("cannot write to %s: it is read-only", a.server())}
+	return problemf("cannot write to %s: it is read-only", a.server())
 }
 
 // busy returns the error of a server that takes no more connections.
 func (a databaseAddress) busy(cause string) error {
-	return &temporaryError{fmt.Sprintf("cannot connect to %s: %s", a.server(), cause)}
+	return problemf("cannot connect to %s: %s", a.server(), cause)
 }
 
 // lastCause returns the innermost error's text.
@@ -176,7 +228,8 @@ func lastCause(err error) string {
 	}
 }
 
-// dialer connects to databases. It notices a server that is gone within some seconds.
+// newDatabaseDialer returns a dialer for databases. Its connections notice a server that is
+// gone within some seconds.
 func newDatabaseDialer() *net.Dialer {
 	return &net.Dialer{
 		Timeout:         dialTimeout,

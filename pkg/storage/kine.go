@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/k3s-io/kine/pkg/drivers"
@@ -15,7 +16,6 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/test/bufconn"
 	"k8s.io/component-base/metrics"
-	"k8s.io/klog/v2"
 	"k8s.io/utils/clock"
 )
 
@@ -64,6 +64,9 @@ type Kine struct {
 	// Register registers the metrics. Default: they are not kept.
 	Register func(metrics.Registerable) error
 
+	// Waiter waits while a database outside of the process cannot be used.
+	Waiter Waiter
+
 	// Clock drives compactions and checks of the size. Default: the real one.
 	Clock clock.WithTicker
 
@@ -73,7 +76,7 @@ type Kine struct {
 	bridge  *server.KVServerBridge
 	client  *kubernetes.Client
 	health  databaseHealth
-	care    *databaseCare
+	care    atomic.Pointer[databaseCare]
 
 	stop    context.CancelFunc
 	running sync.WaitGroup // what kine runs
@@ -92,8 +95,8 @@ var _ Backend = &Kine{}
 type sqlEngine interface {
 	// describe returns the database in words without any secret.
 	describe() string
-	// prepare checks that the database can be used, and creates it if it is missing. A
-	// *RefusedError means that no retry helps.
+	// prepare checks that the database can be used, and creates it if it is missing. Its
+	// errors are for operators and have no secrets.
 	prepare(ctx context.Context) error
 	// open opens the database and creates the table.
 	open(ctx context.Context, running *sync.WaitGroup) (*sqlDialect, error)
@@ -108,11 +111,11 @@ func newKine(engine sqlEngine) *Kine {
 	return &Kine{engine: engine, Clock: clock.RealClock{}, failed: make(chan struct{})}
 }
 
-// Start opens the database and returns once it answers. It waits for a database that
-// does not answer, and returns a *RefusedError if waiting cannot help.
+// Start opens the database and returns once it answers. For a database outside of the
+// process it waits, whatever is wrong: most causes can be repaired without a restart.
 func (k *Kine) Start(ctx context.Context) (*kubernetes.Client, error) {
 	redirectKineLog()
-	if err := k.await(ctx); err != nil {
+	if err := k.prepare(ctx); err != nil {
 		return nil, err
 	}
 	running, stop := context.WithCancel(context.WithoutCancel(ctx))
@@ -140,8 +143,8 @@ func (k *Kine) Start(ctx context.Context) (*kubernetes.Client, error) {
 		return nil, err
 	}
 	k.client = newKineClient(k.bridge)
-	if k.care.quota > 0 {
-		k.client.Kubernetes = k.care.limit(k.client.Kubernetes, k.IsInternal)
+	if care := k.care.Load(); care.quota > 0 {
+		k.client.Kubernetes = care.limit(k.client.Kubernetes, k.IsInternal)
 	}
 	return k.client, nil
 }
@@ -154,27 +157,18 @@ func (k *Kine) pollInterval() time.Duration {
 	return alonePoll
 }
 
-// await waits until the database can be used.
-func (k *Kine) await(ctx context.Context) error {
-	const pause = 2 * time.Second
-	for {
-		err := k.engine.prepare(ctx)
-		if err == nil {
-			k.health.record(nil)
-			return nil
-		}
-		if !isTemporary(err) || ctx.Err() != nil {
-			return err
-		}
-		if k.health.record(err) {
-			klog.ErrorS(err, "Cannot use the database yet, and tries again", "database", k.engine.describe())
-		}
-		select {
-		case <-ctx.Done():
-			return err
-		case <-k.Clock.After(pause):
-		}
+// prepare makes the database ready to be opened. It waits for one outside of the process.
+func (k *Kine) prepare(ctx context.Context) error {
+	if k.local() != nil {
+		return k.engine.prepare(ctx)
 	}
+	return k.Waiter.Retry(ctx, k.engine.prepare)
+}
+
+// local returns the engine of a database in the process, or nil.
+func (k *Kine) local() *sqliteEngine {
+	engine, _ := k.engine.(*sqliteEngine)
+	return engine
 }
 
 // Failed returns a channel that is never closed: a database that is away is waited for.
@@ -182,8 +176,8 @@ func (k *Kine) Failed() <-chan struct{} { return k.failed }
 
 // Capabilities returns what a database can do.
 func (k *Kine) Capabilities() Capabilities {
-	can := Capabilities{Compacts: true, Usage: k.usage}
-	if k.dialect != nil && k.dialect.vacuum != "" {
+	can := Capabilities{Compacts: true, Usage: k.usage, Checks: k.checks}
+	if k.local() != nil {
 		can.Defragment = k.defragment
 	}
 	return can

@@ -26,16 +26,6 @@ func startKine(t *testing.T, store *Kine) *kubernetes.Client {
 	return client
 }
 
-// newDatabase returns a store in a database outside of the process.
-func newDatabase(t *testing.T, options DatabaseOptions) *Kine {
-	t.Helper()
-	store, err := Database(options)
-	if err != nil {
-		t.Fatalf("Database: %v", err)
-	}
-	return store
-}
-
 // kinds returns a function for each kind of database. It makes an empty database and
 // returns a function that opens it, as often as wanted.
 func kinds() map[string]func(t *testing.T) (open func() *Kine, server *databases.Server) {
@@ -51,13 +41,13 @@ func kinds() map[string]func(t *testing.T) (open func() *Kine, server *databases
 			options := DatabaseOptions{
 				DataSource: server.PostgresSource(databases.User, databases.Password, ""), Name: "sublet_test", CAFile: server.CAFile,
 			}
-			return func() *Kine { return newDatabase(t, options) }, server
+			return func() *Kine { return Database(options) }, server
 		},
 		"mariadb": func(t *testing.T) (func() *Kine, *databases.Server) {
 			t.Helper()
 			server := databases.MariaDB(t, databases.Options{})
 			options := DatabaseOptions{DataSource: server.MySQLSource(databases.User, databases.Password, ""), Name: "sublet_test"}
-			return func() *Kine { return newDatabase(t, options) }, server
+			return func() *Kine { return Database(options) }, server
 		},
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/k3s-io/kine/pkg/server"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"k8s.io/klog/v2"
 )
 
 const (
@@ -63,7 +64,9 @@ func (l *kineLog) translate(ctx context.Context, err error) error {
 			return known
 		}
 	}
-	l.health.record(err)
+	if l.health.record(err) {
+		klog.InfoS("The database does not respond", "err", err)
+	}
 	return errDatabaseAway
 }
 
@@ -166,8 +169,8 @@ func isCutShort(batch server.EventBatch, revision int64) bool {
 	return batch.Events[len(batch.Events)-1].KV.ModRevision != batch.CurrentRev
 }
 
-// Append writes an event. The caller finds the error in the outcome of the context too:
-// kine asks for the current value after each error, and returns success if it finds none.
+// Append writes an event. The outcome in the context gets the error too. kine reads the
+// current value after each error, and returns success if it finds none.
 func (l *kineLog) Append(ctx context.Context, event *server.Event) (int64, error) {
 	bounded, leave, err := l.enter(ctx, keyTimeout)
 	if err != nil {

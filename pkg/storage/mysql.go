@@ -45,10 +45,10 @@ type mysqlEngine struct {
 }
 
 // newMySQL returns the engine of a data source without its scheme.
-func newMySQL(address, name string, encryption *tls.Config) (*mysqlEngine, error) {
+func newMySQL(address, name string, encryption *tls.Config) (sqlEngine, error) {
 	config, err := mysql.ParseDSN(address)
 	if err != nil {
-		return nil, refuse("cannot use the data source: it must be mysql://user:password@tcp(host:port)/database")
+		return nil, problemf("cannot use the data source: it must be mysql://user:password@tcp(host:port)/database")
 	}
 	config.DBName = cmp.Or(config.DBName, name)
 	if encryption != nil {
@@ -151,19 +151,18 @@ func isOlder(version, oldest string) bool {
 
 // explain returns an error in words.
 func (e *mysqlEngine) explain(err error) error {
-	var refused *RefusedError
-	var wait *temporaryError
+	var known *databaseError
 	switch number := mysqlNumber(err); {
-	case err == nil, errors.As(err, &refused), errors.As(err, &wait):
+	case err == nil, errors.As(err, &known):
 		return err
 	case number == mysqlWrongPassword, number == mysqlPlugin:
-		return e.wrongPassword()
+		return e.wrongPassword("wrong user or password, or the server wants encryption")
 	case number == mysqlForbidden, number == mysqlNoTable:
 		return e.forbidden()
 	case number == mysqlReadOnly:
 		return e.readOnly()
 	case number == mysqlNeedsTLS, errors.Is(err, mysql.ErrNoTLS):
-		return refuse("cannot agree on the encryption of the connection to " + e.server() + ": " + lastCause(err))
+		return problemf("cannot agree on the encryption of the connection to %s: %s", e.server(), lastCause(err))
 	}
 	if problem := e.networkProblem(err); problem != nil {
 		return problem

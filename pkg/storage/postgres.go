@@ -41,10 +41,10 @@ type postgresEngine struct {
 }
 
 // newPostgres returns the engine of a data source without its scheme.
-func newPostgres(address, name string, encryption *tls.Config) (*postgresEngine, error) {
+func newPostgres(address, name string, encryption *tls.Config) (sqlEngine, error) {
 	parsed, err := url.Parse("postgres://" + address)
 	if err != nil {
-		return nil, refuse("cannot use the data source: it is no URL; special characters of the password must be percent-encoded")
+		return nil, problemf("cannot use the data source: it is no URL; special characters of the password must be percent-encoded")
 	}
 	if strings.Trim(parsed.Path, "/") == "" {
 		parsed.Path = "/" + name
@@ -58,7 +58,7 @@ func newPostgres(address, name string, encryption *tls.Config) (*postgresEngine,
 	}
 	config, err := pgx.ParseConfig(parsed.String())
 	if err != nil {
-		return nil, refuse("cannot use the data source: it has parameters that PostgreSQL does not know")
+		return nil, problemf("cannot use the data source: it has parameters that PostgreSQL does not know")
 	}
 	if encryption != nil && config.TLSConfig != nil {
 		secure := encryption.Clone()
@@ -66,7 +66,6 @@ func newPostgres(address, name string, encryption *tls.Config) (*postgresEngine,
 		secure.VerifyPeerCertificate = config.TLSConfig.VerifyPeerCertificate
 		config.TLSConfig = secure
 	}
-	config.Fallbacks = nil
 	config.ConnectTimeout = dialTimeout
 	config.DialFunc = newDatabaseDialer().DialContext
 	milliseconds := strconv.Itoa(lockSeconds * 1000)
@@ -137,19 +136,20 @@ func (e *postgresEngine) check(ctx context.Context, config *pgx.ConnConfig) erro
 
 // explain returns an error in words.
 func (e *postgresEngine) explain(err error) error {
-	var refused *RefusedError
-	var wait *temporaryError
+	var known *databaseError
 	switch code := pgCode(err); {
-	case err == nil, errors.As(err, &refused), errors.As(err, &wait):
+	case err == nil, errors.As(err, &known):
 		return err
-	case code == pgInvalidPassword, code == pgInvalidAuthorization:
-		return e.wrongPassword()
+	case code == pgInvalidPassword:
+		return e.wrongPassword("wrong user or password")
+	case code == pgInvalidAuthorization:
+		return e.wrongPassword(pgMessage(err))
 	case code == pgForbidden:
 		return e.forbidden()
 	case code == pgReadOnly:
 		return e.readOnly()
 	case code != "":
-		return e.busy(lastCause(err))
+		return e.busy(pgMessage(err))
 	}
 	if problem := e.networkProblem(err); problem != nil {
 		return problem
@@ -162,6 +162,15 @@ func pgCode(err error) string {
 	var failed *pgconn.PgError
 	if errors.As(err, &failed) {
 		return failed.Code
+	}
+	return ""
+}
+
+// pgMessage returns the server's words for an error.
+func pgMessage(err error) string {
+	var failed *pgconn.PgError
+	if errors.As(err, &failed) {
+		return failed.Message
 	}
 	return ""
 }

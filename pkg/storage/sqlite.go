@@ -18,8 +18,8 @@ import (
 )
 
 const (
-	// tidyFrom is the free space in an SQLite database, in bytes, from which on it is
-	// given back, if it is also a quarter of the file.
+	// tidyFrom is the free space in an SQLite database, in bytes, from which on some is
+	// given back. It must also be a quarter of the file.
 	tidyFrom int64 = 16 * mib
 	// tidyPages is the number of pages that are given back at a time.
 	tidyPages = 2000
@@ -64,8 +64,8 @@ func (e *sqliteEngine) release() {
 func (e *sqliteEngine) file() string { return filepath.Join(e.dir, "state.db") }
 
 // dataSource returns the database with its settings. A confirmed write survives a loss of
-// power, as in etcd. Free pages are given back a few at a time; the setting for that has to
-// be the first, as it has no effect on a database that exists.
+// power, as in etcd. Free pages are given back a few at a time. The setting for that has
+// to come first: it has no effect once the database has pages.
 func (e *sqliteEngine) dataSource() string {
 	settings := url.Values{
 		"_pragma": {

@@ -16,15 +16,21 @@ func (e *Etcd) checks() []syncz.Check {
 	}
 	usage := e.usage()
 	alarms, _ := e.alarms(context.Background()) //nolint:forbidigo // it reads memory and cannot fail
-	check := checkSize(usage, slices.Contains(alarms, AlarmNoSpace))
-	if free, err := freeSpace(e.Dir); err == nil {
-		check.Details = append(check.Details, fmt.Sprintf("volume: %d MiB free", free/mib))
-		if check.Healthy && free < minFree {
-			check.Healthy = false
-			check.Message = "The volume of the store is full, so that nothing can be created. Delete objects, or ask the operator for a larger volume."
-		}
+	return []syncz.Check{withVolume(checkSize(usage, slices.Contains(alarms, AlarmNoSpace)), e.Dir), e.checkMembers()}
+}
+
+// withVolume adds the free space of the volume of a directory to the check of a store.
+func withVolume(check syncz.Check, dir string) syncz.Check {
+	free, err := freeSpace(dir)
+	if err != nil {
+		return check
 	}
-	return []syncz.Check{check, e.checkMembers()}
+	check.Details = append(check.Details, fmt.Sprintf("volume: %d MiB free", free/mib))
+	if check.Healthy && free < minFree {
+		check.Healthy = false
+		check.Message = "The volume of the store is full, so that nothing can be created. Delete objects, or ask the operator for a larger volume."
+	}
+	return check
 }
 
 // checkSize returns the health of a store of the given size.
