@@ -38,7 +38,7 @@ type databaseCare struct {
 }
 
 // startCare starts the care for the database.
-func (k *Kine) startCare(ctx, running context.Context, backend server.Backend) error { //nolint:revive // the second outlives the first
+func (k *Kine) startCare(ctx, running context.Context, backend server.Backend) error {
 	observed, err := newStoreMetrics(k.Register)
 	if err != nil {
 		return err

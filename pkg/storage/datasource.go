@@ -89,7 +89,7 @@ func (o DatabaseOptions) engine() (sqlEngine, error) {
 	case "mysql":
 		return newMySQL(address, o.Name, encryption)
 	case "postgres", "postgresql":
-		return newPostgres(address, o.Name, encryption)
+		return newPostgres(address, o, encryption)
 	default:
 		return nil, problemf("cannot use a data source of kind %q: it must begin with mysql:// or postgres://", scheme)
 	}

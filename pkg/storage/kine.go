@@ -133,7 +133,7 @@ func (k *Kine) Start(ctx context.Context) (*kubernetes.Client, error) {
 		slots:  make(chan struct{}, databaseSlots),
 		health: &k.health,
 	}
-	backend := &kineBackend{LogStructured: logstructured.New(k.log), log: k.log}
+	backend := &kineBackend{LogStructured: logstructured.New(k.log), log: k.log, clock: k.Clock}
 	if err := backend.start(running); err != nil {
 		return nil, fmt.Errorf("cannot start %s: %w", k.engine.describe(), err)
 	}

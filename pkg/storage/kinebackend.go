@@ -8,6 +8,7 @@ import (
 	"github.com/k3s-io/kine/pkg/logstructured"
 	"github.com/k3s-io/kine/pkg/server"
 	"github.com/k3s-io/kine/pkg/ttl"
+	"k8s.io/utils/clock"
 )
 
 // expiryPause is the time before the expiry of leases starts again after an error.
@@ -17,7 +18,8 @@ const expiryPause = time.Second
 // create successful that the database has refused, and a failed update a conflict.
 type kineBackend struct {
 	*logstructured.LogStructured
-	log *kineLog
+	log   *kineLog
+	clock clock.Clock
 }
 
 var _ server.Backend = &kineBackend{}
@@ -47,7 +49,7 @@ func (b *kineBackend) expire(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
-		case <-time.After(expiryPause):
+		case <-b.clock.After(expiryPause):
 		}
 	}
 }

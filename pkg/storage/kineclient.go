@@ -39,7 +39,7 @@ func (w plainWatcher) Watch(ctx context.Context, key string, opts ...clientv3.Op
 }
 
 // plainContext is a context whose string is constant.
-type plainContext struct{ context.Context }
+type plainContext struct{ context.Context } //nolint:containedctx // it is a context
 
 // String returns the same for every context.
 func (*plainContext) String() string { return "(context)" }

@@ -172,8 +172,7 @@ func (e *mysqlEngine) explain(err error) error {
 
 // mysqlNumber returns the number of an error of the server, or 0.
 func mysqlNumber(err error) uint16 {
-	var failed *mysql.MySQLError
-	if errors.As(err, &failed) {
+	if failed, ok := errors.AsType[*mysql.MySQLError](err); ok {
 		return failed.Number
 	}
 	return 0

@@ -41,18 +41,21 @@ type postgresEngine struct {
 }
 
 // newPostgres returns the engine of a data source without its scheme.
-func newPostgres(address, name string, encryption *tls.Config) (sqlEngine, error) {
+func newPostgres(address string, options DatabaseOptions, encryption *tls.Config) (sqlEngine, error) {
 	parsed, err := url.Parse("postgres://" + address)
 	if err != nil {
 		return nil, problemf("cannot use the data source: it is no URL; special characters of the password must be percent-encoded")
 	}
 	if strings.Trim(parsed.Path, "/") == "" {
-		parsed.Path = "/" + name
+		parsed.Path = "/" + options.Name
 	}
 	if encryption != nil {
 		values := parsed.Query()
 		if !values.Has("sslmode") {
 			values.Set("sslmode", "verify-full")
+		}
+		if options.CAFile != "" {
+			values.Set("sslrootcert", options.CAFile)
 		}
 		parsed.RawQuery = values.Encode()
 	}
@@ -61,10 +64,7 @@ func newPostgres(address, name string, encryption *tls.Config) (sqlEngine, error
 		return nil, problemf("cannot use the data source: it has parameters that PostgreSQL does not know")
 	}
 	if encryption != nil && config.TLSConfig != nil {
-		secure := encryption.Clone()
-		secure.ServerName, secure.InsecureSkipVerify = config.TLSConfig.ServerName, config.TLSConfig.InsecureSkipVerify //nolint:gosec // as the data source says
-		secure.VerifyPeerCertificate = config.TLSConfig.VerifyPeerCertificate
-		config.TLSConfig = secure
+		config.TLSConfig.GetClientCertificate = encryption.GetClientCertificate
 	}
 	config.ConnectTimeout = dialTimeout
 	config.DialFunc = newDatabaseDialer().DialContext
@@ -159,8 +159,7 @@ func (e *postgresEngine) explain(err error) error {
 
 // pgCode returns the code of an error of the server, or an empty string.
 func pgCode(err error) string {
-	var failed *pgconn.PgError
-	if errors.As(err, &failed) {
+	if failed, ok := errors.AsType[*pgconn.PgError](err); ok {
 		return failed.Code
 	}
 	return ""
@@ -168,8 +167,7 @@ func pgCode(err error) string {
 
 // pgMessage returns the server's words for an error.
 func pgMessage(err error) string {
-	var failed *pgconn.PgError
-	if errors.As(err, &failed) {
+	if failed, ok := errors.AsType[*pgconn.PgError](err); ok {
 		return failed.Message
 	}
 	return ""

@@ -109,8 +109,7 @@ func (e *sqliteEngine) open(ctx context.Context, running *sync.WaitGroup) (*sqlD
 		return err
 	}
 	d.ErrCode = func(err error) string {
-		var failed *sqlite.Error
-		if errors.As(err, &failed) {
+		if failed, ok := errors.AsType[*sqlite.Error](err); ok {
 			return sqlite.ErrorCodeString[failed.Code()]
 		}
 		return errorClass(err)

@@ -19,8 +19,9 @@ import (
 )
 
 const (
-	// User and Password are those of the tests. The user may create databases.
-	User     = "sublet"
+	// User is the user of the tests. It may create databases.
+	User = "sublet"
+	// Password is the password of User.
 	Password = "p@ss:w/rd?" //nolint:gosec // of a server that lives as long as a test
 
 	// patience bounds the start of a server.
@@ -202,7 +203,7 @@ func (s *Server) await(finished <-chan struct{}) {
 
 // log returns the log of the server.
 func (s *Server) log() string {
-	content, _ := os.ReadFile(filepath.Join(s.dir, "log")) //nolint:gosec // our own file
+	content, _ := os.ReadFile(filepath.Join(s.dir, "log"))
 	return string(content)
 }
 
