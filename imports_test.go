@@ -48,11 +48,12 @@ var rules = map[string]rule{
 		"pkg/policy", "pkg/translate", "pkg/syncer/kinds/nodes", "api/...", "k8s.io/apiserver",
 	}, tests: []string{"pkg/syncer"}},
 
-	"pkg/controlplane/pki":       {},
-	"pkg/controlplane/loopback":  {code: []string{"k8s.io/apiserver", "k8s.io/kubernetes"}},
-	"pkg/controlplane/openapi":   {code: []string{"k8s.io/apiserver", "k8s.io/kubernetes"}},
-	"pkg/controlplane/queues":    {},
-	"pkg/controlplane/informers": {code: []string{"k8s.io/apiserver", "k8s.io/kubernetes"}},
+	"pkg/controlplane/pki":        {},
+	"pkg/controlplane/loopback":   {code: []string{"k8s.io/apiserver", "k8s.io/kubernetes"}},
+	"pkg/controlplane/openapi":    {code: []string{"k8s.io/apiserver", "k8s.io/kubernetes"}},
+	"pkg/controlplane/encryption": {code: []string{"api/syncz", "k8s.io/apiserver"}, tests: []string{"pkg/storage"}},
+	"pkg/controlplane/queues":     {},
+	"pkg/controlplane/informers":  {code: []string{"k8s.io/apiserver", "k8s.io/kubernetes"}},
 	"pkg/controlplane": {code: []string{
 		"pkg/controlplane/...", "pkg/storage", "api/...", "k8s.io/apiserver", "k8s.io/kubernetes",
 	}, tests: []string{"test/databases"}},

@@ -141,7 +141,8 @@ func TestEveryValueIsRead(t *testing.T) {
 	server := []string{"sync.", "networking.", "exportKubeConfig.", "logging.", "controlPlane.proxy.", "controlPlane.backingStore.", "controlPlane.statefulSet.highAvailability.",
 		"controlPlane.advanced.virtualScheduler.",
 		"controlPlane.advanced.hostClient.", "controlPlane.advanced.operator.", "policies.podSecurityStandard", "policies.pods.", "policies.images.",
-		"policies.controlPlane.", "policies.objects.", "policies.streams.", "policies.readOnly", "policies.services.", "policies.endpoints.", "policies.volumes."}
+		"policies.controlPlane.", "policies.objects.", "policies.streams.", "policies.readOnly", "policies.services.", "policies.endpoints.", "policies.volumes.",
+		"controlPlane.advanced.encryption."}
 	plain := withoutConfig(mustRender(t, ch, ""))
 	data, err := json.Marshal(v1alpha1.Default(kinds.Settings()...))
 	if err != nil {

@@ -77,6 +77,25 @@ func TestFenceKnowsRole(t *testing.T) {
 	}
 }
 
+// TestFenceOfKeys checks who may create the Secret with the keys of the encryption. The
+// account may if the settings ask for it, and it never changes the Secret.
+func TestFenceOfKeys(t *testing.T) {
+	t.Parallel()
+	ch := loadChart(t)
+	const clause = "variables.name == 'shop-encryption' && request.operation == 'CREATE'"
+	for values, want := range map[string]bool{
+		"": false,
+		"controlPlane: {advanced: {encryption: {enabled: true}}}":                    true,
+		"controlPlane: {advanced: {encryption: {enabled: true, keySecret: theirs}}}": false,
+	} {
+		fence := object[*admissionregistrationv1.ValidatingAdmissionPolicy](t, mustRender(t, ch, fenceOn+values), "shop.tenant.sublet.dev")
+		own := variable(t, fence, "own")
+		if strings.Contains(own, clause) != want || strings.Contains(own, "encryption") != want {
+			t.Errorf("%q: want the clause %t, got %s", values, want, own)
+		}
+	}
+}
+
 // TestNodeFence checks the lists in the fence of nodes. Keys of labels may have quotes only
 // if somebody tries to write an expression.
 func TestNodeFence(t *testing.T) {

@@ -36,6 +36,9 @@ const (
 	OperatorCAKey = "ca.crt"
 )
 
+// EncryptionKeysKey is the key of the keys in the Secret [Release.Encryption].
+const EncryptionKeysKey = "keys"
+
 // CertsType is the type of the Secret [Release.Certs].
 const CertsType corev1.SecretType = "sublet.dev/certs"
 
@@ -69,6 +72,10 @@ func (r Release) Kubeconfig() string { return r.Name + "-kubeconfig" }
 // of the Secret with its bearer token. The chart creates the Service, the server
 // the Secret.
 func (r Release) Operator() string { return r.Name + "-operator" }
+
+// Encryption returns the name of the Secret with the keys of the encryption at rest. The
+// server creates it, unless the settings name another one.
+func (r Release) Encryption() string { return r.Name + "-encryption" }
 
 // Config returns the name of the Secret with the values of the release.
 func (r Release) Config() string { return r.Name + "-config" }

@@ -74,6 +74,9 @@
     "controlPlane.advanced.hostClient.bytesPerSecond"
     "controlPlane.advanced.operator"
     "controlPlane.advanced.operator.profiling"
+    "controlPlane.advanced.encryption"
+    "controlPlane.advanced.encryption.enabled"
+    "controlPlane.advanced.encryption.keySecret"
     "controlPlane.advanced.serviceAccount"
     "controlPlane.advanced.workloadServiceAccount"
     "sync"
@@ -242,6 +245,9 @@
 {{- end -}}
 {{- if or (and (ne (toString (get ($v.controlPlane.statefulSet.resources.requests | default dict) "cpu")) "") (ne (toString (get ($v.policies.limitRange.max | default dict) "cpu")) "") (gt (include "sublet.quantity" (get ($v.controlPlane.statefulSet.resources.requests | default dict) "cpu") | float64) (include "sublet.quantity" (get ($v.policies.limitRange.max | default dict) "cpu") | float64))) (and (ne (toString (get ($v.controlPlane.statefulSet.resources.limits | default dict) "cpu")) "") (ne (toString (get ($v.policies.limitRange.max | default dict) "cpu")) "") (gt (include "sublet.quantity" (get ($v.controlPlane.statefulSet.resources.limits | default dict) "cpu") | float64) (include "sublet.quantity" (get ($v.policies.limitRange.max | default dict) "cpu") | float64))) (and (ne (toString (get ($v.controlPlane.statefulSet.resources.requests | default dict) "memory")) "") (ne (toString (get ($v.policies.limitRange.max | default dict) "memory")) "") (gt (include "sublet.quantity" (get ($v.controlPlane.statefulSet.resources.requests | default dict) "memory") | float64) (include "sublet.quantity" (get ($v.policies.limitRange.max | default dict) "memory") | float64))) (and (ne (toString (get ($v.controlPlane.statefulSet.resources.limits | default dict) "memory")) "") (ne (toString (get ($v.policies.limitRange.max | default dict) "memory")) "") (gt (include "sublet.quantity" (get ($v.controlPlane.statefulSet.resources.limits | default dict) "memory") | float64) (include "sublet.quantity" (get ($v.policies.limitRange.max | default dict) "memory") | float64))) (and (ne (toString (get ($v.controlPlane.statefulSet.resources.requests | default dict) "ephemeral-storage")) "") (ne (toString (get ($v.policies.limitRange.max | default dict) "ephemeral-storage")) "") (gt (include "sublet.quantity" (get ($v.controlPlane.statefulSet.resources.requests | default dict) "ephemeral-storage") | float64) (include "sublet.quantity" (get ($v.policies.limitRange.max | default dict) "ephemeral-storage") | float64))) (and (ne (toString (get ($v.controlPlane.statefulSet.resources.limits | default dict) "ephemeral-storage")) "") (ne (toString (get ($v.policies.limitRange.max | default dict) "ephemeral-storage")) "") (gt (include "sublet.quantity" (get ($v.controlPlane.statefulSet.resources.limits | default dict) "ephemeral-storage") | float64) (include "sublet.quantity" (get ($v.policies.limitRange.max | default dict) "ephemeral-storage") | float64))) -}}
 {{- $problems = append $problems (printf "policies.limitRange.max: Invalid value: %s: is less than controlPlane.statefulSet.resources, so the control plane could not start; raise it" (get $v.policies.limitRange "max" | toJson)) -}}
+{{- end -}}
+{{- if and $v.controlPlane.advanced.encryption.enabled (not $v.controlPlane.advanced.encryption.resources) -}}
+{{- $problems = append $problems (printf "controlPlane.advanced.encryption.resources: Invalid value: %s: controlPlane.advanced.encryption.enabled is true, but no resource is encrypted; name at least one, or set that to false" (get $v.controlPlane.advanced.encryption "resources" | toJson)) -}}
 {{- end -}}
 {{- join "\n" $problems -}}
 {{- end -}}

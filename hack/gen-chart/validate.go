@@ -38,9 +38,11 @@ func conditions() map[string]string {
 			"(and (not " + nodes + ".selector.all) (not " + nodes + ".selector.labels)))",
 		"quota-without-defaults": `and (include "sublet.hasResourceQuota" $) (not (include "sublet.hasLimitRange" $)) ` +
 			`(include "sublet.quotaNeedsDefaults" $)`,
-		"one-store":                 oneStore(),
-		"class-without-claim":       "and (not " + claim + ".enabled) " + claim + ".storageClass",
-		"no-size":                   `le (include "sublet.quantity" ` + claim + ".size | float64) 0.0",
+		"one-store":           oneStore(),
+		"class-without-claim": "and (not " + claim + ".enabled) " + claim + ".storageClass",
+		"no-size":             `le (include "sublet.quantity" ` + claim + ".size | float64) 0.0",
+		"encryption-without-resources": "and $v.controlPlane.advanced.encryption.enabled " +
+			"(not $v.controlPlane.advanced.encryption.resources)",
 		"no-access-mode":            "not " + claim + ".accessModes",
 		"replicas-of-embedded-etcd": "and " + replicas + ".enabled (gt (int " + replicas + ".replicas) 1) " + usesEmbeddedEtcd(),
 		"lease-under-deadline":      "le (int " + replicas + ".leaseDuration) (int " + replicas + ".renewDeadline)",

@@ -202,6 +202,7 @@ func (a *app) parts() []lifecycle.Part {
 		parts = append(parts, lifecycle.Part{Name: "DNS", Run: a.dns.Run}, lifecycle.Part{Name: "DNS clients", Run: a.watchDNSPods})
 	}
 	parts = append(parts, lifecycle.Part{Name: "controllers", Run: a.controlPlane.RunControllers, Leader: true},
+		lifecycle.Part{Name: "encryption", Run: a.controlPlane.RunEncryption, Leader: true},
 		lifecycle.Part{Name: "collector of finished pods", Run: a.runPodGC, Leader: true})
 	for _, secret := range a.secrets {
 		parts = append(parts, lifecycle.Part{Name: secret.CheckName, Run: secret.Run, Leader: true})

@@ -20,6 +20,7 @@ import (
 	"github.com/sublet-dev/sublet/pkg/app/host"
 	"github.com/sublet-dev/sublet/pkg/app/operator"
 	"github.com/sublet-dev/sublet/pkg/controlplane"
+	"github.com/sublet-dev/sublet/pkg/controlplane/encryption"
 	"github.com/sublet-dev/sublet/pkg/controlplane/loopback"
 	"github.com/sublet-dev/sublet/pkg/controlplane/pki"
 	"github.com/sublet-dev/sublet/pkg/nodeproxy"
@@ -118,9 +119,25 @@ func (a *app) controlPlaneConfig() controlplane.Config {
 		Dial:        a.dialer.DialContext,
 		Admission:   a.admission(),
 		HostFirst:   a.hostFirstSteps(),
+		Encryption:  a.encryption(),
 		Handlers: map[string]http.Handler{
 			"/syncz":   operator.Syncz(func() syncz.Report { return a.report().ForTenant() }),
 			"/metrics": operator.TenantMetrics(legacyregistry.DefaultGatherer),
+		},
+	}
+}
+
+// encryption returns the settings of the encryption of the store.
+func (a *app) encryption() encryption.Options {
+	settings := a.values.ControlPlane.Advanced.Encryption
+	return encryption.Options{
+		Enabled:   settings.Enabled,
+		Resources: settings.Resources,
+		Secret:    cmp.Or(settings.KeySecret, a.names.Encryption()),
+		Replica:   a.names.Pod(0),
+		Keys: &host.EncryptionKeys{
+			Client: a.hostClient, Release: a.names, NewKeys: encryption.NewKeys,
+			MayWrite: a.holder.MayWrite, Clock: clock.RealClock{},
 		},
 	}
 }

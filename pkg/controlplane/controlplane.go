@@ -48,6 +48,7 @@ import (
 	"k8s.io/utils/clock"
 
 	"github.com/sublet-dev/sublet/api/syncz"
+	"github.com/sublet-dev/sublet/pkg/controlplane/encryption"
 	"github.com/sublet-dev/sublet/pkg/controlplane/loopback"
 	"github.com/sublet-dev/sublet/pkg/controlplane/pki"
 	"github.com/sublet-dev/sublet/pkg/storage"
@@ -143,6 +144,11 @@ type Config struct {
 	// HostFirst are the last admission steps. They write to the host once validation has
 	// agreed.
 	HostFirst []HostFirst
+
+	// Encryption are the settings of the encryption of the store. Its Purge and Clock are
+	// filled in. Default: nothing is encrypted, and a store with encrypted values is
+	// refused.
+	Encryption encryption.Options
 
 	// Handlers are served under their exact path to callers whose permissions
 	// name it as a non-resource URL, as an administrator's do. A handler of /metrics
@@ -246,6 +252,8 @@ type ControlPlane struct {
 	server atomic.Pointer[apiServer]
 	tasks  atomic.Pointer[startTasks]
 	booted chan struct{}
+	// encryption is set once the store is open.
+	encryption atomic.Pointer[encryption.Encryption]
 	// serving is the API server that Run has started. Only Run uses it.
 	serving *running
 }
@@ -283,7 +291,7 @@ func (c *ControlPlane) Checks() []syncz.Check {
 	for _, check := range *sources {
 		checks = append(checks, check())
 	}
-	return checks
+	return append(checks, c.encryption.Load().Checks()...)
 }
 
 // ClientConfig returns the configuration of a client that calls the API server
@@ -351,6 +359,9 @@ func (c *ControlPlane) Run(ctx context.Context) error {
 	}
 	if err != nil {
 		return fmt.Errorf("cannot start the storage: %w", err)
+	}
+	if err := c.openEncryption(ctx, client); err != nil {
+		return err
 	}
 
 	serving, err := newServingLeaf(&c.config)

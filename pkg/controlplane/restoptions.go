@@ -19,6 +19,7 @@ import (
 	plaintext "k8s.io/apiserver/pkg/storage/value/encrypt/identity"
 	"k8s.io/client-go/tools/cache"
 
+	"github.com/sublet-dev/sublet/pkg/controlplane/encryption"
 	"github.com/sublet-dev/sublet/pkg/storage"
 )
 
@@ -26,15 +27,16 @@ import (
 // backend. By default each resource opens a connection of its own: some seventy
 // of them, with a thousand goroutines.
 type sharedStore struct {
-	client *kubernetes.Client
+	client     *kubernetes.Client
+	encryption *encryption.Encryption
 }
 
 // newSharedStore returns the store behind client. It measures the latency of
 // requests, as the default client does.
-func newSharedStore(client *kubernetes.Client) sharedStore {
+func newSharedStore(client *kubernetes.Client, encryption *encryption.Encryption) sharedStore {
 	client.KV = etcd3.NewETCDLatencyTracker(client.KV)
 	client.Kubernetes = statusWrites{client.Kubernetes}
-	return sharedStore{client: client}
+	return sharedStore{client: client, encryption: encryption}
 }
 
 // wrap replaces the storage that a getter would build by one on the shared client.
@@ -93,7 +95,7 @@ func (s sharedStore) decorator(cached bool) generic.StorageDecorator {
 		triggers apistorage.IndexerFuncs,
 		indexers *cache.Indexers,
 	) (apistorage.Interface, factory.DestroyFunc, error) {
-		transformer := config.Transformer
+		transformer := s.encryption.Transformer(config.GroupResource)
 		if transformer == nil {
 			transformer = plaintext.NewEncryptCheckTransformer()
 		}

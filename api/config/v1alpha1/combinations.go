@@ -26,7 +26,8 @@ type Combination struct {
 // Combinations returns all rules about several keys at once.
 func Combinations() []Combination {
 	return slices.Concat(nodesCombinations(), syncCombinations(), storeCombinations(), highAvailabilityCombinations(),
-		controlPlaneCombinations(), resourceCombinations(), policyCombinations())
+		controlPlaneCombinations(), resourceCombinations(), policyCombinations(),
+		encryptionCombinations())
 }
 
 // nodesSetting is the path of the settings of nodes.

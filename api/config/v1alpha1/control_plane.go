@@ -189,6 +189,8 @@ type ControlPlaneAdvanced struct {
 	// Port 8444 for operators of the host: probes, metrics and /syncz. Its Service is
 	// RELEASE-operator, its bearer token is in the Secret RELEASE-operator.
 	Operator Operator `json:"operator"`
+	// Encryption of what the store keeps.
+	Encryption Encryption `json:"encryption"`
 	// ServiceAccount RELEASE of the control plane on the host.
 	ServiceAccount ServiceAccount `json:"serviceAccount"`
 	// ServiceAccount RELEASE-workload of the tenant's pods on the host. It has no permissions and no

@@ -50,6 +50,7 @@ func defaultControlPlane() ControlPlane {
 		Advanced: ControlPlaneAdvanced{
 			VirtualScheduler: VirtualScheduler{HostUsage: true},
 			HostClient:       HostClient{RequestsPerSecond: 400, Burst: 2000, BytesPerSecond: resource.MustParse("16Mi")},
+			Encryption:       defaultEncryption(),
 			ServiceAccount:   ServiceAccount{Labels: map[string]string{}, Annotations: map[string]string{}},
 			WorkloadServiceAccount: WorkloadServiceAccount{
 				Labels: map[string]string{}, Annotations: map[string]string{},
