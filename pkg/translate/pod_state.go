@@ -37,6 +37,9 @@ const (
 	PodProposedInMemory PodState = "ProposedInMemory"
 	// PodProposedWritten has a proposal in its status.
 	PodProposedWritten PodState = "ProposedWritten"
+	// PodAwaitingRoom has a proposal for a node that another pod of the tenant has yet to
+	// leave. The host is asked after that.
+	PodAwaitingRoom PodState = "AwaitingRoom"
 	// PodUnschedulable has a reason in its status why it has no node. The virtual
 	// scheduler must clear it first.
 	PodUnschedulable PodState = "Unschedulable"
@@ -68,7 +71,7 @@ type PodProgressInput struct {
 	// gone. It counts where both pods show nothing of that.
 	HasRun bool
 	// Leaving reports whether a host pod of a virtual pod that is gone has yet to leave
-	// the assigned node. The host may have room as soon as it has.
+	// the assigned node. The virtual scheduler counts on its room, and the host cannot yet.
 	Leaving bool
 }
 
@@ -99,7 +102,7 @@ func ReadPodProgress(in PodProgressInput) PodProgress {
 		p.NeedsHostPod = !in.VirtualScheduler // The copy has the gates, too.
 	case PodFinished, PodTerminating:
 		p.NeedsHostPod = in.Host != nil // It must not run again.
-	case PodGone, PodOrphaned, PodNotSynced, PodReplaced, PodUnassigned, PodUnschedulable, PodPinnedOutdated:
+	case PodGone, PodOrphaned, PodNotSynced, PodReplaced, PodUnassigned, PodUnschedulable, PodPinnedOutdated, PodAwaitingRoom:
 	}
 	return p
 }
@@ -173,12 +176,14 @@ func (in *PodProgressInput) stateWithoutHostPod() PodState {
 		return PodGated
 	case IsUnschedulable(virtual):
 		return PodUnschedulable
+	case Proposed(virtual) == "" && in.MemoryProposal == "":
+		return PodUnassigned
+	case in.Leaving:
+		return PodAwaitingRoom
 	case Proposed(virtual) != "":
 		return PodProposedWritten
-	case in.MemoryProposal != "":
-		return PodProposedInMemory
 	}
-	return PodUnassigned
+	return PodProposedInMemory
 }
 
 // stateOfPending returns the state of a pod whose host pod has no node yet.
@@ -191,7 +196,10 @@ func (in *PodProgressInput) stateOfPending(node string) PodState {
 		return PodPinnedOutdated
 	case len(virtual.Spec.SchedulingGates) > 0:
 		return PodGated
-	case in.VirtualScheduler && virtual.Spec.NodeName == "" && isUnschedulableOnHost(host) && !in.Leaving:
+	case in.VirtualScheduler && virtual.Spec.NodeName == "" && isUnschedulableOnHost(host):
+		if in.Leaving {
+			return PodAwaitingRoom
+		}
 		return PodRefused
 	}
 	return PodWaiting

@@ -132,8 +132,8 @@ func TestEveryPodHasAState(t *testing.T) {
 func allPodStates() []PodState {
 	return []PodState{
 		PodGone, PodOrphaned, PodNotSynced, PodReplaced, PodTerminating, PodFinished, PodAsleep, PodEvicted, PodGated, PodNoCopy,
-		PodUnassigned, PodProposedInMemory, PodProposedWritten, PodUnschedulable, PodPinnedOutdated, PodWaiting, PodRefused,
-		PodBoundOnHost, PodBound, PodRunning,
+		PodUnassigned, PodProposedInMemory, PodProposedWritten, PodUnschedulable, PodPinnedOutdated, PodAwaitingRoom,
+		PodWaiting, PodRefused, PodBoundOnHost, PodBound, PodRunning,
 	}
 }
 
@@ -186,8 +186,8 @@ func TestPodProgress(t *testing.T) {
 			want: PodProgress{State: PodRefused, Proposal: "a", Node: "a", NeedsHostPod: true},
 		},
 		{
-			reason: "the host is about to have room", virtual: "proposed again", host: "refused a", traces: true,
-			want: PodProgress{State: PodWaiting, Proposal: "a", Node: "a", NeedsHostPod: true},
+			reason: "the host was asked too early", virtual: "proposed again", host: "refused a", traces: true,
+			want: PodProgress{State: PodAwaitingRoom, Proposal: "a", Node: "a"},
 		},
 		{reason: "the host has run it", virtual: "new", host: "none", free: true, traces: true, want: PodProgress{State: PodEvicted, NeedsHostPod: true}},
 		{reason: "it never runs again", virtual: "finished early", host: "none", traces: true, want: PodProgress{State: PodFinished}},

@@ -20,7 +20,7 @@ import (
 // Pods copies the tenant's pods to the host, which schedules and runs them. Package translate
 // defines what the copy looks like.
 func Pods(o Options) syncer.Resource[*corev1.Pod, *corev1.Pod] {
-	p := pods{options: o}
+	p := pods{options: o, leaving: newLeavingPods()}
 	r := syncer.Resource[*corev1.Pod, *corev1.Pod]{
 		Owner:        syncer.Virtual,
 		Names:        translate.Hashed,
@@ -60,6 +60,7 @@ func Pods(o Options) syncer.Resource[*corev1.Pod, *corev1.Pod] {
 // pods is the kind with its settings.
 type pods struct {
 	options Options
+	leaving *leavingPods
 }
 
 // fillHost fills in the host pod.

@@ -217,56 +217,7 @@ func TestHasRunUnseen(t *testing.T) {
 					InvolvedObject: corev1.ObjectReference{Kind: "Pod", Name: hostName(s, "shop", "web")}, Reason: tt.event,
 				})
 			}
-			got, err := pods{options: options}.load(s, virtual, nil)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if state := got.(translate.PodProgress).State; state != tt.want {
-				t.Errorf("%s: state %s, want %s", tt.reason, state, tt.want)
-			}
-		})
-	}
-}
-
-// TestWaitsForLeavingPod checks when a refusal of the host counts.
-func TestWaitsForLeavingPod(t *testing.T) {
-	t.Parallel()
-	now := time.Unix(1000, 0)
-	deleted := func(at int64) *metav1.Time { return new(metav1.Unix(at, 0)) }
-	for name, tt := range map[string]struct {
-		reason string
-		other  *corev1.Pod
-		gone   bool // the virtual pod of the other one
-		want   translate.PodState
-	}{
-		"Full":     {reason: "nothing is about to leave", want: translate.PodRefused},
-		"Victim":   {reason: "the pod that made room has yet to leave", other: &corev1.Pod{}, gone: true, want: translate.PodWaiting},
-		"Deleted":  {reason: "its deletion is under way", other: &corev1.Pod{ObjectMeta: metav1.ObjectMeta{DeletionTimestamp: deleted(1020)}}, gone: true, want: translate.PodWaiting},
-		"Stuck":    {reason: "its deletion is long due", other: &corev1.Pod{ObjectMeta: metav1.ObjectMeta{DeletionTimestamp: deleted(900)}}, gone: true, want: translate.PodRefused},
-		"Finished": {reason: "it takes no room", other: &corev1.Pod{Status: corev1.PodStatus{Phase: corev1.PodSucceeded}}, gone: true, want: translate.PodRefused},
-		"Neighbor": {reason: "it stays", other: &corev1.Pod{}, want: translate.PodRefused},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			options := testOptions()
-			options.VirtualScheduler = true
-			indexes := syncer.Define("pods", Pods(options)).Indexes()
-			host, virtual := newShelf(syncer.Host, indexes), newShelf(syncer.Virtual, indexes)
-			if tt.other != nil {
-				tt.other.Spec.NodeName = "a"
-				translate.Stamp(testCluster(), translate.Hashed, types.NamespacedName{Namespace: "shop", Name: "other"}, "o", tt.other)
-				host.put(tt.other)
-				if !tt.gone {
-					virtual.put(&corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "other", UID: "o"}})
-				}
-			}
-			s := syncer.Scope{Context: t.Context(), Cluster: testCluster(), Host: host, Virtual: virtual, Now: now}
-			pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "web", UID: "u"}, Status: corev1.PodStatus{NominatedNodeName: "a"}}
-			copied := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Annotations: map[string]string{labels.Place: "a"}}, Status: corev1.PodStatus{
-				Conditions: []corev1.PodCondition{{Type: corev1.PodScheduled, Status: corev1.ConditionFalse, Reason: corev1.PodReasonUnschedulable}},
-			}}
-			translate.Stamp(testCluster(), translate.Hashed, types.NamespacedName{Namespace: "shop", Name: "web"}, "u", copied)
-			got, err := pods{options: options}.load(s, pod, copied)
+			got, err := pods{options: options, leaving: newLeavingPods()}.load(s, virtual, nil)
 			if err != nil {
 				t.Fatal(err)
 			}

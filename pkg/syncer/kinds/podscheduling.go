@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -14,7 +13,6 @@ import (
 
 	"github.com/sublet-dev/sublet/pkg/policy"
 	"github.com/sublet-dev/sublet/pkg/syncer"
-	"github.com/sublet-dev/sublet/pkg/syncer/kinds/nodes"
 	"github.com/sublet-dev/sublet/pkg/translate"
 )
 
@@ -38,7 +36,9 @@ func (p pods) load(s syncer.Scope, virtual, host *corev1.Pod) (any, error) {
 		}
 	}
 	progress := translate.ReadPodProgress(in)
-	if progress.State != translate.PodRefused {
+	switch progress.State { //nolint:exhaustive // the others do not depend on it
+	case translate.PodProposedWritten, translate.PodProposedInMemory, translate.PodRefused:
+	default:
 		return progress, nil
 	}
 	if in.Leaving, err = p.isPodLeaving(s, progress.Node); err != nil || !in.Leaving {
@@ -46,43 +46,6 @@ func (p pods) load(s syncer.Scope, virtual, host *corev1.Pod) (any, error) {
 	}
 	s.Again(leavingPause)
 	return translate.ReadPodProgress(in), nil
-}
-
-// leavingPause is the time between two looks at a host pod that is about to leave.
-const leavingPause = 200 * time.Millisecond
-
-// leavingLag is how long the host may take with a pod whose deletion is due.
-const leavingLag = 10 * time.Second
-
-// isPodLeaving reports whether a host pod is about to leave a node, whose virtual pod is
-// gone. The virtual scheduler has counted on its room already, for example after it has
-// preempted a pod without a grace period. The wait ends when the host's deletion is due.
-func (p pods) isPodLeaving(s syncer.Scope, node string) (bool, error) {
-	var onNode corev1.PodList
-	err := s.Host.List(s.Context, &onNode, client.InNamespace(s.Cluster.Namespace),
-		client.MatchingFields{nodes.ByNode: node}, client.UnsafeDisableDeepCopy)
-	if err != nil {
-		return false, fmt.Errorf("cannot list host pods on node %s: %w", node, err)
-	}
-	for i := range onNode.Items {
-		host := &onNode.Items[i]
-		key, uid, ours := translate.Origin(s.Cluster, translate.Hashed, host)
-		overdue := host.DeletionTimestamp != nil && s.Now.After(host.DeletionTimestamp.Add(leavingLag))
-		if !ours || overdue || translate.IsFinished(host) {
-			continue
-		}
-		var virtual corev1.Pod
-		err := s.Virtual.Get(s.Context, key, &virtual, client.UnsafeDisableDeepCopy)
-		switch {
-		case apierrors.IsNotFound(err):
-			return true, nil
-		case err != nil:
-			return false, fmt.Errorf("cannot get virtual pod %s: %w", key, err)
-		case virtual.UID != uid:
-			return true, nil
-		}
-	}
-	return false, nil
 }
 
 // progress returns the state of the pod, as it was read at the start of the reconcile.
@@ -129,7 +92,7 @@ func (p pods) recordRefused(s syncer.Scope, virtual *corev1.Pod, reason string) 
 	condition := corev1.PodCondition{Reason: corev1.PodReasonUnschedulable, Message: reason, LastTransitionTime: metav1.NewTime(s.Now)}
 	switch {
 	case progress(s).Proposal != "":
-		if leaving, err := p.isPodLeaving(s, progress(s).Node); err == nil && leaving {
+		if p.leaving.hasLeftRecently(progress(s).Node, s.Now) {
 			return // It may be a quota that still counts that pod.
 		}
 		translate.ClearProposal(virtual, condition)

@@ -8,7 +8,6 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
-	schedulingv1 "k8s.io/api/scheduling/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -278,39 +277,6 @@ func tenantResource(t *testing.T, s *shop) {
 		}
 		return err
 	})
-}
-
-// preemption makes room inside the virtual cluster.
-func preemption(t *testing.T, s *shop) {
-	for name, value := range map[string]int32{"high": 1000, "low": 1} {
-		class := &schedulingv1.PriorityClass{ObjectMeta: metav1.ObjectMeta{Name: name}, Value: value}
-		if _, err := s.client.SchedulingV1().PriorityClasses().Create(t.Context(), class, metav1.CreateOptions{}); err != nil {
-			t.Fatal(err)
-		}
-		// Admission reads the classes from a cache, as in any cluster.
-		eventually(t, "pods of class "+name+" are admitted", func(ctx context.Context) error {
-			pod := newPod("dry-run")
-			pod.Spec.PriorityClassName = name
-			_, err := s.client.CoreV1().Pods(metav1.NamespaceDefault).Create(ctx, pod, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
-			return err
-		})
-	}
-	for i := range 4 {
-		pod := newPod(fmt.Sprintf("low-%d", i), "cpu", "6")
-		pod.Spec.PriorityClassName = "low"
-		s.create(t, pod)
-	}
-	s.nodesOf(t, 4)
-	pod := newPod("high", "cpu", "6")
-	pod.Spec.PriorityClassName = "high"
-	s.create(t, pod)
-	s.running(t, "high")
-	// The host still has the pod of the only victim when it is asked, and refuses at first.
-	s.nodesOf(t, 4)
-	pods, err := s.client.CoreV1().Pods(metav1.NamespaceDefault).List(t.Context(), metav1.ListOptions{})
-	if err != nil || len(pods.Items) != 4 {
-		t.Errorf("%d pods are left, %v; want high and three of low", len(pods.Items), err)
-	}
 }
 
 // drain moves the pods of a node, as fast as their budget allows.
