@@ -68,17 +68,8 @@ func (s *listServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case query.Get("sendInitialEvents") != "":
 		w.WriteHeader(http.StatusUnprocessableEntity)
 		_ = json.NewEncoder(w).Encode(metav1.Status{Status: metav1.StatusFailure, Reason: metav1.StatusReasonInvalid, Code: 422})
-	case query.Get("watch") != "" && s.faultNow() != nil:
-		s.faultNow()(w, r)
 	case query.Get("watch") != "":
-		what := r.URL.Path + " " + query.Get("labelSelector") + " " + query.Get("fieldSelector")
-		s.count(what, 1)
-		defer s.count(what, -1)
-		w.(http.Flusher).Flush()
-		select {
-		case <-r.Context().Done():
-		case <-s.cutNow():
-		}
+		s.serveWatch(w, r)
 	default:
 		s.mu.Lock()
 		defer s.mu.Unlock()
@@ -110,16 +101,25 @@ func asMetadata(list any) any {
 	return partial
 }
 
-func (s *listServer) faultNow() http.HandlerFunc {
+// serveWatch answers a watch with the fault, or leaves it open until it is cut.
+func (s *listServer) serveWatch(w http.ResponseWriter, r *http.Request) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.fault
-}
-
-func (s *listServer) cutNow() <-chan struct{} {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.cut
+	// Both are read at once: a watch that missed the fault must not miss the cut, too.
+	fault, cut := s.fault, s.cut
+	s.mu.Unlock()
+	if fault != nil {
+		fault(w, r)
+		return
+	}
+	query := r.URL.Query()
+	what := r.URL.Path + " " + query.Get("labelSelector") + " " + query.Get("fieldSelector")
+	s.count(what, 1)
+	defer s.count(what, -1)
+	w.(http.Flusher).Flush()
+	select {
+	case <-r.Context().Done():
+	case <-cut:
+	}
 }
 
 // breakWatches ends the open watches and answers further ones with fault; nil lets
