@@ -177,3 +177,39 @@ func TestWorkloads(t *testing.T) {
 		t.Errorf("registers %+v, set %+v", registers.Outcomes(), set.Outcomes())
 	}
 }
+
+func TestLongestGap(t *testing.T) {
+	t.Parallel()
+	now := time.Now()
+	ago := func(seconds int) time.Time { return now.Add(-time.Duration(seconds) * time.Second) }
+	p := NewPulse("pulse", Options{})
+	p.beats = []time.Time{ago(100), ago(60), ago(50), ago(30), ago(29)}
+	for _, c := range []struct {
+		reason string
+		since  time.Time
+		want   int
+	}{
+		{"the longest of all", ago(100), 40},
+		{"one that began before", ago(45), 29},
+		{"one that has not ended", ago(10), 29},
+	} {
+		if got := int(p.LongestGap(c.since).Round(time.Second).Seconds()); got != c.want {
+			t.Errorf("%s: got %d s, want %d s", c.reason, got, c.want)
+		}
+	}
+}
+
+func TestPulse(t *testing.T) {
+	t.Parallel()
+	client := fake.NewClientset()
+	p := NewPulse("pulse", Options{Pause: time.Millisecond, Pick: func() kubernetes.Interface { return client }})
+	if err := p.Prepare(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	p.Run(ctx)
+	if len(p.Delays()) == 0 || p.LongestGap(time.Now().Add(-time.Minute)) > 50*time.Second {
+		t.Errorf("%d writes, gap %v", len(p.Delays()), p.LongestGap(time.Now().Add(-time.Minute)))
+	}
+}

@@ -17,16 +17,15 @@ const leastWrites = 50
 // checkLimit bounds the search for an order of the requests.
 const checkLimit = time.Minute
 
-// TestConsistencyOfOne kills and pauses the only replica of a cluster with a store of its
-// own.
+// TestConsistencyOfOne checks a cluster of one replica, with a store of its own.
 func TestConsistencyOfOne(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, setup{replicas: 1})
-	w.checkConsistency(t, 1, kill(), pause())
+	w.checkConsistency(t, 1, kill(), pause(), cutHost())
 }
 
-// checkConsistency runs both workloads under faults, and checks what they have seen once
-// all replicas are ready again.
+// checkConsistency runs the workloads under faults, and checks what they have seen once all
+// replicas are ready again.
 func (w *world) checkConsistency(t *testing.T, replicas int, faults ...fault) {
 	t.Helper()
 	t.Logf("run again with -seed=%d -faults=%v", *seed, *faultTime)
@@ -37,11 +36,13 @@ func (w *world) checkConsistency(t *testing.T, replicas int, faults ...fault) {
 	if err := registers.Prepare(ctx); err != nil {
 		t.Fatal(err)
 	}
+	terms, pods := w.watchTerms(t), w.watchPods(t)
 	faulty, end := context.WithTimeout(t.Context(), *faultTime)
 	defer end()
 	var clients sync.WaitGroup
 	clients.Go(func() { registers.Run(faulty) })
 	clients.Go(func() { set.Run(faulty) })
+	clients.Go(func() { w.createPods(faulty, t, pods) })
 	w.breakThings(faulty, t, faults, rand.New(rand.NewPCG(*seed, 0)))
 	clients.Wait()
 	w.awaitReady(t, replicas)
@@ -58,4 +59,6 @@ func (w *world) checkConsistency(t *testing.T, replicas int, faults ...fault) {
 	if min(registers.Outcomes().Acknowledged, set.Outcomes().Acknowledged) < leastWrites {
 		t.Errorf("fewer than %d writes were acknowledged", leastWrites)
 	}
+	pods.check(t)
+	w.checkTerms(t, terms)
 }

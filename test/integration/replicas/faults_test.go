@@ -52,6 +52,19 @@ func pause() fault {
 	}}
 }
 
+// cutHost cuts a replica off the host.
+func cutHost() fault {
+	return fault{"cut from the host", func(_ *testing.T, w *world, random *rand.Rand) func() {
+		victim := choose(w.fleet.Replicas(), random)
+		if victim == nil {
+			return nil
+		}
+		l := w.ways.link(victim.Pod)
+		l.cut()
+		return l.mend
+	}}
+}
+
 func choose(replicas []*tenant.Replica, random *rand.Rand) *tenant.Replica {
 	if len(replicas) == 0 {
 		return nil

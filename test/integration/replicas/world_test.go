@@ -25,6 +25,7 @@ type world struct {
 	host    *sim.Host
 	release *tenant.Release
 	fleet   *tenant.Fleet
+	ways    *ways
 	next    atomic.Uint64
 }
 
@@ -50,7 +51,7 @@ func newWorld(t *testing.T, s setup) *world {
 		t.Fatal(err)
 	}
 	t.Cleanup(host.Stop)
-	w := &world{host: host}
+	w := &world{host: host, ways: newWays()}
 	w.open(ctx, t, s)
 	return w
 }
@@ -73,6 +74,7 @@ func (w *world) open(ctx context.Context, t *testing.T, s setup) {
 		t.Fatal(err)
 	}
 	s.options.Dir = t.TempDir()
+	s.options.Via = func(pod string) tenant.Host { return w.ways.via(t, w.host, pod) }
 	if w.fleet, err = w.release.RunFleet(ctx, s.options); err != nil {
 		t.Fatal(err)
 	}
