@@ -81,7 +81,7 @@ func TestObjects(t *testing.T) {
 		"LimitRange/shop",
 		"NetworkPolicy/shop-control-plane", "NetworkPolicy/shop-workload", "NetworkPolicy/shop-workload-egress", "NetworkPolicy/shop-workload-ingress",
 		"Pod/shop-test-network", "Pod/shop-test-ready", "ResourceQuota/shop-objects", "ResourceQuota/shop-pods", "Role/shop", "RoleBinding/shop", "Secret/shop-config", "Service/shop",
-		"Service/shop-dns", "Service/shop-operator", "Service/shop-peers", "ServiceAccount/shop", "ServiceAccount/shop-workload", "StatefulSet/shop",
+		"Service/shop-dns", "Service/shop-operator", "Service/shop-peer-0", "Service/shop-peer-1", "Service/shop-peer-2", "Service/shop-peer-3", "Service/shop-peer-4", "ServiceAccount/shop", "ServiceAccount/shop-workload", "StatefulSet/shop",
 		"ValidatingAdmissionPolicy/shop.tenant.sublet.dev", "ValidatingAdmissionPolicyBinding/shop.tenant.sublet.dev",
 	}
 	cases := map[string]struct {

@@ -133,7 +133,7 @@ func TestUpgrade(t *testing.T) {
 		AccessModes: []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOnce},
 		Resources:   corev1.VolumeResourceRequirements{Requests: corev1.ResourceList{corev1.ResourceStorage: resource.MustParse("5Gi")}},
 	}
-	if set.Spec.ServiceName != "shop-peers" || set.Spec.PodManagementPolicy != appsv1.ParallelPodManagement || *set.Spec.Replicas != 1 {
+	if set.Spec.ServiceName != "shop" || set.Spec.PodManagementPolicy != appsv1.ParallelPodManagement || *set.Spec.Replicas != 1 {
 		t.Errorf("service %s, policy %s, %d replicas", set.Spec.ServiceName, set.Spec.PodManagementPolicy, *set.Spec.Replicas)
 	}
 	if diff := cmp.Diff(labels, set.Spec.Selector.MatchLabels); diff != "" {

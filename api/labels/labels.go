@@ -123,6 +123,11 @@ const (
 	Holder      = Domain + "/holder"
 	HolderUID   = Domain + "/holder-uid"
 	HolderEpoch = Domain + "/holder-epoch"
+
+	// StoreMembers (annotation) lists the pods that are or may be members of the embedded
+	// store. Its generation grows when an operator forces a new list. A replica writes
+	// its name before it gets a vote. An empty volume joins those members.
+	StoreMembers = Domain + "/store-members"
 )
 
 // Pending is the value of [VirtualUID] on a host object that was created before

@@ -86,9 +86,9 @@ func (r Release) Service() string { return r.Name }
 // DNS returns the name of the Service in front of the DNS of the virtual cluster.
 func (r Release) DNS() string { return r.Name + "-dns" }
 
-// Peers returns the name of the headless Service that gives each pod of the control plane a
-// DNS name.
-func (r Release) Peers() string { return r.Name + "-peers" }
+// Peer returns the name of the headless Service that leads to the pod with the given
+// ordinal, as a member of the store.
+func (r Release) Peer(ordinal int) string { return r.Name + "-peer-" + strconv.Itoa(ordinal) }
 
 // StatefulSet returns the name of the workload that runs the control plane.
 func (r Release) StatefulSet() string { return r.Name }

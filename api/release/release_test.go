@@ -15,11 +15,11 @@ func TestNames(t *testing.T) {
 	t.Parallel()
 	shop := release.Release{Name: "shop", Namespace: "tenant"}
 	want := []string{
-		"shop-anchor", "shop-certs", "shop-kubeconfig", "shop-operator", "shop-config", "shop", "shop-dns", "shop-peers", "shop",
+		"shop-anchor", "shop-certs", "shop-kubeconfig", "shop-operator", "shop-config", "shop", "shop-dns", "shop-peer-1", "shop",
 		"shop-1", "data-shop-0", "shop", "shop-workload", "sublet:tenant:shop", "shop.tenant.sublet.dev",
 	}
 	got := []string{
-		shop.Anchor(), shop.Certs(), shop.Kubeconfig(), shop.Operator(), shop.Config(), shop.Service(), shop.DNS(), shop.Peers(), shop.StatefulSet(),
+		shop.Anchor(), shop.Certs(), shop.Kubeconfig(), shop.Operator(), shop.Config(), shop.Service(), shop.DNS(), shop.Peer(1), shop.StatefulSet(),
 		shop.Pod(1), shop.Claim(0), shop.ServiceAccount(), shop.Workload(), shop.ClusterRole(), shop.Fence(),
 	}
 	if diff := cmp.Diff(want, got); diff != "" {

@@ -17,6 +17,13 @@ app.kubernetes.io/component: control-plane
 {{ if gt (include "sublet.replicas" . | int) 1 }}true{{ end }}
 {{- end -}}
 
+{{- /* Whether the replicas are members of an embedded etcd. Empty means no. */ -}}
+{{- define "sublet.hasMembers" -}}
+{{- $store := .Values.controlPlane.backingStore -}}
+{{- $others := list (dig "etcd" "external" "enabled" false $store) (dig "database" "embedded" "enabled" false $store) (dig "database" "external" "enabled" false $store) -}}
+{{- if not (has true $others) -}}true{{- end -}}
+{{- end -}}
+
 {{- /*
 Which pods the Services lead to. One replica answers by itself that it is not ready, and no
 Service leads to another pod, which would have a store of its own. Of several, those that are

@@ -129,8 +129,10 @@ func (a *app) connectHost(ctx context.Context) error {
 		DataDir:     a.options.DataDir,
 		ServiceCIDR: a.values.Networking.ServiceCIDR,
 		NewCerts:    newCerts,
-		Events:      events,
-		Clock:       clock.RealClock{},
+
+		CompleteCerts: pki.WithPeers,
+		Events:        events,
+		Clock:         clock.RealClock{},
 	}
 	if a.facts, a.holder, err = discovery.Discover(ctx, a.health.setStandby); err != nil {
 		return err

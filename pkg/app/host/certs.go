@@ -39,6 +39,25 @@ func (d *Discovery) restoreCerts(ctx context.Context, known *Facts, anchor metav
 	return secret, nil
 }
 
+// completeCerts adds to the Secret what an earlier release did not have. Of several
+// replicas that do so, one succeeds, and the others read it again.
+func (d *Discovery) completeCerts(ctx context.Context, secret *corev1.Secret) (*corev1.Secret, error) {
+	if d.CompleteCerts == nil {
+		return secret, nil
+	}
+	data, changed, err := d.CompleteCerts(secret.Data, d.Clock.Now())
+	if err != nil {
+		return nil, &factError{fmt.Sprintf("cannot complete the certificates: %v", err)}
+	}
+	if !changed {
+		return secret, nil
+	}
+	next := secret.DeepCopy()
+	next.Data = data
+	written, err := d.Client.CoreV1().Secrets(d.Release.Namespace).Update(ctx, next, metav1.UpdateOptions{})
+	return written, wrap(err, "update host Secret %s", d.Release.Certs())
+}
+
 // createCerts creates the Secret. If another process was faster, it returns that
 // one's: there is only ever one authority.
 func (d *Discovery) createCerts(ctx context.Context, data map[string][]byte, anchor metav1.OwnerReference) (*corev1.Secret, error) {

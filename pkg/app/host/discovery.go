@@ -38,6 +38,9 @@ type Discovery struct {
 	DataDir string
 	// ServiceCIDR is the range from the settings. Empty asks the host.
 	ServiceCIDR string
+	// CompleteCerts adds what a Secret of an earlier release lacks. changed is false if
+	// it lacks nothing. Default: it never does.
+	CompleteCerts func(data map[string][]byte, now time.Time) (complete map[string][]byte, changed bool, err error)
 	// NewCerts returns the data of a new certs Secret.
 	NewCerts func(now time.Time) (map[string][]byte, error)
 	// Events records Events on the anchor. Default: none are recorded.
@@ -166,6 +169,9 @@ func (d *Discovery) attempt(ctx context.Context, holder *Holder) (*Facts, error)
 			return nil, err
 		}
 	}
+	if seen.certs, err = d.completeCerts(ctx, seen.certs); err != nil {
+		return nil, err
+	}
 	facts.Certs = seen.certs.Data
 	return &facts, nil
 }
@@ -190,6 +196,7 @@ func (d *Discovery) ask(ctx context.Context) (*answers, error) {
 		return nil, err
 	}
 	seen.facts.Anchor = d.Release.AnchorOwner(seen.anchor.UID)
+	seen.facts.Members = membersOf(seen.anchor)
 	if seen.facts.ServiceCIDR == "" {
 		seen.facts.ServiceCIDR = widestCIDR(seen.facts.ServiceIP)
 	}

@@ -37,6 +37,8 @@ type Facts struct {
 	Certs map[string][]byte `json:"certs"`
 	// Holder is the last record of this replica.
 	Holder Record `json:"holder"`
+	// Members is the record of the members of the store.
+	Members Members `json:"members,omitzero"`
 	// Store is the UID of the store on the same volume, empty if it has never
 	// been open.
 	Store string `json:"store,omitempty"`
