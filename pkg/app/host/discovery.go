@@ -34,6 +34,8 @@ type Discovery struct {
 	Release release.Release
 	// Identity is the pod of the process.
 	Identity Identity
+	// Shared is true if the store is one that several replicas can use.
+	Shared bool
 	// DataDir has the store and a copy of the facts.
 	DataDir string
 	// ServiceCIDR is the range from the settings. Empty asks the host.
@@ -57,7 +59,7 @@ type Discovery struct {
 // calls standby with the reason and waits. It fails if the host has an answer that
 // the server cannot work with.
 func (d *Discovery) Discover(ctx context.Context, standby func(reason string)) (*Facts, *Holder, error) {
-	holder := &Holder{client: d.Client, release: d.Release, identity: d.Identity, clock: d.Clock}
+	holder := &Holder{client: d.Client, release: d.Release, identity: d.Identity, clock: d.Clock, shared: d.Shared}
 	backoff, begin := newBackoff(), d.Clock.Now()
 	logged := ""
 	for {
@@ -124,8 +126,11 @@ func (d *Discovery) isRetriable(err error, begin time.Time) bool {
 }
 
 // mayServeUnproven reports whether a replica with these facts may serve while the
-// host does not respond: its pod has the name of the last holder.
+// host does not respond: its pod has the name of the last holder, or its store is shared.
 func (d *Discovery) mayServeUnproven(known *Facts) bool {
+	if d.Shared {
+		return true
+	}
 	holder := known.Holder.Pod
 	if holder == "" {
 		holder = d.Release.Pod(0) // facts of a version without records
@@ -156,7 +161,11 @@ func (d *Discovery) attempt(ctx context.Context, holder *Holder) (*Facts, error)
 			return nil, err
 		}
 	}
-	if err := holder.claim(ctx, seen.anchor); err != nil {
+	enter := holder.claim
+	if d.Shared {
+		enter = holder.join
+	}
+	if err := enter(ctx, seen.anchor); err != nil {
 		return nil, err
 	}
 	facts := seen.facts
@@ -165,7 +174,7 @@ func (d *Discovery) attempt(ctx context.Context, holder *Holder) (*Facts, error)
 	}
 	facts.Holder = holder.Record()
 	if seen.certs == nil {
-		if seen.certs, err = d.restoreCerts(ctx, known, facts.Anchor); err != nil {
+		if seen.certs, err = d.restoreCerts(ctx, known, seen.anchor); err != nil {
 			return nil, err
 		}
 	}

@@ -36,14 +36,19 @@ type StandbyError struct {
 
 func (e *StandbyError) Error() string { return e.Reason }
 
-// Holder proves that this replica is the one that may serve the virtual cluster
-// and write to the host. The proof is a record on the anchor: the holder's pod, its
+// Holder proves that this replica may serve the virtual cluster and write to the host.
+//
+// A replica with a store of its own must be the only one. The proof is a record on the anchor: the holder's pod, its
 // UID and an epoch. Each successor writes a higher epoch, and every replica watches
 // the anchor. There are no renewals.
 //
 // The holder is a pod, not a moment in time: a replica that cannot reach the host
 // stays the holder until it sees a successor. It cannot write to the host then, and
 // must prove itself again before it does.
+//
+// Of several replicas on one store, each belongs to the virtual cluster, as the store names
+// its anchor. The record then names the leader, and each term has an epoch. An older leader
+// sees its successor on the anchor.
 type Holder struct {
 	client   kubernetes.Interface
 	release  release.Release
@@ -51,9 +56,14 @@ type Holder struct {
 	clock    clock.Clock
 
 	mu sync.Mutex
+	// shared is true if several replicas use one store, which elects their leader.
+	shared bool
+	// term is the current term of this replica.
+	term leadership
 	// record is the one that this replica wrote or found.
 	record Record
-	// proven is true while the host is known to name this replica.
+	// proven is true while the host is known to name this replica. For one of several, it
+	// is true while the host responds.
 	proven bool
 	// superseded is the reason why this replica has lost the host, for good.
 	superseded string
@@ -105,11 +115,17 @@ func (h *Holder) Checks() []syncz.Check {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	check := syncz.Check{Name: "holder", Healthy: true, Message: "This replica serves the virtual cluster."}
+	if h.shared {
+		check.Message = "This replica serves the virtual cluster, another one leads."
+		if h.term.leads {
+			check.Message = "This replica serves the virtual cluster and leads."
+		}
+	}
 	switch {
 	case h.superseded != "":
 		check.Healthy, check.Message = false, "Another replica serves the virtual cluster."
 		check.Details = []string{h.superseded}
-	case !h.proven:
+	case !h.proven || h.shared && h.term.leads && h.term.epoch == 0:
 		check.Healthy, check.Message = false, "Writes to the host wait until the host confirms this replica."
 		check.Details = []string{h.lastError}
 	}
@@ -162,6 +178,9 @@ func (h *Holder) observe(ctx context.Context, anchor *corev1.ConfigMap) error {
 		klog.InfoS("The anchor does not exist; run helm upgrade to create it again", "anchor", h.release.Anchor())
 		return nil
 	}
+	if h.isShared() {
+		return h.join(ctx, anchor)
+	}
 	seen, ours := recordOf(anchor), h.Record()
 	if !seen.isOf(h.identity) {
 		if seen.Epoch > ours.Epoch && h.MayWrite() == nil {
@@ -175,6 +194,12 @@ func (h *Holder) observe(ctx context.Context, anchor *corev1.ConfigMap) error {
 	}
 	h.confirm(anchor, seen)
 	return nil
+}
+
+func (h *Holder) isShared() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.shared
 }
 
 // confirm notes that the host names this replica.
@@ -222,22 +247,32 @@ func (h *Holder) claim(ctx context.Context, anchor *corev1.ConfigMap) error {
 	if err := h.mayFollow(seen); err != nil {
 		return err
 	}
-	ours := h.Record()
-	next := Record{Pod: h.identity.Pod, UID: h.identity.UID, Epoch: max(seen.Epoch, ours.Epoch) + 1}
-	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{
-		"uid": anchor.UID, "resourceVersion": anchor.ResourceVersion, "annotations": next.annotations(),
-	}})
+	next, written, err := h.writeRecord(ctx, anchor)
 	if err != nil {
-		return fmt.Errorf("cannot encode the record of the holder: %w", err)
-	}
-	written, err := h.client.CoreV1().ConfigMaps(h.release.Namespace).
-		Patch(ctx, h.release.Anchor(), types.MergePatchType, patch, metav1.PatchOptions{})
-	if err != nil {
-		return fmt.Errorf("cannot patch host ConfigMap %s/%s: %w", h.release.Namespace, h.release.Anchor(), err)
+		return err
 	}
 	klog.V(2).InfoS("Became the holder", "pod", next.Pod, "epoch", next.Epoch)
 	h.confirm(written, next)
 	return nil
+}
+
+// writeRecord writes a record of this replica with the next epoch, bound to the version of
+// the anchor.
+func (h *Holder) writeRecord(ctx context.Context, anchor *corev1.ConfigMap) (next Record, written *corev1.ConfigMap, err error) {
+	seen, ours := recordOf(anchor), h.Record()
+	next = Record{Pod: h.identity.Pod, UID: h.identity.UID, Epoch: max(seen.Epoch, ours.Epoch) + 1}
+	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{
+		"uid": anchor.UID, "resourceVersion": anchor.ResourceVersion, "annotations": next.annotations(),
+	}})
+	if err != nil {
+		return Record{}, nil, fmt.Errorf("cannot encode the record of the holder: %w", err)
+	}
+	written, err = h.client.CoreV1().ConfigMaps(h.release.Namespace).
+		Patch(ctx, h.release.Anchor(), types.MergePatchType, patch, metav1.PatchOptions{})
+	if err != nil {
+		return Record{}, nil, fmt.Errorf("cannot patch host ConfigMap %s/%s: %w", h.release.Namespace, h.release.Anchor(), err)
+	}
+	return next, written, nil
 }
 
 // mayFollow returns nil if this replica may be the next holder after seen. The

@@ -1,7 +1,9 @@
 package lifecycle
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -11,92 +13,215 @@ import (
 	"k8s.io/klog/v2"
 )
 
+// ErrTermEnded is returned by a leader part when another replica leads already. It ends
+// the term, as the loss of the lease does.
+var ErrTermEnded = errors.New("another replica leads")
+
 // Election decides when this replica runs the leader parts.
 //
 // The lock is a Lease in the virtual cluster's own store: who cannot reach the store
 // cannot lead. It does not promise that two terms never overlap, as a replica may
-// stand still longer than the lease lasts. What the leader parts write is bound to
-// versions for that reason.
+// stand still longer than the lease lasts. [Election.Holds] is false then, and what
+// the leader parts write asks for it.
 type Election struct {
-	// Replicas is the number of replicas. With one, its term never ends and the
-	// lock is not used.
-	Replicas int
+	// Contested is closed when other replicas may compete for the lease. Before that, the
+	// term of this replica never ends and the lock is not used. nil is never closed.
+	Contested <-chan struct{}
 	// Lock is the lease that the replicas compete for.
 	Lock resourcelock.Interface
+	// Watch calls changed after each change of the lease until ctx ends. Default: the lease
+	// is read every RetryPeriod.
+	Watch func(ctx context.Context, changed func())
 	// LeaseDuration is how long a term outlives its last renewal, in whole seconds.
 	// Default 15 s.
 	// RenewDeadline is how long a leader tries to renew before it stops; the parts
 	// have the rest of LeaseDuration to stop. Default 10 s.
 	// RetryPeriod is the time between two tries. Default 2 s.
 	LeaseDuration, RenewDeadline, RetryPeriod time.Duration
+
+	mu sync.Mutex
+	// alone is true while this replica leads without the lock.
+	alone bool
+	lock  *observedLock
+}
+
+// Holds reports whether this replica leads now: nobody else can have taken the lease since
+// its last renewal. A process that was suspended for longer than the lease lasts does not.
+func (e *Election) Holds() bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.alone || e.lock != nil && e.lock.isHeld()
 }
 
 // run runs the parts for each term until ctx ends. It fails if a part does; the
 // loss of the lease only ends the term.
 func (e *Election) run(ctx context.Context, parts []Part) error {
-	if e == nil || e.Replicas <= 1 {
+	if e == nil {
 		return runInOrder(ctx, parts)
 	}
-	for ctx.Err() == nil {
-		if err := e.runTerm(ctx, parts); err != nil {
-			return err
+	e.setDefaults()
+	current, err := e.runAlone(ctx, parts)
+	for ctx.Err() == nil && err == nil {
+		if current == nil {
+			e.awaitVacancy(ctx)
 		}
+		err = e.runTerm(ctx, parts, current)
+		current = nil
 	}
-	return nil
+	return err
 }
 
-// term is one try to lead. It has ended when the parts have stopped.
+func (e *Election) setDefaults() {
+	e.LeaseDuration = cmp.Or(e.LeaseDuration, 15*time.Second)
+	e.RenewDeadline = cmp.Or(e.RenewDeadline, 10*time.Second)
+	e.RetryPeriod = cmp.Or(e.RetryPeriod, 2*time.Second)
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.lock = &observedLock{Interface: e.Lock, duration: e.LeaseDuration}
+}
+
+// runAlone runs the parts without the lock until ctx ends or the lock is contested. It
+// returns the term in the latter case: it goes on if this replica gets the lease.
+func (e *Election) runAlone(ctx context.Context, parts []Part) (*term, error) {
+	select {
+	case <-e.Contested:
+		return nil, nil
+	default:
+	}
+	e.setAlone(true)
+	current := startTerm(ctx, parts)
+	select {
+	case <-current.done:
+		e.setAlone(false)
+		return nil, current.failure()
+	case <-e.Contested:
+		return current, nil
+	}
+}
+
+func (e *Election) setAlone(alone bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.alone = alone
+}
+
+// awaitVacancy waits until the lease is free, or was not renewed for as long as it lasts.
+func (e *Election) awaitVacancy(ctx context.Context) {
+	ctx, cancel := context.WithCancel(ctx)
+	var watching sync.WaitGroup
+	defer watching.Wait()
+	defer cancel()
+	changes := make(chan struct{}, 1)
+	if e.Watch != nil {
+		watching.Go(func() {
+			e.Watch(ctx, func() {
+				select {
+				case changes <- struct{}{}:
+				default:
+				}
+			})
+		})
+	}
+	for ctx.Err() == nil {
+		pause, vacant := e.lock.look(ctx)
+		if vacant {
+			return
+		}
+		if e.Watch == nil {
+			pause = min(pause, e.RetryPeriod)
+		}
+		timer := time.NewTimer(max(pause, e.RetryPeriod/10))
+		select {
+		case <-ctx.Done():
+		case <-changes:
+		case <-timer.C:
+		}
+		timer.Stop()
+	}
+}
+
+// term is the time in which the leader parts run.
 type term struct {
+	stop context.CancelFunc
+	done chan struct{} // closed when the parts have stopped
+	err  error
+}
+
+// startTerm starts the parts. They stop when ctx ends.
+func startTerm(ctx context.Context, parts []Part) *term {
+	ctx, stop := context.WithCancel(ctx)
+	t := &term{stop: stop, done: make(chan struct{})}
+	go func() {
+		defer close(t.done)
+		defer stop()
+		t.err = runInOrder(ctx, parts)
+	}()
+	return t
+}
+
+// end stops the parts and waits for them.
+func (t *term) end() error {
+	t.stop()
+	<-t.done
+	return t.failure()
+}
+
+// failure returns why a term that is over ends the process.
+func (t *term) failure() error {
+	if errors.Is(t.err, ErrTermEnded) && !errors.Is(t.err, errNotStopped) {
+		klog.InfoS("Another replica leads, following")
+		return nil
+	}
+	return t.err
+}
+
+// attempt is one try to get the lease.
+type attempt struct {
 	mu      sync.Mutex
 	started bool
 	closed  bool
 	result  chan error
 }
 
-// begin reports whether the parts may start.
-func (t *term) begin() bool {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.started = !t.closed
-	return t.started
+// begin reports whether the term may start.
+func (a *attempt) begin() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.started = !a.closed
+	return a.started
 }
 
-// close keeps parts that have not started from starting, and reports whether they
-// have.
-func (t *term) close() bool {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.closed = true
-	return t.started
+// close keeps a term that has not started from starting, and reports whether it has.
+func (a *attempt) close() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.closed = true
+	return a.started
 }
 
-// runTerm waits for the lease and runs the parts until it is lost or ctx ends. The
-// lease is released only after the parts have stopped.
-func (e *Election) runTerm(ctx context.Context, parts []Part) error {
+// runTerm tries to get the lease, and runs the parts until it is lost or ctx ends. current
+// is a term that runs already: it ends if the lease is not to be had. The lease is
+// released only after the parts have stopped.
+func (e *Election) runTerm(ctx context.Context, parts []Part, current *term) error {
 	electing, release := context.WithCancel(context.WithoutCancel(ctx))
 	defer release()
-	current := &term{result: make(chan error, 1)}
-	defer context.AfterFunc(ctx, func() {
-		if !current.close() {
+	try := &attempt{result: make(chan error, 1)}
+	giveUp := func() {
+		if !try.close() {
 			release()
 		}
-	})()
+	}
+	defer context.AfterFunc(ctx, giveUp)()
+	defer time.AfterFunc(e.RenewDeadline, giveUp).Stop()
 	elector, err := leaderelection.NewLeaderElector(leaderelection.LeaderElectionConfig{
-		Lock: e.Lock, Name: "sublet", ReleaseOnCancel: true,
-		LeaseDuration: orDefault(e.LeaseDuration, 15*time.Second),
-		RenewDeadline: orDefault(e.RenewDeadline, 10*time.Second),
-		RetryPeriod:   orDefault(e.RetryPeriod, 2*time.Second),
+		Lock: e.lock, Name: "sublet", ReleaseOnCancel: true,
+		LeaseDuration: e.LeaseDuration, RenewDeadline: e.RenewDeadline, RetryPeriod: e.RetryPeriod,
 		Callbacks: leaderelection.LeaderCallbacks{
 			OnStartedLeading: func(held context.Context) {
-				if !current.begin() {
-					return
+				if try.begin() {
+					try.result <- e.lead(ctx, held, parts, current)
+					release()
 				}
-				klog.InfoS("Leading", "identity", e.Lock.Identity())
-				leading, stop := context.WithCancel(held)
-				defer stop()
-				defer context.AfterFunc(ctx, stop)()
-				current.result <- runInOrder(leading, parts)
-				release()
 			},
 			OnStoppedLeading: func() {},
 		},
@@ -105,19 +230,28 @@ func (e *Election) runTerm(ctx context.Context, parts []Part) error {
 		return fmt.Errorf("cannot prepare the election: %w", err)
 	}
 	elector.Run(electing)
-	if !current.close() {
-		return nil
+	if try.close() {
+		return <-try.result
 	}
-	err = <-current.result
+	e.setAlone(false)
+	if current != nil {
+		return current.end()
+	}
+	return nil
+}
+
+// lead runs the parts until they end, held does, or ctx does.
+func (e *Election) lead(ctx, held context.Context, parts []Part, current *term) error {
+	klog.InfoS("Leading", "identity", e.Lock.Identity())
+	e.setAlone(false)
+	if current == nil {
+		current = startTerm(ctx, parts)
+	}
+	defer context.AfterFunc(held, current.stop)()
+	<-current.done
+	err := current.failure()
 	if err == nil && ctx.Err() == nil {
 		klog.InfoS("Lost the lease, following", "identity", e.Lock.Identity())
 	}
 	return err
-}
-
-func orDefault(value, fallback time.Duration) time.Duration {
-	if value == 0 {
-		return fallback
-	}
-	return value
 }

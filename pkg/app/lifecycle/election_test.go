@@ -49,6 +49,21 @@ func (s *leaseStore) invoke(action clienttesting.Action) (runtime.Object, error)
 	return s.Invokes(clienttesting.NewCreateAction(action.GetResource(), action.GetNamespace(), lease), nil)
 }
 
+// client returns a client of the store, which fails while one of cut is true.
+func (s *leaseStore) client(cut ...*atomic.Bool) *fake.Clientset {
+	client := fake.NewClientset()
+	client.PrependReactor("*", "leases", func(action clienttesting.Action) (bool, runtime.Object, error) {
+		for _, isCut := range cut {
+			if isCut.Load() {
+				return true, nil, errors.New("the store does not respond")
+			}
+		}
+		object, err := s.invoke(action)
+		return true, object, err
+	})
+	return client
+}
+
 // replica is one process of several that share a store.
 type replica struct {
 	name string
@@ -58,6 +73,8 @@ type replica struct {
 	leading    atomic.Bool
 	fail       chan error
 	cut        atomic.Bool
+	election   *Election
+	contested  chan struct{}
 	done       chan error
 	stop       context.CancelFunc
 }
@@ -66,14 +83,7 @@ type replica struct {
 func startReplica(t *testing.T, store *leaseStore, name string, replicas int) *replica {
 	t.Helper()
 	r := &replica{name: name, fail: make(chan error, 1), done: make(chan error, 1)}
-	client := fake.NewClientset()
-	client.PrependReactor("*", "leases", func(action clienttesting.Action) (bool, runtime.Object, error) {
-		if r.cut.Load() {
-			return true, nil, errors.New("the store does not respond")
-		}
-		object, err := store.invoke(action)
-		return true, object, err
-	})
+	client := store.client(&r.cut)
 	ctx, cancel := context.WithCancel(t.Context())
 	r.stop = cancel
 	parts := []Part{
@@ -90,15 +100,19 @@ func startReplica(t *testing.T, store *leaseStore, name string, replicas int) *r
 		}},
 		{Name: "api", Run: func(ctx context.Context) error { r.api.Add(1); <-ctx.Done(); return nil }},
 	}
-	election := &Election{
-		Replicas: replicas, LeaseDuration: 2 * time.Second, RenewDeadline: 500 * time.Millisecond, RetryPeriod: 50 * time.Millisecond,
+	r.contested = make(chan struct{})
+	if replicas > 1 {
+		close(r.contested)
+	}
+	r.election = &Election{
+		Contested: r.contested, Watch: store.watch, LeaseDuration: 2 * time.Second, RenewDeadline: 500 * time.Millisecond, RetryPeriod: 50 * time.Millisecond,
 		Lock: &resourcelock.LeaseLock{
 			LeaseMeta:  metav1.ObjectMeta{Namespace: "kube-system", Name: "sublet-leader"},
 			Client:     client.CoordinationV1(),
 			LockConfig: resourcelock.ResourceLockConfig{Identity: name},
 		},
 	}
-	go func() { r.done <- Run(ctx, parts, election) }()
+	go func() { r.done <- Run(ctx, parts, r.election) }()
 	t.Cleanup(func() { cancel(); <-r.done }) //nolint:errcheck // the tests that fail read it
 	return r
 }

@@ -30,6 +30,9 @@ type Part struct {
 // ends without them. SIGTERM must be over in 5 s.
 const stopTimeout = 4500 * time.Millisecond
 
+// errNotStopped is the error of a part that does not stop in time.
+var errNotStopped = errors.New("did not stop")
+
 // result is what a part returned.
 type result struct {
 	name string
@@ -144,7 +147,7 @@ func stopInReverse(started []running, cause error) error {
 			for _, rest := range started[:i+1] {
 				rest.cancel()
 			}
-			return errors.Join(append(errs, fmt.Errorf("%s did not stop within %s", r.name, stopTimeout))...)
+			return errors.Join(append(errs, fmt.Errorf("%s %w within %s", r.name, errNotStopped, stopTimeout))...)
 		}
 	}
 	return errors.Join(errs...)

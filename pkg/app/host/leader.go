@@ -1,0 +1,173 @@
+package host
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/klog/v2"
+)
+
+// ErrNotLeading is why a write of a leader part is refused.
+var ErrNotLeading = errors.New("another replica leads the virtual cluster")
+
+// leadership is what a holder knows of the current term of its replica.
+type leadership struct {
+	// leads is true during a term.
+	leads bool
+	// epoch is that of the record which the term wrote, 0 before.
+	epoch int64
+	// lost is closed when a successor has written a record.
+	lost chan struct{}
+}
+
+// Share lets further replicas use the store of this one. From then on the record on the
+// anchor names the leader, and a successor ends a term only. It cannot be taken back.
+func (h *Holder) Share() {
+	h.mu.Lock()
+	if !h.shared {
+		h.shared = true
+		if h.proven && h.term.leads {
+			h.term.epoch = h.record.Epoch
+		}
+	}
+	h.mu.Unlock()
+	h.notify()
+}
+
+// MayLead returns why the leader parts of this replica must not write to the host now, nil
+// if they may. holds reports whether this replica has the lease.
+func (h *Holder) MayLead(holds func() bool) error {
+	if err := h.MayWrite(); err != nil {
+		return err
+	}
+	h.mu.Lock()
+	shared, term := h.shared, h.term
+	h.mu.Unlock()
+	switch {
+	case !shared:
+		return nil
+	case !term.leads || !holds():
+		return ErrNotLeading
+	case term.epoch == 0:
+		return ErrNotProven
+	}
+	return nil
+}
+
+// Lead runs for one term of this replica. If several share the store, it writes the record
+// of the term on the anchor, before which [Holder.MayLead] permits no write. It returns
+// [ErrNotLeading] when a successor has written its record, and nil when ctx ends.
+func (h *Holder) Lead(ctx context.Context, holds func() bool) error {
+	lost := h.beginTerm()
+	defer h.endTerm()
+	backoff := newBackoff()
+	for ctx.Err() == nil {
+		err := h.claimTerm(ctx, holds)
+		if err == nil {
+			break
+		}
+		if !apierrors.IsConflict(err) && ctx.Err() == nil {
+			klog.V(2).InfoS("Cannot write the record of the leader, retrying", "err", err)
+		}
+		select {
+		case <-ctx.Done():
+		case <-lost:
+		case <-h.clock.After(backoff.Step()):
+			continue
+		}
+		break
+	}
+	select {
+	case <-ctx.Done():
+		return nil
+	case <-lost:
+		return ErrNotLeading
+	}
+}
+
+// beginTerm begins a term. It returns a channel that is closed when a successor ends it.
+func (h *Holder) beginTerm() <-chan struct{} {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.term = leadership{leads: true, lost: make(chan struct{})}
+	return h.term.lost
+}
+
+func (h *Holder) endTerm() {
+	h.mu.Lock()
+	h.term = leadership{}
+	h.mu.Unlock()
+	h.notify()
+}
+
+// claimTerm writes the record of the current term, unless this replica has the store for
+// itself. The replica must hold the lease: one that was suspended may have a successor.
+func (h *Holder) claimTerm(ctx context.Context, holds func() bool) error {
+	if h.isTermProven() {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	anchor, err := h.client.CoreV1().ConfigMaps(h.release.Namespace).Get(ctx, h.release.Anchor(), metav1.GetOptions{})
+	if err != nil {
+		return fmt.Errorf("cannot get host ConfigMap %s/%s: %w", h.release.Namespace, h.release.Anchor(), err)
+	}
+	if err := h.checkPod(ctx); err != nil {
+		return err
+	}
+	if !holds() {
+		return ErrNotLeading
+	}
+	next, written, err := h.writeRecord(ctx, anchor)
+	if err != nil {
+		return err
+	}
+	klog.InfoS("Recorded the term of this leader on the anchor", "pod", next.Pod, "epoch", next.Epoch)
+	h.mu.Lock()
+	h.record, h.anchor = next, h.release.AnchorOwner(written.UID)
+	h.proven, h.lastError = true, ""
+	if h.term.leads {
+		h.term.epoch = next.Epoch
+	}
+	h.mu.Unlock()
+	h.notify()
+	return nil
+}
+
+// isTermProven reports whether the current term needs no record, or has written it.
+func (h *Holder) isTermProven() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return !h.shared || h.term.epoch > 0
+}
+
+// observeShared compares the anchor with the record of the current term, if there is one.
+// The host responds, and so this replica may write host-first.
+func (h *Holder) observeShared(anchor *corev1.ConfigMap) {
+	seen := recordOf(anchor)
+	h.mu.Lock()
+	defer h.notify()
+	defer h.mu.Unlock()
+	h.proven, h.lastError = true, ""
+	h.anchor = h.release.AnchorOwner(anchor.UID)
+	if h.term.epoch == 0 || seen.Epoch <= h.term.epoch {
+		return
+	}
+	klog.InfoS("Another replica leads this virtual cluster", "pod", seen.Pod, "epoch", seen.Epoch)
+	close(h.term.lost)
+	h.term = leadership{}
+}
+
+// join makes this replica one of several that share a store. Nobody has to be asked: the
+// store names the anchor, and the host has the pod.
+func (h *Holder) join(ctx context.Context, anchor *corev1.ConfigMap) error {
+	if err := h.checkPod(ctx); err != nil {
+		return err
+	}
+	h.observeShared(anchor)
+	return nil
+}

@@ -1,0 +1,132 @@
+package lifecycle
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/client-go/tools/leaderelection/resourcelock"
+)
+
+// observedLock is a lease as this replica sees it, by its own clock. It records when
+// the lease was seen to change, and until when this replica holds it.
+type observedLock struct {
+	resourcelock.Interface
+	duration time.Duration
+
+	mu sync.Mutex
+	// renewed is when the last renewal of this replica was sent, zero if it does not hold
+	// the lease.
+	renewed time.Time
+	// seen is the lease as it was last read, and since when it is like this at the latest.
+	seen  []byte
+	since time.Time
+	// expired is a lease that was not renewed for as long as it lasts.
+	expired []byte
+	// holder is the holder when the lease was last read or written.
+	holder string
+}
+
+// errNotHolder is why a lease is not released.
+var errNotHolder = errors.New("the lease has another holder")
+
+// isHeld reports whether this replica holds the lease. Others take it only after they have
+// seen no renewal for as long as it lasts, which is later.
+func (l *observedLock) isHeld() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return !l.renewed.IsZero() && time.Since(l.renewed) < l.duration
+}
+
+// look reads the lease. vacant is true if this replica may try to take it. Otherwise pause
+// is when the lease expires, if nobody renews it.
+func (l *observedLock) look(ctx context.Context) (pause time.Duration, vacant bool) {
+	record, raw, err := l.Interface.Get(ctx)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch {
+	case apierrors.IsNotFound(err):
+		return 0, true
+	case err != nil:
+		return l.duration / 4, false
+	case record.HolderIdentity == "" || record.HolderIdentity == l.Identity():
+		return 0, true
+	case !bytes.Equal(raw, l.seen):
+		l.seen, l.since = raw, time.Now()
+		return l.duration, false
+	}
+	left := l.duration - time.Since(l.since)
+	if left > 0 {
+		return left, false
+	}
+	l.expired = raw
+	return 0, true
+}
+
+// Get implements resourcelock.Interface. A lease that look has found to be expired has no
+// holder, so that client-go's elector does not wait for it once more.
+func (l *observedLock) Get(ctx context.Context) (*resourcelock.LeaderElectionRecord, []byte, error) {
+	record, raw, err := l.Interface.Get(ctx)
+	if err != nil {
+		return nil, nil, err //nolint:wrapcheck // the elector compares it
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.holder = record.HolderIdentity
+	if l.expired != nil && bytes.Equal(raw, l.expired) {
+		free := *record
+		free.HolderIdentity = ""
+		record = &free
+	}
+	return record, raw, nil
+}
+
+// Create implements resourcelock.Interface.
+func (l *observedLock) Create(ctx context.Context, record resourcelock.LeaderElectionRecord) error {
+	return l.record(record, func() error { return l.Interface.Create(ctx, record) })
+}
+
+// Update implements resourcelock.Interface.
+func (l *observedLock) Update(ctx context.Context, record resourcelock.LeaderElectionRecord) error {
+	return l.record(record, func() error { return l.Interface.Update(ctx, record) })
+}
+
+// record sends a lease and records until when this replica holds it.
+func (l *observedLock) record(record resourcelock.LeaderElectionRecord, send func() error) error {
+	begin := time.Now()
+	if isRelease := record.HolderIdentity != l.Identity(); isRelease {
+		if err := l.endHold(); err != nil {
+			return err
+		}
+		return send()
+	}
+	if err := send(); err != nil {
+		return err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.renewed, l.holder = begin, record.HolderIdentity
+	return nil
+}
+
+// endHold records that this replica releases the lease. A release may arrive although there
+// is no answer. client-go's elector would also release the lease of a successor that it has
+// not seen yet, so that is an error.
+func (l *observedLock) endHold() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.renewed = time.Time{}
+	if l.holder != l.Identity() {
+		return errNotHolder
+	}
+	return nil
+}
+
+// Describe implements resourcelock.Interface.
+func (l *observedLock) Describe() string {
+	return fmt.Sprintf("lease %s", l.Interface.Describe())
+}
