@@ -31,6 +31,7 @@
     "controlPlane.statefulSet.highAvailability.leaseDuration"
     "controlPlane.statefulSet.highAvailability.renewDeadline"
     "controlPlane.statefulSet.highAvailability.retryPeriod"
+    "controlPlane.statefulSet.highAvailability.standbyCaches"
     "controlPlane.statefulSet.image"
     "controlPlane.statefulSet.image.registry"
     "controlPlane.statefulSet.image.repository"

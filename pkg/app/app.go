@@ -63,10 +63,12 @@ type app struct {
 
 	done       <-chan struct{} // closed when the virtual cluster is to stop
 	host       *rest.Config    // fenced: writes need the proof of the holder
+	leaderHost *rest.Config    // fenced: writes need the proof of the leader, unless they are host-first
 	limiter    *syncer.HostLimiter
 	hostClient kubernetes.Interface
 	facts      *host.Facts
 	holder     *host.Holder
+	desired    *host.Replicas
 	bundle     *pki.Bundle
 	operator   *host.OperatorSecret
 
@@ -80,6 +82,8 @@ type app struct {
 	dnsPods      *dns.Pods
 	secrets      []*host.SecretKeeper
 	hostFirst    *hostFirst
+	standby      *standby        // nil if no other replica can lead
+	contested    <-chan struct{} // closed when other replicas compete for the lease, nil if they never do
 }
 
 // serve runs the virtual cluster, once this replica is the holder. A replica that
@@ -101,6 +105,7 @@ func (a *app) serve(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	a.holder.SetLease(election.Holds)
 	err = lifecycle.Run(ctx, a.parts(), election)
 	if errors.Is(err, host.ErrSuperseded) {
 		a.health.setStandby(err.Error())
@@ -126,6 +131,7 @@ func (a *app) connectHost(ctx context.Context) error {
 		Client:      a.hostClient,
 		Release:     a.names,
 		Identity:    a.options.identity(),
+		Shared:      a.isShared(),
 		DataDir:     a.options.DataDir,
 		ServiceCIDR: a.values.Networking.ServiceCIDR,
 		NewCerts:    newCerts,
@@ -138,7 +144,10 @@ func (a *app) connectHost(ctx context.Context) error {
 		return err
 	}
 	a.health.setStarting()
-	a.host, a.limiter = host.Fence(unfenced, a.holder.MayWrite), newHostLimiter(a.values.ControlPlane.Advanced.HostClient)
+	a.host = host.Fence(unfenced, a.holder.MayWrite)
+	a.leaderHost = host.FenceLeader(unfenced, a.holder.MayWrite, a.holder.MayLead, a.options.identity().Pod)
+	a.limiter = newHostLimiter(a.values.ControlPlane.Advanced.HostClient)
+	a.desired = host.NewReplicas(a.hostClient, a.names, clock.RealClock{})
 	if a.bundle, err = pki.FromSecret(a.facts.Certs); err != nil {
 		return fmt.Errorf("cannot use host Secret %s/%s: %w", a.names.Namespace, a.names.Certs(), err)
 	}
@@ -203,13 +212,17 @@ func (a *app) parts() []lifecycle.Part {
 	if a.dns != nil {
 		parts = append(parts, lifecycle.Part{Name: "DNS", Run: a.dns.Run}, lifecycle.Part{Name: "DNS clients", Run: a.watchDNSPods})
 	}
-	parts = append(parts, lifecycle.Part{Name: "controllers", Run: a.controlPlane.RunControllers, Leader: true},
-		lifecycle.Part{Name: "encryption", Run: a.controlPlane.RunEncryption, Leader: true},
-		lifecycle.Part{Name: "collector of finished pods", Run: a.runPodGC, Leader: true})
 	for _, secret := range a.secrets {
-		parts = append(parts, lifecycle.Part{Name: secret.CheckName, Run: secret.Run, Leader: true})
+		parts = append(parts, lifecycle.Part{Name: secret.CheckName, Run: secret.Run})
 	}
-	return append(parts, lifecycle.Part{Name: "syncing", Run: a.runSyncing, Leader: true})
+	if a.standby != nil {
+		parts = append(parts, lifecycle.Part{Name: "standby", Run: a.runStandby})
+	}
+	return append(parts, lifecycle.Part{Name: "record of the leader", Run: a.recordTerm, Leader: true},
+		lifecycle.Part{Name: "controllers", Run: a.controlPlane.RunControllers, Leader: true},
+		lifecycle.Part{Name: "encryption", Run: a.controlPlane.RunEncryption, Leader: true},
+		lifecycle.Part{Name: "collector of finished pods", Run: a.runPodGC, Leader: true},
+		lifecycle.Part{Name: "syncing", Run: a.runSyncing, Leader: true})
 }
 
 // report returns the health of all parts.

@@ -72,6 +72,7 @@ func (a *app) build(ctx context.Context) error {
 			return err
 		}
 	}
+	a.buildReplicas()
 	a.buildSecrets()
 	return a.buildHealth()
 }

@@ -2,16 +2,68 @@ package app
 
 import (
 	"context"
-	"sync/atomic"
+	"sync"
+	"time"
 
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/sublet-dev/sublet/pkg/app/host"
 	"github.com/sublet-dev/sublet/pkg/syncer"
 )
 
-// hostFirst is the engine of the current term for the admission of Services and
-// nodes, which outlives all terms.
-type hostFirst struct{ engine atomic.Pointer[syncer.Engine] }
+// hostFirst is the engine of the moment for the admission of Services and nodes, which
+// outlives all terms.
+type hostFirst struct {
+	// patience is how long a request waits for an engine between two of them. 0 means that
+	// it fails at once.
+	patience time.Duration
+
+	mu      sync.Mutex
+	engine  *syncer.Engine
+	changed chan struct{} // closed when there is another engine
+}
+
+// set sets the engine, nil for none.
+func (h *hostFirst) set(engine *syncer.Engine) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.engine = engine
+	if h.changed != nil {
+		close(h.changed)
+		h.changed = nil
+	}
+}
+
+// load returns the engine, or a channel that is closed when there is another one.
+func (h *hostFirst) load() (*syncer.Engine, <-chan struct{}) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.changed == nil {
+		h.changed = make(chan struct{})
+	}
+	return h.engine, h.changed
+}
+
+// await returns the engine. Between two terms it waits for the next one.
+func (h *hostFirst) await(ctx context.Context) (*syncer.Engine, error) {
+	engine, changed := h.load()
+	if engine != nil {
+		return engine, nil
+	}
+	timer := time.NewTimer(h.patience)
+	defer timer.Stop()
+	for engine == nil {
+		select {
+		case <-changed:
+			engine, changed = h.load()
+		case <-ctx.Done():
+			return nil, noEngineError{}
+		case <-timer.C:
+			return nil, noEngineError{}
+		}
+	}
+	return engine, nil
+}
 
 // noEngineError is returned between two terms.
 type noEngineError struct{}
@@ -24,24 +76,27 @@ func (e noEngineError) TenantMessage() string { return e.Error() }
 
 // CreateHostFirst implements admission.HostFirst.
 func (h *hostFirst) CreateHostFirst(ctx context.Context, kind string, virtual client.Object, dryRun bool) (client.Object, error) {
-	if engine := h.engine.Load(); engine != nil {
-		return engine.CreateHostFirst(ctx, kind, virtual, dryRun)
+	engine, err := h.await(ctx)
+	if err != nil {
+		return nil, err
 	}
-	return nil, noEngineError{}
+	return engine.CreateHostFirst(host.WithHostFirst(ctx), kind, virtual, dryRun)
 }
 
 // UpdateHostFirst implements admission.HostFirst.
 func (h *hostFirst) UpdateHostFirst(ctx context.Context, kind string, virtual client.Object, dryRun bool) (client.Object, error) {
-	if engine := h.engine.Load(); engine != nil {
-		return engine.UpdateHostFirst(ctx, kind, virtual, dryRun)
+	engine, err := h.await(ctx)
+	if err != nil {
+		return nil, err
 	}
-	return nil, noEngineError{}
+	return engine.UpdateHostFirst(host.WithHostFirst(ctx), kind, virtual, dryRun)
 }
 
 // ChangeHostFirst implements admission.HostChange.
 func (h *hostFirst) ChangeHostFirst(ctx context.Context, kind string, virtual client.Object, change func(client.Object) error, dryRun bool) error {
-	if engine := h.engine.Load(); engine != nil {
-		return engine.ChangeHostFirst(ctx, kind, virtual, change, dryRun)
+	engine, err := h.await(ctx)
+	if err != nil {
+		return err
 	}
-	return noEngineError{}
+	return engine.ChangeHostFirst(host.WithHostFirst(ctx), kind, virtual, change, dryRun)
 }

@@ -23,23 +23,23 @@ type hostView struct {
 
 // OwnsAddress implements admission.HostView.
 func (v hostView) OwnsAddress(ctx context.Context, address string) (bool, error) {
-	reader, err := v.reader("endpointslices")
+	ctx, cancel := context.WithTimeout(ctx, hostViewTimeout)
+	defer cancel()
+	reader, err := v.reader(ctx, "endpointslices")
 	if err != nil {
 		return false, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, hostViewTimeout)
-	defer cancel()
 	return kinds.OwnsAddress(ctx, reader, v.cluster, address)
 }
 
 // StorageClasses implements admission.HostView.
 func (v hostView) StorageClasses(ctx context.Context) ([]storagev1.StorageClass, error) {
-	reader, err := v.reader("storageclasses")
+	ctx, cancel := context.WithTimeout(ctx, hostViewTimeout)
+	defer cancel()
+	reader, err := v.reader(ctx, "storageclasses")
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, hostViewTimeout)
-	defer cancel()
 	var classes storagev1.StorageClassList
 	if err := reader.List(ctx, &classes, client.UnsafeDisableDeepCopy); err != nil {
 		return nil, fmt.Errorf("cannot list storage classes of the host: %w", err)
@@ -48,10 +48,10 @@ func (v hostView) StorageClasses(ctx context.Context) ([]storagev1.StorageClass,
 }
 
 // reader returns what a kind reads of the host.
-func (v hostView) reader(kind string) (client.Reader, error) {
-	engine := v.first.engine.Load()
-	if engine == nil {
-		return nil, noEngineError{}
+func (v hostView) reader(ctx context.Context, kind string) (client.Reader, error) {
+	engine, err := v.first.await(ctx)
+	if err != nil {
+		return nil, err
 	}
 	return engine.HostReader(kind)
 }

@@ -19,7 +19,7 @@ func (a *app) runLimits(ctx context.Context, engine *syncer.Engine, virtual *res
 	if err != nil {
 		return err
 	}
-	hostClient, err := kubernetes.NewForConfig(a.limiter.Wrap(a.host))
+	hostClient, err := kubernetes.NewForConfig(a.limiter.Wrap(a.leaderHost))
 	if err != nil {
 		return err
 	}

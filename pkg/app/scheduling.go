@@ -46,7 +46,7 @@ func (a *app) newScheduling(engine *syncer.Engine) (scheduling, error) {
 		return built, nil
 	}
 	built.usage = usage.New(usage.Options{
-		Host:    a.limiter.Wrap(a.host),
+		Host:    a.limiter.Wrap(a.leaderHost),
 		Cluster: string(a.facts.Anchor.UID),
 		Changed: func(node string) { engine.Enqueue("nodes", types.NamespacedName{Name: node}) },
 	})

@@ -3,6 +3,8 @@ package app
 import (
 	"context"
 	"fmt"
+	"slices"
+	"sync/atomic"
 	"time"
 
 	"k8s.io/client-go/kubernetes"
@@ -17,39 +19,115 @@ import (
 	"github.com/sublet-dev/sublet/pkg/syncer/kinds"
 )
 
-// runSyncing runs the syncer and the virtual scheduler for one term of the leader.
-// Both are built again for each term: their memory of an earlier one is stale.
-func (a *app) runSyncing(ctx context.Context) error {
-	virtual := a.controlPlane.ClientConfig(syncerUser, pki.GroupAdmins)
+// clockSkew is by how much the clocks of two replicas may differ.
+const clockSkew = 30 * time.Second
+
+// session is an engine with its scheduling. It serves host-first requests from its start on,
+// and syncs from the begin of a leader term on.
+type session struct {
+	engine     *syncer.Engine
+	scheduling scheduling
+	// virtual has the identity of the syncer.
+	virtual *rest.Config
+	// ledSince is when the engine began to sync, nil before.
+	ledSince atomic.Pointer[time.Time]
+}
+
+// sessionOptions are the options of newSession.
+type sessionOptions struct {
+	// standby keeps the engine from syncing before lead.
+	standby bool
+	// hostFirstOnly leaves out the kinds that host-first requests do not need.
+	hostFirstOnly bool
+}
+
+// newSession builds an engine with all kinds and, if there is to be one, a virtual scheduler.
+func (a *app) newSession(ctx context.Context, o sessionOptions) (*session, error) {
+	s := &session{virtual: a.controlPlane.ClientConfig(syncerUser, pki.GroupAdmins)}
 	var leftovers []syncer.Leftover
 	for _, row := range kinds.Table() {
 		leftovers = append(leftovers, row.Leftovers(kinds.Options{Sync: a.values.Sync})...)
 	}
-	engine, err := syncer.NewEngine(syncer.Options{
-		Cluster: a.cluster(), Virtual: virtual, Host: a.host,
+	var err error
+	s.engine, err = syncer.NewEngine(syncer.Options{
+		Cluster: a.cluster(), Virtual: s.virtual, Host: a.leaderHost,
 		VirtualInformers: virtualInformers{a.controlPlane, a.done},
 		HostLimiter:      a.limiter,
 		ObjectLimits:     objectLimits(a.values.Policies),
-		MayWrite:         a.holder.MayWrite,
+		MayWrite:         func() error { return a.maySessionWrite(s) },
+		Standby:          o.standby,
 		Leftovers:        leftovers,
 	})
 	if err != nil {
-		return err
+		return nil, err
 	}
-	scheduling, err := a.newScheduling(engine)
+	if !o.hostFirstOnly {
+		if s.scheduling, err = a.newScheduling(s.engine); err != nil {
+			return nil, err
+		}
+	}
+	if !o.standby {
+		s.lead()
+	}
+	return s, a.addKinds(ctx, s, o)
+}
+
+// maySessionWrite returns why the engine of a session must not write to the host, nil if it
+// may. On standby it sends host-first requests alone.
+func (a *app) maySessionWrite(s *session) error {
+	if s.ledSince.Load() == nil {
+		return a.holder.MayWrite()
+	}
+	return a.holder.MayLead()
+}
+
+// lead lets the engine sync.
+func (s *session) lead() {
+	now := time.Now()
+	s.ledSince.Store(&now)
+	s.engine.Lead()
+}
+
+// termStart returns when the term of the session has started. Objects of other replicas may
+// have times of their clocks.
+func (s *session) termStart(skew time.Duration) time.Time {
+	since := s.ledSince.Load()
+	if since == nil {
+		return time.Now()
+	}
+	return since.Add(skew)
+}
+
+// runSyncing runs the syncer and the virtual scheduler for one term of the leader.
+// Both are built again for each term: their memory of an earlier one is stale.
+func (a *app) runSyncing(ctx context.Context) error {
+	if a.standby.isOn() {
+		return a.syncFromStandby(ctx)
+	}
+	if a.standby != nil {
+		a.standby.slot.Lock()
+		defer a.standby.slot.Unlock()
+	}
+	return a.syncAlone(ctx)
+}
+
+// syncAlone syncs with a session of its own until ctx ends.
+func (a *app) syncAlone(ctx context.Context) error {
+	s, err := a.newSession(ctx, sessionOptions{})
 	if err != nil {
 		return err
 	}
-	if err := a.addKinds(ctx, engine, scheduling, virtual); err != nil {
-		return err
-	}
-	a.hostFirst.engine.Store(engine)
-	defer a.hostFirst.engine.Store(nil)
-	defer a.health.add(engine.Checks)()
-
-	mirror := func(ctx context.Context) error { return a.runLimits(ctx, engine, virtual) }
-	parts := append([]lifecycle.Part{{Name: "syncer", Run: engine.Run}, {Name: "limits", Run: mirror}}, scheduling.parts()...)
+	a.hostFirst.set(s.engine)
+	defer a.hostFirst.set(nil)
+	defer a.health.add(s.engine.Checks)()
+	parts := append([]lifecycle.Part{{Name: "syncer", Run: s.engine.Run}}, a.termParts(s)...)
 	return lifecycle.Run(ctx, parts, nil)
+}
+
+// termParts returns what runs next to the engine for one term of the leader.
+func (a *app) termParts(s *session) []lifecycle.Part {
+	mirror := func(ctx context.Context) error { return a.runLimits(ctx, s.engine, s.virtual) }
+	return append([]lifecycle.Part{{Name: "limits", Run: mirror}}, s.scheduling.parts()...)
 }
 
 // objectLimits returns the limits of copies on the host.
@@ -61,11 +139,20 @@ func objectLimits(policies v1alpha1.Policies) syncer.ObjectLimits {
 	return syncer.ObjectLimits{Count: policies.CopyCounts(), Bytes: bytes}
 }
 
+// hostFirstKinds returns the names of the kinds that host-first requests use.
+func hostFirstKinds() []string {
+	return []string{"services", "endpointslices", "nodes", "storageclasses"}
+}
+
 // addKinds registers every kind that the settings ask for.
-func (a *app) addKinds(ctx context.Context, engine *syncer.Engine, scheduling scheduling, virtual *rest.Config) error {
-	virtualClient, err := kubernetes.NewForConfig(virtual)
+func (a *app) addKinds(ctx context.Context, s *session, o sessionOptions) error {
+	virtualClient, err := kubernetes.NewForConfig(s.virtual)
 	if err != nil {
 		return err
+	}
+	skew := time.Duration(0)
+	if a.standby != nil {
+		skew = clockSkew
 	}
 	options := kinds.Options{
 		Sync:                   a.values.Sync,
@@ -74,21 +161,24 @@ func (a *app) addKinds(ctx context.Context, engine *syncer.Engine, scheduling sc
 		AlwaysPull:             a.values.Policies.Images.AlwaysPull,
 		VirtualScheduler:       a.values.ControlPlane.Advanced.VirtualScheduler.Enabled,
 		QuotaScope:             a.values.Policies.HasResourceQuota(),
-		Proposals:              scheduling.proposals(),
-		Usage:                  scheduling.nodeUsage(),
+		Proposals:              s.scheduling.proposals(),
+		Usage:                  s.scheduling.nodeUsage(),
 		WorkloadServiceAccount: a.names.Workload(),
 		KubernetesServiceIP:    a.facts.ServiceIP,
 		DNSServiceIP:           a.facts.DNSServiceIP,
 		ClusterDomain:          a.values.Networking.Advanced.ClusterDomain,
 		KubeletVersion:         componentversion.Get().GitVersion,
 		Services:               policy.NewServices(a.values.Policies.Services),
-		TermStart:              time.Now(),
+		TermStart:              func() time.Time { return s.termStart(skew) },
 		Endpoints:              policy.NewRanges(a.values.Policies.Endpoints.Allowed),
 		Tokens:                 minter{a.controlPlane, virtualClient},
 	}
 	for _, row := range kinds.Table() {
 		for _, kind := range row.Define(options) {
-			if err := engine.Add(ctx, kind); err != nil {
+			if o.hostFirstOnly && !slices.Contains(hostFirstKinds(), kind.Name()) {
+				continue
+			}
+			if err := s.engine.Add(ctx, kind); err != nil {
 				return fmt.Errorf("cannot sync %s: %w", kind.Name(), err)
 			}
 		}

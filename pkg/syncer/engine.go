@@ -301,7 +301,7 @@ func (e *Engine) register(kind Kind) error {
 		return err
 	}
 	r.reconciler = &reconciler{
-		unstored: &unstoredCopies{},
+		unstored: &unstoredCopies{isStored: func(key types.NamespacedName) bool { return r.virtualStore.Get(key) != nil }},
 		kind:     kind, cluster: e.options.Cluster, clock: e.options.Clock, log: r.log,
 		virtual:      sideClients{store: r.virtualObjects(), reader: r.virtualReader, client: e.virtual.client, hasStatus: e.virtual.status.has, forgetStatus: e.virtual.status.forget},
 		host:         sideClients{store: &r.hostStore, reader: r.hostReader, client: e.host.client},

@@ -18,6 +18,10 @@ const maxUnstored = 50
 // unstoredCopies are the host copies that were created before their virtual objects, until
 // a reconcile sees the object or deletes the copy. The zero value is empty.
 type unstoredCopies struct {
+	// isStored reports whether the virtual object is in the cache. An engine on standby has no
+	// reconcile that would see it. Default: it is not.
+	isStored func(key types.NamespacedName) bool
+
 	mu    sync.Mutex
 	since map[types.NamespacedName]time.Time // virtual key -> when its copy was created
 }
@@ -28,8 +32,9 @@ func (u *unstoredCopies) add(key types.NamespacedName, now time.Time) error {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	if _, found := u.since[key]; !found && len(u.since) >= maxUnstored {
-		maps.DeleteFunc(u.since, func(_ types.NamespacedName, since time.Time) bool {
-			return now.Sub(since) > 2*pendingLife // Somebody else has deleted the copy.
+		maps.DeleteFunc(u.since, func(key types.NamespacedName, since time.Time) bool {
+			// After that time, somebody else has deleted the copy.
+			return now.Sub(since) > 2*pendingLife || u.isStored != nil && u.isStored(key)
 		})
 		if len(u.since) >= maxUnstored {
 			return &tooManyUnstoredError{}

@@ -35,6 +35,9 @@ func TestUnstoredCopies(t *testing.T) {
 		{reason: "one more than the limit waits", key: maxUnstored, denied: true},
 		{reason: "a copy that counts already is tried again", key: 3},
 		{reason: "a stored object makes room", do: func(u *unstoredCopies) { u.forget(key(7)) }, key: maxUnstored},
+		{reason: "an object that another replica syncs makes room", key: maxUnstored, do: func(u *unstoredCopies) {
+			u.isStored = func(stored types.NamespacedName) bool { return stored == key(7) }
+		}},
 		{reason: "copies that others have deleted count for two minutes", key: maxUnstored, now: 2*pendingLife + time.Second},
 	} {
 		u := full()

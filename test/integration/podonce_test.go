@@ -37,7 +37,7 @@ func TestPodRunsOnce(t *testing.T) {
 	}
 	r.loseHostPod(t, "ran")
 	r.loseHostPod(t, "lost")
-	r.start(t, r.host.memory(), r.allKinds(func(o *kinds.Options) { o.TermStart = time.Now() })...).synced(t)
+	r.start(t, r.host.memory(), r.allKinds(func(o *kinds.Options) { o.TermStart = time.Now })...).synced(t)
 
 	r.awaitGone(t, r.virtual, r.virtualKey("ran"))
 	r.awaitGone(t, r.host, r.hostKey("ran"))

@@ -1,5 +1,7 @@
 package v1alpha1
 
+import "strings"
+
 // HighAvailability has the settings of several replicas of the control plane.
 type HighAvailability struct {
 	// Run as many replicas as the next setting specifies. If false, there is one replica.
@@ -20,6 +22,16 @@ type HighAvailability struct {
 	// Time between two renewals of the lease, in seconds. Each is one write to the store.
 	// Default: 1
 	RetryPeriod int32 `json:"retryPeriod" min:"1" max:"3600"`
+	// Keep the caches of the syncer on every replica, so that a new leader syncs at once. If false,
+	// followers use less memory, and a new leader lists the objects of both clusters first.
+	// Default: true
+	StandbyCaches bool `json:"standbyCaches"`
+}
+
+// IsShared reports whether several replicas can use the store. Each replica has an embedded
+// one of its own.
+func (b *BackingStore) IsShared() bool {
+	return !strings.HasSuffix(string(b.Store()), ".embedded")
 }
 
 // Count returns the number of replicas that the settings ask for.
@@ -31,7 +43,7 @@ func (h HighAvailability) Count() int {
 }
 
 func defaultHighAvailability() HighAvailability {
-	return HighAvailability{Enabled: true, Replicas: 1, LeaseDuration: 4, RenewDeadline: 3, RetryPeriod: 1}
+	return HighAvailability{Enabled: true, Replicas: 1, LeaseDuration: 4, RenewDeadline: 3, RetryPeriod: 1, StandbyCaches: true}
 }
 
 // highAvailabilityCombinations returns the rules about several replicas.

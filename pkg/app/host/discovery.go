@@ -126,7 +126,8 @@ func (d *Discovery) isRetriable(err error, begin time.Time) bool {
 }
 
 // mayServeUnproven reports whether a replica with these facts may serve while the
-// host does not respond: its pod has the name of the last holder, or its store is shared.
+// host does not respond: its pod has the name of the last
+// holder. Each replica of a shared store may.
 func (d *Discovery) mayServeUnproven(known *Facts) bool {
 	if d.Shared {
 		return true

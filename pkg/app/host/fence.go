@@ -2,6 +2,7 @@ package host
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -12,20 +13,44 @@ import (
 	"k8s.io/client-go/rest"
 )
 
+// hostFirstKey marks the context of host-first requests.
+type hostFirstKey struct{}
+
+// WithHostFirst returns a context whose writes to the host precede a write of the tenant.
+// Every replica that belongs to the virtual cluster may send them.
+func WithHostFirst(ctx context.Context) context.Context {
+	return context.WithValue(ctx, hostFirstKey{}, true)
+}
+
 // Fence returns a configuration whose clients send no write while mayWrite
 // returns a reason. Such a write ends as a conflict, which every client tries again later.
 // Fence is the last wall: it holds whatever part of the server forgets to ask.
 func Fence(config *rest.Config, mayWrite func() error) *rest.Config {
-	config = rest.CopyConfig(config)
-	config.Wrap(func(next http.RoundTripper) http.RoundTripper {
-		return &fence{next: next, mayWrite: mayWrite}
+	return wrapFence(config, func(next http.RoundTripper) *fence { return &fence{next: next, mayWrite: mayWrite} })
+}
+
+// FenceLeader returns a configuration for the clients of the leader parts. Its writes need
+// mayLead and name the leader as their user agent, except for host-first writes, which need mayWrite.
+func FenceLeader(config *rest.Config, mayWrite, mayLead func() error, leader string) *rest.Config {
+	agent := config.UserAgent + " leader/" + leader
+	return wrapFence(config, func(next http.RoundTripper) *fence {
+		return &fence{next: next, mayWrite: mayWrite, mayLead: mayLead, agent: agent}
 	})
+}
+
+func wrapFence(config *rest.Config, wrap func(http.RoundTripper) *fence) *rest.Config {
+	config = rest.CopyConfig(config)
+	config.Wrap(func(next http.RoundTripper) http.RoundTripper { return wrap(next) })
 	return config
 }
 
 type fence struct {
 	next     http.RoundTripper
 	mayWrite func() error
+	// mayLead permits writes that are not host-first. nil means that mayWrite does.
+	mayLead func() error
+	// agent is the user agent of the writes that mayLead permits.
+	agent string
 }
 
 // WrappedRoundTripper returns the transport behind the fence. The node proxy finds the
@@ -37,10 +62,22 @@ func (f *fence) RoundTrip(request *http.Request) (*http.Response, error) {
 	if request.Method == http.MethodGet || request.Method == http.MethodHead {
 		return f.next.RoundTrip(request)
 	}
-	reason := f.mayWrite()
-	if reason == nil {
+	if f.mayLead == nil || request.Context().Value(hostFirstKey{}) != nil {
+		if err := f.mayWrite(); err != nil {
+			return refuse(request, err)
+		}
 		return f.next.RoundTrip(request)
 	}
+	if err := f.mayLead(); err != nil {
+		return refuse(request, err)
+	}
+	request = request.Clone(request.Context())
+	request.Header.Set("User-Agent", f.agent)
+	return f.next.RoundTrip(request)
+}
+
+// refuse answers a request with a conflict.
+func refuse(request *http.Request, reason error) (*http.Response, error) {
 	if request.Body != nil {
 		_ = request.Body.Close()
 	}

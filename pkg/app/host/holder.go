@@ -60,6 +60,8 @@ type Holder struct {
 	shared bool
 	// term is the current term of this replica.
 	term leadership
+	// holds reports whether this replica has the lease of the leader.
+	holds func() bool
 	// record is the one that this replica wrote or found.
 	record Record
 	// proven is true while the host is known to name this replica. For one of several, it

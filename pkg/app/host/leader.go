@@ -6,7 +6,6 @@ import (
 	"fmt"
 
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/klog/v2"
 )
@@ -38,9 +37,17 @@ func (h *Holder) Share() {
 	h.notify()
 }
 
+// SetLease sets what reports whether this replica has the lease of the leader. It is called
+// once, before the first term.
+func (h *Holder) SetLease(holds func() bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.holds = holds
+}
+
 // MayLead returns why the leader parts of this replica must not write to the host now, nil
-// if they may. holds reports whether this replica has the lease.
-func (h *Holder) MayLead(holds func() bool) error {
+// if they may.
+func (h *Holder) MayLead() error {
 	if err := h.MayWrite(); err != nil {
 		return err
 	}
@@ -50,7 +57,7 @@ func (h *Holder) MayLead(holds func() bool) error {
 	switch {
 	case !shared:
 		return nil
-	case !term.leads || !holds():
+	case !term.leads || !h.holdsLease():
 		return ErrNotLeading
 	case term.epoch == 0:
 		return ErrNotProven
@@ -58,28 +65,34 @@ func (h *Holder) MayLead(holds func() bool) error {
 	return nil
 }
 
+// holdsLease reports whether this replica has the lease of the leader.
+func (h *Holder) holdsLease() bool {
+	h.mu.Lock()
+	holds := h.holds
+	h.mu.Unlock()
+	return holds != nil && holds()
+}
+
 // Lead runs for one term of this replica. If several share the store, it writes the record
 // of the term on the anchor, before which [Holder.MayLead] permits no write. It returns
 // [ErrNotLeading] when a successor has written its record, and nil when ctx ends.
-func (h *Holder) Lead(ctx context.Context, holds func() bool) error {
+func (h *Holder) Lead(ctx context.Context) error {
 	lost := h.beginTerm()
 	defer h.endTerm()
 	backoff := newBackoff()
 	for ctx.Err() == nil {
-		err := h.claimTerm(ctx, holds)
+		err := h.claimTerm(ctx)
 		if err == nil {
 			break
 		}
-		if !apierrors.IsConflict(err) && ctx.Err() == nil {
-			klog.V(2).InfoS("Cannot write the record of the leader, retrying", "err", err)
-		}
+		klog.V(2).InfoS("Cannot write the record of the leader, retrying", "err", err)
 		select {
 		case <-ctx.Done():
+			return nil
 		case <-lost:
+			return ErrNotLeading
 		case <-h.clock.After(backoff.Step()):
-			continue
 		}
-		break
 	}
 	select {
 	case <-ctx.Done():
@@ -106,7 +119,7 @@ func (h *Holder) endTerm() {
 
 // claimTerm writes the record of the current term, unless this replica has the store for
 // itself. The replica must hold the lease: one that was suspended may have a successor.
-func (h *Holder) claimTerm(ctx context.Context, holds func() bool) error {
+func (h *Holder) claimTerm(ctx context.Context) error {
 	if h.isTermProven() {
 		return nil
 	}
@@ -119,7 +132,7 @@ func (h *Holder) claimTerm(ctx context.Context, holds func() bool) error {
 	if err := h.checkPod(ctx); err != nil {
 		return err
 	}
-	if !holds() {
+	if !h.holdsLease() {
 		return ErrNotLeading
 	}
 	next, written, err := h.writeRecord(ctx, anchor)

@@ -35,6 +35,17 @@ func (o *OperatorSecret) Allows(token string) bool {
 	return len(o.token) > 0 && subtle.ConstantTimeCompare(o.token, []byte(token)) == 1
 }
 
+// Observe takes the token of a Secret that another replica keeps.
+func (o *OperatorSecret) Observe(current *corev1.Secret) {
+	token := bytes.TrimSpace(current.Data[release.OperatorTokenKey])
+	if len(token) < minTokenLength {
+		return
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.token = token
+}
+
 // Want implements [WantSecret]. It takes the token that an operator has set, and
 // generates one if there is none.
 func (o *OperatorSecret) Want(current *corev1.Secret) (*corev1.Secret, time.Duration, error) {

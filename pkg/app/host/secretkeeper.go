@@ -27,13 +27,14 @@ type WantSecret interface {
 }
 
 // SecretKeeper keeps one Secret of the release right: it watches the Secret and
-// writes it again when it is deleted or changed.
+// writes it again when it is deleted or changed. It runs on every replica, and the leader
+// writes.
 type SecretKeeper struct {
 	// Client reaches the host.
 	Client kubernetes.Interface
 	// Namespace and Name are those of the Secret.
 	Namespace, Name string
-	// Holder has the owner of the Secret, and permits writes.
+	// Holder has the owner of the Secret, and permits writes to the leader.
 	Holder *Holder
 	// Desired decides how the Secret should be.
 	Desired WantSecret
@@ -109,7 +110,11 @@ func (k *SecretKeeper) keep(ctx context.Context, look <-chan struct{}) {
 // for not before the next signal.
 func (k *SecretKeeper) ensure(ctx context.Context) (time.Duration, error) {
 	current, seen := k.getCurrent()
-	if mayWrite := k.Holder.MayWrite() == nil; !seen || !mayWrite {
+	if !seen {
+		return 0, nil
+	}
+	if k.Holder.MayLead() != nil {
+		k.observe(current)
 		return 0, nil
 	}
 	owner := k.Holder.AnchorOwner()
@@ -130,6 +135,13 @@ func (k *SecretKeeper) ensure(ctx context.Context) (time.Duration, error) {
 	k.setCurrent(written)
 	k.recordError(nil)
 	return again, nil
+}
+
+// observe passes the Secret to a follower, which only uses it.
+func (k *SecretKeeper) observe(current *corev1.Secret) {
+	if observer, ok := k.Desired.(interface{ Observe(current *corev1.Secret) }); ok && current != nil {
+		observer.Observe(current)
+	}
 }
 
 // write creates the Secret, or updates the data, labels and owner of current.

@@ -81,7 +81,7 @@ func (e *Election) setDefaults() {
 }
 
 // runAlone runs the parts without the lock until ctx ends or the lock is contested. It
-// returns the term in the latter case: it goes on if this replica gets the lease.
+// returns the term in the latter case: it continues if this replica gets the lease.
 func (e *Election) runAlone(ctx context.Context, parts []Part) (*term, error) {
 	select {
 	case <-e.Contested:

@@ -21,8 +21,8 @@ func (s *leaseStore) holder(t *testing.T) string {
 	return *lease.Spec.HolderIdentity
 }
 
-// TestFirstCompetitor starts a replica alone, and lets others compete later. Its term goes
-// on, and the others follow.
+// TestFirstCompetitor starts a replica alone, and lets others compete later. Its term
+// continues, and the others follow.
 func TestFirstCompetitor(t *testing.T) {
 	t.Parallel()
 	store := newLeaseStore()
@@ -87,7 +87,7 @@ func TestTermEnds(t *testing.T) {
 	}
 }
 
-// TestObservedLock holds what client-go's elector does not promise: a replica that was
+// TestObservedLock holds what client-go's elector does not promise. A replica that was
 // suspended does not count as the leader, and does not release the lease of its successor.
 func TestObservedLock(t *testing.T) {
 	t.Parallel()

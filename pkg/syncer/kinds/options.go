@@ -60,9 +60,9 @@ type Options struct {
 	ClusterDomain string
 	// KubeletVersion is the kubelet version of a pseudo node.
 	KubeletVersion string
-	// TermStart is the time at which the syncer has started. Default: the zero time, then
-	// no pod may have run before without a sign of it.
-	TermStart time.Time
+	// TermStart returns the time at which the syncer has started to lead. Default: the zero
+	// time, then no pod may have run before without a sign of it.
+	TermStart func() time.Time
 	// Referrers are further kinds that refer to ConfigMaps and Secrets. Default: those of
 	// the table.
 	Referrers []Referrer

@@ -205,7 +205,7 @@ func TestHasRunUnseen(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			options := testOptions()
-			options.TermStart = time.Unix(tt.termStart, 0)
+			options.TermStart = func() time.Time { return time.Unix(tt.termStart, 0) }
 			options.Sync.Kinds = maps.Clone(options.Sync.Kinds)
 			options.Sync.Kinds["sync.fromHost.events"] = v1alpha1.KindSettings{Enabled: !tt.off}
 			host := newShelf(syncer.Host, syncer.Define("pods", Pods(options)).Indexes())

@@ -18,6 +18,14 @@ const clockLag = 2 * time.Second
 // showsEvents reports whether the events of the host are watched.
 func (p pods) showsEvents() bool { return p.options.Sync.IsEnabled("sync.fromHost.events") }
 
+// termStart returns the time at which the syncer has started to lead.
+func (p pods) termStart() time.Time {
+	if p.options.TermStart == nil {
+		return time.Time{}
+	}
+	return p.options.TermStart()
+}
+
 // hasRunUnseen reports whether the host has bound a host pod of a virtual pod while no
 // syncer ran. The host pod may have run and be gone, and nothing in the virtual pod shows
 // that. The event of the host's scheduler outlives the pod, by an hour by default. It
@@ -25,7 +33,7 @@ func (p pods) showsEvents() bool { return p.options.Sync.IsEnabled("sync.fromHos
 //
 // A pod that is younger than the syncer was never created unseen.
 func (p pods) hasRunUnseen(s syncer.Scope, virtual *corev1.Pod) (bool, error) {
-	if !p.showsEvents() || virtual.CreationTimestamp.After(p.options.TermStart) ||
+	if !p.showsEvents() || virtual.CreationTimestamp.After(p.termStart()) ||
 		translate.HasStarted(virtual, nil, p.options.usesVirtualScheduler(virtual)) {
 		return false, nil
 	}
