@@ -1,11 +1,13 @@
 package host
 
 import (
+	"context"
 	"encoding/pem"
 	"net/http"
 	"net/http/httptest"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -50,6 +52,42 @@ func TestFence(t *testing.T) {
 	}
 	if reached["GET"] != 1 || reached["POST"] != 1 || reached["DELETE"] != 0 {
 		t.Errorf("the host got %v", reached)
+	}
+}
+
+// TestFenceLeader sends writes of leader parts and host-first writes from a replica that
+// does not lead, and then leads.
+func TestFenceLeader(t *testing.T) {
+	t.Parallel()
+	var agents []string
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		agents = append(agents, r.UserAgent())
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = w.Write([]byte(`{"kind":"ConfigMap","apiVersion":"v1","metadata":{"name":"a"}}`))
+	}))
+	defer server.Close()
+	leads := ErrNotLeading
+	client, err := kubernetes.NewForConfig(FenceLeader(&rest.Config{Host: server.URL, QPS: -1, UserAgent: "sublet/v1"},
+		func() error { return nil }, func() error { return leads }, "shop-1"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	create := func(ctx context.Context) error {
+		_, err := client.CoreV1().ConfigMaps("tenant").Create(ctx, &corev1.ConfigMap{}, metav1.CreateOptions{})
+		return err
+	}
+	if err := create(t.Context()); !apierrors.IsConflict(err) {
+		t.Errorf("a follower writes as the leader: %v", err)
+	}
+	if err := create(WithHostFirst(t.Context())); err != nil {
+		t.Errorf("a follower writes host-first: %v", err)
+	}
+	leads = nil
+	if err := create(t.Context()); err != nil {
+		t.Errorf("the leader writes: %v", err)
+	}
+	if diff := cmp.Diff([]string{"sublet/v1", "sublet/v1 leader/shop-1"}, agents); diff != "" {
+		t.Errorf("the host sees (-want +got):\n%s", diff)
 	}
 }
 

@@ -75,7 +75,7 @@ func TestReleaseIsSeenAtOnce(t *testing.T) {
 }
 
 // TestTermEnds lets a leader part find that another replica leads. The term ends, the
-// process goes on.
+// process continues.
 func TestTermEnds(t *testing.T) {
 	t.Parallel()
 	r := startReplica(t, newLeaseStore(), "shop-0", 2)
