@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"sync"
 	"time"
 
 	"k8s.io/client-go/kubernetes"
@@ -67,8 +68,8 @@ type app struct {
 	limiter    *syncer.HostLimiter
 	hostClient kubernetes.Interface
 	facts      *host.Facts
+	factsMu    sync.Mutex // guards what is recorded in the facts
 	holder     *host.Holder
-	desired    *host.Replicas
 	bundle     *pki.Bundle
 	operator   *host.OperatorSecret
 
@@ -82,8 +83,10 @@ type app struct {
 	dnsPods      *dns.Pods
 	secrets      []*host.SecretKeeper
 	hostFirst    *hostFirst
+	desired      *host.Replicas  // nil if no other replica can lead
 	standby      *standby        // nil if no other replica can lead
 	contested    <-chan struct{} // closed when other replicas compete for the lease, nil if they never do
+	contest      func()          // closes contested
 }
 
 // serve runs the virtual cluster, once this replica is the holder. A replica that
@@ -131,7 +134,7 @@ func (a *app) connectHost(ctx context.Context) error {
 		Client:      a.hostClient,
 		Release:     a.names,
 		Identity:    a.options.identity(),
-		Shared:      a.isShared(),
+		IsShared:    a.isShared,
 		DataDir:     a.options.DataDir,
 		ServiceCIDR: a.values.Networking.ServiceCIDR,
 		NewCerts:    newCerts,
@@ -147,7 +150,6 @@ func (a *app) connectHost(ctx context.Context) error {
 	a.host = host.Fence(unfenced, a.holder.MayWrite)
 	a.leaderHost = host.FenceLeader(unfenced, a.holder.MayWrite, a.holder.MayLead, a.options.identity().Pod)
 	a.limiter = newHostLimiter(a.values.ControlPlane.Advanced.HostClient)
-	a.desired = host.NewReplicas(a.hostClient, a.names, clock.RealClock{})
 	if a.bundle, err = pki.FromSecret(a.facts.Certs); err != nil {
 		return fmt.Errorf("cannot use host Secret %s/%s: %w", a.names.Namespace, a.names.Certs(), err)
 	}
@@ -216,7 +218,7 @@ func (a *app) parts() []lifecycle.Part {
 		parts = append(parts, lifecycle.Part{Name: secret.CheckName, Run: secret.Run})
 	}
 	if a.standby != nil {
-		parts = append(parts, lifecycle.Part{Name: "standby", Run: a.runStandby})
+		parts = append(parts, lifecycle.Part{Name: "replicas", Run: a.desired.Run}, lifecycle.Part{Name: "standby", Run: a.runStandby})
 	}
 	return append(parts, lifecycle.Part{Name: "record of the leader", Run: a.recordTerm, Leader: true},
 		lifecycle.Part{Name: "controllers", Run: a.controlPlane.RunControllers, Leader: true},

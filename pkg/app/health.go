@@ -217,7 +217,9 @@ func (a *app) runHealth(ctx context.Context) error {
 	defer a.health.setServing(nil)
 	system, err := client.CoreV1().Namespaces().Get(ctx, metav1.NamespaceSystem, metav1.GetOptions{})
 	if err == nil {
+		a.factsMu.Lock()
 		err = a.facts.RecordStore(a.options.DataDir, string(system.UID))
+		a.factsMu.Unlock()
 	}
 	if err != nil && ctx.Err() == nil {
 		klog.ErrorS(err, "Cannot record the UID of the store, retrying at the next start")

@@ -14,11 +14,10 @@ import (
 // hostFirst is the engine of the moment for the admission of Services and nodes, which
 // outlives all terms.
 type hostFirst struct {
+	mu sync.Mutex
 	// patience is how long a request waits for an engine between two of them. 0 means that
 	// it fails at once.
 	patience time.Duration
-
-	mu      sync.Mutex
 	engine  *syncer.Engine
 	changed chan struct{} // closed when there is another engine
 }
@@ -34,28 +33,35 @@ func (h *hostFirst) set(engine *syncer.Engine) {
 	}
 }
 
+// setPatience sets how long a request waits for an engine.
+func (h *hostFirst) setPatience(patience time.Duration) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.patience = patience
+}
+
 // load returns the engine, or a channel that is closed when there is another one.
-func (h *hostFirst) load() (*syncer.Engine, <-chan struct{}) {
+func (h *hostFirst) load() (engine *syncer.Engine, changed <-chan struct{}, patience time.Duration) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.changed == nil {
 		h.changed = make(chan struct{})
 	}
-	return h.engine, h.changed
+	return h.engine, h.changed, h.patience
 }
 
 // await returns the engine. Between two terms it waits for the next one.
 func (h *hostFirst) await(ctx context.Context) (*syncer.Engine, error) {
-	engine, changed := h.load()
+	engine, changed, patience := h.load()
 	if engine != nil {
 		return engine, nil
 	}
-	timer := time.NewTimer(h.patience)
+	timer := time.NewTimer(patience)
 	defer timer.Stop()
 	for engine == nil {
 		select {
 		case <-changed:
-			engine, changed = h.load()
+			engine, changed, _ = h.load()
 		case <-ctx.Done():
 			return nil, noEngineError{}
 		case <-timer.C:

@@ -1,7 +1,9 @@
 package app
 
 import (
+	"cmp"
 	"context"
+	"sync"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -9,7 +11,11 @@ import (
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/leaderelection/resourcelock"
+	"k8s.io/klog/v2"
+	"k8s.io/utils/clock"
 
+	"github.com/sublet-dev/sublet/api/config/v1alpha1"
+	"github.com/sublet-dev/sublet/pkg/app/host"
 	"github.com/sublet-dev/sublet/pkg/app/lifecycle"
 	"github.com/sublet-dev/sublet/pkg/controlplane/pki"
 )
@@ -24,23 +30,57 @@ const leaseWatchPause = time.Second
 // replicas returns the number of replicas of the control plane.
 func (a *app) replicas() int { return a.values.ControlPlane.StatefulSet.HighAvailability.Count() }
 
-// isShared reports whether several replicas can use the store, so that the lease in it
-// elects a leader.
-func (a *app) isShared() bool {
-	return a.values.ControlPlane.BackingStore.IsShared()
+// membersJoin is true if the members of embedded stores join each other.
+const membersJoin = false
+
+// isShared reports whether several replicas use the store, so that the lease in it elects a
+// leader. known are the facts of the last run, nil if there are none. replicas is what the
+// host says, 0 if it does not.
+func (a *app) isShared(known *host.Facts, replicas int) bool {
+	switch a.values.ControlPlane.BackingStore.Store() {
+	case v1alpha1.StoreEmbeddedEtcd:
+		wasShared := known != nil && known.Shared
+		return membersJoin && (wasShared || cmp.Or(replicas, a.replicas()) > 1)
+	default:
+		return a.values.ControlPlane.BackingStore.IsShared()
+	}
 }
 
-// buildReplicas builds what one of several replicas needs. Those of a store that replicas
-// share compete for its lease from the start.
+// buildReplicas builds what one of several replicas needs. A store that cannot have several
+// needs nothing of it.
 func (a *app) buildReplicas() {
-	if !a.isShared() {
+	isEmbedded := a.values.ControlPlane.BackingStore.Store() == v1alpha1.StoreEmbeddedEtcd
+	if !a.facts.Shared && !(isEmbedded && membersJoin) {
 		return
 	}
 	contested := make(chan struct{})
-	close(contested)
-	a.contested = contested
+	a.contested, a.contest = contested, sync.OnceFunc(func() { close(contested) })
 	a.standby = newStandby(contested)
-	a.hostFirst.patience = hostViewTimeout
+	if a.facts.Shared {
+		a.contest()
+	}
+	a.desired = host.NewReplicas(a.hostClient, a.names, clock.RealClock{})
+	a.desired.OnChange(a.observeReplicas)
+}
+
+// observeReplicas lets other replicas compete for the lease as soon as there are to be any.
+func (a *app) observeReplicas(count int) {
+	select {
+	case <-a.contested:
+		return
+	default:
+	}
+	if count <= 1 {
+		return
+	}
+	a.factsMu.Lock()
+	err := a.facts.RecordShared(a.options.DataDir)
+	a.factsMu.Unlock()
+	if err != nil {
+		klog.ErrorS(err, "Cannot record that several replicas use the store")
+	}
+	a.holder.Share()
+	a.contest()
 }
 
 // watchLease calls changed after each change of the lease until ctx ends.

@@ -54,6 +54,7 @@ func (a *app) runStandby(ctx context.Context) error {
 		case <-open:
 		}
 	}
+	a.hostFirst.setPatience(hostViewTimeout)
 	for ctx.Err() == nil {
 		if err := a.standBy(ctx); err != nil {
 			return err

@@ -17,14 +17,14 @@ import (
 // finds none. If the data directory has a store and a copy of its keys, those are
 // restored. Only a new store gets new keys: they void all kubeconfigs and tokens. A shared
 // store is new if nobody has ever led.
-func (d *Discovery) restoreCerts(ctx context.Context, known *Facts, at *corev1.ConfigMap) (*corev1.Secret, error) {
+func (d *Discovery) restoreCerts(ctx context.Context, known, facts *Facts, at *corev1.ConfigMap) (*corev1.Secret, error) {
 	anchor := d.Release.AnchorOwner(at.UID)
 	hasCopy := known != nil && len(known.Certs) > 0
-	if d.Shared && !hasCopy && recordOf(at).Epoch > 0 {
+	if facts.Shared && !hasCopy && recordOf(at).Epoch > 0 {
 		return nil, &StandbyError{fmt.Sprintf("host Secret %s/%s does not exist, and this replica has no copy of its keys. "+
 			"Restore the Secret from a backup, or wait for a replica that has a copy", d.Release.Namespace, d.Release.Certs())}
 	}
-	if isNew := !hasStore(d.DataDir); isNew && (!d.Shared || !hasCopy) {
+	if isNew := !hasStore(d.DataDir); isNew && (!facts.Shared || !hasCopy) {
 		data, err := d.NewCerts(d.Clock.Now())
 		if err != nil {
 			return nil, &factError{fmt.Sprintf("cannot create the certificate authority: %v", err)}

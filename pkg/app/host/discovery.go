@@ -34,8 +34,10 @@ type Discovery struct {
 	Release release.Release
 	// Identity is the pod of the process.
 	Identity Identity
-	// Shared is true if the store is one that several replicas can use.
-	Shared bool
+	// IsShared reports whether several replicas use the store, or may have in an earlier run.
+	// It gets the facts of the last run, nil if there are none, and the number of replicas
+	// that the StatefulSet is to have, 0 if the host did not tell. Default: one replica does.
+	IsShared func(known *Facts, replicas int) bool
 	// DataDir has the store and a copy of the facts.
 	DataDir string
 	// ServiceCIDR is the range from the settings. Empty asks the host.
@@ -59,7 +61,7 @@ type Discovery struct {
 // calls standby with the reason and waits. It fails if the host has an answer that
 // the server cannot work with.
 func (d *Discovery) Discover(ctx context.Context, standby func(reason string)) (*Facts, *Holder, error) {
-	holder := &Holder{client: d.Client, release: d.Release, identity: d.Identity, clock: d.Clock, shared: d.Shared}
+	holder := &Holder{client: d.Client, release: d.Release, identity: d.Identity, clock: d.Clock}
 	backoff, begin := newBackoff(), d.Clock.Now()
 	logged := ""
 	for {
@@ -109,11 +111,16 @@ func asStandby(err error) (reason string, ok bool) {
 // there are no facts, or if those of another pod are on the volume.
 func (d *Discovery) loadUnproven(holder *Holder, cause error) (*Facts, bool) {
 	known, ok := loadFacts(d.DataDir)
-	if !ok || !isUnreachable(cause) || !d.mayServeUnproven(known) {
+	if !ok || !isUnreachable(cause) {
+		return nil, false
+	}
+	known.Shared = d.isShared(known, 0)
+	if !known.Shared && !d.mayServeUnproven(known) {
 		return nil, false
 	}
 	klog.InfoS("Host API server unreachable, starting with the facts of the last run; syncing waits", "err", cause)
 	holder.record, holder.anchor, holder.lastError = known.Holder, known.Anchor, cause.Error()
+	holder.shared = known.Shared
 	return known, true
 }
 
@@ -125,13 +132,14 @@ func (d *Discovery) isRetriable(err error, begin time.Time) bool {
 	return early || apierrors.IsConflict(err) || isUnreachable(err)
 }
 
+// isShared reports whether several replicas use the store.
+func (d *Discovery) isShared(known *Facts, replicas int) bool {
+	return d.IsShared != nil && d.IsShared(known, replicas)
+}
+
 // mayServeUnproven reports whether a replica with these facts may serve while the
-// host does not respond: its pod has the name of the last
-// holder. Each replica of a shared store may.
+// host does not respond: its pod has the name of the last holder.
 func (d *Discovery) mayServeUnproven(known *Facts) bool {
-	if d.Shared {
-		return true
-	}
 	holder := known.Holder.Pod
 	if holder == "" {
 		holder = d.Release.Pod(0) // facts of a version without records
@@ -162,20 +170,17 @@ func (d *Discovery) attempt(ctx context.Context, holder *Holder) (*Facts, error)
 			return nil, err
 		}
 	}
-	enter := holder.claim
-	if d.Shared {
-		enter = holder.join
-	}
-	if err := enter(ctx, seen.anchor); err != nil {
+	facts := seen.facts
+	facts.Shared = d.isShared(known, facts.Replicas)
+	if err := holder.enter(ctx, seen.anchor, facts.Shared); err != nil {
 		return nil, err
 	}
-	facts := seen.facts
 	if ok {
 		facts.Store = known.Store
 	}
 	facts.Holder = holder.Record()
 	if seen.certs == nil {
-		if seen.certs, err = d.restoreCerts(ctx, known, seen.anchor); err != nil {
+		if seen.certs, err = d.restoreCerts(ctx, known, &facts, seen.anchor); err != nil {
 			return nil, err
 		}
 	}
@@ -194,6 +199,7 @@ func (d *Discovery) ask(ctx context.Context) (*answers, error) {
 	group.Go(func() (err error) { seen.facts.ServiceIP, err = d.clusterIP(ctx, d.Release.Service()); return })
 	group.Go(func() (err error) { seen.facts.DNSServiceIP, err = d.clusterIP(ctx, d.Release.DNS()); return })
 	group.Go(func() (err error) { seen.facts.ServiceCIDR, err = d.hostCIDR(ctx); return })
+	group.Go(func() (err error) { seen.facts.Replicas, err = d.replicas(ctx); return })
 	group.Go(func() error {
 		secret, err := d.Client.CoreV1().Secrets(d.Release.Namespace).Get(ctx, d.Release.Certs(), metav1.GetOptions{})
 		if apierrors.IsNotFound(err) {
@@ -251,6 +257,21 @@ func (d *Discovery) hostCIDR(ctx context.Context) (string, error) {
 		return "", nil
 	}
 	return cidr.Spec.CIDRs[0], nil
+}
+
+// replicas returns how many replicas the StatefulSet is to have, 0 if the host has none or
+// the server may not read it.
+func (d *Discovery) replicas(ctx context.Context) (int, error) {
+	set, err := d.Client.AppsV1().StatefulSets(d.Release.Namespace).Get(ctx, d.Release.StatefulSet(), metav1.GetOptions{})
+	switch {
+	case apierrors.IsNotFound(err) || apierrors.IsForbidden(err):
+		return 0, nil
+	case err != nil:
+		return 0, wrap(err, "get host StatefulSet %s", d.Release.StatefulSet())
+	case set.Spec.Replicas == nil:
+		return 1, nil
+	}
+	return int(*set.Spec.Replicas), nil
 }
 
 // wrap returns err with what failed, nil for nil.

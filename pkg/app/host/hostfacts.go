@@ -35,6 +35,10 @@ type Facts struct {
 	ServiceCIDR string `json:"serviceCIDR"`
 	// Certs are the data of the Secret with the authority and the keys.
 	Certs map[string][]byte `json:"certs"`
+	// Replicas is the number of replicas that the StatefulSet is to have, 0 if unknown.
+	Replicas int `json:"-"`
+	// Shared is true if several replicas use the store, or have before.
+	Shared bool `json:"shared,omitempty"`
 	// Holder is the last record of this replica.
 	Holder Record `json:"holder"`
 	// Members is the record of the members of the store.
@@ -79,6 +83,12 @@ func (f *Facts) save(dataDir string) error {
 		return fmt.Errorf("cannot write the facts of the host: %w", err)
 	}
 	return nil
+}
+
+// RecordShared records that several replicas use the store.
+func (f *Facts) RecordShared(dataDir string) error {
+	f.Shared = true
+	return f.save(dataDir)
 }
 
 // RecordStore writes the UID of the store to the copy of the facts.

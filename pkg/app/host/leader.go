@@ -175,11 +175,24 @@ func (h *Holder) observeShared(anchor *corev1.ConfigMap) {
 	h.term = leadership{}
 }
 
+// enter makes this replica the holder, or one of several if the store is shared.
+func (h *Holder) enter(ctx context.Context, anchor *corev1.ConfigMap, shared bool) error {
+	h.mu.Lock()
+	h.shared = shared
+	h.mu.Unlock()
+	if shared {
+		return h.join(ctx, anchor)
+	}
+	return h.claim(ctx, anchor)
+}
+
 // join makes this replica one of several that share a store. Nobody has to be asked: the
 // store names the anchor, and the host has the pod.
 func (h *Holder) join(ctx context.Context, anchor *corev1.ConfigMap) error {
-	if err := h.checkPod(ctx); err != nil {
-		return err
+	if h.MayWrite() != nil {
+		if err := h.checkPod(ctx); err != nil {
+			return err
+		}
 	}
 	h.observeShared(anchor)
 	return nil

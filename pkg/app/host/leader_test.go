@@ -28,7 +28,8 @@ type sharedReplica struct {
 func newSharedReplica(t *testing.T, client *fake.Clientset, pod, uid string) *sharedReplica {
 	t.Helper()
 	d := newDiscovery(t, client)
-	d.Shared, d.Identity, d.Clock = true, Identity{Pod: pod, UID: uid, InPod: true}, clock.RealClock{}
+	d.IsShared = func(*Facts, int) bool { return true }
+	d.Identity, d.Clock = Identity{Pod: pod, UID: uid, InPod: true}, clock.RealClock{}
 	_, holder, err := d.Discover(t.Context(), func(reason string) { t.Errorf("%s stands by: %s", pod, reason) })
 	if err != nil {
 		t.Fatal(err)
@@ -165,7 +166,7 @@ func TestSharedCerts(t *testing.T) {
 			t.Parallel()
 			client := fake.NewClientset(chartObjects(tc.anchor)...)
 			d := newDiscovery(t, client)
-			d.Shared, d.Identity = true, pod0("a")
+			d.IsShared, d.Identity = func(*Facts, int) bool { return true }, pod0("a")
 			if tc.known {
 				known := &Facts{Anchor: shop().AnchorOwner("anchor-uid"), Certs: map[string][]byte{"ca.crt": []byte("copy")}}
 				if err := known.save(d.DataDir); err != nil {
