@@ -148,7 +148,7 @@ func (a *app) connectHost(ctx context.Context) error {
 	}
 	a.health.setStarting()
 	a.host = host.Fence(unfenced, a.holder.MayWrite)
-	a.leaderHost = host.FenceLeader(unfenced, a.holder.MayWrite, a.holder.MayLead, a.options.identity().Pod)
+	a.leaderHost = host.FenceLeader(unfenced, a.holder)
 	a.limiter = newHostLimiter(a.values.ControlPlane.Advanced.HostClient)
 	if a.bundle, err = pki.FromSecret(a.facts.Certs); err != nil {
 		return fmt.Errorf("cannot use host Secret %s/%s: %w", a.names.Namespace, a.names.Certs(), err)

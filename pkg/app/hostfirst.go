@@ -18,8 +18,8 @@ type hostFirst struct {
 	// patience is how long a request waits for an engine between two of them. 0 means that
 	// it fails at once.
 	patience time.Duration
-	engine  *syncer.Engine
-	changed chan struct{} // closed when there is another engine
+	engine   *syncer.Engine
+	changed  chan struct{} // closed when there is another engine
 }
 
 // set sets the engine, nil for none.

@@ -29,12 +29,25 @@ func Fence(config *rest.Config, mayWrite func() error) *rest.Config {
 	return wrapFence(config, func(next http.RoundTripper) *fence { return &fence{next: next, mayWrite: mayWrite} })
 }
 
-// FenceLeader returns a configuration for the clients of the leader parts. Its writes need
-// mayLead and name the leader as their user agent, except for host-first writes, which need mayWrite.
-func FenceLeader(config *rest.Config, mayWrite, mayLead func() error, leader string) *rest.Config {
-	agent := config.UserAgent + " leader/" + leader
+// Leader permits the writes of one replica.
+type Leader interface {
+	// MayWrite returns why the replica must not write host-first, nil if it may.
+	MayWrite() error
+	// MayLead returns why the leader parts must not write, nil if they may.
+	MayLead() error
+	// Term returns the pod and the epoch of the current term.
+	Term() string
+}
+
+// FenceLeader returns a configuration for the clients of the leader parts. Their writes name
+// the term in the user agent, for the audit log of the host. Host-first writes do not.
+func FenceLeader(config *rest.Config, leader Leader) *rest.Config {
+	agent := config.UserAgent + " leader/"
 	return wrapFence(config, func(next http.RoundTripper) *fence {
-		return &fence{next: next, mayWrite: mayWrite, mayLead: mayLead, agent: agent}
+		return &fence{
+			next: next, mayWrite: leader.MayWrite, mayLead: leader.MayLead,
+			agent: func() string { return agent + leader.Term() },
+		}
 	})
 }
 
@@ -49,8 +62,8 @@ type fence struct {
 	mayWrite func() error
 	// mayLead permits writes that are not host-first. nil means that mayWrite does.
 	mayLead func() error
-	// agent is the user agent of the writes that mayLead permits.
-	agent string
+	// agent returns the user agent of the writes that mayLead permits.
+	agent func() string
 }
 
 // WrappedRoundTripper returns the transport behind the fence. The node proxy finds the
@@ -72,7 +85,7 @@ func (f *fence) RoundTrip(request *http.Request) (*http.Response, error) {
 		return refuse(request, err)
 	}
 	request = request.Clone(request.Context())
-	request.Header.Set("User-Agent", f.agent)
+	request.Header.Set("User-Agent", f.agent())
 	return f.next.RoundTrip(request)
 }
 

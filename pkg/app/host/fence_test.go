@@ -55,6 +55,13 @@ func TestFence(t *testing.T) {
 	}
 }
 
+// fakeLeader is a replica that belongs, and may lead.
+type fakeLeader struct{ mayLead error }
+
+func (l *fakeLeader) MayWrite() error { return nil }
+func (l *fakeLeader) MayLead() error  { return l.mayLead }
+func (l *fakeLeader) Term() string    { return "shop-1/7" }
+
 // TestFenceLeader sends writes of leader parts and host-first writes from a replica that
 // does not lead, and then leads.
 func TestFenceLeader(t *testing.T) {
@@ -66,9 +73,8 @@ func TestFenceLeader(t *testing.T) {
 		_, _ = w.Write([]byte(`{"kind":"ConfigMap","apiVersion":"v1","metadata":{"name":"a"}}`))
 	}))
 	defer server.Close()
-	leads := ErrNotLeading
-	client, err := kubernetes.NewForConfig(FenceLeader(&rest.Config{Host: server.URL, QPS: -1, UserAgent: "sublet/v1"},
-		func() error { return nil }, func() error { return leads }, "shop-1"))
+	leader := &fakeLeader{ErrNotLeading}
+	client, err := kubernetes.NewForConfig(FenceLeader(&rest.Config{Host: server.URL, QPS: -1, UserAgent: "sublet/v1"}, leader))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -82,11 +88,11 @@ func TestFenceLeader(t *testing.T) {
 	if err := create(WithHostFirst(t.Context())); err != nil {
 		t.Errorf("a follower writes host-first: %v", err)
 	}
-	leads = nil
+	leader.mayLead = nil
 	if err := create(t.Context()); err != nil {
 		t.Errorf("the leader writes: %v", err)
 	}
-	if diff := cmp.Diff([]string{"sublet/v1", "sublet/v1 leader/shop-1"}, agents); diff != "" {
+	if diff := cmp.Diff([]string{"sublet/v1", "sublet/v1 leader/shop-1/7"}, agents); diff != "" {
 		t.Errorf("the host sees (-want +got):\n%s", diff)
 	}
 }

@@ -1,6 +1,7 @@
 package host
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -63,6 +64,13 @@ func (h *Holder) MayLead() error {
 		return ErrNotProven
 	}
 	return nil
+}
+
+// Term returns the pod and the epoch of the current term, as POD/EPOCH.
+func (h *Holder) Term() string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return fmt.Sprintf("%s/%d", h.identity.Pod, cmp.Or(h.term.epoch, h.record.Epoch))
 }
 
 // holdsLease reports whether this replica has the lease of the leader.
