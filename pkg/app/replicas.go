@@ -34,8 +34,8 @@ func (a *app) replicas() int { return a.values.ControlPlane.StatefulSet.HighAvai
 const membersJoin = false
 
 // isShared reports whether several replicas use the store, so that the lease in it elects a
-// leader. known are the facts of the last run, nil if there are none. replicas is what the
-// host says, 0 if it does not.
+// leader. known are the facts of the last run, nil if there are none. replicas is the
+// number that the StatefulSet is to have, 0 if that is not known.
 func (a *app) isShared(known *host.Facts, replicas int) bool {
 	switch a.values.ControlPlane.BackingStore.Store() {
 	case v1alpha1.StoreEmbeddedEtcd:

@@ -35,8 +35,8 @@ type Discovery struct {
 	// Identity is the pod of the process.
 	Identity Identity
 	// IsShared reports whether several replicas use the store, or may have in an earlier run.
-	// It gets the facts of the last run, nil if there are none, and the number of replicas
-	// that the StatefulSet is to have, 0 if the host did not tell. Default: one replica does.
+	// known are the facts of the last run, nil if there are none. replicas is the number that
+	// the StatefulSet is to have, 0 if that is not known. Default: one replica uses it.
 	IsShared func(known *Facts, replicas int) bool
 	// DataDir has the store and a copy of the facts.
 	DataDir string
