@@ -7,7 +7,6 @@ import (
 	"net"
 	"net/url"
 	"slices"
-	"strings"
 	"testing"
 	"time"
 
@@ -108,34 +107,22 @@ func (w *world) follower(t *testing.T, leader string) kubernetes.Interface {
 	return nil
 }
 
-// createPod creates a pod in the virtual cluster.
-func createPod(ctx context.Context, client kubernetes.Interface, name string) error {
-	_, err := client.CoreV1().Pods(metav1.NamespaceDefault).Create(ctx, &corev1.Pod{
+// syncPod creates a pod on a replica and waits until the host has its copy. It returns how
+// long that took.
+func (w *world) syncPod(t *testing.T, client kubernetes.Interface, l *podLog, name string) time.Duration {
+	t.Helper()
+	begin := time.Now()
+	pod, err := client.CoreV1().Pods(metav1.NamespaceDefault).Create(t.Context(), &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{Name: name},
 		Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "main", Image: "example.com/main"}}},
 	}, metav1.CreateOptions{})
-	return err
-}
-
-// hostPods returns the host copies of a virtual pod.
-func (w *world) hostPods(ctx context.Context, t *testing.T, name string) []corev1.Pod {
-	t.Helper()
-	client := kubernetes.NewForConfigOrDie(w.host.Config())
-	pods, err := client.CoreV1().Pods(w.release.Namespace()).List(ctx, metav1.ListOptions{})
 	if err != nil {
-		return nil
+		t.Fatal(err)
 	}
-	return slices.DeleteFunc(pods.Items, func(pod corev1.Pod) bool {
-		return pod.Annotations["sublet.dev/name"] != name && !strings.HasPrefix(pod.Name, name+"-")
-	})
-}
-
-// awaitSynced waits until a virtual pod has its host copy, and returns how long that took.
-func (w *world) awaitSynced(t *testing.T, name string) time.Duration {
-	t.Helper()
-	begin := time.Now()
-	eventually(t, "pod "+name+" is synced", func(ctx context.Context) error {
-		if copies := w.hostPods(ctx, t, name); len(copies) != 1 {
+	eventually(t, "pod "+name+" is synced", func(context.Context) error {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		if copies := l.copies[pod.UID]; len(copies) != 1 {
 			return fmt.Errorf("%d copies", len(copies))
 		}
 		return nil
@@ -149,20 +136,15 @@ func TestLeaderDies(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, setup{values: sharedStore(startEtcd(t), 3), replicas: 3})
 	terms := w.watchTerms(t)
+	pods := w.watchPods(t)
 	first := w.awaitLeader(t, "")
-	if err := createPod(t.Context(), w.follower(t, first.Pod), "one"); err != nil {
-		t.Fatal(err)
-	}
-	t.Logf("a pod of a follower was synced in %s", w.awaitSynced(t, "one"))
+	t.Logf("a pod of a follower was synced in %s", w.syncPod(t, w.follower(t, first.Pod), pods, "one"))
 	w.checkHostFirst(t, w.follower(t, first.Pod), "before")
 
 	survivor := w.follower(t, first.Pod)
 	w.fleet.Kill(first.Pod)
-	if err := createPod(t.Context(), survivor, "two"); err != nil {
-		t.Fatal(err)
-	}
 	w.checkHostFirst(t, survivor, "between")
-	took := w.awaitSynced(t, "two")
+	took := w.syncPod(t, survivor, pods, "two")
 	t.Logf("a pod was synced %s after its leader's death", took)
 	if took > syncLimit {
 		t.Errorf("a pod was synced %s after its leader's death, want %s", took, syncLimit)
@@ -171,21 +153,15 @@ func TestLeaderDies(t *testing.T) {
 	w.awaitReady(t, 3)
 
 	second := w.awaitLeader(t, "")
+	third := w.follower(t, second.Pod)
 	if err := second.Pause(); err != nil {
 		t.Fatal(err)
 	}
-	third := w.follower(t, second.Pod)
-	if err := createPod(t.Context(), third, "three"); err != nil {
-		t.Fatal(err)
-	}
-	t.Logf("a pod was synced %s after its leader was suspended", w.awaitSynced(t, "three"))
+	t.Logf("a pod was synced %s after its leader was suspended", w.syncPod(t, third, pods, "three"))
 	if err := second.Resume(); err != nil {
 		t.Fatal(err)
 	}
-	if err := createPod(t.Context(), third, "four"); err != nil {
-		t.Fatal(err)
-	}
-	w.awaitSynced(t, "four")
+	w.syncPod(t, third, pods, "four")
 	w.awaitReady(t, 3)
 	w.checkTerms(t, terms)
 	if all := terms.all(); len(all) < 3 {
