@@ -24,6 +24,15 @@
     "controlPlane.backingStore.etcd.embedded"
     "controlPlane.backingStore.etcd.embedded.enabled"
     "controlPlane.backingStore.etcd.embedded.quota"
+    "controlPlane.backingStore.etcd.external"
+    "controlPlane.backingStore.etcd.external.enabled"
+    "controlPlane.backingStore.etcd.external.endpoint"
+    "controlPlane.backingStore.etcd.external.keyPrefix"
+    "controlPlane.backingStore.etcd.external.tls"
+    "controlPlane.backingStore.etcd.external.tls.secret"
+    "controlPlane.backingStore.etcd.external.tls.caFile"
+    "controlPlane.backingStore.etcd.external.tls.certFile"
+    "controlPlane.backingStore.etcd.external.tls.keyFile"
     "controlPlane.statefulSet"
     "controlPlane.statefulSet.highAvailability"
     "controlPlane.statefulSet.highAvailability.enabled"
@@ -208,10 +217,19 @@
 {{- if and $v.sync.toHost.secrets.all (not $v.sync.toHost.secrets.enabled) -}}
 {{- $problems = append $problems (printf "sync.toHost.secrets.all: Invalid value: %s: sync.toHost.secrets.enabled is false, so none are synced; set that to true, or this to false" (get $v.sync.toHost.secrets "all" | toJson)) -}}
 {{- end -}}
-{{- if or (gt (len (without (list) false)) (ternary 0 1 (eq (toString (get $v.controlPlane.backingStore.etcd.embedded "enabled")) "true"))) (and (eq (len (without (list) false)) 0) (eq (toString (get $v.controlPlane.backingStore.etcd.embedded "enabled")) "false")) -}}
-{{- $problems = append $problems (printf "controlPlane.backingStore.etcd.embedded.enabled: Invalid value: %s: there is no other store; leave it auto" (get $v.controlPlane.backingStore.etcd.embedded "enabled" | toJson)) -}}
+{{- if and $v.controlPlane.backingStore.etcd.external.enabled (not $v.controlPlane.backingStore.etcd.external.endpoint) -}}
+{{- $problems = append $problems (printf "controlPlane.backingStore.etcd.external.endpoint: Invalid value: %s: controlPlane.backingStore.etcd.external.enabled is true, so it needs at least one URL, such as https://etcd.example.com:2379" (get $v.controlPlane.backingStore.etcd.external "endpoint" | toJson)) -}}
 {{- end -}}
-{{- if and $v.controlPlane.statefulSet.highAvailability.enabled (gt (int $v.controlPlane.statefulSet.highAvailability.replicas) 1) (eq (len (without (list) false)) 0) -}}
+{{- if ne (empty $v.controlPlane.backingStore.etcd.external.tls.certFile) (empty $v.controlPlane.backingStore.etcd.external.tls.keyFile) -}}
+{{- $problems = append $problems (printf "controlPlane.backingStore.etcd.external.tls.certFile: Invalid value: %s: a client certificate and its key belong together; set controlPlane.backingStore.etcd.external.tls.keyFile too, or neither" (get $v.controlPlane.backingStore.etcd.external.tls "certFile" | toJson)) -}}
+{{- end -}}
+{{- if and $v.controlPlane.backingStore.etcd.external.tls.secret (hasPrefix "http://" $v.controlPlane.backingStore.etcd.external.endpoint) -}}
+{{- $problems = append $problems (printf "controlPlane.backingStore.etcd.external.tls.secret: Invalid value: %s: controlPlane.backingStore.etcd.external.endpoint begins with http://, so no certificates are used; write https:// there, or leave the Secret out" (get $v.controlPlane.backingStore.etcd.external.tls "secret" | toJson)) -}}
+{{- end -}}
+{{- if or (gt (len (without (list (get $v.controlPlane.backingStore.etcd.external "enabled")) false)) (ternary 0 1 (eq (toString (get $v.controlPlane.backingStore.etcd.embedded "enabled")) "true"))) (and (eq (len (without (list (get $v.controlPlane.backingStore.etcd.external "enabled")) false)) 0) (eq (toString (get $v.controlPlane.backingStore.etcd.embedded "enabled")) "false")) -}}
+{{- $problems = append $problems (printf "controlPlane.backingStore.etcd.embedded.enabled: Invalid value: %s: exactly one store must be enabled; set one of controlPlane.backingStore.etcd.external.enabled to true and leave this auto, or set only this to true" (get $v.controlPlane.backingStore.etcd.embedded "enabled" | toJson)) -}}
+{{- end -}}
+{{- if and $v.controlPlane.statefulSet.highAvailability.enabled (gt (int $v.controlPlane.statefulSet.highAvailability.replicas) 1) (eq (len (without (list (get $v.controlPlane.backingStore.etcd.external "enabled")) false)) 0) -}}
 {{- $problems = append $problems (printf "controlPlane.statefulSet.highAvailability.replicas: Invalid value: %s: the store is controlPlane.backingStore.etcd.embedded, and each replica would have one of its own; set this to 1" (get $v.controlPlane.statefulSet.highAvailability "replicas" | toJson)) -}}
 {{- end -}}
 {{- if le (int $v.controlPlane.statefulSet.highAvailability.leaseDuration) (int $v.controlPlane.statefulSet.highAvailability.renewDeadline) -}}

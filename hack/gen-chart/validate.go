@@ -38,7 +38,6 @@ func conditions() map[string]string {
 			"(and (not " + nodes + ".selector.all) (not " + nodes + ".selector.labels)))",
 		"quota-without-defaults": `and (include "sublet.hasResourceQuota" $) (not (include "sublet.hasLimitRange" $)) ` +
 			`(include "sublet.quotaNeedsDefaults" $)`,
-		"one-store":           oneStore(),
 		"class-without-claim": "and (not " + claim + ".enabled) " + claim + ".storageClass",
 		"no-size":             `le (include "sublet.quantity" ` + claim + ".size | float64) 0.0",
 		"encryption-without-resources": "and $v.controlPlane.advanced.encryption.enabled " +
@@ -48,6 +47,7 @@ func conditions() map[string]string {
 		"lease-under-deadline":      "le (int " + replicas + ".leaseDuration) (int " + replicas + ".renewDeadline)",
 		"deadline-under-retry":      "le (mul 10 (int " + replicas + ".renewDeadline)) (mul 12 (int " + replicas + ".retryPeriod))",
 	}
+	maps.Copy(all, storeConditions())
 	var greater []string
 	for _, name := range v1alpha1.LimitedResources() {
 		all["request-over-limit-"+string(name)] = overLimit(resources, name)
@@ -57,29 +57,6 @@ func conditions() map[string]string {
 	}
 	all["limit-range-under-control-plane"] = "or " + strings.Join(greater, " ")
 	return all
-}
-
-// oneStore returns the condition that not exactly one store is enabled.
-func oneStore() string {
-	embedded, enabled := enabledStores()
-	return "or (gt " + enabled + " (ternary 0 1 (eq " + embedded + " \"true\"))) " +
-		"(and (eq " + enabled + " 0) (eq " + embedded + " \"false\"))"
-}
-
-// usesEmbeddedEtcd returns the expression that the default store is in use.
-func usesEmbeddedEtcd() string {
-	_, enabled := enabledStores()
-	return "(eq " + enabled + " 0)"
-}
-
-// enabledStores returns expressions: the setting of the default store as text, and the number
-// of other stores that are enabled.
-func enabledStores() (embedded, enabled string) {
-	others := ""
-	for _, store := range v1alpha1.OtherStores() {
-		others += " (" + access(store.Setting()) + ")"
-	}
-	return "(toString (" + access(v1alpha1.StoreEmbeddedEtcd.Setting()) + "))", "(len (without (list" + others + ") false))"
 }
 
 func overLimit(resources string, name corev1.ResourceName) string {

@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"path/filepath"
@@ -19,6 +20,9 @@ import (
 // volume. It has room for two segments of the log, and some for the database.
 const storeReserve = 160 << 20
 
+// storeSecretDir is where the chart mounts the Secret of a store outside of the process.
+const storeSecretDir = "/etc/sublet-store"
+
 // newStore returns the store that the settings enable, without starting it. It opens only
 // as the store of this virtual cluster.
 func (a *app) newStore() (storage.Backend, error) {
@@ -32,6 +36,8 @@ func (a *app) newStore() (storage.Backend, error) {
 	case v1alpha1.StoreEmbeddedEtcd:
 		// The start has compared the volume with the anchor.
 		store.Backend, store.IsProven = a.newEmbeddedEtcd(), true
+	case v1alpha1.StoreExternalEtcd:
+		store.Backend = a.newExternalEtcd()
 	default:
 		return nil, fmt.Errorf("cannot use store %q of controlPlane.backingStore: unknown", kind)
 	}
@@ -73,6 +79,24 @@ func (a *app) newEmbeddedEtcd() *storage.Etcd {
 	store.Reserve = storeReserve
 	store.IsInternal = loopback.IsLoopback
 	store.Register = legacyregistry.Register
+	return store
+}
+
+// newExternalEtcd returns an etcd that somebody else runs. Without a prefix in the
+// settings, the keys are below the anchor's UID, which no other virtual cluster has.
+func (a *app) newExternalEtcd() *storage.External {
+	settings := a.values.ControlPlane.BackingStore.Etcd.External
+	store := &storage.External{
+		Endpoints:  settings.Endpoints(),
+		Prefix:     cmp.Or(settings.KeyPrefix, fmt.Sprintf("/%s/%s/", labels.Domain, a.facts.Anchor.UID)),
+		TLS:        storage.TLSFiles{CA: settings.TLS.CAFile, Cert: settings.TLS.CertFile, Key: settings.TLS.KeyFile},
+		IsInternal: loopback.IsLoopback,
+		Register:   legacyregistry.Register,
+		Waiter:     storage.Waiter{Report: a.reportStore},
+	}
+	if settings.TLS.Secret != "" {
+		store.TLS.Dir = storeSecretDir
+	}
 	return store
 }
 

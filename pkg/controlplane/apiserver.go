@@ -65,6 +65,7 @@ type apiServer struct {
 	// nodePorts is the storage of the record of node ports.
 	nodePorts      apistorage.Interface
 	closeNodePorts func()
+	stopCompactor  func()
 }
 
 // assembly is what the steps of building an API server share.
@@ -95,7 +96,7 @@ func newAPIServer(c *ControlPlane, client *etcd.Client, serving, frontProxy *pki
 	if a.proxyCA, err = dynamiccertificates.NewStaticCAContent("front-proxy-ca", c.config.PKI.FrontProxyCA()); err != nil {
 		return nil, err
 	}
-	s := &apiServer{loopback: a.loopback}
+	s := &apiServer{loopback: a.loopback, stopCompactor: a.store.compact(c.config.Storage.Capabilities(), c.config.Clock)}
 	defer func() {
 		if err != nil {
 			s.close()
@@ -172,6 +173,7 @@ func (s *apiServer) close() {
 	if s.closeNodePorts != nil {
 		s.closeNodePorts()
 	}
+	s.stopCompactor()
 }
 
 // configure builds the three configurations of the chain of API servers.
@@ -335,13 +337,25 @@ func (a *assembly) storage(config *genericapiserver.Config, opts options.Complet
 	factory.StorageConfig.StorageObjectCountTracker = config.StorageObjectCountTracker
 	config.RESTOptionsGetter = a.store.wrap(opts.Etcd.CreateRESTOptionsGetter(factory, nil))
 
-	config.AddHealthChecks(healthz.NamedCheck("etcd", func(req *http.Request) error {
+	a.addStoreCheck(config)
+	return factory, nil
+}
+
+// addStoreCheck adds a check that the store answers. A restart does not bring back a
+// store outside of the process, so that it does not fail /livez.
+func (a *assembly) addStoreCheck(config *genericapiserver.Config) {
+	check := healthz.NamedCheck("etcd", func(req *http.Request) error {
 		ctx, cancel := context.WithTimeout(req.Context(), storageTimeout)
 		defer cancel()
 		_, err := a.store.client.KV.Get(ctx, "/registry/health")
 		return err
-	}))
-	return factory, nil
+	})
+	if !a.config.Storage.Capabilities().Remote {
+		config.AddHealthChecks(check)
+		return
+	}
+	config.HealthzChecks = append(config.HealthzChecks, check)
+	config.ReadyzChecks = append(config.ReadyzChecks, check)
 }
 
 // access decides who callers are and what they may do.

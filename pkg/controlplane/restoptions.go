@@ -4,6 +4,7 @@ import (
 	"context"
 	"net"
 	"sync"
+	"time"
 
 	"go.etcd.io/etcd/client/v3/kubernetes"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -18,6 +19,7 @@ import (
 	"k8s.io/apiserver/pkg/storage/storagebackend/factory"
 	plaintext "k8s.io/apiserver/pkg/storage/value/encrypt/identity"
 	"k8s.io/client-go/tools/cache"
+	"k8s.io/utils/clock"
 
 	"github.com/sublet-dev/sublet/pkg/controlplane/encryption"
 	"github.com/sublet-dev/sublet/pkg/storage"
@@ -37,6 +39,18 @@ func newSharedStore(client *kubernetes.Client, encryption *encryption.Encryption
 	client.KV = etcd3.NewETCDLatencyTracker(client.KV)
 	client.Kubernetes = statusWrites{client.Kubernetes}
 	return sharedStore{client: client, encryption: encryption}
+}
+
+// keptHistory is how long old revisions stay readable: the API server's own default.
+const keptHistory = 5 * time.Minute
+
+// compact deletes old revisions in a store that does not do that itself, until the
+// returned function is called. The API servers of all replicas take turns.
+func (s sharedStore) compact(can storage.Capabilities, clock clock.Clock) (stop func()) {
+	if can.Compacts {
+		return func() {}
+	}
+	return etcd3.NewCompactor(s.client.Client, keptHistory, clock, nil).Stop
 }
 
 // wrap replaces the storage that a getter would build by one on the shared client.
@@ -100,7 +114,7 @@ func (s sharedStore) decorator(cached bool) generic.StorageDecorator {
 			transformer = plaintext.NewEncryptCheckTransformer()
 		}
 		versioner := apistorage.APIObjectVersioner{}
-		// The backend compacts its own history, hence no compactor.
+		// One compactor serves all resources; see compact.
 		store, err := etcd3.New(s.client, nil, config.Codec, newFunc, newListFunc, config.Prefix, resourcePrefix,
 			config.GroupResource, transformer, config.LeaseManagerConfig,
 			etcd3.NewDefaultDecoder(config.Codec, versioner), versioner)

@@ -62,6 +62,10 @@ type Capabilities struct {
 	// the API server answer consistent lists from its caches.
 	Progress bool
 
+	// Remote is true if the store is outside of the process. A restart of the process
+	// does not bring it back, so that its absence must not fail /livez.
+	Remote bool
+
 	// Snapshot writes the whole store at one revision to w.
 	Snapshot func(ctx context.Context, w io.Writer) error
 

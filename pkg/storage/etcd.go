@@ -239,6 +239,7 @@ func (e *Etcd) keepSpace(ctx context.Context, reserve *reserve) error {
 	if err != nil {
 		return err
 	}
+	observed.setUp(true)
 	e.keeper = &spaceKeeper{
 		clock:    e.Clock,
 		database: e,

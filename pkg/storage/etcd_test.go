@@ -99,7 +99,7 @@ func TestKubernetesClient(t *testing.T) {
 }
 
 // dialled returns a client that reaches the store over Dial.
-func dialled(t *testing.T, e *Etcd) *clientv3.Client {
+func dialled(t *testing.T, e Backend) *clientv3.Client {
 	t.Helper()
 	c, err := clientv3.New(clientv3.Config{
 		Endpoints: []string{"http://memory"},

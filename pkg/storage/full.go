@@ -53,7 +53,8 @@ func (e *FullError) Error() string {
 // and deletes still succeed.
 type creationLimit struct {
 	kubernetes.Interface
-	usage    func() Usage
+	usage func() Usage
+	// free returns the free space of the volume. nil is no volume of ours.
 	free     func() (int64, error)
 	internal func(context.Context) bool
 	written  uncommitted
@@ -90,11 +91,16 @@ func (l *creationLimit) check(ctx context.Context, pending int64) error {
 	if l.internal != nil && l.internal(ctx) {
 		until = internalUntil
 	}
+	if usage.Quota == 0 {
+		return nil // It is not known.
+	}
 	if usage.InUse > usage.Quota/100*until {
 		return &FullError{Usage: usage}
 	}
-	if free, err := l.free(); err == nil && free < minFree {
-		return &FullError{Usage: usage, Volume: true}
+	if l.free != nil {
+		if free, err := l.free(); err == nil && free < minFree {
+			return &FullError{Usage: usage, Volume: true}
+		}
 	}
 	if usage.InUse > usage.Quota/100*relievedAt {
 		l.relieve()

@@ -8,7 +8,7 @@ import (
 
 // storeMetrics are the sizes of the store as of the keeper's last look.
 type storeMetrics struct {
-	size, inUse, quota, alarm *metrics.Gauge
+	size, inUse, quota, alarm, up *metrics.Gauge
 }
 
 // newStoreMetrics creates the metrics and registers them, if register is set.
@@ -25,7 +25,8 @@ func newStoreMetrics(register func(metrics.Registerable) error) (*storeMetrics, 
 		quota: gauge("quota_bytes", "Size that the data may reach. Objects are created up to 90 % of it."),
 		alarm: gauge("alarm", "1 while the store takes deletes only because its quota is exceeded, otherwise 0."),
 	}
-	for _, metric := range []**metrics.Gauge{&m.size, &m.inUse, &m.quota, &m.alarm} {
+	m.up = gauge("up", "1 while the store answers, otherwise 0.")
+	for _, metric := range []**metrics.Gauge{&m.size, &m.inUse, &m.quota, &m.alarm, &m.up} {
 		var err error
 		if *metric, err = meter.Register(register, *metric); err != nil {
 			return nil, err
@@ -44,4 +45,13 @@ func (m *storeMetrics) observe(usage Usage, alarmed bool) {
 		alarm = 1
 	}
 	m.alarm.Set(alarm)
+}
+
+// setUp records whether the store answers.
+func (m *storeMetrics) setUp(up bool) {
+	value := 0.0
+	if up {
+		value = 1
+	}
+	m.up.Set(value)
 }

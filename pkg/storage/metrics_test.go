@@ -16,6 +16,7 @@ func TestMetrics(t *testing.T) {
 		t.Fatal(err)
 	}
 	m.observe(Usage{Size: 3, InUse: 2, Quota: 7}, true)
+	m.setUp(true)
 	want := `
 # HELP sublet_store_alarm [ALPHA] 1 while the store takes deletes only because its quota is exceeded, otherwise 0.
 # TYPE sublet_store_alarm gauge
@@ -29,6 +30,9 @@ sublet_store_quota_bytes 7
 # HELP sublet_store_size_bytes [ALPHA] Size of the database file.
 # TYPE sublet_store_size_bytes gauge
 sublet_store_size_bytes 3
+# HELP sublet_store_up [ALPHA] 1 while the store answers, otherwise 0.
+# TYPE sublet_store_up gauge
+sublet_store_up 1
 `
 	if err := testutil.GatherAndCompare(registry, strings.NewReader(want)); err != nil {
 		t.Error(err)

@@ -46,6 +46,13 @@ func Formats() []Format {
 			isValid: isNameOrIP},
 		{Name: "https-url", Pattern: `^https://(` + dnsName + `|\[` + ipv6 + `\])` + portSuffix + `(/[-A-Za-z0-9._~/]*)?$`,
 			Want: "an https URL such as https://shop.example.com:443", isValid: isURL},
+		{Name: "etcd-endpoints", Pattern: endpointsPattern("https") + "|" + endpointsPattern("http"),
+			Want:    "URLs with ports and commas between them, all with https:// or all with http://, such as https://etcd-0:2379,https://etcd-1:2379",
+			isValid: areEndpoints},
+		{Name: "key-prefix", Pattern: `^(/[-A-Za-z0-9._~]+)+/$`,
+			Want: "a prefix that starts and ends with /, such as /shop/"},
+		{Name: "file-name", Pattern: `^[-A-Za-z0-9_./]+$`,
+			Want: "a key of a Secret or an absolute path, such as ca.crt or /certs/ca.crt"},
 		{Name: "cidr", Pattern: `^([0-9]{1,3}(\.[0-9]{1,3}){3}|` + ipv6 + `)/[0-9]{1,3}$`,
 			Want: "an IP range that begins at its first address, such as 10.96.0.0/12", isValid: isCIDR},
 		{Name: "context-name", Pattern: `^[^\s"'\\]+$`,
@@ -116,6 +123,21 @@ func isNameOrIP(value string) bool {
 func isURL(value string) bool {
 	parsed, err := url.Parse(value)
 	return err == nil && isNameOrIP(parsed.Hostname()) && isPort(parsed.Port())
+}
+
+// endpointsPattern returns the pattern of URLs with one scheme.
+func endpointsPattern(scheme string) string {
+	url := scheme + `://(` + dnsName + `|\[` + ipv6 + `\]):[0-9]{1,5}`
+	return `^` + url + `(,` + url + `)*$`
+}
+
+func areEndpoints(value string) bool {
+	for endpoint := range strings.SplitSeq(value, ",") {
+		if !isURL(endpoint) {
+			return false
+		}
+	}
+	return true
 }
 
 func isPort(port string) bool {

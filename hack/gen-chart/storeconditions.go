@@ -1,0 +1,37 @@
+package main
+
+import "github.com/sublet-dev/sublet/api/config/v1alpha1"
+
+// storeConditions returns the conditions of the combinations of stores.
+func storeConditions() map[string]string {
+	const external = "$v.controlPlane.backingStore.etcd.external"
+	return map[string]string{
+		"one-store":                        oneStore(),
+		"external-etcd-without-endpoint":   "and " + external + ".enabled (not " + external + ".endpoint)",
+		"external-etcd-half-a-certificate": "ne (empty " + external + ".tls.certFile) (empty " + external + ".tls.keyFile)",
+		"external-etcd-plain-with-secret":  "and " + external + ".tls.secret (hasPrefix \"http://\" " + external + ".endpoint)",
+	}
+}
+
+// oneStore returns the condition that not exactly one store is enabled.
+func oneStore() string {
+	embedded, enabled := enabledStores()
+	return "or (gt " + enabled + " (ternary 0 1 (eq " + embedded + " \"true\"))) " +
+		"(and (eq " + enabled + " 0) (eq " + embedded + " \"false\"))"
+}
+
+// usesEmbeddedEtcd returns the expression that the default store is in use.
+func usesEmbeddedEtcd() string {
+	_, enabled := enabledStores()
+	return "(eq " + enabled + " 0)"
+}
+
+// enabledStores returns expressions: the setting of the default store as text, and the number
+// of other stores that are enabled.
+func enabledStores() (embedded, enabled string) {
+	others := ""
+	for _, store := range v1alpha1.OtherStores() {
+		others += " (" + access(store.Setting()) + ")"
+	}
+	return "(toString (" + access(v1alpha1.StoreEmbeddedEtcd.Setting()) + "))", "(len (without (list" + others + ") false))"
+}
