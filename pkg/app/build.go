@@ -112,7 +112,7 @@ func (a *app) controlPlaneConfig() controlplane.Config {
 		KubernetesServiceIP: net.ParseIP(a.facts.ServiceIP),
 		DNSServiceIP:        net.ParseIP(a.facts.DNSServiceIP),
 		ClusterDomain:       a.values.Networking.Advanced.ClusterDomain,
-		Replicas:            a.replicas(),
+		Replicas:            a.apiServers(),
 		Name:                a.options.identity().Pod,
 		ExtraSANs: append(a.values.ServingNames(),
 			service, service+"."+a.names.Namespace, service+"."+a.names.Namespace+".svc"),

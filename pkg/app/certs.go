@@ -98,11 +98,12 @@ func (r *rotation) run(ctx context.Context) error {
 			"tokens stay valid. Take the new kubeconfig from Secret %s/%s, and call this again with --finish after %s.\n",
 			r.release.Namespace, r.release.Kubeconfig(), time.Now().Add(pki.TenantValidity).Format(time.DateOnly))
 	}
+	rollout := fmt.Sprintf("kubectl -n %s rollout restart statefulset %s", r.release.Namespace, r.release.StatefulSet())
 	if r.restart && isServerContainer() {
-		fmt.Fprintln(r.out, "Restarting the control plane.")
+		fmt.Fprintln(r.out, "Restarting the control plane. Other replicas, if there are any, restart with: "+rollout)
 		return syscall.Kill(1, syscall.SIGTERM)
 	}
-	fmt.Fprintf(r.out, "Restart the control plane: kubectl -n %s delete pod %s\n", r.release.Namespace, r.release.Pod(0))
+	fmt.Fprintln(r.out, "Restart the control plane: "+rollout)
 	return nil
 }
 

@@ -11,6 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/leaderelection/resourcelock"
+	_ "k8s.io/component-base/metrics/prometheus/clientgo/leaderelection" // leader_election_master_status
 	"k8s.io/klog/v2"
 	"k8s.io/utils/clock"
 
@@ -29,6 +30,15 @@ const leaseWatchPause = time.Second
 
 // replicas returns the number of replicas of the control plane.
 func (a *app) replicas() int { return a.values.ControlPlane.StatefulSet.HighAvailability.Count() }
+
+// apiServers returns how many API servers the control plane counts on. With a shared store
+// there may be others at any time.
+func (a *app) apiServers() int {
+	if !a.facts.Shared {
+		return 1
+	}
+	return max(2, a.replicas(), a.facts.Replicas)
+}
 
 // membersJoin is true if the members of embedded stores join each other.
 const membersJoin = false
