@@ -24,7 +24,8 @@ func (a *assembly) options(proxyCert, proxyKey string) (options.CompletedOptions
 	o.ServiceClusterIPRanges = c.ServiceCIDR
 	o.AllowPrivileged = true // the host's policy decides, not the virtual cluster's
 	o.EndpointReconcilerType = string(reconcilers.NoneEndpointReconcilerType)
-	if c.Replicas > 1 {
+	// A loopback address is no endpoint for anybody.
+	if c.Replicas > 1 && !c.AdvertiseAddress.IsLoopback() {
 		o.EndpointReconcilerType = string(reconcilers.LeaseEndpointReconcilerType)
 	}
 	o.ProxyClientCertFile, o.ProxyClientKeyFile = proxyCert, proxyKey
