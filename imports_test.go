@@ -61,7 +61,7 @@ var rules = map[string]rule{
 	"pkg/virtualscheduler": {code: []string{
 		"pkg/virtualscheduler/usage", "pkg/translate", "api/...", "k8s.io/apiserver", "k8s.io/kubernetes",
 	}},
-	"pkg/snapshot":               {code: []string{"pkg/storage", "api/..."}},
+	"pkg/snapshot":               {code: []string{"pkg/storage", "api/..."}, tests: []string{"test/databases"}},
 	"pkg/virtualscheduler/usage": {code: []string{"pkg/translate", "api/..."}},
 	// The kubelet's own proxy handler lives there; the tests use it as the host.
 	"pkg/nodeproxy": {code: []string{"pkg/meter", "pkg/translate", "api/..."}, tests: []string{"k8s.io/apiserver"}},
@@ -70,14 +70,15 @@ var rules = map[string]rule{
 
 	// What the server does for its own release links no Kubernetes, so that its
 	// tests are quick and run under the race detector.
-	"pkg/app/host":      {code: []string{"pkg/controlplane/pki", "api/..."}},
-	"pkg/app/lifecycle": {},
-	"pkg/app/limits":    {code: []string{"pkg/syncer"}},
-	"pkg/app/podgc":     {code: []string{"pkg/translate"}},
-	"pkg/app/operator":  {code: []string{"api/syncz"}, tests: []string{"pkg/controlplane/pki"}},
+	"pkg/app/host":        {code: []string{"pkg/controlplane/pki", "api/..."}},
+	"pkg/app/lifecycle":   {},
+	"pkg/app/limits":      {code: []string{"pkg/syncer"}},
+	"pkg/app/podgc":       {code: []string{"pkg/translate"}},
+	"pkg/app/storesocket": {code: []string{"pkg/storage"}, tests: []string{"pkg/snapshot"}},
+	"pkg/app/operator":    {code: []string{"api/syncz"}, tests: []string{"pkg/controlplane/pki"}},
 	"pkg/app": {code: []string{
 		"pkg/app/...", "pkg/admission", "pkg/config", "pkg/controlplane/...", "pkg/dns", "pkg/egress", "pkg/nodeproxy", "pkg/patch", "pkg/policy",
-		"pkg/storage", "pkg/syncer/...", "pkg/translate", "pkg/virtualscheduler/...", "api/...",
+		"pkg/snapshot", "pkg/storage", "pkg/syncer/...", "pkg/translate", "pkg/virtualscheduler/...", "api/...",
 	}},
 
 	"chart":                      {tests: []string{"api/...", "pkg/config", "pkg/syncer/kinds"}},

@@ -110,6 +110,10 @@ const (
 	Store         = Domain + "/store"
 	StoreRevision = Domain + "/store-revision"
 
+	// StoreLocation (annotation) is where the store is, as in "etcd.embedded". The server
+	// writes it once the store is open. It refuses an empty store in another place.
+	StoreLocation = Domain + "/store-location"
+
 	// AcceptStore (annotation) is written by the operator. It is the UID of a store that
 	// the engine must accept although it is not the recorded one. For a kept store, it is
 	// the UID of the anchor that the store belonged to.

@@ -25,6 +25,7 @@ import (
 	"github.com/sublet-dev/sublet/pkg/dns"
 	"github.com/sublet-dev/sublet/pkg/egress"
 	"github.com/sublet-dev/sublet/pkg/nodeproxy"
+	"github.com/sublet-dev/sublet/pkg/snapshot"
 	"github.com/sublet-dev/sublet/pkg/storage"
 	"github.com/sublet-dev/sublet/pkg/syncer"
 	"github.com/sublet-dev/sublet/pkg/syncer/kinds"
@@ -73,20 +74,22 @@ type app struct {
 	bundle     *pki.Bundle
 	operator   *host.OperatorSecret
 
-	listener     net.Listener
-	store        storage.Backend
-	controlPlane *controlplane.ControlPlane
-	proxy        *nodeproxy.Proxy
-	dialer       *egress.Dialer
-	destinations *egress.Objects
-	dns          *dns.Server
-	dnsPods      *dns.Pods
-	secrets      []*host.SecretKeeper
-	hostFirst    *hostFirst
-	desired      *host.Replicas  // nil if no other replica can lead
-	standby      *standby        // nil if no other replica can lead
-	contested    <-chan struct{} // closed when other replicas compete for the lease, nil if they never do
-	contest      func()          // closes contested
+	listener      net.Listener
+	store         storage.Backend
+	served        *snapshot.Served // below store: the one store of the virtual cluster
+	storeOnVolume bool
+	controlPlane  *controlplane.ControlPlane
+	proxy         *nodeproxy.Proxy
+	dialer        *egress.Dialer
+	destinations  *egress.Objects
+	dns           *dns.Server
+	dnsPods       *dns.Pods
+	secrets       []*host.SecretKeeper
+	hostFirst     *hostFirst
+	desired       *host.Replicas  // nil if no other replica can lead
+	standby       *standby        // nil if no other replica can lead
+	contested     <-chan struct{} // closed when other replicas compete for the lease, nil if they never do
+	contest       func()          // closes contested
 }
 
 // serve runs the virtual cluster, once this replica is the holder. A replica that
@@ -211,6 +214,7 @@ func (a *app) parts() []lifecycle.Part {
 		{Name: "destinations", Run: a.watchDestinations},
 		{Name: "health", Run: a.runHealth},
 	}
+	parts = append(parts, a.storeParts()...)
 	if a.dns != nil {
 		parts = append(parts, lifecycle.Part{Name: "DNS", Run: a.dns.Run}, lifecycle.Part{Name: "DNS clients", Run: a.watchDNSPods})
 	}

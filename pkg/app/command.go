@@ -43,7 +43,7 @@ func Command() *cobra.Command {
 	flags.StringVar(&options.PodName, "pod-name", os.Getenv("POD_NAME"), "pod of this process; empty means that it runs outside of a pod")
 	flags.StringVar(&options.PodUID, "pod-uid", os.Getenv("POD_UID"), "UID of the pod of this process")
 	flags.StringVar(&options.AdvertiseAddress, "advertise-address", os.Getenv("POD_IP"), "IP address at which pods reach this process")
-	cmd.AddCommand(healthzCommand(), isolatedCommand(), versionCommand(), certsCommand())
+	cmd.AddCommand(healthzCommand(), isolatedCommand(), versionCommand(), certsCommand(), storeCommand())
 	return cmd
 }
 

@@ -7,12 +7,14 @@ import (
 	"path/filepath"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/component-base/metrics"
 	"k8s.io/component-base/metrics/legacyregistry"
 
 	"github.com/sublet-dev/sublet/api/config/v1alpha1"
 	"github.com/sublet-dev/sublet/api/labels"
 	"github.com/sublet-dev/sublet/pkg/app/host"
 	"github.com/sublet-dev/sublet/pkg/controlplane/loopback"
+	"github.com/sublet-dev/sublet/pkg/snapshot"
 	"github.com/sublet-dev/sublet/pkg/storage"
 )
 
@@ -26,22 +28,65 @@ const storeSecretDir = "/etc/sublet-store"
 // newStore returns the store that the settings enable, without starting it. It opens only
 // as the store of this virtual cluster.
 func (a *app) newStore() (storage.Backend, error) {
-	store := &storage.Owned{
-		Identity: storage.Identity{Anchor: string(a.facts.Anchor.UID), Namespace: a.names.Namespace, Name: a.names.Name},
+	served, err := a.storeOf(a.values.ControlPlane.BackingStore, storeUse{secretDir: storeSecretDir, register: legacyregistry.Register})
+	if err != nil {
+		return nil, err
+	}
+	backend, err := served.Open()
+	if err != nil {
+		return nil, err
+	}
+	a.storeOnVolume = served.OnVolume
+	if a.served, err = a.serveOnly(backend, served.Location); err != nil {
+		return nil, err
+	}
+	return &storage.Owned{
+		Backend:  a.served,
+		Identity: a.storeIdentity(),
+		// The start has compared the volume with the anchor.
+		IsProven: served.OnVolume,
 		Accepted: a.acceptedStore,
 		TakeOver: fmt.Sprintf("kubectl -n %s annotate configmap %s %s=", a.names.Namespace, a.names.Anchor(), labels.AcceptStore),
 		Waiter:   storage.Waiter{Report: a.reportStore},
-	}
-	switch kind := a.values.ControlPlane.BackingStore.Store(); kind {
+	}, nil
+}
+
+// storeIdentity returns the virtual cluster that its stores name.
+func (a *app) storeIdentity() storage.Identity {
+	return storage.Identity{Anchor: string(a.facts.Anchor.UID), Namespace: a.names.Namespace, Name: a.names.Name}
+}
+
+// storeUse is how a store is opened.
+type storeUse struct {
+	// secretDir is where the Secret of the store is mounted.
+	secretDir string
+	// register registers the metrics of the store. Default: they are not kept.
+	register func(metrics.Registerable) error
+}
+
+// targetStore returns the store that the settings enable.
+func (a *app) targetStore() (snapshot.Store, error) {
+	return a.storeOf(a.values.ControlPlane.BackingStore, storeUse{secretDir: storeSecretDir})
+}
+
+// storeOf returns the store that the given settings enable, with its place for messages
+// and for the record on the anchor.
+func (a *app) storeOf(settings v1alpha1.BackingStore, use storeUse) (snapshot.Store, error) {
+	switch kind := settings.Store(); kind {
 	case v1alpha1.StoreEmbeddedEtcd:
-		// The start has compared the volume with the anchor.
-		store.Backend, store.IsProven = a.newEmbeddedEtcd(), true
+		return snapshot.Store{
+			Location: host.EmbeddedLocation, OnVolume: true,
+			Open: func() (storage.Backend, error) { return a.newEmbeddedEtcd(settings.Etcd.Embedded, use), nil },
+		}, nil
 	case v1alpha1.StoreExternalEtcd:
-		store.Backend = a.newExternalEtcd()
+		external := a.newExternalEtcd(settings.Etcd.External, use)
+		return snapshot.Store{
+			Location: fmt.Sprintf("%s at %s with prefix %s", kind, settings.Etcd.External.Endpoint, external.Prefix),
+			Open:     func() (storage.Backend, error) { return a.newExternalEtcd(settings.Etcd.External, use), nil },
+		}, nil
 	default:
-		return nil, fmt.Errorf("cannot use store %q of controlPlane.backingStore: unknown", kind)
+		return snapshot.Store{}, fmt.Errorf("cannot use store %q of controlPlane.backingStore: unknown", kind)
 	}
-	return store, nil
 }
 
 // reportStore makes the replica stand by while its store cannot be opened for the given
@@ -66,7 +111,7 @@ func (a *app) acceptedStore(ctx context.Context) string {
 
 // newEmbeddedEtcd returns an etcd in the process. Its identity is the one that it keeps
 // with more replicas: the pod's name, a DNS name per pod, and the anchor's UID.
-func (a *app) newEmbeddedEtcd() *storage.Etcd {
+func (a *app) newEmbeddedEtcd(settings v1alpha1.EmbeddedEtcd, use storeUse) *storage.Etcd {
 	store := storage.Embedded(a.storeDir())
 	pod := a.names.Pod(0)
 	store.Member = storage.Member{
@@ -74,28 +119,27 @@ func (a *app) newEmbeddedEtcd() *storage.Etcd {
 		PeerURL: fmt.Sprintf("https://%s.%s-peers.%s.svc:2380", pod, a.names.Name, a.names.Namespace),
 		Token:   string(a.facts.Anchor.UID),
 	}
-	store.Quota = a.values.ControlPlane.BackingStore.Etcd.Embedded.Quota.Value()
+	store.Quota = settings.Quota.Value()
 	store.VolumeSize = a.values.ControlPlane.StatefulSet.Persistence.VolumeClaim.Size.Value()
 	store.Reserve = storeReserve
 	store.IsInternal = loopback.IsLoopback
-	store.Register = legacyregistry.Register
+	store.Register = use.register
 	return store
 }
 
 // newExternalEtcd returns an etcd that somebody else runs. Without a prefix in the
 // settings, the keys are below the anchor's UID, which no other virtual cluster has.
-func (a *app) newExternalEtcd() *storage.External {
-	settings := a.values.ControlPlane.BackingStore.Etcd.External
+func (a *app) newExternalEtcd(settings v1alpha1.ExternalEtcd, use storeUse) *storage.External {
 	store := &storage.External{
 		Endpoints:  settings.Endpoints(),
 		Prefix:     cmp.Or(settings.KeyPrefix, fmt.Sprintf("/%s/%s/", labels.Domain, a.facts.Anchor.UID)),
 		TLS:        storage.TLSFiles{CA: settings.TLS.CAFile, Cert: settings.TLS.CertFile, Key: settings.TLS.KeyFile},
 		IsInternal: loopback.IsLoopback,
-		Register:   legacyregistry.Register,
+		Register:   use.register,
 		Waiter:     storage.Waiter{Report: a.reportStore},
 	}
 	if settings.TLS.Secret != "" {
-		store.TLS.Dir = storeSecretDir
+		store.TLS.Dir = use.secretDir
 	}
 	return store
 }

@@ -48,6 +48,8 @@ func (r *moveRun) checkSource() error {
 		return fmt.Errorf("cannot move from %s: it belongs to another virtual cluster, with anchor %s", where, s.cluster)
 	case s.mark != nil && s.mark.Phase == PhaseMoved:
 		return fmt.Errorf("cannot move from %s: it was moved to %s on %s and is out of date", where, s.mark.To, s.mark.Time.Format(timeFormat))
+	case s.mark.isHeldByOther(r.By, r.Clock.Now()):
+		return fmt.Errorf("waiting for %s, which moves %s to %s", s.mark.By, where, s.mark.To)
 	case s.record != nil && s.record.Phase != PhaseDone:
 		return fmt.Errorf("cannot move from %s: a move from %s to it is not finished", where, s.record.From)
 	case s.keys == 0:

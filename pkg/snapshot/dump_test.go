@@ -73,7 +73,11 @@ func checkVerify(t *testing.T, dump *DumpFile, store Store) {
 			}
 		}
 		for _, key := range []string{"/registry/configmaps/default/c00002", "/registry/events/default/e3"} {
-			if _, err := client.Delete(t.Context(), key); err != nil {
+			got, err := client.Get(t.Context(), key)
+			if err != nil || len(got.Kvs) != 1 {
+				t.Fatalf("Get %s: %v, %v", key, got, err)
+			}
+			if err := remove(t.Context(), client, key, got.Kvs[0].ModRevision); err != nil {
 				t.Fatal(err)
 			}
 		}

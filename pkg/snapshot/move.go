@@ -14,8 +14,15 @@ import (
 	"github.com/sublet-dev/sublet/pkg/storage"
 )
 
-// openTimeout bounds the start of each of the two stores.
-const openTimeout = 30 * time.Second
+const (
+	// openTimeout bounds the start of each of the two stores.
+	openTimeout = 30 * time.Second
+
+	// renewPeriod is how often the mark is renewed. A mark that is older than
+	// abandonedAfter is that of a replica which has gone.
+	renewPeriod    = 15 * time.Second
+	abandonedAfter = 2 * time.Minute
+)
 
 // Store is one of the two stores of a move.
 type Store struct {
@@ -107,7 +114,7 @@ func (r *moveRun) move(ctx context.Context) (*Result, error) {
 	if err := r.checkSource(); err != nil {
 		return nil, err
 	}
-	for _, step := range []func(context.Context) error{r.prepareTarget, r.markSource, r.copy, r.verify, r.decide} {
+	for _, step := range []func(context.Context) error{r.claimSource, r.prepareTarget, r.copy, r.verify, r.decide} {
 		if err := step(ctx); err != nil {
 			return nil, err
 		}
@@ -175,11 +182,8 @@ func (r *moveRun) close() {
 
 // prepareTarget makes the target an empty store above the revision of the source.
 func (r *moveRun) prepareTarget(ctx context.Context) error {
-	if err := r.At(PointSourceChecked); err != nil {
-		return err
-	}
 	r.Report("Preparing the new store", "from", r.Source.Location, "to", r.Target.Location)
-	revision := max(r.sourceState.revision+revisionGap, r.targetState.revision)
+	revision := max(r.mark.Revision+revisionGap, r.targetState.revision)
 	if err := r.reset(ctx, revision); err != nil {
 		return err
 	}
@@ -187,7 +191,7 @@ func (r *moveRun) prepareTarget(ctx context.Context) error {
 		return err
 	}
 	r.record = Record{
-		ID: rand.Text(), Phase: PhaseCopying, From: r.Source.Location, By: r.By, Time: r.Clock.Now().UTC().Truncate(time.Second),
+		ID: r.mark.ID, Phase: PhaseCopying, From: r.Source.Location, Revision: r.mark.Revision, By: r.By, Time: r.mark.Time,
 	}
 	if err := r.writeRecord(ctx); err != nil {
 		return err
@@ -226,7 +230,7 @@ func (r *moveRun) reset(ctx context.Context, revision int64) error {
 		if err := r.At(PointTargetReset); err != nil {
 			return err
 		}
-		if err := raise(ctx, r.target, revision); err != nil {
+		if err := raise(ctx, r.target, revision, r.keepMark); err != nil {
 			return fmt.Errorf("cannot prepare %s: %w", r.Target.Location, err)
 		}
 	}
@@ -258,20 +262,44 @@ func (r *moveRun) writeRecord(ctx context.Context) (err error) {
 	return err
 }
 
-// markSource marks the source. From then on no other replica writes to it.
-func (r *moveRun) markSource(ctx context.Context) error {
-	r.mark = Mark{ID: r.record.ID, Phase: PhaseMoving, To: r.Target.Location, By: r.By, Time: r.record.Time}
-	revision, err := update(ctx, r.source, markKey, encode(r.mark), r.sourceState.markRevision)
+// claimSource marks the source. From then on no other replica writes to it, and no
+// other moves it. What is copied is the revision of the mark.
+func (r *moveRun) claimSource(ctx context.Context) error {
+	if err := r.At(PointSourceChecked); err != nil {
+		return err
+	}
+	r.mark = Mark{ID: rand.Text(), Phase: PhaseMoving, To: r.Target.Location, By: r.By}
+	r.markRevision = r.sourceState.markRevision
+	if err := r.renewMark(ctx); err != nil {
+		return err
+	}
+	r.mark.Revision = r.markRevision
+	return r.At(PointSourceMarked)
+}
+
+// renewMark writes the mark with the time. It fails if another replica has taken the
+// move over, or the source is served again.
+func (r *moveRun) renewMark(ctx context.Context) error {
+	r.mark.Time = r.Clock.Now().UTC().Truncate(time.Second)
+	revision, err := update(ctx, r.source, markKey, encode(r.mark), r.markRevision)
 	if err != nil {
 		return fmt.Errorf("cannot mark %s: %w", r.Source.Location, err)
 	}
-	r.markRevision, r.record.Revision = revision, revision
-	return r.At(PointSourceMarked)
+	r.markRevision = revision
+	return nil
+}
+
+// keepMark renews the mark if it is due. A restore has none.
+func (r *moveRun) keepMark(ctx context.Context) error {
+	if r.source == nil || r.Clock.Since(r.mark.Time) < renewPeriod {
+		return nil
+	}
+	return r.renewMark(ctx)
 }
 
 // copy copies the content of the source at the revision of its mark.
 func (r *moveRun) copy(ctx context.Context) error {
-	source := &content{r.source, r.record.Revision}
+	source := &content{r.source, r.mark.Revision}
 	leases, writes, sum := newLeaseReader(r.source), newWriter(r.target), newSummer()
 	pages := 0
 	err := source.each(ctx, func(page []*mvccpb.KeyValue) error {
@@ -284,6 +312,9 @@ func (r *moveRun) copy(ctx context.Context) error {
 			return fmt.Errorf("cannot copy to %s: %w", r.Target.Location, err)
 		}
 		pages++
+		if err := r.keepMark(ctx); err != nil {
+			return err
+		}
 		r.Report("Copied keys", "keys", sum.result.Keys+sum.result.Expiring, "bytes", sum.result.Bytes)
 		if pages == 1 {
 			return r.At(PointFirstPage)

@@ -18,11 +18,14 @@ const (
 	// MaxRaise is the number of revisions that a running etcd can be raised by. Each
 	// needs a write: a million take about a minute.
 	MaxRaise = 5_000_000
+	// raiseStep is the number of writes between two reports.
+	raiseStep = 50_000
 )
 
 // raise writes to a key until the store has passed the revision, and compacts all
 // up to it. Nothing can raise the revision of a running etcd but writes.
-func raise(ctx context.Context, client *clientv3.Client, revision int64) error {
+// progress is called in between.
+func raise(ctx context.Context, client *clientv3.Client, revision int64, progress func(context.Context) error) error {
 	got, err := client.Get(ctx, raiseKey)
 	if err != nil {
 		return fmt.Errorf("cannot read the revision of the store: %w", err)
@@ -32,8 +35,11 @@ func raise(ctx context.Context, client *clientv3.Client, revision int64) error {
 		return fmt.Errorf("the revision of the new store is %d and must reach %d, which needs %d writes; at most %d are made. "+
 			"Raise it first, by etcdutl snapshot restore --bump-revision --mark-compacted", got.Header.Revision, revision, missing, MaxRaise)
 	}
-	if missing > 0 {
-		if err := putMany(ctx, client, missing); err != nil {
+	for ; missing > 0; missing -= raiseStep {
+		if err := putMany(ctx, client, min(missing, raiseStep)); err != nil {
+			return err
+		}
+		if err := progress(ctx); err != nil {
 			return err
 		}
 	}

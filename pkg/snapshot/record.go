@@ -58,9 +58,17 @@ type Mark struct {
 	Phase Phase `json:"phase"`
 	// To is the location of the target.
 	To string `json:"to"`
-	// By is the replica that moves, Time when it began.
+	// Revision is the one that is copied.
+	Revision int64 `json:"revision,omitempty"`
+	// By is the replica that moves, Time when it has last written the mark.
 	By   string    `json:"by"`
 	Time time.Time `json:"time"`
+}
+
+// isHeldByOther reports whether the mark is that of a move under way by another replica than
+// the given one.
+func (m *Mark) isHeldByOther(replica string, now time.Time) bool {
+	return m != nil && m.Phase == PhaseMoving && m.By != replica && now.Sub(m.Time) < abandonedAfter
 }
 
 // state is what a store has of ours.

@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.etcd.io/etcd/client/v3/kubernetes"
 	"k8s.io/klog/v2"
+	"k8s.io/utils/clock"
 
 	"github.com/sublet-dev/sublet/pkg/storage"
 )
@@ -25,13 +27,26 @@ type Served struct {
 	// Recorded returns the location of the store that served last, empty if that is not
 	// known. Default: it is not known.
 	Recorded func() string
+	// By is this replica.
+	By string
+	// Clock is the time. Default: the real one.
+	Clock clock.PassiveClock
 	// Mover moves the store before it opens. Default: nothing is moved.
 	Mover *Mover
 	// Waiter waits while the store is refused or cannot be moved.
 	Waiter storage.Waiter
-	// OnOpen is called once the store is open. Default: nothing.
-	OnOpen func(ctx context.Context)
+
+	client *clientv3.Client
+	opened chan struct{}
 }
+
+// NewServed returns a backend for the one store of a virtual cluster.
+func NewServed(backend storage.Backend, location string) *Served {
+	return &Served{Backend: backend, Location: location, opened: make(chan struct{})}
+}
+
+// Opened returns a channel that is closed once the store has opened.
+func (s *Served) Opened() <-chan struct{} { return s.opened }
 
 // Start moves the store if it has to, and opens it.
 func (s *Served) Start(ctx context.Context) (*kubernetes.Client, error) {
@@ -47,9 +62,8 @@ func (s *Served) Start(ctx context.Context) (*kubernetes.Client, error) {
 	if err := s.Waiter.Retry(ctx, func(ctx context.Context) error { return s.admit(ctx, client.Client) }); err != nil {
 		return nil, err
 	}
-	if s.OnOpen != nil {
-		s.OnOpen(ctx)
-	}
+	s.client = client.Client
+	close(s.opened)
 	return client, nil
 }
 
@@ -62,6 +76,67 @@ func (s *Served) move(ctx context.Context) error {
 	}
 	_, err := s.Mover.Run(ctx)
 	return err
+}
+
+func (s *Served) now() time.Time {
+	if s.Clock == nil {
+		s.Clock = clock.RealClock{}
+	}
+	return s.Clock.Now()
+}
+
+// RunFence watches the mark of the store until ctx ends. It returns a *MovingError as soon
+// as another replica moves the store: this one must not write any more.
+func (s *Served) RunFence(ctx context.Context) error {
+	select {
+	case <-ctx.Done():
+		return nil
+	case <-s.opened:
+	}
+	for ctx.Err() == nil {
+		got, err := s.client.Get(ctx, markKey)
+		if err != nil {
+			// A store that is away takes no writes either.
+			if !sleep(ctx, fenceRetry) {
+				return nil
+			}
+			continue
+		}
+		if len(got.Kvs) > 0 {
+			return &MovingError{Location: s.Location}
+		}
+		watching, stop := context.WithCancel(ctx)
+		for response := range s.client.Watch(clientv3.WithRequireLeader(watching), markKey, clientv3.WithRev(got.Header.Revision+1)) {
+			if response.Err() != nil || len(response.Events) > 0 {
+				break
+			}
+		}
+		stop()
+	}
+	return nil
+}
+
+// fenceRetry is the time between two attempts to watch the mark.
+const fenceRetry = time.Second
+
+// sleep waits and reports whether ctx has not ended.
+func sleep(ctx context.Context, pause time.Duration) bool {
+	select {
+	case <-ctx.Done():
+		return false
+	case <-time.After(pause):
+		return true
+	}
+}
+
+// MovingError is the reason to stop when another replica moves the store.
+type MovingError struct {
+	// Location is the store that is moved.
+	Location string
+}
+
+func (e *MovingError) Error() string {
+	return "another replica moves " + e.Location + " to another store"
 }
 
 func (s *Served) recorded() string {
@@ -83,6 +158,9 @@ func (s *Served) admit(ctx context.Context, client *clientv3.Client) error {
 	}
 	if found.mark == nil {
 		return nil
+	}
+	if found.mark.isHeldByOther(s.By, s.now()) {
+		return fmt.Errorf("waiting for %s, which moves %s to %s", found.mark.By, s.Location, found.mark.To)
 	}
 	klog.InfoS("A move of the store was not finished, taking it back", "to", found.mark.To, "by", found.mark.By)
 	if err := remove(ctx, client, markKey, found.markRevision); err != nil && !errors.Is(err, errConflict) {

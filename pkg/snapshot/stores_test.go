@@ -16,6 +16,7 @@ import (
 	testingclock "k8s.io/utils/clock/testing"
 
 	"github.com/sublet-dev/sublet/pkg/storage"
+	"github.com/sublet-dev/sublet/test/databases"
 )
 
 const (
@@ -84,6 +85,38 @@ func external(t *testing.T) Store {
 	return Store{
 		Location: "etcd.external " + endpoint,
 		Open:     func() (storage.Backend, error) { return &remote{endpoint: endpoint}, nil },
+	}
+}
+
+// sqlite returns a store in an SQLite database.
+func sqlite(t *testing.T) Store {
+	t.Helper()
+	dir := t.TempDir()
+	return Store{
+		Location: "database.embedded", OnVolume: true,
+		Open: func() (storage.Backend, error) { return storage.SQLite(dir), nil },
+	}
+}
+
+// postgres returns a store in a PostgreSQL database of its own server.
+func postgres(t *testing.T) Store {
+	t.Helper()
+	server := databases.Postgres(t, databases.Options{})
+	return database("postgres", server.PostgresSource(databases.User, databases.Password, ""))
+}
+
+// mariadb returns a store in a MariaDB database of its own server.
+func mariadb(t *testing.T) Store {
+	t.Helper()
+	server := databases.MariaDB(t, databases.Options{})
+	return database("mysql", server.MySQLSource(databases.User, databases.Password, ""))
+}
+
+func database(kind, source string) Store {
+	options := storage.DatabaseOptions{DataSource: source, Name: "sublet_test"}
+	return Store{
+		Location: "database.external " + kind,
+		Open:     func() (storage.Backend, error) { return storage.Database(options), nil },
 	}
 }
 

@@ -176,7 +176,7 @@ func (k *Kine) Failed() <-chan struct{} { return k.failed }
 
 // Capabilities returns what a database can do.
 func (k *Kine) Capabilities() Capabilities {
-	can := Capabilities{Compacts: true, Usage: k.usage, Checks: k.checks}
+	can := Capabilities{Compacts: true, Usage: k.usage, Checks: k.checks, Reset: k.reset}
 	if k.local() != nil {
 		can.Defragment = k.defragment
 	}

@@ -180,7 +180,10 @@ func (e *postgresEngine) open(ctx context.Context, running *sync.WaitGroup) (*sq
 		return nil, e.explain(err)
 	}
 	// Two replicas may create the table at the same time, which PostgreSQL takes for a conflict.
-	dialect := &sqlDialect{Generic: d, lock: "SELECT pg_advisory_xact_lock(hashtext('sublet/' || current_schema()))"}
+	dialect := &sqlDialect{
+		Generic: d, lock: "SELECT pg_advisory_xact_lock(hashtext('sublet/' || current_schema()))",
+		continueFrom: "SELECT setval(pg_get_serial_sequence('kine', 'id'), %d)",
+	}
 	if err := dialect.inOrder(ctx, func(tx *sql.Tx) error {
 		for _, statement := range []string{
 			`CREATE TABLE IF NOT EXISTS kine (

@@ -22,6 +22,9 @@ type sqlDialect struct {
 	*generic.Generic
 	// lock is the statement that takes the lock. Empty: the database has one writer.
 	lock string
+	// continueFrom is the statement after which numbers continue from the one in it. Empty:
+	// they continue from the highest one.
+	continueFrom string
 	// vacuum is the statement that rewrites the database without free space, or empty.
 	vacuum string
 	// sizes returns the size of the database and the part that holds data.

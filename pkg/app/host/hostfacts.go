@@ -9,8 +9,11 @@ import (
 	"path/filepath"
 	"slices"
 
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/sublet-dev/sublet/api/labels"
 )
 
 // Names of files and folders in the data directory.
@@ -46,7 +49,26 @@ type Facts struct {
 	// Store is the UID of the store on the same volume, empty if it has never
 	// been open.
 	Store string `json:"store,omitempty"`
+	// StoreLocation is where the store was that served last, empty if none did.
+	StoreLocation string `json:"storeLocation,omitempty"`
 }
+
+// EmbeddedLocation is the location of an etcd in the process. Earlier releases had no
+// other store and did not record it.
+const EmbeddedLocation = "etcd.embedded"
+
+// locationOf returns where the store was that served last.
+func locationOf(anchor *corev1.ConfigMap) string {
+	location := anchor.Annotations[labels.StoreLocation]
+	if location == "" && anchor.Annotations[labels.Store] != "" {
+		return EmbeddedLocation
+	}
+	return location
+}
+
+// LoadFacts returns the copy of the facts in the data directory. ok is false if there is
+// none that can be used.
+func LoadFacts(dataDir string) (facts *Facts, ok bool) { return loadFacts(dataDir) }
 
 // loadFacts returns the copy in the data directory. ok is false if there is none
 // that can be used.

@@ -1,0 +1,234 @@
+package app
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/spf13/cobra"
+	clientv3 "go.etcd.io/etcd/client/v3"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/utils/clock"
+
+	"github.com/sublet-dev/sublet/api/release"
+	"github.com/sublet-dev/sublet/pkg/app/host"
+	"github.com/sublet-dev/sublet/pkg/app/storesocket"
+	"github.com/sublet-dev/sublet/pkg/config"
+	"github.com/sublet-dev/sublet/pkg/snapshot"
+	"github.com/sublet-dev/sublet/pkg/storage"
+	"github.com/sublet-dev/sublet/pkg/syncer/kinds"
+)
+
+// openTimeout bounds how long a command waits for a store.
+const openTimeout = 30 * time.Second
+
+// storeCommands are the commands about the store of a virtual cluster.
+type storeCommands struct {
+	options Options
+	out     io.Writer
+}
+
+// storeCommand returns the commands about the store.
+func storeCommand() *cobra.Command {
+	c := &storeCommands{}
+	store := &cobra.Command{
+		Use:   "store",
+		Short: "Dump, verify, restore or move the store of the virtual cluster",
+		Args:  cobra.NoArgs,
+	}
+	flags := store.PersistentFlags()
+	namespace, _ := os.ReadFile(namespaceFile) // There is none outside of a pod.
+	flags.StringVar(&c.options.ConfigFile, "config", "/etc/sublet/config.yaml", "file with the values of the release")
+	flags.StringVar(&c.options.DataDir, "data-dir", "/data", "directory of the store")
+	flags.StringVar(&c.options.Name, "name", releaseOf(os.Getenv("POD_NAME")), "name of the release")
+	flags.StringVar(&c.options.Namespace, "namespace", cmp.Or(os.Getenv("POD_NAMESPACE"), string(namespace)), "host namespace of the release")
+	flags.StringVar(&c.options.HostKubeconfig, "host-kubeconfig", "", "kubeconfig of the host; empty means that of the pod's service account")
+	for _, sub := range []struct {
+		use, short string
+		args       cobra.PositionalArgs
+		run        func(ctx context.Context, args []string) error
+	}{
+		{"dump FILE", "Write the store at one revision to a file, or to standard output if it is -", cobra.ExactArgs(1), c.dump},
+		{"verify FILE", "Compare the store with a dump, every key and value by hash", cobra.ExactArgs(1), c.verify},
+		{"restore FILE", "Fill an empty store from a dump. The control plane must not run", cobra.ExactArgs(1), c.restore},
+	} {
+		store.AddCommand(&cobra.Command{Use: sub.use, Short: sub.short, Args: sub.args, RunE: func(cmd *cobra.Command, args []string) error {
+			c.out = cmd.ErrOrStderr()
+			return sub.run(cmd.Context(), args)
+		}})
+	}
+	return store
+}
+
+// app returns the server with what is needed to open its stores.
+func (c *storeCommands) app(ctx context.Context) (*app, error) {
+	if c.options.Name == "" || c.options.Namespace == "" {
+		return nil, errors.New("--name and --namespace must be set outside of the pod of the control plane")
+	}
+	values, err := config.Load(c.options.ConfigFile, kinds.Settings()...)
+	if err != nil {
+		return nil, err
+	}
+	a := &app{options: c.options, values: values, names: c.options.names(), health: &health{}}
+	if facts, ok := host.LoadFacts(c.options.DataDir); ok {
+		a.facts = facts
+		return a, nil
+	}
+	a.facts = &host.Facts{}
+	a.facts.Anchor, err = findAnchor(ctx, c.options.HostKubeconfig, a.names)
+	return a, err
+}
+
+// findAnchor returns the anchor of a release.
+func findAnchor(ctx context.Context, kubeconfig string, names release.Release) (metav1.OwnerReference, error) {
+	config, err := hostConfig(kubeconfig)
+	if err != nil {
+		return metav1.OwnerReference{}, err
+	}
+	client, err := kubernetes.NewForConfig(config)
+	if err != nil {
+		return metav1.OwnerReference{}, err
+	}
+	anchor, err := client.CoreV1().ConfigMaps(names.Namespace).Get(ctx, names.Anchor(), metav1.GetOptions{})
+	if err != nil {
+		return metav1.OwnerReference{}, fmt.Errorf("cannot get host ConfigMap %s/%s: %w", names.Namespace, names.Anchor(), err)
+	}
+	return names.AnchorOwner(anchor.UID), nil
+}
+
+// openForReading calls do with a client of the store. A store that only the running
+// server can open is read through its socket.
+func (c *storeCommands) openForReading(ctx context.Context, do func(ctx context.Context, a *app, client *clientv3.Client) error) error {
+	a, err := c.app(ctx)
+	if err != nil {
+		return err
+	}
+	target, err := a.targetStore()
+	if err != nil {
+		return err
+	}
+	socket := a.storeSocket()
+	if target.OnVolume && storesocket.Answers(ctx, socket) {
+		target.Open = func() (storage.Backend, error) { return storesocket.NewBackend(socket), nil }
+	}
+	backend, err := target.Open()
+	if err != nil {
+		return err
+	}
+	defer backend.Stop()
+	opening, cancel := context.WithTimeout(ctx, openTimeout)
+	defer cancel()
+	client, err := backend.Start(opening)
+	if err != nil {
+		return fmt.Errorf("cannot open %s: %w", target.Location, err)
+	}
+	return do(ctx, a, client.Client)
+}
+
+// dump writes the store to a file.
+func (c *storeCommands) dump(ctx context.Context, args []string) error {
+	return c.openForReading(ctx, func(ctx context.Context, _ *app, client *clientv3.Client) error {
+		header, digest, err := writeDump(args[0], func(w io.Writer) (snapshot.Header, snapshot.Digest, error) {
+			return snapshot.Dump(ctx, client, w, clock.RealClock{}.Now())
+		})
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(c.out, "Dumped revision %d: %s\n", header.Revision, digest)
+		return nil
+	})
+}
+
+// writeDump writes to a file that has its name only once it is complete.
+func writeDump(name string, write func(w io.Writer) (snapshot.Header, snapshot.Digest, error)) (snapshot.Header, snapshot.Digest, error) {
+	if name == "-" {
+		return write(os.Stdout)
+	}
+	file, err := os.CreateTemp(filepath.Dir(name), filepath.Base(name)+".*")
+	if err != nil {
+		return snapshot.Header{}, snapshot.Digest{}, fmt.Errorf("cannot write the dump: %w", err)
+	}
+	defer func() { _ = os.Remove(file.Name()) }()
+	header, digest, err := write(file)
+	if err == nil {
+		err = file.Sync()
+	}
+	if err = errors.Join(err, file.Close()); err == nil {
+		err = os.Rename(file.Name(), name)
+	}
+	if err != nil {
+		return header, digest, fmt.Errorf("cannot write the dump: %w", err)
+	}
+	return header, digest, nil
+}
+
+// openDump opens a dump and verifies its checksum.
+func openDump(ctx context.Context, name string) (*snapshot.DumpFile, func(), error) {
+	file, err := os.Open(name)
+	if err != nil {
+		return nil, nil, fmt.Errorf("cannot read the dump: %w", err)
+	}
+	dump, err := snapshot.OpenDump(ctx, file)
+	if err != nil {
+		return nil, nil, errors.Join(fmt.Errorf("cannot read the dump %s: %w", name, err), file.Close())
+	}
+	return dump, func() { _ = file.Close() }, nil
+}
+
+// verify compares the store with a dump.
+func (c *storeCommands) verify(ctx context.Context, args []string) error {
+	dump, closeDump, err := openDump(ctx, args[0])
+	if err != nil {
+		return err
+	}
+	defer closeDump()
+	return c.openForReading(ctx, func(ctx context.Context, _ *app, client *clientv3.Client) error {
+		digest, err := snapshot.Verify(ctx, dump, client)
+		if err == nil {
+			fmt.Fprintf(c.out, "Equal: %s\n", digest)
+		}
+		return err
+	})
+}
+
+// restore fills the empty store from a dump.
+func (c *storeCommands) restore(ctx context.Context, args []string) error {
+	dump, closeDump, err := openDump(ctx, args[0])
+	if err != nil {
+		return err
+	}
+	defer closeDump()
+	a, err := c.app(ctx)
+	if err != nil {
+		return err
+	}
+	if found := dump.Header.Identity.Anchor; found != "" && found != string(a.facts.Anchor.UID) {
+		return fmt.Errorf("cannot restore: the dump is of virtual cluster %s/%s with anchor %s, not of %s/%s with anchor %s",
+			dump.Header.Identity.Namespace, dump.Header.Identity.Name, found, a.names.Namespace, a.names.Name, a.facts.Anchor.UID)
+	}
+	target, err := a.targetStore()
+	if err != nil {
+		return err
+	}
+	if err := snapshot.Restore(ctx, target, dump, snapshot.RestoreOptions{Identity: a.identityValue(), By: "sublet-server store restore"}); err != nil {
+		return err
+	}
+	fmt.Fprintf(c.out, "Restored revision %d: %s\n", dump.Header.Revision, dump.Digest)
+	return nil
+}
+
+// identityValue returns the value of the identity of this virtual cluster's stores.
+func (a *app) identityValue() string {
+	value, err := json.Marshal(a.storeIdentity())
+	if err != nil {
+		panic(err) // Its fields are plain.
+	}
+	return string(value)
+}

@@ -1,0 +1,72 @@
+package app
+
+import (
+	"context"
+	"encoding/json"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/klog/v2"
+
+	"github.com/sublet-dev/sublet/api/labels"
+	"github.com/sublet-dev/sublet/pkg/app/lifecycle"
+	"github.com/sublet-dev/sublet/pkg/snapshot"
+	"github.com/sublet-dev/sublet/pkg/storage"
+)
+
+// recordRetry is the time between two attempts to record the store on the anchor.
+const recordRetry = 5 * time.Second
+
+// serveOnly returns a backend that opens only as the one store of the virtual cluster.
+func (a *app) serveOnly(backend storage.Backend, location string) (*snapshot.Served, error) {
+	served := snapshot.NewServed(backend, location)
+	served.By = a.options.identity().Pod
+	served.Recorded = func() string { return a.facts.StoreLocation }
+	served.Waiter = storage.Waiter{Report: a.reportStore}
+	return served, nil
+}
+
+// storeParts returns what runs for the store once it is open.
+func (a *app) storeParts() []lifecycle.Part {
+	parts := []lifecycle.Part{{Name: "record of the store", Run: a.recordStoreLocation}}
+	if a.storeOnVolume {
+		return append(parts, lifecycle.Part{Name: "socket of the store", Run: a.serveStoreSocket})
+	}
+	return append(parts, lifecycle.Part{Name: "fence of the store", Run: a.served.RunFence})
+}
+
+// recordStoreLocation records on the anchor where the store is, once it is open.
+func (a *app) recordStoreLocation(ctx context.Context) error {
+	select {
+	case <-ctx.Done():
+		return nil
+	case <-a.served.Opened():
+	}
+	for a.facts.StoreLocation != a.served.Location {
+		err := a.patchStoreLocation(ctx)
+		if err == nil {
+			break
+		}
+		klog.V(2).InfoS("Cannot record the store on the anchor, retrying", "err", err)
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(recordRetry):
+		}
+	}
+	<-ctx.Done()
+	return nil
+}
+
+func (a *app) patchStoreLocation(ctx context.Context) error {
+	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{
+		"uid": a.facts.Anchor.UID, "annotations": map[string]any{labels.StoreLocation: a.served.Location},
+	}})
+	if err != nil {
+		return err
+	}
+	_, err = a.hostClient.CoreV1().ConfigMaps(a.names.Namespace).
+		Patch(ctx, a.names.Anchor(), types.MergePatchType, patch, metav1.PatchOptions{})
+	return err
+}

@@ -1,0 +1,89 @@
+// Package storesocket lets another process of the same container reach the server's
+// store. The way is a socket that only the user of the server can open.
+package storesocket
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"sync"
+
+	"k8s.io/klog/v2"
+)
+
+// Serve forwards each connection to the socket to the store until ctx ends.
+func Serve(ctx context.Context, path string, dial func(context.Context) (net.Conn, error)) error {
+	listener, err := listenPrivately(ctx, path)
+	if err != nil {
+		return err
+	}
+	forwardAll(ctx, listener, dial)
+	return nil
+}
+
+// listenPrivately returns a listener on a socket for the user of this process. The socket
+// gets its name once nobody else can open it.
+func listenPrivately(ctx context.Context, path string) (net.Listener, error) {
+	temp := path + ".new"
+	if err := os.Remove(temp); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("cannot remove the socket of before: %w", err)
+	}
+	listener, err := new(net.ListenConfig).Listen(ctx, "unix", temp)
+	if err != nil {
+		return nil, fmt.Errorf("cannot listen on %s: %w", path, err)
+	}
+	err = os.Chmod(temp, 0o600)
+	if err == nil {
+		err = os.Rename(temp, path)
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("cannot listen on %s: %w", path, err), listener.Close())
+	}
+	return listener, nil
+}
+
+// forwardAll forwards each connection to the store until ctx ends.
+func forwardAll(ctx context.Context, listener net.Listener, dial func(context.Context) (net.Conn, error)) {
+	stop := context.AfterFunc(ctx, func() { _ = listener.Close() })
+	defer stop()
+	var open sync.WaitGroup
+	defer open.Wait()
+	for {
+		incoming, err := listener.Accept()
+		if err != nil {
+			return
+		}
+		open.Go(func() {
+			defer func() { _ = incoming.Close() }()
+			outgoing, err := dial(ctx)
+			if err != nil {
+				klog.InfoS("Cannot reach the store for a command", "err", err)
+				return
+			}
+			defer func() { _ = outgoing.Close() }()
+			forward(ctx, incoming, outgoing)
+		})
+	}
+}
+
+// forward copies both ways until one side closes or ctx ends.
+func forward(ctx context.Context, a, b net.Conn) {
+	ctx, done := context.WithCancel(ctx)
+	defer done()
+	stop := context.AfterFunc(ctx, func() {
+		_ = a.Close()
+		_ = b.Close()
+	})
+	defer stop()
+	var copying sync.WaitGroup
+	for _, pair := range [][2]net.Conn{{a, b}, {b, a}} {
+		copying.Go(func() {
+			defer done()
+			_, _ = io.Copy(pair[0], pair[1])
+		})
+	}
+	copying.Wait()
+}

@@ -1,0 +1,195 @@
+package snapshot
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+	testingclock "k8s.io/utils/clock/testing"
+
+	"github.com/sublet-dev/sublet/pkg/storage"
+)
+
+// TestAdmit opens a store in every state that a move can leave it in.
+func TestAdmit(t *testing.T) {
+	t.Parallel()
+	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	mark := func(phase Phase, by string, age time.Duration) string {
+		return encode(Mark{ID: "1", Phase: phase, To: "ELSEWHERE", By: by, Time: now.Add(-age)})
+	}
+	for _, c := range []struct {
+		reason     string
+		keys       map[string]string
+		recorded   string
+		want       string
+		wantMarked bool
+	}{
+		{"a new store of a new virtual cluster", nil, "", "", false},
+		{"an empty store that served last", nil, "HERE", "", false},
+		{
+			"an empty store, and another that served last", nil, "ELSEWHERE",
+			"HERE is empty, and the virtual cluster is in ELSEWHERE. " +
+				"Set controlPlane.backingStore.moveFrom to that one to move it, or set the backing store back", false,
+		},
+		{"a filled store, and another that served last", map[string]string{contentPrefix + "a": "1"}, "ELSEWHERE", "", false},
+		{"a store that SQL has touched", map[string]string{healthKey: "1"}, "ELSEWHERE", "HERE is empty, and the virtual cluster is in ELSEWHERE. " +
+			"Set controlPlane.backingStore.moveFrom to that one to move it, or set the backing store back", false},
+		{
+			"half a copy", map[string]string{recordKey: encode(Record{Phase: PhaseCopying, From: "ELSEWHERE"})}, "ELSEWHERE",
+			"a move from ELSEWHERE to HERE is not finished. " +
+				"Set controlPlane.backingStore.moveFrom to ELSEWHERE again, or set the backing store back to it", false,
+		},
+		{
+			"a copy that is not decided", map[string]string{recordKey: encode(Record{Phase: PhaseCopied, From: "ELSEWHERE"})}, "ELSEWHERE",
+			"a move from ELSEWHERE to HERE is not finished. " +
+				"Set controlPlane.backingStore.moveFrom to ELSEWHERE again, or set the backing store back to it", false,
+		},
+		{"a store that was moved to", map[string]string{recordKey: encode(Record{Phase: PhaseDone})}, "", "", false},
+		{
+			"a store that was moved away", map[string]string{markKey: mark(PhaseMoved, "release-0", time.Hour)}, "ELSEWHERE",
+			"HERE was moved to ELSEWHERE on 2026-01-02 02:04 UTC and is out of date. " +
+				"Set the backing store to that one, or set controlPlane.backingStore.moveFrom to it to move back", true,
+		},
+		{"an own move that was interrupted", map[string]string{markKey: mark(PhaseMoving, "release-0", time.Second)}, "HERE", "", false},
+		{
+			"a move of another replica", map[string]string{markKey: mark(PhaseMoving, "release-2", time.Second)}, "HERE",
+			"waiting for release-2, which moves HERE to ELSEWHERE", true,
+		},
+		{"a move of a replica that is gone", map[string]string{markKey: mark(PhaseMoving, "release-2", time.Hour)}, "HERE", "", false},
+	} {
+		t.Run(c.reason, func(t *testing.T) {
+			t.Parallel()
+			use(t, embedded(t), func(client *clientv3.Client) {
+				for key, value := range c.keys {
+					if _, err := client.Put(t.Context(), key, value); err != nil {
+						t.Fatal(err)
+					}
+				}
+				served := NewServed(nil, "HERE")
+				served.By, served.Clock = "release-0", testingclock.NewFakePassiveClock(now)
+				served.Recorded = func() string { return c.recorded }
+				err := served.admit(t.Context(), client)
+				if got := message(err); got != c.want {
+					t.Errorf("admit:\n got %s\nwant %s", got, c.want)
+				}
+				found, err := readState(t.Context(), client)
+				if err != nil || (found.mark != nil) != c.wantMarked {
+					t.Errorf("mark: got %+v, %v, want one: %v", found.mark, err, c.wantMarked)
+				}
+			})
+		})
+	}
+}
+
+func message(err error) string {
+	if err == nil {
+		return ""
+	}
+	return err.Error()
+}
+
+// TestTwoMovers starts a second replica during the move. It waits, and takes over once
+// the first one is gone.
+func TestTwoMovers(t *testing.T) {
+	t.Parallel()
+	source, target := external(t), external(t)
+	fill(t, source, 700)
+	before := read(t, source)
+	first, second := newMover(source, target), newMover(source, target)
+	second.By = "release-1"
+	kill(t, first, PointFirstPage)
+	want := "waiting for release-0, which moves " + source.Location + " to " + target.Location
+	if _, err := second.Run(t.Context()); message(err) != want {
+		t.Errorf("second replica: got %v, want %s", err, want)
+	}
+	second.Clock = testingclock.NewFakePassiveClock(first.Clock.Now().Add(abandonedAfter))
+	if _, err := second.Run(t.Context()); err != nil {
+		t.Fatalf("second replica, once the first is gone: %v", err)
+	}
+	checkMoved(t, source, target, before)
+	if result, err := first.Run(t.Context()); err != nil || result.Moved {
+		t.Errorf("first replica, back again: got %+v, %v, want nothing to do", result, err)
+	}
+}
+
+// TestTakenOver shows that a replica which was suspended during its move does not decide
+// it once another has taken it over.
+func TestTakenOver(t *testing.T) {
+	t.Parallel()
+	source, target := external(t), external(t)
+	fill(t, source, 10)
+	before := read(t, source)
+	first, second := newMover(source, target), newMover(source, target)
+	second.By, second.Clock = "release-1", testingclock.NewFakePassiveClock(first.Clock.Now().Add(abandonedAfter))
+	first.At = func(point Point) error {
+		if point == PointDeciding {
+			if _, err := second.Run(t.Context()); err != nil {
+				t.Error(err)
+			}
+		}
+		return nil
+	}
+	if _, err := first.Run(t.Context()); !errors.Is(err, errConflict) {
+		t.Errorf("Run: got %v, want %v", err, errConflict)
+	}
+	checkMoved(t, source, target, before)
+}
+
+// TestFence shows that a replica stops when another one moves its store.
+func TestFence(t *testing.T) {
+	t.Parallel()
+	source, target := external(t), embedded(t)
+	fill(t, source, 10)
+	backend, err := source.Open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	served := NewServed(backend, source.Location)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	if _, err := served.Start(ctx); err != nil {
+		t.Fatal(err)
+	}
+	defer served.Stop()
+	fenced := make(chan error, 1)
+	go func() { fenced <- served.RunFence(ctx) }()
+	if _, err := newMover(source, target).Run(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if _, ok := errors.AsType[*MovingError](<-fenced); !ok {
+		t.Error("the fence returned no *MovingError")
+	}
+}
+
+// TestServedMoves starts a backend that has to move first, twice.
+func TestServedMoves(t *testing.T) {
+	t.Parallel()
+	source, target := embedded(t), external(t)
+	fill(t, source, 10)
+	before := read(t, source)
+	for range 2 {
+		backend, err := target.Open()
+		if err != nil {
+			t.Fatal(err)
+		}
+		served := NewServed(backend, target.Location)
+		served.Recorded = func() string { return source.Location }
+		served.Mover = newMover(source, target)
+		if _, err := served.Start(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		served.Stop()
+	}
+	checkMoved(t, source, target, before)
+
+	// Another source is not the store that served last.
+	stranger := NewServed(nil, target.Location)
+	stranger.Mover = newMover(Store{Location: "STRANGER", Open: func() (storage.Backend, error) { return nil, errors.ErrUnsupported }}, target)
+	stranger.Recorded = func() string { return "HERE" }
+	want := "cannot move from STRANGER: the store of this virtual cluster is HERE; set controlPlane.backingStore.moveFrom to it"
+	if err := stranger.move(t.Context()); message(err) != want {
+		t.Errorf("move from a stranger: got %v, want %s", err, want)
+	}
+}
