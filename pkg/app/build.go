@@ -135,7 +135,8 @@ func (a *app) encryption() encryption.Options {
 		Enabled:   settings.Enabled,
 		Resources: settings.Resources,
 		Secret:    cmp.Or(settings.KeySecret, a.names.Encryption()),
-		Replica:   a.names.Pod(0),
+		Replica:   a.options.identity().Pod,
+		Replicas:  a.listReplicas,
 		Keys: &host.EncryptionKeys{
 			Client: a.hostClient, Release: a.names, NewKeys: encryption.NewKeys,
 			MayWrite: a.holder.MayWrite, Clock: clock.RealClock{},

@@ -93,6 +93,22 @@ func (a *app) observeReplicas(count int) {
 	a.contest()
 }
 
+// listReplicas returns the names of the pods of all replicas, as many as the StatefulSet is
+// to have now.
+func (a *app) listReplicas() []string {
+	count := a.replicas()
+	if a.desired != nil {
+		if live, ok := a.desired.Count(); ok {
+			count = live
+		}
+	}
+	var names []string
+	for ordinal := range count {
+		names = append(names, a.names.Pod(ordinal))
+	}
+	return names
+}
+
 // watchLease calls changed after each change of the lease until ctx ends.
 func watchLease(ctx context.Context, client kubernetes.Interface, changed func()) {
 	for ctx.Err() == nil {

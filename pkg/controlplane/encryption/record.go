@@ -10,8 +10,10 @@ import (
 	etcd "go.etcd.io/etcd/client/v3"
 )
 
-// recordKey is the key of the record in the store.
-const recordKey = "/sublet/encryption"
+// recordKey is the key of the record in the store. It is next to the objects, and not below
+// /sublet/: whatever copies the objects of a store must copy the record with them. No
+// resource has this key: keys of a custom resource have more after its name.
+const recordKey = "/registry/sublet.dev/encryption"
 
 // record is what the store knows about its own encryption. An empty one means that no
 // value is encrypted.
