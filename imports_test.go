@@ -32,6 +32,7 @@ var rules = map[string]rule{
 	"cmd/sublet-server": {code: []string{"pkg/app"}},
 
 	"pkg/config":  {code: []string{"api/..."}},
+	"pkg/backup":  {code: []string{"api/syncz"}, tests: []string{"pkg/snapshot", "pkg/storage"}},
 	"pkg/meter":   {},
 	"pkg/storage": {code: []string{"pkg/meter", "api/..."}, tests: []string{"test/databases"}},
 
@@ -77,7 +78,7 @@ var rules = map[string]rule{
 	"pkg/app/storesocket": {code: []string{"pkg/storage"}, tests: []string{"pkg/snapshot"}},
 	"pkg/app/operator":    {code: []string{"api/syncz"}, tests: []string{"pkg/controlplane/pki"}},
 	"pkg/app": {code: []string{
-		"pkg/app/...", "pkg/admission", "pkg/config", "pkg/controlplane/...", "pkg/dns", "pkg/egress", "pkg/nodeproxy", "pkg/patch", "pkg/policy",
+		"pkg/app/...", "pkg/admission", "pkg/backup", "pkg/config", "pkg/controlplane/...", "pkg/dns", "pkg/egress", "pkg/nodeproxy", "pkg/patch", "pkg/policy",
 		"pkg/snapshot", "pkg/storage", "pkg/syncer/...", "pkg/translate", "pkg/virtualscheduler/...", "api/...",
 	}},
 

@@ -100,6 +100,12 @@ func (r Release) Pod(ordinal int) string { return r.Name + "-" + strconv.Itoa(or
 // ordinal.
 func (r Release) Claim(ordinal int) string { return "data-" + r.Pod(ordinal) }
 
+// Backup returns the name of the PersistentVolumeClaim of the backups of the store.
+func (r Release) Backup() string { return r.Name + "-backup" }
+
+// BackupDir is where the control plane has the claim [Release.Backup].
+const BackupDir = "/backup"
+
 // ServiceAccount returns the name of the ServiceAccount of the control plane. Its
 // Role and RoleBinding have the same name.
 func (r Release) ServiceAccount() string { return r.Name }

@@ -24,6 +24,7 @@
     "controlPlane.backingStore.etcd.embedded"
     "controlPlane.backingStore.etcd.embedded.enabled"
     "controlPlane.backingStore.etcd.embedded.quota"
+<<<<<<< HEAD
     "controlPlane.backingStore.etcd.external"
     "controlPlane.backingStore.etcd.external.enabled"
     "controlPlane.backingStore.etcd.external.endpoint"
@@ -33,6 +34,16 @@
     "controlPlane.backingStore.etcd.external.tls.caFile"
     "controlPlane.backingStore.etcd.external.tls.certFile"
     "controlPlane.backingStore.etcd.external.tls.keyFile"
+=======
+    "controlPlane.backingStore.backup"
+    "controlPlane.backingStore.backup.enabled"
+    "controlPlane.backingStore.backup.schedule"
+    "controlPlane.backingStore.backup.keep"
+    "controlPlane.backingStore.backup.volumeClaim"
+    "controlPlane.backingStore.backup.volumeClaim.size"
+    "controlPlane.backingStore.backup.volumeClaim.storageClass"
+    "controlPlane.backingStore.backup.volumeClaim.retentionPolicy"
+>>>>>>> 77dd1c2 (Back up the store to a claim on a schedule)
     "controlPlane.statefulSet"
     "controlPlane.statefulSet.highAvailability"
     "controlPlane.statefulSet.highAvailability.enabled"
@@ -267,6 +278,15 @@
 {{- end -}}
 {{- if and $v.controlPlane.advanced.encryption.enabled (not $v.controlPlane.advanced.encryption.resources) -}}
 {{- $problems = append $problems (printf "controlPlane.advanced.encryption.resources: Invalid value: %s: controlPlane.advanced.encryption.enabled is true, but no resource is encrypted; name at least one, or set that to false" (get $v.controlPlane.advanced.encryption "resources" | toJson)) -}}
+{{- end -}}
+{{- if and $v.controlPlane.backingStore.backup.enabled $v.controlPlane.statefulSet.highAvailability.enabled (gt (int $v.controlPlane.statefulSet.highAvailability.replicas) 1) (not (has "ReadWriteMany" $v.controlPlane.backingStore.backup.volumeClaim.accessModes)) -}}
+{{- $problems = append $problems (printf "controlPlane.backingStore.backup.volumeClaim.accessModes: Invalid value: %s: controlPlane.statefulSet.highAvailability.replicas is more than 1, and each replica mounts the claim of the backups; set [ReadWriteMany] and a storageClass that has it" (get $v.controlPlane.backingStore.backup.volumeClaim "accessModes" | toJson)) -}}
+{{- end -}}
+{{- if le (include "sublet.quantity" $v.controlPlane.backingStore.backup.volumeClaim.size | float64) 0.0 -}}
+{{- $problems = append $problems (printf "controlPlane.backingStore.backup.volumeClaim.size: Invalid value: %s: must be more than nothing, such as 10Gi" (get $v.controlPlane.backingStore.backup.volumeClaim "size" | toJson)) -}}
+{{- end -}}
+{{- if not $v.controlPlane.backingStore.backup.volumeClaim.accessModes -}}
+{{- $problems = append $problems (printf "controlPlane.backingStore.backup.volumeClaim.accessModes: Invalid value: %s: a claim needs at least one mode; set [ReadWriteOnce]" (get $v.controlPlane.backingStore.backup.volumeClaim "accessModes" | toJson)) -}}
 {{- end -}}
 {{- join "\n" $problems -}}
 {{- end -}}

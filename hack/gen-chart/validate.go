@@ -16,6 +16,7 @@ import (
 // which values break it. $v are the values.
 func conditions() map[string]string {
 	const (
+		backup    = "$v.controlPlane.backingStore.backup"
 		claim     = "$v.controlPlane.statefulSet.persistence.volumeClaim"
 		nodes     = "$v.sync.fromHost.nodes"
 		toHost    = "$v.sync.toHost"
@@ -40,6 +41,10 @@ func conditions() map[string]string {
 			`(include "sublet.quotaNeedsDefaults" $)`,
 		"class-without-claim": "and (not " + claim + ".enabled) " + claim + ".storageClass",
 		"no-size":             `le (include "sublet.quantity" ` + claim + ".size | float64) 0.0",
+		"backup-of-replicas": "and " + backup + ".enabled " + replicas + ".enabled (gt (int " + replicas + ".replicas) 1) " +
+			"(not (has \"ReadWriteMany\" " + backup + ".volumeClaim.accessModes))",
+		"no-backup-size":        `le (include "sublet.quantity" ` + backup + ".volumeClaim.size | float64) 0.0",
+		"no-backup-access-mode": "not " + backup + ".volumeClaim.accessModes",
 		"encryption-without-resources": "and $v.controlPlane.advanced.encryption.enabled " +
 			"(not $v.controlPlane.advanced.encryption.resources)",
 		"no-access-mode":            "not " + claim + ".accessModes",

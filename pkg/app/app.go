@@ -19,6 +19,7 @@ import (
 	"github.com/sublet-dev/sublet/api/syncz"
 	"github.com/sublet-dev/sublet/pkg/app/host"
 	"github.com/sublet-dev/sublet/pkg/app/lifecycle"
+	"github.com/sublet-dev/sublet/pkg/backup"
 	"github.com/sublet-dev/sublet/pkg/config"
 	"github.com/sublet-dev/sublet/pkg/controlplane"
 	"github.com/sublet-dev/sublet/pkg/controlplane/pki"
@@ -73,6 +74,8 @@ type app struct {
 	holder     *host.Holder
 	bundle     *pki.Bundle
 	operator   *host.OperatorSecret
+	events     *host.Events
+	backups    *backup.Keeper // nil if there are none
 
 	listener      net.Listener
 	store         storage.Backend
@@ -131,8 +134,8 @@ func (a *app) connectHost(ctx context.Context) error {
 	if a.hostClient, err = kubernetes.NewForConfig(unfenced); err != nil {
 		return err
 	}
-	events := host.NewEvents(a.hostClient, a.names.Namespace)
-	context.AfterFunc(ctx, events.Stop)
+	a.events = host.NewEvents(a.hostClient, a.names.Namespace)
+	context.AfterFunc(ctx, a.events.Stop)
 	discovery := &host.Discovery{
 		Client:      a.hostClient,
 		Release:     a.names,
@@ -143,7 +146,7 @@ func (a *app) connectHost(ctx context.Context) error {
 		NewCerts:    newCerts,
 
 		CompleteCerts: pki.WithPeers,
-		Events:        events,
+		Events:        a.events,
 		Clock:         clock.RealClock{},
 	}
 	if a.facts, a.holder, err = discovery.Discover(ctx, a.health.setStandby); err != nil {
@@ -223,6 +226,9 @@ func (a *app) parts() []lifecycle.Part {
 	}
 	if a.standby != nil {
 		parts = append(parts, lifecycle.Part{Name: "replicas", Run: a.desired.Run}, lifecycle.Part{Name: "standby", Run: a.runStandby})
+	}
+	if a.backups != nil {
+		parts = append(parts, lifecycle.Part{Name: "backups", Run: a.backups.Run, Leader: true})
 	}
 	return append(parts, lifecycle.Part{Name: "record of the leader", Run: a.recordTerm, Leader: true},
 		lifecycle.Part{Name: "controllers", Run: a.controlPlane.RunControllers, Leader: true},

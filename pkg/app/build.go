@@ -74,6 +74,9 @@ func (a *app) build(ctx context.Context) error {
 	}
 	a.buildReplicas()
 	a.buildSecrets()
+	if err := a.buildBackups(); err != nil {
+		return err
+	}
 	return a.buildHealth()
 }
 

@@ -195,6 +195,9 @@ func (a *app) buildHealth() error {
 		a.health.add(checks)
 	}
 	a.health.add(a.controlPlane.Checks)
+	if a.backups != nil {
+		a.health.add(a.backups.Checks)
+	}
 	for _, secret := range a.secrets {
 		a.health.add(secret.Checks)
 	}

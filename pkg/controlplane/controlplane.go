@@ -38,6 +38,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	etcd "go.etcd.io/etcd/client/v3/kubernetes"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/uuid"
 	"k8s.io/apiserver/pkg/admission"
@@ -252,7 +253,8 @@ type ControlPlane struct {
 	server atomic.Pointer[apiServer]
 	tasks  atomic.Pointer[startTasks]
 	booted chan struct{}
-	// encryption is set once the store is open.
+	// store and encryption are set once the store is open.
+	store      atomic.Pointer[etcd.Client]
 	encryption atomic.Pointer[encryption.Encryption]
 	// serving is the API server that Run has started. Only Run uses it.
 	serving *running
@@ -275,6 +277,9 @@ func New(config Config) (*ControlPlane, error) {
 
 // Ready returns a channel that is closed when the API server answers /readyz with 200.
 func (c *ControlPlane) Ready() <-chan struct{} { return c.ready }
+
+// Store returns the client of the store. It is nil before [ControlPlane.Ready].
+func (c *ControlPlane) Store() *etcd.Client { return c.store.Load() }
 
 // Informers returns the informers that the API server and the controllers share, for
 // other parts of the process. They run once [ControlPlane.Ready] is closed. Who asks for
@@ -360,6 +365,8 @@ func (c *ControlPlane) Run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("cannot start the storage: %w", err)
 	}
+	own := *client // the API server wraps parts of its own
+	c.store.Store(&own)
 	if err := c.openEncryption(ctx, client); err != nil {
 		return err
 	}

@@ -11,6 +11,8 @@ import (
 type BackingStore struct {
 	// The store is an etcd.
 	Etcd Etcd `json:"etcd"`
+	// Scheduled backups of the store.
+	Backup Backup `json:"backup"`
 }
 
 // Etcd has the settings of a store that is an etcd.
@@ -178,7 +180,7 @@ func externalEtcdCombinations() []Combination {
 }
 
 func defaultBackingStore() BackingStore {
-	return BackingStore{Etcd: Etcd{
+	return BackingStore{Backup: defaultBackup(), Etcd: Etcd{
 		Embedded: EmbeddedEtcd{Enabled: ToggleAuto, Quota: resource.MustParse("0")},
 	}}
 }

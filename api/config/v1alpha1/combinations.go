@@ -27,7 +27,7 @@ type Combination struct {
 func Combinations() []Combination {
 	return slices.Concat(nodesCombinations(), syncCombinations(), storeCombinations(), highAvailabilityCombinations(),
 		controlPlaneCombinations(), resourceCombinations(), policyCombinations(),
-		encryptionCombinations())
+		encryptionCombinations(), backupCombinations())
 }
 
 // nodesSetting is the path of the settings of nodes.

@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"strings"
 
+	"github.com/robfig/cron/v3"
 	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apimachinery/pkg/api/validation"
 	utilvalidation "k8s.io/apimachinery/pkg/util/validation"
@@ -70,6 +71,8 @@ func Formats() []Format {
 			Want: "the full name of an image, or its beginning with * at the end, such as registry.example.com/shop/*"},
 		{Name: "regexp", Pattern: `^\S+$`,
 			Want: "a regular expression of Go without spaces, such as internal|internet-facing", isValid: isRegexp},
+		{Name: "cron", Pattern: `^(@(yearly|annually|monthly|weekly|daily|midnight|hourly)|\S+( +\S+){4})$`,
+			Want: `a schedule in the format of cron, such as "0 3 * * *" or @daily`, isValid: isCron},
 		{Name: "toleration", Pattern: `^(` + dnsName + `/)?` + labelPart + `(=` + labelPart + `)?(:(NoSchedule|PreferNoSchedule|NoExecute))?$`,
 			Want: "a taint such as team, team=shop or team=shop:NoSchedule", isValid: isToleration},
 		{Name: "label-value", Pattern: `^` + labelPart + `$`,
@@ -163,6 +166,11 @@ func isObjectName(value string) bool {
 
 func isRegexp(value string) bool {
 	_, err := regexp.Compile(value)
+	return err == nil
+}
+
+func isCron(value string) bool {
+	_, err := cron.ParseStandard(value)
 	return err == nil
 }
 

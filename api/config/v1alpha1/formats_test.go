@@ -34,6 +34,7 @@ func TestFormats(t *testing.T) {
 		"image-registry":   {"ghcr.io localhost:5000 192.0.2.1:80", "https://ghcr.io ghcr.io/ ghcr.io/a Ghcr.io a:b", ""},
 		"image-repository": {"a a/b sublet-dev/sublet a__b/c.d", "A/b a/ /a a:1 a//b a@b", ""},
 		"regexp":           {"internal internal|internet-facing 192\\.0\\.2\\.[0-9]+ .*", "", "( [a *"},
+		"cron":             {"@daily @hourly", "daily @never 0", ""},
 		"toleration":       {"team team=shop example.com/team=shop:NoSchedule team:NoExecute", "* team= =shop team:Evict team:shop=a -a a:NoSchedule:NoSchedule", strings.Repeat("a", 64)},
 		"image-tag": {"0.1.0 latest v1_2 a@sha256:" + strings.Repeat("0", 64), "-a .a a/b a:b a@sha256:0 " +
 			strings.Repeat("a", 129), ""},

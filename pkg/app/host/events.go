@@ -30,6 +30,16 @@ func NewEvents(client kubernetes.Interface, namespace string) *Events {
 // Stop ends the recorder. Events that wait are lost.
 func (e *Events) Stop() { e.broadcaster.Shutdown() }
 
+// RecordBackup records on the anchor that backups of the store fail, or that they succeed
+// again.
+func (e *Events) RecordBackup(anchor metav1.OwnerReference, failed bool, message string) {
+	if failed {
+		e.record(anchor, corev1.EventTypeWarning, "BackupFailed", message)
+		return
+	}
+	e.record(anchor, corev1.EventTypeNormal, "BackupSucceeded", message)
+}
+
 // record records an Event on the anchor. Repeats are counted, not repeated.
 func (e *Events) record(anchor metav1.OwnerReference, kind, reason, message string) {
 	if e == nil || anchor.UID == "" {

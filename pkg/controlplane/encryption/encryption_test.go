@@ -141,7 +141,7 @@ func TestStoppedAnywhere(t *testing.T) {
 	for _, keys := range []struct{ from, to string }{{"", "a"}, {"a", "b a"}, {"a", ""}} {
 		for stopped := range count {
 			w := newWorld(t)
-			w.secrets.set(keyText(keys.from+" "+keys.to))
+			w.secrets.set(keyText(keys.from + " " + keys.to))
 			before, after := w.options(), w.options()
 			before.Enabled, after.Enabled = keys.from != "", keys.to != ""
 			if keys.from != "" {

@@ -1,0 +1,79 @@
+package v1alpha1
+
+import (
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+)
+
+// Backup has the settings of scheduled backups of the store.
+type Backup struct {
+	// Write the content of the store to a file in the claim RELEASE-backup, on a schedule. A file has the
+	// tenant's Secrets, encrypted only if controlPlane.advanced.encryption is on.
+	// Default: false
+	Enabled bool `json:"enabled"`
+	// When backups are due, in the format of cron and in UTC. A missed one is made up for.
+	// Default: 0 3 * * *
+	Schedule string `json:"schedule" format:"cron"`
+	// Number of backups to keep. Older ones are deleted once a newer one is complete.
+	// Default: 7
+	Keep int32 `json:"keep" min:"1" max:"1000"`
+	// PersistentVolumeClaim RELEASE-backup.
+	VolumeClaim BackupClaim `json:"volumeClaim"`
+}
+
+// BackupClaim has the settings of the PersistentVolumeClaim of the backups.
+type BackupClaim struct {
+	// Storage request of the claim.
+	// Default: 10Gi
+	Size resource.Quantity `json:"size"`
+	// StorageClass of the host. Empty means the default class of the host.
+	// Default: ""
+	StorageClass string `json:"storageClass" format:"object-name,optional"`
+	// Access modes of the claim. Several replicas need ReadWriteMany: each mounts it.
+	// Default: [ReadWriteOnce]
+	AccessModes []corev1.PersistentVolumeAccessMode `json:"accessModes" enum:"ReadWriteOnce,ReadWriteOncePod,ReadWriteMany" unique:"true"`
+	// Whether "helm uninstall" deletes the claim.
+	// Default: Retain
+	RetentionPolicy string `json:"retentionPolicy" enum:"Delete,Retain"`
+}
+
+func defaultBackup() Backup {
+	return Backup{Schedule: "0 3 * * *", Keep: 7, VolumeClaim: BackupClaim{
+		Size: resource.MustParse("10Gi"), AccessModes: []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOnce}, RetentionPolicy: "Retain",
+	}}
+}
+
+// backupCombinations returns the rules of the backups.
+func backupCombinations() []Combination {
+	const claim = backingStorePath + "backup.volumeClaim."
+	const replicas = "controlPlane.statefulSet.highAvailability.replicas"
+	return []Combination{
+		{
+			Name: "backup-of-replicas", Path: claim + "accessModes",
+			With: []string{backingStorePath + "backup.enabled", replicas},
+			Detail: replicas + " is more than 1, and each replica mounts the claim of the backups; " +
+				"set [ReadWriteMany] and a storageClass that has it",
+			Violated: func(c *Config) bool {
+				b := c.ControlPlane.BackingStore.Backup
+				return b.Enabled && c.ControlPlane.StatefulSet.HighAvailability.Count() > 1 &&
+					!slices.Contains(b.VolumeClaim.AccessModes, corev1.ReadWriteMany)
+			},
+		},
+		{
+			Name: "no-backup-size", Path: claim + "size",
+			Detail: "must be more than nothing, such as 10Gi",
+			Violated: func(c *Config) bool {
+				return c.ControlPlane.BackingStore.Backup.VolumeClaim.Size.Sign() <= 0
+			},
+		},
+		{
+			Name: "no-backup-access-mode", Path: claim + "accessModes",
+			Detail: "a claim needs at least one mode; set [ReadWriteOnce]",
+			Violated: func(c *Config) bool {
+				return len(c.ControlPlane.BackingStore.Backup.VolumeClaim.AccessModes) == 0
+			},
+		},
+	}
+}

@@ -1,0 +1,154 @@
+package backup
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"sync"
+	"time"
+
+	"github.com/robfig/cron/v3"
+	"k8s.io/klog/v2"
+	"k8s.io/utils/clock"
+)
+
+const (
+	// firstRetry and lastRetry bound the pause after a backup that failed.
+	firstRetry = time.Minute
+	lastRetry  = 30 * time.Minute
+	// grace is how long a backup may be late before it counts as too old.
+	grace = 10 * time.Minute
+)
+
+// ParseSchedule returns a schedule in the format of cron, in UTC.
+func ParseSchedule(text string) (cron.Schedule, error) {
+	schedule, err := cron.ParseStandard(text)
+	if err != nil {
+		return nil, fmt.Errorf("cannot use schedule %q: %w", text, err)
+	}
+	return schedule, nil
+}
+
+// Keeper takes backups on a schedule, and keeps some of them. All fields but Recorded are
+// required.
+type Keeper struct {
+	// Dir is where the files are. Nothing else may be there.
+	Dir string
+	// Schedule is when backups are due, in UTC.
+	Schedule cron.Schedule
+	// Keep is how many backups stay, at least 1.
+	Keep int
+	// Write writes the content of the store at one revision.
+	Write func(ctx context.Context, w io.Writer) error
+	// Verify returns why what Write has written could not be restored.
+	Verify func(ctx context.Context, file io.ReadSeeker) error
+	// Recorded records that backups fail, and that they succeed again. Default: nothing.
+	Recorded func(failed bool, message string)
+	// Clock is the time.
+	Clock clock.Clock
+
+	mu        sync.Mutex
+	last      File // the newest backup, zero if there is none
+	due       time.Time
+	lastError string
+}
+
+// Run takes backups until ctx ends. No failure ends it. Only the leader runs it.
+func (k *Keeper) Run(ctx context.Context) error {
+	k.begin()
+	pause := firstRetry
+	for {
+		due := k.nextDue()
+		if wait := due.Sub(k.Clock.Now()); wait > 0 {
+			select {
+			case <-ctx.Done():
+				return nil
+			case <-k.Clock.After(wait):
+			}
+		}
+		file, err := k.take(ctx)
+		switch {
+		case ctx.Err() != nil:
+			return nil //nolint:nilerr // The term has ended, which is no failure.
+		case err == nil:
+			k.recordSuccess(file)
+			pause = firstRetry
+			continue
+		}
+		k.recordFailure(err)
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-k.Clock.After(pause):
+		}
+		pause = min(2*pause, lastRetry)
+	}
+}
+
+// begin learns which backups there are.
+func (k *Keeper) begin() {
+	files, err := list(k.Dir)
+	if err != nil {
+		k.recordFailure(err)
+		return
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.last, k.lastError = File{}, ""
+	if len(files) > 0 {
+		k.last = files[0]
+		observe(k.last)
+	}
+}
+
+// nextDue returns when the next backup is due: at once if there is none, or if one was
+// missed while nobody ran.
+func (k *Keeper) nextDue() time.Time {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.due = k.Clock.Now()
+	if !k.last.Time.IsZero() {
+		k.due = k.Schedule.Next(k.last.Time.UTC())
+	}
+	return k.due
+}
+
+// take writes one backup, and deletes those that are too many.
+func (k *Keeper) take(ctx context.Context) (File, error) {
+	start := k.Clock.Now()
+	file, err := k.write(ctx, start)
+	if err != nil {
+		return File{}, err
+	}
+	registered().duration.Set(k.Clock.Since(start).Seconds())
+	return file, k.prune()
+}
+
+// recordSuccess records a complete backup.
+func (k *Keeper) recordSuccess(file File) {
+	k.mu.Lock()
+	failed := k.lastError != ""
+	k.last, k.lastError = file, ""
+	k.mu.Unlock()
+	observe(file)
+	klog.InfoS("Backup of the store written", "file", file.Name, "bytes", file.Size)
+	if failed && k.Recorded != nil {
+		k.Recorded(false, "Backups of the store succeed again.")
+	}
+}
+
+// recordFailure records why a backup failed. The log has each reason once.
+func (k *Keeper) recordFailure(err error) {
+	k.mu.Lock()
+	before := k.lastError
+	k.lastError = err.Error()
+	k.mu.Unlock()
+	registered().failures.Inc()
+	if before == err.Error() {
+		return
+	}
+	klog.ErrorS(err, "Cannot back up the store, retrying")
+	if k.Recorded != nil {
+		k.Recorded(true, "Cannot back up the store: "+err.Error())
+	}
+}

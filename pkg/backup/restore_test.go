@@ -1,0 +1,120 @@
+package backup
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"go.etcd.io/etcd/client/v3/kubernetes"
+	"go.uber.org/zap"
+
+	"github.com/sublet-dev/sublet/pkg/snapshot"
+	"github.com/sublet-dev/sublet/pkg/storage"
+)
+
+// TestRestore backs up a real store, and restores the file into an empty one. Package
+// snapshot does that for each kind of store.
+func TestRestore(t *testing.T) {
+	t.Parallel()
+	source, target := newStore(t), newStore(t)
+	client, stop := openStore(t, source)
+	const record = "/registry/sublet.dev/encryption"
+	want := map[string]string{record: `{"keys":[]}`}
+	for i := range 300 {
+		want[fmt.Sprintf("/registry/secrets/default/s%03d", i)] = fmt.Sprint("k8s:enc:secretbox:v1:key1:", i)
+	}
+	for key, value := range want {
+		if _, err := client.Put(t.Context(), key, value); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w := newWorld(t, "@daily", 1)
+	w.Write = func(ctx context.Context, out io.Writer) error {
+		_, _, err := snapshot.Dump(ctx, client.Client, out, w.clock.Now())
+		return err
+	}
+	w.Verify = func(ctx context.Context, file io.ReadSeeker) error {
+		_, err := snapshot.OpenDump(ctx, file)
+		return err
+	}
+	file, err := w.take(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	stop()
+
+	content, err := os.Open(filepath.Join(w.Dir, file.Name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = content.Close() }()
+	dump, err := snapshot.OpenDump(t.Context(), content)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := snapshot.Restore(t.Context(), target, dump, snapshot.RestoreOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	restored, stop := openStore(t, target)
+	defer stop()
+	for key, value := range want {
+		got, err := restored.KV.Get(t.Context(), key)
+		if err != nil || len(got.Kvs) != 1 || string(got.Kvs[0].Value) != value {
+			t.Fatalf("%s: got %v, %v", key, got, err)
+		}
+	}
+}
+
+func newStore(t *testing.T) snapshot.Store {
+	t.Helper()
+	dir := t.TempDir()
+	return snapshot.Store{Location: "etcd.embedded", OnVolume: true, Open: func() (storage.Backend, error) {
+		store := storage.Embedded(dir)
+		store.NoSync, store.Logger = true, zap.NewNop()
+		return store, nil
+	}}
+}
+
+// openStore opens a store until the returned function is called.
+func openStore(t *testing.T, store snapshot.Store) (*kubernetes.Client, func()) {
+	t.Helper()
+	backend, err := store.Open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	client, err := backend.Start(ctx)
+	if err != nil {
+		backend.Stop()
+		t.Fatal(err)
+	}
+	return client, backend.Stop
+}
+
+// TestCancelled ends a term in the middle of a backup.
+func TestCancelled(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, "@daily", 1)
+	begun := make(chan struct{})
+	w.Write = func(ctx context.Context, out io.Writer) error {
+		_, _ = io.WriteString(out, "half")
+		close(begun)
+		<-ctx.Done()
+		return context.Cause(ctx)
+	}
+	stop := w.run()
+	select {
+	case <-begun:
+	case <-time.After(patience):
+		t.Fatal("no backup")
+	}
+	stop()
+	if files := w.files(); len(files) > 0 || len(w.events) > 0 {
+		t.Errorf("the end of a term is no failure: %v, %d Events", files, len(w.events))
+	}
+}
