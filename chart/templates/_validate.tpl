@@ -24,7 +24,6 @@
     "controlPlane.backingStore.etcd.embedded"
     "controlPlane.backingStore.etcd.embedded.enabled"
     "controlPlane.backingStore.etcd.embedded.quota"
-<<<<<<< HEAD
     "controlPlane.backingStore.etcd.external"
     "controlPlane.backingStore.etcd.external.enabled"
     "controlPlane.backingStore.etcd.external.endpoint"
@@ -34,7 +33,6 @@
     "controlPlane.backingStore.etcd.external.tls.caFile"
     "controlPlane.backingStore.etcd.external.tls.certFile"
     "controlPlane.backingStore.etcd.external.tls.keyFile"
-=======
     "controlPlane.backingStore.backup"
     "controlPlane.backingStore.backup.enabled"
     "controlPlane.backingStore.backup.schedule"
@@ -43,7 +41,6 @@
     "controlPlane.backingStore.backup.volumeClaim.size"
     "controlPlane.backingStore.backup.volumeClaim.storageClass"
     "controlPlane.backingStore.backup.volumeClaim.retentionPolicy"
->>>>>>> 77dd1c2 (Back up the store to a claim on a schedule)
     "controlPlane.statefulSet"
     "controlPlane.statefulSet.highAvailability"
     "controlPlane.statefulSet.highAvailability.enabled"
