@@ -13,6 +13,20 @@ func storeConditions() map[string]string {
 	}
 }
 
+// moveConditions returns the conditions of the combinations of moves.
+func moveConditions() map[string]string {
+	const from = "$v.controlPlane.backingStore.moveFrom"
+	sources := "(" + from + ".etcd.embedded.enabled)"
+	for _, store := range v1alpha1.OtherStores() {
+		sources += " (" + from + "." + string(store) + ".enabled)"
+	}
+	return map[string]string{
+		"move-from-several":          "gt (len (without (list " + sources + ") false)) 1",
+		"move-from-itself":           "and " + from + ".etcd.embedded.enabled " + usesEmbeddedEtcd(),
+		"move-from-without-endpoint": "and " + from + ".etcd.external.enabled (not " + from + ".etcd.external.endpoint)",
+	}
+}
+
 // oneStore returns the condition that not exactly one store is enabled.
 func oneStore() string {
 	embedded, enabled := enabledStores()

@@ -53,6 +53,7 @@ func conditions() map[string]string {
 		"deadline-under-retry":      "le (mul 10 (int " + replicas + ".renewDeadline)) (mul 12 (int " + replicas + ".retryPeriod))",
 	}
 	maps.Copy(all, storeConditions())
+	maps.Copy(all, moveConditions())
 	var greater []string
 	for _, name := range v1alpha1.LimitedResources() {
 		all["request-over-limit-"+string(name)] = overLimit(resources, name)

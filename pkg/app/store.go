@@ -3,7 +3,9 @@ package app
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -60,8 +62,18 @@ func (a *app) storeIdentity() storage.Identity {
 type storeUse struct {
 	// secretDir is where the Secret of the store is mounted.
 	secretDir string
+	// mustExist is true for a store that must not be created.
+	mustExist bool
 	// register registers the metrics of the store. Default: they are not kept.
 	register func(metrics.Registerable) error
+}
+
+// checkDir returns an error if a store must exist and its folder does not.
+func (u storeUse) checkDir(dir string) error {
+	if _, err := os.Stat(dir); u.mustExist && errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("there is no %s on the volume", dir)
+	}
+	return nil
 }
 
 // targetStore returns the store that the settings enable.
@@ -76,7 +88,12 @@ func (a *app) storeOf(settings v1alpha1.BackingStore, use storeUse) (snapshot.St
 	case v1alpha1.StoreEmbeddedEtcd:
 		return snapshot.Store{
 			Location: host.EmbeddedLocation, OnVolume: true,
-			Open: func() (storage.Backend, error) { return a.newEmbeddedEtcd(settings.Etcd.Embedded, use), nil },
+			Open: func() (storage.Backend, error) {
+				if err := use.checkDir(a.storeDir()); err != nil {
+					return nil, err
+				}
+				return a.newEmbeddedEtcd(settings.Etcd.Embedded, use), nil
+			},
 		}, nil
 	case v1alpha1.StoreExternalEtcd:
 		external := a.newExternalEtcd(settings.Etcd.External, use)

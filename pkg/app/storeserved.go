@@ -3,11 +3,13 @@ package app
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/klog/v2"
+	"k8s.io/utils/clock"
 
 	"github.com/sublet-dev/sublet/api/labels"
 	"github.com/sublet-dev/sublet/pkg/app/lifecycle"
@@ -24,7 +26,41 @@ func (a *app) serveOnly(backend storage.Backend, location string) (*snapshot.Ser
 	served.By = a.options.identity().Pod
 	served.Recorded = func() string { return a.facts.StoreLocation }
 	served.Waiter = storage.Waiter{Report: a.reportStore}
-	return served, nil
+	mover, err := a.newMover()
+	served.Mover = mover
+	return served, err
+}
+
+// moveSecretDir is where the chart mounts the Secret of a store to move from.
+const moveSecretDir = "/etc/sublet-store-from"
+
+// newMover returns what moves the store, nil if the settings do not ask for that.
+func (a *app) newMover() (*snapshot.Mover, error) {
+	settings, ok := a.values.ControlPlane.BackingStore.Source()
+	if !ok {
+		return nil, nil //nolint:nilnil // There is nothing to move.
+	}
+	source, err := a.storeOf(settings, storeUse{secretDir: moveSecretDir, mustExist: true})
+	if err != nil {
+		return nil, err
+	}
+	target, err := a.targetStore()
+	if err != nil {
+		return nil, err
+	}
+	if source.Location == target.Location {
+		return nil, fmt.Errorf("cannot move from %s to itself; set controlPlane.backingStore to another store, or remove moveFrom", source.Location)
+	}
+	return &snapshot.Mover{
+		Source: source, Target: target, Cluster: string(a.facts.Anchor.UID), Identity: a.identityValue(), By: a.options.identity().Pod,
+		Clock: clock.RealClock{}, Report: a.reportMove,
+	}, nil
+}
+
+// reportMove logs a step of a move. The replica is live meanwhile, however long that takes.
+func (a *app) reportMove(step string, details ...any) {
+	klog.InfoS(step, details...)
+	a.health.setStandby("The store is being moved: " + step)
 }
 
 // storeParts returns what runs for the store once it is open.

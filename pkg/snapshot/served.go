@@ -55,6 +55,7 @@ func (s *Served) Start(ctx context.Context) (*kubernetes.Client, error) {
 			return nil, err
 		}
 	}
+	s.Waiter.Reset()
 	client, err := s.Backend.Start(ctx)
 	if err != nil {
 		return nil, err

@@ -65,6 +65,9 @@ func (w Waiter) Retry(ctx context.Context, attempt func(ctx context.Context) err
 	}
 }
 
+// Reset reports that there is no reason to wait.
+func (w Waiter) Reset() { w.report("") }
+
 func (w Waiter) report(reason string) {
 	if w.Report != nil {
 		w.Report(reason)

@@ -13,6 +13,9 @@ type BackingStore struct {
 	Etcd Etcd `json:"etcd"`
 	// Scheduled backups of the store.
 	Backup Backup `json:"backup"`
+	// Store that the virtual cluster had before. At its next start, the control plane moves it to the
+	// store above and verifies every key. It does so once. Leave the settings, or remove them later.
+	MoveFrom MoveFrom `json:"moveFrom"`
 }
 
 // Etcd has the settings of a store that is an etcd.
@@ -116,6 +119,15 @@ func OtherStores() []Store {
 // Store returns the store that is enabled. It returns an empty string unless exactly one
 // is.
 func (b *BackingStore) Store() Store {
+	enabled := b.enabled()
+	if len(enabled) != 1 {
+		return ""
+	}
+	return enabled[0]
+}
+
+// enabled returns the kinds of store that are enabled.
+func (b *BackingStore) enabled() []Store {
 	var enabled []Store
 	for _, choice := range b.storeChoices() {
 		if choice.enabled {
@@ -125,10 +137,7 @@ func (b *BackingStore) Store() Store {
 	if b.Etcd.Embedded.Enabled == ToggleOn || b.Etcd.Embedded.Enabled == ToggleAuto && len(enabled) == 0 {
 		enabled = append(enabled, StoreEmbeddedEtcd)
 	}
-	if len(enabled) != 1 {
-		return ""
-	}
-	return enabled[0]
+	return enabled
 }
 
 // storeCombinations returns the rule that one store is enabled.

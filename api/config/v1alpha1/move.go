@@ -1,0 +1,77 @@
+package v1alpha1
+
+// MoveFrom has the settings of the store that the virtual cluster had before. They have the
+// form of the settings of the store itself.
+type MoveFrom struct {
+	// The store was an etcd.
+	Etcd MoveFromEtcd `json:"etcd"`
+}
+
+// MoveFromEtcd has the settings of an etcd to move from.
+type MoveFromEtcd struct {
+	// Etcd in the control plane process, on the volume of the pod.
+	Embedded MoveFromVolume `json:"embedded"`
+	// Etcd that somebody else runs. The pod mounts its Secret at /etc/sublet-store-from.
+	External ExternalEtcd `json:"external"`
+}
+
+// MoveFromVolume has the settings of a store on the volume of the pod to move from.
+type MoveFromVolume struct {
+	// Move the virtual cluster from this store.
+	// Default: false
+	Enabled bool `json:"enabled"`
+}
+
+// moveFromPath is the path of the settings of the store to move from.
+const moveFromPath = backingStorePath + "moveFrom."
+
+// Source returns the settings of the store to move from. ok is false if there is none.
+func (b *BackingStore) Source() (source BackingStore, ok bool) {
+	source = BackingStore{Etcd: Etcd{External: b.MoveFrom.Etcd.External}}
+	source.Etcd.Embedded.Enabled = ToggleOff
+	if b.MoveFrom.Etcd.Embedded.Enabled {
+		source.Etcd.Embedded = EmbeddedEtcd{Enabled: ToggleOn, Quota: b.Etcd.Embedded.Quota}
+	}
+	return source, len(source.enabled()) > 0
+}
+
+// moveSources returns the settings that enable a store to move from.
+func moveSources() []string {
+	var all []string
+	for _, store := range append([]Store{StoreEmbeddedEtcd}, OtherStores()...) {
+		all = append(all, moveFromPath+string(store)+".enabled")
+	}
+	return all
+}
+
+// moveCombinations returns the rules about moving a store.
+func moveCombinations() []Combination {
+	const external = moveFromPath + "etcd.external."
+	sources := moveSources()
+	return []Combination{
+		{
+			Name: "move-from-several", Path: sources[0], With: sources[1:],
+			Detail: "a virtual cluster has one store; enable only that one below " + backingStorePath + "moveFrom",
+			Violated: func(c *Config) bool {
+				source, _ := c.ControlPlane.BackingStore.Source()
+				return len(source.enabled()) > 1
+			},
+		},
+		{
+			Name: "move-from-itself", Path: sources[0], With: []string{StoreEmbeddedEtcd.Setting()},
+			Detail: "the store is the same embedded etcd; enable another store to move to, or leave this out",
+			Violated: func(c *Config) bool {
+				b := &c.ControlPlane.BackingStore
+				return b.MoveFrom.Etcd.Embedded.Enabled && b.Store() == StoreEmbeddedEtcd
+			},
+		},
+		{
+			Name: "move-from-without-endpoint", Path: external + "endpoint", With: []string{external + "enabled"},
+			Detail: external + "enabled is true, so it needs at least one URL, such as https://etcd.example.com:2379",
+			Violated: func(c *Config) bool {
+				e := c.ControlPlane.BackingStore.MoveFrom.Etcd.External
+				return e.Enabled && e.Endpoint == ""
+			},
+		},
+	}
+}
