@@ -1,6 +1,10 @@
 package main
 
-import "github.com/sublet-dev/sublet/api/config/v1alpha1"
+import (
+	"strings"
+
+	"github.com/sublet-dev/sublet/api/config/v1alpha1"
+)
 
 // storeConditions returns the conditions of the combinations of stores.
 func storeConditions() map[string]string {
@@ -43,9 +47,9 @@ func usesEmbeddedEtcd() string {
 // enabledStores returns expressions: the setting of the default store as text, and the number
 // of other stores that are enabled.
 func enabledStores() (embedded, enabled string) {
-	others := ""
+	var others strings.Builder
 	for _, store := range v1alpha1.OtherStores() {
-		others += " (" + access(store.Setting()) + ")"
+		others.WriteString(" (" + access(store.Setting()) + ")")
 	}
-	return "(toString (" + access(v1alpha1.StoreEmbeddedEtcd.Setting()) + "))", "(len (without (list" + others + ") false))"
+	return "(toString (" + access(v1alpha1.StoreEmbeddedEtcd.Setting()) + "))", "(len (without (list" + others.String() + ") false))"
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.etcd.io/etcd/client/v3/kubernetes"
 	"go.etcd.io/etcd/client/v3/namespace"
@@ -18,6 +19,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/test/bufconn"
 	"k8s.io/component-base/metrics"
+	"k8s.io/klog/v2"
 	"k8s.io/utils/clock"
 )
 
@@ -114,10 +116,29 @@ func (x *External) newClient() (*kubernetes.Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	client.KV = namespace.NewKV(client.KV, x.Prefix)
+	client.KV = &userKV{KV: namespace.NewKV(client.KV, x.Prefix)}
 	client.Watcher = namespace.NewWatcher(client.Watcher, x.Prefix)
 	client.Lease = namespace.NewLease(client.Lease, x.Prefix)
 	return client, nil
+}
+
+// userKV is the key-value store of a user who may not compact the etcd, as with a
+// permission on a prefix alone. The etcd has to compact itself then.
+type userKV struct {
+	clientv3.KV
+	logged sync.Once
+}
+
+// Compact deletes old revisions. It does nothing without the permission.
+func (kv *userKV) Compact(ctx context.Context, revision int64, opts ...clientv3.CompactOption) (*clientv3.CompactResponse, error) {
+	response, err := kv.KV.Compact(ctx, revision, opts...)
+	if !errors.Is(rpctypes.Error(err), rpctypes.ErrPermissionDenied) {
+		return response, err
+	}
+	kv.logged.Do(func() {
+		klog.InfoS("No permission to compact etcd. Start it with --auto-compaction-mode=periodic --auto-compaction-retention=5m")
+	})
+	return &clientv3.CompactResponse{}, nil
 }
 
 // clientConfig returns the configuration of a client of some endpoints. The dialer

@@ -224,3 +224,37 @@ func TestRenewedCertificates(t *testing.T) {
 		return ""
 	})
 }
+
+// TestUserOfEtcd opens a store as a user who may use the prefix only. All that a virtual
+// cluster does must work, and other keys must be out of reach.
+func TestUserOfEtcd(t *testing.T) {
+	t.Parallel()
+	x := authStore(t, "shop", true)
+	t.Cleanup(x.Stop)
+	client, err := x.Start(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	createKey(t, client, "/registry/a")
+	lease, err := client.Grant(t.Context(), 60)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := client.Put(t.Context(), "/registry/b", "1", clientv3.WithLease(lease.ID))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if response := <-client.Watch(t.Context(), "/registry/", clientv3.WithPrefix(), clientv3.WithRev(got.Header.Revision)); len(response.Events) != 1 {
+		t.Errorf("the watch got %+v", response)
+	}
+	if _, err := x.askStatus(t.Context()); err != nil {
+		t.Errorf("the monitor: %v", err)
+	}
+	if _, err := client.Compact(t.Context(), got.Header.Revision); err != nil {
+		t.Errorf("the compactor: %v", err)
+	}
+	x.Prefix = "/games/"
+	if _, err := x.probe(t.Context()); err == nil {
+		t.Error("the user reads below another prefix")
+	}
+}

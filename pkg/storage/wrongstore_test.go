@@ -81,8 +81,8 @@ func wrongEtcds() map[string]wrongStore {
 		},
 		"no-client-certificate":    func(t *testing.T) *External { return mutualStore(t, newSigner(t), nil, "") },
 		"other-client-certificate": func(t *testing.T) *External { return mutualStore(t, newSigner(t), newSigner(t), "shop") },
-		"no-permission":            func(t *testing.T) *External { return authStore(t, "shop") },
-		"no-user":                  func(t *testing.T) *External { return authStore(t, "nobody") },
+		"no-permission":            func(t *testing.T) *External { return authStore(t, "shop", false) },
+		"no-user":                  func(t *testing.T) *External { return authStore(t, "nobody", true) },
 		"other-virtual-cluster": func(t *testing.T) *External {
 			return storeWith(t, IdentityKey, `{"anchor":"other-uid","namespace":"team-b","name":"games"}`)
 		},
@@ -154,7 +154,7 @@ func masked(x *External, line string) string {
 func compareGolden(t *testing.T, path, got string) {
 	t.Helper()
 	if *update {
-		if err := os.WriteFile(path, []byte(got), 0o644); err != nil { //nolint:gosec // it is part of the source
+		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -189,8 +189,9 @@ func mutualStore(t *testing.T, ca, by *signer, name string) *External {
 	return x
 }
 
-// authStore returns a store on an etcd with users. The user shop has no permission.
-func authStore(t *testing.T, user string) *External {
+// authStore returns a store on an etcd with users. The user shop has permissions on the
+// prefix if granted is true, else none.
+func authStore(t *testing.T, user string, granted bool) *External {
 	t.Helper()
 	ca := newSigner(t)
 	x := mutualStore(t, ca, ca, "root")
@@ -199,13 +200,21 @@ func authStore(t *testing.T, user string) *External {
 		t.Fatal(err)
 	}
 	defer func() { _ = client.Close() }()
+	if _, err := client.RoleAdd(t.Context(), "shop"); err != nil {
+		t.Fatal(err)
+	}
+	if granted {
+		if _, err := client.RoleGrantPermission(t.Context(), "shop", x.Prefix, clientv3.GetPrefixRangeEnd(x.Prefix), clientv3.PermissionType(clientv3.PermReadWrite)); err != nil {
+			t.Fatal(err)
+		}
+	}
 	for _, name := range []string{"root", "shop"} {
 		if _, err := client.UserAddWithOptions(t.Context(), name, "", &clientv3.UserAddOptions{NoPassword: true}); err != nil {
 			t.Fatal(err)
 		}
-	}
-	if _, err := client.UserGrantRole(t.Context(), "root", "root"); err != nil {
-		t.Fatal(err)
+		if _, err := client.UserGrantRole(t.Context(), name, name); err != nil {
+			t.Fatal(err)
+		}
 	}
 	if _, err := client.AuthEnable(t.Context()); err != nil {
 		t.Fatal(err)
