@@ -1,6 +1,7 @@
 package replicas
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -31,6 +32,8 @@ type world struct {
 
 // setup is what a virtual cluster consists of.
 type setup struct {
+	// name is that of the release and of its namespace. Default: shop.
+	name string
 	// values are those of the chart.
 	values map[string]any
 	// prepare makes on the host what the release needs, in its namespace. May be nil.
@@ -63,12 +66,12 @@ func (w *world) open(ctx context.Context, t *testing.T, s setup) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const namespace = "shop"
+	namespace := cmp.Or(s.name, "shop")
 	if s.prepare != nil {
 		s.prepare(t, w.host, namespace)
 	}
 	w.release, err = tenant.Install(ctx, w.host, tenant.Options{
-		Chart: filepath.Join("..", "..", "..", "chart"), Server: server, Release: "shop", Namespace: namespace, Values: s.values,
+		Chart: filepath.Join("..", "..", "..", "chart"), Server: server, Release: namespace, Namespace: namespace, Values: s.values,
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -1,0 +1,201 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"math/big"
+	"net"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"go.etcd.io/etcd/client/pkg/v3/transport"
+	"go.etcd.io/etcd/server/v3/embed"
+	"go.uber.org/zap"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// operatorEtcd is an etcd outside of the host, at an address that its pods reach. It wants
+// client certificates.
+type operatorEtcd struct {
+	config *embed.Config
+	etcd   *embed.Etcd
+	pair   map[string][]byte // the data of the Secret
+}
+
+// startOperatorEtcd starts an etcd on the address with which this machine reaches the host.
+func startOperatorEtcd(t *testing.T) *operatorEtcd {
+	t.Helper()
+	api, err := url.Parse(hostConfig.Host)
+	if err != nil {
+		t.Fatal(err)
+	}
+	way, err := new(net.Dialer).DialContext(t.Context(), "udp", net.JoinHostPort(api.Hostname(), "9"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := way.LocalAddr().(*net.UDPAddr).IP
+	_ = way.Close()
+	e := &operatorEtcd{config: embed.NewConfig()}
+	certFile, keyFile := e.issue(t, address)
+	e.config.Dir = t.TempDir()
+	e.config.ZapLoggerBuilder = embed.NewZapLoggerBuilder(zap.NewNop())
+	e.config.ClientTLSInfo = transport.TLSInfo{CertFile: certFile, KeyFile: keyFile, TrustedCAFile: certFile, ClientCertAuth: true}
+	e.config.ListenClientUrls = []url.URL{{Scheme: "https", Host: freeAddress(t, address.String())}}
+	e.config.AdvertiseClientUrls = e.config.ListenClientUrls
+	e.config.ListenPeerUrls = []url.URL{{Scheme: "http", Host: freeAddress(t, "127.0.0.1")}}
+	e.config.AdvertisePeerUrls = e.config.ListenPeerUrls
+	e.config.InitialCluster = e.config.InitialClusterFromName(e.config.Name)
+	e.start(t)
+	t.Cleanup(e.stop)
+	return e
+}
+
+// issue makes one certificate that is the authority, the server's and the client's.
+func (e *operatorEtcd) issue(t *testing.T, address net.IP) (certFile, keyFile string) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "etcd"}, IPAddresses: []net.IP{address},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour),
+		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageDigitalSignature,
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
+	}
+	cert, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	private, err := x509.MarshalECPrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	certPEM := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert})
+	keyPEM := pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: private})
+	e.pair = map[string][]byte{"ca.crt": certPEM, corev1.TLSCertKey: certPEM, corev1.TLSPrivateKeyKey: keyPEM}
+	dir := t.TempDir()
+	certFile, keyFile = filepath.Join(dir, "etcd.crt"), filepath.Join(dir, "etcd.key")
+	for file, content := range map[string][]byte{certFile: certPEM, keyFile: keyPEM} {
+		if err := os.WriteFile(file, content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return certFile, keyFile
+}
+
+func freeAddress(t *testing.T, ip string) string {
+	t.Helper()
+	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", net.JoinHostPort(ip, "0"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = listener.Close() }()
+	return listener.Addr().String()
+}
+
+func (e *operatorEtcd) start(t *testing.T) {
+	t.Helper()
+	config := *e.config
+	var err error
+	if e.etcd, err = embed.StartEtcd(&config); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-e.etcd.Server.ReadyNotify():
+	case <-time.After(patience):
+		t.Fatal("etcd is not ready")
+	}
+}
+
+func (e *operatorEtcd) stop() {
+	if e.etcd != nil {
+		e.etcd.Close()
+		e.etcd = nil
+	}
+}
+
+// TestExternalEtcd installs a virtual cluster on an etcd that somebody else runs, and takes
+// the etcd away. Pods run on, the control plane is not restarted, and it works again by
+// itself.
+func TestExternalEtcd(t *testing.T) {
+	etcd := startOperatorEtcd(t)
+	const namespace = "external-etcd"
+	create := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}}
+	if _, err := hostClient.CoreV1().Namespaces().Create(t.Context(), create, metav1.CreateOptions{}); err != nil && !apierrors.IsAlreadyExists(err) {
+		t.Fatal(err)
+	}
+	const external = "controlPlane.backingStore.etcd.external."
+	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "etcd-client"}, Type: corev1.SecretTypeTLS, Data: etcd.pair}
+	if _, err := hostClient.CoreV1().Secrets(namespace).Create(t.Context(), secret, metav1.CreateOptions{}); err != nil && !apierrors.IsAlreadyExists(err) {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = hostClient.CoreV1().Secrets(namespace).Delete(context.WithoutCancel(t.Context()), secret.Name, metav1.DeleteOptions{})
+	})
+	tn := install(t, "external", namespace, external+"enabled=true", external+"tls.secret=etcd-client",
+		external+"endpoint="+etcd.config.ListenClientUrls[0].String())
+	tn.runPods("before")
+
+	etcd.stop()
+	eventually(t, "the control plane is unready and says why", func(ctx context.Context) error {
+		if err := tn.virtual.Discovery().RESTClient().Get().AbsPath("/readyz").Timeout(5 * time.Second).Do(ctx).Error(); err == nil {
+			return errors.New("it is ready")
+		}
+		logs, err := hostClient.CoreV1().Pods(namespace).GetLogs(tn.controlPlanePod(), &corev1.PodLogOptions{}).DoRaw(ctx)
+		if err == nil && !strings.Contains(string(logs), "Store does not respond") {
+			return errors.New("its log does not tell that the store is away")
+		}
+		return err
+	})
+	etcd.start(t)
+	back := time.Now()
+	tn.awaitReady()
+	figure("external_etcd_back", time.Since(back).Seconds(), "s")
+	tn.runPods("before", "after")
+	pod, err := hostClient.CoreV1().Pods(namespace).Get(t.Context(), tn.controlPlanePod(), metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := pod.Status.ContainerStatuses[0].RestartCount; n > 0 {
+		t.Errorf("the control plane was restarted %d times", n)
+	}
+}
+
+// runPods creates the pods that do not exist, and waits until each runs on the host once.
+func (tn *tenant) runPods(names ...string) {
+	tn.t.Helper()
+	for _, name := range names {
+		tn.createPod(tn.t.Context(), name)
+	}
+	eventually(tn.t, "pods run", func(ctx context.Context) error {
+		pods, err := tn.virtual.CoreV1().Pods("default").List(ctx, metav1.ListOptions{})
+		if err != nil {
+			return err
+		}
+		for _, pod := range pods.Items {
+			if pod.Status.Phase != corev1.PodRunning {
+				return fmt.Errorf("pod %s is %s", pod.Name, pod.Status.Phase)
+			}
+		}
+		if host := tn.hostPods(); len(pods.Items) != len(names) || host != len(names) {
+			return fmt.Errorf("the tenant has %d pods and the host %d, want %d", len(pods.Items), host, len(names))
+		}
+		return nil
+	})
+}
