@@ -113,7 +113,9 @@ func (a *app) reportStore(reason string) {
 		a.health.setStarting()
 		return
 	}
-	a.health.setStandby("The store cannot be opened: " + reason)
+	reason = "the store cannot be opened: " + reason
+	a.health.setStandby(reason)
+	a.events.RecordStandby(a.facts.Anchor, reason)
 }
 
 // acceptedStore returns the UID of the anchor whose store the operator has accepted. It is

@@ -80,15 +80,16 @@ func (x *External) Start(ctx context.Context) (*kubernetes.Client, error) {
 	if x.Clock == nil {
 		x.Clock = clock.RealClock{}
 	}
-	var first *etcdserverpb.StatusResponse
-	err := x.Waiter.Retry(ctx, func(ctx context.Context) (err error) {
-		first, err = x.probe(ctx)
-		return err
-	})
+	observed, err := newStoreMetrics(x.Register)
 	if err != nil {
 		return nil, err
 	}
-	observed, err := newStoreMetrics(x.Register)
+	observed.setUp(false)
+	var first *etcdserverpb.StatusResponse
+	err = x.Waiter.Retry(ctx, func(ctx context.Context) (err error) {
+		first, err = x.probe(ctx)
+		return err
+	})
 	if err != nil {
 		return nil, err
 	}

@@ -30,6 +30,11 @@ func NewEvents(client kubernetes.Interface, namespace string) *Events {
 // Stop ends the recorder. Events that wait are lost.
 func (e *Events) Stop() { e.broadcaster.Shutdown() }
 
+// RecordStandby records on the anchor why this replica does not serve.
+func (e *Events) RecordStandby(anchor metav1.OwnerReference, reason string) {
+	e.record(anchor, corev1.EventTypeWarning, "Standby", reason)
+}
+
 // RecordBackup records on the anchor that backups of the store fail, or that they succeed
 // again.
 func (e *Events) RecordBackup(anchor metav1.OwnerReference, failed bool, message string) {
