@@ -13,11 +13,11 @@ type HighAvailability struct {
 	Replicas int32 `json:"replicas" min:"1" max:"99"`
 	// How long a leader that no longer renews its lease stays the leader, in seconds. Another replica
 	// takes over then. Must be more than renewDeadline.
-	// Default: 4
+	// Default: 3
 	LeaseDuration int32 `json:"leaseDuration" min:"2" max:"3600"`
 	// How long a leader tries to renew its lease before it stops leading, in seconds. Must be more
 	// than 1.2 times retryPeriod.
-	// Default: 3
+	// Default: 2
 	RenewDeadline int32 `json:"renewDeadline" min:"2" max:"3600"`
 	// Time between two renewals of the lease, in seconds. Each is one write to the store.
 	// Default: 1
@@ -43,7 +43,7 @@ func (h HighAvailability) Count() int {
 }
 
 func defaultHighAvailability() HighAvailability {
-	return HighAvailability{Enabled: true, Replicas: 1, LeaseDuration: 4, RenewDeadline: 3, RetryPeriod: 1, StandbyCaches: true}
+	return HighAvailability{Enabled: true, Replicas: 1, LeaseDuration: 3, RenewDeadline: 2, RetryPeriod: 1, StandbyCaches: true}
 }
 
 // highAvailabilityCombinations returns the rules about several replicas.
