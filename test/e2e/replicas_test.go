@@ -19,7 +19,6 @@ import (
 	"time"
 
 	"go.etcd.io/etcd/server/v3/embed"
-	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
@@ -70,12 +69,12 @@ func TestReplicas(t *testing.T) {
 	}
 }
 
-// startEtcd starts an etcd on the node's address, and returns its endpoint.
+// startEtcd starts an etcd that pods of the host reach, and returns its endpoint.
 func startEtcd(t *testing.T) string {
 	t.Helper()
 	cfg := embed.NewConfig()
 	cfg.Dir, cfg.LogLevel, cfg.LogOutputs = t.TempDir(), "error", []string{"/dev/null"}
-	client := url.URL{Scheme: "http", Host: net.JoinHostPort(nodeAddress(t), "12379")}
+	client := url.URL{Scheme: "http", Host: net.JoinHostPort(machineAddress(t), "12379")}
 	peer := url.URL{Scheme: "http", Host: "127.0.0.1:12380"}
 	cfg.ListenClientUrls, cfg.AdvertiseClientUrls = []url.URL{client}, []url.URL{client}
 	cfg.ListenPeerUrls, cfg.AdvertisePeerUrls = []url.URL{peer}, []url.URL{peer}
@@ -89,20 +88,23 @@ func startEtcd(t *testing.T) string {
 	return client.String()
 }
 
-// nodeAddress returns the address of the host's real node.
-func nodeAddress(t *testing.T) string {
+// machineAddress returns the address of this machine on the network of the host's node.
+func machineAddress(t *testing.T) string {
 	t.Helper()
-	nodes, err := hostClient.CoreV1().Nodes().List(t.Context(), metav1.ListOptions{LabelSelector: "type!=kwok"})
-	if err != nil || len(nodes.Items) == 0 {
-		t.Fatalf("the host has no node: %v", err)
+	api, err := url.Parse(hostConfig.Host)
+	if err != nil {
+		t.Fatal(err)
 	}
-	for _, address := range nodes.Items[0].Status.Addresses {
-		if address.Type == corev1.NodeInternalIP {
-			return address.Address
-		}
+	connection, err := new(net.Dialer).DialContext(t.Context(), "udp", api.Host)
+	if err != nil {
+		t.Fatal(err)
 	}
-	t.Fatal("the node has no address")
-	return ""
+	defer connection.Close()
+	address, _, err := net.SplitHostPort(connection.LocalAddr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return address
 }
 
 // leader returns the pod that leads by the lease.
