@@ -53,7 +53,7 @@ func TestDatabaseErrors(t *testing.T) {
 			"cannot use the data source: it must be mysql://user:password@tcp(host:port)/database",
 		},
 		"no certificate in the CA": {
-			DatabaseOptions{DataSource: "postgres://root:secret-word@host/db", CAFile: noCA},
+			DatabaseOptions{DataSource: "postgres://root:secret-word@host/db", TLS: TLSFiles{CA: noCA}},
 			"cannot use the CA of the database: FILE has no certificate",
 		},
 		"unknown host": {
@@ -69,11 +69,11 @@ func TestDatabaseErrors(t *testing.T) {
 			"cannot reach the MySQL server 127.0.0.1:1: connect: connection refused",
 		},
 		"wrong password, PostgreSQL": {
-			DatabaseOptions{DataSource: postgres.PostgresSource(databases.User, "secret-word", "db"), CAFile: postgres.CAFile},
+			DatabaseOptions{DataSource: postgres.PostgresSource(databases.User, "secret-word", "db"), TLS: TLSFiles{CA: postgres.CAFile}},
 			`cannot log in to the PostgreSQL server HOST as user "sublet": wrong user or password`,
 		},
 		"wrong password, MySQL": {
-			DatabaseOptions{DataSource: mariadb.MySQLSource(databases.User, "secret-word", "db"), CAFile: mariadb.CAFile},
+			DatabaseOptions{DataSource: mariadb.MySQLSource(databases.User, "secret-word", "db"), TLS: TLSFiles{CA: mariadb.CAFile}},
 			`cannot log in to the MySQL server HOST as user "sublet": wrong user or password, or the server wants encryption`,
 		},
 		"encryption is missing, PostgreSQL": {
@@ -81,23 +81,23 @@ func TestDatabaseErrors(t *testing.T) {
 			`cannot log in to the PostgreSQL server HOST as user "poor": no pg_hba.conf entry for host "127.0.0.1", user "poor", database "closed", no encryption`,
 		},
 		"wrong CA, PostgreSQL": {
-			DatabaseOptions{DataSource: postgres.PostgresSource("poor", "secret-word", "closed"), CAFile: mariadb.CAFile},
+			DatabaseOptions{DataSource: postgres.PostgresSource("poor", "secret-word", "closed"), TLS: TLSFiles{CA: mariadb.CAFile}},
 			"cannot trust the PostgreSQL server HOST: its certificate is not from the given CA",
 		},
 		"wrong CA, MySQL": {
-			DatabaseOptions{DataSource: mariadb.MySQLSource("poor", "secret-word", "closed"), CAFile: postgres.CAFile},
+			DatabaseOptions{DataSource: mariadb.MySQLSource("poor", "secret-word", "closed"), TLS: TLSFiles{CA: postgres.CAFile}},
 			"cannot trust the MySQL server HOST: its certificate is not from the given CA",
 		},
 		"no database, PostgreSQL": {
-			DatabaseOptions{DataSource: postgres.PostgresSource("poor", "secret-word", "missing"), CAFile: postgres.CAFile},
+			DatabaseOptions{DataSource: postgres.PostgresSource("poor", "secret-word", "missing"), TLS: TLSFiles{CA: postgres.CAFile}},
 			`cannot use database "missing" on the PostgreSQL server HOST: it does not exist, and user "poor" may not create it`,
 		},
 		"no permission, PostgreSQL": {
-			DatabaseOptions{DataSource: postgres.PostgresSource("poor", "secret-word", "closed"), CAFile: postgres.CAFile},
+			DatabaseOptions{DataSource: postgres.PostgresSource("poor", "secret-word", "closed"), TLS: TLSFiles{CA: postgres.CAFile}},
 			`cannot use database "closed" on the PostgreSQL server HOST: user "poor" needs all permissions on it`,
 		},
 		"no permission, MySQL": {
-			DatabaseOptions{DataSource: mariadb.MySQLSource("poor", "secret-word", "missing"), CAFile: mariadb.CAFile},
+			DatabaseOptions{DataSource: mariadb.MySQLSource("poor", "secret-word", "missing"), TLS: TLSFiles{CA: mariadb.CAFile}},
 			`cannot use database "missing" on the MySQL server HOST: user "poor" needs all permissions on it`,
 		},
 	} {
@@ -153,7 +153,7 @@ func TestRefusedCreateIsAnError(t *testing.T) {
 	if err == nil {
 		t.Errorf("a create that the database refuses: succeeded %t at revision %d, want an error", created.Succeeded, created.Revision)
 	}
-	revision := put(t, client, "/registry/a", "1", 0)
+	revision := mustPut(t, client, "/registry/a", "1", 0)
 	updated, err := client.Kubernetes.OptimisticPut(t.Context(), "/registry/a", []byte("refused"), revision, kubernetes.PutOptions{})
 	if err == nil {
 		t.Errorf("an update that the database refuses: succeeded %t, want an error", updated.Succeeded)

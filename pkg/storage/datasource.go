@@ -30,11 +30,9 @@ type DatabaseOptions struct {
 	DataSourceFile string
 	// Name is the name of the database if the data source has none.
 	Name string
-	// CAFile has the certificates that the server's one must come from. With it,
-	// connections are encrypted. Default: as in the data source.
-	CAFile string
-	// CertFile and KeyFile are the certificate of the client and its key. Default: none.
-	CertFile, KeyFile string
+	// TLS has the certificates for an encrypted connection. Without any, the data source
+	// alone decides about encryption.
+	TLS TLSFiles
 }
 
 // Database returns a store in a database outside of the process. Files are read at each
@@ -81,7 +79,8 @@ func (o DatabaseOptions) engine() (sqlEngine, error) {
 	if !found {
 		return nil, problemf("cannot use the data source: it must begin with mysql:// or postgres://")
 	}
-	encryption, err := o.tls()
+	ca := o.TLS.resolve(o.TLS.CA, "ca.crt")
+	encryption, err := clientTLS(ca, o.TLS.resolve(o.TLS.Cert, "tls.crt"), o.TLS.resolve(o.TLS.Key, "tls.key"))
 	if err != nil {
 		return nil, err
 	}
@@ -89,7 +88,7 @@ func (o DatabaseOptions) engine() (sqlEngine, error) {
 	case "mysql":
 		return newMySQL(address, o.Name, encryption)
 	case "postgres", "postgresql":
-		return newPostgres(address, o, encryption)
+		return newPostgres(address, o.Name, ca, encryption)
 	default:
 		return nil, problemf("cannot use a data source of kind %q: it must begin with mysql:// or postgres://", scheme)
 	}
@@ -102,29 +101,30 @@ func (e *externalEngine) release() {
 	}
 }
 
-// tls returns the encryption that the files ask for, or nil.
-func (o DatabaseOptions) tls() (*tls.Config, error) {
-	if o.CAFile == "" && o.CertFile == "" && o.KeyFile == "" {
+// clientTLS returns the encryption with an authority and the certificate of the client, or
+// nil without either.
+func clientTLS(caFile, certFile, keyFile string) (*tls.Config, error) {
+	if caFile == "" && certFile == "" && keyFile == "" {
 		return nil, nil //nolint:nilnil // no files, no encryption of ours
 	}
 	config := &tls.Config{MinVersion: tls.VersionTLS12}
-	if o.CAFile != "" {
-		content, err := os.ReadFile(o.CAFile)
+	if caFile != "" {
+		content, err := os.ReadFile(caFile)
 		if err != nil {
 			return nil, problemf("cannot read the CA of the database: %v", err)
 		}
 		config.RootCAs = x509.NewCertPool()
 		if !config.RootCAs.AppendCertsFromPEM(content) {
-			return nil, problemf("cannot use the CA of the database: %s has no certificate", o.CAFile)
+			return nil, problemf("cannot use the CA of the database: %s has no certificate", caFile)
 		}
 	}
-	if o.CertFile != "" || o.KeyFile != "" {
-		if _, err := tls.LoadX509KeyPair(o.CertFile, o.KeyFile); err != nil {
+	if certFile != "" || keyFile != "" {
+		if _, err := tls.LoadX509KeyPair(certFile, keyFile); err != nil {
 			return nil, problemf("cannot use the client certificate of the database: %v", err)
 		}
 		// Read at each connection, as certificates are renewed.
 		config.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
-			pair, err := tls.LoadX509KeyPair(o.CertFile, o.KeyFile)
+			pair, err := tls.LoadX509KeyPair(certFile, keyFile)
 			return &pair, err
 		}
 	}

@@ -37,9 +37,9 @@ const (
 	databaseSlots = 8
 	// extraConnections are those of the poll, a compaction and a look at the size.
 	extraConnections = 4
-	// progressNever is longer than any watch lives: watches do not report how far they
-	// have read. A database cannot tell what other replicas are about to write.
-	progressNever = 1000 * time.Hour
+	// progressEvery is the time after which an idle watch gets the current revision. A
+	// cache that restarts its watch then needs no revision that is compacted.
+	progressEvery = time.Minute
 )
 
 // Kine is a [Backend] that keeps its data in an SQL database, by the library kine. Its
@@ -138,7 +138,7 @@ func (k *Kine) Start(ctx context.Context) (*kubernetes.Client, error) {
 		return nil, fmt.Errorf("cannot start %s: %w", k.engine.describe(), err)
 	}
 	k.own.Go(func() { backend.expire(running) })
-	k.bridge = server.New(backend, "unix", progressNever, emulatedVersion)
+	k.bridge = server.New(backend, "unix", progressEvery, emulatedVersion)
 	if err := k.startCare(ctx, running, backend); err != nil {
 		return nil, err
 	}
@@ -176,7 +176,7 @@ func (k *Kine) Failed() <-chan struct{} { return k.failed }
 
 // Capabilities returns what a database can do.
 func (k *Kine) Capabilities() Capabilities {
-	can := Capabilities{Compacts: true, Usage: k.usage, Checks: k.checks, Reset: k.reset}
+	can := Capabilities{Compacts: true, Remote: k.local() == nil, Usage: k.usage, Checks: k.checks, Reset: k.reset}
 	if k.local() != nil {
 		can.Defragment = k.defragment
 	}

@@ -39,7 +39,7 @@ func kinds() map[string]func(t *testing.T) (open func() *Kine, server *databases
 			t.Helper()
 			server := databases.Postgres(t, databases.Options{TLS: true})
 			options := DatabaseOptions{
-				DataSource: server.PostgresSource(databases.User, databases.Password, ""), Name: "sublet_test", CAFile: server.CAFile,
+				DataSource: server.PostgresSource(databases.User, databases.Password, ""), Name: "sublet_test", TLS: TLSFiles{CA: server.CAFile},
 			}
 			return func() *Kine { return Database(options) }, server
 		},
@@ -52,8 +52,8 @@ func kinds() map[string]func(t *testing.T) (open func() *Kine, server *databases
 	}
 }
 
-// put writes a key and returns its revision.
-func put(t *testing.T, client *kubernetes.Client, key, value string, expected int64) int64 {
+// mustPut writes a key and returns its revision.
+func mustPut(t *testing.T, client *kubernetes.Client, key, value string, expected int64) int64 {
 	t.Helper()
 	response, err := client.Kubernetes.OptimisticPut(t.Context(), key, []byte(value), expected, kubernetes.PutOptions{})
 	if err != nil || !response.Succeeded {
@@ -90,11 +90,11 @@ func testWrites(t *testing.T, client *kubernetes.Client) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	watch := client.Watch(ctx, "/registry/a", clientv3.WithPrevKV())
-	first := put(t, client, "/registry/a", "1", 0)
+	first := mustPut(t, client, "/registry/a", "1", 0)
 	if again, err := client.Kubernetes.OptimisticPut(ctx, "/registry/a", []byte("x"), 0, kubernetes.PutOptions{}); err != nil || again.Succeeded {
 		t.Errorf("a second create: succeeded %t, %v", again.Succeeded, err)
 	}
-	second := put(t, client, "/registry/a", "2", first)
+	second := mustPut(t, client, "/registry/a", "2", first)
 	late, err := client.Kubernetes.OptimisticPut(ctx, "/registry/a", []byte("x"), first, kubernetes.PutOptions{GetOnFailure: true})
 	if err != nil || late.Succeeded || late.KV == nil || late.KV.ModRevision != second {
 		t.Errorf("an update of an old revision: %+v, %v, want the current value", late, err)
@@ -102,7 +102,7 @@ func testWrites(t *testing.T, client *kubernetes.Client) {
 	if gone, err := client.Kubernetes.OptimisticDelete(ctx, "/registry/a", second, kubernetes.DeleteOptions{}); err != nil || !gone.Succeeded {
 		t.Errorf("a delete: succeeded %t, %v", gone.Succeeded, err)
 	}
-	put(t, client, "/registry/a", "3", 0)
+	mustPut(t, client, "/registry/a", "3", 0)
 	old, err := client.Kubernetes.Get(ctx, "/registry/a", kubernetes.GetOptions{Revision: first})
 	if err != nil || old.KV == nil || string(old.KV.Value) != "1" {
 		t.Errorf("get of an old revision: %v, %v", old.KV, err)
@@ -130,10 +130,10 @@ func testRanges(t *testing.T, client *kubernetes.Client) {
 	ctx := t.Context()
 	var last int64
 	for i := range 25 {
-		last = put(t, client, fmt.Sprintf("/registry/pods/p%02d", i), "1", 0)
+		last = mustPut(t, client, fmt.Sprintf("/registry/pods/p%02d", i), "1", 0)
 	}
-	put(t, client, "/registry/podsandmore", "1", 0)
-	put(t, client, "/registry/pods/p25", "1", 0)
+	mustPut(t, client, "/registry/podsandmore", "1", 0)
+	mustPut(t, client, "/registry/pods/p25", "1", 0)
 	var keys []string
 	next := ""
 	for {
@@ -179,4 +179,123 @@ func testLeases(t *testing.T, client *kubernetes.Client) {
 		}
 		return ""
 	})
+}
+
+// TestSchemasArePerVirtualCluster opens two stores in one database, each with a schema of
+// its own.
+func TestSchemasArePerVirtualCluster(t *testing.T) {
+	t.Parallel()
+	server := databases.Postgres(t, databases.Options{})
+	source := server.PostgresSource(databases.User, databases.Password, "shared")
+	first := startKine(t, Database(DatabaseOptions{DataSource: source + "?search_path=one"}))
+	second := startKine(t, Database(DatabaseOptions{DataSource: source + "?search_path=two"}))
+	mustPut(t, first, "/registry/a", "1", 0)
+	if got, err := second.Kubernetes.Get(t.Context(), "/registry/a", kubernetes.GetOptions{}); err != nil || got.KV != nil {
+		t.Errorf("the other schema has %v, %v", got.KV, err)
+	}
+	mustPut(t, second, "/registry/a", "2", 0)
+}
+
+// TestStoreOfAnotherIsRefused opens a database that has the identity of another virtual
+// cluster.
+func TestStoreOfAnotherIsRefused(t *testing.T) {
+	t.Parallel()
+	for name, create := range kinds() {
+		if name == "sqlite" {
+			continue // the volume proves whose it is
+		}
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			open, _ := create(t)
+			own := &Owned{Backend: open(), Identity: Identity{Anchor: "uid-1", Namespace: "a", Name: "shop"}}
+			if _, err := own.Start(t.Context()); err != nil {
+				t.Fatalf("Start: %v", err)
+			}
+			own.Stop()
+
+			ctx, cancel := context.WithCancel(t.Context())
+			var reported []string
+			other := &Owned{
+				Backend: open(), Identity: Identity{Anchor: "uid-2", Namespace: "b", Name: "shop"},
+				Waiter: Waiter{Report: func(reason string) { reported = append(reported, reason); cancel() }},
+			}
+			_, err := other.Start(ctx)
+			other.Stop()
+			if err == nil || len(reported) == 0 || !strings.Contains(reported[0], "belongs to virtual cluster a/shop") {
+				t.Errorf("Start: %v, reported %q, want that it belongs to another", err, reported)
+			}
+
+			again := &Owned{Backend: open(), Identity: own.Identity}
+			if _, err := again.Start(t.Context()); err != nil {
+				t.Errorf("the owner again: %v", err)
+			}
+			again.Stop()
+		})
+	}
+}
+
+// TestSQLiteGivesSpaceBack writes and deletes much, and looks at the file.
+func TestSQLiteGivesSpaceBack(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	store := SQLite(dir)
+	client := startKine(t, store)
+	value := strings.Repeat("x", 1<<20)
+	revision := mustPut(t, client, "/registry/big", value, 0)
+	for range 60 {
+		revision = mustPut(t, client, "/registry/big", value, revision)
+	}
+	care := store.care.Load()
+	if err := care.measure(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	before := care.usage()
+	if _, err := client.Compact(t.Context(), revision); err != nil {
+		t.Fatalf("Compact: %v", err)
+	}
+	if _, err := client.KV.Get(t.Context(), "/registry/big", clientv3.WithRev(revision-10)); err == nil {
+		t.Error("a compacted revision is still readable")
+	}
+	eventually(t, func() string {
+		care.look(t.Context())
+		if usage := care.usage(); usage.Size > before.Size/2 {
+			return fmt.Sprintf("the file has %d MiB of %d MiB, %d MiB in use", usage.Size/mib, before.Size/mib, usage.InUse/mib)
+		}
+		return ""
+	})
+	if err := store.Capabilities().Defragment(t.Context()); err != nil {
+		t.Errorf("Defragment: %v", err)
+	}
+}
+
+// TestResetRaisesTheRevision empties each kind of database at a later revision.
+func TestResetRaisesTheRevision(t *testing.T) {
+	t.Parallel()
+	for name, create := range kinds() {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			open, _ := create(t)
+			store := open()
+			client := startKine(t, store)
+			old := mustPut(t, client, "/registry/a", "1", 0)
+			store.Stop()
+
+			const revision = 5000
+			store = open()
+			if err := store.Capabilities().Reset(t.Context(), revision); err != nil {
+				t.Fatalf("Reset: %v", err)
+			}
+			client = startKine(t, store)
+			if got, err := client.Kubernetes.Get(t.Context(), "/registry/a", kubernetes.GetOptions{}); err != nil || got.KV != nil || got.Revision <= revision {
+				t.Errorf("after a reset: %v at revision %d, %v", got.KV, got.Revision, err)
+			}
+			if created := mustPut(t, client, "/registry/a", "2", 0); created <= revision {
+				t.Errorf("a write has revision %d, want more than %d", created, revision)
+			}
+			response := <-client.Watch(t.Context(), "/registry/a", clientv3.WithRev(old))
+			if response.CompactRevision != revision {
+				t.Errorf("a watch from before: compacted at %d, %v, want %d", response.CompactRevision, response.Err(), revision)
+			}
+		})
+	}
 }

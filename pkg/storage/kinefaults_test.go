@@ -125,7 +125,7 @@ func watchedUntil(t *testing.T, client *kubernetes.Client) map[string]int64 {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	last := put(t, client, "/registry/w/last", "1", 0)
+	last := mustPut(t, client, "/registry/w/last", "1", 0)
 	seen := map[string]int64{}
 	for response := range client.Watch(ctx, "/registry/w/", clientv3.WithPrefix(), clientv3.WithRev(1)) {
 		if err := response.Err(); err != nil {
@@ -168,7 +168,7 @@ func TestReplicasSeeAllWrites(t *testing.T) {
 			// A write through one replica is in the next list of another.
 			for i := range 20 {
 				key := fmt.Sprintf("/registry/x/%d", i)
-				put(t, clients[i%3], key, "1", 0)
+				mustPut(t, clients[i%3], key, "1", 0)
 				if count, err := clients[(i+1)%3].Kubernetes.Count(t.Context(), "/registry/x/", kubernetes.CountOptions{}); err != nil || count != int64(i+1) {
 					t.Fatalf("after %d writes: count %d, %v", i+1, count, err)
 				}
@@ -191,7 +191,7 @@ func checkListAndWatch(t *testing.T, reader, writer *kubernetes.Client, round in
 		known[string(kv.Key)] = true
 	}
 	watch := reader.Watch(ctx, "/registry/", clientv3.WithPrefix(), clientv3.WithRev(list.Revision+1))
-	last := put(t, writer, fmt.Sprintf("/registry/mark/%d", round), "1", 0)
+	last := mustPut(t, writer, fmt.Sprintf("/registry/mark/%d", round), "1", 0)
 	for reached := false; !reached; {
 		select {
 		case response := <-watch:

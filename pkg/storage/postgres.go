@@ -41,21 +41,21 @@ type postgresEngine struct {
 }
 
 // newPostgres returns the engine of a data source without its scheme.
-func newPostgres(address string, options DatabaseOptions, encryption *tls.Config) (sqlEngine, error) {
+func newPostgres(address, name, caFile string, encryption *tls.Config) (sqlEngine, error) {
 	parsed, err := url.Parse("postgres://" + address)
 	if err != nil {
 		return nil, problemf("cannot use the data source: it is no URL; special characters of the password must be percent-encoded")
 	}
 	if strings.Trim(parsed.Path, "/") == "" {
-		parsed.Path = "/" + options.Name
+		parsed.Path = "/" + name
 	}
 	if encryption != nil {
 		values := parsed.Query()
 		if !values.Has("sslmode") {
 			values.Set("sslmode", "verify-full")
 		}
-		if options.CAFile != "" {
-			values.Set("sslrootcert", options.CAFile)
+		if caFile != "" {
+			values.Set("sslrootcert", caFile)
 		}
 		parsed.RawQuery = values.Encode()
 	}
@@ -116,11 +116,12 @@ func (e *postgresEngine) check(ctx context.Context, config *pgx.ConnConfig) erro
 		number  int
 		version string
 		replica bool
+		schema  string
 		create  bool
 	)
 	const question = `SELECT current_setting('server_version_num')::int, current_setting('server_version'), pg_is_in_recovery(),
-		has_schema_privilege(current_schema(), 'CREATE')`
-	if err := conn.QueryRow(ctx, question).Scan(&number, &version, &replica, &create); err != nil {
+		COALESCE(current_schema(), ''), COALESCE(has_schema_privilege(current_schema(), 'CREATE'), false)`
+	if err := conn.QueryRow(ctx, question).Scan(&number, &version, &replica, &schema, &create); err != nil {
 		return err
 	}
 	switch {
@@ -128,6 +129,9 @@ func (e *postgresEngine) check(ctx context.Context, config *pgx.ConnConfig) erro
 		return e.tooOld(version, strconv.Itoa(oldestPostgres/10000))
 	case replica:
 		return e.readOnly()
+	case schema == "" && config.RuntimeParams["search_path"] != "":
+		_, err := conn.Exec(ctx, "CREATE SCHEMA IF NOT EXISTS "+pgx.Identifier{config.RuntimeParams["search_path"]}.Sanitize())
+		return err
 	case !create:
 		return e.forbidden()
 	}

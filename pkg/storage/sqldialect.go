@@ -25,8 +25,6 @@ type sqlDialect struct {
 	// continueFrom is the statement after which numbers continue from the one in it. Empty:
 	// they continue from the highest one.
 	continueFrom string
-	// vacuum is the statement that rewrites the database without free space, or empty.
-	vacuum string
 	// sizes returns the size of the database and the part that holds data.
 	sizes func(ctx context.Context) (size, inUse int64, err error)
 }
@@ -64,8 +62,10 @@ func (d *sqlDialect) inOrder(ctx context.Context, write func(*sql.Tx) error) err
 		return err
 	}
 	defer func() { _ = tx.Rollback() }()
-	if _, err := tx.ExecContext(ctx, d.lock); err != nil {
-		return err
+	if d.lock != "" {
+		if _, err := tx.ExecContext(ctx, d.lock); err != nil {
+			return err
+		}
 	}
 	if err := write(tx); err != nil {
 		return err

@@ -70,7 +70,7 @@ func (e *sqliteEngine) dataSource() string {
 	settings := url.Values{
 		"_pragma": {
 			"busy_timeout(30000)", "auto_vacuum(incremental)", "journal_mode(wal)", "synchronous(full)",
-			"journal_size_limit(16777216)", "cache_size(-4096)",
+			"journal_size_limit(16777216)", "cache_size(-2000)",
 		},
 		"_txlock": {"immediate"},
 	}
@@ -114,7 +114,7 @@ func (e *sqliteEngine) open(ctx context.Context, running *sync.WaitGroup) (*sqlD
 		}
 		return errorClass(err)
 	}
-	dialect := &sqlDialect{Generic: d, vacuum: "VACUUM"}
+	dialect := &sqlDialect{Generic: d}
 	dialect.sizes = func(ctx context.Context) (size, inUse int64, err error) {
 		err = d.DB.QueryRowContext(ctx, `SELECT page_count * page_size, (page_count - freelist_count) * page_size
 			FROM pragma_page_count(), pragma_freelist_count(), pragma_page_size()`).Scan(&size, &inUse)

@@ -22,7 +22,7 @@ func (s *Server) certificate() (certFile, keyFile string) {
 		KeyUsage: x509.KeyUsageCertSign,
 	}, nil, nil)
 	key, certificate := s.sign(&x509.Certificate{
-		SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: "database"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+		SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: "database"}, IPAddresses: []net.IP{net.ParseIP(s.address())},
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 	}, ca, caKey)
 	s.CAFile = filepath.Join(s.t.TempDir(), "ca.crt")

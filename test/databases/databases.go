@@ -3,8 +3,10 @@
 package databases
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -12,6 +14,7 @@ import (
 	"os/user"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -81,7 +84,7 @@ func ownerOf(t *testing.T, name string) *syscall.Credential {
 }
 
 // newServer returns a server with a directory that its user owns.
-func newServer(t *testing.T, account string) *Server {
+func newServer(t *testing.T, account, address string) *Server {
 	t.Helper()
 	// The directory of a test is not open to others on every machine.
 	dir, err := os.MkdirTemp("", "sublet-database-") //nolint:usetesting // as above
@@ -89,7 +92,7 @@ func newServer(t *testing.T, account string) *Server {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	s := &Server{t: t, dir: dir, owner: ownerOf(t, account), Host: "127.0.0.1:" + freePort(t)}
+	s := &Server{t: t, dir: dir, owner: ownerOf(t, account), Host: freeAddress(t, cmp.Or(address, "127.0.0.1"))}
 	if s.owner != nil {
 		if err := os.Chown(dir, int(s.owner.Uid), int(s.owner.Gid)); err != nil {
 			t.Fatal(err)
@@ -98,19 +101,21 @@ func newServer(t *testing.T, account string) *Server {
 	return s
 }
 
-// freePort returns a port that nobody listens on.
-func freePort(t *testing.T) string {
+// freeAddress returns an IP with a port that nobody listens on.
+func freeAddress(t *testing.T, ip string) string {
 	t.Helper()
-	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", net.JoinHostPort(ip, "0"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer func() { _ = listener.Close() }()
-	_, port, err := net.SplitHostPort(listener.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	return port
+	return listener.Addr().String()
+}
+
+// address returns the IP of the server.
+func (s *Server) address() string {
+	ip, _, _ := net.SplitHostPort(s.Host)
+	return ip
 }
 
 // port returns the port of the server.
@@ -150,52 +155,67 @@ func (s *Server) write(name string, content []byte) string {
 	return path
 }
 
-// Start starts the server and waits until it answers.
+// Start starts the server and waits until it answers. A server that was killed may find its
+// children still alive and refuse to start; it is started again then.
 func (s *Server) Start() {
 	s.t.Helper()
+	ctx, cancel := context.WithTimeout(s.t.Context(), patience)
+	defer cancel()
+	for {
+		finished := s.launch()
+		err := s.await(ctx, finished)
+		if err == nil {
+			return
+		}
+		if ctx.Err() != nil || !strings.Contains(s.log(), "still in use") {
+			s.t.Fatalf("%s does not answer: %v\n%s", s.program, err, s.log())
+		}
+	}
+}
+
+// launch starts the process. The channel is closed when it ends.
+func (s *Server) launch() (finished chan struct{}) {
+	s.t.Helper()
 	s.mu.Lock()
-	log, err := os.OpenFile(filepath.Join(s.dir, "log"), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+	defer s.mu.Unlock()
+	log, err := os.Create(filepath.Join(s.dir, "log"))
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	s.process = s.command(context.WithoutCancel(s.t.Context()), s.program, s.args...)
-	s.process.Stdout, s.process.Stderr = log, log
-	if err := s.process.Start(); err != nil {
+	process := s.command(context.WithoutCancel(s.t.Context()), s.program, s.args...)
+	process.Stdout, process.Stderr = log, log
+	if err := process.Start(); err != nil {
 		s.t.Fatalf("%s: %v", s.program, err)
 	}
-	process, finished := s.process, make(chan struct{})
-	s.finished = finished
-	s.mu.Unlock()
+	finished = make(chan struct{})
+	s.process, s.finished = process, finished
 	go func() {
 		_ = process.Wait()
 		_ = log.Close()
 		close(finished)
 	}()
-	s.await(finished)
+	return finished
 }
 
-// await waits until the server answers.
-func (s *Server) await(finished <-chan struct{}) {
-	s.t.Helper()
+// await waits until the server answers. It returns an error if the process ends.
+func (s *Server) await(ctx context.Context, finished <-chan struct{}) error {
 	db, err := sql.Open(s.driver, s.admin)
 	if err != nil {
-		s.t.Fatal(err)
+		return err
 	}
 	defer func() { _ = db.Close() }()
-	ctx, cancel := context.WithTimeout(s.t.Context(), patience)
-	defer cancel()
 	ticker := time.NewTicker(50 * time.Millisecond)
 	defer ticker.Stop()
 	for {
 		err := db.PingContext(ctx)
 		if err == nil {
-			return
+			return nil
 		}
 		select {
 		case <-finished:
-			s.t.Fatalf("%s ended: %s", s.program, s.log())
+			return errors.New("it ended")
 		case <-ctx.Done():
-			s.t.Fatalf("%s does not answer: %v\n%s", s.program, err, s.log())
+			return err
 		case <-ticker.C:
 		}
 	}

@@ -14,13 +14,13 @@ func MariaDB(t *testing.T, options Options) *Server {
 	t.Helper()
 	server := find(t, "mariadbd", "/usr/sbin/mariadbd")
 	install := find(t, "mariadb-install-db")
-	s := newServer(t, "mysql")
+	s := newServer(t, "mysql", options.Address)
 	data := filepath.Join(s.dir, "data")
 	s.run(install, "--no-defaults", "--datadir="+data, "--auth-root-authentication-method=normal", "--skip-test-db", "--skip-name-resolve")
 	s.program, s.driver = server, "mysql"
 	s.admin = "root@tcp(" + s.Host + ")/mysql"
 	s.args = []string{
-		"--no-defaults", "--datadir=" + data, "--port=" + s.port(), "--bind-address=127.0.0.1", "--skip-name-resolve",
+		"--no-defaults", "--datadir=" + data, "--port=" + s.port(), "--bind-address=" + s.address(), "--skip-name-resolve",
 		"--socket=" + filepath.Join(s.dir, "socket"), "--pid-file=" + filepath.Join(s.dir, "pid"),
 		// The page cache of the kernel outlives the process.
 		"--innodb-flush-log-at-trx-commit=2", "--innodb-buffer-pool-size=32M", "--innodb-flush-method=fsync",
@@ -35,8 +35,8 @@ func MariaDB(t *testing.T, options Options) *Server {
 	if options.TLS {
 		require = " REQUIRE SSL"
 	}
-	s.Exec(fmt.Sprintf("CREATE USER %s@'127.0.0.1' IDENTIFIED BY %s%s", User, quote(Password), require))
-	s.Exec(fmt.Sprintf("GRANT ALL ON *.* TO %s@'127.0.0.1'", User))
+	s.Exec(fmt.Sprintf("CREATE USER %s IDENTIFIED BY %s%s", User, quote(Password), require))
+	s.Exec(fmt.Sprintf("GRANT ALL ON *.* TO %s", User))
 	return s
 }
 

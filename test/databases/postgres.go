@@ -12,6 +12,8 @@ import (
 type Options struct {
 	// TLS makes the server take encrypted connections only.
 	TLS bool
+	// Address is the IP that the server listens on. Default: 127.0.0.1, for this machine.
+	Address string
 }
 
 // Postgres starts a PostgreSQL server and ends it with the test. A confirmed write
@@ -20,16 +22,16 @@ func Postgres(t *testing.T, options Options) *Server {
 	t.Helper()
 	server := find(t, "postgres", "/usr/lib/postgresql/*/bin/postgres")
 	initdb := find(t, "initdb", "/usr/lib/postgresql/*/bin/initdb")
-	s := newServer(t, "postgres")
+	s := newServer(t, "postgres", options.Address)
 	data := filepath.Join(s.dir, "data")
 	s.run(initdb, "--pgdata", data, "--username", "postgres", "--auth", "trust", "--no-sync", "--encoding", "UTF8", "--locale", "C")
 	s.program, s.driver = server, "pgx"
 	s.admin = "postgres://postgres@" + s.Host + "/postgres"
-	access := "host all postgres 127.0.0.1/32 trust\nhost all all 127.0.0.1/32 scram-sha-256\n"
+	access := "host all postgres samehost trust\nhost all all all scram-sha-256\n"
 	// The page cache of the kernel outlives the process.
-	s.args = []string{"-D", data, "-c", "listen_addresses=127.0.0.1", "-c", "port=" + s.port(), "-c", "unix_socket_directories=", "-c", "fsync=off"}
+	s.args = []string{"-D", data, "-c", "listen_addresses=" + s.address(), "-c", "port=" + s.port(), "-c", "unix_socket_directories=", "-c", "fsync=off"}
 	if options.TLS {
-		access = "host all postgres 127.0.0.1/32 trust\nhostssl all all 127.0.0.1/32 scram-sha-256\n"
+		access = "host all postgres samehost trust\nhostssl all all all scram-sha-256\n"
 		certificate, key := s.certificate()
 		s.args = append(s.args, "-c", "ssl=on", "-c", "ssl_cert_file="+certificate, "-c", "ssl_key_file="+key)
 	}
