@@ -99,7 +99,7 @@ var rules = map[string]rule{
 	"hostlab/sim":                {code: []string{"pkg/controlplane/...", "pkg/storage", "api/...", "k8s.io/apiserver", "k8s.io/kubernetes"}},
 	"hostlab/sim/tenant":         {code: []string{"api/..."}},
 	"test/consistency":           {},
-	"test/e2e":                   {tests: []string{"test/consistency", "api/..."}},
+	"test/e2e":                   {tests: []string{"test/consistency", "test/databases", "api/..."}},
 	"test/integration":           {tests: []string{"api/...", "pkg/...", "k8s.io/apiserver", "k8s.io/kubernetes"}},
 	"test/integration/egress":    {tests: []string{"api/...", "pkg/...", "k8s.io/apiserver", "k8s.io/kubernetes"}},
 	"test/integration/kubelets":  {tests: []string{"api/...", "pkg/...", "k8s.io/apiserver", "k8s.io/kubernetes"}},

@@ -1,16 +1,50 @@
-{{- /* The Secret with which the control plane connects to a store outside of it, empty if there is none. */ -}}
-{{- define "sublet.storeSecret" -}}
+{{- /* The volume with which the control plane connects to a store outside of it, empty if it needs none. */ -}}
+{{- define "sublet.storeVolume" -}}
 {{- $etcd := .Values.controlPlane.backingStore.etcd.external -}}
-{{- if $etcd.enabled }}{{ $etcd.tls.secret }}{{ end -}}
+{{- $database := .Values.controlPlane.backingStore.database.external -}}
+{{- if and $etcd.enabled $etcd.tls.secret }}
+secret:
+  secretName: {{ $etcd.tls.secret }}
+{{- else if and $database.enabled (or $database.dataSourceSecret.name $database.tlsSecret) }}
+projected:
+  sources:
+    {{- with $database.tlsSecret }}
+    - secret:
+        name: {{ . }}
+    {{- end }}
+    {{- if $database.dataSourceSecret.name }}
+    - secret:
+        name: {{ $database.dataSourceSecret.name }}
+        items:
+          - key: {{ $database.dataSourceSecret.key | quote }}
+            path: dataSource
+    {{- end }}
+{{- end -}}
 {{- end -}}
 
 {{- /* The ports of a store outside of the control plane, as a JSON list. */ -}}
 {{- define "sublet.storePorts" -}}
 {{- $ports := list -}}
 {{- $etcd := .Values.controlPlane.backingStore.etcd.external -}}
+{{- $database := .Values.controlPlane.backingStore.database.external -}}
 {{- if $etcd.enabled -}}
 {{- range splitList "," $etcd.endpoint -}}
 {{- $ports = append $ports (regexFind "[0-9]+$" . | int) -}}
+{{- end -}}
+{{- else if and $database.enabled $database.port -}}
+{{- $ports = list (int $database.port) -}}
+{{- else if $database.enabled -}}
+{{- /* The last port, as a password before the host may look like one. */ -}}
+{{- $found := regexFindAll ":[0-9]+([)/?]|$)" $database.dataSource -1 | default list -}}
+{{- if $found -}}
+{{- $ports = list (last $found | regexFind "[0-9]+" | int) -}}
+{{- else -}}
+{{- if not (hasPrefix "postgres" $database.dataSource) -}}
+{{- $ports = append $ports 3306 -}}
+{{- end -}}
+{{- if not (hasPrefix "mysql" $database.dataSource) -}}
+{{- $ports = append $ports 5432 -}}
+{{- end -}}
 {{- end -}}
 {{- end -}}
 {{- $ports | uniq | toJson -}}

@@ -8,12 +8,21 @@ import (
 
 // storeConditions returns the conditions of the combinations of stores.
 func storeConditions() map[string]string {
-	const external = "$v.controlPlane.backingStore.etcd.external"
+	const (
+		external = "$v.controlPlane.backingStore.etcd.external"
+		database = "$v.controlPlane.backingStore.database"
+		replicas = "$v.controlPlane.statefulSet.highAvailability"
+	)
 	return map[string]string{
 		"one-store":                        oneStore(),
 		"external-etcd-without-endpoint":   "and " + external + ".enabled (not " + external + ".endpoint)",
 		"external-etcd-half-a-certificate": "ne (empty " + external + ".tls.certFile) (empty " + external + ".tls.keyFile)",
 		"external-etcd-plain-with-secret":  "and " + external + ".tls.secret (hasPrefix \"http://\" " + external + ".endpoint)",
+		"database-without-source": "and " + database + ".external.enabled (not " + database + ".external.dataSource) " +
+			"(not " + database + ".external.dataSourceSecret.name)",
+		"database-with-two-sources":   "and " + database + ".external.dataSource " + database + ".external.dataSourceSecret.name",
+		"database-half-a-certificate": "ne (empty " + database + ".external.certFile) (empty " + database + ".external.keyFile)",
+		"replicas-of-sqlite":          "and " + database + ".embedded.enabled " + replicas + ".enabled (gt (int " + replicas + ".replicas) 1)",
 	}
 }
 

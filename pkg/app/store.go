@@ -101,6 +101,21 @@ func (a *app) storeOf(settings v1alpha1.BackingStore, use storeUse) (snapshot.St
 			Location: fmt.Sprintf("%s at %s with prefix %s", kind, settings.Etcd.External.Endpoint, external.Prefix),
 			Open:     func() (storage.Backend, error) { return a.newExternalEtcd(settings.Etcd.External, use), nil },
 		}, nil
+	case v1alpha1.StoreSQLite:
+		return snapshot.Store{
+			Location: string(kind), OnVolume: true,
+			Open: func() (storage.Backend, error) { return a.newSQLite(use), nil },
+		}, nil
+	case v1alpha1.StoreDatabase:
+		options := a.databaseOptions(settings.Database.External, use)
+		location, err := options.Location()
+		if err != nil {
+			return snapshot.Store{}, err
+		}
+		return snapshot.Store{
+			Location: fmt.Sprintf("%s, %s", kind, location),
+			Open:     func() (storage.Backend, error) { return a.newDatabase(options, use), nil },
+		}, nil
 	default:
 		return snapshot.Store{}, fmt.Errorf("cannot use store %q of controlPlane.backingStore: unknown", kind)
 	}

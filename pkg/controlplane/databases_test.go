@@ -30,7 +30,7 @@ func sqlStores() map[string]func(t *testing.T) func() storage.Backend {
 			server := databases.Postgres(t, databases.Options{TLS: true})
 			return func() storage.Backend {
 				return storage.Database(storage.DatabaseOptions{
-					DataSource: server.PostgresSource(databases.User, databases.Password, "plane"), CAFile: server.CAFile,
+					DataSource: server.PostgresSource(databases.User, databases.Password, "plane"), TLS: storage.TLSFiles{CA: server.CAFile},
 				})
 			}
 		},

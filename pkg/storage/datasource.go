@@ -40,6 +40,15 @@ type DatabaseOptions struct {
 // password.
 func Database(options DatabaseOptions) *Kine { return newKine(&externalEngine{options: options}) }
 
+// Location returns server and name of the database, without user and password.
+func (o DatabaseOptions) Location() (string, error) {
+	engine, err := o.engine()
+	if err != nil {
+		return "", err
+	}
+	return engine.describe(), nil
+}
+
 // externalEngine is a database of the kind in its data source.
 type externalEngine struct {
 	sqlEngine

@@ -11,6 +11,8 @@ import (
 type BackingStore struct {
 	// The store is an etcd.
 	Etcd Etcd `json:"etcd"`
+	// The store is an SQL database, by the library kine.
+	Database Database `json:"database"`
 	// Scheduled backups of the store.
 	Backup Backup `json:"backup"`
 	// Store that the virtual cluster had before. At its next start, the control plane moves it to the
@@ -86,6 +88,8 @@ type Store string
 const (
 	StoreEmbeddedEtcd Store = "etcd.embedded"
 	StoreExternalEtcd Store = "etcd.external"
+	StoreSQLite       Store = "database.embedded"
+	StoreDatabase     Store = "database.external"
 )
 
 // backingStorePath is the path of the settings of all stores.
@@ -99,6 +103,8 @@ func (s Store) Setting() string { return backingStorePath + string(s) + ".enable
 func (b *BackingStore) storeChoices() []storeChoice {
 	return []storeChoice{
 		{StoreExternalEtcd, b.Etcd.External.Enabled},
+		{StoreSQLite, b.Database.Embedded.Enabled},
+		{StoreDatabase, b.Database.External.Enabled},
 	}
 }
 
@@ -148,7 +154,7 @@ func storeCombinations() []Combination {
 	}
 	detail := "exactly one store must be enabled; set one of " + strings.Join(others, ", ") +
 		" to true and leave this auto, or set only this to true"
-	return append(externalEtcdCombinations(), Combination{
+	return append(append(externalEtcdCombinations(), databaseCombinations()...), Combination{
 		Name: "one-store", Path: StoreEmbeddedEtcd.Setting(), With: others, Detail: detail,
 		Violated: func(c *Config) bool { return c.ControlPlane.BackingStore.Store() == "" },
 	})
@@ -189,7 +195,9 @@ func externalEtcdCombinations() []Combination {
 }
 
 func defaultBackingStore() BackingStore {
-	return BackingStore{Backup: defaultBackup(), Etcd: Etcd{
-		Embedded: EmbeddedEtcd{Enabled: ToggleAuto, Quota: resource.MustParse("0")},
-	}}
+	return BackingStore{
+		Etcd:     Etcd{Embedded: EmbeddedEtcd{Enabled: ToggleAuto, Quota: resource.MustParse("0")}},
+		Database: defaultDatabase(),
+		Backup:   defaultBackup(),
+	}
 }
