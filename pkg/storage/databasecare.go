@@ -43,6 +43,8 @@ func (k *Kine) startCare(ctx, running context.Context, backend server.Backend) e
 	if err != nil {
 		return err
 	}
+	observed.setUp(true)
+	k.health.watch(k.engine.explain, observed.setUp)
 	care := &databaseCare{
 		clock: k.Clock, engine: k.engine, dialect: k.dialect, backend: backend, health: &k.health, metrics: observed,
 		asked: make(chan struct{}, 1), history: revisionHistory{keep: keptHistory},
@@ -86,7 +88,7 @@ func (c *databaseCare) look(ctx context.Context) {
 		klog.V(2).InfoS("Cannot give free space of the database back", "err", err)
 	}
 	if err := c.measure(ctx); err != nil && ctx.Err() == nil && c.health.record(err) {
-		klog.ErrorS(err, "Cannot read the size of the database", "database", c.engine.describe())
+		klog.InfoS("The database does not respond", "reason", c.health.reason())
 	}
 }
 
@@ -211,10 +213,10 @@ func (k *Kine) checks() []syncz.Check {
 	}
 	usage := care.usage()
 	if care.quota == 0 {
-		return []syncz.Check{k.health.check(), {
+		return []syncz.Check{k.health.check(k.engine.describe()), {
 			Name: "store size", Healthy: true, Message: "The database outside of the cluster has its own limits.",
 			Details: []string{fmt.Sprintf("database: %d MiB", usage.Size/mib)},
 		}}
 	}
-	return []syncz.Check{k.health.check(), withVolume(checkSize(usage, false), care.dir)}
+	return []syncz.Check{k.health.check(k.engine.describe()), withVolume(checkSize(usage, false), care.dir)}
 }

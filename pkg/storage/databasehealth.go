@@ -14,13 +14,22 @@ const healthRepeat = time.Minute
 
 // databaseHealth is what the last requests to the database said.
 type databaseHealth struct {
-	// describe returns the cause in words without secrets. nil: the error's own.
-	describe func(error) string
+	// explain returns an error in words without secrets. nil: the error's own.
+	explain func(error) error
+	// up receives whether the database answers, when that changes. nil: nobody does.
+	up func(bool)
 
 	mu     sync.Mutex
 	cause  string
 	since  time.Time
 	logged time.Time
+}
+
+// watch sets how errors are explained, and who receives whether the database answers.
+func (h *databaseHealth) watch(explain func(error) error, up func(bool)) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.explain, h.up = explain, up
 }
 
 // record notes the result of a request. It reports whether an error should be logged: at
@@ -31,19 +40,20 @@ func (h *databaseHealth) record(err error) (shouldLog bool) {
 	if err == nil {
 		if h.cause != "" {
 			klog.InfoS("The database answers again", "duration", time.Since(h.since).Round(time.Millisecond)) //nolint:forbidigo // for people
+			h.setUp(true)
 		}
 		h.cause = ""
 		return false
 	}
 	now := time.Now() //nolint:forbidigo // for people
 	if h.cause == "" {
+		h.setUp(false)
 		h.since = now
-		h.logged = time.Time{}
+	}
+	if h.explain != nil {
+		err = h.explain(err)
 	}
 	h.cause = err.Error()
-	if h.describe != nil {
-		h.cause = h.describe(err)
-	}
 	if now.Sub(h.logged) < healthRepeat {
 		return false
 	}
@@ -51,14 +61,29 @@ func (h *databaseHealth) record(err error) (shouldLog bool) {
 	return true
 }
 
-// check returns the health of the connection to the database.
-func (h *databaseHealth) check() syncz.Check {
+// reason returns why the database does not answer.
+func (h *databaseHealth) reason() string {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.cause == "" {
-		return syncz.Check{Name: "database", Healthy: true, Message: "The database answers."}
+	return h.cause
+}
+
+// setUp passes on whether the database answers.
+func (h *databaseHealth) setUp(up bool) {
+	if h.up != nil {
+		h.up(up)
 	}
-	return syncz.Check{
-		Name: "database", Message: "The database does not respond. It is asked again until it does.", Details: []string{h.cause},
+}
+
+// check returns the health of the connection to the database of the given name.
+func (h *databaseHealth) check(name string) syncz.Check {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	check := syncz.Check{Name: "store connection", Healthy: true, Message: "The store answers.", Details: []string{name}}
+	if h.cause != "" {
+		check.Healthy = false
+		check.Message = "The store does not respond. Writes resume by themselves once it does."
+		check.Details = append(check.Details, h.cause)
 	}
+	return check
 }

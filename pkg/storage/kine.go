@@ -100,6 +100,8 @@ type sqlEngine interface {
 	prepare(ctx context.Context) error
 	// open opens the database and creates the table.
 	open(ctx context.Context, running *sync.WaitGroup) (*sqlDialect, error)
+	// explain returns an error in words, without secrets.
+	explain(err error) error
 	// tidy returns free space to the volume, a little at a time.
 	tidy(ctx context.Context, db *sqlDialect) error
 	// release gives back what prepare has taken.

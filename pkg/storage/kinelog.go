@@ -65,7 +65,7 @@ func (l *kineLog) translate(ctx context.Context, err error) error {
 		}
 	}
 	if l.health.record(err) {
-		klog.InfoS("The database does not respond", "err", err)
+		klog.InfoS("The database does not respond", "reason", l.health.reason())
 	}
 	return errDatabaseAway
 }

@@ -123,6 +123,9 @@ func (e *sqliteEngine) open(ctx context.Context, running *sync.WaitGroup) (*sqlD
 	return dialect, e.tidy(ctx, dialect)
 }
 
+// explain returns the error as it is: it names files alone.
+func (*sqliteEngine) explain(err error) error { return err }
+
 // tidy gives free pages back to the volume if there are many: at most some MiB, as writes
 // wait meanwhile.
 func (e *sqliteEngine) tidy(ctx context.Context, db *sqlDialect) error {
