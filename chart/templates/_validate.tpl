@@ -55,6 +55,19 @@
     "controlPlane.backingStore.backup.volumeClaim.size"
     "controlPlane.backingStore.backup.volumeClaim.storageClass"
     "controlPlane.backingStore.backup.volumeClaim.retentionPolicy"
+    "controlPlane.backingStore.moveFrom"
+    "controlPlane.backingStore.moveFrom.etcd"
+    "controlPlane.backingStore.moveFrom.etcd.embedded"
+    "controlPlane.backingStore.moveFrom.etcd.embedded.enabled"
+    "controlPlane.backingStore.moveFrom.etcd.external"
+    "controlPlane.backingStore.moveFrom.etcd.external.enabled"
+    "controlPlane.backingStore.moveFrom.etcd.external.endpoint"
+    "controlPlane.backingStore.moveFrom.etcd.external.keyPrefix"
+    "controlPlane.backingStore.moveFrom.etcd.external.tls"
+    "controlPlane.backingStore.moveFrom.etcd.external.tls.secret"
+    "controlPlane.backingStore.moveFrom.etcd.external.tls.caFile"
+    "controlPlane.backingStore.moveFrom.etcd.external.tls.certFile"
+    "controlPlane.backingStore.moveFrom.etcd.external.tls.keyFile"
     "controlPlane.statefulSet"
     "controlPlane.statefulSet.highAvailability"
     "controlPlane.statefulSet.highAvailability.enabled"
@@ -262,6 +275,15 @@
 {{- end -}}
 {{- if or (gt (len (without (list (get $v.controlPlane.backingStore.etcd.external "enabled") (get $v.controlPlane.backingStore.database.embedded "enabled") (get $v.controlPlane.backingStore.database.external "enabled")) false)) (ternary 0 1 (eq (toString (get $v.controlPlane.backingStore.etcd.embedded "enabled")) "true"))) (and (eq (len (without (list (get $v.controlPlane.backingStore.etcd.external "enabled") (get $v.controlPlane.backingStore.database.embedded "enabled") (get $v.controlPlane.backingStore.database.external "enabled")) false)) 0) (eq (toString (get $v.controlPlane.backingStore.etcd.embedded "enabled")) "false")) -}}
 {{- $problems = append $problems (printf "controlPlane.backingStore.etcd.embedded.enabled: Invalid value: %s: exactly one store must be enabled; set one of controlPlane.backingStore.etcd.external.enabled, controlPlane.backingStore.database.embedded.enabled, controlPlane.backingStore.database.external.enabled to true and leave this auto, or set only this to true" (get $v.controlPlane.backingStore.etcd.embedded "enabled" | toJson)) -}}
+{{- end -}}
+{{- if gt (len (without (list ($v.controlPlane.backingStore.moveFrom.etcd.embedded.enabled) ($v.controlPlane.backingStore.moveFrom.etcd.external.enabled) ($v.controlPlane.backingStore.moveFrom.database.embedded.enabled) ($v.controlPlane.backingStore.moveFrom.database.external.enabled)) false)) 1 -}}
+{{- $problems = append $problems (printf "controlPlane.backingStore.moveFrom.etcd.embedded.enabled: Invalid value: %s: a virtual cluster has one store; enable only that one below controlPlane.backingStore.moveFrom" (get $v.controlPlane.backingStore.moveFrom.etcd.embedded "enabled" | toJson)) -}}
+{{- end -}}
+{{- if and $v.controlPlane.backingStore.moveFrom.etcd.embedded.enabled (eq (len (without (list (get $v.controlPlane.backingStore.etcd.external "enabled") (get $v.controlPlane.backingStore.database.embedded "enabled") (get $v.controlPlane.backingStore.database.external "enabled")) false)) 0) -}}
+{{- $problems = append $problems (printf "controlPlane.backingStore.moveFrom.etcd.embedded.enabled: Invalid value: %s: the store is the same embedded etcd; enable another store to move to, or leave this out" (get $v.controlPlane.backingStore.moveFrom.etcd.embedded "enabled" | toJson)) -}}
+{{- end -}}
+{{- if and $v.controlPlane.backingStore.moveFrom.etcd.external.enabled (not $v.controlPlane.backingStore.moveFrom.etcd.external.endpoint) -}}
+{{- $problems = append $problems (printf "controlPlane.backingStore.moveFrom.etcd.external.endpoint: Invalid value: %s: controlPlane.backingStore.moveFrom.etcd.external.enabled is true, so it needs at least one URL, such as https://etcd.example.com:2379" (get $v.controlPlane.backingStore.moveFrom.etcd.external "endpoint" | toJson)) -}}
 {{- end -}}
 {{- if and $v.controlPlane.statefulSet.highAvailability.enabled (gt (int $v.controlPlane.statefulSet.highAvailability.replicas) 1) (eq (len (without (list (get $v.controlPlane.backingStore.etcd.external "enabled") (get $v.controlPlane.backingStore.database.embedded "enabled") (get $v.controlPlane.backingStore.database.external "enabled")) false)) 0) -}}
 {{- $problems = append $problems (printf "controlPlane.statefulSet.highAvailability.replicas: Invalid value: %s: the store is controlPlane.backingStore.etcd.embedded, and each replica would have one of its own; set this to 1" (get $v.controlPlane.statefulSet.highAvailability "replicas" | toJson)) -}}
