@@ -1,7 +1,7 @@
-{{- /* The volume with which the control plane connects to a store outside of it, empty if it needs none. */ -}}
+{{- /* The volume with which the control plane connects to a store outside of it, empty if it needs none. The context is the settings of the store, or of the store to move from. */ -}}
 {{- define "sublet.storeVolume" -}}
-{{- $etcd := .Values.controlPlane.backingStore.etcd.external -}}
-{{- $database := .Values.controlPlane.backingStore.database.external -}}
+{{- $etcd := .etcd.external -}}
+{{- $database := .database.external -}}
 {{- if and $etcd.enabled $etcd.tls.secret }}
 secret:
   secretName: {{ $etcd.tls.secret }}
@@ -22,11 +22,11 @@ projected:
 {{- end -}}
 {{- end -}}
 
-{{- /* The ports of a store outside of the control plane, as a JSON list. */ -}}
+{{- /* The ports of a store outside of the control plane, as a JSON list. The context is as above. */ -}}
 {{- define "sublet.storePorts" -}}
 {{- $ports := list -}}
-{{- $etcd := .Values.controlPlane.backingStore.etcd.external -}}
-{{- $database := .Values.controlPlane.backingStore.database.external -}}
+{{- $etcd := .etcd.external -}}
+{{- $database := .database.external -}}
 {{- if $etcd.enabled -}}
 {{- range splitList "," $etcd.endpoint -}}
 {{- $ports = append $ports (regexFind "[0-9]+$" . | int) -}}

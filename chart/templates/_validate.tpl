@@ -68,6 +68,20 @@
     "controlPlane.backingStore.moveFrom.etcd.external.tls.caFile"
     "controlPlane.backingStore.moveFrom.etcd.external.tls.certFile"
     "controlPlane.backingStore.moveFrom.etcd.external.tls.keyFile"
+    "controlPlane.backingStore.moveFrom.database"
+    "controlPlane.backingStore.moveFrom.database.embedded"
+    "controlPlane.backingStore.moveFrom.database.embedded.enabled"
+    "controlPlane.backingStore.moveFrom.database.external"
+    "controlPlane.backingStore.moveFrom.database.external.enabled"
+    "controlPlane.backingStore.moveFrom.database.external.dataSource"
+    "controlPlane.backingStore.moveFrom.database.external.dataSourceSecret"
+    "controlPlane.backingStore.moveFrom.database.external.dataSourceSecret.name"
+    "controlPlane.backingStore.moveFrom.database.external.dataSourceSecret.key"
+    "controlPlane.backingStore.moveFrom.database.external.port"
+    "controlPlane.backingStore.moveFrom.database.external.tlsSecret"
+    "controlPlane.backingStore.moveFrom.database.external.caFile"
+    "controlPlane.backingStore.moveFrom.database.external.certFile"
+    "controlPlane.backingStore.moveFrom.database.external.keyFile"
     "controlPlane.statefulSet"
     "controlPlane.statefulSet.highAvailability"
     "controlPlane.statefulSet.highAvailability.enabled"
@@ -281,6 +295,12 @@
 {{- end -}}
 {{- if and $v.controlPlane.backingStore.moveFrom.etcd.embedded.enabled (eq (len (without (list (get $v.controlPlane.backingStore.etcd.external "enabled") (get $v.controlPlane.backingStore.database.embedded "enabled") (get $v.controlPlane.backingStore.database.external "enabled")) false)) 0) -}}
 {{- $problems = append $problems (printf "controlPlane.backingStore.moveFrom.etcd.embedded.enabled: Invalid value: %s: the store is the same embedded etcd; enable another store to move to, or leave this out" (get $v.controlPlane.backingStore.moveFrom.etcd.embedded "enabled" | toJson)) -}}
+{{- end -}}
+{{- if and $v.controlPlane.backingStore.moveFrom.database.embedded.enabled $v.controlPlane.backingStore.database.embedded.enabled -}}
+{{- $problems = append $problems (printf "controlPlane.backingStore.moveFrom.database.embedded.enabled: Invalid value: %s: the store is the same SQLite; enable another store to move to, or leave this out" (get $v.controlPlane.backingStore.moveFrom.database.embedded "enabled" | toJson)) -}}
+{{- end -}}
+{{- if and $v.controlPlane.backingStore.moveFrom.database.external.enabled (not $v.controlPlane.backingStore.moveFrom.database.external.dataSource) (not $v.controlPlane.backingStore.moveFrom.database.external.dataSourceSecret.name) -}}
+{{- $problems = append $problems (printf "controlPlane.backingStore.moveFrom.database.external.dataSourceSecret.name: Invalid value: %s: controlPlane.backingStore.moveFrom.database.external.enabled is true, so it needs an address; set this, or controlPlane.backingStore.moveFrom.database.external.dataSource" (get $v.controlPlane.backingStore.moveFrom.database.external.dataSourceSecret "name" | toJson)) -}}
 {{- end -}}
 {{- if and $v.controlPlane.backingStore.moveFrom.etcd.external.enabled (not $v.controlPlane.backingStore.moveFrom.etcd.external.endpoint) -}}
 {{- $problems = append $problems (printf "controlPlane.backingStore.moveFrom.etcd.external.endpoint: Invalid value: %s: controlPlane.backingStore.moveFrom.etcd.external.enabled is true, so it needs at least one URL, such as https://etcd.example.com:2379" (get $v.controlPlane.backingStore.moveFrom.etcd.external "endpoint" | toJson)) -}}

@@ -34,8 +34,11 @@ func moveConditions() map[string]string {
 		sources += " (" + from + "." + string(store) + ".enabled)"
 	}
 	return map[string]string{
-		"move-from-several":          "gt (len (without (list " + sources + ") false)) 1",
-		"move-from-itself":           "and " + from + ".etcd.embedded.enabled " + usesEmbeddedEtcd(),
+		"move-from-several":       "gt (len (without (list " + sources + ") false)) 1",
+		"move-from-itself":        "and " + from + ".etcd.embedded.enabled " + usesEmbeddedEtcd(),
+		"move-from-itself-sqlite": "and " + from + ".database.embedded.enabled $v.controlPlane.backingStore.database.embedded.enabled",
+		"move-from-without-source": "and " + from + ".database.external.enabled (not " + from + ".database.external.dataSource) " +
+			"(not " + from + ".database.external.dataSourceSecret.name)",
 		"move-from-without-endpoint": "and " + from + ".etcd.external.enabled (not " + from + ".etcd.external.endpoint)",
 	}
 }

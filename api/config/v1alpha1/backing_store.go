@@ -198,6 +198,7 @@ func defaultBackingStore() BackingStore {
 	return BackingStore{
 		Etcd:     Etcd{Embedded: EmbeddedEtcd{Enabled: ToggleAuto, Quota: resource.MustParse("0")}},
 		Database: defaultDatabase(),
+		MoveFrom: MoveFrom{Database: MoveFromDatabase{External: defaultDatabase().External}},
 		Backup:   defaultBackup(),
 	}
 }

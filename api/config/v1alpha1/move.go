@@ -5,6 +5,16 @@ package v1alpha1
 type MoveFrom struct {
 	// The store was an etcd.
 	Etcd MoveFromEtcd `json:"etcd"`
+	// The store was an SQL database.
+	Database MoveFromDatabase `json:"database"`
+}
+
+// MoveFromDatabase has the settings of an SQL database to move from.
+type MoveFromDatabase struct {
+	// SQLite on the volume of the pod.
+	Embedded MoveFromVolume `json:"embedded"`
+	// Database that somebody else runs. The pod mounts its Secrets at /etc/sublet-store-from.
+	External ExternalDatabase `json:"external"`
 }
 
 // MoveFromEtcd has the settings of an etcd to move from.
@@ -27,7 +37,9 @@ const moveFromPath = backingStorePath + "moveFrom."
 
 // Source returns the settings of the store to move from. ok is false if there is none.
 func (b *BackingStore) Source() (source BackingStore, ok bool) {
-	source = BackingStore{Etcd: Etcd{External: b.MoveFrom.Etcd.External}}
+	source = BackingStore{Etcd: Etcd{External: b.MoveFrom.Etcd.External}, Database: Database{
+		Embedded: EmbeddedDatabase{Enabled: b.MoveFrom.Database.Embedded.Enabled}, External: b.MoveFrom.Database.External,
+	}}
 	source.Etcd.Embedded.Enabled = ToggleOff
 	if b.MoveFrom.Etcd.Embedded.Enabled {
 		source.Etcd.Embedded = EmbeddedEtcd{Enabled: ToggleOn, Quota: b.Etcd.Embedded.Quota}
@@ -47,6 +59,7 @@ func moveSources() []string {
 // moveCombinations returns the rules about moving a store.
 func moveCombinations() []Combination {
 	const external = moveFromPath + "etcd.external."
+	const database = moveFromPath + "database.external."
 	sources := moveSources()
 	return []Combination{
 		{
@@ -63,6 +76,22 @@ func moveCombinations() []Combination {
 			Violated: func(c *Config) bool {
 				b := &c.ControlPlane.BackingStore
 				return b.MoveFrom.Etcd.Embedded.Enabled && b.Store() == StoreEmbeddedEtcd
+			},
+		},
+		{
+			Name: "move-from-itself-sqlite", Path: moveFromPath + string(StoreSQLite) + ".enabled", With: []string{StoreSQLite.Setting()},
+			Detail: "the store is the same SQLite; enable another store to move to, or leave this out",
+			Violated: func(c *Config) bool {
+				b := &c.ControlPlane.BackingStore
+				return b.MoveFrom.Database.Embedded.Enabled && b.Store() == StoreSQLite
+			},
+		},
+		{
+			Name: "move-from-without-source", Path: database + "dataSourceSecret.name", With: []string{database + "enabled", database + "dataSource"},
+			Detail: database + "enabled is true, so it needs an address; set this, or " + database + "dataSource",
+			Violated: func(c *Config) bool {
+				e := c.ControlPlane.BackingStore.MoveFrom.Database.External
+				return e.Enabled && e.DataSource == "" && e.DataSourceSecret.Name == ""
 			},
 		},
 		{
