@@ -5,6 +5,7 @@ package release
 
 import (
 	"strconv"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -38,6 +39,10 @@ const (
 
 // EncryptionKeysKey is the key of the keys in the Secret [Release.Encryption].
 const EncryptionKeysKey = "keys"
+
+// MaxMembers is the largest number of members of the embedded store. The chart has an
+// address for each of them.
+const MaxMembers = 5
 
 // CertsType is the type of the Secret [Release.Certs].
 const CertsType corev1.SecretType = "sublet.dev/certs"
@@ -95,6 +100,16 @@ func (r Release) StatefulSet() string { return r.Name }
 
 // Pod returns the name of the pod with the given ordinal.
 func (r Release) Pod(ordinal int) string { return r.Name + "-" + strconv.Itoa(ordinal) }
+
+// Ordinal returns the ordinal of a pod of the control plane. ok is false for other pods.
+func (r Release) Ordinal(pod string) (ordinal int, ok bool) {
+	suffix, ok := strings.CutPrefix(pod, r.Name+"-")
+	if !ok {
+		return 0, false
+	}
+	ordinal, err := strconv.Atoi(suffix)
+	return ordinal, err == nil && ordinal >= 0 && r.Pod(ordinal) == pod
+}
 
 // Claim returns the name of the PersistentVolumeClaim of the pod with the given
 // ordinal.

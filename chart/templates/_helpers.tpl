@@ -90,6 +90,18 @@ a map that somebody sets to null. The server gets the null back, or it would use
 {{- toYaml $values -}}
 {{- end -}}
 
+{{- /*
+The values whose change restarts the replicas. The server reads the number of replicas from the
+StatefulSet: a restart of one while others leave would cost the store its majority.
+*/ -}}
+{{- define "sublet.rolledConfig" -}}
+{{- $values := deepCopy (omit .Values "global") -}}
+{{- $_ := unset $values.controlPlane.statefulSet.highAvailability "replicas" -}}
+{{- $_ := unset $values.controlPlane.statefulSet.highAvailability "enabled" -}}
+{{- $_ := unset $values.controlPlane.backingStore.etcd.embedded "forceNewCluster" -}}
+{{- include "sublet.config" (dict "Values" $values) -}}
+{{- end -}}
+
 {{- /* Nodes that run no containers: simulated ones, and those of a virtual-kubelet. */ -}}
 {{- define "sublet.realNodes" -}}
 - key: kwok.x-k8s.io/node
@@ -114,7 +126,7 @@ nodes of their own, unless users have set an anti-affinity.
 {{- $terms = append $terms (set $term "matchExpressions" $expressions) -}}
 {{- end -}}
 {{- $_ := set $node "requiredDuringSchedulingIgnoredDuringExecution" (set $required "nodeSelectorTerms" $terms) -}}
-{{- if and (include "sublet.hasReplicas" .) (not $affinity.podAntiAffinity) -}}
+{{- if not $affinity.podAntiAffinity -}}
 {{- $term := dict "topologyKey" "kubernetes.io/hostname" "labelSelector" (dict "matchLabels" (fromYaml (include "sublet.selector" .))) -}}
 {{- $preferred := list (dict "weight" 100 "podAffinityTerm" $term) -}}
 {{- $_ := set $affinity "podAntiAffinity" (dict "preferredDuringSchedulingIgnoredDuringExecution" $preferred) -}}

@@ -48,7 +48,7 @@ func conditions() map[string]string {
 		"encryption-without-resources": "and $v.controlPlane.advanced.encryption.enabled " +
 			"(not $v.controlPlane.advanced.encryption.resources)",
 		"no-access-mode":            "not " + claim + ".accessModes",
-		"replicas-of-embedded-etcd": "and " + replicas + ".enabled (gt (int " + replicas + ".replicas) 1) " + usesEmbeddedEtcd(),
+		"replicas-of-embedded-etcd": "and " + replicas + ".enabled (not (has (int " + replicas + ".replicas) (list 1 3 5))) " + usesEmbeddedEtcd(),
 		"lease-under-deadline":      "le (int " + replicas + ".leaseDuration) (int " + replicas + ".renewDeadline)",
 		"deadline-under-retry":      "le (mul 10 (int " + replicas + ".renewDeadline)) (mul 12 (int " + replicas + ".retryPeriod))",
 	}

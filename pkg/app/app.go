@@ -90,6 +90,7 @@ type app struct {
 	secrets       []*host.SecretKeeper
 	hostFirst     *hostFirst
 	desired       *host.Replicas  // nil if no other replica can lead
+	members       *members        // nil unless the store is an embedded etcd
 	standby       *standby        // nil if no other replica can lead
 	contested     <-chan struct{} // closed when other replicas compete for the lease, nil if they never do
 	contest       func()          // closes contested
@@ -213,13 +214,16 @@ func (a *app) parts() []lifecycle.Part {
 		{Name: "memory", Run: newMemoryKeeper(a.controlPlane.Ready()).Run},
 		{Name: "holder", Run: a.holder.Run},
 		{Name: "node proxy", Run: a.proxy.Run},
-		{Name: "control plane", Run: a.controlPlane.Run, Ready: a.controlPlane.Ready()},
+		{Name: "control plane", Run: a.controlPlane.Run, Ready: a.controlPlane.Ready(), Grace: a.leaveGrace()},
 		{Name: "destinations", Run: a.watchDestinations},
 		{Name: "health", Run: a.runHealth},
 	}
 	parts = append(parts, a.storeParts()...)
 	if a.dns != nil {
 		parts = append(parts, lifecycle.Part{Name: "DNS", Run: a.dns.Run}, lifecycle.Part{Name: "DNS clients", Run: a.watchDNSPods})
+	}
+	if a.members != nil {
+		parts = append(parts, lifecycle.Part{Name: "members of the store", Run: a.runMembers})
 	}
 	for _, secret := range a.secrets {
 		parts = append(parts, lifecycle.Part{Name: secret.CheckName, Run: secret.Run})

@@ -55,7 +55,7 @@ func (a *app) build(ctx context.Context) error {
 	if _, err := metav1.LabelSelectorAsSelector(&a.values.Sync.FromHost.StorageClasses.Selector); err != nil {
 		return fmt.Errorf("cannot use sync.fromHost.storageClasses.selector: %w", err)
 	}
-	if a.store, err = a.newStore(); err != nil {
+	if a.store, err = a.newStore(ctx); err != nil {
 		return err
 	}
 	if a.dialer, err = a.newDialer(); err != nil {

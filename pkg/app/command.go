@@ -43,6 +43,8 @@ func Command() *cobra.Command {
 	flags.StringVar(&options.PodName, "pod-name", os.Getenv("POD_NAME"), "pod of this process; empty means that it runs outside of a pod")
 	flags.StringVar(&options.PodUID, "pod-uid", os.Getenv("POD_UID"), "UID of the pod of this process")
 	flags.StringVar(&options.AdvertiseAddress, "advertise-address", os.Getenv("POD_IP"), "IP address at which pods reach this process")
+	flags.StringToStringVar(&options.PeerAddresses, "peer-addresses", nil,
+		"addresses of the members of the store, as pod=host:port; they replace the names of the pods outside of a host cluster")
 	cmd.AddCommand(healthzCommand(), isolatedCommand(), versionCommand(), certsCommand(), storeCommand())
 	return cmd
 }

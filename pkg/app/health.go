@@ -35,6 +35,11 @@ type health struct {
 	leaf *pki.Leaf
 	// allows checks the operator's token, nil until there is one.
 	allows func(token string) bool
+	// membership returns why this replica is no full member of its store, nil if it is.
+	// It is nil for a store without members.
+	membership func() error
+	// hasLeader returns why the members of the store have no leader, nil if they have one.
+	hasLeader func() error
 	// checks has one function per part, in the order of the start.
 	checks []*func() []syncz.Check
 }
@@ -86,7 +91,12 @@ func (h *health) state() (standby string, api rest.Interface) {
 // not help. A start is not, so that the startup probe waits for its end.
 func (h *health) live(ctx context.Context) error {
 	standby, api := h.state()
+	h.mu.Lock()
+	hasLeader := h.hasLeader
+	h.mu.Unlock()
 	switch {
+	case api != nil && hasLeader != nil && hasLeader() != nil:
+		return nil // Only the other members can help, and they may come back.
 	case standby != "":
 		return nil
 	case api == nil:
@@ -98,11 +108,19 @@ func (h *health) live(ctx context.Context) error {
 // ready returns why this replica does not serve.
 func (h *health) ready(ctx context.Context) error {
 	standby, api := h.state()
+	h.mu.Lock()
+	membership := h.membership
+	h.mu.Unlock()
 	switch {
 	case standby != "":
 		return errStandby
 	case api == nil:
 		return errStarting
+	}
+	if membership != nil {
+		if err := membership(); err != nil {
+			return err
+		}
 	}
 	return ask(ctx, api, "/readyz")
 }
@@ -189,6 +207,9 @@ func (a *app) buildHealth() error {
 	controlplane.RecordLeafExpiry("operator", leaf)
 	a.health.mu.Lock()
 	a.health.leaf, a.health.allows = leaf, a.operator.Allows
+	if a.members != nil {
+		a.health.membership, a.health.hasLeader = a.members.etcd.IsVoter, a.members.etcd.HasLeader
+	}
 	a.health.mu.Unlock()
 	a.health.add(a.holder.Checks)
 	if checks := a.store.Capabilities().Checks; checks != nil {

@@ -31,6 +31,9 @@ type Options struct {
 	// OperatorPort serves probes, metrics and /syncz to operators of the host.
 	// Negative means no such port.
 	OperatorPort int
+	// PeerAddresses are the addresses of the members of the store, pod -> host:port. They
+	// replace the names of the pods outside of a host cluster.
+	PeerAddresses map[string]string
 	// PodName and PodUID are the pod of the process. Empty means that it runs
 	// outside of a pod.
 	PodName, PodUID string

@@ -40,9 +40,6 @@ func (a *app) apiServers() int {
 	return max(2, a.replicas(), a.facts.Replicas)
 }
 
-// membersJoin is true if the members of embedded stores join each other.
-const membersJoin = false
-
 // isShared reports whether several replicas use the store, so that the lease in it elects a
 // leader. known are the facts of the last run, nil if there are none. replicas is the
 // number that the StatefulSet is to have, 0 if that is not known.
@@ -50,7 +47,7 @@ func (a *app) isShared(known *host.Facts, replicas int) bool {
 	switch a.values.ControlPlane.BackingStore.Store() {
 	case v1alpha1.StoreEmbeddedEtcd:
 		wasShared := known != nil && known.Shared
-		return membersJoin && (wasShared || cmp.Or(replicas, a.replicas()) > 1)
+		return wasShared || cmp.Or(replicas, a.replicas()) > 1
 	default:
 		return a.values.ControlPlane.BackingStore.IsShared()
 	}
@@ -60,7 +57,7 @@ func (a *app) isShared(known *host.Facts, replicas int) bool {
 // needs nothing of it.
 func (a *app) buildReplicas() {
 	isEmbedded := a.values.ControlPlane.BackingStore.Store() == v1alpha1.StoreEmbeddedEtcd
-	if !a.facts.Shared && !(isEmbedded && membersJoin) {
+	if !a.facts.Shared && !isEmbedded {
 		return
 	}
 	contested := make(chan struct{})

@@ -29,7 +29,7 @@ const storeSecretDir = "/etc/sublet-store"
 
 // newStore returns the store that the settings enable, without starting it. It opens only
 // as the store of this virtual cluster.
-func (a *app) newStore() (storage.Backend, error) {
+func (a *app) newStore(ctx context.Context) (storage.Backend, error) {
 	served, err := a.storeOf(a.values.ControlPlane.BackingStore, storeUse{secretDir: storeSecretDir, register: legacyregistry.Register})
 	if err != nil {
 		return nil, err
@@ -37,6 +37,11 @@ func (a *app) newStore() (storage.Backend, error) {
 	backend, err := served.Open()
 	if err != nil {
 		return nil, err
+	}
+	if etcd, ok := backend.(*storage.Etcd); ok {
+		if err := a.newMembers(ctx, etcd); err != nil {
+			return nil, err
+		}
 	}
 	a.storeOnVolume = served.OnVolume
 	if a.served, err = a.serveOnly(backend, served.Location); err != nil {
@@ -143,16 +148,10 @@ func (a *app) acceptedStore(ctx context.Context) string {
 	return anchor.Annotations[labels.AcceptStore]
 }
 
-// newEmbeddedEtcd returns an etcd in the process. Its identity is the one that it keeps
-// with more replicas: the pod's name, a DNS name per pod, and the anchor's UID.
+// newEmbeddedEtcd returns an etcd in the process.
 func (a *app) newEmbeddedEtcd(settings v1alpha1.EmbeddedEtcd, use storeUse) *storage.Etcd {
 	store := storage.Embedded(a.storeDir())
-	pod := a.names.Pod(0)
-	store.Member = storage.Member{
-		Name:    pod,
-		PeerURL: fmt.Sprintf("https://%s.%s-peers.%s.svc:2380", pod, a.names.Name, a.names.Namespace),
-		Token:   string(a.facts.Anchor.UID),
-	}
+	store.Member = a.memberOf(a.options.identity().Pod)
 	store.Quota = settings.Quota.Value()
 	store.VolumeSize = a.values.ControlPlane.StatefulSet.Persistence.VolumeClaim.Size.Value()
 	store.Reserve = storeReserve

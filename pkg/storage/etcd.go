@@ -82,6 +82,14 @@ type Etcd struct {
 	// Admit returns why another process must not become a member. Default: all may.
 	Admit func(name string) error
 
+	// BeforeStop is called at the beginning of Stop, when nobody uses the store any more. A
+	// member that leaves the others does so then. Default: it stays a member.
+	BeforeStop func()
+
+	// Review is called from time to time while the start has no leader. An error ends
+	// the start. Default: it waits.
+	Review func(ctx context.Context) error
+
 	// OnWait is called with the reason why the start waits for other members, and
 	// with an empty one when it does not any more. Default: nobody learns it.
 	OnWait func(reason string)
@@ -353,8 +361,11 @@ func (e *Etcd) Stop() {
 	case <-e.stopped:
 		return
 	default:
-		close(e.stopped)
 	}
+	if e.BeforeStop != nil && e.started.Load() {
+		e.BeforeStop()
+	}
+	close(e.stopped)
 	// From here on nobody may start the gRPC server.
 	e.rpcOnce.Do(func() {})
 	if e.rpc != nil {

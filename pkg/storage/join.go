@@ -27,6 +27,9 @@ const (
 	leaderPatience = 5 * time.Second
 )
 
+// NoMajority is how the reason begins that a start without a majority of the members has.
+const NoMajority = "the store has no majority"
+
 var errOtherStore = errors.New("the volume has another store than the other members")
 
 // Known is what is recorded about the store outside of its volume. The zero value is
@@ -206,6 +209,9 @@ func (e *Etcd) awaitReady(ctx context.Context) error {
 			return fmt.Errorf("cannot start the database in %s: %w", e.Dir, context.Cause(ctx))
 		case <-patience.C:
 			e.wait(e.explainNoLeader(ctx))
+			if err := e.review(ctx); err != nil {
+				return err
+			}
 			patience.Reset(leaderPatience)
 		}
 	}
@@ -230,5 +236,16 @@ func (e *Etcd) explainNoLeader(ctx context.Context) string {
 	if answering > voters/2 {
 		return "the members of the store are electing a leader"
 	}
-	return fmt.Sprintf("the store has no majority: of %d members, %s do not answer", voters, strings.Join(silent, " and "))
+	return fmt.Sprintf("%s: of %d members, %s do not answer", NoMajority, voters, strings.Join(silent, " and "))
 }
+
+// review returns why a start without leader has to end, nil if it waits on.
+func (e *Etcd) review(ctx context.Context) error {
+	if e.Review == nil {
+		return nil
+	}
+	return e.Review(ctx)
+}
+
+// HasMember reports whether the data directory has a member of a store.
+func (e *Etcd) HasMember() bool { return wal.Exist(layout{e.serverDir()}.walDir()) }

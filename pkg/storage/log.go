@@ -33,6 +33,7 @@ func noise() []string {
 	return []string{
 		"Failed to detect schema version",
 		"failed to update storage version",
+		"prober detected unhealthy status", // The reason of a wait names the member.
 		"simple token is not cryptographically signed",
 	}
 }

@@ -21,6 +21,7 @@ var (
 	errNoMembers    = errors.New("the store is not open")
 	errOnlyVoter    = errors.New("the last member cannot leave the store")
 	errNotNow       = errors.New("another member defragments")
+	errLearner      = errors.New("this member catches up with the others")
 	errNoSuchMember = errors.New("no such member")
 )
 
@@ -93,6 +94,12 @@ func (e *Etcd) Promote(ctx context.Context) error {
 	return nil
 }
 
+// Answers reports whether the member with a peer URL runs.
+func (e *Etcd) Answers(ctx context.Context, peerURL string) bool {
+	_, err := e.caller.membership(ctx, peerURL, e.server.MemberID())
+	return err == nil
+}
+
 // RemoveMember removes the member with a peer URL. etcd denies it if the rest would have
 // no majority.
 func (e *Etcd) RemoveMember(ctx context.Context, peerURL string) error {
@@ -145,15 +152,37 @@ func (e *Etcd) tryLeave(ctx context.Context) error {
 	if !own.Learner && e.isOnlyVoter() {
 		return errOnlyVoter
 	}
-	if own.Leader {
-		if err := e.server.TryTransferLeadershipOnShutdown(); err != nil {
-			return fmt.Errorf("cannot pass on the leadership of the store: %w", err)
-		}
-	}
 	ctx, cancel := context.WithTimeout(ctx, peerTimeout)
 	defer cancel()
+	if own.Leader {
+		if err := e.passLeadership(ctx); err != nil {
+			return err
+		}
+	}
 	if _, err := e.server.RemoveMember(ctx, uint64(own.id)); err != nil {
 		return fmt.Errorf("cannot leave the store: %w", err)
+	}
+	return nil
+}
+
+// passLeadership makes the member with the lowest name the leader. Those with high ordinals
+// may be leaving too. It waits for voters that do not answer: two members that leave would
+// pass the leadership to each other, as etcd removes neither of them.
+func (e *Etcd) passLeadership(ctx context.Context) error {
+	var next MemberStatus
+	for _, member := range e.Members() {
+		if member.Self || member.Learner {
+			continue
+		}
+		if _, err := e.caller.membership(ctx, member.URL, member.id); err != nil {
+			return fmt.Errorf("cannot pass on the leadership of the store: %w", err)
+		}
+		if next.Name == "" || member.Name < next.Name {
+			next = member
+		}
+	}
+	if err := e.server.MoveLeader(ctx, uint64(e.server.MemberID()), uint64(next.id)); err != nil {
+		return fmt.Errorf("cannot pass on the leadership of the store to %s: %w", next.Name, err)
 	}
 	return nil
 }
@@ -192,13 +221,24 @@ func (e *Etcd) IsVoter() error {
 	switch {
 	case !ok:
 		return errors.New("this member was removed from the store")
-	case own.Learner:
-		return errors.New("this member catches up with the others")
 	case e.server.Leader() == 0:
 		return errors.New("the members of the store have no leader")
+	case own.Learner:
+		return errLearner
 	}
 	return nil
 }
+
+// HasLeader returns nil if this member knows the leader of the store.
+func (e *Etcd) HasLeader() error {
+	if err := e.IsVoter(); err != nil && !errors.Is(err, errLearner) {
+		return err
+	}
+	return nil
+}
+
+// IsLeader reports whether this member leads the store.
+func (e *Etcd) IsLeader() bool { return e.started.Load() && e.server.Leader() == e.server.MemberID() }
 
 // checkMembers returns the health of the membership.
 func (e *Etcd) checkMembers() syncz.Check {

@@ -37,6 +37,11 @@ type EmbeddedEtcd struct {
 	// memory limit.
 	// Default: "0"
 	Quota resource.Quantity `json:"quota"`
+	// Member that becomes the only one, when the majority of the members is lost for good. The value is
+	// in the log of each member that waits for the others, such as shop-0/2. What that member has not
+	// got is lost. It happens once. Empty means that nothing is lost.
+	// Default: ""
+	ForceNewCluster string `json:"forceNewCluster"`
 }
 
 // ExternalEtcd has the settings of an etcd outside of the control plane.

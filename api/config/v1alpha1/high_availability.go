@@ -53,9 +53,10 @@ func highAvailabilityCombinations() []Combination {
 		{
 			Name: "replicas-of-embedded-etcd", Path: settings + "replicas",
 			With:   []string{settings + "enabled"},
-			Detail: "the store is " + backingStorePath + string(StoreEmbeddedEtcd) + ", and each replica would have one of its own; set this to 1",
+			Detail: "the store is " + backingStorePath + string(StoreEmbeddedEtcd) + ", whose members decide by majority; set this to 1, 3 or 5",
 			Violated: func(c *Config) bool {
-				return c.ControlPlane.StatefulSet.HighAvailability.Count() > 1 && c.ControlPlane.BackingStore.Store() == StoreEmbeddedEtcd
+				count := c.ControlPlane.StatefulSet.HighAvailability.Count()
+				return count != 1 && count != 3 && count != 5 && c.ControlPlane.BackingStore.Store() == StoreEmbeddedEtcd
 			},
 		},
 		{

@@ -26,6 +26,9 @@ type Members struct {
 	Generation int64 `json:"generation"`
 	// Pods are the names of the pods, sorted.
 	Pods []string `json:"pods"`
+	// Forcing is the pod that an operator has made the only member, until it has started as
+	// such.
+	Forcing string `json:"forcing,omitempty"`
 }
 
 // Has reports whether the record lists the pod.
@@ -36,7 +39,8 @@ func (m Members) With(pod string) Members {
 	if m.Has(pod) {
 		return m
 	}
-	return Members{m.Generation, slices.Sorted(slices.Values(append(slices.Clone(m.Pods), pod)))}
+	m.Pods = slices.Sorted(slices.Values(append(slices.Clone(m.Pods), pod)))
+	return m
 }
 
 // membersOf returns the record on an anchor, an empty one if there is none.
@@ -69,7 +73,7 @@ func (r *MemberRecord) Update(ctx context.Context, change func(Members) (Members
 		if result, err = change(before); err != nil {
 			return err
 		}
-		if result.Generation == before.Generation && slices.Equal(result.Pods, before.Pods) {
+		if result.Generation == before.Generation && result.Forcing == before.Forcing && slices.Equal(result.Pods, before.Pods) {
 			return nil
 		}
 		return r.write(ctx, anchor, result)

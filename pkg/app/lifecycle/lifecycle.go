@@ -22,6 +22,8 @@ type Part struct {
 	Run func(ctx context.Context) error
 	// Ready is closed once the next part may start; nil means at once.
 	Ready <-chan struct{}
+	// Grace is how long the part may need to stop beyond what all parts have together.
+	Grace time.Duration
 	// Leader is true if one replica alone may run the part at a time.
 	Leader bool
 }
@@ -114,6 +116,7 @@ type running struct {
 	cancel  context.CancelFunc
 	stopped <-chan struct{}
 	err     *error
+	grace   time.Duration
 }
 
 func start(ctx context.Context, part Part, done chan<- result) running {
@@ -126,13 +129,17 @@ func start(ctx context.Context, part Part, done chan<- result) running {
 		close(stopped)
 		done <- result{part.Name, err}
 	}()
-	return running{name: part.Name, cancel: cancel, stopped: stopped, err: failure}
+	return running{name: part.Name, cancel: cancel, stopped: stopped, err: failure, grace: part.Grace}
 }
 
 // stopInReverse cancels the parts from the last to the first and waits for each.
 // An error of a part that stops counts only if nothing failed before.
 func stopInReverse(started []running, cause error) error {
-	deadline := time.After(stopTimeout)
+	timeout := stopTimeout
+	for _, r := range started {
+		timeout += r.grace
+	}
+	deadline := time.After(timeout)
 	var errs []error
 	for i, r := range slices.Backward(started) {
 		begin := time.Now()
@@ -147,7 +154,7 @@ func stopInReverse(started []running, cause error) error {
 			for _, rest := range started[:i+1] {
 				rest.cancel()
 			}
-			return errors.Join(append(errs, fmt.Errorf("%s %w within %s", r.name, errNotStopped, stopTimeout))...)
+			return errors.Join(append(errs, fmt.Errorf("%s %w within %s", r.name, errNotStopped, timeout))...)
 		}
 	}
 	return errors.Join(errs...)

@@ -1,0 +1,194 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"sync"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/sublet-dev/sublet/api/labels"
+)
+
+const (
+	// memberPods is how many pods of the tenant run while the members change.
+	memberPods = 20
+	// writePeriod is the time between two writes of the client.
+	writePeriod = 500 * time.Millisecond
+	// writeTimeout bounds one write, which is tried again.
+	writeTimeout = time.Second
+
+	replicasSetting = "controlPlane.statefulSet.highAvailability.replicas="
+)
+
+// TestMembers scales the control plane with its embedded etcd from one to three replicas
+// and back, by Helm and by kubectl. A client that writes twice a second loses nothing.
+func TestMembers(t *testing.T) {
+	tn := install(t, "members", "members")
+	ctx := t.Context()
+	for i := range memberPods {
+		tn.createPod(ctx, fmt.Sprintf("kill-%d", i))
+	}
+	tn.kubectl("wait", "--for", "condition=Ready", "pod", "-l", "test=kill", "--timeout", patience.String())
+	before := tn.podUIDs()
+	for _, step := range []struct {
+		name     string
+		scale    func()
+		replicas int
+	}{
+		{"upgrade_1_3", func() { tn.upgrade(replicasSetting + "3") }, 3},
+		{"upgrade_3_1", func() { tn.upgrade(replicasSetting + "1") }, 1},
+		{"scale_1_3", func() { tn.scale(3) }, 3},
+		{"scale_3_1", func() { tn.scale(1) }, 1},
+	} {
+		w := tn.startWriter(step.name)
+		begin := time.Now()
+		step.scale()
+		tn.awaitMembers(step.replicas)
+		t.Logf("%s: took %s", step.name, time.Since(begin).Round(time.Millisecond))
+		w.check(step.name)
+	}
+	if after := tn.podUIDs(); !equalJSON(before, after) {
+		t.Errorf("pods before and after: %v, %v", before, after)
+	}
+}
+
+// scale changes the replicas as an operator does without Helm.
+func (tn *tenant) scale(replicas int) {
+	tn.t.Helper()
+	mustRun(tn.t, hostKubectl("-n", tn.namespace, "scale", "statefulset", tn.release, "--replicas", strconv.Itoa(replicas)))
+}
+
+// awaitMembers waits until so many replicas are ready and in the record of the members.
+func (tn *tenant) awaitMembers(replicas int) {
+	tn.t.Helper()
+	eventually(tn.t, fmt.Sprintf("%d members", replicas), func(ctx context.Context) error {
+		anchor, err := hostClient.CoreV1().ConfigMaps(tn.namespace).Get(ctx, tn.release+"-anchor", metav1.GetOptions{})
+		if err != nil {
+			return err
+		}
+		var record struct{ Pods []string }
+		if err := json.Unmarshal([]byte(anchor.Annotations[labels.StoreMembers]), &record); err != nil {
+			return err
+		}
+		set, err := hostClient.AppsV1().StatefulSets(tn.namespace).Get(ctx, tn.release, metav1.GetOptions{})
+		if err != nil {
+			return err
+		}
+		if len(record.Pods) != replicas || set.Status.ReadyReplicas != int32(replicas) || set.Status.Replicas != int32(replicas) {
+			return fmt.Errorf("the record has %v, and %d of %d replicas are ready", record.Pods, set.Status.ReadyReplicas, set.Status.Replicas)
+		}
+		return nil
+	})
+}
+
+// podUIDs returns the UIDs of the host pods of the tenant.
+func (tn *tenant) podUIDs() map[string]string {
+	tn.t.Helper()
+	list, err := hostClient.CoreV1().Pods(tn.namespace).List(tn.t.Context(), metav1.ListOptions{LabelSelector: "sublet.dev/cluster"})
+	if err != nil {
+		tn.t.Fatal(err)
+	}
+	uids := map[string]string{}
+	for _, pod := range list.Items {
+		uids[pod.Name] = string(pod.UID)
+	}
+	return uids
+}
+
+func equalJSON(a, b any) bool {
+	x, _ := json.Marshal(a)
+	y, _ := json.Marshal(b)
+	return string(x) == string(y)
+}
+
+// memberWriter creates ConfigMaps until it is stopped.
+type memberWriter struct {
+	tn   *tenant
+	stop context.CancelFunc
+	done sync.WaitGroup
+
+	written []string
+	gap     time.Duration
+}
+
+// startWriter starts a client that writes twice a second.
+func (tn *tenant) startWriter(name string) *memberWriter {
+	ctx, stop := context.WithCancel(tn.t.Context())
+	w := &memberWriter{tn: tn, stop: stop}
+	maps := tn.virtual.CoreV1().ConfigMaps("default")
+	w.done.Go(func() {
+		tick := time.NewTicker(writePeriod)
+		defer tick.Stop()
+		due := time.Now()
+		for i := 0; ctx.Err() == nil; {
+			object := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{GenerateName: fmt.Sprintf("w-%s-%d-", dashed(name), i), Labels: map[string]string{"writer": dashed(name)}}}
+			writing, cancel := context.WithTimeout(ctx, writeTimeout)
+			created, err := maps.Create(writing, object, metav1.CreateOptions{})
+			cancel()
+			if err == nil {
+				w.written = append(w.written, created.Name)
+				w.gap = max(w.gap, time.Since(due))
+				i++
+				select {
+				case <-ctx.Done():
+				case due = <-tick.C:
+				}
+				continue
+			}
+			select {
+			case <-ctx.Done():
+			case <-time.After(writeTimeout / 20):
+			}
+		}
+	})
+	tn.t.Cleanup(func() { stop(); w.done.Wait() })
+	return w
+}
+
+// dashed returns a name that Kubernetes accepts.
+func dashed(name string) string {
+	out := []byte(name)
+	for i, c := range out {
+		if c == '_' {
+			out[i] = '-'
+		}
+	}
+	return string(out)
+}
+
+// check stops the writer, and fails the test if an acknowledged write is lost or a write
+// took longer than two seconds.
+func (w *memberWriter) check(name string) {
+	w.tn.t.Helper()
+	w.stop()
+	w.done.Wait()
+	list, err := w.tn.virtual.CoreV1().ConfigMaps("default").List(w.tn.t.Context(), metav1.ListOptions{LabelSelector: "writer=" + dashed(name)})
+	if err != nil {
+		w.tn.t.Fatal(err)
+	}
+	kept := map[string]bool{}
+	for _, item := range list.Items {
+		kept[item.Name] = true
+	}
+	lost := 0
+	for _, one := range w.written {
+		if !kept[one] {
+			lost++
+		}
+	}
+	figure("members_"+name+"_gap", w.gap.Seconds(), "s")
+	if lost > 0 {
+		w.tn.t.Errorf("%s: of %d acknowledged writes, %d are lost", name, len(w.written), lost)
+	}
+	if w.gap > 2*time.Second {
+		w.tn.t.Errorf("%s: a write took %s, want at most 2 s", name, w.gap.Round(time.Millisecond))
+	}
+}

@@ -1,0 +1,138 @@
+package replicas
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/sublet-dev/sublet/hostlab/sim/tenant"
+)
+
+// membersGap is how long a write may take while members join or leave.
+const membersGap = 2 * time.Second
+
+// memberAddresses returns the options of a fleet whose pods are members of one store.
+func memberAddresses(t *testing.T) tenant.FleetOptions {
+	t.Helper()
+	var addresses []string
+	for i := range 3 {
+		addresses = append(addresses, fmt.Sprintf("shop-%d=%s", i, freeAddress(t)))
+	}
+	argument := "--peer-addresses=" + strings.Join(addresses, ",")
+	return tenant.FleetOptions{Arguments: func(string) []string { return []string{argument} }}
+}
+
+// TestEmbeddedMembers scales a control plane with an embedded etcd from one to three
+// replicas and back, without a restart of the first. No acknowledged write is lost.
+func TestEmbeddedMembers(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, setup{replicas: 1, options: memberAddresses(t)})
+	first := w.fleet.Ready()[0]
+	writes := w.write(t)
+	for _, replicas := range []int32{3, 1} {
+		eventually(t, "the StatefulSet is scaled", func(ctx context.Context) error { return w.fleet.Scale(ctx, replicas) })
+		w.awaitReady(t, int(replicas))
+		eventually(t, "nobody else runs", func(context.Context) error {
+			if running := len(w.fleet.Replicas()); running != int(replicas) {
+				return fmt.Errorf("%d replicas run", running)
+			}
+			return nil
+		})
+	}
+	if again := w.fleet.Ready()[0]; again.UID != first.UID {
+		t.Error("the first replica was replaced")
+	}
+	writes.check(t, w)
+}
+
+// writes is a client that creates ConfigMaps twice a second.
+type writes struct {
+	stop context.CancelFunc
+	done sync.WaitGroup
+	made []string
+	gap  time.Duration
+}
+
+// write starts a client that writes to each replica in turn.
+func (w *world) write(t *testing.T) *writes {
+	t.Helper()
+	ctx, stop := context.WithCancel(t.Context())
+	s := &writes{stop: stop}
+	s.done.Go(func() {
+		tick := time.NewTicker(500 * time.Millisecond)
+		defer tick.Stop()
+		for i := 0; ctx.Err() == nil; i++ {
+			due := time.Now()
+			for ctx.Err() == nil {
+				if err := w.create(ctx, fmt.Sprintf("write-%d-", i), s); err == nil {
+					break
+				}
+			}
+			s.gap = max(s.gap, time.Since(due))
+			select {
+			case <-ctx.Done():
+			case <-tick.C:
+			}
+		}
+	})
+	t.Cleanup(func() { stop(); s.done.Wait() })
+	return s
+}
+
+// create creates one ConfigMap.
+func (w *world) create(ctx context.Context, prefix string, s *writes) error {
+	client := w.pick()
+	if client == nil {
+		return errNobody
+	}
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	made, err := client.CoreV1().ConfigMaps(metav1.NamespaceDefault).Create(ctx,
+		&corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{GenerateName: prefix}}, metav1.CreateOptions{})
+	if err == nil {
+		s.made = append(s.made, made.Name)
+	}
+	return err
+}
+
+// check stops the client and fails the test if a write is lost or took too long.
+func (s *writes) check(t *testing.T, w *world) {
+	t.Helper()
+	s.stop()
+	s.done.Wait()
+	kept := map[string]bool{}
+	eventually(t, "the ConfigMaps are listed", func(ctx context.Context) error {
+		client := w.pick()
+		if client == nil {
+			return errNobody
+		}
+		list, err := client.CoreV1().ConfigMaps(metav1.NamespaceDefault).List(ctx, metav1.ListOptions{})
+		if err != nil {
+			return err
+		}
+		for _, item := range list.Items {
+			kept[item.Name] = true
+		}
+		return nil
+	})
+	var lost []error
+	for _, name := range s.made {
+		if !kept[name] {
+			lost = append(lost, errors.New(name))
+		}
+	}
+	if len(lost) > 0 || len(s.made) == 0 {
+		t.Errorf("of %d acknowledged writes are lost: %v", len(s.made), errors.Join(lost...))
+	}
+	t.Logf("%d writes, the longest took %s", len(s.made), s.gap.Round(time.Millisecond))
+	if s.gap > membersGap {
+		t.Errorf("a write took %s, want at most %s", s.gap, membersGap)
+	}
+}
