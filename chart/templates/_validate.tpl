@@ -34,6 +34,20 @@
     "controlPlane.backingStore.etcd.external.tls.caFile"
     "controlPlane.backingStore.etcd.external.tls.certFile"
     "controlPlane.backingStore.etcd.external.tls.keyFile"
+    "controlPlane.backingStore.database"
+    "controlPlane.backingStore.database.embedded"
+    "controlPlane.backingStore.database.embedded.enabled"
+    "controlPlane.backingStore.database.external"
+    "controlPlane.backingStore.database.external.enabled"
+    "controlPlane.backingStore.database.external.dataSource"
+    "controlPlane.backingStore.database.external.dataSourceSecret"
+    "controlPlane.backingStore.database.external.dataSourceSecret.name"
+    "controlPlane.backingStore.database.external.dataSourceSecret.key"
+    "controlPlane.backingStore.database.external.port"
+    "controlPlane.backingStore.database.external.tlsSecret"
+    "controlPlane.backingStore.database.external.caFile"
+    "controlPlane.backingStore.database.external.certFile"
+    "controlPlane.backingStore.database.external.keyFile"
     "controlPlane.backingStore.backup"
     "controlPlane.backingStore.backup.enabled"
     "controlPlane.backingStore.backup.schedule"
@@ -55,6 +69,20 @@
     "controlPlane.backingStore.moveFrom.etcd.external.tls.caFile"
     "controlPlane.backingStore.moveFrom.etcd.external.tls.certFile"
     "controlPlane.backingStore.moveFrom.etcd.external.tls.keyFile"
+    "controlPlane.backingStore.moveFrom.database"
+    "controlPlane.backingStore.moveFrom.database.embedded"
+    "controlPlane.backingStore.moveFrom.database.embedded.enabled"
+    "controlPlane.backingStore.moveFrom.database.external"
+    "controlPlane.backingStore.moveFrom.database.external.enabled"
+    "controlPlane.backingStore.moveFrom.database.external.dataSource"
+    "controlPlane.backingStore.moveFrom.database.external.dataSourceSecret"
+    "controlPlane.backingStore.moveFrom.database.external.dataSourceSecret.name"
+    "controlPlane.backingStore.moveFrom.database.external.dataSourceSecret.key"
+    "controlPlane.backingStore.moveFrom.database.external.port"
+    "controlPlane.backingStore.moveFrom.database.external.tlsSecret"
+    "controlPlane.backingStore.moveFrom.database.external.caFile"
+    "controlPlane.backingStore.moveFrom.database.external.certFile"
+    "controlPlane.backingStore.moveFrom.database.external.keyFile"
     "controlPlane.statefulSet"
     "controlPlane.statefulSet.highAvailability"
     "controlPlane.statefulSet.highAvailability.enabled"
@@ -248,19 +276,37 @@
 {{- if and $v.controlPlane.backingStore.etcd.external.tls.secret (hasPrefix "http://" $v.controlPlane.backingStore.etcd.external.endpoint) -}}
 {{- $problems = append $problems (printf "controlPlane.backingStore.etcd.external.tls.secret: Invalid value: %s: controlPlane.backingStore.etcd.external.endpoint begins with http://, so no certificates are used; write https:// there, or leave the Secret out" (get $v.controlPlane.backingStore.etcd.external.tls "secret" | toJson)) -}}
 {{- end -}}
-{{- if or (gt (len (without (list (get $v.controlPlane.backingStore.etcd.external "enabled")) false)) (ternary 0 1 (eq (toString (get $v.controlPlane.backingStore.etcd.embedded "enabled")) "true"))) (and (eq (len (without (list (get $v.controlPlane.backingStore.etcd.external "enabled")) false)) 0) (eq (toString (get $v.controlPlane.backingStore.etcd.embedded "enabled")) "false")) -}}
-{{- $problems = append $problems (printf "controlPlane.backingStore.etcd.embedded.enabled: Invalid value: %s: exactly one store must be enabled; set one of controlPlane.backingStore.etcd.external.enabled to true and leave this auto, or set only this to true" (get $v.controlPlane.backingStore.etcd.embedded "enabled" | toJson)) -}}
+{{- if and $v.controlPlane.backingStore.database.external.enabled (not $v.controlPlane.backingStore.database.external.dataSource) (not $v.controlPlane.backingStore.database.external.dataSourceSecret.name) -}}
+{{- $problems = append $problems (printf "controlPlane.backingStore.database.external.dataSourceSecret.name: Invalid value: %s: controlPlane.backingStore.database.external.enabled is true, so it needs an address; set this, or controlPlane.backingStore.database.external.dataSource" (get $v.controlPlane.backingStore.database.external.dataSourceSecret "name" | toJson)) -}}
 {{- end -}}
-{{- if gt (len (without (list ($v.controlPlane.backingStore.moveFrom.etcd.embedded.enabled) ($v.controlPlane.backingStore.moveFrom.etcd.external.enabled)) false)) 1 -}}
+{{- if and $v.controlPlane.backingStore.database.external.dataSource $v.controlPlane.backingStore.database.external.dataSourceSecret.name -}}
+{{- $problems = append $problems (printf "controlPlane.backingStore.database.external.dataSourceSecret.name: Invalid value: %s: controlPlane.backingStore.database.external.dataSource has an address too; leave one of them out" (get $v.controlPlane.backingStore.database.external.dataSourceSecret "name" | toJson)) -}}
+{{- end -}}
+{{- if ne (empty $v.controlPlane.backingStore.database.external.certFile) (empty $v.controlPlane.backingStore.database.external.keyFile) -}}
+{{- $problems = append $problems (printf "controlPlane.backingStore.database.external.certFile: Invalid value: %s: a client certificate and its key belong together; set controlPlane.backingStore.database.external.keyFile too, or neither" (get $v.controlPlane.backingStore.database.external "certFile" | toJson)) -}}
+{{- end -}}
+{{- if and $v.controlPlane.backingStore.database.embedded.enabled $v.controlPlane.statefulSet.highAvailability.enabled (gt (int $v.controlPlane.statefulSet.highAvailability.replicas) 1) -}}
+{{- $problems = append $problems (printf "controlPlane.statefulSet.highAvailability.replicas: Invalid value: %s: SQLite is a file that one replica opens; set controlPlane.statefulSet.highAvailability.enabled to false, or use another store, such as controlPlane.backingStore.etcd.embedded.enabled" (get $v.controlPlane.statefulSet.highAvailability "replicas" | toJson)) -}}
+{{- end -}}
+{{- if or (gt (len (without (list (get $v.controlPlane.backingStore.etcd.external "enabled") (get $v.controlPlane.backingStore.database.embedded "enabled") (get $v.controlPlane.backingStore.database.external "enabled")) false)) (ternary 0 1 (eq (toString (get $v.controlPlane.backingStore.etcd.embedded "enabled")) "true"))) (and (eq (len (without (list (get $v.controlPlane.backingStore.etcd.external "enabled") (get $v.controlPlane.backingStore.database.embedded "enabled") (get $v.controlPlane.backingStore.database.external "enabled")) false)) 0) (eq (toString (get $v.controlPlane.backingStore.etcd.embedded "enabled")) "false")) -}}
+{{- $problems = append $problems (printf "controlPlane.backingStore.etcd.embedded.enabled: Invalid value: %s: exactly one store must be enabled; set one of controlPlane.backingStore.etcd.external.enabled, controlPlane.backingStore.database.embedded.enabled, controlPlane.backingStore.database.external.enabled to true and leave this auto, or set only this to true" (get $v.controlPlane.backingStore.etcd.embedded "enabled" | toJson)) -}}
+{{- end -}}
+{{- if gt (len (without (list ($v.controlPlane.backingStore.moveFrom.etcd.embedded.enabled) ($v.controlPlane.backingStore.moveFrom.etcd.external.enabled) ($v.controlPlane.backingStore.moveFrom.database.embedded.enabled) ($v.controlPlane.backingStore.moveFrom.database.external.enabled)) false)) 1 -}}
 {{- $problems = append $problems (printf "controlPlane.backingStore.moveFrom.etcd.embedded.enabled: Invalid value: %s: a virtual cluster has one store; enable only that one below controlPlane.backingStore.moveFrom" (get $v.controlPlane.backingStore.moveFrom.etcd.embedded "enabled" | toJson)) -}}
 {{- end -}}
-{{- if and $v.controlPlane.backingStore.moveFrom.etcd.embedded.enabled (eq (len (without (list (get $v.controlPlane.backingStore.etcd.external "enabled")) false)) 0) -}}
+{{- if and $v.controlPlane.backingStore.moveFrom.etcd.embedded.enabled (eq (len (without (list (get $v.controlPlane.backingStore.etcd.external "enabled") (get $v.controlPlane.backingStore.database.embedded "enabled") (get $v.controlPlane.backingStore.database.external "enabled")) false)) 0) -}}
 {{- $problems = append $problems (printf "controlPlane.backingStore.moveFrom.etcd.embedded.enabled: Invalid value: %s: the store is the same embedded etcd; enable another store to move to, or leave this out" (get $v.controlPlane.backingStore.moveFrom.etcd.embedded "enabled" | toJson)) -}}
+{{- end -}}
+{{- if and $v.controlPlane.backingStore.moveFrom.database.embedded.enabled $v.controlPlane.backingStore.database.embedded.enabled -}}
+{{- $problems = append $problems (printf "controlPlane.backingStore.moveFrom.database.embedded.enabled: Invalid value: %s: the store is the same SQLite; enable another store to move to, or leave this out" (get $v.controlPlane.backingStore.moveFrom.database.embedded "enabled" | toJson)) -}}
+{{- end -}}
+{{- if and $v.controlPlane.backingStore.moveFrom.database.external.enabled (not $v.controlPlane.backingStore.moveFrom.database.external.dataSource) (not $v.controlPlane.backingStore.moveFrom.database.external.dataSourceSecret.name) -}}
+{{- $problems = append $problems (printf "controlPlane.backingStore.moveFrom.database.external.dataSourceSecret.name: Invalid value: %s: controlPlane.backingStore.moveFrom.database.external.enabled is true, so it needs an address; set this, or controlPlane.backingStore.moveFrom.database.external.dataSource" (get $v.controlPlane.backingStore.moveFrom.database.external.dataSourceSecret "name" | toJson)) -}}
 {{- end -}}
 {{- if and $v.controlPlane.backingStore.moveFrom.etcd.external.enabled (not $v.controlPlane.backingStore.moveFrom.etcd.external.endpoint) -}}
 {{- $problems = append $problems (printf "controlPlane.backingStore.moveFrom.etcd.external.endpoint: Invalid value: %s: controlPlane.backingStore.moveFrom.etcd.external.enabled is true, so it needs at least one URL, such as https://etcd.example.com:2379" (get $v.controlPlane.backingStore.moveFrom.etcd.external "endpoint" | toJson)) -}}
 {{- end -}}
-{{- if and $v.controlPlane.statefulSet.highAvailability.enabled (not (has (int $v.controlPlane.statefulSet.highAvailability.replicas) (list 1 3 5))) (eq (len (without (list (get $v.controlPlane.backingStore.etcd.external "enabled")) false)) 0) -}}
+{{- if and $v.controlPlane.statefulSet.highAvailability.enabled (not (has (int $v.controlPlane.statefulSet.highAvailability.replicas) (list 1 3 5))) (eq (len (without (list (get $v.controlPlane.backingStore.etcd.external "enabled") (get $v.controlPlane.backingStore.database.embedded "enabled") (get $v.controlPlane.backingStore.database.external "enabled")) false)) 0) -}}
 {{- $problems = append $problems (printf "controlPlane.statefulSet.highAvailability.replicas: Invalid value: %s: the store is controlPlane.backingStore.etcd.embedded, whose members decide by majority; set this to 1, 3 or 5" (get $v.controlPlane.statefulSet.highAvailability "replicas" | toJson)) -}}
 {{- end -}}
 {{- if le (int $v.controlPlane.statefulSet.highAvailability.leaseDuration) (int $v.controlPlane.statefulSet.highAvailability.renewDeadline) -}}
