@@ -26,16 +26,6 @@ const (
 // errNoContent is the error of a store without objects.
 var errNoContent = errors.New("the store has no objects")
 
-// Entry is one key of a store.
-type Entry struct {
-	Key, Value []byte
-	// Lease is the lease of the key in the store that it was read from. 0 means that
-	// the key does not expire.
-	Lease int64
-	// TTL is the remaining lifetime in seconds. It is set in dumps only.
-	TTL int64
-}
-
 // content is what a store holds at one revision.
 type content struct {
 	client   *clientv3.Client

@@ -85,6 +85,7 @@ type moveRun struct {
 
 	source, target           *clientv3.Client
 	closeSource, closeTarget func()
+	load                     func(ctx context.Context, page []storage.Entry) error // of the target, or nil
 	sourceState, targetState *state
 	record                   Record
 	recordRevision           int64
@@ -209,6 +210,7 @@ func (r *moveRun) reset(ctx context.Context, revision int64) error {
 	}
 	r.closeTarget = backend.Stop
 	offline := backend.Capabilities().Reset
+	r.load = backend.Capabilities().Load
 	if offline != nil {
 		if err := offline(ctx, revision); err != nil {
 			return fmt.Errorf("cannot prepare %s: %w", r.Target.Location, err)
@@ -300,13 +302,13 @@ func (r *moveRun) keepMark(ctx context.Context) error {
 // copy copies the content of the source at the revision of its mark.
 func (r *moveRun) copy(ctx context.Context) error {
 	source := &content{r.source, r.mark.Revision}
-	leases, writes, sum := newLeaseReader(r.source), newWriter(r.target), newSummer()
+	leases, writes, sum := newLeaseReader(r.source), newWriter(r.target, r.load), newSummer()
 	pages := 0
 	err := source.each(ctx, func(page []*mvccpb.KeyValue) error {
-		entries := make([]Entry, len(page))
+		entries := make([]storage.Entry, len(page))
 		for i, kv := range page {
 			sum.add(kv.Key, kv.Value, kv.Lease != 0)
-			entries[i] = Entry{Key: kv.Key, Value: kv.Value, Lease: kv.Lease, TTL: leases.ttl(ctx, kv.Lease)}
+			entries[i] = storage.Entry{Key: kv.Key, Value: kv.Value, TTL: leases.ttl(ctx, kv.Lease)}
 		}
 		if err := writes.write(ctx, entries); err != nil {
 			return fmt.Errorf("cannot copy to %s: %w", r.Target.Location, err)

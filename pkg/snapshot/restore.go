@@ -7,6 +7,8 @@ import (
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/sublet-dev/sublet/pkg/storage"
 )
 
 // RestoreOptions are the choices of a restore.
@@ -56,11 +58,11 @@ var errNotEmpty = errors.New("the store is not empty")
 
 // fill writes the keys of a dump into the target and verifies them.
 func (r *moveRun) fill(ctx context.Context, dump *DumpFile) error {
-	writes := newWriter(r.target)
+	writes := newWriter(r.target, r.load)
 	err := dump.each(ctx, func(page []*mvccpb.KeyValue) error {
-		entries := make([]Entry, len(page))
+		entries := make([]storage.Entry, len(page))
 		for i, kv := range page {
-			entries[i] = Entry{Key: kv.Key, Value: kv.Value, TTL: kv.Lease}
+			entries[i] = storage.Entry{Key: kv.Key, Value: kv.Value, TTL: kv.Lease}
 		}
 		return writes.write(ctx, entries)
 	})

@@ -135,14 +135,14 @@ func use(t *testing.T, store Store, do func(client *clientv3.Client)) {
 func fill(t *testing.T, store Store, objects int) {
 	t.Helper()
 	use(t, store, func(client *clientv3.Client) {
-		page := make([]Entry, 0, objects)
+		page := make([]storage.Entry, 0, objects)
 		for i := range objects {
-			page = append(page, Entry{Key: fmt.Appendf(nil, "/registry/configmaps/default/c%05d", i), Value: fmt.Appendf(nil, "value %d", i)})
+			page = append(page, storage.Entry{Key: fmt.Appendf(nil, "/registry/configmaps/default/c%05d", i), Value: fmt.Appendf(nil, "value %d", i)})
 		}
 		for i := range 7 {
-			page = append(page, Entry{Key: fmt.Appendf(nil, "/registry/events/default/e%d", i), Value: []byte("event"), TTL: 1000})
+			page = append(page, storage.Entry{Key: fmt.Appendf(nil, "/registry/events/default/e%d", i), Value: []byte("event"), TTL: 1000})
 		}
-		if err := newWriter(client).write(t.Context(), page); err != nil {
+		if err := newWriter(client, nil).write(t.Context(), page); err != nil {
 			t.Fatal(err)
 		}
 		for _, own := range [][2]string{{identityKey, encode(map[string]string{"anchor": anchor})}} {

@@ -7,6 +7,8 @@ import (
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"golang.org/x/sync/errgroup"
+
+	"github.com/sublet-dev/sublet/pkg/storage"
 )
 
 // writers is the number of requests that are under way at the same time. A store
@@ -17,14 +19,19 @@ const writers = 64
 type writer struct {
 	client *clientv3.Client
 	leases *leaseWriter
+	// load writes a page at once. It is nil if the store cannot.
+	load func(ctx context.Context, page []storage.Entry) error
 }
 
-func newWriter(client *clientv3.Client) *writer {
-	return &writer{client, newLeaseWriter(client)}
+func newWriter(client *clientv3.Client, load func(ctx context.Context, page []storage.Entry) error) *writer {
+	return &writer{client, newLeaseWriter(client), load}
 }
 
 // write creates the keys of one page and returns once all are written.
-func (w *writer) write(ctx context.Context, page []Entry) error {
+func (w *writer) write(ctx context.Context, page []storage.Entry) error {
+	if w.load != nil {
+		return w.load(ctx, page)
+	}
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(writers)
 	for _, entry := range page {

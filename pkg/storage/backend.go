@@ -76,6 +76,10 @@ type Capabilities struct {
 	// earlier revisions count as compacted. It is called before Start.
 	Reset func(ctx context.Context, revision int64) error
 
+	// Load creates keys together, faster than one request for each. Nobody else may use
+	// the store meanwhile. It fails if one of the keys exists.
+	Load func(ctx context.Context, entries []Entry) error
+
 	// Defragment returns free space inside the store to its volume. Requests
 	// wait meanwhile.
 	Defragment func(ctx context.Context) error
@@ -90,6 +94,13 @@ type Capabilities struct {
 	// Checks returns the health of the store, for /syncz. It may be called at any
 	// time.
 	Checks func() []syncz.Check
+}
+
+// Entry is a key that is written to a store.
+type Entry struct {
+	Key, Value []byte
+	// TTL is the remaining lifetime in seconds. 0 means that the key does not expire.
+	TTL int64
 }
 
 // Alarm is a condition that the store records and that only Disarm clears.

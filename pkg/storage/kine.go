@@ -182,6 +182,7 @@ func (k *Kine) Capabilities() Capabilities {
 	if k.local() != nil {
 		can.Defragment = k.defragment
 	}
+	can.Load = k.load
 	return can
 }
 
