@@ -101,6 +101,7 @@ var rules = map[string]rule{
 	"test/consistency":           {},
 	"test/e2e":                   {tests: []string{"test/consistency", "test/databases", "api/..."}},
 	"test/integration":           {tests: []string{"api/...", "pkg/...", "k8s.io/apiserver", "k8s.io/kubernetes"}},
+	"test/integration/attacks":    {tests: []string{"api/...", "hostlab/sim/..."}},
 	"test/integration/egress":    {tests: []string{"api/...", "pkg/...", "k8s.io/apiserver", "k8s.io/kubernetes"}},
 	"test/integration/kubelets":  {tests: []string{"api/...", "pkg/...", "k8s.io/apiserver", "k8s.io/kubernetes"}},
 	"test/integration/replicas":  {tests: []string{"api/...", "pkg/...", "hostlab/sim/...", "test/consistency", "k8s.io/apiserver", "k8s.io/kubernetes"}},
