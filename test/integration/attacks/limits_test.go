@@ -92,17 +92,32 @@ func limitedRetries(t *testing.T, s *site) {
 	for i := range pods {
 		s.create(t, newPod(fmt.Sprintf("refused-%d", i), nil))
 	}
-	await := func(what string, n int) time.Time {
-		eventually(t, what, func(context.Context) error {
-			if got := s.creates(t) - before; got < n {
-				return fmt.Errorf("%d creates on the host", got)
+	eventually(t, "the host has refused each pod and has its token", func(ctx context.Context) error {
+		var all corev1.PodList
+		if err := s.tenant.List(ctx, &all, client.InNamespace(virtualNamespace)); err != nil {
+			return err
+		}
+		refused := 0
+		for i := range all.Items {
+			for _, condition := range all.Items[i].Status.Conditions {
+				if condition.Type == corev1.PodScheduled && condition.Reason == "HostRefused" {
+					refused++
+				}
 			}
-			return nil
-		})
-		return time.Now()
-	}
-	first := await("each pod is refused once", pods)
-	if took := await("some are retried", pods+retries).Sub(first); took < least {
+		}
+		if created := s.creates(t) - before; refused < pods || created < 2*pods {
+			return fmt.Errorf("%d pods are refused, after %d creates", refused, created)
+		}
+		return nil
+	})
+	begin, first := time.Now(), s.creates(t)
+	eventually(t, "some are retried", func(context.Context) error {
+		if got := s.creates(t) - first; got < retries {
+			return fmt.Errorf("%d retries", got)
+		}
+		return nil
+	})
+	if took := time.Since(begin); took < least {
 		t.Errorf("%d retries took %s, want at least %s", retries, took, least)
 	}
 }
