@@ -32,7 +32,7 @@ var rules = map[string]rule{
 	"cmd/sublet-server": {code: []string{"pkg/app"}},
 
 	"pkg/config":  {code: []string{"api/..."}},
-	"pkg/backup":  {code: []string{"api/syncz"}, tests: []string{"pkg/snapshot", "pkg/storage"}},
+	"pkg/backup":  {code: []string{"pkg/snapshot", "pkg/storage", "api/syncz"}},
 	"pkg/meter":   {},
 	"pkg/storage": {code: []string{"pkg/meter", "api/..."}, tests: []string{"test/databases"}},
 

@@ -52,6 +52,7 @@
     "controlPlane.backingStore.backup.enabled"
     "controlPlane.backingStore.backup.schedule"
     "controlPlane.backingStore.backup.keep"
+    "controlPlane.backingStore.backup.restoreFrom"
     "controlPlane.backingStore.backup.volumeClaim"
     "controlPlane.backingStore.backup.volumeClaim.size"
     "controlPlane.backingStore.backup.volumeClaim.storageClass"
@@ -347,6 +348,12 @@
 {{- end -}}
 {{- if and $v.controlPlane.backingStore.backup.enabled $v.controlPlane.statefulSet.highAvailability.enabled (gt (int $v.controlPlane.statefulSet.highAvailability.replicas) 1) (not (has "ReadWriteMany" $v.controlPlane.backingStore.backup.volumeClaim.accessModes)) -}}
 {{- $problems = append $problems (printf "controlPlane.backingStore.backup.volumeClaim.accessModes: Invalid value: %s: controlPlane.statefulSet.highAvailability.replicas is more than 1, and each replica mounts the claim of the backups; set [ReadWriteMany] and a storageClass that has it" (get $v.controlPlane.backingStore.backup.volumeClaim "accessModes" | toJson)) -}}
+{{- end -}}
+{{- if and (not $v.controlPlane.backingStore.backup.enabled) $v.controlPlane.backingStore.backup.restoreFrom -}}
+{{- $problems = append $problems (printf "controlPlane.backingStore.backup.restoreFrom: Invalid value: %s: controlPlane.backingStore.backup.enabled is false, so there is no claim to restore from; set that to true, or leave this out" (get $v.controlPlane.backingStore.backup "restoreFrom" | toJson)) -}}
+{{- end -}}
+{{- if and $v.controlPlane.backingStore.backup.restoreFrom $v.controlPlane.statefulSet.highAvailability.enabled (gt (int $v.controlPlane.statefulSet.highAvailability.replicas) 1) -}}
+{{- $problems = append $problems (printf "controlPlane.backingStore.backup.restoreFrom: Invalid value: %s: controlPlane.statefulSet.highAvailability.replicas is more than 1, and one replica alone restores; set that to 1, and raise it after the start" (get $v.controlPlane.backingStore.backup "restoreFrom" | toJson)) -}}
 {{- end -}}
 {{- if le (include "sublet.quantity" $v.controlPlane.backingStore.backup.volumeClaim.size | float64) 0.0 -}}
 {{- $problems = append $problems (printf "controlPlane.backingStore.backup.volumeClaim.size: Invalid value: %s: must be more than nothing, such as 10Gi" (get $v.controlPlane.backingStore.backup.volumeClaim "size" | toJson)) -}}

@@ -43,8 +43,10 @@ func conditions() map[string]string {
 		"no-size":             `le (include "sublet.quantity" ` + claim + ".size | float64) 0.0",
 		"backup-of-replicas": "and " + backup + ".enabled " + replicas + ".enabled (gt (int " + replicas + ".replicas) 1) " +
 			"(not (has \"ReadWriteMany\" " + backup + ".volumeClaim.accessModes))",
-		"no-backup-size":        `le (include "sublet.quantity" ` + backup + ".volumeClaim.size | float64) 0.0",
-		"no-backup-access-mode": "not " + backup + ".volumeClaim.accessModes",
+		"restore-without-backup": "and (not " + backup + ".enabled) " + backup + ".restoreFrom",
+		"restore-of-replicas":    "and " + backup + ".restoreFrom " + replicas + ".enabled (gt (int " + replicas + ".replicas) 1)",
+		"no-backup-size":         `le (include "sublet.quantity" ` + backup + ".volumeClaim.size | float64) 0.0",
+		"no-backup-access-mode":  "not " + backup + ".volumeClaim.accessModes",
 		"encryption-without-resources": "and $v.controlPlane.advanced.encryption.enabled " +
 			"(not $v.controlPlane.advanced.encryption.resources)",
 		"no-access-mode":            "not " + claim + ".accessModes",

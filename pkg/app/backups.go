@@ -10,7 +10,21 @@ import (
 	"github.com/sublet-dev/sublet/api/release"
 	"github.com/sublet-dev/sublet/pkg/backup"
 	"github.com/sublet-dev/sublet/pkg/snapshot"
+	"github.com/sublet-dev/sublet/pkg/storage"
 )
+
+// restoring returns the backend, filled from a backup if the settings ask for that.
+func (a *app) restoring(backend storage.Backend) (storage.Backend, error) {
+	file := a.values.ControlPlane.BackingStore.Backup.RestoreFrom
+	if file == "" {
+		return backend, nil
+	}
+	store, err := a.targetStore()
+	if err != nil {
+		return nil, err
+	}
+	return &backup.Restoring{Backend: backend, Store: store, Dir: release.BackupDir, File: file, Identity: a.identityValue()}, nil
+}
 
 // buildBackups builds the keeper of the backups, if the settings ask for them.
 func (a *app) buildBackups() error {

@@ -44,6 +44,9 @@ func (a *app) newStore(ctx context.Context) (storage.Backend, error) {
 		}
 	}
 	a.storeOnVolume = served.OnVolume
+	if backend, err = a.restoring(backend); err != nil {
+		return nil, err
+	}
 	if a.served, err = a.serveOnly(backend, served.Location); err != nil {
 		return nil, err
 	}

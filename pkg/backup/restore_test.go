@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -47,24 +48,55 @@ func TestRestore(t *testing.T) {
 	}
 	stop()
 
-	content, err := os.Open(filepath.Join(w.Dir, file.Name))
-	if err != nil {
-		t.Fatal(err)
+	for _, name := range []string{file.Name, Latest} { // The second time the store has content.
+		backend, err := target.Open()
+		if err != nil {
+			t.Fatal(err)
+		}
+		restoring := &Restoring{Backend: backend, Store: target, Dir: w.Dir, File: name, Identity: `{"anchor":"uid"}`}
+		restored, err := restoring.Start(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if name == Latest {
+			want["/registry/secrets/default/s000"] = "changed"
+		}
+		checkContent(t, restored, want)
+		if _, err := restored.Put(t.Context(), "/registry/secrets/default/s000", "changed"); err != nil {
+			t.Fatal(err)
+		}
+		backend.Stop()
 	}
-	defer func() { _ = content.Close() }()
-	dump, err := snapshot.OpenDump(t.Context(), content)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := snapshot.Restore(t.Context(), target, dump, snapshot.RestoreOptions{}); err != nil {
-		t.Fatal(err)
-	}
-	restored, stop := openStore(t, target)
-	defer stop()
+}
+
+// checkContent compares a store with what it should have.
+func checkContent(t *testing.T, restored *kubernetes.Client, want map[string]string) {
+	t.Helper()
 	for key, value := range want {
 		got, err := restored.KV.Get(t.Context(), key)
 		if err != nil || len(got.Kvs) != 1 || string(got.Kvs[0].Value) != value {
 			t.Fatalf("%s: got %v, %v", key, got, err)
+		}
+	}
+}
+
+// TestCannotRestore checks what a store is not opened without.
+func TestCannotRestore(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "store-20260101T000000Z.backup"), []byte("damaged"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct{ reason, dir, file, want string }{
+		{"no such file", dir, "store-20250101T000000Z.backup", "no such file"},
+		{"no backup at all", t.TempDir(), Latest, "the claim has no backup"},
+		{"a damaged one", dir, Latest, "the file is not a dump"},
+		{"a path out of the claim", dir, "../../etc/passwd", "no such file"},
+	} {
+		target := newStore(t)
+		restoring := &Restoring{Store: target, Dir: c.dir, File: c.file}
+		if _, err := restoring.Start(t.Context()); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: got %v, want something with %q", c.reason, err, c.want)
 		}
 	}
 }

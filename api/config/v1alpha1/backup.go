@@ -19,6 +19,10 @@ type Backup struct {
 	// Number of backups to keep. Older ones are deleted once a newer one is complete.
 	// Default: 7
 	Keep int32 `json:"keep" min:"1" max:"1000"`
+	// Backup that an empty store is filled from at the start: the name of a file in the claim, or latest.
+	// A store with content is never changed. Remove it after the start.
+	// Default: ""
+	RestoreFrom string `json:"restoreFrom" format:"backup-file,optional"`
 	// PersistentVolumeClaim RELEASE-backup.
 	VolumeClaim BackupClaim `json:"volumeClaim"`
 }
@@ -59,6 +63,23 @@ func backupCombinations() []Combination {
 				b := c.ControlPlane.BackingStore.Backup
 				return b.Enabled && c.ControlPlane.StatefulSet.HighAvailability.Count() > 1 &&
 					!slices.Contains(b.VolumeClaim.AccessModes, corev1.ReadWriteMany)
+			},
+		},
+		{
+			Name: "restore-without-backup", Path: backingStorePath + "backup.restoreFrom",
+			With:   []string{backingStorePath + "backup.enabled"},
+			Detail: backingStorePath + "backup.enabled is false, so there is no claim to restore from; set that to true, or leave this out",
+			Violated: func(c *Config) bool {
+				b := c.ControlPlane.BackingStore.Backup
+				return !b.Enabled && b.RestoreFrom != ""
+			},
+		},
+		{
+			Name: "restore-of-replicas", Path: backingStorePath + "backup.restoreFrom",
+			With:   []string{replicas},
+			Detail: replicas + " is more than 1, and one replica alone restores; set that to 1, and raise it after the start",
+			Violated: func(c *Config) bool {
+				return c.ControlPlane.BackingStore.Backup.RestoreFrom != "" && c.ControlPlane.StatefulSet.HighAvailability.Count() > 1
 			},
 		},
 		{

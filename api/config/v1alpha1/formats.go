@@ -71,6 +71,8 @@ func Formats() []Format {
 			Want: "the full name of an image, or its beginning with * at the end, such as registry.example.com/shop/*"},
 		{Name: "regexp", Pattern: `^\S+$`,
 			Want: "a regular expression of Go without spaces, such as internal|internet-facing", isValid: isRegexp},
+		{Name: "backup-file", Pattern: `^(latest|store-[0-9]{8}T[0-9]{6}Z\.backup)$`,
+			Want: "latest, or the name of a backup, such as store-20260102T030000Z.backup"},
 		{Name: "cron", Pattern: `^(@(yearly|annually|monthly|weekly|daily|midnight|hourly)|\S+( +\S+){4})$`,
 			Want: `a schedule in the format of cron, such as "0 3 * * *" or @daily`, isValid: isCron},
 		{Name: "toleration", Pattern: `^(` + dnsName + `/)?` + labelPart + `(=` + labelPart + `)?(:(NoSchedule|PreferNoSchedule|NoExecute))?$`,

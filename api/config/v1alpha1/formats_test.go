@@ -19,7 +19,7 @@ func TestFormats(t *testing.T) {
 			"https://a.example.com a.example.com:443 *.*.a a_b *", "256.0.0.1 1:2:3:4:5:6:7:8:9"},
 		"https-url": {"https://a.example.com https://a.example.com:8443/x/y https://192.0.2.1 https://[::1]:6443",
 			"http://a a.example.com https:// https://a:port https://user@a https://a?b https://a#b HTTPS://a", "https://a:70000 https://300.1.1.1"},
-		"cidr":             {"10.96.0.0/12 192.168.0.0/16 fd00::/108", "10.96.0.0 /12 10.96/12 10.96.0.0/", "10.96.0.1/12 10.96.0.0/33"},
+		"cidr": {"10.96.0.0/12 192.168.0.0/16 fd00::/108", "10.96.0.0 /12 10.96/12 10.96.0.0/", "10.96.0.1/12 10.96.0.0/33"},
 		"etcd-endpoints": {"https://a:2379 http://a.b:2379,http://c:1 https://[::1]:2379", "https://a a:2379 https://a:1, https://a:1,http://b:1 https://u:p@a:1 HTTPS://a:1",
 			"https://a:70000"},
 		"key-prefix":       {"/shop/ /a/b/ /sublet.dev/1-2/", "shop shop/ /shop / // /a//b/", ""},
@@ -34,6 +34,7 @@ func TestFormats(t *testing.T) {
 		"image-registry":   {"ghcr.io localhost:5000 192.0.2.1:80", "https://ghcr.io ghcr.io/ ghcr.io/a Ghcr.io a:b", ""},
 		"image-repository": {"a a/b sublet-dev/sublet a__b/c.d", "A/b a/ /a a:1 a//b a@b", ""},
 		"regexp":           {"internal internal|internet-facing 192\\.0\\.2\\.[0-9]+ .*", "", "( [a *"},
+		"backup-file":      {"latest store-20260102T030000Z.backup", "../x store-2026.backup store-20260102T030000Z.backup.partial", ""},
 		"cron":             {"@daily @hourly", "daily @never 0", ""},
 		"toleration":       {"team team=shop example.com/team=shop:NoSchedule team:NoExecute", "* team= =shop team:Evict team:shop=a -a a:NoSchedule:NoSchedule", strings.Repeat("a", 64)},
 		"image-tag": {"0.1.0 latest v1_2 a@sha256:" + strings.Repeat("0", 64), "-a .a a/b a:b a@sha256:0 " +
