@@ -34,7 +34,8 @@ var rules = map[string]rule{
 	"pkg/config":  {code: []string{"api/..."}},
 	"pkg/backup":  {code: []string{"pkg/snapshot", "pkg/storage", "api/syncz"}},
 	"pkg/meter":   {},
-	"pkg/storage": {code: []string{"pkg/meter", "api/..."}, tests: []string{"test/databases"}},
+	"pkg/cgroup":  {},
+	"pkg/storage": {code: []string{"pkg/cgroup", "pkg/meter", "api/..."}, tests: []string{"test/databases"}},
 
 	"test/databases": {},
 	"pkg/translate":  {code: []string{"api/..."}},
@@ -78,7 +79,7 @@ var rules = map[string]rule{
 	"pkg/app/storesocket": {code: []string{"pkg/storage"}, tests: []string{"pkg/snapshot"}},
 	"pkg/app/operator":    {code: []string{"api/syncz"}, tests: []string{"pkg/controlplane/pki"}},
 	"pkg/app": {code: []string{
-		"pkg/app/...", "pkg/admission", "pkg/backup", "pkg/config", "pkg/controlplane/...", "pkg/dns", "pkg/egress", "pkg/nodeproxy", "pkg/patch", "pkg/policy",
+		"pkg/app/...", "pkg/admission", "pkg/backup", "pkg/cgroup", "pkg/config", "pkg/controlplane/...", "pkg/dns", "pkg/egress", "pkg/nodeproxy", "pkg/patch", "pkg/policy",
 		"pkg/snapshot", "pkg/storage", "pkg/syncer/...", "pkg/translate", "pkg/virtualscheduler/...", "api/...",
 	}},
 

@@ -51,6 +51,22 @@ func TestStore(t *testing.T) {
 	}
 }
 
+// TestResize checks that requests and limits can change without a restart.
+func TestResize(t *testing.T) {
+	t.Parallel()
+	set := object[*appsv1.StatefulSet](t, mustRender(t, loadChart(t), ""), "shop")
+	var got []corev1.ResourceName
+	for _, policy := range set.Spec.Template.Spec.Containers[0].ResizePolicy {
+		if policy.RestartPolicy != corev1.NotRequired {
+			t.Errorf("%s: %s", policy.ResourceName, policy.RestartPolicy)
+		}
+		got = append(got, policy.ResourceName)
+	}
+	if want := []corev1.ResourceName{corev1.ResourceCPU, corev1.ResourceMemory}; !cmp.Equal(want, got) {
+		t.Errorf("resize policies of %v, want of %v", got, want)
+	}
+}
+
 // TestNamesStayText gives objects names that YAML would read as something else.
 func TestNamesStayText(t *testing.T) {
 	t.Parallel()

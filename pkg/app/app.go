@@ -42,10 +42,11 @@ func Run(ctx context.Context, options Options) error {
 	if err != nil {
 		return err
 	}
-	if err := prepareProcess(values.Logging); err != nil {
+	limit, err := prepareProcess(values.Logging)
+	if err != nil {
 		return err
 	}
-	a := &app{options: options, values: values, names: options.names(), health: &health{}, hostFirst: &hostFirst{}}
+	a := &app{options: options, values: values, names: options.names(), health: &health{}, hostFirst: &hostFirst{}, memoryLimit: limit}
 	parts := []lifecycle.Part{{Name: "virtual cluster", Run: a.serve}}
 	if options.OperatorPort >= 0 {
 		port, err := a.newOperatorPort(ctx)
@@ -63,6 +64,8 @@ type app struct {
 	values  *v1alpha1.Config
 	names   release.Release
 	health  *health
+	// memoryLimit is that of the container at the start, in bytes. 0 means none.
+	memoryLimit int64
 
 	done       <-chan struct{} // closed when the virtual cluster is to stop
 	host       *rest.Config    // fenced: writes need the proof of the holder
@@ -211,7 +214,7 @@ func (a *app) cluster() translate.Cluster {
 // parts returns what runs, in the order of the start.
 func (a *app) parts() []lifecycle.Part {
 	parts := []lifecycle.Part{
-		{Name: "memory", Run: newMemoryKeeper(a.controlPlane.Ready()).Run},
+		{Name: "memory", Run: newMemoryKeeper(a.controlPlane.Ready(), a.memoryLimit).Run},
 		{Name: "holder", Run: a.holder.Run},
 		{Name: "node proxy", Run: a.proxy.Run},
 		{Name: "control plane", Run: a.controlPlane.Run, Ready: a.controlPlane.Ready(), Grace: a.leaveGrace()},

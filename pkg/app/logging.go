@@ -20,24 +20,24 @@ import (
 )
 
 // prepareProcess sets what there is one of in a process: the log and the garbage
-// collector.
-func prepareProcess(logging v1alpha1.Logging) error {
+// collector. It returns the memory limit of the container, 0 if it is not known.
+func prepareProcess(logging v1alpha1.Logging) (memoryLimit int64, err error) {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(startGCPercent)
 	}
-	if err := setMemoryLimit(); err != nil {
-		return err
+	if memoryLimit, err = setMemoryLimit(); err != nil {
+		return 0, err
 	}
 	flags := flag.NewFlagSet("klog", flag.ContinueOnError)
 	klog.InitFlags(flags)
 	if err := flags.Set("v", strconv.Itoa(int(logging.Verbosity))); err != nil {
-		return fmt.Errorf("cannot set up the log: %w", err)
+		return 0, fmt.Errorf("cannot set up the log: %w", err)
 	}
 	klog.SetLoggerWithOptions(newLogger(logging), klog.ContextualLogger(true))
 	log.SetFlags(0)
 	log.SetOutput(standardLog{})
 	ctrllog.SetLogger(klog.Background().V(1)) // what it starts and stops is of no use to an operator
-	return nil
+	return memoryLimit, nil
 }
 
 // newLogger writes to standard error, where whoever runs a container looks.

@@ -58,6 +58,9 @@ type memoryKeeper struct {
 	// fixed is true if the operator has set GOGC, which then stays.
 	fixed bool
 
+	// follower follows the limit of the container, at each look.
+	follower *memoryFollower
+
 	allocated uint64 // by the last look
 
 	mu          sync.Mutex
@@ -78,7 +81,7 @@ type memoryUse struct {
 	heap, live, free uint64
 }
 
-func newMemoryKeeper(ready <-chan struct{}) *memoryKeeper {
+func newMemoryKeeper(ready <-chan struct{}, limit int64) *memoryKeeper {
 	return &memoryKeeper{
 		clock: clock.RealClock{}, read: readMemory, release: debug.FreeOSMemory,
 		setPercent: func(percent int) { debug.SetGCPercent(percent) },
@@ -86,6 +89,7 @@ func newMemoryKeeper(ready <-chan struct{}) *memoryKeeper {
 		ready:      ready,
 		percent:    startGCPercent,
 		headroom:   maxHeadroom,
+		follower:   newMemoryFollower(limit),
 	}
 }
 
@@ -99,6 +103,7 @@ func (k *memoryKeeper) Run(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-k.clock.After(memoryCheck):
+			k.follower.look()
 			k.releaseIfQuiet()
 		}
 	}

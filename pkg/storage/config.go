@@ -47,6 +47,21 @@ const (
 	hashCheck = keptHistory
 )
 
+// setQuota sets the quota of the start, and returns the largest one that it may become.
+func (e *Etcd) setQuota() (largest int64) {
+	if e.memory == nil {
+		e.memory = func() int64 { return memoryLimit("/") }
+	}
+	if e.Quota != 0 {
+		e.quota.Store(e.Quota)
+		return e.Quota
+	}
+	e.limits = readLimits(e.Dir, e.VolumeSize, e.Reserve)
+	e.limits.memory = e.memory()
+	e.quota.Store(e.limits.quota())
+	return e.limits.ceiling()
+}
+
 // serverConfig returns the configuration of the etcd server.
 func (e *Etcd) serverConfig(logger *zap.Logger) (config.ServerConfig, error) {
 	member := e.Member.withDefaults()
@@ -54,10 +69,7 @@ func (e *Etcd) serverConfig(logger *zap.Logger) (config.ServerConfig, error) {
 	if err != nil {
 		return config.ServerConfig{}, err
 	}
-	e.quota = e.Quota
-	if e.quota == 0 {
-		e.quota = readLimits(e.Dir, e.VolumeSize, e.Reserve).quota()
-	}
+	largest := e.setQuota()
 	gate, err := newFeatureGate(member.Name, logger)
 	if err != nil {
 		return config.ServerConfig{}, err
@@ -90,7 +102,7 @@ func (e *Etcd) serverConfig(logger *zap.Logger) (config.ServerConfig, error) {
 		UnsafeNoFsync:          e.NoSync,
 
 		BackendBatchInterval:    commitInterval,
-		QuotaBackendBytes:       e.quota + e.quota/fileSlack,
+		QuotaBackendBytes:       largest + largest/fileSlack,
 		AutoCompactionMode:      embed.CompactorModePeriodic,
 		AutoCompactionRetention: keptHistory,
 

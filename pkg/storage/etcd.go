@@ -98,7 +98,9 @@ type Etcd struct {
 	// standard error.
 	Logger *zap.Logger
 
-	quota   int64 // the one in use
+	quota   atomic.Int64 // the one in use
+	limits  limits       // of the start
+	memory  func() int64 // returns the memory limit
 	lock    *os.File
 	server  *etcdserver.EtcdServer
 	client  *kubernetes.Client
@@ -251,6 +253,7 @@ func (e *Etcd) keepSpace(ctx context.Context, reserve *reserve) error {
 	e.keeper = &spaceKeeper{
 		clock:    e.Clock,
 		database: e,
+		resize:   e.followMemory,
 		free:     reserve.free,
 		asked:    make(chan struct{}, 1),
 		observed: func(usage Usage, alarmed bool) {

@@ -67,11 +67,13 @@ type creationLimit struct {
 func (l *creationLimit) OptimisticPut(ctx context.Context, key string, value []byte, expectedRevision int64, opts kubernetes.PutOptions,
 ) (kubernetes.PutResponse, error) {
 	size := int64(len(key) + len(value))
+	check := l.checkUpdate
 	if expectedRevision == 0 {
-		if err := l.check(ctx, l.written.total()+size); err != nil {
-			l.relieve()
-			return kubernetes.PutResponse{}, err
-		}
+		check = l.check
+	}
+	if err := check(ctx, l.written.total()+size); err != nil {
+		l.relieve()
+		return kubernetes.PutResponse{}, err
 	}
 	l.written.add(size)
 	response, err := l.Interface.OptimisticPut(ctx, key, value, expectedRevision, opts)
@@ -82,13 +84,23 @@ func (l *creationLimit) OptimisticPut(ctx context.Context, key string, value []b
 	return response, err
 }
 
+// checkUpdate returns a *FullError if even an update does not fit. The quota may have become
+// smaller than the one that the database itself enforces.
+func (l *creationLimit) checkUpdate(ctx context.Context, pending int64) error {
+	usage := l.usage()
+	if usage.Quota > 0 && usage.InUse+pending > usage.Quota+usage.Quota/fileSlack && !l.isInternal(ctx) {
+		return &FullError{Usage: usage, Updates: true}
+	}
+	return nil
+}
+
 // check returns a *FullError if a new key does not fit. pending is its size and
 // that of the writes which the usage does not show yet.
 func (l *creationLimit) check(ctx context.Context, pending int64) error {
 	usage := l.usage()
 	usage.InUse += pending
 	until := int64(createsUntil)
-	if l.internal != nil && l.internal(ctx) {
+	if l.isInternal(ctx) {
 		until = internalUntil
 	}
 	if usage.Quota == 0 {
@@ -106,6 +118,11 @@ func (l *creationLimit) check(ctx context.Context, pending int64) error {
 		l.relieve()
 	}
 	return nil
+}
+
+// isInternal reports whether a request comes from a part of the process.
+func (l *creationLimit) isInternal(ctx context.Context) bool {
+	return l.internal != nil && l.internal(ctx)
 }
 
 // uncommitted counts the bytes that were written since the database was last

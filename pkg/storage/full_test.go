@@ -50,6 +50,8 @@ func TestCreationLimit(t *testing.T) {
 		{reason: "no create on a full volume", inUse: mib, free: minFree - 1, want: &FullError{Volume: true}, relieved: true},
 		{reason: "an update on a full volume", inUse: mib, free: 1, revision: 7},
 		{reason: "an update that exceeds the quota", inUse: 99 * mib, revision: 7, answer: rpctypes.ErrNoSpace, want: &FullError{Updates: true}, relieved: true},
+		{reason: "no update far above a quota that has become smaller", inUse: 126 * mib, revision: 7, want: &FullError{Updates: true}, relieved: true},
+		{reason: "an update of the process itself there", inUse: 126 * mib, revision: 7, internal: true},
 		{reason: "any other error stays as it is", revision: 7, answer: context.Canceled},
 	} {
 		puts, relieved := &fakePuts{err: tc.answer}, false

@@ -17,7 +17,7 @@ const settleCommits = 3
 // usage returns the sizes of the database file and its limit.
 func (e *Etcd) usage() Usage {
 	backend := e.server.Backend()
-	return Usage{Size: backend.Size(), InUse: backend.SizeInUse(), Quota: e.quota}
+	return Usage{Size: backend.Size(), InUse: backend.SizeInUse(), Quota: e.quota.Load()}
 }
 
 // defragment rewrites the database file without its free pages. All requests to this

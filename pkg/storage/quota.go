@@ -6,9 +6,11 @@ import (
 	"os"
 	"path/filepath"
 	"runtime/debug"
-	"strconv"
-	"strings"
 	"syscall"
+
+	"k8s.io/klog/v2"
+
+	"github.com/sublet-dev/sublet/pkg/cgroup"
 )
 
 const (
@@ -96,19 +98,19 @@ func usedBy(dir string) int64 {
 	return used
 }
 
+// ceiling returns the largest quota that the limits may allow later: the memory limit can
+// change while the process runs.
+func (l limits) ceiling() int64 {
+	l.memory = 0
+	return l.quota()
+}
+
 // memoryLimit returns the smaller of GOMEMLIMIT and the limit of the cgroup, or
 // 0 if there is none. root is the root of the file system.
 func memoryLimit(root string) int64 {
 	limit := debug.SetMemoryLimit(-1)
-	for _, file := range cgroupFiles(root) {
-		content, err := os.ReadFile(file)
-		if err != nil {
-			continue
-		}
-		// No limit is "max" in version 2 and a huge number in version 1.
-		if value, err := strconv.ParseInt(strings.TrimSpace(string(content)), 10, 64); err == nil && value > 0 {
-			limit = min(limit, value)
-		}
+	if group := cgroup.MemoryLimit(root); group > 0 {
+		limit = min(limit, group)
 	}
 	if limit > math.MaxInt64/2 {
 		return 0
@@ -116,24 +118,16 @@ func memoryLimit(root string) int64 {
 	return limit
 }
 
-// cgroupFiles returns the files that may hold the memory limit, of both versions
-// of cgroups, inside a container and outside.
-func cgroupFiles(root string) []string {
-	mount := filepath.Join(root, "sys/fs/cgroup")
-	files := []string{filepath.Join(mount, "memory.max"), filepath.Join(mount, "memory/memory.limit_in_bytes")}
-	groups, err := os.ReadFile(filepath.Join(root, "proc/self/cgroup"))
-	if err != nil {
-		return files
+// followMemory makes the quota follow the memory limit of the container, which can be
+// resized while it runs. A quota that the operator has set stays.
+func (e *Etcd) followMemory() {
+	if e.Quota != 0 {
+		return
 	}
-	for line := range strings.Lines(string(groups)) {
-		fields := strings.SplitN(strings.TrimSpace(line), ":", 3)
-		switch {
-		case len(fields) != 3:
-		case fields[1] == "":
-			files = append(files, filepath.Join(mount, fields[2], "memory.max"))
-		case fields[1] == "memory":
-			files = append(files, filepath.Join(mount, "memory", fields[2], "memory.limit_in_bytes"))
-		}
+	limits := e.limits
+	limits.memory = e.memory()
+	next := limits.quota()
+	if before := e.quota.Swap(next); before != next {
+		klog.InfoS("The quota of the store follows the memory limit", "from", before, "to", next, "memoryLimit", limits.memory)
 	}
-	return files
 }

@@ -46,39 +46,31 @@ func TestReadLimits(t *testing.T) {
 	}
 }
 
-func TestMemoryLimit(t *testing.T) {
+// TestFollowMemory resizes the container of a running store.
+func TestFollowMemory(t *testing.T) {
 	t.Parallel()
 	for _, tc := range []struct {
-		reason string
-		files  map[string]string
-		want   int64
+		reason         string
+		fixed          int64 // the operator's quota
+		memory, volume int64
+		want           int64
 	}{
-		{"no cgroups", nil, 0},
-		{"version 2 in a container", map[string]string{"sys/fs/cgroup/memory.max": "2147483648\n"}, 2 * gib},
-		{"version 2 without a limit", map[string]string{"sys/fs/cgroup/memory.max": "max\n"}, 0},
-		{"version 1 in a container", map[string]string{"sys/fs/cgroup/memory/memory.limit_in_bytes": "1073741824\n"}, gib},
-		{"version 1 without a limit", map[string]string{"sys/fs/cgroup/memory/memory.limit_in_bytes": "9223372036854771712\n"}, 0},
-		{"version 2 in a group of its own", map[string]string{
-			"proc/self/cgroup":                       "0::/kubepods/pod1\n",
-			"sys/fs/cgroup/memory.max":               "max",
-			"sys/fs/cgroup/kubepods/pod1/memory.max": "536870912",
-		}, gib / 2},
+		{"as at the start", 0, 2 * gib, 5 * gib, 1792 * mib / 5},
+		{"more memory", 0, 4 * gib, 5 * gib, 3840 * mib / 5},
+		{"less memory", 0, gib, 5 * gib, 768 * mib / 5},
+		{"the limit is gone", 0, 0, 5 * gib, 4192 * mib * 4 / 9},
+		{"the volume bounds it", 0, 64 * gib, gib, 608 * mib * 4 / 9},
+		{"what the operator has set stays", 70 * mib, gib, 5 * gib, 70 * mib},
 	} {
-		t.Run(tc.reason, func(t *testing.T) {
-			t.Parallel()
-			root := t.TempDir()
-			for name, content := range tc.files {
-				path := filepath.Join(root, name)
-				if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-					t.Fatal(err)
-				}
-				if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
-					t.Fatal(err)
-				}
-			}
-			if got := memoryLimit(root); got != tc.want {
-				t.Errorf("got %d, want %d", got, tc.want)
-			}
-		})
+		e := &Etcd{Quota: tc.fixed, memory: func() int64 { return tc.memory }}
+		e.limits = limits{volume: tc.volume, reserve: 160 * mib}
+		e.quota.Store(tc.fixed)
+		e.followMemory()
+		if got := e.quota.Load(); got != tc.want {
+			t.Errorf("%s: got %d MiB, want %d MiB", tc.reason, got/mib, tc.want/mib)
+		}
+		if largest := e.limits.ceiling(); tc.fixed == 0 && largest < tc.want {
+			t.Errorf("%s: the database allows %d MiB only", tc.reason, largest/mib)
+		}
 	}
 }

@@ -59,6 +59,8 @@ type noSpaceAlarm interface {
 type spaceKeeper struct {
 	clock    clock.WithTicker
 	database database
+	// resize is called before each look, as the quota may change. nil does nothing.
+	resize func()
 	// free returns the free space of the volume.
 	free func() (int64, error)
 	// observed is called after each look.
@@ -103,6 +105,9 @@ func (k *spaceKeeper) run(ctx context.Context) {
 
 // look frees space if the store is getting full.
 func (k *spaceKeeper) look(ctx context.Context) {
+	if k.resize != nil {
+		k.resize()
+	}
 	alarmed := k.hasAlarm(ctx)
 	usage := k.database.usage()
 	if alarmed || usage.Size >= usage.Quota/100*relievedAt {
