@@ -10,7 +10,7 @@ import (
 )
 
 // MemoryLimit returns the memory limit of the cgroup in bytes, and 0 if there is none. It
-// is read anew each time: a container can be resized while it runs. root is the root of the
+// is read at each call: a container can be resized while it runs. root is the root of the
 // file system.
 func MemoryLimit(root string) int64 {
 	limit := int64(math.MaxInt64)
