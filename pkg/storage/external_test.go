@@ -167,6 +167,18 @@ func TestStartWaits(t *testing.T) {
 	}
 }
 
+// TestOneMemberIsAway opens a store of which one endpoint does not answer.
+func TestOneMemberIsAway(t *testing.T) {
+	t.Parallel()
+	s := startServer(t)
+	_, client := startExternal(t, s, "/shop/", func(x *External) {
+		x.Endpoints = []string{"http://" + freeAddress(t), s.endpoint}
+	})
+	for i := range 10 {
+		createKey(t, client, fmt.Sprintf("/registry/%d", i))
+	}
+}
+
 // TestStopEndsTheWait ends a process whose store never comes.
 func TestStopEndsTheWait(t *testing.T) {
 	t.Parallel()
