@@ -7,7 +7,7 @@ import (
 
 func TestDatabaseName(t *testing.T) {
 	t.Parallel()
-	if got, want := databaseName("team-a", "shop"), "sublet_team_a_shop_86c8a78b"; got != want {
+	if got, want := databaseName("team-a", "shop"), "sublet_team_a_shop_6b3e3555"; got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}
 	if databaseName("a-b", "c") == databaseName("a", "b-c") {
