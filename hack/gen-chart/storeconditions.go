@@ -29,10 +29,11 @@ func storeConditions() map[string]string {
 // moveConditions returns the conditions of the combinations of moves.
 func moveConditions() map[string]string {
 	const from = "$v.controlPlane.backingStore.moveFrom"
-	sources := "(" + from + ".etcd.embedded.enabled)"
+	enabled := []string{"(" + from + ".etcd.embedded.enabled)"}
 	for _, store := range v1alpha1.OtherStores() {
-		sources += " (" + from + "." + string(store) + ".enabled)"
+		enabled = append(enabled, "("+from+"."+string(store)+".enabled)")
 	}
+	sources := strings.Join(enabled, " ")
 	return map[string]string{
 		"move-from-several":       "gt (len (without (list " + sources + ") false)) 1",
 		"move-from-itself":        "and " + from + ".etcd.embedded.enabled " + usesEmbeddedEtcd(),

@@ -96,7 +96,7 @@ func (h *health) live(ctx context.Context) error {
 	h.mu.Unlock()
 	switch {
 	case api != nil && hasLeader != nil && hasLeader() != nil:
-		return nil // Only the other members can help, and they may come back.
+		return nil //nolint:nilerr // Only the other members can help, and they may come back.
 	case standby != "":
 		return nil
 	case api == nil:

@@ -25,7 +25,7 @@ import (
 const storeReserve = 160 << 20
 
 // storeSecretDir is where the chart mounts the Secret of a store outside of the process.
-const storeSecretDir = "/etc/sublet-store"
+const storeSecretDir = "/etc/sublet-store" //nolint:gosec // the path of a folder
 
 // newStore returns the store that the settings enable, without starting it. It opens only
 // as the store of this virtual cluster.

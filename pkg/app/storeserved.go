@@ -32,7 +32,7 @@ func (a *app) serveOnly(backend storage.Backend, location string) (*snapshot.Ser
 }
 
 // moveSecretDir is where the chart mounts the Secret of a store to move from.
-const moveSecretDir = "/etc/sublet-store-from"
+const moveSecretDir = "/etc/sublet-store-from" //nolint:gosec // the path of a folder
 
 // newMover returns what moves the store, nil if the settings do not ask for that.
 func (a *app) newMover() (*snapshot.Mover, error) {

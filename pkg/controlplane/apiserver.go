@@ -1,7 +1,6 @@
 package controlplane
 
 import (
-	"context"
 	"fmt"
 	"net/http"
 	"strings"
@@ -20,7 +19,6 @@ import (
 	"k8s.io/apiserver/pkg/server/dynamiccertificates"
 	"k8s.io/apiserver/pkg/server/egressselector"
 	"k8s.io/apiserver/pkg/server/filters"
-	"k8s.io/apiserver/pkg/server/healthz"
 	serverstorage "k8s.io/apiserver/pkg/server/storage"
 	apistorage "k8s.io/apiserver/pkg/storage"
 	etcd3metrics "k8s.io/apiserver/pkg/storage/etcd3/metrics"
@@ -339,23 +337,6 @@ func (a *assembly) storage(config *genericapiserver.Config, opts options.Complet
 
 	a.addStoreCheck(config)
 	return factory, nil
-}
-
-// addStoreCheck adds a check that the store answers. A restart does not bring back a
-// store outside of the process, so that it does not fail /livez.
-func (a *assembly) addStoreCheck(config *genericapiserver.Config) {
-	check := healthz.NamedCheck("etcd", func(req *http.Request) error {
-		ctx, cancel := context.WithTimeout(req.Context(), storageTimeout)
-		defer cancel()
-		_, err := a.store.client.KV.Get(ctx, "/registry/health")
-		return err
-	})
-	if !a.config.Storage.Capabilities().Remote {
-		config.AddHealthChecks(check)
-		return
-	}
-	config.HealthzChecks = append(config.HealthzChecks, check)
-	config.ReadyzChecks = append(config.ReadyzChecks, check)
 }
 
 // access decides who callers are and what they may do.

@@ -278,9 +278,6 @@ func New(config Config) (*ControlPlane, error) {
 // Ready returns a channel that is closed when the API server answers /readyz with 200.
 func (c *ControlPlane) Ready() <-chan struct{} { return c.ready }
 
-// Store returns the client of the store. It is nil before [ControlPlane.Ready].
-func (c *ControlPlane) Store() *etcd.Client { return c.store.Load() }
-
 // Informers returns the informers that the API server and the controllers share, for
 // other parts of the process. They run once [ControlPlane.Ready] is closed. Who asks for
 // a further one starts it.
@@ -401,6 +398,3 @@ func (c *ControlPlane) Run(ctx context.Context) error {
 	c.tokens.Store(server.tokens)
 	return c.serve(ctx, server)
 }
-
-// ownsMetrics reports whether one of the handlers serves the metrics.
-func (c *Config) ownsMetrics() bool { return c.Handlers["/metrics"] != nil }

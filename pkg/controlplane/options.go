@@ -105,3 +105,6 @@ func setFeatureGates() error {
 	}
 	return nil
 }
+
+// ownsMetrics reports whether one of the handlers serves the metrics.
+func (c *Config) ownsMetrics() bool { return c.Handlers["/metrics"] != nil }

@@ -32,11 +32,8 @@ type content struct {
 	revision int64
 }
 
-// contentAt returns the content at a revision; 0 means the newest one.
-func contentAt(ctx context.Context, client *clientv3.Client, revision int64) (*content, error) {
-	if revision > 0 {
-		return &content{client, revision}, nil
-	}
+// newestContent returns the content at the newest revision.
+func newestContent(ctx context.Context, client *clientv3.Client) (*content, error) {
 	got, err := client.Get(ctx, contentPrefix, clientv3.WithPrefix(), clientv3.WithLimit(1), clientv3.WithKeysOnly())
 	if err != nil {
 		return nil, fmt.Errorf("cannot read the revision of the store: %w", err)

@@ -12,7 +12,7 @@ var errSourceChanged = errors.New("another replica has written to it during the 
 // verify compares the target with what was copied, and records the result. A source
 // that others can reach is read once more.
 func (r *moveRun) verify(ctx context.Context) error {
-	copied, err := contentAt(ctx, r.target, 0)
+	copied, err := newestContent(ctx, r.target)
 	if err != nil {
 		return err
 	}
@@ -43,7 +43,7 @@ func (r *moveRun) verifyUnchanged(ctx context.Context) error {
 	if r.Source.OnVolume {
 		return r.At(PointSourceUnchanged)
 	}
-	now, err := contentAt(ctx, r.source, 0)
+	now, err := newestContent(ctx, r.source)
 	if err != nil {
 		return err
 	}

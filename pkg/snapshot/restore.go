@@ -78,7 +78,7 @@ func (r *moveRun) fill(ctx context.Context, dump *DumpFile) error {
 // Verify compares a store with a dump. It returns the digest of the store, and a
 // *DifferentError if a key or a value differs.
 func Verify(ctx context.Context, dump *DumpFile, client *clientv3.Client) (Digest, error) {
-	now, err := contentAt(ctx, client, 0)
+	now, err := newestContent(ctx, client)
 	if err != nil {
 		return Digest{}, err
 	}
@@ -87,7 +87,7 @@ func Verify(ctx context.Context, dump *DumpFile, client *clientv3.Client) (Diges
 
 // VerifyStores compares two stores, as Verify does.
 func VerifyStores(ctx context.Context, first, second *clientv3.Client) (Digest, error) {
-	a, err := contentAt(ctx, first, 0)
+	a, err := newestContent(ctx, first)
 	if err != nil {
 		return Digest{}, err
 	}
@@ -95,7 +95,7 @@ func VerifyStores(ctx context.Context, first, second *clientv3.Client) (Digest, 
 	if err != nil {
 		return Digest{}, err
 	}
-	b, err := contentAt(ctx, second, 0)
+	b, err := newestContent(ctx, second)
 	if err != nil {
 		return Digest{}, err
 	}

@@ -120,14 +120,15 @@ func (s *Served) RunFence(ctx context.Context) error {
 // fenceRetry is the time between two attempts to watch the mark.
 const fenceRetry = time.Second
 
+// errSlept is the cause of the end of a pause.
+var errSlept = errors.New("the pause is over")
+
 // sleep waits and reports whether ctx has not ended.
 func sleep(ctx context.Context, pause time.Duration) bool {
-	select {
-	case <-ctx.Done():
-		return false
-	case <-time.After(pause):
-		return true
-	}
+	ctx, stop := context.WithTimeoutCause(ctx, pause, errSlept)
+	defer stop()
+	<-ctx.Done()
+	return errors.Is(context.Cause(ctx), errSlept)
 }
 
 // MovingError is the reason to stop when another replica moves the store.

@@ -92,7 +92,7 @@ type Kine struct {
 var _ Backend = &Kine{}
 
 // sqlEngine is what differs between SQLite, PostgreSQL and MySQL.
-type sqlEngine interface {
+type sqlEngine interface { //nolint:interfacebloat // the life of a database, in order
 	// describe returns the database in words without any secret.
 	describe() string
 	// prepare checks that the database can be used, and creates it if it is missing. Its

@@ -20,7 +20,7 @@ func MariaDB(t *testing.T, options Options) *Server {
 	s.program, s.driver = server, "mysql"
 	s.admin = "root@tcp(" + s.Host + ")/mysql"
 	s.args = []string{
-		"--no-defaults", "--datadir=" + data, "--port=" + s.port(), "--bind-address=" + s.address(), "--skip-name-resolve",
+		"--no-defaults", "--datadir=" + data, "--tmpdir=" + s.dir, "--port=" + s.port(), "--bind-address=" + s.address(), "--skip-name-resolve",
 		"--socket=" + filepath.Join(s.dir, "socket"), "--pid-file=" + filepath.Join(s.dir, "pid"),
 		// The page cache of the kernel outlives the process.
 		"--innodb-flush-log-at-trx-commit=2", "--innodb-buffer-pool-size=32M", "--innodb-flush-method=fsync",

@@ -31,7 +31,6 @@ func TestNothingBricks(t *testing.T) {
 		{"TerminatingNodeLease", testTerminatingNodeLease},
 		{"LostKubeconfig", testLostKubeconfig},
 		{"LostCertificates", testLostCertificates},
-		{"SecondReplica", testSecondReplica},
 		{"OperatorPort", testOperatorPort},
 	} {
 		t.Run(step.name, func(t *testing.T) { step.run(t, tn.in(t)) })

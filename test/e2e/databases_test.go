@@ -21,7 +21,8 @@ import (
 // database has the path of the settings of databases.
 const database = "controlPlane.backingStore.database."
 
-// TestSQLite installs a virtual cluster on SQLite, runs pods, and kills its server.
+// TestSQLite installs a virtual cluster on SQLite, runs pods, kills its server, and adds a
+// second one.
 func TestSQLite(t *testing.T) {
 	tn := install(t, "sqlite", "sqlite", database+"embedded.enabled=true")
 	runOnDatabase(t, tn)
@@ -29,6 +30,8 @@ func TestSQLite(t *testing.T) {
 	tn.awaitReady()
 	tn.checkDatabasePods()
 	tn.restart()
+	tn.checkDatabasePods()
+	testSecondReplica(t, tn)
 	tn.checkDatabasePods()
 }
 
@@ -125,7 +128,7 @@ func machineAddress(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	conn, err := net.Dial("udp", server.Host)
+	conn, err := new(net.Dialer).DialContext(t.Context(), "udp", server.Host)
 	if err != nil {
 		t.Fatal(err)
 	}

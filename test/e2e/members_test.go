@@ -74,7 +74,9 @@ func (tn *tenant) awaitMembers(replicas int) {
 		if err != nil {
 			return err
 		}
-		var record struct{ Pods []string }
+		var record struct {
+			Pods []string `json:"pods"`
+		}
 		if err := json.Unmarshal([]byte(anchor.Annotations[labels.StoreMembers]), &record); err != nil {
 			return err
 		}

@@ -17,8 +17,8 @@ import (
 	"k8s.io/client-go/rest"
 )
 
-// testSecondReplica scales the release to two. The second pod has no place in the
-// store of the first, so it must not serve.
+// testSecondReplica scales a release with a store of one replica to two. The second pod would
+// have a store of its own, so it must not serve.
 func testSecondReplica(t *testing.T, tn *tenant) {
 	ctx := t.Context()
 	scale := func(replicas int) {

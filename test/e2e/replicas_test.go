@@ -88,25 +88,6 @@ func startEtcd(t *testing.T) string {
 	return client.String()
 }
 
-// machineAddress returns the address of this machine on the network of the host's node.
-func machineAddress(t *testing.T) string {
-	t.Helper()
-	api, err := url.Parse(hostConfig.Host)
-	if err != nil {
-		t.Fatal(err)
-	}
-	connection, err := new(net.Dialer).DialContext(t.Context(), "udp", api.Host)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer connection.Close()
-	address, _, err := net.SplitHostPort(connection.LocalAddr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	return address
-}
-
 // leader returns the pod that leads by the lease.
 func (tn *tenant) leader(t *testing.T) string {
 	t.Helper()

@@ -115,7 +115,7 @@ func (k *SecretKeeper) ensure(ctx context.Context) (time.Duration, error) {
 	}
 	if k.Holder.MayLead() != nil {
 		k.observe(current)
-		return 0, nil
+		return 0, nil //nolint:nilerr // The leader writes the Secret.
 	}
 	owner := k.Holder.AnchorOwner()
 	wanted, again, err := k.Desired.Want(current)

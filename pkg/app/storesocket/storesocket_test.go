@@ -36,7 +36,7 @@ func TestDumpThroughSocket(t *testing.T) {
 			if _, err := client.Put(t.Context(), "/registry/a", "1"); err != nil {
 				t.Fatal(err)
 			}
-			dir, err := os.MkdirTemp("", "socket") // The name of a socket is short.
+			dir, err := os.MkdirTemp("", "socket") //nolint:usetesting // The name of a socket is short.
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
@@ -106,17 +105,6 @@ func (w *world) createPod(ctx context.Context, name string) (*corev1.Pod, error)
 			Containers:                    []corev1.Container{{Name: "main", Image: "registry.example.com/main:1"}},
 		},
 	}, metav1.CreateOptions{})
-}
-
-// insistOnPod creates a pod and retries until that is acknowledged, or was before.
-func (w *world) insistOnPod(t *testing.T, name string) {
-	t.Helper()
-	eventually(t, "pod "+name+" is created", func(ctx context.Context) error {
-		if _, err := w.createPod(ctx, name); err != nil && !apierrors.IsAlreadyExists(err) {
-			return err
-		}
-		return nil
-	})
 }
 
 // check waits until each acknowledged pod runs on the host, and fails the test for each

@@ -1,0 +1,30 @@
+package controlplane
+
+import (
+	"context"
+	"net/http"
+
+	etcd "go.etcd.io/etcd/client/v3/kubernetes"
+	genericapiserver "k8s.io/apiserver/pkg/server"
+	"k8s.io/apiserver/pkg/server/healthz"
+)
+
+// Store returns the client of the store. It is nil before [ControlPlane.Ready].
+func (c *ControlPlane) Store() *etcd.Client { return c.store.Load() }
+
+// addStoreCheck adds a check that the store answers. A restart does not bring back a
+// store outside of the process, so that it does not fail /livez.
+func (a *assembly) addStoreCheck(config *genericapiserver.Config) {
+	check := healthz.NamedCheck("etcd", func(req *http.Request) error {
+		ctx, cancel := context.WithTimeout(req.Context(), storageTimeout)
+		defer cancel()
+		_, err := a.store.client.KV.Get(ctx, "/registry/health")
+		return err
+	})
+	if !a.config.Storage.Capabilities().Remote {
+		config.AddHealthChecks(check)
+		return
+	}
+	config.HealthzChecks = append(config.HealthzChecks, check)
+	config.ReadyzChecks = append(config.ReadyzChecks, check)
+}
