@@ -76,7 +76,7 @@ var rules = map[string]rule{
 	"pkg/app/lifecycle":   {},
 	"pkg/app/limits":      {code: []string{"pkg/syncer"}},
 	"pkg/app/podgc":       {code: []string{"pkg/translate"}},
-	"pkg/app/storesocket": {code: []string{"pkg/storage"}, tests: []string{"pkg/snapshot"}},
+	"pkg/app/storesocket": {code: []string{"pkg/storage"}, tests: []string{"pkg/snapshot", "test/databases"}},
 	"pkg/app/operator":    {code: []string{"api/syncz"}, tests: []string{"pkg/controlplane/pki"}},
 	"pkg/app": {code: []string{
 		"pkg/app/...", "pkg/admission", "pkg/backup", "pkg/cgroup", "pkg/config", "pkg/controlplane/...", "pkg/dns", "pkg/egress", "pkg/nodeproxy", "pkg/patch", "pkg/policy",
@@ -102,7 +102,7 @@ var rules = map[string]rule{
 	"test/consistency":           {},
 	"test/e2e":                   {tests: []string{"test/consistency", "test/databases", "api/..."}},
 	"test/integration":           {tests: []string{"api/...", "pkg/...", "k8s.io/apiserver", "k8s.io/kubernetes"}},
-	"test/integration/attacks":    {tests: []string{"api/...", "hostlab/sim/..."}},
+	"test/integration/attacks":   {tests: []string{"api/...", "hostlab/sim/..."}},
 	"test/integration/egress":    {tests: []string{"api/...", "pkg/...", "k8s.io/apiserver", "k8s.io/kubernetes"}},
 	"test/integration/kubelets":  {tests: []string{"api/...", "pkg/...", "k8s.io/apiserver", "k8s.io/kubernetes"}},
 	"test/integration/replicas":  {tests: []string{"api/...", "pkg/...", "hostlab/sim/...", "test/consistency", "k8s.io/apiserver", "k8s.io/kubernetes"}},

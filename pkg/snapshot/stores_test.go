@@ -91,6 +91,7 @@ func external(t *testing.T) Store {
 // sqlite returns a store in an SQLite database.
 func sqlite(t *testing.T) Store {
 	t.Helper()
+	databases.SkipUnderRace(t)
 	dir := t.TempDir()
 	return Store{
 		Location: "database.embedded", OnVolume: true,

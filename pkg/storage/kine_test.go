@@ -32,6 +32,7 @@ func kinds() map[string]func(t *testing.T) (open func() *Kine, server *databases
 	return map[string]func(t *testing.T) (func() *Kine, *databases.Server){
 		"sqlite": func(t *testing.T) (func() *Kine, *databases.Server) {
 			t.Helper()
+			databases.SkipUnderRace(t)
 			dir := t.TempDir()
 			return func() *Kine { return SQLite(dir) }, nil
 		},
@@ -236,6 +237,7 @@ func TestStoreOfAnotherIsRefused(t *testing.T) {
 
 // TestSQLiteGivesSpaceBack writes and deletes much, and looks at the file.
 func TestSQLiteGivesSpaceBack(t *testing.T) {
+	databases.SkipUnderRace(t)
 	t.Parallel()
 	dir := t.TempDir()
 	store := SQLite(dir)

@@ -12,6 +12,7 @@ import (
 // Kill.
 func MariaDB(t *testing.T, options Options) *Server {
 	t.Helper()
+	SkipUnderRace(t)
 	server := find(t, "mariadbd", "/usr/sbin/mariadbd")
 	install := find(t, "mariadb-install-db")
 	s := newServer(t, "mysql", options.Address)

@@ -20,6 +20,7 @@ type Options struct {
 // survives Kill.
 func Postgres(t *testing.T, options Options) *Server {
 	t.Helper()
+	SkipUnderRace(t)
 	server := find(t, "postgres", "/usr/lib/postgresql/*/bin/postgres")
 	initdb := find(t, "initdb", "/usr/lib/postgresql/*/bin/initdb")
 	s := newServer(t, "postgres", options.Address)

@@ -14,6 +14,7 @@ import (
 
 	"github.com/sublet-dev/sublet/pkg/snapshot"
 	"github.com/sublet-dev/sublet/pkg/storage"
+	"github.com/sublet-dev/sublet/test/databases"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -27,6 +28,9 @@ func TestDumpThroughSocket(t *testing.T) {
 	stores["embedded etcd"] = etcd
 	for name, store := range stores {
 		t.Run(name, func(t *testing.T) {
+			if name == "sqlite" {
+				databases.SkipUnderRace(t)
+			}
 			t.Parallel()
 			client, err := store.Start(t.Context())
 			if err != nil {
