@@ -46,7 +46,9 @@ func TestExternalStore(t *testing.T) {
 		}
 		policy := object[*networkingv1.NetworkPolicy](t, rendered, "shop-control-plane")
 		for _, port := range []int32{2379, 4001} {
-			open := slices.ContainsFunc(policy.Spec.Egress, func(rule networkingv1.NetworkPolicyEgressRule) bool { return hasPort(rule.Ports, port) && len(rule.To) == 0 })
+			open := slices.ContainsFunc(policy.Spec.Egress, func(rule networkingv1.NetworkPolicyEgressRule) bool {
+				return hasPort(rule.Ports, port) && len(rule.To) == 0
+			})
 			if open != (port == tc.port) {
 				t.Errorf("%s: %s: egress to port %d is %t", name, tc.reason, port, open)
 			}

@@ -334,10 +334,14 @@ func TestDefragmentOneAtATime(t *testing.T) {
 	writeKeys(t, client, 10)
 	one, _ := c.join(t, "a-1")
 	c.join(t, "a-2")
-	end, err := zero.takeTurn(t.Context())
-	if err != nil {
-		t.Fatalf("the first turn: %v", err)
-	}
+	var end func()
+	eventually(t, func() string { // On a busy machine the leader may need a second attempt to pass its role on.
+		var err error
+		if end, err = zero.takeTurn(t.Context()); err != nil {
+			return "the first turn: " + err.Error()
+		}
+		return ""
+	})
 	if zero.server.Leader() == zero.server.MemberID() {
 		t.Error("the member that defragments still leads")
 	}

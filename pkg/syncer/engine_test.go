@@ -238,6 +238,8 @@ func TestWatchesAreSharedAndEnd(t *testing.T) {
 		t.Fatal(err)
 	}
 	host.await(t, map[string]int{hostPods: 1})
+	host.mu.Lock()
+	defer host.mu.Unlock()
 	if got := host.most[hostSecrets]; got != 1 {
 		t.Errorf("Two kinds of one type must share a watch, %d were open at a time", got)
 	}

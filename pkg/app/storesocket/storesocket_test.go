@@ -28,10 +28,10 @@ func TestDumpThroughSocket(t *testing.T) {
 	stores["embedded etcd"] = etcd
 	for name, store := range stores {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			if name == "sqlite" {
 				databases.SkipUnderRace(t)
 			}
-			t.Parallel()
 			client, err := store.Start(t.Context())
 			if err != nil {
 				t.Fatal(err)
