@@ -93,8 +93,8 @@ func kills() []killed {
 			full: true, catches: []request{{method: http.MethodDelete, resource: "pods", fate: late}},
 			dead: func(t *testing.T, s *step) {
 				s.bind(t)
-				if code := s.caught[0].let(t); code != http.StatusConflict {
-					t.Errorf("the host answers %d to the late delete", code)
+				if got := s.caught[0].let(t); got.code != http.StatusConflict {
+					t.Errorf("the host answers %d to the late delete: %s", got.code, got.body)
 				}
 			},
 		},
@@ -110,8 +110,8 @@ func kills() []killed {
 			alive: func(t *testing.T, s *step) {
 				s.running(t, s.pod.Name)
 				s.remove(t)
-				if code := s.caught[0].let(t); code != http.StatusCreated {
-					t.Errorf("the host answers %d to the late request", code)
+				if got := s.caught[0].let(t); got.code != http.StatusCreated {
+					t.Errorf("the host answers %d to the late request: %s", got.code, got.body)
 				}
 			},
 		},

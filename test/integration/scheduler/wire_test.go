@@ -59,8 +59,14 @@ type catch struct {
 	request
 	met     chan struct{} // closed when there is one
 	arrive  chan struct{} // closed when a late one is to reach the host
-	answers chan int      // how the host answered a late one
+	answers chan answer   // how the host answered a late one
 	once    sync.Once
+}
+
+// answer is what the host said to a late request.
+type answer struct {
+	code int
+	body string
 }
 
 // stillness stops the watches of a resource from the moment it is there on.
@@ -109,7 +115,7 @@ func (w *wire) CA() []byte {
 
 // catch catches requests from now on.
 func (w *wire) catch(r request) *catch {
-	c := &catch{request: r, met: make(chan struct{}), arrive: make(chan struct{}), answers: make(chan int, 1)}
+	c := &catch{request: r, met: make(chan struct{}), arrive: make(chan struct{}), answers: make(chan answer, 1)}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.catches = append(w.catches, c)
@@ -147,22 +153,34 @@ func (w *wire) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	r.Body = io.NopCloser(bytes.NewReader(body))
 	// What reaches the host does not care whether its sender lives.
 	onward := r.Clone(context.WithoutCancel(r.Context()))
-	answer := httptest.NewRecorder()
 	if c.fate == unanswered {
-		w.proxy.ServeHTTP(answer, onward)
+		w.proxy.ServeHTTP(httptest.NewRecorder(), onward)
 	}
 	c.once.Do(func() {
 		close(c.met)
 		if c.fate == late {
 			go func() {
 				<-c.arrive
-				w.proxy.ServeHTTP(answer, onward)
-				c.answers <- answer.Code
+				c.answers <- w.deliver(onward, body)
 			}()
 		}
 	})
 	<-r.Context().Done()
 	panic(http.ErrAbortHandler)
+}
+
+// deliver sends a late request to the host. It is sent again if it lost to another write of
+// the namespace's quota: the host's API server gives up after a few of them.
+func (w *wire) deliver(r *http.Request, body []byte) answer {
+	for {
+		r.Body = io.NopCloser(bytes.NewReader(body))
+		record := httptest.NewRecorder()
+		w.proxy.ServeHTTP(record, r)
+		got := answer{record.Code, record.Body.String()}
+		if got.code != http.StatusConflict || !strings.Contains(got.body, "resourcequotas") {
+			return got
+		}
+	}
 }
 
 // caught returns the catch that a request belongs to, nil if there is none.
@@ -248,19 +266,19 @@ func (c *catch) await(t *testing.T) {
 }
 
 // let lets a late request reach the host and returns how the host answered.
-func (c *catch) let(t *testing.T) int {
+func (c *catch) let(t *testing.T) answer {
 	t.Helper()
 	close(c.arrive)
-	code := 0
+	var got answer
 	eventually(t, "the answer to the late "+c.method+" of "+c.resource, func(context.Context) error {
 		select {
-		case code = <-c.answers:
+		case got = <-c.answers:
 			return nil
 		default:
 			return errors.New("there is none")
 		}
 	})
-	return code
+	return got
 }
 
 func TestResourceOf(t *testing.T) {
