@@ -84,7 +84,7 @@ var rules = map[string]rule{
 	}},
 
 	"chart":                      {tests: []string{"api/...", "pkg/config", "pkg/syncer/kinds"}},
-	"hack/bench":                 {code: []string{"hostlab/sim/...", "pkg/virtualscheduler/usage", "api/..."}},
+	"hack/bench":                 {code: []string{"hostlab/sim/...", "test/consistency", "pkg/virtualscheduler/usage", "api/..."}},
 	"hack/demo":                  {code: []string{"hostlab/sim/...", "api/..."}},
 	"hack/gen-chart":             {code: []string{"api/...", "pkg/syncer", "pkg/syncer/kinds", "pkg/policy"}},
 	"hack/image":                 {code: []string{"hostlab/oci"}},

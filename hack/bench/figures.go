@@ -1,6 +1,7 @@
 package main
 
 import (
+	"maps"
 	"math"
 	"slices"
 	"strconv"
@@ -33,6 +34,43 @@ type figure struct {
 
 // figures returns all figures by name.
 func figures() map[string]figure {
+	all := storeFigures()
+	maps.Copy(all, replicaFigures())
+	maps.Copy(all, defaultFigures())
+	return all
+}
+
+// storeFigures returns the starts and single pods with stores other than the default, as
+// defaultFigures has them. An external etcd runs in the process of the host. Databases are
+// measured if flags have their addresses.
+func storeFigures() map[string]figure {
+	all := map[string]figure{}
+	for _, store := range benchStores() {
+		all[store.name+"_start_ready"] = figure{"s", 1.2, 0}
+		all[store.name+"_start_first_pod"] = figure{"s", 0, 0}
+		for _, latency := range []string{"pod_down_p50", "pod_down_p99", "pod_up_p50", "pod_up_p99"} {
+			all[store.name+"_"+latency] = figure{"ms", 0, 0}
+		}
+	}
+	return all
+}
+
+// replicaFigures returns the figures of three replicas on one external etcd, all on this
+// machine. Each is killed in turn while a client writes 50 times a second.
+func replicaFigures() map[string]figure {
+	return map[string]figure{
+		// The longest time in which no write succeeds.
+		"ha_api_gap": {"s", 2, 0},
+		// From the death of the leader until the host has a pod that is created after it.
+		"ha_sync_gap": {"s", 5, 0},
+		// An update of a ConfigMap, without a fault.
+		"ha_write_p50": {"ms", 0, 0},
+		"ha_write_p99": {"ms", 0, 0},
+	}
+}
+
+// defaultFigures returns the figures of one replica with the default settings.
+func defaultFigures() map[string]figure {
 	return map[string]figure{
 		// From the start of the process, on an empty data folder, to /readyz.
 		// First pod: to spec.nodeName of a pod that is created as soon as the

@@ -40,6 +40,8 @@ func main() {
 	flag.StringVar(&o.tenant.Server, "server", filepath.Join("bin", "sublet-server"), "the server's binary")
 	flag.DurationVar(&o.idle, "idle", time.Minute, "how long an idle server is watched")
 	flag.IntVar(&o.nodeImages, "node-images", 0, "images that each host node reports")
+	flag.StringVar(&o.postgres, "postgres", "", "data source of a PostgreSQL server whose user may create databases, as postgres://USER:PASSWORD@HOST:PORT/")
+	flag.StringVar(&o.mariadb, "mariadb", "", "data source of a MariaDB server whose user may create databases, as mysql://USER:PASSWORD@tcp(HOST:PORT)/")
 	flooded := flag.String("flood", "", "flood the cluster of this kubeconfig, and measure nothing")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -61,6 +63,8 @@ type options struct {
 	run        string
 	idle       time.Duration
 	nodeImages int
+	postgres   string
+	mariadb    string
 	tenant     tenant.Options
 }
 
@@ -73,10 +77,12 @@ type group struct {
 // groups returns all groups in the order in which they run. Those with many nodes
 // are the last, since they change the host.
 func groups() []group {
-	return []group{
+	return slices.Concat([]group{
 		{[]string{"binary", "image"}, (*bench).measureSize},
 		{[]string{"start_ready", "start_first_pod"}, (*bench).measureStart},
 		{[]string{"pod_down_p50", "pod_down_p99", "pod_up_p50", "pod_up_p99"}, (*bench).measurePods},
+	}, storeGroups(), []group{
+		{[]string{"ha_api_gap", "ha_sync_gap", "ha_write_p50", "ha_write_p99"}, (*bench).measureReplicas},
 		{[]string{"burst_ratio", "pod_cpu", "pod_host_requests", "burst_delete"}, (*bench).measureBurst},
 		{[]string{"sched_ratio", "sched_ratio_bound", "sched_bound_p50", "sched_bound_p99", "sched_cpu", "sched_host_cpu"}, (*bench).measureSched},
 		{[]string{"neighbour_p50_ratio", "neighbour_p99_ratio"}, (*bench).measureNeighbour},
@@ -84,7 +90,7 @@ func groups() []group {
 		{[]string{"memory_5000_secrets"}, (*bench).measureSecrets},
 		{[]string{"nodes_all", "nodes_anon", "nodes_idle_cpu", "node_lag_p99", "node_lag_overlaid_p99"}, (*bench).measureNodes},
 		{[]string{"sched_foreign_pod"}, (*bench).measureForeign},
-	}
+	})
 }
 
 // bench holds what the measurements share and what they have found.

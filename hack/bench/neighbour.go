@@ -22,7 +22,7 @@ const floodPriority = 19
 // measureNeighbour measures what a flood in one virtual cluster does to another one on the
 // same host. Each run measures the neighbour before the flood and during it.
 func (b *bench) measureNeighbour(ctx context.Context) error {
-	return b.eachRun(ctx, func(p *process, run int) error { return b.neighbourOnce(ctx, p, run) })
+	return b.eachRun(ctx, nil, func(p *process, run int) error { return b.neighbourOnce(ctx, p, run) })
 }
 
 func (b *bench) neighbourOnce(ctx context.Context, p *process, run int) error {

@@ -15,14 +15,15 @@ import (
 // measurePods measures how long one pod takes from one side to the other when there is
 // time for each.
 func (b *bench) measurePods(ctx context.Context) error {
-	return b.eachRun(ctx, func(p *process, run int) error {
-		return b.podsOnce(ctx, p, fmt.Sprintf("paced-%d-", run))
+	return b.eachRun(ctx, nil, func(p *process, run int) error {
+		return b.podsOnce(ctx, p, fmt.Sprintf("paced-%d-", run), "")
 	})
 }
 
-// eachRun measures once per run in one virtual cluster, which has run a pod already.
-func (b *bench) eachRun(ctx context.Context, measure func(p *process, run int) error) error {
-	p, err := b.launch(ctx)
+// eachRun measures once per run in one virtual cluster with the values, which has run a
+// pod already.
+func (b *bench) eachRun(ctx context.Context, values map[string]any, measure func(p *process, run int) error) error {
+	p, err := b.launchWith(ctx, values)
 	if err != nil {
 		return err
 	}
@@ -38,7 +39,8 @@ func (b *bench) eachRun(ctx context.Context, measure func(p *process, run int) e
 	return nil
 }
 
-func (b *bench) podsOnce(ctx context.Context, p *process, prefix string) error {
+// podsOnce creates pods with a prefix and adds figures whose names begin with store.
+func (b *bench) podsOnce(ctx context.Context, p *process, prefix, store string) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	host, virtual, err := b.followBoth(ctx, p)
@@ -68,10 +70,10 @@ func (b *bench) podsOnce(ctx context.Context, p *process, prefix string) error {
 		up = append(up, milliseconds(onVirtual[name].done.Sub(onHost[name].done)))
 	}
 	b.progressf("  down %.1f / %.1f ms, up %.1f / %.1f ms", percentile(down, 50), percentile(down, 99), percentile(up, 50), percentile(up, 99))
-	b.add("pod_down_p50", percentile(down, 50))
-	b.add("pod_down_p99", percentile(down, 99))
-	b.add("pod_up_p50", percentile(up, 50))
-	b.add("pod_up_p99", percentile(up, 99))
+	b.add(store+"pod_down_p50", percentile(down, 50))
+	b.add(store+"pod_down_p99", percentile(down, 99))
+	b.add(store+"pod_up_p50", percentile(up, 50))
+	b.add(store+"pod_up_p99", percentile(up, 99))
 	return clearPods(ctx, p.client, metav1.NamespaceDefault, virtual, host)
 }
 

@@ -8,6 +8,8 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -38,6 +40,9 @@ type FleetOptions struct {
 	Dir string
 	// Via returns how a pod reaches the host. Default: as the release does.
 	Via func(pod string) Host
+	// Config changes the settings of a pod, as the network changes an address. Default: it
+	// does not.
+	Config func(pod string, config []byte) []byte
 	// Arguments returns what the process of a pod gets in addition to what every server gets.
 	// Default: nothing.
 	Arguments func(pod string) []string
@@ -94,6 +99,9 @@ func (r *Release) RunFleet(ctx context.Context, o FleetOptions) (*Fleet, error) 
 	}
 	if o.Arguments == nil {
 		o.Arguments = func(string) []string { return nil }
+	}
+	if o.Config == nil {
+		o.Config = func(_ string, config []byte) []byte { return config }
 	}
 	f := &Fleet{
 		release: r, options: o, client: r.client, done: make(chan struct{}),
@@ -302,11 +310,21 @@ func (f *Fleet) newReplica(ctx context.Context, pod *corev1.Pod) (*Replica, erro
 	}
 	server := newServer(f.release, dir)
 	server.port = port
-	server.arguments = append([]string{"--pod-name", pod.Name, "--pod-uid", string(pod.UID)}, f.options.Arguments(pod.Name)...)
+	server.configure = func(config []byte) []byte { return f.options.Config(pod.Name, config) }
+	server.arguments = append([]string{
+		"--pod-name", pod.Name, "--pod-uid", string(pod.UID), "--advertise-address", f.address(pod.Name),
+	}, f.options.Arguments(pod.Name)...)
 	if err := server.start(); err != nil {
 		return nil, fmt.Errorf("cannot start the process of pod %s: %w", pod.Name, err)
 	}
 	return &Replica{Server: server, Pod: pod.Name, UID: pod.UID}, nil
+}
+
+// address returns the address that a pod has in the virtual cluster, where every replica
+// has another one. Nobody listens there.
+func (f *Fleet) address(pod string) string {
+	ordinal, _ := strconv.Atoi(strings.TrimPrefix(pod, f.release.Name()+"-"))
+	return "172.31.0." + strconv.Itoa(ordinal+1)
 }
 
 func (r *Replica) isGone() bool {

@@ -41,6 +41,8 @@ type Server struct {
 	address string
 	// port serves the virtual API. Empty takes a free one.
 	port string
+	// configure changes the settings of the release for this process. nil does not.
+	configure func([]byte) []byte
 	// arguments follow those that every server gets.
 	arguments []string
 	command   *exec.Cmd
@@ -88,7 +90,11 @@ func (s *Server) start() error {
 		}
 	}
 	s.address = net.JoinHostPort("127.0.0.1", port)
-	if err := os.WriteFile(filepath.Join(s.dir, "config.yaml"), s.release.config, 0o600); err != nil {
+	config := s.release.config
+	if s.configure != nil {
+		config = s.configure(config)
+	}
+	if err := os.WriteFile(filepath.Join(s.dir, "config.yaml"), config, 0o600); err != nil {
 		return err
 	}
 	log, err := os.Create(s.LogFile())
@@ -247,7 +253,7 @@ func (s *Server) Resume() error { return s.command.Process.Signal(syscall.SIGCON
 // has left, with the settings that the release has now.
 func (s *Server) Again() (*Server, error) {
 	next := newServer(s.release, s.dir)
-	next.port, next.arguments = s.port, s.arguments
+	next.port, next.arguments, next.configure = s.port, s.arguments, s.configure
 	if err := next.start(); err != nil {
 		return nil, fmt.Errorf("cannot start %s again: %w", s.release.options.Server, err)
 	}
