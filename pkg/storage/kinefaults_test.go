@@ -18,7 +18,7 @@ func TestDatabasesLoseNoConfirmedWrite(t *testing.T) {
 	t.Parallel()
 	for name, create := range kinds() {
 		if name == "sqlite" {
-			continue // it dies with the process; see the e2e tests
+			continue // it dies with the process: see TestSQLiteLosesNoConfirmedWrite
 		}
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
