@@ -22,30 +22,3 @@ func rewriteVolumes(virtual *corev1.Pod, spec *corev1.PodSpec) {
 		}
 	}
 }
-
-// tokenVolumes turns service account tokens into items of the pod's token
-// Secret. A volume may hold several, each with a path of its own.
-func tokenVolumes(c Cluster, virtual *corev1.Pod, spec *corev1.PodSpec) {
-	secret := Derived(TokenRole)(c, key(virtual.Namespace, virtual.Name)).Name
-	for i := range spec.Volumes {
-		projected := spec.Volumes[i].Projected
-		if projected == nil {
-			continue
-		}
-		sources := make([]corev1.VolumeProjection, 0, len(projected.Sources))
-		for _, source := range projected.Sources {
-			if source.ClusterTrustBundle != nil {
-				// It is optional, or the pod would have been refused.
-				continue
-			}
-			if token := source.ServiceAccountToken; token != nil {
-				source = corev1.VolumeProjection{Secret: &corev1.SecretProjection{
-					LocalObjectReference: corev1.LocalObjectReference{Name: secret},
-					Items:                []corev1.KeyToPath{{Key: toTokenRequest(token).Key, Path: token.Path, User: token.User}},
-				}}
-			}
-			sources = append(sources, source)
-		}
-		projected.Sources = sources
-	}
-}
