@@ -135,6 +135,8 @@
     "controlPlane.advanced.hostClient.bytesPerSecond"
     "controlPlane.advanced.operator"
     "controlPlane.advanced.operator.profiling"
+    "controlPlane.advanced.serviceAccountTokens"
+    "controlPlane.advanced.serviceAccountTokens.extendExpiration"
     "controlPlane.advanced.encryption"
     "controlPlane.advanced.encryption.enabled"
     "controlPlane.advanced.encryption.keySecret"

@@ -115,6 +115,7 @@ func (a *app) controlPlaneConfig() controlplane.Config {
 		KubernetesServiceIP: net.ParseIP(a.facts.ServiceIP),
 		DNSServiceIP:        net.ParseIP(a.facts.DNSServiceIP),
 		ClusterDomain:       a.values.Networking.Advanced.ClusterDomain,
+		Tokens:              a.tokens(),
 		Replicas:            a.apiServers(),
 		Name:                a.options.identity().Pod,
 		ExtraSANs: append(a.values.ServingNames(),
@@ -129,6 +130,12 @@ func (a *app) controlPlaneConfig() controlplane.Config {
 			"/metrics": operator.TenantMetrics(legacyregistry.DefaultGatherer),
 		},
 	}
+}
+
+// tokens returns the settings of service account tokens.
+func (a *app) tokens() controlplane.TokenOptions {
+	settings := a.values.ControlPlane.Advanced.ServiceAccountTokens
+	return controlplane.TokenOptions{Strict: !settings.ExtendExpiration}
 }
 
 // encryption returns the settings of the encryption of the store.

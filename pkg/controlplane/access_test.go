@@ -39,7 +39,7 @@ func whoami(t *testing.T, p *plane, token string) authenticationv1.UserInfo {
 
 func testTokenRequest(t *testing.T, p *plane) {
 	ns := namespace(t, p, "tokens")
-	hour := int64(3607) // the lifetime that upstream secretly prolongs to a year
+	hour := int64(3607) // the lifetime that becomes a year for a token of a pod
 	answer, err := p.client.CoreV1().ServiceAccounts(ns).CreateToken(t.Context(), "default",
 		&authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{ExpirationSeconds: &hour}}, metav1.CreateOptions{})
 	if err != nil {
@@ -64,32 +64,24 @@ func testPodToken(t *testing.T, p *plane) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	for name, test := range map[string]struct {
+		requested, life int64
+		audiences       []string
+	}{
+		"an hour":                    {requested: 3600, life: 3600},
+		"the API access of a pod":    {requested: 3607, life: 365 * 24 * 3600},
+		"the same for somebody else": {requested: 3607, life: 3607, audiences: []string{"vault"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			comparePodToken(t, p, pod, test.life, authenticationv1.TokenRequestSpec{ExpirationSeconds: &test.requested, Audiences: test.audiences})
+		})
+	}
+
 	hour := int64(3600)
 	request := &authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{
 		ExpirationSeconds: &hour,
 		BoundObjectRef:    &authenticationv1.BoundObjectReference{APIVersion: "v1", Kind: "Pod", Name: "web", UID: pod.UID},
 	}}
-	asked, err := p.client.CoreV1().ServiceAccounts(ns).CreateToken(t.Context(), "default", request, metav1.CreateOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	made, ok := p.PodToken(t.Context(), ns, "default", request)
-	if !ok {
-		t.Fatal("there is no token")
-	}
-	if diff := cmp.Diff(claimsOf(t, asked.Status.Token), claimsOf(t, made.Status.Token)); diff != "" {
-		t.Errorf("claims (-asked for +made):\n%s", diff)
-	}
-	if diff := cmp.Diff(asked.Spec, made.Spec); diff != "" {
-		t.Errorf("answer (-asked for +made):\n%s", diff)
-	}
-	if late := made.Status.ExpirationTimestamp.Sub(asked.Status.ExpirationTimestamp.Time); late < 0 || late > patience {
-		t.Errorf("it ends %s after one that was asked for before", late)
-	}
-	if got := whoami(t, p, made.Status.Token).Extra["authentication.kubernetes.io/pod-uid"]; len(got) != 1 || got[0] != string(pod.UID) {
-		t.Errorf("the token is of pod %s, want %s", got, pod.UID)
-	}
-
 	short := int64(60)
 	for name, change := range map[string]func(*authenticationv1.TokenRequestSpec){
 		"no pod":      func(s *authenticationv1.TokenRequestSpec) { s.BoundObjectRef = nil },
@@ -109,8 +101,39 @@ func testPodToken(t *testing.T, p *plane) {
 	}
 }
 
-// claimsOf returns the claims of a token without those of one token alone.
-func claimsOf(t *testing.T, token string) map[string]any {
+// comparePodToken compares the two tokens of one request, which live for life seconds.
+func comparePodToken(t *testing.T, p *plane, pod *corev1.Pod, life int64, spec authenticationv1.TokenRequestSpec) {
+	t.Helper()
+	spec.BoundObjectRef = &authenticationv1.BoundObjectReference{APIVersion: "v1", Kind: "Pod", Name: pod.Name, UID: pod.UID}
+	request := &authenticationv1.TokenRequest{Spec: spec}
+	asked, err := p.client.CoreV1().ServiceAccounts(pod.Namespace).CreateToken(t.Context(), "default", request, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	made, ok := p.PodToken(t.Context(), pod.Namespace, "default", request)
+	if !ok {
+		t.Fatal("there is no token")
+	}
+	if diff := cmp.Diff(claimsOf(t, asked.Status.Token, life), claimsOf(t, made.Status.Token, life)); diff != "" {
+		t.Errorf("claims (-asked for +made):\n%s", diff)
+	}
+	if diff := cmp.Diff(asked.Spec, made.Spec); diff != "" {
+		t.Errorf("answer (-asked for +made):\n%s", diff)
+	}
+	if late := made.Status.ExpirationTimestamp.Sub(asked.Status.ExpirationTimestamp.Time); late < 0 || late > patience {
+		t.Errorf("it ends %s after one that was asked for before", late)
+	}
+	if len(spec.Audiences) > 0 {
+		return
+	}
+	if got := whoami(t, p, made.Status.Token).Extra["authentication.kubernetes.io/pod-uid"]; len(got) != 1 || got[0] != string(pod.UID) {
+		t.Errorf("the token is of pod %s, want %s", got, pod.UID)
+	}
+}
+
+// claimsOf returns the claims of a token without those of one token alone. It checks how
+// long the token lives, and when its use is counted.
+func claimsOf(t *testing.T, token string, life int64) map[string]any {
 	t.Helper()
 	payload, err := base64.RawURLEncoding.DecodeString(strings.Split(token, ".")[1])
 	if err != nil {
@@ -120,9 +143,17 @@ func claimsOf(t *testing.T, token string) map[string]any {
 	if err := json.Unmarshal(payload, &claims); err != nil {
 		t.Fatal(err)
 	}
-	if claims["exp"].(float64)-claims["iat"].(float64) != 3600 {
-		t.Errorf("it lives from %v to %v", claims["iat"], claims["exp"])
+	if claims["exp"].(float64)-claims["iat"].(float64) != float64(life) {
+		t.Errorf("it lives from %v to %v, want %d seconds", claims["iat"], claims["exp"], life)
 	}
+	private, ok := claims["kubernetes.io"].(map[string]any)
+	if !ok {
+		t.Fatalf("the token has no claims of Kubernetes: %v", claims)
+	}
+	if warnAfter, ok := private["warnafter"].(float64); ok != (life > 3607) || ok && warnAfter-claims["iat"].(float64) != 3607 {
+		t.Errorf("its use is counted after %v, issued at %v", private["warnafter"], claims["iat"])
+	}
+	delete(private, "warnafter")
 	for _, own := range []string{"exp", "iat", "nbf", "jti"} {
 		delete(claims, own)
 	}

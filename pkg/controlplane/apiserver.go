@@ -181,7 +181,7 @@ func (a *assembly) configure(s *apiServer, opts options.CompletedOptions) (app.C
 		return app.CompletedConfig{}, fmt.Errorf("cannot configure the API server: %w", err)
 	}
 	s.informers = factory
-	s.tokens = newTokenMint(opts.ServiceAccountIssuer, generic.Authentication.APIAudiences, factory)
+	s.tokens = newTokenMint(opts.ServiceAccountIssuer, generic.Authentication.APIAudiences, a.config.Tokens, factory)
 
 	if s.nodePorts, s.closeNodePorts, err = newNodePortStorage(storageFactory, a.store); err != nil {
 		return app.CompletedConfig{}, err

@@ -125,6 +125,9 @@ type Config struct {
 	// ClusterDomain is the DNS suffix of the cluster. Default cluster.local.
 	ClusterDomain string
 
+	// Tokens are the settings of service account tokens.
+	Tokens TokenOptions
+
 	// ExtraSANs are further names and addresses that the serving certificate
 	// is valid for.
 	ExtraSANs []string
@@ -164,9 +167,6 @@ type Config struct {
 	// Clock drives the renewal of certificates. Default: the real one.
 	Clock clock.WithTicker
 }
-
-// issuer returns the issuer of the cluster's service account tokens.
-func (c *Config) issuer() string { return "https://kubernetes.default.svc." + c.ClusterDomain }
 
 // complete fills in defaults and reports everything that is missing at once.
 func (c *Config) complete() error {

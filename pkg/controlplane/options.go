@@ -49,8 +49,7 @@ func (a *assembly) options(proxyCert, proxyKey string) (options.CompletedOptions
 	o.Authorization.Modes = []string{"RBAC"}
 	o.Authentication.ClientCert.CAContentProvider = a.clientCA
 	o.Authentication.ServiceAccounts.Issuers = []string{c.issuer()}
-	// A token for an hour ends in an hour.
-	o.Authentication.ServiceAccounts.ExtendExpiration = false
+	o.Authentication.ServiceAccounts.ExtendExpiration = !c.Tokens.Strict
 	key := c.PKI.ServiceAccountKey()
 	public, err := serviceaccount.StaticPublicKeysGetter(c.PKI.ServiceAccountKeys())
 	if err != nil {

@@ -2,6 +2,7 @@ package controlplane
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
@@ -12,6 +13,16 @@ import (
 	"k8s.io/kubernetes/pkg/serviceaccount"
 )
 
+// TokenOptions are the settings of service account tokens.
+type TokenOptions struct {
+	// Strict ends the token of a pod when the pod expects it. Default: false, the API
+	// server accepts it for a year and counts its use after an hour.
+	Strict bool
+}
+
+// issuer returns the issuer of the cluster's service account tokens.
+func (c *Config) issuer() string { return "https://kubernetes.default.svc." + c.ClusterDomain }
+
 // shortestToken is the shortest life of a token that may be asked for, in seconds,
 // as upstream validates it.
 const shortestToken = 600
@@ -21,13 +32,16 @@ const shortestToken = 600
 type tokenMint struct {
 	issuer    serviceaccount.TokenGenerator
 	audiences []string
+	options   TokenOptions
 	accounts  corelisters.ServiceAccountLister
 	pods      corelisters.PodLister
 }
 
-func newTokenMint(issuer serviceaccount.TokenGenerator, audiences []string, factory informers.SharedInformerFactory) *tokenMint {
+func newTokenMint(issuer serviceaccount.TokenGenerator, audiences []string, options TokenOptions,
+	factory informers.SharedInformerFactory,
+) *tokenMint {
 	return &tokenMint{
-		issuer: issuer, audiences: audiences,
+		issuer: issuer, audiences: audiences, options: options,
 		accounts: factory.Core().V1().ServiceAccounts().Lister(),
 		pods:     factory.Core().V1().Pods().Lister(),
 	}
@@ -63,11 +77,12 @@ func (m *tokenMint) podToken(ctx context.Context, namespace, account string, req
 	if len(audiences) == 0 {
 		audiences = m.audiences
 	}
+	life, warnAfter := m.life(*spec.ExpirationSeconds, audiences)
 	made := time.Now() //nolint:forbidigo // the claims use it too; before them, so that the token is not older than they are
 	claims, private, err := serviceaccount.Claims(
 		core.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: account, UID: owner.UID}},
 		&core.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: pod.Name, UID: pod.UID}},
-		nil, nil, nil, nil, *spec.ExpirationSeconds, 0, audiences, nil)
+		nil, nil, nil, nil, life, warnAfter, audiences, nil)
 	if err != nil {
 		return nil, false
 	}
@@ -82,6 +97,17 @@ func (m *tokenMint) podToken(ctx context.Context, namespace, account string, req
 		ExpirationTimestamp: metav1.NewTime(made.Add(time.Duration(*spec.ExpirationSeconds) * time.Second)),
 	}
 	return answer, true
+}
+
+// life returns the life of a token in seconds, and when its use is counted, 0 for never.
+// It does what the API server does: the life that its admission requests for the API access
+// of a pod becomes a year.
+func (m *tokenMint) life(requested int64, audiences []string) (seconds, warnAfter int64) {
+	foreign := func(audience string) bool { return !slices.Contains(m.audiences, audience) }
+	if m.options.Strict || requested != serviceaccount.WarnOnlyBoundTokenExpirationSeconds || slices.ContainsFunc(audiences, foreign) {
+		return requested, 0
+	}
+	return serviceaccount.ExpirationExtensionSeconds, requested
 }
 
 // isBoundToPod reports whether a token is to be bound to one certain pod.

@@ -189,6 +189,8 @@ type ControlPlaneAdvanced struct {
 	// Port 8444 for operators of the host: probes, metrics and /syncz. Its Service is
 	// RELEASE-operator, its bearer token is in the Secret RELEASE-operator.
 	Operator Operator `json:"operator"`
+	// Tokens of the tenant's service accounts.
+	ServiceAccountTokens ServiceAccountTokens `json:"serviceAccountTokens"`
 	// Encryption of what the store keeps.
 	Encryption Encryption `json:"encryption"`
 	// ServiceAccount RELEASE of the control plane on the host.

@@ -51,7 +51,9 @@ func defaultControlPlane() ControlPlane {
 			VirtualScheduler: VirtualScheduler{HostUsage: true},
 			HostClient:       HostClient{RequestsPerSecond: 400, Burst: 2000, BytesPerSecond: resource.MustParse("16Mi")},
 			Encryption:       defaultEncryption(),
-			ServiceAccount:   ServiceAccount{Labels: map[string]string{}, Annotations: map[string]string{}},
+
+			ServiceAccountTokens: defaultServiceAccountTokens(),
+			ServiceAccount:       ServiceAccount{Labels: map[string]string{}, Annotations: map[string]string{}},
 			WorkloadServiceAccount: WorkloadServiceAccount{
 				Labels: map[string]string{}, Annotations: map[string]string{},
 				ImagePullSecrets: []corev1.LocalObjectReference{},
