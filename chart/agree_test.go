@@ -142,7 +142,8 @@ func TestEveryValueIsRead(t *testing.T) {
 		"controlPlane.advanced.virtualScheduler.",
 		"controlPlane.advanced.hostClient.", "controlPlane.advanced.operator.", "policies.podSecurityStandard", "policies.pods.", "policies.images.",
 		"policies.controlPlane.", "policies.objects.", "policies.streams.", "policies.readOnly", "policies.services.", "policies.endpoints.", "policies.volumes.",
-		"controlPlane.advanced.encryption.", "controlPlane.advanced.serviceAccountTokens."}
+		"controlPlane.advanced.encryption.", "controlPlane.advanced.serviceAccountTokens.",
+		"controlPlane.advanced.serviceAccountIssuer"}
 	plain := withoutConfig(mustRender(t, ch, ""))
 	data, err := json.Marshal(v1alpha1.Default(kinds.Settings()...))
 	if err != nil {

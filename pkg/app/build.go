@@ -135,7 +135,12 @@ func (a *app) controlPlaneConfig() controlplane.Config {
 // tokens returns the settings of service account tokens.
 func (a *app) tokens() controlplane.TokenOptions {
 	settings := a.values.ControlPlane.Advanced.ServiceAccountTokens
-	return controlplane.TokenOptions{Strict: !settings.ExtendExpiration}
+	return controlplane.TokenOptions{
+		Issuer:        a.values.ControlPlane.Advanced.ServiceAccountIssuer,
+		FormerIssuers: settings.FormerIssuers,
+		KeysURL:       settings.JWKSURI,
+		Strict:        !settings.ExtendExpiration,
+	}
 }
 
 // encryption returns the settings of the encryption of the store.

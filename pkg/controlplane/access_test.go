@@ -135,14 +135,7 @@ func comparePodToken(t *testing.T, p *plane, pod *corev1.Pod, life int64, spec a
 // long the token lives, and when its use is counted.
 func claimsOf(t *testing.T, token string, life int64) map[string]any {
 	t.Helper()
-	payload, err := base64.RawURLEncoding.DecodeString(strings.Split(token, ".")[1])
-	if err != nil {
-		t.Fatal(err)
-	}
-	claims := map[string]any{}
-	if err := json.Unmarshal(payload, &claims); err != nil {
-		t.Fatal(err)
-	}
+	claims := payloadOf(t, token)
 	if claims["exp"].(float64)-claims["iat"].(float64) != float64(life) {
 		t.Errorf("it lives from %v to %v, want %d seconds", claims["iat"], claims["exp"], life)
 	}
@@ -156,6 +149,20 @@ func claimsOf(t *testing.T, token string, life int64) map[string]any {
 	delete(private, "warnafter")
 	for _, own := range []string{"exp", "iat", "nbf", "jti"} {
 		delete(claims, own)
+	}
+	return claims
+}
+
+// payloadOf returns all claims of a token.
+func payloadOf(t *testing.T, token string) map[string]any {
+	t.Helper()
+	payload, err := base64.RawURLEncoding.DecodeString(strings.Split(token, ".")[1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	claims := map[string]any{}
+	if err := json.Unmarshal(payload, &claims); err != nil {
+		t.Fatal(err)
 	}
 	return claims
 }

@@ -348,7 +348,7 @@ func (a *assembly) access(config *genericapiserver.Config, opts options.Complete
 		config.OpenAPIConfig, config.OpenAPIV3Config, client, factory, config.APIServerID); err != nil {
 		return err
 	}
-	network := config.Authentication.Authenticator
+	network := withNodeOfPod(config.Authentication.Authenticator, factory.Core().V1().Pods().Lister(), factory.Core().V1().Nodes().Lister())
 	config.Authentication.Authenticator = authenticator.RequestFunc(
 		func(req *http.Request) (*authenticator.Response, bool, error) {
 			if who, ok := loopback.UserOf(req.Context()); ok {

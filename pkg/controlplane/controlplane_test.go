@@ -52,6 +52,7 @@ func TestControlPlane(t *testing.T) {
 		"NamespaceGoes":           testNamespaceGoes,
 		"TokenRequest":            testTokenRequest,
 		"PodToken":                testPodToken,
+		"NodeOfToken":             testNodeOfToken,
 		"TokenSecret":             testTokenSecret,
 		"PathsWithoutCredentials": testPathsWithoutCredentials,
 		"AdminOverTLS":            testAdminOverTLS,

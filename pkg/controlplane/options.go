@@ -48,7 +48,8 @@ func (a *assembly) options(proxyCert, proxyKey string) (options.CompletedOptions
 
 	o.Authorization.Modes = []string{"RBAC"}
 	o.Authentication.ClientCert.CAContentProvider = a.clientCA
-	o.Authentication.ServiceAccounts.Issuers = []string{c.issuer()}
+	o.Authentication.ServiceAccounts.Issuers = c.issuers()
+	o.Authentication.ServiceAccounts.JWKSURI = c.keysURL()
 	o.Authentication.ServiceAccounts.ExtendExpiration = !c.Tokens.Strict
 	key := c.PKI.ServiceAccountKey()
 	public, err := serviceaccount.StaticPublicKeysGetter(c.PKI.ServiceAccountKeys())
@@ -56,7 +57,7 @@ func (a *assembly) options(proxyCert, proxyKey string) (options.CompletedOptions
 		return options.CompletedOptions{}, fmt.Errorf("cannot use the service account key: %w", err)
 	}
 	o.Authentication.ServiceAccounts.ExternalPublicKeysGetter = public
-	if o.ServiceAccountIssuer, err = serviceaccount.JWTTokenGenerator(c.issuer(), key); err != nil {
+	if o.ServiceAccountIssuer, err = serviceaccount.JWTTokenGenerator(c.issuers()[0], key); err != nil {
 		return options.CompletedOptions{}, fmt.Errorf("cannot use the service account key: %w", err)
 	}
 

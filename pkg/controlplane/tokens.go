@@ -1,8 +1,10 @@
 package controlplane
 
 import (
+	"cmp"
 	"context"
 	"slices"
+	"strings"
 	"time"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
@@ -15,13 +17,41 @@ import (
 
 // TokenOptions are the settings of service account tokens.
 type TokenOptions struct {
+	// Issuer is the URL that tokens name as their issuer. Default:
+	// https://kubernetes.default.svc.DOMAIN.
+	Issuer string
+	// FormerIssuers are the issuers of older tokens, which stay valid. Default: none but
+	// the default issuer.
+	FormerIssuers []string
+	// KeysURL is the address of the public keys in the discovery document. Default:
+	// /openid/v1/jwks below Issuer, or at this API server without one.
+	KeysURL string
 	// Strict ends the token of a pod when the pod expects it. Default: false, the API
 	// server accepts it for a year and counts its use after an hour.
 	Strict bool
 }
 
-// issuer returns the issuer of the cluster's service account tokens.
-func (c *Config) issuer() string { return "https://kubernetes.default.svc." + c.ClusterDomain }
+// issuers returns the issuers of valid tokens, first that of new ones. The default one is
+// among them, so that the tokens of running pods outlive the setting.
+func (c *Config) issuers() []string {
+	own := "https://kubernetes.default.svc." + c.ClusterDomain
+	issuers := []string{cmp.Or(c.Tokens.Issuer, own)}
+	for _, issuer := range append(slices.Clone(c.Tokens.FormerIssuers), own) {
+		if !slices.Contains(issuers, issuer) {
+			issuers = append(issuers, issuer)
+		}
+	}
+	return issuers
+}
+
+// keysURL returns the address of the public keys in the discovery document, empty for this
+// API server.
+func (c *Config) keysURL() string {
+	if c.Tokens.KeysURL != "" || c.Tokens.Issuer == "" {
+		return c.Tokens.KeysURL
+	}
+	return strings.TrimRight(c.Tokens.Issuer, "/") + "/openid/v1/jwks"
+}
 
 // shortestToken is the shortest life of a token that may be asked for, in seconds,
 // as upstream validates it.

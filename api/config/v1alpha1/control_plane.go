@@ -189,6 +189,12 @@ type ControlPlaneAdvanced struct {
 	// Port 8444 for operators of the host: probes, metrics and /syncz. Its Service is
 	// RELEASE-operator, its bearer token is in the Secret RELEASE-operator.
 	Operator Operator `json:"operator"`
+	// Issuer of the tokens of the tenant's service accounts, an https URL. A cloud that gives pods an
+	// identity reads its discovery document there. Serve there what
+	// the virtual API server serves under /.well-known/openid-configuration and /openid/v1/jwks. Empty
+	// means https://kubernetes.default.svc.DOMAIN. Tokens of that issuer stay valid.
+	// Default: ""
+	ServiceAccountIssuer string `json:"serviceAccountIssuer" format:"https-url,optional"`
 	// Tokens of the tenant's service accounts.
 	ServiceAccountTokens ServiceAccountTokens `json:"serviceAccountTokens"`
 	// Encryption of what the store keeps.

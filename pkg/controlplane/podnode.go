@@ -1,0 +1,45 @@
+package controlplane
+
+import (
+	"maps"
+	"net/http"
+
+	"k8s.io/apiserver/pkg/authentication/authenticator"
+	"k8s.io/apiserver/pkg/authentication/serviceaccount"
+	"k8s.io/apiserver/pkg/authentication/user"
+	corelisters "k8s.io/client-go/listers/core/v1"
+)
+
+// withNodeOfPod adds the node of its pod to a caller with the token of a pod. A kubelet
+// requests a token when the pod has a node, so the token names it. Ours is made before the
+// host has chosen one. The caches may lag: then the node is missing, as in a token that is
+// bound to no pod.
+func withNodeOfPod(inner authenticator.Request, pods corelisters.PodLister, nodes corelisters.NodeLister) authenticator.Request {
+	return authenticator.RequestFunc(func(req *http.Request) (*authenticator.Response, bool, error) {
+		response, ok, err := inner.AuthenticateRequest(req)
+		if !ok || err != nil || response == nil || response.User == nil {
+			return response, ok, err
+		}
+		extra := response.User.GetExtra()
+		names, uids := extra[serviceaccount.PodNameKey], extra[serviceaccount.PodUIDKey]
+		if len(names) != 1 || len(uids) != 1 || len(extra[serviceaccount.NodeNameKey]) > 0 {
+			return response, ok, nil
+		}
+		namespace, _, err := serviceaccount.SplitUsername(response.User.GetName())
+		if err != nil {
+			return response, ok, nil //nolint:nilerr // a certificate may have such extra fields
+		}
+		pod, err := pods.Pods(namespace).Get(names[0])
+		if err != nil || string(pod.UID) != uids[0] || pod.Spec.NodeName == "" {
+			return response, ok, nil //nolint:nilerr // the cache may lag
+		}
+		added := maps.Clone(extra) // The response is in a cache.
+		added[serviceaccount.NodeNameKey] = []string{pod.Spec.NodeName}
+		if node, err := nodes.Get(pod.Spec.NodeName); err == nil {
+			added[serviceaccount.NodeUIDKey] = []string{string(node.UID)}
+		}
+		return &authenticator.Response{Audiences: response.Audiences, User: &user.DefaultInfo{
+			Name: response.User.GetName(), UID: response.User.GetUID(), Groups: response.User.GetGroups(), Extra: added,
+		}}, ok, nil
+	})
+}
