@@ -59,6 +59,11 @@ const (
 	// the virtual scheduler on, and withdraws a pod that waits for the wrong one.
 	Place = Domain + "/place"
 
+	// ReadinessGates (type of a condition) is the one readiness gate of a host pod whose virtual
+	// pod has readiness gates. The pods kind opens it when all of those are open. Until then,
+	// no Service of the host leads to the pod.
+	ReadinessGates = Domain + "/readiness-gates"
+
 	// DownwardLabels and DownwardAnnotations (annotations) carry the virtual
 	// pod's labels and annotations in the format of the downward API, only on
 	// pods that mount them whole.

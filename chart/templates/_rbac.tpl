@@ -55,7 +55,7 @@
   resources: ["secrets"]
   verbs: ["create", "delete", "get", "list", "patch", "watch"]
 - apiGroups: [""]
-  resources: ["pods/ephemeralcontainers", "pods/resize"]
+  resources: ["pods/ephemeralcontainers", "pods/resize", "pods/status"]
   verbs: ["patch"]
 {{- if .Values.sync.toHost.services.enabled }}
 # services

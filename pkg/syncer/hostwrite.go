@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -43,6 +44,7 @@ func (r *reconciler) writeDown(s Scope, key types.NamespacedName, virtual, host 
 type hostPatch struct {
 	subresource string
 	fields      map[string]any // a merge patch
+	strategic   bool           // whether it is a strategic merge patch, which merges lists by their keys
 }
 
 // patchStep is one of the addresses that take a part of an object. part returns what
@@ -65,9 +67,43 @@ func patchSteps(object client.Object) []patchStep {
 
 // hostPatches returns the requests that turn before into after, none if nothing changed.
 func hostPatches(before, after client.Object) ([]hostPatch, error) {
-	if equalBesidesStatus(before, after) {
-		return nil, nil // The status of a host object is the host's own.
+	patches, err := hostSpecPatches(before, after)
+	if err != nil {
+		return nil, err
 	}
+	if fields := readinessPatch(before, after); fields != nil {
+		patches = append(patches, hostPatch{subresource: "status", fields: fields, strategic: true})
+	}
+	return patches, nil
+}
+
+// readinessPatch returns the strategic merge patch of the readiness gate of a host pod, nil if
+// it has not changed. All else of a host object's status is the host's own.
+func readinessPatch(before, after client.Object) map[string]any {
+	have, isPod := before.(*corev1.Pod)
+	want, _ := after.(*corev1.Pod)
+	if !isPod {
+		return nil
+	}
+	ours := func(c corev1.PodCondition) bool { return c.Type == labels.ReadinessGates }
+	i := slices.IndexFunc(want.Status.Conditions, ours)
+	if i < 0 || slices.ContainsFunc(have.Status.Conditions, func(c corev1.PodCondition) bool {
+		return ours(c) && c.Status == want.Status.Conditions[i].Status
+	}) {
+		return nil
+	}
+	fields := map[string]any{"status": map[string]any{"conditions": want.Status.Conditions[i : i+1]}}
+	metadataOf(fields)["uid"] = string(before.GetUID())
+	return fields
+}
+
+// hostSpecPatches returns the requests for all but the status.
+func hostSpecPatches(before, after client.Object) ([]hostPatch, error) {
+	if equalBesidesStatus(before, after) {
+		return nil, nil
+	}
+	after = deepCopy(after)
+	copyStatus(after, before)
 	var patches []hostPatch
 	for _, step := range patchSteps(before) {
 		to := after
@@ -81,7 +117,7 @@ func hostPatches(before, after client.Object) ([]hostPatch, error) {
 		if err != nil {
 			return nil, fmt.Errorf("cannot compute patch for %s: %w", client.ObjectKeyFromObject(before), err)
 		}
-		patches = append(patches, hostPatch{step.subresource, fields})
+		patches = append(patches, hostPatch{subresource: step.subresource, fields: fields})
 		before = to
 	}
 	return patches, nil
@@ -207,6 +243,9 @@ func sendPatch(ctx context.Context, c client.Client, before client.Object, p hos
 		return nil, err
 	}
 	object, raw := newEmpty(before), client.RawPatch(types.MergePatchType, data)
+	if p.strategic {
+		raw = client.RawPatch(types.StrategicMergePatchType, data)
+	}
 	if p.subresource == "" {
 		return object, c.Patch(ctx, object, raw, patchOptions(dryRun))
 	}

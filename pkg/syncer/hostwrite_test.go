@@ -14,6 +14,7 @@ import (
 	"pgregory.net/rapid"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/sublet-dev/sublet/api/labels"
 	"github.com/sublet-dev/sublet/pkg/translate"
 )
 
@@ -64,6 +65,31 @@ func TestHostPatches(t *testing.T) {
 				"resize": `{"metadata":{"uid":"h1"},"spec":{"containers":[{"image":"i","name":"c","resources":{"requests":{"cpu":"2"}}}]}}`,
 				"":       `{"metadata":{"uid":"h1"},"spec":{"containers":[{"image":"j","name":"c","resources":{"requests":{"cpu":"2"}}}]}}`,
 			},
+		},
+		"Readiness": {
+			reason: "Of the status, the readiness gate alone is ours. Other conditions are the host's.",
+			before: pod(), after: pod(func(p *corev1.Pod) {
+				p.Labels = map[string]string{"a": "2"}
+				p.Status.Phase = corev1.PodRunning
+				p.Status.Conditions = []corev1.PodCondition{
+					{Type: corev1.PodReady, Status: corev1.ConditionTrue},
+					{Type: labels.ReadinessGates, Status: corev1.ConditionTrue},
+				}
+			}),
+			want: map[string]string{
+				"": `{"metadata":{"labels":{"a":"2"},"uid":"h1"}}`,
+				"status": `{"metadata":{"uid":"h1"},"status":{"conditions":[` +
+					`{"type":"sublet.dev/readiness-gates","status":"True","lastProbeTime":null,"lastTransitionTime":null}]}}`,
+			},
+		},
+		"ReadinessAsBefore": {
+			reason: "The condition is written when its status changes, not when its time does.",
+			before: pod(func(p *corev1.Pod) {
+				p.Status.Conditions = []corev1.PodCondition{{Type: labels.ReadinessGates, Status: corev1.ConditionTrue}}
+			}),
+			after: pod(func(p *corev1.Pod) {
+				p.Status.Conditions = []corev1.PodCondition{{Type: labels.ReadinessGates, Status: corev1.ConditionTrue, Message: "m"}}
+			}),
 		},
 	}
 	for name, tc := range tests {

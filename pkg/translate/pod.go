@@ -155,8 +155,10 @@ func clearVirtualOnlyFields(spec *corev1.PodSpec) {
 	// The node that the tenant names becomes an affinity, so that the pod passes
 	// the host's scheduler like every other one.
 	spec.NodeName = ""
-	// Readiness gates are answered in the virtual cluster, see [PodStatus].
-	spec.ReadinessGates = nil
+	// The tenant's conditions stay in the virtual cluster, see [syncReadinessGate].
+	if len(spec.ReadinessGates) > 0 {
+		spec.ReadinessGates = []corev1.PodReadinessGate{{ConditionType: labels.ReadinessGates}}
+	}
 }
 
 // setPullPolicy lets the host pull every image, if the operator asks for it. A node may

@@ -1,9 +1,7 @@
 package translate
 
 import (
-	"fmt"
 	"slices"
-	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
@@ -15,8 +13,7 @@ import (
 // only the tenant's cluster knows: the QoS class that its API server computed and the
 // conditions that its controllers wrote.
 //
-// The host pod has no readiness gates. The virtual pod is ready once the host pod is ready
-// and every readiness gate is open.
+// The virtual pod is ready once the host pod is ready and every readiness gate is open.
 func PodStatus(c Cluster, host, virtual *corev1.Pod) {
 	old := virtual.Status
 	status := host.Status.DeepCopy()
@@ -93,7 +90,7 @@ func mergeConditions(host, virtual []corev1.PodCondition, gates []corev1.PodRead
 	}
 	var merged []corev1.PodCondition
 	for _, condition := range host {
-		if gated(condition.Type) {
+		if gated(condition.Type) || condition.Type == labels.ReadinessGates {
 			continue
 		}
 		if old := findCondition(virtual, condition.Type); condition.Type == corev1.PodScheduled && old != nil && equalCondition(old, &condition) {
@@ -164,35 +161,6 @@ func hasAll(virtual, host *corev1.Pod) bool {
 		equality.Semantic.DeepEqual(synced.Spec.ActiveDeadlineSeconds, host.Spec.ActiveDeadlineSeconds) &&
 		equality.Semantic.DeepEqual(synced.Spec.TerminationGracePeriodSeconds, host.Spec.TerminationGracePeriodSeconds) &&
 		len(synced.Spec.SchedulingGates) == len(host.Spec.SchedulingGates)
-}
-
-// applyReadinessGates sets a pod whose readiness gates are not all open to not ready, in
-// the words of a kubelet.
-func applyReadinessGates(gates []corev1.PodReadinessGate, status *corev1.PodStatus) {
-	ready := findCondition(status.Conditions, corev1.PodReady)
-	if ready == nil || ready.Status != corev1.ConditionTrue {
-		return
-	}
-	var closed []string
-	opened := ready.LastTransitionTime
-	for _, g := range gates {
-		condition := findCondition(status.Conditions, g.ConditionType)
-		switch {
-		case condition == nil:
-			closed = append(closed, fmt.Sprintf("corresponding condition of pod readiness gate %q does not exist.", g.ConditionType))
-		case condition.Status != corev1.ConditionTrue:
-			closed = append(closed, fmt.Sprintf("the status of pod readiness gate %q is not \"True\", but %v", g.ConditionType, condition.Status))
-		case opened.Before(&condition.LastTransitionTime):
-			opened = condition.LastTransitionTime
-		}
-	}
-	if len(closed) == 0 {
-		ready.LastTransitionTime = opened
-		return
-	}
-	ready.Status = corev1.ConditionFalse
-	ready.Reason = "ReadinessGatesNotReady"
-	ready.Message = strings.Join(closed, ", ")
 }
 
 // rewriteStatus puts virtual names into every text of the status.

@@ -8,6 +8,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/sublet-dev/sublet/api/labels"
 )
 
 // at returns the time n minutes after the start.
@@ -166,6 +168,41 @@ func TestPodStatusConditions(t *testing.T) {
 				condition(corev1.PodReady, corev1.ConditionFalse, says("ReadinessGatesNotReady",
 					`the status of pod readiness gate "example.com/a" is not "True", but False, corresponding condition of pod readiness gate "example.com/b" does not exist.`)),
 				condition(gateA, corev1.ConditionFalse),
+			},
+		},
+		"GateOfTheHostClosed": {
+			reason: "the gate of the host pod follows, its name is not the tenant's",
+			gates:  []corev1.PodConditionType{gateA},
+			host: []corev1.PodCondition{condition(corev1.PodReady, corev1.ConditionFalse,
+				says("ReadinessGatesNotReady", `corresponding condition of pod readiness gate "sublet.dev/readiness-gates" does not exist.`))},
+			virtual: []corev1.PodCondition{condition(gateA, corev1.ConditionFalse)},
+			want: []corev1.PodCondition{
+				condition(corev1.PodReady, corev1.ConditionFalse, says("ReadinessGatesNotReady", `the status of pod readiness gate "example.com/a" is not "True", but False`)),
+				condition(gateA, corev1.ConditionFalse),
+			},
+		},
+		"GateOfTheHostBehind": {
+			reason: "no Service leads to the pod yet",
+			gates:  []corev1.PodConditionType{gateA},
+			host: []corev1.PodCondition{
+				condition(corev1.PodReady, corev1.ConditionFalse, says("ReadinessGatesNotReady", `corresponding condition of pod readiness gate "sublet.dev/readiness-gates" does not exist.`)),
+				condition(labels.ReadinessGates, corev1.ConditionTrue),
+			},
+			virtual: []corev1.PodCondition{condition(gateA, corev1.ConditionTrue)},
+			want: []corev1.PodCondition{
+				condition(corev1.PodReady, corev1.ConditionFalse, says("ReadinessGatesNotReady", readinessNotSeen)),
+				condition(gateA, corev1.ConditionTrue),
+			},
+		},
+		"GateThatTheHostAdded": {
+			reason: "the host's admission may give pods a gate of its own",
+			gates:  []corev1.PodConditionType{gateA},
+			host: []corev1.PodCondition{condition(corev1.PodReady, corev1.ConditionFalse,
+				says("ReadinessGatesNotReady", `corresponding condition of pod readiness gate "host.example.com/lb" does not exist.`))},
+			virtual: []corev1.PodCondition{condition(gateA, corev1.ConditionTrue)},
+			want: []corev1.PodCondition{
+				condition(corev1.PodReady, corev1.ConditionFalse, says("ReadinessGatesNotReady", `corresponding condition of pod readiness gate "host.example.com/lb" does not exist.`)),
+				condition(gateA, corev1.ConditionTrue),
 			},
 		},
 		"NotReadyAnyway": {

@@ -84,10 +84,10 @@ func TestEveryFieldOfThePodSpecIsDecided(t *testing.T) {
 		"translated": {
 			"Volumes", "InitContainers", "Containers", "EphemeralContainers", "DNSPolicy", "DNSConfig", "ServiceAccountName",
 			"AutomountServiceAccountToken", "NodeName", "ImagePullSecrets", "Hostname", "HostnameOverride", "Subdomain", "SetHostnameAsFQDN",
-			"Affinity", "EnableServiceLinks", "TopologySpreadConstraints", "SchedulingGates",
+			"Affinity", "EnableServiceLinks", "TopologySpreadConstraints", "SchedulingGates", "ReadinessGates",
 		},
 		"dropped": {
-			"DeprecatedServiceAccount", "SchedulerName", "PriorityClassName", "Priority", "PreemptionPolicy", "Overhead", "ReadinessGates", "EvictionResponders",
+			"DeprecatedServiceAccount", "SchedulerName", "PriorityClassName", "Priority", "PreemptionPolicy", "Overhead", "EvictionResponders",
 		},
 		"refused": {"ResourceClaims", "SchedulingGroup"},
 	}
@@ -251,7 +251,6 @@ func TestDropped(t *testing.T) {
 		pod.Spec.Overhead = quantities("cpu", "1")
 		pod.Spec.SchedulerName = "mine"
 		pod.Spec.EvictionResponders = make([]corev1.EvictionResponder, 1)
-		pod.Spec.ReadinessGates = []corev1.PodReadinessGate{{ConditionType: "example.com/a"}}
 	})
 	host := created(t, input(), virtual)
 	want := corev1.PodSpec{

@@ -20,6 +20,7 @@ import (
 // if the tenant's request differs from the last applied one. Its digest is on the host
 // pod, under [labels.LastApplied].
 func updatePod(in PodInput, virtual, host *corev1.Pod) error {
+	syncReadinessGate(virtual, host)
 	shortenDeadlines(virtual, host)
 	syncTolerations(virtual, host)
 	addEphemeralContainers(in, virtual, host)

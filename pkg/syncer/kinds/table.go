@@ -15,7 +15,7 @@ func Table() []Row {
 		row("sync.toHost.pods", Always, "The tenant's pods, and a Secret with the tokens of each. The host runs them and returns their status.", Pods).
 			with(define("tokens", Tokens)).
 			refers(&corev1.Pod{}, podRefs).
-			permits(rule(patch(), "", "pods/ephemeralcontainers", "pods/resize")),
+			permits(rule(patch(), "", "pods/ephemeralcontainers", "pods/resize", "pods/status")),
 		row("sync.toHost.services", On, "The tenant's Services. The host assigns addresses and node ports before they are stored.", Services).
 			with(define("exposedservices", ExposedServices)).
 			ifOff("pods reach each other by IP only"),
