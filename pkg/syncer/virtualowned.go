@@ -200,7 +200,7 @@ func (r *reconciler) buildHost(s Scope, key types.NamespacedName, virtual, host 
 	if r.kind.owner == Virtual {
 		translate.Stamp(r.cluster, r.kind.names, key, virtual.GetUID(), host)
 		if host.GetUID() != "" {
-			host.SetOwnerReferences(owners)
+			translate.KeepOwners(r.cluster, host, owners)
 		}
 		removeAnnotation(host, labels.Awaits)
 	}

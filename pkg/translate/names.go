@@ -5,6 +5,7 @@ import (
 	"encoding/base32"
 	"encoding/binary"
 	"maps"
+	"slices"
 	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -134,12 +135,39 @@ func Stamp(c Cluster, scheme Scheme, virtual types.NamespacedName, uid types.UID
 	host.SetOwnerReferences([]metav1.OwnerReference{anchor})
 }
 
-// SetController makes the anchor the controller of a new host object. The host's drain
-// and autoscalers then treat it as an object that something creates again.
-func SetController(c Cluster, host metav1.Object) {
-	anchor := c.Anchor
-	anchor.Controller = new(true)
-	host.SetOwnerReferences([]metav1.OwnerReference{anchor})
+// SetController makes the anchor the controller of a host object, or ends that. The host's
+// drain and autoscalers treat an object with a controller as one that something creates
+// again. An object that has another controller keeps it.
+func SetController(c Cluster, host metav1.Object, controlled bool) {
+	owners := slices.Clone(host.GetOwnerReferences())
+	if len(owners) == 0 {
+		owners = []metav1.OwnerReference{c.Anchor}
+	}
+	setController(c, owners, controlled)
+	host.SetOwnerReferences(owners)
+}
+
+// KeepOwners gives a host object the owners that it had before, others than the anchor
+// included. The anchor is its controller if it is that now.
+func KeepOwners(c Cluster, host metav1.Object, before []metav1.OwnerReference) {
+	controller := metav1.GetControllerOfNoCopy(host)
+	owners := slices.Clone(before)
+	setController(c, owners, controller != nil && controller.UID == c.Anchor.UID)
+	host.SetOwnerReferences(owners)
+}
+
+// setController sets or clears the mark of a controller on the anchor, unless another owner
+// has it.
+func setController(c Cluster, owners []metav1.OwnerReference, controlled bool) {
+	isMarked := func(owner metav1.OwnerReference) bool { return owner.Controller != nil && *owner.Controller }
+	for i := range owners {
+		if owners[i].UID == c.Anchor.UID && isMarked(owners[i]) != controlled {
+			owners[i].Controller = nil
+			if controlled && !slices.ContainsFunc(owners, isMarked) {
+				owners[i].Controller = new(true)
+			}
+		}
+	}
 }
 
 // Origin returns the virtual object that a host object was created for. ours is true only

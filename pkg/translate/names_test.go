@@ -276,16 +276,46 @@ func TestStampOwner(t *testing.T) {
 
 func TestSetController(t *testing.T) {
 	t.Parallel()
-	host := &corev1.Pod{}
-	Stamp(shop, Hashed, types.NamespacedName{Namespace: "default", Name: "web"}, "u1", host)
-	if metav1.GetControllerOf(host) != nil {
-		t.Error("a bare pod has a controller")
+	anchor := func(controller *bool) metav1.OwnerReference {
+		owner := shop.Anchor
+		owner.Controller = controller
+		return owner
 	}
-	SetController(shop, host)
-	if owner := metav1.GetControllerOf(host); owner == nil || owner.UID != shop.Anchor.UID {
-		t.Errorf("the controller is %v, want the anchor", owner)
-	}
-	if shop.Anchor.Controller != nil {
-		t.Error("the cluster's own reference has changed")
+	other := metav1.OwnerReference{Kind: "Batch", Name: "b", UID: "b"}
+	operator := metav1.OwnerReference{Kind: "Batch", Name: "b", UID: "b", Controller: new(true)}
+	for _, test := range []struct {
+		name, reason string
+		owners, want []metav1.OwnerReference
+		controlled   bool
+	}{
+		{name: "new", reason: "drain lets it go", controlled: true, want: []metav1.OwnerReference{anchor(new(true))}},
+		{name: "new and bare", reason: "nothing would create it again", want: []metav1.OwnerReference{anchor(nil)}},
+		{name: "older", reason: "the owners of others stay", owners: []metav1.OwnerReference{other, anchor(nil)}, controlled: true,
+			want: []metav1.OwnerReference{other, anchor(new(true))}},
+		{name: "again", reason: "there is nothing to do", owners: []metav1.OwnerReference{anchor(new(true))}, controlled: true,
+			want: []metav1.OwnerReference{anchor(new(true))}},
+		{name: "released", reason: "its controller has let it go", owners: []metav1.OwnerReference{anchor(new(true))}, want: []metav1.OwnerReference{anchor(nil)}},
+		{name: "not released", reason: "false is no mark", owners: []metav1.OwnerReference{anchor(new(false))}, want: []metav1.OwnerReference{anchor(new(false))}},
+		{name: "of another", reason: "an object has one controller", owners: []metav1.OwnerReference{anchor(nil), operator}, controlled: true,
+			want: []metav1.OwnerReference{anchor(nil), operator}},
+		{name: "without the anchor", reason: "somebody has removed it", owners: []metav1.OwnerReference{other}, controlled: true, want: []metav1.OwnerReference{other}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			host := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{OwnerReferences: test.owners}}
+			SetController(shop, host, test.controlled)
+			if diff := cmp.Diff(test.want, host.OwnerReferences); diff != "" {
+				t.Errorf("%s (-want +got):\n%s", test.reason, diff)
+			}
+			marked := host.DeepCopy()
+			Stamp(shop, Hashed, types.NamespacedName{Namespace: "default", Name: "web"}, "u1", marked)
+			KeepOwners(shop, marked, test.want)
+			if diff := cmp.Diff(test.want, marked.OwnerReferences); diff != "" {
+				t.Errorf("after the engine has stamped it (-want +got):\n%s", diff)
+			}
+			if shop.Anchor.Controller != nil {
+				t.Error("the cluster's own reference has changed")
+			}
+		})
 	}
 }

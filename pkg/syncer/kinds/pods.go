@@ -83,10 +83,8 @@ func (p pods) fillHost(s syncer.Scope, virtual, host *corev1.Pod) error {
 		QuotaScope:          p.options.QuotaScope,
 		Enforced:            enforced(p.options.Sync.ToHost.Pods),
 	}
-	if host.ResourceVersion == "" && metav1.GetControllerOfNoCopy(virtual) != nil {
-		// Bare pods stay bare: nothing would create them again.
-		translate.SetController(s.Cluster, host)
-	}
+	// Bare pods stay bare: nothing would create them again.
+	translate.SetController(s.Cluster, host, metav1.GetControllerOfNoCopy(virtual) != nil)
 	if translate.NeedsServices(virtual, host) {
 		var services corev1.ServiceList
 		if err := s.Virtual.List(s.Context, &services, client.InNamespace(virtual.Namespace), client.UnsafeDisableDeepCopy); err != nil {
