@@ -72,6 +72,7 @@ var rules = map[string]rule{
 
 	// What the server does for its own release links no Kubernetes, so that its
 	// tests are quick and run under the race detector.
+	"pkg/app/autoscale":   {code: []string{"api/syncz"}, tests: []string{"pkg/storage", "test/databases"}},
 	"pkg/app/host":        {code: []string{"pkg/controlplane/pki", "api/..."}},
 	"pkg/app/lifecycle":   {},
 	"pkg/app/limits":      {code: []string{"pkg/syncer"}},

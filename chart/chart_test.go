@@ -154,7 +154,9 @@ func TestDeterministic(t *testing.T) {
 		if filepath.Ext(file) == "" {
 			continue
 		}
-		for action := range strings.SplitSeq(readFile(t, file), "{{") {
+		// The number of replicas is the one exception: an upgrade must not undo what the load has asked for.
+		text := strings.Replace(readFile(t, file), "{{- $live := lookup \"apps/v1\" \"StatefulSet\" .Release.Namespace .Release.Name -}}", "", 1)
+		for action := range strings.SplitSeq(text, "{{") {
 			code, _, _ := strings.Cut(action, "}}")
 			if found := random.FindString(code); found != "" && !strings.HasPrefix(code, "- /*") && strings.Contains(action, "}}") {
 				t.Errorf("%s uses %s, which may render something else the next time", file, found)

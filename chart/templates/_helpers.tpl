@@ -5,16 +5,32 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 app.kubernetes.io/component: control-plane
 {{- end -}}
 
-{{- /* The number of replicas of the control plane. */ -}}
+{{- /* The number of replicas of the control plane, unless the load decides it. */ -}}
 {{- define "sublet.replicas" -}}
 {{- with .Values.controlPlane.statefulSet.highAvailability -}}
 {{ ternary (int .replicas) 1 .enabled }}
 {{- end -}}
 {{- end -}}
 
-{{- /* Whether there are several replicas. Empty means no. */ -}}
+{{- /* Whether there are several replicas, or may be. Empty means no. */ -}}
 {{- define "sublet.hasReplicas" -}}
-{{ if gt (include "sublet.replicas" . | int) 1 }}true{{ end }}
+{{ if or .Values.controlPlane.statefulSet.autoscaling.enabled (gt (include "sublet.replicas" . | int) 1) }}true{{ end }}
+{{- end -}}
+
+{{- /*
+The field replicas of the workload. If the load decides the number, an upgrade keeps it as it is:
+without the field, Kubernetes would reset it to 1 after a release that had it. An installation
+starts with 1.
+*/ -}}
+{{- define "sublet.replicasField" -}}
+{{- if .Values.controlPlane.statefulSet.autoscaling.enabled -}}
+{{- $live := lookup "apps/v1" "StatefulSet" .Release.Namespace .Release.Name -}}
+{{- if $live }}
+replicas: {{ int $live.spec.replicas }}
+{{- end -}}
+{{- else }}
+replicas: {{ include "sublet.replicas" . }}
+{{- end -}}
 {{- end -}}
 
 {{- /* Whether the replicas are members of an embedded etcd. Empty means no. */ -}}
@@ -99,6 +115,10 @@ StatefulSet: a restart of one while others leave would cost the store its majori
 {{- $_ := unset $values.controlPlane.statefulSet.highAvailability "replicas" -}}
 {{- $_ := unset $values.controlPlane.statefulSet.highAvailability "enabled" -}}
 {{- $_ := unset $values.controlPlane.backingStore.etcd.embedded "forceNewCluster" -}}
+{{- /* A HorizontalPodAutoscaler concerns the host alone. */ -}}
+{{- if not $values.controlPlane.statefulSet.autoscaling.targetRequestsPerSecond -}}
+{{- $_ := unset $values.controlPlane.statefulSet "autoscaling" -}}
+{{- end -}}
 {{- include "sublet.config" (dict "Values" $values) -}}
 {{- end -}}
 

@@ -153,6 +153,13 @@
   resources: ["events"]
   verbs: ["get", "list", "watch"]
 {{- end }}
+{{- if and .Values.controlPlane.statefulSet.autoscaling.enabled .Values.controlPlane.statefulSet.autoscaling.targetRequestsPerSecond }}
+# autoscaling by requests per second
+- apiGroups: ["apps"]
+  resources: ["statefulsets/scale"]
+  resourceNames: ["{{ $.Release.Name }}"]
+  verbs: ["patch"]
+{{- end }}
 {{- end -}}
 
 {{- /* Permissions in the whole host, only for settings that need them. */ -}}

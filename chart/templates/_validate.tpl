@@ -92,6 +92,18 @@
     "controlPlane.statefulSet.highAvailability.renewDeadline"
     "controlPlane.statefulSet.highAvailability.retryPeriod"
     "controlPlane.statefulSet.highAvailability.standbyCaches"
+    "controlPlane.statefulSet.autoscaling"
+    "controlPlane.statefulSet.autoscaling.enabled"
+    "controlPlane.statefulSet.autoscaling.minReplicas"
+    "controlPlane.statefulSet.autoscaling.maxReplicas"
+    "controlPlane.statefulSet.autoscaling.targetCPUUtilizationPercentage"
+    "controlPlane.statefulSet.autoscaling.targetMemoryUtilizationPercentage"
+    "controlPlane.statefulSet.autoscaling.targetRequestsPerSecond"
+    "controlPlane.statefulSet.autoscaling.behavior"
+    "controlPlane.statefulSet.autoscaling.behavior.scaleUp"
+    "controlPlane.statefulSet.autoscaling.behavior.scaleUp.stabilizationWindowSeconds"
+    "controlPlane.statefulSet.autoscaling.behavior.scaleDown"
+    "controlPlane.statefulSet.autoscaling.behavior.scaleDown.stabilizationWindowSeconds"
     "controlPlane.statefulSet.image"
     "controlPlane.statefulSet.image.registry"
     "controlPlane.statefulSet.image.repository"
@@ -320,6 +332,24 @@
 {{- if le (mul 10 (int $v.controlPlane.statefulSet.highAvailability.renewDeadline)) (mul 12 (int $v.controlPlane.statefulSet.highAvailability.retryPeriod)) -}}
 {{- $problems = append $problems (printf "controlPlane.statefulSet.highAvailability.renewDeadline: Invalid value: %s: is not more than 1.2 times controlPlane.statefulSet.highAvailability.retryPeriod, so a leader could not renew in time; raise this, or lower that" (get $v.controlPlane.statefulSet.highAvailability "renewDeadline" | toJson)) -}}
 {{- end -}}
+{{- if and $v.controlPlane.statefulSet.autoscaling.enabled (not (or $v.controlPlane.backingStore.etcd.external.enabled $v.controlPlane.backingStore.database.external.enabled)) -}}
+{{- $problems = append $problems (printf "controlPlane.statefulSet.autoscaling.enabled: Invalid value: %s: each replica of etcd.embedded is a member with a vote, and database.embedded has one replica; use etcd.external or database.external, or set this to false" (get $v.controlPlane.statefulSet.autoscaling "enabled" | toJson)) -}}
+{{- end -}}
+{{- if and $v.controlPlane.statefulSet.autoscaling.enabled (gt (int $v.controlPlane.statefulSet.autoscaling.minReplicas) (int $v.controlPlane.statefulSet.autoscaling.maxReplicas)) -}}
+{{- $problems = append $problems (printf "controlPlane.statefulSet.autoscaling.minReplicas: Invalid value: %s: is more than controlPlane.statefulSet.autoscaling.maxReplicas; lower this, or raise that" (get $v.controlPlane.statefulSet.autoscaling "minReplicas" | toJson)) -}}
+{{- end -}}
+{{- if and $v.controlPlane.statefulSet.autoscaling.enabled (not $v.controlPlane.statefulSet.autoscaling.targetRequestsPerSecond) (not (or $v.controlPlane.statefulSet.autoscaling.targetCPUUtilizationPercentage $v.controlPlane.statefulSet.autoscaling.targetMemoryUtilizationPercentage)) -}}
+{{- $problems = append $problems (printf "controlPlane.statefulSet.autoscaling.enabled: Invalid value: %s: no target is set; set targetCPUUtilizationPercentage, targetMemoryUtilizationPercentage or targetRequestsPerSecond next to this, or set this to false" (get $v.controlPlane.statefulSet.autoscaling "enabled" | toJson)) -}}
+{{- end -}}
+{{- if and $v.controlPlane.statefulSet.autoscaling.enabled $v.controlPlane.statefulSet.autoscaling.targetRequestsPerSecond (or $v.controlPlane.statefulSet.autoscaling.targetCPUUtilizationPercentage $v.controlPlane.statefulSet.autoscaling.targetMemoryUtilizationPercentage) -}}
+{{- $problems = append $problems (printf "controlPlane.statefulSet.autoscaling.targetRequestsPerSecond: Invalid value: %s: a target of CPU or memory is set too, so the leader and a HorizontalPodAutoscaler would both scale; set this to 0, or those" (get $v.controlPlane.statefulSet.autoscaling "targetRequestsPerSecond" | toJson)) -}}
+{{- end -}}
+{{- if and $v.controlPlane.statefulSet.autoscaling.enabled $v.controlPlane.statefulSet.autoscaling.targetCPUUtilizationPercentage (or (eq (toString (get ($v.controlPlane.statefulSet.resources.requests | default dict) "cpu" | default (get ($v.controlPlane.statefulSet.resources.limits | default dict) "cpu"))) "") (le (include "sublet.quantity" (get ($v.controlPlane.statefulSet.resources.requests | default dict) "cpu" | default (get ($v.controlPlane.statefulSet.resources.limits | default dict) "cpu")) | float64) 0.0)) -}}
+{{- $problems = append $problems (printf "controlPlane.statefulSet.autoscaling.targetCPUUtilizationPercentage: Invalid value: %s: is a percentage of controlPlane.statefulSet.resources.requests.cpu, which is neither set nor has a limit; set that, or this to 0" (get $v.controlPlane.statefulSet.autoscaling "targetCPUUtilizationPercentage" | toJson)) -}}
+{{- end -}}
+{{- if and $v.controlPlane.statefulSet.autoscaling.enabled $v.controlPlane.statefulSet.autoscaling.targetMemoryUtilizationPercentage (or (eq (toString (get ($v.controlPlane.statefulSet.resources.requests | default dict) "memory" | default (get ($v.controlPlane.statefulSet.resources.limits | default dict) "memory"))) "") (le (include "sublet.quantity" (get ($v.controlPlane.statefulSet.resources.requests | default dict) "memory" | default (get ($v.controlPlane.statefulSet.resources.limits | default dict) "memory")) | float64) 0.0)) -}}
+{{- $problems = append $problems (printf "controlPlane.statefulSet.autoscaling.targetMemoryUtilizationPercentage: Invalid value: %s: is a percentage of controlPlane.statefulSet.resources.requests.memory, which is neither set nor has a limit; set that, or this to 0" (get $v.controlPlane.statefulSet.autoscaling "targetMemoryUtilizationPercentage" | toJson)) -}}
+{{- end -}}
 {{- if and $v.controlPlane.advanced.virtualScheduler.enabled (or (not $v.sync.fromHost.nodes.enabled) (and (not $v.sync.fromHost.nodes.selector.all) (not $v.sync.fromHost.nodes.selector.labels))) -}}
 {{- $problems = append $problems (printf "controlPlane.advanced.virtualScheduler.enabled: Invalid value: %s: the virtual scheduler needs nodes to choose from; set sync.fromHost.nodes.enabled to true, and either sync.fromHost.nodes.selector.all to true or sync.fromHost.nodes.selector.labels, or set this to false" (get $v.controlPlane.advanced.virtualScheduler "enabled" | toJson)) -}}
 {{- end -}}
@@ -350,14 +380,14 @@
 {{- if and $v.controlPlane.advanced.encryption.enabled (not $v.controlPlane.advanced.encryption.resources) -}}
 {{- $problems = append $problems (printf "controlPlane.advanced.encryption.resources: Invalid value: %s: controlPlane.advanced.encryption.enabled is true, but no resource is encrypted; name at least one, or set that to false" (get $v.controlPlane.advanced.encryption "resources" | toJson)) -}}
 {{- end -}}
-{{- if and $v.controlPlane.backingStore.backup.enabled $v.controlPlane.statefulSet.highAvailability.enabled (gt (int $v.controlPlane.statefulSet.highAvailability.replicas) 1) (not (has "ReadWriteMany" $v.controlPlane.backingStore.backup.volumeClaim.accessModes)) -}}
-{{- $problems = append $problems (printf "controlPlane.backingStore.backup.volumeClaim.accessModes: Invalid value: %s: controlPlane.statefulSet.highAvailability.replicas is more than 1, and each replica mounts the claim of the backups; set [ReadWriteMany] and a storageClass that has it" (get $v.controlPlane.backingStore.backup.volumeClaim "accessModes" | toJson)) -}}
+{{- if and $v.controlPlane.backingStore.backup.enabled (gt (int (ternary $v.controlPlane.statefulSet.autoscaling.maxReplicas (ternary $v.controlPlane.statefulSet.highAvailability.replicas 1 $v.controlPlane.statefulSet.highAvailability.enabled) $v.controlPlane.statefulSet.autoscaling.enabled)) 1) (not (has "ReadWriteMany" $v.controlPlane.backingStore.backup.volumeClaim.accessModes)) -}}
+{{- $problems = append $problems (printf "controlPlane.backingStore.backup.volumeClaim.accessModes: Invalid value: %s: controlPlane.statefulSet.highAvailability.replicas or controlPlane.statefulSet.autoscaling.maxReplicas is more than 1, and each replica mounts the claim of the backups; set [ReadWriteMany] and a storageClass that has it" (get $v.controlPlane.backingStore.backup.volumeClaim "accessModes" | toJson)) -}}
 {{- end -}}
 {{- if and (not $v.controlPlane.backingStore.backup.enabled) $v.controlPlane.backingStore.backup.restoreFrom -}}
 {{- $problems = append $problems (printf "controlPlane.backingStore.backup.restoreFrom: Invalid value: %s: controlPlane.backingStore.backup.enabled is false, so there is no claim to restore from; set that to true, or leave this out" (get $v.controlPlane.backingStore.backup "restoreFrom" | toJson)) -}}
 {{- end -}}
-{{- if and $v.controlPlane.backingStore.backup.restoreFrom $v.controlPlane.statefulSet.highAvailability.enabled (gt (int $v.controlPlane.statefulSet.highAvailability.replicas) 1) -}}
-{{- $problems = append $problems (printf "controlPlane.backingStore.backup.restoreFrom: Invalid value: %s: controlPlane.statefulSet.highAvailability.replicas is more than 1, and one replica alone restores; set that to 1, and raise it after the start" (get $v.controlPlane.backingStore.backup "restoreFrom" | toJson)) -}}
+{{- if and $v.controlPlane.backingStore.backup.restoreFrom (gt (int (ternary $v.controlPlane.statefulSet.autoscaling.maxReplicas (ternary $v.controlPlane.statefulSet.highAvailability.replicas 1 $v.controlPlane.statefulSet.highAvailability.enabled) $v.controlPlane.statefulSet.autoscaling.enabled)) 1) -}}
+{{- $problems = append $problems (printf "controlPlane.backingStore.backup.restoreFrom: Invalid value: %s: controlPlane.statefulSet.highAvailability.replicas or controlPlane.statefulSet.autoscaling.maxReplicas is more than 1, and one replica alone restores; set that to 1, and raise it after the start" (get $v.controlPlane.backingStore.backup "restoreFrom" | toJson)) -}}
 {{- end -}}
 {{- if le (include "sublet.quantity" $v.controlPlane.backingStore.backup.volumeClaim.size | float64) 0.0 -}}
 {{- $problems = append $problems (printf "controlPlane.backingStore.backup.volumeClaim.size: Invalid value: %s: must be more than nothing, such as 10Gi" (get $v.controlPlane.backingStore.backup.volumeClaim "size" | toJson)) -}}

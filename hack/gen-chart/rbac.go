@@ -49,6 +49,11 @@ func rows() []row {
 	for _, kind := range kinds.Table() {
 		all = append(all, kindRows(kind)...)
 	}
+	all = append(all, row{
+		name:       "autoscaling by requests per second",
+		when:       "and .Values.controlPlane.statefulSet.autoscaling.enabled .Values.controlPlane.statefulSet.autoscaling.targetRequestsPerSecond",
+		namespaced: []rbacv1.PolicyRule{named("apps", "patch", "statefulsets/scale", own.StatefulSet())},
+	})
 	const scheduler = ".Values.controlPlane.advanced.virtualScheduler."
 	all = append(all, row{
 		name: "the virtual scheduler: requests of foreign pods",

@@ -41,10 +41,10 @@ func conditions() map[string]string {
 			`(include "sublet.quotaNeedsDefaults" $)`,
 		"class-without-claim": "and (not " + claim + ".enabled) " + claim + ".storageClass",
 		"no-size":             `le (include "sublet.quantity" ` + claim + ".size | float64) 0.0",
-		"backup-of-replicas": "and " + backup + ".enabled " + replicas + ".enabled (gt (int " + replicas + ".replicas) 1) " +
+		"backup-of-replicas": "and " + backup + ".enabled " + severalReplicas() + " " +
 			"(not (has \"ReadWriteMany\" " + backup + ".volumeClaim.accessModes))",
 		"restore-without-backup": "and (not " + backup + ".enabled) " + backup + ".restoreFrom",
-		"restore-of-replicas":    "and " + backup + ".restoreFrom " + replicas + ".enabled (gt (int " + replicas + ".replicas) 1)",
+		"restore-of-replicas":    "and " + backup + ".restoreFrom " + severalReplicas(),
 		"no-backup-size":         `le (include "sublet.quantity" ` + backup + ".volumeClaim.size | float64) 0.0",
 		"no-backup-access-mode":  "not " + backup + ".volumeClaim.accessModes",
 		"encryption-without-resources": "and $v.controlPlane.advanced.encryption.enabled " +
@@ -56,6 +56,7 @@ func conditions() map[string]string {
 	}
 	maps.Copy(all, storeConditions())
 	maps.Copy(all, moveConditions())
+	maps.Copy(all, autoscalingConditions())
 	var greater []string
 	for _, name := range v1alpha1.LimitedResources() {
 		all["request-over-limit-"+string(name)] = overLimit(resources, name)

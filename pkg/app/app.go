@@ -79,6 +79,7 @@ type app struct {
 	operator   *host.OperatorSecret
 	events     *host.Events
 	backups    *backup.Keeper // nil if there are none
+	scaling    scaling
 
 	listener      net.Listener
 	store         storage.Backend
@@ -234,6 +235,7 @@ func (a *app) parts() []lifecycle.Part {
 	if a.standby != nil {
 		parts = append(parts, lifecycle.Part{Name: "replicas", Run: a.desired.Run}, lifecycle.Part{Name: "standby", Run: a.runStandby})
 	}
+	parts = append(parts, a.scaling.parts()...)
 	if a.backups != nil {
 		parts = append(parts, lifecycle.Part{Name: "backups", Run: a.backups.Run, Leader: true})
 	}

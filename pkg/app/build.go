@@ -61,6 +61,7 @@ func (a *app) build(ctx context.Context) error {
 	if a.dialer, err = a.newDialer(); err != nil {
 		return err
 	}
+	a.scaling.reporter = a.newReporter()
 	if a.controlPlane, err = controlplane.New(a.controlPlaneConfig()); err != nil {
 		return err
 	}
@@ -75,6 +76,9 @@ func (a *app) build(ctx context.Context) error {
 	a.buildReplicas()
 	a.buildSecrets()
 	if err := a.buildBackups(); err != nil {
+		return err
+	}
+	if err := a.buildScaler(); err != nil {
 		return err
 	}
 	return a.buildHealth()
@@ -125,6 +129,7 @@ func (a *app) controlPlaneConfig() controlplane.Config {
 		Admission:   a.admission(),
 		HostFirst:   a.hostFirstSteps(),
 		Encryption:  a.encryption(),
+		OnRequest:   a.countRequest(),
 		Handlers: map[string]http.Handler{
 			"/syncz":   operator.Syncz(func() syncz.Report { return a.report().ForTenant() }),
 			"/metrics": operator.TenantMetrics(legacyregistry.DefaultGatherer),

@@ -219,6 +219,9 @@ func (a *app) buildHealth() error {
 	if a.backups != nil {
 		a.health.add(a.backups.Checks)
 	}
+	if a.scaling.scaler != nil {
+		a.health.add(a.scaling.scaler.Checks)
+	}
 	for _, secret := range a.secrets {
 		a.health.add(secret.Checks)
 	}

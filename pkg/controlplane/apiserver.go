@@ -8,7 +8,6 @@ import (
 	etcd "go.etcd.io/etcd/client/v3/kubernetes"
 	apiextensions "k8s.io/apiextensions-apiserver/pkg/apiserver"
 	utilnet "k8s.io/apimachinery/pkg/util/net"
-	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/apiserver/pkg/admission"
 	"k8s.io/apiserver/pkg/authentication/authenticator"
@@ -18,7 +17,6 @@ import (
 	genericapiserver "k8s.io/apiserver/pkg/server"
 	"k8s.io/apiserver/pkg/server/dynamiccertificates"
 	"k8s.io/apiserver/pkg/server/egressselector"
-	"k8s.io/apiserver/pkg/server/filters"
 	serverstorage "k8s.io/apiserver/pkg/server/storage"
 	apistorage "k8s.io/apiserver/pkg/storage"
 	etcd3metrics "k8s.io/apiserver/pkg/storage/etcd3/metrics"
@@ -295,8 +293,7 @@ func (a *assembly) genericConfig(opts options.CompletedOptions) (
 	config.EnableMetrics = !a.config.ownsMetrics()
 	config.SkipOpenAPIInstallation = true // see package openapi
 	config.AggregatedDiscoveryGroupManager = aggregated.NewResourceManager("apis")
-	config.LongRunningFunc = filters.BasicLongRunningRequestCheck(
-		sets.NewString("watch", "proxy"), sets.NewString("attach", "exec", "proxy", "log", "portforward"))
+	config.LongRunningFunc = isLongRunning()
 	if a.config.Name != "" {
 		config.APIServerID = serverID(a.config.Name)
 	}
@@ -370,7 +367,7 @@ func (a *assembly) handlerChain(api http.Handler, config *genericapiserver.Confi
 	if len(a.config.HostFirst) > 0 {
 		api = withRequestState(api)
 	}
-	network := genericapiserver.DefaultBuildHandlerChain(api, config)
+	network := withRequestCount(genericapiserver.DefaultBuildHandlerChain(api, config), config, a.config.OnRequest)
 	inProcess := loopbackChain(api, config)
 	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		if isPlainLoopback(req) && isClosed(a.ready) {

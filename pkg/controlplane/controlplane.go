@@ -159,6 +159,10 @@ type Config struct {
 	// replaces the one that serves all metrics of the process.
 	Handlers map[string]http.Handler
 
+	// OnRequest is called for each request from outside of the process, when it arrives.
+	// Watches, other long-running requests and health checks are left out. Default: nothing.
+	OnRequest func()
+
 	// Controllers are the names of the controllers to run, as kube-controller-manager
 	// takes them. "*" is all that are on by default, "-name" leaves one out. Default:
 	// [DefaultControllers].

@@ -53,15 +53,16 @@ func defaultBackup() Backup {
 func backupCombinations() []Combination {
 	const claim = backingStorePath + "backup.volumeClaim."
 	const replicas = "controlPlane.statefulSet.highAvailability.replicas"
+	const several = replicas + " or " + autoscalingPath + "maxReplicas is more than 1"
 	return []Combination{
 		{
 			Name: "backup-of-replicas", Path: claim + "accessModes",
-			With: []string{backingStorePath + "backup.enabled", replicas},
-			Detail: replicas + " is more than 1, and each replica mounts the claim of the backups; " +
+			With: []string{backingStorePath + "backup.enabled", replicas, autoscalingPath + "maxReplicas"},
+			Detail: several + ", and each replica mounts the claim of the backups; " +
 				"set [ReadWriteMany] and a storageClass that has it",
 			Violated: func(c *Config) bool {
 				b := c.ControlPlane.BackingStore.Backup
-				return b.Enabled && c.ControlPlane.StatefulSet.HighAvailability.Count() > 1 &&
+				return b.Enabled && c.ControlPlane.StatefulSet.MaxReplicas() > 1 &&
 					!slices.Contains(b.VolumeClaim.AccessModes, corev1.ReadWriteMany)
 			},
 		},
@@ -76,10 +77,10 @@ func backupCombinations() []Combination {
 		},
 		{
 			Name: "restore-of-replicas", Path: backingStorePath + "backup.restoreFrom",
-			With:   []string{replicas},
-			Detail: replicas + " is more than 1, and one replica alone restores; set that to 1, and raise it after the start",
+			With:   []string{replicas, autoscalingPath + "maxReplicas"},
+			Detail: several + ", and one replica alone restores; set that to 1, and raise it after the start",
 			Violated: func(c *Config) bool {
-				return c.ControlPlane.BackingStore.Backup.RestoreFrom != "" && c.ControlPlane.StatefulSet.HighAvailability.Count() > 1
+				return c.ControlPlane.BackingStore.Backup.RestoreFrom != "" && c.ControlPlane.StatefulSet.MaxReplicas() > 1
 			},
 		},
 		{

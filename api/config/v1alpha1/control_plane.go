@@ -23,6 +23,8 @@ type ControlPlane struct {
 type StatefulSet struct {
 	// Several replicas of the control plane.
 	HighAvailability HighAvailability `json:"highAvailability"`
+	// Number of replicas by load.
+	Autoscaling Autoscaling `json:"autoscaling"`
 	// Container image.
 	Image Image `json:"image"`
 	// Secrets to pull the image with, a list of {name: SECRET}.

@@ -65,6 +65,7 @@ func defaultControlPlane() ControlPlane {
 func defaultStatefulSet() StatefulSet {
 	return StatefulSet{
 		HighAvailability: defaultHighAvailability(),
+		Autoscaling:      defaultAutoscaling(),
 		Image: Image{
 			Registry:   "ghcr.io",
 			Repository: "sublet-dev/sublet",

@@ -45,6 +45,15 @@ func (e *Events) RecordBackup(anchor metav1.OwnerReference, failed bool, message
 	e.record(anchor, corev1.EventTypeNormal, "BackupSucceeded", message)
 }
 
+// RecordScaled records on the anchor that the control plane was scaled, or why it could not be.
+func (e *Events) RecordScaled(anchor metav1.OwnerReference, failed bool, message string) {
+	if failed {
+		e.record(anchor, corev1.EventTypeWarning, "ScaleFailed", message)
+		return
+	}
+	e.record(anchor, corev1.EventTypeNormal, "Scaled", message)
+}
+
 // record records an Event on the anchor. Repeats are counted, not repeated.
 func (e *Events) record(anchor metav1.OwnerReference, kind, reason, message string) {
 	if e == nil || anchor.UID == "" {

@@ -1,0 +1,88 @@
+package app
+
+import (
+	"time"
+
+	etcd "go.etcd.io/etcd/client/v3/kubernetes"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/utils/clock"
+
+	"github.com/sublet-dev/sublet/pkg/app/autoscale"
+	"github.com/sublet-dev/sublet/pkg/app/lifecycle"
+)
+
+// scaling has what holds the target of requests per second. It is empty without that target.
+type scaling struct {
+	reporter *autoscale.Reporter
+	scaler   *autoscale.Scaler
+}
+
+// newReporter returns what counts the requests of this replica, nil if they do not count.
+func (a *app) newReporter() *autoscale.Reporter {
+	if !a.values.ControlPlane.StatefulSet.Autoscaling.CountsRequests() {
+		return nil
+	}
+	return &autoscale.Reporter{Replica: a.options.identity().Pod, Store: a.storeClient, Clock: clock.RealClock{}}
+}
+
+// storeClient returns the client of the store, which the control plane has started.
+func (a *app) storeClient() etcd.Interface { return a.controlPlane.Store().Kubernetes }
+
+// countRequest returns what the API server calls for each request, nil if they do not count.
+func (a *app) countRequest() func() {
+	if a.scaling.reporter == nil {
+		return nil
+	}
+	return a.scaling.reporter.Count
+}
+
+// buildScaler builds what scales the control plane while this replica leads.
+func (a *app) buildScaler() error {
+	if a.scaling.reporter == nil {
+		return nil
+	}
+	client, err := kubernetes.NewForConfig(a.limiter.Wrap(a.leaderHost))
+	if err != nil {
+		return err
+	}
+	settings := a.values.ControlPlane.StatefulSet.Autoscaling
+	window := func(seconds int32) time.Duration { return time.Duration(seconds) * time.Second }
+	a.scaling.scaler = &autoscale.Scaler{
+		Limits: autoscale.Limits{
+			Min: int(settings.MinReplicas), Max: int(settings.MaxReplicas),
+			Target: float64(settings.TargetRequestsPerSecond),
+			Up:     window(settings.Behavior.ScaleUp.StabilizationWindowSeconds),
+			Down:   window(settings.Behavior.ScaleDown.StabilizationWindowSeconds),
+		},
+		Store:     a.storeClient,
+		Workloads: client.AppsV1().StatefulSets(a.names.Namespace),
+		Workload:  a.names.StatefulSet(),
+		Replicas:  a.livePods,
+		Recorded: func(failed bool, message string) {
+			a.events.RecordScaled(a.holder.AnchorOwner(), failed, message)
+		},
+		Clock: clock.RealClock{},
+	}
+	return nil
+}
+
+// livePods returns the names of the pods that the StatefulSet is to have now. ok is false if
+// the host has not told yet.
+func (a *app) livePods() (pods []string, ok bool) {
+	count, ok := a.desired.Count()
+	for ordinal := range count {
+		pods = append(pods, a.names.Pod(ordinal))
+	}
+	return pods, ok
+}
+
+// parts returns what runs.
+func (s scaling) parts() []lifecycle.Part {
+	if s.reporter == nil {
+		return nil
+	}
+	return []lifecycle.Part{
+		{Name: "rate of requests", Run: s.reporter.Run},
+		{Name: "autoscaling", Run: s.scaler.Run, Leader: true},
+	}
+}

@@ -1,0 +1,118 @@
+package autoscale
+
+import (
+	"fmt"
+	"sync"
+
+	"k8s.io/component-base/metrics"
+	"k8s.io/component-base/metrics/legacyregistry"
+	"k8s.io/klog/v2"
+
+	"github.com/sublet-dev/sublet/api/syncz"
+)
+
+// observed are the metrics of the process.
+type observed struct {
+	rate, target, wanted *metrics.Gauge
+	scaled               *metrics.CounterVec
+}
+
+var registered = sync.OnceValue(func() observed { //nolint:gochecknoglobals // a metric is one per process
+	gauge := func(name, help string) *metrics.Gauge {
+		g := metrics.NewGauge(&metrics.GaugeOpts{Name: name, Help: help, StabilityLevel: metrics.ALPHA})
+		legacyregistry.MustRegister(g)
+		return g
+	}
+	o := observed{
+		rate:   gauge("sublet_autoscaling_requests_per_second", "API requests per second of all replicas, on the leader."),
+		target: gauge("sublet_autoscaling_target_requests_per_second", "Requests per second and replica that the leader holds."),
+		wanted: gauge("sublet_autoscaling_wanted_replicas", "Replicas that the rate asks for, before the stabilization window."),
+		scaled: metrics.NewCounterVec(&metrics.CounterOpts{
+			Name: "sublet_autoscaling_scaled_total", Help: "Changes of the number of replicas.", StabilityLevel: metrics.ALPHA,
+		}, []string{"result"}),
+	}
+	legacyregistry.MustRegister(o.scaled)
+	return o
+})
+
+// status is what the scaler knows of its last decision.
+type status struct {
+	leads     bool
+	decided   bool
+	load      load
+	asked     int // before the stabilization window
+	count     int
+	lastError string
+}
+
+func (s *Scaler) set(change func(*status)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	change(&s.status)
+}
+
+// observe records a decision.
+func (s *Scaler) observe(l load, asked, count int) {
+	o := registered()
+	o.rate.Set(l.rate)
+	o.target.Set(s.Limits.Target)
+	o.wanted.Set(float64(asked))
+	s.set(func(st *status) { st.decided, st.load, st.asked, st.count = true, l, asked, count })
+}
+
+// recordScaled records a change of the number of replicas.
+func (s *Scaler) recordScaled(l load, count int) {
+	result := "up"
+	if count < l.current {
+		result = "down"
+	}
+	registered().scaled.WithLabelValues(result).Inc()
+	klog.InfoS("Scaled the control plane", "from", l.current, "to", count, "requestsPerSecond", l.rate, "target", s.Limits.Target)
+	s.set(func(st *status) { st.lastError = "" })
+	if s.Recorded != nil {
+		s.Recorded(false, fmt.Sprintf("Scaled from %d to %d replicas, for %.1f requests per second and a target of %g each.",
+			l.current, count, l.rate, s.Limits.Target))
+	}
+}
+
+// recordFailure records why the number of replicas could not be changed. The log has each
+// reason once.
+func (s *Scaler) recordFailure(err error) {
+	registered().scaled.WithLabelValues("error").Inc()
+	repeated := false
+	s.set(func(st *status) { repeated, st.lastError = st.lastError == err.Error(), err.Error() })
+	if repeated {
+		return
+	}
+	klog.ErrorS(err, "Cannot scale the control plane, retrying")
+	if s.Recorded != nil {
+		s.Recorded(true, err.Error())
+	}
+}
+
+// Checks returns the health of the scaler. Only the leader has one.
+func (s *Scaler) Checks() []syncz.Check {
+	s.mu.Lock()
+	st := s.status
+	s.mu.Unlock()
+	if !st.leads {
+		return nil
+	}
+	check := syncz.Check{Name: "autoscaling", Healthy: true, Message: "The number of replicas follows the requests per second."}
+	if st.lastError != "" {
+		check.Healthy, check.Message = false, "The number of replicas cannot follow the requests per second."
+		check.Details = append(check.Details, st.lastError)
+	}
+	if !st.decided {
+		return []syncz.Check{check}
+	}
+	check.Details = append(check.Details, fmt.Sprintf("%.1f requests per second on %d replicas, target %g each, from %d to %d replicas",
+		st.load.rate, st.load.current, s.Limits.Target, s.Limits.Min, s.Limits.Max))
+	if st.asked != st.count {
+		check.Details = append(check.Details, fmt.Sprintf("the rate asks for %d replicas: waiting for the stabilization window", st.asked))
+	}
+	if st.load.missing > 0 {
+		check.Details = append(check.Details, fmt.Sprintf("%d replicas have reported no rate in the last %s", st.load.missing, staleAfter))
+	}
+	return []syncz.Check{check}
+}

@@ -1,0 +1,133 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+)
+
+const (
+	autoscalingValues = "controlPlane.statefulSet.autoscaling."
+	// loadClients send one request each loadPause, twice what three replicas are to have.
+	loadClients = 6
+	loadPause   = 50 * time.Millisecond
+)
+
+// TestScaleByRequests generates load on a virtual cluster with an external etcd. The leader
+// scales it from one replica to three, an upgrade keeps them, and without load there is one again.
+func TestScaleByRequests(t *testing.T) {
+	const external = "controlPlane.backingStore.etcd.external."
+	tn := install(t, "elastic", "elastic", external+"enabled=true", external+"endpoint="+startEtcd(t),
+		autoscalingValues+"enabled=true", autoscalingValues+"targetRequestsPerSecond=20",
+		autoscalingValues+"behavior.scaleDown.stabilizationWindowSeconds=15")
+	tn.awaitReplicas(1)
+
+	begin := time.Now()
+	stop := tn.generateLoad()
+	tn.awaitReplicas(3)
+	figure("autoscale_up", time.Since(begin).Seconds(), "s")
+
+	tn.upgrade("logging.verbosity=1")
+	if got := tn.wantedReplicas(t.Context()); got != 3 {
+		t.Errorf("an upgrade has set %d replicas, want 3 as before", got)
+	}
+	tn.testScaleFence()
+	stop()
+	begin = time.Now()
+	tn.awaitReplicas(1)
+	figure("autoscale_down", time.Since(begin).Seconds(), "s")
+
+	tn.awaitReady()
+	tn.runPods("after")
+	eventually(t, "events tell of both changes", func(ctx context.Context) error {
+		events, err := hostClient.CoreV1().Events(tn.namespace).List(ctx, metav1.ListOptions{FieldSelector: "reason=Scaled"})
+		if err != nil {
+			return err
+		}
+		for _, want := range []string{" to 3 replicas", " to 1 replicas"} {
+			if !slices.ContainsFunc(events.Items, func(e corev1.Event) bool { return strings.Contains(e.Message, want) }) {
+				return fmt.Errorf("none of %d has %q", len(events.Items), want)
+			}
+		}
+		return nil
+	})
+}
+
+// testScaleFence scales beyond the bounds with the account of the control plane.
+func (tn *tenant) testScaleFence() {
+	tn.t.Helper()
+	config := rest.CopyConfig(hostConfig)
+	config.Impersonate.UserName = "system:serviceaccount:" + tn.namespace + ":" + tn.release
+	client := kubernetes.NewForConfigOrDie(config)
+	_, err := client.AppsV1().StatefulSets(tn.namespace).
+		Patch(tn.t.Context(), tn.release, types.MergePatchType, []byte(`{"spec":{"replicas":9}}`), metav1.PatchOptions{}, "scale")
+	if !apierrors.IsForbidden(err) && !apierrors.IsInvalid(err) {
+		tn.t.Errorf("the account of the control plane scales beyond the bounds: %v", err)
+	}
+}
+
+// generateLoad sends short requests to the virtual API until stop is called.
+func (tn *tenant) generateLoad() (stop func()) {
+	ctx, cancel := context.WithCancel(tn.t.Context())
+	var clients sync.WaitGroup
+	for range loadClients {
+		clients.Go(func() {
+			ticker := time.NewTicker(loadPause)
+			defer ticker.Stop()
+			for {
+				limited, end := context.WithTimeout(ctx, 5*time.Second)
+				_, _ = tn.virtual.CoreV1().Namespaces().Get(limited, metav1.NamespaceDefault, metav1.GetOptions{})
+				end()
+				select {
+				case <-ctx.Done():
+					return
+				case <-ticker.C:
+				}
+			}
+		})
+	}
+	stop = sync.OnceFunc(func() {
+		cancel()
+		clients.Wait()
+	})
+	tn.t.Cleanup(stop)
+	return stop
+}
+
+// wantedReplicas returns how many replicas the control plane is to have.
+func (tn *tenant) wantedReplicas(ctx context.Context) int32 {
+	tn.t.Helper()
+	scale, err := hostClient.AppsV1().StatefulSets(tn.namespace).GetScale(ctx, tn.release, metav1.GetOptions{})
+	if err != nil {
+		tn.t.Fatal(err)
+	}
+	return scale.Spec.Replicas
+}
+
+// awaitReplicas waits until the control plane has as many ready replicas, and is to have no others.
+func (tn *tenant) awaitReplicas(count int32) {
+	tn.t.Helper()
+	eventually(tn.t, fmt.Sprintf("%d replicas are ready", count), func(ctx context.Context) error {
+		set, err := hostClient.AppsV1().StatefulSets(tn.namespace).Get(ctx, tn.release, metav1.GetOptions{})
+		if err != nil {
+			return err
+		}
+		if *set.Spec.Replicas != count || set.Status.Replicas != count || set.Status.ReadyReplicas != count {
+			return fmt.Errorf("want %d, have %d, and %d are ready", *set.Spec.Replicas, set.Status.Replicas, set.Status.ReadyReplicas)
+		}
+		return nil
+	})
+}
