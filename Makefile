@@ -26,11 +26,16 @@ help: ## List the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: build
-build: bin/sublet-server ## Build the server into bin/
+build: bin/sublet-server bin/sublet ## Build server and command line into bin/
 
 .PHONY: bin/sublet-server
 bin/sublet-server:
 	$(GO) build -ldflags '$(LDFLAGS)' -o $@ ./cmd/sublet-server
+
+CLI_LDFLAGS := -s -w -X github.com/sublet-dev/sublet/pkg/cli.version=$(VERSION)
+.PHONY: bin/sublet
+bin/sublet:
+	$(GO) build -ldflags '$(CLI_LDFLAGS)' -o $@ ./cmd/sublet
 
 .PHONY: demo
 demo: build ## A virtual cluster on a throw-away host, no root (ARGS=--once checks and ends)
@@ -60,7 +65,7 @@ bin/helm: go.mod
 
 HOSTCTL := $(GO) run ./hostlab/cmd/hostctl
 .PHONY: e2e
-e2e: image bin/helm ## Test the installed chart on a real node (root; ARGS='-run NAME' for some of it)
+e2e: image bin/helm bin/sublet ## Test the installed chart on a real node (root; ARGS='-run NAME' for some of it)
 	$(HOSTCTL) up
 	$(HOSTCTL) load-image out/sublet.tar
 	status=$$($(HOSTCTL) status) && \
@@ -94,11 +99,13 @@ image: ## Write out/sublet.tar, an OCI archive for amd64 and arm64 (PLATFORMS=li
 update: ## Rewrite whatever is generated
 	$(GO) mod tidy
 	$(GO) run ./hack/gen-chart
+	$(GO) run ./hack/gen-cli
 	gofmt -w $$(git ls-files '*.go')
 
 .PHONY: verify
 verify: ## Check whatever is generated, the formatting and the scripts
 	$(GO) run ./hack/gen-chart --check
+	$(GO) run ./hack/gen-cli --check
 	@bad=$$(gofmt -l $$(git ls-files '*.go')); [ -z "$$bad" ] || { echo "not formatted (make update): $$bad" >&2; exit 1; }
 	$(GO) mod tidy -diff
 	$(GO) vet ./...

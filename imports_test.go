@@ -31,6 +31,28 @@ var rules = map[string]rule{
 
 	"cmd/sublet-server": {code: []string{"pkg/app"}},
 
+	"cmd/sublet": {code: []string{"pkg/cli"}},
+
+	// The command line is a small binary: it never links the server or the syncer.
+	"pkg/cli":                 {code: []string{"pkg/cli/..."}, tests: []string{"api/..."}},
+	"pkg/cli/fault":           {},
+	"pkg/cli/kubeconfig":      {},
+	"pkg/cli/output":          {code: []string{"pkg/cli/fault"}},
+	"pkg/cli/forward":         {},
+	"pkg/cli/host":            {code: []string{"pkg/cli/fault", "pkg/cli/kubeconfig"}},
+	"pkg/cli/release":         {code: []string{"pkg/cli/fault", "pkg/cli/host", "chart", "api/..."}},
+	"pkg/cli/connection":      {code: cliShared},
+	"pkg/cli/connect":         {code: cliShared},
+	"pkg/cli/create":          {code: cliShared},
+	"pkg/cli/delete":          {code: cliShared},
+	"pkg/cli/describe":        {code: cliShared},
+	"pkg/cli/disconnect":      {code: cliShared},
+	"pkg/cli/kubeconfigprint": {code: cliShared},
+	"pkg/cli/list":            {code: cliShared},
+	"pkg/cli/logs":            {code: cliShared},
+	"pkg/cli/upgrade":         {code: cliShared},
+	"pkg/cli/version":         {code: cliShared},
+
 	"pkg/config":  {code: []string{"api/..."}},
 	"pkg/backup":  {code: []string{"pkg/snapshot", "pkg/storage", "api/syncz"}},
 	"pkg/meter":   {},
@@ -87,6 +109,7 @@ var rules = map[string]rule{
 	"chart":                      {tests: []string{"api/...", "pkg/config", "pkg/syncer/kinds"}},
 	"hack/bench":                 {code: []string{"hostlab/sim/...", "test/consistency", "pkg/virtualscheduler/usage", "api/..."}},
 	"hack/demo":                  {code: []string{"hostlab/sim/...", "api/..."}},
+	"hack/gen-cli":               {code: []string{"pkg/cli", "pkg/cli/host"}},
 	"hack/gen-chart":             {code: []string{"api/...", "pkg/syncer", "pkg/syncer/kinds", "pkg/policy"}},
 	"hack/image":                 {code: []string{"hostlab/oci"}},
 	"hostlab":                    {code: []string{"hostlab/oci", "pkg/controlplane/pki", "api/..."}},
@@ -109,6 +132,11 @@ var rules = map[string]rule{
 	"test/integration/replicas":  {tests: []string{"api/...", "pkg/...", "hostlab/sim/...", "test/consistency", "k8s.io/apiserver", "k8s.io/kubernetes"}},
 	"test/integration/move":      {tests: []string{"api/...", "pkg/...", "k8s.io/apiserver", "k8s.io/kubernetes"}},
 	"test/integration/scheduler": {tests: []string{"api/...", "pkg/...", "hostlab/sim/...", "k8s.io/apiserver", "k8s.io/kubernetes"}},
+}
+
+// cliShared is what commands share. No command imports another one.
+var cliShared = []string{
+	"pkg/cli/fault", "pkg/cli/kubeconfig", "pkg/cli/output", "pkg/cli/forward", "pkg/cli/host", "pkg/cli/release", "pkg/cli/connection", "api/...",
 }
 
 // restricted are modules that a rule must name before a package may import them:

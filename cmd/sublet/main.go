@@ -1,0 +1,19 @@
+// Command sublet creates virtual clusters and connects to them. As kubectl-sublet in the PATH,
+// it is "kubectl sublet" too.
+package main
+
+import (
+	"context"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/sublet-dev/sublet/pkg/cli"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	code := cli.Run(ctx)
+	stop()
+	os.Exit(code)
+}

@@ -1,0 +1,154 @@
+// Command gen-cli writes the reference of the command line from the commands themselves:
+// docs/reference/cli.md and the man pages in docs/man. Run it in the root of the repository. With
+// --check it writes nothing, and fails if a file is not up to date.
+package main
+
+import (
+	"bytes"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/cobra/doc"
+	"k8s.io/cli-runtime/pkg/genericclioptions"
+
+	"github.com/sublet-dev/sublet/pkg/cli"
+	"github.com/sublet-dev/sublet/pkg/cli/host"
+)
+
+func main() {
+	check := flag.Bool("check", false, "write nothing, fail if a file is not up to date")
+	root := flag.String("root", ".", "root of the repository")
+	flag.Parse()
+	if err := run(*root, *check); err != nil {
+		fmt.Fprintln(os.Stderr, "gen-cli:", err)
+		os.Exit(1)
+	}
+}
+
+// run generates all files, and writes them or compares them.
+func run(root string, check bool) error {
+	files, err := generate()
+	if err != nil {
+		return err
+	}
+	existing, err := filepath.Glob(filepath.Join(root, "docs/man/*.1"))
+	if err != nil {
+		return fmt.Errorf("cannot list man pages: %w", err)
+	}
+	for _, path := range existing {
+		if name, err := filepath.Rel(root, path); err == nil && files[name] == nil {
+			files[name] = nil // a command that is gone
+		}
+	}
+	var stale []string
+	for name, content := range files {
+		path := filepath.Join(root, name)
+		if current, err := os.ReadFile(path); err == nil && content != nil && bytes.Equal(current, content) {
+			continue
+		}
+		stale = append(stale, name)
+		if check {
+			continue
+		}
+		if err := replace(path, content); err != nil {
+			return err
+		}
+	}
+	if check && len(stale) > 0 {
+		slices.Sort(stale)
+		return fmt.Errorf("not up to date (run: go run ./hack/gen-cli): %s", strings.Join(stale, ", "))
+	}
+	return nil
+}
+
+// replace writes a file. It removes the file if content is nil.
+func replace(path string, content []byte) error {
+	if content == nil {
+		if err := os.Remove(path); err != nil {
+			return fmt.Errorf("cannot remove %s: %w", path, err)
+		}
+		return nil
+	}
+	if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, content, 0o644)); err != nil {
+		return fmt.Errorf("cannot write %s: %w", path, err)
+	}
+	return nil
+}
+
+// generate returns all files: path -> content.
+func generate() (map[string][]byte, error) {
+	env := &host.Env{Flags: genericclioptions.NewConfigFlags(true)}
+	// The default is a folder in the home of whoever runs this.
+	cache := "$HOME/.kube/cache"
+	env.Flags.CacheDir = &cache
+	root := cli.Command(env, "sublet")
+	root.InitDefaultHelpCmd()
+	root.InitDefaultCompletionCmd()
+	root.DisableAutoGenTag = true
+	files := map[string][]byte{"docs/reference/cli.md": page(root)}
+	day := time.Date(2026, time.January, 1, 0, 0, 0, 0, time.UTC)
+	for _, cmd := range append([]*cobra.Command{root}, shown(root)...) {
+		var out bytes.Buffer
+		header := &doc.GenManHeader{Title: strings.ToUpper(strings.ReplaceAll(cmd.CommandPath(), " ", "-")), Section: "1", Source: "Sublet", Manual: "Sublet", Date: &day}
+		if err := doc.GenMan(cmd, header, &out); err != nil {
+			return nil, fmt.Errorf("cannot generate the man page of %s: %w", cmd.CommandPath(), err)
+		}
+		files["docs/man/"+strings.ReplaceAll(cmd.CommandPath(), " ", "-")+".1"] = out.Bytes()
+	}
+	return files, nil
+}
+
+// shown returns the commands that people see.
+func shown(root *cobra.Command) []*cobra.Command {
+	return slices.DeleteFunc(slices.Clone(root.Commands()), func(cmd *cobra.Command) bool {
+		return cmd.Hidden || cmd.Name() == "help" || cmd.Name() == "completion"
+	})
+}
+
+// codes are the exit codes, as package fault has them.
+const codes = `## Exit codes
+
+| code | meaning |
+|---|---|
+| 0 | done |
+| 1 | failed for another reason than those below |
+| 2 | wrong flags, arguments, settings or kubeconfig |
+| 3 | the virtual cluster, context or file does not exist |
+| 4 | a permission is missing, or credentials are not accepted |
+| 5 | a server does not answer, or cannot be trusted |
+| 6 | the wait took too long |
+| 7 | it exists already, or somebody else changes it |
+| 130 | interrupted |
+
+` + "`sublet connect NAME -- COMMAND` ends with the exit code of the command.\n\n"
+
+// page returns the reference page.
+func page(root *cobra.Command) []byte {
+	var out bytes.Buffer
+	fmt.Fprint(&out, "# Command line\n\nGenerated from the commands by hack/gen-cli.\n\n")
+	fmt.Fprintf(&out, "%s\n\nAs `kubectl-sublet` in the PATH, it is `kubectl sublet` too. `sublet completion --help` explains how to complete names in a shell.\n\n", root.Long)
+	fmt.Fprint(&out, "| command | what it does |\n|---|---|\n")
+	for _, cmd := range shown(root) {
+		fmt.Fprintf(&out, "| [%s](#sublet-%s) | %s |\n", cmd.Name(), cmd.Name(), cmd.Short)
+	}
+	fmt.Fprint(&out, "\n"+codes)
+	for _, cmd := range shown(root) {
+		fmt.Fprintf(&out, "## sublet %s\n\n%s\n\n```\n%s\n", cmd.Name(), cmd.Long, cmd.UseLine())
+		if cmd.Example != "" {
+			fmt.Fprintf(&out, "\n%s\n", cmd.Example)
+		}
+		fmt.Fprint(&out, "```\n\n")
+		if flags := cmd.NonInheritedFlags().FlagUsages(); flags != "" {
+			fmt.Fprintf(&out, "```\n%s```\n\n", flags)
+		}
+	}
+	fmt.Fprintf(&out, "## Flags of all commands\n\nThey are kubectl's.\n\n```\n%s```\n", root.PersistentFlags().FlagUsages())
+	return out.Bytes()
+}

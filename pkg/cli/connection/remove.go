@@ -1,0 +1,62 @@
+package connection
+
+import (
+	"context"
+	"maps"
+	"slices"
+
+	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
+
+	"github.com/sublet-dev/sublet/pkg/cli/kubeconfig"
+)
+
+// Removed is what [Remove] has done.
+type Removed struct {
+	// Contexts are the names of the contexts that were removed.
+	Contexts []string
+	// Current is the current context afterwards. It may be empty.
+	Current string
+}
+
+// Remove removes each context that matches, with its cluster and its user. If the current one is
+// among them, the one before it is current again. Their background tunnels end by themselves.
+func Remove(ctx context.Context, files *kubeconfig.Files, matches func(name string, connection kubeconfig.Connection) bool) (Removed, error) {
+	var removed Removed
+	err := files.Update(ctx, func(current *clientcmdapi.Config) (kubeconfig.Change, error) {
+		removed = Removed{Current: current.CurrentContext}
+		change := kubeconfig.Change{
+			Clusters: map[string]*clientcmdapi.Cluster{}, Users: map[string]*clientcmdapi.AuthInfo{}, Contexts: map[string]*clientcmdapi.Context{},
+		}
+		for _, name := range slices.Sorted(maps.Keys(current.Contexts)) {
+			connection, ok := kubeconfig.ConnectionOf(current.Contexts[name])
+			if !ok || !matches(name, connection) {
+				continue
+			}
+			removed.Contexts = append(removed.Contexts, name)
+			change.Clusters[name], change.Users[name], change.Contexts[name] = nil, nil, nil
+		}
+		removed.Current = before(current, removed.Contexts)
+		if removed.Current != current.CurrentContext {
+			change.CurrentContext = &removed.Current
+		}
+		return change, nil
+	})
+	return removed, err
+}
+
+// before returns the context to use once some are removed: the current one if it stays, else the
+// nearest one before it that stays. It is empty if there is none.
+func before(config *clientcmdapi.Config, removed []string) string {
+	name := config.CurrentContext
+	for range len(config.Contexts) + 1 {
+		if !slices.Contains(removed, name) {
+			break
+		}
+		connection, _ := kubeconfig.ConnectionOf(config.Contexts[name])
+		name = connection.Previous
+	}
+	if _, exists := config.Contexts[name]; !exists && name != config.CurrentContext || slices.Contains(removed, name) {
+		return ""
+	}
+	return name
+}

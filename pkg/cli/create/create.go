@@ -1,0 +1,170 @@
+// Package create is the command "sublet create".
+package create
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/spf13/cobra"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/validation"
+
+	"github.com/sublet-dev/sublet/pkg/cli/connection"
+	"github.com/sublet-dev/sublet/pkg/cli/fault"
+	"github.com/sublet-dev/sublet/pkg/cli/host"
+	"github.com/sublet-dev/sublet/pkg/cli/release"
+
+	apirelease "github.com/sublet-dev/sublet/api/release"
+)
+
+// maxName is the length that Helm allows a release.
+const maxName = 53
+
+// options are the flags.
+type options struct {
+	values          release.Values
+	wait            bool
+	timeout         time.Duration
+	connect         bool
+	upgrade         bool
+	createNamespace bool
+}
+
+// Command returns the command.
+func Command(env *host.Env) *cobra.Command {
+	o := options{}
+	cmd := &cobra.Command{
+		Use:   "create NAME",
+		Short: "Create a virtual cluster",
+		Long: `Create a virtual cluster on the host of the current context, and wait until it is ready.
+
+It is installed with Helm, so that "helm list" shows it and "helm upgrade" works. Without
+--namespace, and without a namespace in the context, it gets the namespace tenant-NAME. Keep one
+tenant in a namespace.`,
+		Example: `  # A virtual cluster in the namespace tenant-shop, and a context for it
+  sublet create shop --connect
+
+  # With settings, and as often as you like
+  sublet create shop -f values.yaml --set controlPlane.statefulSet.persistence.volumeClaim.enabled=true --upgrade`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if !cmd.Flags().Changed("connect") {
+				o.connect = env.IsTerminal && o.wait
+			}
+			return o.run(cmd.Context(), env, args[0])
+		},
+	}
+	release.AddValueFlags(cmd, &o.values)
+	cmd.Flags().BoolVar(&o.wait, "wait", true, "Wait until the virtual cluster is ready")
+	cmd.Flags().DurationVar(&o.timeout, "timeout", 5*time.Minute, "Longest wait")
+	cmd.Flags().BoolVar(&o.connect, "connect", false, "Write a context into the kubeconfig and use it (default: on a terminal)")
+	cmd.Flags().BoolVar(&o.upgrade, "upgrade", false, "Upgrade the virtual cluster if it exists")
+	cmd.Flags().BoolVar(&o.createNamespace, "create-namespace", true, "Create the namespace if it does not exist")
+	return cmd
+}
+
+// run creates the virtual cluster.
+func (o *options) run(ctx context.Context, env *host.Env, name string) error {
+	if err := o.check(name); err != nil {
+		return err
+	}
+	values, err := release.Parse(&o.values)
+	if err != nil {
+		return err
+	}
+	h, err := env.Host()
+	if err != nil {
+		return err
+	}
+	if !h.HasNamespace {
+		h = h.WithNamespace(release.TenantNamespace(name))
+	}
+	began := time.Now()
+	if err := o.apply(ctx, env, h, name, values); err != nil {
+		return err
+	}
+	if !o.wait {
+		fmt.Fprintf(env.Err, "Virtual cluster %s starts in namespace %s. Connect with: sublet connect %s -n %s\n", name, h.Namespace, name, h.Namespace)
+		return nil
+	}
+	target := apirelease.Release{Name: name, Namespace: h.Namespace}
+	if err := release.Wait(ctx, h.Client, target, o.timeout, release.Progress(env.Err, began)); err != nil {
+		return err
+	}
+	fmt.Fprintf(env.Err, "Virtual cluster %s is ready in namespace %s after %.1f s.\n", name, h.Namespace, time.Since(began).Seconds())
+	if !o.connect {
+		fmt.Fprintf(env.Err, "Connect with: sublet connect %s -n %s\n", name, h.Namespace)
+		return nil
+	}
+	context, _, err := connection.New(env, h, name, connection.Options{}).Connect(ctx)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(env.Err, "kubectl uses context %s now. Go back with: sublet disconnect\n", context)
+	return nil
+}
+
+// check fails for a wrong name, and for flags that exclude each other.
+func (o *options) check(name string) error {
+	if problems := validation.IsDNS1035Label(name); len(problems) > 0 || len(name) > maxName {
+		return fault.New(fault.Usage, fmt.Sprintf("Use at most %d lower case letters, digits and dashes, and start with a letter: shop-1", maxName), "%q is no name of a virtual cluster", name)
+	}
+	if o.connect && !o.wait {
+		return fault.New(fault.Usage, "Leave out --wait=false, or connect later with: sublet connect "+name, "--connect needs --wait")
+	}
+	return nil
+}
+
+// apply installs the release, or upgrades it.
+func (o *options) apply(ctx context.Context, env *host.Env, h *host.Host, name string, values map[string]any) error {
+	exists, err := release.Exists(h, name)
+	if err != nil {
+		return err
+	}
+	if exists && !o.upgrade {
+		return fault.New(fault.Conflict, fmt.Sprintf("Connect to it with: sublet connect %s -n %s. Change it with --upgrade.", name, h.Namespace),
+			"virtual cluster %s/%s exists", h.Namespace, name)
+	}
+	if exists {
+		return release.Upgrade(ctx, h, name, values, false)
+	}
+	if o.createNamespace {
+		if err := ensureNamespace(ctx, h); err != nil {
+			return err
+		}
+	}
+	warnOfNeighbours(ctx, env.Err, h)
+	return release.Install(ctx, h, name, values)
+}
+
+// ensureNamespace creates the namespace unless it exists. Whoever may not create namespaces can
+// use one that exists.
+func ensureNamespace(ctx context.Context, h *host.Host) error {
+	_, err := h.Client.CoreV1().Namespaces().Get(ctx, h.Namespace, metav1.GetOptions{})
+	if err == nil || apierrors.IsForbidden(err) {
+		return nil
+	}
+	if !apierrors.IsNotFound(err) {
+		return fault.Wrap(err, "cannot get namespace %s", h.Namespace)
+	}
+	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: h.Namespace}}
+	_, err = h.Client.CoreV1().Namespaces().Create(ctx, namespace, metav1.CreateOptions{})
+	if apierrors.IsAlreadyExists(err) {
+		return nil
+	}
+	return fault.Wrap(err, "cannot create namespace %s", h.Namespace)
+}
+
+// warnOfNeighbours warns if the namespace has a virtual cluster already. That is allowed.
+func warnOfNeighbours(ctx context.Context, out io.Writer, h *host.Host) {
+	others, err := release.List(ctx, h.Client, h.Namespace)
+	if err != nil || len(others) == 0 {
+		return
+	}
+	fmt.Fprintf(out, "Warning: namespace %s has the virtual cluster %s already. Its control plane can read all Secrets of the namespace; give each tenant a namespace.\n",
+		h.Namespace, others[0].Name)
+}

@@ -1,0 +1,171 @@
+// Package delete is the command "sublet delete".
+package delete
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/spf13/cobra"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	apirelease "github.com/sublet-dev/sublet/api/release"
+	"github.com/sublet-dev/sublet/pkg/cli/connection"
+	"github.com/sublet-dev/sublet/pkg/cli/fault"
+	"github.com/sublet-dev/sublet/pkg/cli/host"
+	"github.com/sublet-dev/sublet/pkg/cli/kubeconfig"
+	"github.com/sublet-dev/sublet/pkg/cli/release"
+
+	"github.com/sublet-dev/sublet/api/labels"
+)
+
+// pollInterval is the time between two looks at what is left.
+const pollInterval = 300 * time.Millisecond
+
+// options are the flags.
+type options struct {
+	yes, wait, deleteNamespace, deleteClaims bool
+	timeout                                  time.Duration
+}
+
+// Command returns the command.
+func Command(env *host.Env) *cobra.Command {
+	o := options{}
+	cmd := &cobra.Command{
+		Use:   "delete NAME",
+		Short: "Delete a virtual cluster with all that runs in it",
+		Long: `Delete a virtual cluster with all that runs in it, and its contexts in your kubeconfig.
+
+The namespace stays, unless --delete-namespace is set. A claim with the store stays if the
+setting retentionPolicy is Retain, unless --delete-claims is set.`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return o.run(cmd.Context(), env, args[0])
+		},
+	}
+	cmd.Flags().BoolVarP(&o.yes, "yes", "y", false, "Do not ask")
+	cmd.Flags().BoolVar(&o.wait, "wait", true, "Wait until the pods and volumes of the tenant are gone")
+	cmd.Flags().DurationVar(&o.timeout, "timeout", 3*time.Minute, "Longest wait")
+	cmd.Flags().BoolVar(&o.deleteNamespace, "delete-namespace", false, "Delete the namespace too")
+	cmd.Flags().BoolVar(&o.deleteClaims, "delete-claims", false, "Delete claims of the store that would stay")
+	return cmd
+}
+
+// run deletes the virtual cluster.
+func (o *options) run(ctx context.Context, env *host.Env, name string) error {
+	h, cluster, err := release.FindHost(ctx, env, name)
+	if err != nil {
+		return err
+	}
+	uid, err := o.announce(ctx, env.Err, h, cluster.Release)
+	if err != nil {
+		return err
+	}
+	if !o.yes {
+		if err := env.Confirm(ctx, fmt.Sprintf("Delete virtual cluster %s/%s?", h.Namespace, name)); err != nil {
+			return err
+		}
+	}
+	if err := release.Uninstall(h, name); err != nil {
+		return err
+	}
+	if o.wait && uid != "" {
+		if err := o.awaitGone(ctx, h, uid); err != nil {
+			return err
+		}
+	}
+	if err := o.deleteRest(ctx, h, cluster); err != nil {
+		return err
+	}
+	fmt.Fprintf(env.Err, "Virtual cluster %s/%s is deleted.\n", h.Namespace, name)
+	_, err = connection.Remove(ctx, env.Files(), func(_ string, c kubeconfig.Connection) bool {
+		return c.Name == name && c.Namespace == h.Namespace && c.HostContext == h.Context
+	})
+	return err
+}
+
+// announce prints what is deleted and what stays. It returns the UID of the virtual cluster, which
+// is empty if nobody knows it.
+func (o *options) announce(ctx context.Context, out io.Writer, h *host.Host, r apirelease.Release) (uid string, err error) {
+	anchor, err := h.Client.CoreV1().ConfigMaps(h.Namespace).Get(ctx, r.Anchor(), metav1.GetOptions{})
+	if err != nil && !apierrors.IsNotFound(err) {
+		return "", fault.Wrap(err, "cannot get ConfigMap %s/%s", h.Namespace, r.Anchor())
+	}
+	uid = string(anchor.GetUID())
+	pods, claims := count(ctx, h, uid)
+	fmt.Fprintf(out, "This deletes the control plane, %d pods and %d volume claims of the tenant, and their objects in the virtual cluster.\n", pods, claims)
+	if !o.deleteNamespace {
+		fmt.Fprintf(out, "Namespace %s stays.\n", h.Namespace)
+	}
+	if !o.deleteClaims {
+		fmt.Fprintln(out, "A claim with the store stays if its retentionPolicy is Retain, as do backups.")
+	}
+	return uid, nil
+}
+
+// count returns the numbers of the tenant's pods and claims on the host. What may not be listed
+// counts as none.
+func count(ctx context.Context, h *host.Host, uid string) (pods, claims int) {
+	if uid == "" {
+		return 0, 0
+	}
+	options := metav1.ListOptions{LabelSelector: labels.Cluster + "=" + uid}
+	if list, err := h.Client.CoreV1().Pods(h.Namespace).List(ctx, options); err == nil {
+		pods = len(list.Items)
+	}
+	if list, err := h.Client.CoreV1().PersistentVolumeClaims(h.Namespace).List(ctx, options); err == nil {
+		claims = len(list.Items)
+	}
+	return pods, claims
+}
+
+// awaitGone returns once the host has deleted the tenant's pods and claims.
+func (o *options) awaitGone(ctx context.Context, h *host.Host, uid string) error {
+	ctx, cancel := context.WithTimeout(ctx, o.timeout)
+	defer cancel()
+	ticker := time.NewTicker(pollInterval)
+	defer ticker.Stop()
+	for {
+		pods, claims := count(ctx, h, uid)
+		if pods+claims == 0 && ctx.Err() == nil {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fault.New(fault.NotReady, fmt.Sprintf("See why with: kubectl -n %s get pods,pvc -l %s=%s", h.Namespace, labels.Cluster, uid),
+				"%d pods and %d volume claims are still there after %s", pods, claims, o.timeout)
+		case <-ticker.C:
+		}
+	}
+}
+
+// deleteRest deletes what Helm leaves, if the flags say so.
+func (o *options) deleteRest(ctx context.Context, h *host.Host, cluster *release.Cluster) error {
+	if o.deleteClaims {
+		for ordinal := range max(int(cluster.Replicas), apirelease.MaxMembers) {
+			name := cluster.Claim(ordinal)
+			err := h.Client.CoreV1().PersistentVolumeClaims(h.Namespace).Delete(ctx, name, metav1.DeleteOptions{})
+			if err != nil && !apierrors.IsNotFound(err) {
+				return fault.Wrap(err, "cannot delete claim %s/%s", h.Namespace, name)
+			}
+		}
+	}
+	if o.deleteNamespace {
+		others, err := release.List(ctx, h.Client, h.Namespace)
+		if err != nil {
+			return err
+		}
+		for _, other := range others {
+			if other.Name != cluster.Name {
+				return fault.New(fault.Conflict, "Delete that one first.", "namespace %s stays: it has the virtual cluster %s", h.Namespace, other.Name)
+			}
+		}
+		err = h.Client.CoreV1().Namespaces().Delete(ctx, h.Namespace, metav1.DeleteOptions{})
+		if err != nil && !apierrors.IsNotFound(err) {
+			return fault.Wrap(err, "cannot delete namespace %s", h.Namespace)
+		}
+	}
+	return nil
+}

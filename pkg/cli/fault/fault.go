@@ -1,0 +1,177 @@
+// Package fault gives each error of the command line a hint on what to do, and an exit
+// code.
+package fault
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"strings"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/client-go/tools/clientcmd"
+)
+
+// Exit codes. docs/reference/cli.md lists them for users.
+const (
+	// Failed is the code of an error that no other code fits.
+	Failed = 1
+	// Usage is the code for wrong flags, arguments, values or kubeconfig files.
+	Usage = 2
+	// NotFound is the code for a virtual cluster, context or file that does not exist.
+	NotFound = 3
+	// Denied is the code for missing permissions and for credentials that are not accepted.
+	Denied = 4
+	// Unreachable is the code for a server that does not answer, or cannot be trusted.
+	Unreachable = 5
+	// NotReady is the code for a wait that took too long.
+	NotReady = 6
+	// Conflict is the code for something that exists already, or is being changed.
+	Conflict = 7
+	// Interrupted is the code after Ctrl-C.
+	Interrupted = 130
+)
+
+// Error is an error with what to do about it.
+type Error struct {
+	// Code is the exit code.
+	Code int
+	// Message is what was wrong.
+	Message string
+	// Hint is what to do. It may be empty if the message is enough.
+	Hint string
+	// Cause is wrapped, if there is one. It is part of the text.
+	Cause error
+}
+
+// New returns an error without a cause.
+func New(code int, hint, format string, args ...any) *Error {
+	return &Error{Code: code, Message: fmt.Sprintf(format, args...), Hint: hint}
+}
+
+// Error implements error.
+func (e *Error) Error() string {
+	if e.Cause == nil {
+		return e.Message
+	}
+	return e.Message + ": " + e.Cause.Error()
+}
+
+// Unwrap returns the cause.
+func (e *Error) Unwrap() error { return e.Cause }
+
+// ExitError is the end of a command that the user had us run.
+type ExitError struct {
+	// Code is the exit code of the command.
+	Code int
+}
+
+// Error implements error.
+func (e *ExitError) Error() string { return fmt.Sprintf("the command ended with exit code %d", e.Code) }
+
+// Wrap returns err with a message, and with code and hint by its cause. It keeps those
+// that err has. It returns nil for nil.
+func Wrap(err error, format string, args ...any) error {
+	if err == nil {
+		return nil
+	}
+	wrapped := &Error{Message: fmt.Sprintf(format, args...), Cause: err}
+	if known := (*Error)(nil); errors.As(err, &known) {
+		wrapped.Code, wrapped.Hint = known.Code, known.Hint
+		return wrapped
+	}
+	wrapped.Code, wrapped.Hint = classify(err)
+	return wrapped
+}
+
+// Classify returns code and hint of an error.
+func Classify(err error) (code int, hint string) {
+	if exit := (*ExitError)(nil); errors.As(err, &exit) {
+		return exit.Code, ""
+	}
+	if known := (*Error)(nil); errors.As(err, &known) {
+		return known.Code, known.Hint
+	}
+	return classify(err)
+}
+
+// classify returns code and hint by the cause of an error.
+func classify(err error) (code int, hint string) {
+	switch {
+	case errors.Is(err, context.Canceled):
+		return Interrupted, ""
+	case apierrors.IsForbidden(err):
+		return Denied, "Ask an administrator of the host for the permission, or use another context: --context NAME."
+	case apierrors.IsUnauthorized(err):
+		return Denied, "The credentials of the context have expired or are wrong. Log in again, or use another context: --context NAME."
+	case apierrors.IsNotFound(err):
+		return NotFound, "Look for it with: sublet list -A"
+	case apierrors.IsInternalError(err):
+		return Failed, "The API server of the host failed. Try again, and look at its log if it stays so."
+	case apierrors.IsConflict(err), apierrors.IsAlreadyExists(err):
+		return Conflict, "Somebody else changes the same object. Try again."
+	case errors.Is(err, fs.ErrNotExist):
+		return NotFound, "Check the name of the file."
+	case errors.Is(err, fs.ErrPermission):
+		return Denied, "Check owner and mode of the file."
+	}
+	if code, hint := classifyConfig(err); code != 0 {
+		return code, hint
+	}
+	if hint := certificateHint(err); hint != "" {
+		return Unreachable, hint
+	}
+	if isUnreachable(err) {
+		return Unreachable, "Check the network, and the server of the context: kubectl config view --minify"
+	}
+	return Failed, ""
+}
+
+// classifyConfig returns code and hint of an error of the kubeconfig. The code is 0 for others.
+func classifyConfig(err error) (code int, hint string) {
+	switch {
+	case clientcmd.IsEmptyConfig(err):
+		return Usage, "Name a file with --kubeconfig or KUBECONFIG, or write $HOME/.kube/config."
+	case clientcmd.IsContextNotFound(err):
+		return NotFound, "List the contexts with: kubectl config get-contexts"
+	case clientcmd.IsConfigurationInvalid(err):
+		return Usage, "Look at the context with: kubectl config view --minify"
+	}
+	return 0, ""
+}
+
+// certificateHint returns what to do about a certificate that cannot be trusted. It is
+// empty for other errors.
+func certificateHint(err error) string {
+	if invalid := (x509.CertificateInvalidError{}); errors.As(err, &invalid) && invalid.Reason == x509.Expired {
+		return "A certificate has expired, or the clock of this machine is wrong. Compare it with: date -u"
+	}
+	unknown, hostname := x509.UnknownAuthorityError{}, x509.HostnameError{}
+	switch {
+	case errors.As(err, &unknown):
+		return "The server has another certificate authority than the kubeconfig. Write the context again."
+	case errors.As(err, &hostname):
+		return "The certificate is for another name. Use that name as server, or set tls-server-name in the context."
+	}
+	return ""
+}
+
+// isUnreachable reports whether err comes from the network.
+func isUnreachable(err error) bool {
+	if errors.Is(err, context.DeadlineExceeded) || apierrors.IsServerTimeout(err) || apierrors.IsServiceUnavailable(err) || apierrors.IsTimeout(err) {
+		return true
+	}
+	operation, lookup := (*net.OpError)(nil), (*net.DNSError)(nil)
+	if errors.As(err, &operation) || errors.As(err, &lookup) {
+		return true
+	}
+	for _, text := range []string{"connection refused", "no such host", "i/o timeout", "cluster unreachable", "no route to host"} {
+		if strings.Contains(err.Error(), text) {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,152 @@
+// Package list is the command "sublet list".
+package list
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+	"k8s.io/apimachinery/pkg/util/duration"
+
+	"github.com/sublet-dev/sublet/pkg/cli/host"
+	"github.com/sublet-dev/sublet/pkg/cli/output"
+	"github.com/sublet-dev/sublet/pkg/cli/release"
+)
+
+// options are the flags.
+type options struct {
+	output.Flags
+	allNamespaces, allContexts bool
+	hostTimeout                time.Duration
+}
+
+// Command returns the command.
+func Command(env *host.Env) *cobra.Command {
+	o := options{}
+	cmd := &cobra.Command{
+		Use:     "list",
+		Aliases: []string{"ls", "get"},
+		Short:   "List virtual clusters, of one host or of all",
+		Long: `List the virtual clusters in a namespace of the host, in all of them, or of all hosts.
+
+With --all-contexts, every distinct cluster of the kubeconfig is asked at the same time. A host that
+does not answer in time is a row with the reason. NODES and PODS count what tenants run on the host. CPU and
+MEMORY are the sums of their requests.`,
+		Example: `  sublet list -A
+  sublet list --all-contexts -o wide`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return o.run(cmd.Context(), env)
+		},
+	}
+	o.AddFlags(cmd)
+	cmd.Flags().BoolVarP(&o.allNamespaces, "all-namespaces", "A", false, "Virtual clusters of all namespaces")
+	cmd.Flags().BoolVar(&o.allContexts, "all-contexts", false, "Virtual clusters of all hosts of the kubeconfig, in all namespaces")
+	cmd.Flags().DurationVar(&o.hostTimeout, "host-timeout", 2*time.Second, "How long a host may take with --all-contexts")
+	return cmd
+}
+
+// run lists the virtual clusters.
+func (o *options) run(ctx context.Context, env *host.Env) error {
+	if err := o.Check(); err != nil {
+		return err
+	}
+	if o.allContexts {
+		clusters, err := o.listHosts(ctx, env)
+		if err != nil {
+			return err
+		}
+		return o.show(env, clusters, "any host")
+	}
+	h, err := env.Host()
+	if err != nil {
+		return err
+	}
+	namespace, where := h.Namespace, "namespace "+h.Namespace+". List all namespaces with -A"
+	if o.allNamespaces {
+		namespace, where = "", "any namespace"
+	}
+	clusters, err := release.List(ctx, h.Client, namespace)
+	if err != nil {
+		return err
+	}
+	for i := range clusters {
+		clusters[i].Context = h.Context
+	}
+	return o.show(env, clusters, where)
+}
+
+// show prints the clusters in the format of the flags.
+func (o *options) show(env *host.Env, clusters []release.Cluster, where string) error {
+	if !o.IsTable() {
+		items := make([]any, 0, len(clusters))
+		for _, cluster := range clusters {
+			items = append(items, object(cluster))
+		}
+		return o.Object(env.Out, map[string]any{"apiVersion": apiVersion, "kind": "VirtualClusterList", "items": items})
+	}
+	if len(clusters) == 0 {
+		fmt.Fprintf(env.Err, "No virtual clusters in %s.\n", where)
+		return nil
+	}
+	rows := make([][]string, 0, len(clusters))
+	for _, cluster := range clusters {
+		rows = append(rows, row(cluster, time.Now()))
+	}
+	columns := []output.Column{
+		{Name: "HOST", Wide: !o.allContexts},
+		{Name: "NAMESPACE"},
+		{Name: "NAME"},
+		{Name: "STATUS"},
+		{Name: "VERSION"},
+		{Name: "REPLICAS"},
+		{Name: "STORE", Wide: true},
+		{Name: "NODES"},
+		{Name: "PODS"},
+		{Name: "CPU"},
+		{Name: "MEMORY"},
+		{Name: "AGE"},
+		{Name: "REASON", Wide: !o.allContexts},
+	}
+	return o.Table(env.Out, columns, rows)
+}
+
+// apiVersion is that of the printed objects. No server has them.
+const apiVersion = "cli.sublet.dev/v1alpha1"
+
+// row returns the cells of a cluster.
+func row(c release.Cluster, now time.Time) []string {
+	cells := []string{c.Context, c.Namespace, c.Name, c.Status, c.Version, "", c.Store, "", "", "", "", "", c.Reason}
+	if c.Name == "" {
+		return cells
+	}
+	cells[5] = fmt.Sprintf("%d/%d", c.Ready, c.Replicas)
+	if c.HasUsage {
+		cells[7], cells[8], cells[9], cells[10] = fmt.Sprint(c.Nodes), fmt.Sprint(c.Pods), c.CPU.String(), c.Memory.String()
+	}
+	cells[11] = duration.HumanDuration(now.Sub(c.Created))
+	return cells
+}
+
+// object returns a cluster in the form of an API object.
+func object(c release.Cluster) map[string]any {
+	status := map[string]any{"phase": c.Status}
+	metadata := map[string]any{"name": c.Name, "namespace": c.Namespace}
+	if c.Name != "" {
+		metadata["creationTimestamp"] = c.Created.UTC().Format(time.RFC3339)
+		status["version"], status["store"] = c.Version, c.Store
+		status["replicas"], status["readyReplicas"] = int64(c.Replicas), int64(c.Ready)
+	}
+	if c.Reason != "" {
+		status["reason"] = c.Reason
+	}
+	if c.HasUsage {
+		status["pods"], status["nodes"] = int64(c.Pods), int64(c.Nodes)
+		status["requests"] = map[string]any{"cpu": c.CPU.String(), "memory": c.Memory.String()}
+	}
+	return map[string]any{
+		"apiVersion": apiVersion, "kind": "VirtualCluster", "metadata": metadata,
+		"spec": map[string]any{"host": c.Context}, "status": status,
+	}
+}

@@ -1,0 +1,76 @@
+package cli_test
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/sublet-dev/sublet/api/release"
+)
+
+// TestListAllContexts lists three hosts, of which one hangs.
+func TestListAllContexts(t *testing.T) {
+	t.Parallel()
+	end := make(chan struct{})
+	hanging := newFakeHost(t, func(http.ResponseWriter, *http.Request) bool {
+		<-end
+		return true
+	})
+	t.Cleanup(func() { close(end) }) // before the server closes
+	hosts := map[string]*fakeHost{
+		"east": newFakeHost(t, nil, release.Release{Name: "shop", Namespace: "tenant-shop"}, release.Release{Name: "blog", Namespace: "tenant-blog"}),
+		"west": newFakeHost(t, nil, release.Release{Name: "lab", Namespace: "tenant-lab"}),
+		"xlow": hanging,
+	}
+	file := kubeconfigOf(t, "east", hosts)
+	began := time.Now()
+	out, errOut, code := runSublet(t, file, "list", "--all-contexts", "--host-timeout=1s")
+	if code != 0 || errOut != "" {
+		t.Fatalf("exit code %d: %s", code, errOut)
+	}
+	lines := [][]string{}
+	for line := range strings.Lines(out) {
+		fields := strings.Fields(line)
+		lines = append(lines, append(fields[:10:10], fields[11:]...)) // without the age
+	}
+	want := [][]string{
+		{"HOST", "NAMESPACE", "NAME", "STATUS", "VERSION", "REPLICAS", "NODES", "PODS", "CPU", "MEMORY", "REASON"},
+		{"east", "tenant-blog", "blog", "Ready", "0.1.0", "1/1", "2", "2", "200m", "128Mi", "-"},
+		{"east", "tenant-shop", "shop", "Ready", "0.1.0", "1/1", "2", "2", "200m", "128Mi", "-"},
+		{"west", "tenant-lab", "lab", "Ready", "0.1.0", "1/1", "2", "2", "200m", "128Mi", "-"},
+		{"xlow", "-", "-", "Unreachable", "-", "-", "-", "-", "-", "-", "no", "answer", "in", "1s"},
+	}
+	if diff := cmp.Diff(want, lines); diff != "" {
+		t.Errorf("-want +got:\n%s\n%s", diff, out)
+	}
+	// The time is bounded by the slowest host, not by their sum. A busy machine may add to it.
+	if took := time.Since(began); took > 30*time.Second {
+		t.Errorf("it took %s", took)
+	}
+}
+
+// TestListFormats prints one host in each format.
+func TestListFormats(t *testing.T) {
+	t.Parallel()
+	file := kubeconfigOf(t, "east", map[string]*fakeHost{"east": newFakeHost(t, nil, release.Release{Name: "shop", Namespace: "tenant-shop"})})
+	for _, c := range []struct {
+		reason, want string
+		args         []string
+	}{
+		{"names", "virtualcluster.cli.sublet.dev/shop\n", []string{"-A", "-o", "name"}},
+		{"jsonpath", "shop Ready 2", []string{"-A", "-o", "jsonpath={.items[0].metadata.name} {.items[0].status.phase} {.items[0].status.pods}"}},
+		{"go-template", "tenant-shop", []string{"-A", "-o", "go-template={{range .items}}{{.metadata.namespace}}{{end}}"}},
+		{"a namespace without any", "", []string{"-n", "default"}},
+		{"a namespace with one, wide", "east", []string{"-n", "tenant-shop", "-o", "wide", "--no-headers"}},
+		{"yaml", "kind: VirtualClusterList", []string{"-A", "-o", "yaml"}},
+		{"json", `"kind": "VirtualCluster"`, []string{"-A", "-o", "json"}},
+	} {
+		out, errOut, code := runSublet(t, file, append([]string{"list"}, c.args...)...)
+		if code != 0 || !strings.Contains(out, c.want) {
+			t.Errorf("%s: exit code %d, %q lacks %q; %s", c.reason, code, out, c.want, errOut)
+		}
+	}
+}

@@ -1,0 +1,112 @@
+// Package output prints what a command found: as a table for people, or in the formats of
+// kubectl for programs.
+package output
+
+import (
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/cli-runtime/pkg/genericclioptions"
+	"k8s.io/cli-runtime/pkg/printers"
+
+	"github.com/sublet-dev/sublet/pkg/cli/fault"
+)
+
+// Formats of --output, for help and completion.
+const formats = "table|wide|json|yaml|name|jsonpath=...|go-template=..."
+
+// Flags are the flags of a command that prints.
+type Flags struct {
+	print     *genericclioptions.PrintFlags
+	NoHeaders bool
+}
+
+// AddFlags adds the flags to a command.
+func (f *Flags) AddFlags(cmd *cobra.Command) {
+	f.print = genericclioptions.NewPrintFlags("")
+	f.print.AddFlags(cmd)
+	flag := cmd.Flags().Lookup("output")
+	flag.Usage = "Output format: " + formats
+	cmd.Flags().BoolVar(&f.NoHeaders, "no-headers", false, "Print a table without its first line")
+}
+
+// IsTable reports whether a table is wanted.
+func (f *Flags) IsTable() bool {
+	switch *f.print.OutputFormat {
+	case "", "table", "wide":
+		return true
+	}
+	return false
+}
+
+// Check fails if the format is unknown. It is called before any request is sent.
+func (f *Flags) Check() error {
+	if f.IsTable() {
+		return nil
+	}
+	_, err := f.print.ToPrinter()
+	if err != nil {
+		return &fault.Error{Code: fault.Usage, Message: "cannot print", Hint: "Use one of: " + formats, Cause: err}
+	}
+	return nil
+}
+
+// Column is one column of a table.
+type Column struct {
+	// Name is the title.
+	Name string
+	// Wide is true for a column of "-o wide" alone.
+	Wide bool
+}
+
+// Table prints rows with the columns. An empty cell is printed as "-".
+func (f *Flags) Table(out io.Writer, columns []Column, rows [][]string) error {
+	writer := printers.GetNewTabWriter(out)
+	wide := *f.print.OutputFormat == "wide"
+	line := func(cells []string) {
+		shown := make([]string, 0, len(cells))
+		for i, cell := range cells {
+			if cell == "" {
+				cell = "-"
+			}
+			if wide || !columns[i].Wide {
+				shown = append(shown, strings.ReplaceAll(cell, "\n", " "))
+			}
+		}
+		fmt.Fprintln(writer, strings.Join(shown, "\t"))
+	}
+	if !f.NoHeaders {
+		titles := make([]string, 0, len(columns))
+		for _, column := range columns {
+			titles = append(titles, column.Name)
+		}
+		line(titles)
+	}
+	for _, row := range rows {
+		line(row)
+	}
+	if err := writer.Flush(); err != nil {
+		return fmt.Errorf("cannot print: %w", err)
+	}
+	return nil
+}
+
+// Object prints an object in a format for programs.
+func (f *Flags) Object(out io.Writer, content map[string]any) error {
+	printer, err := f.print.ToPrinter()
+	if err != nil {
+		return fmt.Errorf("cannot print: %w", err)
+	}
+	object := &unstructured.Unstructured{Object: content}
+	if !object.IsList() {
+		return printer.PrintObj(object, out)
+	}
+	list, err := object.ToList()
+	if err != nil {
+		return fmt.Errorf("cannot print: %w", err)
+	}
+	return printer.PrintObj(list, out)
+}

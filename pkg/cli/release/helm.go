@@ -1,0 +1,152 @@
+package release
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"strings"
+	"time"
+
+	"helm.sh/helm/v4/pkg/action"
+	"helm.sh/helm/v4/pkg/chart/loader/archive"
+	chartv2 "helm.sh/helm/v4/pkg/chart/v2"
+	"helm.sh/helm/v4/pkg/chart/v2/loader"
+	"helm.sh/helm/v4/pkg/cli/values"
+	"helm.sh/helm/v4/pkg/getter"
+	"helm.sh/helm/v4/pkg/kube"
+	"helm.sh/helm/v4/pkg/storage/driver"
+
+	"github.com/sublet-dev/sublet/chart"
+	"github.com/sublet-dev/sublet/pkg/cli/fault"
+	"github.com/sublet-dev/sublet/pkg/cli/host"
+)
+
+// requestTimeout bounds what Helm waits for single requests and hooks.
+const requestTimeout = 5 * time.Minute
+
+// Values are the flags of Helm that set values.
+type Values = values.Options
+
+// Parse returns the merged values of the flags.
+func Parse(flags *Values) (map[string]any, error) {
+	merged, err := flags.MergeValues(getter.Providers{})
+	if err != nil {
+		return nil, &fault.Error{Code: fault.Usage, Message: "cannot read values", Hint: "Settings are in docs/reference/values.md.", Cause: err}
+	}
+	return merged, nil
+}
+
+// Chart returns the chart that this program has.
+func Chart() (*chartv2.Chart, error) {
+	var files []*archive.BufferedFile
+	err := fs.WalkDir(chart.Files(), ".", func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() {
+			return err
+		}
+		data, err := fs.ReadFile(chart.Files(), path)
+		files = append(files, &archive.BufferedFile{Name: path, Data: data})
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("cannot read the chart: %w", err)
+	}
+	loaded, err := loader.LoadFiles(files)
+	if err != nil {
+		return nil, fmt.Errorf("cannot load the chart: %w", err)
+	}
+	return loaded, nil
+}
+
+// configure returns what each action of Helm needs.
+func configure(h *host.Host) (*action.Configuration, error) {
+	config := action.NewConfiguration(action.ConfigurationSetLogger(slog.DiscardHandler))
+	if err := config.Init(h.Getter, h.Namespace, "secret"); err != nil {
+		return nil, fault.Wrap(err, "cannot start Helm")
+	}
+	return config, nil
+}
+
+// Exists reports whether Helm has a release of that name in the namespace of the host.
+func Exists(h *host.Host, name string) (bool, error) {
+	config, err := configure(h)
+	if err != nil {
+		return false, err
+	}
+	_, err = action.NewGet(config).Run(name)
+	if errors.Is(err, driver.ErrReleaseNotFound) {
+		return false, nil
+	}
+	return err == nil, fault.Wrap(err, "cannot get release %s/%s", h.Namespace, name)
+}
+
+// Install installs the chart in the namespace of the host. It does not wait until the virtual
+// cluster is ready.
+func Install(ctx context.Context, h *host.Host, name string, values map[string]any) error {
+	config, err := configure(h)
+	if err != nil {
+		return err
+	}
+	loaded, err := Chart()
+	if err != nil {
+		return err
+	}
+	install := action.NewInstall(config)
+	install.ReleaseName, install.Namespace, install.Timeout = name, h.Namespace, requestTimeout
+	install.WaitStrategy = kube.HookOnlyStrategy
+	_, err = install.RunWithContext(ctx, loaded, values)
+	return wrapHelm(err, "cannot install virtual cluster %s/%s", h.Namespace, name)
+}
+
+// Upgrade upgrades a release to the chart of this program. Values of earlier calls stay, unless
+// reset is true.
+func Upgrade(ctx context.Context, h *host.Host, name string, values map[string]any, reset bool) error {
+	config, err := configure(h)
+	if err != nil {
+		return err
+	}
+	loaded, err := Chart()
+	if err != nil {
+		return err
+	}
+	upgrade := action.NewUpgrade(config)
+	upgrade.Namespace, upgrade.Timeout, upgrade.MaxHistory = h.Namespace, requestTimeout, 10
+	upgrade.WaitStrategy, upgrade.ServerSideApply = kube.HookOnlyStrategy, "auto"
+	upgrade.ResetValues, upgrade.ResetThenReuseValues = reset, !reset
+	_, err = upgrade.RunWithContext(ctx, name, loaded, values)
+	return wrapHelm(err, "cannot upgrade virtual cluster %s/%s", h.Namespace, name)
+}
+
+// Uninstall uninstalls a release.
+func Uninstall(h *host.Host, name string) error {
+	config, err := configure(h)
+	if err != nil {
+		return err
+	}
+	uninstall := action.NewUninstall(config)
+	uninstall.Timeout, uninstall.WaitStrategy = requestTimeout, kube.HookOnlyStrategy
+	_, err = uninstall.Run(name)
+	if errors.Is(err, driver.ErrReleaseNotFound) {
+		return fault.New(fault.NotFound, "List the virtual clusters with: sublet list -A", "Helm has no release %s in namespace %s", name, h.Namespace)
+	}
+	return wrapHelm(err, "cannot uninstall virtual cluster %s/%s", h.Namespace, name)
+}
+
+// wrapHelm wraps an error of Helm. Values that the chart does not take are the user's mistake.
+func wrapHelm(err error, format string, args ...any) error {
+	if err == nil {
+		return nil
+	}
+	text := err.Error()
+	switch {
+	case strings.Contains(text, "don't meet the specifications of the schema"), strings.Contains(text, "execution error at"):
+		return &fault.Error{Code: fault.Usage, Message: fmt.Sprintf(format, args...), Hint: "Settings are in docs/reference/values.md.", Cause: err}
+	case strings.Contains(text, "another operation"):
+		return &fault.Error{
+			Code: fault.Conflict, Message: fmt.Sprintf(format, args...), Cause: err,
+			Hint: "Wait until it is done. If its process is dead, remove the Secret of the last revision: kubectl get secret -l owner=helm",
+		}
+	}
+	return fault.Wrap(err, format, args...)
+}

@@ -1,0 +1,156 @@
+// Package cli is the command line of Sublet: its commands, and how it ends.
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+	"golang.org/x/term"
+	"k8s.io/cli-runtime/pkg/genericclioptions"
+
+	"github.com/sublet-dev/sublet/pkg/cli/connect"
+	"github.com/sublet-dev/sublet/pkg/cli/create"
+	deleteverb "github.com/sublet-dev/sublet/pkg/cli/delete"
+	"github.com/sublet-dev/sublet/pkg/cli/describe"
+	"github.com/sublet-dev/sublet/pkg/cli/disconnect"
+	"github.com/sublet-dev/sublet/pkg/cli/fault"
+	"github.com/sublet-dev/sublet/pkg/cli/host"
+	"github.com/sublet-dev/sublet/pkg/cli/kubeconfigprint"
+	"github.com/sublet-dev/sublet/pkg/cli/list"
+	"github.com/sublet-dev/sublet/pkg/cli/logs"
+	"github.com/sublet-dev/sublet/pkg/cli/upgrade"
+	versionverb "github.com/sublet-dev/sublet/pkg/cli/version"
+)
+
+// version is set by the linker.
+var version = "v0.0.0"
+
+// Run runs the command line with the arguments of the process, and returns the exit code.
+func Run(ctx context.Context) int {
+	env := &host.Env{
+		Flags: genericclioptions.NewConfigFlags(true), In: os.Stdin, Out: os.Stdout, Err: os.Stderr, Version: version,
+		IsTerminal: term.IsTerminal(int(os.Stdin.Fd())) && term.IsTerminal(int(os.Stderr.Fd())),
+	}
+	return Execute(ctx, env, filepath.Base(os.Args[0]), os.Args[1:])
+}
+
+// Execute runs one command and returns its exit code. program is the name that it was called by.
+func Execute(ctx context.Context, env *host.Env, program string, args []string) int {
+	root := Command(env, program)
+	root.SetArgs(args)
+	root.SetIn(env.In)
+	root.SetOut(env.Out)
+	root.SetErr(env.Err)
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		return 0
+	}
+	return report(env.Err, err)
+}
+
+// report prints an error with its hint, and returns the exit code.
+func report(out io.Writer, err error) int {
+	code, hint := fault.Classify(err)
+	if exit := (*fault.ExitError)(nil); errors.As(err, &exit) {
+		return code
+	}
+	if code == fault.Interrupted {
+		fmt.Fprintln(out, "interrupted")
+		return code
+	}
+	fmt.Fprintf(out, "error: %s\n", strings.TrimSpace(err.Error()))
+	if hint != "" {
+		fmt.Fprintf(out, "hint: %s\n", hint)
+	}
+	return code
+}
+
+// Command returns the root command. Called as kubectl-sublet, it shows itself as "kubectl sublet".
+func Command(env *host.Env, program string) *cobra.Command {
+	root := &cobra.Command{
+		SuggestionsMinimumDistance: 2,
+		Use:                        "sublet",
+		Short:                      "Virtual Kubernetes clusters inside yours",
+		Long: `Virtual Kubernetes clusters inside yours: create them, connect to them, and see what they use.
+
+The flags that choose a cluster are those of kubectl, as is the kubeconfig. After "sublet connect", commands
+still work on the host of the virtual cluster.`,
+		SilenceErrors: true, SilenceUsage: true,
+		Args: cobra.ArbitraryArgs,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return cmd.Help()
+			}
+			return unknownCommand(cmd, args[0])
+		},
+		PersistentPreRun: func(cmd *cobra.Command, _ []string) { env.HostFlags = hostFlags(cmd) },
+	}
+	if strings.HasPrefix(program, "kubectl-") {
+		root.Annotations = map[string]string{cobra.CommandDisplayNameAnnotation: "kubectl sublet"}
+	}
+	env.Flags.AddFlags(root.PersistentFlags())
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return &fault.Error{Code: fault.Usage, Message: err.Error(), Hint: "See the flags with: " + cmd.CommandPath() + " --help"}
+	})
+	root.AddCommand(
+		create.Command(env), connect.Command(env), connect.Background(env), disconnect.Command(env), list.Command(env), upgrade.Command(env),
+		describe.Command(env), logs.Command(env),
+		deleteverb.Command(env), kubeconfigprint.Command(env), versionverb.Command(env),
+	)
+	for _, cmd := range root.Commands() {
+		explainArguments(cmd)
+	}
+	addCompletion(env, root)
+	return root
+}
+
+// unknownCommand returns the error for a command that does not exist.
+func unknownCommand(root *cobra.Command, name string) error {
+	hint := "See the commands with: " + root.CommandPath() + " --help"
+	if similar := root.SuggestionsFor(name); len(similar) > 0 {
+		hint = "Did you mean: " + strings.Join(similar, ", ")
+	}
+	return fault.New(fault.Usage, hint, "unknown command %q", name)
+}
+
+// explainArguments gives errors about arguments a code and a hint.
+func explainArguments(cmd *cobra.Command) {
+	check := cmd.Args
+	if check == nil {
+		return
+	}
+	cmd.Args = func(cmd *cobra.Command, args []string) error {
+		err := check(cmd, args)
+		if known := (*fault.Error)(nil); err == nil || errors.As(err, &known) {
+			return err
+		}
+		return &fault.Error{Code: fault.Usage, Message: err.Error(), Hint: "Usage: " + cmd.UseLine()}
+	}
+}
+
+// hostFlags returns the flags of kubectl that the user gave, without context and namespace.
+func hostFlags(cmd *cobra.Command) []string {
+	known := pflag.NewFlagSet("", pflag.ContinueOnError)
+	genericclioptions.NewConfigFlags(false).AddFlags(known)
+	flags := []string{}
+	cmd.Flags().Visit(func(flag *pflag.Flag) {
+		if known.Lookup(flag.Name) == nil || flag.Name == "context" || flag.Name == "namespace" {
+			return
+		}
+		if values, ok := flag.Value.(pflag.SliceValue); ok {
+			for _, value := range values.GetSlice() {
+				flags = append(flags, "--"+flag.Name+"="+value)
+			}
+			return
+		}
+		flags = append(flags, "--"+flag.Name+"="+flag.Value.String())
+	})
+	return flags
+}

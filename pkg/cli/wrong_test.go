@@ -1,0 +1,139 @@
+package cli_test
+
+import (
+	"flag"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/sublet-dev/sublet/api/release"
+)
+
+var update = flag.Bool("update", false, "rewrite testdata/wrong.txt")
+
+// forbid answers every request with a missing permission.
+func forbid(w http.ResponseWriter, _ *http.Request) bool {
+	refuse(w, http.StatusForbidden, metav1.StatusReasonForbidden, "statefulsets.apps is forbidden: User \"ann\" cannot list resource \"statefulsets\"")
+	return true
+}
+
+// expire answers every request as to an expired token.
+func expire(w http.ResponseWriter, _ *http.Request) bool {
+	refuse(w, http.StatusUnauthorized, metav1.StatusReasonUnauthorized, "Unauthorized")
+	return true
+}
+
+// breakDown answers every request with an internal error.
+func breakDown(w http.ResponseWriter, _ *http.Request) bool {
+	refuse(w, http.StatusInternalServerError, metav1.StatusReasonInternalError, "etcdserver: no leader")
+	return true
+}
+
+// TestWrongInputs compares what wrong inputs print with testdata/wrong.txt: one message, what to do, and
+// an exit code.
+func TestWrongInputs(t *testing.T) {
+	t.Parallel()
+	shop, twin := release.Release{Name: "shop", Namespace: "tenant-shop"}, release.Release{Name: "shop", Namespace: "other"}
+	dir := t.TempDir()
+	hosts := map[string]*fakeHost{
+		"good": newFakeHost(t, nil, shop, release.Release{Name: "blog", Namespace: "a"}, release.Release{Name: "blog", Namespace: "b"}), "twins": newFakeHost(t, nil, shop, twin),
+		"denied": newFakeHost(t, forbid), "expired": newFakeHost(t, expire), "broken": newFakeHost(t, breakDown),
+		"strict": newFakeHost(t, nil),
+	}
+	file := kubeconfigOf(t, "good", hosts)
+	badValues := filepath.Join(dir, "bad.yaml")
+	if err := os.WriteFile(badValues, []byte("a: [\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	broken := filepath.Join(dir, "broken")
+	if err := os.WriteFile(broken, []byte("clusters: {\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var text strings.Builder
+	for _, args := range [][]string{
+		{"lst"},
+		{"list", "--nope"},
+		{"list", "shop"},
+		{"list", "-o", "xml"},
+		{"list", "-o", "jsonpath={"},
+		{"list", "--host-timeout=soon"},
+		{"list", "--context=nope"},
+		{"list", "--cluster=nope"},
+		{"list", "--user=nope"},
+		{"list", "--kubeconfig=DIR/missing"},
+		{"list", "--kubeconfig=DIR/broken"},
+		{"list", "--context=denied", "-A"},
+		{"list", "--context=expired", "-A"},
+		{"list", "--context=broken", "-A"},
+		{"list", "--server=https://127.0.0.1:1"},
+		{"list", "--context=strict"},
+		{"create"},
+		{"create", "one", "two"},
+		{"create", "Shop"},
+		{"create", "1shop"},
+		{"create", strings.Repeat("a", 54)},
+		{"create", "new", "-f", "DIR/missing.yaml"},
+		{"create", "new", "-f", "DIR/bad.yaml"},
+		{"create", "new", "--set", "a"},
+		{"create", "new", "--set-json", "a={"},
+		{"create", "new", "--wait=false", "--connect"},
+		{"create", "new", "--context=nope"},
+		{"connect"},
+		{"connect", "a", "b"},
+		{"connect", "nope"},
+		{"connect", "blog"},
+		{"connect", "shop", "-n", "nope"},
+		{"connect", "shop", "--context=denied"},
+		{"connect", "shop"},
+		{"connect", "shop", "--print", "--foreground"},
+		{"connect", "shop", "--print", "--", "true"},
+		{"disconnect"},
+		{"disconnect", "nope"},
+		{"delete", "nope", "--yes"},
+		{"delete", "shop", "--context=expired", "--yes"},
+		{"delete", "shop"},
+		{"upgrade", "nope"},
+		{"upgrade", "shop", "-f", "DIR/bad.yaml"},
+		{"kubeconfig", "shop"},
+		{"version", "more"},
+	} {
+		given := make([]string, 0, len(args))
+		for _, arg := range args {
+			given = append(given, strings.ReplaceAll(arg, "DIR/", dir+"/"))
+		}
+		out, errOut, code := runSublet(t, file, given...)
+		if code == 0 || out != "" {
+			t.Errorf("%s: exit code %d, and printed %q", args, code, out)
+		}
+		if strings.Contains(errOut, "goroutine ") {
+			t.Errorf("%s: a stack", args)
+		}
+		fmt.Fprintf(&text, "$ sublet %s\n%sexit code %d\n\n", strings.Join(args, " "), stable(errOut, dir), code)
+	}
+	golden := filepath.Join("testdata", "wrong.txt")
+	if *update {
+		if err := os.WriteFile(golden, []byte(text.String()), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(golden)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), text.String()); diff != "" {
+		t.Errorf("-want +got, rewrite with -update:\n%s", diff)
+	}
+}
+
+// stable replaces what differs from run to run.
+func stable(text, dir string) string {
+	text = strings.ReplaceAll(text, dir, "DIR")
+	return regexp.MustCompile(`127\.0\.0\.1:\d{4,5}`).ReplaceAllString(text, "HOST")
+}

@@ -1,0 +1,145 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// user is somebody at a terminal, with a kubeconfig of the host.
+type user struct {
+	t          *testing.T
+	kubeconfig string
+}
+
+// newUser returns a user whose kubeconfig is a copy of the host's.
+func newUser(t *testing.T) *user {
+	t.Helper()
+	data, err := os.ReadFile(hostKubeconfig)
+	if err != nil {
+		t.Fatal(err)
+	}
+	u := &user{t: t, kubeconfig: filepath.Join(t.TempDir(), "config")}
+	if err := os.WriteFile(u.kubeconfig, data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return u
+}
+
+// command returns a command of the user.
+func (u *user) command(program string, args ...string) *exec.Cmd {
+	cmd := exec.Command(program, args...)
+	cmd.Env = append(os.Environ(), "KUBECONFIG="+u.kubeconfig)
+	return cmd
+}
+
+// sublet runs sublet and returns what it printed to standard output.
+func (u *user) sublet(args ...string) string {
+	u.t.Helper()
+	return mustRun(u.t, u.command(filepath.Join(root, "bin", "sublet"), args...))
+}
+
+// kubectl runs kubectl in the current context.
+func (u *user) kubectl(args ...string) (string, error) {
+	var stdout, stderr bytes.Buffer
+	cmd := u.command("kubectl", args...)
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	if err := cmd.Run(); err != nil {
+		return "", fmt.Errorf("%w: %s", err, stderr.String())
+	}
+	return stdout.String(), nil
+}
+
+// currentContext returns the current context, or nothing.
+func (u *user) currentContext() string {
+	out, _ := u.kubectl("config", "current-context")
+	return strings.TrimSpace(out)
+}
+
+// TestCommandLine goes the way of a user: create, connect, kubectl, upgrade, list, disconnect and
+// delete. In between, the control plane dies.
+func TestCommandLine(t *testing.T) {
+	const name, namespace = "walk", "tenant-walk"
+	u := newUser(t)
+	before := u.currentContext()
+	t.Cleanup(func() { _ = helm("uninstall", name, "-n", namespace, "--ignore-not-found").Run() })
+	t.Cleanup(func() { _ = u.command(filepath.Join(root, "bin", "sublet"), "disconnect", "--all").Run() })
+
+	began := time.Now()
+	u.sublet("create", name, "--connect", "--set", "controlPlane.statefulSet.persistence.volumeClaim.enabled=false", "--set", imageValues()[0])
+	nodes, err := u.kubectl("get", "nodes", "-o", "name")
+	if err != nil || !strings.Contains(nodes, "node/") {
+		t.Fatalf("kubectl get nodes: %v\n%s", err, nodes)
+	}
+	figure("cli_create_connect", time.Since(began).Seconds(), "s")
+	if current := u.currentContext(); !strings.HasPrefix(current, "sublet_walk_tenant-walk_") {
+		t.Errorf("the current context is %q", current)
+	}
+
+	t.Run("create again", func(t *testing.T) {
+		cmd := u.command(filepath.Join(root, "bin", "sublet"), "create", name)
+		out, err := cmd.CombinedOutput()
+		if exit := (*exec.ExitError)(nil); !errors.As(err, &exit) || exit.ExitCode() != 7 || !bytes.Contains(out, []byte("--upgrade")) {
+			t.Errorf("create of one that exists: %v\n%s", err, out)
+		}
+	})
+	t.Run("list", func(t *testing.T) {
+		out := u.sublet("list", "-A", "-o", "jsonpath={range .items[*]}{.metadata.name} {.status.phase} {.status.store}{end}")
+		if !strings.Contains(out, "walk Ready etcd.embedded") {
+			t.Errorf("list: %q", out)
+		}
+	})
+	t.Run("command", func(t *testing.T) {
+		other := newUser(t)
+		data, err := os.ReadFile(other.kubeconfig)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if out := other.sublet("connect", name, "--", "kubectl", "get", "namespaces", "-o", "name"); !strings.Contains(out, "namespace/kube-system") {
+			t.Errorf("connect -- kubectl get namespaces: %q", out)
+		}
+		after, err := os.ReadFile(other.kubeconfig)
+		if err != nil || !bytes.Equal(data, after) {
+			t.Errorf("connect with a command changed the kubeconfig (%v)", err)
+		}
+	})
+	t.Run("kill", func(t *testing.T) {
+		killServer(t, name)
+		eventually(t, "the tunnel", func(context.Context) error {
+			_, err := u.kubectl("get", "namespace", "kube-system", "--request-timeout", "5s")
+			return err
+		})
+	})
+	t.Run("upgrade", func(t *testing.T) {
+		u.sublet("upgrade", name, "--set", "logging.verbosity=1")
+		eventually(t, "the tunnel", func(context.Context) error {
+			_, err := u.kubectl("get", "namespace", "kube-system", "--request-timeout", "5s")
+			return err
+		})
+	})
+
+	u.sublet("disconnect")
+	if current := u.currentContext(); current != before {
+		t.Errorf("after disconnect, the current context is %q, and was %q", current, before)
+	}
+	u.sublet("delete", name, "--yes", "--delete-namespace")
+	eventually(t, "namespace "+namespace, func(ctx context.Context) error {
+		_, err := hostClient.CoreV1().Namespaces().Get(ctx, namespace, metav1.GetOptions{})
+		if apierrors.IsNotFound(err) {
+			return nil
+		}
+		return errors.Join(err, errors.New("the namespace is still there"))
+	})
+}
