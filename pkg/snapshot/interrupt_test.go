@@ -2,6 +2,7 @@ package snapshot
 
 import (
 	"errors"
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -51,46 +52,53 @@ func refusalOf(t *testing.T, store Store, recorded string) (refusal error) {
 	return refusal
 }
 
-// TestInterruptedMove kills a move at each point. Never can both stores be served. The
+// TestInterruptedMove ends a move at each point. Never can both stores be served. The
 // next attempt completes the move, whatever the first one has left.
+//
+//nolint:tparallel // The subtests start servers first.
 func TestInterruptedMove(t *testing.T) {
+	pairs := []pair{{kindEmbedded, kindSQLite}, {kindSQLite, kindEmbedded}, {kindExternal, kindEmbedded}}
+	forEachPair(t, pairs, func(t *testing.T, from, to place) {
+		source, target := from.store(), to.store()
+		fill(t, source, firstPage)
+		before := read(t, source)
+		var killed []Point
+		for _, point := range allPoints() {
+			if kill(t, newMover(source, target), point) {
+				killed = append(killed, point)
+				checkInterrupted(t, source, target, killed)
+			}
+		}
+		if _, err := newMover(source, target).Run(t.Context()); err != nil {
+			t.Fatalf("last attempt: %v", err)
+		}
+		checkMoved(t, source, target, before)
+		if err := refusalOf(t, target, source.Location); err != nil {
+			t.Errorf("target after the move: %v", err)
+		}
+	})
 	t.Parallel()
-	for name, points := range map[string][]Point{
-		"embedded to sqlite":   allPoints(),
-		"sqlite to embedded":   allPoints(),
-		"external to embedded": allPoints(),
-		// Each attempt takes a second, so only the points that differ.
-		"postgres to mariadb": {PointTargetReset, PointFirstPage, PointDeciding, PointDecided},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			source, target := pairs()[name](t)
-			fill(t, source, firstPage)
-			before := read(t, source)
-			decided := false
-			for _, point := range points {
-				if !kill(t, newMover(source, target), point) {
-					continue
-				}
-				decided = decided || point == PointDecided
-				// The anchor records the source until the target has opened.
-				fromSource, fromTarget := refusalOf(t, source, source.Location), refusalOf(t, target, source.Location)
-				if fromSource == nil && fromTarget == nil {
-					t.Errorf("killed at %q: both stores can be served", point)
-				}
-				if (fromSource == nil) == decided {
-					t.Errorf("killed at %q: source: got %v, want it to be served until the move is decided", point, fromSource)
-				}
-			}
-			if _, err := newMover(source, target).Run(t.Context()); err != nil {
-				t.Fatalf("last attempt: %v", err)
-			}
-			checkMoved(t, source, target, before)
-			if err := refusalOf(t, target, source.Location); err != nil {
-				t.Errorf("target after the move: %v", err)
-			}
-		})
+}
+
+// checkInterrupted verifies after interruptions at some points that one store can be
+// served: the source until the move is decided.
+func checkInterrupted(t *testing.T, source, target Store, at []Point) {
+	t.Helper()
+	isDecided := slices.ContainsFunc(at, isDecidedAt)
+	// The anchor records the source until the target has opened.
+	fromSource, fromTarget := refusalOf(t, source, source.Location), refusalOf(t, target, source.Location)
+	if fromSource == nil && fromTarget == nil {
+		t.Errorf("killed at %q: both stores can be served", at)
 	}
+	if (fromSource == nil) == isDecided {
+		t.Errorf("killed at %q: source: got %v, want it to be served until the move is decided", at, fromSource)
+	}
+}
+
+// isDecidedAt reports whether a move is decided once it has come to a point.
+func isDecidedAt(point Point) bool {
+	points := allPoints()
+	return slices.Index(points, point) >= slices.Index(points, PointDecided)
 }
 
 // TestGoBack kills a move at each point before its decision and serves the source
