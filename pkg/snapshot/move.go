@@ -84,7 +84,7 @@ type moveRun struct {
 
 	source, target           *clientv3.Client
 	closeSource, closeTarget func()
-	load                     func(ctx context.Context, page []storage.Entry) error // of the target, or nil
+	can                      storage.Capabilities // of the target
 	sourceState, targetState *state
 	record                   Record
 	recordRevision           int64
@@ -208,8 +208,8 @@ func (r *moveRun) reset(ctx context.Context, revision int64) error {
 		return fmt.Errorf("cannot open %s: %w", r.Target.Location, err)
 	}
 	r.closeTarget = backend.Stop
-	offline := backend.Capabilities().Reset
-	r.load = backend.Capabilities().Load
+	r.can = backend.Capabilities()
+	offline := r.can.Reset
 	if offline != nil {
 		if err := offline(ctx, revision); err != nil {
 			return fmt.Errorf("cannot prepare %s: %w", r.Target.Location, err)
@@ -301,7 +301,7 @@ func (r *moveRun) keepMark(ctx context.Context) error {
 // copy copies the content of the source at the revision of its mark.
 func (r *moveRun) copy(ctx context.Context) error {
 	source := &content{r.source, r.mark.Revision}
-	leases, writes, sum := newLeaseReader(r.source), newWriter(r.target, r.load), newSummer()
+	leases, writes, sum := newLeaseReader(r.source), newWriter(r.target, r.can), newSummer()
 	pages := 0
 	err := source.each(ctx, func(page []*mvccpb.KeyValue) error {
 		entries := make([]storage.Entry, len(page))

@@ -58,7 +58,7 @@ var errNotEmpty = errors.New("the store is not empty")
 
 // fill writes the keys of a dump into the target and verifies them.
 func (r *moveRun) fill(ctx context.Context, dump *DumpFile) error {
-	writes := newWriter(r.target, r.load)
+	writes := newWriter(r.target, r.can)
 	err := dump.each(ctx, func(page []*mvccpb.KeyValue) error {
 		entries := make([]storage.Entry, len(page))
 		for i, kv := range page {

@@ -243,7 +243,7 @@ func fill(t *testing.T, store Store, objects int) {
 	if err != nil {
 		t.Fatalf("cannot open %s: %v", store.Location, err)
 	}
-	if err := newWriter(client.Client, backend.Capabilities().Load).write(t.Context(), page); err != nil {
+	if err := newWriter(client.Client, backend.Capabilities()).write(t.Context(), page); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := client.Put(t.Context(), identityKey, encode(map[string]string{"anchor": anchor})); err != nil {

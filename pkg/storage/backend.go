@@ -80,6 +80,10 @@ type Capabilities struct {
 	// the store meanwhile. It fails if one of the keys exists.
 	Load func(ctx context.Context, entries []Entry) error
 
+	// TxnWrites is the number of writes that a transaction may have. 0 means that it has
+	// one write, of one key. A store may have a lower limit of its own.
+	TxnWrites int
+
 	// Defragment returns free space inside the store to its volume. Requests
 	// wait meanwhile.
 	Defragment func(ctx context.Context) error

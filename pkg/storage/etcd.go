@@ -316,6 +316,7 @@ func (e *Etcd) Capabilities() Capabilities {
 		Snapshot:   e.snapshot,
 		Restore:    e.restore,
 		Reset:      e.reset,
+		TxnWrites:  txnWrites,
 		Defragment: e.defragment,
 		Usage:      e.usage,
 		Alarms:     e.alarms,

@@ -30,6 +30,8 @@ const (
 	// The API server uses the same.
 	keepAliveTime    = 30 * time.Second
 	keepAliveTimeout = 10 * time.Second
+	// txnWrites is below the 128 that etcd allows by default.
+	txnWrites = 100
 	// maxSendBytes is the largest request, as in the API server's own client. The
 	// server has a lower limit.
 	maxSendBytes = 16 * mib
@@ -185,11 +187,12 @@ func (x *External) Stop() {
 // defragmentation and alarms concern all of them.
 func (x *External) Capabilities() Capabilities {
 	return Capabilities{
-		Progress: true,
-		Remote:   true,
-		Usage:    x.usage,
-		Alarms:   x.listAlarms,
-		Checks:   x.checks,
+		Progress:  true,
+		Remote:    true,
+		TxnWrites: txnWrites,
+		Usage:     x.usage,
+		Alarms:    x.listAlarms,
+		Checks:    x.checks,
 	}
 }
 
