@@ -128,6 +128,8 @@ func (s *Server) port() string {
 func (s *Server) command(ctx context.Context, program string, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, program, args...) //nolint:gosec // programs of the distribution
 	cmd.Dir = s.dir
+	// A MariaDB deletes the temporary tables of others in its folder when it starts.
+	cmd.Env = append(os.Environ(), "TMPDIR="+s.dir)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: s.owner, Pdeathsig: syscall.SIGKILL, Setpgid: true}
 	return cmd
 }
