@@ -3,9 +3,11 @@ package snapshot
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/sublet-dev/sublet/pkg/storage"
@@ -88,12 +90,12 @@ type state struct {
 
 // readState reads what a store has of ours.
 func readState(ctx context.Context, client *clientv3.Client) (*state, error) {
-	got, err := client.Get(ctx, contentPrefix, clientv3.WithPrefix(), clientv3.WithLimit(2), clientv3.WithKeysOnly())
+	got, err := get(ctx, client, contentPrefix, clientv3.WithPrefix(), clientv3.WithLimit(2), clientv3.WithKeysOnly())
 	if err != nil {
 		return nil, fmt.Errorf("cannot read the store: %w", err)
 	}
 	s := &state{keys: len(withoutHealth(got.Kvs)), revision: got.Header.Revision}
-	own, err := client.Get(ctx, ownPrefix, clientv3.WithPrefix())
+	own, err := get(ctx, client, ownPrefix, clientv3.WithPrefix())
 	if err != nil {
 		return nil, fmt.Errorf("cannot read the store: %w", err)
 	}
@@ -114,6 +116,17 @@ func readState(ctx context.Context, client *clientv3.Client) (*state, error) {
 		}
 	}
 	return s, nil
+}
+
+// get reads keys. On a busy machine, an etcd that has just started may elect itself again,
+// which ends the reads under way.
+func get(ctx context.Context, client *clientv3.Client, key string, options ...clientv3.OpOption) (*clientv3.GetResponse, error) {
+	for {
+		got, err := client.Get(ctx, key, options...)
+		if !errors.Is(err, rpctypes.ErrLeaderChanged) || ctx.Err() != nil {
+			return got, err
+		}
+	}
 }
 
 // isEmpty reports whether the store has nothing of anybody.
