@@ -100,6 +100,7 @@ var rules = map[string]rule{
 	"pkg/app/limits":      {code: []string{"pkg/syncer"}},
 	"pkg/app/podgc":       {code: []string{"pkg/translate"}},
 	"pkg/app/storesocket": {code: []string{"pkg/storage"}, tests: []string{"pkg/snapshot", "test/databases"}},
+	"pkg/app/nameserver":  {code: []string{"pkg/dns", "api/..."}, tests: []string{"pkg/controlplane/pki"}},
 	"pkg/app/operator":    {code: []string{"api/syncz"}, tests: []string{"pkg/controlplane/pki"}},
 	"pkg/app": {code: []string{
 		"pkg/app/...", "pkg/admission", "pkg/backup", "pkg/cgroup", "pkg/config", "pkg/controlplane/...", "pkg/dns", "pkg/egress", "pkg/nodeproxy", "pkg/patch", "pkg/policy",

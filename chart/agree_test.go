@@ -117,6 +117,11 @@ func TestEveryValueIsRead(t *testing.T) {
 		"controlPlane.statefulSet.scheduling.tolerations":                  "[{key: a}]",
 		"controlPlane.statefulSet.scheduling.affinity":                     "{podAffinity: {}}",
 		"controlPlane.service.spec.type":                                   "NodePort",
+		"controlPlane.coredns.resources.requests":                          "{cpu: 1m}",
+		"controlPlane.coredns.resources.limits":                            "{cpu: 3}",
+		"controlPlane.coredns.resources.requests.cpu":                      "1m",
+		"controlPlane.coredns.resources.requests.memory":                   "1Mi",
+		"controlPlane.coredns.resources.limits.memory":                     "3Gi",
 		"controlPlane.statefulSet.resources.requests":                      "{cpu: 1m}",
 		"controlPlane.statefulSet.resources.limits":                        "{cpu: 3}",
 		"controlPlane.statefulSet.resources.requests.cpu":                  "1m",
@@ -146,6 +151,7 @@ func TestEveryValueIsRead(t *testing.T) {
 		"controlPlane.advanced.encryption.", "controlPlane.advanced.serviceAccountTokens.",
 		"controlPlane.advanced.serviceAccountIssuer"}
 	plain := withoutConfig(mustRender(t, ch, ""))
+	onePod := withoutConfig(mustRender(t, ch, "controlPlane: {coredns: {replicas: 1}}"))
 	data, err := json.Marshal(v1alpha1.Default(kinds.Settings()...))
 	if err != nil {
 		t.Fatal(err)
@@ -166,7 +172,11 @@ func TestEveryValueIsRead(t *testing.T) {
 		if strings.HasPrefix(path, "policies.resourceQuota.quota.") || strings.HasPrefix(path, "policies.limitRange.defaultRequest.") {
 			other = "7"
 		}
-		tree := map[string]any{}
+		tree, before := map[string]any{}, plain
+		if strings.HasPrefix(path, "controlPlane.coredns.resources.") {
+			set(tree, "controlPlane.coredns.replicas", 1)
+			before = onePod
+		}
 		var parsed any
 		if err := yaml.Unmarshal([]byte(other), &parsed); err != nil {
 			t.Fatal(err)
@@ -179,7 +189,7 @@ func TestEveryValueIsRead(t *testing.T) {
 		if path == "policies.limitRange.enabled" {
 			text = append(text, "  resourceQuota: {quota: {requests.cpu: null, requests.memory: null}}\n"...)
 		}
-		if withoutConfig(mustRender(t, ch, string(text))) == plain {
+		if withoutConfig(mustRender(t, ch, string(text))) == before {
 			t.Errorf("%s: %s changes nothing that is rendered", path, other)
 		}
 	}

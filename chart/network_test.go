@@ -27,6 +27,7 @@ func peers() map[string]apilabels.Set {
 		"control plane":       controlPlane("shop"),
 		"other tenant":        {labels.Release: "other"},
 		"other control plane": controlPlane("other"),
+		"DNS":                 release.Release{Name: "shop"}.DNSSelector(),
 		"operator":            {"app": "prometheus"},
 	}
 }
@@ -35,16 +36,20 @@ func peers() map[string]apilabels.Set {
 func TestNetworkPolicies(t *testing.T) {
 	t.Parallel()
 	ch := loadChart(t)
-	const everybody = "control plane, operator, other control plane, other tenant, tenant"
+	const everybody = "DNS, control plane, operator, other control plane, other tenant, tenant"
 	for _, c := range []struct {
 		reason, values, to string
 		port               int32
 		want               string
 	}{
-		{"the tenant's pods, and tools of the operator", "", "control plane", 8443, "control plane, operator, other control plane, tenant"},
+		{"the tenant's pods, and tools of the operator", "", "control plane", 8443, "DNS, control plane, operator, other control plane, tenant"},
 		{"an API that is exposed to all", "controlPlane: {service: {spec: {type: NodePort}}}", "control plane", 8443, everybody},
 		{"DNS is the tenant's alone", "", "control plane", 1053, "tenant"},
-		{"the operator port is no tenant's", "", "control plane", 8444, "operator, other control plane"},
+		{"the operator port is no tenant's", "", "control plane", 8444, "DNS, operator, other control plane"},
+		{"pods of their own answer DNS", dnsPods, "DNS", 1053, "tenant"},
+		{"the control plane does not then", dnsPods, "control plane", 1053, ""},
+		{"probes of DNS pods come from their node", dnsPods, "DNS", 8081, ""},
+		{"DNS pods learn names", dnsPods, "control plane", 8443, "DNS, control plane, operator, other control plane, tenant"},
 		{"nobody needs another port", "", "control plane", 2379, ""},
 		{"pods of one tenant reach each other", "", "tenant", 8080, "control plane, tenant"},
 		{"an ingress controller", "policies: {networkPolicy: {workload: {ingress: [{from: [{podSelector: {matchLabels: {app: prometheus}}}]}]}}}", "tenant", 8080, "control plane, operator, tenant"},

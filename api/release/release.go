@@ -23,6 +23,8 @@ const (
 	PeerPort = 2380
 	// DNSPort serves the DNS of the virtual cluster over UDP and TCP.
 	DNSPort = 1053
+	// DNSHealthPort serves the probes of a DNS pod.
+	DNSHealthPort = 8081
 )
 
 // Keys of the data of Secrets that the server writes.
@@ -36,6 +38,10 @@ const (
 	// port in the Secret [Release.Operator].
 	OperatorCAKey = "ca.crt"
 )
+
+// DNSServiceRangesKey is the key of the IP ranges of the host's Services in the Secret
+// [Release.DNS]. They are separated by commas.
+const DNSServiceRangesKey = "service-ranges"
 
 // EncryptionKeysKey is the key of the keys in the Secret [Release.Encryption].
 const EncryptionKeysKey = "keys"
@@ -88,7 +94,9 @@ func (r Release) Config() string { return r.Name + "-config" }
 // Service returns the name of the Service in front of the virtual API server.
 func (r Release) Service() string { return r.Name }
 
-// DNS returns the name of the Service in front of the DNS of the virtual cluster.
+// DNS returns the name of the Service in front of the DNS of the virtual cluster. If pods of
+// their own answer, it is also the name of their Deployment, their ServiceAccount and the
+// Secret with their credential. The server creates the Secret.
 func (r Release) DNS() string { return r.Name + "-dns" }
 
 // Peer returns the name of the headless Service that leads to the pod with the given
@@ -147,5 +155,12 @@ func (r Release) Labels() map[string]string {
 func (r Release) ControlPlaneSelector() map[string]string {
 	selector := r.Labels()
 	selector["app.kubernetes.io/component"] = "control-plane"
+	return selector
+}
+
+// DNSSelector returns the labels by which the chart selects DNS pods.
+func (r Release) DNSSelector() map[string]string {
+	selector := r.Labels()
+	selector["app.kubernetes.io/component"] = "dns"
 	return selector
 }

@@ -28,6 +28,13 @@
   resources: ["secrets"]
   resourceNames: ["{{ $.Release.Name }}-certs", "{{ $.Release.Name }}-kubeconfig", "{{ $.Release.Name }}-operator"]
   verbs: ["get", "update", "watch"]
+{{- if gt (int .Values.controlPlane.coredns.replicas) 0 }}
+# the credential of the DNS pods
+- apiGroups: [""]
+  resources: ["secrets"]
+  resourceNames: ["{{ $.Release.Name }}-dns"]
+  verbs: ["get", "update", "watch"]
+{{- end }}
 # the node proxy: SPDY uses POST, WebSocket uses GET
 - apiGroups: [""]
   resources: ["pods/log"]

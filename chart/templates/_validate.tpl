@@ -132,6 +132,9 @@
     "controlPlane.statefulSet.probes.livenessProbe.timeoutSeconds"
     "controlPlane.statefulSet.probes.livenessProbe.failureThreshold"
     "controlPlane.statefulSet.pods"
+    "controlPlane.coredns"
+    "controlPlane.coredns.replicas"
+    "controlPlane.coredns.resources"
     "controlPlane.service"
     "controlPlane.service.spec"
     "controlPlane.service.spec.type"
@@ -365,11 +368,20 @@
 {{- if and (ne (toString (get ($v.controlPlane.statefulSet.resources.requests | default dict) "cpu")) "") (ne (toString (get ($v.controlPlane.statefulSet.resources.limits | default dict) "cpu")) "") (gt (include "sublet.quantity" (get ($v.controlPlane.statefulSet.resources.requests | default dict) "cpu") | float64) (include "sublet.quantity" (get ($v.controlPlane.statefulSet.resources.limits | default dict) "cpu") | float64)) -}}
 {{- $problems = append $problems (printf "controlPlane.statefulSet.resources.requests.cpu: Invalid value: %s: is more than controlPlane.statefulSet.resources.limits.cpu; lower it, or raise the limit" (get $v.controlPlane.statefulSet.resources.requests "cpu" | toJson)) -}}
 {{- end -}}
+{{- if and (ne (toString (get ($v.controlPlane.coredns.resources.requests | default dict) "cpu")) "") (ne (toString (get ($v.controlPlane.coredns.resources.limits | default dict) "cpu")) "") (gt (include "sublet.quantity" (get ($v.controlPlane.coredns.resources.requests | default dict) "cpu") | float64) (include "sublet.quantity" (get ($v.controlPlane.coredns.resources.limits | default dict) "cpu") | float64)) -}}
+{{- $problems = append $problems (printf "controlPlane.coredns.resources.requests.cpu: Invalid value: %s: is more than controlPlane.coredns.resources.limits.cpu; lower it, or raise the limit" (get $v.controlPlane.coredns.resources.requests "cpu" | toJson)) -}}
+{{- end -}}
 {{- if and (ne (toString (get ($v.controlPlane.statefulSet.resources.requests | default dict) "memory")) "") (ne (toString (get ($v.controlPlane.statefulSet.resources.limits | default dict) "memory")) "") (gt (include "sublet.quantity" (get ($v.controlPlane.statefulSet.resources.requests | default dict) "memory") | float64) (include "sublet.quantity" (get ($v.controlPlane.statefulSet.resources.limits | default dict) "memory") | float64)) -}}
 {{- $problems = append $problems (printf "controlPlane.statefulSet.resources.requests.memory: Invalid value: %s: is more than controlPlane.statefulSet.resources.limits.memory; lower it, or raise the limit" (get $v.controlPlane.statefulSet.resources.requests "memory" | toJson)) -}}
 {{- end -}}
+{{- if and (ne (toString (get ($v.controlPlane.coredns.resources.requests | default dict) "memory")) "") (ne (toString (get ($v.controlPlane.coredns.resources.limits | default dict) "memory")) "") (gt (include "sublet.quantity" (get ($v.controlPlane.coredns.resources.requests | default dict) "memory") | float64) (include "sublet.quantity" (get ($v.controlPlane.coredns.resources.limits | default dict) "memory") | float64)) -}}
+{{- $problems = append $problems (printf "controlPlane.coredns.resources.requests.memory: Invalid value: %s: is more than controlPlane.coredns.resources.limits.memory; lower it, or raise the limit" (get $v.controlPlane.coredns.resources.requests "memory" | toJson)) -}}
+{{- end -}}
 {{- if and (ne (toString (get ($v.controlPlane.statefulSet.resources.requests | default dict) "ephemeral-storage")) "") (ne (toString (get ($v.controlPlane.statefulSet.resources.limits | default dict) "ephemeral-storage")) "") (gt (include "sublet.quantity" (get ($v.controlPlane.statefulSet.resources.requests | default dict) "ephemeral-storage") | float64) (include "sublet.quantity" (get ($v.controlPlane.statefulSet.resources.limits | default dict) "ephemeral-storage") | float64)) -}}
 {{- $problems = append $problems (printf "controlPlane.statefulSet.resources.requests.ephemeral-storage: Invalid value: %s: is more than controlPlane.statefulSet.resources.limits.ephemeral-storage; lower it, or raise the limit" (get $v.controlPlane.statefulSet.resources.requests "ephemeral-storage" | toJson)) -}}
+{{- end -}}
+{{- if and (ne (toString (get ($v.controlPlane.coredns.resources.requests | default dict) "ephemeral-storage")) "") (ne (toString (get ($v.controlPlane.coredns.resources.limits | default dict) "ephemeral-storage")) "") (gt (include "sublet.quantity" (get ($v.controlPlane.coredns.resources.requests | default dict) "ephemeral-storage") | float64) (include "sublet.quantity" (get ($v.controlPlane.coredns.resources.limits | default dict) "ephemeral-storage") | float64)) -}}
+{{- $problems = append $problems (printf "controlPlane.coredns.resources.requests.ephemeral-storage: Invalid value: %s: is more than controlPlane.coredns.resources.limits.ephemeral-storage; lower it, or raise the limit" (get $v.controlPlane.coredns.resources.requests "ephemeral-storage" | toJson)) -}}
 {{- end -}}
 {{- if and (include "sublet.hasResourceQuota" $) (not (include "sublet.hasLimitRange" $)) (include "sublet.quotaNeedsDefaults" $) -}}
 {{- $problems = append $problems (printf "policies.limitRange.enabled: Invalid value: %s: policies.resourceQuota has requests or limits, which refuse each pod without them; set this to auto, or take these keys out of the quota with null" (get $v.policies.limitRange "enabled" | toJson)) -}}
@@ -400,5 +412,5 @@
 
 {{- /* The entries that maps have by default. */ -}}
 {{- define "sublet.mapDefaults" -}}
-{"controlPlane.statefulSet.resources.limits":["memory"],"controlPlane.statefulSet.resources.requests":["cpu","memory"],"policies.limitRange.defaultRequest":["cpu","memory"],"policies.objects.bytes":["networkpolicies.networking.k8s.io","others"],"policies.objects.count":["configmaps","networkpolicies.networking.k8s.io","others","secrets","services"],"policies.resourceQuota.quota":["count/configmaps","count/persistentvolumeclaims","count/secrets","count/services","pods","requests.cpu","requests.memory","requests.storage","services.loadbalancers","services.nodeports"]}
+{"controlPlane.coredns.resources.limits":["memory"],"controlPlane.coredns.resources.requests":["cpu","memory"],"controlPlane.statefulSet.resources.limits":["memory"],"controlPlane.statefulSet.resources.requests":["cpu","memory"],"policies.limitRange.defaultRequest":["cpu","memory"],"policies.objects.bytes":["networkpolicies.networking.k8s.io","others"],"policies.objects.count":["configmaps","networkpolicies.networking.k8s.io","others","secrets","services"],"policies.resourceQuota.quota":["count/configmaps","count/persistentvolumeclaims","count/secrets","count/services","pods","requests.cpu","requests.memory","requests.storage","services.loadbalancers","services.nodeports"]}
 {{- end -}}

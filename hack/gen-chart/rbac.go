@@ -33,6 +33,10 @@ func rows() []row {
 			rule("", "create,patch", "events"),
 			named("", "get,update,watch", "secrets", own.Certs(), own.Kubeconfig(), own.Operator()),
 		}},
+		{
+			name: "the credential of the DNS pods", when: "gt (int .Values.controlPlane.coredns.replicas) 0",
+			namespaced: []rbacv1.PolicyRule{named("", "get,update,watch", "secrets", own.DNS())},
+		},
 		{name: "the node proxy: SPDY uses POST, WebSocket uses GET", namespaced: []rbacv1.PolicyRule{
 			rule("", "get", "pods/log"),
 			rule("", "create,get", "pods/attach", "pods/exec", "pods/portforward"),

@@ -60,6 +60,7 @@ func conditions() map[string]string {
 	var greater []string
 	for _, name := range v1alpha1.LimitedResources() {
 		all["request-over-limit-"+string(name)] = overLimit(resources, name)
+		all["dns-request-over-limit-"+string(name)] = overLimit("$v.controlPlane.coredns.resources", name)
 		greater = append(greater,
 			"("+isMore(resources+".requests", "$v.policies.limitRange.max", name)+")",
 			"("+isMore(resources+".limits", "$v.policies.limitRange.max", name)+")")

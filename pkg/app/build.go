@@ -84,14 +84,17 @@ func (a *app) build(ctx context.Context) error {
 	return a.buildHealth()
 }
 
+// releaseSecret is a Secret of the release.
+type releaseSecret struct {
+	check, name string
+	desired     host.WantSecret
+}
+
 // buildSecrets builds the keepers of the Secrets of the release.
 func (a *app) buildSecrets() {
 	a.operator = &host.OperatorSecret{Release: a.names, CA: a.bundle.CA()}
 	server := cmp.Or(a.values.ExportKubeConfig.Server, fmt.Sprintf("https://%s.%s", a.names.Service(), a.names.Namespace))
-	for _, secret := range []struct {
-		check, name string
-		desired     host.WantSecret
-	}{
+	secrets := []releaseSecret{
 		{"kubeconfig", a.names.Kubeconfig(), &host.KubeconfigSecret{
 			Release: a.names, Bundle: a.bundle, Server: server,
 			Context: cmp.Or(a.values.ExportKubeConfig.Context, a.names.Name), Clock: clock.RealClock{},
@@ -99,7 +102,13 @@ func (a *app) buildSecrets() {
 		}},
 		{"certificates", a.names.Certs(), &host.CertsSecret{Name: a.names.Certs(), Data: a.facts.Certs}},
 		{"operator's token", a.names.Operator(), a.operator},
-	} {
+	}
+	if user := a.dnsPodsUser(); user != "" {
+		secrets = append(secrets, releaseSecret{"credential of the DNS pods", a.names.DNS(), &host.DNSSecret{
+			Release: a.names, Bundle: a.bundle, User: user, ServiceRanges: a.facts.ServiceCIDR, Clock: clock.RealClock{},
+		}})
+	}
+	for _, secret := range secrets {
 		a.secrets = append(a.secrets, &host.SecretKeeper{
 			Client: a.hostClient, Namespace: a.names.Namespace, Name: secret.name, CheckName: secret.check,
 			Holder: a.holder, Desired: secret.desired, Clock: clock.RealClock{},
@@ -118,6 +127,7 @@ func (a *app) controlPlaneConfig() controlplane.Config {
 		ServiceCIDR:         a.facts.ServiceCIDR,
 		KubernetesServiceIP: net.ParseIP(a.facts.ServiceIP),
 		DNSServiceIP:        net.ParseIP(a.facts.DNSServiceIP),
+		DNSUser:             a.dnsPodsUser(),
 		ClusterDomain:       a.values.Networking.Advanced.ClusterDomain,
 		Tokens:              a.tokens(),
 		Replicas:            a.apiServers(),

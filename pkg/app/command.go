@@ -45,7 +45,7 @@ func Command() *cobra.Command {
 	flags.StringVar(&options.AdvertiseAddress, "advertise-address", os.Getenv("POD_IP"), "IP address at which pods reach this process")
 	flags.StringToStringVar(&options.PeerAddresses, "peer-addresses", nil,
 		"addresses of the members of the store, as pod=host:port; they replace the names of the pods outside of a host cluster")
-	cmd.AddCommand(healthzCommand(), isolatedCommand(), versionCommand(), certsCommand(), storeCommand())
+	cmd.AddCommand(healthzCommand(), isolatedCommand(), versionCommand(), certsCommand(), storeCommand(), dnsCommand())
 	return cmd
 }
 

@@ -35,6 +35,15 @@ func (a *app) buildDNS() error {
 	return err
 }
 
+// dnsPodsUser returns the user of the DNS servers that run in pods of their own. It is empty
+// if there are none.
+func (a *app) dnsPodsUser() string {
+	if a.values.ControlPlane.CoreDNS.Replicas == 0 {
+		return ""
+	}
+	return dnsUser
+}
+
 // watchDNSPods passes the virtual pods to the DNS server until ctx ends. Their addresses are
 // in the store, so after a restart running pods get answers as soon as there are any.
 func (a *app) watchDNSPods(ctx context.Context) error {

@@ -113,6 +113,10 @@ type Config struct {
 	// Service.
 	DNSServiceIP net.IP
 
+	// DNSUser is the user of DNS servers outside of the process, who may read what names
+	// are made of. Default: there are none.
+	DNSUser string
+
 	// Replicas is the number of API servers on the store. With more than one, the
 	// Service default/kubernetes leads to each that lives, and each has a Lease in
 	// kube-system. Default 1.

@@ -95,6 +95,7 @@ func (b *bootstrap) objects() []systemObject {
 	}
 	objects = append(objects, b.clusterPolicy()...)
 	objects = append(objects, b.namespacePolicy()...)
+	objects = append(objects, b.dnsReader()...)
 	return append(objects, b.priorityClasses()...)
 }
 

@@ -30,7 +30,11 @@ const (
 	cacheText = `cache 30 . {
 		success 4096
 		denial 2048
+		%s
 	}`
+	// staleText answers from the cache if there is no answer after a second. Resolvers
+	// ask again after five.
+	staleText   = "serve_stale 1h verify 1s"
 	forwardText = `forward . %s {
 		max_concurrent 1000
 	}`
@@ -88,7 +92,11 @@ func addOutside(config *dnsserver.Config, options Options) error {
 		config.AddPlugin(func(plugin.Handler) plugin.Handler { return nowhere{} })
 		return nil
 	}
-	if err := addConfigured(config, "cache", cacheText); err != nil {
+	stale := ""
+	if options.ServeStale {
+		stale = staleText
+	}
+	if err := addConfigured(config, "cache", fmt.Sprintf(cacheText, stale)); err != nil {
 		return err
 	}
 	return addConfigured(config, "forward", fmt.Sprintf(forwardText, strings.Join(upstreams, " ")))

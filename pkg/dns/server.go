@@ -58,6 +58,9 @@ type Options struct {
 	// HostRanges are addresses of the host's cluster. Their names do not exist here, like
 	// those of private addresses. Default: none.
 	HostRanges []netip.Prefix
+	// ServeStale answers a name outside from the cache for up to an hour after its end, if
+	// the nameservers outside do not respond. Default: false.
+	ServeStale bool
 	// Clock is the time. Default: the real one.
 	Clock clock.Clock
 	// Register registers the metrics of the server. Default: there are no metrics.

@@ -115,7 +115,7 @@ func (p policyTranslation) egress(rule networkingv1.NetworkPolicyEgressRule) []n
 		open(peers, rule.Ports)
 	}
 	if ports := p.controlPlanePorts(rule); len(ports) > 0 {
-		open([]networkingv1.NetworkPolicyPeer{{PodSelector: controlPlanePods(p.Cluster)}}, ports)
+		open(controlPlanePeers(p.Cluster), ports)
 	}
 	allowed := p.Workload.Egress
 	if public := p.Workload.PublicEgress; public.Enabled {
@@ -199,9 +199,14 @@ func mayOverlap(selector apilabels.Selector, service map[string]string) bool {
 	})
 }
 
-// controlPlanePods returns the selector of the pods of the control plane.
-func controlPlanePods(c Cluster) *metav1.LabelSelector {
-	return &metav1.LabelSelector{MatchLabels: release.Release{Name: c.Name}.ControlPlaneSelector()}
+// controlPlanePeers returns the pods of the control plane, and those that answer DNS for it.
+// Not every release has the latter.
+func controlPlanePeers(c Cluster) []networkingv1.NetworkPolicyPeer {
+	own := release.Release{Name: c.Name}
+	return []networkingv1.NetworkPolicyPeer{
+		{PodSelector: &metav1.LabelSelector{MatchLabels: own.ControlPlaneSelector()}},
+		{PodSelector: &metav1.LabelSelector{MatchLabels: own.DNSSelector()}},
+	}
 }
 
 // controlPlanePorts returns the ports of the control plane that an egress rule opens. DNS

@@ -181,22 +181,30 @@ func controlPlaneCombinations() []Combination {
 // resourceCombinations returns one rule for each resource that usually has a request
 // and a limit.
 func resourceCombinations() []Combination {
-	const resources = "controlPlane.statefulSet.resources."
 	var combinations []Combination
 	for _, name := range LimitedResources() {
-		combinations = append(combinations, Combination{
-			Name: "request-over-limit-" + string(name), Path: resources + "requests." + string(name),
-			With:   []string{resources + "limits." + string(name)},
-			Detail: fmt.Sprintf("is more than %slimits.%s; lower it, or raise the limit", resources, name),
-			Violated: func(c *Config) bool {
-				r := c.ControlPlane.StatefulSet.Resources
-				wanted, asked := r.Requests[name]
-				limit, limited := r.Limits[name]
-				return asked && limited && wanted.Cmp(limit) > 0
-			},
-		})
+		combinations = append(combinations,
+			overLimit("request-over-limit-", "controlPlane.statefulSet.resources.", name,
+				func(c *Config) Resources { return c.ControlPlane.StatefulSet.Resources }),
+			overLimit("dns-request-over-limit-", "controlPlane.coredns.resources.", name,
+				func(c *Config) Resources { return Resources(c.ControlPlane.CoreDNS.Resources) }))
 	}
 	return combinations
+}
+
+// overLimit returns the rule that a request is at most the limit.
+func overLimit(rule, resources string, name corev1.ResourceName, of func(*Config) Resources) Combination {
+	return Combination{
+		Name: rule + string(name), Path: resources + "requests." + string(name),
+		With:   []string{resources + "limits." + string(name)},
+		Detail: fmt.Sprintf("is more than %slimits.%s; lower it, or raise the limit", resources, name),
+		Violated: func(c *Config) bool {
+			r := of(c)
+			wanted, asked := r.Requests[name]
+			limit, limited := r.Limits[name]
+			return asked && limited && wanted.Cmp(limit) > 0
+		},
+	}
 }
 
 // LimitedResources returns the resources whose requests are compared with their

@@ -11,6 +11,8 @@ type ControlPlane struct {
 	BackingStore BackingStore `json:"backingStore"`
 	// Workload that runs the control plane.
 	StatefulSet StatefulSet `json:"statefulSet"`
+	// DNS servers in addition to the control plane.
+	CoreDNS CoreDNS `json:"coredns"`
 	// Service RELEASE in front of the API server, port 443.
 	Service Service `json:"service"`
 	// Serving certificate of the virtual API.

@@ -41,6 +41,7 @@ func defaultControlPlane() ControlPlane {
 	return ControlPlane{
 		BackingStore: defaultBackingStore(),
 		StatefulSet:  defaultStatefulSet(),
+		CoreDNS:      defaultCoreDNS(),
 		Service: Service{
 			Spec:        ServiceSpec{Type: corev1.ServiceTypeClusterIP},
 			Labels:      map[string]string{},

@@ -1,0 +1,60 @@
+package nameserver
+
+import (
+	"context"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"k8s.io/klog/v2"
+	"k8s.io/utils/clock"
+)
+
+// retryInterval is the time between two attempts of a request.
+const retryInterval = 500 * time.Millisecond
+
+// waitingTransport repeats a request until the API server responds. A failed watch is opened
+// again after up to 30 s. One that waits here is open half a second after the API server is
+// back.
+type waitingTransport struct {
+	next  http.RoundTripper
+	clock clock.Clock
+	// away is true while the API server does not respond.
+	away *atomic.Bool
+}
+
+// RoundTrip implements http.RoundTripper.
+func (t waitingTransport) RoundTrip(request *http.Request) (*http.Response, error) {
+	ctx := request.Context()
+	for {
+		response, err := t.next.RoundTrip(request)
+		if err == nil && response.StatusCode < http.StatusInternalServerError {
+			t.record(ctx, false, nil)
+			return response, nil
+		}
+		if request.Method != http.MethodGet || ctx.Err() != nil {
+			return response, err
+		}
+		t.record(ctx, true, err)
+		if err == nil {
+			_ = response.Body.Close()
+		}
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-t.clock.After(retryInterval):
+		}
+	}
+}
+
+// record logs when the API server stops to respond, and when it responds again.
+func (t waitingTransport) record(ctx context.Context, away bool, err error) {
+	if !t.away.CompareAndSwap(!away, away) {
+		return
+	}
+	if away {
+		klog.FromContext(ctx).Info("Virtual API server does not respond, answering with the names that are known", "err", err)
+		return
+	}
+	klog.FromContext(ctx).Info("Virtual API server responds again")
+}

@@ -1,0 +1,67 @@
+package controlplane
+
+import (
+	"context"
+	"reflect"
+
+	rbacv1 "k8s.io/api/rbac/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// dnsReader returns the role of the DNS servers that run in pods of their own, and its
+// binding. It lets them read what names are made of, and no more. Without it no name is
+// learned, so that it is restored while the control plane runs.
+func (b *bootstrap) dnsReader() []systemObject {
+	user := b.config.DNSUser
+	if user == "" {
+		return nil
+	}
+	meta := metav1.ObjectMeta{Name: user, Labels: map[string]string{"kubernetes.io/bootstrapping": "rbac-defaults"}}
+	read := []string{"list", "watch"}
+	role := &rbacv1.ClusterRole{ObjectMeta: meta, Rules: []rbacv1.PolicyRule{
+		{APIGroups: []string{""}, Resources: []string{"namespaces", "pods", "services"}, Verbs: read},
+		{APIGroups: []string{"discovery.k8s.io"}, Resources: []string{"endpointslices"}, Verbs: read},
+	}}
+	binding := &rbacv1.ClusterRoleBinding{
+		ObjectMeta: meta,
+		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: user},
+		Subjects:   []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: rbacv1.UserKind, Name: user}},
+	}
+	return []systemObject{
+		{kind: kindClusterRole, name: user, keep: true, ensure: func(ctx context.Context) error { return b.ensureRole(ctx, role) }},
+		{kind: kindClusterBinding, name: user, keep: true, ensure: func(ctx context.Context) error { return b.ensureBinding(ctx, binding) }},
+	}
+}
+
+// ensureRole creates a cluster role or corrects its rules.
+func (b *bootstrap) ensureRole(ctx context.Context, want *rbacv1.ClusterRole) error {
+	api := b.client.RbacV1().ClusterRoles()
+	have, err := api.Get(ctx, want.Name, metav1.GetOptions{})
+	switch {
+	case apierrors.IsNotFound(err):
+		_, err = api.Create(ctx, want, metav1.CreateOptions{})
+		return err
+	case err != nil || reflect.DeepEqual(have.Rules, want.Rules):
+		return err
+	}
+	have.Rules = want.Rules
+	_, err = api.Update(ctx, have, metav1.UpdateOptions{})
+	return err
+}
+
+// ensureBinding creates a cluster role binding or corrects its subjects.
+func (b *bootstrap) ensureBinding(ctx context.Context, want *rbacv1.ClusterRoleBinding) error {
+	api := b.client.RbacV1().ClusterRoleBindings()
+	have, err := api.Get(ctx, want.Name, metav1.GetOptions{})
+	switch {
+	case apierrors.IsNotFound(err):
+		_, err = api.Create(ctx, want, metav1.CreateOptions{})
+		return err
+	case err != nil || reflect.DeepEqual(have.Subjects, want.Subjects):
+		return err
+	}
+	have.Subjects = want.Subjects
+	_, err = api.Update(ctx, have, metav1.UpdateOptions{})
+	return err
+}
