@@ -218,6 +218,8 @@ func (r Rules) decideLabel(d *Decision, key string, value *string) {
 		d.denyf("the label %s is the host's and cannot be changed or removed here; use a key that the host does not have", key)
 	case back && value != nil:
 		d.Warnings = append(d.Warnings, fmt.Sprintf("the label %s stays in the virtual cluster: %s", key, keptLabels(key)))
+	case value != nil && !r.VirtualScheduler:
+		d.Warnings = append(d.Warnings, fmt.Sprintf("the label %s has no effect on scheduling: %s", key, r.hint(v1alpha1.NodeLabels)))
 	}
 }
 
