@@ -227,6 +227,7 @@
     "policies.volumes"
     "networking"
     "networking.serviceCIDR"
+    "networking.serviceNodePortRange"
     "networking.advanced"
     "networking.advanced.clusterDomain"
     "networking.advanced.dns"

@@ -150,6 +150,8 @@ func (a *app) connectHost(ctx context.Context) error {
 		ServiceCIDR: a.values.Networking.ServiceCIDR,
 		NewCerts:    newCerts,
 
+		NodePortRange: a.values.Networking.ServiceNodePortRange,
+		AsksNodePorts: a.values.Sync.IsEnabled("sync.toHost.services"),
 		CompleteCerts: pki.WithPeers,
 		Events:        a.events,
 		Clock:         clock.RealClock{},

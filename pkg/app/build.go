@@ -128,6 +128,7 @@ func (a *app) controlPlaneConfig() controlplane.Config {
 		KubernetesServiceIP: net.ParseIP(a.facts.ServiceIP),
 		DNSServiceIP:        net.ParseIP(a.facts.DNSServiceIP),
 		DNSUser:             a.dnsPodsUser(),
+		NodePortRange:       a.facts.NodePortRange,
 		ClusterDomain:       a.values.Networking.Advanced.ClusterDomain,
 		Tokens:              a.tokens(),
 		Replicas:            a.apiServers(),

@@ -113,6 +113,10 @@ type Config struct {
 	// Service.
 	DNSServiceIP net.IP
 
+	// NodePortRange is the range of node ports, such as 20000-40000. A port that the host
+	// assigns must be in it. Default: upstream's.
+	NodePortRange string
+
 	// DNSUser is the user of DNS servers outside of the process, who may read what names
 	// are made of. Default: there are none.
 	DNSUser string

@@ -22,6 +22,11 @@ func (a *assembly) options(proxyCert, proxyKey string) (options.CompletedOptions
 	o.GenericServerRunOptions.AdvertiseAddress = c.AdvertiseAddress
 	o.GenericServerRunOptions.ExternalHost = c.AdvertiseAddress.String()
 	o.ServiceClusterIPRanges = c.ServiceCIDR
+	if c.NodePortRange != "" {
+		if err := o.ServiceNodePortRange.Set(c.NodePortRange); err != nil {
+			return options.CompletedOptions{}, fmt.Errorf("cannot use the range of node ports: %w", err)
+		}
+	}
 	o.AllowPrivileged = true // the host's policy decides, not the virtual cluster's
 	o.EndpointReconcilerType = string(reconcilers.NoneEndpointReconcilerType)
 	// A loopback address is no endpoint for anybody.

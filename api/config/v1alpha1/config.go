@@ -24,11 +24,15 @@ type Config struct {
 
 // Networking has the settings of Services and names of the virtual cluster.
 type Networking struct {
-	// IP range of Services, such as 10.96.0.0/12. Empty reads the ServiceCIDR of the host (needs get
-	// on servicecidrs). Where that is not possible, it is a wide range around the IP of the Service
+	// IP range of Services, such as 10.96.0.0/12. Empty reads the ServiceCIDR of the host with all its
+	// IP families (needs get on servicecidrs). Where that is not possible, it is a wide range around the IP of the Service
 	// RELEASE.
 	// Default: ""
 	ServiceCIDR string `json:"serviceCIDR" format:"cidr,optional"`
+	// Range of node ports, such as 30000-32767. Empty asks the host. Where that is not possible, it is
+	// the default of Kubernetes.
+	// Default: ""
+	ServiceNodePortRange string `json:"serviceNodePortRange" format:"port-range,optional"`
 	// Settings that few need.
 	Advanced NetworkingAdvanced `json:"advanced"`
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -42,6 +43,11 @@ type Discovery struct {
 	DataDir string
 	// ServiceCIDR is the range from the settings. Empty asks the host.
 	ServiceCIDR string
+	// NodePortRange is the range of node ports from the settings. Empty asks the host.
+	NodePortRange string
+	// AsksNodePorts permits to ask the host for its range of node ports. It needs the
+	// permission to create Services. Default: the range is unknown.
+	AsksNodePorts bool
 	// CompleteCerts adds what a Secret of an earlier release lacks. changed is false if
 	// it lacks nothing. Default: it never does.
 	CompleteCerts func(data map[string][]byte, now time.Time) (complete map[string][]byte, changed bool, err error)
@@ -200,6 +206,7 @@ func (d *Discovery) ask(ctx context.Context) (*answers, error) {
 	group.Go(func() (err error) { seen.facts.ServiceIP, err = d.clusterIP(ctx, d.Release.Service()); return })
 	group.Go(func() (err error) { seen.facts.DNSServiceIP, err = d.clusterIP(ctx, d.Release.DNS()); return })
 	group.Go(func() (err error) { seen.facts.ServiceCIDR, err = d.hostCIDR(ctx); return })
+	group.Go(func() error { seen.facts.NodePortRange = d.hostNodePorts(ctx); return nil })
 	group.Go(func() (err error) { seen.facts.Replicas, err = d.replicas(ctx); return })
 	group.Go(func() error {
 		secret, err := d.Client.CoreV1().Secrets(d.Release.Namespace).Get(ctx, d.Release.Certs(), metav1.GetOptions{})
@@ -241,8 +248,8 @@ func (d *Discovery) clusterIP(ctx context.Context, name string) (string, error) 
 	return service.Spec.ClusterIP, nil
 }
 
-// hostCIDR returns the service IP range of the host from its ServiceCIDR objects.
-// It is empty where the host has none or the server may not read them.
+// hostCIDR returns the service IP range of the host from its ServiceCIDR objects, one for
+// each IP family with a comma between them. It is empty where the host has none or the server may not read them.
 func (d *Discovery) hostCIDR(ctx context.Context) (string, error) {
 	if d.ServiceCIDR != "" {
 		return d.ServiceCIDR, nil
@@ -254,10 +261,7 @@ func (d *Discovery) hostCIDR(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", wrap(err, "get host ServiceCIDR kubernetes")
 	}
-	if len(cidr.Spec.CIDRs) == 0 {
-		return "", nil
-	}
-	return cidr.Spec.CIDRs[0], nil
+	return strings.Join(cidr.Spec.CIDRs, ","), nil
 }
 
 // replicas returns how many replicas the StatefulSet is to have, 0 if the host has none or

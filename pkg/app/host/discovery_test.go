@@ -93,6 +93,14 @@ func TestDiscover(t *testing.T) {
 			objects:  chartObjects(nil, cidr),
 			wantCIDR: "10.100.0.0/16", wantCA: "new",
 		},
+		"DualStack": {
+			reason: "A host with two IP families has a range for each.",
+			objects: chartObjects(nil, &networkingv1.ServiceCIDR{
+				ObjectMeta: metav1.ObjectMeta{Name: "kubernetes"},
+				Spec:       networkingv1.ServiceCIDRSpec{CIDRs: []string{"10.100.0.0/16", "fd00:10::/112"}},
+			}),
+			wantCIDR: "10.100.0.0/16,fd00:10::/112", wantCA: "new",
+		},
 		"Again": {
 			reason:   "A new pod keeps the authority that the first one created.",
 			objects:  chartObjects(nil, cidr, certsSecret("old")),

@@ -36,6 +36,8 @@ type Facts struct {
 	DNSServiceIP string `json:"dnsServiceIP"`
 	// ServiceCIDR is the range of Service addresses.
 	ServiceCIDR string `json:"serviceCIDR"`
+	// NodePortRange is the range of node ports, empty if it is unknown.
+	NodePortRange string `json:"nodePortRange,omitempty"`
 	// Certs are the data of the Secret with the authority and the keys.
 	Certs map[string][]byte `json:"certs"`
 	// Replicas is the number of replicas that the StatefulSet is to have, 0 if unknown.
