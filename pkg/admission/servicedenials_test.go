@@ -99,6 +99,10 @@ func TestServiceDenials(t *testing.T) {
 			settings: func(p *v1alpha1.ServicePolicy) { p.LoadBalancerClasses = []string{"example.com/internal"} },
 			now:      balancer(func(s *corev1.Service) { s.Spec.LoadBalancerClass = new("example.com/other") }),
 		},
+		"service-balancer-class-tenants": {
+			settings: func(p *v1alpha1.ServicePolicy) { p.TenantLoadBalancerClasses = []string{"example.com/own"} },
+			now:      balancer(func(s *corev1.Service) { s.Spec.LoadBalancerClass = new("example.com/other") }),
+		},
 		"service-sources-unset": {
 			settings: func(p *v1alpha1.ServicePolicy) { p.LoadBalancerSourceRanges = []string{"10.0.0.0/8"} },
 			now:      balancer(nil),

@@ -150,11 +150,11 @@ func (s *Services) checkBalancer(old, service *corev1.Service) []Violation {
 			Detail: "allowed is " + s.balancerIPs.String(),
 		})
 	}
-	if class := service.Spec.LoadBalancerClass; class != nil && !equal(class, old.Spec.LoadBalancerClass) &&
-		!slices.Contains(s.settings.LoadBalancerClasses, *class) {
+	allowed := slices.Concat(s.settings.LoadBalancerClasses, s.settings.TenantLoadBalancerClasses)
+	if class := service.Spec.LoadBalancerClass; class != nil && !equal(class, old.Spec.LoadBalancerClass) && !slices.Contains(allowed, *class) {
 		violations = append(violations, Violation{
 			Field: "spec.loadBalancerClass", Value: *class, Setting: servicesSetting + "loadBalancerClasses",
-			Detail: "this class of load balancers is not allowed, " + only(s.settings.LoadBalancerClasses),
+			Detail: "this class of load balancers is not allowed, " + only(allowed),
 		})
 	}
 	return append(violations, s.checkSources(old, service)...)
@@ -232,6 +232,14 @@ func (s *Services) PassesAnnotation(key, value string) bool {
 
 // AllowsExternalIP reports whether a Service may draw the traffic of an address.
 func (s *Services) AllowsExternalIP(ip string) bool { return s.externalIPs.ContainsAddress(ip) }
+
+// IsTenantsBalancer reports whether a controller of the tenant serves a load balancer. Its
+// status is the tenant's then, and not the host's.
+func (s *Services) IsTenantsBalancer(service *corev1.Service) bool {
+	class := service.Spec.LoadBalancerClass
+	return service.Spec.Type == corev1.ServiceTypeLoadBalancer && class != nil &&
+		slices.Contains(s.settings.TenantLoadBalancerClasses, *class) && !slices.Contains(s.settings.LoadBalancerClasses, *class)
+}
 
 // Warnings returns a text for each new annotation that components of a host read and that
 // stays behind.

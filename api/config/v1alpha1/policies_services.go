@@ -25,6 +25,11 @@ type ServicePolicy struct {
 	// Values of loadBalancerClass. Without one, the default of the host serves a Service.
 	// Default: []
 	LoadBalancerClasses []string `json:"loadBalancerClasses" format:"label-key" unique:"true"`
+	// Values of loadBalancerClass that a controller in the virtual cluster serves. What it writes to
+	// status.loadBalancer stays. No load balancer of the host may serve them. A class that
+	// loadBalancerClasses has too is the host's.
+	// Default: []
+	TenantLoadBalancerClasses []string `json:"tenantLoadBalancerClasses" format:"label-key" unique:"true"`
 	// Ranges that may reach the tenant's load balancers. loadBalancerSourceRanges must be inside them, and
 	// must be set unless all addresses are allowed.
 	// Default: [0.0.0.0/0, "::/0"]
@@ -48,5 +53,7 @@ func defaultServicePolicy() ServicePolicy {
 		LoadBalancerClasses:      []string{},
 		LoadBalancerSourceRanges: []string{"0.0.0.0/0", "::/0"},
 		Annotations:              map[string]string{},
+
+		TenantLoadBalancerClasses: []string{},
 	}
 }

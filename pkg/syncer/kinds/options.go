@@ -82,6 +82,8 @@ type ServiceRules interface {
 	PassesAnnotation(key, value string) bool
 	// AllowsExternalIP reports whether a Service may draw the traffic of an address.
 	AllowsExternalIP(ip string) bool
+	// IsTenantsBalancer reports whether a controller of the tenant serves a load balancer.
+	IsTenantsBalancer(service *corev1.Service) bool
 }
 
 // TokenMinter issues tokens of service accounts of the virtual cluster.

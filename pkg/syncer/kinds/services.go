@@ -21,7 +21,10 @@ func Services(o Options) syncer.Resource[*corev1.Service, *corev1.Service] {
 		Down: func(s syncer.Scope, virtual, host *corev1.Service) error {
 			return fillHostService(o.Services, s, virtual, host)
 		},
-		Up: fillVirtualService,
+		Up: func(_ syncer.Scope, host, virtual *corev1.Service) error {
+			fillVirtualService(o.Services, host, virtual)
+			return nil
+		},
 	}
 }
 
@@ -91,9 +94,11 @@ func keepAssigned(assigned, virtual []string, wanted int) []string {
 	return kept
 }
 
-// fillVirtualService copies what the host assigned, and the status of its load balancers.
-func fillVirtualService(_ syncer.Scope, host, virtual *corev1.Service) error {
-	virtual.Status = host.Status
+// fillVirtualService copies what the host assigned, and the status of its load balancers. The
+// status of a load balancer that the tenant serves has another owner.
+func fillVirtualService(rules ServiceRules, host, virtual *corev1.Service) {
+	if rules == nil || !rules.IsTenantsBalancer(virtual) {
+		virtual.Status = host.Status
+	}
 	translate.CopyAssigned(host, virtual)
-	return nil
 }
