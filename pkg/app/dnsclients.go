@@ -30,6 +30,9 @@ func (a *app) buildDNS() error {
 		Allowed:          allowed,
 		QueriesPerSecond: float32(settings.DNS.QueriesPerSecond),
 		HostRanges:       services,
+		Hosts:            settings.DNS.Hosts,
+		Rewrite:          settings.DNS.Rewrite,
+		Forward:          settings.DNS.Forward,
 		Register:         legacyregistry.Register,
 	})
 	return err

@@ -7,8 +7,10 @@
 //	observe      records metrics, logs errors, recovers from panics
 //	clients      drops queries of addresses that are none of the cluster's pods, and limits each
 //	loadbalance  shuffles the addresses of an answer
+//	settings     names of the operator: fixed addresses, other names
 //	kubernetes   answers for the cluster's domain; passes on an address that
 //	             belongs to nothing in the cluster
+//	forward      asks nameservers of the operator for their domains
 //	outside      hides the names and addresses of the host's cluster
 //	cache        caches answers from outside for up to 30 s
 //	forward      asks the nameservers outside

@@ -44,6 +44,11 @@ func (o *Options) complete() error {
 	if problems := validation.IsDNS1123Subdomain(o.ClusterDomain); len(problems) > 0 {
 		return fmt.Errorf("cluster domain %q: %s", o.ClusterDomain, strings.Join(problems, "; "))
 	}
+	for domain, server := range o.Forward {
+		if problems := validation.IsDNS1123Subdomain(domain); len(problems) > 0 || !isNameserver(server) {
+			return fmt.Errorf("nameserver %q of domain %q: want a domain, and an IP address with or without port", server, domain)
+		}
+	}
 	for _, upstream := range o.Upstreams {
 		if !isNameserver(upstream) {
 			return fmt.Errorf("nameserver %q: want an IP address, or an IP address and a port", upstream)

@@ -3,6 +3,8 @@ package dns
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	"github.com/coredns/caddy"
@@ -35,7 +37,7 @@ const (
 	// staleText answers from the cache if there is no answer after a second. Resolvers
 	// ask again after five.
 	staleText   = "serve_stale 1h verify 1s"
-	forwardText = `forward . %s {
+	forwardText = `forward %s %s {
 		max_concurrent 1000
 	}`
 )
@@ -63,25 +65,42 @@ func (s *Server) assemble(options Options) error {
 		asking.next = next
 		return asking
 	})
-	if err := addConfigured(config, "loadbalance", "loadbalance"); err != nil {
+	if err := s.addConfigured(config, "loadbalance", "loadbalance"); err != nil {
 		return err
 	}
+	settings := newOperatorNames(options)
+	config.AddPlugin(func(next plugin.Handler) plugin.Handler {
+		settings.next = next
+		return settings
+	})
 	config.AddPlugin(func(next plugin.Handler) plugin.Handler {
 		s.kubernetes.Next = next
 		return s.kubernetes
 	})
-	if err := addOutside(config, options); err != nil {
+	if err := s.addForwards(config, options); err != nil {
+		return err
+	}
+	if err := s.addOutside(config, options); err != nil {
 		return err
 	}
 	if s.server, err = dnsserver.NewServer("dns://"+options.Address, []*dnsserver.Config{config}); err != nil {
 		return err
 	}
-	s.forward, _ = config.Handler("forward").(*forward.Forward)
+	return nil
+}
+
+// addForwards adds a plugin for each domain with a nameserver of its own.
+func (s *Server) addForwards(config *dnsserver.Config, options Options) error {
+	for _, domain := range slices.Sorted(maps.Keys(options.Forward)) {
+		if err := s.addConfigured(config, "forward", fmt.Sprintf(forwardText, domain, options.Forward[domain])); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 
 // addOutside adds the plugins that resolve names outside the cluster.
-func addOutside(config *dnsserver.Config, options Options) error {
+func (s *Server) addOutside(config *dnsserver.Config, options Options) error {
 	guard := &outsideGuard{zones: hostZones(options.ResolvConf), inner: options.HostRanges}
 	config.AddPlugin(func(next plugin.Handler) plugin.Handler {
 		guard.next = next
@@ -96,10 +115,10 @@ func addOutside(config *dnsserver.Config, options Options) error {
 	if options.ServeStale {
 		stale = staleText
 	}
-	if err := addConfigured(config, "cache", fmt.Sprintf(cacheText, stale)); err != nil {
+	if err := s.addConfigured(config, "cache", fmt.Sprintf(cacheText, stale)); err != nil {
 		return err
 	}
-	return addConfigured(config, "forward", fmt.Sprintf(forwardText, strings.Join(upstreams, " ")))
+	return s.addConfigured(config, "forward", fmt.Sprintf(forwardText, ".", strings.Join(upstreams, " ")))
 }
 
 // newKubernetes creates the plugin for names of the cluster. Its directive is not
@@ -122,7 +141,7 @@ func newKubernetes(options Options) (*kubernetes.Kubernetes, error) {
 // addConfigured adds a plugin that is set up by the text of a Corefile. The setup
 // comes from caddy's registry, which is only read here. The controller is the one of
 // CoreDNS's tests, as any other belongs to an instance.
-func addConfigured(config *dnsserver.Config, directive, text string) error {
+func (s *Server) addConfigured(config *dnsserver.Config, directive, text string) error {
 	setup, err := caddy.DirectiveAction("dns", directive)
 	if err != nil {
 		return err
@@ -132,7 +151,13 @@ func addConfigured(config *dnsserver.Config, directive, text string) error {
 		return err
 	}
 	for _, p := range dnsserver.GetConfig(controller).Plugin {
-		config.AddPlugin(p)
+		config.AddPlugin(func(next plugin.Handler) plugin.Handler {
+			handler := p(next)
+			if f, ok := handler.(*forward.Forward); ok {
+				s.forwards = append(s.forwards, f)
+			}
+			return handler
+		})
 	}
 	return nil
 }

@@ -58,6 +58,13 @@ type Options struct {
 	// HostRanges are addresses of the host's cluster. Their names do not exist here, like
 	// those of private addresses. Default: none.
 	HostRanges []netip.Prefix
+	// Hosts are names with a fixed address, name -> IP. Default: none.
+	Hosts map[string]string
+	// Rewrite are names that are answered like others, name -> name. Default: none.
+	Rewrite map[string]string
+	// Forward are domains with a nameserver of their own, domain -> IP or IP:port. Neither
+	// their names nor their addresses are hidden. Default: none.
+	Forward map[string]string
 	// ServeStale answers a name outside from the cache for up to an hour after its end, if
 	// the nameservers outside do not respond. Default: false.
 	ServeStale bool
@@ -71,7 +78,7 @@ type Options struct {
 type Server struct {
 	api        clientset.Interface
 	kubernetes *kubernetes.Kubernetes
-	forward    *forward.Forward // nil if there is no nameserver outside
+	forwards   []*forward.Forward
 	server     *dnsserver.Server
 	tcp        net.Listener
 	udp        net.PacketConn
@@ -109,11 +116,11 @@ func (s *Server) Ready() <-chan struct{} { return s.ready }
 // Run serves until ctx is done. It waits for the API server without limit. It runs
 // once.
 func (s *Server) Run(ctx context.Context) error {
-	if s.forward != nil {
-		if err := s.forward.OnStartup(); err != nil {
+	for _, f := range s.forwards {
+		if err := f.OnStartup(); err != nil {
 			return fmt.Errorf("cannot start forwarding of DNS queries: %w", err)
 		}
-		defer func() { _ = s.forward.OnShutdown() }()
+		defer func() { _ = f.OnShutdown() }()
 	}
 
 	group, ctx := errgroup.WithContext(ctx)

@@ -55,6 +55,17 @@ type DNS struct {
 	// Queries per second of one address. Twice as many may come at once, others are dropped.
 	// Default: 1000
 	QueriesPerSecond int32 `json:"queriesPerSecond" min:"1" max:"1000000"`
+	// Names with a fixed address, name -> IP. They replace what the names are elsewhere.
+	// Default: {}
+	Hosts map[string]string `json:"hosts" keys:"dns-domain" values:"ip"`
+	// Names that are answered like another name of the virtual cluster or outside, name -> name. Names of
+	// the host's cluster stay hidden.
+	// Default: {}
+	Rewrite map[string]string `json:"rewrite" keys:"dns-domain" values:"dns-domain"`
+	// Domains that a nameserver of their own resolves, domain -> nameserver. It answers whatever it knows,
+	// names of the host's cluster too if it is the host's.
+	// Default: {}
+	Forward map[string]string `json:"forward" keys:"dns-domain" values:"nameserver"`
 }
 
 // ExportKubeConfig has the settings of the kubeconfig that the control plane

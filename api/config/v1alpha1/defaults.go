@@ -29,7 +29,10 @@ func Default(kinds ...Kind) *Config {
 		Policies: defaultPolicies(),
 		Networking: Networking{Advanced: NetworkingAdvanced{
 			ClusterDomain: "cluster.local",
-			DNS:           DNS{AllowedCIDRs: []string{}, QueriesPerSecond: 1000},
+			DNS: DNS{
+				AllowedCIDRs: []string{}, QueriesPerSecond: 1000,
+				Hosts: map[string]string{}, Rewrite: map[string]string{}, Forward: map[string]string{},
+			},
 		}},
 		Logging: Logging{Encoding: "console"},
 	}

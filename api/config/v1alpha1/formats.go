@@ -56,6 +56,10 @@ func Formats() []Format {
 			Want: "a key of a Secret or an absolute path, such as ca.crt or /certs/ca.crt"},
 		{Name: "cidr", Pattern: `^([0-9]{1,3}(\.[0-9]{1,3}){3}|` + ipv6 + `)/[0-9]{1,3}$`,
 			Want: "an IP range that begins at its first address, such as 10.96.0.0/12", isValid: isCIDR},
+		{Name: "ip", Pattern: `^([0-9]{1,3}(\.[0-9]{1,3}){3}|` + ipv6 + `)$`,
+			Want: "an IP such as 192.0.2.10", isValid: isIP},
+		{Name: "nameserver", Pattern: `^([0-9]{1,3}(\.[0-9]{1,3}){3}` + portSuffix + `|` + ipv6 + `|\[` + ipv6 + `\]:[0-9]{1,5})$`,
+			Want: "an IP, or an IP with a port, such as 192.0.2.53 or 192.0.2.53:5353", isValid: isNameserver},
 		{Name: "context-name", Pattern: `^[^\s"'\\]+$`,
 			Want: "a name without spaces and quotes, such as shop"},
 		{Name: "object-name", Pattern: `^` + dnsName + `$`,
@@ -123,6 +127,16 @@ func isNameOrIP(value string) bool {
 		return err == nil
 	}
 	return isDomain(strings.TrimPrefix(value, "*."))
+}
+
+func isIP(value string) bool {
+	_, err := netip.ParseAddr(value)
+	return err == nil
+}
+
+func isNameserver(value string) bool {
+	_, err := netip.ParseAddrPort(value)
+	return err == nil || isIP(value)
 }
 
 func isURL(value string) bool {

@@ -102,6 +102,9 @@ func New(ctx context.Context, options Options) (*Server, error) {
 		Allowed:          allowed,
 		QueriesPerSecond: float32(settings.DNS.QueriesPerSecond),
 		HostRanges:       ranges,
+		Hosts:            settings.DNS.Hosts,
+		Rewrite:          settings.DNS.Rewrite,
+		Forward:          settings.DNS.Forward,
 		ServeStale:       true,
 	})
 	if err != nil {

@@ -1,0 +1,88 @@
+package dns
+
+import (
+	"context"
+	"net/netip"
+	"strings"
+
+	"github.com/coredns/coredns/plugin"
+	"github.com/coredns/coredns/request"
+	"github.com/miekg/dns"
+)
+
+// operatorTTL is how long clients may keep the address of a fixed name, in seconds.
+const operatorTTL = 30
+
+// operatorNames is a plugin with the names that the operator has set. Names of the cluster
+// and of the world outside come after them.
+type operatorNames struct {
+	next    plugin.Handler
+	hosts   map[string]netip.Addr // name -> its address
+	rewrite map[string]string     // name -> the name whose answer it gets
+}
+
+// newOperatorNames returns the plugin. Names are in lower case and end with a dot.
+func newOperatorNames(options Options) *operatorNames {
+	o := &operatorNames{hosts: map[string]netip.Addr{}, rewrite: map[string]string{}}
+	for name, text := range options.Hosts {
+		if address, err := netip.ParseAddr(text); err == nil {
+			o.hosts[dns.Fqdn(strings.ToLower(name))] = address.Unmap()
+		}
+	}
+	for name, other := range options.Rewrite {
+		o.rewrite[dns.Fqdn(strings.ToLower(name))] = dns.Fqdn(strings.ToLower(other))
+	}
+	return o
+}
+
+// Name implements plugin.Handler.
+func (*operatorNames) Name() string { return "settings" }
+
+// ServeDNS implements plugin.Handler.
+func (o *operatorNames) ServeDNS(ctx context.Context, w dns.ResponseWriter, r *dns.Msg) (int, error) {
+	state := request.Request{W: w, Req: r}
+	if address, ok := o.hosts[state.Name()]; ok {
+		return writeAddress(w, r, state, address)
+	}
+	other, ok := o.rewrite[state.Name()]
+	if !ok {
+		return plugin.NextOrFailure(o.Name(), o.next, ctx, w, r)
+	}
+	asked := r.Copy()
+	asked.Question[0].Name = other
+	return plugin.NextOrFailure(o.Name(), o.next, ctx, &renamed{ResponseWriter: w, query: r, other: other}, asked)
+}
+
+// writeAddress answers with a fixed address. For other types the name exists without a record.
+func writeAddress(w dns.ResponseWriter, r *dns.Msg, state request.Request, address netip.Addr) (int, error) {
+	answer := new(dns.Msg)
+	answer.SetReply(r)
+	answer.Authoritative = true
+	header := dns.RR_Header{Name: state.QName(), Rrtype: state.QType(), Class: dns.ClassINET, Ttl: operatorTTL}
+	switch {
+	case state.QType() == dns.TypeA && address.Is4():
+		answer.Answer = []dns.RR{&dns.A{Hdr: header, A: address.AsSlice()}}
+	case state.QType() == dns.TypeAAAA && address.Is6():
+		answer.Answer = []dns.RR{&dns.AAAA{Hdr: header, AAAA: address.AsSlice()}}
+	}
+	return dns.RcodeSuccess, w.WriteMsg(answer)
+}
+
+// renamed gives the answer for another name the name that was asked for.
+type renamed struct {
+	dns.ResponseWriter
+	query *dns.Msg
+	other string
+}
+
+// WriteMsg implements dns.ResponseWriter. The records may belong to a cache.
+func (n *renamed) WriteMsg(answer *dns.Msg) error {
+	copied := answer.Copy()
+	copied.Question = n.query.Question
+	for _, record := range copied.Answer {
+		if strings.EqualFold(record.Header().Name, n.other) {
+			record.Header().Name = n.query.Question[0].Name
+		}
+	}
+	return n.ResponseWriter.WriteMsg(copied)
+}
