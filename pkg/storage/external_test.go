@@ -11,14 +11,16 @@ import (
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.etcd.io/etcd/client/v3/kubernetes"
-	"go.etcd.io/etcd/server/v3/embed"
 	clocktesting "k8s.io/utils/clock/testing"
+
+	"github.com/sublet-dev/sublet/test/etcd"
+	"github.com/sublet-dev/sublet/test/ports"
 )
 
 // startExternal opens the store of one virtual cluster on a server.
-func startExternal(t *testing.T, s *testEtcd, prefix string, options ...func(*External)) (*External, *kubernetes.Client) {
+func startExternal(t *testing.T, s *etcd.Server, prefix string, options ...func(*External)) (*External, *kubernetes.Client) {
 	t.Helper()
-	x := &External{Endpoints: []string{s.endpoint}, Prefix: prefix}
+	x := &External{Endpoints: []string{s.Endpoint()}, Prefix: prefix}
 	for _, option := range options {
 		option(x)
 	}
@@ -54,7 +56,7 @@ func keys(t *testing.T, kv clientv3.KV, prefix string) []string {
 // TestTwoOnOneEtcd opens stores with prefixes that are parts of each other.
 func TestTwoOnOneEtcd(t *testing.T) {
 	t.Parallel()
-	s := startServer(t)
+	s := etcd.Start(t, etcd.Options{})
 	_, outer := startExternal(t, s, "/shop/")
 	_, inner := startExternal(t, s, "/shop/registry/")
 	_, other := startExternal(t, s, "/shop2/")
@@ -76,7 +78,7 @@ func TestTwoOnOneEtcd(t *testing.T) {
 // TestDialExternal uses the connection for libraries, which must see the prefix too.
 func TestDialExternal(t *testing.T) {
 	t.Parallel()
-	s := startServer(t)
+	s := etcd.Start(t, etcd.Options{})
 	x, client := startExternal(t, s, "/shop/")
 	dialed := dialled(t, x)
 	lease, err := dialed.Grant(t.Context(), 60)
@@ -97,7 +99,7 @@ func TestDialExternal(t *testing.T) {
 // TestStoreGoesAway stops the etcd and starts it again. The same client works on.
 func TestStoreGoesAway(t *testing.T) {
 	t.Parallel()
-	s := startServer(t)
+	s := etcd.Start(t, etcd.Options{})
 	fake := clocktesting.NewFakeClock(time.Now())
 	x, client := startExternal(t, s, "/shop/", func(x *External) { x.Clock = fake })
 	got, err := client.Put(t.Context(), "/registry/a", "1")
@@ -105,7 +107,7 @@ func TestStoreGoesAway(t *testing.T) {
 		t.Fatal(err)
 	}
 	watching := client.Watch(t.Context(), "/registry/", clientv3.WithPrefix(), clientv3.WithRev(got.Header.Revision+1))
-	s.stop()
+	s.Stop()
 	eventually(t, func() string {
 		fake.Step(monitorPeriod)
 		if checks := x.checks(); checks[0].Healthy {
@@ -118,7 +120,7 @@ func TestStoreGoesAway(t *testing.T) {
 		t.Error("a store outside of the process must not end it")
 	default:
 	}
-	s.start(t)
+	s.Resume(t)
 	eventually(t, func() string {
 		fake.Step(monitorPeriod)
 		if checks := x.checks(); !checks[0].Healthy {
@@ -135,12 +137,12 @@ func TestStoreGoesAway(t *testing.T) {
 // TestStartWaits starts while the etcd is away.
 func TestStartWaits(t *testing.T) {
 	t.Parallel()
-	s := startServer(t)
-	s.stop()
+	s := etcd.Start(t, etcd.Options{})
+	s.Stop()
 	var mu sync.Mutex
 	var reasons []string
 	waits := make(chan struct{}, 1)
-	x := &External{Endpoints: []string{s.endpoint}, Prefix: "/shop/", Waiter: Waiter{Report: func(reason string) {
+	x := &External{Endpoints: []string{s.Endpoint()}, Prefix: "/shop/", Waiter: Waiter{Report: func(reason string) {
 		mu.Lock()
 		defer mu.Unlock()
 		reasons = append(reasons, reason)
@@ -156,7 +158,7 @@ func TestStartWaits(t *testing.T) {
 		done <- err
 	}()
 	<-waits
-	s.start(t)
+	s.Resume(t)
 	if err := <-done; err != nil {
 		t.Fatal(err)
 	}
@@ -170,9 +172,9 @@ func TestStartWaits(t *testing.T) {
 // TestOneMemberIsAway opens a store of which one endpoint does not answer.
 func TestOneMemberIsAway(t *testing.T) {
 	t.Parallel()
-	s := startServer(t)
+	s := etcd.Start(t, etcd.Options{})
 	_, client := startExternal(t, s, "/shop/", func(x *External) {
-		x.Endpoints = []string{"http://" + freeAddress(t), s.endpoint}
+		x.Endpoints = []string{"http://" + ports.Free(t, "127.0.0.1"), s.Endpoint()}
 	})
 	for i := range 10 {
 		createKey(t, client, fmt.Sprintf("/registry/%d", i))
@@ -183,7 +185,7 @@ func TestOneMemberIsAway(t *testing.T) {
 func TestStopEndsTheWait(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancel(t.Context())
-	x := &External{Endpoints: []string{"http://" + freeAddress(t)}, Prefix: "/shop/", Waiter: Waiter{Report: func(string) { cancel() }}}
+	x := &External{Endpoints: []string{"http://" + ports.Free(t, "127.0.0.1")}, Prefix: "/shop/", Waiter: Waiter{Report: func(string) { cancel() }}}
 	if _, err := x.Start(ctx); err == nil {
 		t.Error("a store that is away was opened")
 	}
@@ -193,7 +195,7 @@ func TestStopEndsTheWait(t *testing.T) {
 // TestFullExternal denies creates where the quota of the etcd is known.
 func TestFullExternal(t *testing.T) {
 	t.Parallel()
-	s := startServer(t, func(config *embed.Config) { config.QuotaBackendBytes = 16 * mib })
+	s := etcd.Start(t, etcd.Options{Quota: 16 * mib})
 	fake := clocktesting.NewFakeClock(time.Now())
 	x, client := startExternal(t, s, "/shop/", func(x *External) { x.Clock = fake })
 	if got := x.usage().Quota; got != 16*mib {
@@ -219,16 +221,16 @@ func TestRenewedCertificates(t *testing.T) {
 	ca := newSigner(t)
 	cert, key := ca.leaf(t, "server", nil)
 	ca.leaf(t, "tls", nil)
-	s := startServer(t, withTLS(cert, key, ca.path("ca.crt")))
+	s := etcd.Start(t, withTLS(cert, key, ca.path("ca.crt")))
 	_, client := startExternal(t, s, "/shop/", func(x *External) { x.TLS.Dir = ca.dir })
 	createKey(t, client, "/registry/a")
-	s.stop()
+	s.Stop()
 	next := newSigner(t)
 	next.dir = ca.dir
 	writePEM(t, ca.path("ca.crt"), "CERTIFICATE", next.cert.Raw)
 	next.leaf(t, "server", nil)
 	next.leaf(t, "tls", nil)
-	s.start(t)
+	s.Resume(t)
 	eventually(t, func() string {
 		if _, err := client.Put(t.Context(), "/registry/b", "1"); err != nil {
 			return err.Error()

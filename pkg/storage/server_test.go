@@ -9,15 +9,14 @@ import (
 	"encoding/pem"
 	"math/big"
 	"net"
-	"net/url"
 	"os"
 	"path/filepath"
 	"testing"
 	"time"
 
 	"go.etcd.io/etcd/client/pkg/v3/transport"
-	"go.etcd.io/etcd/server/v3/embed"
-	"go.uber.org/zap"
+
+	"github.com/sublet-dev/sublet/test/etcd"
 )
 
 // signer signs certificates for servers and clients of a test.
@@ -93,76 +92,8 @@ func writePEM(t *testing.T, path, kind string, der []byte) {
 	}
 }
 
-// testEtcd is an etcd that listens on a port, as an operator runs it.
-type testEtcd struct {
-	config   *embed.Config
-	etcd     *embed.Etcd
-	endpoint string
-}
-
-// startServer starts an etcd. Options change its configuration.
-func startServer(t *testing.T, options ...func(*embed.Config)) *testEtcd {
-	t.Helper()
-	config := embed.NewConfig()
-	config.Dir = t.TempDir()
-	config.ZapLoggerBuilder = embed.NewZapLoggerBuilder(zap.NewNop())
-	config.UnsafeNoFsync = true
-	config.TickMs, config.ElectionMs = 10, 100
-	scheme := "http"
-	for _, option := range options {
-		option(config)
-	}
-	if config.ClientTLSInfo.CertFile != "" {
-		scheme = "https"
-	}
-	config.ListenClientUrls = []url.URL{{Scheme: scheme, Host: freeAddress(t)}}
-	config.AdvertiseClientUrls = config.ListenClientUrls
-	config.ListenPeerUrls = []url.URL{{Scheme: "http", Host: freeAddress(t)}}
-	config.AdvertisePeerUrls = config.ListenPeerUrls
-	config.InitialCluster = config.InitialClusterFromName(config.Name)
-	s := &testEtcd{config: config, endpoint: config.ListenClientUrls[0].String()}
-	s.start(t)
-	t.Cleanup(s.stop)
-	return s
-}
-
-// freeAddress returns an address on which nobody listens.
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = listener.Close() }()
-	return listener.Addr().String()
-}
-
-// start starts the etcd, again on the same address and data after a stop.
-func (s *testEtcd) start(t *testing.T) {
-	t.Helper()
-	config := *s.config
-	etcd, err := embed.StartEtcd(&config)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.etcd = etcd
-	select {
-	case <-etcd.Server.ReadyNotify():
-	case <-time.After(30 * time.Second):
-		t.Fatal("etcd is not ready within 30 s")
-	}
-}
-
-func (s *testEtcd) stop() {
-	if s.etcd != nil {
-		s.etcd.Close()
-		s.etcd = nil
-	}
-}
-
-// withTLS makes the server use a certificate, and ask clients for one if clients is true.
-func withTLS(cert, key, ca string) func(*embed.Config) {
-	return func(config *embed.Config) {
-		config.ClientTLSInfo = transport.TLSInfo{CertFile: cert, KeyFile: key, TrustedCAFile: ca, ClientCertAuth: ca != ""}
-	}
+// withTLS returns the options of a server with a certificate. It asks clients for one if
+// there is a ca.
+func withTLS(cert, key, ca string) etcd.Options {
+	return etcd.Options{TLS: transport.TLSInfo{CertFile: cert, KeyFile: key, TrustedCAFile: ca, ClientCertAuth: ca != ""}}
 }

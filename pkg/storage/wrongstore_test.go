@@ -19,6 +19,9 @@ import (
 	"go.etcd.io/etcd/api/v3/etcdserverpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"google.golang.org/grpc"
+
+	"github.com/sublet-dev/sublet/test/etcd"
+	"github.com/sublet-dev/sublet/test/ports"
 )
 
 var update = flag.Bool("update", false, "rewrite the golden files")
@@ -32,7 +35,7 @@ func wrongEtcds() map[string]wrongStore {
 	return map[string]wrongStore{
 		"no-such-name": func(*testing.T) *External { return at("https://etcd.invalid:2379") },
 		"nobody-listens": func(t *testing.T) *External {
-			return at("https://"+freeAddress(t), "https://"+freeAddress(t))
+			return at("https://"+ports.Free(t, "127.0.0.1"), "https://"+ports.Free(t, "127.0.0.1"))
 		},
 		"no-answer": func(t *testing.T) *External { return at("https://" + silentAddress(t)) },
 		"not-etcd":  func(t *testing.T) *External { return at("http://" + grpcServer(t, "")) },
@@ -43,15 +46,11 @@ func wrongEtcds() map[string]wrongStore {
 		},
 		"old-etcd": func(t *testing.T) *External { return at("http://" + grpcServer(t, "3.4.34")) },
 		"two-clusters": func(t *testing.T) *External {
-			first, second := startServer(t), startServer(t)
-			second.stop()
-			second.config.InitialClusterToken = "other"
-			second.config.Dir = t.TempDir()
-			second.start(t)
-			return at(first.endpoint, second.endpoint)
+			first, second := etcd.Start(t, etcd.Options{}), etcd.Start(t, etcd.Options{Token: "other"})
+			return at(first.Endpoint(), second.Endpoint())
 		},
 		"tls-for-plain-etcd": func(t *testing.T) *External {
-			return at(strings.Replace(startServer(t).endpoint, "http:", "https:", 1))
+			return at(strings.Replace(etcd.Start(t, etcd.Options{}).Endpoint(), "http:", "https:", 1))
 		},
 		"plain-for-tls-etcd": func(t *testing.T) *External {
 			x := tlsStore(t, nil)
@@ -172,8 +171,8 @@ func tlsStore(t *testing.T, change func(*x509.Certificate)) *External {
 	t.Helper()
 	ca := newSigner(t)
 	cert, key := ca.leaf(t, "server", change)
-	s := startServer(t, withTLS(cert, key, ""))
-	return &External{Endpoints: []string{s.endpoint}, Prefix: "/shop/", TLS: TLSFiles{Dir: ca.dir}}
+	s := etcd.Start(t, withTLS(cert, key, ""))
+	return &External{Endpoints: []string{s.Endpoint()}, Prefix: "/shop/", TLS: TLSFiles{Dir: ca.dir}}
 }
 
 // mutualStore returns a store on an etcd that wants client certificates signed by ca. The
@@ -181,8 +180,8 @@ func tlsStore(t *testing.T, change func(*x509.Certificate)) *External {
 func mutualStore(t *testing.T, ca, by *signer, name string) *External {
 	t.Helper()
 	cert, key := ca.leaf(t, "server", nil)
-	s := startServer(t, withTLS(cert, key, ca.path("ca.crt")))
-	x := &External{Endpoints: []string{s.endpoint}, Prefix: "/shop/", TLS: TLSFiles{Dir: ca.dir}}
+	s := etcd.Start(t, withTLS(cert, key, ca.path("ca.crt")))
+	x := &External{Endpoints: []string{s.Endpoint()}, Prefix: "/shop/", TLS: TLSFiles{Dir: ca.dir}}
 	if by != nil {
 		x.TLS.Cert, x.TLS.Key = by.leaf(t, name, nil)
 	}
@@ -226,12 +225,12 @@ func authStore(t *testing.T, user string, granted bool) *External {
 // storeWith returns a store in which a key is.
 func storeWith(t *testing.T, key, value string) *External {
 	t.Helper()
-	s := startServer(t)
+	s := etcd.Start(t, etcd.Options{})
 	_, client := startExternal(t, s, "/shop/")
 	if _, err := client.Put(t.Context(), key, value); err != nil {
 		t.Fatal(err)
 	}
-	return &External{Endpoints: []string{s.endpoint}, Prefix: "/shop/"}
+	return &External{Endpoints: []string{s.Endpoint()}, Prefix: "/shop/"}
 }
 
 // silentAddress returns an address that accepts connections and never answers.

@@ -19,6 +19,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/sublet-dev/sublet/test/ports"
 )
 
 const (
@@ -28,7 +30,7 @@ const (
 	Password = "p@ss:w/rd?" //nolint:gosec // of a server that lives as long as a test
 
 	// patience bounds the start of a server.
-	patience = time.Minute
+	patience = 3 * time.Minute
 )
 
 // Server is a database server of a test.
@@ -92,24 +94,13 @@ func newServer(t *testing.T, account, address string) *Server {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	s := &Server{t: t, dir: dir, owner: ownerOf(t, account), Host: freeAddress(t, cmp.Or(address, "127.0.0.1"))}
+	s := &Server{t: t, dir: dir, owner: ownerOf(t, account), Host: ports.Free(t, cmp.Or(address, "127.0.0.1"))}
 	if s.owner != nil {
 		if err := os.Chown(dir, int(s.owner.Uid), int(s.owner.Gid)); err != nil {
 			t.Fatal(err)
 		}
 	}
 	return s
-}
-
-// freeAddress returns an IP with a port that nobody listens on.
-func freeAddress(t *testing.T, ip string) string {
-	t.Helper()
-	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", net.JoinHostPort(ip, "0"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = listener.Close() }()
-	return listener.Addr().String()
 }
 
 // address returns the IP of the server.

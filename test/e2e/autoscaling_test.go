@@ -17,6 +17,8 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
+
+	"github.com/sublet-dev/sublet/test/etcd"
 )
 
 const (
@@ -30,7 +32,7 @@ const (
 // scales it from one replica to three, an upgrade keeps them, and without load there is one again.
 func TestScaleByRequests(t *testing.T) {
 	const external = "controlPlane.backingStore.etcd.external."
-	tn := install(t, "elastic", "elastic", external+"enabled=true", external+"endpoint="+startEtcd(t),
+	tn := install(t, "elastic", "elastic", external+"enabled=true", external+"endpoint="+etcd.Start(t, etcd.Options{IP: machineAddress(t)}).Endpoint(),
 		autoscalingValues+"enabled=true", autoscalingValues+"targetRequestsPerSecond=20",
 		autoscalingValues+"behavior.scaleDown.stabilizationWindowSeconds=15")
 	tn.awaitReplicas(1)

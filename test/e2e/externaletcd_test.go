@@ -14,7 +14,6 @@ import (
 	"fmt"
 	"math/big"
 	"net"
-	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -22,46 +21,29 @@ import (
 	"time"
 
 	"go.etcd.io/etcd/client/pkg/v3/transport"
-	"go.etcd.io/etcd/server/v3/embed"
-	"go.uber.org/zap"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/sublet-dev/sublet/test/etcd"
 )
 
 // operatorEtcd is an etcd outside of the host, at an address that its pods reach. It wants
 // client certificates.
 type operatorEtcd struct {
-	config *embed.Config
-	etcd   *embed.Etcd
-	pair   map[string][]byte // the data of the Secret
+	*etcd.Server
+
+	pair map[string][]byte // the data of the Secret
 }
 
 // startOperatorEtcd starts an etcd on the address with which this machine reaches the host.
 func startOperatorEtcd(t *testing.T) *operatorEtcd {
 	t.Helper()
-	api, err := url.Parse(hostConfig.Host)
-	if err != nil {
-		t.Fatal(err)
-	}
-	way, err := new(net.Dialer).DialContext(t.Context(), "udp", net.JoinHostPort(api.Hostname(), "9"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	address := way.LocalAddr().(*net.UDPAddr).IP
-	_ = way.Close()
-	e := &operatorEtcd{config: embed.NewConfig()}
-	certFile, keyFile := e.issue(t, address)
-	e.config.Dir = t.TempDir()
-	e.config.ZapLoggerBuilder = embed.NewZapLoggerBuilder(zap.NewNop())
-	e.config.ClientTLSInfo = transport.TLSInfo{CertFile: certFile, KeyFile: keyFile, TrustedCAFile: certFile, ClientCertAuth: true}
-	e.config.ListenClientUrls = []url.URL{{Scheme: "https", Host: freeAddress(t, address.String())}}
-	e.config.AdvertiseClientUrls = e.config.ListenClientUrls
-	e.config.ListenPeerUrls = []url.URL{{Scheme: "http", Host: freeAddress(t, "127.0.0.1")}}
-	e.config.AdvertisePeerUrls = e.config.ListenPeerUrls
-	e.config.InitialCluster = e.config.InitialClusterFromName(e.config.Name)
-	e.start(t)
-	t.Cleanup(e.stop)
+	e, address := &operatorEtcd{}, machineAddress(t)
+	certFile, keyFile := e.issue(t, net.ParseIP(address))
+	e.Server = etcd.Start(t, etcd.Options{IP: address, TLS: transport.TLSInfo{
+		CertFile: certFile, KeyFile: keyFile, TrustedCAFile: certFile, ClientCertAuth: true,
+	}})
 	return e
 }
 
@@ -99,49 +81,18 @@ func (e *operatorEtcd) issue(t *testing.T, address net.IP) (certFile, keyFile st
 	return certFile, keyFile
 }
 
-func freeAddress(t *testing.T, ip string) string {
-	t.Helper()
-	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", net.JoinHostPort(ip, "0"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = listener.Close() }()
-	return listener.Addr().String()
-}
-
-func (e *operatorEtcd) start(t *testing.T) {
-	t.Helper()
-	config := *e.config
-	var err error
-	if e.etcd, err = embed.StartEtcd(&config); err != nil {
-		t.Fatal(err)
-	}
-	select {
-	case <-e.etcd.Server.ReadyNotify():
-	case <-time.After(patience):
-		t.Fatal("etcd is not ready")
-	}
-}
-
-func (e *operatorEtcd) stop() {
-	if e.etcd != nil {
-		e.etcd.Close()
-		e.etcd = nil
-	}
-}
-
 // TestExternalEtcd installs a virtual cluster on an etcd that somebody else runs, and takes
 // the etcd away. Pods run on, the control plane is not restarted, and it works again by
 // itself.
 func TestExternalEtcd(t *testing.T) {
-	etcd := startOperatorEtcd(t)
+	store := startOperatorEtcd(t)
 	const namespace = "external-etcd"
 	create := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}}
 	if _, err := hostClient.CoreV1().Namespaces().Create(t.Context(), create, metav1.CreateOptions{}); err != nil && !apierrors.IsAlreadyExists(err) {
 		t.Fatal(err)
 	}
 	const external = "controlPlane.backingStore.etcd.external."
-	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "etcd-client"}, Type: corev1.SecretTypeTLS, Data: etcd.pair}
+	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "etcd-client"}, Type: corev1.SecretTypeTLS, Data: store.pair}
 	if _, err := hostClient.CoreV1().Secrets(namespace).Create(t.Context(), secret, metav1.CreateOptions{}); err != nil && !apierrors.IsAlreadyExists(err) {
 		t.Fatal(err)
 	}
@@ -149,10 +100,10 @@ func TestExternalEtcd(t *testing.T) {
 		_ = hostClient.CoreV1().Secrets(namespace).Delete(context.WithoutCancel(t.Context()), secret.Name, metav1.DeleteOptions{})
 	})
 	tn := install(t, "external", namespace, external+"enabled=true", external+"tls.secret=etcd-client",
-		external+"endpoint="+etcd.config.ListenClientUrls[0].String())
+		external+"endpoint="+store.Endpoint())
 	tn.runPods("before")
 
-	etcd.stop()
+	store.Stop()
 	eventually(t, "the control plane is unready and says why", func(ctx context.Context) error {
 		if err := tn.virtual.Discovery().RESTClient().Get().AbsPath("/readyz").Timeout(5 * time.Second).Do(ctx).Error(); err == nil {
 			return errors.New("it is ready")
@@ -163,7 +114,7 @@ func TestExternalEtcd(t *testing.T) {
 		}
 		return err
 	})
-	etcd.start(t)
+	store.Resume(t)
 	back := time.Now()
 	tn.awaitReady()
 	figure("external_etcd_back", time.Since(back).Seconds(), "s")

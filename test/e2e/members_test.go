@@ -190,7 +190,7 @@ func (w *memberWriter) check(name string) {
 	if lost > 0 {
 		w.tn.t.Errorf("%s: of %d acknowledged writes, %d are lost", name, len(w.written), lost)
 	}
-	if w.gap > 2*time.Second {
-		w.tn.t.Errorf("%s: a write took %s, want at most 2 s", name, w.gap.Round(time.Millisecond))
+	if w.gap > gapLimit {
+		w.tn.t.Errorf("%s: a write took %s, want at most %s", name, w.gap.Round(time.Millisecond), gapLimit)
 	}
 }

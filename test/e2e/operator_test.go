@@ -54,7 +54,7 @@ func testSecondReplica(t *testing.T, tn *tenant) {
 		if isReady(pod) {
 			t.Fatalf("pod %s serves", second)
 		}
-		if err := tn.virtual.Discovery().RESTClient().Get().AbsPath("/readyz").Timeout(5 * time.Second).Do(ctx).Error(); err != nil {
+		if err := tn.virtual.Discovery().RESTClient().Get().AbsPath("/readyz").Timeout(time.Minute).Do(ctx).Error(); err != nil {
 			t.Fatalf("the first replica does not serve any more: %v", err)
 		}
 	}

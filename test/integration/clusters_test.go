@@ -24,10 +24,11 @@ import (
 	"github.com/sublet-dev/sublet/pkg/controlplane/pki"
 	"github.com/sublet-dev/sublet/pkg/storage"
 	"github.com/sublet-dev/sublet/pkg/translate"
+	"github.com/sublet-dev/sublet/test/await"
 )
 
-// patience is how long a test waits for what should take milliseconds.
-const patience = 30 * time.Second
+// patience is how long a test waits for what takes milliseconds on an idle machine.
+const patience = await.Limit
 
 // clusters are the two API servers that all tests share.
 type clusters struct {
@@ -173,7 +174,8 @@ type release struct {
 	namespace string // of both sides
 }
 
-// newRelease sets up a release for a test and takes it away in the end.
+// newRelease sets up a release for a test and takes it away in the end. Pods can be created
+// at once: their service account exists.
 func newRelease(t testing.TB) *release {
 	t.Helper()
 	c, err := both()
@@ -191,6 +193,11 @@ func newRelease(t testing.TB) *release {
 	anchor := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: name, Name: "shop-anchor"}}
 	if err := c.host.client.Create(t.Context(), anchor); err != nil {
 		t.Fatal(err)
+	}
+	for side, c := range map[string]*cluster{"host": c.host, "virtual": c.virtual} {
+		eventually(t, "service account of the "+side+" namespace", func(ctx context.Context) error {
+			return c.client.Get(ctx, client.ObjectKey{Namespace: name, Name: "default"}, &corev1.ServiceAccount{})
+		})
 	}
 	return &release{clusters: c, namespace: name, cluster: translate.Cluster{
 		UID: string(anchor.UID), Name: "shop", Namespace: name,
@@ -217,24 +224,10 @@ func (r *release) virtualKey(name string) client.ObjectKey {
 	return client.ObjectKey{Namespace: r.namespace, Name: name}
 }
 
-// eventually waits until check has nothing to say.
-func eventually(t *testing.T, what string, check func(ctx context.Context) error) {
+// eventually waits until check returns nil.
+func eventually(t testing.TB, what string, check func(ctx context.Context) error) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), patience)
-	defer cancel()
-	ticker := time.NewTicker(10 * time.Millisecond)
-	defer ticker.Stop()
-	for {
-		err := check(ctx)
-		if err == nil {
-			return
-		}
-		select {
-		case <-ctx.Done():
-			t.Fatalf("%s: %v", what, err)
-		case <-ticker.C:
-		}
-	}
+	await.Until(t, what, check)
 }
 
 // hasSlice reports whether a Service has a slice with the address.

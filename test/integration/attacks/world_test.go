@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -19,10 +18,11 @@ import (
 	"github.com/sublet-dev/sublet/api/labels"
 	"github.com/sublet-dev/sublet/hostlab/sim"
 	"github.com/sublet-dev/sublet/hostlab/sim/tenant"
+	"github.com/sublet-dev/sublet/test/await"
 )
 
 // patience is how long a test waits for what takes seconds.
-const patience = 4 * time.Minute
+const patience = await.Limit
 
 // releaseName and hostNamespace are those of the release. virtualNamespace is where the
 // tenant attacks.
@@ -192,22 +192,8 @@ func wantDenied(t *testing.T, reason string, err error, want string) {
 	}
 }
 
-// eventually waits until check has nothing to say.
-func eventually(t *testing.T, what string, check func(ctx context.Context) error) {
+// eventually waits until check returns nil.
+func eventually(t testing.TB, what string, check func(ctx context.Context) error) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), patience)
-	defer cancel()
-	ticker := time.NewTicker(50 * time.Millisecond)
-	defer ticker.Stop()
-	for {
-		err := check(ctx)
-		if err == nil {
-			return
-		}
-		select {
-		case <-ctx.Done():
-			t.Fatalf("%s: %v", what, err)
-		case <-ticker.C:
-		}
-	}
+	await.Until(t, what, check)
 }

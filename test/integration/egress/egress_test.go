@@ -3,6 +3,7 @@ package egress
 import (
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -258,13 +259,15 @@ func testConversion(t *testing.T, w *world) {
 func (w *world) askWebhook(t *testing.T, target admissionregistrationv1.WebhookClientConfig) string {
 	t.Helper()
 	hooks := w.client.AdmissionregistrationV1().ValidatingWebhookConfigurations()
+	// Admission may still know the webhook of an earlier call.
+	asked := map[string]string{"ask": strconv.FormatInt(w.asked.Add(1), 10)}
 	hook, err := hooks.Create(t.Context(), &admissionregistrationv1.ValidatingWebhookConfiguration{
 		ObjectMeta: metav1.ObjectMeta{GenerateName: "hook-"},
 		Webhooks: []admissionregistrationv1.ValidatingWebhook{{
 			Name: "hook.example.com", ClientConfig: target,
 			SideEffects: new(admissionregistrationv1.SideEffectClassNone), AdmissionReviewVersions: []string{"v1"},
 			FailurePolicy: new(admissionregistrationv1.Fail), TimeoutSeconds: new(int32(10)),
-			ObjectSelector: &metav1.LabelSelector{MatchLabels: map[string]string{"ask": "yes"}},
+			ObjectSelector: &metav1.LabelSelector{MatchLabels: asked},
 			Rules: []admissionregistrationv1.RuleWithOperations{{
 				Operations: []admissionregistrationv1.OperationType{admissionregistrationv1.Create},
 				Rule:       admissionregistrationv1.Rule{APIGroups: []string{""}, APIVersions: []string{"v1"}, Resources: []string{"configmaps"}},
@@ -282,7 +285,7 @@ func (w *world) askWebhook(t *testing.T, target admissionregistrationv1.WebhookC
 	var text string
 	eventually(t, "webhook", func() error {
 		_, err := w.client.CoreV1().ConfigMaps("web").Create(t.Context(), &corev1.ConfigMap{
-			ObjectMeta: metav1.ObjectMeta{GenerateName: "asked-", Labels: map[string]string{"ask": "yes"}},
+			ObjectMeta: metav1.ObjectMeta{GenerateName: "asked-", Labels: asked},
 		}, metav1.CreateOptions{})
 		if err == nil {
 			return errors.New("the webhook is not used yet")

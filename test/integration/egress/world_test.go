@@ -37,12 +37,14 @@ import (
 	"github.com/sublet-dev/sublet/pkg/egress"
 	"github.com/sublet-dev/sublet/pkg/storage"
 	"github.com/sublet-dev/sublet/pkg/translate"
+	"github.com/sublet-dev/sublet/test/await"
+	"github.com/sublet-dev/sublet/test/ports"
 )
 
 var update = flag.Bool("update", false, "rewrite the golden files")
 
 const (
-	patience = 30 * time.Second
+	patience = await.Limit
 	// podIP is the address of the tenant's only real pod.
 	podIP = "10.1.0.5"
 	// loopbackName is a DNS name that resolves to loopback.
@@ -61,6 +63,7 @@ type world struct {
 	outside  string // an address of the machine that is not loopback
 	served   *httptest.Server
 	redirect atomic.Bool // whether the tenant's webhook redirects to the trap
+	asked    atomic.Int64
 
 	mu   sync.Mutex
 	host map[types.NamespacedName]*corev1.Pod
@@ -161,7 +164,12 @@ func (w *world) startPlane(t *testing.T, dialer *egress.Dialer) *controlplane.Co
 // setTrap opens the listener that nothing may reach.
 func (w *world) setTrap(t *testing.T) {
 	t.Helper()
-	trap, err := new(net.ListenConfig).Listen(t.Context(), "tcp", ":0")
+	// Clients of servers that have ended still call at the ports that the system gives.
+	_, port, err := net.SplitHostPort(ports.Free(t, ""))
+	if err != nil {
+		t.Fatal(err)
+	}
+	trap, err := new(net.ListenConfig).Listen(t.Context(), "tcp", ":"+port)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -316,19 +324,7 @@ func (w *world) get(t *testing.T, path string, upgrade bool) string {
 // eventually waits until check returns nil.
 func eventually(t *testing.T, what string, check func() error) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	defer cancel()
-	for {
-		err := check()
-		if err == nil {
-			return
-		}
-		select {
-		case <-ctx.Done():
-			t.Fatalf("%s: %v", what, err)
-		case <-time.After(20 * time.Millisecond):
-		}
-	}
+	await.Until(t, what, func(context.Context) error { return check() })
 }
 
 // golden compares a text with its file.

@@ -15,7 +15,6 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
@@ -29,6 +28,7 @@ import (
 	"github.com/sublet-dev/sublet/pkg/nodeproxy"
 	"github.com/sublet-dev/sublet/pkg/storage"
 	"github.com/sublet-dev/sublet/pkg/translate"
+	"github.com/sublet-dev/sublet/test/await"
 )
 
 const (
@@ -39,7 +39,7 @@ const (
 	// injectedContainer is in the host pods only.
 	injectedContainer = "only-host"
 	account           = "system:serviceaccount:tenant-shop:shop"
-	patience          = 60 * time.Second
+	patience          = await.Limit
 )
 
 // release returns the identity of the virtual cluster on its host.
@@ -216,16 +216,14 @@ func podSpec(node string, containers ...string) corev1.PodSpec {
 }
 
 // addPod makes a pod as soon as its namespace has a service account.
-func addPod(t *testing.T, client kubernetes.Interface, pod *corev1.Pod) (made *corev1.Pod) {
+func addPod(t *testing.T, client kubernetes.Interface, pod *corev1.Pod) *corev1.Pod {
 	t.Helper()
-	err := wait.PollUntilContextTimeout(t.Context(), 20*time.Millisecond, patience, true, func(ctx context.Context) (bool, error) {
+	await.Until(t, "service account of "+pod.Namespace, func(ctx context.Context) error {
 		_, err := client.CoreV1().ServiceAccounts(pod.Namespace).Get(ctx, "default", metav1.GetOptions{})
-		return err == nil, nil
+		return err
 	})
+	made, err := client.CoreV1().Pods(pod.Namespace).Create(t.Context(), pod, metav1.CreateOptions{})
 	if err != nil {
-		t.Fatalf("namespace %s has no service account: %v", pod.Namespace, err)
-	}
-	if made, err = client.CoreV1().Pods(pod.Namespace).Create(t.Context(), pod, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	return made

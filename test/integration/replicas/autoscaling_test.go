@@ -16,7 +16,8 @@ import (
 // watches do not count.
 func TestScaleByRequests(t *testing.T) {
 	t.Parallel()
-	values := startEtcdServer(t).values()
+	server, files := startSecured(t)
+	values := externalValues(server.Endpoint(), files)
 	controlPlane := values["controlPlane"].(map[string]any)
 	maps.Copy(controlPlane, map[string]any{"statefulSet": map[string]any{"autoscaling": map[string]any{
 		"enabled": true, "targetRequestsPerSecond": 10,

@@ -15,7 +15,7 @@ import (
 const leastWrites = 50
 
 // checkLimit bounds the search for an order of the requests.
-const checkLimit = time.Minute
+const checkLimit = patience
 
 // TestConsistencyOfOne checks a cluster of one replica, with a store of its own.
 func TestConsistencyOfOne(t *testing.T) {
@@ -31,14 +31,18 @@ func (w *world) checkConsistency(t *testing.T, replicas int, faults ...fault) {
 	t.Logf("run again with -seed=%d -faults=%v", *seed, *faultTime)
 	o := consistency.Options{Pick: w.pick, Seed: *seed}
 	registers, set := consistency.NewRegisters(o), consistency.NewSet("element", o)
-	ctx, cancel := context.WithTimeout(t.Context(), *faultTime+2*patience)
+	ctx, cancel := context.WithTimeout(t.Context(), *faultTime+3*patience)
 	defer cancel()
 	if err := registers.Prepare(ctx); err != nil {
 		t.Fatal(err)
 	}
 	terms, pods := w.watchTerms(t), w.watchPods(t)
-	faulty, end := context.WithTimeout(t.Context(), *faultTime)
+	faulty, end := context.WithTimeout(t.Context(), *faultTime+patience)
 	defer end()
+	// A busy machine needs longer for enough writes.
+	go endAfter(faulty, *faultTime, end, func() bool {
+		return min(registers.Outcomes().Acknowledged, set.Outcomes().Acknowledged) >= leastWrites && pods.acknowledged() >= leastPods
+	})
 	var clients sync.WaitGroup
 	clients.Go(func() { registers.Run(faulty) })
 	clients.Go(func() { set.Run(faulty) })
@@ -61,4 +65,18 @@ func (w *world) checkConsistency(t *testing.T, replicas int, faults ...fault) {
 	}
 	pods.check(t)
 	w.checkTerms(t, terms)
+}
+
+// endAfter calls end after a time, and once isEnough holds. It returns when ctx has ended.
+func endAfter(ctx context.Context, least time.Duration, end func(), isEnough func() bool) {
+	defer end()
+	ticker := time.NewTicker(time.Second)
+	defer ticker.Stop()
+	for begin := time.Now(); time.Since(begin) < least || !isEnough(); {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+	}
 }

@@ -5,15 +5,12 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"net/url"
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"go.etcd.io/etcd/client/pkg/v3/transport"
 	clientv3 "go.etcd.io/etcd/client/v3"
-	"go.etcd.io/etcd/server/v3/embed"
 	"go.etcd.io/etcd/server/v3/etcdserver/api/v3client"
 	"go.uber.org/zap"
 	corev1 "k8s.io/api/core/v1"
@@ -21,71 +18,34 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/sublet-dev/sublet/api/labels"
+	"github.com/sublet-dev/sublet/test/etcd"
 )
 
-// etcdServer is an etcd with TLS that wants client certificates, as an operator runs it.
-type etcdServer struct {
-	config *embed.Config
-	etcd   *embed.Etcd
-}
-
-func startEtcdServer(t *testing.T) *etcdServer {
+// startSecured starts an etcd with TLS that wants client certificates.
+func startSecured(t *testing.T) (*etcd.Server, transport.TLSInfo) {
 	t.Helper()
-	config := embed.NewConfig()
-	config.Dir = t.TempDir()
-	config.ZapLoggerBuilder = embed.NewZapLoggerBuilder(zap.NewNop())
 	// The certificate signs itself, so it is the authority of both sides too.
 	own, err := transport.SelfCert(zap.NewNop(), t.TempDir(), []string{"127.0.0.1:0"}, 1, x509.ExtKeyUsageClientAuth)
 	if err != nil {
 		t.Fatal(err)
 	}
-	config.ClientTLSInfo = transport.TLSInfo{CertFile: own.CertFile, KeyFile: own.KeyFile, TrustedCAFile: own.CertFile, ClientCertAuth: true}
-	config.ListenClientUrls = []url.URL{{Scheme: "https", Host: freeAddress(t)}}
-	config.AdvertiseClientUrls = config.ListenClientUrls
-	config.ListenPeerUrls = []url.URL{{Scheme: "http", Host: freeAddress(t)}}
-	config.AdvertisePeerUrls = config.ListenPeerUrls
-	config.InitialCluster = config.InitialClusterFromName(config.Name)
-	s := &etcdServer{config: config}
-	s.start(t)
-	t.Cleanup(s.stop)
-	return s
+	files := transport.TLSInfo{CertFile: own.CertFile, KeyFile: own.KeyFile, TrustedCAFile: own.CertFile, ClientCertAuth: true}
+	return etcd.Start(t, etcd.Options{TLS: files}), files
 }
 
-func (s *etcdServer) start(t *testing.T) {
-	t.Helper()
-	config := *s.config
-	var err error
-	if s.etcd, err = embed.StartEtcd(&config); err != nil {
-		t.Fatal(err)
-	}
-	select {
-	case <-s.etcd.Server.ReadyNotify():
-	case <-time.After(patience):
-		t.Fatal("etcd is not ready")
-	}
-}
-
-func (s *etcdServer) stop() {
-	if s.etcd != nil {
-		s.etcd.Close()
-		s.etcd = nil
-	}
-}
-
-// values returns the settings of a virtual cluster whose store is on the etcd.
-func (s *etcdServer) values() map[string]any {
-	files := s.config.ClientTLSInfo
+// externalValues returns the settings of a virtual cluster whose store is on an etcd.
+func externalValues(endpoint string, files transport.TLSInfo) map[string]any {
 	external := map[string]any{
-		"enabled": true, "endpoint": s.config.ListenClientUrls[0].String(),
+		"enabled": true, "endpoint": endpoint,
 		"tls": map[string]any{"caFile": files.CertFile, "certFile": files.CertFile, "keyFile": files.KeyFile},
 	}
 	return map[string]any{"controlPlane": map[string]any{"backingStore": map[string]any{"etcd": map[string]any{"external": external}}}}
 }
 
 // prefixes returns the first two parts of all keys.
-func (s *etcdServer) prefixes(t *testing.T) []string {
+func prefixes(t *testing.T, server *etcd.Server) []string {
 	t.Helper()
-	client := v3client.New(s.etcd.Server)
+	client := v3client.New(server.Etcd().Server)
 	defer func() { _ = client.Close() }()
 	all, err := client.Get(t.Context(), "", clientv3.WithPrefix(), clientv3.WithKeysOnly())
 	if err != nil {
@@ -103,16 +63,17 @@ func (s *etcdServer) prefixes(t *testing.T) []string {
 // TestExternalEtcd runs two virtual clusters on one etcd, which is away for a while.
 func TestExternalEtcd(t *testing.T) {
 	t.Parallel()
-	etcd := startEtcdServer(t)
-	shop := newWorld(t, setup{values: etcd.values(), replicas: 1})
+	server, files := startSecured(t)
+	values := externalValues(server.Endpoint(), files)
+	shop := newWorld(t, setup{values: values, replicas: 1})
 	games := &world{host: shop.host, ways: newWays()}
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	games.open(ctx, t, setup{name: "games", values: etcd.values(), replicas: 1})
+	games.open(ctx, t, setup{name: "games", values: values, replicas: 1})
 
-	testApart(t, etcd, shop, games)
+	testApart(t, server, shop, games)
 	shop.runPod(t, "before")
-	testEtcdAway(t, etcd, shop)
+	testEtcdAway(t, server, shop)
 	shop.runPod(t, "after")
 	pods, err := shop.host.Client().CoreV1().Pods("shop").List(t.Context(), metav1.ListOptions{LabelSelector: labels.Release + "=shop"})
 	if err != nil || len(pods.Items) != 2 {
@@ -121,13 +82,13 @@ func TestExternalEtcd(t *testing.T) {
 }
 
 // testApart checks that neither virtual cluster sees what the other has.
-func testApart(t *testing.T, etcd *etcdServer, shop, games *world) {
+func testApart(t *testing.T, server *etcd.Server, shop, games *world) {
 	t.Helper()
 	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "only-shop"}}
-	if _, err := shop.pick().CoreV1().Namespaces().Create(t.Context(), namespace, metav1.CreateOptions{}); err != nil {
+	if _, err := shop.client(t).CoreV1().Namespaces().Create(t.Context(), namespace, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := games.pick().CoreV1().Namespaces().Get(t.Context(), "only-shop", metav1.GetOptions{}); !apierrors.IsNotFound(err) {
+	if _, err := games.client(t).CoreV1().Namespaces().Get(t.Context(), "only-shop", metav1.GetOptions{}); !apierrors.IsNotFound(err) {
 		t.Errorf("games got the namespace of shop: %v", err)
 	}
 	var want []string
@@ -139,18 +100,18 @@ func testApart(t *testing.T, etcd *etcdServer, shop, games *world) {
 		want = append(want, "/"+labels.Domain+"/"+string(anchor.UID))
 	}
 	slices.Sort(want)
-	if got := etcd.prefixes(t); !slices.Equal(got, want) {
+	if got := prefixes(t, server); !slices.Equal(got, want) {
 		t.Errorf("the etcd has keys below %q, want %q", got, want)
 	}
 }
 
 // testEtcdAway stops the etcd. The process must live, be unready, and be ready again when
 // the etcd is back.
-func testEtcdAway(t *testing.T, etcd *etcdServer, w *world) {
+func testEtcdAway(t *testing.T, server *etcd.Server, w *world) {
 	t.Helper()
-	client := w.pick()
+	client := w.client(t)
 	pid := w.fleet.Replicas()[0].PID()
-	etcd.stop()
+	server.Stop()
 	eventually(t, "the replica is unready", func(context.Context) error {
 		if w.pick() != nil {
 			return errors.New("it is ready")
@@ -160,7 +121,7 @@ func testEtcdAway(t *testing.T, etcd *etcdServer, w *world) {
 	if body, err := client.Discovery().RESTClient().Get().AbsPath("/livez").DoRaw(t.Context()); err != nil {
 		t.Errorf("a replica whose store is away is not live: %s, %v", body, err)
 	}
-	etcd.start(t)
+	server.Resume(t)
 	w.awaitReady(t, 1)
 	if now := w.fleet.Replicas()[0].PID(); now != pid {
 		t.Errorf("process %d has ended, %d runs in its place", pid, now)

@@ -13,17 +13,18 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/sublet-dev/sublet/hostlab/sim/tenant"
+	"github.com/sublet-dev/sublet/test/ports"
 )
 
-// membersGap is how long a write may take while members join or leave.
-const membersGap = 2 * time.Second
+// membersGap is how long a write may take while members join or leave, on a busy machine.
+const membersGap = time.Minute
 
 // memberAddresses returns the options of a fleet whose pods are members of one store.
 func memberAddresses(t *testing.T) tenant.FleetOptions {
 	t.Helper()
 	var addresses []string
 	for i := range 3 {
-		addresses = append(addresses, fmt.Sprintf("shop-%d=%s", i, freeAddress(t)))
+		addresses = append(addresses, fmt.Sprintf("shop-%d=%s", i, ports.Free(t, "127.0.0.1")))
 	}
 	argument := "--peer-addresses=" + strings.Join(addresses, ",")
 	return tenant.FleetOptions{Arguments: func(string) []string { return []string{argument} }}
@@ -34,7 +35,7 @@ func memberAddresses(t *testing.T) tenant.FleetOptions {
 func TestEmbeddedMembers(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, setup{replicas: 1, options: memberAddresses(t)})
-	first := w.fleet.Ready()[0]
+	first := w.fleet.Replicas()[0]
 	writes := w.write(t)
 	for _, replicas := range []int32{3, 1} {
 		eventually(t, "the StatefulSet is scaled", func(ctx context.Context) error { return w.fleet.Scale(ctx, replicas) })
@@ -46,7 +47,7 @@ func TestEmbeddedMembers(t *testing.T) {
 			return nil
 		})
 	}
-	if again := w.fleet.Ready()[0]; again.UID != first.UID {
+	if again := w.fleet.Replicas()[0]; again.UID != first.UID {
 		t.Error("the first replica was replaced")
 	}
 	writes.check(t, w)

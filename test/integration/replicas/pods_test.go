@@ -68,6 +68,13 @@ func (l *podLog) record(pod *corev1.Pod) {
 	}
 }
 
+// acknowledged returns how many pods were acknowledged so far.
+func (l *podLog) acknowledged() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.created)
+}
+
 // createPods creates pods until ctx ends. One that was not acknowledged is not asked for
 // again: it may be there or not.
 func (w *world) createPods(ctx context.Context, t *testing.T, l *podLog) {

@@ -9,17 +9,17 @@ import (
 	"path/filepath"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 
 	"github.com/sublet-dev/sublet/hostlab/sim"
 	"github.com/sublet-dev/sublet/hostlab/sim/tenant"
+	"github.com/sublet-dev/sublet/test/await"
 )
 
 // patience is how long a test waits for what takes seconds.
-const patience = 2 * time.Minute
+const patience = await.Limit
 
 // world is a virtual cluster of one or several replicas and its host.
 type world struct {
@@ -119,6 +119,19 @@ func (w *world) pick() kubernetes.Interface {
 	return ready[w.next.Add(1)%uint64(len(ready))].Client()
 }
 
+// client waits for a ready replica and returns its client.
+func (w *world) client(t *testing.T) kubernetes.Interface {
+	t.Helper()
+	var client kubernetes.Interface
+	eventually(t, "a replica is ready", func(context.Context) error {
+		if client = w.pick(); client == nil {
+			return errNobody
+		}
+		return nil
+	})
+	return client
+}
+
 // logTails prints the ends of the logs of all replicas.
 func (w *world) logTails(t *testing.T, dir string) {
 	t.Helper()
@@ -132,23 +145,8 @@ func (w *world) logTails(t *testing.T, dir string) {
 // errNobody is the error of a request that no replica could take.
 var errNobody = errors.New("no replica is ready")
 
-// eventually calls check until it returns nil, and fails the test with its last error
-// when patience is over.
-func eventually(t *testing.T, what string, check func(context.Context) error) {
+// eventually waits until check returns nil.
+func eventually(t testing.TB, what string, check func(ctx context.Context) error) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	defer cancel()
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		err := check(ctx)
-		if err == nil {
-			return
-		}
-		select {
-		case <-ctx.Done():
-			t.Fatalf("%s: %v", what, err)
-		case <-tick.C:
-		}
-	}
+	await.Until(t, what, check)
 }

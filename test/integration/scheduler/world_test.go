@@ -8,10 +8,8 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -23,14 +21,11 @@ import (
 	"github.com/sublet-dev/sublet/api/labels"
 	"github.com/sublet-dev/sublet/hostlab/sim"
 	"github.com/sublet-dev/sublet/hostlab/sim/tenant"
+	"github.com/sublet-dev/sublet/test/await"
 )
 
-// patience is how long a test waits for what takes seconds. slowWait is how long it
-// waits until it logs what is missing.
-const (
-	patience = 4 * time.Minute
-	slowWait = 15 * time.Second
-)
+// patience is how long a test waits for what takes seconds.
+const patience = await.Limit
 
 const gpu corev1.ResourceName = "nvidia.com/gpu"
 
@@ -298,30 +293,8 @@ func (s *shop) agree(ctx context.Context) (int, error) {
 	return bound, errors.Join(problems...)
 }
 
-// eventually waits until check has nothing to say.
-func eventually(t *testing.T, what string, check func(ctx context.Context) error) {
+// eventually waits until check returns nil.
+func eventually(t testing.TB, what string, check func(ctx context.Context) error) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), patience)
-	defer cancel()
-	ticker := time.NewTicker(50 * time.Millisecond)
-	defer ticker.Stop()
-	begin := time.Now()
-	slow := begin.Add(slowWait)
-	for {
-		err := check(ctx)
-		if err == nil {
-			t.Logf("%s: after %s", what, time.Since(begin).Round(time.Millisecond))
-			return
-		}
-		if now := time.Now(); now.After(slow) {
-			slow = now.Add(slowWait)
-			t.Logf("%s: not after %s: %v", what, now.Sub(begin).Round(time.Second), err)
-		}
-		select {
-		case <-ctx.Done():
-			text := err.Error()
-			t.Fatalf("%s: %s", what, strings.Join(strings.Split(text, "\n")[:min(10, strings.Count(text, "\n")+1)], "\n"))
-		case <-ticker.C:
-		}
-	}
+	await.Until(t, what, check)
 }

@@ -1,0 +1,28 @@
+// Package ports finds ports for the servers of tests.
+package ports
+
+import (
+	"math/rand/v2"
+	"net"
+	"strconv"
+	"testing"
+)
+
+// Free returns an address of an IP on which nobody listens. Its port is below those that
+// the system gives to connections and to listeners that ask for any. So it is still free
+// when a server uses it, also again after a stop.
+func Free(t testing.TB, ip string) string {
+	t.Helper()
+	const first, count, tries = 10_000, 10_000, 100
+	var err error
+	for range tries {
+		address := net.JoinHostPort(ip, strconv.Itoa(first+rand.IntN(count))) //nolint:gosec // Any port will do.
+		var listener net.Listener
+		if listener, err = new(net.ListenConfig).Listen(t.Context(), "tcp", address); err == nil {
+			_ = listener.Close()
+			return address
+		}
+	}
+	t.Fatalf("no port of %s is free: %v", ip, err)
+	return ""
+}
