@@ -21,7 +21,7 @@ import (
 // eventually polls for something that the host does by itself.
 func eventually(t *testing.T, what string, check func(context.Context) (bool, error)) {
 	t.Helper()
-	err := wait.PollUntilContextTimeout(t.Context(), 10*time.Millisecond, 30*time.Second, true, check)
+	err := wait.PollUntilContextTimeout(t.Context(), 10*time.Millisecond, 2*time.Minute, true, check)
 	if err != nil {
 		t.Fatalf("%s: %v", what, err)
 	}

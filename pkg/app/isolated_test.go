@@ -30,7 +30,7 @@ func TestIsolationCheck(t *testing.T) {
 		{"outside of a pod", ":", "--address"},
 	} {
 		var out bytes.Buffer
-		err := isolationCheck{address: c.address, patience: 50 * time.Millisecond, timeout: time.Second, pause: time.Millisecond}.run(t.Context(), &out)
+		err := isolationCheck{address: c.address, patience: 50 * time.Millisecond, timeout: time.Minute, pause: time.Millisecond}.run(t.Context(), &out)
 		if (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v", c.reason, err)
 		}

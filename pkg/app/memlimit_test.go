@@ -71,7 +71,7 @@ func TestMemoryFollower(t *testing.T) {
 // awaitWaiter waits until somebody waits for the clock.
 func awaitWaiter(t *testing.T, clock *clocktesting.FakeClock) {
 	t.Helper()
-	deadline := time.NewTimer(10 * time.Second)
+	deadline := time.NewTimer(time.Minute)
 	defer deadline.Stop()
 	tick := time.NewTicker(time.Millisecond)
 	defer tick.Stop()

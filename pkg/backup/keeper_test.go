@@ -17,7 +17,7 @@ import (
 )
 
 // patience is how long a test waits for what should take milliseconds.
-const patience = 30 * time.Second
+const patience = 3 * time.Minute
 
 // store is what the tests back up.
 type store struct {

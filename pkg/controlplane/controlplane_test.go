@@ -46,6 +46,7 @@ func TestControlPlane(t *testing.T) {
 			"/syncz": http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("in sync")) }),
 		},
 	})
+	awaitRoles(t, p)
 	for name, test := range map[string]func(*testing.T, *plane){
 		"SystemServices":          testSystemServices,
 		"DeploymentBecomesPods":   testDeploymentBecomesPods,
@@ -72,6 +73,25 @@ func TestControlPlane(t *testing.T) {
 			test(t, p)
 		})
 	}
+}
+
+// awaitRoles waits until the API server has the default roles in its cache.
+func awaitRoles(t *testing.T, p *plane) {
+	t.Helper()
+	tenant := kubernetes.NewForConfigOrDie(p.kubeconfig(t, "kubernetes-admin", pki.GroupTenantAdmins))
+	nobody := kubernetes.NewForConfigOrDie(p.ClientConfig("nobody"))
+	eventually(t, "default roles", func(ctx context.Context) string {
+		if _, err := tenant.CoreV1().Nodes().List(ctx, metav1.ListOptions{}); err != nil {
+			return err.Error()
+		}
+		if err := review(t, nobody); err != nil {
+			return err.Error()
+		}
+		if code, body := p.get(t, "/version"); code != http.StatusOK {
+			return body
+		}
+		return ""
+	})
 }
 
 func testSystemServices(t *testing.T, p *plane) {

@@ -3,6 +3,7 @@ package controlplane
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"sync"
@@ -48,6 +49,13 @@ func (h *fakeHost) take(name string) []string {
 	defer h.mu.Unlock()
 	defer delete(h.calls, name)
 	return h.calls[name]
+}
+
+// user returns who asked about a name.
+func (h *fakeHost) user(name string) string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.users[name]
 }
 
 // isTests reports whether a Service is one of the test.
@@ -140,8 +148,8 @@ func testHostFirstCreate(t *testing.T, p *plane, host *fakeHost) {
 		t.Errorf("the stored address is %s, want the host's", created.Spec.ClusterIP)
 	}
 	host.expect(t, "validation comes first, and once", "a", "validate", "host CREATE")
-	if host.users["a"] != "admin" {
-		t.Errorf("the validating step saw the user %q, want the one who asked", host.users["a"])
+	if user := host.user("a"); user != "admin" {
+		t.Errorf("the validating step saw the user %q, want the one who asked", user)
 	}
 	if _, err := services.Create(t.Context(), testService("b"), metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}}); err != nil {
 		t.Fatal(err)
@@ -215,22 +223,23 @@ func testHostFirstQuota(t *testing.T, p *plane, host *fakeHost) {
 	ns := namespace(t, p, "rehearsal-quota")
 	_, err := p.client.CoreV1().ResourceQuotas(ns).Create(t.Context(), &corev1.ResourceQuota{
 		ObjectMeta: metav1.ObjectMeta{Name: "one"},
-		Spec:       corev1.ResourceQuotaSpec{Hard: corev1.ResourceList{"services": resource.MustParse("1")}},
+		Spec: corev1.ResourceQuotaSpec{Hard: corev1.ResourceList{
+			"services": resource.MustParse("1"), "services.nodeports": resource.MustParse("0"),
+		}},
 	}, metav1.CreateOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the quota is counted", func(ctx context.Context) string {
-		quota, err := p.client.CoreV1().ResourceQuotas(ns).Get(ctx, "one", metav1.GetOptions{})
-		if err != nil {
-			return err.Error()
-		}
-		if len(quota.Status.Hard) == 0 {
-			return "not counted yet"
+	services := p.client.CoreV1().Services(ns)
+	// Admission reads quotas from a cache. One that it does not know yet charges nothing.
+	eventually(t, "admission knows the quota", func(ctx context.Context) string {
+		probe := testService("probe")
+		probe.Spec.Type = corev1.ServiceTypeNodePort
+		if _, err := services.Create(ctx, probe, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}}); !apierrors.IsForbidden(err) {
+			return fmt.Sprintf("a Service with a node port: got %v, want forbidden", err)
 		}
 		return ""
 	})
-	services := p.client.CoreV1().Services(ns)
 	first := testService("first")
 	first.Spec.ClusterIP = "10.96.200.40"
 	if _, err := services.Create(t.Context(), first, metav1.CreateOptions{}); err != nil {

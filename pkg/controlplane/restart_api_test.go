@@ -64,10 +64,9 @@ func shadowBuiltins(t *testing.T, p *plane) {
 			continue // aggregation itself, which nobody can shadow
 		}
 		shadowed[service.Name] = true
-		service.Labels = nil
-		service.Spec.Service = &apiregistrationv1.ServiceReference{Namespace: "default", Name: "gone"}
-		service.Spec.InsecureSkipTLSVerify = true
-		if _, err := api.Update(t.Context(), &service, metav1.UpdateOptions{}); err != nil {
+		// A controller writes the status at the same time, so an update could be a conflict.
+		patch := `{"metadata":{"labels":null},"spec":{"service":{"namespace":"default","name":"gone"},"insecureSkipTLSVerify":true}}`
+		if _, err := api.Patch(t.Context(), service.Name, types.MergePatchType, []byte(patch), metav1.PatchOptions{}); err != nil {
 			t.Fatal(err)
 		}
 	}

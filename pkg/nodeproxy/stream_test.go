@@ -312,7 +312,7 @@ func receive[T any](t *testing.T, from <-chan T, what string) T {
 	select {
 	case value := <-from:
 		return value
-	case <-time.After(10 * time.Second):
+	case <-time.After(time.Minute):
 		t.Fatalf("waited 10 s for %s", what)
 		panic("not reached")
 	}

@@ -214,7 +214,7 @@ func (h *fakeHost) serveStream(w http.ResponseWriter, r *http.Request) {
 		Stdin: query.Get("stdin") == "true", Stdout: query.Get("stdout") == "true",
 		Stderr: query.Get("stderr") == "true", TTY: query.Get("tty") == "true",
 	}
-	const wait = 10 * time.Second
+	const wait = time.Minute
 	switch strings.TrimPrefix(r.URL.Path, "/kubelet/") {
 	case "exec":
 		remotecommand.ServeExec(w, r, h, "pod", "uid", query.Get("container"), query["command"], options, time.Hour, wait, remotecommand.SupportedStreamingProtocols)
@@ -305,7 +305,7 @@ func startProxy(t *testing.T, h *fakeHost, change func(*Options)) (p *Proxy, sto
 			if err != nil {
 				t.Errorf("Run(...): %v", err)
 			}
-		case <-time.After(10 * time.Second):
+		case <-time.After(time.Minute):
 			t.Error("Run(...) still runs 10 s after its context ended")
 		}
 	})

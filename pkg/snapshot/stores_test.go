@@ -19,7 +19,7 @@ import (
 )
 
 const (
-	patience = 30 * time.Second
+	patience = 3 * time.Minute
 	anchor   = "anchor-1"
 )
 

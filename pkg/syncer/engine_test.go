@@ -174,7 +174,7 @@ func (s *listServer) count(what string, by int) {
 func (s *listServer) await(t *testing.T, want map[string]int) {
 	t.Helper()
 	diff := ""
-	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(2 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(2 * time.Millisecond) {
 		s.mu.Lock()
 		diff = cmp.Diff(want, s.watches)
 		s.mu.Unlock()

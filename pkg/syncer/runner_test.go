@@ -49,7 +49,7 @@ func newRunnerBench(t *testing.T) *runnerBench {
 func (b *runnerBench) step(t *testing.T) {
 	t.Helper()
 	b.refresh()
-	deadline := time.After(10 * time.Second)
+	deadline := time.After(time.Minute)
 	for b.queue.Len() == 0 {
 		select {
 		case <-deadline:

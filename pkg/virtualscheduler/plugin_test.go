@@ -103,7 +103,7 @@ func (s *stage) run(t *testing.T, step func() *fwk.Status, events ...func()) *fw
 	select {
 	case status := <-done:
 		return status
-	case <-time.After(10 * time.Second):
+	case <-time.After(time.Minute):
 		t.Fatal("it waits for ever")
 		return nil
 	}

@@ -151,9 +151,12 @@ func TestLifeOfACopy(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.lacks(t, "cart")
-	if status := e.status(); !strings.HasPrefix(status, "healthy: true") {
-		t.Errorf("All is synced, /syncz says:\n%s", status)
-	}
+	eventually(t, "all is synced", func(context.Context) error {
+		if status := e.status(); !strings.HasPrefix(status, "healthy: true") {
+			return fmt.Errorf("/syncz says:\n%s", status)
+		}
+		return nil
+	})
 }
 
 func TestRestartInTheMiddle(t *testing.T) {

@@ -16,6 +16,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/util/retry"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -235,11 +236,14 @@ func TestVolumesOfClaims(t *testing.T) {
 		if claim.Status.Phase != corev1.ClaimBound || claim.Spec.VolumeName != name {
 			return fmt.Errorf("claim %s, volume %q", claim.Status.Phase, claim.Spec.VolumeName)
 		}
-		return r.virtual.client.Get(ctx, types.NamespacedName{Name: name}, volume)
+		if err := r.virtual.client.Get(ctx, types.NamespacedName{Name: name}, volume); err != nil {
+			return err
+		}
+		if ref := volume.Spec.ClaimRef; ref == nil || ref.UID != claim.UID || volume.Status.Phase != corev1.VolumeBound {
+			return fmt.Errorf("volume %s, claim %v", volume.Status.Phase, ref)
+		}
+		return nil
 	})
-	if ref := volume.Spec.ClaimRef; ref == nil || ref.UID != claim.UID || volume.Status.Phase != corev1.VolumeBound {
-		t.Errorf("volume %s, claim %v", volume.Status.Phase, ref)
-	}
 	if err := r.virtual.client.Delete(t.Context(), claim); err != nil {
 		t.Fatal(err)
 	}
@@ -357,7 +361,9 @@ func (r *release) hostChange(ctx context.Context, key types.NamespacedName, what
 // tenantChange returns one of the tenant's writes, as kubectl label, cordon and taint
 // make them.
 func (r *release) tenantChange(ctx context.Context, key types.NamespacedName, i int) error {
-	return retry.RetryOnConflict(retry.DefaultRetry, func() error {
+	// The syncer writes the node all the time.
+	often := wait.Backoff{Duration: 10 * time.Millisecond, Factor: 1.5, Jitter: 0.5, Steps: 20}
+	return retry.RetryOnConflict(often, func() error {
 		node := &corev1.Node{}
 		if err := r.virtual.client.Get(ctx, key, node); err != nil {
 			return err

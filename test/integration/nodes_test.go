@@ -53,12 +53,16 @@ func TestNodesUnderKills(t *testing.T) {
 	for i, name := range l.names {
 		eventually(t, "both parts of node "+name, func(context.Context) error { return l.bothParts(t, name, i%2 == 0) })
 	}
-	before := l.node(t, l.virtual, l.names[0]).ResourceVersion
-	e.stop()
-	l.open(t, l.virtual.memory()).synced(t)
-	if after := l.node(t, l.virtual, l.names[0]).ResourceVersion; before != after {
-		t.Errorf("a restart finds something to write: %s became %s", before, after)
-	}
+	eventually(t, "a restart finds nothing to write", func(context.Context) error {
+		before := l.node(t, l.virtual, l.names[0]).ResourceVersion
+		e.stop()
+		e = l.open(t, l.virtual.memory())
+		e.synced(t)
+		if after := l.node(t, l.virtual, l.names[0]).ResourceVersion; before != after {
+			return fmt.Errorf("version %s became %s", before, after)
+		}
+		return nil
+	})
 }
 
 // tenantSettles gives a node the tenant's part.

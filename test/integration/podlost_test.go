@@ -18,7 +18,6 @@ func TestLostPodsFail(t *testing.T) {
 	f := newFarm(t, r)
 	first := r.start(t, r.host.memory(), r.allKinds()...)
 	first.synced(t)
-	r.account(t)
 	names := []string{"held", "plain", "held-down", "plain-down", "forced-down"}
 	for _, name := range names {
 		f.run(t, r, name)

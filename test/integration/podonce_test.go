@@ -23,7 +23,6 @@ func TestPodRunsOnce(t *testing.T) {
 	}
 	first := r.start(t, r.host.memory(), r.allKinds()...)
 	first.synced(t)
-	r.account(t)
 	copies := map[string]types.UID{} // name -> UID of the host pod before the stop
 	for _, name := range []string{"ran", "bound", "unbound", "lost"} {
 		r.createPod(t, name)

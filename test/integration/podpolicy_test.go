@@ -12,6 +12,7 @@ import (
 	policyv1 "k8s.io/api/policy/v1"
 	storagev1 "k8s.io/api/storage/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apiserver/pkg/admission"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -129,12 +130,9 @@ func TestPodPolicyLabels(t *testing.T) {
 	c := r.virtual.client
 	label := func(level string) {
 		t.Helper()
-		namespace := &corev1.Namespace{}
-		if err := c.Get(t.Context(), client.ObjectKey{Name: r.namespace}, namespace); err != nil {
-			t.Fatal(err)
-		}
-		namespace.Labels["pod-security.kubernetes.io/enforce"] = level
-		if err := c.Update(t.Context(), namespace); err != nil {
+		namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: r.namespace}}
+		patch := fmt.Appendf(nil, `{"metadata":{"labels":{"pod-security.kubernetes.io/enforce":%q}}}`, level)
+		if err := c.Patch(t.Context(), namespace, client.RawPatch(types.MergePatchType, patch)); err != nil {
 			t.Fatal(err)
 		}
 	}

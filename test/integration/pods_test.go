@@ -11,7 +11,6 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/informers"
@@ -216,7 +215,6 @@ func TestPodsRunAndEnd(t *testing.T) {
 	f := newFarm(t, r)
 	e := r.start(t, r.host.memory(), r.allKinds()...)
 	e.synced(t)
-	r.account(t)
 	for i := range 20 {
 		f.run(t, r, fmt.Sprintf("p-%d", i))
 	}
@@ -252,24 +250,6 @@ func TestPodsRunAndEnd(t *testing.T) {
 	})
 }
 
-// account waits for the service account that pods run under.
-func (r *release) account(tb testing.TB) {
-	tb.Helper()
-	deadline := time.Now().Add(patience)
-	for _, side := range []*cluster{r.virtual, r.host} {
-		for {
-			err := side.client.Get(tb.Context(), client.ObjectKey{Namespace: r.namespace, Name: "default"}, &corev1.ServiceAccount{})
-			if err == nil {
-				break
-			}
-			if !apierrors.IsNotFound(err) || time.Now().After(deadline) {
-				tb.Fatal(err)
-			}
-			time.Sleep(10 * time.Millisecond)
-		}
-	}
-}
-
 // BenchmarkPods reports how fast and how dear pods are: one after the other, and in a
 // burst. Both API servers and the kubelets take part in the CPU time.
 func BenchmarkPods(b *testing.B) {
@@ -277,7 +257,6 @@ func BenchmarkPods(b *testing.B) {
 	f := newFarm(b, r)
 	e := r.start(b, r.host.memory(), r.allKinds()...)
 	e.synced(b)
-	r.account(b)
 	const steady, burst = 50, 300
 	for i := range steady {
 		f.run(b, r, fmt.Sprintf("steady-%d", i))

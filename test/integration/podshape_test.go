@@ -73,7 +73,6 @@ func TestHostTakesShapedPods(t *testing.T) {
 	r.grow(t)
 	e := r.start(t, r.host.memory(), r.allKinds()...)
 	e.synced(t)
-	r.account(t)
 	virtual := r.shaped()
 	if err := r.virtual.client.Create(t.Context(), virtual); err != nil {
 		t.Fatal(err)
@@ -238,7 +237,6 @@ func TestTenantIsToldWhyAPodCannotRun(t *testing.T) {
 	r := newRelease(t)
 	e := r.start(t, r.host.memory(), r.allKinds()...)
 	e.synced(t)
-	r.account(t)
 	pod := r.shaped()
 	pod.Spec.Subdomain = strings.Repeat("s", 60)
 	if err := r.virtual.client.Create(t.Context(), pod); err != nil {

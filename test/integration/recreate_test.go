@@ -10,6 +10,8 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/sublet-dev/sublet/api/labels"
 )
 
 // TestServiceMadeAgain deletes a Service and creates it again while the host still takes
@@ -24,9 +26,15 @@ func TestServiceMadeAgain(t *testing.T) {
 		t.Fatal(err)
 	}
 	host := &corev1.Service{}
-	if err := r.host.client.Get(t.Context(), r.hostKey("lb"), host); err != nil {
-		t.Fatal(err)
-	}
+	// A copy that no reconcile has met with its virtual object is pending. The delete of such an
+	// object waits for a minute: another request may be about to use the copy.
+	eventually(t, "the host copy is that of the Service", func(ctx context.Context) error {
+		err := r.host.client.Get(ctx, r.hostKey("lb"), host)
+		if err == nil && host.Annotations[labels.VirtualUID] == labels.Pending {
+			err = fmt.Errorf("it is pending")
+		}
+		return err
+	})
 	held := []byte(`{"metadata":{"finalizers":["service.kubernetes.io/load-balancer-cleanup"]}}`)
 	if err := r.host.client.Patch(t.Context(), host, client.RawPatch("application/merge-patch+json", held)); err != nil {
 		t.Fatal(err)
@@ -54,7 +62,7 @@ func TestServiceMadeAgain(t *testing.T) {
 		}
 		used[i] = r.usedServices(t)
 	}
-	if used[0] != used[1] {
+	if used[1] > used[0] { // A new count of the quota may come at any time.
 		t.Errorf("a quota of the host counts %d Services after three attempts, and %d after six", used[0], used[1])
 	}
 	// A client that waits as the answer asks for gets its Service once the host is done.

@@ -52,7 +52,7 @@ func TestServerSettings(t *testing.T) {
 	s := newStub(t, `echo "$FROM_CHART $*"; exec sleep 60`+"\n")
 	defer s.Stop()
 	want := "yes --config " + filepath.Join(s.dir, "config.yaml") + " --name shop --namespace tenant-shop"
-	for deadline := time.Now().Add(10 * time.Second); !strings.HasPrefix(s.logTail(), want); {
+	for deadline := time.Now().Add(time.Minute); !strings.HasPrefix(s.logTail(), want); {
 		if time.Now().After(deadline) {
 			t.Fatalf("the server was started with %q, want %q first", s.logTail(), want)
 		}

@@ -36,10 +36,13 @@ func newSharedReplica(t *testing.T, client *fake.Clientset, pod, uid string) *sh
 	}
 	r := &sharedReplica{Holder: holder}
 	holder.SetLease(r.lease.Load)
+	before := watches(client, "configmaps")
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	done := make(chan struct{})
 	go func() { defer close(done); _ = holder.Run(ctx) }()
 	t.Cleanup(func() { cancel(); <-done })
+	// A fake server delivers what happens later only.
+	eventually(t, "the watch of "+pod, func() bool { return watches(client, "configmaps") > before })
 	return r
 }
 

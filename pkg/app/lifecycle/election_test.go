@@ -105,7 +105,7 @@ func startReplica(t *testing.T, store *leaseStore, name string, replicas int) *r
 		close(r.contested)
 	}
 	r.election = &Election{
-		Contested: r.contested, Watch: store.watch, LeaseDuration: 2 * time.Second, RenewDeadline: 500 * time.Millisecond, RetryPeriod: 50 * time.Millisecond,
+		Contested: r.contested, Watch: store.watch, LeaseDuration: leaseDuration, RenewDeadline: leaseDuration / 3, RetryPeriod: 50 * time.Millisecond,
 		Lock: &resourcelock.LeaseLock{
 			LeaseMeta:  metav1.ObjectMeta{Namespace: "kube-system", Name: "sublet-leader"},
 			Client:     client.CoordinationV1(),
@@ -117,15 +117,24 @@ func startReplica(t *testing.T, store *leaseStore, name string, replicas int) *r
 	return r
 }
 
+// patience is how long a test waits for what takes a moment on an idle machine.
+// leaseDuration is the time of a lease. It is long, as a busy machine suspends a process for
+// seconds.
+const (
+	patience      = 2 * time.Minute
+	leaseDuration = 15 * time.Second
+)
+
+// eventually waits until ok returns true.
 func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	deadline := time.After(10 * time.Second)
+	deadline := time.After(patience)
 	ticker := time.NewTicker(5 * time.Millisecond)
 	defer ticker.Stop()
 	for !ok() {
 		select {
 		case <-deadline:
-			t.Fatalf("%s: not within 10 s", what)
+			t.Fatalf("%s: not within %s", what, patience)
 		case <-ticker.C:
 		}
 	}

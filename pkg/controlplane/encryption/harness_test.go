@@ -19,7 +19,7 @@ import (
 )
 
 // patience is how long a test waits for what should take milliseconds.
-const patience = 30 * time.Second
+const patience = 3 * time.Minute
 
 // secretText is what the tests store, and must not find again.
 const secretText = "the tenant's password"

@@ -15,7 +15,7 @@ import (
 )
 
 // patience is how long a test waits for what should take milliseconds.
-const patience = 30 * time.Second
+const patience = 3 * time.Minute
 
 // serving returns a client of a handler, as the user somebody.
 func serving(t *testing.T, handler http.HandlerFunc) (*Server, *http.Client) {

@@ -317,7 +317,7 @@ func TestLeafTriesAgain(t *testing.T) {
 // waiting returns when somebody waits for the clock.
 func waiting(t *testing.T, clock *testingclock.FakeClock) {
 	t.Helper()
-	deadline := time.Now().Add(10 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for !clock.HasWaiters() {
 		if time.Now().After(deadline) {
 			t.Fatal("nobody waits for the clock")

@@ -125,7 +125,7 @@ func TestForeignFromServer(t *testing.T) {
 		Host: &rest.Config{Host: server.URL, Transport: transport, ContentConfig: rest.ContentConfig{GroupVersion: &schema.GroupVersion{}}}, Cluster: "mine",
 		Changed: func(node string) { known <- node },
 	})
-	ctx, stop := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, stop := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer stop()
 	ended := make(chan error, 1)
 	go func() { ended <- u.Run(ctx) }()

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -132,12 +133,13 @@ func (s *site) fillHost(t *testing.T, pods int64) *corev1.ResourceQuota {
 	if err := s.owner.Create(t.Context(), quota); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the quota counts", func(ctx context.Context) error {
-		err := s.owner.Get(ctx, client.ObjectKeyFromObject(quota), quota)
-		if err == nil && quota.Status.Hard == nil {
-			err = fmt.Errorf("status %v", quota.Status)
+	// Admission reads quotas from a cache.
+	eventually(t, "the quota is in force", func(ctx context.Context) error {
+		probe := newPod("probe", func(p *corev1.Pod) { p.Namespace = hostNamespace })
+		if err := s.owner.Create(ctx, probe, client.DryRunAll); !apierrors.IsForbidden(err) || !strings.Contains(err.Error(), "exceeded quota") {
+			return fmt.Errorf("the host answers %w", err)
 		}
-		return err
+		return nil
 	})
 	return quota
 }

@@ -2,6 +2,7 @@ package scheduler
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"testing"
 
@@ -183,6 +184,8 @@ func taint(t *testing.T, s *shop) {
 	s.patchNode(t, nodes[1], `{"spec":{"unschedulable":true}}`)
 	defer s.patchNode(t, nodes[0], `{"spec":{"taints":null}}`)
 	defer s.patchNode(t, nodes[1], `{"spec":{"unschedulable":false}}`)
+	s.awaitClosed(t, nodes[0])
+	s.awaitClosed(t, nodes[1])
 	for i := range 4 {
 		s.create(t, newPod(fmt.Sprintf("t-%d", i), "cpu", "1"))
 	}
@@ -194,6 +197,33 @@ func taint(t *testing.T, s *shop) {
 	tolerant.Spec.NodeSelector = map[string]string{corev1.LabelHostname: nodes[0]}
 	s.create(t, tolerant)
 	s.running(t, "tolerant")
+}
+
+// awaitClosed waits until the virtual scheduler knows that a node takes no pods. It reads
+// nodes from a cache, which may be behind that of pods.
+func (s *shop) awaitClosed(t *testing.T, node string) {
+	t.Helper()
+	pods, tries := s.client.CoreV1().Pods(metav1.NamespaceDefault), 0
+	eventually(t, node+" is closed to the scheduler", func(ctx context.Context) error {
+		tries++
+		probe := newPod(fmt.Sprintf("probe-%s-%d", node, tries))
+		probe.Labels, probe.Spec.NodeSelector = nil, map[string]string{corev1.LabelHostname: node}
+		if _, err := pods.Create(ctx, probe, metav1.CreateOptions{}); err != nil {
+			return err
+		}
+		defer func() { _ = pods.Delete(ctx, probe.Name, metav1.DeleteOptions{GracePeriodSeconds: new(int64)}) }()
+		eventually(t, "the scheduler has tried "+probe.Name, func(ctx context.Context) error {
+			var err error
+			if probe, err = s.get(ctx, probe.Name); err == nil && probe.Spec.NodeName == "" && refusal(probe) == "" {
+				err = fmt.Errorf("conditions %v", probe.Status.Conditions)
+			}
+			return err
+		})
+		if probe.Spec.NodeName != "" {
+			return errors.New("it took a pod")
+		}
+		return nil
+	})
 }
 
 func gated(t *testing.T, s *shop) {
@@ -301,6 +331,7 @@ func drain(t *testing.T, s *shop) {
 		node = name
 	}
 	s.patchNode(t, node, `{"spec":{"unschedulable":true}}`)
+	s.awaitClosed(t, node)
 	eventually(t, "the node is empty", func(ctx context.Context) error {
 		pods, err := s.client.CoreV1().Pods(metav1.NamespaceDefault).List(ctx, metav1.ListOptions{FieldSelector: "spec.nodeName=" + node})
 		if err != nil || len(pods.Items) == 0 {

@@ -106,6 +106,7 @@ func (w *switched) on(t *testing.T) {
 
 	// From now on the second node has room for large, but not for this tenant.
 	w.cordoning(t, true)
+	w.awaitClosed(t, w.host.Nodes()[1])
 	w.free(t, w.host.Nodes()[1])
 	eventually(t, "the tenant sees the room", func(ctx context.Context) error { return w.offers(ctx, w.host.Nodes()[1], "8") })
 	w.make(t, newPod("probe", "cpu", "100m"))
