@@ -95,7 +95,7 @@ func (p *Proxy) serve(op operation, w http.ResponseWriter, r *http.Request) {
 		panic(http.ErrAbortHandler)
 	}
 	defer p.requests.done()
-	if busy := p.streams.acquire(); busy != nil {
+	if busy := p.streams.acquire(op); busy != nil {
 		busy.write(w)
 		return
 	}
