@@ -41,11 +41,23 @@ func (e *Engine) CreateHostFirst(ctx context.Context, kind string, virtual clien
 			return nil, err
 		}
 	}
-	host, err := r.createFirst(s, key, virtual, dryRun)
+	host, err := r.createDespiteConflicts(s, key, virtual, dryRun)
 	if err != nil && !dryRun {
 		r.unstored.forget(key)
 	}
 	return host, err
+}
+
+// createDespiteConflicts creates the host copy again after a conflict. The host's API server
+// returns one if other creates have changed the same quota three times in between.
+func (r *reconciler) createDespiteConflicts(s Scope, key types.NamespacedName, virtual client.Object, dryRun bool) (client.Object, error) {
+	for range hostFirstAttempts {
+		host, err := r.createFirst(s, key, virtual, dryRun)
+		if !apierrors.IsConflict(err) {
+			return host, err
+		}
+	}
+	return nil, apierrors.NewServerTimeout(schema.GroupResource{Resource: r.kind.name}, "create", 1)
 }
 
 // createFirst creates the host copy of a virtual object that is about to be created, or

@@ -9,6 +9,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/rest"
 	clocktesting "k8s.io/utils/clock/testing"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -197,6 +198,27 @@ func TestFirstNeedsAKindThatGoesDown(t *testing.T) {
 	for _, kind := range []string{"nodes", "nothing"} {
 		if _, err := e.CreateHostFirst(t.Context(), kind, service(), false); err == nil {
 			t.Errorf("CreateHostFirst of %s must fail", kind)
+		}
+	}
+}
+
+// TestCreateFirstDespiteConflicts lets other creates change a quota of the host at the same
+// time.
+func TestCreateFirstDespiteConflicts(t *testing.T) {
+	t.Parallel()
+	for conflicts, fails := range map[int]bool{1: false, hostFirstAttempts - 1: false, hostFirstAttempts: true} {
+		e, _, host := firstBench(t)
+		left := conflicts
+		host.before = func(verb string, _ client.Object) error {
+			if verb != "create" || left == 0 {
+				return nil
+			}
+			left--
+			return apierrors.NewConflict(schema.GroupResource{Resource: "resourcequotas"}, "few", errors.New("changed"))
+		}
+		_, err := e.CreateHostFirst(t.Context(), "services", service(), false)
+		if fails != apierrors.IsServerTimeout(err) || !fails && err != nil {
+			t.Errorf("after %d conflicts: %v", conflicts, err)
 		}
 	}
 }
