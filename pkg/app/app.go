@@ -47,7 +47,7 @@ func Run(ctx context.Context, options Options) error {
 		return err
 	}
 	a := &app{options: options, values: values, names: options.names(), health: &health{}, hostFirst: &hostFirst{}, memoryLimit: limit}
-	parts := []lifecycle.Part{{Name: "virtual cluster", Run: a.serve}}
+	parts := []lifecycle.Part{a.virtualCluster()}
 	if options.OperatorPort >= 0 {
 		port, err := a.newOperatorPort(ctx)
 		if err != nil {
@@ -56,6 +56,12 @@ func Run(ctx context.Context, options Options) error {
 		parts = append([]lifecycle.Part{{Name: "operator's port", Run: port.Run}}, parts...)
 	}
 	return lifecycle.Run(ctx, parts, nil)
+}
+
+// virtualCluster returns the part of everything but the operator's port. It bounds its own
+// stop, so that its grace only has to be as long as the longest grace inside.
+func (a *app) virtualCluster() lifecycle.Part {
+	return lifecycle.Part{Name: "virtual cluster", Run: a.serve, Grace: maxLeaveGrace + time.Second}
 }
 
 // app is the server as it is put together.

@@ -31,6 +31,8 @@ const (
 	leaveTimeout = 20 * time.Second
 	// askReplicasTimeout bounds the question whether the replica is scaled down.
 	askReplicasTimeout = 2 * time.Second
+	// maxLeaveGrace is how long a stop may take beyond that of a replica which does not leave.
+	maxLeaveGrace = leaveTimeout + askReplicasTimeout
 )
 
 var (
@@ -354,7 +356,7 @@ func (a *app) leaveGrace() time.Duration {
 	if a.members == nil {
 		return 0
 	}
-	return leaveTimeout + askReplicasTimeout
+	return maxLeaveGrace
 }
 
 // askReplicas asks the host how many replicas there are to be. The watch may be late.
