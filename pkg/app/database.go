@@ -21,12 +21,15 @@ const (
 
 // newSQLite returns an SQLite database on the volume.
 func (a *app) newSQLite(use storeUse) *storage.Kine {
-	store := storage.SQLite(filepath.Join(a.storeDir(), "sqlite"))
+	store := storage.SQLite(a.sqliteDir())
 	store.VolumeSize = a.values.ControlPlane.StatefulSet.Persistence.VolumeClaim.Size.Value()
 	store.IsInternal = loopback.IsLoopback
 	store.Register = use.register
 	return store
 }
+
+// sqliteDir returns the folder of an SQLite database.
+func (a *app) sqliteDir() string { return filepath.Join(a.storeDir(), "sqlite") }
 
 // databaseOptions returns how a database that somebody else runs is reached.
 func (a *app) databaseOptions(settings v1alpha1.ExternalDatabase, use storeUse) storage.DatabaseOptions {

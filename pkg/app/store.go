@@ -112,7 +112,12 @@ func (a *app) storeOf(settings v1alpha1.BackingStore, use storeUse) (snapshot.St
 	case v1alpha1.StoreSQLite:
 		return snapshot.Store{
 			Location: string(kind), OnVolume: true,
-			Open: func() (storage.Backend, error) { return a.newSQLite(use), nil },
+			Open: func() (storage.Backend, error) {
+				if err := use.checkDir(a.sqliteDir()); err != nil {
+					return nil, err
+				}
+				return a.newSQLite(use), nil
+			},
 		}, nil
 	case v1alpha1.StoreDatabase:
 		options := a.databaseOptions(settings.Database.External, use)
@@ -138,7 +143,9 @@ func (a *app) reportStore(reason string) {
 	}
 	reason = "the store cannot be opened: " + reason
 	a.health.setStandby(reason)
-	a.events.RecordStandby(a.facts.Anchor, reason)
+	if a.events != nil { // A command has none.
+		a.events.RecordStandby(a.facts.Anchor, reason)
+	}
 }
 
 // acceptedStore returns the UID of the anchor whose store the operator has accepted. It is

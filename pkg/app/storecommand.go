@@ -32,7 +32,9 @@ const openTimeout = 30 * time.Second
 // storeCommands are the commands about the store of a virtual cluster.
 type storeCommands struct {
 	options Options
-	out     io.Writer
+	// from and to name stores by their settings below controlPlane.backingStore.
+	from, to string
+	out      io.Writer
 }
 
 // storeCommand returns the commands about the store.
@@ -51,20 +53,54 @@ func storeCommand() *cobra.Command {
 	flags.StringVar(&c.options.Namespace, "namespace", cmp.Or(os.Getenv("POD_NAMESPACE"), string(namespace)), "host namespace of the release")
 	flags.StringVar(&c.options.HostKubeconfig, "host-kubeconfig", "", "kubeconfig of the host; empty means that of the pod's service account")
 	for _, sub := range []struct {
-		use, short string
-		args       cobra.PositionalArgs
-		run        func(ctx context.Context, args []string) error
+		use, short, long string
+		args             cobra.PositionalArgs
+		run              func(ctx context.Context, args []string) error
+		pair             bool
 	}{
-		{"dump FILE", "Write the store at one revision to a file, or to standard output if it is -", cobra.ExactArgs(1), c.dump},
-		{"verify FILE", "Compare the store with a dump, every key and value by hash", cobra.ExactArgs(1), c.verify},
-		{"restore FILE", "Fill an empty store from a dump. The control plane must not run", cobra.ExactArgs(1), c.restore},
+		{use: "dump FILE", short: "Write the store at one revision to a file, or to standard output if it is -", args: cobra.ExactArgs(1), run: c.dump},
+		{
+			use: "verify [FILE]", short: "Compare the store with a dump, or two stores, every key and value by hash", long: verifyHelp,
+			args: cobra.MaximumNArgs(1), run: c.verify, pair: true,
+		},
+		{use: "restore FILE", short: "Fill an empty store from a dump. The control plane must not run", args: cobra.ExactArgs(1), run: c.restore},
+		{
+			use: "move", short: "Move the virtual cluster to another store. The control plane must not run", long: moveHelp,
+			args: cobra.NoArgs, run: c.move, pair: true,
+		},
 	} {
-		store.AddCommand(&cobra.Command{Use: sub.use, Short: sub.short, Args: sub.args, RunE: func(cmd *cobra.Command, args []string) error {
+		command := &cobra.Command{Use: sub.use, Short: sub.short, Long: sub.long, Args: sub.args, RunE: func(cmd *cobra.Command, args []string) error {
 			c.out = cmd.ErrOrStderr()
 			return sub.run(cmd.Context(), args)
-		}})
+		}}
+		if sub.pair {
+			c.addPair(command)
+		}
+		store.AddCommand(command)
 	}
 	return store
+}
+
+const (
+	storeNames = `A store has the name of its settings below controlPlane.backingStore: etcd.embedded, etcd.external,
+database.embedded or database.external. An address is read from these settings, or from the same ones below moveFrom.`
+
+	verifyHelp = `Verify compares the store that is enabled with a dump, or without one the stores of --from and --to.
+It exits with an error that names keys which differ. Keys that expire may be missing in the second.
+
+` + storeNames
+
+	moveHelp = `Move copies the store of --from to the store of --to, and verifies every key and value by hash. The old store is kept,
+and marked so that it is not served any more. If the command is interrupted, repeat it, or start the control plane
+on the old store.
+
+` + storeNames
+)
+
+// addPair adds the flags that name two stores.
+func (c *storeCommands) addPair(command *cobra.Command) {
+	command.Flags().StringVar(&c.from, "from", "", "store of the virtual cluster; empty means that of controlPlane.backingStore.moveFrom")
+	command.Flags().StringVar(&c.to, "to", "", "other store; empty means the one that is enabled")
 }
 
 // app returns the server with what is needed to open its stores.
@@ -114,22 +150,34 @@ func (c *storeCommands) openForReading(ctx context.Context, do func(ctx context.
 	if err != nil {
 		return err
 	}
+	return c.open(ctx, c.running(ctx, a, target), func(ctx context.Context, client *clientv3.Client) error { return do(ctx, a, client) })
+}
+
+// running returns the store, which is opened by the socket of the running server if there
+// is one that serves it.
+func (*storeCommands) running(ctx context.Context, a *app, store snapshot.Store) snapshot.Store {
+	enabled, err := a.targetStore()
 	socket := a.storeSocket()
-	if target.OnVolume && storesocket.Answers(ctx, socket) {
-		target.Open = func() (storage.Backend, error) { return storesocket.NewBackend(socket), nil }
+	if err == nil && store.OnVolume && store.Location == enabled.Location && storesocket.Answers(ctx, socket) {
+		store.Open = func() (storage.Backend, error) { return storesocket.NewBackend(socket), nil }
 	}
-	backend, err := target.Open()
+	return store
+}
+
+// open calls do with a client of a store.
+func (*storeCommands) open(ctx context.Context, store snapshot.Store, do func(ctx context.Context, client *clientv3.Client) error) error {
+	backend, err := store.Open()
 	if err != nil {
-		return err
+		return fmt.Errorf("cannot open %s: %w", store.Location, err)
 	}
 	defer backend.Stop()
 	opening, cancel := context.WithTimeout(ctx, openTimeout)
 	defer cancel()
 	client, err := backend.Start(opening)
 	if err != nil {
-		return fmt.Errorf("cannot open %s: %w", target.Location, err)
+		return fmt.Errorf("cannot open %s: %w", store.Location, err)
 	}
-	return do(ctx, a, client.Client)
+	return do(ctx, client.Client)
 }
 
 // dump writes the store to a file.
@@ -182,8 +230,14 @@ func openDump(ctx context.Context, name string) (*snapshot.DumpFile, func(), err
 	return dump, func() { _ = file.Close() }, nil
 }
 
-// verify compares the store with a dump.
+// verify compares the store with a dump, or two stores.
 func (c *storeCommands) verify(ctx context.Context, args []string) error {
+	if len(args) == 0 {
+		return c.verifyStores(ctx)
+	}
+	if c.from != "" || c.to != "" {
+		return errors.New("a FILE is compared with the enabled store; leave out --from and --to, or the file")
+	}
 	dump, closeDump, err := openDump(ctx, args[0])
 	if err != nil {
 		return err

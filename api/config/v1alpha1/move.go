@@ -1,5 +1,10 @@
 package v1alpha1
 
+import (
+	"fmt"
+	"slices"
+)
+
 // MoveFrom has the settings of the store that the virtual cluster had before. They have the
 // form of the settings of the store itself.
 type MoveFrom struct {
@@ -102,5 +107,50 @@ func moveCombinations() []Combination {
 				return e.Enabled && e.Endpoint == ""
 			},
 		},
+	}
+}
+
+// StoreFor returns the settings of the named store, enabled or not. isSource is true if they
+// are those below moveFrom, which come first if the store is to be moved from. It returns an
+// error if there is no such store, or if neither place has its address.
+func (b *BackingStore) StoreFor(store Store, toMoveFrom bool) (settings BackingStore, isSource bool, err error) {
+	if store != StoreEmbeddedEtcd && !slices.Contains(OtherStores(), store) {
+		return BackingStore{}, false, fmt.Errorf("cannot use store %q: it must be %s or one of %v", store, StoreEmbeddedEtcd, OtherStores())
+	}
+	source, _ := b.Source()
+	own, before := b.only(store), source.only(store)
+	switch hasOwn, hasBefore := own.hasAddress(), before.hasAddress(); {
+	case hasOwn && (!toMoveFrom || !hasBefore || store == StoreEmbeddedEtcd || store == StoreSQLite):
+		return own, false, nil
+	case hasBefore:
+		return before, true, nil
+	default:
+		return BackingStore{}, false, fmt.Errorf("cannot use store %s: its address must be in %s%s, or in the same settings below %s",
+			store, backingStorePath, store, moveFromPath)
+	}
+}
+
+// only returns the settings with one store enabled and all others disabled.
+func (b *BackingStore) only(store Store) BackingStore {
+	one := *b
+	one.Etcd.Embedded.Enabled = ToggleOff
+	if store == StoreEmbeddedEtcd {
+		one.Etcd.Embedded.Enabled = ToggleOn
+	}
+	one.Etcd.External.Enabled = store == StoreExternalEtcd
+	one.Database.Embedded.Enabled = store == StoreSQLite
+	one.Database.External.Enabled = store == StoreDatabase
+	return one
+}
+
+// hasAddress reports whether the enabled store has an address, or needs none.
+func (b *BackingStore) hasAddress() bool {
+	switch b.Store() {
+	case StoreExternalEtcd:
+		return b.Etcd.External.Endpoint != ""
+	case StoreDatabase:
+		return b.Database.External.DataSource != "" || b.Database.External.DataSourceSecret.Name != ""
+	default:
+		return true
 	}
 }

@@ -1,0 +1,67 @@
+package v1alpha1
+
+import (
+	"testing"
+)
+
+// TestStoreFor names stores that are enabled, that were moved from, and that are unknown.
+func TestStoreFor(t *testing.T) {
+	t.Parallel()
+	settings := Default().ControlPlane.BackingStore
+	settings.Etcd.External.Endpoint = "http://new:2379"
+	settings.MoveFrom.Etcd.External.Endpoint = "http://old:2379"
+	settings.MoveFrom.Database.External.DataSource = "postgres://old/"
+	const isUnknown = `cannot use store "etcd": it must be etcd.embedded or one of [etcd.external database.embedded database.external]`
+	noAddress := Default().ControlPlane.BackingStore
+	for _, c := range []struct {
+		reason     string
+		settings   BackingStore
+		store      Store
+		toMoveFrom bool
+		address    string
+		isSource   bool
+		err        string
+	}{
+		{"the default store needs no address", settings, StoreEmbeddedEtcd, true, "", false, ""},
+		{"SQLite needs no address", settings, StoreSQLite, false, "", false, ""},
+		{"the target has its own settings", settings, StoreExternalEtcd, false, "http://new:2379", false, ""},
+		{"the source has those below moveFrom", settings, StoreExternalEtcd, true, "http://old:2379", true, ""},
+		{"a move back goes to the store below moveFrom", settings, StoreDatabase, false, "postgres://old/", true, ""},
+		{"an unknown store", settings, "etcd", false, "", false, isUnknown},
+		{
+			"no address", noAddress, StoreDatabase, true, "", false, "cannot use store database.external: its address must be in " +
+				"controlPlane.backingStore.database.external, or in the same settings below controlPlane.backingStore.moveFrom.",
+		},
+	} {
+		t.Run(c.reason, func(t *testing.T) {
+			t.Parallel()
+			got, isSource, err := c.settings.StoreFor(c.store, c.toMoveFrom)
+			if text := errorText(err); text != c.err {
+				t.Fatalf("StoreFor: got error %q, want %q", text, c.err)
+			}
+			if err != nil {
+				return
+			}
+			address := ""
+			switch c.store {
+			case StoreExternalEtcd:
+				address = got.Etcd.External.Endpoint
+			case StoreDatabase:
+				address = got.Database.External.DataSource
+			case StoreEmbeddedEtcd, StoreSQLite:
+			}
+			if got.Store() != c.store || isSource != c.isSource || address != c.address {
+				t.Errorf("StoreFor: got store %s at %q, below moveFrom: %v, want %s at %q, below moveFrom: %v",
+					got.Store(), address, isSource, c.store, c.address, c.isSource)
+			}
+		})
+	}
+}
+
+// errorText returns the text of an error, empty if there is none.
+func errorText(err error) string {
+	if err == nil {
+		return ""
+	}
+	return err.Error()
+}

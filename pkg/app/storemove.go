@@ -1,0 +1,186 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+	coordinationv1 "k8s.io/api/coordination/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/utils/clock"
+
+	"github.com/sublet-dev/sublet/api/config/v1alpha1"
+	"github.com/sublet-dev/sublet/pkg/app/storesocket"
+	"github.com/sublet-dev/sublet/pkg/snapshot"
+	"github.com/sublet-dev/sublet/pkg/storage"
+)
+
+const (
+	// moveBy names the command in the mark of a move.
+	moveBy = "sublet-server store move"
+	// leaderLeaseKey is where a store has the lease of the leader.
+	leaderLeaseKey = "/registry/leases/" + metav1.NamespaceSystem + "/" + leaderLease
+)
+
+// move moves the virtual cluster from one store to another. The control plane must not run.
+func (c *storeCommands) move(ctx context.Context, _ []string) error {
+	a, err := c.app(ctx)
+	if err != nil {
+		return err
+	}
+	source, target, err := c.bothStores(a)
+	if err != nil {
+		return err
+	}
+	if err := c.checkStopped(ctx, a, source, target); err != nil {
+		return err
+	}
+	mover := snapshot.Mover{
+		Source: source, Target: target, Cluster: string(a.facts.Anchor.UID), Identity: a.identityValue(), By: moveBy,
+		Clock: clock.RealClock{}, Report: c.report,
+	}
+	result, err := mover.Run(ctx)
+	switch {
+	case errors.Is(err, storage.ErrLocked):
+		return c.stopFirst(a, err.Error())
+	case err != nil:
+		return err
+	case !result.Moved:
+		fmt.Fprintf(c.out, "Nothing to do: the store was moved from %s to %s before\n", source.Location, target.Location)
+		return nil
+	}
+	fmt.Fprintf(c.out, "Moved from %s to %s. Enable the new store before the control plane starts again\n", source.Location, target.Location)
+	return nil
+}
+
+// report prints a step of a move.
+func (c *storeCommands) report(step string, details ...any) {
+	var line strings.Builder
+	line.WriteString(step)
+	for i := 0; i+1 < len(details); i += 2 {
+		fmt.Fprintf(&line, " %v=%v", details[i], details[i+1])
+	}
+	fmt.Fprintln(c.out, line.String())
+}
+
+// bothStores returns the stores of --from and --to.
+func (c *storeCommands) bothStores(a *app) (source, target snapshot.Store, err error) {
+	if source, err = a.namedStore(c.from, true); err != nil {
+		return source, target, err
+	}
+	if target, err = a.namedStore(c.to, false); err != nil {
+		return source, target, err
+	}
+	if source.Location == target.Location {
+		return source, target, fmt.Errorf("--from and --to are both %s; set one of them to another store", source.Location)
+	}
+	return source, target, nil
+}
+
+// namedStore returns the store with the given name. Without a name, that is the store of
+// moveFrom for the source, and the enabled one for the target.
+func (a *app) namedStore(name string, isSource bool) (snapshot.Store, error) {
+	all := &a.values.ControlPlane.BackingStore
+	if name == "" && !isSource {
+		return a.storeOf(*all, storeUse{secretDir: storeSecretDir})
+	}
+	if name == "" {
+		settings, ok := all.Source()
+		if !ok {
+			return snapshot.Store{}, errors.New("--from must name the store of the virtual cluster, as controlPlane.backingStore.moveFrom does not")
+		}
+		return a.storeOf(settings, storeUse{secretDir: moveSecretDir, mustExist: true})
+	}
+	settings, isBelowMoveFrom, err := all.StoreFor(v1alpha1.Store(name), isSource)
+	if err != nil {
+		return snapshot.Store{}, err
+	}
+	use := storeUse{secretDir: storeSecretDir, mustExist: isSource}
+	if isBelowMoveFrom {
+		use.secretDir = moveSecretDir
+	}
+	return a.storeOf(settings, use)
+}
+
+// checkStopped returns an error if a control plane uses one of the stores. Stores on the
+// volume are locked. The leader of a shared one renews a lease in it.
+func (c *storeCommands) checkStopped(ctx context.Context, a *app, stores ...snapshot.Store) error {
+	if storesocket.Answers(ctx, a.storeSocket()) {
+		return c.stopFirst(a, "it answers at "+a.storeSocket())
+	}
+	for _, store := range stores {
+		if store.OnVolume {
+			continue
+		}
+		holder := ""
+		err := c.open(ctx, store, func(ctx context.Context, client *clientv3.Client) (err error) {
+			holder, err = findLeader(ctx, client, clock.RealClock{}.Now())
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		if holder != "" {
+			return c.stopFirst(a, fmt.Sprintf("%s leads in %s", holder, store.Location))
+		}
+	}
+	return nil
+}
+
+// stopFirst returns the error of a control plane that runs.
+func (*storeCommands) stopFirst(a *app, evidence string) error {
+	return fmt.Errorf("the control plane runs: %s. Stop it by kubectl -n %s scale statefulset %s --replicas=0, or set %s to move when it starts",
+		evidence, a.names.Namespace, a.names.Name, "controlPlane.backingStore.moveFrom")
+}
+
+// findLeader returns the replica that leads by the lease in a store, empty if none does.
+func findLeader(ctx context.Context, client *clientv3.Client, now time.Time) (string, error) {
+	got, err := client.Get(ctx, leaderLeaseKey)
+	if err != nil {
+		return "", fmt.Errorf("cannot read key %s: %w", leaderLeaseKey, err)
+	}
+	if len(got.Kvs) == 0 {
+		return "", nil
+	}
+	object, _, err := scheme.Codecs.UniversalDeserializer().Decode(got.Kvs[0].Value, nil, nil)
+	if err != nil {
+		return "", fmt.Errorf("cannot read key %s: %w", leaderLeaseKey, err)
+	}
+	lease, ok := object.(*coordinationv1.Lease)
+	if !ok {
+		return "", fmt.Errorf("cannot read key %s: it has a %T", leaderLeaseKey, object)
+	}
+	spec := lease.Spec
+	if spec.HolderIdentity == nil || spec.RenewTime == nil || spec.LeaseDurationSeconds == nil {
+		return "", nil
+	}
+	if end := spec.RenewTime.Add(time.Duration(*spec.LeaseDurationSeconds) * time.Second); now.After(end) {
+		return "", nil
+	}
+	return *spec.HolderIdentity, nil
+}
+
+// verifyStores compares two stores, every key and value by hash.
+func (c *storeCommands) verifyStores(ctx context.Context) error {
+	a, err := c.app(ctx)
+	if err != nil {
+		return err
+	}
+	first, second, err := c.bothStores(a)
+	if err != nil {
+		return err
+	}
+	return c.open(ctx, c.running(ctx, a, first), func(ctx context.Context, one *clientv3.Client) error {
+		return c.open(ctx, c.running(ctx, a, second), func(ctx context.Context, other *clientv3.Client) error {
+			digest, err := snapshot.VerifyStores(ctx, one, other)
+			if err == nil {
+				fmt.Fprintf(c.out, "Equal: %s\n", digest)
+			}
+			return err
+		})
+	})
+}
