@@ -2,6 +2,7 @@ package storage
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -125,8 +126,18 @@ func (e *Etcd) addLearner(ctx context.Context, request joinRequest) (map[string]
 	if err := e.server.LinearizableReadNotify(ctx); err != nil {
 		return nil, fmt.Errorf("cannot read the members: %w", err)
 	}
+	earlier := func(member *membership.Member) bool {
+		return member.Name == request.Name || slices.Contains(member.PeerURLs, request.URL)
+	}
+	// etcd would refuse a second learner too, but only once the request is in its log. A
+	// member that reads such a log calls the refused one for ever.
 	for _, member := range e.server.Cluster().Members() {
-		if member.Name != request.Name && !slices.Contains(member.PeerURLs, request.URL) {
+		if member.IsLearner && !earlier(member) {
+			return nil, fmt.Errorf("cannot add member %s: member %s joins, and only one can at a time", request.Name, cmp.Or(member.Name, member.ID.String()))
+		}
+	}
+	for _, member := range e.server.Cluster().Members() {
+		if !earlier(member) {
 			continue
 		}
 		if member.ID == e.server.MemberID() {
