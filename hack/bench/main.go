@@ -82,6 +82,7 @@ func groups() []group {
 		{[]string{"start_ready", "start_first_pod"}, (*bench).measureStart},
 		{[]string{"pod_down_p50", "pod_down_p99", "pod_up_p50", "pod_up_p99"}, (*bench).measurePods},
 	}, storeGroups(), []group{
+		{[]string{"store_move"}, (*bench).measureMove},
 		{[]string{"ha_api_gap", "ha_sync_gap", "ha_write_p50", "ha_write_p99"}, (*bench).measureReplicas},
 		{[]string{"burst_ratio", "pod_cpu", "pod_host_requests", "burst_delete"}, (*bench).measureBurst},
 		{[]string{"sched_ratio", "sched_ratio_bound", "sched_bound_p50", "sched_bound_p99", "sched_cpu", "sched_host_cpu"}, (*bench).measureSched},
