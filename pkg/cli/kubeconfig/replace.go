@@ -37,7 +37,7 @@ func replace(path string, data []byte) error {
 	if err != nil {
 		return errors.Join(fmt.Errorf("cannot write kubeconfig %s: %w", path, err), os.Remove(temporary.Name()))
 	}
-	return syncFolder(dir)
+	return nil
 }
 
 // resolve follows symbolic links, also to a file that does not exist yet.
@@ -79,14 +79,4 @@ func keepOwner(file *os.File, other string) error {
 		return nil
 	}
 	return file.Chown(int(owner.Uid), int(owner.Gid))
-}
-
-// syncFolder makes a rename durable. Not every file system can.
-func syncFolder(dir string) error {
-	folder, err := os.Open(dir)
-	if err != nil {
-		return fmt.Errorf("cannot open the folder of the kubeconfig: %w", err)
-	}
-	_ = folder.Sync()
-	return folder.Close()
 }
