@@ -70,6 +70,19 @@ func (h *fakeHost) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		pods.Items = append(pods.Items, tenantPod(c, "a"), tenantPod(c, "b"))
 	}
 	parts := strings.Split(r.URL.Path, "/")
+	if strings.HasSuffix(r.URL.Path, "/log") {
+		_, _ = fmt.Fprintf(w, "a line of %s\n", parts[len(parts)-2])
+		return
+	}
+	for _, c := range h.clusters {
+		if r.URL.Path == "/api/v1/namespaces/"+c.Namespace+"/pods/"+c.Pod(0) {
+			pod := corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: c.Pod(0), Namespace: c.Namespace}, Spec: corev1.PodSpec{NodeName: "node-a"}}
+			pod.Status.Phase = corev1.PodRunning
+			pod.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue}}
+			write(w, http.StatusOK, &pod)
+			return
+		}
+	}
 	switch resourceName := parts[len(parts)-1]; resourceName {
 	case "statefulsets":
 		write(w, http.StatusOK, statefulSets)
@@ -77,6 +90,16 @@ func (h *fakeHost) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		write(w, http.StatusOK, anchors)
 	case "pods":
 		write(w, http.StatusOK, pods)
+	case "resourcequotas":
+		quota := corev1.ResourceQuota{}
+		quota.Status.Hard = corev1.ResourceList{corev1.ResourcePods: resource.MustParse("10")}
+		quota.Status.Used = corev1.ResourceList{corev1.ResourcePods: resource.MustParse("3")}
+		write(w, http.StatusOK, &corev1.ResourceQuotaList{Items: []corev1.ResourceQuota{quota}})
+	case "events":
+		about := func(name string) corev1.Event {
+			return corev1.Event{InvolvedObject: corev1.ObjectReference{Name: name}, Reason: "Unhealthy", Message: "probe of " + name + " failed"}
+		}
+		write(w, http.StatusOK, &corev1.EventList{Items: []corev1.Event{about("shop-0"), about("other")}})
 	default:
 		for i := range statefulSets.Items {
 			if statefulSets.Items[i].Name == resourceName && parts[len(parts)-2] == "statefulsets" {

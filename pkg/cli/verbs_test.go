@@ -1,0 +1,50 @@
+package cli_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/sublet-dev/sublet/api/release"
+)
+
+// TestVerbs runs commands that read, on a host that answers.
+func TestVerbs(t *testing.T) {
+	t.Parallel()
+	file := kubeconfigOf(t, "east", map[string]*fakeHost{"east": newFakeHost(t, nil, release.Release{Name: "shop", Namespace: "tenant-shop"})})
+	for _, c := range []struct {
+		reason        string
+		args          []string
+		want, wantNot []string
+	}{
+		{
+			"describe", []string{"describe", "shop"},
+			[]string{
+				"Name:       shop\n", "Status:     Ready\n", "Replicas:   1 of 1 ready\n", "Store:      etcd.embedded\n", "2 pods on 2 nodes, requests cpu=200m memory=128Mi",
+				"shop-0  ready, 0 restarts, on node node-a", "pods  3 of 10", "unknown  cannot get Secret tenant-shop/shop-operator", "shop-0 Unhealthy: probe of shop-0 failed",
+			},
+			[]string{"probe of other"},
+		},
+		{"logs", []string{"logs", "shop", "--tail", "1"}, []string{"a line of shop-0\n"}, nil},
+		{"names of virtual clusters", []string{"__complete", "connect", ""}, []string{"shop\n"}, nil},
+		{"names of virtual clusters that start with a letter", []string{"__complete", "describe", "x"}, nil, []string{"shop"}},
+		{"names of contexts", []string{"__complete", "list", "--context", ""}, []string{"east\n"}, nil},
+		{"no names for one that does not exist yet", []string{"__complete", "create", ""}, nil, []string{"shop"}},
+		{"help", nil, []string{"Available Commands", "connect"}, []string{"forward-in-background"}},
+		{"version", []string{"version"}, []string{"sublet v0.0.0 "}, nil},
+	} {
+		out, errOut, code := runSublet(t, file, c.args...)
+		if code != 0 {
+			t.Errorf("%s: exit code %d: %s", c.reason, code, errOut)
+		}
+		for _, want := range c.want {
+			if !strings.Contains(out, want) {
+				t.Errorf("%s lacks %q:\n%s", c.reason, want, out)
+			}
+		}
+		for _, wantNot := range c.wantNot {
+			if strings.Contains(out, wantNot) {
+				t.Errorf("%s has %q:\n%s", c.reason, wantNot, out)
+			}
+		}
+	}
+}
