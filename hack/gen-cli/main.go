@@ -38,34 +38,45 @@ func run(root string, check bool) error {
 	if err != nil {
 		return err
 	}
-	existing, err := filepath.Glob(filepath.Join(root, "docs/man/*.1"))
+	stale, err := staleFiles(root, files)
 	if err != nil {
-		return fmt.Errorf("cannot list man pages: %w", err)
+		return err
 	}
-	for _, path := range existing {
-		if name, err := filepath.Rel(root, path); err == nil && files[name] == nil {
-			files[name] = nil // a command that is gone
-		}
+	if check && len(stale) > 0 {
+		return fmt.Errorf("not up to date (run: go run ./hack/gen-cli): %s", strings.Join(stale, ", "))
 	}
-	var stale []string
-	for name, content := range files {
-		path := filepath.Join(root, name)
-		if current, err := os.ReadFile(path); err == nil && content != nil && bytes.Equal(current, content) {
-			continue
-		}
-		stale = append(stale, name)
-		if check {
-			continue
-		}
-		if err := replace(path, content); err != nil {
+	for _, name := range stale {
+		if err := replace(filepath.Join(root, name), files[name]); err != nil {
 			return err
 		}
 	}
-	if check && len(stale) > 0 {
-		slices.Sort(stale)
-		return fmt.Errorf("not up to date (run: go run ./hack/gen-cli): %s", strings.Join(stale, ", "))
-	}
 	return nil
+}
+
+// staleFiles returns the names of the files that are not as they are generated, sorted. A man page
+// of a command that is gone is one of them.
+func staleFiles(root string, files map[string][]byte) ([]string, error) {
+	existing, err := filepath.Glob(filepath.Join(root, "docs/man/*.1"))
+	if err != nil {
+		return nil, fmt.Errorf("cannot list man pages: %w", err)
+	}
+	var stale []string
+	for _, path := range existing {
+		name, err := filepath.Rel(root, path)
+		if err != nil {
+			return nil, fmt.Errorf("cannot name man page %s: %w", path, err)
+		}
+		if files[name] == nil {
+			stale = append(stale, name)
+		}
+	}
+	for name, content := range files {
+		if current, err := os.ReadFile(filepath.Join(root, name)); err != nil || !bytes.Equal(current, content) {
+			stale = append(stale, name)
+		}
+	}
+	slices.Sort(stale)
+	return stale, nil
 }
 
 // replace writes a file. It removes the file if content is nil.
