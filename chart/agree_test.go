@@ -149,7 +149,7 @@ func TestEveryValueIsRead(t *testing.T) {
 		"controlPlane.advanced.hostClient.", "controlPlane.advanced.operator.", "policies.podSecurityStandard", "policies.pods.", "policies.images.",
 		"policies.controlPlane.", "policies.objects.", "policies.streams.", "policies.readOnly", "policies.services.", "policies.endpoints.", "policies.volumes.",
 		"controlPlane.advanced.encryption.", "controlPlane.advanced.serviceAccountTokens.",
-		"controlPlane.advanced.serviceAccountIssuer"}
+		"controlPlane.advanced.serviceAccountIssuer", "integrations.metricsServer.pods", "integrations.metricsServer.nodes"}
 	plain := withoutConfig(mustRender(t, ch, ""))
 	onePod := withoutConfig(mustRender(t, ch, "controlPlane: {coredns: {replicas: 1}}"))
 	data, err := json.Marshal(v1alpha1.Default(kinds.Settings()...))

@@ -103,6 +103,11 @@ const (
 	// host Service belongs to the chart (kubernetes, kube-dns). The control
 	// plane writes it; the syncer leaves these Services alone.
 	ControlPlaneService = Domain + "/control-plane-service"
+
+	// AddedGroup (label, value "true") marks virtual APIServices of groups that the
+	// control plane adds to those of Kubernetes, such as metrics.k8s.io. The control plane
+	// writes it. It deletes those of groups that it no longer serves.
+	AddedGroup = Domain + "/added-group"
 )
 
 // Keys on the anchor, the ConfigMap of the release that owns all that the

@@ -54,6 +54,12 @@
   resources: ["limitranges"]
   verbs: ["list", "watch"]
 {{- end }}
+{{- if and .Values.integrations.metricsServer.enabled (or .Values.integrations.metricsServer.pods .Values.integrations.metricsServer.nodes) }}
+# the usage of the tenant's pods, also of those on a node
+- apiGroups: ["metrics.k8s.io"]
+  resources: ["pods"]
+  verbs: ["list"]
+{{- end }}
 # pods
 - apiGroups: [""]
   resources: ["pods"]

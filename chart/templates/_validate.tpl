@@ -232,6 +232,11 @@
     "networking.advanced.clusterDomain"
     "networking.advanced.dns"
     "networking.advanced.dns.queriesPerSecond"
+    "integrations"
+    "integrations.metricsServer"
+    "integrations.metricsServer.enabled"
+    "integrations.metricsServer.pods"
+    "integrations.metricsServer.nodes"
     "exportKubeConfig"
     "exportKubeConfig.context"
     "exportKubeConfig.server"
@@ -407,6 +412,9 @@
 {{- end -}}
 {{- if not $v.controlPlane.backingStore.backup.volumeClaim.accessModes -}}
 {{- $problems = append $problems (printf "controlPlane.backingStore.backup.volumeClaim.accessModes: Invalid value: %s: a claim needs at least one mode; set [ReadWriteOnce]" (get $v.controlPlane.backingStore.backup.volumeClaim "accessModes" | toJson)) -}}
+{{- end -}}
+{{- if and $v.integrations.metricsServer.enabled (not $v.integrations.metricsServer.pods) (not $v.integrations.metricsServer.nodes) -}}
+{{- $problems = append $problems (printf "integrations.metricsServer.enabled: Invalid value: %s: integrations.metricsServer.pods and integrations.metricsServer.nodes are false, so there is nothing to serve; set one of them to true, or this to false" (get $v.integrations.metricsServer "enabled" | toJson)) -}}
 {{- end -}}
 {{- join "\n" $problems -}}
 {{- end -}}

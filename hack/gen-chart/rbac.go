@@ -50,6 +50,12 @@ func rows() []row {
 			namespaced: []rbacv1.PolicyRule{rule("", "list,watch", "limitranges")},
 		},
 	}
+	const metricsServer = ".Values.integrations.metricsServer."
+	all = append(all, row{
+		name:       "the usage of the tenant's pods, also of those on a node",
+		when:       "and " + metricsServer + "enabled (or " + metricsServer + "pods " + metricsServer + "nodes)",
+		namespaced: []rbacv1.PolicyRule{rule("metrics.k8s.io", "list", "pods")},
+	})
 	for _, kind := range kinds.Table() {
 		all = append(all, kindRows(kind)...)
 	}

@@ -49,6 +49,8 @@ func conditions() map[string]string {
 		"no-backup-access-mode":  "not " + backup + ".volumeClaim.accessModes",
 		"encryption-without-resources": "and $v.controlPlane.advanced.encryption.enabled " +
 			"(not $v.controlPlane.advanced.encryption.resources)",
+		"metrics-of-nothing": "and $v.integrations.metricsServer.enabled (not $v.integrations.metricsServer.pods) " +
+			"(not $v.integrations.metricsServer.nodes)",
 		"no-access-mode":            "not " + claim + ".accessModes",
 		"replicas-of-embedded-etcd": "and " + replicas + ".enabled (not (has (int " + replicas + ".replicas) (list 1 3 5))) " + usesEmbeddedEtcd(),
 		"lease-under-deadline":      "le (int " + replicas + ".leaseDuration) (int " + replicas + ".renewDeadline)",

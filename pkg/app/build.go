@@ -62,7 +62,11 @@ func (a *app) build(ctx context.Context) error {
 		return err
 	}
 	a.scaling.reporter = a.newReporter()
-	if a.controlPlane, err = controlplane.New(a.controlPlaneConfig()); err != nil {
+	config := a.controlPlaneConfig()
+	if config.Groups, err = a.addedGroups(func() kubernetes.Interface { return pods.client }); err != nil {
+		return err
+	}
+	if a.controlPlane, err = controlplane.New(config); err != nil {
 		return err
 	}
 	if pods.client, err = kubernetes.NewForConfig(a.controlPlane.ClientConfig(nodeProxyUser, pki.GroupAdmins)); err != nil {

@@ -7,6 +7,7 @@ import (
 
 	etcd "go.etcd.io/etcd/client/v3/kubernetes"
 	apiextensions "k8s.io/apiextensions-apiserver/pkg/apiserver"
+	"k8s.io/apimachinery/pkg/runtime"
 	utilnet "k8s.io/apimachinery/pkg/util/net"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/apiserver/pkg/admission"
@@ -92,7 +93,7 @@ func newAPIServer(c *ControlPlane, client *etcd.Client, serving, frontProxy *pki
 	if a.proxyCA, err = dynamiccertificates.NewStaticCAContent("front-proxy-ca", c.config.PKI.FrontProxyCA()); err != nil {
 		return nil, err
 	}
-	s := &apiServer{loopback: a.loopback, stopCompactor: a.store.compact(c.config.Storage.Capabilities(), c.config.Clock)}
+	s := &apiServer{loopback: a.loopback, builtin: builtinGroups{added: c.config.addedVersions()}, stopCompactor: a.store.compact(c.config.Storage.Capabilities(), c.config.Clock)}
 	defer func() {
 		if err != nil {
 			s.close()
@@ -115,6 +116,9 @@ func newAPIServer(c *ControlPlane, client *etcd.Client, serving, frontProxy *pki
 		return nil, fmt.Errorf("cannot create the API server: %w", err)
 	}
 	s.builtin.fill(s.aggregator.GenericAPIServer)
+	if err := installAdded(s.aggregator.GenericAPIServer, &c.config); err != nil {
+		return nil, err
+	}
 	s.extra = completed.KubeAPIs.Extra
 	described := completed.KubeAPIs.ControlPlane.Generic
 	releaseDefinitions(described.OpenAPIV3Config)
@@ -289,7 +293,7 @@ func (a *assembly) genericConfig(opts options.CompletedOptions) (
 	if err := opts.APIEnablement.ApplyTo(config, resources, legacyscheme.Scheme); err != nil {
 		return nil, nil, nil, err
 	}
-	setOpenAPI(config)
+	setOpenAPI(config, a.config.Groups)
 	config.EnableMetrics = !a.config.ownsMetrics()
 	config.SkipOpenAPIInstallation = true // see package openapi
 	config.AggregatedDiscoveryGroupManager = aggregated.NewResourceManager("apis")
@@ -310,10 +314,14 @@ func (a *assembly) genericConfig(opts options.CompletedOptions) (
 	return config, factory, storageFactory, nil
 }
 
-// setOpenAPI describes the API that the server publishes.
-func setOpenAPI(config *genericapiserver.Config) {
+// setOpenAPI describes the API that the server publishes, with groups that are added.
+func setOpenAPI(config *genericapiserver.Config, added []*Group) {
 	definitions := openapiutil.GetOpenAPIDefinitionsWithoutDisabledFeatures(generatedopenapi.GetOpenAPIDefinitions)
-	namer := openapinamer.NewDefinitionNamer(legacyscheme.Scheme, apiextensions.Scheme, aggregatorscheme.Scheme)
+	schemes := []*runtime.Scheme{legacyscheme.Scheme, apiextensions.Scheme, aggregatorscheme.Scheme}
+	for _, group := range added {
+		schemes = append(schemes, group.Scheme)
+	}
+	namer := openapinamer.NewDefinitionNamer(schemes...)
 	config.OpenAPIConfig = genericapiserver.DefaultOpenAPIConfig(definitions, namer)
 	config.OpenAPIConfig.Info.Title = "Kubernetes"
 	config.OpenAPIV3Config = genericapiserver.DefaultOpenAPIV3Config(definitions, namer)

@@ -3,6 +3,7 @@ package controlplane
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"sync/atomic"
 
@@ -26,6 +27,8 @@ import (
 type builtinGroups struct {
 	// set is nil until the API servers are created. No request comes before.
 	set atomic.Pointer[map[schema.GroupVersion]struct{}]
+	// added are the groups and versions of [Config.Groups].
+	added addedGroups
 }
 
 // fill reads the groups of the servers below the aggregation.
@@ -78,12 +81,21 @@ func (builtinGuard) Handles(operation admission.Operation) bool {
 // Validate implements admission.ValidationInterface.
 func (g builtinGuard) Validate(_ context.Context, a admission.Attributes, _ admission.ObjectInterfaces) error {
 	service, ok := a.GetObject().(*apiregistration.APIService)
-	if !ok || service.Spec.Service == nil || !g.groups.has(service.Spec.Group, service.Spec.Version) {
+	if !ok || service.Spec.Service == nil {
+		return nil
+	}
+	var detail string
+	switch version := (schema.GroupVersion{Group: service.Spec.Group, Version: service.Spec.Version}); {
+	case g.groups.has(version.Group, version.Version):
+		detail = "this group and version are built in, and only the virtual cluster's own API server may serve them. Use a group of your own."
+	case slices.Contains(g.groups.added, version):
+		detail = "the virtual cluster serves this group and version itself. To serve them yourself, ask the operator to turn that off."
+	default:
 		return nil
 	}
 	target := service.Spec.Service.Namespace + "/" + service.Spec.Service.Name
-	return apierrors.NewInvalid(a.GetKind().GroupKind(), service.Name, field.ErrorList{field.Invalid(field.NewPath("spec", "service"), target,
-		"this group and version are built in, and only the virtual cluster's own API server may serve them. Use a group of your own.")})
+	return apierrors.NewInvalid(a.GetKind().GroupKind(), service.Name,
+		field.ErrorList{field.Invalid(field.NewPath("spec", "service"), target, detail)})
 }
 
 // builtinKeeper takes built-in groups back from other servers. Only a store that comes
@@ -97,6 +109,7 @@ type builtinKeeper struct {
 func (k *builtinKeeper) task() startTask { return startTask{name: "built-in groups", run: k.run} }
 
 // run makes the APIService of each built-in group local, and leaves the rest to upstream.
+// Upstream knows no added groups.
 func (k *builtinKeeper) run(ctx context.Context, succeeded func()) error {
 	client, err := aggregatorclient.NewForConfig(k.own)
 	if err != nil {
@@ -114,6 +127,9 @@ func (k *builtinKeeper) run(ctx context.Context, succeeded func()) error {
 		if _, err := api.Update(ctx, localService(&service), metav1.UpdateOptions{}); err != nil && !apierrors.IsNotFound(err) {
 			return fmt.Errorf("cannot update APIService %s: %w", service.Name, err)
 		}
+	}
+	if err := k.groups.added.reconcile(ctx, api, list.Items); err != nil {
+		return err
 	}
 	succeeded()
 	<-ctx.Done()

@@ -171,6 +171,10 @@ type Config struct {
 	// Watches, other long-running requests and health checks are left out. Default: nothing.
 	OnRequest func()
 
+	// Groups are further API groups that the API server serves. Their resources are not
+	// in the store. A tenant cannot have another server serve them.
+	Groups []*Group
+
 	// Controllers are the names of the controllers to run, as kube-controller-manager
 	// takes them. "*" is all that are on by default, "-name" leaves one out. Default:
 	// [DefaultControllers].
@@ -240,17 +244,6 @@ func (c *Config) completeAddresses() []error {
 		}
 	}
 	return errs
-}
-
-// firstAddress returns the address after a network's own.
-func firstAddress(network *net.IPNet) net.IP {
-	ip := append(net.IP{}, network.IP...)
-	for i := len(ip) - 1; i >= 0; i-- {
-		if ip[i]++; ip[i] != 0 {
-			break
-		}
-	}
-	return ip
 }
 
 // A ControlPlane is the control plane of one virtual cluster.

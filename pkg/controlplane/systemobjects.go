@@ -123,7 +123,8 @@ func (b *bootstrap) account(namespace string) systemObject {
 func (b *bootstrap) clusterPolicy() []systemObject {
 	var objects []systemObject
 	api := b.client.RbacV1()
-	for _, role := range append(bootstrappolicy.ClusterRoles(), bootstrappolicy.ControllerRoles()...) {
+	roles := append(bootstrappolicy.ClusterRoles(), bootstrappolicy.ControllerRoles()...)
+	for _, role := range append(roles, b.config.addedRoles()...) {
 		objects = append(objects, systemObject{kind: kindClusterRole, name: role.Name, create: func(ctx context.Context) error {
 			_, err := api.ClusterRoles().Create(ctx, &role, metav1.CreateOptions{})
 			return err

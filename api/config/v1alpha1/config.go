@@ -16,6 +16,8 @@ type Config struct {
 	Policies Policies `json:"policies"`
 	// Services and names of the virtual cluster.
 	Networking Networking `json:"networking"`
+	// Parts of the virtual cluster that are made of what the host runs.
+	Integrations Integrations `json:"integrations"`
 	// Kubeconfig in the Secret RELEASE-kubeconfig.
 	ExportKubeConfig ExportKubeConfig `json:"exportKubeConfig"`
 	// Log settings of the control plane.

@@ -34,7 +34,8 @@ func Default(kinds ...Kind) *Config {
 				Hosts: map[string]string{}, Rewrite: map[string]string{}, Forward: map[string]string{},
 			},
 		}},
-		Logging: Logging{Encoding: "console"},
+		Integrations: defaultIntegrations(),
+		Logging:      Logging{Encoding: "console"},
 	}
 	config.Sync.setKinds(kinds)
 	return config

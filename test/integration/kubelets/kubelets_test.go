@@ -36,6 +36,7 @@ func TestKubelets(t *testing.T) {
 	}
 	t.Run("NoSuchContainer", func(t *testing.T) { t.Parallel(); testNoSuchContainer(t, w) })
 	t.Run("InjectedContainer", func(t *testing.T) { t.Parallel(); testInjectedContainer(t, w) })
+	t.Run("Metrics", func(t *testing.T) { t.Parallel(); testMetrics(t, w) })
 	t.Run("NotOnTheHost", func(t *testing.T) { t.Parallel(); testNotOnTheHost(t, w) })
 }
 

@@ -25,6 +25,7 @@ import (
 
 	"github.com/sublet-dev/sublet/pkg/controlplane"
 	"github.com/sublet-dev/sublet/pkg/controlplane/pki"
+	"github.com/sublet-dev/sublet/pkg/metricsapi"
 	"github.com/sublet-dev/sublet/pkg/nodeproxy"
 	"github.com/sublet-dev/sublet/pkg/storage"
 	"github.com/sublet-dev/sublet/pkg/translate"
@@ -70,11 +71,13 @@ func newWorld(t *testing.T) *world {
 
 	kubelet := httptest.NewTLSServer(hostKubelet{})
 	t.Cleanup(kubelet.Close)
+	hostMetrics := &hostMetrics{}
 	hostConfig := cluster(t, func(ctx context.Context, network, _ string) (net.Conn, error) {
 		return (&net.Dialer{}).DialContext(ctx, network, kubelet.Listener.Addr().String())
-	})
+	}, hostMetrics.group())
 	admin := hostConfig("admin", pki.GroupAdmins)
 	host := kubernetes.NewForConfigOrDie(admin)
+	hostMetrics.client.Store(host)
 	grant(t, host)
 
 	w := &world{}
@@ -83,7 +86,14 @@ func newWorld(t *testing.T) *world {
 		t.Fatal(err)
 	}
 	run(t, proxy.Run)
-	w.config = cluster(t, proxy.Dial)("admin", pki.GroupAdmins)
+	metrics, err := metricsapi.New(metricsapi.Options{
+		Host: hostConfig(account), Cluster: release(), Pods: true, Nodes: true,
+		Virtual: func() kubernetes.Interface { return w.client },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.config = cluster(t, proxy.Dial, metrics)("admin", pki.GroupAdmins)
 	w.client = kubernetes.NewForConfigOrDie(w.config)
 	makeNamespace(t, w.client, virtualNamespace)
 
@@ -110,7 +120,8 @@ func (w *world) virtualPod(ctx context.Context, key types.NamespacedName) (*core
 }
 
 // cluster starts an API server and gives the means to reach it over TLS.
-func cluster(t *testing.T, dialKubelet func(context.Context, string, string) (net.Conn, error)) func(user string, groups ...string) *rest.Config {
+func cluster(t *testing.T, dialKubelet func(context.Context, string, string) (net.Conn, error), added ...*controlplane.Group,
+) func(user string, groups ...string) *rest.Config {
 	t.Helper()
 	bundle, err := pki.New(time.Now())
 	if err != nil {
@@ -122,7 +133,7 @@ func cluster(t *testing.T, dialKubelet func(context.Context, string, string) (ne
 	}
 	store := storage.Embedded(t.TempDir())
 	store.NoSync = true
-	plane, err := controlplane.New(controlplane.Config{Storage: store, PKI: bundle, Listener: listener, KubeletDial: dialKubelet})
+	plane, err := controlplane.New(controlplane.Config{Storage: store, PKI: bundle, Listener: listener, KubeletDial: dialKubelet, Groups: added})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -169,6 +180,7 @@ func grant(t *testing.T, host kubernetes.Interface) {
 	meta := metav1.ObjectMeta{Namespace: namespace, Name: "shop"}
 	_, err := host.RbacV1().Roles(namespace).Create(t.Context(), &rbacv1.Role{ObjectMeta: meta, Rules: []rbacv1.PolicyRule{
 		{APIGroups: []string{""}, Resources: []string{"pods", "pods/log"}, Verbs: []string{"get"}},
+		{APIGroups: []string{"metrics.k8s.io"}, Resources: []string{"pods"}, Verbs: []string{"list"}},
 		{APIGroups: []string{""}, Resources: []string{"pods/exec", "pods/attach", "pods/portforward"}, Verbs: []string{"get", "create"}},
 	}}, metav1.CreateOptions{})
 	if err != nil {
