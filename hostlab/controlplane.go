@@ -160,6 +160,25 @@ func (l *local) registry() daemon {
 	return hostd("registry", "--address="+registryAddr, "--dir="+l.path("state", "registry"))
 }
 
+// metricsServer measures the node's pods, behind a Service without selector. It reads no
+// object of the API server at its start, so it never ends because one is not there yet.
+func (l *local) metricsServer() (daemon, error) {
+	config := l.pki.kubeconfig("metrics-server")
+	return hostd("metrics-server",
+		"--kubeconfig="+config, "--authentication-kubeconfig="+config, "--authorization-kubeconfig="+config,
+		"--bind-address="+nodeIP, "--secure-port="+metricsPort,
+		"--tls-cert-file="+l.pki.file("loopback.crt"), "--tls-private-key-file="+l.pki.file("loopback.key"),
+		"--authentication-skip-lookup=true",
+		"--client-ca-file="+l.pki.file("ca.crt"),
+		"--requestheader-client-ca-file="+l.pki.file("front-proxy-ca.crt"),
+		"--requestheader-allowed-names=front-proxy-client",
+		"--kubelet-certificate-authority="+l.pki.file("ca.crt"),
+		"--kubelet-preferred-address-types=InternalIP", "--kubelet-use-node-status-port",
+		// The shortest that it takes.
+		"--metric-resolution=10s", "--kubelet-request-timeout=5s",
+	), nil
+}
+
 // ctr returns containerd's own client, inside the namespace that the kubelet uses.
 func (l *local) ctr(ctx context.Context, args ...string) *exec.Cmd {
 	return l.nodeCommand(ctx, l.binary("ctr"), append([]string{"--address", l.containerdSocket(), "--namespace", "k8s.io"}, args...)...)

@@ -94,7 +94,7 @@ func (l *local) up(ctx context.Context) (*Cluster, error) {
 		{"images", func() error { return l.loadOwnImages(ctx) }},
 		{"API server ready", func() error { return l.awaitAPI(ctx) }},
 		{"start the node and the control loops", func() error { return l.startRest(ctx) }},
-		{"node and DNS ready", func() error { return l.awaitNode(ctx) }},
+		{"node, DNS and metrics ready", func() error { return l.awaitNode(ctx) }},
 	} {
 		do := func() error { return l.steps.run(step.name, step.do) }
 		if step.name == "" { // prints steps of its own
@@ -233,7 +233,7 @@ func (l *local) startRest(ctx context.Context) error {
 	if err := l.apply(ctx, config); err != nil {
 		return err
 	}
-	for _, prepare := range []func() (daemon, error){l.kubelet, l.kubeProxy, l.networkPolicies, l.coreDNS, l.localPath} {
+	for _, prepare := range []func() (daemon, error){l.kubelet, l.kubeProxy, l.networkPolicies, l.coreDNS, l.localPath, l.metricsServer} {
 		d, err := prepare()
 		if err != nil {
 			return err
@@ -254,7 +254,10 @@ func (l *local) awaitNode(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return poll(ctx, time.Minute, "DNS", l.checkDNS)
+	if err := poll(ctx, time.Minute, "DNS", l.checkDNS); err != nil {
+		return err
+	}
+	return poll(ctx, time.Minute, "the metrics API", func(ctx context.Context) error { return l.checkMetrics(ctx, clientset) })
 }
 
 func (l *local) down(ctx context.Context) error {
@@ -273,7 +276,7 @@ func (l *local) down(ctx context.Context) error {
 func daemonNames() []string {
 	return []string{
 		"holder", "etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "containerd", "kubelet",
-		"kube-proxy", "netpol", "coredns", "local-path-provisioner", "registry",
+		"kube-proxy", "netpol", "coredns", "local-path-provisioner", "metrics-server", "registry",
 	}
 }
 
@@ -282,7 +285,7 @@ func daemonNames() []string {
 // call that failed can be repeated.
 func (l *local) removeAll(ctx context.Context) error {
 	const grace = 5 * time.Second
-	for _, name := range []string{"local-path-provisioner", "kubelet", "kube-proxy", "netpol"} {
+	for _, name := range []string{"local-path-provisioner", "metrics-server", "kubelet", "kube-proxy", "netpol"} {
 		if err := l.daemons.stop(ctx, name, grace); err != nil {
 			return err
 		}

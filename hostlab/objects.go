@@ -37,6 +37,8 @@ func objects() ([]*unstructured.Unstructured, error) {
 			return dnsServiceIP
 		case "NODE_IP":
 			return nodeIP
+		case "METRICS_PORT":
+			return metricsPort
 		case "BUSYBOX_IMAGE":
 			return BusyboxImage
 		}
@@ -148,6 +150,16 @@ func checkNodeStatus(node *corev1.Node) error {
 		return fmt.Errorf("node %s is not ready: %s", node.Name, condition.Message)
 	}
 	return fmt.Errorf("node %s has not said yet that it is ready", node.Name)
+}
+
+// checkMetrics returns nil once the host serves the metrics API. Until then, whoever lists
+// the host's APIs gets an error.
+func (l *local) checkMetrics(ctx context.Context, c kubernetes.Interface) error {
+	_, err := c.Discovery().RESTClient().Get().AbsPath("/apis/metrics.k8s.io/v1beta1").DoRaw(ctx)
+	if err != nil {
+		return errors.Join(err, l.daemons.checkRunning("metrics-server"))
+	}
+	return nil
 }
 
 // checkDNS returns nil once the API server's name resolves at the Service of the DNS.

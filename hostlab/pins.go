@@ -1,7 +1,7 @@
 package hostlab
 
 // modules returns the modules that the local host is built from, besides our own. The
-// versions of Kubernetes, etcd and CoreDNS are those of go.mod.
+// versions of Kubernetes, etcd, CoreDNS and metrics-server are those of go.mod.
 func modules() []module {
 	return []module{
 		{
@@ -73,6 +73,7 @@ const (
 	dnsServiceIP = "10.96.0.10"
 	apiServer    = "https://" + nodeIP + ":6443"
 	registryAddr = nodeIP + ":5000"
+	metricsPort  = "4443"
 
 	clusterDomain = "cluster.local"
 

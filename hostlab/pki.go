@@ -3,6 +3,7 @@ package hostlab
 import (
 	"crypto/x509"
 	"encoding/pem"
+	"errors"
 	"net"
 	"os"
 	"path/filepath"
@@ -37,6 +38,7 @@ func users() []user {
 		{file: "kube-proxy", name: "system:kube-proxy"},
 		{file: "coredns", name: "system:coredns"},
 		{file: "local-path", name: "local-path-provisioner"},
+		{file: "metrics-server", name: "system:metrics-server"},
 		{file: "admin", name: "admin", groups: []string{pki.GroupAdmins}},
 	}
 }
@@ -44,7 +46,7 @@ func users() []user {
 // create writes all files, unless they exist.
 func (c credentials) create() error {
 	if _, err := os.Stat(c.kubeconfig("admin")); err == nil {
-		return nil
+		return c.createMissingUsers()
 	}
 	if err := os.MkdirAll(c.dir, 0o700); err != nil {
 		return err
@@ -64,7 +66,12 @@ func (c credentials) create() error {
 	if err := c.writePairs(cluster, store); err != nil {
 		return err
 	}
-	for _, u := range users() {
+	return c.writeUsers(cluster, users())
+}
+
+// writeUsers writes the kubeconfigs of users.
+func (c credentials) writeUsers(cluster *pki.Bundle, users []user) error {
+	for _, u := range users {
 		content, err := cluster.KubeconfigAt(c.now, apiServer, cgroupName, u.name, u.groups...)
 		if err != nil {
 			return err
@@ -74,6 +81,35 @@ func (c credentials) create() error {
 		}
 	}
 	return nil
+}
+
+// createMissingUsers writes the kubeconfigs that an earlier version of this package did
+// not know.
+func (c credentials) createMissingUsers() error {
+	var missing []user
+	for _, u := range users() {
+		if _, err := os.Stat(c.kubeconfig(u.file)); errors.Is(err, os.ErrNotExist) {
+			missing = append(missing, u)
+		}
+	}
+	if len(missing) == 0 {
+		return nil
+	}
+	entries, err := os.ReadDir(c.dir)
+	if err != nil {
+		return err
+	}
+	files := map[string][]byte{}
+	for _, entry := range entries {
+		if files[entry.Name()], err = os.ReadFile(c.file(entry.Name())); err != nil {
+			return err
+		}
+	}
+	cluster, err := pki.FromSecret(files)
+	if err != nil {
+		return err
+	}
+	return c.writeUsers(cluster, missing)
 }
 
 // writeAuthorities writes the certificates of the authorities, and the keys of the

@@ -91,13 +91,14 @@ func TestKubeconfigs(t *testing.T) {
 	t.Parallel()
 	c := newCredentials(t)
 	want := map[string][]string{ // common name, then groups
-		"admin":      {"admin", "system:masters"},
-		"kcm":        {"system:kube-controller-manager"},
-		"scheduler":  {"system:kube-scheduler"},
-		"kubelet":    {"system:node:host-1", "system:nodes"},
-		"kube-proxy": {"system:kube-proxy"},
-		"coredns":    {"system:coredns"},
-		"local-path": {"local-path-provisioner"},
+		"admin":          {"admin", "system:masters"},
+		"kcm":            {"system:kube-controller-manager"},
+		"scheduler":      {"system:kube-scheduler"},
+		"kubelet":        {"system:node:host-1", "system:nodes"},
+		"kube-proxy":     {"system:kube-proxy"},
+		"coredns":        {"system:coredns"},
+		"local-path":     {"local-path-provisioner"},
+		"metrics-server": {"system:metrics-server"},
 	}
 	got := map[string][]string{}
 	for _, who := range users() {
@@ -128,6 +129,38 @@ func TestCreateAgainChangesNothing(t *testing.T) {
 	}
 	if after := readCertificate(t, c, "ca").SerialNumber.String() + string(readCertificate(t, c, "ca").Raw); after != before {
 		t.Error("the authority changed under a running host")
+	}
+}
+
+// TestCreateAgainAddsUsers checks a host that was started by a version of this package that
+// knew fewer users.
+func TestCreateAgainAddsUsers(t *testing.T) {
+	t.Parallel()
+	c := newCredentials(t)
+	admin, err := os.ReadFile(c.kubeconfig("admin"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(c.kubeconfig("metrics-server")); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.create(); err != nil {
+		t.Fatal(err)
+	}
+	config, err := clientcmd.BuildConfigFromFlags("", c.kubeconfig("metrics-server"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	certificate := parseCertificate(t, config.CertData)
+	if err := certificate.CheckSignatureFrom(readCertificate(t, c, "ca")); err != nil {
+		t.Errorf("The API server does not accept the user that was added: %v", err)
+	}
+	after, err := os.ReadFile(c.kubeconfig("admin"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if string(after) != string(admin) {
+		t.Error("the admin's kubeconfig changed under a running host")
 	}
 }
 

@@ -2,7 +2,7 @@
 // uses anyway:
 //
 //	hostd kube-apiserver | kube-controller-manager | kube-scheduler
-//	hostd kubelet | kube-proxy
+//	hostd kubelet | kube-proxy | metrics-server
 //	hostd etcd | coredns | registry
 //	hostd kubectl
 //
@@ -56,7 +56,7 @@ func program(args []string) (string, []string) {
 
 func names() []string {
 	return []string{
-		"kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy",
+		"kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy", "metrics-server",
 		"etcd", "coredns", "registry", "kubectl",
 	}
 }
@@ -74,6 +74,8 @@ func run(name string, args []string) int {
 		command = kubelet.NewKubeletCommand(context.Background())
 	case "kube-proxy":
 		command = proxy.NewProxyCommand()
+	case "metrics-server":
+		command = newMetricsServerCommand(shutdownContext())
 	case "kubectl":
 		return report(name, cli.RunNoErrOutput(kubectl.NewDefaultKubectlCommand()))
 	case "etcd":
