@@ -1,0 +1,91 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// busy is a Deployment that uses all CPU that it gets, with an autoscaler.
+const busy = `
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: busy}
+spec:
+  selector: {matchLabels: {app: busy}}
+  template:
+    metadata: {labels: {app: busy}}
+    spec:
+      terminationGracePeriodSeconds: 0
+      containers:
+      - name: busy
+        image: @IMAGE@
+        command: [/bin/sh, -c, "while :; do :; done"]
+        resources: {requests: {cpu: 20m, memory: 16Mi}, limits: {cpu: 150m, memory: 64Mi}}
+---
+apiVersion: autoscaling/v2
+kind: HorizontalPodAutoscaler
+metadata: {name: busy}
+spec:
+  scaleTargetRef: {apiVersion: apps/v1, kind: Deployment, name: busy}
+  minReplicas: 1
+  maxReplicas: 2
+  metrics:
+  - type: Resource
+    resource: {name: cpu, target: {type: Utilization, averageUtilization: 50}}
+`
+
+// TestMetrics reads usage with kubectl top, and lets an autoscaler scale on it.
+func TestMetrics(t *testing.T) {
+	tn := install(t, "metrics", "metrics", "integrations.metricsServer.enabled=true")
+	tn.apply(busy)
+	tn.rollout("deployment/busy")
+
+	eventually(t, "usage of the tenant's pods", func(context.Context) error {
+		out, err := tn.top("pods", "-A")
+		if err != nil || !strings.Contains(out, "busy-") {
+			return errors.Join(err, errors.New("no usage of the pod: "+out))
+		}
+		// The control plane runs in the same namespace of the host.
+		if strings.Contains(out, "metrics-0") || strings.Contains(out, tn.namespace+" ") {
+			t.Fatalf("kubectl top shows pods of the host:\n%s", out)
+		}
+		return nil
+	})
+	eventually(t, "usage of the node", func(context.Context) error {
+		out, err := tn.top("nodes")
+		if err != nil || strings.Contains(out, "unknown") || len(strings.Fields(out)) < 5 {
+			return errors.Join(err, errors.New("no usage of the node: "+out))
+		}
+		return nil
+	})
+	if out := tn.kubectl("get", "podmetrics"); !strings.Contains(out, "NAME") || !strings.Contains(out, "busy-") {
+		t.Errorf("kubectl get podmetrics prints\n%s", out)
+	}
+	eventually(t, "the autoscaler adds a pod", func(ctx context.Context) error {
+		deployment, err := tn.virtual.AppsV1().Deployments(metav1.NamespaceDefault).Get(ctx, "busy", metav1.GetOptions{})
+		if err != nil {
+			return err
+		}
+		if deployment.Status.ReadyReplicas < 2 {
+			hpa, err := tn.virtual.AutoscalingV2().HorizontalPodAutoscalers(metav1.NamespaceDefault).Get(ctx, "busy", metav1.GetOptions{})
+			if err != nil {
+				return err
+			}
+			return fmt.Errorf("%d ready pods, the autoscaler has %+v", deployment.Status.ReadyReplicas, hpa.Status)
+		}
+		return nil
+	})
+}
+
+// top runs kubectl top as the tenant and returns what it printed.
+func (tn *tenant) top(args ...string) (string, error) {
+	out, err := tn.command(append([]string{"top"}, append(args, "--no-headers")...)...).CombinedOutput()
+	return string(out), err
+}
