@@ -1,6 +1,8 @@
 package controlplane
 
 import (
+	"net"
+
 	"k8s.io/apiserver/pkg/authentication/serviceaccount"
 	"k8s.io/client-go/discovery"
 	"k8s.io/client-go/kubernetes"
@@ -51,4 +53,14 @@ func (b clientBuilder) DiscoveryClient(name string) (discovery.DiscoveryInterfac
 // configuration.
 func (b clientBuilder) DiscoveryClientOrDie(name string) discovery.DiscoveryInterface {
 	return discovery.NewDiscoveryClientForConfigOrDie(b.ConfigOrDie(name))
+}
+
+// loopbackAddress returns the address of the process's own port. In-memory clients
+// never dial it, but the libraries derive addresses from it.
+func (c *ControlPlane) loopbackAddress() string {
+	address := *c.config.Listener.Addr().(*net.TCPAddr)
+	if address.IP == nil || address.IP.IsUnspecified() {
+		address.IP = net.IPv4(127, 0, 0, 1)
+	}
+	return address.String()
 }

@@ -340,16 +340,6 @@ func (c *ControlPlane) clientConfig(caller loopback.Caller) *rest.Config {
 	}
 }
 
-// loopbackAddress returns the address of the process's own port. In-memory clients
-// never dial it, but the libraries derive addresses from it.
-func (c *ControlPlane) loopbackAddress() string {
-	address := *c.config.Listener.Addr().(*net.TCPAddr)
-	if address.IP == nil || address.IP.IsUnspecified() {
-		address.IP = net.IPv4(127, 0, 0, 1)
-	}
-	return address.String()
-}
-
 // Run runs the control plane until the context ends, and then stops it. It
 // returns nil after an orderly end and otherwise the error of the part that
 // failed first.
