@@ -164,6 +164,8 @@
     "sync.toHost.pods"
     "sync.toHost.pods.runtimeClassName"
     "sync.toHost.pods.priorityClassName"
+    "sync.toHost.pods.labels"
+    "sync.toHost.pods.annotations"
     "sync.toHost.pods.hybridScheduling"
     "sync.toHost.services"
     "sync.toHost.services.enabled"

@@ -48,6 +48,9 @@ type PodInput struct {
 	// QuotaScope puts the pod into the scope Terminating of quotas of the host, which the
 	// control plane's own pod is not in. See [longestDeadline].
 	QuotaScope bool
+	// PassesLabel and PassesAnnotation report which keys of the tenant reach the host as they
+	// are. nil passes none.
+	PassesLabel, PassesAnnotation func(key string) bool
 	// Isolation has the directions in which the tenant's NetworkPolicies isolate the pod.
 	Isolation Isolation
 	// Services are the Services of the pod's virtual namespace. They are read
@@ -63,7 +66,7 @@ type PodInput struct {
 // has changed and a pod may still change. What the host's own admission made of the pod
 // stays.
 func Pod(in PodInput, virtual, host *corev1.Pod) error {
-	syncPodMetadata(virtual, host)
+	syncPodMetadata(in, virtual, host)
 	host.Labels[labels.Release] = in.Cluster.Name
 	setMark(host.Labels, labels.IsolatedIngress, in.Isolation.Ingress)
 	setMark(host.Labels, labels.IsolatedEgress, in.Isolation.Egress)
@@ -210,19 +213,6 @@ func setHostname(in PodInput, virtual *corev1.Pod, spec *corev1.PodSpec) error {
 		spec.HostnameOverride = &name
 	}
 	return nil
-}
-
-// syncPodMetadata brings labels and annotations of the host pod up to date. Of
-// the tenant's annotations only those arrive that the pod itself reads.
-func syncPodMetadata(virtual, host *corev1.Pod) {
-	own := make(map[string]string, len(virtual.Labels))
-	for key, value := range virtual.Labels {
-		if !isNodeTopology(key) {
-			own[key] = value
-		}
-	}
-	host.Labels = SyncLabels(host.Labels, own)
-	host.Annotations = syncDownward(host.Annotations, virtual)
 }
 
 // isNodeTopology reports whether a pod's label names the place of its node. The API server

@@ -62,6 +62,11 @@ type Pods struct {
 	// pod never counts on the host. Without a class it is the default of the host.
 	// Default: ""
 	PriorityClassName string `json:"priorityClassName" format:"object-name,optional"`
+	// Labels of pods that keep their key on the host. All labels are there too under keys that nothing
+	// else uses.
+	Labels PassedLabels `json:"labels"`
+	// Annotations of pods that reach the host. All others stay in the virtual cluster.
+	Annotations PassedAnnotations `json:"annotations"`
 	// Pods that schedulers of the host place.
 	HybridScheduling HybridScheduling `json:"hybridScheduling"`
 }

@@ -3,6 +3,7 @@ package kinds
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -82,6 +83,8 @@ func (p pods) fillHost(s syncer.Scope, virtual, host *corev1.Pod) error {
 		Node:                progress(s).Node,
 		QuotaScope:          p.options.QuotaScope,
 		Enforced:            enforced(p.options.Sync.ToHost.Pods),
+		PassesLabel:         matches(p.options.Sync.ToHost.Pods.Labels.Allow),
+		PassesAnnotation:    matches(p.options.Sync.ToHost.Pods.Annotations.Allow),
 	}
 	// Bare pods stay bare: nothing would create them again.
 	translate.SetController(s.Cluster, host, metav1.GetControllerOfNoCopy(virtual) != nil)
@@ -109,6 +112,13 @@ func (p pods) fillHost(s syncer.Scope, virtual, host *corev1.Pod) error {
 		return err
 	}
 	return p.dropUnknownResources(s, virtual, host)
+}
+
+// matches returns the predicate of a list of keys and prefixes.
+func matches(patterns []string) func(key string) bool {
+	return func(key string) bool {
+		return slices.ContainsFunc(patterns, func(pattern string) bool { return policy.MatchesKey(pattern, key) })
+	}
 }
 
 // applyPolicy returns the pod with the tolerations that may reach the host. It returns an

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -71,6 +72,7 @@ func (p pods) fillVirtual(s syncer.Scope, host, virtual *corev1.Pod) error {
 		translate.PodStatus(s.Cluster, host, virtual)
 	}
 	p.reportViolations(s, virtual)
+	p.reportLeftAnnotations(s, virtual, host)
 	return copyNode(s, host, virtual)
 }
 
@@ -83,6 +85,20 @@ func (p pods) reportViolations(s syncer.Scope, virtual *corev1.Pod) {
 	}
 	if violations := p.options.PodPolicy.Judge(&virtual.ObjectMeta, &virtual.Spec); len(violations) > 0 {
 		s.Say("PolicyViolated", "The pod is older than the policy. It stays, and cannot be created again: "+policy.ShortMessage(violations))
+	}
+}
+
+// reportLeftAnnotations records an Event on a pod with annotations that components of a host
+// usually read, and that do not reach it. It does so when the host has bound the pod, so that
+// the tenant learns it once.
+func (p pods) reportLeftAnnotations(s syncer.Scope, virtual, host *corev1.Pod) {
+	if len(virtual.Annotations) == 0 || virtual.Spec.NodeName != "" || host.Spec.NodeName == "" {
+		return
+	}
+	left := translate.ReadByHosts(virtual, matches(p.options.Sync.ToHost.Pods.Annotations.Allow))
+	if len(left) > 0 {
+		s.Say("AnnotationsNotPassed", "The host does not see these annotations: "+strings.Join(left, ", ")+
+			". The operator can pass them with sync.toHost.pods.annotations.allow.")
 	}
 }
 

@@ -128,7 +128,7 @@ func harmlessAccountToken(t *testing.T, s *site) {
 func harmlessMarks(t *testing.T, s *site) {
 	pod, copied := newPod("marks", func(p *corev1.Pod) {
 		p.Labels = map[string]string{
-			labels.Cluster: "forged", labels.Namespace: "kube-system", "app.kubernetes.io/name": "forged", "app.kubernetes.io/instance": "forged",
+			labels.Cluster: "forged", labels.Namespace: "kube-system", "app.kubernetes.io/name": "forged", "app.kubernetes.io/instance": releaseName,
 			corev1.LabelTopologyZone: "forged",
 		}
 		p.Annotations = map[string]string{
