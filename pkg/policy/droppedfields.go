@@ -27,7 +27,7 @@ func DroppedFields(settings *v1alpha1.Config, spec *corev1.PodSpec) []Violation 
 			Detail: "has no effect, because the host schedules the pods", Setting: hostSchedulersSetting,
 		})
 	}
-	if spec.PriorityClassName != "" {
+	if spec.PriorityClassName != "" && len(settings.Sync.ToHost.Pods.PriorityClasses) == 0 {
 		violations = append(violations, Violation{
 			Field: "spec.priorityClassName", Value: spec.PriorityClassName,
 			Detail: "has no effect, because the host schedules the pods, without their priorities", Setting: virtualSchedulerSetting,

@@ -12,7 +12,8 @@ import (
 
 func TestDroppedFields(t *testing.T) {
 	t.Parallel()
-	virtual, hybrid := v1alpha1.Default(), v1alpha1.Default()
+	virtual, hybrid, band := v1alpha1.Default(), v1alpha1.Default(), v1alpha1.Default()
+	band.Sync.ToHost.Pods.PriorityClasses = map[string]string{"0": "tenant"}
 	virtual.ControlPlane.Advanced.VirtualScheduler.Enabled = true
 	hybrid.Sync.ToHost.Pods.HybridScheduling.HostSchedulers = []string{"volcano"}
 	for _, c := range []struct {
@@ -29,6 +30,7 @@ func TestDroppedFields(t *testing.T) {
 		},
 		{"a scheduler of the host", hybrid, corev1.PodSpec{SchedulerName: "volcano"}, ""},
 		{"a scheduler of the virtual cluster", virtual, corev1.PodSpec{SchedulerName: "volcano", PriorityClassName: "high"}, ""},
+		{"a priority that the host knows", band, corev1.PodSpec{PriorityClassName: "high"}, ""},
 		{
 			"a priority", v1alpha1.Default(), corev1.PodSpec{PriorityClassName: "high"},
 			`spec.priorityClassName: "high": has no effect, because the host schedules the pods, without their priorities. ` +

@@ -153,7 +153,9 @@ func nodeEffects() []effects {
 		{
 			group: "scheduling.k8s.io", resources: "priorityclasses", setting: virtualSchedulerSetting,
 			detail: "the host schedules the pods of this virtual cluster, without their priorities",
-			isOn:   func(c *v1alpha1.Config) bool { return c.ControlPlane.Advanced.VirtualScheduler.Enabled },
+			isOn: func(c *v1alpha1.Config) bool {
+				return c.ControlPlane.Advanced.VirtualScheduler.Enabled || len(c.Sync.ToHost.Pods.PriorityClasses) > 0
+			},
 		},
 		hostOnly("scheduling.k8s.io", "workloads podgroups compositepodgroups", "groups of pods are not synced to the host, which schedules pods one by one"),
 		hostOnly("node.k8s.io", "runtimeclasses", "a pod that names one gets the runtime class of the host with that name, if any"),

@@ -129,7 +129,7 @@ func newPod(in PodInput, virtual, host *corev1.Pod) error {
 		pinToNode(in, spec)
 		host.Annotations[labels.Place] = in.Node
 	}
-	in.Enforced.apply(spec)
+	in.Enforced.apply(virtual, spec)
 	host.Spec = *spec
 	setQuotaScope(in, host)
 	sent, err := EncodeLastApplied(digestRequests(virtual))

@@ -14,7 +14,8 @@ func Default(kinds ...Kind) *Config {
 		Sync: Sync{
 			ToHost: ToHost{Pods: Pods{
 				NodeSelector: map[string]string{}, EnforceTolerations: []string{},
-				Labels: defaultPassedLabels(), Annotations: defaultPassedAnnotations(),
+				PriorityClasses: map[string]string{},
+				Labels:          defaultPassedLabels(), Annotations: defaultPassedAnnotations(),
 				HybridScheduling: HybridScheduling{HostSchedulers: []string{}},
 			}},
 			FromHost: FromHost{Nodes: Nodes{

@@ -81,6 +81,8 @@ func Formats() []Format {
 			Want: `a schedule in the format of cron, such as "0 3 * * *" or @daily`, isValid: isCron},
 		{Name: "toleration", Pattern: `^(` + dnsName + `/)?` + labelPart + `(=` + labelPart + `)?(:(NoSchedule|PreferNoSchedule|NoExecute))?$`,
 			Want: "a taint such as team, team=shop or team=shop:NoSchedule", isValid: isToleration},
+		{Name: "priority", Pattern: `^(-?[1-9][0-9]{0,9}|0)$`,
+			Want: "named after a priority of pods, such as 1000", isValid: isPriority},
 		{Name: "label-value", Pattern: `^` + labelPart + `$`,
 			Want: "at most 63 letters, digits, -, _ and ., with a letter or digit at both ends, such as team-a", isValid: isLabelValue},
 		{Name: "image-registry", Pattern: `^` + dnsName + portSuffix + `$`,

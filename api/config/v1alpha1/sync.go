@@ -58,10 +58,17 @@ type Pods struct {
 	// Runtime class of the host that each pod of the tenant gets, whichever it asks for.
 	// Default: ""
 	RuntimeClassName string `json:"runtimeClassName" format:"object-name,optional"`
-	// Priority class of the host that each pod of the tenant gets. The priority that the tenant gives a
-	// pod never counts on the host. Without a class it is the default of the host.
+	// Priority class of the host that each pod of the tenant gets. Empty means the one that
+	// priorityClasses names, or else the default of the host.
 	// Default: ""
 	PriorityClassName string `json:"priorityClassName" format:"object-name,optional"`
+	// Priority classes of the host by the lowest priority in the virtual cluster that gets them, such as
+	// {"0": tenant-low, "1000": tenant-high}. Important pods of the tenant then get room on a full host, and
+	// are evicted last. Pods of others with a lower priority have to make room too, unless a class has
+	// preemptionPolicy: Never. A pod below the lowest entry gets the default of the host. Empty means that
+	// no priority of the tenant counts on the host, and a pod that has one gets an Event.
+	// Default: {}
+	PriorityClasses map[string]string `json:"priorityClasses" keys:"priority" values:"object-name"`
 	// Labels of pods that keep their key on the host. All labels are there too under keys that nothing
 	// else uses.
 	Labels PassedLabels `json:"labels"`

@@ -152,11 +152,15 @@ func allowedNodes(sync v1alpha1.Sync) map[string]string {
 
 // enforced returns what the operator puts into every host pod.
 func enforced(settings v1alpha1.Pods) translate.Enforced {
-	return translate.Enforced{
+	enforced := translate.Enforced{
 		Tolerations:       settings.Tolerations(),
 		RuntimeClassName:  settings.RuntimeClassName,
 		PriorityClassName: settings.PriorityClassName,
 	}
+	for _, class := range settings.HostPriorityClasses() {
+		enforced.PriorityClasses = append(enforced.PriorityClasses, translate.PriorityClass(class))
+	}
+	return enforced
 }
 
 // copyNode copies the node of the host pod once the virtual cluster has that node. No pod

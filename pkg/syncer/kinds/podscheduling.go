@@ -72,7 +72,7 @@ func (p pods) fillVirtual(s syncer.Scope, host, virtual *corev1.Pod) error {
 		translate.PodStatus(s.Cluster, host, virtual)
 	}
 	p.reportViolations(s, virtual)
-	p.reportLeftAnnotations(s, virtual, host)
+	p.reportNotPassed(s, virtual, host)
 	return copyNode(s, host, virtual)
 }
 
@@ -88,17 +88,21 @@ func (p pods) reportViolations(s syncer.Scope, virtual *corev1.Pod) {
 	}
 }
 
-// reportLeftAnnotations records an Event on a pod with annotations that components of a host
-// usually read, and that do not reach it. It does so when the host has bound the pod, so that
-// the tenant learns it once.
-func (p pods) reportLeftAnnotations(s syncer.Scope, virtual, host *corev1.Pod) {
-	if len(virtual.Annotations) == 0 || virtual.Spec.NodeName != "" || host.Spec.NodeName == "" {
+// reportNotPassed records what of a pod does not reach the host although components of the
+// host usually read it. It does so when the host has bound the pod, so that the tenant learns
+// it once.
+func (p pods) reportNotPassed(s syncer.Scope, virtual, host *corev1.Pod) {
+	if virtual.Spec.NodeName != "" || host.Spec.NodeName == "" {
 		return
 	}
-	left := translate.ReadByHosts(virtual, matches(p.options.Sync.ToHost.Pods.Annotations.Allow))
-	if len(left) > 0 {
+	settings := p.options.Sync.ToHost.Pods
+	if left := translate.ReadByHosts(virtual, matches(settings.Annotations.Allow)); len(left) > 0 {
 		s.Say("AnnotationsNotPassed", "The host does not see these annotations: "+strings.Join(left, ", ")+
 			". The operator can pass them with sync.toHost.pods.annotations.allow.")
+	}
+	if !p.options.usesVirtualScheduler(virtual) && enforced(settings).IgnoresPriority(virtual) {
+		s.Say("PriorityNotPassed", fmt.Sprintf("The priority %d of the pod does not count on the host. "+
+			"The operator can map priorities with sync.toHost.pods.priorityClasses.", *virtual.Spec.Priority))
 	}
 }
 
