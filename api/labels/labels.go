@@ -64,6 +64,10 @@ const (
 	// no Service of the host leads to the pod.
 	ReadinessGates = Domain + "/readiness-gates"
 
+	// ServiceLinks (annotation, value "cut") is on host pods that lack variables of Services,
+	// because the namespace has too many. The pods kind writes it, and records an Event.
+	ServiceLinks = Domain + "/service-links"
+
 	// DownwardLabels and DownwardAnnotations (annotations) carry the virtual
 	// pod's labels and annotations in the format of the downward API, only on
 	// pods that mount them whole.

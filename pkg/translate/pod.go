@@ -120,7 +120,10 @@ func newPod(in PodInput, virtual, host *corev1.Pod) error {
 	renameReferences(in.Cluster, virtual.Namespace, spec)
 	// After rename, which would give the token Secret a second name.
 	tokenVolumes(in.Cluster, virtual, spec)
-	env := serviceEnv(in, virtual)
+	env, complete := serviceEnv(in, virtual)
+	if !complete {
+		host.Annotations[labels.ServiceLinks] = serviceLinksCut
+	}
 	eachContainer(spec, func(container *corev1.Container) { containerEnv(env, virtual, container) })
 	setPullPolicy(in, spec)
 	if in.Node == "" {

@@ -1,10 +1,7 @@
 package translate
 
 import (
-	"net"
 	"slices"
-	"strconv"
-	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 )
@@ -60,70 +57,4 @@ func mergeOptions(base, own []corev1.PodDNSConfigOption) []corev1.PodDNSConfigOp
 		}
 	}
 	return merged
-}
-
-// serviceEnv returns the variables that point a container to Services. The host pod
-// disables those of the host's kubelet. The kubelet still sets the ones for the host's
-// API; the virtual ones take precedence.
-func serviceEnv(in PodInput, virtual *corev1.Pod) []corev1.EnvVar {
-	kubernetes := corev1.Service{Spec: corev1.ServiceSpec{
-		ClusterIP: in.KubernetesServiceIP,
-		Ports:     []corev1.ServicePort{{Name: "https", Port: 443, Protocol: corev1.ProtocolTCP}},
-	}}
-	kubernetes.Name = "kubernetes"
-	env := linkEnv(nil, &kubernetes)
-	if links := virtual.Spec.EnableServiceLinks; links != nil && !*links {
-		return env
-	}
-	services := slices.Clone(in.Services)
-	slices.SortFunc(services, func(a, b corev1.Service) int { return strings.Compare(a.Name, b.Name) })
-	for i := range services {
-		service := &services[i]
-		if service.Namespace == virtual.Namespace && service.Name != kubernetes.Name && hasAddress(service) {
-			env = linkEnv(env, service)
-		}
-	}
-	return env
-}
-
-// hasAddress reports whether a Service has a cluster IP and a port.
-func hasAddress(service *corev1.Service) bool {
-	return service.Spec.ClusterIP != "" && service.Spec.ClusterIP != corev1.ClusterIPNone && len(service.Spec.Ports) > 0
-}
-
-// linkEnv appends the variables of one Service, in the two spellings that
-// kubelets give: Kubernetes' own and that of Docker's links.
-func linkEnv(env []corev1.EnvVar, service *corev1.Service) []corev1.EnvVar {
-	add := func(name, value string) { env = append(env, corev1.EnvVar{Name: name, Value: value}) }
-	name := envName(service.Name)
-	first := strconv.Itoa(int(service.Spec.Ports[0].Port))
-	add(name+"_SERVICE_HOST", service.Spec.ClusterIP)
-	add(name+"_SERVICE_PORT", first)
-	for _, port := range service.Spec.Ports {
-		if port.Name != "" {
-			add(name+"_SERVICE_PORT_"+envName(port.Name), strconv.Itoa(int(port.Port)))
-		}
-	}
-	for i, port := range service.Spec.Ports {
-		protocol := strings.ToLower(string(port.Protocol))
-		if protocol == "" {
-			protocol = "tcp"
-		}
-		number := strconv.Itoa(int(port.Port))
-		url := protocol + "://" + net.JoinHostPort(service.Spec.ClusterIP, number)
-		if i == 0 {
-			add(name+"_PORT", url)
-		}
-		link := name + "_PORT_" + number + "_" + strings.ToUpper(protocol)
-		add(link, url)
-		add(link+"_PROTO", protocol)
-		add(link+"_PORT", number)
-		add(link+"_ADDR", service.Spec.ClusterIP)
-	}
-	return env
-}
-
-// envName returns the name of a Service as variables spell it.
-func envName(name string) string {
-	return strings.ToUpper(strings.ReplaceAll(name, "-", "_"))
 }

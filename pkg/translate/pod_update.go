@@ -180,7 +180,7 @@ func addEphemeralContainers(in PodInput, virtual, host *corev1.Pod) {
 	if len(added) == 0 {
 		return
 	}
-	env := serviceEnv(in, virtual)
+	env, _ := serviceEnv(in, virtual)
 	spec := corev1.PodSpec{EphemeralContainers: added}
 	renameReferences(in.Cluster, virtual.Namespace, &spec)
 	eachContainer(&spec, func(container *corev1.Container) { containerEnv(env, virtual, container) })

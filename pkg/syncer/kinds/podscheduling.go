@@ -100,6 +100,10 @@ func (p pods) reportNotPassed(s syncer.Scope, virtual, host *corev1.Pod) {
 		s.Say("AnnotationsNotPassed", "The host does not see these annotations: "+strings.Join(left, ", ")+
 			". The operator can pass them with sync.toHost.pods.annotations.allow.")
 	}
+	if translate.LacksServiceLinks(host) {
+		s.Say("ServiceLinksIncomplete", "The namespace has too many Services for the environment of the pod, which lacks variables of them. "+
+			"Set enableServiceLinks to false, and look the Services up by DNS.")
+	}
 	if !p.options.usesVirtualScheduler(virtual) && enforced(settings).IgnoresPriority(virtual) {
 		s.Say("PriorityNotPassed", fmt.Sprintf("The priority %d of the pod does not count on the host. "+
 			"The operator can map priorities with sync.toHost.pods.priorityClasses.", *virtual.Spec.Priority))
