@@ -72,10 +72,8 @@ func (a *app) build(ctx context.Context) error {
 	if pods.client, err = kubernetes.NewForConfig(a.controlPlane.ClientConfig(nodeProxyUser, pki.GroupAdmins)); err != nil {
 		return err
 	}
-	if a.options.DNSPort >= 0 {
-		if err := a.buildDNS(); err != nil {
-			return err
-		}
+	if err := a.buildDNS(); err != nil {
+		return err
 	}
 	a.buildReplicas()
 	a.buildSecrets()

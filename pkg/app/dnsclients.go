@@ -10,8 +10,12 @@ import (
 	"github.com/sublet-dev/sublet/pkg/dns"
 )
 
-// buildDNS builds the DNS server, which answers the pods of this virtual cluster alone.
+// buildDNS builds the DNS server, which answers the pods of this virtual cluster alone. There
+// is none without a port.
 func (a *app) buildDNS() error {
+	if a.options.DNSPort < 0 {
+		return nil
+	}
 	settings := a.values.Networking.Advanced
 	allowed, err := parsePrefixes(settings.DNS.AllowedCIDRs)
 	if err != nil {

@@ -20,26 +20,36 @@ func withNodeOfPod(inner authenticator.Request, pods corelisters.PodLister, node
 		if !ok || err != nil || response == nil || response.User == nil {
 			return response, ok, err
 		}
-		extra := response.User.GetExtra()
-		names, uids := extra[serviceaccount.PodNameKey], extra[serviceaccount.PodUIDKey]
-		if len(names) != 1 || len(uids) != 1 || len(extra[serviceaccount.NodeNameKey]) > 0 {
+		nodeName := nodeOfCaller(response.User, pods)
+		if nodeName == "" {
 			return response, ok, nil
 		}
-		namespace, _, err := serviceaccount.SplitUsername(response.User.GetName())
-		if err != nil {
-			return response, ok, nil //nolint:nilerr // a certificate may have such extra fields
-		}
-		pod, err := pods.Pods(namespace).Get(names[0])
-		if err != nil || string(pod.UID) != uids[0] || pod.Spec.NodeName == "" {
-			return response, ok, nil //nolint:nilerr // the cache may lag
-		}
-		added := maps.Clone(extra) // The response is in a cache.
-		added[serviceaccount.NodeNameKey] = []string{pod.Spec.NodeName}
-		if node, err := nodes.Get(pod.Spec.NodeName); err == nil {
+		added := maps.Clone(response.User.GetExtra()) // The response is in a cache.
+		added[serviceaccount.NodeNameKey] = []string{nodeName}
+		if node, err := nodes.Get(nodeName); err == nil {
 			added[serviceaccount.NodeUIDKey] = []string{string(node.UID)}
 		}
 		return &authenticator.Response{Audiences: response.Audiences, User: &user.DefaultInfo{
 			Name: response.User.GetName(), UID: response.User.GetUID(), Groups: response.User.GetGroups(), Extra: added,
 		}}, ok, nil
 	})
+}
+
+// nodeOfCaller returns the node of the pod that a caller is. It is empty if the caller is no
+// pod, has a node already, or is another pod in the cache.
+func nodeOfCaller(caller user.Info, pods corelisters.PodLister) string {
+	extra := caller.GetExtra()
+	names, uids := extra[serviceaccount.PodNameKey], extra[serviceaccount.PodUIDKey]
+	if len(names) != 1 || len(uids) != 1 || len(extra[serviceaccount.NodeNameKey]) > 0 {
+		return ""
+	}
+	namespace, _, err := serviceaccount.SplitUsername(caller.GetName())
+	if err != nil {
+		return "" // A certificate may have such extra fields.
+	}
+	pod, err := pods.Pods(namespace).Get(names[0])
+	if err != nil || string(pod.UID) != uids[0] {
+		return ""
+	}
+	return pod.Spec.NodeName
 }

@@ -19,12 +19,8 @@ const (
 	defaultQueriesPerSecond = 1000
 )
 
-// complete sets the defaults and validates the rest. Valid options are safe in the
-// text of a Corefile.
-func (o *Options) complete() error {
-	if o.Virtual == nil {
-		return errors.New("no configuration of the virtual cluster given")
-	}
+// setDefaults sets what is not set, but for the nameservers.
+func (o *Options) setDefaults() {
 	if o.ClusterDomain == "" {
 		o.ClusterDomain = defaultClusterDomain
 	}
@@ -41,6 +37,15 @@ func (o *Options) complete() error {
 		o.Clock = clock.RealClock{}
 	}
 	o.ClusterDomain = strings.TrimSuffix(o.ClusterDomain, ".")
+}
+
+// complete sets the defaults and validates the rest. Valid options are safe in the
+// text of a Corefile.
+func (o *Options) complete() error {
+	if o.Virtual == nil {
+		return errors.New("no configuration of the virtual cluster given")
+	}
+	o.setDefaults()
 	if problems := validation.IsDNS1123Subdomain(o.ClusterDomain); len(problems) > 0 {
 		return fmt.Errorf("cluster domain %q: %s", o.ClusterDomain, strings.Join(problems, "; "))
 	}

@@ -200,8 +200,9 @@ func (e *mysqlEngine) open(ctx context.Context, running *sync.WaitGroup) (*sqlDi
 	}
 	d.LastInsertID = true
 	d.CompactSQL = compactSQL(`DELETE kine FROM kine INNER JOIN (%s) AS old ON kine.id = old.id`, "?", false)
-	d.GetSizeSQL = query.New(`SELECT COALESCE(SUM(data_length + index_length), 0) FROM information_schema.TABLES
-		WHERE table_schema = DATABASE() AND table_name = 'kine'`, "?", false, "GetSize")
+	const sizeSQL = `SELECT COALESCE(SUM(data_length + index_length), 0) FROM information_schema.TABLES
+		WHERE table_schema = DATABASE() AND table_name = 'kine'`
+	d.GetSizeSQL = query.New(sizeSQL, "?", false, "GetSize")
 	d.TranslateErr = func(err error) error {
 		if mysqlNumber(err) == mysqlDuplicateKey {
 			return server.ErrKeyExists
@@ -217,7 +218,7 @@ func (e *mysqlEngine) open(ctx context.Context, running *sync.WaitGroup) (*sqlDi
 	}
 	dialect := &sqlDialect{Generic: d, lock: "SELECT id FROM kine_order WHERE id = 1 FOR UPDATE"}
 	dialect.sizes = func(ctx context.Context) (size, inUse int64, err error) {
-		err = d.DB.QueryRowContext(ctx, d.GetSizeSQL.Query).Scan(&size)
+		err = d.DB.QueryRowContext(ctx, sizeSQL).Scan(&size)
 		return size, size, err
 	}
 	return dialect, nil

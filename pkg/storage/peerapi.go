@@ -126,26 +126,8 @@ func (e *Etcd) addLearner(ctx context.Context, request joinRequest) (map[string]
 	if err := e.server.LinearizableReadNotify(ctx); err != nil {
 		return nil, fmt.Errorf("cannot read the members: %w", err)
 	}
-	earlier := func(member *membership.Member) bool {
-		return member.Name == request.Name || slices.Contains(member.PeerURLs, request.URL)
-	}
-	// etcd would refuse a second learner too, but only once the request is in its log. A
-	// member that reads such a log calls the refused one for ever.
-	for _, member := range e.server.Cluster().Members() {
-		if member.IsLearner && !earlier(member) {
-			return nil, fmt.Errorf("cannot add member %s: member %s joins, and only one can at a time", request.Name, cmp.Or(member.Name, member.ID.String()))
-		}
-	}
-	for _, member := range e.server.Cluster().Members() {
-		if !earlier(member) {
-			continue
-		}
-		if member.ID == e.server.MemberID() {
-			return nil, fmt.Errorf("cannot replace member %s by another one of its name", request.Name)
-		}
-		if _, err := e.server.RemoveMember(ctx, uint64(member.ID)); err != nil {
-			return nil, fmt.Errorf("cannot remove the earlier member %s: %w", request.Name, err)
-		}
+	if err := e.removeEarlier(ctx, request); err != nil {
+		return nil, err
 	}
 	now := e.Clock.Now()
 	members, err := e.server.AddMember(ctx, *membership.NewMemberAsLearner("", urls, "", &now))
@@ -164,6 +146,33 @@ func (e *Etcd) addLearner(ctx context.Context, request joinRequest) (map[string]
 		named[name] = strings.Join(member.PeerURLs, ",")
 	}
 	return named, nil
+}
+
+// removeEarlier removes the earlier lives of a member that joins. It refuses while another
+// one joins.
+func (e *Etcd) removeEarlier(ctx context.Context, request joinRequest) error {
+	earlier := func(member *membership.Member) bool {
+		return member.Name == request.Name || slices.Contains(member.PeerURLs, request.URL)
+	}
+	// etcd would refuse a second learner too, but only once the request is in its log. A
+	// member that reads such a log calls the refused one for ever.
+	for _, member := range e.server.Cluster().Members() {
+		if member.IsLearner && !earlier(member) {
+			return fmt.Errorf("cannot add member %s: member %s joins, and only one can at a time", request.Name, cmp.Or(member.Name, member.ID.String()))
+		}
+	}
+	for _, member := range e.server.Cluster().Members() {
+		if !earlier(member) {
+			continue
+		}
+		if member.ID == e.server.MemberID() {
+			return fmt.Errorf("cannot replace member %s by another one of its name", request.Name)
+		}
+		if _, err := e.server.RemoveMember(ctx, uint64(member.ID)); err != nil {
+			return fmt.Errorf("cannot remove the earlier member %s: %w", request.Name, err)
+		}
+	}
+	return nil
 }
 
 // turns gives one member at a time the right to defragment. The leader has them.

@@ -205,7 +205,8 @@ func (e *postgresEngine) open(ctx context.Context, running *sync.WaitGroup) (*sq
 		return nil, e.explain(err)
 	}
 	d.CompactSQL = compactSQL(`DELETE FROM kine WHERE id IN (%s)`, "$", true)
-	d.GetSizeSQL = query.New(`SELECT pg_total_relation_size('kine')`, "$", true, "GetSize")
+	const sizeSQL = `SELECT pg_total_relation_size('kine')`
+	d.GetSizeSQL = query.New(sizeSQL, "$", true, "GetSize")
 	d.TranslateErr = func(err error) error {
 		if pgCode(err) == pgUniqueViolation {
 			return server.ErrKeyExists
@@ -221,7 +222,7 @@ func (e *postgresEngine) open(ctx context.Context, running *sync.WaitGroup) (*sq
 		return key
 	}
 	dialect.sizes = func(ctx context.Context) (size, inUse int64, err error) {
-		err = d.DB.QueryRowContext(ctx, d.GetSizeSQL.Query).Scan(&size)
+		err = d.DB.QueryRowContext(ctx, sizeSQL).Scan(&size)
 		return size, size, err
 	}
 	return dialect, nil

@@ -106,7 +106,7 @@ func TestOneLearnerAtATime(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), patience)
 		defer cancel()
 		_, err := e.addLearner(ctx, joinRequest{Name: name, URL: url})
-		return int(e.server.CommittedIndex() - before), err //nolint:gosec // a handful
+		return int(e.server.CommittedIndex() - before), err
 	}
 	if _, err := add("a-1", "https://127.0.0.1:1"); err != nil {
 		t.Fatal(err)

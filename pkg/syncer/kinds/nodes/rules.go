@@ -216,9 +216,17 @@ func (r Rules) decideLabel(d *Decision, key string, value *string) {
 		d.denyf("the label %s is the host's and cannot be changed: %s", key, keptLabels(key))
 	case hosts:
 		d.denyf("the label %s is the host's and cannot be changed or removed here; use a key that the host does not have", key)
-	case back && value != nil:
+	case value != nil:
+		r.warnOfLabel(d, key, back)
+	}
+}
+
+// warnOfLabel warns of a label that is set and has less effect than on another cluster.
+func (r Rules) warnOfLabel(d *Decision, key string, back bool) {
+	switch {
+	case back:
 		d.Warnings = append(d.Warnings, fmt.Sprintf("the label %s stays in the virtual cluster: %s", key, keptLabels(key)))
-	case value != nil && !r.VirtualScheduler:
+	case !r.VirtualScheduler:
 		d.Warnings = append(d.Warnings, fmt.Sprintf("the label %s has no effect on scheduling: %s", key, r.hint(v1alpha1.NodeLabels)))
 	}
 }
