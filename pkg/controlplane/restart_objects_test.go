@@ -57,11 +57,13 @@ func takeAddress(t *testing.T, p *plane, namespace, name string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := p.client.CoreV1().Services(namespace).Delete(t.Context(), name, metav1.DeleteOptions{}); err != nil {
-		t.Fatal(err)
-	}
 	eventually(t, "address", func(ctx context.Context) string {
-		_, err := p.client.CoreV1().Services("default").Create(ctx, &corev1.Service{
+		// The control plane may have created its Service again, and so be first.
+		err := p.client.CoreV1().Services(namespace).Delete(ctx, name, metav1.DeleteOptions{})
+		if err != nil && !apierrors.IsNotFound(err) {
+			return err.Error()
+		}
+		_, err = p.client.CoreV1().Services("default").Create(ctx, &corev1.Service{
 			ObjectMeta: metav1.ObjectMeta{Name: "thief"},
 			Spec:       corev1.ServiceSpec{ClusterIP: service.Spec.ClusterIP, Ports: []corev1.ServicePort{{Port: 80}}},
 		}, metav1.CreateOptions{})
