@@ -165,13 +165,27 @@ func (a *app) admitMember(pod string) error {
 	if !ok {
 		return fmt.Errorf("%s is not a pod of this virtual cluster", pod)
 	}
-	if count, known := a.desiredReplicas(); known && ordinal >= count {
-		return fmt.Errorf("StatefulSet %s is to have %d replicas", a.names.StatefulSet(), count)
+	if count, known := a.desiredReplicas(); known {
+		if err := checkJoin(a.names.StatefulSet(), ordinal, count); err != nil {
+			return err
+		}
 	}
 	if a.members.etcd.ForceNew && !a.members.recorded.Load() {
 		return errors.New("the new list of members is not recorded yet")
 	}
 	a.members.poke()
+	return nil
+}
+
+// checkJoin returns why a pod must not become a member of a store that is to have count
+// members.
+func checkJoin(statefulSet string, ordinal, count int) error {
+	switch {
+	case ordinal >= count:
+		return fmt.Errorf("StatefulSet %s is to have %d replicas", statefulSet, count)
+	case count%2 == 0:
+		return fmt.Errorf("StatefulSet %s is to have %d replicas, and no store gets safer by an even number of members: scale it to 1, 3 or 5", statefulSet, count)
+	}
 	return nil
 }
 

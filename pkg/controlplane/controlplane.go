@@ -359,7 +359,11 @@ func (c *ControlPlane) Run(ctx context.Context) error {
 	}
 	own := *client // the API server wraps parts of its own
 	c.store.Store(&own)
-	if err := c.openEncryption(ctx, client); err != nil {
+	err = c.openEncryption(ctx, client)
+	if ctx.Err() != nil {
+		return nil // the same
+	}
+	if err != nil {
 		return err
 	}
 
