@@ -1,5 +1,5 @@
-// Command sublet creates virtual clusters and connects to them. As kubectl-sublet in the PATH,
-// it is "kubectl sublet" too.
+// Command sublet creates virtual clusters and connects to them. Named
+// kubectl-sublet in the PATH, it runs as "kubectl sublet".
 package main
 
 import (
