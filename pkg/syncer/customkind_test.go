@@ -108,12 +108,12 @@ func TestCustomKindWhileRunning(t *testing.T) {
 	thing.SetUID("v1")
 	thing.SetResourceVersion("5")
 	thing.Object["spec"] = map[string]any{"size": "1"}
-	virtual.lists["/apis/example.com/v1/things"] = map[string]any{
+	virtual.setList("/apis/example.com/v1/things", map[string]any{
 		"apiVersion": "example.com/v1", "kind": "ThingList", "metadata": map[string]any{"resourceVersion": "5"}, "items": []any{thing.Object},
-	}
-	host.lists["/apis/example.com/v1/things"] = map[string]any{
+	})
+	host.setList("/apis/example.com/v1/things", map[string]any{
 		"apiVersion": "example.com/v1", "kind": "ThingList", "metadata": map[string]any{"resourceVersion": "5"}, "items": []any{},
-	}
+	})
 	e, err := NewEngine(Options{Cluster: testCluster(), Virtual: virtual.config(), Host: host.config(), Log: silent()})
 	if err != nil {
 		t.Fatal(err)

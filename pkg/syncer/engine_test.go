@@ -170,6 +170,13 @@ func (s *listServer) count(what string, by int) {
 	}
 }
 
+// mostOf returns how many watches of a path and its selectors were open at once.
+func (s *listServer) mostOf(what string) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.most[what]
+}
+
 // await waits until just these watches are open.
 func (s *listServer) await(t *testing.T, want map[string]int) {
 	t.Helper()
@@ -238,9 +245,7 @@ func TestWatchesAreSharedAndEnd(t *testing.T) {
 		t.Fatal(err)
 	}
 	host.await(t, map[string]int{hostPods: 1})
-	host.mu.Lock()
-	defer host.mu.Unlock()
-	if got := host.most[hostSecrets]; got != 1 {
+	if got := host.mostOf(hostSecrets); got != 1 {
 		t.Errorf("Two kinds of one type must share a watch, %d were open at a time", got)
 	}
 }
@@ -253,13 +258,13 @@ func TestScopeReadsWhatIsDeclared(t *testing.T) {
 		return []string{o.(*corev1.Pod).Spec.NodeName}
 	}}}
 	e, virtual, host := runEngine(t)
-	host.lists["/api/v1/namespaces/tenant/pods"] = &corev1.PodList{
+	host.setList("/api/v1/namespaces/tenant/pods", &corev1.PodList{
 		ListMeta: metav1.ListMeta{ResourceVersion: "5"},
 		Items: []corev1.Pod{
 			{ObjectMeta: metav1.ObjectMeta{Name: "p1", Namespace: "tenant", ManagedFields: []metav1.ManagedFieldsEntry{{Manager: "x"}}}, Spec: corev1.PodSpec{NodeName: "n1"}},
 			{ObjectMeta: metav1.ObjectMeta{Name: "p2", Namespace: "tenant"}, Spec: corev1.PodSpec{NodeName: "n2"}},
 		},
-	}
+	})
 	if err := e.Add(t.Context(), k); err != nil {
 		t.Fatal(err)
 	}
@@ -290,13 +295,13 @@ func TestSelectNarrowsAndTrimDrops(t *testing.T) {
 	k.sel = labelsOf("zone=a")
 	k.trim = func(o client.Object) { o.(*corev1.Node).Status.Images = nil }
 	e, _, host := runEngine(t)
-	host.lists["/api/v1/nodes"] = &corev1.NodeList{
+	host.setList("/api/v1/nodes", &corev1.NodeList{
 		ListMeta: metav1.ListMeta{ResourceVersion: "5"},
 		Items: []corev1.Node{{
 			ObjectMeta: metav1.ObjectMeta{Name: "n1", UID: "h1", Labels: map[string]string{"hidden": "yes"}},
 			Status:     corev1.NodeStatus{Images: []corev1.ContainerImage{{Names: []string{"big"}}}},
 		}},
-	}
+	})
 	if err := e.Add(t.Context(), k); err != nil {
 		t.Fatal(err)
 	}

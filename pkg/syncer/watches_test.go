@@ -43,7 +43,7 @@ func TestTrimDoesNotDependOnWhoStartsTheWatch(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			e, _, host := newTestEngine(t, order...)
-			host.lists["/api/v1/nodes"] = nodesWithImages()
+			host.setList("/api/v1/nodes", nodesWithImages())
 			startEngine(t, e)
 			<-e.Synced()
 			node := &corev1.Node{}
@@ -63,7 +63,7 @@ func TestKindReadsWhatItDeclared(t *testing.T) {
 	all.name = "all"
 	all.also = []Watch{{Side: Host, Object: &corev1.Secret{}, All: true, Keys: noKeys}}
 	e, _, host := newTestEngine(t, secrets(), all, nodes())
-	host.lists["/api/v1/namespaces/tenant/secrets"] = &corev1.SecretList{ListMeta: metav1.ListMeta{ResourceVersion: "5"}}
+	host.setList("/api/v1/namespaces/tenant/secrets", &corev1.SecretList{ListMeta: metav1.ListMeta{ResourceVersion: "5"}})
 	startEngine(t, e)
 	<-e.Synced()
 	for kind, want := range map[string]string{"secrets": "sublet.dev/cluster=anchor-uid", "all": ""} {
@@ -132,11 +132,11 @@ func (f *sharedFactory) InformerFor(gvk schema.GroupVersionKind) (toolscache.Sha
 func TestVirtualInformersAreSharedOverTwoTerms(t *testing.T) {
 	t.Parallel()
 	virtual, host := newListServer(t), newListServer(t)
-	virtual.lists["/api/v1/secrets"] = &corev1.SecretList{
+	virtual.setList("/api/v1/secrets", &corev1.SecretList{
 		TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "SecretList"},
 		ListMeta: metav1.ListMeta{ResourceVersion: "5"},
 		Items:    []corev1.Secret{{ObjectMeta: metav1.ObjectMeta{Name: "s1", Namespace: "web", UID: "u1", Labels: map[string]string{"app": "shop"}}}},
-	}
+	})
 	clients, err := kubernetes.NewForConfig(virtual.config())
 	if err != nil {
 		t.Fatal(err)
@@ -171,9 +171,7 @@ func TestVirtualInformersAreSharedOverTwoTerms(t *testing.T) {
 		virtual.await(t, map[string]int{"/api/v1/secrets  ": 1})
 		host.await(t, map[string]int{})
 	}
-	virtual.mu.Lock()
-	defer virtual.mu.Unlock()
-	if most := virtual.most["/api/v1/secrets  "]; most != 1 {
+	if most := virtual.mostOf("/api/v1/secrets  "); most != 1 {
 		t.Errorf("There must be one watch of Secrets, %d were open at a time", most)
 	}
 }
