@@ -195,6 +195,12 @@
   resources: ["storageclasses"]
   verbs: ["get", "list", "watch"]
 {{- end }}
+{{- if .Values.sync.fromHost.runtimeClasses.enabled }}
+# runtimeclasses
+- apiGroups: ["node.k8s.io"]
+  resources: ["runtimeclasses"]
+  verbs: ["get", "list", "watch"]
+{{- end }}
 {{- if and .Values.controlPlane.advanced.virtualScheduler.enabled .Values.controlPlane.advanced.virtualScheduler.hostUsage }}
 # the virtual scheduler: requests of foreign pods
 - apiGroups: [""]

@@ -194,6 +194,8 @@
     "sync.fromHost.nodes.syncBackSharedNodes"
     "sync.fromHost.storageClasses"
     "sync.fromHost.storageClasses.enabled"
+    "sync.fromHost.runtimeClasses"
+    "sync.fromHost.runtimeClasses.enabled"
     "sync.fromHost.events"
     "sync.fromHost.events.enabled"
     "policies"

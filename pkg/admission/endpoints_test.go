@@ -9,6 +9,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	nodev1 "k8s.io/api/node/v1"
 	storagev1 "k8s.io/api/storage/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -24,7 +25,9 @@ import (
 type fakeView struct {
 	own     []string
 	classes []storagev1.StorageClass
-	err     error
+	// runtimeClasses maps name -> class of the host that the tenant sees.
+	runtimeClasses map[string]*nodev1.RuntimeClass
+	err            error
 }
 
 func (v fakeView) OwnsAddress(_ context.Context, address string) (bool, error) {
@@ -33,6 +36,10 @@ func (v fakeView) OwnsAddress(_ context.Context, address string) (bool, error) {
 
 func (v fakeView) StorageClasses(context.Context) ([]storagev1.StorageClass, error) {
 	return v.classes, v.err
+}
+
+func (v fakeView) RuntimeClass(_ context.Context, name string) (*nodev1.RuntimeClass, error) {
+	return v.runtimeClasses[name], v.err
 }
 
 // askPolicies asks the policies about an object of a tenant who impersonates the syncer.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	nodev1 "k8s.io/api/node/v1"
 	storagev1 "k8s.io/api/storage/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apiserver/pkg/admission"
@@ -18,6 +19,9 @@ type HostView interface {
 	OwnsAddress(ctx context.Context, address string) (bool, error)
 	// StorageClasses returns all storage classes of the host.
 	StorageClasses(ctx context.Context) ([]storagev1.StorageClass, error)
+	// RuntimeClass returns a runtime class of the host that the tenant sees, nil for every
+	// other name.
+	RuntimeClass(ctx context.Context, name string) (*nodev1.RuntimeClass, error)
 }
 
 // unknownHost returns the error for a request that cannot be judged, because the state of

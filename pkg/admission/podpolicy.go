@@ -4,48 +4,74 @@ import (
 	"context"
 
 	corev1 "k8s.io/api/core/v1"
+	nodev1 "k8s.io/api/node/v1"
 	policyv1 "k8s.io/api/policy/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apiserver/pkg/admission"
 
+	"github.com/sublet-dev/sublet/api/config/v1alpha1"
 	"github.com/sublet-dev/sublet/pkg/policy"
 )
 
 // addPodChecks adds the checks of pods, and of objects that controllers make pods from.
-func addPodChecks(checks Checks, pods *policy.Pods) {
-	checks.Add(corev1.Resource("pods"), checkPods(pods))
+func addPodChecks(checks Checks, settings *v1alpha1.Config, host HostView) {
+	c := podCheck{
+		rules: policy.NewPods(settings.Policies, settings.ControlPlane.Advanced.VirtualScheduler.Enabled), host: host,
+		showsClasses: settings.Sync.IsEnabled("sync.fromHost.runtimeClasses"),
+	}
+	checks.Add(corev1.Resource("pods"), c.checkPods)
 	for resource, template := range podTemplates() {
-		checks.Add(resource, checkTemplate(pods, template))
+		checks.Add(resource, c.checkTemplate(template))
 	}
 }
 
-// checkPods returns the check of pods: what they ask for, and how long a delete may take.
-func checkPods(pods *policy.Pods) PolicyCheck {
-	return func(_ context.Context, a admission.Attributes, o admission.ObjectInterfaces) (Judgement, error) {
-		switch a.GetSubresource() {
-		case "", "ephemeralcontainers", "resize":
-		case "eviction":
-			return checkEviction(pods, a, o)
-		default:
-			return Judgement{}, nil
-		}
-		if a.GetOperation() == admission.Delete {
-			return checkDelete(pods, a), nil
-		}
-		after, err := toV1[corev1.Pod](a.GetObject(), o)
-		if err != nil {
-			return Judgement{}, err
-		}
-		violations := pods.Judge(&after.ObjectMeta, &after.Spec)
-		if a.GetOperation() == admission.Create || len(violations) == 0 {
-			return Judgement{Violations: violations}, nil
-		}
-		before, err := toV1[corev1.Pod](a.GetOldObject(), o)
-		if err != nil {
-			return Judgement{}, err
-		}
-		return Judgement{Violations: pods.JudgeUpdate(before, after)}, nil
+// podCheck judges pods.
+type podCheck struct {
+	rules *policy.Pods
+	host  HostView
+	// showsClasses reports whether the virtual cluster has the host's runtime classes.
+	showsClasses bool
+}
+
+// checkPods judges what pods ask for, and how long a delete may take.
+func (c podCheck) checkPods(ctx context.Context, a admission.Attributes, o admission.ObjectInterfaces) (Judgement, error) {
+	switch a.GetSubresource() {
+	case "", "ephemeralcontainers", "resize":
+	case "eviction":
+		return checkEviction(c.rules, a, o)
+	default:
+		return Judgement{}, nil
 	}
+	if a.GetOperation() == admission.Delete {
+		return checkDelete(c.rules, a), nil
+	}
+	after, err := toV1[corev1.Pod](a.GetObject(), o)
+	if err != nil {
+		return Judgement{}, err
+	}
+	class, err := c.runtimeClass(ctx, after.Spec.RuntimeClassName)
+	if err != nil && a.GetOperation() == admission.Create {
+		return Judgement{}, unknownHost(a, err)
+	}
+	after = policy.WithoutClass(after, class)
+	violations := c.rules.Judge(&after.ObjectMeta, &after.Spec)
+	if a.GetOperation() == admission.Create || len(violations) == 0 {
+		return Judgement{Violations: violations}, nil
+	}
+	before, err := toV1[corev1.Pod](a.GetOldObject(), o)
+	if err != nil {
+		return Judgement{}, err
+	}
+	return Judgement{Violations: c.rules.JudgeUpdate(policy.WithoutClass(before, class), after)}, nil
+}
+
+// runtimeClass returns the runtime class that a pod names, nil if the tenant does not see
+// it.
+func (c podCheck) runtimeClass(ctx context.Context, name *string) (*nodev1.RuntimeClass, error) {
+	if !c.showsClasses || name == nil || *name == "" {
+		return nil, nil //nolint:nilnil // Most pods name none.
+	}
+	return c.host.RuntimeClass(ctx, *name)
 }
 
 // checkDelete judges the grace period of a delete.
@@ -72,12 +98,17 @@ func checkEviction(pods *policy.Pods, a admission.Attributes, o admission.Object
 
 // checkTemplate returns the check of objects from which a controller makes pods. It warns:
 // the pods are denied, as upstream does it.
-func checkTemplate(pods *policy.Pods, template readTemplate) PolicyCheck {
-	return func(_ context.Context, a admission.Attributes, o admission.ObjectInterfaces) (Judgement, error) {
+func (c podCheck) checkTemplate(template readTemplate) PolicyCheck {
+	return func(ctx context.Context, a admission.Attributes, o admission.ObjectInterfaces) (Judgement, error) {
 		written, err := template(a, o)
 		if err != nil || written == nil {
 			return Judgement{}, err
 		}
-		return warn("pods of this template will be denied: ", pods.Judge(&written.ObjectMeta, &written.Spec)), nil
+		class, err := c.runtimeClass(ctx, written.Spec.RuntimeClassName)
+		if err != nil {
+			return Judgement{}, nil //nolint:nilerr // It is known when the pods come.
+		}
+		pod := policy.WithoutClass(&corev1.Pod{ObjectMeta: written.ObjectMeta, Spec: written.Spec}, class)
+		return warn("pods of this template will be denied: ", c.rules.Judge(&pod.ObjectMeta, &pod.Spec)), nil
 	}
 }

@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"time"
 
+	nodev1 "k8s.io/api/node/v1"
 	storagev1 "k8s.io/api/storage/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sublet-dev/sublet/pkg/syncer/kinds"
@@ -45,6 +47,25 @@ func (v hostView) StorageClasses(ctx context.Context) ([]storagev1.StorageClass,
 		return nil, fmt.Errorf("cannot list storage classes of the host: %w", err)
 	}
 	return classes.Items, nil
+}
+
+// RuntimeClass implements admission.HostView.
+func (v hostView) RuntimeClass(ctx context.Context, name string) (*nodev1.RuntimeClass, error) {
+	ctx, cancel := context.WithTimeout(ctx, hostViewTimeout)
+	defer cancel()
+	reader, err := v.reader(ctx, "runtimeclasses")
+	if err != nil {
+		return nil, err
+	}
+	var class nodev1.RuntimeClass
+	err = reader.Get(ctx, client.ObjectKey{Name: name}, &class)
+	switch {
+	case apierrors.IsNotFound(err):
+		return nil, nil //nolint:nilnil // There is none of that name.
+	case err != nil:
+		return nil, fmt.Errorf("cannot get runtime class %s of the host: %w", name, err)
+	}
+	return &class, nil
 }
 
 // reader returns what a kind reads of the host.

@@ -9,6 +9,7 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	nodev1 "k8s.io/api/node/v1"
 	policyv1 "k8s.io/api/policy/v1"
 	storagev1 "k8s.io/api/storage/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -39,6 +40,11 @@ func (policedView) OwnsAddress(_ context.Context, address string) (bool, error) 
 // StorageClasses implements admission.HostView.
 func (policedView) StorageClasses(context.Context) ([]storagev1.StorageClass, error) {
 	return []storagev1.StorageClass{{ObjectMeta: metav1.ObjectMeta{Name: "fast"}, Provisioner: "example.com/ssd"}}, nil
+}
+
+// RuntimeClass implements admission.HostView.
+func (policedView) RuntimeClass(context.Context, string) (*nodev1.RuntimeClass, error) {
+	return nil, nil //nolint:nilnil // The tenant sees none.
 }
 
 // policed is the plugin of policies with the default settings, for the namespaces of tests

@@ -18,7 +18,8 @@ type PodPolicy struct {
 	// in the virtual cluster alone. The taints of nodes that are not ready or unreachable are always allowed.
 	// Default: [node.kubernetes.io/*]
 	Tolerations []string `json:"tolerations" format:"key-pattern" unique:"true"`
-	// Runtime classes of the host that pods may name. A pod without one has the default of the host.
+	// Runtime classes of the host that pods may name, in addition to those that sync.fromHost.runtimeClasses
+	// shows. A pod without one has the default of the host.
 	// Default: []
 	RuntimeClasses []string `json:"runtimeClasses" format:"object-name" unique:"true"`
 	// Longest grace period of a pod, of a probe and of a delete, in seconds. It delays a drain of the

@@ -34,6 +34,8 @@ type FromHost struct {
 	Nodes Nodes `json:"nodes"`
 	// storageClasses of the host.
 	StorageClasses Selected `json:"storageClasses"`
+	// runtimeClasses of the host.
+	RuntimeClasses Selected `json:"runtimeClasses"`
 }
 
 // Selected are the settings of a kind of the host of which the tenant sees a selection.

@@ -66,7 +66,7 @@ type pods struct {
 
 // fillHost fills in the host pod.
 func (p pods) fillHost(s syncer.Scope, virtual, host *corev1.Pod) error {
-	virtual, err := p.applyPolicy(virtual, host)
+	virtual, err := p.applyPolicy(s, virtual, host)
 	if err != nil {
 		return err
 	}
@@ -124,12 +124,16 @@ func matches(patterns []string) func(key string) bool {
 // applyPolicy returns the pod with the tolerations that may reach the host. It returns an
 // error for what the policy does not let reach the host. Admission denies it, unless it was
 // stored before the policy.
-func (p pods) applyPolicy(virtual, host *corev1.Pod) (*corev1.Pod, error) {
+func (p pods) applyPolicy(s syncer.Scope, virtual, host *corev1.Pod) (*corev1.Pod, error) {
 	rules := p.options.PodPolicy
 	if rules == nil {
 		return virtual, nil
 	}
-	if violations := rules.JudgeCopy(virtual, host); len(violations) > 0 {
+	class, err := p.shownClass(s, virtual.Spec.RuntimeClassName)
+	if err != nil {
+		return nil, err
+	}
+	if violations := rules.JudgeCopy(policy.WithoutClass(virtual, class), host); len(violations) > 0 {
 		return nil, &translate.UnsupportedError{Problems: []error{errors.New(policy.ShortMessage(violations))}}
 	}
 	passed := rules.PassTolerations(virtual.Spec.Tolerations)

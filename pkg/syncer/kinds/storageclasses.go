@@ -2,11 +2,7 @@ package kinds
 
 import (
 	storagev1 "k8s.io/api/storage/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	apilabels "k8s.io/apimachinery/pkg/labels"
 
-	"github.com/sublet-dev/sublet/api/config/v1alpha1"
-	"github.com/sublet-dev/sublet/api/labels"
 	"github.com/sublet-dev/sublet/pkg/syncer"
 	"github.com/sublet-dev/sublet/pkg/translate"
 )
@@ -20,10 +16,8 @@ func StorageClasses(o Options) syncer.Resource[*storagev1.StorageClass, *storage
 		Names:  translate.Same,
 		Origin: sameName[*storagev1.StorageClass],
 		Select: selected(o.Sync.FromHost.StorageClasses),
-		Want: func(_ syncer.Scope, virtual, host *storagev1.StorageClass) (bool, error) {
-			return virtual == nil || translate.IsOfHostObject(virtual, host), nil
-		},
-		Up: fillStorageClass,
+		Want:   isOfOriginal[*storagev1.StorageClass],
+		Up:     fillStorageClass,
 	}
 }
 
@@ -33,30 +27,10 @@ const (
 	betaDefaultClass = "storageclass.beta.kubernetes.io/is-default-class"
 )
 
-// selected returns the selector of the objects of a kind that the tenant sees. A selector
-// that is not valid selects nothing.
-func selected(settings v1alpha1.Selected) apilabels.Selector {
-	selector, err := metav1.LabelSelectorAsSelector(&settings.Selector)
-	if err != nil {
-		return apilabels.Nothing()
-	}
-	if selector.Empty() {
-		return apilabels.Everything()
-	}
-	return selector
-}
-
 // fillStorageClass fills in the virtual class. Of the host's annotations it copies those of
 // the default class alone.
 func fillStorageClass(_ syncer.Scope, host, virtual *storagev1.StorageClass) error {
-	uid := virtual.Annotations[labels.HostUID]
-	virtual.Labels = host.Labels
-	virtual.Annotations = map[string]string{labels.HostUID: uid}
-	for _, key := range []string{defaultClass, betaDefaultClass} {
-		if value, ok := host.Annotations[key]; ok {
-			virtual.Annotations[key] = value
-		}
-	}
+	copyMetadata(host, virtual, defaultClass, betaDefaultClass)
 	virtual.Provisioner = host.Provisioner
 	virtual.ReclaimPolicy = host.ReclaimPolicy
 	virtual.MountOptions = host.MountOptions

@@ -36,6 +36,7 @@ func Table() []Row {
 			ifOff("nodes that run the tenant's pods appear as pseudo nodes").
 			permitsIf("sync.fromHost.nodes.syncBackChanges", rule(patch(), "", "nodes")),
 		row("sync.fromHost.storageClasses", On, "The host's storage classes, without their parameters.", StorageClasses),
+		row("sync.fromHost.runtimeClasses", Off, "The host's runtime classes. Pods may name those that are shown.", RuntimeClasses),
 		row("sync.fromHost.events", On, "Events of the host about the copies of the tenant's pods, Services and claims.", Events),
 	}
 }

@@ -68,7 +68,7 @@ func TestTable(t *testing.T) {
 
 // sharedFiles returns the files that are of no kind.
 func sharedFiles() []string {
-	return []string{"doc.go", "hostevents.go", "options.go", "origin.go", "referrers.go", "row.go", "table.go"}
+	return []string{"doc.go", "hostevents.go", "options.go", "origin.go", "referrers.go", "row.go", "selected.go", "table.go"}
 }
 
 // furtherFiles maps a file of a larger kind -> the first file of its row.
@@ -76,7 +76,7 @@ func furtherFiles() map[string]string {
 	return map[string]string{
 		"eventmessage.go": "events.go", "persistentvolumes.go": "persistentvolumeclaims.go",
 		"exposedservices.go": "services.go", "podisolation.go": "pods.go", "podleaving.go": "pods.go", "podscheduling.go": "pods.go",
-		"podtrace.go": "pods.go", "podaddresses.go": "endpointslices.go", "tokens.go": "pods.go",
+		"podtrace.go": "pods.go", "podclass.go": "pods.go", "podaddresses.go": "endpointslices.go", "tokens.go": "pods.go",
 	}
 }
 

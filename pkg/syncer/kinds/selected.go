@@ -1,0 +1,48 @@
+package kinds
+
+import (
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	apilabels "k8s.io/apimachinery/pkg/labels"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/sublet-dev/sublet/api/config/v1alpha1"
+	"github.com/sublet-dev/sublet/api/labels"
+	"github.com/sublet-dev/sublet/pkg/syncer"
+	"github.com/sublet-dev/sublet/pkg/translate"
+)
+
+// selected returns the selector of the objects of a kind that the tenant sees. A selector
+// that is not valid selects nothing.
+func selected(settings v1alpha1.Selected) apilabels.Selector {
+	selector, err := metav1.LabelSelectorAsSelector(&settings.Selector)
+	if err != nil {
+		return apilabels.Nothing()
+	}
+	if selector.Empty() {
+		return apilabels.Everything()
+	}
+	return selector
+}
+
+// isOfOriginal reports whether the copy of a host object, if any, is of that very object. One
+// that was deleted and created again may differ in fields that never change, so that its
+// copy is created again.
+func isOfOriginal[T client.Object](_ syncer.Scope, virtual, host T) (bool, error) {
+	if client.Object(virtual) == client.Object(*new(T)) {
+		return true, nil
+	}
+	return translate.IsOfHostObject(virtual, host), nil
+}
+
+// copyMetadata gives a copy of a host object the labels of its original, and of the
+// annotations those with these keys.
+func copyMetadata(host, virtual client.Object, keys ...string) {
+	annotations := map[string]string{labels.HostUID: virtual.GetAnnotations()[labels.HostUID]}
+	for _, key := range keys {
+		if value, ok := host.GetAnnotations()[key]; ok {
+			annotations[key] = value
+		}
+	}
+	virtual.SetLabels(host.GetLabels())
+	virtual.SetAnnotations(annotations)
+}
