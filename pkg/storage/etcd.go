@@ -68,7 +68,8 @@ type Etcd struct {
 	Known Known
 
 	// ForceNew makes the member on the volume the only one. What the others have
-	// and this one has not is lost. Default false.
+	// and this one has not is lost. Once set, it must be set at each start until one has
+	// succeeded. Default false.
 	ForceNew bool
 
 	// PeerListener accepts connections of other members. Stop closes it.
@@ -170,6 +171,11 @@ func (e *Etcd) startServer(ctx context.Context, logger *zap.Logger) error {
 	isNew, err := e.prepareMember(ctx, logger, layout{e.serverDir()}.walDir())
 	if err != nil {
 		return err
+	}
+	if e.ForceNew {
+		if err := e.commitLog(logger, layout{e.serverDir()}.walDir()); err != nil {
+			return err
+		}
 	}
 	if err := e.createServer(ctx, logger); err != nil {
 		return err
