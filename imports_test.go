@@ -42,6 +42,7 @@ var rules = map[string]rule{
 	"pkg/cli/host":            {code: []string{"pkg/cli/fault", "pkg/cli/kubeconfig"}},
 	"pkg/cli/release":         {code: []string{"pkg/cli/fault", "pkg/cli/host", "chart", "api/..."}},
 	"pkg/cli/connection":      {code: cliShared},
+	"pkg/cli/check":           {code: cliShared},
 	"pkg/cli/connect":         {code: cliShared},
 	"pkg/cli/create":          {code: cliShared},
 	"pkg/cli/delete":          {code: cliShared},

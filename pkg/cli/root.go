@@ -15,6 +15,7 @@ import (
 	"golang.org/x/term"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
 
+	"github.com/sublet-dev/sublet/pkg/cli/check"
 	"github.com/sublet-dev/sublet/pkg/cli/connect"
 	"github.com/sublet-dev/sublet/pkg/cli/create"
 	deleteverb "github.com/sublet-dev/sublet/pkg/cli/delete"
@@ -100,7 +101,7 @@ still work on the host of the virtual cluster.`,
 		return &fault.Error{Code: fault.Usage, Message: err.Error(), Hint: "See the flags with: " + cmd.CommandPath() + " --help"}
 	})
 	root.AddCommand(
-		create.Command(env), connect.Command(env), connect.Background(env), disconnect.Command(env), list.Command(env), upgrade.Command(env),
+		check.Command(env), create.Command(env), connect.Command(env), connect.Background(env), disconnect.Command(env), list.Command(env), upgrade.Command(env),
 		describe.Command(env), logs.Command(env),
 		deleteverb.Command(env), kubeconfigprint.Command(env), versionverb.Command(env),
 	)

@@ -51,6 +51,15 @@ func (u *user) sublet(args ...string) string {
 	return mustRun(u.t, u.command(filepath.Join(root, "bin", "sublet"), args...))
 }
 
+// check runs sublet check, which must find nothing that failed, and returns each check with its status.
+func (u *user) check(args ...string) string {
+	u.t.Helper()
+	format := `jsonpath={range .checks[*]}{.name} {.status}: {.message}{"\n"}{end}`
+	out := u.sublet(append([]string{"check", "-o", format}, args...)...)
+	u.t.Log(out)
+	return out
+}
+
 // kubectl runs kubectl in the current context.
 func (u *user) kubectl(args ...string) (string, error) {
 	var stdout, stderr bytes.Buffer
@@ -77,8 +86,10 @@ func TestCommandLine(t *testing.T) {
 	t.Cleanup(func() { _ = helm("uninstall", name, "-n", namespace, "--ignore-not-found").Run() })
 	t.Cleanup(func() { _ = u.command(filepath.Join(root, "bin", "sublet"), "disconnect", "--all").Run() })
 
+	settings := []string{"--set", "controlPlane.statefulSet.persistence.volumeClaim.enabled=false", "--set", imageValues()[0]}
+	u.check(append([]string{name}, settings...)...)
 	began := time.Now()
-	u.sublet("create", name, "--connect", "--set", "controlPlane.statefulSet.persistence.volumeClaim.enabled=false", "--set", imageValues()[0])
+	u.sublet("create", name, "--connect", settings[0], settings[1], settings[2], settings[3])
 	nodes, err := u.kubectl("get", "nodes", "-o", "name")
 	if err != nil || !strings.Contains(nodes, "node/") {
 		t.Fatalf("kubectl get nodes: %v\n%s", err, nodes)
@@ -93,6 +104,18 @@ func TestCommandLine(t *testing.T) {
 		out, err := cmd.CombinedOutput()
 		if exit := (*exec.ExitError)(nil); !errors.As(err, &exit) || exit.ExitCode() != 7 || !bytes.Contains(out, []byte("--upgrade")) {
 			t.Errorf("create of one that exists: %v\n%s", err, out)
+		}
+	})
+	t.Run("check", func(t *testing.T) {
+		if out := u.check(name); !strings.Contains(out, "parts ok") || !strings.Contains(out, "replicas ok") {
+			t.Errorf("check of one that exists:\n%s", out)
+		}
+		// Another one in the same namespace has all that a dry run needs.
+		out := u.check(append([]string{"other", "--namespace", namespace, "--pull"}, settings...)...)
+		for _, want := range []string{"api ok", "clock ok", "permissions ok", "install ok", "pod ok", "image ok"} {
+			if !strings.Contains(out, want) {
+				t.Errorf("check lacks %q:\n%s", want, out)
+			}
 		}
 	})
 	t.Run("list", func(t *testing.T) {

@@ -1,0 +1,84 @@
+package release
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"helm.sh/helm/v4/pkg/action"
+	"helm.sh/helm/v4/pkg/chart/common"
+	helmrelease "helm.sh/helm/v4/pkg/release"
+	releasev1 "helm.sh/helm/v4/pkg/release/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/util/yaml"
+
+	"github.com/sublet-dev/sublet/pkg/cli/fault"
+	"github.com/sublet-dev/sublet/pkg/cli/host"
+)
+
+// LeastHostVersion is the oldest version of Kubernetes that the chart accepts on a host.
+const LeastHostVersion = "1.30.0"
+
+// Render returns the objects that an installation would create on the host. It changes nothing.
+func Render(ctx context.Context, h *host.Host, name string, values map[string]any) ([]unstructured.Unstructured, error) {
+	config, err := configure(h)
+	if err != nil {
+		return nil, err
+	}
+	loaded, err := Chart()
+	if err != nil {
+		return nil, err
+	}
+	install := action.NewInstall(config)
+	install.ReleaseName, install.Namespace, install.DryRunStrategy = name, h.Namespace, action.DryRunClient
+	info, err := h.Client.Discovery().ServerVersion()
+	if err != nil {
+		return nil, fault.Wrap(err, "cannot get the version of the host")
+	}
+	if install.KubeVersion, err = common.ParseKubeVersion(info.GitVersion); err != nil {
+		return nil, fmt.Errorf("cannot read the version %q of the host: %w", info.GitVersion, err)
+	}
+	rendered, err := install.RunWithContext(ctx, loaded, values)
+	if err != nil {
+		return nil, wrapHelm(err, "cannot render the chart for virtual cluster %s/%s", h.Namespace, name)
+	}
+	return objectsOf(rendered)
+}
+
+// Manifest returns the objects of a release that exists.
+func Manifest(h *host.Host, name string) ([]unstructured.Unstructured, error) {
+	config, err := configure(h)
+	if err != nil {
+		return nil, err
+	}
+	found, err := action.NewGet(config).Run(name)
+	if err != nil {
+		return nil, wrapHelm(err, "cannot get release %s/%s", h.Namespace, name)
+	}
+	return objectsOf(found)
+}
+
+// objectsOf returns the objects of a release, without its hooks.
+func objectsOf(found helmrelease.Releaser) ([]unstructured.Unstructured, error) {
+	known, ok := found.(*releasev1.Release)
+	if !ok {
+		return nil, fmt.Errorf("cannot read a release of type %T", found)
+	}
+	objects := []unstructured.Unstructured{}
+	decoder := yaml.NewYAMLOrJSONDecoder(strings.NewReader(known.Manifest), 4096)
+	for {
+		object := unstructured.Unstructured{}
+		err := decoder.Decode(&object)
+		if errors.Is(err, io.EOF) {
+			return objects, nil
+		}
+		if err != nil {
+			return nil, fault.Wrap(err, "cannot read the objects of the chart")
+		}
+		if len(object.Object) > 0 {
+			objects = append(objects, object)
+		}
+	}
+}
