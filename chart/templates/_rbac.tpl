@@ -148,6 +148,18 @@
   resources: ["networkpolicies"]
   verbs: ["delete", "list"]
 {{- end }}
+{{- if .Values.sync.toHost.podDisruptionBudgets.enabled }}
+# poddisruptionbudgets
+- apiGroups: ["policy"]
+  resources: ["poddisruptionbudgets"]
+  verbs: ["create", "delete", "get", "list", "patch", "watch"]
+{{- end }}
+{{- if not .Values.sync.toHost.podDisruptionBudgets.enabled }}
+# copies from before, as poddisruptionbudgets is off
+- apiGroups: ["policy"]
+  resources: ["poddisruptionbudgets"]
+  verbs: ["delete", "list"]
+{{- end }}
 {{- if .Values.sync.toHost.leases.enabled }}
 # leases
 - apiGroups: ["coordination.k8s.io"]

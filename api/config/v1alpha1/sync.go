@@ -26,6 +26,8 @@ type ToHost struct {
 	ConfigMaps Referred `json:"configMaps"`
 	// secrets of the tenant.
 	Secrets Referred `json:"secrets"`
+	// podDisruptionBudgets of the tenant.
+	PodDisruptionBudgets PodDisruptionBudgets `json:"podDisruptionBudgets"`
 }
 
 // FromHost has the further settings of kinds whose originals are the host's.

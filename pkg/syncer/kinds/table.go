@@ -30,6 +30,9 @@ func Table() []Row {
 		row("sync.toHost.networkPolicies", On, "The tenant's NetworkPolicies, confined to the tenant's pods. The network of the host enforces them, if it enforces any.",
 			NetworkPolicies).
 			ifOff("a NetworkPolicy of the tenant has no effect"),
+		row("sync.toHost.podDisruptionBudgets", On, "The tenant's PodDisruptionBudgets, with the number of pods that the virtual cluster computes. Drains of host nodes ask them.",
+			PodDisruptionBudgets).
+			ifOff("only evictions through the virtual API respect a budget"),
 		row("sync.toHost.leases", Off, "The tenant's Leases outside of kube-system and kube-node-lease. Each renewal is a write to the host.", Leases),
 		row("sync.fromHost.nodes", On, "The host's nodes, all of them or a selection, with what a tenant adds to them.", RealNodes).
 			instead(define("pseudonodes", PseudoNodes)).

@@ -300,7 +300,7 @@ func TestLeftoverRules(t *testing.T) {
 	t.Parallel()
 	want := map[string]string{ // row -> verbs, for rows that have any
 		"services": "delete,list", "endpointslices": "delete,list", "configmaps": "delete,list", "secrets": "delete,list",
-		"persistentvolumeclaims": "list", "networkpolicies": "delete,list",
+		"persistentvolumeclaims": "list", "networkpolicies": "delete,list", "poddisruptionbudgets": "delete,list",
 	}
 	got := map[string]string{}
 	for _, row := range Table() {

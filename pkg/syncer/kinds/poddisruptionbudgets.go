@@ -1,0 +1,143 @@
+package kinds
+
+import (
+	"fmt"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/sublet-dev/sublet/pkg/syncer"
+	"github.com/sublet-dev/sublet/pkg/translate"
+)
+
+// liftedBudgetPeriod is the time between two looks at a budget without a copy, which comes
+// back when the node is drained or uncordoned.
+const liftedBudgetPeriod = 30 * time.Second
+
+// PodDisruptionBudgets copies the tenant's budgets to the host, so that a drain of a host
+// node asks them. The virtual disruption controller owns the status and computes how many
+// pods must stay. A budget loses its copy once one of its pods has been on a cordoned node
+// for the drain timeout, so that each drain ends.
+func PodDisruptionBudgets(o Options) syncer.Resource[*policyv1.PodDisruptionBudget, *policyv1.PodDisruptionBudget] {
+	drains := drainTimeout{}
+	if o.Sync.IsEnabled("sync.fromHost.nodes") { // Otherwise nothing shows which node is cordoned.
+		drains.limit = time.Duration(o.Sync.ToHost.PodDisruptionBudgets.DrainTimeoutSeconds) * time.Second
+	}
+	r := syncer.Resource[*policyv1.PodDisruptionBudget, *policyv1.PodDisruptionBudget]{
+		Owner: syncer.Virtual,
+		Names: translate.Hashed,
+		Want: func(s syncer.Scope, virtual, host *policyv1.PodDisruptionBudget) (bool, error) {
+			if _, known := translate.BudgetMinimum(virtual); virtual.Spec.Selector == nil || host == nil && !known {
+				return false, nil
+			}
+			lifted, err := drains.lifts(s, virtual)
+			return !lifted, err
+		},
+		Down: func(s syncer.Scope, virtual, host *policyv1.PodDisruptionBudget) error {
+			host.Labels = translate.SyncLabels(host.Labels, virtual.Labels)
+			host.Spec = translate.BudgetSpec(s.Cluster, virtual, host.Spec)
+			return nil
+		},
+	}
+	if drains.limit > 0 {
+		r.Also = []syncer.Watch{{Side: syncer.Host, Object: &corev1.Node{}, All: true, Keys: budgetsOfNode}}
+	}
+	return r
+}
+
+// drainTimeout bounds how long a budget may hold up a drain.
+type drainTimeout struct {
+	limit time.Duration // 0 for no bound
+}
+
+// lifts reports whether a pod of the budget has been on a cordoned node for too long. It
+// requests a reconcile for the time at which that changes.
+func (d drainTimeout) lifts(s syncer.Scope, virtual *policyv1.PodDisruptionBudget) (bool, error) {
+	if d.limit == 0 {
+		return false, nil
+	}
+	selector, err := metav1.LabelSelectorAsSelector(virtual.Spec.Selector)
+	if err != nil {
+		return false, nil //nolint:nilerr // The virtual API server has validated the selector.
+	}
+	var pods corev1.PodList
+	err = s.Virtual.List(s.Context, &pods, client.InNamespace(virtual.Namespace),
+		client.MatchingLabelsSelector{Selector: selector}, client.UnsafeDisableDeepCopy)
+	if err != nil {
+		return false, fmt.Errorf("cannot list pods of namespace %s: %w", virtual.Namespace, err)
+	}
+	left := map[string]time.Duration{} // node -> until the timeout
+	for i := range pods.Items {
+		node, phase := pods.Items[i].Spec.NodeName, pods.Items[i].Status.Phase
+		if _, seen := left[node]; seen || node == "" || phase == corev1.PodSucceeded || phase == corev1.PodFailed {
+			continue
+		}
+		if left[node], err = d.left(s, node); err != nil {
+			return false, err
+		}
+	}
+	lifted := false
+	for _, wait := range left {
+		switch {
+		case wait < 0:
+			lifted = true
+			s.Again(liftedBudgetPeriod)
+		case wait > 0:
+			s.Again(wait)
+		}
+	}
+	return lifted, nil
+}
+
+// left returns how long a drain of the node may still be held up. It returns less than zero
+// after the timeout, and zero if the node is not cordoned.
+func (d drainTimeout) left(s syncer.Scope, name string) (time.Duration, error) {
+	node := &corev1.Node{}
+	err := s.Host.Get(s.Context, types.NamespacedName{Name: name}, node, client.UnsafeDisableDeepCopy)
+	if apierrors.IsNotFound(err) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, fmt.Errorf("cannot get host node %s: %w", name, err)
+	}
+	since := cordonedSince(node)
+	if since.IsZero() {
+		return 0, nil
+	}
+	if left := d.limit - s.Now.Sub(since); left > 0 {
+		return left, nil
+	}
+	return -1, nil
+}
+
+// cordonedSince returns when a node was cordoned, the zero time if it is not. The node
+// lifecycle controller of the host writes the time into the taint.
+func cordonedSince(node *corev1.Node) time.Time {
+	for _, taint := range node.Spec.Taints {
+		if taint.Key == corev1.TaintNodeUnschedulable && taint.TimeAdded != nil {
+			return taint.TimeAdded.Time
+		}
+	}
+	return time.Time{}
+}
+
+// budgetsOfNode returns all budgets if a host node is cordoned.
+func budgetsOfNode(s syncer.Scope, object client.Object) ([]types.NamespacedName, error) {
+	if node, ok := object.(*corev1.Node); !ok || cordonedSince(node).IsZero() {
+		return nil, nil
+	}
+	var budgets policyv1.PodDisruptionBudgetList
+	if err := s.Virtual.List(s.Context, &budgets, client.UnsafeDisableDeepCopy); err != nil {
+		return nil, fmt.Errorf("cannot list PodDisruptionBudgets: %w", err)
+	}
+	keys := make([]types.NamespacedName, 0, len(budgets.Items))
+	for i := range budgets.Items {
+		keys = append(keys, client.ObjectKeyFromObject(&budgets.Items[i]))
+	}
+	return keys, nil
+}
