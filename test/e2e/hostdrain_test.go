@@ -29,7 +29,7 @@ func TestHostDrain(t *testing.T) {
 	}
 
 	t.Cleanup(func() { _ = hostKubectl("uncordon", node).Run() })
-	out, err := hostKubectl("drain", node, "--pod-selector", labels.Release+"="+tn.release, "--timeout", patience.String()).CombinedOutput()
+	out, err := hostKubectl("drain", node, "--force", "--pod-selector", labels.Release+"="+tn.release, "--timeout", patience.String()).CombinedOutput()
 	if err != nil {
 		t.Errorf("the drain must end after the timeout: %v: %s", err, out)
 	}
