@@ -64,8 +64,9 @@ const (
 	// no Service of the host leads to the pod.
 	ReadinessGates = Domain + "/readiness-gates"
 
-	// ServiceLinks (annotation, value "cut") is on host pods that lack variables of Services,
-	// because the namespace has too many. The pods kind writes it, and records an Event.
+	// ServiceLinks (annotation, value "cut") is on host ConfigMaps that lack variables of
+	// Services, because the namespace has too many, and on host pods that were created then.
+	// The kinds servicelinks and pods write it, and an Event is recorded.
 	ServiceLinks = Domain + "/service-links"
 
 	// DownwardLabels and DownwardAnnotations (annotations) carry the virtual

@@ -68,6 +68,9 @@
   resources: ["secrets"]
   verbs: ["create", "delete", "get", "list", "patch", "watch"]
 - apiGroups: [""]
+  resources: ["configmaps"]
+  verbs: ["create", "delete", "get", "list", "patch", "watch"]
+- apiGroups: [""]
   resources: ["pods/ephemeralcontainers", "pods/resize", "pods/status"]
   verbs: ["patch"]
 {{- if .Values.sync.toHost.services.enabled }}

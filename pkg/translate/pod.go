@@ -53,9 +53,8 @@ type PodInput struct {
 	PassesLabel, PassesAnnotation func(key string) bool
 	// Isolation has the directions in which the tenant's NetworkPolicies isolate the pod.
 	Isolation Isolation
-	// Services are the Services of the pod's virtual namespace. They are read
-	// only if [NeedsServices] returns true.
-	Services []corev1.Service
+	// LacksLinks specifies that the variables of some Services are left out.
+	LacksLinks bool
 	// Namespaces are the virtual namespaces with their labels. They are read only
 	// if [NeedsNamespaces] returns true.
 	Namespaces []corev1.Namespace
@@ -85,14 +84,6 @@ func setMark(marks map[string]string, key string, set bool) {
 	delete(marks, key)
 }
 
-// NeedsServices reports whether [Pod] reads [PodInput.Services].
-func NeedsServices(virtual, host *corev1.Pod) bool {
-	if virtual.Spec.EnableServiceLinks != nil && !*virtual.Spec.EnableServiceLinks {
-		return false
-	}
-	return host.UID == "" || len(newEphemeral(virtual, host)) > 0
-}
-
 // newPod writes the whole spec of a host pod.
 func newPod(in PodInput, virtual, host *corev1.Pod) error {
 	if in.VirtualScheduler && in.Node == "" {
@@ -120,11 +111,10 @@ func newPod(in PodInput, virtual, host *corev1.Pod) error {
 	renameReferences(in.Cluster, virtual.Namespace, spec)
 	// After rename, which would give the token Secret a second name.
 	tokenVolumes(in.Cluster, virtual, spec)
-	env, complete := serviceEnv(in, virtual)
-	if !complete {
+	linkServices(in, virtual, spec)
+	if in.LacksLinks {
 		host.Annotations[labels.ServiceLinks] = serviceLinksCut
 	}
-	eachContainer(spec, func(container *corev1.Container) { containerEnv(env, virtual, container) })
 	setPullPolicy(in, spec)
 	if in.Node == "" {
 		rewriteAffinity(in, virtual, spec)

@@ -10,16 +10,16 @@ import (
 	"github.com/sublet-dev/sublet/api/labels"
 )
 
-// containerEnv puts the variables of Services before the container's own, which win under
+// containerEnv puts the variables of the API before the container's own, which win under
 // the same name. References to the pod's fields get those of the virtual pod.
-func containerEnv(services []corev1.EnvVar, virtual *corev1.Pod, container *corev1.Container) {
+func containerEnv(api []corev1.EnvVar, virtual *corev1.Pod, container *corev1.Container) {
 	own := make(map[string]bool, len(container.Env))
 	for i := range container.Env {
 		own[container.Env[i].Name] = true
 		downwardEnv(virtual, &container.Env[i])
 	}
-	env := make([]corev1.EnvVar, 0, len(services)+len(container.Env))
-	for _, variable := range services {
+	env := make([]corev1.EnvVar, 0, len(api)+len(container.Env))
+	for _, variable := range api {
 		if !own[variable.Name] {
 			env = append(env, variable)
 		}

@@ -8,6 +8,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/sublet-dev/sublet/api/labels"
 )
 
 func service(namespace, name, ip string, ports ...corev1.ServicePort) corev1.Service {
@@ -36,50 +38,101 @@ func kubernetesEnv() []string {
 	}
 }
 
-func TestServiceEnv(t *testing.T) {
+func TestServiceLinks(t *testing.T) {
 	t.Parallel()
-	in := input()
-	in.Services = []corev1.Service{
-		service("default", "kubernetes", "10.96.0.99", corev1.ServicePort{Port: 443}),
+	services := []corev1.Service{
 		service("default", "my-db", "fd00::1", corev1.ServicePort{Name: "sql-main", Port: 5432}, corev1.ServicePort{Name: "gossip", Port: 7946, Protocol: corev1.ProtocolUDP}),
 		service("default", "headless", corev1.ClusterIPNone, corev1.ServicePort{Port: 80}),
 		service("default", "external", ""),
-		service("other", "api", "10.96.0.31", corev1.ServicePort{Port: 80}),
+		service("default", "kubernetes", "10.96.0.99", corev1.ServicePort{Port: 443}),
 	}
-	db := []string{
-		"MY_DB_SERVICE_HOST=fd00::1",
-		"MY_DB_SERVICE_PORT=5432",
-		"MY_DB_SERVICE_PORT_SQL_MAIN=5432",
-		"MY_DB_SERVICE_PORT_GOSSIP=7946",
-		"MY_DB_PORT=tcp://[fd00::1]:5432",
-		"MY_DB_PORT_5432_TCP=tcp://[fd00::1]:5432",
-		"MY_DB_PORT_5432_TCP_PROTO=tcp",
-		"MY_DB_PORT_5432_TCP_PORT=5432",
-		"MY_DB_PORT_5432_TCP_ADDR=fd00::1",
-		"MY_DB_PORT_7946_UDP=udp://[fd00::1]:7946",
-		"MY_DB_PORT_7946_UDP_PROTO=udp",
-		"MY_DB_PORT_7946_UDP_PORT=7946",
-		"MY_DB_PORT_7946_UDP_ADDR=fd00::1",
+	want := map[string]string{
+		"MY_DB_SERVICE_HOST":          "fd00::1",
+		"MY_DB_SERVICE_PORT":          "5432",
+		"MY_DB_SERVICE_PORT_SQL_MAIN": "5432",
+		"MY_DB_SERVICE_PORT_GOSSIP":   "7946",
+		"MY_DB_PORT":                  "tcp://[fd00::1]:5432",
+		"MY_DB_PORT_5432_TCP":         "tcp://[fd00::1]:5432",
+		"MY_DB_PORT_5432_TCP_PROTO":   "tcp",
+		"MY_DB_PORT_5432_TCP_PORT":    "5432",
+		"MY_DB_PORT_5432_TCP_ADDR":    "fd00::1",
+		"MY_DB_PORT_7946_UDP":         "udp://[fd00::1]:7946",
+		"MY_DB_PORT_7946_UDP_PROTO":   "udp",
+		"MY_DB_PORT_7946_UDP_PORT":    "7946",
+		"MY_DB_PORT_7946_UDP_ADDR":    "fd00::1",
 	}
+	host := &corev1.ConfigMap{Data: map[string]string{"GONE_SERVICE_HOST": "10.96.0.9"}}
+	ServiceLinks(services, host)
+	if diff := cmp.Diff(want, host.Data); diff != "" {
+		t.Errorf("Services that have an address, and nothing else (-want +got):\n%s", diff)
+	}
+}
+
+func TestHasLinks(t *testing.T) {
+	t.Parallel()
+	at := func(second int64) metav1.Time { return metav1.Unix(second, 0) }
+	db := service("default", "my-db", "10.96.0.30", corev1.ServicePort{Port: 5432})
+	db.CreationTimestamp = at(10)
+	complete := map[string]string{"MY_DB_SERVICE_HOST": "10.96.0.30"}
+	for name, test := range map[string]struct {
+		reason  string
+		created int64
+		data    map[string]string
+		cut     bool
+		want    bool
+	}{
+		"Complete": {reason: "the pod may start", created: 11, data: complete, want: true},
+		"Late":     {reason: "the Service is older than the pod", created: 11},
+		"Equal":    {reason: "times are in seconds", created: 10},
+		"Younger":  {reason: "a later Service may be missing", created: 9, want: true},
+		"Cut":      {reason: "what is left out never comes", created: 11, cut: true, want: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			links := &corev1.ConfigMap{Data: test.data}
+			if test.cut {
+				links.Annotations = map[string]string{labels.ServiceLinks: serviceLinksCut}
+			}
+			virtual := webPod(func(p *corev1.Pod) { p.CreationTimestamp = at(test.created) })
+			if got := HasLinks([]corev1.Service{db}, virtual, links); got != test.want {
+				t.Errorf("%s: %t", test.reason, got)
+			}
+		})
+	}
+}
+
+func TestContainerEnv(t *testing.T) {
+	t.Parallel()
+	own := corev1.EnvFromSource{SecretRef: &corev1.SecretEnvSource{LocalObjectReference: corev1.LocalObjectReference{Name: "keys"}}}
+	renamed := corev1.EnvFromSource{SecretRef: &corev1.SecretEnvSource{LocalObjectReference: corev1.LocalObjectReference{Name: Hashed(shop, key("default", "keys")).Name}}}
+	links := corev1.EnvFromSource{ConfigMapRef: &corev1.ConfigMapEnvSource{
+		LocalObjectReference: corev1.LocalObjectReference{Name: LinksKey(shop, "default").Name}, Optional: new(true),
+	}}
 	tests := map[string]struct {
 		reason string
 		change func(*corev1.Pod)
 		want   []string
+		from   []corev1.EnvFromSource
 	}{
 		"Links": {
-			reason: "Services of the pod's namespace that have an address",
-			change: func(*corev1.Pod) {},
-			want:   slices.Concat(kubernetesEnv(), db),
+			reason: "a kubelet reads the Services whenever a container starts",
+			change: func(p *corev1.Pod) { p.Spec.EnableServiceLinks = new(true) },
+			want:   kubernetesEnv(), from: []corev1.EnvFromSource{links},
 		},
 		"LinksByDefault": {
 			reason: "an API server sets true where nothing is said",
 			change: func(p *corev1.Pod) { p.Spec.EnableServiceLinks = nil },
-			want:   slices.Concat(kubernetesEnv(), db),
+			want:   kubernetesEnv(), from: []corev1.EnvFromSource{links},
 		},
 		"NoLinks": {
 			reason: "the API is there all the same",
 			change: func(p *corev1.Pod) { p.Spec.EnableServiceLinks = new(false) },
 			want:   kubernetesEnv(),
+		},
+		"OwnSources": {
+			reason: "the tenant's sources come last and win",
+			change: func(p *corev1.Pod) { p.Spec.Containers[0].EnvFrom = []corev1.EnvFromSource{own} },
+			want:   kubernetesEnv(), from: []corev1.EnvFromSource{links, renamed},
 		},
 		"OwnVariables": {
 			reason: "the tenant's variables come last and win",
@@ -93,11 +146,14 @@ func TestServiceEnv(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			host := created(t, in, webPod(tt.change))
+			host := created(t, input(), webPod(func(p *corev1.Pod) { p.Spec.Containers[0].EnvFrom, p.Spec.Containers[0].Env = nil, nil }, tt.change))
 			if diff := cmp.Diff(tt.want, texts(host.Spec.Containers[0].Env)); diff != "" {
 				t.Errorf("%s (-want +got):\n%s", tt.reason, diff)
 			}
-			if links := host.Spec.EnableServiceLinks; links == nil || *links {
+			if diff := cmp.Diff(tt.from, host.Spec.Containers[0].EnvFrom); diff != "" {
+				t.Errorf("%s (-want +got):\n%s", tt.reason, diff)
+			}
+			if enabled := host.Spec.EnableServiceLinks; enabled == nil || *enabled {
 				t.Errorf("the host's kubelet would add the host's Services")
 			}
 		})

@@ -180,10 +180,9 @@ func addEphemeralContainers(in PodInput, virtual, host *corev1.Pod) {
 	if len(added) == 0 {
 		return
 	}
-	env, _ := serviceEnv(in, virtual)
 	spec := corev1.PodSpec{EphemeralContainers: added}
 	renameReferences(in.Cluster, virtual.Namespace, &spec)
-	eachContainer(&spec, func(container *corev1.Container) { containerEnv(env, virtual, container) })
+	linkServices(in, virtual, &spec)
 	setPullPolicy(in, &spec)
 	host.Spec.EphemeralContainers = append(host.Spec.EphemeralContainers, added...)
 }

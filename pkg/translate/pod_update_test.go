@@ -273,11 +273,7 @@ func TestEphemeralContainers(t *testing.T) {
 	t.Parallel()
 	virtual := webPod()
 	in := input()
-	in.Services = []corev1.Service{service("default", "db", "10.96.0.30", corev1.ServicePort{Port: 5432})}
 	host := created(t, in, virtual)
-	if NeedsServices(virtual, host) {
-		t.Errorf("Services are asked for although no container is new")
-	}
 	virtual.Spec.EphemeralContainers = []corev1.EphemeralContainer{{EphemeralContainerCommon: corev1.EphemeralContainerCommon{
 		Name: "debug", Image: "busybox:1",
 		Env: []corev1.EnvVar{
@@ -286,14 +282,6 @@ func TestEphemeralContainers(t *testing.T) {
 		},
 	}, TargetContainerName: "web"}}
 	host.Spec.EphemeralContainers = []corev1.EphemeralContainer{{EphemeralContainerCommon: corev1.EphemeralContainerCommon{Name: "operator"}}}
-	if !NeedsServices(virtual, host) {
-		t.Errorf("Services are not asked for although a container is new")
-	}
-	virtual.Spec.EnableServiceLinks = new(false)
-	if NeedsServices(virtual, host) {
-		t.Errorf("Services are asked for although the tenant wants none of them")
-	}
-	virtual.Spec.EnableServiceLinks = nil
 	if err := Pod(in, virtual, host); err != nil {
 		t.Fatal(err)
 	}
@@ -308,11 +296,14 @@ func TestEphemeralContainers(t *testing.T) {
 			env[e.Name] = e.ValueFrom.SecretKeyRef.Name
 		}
 	}
-	want := map[string]string{"POD": "web-0", "KEY": Hashed(shop, key("default", "keys")).Name, "KUBERNETES_SERVICE_HOST": "10.96.0.20", "DB_SERVICE_HOST": "10.96.0.30"}
+	want := map[string]string{"POD": "web-0", "KEY": Hashed(shop, key("default", "keys")).Name, "KUBERNETES_SERVICE_HOST": "10.96.0.20"}
 	for name, value := range want {
 		if env[name] != value {
 			t.Errorf("%s = %q, want %q", name, env[name], value)
 		}
+	}
+	if len(got.EnvFrom) != 1 || got.EnvFrom[0].ConfigMapRef.Name != LinksKey(shop, "default").Name {
+		t.Errorf("variables of Services come from %v", got.EnvFrom)
 	}
 	if got.Image != "busybox:1" || got.TargetContainerName != "web" {
 		t.Errorf("image %q, target %q", got.Image, got.TargetContainerName)

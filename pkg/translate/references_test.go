@@ -94,8 +94,10 @@ func TestReferencesAreTheNamesOnTheHost(t *testing.T) {
 	configMaps, secrets, claims := References(virtual)
 	wantSecrets := append(hashed(secrets), token)
 	slices.Sort(wantSecrets)
+	wantConfigMaps := append(hashed(configMaps), LinksKey(shop, "default").Name)
+	slices.Sort(wantConfigMaps)
 	gotConfigMaps, gotSecrets, gotClaims := References(host)
-	want := [][]string{hashed(configMaps), wantSecrets, hashed(claims)}
+	want := [][]string{wantConfigMaps, wantSecrets, hashed(claims)}
 	if diff := cmp.Diff(want, [][]string{gotConfigMaps, gotSecrets, gotClaims}); diff != "" {
 		t.Errorf("references of the host pod (-want +got):\n%s", diff)
 	}

@@ -39,6 +39,7 @@ func Pods(o Options) syncer.Resource[*corev1.Pod, *corev1.Pod] {
 		Indexes: []syncer.Index{nodes.HostPodsByNode()},
 		Also: []syncer.Watch{
 			{Side: syncer.Virtual, Object: &corev1.Node{}, Keys: podsOnNode},
+			{Side: syncer.Host, Object: &corev1.ConfigMap{}, Keys: podsOfLinks},
 			// They are read once per pod, when it is created.
 			{Side: syncer.Virtual, Object: &corev1.Service{}, Keys: noKeys},
 			{Side: syncer.Virtual, Object: &corev1.Namespace{}, Keys: noKeys},
@@ -88,12 +89,12 @@ func (p pods) fillHost(s syncer.Scope, virtual, host *corev1.Pod) error {
 	}
 	// Bare pods stay bare: nothing would create them again.
 	translate.SetController(s.Cluster, host, metav1.GetControllerOfNoCopy(virtual) != nil)
-	if translate.NeedsServices(virtual, host) {
-		var services corev1.ServiceList
-		if err := s.Virtual.List(s.Context, &services, client.InNamespace(virtual.Namespace), client.UnsafeDisableDeepCopy); err != nil {
-			return fmt.Errorf("cannot list Services of namespace %s: %w", virtual.Namespace, err)
+	if host.UID == "" && translate.HasServiceLinks(virtual) {
+		links, err := readLinks(s, virtual.Namespace)
+		if err != nil {
+			return err
 		}
-		in.Services = services.Items
+		in.LacksLinks = links != nil && translate.LacksServiceLinks(links)
 	}
 	if p.options.Sync.IsEnabled(networkPoliciesSetting) {
 		var err error

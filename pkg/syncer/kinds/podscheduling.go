@@ -54,8 +54,13 @@ func progress(s syncer.Scope) translate.PodProgress { return syncer.Loaded[trans
 
 // shouldCopy reports whether the pod needs a host copy. With a virtual scheduler, it needs
 // an assigned node first.
-func (p pods) shouldCopy(s syncer.Scope, _, _ *corev1.Pod) (bool, error) {
-	return progress(s).NeedsHostPod, nil
+// It then waits for the variables of its Services.
+func (p pods) shouldCopy(s syncer.Scope, virtual, host *corev1.Pod) (bool, error) {
+	if needed := progress(s).NeedsHostPod; !needed || host != nil {
+		return needed, nil
+	}
+	awaits, err := p.awaitsLinks(s, virtual)
+	return !awaits, err
 }
 
 // started reports whether a pod was on a node of the host. host is its copy, or the last

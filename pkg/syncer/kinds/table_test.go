@@ -76,7 +76,7 @@ func furtherFiles() map[string]string {
 	return map[string]string{
 		"eventmessage.go": "events.go", "persistentvolumes.go": "persistentvolumeclaims.go",
 		"exposedservices.go": "services.go", "podisolation.go": "pods.go", "podleaving.go": "pods.go", "podscheduling.go": "pods.go",
-		"podtrace.go": "pods.go", "podclass.go": "pods.go", "podaddresses.go": "endpointslices.go", "tokens.go": "pods.go",
+		"podtrace.go": "pods.go", "podclass.go": "pods.go", "podaddresses.go": "endpointslices.go", "tokens.go": "pods.go", "servicelinks.go": "pods.go",
 	}
 }
 
