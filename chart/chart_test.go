@@ -306,7 +306,6 @@ func TestRights(t *testing.T) {
 	}
 	for values, denied := range map[string]string{
 		"sync: {toHost: {services: {enabled: false}, endpointSlices: {enabled: false}}}": "services",
-		"sync: {toHost: {configMaps: {enabled: false}}}":                                 "configmaps",
 		"sync: {toHost: {persistentVolumeClaims: {enabled: false}}}":                     "persistentvolumeclaims",
 		"sync: {fromHost: {events: {enabled: false}}}":                                   "events",
 		"policies: {resourceQuota: {enabled: false}}":                                    "resourcequotas",
