@@ -12,8 +12,8 @@ import (
 // the host before somebody decides what it means there.
 func TestEveryProjectedSourceIsDecided(t *testing.T) {
 	t.Parallel()
-	rewritten := []string{"Secret", "ConfigMap", "DownwardAPI", "ServiceAccountToken"}
-	refused := []string{"ClusterTrustBundle", "PodCertificate"}
+	rewritten := []string{"Secret", "ConfigMap", "DownwardAPI", "ServiceAccountToken", "ClusterTrustBundle"}
+	refused := []string{"PodCertificate"}
 	source := reflect.TypeFor[corev1.VolumeProjection]()
 	for i := range source.NumField() {
 		name := source.Field(i).Name

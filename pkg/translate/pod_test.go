@@ -195,11 +195,6 @@ func TestRefused(t *testing.T) {
 			change: projected(corev1.VolumeProjection{PodCertificate: &corev1.PodCertificateProjection{}}),
 			want:   []string{"spec.volumes[0].projected.sources[0].podCertificate"},
 		},
-		"TrustBundle": {
-			reason: "the host's bundle of that name is another",
-			change: projected(corev1.VolumeProjection{ClusterTrustBundle: &corev1.ClusterTrustBundleProjection{}}),
-			want:   []string{"spec.volumes[0].projected.sources[0].clusterTrustBundle"},
-		},
 		"All": {
 			reason: "all problems are said at once",
 			change: func(pod *corev1.Pod) {
@@ -263,20 +258,6 @@ func TestDropped(t *testing.T) {
 	}
 	if len(host.Finalizers) > 0 || host.GenerateName != "" || len(host.OwnerReferences) != 1 || host.OwnerReferences[0].Kind != "ConfigMap" {
 		t.Errorf("metadata of the virtual pod reached the host: %v", host.ObjectMeta)
-	}
-}
-
-func TestOptionalTrustBundleIsLeftOut(t *testing.T) {
-	t.Parallel()
-	virtual := webPod(func(pod *corev1.Pod) {
-		pod.Spec.Volumes = []corev1.Volume{{Name: "v", VolumeSource: corev1.VolumeSource{Projected: &corev1.ProjectedVolumeSource{Sources: []corev1.VolumeProjection{
-			{ClusterTrustBundle: &corev1.ClusterTrustBundleProjection{Path: "ca", Optional: new(true)}},
-			{ConfigMap: &corev1.ConfigMapProjection{LocalObjectReference: corev1.LocalObjectReference{Name: "ca"}}},
-		}}}}}
-	})
-	sources := created(t, input(), virtual).Spec.Volumes[0].Projected.Sources
-	if len(sources) != 1 || sources[0].ConfigMap == nil {
-		t.Errorf("sources on the host: %v, want the ConfigMap alone", sources)
 	}
 }
 

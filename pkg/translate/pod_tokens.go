@@ -13,8 +13,8 @@ const (
 	everyReader = 0o644
 )
 
-// tokenVolumes turns service account tokens into items of the pod's token
-// Secret. A volume may hold several, each with a path of its own.
+// tokenVolumes turns service account tokens into items of the pod's token Secret, and trust
+// bundles into items of its ConfigMap. A volume may hold several, each with a path of its own.
 func tokenVolumes(c Cluster, virtual *corev1.Pod, spec *corev1.PodSpec) {
 	secret := Derived(TokenRole)(c, key(virtual.Namespace, virtual.Name)).Name
 	for i := range spec.Volumes {
@@ -24,9 +24,8 @@ func tokenVolumes(c Cluster, virtual *corev1.Pod, spec *corev1.PodSpec) {
 		}
 		sources := make([]corev1.VolumeProjection, 0, len(projected.Sources))
 		for _, source := range projected.Sources {
-			if source.ClusterTrustBundle != nil {
-				// It is optional, or the pod would have been refused.
-				continue
+			if bundle := source.ClusterTrustBundle; bundle != nil {
+				source = trustSource(c, virtual, projected, bundle)
 			}
 			if token := source.ServiceAccountToken; token != nil {
 				item := corev1.KeyToPath{

@@ -45,9 +45,6 @@ func UnsupportedFields(spec *corev1.PodSpec) []UnsupportedField {
 			if source.PodCertificate != nil {
 				fields = append(fields, UnsupportedField{path + ".podCertificate", "the host would certify its own service account, not the pod's; use a Secret"})
 			}
-			if bundle := source.ClusterTrustBundle; bundle != nil && (bundle.Optional == nil || !*bundle.Optional) {
-				fields = append(fields, UnsupportedField{path + ".clusterTrustBundle", "trust bundles are not synced to the host; use a ConfigMap or set optional: true"})
-			}
 		}
 	}
 	return fields

@@ -1,0 +1,114 @@
+package translate
+
+import (
+	"encoding/json"
+	"encoding/pem"
+	"fmt"
+	"maps"
+	"slices"
+
+	certificatesv1 "k8s.io/api/certificates/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	apilabels "k8s.io/apimachinery/pkg/labels"
+)
+
+// TrustRole is the role that names the ConfigMap with a pod's trust bundles, see [Derived].
+const TrustRole = "trust"
+
+// TrustRequest is a selection of trust bundles that a pod asks for.
+type TrustRequest struct {
+	// Key is where the certificates are in the pod's ConfigMap. Requests for the same
+	// selection share it.
+	Key string
+	// Name is the name of the one bundle, empty for those of a signer.
+	Name string
+	// SignerName is the signer of the bundles, with Selector on their labels.
+	SignerName string
+	// Selector selects nothing if it is nil, as with a kubelet.
+	Selector *metav1.LabelSelector
+	// Optional specifies that there need not be a bundle. The file is then empty.
+	Optional bool
+}
+
+// TrustRequests returns the trust bundles that a pod's projected volumes request, sorted by
+// key, each once.
+func TrustRequests(pod *corev1.Pod) []TrustRequest {
+	requests := map[string]TrustRequest{}
+	for i := range pod.Spec.Volumes {
+		if pod.Spec.Volumes[i].Projected == nil {
+			continue
+		}
+		for _, source := range pod.Spec.Volumes[i].Projected.Sources {
+			if source.ClusterTrustBundle != nil {
+				request := toTrustRequest(source.ClusterTrustBundle)
+				requests[request.Key] = request
+			}
+		}
+	}
+	sorted := make([]TrustRequest, 0, len(requests))
+	for _, key := range slices.Sorted(maps.Keys(requests)) {
+		sorted = append(sorted, requests[key])
+	}
+	return sorted
+}
+
+// toTrustRequest returns the request of one projected source.
+func toTrustRequest(source *corev1.ClusterTrustBundleProjection) TrustRequest {
+	request := TrustRequest{Optional: source.Optional != nil && *source.Optional}
+	if source.Name != nil {
+		request.Name = *source.Name
+	} else if source.SignerName != nil {
+		request.SignerName, request.Selector = *source.SignerName, source.LabelSelector
+	}
+	// A selector always has a JSON form.
+	selector, _ := json.Marshal(request.Selector)
+	request.Key = "bundle-" + hash(request.Name, request.SignerName, string(selector), fmt.Sprint(request.Optional))[:labelHash]
+	return request
+}
+
+// MayMatch reports whether a change of a bundle may change what a request selects.
+func (r TrustRequest) MayMatch(bundle *certificatesv1.ClusterTrustBundle) bool {
+	if r.Name != "" {
+		return r.Name == bundle.Name
+	}
+	return r.SignerName != "" && r.SignerName == bundle.Spec.SignerName
+}
+
+// Select returns the certificates that a request selects, each once, in a stable order. found is
+// false if there is no bundle and there must be one.
+func (r TrustRequest) Select(bundles []certificatesv1.ClusterTrustBundle) (text string, found bool, err error) {
+	selector, err := metav1.LabelSelectorAsSelector(r.Selector)
+	if err != nil {
+		return "", false, fmt.Errorf("cannot read the label selector of signer %s: %w", r.SignerName, err)
+	}
+	found = r.Optional
+	anchors := map[string]bool{}
+	for i := range bundles {
+		bundle := &bundles[i]
+		if !r.MayMatch(bundle) || r.Name == "" && !selector.Matches(apilabels.Set(bundle.Labels)) {
+			continue
+		}
+		found = true
+		for block, rest := pem.Decode([]byte(bundle.Spec.TrustBundle)); block != nil; block, rest = pem.Decode(rest) {
+			anchors[string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: block.Bytes}))] = true
+		}
+	}
+	for _, anchor := range slices.Sorted(maps.Keys(anchors)) {
+		text += anchor
+	}
+	return text, found, nil
+}
+
+// trustSource returns the source of the host pod for trust bundles: an item of the pod's
+// ConfigMap. An item that is missing keeps the kubelet from starting the pod, as a missing
+// bundle does.
+func trustSource(c Cluster, virtual *corev1.Pod, projected *corev1.ProjectedVolumeSource, bundle *corev1.ClusterTrustBundleProjection) corev1.VolumeProjection {
+	return corev1.VolumeProjection{ConfigMap: &corev1.ConfigMapProjection{
+		LocalObjectReference: corev1.LocalObjectReference{Name: Derived(TrustRole)(c, key(virtual.Namespace, virtual.Name)).Name},
+		Items: []corev1.KeyToPath{{
+			Key: toTrustRequest(bundle).Key, Path: bundle.Path, User: bundle.User,
+			Mode: tokenMode(virtual, firstUser(bundle.User, projected.DefaultUser)),
+		}},
+	}}
+}

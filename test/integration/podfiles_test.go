@@ -1,0 +1,144 @@
+package integration
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/pem"
+	"fmt"
+	"math/big"
+	"testing"
+	"time"
+
+	certificatesv1 "k8s.io/api/certificates/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/sublet-dev/sublet/pkg/translate"
+)
+
+// authority returns the certificate of a new CA.
+func authority(t *testing.T) string {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
+}
+
+// projecting returns a pod with one projected volume.
+func (r *release) projecting(name string, sources ...corev1.VolumeProjection) *corev1.Pod {
+	return &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Namespace: r.namespace, Name: name},
+		Spec: corev1.PodSpec{
+			AutomountServiceAccountToken: new(false),
+			Containers:                   []corev1.Container{{Name: "main", Image: "registry.test/app:1"}},
+			Volumes: []corev1.Volume{{Name: "files", VolumeSource: corev1.VolumeSource{
+				Projected: &corev1.ProjectedVolumeSource{Sources: sources},
+			}}},
+		},
+	}
+}
+
+// TestTrustBundlesFollow checks that the files of a pod follow the ClusterTrustBundles of the
+// virtual cluster.
+func TestTrustBundlesFollow(t *testing.T) {
+	r := newRelease(t)
+	r.startKinds(t, "trustbundles")
+	signer, named := "example.com/"+r.namespace, corev1.ClusterTrustBundleProjection{Name: new(r.namespace), Path: "named"}
+	signed := corev1.ClusterTrustBundleProjection{SignerName: &signer, LabelSelector: &metav1.LabelSelector{MatchLabels: map[string]string{"stage": "live"}}, Path: "signed"}
+	pod := r.projecting("reader", corev1.VolumeProjection{ClusterTrustBundle: &named}, corev1.VolumeProjection{ClusterTrustBundle: &signed})
+	if err := r.virtual.client.Create(t.Context(), pod); err != nil {
+		t.Fatal(err)
+	}
+	keys := map[string]string{} // name of a bundle, empty for those of the signer -> key
+	for _, request := range translate.TrustRequests(pod) {
+		keys[request.Name] = request.Key
+	}
+	host := translate.Derived(translate.TrustRole)(r.cluster, r.virtualKey("reader"))
+	want := func(what string, data map[string]string) {
+		t.Helper()
+		eventually(t, what, func(ctx context.Context) error {
+			found := &corev1.ConfigMap{}
+			if err := r.host.client.Get(ctx, host, found); err != nil {
+				return err
+			}
+			if fmt.Sprint(found.Data) != fmt.Sprint(data) {
+				return fmt.Errorf("it has %v, want %v", found.Data, data)
+			}
+			return nil
+		})
+	}
+	want("no bundle is there", nil)
+	one, two := authority(t), authority(t)
+	first := &certificatesv1.ClusterTrustBundle{ObjectMeta: metav1.ObjectMeta{Name: r.namespace}, Spec: certificatesv1.ClusterTrustBundleSpec{TrustBundle: one}}
+	second := &certificatesv1.ClusterTrustBundle{
+		ObjectMeta: metav1.ObjectMeta{Name: "example.com:" + r.namespace + ":ca", Labels: map[string]string{"stage": "live"}},
+		Spec:       certificatesv1.ClusterTrustBundleSpec{SignerName: signer, TrustBundle: two},
+	}
+	for _, bundle := range []client.Object{first, second} {
+		if err := r.virtual.client.Create(t.Context(), bundle); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want("both bundles are there", map[string]string{keys[r.namespace]: one, keys[""]: two})
+	change := client.MergeFrom(first.DeepCopy())
+	first.Spec.TrustBundle = two
+	if err := r.virtual.client.Patch(t.Context(), first, change); err != nil {
+		t.Fatal(err)
+	}
+	want("the new certificate is there", map[string]string{keys[r.namespace]: two, keys[""]: two})
+	change = client.MergeFrom(second.DeepCopy())
+	second.Labels["stage"] = "retired"
+	if err := r.virtual.client.Patch(t.Context(), second, change); err != nil {
+		t.Fatal(err)
+	}
+	want("the retired bundle is gone", map[string]string{keys[r.namespace]: two})
+}
+
+// TestServiceLinksFollow checks that the variables of the Services of a namespace follow its
+// Services once it has a pod.
+func TestServiceLinksFollow(t *testing.T) {
+	r := newRelease(t)
+	r.startKinds(t, "servicelinks", "services")
+	if err := r.virtual.client.Create(t.Context(), r.projecting("reader")); err != nil {
+		t.Fatal(err)
+	}
+	hasHost := func(what string, found bool) {
+		t.Helper()
+		eventually(t, what, func(ctx context.Context) error {
+			links := &corev1.ConfigMap{}
+			if err := r.host.client.Get(ctx, translate.LinksKey(r.cluster, r.namespace), links); err != nil {
+				return err
+			}
+			if _, ok := links.Data["DB_SERVICE_HOST"]; ok != found {
+				return fmt.Errorf("it has %v", links.Data)
+			}
+			return nil
+		})
+	}
+	hasHost("no Service is there", false)
+	service := &corev1.Service{
+		ObjectMeta: metav1.ObjectMeta{Namespace: r.namespace, Name: "db"},
+		Spec:       corev1.ServiceSpec{Ports: []corev1.ServicePort{{Port: 5432}}},
+	}
+	if err := r.virtual.client.Create(t.Context(), service); err != nil {
+		t.Fatal(err)
+	}
+	hasHost("the Service is there", true)
+	if err := r.virtual.client.Delete(t.Context(), service); err != nil {
+		t.Fatal(err)
+	}
+	hasHost("the Service is gone", false)
+}
