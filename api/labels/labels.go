@@ -65,8 +65,8 @@ const (
 	ReadinessGates = Domain + "/readiness-gates"
 
 	// ServiceLinks (annotation, value "cut") is on host ConfigMaps that lack variables of
-	// Services, because the namespace has too many, and on host pods that were created then.
-	// The kinds servicelinks and pods write it, and an Event is recorded.
+	// Services, because the namespace has too many. Host pods that are created then have it
+	// too. The kinds servicelinks and pods write it, and an Event is recorded.
 	ServiceLinks = Domain + "/service-links"
 
 	// DownwardLabels and DownwardAnnotations (annotations) carry the virtual

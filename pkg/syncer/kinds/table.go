@@ -12,7 +12,7 @@ import (
 // Its name, owner, scope, settings, permissions and documentation are derived from them.
 func Table() []Row {
 	return []Row{
-		row("sync.toHost.pods", Always, "The tenant's pods, with their tokens, trust bundles and the variables of Services. The host runs them and returns their status.", Pods).
+		row("sync.toHost.pods", Always, "The tenant's pods, their tokens, trust bundles and variables of Services. The host runs them and returns their status.", Pods).
 			with(define("tokens", Tokens)).
 			with(define("servicelinks", ServiceLinks)).
 			with(define("trustbundles", TrustBundles)).
