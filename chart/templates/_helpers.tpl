@@ -123,6 +123,13 @@ StatefulSet: a restart of one while others leave would cost the store its majori
 {{- end -}}
 
 {{- /* Nodes that run no containers: simulated ones, and those of a virtual-kubelet. */ -}}
+{{- /* Not empty if a mapping gives all objects of a namespace one name. */ -}}
+{{- define "sublet.mapsToOne" -}}
+{{- range $from, $to := . -}}
+{{- if and (hasSuffix "/*" $from) (not (hasSuffix "/*" (toString $to))) }}yes{{ end -}}
+{{- end -}}
+{{- end -}}
+
 {{- define "sublet.realNodes" -}}
 - key: kwok.x-k8s.io/node
   operator: DoesNotExist

@@ -199,6 +199,12 @@
     "sync.fromHost.storageClasses.enabled"
     "sync.fromHost.runtimeClasses"
     "sync.fromHost.runtimeClasses.enabled"
+    "sync.fromHost.configMaps"
+    "sync.fromHost.configMaps.enabled"
+    "sync.fromHost.configMaps.mappings"
+    "sync.fromHost.secrets"
+    "sync.fromHost.secrets.enabled"
+    "sync.fromHost.secrets.mappings"
     "sync.fromHost.events"
     "sync.fromHost.events.enabled"
     "policies"
@@ -401,6 +407,12 @@
 {{- end -}}
 {{- if or (and (ne (toString (get ($v.controlPlane.statefulSet.resources.requests | default dict) "cpu")) "") (ne (toString (get ($v.policies.limitRange.max | default dict) "cpu")) "") (gt (include "sublet.quantity" (get ($v.controlPlane.statefulSet.resources.requests | default dict) "cpu") | float64) (include "sublet.quantity" (get ($v.policies.limitRange.max | default dict) "cpu") | float64))) (and (ne (toString (get ($v.controlPlane.statefulSet.resources.limits | default dict) "cpu")) "") (ne (toString (get ($v.policies.limitRange.max | default dict) "cpu")) "") (gt (include "sublet.quantity" (get ($v.controlPlane.statefulSet.resources.limits | default dict) "cpu") | float64) (include "sublet.quantity" (get ($v.policies.limitRange.max | default dict) "cpu") | float64))) (and (ne (toString (get ($v.controlPlane.statefulSet.resources.requests | default dict) "memory")) "") (ne (toString (get ($v.policies.limitRange.max | default dict) "memory")) "") (gt (include "sublet.quantity" (get ($v.controlPlane.statefulSet.resources.requests | default dict) "memory") | float64) (include "sublet.quantity" (get ($v.policies.limitRange.max | default dict) "memory") | float64))) (and (ne (toString (get ($v.controlPlane.statefulSet.resources.limits | default dict) "memory")) "") (ne (toString (get ($v.policies.limitRange.max | default dict) "memory")) "") (gt (include "sublet.quantity" (get ($v.controlPlane.statefulSet.resources.limits | default dict) "memory") | float64) (include "sublet.quantity" (get ($v.policies.limitRange.max | default dict) "memory") | float64))) (and (ne (toString (get ($v.controlPlane.statefulSet.resources.requests | default dict) "ephemeral-storage")) "") (ne (toString (get ($v.policies.limitRange.max | default dict) "ephemeral-storage")) "") (gt (include "sublet.quantity" (get ($v.controlPlane.statefulSet.resources.requests | default dict) "ephemeral-storage") | float64) (include "sublet.quantity" (get ($v.policies.limitRange.max | default dict) "ephemeral-storage") | float64))) (and (ne (toString (get ($v.controlPlane.statefulSet.resources.limits | default dict) "ephemeral-storage")) "") (ne (toString (get ($v.policies.limitRange.max | default dict) "ephemeral-storage")) "") (gt (include "sublet.quantity" (get ($v.controlPlane.statefulSet.resources.limits | default dict) "ephemeral-storage") | float64) (include "sublet.quantity" (get ($v.policies.limitRange.max | default dict) "ephemeral-storage") | float64))) -}}
 {{- $problems = append $problems (printf "policies.limitRange.max: Invalid value: %s: is less than controlPlane.statefulSet.resources, so the control plane could not start; raise it" (get $v.policies.limitRange "max" | toJson)) -}}
+{{- end -}}
+{{- if include "sublet.mapsToOne" $v.sync.fromHost.configMaps.mappings.byName -}}
+{{- $problems = append $problems (printf "sync.fromHost.configMaps.mappings.byName: Invalid value: %s: a whole namespace cannot get the name of one object; end the value of a key that ends with /* with /* too" (get $v.sync.fromHost.configMaps.mappings "byName" | toJson)) -}}
+{{- end -}}
+{{- if include "sublet.mapsToOne" $v.sync.fromHost.secrets.mappings.byName -}}
+{{- $problems = append $problems (printf "sync.fromHost.secrets.mappings.byName: Invalid value: %s: a whole namespace cannot get the name of one object; end the value of a key that ends with /* with /* too" (get $v.sync.fromHost.secrets.mappings "byName" | toJson)) -}}
 {{- end -}}
 {{- if and $v.controlPlane.advanced.encryption.enabled (not $v.controlPlane.advanced.encryption.resources) -}}
 {{- $problems = append $problems (printf "controlPlane.advanced.encryption.resources: Invalid value: %s: controlPlane.advanced.encryption.enabled is true, but no resource is encrypted; name at least one, or set that to false" (get $v.controlPlane.advanced.encryption "resources" | toJson)) -}}

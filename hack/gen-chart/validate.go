@@ -51,6 +51,8 @@ func conditions() map[string]string {
 			"(not $v.controlPlane.advanced.encryption.resources)",
 		"metrics-of-nothing": "and $v.integrations.metricsServer.enabled (not $v.integrations.metricsServer.pods) " +
 			"(not $v.integrations.metricsServer.nodes)",
+		"configmaps-mapped-to-one":  `include "sublet.mapsToOne" $v.sync.fromHost.configMaps.mappings.byName`,
+		"secrets-mapped-to-one":     `include "sublet.mapsToOne" $v.sync.fromHost.secrets.mappings.byName`,
 		"no-access-mode":            "not " + claim + ".accessModes",
 		"replicas-of-embedded-etcd": "and " + replicas + ".enabled (not (has (int " + replicas + ".replicas) (list 1 3 5))) " + usesEmbeddedEtcd(),
 		"lease-under-deadline":      "le (int " + replicas + ".leaseDuration) (int " + replicas + ".renewDeadline)",

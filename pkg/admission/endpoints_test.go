@@ -45,6 +45,12 @@ func (v fakeView) RuntimeClass(_ context.Context, name string) (*nodev1.RuntimeC
 // askPolicies asks the policies about an object of a tenant who impersonates the syncer.
 func askPolicies(t *testing.T, settings *v1alpha1.Config, view HostView, resource schema.GroupResource, kind string, old, object runtime.Object) error {
 	t.Helper()
+	return askChecks(t, PolicyChecks(settings, view), resource, kind, old, object)
+}
+
+// askChecks asks checks about an object of a tenant who impersonates the syncer.
+func askChecks(t *testing.T, checks Checks, resource schema.GroupResource, kind string, old, object runtime.Object) error {
+	t.Helper()
 	operation := admission.Create
 	if old != nil {
 		operation = admission.Update
@@ -52,7 +58,7 @@ func askPolicies(t *testing.T, settings *v1alpha1.Config, view HostView, resourc
 	if object == nil {
 		operation = admission.Delete
 	}
-	plugin := Policy(PolicyOptions{Checks: PolicyChecks(settings, view)})
+	plugin := Policy(PolicyOptions{Checks: checks})
 	a := admission.NewAttributesRecord(object, old, schema.GroupVersionKind{Version: "v1", Kind: kind}, "shop", "db",
 		resource.WithVersion("v1"), "", operation, nil, false, &user.DefaultInfo{Name: "system:sublet:syncer"})
 	return plugin.Validate(t.Context(), a, nil)

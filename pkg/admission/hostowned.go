@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	corev1 "k8s.io/api/core/v1"
 	nodev1 "k8s.io/api/node/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -14,23 +15,41 @@ import (
 	"github.com/sublet-dev/sublet/pkg/policy"
 )
 
-// hostOwned is a kind without a namespace whose objects the virtual cluster has from the host.
+// hostOwned is a kind of which the virtual cluster has copies of objects of the host.
 type hostOwned struct {
 	setting  string // of the kind
 	resource schema.GroupResource
 	noun     string // for messages
+	// isTerminating reports whether a namespace is being deleted, and its objects with it.
+	// nil for kinds without a namespace.
+	isTerminating func(namespace string) bool
 }
 
-// hostOwnedKinds returns the kinds whose copies nobody but the syncer writes.
+// hostOwnedKinds returns the kinds without a namespace whose copies nobody but the syncer
+// writes.
 func hostOwnedKinds() []hostOwned {
 	return []hostOwned{
-		{"sync.fromHost.runtimeClasses", nodev1.Resource("runtimeclasses"), "runtime class"},
+		{setting: "sync.fromHost.runtimeClasses", resource: nodev1.Resource("runtimeclasses"), noun: "runtime class"},
 	}
 }
 
-// addHostOwnedChecks adds the check of each kind of the host that is on.
-func addHostOwnedChecks(checks Checks, settings *v1alpha1.Config) {
-	for _, kind := range hostOwnedKinds() {
+// mappedKinds returns those in namespaces.
+func mappedKinds(isTerminating func(namespace string) bool) []hostOwned {
+	return []hostOwned{
+		{"sync.fromHost.configMaps", corev1.Resource("configmaps"), "ConfigMap", isTerminating},
+		{"sync.fromHost.secrets", corev1.Resource("secrets"), "Secret", isTerminating},
+	}
+}
+
+// AddMappedChecks adds the checks of copies in namespaces. isTerminating reports whether a
+// virtual namespace is being deleted.
+func AddMappedChecks(checks Checks, settings *v1alpha1.Config, isTerminating func(namespace string) bool) {
+	addHostOwned(checks, settings, mappedKinds(isTerminating))
+}
+
+// addHostOwned adds the check of each kind of the host that is on.
+func addHostOwned(checks Checks, settings *v1alpha1.Config, kinds []hostOwned) {
+	for _, kind := range kinds {
 		if settings.Sync.IsEnabled(kind.setting) {
 			checks.Add(kind.resource, kind.check)
 		}
@@ -42,6 +61,7 @@ func addHostOwnedChecks(checks Checks, settings *v1alpha1.Config) {
 func (h hostOwned) check(_ context.Context, a admission.Attributes, _ admission.ObjectInterfaces) (Judgement, error) {
 	old, object := hostUIDOf(a.GetOldObject()), hostUIDOf(a.GetObject())
 	switch {
+	case old != "" && a.GetOperation() == admission.Delete && h.isTerminating != nil && h.isTerminating(a.GetNamespace()):
 	case old != "":
 		return Judgement{Violations: []policy.Violation{{
 			Field: "metadata.name", Value: nameOf(a), Detail: fmt.Sprintf("this %s is the host's and cannot be changed here", h.noun),

@@ -73,6 +73,38 @@ func podOfClass(class, taint string) *corev1.Pod {
 	return p
 }
 
+func TestMappedCopies(t *testing.T) {
+	t.Parallel()
+	copied := &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{Name: "ca", Annotations: map[string]string{labels.HostUID: "u"}}}
+	own := &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{Name: "ca"}}
+	const fixed, mark = "is the host's and cannot be changed here", "only the syncer writes it"
+	for _, kind := range mappedKinds(nil) {
+		for _, test := range []struct {
+			reason   string
+			setting  string
+			ending   bool
+			old, now runtime.Object
+			denial   string
+		}{
+			{"a change of a copy", kind.setting, false, copied, copied, fixed},
+			{"a change of a copy in a namespace that is being deleted", kind.setting, true, copied, copied, fixed},
+			{"a copy that becomes the tenant's", kind.setting, false, copied, own, fixed},
+			{"the end of a copy", kind.setting, false, copied, nil, fixed},
+			{"the end of a namespace", kind.setting, true, copied, nil, ""},
+			{"a forged copy", kind.setting, false, nil, copied, mark},
+			{"a tenant's object that becomes a copy", kind.setting, false, own, copied, mark},
+			{"a tenant's object", kind.setting, false, nil, own, ""},
+			{"its change", kind.setting, false, own, own, ""},
+			{"and its end", kind.setting, false, own, nil, ""},
+			{"a kind that is off", "sync.fromHost.other", false, nil, copied, ""},
+		} {
+			checks := Checks{}
+			AddMappedChecks(checks, withKinds(test.setting), func(string) bool { return test.ending })
+			checkDenial(t, kind.noun+": "+test.reason, test.denial, askChecks(t, checks, kind.resource, "Kind", test.old, test.now))
+		}
+	}
+}
+
 func TestRuntimeClassesOfHost(t *testing.T) {
 	t.Parallel()
 	shown := fakeView{runtimeClasses: map[string]*nodev1.RuntimeClass{"gvisor": {

@@ -66,7 +66,7 @@ func PolicyChecks(settings *v1alpha1.Config, host HostView) Checks {
 	checks.Add(corev1.Resource("nodes"), checkNodeConnect)
 	addEndpointChecks(checks, settings, host)
 	addPodChecks(checks, settings, host)
-	addHostOwnedChecks(checks, settings)
+	addHostOwned(checks, settings, hostOwnedKinds())
 	addVolumeChecks(checks, settings, host)
 	checks.Add(networkingv1.Resource("networkpolicies"), checkNetworkPolicies(settings.Policies.NetworkPolicy.Workload))
 	addEffectChecks(checks, settings)

@@ -231,6 +231,10 @@ func (a *app) hostFirstSteps() []controlplane.HostFirst {
 // policyChecks returns the checks of the policies, with the one that looks at Services.
 func (a *app) policyChecks() admission.Checks {
 	checks := admission.PolicyChecks(a.values, hostView{a.hostFirst, a.cluster()})
+	admission.AddMappedChecks(checks, a.values, func(name string) bool {
+		namespace, err := a.controlPlane.Informers().Core().V1().Namespaces().Lister().Get(name)
+		return err == nil && namespace.DeletionTimestamp != nil
+	})
 	checks.Add(schema.GroupResource{Group: "apiregistration.k8s.io", Resource: "apiservices"}, admission.CheckAPIServices(
 		a.values.Policies.ControlPlane.Egress, func(namespace, name string) (*corev1.Service, error) {
 			return a.controlPlane.Informers().Core().V1().Services().Lister().Services(namespace).Get(name)

@@ -214,7 +214,7 @@ func (r *reconciler) createCopy(s Scope, key types.NamespacedName, host client.O
 		s.Again(100 * time.Millisecond) // The watch is about to show it.
 		return nil
 	case apierrors.IsNotFound(err), apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause):
-		return nil // The namespace is gone, and with it the reason for the copy.
+		return r.handleNoNamespace(s, key.Namespace, err)
 	default:
 		return fmt.Errorf("cannot create virtual object %s: %w", key, err)
 	}

@@ -24,6 +24,8 @@ type Kind struct {
 	trim                func(host client.Object)
 	isHeartbeat         func(before, after client.Object) bool // nil if every update may matter
 	indexes             []Index
+	places              []Place // nil: the host namespace
+	createsNamespace    bool
 
 	origin func(s Scope, host client.Object) (types.NamespacedName, bool)
 	// source is nil for a kind whose host objects are named by names.
@@ -57,19 +59,22 @@ func (k Kind) Name() string { return k.name }
 // when the kind is added to an engine.
 func Define[V, H client.Object](name string, r Resource[V, H]) Kind {
 	k := Kind{
-		name:         name,
-		owner:        r.Owner,
-		names:        r.Names,
-		newVirtual:   newEmptyFunc(r.NewVirtual),
-		newHost:      newEmptyFunc(r.NewHost),
-		sel:          r.Select,
-		indexes:      r.Indexes,
-		endsWithHost: r.EndsWithHost,
-		outlives:     r.Outlives,
-		statusBlind:  r.StatusBlind,
-		metadataOnly: r.MetadataOnly,
-		also:         r.Also,
-		problem:      validate(name, r),
+		name:       name,
+		owner:      r.Owner,
+		names:      r.Names,
+		newVirtual: newEmptyFunc(r.NewVirtual),
+		newHost:    newEmptyFunc(r.NewHost),
+		sel:        r.Select,
+		indexes:    r.Indexes,
+		places:     r.Places,
+
+		createsNamespace: r.CreatesNamespace,
+		endsWithHost:     r.EndsWithHost,
+		outlives:         r.Outlives,
+		statusBlind:      r.StatusBlind,
+		metadataOnly:     r.MetadataOnly,
+		also:             r.Also,
+		problem:          validate(name, r),
 	}
 	if r.IsHeartbeat != nil {
 		k.isHeartbeat = func(before, after client.Object) bool { return r.IsHeartbeat(before.(H), after.(H)) }
@@ -141,6 +146,7 @@ func validate[V, H client.Object](name string, r Resource[V, H]) error {
 		{r.Names == nil && r.Source == nil, "kind %s does not specify how its host objects are found"},
 		{r.Owner == Virtual && (r.Source != nil || r.Names == nil), "kind %s belongs to the virtual side, whose host objects are found by name alone"},
 		{r.Names == nil && r.Origin == nil, "kind %s does not specify which virtual object a host object is for"},
+		{r.Places != nil && r.Owner == Virtual, "kind %s watches places, but its host copies are all in the host namespace"},
 		{r.MetadataOnly && (r.Owner == Host || r.EndsWithHost), "kind %s needs the whole virtual object, its cache cannot have metadata only"},
 		{r.EndsWithHost && r.Started == nil, "kind %s ends with its host copy but does not specify when it had one"},
 	} {

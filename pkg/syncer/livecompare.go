@@ -45,7 +45,7 @@ func (e *Engine) compareLive(ctx context.Context) {
 			if !w.informer.HasSynced() || side.watches.away() != nil {
 				continue
 			}
-			live, err := listLive(ctx, side.client, w, side.watches.namespace)
+			live, err := listLive(ctx, side.client, w, side.watches.placeOf(w))
 			if err != nil {
 				e.log.V(2).Info("Cannot compare a cache with the API server", "watch", w.name, "err", err.Error())
 				continue
@@ -73,7 +73,7 @@ func (e *Engine) compareLive(ctx context.Context) {
 // confirmMissed repairs a cache that still lacks something of the live list. An
 // object that was deleted since is not missing.
 func (e *Engine) confirmMissed(ctx context.Context, d doubtful) error {
-	now, err := listLive(ctx, d.side.client, d.watch, d.side.watches.namespace)
+	now, err := listLive(ctx, d.side.client, d.watch, d.side.watches.placeOf(d.watch))
 	if err != nil {
 		return err
 	}
@@ -107,12 +107,12 @@ func (e *Engine) repairCache(ctx context.Context, w *sharedWatch, missed map[typ
 
 // enqueueMissed queues the keys of objects of a kind that its cache has missed.
 func (r *runner) enqueueMissed(ctx context.Context, w *sharedWatch, missed map[types.NamespacedName]bool) {
-	if r.virtualStore.watch.Load() == w {
+	if r.virtualStore.has(w) {
 		for key := range missed {
 			r.enqueue(key)
 		}
 	}
-	if r.hostStore.watch.Load() != w {
+	if !r.hostStore.has(w) {
 		return
 	}
 	s := r.reconciler.scope(ctx)
@@ -127,10 +127,10 @@ func (r *runner) enqueueMissed(ctx context.Context, w *sharedWatch, missed map[t
 
 // listLive returns the names and versions that the API server has of the objects
 // of a watch.
-func listLive(ctx context.Context, c client.Client, w *sharedWatch, namespace string) (liveList, error) {
-	options := &client.ListOptions{LabelSelector: w.selector, Limit: livePageSize}
-	if w.namespaced {
-		options.Namespace = namespace
+func listLive(ctx context.Context, c client.Client, w *sharedWatch, place Place) (liveList, error) {
+	options := &client.ListOptions{LabelSelector: w.selector, Limit: livePageSize, Namespace: place.Namespace}
+	if place.Name != "" {
+		options.FieldSelector = place.fields()
 	}
 	live := liveList{objects: map[types.NamespacedName]string{}}
 	for {

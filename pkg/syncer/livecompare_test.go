@@ -120,7 +120,7 @@ func TestLiveListReadsAllPagesOfWhatIsWatched(t *testing.T) {
 	t.Parallel()
 	p := &pagedClient{names: []string{"a", "b", "c", "d", "e"}}
 	w := &sharedWatch{gvk: corev1.SchemeGroupVersion.WithKind("Secret"), selector: oursSelector(testCluster()), namespaced: true}
-	live, err := listLive(t.Context(), p, w, "tenant")
+	live, err := listLive(t.Context(), p, w, Place{Namespace: "tenant"})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -116,6 +116,15 @@ type Resource[V, H client.Object] struct {
 	// namespace alone.
 	Select apilabels.Selector
 
+	// Places are where the host objects are watched, for kinds whose host objects are not in
+	// the host namespace. Then s.Host has what these watches hold. nil means the host
+	// namespace, or the whole host for kinds without a namespace.
+	Places []Place
+
+	// CreatesNamespace is true if the namespace of a virtual copy is created with it. The
+	// default is to wait until somebody else creates it.
+	CreatesNamespace bool
+
 	// Trim drops from a host object what the kind never reads, before the cache
 	// keeps it. The engine itself drops managedFields. Kinds that share a type of
 	// host object share its cache: at most one of them sets Trim.

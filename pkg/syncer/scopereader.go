@@ -58,11 +58,12 @@ type scopeReader struct {
 
 	mu       sync.Mutex
 	declared map[readKey]*sharedWatch
-	opened   []*sharedWatch // those that a read has started
+	placed   map[readKey][]*sharedWatch // those of places
+	opened   []*sharedWatch             // those that a read has started
 }
 
 func newScopeReader(side *sharedWatches) *scopeReader {
-	return &scopeReader{side: side, declared: map[readKey]*sharedWatch{}}
+	return &scopeReader{side: side, declared: map[readKey]*sharedWatch{}, placed: map[readKey][]*sharedWatch{}}
 }
 
 // declare lets the kind read from a watch. Of two watches of one type it reads the
@@ -75,6 +76,10 @@ func (r *scopeReader) declare(like client.Object, w *sharedWatch) error {
 	key := readKey{gvk, form}
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if w.place != (Place{}) {
+		r.placed[key] = append(r.placed[key], w)
+		return nil
+	}
 	if _, ok := r.declared[key]; !ok || w.selector.Empty() {
 		r.declared[key] = w
 	}
@@ -86,6 +91,7 @@ func (r *scopeReader) releaseAll() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	clear(r.declared)
+	clear(r.placed)
 	for _, w := range r.opened {
 		r.side.release(w)
 	}
@@ -120,6 +126,17 @@ func (r *scopeReader) watchFor(object runtime.Object) (*sharedWatch, error) {
 	return w, nil
 }
 
+// placedFor returns the watches of places that the kind reads objects like that from.
+func (r *scopeReader) placedFor(object runtime.Object) ([]*sharedWatch, error) {
+	gvk, form, err := typeOf(object, r.side.scheme)
+	if err != nil {
+		return nil, err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.placed[readKey{gvk, form}], nil
+}
+
 // newItem returns an empty object of a type in a form.
 func newItem(scheme *runtime.Scheme, gvk schema.GroupVersionKind, f form) (client.Object, error) {
 	if f == metadataForm {
@@ -137,6 +154,13 @@ func newItem(scheme *runtime.Scheme, gvk schema.GroupVersionKind, f form) (clien
 
 // Get implements client.Reader.
 func (r *scopeReader) Get(ctx context.Context, key client.ObjectKey, object client.Object, options ...client.GetOption) error {
+	placed, err := r.placedFor(object)
+	if err != nil {
+		return err
+	}
+	if len(placed) > 0 {
+		return r.getPlaced(ctx, placed, key, object, options...)
+	}
 	w, err := r.watchFor(object)
 	if err != nil {
 		return err

@@ -55,14 +55,13 @@ func (r *runner) subscribeAll(ctx context.Context, s *subscriptions) error {
 	if err != nil {
 		return err
 	}
-	host, err := r.subscribe(ctx, s, r.hostReader, r.kind.newHost(), r.kind.sel,
-		&handler{own: true, isHeartbeat: r.kind.isHeartbeat, keys: r.originKey})
+	host, err := r.subscribeHost(ctx, s)
 	if err != nil {
 		return err
 	}
-	r.virtualStore.watch.Store(virtual)
-	r.hostStore.watch.Store(host)
-	all := []*sharedWatch{virtual, host}
+	r.virtualStore.set(virtual)
+	r.hostStore.set(host...)
+	all := append([]*sharedWatch{virtual}, host...)
 	for _, also := range r.kind.also {
 		side, sel := r.virtualReader, selectorFor(false)
 		if also.Side == Host {
@@ -126,7 +125,12 @@ func (r *runner) originKey(s Scope, host client.Object) ([]types.NamespacedName,
 
 // subscribe acquires a watch, lets the kind read from it and adds h to it.
 func (r *runner) subscribe(ctx context.Context, s *subscriptions, reader *scopeReader, like client.Object, sel selector, h *handler) (*sharedWatch, error) {
-	w, err := reader.side.acquire(like, sel)
+	return r.subscribeAt(ctx, s, reader, like, sel, Place{}, h)
+}
+
+// subscribeAt subscribes to the watch at a place.
+func (r *runner) subscribeAt(ctx context.Context, s *subscriptions, reader *scopeReader, like client.Object, sel selector, place Place, h *handler) (*sharedWatch, error) {
+	w, err := reader.side.acquireAt(like, sel, place)
 	if err != nil {
 		return nil, err
 	}

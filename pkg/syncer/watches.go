@@ -8,12 +8,10 @@ import (
 	"net/http"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/go-logr/logr"
 	"k8s.io/apimachinery/pkg/api/meta"
-	"k8s.io/apimachinery/pkg/fields"
 	apilabels "k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -48,6 +46,7 @@ type watchKey struct {
 	gvk      schema.GroupVersionKind
 	form     form
 	selector string
+	place    Place
 }
 
 // sharedWatch is one list and watch with its cache. All kinds that need the same
@@ -56,6 +55,7 @@ type sharedWatch struct {
 	side       Side
 	gvk        schema.GroupVersionKind
 	selector   apilabels.Selector
+	place      Place // the zero Place for all of the side
 	namespaced bool
 	label      string // "Pod", in metrics
 	name       string // "host Pod"
@@ -121,26 +121,6 @@ func (s *sharedWatch) failure() error {
 	return s.health.check()
 }
 
-// lateStore is a store that is empty until its watch exists. Admission may ask for
-// an object before the kind runs.
-type lateStore struct{ watch atomic.Pointer[sharedWatch] }
-
-// Get implements store.
-func (l *lateStore) Get(key types.NamespacedName) client.Object {
-	if s := l.watch.Load(); s != nil {
-		return s.Get(key)
-	}
-	return nil
-}
-
-// List implements store.
-func (l *lateStore) List() []client.Object {
-	if s := l.watch.Load(); s != nil {
-		return s.List()
-	}
-	return nil
-}
-
 // sharedWatches are the watches of one side.
 type sharedWatches struct {
 	side   Side
@@ -194,6 +174,12 @@ func (w *sharedWatches) removeTrim(kind string) {
 // acquire returns the watch of objects like that, which it starts if there is none.
 // Each call needs a release.
 func (w *sharedWatches) acquire(like client.Object, sel apilabels.Selector) (*sharedWatch, error) {
+	return w.acquireAt(like, sel, Place{})
+}
+
+// acquireAt returns the watch of objects like that at a place, as acquire does. The zero
+// Place is the whole side, which on the host is the host namespace.
+func (w *sharedWatches) acquireAt(like client.Object, sel apilabels.Selector, place Place) (*sharedWatch, error) {
 	gvk, form, err := typeOf(like, w.scheme)
 	if err != nil {
 		return nil, err
@@ -213,13 +199,13 @@ func (w *sharedWatches) acquire(like client.Object, sel apilabels.Selector) (*sh
 	if w.ctx == nil {
 		return nil, fmt.Errorf("cannot watch %s %s: the engine does not run", w.side, gvk.Kind)
 	}
-	key := watchKey{gvk, form, sel.String()}
+	key := watchKey{gvk, form, sel.String(), place}
 	if found, ok := w.all[key]; ok {
 		found.users++
 		return found, nil
 	}
 	s := &sharedWatch{
-		side: w.side, gvk: gvk, selector: sel, users: 1, indexes: map[string]bool{},
+		side: w.side, gvk: gvk, selector: sel, place: place, users: 1, indexes: map[string]bool{},
 		namespaced: mapping.Scope.Name() == meta.RESTScopeNameNamespace,
 		label:      w.labelOf(key), name: w.side.String() + " " + w.labelOf(key),
 	}
@@ -240,6 +226,9 @@ func (w *sharedWatches) labelOf(key watchKey) string {
 	case unstructuredForm:
 		label += " unstructured"
 	case typedForm:
+	}
+	if key.place != (Place{}) {
+		return label + " (" + key.place.String() + ")"
 	}
 	usual := ""
 	if w.ours != nil {
@@ -270,8 +259,8 @@ func (w *sharedWatches) startWatch(s *sharedWatch, like client.Object, key watch
 		DefaultTransform:            stripFields(trims),
 		DefaultWatchErrorHandler:    func(context.Context, *toolscache.Reflector, error) {}, // The health records it.
 	}
-	if s.namespaced && w.namespace != "" {
-		options.DefaultFieldSelector = fields.OneTermEqualSelector("metadata.namespace", w.namespace)
+	if place := w.placeOf(s); place != (Place{}) {
+		options.DefaultFieldSelector = place.fields()
 	}
 	options.NewInformer = w.informerOf(s, key)
 	var err error
@@ -295,6 +284,15 @@ func (w *sharedWatches) startWatch(s *sharedWatch, like client.Object, key watch
 		}
 	}()
 	return nil
+}
+
+// placeOf returns the place of a watch, the zero Place for everything. Watches without one
+// are confined to the namespace of the side.
+func (w *sharedWatches) placeOf(s *sharedWatch) Place {
+	if s.place == (Place{}) && s.namespaced {
+		return Place{Namespace: w.namespace}
+	}
+	return s.place
 }
 
 // informerOf returns the function that creates the informer of a watch: one that

@@ -96,7 +96,7 @@ func TestWatchesOfOneTypeAreApartByForm(t *testing.T) {
 	want := map[string]string{"secrets": "virtual Secret", "metadata": "virtual Secret metadata", "custom": "virtual Secret unstructured"}
 	got := map[string]string{}
 	for name := range want {
-		got[name] = e.runners[name].virtualStore.watch.Load().name
+		got[name] = e.runners[name].virtualStore.list()[0].name
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("Each form has a watch and a name of its own (-want +got):\n%s", diff)

@@ -26,7 +26,10 @@ func Default(kinds ...Kind) *Config {
 				SyncBackFields:       []NodeField{NodeUnschedulable},
 				SyncBackLabels:       []string{},
 				SyncBackTaintEffects: []corev1.TaintEffect{corev1.TaintEffectNoSchedule, corev1.TaintEffectPreferNoSchedule},
-			}},
+			},
+				ConfigMaps: Mapped{Mappings{ByName: map[string]string{}}},
+				Secrets:    Mapped{Mappings{ByName: map[string]string{}}},
+			},
 		},
 		Policies: defaultPolicies(),
 		Networking: Networking{Advanced: NetworkingAdvanced{

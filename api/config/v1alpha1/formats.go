@@ -65,6 +65,12 @@ func Formats() []Format {
 		{Name: "object-name", Pattern: `^` + dnsName + `$`,
 			Want:    "the name of an object of the host: lower case letters, digits, - and ., such as fast-ssd",
 			isValid: isObjectName},
+		{Name: "host-objects", Pattern: `^(` + dnsLabel + `/(\*|` + dnsName + `)|/` + dnsName + `)$`,
+			Want:    "named as shared/ca, shared/* or /ca are: objects of the host",
+			isValid: isObjectPath},
+		{Name: "virtual-objects", Pattern: `^` + dnsLabel + `/(\*|` + dnsName + `)$`,
+			Want:    "a namespace and a name in the virtual cluster, such as shop/ca or shop/*",
+			isValid: isObjectPath},
 		{Name: "label-key", Pattern: `^(` + dnsName + `/)?` + labelPart + `$`,
 			Want: "named as app or example.com/app are", isValid: isLabelKey},
 		{Name: "key-pattern", Pattern: `^(` + dnsName + `/)?(` + labelPart + `|[-A-Za-z0-9_.]*\*)$`,
@@ -207,4 +213,9 @@ func isLabelValue(value string) bool {
 
 func hasOnlyDigitsAndDots(value string) bool {
 	return strings.Trim(value, "0123456789.") == ""
+}
+
+func isObjectPath(value string) bool {
+	namespace, name, _ := strings.Cut(value, "/")
+	return (namespace == "" || len(validation.ValidateNamespaceName(namespace, false)) == 0) && (name == "*" || isObjectName(name))
 }

@@ -28,6 +28,8 @@ func TestFormats(t *testing.T) {
 		"file-name":        {"ca.crt /certs/ca.crt a-b_c/d", "a:b a*", ""},
 		"context-name":     {"shop kubernetes-admin@shop a/b", "a'b a\"b a\\b", ""},
 		"object-name":      {"fast-ssd a.b.c a", "Fast fast_ssd -a a-", strings.Repeat("a", 254)},
+		"host-objects":     {"shared/ca shared/* /ca shared/a.b", "ca shared/ shared */ca shared/c* a.b/ca Shared/ca /* a/b/c", strings.Repeat("a", 64) + "/ca"},
+		"virtual-objects":  {"shop/ca shop/* shop/a.b", "ca shop/ shop */ca shop/c* a.b/ca Shop/ca /ca a/b/c", strings.Repeat("a", 64) + "/ca"},
 		"label-key":        {"app example.com/app a_b.c", "a/b/c /a a/ -a Ex.com/a", strings.Repeat("a", 64)},
 		"port-range":       {"80 8080 1-65535 30000-30100", "0 a 1- -1 1-2-3 080", "70000 9-1 2000-100"},
 		"image-pattern":    {"docker.io/library/nginx ghcr.io/a/* a:5000/* ghcr.io/a/b:1* ghcr.io/a@sha256:0", "nginx * ghcr.io Ghcr.io/a ghcr.io/*/b", ""},

@@ -38,6 +38,10 @@ type FromHost struct {
 	StorageClasses Selected `json:"storageClasses"`
 	// runtimeClasses of the host.
 	RuntimeClasses Selected `json:"runtimeClasses"`
+	// configMaps of the host.
+	ConfigMaps Mapped `json:"configMaps"`
+	// secrets of the host.
+	Secrets Mapped `json:"secrets"`
 }
 
 // Selected are the settings of a kind of the host of which the tenant sees a selection.

@@ -41,10 +41,16 @@ type Row struct {
 	// Further are permissions that another setting of the kind needs.
 	Further []Further
 
+	// Mapped specifies that the originals are in the namespaces of the host that the settings
+	// name. The chart has a Role in each, which the table cannot show. Default: they are in
+	// the host namespace, or in none.
+	Mapped bool
+
 	// KeepsCopies specifies that copies stay when the kind is switched off: they hold
 	// data. Default: they are deleted.
 	KeepsCopies bool
 
+	name     string    // of the kind; empty for the last key of its setting
 	referrer *Referrer // what objects of the kind refer to; nil for nothing
 
 	makers  []maker // of the kinds that are on together
@@ -103,6 +109,13 @@ func (r Row) keepsCopies() Row {
 	return r
 }
 
+// mapped sets Mapped, and the name of the kind, as another one has the last key of its
+// setting.
+func (r Row) mapped(name string) Row {
+	r.name, r.Mapped = name, true
+	return r
+}
+
 // refers sets what objects of the kind refer to.
 func (r Row) refers(object client.Object, refs func(client.Object) Refs) Row {
 	r.referrer = &Referrer{Object: object, Refers: refs}
@@ -121,8 +134,11 @@ func (r Row) permitsIf(setting string, rules ...rbacv1.PolicyRule) Row {
 	return r
 }
 
-// Name returns the name of the kind.
+// Name returns the name of the kind, by default the last key of its setting in lower case.
 func (r Row) Name() string {
+	if r.name != "" {
+		return r.name
+	}
 	return strings.ToLower(r.Setting[strings.LastIndexByte(r.Setting, '.')+1:])
 }
 
@@ -189,6 +205,9 @@ func (r Row) Kinds() (with, without []syncer.Kind) {
 // Rules returns the permissions that the kinds of the row need: those in the host
 // namespace, and those in the whole host cluster. They name exactly the verbs in use.
 func (r Row) Rules() (namespaced, cluster []rbacv1.PolicyRule) {
+	if r.Mapped {
+		return nil, nil
+	}
 	namespaced, cluster = rulesOf(r.ifOn(Options{}))
 	return append(namespaced, r.extra...), cluster
 }
