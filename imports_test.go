@@ -39,6 +39,7 @@ var rules = map[string]rule{
 	"pkg/cli/kubeconfig":      {},
 	"pkg/cli/output":          {code: []string{"pkg/cli/fault"}},
 	"pkg/cli/forward":         {},
+	"pkg/cli/fleet":           {code: []string{"pkg/cli/fault", "pkg/cli/host", "pkg/cli/kubeconfig", "pkg/cli/release"}},
 	"pkg/cli/host":            {code: []string{"pkg/cli/fault", "pkg/cli/kubeconfig"}},
 	"pkg/cli/release":         {code: []string{"pkg/cli/fault", "pkg/cli/host", "chart", "api/..."}},
 	"pkg/cli/connection":      {code: cliShared},
@@ -51,6 +52,7 @@ var rules = map[string]rule{
 	"pkg/cli/kubeconfigprint": {code: cliShared},
 	"pkg/cli/list":            {code: cliShared},
 	"pkg/cli/logs":            {code: cliShared},
+	"pkg/cli/top":             {code: cliShared},
 	"pkg/cli/upgrade":         {code: cliShared},
 	"pkg/cli/version":         {code: cliShared},
 
@@ -143,7 +145,7 @@ var rules = map[string]rule{
 
 // cliShared is what commands share. No command imports another one.
 var cliShared = []string{
-	"pkg/cli/fault", "pkg/cli/kubeconfig", "pkg/cli/output", "pkg/cli/forward", "pkg/cli/host", "pkg/cli/release", "pkg/cli/connection", "api/...",
+	"pkg/cli/fault", "pkg/cli/kubeconfig", "pkg/cli/output", "pkg/cli/forward", "pkg/cli/host", "pkg/cli/release", "pkg/cli/connection", "pkg/cli/fleet", "api/...",
 }
 
 // restricted are modules that a rule must name before a package may import them:

@@ -96,6 +96,12 @@ func defaultFigures() map[string]figure {
 		"binary": {"MiB", 150, 0},
 		"image":  {"MiB", 50, 0},
 
+		// The process "sublet version", from its start to its end. "sublet list
+		// --all-contexts" of 10 hosts in this process, each with 50 virtual clusters
+		// of 10 pods. They answer from memory.
+		"cli_version":  {"ms", 60, 0},
+		"cli_list_500": {"s", 2, 0},
+
 		// 100 pods, one every 0.2 s. Down: from just before the tenant's create
 		// call to the host's watch event of the host pod. Up: from the host's
 		// watch event with phase Running to the virtual one.

@@ -38,6 +38,7 @@ func main() {
 	flag.StringVar(&o.run, "run", "", "figures to measure, separated by commas; a prefix will do (default: all)")
 	flag.StringVar(&o.tenant.Chart, "chart", "chart", "folder of the chart")
 	flag.StringVar(&o.tenant.Server, "server", filepath.Join("bin", "sublet-server"), "the server's binary")
+	flag.StringVar(&o.cli, "cli", filepath.Join("bin", "sublet"), "the command line's binary")
 	flag.DurationVar(&o.idle, "idle", time.Minute, "how long an idle server is watched")
 	flag.IntVar(&o.nodeImages, "node-images", 0, "images that each host node reports")
 	flag.StringVar(&o.postgres, "postgres", "", "data source of a PostgreSQL server whose user may create databases, as postgres://USER:PASSWORD@HOST:PORT/")
@@ -63,6 +64,7 @@ type options struct {
 	run        string
 	idle       time.Duration
 	nodeImages int
+	cli        string
 	postgres   string
 	mariadb    string
 	tenant     tenant.Options
@@ -79,6 +81,7 @@ type group struct {
 func groups() []group {
 	return slices.Concat([]group{
 		{[]string{"binary", "image"}, (*bench).measureSize},
+		{[]string{"cli_version", "cli_list_500"}, (*bench).measureCLI},
 		{[]string{"start_ready", "start_first_pod"}, (*bench).measureStart},
 		{[]string{"pod_down_p50", "pod_down_p99", "pod_up_p50", "pod_up_p99"}, (*bench).measurePods},
 	}, storeGroups(), []group{

@@ -85,6 +85,7 @@ func (h *fakeHost) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	switch resourceName := parts[len(parts)-1]; resourceName {
 	case "statefulsets":
+		statefulSets.ResourceVersion = "1"
 		write(w, http.StatusOK, statefulSets)
 	case "configmaps":
 		write(w, http.StatusOK, anchors)

@@ -26,6 +26,7 @@ import (
 	"github.com/sublet-dev/sublet/pkg/cli/kubeconfigprint"
 	"github.com/sublet-dev/sublet/pkg/cli/list"
 	"github.com/sublet-dev/sublet/pkg/cli/logs"
+	"github.com/sublet-dev/sublet/pkg/cli/top"
 	"github.com/sublet-dev/sublet/pkg/cli/upgrade"
 	versionverb "github.com/sublet-dev/sublet/pkg/cli/version"
 )
@@ -38,6 +39,7 @@ func Run(ctx context.Context) int {
 	env := &host.Env{
 		Flags: genericclioptions.NewConfigFlags(true), In: os.Stdin, Out: os.Stdout, Err: os.Stderr, Version: version,
 		IsTerminal: term.IsTerminal(int(os.Stdin.Fd())) && term.IsTerminal(int(os.Stderr.Fd())),
+		ShowsOut:   term.IsTerminal(int(os.Stdout.Fd())),
 	}
 	return Execute(ctx, env, filepath.Base(os.Args[0]), os.Args[1:])
 }
@@ -101,7 +103,7 @@ still work on the host of the virtual cluster.`,
 		return &fault.Error{Code: fault.Usage, Message: err.Error(), Hint: "See the flags with: " + cmd.CommandPath() + " --help"}
 	})
 	root.AddCommand(
-		check.Command(env), create.Command(env), connect.Command(env), connect.Background(env), disconnect.Command(env), list.Command(env), upgrade.Command(env),
+		check.Command(env), create.Command(env), connect.Command(env), connect.Background(env), disconnect.Command(env), list.Command(env), top.Command(env), upgrade.Command(env),
 		describe.Command(env), logs.Command(env),
 		deleteverb.Command(env), kubeconfigprint.Command(env), versionverb.Command(env),
 	)

@@ -62,6 +62,8 @@ func TestWrongInputs(t *testing.T) {
 		{"list", "--nope"},
 		{"list", "shop"},
 		{"list", "-o", "xml"},
+		{"top", "--sort-by", "size"},
+		{"list", "-A", "--watch", "--context=expired"},
 		{"list", "-o", "jsonpath={"},
 		{"list", "--host-timeout=soon"},
 		{"list", "--context=nope"},

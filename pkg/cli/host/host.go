@@ -26,6 +26,8 @@ type Env struct {
 	Out, Err io.Writer
 	// IsTerminal is true if a person reads Err and can answer on In.
 	IsTerminal bool
+	// ShowsOut is true if a person reads Out, on a terminal.
+	ShowsOut bool
 	// Version is the version of the command line.
 	Version string
 	// HostFlags are the flags that the user gave, for another process of this program. Context

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 	"k8s.io/apimachinery/pkg/util/duration"
 
+	"github.com/sublet-dev/sublet/pkg/cli/fleet"
 	"github.com/sublet-dev/sublet/pkg/cli/host"
 	"github.com/sublet-dev/sublet/pkg/cli/output"
 	"github.com/sublet-dev/sublet/pkg/cli/release"
@@ -17,8 +18,8 @@ import (
 // options are the flags.
 type options struct {
 	output.Flags
-	allNamespaces, allContexts bool
-	hostTimeout                time.Duration
+	allNamespaces, allContexts, watch bool
+	hostTimeout                       time.Duration
 }
 
 // Command returns the command.
@@ -32,9 +33,13 @@ func Command(env *host.Env) *cobra.Command {
 
 With --all-contexts, every distinct cluster of the kubeconfig is asked at the same time. A host that
 does not answer in time is a row with the reason. NODES and PODS count what tenants run on the host. CPU and
-MEMORY are the sums of their requests.`,
+MEMORY are the sums of their requests.
+
+With --watch, it holds one watch on each host. A terminal shows the table in place. Elsewhere, each
+change is a new row, or a new object with -o. The columns of use are listed again every 30 seconds.`,
 		Example: `  sublet list -A
-  sublet list --all-contexts -o wide`,
+  sublet list --all-contexts -o wide
+  sublet list --all-contexts --watch`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return o.run(cmd.Context(), env)
@@ -42,6 +47,7 @@ MEMORY are the sums of their requests.`,
 	}
 	o.AddFlags(cmd)
 	cmd.Flags().BoolVarP(&o.allNamespaces, "all-namespaces", "A", false, "Virtual clusters of all namespaces")
+	cmd.Flags().BoolVarP(&o.watch, "watch", "w", false, "Print changes until Ctrl-C")
 	cmd.Flags().BoolVar(&o.allContexts, "all-contexts", false, "Virtual clusters of all hosts of the kubeconfig, in all namespaces")
 	cmd.Flags().DurationVar(&o.hostTimeout, "host-timeout", 2*time.Second, "How long a host may take with --all-contexts")
 	return cmd
@@ -53,7 +59,12 @@ func (o *options) run(ctx context.Context, env *host.Env) error {
 		return err
 	}
 	if o.allContexts {
-		clusters, err := o.listHosts(ctx, env)
+		if o.watch {
+			return o.watchHosts(ctx, env)
+		}
+		clusters, err := fleet.Ask(ctx, env, o.hostTimeout, func(ctx context.Context, h *host.Host, namespace string) ([]release.Cluster, error) {
+			return release.List(ctx, h.Client, namespace)
+		})
 		if err != nil {
 			return err
 		}
@@ -67,14 +78,14 @@ func (o *options) run(ctx context.Context, env *host.Env) error {
 	if o.allNamespaces {
 		namespace, where = "", "any namespace"
 	}
+	if o.watch {
+		return o.follow(ctx, env, []string{h.Context}, namespace)
+	}
 	clusters, err := release.List(ctx, h.Client, namespace)
 	if err != nil {
 		return err
 	}
-	for i := range clusters {
-		clusters[i].Context = h.Context
-	}
-	return o.show(env, clusters, where)
+	return o.show(env, fleet.Mark(clusters, h.Context), where)
 }
 
 // show prints the clusters in the format of the flags.
@@ -90,11 +101,21 @@ func (o *options) show(env *host.Env, clusters []release.Cluster, where string) 
 		fmt.Fprintf(env.Err, "No virtual clusters in %s.\n", where)
 		return nil
 	}
+	return o.Table(env.Out, o.columns(), rows(clusters))
+}
+
+// rows returns the rows of a table.
+func rows(clusters []release.Cluster) [][]string {
 	rows := make([][]string, 0, len(clusters))
 	for _, cluster := range clusters {
 		rows = append(rows, row(cluster, time.Now()))
 	}
-	columns := []output.Column{
+	return rows
+}
+
+// columns returns the columns of the table.
+func (o *options) columns() []output.Column {
+	return []output.Column{
 		{Name: "HOST", Wide: !o.allContexts},
 		{Name: "NAMESPACE"},
 		{Name: "NAME"},
@@ -109,7 +130,6 @@ func (o *options) show(env *host.Env, clusters []release.Cluster, where string) 
 		{Name: "AGE"},
 		{Name: "REASON", Wide: !o.allContexts},
 	}
-	return o.Table(env.Out, columns, rows)
 }
 
 // apiVersion is that of the printed objects. No server has them.

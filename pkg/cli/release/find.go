@@ -23,7 +23,8 @@ import (
 )
 
 const (
-	controlPlanes = "app.kubernetes.io/name=sublet,app.kubernetes.io/component=control-plane"
+	// ControlPlanes selects the workloads and the pods of control planes.
+	ControlPlanes = "app.kubernetes.io/name=sublet,app.kubernetes.io/component=control-plane"
 	anchors       = "app.kubernetes.io/name=sublet,app.kubernetes.io/component=anchor"
 )
 
@@ -45,6 +46,10 @@ type Cluster struct {
 	Pods, Nodes int
 	CPU, Memory resource.Quantity
 	HasUsage    bool
+	// UsedCPU and UsedMemory are what the tenant's pods use, OwnCPU and OwnMemory what the control plane
+	// uses. All are valid if HasUse is true: see AddUse.
+	UsedCPU, UsedMemory, OwnCPU, OwnMemory resource.Quantity
+	HasUse                                 bool
 	// Created is when it was created.
 	Created time.Time
 }
@@ -52,44 +57,62 @@ type Cluster struct {
 // List returns the virtual clusters in a namespace, or in all if it is empty, by namespace and
 // name. It makes three requests. Usage is left out without the permission to list pods.
 func List(ctx context.Context, client kubernetes.Interface, namespace string) ([]Cluster, error) {
-	workloads, err := client.AppsV1().StatefulSets(namespace).List(ctx, metav1.ListOptions{LabelSelector: controlPlanes})
+	clusters, _, err := ListWithVersion(ctx, client, namespace)
+	return clusters, err
+}
+
+// ListWithVersion does what List does. It also returns the version from which a watch of the
+// StatefulSets continues.
+func ListWithVersion(ctx context.Context, client kubernetes.Interface, namespace string) (clusters []Cluster, version string, err error) {
+	workloads, err := client.AppsV1().StatefulSets(namespace).List(ctx, metav1.ListOptions{LabelSelector: ControlPlanes})
 	if err != nil {
-		return nil, fault.Wrap(err, "cannot list StatefulSets")
+		return nil, "", fault.Wrap(err, "cannot list StatefulSets")
 	}
 	if len(workloads.Items) == 0 {
-		return nil, nil
+		return nil, workloads.ResourceVersion, nil
 	}
 	marks, err := client.CoreV1().ConfigMaps(namespace).List(ctx, metav1.ListOptions{LabelSelector: anchors})
 	if err != nil {
-		return nil, fault.Wrap(err, "cannot list ConfigMaps")
+		return nil, "", fault.Wrap(err, "cannot list ConfigMaps")
 	}
-	clusters := make([]Cluster, 0, len(workloads.Items))
+	clusters = make([]Cluster, 0, len(workloads.Items))
 	for i := range workloads.Items {
-		clusters = append(clusters, fromWorkload(&workloads.Items[i]))
+		clusters = append(clusters, FromWorkload(&workloads.Items[i]))
+	}
+	stores := map[string]string{} // namespace/name of the anchor -> store
+	for i := range marks.Items {
+		stores[marks.Items[i].Namespace+"/"+marks.Items[i].Name] = marks.Items[i].Annotations[labels.StoreLocation]
 	}
 	for i := range clusters {
-		for _, anchor := range marks.Items {
-			if anchor.Namespace == clusters[i].Namespace && anchor.Name == clusters[i].Anchor() {
-				clusters[i].Store = anchor.Annotations[labels.StoreLocation]
-			}
-		}
+		clusters[i].Store = stores[clusters[i].Namespace+"/"+clusters[i].Anchor()]
 	}
 	pods, err := client.CoreV1().Pods(namespace).List(ctx, metav1.ListOptions{LabelSelector: labels.Release})
 	switch {
 	case apierrors.IsForbidden(err):
 	case err != nil:
-		return nil, fault.Wrap(err, "cannot list pods")
+		return nil, "", fault.Wrap(err, "cannot list pods")
 	default:
 		addUsage(clusters, pods.Items)
 	}
+	Sort(clusters)
+	return clusters, workloads.ResourceVersion, nil
+}
+
+// Sort sorts clusters by namespace and name.
+func Sort(clusters []Cluster) {
 	slices.SortFunc(clusters, func(a, b Cluster) int {
 		return strings.Compare(a.Namespace+"/"+a.Name, b.Namespace+"/"+b.Name)
 	})
-	return clusters, nil
 }
 
-// fromWorkload returns the cluster of a StatefulSet.
-func fromWorkload(workload *appsv1.StatefulSet) Cluster {
+// WithUsageOf returns the cluster with store and usage of an earlier one.
+func (c Cluster) WithUsageOf(earlier Cluster) Cluster {
+	c.Store, c.Pods, c.Nodes, c.CPU, c.Memory, c.HasUsage = earlier.Store, earlier.Pods, earlier.Nodes, earlier.CPU, earlier.Memory, earlier.HasUsage
+	return c
+}
+
+// FromWorkload returns the cluster of a StatefulSet.
+func FromWorkload(workload *appsv1.StatefulSet) Cluster {
 	cluster := Cluster{
 		Release: release.Release{Name: workload.Labels["app.kubernetes.io/instance"], Namespace: workload.Namespace},
 		Version: workload.Labels["app.kubernetes.io/version"],
@@ -155,7 +178,7 @@ func Find(ctx context.Context, h *host.Host, name string) (*Cluster, error) {
 		workload, err := h.Client.AppsV1().StatefulSets(namespace).Get(ctx, name, metav1.GetOptions{})
 		switch {
 		case err == nil && workload.Labels["app.kubernetes.io/name"] == "sublet":
-			cluster := fromWorkload(workload)
+			cluster := FromWorkload(workload)
 			return &cluster, nil
 		case apierrors.IsForbidden(err):
 			denied = err
@@ -187,7 +210,7 @@ func FindHost(ctx context.Context, env *host.Env, name string) (*host.Host, *Clu
 
 // findEverywhere looks for a release in all namespaces.
 func findEverywhere(ctx context.Context, h *host.Host, name string, denied error) (*Cluster, error) {
-	selector := controlPlanes + ",app.kubernetes.io/instance=" + name
+	selector := ControlPlanes + ",app.kubernetes.io/instance=" + name
 	workloads, err := h.Client.AppsV1().StatefulSets("").List(ctx, metav1.ListOptions{LabelSelector: selector})
 	if apierrors.IsForbidden(err) {
 		if denied != nil {
@@ -203,7 +226,7 @@ func findEverywhere(ctx context.Context, h *host.Host, name string, denied error
 	case 0:
 		return nil, fault.New(fault.NotFound, "List those that exist with: sublet list -A", "virtual cluster %s does not exist in any namespace", name)
 	case 1:
-		cluster := fromWorkload(&workloads.Items[0])
+		cluster := FromWorkload(&workloads.Items[0])
 		return &cluster, nil
 	}
 	namespaces := []string{}

@@ -1,4 +1,5 @@
-package list
+// Package fleet asks all hosts of a kubeconfig at the same time.
+package fleet
 
 import (
 	"context"
@@ -6,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
@@ -19,9 +21,11 @@ import (
 // maxHosts bounds the hosts that are asked at the same time.
 const maxHosts = 32
 
-// listHosts asks every distinct host of the kubeconfig. A host that fails is one cluster without
-// a name, with the reason.
-func (o *options) listHosts(ctx context.Context, env *host.Env) ([]release.Cluster, error) {
+// Question returns what a host has. It gets all namespaces if namespace is empty.
+type Question func(ctx context.Context, h *host.Host, namespace string) ([]release.Cluster, error)
+
+// Hosts returns one context for each distinct host of the kubeconfig, sorted.
+func Hosts(env *host.Env) ([]string, error) {
 	config, err := env.Files().Load()
 	if err != nil {
 		return nil, host.LoadError(err)
@@ -30,12 +34,22 @@ func (o *options) listHosts(ctx context.Context, env *host.Env) ([]release.Clust
 	if len(names) == 0 {
 		return nil, fault.New(fault.Usage, "Name a file with --kubeconfig or KUBECONFIG.", "the kubeconfig has no context of a host")
 	}
+	return names, nil
+}
+
+// Ask asks every distinct host of the kubeconfig. A host that fails is one cluster without a name,
+// with the reason. None may take longer than timeout.
+func Ask(ctx context.Context, env *host.Env, timeout time.Duration, question Question) ([]release.Cluster, error) {
+	names, err := Hosts(env)
+	if err != nil {
+		return nil, err
+	}
 	found := make([][]release.Cluster, len(names))
 	var group errgroup.Group
 	group.SetLimit(maxHosts)
 	for i, name := range names {
 		group.Go(func() error {
-			found[i] = o.listHost(ctx, env, name)
+			found[i] = askHost(ctx, env, name, timeout, question)
 			return nil
 		})
 	}
@@ -46,9 +60,9 @@ func (o *options) listHosts(ctx context.Context, env *host.Env) ([]release.Clust
 	return slices.Concat(found...), nil
 }
 
-// listHost asks one host. It returns in time even if a credential plugin hangs.
-func (o *options) listHost(ctx context.Context, env *host.Env, name string) []release.Cluster {
-	ctx, cancel := context.WithTimeout(ctx, o.hostTimeout)
+// askHost asks one host. It returns in time even if a credential plugin hangs.
+func askHost(ctx context.Context, env *host.Env, name string, timeout time.Duration, question Question) []release.Cluster {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	type result struct {
 		clusters []release.Cluster
@@ -61,7 +75,7 @@ func (o *options) listHost(ctx context.Context, env *host.Env, name string) []re
 			results <- result{err: err}
 			return
 		}
-		clusters, err := release.List(ctx, h.Client, "")
+		clusters, err := question(ctx, h, "")
 		results <- result{clusters, err}
 	}()
 	answer := result{err: context.DeadlineExceeded}
@@ -70,16 +84,26 @@ func (o *options) listHost(ctx context.Context, env *host.Env, name string) []re
 	case <-ctx.Done():
 	}
 	if answer.err != nil {
-		reason := answer.err.Error()
-		if errors.Is(answer.err, context.DeadlineExceeded) {
-			reason = fmt.Sprintf("no answer in %s", o.hostTimeout)
-		}
-		return []release.Cluster{{Context: name, Status: status(answer.err), Reason: reason}}
+		return []release.Cluster{Failed(name, answer.err, timeout)}
 	}
-	for i := range answer.clusters {
-		answer.clusters[i].Context = name
+	return Mark(answer.clusters, name)
+}
+
+// Mark sets the context of clusters.
+func Mark(clusters []release.Cluster, name string) []release.Cluster {
+	for i := range clusters {
+		clusters[i].Context = name
 	}
-	return answer.clusters
+	return clusters
+}
+
+// Failed returns the row of a host that failed, or did not answer in time.
+func Failed(name string, err error, timeout time.Duration) release.Cluster {
+	reason := err.Error()
+	if errors.Is(err, context.DeadlineExceeded) {
+		reason = fmt.Sprintf("no answer in %s", timeout)
+	}
+	return release.Cluster{Context: name, Status: status(err), Reason: reason}
 }
 
 // status returns the status of a host that failed.
