@@ -216,6 +216,12 @@
   resources: ["runtimeclasses"]
   verbs: ["get", "list", "watch"]
 {{- end }}
+{{- if .Values.sync.fromHost.priorityClasses.enabled }}
+# priorityclasses
+- apiGroups: ["scheduling.k8s.io"]
+  resources: ["priorityclasses"]
+  verbs: ["get", "list", "watch"]
+{{- end }}
 {{- if and .Values.controlPlane.advanced.virtualScheduler.enabled .Values.controlPlane.advanced.virtualScheduler.hostUsage }}
 # the virtual scheduler: requests of foreign pods
 - apiGroups: [""]

@@ -199,6 +199,8 @@
     "sync.fromHost.storageClasses.enabled"
     "sync.fromHost.runtimeClasses"
     "sync.fromHost.runtimeClasses.enabled"
+    "sync.fromHost.priorityClasses"
+    "sync.fromHost.priorityClasses.enabled"
     "sync.fromHost.configMaps"
     "sync.fromHost.configMaps.enabled"
     "sync.fromHost.configMaps.mappings"

@@ -6,6 +6,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	nodev1 "k8s.io/api/node/v1"
+	schedulingv1 "k8s.io/api/scheduling/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apiserver/pkg/admission"
@@ -30,6 +31,7 @@ type hostOwned struct {
 func hostOwnedKinds() []hostOwned {
 	return []hostOwned{
 		{setting: "sync.fromHost.runtimeClasses", resource: nodev1.Resource("runtimeclasses"), noun: "runtime class"},
+		{setting: "sync.fromHost.priorityClasses", resource: schedulingv1.Resource("priorityclasses"), noun: "priority class"},
 	}
 }
 

@@ -27,7 +27,8 @@ func DroppedFields(settings *v1alpha1.Config, spec *corev1.PodSpec) []Violation 
 			Detail: "has no effect, because the host schedules the pods", Setting: hostSchedulersSetting,
 		})
 	}
-	if spec.PriorityClassName != "" && len(settings.Sync.ToHost.Pods.PriorityClasses) == 0 {
+	countsOnHost := len(settings.Sync.ToHost.Pods.PriorityClasses) > 0 || settings.Sync.IsEnabled("sync.fromHost.priorityClasses")
+	if spec.PriorityClassName != "" && !countsOnHost {
 		violations = append(violations, Violation{
 			Field: "spec.priorityClassName", Value: spec.PriorityClassName,
 			Detail: "has no effect, because the host schedules the pods, without their priorities", Setting: virtualSchedulerSetting,

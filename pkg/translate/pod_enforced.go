@@ -1,6 +1,7 @@
 package translate
 
 import (
+	"cmp"
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
@@ -16,8 +17,11 @@ type Enforced struct {
 	RuntimeClassName string
 	// PriorityClassName is the priority class on the host. Empty means the host's default.
 	PriorityClassName string
+	// NamedClass is the priority class of the host that the pod itself names. It counts if
+	// PriorityClassName is empty. Empty if it names none.
+	NamedClass string
 	// PriorityClasses are the priority classes on the host by the priority of the pod, sorted
-	// by From. They count if PriorityClassName is empty.
+	// by From. They count if neither PriorityClassName nor NamedClass is set.
 	PriorityClasses []PriorityClass
 }
 
@@ -35,8 +39,8 @@ func (e Enforced) IgnoresPriority(virtual *corev1.Pod) bool {
 // priorityClass returns the priority class of a new host pod, empty for the default of the
 // host. A pod without a priority has 0, as in every cluster.
 func (e Enforced) priorityClass(virtual *corev1.Pod) string {
-	if e.PriorityClassName != "" {
-		return e.PriorityClassName
+	if class := cmp.Or(e.PriorityClassName, e.NamedClass); class != "" {
+		return class
 	}
 	var priority int32
 	if virtual.Spec.Priority != nil {

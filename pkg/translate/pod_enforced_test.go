@@ -23,6 +23,8 @@ func TestPriorityClass(t *testing.T) {
 		{name: "negative", reason: "it is less than a pod without a priority", enforced: Enforced{PriorityClasses: band}, priority: new(int32(-1)), want: "low"},
 		{name: "below", reason: "the default of the host is left", enforced: Enforced{PriorityClasses: band}, priority: new(int32(-11))},
 		{name: "one for all", reason: "it is the operator's word", enforced: Enforced{PriorityClassName: "all", PriorityClasses: band}, priority: new(int32(1000)), want: "all"},
+		{name: "named", reason: "a class of the host that the pod names is before the band", enforced: Enforced{NamedClass: "urgent", PriorityClasses: band}, priority: new(int32(1000)), want: "urgent"},
+		{name: "named and one for all", reason: "the operator's word counts more", enforced: Enforced{PriorityClassName: "all", NamedClass: "urgent"}, want: "all"},
 		{name: "no band", reason: "the priority has no effect", priority: new(int32(1)), ignored: true},
 		{name: "no priority, no band", reason: "there is nothing to tell", priority: new(int32(0))},
 	} {

@@ -38,6 +38,8 @@ type FromHost struct {
 	StorageClasses Selected `json:"storageClasses"`
 	// runtimeClasses of the host.
 	RuntimeClasses Selected `json:"runtimeClasses"`
+	// priorityClasses of the host.
+	PriorityClasses Selected `json:"priorityClasses"`
 	// configMaps of the host.
 	ConfigMaps Mapped `json:"configMaps"`
 	// secrets of the host.
@@ -66,8 +68,9 @@ type Pods struct {
 	// Runtime class of the host that each pod of the tenant gets, whichever it asks for.
 	// Default: ""
 	RuntimeClassName string `json:"runtimeClassName" format:"object-name,optional"`
-	// Priority class of the host that each pod of the tenant gets. Empty means the one that
-	// priorityClasses names, or else the default of the host.
+	// Priority class of the host that each pod of the tenant gets. Empty means the one that the pod names,
+	// if sync.fromHost.priorityClasses shows it, then that of priorityClasses, or else the default of the
+	// host.
 	// Default: ""
 	PriorityClassName string `json:"priorityClassName" format:"object-name,optional"`
 	// Priority classes of the host by the lowest priority in the virtual cluster that gets them, such as

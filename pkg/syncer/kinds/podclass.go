@@ -3,31 +3,75 @@ package kinds
 import (
 	"fmt"
 
+	corev1 "k8s.io/api/core/v1"
 	nodev1 "k8s.io/api/node/v1"
+	schedulingv1 "k8s.io/api/scheduling/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	apilabels "k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"github.com/sublet-dev/sublet/api/labels"
+	"github.com/sublet-dev/sublet/api/config/v1alpha1"
 	"github.com/sublet-dev/sublet/pkg/syncer"
 )
 
-// runtimeClassesSetting is the path of the settings of the host's runtime classes.
-const runtimeClassesSetting = "sync.fromHost.runtimeClasses"
+// The paths of the settings of classes of the host that pods name.
+const (
+	runtimeClassesSetting  = "sync.fromHost.runtimeClasses"
+	priorityClassesSetting = "sync.fromHost.priorityClasses"
+)
 
-// shownClass returns the copy of the runtime class of the host that a pod names, nil if the
-// tenant sees none of that name. Admission has asked the host itself. A pod that is older
-// than the selector of classes is judged here.
-func (p pods) shownClass(s syncer.Scope, name *string) (*nodev1.RuntimeClass, error) {
+// classWatches returns the watches of the classes of the host that pods may name. They are
+// read when a host pod is created.
+func (p pods) classWatches() []syncer.Watch {
+	var watches []syncer.Watch
+	if p.options.Sync.IsEnabled(runtimeClassesSetting) {
+		watches = append(watches, syncer.Watch{Side: syncer.Host, Object: &nodev1.RuntimeClass{}, All: true, Keys: noKeys})
+	}
+	if p.options.Sync.IsEnabled(priorityClassesSetting) {
+		watches = append(watches, syncer.Watch{Side: syncer.Host, Object: &schedulingv1.PriorityClass{}, All: true, Keys: noKeys})
+	}
+	return watches
+}
+
+// runtimeClass returns the runtime class of the host that a pod names, nil if the tenant
+// does not see it.
+func (p pods) runtimeClass(s syncer.Scope, virtual *corev1.Pod) (*nodev1.RuntimeClass, error) {
+	name := virtual.Spec.RuntimeClassName
 	if name == nil || *name == "" || !p.options.Sync.IsEnabled(runtimeClassesSetting) {
 		return nil, nil //nolint:nilnil // Most pods name none.
 	}
-	var class nodev1.RuntimeClass
-	err := s.Virtual.Get(s.Context, types.NamespacedName{Name: *name}, &class)
-	switch {
-	case apierrors.IsNotFound(err) || err == nil && class.Annotations[labels.HostUID] == "":
-		return nil, nil //nolint:nilnil // The policy judges the name alone.
-	case err != nil:
-		return nil, fmt.Errorf("cannot get runtime class %s: %w", *name, err)
+	class := &nodev1.RuntimeClass{}
+	shown, err := isShown(s, p.options.Sync.FromHost.RuntimeClasses, *name, class)
+	if err != nil || !shown {
+		return nil, err
 	}
-	return &class, nil
+	return class, nil
+}
+
+// priorityClass returns the name of the priority class of the host that a pod names, empty if
+// the tenant does not see it.
+func (p pods) priorityClass(s syncer.Scope, virtual *corev1.Pod) (string, error) {
+	name := virtual.Spec.PriorityClassName
+	if name == "" || isSystemClass(name) || !p.options.Sync.IsEnabled(priorityClassesSetting) {
+		return "", nil
+	}
+	shown, err := isShown(s, p.options.Sync.FromHost.PriorityClasses, name, &schedulingv1.PriorityClass{})
+	if err != nil || !shown {
+		return "", err
+	}
+	return name, nil
+}
+
+// isShown gets a class of the host and reports whether the tenant sees it. The copy in the
+// virtual cluster proves nothing: a tenant may have made an object of that name before.
+func isShown(s syncer.Scope, settings v1alpha1.Selected, name string, class client.Object) (bool, error) {
+	err := s.Host.Get(s.Context, types.NamespacedName{Name: name}, class)
+	switch {
+	case apierrors.IsNotFound(err):
+		return false, nil
+	case err != nil:
+		return false, fmt.Errorf("cannot get class %s of the host: %w", name, err)
+	}
+	return selected(settings).Matches(apilabels.Set(class.GetLabels())), nil
 }

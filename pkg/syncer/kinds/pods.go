@@ -52,6 +52,7 @@ func Pods(o Options) syncer.Resource[*corev1.Pod, *corev1.Pod] {
 		r.Indexes = append(r.Indexes, eventsByInvolved())
 		r.Also = append(r.Also, syncer.Watch{Side: syncer.Host, Object: &corev1.Event{}, All: true, Keys: noKeys})
 	}
+	r.Also = append(r.Also, p.classWatches()...)
 	if o.VirtualScheduler {
 		// The resources of a node are read once per pod.
 		r.Also = append(r.Also, syncer.Watch{Side: syncer.Host, Object: &corev1.Node{}, All: true, Keys: noKeys})
@@ -87,6 +88,9 @@ func (p pods) fillHost(s syncer.Scope, virtual, host *corev1.Pod) error {
 		PassesLabel:         matches(p.options.Sync.ToHost.Pods.Labels.Allow),
 		PassesAnnotation:    matches(p.options.Sync.ToHost.Pods.Annotations.Allow),
 	}
+	if in.Enforced.NamedClass, err = p.priorityClass(s, virtual); err != nil {
+		return err
+	}
 	// Bare pods stay bare: nothing would create them again.
 	translate.SetController(s.Cluster, host, metav1.GetControllerOfNoCopy(virtual) != nil)
 	if host.UID == "" && translate.HasServiceLinks(virtual) {
@@ -97,7 +101,6 @@ func (p pods) fillHost(s syncer.Scope, virtual, host *corev1.Pod) error {
 		in.LacksLinks = links != nil && translate.LacksServiceLinks(links)
 	}
 	if p.options.Sync.IsEnabled(networkPoliciesSetting) {
-		var err error
 		if in.Isolation, err = isolation(s, virtual, host); err != nil {
 			return err
 		}
@@ -130,7 +133,7 @@ func (p pods) applyPolicy(s syncer.Scope, virtual, host *corev1.Pod) (*corev1.Po
 	if rules == nil {
 		return virtual, nil
 	}
-	class, err := p.shownClass(s, virtual.Spec.RuntimeClassName)
+	class, err := p.runtimeClass(s, virtual)
 	if err != nil {
 		return nil, err
 	}

@@ -88,7 +88,12 @@ func (p pods) reportViolations(s syncer.Scope, virtual *corev1.Pod) {
 	if p.options.PodPolicy == nil || virtual.DeletionTimestamp != nil || virtual.Status.Phase != corev1.PodRunning {
 		return
 	}
-	if violations := p.options.PodPolicy.Judge(&virtual.ObjectMeta, &virtual.Spec); len(violations) > 0 {
+	class, err := p.runtimeClass(s, virtual)
+	if err != nil {
+		return // The next reconcile tells.
+	}
+	judged := policy.WithoutClass(virtual, class)
+	if violations := p.options.PodPolicy.Judge(&judged.ObjectMeta, &judged.Spec); len(violations) > 0 {
 		s.Say("PolicyViolated", "The pod is older than the policy. It stays, and cannot be created again: "+policy.ShortMessage(violations))
 	}
 }
@@ -109,7 +114,8 @@ func (p pods) reportNotPassed(s syncer.Scope, virtual, host *corev1.Pod) {
 		s.Say("ServiceLinksIncomplete", "The namespace has too many Services for the environment of the pod, which lacks variables of them. "+
 			"Set enableServiceLinks to false, and look the Services up by DNS.")
 	}
-	if !p.options.usesVirtualScheduler(virtual) && enforced(settings).IgnoresPriority(virtual) {
+	sameClass := host.Spec.PriorityClassName == virtual.Spec.PriorityClassName
+	if !sameClass && !p.options.usesVirtualScheduler(virtual) && enforced(settings).IgnoresPriority(virtual) {
 		s.Say("PriorityNotPassed", fmt.Sprintf("The priority %d of the pod does not count on the host. "+
 			"The operator can map priorities with sync.toHost.pods.priorityClasses.", *virtual.Spec.Priority))
 	}

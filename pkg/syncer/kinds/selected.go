@@ -1,6 +1,8 @@
 package kinds
 
 import (
+	"strings"
+
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	apilabels "k8s.io/apimachinery/pkg/labels"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -46,3 +48,6 @@ func copyMetadata(host, virtual client.Object, keys ...string) {
 	virtual.SetLabels(host.GetLabels())
 	virtual.SetAnnotations(annotations)
 }
+
+// isSystemClass reports whether Kubernetes has reserved the name of a priority class.
+func isSystemClass(name string) bool { return strings.HasPrefix(name, "system-") }

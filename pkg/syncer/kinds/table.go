@@ -42,6 +42,7 @@ func Table() []Row {
 			permitsIf("sync.fromHost.nodes.syncBackChanges", rule(patch(), "", "nodes")),
 		row("sync.fromHost.storageClasses", On, "The host's storage classes, without their parameters.", StorageClasses),
 		row("sync.fromHost.runtimeClasses", Off, "The host's runtime classes. Pods may name those that are shown.", RuntimeClasses),
+		row("sync.fromHost.priorityClasses", Off, "The host's priority classes. Pods that name one that is shown have it on the host.", PriorityClasses),
 		row("sync.fromHost.configMaps", Off, "ConfigMaps of the host that the tenant sees by name, and cannot change.", HostConfigMaps).
 			mapped("hostconfigmaps"),
 		row("sync.fromHost.secrets", Off, "Secrets of the host that the tenant sees by name, and cannot change.", HostSecrets).

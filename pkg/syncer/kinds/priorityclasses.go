@@ -1,0 +1,72 @@
+package kinds
+
+import (
+	"fmt"
+
+	schedulingv1 "k8s.io/api/scheduling/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/sublet-dev/sublet/pkg/syncer"
+	"github.com/sublet-dev/sublet/pkg/translate"
+)
+
+// PriorityClasses shows the host's priority classes, which pods name as they are, see [Pods].
+// It leaves out those that Kubernetes has built in: both sides have them, and no pod of a
+// tenant gets one on the host.
+func PriorityClasses(o Options) syncer.Resource[*schedulingv1.PriorityClass, *schedulingv1.PriorityClass] {
+	return syncer.Resource[*schedulingv1.PriorityClass, *schedulingv1.PriorityClass]{
+		Owner: syncer.Host,
+		Names: translate.Same,
+		Origin: func(s syncer.Scope, host *schedulingv1.PriorityClass) (types.NamespacedName, bool) {
+			key, _ := sameName(s, host)
+			return key, !isSystemClass(host.Name)
+		},
+		Select: selected(o.Sync.FromHost.PriorityClasses),
+		Want:   isOfOriginal[*schedulingv1.PriorityClass],
+		Up:     fillPriorityClass,
+		Also: []syncer.Watch{
+			{Side: syncer.Virtual, Object: &schedulingv1.PriorityClass{}, Keys: defaultPriorityClasses},
+		},
+	}
+}
+
+// fillPriorityClass fills in the virtual class. It is the default of the virtual cluster if
+// it is that of the host, unless the virtual cluster has another one: the API server allows
+// only one.
+func fillPriorityClass(s syncer.Scope, host, virtual *schedulingv1.PriorityClass) error {
+	copyMetadata(host, virtual)
+	virtual.Value = host.Value
+	virtual.PreemptionPolicy = host.PreemptionPolicy
+	virtual.Description = host.Description
+	virtual.GlobalDefault = host.GlobalDefault
+	if !host.GlobalDefault {
+		return nil
+	}
+	var classes schedulingv1.PriorityClassList
+	if err := s.Virtual.List(s.Context, &classes, client.UnsafeDisableDeepCopy); err != nil {
+		return fmt.Errorf("cannot list virtual priority classes: %w", err)
+	}
+	for i := range classes.Items {
+		if classes.Items[i].GlobalDefault && classes.Items[i].Name != host.Name {
+			virtual.GlobalDefault = false
+		}
+	}
+	return nil
+}
+
+// defaultPriorityClasses returns the default classes of the host. They may become that of the
+// virtual cluster when a class there changes.
+func defaultPriorityClasses(s syncer.Scope, _ client.Object) ([]types.NamespacedName, error) {
+	var classes schedulingv1.PriorityClassList
+	if err := s.Host.List(s.Context, &classes, client.UnsafeDisableDeepCopy); err != nil {
+		return nil, fmt.Errorf("cannot list priority classes of the host: %w", err)
+	}
+	var keys []types.NamespacedName
+	for i := range classes.Items {
+		if classes.Items[i].GlobalDefault {
+			keys = append(keys, types.NamespacedName{Name: classes.Items[i].Name})
+		}
+	}
+	return keys, nil
+}
