@@ -222,6 +222,24 @@
   resources: ["priorityclasses"]
   verbs: ["get", "list", "watch"]
 {{- end }}
+{{- if .Values.sync.fromHost.csiDrivers.enabled }}
+# csidrivers
+- apiGroups: ["storage.k8s.io"]
+  resources: ["csidrivers"]
+  verbs: ["get", "list", "watch"]
+{{- end }}
+{{- if .Values.sync.fromHost.csiNodes.enabled }}
+# csinodes
+- apiGroups: ["storage.k8s.io"]
+  resources: ["csinodes"]
+  verbs: ["get", "list", "watch"]
+{{- end }}
+{{- if .Values.sync.fromHost.csiStorageCapacities.enabled }}
+# csistoragecapacities
+- apiGroups: ["storage.k8s.io"]
+  resources: ["csistoragecapacities"]
+  verbs: ["get", "list", "watch"]
+{{- end }}
 {{- if and .Values.controlPlane.advanced.virtualScheduler.enabled .Values.controlPlane.advanced.virtualScheduler.hostUsage }}
 # the virtual scheduler: requests of foreign pods
 - apiGroups: [""]

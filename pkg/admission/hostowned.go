@@ -7,6 +7,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	nodev1 "k8s.io/api/node/v1"
 	schedulingv1 "k8s.io/api/scheduling/v1"
+	storagev1 "k8s.io/api/storage/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apiserver/pkg/admission"
@@ -32,6 +33,9 @@ func hostOwnedKinds() []hostOwned {
 	return []hostOwned{
 		{setting: "sync.fromHost.runtimeClasses", resource: nodev1.Resource("runtimeclasses"), noun: "runtime class"},
 		{setting: "sync.fromHost.priorityClasses", resource: schedulingv1.Resource("priorityclasses"), noun: "priority class"},
+		{setting: "sync.fromHost.csiDrivers", resource: storagev1.Resource("csidrivers"), noun: "CSI driver"},
+		{setting: "sync.fromHost.csiNodes", resource: storagev1.Resource("csinodes"), noun: "CSINode"},
+		{setting: "sync.fromHost.csiStorageCapacities", resource: storagev1.Resource("csistoragecapacities"), noun: "storage capacity"},
 	}
 }
 

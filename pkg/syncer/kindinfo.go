@@ -1,6 +1,8 @@
 package syncer
 
 import (
+	"slices"
+
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
@@ -19,6 +21,11 @@ func (k Kind) Watches() []Watch { return k.also }
 
 // IsClusterScoped reports whether objects of a built-in kind have no namespace.
 func IsClusterScoped(kind schema.GroupKind) bool { return clusterScoped().Has(kind) }
+
+// SeesWholeHost reports whether the kind watches a namespaced type of the host everywhere.
+func (k Kind) SeesWholeHost() bool {
+	return slices.Contains(k.places, Place{Namespace: EveryNamespace})
+}
 
 // Indexes returns the indexes by which the kind lists objects.
 func (k Kind) Indexes() []Index { return k.indexes }

@@ -128,7 +128,10 @@ func (r *runner) enqueueMissed(ctx context.Context, w *sharedWatch, missed map[t
 // listLive returns the names and versions that the API server has of the objects
 // of a watch.
 func listLive(ctx context.Context, c client.Client, w *sharedWatch, place Place) (liveList, error) {
-	options := &client.ListOptions{LabelSelector: w.selector, Limit: livePageSize, Namespace: place.Namespace}
+	options := &client.ListOptions{LabelSelector: w.selector, Limit: livePageSize}
+	if place.isPart() {
+		options.Namespace = place.Namespace
+	}
 	if place.Name != "" {
 		options.FieldSelector = place.fields()
 	}

@@ -18,11 +18,15 @@ import (
 
 // Place is a namespace of the host, or a single object in it.
 type Place struct {
-	// Namespace is the namespace. Empty is the host namespace of the virtual cluster.
+	// Namespace is the namespace. Empty is the host namespace of the virtual cluster, and
+	// [EveryNamespace] the whole host.
 	Namespace string
 	// Name is the name of the only object to watch. Empty means all of the namespace.
 	Name string
 }
+
+// EveryNamespace is the namespace of a [Place] that is the whole host.
+const EveryNamespace = "*"
 
 // namespacePause is how long a copy waits for its namespace to be created or deleted.
 const namespacePause = time.Second
@@ -40,9 +44,12 @@ func (p Place) covers(key types.NamespacedName) bool {
 	return p.Namespace == key.Namespace && (p.Name == "" || p.Name == key.Name)
 }
 
-// fields returns the selector of the objects of the place, nil for the zero Place.
+// isPart reports whether the place is less than a side.
+func (p Place) isPart() bool { return p != (Place{}) && p.Namespace != EveryNamespace }
+
+// fields returns the selector of the objects of the place, nil for all.
 func (p Place) fields() fields.Selector {
-	if p.Namespace == "" {
+	if !p.isPart() {
 		return nil
 	}
 	namespace := fields.OneTermEqualSelector("metadata.namespace", p.Namespace)

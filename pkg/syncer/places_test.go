@@ -81,6 +81,18 @@ func TestPlaces(t *testing.T) {
 			t.Errorf("The store has %s: %t", c.key, found)
 		}
 	}
+	everywhere := sharedMaps(Place{Namespace: EveryNamespace})
+	everywhere.name = "everywhere"
+	host.setList("/api/v1/configmaps", list(mapIn("third", "c")))
+	if err := e.Add(t.Context(), everywhere); err != nil {
+		t.Fatal(err)
+	}
+	<-e.runners["everywhere"].synced
+	third := types.NamespacedName{Namespace: "third", Name: "c"}
+	if err := e.runners["everywhere"].hostReader.Get(t.Context(), third, &corev1.ConfigMap{}); err != nil {
+		t.Errorf("A kind of every namespace must read all of them: %v", err)
+	}
+	e.Drop("everywhere")
 	e.Drop("shared")
 	host.await(t, map[string]int{hostSecrets: 1})
 }

@@ -76,7 +76,7 @@ func (r *scopeReader) declare(like client.Object, w *sharedWatch) error {
 	key := readKey{gvk, form}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if w.place != (Place{}) {
+	if w.place.isPart() {
 		r.placed[key] = append(r.placed[key], w)
 		return nil
 	}

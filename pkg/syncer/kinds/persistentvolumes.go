@@ -17,6 +17,9 @@ import (
 // byVolume is the field of the index of host claims by their volume.
 const byVolume = "spec.volumeName"
 
+// provisionedBy is the annotation of a claim with the driver that provides its volume.
+const provisionedBy = "volume.kubernetes.io/storage-provisioner"
+
 // hostVolumeDriver is the driver of a virtual volume. No driver has that name: the host
 // mounts the volume.
 const hostVolumeDriver = labels.Domain + "/host"
@@ -24,7 +27,7 @@ const hostVolumeDriver = labels.Domain + "/host"
 // PersistentVolumes shows a virtual volume for each bound host claim of ours. It has the name
 // of the host's volume and what the claim shows of it. The host's volumes are never read:
 // that would need a cluster-wide permission and show other tenants' volumes.
-func PersistentVolumes(Options) syncer.Resource[*corev1.PersistentVolume, *corev1.PersistentVolumeClaim] {
+func PersistentVolumes(o Options) syncer.Resource[*corev1.PersistentVolume, *corev1.PersistentVolumeClaim] {
 	return syncer.Resource[*corev1.PersistentVolume, *corev1.PersistentVolumeClaim]{
 		Owner:  syncer.Host,
 		Names:  translate.Same,
@@ -33,7 +36,7 @@ func PersistentVolumes(Options) syncer.Resource[*corev1.PersistentVolume, *corev
 		Want: func(_ syncer.Scope, virtual *corev1.PersistentVolume, host *corev1.PersistentVolumeClaim) (bool, error) {
 			return virtual == nil || translate.IsOfHostObject(virtual, host), nil
 		},
-		Up:           fillVolume,
+		Up:           volumes{showsDrivers: o.Sync.IsEnabled("sync.fromHost.csiDrivers")}.fill,
 		BeforeDelete: releaseVolume,
 		Indexes:      []syncer.Index{{Side: syncer.Host, Object: &corev1.PersistentVolumeClaim{}, Field: byVolume, Values: volumeName}},
 	}
@@ -73,10 +76,15 @@ func releaseVolume(_ syncer.Scope, virtual *corev1.PersistentVolume) error {
 	return nil
 }
 
-// fillVolume fills in the virtual volume. It shows the reclaim policy of its class, which
+// volumes is the kind with its settings.
+type volumes struct {
+	showsDrivers bool // of the host
+}
+
+// fill fills in the virtual volume. It shows the reclaim policy of its class, which
 // the host's volume has too, unless the operator has changed that. The virtual volume
 // itself is deleted with its claim.
-func fillVolume(s syncer.Scope, host *corev1.PersistentVolumeClaim, virtual *corev1.PersistentVolume) error {
+func (v volumes) fill(s syncer.Scope, host *corev1.PersistentVolumeClaim, virtual *corev1.PersistentVolume) error {
 	claim, uid, _ := translate.Origin(s.Cluster, translate.Hashed, host)
 	virtual.Spec.Capacity = host.Status.Capacity
 	if len(virtual.Spec.Capacity) == 0 {
@@ -91,9 +99,9 @@ func fillVolume(s syncer.Scope, host *corev1.PersistentVolumeClaim, virtual *cor
 	if virtual.Spec.PersistentVolumeReclaimPolicy, err = reclaimPolicy(s, virtual.Spec.StorageClassName); err != nil {
 		return err
 	}
-	if virtual.Spec.FlexVolume == nil {
-		virtual.Spec.PersistentVolumeSource = corev1.PersistentVolumeSource{
-			FlexVolume: &corev1.FlexPersistentVolumeSource{Driver: hostVolumeDriver},
+	if virtual.Spec.FlexVolume == nil && virtual.Spec.CSI == nil {
+		if virtual.Spec.PersistentVolumeSource, err = v.source(s, host); err != nil {
+			return err
 		}
 	}
 	virtual.Spec.ClaimRef = &corev1.ObjectReference{
@@ -101,6 +109,25 @@ func fillVolume(s syncer.Scope, host *corev1.PersistentVolumeClaim, virtual *cor
 	}
 	virtual.Status.Phase = corev1.VolumeBound
 	return nil
+}
+
+// source returns the source of a new virtual volume. With sync.fromHost.csiDrivers it has
+// the driver of the host, for which the virtual scheduler counts volumes. The host mounts it
+// in any case.
+func (v volumes) source(s syncer.Scope, host *corev1.PersistentVolumeClaim) (corev1.PersistentVolumeSource, error) {
+	flex := corev1.PersistentVolumeSource{FlexVolume: &corev1.FlexPersistentVolumeSource{Driver: hostVolumeDriver}}
+	driver := host.Annotations[provisionedBy]
+	if driver == "" || !v.showsDrivers {
+		return flex, nil
+	}
+	err := s.Virtual.Get(s.Context, types.NamespacedName{Name: driver}, &storagev1.CSIDriver{}, client.UnsafeDisableDeepCopy)
+	switch {
+	case apierrors.IsNotFound(err):
+		return flex, nil
+	case err != nil:
+		return flex, fmt.Errorf("cannot get virtual CSI driver %s: %w", driver, err)
+	}
+	return corev1.PersistentVolumeSource{CSI: &corev1.CSIPersistentVolumeSource{Driver: driver, VolumeHandle: host.Spec.VolumeName}}, nil
 }
 
 // accessModes returns the access modes that the volume grants, or those that the claim

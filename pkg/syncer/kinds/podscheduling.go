@@ -90,7 +90,7 @@ func (p pods) reportViolations(s syncer.Scope, virtual *corev1.Pod) {
 	}
 	class, err := p.runtimeClass(s, virtual)
 	if err != nil {
-		return // The next reconcile tells.
+		return // The next reconcile tries again.
 	}
 	judged := policy.WithoutClass(virtual, class)
 	if violations := p.options.PodPolicy.Judge(&judged.ObjectMeta, &judged.Spec); len(violations) > 0 {

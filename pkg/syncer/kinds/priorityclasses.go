@@ -31,9 +31,8 @@ func PriorityClasses(o Options) syncer.Resource[*schedulingv1.PriorityClass, *sc
 	}
 }
 
-// fillPriorityClass fills in the virtual class. It is the default of the virtual cluster if
-// it is that of the host, unless the virtual cluster has another one: the API server allows
-// only one.
+// fillPriorityClass fills in the virtual class. The default of the host is that of the virtual
+// cluster too, unless that has another one. The API server allows only one.
 func fillPriorityClass(s syncer.Scope, host, virtual *schedulingv1.PriorityClass) error {
 	copyMetadata(host, virtual)
 	virtual.Value = host.Value

@@ -257,7 +257,7 @@ func rulesOf(kinds []syncer.Kind) (namespaced, cluster []rbacv1.PolicyRule) {
 		}
 		plural, _ := meta.UnsafeGuessKindToResource(gvk)
 		into := &namespaced
-		if syncer.IsClusterScoped(gvk.GroupKind()) {
+		if syncer.IsClusterScoped(gvk.GroupKind()) || kind.SeesWholeHost() {
 			into = &cluster
 		}
 		if !covers(*into, gvk.Group, plural.Resource) {

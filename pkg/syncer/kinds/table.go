@@ -43,6 +43,10 @@ func Table() []Row {
 		row("sync.fromHost.storageClasses", On, "The host's storage classes, without their parameters.", StorageClasses),
 		row("sync.fromHost.runtimeClasses", Off, "The host's runtime classes. Pods may name those that are shown.", RuntimeClasses),
 		row("sync.fromHost.priorityClasses", Off, "The host's priority classes. Pods that name one that is shown have it on the host.", PriorityClasses),
+		row("sync.fromHost.csiDrivers", Off, "The host's CSI drivers. The virtual scheduler reads which of them count capacity.", CSIDrivers),
+		row("sync.fromHost.csiNodes", Off, "The CSI drivers of the nodes that are shown. The virtual scheduler reads the limits of volumes.", CSINodes),
+		row("sync.fromHost.csiStorageCapacities", Off, "The capacities of the storage classes that are shown, in kube-system. The virtual scheduler reads them.",
+			CSIStorageCapacities),
 		row("sync.fromHost.configMaps", Off, "ConfigMaps of the host that the tenant sees by name, and cannot change.", HostConfigMaps).
 			mapped("hostconfigmaps"),
 		row("sync.fromHost.secrets", Off, "Secrets of the host that the tenant sees by name, and cannot change.", HostSecrets).

@@ -1,0 +1,54 @@
+package kinds
+
+import (
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	storagev1 "k8s.io/api/storage/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	apilabels "k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/sublet-dev/sublet/pkg/syncer"
+	"github.com/sublet-dev/sublet/pkg/translate"
+)
+
+// migratedPlugins is the annotation with the in-tree plugins of a node that CSI drivers serve.
+const migratedPlugins = "storage.alpha.kubernetes.io/migrated-plugins"
+
+// CSINodes shows which CSI drivers each node has that the tenant sees, and how many volumes
+// each of them takes. The virtual scheduler counts by it. The names that drivers give to
+// nodes stay on the host, as they tell which machines those are.
+func CSINodes(Options) syncer.Resource[*storagev1.CSINode, *storagev1.CSINode] {
+	return syncer.Resource[*storagev1.CSINode, *storagev1.CSINode]{
+		Owner:  syncer.Host,
+		Names:  translate.Same,
+		Origin: sameName[*storagev1.CSINode],
+		Select: apilabels.Everything(),
+		Want: func(s syncer.Scope, virtual, host *storagev1.CSINode) (bool, error) {
+			err := s.Virtual.Get(s.Context, types.NamespacedName{Name: host.Name}, &corev1.Node{}, client.UnsafeDisableDeepCopy)
+			switch {
+			case apierrors.IsNotFound(err):
+				return false, nil
+			case err != nil:
+				return false, fmt.Errorf("cannot get virtual node %s: %w", host.Name, err)
+			}
+			return isOfOriginal(s, virtual, host)
+		},
+		Up: func(_ syncer.Scope, host, virtual *storagev1.CSINode) error {
+			copyMetadata(host, virtual, migratedPlugins)
+			virtual.Spec = host.Spec
+			for i := range virtual.Spec.Drivers {
+				virtual.Spec.Drivers[i].NodeID = host.Name
+			}
+			return nil
+		},
+		Also: []syncer.Watch{{Side: syncer.Virtual, Object: &corev1.Node{}, StatusBlind: true, Keys: csiNodeOf}},
+	}
+}
+
+// csiNodeOf returns the key of the CSINode of a node.
+func csiNodeOf(_ syncer.Scope, node client.Object) ([]types.NamespacedName, error) {
+	return []types.NamespacedName{{Name: node.GetName()}}, nil
+}
