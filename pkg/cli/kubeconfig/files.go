@@ -33,8 +33,12 @@ func New(explicit string) *Files {
 }
 
 // Load returns the merged content of the files. A path in them is as it was written. Missing
-// files are skipped.
+// files are skipped. It removes locks that our own dead processes left behind, since kubectl would
+// refuse to write.
 func (f *Files) Load() (*clientcmdapi.Config, error) {
+	for _, path := range f.options.GetLoadingPrecedence() {
+		removeDeadLock(path)
+	}
 	config, err := f.options.GetStartingConfig()
 	if err != nil {
 		return nil, fmt.Errorf("cannot read kubeconfig: %w", err)

@@ -86,6 +86,22 @@ func tryAcquire(path string) (*lock, error) {
 	return &lock{file: file}, nil
 }
 
+// removeDeadLock removes the lock file of a kubeconfig if it is ours and nobody holds it. It does
+// nothing otherwise: the next writer reports what is wrong.
+func removeDeadLock(kubeconfig string) {
+	target, err := resolve(kubeconfig)
+	if err != nil {
+		return
+	}
+	path := target + ".lock"
+	if info, err := os.Stat(path); err != nil || info.Mode().Perm() == 0 {
+		return
+	}
+	if held, err := tryAcquire(path); err == nil && held != nil {
+		held.release()
+	}
+}
+
 // removeForeign removes a lock file of kubectl that is too old to have a holder. kubectl
 // creates its own without any permission.
 func removeForeign(path string, info fs.FileInfo) error {

@@ -3,6 +3,7 @@ package kubeconfig_test
 import (
 	"context"
 	"fmt"
+	"io"
 	"os"
 	"strings"
 	"testing"
@@ -19,6 +20,9 @@ const writerVariable = "SUBLET_TEST_WRITER"
 func TestMain(m *testing.M) {
 	if text := os.Getenv(writerVariable); text != "" {
 		file, name, forever := strings.Cut(text, "|")
+		if name == holdName {
+			hold(file)
+		}
 		if err := writeForever(file, strings.TrimPrefix(name, "forever-"), forever && strings.HasPrefix(name, "forever-")); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
@@ -26,6 +30,21 @@ func TestMain(m *testing.M) {
 		os.Exit(0)
 	}
 	os.Exit(m.Run())
+}
+
+// holdName makes a writer stop while it holds the lock.
+const holdName = "hold"
+
+// hold takes the lock of a file, prints a line, and never ends.
+func hold(file string) {
+	_ = kubeconfig.New(file).Update(context.Background(), func(*clientcmdapi.Config) (kubeconfig.Change, error) {
+		if _, err := os.Stat(file + ".lock"); err == nil {
+			fmt.Fprintln(os.Stdout, "locked")
+			_, _ = io.Copy(io.Discard, os.Stdin) // which the test does not close
+		}
+		name := "never"
+		return kubeconfig.Change{CurrentContext: &name}, nil
+	})
 }
 
 // writeForever writes one context, or one after the other until the process is killed.

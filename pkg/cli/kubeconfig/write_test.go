@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -100,6 +101,87 @@ func TestKilledWriter(t *testing.T) {
 	entries, err := os.ReadDir(filepath.Dir(file))
 	if err != nil || len(entries) != 1 {
 		t.Errorf("files are left behind (%v): %v", err, entries)
+	}
+}
+
+// killHolder starts a process that holds the lock of a file, and kills it. The lock file stays.
+func killHolder(t *testing.T, file string) {
+	t.Helper()
+	cmd := writer(t.Context(), file, holdName)
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer in.Close()
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if line, err := bufio.NewReader(out).ReadString('\n'); line != "locked\n" {
+		t.Errorf("the holder printed %q, %v", line, err)
+	}
+	// A reader takes no lock away from a process that lives.
+	if _, err := kubeconfig.New(file).Load(); err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Stat(file + ".lock"); err != nil {
+		t.Errorf("the lock of a living process is gone: %v", err)
+	}
+	if err := cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = cmd.Wait()
+	if _, err := os.Stat(file + ".lock"); err != nil {
+		t.Errorf("the killed process left no lock: %v", err)
+	}
+}
+
+// TestKilledHolder kills a process that holds the lock. Neither writers of ours nor kubectl, after any
+// command of ours, are kept out.
+func TestKilledHolder(t *testing.T) {
+	t.Parallel()
+	const before = "apiVersion: v1\nkind: Config\ncurrent-context: dev\n"
+	for _, c := range []struct {
+		reason string
+		then   func(file string) error
+	}{
+		{"a writer takes it over", func(file string) error { return addContext(t.Context(), file, "after") }},
+		{"a reader removes it", func(file string) error {
+			_, err := kubeconfig.New(file).Load()
+			return err
+		}},
+		{"kubectl writes after a reader", func(file string) error {
+			kubectl, err := exec.LookPath("kubectl")
+			if err != nil {
+				return nil //nolint:nilerr // there is nothing to try
+			}
+			if _, err := kubeconfig.New(file).Load(); err != nil {
+				return err
+			}
+			out, err := exec.CommandContext(t.Context(), kubectl, "--kubeconfig="+file, "config", "set-context", "after").CombinedOutput()
+			if err != nil {
+				return fmt.Errorf("%w: %s", err, out)
+			}
+			return nil
+		}},
+	} {
+		file := filepath.Join(t.TempDir(), "config")
+		if err := os.WriteFile(file, []byte(before), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		killHolder(t, file)
+		if got, err := os.ReadFile(file); err != nil || string(got) != before {
+			t.Errorf("%s: the file has become %q, %v", c.reason, got, err)
+		}
+		if err := c.then(file); err != nil {
+			t.Errorf("%s: %v", c.reason, err)
+		}
+		if _, err := os.Stat(file + ".lock"); c.reason != "kubectl writes after a reader" && !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%s: the lock stays: %v", c.reason, err)
+		}
 	}
 }
 
