@@ -46,6 +46,7 @@ var rules = map[string]rule{
 	"pkg/cli/check":           {code: cliShared},
 	"pkg/cli/connect":         {code: cliShared},
 	"pkg/cli/create":          {code: cliShared},
+	"pkg/cli/debug":           {code: cliShared},
 	"pkg/cli/delete":          {code: cliShared},
 	"pkg/cli/describe":        {code: cliShared},
 	"pkg/cli/disconnect":      {code: cliShared},

@@ -5,6 +5,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"flag"
 	"fmt"
@@ -116,11 +117,16 @@ func generate() (map[string][]byte, error) {
 	return files, nil
 }
 
-// shown returns the commands that people see.
+// shown returns the commands that people see, each before the commands in it.
 func shown(root *cobra.Command) []*cobra.Command {
-	return slices.DeleteFunc(slices.Clone(root.Commands()), func(cmd *cobra.Command) bool {
-		return cmd.Hidden || cmd.Name() == "help" || cmd.Name() == "completion"
-	})
+	var all []*cobra.Command
+	for _, cmd := range root.Commands() {
+		if cmd.Hidden || cmd.Name() == "help" || cmd.Name() == "completion" {
+			continue
+		}
+		all = append(append(all, cmd), shown(cmd)...)
+	}
+	return all
 }
 
 // codes are the exit codes, as package fault has them.
@@ -147,11 +153,12 @@ func page(root *cobra.Command) []byte {
 	fmt.Fprintf(&out, "%s\n\nAs `kubectl-sublet` in the PATH, it is `kubectl sublet` too. `sublet completion --help` explains how to complete names in a shell.\n\n", root.Long)
 	fmt.Fprint(&out, "| command | what it does |\n|---|---|\n")
 	for _, cmd := range shown(root) {
-		fmt.Fprintf(&out, "| [%s](#sublet-%s) | %s |\n", cmd.Name(), cmd.Name(), cmd.Short)
+		path := cmd.CommandPath()
+		fmt.Fprintf(&out, "| [%s](#%s) | %s |\n", strings.TrimPrefix(path, "sublet "), strings.ReplaceAll(path, " ", "-"), cmd.Short)
 	}
 	fmt.Fprint(&out, "\n"+codes)
 	for _, cmd := range shown(root) {
-		fmt.Fprintf(&out, "## sublet %s\n\n%s\n\n```\n%s\n", cmd.Name(), cmd.Long, cmd.UseLine())
+		fmt.Fprintf(&out, "## %s\n\n%s\n\n```\n%s\n", cmd.CommandPath(), cmp.Or(cmd.Long, cmd.Short+"."), cmd.UseLine())
 		if cmd.Example != "" {
 			fmt.Fprintf(&out, "\n%s\n", cmd.Example)
 		}

@@ -23,12 +23,16 @@ type completer = func(*cobra.Command, []string, string) ([]string, cobra.ShellCo
 
 // addCompletion completes names of virtual clusters, contexts and namespaces.
 func addCompletion(env *host.Env, root *cobra.Command) {
+	commands := root.Commands()
 	for _, cmd := range root.Commands() {
+		commands = append(commands, cmd.Commands()...)
+	}
+	for _, cmd := range commands {
 		switch name, arguments, _ := strings.Cut(cmd.Use, " "); {
 		case name == "create" || cmd.Hidden:
 		case name == "disconnect":
 			cmd.ValidArgsFunction = complete(func(context.Context) ([]string, error) { return connectedNames(env) })
-		case strings.HasPrefix(arguments, "NAME"):
+		case strings.HasPrefix(arguments, "NAME"), strings.HasPrefix(arguments, "[NAME]"):
 			cmd.ValidArgsFunction = complete(func(ctx context.Context) ([]string, error) { return clusterNames(ctx, env) })
 		}
 	}

@@ -18,6 +18,7 @@ import (
 	"github.com/sublet-dev/sublet/pkg/cli/check"
 	"github.com/sublet-dev/sublet/pkg/cli/connect"
 	"github.com/sublet-dev/sublet/pkg/cli/create"
+	"github.com/sublet-dev/sublet/pkg/cli/debug"
 	deleteverb "github.com/sublet-dev/sublet/pkg/cli/delete"
 	"github.com/sublet-dev/sublet/pkg/cli/describe"
 	"github.com/sublet-dev/sublet/pkg/cli/disconnect"
@@ -104,11 +105,14 @@ still work on the host of the virtual cluster.`,
 	})
 	root.AddCommand(
 		check.Command(env), create.Command(env), connect.Command(env), connect.Background(env), disconnect.Command(env), list.Command(env), top.Command(env), upgrade.Command(env),
-		describe.Command(env), logs.Command(env),
+		describe.Command(env), logs.Command(env), debug.Command(env),
 		deleteverb.Command(env), kubeconfigprint.Command(env), versionverb.Command(env),
 	)
 	for _, cmd := range root.Commands() {
 		explainArguments(cmd)
+		for _, inner := range cmd.Commands() {
+			explainArguments(inner)
+		}
 	}
 	addCompletion(env, root)
 	return root

@@ -107,6 +107,13 @@ func TestWrongInputs(t *testing.T) {
 		{"upgrade", "nope"},
 		{"upgrade", "shop", "-f", "DIR/bad.yaml"},
 		{"kubeconfig", "shop"},
+		{"kubeconfig", "rotate"},
+		{"kubeconfig", "rotate", "nope"},
+		{"kubeconfig", "rotate", "shop"},
+		{"debug", "collect"},
+		{"debug", "collect", "nope"},
+		{"debug", "collect", "shop", "--file", "DIR/missing/bundle"},
+		{"debug", "more"},
 		{"version", "more"},
 	} {
 		given := make([]string, 0, len(args))

@@ -138,6 +138,33 @@ func TestCommandLine(t *testing.T) {
 			t.Errorf("connect with a command changed the kubeconfig (%v)", err)
 		}
 	})
+	t.Run("top", func(t *testing.T) {
+		if out := u.sublet("top", "-A", "-o", "jsonpath={.items[*].metadata.name}"); !strings.Contains(out, name) {
+			t.Errorf("top: %q", out)
+		}
+	})
+	t.Run("debug collect", func(t *testing.T) {
+		bundle := filepath.Join(t.TempDir(), "bundle.tar.gz")
+		u.sublet("debug", "collect", name, "--file", bundle)
+		out := mustRun(t, exec.Command("tar", "-xzOf", bundle, "sublet-debug/control-plane/parts.json", "sublet-debug/release/secrets.json", "sublet-debug/release/values.json", "sublet-debug/contents.txt"))
+		if !strings.Contains(out, `"healthy": true`) || !strings.Contains(out, name+"-kubeconfig") || strings.Contains(out, "certificate-authority") {
+			t.Errorf("the bundle has:\n%s", out)
+		}
+	})
+	t.Run("rotate", func(t *testing.T) {
+		before, err := u.kubectl("config", "view", "--raw", "--minify", "-o", "jsonpath={.users[0].user.client-certificate-data}")
+		if err != nil {
+			t.Fatal(err)
+		}
+		u.sublet("kubeconfig", "rotate", name)
+		after, err := u.kubectl("config", "view", "--raw", "--minify", "-o", "jsonpath={.users[0].user.client-certificate-data}")
+		if err != nil || after == before || after == "" {
+			t.Errorf("the context has the same certificate after a rotation: %v", err)
+		}
+		if _, err := u.kubectl("get", "namespace", "kube-system"); err != nil {
+			t.Errorf("after a rotation: %v", err)
+		}
+	})
 	t.Run("kill", func(t *testing.T) {
 		killServer(t, name)
 		eventually(t, "the tunnel", func(context.Context) error {

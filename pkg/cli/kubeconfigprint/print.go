@@ -31,6 +31,7 @@ the default. People use "sublet connect".`,
 		},
 	}
 	cmd.Flags().StringVar(&server, "virtual-server", "", "URL of the virtual API to write (default: the exported one)")
+	cmd.AddCommand(rotateCommand(env))
 	return cmd
 }
 

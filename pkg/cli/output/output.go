@@ -64,8 +64,17 @@ type Column struct {
 
 // Table prints rows with the columns. An empty cell is printed as "-".
 func (f *Flags) Table(out io.Writer, columns []Column, rows [][]string) error {
+	return table(out, columns, rows, *f.print.OutputFormat == "wide", !f.NoHeaders)
+}
+
+// Plain prints a table of a command without flags for it.
+func Plain(out io.Writer, columns []Column, rows [][]string) error {
+	return table(out, columns, rows, false, true)
+}
+
+// table prints rows with the columns.
+func table(out io.Writer, columns []Column, rows [][]string, wide, headers bool) error {
 	writer := printers.GetNewTabWriter(out)
-	wide := *f.print.OutputFormat == "wide"
 	line := func(cells []string) {
 		shown := make([]string, 0, len(cells))
 		for i, cell := range cells {
@@ -78,7 +87,7 @@ func (f *Flags) Table(out io.Writer, columns []Column, rows [][]string) error {
 		}
 		fmt.Fprintln(writer, strings.Join(shown, "\t"))
 	}
-	if !f.NoHeaders {
+	if headers {
 		titles := make([]string, 0, len(columns))
 		for _, column := range columns {
 			titles = append(titles, column.Name)

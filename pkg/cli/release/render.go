@@ -60,6 +60,16 @@ func Manifest(h *host.Host, name string) ([]unstructured.Unstructured, error) {
 	return objectsOf(found)
 }
 
+// GivenValues returns the settings that the user of Helm gave a release.
+func GivenValues(h *host.Host, name string) (map[string]any, error) {
+	config, err := configure(h)
+	if err != nil {
+		return nil, err
+	}
+	values, err := action.NewGetValues(config).Run(name)
+	return values, wrapHelm(err, "cannot get the settings of release %s/%s", h.Namespace, name)
+}
+
 // objectsOf returns the objects of a release, without its hooks.
 func objectsOf(found helmrelease.Releaser) ([]unstructured.Unstructured, error) {
 	known, ok := found.(*releasev1.Release)

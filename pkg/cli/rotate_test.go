@@ -1,0 +1,125 @@
+package cli_test
+
+import (
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/tools/clientcmd"
+	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
+
+	"github.com/sublet-dev/sublet/api/release"
+	"github.com/sublet-dev/sublet/pkg/cli/kubeconfig"
+)
+
+// exporter answers requests for the Secret with the kubeconfig. After a deletion, it writes the Secret
+// again once it was asked for.
+type exporter struct {
+	t    *testing.T
+	lock sync.Mutex
+	// certificate is what the Secret has. It is empty while there is none.
+	certificate string
+	// stuck is true if the control plane does not write it again.
+	stuck bool
+}
+
+// answer implements the answer of a fakeHost.
+func (e *exporter) answer(w http.ResponseWriter, r *http.Request) bool {
+	if !strings.HasSuffix(r.URL.Path, "/secrets/shop-kubeconfig") {
+		return false
+	}
+	e.lock.Lock()
+	defer e.lock.Unlock()
+	switch {
+	case r.Method == http.MethodDelete:
+		e.certificate = ""
+		write(w, http.StatusOK, &metav1.Status{Status: metav1.StatusSuccess})
+	case e.certificate == "":
+		refuse(w, http.StatusNotFound, metav1.StatusReasonNotFound, "not found")
+		if !e.stuck {
+			e.certificate = "new"
+		}
+	default:
+		secret := &corev1.Secret{Data: map[string][]byte{release.KubeconfigKey: exportedConfig(e.t, e.certificate)}}
+		write(w, http.StatusOK, secret)
+	}
+	return true
+}
+
+// exportedConfig returns the kubeconfig that a control plane exports.
+func exportedConfig(t *testing.T, certificate string) []byte {
+	t.Helper()
+	config := clientcmdapi.NewConfig()
+	config.Clusters["v"], config.AuthInfos["v"] = &clientcmdapi.Cluster{Server: "https://shop.tenant-shop"}, userWith(certificate)
+	config.Contexts["v"], config.CurrentContext = &clientcmdapi.Context{Cluster: "v", AuthInfo: "v"}, "v"
+	data, err := clientcmd.Write(*config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data
+}
+
+// userWith returns a user with a client certificate.
+func userWith(certificate string) *clientcmdapi.AuthInfo {
+	return &clientcmdapi.AuthInfo{ClientCertificateData: []byte(certificate), ClientKeyData: []byte("key of " + certificate)}
+}
+
+// addConnections adds contexts that "sublet connect" wrote: name of the context -> user.
+func addConnections(t *testing.T, file, cluster string, users map[string]*clientcmdapi.AuthInfo) {
+	t.Helper()
+	err := kubeconfig.New(file).Update(t.Context(), func(*clientcmdapi.Config) (kubeconfig.Change, error) {
+		change := kubeconfig.Change{Clusters: map[string]*clientcmdapi.Cluster{}, Users: users, Contexts: map[string]*clientcmdapi.Context{}}
+		for name := range users {
+			entry, err := kubeconfig.ContextFor(name, kubeconfig.Connection{Name: cluster, Namespace: "tenant-" + cluster, HostContext: "east"})
+			if err != nil {
+				return kubeconfig.Change{}, err
+			}
+			change.Contexts[name], change.Clusters[name] = entry, &clientcmdapi.Cluster{Server: "https://127.0.0.1:1"}
+		}
+		return change, nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestRotate replaces the exported kubeconfig, and the key in the contexts that have the old one.
+func TestRotate(t *testing.T) {
+	t.Parallel()
+	shop := release.Release{Name: "shop", Namespace: "tenant-shop"}
+	exported := &exporter{t: t, certificate: "old"}
+	file := kubeconfigOf(t, "east", map[string]*fakeHost{"east": newFakeHost(t, exported.answer, shop)})
+	addConnections(t, file, "shop", map[string]*clientcmdapi.AuthInfo{"a": userWith("old"), "b": userWith("old"), "token": {Token: "t"}})
+	addConnections(t, file, "blog", map[string]*clientcmdapi.AuthInfo{"other": userWith("old")})
+
+	_, errOut, code := runSublet(t, file, "kubeconfig", "rotate", "shop")
+	if code != 0 || !strings.Contains(errOut, "2 contexts") || !strings.Contains(errOut, "kubectl -n tenant-shop exec shop-0 -- /sublet-server certs rotate-ca") {
+		t.Fatalf("exit code %d: %s", code, errOut)
+	}
+	config, err := clientcmd.LoadFromFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]string{"a": "new", "b": "new", "token": "", "other": "old"} {
+		user := config.AuthInfos[name]
+		if got := string(user.ClientCertificateData); got != want || want != "" && string(user.ClientKeyData) != "key of "+want {
+			t.Errorf("%s has the certificate %q with %q, want %q", name, got, user.ClientKeyData, want)
+		}
+	}
+	if config.AuthInfos["token"].Token != "t" || config.CurrentContext != "east" {
+		t.Errorf("token %q, current context %q", config.AuthInfos["token"].Token, config.CurrentContext)
+	}
+}
+
+// TestRotateStuck checks what is said if the control plane writes no new kubeconfig.
+func TestRotateStuck(t *testing.T) {
+	t.Parallel()
+	exported := &exporter{t: t, certificate: "old", stuck: true}
+	file := kubeconfigOf(t, "east", map[string]*fakeHost{"east": newFakeHost(t, exported.answer, release.Release{Name: "shop", Namespace: "tenant-shop"})})
+	if _, errOut, code := runSublet(t, file, "kubeconfig", "rotate", "shop", "--timeout=100ms"); code != 6 || !strings.Contains(errOut, "hint: See why with: sublet describe shop -n tenant-shop") {
+		t.Errorf("exit code %d: %s", code, errOut)
+	}
+}
