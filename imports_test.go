@@ -111,7 +111,7 @@ var rules = map[string]rule{
 	"pkg/app": {code: []string{
 		"pkg/app/...", "pkg/admission", "pkg/backup", "pkg/cgroup", "pkg/config", "pkg/controlplane/...", "pkg/dns", "pkg/egress", "pkg/metricsapi", "pkg/nodeproxy", "pkg/patch", "pkg/policy",
 		"pkg/snapshot", "pkg/storage", "pkg/syncer/...", "pkg/translate", "pkg/virtualscheduler/...", "api/...",
-	}},
+	}, tests: []string{"test/await"}},
 
 	"chart":                      {tests: []string{"api/...", "pkg/config", "pkg/syncer/kinds"}},
 	"hack/bench":                 {code: []string{"hostlab/sim/...", "test/consistency", "pkg/virtualscheduler/usage", "api/..."}},

@@ -2,10 +2,15 @@ package app
 
 import (
 	"context"
+	"fmt"
 	"runtime"
 	"slices"
 	"testing"
 	"time"
+
+	clocktesting "k8s.io/utils/clock/testing"
+
+	"github.com/sublet-dev/sublet/test/await"
 )
 
 func TestReleaseIfQuiet(t *testing.T) {
@@ -43,9 +48,8 @@ func TestPace(t *testing.T) {
 	t.Parallel()
 	var live uint64
 	var set []int
-	ready := make(chan struct{})
 	k := &memoryKeeper{
-		read: func() memoryUse { return memoryUse{live: live} }, percent: startGCPercent, headroom: maxHeadroom, ready: ready,
+		read: func() memoryUse { return memoryUse{live: live} }, percent: startGCPercent, headroom: maxHeadroom,
 		setPercent: func(percent int) { set = append(set, percent) },
 	}
 	for i, step := range []struct {
@@ -68,8 +72,43 @@ func TestPace(t *testing.T) {
 			t.Errorf("%s: with %d MiB set %v, want %v", step.reason, live/mib, set, step.want)
 		}
 		if i == 0 {
-			close(ready)
+			k.endStart()
 		}
+	}
+}
+
+func TestStartLastsUntilTheHostHasSettled(t *testing.T) {
+	t.Parallel()
+	c := clocktesting.NewFakeClock(time.Now())
+	ready, set := make(chan struct{}), make(chan int, 1)
+	k := &memoryKeeper{
+		clock: c, read: func() memoryUse { return memoryUse{live: 30 * mib} },
+		percent: startGCPercent, headroom: maxHeadroom, ready: ready,
+		follower: &memoryFollower{fixed: true, read: func() int64 { return 0 }}, setPercent: func(percent int) { set <- percent },
+	}
+	run := make(chan error, 1)
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() { run <- k.Run(ctx) }()
+	close(ready)
+	await.Until(t, "the keeper waits for the end of the start", func(context.Context) error {
+		if waiters := c.Waiters(); waiters != 3 { // a look, the end, and the look after that
+			return fmt.Errorf("%d timers", waiters)
+		}
+		return nil
+	})
+	c.Step(settleTime - time.Millisecond)
+	select {
+	case percent := <-set:
+		t.Errorf("The start is over too soon: %d", percent)
+	default:
+	}
+	c.Step(time.Millisecond)
+	if percent := <-set; percent != maxGCPercent {
+		t.Errorf("The heap may grow by %d percent after the start, want %d", percent, maxGCPercent)
+	}
+	cancel()
+	if err := <-run; err != nil {
+		t.Error(err)
 	}
 }
 
@@ -77,10 +116,8 @@ func TestPaceAfterQuietTime(t *testing.T) {
 	t.Parallel()
 	use := memoryUse{live: 40 * mib}
 	percent := 0
-	ready := make(chan struct{})
-	close(ready)
 	k := &memoryKeeper{
-		read: func() memoryUse { return use }, headroom: maxHeadroom, ready: ready,
+		read: func() memoryUse { return use }, headroom: maxHeadroom, started: true,
 		setPercent: func(p int) { percent = p },
 	}
 	k.release = k.pace // A forced collection ends as any other.
