@@ -127,7 +127,6 @@ func deniedPods() map[string]string {
 		"grace of a startup":      "containers: [{name: web, image: nginx, startupProbe: {tcpSocket: {port: 80}, terminationGracePeriodSeconds: 86400}}]",
 		"csi":                     "containers: [" + plain + "]\nvolumes: [{name: vol, csi: {driver: secrets-store.csi.k8s.io, volumeAttributes: {secretProviderClass: operators-own}}}]",
 		"resource claims":         "resourceClaims: [{name: gpu, resourceClaimName: gpu}]\ncontainers: [" + plain + "]",
-		"pod certificate":         "containers: [" + plain + "]\nvolumes: [{name: a, projected: {sources: [{podCertificate: {signerName: a/b, keyType: ED25519}}]}}]",
 		"two fields, one setting": "containers: [" + plain + "]\nvolumes: [{name: a, nfs: {server: 192.0.2.1, path: /}}, {name: b, iscsi: {targetPortal: a, iqn: b, lun: 1}}]",
 	}
 	for name, source := range map[string]string{

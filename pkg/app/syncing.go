@@ -13,6 +13,7 @@ import (
 
 	"github.com/sublet-dev/sublet/api/config/v1alpha1"
 	"github.com/sublet-dev/sublet/pkg/app/lifecycle"
+	"github.com/sublet-dev/sublet/pkg/controlplane"
 	"github.com/sublet-dev/sublet/pkg/controlplane/pki"
 	"github.com/sublet-dev/sublet/pkg/policy"
 	"github.com/sublet-dev/sublet/pkg/syncer"
@@ -172,6 +173,7 @@ func (a *app) addKinds(ctx context.Context, s *session, o sessionOptions) error 
 		TermStart:              func() time.Time { return s.termStart(skew) },
 		Endpoints:              policy.NewRanges(a.values.Policies.Endpoints.Allowed),
 		Tokens:                 minter{a.controlPlane, virtualClient},
+		PodCertificates:        controlplane.NewPodCertifier(virtualClient),
 	}
 	for _, row := range kinds.Table() {
 		for _, kind := range row.Define(options) {

@@ -57,6 +57,7 @@ func DefaultControllers() []string {
 		names.NamespaceController,
 		names.PersistentVolumeClaimProtectionController,
 		names.PersistentVolumeProtectionController,
+		names.PodCertificateRequestCleanerController,
 		names.ReplicaSetController,
 		names.ReplicationControllerController,
 		names.ResourceQuotaController,

@@ -172,10 +172,9 @@ func extensionEffects() []effects {
 		served("apiregistration.k8s.io", "apiservices"),
 		served("authentication.k8s.io", "selfsubjectreviews tokenreviews"),
 		served("authorization.k8s.io", "localsubjectaccessreviews selfsubjectaccessreviews selfsubjectrulesreviews subjectaccessreviews"),
-		served("certificates.k8s.io", "certificatesigningrequests clustertrustbundles"),
+		served("certificates.k8s.io", "certificatesigningrequests clustertrustbundles podcertificaterequests"),
 		served("flowcontrol.apiserver.k8s.io", "flowschemas prioritylevelconfigurations"),
 		served("internal.apiserver.k8s.io", "storageversions"),
 		served("rbac.authorization.k8s.io", "clusterrolebindings clusterroles rolebindings roles"),
-		hostOnly("certificates.k8s.io", "podcertificaterequests", "kubelets of the host read those of the host; use a Secret"),
 	}
 }

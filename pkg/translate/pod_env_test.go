@@ -12,8 +12,8 @@ import (
 	"github.com/sublet-dev/sublet/api/labels"
 )
 
-func service(namespace, name, ip string, ports ...corev1.ServicePort) corev1.Service {
-	return corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}, Spec: corev1.ServiceSpec{ClusterIP: ip, Ports: ports}}
+func service(name, ip string, ports ...corev1.ServicePort) corev1.Service {
+	return corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: name}, Spec: corev1.ServiceSpec{ClusterIP: ip, Ports: ports}}
 }
 
 func texts(env []corev1.EnvVar) []string {
@@ -41,10 +41,10 @@ func kubernetesEnv() []string {
 func TestServiceLinks(t *testing.T) {
 	t.Parallel()
 	services := []corev1.Service{
-		service("default", "my-db", "fd00::1", corev1.ServicePort{Name: "sql-main", Port: 5432}, corev1.ServicePort{Name: "gossip", Port: 7946, Protocol: corev1.ProtocolUDP}),
-		service("default", "headless", corev1.ClusterIPNone, corev1.ServicePort{Port: 80}),
-		service("default", "external", ""),
-		service("default", "kubernetes", "10.96.0.99", corev1.ServicePort{Port: 443}),
+		service("my-db", "fd00::1", corev1.ServicePort{Name: "sql-main", Port: 5432}, corev1.ServicePort{Name: "gossip", Port: 7946, Protocol: corev1.ProtocolUDP}),
+		service("headless", corev1.ClusterIPNone, corev1.ServicePort{Port: 80}),
+		service("external", ""),
+		service("kubernetes", "10.96.0.99", corev1.ServicePort{Port: 443}),
 	}
 	want := map[string]string{
 		"MY_DB_SERVICE_HOST":          "fd00::1",
@@ -71,7 +71,7 @@ func TestServiceLinks(t *testing.T) {
 func TestHasLinks(t *testing.T) {
 	t.Parallel()
 	at := func(second int64) metav1.Time { return metav1.Unix(second, 0) }
-	db := service("default", "my-db", "10.96.0.30", corev1.ServicePort{Port: 5432})
+	db := service("my-db", "10.96.0.30", corev1.ServicePort{Port: 5432})
 	db.CreationTimestamp = at(10)
 	complete := map[string]string{"MY_DB_SERVICE_HOST": "10.96.0.30"}
 	for name, test := range map[string]struct {

@@ -24,7 +24,7 @@ func TestServiceLinksAreBounded(t *testing.T) {
 			t.Parallel()
 			var services []corev1.Service
 			for i := range test.services {
-				services = append(services, service("default", fmt.Sprintf("s-%05d", i), "10.96.1.1",
+				services = append(services, service(fmt.Sprintf("s-%05d", i), "10.96.1.1",
 					corev1.ServicePort{Name: "a", Port: 80}, corev1.ServicePort{Name: "b", Port: 443}))
 			}
 			host := &corev1.ConfigMap{}

@@ -170,11 +170,6 @@ func TestPodIsStable(t *testing.T) {
 
 func TestRefused(t *testing.T) {
 	t.Parallel()
-	projected := func(source corev1.VolumeProjection) func(*corev1.Pod) {
-		return func(pod *corev1.Pod) {
-			pod.Spec.Volumes = []corev1.Volume{{Name: "v", VolumeSource: corev1.VolumeSource{Projected: &corev1.ProjectedVolumeSource{Sources: []corev1.VolumeProjection{source}}}}}
-		}
-	}
 	tests := map[string]struct {
 		reason string
 		change func(*corev1.Pod)
@@ -189,11 +184,6 @@ func TestRefused(t *testing.T) {
 			reason: "running the pods of a group one by one would be something else",
 			change: func(pod *corev1.Pod) { pod.Spec.SchedulingGroup = &corev1.PodSchedulingGroup{} },
 			want:   []string{"spec.schedulingGroup"},
-		},
-		"Certificate": {
-			reason: "the host would certify the wrong identity",
-			change: projected(corev1.VolumeProjection{PodCertificate: &corev1.PodCertificateProjection{}}),
-			want:   []string{"spec.volumes[0].projected.sources[0].podCertificate"},
 		},
 		"All": {
 			reason: "all problems are said at once",

@@ -13,19 +13,23 @@ const (
 	everyReader = 0o644
 )
 
-// tokenVolumes turns service account tokens into items of the pod's token Secret, and trust
-// bundles into items of its ConfigMap. A volume may hold several, each with a path of its own.
+// tokenVolumes turns service account tokens into items of the pod's token Secret. Trust bundles
+// become items of its ConfigMap, and certificates items of another Secret. A volume may hold
+// several, each with a path of its own.
 func tokenVolumes(c Cluster, virtual *corev1.Pod, spec *corev1.PodSpec) {
-	secret := Derived(TokenRole)(c, key(virtual.Namespace, virtual.Name)).Name
+	secret := podFile(c, virtual, TokenRole)
 	for i := range spec.Volumes {
 		projected := spec.Volumes[i].Projected
 		if projected == nil {
 			continue
 		}
 		sources := make([]corev1.VolumeProjection, 0, len(projected.Sources))
-		for _, source := range projected.Sources {
+		for j, source := range projected.Sources {
 			if bundle := source.ClusterTrustBundle; bundle != nil {
 				source = trustSource(c, virtual, projected, bundle)
+			}
+			if certificate := source.PodCertificate; certificate != nil {
+				source = certificateSource(c, virtual, projected, certificateKey(spec.Volumes[i].Name, j), certificate)
 			}
 			if token := source.ServiceAccountToken; token != nil {
 				item := corev1.KeyToPath{

@@ -1,11 +1,11 @@
 package translate
 
 import (
-	"encoding/json"
 	"encoding/pem"
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 
 	certificatesv1 "k8s.io/api/certificates/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -61,9 +61,8 @@ func toTrustRequest(source *corev1.ClusterTrustBundleProjection) TrustRequest {
 	} else if source.SignerName != nil {
 		request.SignerName, request.Selector = *source.SignerName, source.LabelSelector
 	}
-	// A selector always has a JSON form.
-	selector, _ := json.Marshal(request.Selector)
-	request.Key = "bundle-" + hash(request.Name, request.SignerName, string(selector), fmt.Sprint(request.Optional))[:labelHash]
+	// A selector that is missing and one that is empty have different texts.
+	request.Key = "bundle-" + hash(request.Name, request.SignerName, request.Selector.String(), strconv.FormatBool(request.Optional))[:labelHash]
 	return request
 }
 
@@ -105,7 +104,7 @@ func (r TrustRequest) Select(bundles []certificatesv1.ClusterTrustBundle) (text 
 // bundle does.
 func trustSource(c Cluster, virtual *corev1.Pod, projected *corev1.ProjectedVolumeSource, bundle *corev1.ClusterTrustBundleProjection) corev1.VolumeProjection {
 	return corev1.VolumeProjection{ConfigMap: &corev1.ConfigMapProjection{
-		LocalObjectReference: corev1.LocalObjectReference{Name: Derived(TrustRole)(c, key(virtual.Namespace, virtual.Name)).Name},
+		LocalObjectReference: corev1.LocalObjectReference{Name: podFile(c, virtual, TrustRole)},
 		Items: []corev1.KeyToPath{{
 			Key: toTrustRequest(bundle).Key, Path: bundle.Path, User: bundle.User,
 			Mode: tokenMode(virtual, firstUser(bundle.User, projected.DefaultUser)),

@@ -36,17 +36,6 @@ func UnsupportedFields(spec *corev1.PodSpec) []UnsupportedField {
 	if spec.SchedulingGroup != nil {
 		fields = append(fields, UnsupportedField{"spec.schedulingGroup", "pod groups are not synced to the host; remove the field"})
 	}
-	for i := range spec.Volumes {
-		if spec.Volumes[i].Projected == nil {
-			continue
-		}
-		for j, source := range spec.Volumes[i].Projected.Sources {
-			path := fmt.Sprintf("spec.volumes[%d].projected.sources[%d]", i, j)
-			if source.PodCertificate != nil {
-				fields = append(fields, UnsupportedField{path + ".podCertificate", "the host would certify its own service account, not the pod's; use a Secret"})
-			}
-		}
-	}
 	return fields
 }
 

@@ -5,6 +5,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
 	"fmt"
@@ -141,4 +142,87 @@ func TestServiceLinksFollow(t *testing.T) {
 		t.Fatal(err)
 	}
 	hasHost("the Service is gone", false)
+}
+
+// TestPodsAreCertified checks that a pod gets the certificate that a signer of the virtual
+// cluster issues for its request, with the key of that request.
+func TestPodsAreCertified(t *testing.T) {
+	r := newRelease(t)
+	r.startKinds(t, "podcertificates")
+	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: r.namespace}}
+	if err := r.virtual.client.Create(t.Context(), node); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = r.virtual.client.Delete(stopping, node) })
+	pod := r.projecting("certified", corev1.VolumeProjection{PodCertificate: &corev1.PodCertificateProjection{
+		SignerName: "example.com/" + r.namespace, KeyType: "ECDSAP256", CredentialBundlePath: "id.pem",
+	}})
+	pod.Spec.NodeName = node.Name
+	if err := r.virtual.client.Create(t.Context(), pod); err != nil {
+		t.Fatal(err)
+	}
+	requests := &certificatesv1.PodCertificateRequestList{}
+	eventually(t, "request", func(ctx context.Context) error {
+		if err := r.virtual.client.List(ctx, requests, client.InNamespace(r.namespace)); err != nil {
+			return err
+		}
+		if len(requests.Items) != 1 {
+			return fmt.Errorf("%d requests", len(requests.Items))
+		}
+		return nil
+	})
+	request := &requests.Items[0]
+	if request.Spec.PodUID != pod.UID || request.Spec.NodeUID != node.UID || request.Spec.ServiceAccountUID == "" {
+		t.Errorf("the request is for pod %s on node %s: %v", pod.UID, node.UID, request.Spec)
+	}
+	chain := sign(t, request)
+	if err := r.virtual.client.Status().Update(t.Context(), request); err != nil {
+		t.Fatal(err)
+	}
+	key := translate.CertificateRequests(pod)[0].Key
+	secret := &corev1.Secret{}
+	eventually(t, "certificate", func(ctx context.Context) error {
+		if err := r.host.client.Get(ctx, translate.Derived(translate.CertificateRole)(r.cluster, r.virtualKey("certified")), secret); err != nil {
+			return err
+		}
+		if len(secret.Data[key+translate.BundleSuffix]) == 0 {
+			return fmt.Errorf("the Secret has %d keys and no certificate", len(secret.Data))
+		}
+		return nil
+	})
+	if got := string(secret.Data[key+translate.ChainSuffix]); got != chain {
+		t.Errorf("the chain is %s", got)
+	}
+	if _, err := tls.X509KeyPair(secret.Data[key+translate.BundleSuffix], secret.Data[key+translate.BundleSuffix]); err != nil {
+		t.Errorf("the file of the pod is not usable: %v", err)
+	}
+}
+
+// sign issues the certificate of a request, and returns it.
+func sign(t *testing.T, request *certificatesv1.PodCertificateRequest) string {
+	t.Helper()
+	stub, err := x509.ParseCertificateRequest(request.Spec.StubPKCS10Request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := time.Now().UTC().Truncate(time.Second).Add(-time.Minute)
+	refresh, after := before.Add(12*time.Hour), before.Add(24*time.Hour)
+	leaf := &x509.Certificate{SerialNumber: big.NewInt(2), NotBefore: before, NotAfter: after}
+	der, err := x509.CreateCertificate(rand.Reader, leaf, &x509.Certificate{SerialNumber: big.NewInt(1)}, stub.PublicKey, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	chain := string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
+	request.Status = certificatesv1.PodCertificateRequestStatus{
+		Conditions: []metav1.Condition{{
+			Type: certificatesv1.PodCertificateRequestConditionTypeIssued, Status: metav1.ConditionTrue,
+			Reason: "Signed", LastTransitionTime: metav1.Now(),
+		}},
+		CertificateChain: chain, NotBefore: &metav1.Time{Time: before}, BeginRefreshAt: &metav1.Time{Time: refresh}, NotAfter: &metav1.Time{Time: after},
+	}
+	return chain
 }

@@ -23,6 +23,7 @@ import (
 
 	"github.com/sublet-dev/sublet/api/config/v1alpha1"
 	"github.com/sublet-dev/sublet/api/labels"
+	"github.com/sublet-dev/sublet/pkg/controlplane"
 	"github.com/sublet-dev/sublet/pkg/controlplane/pki"
 	"github.com/sublet-dev/sublet/pkg/policy"
 	"github.com/sublet-dev/sublet/pkg/syncer"
@@ -38,6 +39,8 @@ func (r *release) allKinds(changes ...func(*kinds.Options)) []syncer.Kind {
 		ClusterDomain: "cluster.local", KubeletVersion: "v1.37.1",
 		Endpoints: policy.NewRanges([]string{"192.0.2.0/24"}),
 		Tokens:    minter{kubernetes.NewForConfigOrDie(r.virtual.plane.ClientConfig("minter", pki.GroupAdmins))},
+
+		PodCertificates: controlplane.NewPodCertifier(kubernetes.NewForConfigOrDie(r.virtual.plane.ClientConfig("certifier", pki.GroupAdmins))),
 	}
 	for _, change := range changes {
 		change(&options)

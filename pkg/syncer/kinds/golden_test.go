@@ -151,7 +151,7 @@ func goldenCase(t *testing.T, file string, kind func(Options) syncer.Kind, setti
 		t.Error("the case gives no reason")
 	}
 	options := testOptions()
-	options.Tokens = &mint{now: testNow()}
+	options.Tokens, options.PodCertificates = &mint{now: testNow()}, &certifier{}
 	options.VirtualScheduler, options.Proposals = in.VirtualScheduler, in.Proposals
 	options.Sync.Kinds[setting] = v1alpha1.KindSettings{Enabled: enabled}
 	if len(in.Sync) > 0 {

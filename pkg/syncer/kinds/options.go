@@ -74,6 +74,8 @@ type Options struct {
 	Endpoints policy.Ranges
 	// Tokens issues the tokens of tenants' pods.
 	Tokens TokenMinter
+	// PodCertificates requests the certificates of tenants' pods.
+	PodCertificates PodCertificateRequester
 }
 
 // ServiceRules decides what of a Service reaches the host.

@@ -12,10 +12,11 @@ import (
 // Its name, owner, scope, settings, permissions and documentation are derived from them.
 func Table() []Row {
 	return []Row{
-		row("sync.toHost.pods", Always, "The tenant's pods, their tokens, trust bundles and variables of Services. The host runs them and returns their status.", Pods).
+		row("sync.toHost.pods", Always, "The tenant's pods, their tokens, certificates and variables of Services. The host runs them and returns their status.", Pods).
 			with(define("tokens", Tokens)).
 			with(define("servicelinks", ServiceLinks)).
 			with(define("trustbundles", TrustBundles)).
+			with(define("podcertificates", PodCertificates)).
 			refers(&corev1.Pod{}, podRefs).
 			permits(rule(patch(), "", "pods/ephemeralcontainers", "pods/resize", "pods/status")),
 		row("sync.toHost.services", On, "The tenant's Services. The host assigns addresses and node ports before they are stored.", Services).

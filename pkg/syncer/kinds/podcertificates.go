@@ -1,0 +1,185 @@
+package kinds
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	certificatesv1 "k8s.io/api/certificates/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/sublet-dev/sublet/pkg/syncer"
+	"github.com/sublet-dev/sublet/pkg/translate"
+)
+
+// PodCertificateRequester does for certificates of pods what a kubelet does in its API.
+type PodCertificateRequester interface {
+	// NewKey returns a new private key in PEM, and a name for the request with it.
+	NewKey(keyType string) (name string, key []byte, err error)
+	// Request creates a PodCertificateRequest, unless one of that name exists. It adds the UIDs
+	// of the service account and of the node.
+	Request(ctx context.Context, request *certificatesv1.PodCertificateRequest) error
+}
+
+// PodCertificates keeps a host Secret for each host pod that mounts certificates. A signer of
+// the tenant issues them for a PodCertificateRequest that the virtual cluster has. The Secret
+// has the private keys, and all that is needed to continue after a restart.
+func PodCertificates(o Options) syncer.Resource[*corev1.Pod, *corev1.Secret] {
+	c := podCertificates{o.PodCertificates}
+	return syncer.Resource[*corev1.Pod, *corev1.Secret]{
+		Owner: syncer.Virtual,
+		Names: translate.Derived(translate.CertificateRole),
+		Want:  shouldHaveCertificates,
+		Down:  c.fillSecret,
+		Up:    reportCertificates,
+		// Of other pods, nothing is of interest. Of these, a bind does not count as a change.
+		StatusBlind: true,
+		Also: []syncer.Watch{
+			{Side: syncer.Virtual, Object: &corev1.Pod{}, Keys: podWithCertificates},
+			{Side: syncer.Virtual, Object: &certificatesv1.PodCertificateRequest{}, Keys: podOfRequest},
+		},
+	}
+}
+
+// overdue is how long after its time a renewal is late, as for a kubelet.
+const overdue = 10 * time.Minute
+
+// podCertificates is the kind with its settings.
+type podCertificates struct{ requester PodCertificateRequester }
+
+// shouldHaveCertificates reports whether a pod needs a Secret with certificates. A request names
+// the node, so it needs one.
+func shouldHaveCertificates(_ syncer.Scope, virtual *corev1.Pod, host *corev1.Secret) (bool, error) {
+	if len(translate.CertificateRequests(virtual)) == 0 {
+		return false, nil
+	}
+	return host != nil || virtual.Spec.NodeName != "" && virtual.DeletionTimestamp == nil && !translate.IsFinished(virtual), nil
+}
+
+// fillSecret fills in the Secret of a pod. It continues each certificate by one step.
+func (c podCertificates) fillSecret(s syncer.Scope, virtual *corev1.Pod, host *corev1.Secret) error {
+	data := map[string][]byte{}
+	for _, request := range translate.CertificateRequests(virtual) {
+		held := readCertificate(host.Data, request.Key)
+		if !translate.IsFinished(virtual) && virtual.DeletionTimestamp == nil {
+			if err := c.step(s, virtual, request, &held); err != nil {
+				return err
+			}
+		}
+		held.write(data, request.Key)
+	}
+	host.Data = data
+	if host.Type == "" {
+		host.Type = corev1.SecretTypeOpaque
+	}
+	return nil
+}
+
+// step continues one certificate. A new key is in the Secret before it is in a request, so
+// no certificate is issued for a key that is lost.
+func (c podCertificates) step(s syncer.Scope, virtual *corev1.Pod, request translate.CertificateRequest, held *certificate) error {
+	switch {
+	case held.outcome != "":
+		return nil
+	case held.request != "":
+		return c.follow(s, virtual, request, held)
+	case held.isFresh(s, virtual):
+		return nil
+	}
+	var err error
+	held.request, held.nextKey, err = c.requester.NewKey(request.Source.KeyType)
+	if err != nil {
+		return fmt.Errorf("cannot create a key for a certificate of pod %s/%s: %w", virtual.Namespace, virtual.Name, err)
+	}
+	return nil
+}
+
+// follow brings a certificate up to date with its request. It creates the request if there is
+// none.
+func (c podCertificates) follow(s syncer.Scope, virtual *corev1.Pod, request translate.CertificateRequest, held *certificate) error {
+	var found certificatesv1.PodCertificateRequest
+	name := types.NamespacedName{Namespace: virtual.Namespace, Name: held.request}
+	err := s.Virtual.Get(s.Context, name, &found)
+	if apierrors.IsNotFound(err) {
+		wanted, err := newCertificateRequest(virtual, request, held)
+		if err == nil {
+			err = c.requester.Request(s.Context, wanted)
+		}
+		if err != nil {
+			return fmt.Errorf("cannot request a certificate of signer %s for pod %s/%s: %w", request.Source.SignerName, virtual.Namespace, virtual.Name, err)
+		}
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("cannot get PodCertificateRequest %s: %w", name, err)
+	}
+	if found.Spec.PodUID != virtual.UID || !hasKeyOf(&found, held.nextKey) {
+		held.request, held.nextKey = "", nil // Somebody else's. Another name follows.
+		return nil
+	}
+	for i := range found.Status.Conditions {
+		held.apply(&found, &found.Status.Conditions[i])
+	}
+	if !held.end.IsZero() {
+		held.isFresh(s, virtual)
+	}
+	return nil
+}
+
+// newCertificateRequest returns the request for the next key of a certificate.
+func newCertificateRequest(virtual *corev1.Pod, request translate.CertificateRequest, held *certificate) (*certificatesv1.PodCertificateRequest, error) {
+	stub, err := stubRequest(held.nextKey)
+	if err != nil {
+		return nil, err
+	}
+	account := virtual.Spec.ServiceAccountName
+	if account == "" {
+		account = "default"
+	}
+	return &certificatesv1.PodCertificateRequest{
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: virtual.Namespace, Name: held.request,
+			OwnerReferences: []metav1.OwnerReference{{APIVersion: "v1", Kind: "Pod", Name: virtual.Name, UID: virtual.UID}},
+		},
+		Spec: certificatesv1.PodCertificateRequestSpec{
+			SignerName: request.Source.SignerName, PodName: virtual.Name, PodUID: virtual.UID, ServiceAccountName: account,
+			NodeName: types.NodeName(virtual.Spec.NodeName), MaxExpirationSeconds: request.Source.MaxExpirationSeconds,
+			StubPKCS10Request: stub, UnverifiedUserAnnotations: request.Source.UserAnnotations,
+		},
+	}, nil
+}
+
+// reportCertificates records what a tenant should know of the certificates of a pod.
+func reportCertificates(s syncer.Scope, host *corev1.Secret, virtual *corev1.Pod) error {
+	if translate.IsFinished(virtual) {
+		return nil
+	}
+	for _, request := range translate.CertificateRequests(virtual) {
+		held := readCertificate(host.Data, request.Key)
+		if reason, message := held.problem(s.Now, request.Source.SignerName); reason != "" {
+			s.Say(reason, message)
+		}
+	}
+	return nil
+}
+
+// podWithCertificates returns the key of a pod that mounts certificates.
+func podWithCertificates(_ syncer.Scope, object client.Object) ([]types.NamespacedName, error) {
+	if pod, ok := object.(*corev1.Pod); !ok || len(translate.CertificateRequests(pod)) == 0 {
+		return nil, nil
+	}
+	return []types.NamespacedName{client.ObjectKeyFromObject(object)}, nil
+}
+
+// podOfRequest returns the key of the pod of a PodCertificateRequest.
+func podOfRequest(_ syncer.Scope, object client.Object) ([]types.NamespacedName, error) {
+	request, ok := object.(*certificatesv1.PodCertificateRequest)
+	if !ok {
+		return nil, nil
+	}
+	return []types.NamespacedName{{Namespace: request.Namespace, Name: request.Spec.PodName}}, nil
+}
