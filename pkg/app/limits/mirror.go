@@ -14,6 +14,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -50,7 +51,7 @@ type Mirror struct {
 	// Clock is the time. Required.
 	Clock clock.Clock
 
-	written map[string]string // data of the last write
+	shown   view // by the last write
 	checked time.Time
 }
 
@@ -70,17 +71,21 @@ func (m *Mirror) Run(ctx context.Context) error {
 
 // sync writes the ConfigMap if it may not be as it should.
 func (m *Mirror) sync(ctx context.Context) error {
-	data, err := m.data()
+	now, err := m.view()
 	if err != nil {
 		return err
 	}
-	if maps.Equal(data, m.written) && m.Clock.Since(m.checked) < check {
+	if !m.checked.IsZero() && m.Clock.Since(m.checked) < check && apiequality.Semantic.DeepEqual(now, m.shown) {
 		return nil
+	}
+	data, err := now.encode()
+	if err != nil {
+		return err
 	}
 	if err := m.write(ctx, data); err != nil {
 		return err
 	}
-	m.written, m.checked = data, m.Clock.Now()
+	m.shown, m.checked = now, m.Clock.Now()
 	return nil
 }
 
@@ -123,15 +128,22 @@ type copiesView struct {
 	MaxBytes string `json:"maxBytes,omitempty"`
 }
 
-// data returns the content of the ConfigMap.
-func (m *Mirror) data() (map[string]string, error) {
+// view is what a tenant sees of the limits.
+type view struct {
+	Quotas map[corev1.ResourceName]quotaView
+	Ranges []corev1.LimitRangeItem
+	Copies map[string]copiesView
+}
+
+// view returns the limits as they are now.
+func (m *Mirror) view() (view, error) {
 	quotas, err := m.quotas()
 	if err != nil {
-		return nil, err
+		return view{}, err
 	}
 	ranges, err := m.limitRanges()
 	if err != nil {
-		return nil, err
+		return view{}, err
 	}
 	copies := map[string]copiesView{}
 	for _, usage := range m.Usage() {
@@ -139,8 +151,13 @@ func (m *Mirror) data() (map[string]string, error) {
 			Count: usage.Count, MaxCount: usage.MaxCount, Bytes: bytesText(usage.Bytes), MaxBytes: bytesText(usage.MaxBytes),
 		}
 	}
+	return view{quotas, ranges, copies}, nil
+}
+
+// encode returns the content of the ConfigMap.
+func (v view) encode() (map[string]string, error) {
 	data := map[string]string{}
-	for key, value := range map[string]any{"resourceQuota": quotas, "limitRange": ranges, "copies": copies} {
+	for key, value := range map[string]any{"resourceQuota": v.Quotas, "limitRange": v.Ranges, "copies": v.Copies} {
 		text, err := yaml.Marshal(value)
 		if err != nil {
 			return nil, fmt.Errorf("cannot encode %s: %w", key, err)
