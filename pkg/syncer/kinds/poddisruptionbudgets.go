@@ -71,18 +71,12 @@ func (d drainTimeout) lifts(s syncer.Scope, virtual *policyv1.PodDisruptionBudge
 	if err != nil {
 		return false, fmt.Errorf("cannot list pods of namespace %s: %w", virtual.Namespace, err)
 	}
-	left := map[string]time.Duration{} // node -> until the timeout
-	for i := range pods.Items {
-		node, phase := pods.Items[i].Spec.NodeName, pods.Items[i].Status.Phase
-		if _, seen := left[node]; seen || node == "" || phase == corev1.PodSucceeded || phase == corev1.PodFailed {
-			continue
-		}
-		if left[node], err = d.left(s, node); err != nil {
+	lifted := false
+	for node := range nodesOf(pods.Items) {
+		wait, err := d.left(s, node)
+		if err != nil {
 			return false, err
 		}
-	}
-	lifted := false
-	for _, wait := range left {
 		switch {
 		case wait < 0:
 			lifted = true
@@ -92,6 +86,18 @@ func (d drainTimeout) lifts(s syncer.Scope, virtual *policyv1.PodDisruptionBudge
 		}
 	}
 	return lifted, nil
+}
+
+// nodesOf returns the names of the nodes on which pods run.
+func nodesOf(pods []corev1.Pod) map[string]bool {
+	nodes := map[string]bool{}
+	for i := range pods {
+		phase := pods[i].Status.Phase
+		if node := pods[i].Spec.NodeName; node != "" && phase != corev1.PodSucceeded && phase != corev1.PodFailed {
+			nodes[node] = true
+		}
+	}
+	return nodes
 }
 
 // left returns how long a drain of the node may still be held up. It returns less than zero
