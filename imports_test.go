@@ -102,6 +102,7 @@ var rules = map[string]rule{
 	// tests are quick and run under the race detector.
 	"pkg/app/autoscale":   {code: []string{"api/syncz"}, tests: []string{"pkg/storage", "test/databases"}},
 	"pkg/app/host":        {code: []string{"pkg/controlplane/pki", "api/..."}},
+	"pkg/app/hostnames":   {code: []string{"pkg/translate", "api/labels"}},
 	"pkg/app/lifecycle":   {},
 	"pkg/app/limits":      {code: []string{"pkg/syncer"}},
 	"pkg/app/podgc":       {code: []string{"pkg/translate"}},

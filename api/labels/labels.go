@@ -64,6 +64,11 @@ const (
 	// no Service of the host leads to the pod.
 	ReadinessGates = Domain + "/readiness-gates"
 
+	// ClaimedHosts (annotation) has the host names of a host Ingress, with commas between them.
+	// The ingresses kind writes it after it has found that nobody else has one of them. It
+	// reads it to know which names it has looked up.
+	ClaimedHosts = Domain + "/claimed-hosts"
+
 	// ServiceLinks (annotation, value "cut") is on host ConfigMaps that lack variables of
 	// Services, because the namespace has too many. Host pods that are created then have it
 	// too. The kinds servicelinks and pods write it, and an Event is recorded.

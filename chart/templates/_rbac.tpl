@@ -163,6 +163,12 @@
   resources: ["poddisruptionbudgets"]
   verbs: ["delete", "list"]
 {{- end }}
+{{- if .Values.sync.toHost.ingresses.enabled }}
+# ingresses
+- apiGroups: ["networking.k8s.io"]
+  resources: ["ingresses"]
+  verbs: ["create", "delete", "get", "list", "patch", "watch"]
+{{- end }}
 {{- if .Values.sync.toHost.leases.enabled }}
 # leases
 - apiGroups: ["coordination.k8s.io"]
@@ -192,6 +198,12 @@
 
 {{- /* Permissions in the whole host, only for settings that need them. */ -}}
 {{- define "sublet.clusterRules" -}}
+{{- if and .Values.sync.toHost.ingresses.enabled .Values.policies.ingresses.uniqueHosts }}
+# ingresses with policies.ingresses.uniqueHosts
+- apiGroups: ["networking.k8s.io"]
+  resources: ["ingresses"]
+  verbs: ["list"]
+{{- end }}
 {{- if .Values.sync.fromHost.nodes.enabled }}
 # nodes
 - apiGroups: [""]
@@ -238,6 +250,12 @@
 # csistoragecapacities
 - apiGroups: ["storage.k8s.io"]
   resources: ["csistoragecapacities"]
+  verbs: ["get", "list", "watch"]
+{{- end }}
+{{- if .Values.sync.fromHost.ingressClasses.enabled }}
+# ingressclasses
+- apiGroups: ["networking.k8s.io"]
+  resources: ["ingressclasses"]
   verbs: ["get", "list", "watch"]
 {{- end }}
 {{- if and .Values.controlPlane.advanced.virtualScheduler.enabled .Values.controlPlane.advanced.virtualScheduler.hostUsage }}

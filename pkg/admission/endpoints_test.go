@@ -27,6 +27,8 @@ type fakeView struct {
 	classes []storagev1.StorageClass
 	// runtimeClasses maps name -> class of the host that the tenant sees.
 	runtimeClasses map[string]*nodev1.RuntimeClass
+	// ingressClasses are the names of those of the host that the tenant sees.
+	ingressClasses []string
 	err            error
 }
 
@@ -40,6 +42,10 @@ func (v fakeView) StorageClasses(context.Context) ([]storagev1.StorageClass, err
 
 func (v fakeView) RuntimeClass(_ context.Context, name string) (*nodev1.RuntimeClass, error) {
 	return v.runtimeClasses[name], v.err
+}
+
+func (v fakeView) ShowsIngressClass(_ context.Context, name string) (bool, error) {
+	return slices.Contains(v.ingressClasses, name), v.err
 }
 
 // askPolicies asks the policies about an object of a tenant who impersonates the syncer.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	nodev1 "k8s.io/api/node/v1"
 	schedulingv1 "k8s.io/api/scheduling/v1"
 	storagev1 "k8s.io/api/storage/v1"
@@ -36,6 +37,7 @@ func hostOwnedKinds() []hostOwned {
 		{setting: "sync.fromHost.csiDrivers", resource: storagev1.Resource("csidrivers"), noun: "CSI driver"},
 		{setting: "sync.fromHost.csiNodes", resource: storagev1.Resource("csinodes"), noun: "CSINode"},
 		{setting: "sync.fromHost.csiStorageCapacities", resource: storagev1.Resource("csistoragecapacities"), noun: "storage capacity"},
+		{setting: "sync.fromHost.ingressClasses", resource: networkingv1.Resource("ingressclasses"), noun: "ingress class"},
 	}
 }
 

@@ -22,6 +22,9 @@ type HostView interface {
 	// RuntimeClass returns a runtime class of the host that the tenant sees, nil for every
 	// other name.
 	RuntimeClass(ctx context.Context, name string) (*nodev1.RuntimeClass, error)
+	// ShowsIngressClass reports whether an ingress class is one of the host that the tenant
+	// sees.
+	ShowsIngressClass(ctx context.Context, name string) (bool, error)
 }
 
 // unknownHost returns the error for a request that cannot be judged, because the state of

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	networkingv1 "k8s.io/api/networking/v1"
 	nodev1 "k8s.io/api/node/v1"
 	storagev1 "k8s.io/api/storage/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -66,6 +67,24 @@ func (v hostView) RuntimeClass(ctx context.Context, name string) (*nodev1.Runtim
 		return nil, fmt.Errorf("cannot get runtime class %s of the host: %w", name, err)
 	}
 	return &class, nil
+}
+
+// ShowsIngressClass implements admission.HostView.
+func (v hostView) ShowsIngressClass(ctx context.Context, name string) (bool, error) {
+	ctx, cancel := context.WithTimeout(ctx, hostViewTimeout)
+	defer cancel()
+	reader, err := v.reader(ctx, "ingressclasses")
+	if err != nil {
+		return false, err
+	}
+	err = reader.Get(ctx, client.ObjectKey{Name: name}, &networkingv1.IngressClass{}, client.UnsafeDisableDeepCopy)
+	switch {
+	case apierrors.IsNotFound(err):
+		return false, nil
+	case err != nil:
+		return false, fmt.Errorf("cannot get ingress class %s of the host: %w", name, err)
+	}
+	return true, nil
 }
 
 // reader returns what a kind reads of the host.

@@ -7,11 +7,13 @@ import (
 	"sync/atomic"
 	"time"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	componentversion "k8s.io/component-base/version"
 
 	"github.com/sublet-dev/sublet/api/config/v1alpha1"
+	"github.com/sublet-dev/sublet/pkg/app/hostnames"
 	"github.com/sublet-dev/sublet/pkg/app/lifecycle"
 	"github.com/sublet-dev/sublet/pkg/controlplane"
 	"github.com/sublet-dev/sublet/pkg/controlplane/pki"
@@ -142,12 +144,16 @@ func objectLimits(policies v1alpha1.Policies) syncer.ObjectLimits {
 
 // hostFirstKinds returns the names of the kinds that host-first requests use.
 func hostFirstKinds() []string {
-	return []string{"services", "endpointslices", "nodes", "storageclasses"}
+	return []string{"services", "endpointslices", "nodes", "storageclasses", "runtimeclasses", "ingressclasses"}
 }
 
 // addKinds registers every kind that the settings ask for.
 func (a *app) addKinds(ctx context.Context, s *session, o sessionOptions) error {
 	virtualClient, err := kubernetes.NewForConfig(s.virtual)
+	if err != nil {
+		return err
+	}
+	hostNames, err := a.hostNames()
 	if err != nil {
 		return err
 	}
@@ -170,6 +176,8 @@ func (a *app) addKinds(ctx context.Context, s *session, o sessionOptions) error 
 		ClusterDomain:          a.values.Networking.Advanced.ClusterDomain,
 		KubeletVersion:         componentversion.Get().GitVersion,
 		Services:               policy.NewServices(a.values.Policies.Services),
+		Ingresses:              policy.NewIngresses(a.values),
+		HostNames:              hostNames,
 		TermStart:              func() time.Time { return s.termStart(skew) },
 		Endpoints:              policy.NewRanges(a.values.Policies.Endpoints.Allowed),
 		Tokens:                 minter{a.controlPlane, virtualClient},
@@ -186,4 +194,16 @@ func (a *app) addKinds(ctx context.Context, s *session, o sessionOptions) error 
 		}
 	}
 	return nil
+}
+
+// hostNames returns the lookup of the host names of Ingresses, nil if nobody asks for it.
+func (a *app) hostNames() (kinds.HostNames, error) {
+	if !a.values.Sync.IsEnabled("sync.toHost.ingresses") || !a.values.Policies.Ingresses.UniqueHosts {
+		return nil, nil //nolint:nilnil // The kind then asks nobody.
+	}
+	host, err := kubernetes.NewForConfig(a.limiter.Wrap(a.leaderHost))
+	if err != nil {
+		return nil, fmt.Errorf("cannot build a client of the host: %w", err)
+	}
+	return hostnames.New(host.NetworkingV1().Ingresses(metav1.NamespaceAll), a.cluster().UID), nil
 }

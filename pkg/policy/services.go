@@ -3,7 +3,6 @@ package policy
 import (
 	"fmt"
 	"net/netip"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -21,14 +20,8 @@ type Services struct {
 	settings                 v1alpha1.ServicePolicy
 	externalIPs, balancerIPs Ranges
 	sourceRanges             Ranges
-	annotations              []annotationRule
+	annotations              annotationRules
 	allowsAllFrom            bool
-}
-
-// annotationRule lets annotations pass to the host.
-type annotationRule struct {
-	key   string
-	value *regexp.Regexp // nil allows every value
 }
 
 // NewServices returns the rule for these settings, which must be valid.
@@ -38,17 +31,10 @@ func NewServices(settings v1alpha1.ServicePolicy) *Services {
 		externalIPs:  newRanges(settings.ExternalIPs),
 		balancerIPs:  newRanges(settings.LoadBalancerIPs),
 		sourceRanges: newRanges(settings.LoadBalancerSourceRanges),
+		annotations:  newAnnotationRules(settings.Annotations, servicesSetting+"annotations"),
 	}
 	s.allowsAllFrom = s.sourceRanges.Contains(netip.MustParsePrefix("0.0.0.0/0")) &&
 		s.sourceRanges.Contains(netip.MustParsePrefix("::/0"))
-	for key, value := range settings.Annotations {
-		r := annotationRule{key: key}
-		if value != "" {
-			r.value, _ = regexp.Compile("^(?:" + value + ")$")
-		}
-		s.annotations = append(s.annotations, r)
-	}
-	slices.SortFunc(s.annotations, func(a, b annotationRule) int { return strings.Compare(a.key, b.key) })
 	return s
 }
 
@@ -63,7 +49,7 @@ func (s *Services) Check(old, service *corev1.Service) []Violation {
 		s.checkAddresses(old, service),
 		s.checkPorts(old, service),
 		s.checkBalancer(old, service),
-		s.checkAnnotations(old, service),
+		s.annotations.check(old.Annotations, service.Annotations),
 	)
 }
 
@@ -186,48 +172,13 @@ func (s *Services) checkSources(old, service *corev1.Service) []Violation {
 	return violations
 }
 
-// checkAnnotations checks the values of the annotations that pass to the host.
-func (s *Services) checkAnnotations(old, service *corev1.Service) []Violation {
-	var violations []Violation
-	for _, key := range sortedKeys(service.Annotations) {
-		value := service.Annotations[key]
-		if stored, found := old.Annotations[key]; found && stored == value {
-			continue
-		}
-		r, found := s.annotationRule(key)
-		if found && r.value != nil && !r.value.MatchString(value) {
-			violations = append(violations, Violation{
-				Field: "metadata.annotations[" + key + "]", Value: value, Setting: servicesSetting + "annotations",
-				Detail: "must match " + s.settings.Annotations[r.key],
-			})
-		}
-	}
-	return violations
-}
-
-// annotationRule returns the rule for an annotation: the one for its whole key, or the one
-// with the longest prefix.
-func (s *Services) annotationRule(key string) (annotationRule, bool) {
-	var best annotationRule
-	for _, r := range s.annotations {
-		if r.key == key {
-			return r, true
-		}
-		if MatchesKey(r.key, key) && len(r.key) > len(best.key) {
-			best = r
-		}
-	}
-	return best, best.key != ""
-}
-
 // PassesAnnotation reports whether an annotation of a Service is copied to the host.
 // Kubernetes itself uses the annotations about topology.
 func (s *Services) PassesAnnotation(key, value string) bool {
 	if key == corev1.AnnotationTopologyMode || key == corev1.DeprecatedAnnotationTopologyAwareHints {
 		return true
 	}
-	r, found := s.annotationRule(key)
-	return found && (r.value == nil || r.value.MatchString(value))
+	return s.annotations.pass(key, value)
 }
 
 // AllowsExternalIP reports whether a Service may draw the traffic of an address.

@@ -40,14 +40,14 @@ func TestBudgets(t *testing.T) {
 		TimeAdded: &metav1.Time{Time: time.Now().Add(-2 * time.Hour)},
 	}
 	r.cordon(t, node.Name, true, cordoned)
-	r.hasNoBudget(t, budget.Name, "the drain has waited long enough")
+	r.awaitNoCopy(t, r.hostKey(budget.Name), &policyv1.PodDisruptionBudget{})
 	r.cordon(t, node.Name, false)
 	r.scale(t, set, 4) // Without a change, the next look comes after half a minute.
 	r.keepsPods(t, budget.Name, 3)
 	if err := r.virtual.client.Delete(t.Context(), budget); err != nil {
 		t.Fatal(err)
 	}
-	r.hasNoBudget(t, budget.Name, "the tenant deletes the budget")
+	r.awaitNoCopy(t, r.hostKey(budget.Name), &policyv1.PodDisruptionBudget{})
 }
 
 // budgeted returns a set of four pods on a node, and the budget of them.
@@ -100,17 +100,5 @@ func (r *release) keepsPods(t *testing.T, name string, healthy int) {
 			return fmt.Errorf("the host has %v", host.Spec)
 		}
 		return nil
-	})
-}
-
-// hasNoBudget waits until the host has no copy of a budget.
-func (r *release) hasNoBudget(t *testing.T, name, why string) {
-	t.Helper()
-	eventually(t, "end of the copy: "+why, func(ctx context.Context) error {
-		err := r.host.client.Get(ctx, r.hostKey(name), &policyv1.PodDisruptionBudget{})
-		if err == nil {
-			return fmt.Errorf("the host still has it")
-		}
-		return client.IgnoreNotFound(err)
 	})
 }

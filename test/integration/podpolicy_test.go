@@ -47,6 +47,9 @@ func (policedView) RuntimeClass(context.Context, string) (*nodev1.RuntimeClass, 
 	return nil, nil //nolint:nilnil // The tenant sees none.
 }
 
+// ShowsIngressClass implements admission.HostView.
+func (policedView) ShowsIngressClass(context.Context, string) (bool, error) { return false, nil }
+
 // policed is the plugin of policies with the default settings, for the namespaces of tests
 // about them and for kube-system.
 type policed struct{ admission.ValidationInterface }

@@ -45,6 +45,7 @@ func Formats() []Format {
 		{Name: "dns-name-or-ip", Pattern: `^((\*\.)?` + dnsName + `|` + ipv6 + `)$`,
 			Want:    "a DNS name such as shop.example.com or *.example.com, or an IP such as 192.0.2.10",
 			isValid: isNameOrIP},
+		hostPattern(),
 		{Name: "https-url", Pattern: `^https://(` + dnsName + `|\[` + ipv6 + `\])` + portSuffix + `(/[-A-Za-z0-9._~/]*)?$`,
 			Want: "an https URL such as https://shop.example.com:443", isValid: isURL},
 		{Name: "etcd-endpoints", Pattern: endpointsPattern("https") + "|" + endpointsPattern("http"),
@@ -100,6 +101,14 @@ func Formats() []Format {
 	}
 }
 
+// hostPattern returns the format of host names that a tenant may have.
+func hostPattern() Format {
+	return Format{
+		Name: "host-pattern", Pattern: `^(\*|(\*\.)?` + dnsName + `)$`, isValid: isHostPattern,
+		Want: "a host name such as shop.example.com, all names below one such as *.shop.example.com, or *",
+	}
+}
+
 // QuantityFormat returns the format of every [resource.Quantity].
 func QuantityFormat() Format {
 	return Format{
@@ -135,6 +144,10 @@ func isNameOrIP(value string) bool {
 		return err == nil
 	}
 	return isDomain(strings.TrimPrefix(value, "*."))
+}
+
+func isHostPattern(value string) bool {
+	return value == "*" || isDomain(strings.TrimPrefix(value, "*."))
 }
 
 func isIP(value string) bool {

@@ -17,6 +17,8 @@ func TestFormats(t *testing.T) {
 			strings.Repeat("a", 254)},
 		"dns-name-or-ip": {"a.example.com *.example.com 192.0.2.10 2001:db8::1 ::1 localhost",
 			"https://a.example.com a.example.com:443 *.*.a a_b *", "256.0.0.1 1:2:3:4:5:6:7:8:9"},
+		"host-pattern": {"a.example.com *.example.com * localhost",
+			"https://a.example.com a.example.com:443 *.*.a a_b *a A.example.com a. **", ""},
 		"https-url": {"https://a.example.com https://a.example.com:8443/x/y https://192.0.2.1 https://[::1]:6443",
 			"http://a a.example.com https:// https://a:port https://user@a https://a?b https://a#b HTTPS://a", "https://a:70000 https://300.1.1.1"},
 		"cidr":       {"10.96.0.0/12 192.168.0.0/16 fd00::/108", "10.96.0.0 /12 10.96/12 10.96.0.0/", "10.96.0.1/12 10.96.0.0/33"},

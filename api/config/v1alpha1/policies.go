@@ -37,6 +37,8 @@ type Policies struct {
 	Endpoints EndpointPolicy `json:"endpoints"`
 	// Volumes of the tenant's claims.
 	Volumes VolumePolicy `json:"volumes"`
+	// Ingresses of the tenant.
+	Ingresses IngressPolicy `json:"ingresses"`
 }
 
 // defaultPolicies returns the policies of a tenant that nobody trusts.
@@ -49,6 +51,7 @@ func defaultPolicies() Policies {
 		LimitRange:          defaultLimitRange(),
 		Objects:             defaultObjects(),
 		Services:            defaultServicePolicy(),
+		Ingresses:           defaultIngressPolicy(),
 		Endpoints:           defaultEndpointPolicy(),
 		Volumes:             defaultVolumePolicy(),
 		Streams:             defaultStreams(),

@@ -32,6 +32,8 @@ type ToHost struct {
 
 // FromHost has the further settings of kinds whose originals are the host's.
 type FromHost struct {
+	// ingressClasses of the host.
+	IngressClasses Selected `json:"ingressClasses"`
 	// nodes of the host.
 	Nodes Nodes `json:"nodes"`
 	// storageClasses of the host.

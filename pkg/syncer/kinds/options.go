@@ -7,6 +7,7 @@ import (
 
 	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/sublet-dev/sublet/api/config/v1alpha1"
@@ -69,6 +70,10 @@ type Options struct {
 	// Services decides what of a Service reaches the host. Default: nil, no annotations and
 	// no external addresses.
 	Services ServiceRules
+	// Ingresses decides which Ingresses reach the host. Default: nil, none does.
+	Ingresses *policy.Ingresses
+	// HostNames looks up who else has host names. Default: nil, nobody is asked.
+	HostNames HostNames
 	// Endpoints are the addresses that hand-made endpoints may have in addition to those of
 	// the tenant's own pods. Default: none.
 	Endpoints policy.Ranges
@@ -86,6 +91,14 @@ type ServiceRules interface {
 	AllowsExternalIP(ip string) bool
 	// IsTenantsBalancer reports whether a controller of the tenant serves a load balancer.
 	IsTenantsBalancer(service *corev1.Service) bool
+}
+
+// HostNames looks up the host names of all Ingresses of the host.
+type HostNames interface {
+	// Taken returns those of hosts that Ingresses of others have, sorted. own is the copy
+	// that already has hosts, nil for none. Of two that have a name, the one that was
+	// looked up before wins, and then the older one.
+	Taken(ctx context.Context, hosts []string, own *networkingv1.Ingress) ([]string, error)
 }
 
 // TokenMinter issues tokens of service accounts of the virtual cluster.

@@ -2,6 +2,7 @@ package kinds
 
 import (
 	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 
 	"github.com/sublet-dev/sublet/api/config/v1alpha1"
 )
@@ -36,6 +37,9 @@ func Table() []Row {
 		row("sync.toHost.podDisruptionBudgets", On, "The tenant's PodDisruptionBudgets, with the number of pods that the virtual cluster computes. Drains of host nodes ask them.",
 			PodDisruptionBudgets).
 			ifOff("only evictions through the virtual API respect a budget"),
+		row("sync.toHost.ingresses", Off, "The tenant's Ingresses, with the host names that the operator allows. Controllers of the host serve them.", Ingresses).
+			refers(&networkingv1.Ingress{}, ingressRefs).
+			permitsIf("policies.ingresses.uniqueHosts", rule([]string{"list"}, "networking.k8s.io", "ingresses")),
 		row("sync.toHost.leases", Off, "The tenant's Leases outside of kube-system and kube-node-lease. Each renewal is a write to the host.", Leases),
 		row("sync.fromHost.nodes", On, "The host's nodes, all of them or a selection, with what a tenant adds to them.", RealNodes).
 			instead(define("pseudonodes", PseudoNodes)).
@@ -53,6 +57,7 @@ func Table() []Row {
 		row("sync.fromHost.secrets", Off, "Secrets of the host that the tenant sees by name, and cannot change.", HostSecrets).
 			mapped("hostsecrets"),
 		row("sync.fromHost.events", On, "Events of the host about the copies of the tenant's pods, Services and claims.", Events),
+		row("sync.fromHost.ingressClasses", Off, "The host's ingress classes, without their parameters. Ingresses may name those that are shown.", IngressClasses),
 	}
 }
 

@@ -1,0 +1,55 @@
+package admission
+
+import (
+	"context"
+	"fmt"
+
+	networkingv1 "k8s.io/api/networking/v1"
+	"k8s.io/apiserver/pkg/admission"
+
+	"github.com/sublet-dev/sublet/api/config/v1alpha1"
+	"github.com/sublet-dev/sublet/pkg/policy"
+)
+
+// ingressCheck judges the Ingresses that controllers of the host serve.
+type ingressCheck struct {
+	rules *policy.Ingresses
+	host  HostView
+}
+
+// addIngressChecks adds the check of Ingresses. Where they are not synced, none of them
+// reaches the host.
+func addIngressChecks(checks Checks, settings *v1alpha1.Config, host HostView) {
+	if settings.Sync.IsEnabled("sync.toHost.ingresses") {
+		checks.Add(networkingv1.Resource("ingresses"), ingressCheck{policy.NewIngresses(settings), host}.check)
+	}
+}
+
+// check judges an Ingress, or warns that no controller of the host serves it.
+func (c ingressCheck) check(ctx context.Context, a admission.Attributes, o admission.ObjectInterfaces) (Judgement, error) {
+	ingress, old, err := writtenObject[networkingv1.Ingress](a, o)
+	if err != nil || ingress == nil || ingress.DeletionTimestamp != nil {
+		return Judgement{}, err
+	}
+	var shown []networkingv1.IngressClass
+	class := policy.IngressClass(ingress)
+	if c.rules.ShowsClasses && class != "" {
+		found, err := c.host.ShowsIngressClass(ctx, class)
+		if err != nil {
+			return Judgement{}, unknownHost(a, err)
+		}
+		if found {
+			shown = append(shown, networkingv1.IngressClass{})
+			shown[0].Name = class
+		}
+	}
+	if _, isHosts := c.rules.HostClass(ingress, shown); isHosts {
+		return Judgement{Violations: c.rules.Check(old, ingress), Warnings: c.rules.Warnings(old, ingress)}, nil
+	}
+	if old != nil && policy.IngressClass(old) == class {
+		return Judgement{}, nil
+	}
+	return Judgement{Warnings: []string{fmt.Sprintf("spec.ingressClassName: %q: no controller of the host serves this class, "+
+		"so the Ingress has an effect only if a controller for it runs in this virtual cluster. "+
+		"The operator of the host can change this with policies.ingresses.classes.", class)}}, nil
+}

@@ -1,0 +1,167 @@
+package policy
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	networkingv1 "k8s.io/api/networking/v1"
+
+	"github.com/sublet-dev/sublet/api/config/v1alpha1"
+)
+
+const (
+	// ingressesSetting is the path of the settings of Ingresses.
+	ingressesSetting = "policies.ingresses."
+	// classAnnotation is the class of an Ingress before there was a field for it.
+	classAnnotation = "kubernetes.io/ingress.class"
+)
+
+// Ingresses decides which Ingresses reach the host, and what they may ask of it.
+type Ingresses struct {
+	settings    v1alpha1.IngressPolicy
+	annotations annotationRules
+	// ShowsClasses specifies whether the tenant sees classes of the host. Each is allowed.
+	ShowsClasses bool
+}
+
+// NewIngresses returns the rule for these settings, which must be valid.
+func NewIngresses(settings *v1alpha1.Config) *Ingresses {
+	return &Ingresses{
+		settings:     settings.Policies.Ingresses,
+		annotations:  newAnnotationRules(settings.Policies.Ingresses.Annotations, ingressesSetting+"annotations"),
+		ShowsClasses: settings.Sync.IsEnabled("sync.fromHost.ingressClasses"),
+	}
+}
+
+// IngressClass returns the class that an Ingress names, by its field or by the older
+// annotation. It returns an empty string for none.
+func IngressClass(ingress *networkingv1.Ingress) string {
+	if ingress.Spec.IngressClassName != nil {
+		return *ingress.Spec.IngressClassName
+	}
+	return ingress.Annotations[classAnnotation]
+}
+
+// HostClass returns the class that an Ingress has on the host. ok is false if it is left to
+// a controller in the virtual cluster. shown are the classes of the host that the tenant
+// sees.
+func (i *Ingresses) HostClass(ingress *networkingv1.Ingress, shown []networkingv1.IngressClass) (class string, ok bool) {
+	if class = IngressClass(ingress); class == "" {
+		// The virtual API server has filled in the default class, if the tenant sees one.
+		return "", !i.ShowsClasses
+	}
+	return class, slices.Contains(i.settings.Classes, class) ||
+		slices.ContainsFunc(shown, func(c networkingv1.IngressClass) bool { return c.Name == class })
+}
+
+// Check returns the fields of an Ingress that are not allowed on the host. old is the stored
+// state, nil for none: annotations that are stored already stay allowed. Host names do not,
+// as the operator may have given one to somebody else.
+func (i *Ingresses) Check(old, ingress *networkingv1.Ingress) []Violation {
+	if old == nil {
+		old = &networkingv1.Ingress{}
+	}
+	return slices.Concat(i.checkHosts(ingress), i.checkBackends(ingress), i.annotations.check(old.Annotations, ingress.Annotations))
+}
+
+// checkHosts checks the host names of rules and of TLS.
+func (i *Ingresses) checkHosts(ingress *networkingv1.Ingress) []Violation {
+	var violations []Violation
+	denied := func(field, host string) {
+		if i.allowsHost(host) {
+			return
+		}
+		detail := "this host name is not the tenant's; allowed: " + orNone(i.settings.Hosts)
+		if host == "" {
+			detail = "it would draw the traffic of all host names; allowed: " + orNone(i.settings.Hosts)
+		}
+		violations = append(violations, Violation{Field: field, Value: host, Detail: detail, Setting: ingressesSetting + "hosts"})
+	}
+	for n, rule := range ingress.Spec.Rules {
+		denied(at("spec.rules", n)+".host", rule.Host)
+	}
+	for n, tls := range ingress.Spec.TLS {
+		for m, host := range tls.Hosts {
+			denied(at(at("spec.tls", n)+".hosts", m), host)
+		}
+	}
+	if ingress.Spec.DefaultBackend != nil {
+		denied("spec.defaultBackend", "")
+	}
+	return violations
+}
+
+// allowsHost reports whether an Ingress may have a host name. Empty means all names.
+func (i *Ingresses) allowsHost(host string) bool {
+	return slices.ContainsFunc(i.settings.Hosts, func(pattern string) bool {
+		if pattern == "*" || pattern == host {
+			return true
+		}
+		parent, isWildcard := strings.CutPrefix(pattern, "*")
+		return isWildcard && strings.HasSuffix(host, parent) && len(host) > len(parent)
+	})
+}
+
+// checkBackends denies backends that are no Service. Their objects have no copy.
+func (i *Ingresses) checkBackends(ingress *networkingv1.Ingress) []Violation {
+	var violations []Violation
+	check := func(field string, backend *networkingv1.IngressBackend) {
+		if backend != nil && backend.Resource != nil {
+			violations = append(violations, Violation{
+				Field: field + ".resource", Value: backend.Resource.Kind + "/" + backend.Resource.Name,
+				Detail: "only Services can be the backend of an Ingress on the host",
+			})
+		}
+	}
+	check("spec.defaultBackend", ingress.Spec.DefaultBackend)
+	for n := range ingress.Spec.Rules {
+		if ingress.Spec.Rules[n].HTTP == nil {
+			continue
+		}
+		for m := range ingress.Spec.Rules[n].HTTP.Paths {
+			check(fmt.Sprintf("spec.rules[%d].http.paths[%d].backend", n, m), &ingress.Spec.Rules[n].HTTP.Paths[m].Backend)
+		}
+	}
+	return violations
+}
+
+// PassesAnnotation reports whether an annotation of an Ingress is copied to the host. Whoever
+// writes configuration of a controller runs code in it, so no setting lets snippets pass.
+func (i *Ingresses) PassesAnnotation(key, value string) bool {
+	return key != classAnnotation && !isSnippet(key) && i.annotations.pass(key, value)
+}
+
+// isSnippet reports whether controllers copy the value of an annotation into their
+// configuration as it is.
+func isSnippet(key string) bool {
+	_, name, _ := strings.Cut(strings.ToLower(key), "/")
+	return strings.Contains(name, "snippet") || strings.Contains(name, "template") || strings.Contains(name, "lua") ||
+		strings.HasPrefix(name, "config-")
+}
+
+// Warnings returns a text for each new annotation that stays behind, as controllers of the
+// host read most of those of an Ingress.
+func (i *Ingresses) Warnings(old, ingress *networkingv1.Ingress) []string {
+	var warnings []string
+	for _, key := range sortedKeys(ingress.Annotations) {
+		value := ingress.Annotations[key]
+		if old != nil && old.Annotations[key] == value || !isForIngress(key) || i.PassesAnnotation(key, value) {
+			continue
+		}
+		text := fmt.Sprintf("annotation %s has no effect: it is not copied to the host, whose controllers would read it.", key)
+		if !isSnippet(key) {
+			text += " The operator of the host can change this with " + ingressesSetting + "annotations."
+		}
+		warnings = append(warnings, text)
+	}
+	return warnings
+}
+
+// isForIngress reports whether an annotation is one of those that controllers of Ingresses
+// read.
+func isForIngress(key string) bool {
+	domain, _, _ := strings.Cut(key, "/")
+	return key != classAnnotation && (isForHost(key) || strings.Contains(domain, "ingress") || domain == "nginx.org" ||
+		domain == "haproxy.org" || domain == "cert-manager.io" || domain == "acme.cert-manager.io")
+}

@@ -1,0 +1,155 @@
+package kinds
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	networkingv1 "k8s.io/api/networking/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	apilabels "k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/sublet-dev/sublet/api/labels"
+	"github.com/sublet-dev/sublet/pkg/policy"
+	"github.com/sublet-dev/sublet/pkg/syncer"
+	"github.com/sublet-dev/sublet/pkg/translate"
+)
+
+// Ingresses copies the tenant's Ingresses to the host, whose controllers serve them. An
+// Ingress of a class that is not the host's is left to a controller in the virtual cluster.
+//
+// A host name belongs to whoever has it first. The copy is created once nobody else on the
+// host has one of its names. When it exists, the names are looked up once more. Of two that
+// were created at the same moment, one goes.
+func Ingresses(o Options) syncer.Resource[*networkingv1.Ingress, *networkingv1.Ingress] {
+	i := ingresses{rules: o.Ingresses, names: o.HostNames, classes: selected(o.Sync.FromHost.IngressClasses)}
+	if i.rules == nil {
+		i.rules = &policy.Ingresses{}
+	}
+	r := syncer.Resource[*networkingv1.Ingress, *networkingv1.Ingress]{
+		Owner: syncer.Virtual,
+		Names: translate.Hashed,
+		Load:  i.load,
+		Want: func(s syncer.Scope, _, host *networkingv1.Ingress) (bool, error) {
+			state := syncer.Loaded[ingressState](s)
+			return state.isHosts && (host == nil || len(state.taken) == 0 || host.Annotations[labels.ClaimedHosts] != ""), nil
+		},
+		Down: i.fill,
+		Up: func(_ syncer.Scope, host, virtual *networkingv1.Ingress) error {
+			virtual.Status = host.Status
+			return nil
+		},
+	}
+	if i.rules.ShowsClasses {
+		r.Also = []syncer.Watch{{Side: syncer.Host, Object: &networkingv1.IngressClass{}, All: true, Keys: ingressesOfClass}}
+	}
+	return r
+}
+
+// ingresses are the functions of the kind.
+type ingresses struct {
+	rules   *policy.Ingresses
+	names   HostNames
+	classes apilabels.Selector // of the classes that the tenant sees
+}
+
+// ingressState is what decides about an Ingress in addition to the two objects.
+type ingressState struct {
+	// isHosts specifies that a controller of the host serves it, with class.
+	isHosts bool
+	class   string
+	// taken are its host names that somebody else has. They are looked up only until the
+	// copy has been found to have all of its names.
+	taken []string
+}
+
+// load decides who serves the Ingress, and looks up who else has its host names.
+func (i ingresses) load(s syncer.Scope, virtual, host *networkingv1.Ingress) (any, error) {
+	if virtual == nil {
+		return ingressState{}, nil
+	}
+	var shown networkingv1.IngressClassList
+	if i.rules.ShowsClasses {
+		if err := s.Host.List(s.Context, &shown, client.MatchingLabelsSelector{Selector: i.classes}, client.UnsafeDisableDeepCopy); err != nil {
+			return nil, fmt.Errorf("cannot list ingress classes of the host: %w", err)
+		}
+	}
+	state := ingressState{}
+	state.class, state.isHosts = i.rules.HostClass(virtual, shown.Items)
+	hosts := translate.IngressHosts(&virtual.Spec)
+	if !state.isHosts || i.names == nil || host != nil && host.Annotations[labels.ClaimedHosts] == joinHosts(hosts) {
+		return state, nil
+	}
+	var err error
+	if state.taken, err = i.names.Taken(s.Context, hosts, host); err != nil {
+		return nil, fmt.Errorf("cannot look up the host names of Ingresses: %w", err)
+	}
+	return state, nil
+}
+
+// fill fills in the host copy. It returns an [translate.UnsupportedError] if the host must
+// not serve the Ingress.
+func (i ingresses) fill(s syncer.Scope, virtual, host *networkingv1.Ingress) error {
+	// It may be older than the policy, and admission does not know who else has its names.
+	if violations := i.rules.Check(nil, virtual); len(violations) > 0 {
+		return &translate.UnsupportedError{Problems: []error{errors.New(policy.ShortMessage(violations))}}
+	}
+	state := syncer.Loaded[ingressState](s)
+	if len(state.taken) > 0 {
+		return &translate.UnsupportedError{Problems: []error{fmt.Errorf(
+			"spec.rules: the host name %s belongs to an Ingress of somebody else on the host; use another one", orAll(state.taken[0]))}}
+	}
+	hosts := joinHosts(translate.IngressHosts(&virtual.Spec))
+	isLookedUp := host.UID != "" && joinHosts(translate.IngressHosts(&host.Spec)) == hosts
+	host.Labels = translate.SyncLabels(host.Labels, virtual.Labels)
+	host.Annotations = translate.SyncAnnotations(host.Annotations, virtual.Annotations, i.rules.PassesAnnotation)
+	host.Spec = translate.IngressSpec(s.Cluster, virtual, state.class)
+	delete(host.Annotations, labels.ClaimedHosts)
+	if isLookedUp && i.names != nil {
+		metav1.SetMetaDataAnnotation(&host.ObjectMeta, labels.ClaimedHosts, hosts)
+	}
+	return nil
+}
+
+// joinHosts returns host names as one text.
+func joinHosts(hosts []string) string {
+	names := make([]string, len(hosts))
+	for i, host := range hosts {
+		names[i] = orAll(host)
+	}
+	return strings.Join(names, ",")
+}
+
+// orAll returns a host name, "*" for the empty one, which means all.
+func orAll(host string) string {
+	if host == "" {
+		return "*"
+	}
+	return host
+}
+
+// ingressRefs returns what an Ingress refers to.
+func ingressRefs(object client.Object) Refs {
+	ingress, ok := object.(*networkingv1.Ingress)
+	if !ok {
+		return Refs{}
+	}
+	return Refs{Secrets: translate.IngressSecrets(ingress)}
+}
+
+// ingressesOfClass returns the virtual Ingresses that name an ingress class.
+func ingressesOfClass(s syncer.Scope, object client.Object) ([]types.NamespacedName, error) {
+	var all networkingv1.IngressList
+	if err := s.Virtual.List(s.Context, &all, client.UnsafeDisableDeepCopy); err != nil {
+		return nil, fmt.Errorf("cannot list Ingresses: %w", err)
+	}
+	var keys []types.NamespacedName
+	for i := range all.Items {
+		if policy.IngressClass(&all.Items[i]) == object.GetName() {
+			keys = append(keys, client.ObjectKeyFromObject(&all.Items[i]))
+		}
+	}
+	return keys, nil
+}

@@ -1,0 +1,67 @@
+package translate
+
+import (
+	"maps"
+	"slices"
+
+	networkingv1 "k8s.io/api/networking/v1"
+)
+
+// IngressSpec returns the spec of the host copy of an Ingress. It has the names that the
+// Services and Secrets have on the host, and a class of the host, empty for its default.
+func IngressSpec(c Cluster, virtual *networkingv1.Ingress, class string) networkingv1.IngressSpec {
+	spec := *virtual.Spec.DeepCopy()
+	spec.IngressClassName = nil
+	if class != "" {
+		spec.IngressClassName = &class
+	}
+	rename := func(backend *networkingv1.IngressBackend) {
+		if backend != nil && backend.Service != nil {
+			backend.Service.Name = Hashed(c, key(virtual.Namespace, backend.Service.Name)).Name
+		}
+	}
+	rename(spec.DefaultBackend)
+	for i := range spec.Rules {
+		if spec.Rules[i].HTTP == nil {
+			continue
+		}
+		for j := range spec.Rules[i].HTTP.Paths {
+			rename(&spec.Rules[i].HTTP.Paths[j].Backend)
+		}
+	}
+	for i := range spec.TLS {
+		if spec.TLS[i].SecretName != "" {
+			spec.TLS[i].SecretName = Hashed(c, key(virtual.Namespace, spec.TLS[i].SecretName)).Name
+		}
+	}
+	return spec
+}
+
+// IngressSecrets returns the names of the Secrets that an Ingress refers to, sorted, each once.
+func IngressSecrets(ingress *networkingv1.Ingress) []string {
+	names := map[string]bool{}
+	for _, tls := range ingress.Spec.TLS {
+		if tls.SecretName != "" {
+			names[tls.SecretName] = true
+		}
+	}
+	return slices.Sorted(maps.Keys(names))
+}
+
+// IngressHosts returns the host names of an Ingress, sorted, each once. An empty one
+// means all names that no other Ingress has.
+func IngressHosts(spec *networkingv1.IngressSpec) []string {
+	hosts := map[string]bool{}
+	for _, rule := range spec.Rules {
+		hosts[rule.Host] = true
+	}
+	for _, tls := range spec.TLS {
+		for _, host := range tls.Hosts {
+			hosts[host] = true
+		}
+	}
+	if spec.DefaultBackend != nil {
+		hosts[""] = true
+	}
+	return slices.Sorted(maps.Keys(hosts))
+}

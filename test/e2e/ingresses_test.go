@@ -1,0 +1,84 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+
+	networkingv1 "k8s.io/api/networking/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/sublet-dev/sublet/api/labels"
+)
+
+const shopIngress = `
+apiVersion: v1
+kind: Secret
+metadata: {name: certificate}
+data: {tls.crt: YQ==}
+---
+apiVersion: networking.k8s.io/v1
+kind: Ingress
+metadata: {name: shop}
+spec:
+  tls: [{hosts: [www.shop.example.com], secretName: certificate}]
+  rules:
+  - host: www.shop.example.com
+    http: {paths: [{path: /, pathType: Prefix, backend: {service: {name: shop, port: {number: 80}}}}]}
+`
+
+// TestIngressHosts gives two tenants the same pattern of host names. The first one gets a
+// name, with the permissions and the fence of the chart. The second one reads why it does
+// not get it, and neither gets a name of somebody else.
+func TestIngressHosts(t *testing.T) {
+	values := []string{"sync.toHost.ingresses.enabled=true", "policies.ingresses.hosts={*.shop.example.com}"}
+	first := install(t, "ingressa", "tenant-ingressa", values...)
+	first.apply(shopIngress)
+	var copied networkingv1.Ingress
+	eventually(t, "copy that has its host name", func(ctx context.Context) error {
+		all, err := first.hostIngresses(ctx)
+		if err != nil || len(all) != 1 || all[0].Annotations[labels.ClaimedHosts] != "www.shop.example.com" {
+			return fmt.Errorf("the host has %v, %w", all, err)
+		}
+		copied = all[0]
+		return nil
+	})
+	eventually(t, "copy of the Secret", func(ctx context.Context) error {
+		_, err := hostClient.CoreV1().Secrets(first.namespace).Get(ctx, copied.Spec.TLS[0].SecretName, metav1.GetOptions{})
+		return err
+	})
+	copied.Status.LoadBalancer.Ingress = []networkingv1.IngressLoadBalancerIngress{{IP: "198.51.100.7"}}
+	if _, err := hostClient.NetworkingV1().Ingresses(first.namespace).UpdateStatus(t.Context(), &copied, metav1.UpdateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	first.await("jsonpath={.status.loadBalancer.ingress[0].ip}=198.51.100.7", "ingress/shop")
+
+	second := install(t, "ingressb", "tenant-ingressb", values...)
+	second.apply(shopIngress)
+	eventually(t, "Event about the host name", func(context.Context) error {
+		if events := second.kubectl("get", "events", "-o", "wide"); !strings.Contains(events, "www.shop.example.com belongs to") {
+			return fmt.Errorf("%s", events)
+		}
+		return nil
+	})
+	if all, err := second.hostIngresses(t.Context()); err != nil || len(all) > 0 {
+		t.Errorf("the second tenant has the host name of the first one: %v, %v", all, err)
+	}
+	cmd := second.command("apply", "-f", "-")
+	cmd.Stdin = strings.NewReader(strings.ReplaceAll(shopIngress, "www.shop", "bank"))
+	if out, err := cmd.CombinedOutput(); err == nil || !strings.Contains(string(out), "policies.ingresses.hosts") {
+		t.Errorf("a host name that is not the tenant's must be denied with the setting: %v: %s", err, out)
+	}
+}
+
+// hostIngresses returns the Ingresses that the host has of the tenant.
+func (tn *tenant) hostIngresses(ctx context.Context) ([]networkingv1.Ingress, error) {
+	list, err := hostClient.NetworkingV1().Ingresses(tn.namespace).List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return nil, err
+	}
+	return list.Items, nil
+}
