@@ -8,6 +8,8 @@ import (
 
 	rbacv1 "k8s.io/api/rbac/v1"
 
+	"github.com/sublet-dev/sublet/api/config/v1alpha1"
+	"github.com/sublet-dev/sublet/pkg/policy"
 	"github.com/sublet-dev/sublet/pkg/syncer/kinds"
 )
 
@@ -33,6 +35,29 @@ Copies of a kind that is off by default stay until the release is removed. While
 
 `
 
+// limitsHead is the part of the page about the content of objects.
+const limitsHead = `
+## What passes and what is refused
+
+A refused field is denied at admission where the virtual API server can judge it. Else the tenant gets an Event.
+Copies of cluster-wide objects of the host are read-only.
+
+| Setting | Passes | Refused |
+|---|---|---|
+`
+
+// resourcesHead is the part of the page about all resources.
+const resourcesHead = `
+## All resources
+
+What becomes of an object that a tenant creates, with the defaults. *Served*: the virtual cluster itself acts on it. *Synced*:
+a kind copies it to the host. *Told*: it lacks an effect, and whoever creates one is warned or denied with the reason here.
+A test compares this table with all resources of the API server.
+
+| Resource | Outcome | Reason |
+|---|---|---|
+`
+
 // kindsPage returns docs/reference/kinds.md.
 func kindsPage(rows []kinds.Row) []byte {
 	var out bytes.Buffer
@@ -42,7 +67,27 @@ func kindsPage(rows []kinds.Row) []byte {
 		with, _ := row.Kinds()
 		fmt.Fprintf(&out, "| `%s`<br>%s | %s | %s | %s |\n", row.Setting, stateName(row.State), cell(row.Doc), with[0].Owner(), permissions(row))
 	}
+	out.WriteString(limitsHead)
+	for _, row := range rows {
+		passes, refused := limitCells(row)
+		fmt.Fprintf(&out, "| `%s` | %s | %s |\n", row.Setting, cell(passes), cell(refused))
+	}
+	out.WriteString(resourcesHead)
+	for _, o := range policy.Outcomes(v1alpha1.Default(kinds.Settings()...)) {
+		fmt.Fprintf(&out, "| %s | %s | %s |\n", o.Resource, o.Outcome, cell(outcomeReason(o)))
+	}
 	return out.Bytes()
+}
+
+// outcomeReason returns the reason of an outcome as the page has it.
+func outcomeReason(o policy.ResourceOutcome) string {
+	if o.Outcome == policy.Synced {
+		return "`" + o.Reason + "`"
+	}
+	if rest, ok := strings.CutPrefix(o.Reason, "they are not synced to the host, so "); ok {
+		return "not synced: " + rest
+	}
+	return o.Reason
 }
 
 // stateName returns how the page names the default of a kind.
