@@ -45,7 +45,10 @@ func (r *Rewriter) AddPod(virtual *corev1.Pod, hostUID types.UID) {
 	if hostUID != "" {
 		r.pairs = append(r.pairs, string(hostUID), string(virtual.UID))
 	}
-	r.AddObject(Derived(TokenRole)(r.Cluster, own), key(virtual.Namespace, virtual.Name+"-token"))
+	for _, role := range []string{TokenRole, TrustRole, CertificateRole} {
+		r.AddObject(Derived(role)(r.Cluster, own), key(virtual.Namespace, virtual.Name+"-"+role))
+	}
+	r.AddObject(LinksKey(r.Cluster, virtual.Namespace), key(virtual.Namespace, "service-"+LinksRole))
 	configMaps, secrets, claims := References(virtual)
 	for _, names := range [][]string{configMaps, secrets, claims} {
 		for _, name := range names {

@@ -113,3 +113,23 @@ func TestRewritePod(t *testing.T) {
 		}
 	}
 }
+
+// TestRewriteFilesOfPods checks that no host name of an object that Sublet makes for a pod
+// reaches the tenant.
+func TestRewriteFilesOfPods(t *testing.T) {
+	t.Parallel()
+	virtual := webPod()
+	for _, tt := range []struct{ reason, host, want string }{
+		{"tokens", podFile(shop, virtual, TokenRole), "web-0-token"},
+		{"trust bundles", podFile(shop, virtual, TrustRole), "web-0-trust"},
+		{"certificates", podFile(shop, virtual, CertificateRole), "web-0-certificate"},
+		{"variables of Services", LinksKey(shop, virtual.Namespace).Name, "service-links"},
+	} {
+		r := Rewriter{Cluster: shop}
+		r.AddPod(virtual, "")
+		message := `MountVolume.SetUp failed for volume "v" : object "` + tt.host + `" not found`
+		if got, want := r.Rewrite(message), strings.Replace(message, tt.host, tt.want, 1); got != want {
+			t.Errorf("%s: got %s, want %s", tt.reason, got, want)
+		}
+	}
+}
