@@ -29,7 +29,7 @@ const (
 	annotations  = "values of unknown annotations"
 	podSecrets   = "values of environment variables, arguments of unknown containers, " + annotations
 	secretValues = "all values: only metadata is requested"
-	logSecrets   = "tokens, keys, passwords, certificates"
+	fromLogs     = "tokens, keys, passwords, certificates"
 )
 
 // collector collects the state of one virtual cluster.
@@ -78,13 +78,13 @@ func (c *collector) items() []item {
 		{"namespace/quotas.json", "ResourceQuotas of the namespace", annotations, func(ctx context.Context) ([]byte, error) {
 			return encode(core.ResourceQuotas(c.Namespace).List(ctx, all))
 		}},
-		{"namespace/events.json", "Events of the namespace", logSecrets, func(ctx context.Context) ([]byte, error) {
+		{"namespace/events.json", "Events of the namespace", fromLogs, func(ctx context.Context) ([]byte, error) {
 			return encode(core.Events(c.Namespace).List(ctx, all))
 		}},
 		{"tenant/pods.json", "host pods of the tenant", podSecrets, func(ctx context.Context) ([]byte, error) {
 			return encode(core.Pods(c.Namespace).List(ctx, tenant))
 		}},
-		{"control-plane/parts.json", "health of the parts, from the operator's port", logSecrets, func(ctx context.Context) ([]byte, error) {
+		{"control-plane/parts.json", "health of the parts, from the operator's port", fromLogs, func(ctx context.Context) ([]byte, error) {
 			report, err := c.operator.Report(ctx)
 			if err != nil {
 				return nil, err
@@ -98,12 +98,18 @@ func (c *collector) items() []item {
 			return json.MarshalIndent(report, "", "  ")
 		}},
 	}
+	return append(items, c.logs()...)
+}
+
+// logs returns the files with the logs of all replicas.
+func (c *collector) logs() []item {
+	items := []item{}
 	for ordinal := range c.replicas {
 		pod := c.Pod(ordinal)
 		items = append(
 			items,
-			item{"logs/" + pod + ".log", "log of pod " + pod, logSecrets, c.log(pod, false)},
-			item{"logs/" + pod + ".previous.log", "log of pod " + pod + " before its last restart", logSecrets, c.log(pod, true)},
+			item{"logs/" + pod + ".log", "log of pod " + pod, fromLogs, c.log(pod, false)},
+			item{"logs/" + pod + ".previous.log", "log of pod " + pod + " before its last restart", fromLogs, c.log(pod, true)},
 		)
 	}
 	return items
