@@ -108,40 +108,46 @@ func TestEveryValueIsRead(t *testing.T) {
 	t.Parallel()
 	ch := loadChart(t)
 	others := map[string]string{
-		"controlPlane.statefulSet.imagePullSecrets":                        "[{name: pull}]",
-		"controlPlane.advanced.workloadServiceAccount.imagePullSecrets":    "[{name: pull}]",
-		"controlPlane.statefulSet.image.pullPolicy":                        "Always",
-		"controlPlane.statefulSet.persistence.volumeClaim.size":            "6Gi",
-		"controlPlane.statefulSet.persistence.volumeClaim.accessModes":     "[ReadWriteMany]",
-		"controlPlane.statefulSet.persistence.volumeClaim.retentionPolicy": "Retain",
-		"controlPlane.statefulSet.scheduling.tolerations":                  "[{key: a}]",
-		"controlPlane.statefulSet.scheduling.affinity":                     "{podAffinity: {}}",
-		"controlPlane.service.spec.type":                                   "NodePort",
-		"controlPlane.coredns.resources.requests":                          "{cpu: 1m}",
-		"controlPlane.coredns.resources.limits":                            "{cpu: 3}",
-		"controlPlane.coredns.resources.requests.cpu":                      "1m",
-		"controlPlane.coredns.resources.requests.memory":                   "1Mi",
-		"controlPlane.coredns.resources.limits.memory":                     "3Gi",
-		"controlPlane.statefulSet.resources.requests":                      "{cpu: 1m}",
-		"controlPlane.statefulSet.resources.limits":                        "{cpu: 3}",
-		"controlPlane.statefulSet.resources.requests.cpu":                  "1m",
-		"controlPlane.statefulSet.resources.requests.memory":               "1Mi",
-		"controlPlane.statefulSet.resources.limits.memory":                 "3Gi",
-		"controlPlane.statefulSet.persistence.volumeClaim.enabled":         "false",
-		"policies.resourceQuota.enabled":                                   "false",
-		"policies.resourceQuota.scopes":                                    "[NotBestEffort]",
-		"policies.resourceQuota.scopeSelector":                             "{matchExpressions: [{scopeName: PriorityClass, operator: Exists}]}",
-		"policies.limitRange.enabled":                                      "false",
-		"policies.fence.enabled":                                           "false",
-		"policies.limitRange.default":                                      "{cpu: 1}",
-		"policies.limitRange.min":                                          "{cpu: 1m}",
-		"policies.limitRange.max":                                          "{cpu: 64}",
-		"policies.networkPolicy.controlPlane.ingress":                      "[{ports: [{port: 1}]}]",
-		"policies.networkPolicy.controlPlane.egress":                       "[{ports: [{port: 1}]}]",
-		"policies.networkPolicy.workload.ingress":                          "[{ports: [{port: 1}]}]",
-		"policies.networkPolicy.workload.egress":                           "[{ports: [{port: 1}]}]",
-		"policies.networkPolicy.workload.publicEgress.cidr":                "192.0.2.0/24",
-		"policies.networkPolicy.workload.publicEgress.except":              "[10.0.0.0/8]",
+		"controlPlane.statefulSet.imagePullSecrets":                     "[{name: pull}]",
+		"controlPlane.advanced.workloadServiceAccount.imagePullSecrets": "[{name: pull}]",
+		"controlPlane.statefulSet.image.pullPolicy":                     "Always",
+		"controlPlane.statefulSet.env":                                  "[{name: A, value: b}]",
+		"controlPlane.statefulSet.persistence.addVolumes":               "[{name: a, emptyDir: {}}]",
+		"controlPlane.statefulSet.persistence.addVolumeMounts":          "[{name: a, mountPath: /a}]",
+		"controlPlane.serviceMonitor.enabled":                           "true",
+
+		"controlPlane.statefulSet.security.containerSecurityContext.capabilities.drop": "[NET_RAW]",
+		"controlPlane.statefulSet.persistence.volumeClaim.size":                        "6Gi",
+		"controlPlane.statefulSet.persistence.volumeClaim.accessModes":                 "[ReadWriteMany]",
+		"controlPlane.statefulSet.persistence.volumeClaim.retentionPolicy":             "Retain",
+		"controlPlane.statefulSet.scheduling.tolerations":                              "[{key: a}]",
+		"controlPlane.statefulSet.scheduling.affinity":                                 "{podAffinity: {}}",
+		"controlPlane.service.spec.type":                                               "NodePort",
+		"controlPlane.coredns.resources.requests":                                      "{cpu: 1m}",
+		"controlPlane.coredns.resources.limits":                                        "{cpu: 3}",
+		"controlPlane.coredns.resources.requests.cpu":                                  "1m",
+		"controlPlane.coredns.resources.requests.memory":                               "1Mi",
+		"controlPlane.coredns.resources.limits.memory":                                 "3Gi",
+		"controlPlane.statefulSet.resources.requests":                                  "{cpu: 1m}",
+		"controlPlane.statefulSet.resources.limits":                                    "{cpu: 3}",
+		"controlPlane.statefulSet.resources.requests.cpu":                              "1m",
+		"controlPlane.statefulSet.resources.requests.memory":                           "1Mi",
+		"controlPlane.statefulSet.resources.limits.memory":                             "3Gi",
+		"controlPlane.statefulSet.persistence.volumeClaim.enabled":                     "false",
+		"policies.resourceQuota.enabled":                                               "false",
+		"policies.resourceQuota.scopes":                                                "[NotBestEffort]",
+		"policies.resourceQuota.scopeSelector":                                         "{matchExpressions: [{scopeName: PriorityClass, operator: Exists}]}",
+		"policies.limitRange.enabled":                                                  "false",
+		"policies.fence.enabled":                                                       "false",
+		"policies.limitRange.default":                                                  "{cpu: 1}",
+		"policies.limitRange.min":                                                      "{cpu: 1m}",
+		"policies.limitRange.max":                                                      "{cpu: 64}",
+		"policies.networkPolicy.controlPlane.ingress":                                  "[{ports: [{port: 1}]}]",
+		"policies.networkPolicy.controlPlane.egress":                                   "[{ports: [{port: 1}]}]",
+		"policies.networkPolicy.workload.ingress":                                      "[{ports: [{port: 1}]}]",
+		"policies.networkPolicy.workload.egress":                                       "[{ports: [{port: 1}]}]",
+		"policies.networkPolicy.workload.publicEgress.cidr":                            "192.0.2.0/24",
+		"policies.networkPolicy.workload.publicEgress.except":                          "[10.0.0.0/8]",
 	}
 	server := []string{"sync.", "networking.", "exportKubeConfig.", "logging.", "controlPlane.proxy.", "controlPlane.backingStore.", "controlPlane.statefulSet.highAvailability.",
 		"controlPlane.statefulSet.autoscaling.",
@@ -152,6 +158,7 @@ func TestEveryValueIsRead(t *testing.T) {
 		"controlPlane.advanced.serviceAccountIssuer", "integrations.metricsServer.pods", "integrations.metricsServer.nodes"}
 	plain := withoutConfig(mustRender(t, ch, ""))
 	onePod := withoutConfig(mustRender(t, ch, "controlPlane: {coredns: {replicas: 1}}"))
+	monitored := withoutConfig(mustRender(t, ch, "controlPlane: {serviceMonitor: {enabled: true}}"))
 	data, err := json.Marshal(v1alpha1.Default(kinds.Settings()...))
 	if err != nil {
 		t.Fatal(err)
@@ -173,6 +180,10 @@ func TestEveryValueIsRead(t *testing.T) {
 			other = "7"
 		}
 		tree, before := map[string]any{}, plain
+		if strings.HasPrefix(path, "controlPlane.serviceMonitor.") && path != "controlPlane.serviceMonitor.enabled" {
+			set(tree, "controlPlane.serviceMonitor.enabled", true)
+			before = monitored
+		}
 		if strings.HasPrefix(path, "controlPlane.coredns.resources.") {
 			set(tree, "controlPlane.coredns.replicas", 1)
 			before = onePod

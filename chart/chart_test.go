@@ -39,6 +39,7 @@ controlPlane:
     labels: {team: a}
     annotations: {example.com/note: "true"}
     pods: {labels: {team: b, app.kubernetes.io/name: other}, annotations: {example.com/scrape: "8443"}}
+    env: [{name: HTTPS_PROXY, value: "http://proxy.example.com:3128"}]
   service: {spec: {type: LoadBalancer}, labels: {team: c}, annotations: {example.com/lb: internal}}
   proxy: {extraSANs: [shop.example.com, "2001:db8::1"]}
   advanced:

@@ -16,6 +16,8 @@ import (
 	chart "helm.sh/helm/v4/pkg/chart/v2"
 	"helm.sh/helm/v4/pkg/chart/v2/loader"
 	"helm.sh/helm/v4/pkg/engine"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/serializer/json"
 	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
 	"k8s.io/client-go/kubernetes/scheme"
@@ -101,6 +103,15 @@ func renderOn(ch *chart.Chart, release common.ReleaseOptions, version string, va
 	return rendering{text: text, objects: objects}, err
 }
 
+// toJSON returns a document of YAML as JSON. A broken one is returned as it is.
+func toJSON(document []byte) []byte {
+	data, err := utilyaml.ToJSON(document)
+	if err != nil {
+		return document
+	}
+	return data
+}
+
 // decode decodes all rendered objects with the types of Kubernetes and refuses
 // fields that the types do not have.
 func decode(text map[string]string) (map[string]client.Object, error) {
@@ -124,6 +135,9 @@ func decode(text map[string]string) (map[string]client.Object, error) {
 				continue
 			}
 			decoded, _, err := strict.Decode(document, nil, nil)
+			if runtime.IsNotRegisteredError(err) {
+				decoded, _, err = unstructured.UnstructuredJSONScheme.Decode(toJSON(document), nil, nil) // of a CRD
+			}
 			if err != nil {
 				return nil, fmt.Errorf("cannot decode %s: %w\n%s", path, err, document)
 			}

@@ -161,22 +161,13 @@ nodes of their own, unless users have set an anti-affinity.
 {{- set $affinity "nodeAffinity" $node | toYaml -}}
 {{- end -}}
 
-{{- /* Fields of a container that runs in a namespace which enforces "restricted". */ -}}
+{{- /* The security contexts. Their defaults fit a namespace that enforces "restricted". */ -}}
 {{- define "sublet.containerSecurityContext" -}}
-allowPrivilegeEscalation: false
-readOnlyRootFilesystem: true
-capabilities:
-  drop: [ALL]
+{{- toYaml .Values.controlPlane.statefulSet.security.containerSecurityContext -}}
 {{- end -}}
 
 {{- define "sublet.podSecurityContext" -}}
-runAsNonRoot: true
-runAsUser: 65532
-runAsGroup: 65532
-fsGroup: 65532
-fsGroupChangePolicy: OnRootMismatch
-seccompProfile:
-  type: RuntimeDefault
+{{- toYaml .Values.controlPlane.statefulSet.security.podSecurityContext -}}
 {{- end -}}
 
 {{- /* A probe of the operator port, which needs no TLS handshake: a dict of path and probe. */ -}}

@@ -132,6 +132,9 @@
     "controlPlane.statefulSet.probes.livenessProbe.timeoutSeconds"
     "controlPlane.statefulSet.probes.livenessProbe.failureThreshold"
     "controlPlane.statefulSet.pods"
+    "controlPlane.statefulSet.security"
+    "controlPlane.serviceMonitor"
+    "controlPlane.serviceMonitor.enabled"
     "controlPlane.coredns"
     "controlPlane.coredns.replicas"
     "controlPlane.coredns.resources"
@@ -454,5 +457,5 @@
 
 {{- /* The entries that maps have by default. */ -}}
 {{- define "sublet.mapDefaults" -}}
-{"controlPlane.coredns.resources.limits":["memory"],"controlPlane.coredns.resources.requests":["cpu","memory"],"controlPlane.statefulSet.resources.limits":["memory"],"controlPlane.statefulSet.resources.requests":["cpu","memory"],"policies.limitRange.defaultRequest":["cpu","memory"],"policies.objects.bytes":["networkpolicies.networking.k8s.io","others"],"policies.objects.count":["configmaps","networkpolicies.networking.k8s.io","others","secrets","services"],"policies.resourceQuota.quota":["count/configmaps","count/persistentvolumeclaims","count/secrets","count/services","pods","requests.cpu","requests.memory","requests.storage","services.loadbalancers","services.nodeports"]}
+{"controlPlane.coredns.resources.limits":["memory"],"controlPlane.coredns.resources.requests":["cpu","memory"],"controlPlane.statefulSet.resources.limits":["memory"],"controlPlane.statefulSet.resources.requests":["cpu","memory"],"controlPlane.statefulSet.security.containerSecurityContext":["allowPrivilegeEscalation","capabilities","readOnlyRootFilesystem"],"controlPlane.statefulSet.security.podSecurityContext":["fsGroup","fsGroupChangePolicy","runAsGroup","runAsNonRoot","runAsUser","seccompProfile"],"policies.limitRange.defaultRequest":["cpu","memory"],"policies.objects.bytes":["networkpolicies.networking.k8s.io","others"],"policies.objects.count":["configmaps","networkpolicies.networking.k8s.io","others","secrets","services"],"policies.resourceQuota.quota":["count/configmaps","count/persistentvolumeclaims","count/secrets","count/services","pods","requests.cpu","requests.memory","requests.storage","services.loadbalancers","services.nodeports"]}
 {{- end -}}

@@ -11,6 +11,8 @@ type ControlPlane struct {
 	BackingStore BackingStore `json:"backingStore"`
 	// Workload that runs the control plane.
 	StatefulSet StatefulSet `json:"statefulSet"`
+	// Object by which a Prometheus Operator of the host finds the metrics.
+	ServiceMonitor ServiceMonitor `json:"serviceMonitor"`
 	// DNS servers in addition to the control plane.
 	CoreDNS CoreDNS `json:"coredns"`
 	// Service RELEASE in front of the API server, port 443.
@@ -49,6 +51,12 @@ type StatefulSet struct {
 	Annotations map[string]string `json:"annotations" keys:"label-key"`
 	// Metadata of the pod.
 	Pods PodMetadata `json:"pods"`
+	// Security contexts of the control plane and of the DNS pods.
+	Security Security `json:"security"`
+	// Further environment variables of the control plane container, as in a pod. Those of the chart stay:
+	// POD_NAME, POD_UID, POD_IP and MEMORY_LIMIT.
+	// Default: []
+	Env []corev1.EnvVar `json:"env"`
 }
 
 // Image names a container image, as REGISTRY/REPOSITORY:TAG.
@@ -82,6 +90,13 @@ type Persistence struct {
 	// PersistentVolumeClaim data-RELEASE-0. Kubernetes does not let a StatefulSet change its claim:
 	// "helm upgrade" can change retentionPolicy alone.
 	VolumeClaim VolumeClaim `json:"volumeClaim"`
+	// Further volumes of the pod: secret, configMap, emptyDir or persistentVolumeClaim. Their names must not
+	// be data, config, tmp, store, store-from or backup.
+	// Default: []
+	AddVolumes []AddVolume `json:"addVolumes"`
+	// Further mounts of the control plane container.
+	// Default: []
+	AddVolumeMounts []corev1.VolumeMount `json:"addVolumeMounts"`
 }
 
 // VolumeClaim has the settings of the PersistentVolumeClaim of the store.

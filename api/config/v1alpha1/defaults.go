@@ -48,9 +48,10 @@ func Default(kinds ...Kind) *Config {
 
 func defaultControlPlane() ControlPlane {
 	return ControlPlane{
-		BackingStore: defaultBackingStore(),
-		StatefulSet:  defaultStatefulSet(),
-		CoreDNS:      defaultCoreDNS(),
+		BackingStore:   defaultBackingStore(),
+		StatefulSet:    defaultStatefulSet(),
+		ServiceMonitor: ServiceMonitor{Labels: map[string]string{}, Annotations: map[string]string{}},
+		CoreDNS:        defaultCoreDNS(),
 		Service: Service{
 			Spec:        ServiceSpec{Type: corev1.ServiceTypeClusterIP},
 			Labels:      map[string]string{},
@@ -96,7 +97,8 @@ func defaultStatefulSet() StatefulSet {
 			Size:            resource.MustParse("5Gi"),
 			AccessModes:     []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOnce},
 			RetentionPolicy: "Delete",
-		}},
+		}, AddVolumes: []AddVolume{}, AddVolumeMounts: []corev1.VolumeMount{}},
+		Security: defaultSecurity(), Env: []corev1.EnvVar{},
 		Scheduling: Scheduling{
 			NodeSelector: map[string]string{},
 			Tolerations:  []corev1.Toleration{},

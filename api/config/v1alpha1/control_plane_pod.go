@@ -1,0 +1,53 @@
+package v1alpha1
+
+import corev1 "k8s.io/api/core/v1"
+
+// Security has the security contexts of the control plane and of the DNS pods.
+type Security struct {
+	// Security context of the pods. It fits the Pod Security Standard restricted. A field that is null is
+	// left out: OpenShift gives pods a user of its own if runAsUser, runAsGroup and fsGroup are null.
+	// Default: {fsGroup: 65532, fsGroupChangePolicy: OnRootMismatch, runAsGroup: 65532, runAsNonRoot: true, runAsUser: 65532, seccompProfile: {type: RuntimeDefault}}
+	PodSecurityContext corev1.PodSecurityContext `json:"podSecurityContext"`
+	// Security context of the containers.
+	// Default: {allowPrivilegeEscalation: false, capabilities: {drop: [ALL]}, readOnlyRootFilesystem: true}
+	ContainerSecurityContext corev1.SecurityContext `json:"containerSecurityContext"`
+}
+
+// AddVolume is a further volume of the control plane. It has the fields of a volume that most need.
+type AddVolume struct {
+	Name                  string                                    `json:"name"`
+	Secret                *corev1.SecretVolumeSource                `json:"secret,omitempty"`
+	ConfigMap             *corev1.ConfigMapVolumeSource             `json:"configMap,omitempty"`
+	EmptyDir              *corev1.EmptyDirVolumeSource              `json:"emptyDir,omitempty"`
+	PersistentVolumeClaim *corev1.PersistentVolumeClaimVolumeSource `json:"persistentVolumeClaim,omitempty"`
+}
+
+// ServiceMonitor has the settings of the object by which a Prometheus Operator of the host finds the
+// metrics.
+type ServiceMonitor struct {
+	// Create the ServiceMonitor RELEASE. It has the operator port as target, with its certificate authority
+	// and its bearer token. The host needs the CRDs of the Prometheus Operator.
+	// Default: false
+	Enabled bool `json:"enabled"`
+	// Further labels of the ServiceMonitor. Many a Prometheus selects by one.
+	// Default: {}
+	Labels map[string]string `json:"labels" keys:"label-key" values:"label-value,optional"`
+	// Further annotations of the ServiceMonitor.
+	// Default: {}
+	Annotations map[string]string `json:"annotations" keys:"label-key"`
+}
+
+// defaultSecurity returns security contexts that fit the Pod Security Standard restricted.
+func defaultSecurity() Security {
+	yes, no, id := true, false, int64(65532)
+	policy := corev1.FSGroupChangeOnRootMismatch
+	return Security{
+		PodSecurityContext: corev1.PodSecurityContext{
+			RunAsNonRoot: &yes, RunAsUser: &id, RunAsGroup: &id, FSGroup: &id, FSGroupChangePolicy: &policy,
+			SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault},
+		},
+		ContainerSecurityContext: corev1.SecurityContext{
+			AllowPrivilegeEscalation: &no, ReadOnlyRootFilesystem: &yes, Capabilities: &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}},
+		},
+	}
+}

@@ -1,0 +1,112 @@
+package chart_test
+
+import (
+	"slices"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+)
+
+// TestSecurityContext leaves fields out, as OpenShift needs it, and adds others.
+func TestSecurityContext(t *testing.T) {
+	t.Parallel()
+	ch := loadChart(t)
+	const withDNS = "controlPlane: {coredns: {replicas: 2}, statefulSet: {security: "
+	id := int64(65532)
+	for _, c := range []struct {
+		reason, security string
+		user, group      *int64
+		readOnly         bool
+	}{
+		{"the default", "{}", &id, &id, true},
+		{"no fixed user", "{podSecurityContext: {runAsUser: null, runAsGroup: null, fsGroup: null}}", nil, nil, true},
+		{"another field", "{containerSecurityContext: {readOnlyRootFilesystem: false}}", &id, &id, false},
+	} {
+		rendered := mustRender(t, ch, withDNS+c.security+"}}")
+		pods := map[string]corev1.PodSpec{
+			"control plane": object[*appsv1.StatefulSet](t, rendered, "shop").Spec.Template.Spec,
+			"DNS":           object[*appsv1.Deployment](t, rendered, "shop-dns").Spec.Template.Spec,
+		}
+		for name, pod := range pods {
+			got := pod.SecurityContext
+			if !cmp.Equal(c.user, got.RunAsUser) || !cmp.Equal(c.group, got.FSGroup) || got.RunAsNonRoot == nil || !*got.RunAsNonRoot || got.SeccompProfile == nil {
+				t.Errorf("%s, pods of the %s: %+v", c.reason, name, got)
+			}
+			if container := pod.Containers[0].SecurityContext; *container.ReadOnlyRootFilesystem != c.readOnly || *container.AllowPrivilegeEscalation {
+				t.Errorf("%s, containers of the %s: %+v", c.reason, name, container)
+			}
+		}
+	}
+}
+
+// TestFurtherOfPod adds variables and volumes. The variables of the chart win.
+func TestFurtherOfPod(t *testing.T) {
+	t.Parallel()
+	pod := object[*appsv1.StatefulSet](t, mustRender(t, loadChart(t), `
+controlPlane:
+  statefulSet:
+    env: [{name: HTTPS_PROXY, value: "http://proxy:3128"}, {name: POD_NAME, value: other}]
+    persistence:
+      addVolumes: [{name: trust, secret: {secretName: trust}}]
+      addVolumeMounts: [{name: trust, mountPath: /etc/ssl/certs, readOnly: true}]
+`), "shop").Spec.Template.Spec
+	container := pod.Containers[0]
+	values := map[string]string{}
+	for _, variable := range container.Env {
+		if _, twice := values[variable.Name]; twice {
+			t.Errorf("%s is there twice: a server-side apply fails", variable.Name)
+		}
+		values[variable.Name] = variable.Value
+		if variable.ValueFrom != nil {
+			values[variable.Name] = variable.ValueFrom.String()
+		}
+	}
+	if values["HTTPS_PROXY"] != "http://proxy:3128" || values["POD_NAME"] == "other" {
+		t.Errorf("variables %v", values)
+	}
+	isTrust := func(mount corev1.VolumeMount) bool {
+		return mount.Name == "trust" && mount.MountPath == "/etc/ssl/certs" && mount.ReadOnly
+	}
+	hasTrust := func(volume corev1.Volume) bool {
+		return volume.Name == "trust" && volume.Secret != nil && volume.Secret.SecretName == "trust"
+	}
+	if !slices.ContainsFunc(container.VolumeMounts, isTrust) || !slices.ContainsFunc(pod.Volumes, hasTrust) {
+		t.Errorf("mounts %v of volumes %v", container.VolumeMounts, pod.Volumes)
+	}
+}
+
+// TestServiceMonitor compares what a Prometheus Operator needs with what the chart and the server have.
+func TestServiceMonitor(t *testing.T) {
+	t.Parallel()
+	ch := loadChart(t)
+	if _, exists := mustRender(t, ch, "").objects["ServiceMonitor/shop"]; exists {
+		t.Error("a ServiceMonitor by default: hosts without the CRD refuse it")
+	}
+	rendered := mustRender(t, ch, "controlPlane: {serviceMonitor: {enabled: true, labels: {prometheus: main}}}")
+	monitor := object[*unstructured.Unstructured](t, rendered, "shop")
+	if monitor.GetAPIVersion() != "monitoring.coreos.com/v1" || monitor.GetLabels()["prometheus"] != "main" {
+		t.Errorf("%s with labels %v", monitor.GetAPIVersion(), monitor.GetLabels())
+	}
+	selector, _, _ := unstructured.NestedStringMap(monitor.Object, "spec", "selector", "matchLabels")
+	service := object[*corev1.Service](t, rendered, "shop-operator")
+	for key, value := range selector {
+		if service.Labels[key] != value {
+			t.Errorf("the selector %s=%s does not fit the Service: %v", key, value, service.Labels)
+		}
+	}
+	endpoints, _, _ := unstructured.NestedSlice(monitor.Object, "spec", "endpoints")
+	want := []any{map[string]any{
+		"port": service.Spec.Ports[0].Name, "path": "/metrics", "scheme": "https",
+		"authorization": map[string]any{"type": "Bearer", "credentials": map[string]any{"name": "shop-operator", "key": "token"}},
+		"tlsConfig": map[string]any{
+			"serverName": "shop-operator.tenant.svc",
+			"ca":         map[string]any{"secret": map[string]any{"name": "shop-operator", "key": "ca.crt"}},
+		},
+	}}
+	if diff := cmp.Diff(want, endpoints); diff != "" {
+		t.Errorf("endpoints (-want +got):\n%s", diff)
+	}
+}
