@@ -156,6 +156,9 @@
 - apiGroups: ["policy"]
   resources: ["poddisruptionbudgets"]
   verbs: ["create", "delete", "get", "list", "patch", "watch"]
+- apiGroups: [""]
+  resources: ["pods/eviction"]
+  verbs: ["create"]
 {{- end }}
 {{- if not .Values.sync.toHost.podDisruptionBudgets.enabled }}
 # copies from before, as poddisruptionbudgets is off

@@ -15,6 +15,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apiserver/pkg/admission"
 	"k8s.io/apiserver/pkg/authentication/user"
 
@@ -29,7 +30,9 @@ type fakeView struct {
 	runtimeClasses map[string]*nodev1.RuntimeClass
 	// ingressClasses are the names of those of the host that the tenant sees.
 	ingressClasses []string
-	err            error
+	// evictErr is why the host evicts no pod.
+	evictErr error
+	err      error
 }
 
 func (v fakeView) OwnsAddress(_ context.Context, address string) (bool, error) {
@@ -47,6 +50,8 @@ func (v fakeView) RuntimeClass(_ context.Context, name string) (*nodev1.RuntimeC
 func (v fakeView) ShowsIngressClass(_ context.Context, name string) (bool, error) {
 	return slices.Contains(v.ingressClasses, name), v.err
 }
+
+func (v fakeView) MayEvict(context.Context, types.NamespacedName) error { return v.evictErr }
 
 // askPolicies asks the policies about an object of a tenant who impersonates the syncer.
 func askPolicies(t *testing.T, settings *v1alpha1.Config, view HostView, resource schema.GroupResource, kind string, old, object runtime.Object) error {

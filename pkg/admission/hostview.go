@@ -7,6 +7,7 @@ import (
 	nodev1 "k8s.io/api/node/v1"
 	storagev1 "k8s.io/api/storage/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apiserver/pkg/admission"
 	"k8s.io/klog/v2"
 )
@@ -25,6 +26,9 @@ type HostView interface {
 	// ShowsIngressClass reports whether an ingress class is one of the host that the tenant
 	// sees.
 	ShowsIngressClass(ctx context.Context, name string) (bool, error)
+	// MayEvict returns why the host would not evict the copy of a pod now. It returns nil if
+	// it would, and for a pod without a copy.
+	MayEvict(ctx context.Context, pod types.NamespacedName) error
 }
 
 // unknownHost returns the error for a request that cannot be judged, because the state of

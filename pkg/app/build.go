@@ -230,7 +230,7 @@ func (a *app) hostFirstSteps() []controlplane.HostFirst {
 
 // policyChecks returns the checks of the policies, with the one that looks at Services.
 func (a *app) policyChecks() admission.Checks {
-	checks := admission.PolicyChecks(a.values, hostView{a.hostFirst, a.cluster()})
+	checks := admission.PolicyChecks(a.values, hostView{a.hostFirst, a.cluster(), a.hostClient})
 	admission.AddMappedChecks(checks, a.values, func(name string) bool {
 		namespace, err := a.controlPlane.Informers().Core().V1().Namespaces().Lister().Get(name)
 		return err == nil && namespace.DeletionTimestamp != nil

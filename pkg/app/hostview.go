@@ -9,6 +9,7 @@ import (
 	nodev1 "k8s.io/api/node/v1"
 	storagev1 "k8s.io/api/storage/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/client-go/kubernetes"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sublet-dev/sublet/pkg/syncer/kinds"
@@ -22,6 +23,7 @@ const hostViewTimeout = 5 * time.Second
 type hostView struct {
 	first   *hostFirst
 	cluster translate.Cluster
+	host    kubernetes.Interface
 }
 
 // OwnsAddress implements admission.HostView.

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -102,6 +103,13 @@ func (f *fence) deletes(resource, name string) func(context.Context) error {
 	}
 }
 
+// evict requests the eviction of the copy, with a parameter that makes it a dry run or not.
+func (f *fence) evict(ctx context.Context, parameter string) error {
+	return f.account.CoreV1().RESTClient().Post().Namespace(f.names.Namespace).Resource("pods").Name(f.copy.Name).
+		SubResource("eviction").Param(parameter, metav1.DryRunAll).
+		Body(&policyv1.Eviction{ObjectMeta: metav1.ObjectMeta{Namespace: f.names.Namespace, Name: f.copy.Name}}).Do(ctx).Error()
+}
+
 // cases returns what the account tries.
 func (f *fence) cases() map[string]fenceCase {
 	const hashed = "copies with hashed names"
@@ -135,6 +143,8 @@ func (f *fence) cases() map[string]fenceCase {
 			[]byte(`{"metadata":{"annotations":{"example.com/note":"x"}}}`), metav1.PatchOptions{DryRun: f.dryRun})
 		return err
 	}, ""}
+	all["ask to evict"] = fenceCase{"a question to the budgets changes nothing", func(ctx context.Context) error { return f.evict(ctx, "dryRun") }, ""}
+	all["evict"] = fenceCase{"the syncer deletes, it does not evict", func(ctx context.Context) error { return f.evict(ctx, "unused") }, "has the label"}
 	all["exec"] = fenceCase{"its own pod is not the tenant's", func(ctx context.Context) error {
 		return f.account.CoreV1().RESTClient().Post().Namespace(f.names.Namespace).Resource("pods").Name(f.names.Pod(0)).
 			SubResource("exec").Param("command", "sh").Do(ctx).Error()

@@ -3,10 +3,14 @@
 package e2e
 
 import (
+	"context"
 	"strings"
 	"testing"
 
+	policyv1 "k8s.io/api/policy/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
 
 	"github.com/sublet-dev/sublet/api/labels"
 )
@@ -39,4 +43,43 @@ func TestHostDrain(t *testing.T) {
 	mustRun(t, hostKubectl("uncordon", node))
 	tn.rollout("deployment/budgeted")
 	mustRun(t, hostKubectl("-n", tn.namespace, "wait", "--for=create", "pdb", "-l", labels.Namespace+"=default", "--timeout", patience.String()))
+}
+
+const lone = `
+apiVersion: v1
+kind: Pod
+metadata: {name: lone, labels: {app: lone}}
+spec:
+  terminationGracePeriodSeconds: 1
+  containers:
+  - {name: main, image: "@IMAGE@", imagePullPolicy: IfNotPresent, command: [sleep, "100000"]}
+`
+
+// TestEvictionAsksHost lets a tenant evict a pod that a budget of the operator holds.
+func TestEvictionAsksHost(t *testing.T) {
+	tn := install(t, "evictions", "tenant-evictions")
+	tn.apply(lone)
+	tn.await("condition=Ready", "pod/lone")
+	budgets := hostClient.PolicyV1().PodDisruptionBudgets(tn.namespace)
+	_, err := budgets.Create(t.Context(), &policyv1.PodDisruptionBudget{
+		ObjectMeta: metav1.ObjectMeta{Name: "operators"},
+		Spec: policyv1.PodDisruptionBudgetSpec{
+			MinAvailable: new(intstr.FromInt32(1)), Selector: &metav1.LabelSelector{MatchLabels: map[string]string{"app": "lone"}},
+		},
+	}, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	mustRun(t, hostKubectl("-n", tn.namespace, "wait", "--for=jsonpath={.status.expectedPods}=1", "pdb/operators", "--timeout", patience.String()))
+	evict := func() error {
+		return tn.virtual.CoreV1().Pods("default").EvictV1(t.Context(), &policyv1.Eviction{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "lone"}})
+	}
+	if err := evict(); !apierrors.IsTooManyRequests(err) || !strings.Contains(err.Error(), "disruption budget on the host") {
+		t.Errorf("the budget of the operator must hold the pod: %v", err)
+	}
+	if err := budgets.Delete(t.Context(), "operators", metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "eviction of the pod", func(context.Context) error { return evict() })
+	tn.kubectl("wait", "--for=delete", "pod/lone", "--timeout", patience.String())
 }

@@ -50,6 +50,9 @@ func (policedView) RuntimeClass(context.Context, string) (*nodev1.RuntimeClass, 
 // ShowsIngressClass implements admission.HostView.
 func (policedView) ShowsIngressClass(context.Context, string) (bool, error) { return false, nil }
 
+// MayEvict implements admission.HostView.
+func (policedView) MayEvict(context.Context, types.NamespacedName) error { return nil }
+
 // policed is the plugin of policies with the default settings, for the namespaces of tests
 // about them and for kube-system.
 type policed struct{ admission.ValidationInterface }

@@ -36,6 +36,7 @@ func Table() []Row {
 			ifOff("a NetworkPolicy of the tenant has no effect"),
 		row("sync.toHost.podDisruptionBudgets", On, "The tenant's PodDisruptionBudgets, with the number of pods that the virtual cluster computes. Drains of host nodes ask them.",
 			PodDisruptionBudgets).
+			permits(rule([]string{"create"}, "", "pods/eviction")).
 			ifOff("only evictions through the virtual API respect a budget"),
 		row("sync.toHost.ingresses", Off, "The tenant's Ingresses, with the host names that the operator allows. Controllers of the host serve them.", Ingresses).
 			refers(&networkingv1.Ingress{}, ingressRefs).
