@@ -178,6 +178,12 @@
   resources: ["leases"]
   verbs: ["create", "delete", "get", "list", "patch", "watch"]
 {{- end }}
+{{- if .Values.sync.toHost.serviceAccounts.enabled }}
+# serviceaccounts
+- apiGroups: [""]
+  resources: ["serviceaccounts"]
+  verbs: ["create", "delete", "get", "list", "patch", "watch"]
+{{- end }}
 {{- if not .Values.sync.fromHost.nodes.enabled }}
 # pseudonodes
 - apiGroups: [""]

@@ -39,6 +39,7 @@ func limitsOf() map[string]kindLimits {
 			"host names not in `policies.ingresses.hosts` or of somebody else, backends that are no Service, snippets",
 		},
 		"sync.toHost.leases":                 {"the spec", "Leases of kube-system and kube-node-lease"},
+		"sync.toHost.serviceAccounts":        {"pull Secrets, annotations of `annotations.allow`", "permissions and tokens of the host, all other annotations"},
 		"sync.fromHost.nodes":                {"what `sync.fromHost.nodes` shows", "changes, but for those that `syncBackChanges` allows and the tenant's own"},
 		"sync.fromHost.storageClasses":       {"all but parameters", "changes; claims of a class that is not shown"},
 		"sync.fromHost.runtimeClasses":       {"handler, overhead, scheduling", "changes; pods of a class that is not shown"},

@@ -171,6 +171,7 @@ func (a *app) addKinds(ctx context.Context, s *session, o sessionOptions) error 
 		Proposals:              s.scheduling.proposals(),
 		Usage:                  s.scheduling.nodeUsage(),
 		WorkloadServiceAccount: a.names.Workload(),
+		WorkloadPullSecrets:    a.values.ControlPlane.Advanced.WorkloadServiceAccount.ImagePullSecrets,
 		KubernetesServiceIP:    a.facts.ServiceIP,
 		DNSServiceIP:           a.facts.DNSServiceIP,
 		ClusterDomain:          a.values.Networking.Advanced.ClusterDomain,

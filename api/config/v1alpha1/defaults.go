@@ -12,7 +12,7 @@ func Default(kinds ...Kind) *Config {
 	config := &Config{
 		ControlPlane: defaultControlPlane(),
 		Sync: Sync{
-			ToHost: ToHost{PodDisruptionBudgets: defaultPodDisruptionBudgets(), Pods: Pods{
+			ToHost: ToHost{PodDisruptionBudgets: defaultPodDisruptionBudgets(), ServiceAccounts: ServiceAccounts{AccountAnnotations{Allow: []string{}}}, Pods: Pods{
 				NodeSelector: map[string]string{}, EnforceTolerations: []string{},
 				PriorityClasses: map[string]string{},
 				Labels:          defaultPassedLabels(), Annotations: defaultPassedAnnotations(),

@@ -26,6 +26,8 @@ type ToHost struct {
 	ConfigMaps Referred `json:"configMaps"`
 	// secrets of the tenant.
 	Secrets Referred `json:"secrets"`
+	// serviceAccounts of the tenant.
+	ServiceAccounts ServiceAccounts `json:"serviceAccounts"`
 	// podDisruptionBudgets of the tenant.
 	PodDisruptionBudgets PodDisruptionBudgets `json:"podDisruptionBudgets"`
 }

@@ -51,6 +51,9 @@ type Options struct {
 	// WorkloadServiceAccount is the host service account of tenants' pods. It has no
 	// permissions, and its token is mounted nowhere.
 	WorkloadServiceAccount string
+	// WorkloadPullSecrets are Secrets of the host namespace that every tenant's pod pulls
+	// images with. Default: none.
+	WorkloadPullSecrets []corev1.LocalObjectReference
 	// KubernetesServiceIP is the address of the virtual Service
 	// default/kubernetes.
 	KubernetesServiceIP string

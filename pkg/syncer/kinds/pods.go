@@ -3,7 +3,6 @@ package kinds
 import (
 	"errors"
 	"fmt"
-	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -53,6 +52,10 @@ func Pods(o Options) syncer.Resource[*corev1.Pod, *corev1.Pod] {
 		r.Also = append(r.Also, syncer.Watch{Side: syncer.Host, Object: &corev1.Event{}, All: true, Keys: noKeys})
 	}
 	r.Also = append(r.Also, p.classWatches()...)
+	if o.Sync.IsEnabled(serviceAccountsSetting) {
+		r.Indexes = append(r.Indexes, podsByAccount())
+		r.Also = append(r.Also, syncer.Watch{Side: syncer.Host, Object: &corev1.ServiceAccount{}, Keys: podsOfAccount})
+	}
 	if o.VirtualScheduler {
 		// The resources of a node are read once per pod.
 		r.Also = append(r.Also, syncer.Watch{Side: syncer.Host, Object: &corev1.Node{}, All: true, Keys: noKeys})
@@ -74,7 +77,7 @@ func (p pods) fillHost(s syncer.Scope, virtual, host *corev1.Pod) error {
 	}
 	in := translate.PodInput{
 		Cluster:             s.Cluster,
-		ServiceAccount:      p.options.WorkloadServiceAccount,
+		ServiceAccount:      p.hostAccount(s, virtual),
 		KubernetesServiceIP: p.options.KubernetesServiceIP,
 		DNSServiceIP:        p.options.DNSServiceIP,
 		ClusterDomain:       p.options.ClusterDomain,
@@ -116,13 +119,6 @@ func (p pods) fillHost(s syncer.Scope, virtual, host *corev1.Pod) error {
 		return err
 	}
 	return p.dropUnknownResources(s, virtual, host)
-}
-
-// matches returns the predicate of a list of keys and prefixes.
-func matches(patterns []string) func(key string) bool {
-	return func(key string) bool {
-		return slices.ContainsFunc(patterns, func(pattern string) bool { return policy.MatchesKey(pattern, key) })
-	}
 }
 
 // applyPolicy returns the pod with the tolerations that may reach the host. It returns an

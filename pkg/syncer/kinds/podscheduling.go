@@ -59,8 +59,12 @@ func (p pods) shouldCopy(s syncer.Scope, virtual, host *corev1.Pod) (bool, error
 	if needed := progress(s).NeedsHostPod; !needed || host != nil {
 		return needed, nil
 	}
-	awaits, err := p.awaitsLinks(s, virtual)
-	return !awaits, err
+	for _, awaits := range []func(syncer.Scope, *corev1.Pod) (bool, error){p.awaitsLinks, p.awaitsAccount} {
+		if waits, err := awaits(s, virtual); err != nil || waits {
+			return false, err
+		}
+	}
+	return true, nil
 }
 
 // started reports whether a pod was on a node of the host. host is its copy, or the last

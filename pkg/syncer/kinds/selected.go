@@ -1,6 +1,7 @@
 package kinds
 
 import (
+	"slices"
 	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/sublet-dev/sublet/api/config/v1alpha1"
 	"github.com/sublet-dev/sublet/api/labels"
+	"github.com/sublet-dev/sublet/pkg/policy"
 	"github.com/sublet-dev/sublet/pkg/syncer"
 	"github.com/sublet-dev/sublet/pkg/translate"
 )
@@ -51,3 +53,10 @@ func copyMetadata(host, virtual client.Object, keys ...string) {
 
 // isSystemClass reports whether Kubernetes has reserved the name of a priority class.
 func isSystemClass(name string) bool { return strings.HasPrefix(name, "system-") }
+
+// matches returns the predicate of a list of keys and prefixes.
+func matches(patterns []string) func(key string) bool {
+	return func(key string) bool {
+		return slices.ContainsFunc(patterns, func(pattern string) bool { return policy.MatchesKey(pattern, key) })
+	}
+}

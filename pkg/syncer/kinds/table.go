@@ -42,6 +42,8 @@ func Table() []Row {
 			refers(&networkingv1.Ingress{}, ingressRefs).
 			permitsIf("policies.ingresses.uniqueHosts", rule([]string{"list"}, "networking.k8s.io", "ingresses")),
 		row("sync.toHost.leases", Off, "The tenant's Leases outside of kube-system and kube-node-lease. Each renewal is a write to the host.", Leases),
+		row("sync.toHost.serviceAccounts", Off, "The tenant's service accounts. Pods run as the copies, which have no permissions.", ServiceAccounts).
+			refers(&corev1.ServiceAccount{}, accountRefs),
 		row("sync.fromHost.nodes", On, "The host's nodes, all of them or a selection, with what a tenant adds to them.", RealNodes).
 			instead(define("pseudonodes", PseudoNodes)).
 			ifOff("nodes that run the tenant's pods appear as pseudo nodes").

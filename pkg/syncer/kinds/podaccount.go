@@ -1,0 +1,70 @@
+package kinds
+
+import (
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/sublet-dev/sublet/pkg/syncer"
+	"github.com/sublet-dev/sublet/pkg/translate"
+)
+
+// serviceAccountsSetting is the path of the settings of the tenant's service accounts.
+const serviceAccountsSetting = "sync.toHost.serviceAccounts"
+
+// byAccount is the field of the index of virtual pods by their service account.
+const byAccount = "spec.serviceAccountName"
+
+// podsByAccount returns the index of virtual pods by their service account.
+func podsByAccount() syncer.Index {
+	return syncer.Index{Side: syncer.Virtual, Object: &corev1.Pod{}, Field: byAccount, Values: func(o client.Object) []string {
+		if pod, ok := o.(*corev1.Pod); ok {
+			return []string{pod.Spec.ServiceAccountName}
+		}
+		return nil
+	}}
+}
+
+// hostAccount returns the host service account of a pod: the copy of its own, or the one of
+// all tenants' pods.
+func (p pods) hostAccount(s syncer.Scope, virtual *corev1.Pod) string {
+	if virtual.Spec.ServiceAccountName == "" || !p.options.Sync.IsEnabled(serviceAccountsSetting) {
+		return p.options.WorkloadServiceAccount
+	}
+	return hostName(s, virtual.Namespace, virtual.Spec.ServiceAccountName)
+}
+
+// awaitsAccount reports whether a pod waits for the copy of its service account. The host
+// refuses a pod whose account does not exist.
+func (p pods) awaitsAccount(s syncer.Scope, virtual *corev1.Pod) (bool, error) {
+	name := p.hostAccount(s, virtual)
+	if name == p.options.WorkloadServiceAccount {
+		return false, nil
+	}
+	err := s.Host.Get(s.Context, types.NamespacedName{Namespace: s.Cluster.Namespace, Name: name}, &corev1.ServiceAccount{}, client.UnsafeDisableDeepCopy)
+	if err != nil && !apierrors.IsNotFound(err) {
+		return false, fmt.Errorf("cannot get host service account %s: %w", name, err)
+	}
+	return err != nil, nil
+}
+
+// podsOfAccount returns the virtual pods that run as the original of a host service account.
+func podsOfAccount(s syncer.Scope, account client.Object) ([]types.NamespacedName, error) {
+	origin, _, ours := translate.Origin(s.Cluster, translate.Hashed, account)
+	if !ours {
+		return nil, nil
+	}
+	var waiting corev1.PodList
+	err := s.Virtual.List(s.Context, &waiting, client.InNamespace(origin.Namespace), client.MatchingFields{byAccount: origin.Name}, client.UnsafeDisableDeepCopy)
+	if err != nil {
+		return nil, fmt.Errorf("cannot list pods of service account %s: %w", origin, err)
+	}
+	var keys []types.NamespacedName
+	for i := range waiting.Items {
+		keys = append(keys, client.ObjectKeyFromObject(&waiting.Items[i]))
+	}
+	return keys, nil
+}

@@ -1,0 +1,46 @@
+package kinds
+
+import (
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/sublet-dev/sublet/pkg/syncer"
+	"github.com/sublet-dev/sublet/pkg/translate"
+)
+
+// ServiceAccounts copies the tenant's service accounts to the host, and lets the pods run as
+// the copies. A copy has no permissions on the host, and its token is mounted nowhere. It
+// is there for components of the host that tell pods apart by their accounts, such as webhooks
+// of cloud providers.
+func ServiceAccounts(o Options) syncer.Resource[*corev1.ServiceAccount, *corev1.ServiceAccount] {
+	passes := matches(o.Sync.ToHost.ServiceAccounts.Annotations.Allow)
+	return syncer.Resource[*corev1.ServiceAccount, *corev1.ServiceAccount]{
+		Owner: syncer.Virtual,
+		Names: translate.Hashed,
+		Down: func(s syncer.Scope, virtual, host *corev1.ServiceAccount) error {
+			host.Labels = translate.SyncLabels(host.Labels, virtual.Labels)
+			host.Annotations = translate.SyncAnnotations(host.Annotations, virtual.Annotations, func(key, _ string) bool { return passes(key) })
+			host.AutomountServiceAccountToken = new(false)
+			host.ImagePullSecrets = slices.Clone(o.WorkloadPullSecrets)
+			for _, secret := range virtual.ImagePullSecrets {
+				host.ImagePullSecrets = append(host.ImagePullSecrets, corev1.LocalObjectReference{Name: hostName(s, virtual.Namespace, secret.Name)})
+			}
+			return nil
+		},
+	}
+}
+
+// accountRefs returns the Secrets that a service account pulls images with.
+func accountRefs(object client.Object) Refs {
+	account, ok := object.(*corev1.ServiceAccount)
+	if !ok {
+		return Refs{}
+	}
+	var refs Refs
+	for _, secret := range account.ImagePullSecrets {
+		refs.Secrets = append(refs.Secrets, secret.Name)
+	}
+	return refs
+}
