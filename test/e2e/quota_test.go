@@ -22,7 +22,7 @@ func TestQuota(t *testing.T) {
 	tn := install(t, "quota", "quota",
 		"policies.resourceQuota.quota.pods=3",
 		`policies.resourceQuota.quota.services\.nodeports=1`,
-		"policies.objects.count.configmaps=3", // The CA of the cluster, which each pod mounts, is one.
+		"policies.objects.count.configmaps=4", // The CA of the cluster and the variables of Services, which each pod has, are two.
 		"policies.objects.bytes.configmaps=1Mi",
 		"policies.streams.max=3",
 	)
@@ -247,7 +247,7 @@ func testLimitOfCopies(t *testing.T, tn *tenant) {
 			return err
 		}
 		for i := range events.Items {
-			if hasAll(events.Items[i].Message, []string{"count of configmaps: used 3, asked 1, hard 3", "policies.objects.count.configmaps"}) {
+			if hasAll(events.Items[i].Message, []string{"count of configmaps: used 4, asked 1, hard 4", "policies.objects.count.configmaps"}) {
 				return nil
 			}
 		}
