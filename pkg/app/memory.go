@@ -43,7 +43,7 @@ const (
 	// quietAllocation is how much a quiet process allocates between two looks.
 	quietAllocation = 16 * mib
 	// worthwhile is how much memory a collection must be able to return.
-	worthwhile = 12 * mib
+	worthwhile = 8 * mib
 )
 
 // memoryKeeper bounds the memory of the process. After each collection it sets
