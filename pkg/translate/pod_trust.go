@@ -34,23 +34,13 @@ type TrustRequest struct {
 // TrustRequests returns the trust bundles that a pod's projected volumes request, sorted by
 // key, each once.
 func TrustRequests(pod *corev1.Pod) []TrustRequest {
-	requests := map[string]TrustRequest{}
-	for i := range pod.Spec.Volumes {
-		if pod.Spec.Volumes[i].Projected == nil {
-			continue
+	return projectedRequests(pod, func(source *corev1.VolumeProjection) (string, TrustRequest) {
+		if source.ClusterTrustBundle == nil {
+			return "", TrustRequest{}
 		}
-		for _, source := range pod.Spec.Volumes[i].Projected.Sources {
-			if source.ClusterTrustBundle != nil {
-				request := toTrustRequest(source.ClusterTrustBundle)
-				requests[request.Key] = request
-			}
-		}
-	}
-	sorted := make([]TrustRequest, 0, len(requests))
-	for _, key := range slices.Sorted(maps.Keys(requests)) {
-		sorted = append(sorted, requests[key])
-	}
-	return sorted
+		request := toTrustRequest(source.ClusterTrustBundle)
+		return request.Key, request
+	})
 }
 
 // toTrustRequest returns the request of one projected source.

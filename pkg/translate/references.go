@@ -156,19 +156,30 @@ const defaultExpiration = 3600
 // TokenRequests returns the tokens that a pod's projected volumes request, sorted by key,
 // each once.
 func TokenRequests(pod *corev1.Pod) []TokenRequest {
-	requests := map[string]TokenRequest{}
+	return projectedRequests(pod, func(source *corev1.VolumeProjection) (string, TokenRequest) {
+		if source.ServiceAccountToken == nil {
+			return "", TokenRequest{}
+		}
+		request := toTokenRequest(source.ServiceAccountToken)
+		return request.Key, request
+	})
+}
+
+// projectedRequests returns what a pod's projected volumes request, sorted by key, each
+// once. read returns the key and the request of a source, no key for another kind of source.
+func projectedRequests[R any](pod *corev1.Pod, read func(*corev1.VolumeProjection) (key string, request R)) []R {
+	requests := map[string]R{}
 	for i := range pod.Spec.Volumes {
 		if pod.Spec.Volumes[i].Projected == nil {
 			continue
 		}
-		for _, source := range pod.Spec.Volumes[i].Projected.Sources {
-			if source.ServiceAccountToken != nil {
-				request := toTokenRequest(source.ServiceAccountToken)
-				requests[request.Key] = request
+		for j := range pod.Spec.Volumes[i].Projected.Sources {
+			if key, request := read(&pod.Spec.Volumes[i].Projected.Sources[j]); key != "" {
+				requests[key] = request
 			}
 		}
 	}
-	sorted := make([]TokenRequest, 0, len(requests))
+	sorted := make([]R, 0, len(requests))
 	for _, key := range slices.Sorted(maps.Keys(requests)) {
 		sorted = append(sorted, requests[key])
 	}

@@ -1,7 +1,6 @@
 package kinds
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"flag"
@@ -16,7 +15,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
-	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
@@ -103,26 +101,6 @@ func testOptions() Options {
 		Endpoints:              policy.NewRanges([]string{"192.0.2.0/24"}),
 		HostNames:              oneTaken{},
 	}
-}
-
-// oneTaken is a host of which somebody else has one host name.
-type oneTaken struct{}
-
-func (oneTaken) Taken(_ context.Context, hosts []string, _ *networkingv1.Ingress) ([]string, error) {
-	return slices.DeleteFunc(slices.Clone(hosts), func(host string) bool { return host != "taken.example.com" }), nil
-}
-
-// ingressRules returns the rules of Ingresses of a case.
-func ingressRules(t *testing.T, sync v1alpha1.Sync, policies json.RawMessage) *policy.Ingresses {
-	t.Helper()
-	settings := v1alpha1.Default()
-	settings.Sync = sync
-	if len(policies) > 0 {
-		if err := yaml.UnmarshalStrict(policies, &settings.Policies); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return policy.NewIngresses(settings)
 }
 
 // TestGolden runs the golden cases of every kind of the table.
