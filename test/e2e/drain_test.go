@@ -36,19 +36,25 @@ spec:
   selector: {matchLabels: {app: budgeted}}
 `
 
+// runBudgeted runs pods that have a budget on the only node of the host, and returns the node.
+func (tn *tenant) runBudgeted() *corev1.Node {
+	tn.t.Helper()
+	nodes, err := hostClient.CoreV1().Nodes().List(tn.t.Context(), metav1.ListOptions{})
+	if err != nil || len(nodes.Items) != 1 {
+		tn.t.Fatalf("the test is for one node; there are %d, %v", len(nodes.Items), err)
+	}
+	tn.apply(budgeted)
+	tn.rollout("deployment/budgeted")
+	tn.await("jsonpath={.status.disruptionsAllowed}=1", "pdb/budgeted")
+	return &nodes.Items[0]
+}
+
 // TestDrain lets a tenant drain the only node there is. The budget of the pods holds
 // the last one back, and the host's node is left alone.
 func TestDrain(t *testing.T) {
 	tn := install(t, "drain", "tenant-drain", schedulerKey+"=true")
-	nodes, err := hostClient.CoreV1().Nodes().List(t.Context(), metav1.ListOptions{})
-	if err != nil || len(nodes.Items) != 1 {
-		t.Fatalf("the test is for one node; there are %d, %v", len(nodes.Items), err)
-	}
-	node := nodes.Items[0].Name
-	tn.apply(budgeted)
-	tn.rollout("deployment/budgeted")
-	tn.await("jsonpath={.status.disruptionsAllowed}=1", "pdb/budgeted")
-	before := partsOf(&nodes.Items[0])
+	host := tn.runBudgeted()
+	node, before := host.Name, partsOf(host)
 
 	// Long enough for one that leaves in a second, and for some tries with the other.
 	out, err := tn.command("drain", node, "--timeout", "20s").CombinedOutput()

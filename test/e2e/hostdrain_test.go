@@ -20,14 +20,7 @@ import (
 func TestHostDrain(t *testing.T) {
 	const timeout = "sync.toHost.podDisruptionBudgets.drainTimeoutSeconds="
 	tn := install(t, "hostdrain", "tenant-hostdrain", timeout+"45")
-	nodes, err := hostClient.CoreV1().Nodes().List(t.Context(), metav1.ListOptions{})
-	if err != nil || len(nodes.Items) != 1 {
-		t.Fatalf("the test is for one node; there are %d, %v", len(nodes.Items), err)
-	}
-	node := nodes.Items[0].Name
-	tn.apply(budgeted)
-	tn.rollout("deployment/budgeted")
-	tn.await("jsonpath={.status.disruptionsAllowed}=1", "pdb/budgeted")
+	node := tn.runBudgeted().Name
 	for _, wait := range []string{"create", "jsonpath={.status.disruptionsAllowed}=1"} {
 		mustRun(t, hostKubectl("-n", tn.namespace, "wait", "--for="+wait, "pdb", "-l", labels.Namespace+"=default", "--timeout", patience.String()))
 	}
