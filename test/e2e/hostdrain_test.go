@@ -16,7 +16,8 @@ import (
 )
 
 // TestHostDrain drains the host's node of the tenant's pods. The tenant's budget holds the
-// last one back, and the drain ends all the same after its timeout.
+// last one back, and the drain ends all the same after its timeout. A change of the budget
+// follows.
 func TestHostDrain(t *testing.T) {
 	const timeout = "sync.toHost.podDisruptionBudgets.drainTimeoutSeconds="
 	tn := install(t, "hostdrain", "tenant-hostdrain", timeout+"45")
@@ -36,6 +37,9 @@ func TestHostDrain(t *testing.T) {
 	mustRun(t, hostKubectl("uncordon", node))
 	tn.rollout("deployment/budgeted")
 	mustRun(t, hostKubectl("-n", tn.namespace, "wait", "--for=create", "pdb", "-l", labels.Namespace+"=default", "--timeout", patience.String()))
+
+	tn.kubectl("patch", "pdb", "budgeted", "--type", "merge", "-p", `{"spec":{"minAvailable":2}}`)
+	mustRun(t, hostKubectl("-n", tn.namespace, "wait", "--for=jsonpath={.spec.minAvailable}=2", "pdb", "-l", labels.Namespace+"=default", "--timeout", patience.String()))
 }
 
 const lone = `

@@ -72,6 +72,15 @@ func TestIngressHosts(t *testing.T) {
 	if out, err := cmd.CombinedOutput(); err == nil || !strings.Contains(string(out), "policies.ingresses.hosts") {
 		t.Errorf("a host name that is not the tenant's must be denied with the setting: %v: %s", err, out)
 	}
+
+	first.kubectl("delete", "ingress", "shop")
+	eventually(t, "delete of the copy", func(ctx context.Context) error {
+		all, err := first.hostIngresses(ctx)
+		if err != nil || len(all) > 0 {
+			return fmt.Errorf("the host has %v, %w", all, err)
+		}
+		return nil
+	})
 }
 
 // hostIngresses returns the Ingresses that the host has of the tenant.

@@ -55,11 +55,14 @@ type grants struct {
 }
 
 // end records that a release is about to be uninstalled. Its Role goes before its process,
-// which tries to put back what is deleted.
+// which tries to put back what is deleted. Only the first call counts: a test that uninstalls
+// its release calls it before its cleanup does.
 func (g *grants) end(r release.Release) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.ended[userOf(r)] = time.Now()
+	if user := userOf(r); g.ended[user].IsZero() {
+		g.ended[user] = time.Now()
+	}
 }
 
 // userOf returns the user name of the account of a release.

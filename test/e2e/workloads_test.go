@@ -39,6 +39,7 @@ func TestTenant(t *testing.T) {
 	t.Run("Service", func(t *testing.T) { testService(t, shop.in(t)) })
 	t.Run("Egress", func(t *testing.T) { testEgress(t, shop.in(t)) })
 	t.Run("Streams", func(t *testing.T) { testStreams(t, shop.in(t)) })
+	t.Run("Readiness", func(t *testing.T) { testReadiness(t, shop.in(t)) })
 	t.Run("Config", func(t *testing.T) { testConfig(t, shop.in(t)) })
 	t.Run("StatefulSet", func(t *testing.T) { testStatefulSet(t, shop.in(t)) })
 	t.Run("Token", func(t *testing.T) { testToken(t, shop.in(t)) })
