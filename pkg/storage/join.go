@@ -25,6 +25,8 @@ const (
 	joinRetry = 500 * time.Millisecond
 	// leaderPatience is how long a start waits for a leader before it reports that.
 	leaderPatience = 5 * time.Second
+	// nameRetry is the time between two looks of a new member for its name.
+	nameRetry = 100 * time.Millisecond
 )
 
 // NoMajority is how the reason begins that a start without a majority of the members has.
@@ -198,9 +200,13 @@ func needsJoin(cfg config.ServerConfig) bool { return !cfg.NewCluster && !wal.Ex
 func (e *Etcd) awaitReady(ctx context.Context) error {
 	patience := time.NewTimer(leaderPatience)
 	defer patience.Stop()
+	named := e.watchName(ctx)
 	for {
 		select {
 		case <-e.server.ReadyNotify():
+			e.wait("")
+			return nil
+		case <-named:
 			e.wait("")
 			return nil
 		case <-e.server.StopNotify():
@@ -215,6 +221,45 @@ func (e *Etcd) awaitReady(ctx context.Context) error {
 			patience.Reset(leaderPatience)
 		}
 	}
+}
+
+// watchName returns a channel that closes when a new member has its name in the store. etcd
+// writes the name and waits until it has applied that entry. If the entry is part of the
+// snapshot that the member gets, etcd waits in vain and tries again after 7 s.
+func (e *Etcd) watchName(ctx context.Context) <-chan struct{} {
+	named := make(chan struct{})
+	if len(e.Member.join) == 0 {
+		return named
+	}
+	go func() {
+		retry := time.NewTicker(nameRetry)
+		defer retry.Stop()
+		for !e.hasName(ctx) {
+			select {
+			case <-ctx.Done():
+				return
+			case <-e.server.ReadyNotify():
+				return
+			case <-e.server.StopNotify():
+				return
+			case <-retry.C:
+			}
+		}
+		close(named)
+	}()
+	return named
+}
+
+// hasName reports whether the store has the name of this member. Before the first read
+// that all members agree on, the server only knows the name from its configuration.
+func (e *Etcd) hasName(ctx context.Context) bool {
+	ctx, cancel := context.WithTimeout(ctx, peerTimeout)
+	defer cancel()
+	if e.server.LinearizableReadNotify(ctx) != nil {
+		return false
+	}
+	own := e.server.Cluster().Member(e.server.MemberID())
+	return own != nil && own.Name == e.Member.Name
 }
 
 // explainNoLeader returns which members are missing for a majority.

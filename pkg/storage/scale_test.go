@@ -212,7 +212,7 @@ func TestEmptyFirstMember(t *testing.T) {
 }
 
 // TestLostMajority shows that a member without majority waits and reports it. The
-// operator's decision makes it the only one.
+// operator's decision makes it the only one. Once the others have joined again, it can be lost.
 func TestLostMajority(t *testing.T) {
 	t.Parallel()
 	c := newTeam(t, "a-0", "a-1", "a-2")
@@ -261,6 +261,17 @@ func TestLostMajority(t *testing.T) {
 	if got := count(t, first); got != 300 {
 		t.Errorf("the member that came back has %d keys, want 300", got)
 	}
+	// With a vote of each, the two that came back need no other.
+	c.join(t, "a-2")
+	c.kill("a-0")
+	eventually(t, func() string {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if _, err := first.Put(ctx, "/registry/without", "x"); err != nil {
+			return fmt.Sprintf("Put without the first member: %v", err)
+		}
+		return ""
+	})
 }
 
 // TestPartition shows that a member that nobody reaches accepts no write, while the
