@@ -2,6 +2,7 @@ package storage
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"time"
 
@@ -87,49 +88,36 @@ func (l *kineLog) List(ctx context.Context, key, end string, limit, revision int
 // listRange returns a range. Unlike kine's own function it fails if rows are missing.
 func (l *kineLog) listRange(ctx context.Context, key, end string, limit, revision int64, includeDeletes, keysOnly bool,
 ) (server.EventBatch, error) {
-	result := l.ListStream(ctx, key, end, limit, revision, includeDeletes, keysOnly)
-	batch := server.EventBatch{CurrentRev: result.CurrentRevision}
-	for kv := range result.KVc {
-		batch.Events = append(batch.Events, &server.Event{KV: kv})
+	bounded, leave, err := l.enter(ctx, rangeTimeout)
+	if err != nil {
+		return server.EventBatch{}, err
 	}
-	if err := <-result.Errorc; err != nil {
+	defer leave()
+	read := new(*sql.Rows)
+	batch, err := l.SQLLog.List(context.WithValue(bounded, rowsKey{}, read), key, end, limit, revision, includeDeletes, keysOnly)
+	if err == nil && *read != nil {
+		err = (*read).Err()
+	}
+	if err := l.translate(ctx, err); err != nil {
 		return server.EventBatch{}, err
 	}
 	return batch, nil
 }
 
-// ListStream sends a range.
+// ListStream sends a range. kine's own function reads the current revision while its
+// goroutine writes it.
 func (l *kineLog) ListStream(ctx context.Context, key, end string, limit, revision int64, includeDeletes, keysOnly bool) server.ListResult {
-	kvs, errs := make(chan *server.KeyValue, 1), make(chan error, 1)
-	result := server.ListResult{KVc: kvs, Errorc: errs}
-	bounded, leave, err := l.enter(ctx, rangeTimeout)
+	batch, err := l.listRange(ctx, key, end, limit, revision, includeDeletes, keysOnly)
+	kvs, errs := make(chan *server.KeyValue, len(batch.Events)), make(chan error, 1)
+	for _, event := range batch.Events {
+		kvs <- event.KV
+	}
 	if err != nil {
 		errs <- err
-		close(kvs)
-		close(errs)
-		return result
 	}
-	source := l.SQLLog.ListStream(bounded, key, end, limit, revision, includeDeletes, keysOnly)
-	result.CurrentRevision = source.CurrentRevision
-	go func() {
-		defer leave()
-		defer close(errs)
-		defer close(kvs)
-		for kv := range source.KVc {
-			select {
-			case kvs <- kv:
-			case <-bounded.Done(): // the source ends too
-			}
-		}
-		err := <-source.Errorc
-		if err == nil {
-			err = bounded.Err()
-		}
-		if err := l.translate(ctx, err); err != nil {
-			errs <- err
-		}
-	}()
-	return result
+	close(kvs)
+	close(errs)
+	return server.ListResult{CurrentRevision: batch.CurrentRev, KVc: kvs, Errorc: errs}
 }
 
 // Count returns the number of keys in a range.

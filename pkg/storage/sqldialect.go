@@ -31,6 +31,31 @@ type sqlDialect struct {
 
 var _ server.Dialect = &sqlDialect{}
 
+// rowsKey is the context key under which a list keeps its rows. kine reads them without a
+// look at the error that has ended them.
+type rowsKey struct{}
+
+// keepRows keeps the rows for the one who has asked for them.
+func keepRows(ctx context.Context, rows *sql.Rows) {
+	if kept, ok := ctx.Value(rowsKey{}).(**sql.Rows); ok {
+		*kept = rows
+	}
+}
+
+// ListCurrent returns the rows of a range.
+func (d *sqlDialect) ListCurrent(ctx context.Context, key, end string, limit int64, includeDeleted, keysOnly bool) (*sql.Rows, error) {
+	rows, err := d.Generic.ListCurrent(ctx, key, end, limit, includeDeleted, keysOnly)
+	keepRows(ctx, rows)
+	return rows, err
+}
+
+// List returns the rows of a range at a revision.
+func (d *sqlDialect) List(ctx context.Context, key, end string, limit, revision int64, includeDeleted, keysOnly bool) (*sql.Rows, error) {
+	rows, err := d.Generic.List(ctx, key, end, limit, revision, includeDeleted, keysOnly)
+	keepRows(ctx, rows)
+	return rows, err
+}
+
 // BeginTx begins a transaction. The one that kine asks for to insert a row begins with
 // the insert.
 func (d *sqlDialect) BeginTx(ctx context.Context, opts *sql.TxOptions) (server.Transaction, error) {
