@@ -4,13 +4,18 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"sync"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/rest"
+	"k8s.io/component-base/metrics"
+	"k8s.io/component-base/metrics/legacyregistry"
+	"k8s.io/klog/v2"
 )
 
 // hostFirstKey marks the context of host-first requests.
@@ -42,11 +47,11 @@ type Leader interface {
 // FenceLeader returns a configuration for the clients of the leader parts. Their writes name
 // the term in the user agent, for the audit log of the host. Host-first writes do not.
 func FenceLeader(config *rest.Config, leader Leader) *rest.Config {
-	agent := config.UserAgent + " leader/"
+	agent, late := config.UserAgent+" leader/", lateWrites()
 	return wrapFence(config, func(next http.RoundTripper) *fence {
 		return &fence{
 			next: next, mayWrite: leader.MayWrite, mayLead: leader.MayLead,
-			agent: func() string { return agent + leader.Term() },
+			agent: func() string { return agent + leader.Term() }, late: late,
 		}
 	})
 }
@@ -64,6 +69,8 @@ type fence struct {
 	mayLead func() error
 	// agent returns the user agent of the writes that mayLead permits.
 	agent func() string
+	// late counts the writes of a term that has ended.
+	late *metrics.Counter
 }
 
 // WrappedRoundTripper returns the transport behind the fence. The node proxy finds the
@@ -86,8 +93,74 @@ func (f *fence) RoundTrip(request *http.Request) (*http.Response, error) {
 	}
 	request = request.Clone(request.Context())
 	request.Header.Set("User-Agent", f.agent())
-	return f.next.RoundTrip(request)
+	f.guardBody(request)
+	response, err := f.next.RoundTrip(request)
+	switch {
+	case errors.Is(err, errTermEnded):
+		return refuse(request, err)
+	case err == nil && response.StatusCode < http.StatusMultipleChoices && f.mayLead() != nil:
+		f.countLate(request)
+	}
+	return response, err
 }
+
+// guardBody checks again whenever the connection reads a part of the body. That is right
+// before it sends the part, so the host gets no complete request from a process that was
+// suspended after the first check.
+func (f *fence) guardBody(request *http.Request) {
+	if request.Body == nil || request.Body == http.NoBody {
+		return
+	}
+	request.Body = &guardedBody{request.Body, f.mayLead}
+	if again := request.GetBody; again != nil {
+		request.GetBody = func() (io.ReadCloser, error) {
+			body, err := again()
+			if err != nil {
+				return nil, err
+			}
+			return &guardedBody{body, f.mayLead}, nil
+		}
+	}
+}
+
+// countLate counts a write that the host has accepted, and whose term had ended when the
+// answer arrived. The host may have accepted it before.
+func (f *fence) countLate(request *http.Request) {
+	klog.InfoS("The term of this leader ended during a write to the host", "method", request.Method, "path", request.URL.Path)
+	f.late.Inc()
+}
+
+// errTermEnded is why the body of a write was not sent.
+var errTermEnded = errors.New("the term ended before the write was sent")
+
+// guardedBody is the body of a write of the leader.
+type guardedBody struct {
+	io.ReadCloser
+
+	mayLead func() error
+}
+
+// Read reads only while the replica leads.
+func (b *guardedBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if n == 0 {
+		return n, err // The host may have the whole body by now.
+	}
+	if reason := b.mayLead(); reason != nil {
+		return 0, fmt.Errorf("%w: %w", errTermEnded, reason)
+	}
+	return n, err
+}
+
+var lateWrites = sync.OnceValue(func() *metrics.Counter { //nolint:gochecknoglobals // a metric is one per process
+	late := metrics.NewCounter(&metrics.CounterOpts{
+		Name:           "sublet_leader_late_writes_total",
+		Help:           "Writes to the host whose term had ended when the host's answer arrived.",
+		StabilityLevel: metrics.ALPHA,
+	})
+	legacyregistry.MustRegister(late)
+	return late
+})
 
 // refuse answers a request with a conflict.
 func refuse(request *http.Request, reason error) (*http.Response, error) {

@@ -3,8 +3,11 @@ package host
 import (
 	"context"
 	"encoding/pem"
+	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
+	"sync/atomic"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -94,6 +97,66 @@ func TestFenceLeader(t *testing.T) {
 	}
 	if diff := cmp.Diff([]string{"sublet/v1", "sublet/v1 leader/shop-1/7"}, agents); diff != "" {
 		t.Errorf("the host sees (-want +got):\n%s", diff)
+	}
+}
+
+// pausedLeader leads for a number of looks, as a process does that is suspended after them.
+type pausedLeader struct {
+	fakeLeader
+
+	looks atomic.Int32
+}
+
+func (l *pausedLeader) MayLead() error {
+	if l.looks.Add(-1) < 0 {
+		return ErrNotLeading
+	}
+	return nil
+}
+
+// TestFencePausedLeader ends the term between the first check and the last byte of a write.
+func TestFencePausedLeader(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		reason  string
+		looks   int32
+		refused bool
+	}{
+		{"the term ends before the body is read", 1, true},
+		{"the term ends while the host answers", 2, false},
+		{"the term lasts", 100, false},
+	} {
+		for _, http2 := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s/http2=%v", tt.reason, http2), func(t *testing.T) {
+				t.Parallel()
+				var complete atomic.Int32
+				server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+					if _, err := io.ReadAll(r.Body); err != nil {
+						return
+					}
+					complete.Add(1)
+					w.Header().Set("Content-Type", "application/json")
+					_, _ = w.Write([]byte(`{"kind":"ConfigMap","apiVersion":"v1","metadata":{"name":"a"}}`))
+				}))
+				server.EnableHTTP2 = http2
+				server.StartTLS()
+				defer server.Close()
+				leader := &pausedLeader{}
+				leader.looks.Store(tt.looks)
+				config := &rest.Config{Host: server.URL, QPS: -1, TLSClientConfig: rest.TLSClientConfig{Insecure: true}}
+				if !http2 {
+					config.NextProtos = []string{"http/1.1"}
+				}
+				client, err := kubernetes.NewForConfig(FenceLeader(config, leader))
+				if err != nil {
+					t.Fatal(err)
+				}
+				_, err = client.CoreV1().ConfigMaps("tenant").Create(t.Context(), &corev1.ConfigMap{}, metav1.CreateOptions{})
+				if apierrors.IsConflict(err) != tt.refused || complete.Load() == 0 != tt.refused {
+					t.Errorf("the host got %d complete writes, and the client %v, want refused %v", complete.Load(), err, tt.refused)
+				}
+			})
+		}
 	}
 }
 
