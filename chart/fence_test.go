@@ -1,6 +1,7 @@
 package chart_test
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -92,6 +93,25 @@ func TestFenceOfKeys(t *testing.T) {
 		own := variable(t, fence, "own")
 		if strings.Contains(own, clause) != want || strings.Contains(own, "encryption") != want {
 			t.Errorf("%q: want the clause %t, got %s", values, want, own)
+		}
+	}
+}
+
+// TestFenceOfImages checks under which names the fence knows the image of the control plane.
+func TestFenceOfImages(t *testing.T) {
+	t.Parallel()
+	ch := loadChart(t)
+	const image = "controlPlane: {statefulSet: {image: {registry: %s, repository: %s}}}\n"
+	hub := "['web', 'library/web', 'docker.io/web', 'docker.io/library/web', 'index.docker.io/web', 'index.docker.io/library/web']"
+	for values, want := range map[string]string{
+		"": "['ghcr.io/sublet-dev/sublet']",
+		fmt.Sprintf(image, "registry.example.com:5000", "mirror/sublet"): "['registry.example.com:5000/mirror/sublet']",
+		fmt.Sprintf(image, "docker.io", "library/web"):                   hub,
+		fmt.Sprintf(image, "index.docker.io", "web"):                     hub,
+	} {
+		fence := object[*admissionregistrationv1.ValidatingAdmissionPolicy](t, mustRender(t, ch, fenceOn+values), "shop.tenant.sublet.dev")
+		if !slices.ContainsFunc(fence.Spec.Validations, func(v admissionregistrationv1.Validation) bool { return strings.Contains(v.Expression, want) }) {
+			t.Errorf("%q: no validation has %s", values, want)
 		}
 	}
 }

@@ -87,6 +87,21 @@ annotations:
 {{- end -}}
 {{- end -}}
 
+{{- /* The names of the control plane's image in CEL, as runtimes complete them. */ -}}
+{{- define "sublet.imageNames" -}}
+{{- with .Values.controlPlane.statefulSet.image -}}
+{{- $names := list (printf "%s/%s" .registry .repository) -}}
+{{- if has .registry (list "docker.io" "index.docker.io") -}}
+{{- $short := trimPrefix "library/" .repository -}}
+{{- $names = list -}}
+{{- range $registry := list "" "docker.io/" "index.docker.io/" -}}
+{{- $names = append (append $names (print $registry $short)) (print $registry "library/" $short) -}}
+{{- end -}}
+{{- end -}}
+{{ include "sublet.celList" $names }}
+{{- end -}}
+{{- end -}}
+
 {{- /*
 The values that the server reads: all except for the key of Helm. Helm takes an entry out of
 a map that somebody sets to null. The server gets the null back, or it would use its default.

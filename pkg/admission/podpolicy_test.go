@@ -117,6 +117,7 @@ func deniedPods() map[string]string {
 		"host process container":  "containers: [{name: web, image: nginx, securityContext: {windowsOptions: {hostProcess: true}}}]",
 		"host port":               "containers: [{name: web, image: nginx, ports: [{containerPort: 80, hostPort: 10250}]}]",
 		"host port init":          oneInit + ", ports: [{containerPort: 80}, {containerPort: 81, hostPort: 80}]}]",
+		"image by its ID":         "containers: [{name: web, image: 'sha256:3f57d9401f8d42f986df300f0c69192fc41da28ccc8d797829467780db3dd741'}]",
 		"probe of a host":         "containers: [{name: web, image: nginx, livenessProbe: {httpGet: {host: 169.254.169.254, port: 80}}}]",
 		"runtime class":           "runtimeClassName: runc-root\ncontainers: [" + plain + "]",
 		"every taint":             "tolerations: [{operator: Exists}]\ncontainers: [" + plain + "]",

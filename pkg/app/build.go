@@ -235,6 +235,7 @@ func (a *app) policyChecks() admission.Checks {
 		namespace, err := a.controlPlane.Informers().Core().V1().Namespaces().Lister().Get(name)
 		return err == nil && namespace.DeletionTimestamp != nil
 	})
+	admission.AddNodeNameChecks(checks, a.values, a.readNode)
 	checks.Add(schema.GroupResource{Group: "apiregistration.k8s.io", Resource: "apiservices"}, admission.CheckAPIServices(
 		a.values.Policies.ControlPlane.Egress, func(namespace, name string) (*corev1.Service, error) {
 			return a.controlPlane.Informers().Core().V1().Services().Lister().Services(namespace).Get(name)

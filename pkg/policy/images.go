@@ -11,21 +11,25 @@ import (
 // imagesSetting is the key of the images that pods may use.
 const imagesSetting = "policies.images.allowed"
 
-// images returns the rule about the images of containers and image volumes.
+// images returns the rule about the images of containers and image volumes. An ID is denied
+// by no setting: it selects among what the node has, whoever has pulled it, and no pattern of
+// names matches it.
 func images(allowed []string) podRule {
 	return func(_ *metav1.ObjectMeta, spec *corev1.PodSpec) []Violation {
-		if len(allowed) == 0 {
-			return nil
-		}
 		var violations []Violation
 		check := func(field, image string) {
-			if image == "" || isAllowedImage(allowed, image) {
-				return
+			switch {
+			case isImageID(image):
+				violations = append(violations, Violation{
+					Field: field, Value: image,
+					Detail: "not allowed, because an ID is any image that the node has; name the image, with its digest if need be",
+				})
+			case image != "" && len(allowed) > 0 && !isAllowedImage(allowed, image):
+				violations = append(violations, Violation{
+					Field: field, Value: image,
+					Detail: "this image is not allowed; allowed: " + orNone(allowed), Setting: imagesSetting,
+				})
 			}
-			violations = append(violations, Violation{
-				Field: field, Value: image,
-				Detail: "this image is not allowed; allowed: " + orNone(allowed), Setting: imagesSetting,
-			})
 		}
 		for _, container := range containers(spec) {
 			check(container.path+".image", container.Image)
@@ -37,6 +41,13 @@ func images(allowed []string) podRule {
 		}
 		return violations
 	}
+}
+
+// isImageID reports whether runtimes read an image as the ID of one on the node, or as the
+// beginning of an ID.
+func isImageID(image string) bool {
+	algorithm, _, _ := strings.Cut(image, ":")
+	return algorithm == "sha256" || algorithm == "sha384" || algorithm == "sha512"
 }
 
 // isAllowedImage reports whether a pattern has the image. A pattern without * has all tags

@@ -188,6 +188,37 @@ func TestImages(t *testing.T) {
 	}
 }
 
+// TestImageIDs checks that no setting lets a pod use an image by its ID.
+func TestImageIDs(t *testing.T) {
+	t.Parallel()
+	digest := "sha256:" + strings.Repeat("a", 64)
+	for image, denied := range map[string]bool{
+		digest:                     true,
+		"sha256:aaaa":              true,
+		"sha512:aaaa":              true,
+		"nginx@" + digest:          false,
+		"nginx:1.29":               false,
+		"docker.io/library/sha256": false,
+		"sha256sum:1":              false,
+	} {
+		for _, allowed := range [][]string{nil, {"*"}, {"docker.io/library/*"}} {
+			settings := v1alpha1.Default().Policies
+			settings.Images.Allowed, settings.Pods.VolumeTypes = allowed, []string{"image"}
+			spec := corev1.PodSpec{
+				Containers: []corev1.Container{{Name: "a", Image: image}},
+				Volumes:    []corev1.Volume{{Name: "b", VolumeSource: corev1.VolumeSource{Image: &corev1.ImageVolumeSource{Reference: image}}}},
+			}
+			var want []string
+			if denied {
+				want = []string{"spec.containers[0].image by ", "spec.volumes[0].image.reference by "}
+			}
+			if diff := cmp.Diff(want, settingsOf(policy.NewPods(settings, false).Judge(&metav1.ObjectMeta{}, &spec))); diff != "" {
+				t.Errorf("%s, allowed %q (-want +got):\n%s", image, allowed, diff)
+			}
+		}
+	}
+}
+
 // TestJudgeCopy checks what reaches the host of a pod that admission did not deny.
 func TestJudgeCopy(t *testing.T) {
 	t.Parallel()

@@ -8,7 +8,8 @@ func TestAttacks(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, map[string]any{"fence": map[string]any{"enabled": true}})
 	for name, attack := range map[string]func(*testing.T, *site){
-		"Pods": deniedPods, "DebugContainer": deniedDebugContainer, "Services": deniedServices, "Claims": deniedClaims, "Slices": deniedSlices,
+		"Pods": deniedPods, "DebugContainer": deniedDebugContainer, "Bindings": deniedBindings, "Image": refusedImage,
+		"Services": deniedServices, "Claims": deniedClaims, "Slices": deniedSlices,
 		"Nodes": deniedNodes, "Aggregation": deniedAggregation, "Certificates": deniedCertificates, "NoEffect": warnedKinds,
 		"PodFields": harmlessPodFields, "References": harmlessReferences, "AccountToken": harmlessAccountToken, "Marks": harmlessMarks,
 		"Names": distinctNames, "ReleaseObjects": untouchedRelease, "HostOnly": droppedSources,

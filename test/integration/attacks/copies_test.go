@@ -35,8 +35,8 @@ func harmlessPodFields(t *testing.T, s *site) {
 		},
 		{
 			"node-name", "it passes the host's scheduler by",
-			func(p *corev1.Pod) { p.Spec.NodeName = "no-such-node" },
-			func(h *corev1.Pod) bool { return h.Spec.NodeName == "" },
+			func(p *corev1.Pod) { p.Spec.NodeName = s.host.Nodes()[0] },
+			func(h *corev1.Pod) bool { return h.Spec.Affinity != nil && h.Spec.Affinity.NodeAffinity != nil },
 		},
 		{
 			"account", "it runs with the permissions of the control plane",

@@ -2,6 +2,8 @@ package attacks
 
 import (
 	"context"
+	"fmt"
+	"strings"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
@@ -65,12 +67,58 @@ func deniedPods(t *testing.T, s *site) {
 			p.Spec.Tolerations = []corev1.Toleration{{Operator: corev1.TolerationOpExists}}
 		}, "policies.pods.tolerations"},
 		{"end in years", func(p *corev1.Pod) { p.Spec.TerminationGracePeriodSeconds = new(int64(1 << 31)) }, "policies.pods.maxGracePeriodSeconds"},
+		{"a node outside of the selection", func(p *corev1.Pod) { p.Spec.NodeName = "no-such-node" }, "sync.fromHost.nodes.selector"},
+		{"whatever image a node has", func(p *corev1.Pod) { p.Spec.Containers[0].Image = "sha256:3f57d940" }, "an ID is any image"},
 		{"mirror pod", func(p *corev1.Pod) {
 			p.Annotations, p.Spec.NodeName = map[string]string{corev1.MirrorPodAnnotationKey: "x"}, s.host.Nodes()[0]
 		}, corev1.MirrorPodAnnotationKey},
 	} {
 		wantDenied(t, attack.reason, s.tenant.Create(t.Context(), newPod("denied", attack.change)), attack.want)
 	}
+}
+
+// deniedBindings binds a pod to nodes outside of the selection.
+func deniedBindings(t *testing.T, s *site) {
+	s.create(t, newPod("bound", func(p *corev1.Pod) { p.Spec.SchedulingGates = []corev1.PodSchedulingGate{{Name: "example.com/wait"}} }))
+	binding := &corev1.Binding{
+		ObjectMeta: metav1.ObjectMeta{Namespace: virtualNamespace, Name: "bound"}, Target: corev1.ObjectReference{Kind: "Node", Name: "no-such-node"},
+	}
+	const want = "sync.fromHost.nodes.selector"
+	wantDenied(t, "a binding", s.kube.CoreV1().Pods(virtualNamespace).Bind(t.Context(), binding, metav1.CreateOptions{}), want)
+	wantDenied(t, "a binding in its old form", s.tenant.Create(t.Context(), binding), want)
+}
+
+// refusedImage runs the chart's image of the control plane as the nodes have it. The fence refuses
+// the copy, unless the node pulls with the pod's own credentials.
+func refusedImage(t *testing.T, s *site) {
+	const image = "ghcr.io/sublet-dev/sublet"
+	for name, use := range map[string]func(*corev1.Pod){
+		"never": func(p *corev1.Pod) {
+			p.Spec.Containers[0].Image, p.Spec.Containers[0].ImagePullPolicy = image+":1.0.0", corev1.PullNever
+		},
+		"present": func(p *corev1.Pod) {
+			p.Spec.InitContainers = []corev1.Container{{Name: "init", Image: image + "@sha256:" + strings.Repeat("a", 64), ImagePullPolicy: corev1.PullIfNotPresent}}
+		},
+	} {
+		pod := newPod("image-"+name, use)
+		s.create(t, pod)
+		eventually(t, "the host refuses the image of pod "+pod.Name, func(ctx context.Context) error {
+			if err := s.tenant.Get(ctx, client.ObjectKeyFromObject(pod), pod); err != nil {
+				return err
+			}
+			for _, condition := range pod.Status.Conditions {
+				if condition.Reason == "HostRefused" && strings.Contains(condition.Message, "imagePullPolicy: Always") {
+					return nil
+				}
+			}
+			return fmt.Errorf("the pod has the conditions %s", textOf(t, pod.Status.Conditions))
+		})
+	}
+	pulled := newPod("image-pulled", func(p *corev1.Pod) {
+		p.Spec.Containers[0].Image, p.Spec.Containers[0].ImagePullPolicy = image+":latest", corev1.PullAlways
+	})
+	s.create(t, pulled)
+	s.hostCopy(t, client.ObjectKeyFromObject(pulled), &corev1.Pod{})
 }
 
 // deniedDebugContainer adds a container to a pod that was allowed without it.

@@ -1,0 +1,83 @@
+package admission
+
+import (
+	"context"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apiserver/pkg/admission"
+
+	"github.com/sublet-dev/sublet/api/config/v1alpha1"
+	"github.com/sublet-dev/sublet/pkg/policy"
+)
+
+// NodeReader returns a node of the virtual cluster, or an error that is not found.
+type NodeReader func(ctx context.Context, name string) (*corev1.Node, error)
+
+// AddNodeNameChecks adds the checks of nodes that pods and bindings name. A name that is not
+// that of a shown node is denied: the pod would wait for ever.
+//
+// Virtual nodes are the selection, because a tenant can neither create one nor forge the mark
+// of a copy. Without sync.fromHost.nodes a node appears only after a pod runs on it, so each
+// name is accepted, and the host's scheduler decides.
+func AddNodeNameChecks(checks Checks, settings *v1alpha1.Config, read NodeReader) {
+	if !settings.Sync.IsEnabled("sync.fromHost.nodes") {
+		return
+	}
+	c := nodeNameCheck{read: read}
+	checks.Add(corev1.Resource("pods"), c.checkPods)
+	checks.Add(corev1.Resource("bindings"), c.checkBinding)
+}
+
+// nodeNameCheck judges names of nodes.
+type nodeNameCheck struct{ read NodeReader }
+
+// checkPods judges the node of a pod that is created, and of one that is bound.
+func (c nodeNameCheck) checkPods(ctx context.Context, a admission.Attributes, o admission.ObjectInterfaces) (Judgement, error) {
+	if a.GetOperation() != admission.Create {
+		return Judgement{}, nil
+	}
+	switch a.GetSubresource() {
+	case "":
+		pod, err := toV1[corev1.Pod](a.GetObject(), o)
+		if err != nil {
+			return Judgement{}, err
+		}
+		return c.checkName(ctx, a, "spec.nodeName", pod.Spec.NodeName)
+	case "binding":
+		return c.checkBinding(ctx, a, o)
+	default:
+		return Judgement{}, nil
+	}
+}
+
+// checkBinding judges the target of a binding.
+func (c nodeNameCheck) checkBinding(ctx context.Context, a admission.Attributes, o admission.ObjectInterfaces) (Judgement, error) {
+	if a.GetOperation() != admission.Create {
+		return Judgement{}, nil
+	}
+	binding, err := toV1[corev1.Binding](a.GetObject(), o)
+	if err != nil {
+		return Judgement{}, err
+	}
+	return c.checkName(ctx, a, "target.name", binding.Target.Name)
+}
+
+// checkName returns the violation of a field that names a node which the tenant does not see.
+func (c nodeNameCheck) checkName(ctx context.Context, a admission.Attributes, field, name string) (Judgement, error) {
+	if name == "" {
+		return Judgement{}, nil
+	}
+	node, err := c.read(ctx, name)
+	switch {
+	case err == nil && isHostCopy(node):
+		return Judgement{}, nil
+	case err != nil && !apierrors.IsNotFound(err):
+		return Judgement{}, unknownHost(a, err)
+	}
+	return Judgement{Violations: []policy.Violation{{
+		Field: field, Value: name,
+		Detail:  "not a node of this virtual cluster; \"kubectl get nodes\" lists those that pods may run on",
+		Setting: "sync.fromHost.nodes.selector",
+	}}}, nil
+}
