@@ -5,10 +5,12 @@ package e2e
 import (
 	"context"
 	"fmt"
+	"maps"
 	"strings"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	policyv1 "k8s.io/api/policy/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -36,6 +38,11 @@ func TestFence(t *testing.T) {
 		t.Fatalf("the tenant's pods have copies: %v", err)
 	}
 	f.copy = &copies.Items[0]
+	own, err := hostClient.AppsV1().StatefulSets(tn.namespace).Get(t.Context(), tn.release, metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.image = own.Spec.Template.Spec.Containers[0].Image
 	foreign := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: tn.namespace, Name: "operators"}}
 	_, err = hostClient.CoreV1().ConfigMaps(tn.namespace).Create(t.Context(), foreign, metav1.CreateOptions{})
 	if err != nil && !apierrors.IsAlreadyExists(err) {
@@ -59,6 +66,7 @@ type fence struct {
 	names   release.Release
 	account kubernetes.Interface
 	copy    *corev1.Pod // of a pod of the tenant
+	image   string      // of the control plane
 	dryRun  []string
 }
 
@@ -135,6 +143,8 @@ func (f *fence) cases() map[string]fenceCase {
 		"foreign":           {"an object of the operator", f.deletes("configmaps", "operators"), hashed},
 		"control plane pod": {"its own pod is the operator's", f.deletes("pods", f.names.Pod(0)), hashed},
 	}
+	maps.Copy(all, f.selectorCases())
+	maps.Copy(all, f.imageCases())
 	for _, name := range []string{f.names.Certs(), f.names.Kubeconfig(), f.names.Operator(), f.names.Config()} {
 		all["delete "+name] = fenceCase{"it only ever writes it", f.deletes("secrets", name), "the control plane"}
 	}
@@ -150,6 +160,55 @@ func (f *fence) cases() map[string]fenceCase {
 			SubResource("exec").Param("command", "sh").Do(ctx).Error()
 	}, hashed}
 	return all
+}
+
+// selectorCases returns writes of objects that select pods.
+func (f *fence) selectorCases() map[string]fenceCase {
+	const foreign = "selects pods of its own"
+	metadata := metav1.ObjectMeta{
+		Name:   "selecting-" + strings.Repeat("a", 26),
+		Labels: f.copy.Labels, OwnerReferences: f.copy.OwnerReferences,
+	}
+	own := map[string]string{labels.Cluster: f.copy.Labels[labels.Cluster], "example.com/app": "web"}
+	service := func(selector map[string]string) func(context.Context) error {
+		object := &corev1.Service{ObjectMeta: metadata, Spec: corev1.ServiceSpec{Selector: selector, Ports: []corev1.ServicePort{{Port: 80}}}}
+		return func(ctx context.Context) error {
+			_, err := f.account.CoreV1().Services(f.names.Namespace).Create(ctx, object, metav1.CreateOptions{DryRun: f.dryRun})
+			return err
+		}
+	}
+	policy := func(selector map[string]string) func(context.Context) error {
+		object := &networkingv1.NetworkPolicy{ObjectMeta: metadata, Spec: networkingv1.NetworkPolicySpec{PodSelector: metav1.LabelSelector{MatchLabels: selector}}}
+		return func(ctx context.Context) error {
+			_, err := f.account.NetworkingV1().NetworkPolicies(f.names.Namespace).Create(ctx, object, metav1.CreateOptions{DryRun: f.dryRun})
+			return err
+		}
+	}
+	return map[string]fenceCase{
+		"service":             {"a copy like those of the syncer", service(own), ""},
+		"service without":     {"the tenant keeps its endpoints", service(nil), ""},
+		"service of others":   {"it would draw their traffic", service(map[string]string{"app": "database"}), foreign},
+		"service of others 2": {"the label of another virtual cluster", service(map[string]string{labels.Cluster: "another"}), foreign},
+		"policy":              {"a copy like those of the syncer", policy(own), ""},
+		"policy of all":       {"it would open the control plane too", policy(nil), foreign},
+		"policy of others":    {"it would open their pods", policy(map[string]string{"app": "database"}), foreign},
+	}
+}
+
+// imageCases returns pods with the image of the control plane, which the nodes have.
+func (f *fence) imageCases() map[string]fenceCase {
+	const own = "with their own credentials"
+	image, _, _ := strings.Cut(f.image, ":")
+	with := func(image string, pull corev1.PullPolicy) func(context.Context) error {
+		return f.newCopy(func(p *corev1.Pod) { p.Spec.Containers[0].Image, p.Spec.Containers[0].ImagePullPolicy = image, pull })
+	}
+	return map[string]fenceCase{
+		"image":           {"the node has it", with(f.image, corev1.PullNever), own},
+		"image by digest": {"the node may have it", with(image+"@sha256:"+strings.Repeat("a", 64), corev1.PullIfNotPresent), own},
+		"image by ID":     {"the node has it", with("sha256:aaaa", corev1.PullIfNotPresent), own},
+		"image pulled":    {"a virtual cluster in a virtual cluster", with(f.image, corev1.PullAlways), ""},
+		"another image":   {"another name with this beginning", with(image+"-other:1", corev1.PullNever), ""},
+	}
 }
 
 // hostRoot returns the volume of all files of a node.
