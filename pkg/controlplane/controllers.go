@@ -67,6 +67,7 @@ func DefaultControllers() []string {
 		names.StatefulSetController,
 		names.TTLAfterFinishedController,
 		names.ValidatingAdmissionPolicyStatusController,
+		names.VolumeAttributesClassProtectionController,
 	}
 }
 

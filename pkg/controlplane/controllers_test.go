@@ -2,8 +2,11 @@ package controlplane
 
 import (
 	"context"
+	"fmt"
 	"testing"
 
+	storagev1 "k8s.io/api/storage/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	aggregatorclient "k8s.io/kube-aggregator/pkg/client/clientset_generated/clientset"
@@ -55,4 +58,26 @@ func TestControllersAreCreatedLater(t *testing.T) {
 	if err := term.stop(patience); err != nil {
 		t.Errorf("the end of the term: %v", err)
 	}
+}
+
+// testUnusedClassGoes deletes a class of volume attributes. Admission gives it a finalizer,
+// which only its controller removes.
+func testUnusedClassGoes(t *testing.T, p *plane) {
+	classes := p.client.StorageV1().VolumeAttributesClasses()
+	_, err := classes.Create(t.Context(), &storagev1.VolumeAttributesClass{
+		ObjectMeta: metav1.ObjectMeta{Name: "unused"}, DriverName: "csi.example.com", Parameters: map[string]string{"iops": "1"},
+	}, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := classes.Delete(t.Context(), "unused", metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "end of the class", func(ctx context.Context) string {
+		class, err := classes.Get(ctx, "unused", metav1.GetOptions{})
+		if apierrors.IsNotFound(err) {
+			return ""
+		}
+		return fmt.Sprintf("finalizers %v, %v", class.Finalizers, err)
+	})
 }

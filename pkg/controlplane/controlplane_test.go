@@ -55,6 +55,7 @@ func TestControlPlane(t *testing.T) {
 		"PodToken":                testPodToken,
 		"NodeOfToken":             testNodeOfToken,
 		"TokenSecret":             testTokenSecret,
+		"UnusedClassGoes":         testUnusedClassGoes,
 		"PathsWithoutCredentials": testPathsWithoutCredentials,
 		"AdminOverTLS":            testAdminOverTLS,
 		"RolesApplyInMemory":      testRolesApplyInMemory,
