@@ -73,6 +73,15 @@ e2e: image bin/helm bin/sublet ## Test the installed chart on a real node (root;
 	PATH="$$PATH:$$(echo "$$status" | sed -n 's|^kubectl *\(.*\)/kubectl$$|\1|p')" \
 		$(GO) test -tags e2e -p 1 -count=1 -timeout 60m -v ./hostlab ./test/e2e $(ARGS)
 
+# Its first run builds the suite, which takes some minutes more than the host alone.
+.PHONY: conformance
+conformance: image bin/helm ## Run Kubernetes' conformance suite on the host and in a virtual cluster (root)
+	$(HOSTCTL) up
+	$(HOSTCTL) load-image out/sublet.tar
+	status=$$($(HOSTCTL) status) && \
+	PATH="$$PATH:$$(echo "$$status" | sed -n 's|^kubectl *\(.*\)/kubectl$$|\1|p')" \
+		$(GO) run ./hostlab/cmd/conformance --kubeconfig "$$(echo "$$status" | sed -n 's/^kubeconfig *//p')" $(ARGS)
+
 .PHONY: host-up
 host-up: ## Start a real host on this machine (root)
 	$(HOSTCTL) up $(ARGS)

@@ -121,6 +121,8 @@ var rules = map[string]rule{
 	"hack/gen-chart":             {code: []string{"api/...", "pkg/syncer", "pkg/syncer/kinds", "pkg/policy"}},
 	"hack/image":                 {code: []string{"hostlab/oci"}},
 	"hostlab":                    {code: []string{"hostlab/oci", "pkg/controlplane/pki", "api/..."}},
+	"hostlab/conformance":        {code: []string{"hostlab", "hostlab/oci"}},
+	"hostlab/cmd/conformance":    {code: []string{"hostlab", "hostlab/conformance"}},
 	"hostlab/netpol":             {},
 	"hostlab/oci":                {},
 	"hostlab/cmd/holder":         {},

@@ -37,15 +37,10 @@ func ownRecipes(ctx context.Context, bin string) ([]recipe, error) {
 	if err != nil {
 		return nil, err
 	}
-	busybox, err := os.ReadFile("/bin/busybox")
+	tools, err := ShellFiles(ctx)
 	if err != nil {
 		return nil, err
 	}
-	applets, err := runForOutput(exec.CommandContext(ctx, "/bin/busybox", "--list"))
-	if err != nil {
-		return nil, err
-	}
-	tools := shellFiles(busybox, strings.Fields(applets))
 	return []recipe{
 		{
 			names: []string{pauseImage}, entrypoint: []string{"/pause"}, user: "65535:65535",
@@ -77,6 +72,20 @@ while [ "$n" -gt 0 ]; do
 done
 exec ${limit:+busybox timeout "$limit"} busybox wget "$@"
 `
+
+// ShellFiles returns the file system of an image with a shell and the usual small tools,
+// from Debian's static busybox.
+func ShellFiles(ctx context.Context) ([]oci.File, error) {
+	busybox, err := os.ReadFile("/bin/busybox")
+	if err != nil {
+		return nil, err
+	}
+	applets, err := runForOutput(exec.CommandContext(ctx, "/bin/busybox", "--list"))
+	if err != nil {
+		return nil, err
+	}
+	return shellFiles(busybox, strings.Fields(applets)), nil
+}
 
 // shellFiles returns a small file system around busybox.
 func shellFiles(busybox []byte, applets []string) []oci.File {

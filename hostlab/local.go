@@ -85,7 +85,7 @@ func (l *local) up(ctx context.Context) (*Cluster, error) {
 		do   func() error
 	}{
 		{"room for a host", l.checkAlone},
-		{"packages of Debian", func() error { return installPackages(ctx) }},
+		{"packages of Debian", func() error { return InstallPackages(ctx, packages()...) }},
 		{"", func() error { return l.build(ctx) }},
 		{"what an earlier host left", func() error { return l.removeLeftovers(ctx) }},
 		{"namespaces, cgroups, network", func() error { return l.setUpNamespaces(ctx) }},

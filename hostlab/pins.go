@@ -26,10 +26,17 @@ func modules() []module {
 	}
 }
 
-// packages returns the Debian packages that the local host needs, each with a file that
-// exists if it is installed.
-func packages() []struct{ name, file string } {
-	return []struct{ name, file string }{
+// Package is a package of Debian.
+type Package struct {
+	// Name is what apt-get installs.
+	Name string
+	// File exists if the package is installed.
+	File string
+}
+
+// packages returns the Debian packages that the local host needs.
+func packages() []Package {
+	return []Package{
 		{"containernetworking-plugins", cniPlugins + "/bridge"},
 		{"iptables", "/usr/sbin/iptables"},
 		{"nftables", "/usr/sbin/nft"},

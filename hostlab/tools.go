@@ -18,9 +18,9 @@ func checkRoot() error {
 		"or use --provider kind or --provider existing")
 }
 
-// installPackages installs what is missing of Debian's packages.
-func installPackages(ctx context.Context) error {
-	missing := missingPackages()
+// InstallPackages installs with apt-get those of the packages that are missing.
+func InstallPackages(ctx context.Context, wanted ...Package) error {
+	missing := missingPackages(wanted)
 	if len(missing) == 0 {
 		return nil
 	}
@@ -40,17 +40,17 @@ func installPackages(ctx context.Context) error {
 	if _, err := runForOutput(runApt(ctx, args...)); err != nil {
 		return fmt.Errorf("cannot install packages; try `%s`: %w", hint, err)
 	}
-	if missing = missingPackages(); len(missing) > 0 {
+	if missing = missingPackages(wanted); len(missing) > 0 {
 		return fmt.Errorf("still missing after `%s`: %s", hint, strings.Join(missing, ", "))
 	}
 	return nil
 }
 
-func missingPackages() []string {
+func missingPackages(wanted []Package) []string {
 	var missing []string
-	for _, p := range packages() {
-		if _, err := os.Stat(p.file); err != nil {
-			missing = append(missing, p.name)
+	for _, p := range wanted {
+		if _, err := os.Stat(p.File); err != nil {
+			missing = append(missing, p.Name)
 		}
 	}
 	return missing
