@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -38,6 +39,10 @@ const (
 	renewAfter  = 0.8
 	maxTokenAge = 24 * time.Hour
 )
+
+// nodelessAge is the age at which a token that is older than the node of its pod is renewed.
+// It then names the node. The pod has started by then, so a burst of pods costs no more.
+const nodelessAge = time.Minute
 
 // unwrittenLife is how long a token is kept for a Secret that could not be written.
 const unwrittenLife = 10 * time.Minute
@@ -178,7 +183,7 @@ func (t *tokens) forget(key unwrittenKey) {
 }
 
 // claims is the part of a service account token that determines when it must be renewed,
-// and the pod that it is bound to.
+// and the pod and the node that it is bound to.
 type claims struct {
 	Expires    int64 `json:"exp"`
 	Issued     int64 `json:"iat"`
@@ -186,6 +191,7 @@ type claims struct {
 		Pod struct {
 			UID types.UID `json:"uid"`
 		} `json:"pod"`
+		Node *struct{} `json:"node"`
 	} `json:"kubernetes.io"`
 }
 
@@ -199,7 +205,21 @@ func renewalTime(token string, virtual *corev1.Pod, request translate.TokenReque
 	}
 	life := min(parsed.Expires-parsed.Issued, request.ExpirationSeconds)
 	age := min(time.Duration(float64(life)*renewAfter)*time.Second, maxTokenAge)
-	return time.Unix(parsed.Issued, 0).Add(age)
+	issued := time.Unix(parsed.Issued, 0)
+	if parsed.Kubernetes.Node == nil && isBoundSince(virtual, issued) {
+		age = min(age, nodelessAge)
+	}
+	return issued.Add(age)
+}
+
+// isBoundSince reports whether a pod got its node in the second of since or later.
+func isBoundSince(virtual *corev1.Pod, since time.Time) bool {
+	if virtual.Spec.NodeName == "" {
+		return false
+	}
+	return slices.ContainsFunc(virtual.Status.Conditions, func(c corev1.PodCondition) bool {
+		return c.Type == corev1.PodScheduled && c.Status == corev1.ConditionTrue && !c.LastTransitionTime.Time.Before(since)
+	})
 }
 
 // parseClaims decodes the claims of a token. It does not verify the signature: the token comes

@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -200,6 +201,47 @@ func TestTokenRenewal(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			if got := renewalTime(tt.token, tokenPod(), tt.request); !got.Equal(tt.want) {
+				t.Errorf("%s: got %s, want %s", tt.reason, got, tt.want)
+			}
+		})
+	}
+}
+
+func TestTokenOlderThanTheNode(t *testing.T) {
+	t.Parallel()
+	start := time.Date(2026, 1, 2, 3, 0, 0, 0, time.UTC)
+	withNode := func(issued time.Time) string {
+		payload := fmt.Sprintf(`{"iat":%d,"exp":%d,"kubernetes.io":{"pod":{"uid":"uid-of-web"},"node":{"name":"n1"}}}`,
+			issued.Unix(), issued.Add(time.Hour).Unix())
+		return "a." + base64.RawURLEncoding.EncodeToString([]byte(payload)) + ".c"
+	}
+	normal, early := start.Add(48*time.Minute), start.Add(time.Minute)
+	tests := map[string]struct {
+		reason string
+		token  string
+		bound  time.Time
+		want   time.Time
+	}{
+		"NoNode":     {reason: "the pod has none yet", token: tokenText(start, time.Hour, "uid-of-web", ""), want: normal},
+		"BoundLater": {reason: "the next one names the node", token: tokenText(start, time.Hour, "uid-of-web", ""), bound: start.Add(2 * time.Second), want: early},
+		"SameSecond": {reason: "times have whole seconds", token: tokenText(start, time.Hour, "uid-of-web", ""), bound: start, want: early},
+		"Named":      {reason: "it names the node already", token: withNode(start), bound: start.Add(2 * time.Second), want: normal},
+		"BoundEarlier": {
+			reason: "another token would name no node either", token: tokenText(start, time.Hour, "uid-of-web", ""),
+			bound: start.Add(-time.Second), want: normal,
+		},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			pod := tokenPod()
+			if !tt.bound.IsZero() {
+				pod.Spec.NodeName = "n1"
+				pod.Status.Conditions = []corev1.PodCondition{{
+					Type: corev1.PodScheduled, Status: corev1.ConditionTrue, LastTransitionTime: metav1.NewTime(tt.bound),
+				}}
+			}
+			if got := renewalTime(tt.token, pod, translate.TokenRequest{ExpirationSeconds: 3600}); !got.Equal(tt.want) {
 				t.Errorf("%s: got %s, want %s", tt.reason, got, tt.want)
 			}
 		})
