@@ -71,28 +71,31 @@ func hostPatches(before, after client.Object) ([]hostPatch, error) {
 	if err != nil {
 		return nil, err
 	}
-	if fields := readinessPatch(before, after); fields != nil {
+	if fields := conditionsPatch(before, after); fields != nil {
 		patches = append(patches, hostPatch{subresource: "status", fields: fields, strategic: true})
 	}
 	return patches, nil
 }
 
-// readinessPatch returns the strategic merge patch of the readiness gate of a host pod, nil if
-// it has not changed. All else of a host object's status is the host's own.
-func readinessPatch(before, after client.Object) map[string]any {
+// conditionsPatch returns the strategic merge patch of the conditions of a host pod that are
+// ours, nil if none has changed: its readiness gate, and that it is unschedulable if no
+// scheduler of the host looks at it. All else of a host object's status is the host's own.
+func conditionsPatch(before, after client.Object) map[string]any {
 	have, isPod := before.(*corev1.Pod)
 	want, _ := after.(*corev1.Pod)
 	if !isPod {
 		return nil
 	}
-	ours := func(c corev1.PodCondition) bool { return c.Type == labels.ReadinessGates }
-	i := slices.IndexFunc(want.Status.Conditions, ours)
-	if i < 0 || slices.ContainsFunc(have.Status.Conditions, func(c corev1.PodCondition) bool {
-		return ours(c) && c.Status == want.Status.Conditions[i].Status
-	}) {
+	changed := slices.DeleteFunc(slices.Clone(want.Status.Conditions), func(c corev1.PodCondition) bool {
+		ours := c.Type == labels.ReadinessGates || c.Type == corev1.PodScheduled
+		return !ours || slices.ContainsFunc(have.Status.Conditions, func(old corev1.PodCondition) bool {
+			return old.Type == c.Type && old.Status == c.Status && old.Reason == c.Reason
+		})
+	})
+	if len(changed) == 0 {
 		return nil
 	}
-	fields := map[string]any{"status": map[string]any{"conditions": want.Status.Conditions[i : i+1]}}
+	fields := map[string]any{"status": map[string]any{"conditions": changed}}
 	metadataOf(fields)["uid"] = string(before.GetUID())
 	return fields
 }

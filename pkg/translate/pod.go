@@ -31,8 +31,11 @@ type PodInput struct {
 	// ClusterDomain is the DNS domain of the virtual cluster.
 	ClusterDomain string
 	// VirtualScheduler is set for a pod whose node the virtual scheduler assigns. No host
-	// pod is built for it without a node.
+	// pod is built for it without a node, unless SeeksRoom is set.
 	VirtualScheduler bool
+	// SeeksRoom is set for a pod without a node whose host pod shows the host that it needs
+	// one. No scheduler of the host binds it.
+	SeeksRoom bool
 	// Node is the assigned node. The host pod is pinned to it, instead of the tenant's own
 	// rules about nodes and pods, which the virtual scheduler has applied. Empty leaves the
 	// rules to the host.
@@ -86,7 +89,7 @@ func setMark(marks map[string]string, key string, set bool) {
 
 // newPod writes the whole spec of a host pod.
 func newPod(in PodInput, virtual, host *corev1.Pod) error {
-	if in.VirtualScheduler && in.Node == "" {
+	if in.VirtualScheduler && in.Node == "" && !in.SeeksRoom {
 		return fmt.Errorf("cannot build a host pod for %s/%s: it has no assigned node", virtual.Namespace, virtual.Name)
 	}
 	if err := checkSupported(&virtual.Spec); err != nil {
@@ -96,6 +99,9 @@ func newPod(in PodInput, virtual, host *corev1.Pod) error {
 	clearVirtualOnlyFields(spec)
 	if slices.Contains(in.HostSchedulers, virtual.Spec.SchedulerName) {
 		spec.SchedulerName = virtual.Spec.SchedulerName
+	}
+	if in.SeeksRoom {
+		spec.SchedulerName = roomScheduler
 	}
 	spec.ServiceAccountName = in.ServiceAccount
 	spec.AutomountServiceAccountToken = new(false)

@@ -43,6 +43,9 @@ const (
 	// PodUnschedulable has a reason in its status why it has no node. The virtual
 	// scheduler must clear it first.
 	PodUnschedulable PodState = "Unschedulable"
+	// PodSeeksRoom has been unschedulable for a while. Its host pod shows the host that the
+	// tenant needs another node.
+	PodSeeksRoom PodState = "SeeksRoom"
 	// PodPinnedOutdated has a host pod that is pinned to another node than the assigned
 	// one. Or the pod was created under another setting of the virtual scheduler.
 	PodPinnedOutdated PodState = "PinnedOutdated"
@@ -73,6 +76,9 @@ type PodProgressInput struct {
 	// Leaving reports whether a host pod of a virtual pod that is gone has yet to leave
 	// the assigned node. The virtual scheduler counts on its room, and the host cannot yet.
 	Leaving bool
+	// SeeksRoom reports whether a pod that is unschedulable has been so for long enough to
+	// show it to the host.
+	SeeksRoom bool
 }
 
 // PodProgress is the state of a pod, read once per reconcile.
@@ -96,7 +102,7 @@ func ReadPodProgress(in PodProgressInput) PodProgress {
 	p.State = in.state(p.Node)
 	switch p.State {
 	case PodNoCopy, PodProposedInMemory, PodProposedWritten, PodWaiting, PodRefused,
-		PodBoundOnHost, PodBound, PodRunning, PodAsleep, PodEvicted:
+		PodBoundOnHost, PodBound, PodRunning, PodAsleep, PodEvicted, PodSeeksRoom:
 		p.NeedsHostPod = true
 	case PodGated:
 		p.NeedsHostPod = !in.VirtualScheduler // The copy has the gates, too.
@@ -175,7 +181,7 @@ func (in *PodProgressInput) stateWithoutHostPod() PodState {
 	case len(virtual.Spec.SchedulingGates) > 0:
 		return PodGated
 	case IsUnschedulable(virtual):
-		return PodUnschedulable
+		return in.unschedulableState()
 	case Proposed(virtual) == "" && in.MemoryProposal == "":
 		return PodUnassigned
 	case in.Leaving:
@@ -191,7 +197,7 @@ func (in *PodProgressInput) stateOfPending(node string) PodState {
 	virtual, host := in.Virtual, in.Host
 	switch {
 	case in.VirtualScheduler && virtual.Spec.NodeName == "" && IsUnschedulable(virtual):
-		return PodUnschedulable
+		return in.unschedulableState()
 	case PinnedNode(host) != node, in.VirtualScheduler && node == "":
 		return PodPinnedOutdated
 	case len(virtual.Spec.SchedulingGates) > 0:
@@ -203,6 +209,15 @@ func (in *PodProgressInput) stateOfPending(node string) PodState {
 		return PodRefused
 	}
 	return PodWaiting
+}
+
+// unschedulableState returns the state of a pod for which the virtual scheduler finds no
+// node. A host pod that was pinned to one goes first.
+func (in *PodProgressInput) unschedulableState() PodState {
+	if in.SeeksRoom && (in.Host == nil || seeksRoom(in.Host)) {
+		return PodSeeksRoom
+	}
+	return PodUnschedulable
 }
 
 // stateOnNode returns the state of a pod whose host pod has a node.

@@ -85,6 +85,7 @@ func hostPods() map[string]*corev1.Pod {
 		"bound": hostPod(pinned("a"), onNode("a")), "running": hostPod(onNode("a"), inPhase(corev1.PodRunning)),
 		"deleted": hostPod(onNode("a"), terminatingPod), "deleted early": hostPod(pinned("a"), terminatingPod),
 		"finished": hostPod(onNode("a"), inPhase(corev1.PodSucceeded)),
+		"seeking":  hostPod(func(p *corev1.Pod) { p.Spec.SchedulerName = roomScheduler }),
 	}
 }
 
@@ -108,9 +109,9 @@ func TestEveryPodHasAState(t *testing.T) {
 		for hostName, host := range hostPods() {
 			for _, scheduler := range []bool{false, true} {
 				for i, memory := range []string{"", "a", "b", "", "a"} {
-					traces := i > 2
+					traces, room := i > 2, i == 1 || i == 3
 					p := ReadPodProgress(PodProgressInput{
-						Virtual: virtual, Host: host, VirtualScheduler: scheduler, MemoryProposal: memory, HasRun: traces, Leaving: traces,
+						Virtual: virtual, Host: host, VirtualScheduler: scheduler, MemoryProposal: memory, HasRun: traces, Leaving: traces, SeeksRoom: room,
 					})
 					reached[p.State] = true
 					combination := virtualName + " / " + hostName
@@ -132,7 +133,7 @@ func TestEveryPodHasAState(t *testing.T) {
 func allPodStates() []PodState {
 	return []PodState{
 		PodGone, PodOrphaned, PodNotSynced, PodReplaced, PodTerminating, PodFinished, PodAsleep, PodEvicted, PodGated, PodNoCopy,
-		PodUnassigned, PodProposedInMemory, PodProposedWritten, PodUnschedulable, PodPinnedOutdated, PodAwaitingRoom,
+		PodUnassigned, PodProposedInMemory, PodProposedWritten, PodUnschedulable, PodPinnedOutdated, PodAwaitingRoom, PodSeeksRoom,
 		PodWaiting, PodRefused, PodBoundOnHost, PodBound, PodRunning,
 	}
 }
@@ -140,7 +141,7 @@ func allPodStates() []PodState {
 // checkProgress checks what holds for a pod in every state.
 func checkProgress(t *testing.T, combination string, scheduler bool, host *corev1.Pod, p PodProgress) {
 	t.Helper()
-	isNew := p.NeedsHostPod && host == nil && p.State != PodEvicted && p.State != PodAsleep
+	isNew := p.NeedsHostPod && host == nil && p.State != PodEvicted && p.State != PodAsleep && p.State != PodSeeksRoom
 	if isNew && scheduler && p.Node == "" {
 		t.Errorf("%s: a host pod would be created without a pin, in state %s", combination, p.State)
 	}
@@ -160,6 +161,7 @@ func TestPodProgress(t *testing.T) {
 		free          bool // without a virtual scheduler
 		memory        string
 		traces        bool // what HasRun and Leaving are
+		room          bool // what SeeksRoom is
 		want          PodProgress
 	}{
 		{reason: "the host schedules it", virtual: "new", host: "none", free: true, want: PodProgress{State: PodNoCopy, NeedsHostPod: true}},
@@ -193,6 +195,14 @@ func TestPodProgress(t *testing.T) {
 		{reason: "it never runs again", virtual: "finished early", host: "none", traces: true, want: PodProgress{State: PodFinished}},
 		{reason: "the reason ends the proposal", virtual: "unschedulable", host: "refused a", want: PodProgress{State: PodUnschedulable}},
 		{reason: "the scheduler makes room first", virtual: "preempting", host: "none", memory: "a", want: PodProgress{State: PodUnschedulable}},
+		{reason: "the host learns of the need", virtual: "unschedulable", host: "none", room: true, want: PodProgress{State: PodSeeksRoom, NeedsHostPod: true}},
+		{reason: "it still needs a node", virtual: "unschedulable", host: "seeking", room: true, want: PodProgress{State: PodSeeksRoom, NeedsHostPod: true}},
+		{reason: "a pin goes first", virtual: "unschedulable", host: "refused a", room: true, want: PodProgress{State: PodUnschedulable}},
+		{
+			reason: "a node is proposed", virtual: "proposed again", host: "seeking",
+			want: PodProgress{State: PodPinnedOutdated, Proposal: "a", Node: "a"},
+		},
+		{reason: "the tenant has bound it", virtual: "bound a", host: "seeking", want: PodProgress{State: PodPinnedOutdated, Node: "a"}},
 		{reason: "what the host has bound stays", virtual: "unschedulable", host: "bound", want: PodProgress{State: PodBoundOnHost, NeedsHostPod: true}},
 		{reason: "the tenant has bound it", virtual: "bound a", host: "none", want: PodProgress{State: PodNoCopy, Node: "a", NeedsHostPod: true}},
 		{reason: "it must not run twice", virtual: "started", host: "none", want: PodProgress{State: PodEvicted, Node: "a", NeedsHostPod: true}},
@@ -203,7 +213,7 @@ func TestPodProgress(t *testing.T) {
 	} {
 		got := ReadPodProgress(PodProgressInput{
 			Virtual: virtualPods()[c.virtual], Host: hostPods()[c.host], VirtualScheduler: !c.free, MemoryProposal: c.memory,
-			HasRun: c.traces, Leaving: c.traces,
+			HasRun: c.traces, Leaving: c.traces, SeeksRoom: c.room,
 		})
 		if got != c.want {
 			t.Errorf("%s / %s: %s: got %+v, want %+v", c.virtual, c.host, c.reason, got, c.want)

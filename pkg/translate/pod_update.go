@@ -21,6 +21,7 @@ import (
 // pod, under [labels.LastApplied].
 func updatePod(in PodInput, virtual, host *corev1.Pod) error {
 	syncReadinessGate(virtual, host)
+	showNeed(virtual, host)
 	shortenDeadlines(virtual, host)
 	syncTolerations(virtual, host)
 	addEphemeralContainers(in, virtual, host)

@@ -86,6 +86,7 @@ func (p pods) fillHost(s syncer.Scope, virtual, host *corev1.Pod) error {
 		AlwaysPull:          p.options.AlwaysPull,
 		VirtualScheduler:    p.options.usesVirtualScheduler(virtual),
 		Node:                progress(s).Node,
+		SeeksRoom:           progress(s).State == translate.PodSeeksRoom,
 		QuotaScope:          p.options.QuotaScope,
 		Enforced:            enforced(p.options.Sync.ToHost.Pods),
 		PassesLabel:         matches(p.options.Sync.ToHost.Pods.Labels.Allow),

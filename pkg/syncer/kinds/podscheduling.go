@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -22,6 +23,10 @@ import (
 // whether the pod gets there. The copy is deleted when another node is proposed, or when
 // the pod is unschedulable.
 
+// roomPause is how long a pod is unschedulable before the host learns that it needs a node. In
+// that time the virtual scheduler has tried again.
+const roomPause = 10 * time.Second
+
 // load reads the state of a pod. A proposal in memory may end at any time, so nothing
 // reads it twice.
 func (p pods) load(s syncer.Scope, virtual, host *corev1.Pod) (any, error) {
@@ -30,6 +35,7 @@ func (p pods) load(s syncer.Scope, virtual, host *corev1.Pod) (any, error) {
 	if in.VirtualScheduler && p.options.Proposals != nil {
 		in.MemoryProposal = p.options.Proposals.Proposed(virtual.UID)
 	}
+	in.SeeksRoom = in.VirtualScheduler && hasNoRoom(s, virtual)
 	var err error
 	if virtual != nil && host == nil {
 		if in.HasRun, err = p.hasRunUnseen(s, virtual); err != nil {
@@ -47,6 +53,20 @@ func (p pods) load(s syncer.Scope, virtual, host *corev1.Pod) (any, error) {
 	}
 	s.Again(leavingPause)
 	return translate.ReadPodProgress(in), nil
+}
+
+// hasNoRoom reports whether the virtual scheduler has found no node for a pod for a while. It
+// requests a reconcile for when that is so.
+func hasNoRoom(s syncer.Scope, virtual *corev1.Pod) bool {
+	since, ok := translate.UnschedulableSince(virtual)
+	if !ok || virtual.DeletionTimestamp != nil {
+		return false
+	}
+	wait := since.Add(roomPause).Sub(s.Now)
+	if wait > 0 {
+		s.Again(wait)
+	}
+	return wait <= 0
 }
 
 // progress returns the state of the pod, as it was read at the start of the reconcile.
@@ -149,6 +169,9 @@ func (p pods) dropUnknownResources(s syncer.Scope, virtual, host *corev1.Pod) er
 	}
 	node := &corev1.Node{}
 	name := progress(s).Node
+	if name == "" {
+		return nil // Nobody binds it.
+	}
 	err := s.Host.Get(s.Context, client.ObjectKey{Name: name}, node)
 	if apierrors.IsNotFound(err) {
 		return nil

@@ -1,0 +1,49 @@
+package translate
+
+import (
+	"slices"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+)
+
+const (
+	// roomScheduler is the scheduler of a host pod that shows the need for a node. Nobody runs
+	// it, so the host binds no such pod.
+	roomScheduler = "sublet.dev-virtual-scheduler"
+	// roomMessage is the message of the condition that an autoscaler of the host reads. It has
+	// nothing that a tenant could choose.
+	roomMessage = "the scheduler of the virtual cluster finds no node for the pod"
+)
+
+// UnschedulableSince returns since when the virtual scheduler finds no node for a pod. ok is
+// false for a pod to which that does not apply, or that is about to get room by preemption.
+func UnschedulableSince(virtual *corev1.Pod) (since time.Time, ok bool) {
+	condition := findCondition(virtual.Status.Conditions, corev1.PodScheduled)
+	if condition == nil || condition.Status != corev1.ConditionFalse || condition.Reason != corev1.PodReasonUnschedulable ||
+		virtual.Spec.NodeName != "" || virtual.Status.NominatedNodeName != "" || condition.LastTransitionTime.IsZero() {
+		return since, false
+	}
+	return condition.LastTransitionTime.Time, true
+}
+
+// seeksRoom reports whether a host pod shows the need for a node.
+func seeksRoom(host *corev1.Pod) bool {
+	return host.Spec.SchedulerName == roomScheduler && PinnedNode(host) == ""
+}
+
+// showNeed writes into the status of a host pod that it needs a node. The host's scheduler
+// does not look at the pod.
+func showNeed(virtual, host *corev1.Pod) {
+	if !seeksRoom(host) || host.Spec.NodeName != "" || isUnschedulableOnHost(host) {
+		return
+	}
+	want := corev1.PodCondition{
+		Type: corev1.PodScheduled, Status: corev1.ConditionFalse, Reason: corev1.PodReasonUnschedulable, Message: roomMessage,
+	}
+	if own := findCondition(virtual.Status.Conditions, corev1.PodScheduled); own != nil {
+		want.LastTransitionTime = own.LastTransitionTime
+	}
+	host.Status.Conditions = slices.Clone(host.Status.Conditions)
+	setCondition(&host.Status, want)
+}
