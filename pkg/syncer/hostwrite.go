@@ -77,9 +77,9 @@ func hostPatches(before, after client.Object) ([]hostPatch, error) {
 	return patches, nil
 }
 
-// conditionsPatch returns the strategic merge patch of the conditions of a host pod that are
-// ours, nil if none has changed: its readiness gate, and that it is unschedulable if no
-// scheduler of the host looks at it. All else of a host object's status is the host's own.
+// conditionsPatch returns the strategic merge patch of our conditions of a host pod, nil if none
+// has changed. These are its readiness gate, and PodScheduled where no scheduler of the host
+// looks at the pod. All else of a host object's status is the host's own.
 func conditionsPatch(before, after client.Object) map[string]any {
 	have, isPod := before.(*corev1.Pod)
 	want, _ := after.(*corev1.Pod)

@@ -182,8 +182,8 @@ func (t *tokens) forget(key unwrittenKey) {
 	delete(t.unwritten, key)
 }
 
-// claims is the part of a service account token that determines when it must be renewed,
-// and the pod and the node that it is bound to.
+// claims is the part of a service account token that determines when it must be renewed. It
+// has the pod and the node that the token is bound to.
 type claims struct {
 	Expires    int64 `json:"exp"`
 	Issued     int64 `json:"iat"`

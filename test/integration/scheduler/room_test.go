@@ -12,9 +12,8 @@ import (
 	"github.com/sublet-dev/sublet/api/labels"
 )
 
-// TestHostSeesTheNeedForANode checks that an autoscaler of the host learns of a pod that the
-// virtual scheduler has no node for, that nothing binds it meanwhile, and that the pod runs
-// once there is a node.
+// TestHostSeesTheNeedForANode checks that an autoscaler of the host learns of a pod that fits on
+// no virtual node. Nothing binds it meanwhile, and it runs once there is a node.
 func TestHostSeesTheNeedForANode(t *testing.T) {
 	t.Parallel()
 	host := newHost(t, 2)
