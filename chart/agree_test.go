@@ -108,6 +108,14 @@ func TestEveryValueIsRead(t *testing.T) {
 	t.Parallel()
 	ch := loadChart(t)
 	others := map[string]string{
+		"controlPlane.ingress.enabled":                                  "true",
+		"controlPlane.ingress.host":                                     "other.example.com",
+		"controlPlane.ingress.pathType":                                 "Prefix",
+		"controlPlane.ingress.spec.tls":                                 "[{secretName: other}]",
+		"controlPlane.tlsRoute.enabled":                                 "true",
+		"controlPlane.tlsRoute.host":                                    "other.example.com",
+		"controlPlane.tlsRoute.parentRefs":                              "[{name: other}]",
+		"controlPlane.service.httpsNodePort":                            "32000",
 		"controlPlane.statefulSet.imagePullSecrets":                     "[{name: pull}]",
 		"controlPlane.advanced.workloadServiceAccount.imagePullSecrets": "[{name: pull}]",
 		"controlPlane.statefulSet.image.pullPolicy":                     "Always",
@@ -157,8 +165,7 @@ func TestEveryValueIsRead(t *testing.T) {
 		"controlPlane.advanced.encryption.", "controlPlane.advanced.serviceAccountTokens.",
 		"controlPlane.advanced.serviceAccountIssuer", "integrations.metricsServer.pods", "integrations.metricsServer.nodes"}
 	plain := withoutConfig(mustRender(t, ch, ""))
-	onePod := withoutConfig(mustRender(t, ch, "controlPlane: {coredns: {replicas: 1}}"))
-	monitored := withoutConfig(mustRender(t, ch, "controlPlane: {serviceMonitor: {enabled: true}}"))
+	bases := map[string]string{"": plain}
 	data, err := json.Marshal(v1alpha1.Default(kinds.Settings()...))
 	if err != nil {
 		t.Fatal(err)
@@ -179,15 +186,11 @@ func TestEveryValueIsRead(t *testing.T) {
 		if strings.HasPrefix(path, "policies.resourceQuota.quota.") || strings.HasPrefix(path, "policies.limitRange.defaultRequest.") {
 			other = "7"
 		}
-		tree, before := map[string]any{}, plain
-		if strings.HasPrefix(path, "controlPlane.serviceMonitor.") && path != "controlPlane.serviceMonitor.enabled" {
-			set(tree, "controlPlane.serviceMonitor.enabled", true)
-			before = monitored
+		base := baseFor(path)
+		if _, rendered := bases[base]; !rendered {
+			bases[base] = withoutConfig(mustRender(t, ch, base))
 		}
-		if strings.HasPrefix(path, "controlPlane.coredns.resources.") {
-			set(tree, "controlPlane.coredns.replicas", 1)
-			before = onePod
-		}
+		tree, before := parse(t, base), bases[base]
 		var parsed any
 		if err := yaml.Unmarshal([]byte(other), &parsed); err != nil {
 			t.Fatal(err)
@@ -204,6 +207,25 @@ func TestEveryValueIsRead(t *testing.T) {
 			t.Errorf("%s: %s changes nothing that is rendered", path, other)
 		}
 	}
+}
+
+// baseFor returns the values without which a setting changes nothing.
+func baseFor(path string) string {
+	for _, base := range []struct{ prefix, values string }{
+		{"controlPlane.serviceMonitor.enabled", ""},
+		{"controlPlane.serviceMonitor.", "controlPlane: {serviceMonitor: {enabled: true}}"},
+		{"controlPlane.coredns.resources.", "controlPlane: {coredns: {replicas: 1}}"},
+		{"controlPlane.ingress.enabled", "controlPlane: {ingress: {host: shop.example.com}}"},
+		{"controlPlane.ingress.", "controlPlane: {ingress: {enabled: true, host: shop.example.com}}"},
+		{"controlPlane.tlsRoute.enabled", "controlPlane: {tlsRoute: {host: shop.example.com, parentRefs: [{name: edge}]}}"},
+		{"controlPlane.tlsRoute.", "controlPlane: {tlsRoute: {enabled: true, host: shop.example.com, parentRefs: [{name: edge}]}}"},
+		{"controlPlane.service.httpsNodePort", "controlPlane: {service: {spec: {type: NodePort}}}"},
+	} {
+		if strings.HasPrefix(path, base.prefix) {
+			return base.values
+		}
+	}
+	return ""
 }
 
 // withoutConfig returns all that is rendered, except for the config and its checksum.

@@ -139,8 +139,18 @@
     "controlPlane.coredns.replicas"
     "controlPlane.coredns.resources"
     "controlPlane.service"
+    "controlPlane.service.httpsNodePort"
     "controlPlane.service.spec"
     "controlPlane.service.spec.type"
+    "controlPlane.ingress"
+    "controlPlane.ingress.enabled"
+    "controlPlane.ingress.host"
+    "controlPlane.ingress.pathType"
+    "controlPlane.ingress.spec"
+    "controlPlane.ingress.spec.ingressClassName"
+    "controlPlane.tlsRoute"
+    "controlPlane.tlsRoute.enabled"
+    "controlPlane.tlsRoute.host"
     "controlPlane.proxy"
     "controlPlane.advanced"
     "controlPlane.advanced.virtualScheduler"
@@ -437,6 +447,18 @@
 {{- if and $v.controlPlane.advanced.encryption.enabled (not $v.controlPlane.advanced.encryption.resources) -}}
 {{- $problems = append $problems (printf "controlPlane.advanced.encryption.resources: Invalid value: %s: controlPlane.advanced.encryption.enabled is true, but no resource is encrypted; name at least one, or set that to false" (get $v.controlPlane.advanced.encryption "resources" | toJson)) -}}
 {{- end -}}
+{{- if and $v.controlPlane.ingress.enabled (not $v.controlPlane.ingress.host) -}}
+{{- $problems = append $problems (printf "controlPlane.ingress.host: Invalid value: %s: controlPlane.ingress.enabled is true, but there is no name under which clients reach it; set one such as shop.example.com, or set that to false" (get $v.controlPlane.ingress "host" | toJson)) -}}
+{{- end -}}
+{{- if and $v.controlPlane.tlsRoute.enabled (not $v.controlPlane.tlsRoute.host) -}}
+{{- $problems = append $problems (printf "controlPlane.tlsRoute.host: Invalid value: %s: controlPlane.tlsRoute.enabled is true, but there is no name under which clients reach it; set one such as shop.example.com, or set that to false" (get $v.controlPlane.tlsRoute "host" | toJson)) -}}
+{{- end -}}
+{{- if and $v.controlPlane.tlsRoute.enabled (not $v.controlPlane.tlsRoute.parentRefs) -}}
+{{- $problems = append $problems (printf "controlPlane.tlsRoute.parentRefs: Invalid value: %s: controlPlane.tlsRoute.enabled is true, but no Gateway has the route; name one as {name: GATEWAY}, or set that to false" (get $v.controlPlane.tlsRoute "parentRefs" | toJson)) -}}
+{{- end -}}
+{{- if and $v.controlPlane.service.httpsNodePort (eq $v.controlPlane.service.spec.type "ClusterIP") -}}
+{{- $problems = append $problems (printf "controlPlane.service.httpsNodePort: Invalid value: %s: controlPlane.service.spec.type is ClusterIP, so there is no node port; set that to NodePort or LoadBalancer, or this to 0" (get $v.controlPlane.service "httpsNodePort" | toJson)) -}}
+{{- end -}}
 {{- if and $v.controlPlane.backingStore.backup.enabled (gt (int (ternary $v.controlPlane.statefulSet.autoscaling.maxReplicas (ternary $v.controlPlane.statefulSet.highAvailability.replicas 1 $v.controlPlane.statefulSet.highAvailability.enabled) $v.controlPlane.statefulSet.autoscaling.enabled)) 1) (not (has "ReadWriteMany" $v.controlPlane.backingStore.backup.volumeClaim.accessModes)) -}}
 {{- $problems = append $problems (printf "controlPlane.backingStore.backup.volumeClaim.accessModes: Invalid value: %s: controlPlane.statefulSet.highAvailability.replicas or controlPlane.statefulSet.autoscaling.maxReplicas is more than 1, and each replica mounts the claim of the backups; set [ReadWriteMany] and a storageClass that has it" (get $v.controlPlane.backingStore.backup.volumeClaim "accessModes" | toJson)) -}}
 {{- end -}}
@@ -460,5 +482,5 @@
 
 {{- /* The entries that maps have by default. */ -}}
 {{- define "sublet.mapDefaults" -}}
-{"controlPlane.coredns.resources.limits":["memory"],"controlPlane.coredns.resources.requests":["cpu","memory"],"controlPlane.statefulSet.resources.limits":["memory"],"controlPlane.statefulSet.resources.requests":["cpu","memory"],"controlPlane.statefulSet.security.containerSecurityContext":["allowPrivilegeEscalation","capabilities","readOnlyRootFilesystem"],"controlPlane.statefulSet.security.podSecurityContext":["fsGroup","fsGroupChangePolicy","runAsGroup","runAsNonRoot","runAsUser","seccompProfile"],"policies.limitRange.defaultRequest":["cpu","memory"],"policies.objects.bytes":["networkpolicies.networking.k8s.io","others"],"policies.objects.count":["configmaps","networkpolicies.networking.k8s.io","others","secrets","services"],"policies.resourceQuota.quota":["count/configmaps","count/persistentvolumeclaims","count/secrets","count/services","pods","requests.cpu","requests.memory","requests.storage","services.loadbalancers","services.nodeports"]}
+{"controlPlane.coredns.resources.limits":["memory"],"controlPlane.coredns.resources.requests":["cpu","memory"],"controlPlane.ingress.annotations":["nginx.ingress.kubernetes.io/backend-protocol","nginx.ingress.kubernetes.io/ssl-passthrough","nginx.ingress.kubernetes.io/ssl-redirect"],"controlPlane.statefulSet.resources.limits":["memory"],"controlPlane.statefulSet.resources.requests":["cpu","memory"],"controlPlane.statefulSet.security.containerSecurityContext":["allowPrivilegeEscalation","capabilities","readOnlyRootFilesystem"],"controlPlane.statefulSet.security.podSecurityContext":["fsGroup","fsGroupChangePolicy","runAsGroup","runAsNonRoot","runAsUser","seccompProfile"],"policies.limitRange.defaultRequest":["cpu","memory"],"policies.objects.bytes":["networkpolicies.networking.k8s.io","others"],"policies.objects.count":["configmaps","networkpolicies.networking.k8s.io","others","secrets","services"],"policies.resourceQuota.quota":["count/configmaps","count/persistentvolumeclaims","count/secrets","count/services","pods","requests.cpu","requests.memory","requests.storage","services.loadbalancers","services.nodeports"]}
 {{- end -}}

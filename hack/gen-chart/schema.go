@@ -157,7 +157,7 @@ func (d definitions) foreign(t reflect.Type) object {
 			if key == "" || key == "-" {
 				continue
 			}
-			schema := d.value(field.Type, v1alpha1.Rule{})
+			schema := d.value(field.Type, v1alpha1.RuleOf(field))
 			if doc := docs[key]; doc != "" && schema["$ref"] == nil {
 				schema["description"] = doc
 			}

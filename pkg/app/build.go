@@ -95,7 +95,7 @@ type releaseSecret struct {
 // buildSecrets builds the keepers of the Secrets of the release.
 func (a *app) buildSecrets() {
 	a.operator = &host.OperatorSecret{Release: a.names, CA: a.bundle.CA()}
-	server := cmp.Or(a.values.ExportKubeConfig.Server, fmt.Sprintf("https://%s.%s", a.names.Service(), a.names.Namespace))
+	server := cmp.Or(a.values.ExportedServer(), fmt.Sprintf("https://%s.%s", a.names.Service(), a.names.Namespace))
 	secrets := []releaseSecret{
 		{"kubeconfig", a.names.Kubeconfig(), &host.KubeconfigSecret{
 			Release: a.names, Bundle: a.bundle, Server: server,

@@ -27,7 +27,7 @@ type Combination struct {
 func Combinations() []Combination {
 	return slices.Concat(nodesCombinations(), syncCombinations(), storeCombinations(), moveCombinations(), highAvailabilityCombinations(), autoscalingCombinations(),
 		controlPlaneCombinations(), resourceCombinations(), policyCombinations(),
-		mappingCombinations(), encryptionCombinations(), backupCombinations(), integrationCombinations())
+		mappingCombinations(), encryptionCombinations(), addressCombinations(), backupCombinations(), integrationCombinations())
 }
 
 // nodesSetting is the path of the settings of nodes.

@@ -3,6 +3,7 @@ package v1alpha1
 import (
 	"net"
 	"net/url"
+	"slices"
 )
 
 // Config is the whole configuration. The composition root and the chart get all
@@ -77,7 +78,8 @@ type ExportKubeConfig struct {
 	// Default: ""
 	Context string `json:"context" format:"context-name,optional"`
 	// URL of the virtual API for tenants outside of the host cluster. Its host is added to the serving
-	// certificate. Empty means the Service in the host cluster, https://RELEASE.NAMESPACE.
+	// certificate. Empty means the host of controlPlane.ingress or controlPlane.tlsRoute, or else the Service in the
+	// host cluster, https://RELEASE.NAMESPACE.
 	// Default: ""
 	Server string `json:"server" format:"https-url,optional"`
 }
@@ -92,22 +94,31 @@ type Logging struct {
 	Encoding string `json:"encoding" enum:"console,json"`
 }
 
-// ServingNames returns further DNS names and IPs of the serving certificate: those
-// of the settings, and the host of the URL in the exported kubeconfig.
+// ServingNames returns further DNS names and IPs of the serving certificate. It adds the hosts
+// under which clients reach the virtual API.
 func (c *Config) ServingNames() []string {
-	names := append([]string(nil), c.ControlPlane.Proxy.ExtraSANs...)
-	if c.ExportKubeConfig.Server == "" {
-		return names
+	names := slices.Clone(c.ControlPlane.Proxy.ExtraSANs)
+	if server, err := url.Parse(c.ExportKubeConfig.Server); err == nil { // else refused by validation
+		names = withName(names, server.Hostname())
 	}
-	server, err := url.Parse(c.ExportKubeConfig.Server)
-	if err != nil || server.Hostname() == "" {
-		return names // refused by validation
+	if c.ControlPlane.Ingress.Enabled {
+		names = withName(names, c.ControlPlane.Ingress.Host)
 	}
-	host := server.Hostname()
-	for _, name := range names {
-		if name == host || net.ParseIP(host) != nil && net.ParseIP(host).Equal(net.ParseIP(name)) {
+	if c.ControlPlane.TLSRoute.Enabled {
+		names = withName(names, c.ControlPlane.TLSRoute.Host)
+	}
+	return names
+}
+
+// withName adds a name or an IP to names, unless it is empty or one of them.
+func withName(names []string, name string) []string {
+	for _, other := range names {
+		if other == name || net.ParseIP(name) != nil && net.ParseIP(name).Equal(net.ParseIP(other)) {
 			return names
 		}
 	}
-	return append(names, host)
+	if name == "" {
+		return names
+	}
+	return append(names, name)
 }

@@ -17,6 +17,10 @@ type ControlPlane struct {
 	CoreDNS CoreDNS `json:"coredns"`
 	// Service RELEASE in front of the API server, port 443.
 	Service Service `json:"service"`
+	// Ingress in front of the virtual API.
+	Ingress Ingress `json:"ingress"`
+	// Route of a Gateway to the virtual API.
+	TLSRoute TLSRoute `json:"tlsRoute"`
 	// Serving certificate of the virtual API.
 	Proxy Proxy `json:"proxy"`
 	// Settings that few need.
@@ -173,6 +177,9 @@ type PodMetadata struct {
 
 // Service has the settings of the Service in front of the API server.
 type Service struct {
+	// Port of the nodes with type NodePort or LoadBalancer. 0 lets the host choose one.
+	// Default: 0
+	HTTPSNodePort int32 `json:"httpsNodePort" min:"0" max:"65535"`
 	// Spec of the Service.
 	Spec ServiceSpec `json:"spec"`
 	// Further labels of the Service.
@@ -194,7 +201,8 @@ type ServiceSpec struct {
 // Proxy has the settings of the TLS port of the virtual API.
 type Proxy struct {
 	// Further DNS names and IPs of the serving certificate. It always has the names and the IP of the
-	// Service, localhost, and the host of exportKubeConfig.server.
+	// Service, localhost, and the hosts of exportKubeConfig.server, controlPlane.ingress and
+	// controlPlane.tlsRoute.
 	// Default: []
 	ExtraSANs []string `json:"extraSANs" format:"dns-name-or-ip" unique:"true"`
 }

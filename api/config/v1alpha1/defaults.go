@@ -57,6 +57,7 @@ func defaultControlPlane() ControlPlane {
 			Labels:      map[string]string{},
 			Annotations: map[string]string{},
 		},
+		Ingress: defaultIngress(), TLSRoute: defaultTLSRoute(),
 		Proxy: Proxy{ExtraSANs: []string{}},
 		Advanced: ControlPlaneAdvanced{
 			VirtualScheduler: VirtualScheduler{HostUsage: true},
