@@ -230,6 +230,7 @@ func (e *Etcd) checkContent() error {
 // newClient returns a client that calls the server directly.
 func (e *Etcd) newClient() *kubernetes.Client {
 	client := &kubernetes.Client{Client: v3client.New(e.server)}
+	client.Watcher = newWatcher(v3rpc.NewWatchServer(e.server), client.Client)
 	limit := &creationLimit{
 		Interface: client,
 		usage:     e.usage,

@@ -21,28 +21,13 @@ func newKineClient(bridge *server.KVServerBridge) *kubernetes.Client {
 	c := clientv3.NewCtxClient(context.Background(), clientv3.WithZapLogger(zap.NewNop())) //nolint:forbidigo // Stop closes it
 	c.KV = clientv3.NewKVFromKVClient(adapter.KvServerToKvClient(bridge), c)
 	c.Lease = clientv3.NewLeaseFromLeaseClient(adapter.LeaseServerToLeaseClient(bridge), c, time.Second)
-	c.Watcher = plainWatcher{clientv3.NewWatchFromWatchClient(adapter.WatchServerToWatchClient(bridge), c)}
+	c.Watcher = newWatcher(bridge, c)
 	c.Maintenance = clientv3.NewMaintenanceFromMaintenanceClient(adapter.MaintenanceServerToMaintenanceClient(bridge), c)
 	c.Cluster = clientv3.NewClusterFromClusterClient(adapter.ClusterServerToClusterClient(bridge), c)
 	client := &kubernetes.Client{Client: c}
 	client.Kubernetes = wholeTxns{client}
 	return client
 }
-
-// plainWatcher hides the values of contexts. The watcher prints contexts to group
-// watches, which would read values that others write.
-type plainWatcher struct{ clientv3.Watcher }
-
-// Watch watches a key or a range.
-func (w plainWatcher) Watch(ctx context.Context, key string, opts ...clientv3.OpOption) clientv3.WatchChan {
-	return w.Watcher.Watch(&plainContext{ctx}, key, opts...)
-}
-
-// plainContext is a context whose string is constant.
-type plainContext struct{ context.Context } //nolint:containedctx // it is a context
-
-// String returns the same for every context.
-func (*plainContext) String() string { return "(context)" }
 
 // wholeTxns asks for the current value on failure, always. kine knows no other form of
 // an update and a delete.
