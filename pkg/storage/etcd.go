@@ -391,6 +391,6 @@ func (e *Etcd) Stop() {
 	}
 	e.stopPeers()
 	if e.lock != nil {
-		_ = e.lock.Close()
+		unlockFile(e.lock)
 	}
 }

@@ -24,3 +24,10 @@ func lockFile(path string) (*os.File, error) {
 	}
 	return nil, fmt.Errorf("cannot lock %s: %w", path, err)
 }
+
+// unlockFile releases the lock of a file and closes it. Close alone is not enough: a child that
+// another goroutine starts has a copy of the descriptor until it executes its program.
+func unlockFile(file *os.File) {
+	_ = syscall.Flock(int(file.Fd()), syscall.LOCK_UN)
+	_ = file.Close()
+}

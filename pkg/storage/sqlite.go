@@ -56,7 +56,7 @@ func (e *sqliteEngine) prepare(context.Context) error {
 // release unlocks the directory.
 func (e *sqliteEngine) release() {
 	if e.lock != nil {
-		_ = e.lock.Close()
+		unlockFile(e.lock)
 	}
 }
 
