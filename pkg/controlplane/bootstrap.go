@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -204,10 +205,11 @@ func (b *bootstrap) keep(ctx context.Context) {
 
 // repair makes one attempt at each object that is missing or must be kept.
 func (b *bootstrap) repair(ctx context.Context) {
-	for _, o := range b.objects() {
-		if !o.keep && !b.isMissing(o) {
-			continue
-		}
+	objects := b.keptObjects()
+	if b.countMissing() > 0 {
+		objects = append(objects, slices.DeleteFunc(b.otherObjects(), func(o systemObject) bool { return !b.isMissing(o) })...)
+	}
+	for _, o := range objects {
 		err := o.apply(ctx)
 		switch {
 		case ctx.Err() != nil:

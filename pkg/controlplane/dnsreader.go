@@ -29,8 +29,8 @@ func (b *bootstrap) dnsReader() []systemObject {
 		Subjects:   []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: rbacv1.UserKind, Name: user}},
 	}
 	return []systemObject{
-		{kind: kindClusterRole, name: user, keep: true, ensure: func(ctx context.Context) error { return b.ensureRole(ctx, role) }},
-		{kind: kindClusterBinding, name: user, keep: true, ensure: func(ctx context.Context) error { return b.ensureBinding(ctx, binding) }},
+		{kind: kindClusterRole, name: user, ensure: func(ctx context.Context) error { return b.ensureRole(ctx, role) }},
+		{kind: kindClusterBinding, name: user, ensure: func(ctx context.Context) error { return b.ensureBinding(ctx, binding) }},
 	}
 }
 

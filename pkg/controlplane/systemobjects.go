@@ -35,8 +35,6 @@ const pageSize = 500
 // systemObject is an object that every cluster has.
 type systemObject struct {
 	kind, namespace, name string
-	// keep is set if the object is also restored while the control plane runs.
-	keep bool
 	// create creates the object.
 	create func(ctx context.Context) error
 	// ensure creates the object or corrects it. nil means that an existing object
@@ -82,26 +80,39 @@ func systemNamespaces() []string {
 }
 
 // objects returns all system objects.
-func (b *bootstrap) objects() []systemObject {
+func (b *bootstrap) objects() []systemObject { return append(b.keptObjects(), b.otherObjects()...) }
+
+// keptObjects returns the system objects that are also restored while the control plane
+// runs.
+func (b *bootstrap) keptObjects() []systemObject {
 	var objects []systemObject
 	for _, namespace := range systemNamespaces() {
-		objects = append(objects, b.namespace(namespace), b.account(namespace))
+		objects = append(objects, b.namespace(namespace))
 	}
 	for _, service := range b.services() {
 		objects = append(objects, systemObject{
-			kind: kindService, namespace: service.Namespace, name: service.Name, keep: true,
+			kind: kindService, namespace: service.Namespace, name: service.Name,
 			ensure: func(ctx context.Context) error { return b.ensureService(ctx, service) },
 		})
 	}
+	return append(objects, b.dnsReader()...)
+}
+
+// otherObjects returns the system objects that a tenant may delete after the start. The
+// default roles take 400 KB of garbage each time.
+func (b *bootstrap) otherObjects() []systemObject {
+	var objects []systemObject
+	for _, namespace := range systemNamespaces() {
+		objects = append(objects, b.account(namespace))
+	}
 	objects = append(objects, b.clusterPolicy()...)
 	objects = append(objects, b.namespacePolicy()...)
-	objects = append(objects, b.dnsReader()...)
 	return append(objects, b.priorityClasses()...)
 }
 
 // namespace returns a system namespace.
 func (b *bootstrap) namespace(name string) systemObject {
-	return systemObject{kind: kindNamespace, name: name, keep: true, create: func(ctx context.Context) error {
+	return systemObject{kind: kindNamespace, name: name, create: func(ctx context.Context) error {
 		_, err := b.client.CoreV1().Namespaces().Create(ctx,
 			&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}, metav1.CreateOptions{})
 		return err

@@ -16,6 +16,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -58,9 +59,12 @@ type Description struct {
 	v2       *common.Config
 	v3       *common.OpenAPIV3Config
 	services map[string]*restful.WebService // by root path, without the leading slash
-	client   apiextensionsclient.Interface
-	factory  apiextensionsinformers.SharedInformerFactory
-	crds     apiextensionslisters.CustomResourceDefinitionLister
+	// builtIn is the list of the documents of services. The API server itself asks for the
+	// list every 5 s.
+	builtIn map[string]handler3.OpenAPIV3DiscoveryGroupVersion
+	client  apiextensionsclient.Interface
+	factory apiextensionsinformers.SharedInformerFactory
+	crds    apiextensionslisters.CustomResourceDefinitionLister
 
 	mu       sync.Mutex // builds are expensive: one at a time
 	document http.Handler
@@ -96,6 +100,10 @@ func newDescription(v2 *common.Config, v3 *common.OpenAPIV3Config, services map[
 	client apiextensionsclient.Interface,
 ) *Description {
 	d := &Description{v2: v2, v3: v3, services: services, client: client}
+	d.builtIn = make(map[string]handler3.OpenAPIV3DiscoveryGroupVersion, len(services))
+	for path := range services {
+		d.builtIn[path] = handler3.OpenAPIV3DiscoveryGroupVersion{ServerRelativeURL: documentURL(path, nil)}
+	}
 	// Only names and versions of the definitions stay in memory.
 	d.factory = apiextensionsinformers.NewSharedInformerFactoryWithOptions(client, 0,
 		apiextensionsinformers.WithTransform(stripDefinition))
@@ -185,12 +193,9 @@ func (d *Description) serveList(w http.ResponseWriter, req *http.Request) {
 		http.Error(w, err.Error(), http.StatusInternalServerError)
 		return
 	}
-	list := handler3.OpenAPIV3Discovery{Paths: map[string]handler3.OpenAPIV3DiscoveryGroupVersion{}}
-	for path := range d.services {
-		list.Paths[path] = handler3.OpenAPIV3DiscoveryGroupVersion{ServerRelativeURL: documentURL(path, nil)}
-	}
+	list := handler3.OpenAPIV3Discovery{Paths: maps.Clone(d.builtIn)}
 	for path, crds := range groups {
-		if _, ok := d.services[path]; !ok {
+		if _, ok := d.builtIn[path]; !ok {
 			list.Paths[path] = handler3.OpenAPIV3DiscoveryGroupVersion{ServerRelativeURL: documentURL(path, crds)}
 		}
 	}
