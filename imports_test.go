@@ -65,15 +65,16 @@ var rules = map[string]rule{
 
 	"test/databases": {code: []string{"test/ports"}},
 	"pkg/translate":  {code: []string{"api/..."}},
+	"pkg/custom":     {code: []string{"pkg/translate", "api/..."}},
 	"pkg/policy":     {code: []string{"pkg/translate", "api/..."}},
 	"pkg/patch":      {code: []string{"pkg/translate", "api/...", "k8s.io/apiserver"}},
 
 	"pkg/syncer":             {code: []string{"pkg/translate", "api/labels", "api/syncz"}},
 	"pkg/syncer/kinds/nodes": {code: []string{"pkg/syncer", "pkg/translate", "pkg/policy", "api/..."}},
-	"pkg/syncer/kinds":       {code: []string{"pkg/syncer", "pkg/syncer/kinds/nodes", "pkg/translate", "pkg/policy", "api/..."}},
+	"pkg/syncer/kinds":       {code: []string{"pkg/custom", "pkg/syncer", "pkg/syncer/kinds/nodes", "pkg/translate", "pkg/policy", "api/..."}},
 	// The tests look at nodes as the syncer does.
 	"pkg/admission": {code: []string{
-		"pkg/policy", "pkg/translate", "pkg/syncer/kinds/nodes", "api/...", "k8s.io/apiserver",
+		"pkg/custom", "pkg/policy", "pkg/translate", "pkg/syncer/kinds/nodes", "api/...", "k8s.io/apiserver",
 	}, tests: []string{"pkg/syncer"}},
 
 	"pkg/controlplane/pki":        {},
@@ -100,17 +101,18 @@ var rules = map[string]rule{
 
 	// What the server does for its own release links no Kubernetes, so that its
 	// tests are quick and run under the race detector.
-	"pkg/app/autoscale":   {code: []string{"api/syncz"}, tests: []string{"pkg/storage", "test/databases"}},
-	"pkg/app/host":        {code: []string{"pkg/controlplane/pki", "api/..."}},
-	"pkg/app/hostnames":   {code: []string{"pkg/translate", "api/labels"}},
-	"pkg/app/lifecycle":   {},
-	"pkg/app/limits":      {code: []string{"pkg/syncer"}},
-	"pkg/app/podgc":       {code: []string{"pkg/translate"}},
-	"pkg/app/storesocket": {code: []string{"pkg/storage"}, tests: []string{"pkg/snapshot", "test/databases"}},
-	"pkg/app/nameserver":  {code: []string{"pkg/dns", "api/..."}, tests: []string{"pkg/controlplane/pki"}},
-	"pkg/app/operator":    {code: []string{"api/syncz"}, tests: []string{"pkg/controlplane/pki"}},
+	"pkg/app/autoscale":       {code: []string{"api/syncz"}, tests: []string{"pkg/storage", "test/databases"}},
+	"pkg/app/customresources": {code: []string{"pkg/custom", "pkg/syncer/...", "pkg/translate", "api/..."}, tests: []string{"test/await"}},
+	"pkg/app/host":            {code: []string{"pkg/controlplane/pki", "api/..."}},
+	"pkg/app/hostnames":       {code: []string{"pkg/translate", "api/labels"}},
+	"pkg/app/lifecycle":       {},
+	"pkg/app/limits":          {code: []string{"pkg/syncer"}},
+	"pkg/app/podgc":           {code: []string{"pkg/translate"}},
+	"pkg/app/storesocket":     {code: []string{"pkg/storage"}, tests: []string{"pkg/snapshot", "test/databases"}},
+	"pkg/app/nameserver":      {code: []string{"pkg/dns", "api/..."}, tests: []string{"pkg/controlplane/pki"}},
+	"pkg/app/operator":        {code: []string{"api/syncz"}, tests: []string{"pkg/controlplane/pki"}},
 	"pkg/app": {code: []string{
-		"pkg/app/...", "pkg/admission", "pkg/backup", "pkg/cgroup", "pkg/config", "pkg/controlplane/...", "pkg/dns", "pkg/egress", "pkg/metricsapi", "pkg/nodeproxy", "pkg/patch", "pkg/policy",
+		"pkg/app/...", "pkg/admission", "pkg/backup", "pkg/cgroup", "pkg/config", "pkg/controlplane/...", "pkg/custom", "pkg/dns", "pkg/egress", "pkg/metricsapi", "pkg/nodeproxy", "pkg/patch", "pkg/policy",
 		"pkg/snapshot", "pkg/storage", "pkg/syncer/...", "pkg/translate", "pkg/virtualscheduler/...", "api/...",
 	}, tests: []string{"test/await"}},
 

@@ -3,6 +3,7 @@ package chart_test
 import (
 	"flag"
 	"fmt"
+	"iter"
 	"os"
 	"path/filepath"
 	"slices"
@@ -48,10 +49,33 @@ func TestBad(t *testing.T) {
 }
 
 // isAbout reports whether a message is about a path. The templates write it with dots,
-// the schema with slashes.
+// the schema with slashes. A key in brackets may have both.
 func isAbout(message, path string) bool {
-	pointer := "/" + strings.NewReplacer(".", "/", "[", "/", "]", "").Replace(path)
+	pointer := "/"
+	for outside, inside := range keysOf(path) {
+		pointer += strings.ReplaceAll(outside, ".", "/")
+		if strings.HasSuffix(path, "]") || inside != "" {
+			pointer += "/" + strings.NewReplacer("~", "~0", "/", "~1").Replace(inside)
+		}
+	}
 	return strings.Contains(message, path+": ") || strings.Contains(message, "at '"+pointer+"': ")
+}
+
+// keysOf returns the parts of a path before a bracket, each with the key in the bracket.
+func keysOf(path string) iter.Seq2[string, string] {
+	return func(yield func(string, string) bool) {
+		for path != "" {
+			outside, rest, found := strings.Cut(path, "[")
+			inside, after, _ := strings.Cut(rest, "]")
+			if !found {
+				inside, after = "", ""
+			}
+			if !yield(outside, inside) {
+				return
+			}
+			path = after
+		}
+	}
 }
 
 // inOrder sorts the problems of the schema, which Helm lists in any order. Lines

@@ -444,6 +444,21 @@
 {{- if include "sublet.mapsToOne" $v.sync.fromHost.secrets.mappings.byName -}}
 {{- $problems = append $problems (printf "sync.fromHost.secrets.mappings.byName: Invalid value: %s: a whole namespace cannot get the name of one object; end the value of a key that ends with /* with /* too" (get $v.sync.fromHost.secrets.mappings "byName" | toJson)) -}}
 {{- end -}}
+{{- if include "sublet.customTwice" $v.sync -}}
+{{- $problems = append $problems (printf "sync.toHost.customResources: Invalid value: %s: a kind is on twice: a definition goes in one direction and in one version; leave the other entry out" (get $v.sync.toHost "customResources" | toJson)) -}}
+{{- end -}}
+{{- if include "sublet.customIncomplete" $v.sync.toHost.customResources -}}
+{{- $problems = append $problems (printf "sync.toHost.customResources: Invalid value: %s: an entry of references lacks a key; each has a path, and what the field names under to" (get $v.sync.toHost "customResources" | toJson)) -}}
+{{- end -}}
+{{- if include "sublet.customUnmapped" $v.sync.fromHost.customResources -}}
+{{- $problems = append $problems (printf "sync.fromHost.customResources: Invalid value: %s: a kind with scope: Namespaced has no mappings.byName, so the tenant would see nothing; name the objects there" (get $v.sync.fromHost "customResources" | toJson)) -}}
+{{- end -}}
+{{- if include "sublet.customMapped" $v.sync.fromHost.customResources -}}
+{{- $problems = append $problems (printf "sync.fromHost.customResources: Invalid value: %s: a kind has mappings.byName, but its objects have no namespace; set scope: Namespaced, or use the selector" (get $v.sync.fromHost "customResources" | toJson)) -}}
+{{- end -}}
+{{- if include "sublet.customMapsToOne" $v.sync.fromHost.customResources -}}
+{{- $problems = append $problems (printf "sync.fromHost.customResources: Invalid value: %s: a whole namespace cannot get the name of one object; end the value of a key that ends with /* with /* too" (get $v.sync.fromHost "customResources" | toJson)) -}}
+{{- end -}}
 {{- if and $v.controlPlane.advanced.encryption.enabled (not $v.controlPlane.advanced.encryption.resources) -}}
 {{- $problems = append $problems (printf "controlPlane.advanced.encryption.resources: Invalid value: %s: controlPlane.advanced.encryption.enabled is true, but no resource is encrypted; name at least one, or set that to false" (get $v.controlPlane.advanced.encryption "resources" | toJson)) -}}
 {{- end -}}

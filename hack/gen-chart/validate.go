@@ -65,6 +65,7 @@ func conditions() map[string]string {
 	maps.Copy(all, storeConditions())
 	maps.Copy(all, moveConditions())
 	maps.Copy(all, autoscalingConditions())
+	maps.Copy(all, customResourceConditions())
 	var greater []string
 	for _, name := range v1alpha1.LimitedResources() {
 		all["request-over-limit-"+string(name)] = overLimit(resources, name)
@@ -75,6 +76,17 @@ func conditions() map[string]string {
 	}
 	all["limit-range-under-control-plane"] = "or " + strings.Join(greater, " ")
 	return all
+}
+
+// customResourceConditions returns the conditions of kinds of custom resources.
+func customResourceConditions() map[string]string {
+	return map[string]string{
+		"custom-resource-twice":             `include "sublet.customTwice" $v.sync`,
+		"custom-resource-incomplete":        `include "sublet.customIncomplete" $v.sync.toHost.customResources`,
+		"custom-resource-without-mappings":  `include "sublet.customUnmapped" $v.sync.fromHost.customResources`,
+		"custom-resource-without-namespace": `include "sublet.customMapped" $v.sync.fromHost.customResources`,
+		"custom-resources-mapped-to-one":    `include "sublet.customMapsToOne" $v.sync.fromHost.customResources`,
+	}
 }
 
 func overLimit(resources string, name corev1.ResourceName) string {

@@ -17,6 +17,7 @@ import (
 	"github.com/sublet-dev/sublet/api/config/v1alpha1"
 	"github.com/sublet-dev/sublet/api/release"
 	"github.com/sublet-dev/sublet/api/syncz"
+	"github.com/sublet-dev/sublet/pkg/app/customresources"
 	"github.com/sublet-dev/sublet/pkg/app/host"
 	"github.com/sublet-dev/sublet/pkg/app/lifecycle"
 	"github.com/sublet-dev/sublet/pkg/backup"
@@ -99,11 +100,12 @@ type app struct {
 	dnsPods       *dns.Pods
 	secrets       []*host.SecretKeeper
 	hostFirst     *hostFirst
-	desired       *host.Replicas  // nil if no other replica can lead
-	members       *members        // nil unless the store is an embedded etcd
-	standby       *standby        // nil if no other replica can lead
-	contested     <-chan struct{} // closed when other replicas compete for the lease, nil if they never do
-	contest       func()          // closes contested
+	definitions   *customresources.Definitions // nil if no custom resource is synced
+	desired       *host.Replicas               // nil if no other replica can lead
+	members       *members                     // nil unless the store is an embedded etcd
+	standby       *standby                     // nil if no other replica can lead
+	contested     <-chan struct{}              // closed when other replicas compete for the lease, nil if they never do
+	contest       func()                       // closes contested
 }
 
 // serve runs the virtual cluster, once this replica is the holder. A replica that
@@ -231,6 +233,7 @@ func (a *app) parts() []lifecycle.Part {
 		{Name: "health", Run: a.runHealth},
 	}
 	parts = append(parts, a.storeParts()...)
+	parts = append(parts, a.definitionParts()...)
 	if a.dns != nil {
 		parts = append(parts, lifecycle.Part{Name: "DNS", Run: a.dns.Run}, lifecycle.Part{Name: "DNS clients", Run: a.watchDNSPods})
 	}

@@ -72,6 +72,9 @@ func (a *app) build(ctx context.Context) error {
 	if pods.client, err = kubernetes.NewForConfig(a.controlPlane.ClientConfig(nodeProxyUser, pki.GroupAdmins)); err != nil {
 		return err
 	}
+	if err := a.buildDefinitions(); err != nil {
+		return err
+	}
 	if err := a.buildDNS(); err != nil {
 		return err
 	}
@@ -231,10 +234,12 @@ func (a *app) hostFirstSteps() []controlplane.HostFirst {
 // policyChecks returns the checks of the policies, with the one that looks at Services.
 func (a *app) policyChecks() admission.Checks {
 	checks := admission.PolicyChecks(a.values, hostView{a.hostFirst, a.cluster(), a.hostClient})
-	admission.AddMappedChecks(checks, a.values, func(name string) bool {
+	isTerminating := func(name string) bool {
 		namespace, err := a.controlPlane.Informers().Core().V1().Namespaces().Lister().Get(name)
 		return err == nil && namespace.DeletionTimestamp != nil
-	})
+	}
+	admission.AddMappedChecks(checks, a.values, isTerminating)
+	admission.AddCustomResourceChecks(checks, a.customResourceOptions(isTerminating))
 	admission.AddNodeNameChecks(checks, a.values, a.readNode)
 	checks.Add(schema.GroupResource{Group: "apiregistration.k8s.io", Resource: "apiservices"}, admission.CheckAPIServices(
 		a.values.Policies.ControlPlane.Egress, func(namespace, name string) (*corev1.Service, error) {

@@ -130,7 +130,8 @@ func (a *app) syncAlone(ctx context.Context) error {
 // termParts returns what runs next to the engine for one term of the leader.
 func (a *app) termParts(s *session) []lifecycle.Part {
 	mirror := func(ctx context.Context) error { return a.runLimits(ctx, s.engine, s.virtual) }
-	return append([]lifecycle.Part{{Name: "limits", Run: mirror}}, s.scheduling.parts()...)
+	parts := append([]lifecycle.Part{{Name: "limits", Run: mirror}}, s.scheduling.parts()...)
+	return append(parts, a.customResourceParts(s)...)
 }
 
 // objectLimits returns the limits of copies on the host.

@@ -55,3 +55,15 @@ func ServiceSelector(c Cluster, namespace string, selector map[string]string) ma
 	}
 	return newHostLabels(c, namespace, selector)
 }
+
+// Selector returns the host's form of a label selector of a custom resource. It selects in
+// the virtual namespace alone.
+func Selector(c Cluster, namespace string, selector *metav1.LabelSelector) *metav1.LabelSelector {
+	return toHostSelector(c, []string{namespace}, selector)
+}
+
+// SelectorLabels returns the host's form of a map of labels that selects objects in a virtual
+// namespace.
+func SelectorLabels(c Cluster, namespace string, selector map[string]string) map[string]string {
+	return newHostLabels(c, namespace, selector)
+}

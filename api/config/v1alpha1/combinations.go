@@ -27,7 +27,8 @@ type Combination struct {
 func Combinations() []Combination {
 	return slices.Concat(nodesCombinations(), syncCombinations(), storeCombinations(), moveCombinations(), highAvailabilityCombinations(), autoscalingCombinations(),
 		controlPlaneCombinations(), resourceCombinations(), policyCombinations(),
-		mappingCombinations(), encryptionCombinations(), addressCombinations(), backupCombinations(), integrationCombinations())
+		mappingCombinations(), customResourceCombinations(), encryptionCombinations(), addressCombinations(), backupCombinations(),
+		integrationCombinations())
 }
 
 // nodesSetting is the path of the settings of nodes.

@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"net/url"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/robfig/cron/v3"
@@ -34,12 +35,13 @@ const (
 	labelPart   = `[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?`
 	ipv6        = `[0-9a-fA-F]*:[0-9a-fA-F:]*:[0-9a-fA-F.]*`
 	portSuffix  = `(:[0-9]{1,5})?`
+	pathKey     = `[A-Za-z_][-A-Za-z0-9_]*(\[\*\])*`
 	imageDigest = `(@sha256:[0-9a-f]{64})?`
 )
 
 // Formats returns all formats.
 func Formats() []Format {
-	return []Format{
+	return slices.Concat(customFormats(), []Format{
 		{Name: "dns-domain", Pattern: `^` + dnsName + `$`,
 			Want: "a DNS domain in lower case without a dot at its end, such as cluster.local", isValid: isDomain},
 		{Name: "dns-name-or-ip", Pattern: `^((\*\.)?` + dnsName + `|` + ipv6 + `)$`,
@@ -98,6 +100,20 @@ func Formats() []Format {
 			Want: "the path of an image without registry and tag, such as sublet-dev/sublet"},
 		{Name: "image-tag", Pattern: `^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}` + imageDigest + `$`,
 			Want: "the tag of an image, such as 0.1.0; quote it if it looks like a number"},
+	})
+}
+
+// customFormats returns the formats of the settings of custom resources.
+func customFormats() []Format {
+	return []Format{
+		{Name: "custom-resource", Pattern: `^` + dnsLabel + `\.` + dnsName + `(/v[0-9][a-z0-9]*)?$`,
+			Want: "the name of a CustomResourceDefinition with or without a version, such as widgets.example.com or widgets.example.com/v1"},
+		{Name: "field-path", Pattern: `^` + pathKey + `(\.` + pathKey + `)*$`,
+			Want: "the path of a field below the top of the object, such as spec.secretName or spec.tls[*].secretName", isValid: isFieldPath},
+		{Name: "reference-target",
+			Pattern: `^(secrets|configmaps|services|persistentvolumeclaims|serviceaccounts|labelSelector|labels|namespace|none|` + dnsLabel + `\.` + dnsName + `)$`,
+			Want: "secrets, configmaps, services, persistentvolumeclaims, serviceaccounts, the name of a custom resource such as " +
+				"issuers.example.com, labelSelector, labels, namespace or none"},
 	}
 }
 
@@ -127,6 +143,12 @@ func (f Format) Check(value string) string {
 		return ""
 	}
 	return "must be " + f.Want
+}
+
+// isFieldPath refuses the fields that Sublet itself writes.
+func isFieldPath(value string) bool {
+	first, _, _ := strings.Cut(value, ".")
+	return !slices.Contains([]string{"metadata", "status", "apiVersion", "kind"}, first)
 }
 
 func isQuantity(value string) bool {

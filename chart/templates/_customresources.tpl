@@ -1,0 +1,83 @@
+{{- /* Permissions for custom resources of the tenant, in the namespace of the release. */ -}}
+{{- define "sublet.customRules" -}}
+{{- range $key, $settings := .Values.sync.toHost.customResources -}}
+{{- if $settings.enabled -}}
+{{- $parts := splitn "." 2 (first (splitList "/" $key)) }}
+# {{ $key }}
+- apiGroups: [{{ quote $parts._1 }}]
+  resources: [{{ quote $parts._0 }}]
+  verbs: ["create", "delete", "get", "list", "patch", "watch"]
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{- /* Permissions in the whole host: custom resources of the host without a namespace, and all definitions that are copied. */ -}}
+{{- define "sublet.customClusterRules" -}}
+{{- $definitions := list -}}
+{{- range $key, $settings := .Values.sync.toHost.customResources -}}
+{{- if $settings.enabled -}}{{- $definitions = append $definitions (first (splitList "/" $key)) -}}{{- end -}}
+{{- end -}}
+{{- range $key, $settings := .Values.sync.fromHost.customResources -}}
+{{- if $settings.enabled -}}
+{{- $definitions = append $definitions (first (splitList "/" $key)) -}}
+{{- if eq ($settings.scope | default "Cluster") "Cluster" -}}
+{{- $parts := splitn "." 2 (first (splitList "/" $key)) }}
+# {{ $key }}
+- apiGroups: [{{ quote $parts._1 }}]
+  resources: [{{ quote $parts._0 }}]
+  verbs: ["get", "list", "watch"]
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- if $definitions }}
+# the definitions of custom resources
+- apiGroups: ["apiextensions.k8s.io"]
+  resources: ["customresourcedefinitions"]
+  resourceNames: {{ $definitions | sortAlpha | toJson }}
+  verbs: ["get", "list", "watch"]
+{{- end -}}
+{{- end -}}
+
+{{- /* Not empty if a definition is on twice. */ -}}
+{{- define "sublet.customTwice" -}}
+{{- $seen := dict -}}
+{{- range $entries := list .toHost.customResources .fromHost.customResources -}}
+{{- range $key, $settings := $entries -}}
+{{- if $settings.enabled -}}
+{{- $definition := first (splitList "/" $key) -}}
+{{- if hasKey $seen $definition }}yes{{ end -}}
+{{- $_ := set $seen $definition true -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{- /* Not empty if a rule of a reference lacks a key. */ -}}
+{{- define "sublet.customIncomplete" -}}
+{{- range $key, $settings := . -}}
+{{- range $settings.references -}}
+{{- if or (not .path) (not .to) }}yes{{ end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{- /* Not empty if a kind of the host with a namespace has no mappings. */ -}}
+{{- define "sublet.customUnmapped" -}}
+{{- range $key, $settings := . -}}
+{{- if and $settings.enabled (eq ($settings.scope | default "Cluster") "Namespaced") (not (dig "byName" dict ($settings.mappings | default dict))) }}yes{{ end -}}
+{{- end -}}
+{{- end -}}
+
+{{- /* Not empty if a kind of the host without a namespace has mappings. */ -}}
+{{- define "sublet.customMapped" -}}
+{{- range $key, $settings := . -}}
+{{- if and $settings.enabled (eq ($settings.scope | default "Cluster") "Cluster") (dig "byName" dict ($settings.mappings | default dict)) }}yes{{ end -}}
+{{- end -}}
+{{- end -}}
+
+{{- /* Not empty if a mapping of a kind gives all objects of a namespace one name. */ -}}
+{{- define "sublet.customMapsToOne" -}}
+{{- range $key, $settings := . -}}
+{{- if $settings.enabled }}{{ include "sublet.mapsToOne" (dig "byName" dict ($settings.mappings | default dict)) }}{{ end -}}
+{{- end -}}
+{{- end -}}

@@ -1,0 +1,98 @@
+package admission
+
+import (
+	"context"
+	"strings"
+
+	apiequality "k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apiserver/pkg/admission"
+
+	"github.com/sublet-dev/sublet/pkg/custom"
+	"github.com/sublet-dev/sublet/pkg/policy"
+)
+
+// CustomResourceOptions configure [AddCustomResourceChecks].
+type CustomResourceOptions struct {
+	// ToHost and FromHost are the names of the definitions that are synced, such as
+	// widgets.example.com.
+	ToHost, FromHost []string
+	// Plan returns what the objects of a kind refer to. It fails while that is not known.
+	Plan func(definition string) (*custom.Plan, error)
+	// IsTerminating reports whether a virtual namespace is being deleted.
+	IsTerminating func(namespace string) bool
+	// IsInternal reports whether a request comes from within the process. It must not depend
+	// on a name that a tenant can impersonate.
+	IsInternal func(ctx context.Context) bool
+}
+
+// AddCustomResourceChecks adds the checks of custom resources and of their definitions.
+func AddCustomResourceChecks(checks Checks, o CustomResourceOptions) {
+	if len(o.ToHost)+len(o.FromHost) == 0 {
+		return
+	}
+	definitions := hostOwned{noun: "definition"}
+	checks.Add(schema.GroupResource{Group: "apiextensions.k8s.io", Resource: "customresourcedefinitions"},
+		func(ctx context.Context, a admission.Attributes, i admission.ObjectInterfaces) (Judgement, error) {
+			if a.GetSubresource() == "status" && o.IsInternal(ctx) {
+				return Judgement{}, nil // The API server itself writes it.
+			}
+			return definitions.check(ctx, a, i)
+		})
+	for _, definition := range o.FromHost {
+		checks.Add(toGroupResource(definition), hostOwned{noun: "object", isTerminating: o.IsTerminating}.check)
+	}
+	for _, definition := range o.ToHost {
+		checks.Add(toGroupResource(definition), customCheck{definition, o.Plan}.check)
+	}
+}
+
+// toGroupResource returns the resource of a definition.
+func toGroupResource(definition string) schema.GroupResource {
+	resource, group, _ := strings.Cut(definition, ".")
+	return schema.GroupResource{Group: group, Resource: resource}
+}
+
+// customCheck judges the objects of a kind that have a copy on the host.
+type customCheck struct {
+	definition string
+	plan       func(definition string) (*custom.Plan, error)
+}
+
+// check denies an object that may refer to what is not the tenant's. An object may be older
+// than the rules: it can be deleted, and changed outside of what the host gets.
+func (c customCheck) check(_ context.Context, a admission.Attributes, _ admission.ObjectInterfaces) (Judgement, error) {
+	object, ok := a.GetObject().(*unstructured.Unstructured)
+	if !ok || a.GetSubresource() != "" || object.GetDeletionTimestamp() != nil {
+		return Judgement{}, nil
+	}
+	content := contentOf(object)
+	if old, ok := a.GetOldObject().(*unstructured.Unstructured); ok && apiequality.Semantic.DeepEqual(contentOf(old), content) {
+		return Judgement{}, nil
+	}
+	plan, err := c.plan(c.definition)
+	if err != nil {
+		return Judgement{}, apierrors.NewServiceUnavailable(err.Error())
+	}
+	var violations []policy.Violation
+	for _, problem := range plan.Check(content, a.GetNamespace()) {
+		violations = append(violations, policy.Violation{Field: problem.Path, Value: problem.Value, Detail: problem.Detail, Setting: problem.Setting})
+	}
+	return Judgement{Violations: violations}, nil
+}
+
+// contentOf returns a copy of an object without metadata and status.
+func contentOf(object *unstructured.Unstructured) map[string]any {
+	content := map[string]any{}
+	for key, value := range object.Object {
+		switch key {
+		case "apiVersion", "kind", "metadata", "status":
+		default:
+			content[key] = runtime.DeepCopyJSONValue(value)
+		}
+	}
+	return content
+}

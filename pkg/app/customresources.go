@@ -1,0 +1,71 @@
+package app
+
+import (
+	"context"
+	"fmt"
+
+	apiextensionsclient "k8s.io/apiextensions-apiserver/pkg/client/clientset/clientset"
+	"k8s.io/klog/v2"
+
+	"github.com/sublet-dev/sublet/pkg/admission"
+	"github.com/sublet-dev/sublet/pkg/app/customresources"
+	"github.com/sublet-dev/sublet/pkg/app/lifecycle"
+	"github.com/sublet-dev/sublet/pkg/controlplane/loopback"
+	"github.com/sublet-dev/sublet/pkg/controlplane/pki"
+	"github.com/sublet-dev/sublet/pkg/custom"
+)
+
+// buildDefinitions builds the definitions of custom resources. There are none if the settings
+// name no kind.
+func (a *app) buildDefinitions() error {
+	if !a.values.Sync.HasCustomResources() {
+		return nil
+	}
+	client, err := apiextensionsclient.NewForConfig(a.controlPlane.ClientConfig(syncerUser, pki.GroupAdmins))
+	if err != nil {
+		return fmt.Errorf("cannot build a client of the virtual cluster: %w", err)
+	}
+	a.definitions, err = customresources.NewDefinitions(client, a.values.Sync)
+	return err
+}
+
+// definitionParts returns what watches definitions on every replica.
+func (a *app) definitionParts() []lifecycle.Part {
+	if a.definitions == nil {
+		return nil
+	}
+	return []lifecycle.Part{{Name: "definitions", Run: a.definitions.Run}}
+}
+
+// customResourceParts returns what syncs custom resources for one term of the leader.
+func (a *app) customResourceParts(s *session) []lifecycle.Part {
+	if a.definitions == nil {
+		return nil
+	}
+	return []lifecycle.Part{{Name: "custom resources", Run: func(ctx context.Context) error {
+		host, err := apiextensionsclient.NewForConfig(a.limiter.Wrap(a.leaderHost))
+		if err != nil {
+			return fmt.Errorf("cannot build a client of the host: %w", err)
+		}
+		virtual, err := apiextensionsclient.NewForConfig(s.virtual)
+		if err != nil {
+			return fmt.Errorf("cannot build a client of the virtual cluster: %w", err)
+		}
+		c := &customresources.Controller{
+			Definitions: a.definitions, Host: host, Virtual: virtual,
+			Engine: s.engine, Log: klog.Background().WithName("customresources"),
+		}
+		defer a.health.add(c.Checks)()
+		return c.Run(ctx)
+	}}}
+}
+
+// customResourceOptions returns the options of the checks of custom resources.
+func (a *app) customResourceOptions(isTerminating func(namespace string) bool) admission.CustomResourceOptions {
+	toHost, fromHost := customresources.Resources(a.values.Sync)
+	return admission.CustomResourceOptions{
+		ToHost: toHost, FromHost: fromHost,
+		Plan:          func(definition string) (*custom.Plan, error) { return a.definitions.Plan(definition) },
+		IsTerminating: isTerminating, IsInternal: loopback.IsLoopback,
+	}
+}

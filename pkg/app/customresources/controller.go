@@ -1,0 +1,74 @@
+package customresources
+
+import (
+	"context"
+	"sync"
+
+	"github.com/go-logr/logr"
+	apiextensionsclient "k8s.io/apiextensions-apiserver/pkg/client/clientset/clientset"
+	"k8s.io/client-go/util/workqueue"
+
+	"github.com/sublet-dev/sublet/pkg/syncer"
+)
+
+// Engine syncs kinds.
+type Engine interface {
+	// Add starts to sync a kind.
+	Add(ctx context.Context, kind syncer.Kind) error
+	// Drop stops to sync a kind. Copies stay.
+	Drop(name string)
+}
+
+// Controller copies definitions of the host, and syncs their objects once both sides serve
+// them. It is a value per term.
+type Controller struct {
+	// Definitions are those of the virtual cluster.
+	Definitions *Definitions
+	// Host and Virtual read and write definitions. Host only reads.
+	Host, Virtual apiextensionsclient.Interface
+	// Engine syncs the objects.
+	Engine Engine
+	// Log is for kinds that start, stop and cannot be synced.
+	Log logr.Logger
+
+	queue   workqueue.TypedRateLimitingInterface[string]
+	host    map[string]*definitionWatch
+	running map[string]runningKind // used by the worker alone
+
+	mu       sync.Mutex
+	problems map[string]error // resource -> why it is not synced
+}
+
+// runningKind is a kind that the engine syncs.
+type runningKind struct {
+	names []string // of the kinds of the engine
+	state string   // what they were made from
+}
+
+// Run syncs custom resources until ctx ends.
+func (c *Controller) Run(ctx context.Context) error {
+	c.queue = workqueue.NewTypedRateLimitingQueue(workqueue.DefaultTypedControllerRateLimiter[string]())
+	c.host, c.running = map[string]*definitionWatch{}, map[string]runningKind{}
+	c.mu.Lock()
+	c.problems = map[string]error{}
+	c.mu.Unlock()
+	for _, resource := range c.Definitions.resources() {
+		var err error
+		if c.host[resource], err = newDefinitionWatch(c.Host, resource, c.queue.Add); err != nil {
+			return err
+		}
+		c.queue.Add(resource)
+	}
+	c.Definitions.setOnChange(c.queue.Add)
+	defer c.Definitions.setOnChange(nil)
+	var group sync.WaitGroup
+	for resource, w := range c.host {
+		group.Go(func() { w.informer.RunWithContext(ctx) })
+		group.Go(func() { w.awaitSynced(ctx, func() { c.queue.Add(resource) }) })
+	}
+	group.Go(func() { c.work(ctx) })
+	<-ctx.Done()
+	c.queue.ShutDown()
+	group.Wait()
+	return nil
+}

@@ -1,0 +1,70 @@
+package customresources
+
+import (
+	"maps"
+	"slices"
+
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+
+	"github.com/sublet-dev/sublet/api/config/v1alpha1"
+	"github.com/sublet-dev/sublet/pkg/custom"
+)
+
+// kind is a kind of custom resources that the settings ask for.
+type kind struct {
+	resource string // the name of the definition
+	wanted   custom.Wanted
+	setting  string                       // path of the settings
+	toHost   *v1alpha1.CustomResource     // nil for a kind of the host
+	fromHost *v1alpha1.HostCustomResource // nil for a kind of the tenant
+}
+
+// newKinds returns the kinds that are on, by the name of their definition.
+func newKinds(sync v1alpha1.Sync) map[string]kind {
+	kinds := map[string]kind{}
+	for key, settings := range sync.ToHost.CustomResources {
+		if settings.Enabled {
+			resource, version := v1alpha1.SplitCustomResource(key)
+			kinds[resource] = kind{
+				resource: resource, setting: "sync.toHost.customResources[" + key + "]", toHost: &settings,
+				wanted: custom.Wanted{Version: version, Scope: apiextensionsv1.NamespaceScoped},
+			}
+		}
+	}
+	for key, settings := range sync.FromHost.CustomResources {
+		if settings.Enabled {
+			resource, version := v1alpha1.SplitCustomResource(key)
+			k := kind{
+				resource: resource, setting: "sync.fromHost.customResources[" + key + "]", fromHost: &settings,
+				wanted: custom.Wanted{Version: version, Scope: apiextensionsv1.ClusterScoped},
+			}
+			if settings.IsNamespaced() {
+				k.wanted.Scope = apiextensionsv1.NamespaceScoped
+			}
+			kinds[resource] = k
+		}
+	}
+	return kinds
+}
+
+// Resources returns the definitions that settings ask for: those of kinds of the tenant, and
+// those of kinds of the host, sorted.
+func Resources(sync v1alpha1.Sync) (toHost, fromHost []string) {
+	kinds := newKinds(sync)
+	for _, resource := range slices.Sorted(maps.Keys(kinds)) {
+		if kinds[resource].toHost != nil {
+			toHost = append(toHost, resource)
+		} else {
+			fromHost = append(fromHost, resource)
+		}
+	}
+	return toHost, fromHost
+}
+
+// compile returns the plan of a kind of the tenant.
+func (k kind) compile(definition *apiextensionsv1.CustomResourceDefinition, version string, kinds map[string]kind) (*custom.Plan, error) {
+	return custom.Compile(custom.SchemaOf(definition, version), custom.Options{
+		Setting: k.setting, References: k.toHost.References, Trusted: k.toHost.Trusted,
+		Synced: func(resource string) bool { return kinds[resource].toHost != nil },
+	})
+}

@@ -1,0 +1,205 @@
+package customresources
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	apiequality "k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"github.com/sublet-dev/sublet/api/syncz"
+	"github.com/sublet-dev/sublet/pkg/custom"
+	"github.com/sublet-dev/sublet/pkg/syncer"
+	"github.com/sublet-dev/sublet/pkg/syncer/kinds"
+)
+
+// errTenantsDefinition is why a definition of a tenant is left alone.
+var errTenantsDefinition = errors.New("the virtual cluster has a definition of that name which is the tenant's; the tenant has to delete it")
+
+// errNoDefinition is why a kind is not synced whose definition the host does not have.
+var errNoDefinition = errors.New("the host has no definition of that name")
+
+// errNotServed is why a kind is not synced whose definition has just come, or whose names
+// another definition has.
+var errNotServed = errors.New("one of the two API servers does not serve it; see the conditions of both definitions")
+
+// work reconciles definitions one after the other.
+func (c *Controller) work(ctx context.Context) {
+	for {
+		resource, done := c.queue.Get()
+		if done {
+			return
+		}
+		err := c.reconcile(ctx, resource)
+		c.record(resource, err)
+		if _, refused := errors.AsType[*refusedError](err); err == nil || refused {
+			c.queue.Forget(resource) // Only a change of a definition helps.
+		} else if ctx.Err() == nil {
+			c.queue.AddRateLimited(resource)
+		}
+		c.queue.Done(resource)
+	}
+}
+
+// refusedError is why a kind cannot be synced as its definitions are.
+type refusedError struct{ cause error }
+
+// Error returns the cause.
+func (e *refusedError) Error() string { return e.cause.Error() }
+
+// Unwrap returns the cause.
+func (e *refusedError) Unwrap() error { return e.cause }
+
+// reconcile brings one definition and its kinds up to date.
+func (c *Controller) reconcile(ctx context.Context, resource string) error {
+	k := c.Definitions.kinds[resource]
+	host, hostSynced := c.host[resource].get()
+	virtual, virtualSynced := c.Definitions.watches[resource].get()
+	switch {
+	case !hostSynced || !virtualSynced:
+		return nil
+	case host == nil:
+		c.drop(resource)
+		if err := c.deleteCopy(ctx, k, virtual); err != nil {
+			return err
+		}
+		return &refusedError{errNoDefinition}
+	case virtual != nil && !custom.IsCopy(virtual):
+		c.drop(resource)
+		return &refusedError{errTenantsDefinition}
+	}
+	wanted, err := custom.NewDefinition(host, virtual, k.wanted)
+	if err != nil {
+		c.drop(resource)
+		return &refusedError{err}
+	}
+	changed, err := c.write(ctx, virtual, wanted.Copy)
+	if err != nil || changed {
+		return err // The watch shows what was written.
+	}
+	if !custom.IsServed(virtual) || !custom.IsServed(host) {
+		c.drop(resource)
+		return &refusedError{errNotServed}
+	}
+	return c.start(ctx, k, host, virtual, wanted.Version)
+}
+
+// write makes the virtual definition like wanted. changed reports whether it was not.
+func (c *Controller) write(ctx context.Context, virtual, wanted *apiextensionsv1.CustomResourceDefinition) (changed bool, err error) {
+	if virtual == nil {
+		_, err := c.Virtual.ApiextensionsV1().CustomResourceDefinitions().Create(ctx, wanted, metav1.CreateOptions{})
+		if apierrors.IsAlreadyExists(err) {
+			return true, nil // The watch is late.
+		}
+		if err != nil {
+			return false, fmt.Errorf("cannot create definition %s: %w", wanted.Name, err)
+		}
+		return true, nil
+	}
+	after := virtual.DeepCopy()
+	after.Spec, after.Annotations = wanted.Spec, wanted.Annotations
+	if apiequality.Semantic.DeepEqual(after, virtual) {
+		return false, nil
+	}
+	if _, err := c.Virtual.ApiextensionsV1().CustomResourceDefinitions().Update(ctx, after, metav1.UpdateOptions{}); err != nil {
+		return false, fmt.Errorf("cannot update definition %s: %w", wanted.Name, err)
+	}
+	return true, nil
+}
+
+// deleteCopy deletes the copy of a definition that the host no longer has. That of a kind of
+// the tenant stays: with it would go the tenant's objects.
+func (c *Controller) deleteCopy(ctx context.Context, k kind, virtual *apiextensionsv1.CustomResourceDefinition) error {
+	if k.fromHost == nil || virtual == nil || !custom.IsCopy(virtual) {
+		return nil
+	}
+	_, err := c.Host.ApiextensionsV1().CustomResourceDefinitions().Get(ctx, k.resource, metav1.GetOptions{})
+	if !apierrors.IsNotFound(err) {
+		return err // The cache is late, or the host does not respond.
+	}
+	err = c.Virtual.ApiextensionsV1().CustomResourceDefinitions().Delete(ctx, k.resource, metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &virtual.UID}})
+	if err != nil && !apierrors.IsNotFound(err) {
+		return fmt.Errorf("cannot delete definition %s: %w", k.resource, err)
+	}
+	return nil
+}
+
+// start syncs the objects of a kind, from its present definition.
+func (c *Controller) start(ctx context.Context, k kind, host, virtual *apiextensionsv1.CustomResourceDefinition, version string) error {
+	state := strings.Join([]string{
+		version, string(host.UID), string(virtual.UID), strconv.FormatInt(virtual.Generation, 10),
+	}, " ")
+	if c.running[k.resource].state == state {
+		return nil
+	}
+	o := kinds.CustomOptions{
+		Resource: k.resource,
+		Kind:     schema.GroupVersionKind{Group: virtual.Spec.Group, Version: version, Kind: virtual.Spec.Names.Kind},
+	}
+	var all []syncer.Kind
+	if k.fromHost != nil {
+		all = []syncer.Kind{kinds.HostCustomResource(o, *k.fromHost)}
+	} else {
+		var err error
+		if o.Plan, err = c.Definitions.Plan(k.resource); err != nil {
+			c.drop(k.resource)
+			return &refusedError{err}
+		}
+		all = kinds.CustomResources(o)
+	}
+	c.drop(k.resource)
+	added := runningKind{state: state}
+	for _, kind := range all {
+		if err := c.Engine.Add(ctx, kind); err != nil {
+			c.running[k.resource] = added
+			c.drop(k.resource)
+			return fmt.Errorf("cannot sync %s: %w", kind.Name(), err)
+		}
+		added.names = append(added.names, kind.Name())
+	}
+	c.running[k.resource] = added
+	c.Log.Info("Custom resource synced", "resource", k.resource, "version", version)
+	return nil
+}
+
+// drop stops to sync the objects of a kind.
+func (c *Controller) drop(resource string) {
+	for _, name := range slices.Backward(c.running[resource].names) {
+		c.Engine.Drop(name)
+	}
+	delete(c.running, resource)
+}
+
+// record records why a kind is not synced, nil if it is.
+func (c *Controller) record(resource string, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	before := c.problems[resource]
+	if err != nil && (before == nil || before.Error() != err.Error()) {
+		c.Log.Info("Custom resource not synced", "resource", resource, "reason", err.Error())
+	}
+	c.problems[resource] = err
+}
+
+// Checks returns the health of each kind.
+func (c *Controller) Checks() []syncz.Check {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var checks []syncz.Check
+	for _, resource := range c.Definitions.resources() {
+		check := syncz.Check{Name: "definition " + resource, Healthy: c.problems[resource] == nil}
+		if !check.Healthy {
+			check.Message = "not synced"
+			check.Details = []string{c.problems[resource].Error()}
+		}
+		checks = append(checks, check)
+	}
+	return checks
+}

@@ -1,0 +1,264 @@
+package custom
+
+import (
+	"fmt"
+	"slices"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/sublet-dev/sublet/pkg/translate"
+)
+
+// Problem is a field that may refer to what is not the tenant's.
+type Problem struct {
+	// Path is the path of the field, as in spec.peers[0].namespace.
+	Path string
+	// Value is what it has, empty for a whole object.
+	Value string
+	// Detail is what is wrong, and what to do.
+	Detail string
+	// Setting is the path of the setting that can change this, empty if none can.
+	Setting string
+}
+
+// Refs are the names of objects in the namespace of the object that refers to them.
+type Refs struct {
+	ConfigMaps, Secrets []string
+}
+
+// Check returns the problems of an object of a virtual namespace. It does not change it.
+func (p *Plan) Check(object map[string]any, namespace string) []Problem {
+	w := walk{plan: p, namespace: namespace}
+	w.node(p.root, object, "", nil)
+	return w.problems
+}
+
+// Refs returns the ConfigMaps and Secrets that an object refers to, sorted.
+func (p *Plan) Refs(object map[string]any) Refs {
+	w := walk{plan: p}
+	w.node(p.root, object, "", nil)
+	slices.Sort(w.refs.ConfigMaps)
+	slices.Sort(w.refs.Secrets)
+	return Refs{ConfigMaps: slices.Compact(w.refs.ConfigMaps), Secrets: slices.Compact(w.refs.Secrets)}
+}
+
+// ToHost renames what an object of a virtual namespace refers to. It changes object, which must
+// have no problem.
+func (p *Plan) ToHost(object map[string]any, namespace string, cluster translate.Cluster, resource string) {
+	w := walk{plan: p, namespace: namespace, cluster: &cluster, resource: resource}
+	w.node(p.root, object, "", nil)
+}
+
+// Role returns the role of the host copies of Secrets and ConfigMaps that objects of a custom
+// resource refer to, for [translate.Derived].
+func Role(resource string) string { return "of " + resource }
+
+// walk visits the values of an object that a plan has a node for.
+type walk struct {
+	plan      *Plan
+	namespace string
+	// cluster is set if the object is to be renamed.
+	cluster  *translate.Cluster
+	resource string
+	problems []Problem
+	refs     Refs
+	// reads specifies that the object stays as it is.
+	reads bool
+	// hostNames maps names of the host -> virtual names, nil if nobody asks.
+	hostNames map[string]string
+}
+
+// node visits a value. set replaces it where it is.
+func (w *walk) node(n *node, value any, path string, set func(any)) {
+	if n == nil || value == nil {
+		return
+	}
+	if n.rule != passes {
+		w.rule(n, value, path, set)
+		return
+	}
+	switch value := value.(type) {
+	case map[string]any:
+		if n.items == nil {
+			w.object(n, value, path)
+			return
+		}
+	case []any:
+		if n.items != nil {
+			for i := range value {
+				w.node(n.items, value[i], fmt.Sprintf("%s[%d]", path, i), func(v any) { value[i] = v })
+			}
+			return
+		}
+	}
+	// Another version of the kind may have another form here.
+	w.deny(path, nil, "does not have the form of the version that is synced")
+}
+
+// object visits the fields of an object.
+func (w *walk) object(n *node, value map[string]any, path string) {
+	for _, key := range sortedKeys(n.fields) {
+		below := n.fields[key]
+		if _, ok := value[key]; !ok && (below.rule == selects || below.rule == selectsLabels) && !below.optional {
+			w.ask(join(path, key), nil, "is left out, and controllers differ in what that selects; set it")
+			continue
+		}
+		w.node(below, value[key], join(path, key), func(v any) { value[key] = v })
+	}
+	if n.values == nil {
+		return
+	}
+	for _, key := range sortedKeys(value) {
+		w.node(n.values, value[key], path+"["+key+"]", func(v any) { value[key] = v })
+	}
+}
+
+// rule applies a rule to a value that exists.
+func (w *walk) rule(n *node, value any, path string, set func(any)) {
+	switch n.rule {
+	case names:
+		w.each(value, path, set, func(name, _ string) string { return w.name(n.resource, name) })
+	case namespaces:
+		w.each(value, path, set, w.namespaceOf)
+	case selects:
+		w.selector(value, path, set)
+	case selectsLabels:
+		w.labels(value, path, set)
+	case unknown:
+		if !isEmpty(value) {
+			w.ask(path, value, n.why+", and no rule names it; leave it out")
+		}
+	}
+}
+
+// each replaces a text, or each text of a list. What is neither is denied.
+func (w *walk) each(value any, path string, set func(any), replace func(text, path string) string) {
+	switch value := value.(type) {
+	case string:
+		if value != "" {
+			w.replace(set, replace(value, path))
+		}
+	case []any:
+		for i := range value {
+			w.each(value[i], fmt.Sprintf("%s[%d]", path, i), func(v any) { value[i] = v }, replace)
+		}
+	default:
+		w.ask(path, nil, "must be a name or a list of names by its rule")
+	}
+}
+
+func (w *walk) replace(set func(any), value any) {
+	if w.cluster != nil && !w.reads {
+		set(value)
+	}
+}
+
+// name records a name, and returns the one on the host.
+func (w *walk) name(resource, name string) string {
+	scheme := translate.Scheme(translate.Hashed)
+	switch resource {
+	case secrets:
+		w.refs.Secrets = append(w.refs.Secrets, name)
+		scheme = translate.Derived(Role(w.resource))
+	case configMaps:
+		w.refs.ConfigMaps = append(w.refs.ConfigMaps, name)
+		scheme = translate.Derived(Role(w.resource))
+	}
+	if w.cluster == nil {
+		return name
+	}
+	host := scheme(*w.cluster, types.NamespacedName{Namespace: w.namespace, Name: name}).Name
+	if w.hostNames != nil {
+		w.hostNames[host] = name
+	}
+	return host
+}
+
+// namespaceOf returns the host namespace for the name of the object's own one.
+func (w *walk) namespaceOf(name, path string) string {
+	if name != w.namespace {
+		w.deny(path, name, "must be "+w.namespace+" or empty: a reference to another namespace is not possible")
+	}
+	if w.cluster == nil {
+		return name
+	}
+	return w.cluster.Namespace
+}
+
+// selector confines a label selector to the virtual namespace.
+func (w *walk) selector(value any, path string, set func(any)) {
+	object, ok := value.(map[string]any)
+	selector := &metav1.LabelSelector{}
+	if !ok || runtime.DefaultUnstructuredConverter.FromUnstructuredWithValidation(object, selector, true) != nil {
+		w.deny(path, nil, "must be a label selector with matchLabels and matchExpressions")
+		return
+	}
+	if w.cluster == nil || w.reads {
+		return
+	}
+	confined, err := runtime.DefaultUnstructuredConverter.ToUnstructured(translate.Selector(*w.cluster, w.namespace, selector))
+	if err != nil {
+		w.deny(path, nil, "cannot be encoded")
+		return
+	}
+	set(confined)
+}
+
+// labels confines a map of labels that selects objects.
+func (w *walk) labels(value any, path string, set func(any)) {
+	object, ok := value.(map[string]any)
+	tenant := make(map[string]string, len(object))
+	for key, value := range object {
+		text, isText := value.(string)
+		ok = ok && isText
+		tenant[key] = text
+	}
+	if !ok {
+		w.deny(path, nil, "must be a map of labels")
+		return
+	}
+	if w.cluster == nil || w.reads {
+		return
+	}
+	confined := map[string]any{}
+	for key, value := range translate.SelectorLabels(*w.cluster, w.namespace, tenant) {
+		confined[key] = value
+	}
+	set(confined)
+}
+
+// ask records a problem that a rule of the operator can solve.
+func (w *walk) ask(path string, value any, detail string) {
+	w.deny(path, value, detail)
+	w.problems[len(w.problems)-1].Setting = w.plan.setting + ".references"
+}
+
+// deny records a problem.
+func (w *walk) deny(path string, value any, detail string) {
+	text, _ := value.(string)
+	w.problems = append(w.problems, Problem{Path: path, Value: text, Detail: detail})
+}
+
+// isEmpty reports whether a value has nothing that could refer to anything.
+func isEmpty(value any) bool {
+	switch value := value.(type) {
+	case nil:
+		return true
+	case string:
+		return value == ""
+	case []any:
+		return len(value) == 0
+	}
+	// An empty object selects everything for many controllers.
+	return false
+}
+
+// HostNames returns the names on the host of what an object of a virtual namespace refers to.
+// Host name -> virtual name.
+func (p *Plan) HostNames(object map[string]any, namespace string, cluster translate.Cluster, resource string) map[string]string {
+	w := walk{plan: p, namespace: namespace, resource: resource, hostNames: map[string]string{}, cluster: &cluster, reads: true}
+	w.node(p.root, object, "", nil)
+	return w.hostNames
+}

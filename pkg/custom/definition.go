@@ -1,0 +1,133 @@
+package custom
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/sublet-dev/sublet/api/labels"
+)
+
+// Definition is the copy of a definition of the host, and how objects of the kind are synced.
+type Definition struct {
+	// Copy is the definition to have in the virtual cluster.
+	Copy *apiextensionsv1.CustomResourceDefinition
+	// Version is the one in which both sides are read and written.
+	Version string
+}
+
+// Wanted is what the settings ask for.
+type Wanted struct {
+	// Version is the version to sync. Empty means the storage version if it is served, or else
+	// the first one that is.
+	Version string
+	// Scope is the scope that the kind must have.
+	Scope apiextensionsv1.ResourceScope
+}
+
+// NewDefinition returns the copy of a definition of the host. virtual is the copy as it is
+// now, nil if there is none. It fails if the kind cannot be synced, with the reason.
+func NewDefinition(host, virtual *apiextensionsv1.CustomResourceDefinition, wanted Wanted) (Definition, error) {
+	if host.Spec.Scope != wanted.Scope {
+		return Definition{}, fmt.Errorf("its scope on the host is %s, not %s", host.Spec.Scope, wanted.Scope)
+	}
+	if host.Spec.PreserveUnknownFields {
+		return Definition{}, errors.New("it preserves unknown fields on the host, so that it has no schema")
+	}
+	version, err := ChooseVersion(host, wanted.Version)
+	if err != nil {
+		return Definition{}, err
+	}
+	copied := &apiextensionsv1.CustomResourceDefinition{ObjectMeta: metav1.ObjectMeta{
+		Name:        host.Name,
+		Annotations: map[string]string{labels.HostUID: string(host.UID)},
+	}}
+	if approved, ok := host.Annotations[apiextensionsv1.KubeAPIApprovedAnnotation]; ok {
+		copied.Annotations[apiextensionsv1.KubeAPIApprovedAnnotation] = approved
+	}
+	host.Spec.DeepCopyInto(&copied.Spec)
+	if converts(host) {
+		copied.Spec.Versions = slices.DeleteFunc(copied.Spec.Versions, func(v apiextensionsv1.CustomResourceDefinitionVersion) bool {
+			return v.Name != version
+		})
+		copied.Spec.Versions[0].Storage = true
+	}
+	copied.Spec.Conversion = &apiextensionsv1.CustomResourceConversion{Strategy: apiextensionsv1.NoneConverter}
+	keepStoredVersions(copied, virtual)
+	return Definition{Copy: copied, Version: version}, nil
+}
+
+// ChooseVersion returns the version in which the kind is synced.
+func ChooseVersion(host *apiextensionsv1.CustomResourceDefinition, wanted string) (string, error) {
+	storage, served := "", ""
+	for _, v := range host.Spec.Versions {
+		switch {
+		case !v.Served:
+		case v.Name == wanted:
+			return wanted, nil
+		case v.Storage:
+			storage = v.Name
+		case served == "":
+			served = v.Name
+		}
+	}
+	switch {
+	case wanted != "":
+		return "", fmt.Errorf("the host does not serve the version %s", wanted)
+	case storage != "":
+		return storage, nil
+	case served == "":
+		return "", errors.New("the host serves no version of it")
+	case converts(host):
+		return "", errors.New("the host does not serve its storage version, and other versions need a webhook of the host; name one version in the key")
+	}
+	return served, nil
+}
+
+// converts reports whether versions differ in more than their name.
+func converts(host *apiextensionsv1.CustomResourceDefinition) bool {
+	return host.Spec.Conversion != nil && host.Spec.Conversion.Strategy != apiextensionsv1.NoneConverter
+}
+
+// keepStoredVersions adds versions that objects of the virtual cluster may be stored in and
+// that the host no longer has. They are not served. An API server refuses to lose them.
+func keepStoredVersions(copied, virtual *apiextensionsv1.CustomResourceDefinition) {
+	if virtual == nil {
+		return
+	}
+	for _, stored := range virtual.Status.StoredVersions {
+		isStored := func(v apiextensionsv1.CustomResourceDefinitionVersion) bool { return v.Name == stored }
+		before := slices.IndexFunc(virtual.Spec.Versions, isStored)
+		if before < 0 || slices.ContainsFunc(copied.Spec.Versions, isStored) {
+			continue
+		}
+		kept := *virtual.Spec.Versions[before].DeepCopy()
+		kept.Served, kept.Storage = false, false
+		copied.Spec.Versions = append(copied.Spec.Versions, kept)
+	}
+}
+
+// IsCopy reports whether a definition of the virtual cluster is the copy of one of the host.
+func IsCopy(virtual *apiextensionsv1.CustomResourceDefinition) bool {
+	return virtual.Annotations[labels.HostUID] != ""
+}
+
+// IsServed reports whether the API server of a definition serves its objects.
+func IsServed(definition *apiextensionsv1.CustomResourceDefinition) bool {
+	return slices.ContainsFunc(definition.Status.Conditions, func(c apiextensionsv1.CustomResourceDefinitionCondition) bool {
+		return c.Type == apiextensionsv1.Established && c.Status == apiextensionsv1.ConditionTrue
+	})
+}
+
+// SchemaOf returns the schema of a version of a definition, nil if it has none.
+func SchemaOf(definition *apiextensionsv1.CustomResourceDefinition, version string) *apiextensionsv1.JSONSchemaProps {
+	for _, v := range definition.Spec.Versions {
+		if v.Name == version && v.Schema != nil {
+			return v.Schema.OpenAPIV3Schema
+		}
+	}
+	return nil
+}

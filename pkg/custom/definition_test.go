@@ -1,0 +1,117 @@
+package custom
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/sublet-dev/sublet/api/labels"
+)
+
+// version returns a version in the form "name", "name served" or "name served storage".
+func version(text string) apiextensionsv1.CustomResourceDefinitionVersion {
+	name, flags, _ := strings.Cut(text, " ")
+	return apiextensionsv1.CustomResourceDefinitionVersion{
+		Name: name, Served: strings.Contains(flags, "served"), Storage: strings.Contains(flags, "storage"),
+		Schema:                   &apiextensionsv1.CustomResourceValidation{OpenAPIV3Schema: &apiextensionsv1.JSONSchemaProps{Type: "object", Description: name}},
+		Subresources:             &apiextensionsv1.CustomResourceSubresources{Status: &apiextensionsv1.CustomResourceSubresourceStatus{}},
+		AdditionalPrinterColumns: []apiextensionsv1.CustomResourceColumnDefinition{{Name: "Size", Type: "integer", JSONPath: ".spec.size"}},
+	}
+}
+
+func definition(strategy apiextensionsv1.ConversionStrategyType, versions ...string) *apiextensionsv1.CustomResourceDefinition {
+	d := &apiextensionsv1.CustomResourceDefinition{
+		ObjectMeta: metav1.ObjectMeta{Name: widgets, UID: "h", Labels: map[string]string{"a": "b"}, Annotations: map[string]string{"c": "d"}},
+		Spec: apiextensionsv1.CustomResourceDefinitionSpec{
+			Group: "example.com", Scope: apiextensionsv1.NamespaceScoped,
+			Names:      apiextensionsv1.CustomResourceDefinitionNames{Plural: "widgets", Kind: "Widget", Categories: []string{"all"}},
+			Conversion: &apiextensionsv1.CustomResourceConversion{Strategy: strategy},
+		},
+	}
+	for _, v := range versions {
+		d.Spec.Versions = append(d.Spec.Versions, version(v))
+	}
+	return d
+}
+
+// TestNewDefinition looks at the versions of the copy.
+func TestNewDefinition(t *testing.T) {
+	t.Parallel()
+	const none, webhook = apiextensionsv1.NoneConverter, apiextensionsv1.WebhookConverter
+	for _, c := range []struct {
+		reason  string
+		host    *apiextensionsv1.CustomResourceDefinition
+		virtual *apiextensionsv1.CustomResourceDefinition
+		wanted  Wanted
+		version string
+		copied  []string
+		err     string
+	}{
+		{"one version", definition(none, "v1 served storage"), nil, Wanted{}, "v1", []string{"v1 served storage"}, ""},
+		{"without conversion all versions pass", definition(none, "v1 served storage", "v2 served", "v0"), nil, Wanted{}, "v1", []string{"v1 served storage", "v2 served", "v0"}, ""},
+		{"the key names a version", definition(none, "v1 served storage", "v2 served"), nil, Wanted{Version: "v2"}, "v2", []string{"v1 served storage", "v2 served"}, ""},
+		{"a storage version that is not served", definition(none, "v1 storage", "v2 served"), nil, Wanted{}, "v2", []string{"v1 storage", "v2 served"}, ""},
+		{"a webhook leaves the storage version", definition(webhook, "v1 served", "v2 served storage"), nil, Wanted{}, "v2", []string{"v2 served storage"}, ""},
+		{"a webhook leaves the version of the key", definition(webhook, "v1 served", "v2 served storage"), nil, Wanted{Version: "v1"}, "v1", []string{"v1 served storage"}, ""},
+		{"a webhook and no served storage version", definition(webhook, "v1 served", "v2 storage"), nil, Wanted{}, "", nil, "name one version in the key"},
+		{"a version that is not there", definition(none, "v1 served storage"), nil, Wanted{Version: "v3"}, "", nil, "does not serve the version v3"},
+		{"a version that is not served", definition(none, "v1 served storage", "v2"), nil, Wanted{Version: "v2"}, "", nil, "does not serve the version v2"},
+		{"no served version", definition(none, "v1 storage"), nil, Wanted{}, "", nil, "serves no version"},
+		{"another scope", definition(none, "v1 served storage"), nil, Wanted{Scope: apiextensionsv1.ClusterScoped}, "", nil, "scope on the host is Namespaced"},
+		{
+			"a version with objects stays", definition(webhook, "v1 served", "v2 served storage"), stored("v1"), Wanted{}, "v2",
+			[]string{"v2 served storage", "v1"}, "",
+		},
+	} {
+		if c.wanted.Scope == "" {
+			c.wanted.Scope = apiextensionsv1.NamespaceScoped
+		}
+		got, err := NewDefinition(c.host, c.virtual, c.wanted)
+		if c.err != "" {
+			if err == nil || !strings.Contains(err.Error(), c.err) {
+				t.Errorf("%s: got %v, want %s", c.reason, err, c.err)
+			}
+			continue
+		}
+		if err != nil {
+			t.Errorf("%s: %v", c.reason, err)
+			continue
+		}
+		want := definition(none, c.copied...)
+		want.UID, want.Labels, want.Annotations = "", nil, map[string]string{labels.HostUID: "h"}
+		if diff := cmp.Diff(want, got.Copy); diff != "" || got.Version != c.version {
+			t.Errorf("%s: version %s, want %s (-want +got):\n%s", c.reason, got.Version, c.version, diff)
+		}
+		if SchemaOf(got.Copy, got.Version).Description != c.version {
+			t.Errorf("%s: another schema than that of its version", c.reason)
+		}
+	}
+}
+
+// stored returns a copy that has objects in a version.
+func stored(version string) *apiextensionsv1.CustomResourceDefinition {
+	d := definition(apiextensionsv1.NoneConverter, version+" served storage")
+	d.Status.StoredVersions = []string{version}
+	return d
+}
+
+// TestIsServed reads the conditions and marks of definitions.
+func TestIsServed(t *testing.T) {
+	t.Parallel()
+	d := definition(apiextensionsv1.NoneConverter, "v1 served storage")
+	if IsServed(d) || IsCopy(d) || SchemaOf(d, "v9") != nil {
+		t.Error("a definition without conditions and annotations is no served copy")
+	}
+	d.Annotations = map[string]string{labels.HostUID: "h"}
+	d.Status.Conditions = []apiextensionsv1.CustomResourceDefinitionCondition{{Type: apiextensionsv1.Established, Status: apiextensionsv1.ConditionTrue}}
+	if !IsServed(d) || !IsCopy(d) {
+		t.Error("an established definition with the mark is a served copy")
+	}
+	d.Spec.PreserveUnknownFields = true
+	if _, err := NewDefinition(d, nil, Wanted{Scope: apiextensionsv1.NamespaceScoped}); err == nil {
+		t.Error("unknown fields of anything must be refused")
+	}
+}

@@ -1,0 +1,237 @@
+package kinds
+
+import (
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	apilabels "k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/sublet-dev/sublet/api/config/v1alpha1"
+	"github.com/sublet-dev/sublet/api/labels"
+	"github.com/sublet-dev/sublet/pkg/custom"
+	"github.com/sublet-dev/sublet/pkg/syncer"
+	"github.com/sublet-dev/sublet/pkg/translate"
+)
+
+// CustomOptions describe a kind of custom resources. They come from its definition.
+type CustomOptions struct {
+	// Resource is the name of the definition, such as widgets.example.com. The kind has that
+	// name.
+	Resource string
+	// Kind is the type of the objects, in the version to sync.
+	Kind schema.GroupVersionKind
+	// Plan is what the objects refer to.
+	Plan *custom.Plan
+}
+
+// CustomResources returns the kinds that sync a custom resource of the tenant: the resource,
+// and the Secrets and ConfigMaps that its objects refer to.
+func CustomResources(o CustomOptions) []syncer.Kind {
+	return []syncer.Kind{
+		syncer.Define(o.Resource, customToHost(o)),
+		syncer.Define("secrets of "+o.Resource, customSecrets(o)),
+		syncer.Define("configmaps of "+o.Resource, customConfigMaps(o)),
+	}
+}
+
+// newEmpty returns an empty object of the kind.
+func (o CustomOptions) newEmpty() *unstructured.Unstructured {
+	u := &unstructured.Unstructured{}
+	u.SetGroupVersionKind(o.Kind)
+	return u
+}
+
+func customToHost(o CustomOptions) syncer.Resource[*unstructured.Unstructured, *unstructured.Unstructured] {
+	return syncer.Resource[*unstructured.Unstructured, *unstructured.Unstructured]{
+		Owner:      syncer.Virtual,
+		Names:      translate.Hashed,
+		NewVirtual: o.newEmpty,
+		NewHost:    o.newEmpty,
+		Down:       o.fillHost,
+		Up:         o.fillVirtual,
+	}
+}
+
+// contentField is the name under which the digest of the content of a copy is recorded.
+const contentField = "content"
+
+// fillHost fills in the host copy. Admission of the host may change its content, so that it
+// is written only if the tenant's has changed since.
+func (o CustomOptions) fillHost(s syncer.Scope, virtual, host *unstructured.Unstructured) error {
+	content := contentOf(virtual)
+	if problems := o.Plan.Check(content, virtual.GetNamespace()); len(problems) > 0 {
+		// It may be older than the rules.
+		unsupported := &translate.UnsupportedError{}
+		for _, p := range problems {
+			unsupported.Problems = append(unsupported.Problems, fmt.Errorf("%s: %s", p.Path, p.Detail))
+		}
+		return unsupported
+	}
+	o.Plan.ToHost(content, virtual.GetNamespace(), s.Cluster, o.Resource)
+	host.SetLabels(translate.SyncLabels(host.GetLabels(), virtual.GetLabels()))
+	applied := translate.DigestValues(content)
+	before := translate.DecodeLastApplied(host.GetAnnotations()[labels.LastApplied])[contentField]
+	for key, value := range content {
+		if before[key] != applied[key] {
+			host.Object[key] = value
+		}
+	}
+	for key := range before {
+		if _, ok := content[key]; !ok {
+			delete(host.Object, key)
+		}
+	}
+	text, err := translate.EncodeLastApplied(map[string]translate.LastApplied{contentField: applied})
+	if err != nil {
+		return err
+	}
+	annotations := host.GetAnnotations()
+	if annotations == nil {
+		annotations = map[string]string{}
+	}
+	annotations[labels.LastApplied] = text
+	host.SetAnnotations(annotations)
+	return nil
+}
+
+// contentOf returns a copy of what is the tenant's of an object, without its metadata.
+func contentOf(virtual *unstructured.Unstructured) map[string]any {
+	content := runtime.DeepCopyJSON(virtual.Object)
+	for _, key := range []string{"apiVersion", "kind", "metadata", "status"} {
+		delete(content, key)
+	}
+	return content
+}
+
+// fillVirtual fills in the status, with the names that the tenant knows.
+func (o CustomOptions) fillVirtual(s syncer.Scope, host, virtual *unstructured.Unstructured) error {
+	status, ok := host.Object["status"]
+	if !ok {
+		return nil
+	}
+	r := statusRewriter{rewriter: o.rewriter(s, virtual), hostNamespace: s.Cluster.Namespace, namespace: virtual.GetNamespace()}
+	virtual.Object["status"] = r.value(status)
+	return nil
+}
+
+// rewriter returns the rewriter of texts of the host about an object.
+func (o CustomOptions) rewriter(s syncer.Scope, virtual *unstructured.Unstructured) translate.Rewriter {
+	rewriter := translate.Rewriter{Cluster: s.Cluster}
+	own := client.ObjectKeyFromObject(virtual)
+	rewriter.AddObject(translate.Hashed(s.Cluster, own), own)
+	for host, name := range o.Plan.HostNames(virtual.Object, own.Namespace, s.Cluster, o.Resource) {
+		referred := types.NamespacedName{Namespace: own.Namespace, Name: name}
+		rewriter.AddObject(types.NamespacedName{Namespace: s.Cluster.Namespace, Name: host}, referred)
+	}
+	return rewriter
+}
+
+// statusRewriter translates the texts of a status.
+type statusRewriter struct {
+	rewriter                 translate.Rewriter
+	hostNamespace, namespace string
+}
+
+// value returns a value with virtual names in all of its texts.
+func (r *statusRewriter) value(value any) any {
+	switch value := value.(type) {
+	case string:
+		if value == r.hostNamespace {
+			return r.namespace
+		}
+		return r.rewriter.Rewrite(value)
+	case map[string]any:
+		rewritten := make(map[string]any, len(value))
+		for key, inner := range value {
+			rewritten[key] = r.value(inner)
+		}
+		return rewritten
+	case []any:
+		rewritten := make([]any, len(value))
+		for i, inner := range value {
+			rewritten[i] = r.value(inner)
+		}
+		return rewritten
+	}
+	return value
+}
+
+// customSecrets copies the Secrets that objects of a custom resource refer to.
+func customSecrets(o CustomOptions) syncer.Resource[*corev1.Secret, *corev1.Secret] {
+	r := Secrets(Options{Sync: v1alpha1.Sync{ToHost: v1alpha1.ToHost{Secrets: v1alpha1.Referred{All: true}}}})
+	limit := referred{"secrets of " + o.Resource, func(r Refs) []string { return r.Secrets }, o.referrers()}
+	return referredBy(r, limit, o.Resource)
+}
+
+// customConfigMaps copies the ConfigMaps that objects of a custom resource refer to.
+func customConfigMaps(o CustomOptions) syncer.Resource[*corev1.ConfigMap, *corev1.ConfigMap] {
+	r := ConfigMaps(Options{Sync: v1alpha1.Sync{ToHost: v1alpha1.ToHost{ConfigMaps: v1alpha1.Referred{All: true}}}})
+	limit := referred{"configmaps of " + o.Resource, func(r Refs) []string { return r.ConfigMaps }, o.referrers()}
+	return referredBy(r, limit, o.Resource)
+}
+
+// referredBy limits a resource to what the referrers of a custom resource refer to, under
+// host names of their own.
+func referredBy[T client.Object](r syncer.Resource[T, T], limit referred, resource string) syncer.Resource[T, T] {
+	r.Names = translate.Derived(custom.Role(resource))
+	r.Want = func(s syncer.Scope, virtual, _ T) (bool, error) { return limit.isReferred(s, virtual) }
+	r.MetadataOnly = true
+	r.Indexes, r.Also = limit.indexes(), limit.watches()
+	return r
+}
+
+// referrers returns the objects of the kind as referrers.
+func (o CustomOptions) referrers() []Referrer {
+	return []Referrer{{Object: o.newEmpty(), Refers: func(object client.Object) Refs {
+		u, ok := object.(*unstructured.Unstructured)
+		if !ok {
+			return Refs{}
+		}
+		refs := o.Plan.Refs(u.Object)
+		return Refs{ConfigMaps: refs.ConfigMaps, Secrets: refs.Secrets}
+	}}}
+}
+
+// HostCustomResource returns the kind that shows custom resources of the host.
+func HostCustomResource(o CustomOptions, settings v1alpha1.HostCustomResource) syncer.Kind {
+	selector := selected(v1alpha1.Selected{Selector: settings.Selector})
+	if settings.IsNamespaced() {
+		passes := func(host *unstructured.Unstructured) bool { return selector.Matches(apilabels.Set(host.GetLabels())) }
+		r := mapped(v1alpha1.Mapped{Mappings: v1alpha1.Mappings(settings.Mappings)}, o.newEmpty, passes, copyContent)
+		r.NewVirtual, r.NewHost = o.newEmpty, o.newEmpty
+		return syncer.Define(o.Resource, r)
+	}
+	return syncer.Define(o.Resource, syncer.Resource[*unstructured.Unstructured, *unstructured.Unstructured]{
+		Owner:      syncer.Host,
+		Names:      translate.Same,
+		NewVirtual: o.newEmpty,
+		NewHost:    o.newEmpty,
+		Origin:     sameName[*unstructured.Unstructured],
+		Select:     selector,
+		Want:       isOfOriginal[*unstructured.Unstructured],
+		Up: func(_ syncer.Scope, host, virtual *unstructured.Unstructured) error {
+			copyMetadata(host, virtual)
+			copyContent(host, virtual)
+			return nil
+		},
+	})
+}
+
+// copyContent gives the copy of an object of the host everything but metadata.
+func copyContent(host, virtual *unstructured.Unstructured) {
+	for key := range virtual.Object {
+		if _, ok := host.Object[key]; !ok && key != "metadata" {
+			delete(virtual.Object, key)
+		}
+	}
+	for key, value := range host.Object {
+		if key != "metadata" {
+			virtual.Object[key] = value
+		}
+	}
+}

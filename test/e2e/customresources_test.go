@@ -1,0 +1,145 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"os/exec"
+	"strings"
+	"testing"
+)
+
+// madeUp are definitions of the host: one whose objects are the tenant's, and one whose
+// objects are the host's, with one of them.
+const madeUp = `
+apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata: {name: widgets.e2e.example.com}
+spec:
+  group: e2e.example.com
+  scope: Namespaced
+  names: {plural: widgets, singular: widget, kind: Widget, categories: [toys]}
+  versions:
+  - name: v1
+    served: true
+    storage: true
+    subresources: {status: {}}
+    additionalPrinterColumns: [{name: Phase, type: string, jsonPath: .status.phase}]
+    schema:
+      openAPIV3Schema:
+        type: object
+        properties:
+          spec:
+            type: object
+            properties:
+              size: {type: integer}
+              secretName: {type: string}
+              peerRef: {type: object, properties: {name: {type: string}}}
+          status: {type: object, properties: {phase: {type: string}}}
+---
+apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata: {name: shelves.e2e.example.com}
+spec:
+  group: e2e.example.com
+  scope: Cluster
+  names: {plural: shelves, singular: shelf, kind: Shelf}
+  versions:
+  - name: v1
+    served: true
+    storage: true
+    schema: {openAPIV3Schema: {type: object, properties: {spec: {type: object, properties: {size: {type: integer}}}}}}
+`
+
+const madeUpShelf = `
+apiVersion: e2e.example.com/v1
+kind: Shelf
+metadata: {name: tall}
+spec: {size: 3}
+`
+
+const madeUpWidget = `
+apiVersion: v1
+kind: Secret
+metadata: {name: keys}
+stringData: {k: v}
+---
+apiVersion: e2e.example.com/v1
+kind: Widget
+metadata: {name: one}
+spec: {size: 1, secretName: keys}
+`
+
+// hostApply applies a manifest on the host.
+func hostApply(manifest string) error {
+	cmd := hostKubectl("apply", "-f", "-")
+	cmd.Stdin = strings.NewReader(manifest)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("%w: %s", err, out)
+	}
+	return nil
+}
+
+// output waits until a command prints a text.
+func output(t *testing.T, what, want string, command func() *exec.Cmd) {
+	t.Helper()
+	eventually(t, what, func(context.Context) error {
+		out, err := command().CombinedOutput()
+		if err != nil || strings.TrimSpace(string(out)) != want {
+			return fmt.Errorf("got %q, want %q: %w", out, want, err)
+		}
+		return nil
+	})
+}
+
+// TestCustomResources syncs made-up kinds of the host both ways with just the permissions of
+// the chart, from the definition to the status.
+func TestCustomResources(t *testing.T) {
+	remove := func() {
+		_ = hostKubectl("delete", "crd", "widgets.e2e.example.com", "shelves.e2e.example.com", "--ignore-not-found").Run()
+	}
+	remove()
+	t.Cleanup(remove)
+	if err := hostApply(madeUp); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "an object of the host", func(context.Context) error { return hostApply(madeUpShelf) })
+	tn := install(t, "custom", "e2e-custom",
+		`sync.toHost.customResources.widgets\.e2e\.example\.com.enabled=true`,
+		`sync.fromHost.customResources.shelves\.e2e\.example\.com.enabled=true`)
+	tn.cannotChange("crd/widgets.e2e.example.com")
+	output(t, "the shelf of the host", "3", func() *exec.Cmd { return tn.command("get", "shelf", "tall", "-o", "jsonpath={.spec.size}") })
+	tn.cannotChange("shelf/tall")
+
+	eventually(t, "a widget", func(context.Context) error {
+		cmd := tn.command("apply", "-f", "-")
+		cmd.Stdin = strings.NewReader(madeUpWidget)
+		out, err := cmd.CombinedOutput()
+		if err != nil {
+			return fmt.Errorf("%w: %s", err, out)
+		}
+		return nil
+	})
+	out, err := tn.command("patch", "widget", "one", "--type=merge", "-p", `{"spec":{"peerRef":{"name":"x"}}}`).CombinedOutput()
+	if err == nil || !strings.Contains(string(out), "sync.toHost.customResources[widgets.e2e.example.com].references") {
+		t.Errorf("a reference that no rule names must be denied: %s", out)
+	}
+	host := func(args ...string) func() *exec.Cmd {
+		return func() *exec.Cmd {
+			return hostKubectl(append([]string{"-n", tn.namespace, "get", "widgets", "-o"}, args...)...)
+		}
+	}
+	output(t, "the copy", "1", host("jsonpath={.items[*].spec.size}"))
+	named := mustRun(t, host("jsonpath={.items[*].spec.secretName}")())
+	output(t, "the copy of the Secret", "dg==", func() *exec.Cmd {
+		return hostKubectl("-n", tn.namespace, "get", "secret", strings.TrimSpace(named), "-o", "jsonpath={.data.k}")
+	})
+	name := strings.TrimSpace(mustRun(t, host("name")()))
+	mustRun(t, hostKubectl("-n", tn.namespace, "patch", name, "--subresource=status", "--type=merge", "-p", `{"status":{"phase":"Ready"}}`))
+	output(t, "the status", "Ready", func() *exec.Cmd { return tn.command("get", "toys", "-o", "jsonpath={.items[*].status.phase}") })
+	tn.kubectl("patch", "widget", "one", "--type=merge", "-p", `{"spec":{"size":2}}`)
+	output(t, "the change", "2", host("jsonpath={.items[*].spec.size}"))
+	tn.kubectl("delete", "widget", "one")
+	output(t, "the end of the copy", "", host("name"))
+}
