@@ -27,6 +27,7 @@ func TestParseReport(t *testing.T) {
 		{"LeafNodeType": "It", "LeafNodeText": "not chosen", "State": "skipped"},
 		{"LeafNodeType": "It", "LeafNodeText": "cannot run here", "State": "skipped", "Failure": {"Message": "needs two nodes"}},
 		{"LeafNodeType": "It", "LeafNodeText": "cut off", "State": "interrupted", "Failure": {"Message": "timeout"}},
+		{"LeafNodeType": "It", "LeafNodeText": "too late", "State": "timedout", "Failure": {"Message": "A suite timeout occurred"}},
 		{"LeafNodeType": "It", "LeafNodeText": "never run", "State": "pending"}
 	]}]`
 	got, err := parseReport([]byte(report))
