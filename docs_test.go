@@ -18,7 +18,7 @@ func TestLinks(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, document := range append(documents, "docs/SECURITY.md", "README.md", "CONTRIBUTING.md", "docs/ARCHITECTURE.md") {
+	for _, document := range append(documents, "docs/SECURITY.md", "docs/CONFORMANCE.md", "README.md", "CONTRIBUTING.md", "docs/ARCHITECTURE.md") {
 		text, err := os.ReadFile(document)
 		if err != nil {
 			t.Fatal(err)
