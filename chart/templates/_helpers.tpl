@@ -145,6 +145,16 @@ StatefulSet: a restart of one while others leave would cost the store its majori
 {{- end -}}
 {{- end -}}
 
+{{- /* Not empty if a rule of networking.resolveDNS has not one name and one answer. */ -}}
+{{- define "sublet.badDNSRules" -}}
+{{- range . -}}
+{{- $target := .target | default dict -}}
+{{- $names := compact (list (.hostname | default "") (.service | default "")) -}}
+{{- $answers := compact (list ($target.hostname | default "") ($target.ip | default "") ($target.vClusterService | default "")) -}}
+{{- if or (ne (len $names) 1) (ne (len $answers) 1) }}yes{{ end -}}
+{{- end -}}
+{{- end -}}
+
 {{- define "sublet.realNodes" -}}
 - key: kwok.x-k8s.io/node
   operator: DoesNotExist

@@ -444,6 +444,9 @@
 {{- if include "sublet.mapsToOne" $v.sync.fromHost.secrets.mappings.byName -}}
 {{- $problems = append $problems (printf "sync.fromHost.secrets.mappings.byName: Invalid value: %s: a whole namespace cannot get the name of one object; end the value of a key that ends with /* with /* too" (get $v.sync.fromHost.secrets.mappings "byName" | toJson)) -}}
 {{- end -}}
+{{- if include "sublet.badDNSRules" $v.networking.resolveDNS -}}
+{{- $problems = append $problems (printf "networking.resolveDNS: Invalid value: %s: each entry needs hostname or service, and a target with one of hostname, ip and vClusterService; complete it, or leave out what is too much" (get $v.networking "resolveDNS" | toJson)) -}}
+{{- end -}}
 {{- if include "sublet.customTwice" $v.sync -}}
 {{- $problems = append $problems (printf "sync.toHost.customResources: Invalid value: %s: a kind is on twice: a definition goes in one direction and in one version; leave the other entry out" (get $v.sync.toHost "customResources" | toJson)) -}}
 {{- end -}}

@@ -66,6 +66,8 @@ func typeName(t reflect.Type) string {
 		return "list of " + typeName(t.Elem())
 	case t.Kind() == reflect.Map:
 		return "map of " + typeName(t.Elem())
+	case t == reflect.TypeFor[v1alpha1.DNSRule]():
+		return "{hostname, service, target}"
 	case t.Kind() == reflect.Struct:
 		return fmt.Sprintf("[%s](https://kubernetes.io/docs/reference/kubernetes-api/)", t.Name())
 	case t.Kind() == reflect.Bool:

@@ -57,6 +57,7 @@ func conditions() map[string]string {
 			"(not $v.integrations.metricsServer.nodes)",
 		"configmaps-mapped-to-one":  `include "sublet.mapsToOne" $v.sync.fromHost.configMaps.mappings.byName`,
 		"secrets-mapped-to-one":     `include "sublet.mapsToOne" $v.sync.fromHost.secrets.mappings.byName`,
+		"dns-rule-incomplete":       `include "sublet.badDNSRules" $v.networking.resolveDNS`,
 		"no-access-mode":            "not " + claim + ".accessModes",
 		"replicas-of-embedded-etcd": "and " + replicas + ".enabled (not (has (int " + replicas + ".replicas) (list 1 3 5))) " + usesEmbeddedEtcd(),
 		"lease-under-deadline":      "le (int " + replicas + ".leaseDuration) (int " + replicas + ".renewDeadline)",

@@ -17,6 +17,7 @@ func (a *app) buildDNS() error {
 		return nil
 	}
 	settings := a.values.Networking.Advanced
+	hosts, rewrite := a.values.Networking.FixedNames()
 	allowed, err := parsePrefixes(settings.DNS.AllowedCIDRs)
 	if err != nil {
 		return fmt.Errorf("networking.advanced.dns.allowedCIDRs: %w", err)
@@ -34,8 +35,8 @@ func (a *app) buildDNS() error {
 		Allowed:          allowed,
 		QueriesPerSecond: float32(settings.DNS.QueriesPerSecond),
 		HostRanges:       services,
-		Hosts:            settings.DNS.Hosts,
-		Rewrite:          settings.DNS.Rewrite,
+		Hosts:            hosts,
+		Rewrite:          rewrite,
 		Forward:          settings.DNS.Forward,
 		Register:         legacyregistry.Register,
 	})

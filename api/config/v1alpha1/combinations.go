@@ -27,7 +27,7 @@ type Combination struct {
 func Combinations() []Combination {
 	return slices.Concat(nodesCombinations(), syncCombinations(), storeCombinations(), moveCombinations(), highAvailabilityCombinations(), autoscalingCombinations(),
 		controlPlaneCombinations(), resourceCombinations(), policyCombinations(),
-		mappingCombinations(), customResourceCombinations(), encryptionCombinations(), addressCombinations(), backupCombinations(),
+		mappingCombinations(), dnsCombinations(), customResourceCombinations(), encryptionCombinations(), addressCombinations(), backupCombinations(),
 		integrationCombinations())
 }
 

@@ -36,6 +36,11 @@ type Networking struct {
 	// the default of Kubernetes.
 	// Default: ""
 	ServiceNodePortRange string `json:"serviceNodePortRange" format:"port-range,optional"`
+	// Names that the DNS of the virtual cluster answers in another way. An entry has hostname, or the path of a
+	// service such as shop/db. Its target has a hostname, an ip or a vClusterService, such as
+	// [{hostname: db.example.com, target: {vClusterService: shop/db}}]. Names of the host's cluster stay hidden.
+	// Default: []
+	ResolveDNS []DNSRule `json:"resolveDNS" unique:"true"`
 	// Settings that few need.
 	Advanced NetworkingAdvanced `json:"advanced"`
 }

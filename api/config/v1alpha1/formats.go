@@ -31,6 +31,7 @@ type Format struct {
 // Parts of patterns.
 const (
 	dnsLabel    = `[a-z0-9]([-a-z0-9]*[a-z0-9])?`
+	serviceName = `[a-z]([-a-z0-9]*[a-z0-9])?`
 	dnsName     = dnsLabel + `(\.` + dnsLabel + `)*`
 	labelPart   = `[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?`
 	ipv6        = `[0-9a-fA-F]*:[0-9a-fA-F:]*:[0-9a-fA-F.]*`
@@ -74,6 +75,8 @@ func Formats() []Format {
 		{Name: "virtual-objects", Pattern: `^` + dnsLabel + `/(\*|` + dnsName + `)$`,
 			Want:    "a namespace and a name in the virtual cluster, such as shop/ca or shop/*",
 			isValid: isObjectPath},
+		{Name: "service-path", Pattern: `^` + dnsLabel + `/` + serviceName + `$`,
+			Want: "a namespace and the name of a Service, such as shop/web", isValid: isObjectPath},
 		{Name: "label-key", Pattern: `^(` + dnsName + `/)?` + labelPart + `$`,
 			Want: "named as app or example.com/app are", isValid: isLabelKey},
 		{Name: "key-pattern", Pattern: `^(` + dnsName + `/)?(` + labelPart + `|[-A-Za-z0-9_.]*\*)$`,

@@ -88,6 +88,7 @@ func New(ctx context.Context, options Options) (*Server, error) {
 		return nil, err
 	}
 	settings := options.Networking.Advanced
+	hosts, rewrite := options.Networking.FixedNames()
 	allowed, err := parseRanges(settings.DNS.AllowedCIDRs)
 	if err != nil {
 		return nil, fmt.Errorf("networking.advanced.dns.allowedCIDRs: %w", err)
@@ -102,8 +103,8 @@ func New(ctx context.Context, options Options) (*Server, error) {
 		Allowed:          allowed,
 		QueriesPerSecond: float32(settings.DNS.QueriesPerSecond),
 		HostRanges:       ranges,
-		Hosts:            settings.DNS.Hosts,
-		Rewrite:          settings.DNS.Rewrite,
+		Hosts:            hosts,
+		Rewrite:          rewrite,
 		Forward:          settings.DNS.Forward,
 		ServeStale:       true,
 	})
