@@ -47,6 +47,12 @@ type site struct {
 // newSite starts a host with two nodes and installs the chart with values of policies.
 func newSite(t *testing.T, policies map[string]any) *site {
 	t.Helper()
+	return installSite(t, map[string]any{"policies": policies})
+}
+
+// installSite starts a host with two nodes and installs the chart with values.
+func installSite(t *testing.T, values map[string]any) *site {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	host, err := sim.Start(ctx, sim.Options{Nodes: 2})
@@ -57,7 +63,7 @@ func newSite(t *testing.T, policies map[string]any) *site {
 	root := filepath.Join("..", "..", "..")
 	release, err := tenant.Install(ctx, host, tenant.Options{
 		Chart: filepath.Join(root, "chart"), Server: filepath.Join(root, "bin", "sublet-server"), Release: releaseName, Namespace: hostNamespace,
-		Values: map[string]any{"policies": policies},
+		Values: values,
 	})
 	if err != nil {
 		t.Fatal(err)
