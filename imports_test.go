@@ -103,6 +103,7 @@ var rules = map[string]rule{
 	// tests are quick and run under the race detector.
 	"pkg/app/autoscale":       {code: []string{"api/syncz"}, tests: []string{"pkg/storage", "test/databases"}},
 	"pkg/app/customresources": {code: []string{"pkg/custom", "pkg/syncer/...", "pkg/translate", "api/..."}, tests: []string{"test/await"}},
+	"pkg/app/definitions":     {code: []string{"api/labels"}},
 	"pkg/app/host":            {code: []string{"pkg/controlplane/pki", "api/..."}},
 	"pkg/app/hostnames":       {code: []string{"pkg/translate", "api/labels"}},
 	"pkg/app/lifecycle":       {},

@@ -118,6 +118,10 @@ const (
 	// control plane adds to those of Kubernetes, such as metrics.k8s.io. The control plane
 	// writes it. It deletes those of groups that it no longer serves.
 	AddedGroup = Domain + "/added-group"
+
+	// Definition (annotation) is, on virtual CustomResourceDefinitions that Sublet has
+	// written, a digest of what it has written. The server writes and reads it.
+	Definition = Domain + "/definition"
 )
 
 // Keys on the anchor, the ConfigMap of the release that owns all that the

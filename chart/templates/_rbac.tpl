@@ -139,6 +139,12 @@
   resources: ["persistentvolumeclaims"]
   verbs: ["list"]
 {{- end }}
+{{- if .Values.sync.toHost.volumeSnapshots.enabled }}
+# volumesnapshots
+- apiGroups: ["snapshot.storage.k8s.io"]
+  resources: ["volumesnapshots"]
+  verbs: ["create", "delete", "get", "list", "patch", "watch"]
+{{- end }}
 {{- if .Values.sync.toHost.networkPolicies.enabled }}
 # networkpolicies
 - apiGroups: ["networking.k8s.io"]
@@ -229,6 +235,12 @@
 # storageclasses
 - apiGroups: ["storage.k8s.io"]
   resources: ["storageclasses"]
+  verbs: ["get", "list", "watch"]
+{{- end }}
+{{- if .Values.sync.fromHost.volumeSnapshotClasses.enabled }}
+# volumesnapshotclasses
+- apiGroups: ["snapshot.storage.k8s.io"]
+  resources: ["volumesnapshotclasses"]
   verbs: ["get", "list", "watch"]
 {{- end }}
 {{- if .Values.sync.fromHost.runtimeClasses.enabled }}

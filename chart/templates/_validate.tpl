@@ -192,6 +192,8 @@
     "sync.toHost.secrets.all"
     "sync.toHost.persistentVolumeClaims"
     "sync.toHost.persistentVolumeClaims.enabled"
+    "sync.toHost.volumeSnapshots"
+    "sync.toHost.volumeSnapshots.enabled"
     "sync.toHost.networkPolicies"
     "sync.toHost.networkPolicies.enabled"
     "sync.toHost.podDisruptionBudgets"
@@ -215,6 +217,8 @@
     "sync.fromHost.nodes.syncBackSharedNodes"
     "sync.fromHost.storageClasses"
     "sync.fromHost.storageClasses.enabled"
+    "sync.fromHost.volumeSnapshotClasses"
+    "sync.fromHost.volumeSnapshotClasses.enabled"
     "sync.fromHost.runtimeClasses"
     "sync.fromHost.runtimeClasses.enabled"
     "sync.fromHost.priorityClasses"
@@ -444,8 +448,11 @@
 {{- if include "sublet.mapsToOne" $v.sync.fromHost.secrets.mappings.byName -}}
 {{- $problems = append $problems (printf "sync.fromHost.secrets.mappings.byName: Invalid value: %s: a whole namespace cannot get the name of one object; end the value of a key that ends with /* with /* too" (get $v.sync.fromHost.secrets.mappings "byName" | toJson)) -}}
 {{- end -}}
-{{- if include "sublet.badDNSRules" $v.networking.resolveDNS -}}
-{{- $problems = append $problems (printf "networking.resolveDNS: Invalid value: %s: each entry needs hostname or service, and a target with one of hostname, ip and vClusterService; complete it, or leave out what is too much" (get $v.networking "resolveDNS" | toJson)) -}}
+{{- if and $v.sync.toHost.volumeSnapshots.enabled (not $v.sync.fromHost.volumeSnapshotClasses.enabled) -}}
+{{- $problems = append $problems (printf "sync.toHost.volumeSnapshots.enabled: Invalid value: %s: a snapshot needs a snapshot class of the host, and none is shown; set sync.fromHost.volumeSnapshotClasses.enabled to true, or this to false" (get $v.sync.toHost.volumeSnapshots "enabled" | toJson)) -}}
+{{- end -}}
+{{- if and $v.sync.toHost.volumeSnapshots.enabled (not $v.sync.toHost.persistentVolumeClaims.enabled) -}}
+{{- $problems = append $problems (printf "sync.toHost.volumeSnapshots.enabled: Invalid value: %s: a snapshot needs a claim on the host, and none is there; set sync.toHost.persistentVolumeClaims.enabled to true, or this to false" (get $v.sync.toHost.volumeSnapshots "enabled" | toJson)) -}}
 {{- end -}}
 {{- if include "sublet.customTwice" $v.sync -}}
 {{- $problems = append $problems (printf "sync.toHost.customResources: Invalid value: %s: a kind is on twice: a definition goes in one direction and in one version; leave the other entry out" (get $v.sync.toHost "customResources" | toJson)) -}}

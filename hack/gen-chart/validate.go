@@ -56,6 +56,8 @@ func conditions() map[string]string {
 		"metrics-of-nothing": "and $v.integrations.metricsServer.enabled (not $v.integrations.metricsServer.pods) " +
 			"(not $v.integrations.metricsServer.nodes)",
 		"configmaps-mapped-to-one":  `include "sublet.mapsToOne" $v.sync.fromHost.configMaps.mappings.byName`,
+		"snapshots-without-classes": "and " + toHost + ".volumeSnapshots.enabled (not $v.sync.fromHost.volumeSnapshotClasses.enabled)",
+		"snapshots-without-claims":  "and " + toHost + ".volumeSnapshots.enabled (not " + toHost + ".persistentVolumeClaims.enabled)",
 		"secrets-mapped-to-one":     `include "sublet.mapsToOne" $v.sync.fromHost.secrets.mappings.byName`,
 		"dns-rule-incomplete":       `include "sublet.badDNSRules" $v.networking.resolveDNS`,
 		"no-access-mode":            "not " + claim + ".accessModes",

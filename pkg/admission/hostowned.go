@@ -38,6 +38,10 @@ func hostOwnedKinds() []hostOwned {
 		{setting: "sync.fromHost.csiNodes", resource: storagev1.Resource("csinodes"), noun: "CSINode"},
 		{setting: "sync.fromHost.csiStorageCapacities", resource: storagev1.Resource("csistoragecapacities"), noun: "storage capacity"},
 		{setting: "sync.fromHost.ingressClasses", resource: networkingv1.Resource("ingressclasses"), noun: "ingress class"},
+		{
+			setting: policy.SnapshotClassesSetting, noun: "snapshot class",
+			resource: schema.GroupResource{Group: policy.SnapshotGroup, Resource: "volumesnapshotclasses"},
+		},
 	}
 }
 

@@ -82,13 +82,19 @@ func TestReadOnly(t *testing.T) {
 // equalDenial compares an error with the text in testdata/denials that a tenant reads.
 func equalDenial(t *testing.T, name string, err error) {
 	t.Helper()
-	want, readErr := os.ReadFile(filepath.Join("testdata", "denials", name+".txt"))
-	if readErr != nil {
-		t.Fatal(readErr)
-	}
+	file := filepath.Join("testdata", "denials", name+".txt")
 	got := ""
 	if err != nil {
 		got = err.Error()
+	}
+	if *updateGolden {
+		if err := os.WriteFile(file, []byte(got+"\n"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, readErr := os.ReadFile(file)
+	if readErr != nil {
+		t.Fatal(readErr)
 	}
 	if diff := cmp.Diff(strings.TrimSpace(string(want)), got); diff != "" {
 		t.Errorf("denial %s (-want +got):\n%s", name, diff)

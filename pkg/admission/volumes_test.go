@@ -96,6 +96,12 @@ func TestClaimPolicy(t *testing.T) {
 			now: claim("slow", func(c *corev1.PersistentVolumeClaim) { c.Spec.VolumeName = "pv-7" }), denial: "claim-volume-name-update",
 		},
 		{reason: "a snapshot", now: claim("slow", source(&snapshots, "VolumeSnapshot", nil)), denial: "claim-snapshot"},
+		{reason: "a snapshot that the host has", settings: withSnapshots, now: claim("slow", source(&snapshots, "VolumeSnapshot", nil))},
+		{reason: "a kind of snapshots that it has not", settings: withSnapshots, now: claim("slow", source(&snapshots, "VolumeGroupSnapshot", nil)), denial: "claim-group-snapshot"},
+		{
+			reason: "a snapshot of another namespace", settings: withSnapshots,
+			now: claim("slow", source(&snapshots, "VolumeSnapshot", &other)), denial: "claim-snapshot-other-namespace",
+		},
 		{reason: "data of another namespace", now: claim("slow", source(nil, "PersistentVolumeClaim", &other)), denial: "claim-other-namespace"},
 		{
 			reason: "a class of attributes", now: claim("slow", func(c *corev1.PersistentVolumeClaim) { c.Spec.VolumeAttributesClassName = new("gold") }),

@@ -233,7 +233,9 @@ func (a *app) hostFirstSteps() []controlplane.HostFirst {
 
 // policyChecks returns the checks of the policies, with the one that looks at Services.
 func (a *app) policyChecks() admission.Checks {
-	checks := admission.PolicyChecks(a.values, hostView{a.hostFirst, a.cluster(), a.hostClient})
+	view := hostView{a.hostFirst, a.cluster(), a.hostClient}
+	checks := admission.PolicyChecks(a.values, view)
+	admission.AddSnapshotChecks(checks, a.values, view.SnapshotClasses)
 	isTerminating := func(name string) bool {
 		namespace, err := a.controlPlane.Informers().Core().V1().Namespaces().Lister().Get(name)
 		return err == nil && namespace.DeletionTimestamp != nil

@@ -131,6 +131,9 @@ func (a *app) syncAlone(ctx context.Context) error {
 func (a *app) termParts(s *session) []lifecycle.Part {
 	mirror := func(ctx context.Context) error { return a.runLimits(ctx, s.engine, s.virtual) }
 	parts := append([]lifecycle.Part{{Name: "limits", Run: mirror}}, s.scheduling.parts()...)
+	if policy.ServesSnapshots(a.values) {
+		parts = append(parts, lifecycle.Part{Name: "definitions", Run: func(ctx context.Context) error { return runDefinitions(ctx, s.virtual) }})
+	}
 	return append(parts, a.customResourceParts(s)...)
 }
 
@@ -145,7 +148,7 @@ func objectLimits(policies v1alpha1.Policies) syncer.ObjectLimits {
 
 // hostFirstKinds returns the names of the kinds that host-first requests use.
 func hostFirstKinds() []string {
-	return []string{"services", "endpointslices", "nodes", "storageclasses", "runtimeclasses", "ingressclasses"}
+	return []string{"services", "endpointslices", "nodes", "storageclasses", "runtimeclasses", "ingressclasses", "volumesnapshotclasses"}
 }
 
 // addKinds registers every kind that the settings ask for.

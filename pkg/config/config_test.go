@@ -17,7 +17,7 @@ import (
 
 // testKinds returns a table of kinds.
 func testKinds() []v1alpha1.Kind {
-	kinds := []v1alpha1.Kind{{Setting: "sync.toHost.pods", Always: true}, {Setting: "sync.toHost.leases"}}
+	kinds := []v1alpha1.Kind{{Setting: "sync.toHost.pods", Always: true}, {Setting: "sync.toHost.leases"}, {Setting: "sync.toHost.volumeSnapshots"}, {Setting: "sync.fromHost.volumeSnapshotClasses"}}
 	for _, setting := range []string{
 		"toHost.services", "toHost.endpointSlices", "toHost.configMaps", "toHost.secrets", "toHost.persistentVolumeClaims",
 		"fromHost.nodes", "fromHost.storageClasses", "fromHost.events",

@@ -24,6 +24,8 @@ type Claims struct {
 	settings v1alpha1.VolumePolicy
 	// showsClasses reports whether the virtual cluster has the host's storage classes.
 	showsClasses bool
+	// hasSnapshots reports whether the tenant's snapshots are on the host.
+	hasSnapshots bool
 }
 
 // NewClaims returns the rule for these settings.
@@ -31,6 +33,7 @@ func NewClaims(settings *v1alpha1.Config) *Claims {
 	return &Claims{
 		settings:     settings.Policies.Volumes,
 		showsClasses: settings.Sync.IsEnabled("sync.fromHost.storageClasses"),
+		hasSnapshots: settings.Sync.IsEnabled(SnapshotsSetting),
 	}
 }
 
@@ -54,7 +57,7 @@ type Claim struct {
 // Check returns the fields of a new claim that are not allowed. classes are the host's
 // storage classes that the tenant may use.
 func (c *Claims) Check(claim Claim, classes []storagev1.StorageClass) []Violation {
-	return slices.Concat(c.checkClass(claim, classes), c.checkVolume(claim), checkSource(claim), c.checkAttributes(claim, nil))
+	return slices.Concat(c.checkClass(claim, classes), c.checkVolume(claim), c.checkSource(claim), c.checkAttributes(claim, nil))
 }
 
 // CheckUpdate returns the fields of a changed claim that are not allowed.
@@ -153,7 +156,7 @@ func (c *Claims) checkVolume(claim Claim) []Violation {
 }
 
 // checkSource checks that the host can find what a volume is filled from.
-func checkSource(claim Claim) []Violation {
+func (c *Claims) checkSource(claim Claim) []Violation {
 	field, source := claim.Path+"spec.dataSourceRef", claim.Spec.DataSourceRef
 	if source == nil {
 		if claim.Spec.DataSource == nil {
@@ -164,20 +167,38 @@ func checkSource(claim Claim) []Violation {
 			APIGroup: claim.Spec.DataSource.APIGroup, Kind: claim.Spec.DataSource.Kind, Name: claim.Spec.DataSource.Name,
 		}
 	}
-	value := source.Kind + "/" + source.Name
-	if source.Kind != "PersistentVolumeClaim" || source.APIGroup != nil && *source.APIGroup != "" {
-		return []Violation{{
-			Field: field, Value: value,
-			Detail: "objects of this kind are not synced to the host; a volume can only be filled from a claim of the same namespace",
-		}}
+	if violations := c.checkSourceKind(field, source); len(violations) > 0 {
+		return violations
 	}
 	if source.Namespace != nil && *source.Namespace != claim.Namespace {
 		return []Violation{{
 			Field: field + ".namespace", Value: *source.Namespace,
-			Detail: "a volume can only be filled from a claim of the same namespace",
+			Detail: "a volume can only be filled from an object of the same namespace",
 		}}
 	}
 	return nil
+}
+
+// checkSourceKind checks that the host has objects of the kind that a volume is filled from.
+func (c *Claims) checkSourceKind(field string, source *corev1.TypedObjectReference) []Violation {
+	var group string
+	if source.APIGroup != nil {
+		group = *source.APIGroup
+	}
+	violation := Violation{
+		Field: field, Value: source.Kind + "/" + source.Name,
+		Detail: "objects of this kind are not synced to the host; a volume can only be filled from a claim of the same namespace",
+	}
+	switch {
+	case group == "" && source.Kind == "PersistentVolumeClaim":
+		return nil
+	case group == SnapshotGroup && source.Kind == "VolumeSnapshot":
+		if c.hasSnapshots {
+			return nil
+		}
+		violation.Setting = SnapshotsSetting + ".enabled"
+	}
+	return []Violation{violation}
 }
 
 // checkAttributes checks the class of a volume's attributes, which is an object of the

@@ -139,7 +139,9 @@ func storageEffects() []effects {
 		hostOnly("", "persistentvolumes", "the host provides volumes for claims alone, and mounts no other"),
 		hostOnly("storage.k8s.io", "storageclasses", "a claim needs a storage class of the host"),
 		hostOnly("storage.k8s.io", "csidrivers csinodes csistoragecapacities volumeattachments volumeattributesclasses", drivers),
-		hostOnly("snapshot.storage.k8s.io", "volumesnapshots volumesnapshotclasses volumesnapshotcontents", drivers),
+		copied(SnapshotGroup, "volumesnapshots", "nobody takes them"),
+		hostOnly(SnapshotGroup, "volumesnapshotclasses", "a snapshot needs a snapshot class of the host"),
+		hostOnly(SnapshotGroup, "volumesnapshotcontents", "the host has the contents of snapshots"),
 		hostOnly("groupsnapshot.storage.k8s.io", "volumegroupsnapshots volumegroupsnapshotclasses volumegroupsnapshotcontents", drivers),
 		hostOnly("storagemigration.k8s.io", "storageversionmigrations", "no controller migrates stored objects in a virtual cluster"),
 	}

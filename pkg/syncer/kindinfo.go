@@ -19,7 +19,8 @@ func (k Kind) NewHost() client.Object { return k.newHost() }
 // Watches returns the watches of other kinds that requeue objects of this one.
 func (k Kind) Watches() []Watch { return k.also }
 
-// IsClusterScoped reports whether objects of a built-in kind have no namespace.
+// IsClusterScoped reports whether objects of a kind have no namespace. It knows those that
+// are built in or that Sublet has definitions of.
 func IsClusterScoped(kind schema.GroupKind) bool { return clusterScoped().Has(kind) }
 
 // SeesWholeHost reports whether the kind watches a namespaced type of the host everywhere.

@@ -18,7 +18,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
 )
 
-// clusterScoped returns the built-in kinds without a namespace.
+// clusterScoped returns the kinds without a namespace, of those that are built in or that
+// Sublet has definitions of.
 func clusterScoped() sets.Set[schema.GroupKind] {
 	return sets.New(
 		schema.GroupKind{Kind: "ComponentStatus"},
@@ -30,6 +31,8 @@ func clusterScoped() sets.Set[schema.GroupKind] {
 		schema.GroupKind{Group: "networking.k8s.io", Kind: "ServiceCIDR"},
 		schema.GroupKind{Group: "node.k8s.io", Kind: "RuntimeClass"},
 		schema.GroupKind{Group: "scheduling.k8s.io", Kind: "PriorityClass"},
+		schema.GroupKind{Group: "snapshot.storage.k8s.io", Kind: "VolumeSnapshotClass"},
+		schema.GroupKind{Group: "snapshot.storage.k8s.io", Kind: "VolumeSnapshotContent"},
 		schema.GroupKind{Group: "storage.k8s.io", Kind: "CSIDriver"},
 		schema.GroupKind{Group: "storage.k8s.io", Kind: "CSINode"},
 		schema.GroupKind{Group: "storage.k8s.io", Kind: "StorageClass"},

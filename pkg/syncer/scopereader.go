@@ -7,6 +7,7 @@ import (
 	"sync"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	toolscache "k8s.io/client-go/tools/cache"
@@ -141,6 +142,11 @@ func (r *scopeReader) placedFor(object runtime.Object) ([]*sharedWatch, error) {
 func newItem(scheme *runtime.Scheme, gvk schema.GroupVersionKind, f form) (client.Object, error) {
 	if f == metadataForm {
 		like := &metav1.PartialObjectMetadata{}
+		like.SetGroupVersionKind(gvk)
+		return like, nil
+	}
+	if f == unstructuredForm {
+		like := &unstructured.Unstructured{}
 		like.SetGroupVersionKind(gvk)
 		return like, nil
 	}

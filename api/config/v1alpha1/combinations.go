@@ -27,7 +27,7 @@ type Combination struct {
 func Combinations() []Combination {
 	return slices.Concat(nodesCombinations(), syncCombinations(), storeCombinations(), moveCombinations(), highAvailabilityCombinations(), autoscalingCombinations(),
 		controlPlaneCombinations(), resourceCombinations(), policyCombinations(),
-		mappingCombinations(), dnsCombinations(), customResourceCombinations(), encryptionCombinations(), addressCombinations(), backupCombinations(),
+		mappingCombinations(), snapshotCombinations(), dnsCombinations(), customResourceCombinations(), encryptionCombinations(), addressCombinations(), backupCombinations(),
 		integrationCombinations())
 }
 

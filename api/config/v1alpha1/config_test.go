@@ -11,8 +11,10 @@ import (
 
 // testKinds returns the kinds that combinations name.
 func testKinds() []Kind {
-	var kinds []Kind
-	for _, name := range []string{"toHost.services", "toHost.endpointSlices", "toHost.configMaps", "toHost.secrets", "fromHost.nodes"} {
+	kinds := []Kind{{Setting: "sync.toHost.volumeSnapshots"}, {Setting: "sync.fromHost.volumeSnapshotClasses"}}
+	for _, name := range []string{
+		"toHost.services", "toHost.endpointSlices", "toHost.configMaps", "toHost.secrets", "toHost.persistentVolumeClaims", "fromHost.nodes",
+	} {
 		kinds = append(kinds, Kind{Setting: "sync." + name, Enabled: true})
 	}
 	return kinds

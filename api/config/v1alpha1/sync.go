@@ -47,6 +47,8 @@ type FromHost struct {
 	Nodes Nodes `json:"nodes"`
 	// storageClasses of the host.
 	StorageClasses Selected `json:"storageClasses"`
+	// volumeSnapshotClasses of the host.
+	VolumeSnapshotClasses Selected `json:"volumeSnapshotClasses"`
 	// runtimeClasses of the host.
 	RuntimeClasses Selected `json:"runtimeClasses"`
 	// priorityClasses of the host.

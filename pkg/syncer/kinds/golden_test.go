@@ -16,6 +16,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes/scheme"
@@ -240,6 +241,9 @@ func newRun(t *testing.T, kind syncer.Kind, in golden, copies map[string]types.N
 func decode(t *testing.T, raw json.RawMessage) client.Object {
 	t.Helper()
 	object, err := runtime.Decode(scheme.Codecs.UniversalDeserializer(), raw)
+	if runtime.IsNotRegisteredError(err) {
+		object, err = runtime.Decode(unstructured.UnstructuredJSONScheme, raw)
+	}
 	if err != nil {
 		t.Fatalf("cannot read %s: %v", raw, err)
 	}

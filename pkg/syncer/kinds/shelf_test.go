@@ -13,6 +13,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	apilabels "k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -51,7 +52,26 @@ func (s *shelf) remove(object client.Object) {
 }
 
 func isSame(object, like client.Object, key types.NamespacedName) bool {
-	return reflectType(object) == reflectType(like) && client.ObjectKeyFromObject(object) == key
+	return isOfType(object, like) && client.ObjectKeyFromObject(object) == key
+}
+
+// isOfType reports whether an object has the type of like. Objects without a Go type have a
+// kind instead.
+func isOfType(object, like client.Object) bool {
+	if a, ok := object.(*unstructured.Unstructured); ok {
+		b, ok := like.(*unstructured.Unstructured)
+		return ok && a.GroupVersionKind() == b.GroupVersionKind()
+	}
+	return reflectType(object) == reflectType(like)
+}
+
+// isInList reports whether an object may be in a list of the type of list.
+func isInList(object client.Object, list client.ObjectList) bool {
+	if u, ok := list.(*unstructured.UnstructuredList); ok {
+		item, ok := object.(*unstructured.Unstructured)
+		return ok && item.GetKind()+"List" == u.GetKind()
+	}
+	return reflectType(object).Name()+"List" == reflectType(list).Name()
 }
 
 // ofKey returns the object of the type of like with that name, nil if there is none.
@@ -68,7 +88,7 @@ func (s *shelf) ofKey(like client.Object, key types.NamespacedName) client.Objec
 func (s *shelf) ofType(like client.Object) []client.Object {
 	var found []client.Object
 	for _, object := range s.objects {
-		if reflectType(object) == reflectType(like) {
+		if isOfType(object, like) {
 			found = append(found, object)
 		}
 	}
@@ -95,7 +115,7 @@ func (s *shelf) List(_ context.Context, into client.ObjectList, options ...clien
 	how.ApplyOptions(options)
 	var found []runtime.Object
 	for _, object := range s.objects {
-		if reflectType(object).Name()+"List" != reflectType(into).Name() || how.Namespace != "" && object.GetNamespace() != how.Namespace {
+		if !isInList(object, into) || how.Namespace != "" && object.GetNamespace() != how.Namespace {
 			continue
 		}
 		if how.LabelSelector != nil && !how.LabelSelector.Matches(apilabels.Set(object.GetLabels())) {
@@ -119,7 +139,7 @@ func (s *shelf) matches(object client.Object, how client.ListOptions) (bool, err
 	}
 	for _, requirement := range how.FieldSelector.Requirements() {
 		i := slices.IndexFunc(s.indexes, func(i syncer.Index) bool {
-			return i.Side == s.side && i.Field == requirement.Field && reflectType(i.Object) == reflectType(object)
+			return i.Side == s.side && i.Field == requirement.Field && isOfType(object, i.Object)
 		})
 		if i < 0 {
 			return false, fmt.Errorf("the %v side has no index %s of %T", s.side, requirement.Field, object)
@@ -171,6 +191,10 @@ func (s *shelf) update(verb string, object client.Object, keep func(stored, next
 
 // setStatus gives an object the status of another one.
 func setStatus(object, from client.Object) {
+	if u, ok := object.(*unstructured.Unstructured); ok {
+		setFields(u, from.(*unstructured.Unstructured), "status")
+		return
+	}
 	if field := reflect.ValueOf(object).Elem().FieldByName("Status"); field.IsValid() {
 		field.Set(reflect.ValueOf(from).Elem().FieldByName("Status"))
 	}

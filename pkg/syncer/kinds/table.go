@@ -31,6 +31,9 @@ func Table() []Row {
 		row("sync.toHost.persistentVolumeClaims", On, "The tenant's claims, and the volumes that they are bound to. The host provides the volumes.",
 			PersistentVolumeClaims).with(define("persistentvolumes", PersistentVolumes)).
 			keepsCopies(),
+		row("sync.toHost.volumeSnapshots", Off, "The tenant's snapshots of its claims, and their contents. Drivers of the host take them.", VolumeSnapshots).
+			with(define("volumesnapshotcontents", VolumeSnapshotContents)).
+			keepsCopies(),
 		row("sync.toHost.networkPolicies", On, "The tenant's NetworkPolicies, confined to the tenant's pods. The network of the host enforces them, if it enforces any.",
 			NetworkPolicies).
 			ifOff("a NetworkPolicy of the tenant has no effect"),
@@ -49,6 +52,8 @@ func Table() []Row {
 			ifOff("nodes that run the tenant's pods appear as pseudo nodes").
 			permitsIf("sync.fromHost.nodes.syncBackChanges", rule(patch(), "", "nodes")),
 		row("sync.fromHost.storageClasses", On, "The host's storage classes, without their parameters.", StorageClasses),
+		row("sync.fromHost.volumeSnapshotClasses", Off, "The host's snapshot classes, without their parameters. Snapshots may name those that are shown.",
+			VolumeSnapshotClasses),
 		row("sync.fromHost.runtimeClasses", Off, "The host's runtime classes. Pods may name those that are shown.", RuntimeClasses),
 		row("sync.fromHost.priorityClasses", Off, "The host's priority classes. Pods that name one that is shown have it on the host.", PriorityClasses),
 		row("sync.fromHost.csiDrivers", Off, "The host's CSI drivers. The virtual scheduler reads which of them count capacity.", CSIDrivers),

@@ -68,14 +68,14 @@ func TestTable(t *testing.T) {
 
 // sharedFiles returns the files that are of no kind.
 func sharedFiles() []string {
-	return []string{"customresources.go", "doc.go", "hostevents.go", "mapped.go", "options.go", "origin.go", "referrers.go", "row.go", "selected.go", "table.go"}
+	return []string{"customresources.go", "doc.go", "hostevents.go", "mapped.go", "options.go", "origin.go", "referrers.go", "row.go", "selected.go", "snapshotobjects.go", "table.go"}
 }
 
 // furtherFiles maps a file of a larger kind -> the first file of its row.
 func furtherFiles() map[string]string {
 	return map[string]string{
 		"servicelinks.go": "pods.go", "trustbundles.go": "pods.go", "podcertificates.go": "pods.go", "podcertificate.go": "pods.go",
-		"eventmessage.go": "events.go", "persistentvolumes.go": "persistentvolumeclaims.go",
+		"eventmessage.go": "events.go", "persistentvolumes.go": "persistentvolumeclaims.go", "volumesnapshotcontents.go": "volumesnapshots.go",
 		"exposedservices.go": "services.go", "podisolation.go": "pods.go", "podleaving.go": "pods.go", "podscheduling.go": "pods.go",
 		"podtrace.go": "pods.go", "podclass.go": "pods.go", "podaccount.go": "pods.go", "podaddresses.go": "endpointslices.go", "tokens.go": "pods.go",
 	}

@@ -1,0 +1,120 @@
+// Package definitions keeps the CustomResourceDefinitions of kinds whose types Kubernetes has
+// not built in. Each virtual cluster that syncs such a kind has them. It does not delete them
+// when the kind is switched off: that would delete the tenant's objects.
+package definitions
+
+import (
+	"context"
+	"crypto/sha256"
+	"embed"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"path"
+	"time"
+
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	apiextensionsclient "k8s.io/apiextensions-apiserver/pkg/client/clientset/clientset/typed/apiextensions/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/klog/v2"
+	"k8s.io/utils/clock"
+	"sigs.k8s.io/yaml"
+
+	"github.com/sublet-dev/sublet/api/labels"
+)
+
+//go:embed snapshots/*.yaml
+var files embed.FS
+
+// firstRetry and lastRetry are the shortest and the longest pause before definitions are
+// written again that could not be written. The pause doubles in between.
+const (
+	firstRetry = time.Second
+	lastRetry  = time.Minute
+)
+
+// Snapshots returns the definitions of snapshots of volumes.
+func Snapshots() ([]*apiextensionsv1.CustomResourceDefinition, error) {
+	const folder = "snapshots"
+	entries, err := files.ReadDir(folder)
+	if err != nil {
+		return nil, fmt.Errorf("cannot list the definitions of snapshots: %w", err)
+	}
+	var all []*apiextensionsv1.CustomResourceDefinition
+	for _, entry := range entries {
+		text, err := files.ReadFile(path.Join(folder, entry.Name()))
+		if err != nil {
+			return nil, fmt.Errorf("cannot read %s: %w", entry.Name(), err)
+		}
+		definition := &apiextensionsv1.CustomResourceDefinition{}
+		if err := yaml.UnmarshalStrict(text, definition); err != nil {
+			return nil, fmt.Errorf("cannot decode %s: %w", entry.Name(), err)
+		}
+		digest := sha256.Sum256(text)
+		metav1.SetMetaDataAnnotation(&definition.ObjectMeta, labels.Definition, hex.EncodeToString(digest[:8]))
+		all = append(all, definition)
+	}
+	return all, nil
+}
+
+// Keeper writes definitions into a virtual cluster.
+type Keeper struct {
+	// Client writes them, with an identity that no policy holds back.
+	Client apiextensionsclient.CustomResourceDefinitionInterface
+	// Definitions are those to write.
+	Definitions []*apiextensionsv1.CustomResourceDefinition
+	// Clock decides when to try again.
+	Clock clock.Clock
+}
+
+// Run writes the definitions and retries until it succeeds. It returns when ctx ends. The
+// kinds wait until the API server serves their types.
+func (k *Keeper) Run(ctx context.Context) error {
+	for pause := firstRetry; ; pause = min(2*pause, lastRetry) {
+		var retry <-chan time.Time // never, once they are written
+		if err := k.write(ctx); err != nil && ctx.Err() == nil {
+			klog.InfoS("Definitions not written", "err", err, "retryAfter", pause)
+			retry = k.Clock.After(pause)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-retry:
+		}
+	}
+}
+
+// write creates what is missing, and replaces what differs from this version.
+func (k *Keeper) write(ctx context.Context) error {
+	var failures []error
+	for _, definition := range k.Definitions {
+		failures = append(failures, k.writeOne(ctx, definition))
+	}
+	return errors.Join(failures...)
+}
+
+// writeOne writes one definition.
+func (k *Keeper) writeOne(ctx context.Context, definition *apiextensionsv1.CustomResourceDefinition) error {
+	found, err := k.Client.Get(ctx, definition.Name, metav1.GetOptions{})
+	switch {
+	case apierrors.IsNotFound(err):
+		if _, err = k.Client.Create(ctx, definition, metav1.CreateOptions{}); err != nil {
+			return fmt.Errorf("cannot create definition %s: %w", definition.Name, err)
+		}
+		return nil
+	case err != nil:
+		return fmt.Errorf("cannot get definition %s: %w", definition.Name, err)
+	case found.Annotations[labels.Definition] == definition.Annotations[labels.Definition]:
+		return nil
+	}
+	next := found.DeepCopy()
+	for key, value := range definition.Annotations {
+		metav1.SetMetaDataAnnotation(&next.ObjectMeta, key, value)
+	}
+	next.Spec = definition.Spec
+	if _, err = k.Client.Update(ctx, next, metav1.UpdateOptions{}); err != nil {
+		return fmt.Errorf("cannot update definition %s: %w", definition.Name, err)
+	}
+	return nil
+}

@@ -1,0 +1,95 @@
+package kinds
+
+import (
+	"context"
+	"fmt"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/sublet-dev/sublet/api/labels"
+	"github.com/sublet-dev/sublet/pkg/policy"
+	"github.com/sublet-dev/sublet/pkg/syncer"
+)
+
+// snapshotGroup is the API group of snapshots of volumes. Its resources are defined by a
+// CustomResourceDefinition, so that their objects have no Go type here.
+const snapshotGroup = policy.SnapshotGroup
+
+// defaultSnapshotClass is the annotation of the snapshot class that counts for snapshots
+// without one.
+const defaultSnapshotClass = "snapshot.storage.kubernetes.io/is-default-class"
+
+// emptySnapshotObject returns an empty object of a kind of snapshotGroup.
+func emptySnapshotObject(kind string) *unstructured.Unstructured {
+	u := &unstructured.Unstructured{}
+	u.SetGroupVersionKind(schema.GroupVersionKind{Group: snapshotGroup, Version: "v1", Kind: kind})
+	return u
+}
+
+func emptySnapshot() *unstructured.Unstructured { return emptySnapshotObject("VolumeSnapshot") }
+func emptySnapshotContent() *unstructured.Unstructured {
+	return emptySnapshotObject("VolumeSnapshotContent")
+}
+func emptySnapshotClass() *unstructured.Unstructured {
+	return emptySnapshotObject("VolumeSnapshotClass")
+}
+
+// field returns a text in an object, empty if there is none.
+func field(object *unstructured.Unstructured, path ...string) string {
+	text, _, _ := unstructured.NestedString(object.Object, path...)
+	return text
+}
+
+// setFields sets the top-level fields of an object to those of another one.
+func setFields(object, from *unstructured.Unstructured, names ...string) {
+	from = from.DeepCopy()
+	for _, name := range names {
+		if value, ok := from.Object[name]; ok {
+			object.Object[name] = value
+		} else {
+			delete(object.Object, name)
+		}
+	}
+}
+
+// listSnapshotObjects returns all objects of a kind of snapshotGroup that a reader has.
+func listSnapshotObjects(ctx context.Context, reader client.Reader, kind string, options ...client.ListOption) ([]unstructured.Unstructured, error) {
+	list := &unstructured.UnstructuredList{}
+	list.SetGroupVersionKind(emptySnapshotObject(kind + "List").GroupVersionKind())
+	err := reader.List(ctx, list, append(options, client.UnsafeDisableDeepCopy)...)
+	return list.Items, err
+}
+
+// ListSnapshotClasses returns the snapshot classes of the host that a reader has.
+func ListSnapshotClasses(ctx context.Context, reader client.Reader) ([]policy.SnapshotClass, error) {
+	found, err := listSnapshotObjects(ctx, reader, "VolumeSnapshotClass")
+	if err != nil {
+		return nil, err
+	}
+	classes := make([]policy.SnapshotClass, len(found))
+	for i := range found {
+		classes[i] = policy.SnapshotClass{Name: found[i].GetName(), IsDefault: found[i].GetAnnotations()[defaultSnapshotClass] == "true"}
+	}
+	return classes, nil
+}
+
+// shownSnapshotClass returns the snapshot class of the host that the tenant sees under a
+// name, nil if there is none.
+func shownSnapshotClass(s syncer.Scope, name string) (*unstructured.Unstructured, error) {
+	if name == "" {
+		return nil, nil //nolint:nilnil // No class has that name.
+	}
+	class := emptySnapshotClass()
+	err := s.Virtual.Get(s.Context, types.NamespacedName{Name: name}, class, client.UnsafeDisableDeepCopy)
+	switch {
+	case apierrors.IsNotFound(err) || err == nil && class.GetAnnotations()[labels.HostUID] == "":
+		return nil, nil //nolint:nilnil // The tenant sees none.
+	case err != nil:
+		return nil, fmt.Errorf("cannot get virtual snapshot class %s: %w", name, err)
+	}
+	return class, nil
+}

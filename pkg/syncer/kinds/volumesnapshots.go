@@ -1,0 +1,131 @@
+package kinds
+
+import (
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	storagev1 "k8s.io/api/storage/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/sublet-dev/sublet/api/labels"
+	"github.com/sublet-dev/sublet/pkg/syncer"
+	"github.com/sublet-dev/sublet/pkg/translate"
+)
+
+// VolumeSnapshots copies the tenant's snapshots of its claims to the host, whose drivers take
+// them. The source is the host copy of the claim, and the class one that the tenant sees.
+func VolumeSnapshots(Options) syncer.Resource[*unstructured.Unstructured, *unstructured.Unstructured] {
+	return syncer.Resource[*unstructured.Unstructured, *unstructured.Unstructured]{
+		Owner:      syncer.Virtual,
+		Names:      translate.Hashed,
+		NewVirtual: emptySnapshot,
+		NewHost:    emptySnapshot,
+		Down:       fillHostSnapshot,
+		Up:         fillVirtualSnapshot,
+	}
+}
+
+// fillHostSnapshot fills in the host snapshot. Once it exists, only its labels change: the
+// source never does, and the host fills in the rest.
+func fillHostSnapshot(s syncer.Scope, virtual, host *unstructured.Unstructured) error {
+	host.SetLabels(translate.SyncLabels(host.GetLabels(), virtual.GetLabels()))
+	if host.GetResourceVersion() != "" {
+		return nil
+	}
+	claim := field(virtual, "spec", "source", "persistentVolumeClaimName")
+	if claim == "" {
+		// Admission denies it. This one may be older than the setting.
+		return unsupported("spec.source.volumeSnapshotContentName: contents are the host's; name a claim in persistentVolumeClaimName")
+	}
+	class, err := snapshotClass(s, virtual, claim)
+	if err != nil {
+		return err
+	}
+	host.Object["spec"] = map[string]any{
+		"source":                  map[string]any{"persistentVolumeClaimName": hostName(s, virtual.GetNamespace(), claim)},
+		"volumeSnapshotClassName": class,
+	}
+	return nil
+}
+
+// unsupported returns the error of an object that cannot exist on the host.
+func unsupported(format string, values ...any) error {
+	return &translate.UnsupportedError{Problems: []error{fmt.Errorf(format, values...)}}
+}
+
+// snapshotClass returns the class of a snapshot of a claim. Without one it is the default of
+// the classes that the tenant sees: the default of the host may be hidden.
+func snapshotClass(s syncer.Scope, virtual *unstructured.Unstructured, claim string) (string, error) {
+	if name := field(virtual, "spec", "volumeSnapshotClassName"); name != "" {
+		class, err := shownSnapshotClass(s, name)
+		if err == nil && class == nil {
+			err = unsupported("spec.volumeSnapshotClassName: the host shows no snapshot class %s to this virtual cluster", name)
+		}
+		return name, err
+	}
+	driver, err := driverOfClaim(s, types.NamespacedName{Namespace: virtual.GetNamespace(), Name: claim})
+	if err != nil {
+		return "", err
+	}
+	classes, err := listSnapshotObjects(s.Context, s.Virtual, "VolumeSnapshotClass")
+	if err != nil {
+		return "", fmt.Errorf("cannot list virtual snapshot classes: %w", err)
+	}
+	for i := range classes {
+		annotations := classes[i].GetAnnotations()
+		if annotations[labels.HostUID] != "" && annotations[defaultSnapshotClass] == "true" && field(&classes[i], "driver") == driver {
+			return classes[i].GetName(), nil
+		}
+	}
+	return "", unsupported("spec.volumeSnapshotClassName: no snapshot class that the host shows is the default for claim %s; name one", claim)
+}
+
+// driverOfClaim returns the driver of the storage class of a virtual claim, empty if it is not
+// known.
+func driverOfClaim(s syncer.Scope, key types.NamespacedName) (string, error) {
+	var claim corev1.PersistentVolumeClaim
+	if err := s.Virtual.Get(s.Context, key, &claim, client.UnsafeDisableDeepCopy); err != nil {
+		return "", dropNotFound("cannot get claim "+key.String(), err)
+	}
+	name, _ := translate.ClaimClass(claim.Annotations, &claim.Spec)
+	var class storagev1.StorageClass
+	if err := s.Virtual.Get(s.Context, types.NamespacedName{Name: name}, &class, client.UnsafeDisableDeepCopy); err != nil {
+		return "", dropNotFound("cannot get storage class "+name, err)
+	}
+	return class.Provisioner, nil
+}
+
+// dropNotFound returns an error with what failed, nil for an object that does not exist.
+func dropNotFound(action string, err error) error {
+	if apierrors.IsNotFound(err) {
+		return nil
+	}
+	return fmt.Errorf("%s: %w", action, err)
+}
+
+// fillVirtualSnapshot copies the status, with the names of the tenant in its error. A snapshot
+// without a class gets that of its copy, as the host's controller does.
+func fillVirtualSnapshot(s syncer.Scope, host, virtual *unstructured.Unstructured) error {
+	setFields(virtual, host, "status")
+	class := field(host, "spec", "volumeSnapshotClassName")
+	if class != "" && field(virtual, "spec", "volumeSnapshotClassName") == "" {
+		if err := unstructured.SetNestedField(virtual.Object, class, "spec", "volumeSnapshotClassName"); err != nil {
+			return fmt.Errorf("cannot set the snapshot class: %w", err)
+		}
+	}
+	message := field(virtual, "status", "error", "message")
+	if message == "" {
+		return nil
+	}
+	names := translate.Rewriter{Cluster: s.Cluster}
+	own := client.ObjectKeyFromObject(virtual)
+	names.AddObject(client.ObjectKeyFromObject(host), own)
+	if claim := field(virtual, "spec", "source", "persistentVolumeClaimName"); claim != "" {
+		source := types.NamespacedName{Namespace: own.Namespace, Name: claim}
+		names.AddObject(translate.Hashed(s.Cluster, source), source)
+	}
+	return unstructured.SetNestedField(virtual.Object, names.RewriteError(message), "status", "error", "message")
+}
