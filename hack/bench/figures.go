@@ -87,6 +87,12 @@ func defaultFigures() map[string]figure {
 		"idle_anon": {"MB", 95, 0},
 		"idle_cpu":  {"%", 0.5, 0},
 
+		// An idle server with all kinds on that every host has: its memory as for
+		// idle_anon, and its watches on the host beyond those with the default kinds,
+		// by the host's own count.
+		"kinds_anon":    {"MB", 105, 0},
+		"kinds_watches": {"watches", 12, 0},
+
 		// Anonymous memory one minute after 5,000 Secrets of 4 KiB were created
 		// that no pod uses. One informer holds them. At about that time, the syncer
 		// compares its caches with the API server for the first time.

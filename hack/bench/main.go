@@ -91,6 +91,7 @@ func groups() []group {
 		{[]string{"sched_ratio", "sched_ratio_bound", "sched_bound_p50", "sched_bound_p99", "sched_cpu", "sched_host_cpu"}, (*bench).measureSched},
 		{[]string{"neighbour_p50_ratio", "neighbour_p99_ratio"}, (*bench).measureNeighbour},
 		{[]string{"idle_anon", "idle_cpu"}, (*bench).measureIdle},
+		{[]string{"kinds_anon", "kinds_watches"}, (*bench).measureKinds},
 		{[]string{"memory_5000_secrets"}, (*bench).measureSecrets},
 		{[]string{"nodes_all", "nodes_anon", "nodes_idle_cpu", "node_lag_p99", "node_lag_overlaid_p99"}, (*bench).measureNodes},
 		{[]string{"sched_foreign_pod"}, (*bench).measureForeign},

@@ -16,30 +16,56 @@ const (
 	tenantSchema   = "service-accounts"
 )
 
+// The count of requests that last, as the API server has it.
+const (
+	lastingMetric = "apiserver_longrunning_requests"
+	verbLabel     = "verb"
+	watchVerb     = "WATCH"
+)
+
+// Watches returns how many watches the host serves now. The count is one for all hosts of the
+// process, and has those of its own parts.
+func (h *Host) Watches() (float64, error) {
+	family, err := findFamily(lastingMetric)
+	if err != nil {
+		return 0, err
+	}
+	return sumSamples(family, verbLabel, watchVerb), nil
+}
+
 // ServiceAccountRequests returns how many requests the host has served so far to
 // service accounts outside kube-system, watches among them. On a host with one virtual
 // cluster, these are the requests of its server. The host itself counts them, and the
 // count is one for all hosts of the process.
 func (h *Host) ServiceAccountRequests() (float64, error) {
-	families, err := legacyregistry.DefaultGatherer.Gather()
+	family, err := findFamily(requestsMetric)
 	if err != nil {
-		return 0, fmt.Errorf("cannot read the host's metrics: %w", err)
+		return 0, err
 	}
-	for _, family := range families {
-		if family.GetName() == requestsMetric {
-			return sumSamples(family, schemaLabel, tenantSchema), nil
-		}
-	}
-	return 0, fmt.Errorf("the host's metrics have no %s", requestsMetric)
+	return sumSamples(family, schemaLabel, tenantSchema), nil
 }
 
-// sumSamples adds up the counters of a family that carry the label.
+// findFamily returns the host's metric of a name.
+func findFamily(name string) (*dto.MetricFamily, error) {
+	families, err := legacyregistry.DefaultGatherer.Gather()
+	if err != nil {
+		return nil, fmt.Errorf("cannot read the host's metrics: %w", err)
+	}
+	for _, family := range families {
+		if family.GetName() == name {
+			return family, nil
+		}
+	}
+	return nil, fmt.Errorf("the host's metrics have no %s", name)
+}
+
+// sumSamples adds up the counters and gauges of a family that carry the label.
 func sumSamples(family *dto.MetricFamily, label, value string) float64 {
 	sum := 0.0
 	for _, metric := range family.GetMetric() {
 		for _, pair := range metric.GetLabel() {
 			if pair.GetName() == label && pair.GetValue() == value {
-				sum += metric.GetCounter().GetValue()
+				sum += metric.GetCounter().GetValue() + metric.GetGauge().GetValue()
 			}
 		}
 	}
