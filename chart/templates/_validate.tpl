@@ -454,6 +454,9 @@
 {{- if and $v.sync.toHost.volumeSnapshots.enabled (not $v.sync.toHost.persistentVolumeClaims.enabled) -}}
 {{- $problems = append $problems (printf "sync.toHost.volumeSnapshots.enabled: Invalid value: %s: a snapshot needs a claim on the host, and none is there; set sync.toHost.persistentVolumeClaims.enabled to true, or this to false" (get $v.sync.toHost.volumeSnapshots "enabled" | toJson)) -}}
 {{- end -}}
+{{- if include "sublet.badDNSRules" $v.networking.resolveDNS -}}
+{{- $problems = append $problems (printf "networking.resolveDNS: Invalid value: %s: each entry needs hostname or service, and a target with one of hostname, ip and vClusterService; complete it, or leave out what is too much" (get $v.networking "resolveDNS" | toJson)) -}}
+{{- end -}}
 {{- if include "sublet.customTwice" $v.sync -}}
 {{- $problems = append $problems (printf "sync.toHost.customResources: Invalid value: %s: a kind is on twice: a definition goes in one direction and in one version; leave the other entry out" (get $v.sync.toHost "customResources" | toJson)) -}}
 {{- end -}}

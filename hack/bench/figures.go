@@ -87,9 +87,9 @@ func defaultFigures() map[string]figure {
 		"idle_anon": {"MB", 95, 0},
 		"idle_cpu":  {"%", 0.5, 0},
 
-		// An idle server with all kinds on that every host has: its memory as for
-		// idle_anon, and its watches on the host beyond those with the default kinds,
-		// by the host's own count.
+		// An idle server with all kinds on that every host has. Its memory is measured
+		// as for idle_anon. Its watches are those on the host, beyond those with the
+		// default kinds.
 		"kinds_anon":    {"MB", 105, 0},
 		"kinds_watches": {"watches", 12, 0},
 
