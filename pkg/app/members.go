@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -110,7 +111,7 @@ func (a *app) memberOf(pod string) storage.Member {
 // other could find it.
 func (a *app) peerAddress(pod string) (address string, ok bool) {
 	if address, ok = a.options.PeerAddresses[pod]; ok {
-		return address, true
+		return cmp.Or(a.options.PeerBindAddress, address), true
 	}
 	return net.JoinHostPort(a.options.BindAddress, strconv.Itoa(release.PeerPort)), a.options.identity().InPod
 }

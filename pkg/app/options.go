@@ -34,6 +34,9 @@ type Options struct {
 	// PeerAddresses are the addresses of the members of the store, pod -> host:port. They
 	// replace the names of the pods outside of a host cluster.
 	PeerAddresses map[string]string
+	// PeerBindAddress is the host:port that listens for other members. Empty means the address of
+	// this pod in PeerAddresses.
+	PeerBindAddress string
 	// PodName and PodUID are the pod of the process. Empty means that it runs
 	// outside of a pod.
 	PodName, PodUID string

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -51,7 +52,7 @@ type FleetOptions struct {
 // Fleet runs the control plane of a release in as many replicas as its StatefulSet has.
 //
 // The host has the StatefulSet, and its controller makes the pods. The fleet acts as
-// their kubelet: it starts a process for each pod and shows whether that is ready. A process
+// their kubelet: it starts a process for each pod and asks the chart's readiness probe. A process
 // that ends is started again. A pod that is deleted ends with its process. The
 // volume of a pod is a folder, so a later pod of its name finds it.
 type Fleet struct {
@@ -308,11 +309,16 @@ func (f *Fleet) newReplica(ctx context.Context, pod *corev1.Pod) (*Replica, erro
 	if err := os.WriteFile(filepath.Join(dir, "host.kubeconfig"), kubeconfig, 0o600); err != nil {
 		return nil, fmt.Errorf("cannot write the kubeconfig of pod %s: %w", pod.Name, err)
 	}
+	probes, err := ReservePort()
+	if err != nil {
+		return nil, err
+	}
 	server := newServer(f.release, dir)
-	server.port = port
+	server.port, server.operator = port, net.JoinHostPort("127.0.0.1", probes)
 	server.configure = func(config []byte) []byte { return f.options.Config(pod.Name, config) }
 	server.arguments = append([]string{
 		"--pod-name", pod.Name, "--pod-uid", string(pod.UID), "--advertise-address", f.address(pod.Name),
+		"--operator-port", probes,
 	}, f.options.Arguments(pod.Name)...)
 	if err := server.start(); err != nil {
 		return nil, fmt.Errorf("cannot start the process of pod %s: %w", pod.Name, err)

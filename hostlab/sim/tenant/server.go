@@ -41,6 +41,8 @@ type Server struct {
 	address string
 	// port serves the virtual API. Empty takes a free one.
 	port string
+	// operator is host:port of the probes for operators. Empty asks the virtual API.
+	operator string
 	// configure changes the settings of the release for this process. nil does not.
 	configure func([]byte) []byte
 	// arguments follow those that every server gets.
@@ -169,7 +171,11 @@ func (s *Server) WaitReady(ctx context.Context) (time.Time, error) {
 }
 
 func (s *Server) probe(ctx context.Context) error {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://"+s.address+"/readyz", nil)
+	address := "https://" + s.address
+	if s.operator != "" {
+		address = "http://" + s.operator
+	}
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, address+"/readyz", nil)
 	if err != nil {
 		return err
 	}

@@ -10,8 +10,8 @@ import (
 	"github.com/sublet-dev/sublet/test/consistency"
 )
 
-// leastWrites is how many writes of each workload must succeed, so that a check of nothing
-// fails.
+// leastWrites is how many writes of each workload must succeed before the check. A check of
+// nothing would succeed.
 const leastWrites = 50
 
 // checkLimit bounds the search for an order of the requests.
@@ -21,26 +21,26 @@ const checkLimit = patience
 func TestConsistencyOfOne(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, setup{replicas: 1})
-	w.checkConsistency(t, 1, kill(), pause(), cutHost())
+	w.checkConsistency(t, *faultTime, kill(), pause(), cutHost(w))
 }
 
-// checkConsistency runs the workloads under faults, and checks what they have seen once all
-// replicas are ready again.
-func (w *world) checkConsistency(t *testing.T, replicas int, faults ...fault) {
+// checkConsistency runs the workloads under faults for some time, and checks what they have
+// seen once all replicas are ready again.
+func (w *world) checkConsistency(t *testing.T, broken time.Duration, faults ...fault) {
 	t.Helper()
 	t.Logf("run again with -seed=%d -faults=%v", *seed, *faultTime)
 	o := consistency.Options{Pick: w.pick, Seed: *seed}
 	registers, set := consistency.NewRegisters(o), consistency.NewSet("element", o)
-	ctx, cancel := context.WithTimeout(t.Context(), *faultTime+3*patience)
+	ctx, cancel := context.WithTimeout(t.Context(), broken+4*patience)
 	defer cancel()
 	if err := registers.Prepare(ctx); err != nil {
 		t.Fatal(err)
 	}
 	terms, pods := w.watchTerms(t), w.watchPods(t)
-	faulty, end := context.WithTimeout(t.Context(), *faultTime+patience)
+	faulty, end := context.WithTimeout(t.Context(), broken+patience)
 	defer end()
 	// A busy machine needs longer for enough writes.
-	go endAfter(faulty, *faultTime, end, func() bool {
+	go endAfter(faulty, broken, end, func() bool {
 		return min(registers.Outcomes().Acknowledged, set.Outcomes().Acknowledged) >= leastWrites && pods.acknowledged() >= leastPods
 	})
 	var clients sync.WaitGroup
@@ -49,7 +49,7 @@ func (w *world) checkConsistency(t *testing.T, replicas int, faults ...fault) {
 	clients.Go(func() { w.createPods(faulty, t, pods) })
 	w.breakThings(faulty, t, faults, rand.New(rand.NewPCG(*seed, 0)))
 	clients.Wait()
-	w.awaitReady(t, replicas)
+	w.awaitReady(t, w.replicas)
 	if err := set.Finish(ctx); err != nil {
 		t.Fatal(err)
 	}

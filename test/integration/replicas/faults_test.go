@@ -53,15 +53,20 @@ func pause() fault {
 }
 
 // cutHost cuts a replica off the host.
-func cutHost() fault {
-	return fault{"cut from the host", func(_ *testing.T, w *world, random *rand.Rand) func() {
+func cutHost(w *world) fault {
+	return cut("cut from the host", func(pod string) network { return w.ways.link(pod) })
+}
+
+// cut cuts the network of a replica.
+func cut(name string, networkOf func(pod string) network) fault {
+	return fault{name, func(_ *testing.T, w *world, random *rand.Rand) func() {
 		victim := choose(w.fleet.Replicas(), random)
 		if victim == nil {
 			return nil
 		}
-		l := w.ways.link(victim.Pod)
-		l.cut()
-		return l.mend
+		n := networkOf(victim.Pod)
+		n.cut()
+		return n.mend
 	}}
 }
 

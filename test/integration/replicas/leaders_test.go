@@ -35,6 +35,9 @@ func (w *world) leader(ctx context.Context) *tenant.Replica {
 	if client == nil {
 		return nil
 	}
+	// One that is suspended never answers.
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
 	lease, err := client.CoordinationV1().Leases(metav1.NamespaceSystem).Get(ctx, "sublet-leader", metav1.GetOptions{})
 	if err != nil || lease.Spec.HolderIdentity == nil {
 		return nil

@@ -30,8 +30,8 @@ func newLink(t *testing.T, target string) *link {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := &link{listener: listener, target: target, intact: make(chan struct{}), ended: make(chan struct{})}
-	close(l.intact)
+	l := newLane(target, make(chan struct{}))
+	l.listener = listener
 	var serving sync.WaitGroup
 	serving.Go(func() { l.serve(&serving) })
 	t.Cleanup(func() {
@@ -39,6 +39,13 @@ func newLink(t *testing.T, target string) *link {
 		_ = listener.Close()
 		serving.Wait()
 	})
+	return l
+}
+
+// newLane returns a link without a near end of its own. It ends when the channel is closed.
+func newLane(target string, ended chan struct{}) *link {
+	l := &link{target: target, intact: make(chan struct{}), ended: ended}
+	close(l.intact)
 	return l
 }
 
@@ -148,6 +155,27 @@ func (l *link) copy(to, from net.Conn) {
 		if err != nil {
 			return
 		}
+	}
+}
+
+// network is what a fault cuts, one link or several.
+type network interface {
+	cut()
+	mend()
+}
+
+// links are cut and mended together.
+type links []*link
+
+func (all links) cut() {
+	for _, l := range all {
+		l.cut()
+	}
+}
+
+func (all links) mend() {
+	for _, l := range all {
+		l.mend()
 	}
 }
 

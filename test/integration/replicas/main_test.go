@@ -19,6 +19,12 @@ import (
 // serverVariable makes the binary of the test a server.
 const serverVariable = "SUBLET_TEST_SERVER"
 
+// longVariable runs the tests that take more than a minute each.
+const longVariable = "SUBLET_TEST_LONG"
+
+// isLong reports whether the long tests run too.
+func isLong() bool { return os.Getenv(longVariable) != "" }
+
 var (
 	faultTime = flag.Duration("faults", 20*time.Second, "how long the checks break things")
 	seed      = flag.Uint64("seed", rand.Uint64(), "what the checks do and break; random by default")

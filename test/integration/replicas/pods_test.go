@@ -9,6 +9,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
@@ -25,6 +26,8 @@ type podLog struct {
 	created []types.UID
 	// copies is UID of the virtual pod -> UIDs of all host pods that it ever had.
 	copies map[types.UID][]types.UID
+	// names are those of the virtual pods that had a copy.
+	names map[string]bool
 	// running are the virtual pods whose copy runs.
 	running map[types.UID]bool
 }
@@ -42,7 +45,7 @@ func (w *world) watchPods(t *testing.T) *podLog {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := &podLog{copies: map[types.UID][]types.UID{}, running: map[types.UID]bool{}}
+	l := &podLog{copies: map[types.UID][]types.UID{}, names: map[string]bool{}, running: map[types.UID]bool{}}
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -63,6 +66,7 @@ func (l *podLog) record(pod *corev1.Pod) {
 	if !slices.Contains(l.copies[virtual], pod.UID) {
 		l.copies[virtual] = append(l.copies[virtual], pod.UID)
 	}
+	l.names[pod.Annotations[labels.VirtualName]] = true
 	if pod.Status.Phase == corev1.PodRunning {
 		l.running[virtual] = true
 	}
@@ -103,7 +107,7 @@ func (w *world) createPod(ctx context.Context, name string) (*corev1.Pod, error)
 	if client == nil {
 		return nil, errNobody
 	}
-	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
 	return client.CoreV1().Pods(metav1.NamespaceDefault).Create(ctx, &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{Name: name},
@@ -112,6 +116,17 @@ func (w *world) createPod(ctx context.Context, name string) (*corev1.Pod, error)
 			Containers:                    []corev1.Container{{Name: "main", Image: "registry.example.com/main:1"}},
 		},
 	}, metav1.CreateOptions{})
+}
+
+// insistOnPod creates a pod, and asks again until the request is acknowledged.
+func (w *world) insistOnPod(t *testing.T, name string) {
+	t.Helper()
+	eventually(t, "pod "+name+" is created", func(ctx context.Context) error {
+		if _, err := w.createPod(ctx, name); err != nil && !apierrors.IsAlreadyExists(err) {
+			return err
+		}
+		return nil
+	})
 }
 
 // check waits until each acknowledged pod runs on the host, and fails the test for each
@@ -132,6 +147,18 @@ func (l *podLog) check(t *testing.T) {
 		}
 		return nil
 	})
+	l.checkCopies(t)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	t.Logf("%d pods were acknowledged, %d have been on the host", len(l.created), len(l.copies))
+	if len(l.created) < leastPods {
+		t.Errorf("fewer than %d pods were acknowledged", leastPods)
+	}
+}
+
+// checkCopies fails the test for each virtual pod that ever had two copies.
+func (l *podLog) checkCopies(t *testing.T) {
+	t.Helper()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for virtual, copies := range l.copies {
@@ -139,11 +166,14 @@ func (l *podLog) check(t *testing.T) {
 			t.Errorf("virtual pod %s had %d host pods", virtual, len(copies))
 		}
 	}
-	t.Logf("%d pods were acknowledged, %d have been on the host", len(l.created), len(l.copies))
-	if len(l.created) < leastPods {
-		t.Errorf("fewer than %d pods were acknowledged", leastPods)
-	}
 }
 
-// leastPods is how many pods must be created, so that a check of none fails.
+// hasName reports whether a virtual pod of that name ever had a copy.
+func (l *podLog) hasName(name string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.names[name]
+}
+
+// leastPods is how many pods must be created before the check.
 const leastPods = 20

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
@@ -21,13 +22,18 @@ import (
 // patience is how long a test waits for what takes seconds.
 const patience = await.Limit
 
+// requestTimeout is how long one request may take.
+const requestTimeout = 3 * time.Second
+
 // world is a virtual cluster of one or several replicas and its host.
 type world struct {
 	host    *sim.Host
 	release *tenant.Release
 	fleet   *tenant.Fleet
 	ways    *ways
-	next    atomic.Uint64
+	// replicas is the number of pods.
+	replicas int
+	next     atomic.Uint64
 }
 
 // setup is what a virtual cluster consists of.
@@ -54,7 +60,7 @@ func newWorld(t *testing.T, s setup) *world {
 		t.Fatal(err)
 	}
 	t.Cleanup(host.Stop)
-	w := &world{host: host, ways: newWays()}
+	w := &world{host: host, ways: newWays(), replicas: s.replicas}
 	w.open(ctx, t, s)
 	return w
 }
@@ -141,6 +147,9 @@ func (w *world) logTails(t *testing.T, dir string) {
 		t.Logf("%s:\n%s", log, content[max(0, len(content)-4000):])
 	}
 }
+
+// errReady is the error of a replica that must not be ready.
+var errReady = errors.New("it is")
 
 // errNobody is the error of a request that no replica could take.
 var errNobody = errors.New("no replica is ready")
