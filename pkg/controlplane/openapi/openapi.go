@@ -29,6 +29,7 @@ import (
 	apiextensionsinformers "k8s.io/apiextensions-apiserver/pkg/client/informers/externalversions"
 	apiextensionslisters "k8s.io/apiextensions-apiserver/pkg/client/listers/apiextensions/v1"
 	"k8s.io/apiextensions-apiserver/pkg/controller/openapi/builder"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	genericapiserver "k8s.io/apiserver/pkg/server"
@@ -252,11 +253,14 @@ func (d *Description) buildGroup(ctx context.Context, path string, service *rest
 	}
 	var specs []*spec3.OpenAPI
 	version := path[strings.LastIndex(path, "/")+1:]
-	for _, stripped := range crds {
-		crd, err := d.getDefinition(ctx, stripped.Name)
-		if err != nil {
-			return nil, err
-		}
+	whole, err := d.getDefinitions(ctx, crds)
+	if err != nil {
+		return nil, err
+	}
+	if len(whole) == 0 {
+		return http.NotFoundHandler(), nil
+	}
+	for _, crd := range whole {
 		one, err := builder.BuildOpenAPIV3(crd, version, builder.Options{IncludeSelectableFields: true})
 		if err != nil {
 			return nil, fmt.Errorf("cannot describe %s: %w", crd.Name, err)
@@ -275,13 +279,22 @@ func (d *Description) buildGroup(ctx context.Context, path string, service *rest
 	return paths, nil
 }
 
-// getDefinition gets a definition with its schemas.
-func (d *Description) getDefinition(ctx context.Context, name string) (*apiextensionsv1.CustomResourceDefinition, error) {
-	crd, err := d.client.ApiextensionsV1().CustomResourceDefinitions().Get(ctx, name, metav1.GetOptions{ResourceVersion: "0"})
-	if err != nil {
-		return nil, fmt.Errorf("cannot get custom resource definition %s: %w", name, err)
+// getDefinitions gets definitions with their schemas, without those that were deleted
+// since they were listed.
+func (d *Description) getDefinitions(ctx context.Context, listed []*apiextensionsv1.CustomResourceDefinition,
+) ([]*apiextensionsv1.CustomResourceDefinition, error) {
+	var whole []*apiextensionsv1.CustomResourceDefinition
+	for _, stripped := range listed {
+		crd, err := d.client.ApiextensionsV1().CustomResourceDefinitions().Get(ctx, stripped.Name, metav1.GetOptions{ResourceVersion: "0"})
+		if apierrors.IsNotFound(err) {
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("cannot get custom resource definition %s: %w", stripped.Name, err)
+		}
+		whole = append(whole, crd)
 	}
-	return crd, nil
+	return whole, nil
 }
 
 // serveDocument returns the description of everything in the v2 format.
@@ -339,11 +352,11 @@ func (d *Description) build(ctx context.Context, crds []*apiextensionsv1.CustomR
 	}
 	static.Definitions = handler.PruneDefaults(static.Definitions)
 	var specs []*spec.Swagger
-	for _, stripped := range crds {
-		crd, err := d.getDefinition(ctx, stripped.Name)
-		if err != nil {
-			return nil, err
-		}
+	definitions, err := d.getDefinitions(ctx, crds)
+	if err != nil {
+		return nil, err
+	}
+	for _, crd := range definitions {
 		for _, v := range crd.Spec.Versions {
 			if !v.Served {
 				continue

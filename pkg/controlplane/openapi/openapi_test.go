@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"io"
 	"maps"
 	"net/http"
 	"net/http/httptest"
@@ -15,6 +16,7 @@ import (
 	"github.com/emicklei/go-restful/v3"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	"k8s.io/apiextensions-apiserver/pkg/client/clientset/clientset/fake"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
@@ -333,6 +335,31 @@ func TestDefinitionCannotBeRead(t *testing.T) {
 			}
 			broken = false
 			w.body(t, path)
+		}
+		sleepInBubble(keepDocument)
+	})
+}
+
+// TestDefinitionIsDeleted deletes a definition between the list and the read of it. The
+// others are described, and its own document is gone.
+func TestDefinitionIsDeleted(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, definition("example.com", "widgets", "Widget", "size"), definition("example.org", "gadgets", "Gadget", "colour"))
+		defer w.end()
+		w.client.PrependReactor("get", "*", func(action clienttesting.Action) (bool, runtime.Object, error) {
+			name := action.(clienttesting.GetAction).GetName()
+			return name == "widgets.example.com", nil, apierrors.NewNotFound(action.GetResource().GroupResource(), name)
+		})
+		if body := w.body(t, v2Path); !strings.Contains(body, `"colour"`) || strings.Contains(body, `"size"`) {
+			t.Errorf("the v2 document has not just what exists")
+		}
+		for path, want := range map[string]int{"/apis/example.com/v1": http.StatusNotFound, "/apis/example.org/v1": http.StatusOK} {
+			res := w.get(t, v3Path+path)
+			_ = copyBody(io.Discard, res)
+			if res.StatusCode != want {
+				t.Errorf("%s: got %d, want %d", path, res.StatusCode, want)
+			}
 		}
 		sleepInBubble(keepDocument)
 	})
