@@ -49,10 +49,6 @@ func conditions() map[string]string {
 		"no-backup-access-mode":  "not " + backup + ".volumeClaim.accessModes",
 		"encryption-without-resources": "and $v.controlPlane.advanced.encryption.enabled " +
 			"(not $v.controlPlane.advanced.encryption.resources)",
-		"ingress-without-host":  "and $v.controlPlane.ingress.enabled (not $v.controlPlane.ingress.host)",
-		"route-without-host":    "and $v.controlPlane.tlsRoute.enabled (not $v.controlPlane.tlsRoute.host)",
-		"route-without-gateway": "and $v.controlPlane.tlsRoute.enabled (not $v.controlPlane.tlsRoute.parentRefs)",
-		"node-port-of-no-node":  "and $v.controlPlane.service.httpsNodePort (eq $v.controlPlane.service.spec.type \"ClusterIP\")",
 		"metrics-of-nothing": "and $v.integrations.metricsServer.enabled (not $v.integrations.metricsServer.pods) " +
 			"(not $v.integrations.metricsServer.nodes)",
 		"configmaps-mapped-to-one":  `include "sublet.mapsToOne" $v.sync.fromHost.configMaps.mappings.byName`,
@@ -68,6 +64,7 @@ func conditions() map[string]string {
 	maps.Copy(all, storeConditions())
 	maps.Copy(all, moveConditions())
 	maps.Copy(all, autoscalingConditions())
+	maps.Copy(all, accessConditions())
 	maps.Copy(all, customResourceConditions())
 	var greater []string
 	for _, name := range v1alpha1.LimitedResources() {

@@ -1,0 +1,11 @@
+package main
+
+// accessConditions returns the conditions of the combinations of ways to the virtual API.
+func accessConditions() map[string]string {
+	return map[string]string{
+		"ingress-without-host":  "and $v.controlPlane.ingress.enabled (not $v.controlPlane.ingress.host)",
+		"route-without-host":    "and $v.controlPlane.tlsRoute.enabled (not $v.controlPlane.tlsRoute.host)",
+		"route-without-gateway": "and $v.controlPlane.tlsRoute.enabled (not $v.controlPlane.tlsRoute.parentRefs)",
+		"node-port-of-no-node":  "and $v.controlPlane.service.httpsNodePort (eq $v.controlPlane.service.spec.type \"ClusterIP\")",
+	}
+}
