@@ -51,10 +51,8 @@ func conditions() map[string]string {
 			"(not $v.controlPlane.advanced.encryption.resources)",
 		"metrics-of-nothing": "and $v.integrations.metricsServer.enabled (not $v.integrations.metricsServer.pods) " +
 			"(not $v.integrations.metricsServer.nodes)",
-		"configmaps-mapped-to-one":  `include "sublet.mapsToOne" $v.sync.fromHost.configMaps.mappings.byName`,
 		"snapshots-without-classes": "and " + toHost + ".volumeSnapshots.enabled (not $v.sync.fromHost.volumeSnapshotClasses.enabled)",
 		"snapshots-without-claims":  "and " + toHost + ".volumeSnapshots.enabled (not " + toHost + ".persistentVolumeClaims.enabled)",
-		"secrets-mapped-to-one":     `include "sublet.mapsToOne" $v.sync.fromHost.secrets.mappings.byName`,
 		"dns-rule-incomplete":       `include "sublet.badDNSRules" $v.networking.resolveDNS`,
 		"no-access-mode":            "not " + claim + ".accessModes",
 		"replicas-of-embedded-etcd": "and " + replicas + ".enabled (not (has (int " + replicas + ".replicas) (list 1 3 5))) " + usesEmbeddedEtcd(),
@@ -78,9 +76,11 @@ func conditions() map[string]string {
 	return all
 }
 
-// customResourceConditions returns the conditions of kinds of custom resources.
+// customResourceConditions returns the conditions of mappings, and of kinds of custom resources.
 func customResourceConditions() map[string]string {
 	return map[string]string{
+		"configmaps-mapped-to-one":          `include "sublet.mapsToOne" $v.sync.fromHost.configMaps.mappings.byName`,
+		"secrets-mapped-to-one":             `include "sublet.mapsToOne" $v.sync.fromHost.secrets.mappings.byName`,
 		"custom-resource-twice":             `include "sublet.customTwice" $v.sync`,
 		"custom-resource-incomplete":        `include "sublet.customIncomplete" $v.sync.toHost.customResources`,
 		"custom-resource-without-mappings":  `include "sublet.customUnmapped" $v.sync.fromHost.customResources`,

@@ -3,6 +3,7 @@ package app
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -72,10 +73,7 @@ func (a *app) build(ctx context.Context) error {
 	if pods.client, err = kubernetes.NewForConfig(a.controlPlane.ClientConfig(nodeProxyUser, pki.GroupAdmins)); err != nil {
 		return err
 	}
-	if err := a.buildDefinitions(); err != nil {
-		return err
-	}
-	if err := a.buildDNS(); err != nil {
+	if err := errors.Join(a.buildDefinitions(), a.buildDNS()); err != nil {
 		return err
 	}
 	a.buildReplicas()
