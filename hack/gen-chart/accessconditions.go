@@ -1,8 +1,11 @@
 package main
 
-// accessConditions returns the conditions of the combinations of ways to the virtual API.
+// accessConditions returns the conditions of the combinations of ways to the virtual API and to
+// what its store keeps.
 func accessConditions() map[string]string {
 	return map[string]string{
+		"encryption-without-resources": "and $v.controlPlane.advanced.encryption.enabled " +
+			"(not $v.controlPlane.advanced.encryption.resources)",
 		"ingress-without-host":  "and $v.controlPlane.ingress.enabled (not $v.controlPlane.ingress.host)",
 		"route-without-host":    "and $v.controlPlane.tlsRoute.enabled (not $v.controlPlane.tlsRoute.host)",
 		"route-without-gateway": "and $v.controlPlane.tlsRoute.enabled (not $v.controlPlane.tlsRoute.parentRefs)",

@@ -47,8 +47,6 @@ func conditions() map[string]string {
 		"restore-of-replicas":    "and " + backup + ".restoreFrom " + severalReplicas(),
 		"no-backup-size":         `le (include "sublet.quantity" ` + backup + ".volumeClaim.size | float64) 0.0",
 		"no-backup-access-mode":  "not " + backup + ".volumeClaim.accessModes",
-		"encryption-without-resources": "and $v.controlPlane.advanced.encryption.enabled " +
-			"(not $v.controlPlane.advanced.encryption.resources)",
 		"metrics-of-nothing": "and $v.integrations.metricsServer.enabled (not $v.integrations.metricsServer.pods) " +
 			"(not $v.integrations.metricsServer.nodes)",
 		"snapshots-without-classes": "and " + toHost + ".volumeSnapshots.enabled (not $v.sync.fromHost.volumeSnapshotClasses.enabled)",
