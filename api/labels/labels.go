@@ -59,6 +59,11 @@ const (
 	// the virtual scheduler on, and withdraws a pod that waits for the wrong one.
 	Place = Domain + "/place"
 
+	// Replica (label, value "true") marks host Services under a name that the operator chose, see
+	// networking.replicateServices.toHost. The kind replicatedservices writes it. It deletes those
+	// whose entry is gone.
+	Replica = Domain + "/replica"
+
 	// ReadinessGates (type of a condition) is the one readiness gate of a host pod whose virtual
 	// pod has readiness gates. The pods kind opens it when all of those are open. Until then,
 	// no Service of the host leads to the pod.

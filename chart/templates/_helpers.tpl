@@ -155,6 +155,17 @@ StatefulSet: a restart of one while others leave would cost the store its majori
 {{- end -}}
 {{- end -}}
 
+{{- /* Not empty if two entries of replicated Services have the same from, or the same to. */ -}}
+{{- define "sublet.repeats" -}}
+{{- $from := list -}}
+{{- $to := list -}}
+{{- range . -}}
+{{- $from = append $from .from -}}
+{{- $to = append $to .to -}}
+{{- end -}}
+{{- if or (lt (len (uniq $from)) (len $from)) (lt (len (uniq $to)) (len $to)) }}yes{{ end -}}
+{{- end -}}
+
 {{- define "sublet.realNodes" -}}
 - key: kwok.x-k8s.io/node
   operator: DoesNotExist

@@ -192,8 +192,6 @@
     "sync.toHost.secrets.all"
     "sync.toHost.persistentVolumeClaims"
     "sync.toHost.persistentVolumeClaims.enabled"
-    "sync.toHost.volumeSnapshots"
-    "sync.toHost.volumeSnapshots.enabled"
     "sync.toHost.networkPolicies"
     "sync.toHost.networkPolicies.enabled"
     "sync.toHost.podDisruptionBudgets"
@@ -217,8 +215,6 @@
     "sync.fromHost.nodes.syncBackSharedNodes"
     "sync.fromHost.storageClasses"
     "sync.fromHost.storageClasses.enabled"
-    "sync.fromHost.volumeSnapshotClasses"
-    "sync.fromHost.volumeSnapshotClasses.enabled"
     "sync.fromHost.runtimeClasses"
     "sync.fromHost.runtimeClasses.enabled"
     "sync.fromHost.priorityClasses"
@@ -275,6 +271,7 @@
     "networking"
     "networking.serviceCIDR"
     "networking.serviceNodePortRange"
+    "networking.replicateServices"
     "networking.advanced"
     "networking.advanced.clusterDomain"
     "networking.advanced.dns"
@@ -448,11 +445,14 @@
 {{- if include "sublet.mapsToOne" $v.sync.fromHost.secrets.mappings.byName -}}
 {{- $problems = append $problems (printf "sync.fromHost.secrets.mappings.byName: Invalid value: %s: a whole namespace cannot get the name of one object; end the value of a key that ends with /* with /* too" (get $v.sync.fromHost.secrets.mappings "byName" | toJson)) -}}
 {{- end -}}
-{{- if and $v.sync.toHost.volumeSnapshots.enabled (not $v.sync.fromHost.volumeSnapshotClasses.enabled) -}}
-{{- $problems = append $problems (printf "sync.toHost.volumeSnapshots.enabled: Invalid value: %s: a snapshot needs a snapshot class of the host, and none is shown; set sync.fromHost.volumeSnapshotClasses.enabled to true, or this to false" (get $v.sync.toHost.volumeSnapshots "enabled" | toJson)) -}}
+{{- if include "sublet.repeats" $v.networking.replicateServices.toHost -}}
+{{- $problems = append $problems (printf "networking.replicateServices.toHost: Invalid value: %s: each Service has one name, and each name one Service; leave out the entries that repeat one" (get $v.networking.replicateServices "toHost" | toJson)) -}}
 {{- end -}}
-{{- if and $v.sync.toHost.volumeSnapshots.enabled (not $v.sync.toHost.persistentVolumeClaims.enabled) -}}
-{{- $problems = append $problems (printf "sync.toHost.volumeSnapshots.enabled: Invalid value: %s: a snapshot needs a claim on the host, and none is there; set sync.toHost.persistentVolumeClaims.enabled to true, or this to false" (get $v.sync.toHost.volumeSnapshots "enabled" | toJson)) -}}
+{{- if include "sublet.repeats" $v.networking.replicateServices.fromHost -}}
+{{- $problems = append $problems (printf "networking.replicateServices.fromHost: Invalid value: %s: each Service has one name, and each name one Service; leave out the entries that repeat one" (get $v.networking.replicateServices "fromHost" | toJson)) -}}
+{{- end -}}
+{{- if and $v.networking.replicateServices.toHost (not $v.sync.toHost.services.enabled) -}}
+{{- $problems = append $problems (printf "networking.replicateServices.toHost: Invalid value: %s: sync.toHost.services.enabled is false, so the host has no Services of the tenant; set that to true, or leave the entries out" (get $v.networking.replicateServices "toHost" | toJson)) -}}
 {{- end -}}
 {{- if include "sublet.badDNSRules" $v.networking.resolveDNS -}}
 {{- $problems = append $problems (printf "networking.resolveDNS: Invalid value: %s: each entry needs hostname or service, and a target with one of hostname, ip and vClusterService; complete it, or leave out what is too much" (get $v.networking "resolveDNS" | toJson)) -}}

@@ -68,6 +68,8 @@ func typeName(t reflect.Type) string {
 		return "map of " + typeName(t.Elem())
 	case t == reflect.TypeFor[v1alpha1.DNSRule]():
 		return "{hostname, service, target}"
+	case t.Kind() == reflect.Struct && t.PkgPath() == reflect.TypeFor[v1alpha1.Config]().PkgPath() && t.NumField() == 2 && t.Field(0).Name == "From":
+		return "{from, to}"
 	case t.Kind() == reflect.Struct:
 		return fmt.Sprintf("[%s](https://kubernetes.io/docs/reference/kubernetes-api/)", t.Name())
 	case t.Kind() == reflect.Bool:

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	nodev1 "k8s.io/api/node/v1"
 	schedulingv1 "k8s.io/api/scheduling/v1"
@@ -53,10 +54,24 @@ func mappedKinds(isTerminating func(namespace string) bool) []hostOwned {
 	}
 }
 
+// replicatedKinds returns those of Services of the host that the tenant sees.
+func replicatedKinds(isTerminating func(namespace string) bool) []hostOwned {
+	const setting = "networking.replicateServices.fromHost"
+	return []hostOwned{
+		{setting, corev1.Resource("services"), "Service", isTerminating},
+		{setting, discoveryv1.Resource("endpointslices"), "EndpointSlice", isTerminating},
+	}
+}
+
 // AddMappedChecks adds the checks of copies in namespaces. isTerminating reports whether a
 // virtual namespace is being deleted.
 func AddMappedChecks(checks Checks, settings *v1alpha1.Config, isTerminating func(namespace string) bool) {
 	addHostOwned(checks, settings, mappedKinds(isTerminating))
+	if len(settings.Networking.ReplicateServices.FromHost) > 0 {
+		for _, kind := range replicatedKinds(isTerminating) {
+			checks.Add(kind.resource, kind.check)
+		}
+	}
 }
 
 // addHostOwned adds the check of each kind of the host that is on.

@@ -39,12 +39,24 @@ func (a *app) newDialer() (*egress.Dialer, error) {
 		HostPod: func(ctx context.Context, key types.NamespacedName) (*corev1.Pod, error) {
 			return host.CoreV1().Pods(key.Namespace).Get(ctx, key.Name, metav1.GetOptions{})
 		},
+		HostServices:  a.hostServices(),
 		Closed:        a.closedAddresses(),
 		ServiceRanges: services,
 		AllowedCIDRs:  allowed,
 		AllowedHosts:  settings.AllowedHosts,
 		Register:      legacyregistry.Register,
 	})
+}
+
+// hostServices returns the virtual Services that are copies of Services of the host.
+func (a *app) hostServices() []types.NamespacedName {
+	entries := a.values.Networking.ReplicateServices.FromHost
+	keys := make([]types.NamespacedName, 0, len(entries))
+	for _, entry := range entries {
+		namespace, name, _ := strings.Cut(entry.To, "/")
+		keys = append(keys, types.NamespacedName{Namespace: namespace, Name: name})
+	}
+	return keys
 }
 
 // serviceRanges returns the ranges of addresses of the host's Services.

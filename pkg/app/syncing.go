@@ -180,6 +180,7 @@ func (a *app) addKinds(ctx context.Context, s *session, o sessionOptions) error 
 		DNSServiceIP:           a.facts.DNSServiceIP,
 		ClusterDomain:          a.values.Networking.Advanced.ClusterDomain,
 		KubeletVersion:         componentversion.Get().GitVersion,
+		Replicate:              a.values.Networking.ReplicateServices,
 		Services:               policy.NewServices(a.values.Policies.Services),
 		Ingresses:              policy.NewIngresses(a.values),
 		HostNames:              hostNames,
@@ -188,17 +189,24 @@ func (a *app) addKinds(ctx context.Context, s *session, o sessionOptions) error 
 		Tokens:                 minter{a.controlPlane, virtualClient},
 		PodCertificates:        controlplane.NewPodCertifier(virtualClient),
 	}
-	for _, row := range kinds.Table() {
-		for _, kind := range row.Define(options) {
-			if o.hostFirstOnly && !slices.Contains(hostFirstKinds(), kind.Name()) {
-				continue
-			}
-			if err := s.engine.Add(ctx, kind); err != nil {
-				return fmt.Errorf("cannot sync %s: %w", kind.Name(), err)
-			}
+	for _, kind := range allKinds(options) {
+		if o.hostFirstOnly && !slices.Contains(hostFirstKinds(), kind.Name()) {
+			continue
+		}
+		if err := s.engine.Add(ctx, kind); err != nil {
+			return fmt.Errorf("cannot sync %s: %w", kind.Name(), err)
 		}
 	}
 	return nil
+}
+
+// allKinds returns every kind that runs under these options.
+func allKinds(options kinds.Options) []syncer.Kind {
+	var all []syncer.Kind
+	for _, row := range kinds.Table() {
+		all = append(all, row.Define(options)...)
+	}
+	return append(all, kinds.Replicated(options)...)
 }
 
 // hostNames returns the lookup of the host names of Ingresses, nil if nobody asks for it.

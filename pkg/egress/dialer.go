@@ -38,6 +38,10 @@ type Options struct {
 	// HostPod reads a host pod from the host's API server. It returns an error that
 	// apierrors.IsNotFound recognises if there is none. Required.
 	HostPod func(ctx context.Context, key types.NamespacedName) (*corev1.Pod, error)
+	// HostServices are the virtual Services that are copies of Services of the host, by the
+	// settings. Their endpoints are the operator's choice. The slices that count are those
+	// that nobody but the syncer writes.
+	HostServices []types.NamespacedName
 	// Closed are addresses that are never dialled: those of the host's API server and of
 	// the process itself.
 	Closed []netip.Addr
@@ -224,7 +228,8 @@ func (d *Dialer) provePod(ctx context.Context, target netip.AddrPort, pods []typ
 // own address is never dialled: the host would route it to any endpoint that a tenant
 // has written.
 func (d *Dialer) permitService(ctx context.Context, service types.NamespacedName, target netip.AddrPort) ([]netip.AddrPort, error) {
-	endpoints := d.options.Virtual.endpoints(service, target.Port())
+	isHosts := slices.Contains(d.options.HostServices, service)
+	endpoints := d.options.Virtual.endpoints(service, target.Port(), isHosts)
 	if len(endpoints) == 0 {
 		return nil, fmt.Errorf("cannot connect to Service %s: it has no ready endpoint for port %d", service, target.Port())
 	}
@@ -239,7 +244,7 @@ func (d *Dialer) permitService(ctx context.Context, service types.NamespacedName
 		case d.isClosed(address):
 			failed = refuse(endpoint)
 			continue
-		case d.isListed(address):
+		case isHosts, d.isListed(address):
 			targets = append(targets, endpoint)
 			continue
 		}

@@ -21,6 +21,7 @@ import (
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/utils/clock"
 
+	sublabels "github.com/sublet-dev/sublet/api/labels"
 	"github.com/sublet-dev/sublet/pkg/translate"
 )
 
@@ -196,8 +197,8 @@ func (o *Objects) nextChange() (next <-chan struct{}, started bool) {
 }
 
 // endpoints returns ready endpoints for the port of a Service, in random order and no more
-// than are tried.
-func (o *Objects) endpoints(service types.NamespacedName, port uint16) []netip.AddrPort {
+// than are tried. With ofHost, only the slices of the syncer count.
+func (o *Objects) endpoints(service types.NamespacedName, port uint16, ofHost bool) []netip.AddrPort {
 	o.mu.Lock()
 	services, lister := o.services, o.slices
 	o.mu.Unlock()
@@ -216,6 +217,9 @@ func (o *Objects) endpoints(service types.NamespacedName, port uint16) []netip.A
 	}
 	var found []netip.AddrPort
 	for _, slice := range all {
+		if ofHost && slice.Annotations[sublabels.HostUID] == "" {
+			continue
+		}
 		found = append(found, sliceEndpoints(slice, object.Spec.Ports[at].Name)...)
 	}
 	rand.Shuffle(len(found), func(i, j int) { found[i], found[j] = found[j], found[i] }) //nolint:gosec // It spreads load, and nobody gains by a guess.

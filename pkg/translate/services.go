@@ -10,9 +10,10 @@ import (
 )
 
 // ShouldCopyService reports whether a Service gets a host copy. The host Services of
-// kubernetes and kube-dns belong to the chart.
+// kubernetes and kube-dns belong to the chart. A copy of a Service of the host has its
+// address, and needs none.
 func ShouldCopyService(virtual *corev1.Service) bool {
-	return virtual.Labels[labels.ControlPlaneService] != "true" &&
+	return virtual.Labels[labels.ControlPlaneService] != "true" && virtual.Annotations[labels.HostUID] == "" &&
 		(virtual.Namespace != corev1.NamespaceDefault || virtual.Name != "kubernetes")
 }
 
@@ -26,10 +27,11 @@ const (
 )
 
 // MayCopySlice reports whether a slice may get a host copy: it belongs to a Service, and
-// somebody else than the controller of slices keeps it.
+// somebody else than the controller of slices keeps it. It is no copy of endpoints of the
+// host.
 func MayCopySlice(virtual *discoveryv1.EndpointSlice) bool {
 	service := virtual.Labels[discoveryv1.LabelServiceName]
-	return service != "" && virtual.Labels[discoveryv1.LabelManagedBy] != endpointSliceController &&
+	return service != "" && virtual.Labels[discoveryv1.LabelManagedBy] != endpointSliceController && virtual.Annotations[labels.HostUID] == "" &&
 		(virtual.Namespace != corev1.NamespaceDefault || service != "kubernetes")
 }
 

@@ -102,8 +102,11 @@ func createShared(t *testing.T) {
 // chart. They follow their originals, and the tenant cannot change them.
 func TestObjectsOfTheHost(t *testing.T) {
 	createShared(t)
-	tn := install(t, "fromhost", "e2e-fromhost", shownValues()...)
+	createHostServer(t)
+	tn := install(t, "fromhost", "e2e-fromhost", append(shownValues(), replicatedValues()...)...)
 	tn.hasTrust("1")
+	tn.runSharing()
+	tn.testSharedServices()
 	eventually(t, "Secrets of a whole namespace", func(ctx context.Context) error {
 		_, err := tn.virtual.CoreV1().Secrets("given").Get(ctx, "other", metav1.GetOptions{})
 		return err

@@ -49,7 +49,7 @@ func (r *release) allKinds(changes ...func(*kinds.Options)) []syncer.Kind {
 	for _, row := range kinds.Table() {
 		all = append(all, row.Define(options)...)
 	}
-	return all
+	return append(all, kinds.Replicated(options)...)
 }
 
 // minter asks the virtual API server for tokens.

@@ -27,7 +27,8 @@ type Combination struct {
 func Combinations() []Combination {
 	return slices.Concat(nodesCombinations(), syncCombinations(), storeCombinations(), moveCombinations(), highAvailabilityCombinations(), autoscalingCombinations(),
 		controlPlaneCombinations(), resourceCombinations(), policyCombinations(),
-		mappingCombinations(), snapshotCombinations(), dnsCombinations(), customResourceCombinations(), encryptionCombinations(), addressCombinations(), backupCombinations(),
+		mappingCombinations(), snapshotCombinations(), replicaCombinations(), dnsCombinations(), customResourceCombinations(), encryptionCombinations(),
+		addressCombinations(), backupCombinations(),
 		integrationCombinations())
 }
 

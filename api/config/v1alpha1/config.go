@@ -41,6 +41,8 @@ type Networking struct {
 	// [{hostname: db.example.com, target: {vClusterService: shop/db}}]. Names of the host's cluster stay hidden.
 	// Default: []
 	ResolveDNS []DNSRule `json:"resolveDNS" unique:"true"`
+	// Services that one of the two clusters has of the other.
+	ReplicateServices ReplicateServices `json:"replicateServices"`
 	// Settings that few need.
 	Advanced NetworkingAdvanced `json:"advanced"`
 }

@@ -33,7 +33,7 @@ func Default(kinds ...Kind) *Config {
 			},
 		},
 		Policies: defaultPolicies(),
-		Networking: Networking{ResolveDNS: []DNSRule{}, Advanced: NetworkingAdvanced{
+		Networking: Networking{ReplicateServices: ReplicateServices{ToHost: []ServiceToHost{}, FromHost: []ServiceFromHost{}}, ResolveDNS: []DNSRule{}, Advanced: NetworkingAdvanced{
 			ClusterDomain: "cluster.local",
 			DNS: DNS{
 				AllowedCIDRs: []string{}, QueriesPerSecond: 1000,

@@ -77,6 +77,8 @@ func Formats() []Format {
 			isValid: isObjectPath},
 		{Name: "service-path", Pattern: `^` + dnsLabel + `/` + serviceName + `$`,
 			Want: "a namespace and the name of a Service, such as shop/web", isValid: isObjectPath},
+		{Name: "service-name", Pattern: `^` + serviceName + `$`,
+			Want: "the name of a Service, such as shop-web", isValid: isServiceName},
 		{Name: "label-key", Pattern: `^(` + dnsName + `/)?` + labelPart + `$`,
 			Want: "named as app or example.com/app are", isValid: isLabelKey},
 		{Name: "key-pattern", Pattern: `^(` + dnsName + `/)?(` + labelPart + `|[-A-Za-z0-9_.]*\*)$`,
@@ -257,3 +259,5 @@ func isObjectPath(value string) bool {
 	namespace, name, _ := strings.Cut(value, "/")
 	return (namespace == "" || len(validation.ValidateNamespaceName(namespace, false)) == 0) && (name == "*" || isObjectName(name))
 }
+
+func isServiceName(value string) bool { return len(utilvalidation.IsDNS1035Label(value)) == 0 }

@@ -32,6 +32,7 @@ func TestFormats(t *testing.T) {
 		"object-name":      {"fast-ssd a.b.c a", "Fast fast_ssd -a a-", strings.Repeat("a", 254)},
 		"host-objects":     {"shared/ca shared/* /ca shared/a.b", "ca shared/ shared */ca shared/c* a.b/ca Shared/ca /* a/b/c", strings.Repeat("a", 64) + "/ca"},
 		"service-path":     {"shop/web shop/db-1", "web shop/ shop/1db shop/a.b a.b/web Shop/web /web a/b/c", strings.Repeat("a", 64) + "/web"},
+		"service-name":     {"web db-1", "1db a.b Web web- shop/web", strings.Repeat("a", 64)},
 		"virtual-objects":  {"shop/ca shop/* shop/a.b", "ca shop/ shop */ca shop/c* a.b/ca Shop/ca /ca a/b/c", strings.Repeat("a", 64) + "/ca"},
 		"custom-resource":  {"widgets.example.com widgets.example.com/v1 a.b/v1beta1", "widgets Widgets.example.com widgets.example.com/ widgets.example.com/beta widgets.example.com/v1/x .a a.", ""},
 		"field-path":       {"spec.secretName spec.tls[*].secretName spec.a[*][*].b-c spec", "spec. .spec spec..a spec.tls[0].a spec[] spec.*", "metadata.name status.a kind"},

@@ -70,6 +70,8 @@ type Options struct {
 	// Referrers are further kinds that refer to ConfigMaps and Secrets. Default: those of
 	// the table.
 	Referrers []Referrer
+	// Replicate are the Services that one cluster has of the other. Default: none.
+	Replicate v1alpha1.ReplicateServices
 	// Services decides what of a Service reaches the host. Default: nil, no annotations and
 	// no external addresses.
 	Services ServiceRules

@@ -1,0 +1,199 @@
+package kinds
+
+import (
+	"fmt"
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	apilabels "k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/sublet-dev/sublet/api/config/v1alpha1"
+	"github.com/sublet-dev/sublet/api/labels"
+	"github.com/sublet-dev/sublet/pkg/syncer"
+	"github.com/sublet-dev/sublet/pkg/translate"
+)
+
+// HostServices shows Services of the host that the operator names. The copy has the address of
+// its original and no copy on the host, so the network of the host routes it. A tenant's own
+// Service under the name of a copy stays.
+func HostServices(o Options) syncer.Resource[*corev1.Service, *corev1.Service] {
+	r := fromServices(o.Replicate.FromHost, func() *corev1.Service { return &corev1.Service{} })
+	r.CreatesNamespace = true
+	r.Up = func(_ syncer.Scope, host, virtual *corev1.Service) error {
+		copyMetadata(host, virtual)
+		fillFromHost(host, virtual)
+		return nil
+	}
+	return r
+}
+
+// fillFromHost fills in the copy of a Service of the host.
+func fillFromHost(host, virtual *corev1.Service) {
+	spec := corev1.ServiceSpec{
+		Type:                     corev1.ServiceTypeClusterIP,
+		Ports:                    slices.Clone(host.Spec.Ports),
+		ClusterIP:                host.Spec.ClusterIP,
+		ClusterIPs:               host.Spec.ClusterIPs,
+		IPFamilies:               host.Spec.IPFamilies,
+		IPFamilyPolicy:           host.Spec.IPFamilyPolicy,
+		PublishNotReadyAddresses: host.Spec.PublishNotReadyAddresses,
+		SessionAffinity:          host.Spec.SessionAffinity,
+		SessionAffinityConfig:    host.Spec.SessionAffinityConfig,
+		InternalTrafficPolicy:    host.Spec.InternalTrafficPolicy,
+		TrafficDistribution:      host.Spec.TrafficDistribution,
+	}
+	if host.Spec.Type == corev1.ServiceTypeExternalName {
+		spec = corev1.ServiceSpec{
+			Type: corev1.ServiceTypeExternalName, ExternalName: host.Spec.ExternalName, Ports: spec.Ports, SessionAffinity: spec.SessionAffinity,
+		}
+	}
+	for i := range spec.Ports {
+		spec.Ports[i].NodePort = 0
+	}
+	virtual.Spec = spec
+}
+
+// HostEndpoints keeps a slice with the endpoints of each Service of the host that the tenant
+// sees. The name of an Endpoints object is that of its Service, so a permission for this one
+// is enough.
+func HostEndpoints(o Options) syncer.Resource[*discoveryv1.EndpointSlice, *corev1.Endpoints] { //nolint:staticcheck // Slices have names of their own.
+	r := fromServices(o.Replicate.FromHost, func() *corev1.Endpoints { return &corev1.Endpoints{} }) //nolint:staticcheck // as above
+	resource := syncer.Resource[*discoveryv1.EndpointSlice, *corev1.Endpoints]{                      //nolint:staticcheck // as above
+		Owner: r.Owner, Names: r.Names, Origin: r.Origin, Source: r.Source, Select: r.Select, Places: r.Places,
+		Also: []syncer.Watch{{Side: syncer.Virtual, Object: &corev1.Service{}, StatusBlind: true, Keys: ownKey}},
+	}
+	resource.Want = func(s syncer.Scope, virtual *discoveryv1.EndpointSlice, host *corev1.Endpoints) (bool, error) { //nolint:staticcheck // as above
+		service, err := copyOfHostService(s, o.Replicate.FromHost, host)
+		if err != nil || service == nil {
+			return false, err
+		}
+		return virtual == nil || translate.IsOfHostObject(virtual, host), nil
+	}
+	resource.Up = func(s syncer.Scope, host *corev1.Endpoints, virtual *discoveryv1.EndpointSlice) error { //nolint:staticcheck // as above
+		service, err := copyOfHostService(s, o.Replicate.FromHost, host)
+		if err != nil || service == nil {
+			return err
+		}
+		copyMetadata(host, virtual)
+		fillSliceFromHost(host, service, virtual)
+		return nil
+	}
+	return resource
+}
+
+// fillSliceFromHost fills in the slice of a copy with the endpoints of its original.
+func fillSliceFromHost(host *corev1.Endpoints, service *corev1.Service, virtual *discoveryv1.EndpointSlice) { //nolint:staticcheck // See [HostEndpoints].
+	virtual.Labels = map[string]string{discoveryv1.LabelServiceName: service.Name, discoveryv1.LabelManagedBy: labels.Domain}
+	virtual.OwnerReferences = []metav1.OwnerReference{{APIVersion: "v1", Kind: "Service", Name: service.Name, UID: service.UID}}
+	virtual.AddressType = discoveryv1.AddressTypeIPv4
+	virtual.Endpoints, virtual.Ports = nil, nil
+	if len(host.Subsets) == 0 {
+		return
+	}
+	// The subsets of a Service differ in their ports if a port has a name. The first has most.
+	subset := host.Subsets[0]
+	for _, port := range subset.Ports {
+		virtual.Ports = append(virtual.Ports, discoveryv1.EndpointPort{
+			Name: new(port.Name), Port: new(port.Port), Protocol: new(port.Protocol), AppProtocol: port.AppProtocol,
+		})
+	}
+	add := func(addresses []corev1.EndpointAddress, ready bool) { //nolint:staticcheck // See [HostEndpoints].
+		for _, address := range addresses {
+			if translate.IsIPv6(address.IP) {
+				virtual.AddressType = discoveryv1.AddressTypeIPv6
+			}
+			virtual.Endpoints = append(virtual.Endpoints, discoveryv1.Endpoint{
+				Addresses: []string{address.IP}, Conditions: discoveryv1.EndpointConditions{Ready: new(ready)},
+			})
+		}
+	}
+	add(subset.Addresses, true)
+	add(subset.NotReadyAddresses, false)
+}
+
+// HostEndpointPolicies keeps a NetworkPolicy on the host for each slice with endpoints of the
+// host. It lets the tenant's pods reach these, which the release's own NetworkPolicies close.
+func HostEndpointPolicies(o Options) syncer.Resource[*discoveryv1.EndpointSlice, *networkingv1.NetworkPolicy] {
+	return syncer.Resource[*discoveryv1.EndpointSlice, *networkingv1.NetworkPolicy]{
+		Owner: syncer.Virtual,
+		Names: translate.Derived(translate.HostEndpointsRole),
+		Want: func(_ syncer.Scope, virtual *discoveryv1.EndpointSlice, _ *networkingv1.NetworkPolicy) (bool, error) {
+			key := client.ObjectKeyFromObject(virtual).String()
+			return virtual.Annotations[labels.HostUID] != "" &&
+				slices.ContainsFunc(o.Replicate.FromHost, func(e v1alpha1.ServiceFromHost) bool { return e.To == key }), nil
+		},
+		Down: func(s syncer.Scope, virtual *discoveryv1.EndpointSlice, host *networkingv1.NetworkPolicy) error {
+			host.Spec = translate.HostEndpointsPolicy(s.Cluster, virtual)
+			return nil
+		},
+	}
+}
+
+// fromServices returns what the kinds of replicated Services of the host have in common.
+func fromServices[T client.Object](entries []v1alpha1.ServiceFromHost, empty func() T) syncer.Resource[T, T] {
+	origin := func(_ syncer.Scope, host T) (types.NamespacedName, bool) {
+		i := slices.IndexFunc(entries, func(e v1alpha1.ServiceFromHost) bool { return e.From == client.ObjectKeyFromObject(host).String() })
+		if i < 0 {
+			return types.NamespacedName{}, false
+		}
+		return parseServiceKey(entries[i].To), true
+	}
+	r := syncer.Resource[T, T]{
+		Owner:  syncer.Host,
+		Names:  translate.Same, // Source is asked instead.
+		Origin: origin,
+		Want:   isOfOriginal[T],
+		Source: func(s syncer.Scope, virtual types.NamespacedName) (T, bool, error) {
+			i := slices.IndexFunc(entries, func(e v1alpha1.ServiceFromHost) bool { return e.To == virtual.String() })
+			if i < 0 {
+				return *new(T), false, nil
+			}
+			host := empty()
+			err := s.Host.Get(s.Context, parseServiceKey(entries[i].From), host)
+			if apierrors.IsNotFound(err) {
+				return host, false, nil
+			}
+			if err != nil {
+				return host, false, fmt.Errorf("cannot get %s of the host: %w", entries[i].From, err)
+			}
+			return host, true, nil
+		},
+	}
+	if len(entries) > 0 { // Without an entry, the watch of the tenant's own copies is enough.
+		r.Select = apilabels.Everything()
+	}
+	for _, e := range entries {
+		key := parseServiceKey(e.From)
+		r.Places = append(r.Places, syncer.Place{Namespace: key.Namespace, Name: key.Name})
+	}
+	return r
+}
+
+// copyOfHostService returns the copy of the Service of an Endpoints object, nil if there is
+// none.
+func copyOfHostService(s syncer.Scope, entries []v1alpha1.ServiceFromHost, host client.Object) (*corev1.Service, error) {
+	i := slices.IndexFunc(entries, func(e v1alpha1.ServiceFromHost) bool { return e.From == client.ObjectKeyFromObject(host).String() })
+	if i < 0 {
+		return nil, nil
+	}
+	var service corev1.Service
+	err := s.Virtual.Get(s.Context, parseServiceKey(entries[i].To), &service)
+	if apierrors.IsNotFound(err) || err == nil && service.Annotations[labels.HostUID] == "" {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("cannot get Service %s: %w", entries[i].To, err)
+	}
+	return &service, nil
+}
+
+// ownKey returns the key of an object.
+func ownKey(_ syncer.Scope, object client.Object) ([]types.NamespacedName, error) {
+	return []types.NamespacedName{client.ObjectKeyFromObject(object)}, nil
+}

@@ -1,0 +1,123 @@
+package kinds
+
+import (
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/sublet-dev/sublet/api/config/v1alpha1"
+	"github.com/sublet-dev/sublet/api/labels"
+	"github.com/sublet-dev/sublet/pkg/syncer"
+	"github.com/sublet-dev/sublet/pkg/translate"
+)
+
+// removedNamespace is the namespace of the keys of host Services whose entry is gone from the
+// settings. No namespace has such a name, so they are orphans.
+const removedNamespace = "removed.sublet.dev"
+
+// Replicated returns the kinds of Services that one cluster has of the other, by
+// networking.replicateServices. Those of Services alone run without an entry too: they delete
+// the copies of entries that are gone.
+func Replicated(o Options) []syncer.Kind {
+	var replicated []syncer.Kind
+	if o.Sync.IsEnabled("sync.toHost.services") {
+		replicated = append(replicated,
+			syncer.Define("replicatedservices", ReplicatedServices(o)),
+			syncer.Define("hostservices", HostServices(o)))
+	}
+	if len(o.Replicate.FromHost) > 0 {
+		replicated = append(replicated, syncer.Define("hostendpoints", HostEndpoints(o)))
+		if o.NetworkPolicy.Enabled {
+			replicated = append(replicated, syncer.Define("hostendpointpolicies", HostEndpointPolicies(o)))
+		}
+	}
+	return replicated
+}
+
+// toServicesOnHost are the entries of Services that others of the host use.
+type toServicesOnHost []v1alpha1.ServiceToHost
+
+// scheme names the host copies. The name of a key without an entry is empty.
+func (t toServicesOnHost) scheme(c translate.Cluster, virtual types.NamespacedName) types.NamespacedName {
+	key := types.NamespacedName{Namespace: c.Namespace}
+	if virtual.Namespace == removedNamespace {
+		key.Name = virtual.Name
+		return key
+	}
+	if i := slices.IndexFunc(t, func(e v1alpha1.ServiceToHost) bool { return e.From == virtual.String() }); i >= 0 {
+		key.Name = t[i].To
+	}
+	return key
+}
+
+// origin returns the virtual key of a host copy. The label is ours alone, as tenants'
+// labels are renamed.
+func (t toServicesOnHost) origin(s syncer.Scope, host *corev1.Service) (types.NamespacedName, bool) {
+	if host.Labels[labels.Cluster] != s.Cluster.UID || host.Labels[labels.Replica] != "true" {
+		return types.NamespacedName{}, false
+	}
+	virtual, _, ours := translate.Origin(s.Cluster, t.scheme, host)
+	if !ours {
+		return types.NamespacedName{Namespace: removedNamespace, Name: host.Name}, true
+	}
+	return virtual, true
+}
+
+// ReplicatedServices keeps a host Service under a name that the operator chose, for each
+// entry of networking.replicateServices.toHost.
+func ReplicatedServices(o Options) syncer.Resource[*corev1.Service, *corev1.Service] {
+	entries := toServicesOnHost(o.Replicate.ToHost)
+	return syncer.Resource[*corev1.Service, *corev1.Service]{
+		Owner:  syncer.Virtual,
+		Names:  entries.scheme,
+		Origin: entries.origin,
+		Want: func(s syncer.Scope, virtual, _ *corev1.Service) (bool, error) {
+			key := types.NamespacedName{Namespace: virtual.Namespace, Name: virtual.Name}
+			return entries.scheme(s.Cluster, key).Name != "" && len(virtual.Spec.Selector) > 0 &&
+				virtual.Spec.Type != corev1.ServiceTypeExternalName, nil
+		},
+		Down: func(s syncer.Scope, virtual, host *corev1.Service) error {
+			fillReplica(s.Cluster, virtual, host)
+			return nil
+		},
+		StatusBlind: true,
+	}
+}
+
+// fillReplica fills in a host Service that others of the host use. It keeps what the host
+// has assigned.
+func fillReplica(c translate.Cluster, virtual, host *corev1.Service) {
+	if host.Labels == nil {
+		host.Labels = map[string]string{}
+	}
+	host.Labels[labels.Replica] = "true"
+	assigned := host.Spec
+	host.Spec = corev1.ServiceSpec{
+		Type:                     corev1.ServiceTypeClusterIP,
+		Selector:                 translate.ServiceSelector(c, virtual.Namespace, virtual.Spec.Selector),
+		Ports:                    slices.Clone(virtual.Spec.Ports),
+		PublishNotReadyAddresses: virtual.Spec.PublishNotReadyAddresses,
+		SessionAffinity:          virtual.Spec.SessionAffinity,
+		SessionAffinityConfig:    virtual.Spec.SessionAffinityConfig,
+		InternalTrafficPolicy:    virtual.Spec.InternalTrafficPolicy,
+		TrafficDistribution:      virtual.Spec.TrafficDistribution,
+		ClusterIP:                assigned.ClusterIP,
+		ClusterIPs:               assigned.ClusterIPs,
+		IPFamilies:               assigned.IPFamilies,
+		IPFamilyPolicy:           assigned.IPFamilyPolicy,
+	}
+	if assigned.ClusterIP == "" && virtual.Spec.ClusterIP == corev1.ClusterIPNone {
+		host.Spec.ClusterIP = corev1.ClusterIPNone
+	}
+	for i := range host.Spec.Ports {
+		host.Spec.Ports[i].NodePort = 0
+	}
+}
+
+// parseServiceKey returns the key of a path of the settings.
+func parseServiceKey(path string) types.NamespacedName {
+	namespace, name, _ := strings.Cut(path, "/")
+	return types.NamespacedName{Namespace: namespace, Name: name}
+}
