@@ -69,15 +69,15 @@ func HostEndpoints(o Options) syncer.Resource[*discoveryv1.EndpointSlice, *corev
 		Also: []syncer.Watch{{Side: syncer.Virtual, Object: &corev1.Service{}, StatusBlind: true, Keys: ownKey}},
 	}
 	resource.Want = func(s syncer.Scope, virtual *discoveryv1.EndpointSlice, host *corev1.Endpoints) (bool, error) { //nolint:staticcheck // as above
-		service, err := copyOfHostService(s, o.Replicate.FromHost, host)
-		if err != nil || service == nil {
+		_, ok, err := copyOfHostService(s, o.Replicate.FromHost, host)
+		if err != nil || !ok {
 			return false, err
 		}
 		return virtual == nil || translate.IsOfHostObject(virtual, host), nil
 	}
 	resource.Up = func(s syncer.Scope, host *corev1.Endpoints, virtual *discoveryv1.EndpointSlice) error { //nolint:staticcheck // as above
-		service, err := copyOfHostService(s, o.Replicate.FromHost, host)
-		if err != nil || service == nil {
+		service, ok, err := copyOfHostService(s, o.Replicate.FromHost, host)
+		if err != nil || !ok {
 			return err
 		}
 		copyMetadata(host, virtual)
@@ -175,22 +175,22 @@ func fromServices[T client.Object](entries []v1alpha1.ServiceFromHost, empty fun
 	return r
 }
 
-// copyOfHostService returns the copy of the Service of an Endpoints object, nil if there is
-// none.
-func copyOfHostService(s syncer.Scope, entries []v1alpha1.ServiceFromHost, host client.Object) (*corev1.Service, error) {
+// copyOfHostService returns the copy of the Service of an Endpoints object. ok is false if there
+// is none.
+func copyOfHostService(s syncer.Scope, entries []v1alpha1.ServiceFromHost, host client.Object) (copied *corev1.Service, ok bool, err error) {
 	i := slices.IndexFunc(entries, func(e v1alpha1.ServiceFromHost) bool { return e.From == client.ObjectKeyFromObject(host).String() })
 	if i < 0 {
-		return nil, nil
+		return nil, false, nil
 	}
-	var service corev1.Service
-	err := s.Virtual.Get(s.Context, parseServiceKey(entries[i].To), &service)
-	if apierrors.IsNotFound(err) || err == nil && service.Annotations[labels.HostUID] == "" {
-		return nil, nil
+	copied = &corev1.Service{}
+	err = s.Virtual.Get(s.Context, parseServiceKey(entries[i].To), copied)
+	if apierrors.IsNotFound(err) {
+		return nil, false, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("cannot get Service %s: %w", entries[i].To, err)
+		return nil, false, fmt.Errorf("cannot get Service %s: %w", entries[i].To, err)
 	}
-	return &service, nil
+	return copied, copied.Annotations[labels.HostUID] != "", nil
 }
 
 // ownKey returns the key of an object.
