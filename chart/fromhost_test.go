@@ -35,6 +35,13 @@ func TestFromHostByName(t *testing.T) {
 				"shared: [configmaps] [a] [get list watch]", "shared: [secrets] [a] [get list watch]", "tenant: [secrets] [db] [get list watch]",
 			},
 		},
+		{
+			"Services with their endpoints", `networking: {replicateServices: {fromHost: [{from: shared/web, to: shop/web}, {from: other/db, to: shop/db}]}}`,
+			[]string{
+				"other: [endpoints] [db] [get list watch]", "other: [services] [db] [get list watch]",
+				"shared: [endpoints] [web] [get list watch]", "shared: [services] [web] [get list watch]",
+			},
+		},
 	} {
 		var got []string
 		var roles []string

@@ -92,8 +92,8 @@ spec:
           - podCertificate: {signerName: example.com/e2e, keyType: ECDSAP256, credentialBundlePath: id.pem}
 `
 
-// testSharedServices checks that pods reach the Service of the host by its virtual name, and
-// the host a Service of the tenant by the name that the operator chose.
+// testSharedServices checks that pods reach the Service of the host by its virtual name. The
+// host reaches one of the tenant by the name that the operator chose.
 func (tn *tenant) testSharedServices() {
 	tn.t.Helper()
 	tn.cannotChange("service/hosted")
