@@ -97,7 +97,7 @@ spec:
 func (tn *tenant) testSharedServices() {
 	tn.t.Helper()
 	tn.cannotChange("service/hosted")
-	if got := tn.inPod("mine", "wget -qO- -T 5 http://hosted.default.svc.cluster.local"); got != "of-the-host\n" {
+	if got := tn.inPod("mine", "timeout 5 wget -qO- http://hosted"); got != "of-the-host\n" {
 		tn.t.Errorf("the Service of the host says %q", got)
 	}
 	eventually(tn.t, "the tenant's Service on the host", func(ctx context.Context) error {
