@@ -192,6 +192,8 @@
     "sync.toHost.secrets.all"
     "sync.toHost.persistentVolumeClaims"
     "sync.toHost.persistentVolumeClaims.enabled"
+    "sync.toHost.volumeSnapshots"
+    "sync.toHost.volumeSnapshots.enabled"
     "sync.toHost.networkPolicies"
     "sync.toHost.networkPolicies.enabled"
     "sync.toHost.podDisruptionBudgets"
@@ -215,6 +217,8 @@
     "sync.fromHost.nodes.syncBackSharedNodes"
     "sync.fromHost.storageClasses"
     "sync.fromHost.storageClasses.enabled"
+    "sync.fromHost.volumeSnapshotClasses"
+    "sync.fromHost.volumeSnapshotClasses.enabled"
     "sync.fromHost.runtimeClasses"
     "sync.fromHost.runtimeClasses.enabled"
     "sync.fromHost.priorityClasses"
@@ -444,6 +448,12 @@
 {{- end -}}
 {{- if include "sublet.mapsToOne" $v.sync.fromHost.secrets.mappings.byName -}}
 {{- $problems = append $problems (printf "sync.fromHost.secrets.mappings.byName: Invalid value: %s: a whole namespace cannot get the name of one object; end the value of a key that ends with /* with /* too" (get $v.sync.fromHost.secrets.mappings "byName" | toJson)) -}}
+{{- end -}}
+{{- if and $v.sync.toHost.volumeSnapshots.enabled (not $v.sync.fromHost.volumeSnapshotClasses.enabled) -}}
+{{- $problems = append $problems (printf "sync.toHost.volumeSnapshots.enabled: Invalid value: %s: a snapshot needs a snapshot class of the host, and none is shown; set sync.fromHost.volumeSnapshotClasses.enabled to true, or this to false" (get $v.sync.toHost.volumeSnapshots "enabled" | toJson)) -}}
+{{- end -}}
+{{- if and $v.sync.toHost.volumeSnapshots.enabled (not $v.sync.toHost.persistentVolumeClaims.enabled) -}}
+{{- $problems = append $problems (printf "sync.toHost.volumeSnapshots.enabled: Invalid value: %s: a snapshot needs a claim on the host, and none is there; set sync.toHost.persistentVolumeClaims.enabled to true, or this to false" (get $v.sync.toHost.volumeSnapshots "enabled" | toJson)) -}}
 {{- end -}}
 {{- if include "sublet.repeats" $v.networking.replicateServices.toHost -}}
 {{- $problems = append $problems (printf "networking.replicateServices.toHost: Invalid value: %s: each Service has one name, and each name one Service; leave out the entries that repeat one" (get $v.networking.replicateServices "toHost" | toJson)) -}}
