@@ -77,15 +77,17 @@ var rules = map[string]rule{
 		"pkg/custom", "pkg/policy", "pkg/translate", "pkg/syncer/kinds/nodes", "api/...", "k8s.io/apiserver",
 	}, tests: []string{"pkg/syncer"}},
 
-	"pkg/controlplane/pki":        {},
-	"pkg/controlplane/loopback":   {code: []string{"k8s.io/apiserver", "k8s.io/kubernetes"}},
-	"pkg/controlplane/openapi":    {code: []string{"k8s.io/apiserver", "k8s.io/kubernetes"}},
-	"pkg/controlplane/encryption": {code: []string{"api/syncz", "k8s.io/apiserver"}, tests: []string{"pkg/storage"}},
-	"pkg/controlplane/queues":     {},
-	"pkg/controlplane/informers":  {code: []string{"k8s.io/apiserver", "k8s.io/kubernetes"}},
+	"pkg/controlplane/pki":            {},
+	"pkg/controlplane/loopback":       {code: []string{"k8s.io/apiserver", "k8s.io/kubernetes"}},
+	"pkg/controlplane/openapi":        {code: []string{"k8s.io/apiserver", "k8s.io/kubernetes"}},
+	"pkg/controlplane/audit":          {code: []string{"api/config/v1alpha1", "k8s.io/apiserver"}, tests: []string{"test/await"}},
+	"pkg/controlplane/authentication": {code: []string{"api/config/v1alpha1", "api/syncz", "k8s.io/apiserver"}, tests: []string{"test/await", "test/oidc"}},
+	"pkg/controlplane/encryption":     {code: []string{"api/syncz", "k8s.io/apiserver"}, tests: []string{"pkg/storage"}},
+	"pkg/controlplane/queues":         {},
+	"pkg/controlplane/informers":      {code: []string{"k8s.io/apiserver", "k8s.io/kubernetes"}},
 	"pkg/controlplane": {code: []string{
 		"pkg/controlplane/...", "pkg/storage", "api/...", "k8s.io/apiserver", "k8s.io/kubernetes",
-	}, tests: []string{"test/databases"}},
+	}, tests: []string{"test/databases", "test/await", "test/oidc"}},
 
 	"pkg/virtualscheduler": {code: []string{
 		"pkg/virtualscheduler/usage", "pkg/translate", "api/...", "k8s.io/apiserver", "k8s.io/kubernetes",
@@ -139,6 +141,7 @@ var rules = map[string]rule{
 	"test/await":                 {},
 	"test/consistency":           {},
 	"test/etcd":                  {code: []string{"test/ports"}},
+	"test/oidc":                  {},
 	"test/ports":                 {},
 	"test/e2e":                   {tests: []string{"test/consistency", "test/databases", "test/etcd", "test/ports", "api/..."}},
 	"test/integration":           {tests: []string{"api/...", "pkg/...", "test/await", "k8s.io/apiserver", "k8s.io/kubernetes"}},

@@ -162,7 +162,7 @@ func TestEveryValueIsRead(t *testing.T) {
 		"controlPlane.advanced.virtualScheduler.",
 		"controlPlane.advanced.hostClient.", "controlPlane.advanced.operator.", "policies.podSecurityStandard", "policies.pods.", "policies.images.",
 		"policies.controlPlane.", "policies.objects.", "policies.streams.", "policies.readOnly", "policies.services.", "policies.ingresses.", "policies.endpoints.", "policies.volumes.",
-		"controlPlane.advanced.encryption.", "controlPlane.advanced.serviceAccountTokens.",
+		"controlPlane.advanced.encryption.", "controlPlane.advanced.authentication.", "controlPlane.advanced.audit.", "controlPlane.advanced.serviceAccountTokens.",
 		"controlPlane.advanced.serviceAccountIssuer", "integrations.metricsServer.pods", "integrations.metricsServer.nodes"}
 	plain := withoutConfig(mustRender(t, ch, ""))
 	bases := map[string]string{"": plain}

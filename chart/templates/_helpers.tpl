@@ -130,6 +130,8 @@ StatefulSet: a restart of one while others leave would cost the store its majori
 {{- $_ := unset $values.controlPlane.statefulSet.highAvailability "replicas" -}}
 {{- $_ := unset $values.controlPlane.statefulSet.highAvailability "enabled" -}}
 {{- $_ := unset $values.controlPlane.backingStore.etcd.embedded "forceNewCluster" -}}
+{{- /* Replicas read it from the file when it changes. */ -}}
+{{- $_ := unset $values.controlPlane.advanced "authentication" -}}
 {{- /* A HorizontalPodAutoscaler concerns the host alone. */ -}}
 {{- if not $values.controlPlane.statefulSet.autoscaling.targetRequestsPerSecond -}}
 {{- $_ := unset $values.controlPlane.statefulSet "autoscaling" -}}

@@ -167,6 +167,15 @@
     "controlPlane.advanced.serviceAccountTokens"
     "controlPlane.advanced.serviceAccountTokens.jwksURI"
     "controlPlane.advanced.serviceAccountTokens.extendExpiration"
+    "controlPlane.advanced.authentication"
+    "controlPlane.advanced.audit"
+    "controlPlane.advanced.audit.enabled"
+    "controlPlane.advanced.audit.policy"
+    "controlPlane.advanced.audit.policy.omitManagedFields"
+    "controlPlane.advanced.audit.log"
+    "controlPlane.advanced.audit.log.enabled"
+    "controlPlane.advanced.audit.webhook"
+    "controlPlane.advanced.audit.webhook.secret"
     "controlPlane.advanced.encryption"
     "controlPlane.advanced.encryption.enabled"
     "controlPlane.advanced.encryption.keySecret"
@@ -496,6 +505,12 @@
 {{- end -}}
 {{- if and $v.controlPlane.service.httpsNodePort (eq $v.controlPlane.service.spec.type "ClusterIP") -}}
 {{- $problems = append $problems (printf "controlPlane.service.httpsNodePort: Invalid value: %s: controlPlane.service.spec.type is ClusterIP, so there is no node port; set that to NodePort or LoadBalancer, or this to 0" (get $v.controlPlane.service "httpsNodePort" | toJson)) -}}
+{{- end -}}
+{{- if and $v.controlPlane.advanced.audit.enabled (not $v.controlPlane.advanced.audit.log.enabled) (not $v.controlPlane.advanced.audit.webhook.secret) -}}
+{{- $problems = append $problems (printf "controlPlane.advanced.audit.enabled: Invalid value: %s: controlPlane.advanced.audit.log.enabled is false and there is no webhook, so events would go nowhere; set one, or this to false" (get $v.controlPlane.advanced.audit "enabled" | toJson)) -}}
+{{- end -}}
+{{- if and $v.controlPlane.advanced.audit.enabled (not $v.controlPlane.advanced.audit.policy.rules) -}}
+{{- $problems = append $problems (printf "controlPlane.advanced.audit.policy.rules: Invalid value: %s: without a rule nothing is recorded; add one such as {level: Metadata}, or set controlPlane.advanced.audit.enabled to false" (get $v.controlPlane.advanced.audit.policy "rules" | toJson)) -}}
 {{- end -}}
 {{- if and $v.controlPlane.backingStore.backup.enabled (gt (int (ternary $v.controlPlane.statefulSet.autoscaling.maxReplicas (ternary $v.controlPlane.statefulSet.highAvailability.replicas 1 $v.controlPlane.statefulSet.highAvailability.enabled) $v.controlPlane.statefulSet.autoscaling.enabled)) 1) (not (has "ReadWriteMany" $v.controlPlane.backingStore.backup.volumeClaim.accessModes)) -}}
 {{- $problems = append $problems (printf "controlPlane.backingStore.backup.volumeClaim.accessModes: Invalid value: %s: controlPlane.statefulSet.highAvailability.replicas or controlPlane.statefulSet.autoscaling.maxReplicas is more than 1, and each replica mounts the claim of the backups; set [ReadWriteMany] and a storageClass that has it" (get $v.controlPlane.backingStore.backup.volumeClaim "accessModes" | toJson)) -}}

@@ -65,6 +65,7 @@ func conditions() map[string]string {
 	maps.Copy(all, autoscalingConditions())
 	maps.Copy(all, accessConditions())
 	maps.Copy(all, customResourceConditions())
+	maps.Copy(all, accessConditions())
 	var greater []string
 	for _, name := range v1alpha1.LimitedResources() {
 		all["request-over-limit-"+string(name)] = overLimit(resources, name)

@@ -23,6 +23,7 @@ import (
 	"github.com/sublet-dev/sublet/pkg/backup"
 	"github.com/sublet-dev/sublet/pkg/config"
 	"github.com/sublet-dev/sublet/pkg/controlplane"
+	"github.com/sublet-dev/sublet/pkg/controlplane/authentication"
 	"github.com/sublet-dev/sublet/pkg/controlplane/pki"
 	"github.com/sublet-dev/sublet/pkg/dns"
 	"github.com/sublet-dev/sublet/pkg/egress"
@@ -88,6 +89,8 @@ type app struct {
 	backups    *backup.Keeper // nil if there are none
 	scaling    scaling
 
+	issuers       *authentication.Issuers
+	issuersFile   *authentication.File
 	listener      net.Listener
 	store         storage.Backend
 	served        *snapshot.Served // below store: the one store of the virtual cluster
@@ -228,6 +231,7 @@ func (a *app) parts() []lifecycle.Part {
 		{Name: "memory", Run: newMemoryKeeper(a.controlPlane.Ready(), a.memoryLimit).Run},
 		{Name: "holder", Run: a.holder.Run},
 		{Name: "node proxy", Run: a.proxy.Run},
+		{Name: "issuers of tokens", Run: a.issuersFile.Run},
 		{Name: "control plane", Run: a.controlPlane.Run, Ready: a.controlPlane.Ready(), Grace: a.leaveGrace()},
 		{Name: "destinations", Run: a.watchDestinations},
 		{Name: "health", Run: a.runHealth},

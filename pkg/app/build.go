@@ -63,6 +63,7 @@ func (a *app) build(ctx context.Context) error {
 		return err
 	}
 	a.scaling.reporter = a.newReporter()
+	a.issuers, a.issuersFile = a.newIssuers()
 	config := a.controlPlaneConfig()
 	if config.Groups, err = a.addedGroups(func() kubernetes.Interface { return pods.client }); err != nil {
 		return err
@@ -140,6 +141,8 @@ func (a *app) controlPlaneConfig() controlplane.Config {
 			service, service+"."+a.names.Namespace, service+"."+a.names.Namespace+".svc"),
 		KubeletDial: a.proxy.Dial,
 		Dial:        a.dialer.DialContext,
+		Issuers:     a.issuers,
+		Audit:       a.auditOptions(),
 		Admission:   a.admission(),
 		HostFirst:   a.hostFirstSteps(),
 		Encryption:  a.encryption(),

@@ -40,6 +40,7 @@ import (
 	generatedopenapi "k8s.io/kubernetes/pkg/generated/openapi"
 	"k8s.io/kubernetes/pkg/kubeapiserver"
 
+	"github.com/sublet-dev/sublet/pkg/controlplane/audit"
 	"github.com/sublet-dev/sublet/pkg/controlplane/loopback"
 	"github.com/sublet-dev/sublet/pkg/controlplane/openapi"
 	"github.com/sublet-dev/sublet/pkg/controlplane/pki"
@@ -310,6 +311,9 @@ func (a *assembly) genericConfig(opts options.CompletedOptions) (
 	if err := a.access(config, opts, client, factory); err != nil {
 		return nil, nil, nil, err
 	}
+	if config.AuditBackend, config.AuditPolicyRuleEvaluator, err = audit.New(a.config.Audit); err != nil {
+		return nil, nil, nil, err
+	}
 	config.BuildHandlerChainFunc = a.handlerChain
 	return config, factory, storageFactory, nil
 }
@@ -353,7 +357,11 @@ func (a *assembly) access(config *genericapiserver.Config, opts options.Complete
 		config.OpenAPIConfig, config.OpenAPIV3Config, client, factory, config.APIServerID); err != nil {
 		return err
 	}
-	network := withNodeOfPod(config.Authentication.Authenticator, factory.Core().V1().Pods().Lister(), factory.Core().V1().Nodes().Lister())
+	callers := config.Authentication.Authenticator
+	if a.config.Issuers != nil {
+		callers = a.config.Issuers.Wrap(callers, config.Authentication.APIAudiences)
+	}
+	network := withNodeOfPod(callers, factory.Core().V1().Pods().Lister(), factory.Core().V1().Nodes().Lister())
 	config.Authentication.Authenticator = authenticator.RequestFunc(
 		func(req *http.Request) (*authenticator.Response, bool, error) {
 			if who, ok := loopback.UserOf(req.Context()); ok {

@@ -49,6 +49,8 @@ import (
 	"k8s.io/utils/clock"
 
 	"github.com/sublet-dev/sublet/api/syncz"
+	"github.com/sublet-dev/sublet/pkg/controlplane/audit"
+	"github.com/sublet-dev/sublet/pkg/controlplane/authentication"
 	"github.com/sublet-dev/sublet/pkg/controlplane/encryption"
 	"github.com/sublet-dev/sublet/pkg/controlplane/loopback"
 	"github.com/sublet-dev/sublet/pkg/controlplane/pki"
@@ -148,6 +150,12 @@ type Config struct {
 	// They go to pods and Services through their proxies, to webhooks, to converters of
 	// custom resources and to aggregated APIs. Default: the network.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
+
+	// Issuers are further issuers of the tokens of callers. Default: none.
+	Issuers *authentication.Issuers
+
+	// Audit is where requests from outside of the process are recorded. Default: nowhere.
+	Audit audit.Options
 
 	// Admission are further admission steps. They mutate after all of
 	// upstream's steps and webhooks have, and validate after all of those too.

@@ -31,12 +31,15 @@ type TokenOptions struct {
 	Strict bool
 }
 
-// issuers returns the issuers of valid tokens, first that of new ones. The default one is
+// issuers returns the issuers of valid tokens, first that of new ones.
+func (c *Config) issuers() []string { return c.Tokens.Issuers(c.ClusterDomain) }
+
+// Issuers returns the issuers of valid tokens, first that of new ones. The default one is
 // among them, so that the tokens of running pods outlive the setting.
-func (c *Config) issuers() []string {
-	own := "https://kubernetes.default.svc." + c.ClusterDomain
-	issuers := []string{cmp.Or(c.Tokens.Issuer, own)}
-	for _, issuer := range append(slices.Clone(c.Tokens.FormerIssuers), own) {
+func (t TokenOptions) Issuers(clusterDomain string) []string {
+	own := "https://kubernetes.default.svc." + clusterDomain
+	issuers := []string{cmp.Or(t.Issuer, own)}
+	for _, issuer := range append(slices.Clone(t.FormerIssuers), own) {
 		if !slices.Contains(issuers, issuer) {
 			issuers = append(issuers, issuer)
 		}

@@ -95,7 +95,7 @@ type Persistence struct {
 	// "helm upgrade" can change retentionPolicy alone.
 	VolumeClaim VolumeClaim `json:"volumeClaim"`
 	// Further volumes of the pod: secret, configMap, emptyDir or persistentVolumeClaim. Their names must not
-	// be data, config, tmp, store, store-from or backup.
+	// be data, config, tmp, store, store-from, backup or audit.
 	// Default: []
 	AddVolumes []AddVolume `json:"addVolumes"`
 	// Further mounts of the control plane container.
@@ -224,6 +224,10 @@ type ControlPlaneAdvanced struct {
 	ServiceAccountIssuer string `json:"serviceAccountIssuer" format:"https-url,optional"`
 	// Tokens of the tenant's service accounts.
 	ServiceAccountTokens ServiceAccountTokens `json:"serviceAccountTokens"`
+	// Who may log in to the virtual API server.
+	Authentication Authentication `json:"authentication"`
+	// Audit log of the virtual API server.
+	Audit Audit `json:"audit"`
 	// Encryption of what the store keeps.
 	Encryption Encryption `json:"encryption"`
 	// ServiceAccount RELEASE of the control plane on the host.

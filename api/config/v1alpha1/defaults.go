@@ -64,6 +64,8 @@ func defaultControlPlane() ControlPlane {
 			VirtualScheduler: VirtualScheduler{HostUsage: true},
 			HostClient:       HostClient{RequestsPerSecond: 400, Burst: 2000, BytesPerSecond: resource.MustParse("16Mi")},
 			Encryption:       defaultEncryption(),
+			Authentication:   Authentication{JWT: []JWTAuthenticator{}},
+			Audit:            defaultAudit(),
 
 			ServiceAccountTokens: defaultServiceAccountTokens(),
 			ServiceAccount:       ServiceAccount{Labels: map[string]string{}, Annotations: map[string]string{}},
