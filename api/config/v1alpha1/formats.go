@@ -42,7 +42,7 @@ const (
 
 // Formats returns all formats.
 func Formats() []Format {
-	return slices.Concat(customFormats(), []Format{
+	return slices.Concat(customFormats(), serviceFormats(), imageFormats(), []Format{
 		{Name: "dns-domain", Pattern: `^` + dnsName + `$`,
 			Want: "a DNS domain in lower case without a dot at its end, such as cluster.local", isValid: isDomain},
 		{Name: "dns-name-or-ip", Pattern: `^((\*\.)?` + dnsName + `|` + ipv6 + `)$`,
@@ -75,18 +75,12 @@ func Formats() []Format {
 		{Name: "virtual-objects", Pattern: `^` + dnsLabel + `/(\*|` + dnsName + `)$`,
 			Want:    "a namespace and a name in the virtual cluster, such as shop/ca or shop/*",
 			isValid: isObjectPath},
-		{Name: "service-path", Pattern: `^` + dnsLabel + `/` + serviceName + `$`,
-			Want: "a namespace and the name of a Service, such as shop/web", isValid: isObjectPath},
-		{Name: "service-name", Pattern: `^` + serviceName + `$`,
-			Want: "the name of a Service, such as shop-web", isValid: isServiceName},
 		{Name: "label-key", Pattern: `^(` + dnsName + `/)?` + labelPart + `$`,
 			Want: "named as app or example.com/app are", isValid: isLabelKey},
 		{Name: "key-pattern", Pattern: `^(` + dnsName + `/)?(` + labelPart + `|[-A-Za-z0-9_.]*\*)$`,
 			Want: "a key such as example.com/app, or its beginning with * at the end, such as example.com/*"},
 		{Name: "port-range", Pattern: `^[1-9][0-9]{0,4}(-[1-9][0-9]{0,4})?$`,
 			Want: "a port or a range of ports, such as 8080 or 30000-30100", isValid: isPortRange},
-		{Name: "image-pattern", Pattern: `^` + dnsName + portSuffix + `/([a-z0-9][a-z0-9._/@:-]*)?\*?$`,
-			Want: "the full name of an image, or its beginning with * at the end, such as registry.example.com/shop/*"},
 		{Name: "regexp", Pattern: `^\S+$`,
 			Want: "a regular expression of Go without spaces, such as internal|internet-facing", isValid: isRegexp},
 		{Name: "backup-file", Pattern: `^(latest|store-[0-9]{8}T[0-9]{6}Z\.backup)$`,
@@ -99,13 +93,31 @@ func Formats() []Format {
 			Want: "named after a priority of pods, such as 1000", isValid: isPriority},
 		{Name: "label-value", Pattern: `^` + labelPart + `$`,
 			Want: "at most 63 letters, digits, -, _ and ., with a letter or digit at both ends, such as team-a", isValid: isLabelValue},
+	})
+}
+
+// serviceFormats returns the formats of names of Services.
+func serviceFormats() []Format {
+	return []Format{
+		{Name: "service-path", Pattern: `^` + dnsLabel + `/` + serviceName + `$`,
+			Want: "a namespace and the name of a Service, such as shop/web", isValid: isObjectPath},
+		{Name: "service-name", Pattern: `^` + serviceName + `$`,
+			Want: "the name of a Service, such as shop-web", isValid: isServiceName},
+	}
+}
+
+// imageFormats returns the formats of images and their parts.
+func imageFormats() []Format {
+	return []Format{
+		{Name: "image-pattern", Pattern: `^` + dnsName + portSuffix + `/([a-z0-9][a-z0-9._/@:-]*)?\*?$`,
+			Want: "the full name of an image, or its beginning with * at the end, such as registry.example.com/shop/*"},
 		{Name: "image-registry", Pattern: `^` + dnsName + portSuffix + `$`,
 			Want: "the host of a registry without https://, such as ghcr.io or registry.example.com:5000"},
 		{Name: "image-repository", Pattern: `^[a-z0-9]+([._-]+[a-z0-9]+)*(/[a-z0-9]+([._-]+[a-z0-9]+)*)*$`,
 			Want: "the path of an image without registry and tag, such as sublet-dev/sublet"},
 		{Name: "image-tag", Pattern: `^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}` + imageDigest + `$`,
 			Want: "the tag of an image, such as 0.1.0; quote it if it looks like a number"},
-	})
+	}
 }
 
 // customFormats returns the formats of the settings of custom resources.

@@ -44,10 +44,10 @@ type SecretKeeper struct {
 	Clock clock.Clock
 
 	mu sync.Mutex
-	// current is the Secret as last seen, nil if it does not exist. It means
-	// nothing before seen is true.
+	// current is the Secret as last seen, nil if it does not exist. shown counts what the
+	// watch has shown. While it is 0, current means nothing.
 	current *corev1.Secret
-	seen    bool
+	shown   int
 	// lastError is why the Secret may not be right, empty if nothing failed.
 	lastError string
 }
@@ -67,7 +67,7 @@ func (k *SecretKeeper) Run(ctx context.Context) error {
 	secrets := &singleWatch[*corev1.Secret]{
 		reader: k.Client.CoreV1().Secrets(k.Namespace), name: k.Name, clock: k.Clock, failed: k.recordError,
 		changed: func(current *corev1.Secret) error {
-			k.setCurrent(current)
+			k.show(current)
 			signal()
 			return nil
 		},
@@ -109,8 +109,8 @@ func (k *SecretKeeper) keep(ctx context.Context, look <-chan struct{}) {
 // ensure writes the Secret unless it is right. It returns when to look again, 0
 // for not before the next signal.
 func (k *SecretKeeper) ensure(ctx context.Context) (time.Duration, error) {
-	current, seen := k.getCurrent()
-	if !seen {
+	current, shown := k.getCurrent()
+	if shown == 0 {
 		return 0, nil
 	}
 	if k.Holder.MayLead() != nil {
@@ -132,7 +132,7 @@ func (k *SecretKeeper) ensure(ctx context.Context) (time.Duration, error) {
 	if err != nil {
 		return 0, err
 	}
-	k.setCurrent(written)
+	k.setWritten(written, shown)
 	k.recordError(nil)
 	return again, nil
 }
@@ -172,23 +172,35 @@ func (k *SecretKeeper) Checks() []syncz.Check {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	check := syncz.Check{Name: k.CheckName, Healthy: true, Message: "The Secret is up to date."}
-	if k.lastError != "" || !k.seen {
+	if k.lastError != "" || k.shown == 0 {
 		check.Healthy, check.Message = false, "Waiting for the host."
 		check.Details = []string{cmp.Or(k.lastError, "not read yet")}
 	}
 	return []syncz.Check{check}
 }
 
-func (k *SecretKeeper) getCurrent() (*corev1.Secret, bool) {
+func (k *SecretKeeper) getCurrent() (current *corev1.Secret, shown int) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	return k.current, k.seen
+	return k.current, k.shown
 }
 
-func (k *SecretKeeper) setCurrent(current *corev1.Secret) {
+// show records what the watch shows.
+func (k *SecretKeeper) show(current *corev1.Secret) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.current, k.seen = current, true
+	k.current = current
+	k.shown++
+}
+
+// setWritten records what was written, unless the watch has shown something since shown was
+// read. That may be a delete of what was written.
+func (k *SecretKeeper) setWritten(written *corev1.Secret, shown int) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.shown == shown {
+		k.current = written
+	}
 }
 
 // recordError keeps the last failure for Checks, and logs the first of a row.

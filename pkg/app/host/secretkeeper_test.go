@@ -87,7 +87,7 @@ func TestKeeperWaitsForHolder(t *testing.T) {
 		Client: client, Namespace: shop().Namespace, Name: "shop-certs", Holder: holder,
 		Desired: &CertsSecret{Name: "shop-certs"}, Clock: clock.RealClock{},
 	}
-	keeper.setCurrent(nil)
+	keeper.show(nil)
 	if _, err := keeper.ensure(t.Context()); err != nil {
 		t.Fatal(err)
 	}

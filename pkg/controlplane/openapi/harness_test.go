@@ -7,9 +7,9 @@ import (
 	"time"
 )
 
-// sleepInBubble lets the time of a test's bubble pass, and what was due happen.
-func sleepInBubble(d time.Duration) {
-	<-time.After(d)
+// outliveDocument lets the time pass in a test's bubble for which a document stays in memory.
+func outliveDocument() {
+	<-time.After(keepDocument)
 	synctest.Wait()
 }
 

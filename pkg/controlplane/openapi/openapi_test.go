@@ -303,7 +303,7 @@ func TestDocument(t *testing.T) {
 		if !strings.Contains(w.body(t, v2Path), `"weight"`) {
 			t.Error("the document is outdated")
 		}
-		sleepInBubble(keepDocument)
+		outliveDocument()
 		if w.document != nil {
 			t.Error("a document that nobody has asked for stays in memory")
 		}
@@ -311,7 +311,7 @@ func TestDocument(t *testing.T) {
 		if got := w.countGets(); got != 3 {
 			t.Errorf("after a while: the definition was read %d times, want 3", got)
 		}
-		sleepInBubble(keepDocument)
+		outliveDocument()
 	})
 }
 
@@ -336,7 +336,7 @@ func TestDefinitionCannotBeRead(t *testing.T) {
 			broken = false
 			w.body(t, path)
 		}
-		sleepInBubble(keepDocument)
+		outliveDocument()
 	})
 }
 
@@ -361,7 +361,7 @@ func TestDefinitionIsDeleted(t *testing.T) {
 				t.Errorf("%s: got %d, want %d", path, res.StatusCode, want)
 			}
 		}
-		sleepInBubble(keepDocument)
+		outliveDocument()
 	})
 }
 
