@@ -57,25 +57,33 @@ func cell(text string) string {
 
 // typeName returns how the page names a type.
 func typeName(t reflect.Type) string {
-	switch {
-	case t == reflect.TypeFor[resource.Quantity]():
-		return "quantity"
-	case t == reflect.TypeFor[v1alpha1.Toggle]():
-		return v1alpha1.ToggleWant
-	case t.Kind() == reflect.Slice:
+	switch t.Kind() {
+	case reflect.Slice:
 		return "list of " + typeName(t.Elem())
-	case t.Kind() == reflect.Map:
+	case reflect.Map:
 		return "map of " + typeName(t.Elem())
-	case t == reflect.TypeFor[v1alpha1.DNSRule]():
-		return "{hostname, service, target}"
-	case t.Kind() == reflect.Struct && t.PkgPath() == reflect.TypeFor[v1alpha1.Config]().PkgPath() && t.NumField() == 2 && t.Field(0).Name == "From":
-		return "{from, to}"
-	case t.Kind() == reflect.Struct:
-		return fmt.Sprintf("[%s](https://kubernetes.io/docs/reference/kubernetes-api/)", t.Name())
-	case t.Kind() == reflect.Bool:
+	case reflect.Bool:
 		return "true or false"
-	case t.Kind() == reflect.String:
+	case reflect.Struct:
+		return structName(t)
+	case reflect.String:
+		if t == reflect.TypeFor[v1alpha1.Toggle]() {
+			return v1alpha1.ToggleWant
+		}
 		return "text"
 	}
 	return "whole number"
+}
+
+// structName returns how the page names a type with fields.
+func structName(t reflect.Type) string {
+	switch {
+	case t == reflect.TypeFor[resource.Quantity]():
+		return "quantity"
+	case t == reflect.TypeFor[v1alpha1.DNSRule]():
+		return "{hostname, service, target}"
+	case t.PkgPath() == reflect.TypeFor[v1alpha1.Config]().PkgPath() && t.NumField() == 2 && t.Field(0).Name == "From":
+		return "{from, to}"
+	}
+	return fmt.Sprintf("[%s](https://kubernetes.io/docs/reference/kubernetes-api/)", t.Name())
 }

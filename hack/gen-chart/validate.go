@@ -51,10 +51,6 @@ func conditions() map[string]string {
 			"(not $v.integrations.metricsServer.nodes)",
 		"snapshots-without-classes": "and " + toHost + ".volumeSnapshots.enabled (not $v.sync.fromHost.volumeSnapshotClasses.enabled)",
 		"snapshots-without-claims":  "and " + toHost + ".volumeSnapshots.enabled (not " + toHost + ".persistentVolumeClaims.enabled)",
-		"dns-rule-incomplete":       `include "sublet.badDNSRules" $v.networking.resolveDNS`,
-		"replicas-to-host-repeat":   `include "sublet.repeats" $v.networking.replicateServices.toHost`,
-		"replicas-from-host-repeat": `include "sublet.repeats" $v.networking.replicateServices.fromHost`,
-		"replicas-without-services": "and $v.networking.replicateServices.toHost (not " + toHost + ".services.enabled)",
 		"no-access-mode":            "not " + claim + ".accessModes",
 		"replicas-of-embedded-etcd": "and " + replicas + ".enabled (not (has (int " + replicas + ".replicas) (list 1 3 5))) " + usesEmbeddedEtcd(),
 		"lease-under-deadline":      "le (int " + replicas + ".leaseDuration) (int " + replicas + ".renewDeadline)",
@@ -66,6 +62,7 @@ func conditions() map[string]string {
 	maps.Copy(all, accessConditions())
 	maps.Copy(all, customResourceConditions())
 	maps.Copy(all, accessConditions())
+	maps.Copy(all, networkingConditions())
 	var greater []string
 	for _, name := range v1alpha1.LimitedResources() {
 		all["request-over-limit-"+string(name)] = overLimit(resources, name)
@@ -76,6 +73,16 @@ func conditions() map[string]string {
 	}
 	all["limit-range-under-control-plane"] = "or " + strings.Join(greater, " ")
 	return all
+}
+
+// networkingConditions returns the conditions of the settings of names and Services.
+func networkingConditions() map[string]string {
+	return map[string]string{
+		"dns-rule-incomplete":       `include "sublet.badDNSRules" $v.networking.resolveDNS`,
+		"replicas-to-host-repeat":   `include "sublet.repeats" $v.networking.replicateServices.toHost`,
+		"replicas-from-host-repeat": `include "sublet.repeats" $v.networking.replicateServices.fromHost`,
+		"replicas-without-services": "and $v.networking.replicateServices.toHost (not $v.sync.toHost.services.enabled)",
+	}
 }
 
 // customResourceConditions returns the conditions of mappings, and of kinds of custom resources.

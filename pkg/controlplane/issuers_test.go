@@ -55,6 +55,7 @@ func (l *lines) events(t *testing.T, user string) []auditv1.Event {
 
 // TestTokensOfOthers logs in with a token of another issuer, and looks for the requests in the audit log.
 func TestTokensOfOthers(t *testing.T) {
+	t.Parallel()
 	provider, out, empty := oidc.New(t), &lines{}, ""
 	prefix := "oidc:"
 	issuers := authentication.New(authentication.Options{})

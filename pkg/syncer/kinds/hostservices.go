@@ -88,7 +88,7 @@ func HostEndpoints(o Options) syncer.Resource[*discoveryv1.EndpointSlice, *corev
 }
 
 // fillSliceFromHost fills in the slice of a copy with the endpoints of its original.
-func fillSliceFromHost(host *corev1.Endpoints, service *corev1.Service, virtual *discoveryv1.EndpointSlice) { //nolint:staticcheck // See [HostEndpoints].
+func fillSliceFromHost(host *corev1.Endpoints, service *corev1.Service, virtual *discoveryv1.EndpointSlice) {
 	virtual.Labels = map[string]string{discoveryv1.LabelServiceName: service.Name, discoveryv1.LabelManagedBy: labels.Domain}
 	virtual.OwnerReferences = []metav1.OwnerReference{{APIVersion: "v1", Kind: "Service", Name: service.Name, UID: service.UID}}
 	virtual.AddressType = discoveryv1.AddressTypeIPv4
@@ -103,7 +103,7 @@ func fillSliceFromHost(host *corev1.Endpoints, service *corev1.Service, virtual 
 			Name: new(port.Name), Port: new(port.Port), Protocol: new(port.Protocol), AppProtocol: port.AppProtocol,
 		})
 	}
-	add := func(addresses []corev1.EndpointAddress, ready bool) { //nolint:staticcheck // See [HostEndpoints].
+	add := func(addresses []corev1.EndpointAddress, ready bool) {
 		for _, address := range addresses {
 			if translate.IsIPv6(address.IP) {
 				virtual.AddressType = discoveryv1.AddressTypeIPv6
