@@ -44,7 +44,7 @@ func TestServicesOfTheHost(t *testing.T) {
 	create(original)
 	endpoints := &corev1.Endpoints{ //nolint:staticcheck // The kind reads it.
 		ObjectMeta: metav1.ObjectMeta{Namespace: shared, Name: "main"},
-		Subsets: []corev1.EndpointSubset{{
+		Subsets: []corev1.EndpointSubset{{ //nolint:staticcheck // as above
 			Addresses: []corev1.EndpointAddress{{IP: "192.0.2.7"}}, Ports: []corev1.EndpointPort{{Name: "http", Port: 8080, Protocol: corev1.ProtocolTCP}},
 		}},
 	}

@@ -88,7 +88,7 @@ func HostEndpoints(o Options) syncer.Resource[*discoveryv1.EndpointSlice, *corev
 }
 
 // fillSliceFromHost fills in the slice of a copy with the endpoints of its original.
-func fillSliceFromHost(host *corev1.Endpoints, service *corev1.Service, virtual *discoveryv1.EndpointSlice) {
+func fillSliceFromHost(host *corev1.Endpoints, service *corev1.Service, virtual *discoveryv1.EndpointSlice) { //nolint:staticcheck // See [HostEndpoints].
 	virtual.Labels = map[string]string{discoveryv1.LabelServiceName: service.Name, discoveryv1.LabelManagedBy: labels.Domain}
 	virtual.OwnerReferences = []metav1.OwnerReference{{APIVersion: "v1", Kind: "Service", Name: service.Name, UID: service.UID}}
 	virtual.AddressType = discoveryv1.AddressTypeIPv4

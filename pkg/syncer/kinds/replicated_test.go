@@ -84,8 +84,8 @@ func TestEndpointsOfTheHost(t *testing.T) {
 	service := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "db", UID: "uid-of-db"}}
 	host := &corev1.Endpoints{Subsets: []corev1.EndpointSubset{{ //nolint:staticcheck // The kind reads it.
 		Addresses:         []corev1.EndpointAddress{{IP: "10.1.0.5", TargetRef: &corev1.ObjectReference{Name: "db-0"}}},
-		NotReadyAddresses: []corev1.EndpointAddress{{IP: "10.1.0.6"}},                                                  
-		Ports:             []corev1.EndpointPort{{Name: "sql", Port: 5432, Protocol: corev1.ProtocolTCP}},              
+		NotReadyAddresses: []corev1.EndpointAddress{{IP: "10.1.0.6"}},
+		Ports:             []corev1.EndpointPort{{Name: "sql", Port: 5432, Protocol: corev1.ProtocolTCP}},
 	}}}
 	slice := &discoveryv1.EndpointSlice{}
 	fillSliceFromHost(host, service, slice)
