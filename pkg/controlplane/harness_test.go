@@ -7,8 +7,11 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -50,6 +53,9 @@ func launch(t *testing.T, config Config) *plane {
 	if config.PKI == nil {
 		config.PKI = newBundle(t)
 	}
+	if etcd, ok := config.Storage.(*storage.Etcd); ok {
+		awaitFree(t, etcd.Dir)
+	}
 	listener, err := Listen("127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -80,6 +86,24 @@ func launch(t *testing.T, config Config) *plane {
 		ControlPlane: c, bundle: config.PKI, address: listener.Addr().String(), stop: stop,
 		client: kubernetes.NewForConfigOrDie(c.ClientConfig("admin", pki.GroupAdmins)),
 	}
+}
+
+// awaitFree waits until no store holds a directory. A stop waits for its store for some seconds
+// only, as the process ends after it.
+func awaitFree(t *testing.T, dir string) {
+	t.Helper()
+	eventually(t, "the store before this one has ended", func(context.Context) string {
+		file, err := os.Open(filepath.Join(dir, "lock"))
+		if err != nil {
+			return "" // Nobody has used the directory.
+		}
+		defer func() { _ = file.Close() }()
+		if err := syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+			return err.Error()
+		}
+		_ = syscall.Flock(int(file.Fd()), syscall.LOCK_UN)
+		return ""
+	})
 }
 
 func throwAway(dir string) storage.Backend {
