@@ -63,6 +63,8 @@ type HostLimiter struct {
 	waiting     [priorities][]*waitingRequest
 	granted     int
 	dispatching bool
+	// abandoned has an element if a request has given up since dispatch last looked.
+	abandoned chan struct{}
 }
 
 // waitingRequest is a request that waits for the limit.
@@ -82,7 +84,7 @@ func NewHostLimiter(limits HostLimits, c clock.Clock) *HostLimiter {
 	}
 	return &HostLimiter{
 		limits: limits, clock: c, refilled: c.Now(),
-		requests: float64(limits.Burst), bytes: limits.byteBurst(),
+		requests: float64(limits.Burst), bytes: limits.byteBurst(), abandoned: make(chan struct{}, 1),
 	}
 }
 
@@ -191,6 +193,10 @@ func (l *HostLimiter) abandon(p priority, w *waitingRequest) {
 		l.waiting[p] = slices.Delete(l.waiting[p], i, i+1)
 		meter().throttleWaiting.Dec()
 	}
+	select {
+	case l.abandoned <- struct{}{}:
+	default: // dispatch is about to look
+	}
 }
 
 // dispatch lets waiting requests go until none is left.
@@ -200,7 +206,10 @@ func (l *HostLimiter) dispatch() {
 		if !ok {
 			return
 		}
-		<-l.clock.After(pause)
+		select {
+		case <-l.clock.After(pause):
+		case <-l.abandoned:
+		}
 	}
 }
 
