@@ -17,12 +17,12 @@ rules:
 // The end-to-end tests read it.
 const auditLog = "audit.log"
 
-// auditFlags returns the flags of an API server that writes the audit log. The log is cut
-// at 100 MiB, which is more than all tests write.
+// auditFlags returns the flags of an API server that writes the audit log. A whole run of the
+// end-to-end tests writes more than 100 MiB, so older parts of the log are kept next to it.
 func (l *local) auditFlags() ([]string, error) {
 	file := l.path("run", "audit-policy.yaml")
 	return []string{
 		"--audit-policy-file=" + file, "--audit-log-path=" + l.path(auditLog), "--audit-log-mode=batch",
-		"--audit-log-maxsize=100", "--audit-log-maxbackup=3",
+		"--audit-log-maxsize=200", "--audit-log-maxbackup=5",
 	}, writeChanged(file, []byte(auditPolicy))
 }

@@ -6,7 +6,6 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -26,8 +25,9 @@ import (
 // with the audit log of the host.
 var granted = grants{releases: map[string]release.Release{}, ended: map[string]time.Time{}, rules: map[string]bool{}}
 
-// auditLog is the file that the API server of a local host writes next to its kubeconfig.
-const auditLog = "audit.log"
+// auditLogs matches the files that the API server of a local host writes next to its
+// kubeconfig. A file that gets too large is closed with its time in its name.
+const auditLogs = "audit*.log"
 
 // auditEvent is what is read of a line of the log.
 type auditEvent struct {
@@ -129,39 +129,16 @@ func permission(r release.Release, verb, resource, name string) string {
 // that the Roles did not permit. Requests before the start are those of earlier runs. It
 // returns nil for a host without audit log.
 func checkRoles(started time.Time) error {
-	file := filepath.Join(filepath.Dir(hostKubeconfig), auditLog)
-	log, err := os.Open(file)
-	if errors.Is(err, os.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
+	files, err := filepath.Glob(filepath.Join(filepath.Dir(hostKubeconfig), auditLogs))
+	if err != nil || len(files) == 0 {
 		return err
 	}
-	defer func() { _ = log.Close() }()
 	granted.mu.Lock()
 	defer granted.mu.Unlock()
 	used, missing := map[string]bool{}, map[string]bool{}
-	lines := bufio.NewScanner(log)
-	lines.Buffer(nil, 1<<20)
-	for lines.Scan() {
-		var event auditEvent
-		if err := json.Unmarshal(lines.Bytes(), &event); err != nil || event.ObjectRef.Resource == "" ||
-			event.RequestReceivedTimestamp.Before(started) {
-			continue
-		}
-		r, ok := granted.releases[event.User.Username]
-		if !ok {
-			continue
-		}
-		resource := strings.TrimSuffix(event.ObjectRef.Resource+"/"+event.ObjectRef.Subresource, "/")
-		for _, text := range []string{permission(r, event.Verb, resource, ""), permission(r, event.Verb, resource, event.ObjectRef.Name)} {
-			used[text] = true
-		}
-		// The syncer lists copies of kinds that are off. Without the permission it leaves them.
-		end, ended := granted.ended[event.User.Username]
-		late := ended && event.RequestReceivedTimestamp.After(end)
-		if event.Annotations["authorization.k8s.io/decision"] == "forbid" && event.Verb != "list" && !late {
-			missing[permission(r, event.Verb, resource, event.ObjectRef.Name)] = true
+	for _, file := range files {
+		if err := granted.read(file, started, used, missing); err != nil {
+			return err
 		}
 	}
 	var unused []string
@@ -172,8 +149,42 @@ func checkRoles(started time.Time) error {
 	}
 	slices.Sort(unused)
 	if len(unused)+len(missing) == 0 {
-		return lines.Err()
+		return nil
 	}
-	return errors.Join(lines.Err(), fmt.Errorf("permissions that no release has used:\n  %s\nrequests that were not permitted:\n  %s",
-		strings.Join(unused, "\n  "), strings.Join(slices.Sorted(maps.Keys(missing)), "\n  ")))
+	return fmt.Errorf("permissions that no release has used:\n  %s\nrequests that were not permitted:\n  %s",
+		strings.Join(unused, "\n  "), strings.Join(slices.Sorted(maps.Keys(missing)), "\n  "))
+}
+
+// read adds what one audit log has since the start to the permissions that releases used, and
+// to those that they missed. The caller holds the lock.
+func (g *grants) read(file string, started time.Time, used, missing map[string]bool) error {
+	log, err := os.Open(file)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = log.Close() }()
+	lines := bufio.NewScanner(log)
+	lines.Buffer(nil, 1<<20)
+	for lines.Scan() {
+		var event auditEvent
+		if err := json.Unmarshal(lines.Bytes(), &event); err != nil || event.ObjectRef.Resource == "" ||
+			event.RequestReceivedTimestamp.Before(started) {
+			continue
+		}
+		r, ok := g.releases[event.User.Username]
+		if !ok {
+			continue
+		}
+		resource := strings.TrimSuffix(event.ObjectRef.Resource+"/"+event.ObjectRef.Subresource, "/")
+		for _, text := range []string{permission(r, event.Verb, resource, ""), permission(r, event.Verb, resource, event.ObjectRef.Name)} {
+			used[text] = true
+		}
+		// The syncer lists copies of kinds that are off. Without the permission it leaves them.
+		end, ended := g.ended[event.User.Username]
+		late := ended && event.RequestReceivedTimestamp.After(end)
+		if event.Annotations["authorization.k8s.io/decision"] == "forbid" && event.Verb != "list" && !late {
+			missing[permission(r, event.Verb, resource, event.ObjectRef.Name)] = true
+		}
+	}
+	return lines.Err()
 }
