@@ -163,7 +163,8 @@ func TestEveryValueIsRead(t *testing.T) {
 		"controlPlane.advanced.hostClient.", "controlPlane.advanced.operator.", "policies.podSecurityStandard", "policies.pods.", "policies.images.",
 		"policies.controlPlane.", "policies.objects.", "policies.streams.", "policies.readOnly", "policies.services.", "policies.ingresses.", "policies.endpoints.", "policies.volumes.",
 		"controlPlane.advanced.encryption.", "controlPlane.advanced.authentication.", "controlPlane.advanced.audit.", "controlPlane.advanced.serviceAccountTokens.",
-		"controlPlane.advanced.serviceAccountIssuer", "integrations.metricsServer.pods", "integrations.metricsServer.nodes"}
+		"controlPlane.advanced.serviceAccountIssuer", "integrations.metricsServer.pods", "integrations.metricsServer.nodes",
+		"integrations.argoCD.namespace", "integrations.argoCD.clusterRole", "integrations.argoCD.labels"}
 	plain := withoutConfig(mustRender(t, ch, ""))
 	bases := map[string]string{"": plain}
 	data, err := json.Marshal(v1alpha1.Default(kinds.Settings()...))

@@ -143,7 +143,7 @@ func decode(text map[string]string) (map[string]client.Object, error) {
 			}
 			found := decoded.(client.Object)
 			key := found.GetObjectKind().GroupVersionKind().Kind + "/" + found.GetName()
-			if namespace := found.GetNamespace(); strings.HasSuffix(path, "/fromhost.yaml") {
+			if namespace := found.GetNamespace(); strings.HasSuffix(path, "/fromhost.yaml") || strings.HasSuffix(path, "/exports.yaml") {
 				key += " in " + namespace // The only objects in further namespaces.
 			}
 			if _, twice := objects[key]; twice {

@@ -144,6 +144,14 @@ func (r Release) ClusterRole() string { return "sublet:" + r.Namespace + ":" + r
 // control plane, and of its binding. It is unique in the host, as neither part has a dot.
 func (r Release) Fence() string { return r.Name + "." + r.Namespace + ".sublet.dev" }
 
+// ArgoCD returns the name of the Secret by which Argo CD knows the virtual cluster. It is in the
+// namespace of Argo CD, where it is unique: neither part has a dot.
+func (r Release) ArgoCD() string { return "sublet." + r.Namespace + "." + r.Name }
+
+// Exports returns the name of the Roles that let the control plane write Secrets in other
+// namespaces.
+func (r Release) Exports() string { return "sublet." + r.Namespace + "." + r.Name }
+
 // Labels returns the labels of the objects that the server creates for the
 // release itself.
 func (r Release) Labels() map[string]string {

@@ -294,9 +294,21 @@
     "integrations.metricsServer.enabled"
     "integrations.metricsServer.pods"
     "integrations.metricsServer.nodes"
+    "integrations.argoCD"
+    "integrations.argoCD.enabled"
+    "integrations.argoCD.namespace"
+    "integrations.argoCD.clusterRole"
     "exportKubeConfig"
     "exportKubeConfig.context"
     "exportKubeConfig.server"
+    "exportKubeConfig.insecure"
+    "exportKubeConfig.serviceAccount"
+    "exportKubeConfig.serviceAccount.name"
+    "exportKubeConfig.serviceAccount.namespace"
+    "exportKubeConfig.serviceAccount.clusterRole"
+    "exportKubeConfig.secret"
+    "exportKubeConfig.secret.name"
+    "exportKubeConfig.secret.namespace"
     "logging"
     "logging.verbosity"
     "logging.encoding"
@@ -511,6 +523,9 @@
 {{- end -}}
 {{- if and $v.controlPlane.advanced.audit.enabled (not $v.controlPlane.advanced.audit.policy.rules) -}}
 {{- $problems = append $problems (printf "controlPlane.advanced.audit.policy.rules: Invalid value: %s: without a rule nothing is recorded; add one such as {level: Metadata}, or set controlPlane.advanced.audit.enabled to false" (get $v.controlPlane.advanced.audit.policy "rules" | toJson)) -}}
+{{- end -}}
+{{- if include "sublet.exportedTwice" $ -}}
+{{- $problems = append $problems (printf "exportKubeConfig.additionalSecrets: Invalid value: %s: each Secret needs a name, and a name and namespace of its own, also next to exportKubeConfig.secret" (get $v.exportKubeConfig "additionalSecrets" | toJson)) -}}
 {{- end -}}
 {{- if and $v.controlPlane.backingStore.backup.enabled (gt (int (ternary $v.controlPlane.statefulSet.autoscaling.maxReplicas (ternary $v.controlPlane.statefulSet.highAvailability.replicas 1 $v.controlPlane.statefulSet.highAvailability.enabled) $v.controlPlane.statefulSet.autoscaling.enabled)) 1) (not (has "ReadWriteMany" $v.controlPlane.backingStore.backup.volumeClaim.accessModes)) -}}
 {{- $problems = append $problems (printf "controlPlane.backingStore.backup.volumeClaim.accessModes: Invalid value: %s: controlPlane.statefulSet.highAvailability.replicas or controlPlane.statefulSet.autoscaling.maxReplicas is more than 1, and each replica mounts the claim of the backups; set [ReadWriteMany] and a storageClass that has it" (get $v.controlPlane.backingStore.backup.volumeClaim "accessModes" | toJson)) -}}

@@ -13,5 +13,6 @@ func accessConditions() map[string]string {
 		"node-port-of-no-node":  "and $v.controlPlane.service.httpsNodePort (eq $v.controlPlane.service.spec.type \"ClusterIP\")",
 		"audit-to-nowhere":      "and " + audit + ".enabled (not " + audit + ".log.enabled) (not " + audit + ".webhook.secret)",
 		"audit-without-rules":   "and " + audit + ".enabled (not " + audit + ".policy.rules)",
+		"exported-twice":        `include "sublet.exportedTwice" $`,
 	}
 }

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -78,7 +77,9 @@ func (a *app) build(ctx context.Context) error {
 		return err
 	}
 	a.buildReplicas()
-	a.buildSecrets()
+	if err := a.buildSecrets(); err != nil {
+		return err
+	}
 	if err := a.buildBackups(); err != nil {
 		return err
 	}
@@ -86,38 +87,6 @@ func (a *app) build(ctx context.Context) error {
 		return err
 	}
 	return a.buildHealth()
-}
-
-// releaseSecret is a Secret of the release.
-type releaseSecret struct {
-	check, name string
-	desired     host.WantSecret
-}
-
-// buildSecrets builds the keepers of the Secrets of the release.
-func (a *app) buildSecrets() {
-	a.operator = &host.OperatorSecret{Release: a.names, CA: a.bundle.CA()}
-	server := cmp.Or(a.values.ExportedServer(), fmt.Sprintf("https://%s.%s", a.names.Service(), a.names.Namespace))
-	secrets := []releaseSecret{
-		{"kubeconfig", a.names.Kubeconfig(), &host.KubeconfigSecret{
-			Release: a.names, Bundle: a.bundle, Server: server,
-			Context: cmp.Or(a.values.ExportKubeConfig.Context, a.names.Name), Clock: clock.RealClock{},
-			OnExpiry: func(end time.Time) { controlplane.RecordExpiry("kubeconfig", end) },
-		}},
-		{"certificates", a.names.Certs(), &host.CertsSecret{Name: a.names.Certs(), Data: a.facts.Certs}},
-		{"operator's token", a.names.Operator(), a.operator},
-	}
-	if user := a.dnsPodsUser(); user != "" {
-		secrets = append(secrets, releaseSecret{"credential of the DNS pods", a.names.DNS(), &host.DNSSecret{
-			Release: a.names, Bundle: a.bundle, User: user, ServiceRanges: a.facts.ServiceCIDR, Clock: clock.RealClock{},
-		}})
-	}
-	for _, secret := range secrets {
-		a.secrets = append(a.secrets, &host.SecretKeeper{
-			Client: a.hostClient, Namespace: a.names.Namespace, Name: secret.name, CheckName: secret.check,
-			Holder: a.holder, Desired: secret.desired, Clock: clock.RealClock{},
-		})
-	}
 }
 
 // controlPlaneConfig returns what the control plane gets of all this.

@@ -89,6 +89,13 @@ func (g *grants) record(ctx context.Context, r release.Release) error {
 	if err == nil {
 		rules = append(rules, cluster.Rules...)
 	}
+	exports, err := hostClient.RbacV1().Roles("").List(ctx, metav1.ListOptions{FieldSelector: "metadata.name=" + r.Exports()})
+	if err != nil {
+		return err
+	}
+	for _, role := range exports.Items {
+		rules = append(rules, role.Rules...)
+	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.releases[userOf(r)] = r

@@ -28,7 +28,7 @@ func Combinations() []Combination {
 	return slices.Concat(nodesCombinations(), syncCombinations(), storeCombinations(), moveCombinations(), highAvailabilityCombinations(), autoscalingCombinations(),
 		controlPlaneCombinations(), resourceCombinations(), policyCombinations(),
 		mappingCombinations(), snapshotCombinations(), replicaCombinations(), dnsCombinations(), customResourceCombinations(), encryptionCombinations(),
-		addressCombinations(), auditCombinations(), backupCombinations(),
+		addressCombinations(), auditCombinations(), exportCombinations(), backupCombinations(),
 		integrationCombinations())
 }
 

@@ -1,11 +1,5 @@
 package v1alpha1
 
-import (
-	"net"
-	"net/url"
-	"slices"
-)
-
 // Config is the whole configuration. The composition root and the chart get all
 // of it; every part of the server gets its own section.
 type Config struct {
@@ -78,19 +72,6 @@ type DNS struct {
 	Forward map[string]string `json:"forward" keys:"dns-domain" values:"nameserver"`
 }
 
-// ExportKubeConfig has the settings of the kubeconfig that the control plane
-// writes for the tenant.
-type ExportKubeConfig struct {
-	// Name of the context, the cluster and the user. Empty means the name of the release.
-	// Default: ""
-	Context string `json:"context" format:"context-name,optional"`
-	// URL of the virtual API for tenants outside of the host cluster. Its host is added to the serving
-	// certificate. Empty means the host of controlPlane.ingress or controlPlane.tlsRoute, or else the Service in the
-	// host cluster, https://RELEASE.NAMESPACE.
-	// Default: ""
-	Server string `json:"server" format:"https-url,optional"`
-}
-
 // Logging has the log settings of the control plane.
 type Logging struct {
 	// Amount of log lines: 0 for operators, 2 adds steps, 4 and more is for debugging.
@@ -99,33 +80,4 @@ type Logging struct {
 	// Format of a log line: console for people, json for machines.
 	// Default: console
 	Encoding string `json:"encoding" enum:"console,json"`
-}
-
-// ServingNames returns further DNS names and IPs of the serving certificate. It adds the hosts
-// under which clients reach the virtual API.
-func (c *Config) ServingNames() []string {
-	names := slices.Clone(c.ControlPlane.Proxy.ExtraSANs)
-	if server, err := url.Parse(c.ExportKubeConfig.Server); err == nil { // else refused by validation
-		names = withName(names, server.Hostname())
-	}
-	if c.ControlPlane.Ingress.Enabled {
-		names = withName(names, c.ControlPlane.Ingress.Host)
-	}
-	if c.ControlPlane.TLSRoute.Enabled {
-		names = withName(names, c.ControlPlane.TLSRoute.Host)
-	}
-	return names
-}
-
-// withName adds a name or an IP to names, unless it is empty or one of them.
-func withName(names []string, name string) []string {
-	for _, other := range names {
-		if other == name || net.ParseIP(name) != nil && net.ParseIP(name).Equal(net.ParseIP(other)) {
-			return names
-		}
-	}
-	if name == "" {
-		return names
-	}
-	return append(names, name)
 }

@@ -40,8 +40,8 @@ func Default(kinds ...Kind) *Config {
 				Hosts: map[string]string{}, Rewrite: map[string]string{}, Forward: map[string]string{},
 			},
 		}},
-		Integrations: defaultIntegrations(),
-		Logging:      Logging{Encoding: "console"},
+		Integrations: defaultIntegrations(), ExportKubeConfig: ExportKubeConfig{AdditionalSecrets: []AdditionalSecret{}},
+		Logging: Logging{Encoding: "console"},
 	}
 	config.Sync.setKinds(kinds)
 	return config

@@ -4,6 +4,26 @@ package v1alpha1
 type Integrations struct {
 	// Metrics API (metrics.k8s.io), for kubectl top and autoscalers.
 	MetricsServer MetricsServer `json:"metricsServer"`
+	// Argo CD on the host, which deploys into the virtual cluster.
+	ArgoCD ArgoCD `json:"argoCD"`
+}
+
+// ArgoCD has the settings of the Secret by which Argo CD knows the virtual cluster.
+type ArgoCD struct {
+	// Register the virtual cluster, as the Secret sublet.NAMESPACE.RELEASE in the namespace of Argo CD. It has the
+	// token of the service account kube-system/sublet-argocd of the virtual cluster, which the control plane
+	// renews. The control plane may get, watch and update just this Secret.
+	// Default: false
+	Enabled bool `json:"enabled"`
+	// Namespace of Argo CD on the host.
+	// Default: argocd
+	Namespace string `json:"namespace" format:"object-name"`
+	// ClusterRole of the virtual cluster that Argo CD gets in it.
+	// Default: cluster-admin
+	ClusterRole string `json:"clusterRole"`
+	// Further labels of the Secret. An ApplicationSet selects clusters by them.
+	// Default: {}
+	Labels map[string]string `json:"labels" keys:"label-key" values:"label-value,optional"`
 }
 
 // MetricsServer has the settings of the metrics API of the virtual cluster.
@@ -22,7 +42,9 @@ type MetricsServer struct {
 }
 
 func defaultIntegrations() Integrations {
-	return Integrations{MetricsServer: MetricsServer{Pods: true, Nodes: true}}
+	return Integrations{MetricsServer: MetricsServer{Pods: true, Nodes: true}, ArgoCD: ArgoCD{
+		Namespace: "argocd", ClusterRole: "cluster-admin", Labels: map[string]string{},
+	}}
 }
 
 // integrationCombinations returns the rules of the integrations.

@@ -90,7 +90,7 @@ type CertsSecret struct {
 }
 
 // Want implements [WantSecret].
-func (c *CertsSecret) Want(current *corev1.Secret) (*corev1.Secret, time.Duration, error) {
+func (c *CertsSecret) Want(_ context.Context, current *corev1.Secret) (*corev1.Secret, time.Duration, error) {
 	if current != nil {
 		return nil, 0, nil
 	}

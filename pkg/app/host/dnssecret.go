@@ -1,6 +1,7 @@
 package host
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"time"
@@ -29,7 +30,7 @@ type DNSSecret struct {
 }
 
 // Want implements [WantSecret].
-func (d *DNSSecret) Want(current *corev1.Secret) (*corev1.Secret, time.Duration, error) {
+func (d *DNSSecret) Want(_ context.Context, current *corev1.Secret) (*corev1.Secret, time.Duration, error) {
 	now := d.Clock.Now()
 	if left := d.lifetime(current, now); left > 0 {
 		return nil, left, nil

@@ -35,7 +35,7 @@ func TestDNSSecret(t *testing.T) {
 		{"One in the last third is renewed.", func() { clock.Step(pki.LeafValidity / 4) }, true},
 	} {
 		step.change()
-		wanted, again, err := d.Want(current)
+		wanted, again, err := d.Want(t.Context(), current)
 		if err != nil {
 			t.Fatalf("%s: %v", step.reason, err)
 		}

@@ -1,26 +1,34 @@
 package host
 
 import (
+	"context"
+	"fmt"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/tools/clientcmd"
+	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 	"k8s.io/utils/clock"
 
 	"github.com/sublet-dev/sublet/api/release"
 	"github.com/sublet-dev/sublet/pkg/controlplane/pki"
 )
 
-// KubeconfigSecret is the tenant's kubeconfig in a host Secret, with the settings of this
-// release. Its certificate is renewed when a third of its life is left.
+// KubeconfigSecret is a kubeconfig in a host Secret, with the settings of this release. Its
+// certificate or token is renewed when a third of its life is left.
 type KubeconfigSecret struct {
-	// Release is the release of the virtual cluster.
-	Release release.Release
+	// Name is the name of the Secret, and Labels are its labels.
+	Name   string
+	Labels map[string]string
 	// Bundle signs the client certificate.
 	Bundle *pki.Bundle
 	// Server is the URL and Context the name of the context in the file.
 	Server, Context string
+	// Insecure leaves the certificate authority out. Nobody verifies the server then.
+	Insecure bool
+	// Token issues a token in place of a client certificate. Default: a certificate.
+	Token *AccountToken
 	// Clock is the time.
 	Clock clock.PassiveClock
 	// OnExpiry is called with the end of the certificate that is in the Secret. Default:
@@ -29,65 +37,93 @@ type KubeconfigSecret struct {
 }
 
 // Want implements [WantSecret].
-func (k *KubeconfigSecret) Want(current *corev1.Secret) (*corev1.Secret, time.Duration, error) {
-	if left, ok := k.lifetime(current); ok {
-		return nil, left, nil
+func (k *KubeconfigSecret) Want(ctx context.Context, current *corev1.Secret) (*corev1.Secret, time.Duration, error) {
+	left, err := k.remaining(ctx, current)
+	if err != nil || left > 0 {
+		return nil, left, err
 	}
-	wanted, err := k.build()
+	wanted, err := k.build(ctx)
 	if err != nil {
 		return nil, 0, err
 	}
-	left, _ := k.lifetime(wanted)
-	return wanted, left, nil
+	left, err = k.remaining(ctx, wanted)
+	return wanted, max(left, tokenRetry), err
 }
 
-// lifetime returns how long the kubeconfig in secret can be used. ok is false if
-// it has to be written again.
-func (k *KubeconfigSecret) lifetime(secret *corev1.Secret) (left time.Duration, ok bool) {
+// remaining returns how long the kubeconfig in secret may stay as it is, 0 if it has to be written
+// again.
+func (k *KubeconfigSecret) remaining(ctx context.Context, secret *corev1.Secret) (time.Duration, error) {
 	if secret == nil {
-		return 0, false
+		return 0, nil
 	}
-	content := secret.Data[release.KubeconfigKey]
-	expires, ours := k.Bundle.TenantKubeconfigExpires(content)
-	left = expires.Sub(k.Clock.Now()) - pki.TenantValidity/3
+	config, err := clientcmd.Load(secret.Data[release.KubeconfigKey])
+	if err != nil || config.CurrentContext != k.Context || string(secret.Data["certificate-authority"]) != string(k.Bundle.CA()) {
+		return 0, nil //nolint:nilerr // It is written again.
+	}
+	cluster, user := config.Clusters[k.Context], config.AuthInfos[k.Context]
+	authority := k.Bundle.CA()
+	if k.Insecure {
+		authority = nil
+	}
+	if cluster == nil || user == nil || cluster.Server != k.Server || cluster.InsecureSkipTLSVerify != k.Insecure ||
+		string(cluster.CertificateAuthorityData) != string(authority) {
+		return 0, nil
+	}
+	if k.Token != nil {
+		if user.Token != string(secret.Data[corev1.ServiceAccountTokenKey]) {
+			return 0, nil
+		}
+		return k.Token.remaining(ctx, user.Token)
+	}
+	return k.certificateRemaining(secret, user), nil
+}
+
+// certificateRemaining returns how long a client certificate may stay as it is, 0 if it has to be
+// replaced.
+func (k *KubeconfigSecret) certificateRemaining(secret *corev1.Secret, user *clientcmdapi.AuthInfo) time.Duration {
+	expires, ours := k.Bundle.TenantCertificateExpires(user.ClientCertificateData)
+	left := expires.Sub(k.Clock.Now()) - pki.TenantValidity/3
 	if !ours || left <= 0 {
-		return 0, false
+		return 0
 	}
-	config, err := clientcmd.Load(content)
-	if err != nil || config.CurrentContext != k.Context {
-		return 0, false
-	}
-	cluster := config.Clusters[k.Context]
-	if cluster == nil || cluster.Server != k.Server {
-		return 0, false
-	}
-	ca, cert, key, err := pki.KubeconfigParts(content)
 	if k.OnExpiry != nil {
 		k.OnExpiry(expires)
 	}
-	ok = err == nil && string(ca) == string(secret.Data["certificate-authority"]) &&
-		string(cert) == string(secret.Data["client-certificate"]) && string(key) == string(secret.Data["client-key"])
-	return left, ok
+	if string(user.ClientCertificateData) != string(secret.Data["client-certificate"]) ||
+		string(user.ClientKeyData) != string(secret.Data["client-key"]) {
+		return 0
+	}
+	return left
 }
 
-// build returns a Secret with a fresh certificate. Its keys are those that users
-// of other virtual clusters know.
-func (k *KubeconfigSecret) build() (*corev1.Secret, error) {
+// build returns a Secret with a fresh certificate or token. Its keys are those that users of other
+// virtual clusters know.
+func (k *KubeconfigSecret) build(ctx context.Context) (*corev1.Secret, error) {
 	content, err := k.Bundle.TenantKubeconfig(k.Clock.Now(), k.Server, k.Context)
 	if err != nil {
 		return nil, err
 	}
-	ca, cert, key, err := pki.KubeconfigParts(content)
+	config, err := clientcmd.Load(content)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("cannot read the kubeconfig of %s: %w", k.Context, err)
 	}
-	return &corev1.Secret{
-		ObjectMeta: metav1.ObjectMeta{Name: k.Release.Kubeconfig(), Labels: k.Release.Labels()},
-		Data: map[string][]byte{
-			release.KubeconfigKey:   content,
-			"certificate-authority": ca,
-			"client-certificate":    cert,
-			"client-key":            key,
-		},
-	}, nil
+	cluster, user := config.Clusters[k.Context], config.AuthInfos[k.Context]
+	data := map[string][]byte{"certificate-authority": cluster.CertificateAuthorityData}
+	if k.Insecure {
+		cluster.CertificateAuthorityData, cluster.InsecureSkipTLSVerify = nil, true
+	}
+	if k.Token != nil {
+		token, err := k.Token.issue(ctx)
+		if err != nil {
+			return nil, err
+		}
+		*user = clientcmdapi.AuthInfo{Token: token}
+		data[corev1.ServiceAccountTokenKey] = []byte(token)
+	} else {
+		data["client-certificate"], data["client-key"] = user.ClientCertificateData, user.ClientKeyData
+	}
+	if data[release.KubeconfigKey], err = clientcmd.Write(*config); err != nil {
+		return nil, fmt.Errorf("cannot write the kubeconfig of %s: %w", k.Context, err)
+	}
+	return &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: k.Name, Labels: k.Labels}, Data: data}, nil
 }

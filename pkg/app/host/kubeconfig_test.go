@@ -18,7 +18,7 @@ func TestKubeconfigSecret(t *testing.T) {
 		t.Fatal(err)
 	}
 	clock := clocktesting.NewFakeClock(now)
-	k := &KubeconfigSecret{Release: shop(), Bundle: bundle, Server: "https://shop.tenant-shop", Context: "shop", Clock: clock}
+	k := &KubeconfigSecret{Name: "shop-kubeconfig", Bundle: bundle, Server: "https://shop.tenant-shop", Context: "shop", Clock: clock}
 	var ends time.Time
 	k.OnExpiry = func(end time.Time) { ends = end }
 	var current *corev1.Secret
@@ -47,7 +47,7 @@ func TestKubeconfigSecret(t *testing.T) {
 		{"One in the last third is renewed.", func() { clock.Step(pki.TenantValidity / 4) }, true},
 	} {
 		step.change()
-		wanted, again, err := k.Want(current)
+		wanted, again, err := k.Want(t.Context(), current)
 		if err != nil {
 			t.Fatalf("%s: %v", step.reason, err)
 		}
@@ -60,7 +60,7 @@ func TestKubeconfigSecret(t *testing.T) {
 		if !ends.Equal(clock.Now().Add(pki.TenantValidity)) && wanted != nil {
 			t.Errorf("%s: the metric is %s", step.reason, ends)
 		}
-		if _, ok := k.lifetime(current); !ok || again <= 0 || again > pki.TenantValidity {
+		if left, err := k.remaining(t.Context(), current); err != nil || left <= 0 || again <= 0 || again > pki.TenantValidity {
 			t.Errorf("%s: the Secret must be right and be looked at again in time, in %s", step.reason, again)
 		}
 	}

@@ -2,6 +2,7 @@ package host
 
 import (
 	"bytes"
+	"context"
 	"crypto/rand"
 	"crypto/subtle"
 	"sync"
@@ -48,7 +49,7 @@ func (o *OperatorSecret) Observe(current *corev1.Secret) {
 
 // Want implements [WantSecret]. It takes the token that an operator has set, and
 // generates one if there is none.
-func (o *OperatorSecret) Want(current *corev1.Secret) (*corev1.Secret, time.Duration, error) {
+func (o *OperatorSecret) Want(_ context.Context, current *corev1.Secret) (*corev1.Secret, time.Duration, error) {
 	var token []byte
 	if current != nil {
 		token = bytes.TrimSpace(current.Data[release.OperatorTokenKey])

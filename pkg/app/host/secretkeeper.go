@@ -3,6 +3,7 @@ package host
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"maps"
 	"sync"
 	"time"
@@ -23,7 +24,7 @@ type WantSecret interface {
 	// Want returns the Secret as it should be, nil if current is right. It gets
 	// nil if there is none. After the returned time it wants to be asked again;
 	// 0 means never.
-	Want(current *corev1.Secret) (wanted *corev1.Secret, again time.Duration, err error)
+	Want(ctx context.Context, current *corev1.Secret) (wanted *corev1.Secret, again time.Duration, err error)
 }
 
 // SecretKeeper keeps one Secret of the release right: it watches the Secret and
@@ -34,6 +35,9 @@ type SecretKeeper struct {
 	Client kubernetes.Interface
 	// Namespace and Name are those of the Secret.
 	Namespace, Name string
+	// OfChart is true for a Secret that the chart creates and deletes, in any namespace. The
+	// keeper then writes its data and labels alone.
+	OfChart bool
 	// Holder has the owner of the Secret, and permits writes to the leader.
 	Holder *Holder
 	// Desired decides how the Secret should be.
@@ -118,12 +122,13 @@ func (k *SecretKeeper) ensure(ctx context.Context) (time.Duration, error) {
 		return 0, nil //nolint:nilerr // The leader writes the Secret.
 	}
 	owner := k.Holder.AnchorOwner()
-	wanted, again, err := k.Desired.Want(current)
+	wanted, again, err := k.Desired.Want(ctx, current)
 	if err != nil {
 		return 0, err
 	}
 	if wanted == nil {
-		if isOwnedBy(current, owner) {
+		if k.OfChart || isOwnedBy(current, owner) {
+			k.recordError(nil)
 			return again, nil
 		}
 		wanted = current
@@ -147,13 +152,19 @@ func (k *SecretKeeper) observe(current *corev1.Secret) {
 // write creates the Secret, or updates the data, labels and owner of current.
 func (k *SecretKeeper) write(ctx context.Context, current, wanted *corev1.Secret, owner metav1.OwnerReference) (*corev1.Secret, error) {
 	secrets := k.Client.CoreV1().Secrets(k.Namespace)
+	if current == nil && k.OfChart {
+		return nil, fmt.Errorf("host Secret %s/%s does not exist: \"helm upgrade\" creates it", k.Namespace, k.Name)
+	}
 	if current == nil {
 		wanted.OwnerReferences = []metav1.OwnerReference{owner}
 		created, err := secrets.Create(ctx, wanted, metav1.CreateOptions{})
 		return created, wrap(err, "create host Secret %s/%s", k.Namespace, k.Name)
 	}
 	next := current.DeepCopy()
-	next.Data, next.OwnerReferences = wanted.Data, []metav1.OwnerReference{owner}
+	next.Data = wanted.Data
+	if !k.OfChart {
+		next.OwnerReferences = []metav1.OwnerReference{owner}
+	}
 	if next.Labels == nil {
 		next.Labels = map[string]string{}
 	}

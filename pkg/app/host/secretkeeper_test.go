@@ -29,8 +29,8 @@ func TestSecretsComeBack(t *testing.T) {
 		key     string // one that is put right
 	}{
 		"Certs":      {"shop-certs", &CertsSecret{Name: "shop-certs", Data: bundle.Secret()}, ""},
-		"Kubeconfig": {"shop-kubeconfig", &KubeconfigSecret{Release: shop(), Bundle: bundle, Server: "https://shop", Context: "shop", Clock: clock.RealClock{}}, "config"},
-		"Parts":      {"shop-kubeconfig", &KubeconfigSecret{Release: shop(), Bundle: bundle, Server: "https://shop", Context: "shop", Clock: clock.RealClock{}}, "client-key"},
+		"Kubeconfig": {"shop-kubeconfig", &KubeconfigSecret{Name: "shop-kubeconfig", Bundle: bundle, Server: "https://shop", Context: "shop", Clock: clock.RealClock{}}, "config"},
+		"Parts":      {"shop-kubeconfig", &KubeconfigSecret{Name: "shop-kubeconfig", Bundle: bundle, Server: "https://shop", Context: "shop", Clock: clock.RealClock{}}, "client-key"},
 		"Operator":   {"shop-operator", operator, "ca.crt"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -109,22 +109,22 @@ func TestOperatorToken(t *testing.T) {
 	if o.Allows("") {
 		t.Error("nobody may pass before there is a token")
 	}
-	generated, _, err := o.Want(nil)
+	generated, _, err := o.Want(t.Context(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if !o.Allows(string(generated.Data["token"])) || o.Allows("other") {
 		t.Error("the generated token counts, and no other")
 	}
-	if wanted, _, _ := o.Want(generated); wanted != nil {
+	if wanted, _, _ := o.Want(t.Context(), generated); wanted != nil {
 		t.Error("a Secret with a token is right")
 	}
 	generated.Data["token"] = []byte("an-operators-own-token-of-any-form\n")
-	if wanted, _, _ := o.Want(generated); wanted != nil || !o.Allows("an-operators-own-token-of-any-form") {
+	if wanted, _, _ := o.Want(t.Context(), generated); wanted != nil || !o.Allows("an-operators-own-token-of-any-form") {
 		t.Error("an operator may set a token")
 	}
 	generated.Data["token"] = []byte("short")
-	if wanted, _, _ := o.Want(generated); wanted == nil || o.Allows("short") {
+	if wanted, _, _ := o.Want(t.Context(), generated); wanted == nil || o.Allows("short") {
 		t.Error("one that can be guessed is replaced")
 	}
 }

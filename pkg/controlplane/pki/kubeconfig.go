@@ -96,6 +96,12 @@ func (b *Bundle) TenantKubeconfigExpires(kubeconfig []byte) (expires time.Time, 
 	if err != nil || string(ca) != string(b.CA()) {
 		return time.Time{}, false
 	}
+	return b.TenantCertificateExpires(cert)
+}
+
+// TenantCertificateExpires returns when a tenant's client certificate ends. ok is false as in
+// [Bundle.TenantKubeconfigExpires].
+func (b *Bundle) TenantCertificateExpires(cert []byte) (expires time.Time, ok bool) {
 	leaf, err := readCert(map[string][]byte{"client": cert}, "client")
 	if err != nil || leaf.CheckSignatureFrom(b.ca.cert) != nil || !slices.Equal(leaf.Subject.Organization, []string{GroupTenantAdmins}) {
 		return time.Time{}, false
