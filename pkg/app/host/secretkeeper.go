@@ -121,6 +121,9 @@ func (k *SecretKeeper) ensure(ctx context.Context) (time.Duration, error) {
 		k.observe(current)
 		return 0, nil //nolint:nilerr // The leader writes the Secret.
 	}
+	if current == nil && k.OfChart {
+		return 0, fmt.Errorf("host Secret %s/%s does not exist: \"helm upgrade\" creates it", k.Namespace, k.Name)
+	}
 	owner := k.Holder.AnchorOwner()
 	wanted, again, err := k.Desired.Want(ctx, current)
 	if err != nil {
@@ -152,9 +155,6 @@ func (k *SecretKeeper) observe(current *corev1.Secret) {
 // write creates the Secret, or updates the data, labels and owner of current.
 func (k *SecretKeeper) write(ctx context.Context, current, wanted *corev1.Secret, owner metav1.OwnerReference) (*corev1.Secret, error) {
 	secrets := k.Client.CoreV1().Secrets(k.Namespace)
-	if current == nil && k.OfChart {
-		return nil, fmt.Errorf("host Secret %s/%s does not exist: \"helm upgrade\" creates it", k.Namespace, k.Name)
-	}
 	if current == nil {
 		wanted.OwnerReferences = []metav1.OwnerReference{owner}
 		created, err := secrets.Create(ctx, wanted, metav1.CreateOptions{})

@@ -1,6 +1,8 @@
 package host
 
 import (
+	"context"
+	"strings"
 	"testing"
 	"time"
 
@@ -127,4 +129,41 @@ func TestOperatorToken(t *testing.T) {
 	if wanted, _, _ := o.Want(t.Context(), generated); wanted == nil || o.Allows("short") {
 		t.Error("one that can be guessed is replaced")
 	}
+}
+
+// TestSecretOfChart fills a Secret that the chart created, and creates none.
+func TestSecretOfChart(t *testing.T) {
+	t.Parallel()
+	client := fake.NewClientset(chartObjects(nil)...)
+	holder, _ := runHolder(t, client)
+	keeper := &SecretKeeper{
+		Client: client, Namespace: "build", Name: "ci", Holder: holder, OfChart: true,
+		Desired: &CertsSecret{Name: "ci", Data: map[string][]byte{"key": []byte("value")}}, Clock: clock.RealClock{},
+	}
+	eventually(t, "the holder leads", func() bool { return holder.MayLead() == nil })
+	keeper.show(nil)
+	if _, err := keeper.ensure(t.Context()); err == nil || !strings.Contains(err.Error(), "build/ci does not exist") {
+		t.Errorf("a Secret that the chart did not create: %v", err)
+	}
+	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "ci", Namespace: "build"}}
+	secret, err := client.CoreV1().Secrets("build").Create(t.Context(), secret, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	keeper.Desired = fixedSecret{Data: map[string][]byte{"key": []byte("value")}}
+	keeper.show(secret)
+	if _, err := keeper.ensure(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	secret, err = client.CoreV1().Secrets("build").Get(t.Context(), "ci", metav1.GetOptions{})
+	if err != nil || string(secret.Data["key"]) != "value" || len(secret.OwnerReferences) != 0 {
+		t.Errorf("the Secret is %+v: %v", secret, err)
+	}
+}
+
+// fixedSecret wants the same content always.
+type fixedSecret corev1.Secret
+
+func (f fixedSecret) Want(context.Context, *corev1.Secret) (*corev1.Secret, time.Duration, error) {
+	return (*corev1.Secret)(&f), 0, nil
 }
