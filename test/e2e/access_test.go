@@ -16,7 +16,7 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 )
 
-// TestExports has kubeconfigs in another namespace: one with the token of a service account, and the
+// TestExports exports kubeconfigs to another namespace: one with the token of a service account, and the
 // Secret of Argo CD. The control plane may write these two Secrets there, and no other.
 func TestExports(t *testing.T) {
 	const other = "tenant-access-ci"

@@ -41,8 +41,8 @@ type AccountToken struct {
 	Clock clock.PassiveClock
 }
 
-// remaining returns how long a token may stay as it is, 0 if it has to be replaced: it is another
-// account's, the API server does not accept it, or a third of its life is left.
+// remaining returns how long a token may stay as it is, 0 if it has to be replaced. That is so if it is
+// another account's, if the API server does not accept it, or in the last third of its life.
 func (a *AccountToken) remaining(ctx context.Context, token string) (time.Duration, error) {
 	left := tokenEnd(token).Sub(a.Clock.Now()) - pki.TenantValidity/3
 	if left <= 0 {

@@ -177,7 +177,7 @@ func TestArgoCDSecret(t *testing.T) {
 	}
 }
 
-// TestTokenNotReady has a virtual API server that does not answer.
+// TestTokenNotReady checks that there is no Secret while the virtual API server does not answer.
 func TestTokenNotReady(t *testing.T) {
 	t.Parallel()
 	w := newTokenWorld(t)
