@@ -115,6 +115,7 @@ func (a *app) controlPlaneConfig() controlplane.Config {
 		Admission:   a.admission(),
 		HostFirst:   a.hostFirstSteps(),
 		Encryption:  a.encryption(),
+		Writes:      writeLimit(a.values.Policies.Writes),
 		OnRequest:   a.countRequest(),
 		Handlers: map[string]http.Handler{
 			"/syncz":   operator.Syncz(func() syncz.Report { return a.report().ForTenant() }),

@@ -8,7 +8,9 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/utils/clock"
 
+	"github.com/sublet-dev/sublet/api/config/v1alpha1"
 	"github.com/sublet-dev/sublet/pkg/app/limits"
+	"github.com/sublet-dev/sublet/pkg/controlplane"
 	"github.com/sublet-dev/sublet/pkg/syncer"
 )
 
@@ -34,4 +36,9 @@ func (a *app) runLimits(ctx context.Context, engine *syncer.Engine, virtual *res
 	host.StartWithContext(ctx)
 	host.WaitForCacheSyncWithContext(ctx)
 	return mirror.Run(ctx)
+}
+
+// writeLimit returns what tenants may write to the virtual store.
+func writeLimit(settings v1alpha1.Writes) controlplane.WriteLimit {
+	return controlplane.WriteLimit{BytesPerSecond: settings.BytesPerSecond.Value(), Burst: settings.Burst.Value()}
 }

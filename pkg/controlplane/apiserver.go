@@ -86,7 +86,7 @@ func newAPIServer(c *ControlPlane, client *etcd.Client, serving, frontProxy *pki
 	a := &assembly{
 		config: &c.config, serving: serving, endpoint: c.endpoint, ready: c.ready,
 		loopback: c.ownConfig(),
-		store:    newSharedStore(client, c.encryption.Load()), rehearsals: c.rehearsalTransport,
+		store:    newSharedStore(client, c.encryption.Load(), c.config.Writes, c.config.Clock), rehearsals: c.rehearsalTransport,
 	}
 	if a.clientCA, err = dynamiccertificates.NewStaticCAContent("client-ca", c.config.PKI.CA()); err != nil {
 		return nil, err

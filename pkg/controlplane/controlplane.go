@@ -167,6 +167,9 @@ type Config struct {
 	// refused.
 	Encryption encryption.Options
 
+	// Writes bounds what requests from outside of the process write. Default: no limit.
+	Writes WriteLimit
+
 	// Handlers are served under their exact path to callers whose permissions
 	// name it as a non-resource URL, as an administrator's do. A handler of /metrics
 	// replaces the one that serves all metrics of the process.
@@ -185,7 +188,7 @@ type Config struct {
 	// [DefaultControllers].
 	Controllers []string
 
-	// Clock drives the renewal of certificates. Default: the real one.
+	// Clock drives the renewal of certificates and the delays of writes. Default: the real one.
 	Clock clock.WithTicker
 }
 

@@ -33,11 +33,11 @@ type sharedStore struct {
 	encryption *encryption.Encryption
 }
 
-// newSharedStore returns the store behind client. It measures the latency of
-// requests, as the default client does.
-func newSharedStore(client *kubernetes.Client, encryption *encryption.Encryption) sharedStore {
+// newSharedStore returns the store behind client, whose writes have a limit. It measures the
+// latency of requests, as the default client does.
+func newSharedStore(client *kubernetes.Client, encryption *encryption.Encryption, limit WriteLimit, clock clock.Clock) sharedStore {
 	client.KV = etcd3.NewETCDLatencyTracker(client.KV)
-	client.Kubernetes = statusWrites{client.Kubernetes}
+	client.Kubernetes = limit.wrap(statusWrites{client.Kubernetes}, clock)
 	return sharedStore{client: client, encryption: encryption}
 }
 

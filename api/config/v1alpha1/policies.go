@@ -20,6 +20,8 @@ type Policies struct {
 	Objects Objects `json:"objects"`
 	// Requests to the host's kubelets.
 	Streams Streams `json:"streams"`
+	// Writes to the virtual store.
+	Writes Writes `json:"writes"`
 	// Deny all creates and updates of the tenant and of controllers that act for them. Reads, deletes and
 	// evictions pass, and what runs keeps running.
 	// Default: false
@@ -55,6 +57,7 @@ func defaultPolicies() Policies {
 		Endpoints:           defaultEndpointPolicy(),
 		Volumes:             defaultVolumePolicy(),
 		Streams:             defaultStreams(),
+		Writes:              defaultWrites(),
 		NetworkPolicy:       defaultNetworkPolicy(),
 		ControlPlane:        defaultControlPlanePolicy(),
 		Fence:               defaultFence(),
