@@ -200,9 +200,9 @@ func TestAssemble(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, want := range map[string][]string{
-		"agnhost":    {"bin/", "bin/sh", "agnhost", "agnhost-2", "uploads/", "localhost.crt", "localhost.key"},
+		"agnhost":    {"bin/", "bin/sh", "agnhost", "agnhost-2", "uploads/", "etc/os-release", "localhost.crt", "localhost.key"},
 		"busybox":    {"bin/", "bin/sh"},
-		"kitten":     {"bin/", "bin/sh", "agnhost", "agnhost-2", "uploads/", "localhost.crt", "localhost.key", "kitten.jpg", "data.json"},
+		"kitten":     {"bin/", "bin/sh", "agnhost", "agnhost-2", "uploads/", "etc/os-release", "localhost.crt", "localhost.key", "kitten.jpg", "data.json"},
 		"nonewprivs": {"bin/", "bin/sh", "usr/local/bin/nnp"},
 		"pause":      {"pause"},
 	} {

@@ -151,8 +151,8 @@ func (s *Suite) recipes(ctx context.Context) (map[string]recipe, error) {
 }
 
 // assemble returns the recipes of all images, from the files of a small system and of
-// Debian. Where Debian's programs are, sh is bash: the shell of busybox runs its own
-// programs of the same names.
+// Debian. sh is bash: the shell of busybox runs its own programs of the same names. Its env
+// leaves out variables with a dash in their name.
 func assemble(small, debian []oci.File, programs map[string]oci.File, pages string) (map[string]recipe, error) {
 	system := slices.DeleteFunc(slices.Clone(small), func(f oci.File) bool { return f.Name == "bin/sh" })
 	system = slices.Concat(system, debian, []oci.File{{Name: "bin/sh", Link: "../usr/local/bin/bash"}})
@@ -162,7 +162,8 @@ func assemble(small, debian []oci.File, programs map[string]oci.File, pages stri
 		file.Name, file.Mode = to, mode
 		return file
 	}
-	agnhost := with(programs["agnhost"], oci.File{Name: "agnhost-2", Link: "agnhost"}, oci.File{Name: "uploads/", Mode: 0o755})
+	agnhost := with(programs["agnhost"], oci.File{Name: "agnhost-2", Link: "agnhost"}, oci.File{Name: "uploads/", Mode: 0o755},
+		oci.File{Name: "etc/os-release", Mode: 0o644, Data: []byte("NAME=\"Stand-in for Alpine Linux\"\n")})
 	certificate, err := readFiles(filepath.Join(pages, "agnhost", "porter"), "localhost.crt", "localhost.key")
 	if err != nil {
 		return nil, err
@@ -172,7 +173,7 @@ func assemble(small, debian []oci.File, programs map[string]oci.File, pages stri
 		oci.File{Name: "html/", Mode: 0o755}, oci.File{Name: "html/index.html", Data: []byte("<h1>Welcome to nginx!</h1>\n"), Mode: 0o644})}
 	all := map[string]recipe{
 		"agnhost":           {config: v1.Config{Entrypoint: []string{"/agnhost"}, Cmd: []string{"pause"}}, files: agnhost},
-		"busybox":           {config: v1.Config{Cmd: []string{"sh"}}, files: small},
+		"busybox":           {config: v1.Config{Cmd: []string{"sh"}}, files: system},
 		"etcd":              {config: v1.Config{Cmd: []string{"etcd"}}, files: with(moved("etcd", "usr/local/bin/etcd", 0o755))},
 		"glibc-dns-testing": {config: v1.Config{Cmd: []string{"bash"}}, files: system},
 		"nginx":             serve,
