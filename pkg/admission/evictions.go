@@ -4,7 +4,9 @@ import (
 	"context"
 
 	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apiserver/pkg/admission"
 
@@ -26,10 +28,19 @@ func addEvictionChecks(checks Checks, settings *v1alpha1.Config, host HostView) 
 		case err == nil:
 			return Judgement{}, nil
 		case apierrors.IsTooManyRequests(err):
-			// Without a time to wait, which client libraries would spend before they return the
-			// error. A virtual budget names none either.
-			return Judgement{}, apierrors.NewTooManyRequests("Cannot evict pod as it would violate the pod's disruption budget on the host.", 0)
+			return Judgement{}, newHostBudgetError()
 		}
 		return Judgement{}, unknownHost(a, err)
 	})
+}
+
+// newHostBudgetError returns the error of an eviction that a budget of the host denies. It has
+// the cause by which clients know a budget, and not the name of the budget. Like that of a
+// virtual budget it has no time to wait, which client libraries would spend before they return.
+func newHostBudgetError() *apierrors.StatusError {
+	err := apierrors.NewTooManyRequests("Cannot evict pod as it would violate the pod's disruption budget on the host.", 0)
+	err.ErrStatus.Details.Causes = []metav1.StatusCause{{
+		Type: policyv1.DisruptionBudgetCause, Message: "A disruption budget of the host needs more healthy pods.",
+	}}
+	return err
 }

@@ -25,7 +25,7 @@ func TestEvictions(t *testing.T) {
 		isWanted    func(error) bool
 	}{
 		{"the host agrees", true, "eviction", nil, isNil},
-		{"a budget of the host forbids it, and the client tries again", true, "eviction", budget, apierrors.IsTooManyRequests},
+		{"a budget of the host forbids it, and the client knows that it is a budget", true, "eviction", budget, isBudget},
 		{"the host does not answer", true, "eviction", errors.New("no route to 192.0.2.1"), apierrors.IsServiceUnavailable},
 		{"the kind is off, and there is no permission to ask", false, "eviction", budget, isNil},
 		{"another request about a pod", true, "binding", budget, isNil},
@@ -42,3 +42,7 @@ func TestEvictions(t *testing.T) {
 }
 
 func isNil(err error) bool { return err == nil }
+
+func isBudget(err error) bool {
+	return apierrors.IsTooManyRequests(err) && apierrors.HasStatusCause(err, policyv1.DisruptionBudgetCause)
+}
