@@ -54,6 +54,10 @@ const (
 	// it deletes no annotation of the host.
 	CopiedAnnotations = Domain + "/copied-annotations"
 
+	// CopiedLabels (annotation) has the keys of the labels of a host object that are the
+	// tenant's and keep their key, with commas between them. The kinds write it with them.
+	CopiedLabels = Domain + "/copied-labels"
+
 	// Place (annotation) is the node that a host pod is held to, because the
 	// virtual scheduler or the tenant chose it. The pods kind writes it with
 	// the virtual scheduler on, and withdraws a pod that waits for the wrong one.

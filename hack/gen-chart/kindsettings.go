@@ -29,9 +29,11 @@ func (d comments) withKinds(settings []setting, path []string) ([]setting, error
 			settings = slices.Delete(settings, i, i+1)
 		}
 		s.doc = row.Doc
-		if row.State != kinds.Always {
-			s.children = append([]setting{d.switchOf(row, s.path)}, s.children...)
+		shared, err := d.sharedBy(row, s.path)
+		if err != nil {
+			return nil, err
 		}
+		s.children = append(shared, s.children...)
 		all = append(all, s)
 	}
 	for _, s := range settings {
@@ -40,6 +42,34 @@ func (d comments) withKinds(settings []setting, path []string) ([]setting, error
 			continue
 		}
 		return nil, fmt.Errorf("%s: no kind has these settings", strings.Join(s.path, "."))
+	}
+	return all, nil
+}
+
+// sharedBy returns the settings of a row that kinds have alike.
+func (d comments) sharedBy(row kinds.Row, path []string) ([]setting, error) {
+	var all []setting
+	if row.State != kinds.Always {
+		all = append(all, d.switchOf(row, path))
+	}
+	has, none := row.Settings(), map[string]any{"allow": []any{}}
+	for _, part := range []struct {
+		on       bool
+		keys     reflect.Type
+		defaults map[string]any
+	}{
+		{has.Selects, reflect.TypeFor[v1alpha1.Selected](), map[string]any{"selector": map[string]any{}}},
+		{has.CopiesLabels, reflect.TypeFor[v1alpha1.CopiedLabels](), map[string]any{"labels": none}},
+		{has.CopiesAnnotations, reflect.TypeFor[v1alpha1.CopiedAnnotations](), map[string]any{"annotations": none}},
+	} {
+		if !part.on {
+			continue
+		}
+		keys, err := d.settings(part.keys, path, part.defaults)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, keys...)
 	}
 	return all, nil
 }

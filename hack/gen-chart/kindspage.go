@@ -42,6 +42,10 @@ const limitsHead = `
 A refused field is denied at admission where the virtual API server can judge it. Else the tenant gets an Event.
 Copies of cluster-wide objects of the host are read-only.
 
+Labels of the tenant's objects are on the host under keys that nothing else uses. Labels that ` + "`labels.allow`" + ` names are there under
+their own keys too. Annotations stay behind, except for those that ` + "`annotations.allow`" + ` names. Every kind has both settings, Services and
+Ingresses have their annotations in ` + "`policies`" + `. Kinds of the host have a ` + "`selector`" + ` by labels; Events have none.
+
 | Setting | Passes | Refused |
 |---|---|---|
 `

@@ -5,8 +5,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/http"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -15,6 +17,7 @@ import (
 	"k8s.io/component-base/metrics/legacyregistry"
 	"k8s.io/utils/clock"
 
+	"github.com/sublet-dev/sublet/api/config/v1alpha1"
 	"github.com/sublet-dev/sublet/api/syncz"
 	"github.com/sublet-dev/sublet/pkg/admission"
 	"github.com/sublet-dev/sublet/pkg/app/host"
@@ -52,8 +55,8 @@ func (a *app) build(ctx context.Context) error {
 	if a.listener, err = new(net.ListenConfig).Listen(ctx, "tcp", a.options.apiAddress()); err != nil {
 		return fmt.Errorf("cannot serve the virtual API: %w", err)
 	}
-	if _, err := metav1.LabelSelectorAsSelector(&a.values.Sync.FromHost.StorageClasses.Selector); err != nil {
-		return fmt.Errorf("cannot use sync.fromHost.storageClasses.selector: %w", err)
+	if err := checkSelectors(&a.values.Sync); err != nil {
+		return err
 	}
 	if a.store, err = a.newStore(ctx); err != nil {
 		return err
@@ -219,4 +222,15 @@ func (a *app) policyChecks() admission.Checks {
 			return a.controlPlane.Informers().Core().V1().Services().Lister().Services(namespace).Get(name)
 		}))
 	return checks
+}
+
+// checkSelectors returns what is wrong with the selectors of kinds of the host.
+func checkSelectors(sync *v1alpha1.Sync) error {
+	for _, setting := range slices.Sorted(maps.Keys(sync.Kinds)) {
+		selector := sync.SelectorOf(setting)
+		if _, err := metav1.LabelSelectorAsSelector(&selector); err != nil {
+			return fmt.Errorf("cannot use %s.selector: %w", setting, err)
+		}
+	}
+	return nil
 }

@@ -17,7 +17,10 @@ import (
 
 // testKinds returns a table of kinds.
 func testKinds() []v1alpha1.Kind {
-	kinds := []v1alpha1.Kind{{Setting: "sync.toHost.pods", Always: true}, {Setting: "sync.toHost.leases"}, {Setting: "sync.toHost.volumeSnapshots"}, {Setting: "sync.fromHost.volumeSnapshotClasses"}}
+	kinds := []v1alpha1.Kind{
+		{Setting: "sync.toHost.pods", Always: true}, {Setting: "sync.toHost.leases", CopiesLabels: true, CopiesAnnotations: true},
+		{Setting: "sync.toHost.volumeSnapshots"}, {Setting: "sync.fromHost.volumeSnapshotClasses"}, {Setting: "sync.fromHost.csiDrivers", Selects: true},
+	}
 	for _, setting := range []string{
 		"toHost.services", "toHost.endpointSlices", "toHost.configMaps", "toHost.secrets", "toHost.persistentVolumeClaims",
 		"fromHost.nodes", "fromHost.storageClasses", "fromHost.events",
@@ -40,7 +43,17 @@ func TestParse(t *testing.T) {
 		"false": {"false is not the same as nothing", "sync: {toHost: {secrets: {enabled: false}}}",
 			func(c *v1alpha1.Config) { c.Sync.Kinds["sync.toHost.secrets"] = v1alpha1.KindSettings{} }},
 		"a kind": {"one that is off by default", "sync: {toHost: {leases: {enabled: true}}}",
-			func(c *v1alpha1.Config) { c.Sync.Kinds["sync.toHost.leases"] = v1alpha1.KindSettings{Enabled: true} }},
+			func(c *v1alpha1.Config) {
+				leases := c.Sync.Kinds["sync.toHost.leases"]
+				leases.Enabled = true
+				c.Sync.Kinds["sync.toHost.leases"] = leases
+			}},
+		"labels of a kind": {"settings that kinds have alike", "sync: {toHost: {leases: {labels: {allow: [team]}}}}",
+			func(c *v1alpha1.Config) { c.Sync.Kinds["sync.toHost.leases"].Labels.Allow = []string{"team"} }},
+		"selector of a kind": {"settings that kinds have alike", "sync: {fromHost: {csiDrivers: {selector: {matchLabels: {a: b}}}}}",
+			func(c *v1alpha1.Config) {
+				c.Sync.Kinds["sync.fromHost.csiDrivers"].Selector.MatchLabels = map[string]string{"a": "b"}
+			}},
 		"a kind with settings": {"both keys are at one path", "sync: {toHost: {configMaps: {enabled: true, all: true}}}",
 			func(c *v1alpha1.Config) { c.Sync.ToHost.ConfigMaps.All = true }},
 		"maps merge": {"as Helm merges them", "controlPlane: {statefulSet: {resources: {limits: {cpu: 2}}}}",
@@ -99,7 +112,7 @@ func TestRefused(t *testing.T) {
 		"unknown kind":  {"a kind is in the table or it is none", "sync: {toHost: {service: {enabled: true}}}", `sync.toHost.service: Invalid value: {"enabled":true}: no such key; did you mean services?`},
 		"kind's key":    {"a kind has its own keys", "sync: {toHost: {services: {all: true}}}", "sync.toHost.services.all: Invalid value: true: no such key; leave it out; the keys here are enabled"},
 		"pods off":      {"pods are always synced", "sync: {toHost: {pods: {enabled: false}}}", "sync.toHost.pods.enabled: Invalid value: false: no such key"},
-		"kind is true":  {"it is a map", "sync: {toHost: {leases: true}}", "sync.toHost.leases: Invalid value: true: must be a map; its only key is enabled"},
+		"kind is true":  {"it is a map", "sync: {toHost: {leases: true}}", "sync.toHost.leases: Invalid value: true: must be a map; its keys are annotations, enabled or labels"},
 		"huge number":   {"it does not fit", "logging: {verbosity: 99999999999}", "logging.verbosity: Invalid value: 99999999999: must be a whole number"},
 		"null in a map": {"what would it be?", "controlPlane: {service: {labels: {a: null}}}", "controlPlane.service.labels[a]: Invalid value: null: must not be null"},
 		"dots in a key": {"a path in one key is no path", "{logging.verbosity: 1}", "logging.verbosity: Invalid value: 1: no such key"},

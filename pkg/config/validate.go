@@ -3,7 +3,6 @@ package config
 import (
 	"encoding/json"
 	"fmt"
-	"maps"
 	"reflect"
 	"slices"
 	"strconv"
@@ -99,17 +98,21 @@ func (c *checker) object(path *field.Path, value any, want reflect.Type) {
 // fieldsAt returns the fields of a struct at a path, with the settings of kinds there.
 func (c *checker) fieldsAt(path *field.Path, structure reflect.Type) map[string]reflect.StructField {
 	known := fields(structure)
+	if structure == reflect.TypeFor[v1alpha1.KindSettings]() {
+		known = map[string]reflect.StructField{} // A kind has only some of them.
+	}
 	if path == nil {
 		return known
 	}
 	for _, kind := range c.kinds {
-		if kind.Always {
-			continue
-		}
 		above, name := cutLast(kind.Setting)
 		switch _, ok := known[name]; {
 		case path.String() == kind.Setting:
-			maps.Copy(known, fields(reflect.TypeFor[v1alpha1.KindSettings]()))
+			for key, field := range fields(reflect.TypeFor[v1alpha1.KindSettings]()) {
+				if kind.Has(key) {
+					known[key] = field
+				}
+			}
 		case path.String() == above && !ok:
 			known[name] = reflect.StructField{Name: name, Type: reflect.TypeFor[v1alpha1.KindSettings]()}
 		}

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/sublet-dev/sublet/api/labels"
 )
@@ -35,6 +36,70 @@ func SyncAnnotations(host, virtual map[string]string, passes func(key, value str
 		synced[labels.CopiedAnnotations] = strings.Join(copied, ",")
 	}
 	return synced
+}
+
+// DropCopiedLabels removes the labels of a host object that [AddCopiedLabels] has added.
+func DropCopiedLabels(host metav1.Object) {
+	copied, ok := host.GetAnnotations()[labels.CopiedLabels]
+	if !ok {
+		return
+	}
+	kept := maps.Clone(host.GetLabels())
+	for key := range strings.SplitSeq(copied, ",") {
+		delete(kept, key)
+	}
+	annotations := maps.Clone(host.GetAnnotations())
+	delete(annotations, labels.CopiedLabels)
+	host.SetLabels(kept)
+	host.SetAnnotations(annotations)
+}
+
+// AddCopiedLabels adds those of the tenant's labels that pass, under their own keys. A label
+// that the host object has already stays as it is. Reserved keys never pass. An object with
+// the instance of the release keeps its recommended labels to itself: a ServiceMonitor finds
+// the release's own Service by them.
+func AddCopiedLabels(c Cluster, host metav1.Object, virtual map[string]string, passes func(key string) bool) {
+	all := maps.Clone(host.GetLabels())
+	var copied []string
+	for key, value := range virtual {
+		if _, ok := all[key]; ok || IsReservedKey(key) || !passes(key) {
+			continue
+		}
+		if strings.HasPrefix(key, recommendedPrefix) && virtual[instanceLabel] == c.Name {
+			continue
+		}
+		if all == nil {
+			all = map[string]string{}
+		}
+		all[key] = value
+		copied = append(copied, key)
+	}
+	if len(copied) == 0 {
+		return
+	}
+	slices.Sort(copied)
+	annotations := maps.Clone(host.GetAnnotations())
+	if annotations == nil {
+		annotations = map[string]string{}
+	}
+	annotations[labels.CopiedLabels] = strings.Join(copied, ",")
+	host.SetLabels(all)
+	host.SetAnnotations(annotations)
+}
+
+// IsReservedKey reports whether only Sublet and Kubernetes write a label or an annotation.
+// Of the keys of Kubernetes, the recommended labels are everybody's.
+func IsReservedKey(key string) bool {
+	if isOurs(key) {
+		return true
+	}
+	domain, _, hasDomain := strings.Cut(key, "/")
+	if !hasDomain || strings.HasPrefix(key, recommendedPrefix) {
+		return false
+	}
+	return slices.ContainsFunc([]string{"kubernetes.io", "k8s.io"}, func(reserved string) bool {
+		return domain == reserved || strings.HasSuffix(domain, "."+reserved)
+	})
 }
 
 // isOurs reports whether a key is one that only Sublet writes.

@@ -5,6 +5,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/sublet-dev/sublet/api/labels"
 )
@@ -46,5 +48,64 @@ func TestSyncAnnotations(t *testing.T) {
 		if diff := cmp.Diff(test.want, got); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", test.reason, diff)
 		}
+	}
+}
+
+// TestCopiedLabels checks which labels keep their key on the host, and that those of the host
+// stay.
+func TestCopiedLabels(t *testing.T) {
+	t.Parallel()
+	cluster := Cluster{Name: "shop"}
+	all := func(string) bool { return true }
+	tests := map[string]struct {
+		reason        string
+		host, virtual map[string]string
+		copied        string
+		passes        func(string) bool
+		want          map[string]string
+		wantCopied    string
+	}{
+		"Passes": {
+			reason: "keys without a domain, of others and recommended ones are everybody's", passes: all,
+			virtual: map[string]string{"team": "a", "example.com/x": "1", "app.kubernetes.io/name": "web"},
+			want:    map[string]string{"team": "a", "example.com/x": "1", "app.kubernetes.io/name": "web"}, wantCopied: "app.kubernetes.io/name,example.com/x,team",
+		},
+		"Reserved": {
+			reason: "parts of Kubernetes act on their keys", passes: all,
+			virtual: map[string]string{"kubernetes.io/service-name": "x", "service.kubernetes.io/headless": "", "x.k8s.io/a": "", "sublet.dev/cluster": "", "t.sublet.dev/a": ""},
+			want:    map[string]string{},
+		},
+		"Instance": {
+			reason: "a ServiceMonitor would take the object for the release's", passes: all,
+			virtual: map[string]string{"app.kubernetes.io/instance": "shop", "app.kubernetes.io/name": "sublet", "team": "a"},
+			want:    map[string]string{"team": "a"}, wantCopied: "team",
+		},
+		"Hosts": {
+			reason: "a label that the host has set stays", passes: all,
+			host: map[string]string{"pool": "blue"}, virtual: map[string]string{"pool": "mine"}, want: map[string]string{"pool": "blue"},
+		},
+		"Withdrawn": {
+			reason: "one that no longer passes goes, and others stay", passes: func(string) bool { return false },
+			host: map[string]string{"pool": "blue", "team": "a"}, copied: "team", virtual: map[string]string{"team": "a"}, want: map[string]string{"pool": "blue"},
+		},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			host := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Labels: test.host}}
+			if host.Labels == nil {
+				host.Labels = map[string]string{}
+			}
+			if test.copied != "" {
+				host.Annotations = map[string]string{labels.CopiedLabels: test.copied}
+			}
+			for range 2 {
+				DropCopiedLabels(host)
+				AddCopiedLabels(cluster, host, test.virtual, test.passes)
+				if diff := cmp.Diff(test.want, host.Labels); diff != "" || host.Annotations[labels.CopiedLabels] != test.wantCopied {
+					t.Errorf("%s: recorded are %q (-want +got):\n%s", test.reason, host.Annotations[labels.CopiedLabels], diff)
+				}
+			}
+		})
 	}
 }

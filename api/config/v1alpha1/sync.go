@@ -2,19 +2,18 @@ package v1alpha1
 
 import (
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
 // Sync selects the objects that are synced between the two clusters.
 //
-// The settings that every kind has are in Kinds. A kind with further settings has a
+// The settings that kinds have alike are in Kinds. A kind with further settings has a
 // field below ToHost or FromHost too. In YAML both are at the kind's path.
 type Sync struct { //nolint:recvcheck // json reads through a pointer and writes a value
 	// Objects of the tenant that get a copy on the host.
 	ToHost ToHost `json:"toHost"`
 	// Objects of the host that the tenant sees.
 	FromHost FromHost `json:"fromHost"`
-	// Kinds maps the path of a kind's settings -> the settings that every kind has.
+	// Kinds maps the path of a kind's settings -> the settings that kinds have alike.
 	Kinds map[string]KindSettings `json:"-"`
 }
 
@@ -41,18 +40,8 @@ type ToHost struct {
 
 // FromHost has the further settings of kinds whose originals are the host's.
 type FromHost struct {
-	// ingressClasses of the host.
-	IngressClasses Selected `json:"ingressClasses"`
 	// nodes of the host.
 	Nodes Nodes `json:"nodes"`
-	// storageClasses of the host.
-	StorageClasses Selected `json:"storageClasses"`
-	// volumeSnapshotClasses of the host.
-	VolumeSnapshotClasses Selected `json:"volumeSnapshotClasses"`
-	// runtimeClasses of the host.
-	RuntimeClasses Selected `json:"runtimeClasses"`
-	// priorityClasses of the host.
-	PriorityClasses Selected `json:"priorityClasses"`
 	// configMaps of the host.
 	ConfigMaps Mapped `json:"configMaps"`
 	// secrets of the host.
@@ -63,13 +52,6 @@ type FromHost struct {
 	// mappings.byName leads to the objects, as for configMaps.
 	// Default: {}
 	CustomResources map[string]HostCustomResource `json:"customResources" keys:"custom-resource"`
-}
-
-// Selected are the settings of a kind of the host of which the tenant sees a selection.
-type Selected struct {
-	// Objects that the tenant sees and may name, by matchLabels and matchExpressions. Empty selects all.
-	// Default: {}
-	Selector metav1.LabelSelector `json:"selector"`
 }
 
 // Pods are the settings of the tenant's pods.

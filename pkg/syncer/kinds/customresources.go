@@ -199,7 +199,7 @@ func (o CustomOptions) referrers() []Referrer {
 
 // HostCustomResource returns the kind that shows custom resources of the host.
 func HostCustomResource(o CustomOptions, settings v1alpha1.HostCustomResource) syncer.Kind {
-	selector := selected(v1alpha1.Selected{Selector: settings.Selector})
+	selector := selected(settings.Selector)
 	if settings.IsNamespaced() {
 		passes := func(host *unstructured.Unstructured) bool { return selector.Matches(apilabels.Set(host.GetLabels())) }
 		r := mapped(v1alpha1.Mapped{Mappings: v1alpha1.Mappings(settings.Mappings)}, o.newEmpty, passes, copyContent)

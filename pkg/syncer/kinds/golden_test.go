@@ -155,7 +155,9 @@ func goldenCase(t *testing.T, file string, kind func(Options) syncer.Kind, setti
 	options := testOptions()
 	options.Tokens, options.PodCertificates = &mint{now: testNow()}, &certifier{}
 	options.VirtualScheduler, options.Proposals = in.VirtualScheduler, in.Proposals
-	options.Sync.Kinds[setting] = v1alpha1.KindSettings{Enabled: enabled}
+	settings := options.Sync.Kinds[setting]
+	settings.Enabled = enabled
+	options.Sync.Kinds[setting] = settings
 	if len(in.Sync) > 0 {
 		if err := yaml.UnmarshalStrict(in.Sync, &options.Sync); err != nil {
 			t.Fatal(err)

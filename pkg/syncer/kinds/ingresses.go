@@ -24,7 +24,7 @@ import (
 // host has one of its names. When it exists, the names are looked up once more. Of two that
 // were created at the same moment, one goes.
 func Ingresses(o Options) syncer.Resource[*networkingv1.Ingress, *networkingv1.Ingress] {
-	i := ingresses{rules: o.Ingresses, names: o.HostNames, classes: selected(o.Sync.FromHost.IngressClasses)}
+	i := ingresses{rules: o.Ingresses, names: o.HostNames, classes: selected(o.Sync.SelectorOf("sync.fromHost.ingressClasses"))}
 	if i.rules == nil {
 		i.rules = &policy.Ingresses{}
 	}

@@ -7,11 +7,11 @@ import (
 	nodev1 "k8s.io/api/node/v1"
 	schedulingv1 "k8s.io/api/scheduling/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	apilabels "k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"github.com/sublet-dev/sublet/api/config/v1alpha1"
 	"github.com/sublet-dev/sublet/pkg/syncer"
 )
 
@@ -42,7 +42,7 @@ func (p pods) runtimeClass(s syncer.Scope, virtual *corev1.Pod) (*nodev1.Runtime
 		return nil, nil //nolint:nilnil // Most pods name none.
 	}
 	class := &nodev1.RuntimeClass{}
-	shown, err := isShown(s, p.options.Sync.FromHost.RuntimeClasses, *name, class)
+	shown, err := isShown(s, p.options.Sync.SelectorOf(runtimeClassesSetting), *name, class)
 	if err != nil || !shown {
 		return nil, err
 	}
@@ -56,7 +56,7 @@ func (p pods) priorityClass(s syncer.Scope, virtual *corev1.Pod) (string, error)
 	if name == "" || isSystemClass(name) || !p.options.Sync.IsEnabled(priorityClassesSetting) {
 		return "", nil
 	}
-	shown, err := isShown(s, p.options.Sync.FromHost.PriorityClasses, name, &schedulingv1.PriorityClass{})
+	shown, err := isShown(s, p.options.Sync.SelectorOf(priorityClassesSetting), name, &schedulingv1.PriorityClass{})
 	if err != nil || !shown {
 		return "", err
 	}
@@ -65,7 +65,7 @@ func (p pods) priorityClass(s syncer.Scope, virtual *corev1.Pod) (string, error)
 
 // isShown gets a class of the host and reports whether the tenant sees it. The copy in the
 // virtual cluster proves nothing: a tenant may have made an object of that name before.
-func isShown(s syncer.Scope, settings v1alpha1.Selected, name string, class client.Object) (bool, error) {
+func isShown(s syncer.Scope, settings metav1.LabelSelector, name string, class client.Object) (bool, error) {
 	err := s.Host.Get(s.Context, types.NamespacedName{Name: name}, class)
 	switch {
 	case apierrors.IsNotFound(err):

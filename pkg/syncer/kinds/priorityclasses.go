@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	schedulingv1 "k8s.io/api/scheduling/v1"
+	apilabels "k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -14,7 +15,7 @@ import (
 // PriorityClasses shows the host's priority classes, which pods name as they are, see [Pods].
 // It leaves out those that Kubernetes has built in: both sides have them, and no pod of a
 // tenant gets one on the host.
-func PriorityClasses(o Options) syncer.Resource[*schedulingv1.PriorityClass, *schedulingv1.PriorityClass] {
+func PriorityClasses(Options) syncer.Resource[*schedulingv1.PriorityClass, *schedulingv1.PriorityClass] {
 	return syncer.Resource[*schedulingv1.PriorityClass, *schedulingv1.PriorityClass]{
 		Owner: syncer.Host,
 		Names: translate.Same,
@@ -22,7 +23,7 @@ func PriorityClasses(o Options) syncer.Resource[*schedulingv1.PriorityClass, *sc
 			key, _ := sameName(s, host)
 			return key, !isSystemClass(host.Name)
 		},
-		Select: selected(o.Sync.FromHost.PriorityClasses),
+		Select: apilabels.Everything(),
 		Want:   isOfOriginal[*schedulingv1.PriorityClass],
 		Up:     fillPriorityClass,
 		Also: []syncer.Watch{

@@ -50,6 +50,8 @@ type Row struct {
 	// data. Default: they are deleted.
 	KeepsCopies bool
 
+	ownKeys []string // of the settings that kinds have alike, those that the kind lacks
+
 	name     string    // of the kind; empty for the last key of its setting
 	referrer *Referrer // what objects of the kind refer to; nil for nothing
 
@@ -72,7 +74,9 @@ type maker func(name string, o Options) syncer.Kind
 
 // row returns the row of a kind.
 func row[V, H client.Object](setting string, state State, doc string, resource func(Options) syncer.Resource[V, H]) Row {
-	return Row{Setting: setting, State: state, Doc: doc, makers: []maker{define("", resource)}}
+	return Row{Setting: setting, State: state, Doc: doc, makers: []maker{define("", func(o Options) syncer.Resource[V, H] {
+		return alike(setting, o, resource(o))
+	})}}
 }
 
 // define returns the maker of a resource under a name, by default that of its row.
@@ -116,6 +120,13 @@ func (r Row) mapped(name string) Row {
 	return r
 }
 
+// ownsKeys sets which of the settings that kinds have alike this one lacks. It has them in a
+// form of its own, or no use for them.
+func (r Row) ownsKeys(keys ...string) Row {
+	r.ownKeys = keys
+	return r
+}
+
 // refers sets what objects of the kind refer to.
 func (r Row) refers(object client.Object, refs func(client.Object) Refs) Row {
 	r.referrer = &Referrer{Object: object, Refers: refs}
@@ -140,6 +151,17 @@ func (r Row) Name() string {
 		return r.name
 	}
 	return strings.ToLower(r.Setting[strings.LastIndexByte(r.Setting, '.')+1:])
+}
+
+// Settings returns the settings of the kind for whoever reads settings.
+func (r Row) Settings() v1alpha1.Kind {
+	has := func(owner syncer.Side, key string) bool {
+		return r.ifOn(Options{})[0].Owner() == owner && !slices.Contains(r.ownKeys, key)
+	}
+	return v1alpha1.Kind{
+		Setting: r.Setting, Enabled: r.State == On, Always: r.State == Always,
+		Selects: has(syncer.Host, "selector"), CopiesLabels: has(syncer.Virtual, "labels"), CopiesAnnotations: has(syncer.Virtual, "annotations"),
+	}
 }
 
 // Switch returns the path of the setting that switches the kind, empty if it is always

@@ -8,7 +8,6 @@ import (
 	apilabels "k8s.io/apimachinery/pkg/labels"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"github.com/sublet-dev/sublet/api/config/v1alpha1"
 	"github.com/sublet-dev/sublet/api/labels"
 	"github.com/sublet-dev/sublet/pkg/policy"
 	"github.com/sublet-dev/sublet/pkg/syncer"
@@ -17,8 +16,8 @@ import (
 
 // selected returns the selector of the objects of a kind that the tenant sees. A selector
 // that is not valid selects nothing.
-func selected(settings v1alpha1.Selected) apilabels.Selector {
-	selector, err := metav1.LabelSelectorAsSelector(&settings.Selector)
+func selected(settings metav1.LabelSelector) apilabels.Selector {
+	selector, err := metav1.LabelSelectorAsSelector(&settings)
 	if err != nil {
 		return apilabels.Nothing()
 	}

@@ -2,6 +2,7 @@ package kinds
 
 import (
 	storagev1 "k8s.io/api/storage/v1"
+	apilabels "k8s.io/apimachinery/pkg/labels"
 
 	"github.com/sublet-dev/sublet/pkg/syncer"
 	"github.com/sublet-dev/sublet/pkg/translate"
@@ -10,12 +11,12 @@ import (
 // StorageClasses shows the host's storage classes, which the tenant's claims name as they
 // are. It leaves out parameters. They name pools, servers and Secrets of the host, and only
 // the host's provisioner reads them.
-func StorageClasses(o Options) syncer.Resource[*storagev1.StorageClass, *storagev1.StorageClass] {
+func StorageClasses(Options) syncer.Resource[*storagev1.StorageClass, *storagev1.StorageClass] {
 	return syncer.Resource[*storagev1.StorageClass, *storagev1.StorageClass]{
 		Owner:  syncer.Host,
 		Names:  translate.Same,
 		Origin: sameName[*storagev1.StorageClass],
-		Select: selected(o.Sync.FromHost.StorageClasses),
+		Select: apilabels.Everything(),
 		Want:   isOfOriginal[*storagev1.StorageClass],
 		Up:     fillStorageClass,
 	}

@@ -18,10 +18,12 @@ func Table() []Row {
 			with(define("servicelinks", ServiceLinks)).
 			with(define("trustbundles", TrustBundles)).
 			with(define("podcertificates", PodCertificates)).
+			ownsKeys("labels", "annotations").
 			refers(&corev1.Pod{}, podRefs).
 			permits(rule(patch(), "", "pods/ephemeralcontainers", "pods/resize", "pods/status")),
 		row("sync.toHost.services", On, "The tenant's Services. The host assigns addresses and node ports before they are stored.", Services).
 			with(define("exposedservices", ExposedServices)).
+			ownsKeys("annotations").
 			ifOff("pods reach each other by IP only"),
 		row("sync.toHost.endpointSlices", On, "EndpointSlices of Services without a selector. The host creates all others itself.", EndpointSlices),
 		row("sync.toHost.configMaps", On, "The tenant's ConfigMaps that a pod refers to, or all of them.", ConfigMaps).
@@ -42,13 +44,16 @@ func Table() []Row {
 			permits(rule([]string{"create"}, "", "pods/eviction")).
 			ifOff("only evictions through the virtual API respect a budget"),
 		row("sync.toHost.ingresses", Off, "The tenant's Ingresses, with the host names that the operator allows. Controllers of the host serve them.", Ingresses).
+			ownsKeys("annotations").
 			refers(&networkingv1.Ingress{}, ingressRefs).
 			permitsIf("policies.ingresses.uniqueHosts", rule([]string{"list"}, "networking.k8s.io", "ingresses")),
 		row("sync.toHost.leases", Off, "The tenant's Leases outside of kube-system and kube-node-lease. Each renewal is a write to the host.", Leases),
 		row("sync.toHost.serviceAccounts", Off, "The tenant's service accounts. Pods run as the copies, which have no permissions.", ServiceAccounts).
+			ownsKeys("annotations").
 			refers(&corev1.ServiceAccount{}, accountRefs),
 		row("sync.fromHost.nodes", On, "The host's nodes, all of them or a selection, with what a tenant adds to them.", RealNodes).
 			instead(define("pseudonodes", PseudoNodes)).
+			ownsKeys("selector").
 			ifOff("nodes that run the tenant's pods appear as pseudo nodes").
 			permitsIf("sync.fromHost.nodes.syncBackChanges", rule(patch(), "", "nodes")),
 		row("sync.fromHost.storageClasses", On, "The host's storage classes, without their parameters.", StorageClasses),
@@ -64,16 +69,17 @@ func Table() []Row {
 			mapped("hostconfigmaps"),
 		row("sync.fromHost.secrets", Off, "Secrets of the host that the tenant sees by name, and cannot change.", HostSecrets).
 			mapped("hostsecrets"),
-		row("sync.fromHost.events", On, "Events of the host about the copies of the tenant's pods, Services and claims.", Events),
+		row("sync.fromHost.events", On, "Events of the host about the copies of the tenant's pods, Services and claims.", Events).ownsKeys("selector"),
 		row("sync.fromHost.ingressClasses", Off, "The host's ingress classes, without their parameters. Ingresses may name those that are shown.", IngressClasses),
 	}
 }
 
 // Settings returns the kinds of the table for whoever reads settings.
 func Settings() []v1alpha1.Kind {
-	var settings []v1alpha1.Kind
-	for _, r := range Table() {
-		settings = append(settings, v1alpha1.Kind{Setting: r.Setting, Enabled: r.State == On, Always: r.State == Always})
+	table := Table()
+	settings := make([]v1alpha1.Kind, 0, len(table))
+	for _, r := range table {
+		settings = append(settings, r.Settings())
 	}
 	return settings
 }

@@ -2,6 +2,7 @@ package kinds
 
 import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	apilabels "k8s.io/apimachinery/pkg/labels"
 
 	"github.com/sublet-dev/sublet/pkg/syncer"
 	"github.com/sublet-dev/sublet/pkg/translate"
@@ -10,14 +11,14 @@ import (
 // VolumeSnapshotClasses shows the host's snapshot classes, which the tenant's snapshots name
 // as they are. It leaves out parameters. They name Secrets and pools of the host, and only the
 // host's driver reads them.
-func VolumeSnapshotClasses(o Options) syncer.Resource[*unstructured.Unstructured, *unstructured.Unstructured] {
+func VolumeSnapshotClasses(Options) syncer.Resource[*unstructured.Unstructured, *unstructured.Unstructured] {
 	return syncer.Resource[*unstructured.Unstructured, *unstructured.Unstructured]{
 		Owner:      syncer.Host,
 		Names:      translate.Same,
 		NewVirtual: emptySnapshotClass,
 		NewHost:    emptySnapshotClass,
 		Origin:     sameName[*unstructured.Unstructured],
-		Select:     selected(o.Sync.FromHost.VolumeSnapshotClasses),
+		Select:     apilabels.Everything(),
 		Want:       isOfOriginal[*unstructured.Unstructured],
 		Up: func(_ syncer.Scope, host, virtual *unstructured.Unstructured) error {
 			copyMetadata(host, virtual, defaultSnapshotClass)
