@@ -52,6 +52,15 @@
 {{- end -}}
 {{- end -}}
 
+{{- /* Not empty if a kind of snapshots of volumes is on as a custom resource. */ -}}
+{{- define "sublet.customSnapshots" -}}
+{{- range $entries := list .toHost.customResources .fromHost.customResources -}}
+{{- range $key, $settings := $entries -}}
+{{- if and $settings.enabled (hasSuffix ".snapshot.storage.k8s.io" (first (splitList "/" $key))) }}yes{{ end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
 {{- /* Not empty if a rule of a reference lacks a key. */ -}}
 {{- define "sublet.customIncomplete" -}}
 {{- range $key, $settings := . -}}

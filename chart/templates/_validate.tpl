@@ -498,6 +498,9 @@
 {{- if and $v.sync.toHost.volumeSnapshots.enabled (not $v.sync.toHost.persistentVolumeClaims.enabled) -}}
 {{- $problems = append $problems (printf "sync.toHost.volumeSnapshots.enabled: Invalid value: %s: a snapshot needs a claim on the host, and none is there; set sync.toHost.persistentVolumeClaims.enabled to true, or this to false" (get $v.sync.toHost.volumeSnapshots "enabled" | toJson)) -}}
 {{- end -}}
+{{- if and (or $v.sync.toHost.volumeSnapshots.enabled $v.sync.fromHost.volumeSnapshotClasses.enabled) (include "sublet.customSnapshots" $v.sync) -}}
+{{- $problems = append $problems (printf "sync.toHost.customResources: Invalid value: %s: kinds of snapshot.storage.k8s.io are on twice, as custom resources and by sync.toHost.volumeSnapshots or sync.fromHost.volumeSnapshotClasses; leave the entries of customResources out" (get $v.sync.toHost "customResources" | toJson)) -}}
+{{- end -}}
 {{- if include "sublet.repeats" $v.networking.replicateServices.toHost -}}
 {{- $problems = append $problems (printf "networking.replicateServices.toHost: Invalid value: %s: each Service has one name, and each name one Service; leave out the entries that repeat one" (get $v.networking.replicateServices "toHost" | toJson)) -}}
 {{- end -}}

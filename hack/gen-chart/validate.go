@@ -94,7 +94,9 @@ func customResourceConditions() map[string]string {
 		"custom-resource-incomplete":        `include "sublet.customIncomplete" $v.sync.toHost.customResources`,
 		"custom-resource-without-mappings":  `include "sublet.customUnmapped" $v.sync.fromHost.customResources`,
 		"custom-resource-without-namespace": `include "sublet.customMapped" $v.sync.fromHost.customResources`,
-		"custom-resources-mapped-to-one":    `include "sublet.customMapsToOne" $v.sync.fromHost.customResources`,
+		"snapshots-as-custom-resources": "and (or $v.sync.toHost.volumeSnapshots.enabled $v.sync.fromHost.volumeSnapshotClasses.enabled) " +
+			`(include "sublet.customSnapshots" $v.sync)`,
+		"custom-resources-mapped-to-one": `include "sublet.customMapsToOne" $v.sync.fromHost.customResources`,
 	}
 }
 
