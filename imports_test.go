@@ -98,8 +98,10 @@ var rules = map[string]rule{
 	"pkg/nodeproxy": {code: []string{"pkg/meter", "pkg/translate", "api/..."}, tests: []string{"k8s.io/apiserver"}},
 	// It serves an API group in the API server.
 	"pkg/metricsapi": {code: []string{"pkg/translate", "api/...", "k8s.io/apiserver"}},
-	"pkg/egress":     {code: []string{"pkg/meter", "pkg/translate", "pkg/policy", "api/..."}},
-	"pkg/dns":        {code: []string{"pkg/meter", "pkg/translate", "api/..."}},
+	// It takes requests from the handlers of the API server.
+	"pkg/kubeletmetrics": {code: []string{"pkg/translate", "api/...", "k8s.io/apiserver"}},
+	"pkg/egress":         {code: []string{"pkg/meter", "pkg/translate", "pkg/policy", "api/..."}},
+	"pkg/dns":            {code: []string{"pkg/meter", "pkg/translate", "api/..."}},
 
 	// What the server does for its own release links no Kubernetes, so that its
 	// tests are quick and run under the race detector.
@@ -115,7 +117,7 @@ var rules = map[string]rule{
 	"pkg/app/nameserver":      {code: []string{"pkg/dns", "api/..."}, tests: []string{"pkg/controlplane/pki"}},
 	"pkg/app/operator":        {code: []string{"api/syncz"}, tests: []string{"pkg/controlplane/pki"}},
 	"pkg/app": {code: []string{
-		"pkg/app/...", "pkg/admission", "pkg/backup", "pkg/cgroup", "pkg/config", "pkg/controlplane/...", "pkg/custom", "pkg/dns", "pkg/egress", "pkg/metricsapi", "pkg/nodeproxy", "pkg/patch", "pkg/policy",
+		"pkg/app/...", "pkg/admission", "pkg/backup", "pkg/cgroup", "pkg/config", "pkg/controlplane/...", "pkg/custom", "pkg/dns", "pkg/egress", "pkg/kubeletmetrics", "pkg/metricsapi", "pkg/nodeproxy", "pkg/patch", "pkg/policy",
 		"pkg/snapshot", "pkg/storage", "pkg/syncer/...", "pkg/translate", "pkg/virtualscheduler/...", "api/...",
 	}, tests: []string{"test/await"}},
 

@@ -213,6 +213,12 @@
 
 {{- /* Permissions in the whole host, only for settings that need them. */ -}}
 {{- define "sublet.clusterRules" -}}
+{{- if .Values.integrations.kubeletMetrics.enabled }}
+# the metrics of kubelets; the kubelets check the last two
+- apiGroups: [""]
+  resources: ["nodes", "nodes/metrics", "nodes/stats"]
+  verbs: ["get"]
+{{- end }}
 {{- if and .Values.sync.toHost.ingresses.enabled .Values.policies.ingresses.uniqueHosts }}
 # ingresses with policies.ingresses.uniqueHosts
 - apiGroups: ["networking.k8s.io"]

@@ -56,6 +56,11 @@ func rows() []row {
 		when:       "and " + metricsServer + "enabled (or " + metricsServer + "pods " + metricsServer + "nodes)",
 		namespaced: []rbacv1.PolicyRule{rule("metrics.k8s.io", "list", "pods")},
 	})
+	all = append(all, row{
+		name:    "the metrics of kubelets; the kubelets check the last two",
+		when:    ".Values.integrations.kubeletMetrics.enabled",
+		cluster: []rbacv1.PolicyRule{rule("", "get", "nodes", "nodes/metrics", "nodes/stats")},
+	})
 	for _, kind := range kinds.Table() {
 		all = append(all, kindRows(kind)...)
 	}

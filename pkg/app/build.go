@@ -70,6 +70,11 @@ func (a *app) build(ctx context.Context) error {
 	if config.Groups, err = a.addedGroups(func() kubernetes.Interface { return pods.client }); err != nil {
 		return err
 	}
+	kubelets, err := a.newKubeletMetrics(func() kubernetes.Interface { return pods.client })
+	if err != nil {
+		return err
+	}
+	config.WrapAPI = kubelets.Wrap
 	if a.controlPlane, err = controlplane.New(config); err != nil {
 		return err
 	}

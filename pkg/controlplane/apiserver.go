@@ -383,8 +383,11 @@ func (a *assembly) handlerChain(api http.Handler, config *genericapiserver.Confi
 	if len(a.config.HostFirst) > 0 {
 		api = withRequestState(api)
 	}
-	network := withRequestCount(genericapiserver.DefaultBuildHandlerChain(api, config), config, a.config.OnRequest)
 	inProcess := loopbackChain(api, config)
+	if wrap := a.config.WrapAPI; wrap != nil {
+		api = wrap(api)
+	}
+	network := withRequestCount(genericapiserver.DefaultBuildHandlerChain(api, config), config, a.config.OnRequest)
 	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		if isPlainLoopback(req) && isClosed(a.ready) {
 			inProcess.ServeHTTP(w, req)

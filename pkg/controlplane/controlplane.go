@@ -179,6 +179,10 @@ type Config struct {
 	// Watches, other long-running requests and health checks are left out. Default: nothing.
 	OnRequest func()
 
+	// WrapAPI wraps the handler of authorized requests, those from within the process left out.
+	// Default: nothing.
+	WrapAPI func(http.Handler) http.Handler
+
 	// Groups are further API groups that the API server serves. Their resources are not
 	// in the store. A tenant cannot have another server serve them.
 	Groups []*Group

@@ -43,7 +43,8 @@ spec:
 
 // TestMetrics reads usage with kubectl top, and lets an autoscaler scale on it.
 func TestMetrics(t *testing.T) {
-	tn := install(t, "metrics", "metrics", "integrations.metricsServer.enabled=true")
+	tn := install(t, "metrics", "metrics", "integrations.metricsServer.enabled=true",
+		"integrations.kubeletMetrics.enabled=true")
 	tn.apply(busy)
 	tn.rollout("deployment/busy")
 
@@ -68,6 +69,7 @@ func TestMetrics(t *testing.T) {
 	if out := tn.kubectl("get", "podmetrics"); !strings.Contains(out, "NAME") || !strings.Contains(out, "busy-") {
 		t.Errorf("kubectl get podmetrics prints\n%s", out)
 	}
+	tn.checkKubeletMetrics(t, "busy-")
 	eventually(t, "the autoscaler adds a pod", func(ctx context.Context) error {
 		deployment, err := tn.virtual.AppsV1().Deployments(metav1.NamespaceDefault).Get(ctx, "busy", metav1.GetOptions{})
 		if err != nil {
@@ -88,4 +90,33 @@ func TestMetrics(t *testing.T) {
 func (tn *tenant) top(args ...string) (string, error) {
 	out, err := tn.command(append([]string{"top"}, append(args, "--no-headers")...)...).CombinedOutput()
 	return string(out), err
+}
+
+// checkKubeletMetrics checks that a kubelet tells of the tenant's pods, and of no others. prefix
+// is that of the name of a pod.
+func (tn *tenant) checkKubeletMetrics(t *testing.T, prefix string) {
+	t.Helper()
+	nodes, err := tn.virtual.CoreV1().Nodes().List(t.Context(), metav1.ListOptions{})
+	if err != nil || len(nodes.Items) == 0 {
+		t.Fatalf("no node of the pods: %v", err)
+	}
+	own := map[string]string{
+		"metrics/resource": `pod="` + prefix, "metrics/cadvisor": `pod="` + prefix, "stats/summary": `"name":"` + prefix,
+		// No pod has a probe.
+		"metrics/probes": "",
+	}
+	for path, want := range own {
+		eventually(t, path+" of the kubelet", func(context.Context) error {
+			out, err := tn.command("get", "--raw", "/api/v1/nodes/"+nodes.Items[0].Name+"/proxy/"+path).CombinedOutput()
+			if err != nil || !strings.Contains(string(out), want) {
+				return errors.Join(err, fmt.Errorf("no %q in %q", want, out))
+			}
+			for _, foreign := range []string{tn.namespace + "-0", `namespace="` + tn.namespace, `"namespace":"` + tn.namespace, "local-path", "systemContainers"} {
+				if strings.Contains(string(out), foreign) {
+					t.Fatalf("%s shows %q of the host:\n%s", path, foreign, out)
+				}
+			}
+			return nil
+		})
+	}
 }

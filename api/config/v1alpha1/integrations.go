@@ -4,6 +4,8 @@ package v1alpha1
 type Integrations struct {
 	// Metrics API (metrics.k8s.io), for kubectl top and autoscalers.
 	MetricsServer MetricsServer `json:"metricsServer"`
+	// Metrics of kubelets, for scrapers.
+	KubeletMetrics KubeletMetrics `json:"kubeletMetrics"`
 	// Argo CD on the host, which deploys into the virtual cluster.
 	ArgoCD ArgoCD `json:"argoCD"`
 }
@@ -39,6 +41,19 @@ type MetricsServer struct {
 	// Serve the usage of nodes: of each node the sum of the tenant's own pods, not what others use.
 	// Default: true
 	Nodes bool `json:"nodes"`
+}
+
+// KubeletMetrics has the settings of the metrics of kubelets.
+type KubeletMetrics struct {
+	// Serve stats/summary, metrics/resource, metrics/cadvisor and metrics/probes through the proxy of a virtual
+	// node: of the tenant's own pods, under their own names (needs get on nodes, nodes/metrics and nodes/stats
+	// in the whole host). The control plane connects to port 10250 of the nodes.
+	// Default: false
+	Enabled bool `json:"enabled"`
+	// Accept any certificate of a kubelet, for hosts whose kubelets sign their own. Whoever takes the address of
+	// a node then gets the token of the control plane.
+	// Default: false
+	InsecureSkipTLSVerify bool `json:"insecureSkipTLSVerify"`
 }
 
 func defaultIntegrations() Integrations {
