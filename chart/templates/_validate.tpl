@@ -191,29 +191,48 @@
     "sync.toHost.pods.hybridScheduling"
     "sync.toHost.services"
     "sync.toHost.services.enabled"
+    "sync.toHost.services.labels"
     "sync.toHost.endpointSlices"
     "sync.toHost.endpointSlices.enabled"
+    "sync.toHost.endpointSlices.labels"
+    "sync.toHost.endpointSlices.annotations"
     "sync.toHost.configMaps"
     "sync.toHost.configMaps.enabled"
+    "sync.toHost.configMaps.labels"
+    "sync.toHost.configMaps.annotations"
     "sync.toHost.configMaps.all"
     "sync.toHost.secrets"
     "sync.toHost.secrets.enabled"
+    "sync.toHost.secrets.labels"
+    "sync.toHost.secrets.annotations"
     "sync.toHost.secrets.all"
     "sync.toHost.persistentVolumeClaims"
     "sync.toHost.persistentVolumeClaims.enabled"
+    "sync.toHost.persistentVolumeClaims.labels"
+    "sync.toHost.persistentVolumeClaims.annotations"
     "sync.toHost.volumeSnapshots"
     "sync.toHost.volumeSnapshots.enabled"
+    "sync.toHost.volumeSnapshots.labels"
+    "sync.toHost.volumeSnapshots.annotations"
     "sync.toHost.networkPolicies"
     "sync.toHost.networkPolicies.enabled"
+    "sync.toHost.networkPolicies.labels"
+    "sync.toHost.networkPolicies.annotations"
     "sync.toHost.podDisruptionBudgets"
     "sync.toHost.podDisruptionBudgets.enabled"
+    "sync.toHost.podDisruptionBudgets.labels"
+    "sync.toHost.podDisruptionBudgets.annotations"
     "sync.toHost.podDisruptionBudgets.drainTimeoutSeconds"
     "sync.toHost.ingresses"
     "sync.toHost.ingresses.enabled"
+    "sync.toHost.ingresses.labels"
     "sync.toHost.leases"
     "sync.toHost.leases.enabled"
+    "sync.toHost.leases.labels"
+    "sync.toHost.leases.annotations"
     "sync.toHost.serviceAccounts"
     "sync.toHost.serviceAccounts.enabled"
+    "sync.toHost.serviceAccounts.labels"
     "sync.toHost.serviceAccounts.annotations"
     "sync.fromHost"
     "sync.fromHost.nodes"
@@ -262,6 +281,9 @@
     "policies.objects.finishedPods"
     "policies.streams"
     "policies.streams.max"
+    "policies.writes"
+    "policies.writes.bytesPerSecond"
+    "policies.writes.burst"
     "policies.readOnly"
     "policies.networkPolicy"
     "policies.networkPolicy.enabled"
@@ -297,9 +319,21 @@
     "integrations.kubeletMetrics"
     "integrations.kubeletMetrics.enabled"
     "integrations.kubeletMetrics.insecureSkipTLSVerify"
+    "integrations.argoCD"
+    "integrations.argoCD.enabled"
+    "integrations.argoCD.namespace"
+    "integrations.argoCD.clusterRole"
     "exportKubeConfig"
     "exportKubeConfig.context"
     "exportKubeConfig.server"
+    "exportKubeConfig.insecure"
+    "exportKubeConfig.serviceAccount"
+    "exportKubeConfig.serviceAccount.name"
+    "exportKubeConfig.serviceAccount.namespace"
+    "exportKubeConfig.serviceAccount.clusterRole"
+    "exportKubeConfig.secret"
+    "exportKubeConfig.secret.name"
+    "exportKubeConfig.secret.namespace"
     "logging"
     "logging.verbosity"
     "logging.encoding"
@@ -467,6 +501,9 @@
 {{- if and $v.sync.toHost.volumeSnapshots.enabled (not $v.sync.toHost.persistentVolumeClaims.enabled) -}}
 {{- $problems = append $problems (printf "sync.toHost.volumeSnapshots.enabled: Invalid value: %s: a snapshot needs a claim on the host, and none is there; set sync.toHost.persistentVolumeClaims.enabled to true, or this to false" (get $v.sync.toHost.volumeSnapshots "enabled" | toJson)) -}}
 {{- end -}}
+{{- if and (or $v.sync.toHost.volumeSnapshots.enabled $v.sync.fromHost.volumeSnapshotClasses.enabled) (include "sublet.customSnapshots" $v.sync) -}}
+{{- $problems = append $problems (printf "sync.toHost.customResources: Invalid value: %s: kinds of snapshot.storage.k8s.io are on twice, as custom resources and by sync.toHost.volumeSnapshots or sync.fromHost.volumeSnapshotClasses; leave the entries of customResources out" (get $v.sync.toHost "customResources" | toJson)) -}}
+{{- end -}}
 {{- if include "sublet.repeats" $v.networking.replicateServices.toHost -}}
 {{- $problems = append $problems (printf "networking.replicateServices.toHost: Invalid value: %s: each Service has one name, and each name one Service; leave out the entries that repeat one" (get $v.networking.replicateServices "toHost" | toJson)) -}}
 {{- end -}}
@@ -514,6 +551,9 @@
 {{- end -}}
 {{- if and $v.controlPlane.advanced.audit.enabled (not $v.controlPlane.advanced.audit.policy.rules) -}}
 {{- $problems = append $problems (printf "controlPlane.advanced.audit.policy.rules: Invalid value: %s: without a rule nothing is recorded; add one such as {level: Metadata}, or set controlPlane.advanced.audit.enabled to false" (get $v.controlPlane.advanced.audit.policy "rules" | toJson)) -}}
+{{- end -}}
+{{- if include "sublet.exportedTwice" $ -}}
+{{- $problems = append $problems (printf "exportKubeConfig.additionalSecrets: Invalid value: %s: each Secret needs a name, and a name and namespace of its own, also next to exportKubeConfig.secret" (get $v.exportKubeConfig "additionalSecrets" | toJson)) -}}
 {{- end -}}
 {{- if and $v.controlPlane.backingStore.backup.enabled (gt (int (ternary $v.controlPlane.statefulSet.autoscaling.maxReplicas (ternary $v.controlPlane.statefulSet.highAvailability.replicas 1 $v.controlPlane.statefulSet.highAvailability.enabled) $v.controlPlane.statefulSet.autoscaling.enabled)) 1) (not (has "ReadWriteMany" $v.controlPlane.backingStore.backup.volumeClaim.accessModes)) -}}
 {{- $problems = append $problems (printf "controlPlane.backingStore.backup.volumeClaim.accessModes: Invalid value: %s: controlPlane.statefulSet.highAvailability.replicas or controlPlane.statefulSet.autoscaling.maxReplicas is more than 1, and each replica mounts the claim of the backups; set [ReadWriteMany] and a storageClass that has it" (get $v.controlPlane.backingStore.backup.volumeClaim "accessModes" | toJson)) -}}

@@ -2,8 +2,8 @@
 // node: stats/summary, metrics/resource, metrics/cadvisor and metrics/probes.
 //
 // The virtual API server authenticates and authorizes the request, as for any proxy of a
-// node. [Handler.Wrap] then takes it: it asks the kubelet of the host's node of that name,
-// and returns the part that is about the tenant's pods on it. The request of the tenant
+// node. [Handler.Wrap] then asks the kubelet of the host's node of that name. It returns the
+// part that is about the tenant's pods. The request of the tenant
 // goes nowhere. Path and query of the one to the kubelet are from a list.
 //
 // What passes is listed, what is unknown is left out. A series passes if it is about a

@@ -109,7 +109,7 @@ func (s podSet) toVirtualMetric(family string, m *dto.Metric) bool {
 	return true
 }
 
-// isAboutScrape reports whether a metric without pod tells if the kubelet could measure.
+// isAboutScrape reports whether a metric without pod reports that the kubelet could not measure.
 func isAboutScrape(family string) bool {
 	return family == "scrape_error" || family == "resource_scrape_error" || family == "container_scrape_error"
 }

@@ -92,7 +92,7 @@ func (tn *tenant) top(args ...string) (string, error) {
 	return string(out), err
 }
 
-// checkKubeletMetrics checks that a kubelet tells of the tenant's pods, and of no others. prefix
+// checkKubeletMetrics checks that the metrics of a kubelet have the tenant's pods, and no others. prefix
 // is that of the name of a pod.
 func (tn *tenant) checkKubeletMetrics(t *testing.T, prefix string) {
 	t.Helper()

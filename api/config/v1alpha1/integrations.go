@@ -46,8 +46,8 @@ type MetricsServer struct {
 // KubeletMetrics has the settings of the metrics of kubelets.
 type KubeletMetrics struct {
 	// Serve stats/summary, metrics/resource, metrics/cadvisor and metrics/probes through the proxy of a virtual
-	// node: of the tenant's own pods, under their own names (needs get on nodes, nodes/metrics and nodes/stats
-	// in the whole host). The control plane connects to port 10250 of the nodes.
+	// node (needs get on nodes, nodes/metrics and nodes/stats in the whole host). They have the tenant's own pods,
+	// under their own names. The control plane connects to port 10250 of the nodes.
 	// Default: false
 	Enabled bool `json:"enabled"`
 	// Accept any certificate of a kubelet, for hosts whose kubelets sign their own. Whoever takes the address of
