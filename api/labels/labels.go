@@ -118,6 +118,11 @@ const (
 	// ending the object, and clears the key.
 	Removed = Domain + "/removed"
 
+	// HostConditions (annotation) lists, on a virtual pod, the types of conditions that came
+	// from the host and that Kubernetes does not define. Without it, one that is gone on the
+	// host looks like one of the tenant. The syncer writes and reads it.
+	HostConditions = Domain + "/host-conditions"
+
 	// ControlPlaneService (label, value "true") marks virtual Services whose
 	// host Service belongs to the chart (kubernetes, kube-dns). The control
 	// plane writes it; the syncer leaves these Services alone.

@@ -42,7 +42,9 @@ func PodStatus(c Cluster, host, virtual *corev1.Pod) {
 	status.EphemeralContainerStatuses = slices.DeleteFunc(status.EphemeralContainerStatuses, func(s corev1.ContainerStatus) bool {
 		return !slices.ContainsFunc(virtual.Spec.EphemeralContainers, func(c corev1.EphemeralContainer) bool { return c.Name == s.Name })
 	})
-	status.Conditions = mergeConditions(status.Conditions, old.Conditions, virtual.Spec.ReadinessGates)
+	recorded := recordedConditions(virtual)
+	recordConditions(virtual, host.Status.Conditions, recorded)
+	status.Conditions = mergeConditions(status.Conditions, withoutConditions(old.Conditions, recorded), virtual.Spec.ReadinessGates)
 	setObservedGeneration(host, virtual, status)
 	applyReadinessGates(virtual.Spec.ReadinessGates, status)
 	rewriteStatus(c, host, virtual, status)
@@ -68,59 +70,6 @@ func dropUnrequestedResources(statuses []corev1.ContainerStatus, containers []co
 			})
 		})
 	}
-}
-
-// isHostCondition reports whether kubelet and scheduler of the host write a condition and
-// remove it.
-func isHostCondition(condition corev1.PodConditionType) bool {
-	switch condition {
-	case corev1.PodScheduled, corev1.PodInitialized, corev1.ContainersReady, corev1.PodReady,
-		corev1.PodReadyToStartContainers, corev1.PodResizePending, corev1.PodResizeInProgress,
-		corev1.AllContainersRestarting:
-		return true
-	}
-	return false
-}
-
-// mergeConditions returns the host's conditions and, after them, the virtual ones that the
-// host does not write. The condition of a readiness gate is the tenant's alone.
-func mergeConditions(host, virtual []corev1.PodCondition, gates []corev1.PodReadinessGate) []corev1.PodCondition {
-	gated := func(t corev1.PodConditionType) bool {
-		return slices.ContainsFunc(gates, func(g corev1.PodReadinessGate) bool { return g.ConditionType == t })
-	}
-	var merged []corev1.PodCondition
-	for _, condition := range host {
-		if gated(condition.Type) || condition.Type == labels.ReadinessGates {
-			continue
-		}
-		if old := findCondition(virtual, condition.Type); condition.Type == corev1.PodScheduled && old != nil && equalCondition(old, &condition) {
-			// Binding the virtual pod has written it already; when, to the second, is
-			// not worth another write.
-			condition.LastTransitionTime = old.LastTransitionTime
-		}
-		merged = append(merged, condition)
-	}
-	for _, condition := range virtual {
-		if gated(condition.Type) || !isHostCondition(condition.Type) && findCondition(merged, condition.Type) == nil {
-			merged = append(merged, condition)
-		}
-	}
-	return merged
-}
-
-// equalCondition reports whether a and b have the same status, reason and message.
-func equalCondition(a, b *corev1.PodCondition) bool {
-	return a.Status == b.Status && a.Reason == b.Reason && a.Message == b.Message
-}
-
-// findCondition returns the condition of a type, nil if there is none.
-func findCondition(conditions []corev1.PodCondition, t corev1.PodConditionType) *corev1.PodCondition {
-	for i := range conditions {
-		if conditions[i].Type == t {
-			return &conditions[i]
-		}
-	}
-	return nil
 }
 
 // setObservedGeneration sets the generation of the virtual pod that the status is about.
