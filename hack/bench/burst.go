@@ -14,12 +14,16 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 )
 
-// directNamespace is where pods are created without Sublet, to compare.
-const directNamespace = "direct"
+const (
+	// directNamespace is where pods are created without Sublet, to compare.
+	directNamespace = "direct"
+	// quotaNamespace is the same, with the quota and the limit range of the chart.
+	quotaNamespace = "direct-quota"
+)
 
 // measureBurst measures many pods at once: in the virtual cluster, and the same pods on
-// the host without it. The two take turns, so that a slow moment of the machine
-// meets both.
+// the host without it, there with and without a quota. They take turns, so that a slow
+// moment of the machine meets all.
 func (b *bench) measureBurst(ctx context.Context) error {
 	direct, err := b.directClient(ctx)
 	if err != nil {
@@ -33,12 +37,17 @@ func (b *bench) measureBurst(ctx context.Context) error {
 	if err := b.warm(ctx, p); err != nil {
 		return err
 	}
-	if _, err := b.burstDirect(ctx, direct, "warm-"); err != nil {
+	if err := b.copyLimits(ctx, p.Namespace()); err != nil {
 		return err
+	}
+	for _, namespace := range []string{directNamespace, quotaNamespace} {
+		if _, err := b.burstDirect(ctx, client{direct, namespace}, "warm-"); err != nil {
+			return err
+		}
 	}
 	for run := range b.runs {
 		prefix := fmt.Sprintf("burst-%d-", run)
-		alone, err := b.burstDirect(ctx, direct, prefix)
+		alone, err := b.burstDirect(ctx, client{direct, directNamespace}, prefix)
 		if err != nil {
 			return err
 		}
@@ -46,8 +55,51 @@ func (b *bench) measureBurst(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		b.progressf("  all Running: %.2f s virtual, %.2f s direct", through.Seconds(), alone.Seconds())
+		limited, err := b.burstDirect(ctx, client{direct, quotaNamespace}, prefix)
+		if err != nil {
+			return err
+		}
+		b.progressf("  all Running: %.2f s virtual, %.2f s direct, %.2f s direct with a quota", through.Seconds(), alone.Seconds(), limited.Seconds())
 		b.add("burst_ratio", float64(through)/float64(alone))
+		b.add("burst_quota_ratio", float64(through)/float64(limited))
+	}
+	return nil
+}
+
+// copyLimits makes the namespace with a quota, like that of a release.
+func (b *bench) copyLimits(ctx context.Context, release string) error {
+	host := b.host.Client().CoreV1()
+	if err := b.createNamespace(ctx, quotaNamespace); err != nil {
+		return err
+	}
+	quotas, err := host.ResourceQuotas(release).List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return fmt.Errorf("cannot list the quotas of the release: %w", err)
+	}
+	for _, quota := range quotas.Items {
+		like := &corev1.ResourceQuota{ObjectMeta: metav1.ObjectMeta{Name: quota.Name}, Spec: quota.Spec}
+		if _, err := host.ResourceQuotas(quotaNamespace).Create(ctx, like, metav1.CreateOptions{}); err != nil && !apierrors.IsAlreadyExists(err) {
+			return fmt.Errorf("cannot create a quota: %w", err)
+		}
+	}
+	ranges, err := host.LimitRanges(release).List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return fmt.Errorf("cannot list the limit ranges of the release: %w", err)
+	}
+	for _, limits := range ranges.Items {
+		like := &corev1.LimitRange{ObjectMeta: metav1.ObjectMeta{Name: limits.Name}, Spec: limits.Spec}
+		if _, err := host.LimitRanges(quotaNamespace).Create(ctx, like, metav1.CreateOptions{}); err != nil && !apierrors.IsAlreadyExists(err) {
+			return fmt.Errorf("cannot create a limit range: %w", err)
+		}
+	}
+	return nil
+}
+
+// createNamespace creates a namespace of the host unless it exists.
+func (b *bench) createNamespace(ctx context.Context, name string) error {
+	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}
+	if _, err := b.host.Client().CoreV1().Namespaces().Create(ctx, namespace, metav1.CreateOptions{}); err != nil && !apierrors.IsAlreadyExists(err) {
+		return fmt.Errorf("cannot create namespace %s: %w", name, err)
 	}
 	return nil
 }
@@ -55,9 +107,8 @@ func (b *bench) measureBurst(ctx context.Context) error {
 // directClient returns a client of the host like the tenant's: over TLS, in
 // protobuf, without limits.
 func (b *bench) directClient(ctx context.Context) (kubernetes.Interface, error) {
-	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: directNamespace}}
-	if _, err := b.host.Client().CoreV1().Namespaces().Create(ctx, namespace, metav1.CreateOptions{}); err != nil && !apierrors.IsAlreadyExists(err) {
-		return nil, fmt.Errorf("cannot create namespace %s: %w", directNamespace, err)
+	if err := b.createNamespace(ctx, directNamespace); err != nil {
+		return nil, err
 	}
 	kubeconfig, err := b.host.Kubeconfig()
 	if err != nil {
@@ -74,21 +125,21 @@ func (b *bench) directClient(ctx context.Context) (kubernetes.Interface, error) 
 }
 
 // burstDirect runs the burst on the host itself.
-func (b *bench) burstDirect(ctx context.Context, client kubernetes.Interface, prefix string) (time.Duration, error) {
+func (b *bench) burstDirect(ctx context.Context, c client, prefix string) (time.Duration, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	watched, err := follow(ctx, podsOf(client, directNamespace, running))
+	watched, err := follow(ctx, podsOf(c, c.namespace, running))
 	if err != nil {
 		return 0, err
 	}
 	begun := time.Now()
-	if err := createPods(ctx, client, directNamespace, prefix); err != nil {
+	if err := createPods(ctx, c, c.namespace, prefix); err != nil {
 		return 0, err
 	}
 	if err := watched.wait(ctx, burstPods, "host pods are Running", isDone); err != nil {
 		return 0, err
 	}
-	return watched.last(doneAt).Sub(begun), clearPods(ctx, client, directNamespace, watched)
+	return watched.last(doneAt).Sub(begun), clearPods(ctx, c, c.namespace, watched)
 }
 
 // burstVirtual runs the burst in the virtual cluster, and deletes its pods.

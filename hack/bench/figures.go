@@ -118,12 +118,15 @@ func defaultFigures() map[string]figure {
 
 		// 300 pods by 10 hands on 20 nodes, from the first create call to the
 		// watch event with which the last one is Running. The ratio is the time
-		// in the virtual cluster divided by the time on the host. CPU is that of the server, requests
+		// in the virtual cluster divided by the time on the host. For the quota ratio the
+		// namespace there has the quota and the limit range of the chart, which each
+		// virtual cluster has by default. CPU is that of the server, requests
 		// are those of the server by the host's own count, both until then and
 		// per pod.
 		// Delete: from the first of 300 delete calls by 10 hands to the host's
 		// watch event of the last pod that goes.
 		"burst_ratio":       {"x", 1.5, 0},
+		"burst_quota_ratio": {"x", 1.5, 0},
 		"pod_cpu":           {"ms", 5, 0},
 		"pod_host_requests": {"requests", 2.2, 0},
 		"burst_delete":      {"s", 2, 0},

@@ -87,7 +87,7 @@ func groups() []group {
 	}, storeGroups(), []group{
 		{[]string{"store_move"}, (*bench).measureMove},
 		{[]string{"ha_api_gap", "ha_sync_gap", "ha_write_p50", "ha_write_p99"}, (*bench).measureReplicas},
-		{[]string{"burst_ratio", "pod_cpu", "pod_host_requests", "burst_delete"}, (*bench).measureBurst},
+		{[]string{"burst_ratio", "burst_quota_ratio", "pod_cpu", "pod_host_requests", "burst_delete"}, (*bench).measureBurst},
 		{[]string{"sched_ratio", "sched_ratio_bound", "sched_bound_p50", "sched_bound_p99", "sched_cpu", "sched_host_cpu"}, (*bench).measureSched},
 		{[]string{"neighbour_p50_ratio", "neighbour_p99_ratio"}, (*bench).measureNeighbour},
 		{[]string{"idle_anon", "idle_cpu"}, (*bench).measureIdle},
