@@ -8,6 +8,7 @@
 //	clients      drops queries of addresses that are none of the cluster's pods, and limits each
 //	loadbalance  shuffles the addresses of an answer
 //	settings     names of the operator: fixed addresses, other names
+//	ownnames     answers a pod with the addresses of its own full name
 //	kubernetes   answers for the cluster's domain; passes on an address that
 //	             belongs to nothing in the cluster
 //	forward      asks nameservers of the operator for their domains

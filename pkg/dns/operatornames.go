@@ -10,8 +10,8 @@ import (
 	"github.com/miekg/dns"
 )
 
-// operatorTTL is how long clients may keep the address of a fixed name, in seconds.
-const operatorTTL = 30
+// fixedTTL is how long clients may keep the address of a fixed name, in seconds.
+const fixedTTL = 30
 
 // operatorNames is a plugin with the names that the operator has set. Names of the cluster
 // and of the world outside come after them.
@@ -42,7 +42,7 @@ func (*operatorNames) Name() string { return "settings" }
 func (o *operatorNames) ServeDNS(ctx context.Context, w dns.ResponseWriter, r *dns.Msg) (int, error) {
 	state := request.Request{W: w, Req: r}
 	if address, ok := o.hosts[state.Name()]; ok {
-		return writeAddress(w, r, state, address)
+		return writeAddresses(w, r, state, []netip.Addr{address})
 	}
 	other, ok := o.rewrite[state.Name()]
 	if !ok {
@@ -53,17 +53,19 @@ func (o *operatorNames) ServeDNS(ctx context.Context, w dns.ResponseWriter, r *d
 	return plugin.NextOrFailure(o.Name(), o.next, ctx, &renamed{ResponseWriter: w, query: r, other: other}, asked)
 }
 
-// writeAddress answers with a fixed address. For other types the name exists without a record.
-func writeAddress(w dns.ResponseWriter, r *dns.Msg, state request.Request, address netip.Addr) (int, error) {
+// writeAddresses answers with fixed addresses. For other types the name exists without a record.
+func writeAddresses(w dns.ResponseWriter, r *dns.Msg, state request.Request, addresses []netip.Addr) (int, error) {
 	answer := new(dns.Msg)
 	answer.SetReply(r)
 	answer.Authoritative = true
-	header := dns.RR_Header{Name: state.QName(), Rrtype: state.QType(), Class: dns.ClassINET, Ttl: operatorTTL}
-	switch {
-	case state.QType() == dns.TypeA && address.Is4():
-		answer.Answer = []dns.RR{&dns.A{Hdr: header, A: address.AsSlice()}}
-	case state.QType() == dns.TypeAAAA && address.Is6():
-		answer.Answer = []dns.RR{&dns.AAAA{Hdr: header, AAAA: address.AsSlice()}}
+	header := dns.RR_Header{Name: state.QName(), Rrtype: state.QType(), Class: dns.ClassINET, Ttl: fixedTTL}
+	for _, address := range addresses {
+		switch {
+		case state.QType() == dns.TypeA && address.Is4():
+			answer.Answer = append(answer.Answer, &dns.A{Hdr: header, A: address.AsSlice()})
+		case state.QType() == dns.TypeAAAA && address.Is6():
+			answer.Answer = append(answer.Answer, &dns.AAAA{Hdr: header, AAAA: address.AsSlice()})
+		}
 	}
 	return dns.RcodeSuccess, w.WriteMsg(answer)
 }

@@ -73,6 +73,11 @@ func (s *Server) assemble(options Options) error {
 		settings.next = next
 		return settings
 	})
+	own := newOwnNames(options)
+	config.AddPlugin(func(next plugin.Handler) plugin.Handler {
+		own.next = next
+		return own
+	})
 	config.AddPlugin(func(next plugin.Handler) plugin.Handler {
 		s.kubernetes.Next = next
 		return s.kubernetes

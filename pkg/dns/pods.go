@@ -1,8 +1,10 @@
 package dns
 
 import (
+	"cmp"
 	"net/netip"
 	"slices"
+	"strings"
 	"sync"
 
 	corev1 "k8s.io/api/core/v1"
@@ -17,16 +19,28 @@ import (
 // pod. This opens the tenant's own names to that address, and nobody else's.
 type Pods struct {
 	mu        sync.Mutex
-	pods      map[types.NamespacedName][]netip.Addr
-	addresses map[netip.Addr]int // address -> number of its pods
-	changed   chan struct{}      // closed when a pod gets addresses
+	pods      map[types.NamespacedName]knownPod
+	addresses map[netip.Addr]int      // address -> number of its pods
+	names     map[netip.Addr]knownPod // address -> its pod, if that has a name
+	changed   chan struct{}           // closed when a pod gets addresses
+}
+
+// knownPod is what is known of a pod.
+type knownPod struct {
+	addresses []netip.Addr
+	// name is the pod's own full name below the domain of Services, such as db-0.db.shop. It
+	// is empty for a pod without a subdomain.
+	name string
 }
 
 var _ cache.ResourceEventHandler = &Pods{}
 
 // NewPods returns a Pods without any pod.
 func NewPods() *Pods {
-	return &Pods{pods: map[types.NamespacedName][]netip.Addr{}, addresses: map[netip.Addr]int{}, changed: make(chan struct{})}
+	return &Pods{
+		pods: map[types.NamespacedName]knownPod{}, addresses: map[netip.Addr]int{}, names: map[netip.Addr]knownPod{},
+		changed: make(chan struct{}),
+	}
 }
 
 // OnAdd implements cache.ResourceEventHandler.
@@ -56,25 +70,42 @@ func (p *Pods) replace(pod *corev1.Pod, addresses []netip.Addr) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	key := types.NamespacedName{Namespace: pod.Namespace, Name: pod.Name}
-	if slices.Equal(p.pods[key], addresses) {
+	before := p.pods[key]
+	if slices.Equal(before.addresses, addresses) {
 		return
 	}
-	for _, address := range p.pods[key] {
+	for _, address := range before.addresses {
 		if p.addresses[address]--; p.addresses[address] == 0 {
 			delete(p.addresses, address)
+		}
+		if p.names[address].name == before.name {
+			delete(p.names, address)
 		}
 	}
 	delete(p.pods, key)
 	if len(addresses) == 0 {
 		return
 	}
-	p.pods[key] = addresses
+	after := knownPod{addresses: addresses, name: ownName(pod)}
+	p.pods[key] = after
 	for _, address := range addresses {
 		p.addresses[address]++
+		if after.name != "" {
+			p.names[address] = after
+		}
 	}
 	// Those who wait look again.
 	close(p.changed)
 	p.changed = make(chan struct{})
+}
+
+// ownName returns the name of a pod that kubelets write into its /etc/hosts, below the domain
+// of Services. It is empty for a pod that has only a short name.
+func ownName(pod *corev1.Pod) string {
+	if pod.Spec.Subdomain == "" || pod.Spec.HostNetwork {
+		return ""
+	}
+	return strings.ToLower(cmp.Or(pod.Spec.Hostname, pod.Name) + "." + pod.Spec.Subdomain + "." + pod.Namespace)
 }
 
 // look reports whether the address is a pod's. The channel closes when a pod gets addresses.
@@ -82,4 +113,12 @@ func (p *Pods) look(address netip.Addr) (known bool, changed <-chan struct{}) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.addresses[address] > 0, p.changed
+}
+
+// named returns the pod that has this address and a full name.
+func (p *Pods) named(address netip.Addr) (knownPod, bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	pod, ok := p.names[address]
+	return pod, ok
 }

@@ -214,7 +214,7 @@ func (s *Server) watchPods(ctx context.Context) error {
 // syncInterval is the time between two checks whether all pods are known.
 const syncInterval = 50 * time.Millisecond
 
-// onlyAddresses keeps of a pod what DNS needs: its name, its phase and its addresses.
+// onlyAddresses keeps of a pod what DNS needs: its names, its phase and its addresses.
 func onlyAddresses(o any) (any, error) {
 	pod, ok := o.(*corev1.Pod)
 	if !ok {
@@ -222,6 +222,7 @@ func onlyAddresses(o any) (any, error) {
 	}
 	return &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{Namespace: pod.Namespace, Name: pod.Name, UID: pod.UID, ResourceVersion: pod.ResourceVersion},
+		Spec:       corev1.PodSpec{Hostname: pod.Spec.Hostname, Subdomain: pod.Spec.Subdomain, HostNetwork: pod.Spec.HostNetwork},
 		Status:     corev1.PodStatus{Phase: pod.Status.Phase, PodIP: pod.Status.PodIP, PodIPs: pod.Status.PodIPs},
 	}, nil
 }

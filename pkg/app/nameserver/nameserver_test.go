@@ -156,11 +156,12 @@ func TestOnlyAddresses(t *testing.T) {
 	t.Parallel()
 	pod := &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "web", UID: "1", ResourceVersion: "2", Labels: map[string]string{"a": "b"}},
-		Spec:       corev1.PodSpec{NodeName: "node"},
+		Spec:       corev1.PodSpec{NodeName: "node", Hostname: "first", Subdomain: "web", HostNetwork: true},
 		Status:     corev1.PodStatus{Phase: corev1.PodRunning, PodIP: "10.1.0.5", Message: "secret"},
 	}
 	want := &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "web", UID: "1", ResourceVersion: "2"},
+		Spec:       corev1.PodSpec{Hostname: "first", Subdomain: "web", HostNetwork: true},
 		Status:     corev1.PodStatus{Phase: corev1.PodRunning, PodIP: "10.1.0.5"},
 	}
 	got, err := onlyAddresses(pod)
