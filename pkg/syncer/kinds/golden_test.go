@@ -107,6 +107,14 @@ func testOptions() Options {
 // TestGolden runs the golden cases of every kind of the table.
 func TestGolden(t *testing.T) {
 	t.Parallel()
+	eachCase(t, func(t *testing.T, file string, r *run) {
+		checkGolden(t, strings.Replace(file, ".in.yaml", ".out.yaml", 1), r.outcome(t))
+	})
+}
+
+// eachCase calls a test for each golden case of every kind of the table.
+func eachCase(t *testing.T, test func(t *testing.T, file string, r *run)) {
+	t.Helper()
 	for _, row := range Table() {
 		for i, makers := range [][]maker{row.makers, {row.without}} {
 			for _, m := range makers {
@@ -122,7 +130,7 @@ func TestGolden(t *testing.T) {
 				for _, file := range files {
 					t.Run(name+"/"+strings.TrimSuffix(filepath.Base(file), ".in.yaml"), func(t *testing.T) {
 						t.Parallel()
-						goldenCase(t, file, kind, row.Setting, i == 0)
+						test(t, file, readCase(t, file, kind, row.Setting, i == 0))
 					})
 				}
 			}
@@ -130,8 +138,8 @@ func TestGolden(t *testing.T) {
 	}
 }
 
-// goldenCase runs one case of a kind that is on if its setting is enabled, or is not.
-func goldenCase(t *testing.T, file string, kind func(Options) syncer.Kind, setting string, enabled bool) {
+// readCase reads one case of a kind that is on if its setting is enabled, or is not.
+func readCase(t *testing.T, file string, kind func(Options) syncer.Kind, setting string, enabled bool) *run {
 	t.Helper()
 	text, err := os.ReadFile(file)
 	if err != nil {
@@ -171,8 +179,7 @@ func goldenCase(t *testing.T, file string, kind func(Options) syncer.Kind, setti
 		options.PodPolicy, options.AlwaysPull = policy.NewPods(policies, in.VirtualScheduler), policies.Images.AlwaysPull
 	}
 	options.Ingresses = ingressRules(t, options.Sync, in.Policies)
-	r := newRun(t, kind(options), in, copies)
-	checkGolden(t, strings.Replace(file, ".in.yaml", ".out.yaml", 1), r.outcome(t))
+	return newRun(t, kind(options), in, copies)
 }
 
 // testNow returns the time of every case.

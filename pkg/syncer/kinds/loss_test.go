@@ -1,0 +1,107 @@
+package kinds
+
+import (
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/sublet-dev/sublet/pkg/syncer"
+)
+
+// staysLost maps a golden case -> why its copy does not come back.
+func staysLost() map[string]string {
+	const ended = "a pod ends with its host copy"
+	return map[string]string{
+		"pods/terminating": ended, "pods/running": ended, "pods/policy-running": ended, "pods/finished-on-host": ended, "pods/enforced-later": ended,
+		"ingresses/keeps":              "somebody else has the host name now",
+		"poddisruptionbudgets/changed": "the virtual cluster has not computed the number yet",
+		"volumesnapshots/taken":        "the class is no longer shown", "volumesnapshots/failed": "the class is no longer shown",
+	}
+}
+
+// outlives maps a golden case -> why the virtual object stays without its original.
+func outlives() map[string]string {
+	const event = "Events expire by themselves"
+	return map[string]string{
+		"events/scheduled-by-host": event, "events/series": event, "events/mount": event, "events/provisioner": event,
+		"hostconfigmaps/tenants-own": "it is the tenant's", "runtimeclasses/tenants-own": "it is the tenant's",
+	}
+}
+
+// caseOf returns the kind and the name of a golden case.
+func caseOf(file string) string {
+	return strings.TrimSuffix(strings.TrimPrefix(filepath.ToSlash(file), "testdata/"), ".in.yaml")
+}
+
+// TestCopyIsLost deletes the copy of every golden case that has one. It comes back.
+func TestCopyIsLost(t *testing.T) {
+	t.Parallel()
+	eachCase(t, func(t *testing.T, file string, r *run) {
+		key, side := r.settled(t)
+		if side == nil {
+			return
+		}
+		side.remove(r.copyOf(key))
+		r.reconcile(t, key)
+		if reason := staysLost()[caseOf(file)]; (r.copyOf(key) == nil) != (reason != "") {
+			t.Errorf("a copy was deleted; is it back: %t; why it would not be: %q", r.copyOf(key) != nil, reason)
+		}
+	})
+}
+
+// TestOriginalIsDeleted deletes the original of every golden case that has a copy. The copy
+// goes too.
+func TestOriginalIsDeleted(t *testing.T) {
+	t.Parallel()
+	eachCase(t, func(t *testing.T, file string, r *run) {
+		key, side := r.settled(t)
+		if side == nil {
+			return
+		}
+		other, like := r.sides[syncer.Host], r.step.Kind.NewHost()
+		if r.step.Kind.Owner() == syncer.Virtual {
+			other, like = r.sides[syncer.Virtual], r.step.Kind.NewVirtual()
+		}
+		for _, object := range other.ofType(like) {
+			other.remove(object)
+		}
+		r.reconcile(t, key)
+		if reason := outlives()[caseOf(file)]; (r.copyOf(key) != nil) != (reason != "") {
+			t.Errorf("an original was deleted; is its copy there: %t; why it would be: %q", r.copyOf(key) != nil, reason)
+		}
+	})
+}
+
+// settled reconciles until nothing is left to write. It returns the virtual key, and the side
+// that has a copy, nil if there is none.
+func (r *run) settled(t *testing.T) (types.NamespacedName, *shelf) {
+	t.Helper()
+	var key types.NamespacedName
+	if r.step.Kind.Owner() == syncer.Host {
+		var ok bool
+		if key, ok = r.step.Origin(t.Context(), r.host); !ok {
+			return key, nil
+		}
+	} else {
+		key = client.ObjectKeyFromObject(r.virtual)
+	}
+	r.reconcile(t, key)
+	if r.copyOf(key) == nil {
+		return key, nil
+	}
+	if r.step.Kind.Owner() == syncer.Host {
+		return key, r.sides[syncer.Virtual]
+	}
+	return key, r.sides[syncer.Host]
+}
+
+// copyOf returns the copy under a virtual key, nil if there is none.
+func (r *run) copyOf(key types.NamespacedName) client.Object {
+	if r.step.Kind.Owner() == syncer.Host {
+		return r.sides[syncer.Virtual].ofKey(r.step.Kind.NewVirtual(), key)
+	}
+	return r.sides[syncer.Host].ofKey(r.step.Kind.NewHost(), r.step.HostKey(key))
+}
