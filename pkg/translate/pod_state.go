@@ -53,6 +53,9 @@ const (
 	PodWaiting PodState = "Waiting"
 	// PodRefused has a pinned host pod for which the host has no room.
 	PodRefused PodState = "Refused"
+	// PodRejected has failed because the node that the tenant has named has no room for it.
+	// Its host pod must not run.
+	PodRejected PodState = "Rejected"
 	// PodBoundOnHost has a host pod with a node, and no node itself.
 	PodBoundOnHost PodState = "BoundOnHost"
 	// PodBound has a node on both sides.
@@ -108,7 +111,7 @@ func ReadPodProgress(in PodProgressInput) PodProgress {
 		p.NeedsHostPod = !in.VirtualScheduler // The copy has the gates, too.
 	case PodFinished, PodTerminating:
 		p.NeedsHostPod = in.Host != nil // It must not run again.
-	case PodGone, PodOrphaned, PodNotSynced, PodReplaced, PodUnassigned, PodUnschedulable, PodPinnedOutdated, PodAwaitingRoom:
+	case PodGone, PodOrphaned, PodNotSynced, PodReplaced, PodUnassigned, PodUnschedulable, PodPinnedOutdated, PodAwaitingRoom, PodRejected:
 	}
 	return p
 }
@@ -149,6 +152,8 @@ func (in *PodProgressInput) state(node string) PodState {
 		return PodTerminating
 	case host == nil:
 		return in.stateWithoutHostPod()
+	case isRejected(virtual) && !IsFinished(host):
+		return PodRejected
 	case IsFinished(host), IsFinished(virtual) && host.Spec.NodeName != "":
 		return PodFinished
 	case host.Spec.NodeName != "":

@@ -72,6 +72,7 @@ func virtualPods() map[string]*corev1.Pod {
 		"bound a":        virtualPod(onNode("a")), "bound by the syncer": virtualPod(onNode("a"), annotated(labels.Bound, "one")),
 		"started": virtualPod(onNode("a"), withStart), "started without a node": virtualPod(withStart),
 		"finished": virtualPod(onNode("a"), withStart, inPhase(corev1.PodFailed)), "finished early": virtualPod(inPhase(corev1.PodFailed)),
+		"rejected":    virtualPod(onNode("a"), inPhase(corev1.PodFailed), func(p *corev1.Pod) { p.Status.Reason = nodePorts }),
 		"terminating": virtualPod(terminatingPod), "asleep": virtualPod(onNode("a"), withStart, annotated(labels.Removed, "one")),
 	}
 }
@@ -134,7 +135,7 @@ func allPodStates() []PodState {
 	return []PodState{
 		PodGone, PodOrphaned, PodNotSynced, PodReplaced, PodTerminating, PodFinished, PodAsleep, PodEvicted, PodGated, PodNoCopy,
 		PodUnassigned, PodProposedInMemory, PodProposedWritten, PodUnschedulable, PodPinnedOutdated, PodAwaitingRoom, PodSeeksRoom,
-		PodWaiting, PodRefused, PodBoundOnHost, PodBound, PodRunning,
+		PodWaiting, PodRefused, PodRejected, PodBoundOnHost, PodBound, PodRunning,
 	}
 }
 
@@ -209,6 +210,9 @@ func TestPodProgress(t *testing.T) {
 		{reason: "the host drains its node", virtual: "started", host: "deleted", want: PodProgress{State: PodEvicted, Node: "a", NeedsHostPod: true}},
 		{reason: "its host pod comes back", virtual: "asleep", host: "none", free: true, want: PodProgress{State: PodAsleep, NeedsHostPod: true}},
 		{reason: "it never runs again", virtual: "finished", host: "none", want: PodProgress{State: PodFinished, Node: "a"}},
+		{reason: "it must not run", virtual: "rejected", host: "unschedulable", free: true, want: PodProgress{State: PodRejected}},
+		{reason: "the host has bound it meanwhile", virtual: "rejected", host: "running", free: true, want: PodProgress{State: PodRejected}},
+		{reason: "no host pod is created again", virtual: "rejected", host: "none", free: true, want: PodProgress{State: PodFinished}},
 		{reason: "its host pod is another's", virtual: "new", host: "of another", free: true, want: PodProgress{State: PodReplaced}},
 	} {
 		got := ReadPodProgress(PodProgressInput{

@@ -95,9 +95,13 @@ func (p pods) started(s syncer.Scope, virtual, host *corev1.Pod) bool {
 
 // fillVirtual copies the status, and the node of a pod that has none.
 func (p pods) fillVirtual(s syncer.Scope, host, virtual *corev1.Pod) error {
-	if p.options.usesVirtualScheduler(virtual) {
+	scheduler := p.options.usesVirtualScheduler(virtual)
+	switch {
+	case progress(s).State == translate.PodRejected || translate.RejectFromNode(virtual, host, scheduler):
+		return nil
+	case scheduler:
 		translate.ProposedPodStatus(s.Cluster, progress(s).State, host, virtual)
-	} else {
+	default:
 		translate.PodStatus(s.Cluster, host, virtual)
 	}
 	p.reportViolations(s, virtual)
