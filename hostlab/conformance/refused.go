@@ -4,11 +4,11 @@ package conformance
 // spec's name -> reason.
 func refused() map[string]string {
 	const twoNodes = "The host of package hostlab has one node."
-	const handler = "A tenant has no runtime classes of its own: they choose how the host's nodes run pods."
+	const volumes = "A tenant makes no volumes by hand: they can name any disk of the host."
 	return map[string]string{
-		"should have at least two untainted nodes":                                    twoNodes,
-		"should schedule a Pod requesting a RuntimeClass without PodOverhead":         handler,
-		"should schedule a Pod requesting a RuntimeClass and initialize its Overhead": handler,
-		"Node Lifecycle should run through the lifecycle of a node":                   "A tenant makes no nodes: they show the host's nodes.",
+		"should have at least two untainted nodes":                                             twoNodes,
+		"PersistentVolumes CSI Conformance should apply changes to a pv/pvc status":            volumes,
+		"PersistentVolumes CSI Conformance should run through the lifecycle of a PV and a PVC": volumes,
+		"Node Lifecycle should run through the lifecycle of a node":                            "A tenant makes no nodes: they show the host's nodes.",
 	}
 }

@@ -30,11 +30,18 @@ type Virtual struct {
 // release is the name of the release and of its namespace.
 const release = "conformance"
 
+// runtimeClass is the class of the host that pods of the suite get whose own class has its
+// handler. The values have its name.
+const runtimeClass = `{apiVersion: node.k8s.io/v1, kind: RuntimeClass, metadata: {name: conformance}, handler: test-handler}`
+
 // Install installs the release and returns the path of its kubeconfig when its API
 // server is ready.
 func (s *Suite) Install(ctx context.Context, v Virtual) (string, error) {
 	file := s.path("values.yaml")
 	if err := os.WriteFile(file, values, 0o644); err != nil {
+		return "", err
+	}
+	if err := v.apply(ctx, runtimeClass); err != nil {
 		return "", err
 	}
 	args := []string{
@@ -73,7 +80,16 @@ func (s *Suite) Uninstall(ctx context.Context, v Virtual) error {
 	if _, err := output(exec.CommandContext(ctx, v.Helm, "--kubeconfig", v.Kubeconfig, "uninstall", release, "-n", release, "--ignore-not-found", "--wait")); err != nil {
 		return err
 	}
-	_, err := output(exec.CommandContext(ctx, v.Kubectl, "--kubeconfig", v.Kubeconfig, "delete", "namespace", release, "--ignore-not-found", "--timeout=2m"))
+	_, err := output(exec.CommandContext(ctx, v.Kubectl, "--kubeconfig", v.Kubeconfig, "delete",
+		"namespace/"+release, "runtimeclass/"+release, "--ignore-not-found", "--timeout=2m"))
+	return err
+}
+
+// apply applies objects to the host.
+func (v Virtual) apply(ctx context.Context, objects string) error {
+	cmd := exec.CommandContext(ctx, v.Kubectl, "--kubeconfig", v.Kubeconfig, "apply", "-f", "-")
+	cmd.Stdin = strings.NewReader(objects)
+	_, err := output(cmd)
 	return err
 }
 

@@ -114,6 +114,9 @@ func TestRuntimeClassesOfHost(t *testing.T) {
 	const on = "sync.fromHost.runtimeClasses"
 	listed := withKinds(on)
 	listed.Policies.Pods.RuntimeClasses = []string{"kata"}
+	handled := withKinds()
+	handled.Policies.Pods.RuntimeHandlers = map[string]string{"runsc": "sandboxed"}
+	own := fakeView{runtimeClasses: map[string]*nodev1.RuntimeClass{"gvisor": {ObjectMeta: metav1.ObjectMeta{Name: "gvisor"}, Handler: "runsc"}}}
 	pods := corev1.Resource("pods")
 	for _, test := range []struct {
 		reason   string
@@ -130,6 +133,9 @@ func TestRuntimeClassesOfHost(t *testing.T) {
 		{"unless the policy has it", listed, shown, nil, podOfClass("kata", "node.kubernetes.io/a"), ""},
 		{"its tolerations are not the class's then", listed, shown, nil, podOfClass("kata", "sandbox"), "policies.pods.tolerations"},
 		{"the kind is off", withKinds(), shown, nil, podOfClass("gvisor", "node.kubernetes.io/a"), "policies.pods.runtimeClasses"},
+		{"a class of the tenant's own with a handler that is allowed", handled, own, nil, podOfClass("gvisor", "node.kubernetes.io/a"), ""},
+		{"its tolerations are the tenant's", handled, own, nil, podOfClass("gvisor", "sandbox"), "policies.pods.tolerations"},
+		{"a class that is not the tenant's", handled, own, nil, podOfClass("kata", "node.kubernetes.io/a"), "policies.pods.runtimeClasses"},
 		{"a host that is not known yet", withKinds(on), fakeView{err: errors.New("no")}, nil, podOfClass("gvisor", "sandbox"), "Try again"},
 		{
 			"which holds up no pod that exists", withKinds(on), fakeView{err: errors.New("no")},

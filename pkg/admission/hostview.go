@@ -20,8 +20,8 @@ type HostView interface {
 	OwnsAddress(ctx context.Context, address string) (bool, error)
 	// StorageClasses returns all storage classes of the host.
 	StorageClasses(ctx context.Context) ([]storagev1.StorageClass, error)
-	// RuntimeClass returns a runtime class of the host that the tenant sees, nil for every
-	// other name.
+	// RuntimeClass returns a runtime class of the host that the tenant sees, or one of the
+	// tenant's own whose handler the operator allows. It returns nil for every other name.
 	RuntimeClass(ctx context.Context, name string) (*nodev1.RuntimeClass, error)
 	// ShowsIngressClass reports whether an ingress class is one of the host that the tenant
 	// sees.

@@ -17,7 +17,7 @@ import (
 func addPodChecks(checks Checks, settings *v1alpha1.Config, host HostView) {
 	c := podCheck{
 		rules: policy.NewPods(settings.Policies, settings.ControlPlane.Advanced.VirtualScheduler.Enabled), host: host,
-		showsClasses: settings.Sync.IsEnabled("sync.fromHost.runtimeClasses"),
+		asksForClasses: settings.Sync.IsEnabled("sync.fromHost.runtimeClasses") || len(settings.Policies.Pods.RuntimeHandlers) > 0,
 	}
 	checks.Add(corev1.Resource("pods"), c.checkPods)
 	for resource, template := range podTemplates() {
@@ -29,8 +29,8 @@ func addPodChecks(checks Checks, settings *v1alpha1.Config, host HostView) {
 type podCheck struct {
 	rules *policy.Pods
 	host  HostView
-	// showsClasses reports whether the virtual cluster has the host's runtime classes.
-	showsClasses bool
+	// asksForClasses reports whether pods may name runtime classes that the virtual cluster has.
+	asksForClasses bool
 }
 
 // checkPods judges what pods ask for, and how long a delete may take.
@@ -65,10 +65,9 @@ func (c podCheck) checkPods(ctx context.Context, a admission.Attributes, o admis
 	return Judgement{Violations: c.rules.JudgeUpdate(policy.WithoutClass(before, class), after)}, nil
 }
 
-// runtimeClass returns the runtime class that a pod names, nil if the tenant does not see
-// it.
+// runtimeClass returns the runtime class that a pod names, nil if it may not.
 func (c podCheck) runtimeClass(ctx context.Context, name *string) (*nodev1.RuntimeClass, error) {
-	if !c.showsClasses || name == nil || *name == "" {
+	if !c.asksForClasses || name == nil || *name == "" {
 		return nil, nil //nolint:nilnil // Most pods name none.
 	}
 	return c.host.RuntimeClass(ctx, *name)

@@ -212,7 +212,7 @@ func (a *app) hostFirstSteps() []controlplane.HostFirst {
 
 // policyChecks returns the checks of the policies, with the one that looks at Services.
 func (a *app) policyChecks() admission.Checks {
-	view := hostView{a.hostFirst, a.cluster(), a.hostClient}
+	view := hostView{a.hostFirst, a.cluster(), a.hostClient, a.ownClasses()}
 	checks := admission.PolicyChecks(a.values, view)
 	admission.AddSnapshotChecks(checks, a.values, view.SnapshotClasses)
 	isTerminating := func(name string) bool {

@@ -24,6 +24,9 @@ type hostView struct {
 	first   *hostFirst
 	cluster translate.Cluster
 	host    kubernetes.Interface
+	// ownClass returns the tenant's own runtime class of that name if the operator allows it.
+	// It is nil where the tenant sees those of the host instead.
+	ownClass func(ctx context.Context, name string) (*nodev1.RuntimeClass, error)
 }
 
 // OwnsAddress implements admission.HostView.
@@ -56,6 +59,9 @@ func (v hostView) StorageClasses(ctx context.Context) ([]storagev1.StorageClass,
 func (v hostView) RuntimeClass(ctx context.Context, name string) (*nodev1.RuntimeClass, error) {
 	ctx, cancel := context.WithTimeout(ctx, hostViewTimeout)
 	defer cancel()
+	if v.ownClass != nil {
+		return v.ownClass(ctx, name)
+	}
 	reader, err := v.reader(ctx, "runtimeclasses")
 	if err != nil {
 		return nil, err

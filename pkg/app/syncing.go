@@ -169,6 +169,7 @@ func (a *app) addKinds(ctx context.Context, s *session, o sessionOptions) error 
 		Sync:                   a.values.Sync,
 		NetworkPolicy:          a.values.Policies.NetworkPolicy,
 		PodPolicy:              policy.NewPods(a.values.Policies, a.values.ControlPlane.Advanced.VirtualScheduler.Enabled),
+		RuntimeHandlers:        a.values.Policies.Pods.RuntimeHandlers,
 		AlwaysPull:             a.values.Policies.Images.AlwaysPull,
 		VirtualScheduler:       a.values.ControlPlane.Advanced.VirtualScheduler.Enabled,
 		QuotaScope:             a.values.Policies.HasResourceQuota(),

@@ -160,7 +160,11 @@ func nodeEffects() []effects {
 			},
 		},
 		hostOnly("scheduling.k8s.io", "workloads podgroups compositepodgroups", "groups of pods are not synced to the host, which schedules pods one by one"),
-		hostOnly("node.k8s.io", "runtimeclasses", "a pod that names one gets the runtime class of the host with that name, if any"),
+		{
+			group: "node.k8s.io", resources: "runtimeclasses", setting: "policies.pods.runtimeHandlers",
+			detail: "a pod that names one gets the runtime class of the host with that name, if any",
+			isOn:   func(c *v1alpha1.Config) bool { return len(c.Policies.Pods.RuntimeHandlers) > 0 },
+		},
 		hostOnly("resource.k8s.io", "deviceclasses resourceclaims resourceclaimtemplates resourceslices devicetaintrules resourcepoolstatusrequests", devices),
 	}
 }

@@ -12,7 +12,9 @@ import (
 func TestRejectFromNode(t *testing.T) {
 	t.Parallel()
 	const full = "0/2 nodes are available: 1 Insufficient cpu, 1 node(s) didn't satisfy plugin(s) [NodeAffinity]. no new claims to deallocate"
-	named := func(changes ...podChange) *corev1.Pod { return virtualPod(append([]podChange{onNode("a")}, changes...)...) }
+	named := func(changes ...podChange) *corev1.Pod {
+		return virtualPod(append([]podChange{onNode("a")}, changes...)...)
+	}
 	for _, c := range []struct {
 		reason           string
 		virtual          *corev1.Pod

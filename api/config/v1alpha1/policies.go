@@ -1,5 +1,7 @@
 package v1alpha1
 
+import "slices"
+
 // Policies has the limits of what a tenant may do. The virtual API server enforces
 // them at admission. No object of the tenant can weaken one.
 type Policies struct {
@@ -66,5 +68,5 @@ func defaultPolicies() Policies {
 
 // policyCombinations returns the rules about several keys of the policies.
 func policyCombinations() []Combination {
-	return quotaCombinations()
+	return slices.Concat(quotaCombinations(), podPolicyCombinations())
 }

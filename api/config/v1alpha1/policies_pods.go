@@ -22,6 +22,11 @@ type PodPolicy struct {
 	// shows. A pod without one has the default of the host.
 	// Default: []
 	RuntimeClasses []string `json:"runtimeClasses" format:"object-name" unique:"true"`
+	// Handlers that runtime classes of the tenant's own may have, such as {runsc: gvisor}. The value is the
+	// runtime class of the host that pods get, with its overhead and nodes. Not with
+	// sync.fromHost.runtimeClasses, which shows those of the host alone.
+	// Default: {}
+	RuntimeHandlers map[string]string `json:"runtimeHandlers" keys:"label-key" values:"object-name"`
 	// Longest grace period of a pod, of a probe and of a delete, in seconds. It delays a drain of the
 	// host's node.
 	// Default: 3600
@@ -50,6 +55,19 @@ func defaultPodPolicy() PodPolicy {
 		HostPorts:             []string{},
 		Tolerations:           []string{"node.kubernetes.io/*"},
 		RuntimeClasses:        []string{},
+		RuntimeHandlers:       map[string]string{},
 		MaxGracePeriodSeconds: 3600,
 	}
+}
+
+// podPolicyCombinations returns the rules about several keys of the policies of pods.
+func podPolicyCombinations() []Combination {
+	const handlers, shown = "policies.pods.runtimeHandlers", "sync.fromHost.runtimeClasses"
+	return []Combination{{
+		Name: "handlers-of-shown-classes", Path: handlers, With: []string{shown + ".enabled"},
+		Detail: "the tenant has no runtime classes of its own where " + shown + " is enabled; remove one of both",
+		Violated: func(c *Config) bool {
+			return len(c.Policies.Pods.RuntimeHandlers) > 0 && c.Sync.IsEnabled(shown)
+		},
+	}}
 }

@@ -177,6 +177,7 @@ func readCase(t *testing.T, file string, kind func(Options) syncer.Kind, setting
 			t.Fatal(err)
 		}
 		options.PodPolicy, options.AlwaysPull = policy.NewPods(policies, in.VirtualScheduler), policies.Images.AlwaysPull
+		options.RuntimeHandlers = policies.Pods.RuntimeHandlers
 	}
 	options.Ingresses = ingressRules(t, options.Sync, in.Policies)
 	return newRun(t, kind(options), in, copies)

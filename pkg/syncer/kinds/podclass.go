@@ -12,7 +12,9 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/sublet-dev/sublet/pkg/policy"
 	"github.com/sublet-dev/sublet/pkg/syncer"
+	"github.com/sublet-dev/sublet/pkg/translate"
 )
 
 // The paths of the settings of classes of the host that pods name.
@@ -28,18 +30,28 @@ func (p pods) classWatches() []syncer.Watch {
 	if p.options.Sync.IsEnabled(runtimeClassesSetting) {
 		watches = append(watches, syncer.Watch{Side: syncer.Host, Object: &nodev1.RuntimeClass{}, All: true, Keys: noKeys})
 	}
+	if len(p.options.RuntimeHandlers) > 0 {
+		watches = append(watches, syncer.Watch{Side: syncer.Virtual, Object: &nodev1.RuntimeClass{}, Keys: noKeys})
+	}
 	if p.options.Sync.IsEnabled(priorityClassesSetting) {
 		watches = append(watches, syncer.Watch{Side: syncer.Host, Object: &schedulingv1.PriorityClass{}, All: true, Keys: noKeys})
 	}
 	return watches
 }
 
-// runtimeClass returns the runtime class of the host that a pod names, nil if the tenant
-// does not see it.
+// runtimeClass returns the runtime class that a pod names and may have, nil for none. It is
+// one of the host that the tenant sees, or what the policy allows of one of the tenant's.
 func (p pods) runtimeClass(s syncer.Scope, virtual *corev1.Pod) (*nodev1.RuntimeClass, error) {
 	name := virtual.Spec.RuntimeClassName
-	if name == nil || *name == "" || !p.options.Sync.IsEnabled(runtimeClassesSetting) {
+	if name == nil || *name == "" {
 		return nil, nil //nolint:nilnil // Most pods name none.
+	}
+	if len(p.options.RuntimeHandlers) > 0 {
+		_, class, err := p.ownClass(s, *name)
+		return class, err
+	}
+	if !p.options.Sync.IsEnabled(runtimeClassesSetting) {
+		return nil, nil //nolint:nilnil // The policy judges the name.
 	}
 	class := &nodev1.RuntimeClass{}
 	shown, err := isShown(s, p.options.Sync.SelectorOf(runtimeClassesSetting), *name, class)
@@ -47,6 +59,46 @@ func (p pods) runtimeClass(s syncer.Scope, virtual *corev1.Pod) (*nodev1.Runtime
 		return nil, err
 	}
 	return class, nil
+}
+
+// ownClass returns the runtime class of the host for one of the tenant's own, and what the
+// policy allows of that.
+func (p pods) ownClass(s syncer.Scope, name string) (host string, allowed *nodev1.RuntimeClass, err error) {
+	class := &nodev1.RuntimeClass{}
+	err = s.Virtual.Get(s.Context, types.NamespacedName{Name: name}, class)
+	switch {
+	case apierrors.IsNotFound(err):
+		return "", nil, nil
+	case err != nil:
+		return "", nil, fmt.Errorf("cannot get runtime class %s: %w", name, err)
+	}
+	host, allowed = policy.OwnClass(p.options.RuntimeHandlers, class)
+	return host, allowed, nil
+}
+
+// enforced returns what the operator puts into the host pod of a pod, with the classes that
+// the pod names.
+func (p pods) enforced(s syncer.Scope, virtual *corev1.Pod) (translate.Enforced, error) {
+	result := enforced(p.options.Sync.ToHost.Pods)
+	var err error
+	if result.NamedClass, err = p.priorityClass(s, virtual); err != nil {
+		return result, err
+	}
+	if result.RuntimeClassName == "" {
+		result.RuntimeClassName, err = p.hostClass(s, virtual)
+	}
+	return result, err
+}
+
+// hostClass returns the runtime class that the host pod gets instead of the tenant's own, empty
+// to leave it.
+func (p pods) hostClass(s syncer.Scope, virtual *corev1.Pod) (string, error) {
+	name := virtual.Spec.RuntimeClassName
+	if name == nil || *name == "" || len(p.options.RuntimeHandlers) == 0 {
+		return "", nil
+	}
+	host, _, err := p.ownClass(s, *name)
+	return host, err
 }
 
 // priorityClass returns the name of the priority class of the host that a pod names, empty if

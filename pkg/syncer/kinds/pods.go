@@ -88,11 +88,10 @@ func (p pods) fillHost(s syncer.Scope, virtual, host *corev1.Pod) error {
 		Node:                progress(s).Node,
 		SeeksRoom:           progress(s).State == translate.PodSeeksRoom,
 		QuotaScope:          p.options.QuotaScope,
-		Enforced:            enforced(p.options.Sync.ToHost.Pods),
 		PassesLabel:         matches(p.options.Sync.ToHost.Pods.Labels.Allow),
 		PassesAnnotation:    matches(p.options.Sync.ToHost.Pods.Annotations.Allow),
 	}
-	if in.Enforced.NamedClass, err = p.priorityClass(s, virtual); err != nil {
+	if in.Enforced, err = p.enforced(s, virtual); err != nil {
 		return err
 	}
 	// Bare pods stay bare: nothing would create them again.

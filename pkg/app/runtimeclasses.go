@@ -1,0 +1,43 @@
+package app
+
+import (
+	"context"
+	"fmt"
+	"sync"
+
+	nodev1 "k8s.io/api/node/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+
+	"github.com/sublet-dev/sublet/pkg/controlplane/pki"
+	"github.com/sublet-dev/sublet/pkg/policy"
+)
+
+// ownClasses returns how to get a runtime class of the tenant's own that the operator allows,
+// nil if there are none. Few pods name one, so each is read from the store: a class is often
+// created just before its first pod.
+func (a *app) ownClasses() func(ctx context.Context, name string) (*nodev1.RuntimeClass, error) {
+	handlers := a.values.Policies.Pods.RuntimeHandlers
+	if len(handlers) == 0 {
+		return nil
+	}
+	virtual := sync.OnceValues(func() (*kubernetes.Clientset, error) {
+		return kubernetes.NewForConfig(a.controlPlane.ClientConfig(syncerUser, pki.GroupAdmins))
+	})
+	return func(ctx context.Context, name string) (*nodev1.RuntimeClass, error) {
+		client, err := virtual()
+		if err != nil {
+			return nil, err
+		}
+		class, err := client.NodeV1().RuntimeClasses().Get(ctx, name, metav1.GetOptions{})
+		switch {
+		case apierrors.IsNotFound(err):
+			return nil, nil //nolint:nilnil // There is none of that name.
+		case err != nil:
+			return nil, fmt.Errorf("cannot get runtime class %s: %w", name, err)
+		}
+		_, allowed := policy.OwnClass(handlers, class)
+		return allowed, nil
+	}
+}
