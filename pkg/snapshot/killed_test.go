@@ -17,9 +17,17 @@ import (
 const (
 	// killVariable is the variable of the environment with the order of a process.
 	killVariable = "SUBLET_TEST_KILLED_MOVE"
-	// killedObjects is the number of objects: two pages.
-	killedObjects = firstPage + 100
+	// longVariable moves as many objects as a large virtual cluster has.
+	longVariable = "SUBLET_TEST_LONG"
 )
+
+// killedObjects returns the number of objects: two pages, or many.
+func killedObjects() int {
+	if os.Getenv(longVariable) != "" {
+		return 10_000
+	}
+	return firstPage + 100
+}
 
 // killOrder is what a process of [TestKilledMove] has to do.
 type killOrder struct {
@@ -103,7 +111,7 @@ func TestMoveProcess(t *testing.T) {
 	}
 	source, target := order.Source.store(), order.Target.store()
 	if len(order.Before) == 0 {
-		fill(t, source, killedObjects)
+		fill(t, source, killedObjects())
 	} else {
 		checkInterrupted(t, source, target, order.Before)
 	}
@@ -112,7 +120,7 @@ func TestMoveProcess(t *testing.T) {
 		return
 	}
 	before := read(t, source)
-	if diff := cmp.Diff(contentOf(killedObjects), before.values); diff != "" {
+	if diff := cmp.Diff(contentOf(killedObjects()), before.values); diff != "" {
 		t.Errorf("the source was changed:\n%s", diff)
 	}
 	if _, err := newMover(source, target).Run(t.Context()); err != nil {
