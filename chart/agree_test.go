@@ -158,7 +158,7 @@ func TestEveryValueIsRead(t *testing.T) {
 		"policies.networkPolicy.workload.publicEgress.except":                          "[10.0.0.0/8]",
 	}
 	server := []string{"sync.", "networking.", "exportKubeConfig.", "logging.", "controlPlane.proxy.", "controlPlane.backingStore.", "controlPlane.statefulSet.highAvailability.",
-		"controlPlane.statefulSet.autoscaling.",
+		"controlPlane.statefulSet.autoscaling.", "controlPlane.advanced.split.",
 		"controlPlane.advanced.virtualScheduler.",
 		"controlPlane.advanced.hostClient.", "controlPlane.advanced.operator.", "policies.podSecurityStandard", "policies.pods.", "policies.images.",
 		"policies.controlPlane.", "policies.objects.", "policies.streams.", "policies.writes.", "policies.readOnly", "policies.services.", "policies.ingresses.", "policies.endpoints.", "policies.volumes.",

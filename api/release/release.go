@@ -106,6 +106,15 @@ func (r Release) Peer(ordinal int) string { return r.Name + "-peer-" + strconv.I
 // StatefulSet returns the name of the workload that runs the control plane.
 func (r Release) StatefulSet() string { return r.Name }
 
+// Controllers returns the name of the workload that runs the controllers apart from the API.
+// The Service in front of its operator port has the same name.
+func (r Release) Controllers() string { return r.Name + "-controllers" }
+
+// ControllersPod returns the name of the pod with the given ordinal of that workload.
+func (r Release) ControllersPod(ordinal int) string {
+	return r.Controllers() + "-" + strconv.Itoa(ordinal)
+}
+
 // Pod returns the name of the pod with the given ordinal.
 func (r Release) Pod(ordinal int) string { return r.Name + "-" + strconv.Itoa(ordinal) }
 
@@ -158,11 +167,14 @@ func (r Release) Labels() map[string]string {
 	return map[string]string{"app.kubernetes.io/name": "sublet", "app.kubernetes.io/instance": r.Name}
 }
 
+// componentLabel is the label with the part of the release that an object belongs to.
+const componentLabel = "app.kubernetes.io/component"
+
 // ControlPlaneSelector returns the labels by which the chart selects the pods of the
-// control plane.
+// control plane that serve the API.
 func (r Release) ControlPlaneSelector() map[string]string {
 	selector := r.Labels()
-	selector["app.kubernetes.io/component"] = "control-plane"
+	selector[componentLabel] = "control-plane"
 	return selector
 }
 
@@ -171,4 +183,14 @@ func (r Release) DNSSelector() map[string]string {
 	selector := r.Labels()
 	selector["app.kubernetes.io/component"] = "dns"
 	return selector
+}
+
+// ServerPods returns the selector of all pods that run the server.
+func (r Release) ServerPods() *metav1.LabelSelector {
+	return &metav1.LabelSelector{
+		MatchLabels: r.Labels(),
+		MatchExpressions: []metav1.LabelSelectorRequirement{
+			{Key: componentLabel, Operator: metav1.LabelSelectorOpIn, Values: []string{"control-plane", "controllers"}},
+		},
+	}
 }

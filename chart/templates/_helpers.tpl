@@ -1,8 +1,27 @@
 {{- /* The labels by which the Services and the StatefulSet find the pod. They never change. */ -}}
 {{- define "sublet.selector" -}}
+{{- include "sublet.selectorOf" (dict "root" . "component" "control-plane") -}}
+{{- end -}}
+
+{{- /* The same of one of the workloads of the control plane: a dict of root and component. */ -}}
+{{- define "sublet.selectorOf" -}}
 app.kubernetes.io/name: sublet
-app.kubernetes.io/instance: {{ .Release.Name }}
-app.kubernetes.io/component: control-plane
+app.kubernetes.io/instance: {{ .root.Release.Name }}
+app.kubernetes.io/component: {{ .component }}
+{{- end -}}
+
+{{- /* A selector of all pods that run the server. */ -}}
+{{- define "sublet.serverPods" -}}
+{{- if .Values.controlPlane.advanced.split.enabled -}}
+matchLabels:
+  app.kubernetes.io/name: sublet
+  app.kubernetes.io/instance: {{ .Release.Name }}
+matchExpressions:
+  - {key: app.kubernetes.io/component, operator: In, values: [control-plane, controllers]}
+{{- else -}}
+matchLabels:
+  {{- include "sublet.selector" . | nindent 2 }}
+{{- end -}}
 {{- end -}}
 
 {{- /* The number of replicas of the control plane, unless the load decides it. */ -}}
@@ -25,11 +44,11 @@ starts with 1.
 {{- define "sublet.replicasField" -}}
 {{- if .Values.controlPlane.statefulSet.autoscaling.enabled -}}
 {{- $live := lookup "apps/v1" "StatefulSet" .Release.Namespace .Release.Name -}}
-{{- if $live }}
-replicas: {{ int $live.spec.replicas }}
+{{- if $live -}}
+{{ int $live.spec.replicas }}
 {{- end -}}
-{{- else }}
-replicas: {{ include "sublet.replicas" . }}
+{{- else -}}
+{{ include "sublet.replicas" . }}
 {{- end -}}
 {{- end -}}
 
@@ -132,6 +151,7 @@ StatefulSet: a restart of one while others leave would cost the store its majori
 {{- $_ := unset $values.controlPlane.backingStore.etcd.embedded "forceNewCluster" -}}
 {{- /* Replicas read it from the file when it changes. */ -}}
 {{- $_ := unset $values.controlPlane.advanced "authentication" -}}
+{{- $_ := unset $values.controlPlane.advanced.split "replicas" -}}
 {{- /* A HorizontalPodAutoscaler concerns the host alone. */ -}}
 {{- if not $values.controlPlane.statefulSet.autoscaling.targetRequestsPerSecond -}}
 {{- $_ := unset $values.controlPlane.statefulSet "autoscaling" -}}
@@ -179,10 +199,11 @@ StatefulSet: a restart of one while others leave would cost the store its majori
 {{- /*
 The affinity of users, with the expressions above in every required node term:
 terms are alternatives, so each of them has to keep those nodes out. Several replicas prefer
-nodes of their own, unless users have set an anti-affinity.
+nodes of their own, unless users have set an anti-affinity. The context is a dict of root and
+component.
 */ -}}
 {{- define "sublet.affinity" -}}
-{{- $affinity := deepCopy (.Values.controlPlane.statefulSet.scheduling.affinity | default dict) -}}
+{{- $affinity := deepCopy (.root.Values.controlPlane.statefulSet.scheduling.affinity | default dict) -}}
 {{- $node := $affinity.nodeAffinity | default dict -}}
 {{- $required := $node.requiredDuringSchedulingIgnoredDuringExecution | default dict -}}
 {{- $terms := list -}}
@@ -192,7 +213,7 @@ nodes of their own, unless users have set an anti-affinity.
 {{- end -}}
 {{- $_ := set $node "requiredDuringSchedulingIgnoredDuringExecution" (set $required "nodeSelectorTerms" $terms) -}}
 {{- if not $affinity.podAntiAffinity -}}
-{{- $term := dict "topologyKey" "kubernetes.io/hostname" "labelSelector" (dict "matchLabels" (fromYaml (include "sublet.selector" .))) -}}
+{{- $term := dict "topologyKey" "kubernetes.io/hostname" "labelSelector" (dict "matchLabels" (fromYaml (include "sublet.selectorOf" .))) -}}
 {{- $preferred := list (dict "weight" 100 "podAffinityTerm" $term) -}}
 {{- $_ := set $affinity "podAntiAffinity" (dict "preferredDuringSchedulingIgnoredDuringExecution" $preferred) -}}
 {{- end -}}
@@ -231,6 +252,9 @@ label.
 {{- $problems := include "sublet.missing" . -}}
 {{- if not $problems -}}
 {{- $problems = include "sublet.combinations" . -}}
+{{- if and .Values.controlPlane.advanced.split.enabled (gt (len .Release.Name) 40) -}}
+{{- fail (printf "the name of the release is %q: with controlPlane.advanced.split.enabled it must have at most 40 characters" .Release.Name) -}}
+{{- end -}}
 {{- end -}}
 {{- with $problems -}}
 {{- $count := splitList "\n" . | len -}}

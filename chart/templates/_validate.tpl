@@ -176,6 +176,9 @@
     "controlPlane.advanced.audit.log.enabled"
     "controlPlane.advanced.audit.webhook"
     "controlPlane.advanced.audit.webhook.secret"
+    "controlPlane.advanced.split"
+    "controlPlane.advanced.split.enabled"
+    "controlPlane.advanced.split.replicas"
     "controlPlane.advanced.encryption"
     "controlPlane.advanced.encryption.enabled"
     "controlPlane.advanced.encryption.keySecret"
@@ -453,6 +456,15 @@
 {{- if and $v.controlPlane.statefulSet.autoscaling.enabled $v.controlPlane.statefulSet.autoscaling.targetMemoryUtilizationPercentage (or (eq (toString (get ($v.controlPlane.statefulSet.resources.requests | default dict) "memory" | default (get ($v.controlPlane.statefulSet.resources.limits | default dict) "memory"))) "") (le (include "sublet.quantity" (get ($v.controlPlane.statefulSet.resources.requests | default dict) "memory" | default (get ($v.controlPlane.statefulSet.resources.limits | default dict) "memory")) | float64) 0.0)) -}}
 {{- $problems = append $problems (printf "controlPlane.statefulSet.autoscaling.targetMemoryUtilizationPercentage: Invalid value: %s: is a percentage of controlPlane.statefulSet.resources.requests.memory, which is neither set nor has a limit; set that, or this to 0" (get $v.controlPlane.statefulSet.autoscaling "targetMemoryUtilizationPercentage" | toJson)) -}}
 {{- end -}}
+{{- if and $v.controlPlane.advanced.split.enabled (not (or $v.controlPlane.backingStore.etcd.external.enabled $v.controlPlane.backingStore.database.external.enabled)) -}}
+{{- $problems = append $problems (printf "controlPlane.advanced.split.enabled: Invalid value: %s: both workloads use the store, and etcd.embedded and database.embedded are inside of one; use etcd.external or database.external, or set this to false" (get $v.controlPlane.advanced.split "enabled" | toJson)) -}}
+{{- end -}}
+{{- if and $v.controlPlane.advanced.split.enabled (or $v.controlPlane.backingStore.moveFrom.etcd.embedded.enabled $v.controlPlane.backingStore.moveFrom.etcd.external.enabled $v.controlPlane.backingStore.moveFrom.database.embedded.enabled $v.controlPlane.backingStore.moveFrom.database.external.enabled) -}}
+{{- $problems = append $problems (printf "controlPlane.advanced.split.enabled: Invalid value: %s: a store below controlPlane.backingStore.moveFrom is enabled, and one workload moves it; move first, then set this to true" (get $v.controlPlane.advanced.split "enabled" | toJson)) -}}
+{{- end -}}
+{{- if and $v.controlPlane.advanced.split.enabled $v.controlPlane.backingStore.backup.restoreFrom -}}
+{{- $problems = append $problems (printf "controlPlane.advanced.split.enabled: Invalid value: %s: controlPlane.backingStore.backup.restoreFrom is set, and one workload restores; restore first, then set this to true" (get $v.controlPlane.advanced.split "enabled" | toJson)) -}}
+{{- end -}}
 {{- if and $v.controlPlane.advanced.virtualScheduler.enabled (or (not $v.sync.fromHost.nodes.enabled) (and (not $v.sync.fromHost.nodes.selector.all) (not $v.sync.fromHost.nodes.selector.labels))) -}}
 {{- $problems = append $problems (printf "controlPlane.advanced.virtualScheduler.enabled: Invalid value: %s: the virtual scheduler needs nodes to choose from; set sync.fromHost.nodes.enabled to true, and either sync.fromHost.nodes.selector.all to true or sync.fromHost.nodes.selector.labels, or set this to false" (get $v.controlPlane.advanced.virtualScheduler "enabled" | toJson)) -}}
 {{- end -}}
@@ -558,8 +570,8 @@
 {{- if include "sublet.exportedTwice" $ -}}
 {{- $problems = append $problems (printf "exportKubeConfig.additionalSecrets: Invalid value: %s: each Secret needs a name, and a name and namespace of its own, also next to exportKubeConfig.secret" (get $v.exportKubeConfig "additionalSecrets" | toJson)) -}}
 {{- end -}}
-{{- if and $v.controlPlane.backingStore.backup.enabled (gt (int (ternary $v.controlPlane.statefulSet.autoscaling.maxReplicas (ternary $v.controlPlane.statefulSet.highAvailability.replicas 1 $v.controlPlane.statefulSet.highAvailability.enabled) $v.controlPlane.statefulSet.autoscaling.enabled)) 1) (not (has "ReadWriteMany" $v.controlPlane.backingStore.backup.volumeClaim.accessModes)) -}}
-{{- $problems = append $problems (printf "controlPlane.backingStore.backup.volumeClaim.accessModes: Invalid value: %s: controlPlane.statefulSet.highAvailability.replicas or controlPlane.statefulSet.autoscaling.maxReplicas is more than 1, and each replica mounts the claim of the backups; set [ReadWriteMany] and a storageClass that has it" (get $v.controlPlane.backingStore.backup.volumeClaim "accessModes" | toJson)) -}}
+{{- if and $v.controlPlane.backingStore.backup.enabled (ternary (gt (int $v.controlPlane.advanced.split.replicas) 1) (gt (int (ternary $v.controlPlane.statefulSet.autoscaling.maxReplicas (ternary $v.controlPlane.statefulSet.highAvailability.replicas 1 $v.controlPlane.statefulSet.highAvailability.enabled) $v.controlPlane.statefulSet.autoscaling.enabled)) 1) $v.controlPlane.advanced.split.enabled) (not (has "ReadWriteMany" $v.controlPlane.backingStore.backup.volumeClaim.accessModes)) -}}
+{{- $problems = append $problems (printf "controlPlane.backingStore.backup.volumeClaim.accessModes: Invalid value: %s: controlPlane.statefulSet.highAvailability.replicas, controlPlane.statefulSet.autoscaling.maxReplicas or controlPlane.advanced.split.replicas is more than 1, and each replica mounts the claim of the backups; set [ReadWriteMany] and a storageClass that has it" (get $v.controlPlane.backingStore.backup.volumeClaim "accessModes" | toJson)) -}}
 {{- end -}}
 {{- if and (not $v.controlPlane.backingStore.backup.enabled) $v.controlPlane.backingStore.backup.restoreFrom -}}
 {{- $problems = append $problems (printf "controlPlane.backingStore.backup.restoreFrom: Invalid value: %s: controlPlane.backingStore.backup.enabled is false, so there is no claim to restore from; set that to true, or leave this out" (get $v.controlPlane.backingStore.backup "restoreFrom" | toJson)) -}}

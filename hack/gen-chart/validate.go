@@ -41,7 +41,7 @@ func conditions() map[string]string {
 			`(include "sublet.quotaNeedsDefaults" $)`,
 		"class-without-claim": "and (not " + claim + ".enabled) " + claim + ".storageClass",
 		"no-size":             `le (include "sublet.quantity" ` + claim + ".size | float64) 0.0",
-		"backup-of-replicas": "and " + backup + ".enabled " + severalReplicas() + " " +
+		"backup-of-replicas": "and " + backup + ".enabled " + severalBackupReplicas() + " " +
 			"(not (has \"ReadWriteMany\" " + backup + ".volumeClaim.accessModes))",
 		"restore-without-backup": "and (not " + backup + ".enabled) " + backup + ".restoreFrom",
 		"restore-of-replicas":    "and " + backup + ".restoreFrom " + severalReplicas(),
@@ -61,8 +61,8 @@ func conditions() map[string]string {
 	maps.Copy(all, autoscalingConditions())
 	maps.Copy(all, accessConditions())
 	maps.Copy(all, customResourceConditions())
-	maps.Copy(all, accessConditions())
 	maps.Copy(all, networkingConditions())
+	maps.Copy(all, splitConditions())
 	var greater []string
 	for _, name := range v1alpha1.LimitedResources() {
 		all["request-over-limit-"+string(name)] = overLimit(resources, name)

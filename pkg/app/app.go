@@ -44,6 +44,9 @@ func Run(ctx context.Context, options Options) error {
 	if err != nil {
 		return err
 	}
+	if err := checkSplit(options, values); err != nil {
+		return err
+	}
 	limit, err := prepareProcess(values.Logging)
 	if err != nil {
 		return err
@@ -254,11 +257,15 @@ func (a *app) parts() []lifecycle.Part {
 	if a.backups != nil {
 		parts = append(parts, lifecycle.Part{Name: "backups", Run: a.backups.Run, Leader: true})
 	}
-	return append(parts, lifecycle.Part{Name: "record of the leader", Run: a.recordTerm, Leader: true},
+	parts = append(parts, lifecycle.Part{Name: "record of the leader", Run: a.recordTerm, Leader: true},
 		lifecycle.Part{Name: "controllers", Run: a.controlPlane.RunControllers, Leader: true},
 		lifecycle.Part{Name: "encryption", Run: a.controlPlane.RunEncryption, Leader: true},
 		lifecycle.Part{Name: "collector of finished pods", Run: a.runPodGC, Leader: true},
 		lifecycle.Part{Name: "syncing", Run: a.runSyncing, Leader: true})
+	if !a.options.canLead() {
+		return withoutLeaderParts(parts)
+	}
+	return parts
 }
 
 // report returns the health of all parts.

@@ -19,7 +19,7 @@ type scaling struct {
 
 // newReporter returns what counts the requests of this replica, nil if they do not count.
 func (a *app) newReporter() *autoscale.Reporter {
-	if !a.values.ControlPlane.StatefulSet.Autoscaling.CountsRequests() {
+	if !a.values.ControlPlane.StatefulSet.Autoscaling.CountsRequests() || !a.options.servesAPI() {
 		return nil
 	}
 	return &autoscale.Reporter{Replica: a.options.identity().Pod, Store: a.storeClient, Clock: clock.RealClock{}}
@@ -38,7 +38,7 @@ func (a *app) countRequest() func() {
 
 // buildScaler builds what scales the control plane while this replica leads.
 func (a *app) buildScaler() error {
-	if a.scaling.reporter == nil {
+	if !a.values.ControlPlane.StatefulSet.Autoscaling.CountsRequests() || !a.options.canLead() {
 		return nil
 	}
 	client, err := kubernetes.NewForConfig(a.limiter.Wrap(a.leaderHost))
@@ -78,11 +78,12 @@ func (a *app) livePods() (pods []string, ok bool) {
 
 // parts returns what runs.
 func (s scaling) parts() []lifecycle.Part {
-	if s.reporter == nil {
-		return nil
+	var parts []lifecycle.Part
+	if s.reporter != nil {
+		parts = append(parts, lifecycle.Part{Name: "rate of requests", Run: s.reporter.Run})
 	}
-	return []lifecycle.Part{
-		{Name: "rate of requests", Run: s.reporter.Run},
-		{Name: "autoscaling", Run: s.scaler.Run, Leader: true},
+	if s.scaler != nil {
+		parts = append(parts, lifecycle.Part{Name: "autoscaling", Run: s.scaler.Run, Leader: true})
 	}
+	return parts
 }

@@ -3,7 +3,6 @@ package app
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"net"
@@ -81,8 +80,13 @@ func (a *app) build(ctx context.Context) error {
 	if pods.client, err = kubernetes.NewForConfig(a.controlPlane.ClientConfig(nodeProxyUser, pki.GroupAdmins)); err != nil {
 		return err
 	}
-	if err := errors.Join(a.buildDefinitions(), a.buildDNS()); err != nil {
+	if err := a.buildDefinitions(); err != nil {
 		return err
+	}
+	if a.options.servesAPI() {
+		if err := a.buildDNS(); err != nil {
+			return err
+		}
 	}
 	a.buildReplicas()
 	if err := a.buildSecrets(); err != nil {
@@ -104,7 +108,7 @@ func (a *app) controlPlaneConfig() controlplane.Config {
 		Storage:             a.store,
 		PKI:                 a.bundle,
 		Listener:            a.listener,
-		AdvertiseAddress:    net.ParseIP(cmp.Or(a.options.AdvertiseAddress, a.options.BindAddress)),
+		AdvertiseAddress:    a.options.advertiseAddress(),
 		ServiceCIDR:         a.facts.ServiceCIDR,
 		KubernetesServiceIP: net.ParseIP(a.facts.ServiceIP),
 		DNSServiceIP:        net.ParseIP(a.facts.DNSServiceIP),

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	apilabels "k8s.io/apimachinery/pkg/labels"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/util/retry"
 
@@ -98,7 +99,7 @@ func (r *rotation) run(ctx context.Context) error {
 			"tokens stay valid. Take the new kubeconfig from Secret %s/%s, and call this again with --finish after %s.\n",
 			r.release.Namespace, r.release.Kubeconfig(), time.Now().Add(pki.TenantValidity).Format(time.DateOnly))
 	}
-	rollout := fmt.Sprintf("kubectl -n %s rollout restart statefulset %s", r.release.Namespace, r.release.StatefulSet())
+	rollout := fmt.Sprintf("kubectl -n %s rollout restart statefulset -l %s", r.release.Namespace, apilabels.FormatLabels(r.release.Labels()))
 	if r.restart && isServerContainer() {
 		fmt.Fprintln(r.out, "Restarting the control plane. Other replicas, if there are any, restart with: "+rollout)
 		return syscall.Kill(1, syscall.SIGTERM)

@@ -42,6 +42,7 @@ func Command() *cobra.Command {
 	flags.IntVar(&options.OperatorPort, "operator-port", -1, "port of probes, metrics and /syncz for operators of the host; -1 switches it off")
 	flags.StringVar(&options.PodName, "pod-name", os.Getenv("POD_NAME"), "pod of this process; empty means that it runs outside of a pod")
 	flags.StringVar(&options.PodUID, "pod-uid", os.Getenv("POD_UID"), "UID of the pod of this process")
+	flags.StringSliceVar(&options.Parts, "parts", allParts(), "what this process runs: api, or controllers,syncer,scheduler, or all of them")
 	flags.StringVar(&options.AdvertiseAddress, "advertise-address", os.Getenv("POD_IP"), "IP address at which pods reach this process")
 	flags.StringToStringVar(&options.PeerAddresses, "peer-addresses", nil,
 		"addresses of the members of the store, as pod=host:port; they replace the names of the pods outside of a host cluster")

@@ -194,7 +194,7 @@ func (a *app) newOperatorPort(ctx context.Context) (*operator.Server, error) {
 func (a *app) buildHealth() error {
 	service := a.names.Operator() + "." + a.names.Namespace
 	names := pki.Names{
-		DNS: []string{"localhost", a.names.Operator(), service, service + ".svc"},
+		DNS: []string{"localhost", a.names.Operator(), service, service + ".svc", a.names.Controllers() + "." + a.names.Namespace + ".svc"},
 		IPs: []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback},
 	}
 	if ip := net.ParseIP(a.options.AdvertiseAddress); ip != nil {

@@ -40,6 +40,8 @@ type Options struct {
 	// PodName and PodUID are the pod of the process. Empty means that it runs
 	// outside of a pod.
 	PodName, PodUID string
+	// Parts are what the process runs. Empty means all: see [allParts].
+	Parts []string
 	// AdvertiseAddress is the address at which pods reach this process: the
 	// endpoint of the virtual Service kubernetes.
 	AdvertiseAddress string
@@ -68,6 +70,9 @@ func (o *Options) Validate() error {
 	if (o.PodName == "") != (o.PodUID == "") {
 		errs = append(errs, errors.New("--pod-name and --pod-uid must both be set or both be empty"))
 	}
+	if err := o.checkParts(); err != nil {
+		errs = append(errs, err)
+	}
 	for flag, value := range map[string]string{"--bind-address": o.BindAddress, "--advertise-address": o.AdvertiseAddress} {
 		if value != "" && net.ParseIP(value) == nil {
 			errs = append(errs, fmt.Errorf("%s: %q is not an IP address", flag, value))
@@ -90,6 +95,9 @@ func (o *Options) identity() host.Identity {
 }
 
 func (o *Options) apiAddress() string {
+	if !o.servesAPI() {
+		return net.JoinHostPort(loopbackAddress, strconv.Itoa(o.Port))
+	}
 	return net.JoinHostPort(o.BindAddress, strconv.Itoa(o.Port))
 }
 

@@ -91,7 +91,7 @@ func (a *app) observeReplicas(count int) {
 }
 
 // listReplicas returns the names of the pods of all replicas, as many as the StatefulSet is
-// to have now.
+// to have now. If the controllers run apart, their pods follow.
 func (a *app) listReplicas() []string {
 	count := a.replicas()
 	if a.desired != nil {
@@ -102,6 +102,11 @@ func (a *app) listReplicas() []string {
 	var names []string
 	for ordinal := range count {
 		names = append(names, a.names.Pod(ordinal))
+	}
+	if split := a.values.ControlPlane.Advanced.Split; split.Enabled {
+		for ordinal := range int(split.Replicas) {
+			names = append(names, a.names.ControllersPod(ordinal))
+		}
 	}
 	return names
 }

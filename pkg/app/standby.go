@@ -95,9 +95,9 @@ func (a *app) standBy(ctx context.Context) error {
 	return failure
 }
 
-// hasWarmFollowers reports whether followers keep the caches of all kinds.
+// hasWarmFollowers reports whether this replica keeps the caches of all kinds while it follows.
 func (a *app) hasWarmFollowers() bool {
-	return a.values.ControlPlane.StatefulSet.HighAvailability.StandbyCaches
+	return a.options.canLead() && a.values.ControlPlane.StatefulSet.HighAvailability.StandbyCaches
 }
 
 // syncFromStandby syncs for one term of the leader with the session on standby.

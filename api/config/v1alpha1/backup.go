@@ -54,15 +54,16 @@ func backupCombinations() []Combination {
 	const claim = backingStorePath + "backup.volumeClaim."
 	const replicas = "controlPlane.statefulSet.highAvailability.replicas"
 	const several = replicas + " or " + autoscalingPath + "maxReplicas is more than 1"
+	const writers = replicas + ", " + autoscalingPath + "maxReplicas or " + splitPath + "replicas is more than 1"
 	return []Combination{
 		{
 			Name: "backup-of-replicas", Path: claim + "accessModes",
-			With: []string{backingStorePath + "backup.enabled", replicas, autoscalingPath + "maxReplicas"},
-			Detail: several + ", and each replica mounts the claim of the backups; " +
+			With: []string{backingStorePath + "backup.enabled", replicas, autoscalingPath + "maxReplicas", splitPath + "replicas"},
+			Detail: writers + ", and each replica mounts the claim of the backups; " +
 				"set [ReadWriteMany] and a storageClass that has it",
 			Violated: func(c *Config) bool {
 				b := c.ControlPlane.BackingStore.Backup
-				return b.Enabled && c.ControlPlane.StatefulSet.MaxReplicas() > 1 &&
+				return b.Enabled && c.ControlPlane.BackupReplicas() > 1 &&
 					!slices.Contains(b.VolumeClaim.AccessModes, corev1.ReadWriteMany)
 			},
 		},

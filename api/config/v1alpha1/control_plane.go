@@ -228,6 +228,8 @@ type ControlPlaneAdvanced struct {
 	Authentication Authentication `json:"authentication"`
 	// Audit log of the virtual API server.
 	Audit Audit `json:"audit"`
+	// API and controllers in workloads of their own.
+	Split Split `json:"split"`
 	// Encryption of what the store keeps.
 	Encryption Encryption `json:"encryption"`
 	// ServiceAccount RELEASE of the control plane on the host.

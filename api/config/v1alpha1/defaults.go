@@ -63,6 +63,7 @@ func defaultControlPlane() ControlPlane {
 		Advanced: ControlPlaneAdvanced{
 			VirtualScheduler: VirtualScheduler{HostUsage: true},
 			HostClient:       HostClient{RequestsPerSecond: 400, Burst: 2000, BytesPerSecond: resource.MustParse("16Mi")},
+			Split:            Split{Replicas: 1},
 			Encryption:       defaultEncryption(),
 			Authentication:   Authentication{JWT: []JWTAuthenticator{}},
 			Audit:            defaultAudit(),

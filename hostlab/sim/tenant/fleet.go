@@ -132,13 +132,14 @@ func (f *Fleet) createNode(ctx context.Context) error {
 	return nil
 }
 
-// Apply applies the StatefulSet as the chart renders it now. [Release.Upgrade] applies
+// Apply applies each StatefulSet as the chart renders it now. [Release.Upgrade] applies
 // all else.
 func (f *Fleet) Apply(ctx context.Context) error {
 	writer, err := newApplier(f.release.host.Config(), f.release.Namespace())
 	if err != nil {
 		return err
 	}
+	applied := 0
 	for _, object := range f.release.objects {
 		if object.GetKind() != "StatefulSet" {
 			continue
@@ -154,9 +155,15 @@ func (f *Fleet) Apply(ctx context.Context) error {
 		if err := removeMounts(object); err != nil {
 			return err
 		}
-		return writer.apply(ctx, object)
+		if err := writer.apply(ctx, object); err != nil {
+			return err
+		}
+		applied++
 	}
-	return errors.New("the chart renders no StatefulSet")
+	if applied == 0 {
+		return errors.New("the chart renders no StatefulSet")
+	}
+	return nil
 }
 
 // removeMounts removes the mounts of the volumes that a fleet does not have.
@@ -316,10 +323,10 @@ func (f *Fleet) newReplica(ctx context.Context, pod *corev1.Pod) (*Replica, erro
 	server := newServer(f.release, dir)
 	server.port, server.operator = port, net.JoinHostPort("127.0.0.1", probes)
 	server.configure = func(config []byte) []byte { return f.options.Config(pod.Name, config) }
-	server.arguments = append([]string{
+	server.arguments = slices.Concat([]string{
 		"--pod-name", pod.Name, "--pod-uid", string(pod.UID), "--advertise-address", f.address(pod.Name),
 		"--operator-port", probes,
-	}, f.options.Arguments(pod.Name)...)
+	}, partsOf(pod), f.options.Arguments(pod.Name))
 	if err := server.start(); err != nil {
 		return nil, fmt.Errorf("cannot start the process of pod %s: %w", pod.Name, err)
 	}
@@ -331,6 +338,11 @@ func (f *Fleet) newReplica(ctx context.Context, pod *corev1.Pod) (*Replica, erro
 func (f *Fleet) address(pod string) string {
 	ordinal, _ := strconv.Atoi(strings.TrimPrefix(pod, f.release.Name()+"-"))
 	return "172.31.0." + strconv.Itoa(ordinal+1)
+}
+
+// partsOf returns the argument with the parts of the server that a pod runs, if it has one.
+func partsOf(pod *corev1.Pod) []string {
+	return slices.DeleteFunc(slices.Clone(pod.Spec.Containers[0].Args), func(arg string) bool { return !strings.HasPrefix(arg, "--parts=") })
 }
 
 func (r *Replica) isGone() bool {

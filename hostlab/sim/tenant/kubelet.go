@@ -47,7 +47,7 @@ func (f *Fleet) run(ctx context.Context) {
 // reconcile does for each pod what is due.
 func (f *Fleet) reconcile(ctx context.Context) error {
 	names := release.Release{Name: f.release.Name(), Namespace: f.release.Namespace()}
-	selector := metav1.FormatLabelSelector(&metav1.LabelSelector{MatchLabels: names.ControlPlaneSelector()})
+	selector := metav1.FormatLabelSelector(names.ServerPods())
 	pods, err := f.client.CoreV1().Pods(names.Namespace).List(ctx, metav1.ListOptions{LabelSelector: selector, ResourceVersion: "0"})
 	if err != nil {
 		return fmt.Errorf("cannot list the pods of the control plane: %w", err)
