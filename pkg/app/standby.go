@@ -131,7 +131,7 @@ func (a *app) syncWith(ctx context.Context, held *heldSession) error {
 		return nil
 	}
 	parts := append([]lifecycle.Part{{Name: "syncer", Run: engine}}, a.termParts(held.session)...)
-	return lifecycle.Run(ctx, parts, nil)
+	return lifecycle.RunTerm(ctx, parts)
 }
 
 // recordTerm writes the record of the leader, and ends the term when there is a successor.

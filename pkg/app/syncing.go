@@ -124,7 +124,7 @@ func (a *app) syncAlone(ctx context.Context) error {
 	defer a.hostFirst.set(nil)
 	defer a.health.add(s.engine.Checks)()
 	parts := append([]lifecycle.Part{{Name: "syncer", Run: s.engine.Run}}, a.termParts(s)...)
-	return lifecycle.Run(ctx, parts, nil)
+	return lifecycle.RunTerm(ctx, parts)
 }
 
 // termParts returns what runs next to the engine for one term of the leader.

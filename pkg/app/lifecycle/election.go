@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"k8s.io/client-go/tools/leaderelection"
@@ -53,11 +54,12 @@ func (e *Election) Holds() bool {
 	return e.alone || e.lock != nil && e.lock.isHeld()
 }
 
-// run runs the parts for each term until ctx ends. It fails if a part does; the
-// loss of the lease only ends the term.
+// run runs the parts for each term until ctx ends. It fails if a part does while this replica
+// leads. The loss of the lease only ends the term, however long its parts take to stop and
+// whatever they return.
 func (e *Election) run(ctx context.Context, parts []Part) error {
 	if e == nil {
-		return runInOrder(ctx, parts)
+		return runInOrder(ctx, parts, stopTimeout)
 	}
 	e.setDefaults()
 	current, err := e.runAlone(ctx, parts)
@@ -145,6 +147,7 @@ type term struct {
 	stop context.CancelFunc
 	done chan struct{} // closed when the parts have stopped
 	err  error
+	lost atomic.Bool // whether this replica had to stop them, as it has no lease
 }
 
 // startTerm starts the parts. They stop when ctx ends.
@@ -154,25 +157,31 @@ func startTerm(ctx context.Context, parts []Part) *term {
 	go func() {
 		defer close(t.done)
 		defer stop()
-		t.err = runInOrder(ctx, parts)
+		t.err = RunTerm(ctx, parts)
 	}()
 	return t
 }
 
-// end stops the parts and waits for them.
-func (t *term) end() error {
+// lose stops the parts, as this replica has no lease.
+func (t *term) lose() {
+	t.lost.Store(true)
 	t.stop()
-	<-t.done
-	return t.failure()
 }
 
 // failure returns why a term that is over ends the process.
 func (t *term) failure() error {
-	if errors.Is(t.err, ErrTermEnded) && !errors.Is(t.err, errNotStopped) {
+	switch {
+	case errors.Is(t.err, ErrTermEnded):
 		klog.InfoS("Another replica leads, following")
 		return nil
+	case t.lost.Load():
+		if t.err != nil {
+			klog.ErrorS(t.err, "A leader part failed when the lease was lost")
+		}
+		return nil
+	default:
+		return t.err
 	}
-	return t.err
 }
 
 // attempt is one try to get the lease.
@@ -235,7 +244,9 @@ func (e *Election) runTerm(ctx context.Context, parts []Part, current *term) err
 	}
 	e.setAlone(false)
 	if current != nil {
-		return current.end()
+		current.lose()
+		<-current.done
+		return current.failure()
 	}
 	return nil
 }
@@ -247,8 +258,12 @@ func (e *Election) lead(ctx, held context.Context, parts []Part, current *term) 
 	if current == nil {
 		current = startTerm(ctx, parts)
 	}
-	defer context.AfterFunc(held, current.stop)()
+	defer context.AfterFunc(held, current.lose)()
 	<-current.done
+	// After a pause of the process, parts may fail before the elector looks at its clock.
+	if ctx.Err() == nil && !e.lock.isHeld() {
+		current.lost.Store(true)
+	}
 	err := current.failure()
 	if err == nil && ctx.Err() == nil {
 		klog.InfoS("Lost the lease, following", "identity", e.Lock.Identity())

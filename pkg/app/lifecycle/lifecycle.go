@@ -59,11 +59,18 @@ func Run(ctx context.Context, parts []Part, election *Election) error {
 			return election.run(ctx, leader)
 		}})
 	}
-	return runInOrder(ctx, everywhere)
+	return runInOrder(ctx, everywhere, stopTimeout)
 }
 
-// runInOrder starts the parts one after another and stops them in reverse.
-func runInOrder(ctx context.Context, parts []Part) error {
+// RunTerm runs parts of one term of the leader, as Run does. It waits without a limit until they
+// have stopped: those of the next term must not run at the same time.
+func RunTerm(ctx context.Context, parts []Part) error {
+	return runInOrder(ctx, parts, 0)
+}
+
+// runInOrder starts the parts one after another and stops them in reverse. They have the
+// timeout to stop, 0 for no limit.
+func runInOrder(ctx context.Context, parts []Part, timeout time.Duration) error {
 	// The parts outlive ctx, so that each can be stopped in its turn.
 	base := context.WithoutCancel(ctx)
 	done := make(chan result, len(parts))
@@ -83,7 +90,7 @@ func runInOrder(ctx context.Context, parts []Part) error {
 			return r.failure()
 		}
 	}()
-	return errors.Join(cause, stopInReverse(started, cause))
+	return errors.Join(cause, stopInReverse(started, cause, timeout))
 }
 
 // awaitReady waits until part is ready. stop is true if no further part may start:
@@ -132,14 +139,16 @@ func start(ctx context.Context, part Part, done chan<- result) running {
 	return running{name: part.Name, cancel: cancel, stopped: stopped, err: failure, grace: part.Grace}
 }
 
-// stopInReverse cancels the parts from the last to the first and waits for each.
-// An error of a part that stops counts only if nothing failed before.
-func stopInReverse(started []running, cause error) error {
-	timeout := stopTimeout
-	for _, r := range started {
-		timeout += r.grace
+// stopInReverse cancels the parts from the last to the first and waits for each, until the
+// timeout unless it is 0. An error of a part that stops counts only if nothing failed before.
+func stopInReverse(started []running, cause error, timeout time.Duration) error {
+	var deadline <-chan time.Time
+	if timeout > 0 {
+		for _, r := range started {
+			timeout += r.grace
+		}
+		deadline = time.After(timeout)
 	}
-	deadline := time.After(timeout)
 	var errs []error
 	for i, r := range slices.Backward(started) {
 		begin := time.Now()
@@ -155,6 +164,9 @@ func stopInReverse(started []running, cause error) error {
 				rest.cancel()
 			}
 			return errors.Join(append(errs, fmt.Errorf("%s %w within %s", r.name, errNotStopped, timeout))...)
+		}
+		if took := time.Since(begin); took > stopTimeout {
+			klog.InfoS("A part has stopped late", "part", r.name, "duration", took)
 		}
 	}
 	return errors.Join(errs...)
