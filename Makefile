@@ -39,7 +39,7 @@ bin/sublet:
 
 .PHONY: demo
 demo: build ## A virtual cluster on a throw-away host, no root (ARGS=--once checks and ends)
-	$(GO) run ./hack/demo $(ARGS)
+	$(GO) run -ldflags '$(call version_flags,k8s.io/component-base/version)' ./hack/demo $(ARGS)
 
 .PHONY: test
 test: build databases ## Everything that can be tested without root

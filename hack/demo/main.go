@@ -1,6 +1,6 @@
 // Command demo shows Sublet on a machine that has only Go. It starts a throw-away host
-// with simulated nodes in this process, and installs the chart on it with its default
-// values. The server is a process of its own.
+// with simulated nodes in this process. It uses the command line on it as everybody does: "sublet
+// create" and "sublet connect". No container can run there, so the server is a process of its own.
 //
 // It shows the nodes of both sides and runs a Deployment in the virtual cluster. It
 // prints the duration of each step and what to try, and stays until Ctrl-C. With --once
@@ -13,12 +13,15 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
 
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/tools/clientcmd"
 
 	"github.com/sublet-dev/sublet/hostlab/sim"
 	"github.com/sublet-dev/sublet/hostlab/sim/tenant"
@@ -30,6 +33,8 @@ const (
 	namespace = "tenant-demo"
 	nodes     = 3
 	replicas  = 3
+	// hostContext is the context of the host in its kubeconfig.
+	hostContext = "sim"
 )
 
 // stepTimeout is far above what any step takes on a slow machine.
@@ -37,13 +42,11 @@ const stepTimeout = time.Minute
 
 func main() {
 	once := flag.Bool("once", false, "check what is shown, then end")
-	chart := flag.String("chart", "chart", "folder of the chart")
+	sublet := flag.String("sublet", filepath.Join("bin", "sublet"), "the binary of the command line")
 	server := flag.String("server", filepath.Join("bin", "sublet-server"), "the server's binary")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	err := run(ctx, os.Stdout, *once, tenant.Options{
-		Chart: *chart, Server: *server, Release: release, Namespace: namespace,
-	})
+	err := run(ctx, os.Stdout, options{once: *once, sublet: *sublet, server: *server})
 	stop()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "demo:", err)
@@ -51,17 +54,27 @@ func main() {
 	}
 }
 
+// options are the flags.
+type options struct {
+	// once ends the demo after its checks.
+	once bool
+	// sublet and server are the paths of the binaries.
+	sublet, server string
+}
+
 // demo is what the steps build up.
 type demo struct {
 	out     io.Writer
-	options tenant.Options
+	options options
 	dir     string
+	// kubeconfig is the file that the command line uses. It begins with a context of the host.
+	kubeconfig string
+	// port serves the virtual API on this machine.
+	port string
 
-	host       *sim.Host
-	release    *tenant.Release
-	server     *tenant.Server
-	virtual    kubernetes.Interface
-	kubeconfig struct{ host, virtual string }
+	host    *sim.Host
+	server  *tenant.Server
+	virtual kubernetes.Interface
 }
 
 // step is one line of the demo. Its result is what there is to say about it.
@@ -70,7 +83,7 @@ type step struct {
 	run  func(context.Context) (string, error)
 }
 
-func run(ctx context.Context, out io.Writer, once bool, o tenant.Options) error {
+func run(ctx context.Context, out io.Writer, o options) error {
 	dir, err := os.MkdirTemp("", "sublet-demo-")
 	if err != nil {
 		return fmt.Errorf("cannot make a temporary folder: %w", err)
@@ -88,13 +101,14 @@ func run(ctx context.Context, out io.Writer, once bool, o tenant.Options) error 
 
 	steps := []step{
 		{"start a throw-away host", d.startHost},
-		{"install the chart", d.install},
-		{"start the virtual cluster", d.startServer},
+		{"create a virtual cluster: sublet create " + release, d.create},
+		{"start its control plane", d.startServer},
+		{"use it with kubectl: sublet connect " + release, d.connect},
 		{"show the host's nodes as virtual nodes", d.showNodes},
 		{"run a Deployment in the virtual cluster", d.deploy},
 		{"show its pods on both sides", d.showPods},
 	}
-	if once {
+	if o.once {
 		steps = append(steps, step{"delete the Deployment", d.remove})
 	}
 	begun := time.Now()
@@ -104,7 +118,7 @@ func run(ctx context.Context, out io.Writer, once bool, o tenant.Options) error 
 		}
 	}
 	d.printf("\nAll of it took %s.\n", seconds(time.Since(begun)))
-	if once {
+	if o.once {
 		return nil
 	}
 	d.printHelp()
@@ -149,48 +163,67 @@ func (d *demo) startHost(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	d.kubeconfig.host, err = d.writeFiles("host.kubeconfig", kubeconfig)
-	return "", err
+	d.kubeconfig = filepath.Join(d.dir, "kubeconfig")
+	if err := os.WriteFile(d.kubeconfig, kubeconfig, 0o600); err != nil {
+		return "", fmt.Errorf("cannot write the kubeconfig: %w", err)
+	}
+	return "", nil
 }
 
-func (d *demo) install(ctx context.Context) (string, error) {
-	r, err := tenant.Install(ctx, d.host, d.options)
-	d.release = r
-	return "", err
+// create creates the virtual cluster. The host runs its pod on paper only, so there is nothing to
+// wait for.
+func (d *demo) create(ctx context.Context) (string, error) {
+	port, err := tenant.ReservePort()
+	if err != nil {
+		return "", err
+	}
+	d.port = port
+	return d.sublet(ctx, "create", release, "--namespace", namespace, "--wait=false",
+		"--set", "exportKubeConfig.server=https://127.0.0.1:"+port)
 }
 
-// startServer starts the process and takes its time to /readyz, as a pod's
+// startServer starts the process in place of the pod and takes its time to /readyz, as a pod's
 // readiness probe would.
 func (d *demo) startServer(ctx context.Context) (string, error) {
-	server, err := d.release.Run(ctx, d.dir)
+	installed, err := tenant.Open(ctx, d.host, tenant.Options{Server: d.options.server, Release: release, Namespace: namespace})
 	if err != nil {
 		return "", err
 	}
-	d.server = server
-	if _, err := server.WaitReady(ctx); err != nil {
+	if d.server, err = installed.RunAt(ctx, d.dir, d.port); err != nil {
 		return "", err
 	}
-	kubeconfig, err := server.Kubeconfig(ctx)
-	if err != nil {
+	if _, err := d.server.WaitReady(ctx); err != nil {
 		return "", err
 	}
-	if d.kubeconfig.virtual, err = d.writeFiles("virtual.kubeconfig", kubeconfig); err != nil {
-		return "", err
-	}
-	config, err := server.Config(ctx)
-	if err != nil {
-		return "", err
-	}
-	d.virtual, err = kubernetes.NewForConfig(config)
+	_, err = d.server.Kubeconfig(ctx)
 	return "", err
 }
 
-func (d *demo) writeFiles(name string, content []byte) (string, error) {
-	path := filepath.Join(d.dir, name)
-	if err := os.WriteFile(path, content, 0o600); err != nil {
-		return "", fmt.Errorf("cannot write %s: %w", name, err)
+// connect writes a context of the virtual cluster into the kubeconfig, and uses it.
+func (d *demo) connect(ctx context.Context) (string, error) {
+	said, err := d.sublet(ctx, "connect", release, "--namespace", namespace)
+	if err != nil {
+		return "", err
 	}
-	return path, nil
+	config, err := clientcmd.BuildConfigFromFlags("", d.kubeconfig)
+	if err != nil {
+		return "", fmt.Errorf("cannot use the kubeconfig: %w", err)
+	}
+	config.QPS, config.Burst = -1, -1
+	d.virtual, err = kubernetes.NewForConfig(config)
+	return said, err
+}
+
+// sublet runs the command line with the kubeconfig of the demo, and returns what it prints.
+func (d *demo) sublet(ctx context.Context, arguments ...string) (string, error) {
+	command := exec.CommandContext(ctx, d.options.sublet, arguments...) //nolint:gosec // It is the binary of this checkout.
+	command.Env = append(os.Environ(), "KUBECONFIG="+d.kubeconfig)
+	output, err := command.CombinedOutput()
+	said := strings.TrimSpace(string(output))
+	if err != nil {
+		return "", fmt.Errorf("%w: %s", err, said)
+	}
+	return "          " + strings.ReplaceAll(said, "\n", "\n          ") + "\n", nil
 }
 
 func (d *demo) printHelp() {
@@ -205,13 +238,14 @@ The virtual cluster, as its tenant sees it:
 
 The host, as its operator sees it:
 
-  kubectl --kubeconfig=%[2]s get pods -n %[3]s -o wide
-  kubectl --kubeconfig=%[2]s label node sim-0001 color=blue   # and look at the virtual node
+  kubectl --context=%[2]s get pods -n %[3]s -o wide
+  kubectl --context=%[2]s label node sim-0001 color=blue   # and look at the virtual node
+  %[5]s list
 
 The nodes are simulated: pods run on paper only, without logs and without exec.
 The server's log is %[4]s.
 Ctrl-C ends it all and leaves nothing behind.
-`, d.kubeconfig.virtual, d.kubeconfig.host, namespace, d.server.LogFile())
+`, d.kubeconfig, hostContext, namespace, d.server.LogFile(), d.options.sublet)
 }
 
 func (d *demo) close() {

@@ -2,12 +2,14 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
+	runtimedebug "runtime/debug"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -32,13 +34,21 @@ import (
 	versionverb "github.com/sublet-dev/sublet/pkg/cli/version"
 )
 
-// version is set by the linker.
-var version = "v0.0.0"
+// version is set by the linker. "go install" leaves it empty.
+var version string
+
+// builtVersion returns the version of this program: that of the linker, or else that of the module.
+func builtVersion() string {
+	if info, ok := runtimedebug.ReadBuildInfo(); ok && version == "" && strings.HasPrefix(info.Main.Version, "v") {
+		return info.Main.Version
+	}
+	return cmp.Or(version, "v0.0.0")
+}
 
 // Run runs the command line with the arguments of the process, and returns the exit code.
 func Run(ctx context.Context) int {
 	env := &host.Env{
-		Flags: genericclioptions.NewConfigFlags(true), In: os.Stdin, Out: os.Stdout, Err: os.Stderr, Version: version,
+		Flags: genericclioptions.NewConfigFlags(true), In: os.Stdin, Out: os.Stdout, Err: os.Stderr, Version: builtVersion(),
 		IsTerminal: term.IsTerminal(int(os.Stdin.Fd())) && term.IsTerminal(int(os.Stderr.Fd())),
 		ShowsOut:   term.IsTerminal(int(os.Stdout.Fd())),
 	}

@@ -61,6 +61,11 @@ type Server struct {
 // caller removes it. The context bounds the start alone: the server runs until
 // [Server.Stop], or until this process dies.
 func (r *Release) Run(ctx context.Context, dir string) (*Server, error) {
+	return r.RunAt(ctx, dir, "")
+}
+
+// RunAt starts the server as [Release.Run] does, with the virtual API at a port of this machine.
+func (r *Release) RunAt(ctx context.Context, dir, port string) (*Server, error) {
 	dir, err := os.MkdirTemp(dir, r.options.Release+"-")
 	if err != nil {
 		return nil, fmt.Errorf("cannot make the server's folder: %w", err)
@@ -70,6 +75,7 @@ func (r *Release) Run(ctx context.Context, dir string) (*Server, error) {
 		return nil, err
 	}
 	s := newServer(r, dir)
+	s.port = port
 	if err := os.WriteFile(filepath.Join(dir, "host.kubeconfig"), kubeconfig, 0o600); err != nil {
 		return nil, fmt.Errorf("cannot write the server's kubeconfig: %w", err)
 	}

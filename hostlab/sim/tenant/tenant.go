@@ -89,6 +89,35 @@ func Install(ctx context.Context, host Host, o Options) (*Release, error) {
 	return r, nil
 }
 
+// Open returns a release that the command line or helm has installed on the host.
+func Open(ctx context.Context, host Host, o Options) (*Release, error) {
+	o = o.withDefaults()
+	client, err := kubernetes.NewForConfig(host.Config())
+	if err != nil {
+		return nil, fmt.Errorf("cannot make a client of the host: %w", err)
+	}
+	reader, err := newApplier(host.Config(), o.Namespace)
+	if err != nil {
+		return nil, err
+	}
+	r := &Release{options: o, host: host, client: client}
+	for _, wanted := range []struct{ version, kind, name string }{{"apps/v1", "StatefulSet", o.Release}, {"v1", "Secret", o.Release + "-config"}} {
+		object := &unstructured.Unstructured{}
+		object.SetAPIVersion(wanted.version)
+		object.SetKind(wanted.kind)
+		object.SetName(wanted.name)
+		found, err := reader.get(ctx, object)
+		if err != nil {
+			return nil, err
+		}
+		r.objects = append(r.objects, found)
+	}
+	if err := r.readSettings(r.objects); err != nil {
+		return nil, err
+	}
+	return r, nil
+}
+
 // Upgrade renders the chart with new values and applies it, as
 // `helm upgrade --reset-values` does. It deletes objects that are no longer rendered.
 // A running server keeps its settings; [Server.Again] starts it with the new ones.
@@ -211,6 +240,19 @@ func (a *applier) apply(ctx context.Context, object *unstructured.Unstructured) 
 		return fmt.Errorf("cannot apply %s %s to the host: %w", object.GetKind(), object.GetName(), err)
 	}
 	return nil
+}
+
+// get returns the object of the host with the kind and name of object.
+func (a *applier) get(ctx context.Context, object *unstructured.Unstructured) (*unstructured.Unstructured, error) {
+	resource, err := a.resource(object)
+	if err != nil {
+		return nil, err
+	}
+	found, err := resource.Get(ctx, object.GetName(), metav1.GetOptions{})
+	if err != nil {
+		return nil, fmt.Errorf("cannot get %s %s of the host: %w", object.GetKind(), object.GetName(), err)
+	}
+	return found, nil
 }
 
 func (a *applier) delete(ctx context.Context, object *unstructured.Unstructured) error {

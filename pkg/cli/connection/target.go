@@ -30,7 +30,9 @@ const (
 	directTimeout = 2 * time.Second
 	// readyTimeout bounds the wait for the virtual API.
 	readyTimeout = 30 * time.Second
-	loopback     = "127.0.0.1"
+	// readyPause is the time between two questions whether it is ready.
+	readyPause = 100 * time.Millisecond
+	loopback   = "127.0.0.1"
 )
 
 // Options say how to connect.
@@ -162,6 +164,24 @@ func standalone(name string, cluster *clientcmdapi.Cluster, user *clientcmdapi.A
 	}
 }
 
+// awaitReady waits until the virtual API is ready. A new one is not for a moment after its pod is: it
+// answers, but its caches still fill. Other errors end the wait.
+func awaitReady(ctx context.Context, client kubernetes.Interface) error {
+	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
+	defer cancel()
+	for {
+		err := client.Discovery().RESTClient().Get().AbsPath("/readyz").Do(ctx).Error()
+		if !apierrors.IsInternalError(err) && !apierrors.IsServiceUnavailable(err) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(readyPause):
+		}
+	}
+}
+
 // credentials returns the user to write, once the virtual API answers. With a service
 // account, it gets a token for it.
 func (t *Target) credentials(ctx context.Context, cluster *clientcmdapi.Cluster, user *clientcmdapi.AuthInfo, tunnel *forward.Forwarder) (*clientcmdapi.AuthInfo, error) {
@@ -173,9 +193,7 @@ func (t *Target) credentials(ctx context.Context, cluster *clientcmdapi.Cluster,
 	if err != nil {
 		return nil, fmt.Errorf("cannot use the kubeconfig of the virtual cluster: %w", err)
 	}
-	ready, cancel := context.WithTimeout(ctx, readyTimeout)
-	defer cancel()
-	if err := client.Discovery().RESTClient().Get().AbsPath("/readyz").Do(ready).Error(); err != nil {
+	if err := awaitReady(ctx, client); err != nil {
 		return nil, &fault.Error{
 			Code: fault.NotReady, Message: fmt.Sprintf("virtual cluster %s/%s does not answer", t.Release.Namespace, t.Release.Name), Cause: err,
 			Hint: fmt.Sprintf("See what is wrong with: kubectl -n %s logs %s", t.Release.Namespace, t.Release.Pod(0)),

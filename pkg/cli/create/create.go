@@ -45,8 +45,8 @@ func Command(env *host.Env) *cobra.Command {
 It is installed with Helm, so that "helm list" shows it and "helm upgrade" works. Without
 --namespace, and without a namespace in the context, it gets the namespace tenant-NAME. Keep one
 tenant in a namespace.`,
-		Example: `  # A virtual cluster in the namespace tenant-shop, and a context for it
-  sublet create shop --connect
+		Example: `  # A virtual cluster in the namespace tenant-shop, and on a terminal a context for it
+  sublet create shop
 
   # With settings, and as often as you like
   sublet create shop -f values.yaml --set controlPlane.statefulSet.persistence.volumeClaim.enabled=true --upgrade`,
