@@ -81,6 +81,9 @@ func (r *reconciler) findOriginal(s Scope, key types.NamespacedName) (client.Obj
 		if err != nil {
 			return nil, fmt.Errorf("cannot find the host object behind %s: %w", key, err)
 		}
+		if host == nil || !r.isSelected(host) {
+			return nil, nil
+		}
 		return host, nil
 	}
 	host := r.host.store.Get(r.hostKey(key))
@@ -139,7 +142,8 @@ func (r *reconciler) deleteIfOriginalGone(s Scope, key types.NamespacedName, vir
 // isHostCacheLate reports whether the original of a virtual copy exists although the
 // cache does not show it. It asks the API server, unless a watch has delivered the
 // deletion of that very original. A copy with a Source may have other originals, so
-// the Source is always asked with a live reader.
+// the Source is always asked with a live reader. That reader has objects too that the
+// watch does not select.
 func (r *reconciler) isHostCacheLate(s Scope, key types.NamespacedName, virtual client.Object) (bool, error) {
 	if r.kind.source != nil {
 		s.Host = r.liveHostReader()
@@ -147,7 +151,7 @@ func (r *reconciler) isHostCacheLate(s Scope, key types.NamespacedName, virtual 
 		if err != nil {
 			return false, fmt.Errorf("cannot verify that the host object behind %s is deleted: %w", key, err)
 		}
-		return host != nil, nil
+		return host != nil && r.isSelected(host), nil
 	}
 	uid := types.UID(virtual.GetAnnotations()[labels.HostUID])
 	if _, ok := r.sightings.findDeletion(Host, key, uid); ok {

@@ -97,6 +97,31 @@ func TestPlaces(t *testing.T) {
 	host.await(t, map[string]int{hostSecrets: 1})
 }
 
+// TestCopyIsNoLongerSelected takes a host object out of the selection of a kind with a Source.
+// The API server still has it, and its copy goes all the same.
+func TestCopyIsNoLongerSelected(t *testing.T) {
+	t.Parallel()
+	clock := clocktesting.NewFakeClock(testStart())
+	original := mapIn("operator", "ca")
+	virtual, host := newFakeServer("v", clock), newFakeServer("h", clock, &original)
+	key := types.NamespacedName{Namespace: "web", Name: "ca"}
+	kind := sharedMaps(Place{Namespace: "operator"})
+	kind.sel = labelsOf("!hidden")
+	b := newBench(kind, clock, virtual, host)
+	if err := b.reconcileUntilQuiet(t, key); err != nil || virtual.get(&corev1.ConfigMap{}, key) == nil {
+		t.Fatalf("The object is selected, and has no copy: %v", err)
+	}
+	hidden := host.get(&corev1.ConfigMap{}, client.ObjectKeyFromObject(&original))
+	hidden.SetLabels(map[string]string{"hidden": ""})
+	if err := host.Update(t.Context(), hidden); err != nil {
+		t.Fatal(err)
+	}
+	b.refresh()
+	if err := b.reconcileUntilQuiet(t, key); err != nil || virtual.get(&corev1.ConfigMap{}, key) != nil {
+		t.Errorf("The object is no longer selected, and its copy has stayed: %v", err)
+	}
+}
+
 func TestCopyBringsItsNamespace(t *testing.T) {
 	t.Parallel()
 	clock := clocktesting.NewFakeClock(testStart())
