@@ -58,6 +58,11 @@ const (
 	// tenant's and keep their key, with commas between them. The kinds write it with them.
 	CopiedLabels = Domain + "/copied-labels"
 
+	// Patched (annotation) is what the operator's patches last wrote to a host object, as JSON
+	// digests by field. The engine writes it with the object, and reads it at the next
+	// reconcile: what others change of these fields then stays.
+	Patched = Domain + "/patched"
+
 	// Place (annotation) is the node that a host pod is held to, because the
 	// virtual scheduler or the tenant chose it. The pods kind writes it with
 	// the virtual scheduler on, and withdraws a pod that waits for the wrong one.

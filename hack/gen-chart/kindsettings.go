@@ -33,7 +33,11 @@ func (d comments) withKinds(settings []setting, path []string) ([]setting, error
 		if err != nil {
 			return nil, err
 		}
-		s.children = append(shared, s.children...)
+		patches, err := d.patchesOf(s.path)
+		if err != nil {
+			return nil, err
+		}
+		s.children = append(append(shared, s.children...), patches)
 		all = append(all, s)
 	}
 	for _, s := range settings {
@@ -108,4 +112,13 @@ func (d comments) switchOf(row kinds.Row, path []string) setting {
 		key: "enabled", path: append(slices.Clone(path), "enabled"), doc: doc,
 		kind: field.Type, rule: v1alpha1.RuleOf(field), fallback: row.State == kinds.On,
 	}
+}
+
+// patchesOf returns the setting of the patches of a kind.
+func (d comments) patchesOf(path []string) (setting, error) {
+	field, _ := reflect.TypeFor[v1alpha1.KindSettings]().FieldByName("Patches")
+	s := setting{key: "patches", path: append(slices.Clone(path), "patches"), kind: field.Type, rule: v1alpha1.RuleOf(field), fallback: []any{}}
+	var err error
+	s.doc, err = splitDefault(s, d["KindSettings."+field.Name])
+	return s, err
 }

@@ -20,6 +20,7 @@ import (
 	"github.com/sublet-dev/sublet/pkg/app/customresources"
 	"github.com/sublet-dev/sublet/pkg/app/host"
 	"github.com/sublet-dev/sublet/pkg/app/lifecycle"
+	"github.com/sublet-dev/sublet/pkg/app/patches"
 	"github.com/sublet-dev/sublet/pkg/backup"
 	"github.com/sublet-dev/sublet/pkg/config"
 	"github.com/sublet-dev/sublet/pkg/controlplane"
@@ -47,11 +48,15 @@ func Run(ctx context.Context, options Options) error {
 	if err := checkSplit(options, values); err != nil {
 		return err
 	}
+	changes, err := patches.New(&values.Sync)
+	if err != nil {
+		return fmt.Errorf("cannot use the configuration %s: %w", options.ConfigFile, err)
+	}
 	limit, err := prepareProcess(values.Logging)
 	if err != nil {
 		return err
 	}
-	a := &app{options: options, values: values, names: options.names(), health: &health{}, hostFirst: &hostFirst{}, memoryLimit: limit}
+	a := &app{options: options, values: values, patches: changes, names: options.names(), health: &health{}, hostFirst: &hostFirst{}, memoryLimit: limit}
 	parts := []lifecycle.Part{a.virtualCluster()}
 	if options.OperatorPort >= 0 {
 		port, err := a.newOperatorPort(ctx)
@@ -73,6 +78,7 @@ func (a *app) virtualCluster() lifecycle.Part {
 type app struct {
 	options Options
 	values  *v1alpha1.Config
+	patches patches.Patches
 	names   release.Release
 	health  *health
 	// memoryLimit is that of the container at the start, in bytes. 0 means none.

@@ -15,6 +15,7 @@ import (
 	"github.com/sublet-dev/sublet/api/config/v1alpha1"
 	"github.com/sublet-dev/sublet/pkg/app/hostnames"
 	"github.com/sublet-dev/sublet/pkg/app/lifecycle"
+	"github.com/sublet-dev/sublet/pkg/app/patches"
 	"github.com/sublet-dev/sublet/pkg/controlplane"
 	"github.com/sublet-dev/sublet/pkg/controlplane/pki"
 	"github.com/sublet-dev/sublet/pkg/policy"
@@ -190,7 +191,7 @@ func (a *app) addKinds(ctx context.Context, s *session, o sessionOptions) error 
 		Tokens:                 minter{a.controlPlane, virtualClient},
 		PodCertificates:        controlplane.NewPodCertifier(virtualClient),
 	}
-	for _, kind := range allKinds(options) {
+	for _, kind := range allKinds(options, a.patches) {
 		if o.hostFirstOnly && !slices.Contains(hostFirstKinds(), kind.Name()) {
 			continue
 		}
@@ -202,10 +203,10 @@ func (a *app) addKinds(ctx context.Context, s *session, o sessionOptions) error 
 }
 
 // allKinds returns every kind that runs under these options.
-func allKinds(options kinds.Options) []syncer.Kind {
+func allKinds(options kinds.Options, changes patches.Patches) []syncer.Kind {
 	var all []syncer.Kind
 	for _, row := range kinds.Table() {
-		all = append(all, row.Define(options)...)
+		all = append(all, changes.Patched(row, row.Define(options))...)
 	}
 	return append(all, kinds.Replicated(options)...)
 }

@@ -29,6 +29,7 @@ import (
 	"github.com/sublet-dev/sublet/pkg/cli/kubeconfigprint"
 	"github.com/sublet-dev/sublet/pkg/cli/list"
 	"github.com/sublet-dev/sublet/pkg/cli/logs"
+	"github.com/sublet-dev/sublet/pkg/cli/patchtest"
 	"github.com/sublet-dev/sublet/pkg/cli/top"
 	"github.com/sublet-dev/sublet/pkg/cli/upgrade"
 	versionverb "github.com/sublet-dev/sublet/pkg/cli/version"
@@ -115,7 +116,7 @@ still work on the host of the virtual cluster.`,
 	})
 	root.AddCommand(
 		check.Command(env), create.Command(env), connect.Command(env), connect.Background(env), disconnect.Command(env), list.Command(env), top.Command(env), upgrade.Command(env),
-		describe.Command(env), logs.Command(env), debug.Command(env),
+		describe.Command(env), logs.Command(env), debug.Command(env), patchtest.Command(env),
 		deleteverb.Command(env), kubeconfigprint.Command(env), versionverb.Command(env),
 	)
 	for _, cmd := range root.Commands() {

@@ -80,7 +80,11 @@ func Parse(data []byte, kinds ...v1alpha1.Kind) (*v1alpha1.Config, error) {
 		}
 		return nil, newError(problems)
 	}
-	if problems = append(problems, checkCombinations(tree, config, problems)...); len(problems) > 0 {
+	problems = append(problems, checkCombinations(tree, config, problems)...)
+	for _, p := range config.Sync.PatchProblems() {
+		problems = append(problems, field.Invalid(field.NewPath(p.Path), p.Value, p.Detail))
+	}
+	if len(problems) > 0 {
 		return nil, newError(problems)
 	}
 	return config, nil

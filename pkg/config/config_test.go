@@ -112,7 +112,7 @@ func TestRefused(t *testing.T) {
 		"unknown kind":  {"a kind is in the table or it is none", "sync: {toHost: {service: {enabled: true}}}", `sync.toHost.service: Invalid value: {"enabled":true}: no such key; did you mean services?`},
 		"kind's key":    {"a kind has its own keys", "sync: {toHost: {services: {all: true}}}", "sync.toHost.services.all: Invalid value: true: no such key; leave it out; the keys here are enabled"},
 		"pods off":      {"pods are always synced", "sync: {toHost: {pods: {enabled: false}}}", "sync.toHost.pods.enabled: Invalid value: false: no such key"},
-		"kind is true":  {"it is a map", "sync: {toHost: {leases: true}}", "sync.toHost.leases: Invalid value: true: must be a map; its keys are annotations, enabled or labels"},
+		"kind is true":  {"it is a map", "sync: {toHost: {leases: true}}", "sync.toHost.leases: Invalid value: true: must be a map; its keys are annotations, enabled, labels or patches"},
 		"huge number":   {"it does not fit", "logging: {verbosity: 99999999999}", "logging.verbosity: Invalid value: 99999999999: must be a whole number"},
 		"null in a map": {"what would it be?", "controlPlane: {service: {labels: {a: null}}}", "controlPlane.service.labels[a]: Invalid value: null: must not be null"},
 		"dots in a key": {"a path in one key is no path", "{logging.verbosity: 1}", "logging.verbosity: Invalid value: 1: no such key"},

@@ -306,7 +306,7 @@ func (e *Engine) register(kind Kind) error {
 		virtual:      sideClients{store: r.virtualObjects(), reader: r.virtualReader, client: e.virtual.client, hasStatus: e.virtual.status.has, forgetStatus: e.virtual.status.forget},
 		host:         sideClients{store: &r.hostStore, reader: r.hostReader, client: e.host.client},
 		expectations: newExpectations(e.options.Clock), sightings: newSightings(e.options.Clock), events: e.events,
-		patch: e.options.Patch, paused: &r.paused, ledger: e.ledger, resource: resource, pendingRefusal: r.refusals.pendingRefusal,
+		paused: &r.paused, ledger: e.ledger, resource: resource, pendingRefusal: r.refusals.pendingRefusal,
 		holdReason: e.storeGuard.onHold, onWrite: func() {},
 	}
 	e.runners[kind.name] = r

@@ -44,8 +44,6 @@ type Options struct {
 	// Leftovers are the kinds that are switched off. Their copies are deleted, if the
 	// host permits it. Default: none.
 	Leftovers []Leftover
-	// Patch changes copies before they are written. nil changes nothing.
-	Patch Patch
 	// Workers is how many objects of one kind are reconciled at a time. Default: 16.
 	Workers int
 	// FullScan is the time between two full scans, which compare all objects of both

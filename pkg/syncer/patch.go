@@ -17,7 +17,8 @@ import (
 // result each time.
 //
 // A patch never changes the identity of the copy. What it does to the name, the namespace,
-// UIDs, versions, owner references, finalizers or keys below [labels.Domain] is undone.
+// UIDs, versions, owner references, finalizers or keys below [labels.Domain] is undone. Only
+// [labels.Patched] is the patch's own.
 type Patch func(s Scope, change PatchRequest) error
 
 // PatchRequest is the copy that a [Patch] may change.
@@ -30,15 +31,25 @@ type PatchRequest struct {
 	Original client.Object
 	// Copy is the object to change.
 	Copy client.Object
+	// Before is the copy as it was before the kind has changed it, nil if it is new. It must
+	// not be changed.
+	Before client.Object
 }
 
-// applyPatch runs the patch of the engine on a copy.
-func (r *reconciler) applyPatch(s Scope, side Side, original, object client.Object) error {
-	if r.patch == nil {
+// WithPatch returns the kind with a patch of its copies.
+func (k Kind) WithPatch(patch Patch) Kind {
+	k.patch = patch
+	return k
+}
+
+// applyPatch runs the patch of the kind on a copy. before is the copy as it was, nil if it is
+// new.
+func (r *reconciler) applyPatch(s Scope, side Side, original, object, before client.Object) error {
+	if r.kind.patch == nil {
 		return nil
 	}
 	identity := identityOf(object)
-	err := r.patch(s, PatchRequest{Kind: r.kind.name, Side: side, Original: deepCopy(original), Copy: object})
+	err := r.kind.patch(s, PatchRequest{Kind: r.kind.name, Side: side, Original: deepCopy(original), Copy: object, Before: before})
 	identity.restore(object)
 	return err
 }
@@ -88,8 +99,11 @@ func (i identity) restore(o client.Object) {
 	o.SetAnnotations(restoreKeys(o.GetAnnotations(), i.annotations))
 }
 
-// isOwnKey reports whether a label or annotation belongs to Sublet.
+// isOwnKey reports whether a label or annotation belongs to Sublet, and not to patches.
 func isOwnKey(key string) bool {
+	if key == labels.Patched {
+		return false
+	}
 	domain, _, _ := strings.Cut(key, "/")
 	return domain == labels.Domain || strings.HasSuffix(domain, "."+labels.Domain)
 }

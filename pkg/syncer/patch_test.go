@@ -37,7 +37,7 @@ func TestPatchNeverReachesIdentity(t *testing.T) {
 		t.Parallel()
 		virtual, host := newFakeServer("virtual", c, virtualMap()), newFakeServer("host", c)
 		b := newBench(configMaps(), c, virtual, host)
-		b.patch = hostilePatch
+		b.kind.patch = hostilePatch
 		if err := b.reconcileUntilQuiet(t, theKey()); err != nil {
 			t.Fatal(err)
 		}
@@ -65,7 +65,7 @@ func TestPatchNeverReachesIdentity(t *testing.T) {
 		t.Parallel()
 		virtual, host := newFakeServer("virtual", c), newFakeServer("host", c, node("h1"))
 		b := newBench(nodes(), c, virtual, host)
-		b.patch = hostilePatch
+		b.kind.patch = hostilePatch
 		key := client.ObjectKeyFromObject(node("h1"))
 		if err := b.reconcileUntilQuiet(t, key); err != nil {
 			t.Fatal(err)

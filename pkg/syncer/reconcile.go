@@ -51,8 +51,6 @@ type reconciler struct {
 	sightings    *sightings
 	events       *tenantEvents
 	unstored     *unstoredCopies
-	// patch changes copies on behalf of the operator; nil changes nothing.
-	patch Patch
 	// pendingRefusal returns why the host has refused a copy whose retry is not due. nil asks
 	// the host each time.
 	pendingRefusal func(key types.NamespacedName, virtual client.Object) error

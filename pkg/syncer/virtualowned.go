@@ -189,12 +189,16 @@ func (r *reconciler) reserve(host client.Object, dryRun bool) (undo func(), err 
 // identity of a host object that the virtual side owns, whatever Down and the patch do.
 func (r *reconciler) buildHost(s Scope, key types.NamespacedName, virtual, host client.Object) (client.Object, error) {
 	owners := host.GetOwnerReferences()
+	var before client.Object
+	if r.kind.patch != nil && host.GetUID() != "" {
+		before = deepCopy(host)
+	}
 	if r.kind.down != nil {
 		if err := r.kind.down(s, deepCopy(virtual), host); err != nil {
 			return nil, fmt.Errorf("cannot build the host copy of %s: %w", key, err)
 		}
 	}
-	if err := r.applyPatch(s, Host, virtual, host); err != nil {
+	if err := r.applyPatch(s, Host, virtual, host, before); err != nil {
 		return nil, fmt.Errorf("cannot patch the host copy of %s: %w", key, err)
 	}
 	if r.kind.owner == Virtual {

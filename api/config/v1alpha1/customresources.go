@@ -16,6 +16,8 @@ type CustomResource struct {
 	References []Reference `json:"references,omitempty"`
 	// Pass fields that look like references and have no rule, as they are.
 	Trusted bool `json:"trusted,omitempty"`
+	// Changes of the copies before they are written.
+	Patches []Patch `json:"patches,omitempty"`
 }
 
 // Reference is a rule for one field of custom resources.
@@ -51,6 +53,8 @@ type HostCustomResource struct {
 	Selector metav1.LabelSelector `json:"selector"`
 	// Objects in namespaces that the tenant sees. Needs scope: Namespaced.
 	Mappings CustomMappings `json:"mappings"`
+	// Changes of the copies before they are written.
+	Patches []Patch `json:"patches,omitempty"`
 }
 
 // CustomMappings lead from custom resources of the host to their copies.

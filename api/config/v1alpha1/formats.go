@@ -127,6 +127,8 @@ func customFormats() []Format {
 			Want: "the name of a CustomResourceDefinition with or without a version, such as widgets.example.com or widgets.example.com/v1"},
 		{Name: "field-path", Pattern: `^` + pathKey + `(\.` + pathKey + `)*$`,
 			Want: "the path of a field below the top of the object, such as spec.secretName or spec.tls[*].secretName", isValid: isFieldPath},
+		{Name: "patch-path", Pattern: `^[A-Za-z_][-A-Za-z0-9_]*(\.[A-Za-z_][-A-Za-z0-9_]*|\[\*\]|\["[^"]+"\])*$`,
+			Want: "the path of a field, such as spec.rules[*].host or metadata.annotations[\"example.com/team\"]"},
 		{Name: "reference-target",
 			Pattern: `^(secrets|configmaps|services|persistentvolumeclaims|serviceaccounts|labelSelector|labels|namespace|none|` + dnsLabel + `\.` + dnsName + `)$`,
 			Want: "secrets, configmaps, services, persistentvolumeclaims, serviceaccounts, the name of a custom resource such as " +

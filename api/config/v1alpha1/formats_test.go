@@ -36,6 +36,7 @@ func TestFormats(t *testing.T) {
 		"virtual-objects":  {"shop/ca shop/* shop/a.b", "ca shop/ shop */ca shop/c* a.b/ca Shop/ca /ca a/b/c", strings.Repeat("a", 64) + "/ca"},
 		"custom-resource":  {"widgets.example.com widgets.example.com/v1 a.b/v1beta1", "widgets Widgets.example.com widgets.example.com/ widgets.example.com/beta widgets.example.com/v1/x .a a.", ""},
 		"field-path":       {"spec.secretName spec.tls[*].secretName spec.a[*][*].b-c spec", "spec. .spec spec..a spec.tls[0].a spec[] spec.*", "metadata.name status.a kind"},
+		"patch-path":       {`spec spec.a[*].b-c metadata.labels["a.b/c"] data[*] a[*][*] a["b"]["c"].d`, `.a a. a..b a[0] a[] a[b] a["b] a[""] /a/b`, ""},
 		"reference-target": {"secrets services none labels labelSelector namespace issuers.example.com", "Secret pods nodes Issuers.example.com a.", ""},
 		"label-key":        {"app example.com/app a_b.c", "a/b/c /a a/ -a Ex.com/a", strings.Repeat("a", 64)},
 		"port-range":       {"80 8080 1-65535 30000-30100", "0 a 1- -1 1-2-3 080", "70000 9-1 2000-100"},

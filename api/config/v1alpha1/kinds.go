@@ -52,6 +52,8 @@ func (k Kind) Has(key string) bool {
 		return k.CopiesLabels
 	case "annotations":
 		return k.CopiesAnnotations
+	case "patches":
+		return true
 	}
 	return !k.Always
 }
@@ -61,6 +63,9 @@ func (k Kind) Has(key string) bool {
 type KindSettings struct {
 	// Sync this kind.
 	Enabled bool `json:"enabled"`
+	// Changes of the copies before they are written, by CEL. See docs/how-to/patches.md.
+	// Default: []
+	Patches PatchList `json:"patches"`
 	*Selected
 	*CopiedLabels
 	*CopiedAnnotations

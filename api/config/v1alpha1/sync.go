@@ -31,9 +31,10 @@ type ToHost struct {
 	PodDisruptionBudgets PodDisruptionBudgets `json:"podDisruptionBudgets"`
 	// Custom resources of the tenant that get a copy on the host, by plural.group or plural.group/version, such
 	// as {certificates.cert-manager.io: {enabled: true}}. The definition is copied from the host, and the host's
-	// controllers serve the copies. The keys of an entry are enabled, references and trusted. references is a
-	// list of {path, to} for fields that name or select other objects, such as {path: spec.tls[*].secretName,
-	// to: secrets}. Fields that look like references and have no rule must be empty, unless trusted is true.
+	// controllers serve the copies. The keys of an entry are enabled, references, trusted and patches. references
+	// is a list of {path, to} for fields that name or select other objects, such as {path:
+	// spec.tls[*].secretName, to: secrets}. Fields that look like references and have no rule must be empty,
+	// unless trusted is true.
 	// Default: {}
 	CustomResources map[string]CustomResource `json:"customResources" keys:"custom-resource"`
 }
@@ -48,8 +49,8 @@ type FromHost struct {
 	Secrets Mapped `json:"secrets"`
 	// Custom resources of the host that the tenant sees and cannot change, by plural.group or
 	// plural.group/version, such as {clusterissuers.cert-manager.io: {enabled: true}}. The definition is copied
-	// from the host. The keys of an entry are enabled, scope, selector and mappings. With scope: Namespaced,
-	// mappings.byName leads to the objects, as for configMaps.
+	// from the host. The keys of an entry are enabled, scope, selector, mappings and patches. With scope:
+	// Namespaced, mappings.byName leads to the objects, as for configMaps.
 	// Default: {}
 	CustomResources map[string]HostCustomResource `json:"customResources" keys:"custom-resource"`
 }

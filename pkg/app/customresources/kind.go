@@ -7,7 +7,9 @@ import (
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 
 	"github.com/sublet-dev/sublet/api/config/v1alpha1"
+	"github.com/sublet-dev/sublet/pkg/app/patches"
 	"github.com/sublet-dev/sublet/pkg/custom"
+	"github.com/sublet-dev/sublet/pkg/patch"
 )
 
 // kind is a kind of custom resources that the settings ask for.
@@ -67,4 +69,20 @@ func (k kind) compile(definition *apiextensionsv1.CustomResourceDefinition, vers
 		Setting: k.setting, References: k.toHost.References, Trusted: k.toHost.Trusted,
 		Synced: func(resource string) bool { return kinds[resource].toHost != nil },
 	})
+}
+
+// compilePatches returns the patches of a kind, for the schema of its definition.
+func (k kind) compilePatches(definition *apiextensionsv1.CustomResourceDefinition, version string) (*patch.Set, error) {
+	o := patch.Options{Setting: k.setting, Schema: patch.OfDefinition(custom.SchemaOf(definition, version)), Content: k.toHost != nil}
+	var settings []v1alpha1.Patch
+	if k.toHost != nil {
+		settings = k.toHost.Patches
+	} else {
+		settings = k.fromHost.Patches
+	}
+	set, problems := patch.Compile(settings, o)
+	if len(problems) > 0 {
+		return nil, &patches.Error{Problems: problems}
+	}
+	return set, nil
 }

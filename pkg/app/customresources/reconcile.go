@@ -15,6 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/sublet-dev/sublet/api/syncz"
+	"github.com/sublet-dev/sublet/pkg/app/patches"
 	"github.com/sublet-dev/sublet/pkg/custom"
 	"github.com/sublet-dev/sublet/pkg/syncer"
 	"github.com/sublet-dev/sublet/pkg/syncer/kinds"
@@ -143,18 +144,11 @@ func (c *Controller) start(ctx context.Context, k kind, host, virtual *apiextens
 		Resource: k.resource,
 		Kind:     schema.GroupVersionKind{Group: virtual.Spec.Group, Version: version, Kind: virtual.Spec.Names.Kind},
 	}
-	var all []syncer.Kind
-	if k.fromHost != nil {
-		all = []syncer.Kind{kinds.HostCustomResource(o, *k.fromHost)}
-	} else {
-		var err error
-		if o.Plan, err = c.Definitions.Plan(k.resource); err != nil {
-			c.drop(k.resource)
-			return &refusedError{err}
-		}
-		all = kinds.CustomResources(o)
-	}
+	all, err := c.newKinds(k, o, virtual)
 	c.drop(k.resource)
+	if err != nil {
+		return &refusedError{err}
+	}
 	added := runningKind{state: state}
 	for _, kind := range all {
 		if err := c.Engine.Add(ctx, kind); err != nil {
@@ -167,6 +161,30 @@ func (c *Controller) start(ctx context.Context, k kind, host, virtual *apiextens
 	c.running[k.resource] = added
 	c.Log.Info("Custom resource synced", "resource", k.resource, "version", version)
 	return nil
+}
+
+// newKinds returns the kinds of the engine for a kind of custom resources.
+func (c *Controller) newKinds(k kind, o kinds.CustomOptions, virtual *apiextensionsv1.CustomResourceDefinition) ([]syncer.Kind, error) {
+	set, err := k.compilePatches(virtual, o.Kind.Version)
+	if err != nil {
+		return nil, err
+	}
+	if k.fromHost != nil {
+		kind := kinds.HostCustomResource(o, *k.fromHost)
+		if !set.IsEmpty() {
+			kind = kind.WithPatch(patches.ForKind(set, syncer.Host))
+		}
+		return []syncer.Kind{kind}, nil
+	}
+	if o.Plan, err = c.Definitions.Plan(k.resource); err != nil {
+		return nil, err
+	}
+	o.PatchContent = patches.Content(set)
+	all := kinds.CustomResources(o)
+	if !set.IsEmpty() {
+		all[0] = all[0].WithPatch(patches.ForKind(set, syncer.Virtual))
+	}
+	return all, nil
 }
 
 // drop stops to sync the objects of a kind.

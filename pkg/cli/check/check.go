@@ -128,7 +128,11 @@ func (o *options) checkAll(ctx context.Context, env *host.Env, h *host.Host, nam
 	results := []result{reached, checkClock(ctx, h.Config, time.Now), t.checkVersion(), t.checkNamespace(ctx)}
 	rendered, settings := t.render(ctx, h, values)
 	t.rendered = rendered
-	results = append(results, settings, t.checkAPIs(), t.checkPermissions(ctx), t.checkInstall(ctx), t.checkPod(ctx), t.checkPodSecurity(ctx))
+	results = append(results, settings)
+	if patches, ok := checkPatches(values); ok {
+		results = append(results, patches)
+	}
+	results = append(results, t.checkAPIs(), t.checkPermissions(ctx), t.checkInstall(ctx), t.checkPod(ctx), t.checkPodSecurity(ctx))
 	results = append(results, t.checkQuota(ctx), t.checkStorage(ctx), t.checkDNS(ctx), t.checkImage(ctx))
 	if t.installed != nil {
 		results = append(results, t.checkReplicas(ctx), checkParts(ctx, connection.New(env, h, name, connection.Options{})))

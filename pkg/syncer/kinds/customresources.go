@@ -27,6 +27,9 @@ type CustomOptions struct {
 	Kind schema.GroupVersionKind
 	// Plan is what the objects refer to.
 	Plan *custom.Plan
+	// PatchContent changes the content of a copy, after references are renamed. nil changes
+	// nothing.
+	PatchContent func(s syncer.Scope, virtual *unstructured.Unstructured, content map[string]any) error
 }
 
 // CustomResources returns the kinds that sync a custom resource of the tenant: the resource,
@@ -73,6 +76,11 @@ func (o CustomOptions) fillHost(s syncer.Scope, virtual, host *unstructured.Unst
 		return unsupported
 	}
 	o.Plan.ToHost(content, virtual.GetNamespace(), s.Cluster, o.Resource)
+	if o.PatchContent != nil {
+		if err := o.PatchContent(s, virtual, content); err != nil {
+			return err
+		}
+	}
 	host.SetLabels(translate.SyncLabels(host.GetLabels(), virtual.GetLabels()))
 	applied := translate.DigestValues(content)
 	before := translate.DecodeLastApplied(host.GetAnnotations()[labels.LastApplied])[contentField]

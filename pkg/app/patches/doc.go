@@ -1,0 +1,2 @@
+// Package patches runs the operator's patches in the engine.
+package patches

@@ -1,0 +1,179 @@
+package patches
+
+import (
+	"fmt"
+	"reflect"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/sublet-dev/sublet/api/config/v1alpha1"
+	"github.com/sublet-dev/sublet/api/labels"
+	"github.com/sublet-dev/sublet/pkg/patch"
+	"github.com/sublet-dev/sublet/pkg/syncer"
+	"github.com/sublet-dev/sublet/pkg/syncer/kinds"
+)
+
+// Error is all that is wrong with the patches of a configuration.
+type Error struct {
+	// Problems are in the order of the settings.
+	Problems []patch.Problem
+}
+
+// Error lists every problem on a line of its own.
+func (e *Error) Error() string {
+	lines := []string{fmt.Sprintf("the patches in the configuration have problems: %d", len(e.Problems))}
+	for _, p := range e.Problems {
+		lines = append(lines, fmt.Sprintf("%s: Invalid value: %q: %s", p.Path, p.Value, p.Detail))
+	}
+	return strings.Join(lines, "\n  ")
+}
+
+// Patches are the compiled patches of a configuration. Path of the settings of a kind ->
+// patches.
+type Patches map[string]*patch.Set
+
+// New compiles the patches of a configuration. It returns an [*Error] for what is wrong with
+// them.
+func New(sync *v1alpha1.Sync) (Patches, error) {
+	sets, problems := patch.CompileAll(sync)
+	if len(problems) > 0 {
+		return nil, &Error{problems}
+	}
+	return sets, nil
+}
+
+// Patched returns the kinds of a row, with the patches of its settings. A row may have
+// further kinds, whose objects tenants do not see as such: they have none.
+func (p Patches) Patched(row kinds.Row, all []syncer.Kind) []syncer.Kind {
+	set := p[row.Setting]
+	if set.IsEmpty() || len(all) == 0 || all[0].Name() != row.Name() {
+		return all
+	}
+	all[0] = all[0].WithPatch(ForKind(set, all[0].Owner()))
+	return all
+}
+
+// ForKind returns the patch of the engine for a kind with that owner.
+func ForKind(set *patch.Set, owner syncer.Side) syncer.Patch {
+	k := kindPatch{set: set, owner: owner}
+	return k.apply
+}
+
+// kindPatch patches copies of a kind.
+type kindPatch struct {
+	set   *patch.Set
+	owner syncer.Side
+}
+
+// apply patches a copy. Copies of the host's objects are patched by expressions, like copies
+// of the tenant's. What comes back from a copy on the host is patched by reverse ones.
+func (k kindPatch) apply(s syncer.Scope, r syncer.PatchRequest) error {
+	isCopy := r.Side != k.owner
+	if isCopy && !k.set.HasDown() || !isCopy && (k.owner == syncer.Host || !k.set.HasUp()) {
+		return nil
+	}
+	c := patch.Change{Cluster: s.Cluster, Virtual: client.ObjectKeyFromObject(virtualOf(r))}
+	var err error
+	if c.Original, err = toTree(r.Original); err != nil {
+		return err
+	}
+	if c.Copy, err = toTree(r.Copy); err != nil {
+		return err
+	}
+	if !isCopy {
+		if err := k.set.Up(c); err != nil {
+			return err
+		}
+		return fromTree(c.Copy, r.Copy)
+	}
+	if k.owner == syncer.Host {
+		if _, err := k.set.Down(c); err != nil {
+			return err
+		}
+		return fromTree(c.Copy, r.Copy)
+	}
+	if r.Before != nil {
+		if c.Before, err = toTree(r.Before); err != nil {
+			return err
+		}
+		c.Record = r.Before.GetAnnotations()[labels.Patched]
+	}
+	record, err := k.set.Down(c)
+	if err != nil {
+		return err
+	}
+	if err := fromTree(c.Copy, r.Copy); err != nil {
+		return err
+	}
+	setRecord(r.Copy, record)
+	return nil
+}
+
+// virtualOf returns the virtual one of the two objects.
+func virtualOf(r syncer.PatchRequest) client.Object {
+	if r.Side == syncer.Host {
+		return r.Original
+	}
+	return r.Copy
+}
+
+// setRecord records on a host copy what was patched.
+func setRecord(copied client.Object, record string) {
+	annotations := map[string]string{}
+	for key, value := range copied.GetAnnotations() {
+		if key != labels.Patched {
+			annotations[key] = value
+		}
+	}
+	if record != "" {
+		annotations[labels.Patched] = record
+	}
+	if len(annotations) == 0 {
+		annotations = nil
+	}
+	copied.SetAnnotations(annotations)
+}
+
+// toTree returns an object as JSON. An unstructured one is not copied.
+func toTree(object client.Object) (map[string]any, error) {
+	if u, ok := object.(*unstructured.Unstructured); ok {
+		return u.Object, nil
+	}
+	tree, err := runtime.DefaultUnstructuredConverter.ToUnstructured(object)
+	if err != nil {
+		return nil, fmt.Errorf("cannot encode the object: %w", err)
+	}
+	return tree, nil
+}
+
+// fromTree makes an object of JSON.
+func fromTree(tree map[string]any, object client.Object) error {
+	if u, ok := object.(*unstructured.Unstructured); ok {
+		u.Object = tree
+		return nil
+	}
+	decoded := reflect.New(reflect.TypeOf(object).Elem())
+	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(tree, decoded.Interface()); err != nil {
+		return fmt.Errorf("the patched object is not valid: %w", err)
+	}
+	reflect.ValueOf(object).Elem().Set(decoded.Elem())
+	return nil
+}
+
+// Content returns the function that patches the content of copies of custom resources of the
+// tenant.
+func Content(set *patch.Set) func(s syncer.Scope, virtual *unstructured.Unstructured, content map[string]any) error {
+	if !set.HasDown() {
+		return nil
+	}
+	return func(s syncer.Scope, virtual *unstructured.Unstructured, content map[string]any) error {
+		return set.Content(patch.Change{
+			Cluster: s.Cluster, Virtual: types.NamespacedName{Namespace: virtual.GetNamespace(), Name: virtual.GetName()},
+			Original: virtual.Object, Copy: content,
+		})
+	}
+}

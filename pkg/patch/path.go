@@ -1,0 +1,201 @@
+package patch
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+)
+
+// step is one part of a path: a key, or all items of a list or map.
+type step struct {
+	key string
+	all bool // [*]
+}
+
+// parsePath returns the steps of a path such as spec.rules[*].host or metadata.labels["a/b"].
+func parsePath(text string) ([]step, error) {
+	var steps []step
+	rest := text
+	for rest != "" {
+		switch {
+		case strings.HasPrefix(rest, "[*]"):
+			steps, rest = append(steps, step{all: true}), rest[len("[*]"):]
+		case strings.HasPrefix(rest, `["`):
+			key, after, ok := strings.Cut(rest[2:], `"]`)
+			if !ok || key == "" {
+				return nil, fmt.Errorf("%q has no end", rest)
+			}
+			steps, rest = append(steps, step{key: key}), after
+		default:
+			rest = strings.TrimPrefix(rest, ".")
+			end := strings.IndexAny(rest, ".[")
+			if end < 0 {
+				end = len(rest)
+			}
+			if end == 0 {
+				return nil, errors.New("a key is empty")
+			}
+			steps, rest = append(steps, step{key: rest[:end]}), rest[end:]
+		}
+	}
+	if len(steps) == 0 || steps[0].all {
+		return nil, errors.New("it must begin with a key")
+	}
+	return steps, nil
+}
+
+// place is one value that a path leads to.
+type place struct {
+	// names identify the place in the copy and what is above it, also when items of a list
+	// change their order.
+	names []string
+	// keys lead to the value: text for maps, numbers for lists.
+	keys []any
+}
+
+// name identifies the place.
+func (p place) name() string { return p.names[len(p.names)-1] }
+
+// places returns where a path leads to in a tree. Keys that do not exist lead somewhere too,
+// but [*] leads to what exists alone.
+func places(tree map[string]any, steps []step) []place {
+	return placesBelow(tree, steps, place{})
+}
+
+func placesBelow(value any, steps []step, at place) []place {
+	if len(steps) == 0 {
+		return []place{at}
+	}
+	if !steps[0].all {
+		below, _ := value.(map[string]any)
+		if _, isList := value.([]any); isList {
+			return nil
+		}
+		return placesBelow(below[steps[0].key], steps[1:], at.child("."+steps[0].key, steps[0].key))
+	}
+	var all []place
+	switch value := value.(type) {
+	case []any:
+		for i, item := range value {
+			all = append(all, placesBelow(item, steps[1:], at.child("["+itemName(item, i)+"]", i))...)
+		}
+	case map[string]any:
+		for _, key := range sortedKeys(value) {
+			all = append(all, placesBelow(value[key], steps[1:], at.child("["+key+"]", key))...)
+		}
+	}
+	return all
+}
+
+func (p place) child(name string, key any) place {
+	if len(p.names) > 0 {
+		name = p.name() + name
+	}
+	return place{names: append(p.names[:len(p.names):len(p.names)], name), keys: append(p.keys[:len(p.keys):len(p.keys)], key)}
+}
+
+// itemName returns what identifies an item of a list.
+func itemName(item any, index int) string {
+	object, _ := item.(map[string]any)
+	for _, key := range []string{"name", "type"} {
+		if text, _ := object[key].(string); text != "" {
+			return key + "=" + text
+		}
+	}
+	return fmt.Sprint(index)
+}
+
+// read returns the value at a place. ok is false if it does not exist.
+func read(tree any, keys []any) (value any, ok bool) {
+	for _, key := range keys {
+		switch key := key.(type) {
+		case string:
+			object, _ := tree.(map[string]any)
+			if tree, ok = object[key]; !ok {
+				return nil, false
+			}
+		case int:
+			list, _ := tree.([]any)
+			if key >= len(list) {
+				return nil, false
+			}
+			tree = list[key]
+		}
+	}
+	return tree, true
+}
+
+// matching returns the keys that lead to the same place in another tree. Items of lists are
+// found by their name or type, and otherwise by their index.
+func matching(tree, other any, keys []any) (found []any, ok bool) {
+	for i, key := range keys {
+		index, isItem := key.(int)
+		if isItem {
+			item, _ := read(tree, keys[:i+1])
+			list, _ := read(other, found)
+			if index, ok = indexOf(list, item, index); !ok {
+				return nil, false
+			}
+			key = index
+		}
+		found = append(found, key)
+	}
+	return found, true
+}
+
+// indexOf returns the index of the item of a list that has the name of another item.
+func indexOf(list, item any, index int) (int, bool) {
+	items, _ := list.([]any)
+	name := itemName(item, index)
+	if !strings.Contains(name, "=") {
+		return index, index < len(items)
+	}
+	for i := range items {
+		if itemName(items[i], i) == name {
+			return i, true
+		}
+	}
+	return 0, false
+}
+
+// write sets a value. newMap returns the maps that are missing above it, by their depth. nil
+// removes the value.
+func write(tree map[string]any, keys []any, value any, newMap func(depth int) map[string]any) {
+	var at any = tree
+	for i, key := range keys[:len(keys)-1] {
+		next, ok := read(at, keys[i:i+1])
+		if _, isMap := next.(map[string]any); !ok || next == nil || !isMap && isText(keys[i+1]) {
+			if value == nil {
+				return
+			}
+			next = newMap(i)
+			setOne(at, key, next)
+		}
+		at = next
+	}
+	setOne(at, keys[len(keys)-1], value)
+}
+
+func isText(key any) bool {
+	_, ok := key.(string)
+	return ok
+}
+
+// setOne sets one value of a map or a list.
+func setOne(at, key, value any) {
+	switch key := key.(type) {
+	case string:
+		object, ok := at.(map[string]any)
+		switch {
+		case !ok:
+		case value == nil:
+			delete(object, key)
+		default:
+			object[key] = value
+		}
+	case int:
+		if list, ok := at.([]any); ok && value != nil {
+			list[key] = value
+		}
+	}
+}
