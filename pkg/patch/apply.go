@@ -169,14 +169,12 @@ func (s *Set) runAt(p program, at place, c Change, before, written record) error
 	if err != nil {
 		return err
 	}
-	now, found := s.currentValue(at, c)
-	copied, _ := read(c.Copy, at.keys)
 	mark := digest(result)
+	now, found := s.currentValue(at, c)
 	switch {
-	case c.Before == nil:
 	case found && before[at.name()] == mark:
 		result = now // What others have made of it since.
-	case s.immutable && found && strings.HasPrefix(p.path, "spec") && reflect.DeepEqual(now, copied):
+	case found && s.mustStay(p, at, c, now):
 		if before[at.name()] != "" {
 			written[at.name()] = before[at.name()]
 		}
@@ -184,17 +182,30 @@ func (s *Set) runAt(p program, at place, c Change, before, written record) error
 	}
 	keepCreated(at, c, before, written)
 	write(c.Copy, at.keys, runtime.DeepCopyJSONValue(result), func(depth int) map[string]any {
-		above := at.names[depth]
-		written[above] = created
-		if existing, ok := s.currentValue(place{keys: at.keys[:depth+1]}, c); ok && before[above] == created {
-			if existing, ok := existing.(map[string]any); ok {
-				return runtime.DeepCopyJSON(existing)
-			}
-		}
-		return map[string]any{}
+		return s.newMap(at, depth, c, before, written)
 	})
 	written[at.name()] = mark
 	return nil
+}
+
+// mustStay reports whether a value that exists cannot change on the host: the kind has not
+// changed it either.
+func (s *Set) mustStay(p program, at place, c Change, now any) bool {
+	copied, _ := read(c.Copy, at.keys)
+	return s.immutable && strings.HasPrefix(p.path, "spec") && reflect.DeepEqual(now, copied)
+}
+
+// newMap returns the map for what is missing above a value. If an earlier patch has created
+// it, what the host has added to it stays.
+func (s *Set) newMap(at place, depth int, c Change, before, written record) map[string]any {
+	above := at.names[depth]
+	written[above] = created
+	if existing, ok := s.currentValue(place{keys: at.keys[:depth+1]}, c); ok && before[above] == created {
+		if existing, ok := existing.(map[string]any); ok {
+			return runtime.DeepCopyJSON(existing)
+		}
+	}
+	return map[string]any{}
 }
 
 // keepCreated keeps the marks of maps that a patch has created and that the kind has left.

@@ -166,17 +166,21 @@ func toJSON(value ref.Val) (any, error) {
 	case traits.Mapper:
 		return mapToJSON(value)
 	case traits.Lister:
-		items := []any{}
-		for it := value.Iterator(); it.HasNext() == types.True; {
-			item, err := toJSON(it.Next())
-			if err != nil {
-				return nil, err
-			}
-			items = append(items, item)
-		}
-		return items, nil
+		return listToJSON(value)
 	}
 	return nil, fmt.Errorf("it gives %s, which no field has", value.Type())
+}
+
+func listToJSON(value traits.Lister) (any, error) {
+	items := []any{}
+	for it := value.Iterator(); it.HasNext() == types.True; {
+		item, err := toJSON(it.Next())
+		if err != nil {
+			return nil, err
+		}
+		items = append(items, item)
+	}
+	return items, nil
 }
 
 func mapToJSON(value traits.Mapper) (any, error) {

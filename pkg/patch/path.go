@@ -3,6 +3,7 @@ package patch
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -91,7 +92,7 @@ func (p place) child(name string, key any) place {
 	if len(p.names) > 0 {
 		name = p.name() + name
 	}
-	return place{names: append(p.names[:len(p.names):len(p.names)], name), keys: append(p.keys[:len(p.keys):len(p.keys)], key)}
+	return place{names: append(slices.Clip(p.names), name), keys: append(slices.Clip(p.keys), key)}
 }
 
 // itemName returns what identifies an item of a list.

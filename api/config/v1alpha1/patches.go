@@ -21,7 +21,7 @@ type Patch struct {
 }
 
 // PatchList are patches in their order. An empty one is nil, and encoded as [].
-type PatchList []Patch //nolint:recvcheck // json reads through a pointer and writes a value
+type PatchList []Patch
 
 // UnmarshalJSON implements [json.Unmarshaler].
 func (l *PatchList) UnmarshalJSON(data []byte) error {
@@ -111,7 +111,6 @@ const (
 
 // problem returns what is wrong with a patch, empty if nothing is.
 func (p Patch) problem(fromHost bool) string {
-	isStatus := p.Path == "status" || strings.HasPrefix(p.Path, "status.") || strings.HasPrefix(p.Path, "status[")
 	switch {
 	case p.Path == "":
 		return patchWithoutPath
@@ -119,6 +118,14 @@ func (p Patch) problem(fromHost bool) string {
 		return patchWithoutExpression
 	case isIdentityPath(p.Path):
 		return patchOfIdentity
+	}
+	return p.sideProblem(fromHost)
+}
+
+// sideProblem returns what is wrong with the direction of a patch.
+func (p Patch) sideProblem(fromHost bool) string {
+	isStatus := p.Path == "status" || strings.HasPrefix(p.Path, "status.") || strings.HasPrefix(p.Path, "status[")
+	switch {
 	case fromHost && p.Reverse != "":
 		return patchBackToHost
 	case !fromHost && p.Expression != "" && isStatus:

@@ -1,6 +1,7 @@
 package patches
 
 import (
+	"errors"
 	"fmt"
 	"reflect"
 	"strings"
@@ -77,11 +78,10 @@ func (k kindPatch) apply(s syncer.Scope, r syncer.PatchRequest) error {
 		return nil
 	}
 	c := patch.Change{Cluster: s.Cluster, Virtual: client.ObjectKeyFromObject(virtualOf(r))}
-	var err error
-	if c.Original, err = toTree(r.Original); err != nil {
-		return err
-	}
-	if c.Copy, err = toTree(r.Copy); err != nil {
+	var originalErr, copyErr error
+	c.Original, originalErr = toTree(r.Original)
+	c.Copy, copyErr = toTree(r.Copy)
+	if err := errors.Join(originalErr, copyErr); err != nil {
 		return err
 	}
 	if !isCopy {
@@ -90,13 +90,14 @@ func (k kindPatch) apply(s syncer.Scope, r syncer.PatchRequest) error {
 		}
 		return fromTree(c.Copy, r.Copy)
 	}
-	if k.owner == syncer.Host {
-		if _, err := k.set.Down(c); err != nil {
-			return err
-		}
-		return fromTree(c.Copy, r.Copy)
-	}
-	if r.Before != nil {
+	return k.down(c, r)
+}
+
+// down patches a copy by the expressions. Copies on the host get a record, as the host may
+// change them.
+func (k kindPatch) down(c patch.Change, r syncer.PatchRequest) error {
+	if k.owner == syncer.Virtual && r.Before != nil {
+		var err error
 		if c.Before, err = toTree(r.Before); err != nil {
 			return err
 		}
@@ -109,7 +110,9 @@ func (k kindPatch) apply(s syncer.Scope, r syncer.PatchRequest) error {
 	if err := fromTree(c.Copy, r.Copy); err != nil {
 		return err
 	}
-	setRecord(r.Copy, record)
+	if k.owner == syncer.Virtual {
+		setRecord(r.Copy, record)
+	}
 	return nil
 }
 
