@@ -61,6 +61,26 @@ func TestFenceToggle(t *testing.T) {
 	}
 }
 
+// TestFenceOfVolumes checks that the permission to patch volumes comes with its limit.
+func TestFenceOfVolumes(t *testing.T) {
+	t.Parallel()
+	ch := loadChart(t)
+	const name = "volumes.shop.tenant.sublet.dev"
+	if _, ok := mustRender(t, ch, fenceOn).objects["ValidatingAdmissionPolicy/"+name]; ok {
+		t.Error("a release that may not patch volumes has a limit for it")
+	}
+	r := mustRender(t, ch, fenceOn+"\nsync: {toHost: {persistentVolumes: {enabled: true}}}\n")
+	limits := object[*admissionregistrationv1.ValidatingAdmissionPolicy](t, r, name).Spec.Validations
+	if !slices.ContainsFunc(limits, func(v admissionregistrationv1.Validation) bool {
+		return strings.Contains(v.Expression, "oldObject.spec.claimRef.namespace == 'tenant'")
+	}) {
+		t.Errorf("volumes of claims of other namespaces are not fenced: %v", limits)
+	}
+	if _, ok := r.objects["ValidatingAdmissionPolicyBinding/"+name]; !ok {
+		t.Error("the limit has no binding")
+	}
+}
+
 // TestFenceKnowsRole checks that the fence lets the account write every object that the
 // Role names. A new Secret of the release needs both.
 func TestFenceKnowsRole(t *testing.T) {

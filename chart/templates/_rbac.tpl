@@ -219,6 +219,12 @@
   resources: ["nodes", "nodes/metrics", "nodes/stats"]
   verbs: ["get"]
 {{- end }}
+{{- if and .Values.sync.toHost.persistentVolumeClaims.enabled .Values.sync.toHost.persistentVolumes.enabled }}
+# persistentvolumeclaims with sync.toHost.persistentVolumes.enabled
+- apiGroups: [""]
+  resources: ["persistentvolumes"]
+  verbs: ["get", "patch"]
+{{- end }}
 {{- if and .Values.sync.toHost.ingresses.enabled .Values.policies.ingresses.uniqueHosts }}
 # ingresses with policies.ingresses.uniqueHosts
 - apiGroups: ["networking.k8s.io"]

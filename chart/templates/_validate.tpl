@@ -237,6 +237,8 @@
     "sync.toHost.serviceAccounts.enabled"
     "sync.toHost.serviceAccounts.labels"
     "sync.toHost.serviceAccounts.annotations"
+    "sync.toHost.persistentVolumes"
+    "sync.toHost.persistentVolumes.enabled"
     "sync.fromHost"
     "sync.fromHost.nodes"
     "sync.fromHost.nodes.enabled"
@@ -518,6 +520,9 @@
 {{- end -}}
 {{- if and (or $v.sync.toHost.volumeSnapshots.enabled $v.sync.fromHost.volumeSnapshotClasses.enabled) (include "sublet.customSnapshots" $v.sync) -}}
 {{- $problems = append $problems (printf "sync.toHost.customResources: Invalid value: %s: kinds of snapshot.storage.k8s.io are on twice, as custom resources and by sync.toHost.volumeSnapshots or sync.fromHost.volumeSnapshotClasses; leave the entries of customResources out" (get $v.sync.toHost "customResources" | toJson)) -}}
+{{- end -}}
+{{- if and $v.sync.toHost.persistentVolumes.enabled (not $v.sync.toHost.persistentVolumeClaims.enabled) -}}
+{{- $problems = append $problems (printf "sync.toHost.persistentVolumes.enabled: Invalid value: %s: sync.toHost.persistentVolumeClaims.enabled is false, so the tenant has no volumes of the host; set that to true, or this to false" (get $v.sync.toHost.persistentVolumes "enabled" | toJson)) -}}
 {{- end -}}
 {{- if include "sublet.repeats" $v.networking.replicateServices.toHost -}}
 {{- $problems = append $problems (printf "networking.replicateServices.toHost: Invalid value: %s: each Service has one name, and each name one Service; leave out the entries that repeat one" (get $v.networking.replicateServices "toHost" | toJson)) -}}

@@ -24,7 +24,8 @@ func limitsOf() map[string]kindLimits {
 		"sync.toHost.secrets":    {"type and data", "more and larger objects than `policies.objects` allows; tokens of service accounts"},
 		"sync.toHost.persistentVolumeClaims": {
 			"size, access modes, storage class",
-			"classes, sizes and sources that `policies.volumes` forbids, volumes that the tenant makes",
+			"classes, sizes and sources that `policies.volumes` forbids, volumes that the tenant makes, " +
+				"reclaim policies without `sync.toHost.persistentVolumes`",
 		},
 		"sync.toHost.volumeSnapshots": {
 			"the claim, the class",

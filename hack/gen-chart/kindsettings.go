@@ -41,8 +41,8 @@ func (d comments) withKinds(settings []setting, path []string) ([]setting, error
 		all = append(all, s)
 	}
 	for _, s := range settings {
-		if s.key == "customResources" {
-			all = append(all, s) // A map of kinds, which no table knows.
+		if s.key == "customResources" || s.key == "persistentVolumes" {
+			all = append(all, s) // A map of kinds that no table has, and a part of another kind.
 			continue
 		}
 		return nil, fmt.Errorf("%s: no kind has these settings", strings.Join(s.path, "."))

@@ -51,6 +51,7 @@ func conditions() map[string]string {
 			"(not $v.integrations.metricsServer.nodes)",
 		"snapshots-without-classes": "and " + toHost + ".volumeSnapshots.enabled (not $v.sync.fromHost.volumeSnapshotClasses.enabled)",
 		"snapshots-without-claims":  "and " + toHost + ".volumeSnapshots.enabled (not " + toHost + ".persistentVolumeClaims.enabled)",
+		"volumes-without-claims":    "and " + toHost + ".persistentVolumes.enabled (not " + toHost + ".persistentVolumeClaims.enabled)",
 		"no-access-mode":            "not " + claim + ".accessModes",
 		"replicas-of-embedded-etcd": "and " + replicas + ".enabled (not (has (int " + replicas + ".replicas) (list 1 3 5))) " + usesEmbeddedEtcd(),
 		"lease-under-deadline":      "le (int " + replicas + ".leaseDuration) (int " + replicas + ".renewDeadline)",

@@ -24,7 +24,7 @@ func addVolumeChecks(checks Checks, settings *v1alpha1.Config, host HostView) {
 	}
 	c := claimCheck{rules: policy.NewClaims(settings), host: host}
 	checks.Add(corev1.Resource("persistentvolumeclaims"), c.checkClaims)
-	checks.Add(corev1.Resource("persistentvolumes"), checkVolumes)
+	checks.Add(corev1.Resource("persistentvolumes"), checkVolumes(settings.Sync.ToHost.PersistentVolumes.Enabled))
 	checks.Add(corev1.Resource("pods"), c.checkPods)
 	checks.Add(appsv1.Resource("statefulsets"), c.checkStatefulSets)
 }
@@ -110,44 +110,57 @@ func (c claimCheck) checkStatefulSets(ctx context.Context, a admission.Attribute
 	return Judgement{Warnings: []string{"claims of this template will be denied: " + policy.Message(judgement.Violations)}}, nil
 }
 
-// checkVolumes denies what a tenant does to volumes. Each is the copy of a host volume that
-// a claim of the tenant has.
-func checkVolumes(_ context.Context, a admission.Attributes, o admission.ObjectInterfaces) (Judgement, error) {
-	if a.GetOperation() == admission.Create {
-		return Judgement{Violations: []policy.Violation{{
-			Field: "metadata.name", Value: nameOf(a),
-			Detail: "volumes are the host's: one that is made here serves no pod. Create a claim, and the host makes its volume",
-		}}}, nil
+// volumePolicySetting is the path of the setting that lets a tenant change reclaim policies.
+const volumePolicySetting = "sync.toHost.persistentVolumes.enabled"
+
+// checkVolumes returns the check that denies what a tenant does to volumes. Each is the copy
+// of a host volume that a claim of the tenant has.
+func checkVolumes(changesPolicy bool) PolicyCheck {
+	return func(_ context.Context, a admission.Attributes, o admission.ObjectInterfaces) (Judgement, error) {
+		if a.GetOperation() == admission.Create {
+			return Judgement{Violations: []policy.Violation{{
+				Field: "metadata.name", Value: nameOf(a),
+				Detail: "volumes are the host's: one that is made here serves no pod. Create a claim, and the host makes its volume",
+			}}}, nil
+		}
+		old, err := toV1[corev1.PersistentVolume](a.GetOldObject(), o)
+		if err != nil || old.Annotations[labels.HostUID] == "" {
+			return Judgement{}, err
+		}
+		if a.GetOperation() == admission.Delete {
+			return Judgement{Violations: []policy.Violation{{
+				Field: "metadata.name", Value: old.Name, Detail: "this volume is the host's; it goes with its claim",
+			}}}, nil
+		}
+		volume, err := toV1[corev1.PersistentVolume](a.GetObject(), o)
+		if err != nil {
+			return Judgement{}, err
+		}
+		return Judgement{Violations: volumeChanges(old, volume, changesPolicy)}, nil
 	}
-	old, err := toV1[corev1.PersistentVolume](a.GetOldObject(), o)
-	if err != nil || old.Annotations[labels.HostUID] == "" {
-		return Judgement{}, err
-	}
-	if a.GetOperation() == admission.Delete {
-		return Judgement{Violations: []policy.Violation{{
-			Field: "metadata.name", Value: old.Name, Detail: "this volume is the host's; it goes with its claim",
-		}}}, nil
-	}
-	volume, err := toV1[corev1.PersistentVolume](a.GetObject(), o)
-	if err != nil {
-		return Judgement{}, err
-	}
-	return Judgement{Violations: volumeChanges(old, volume)}, nil
 }
 
 // volumeChanges returns the fields of a volume that the host owns and that changed.
-func volumeChanges(old, volume *corev1.PersistentVolume) []policy.Violation {
+func volumeChanges(old, volume *corev1.PersistentVolume, changesPolicy bool) []policy.Violation {
 	const detail = "this volume is the host's, which decides what becomes of its data; only labels and annotations can be changed here"
-	before, after := old.Spec.PersistentVolumeReclaimPolicy, volume.Spec.PersistentVolumeReclaimPolicy
+	before, after := old.Spec.DeepCopy(), volume.Spec.DeepCopy()
+	wanted := after.PersistentVolumeReclaimPolicy
+	before.PersistentVolumeReclaimPolicy = wanted
 	switch {
-	case before != after:
-		return []policy.Violation{{Field: "spec.persistentVolumeReclaimPolicy", Value: string(after), Detail: detail}}
-	case !apiequality.Semantic.DeepEqual(old.Spec, volume.Spec):
+	case !apiequality.Semantic.DeepEqual(before, after):
 		return []policy.Violation{{Field: "spec", Detail: detail}}
 	case !apiequality.Semantic.DeepEqual(old.Status, volume.Status):
 		return []policy.Violation{{Field: "status", Detail: detail}}
 	case old.Annotations[labels.HostUID] != volume.Annotations[labels.HostUID]:
 		return []policy.Violation{{Field: "metadata.annotations[" + labels.HostUID + "]", Detail: "only the syncer writes it"}}
+	case old.Spec.PersistentVolumeReclaimPolicy == wanted:
+		return nil
+	case !changesPolicy:
+		return []policy.Violation{{
+			Field: "spec.persistentVolumeReclaimPolicy", Value: string(wanted), Detail: detail, Setting: volumePolicySetting,
+		}}
+	case wanted == corev1.PersistentVolumeReclaimRecycle:
+		return []policy.Violation{{Field: "spec.persistentVolumeReclaimPolicy", Value: string(wanted), Detail: "allowed: Delete and Retain"}}
 	}
 	return nil
 }

@@ -180,7 +180,28 @@ func TestVolumePolicy(t *testing.T) {
 		resource schema.GroupResource
 		old, now runtime.Object
 		denial   string
+		allowed  bool // sync.toHost.persistentVolumes
 	}{
+		{
+			reason: "keep the data, where that is allowed", resource: volumes, old: volume(nil), allowed: true,
+			now: volume(func(v *corev1.PersistentVolume) {
+				v.Spec.PersistentVolumeReclaimPolicy = corev1.PersistentVolumeReclaimRetain
+			}),
+		},
+		{
+			reason: "a policy that hosts no longer have", resource: volumes, old: volume(nil), allowed: true, denial: "volume-recycle",
+			now: volume(func(v *corev1.PersistentVolume) {
+				v.Spec.PersistentVolumeReclaimPolicy = corev1.PersistentVolumeReclaimRecycle
+			}),
+		},
+		{
+			reason: "another claim at the same time", resource: volumes, old: volume(nil), allowed: true, denial: "volume-spec",
+			now: volume(func(v *corev1.PersistentVolume) {
+				v.Spec.PersistentVolumeReclaimPolicy = corev1.PersistentVolumeReclaimRetain
+				v.Spec.ClaimRef = &corev1.ObjectReference{Name: "x"}
+			}),
+		},
+		{reason: "one of one's own, where policies are allowed", resource: volumes, now: volume(nil), allowed: true, denial: "volume-create"},
 		{reason: "a label", resource: volumes, old: volume(nil), now: volume(func(v *corev1.PersistentVolume) { v.Labels = map[string]string{"a": "b"} })},
 		{
 			reason: "a finalizer of a controller", resource: volumes, old: volume(nil),
@@ -208,7 +229,8 @@ func TestVolumePolicy(t *testing.T) {
 		{reason: "a class of one's own", resource: classes, now: own},
 		{reason: "and its end", resource: classes, old: own},
 	} {
-		err := askPolicies(t, withClaims(nil), hostClasses(), test.resource, "PersistentVolume", test.old, test.now)
+		settings := withClaims(func(c *v1alpha1.Config) { c.Sync.ToHost.PersistentVolumes.Enabled = test.allowed })
+		err := askPolicies(t, settings, hostClasses(), test.resource, "PersistentVolume", test.old, test.now)
 		switch {
 		case test.denial != "":
 			equalDenial(t, test.denial, err)

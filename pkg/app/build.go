@@ -206,12 +206,18 @@ func (a *app) admission() []controlplane.Plugin {
 // hostFirstSteps returns the admission steps that write to the host before the object is
 // stored.
 func (a *app) hostFirstSteps() []controlplane.HostFirst {
-	if !a.values.Sync.IsEnabled("sync.toHost.services") {
-		return nil
+	var steps []controlplane.HostFirst
+	if a.values.Sync.IsEnabled("sync.toHost.services") {
+		steps = append(steps, admission.Services(admission.ServiceOptions{
+			Host: a.hostFirst, Rules: policy.NewServices(a.values.Policies.Services), IsSyncer: isSyncer,
+		}))
 	}
-	return []controlplane.HostFirst{admission.Services(admission.ServiceOptions{
-		Host: a.hostFirst, Rules: policy.NewServices(a.values.Policies.Services), IsSyncer: isSyncer,
-	})}
+	if a.values.Sync.ToHost.PersistentVolumes.Enabled {
+		steps = append(steps, admission.Volumes(admission.VolumeOptions{
+			IsSyncer: isSyncer, SetReclaimPolicy: volumePolicies{a.hostClient, a.cluster()}.set,
+		}))
+	}
+	return steps
 }
 
 // policyChecks returns the checks of the policies, with the one that looks at Services.

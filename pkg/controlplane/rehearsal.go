@@ -168,7 +168,10 @@ func newRehearsal(ctx context.Context, a admission.Attributes) (*http.Request, e
 	if version.Group == "" {
 		path = []string{"api", version.Version}
 	}
-	path = append(path, "namespaces", a.GetNamespace(), a.GetResource().Resource)
+	if namespace := a.GetNamespace(); namespace != "" {
+		path = append(path, "namespaces", namespace)
+	}
+	path = append(path, a.GetResource().Resource)
 	if a.GetOperation() == admission.Update {
 		method, path = http.MethodPut, append(path, a.GetName())
 	}

@@ -95,10 +95,11 @@ parameters: {pool: secret}
 }
 
 // TestSnapshotAndGrowth takes a snapshot of a tenant's claim with the permissions of the chart,
-// and restores it into a new claim with its data. Then the first claim grows.
+// and restores it into a new claim with its data. Then the first claim grows, and keeps its
+// data.
 func TestSnapshotAndGrowth(t *testing.T) {
 	createSnapshotClasses(t)
-	tn := install(t, "snapshots", "tenant-snapshots", "sync.toHost.volumeSnapshots.enabled=true",
+	tn := install(t, "snapshots", "tenant-snapshots", "sync.toHost.volumeSnapshots.enabled=true", "sync.toHost.persistentVolumes.enabled=true",
 		"sync.fromHost.volumeSnapshotClasses.enabled=true", "sync.fromHost.volumeSnapshotClasses.selector.matchLabels.e2e=shown")
 	driver := startVolumeDriver(t, tn.namespace)
 	tn.apply(writesVolume)
@@ -127,6 +128,8 @@ func TestSnapshotAndGrowth(t *testing.T) {
 	tn.await("jsonpath={.status.capacity.storage}=2Gi", "pvc/data")
 	volume := tn.kubectl("get", "pvc", "data", "-o", "jsonpath={.spec.volumeName}")
 	tn.await("jsonpath={.spec.capacity.storage}=2Gi", "pv/"+volume)
+	tn.setsReclaimPolicy(volume, "Retain")
+	tn.setsReclaimPolicy(volume, "Delete") // The driver deletes it in the end.
 
 	tn.kubectl("label", "volumesnapshot", "monday", "team=database")
 	driver.awaitSnapshots(t, "changed snapshot on the host", func(all []unstructured.Unstructured) bool {
@@ -134,6 +137,20 @@ func TestSnapshotAndGrowth(t *testing.T) {
 	})
 	tn.kubectl("delete", "volumesnapshot", "monday")
 	driver.awaitSnapshots(t, "delete of the snapshot on the host", func(all []unstructured.Unstructured) bool { return len(all) == 0 })
+}
+
+// setsReclaimPolicy sets the reclaim policy of a volume, which reaches the host before the
+// tenant reads that it is set.
+func (tn *tenant) setsReclaimPolicy(volume, policy string) {
+	tn.t.Helper()
+	tn.kubectl("patch", "pv", volume, "-p", fmt.Sprintf(`{"spec":{"persistentVolumeReclaimPolicy":%q}}`, policy))
+	host, err := hostClient.CoreV1().PersistentVolumes().Get(tn.t.Context(), volume, metav1.GetOptions{})
+	if err != nil || string(host.Spec.PersistentVolumeReclaimPolicy) != policy {
+		tn.t.Errorf("the host's volume has %q, want %q, %v", host.Spec.PersistentVolumeReclaimPolicy, policy, err)
+	}
+	if got := tn.kubectl("get", "pv", volume, "-o", "jsonpath={.spec.persistentVolumeReclaimPolicy}"); got != policy {
+		tn.t.Errorf("the tenant's volume has %q, want %q", got, policy)
+	}
 }
 
 // isDenied checks that the tenant cannot apply a manifest, and reads why.

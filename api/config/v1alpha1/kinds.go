@@ -173,7 +173,7 @@ func (s *Sync) UnmarshalJSON(data []byte) error {
 func (s *Sync) takeKind(setting string, keys map[string]json.RawMessage) error {
 	settings, known := s.Kinds[setting]
 	if !known {
-		if _, ok := keys["enabled"]; ok {
+		if _, ok := keys["enabled"]; ok && setting != volumesSetting {
 			return fmt.Errorf("cannot decode %s: no such kind", setting)
 		}
 		return nil

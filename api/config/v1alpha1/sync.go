@@ -27,6 +27,8 @@ type ToHost struct {
 	Secrets Referred `json:"secrets"`
 	// serviceAccounts of the tenant.
 	ServiceAccounts ServiceAccounts `json:"serviceAccounts"`
+	// Volumes of the tenant's claims.
+	PersistentVolumes PersistentVolumes `json:"persistentVolumes"`
 	// podDisruptionBudgets of the tenant.
 	PodDisruptionBudgets PodDisruptionBudgets `json:"podDisruptionBudgets"`
 	// Custom resources of the tenant that get a copy on the host, by plural.group or plural.group/version, such

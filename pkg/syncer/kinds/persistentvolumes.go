@@ -36,7 +36,9 @@ func PersistentVolumes(o Options) syncer.Resource[*corev1.PersistentVolume, *cor
 		Want: func(_ syncer.Scope, virtual *corev1.PersistentVolume, host *corev1.PersistentVolumeClaim) (bool, error) {
 			return virtual == nil || translate.IsOfHostObject(virtual, host), nil
 		},
-		Up:           volumes{showsDrivers: o.Sync.IsEnabled("sync.fromHost.csiDrivers")}.fill,
+		Up: volumes{
+			showsDrivers: o.Sync.IsEnabled("sync.fromHost.csiDrivers"), keepsPolicy: o.Sync.ToHost.PersistentVolumes.Enabled,
+		}.fill,
 		BeforeDelete: releaseVolume,
 		Indexes:      []syncer.Index{{Side: syncer.Host, Object: &corev1.PersistentVolumeClaim{}, Field: byVolume, Values: volumeName}},
 	}
@@ -79,11 +81,13 @@ func releaseVolume(_ syncer.Scope, virtual *corev1.PersistentVolume) error {
 // volumes is the kind with its settings.
 type volumes struct {
 	showsDrivers bool // of the host
+	keepsPolicy  bool // of reclaim that the tenant has set, which the host's volume has too
 }
 
-// fill fills in the virtual volume. It shows the reclaim policy of its class, which
-// the host's volume has too, unless the operator has changed that. The virtual volume
-// itself is deleted with its claim.
+// fill fills in the virtual volume. It shows the reclaim policy of its class, which the
+// host's volume has too, unless the operator has changed that. Package admission changes it
+// on the host first, where the settings allow it. The virtual volume itself is deleted with
+// its claim.
 func (v volumes) fill(s syncer.Scope, host *corev1.PersistentVolumeClaim, virtual *corev1.PersistentVolume) error {
 	claim, uid, _ := translate.Origin(s.Cluster, translate.Hashed, host)
 	virtual.Spec.Capacity = host.Status.Capacity
@@ -96,8 +100,10 @@ func (v volumes) fill(s syncer.Scope, host *corev1.PersistentVolumeClaim, virtua
 		virtual.Spec.StorageClassName = *class
 	}
 	var err error
-	if virtual.Spec.PersistentVolumeReclaimPolicy, err = reclaimPolicy(s, virtual.Spec.StorageClassName); err != nil {
-		return err
+	if !v.keepsPolicy || virtual.Spec.PersistentVolumeReclaimPolicy == "" {
+		if virtual.Spec.PersistentVolumeReclaimPolicy, err = reclaimPolicy(s, virtual.Spec.StorageClassName); err != nil {
+			return err
+		}
 	}
 	if virtual.Spec.FlexVolume == nil && virtual.Spec.CSI == nil {
 		if virtual.Spec.PersistentVolumeSource, err = v.source(s, host); err != nil {

@@ -32,7 +32,7 @@ func Table() []Row {
 			ifOff("a pod that refers to one does not start"),
 		row("sync.toHost.persistentVolumeClaims", On, "The tenant's claims, and the volumes that they are bound to. The host provides the volumes.",
 			PersistentVolumeClaims).with(define("persistentvolumes", PersistentVolumes)).
-			keepsCopies(),
+			permitsIf("sync.toHost.persistentVolumes.enabled", rule([]string{"get", "patch"}, "", "persistentvolumes")).keepsCopies(),
 		row("sync.toHost.volumeSnapshots", Off, "The tenant's snapshots of its claims, and their contents. Drivers of the host take them.", VolumeSnapshots).
 			with(define("volumesnapshotcontents", VolumeSnapshotContents)).
 			keepsCopies(),
