@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"context"
+	"encoding/base64"
 	"fmt"
 	"strings"
 	"testing"
@@ -18,7 +19,7 @@ const shopIngress = `
 apiVersion: v1
 kind: Secret
 metadata: {name: certificate}
-data: {tls.crt: YQ==}
+data: {tls.crt: @CERTIFICATE@, tls.key: @KEY@}
 ---
 apiVersion: networking.k8s.io/v1
 kind: Ingress
@@ -28,19 +29,39 @@ spec:
   rules:
   - host: www.shop.example.com
     http: {paths: [{path: /, pathType: Prefix, backend: {service: {name: shop, port: {number: 80}}}}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: shop}
+spec: {selector: {app: shop}, ports: [{port: 80, targetPort: 8080}]}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: shop, labels: {app: shop}}
+spec:
+  hostname: @OWNER@
+  terminationGracePeriodSeconds: 0
+  containers: [{name: main, image: "@IMAGE@", imagePullPolicy: IfNotPresent, args: [serve]}]
 `
 
 // TestIngressHosts gives two tenants the same pattern of host names. The first one gets a
-// name, with the permissions and the fence of the chart. The second one reads why it does
-// not get it, and neither gets a name of somebody else.
+// name, with the permissions and the fence of the chart, and a controller of the host serves
+// it over TLS. The second one reads why it does not get it. Neither gets a name of somebody
+// else.
 func TestIngressHosts(t *testing.T) {
 	values := []string{"sync.toHost.ingresses.enabled=true", "policies.ingresses.hosts={*.shop.example.com}"}
+	const name = "www.shop.example.com"
+	certificate, key := selfSigned(t, name)
+	manifest := strings.NewReplacer(
+		"@CERTIFICATE@", base64.StdEncoding.EncodeToString(certificate), "@KEY@", base64.StdEncoding.EncodeToString(key),
+	).Replace(shopIngress)
+	controller := startIngressController(t, certificate)
 	first := install(t, "ingressa", "tenant-ingressa", values...)
-	first.apply(shopIngress)
+	first.apply(strings.ReplaceAll(manifest, "@OWNER@", "first"))
 	var copied networkingv1.Ingress
 	eventually(t, "copy that has its host name", func(ctx context.Context) error {
 		all, err := first.hostIngresses(ctx)
-		if err != nil || len(all) != 1 || all[0].Annotations[labels.ClaimedHosts] != "www.shop.example.com" {
+		if err != nil || len(all) != 1 || all[0].Annotations[labels.ClaimedHosts] != name {
 			return fmt.Errorf("the host has %v, %w", all, err)
 		}
 		copied = all[0]
@@ -55,9 +76,10 @@ func TestIngressHosts(t *testing.T) {
 		t.Fatal(err)
 	}
 	first.await("jsonpath={.status.loadBalancer.ingress[0].ip}=198.51.100.7", "ingress/shop")
+	controller.answers(t, name, "first")
 
 	second := install(t, "ingressb", "tenant-ingressb", values...)
-	second.apply(shopIngress)
+	second.apply(strings.ReplaceAll(manifest, "@OWNER@", "second"))
 	eventually(t, "Event about the host name", func(context.Context) error {
 		if events := second.kubectl("get", "events", "-o", "wide"); !strings.Contains(events, "www.shop.example.com belongs to") {
 			return fmt.Errorf("%s", events)
@@ -68,10 +90,12 @@ func TestIngressHosts(t *testing.T) {
 		t.Errorf("the second tenant has the host name of the first one: %v, %v", all, err)
 	}
 	cmd := second.command("apply", "-f", "-")
-	cmd.Stdin = strings.NewReader(strings.ReplaceAll(shopIngress, "www.shop", "bank"))
+	cmd.Stdin = strings.NewReader(strings.NewReplacer("www.shop", "bank", "@IMAGE@", testImage, "@OWNER@", "second").Replace(manifest))
 	if out, err := cmd.CombinedOutput(); err == nil || !strings.Contains(string(out), "policies.ingresses.hosts") {
 		t.Errorf("a host name that is not the tenant's must be denied with the setting: %v: %s", err, out)
 	}
+
+	controller.answers(t, name, "first")
 
 	first.kubectl("delete", "ingress", "shop")
 	eventually(t, "delete of the copy", func(ctx context.Context) error {
