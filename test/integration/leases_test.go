@@ -14,14 +14,16 @@ import (
 )
 
 // TestLeases syncs a kind that is off by default and that the engine knows by discovery
-// alone: a Lease is copied, renewed and deleted.
+// alone: a Lease is copied, renewed and deleted. One of its labels keeps its key.
 func TestLeases(t *testing.T) {
 	r := newRelease(t)
 	r.startSome(t, r.allKinds(func(o *kinds.Options) {
-		o.Sync.Kinds["sync.toHost.leases"] = v1alpha1.KindSettings{Enabled: true}
+		o.Sync.Kinds["sync.toHost.leases"] = v1alpha1.KindSettings{
+			Enabled: true, CopiedLabels: &v1alpha1.CopiedLabels{Labels: v1alpha1.CopiedKeys{Allow: []string{"team"}}},
+		}
 	}), "leases")
 	lease := &coordinationv1.Lease{
-		ObjectMeta: metav1.ObjectMeta{Namespace: r.namespace, Name: "leader"},
+		ObjectMeta: metav1.ObjectMeta{Namespace: r.namespace, Name: "leader", Labels: map[string]string{"team": "a", "other": "b"}},
 		Spec:       coordinationv1.LeaseSpec{HolderIdentity: new("one")},
 	}
 	if err := r.virtual.client.Create(t.Context(), lease); err != nil {
@@ -36,6 +38,9 @@ func TestLeases(t *testing.T) {
 			}
 			if host.Spec.HolderIdentity == nil || *host.Spec.HolderIdentity != holder {
 				return fmt.Errorf("the host has %v", host.Spec)
+			}
+			if host.Labels["team"] != "a" || host.Labels["other"] != "" {
+				return fmt.Errorf("the host has the labels %v", host.Labels)
 			}
 			return nil
 		})

@@ -15,12 +15,15 @@ import (
 	"github.com/sublet-dev/sublet/test/await"
 )
 
-// mapObjects switches on the kinds of objects of the host by name.
+// mapObjects switches on the kinds of objects of the host by name. Those with the label hidden
+// are left out.
 func mapObjects(byName map[string]string) func(*kinds.Options) {
 	return func(o *kinds.Options) {
 		o.Sync.FromHost.ConfigMaps.Mappings.ByName, o.Sync.FromHost.Secrets.Mappings.ByName = byName, byName
 		for _, setting := range []string{"sync.fromHost.configMaps", "sync.fromHost.secrets"} {
-			o.Sync.Kinds[setting] = v1alpha1.KindSettings{Enabled: true}
+			o.Sync.Kinds[setting] = v1alpha1.KindSettings{Enabled: true, Selected: &v1alpha1.Selected{Selector: metav1.LabelSelector{
+				MatchExpressions: []metav1.LabelSelectorRequirement{{Key: "hidden", Operator: metav1.LabelSelectorOpDoesNotExist}},
+			}}}
 		}
 	}
 }
@@ -72,6 +75,14 @@ func TestObjectsOfTheHostByName(t *testing.T) {
 	r.hasData(t, copies, "trust", "2")
 	create(configMap("late", "3"))
 	r.hasData(t, copies, "late", "3")
+	unlabelled := configMap("unlabelled", "4")
+	create(unlabelled)
+	r.hasData(t, copies, "unlabelled", "4")
+	unlabelled.Labels = map[string]string{"hidden": ""}
+	if err := r.host.client.Update(ctx, unlabelled); err != nil {
+		t.Fatal(err)
+	}
+	r.hasData(t, copies, "unlabelled", "")
 
 	var namespace corev1.Namespace
 	if err := r.virtual.client.Get(ctx, client.ObjectKey{Name: copies}, &namespace); err != nil {
