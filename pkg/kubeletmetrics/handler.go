@@ -124,8 +124,7 @@ func (h *Handler) Wrap(next http.Handler) http.Handler {
 // A request within a namespace is none: a Role of that namespace may permit it.
 func parseQuery(r *http.Request) (q query, ok bool) {
 	info, found := genericapirequest.RequestInfoFrom(r.Context())
-	if !found || r.Method != http.MethodGet || !info.IsResourceRequest || info.Verb != "get" || info.Namespace != "" ||
-		info.APIGroup != "" || info.Resource != "nodes" || info.Subresource != "proxy" || len(info.Parts) < 3 {
+	if !found || r.Method != http.MethodGet || !isNodeProxy(info) {
 		return q, false
 	}
 	scheme, name, port, valid := utilnet.SplitSchemeNamePort(info.Name)
@@ -134,6 +133,12 @@ func parseQuery(r *http.Request) (q query, ok bool) {
 		onlyUsage: r.URL.Query().Get(onlyUsage) == "true",
 	}
 	return q, valid && (scheme == "" || scheme == "https") && slices.Contains(paths(), q.path)
+}
+
+// isNodeProxy reports whether a request is for the proxy of a node.
+func isNodeProxy(info *genericapirequest.RequestInfo) bool {
+	return info.IsResourceRequest && info.Verb == "get" && info.Namespace == "" && info.APIGroup == "" &&
+		info.Resource == "nodes" && info.Subresource == "proxy" && len(info.Parts) >= 3
 }
 
 // paths returns the paths of a kubelet that are served.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 
 	dto "github.com/prometheus/client_model/go"
@@ -124,9 +125,8 @@ func mayShow(pod *corev1.Pod, family string) bool {
 // false for a container that is not the tenant's, and for an unknown label.
 func toVirtualLabels(pod *corev1.Pod, labels map[string]string) (values map[string]string, ok bool) {
 	container := labels["container"]
-	isPod := container == "" || container == "POD"
 	image, found := imageOf(pod, container)
-	if !isPod && !found {
+	if !found && !isWholePod(container) {
 		return nil, false
 	}
 	values = map[string]string{}
@@ -144,16 +144,33 @@ func toVirtualLabels(pod *corev1.Pod, labels map[string]string) (values map[stri
 		case "id":
 			value = toVirtualCgroup(value, pod.UID)
 		case "name":
-			// Some runtimes have the name of the host pod in it.
-			if strings.Trim(value, "0123456789abcdef") != "" {
-				value = ""
-			}
-		case "container", "cpu", "device", "event", "failure_type", "interface", "major", "minor", "operation", "pagesize",
-			"probe_type", "result", "scope", "state", "tcp_state", "type", "udp_state", "ulimit":
+			value = toContainerID(value)
 		default:
-			return nil, false
+			if !slices.Contains(plainLabels(), name) {
+				return nil, false
+			}
 		}
 		values[name] = value
 	}
 	return values, true
 }
+
+// toContainerID returns the name that a runtime gives a container, or nothing if it is more
+// than an ID. Some runtimes have the name of the host pod in it.
+func toContainerID(name string) string {
+	if strings.Trim(name, "0123456789abcdef") != "" {
+		return ""
+	}
+	return name
+}
+
+// plainLabels returns the labels that pass as they are.
+func plainLabels() []string {
+	return []string{
+		"container", "cpu", "device", "event", "failure_type", "interface", "major", "minor", "operation", "pagesize",
+		"probe_type", "result", "scope", "state", "tcp_state", "type", "udp_state", "ulimit",
+	}
+}
+
+// isWholePod reports whether the label of a container is that of a metric of its pod.
+func isWholePod(container string) bool { return container == "" || container == "POD" }

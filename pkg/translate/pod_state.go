@@ -154,13 +154,18 @@ func (in *PodProgressInput) state(node string) PodState {
 		return in.stateWithoutHostPod()
 	case isRejected(virtual) && !IsFinished(host):
 		return PodRejected
-	case IsFinished(host), IsFinished(virtual) && host.Spec.NodeName != "":
+	case hasFinished(virtual, host):
 		return PodFinished
 	case host.Spec.NodeName != "":
 		return stateOnNode(virtual, host)
 	default:
 		return in.stateOfPending(node)
 	}
+}
+
+// hasFinished reports whether a pod is finished on the host, or here once it had a node.
+func hasFinished(virtual, host *corev1.Pod) bool {
+	return IsFinished(host) || IsFinished(virtual) && host.Spec.NodeName != ""
 }
 
 // stateWithoutVirtualPod returns the state of a pod that has no virtual pod.
