@@ -31,6 +31,9 @@ const (
 	// maxHeadroom is how far the heap may grow beyond what lives, in bytes. Above
 	// that, the process would need several times the memory of its objects.
 	maxHeadroom = 160 * mib
+	// fullHeap is the size from which the headroom shrinks as more lives, in bytes. The
+	// heap of a busy server with many objects stays near it until minGCPercent holds.
+	fullHeap = 256 * mib
 	// quietHeadroom is the headroom after a quiet time. Each collection doubles it:
 	// a scan now and then needs little, and a burst soon has all of it.
 	quietHeadroom = 32 * mib
@@ -154,8 +157,10 @@ func (k *memoryKeeper) setPace(live uint64) {
 	k.setPercent(percent)
 }
 
-// gcPercent returns the GC percentage that lets a heap grow by headroom.
+// gcPercent returns the GC percentage that lets a heap grow by headroom, or up to fullHeap if
+// that is less.
 func gcPercent(live, headroom uint64) int {
+	headroom = min(headroom, max(fullHeap, live)-live)
 	return int(min(max(headroom*100/max(live, 1), minGCPercent), maxGCPercent))
 }
 
