@@ -32,7 +32,7 @@ const release = "conformance"
 
 // runtimeClass is the class of the host that pods of the suite get whose own class has its
 // handler. The values have its name.
-const runtimeClass = `{apiVersion: node.k8s.io/v1, kind: RuntimeClass, metadata: {name: conformance}, handler: test-handler}`
+const runtimeClass = `{"apiVersion":"node.k8s.io/v1","kind":"RuntimeClass","metadata":{"name":"conformance"},"handler":"test-handler"}`
 
 // Install installs the release and returns the path of its kubeconfig when its API
 // server is ready.
