@@ -37,10 +37,6 @@ func ownRecipes(ctx context.Context, bin string) ([]recipe, error) {
 	if err != nil {
 		return nil, err
 	}
-	operator, err := os.ReadFile(filepath.Join(bin, "testoperator"))
-	if err != nil {
-		return nil, err
-	}
 	tools, err := ShellFiles(ctx)
 	if err != nil {
 		return nil, err
@@ -56,8 +52,7 @@ func ownRecipes(ctx context.Context, bin string) ([]recipe, error) {
 		},
 		{
 			names: []string{TestImage}, entrypoint: []string{"/bin/testserver"},
-			files: append(slices.Clip(tools), oci.File{Name: "bin/testserver", Data: server, Mode: 0o755},
-				oci.File{Name: "bin/testoperator", Data: operator, Mode: 0o755}),
+			files: append(slices.Clip(tools), oci.File{Name: "bin/testserver", Data: server, Mode: 0o755}),
 		},
 	}, nil
 }

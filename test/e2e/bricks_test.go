@@ -32,7 +32,6 @@ func TestNothingBricks(t *testing.T) {
 		{"LostKubeconfig", testLostKubeconfig},
 		{"LostCertificates", testLostCertificates},
 		{"OperatorPort", testOperatorPort},
-		{"TenantOperator", testTenantOperator},
 	} {
 		t.Run(step.name, func(t *testing.T) { step.run(t, tn.in(t)) })
 	}
