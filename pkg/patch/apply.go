@@ -48,9 +48,6 @@ func (s *Set) Down(c Change) (string, error) {
 	if s.content {
 		patches = slices.DeleteFunc(slices.Clone(patches), program.isContent)
 	}
-	if err := s.checkStable(patches, c); err != nil {
-		return "", err
-	}
 	before := decodeRecord(c.Record)
 	written, err := s.run(patches, c, before)
 	if err != nil {
@@ -80,40 +77,12 @@ func (s *Set) Up(c Change) error { return s.runPlain(s.up, c) }
 // runPlain runs patches of a copy that nobody else changes.
 func (s *Set) runPlain(patches []program, c Change) error {
 	c.Before, c.Record = nil, ""
-	if err := s.checkStable(patches, c); err != nil {
-		return err
-	}
 	_, err := s.run(patches, c, record{})
 	return err
 }
 
 // isContent reports whether a patch changes more than labels and annotations.
 func (p program) isContent() bool { return p.steps[0].key != "metadata" }
-
-// errUnstable is why a patch is refused whose result grows with each reconcile.
-var errUnstable = errors.New("a second run gives another value; do not build the value from the same field of other")
-
-// checkStable runs patches that read the copy twice, and fails if the results differ. It
-// changes nothing.
-func (s *Set) checkStable(patches []program, c Change) error {
-	i := slices.IndexFunc(patches, func(p program) bool { return p.readsOther })
-	if i < 0 {
-		return nil
-	}
-	c.Before, c.Copy = nil, runtime.DeepCopyJSON(c.Copy)
-	if _, err := s.run(patches, c, record{}); err != nil {
-		return err
-	}
-	once := c.Copy
-	c.Copy = runtime.DeepCopyJSON(once)
-	if _, err := s.run(patches, c, record{}); err != nil {
-		return err
-	}
-	if !reflect.DeepEqual(once, c.Copy) {
-		return fmt.Errorf("%s: %w", patches[i].setting, errUnstable)
-	}
-	return nil
-}
 
 // decodeRecord returns what is recorded on a copy. What cannot be read is written once more.
 func decodeRecord(text string) record {
@@ -238,7 +207,7 @@ func (s *Set) currentValue(at place, c Change) (value any, ok bool) {
 // variablesOf returns the variables of expressions.
 func variablesOf(c Change, value any) map[string]any {
 	return map[string]any{
-		"value": value, "object": c.Original, "other": c.Copy,
+		"value": value, "object": c.Original,
 		namespaceVariable: c.Virtual.Namespace, "name": c.Virtual.Name,
 		"cluster": map[string]string{"name": c.Cluster.Name, "namespace": c.Cluster.Namespace, "uid": c.Cluster.UID},
 	}

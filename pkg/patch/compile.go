@@ -2,10 +2,10 @@ package patch
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/google/cel-go/cel"
-	"github.com/google/cel-go/common/ast"
 
 	"github.com/sublet-dev/sublet/api/config/v1alpha1"
 )
@@ -39,8 +39,6 @@ type program struct {
 	want    form
 	value   cel.Program
 	when    cel.Program // nil for always
-	// readsOther specifies that the result may depend on the copy.
-	readsOther bool
 }
 
 // Problem is what is wrong with a patch.
@@ -57,13 +55,30 @@ func Compile(patches []v1alpha1.Patch, o Options) (*Set, []Problem) {
 			problems = append(problems, c.problems...)
 			continue
 		}
+		side := &set.down
 		if p.Reverse != "" {
-			set.up = append(set.up, compiled)
-		} else {
-			set.down = append(set.down, compiled)
+			side = &set.up
 		}
+		if i := slices.IndexFunc(*side, compiled.overlaps); i >= 0 {
+			problems = append(problems, Problem{
+				Path: c.setting + ".path", Value: p.Path, Detail: "changes what " + (*side)[i].setting + " changes too; write one patch for both",
+			})
+			continue
+		}
+		*side = append(*side, compiled)
 	}
 	return set, problems
+}
+
+// overlaps reports whether one patch changes the field of the other one, or a part of it.
+func (p program) overlaps(other program) bool {
+	for i := range min(len(p.steps), len(other.steps)) {
+		a, b := p.steps[i], other.steps[i]
+		if a.key != b.key && !a.all && !b.all {
+			return false
+		}
+	}
+	return true
 }
 
 // IsEmpty reports whether the set changes nothing.
@@ -106,12 +121,9 @@ func (c *compiler) patch(p v1alpha1.Patch) program {
 	if p.Reverse != "" {
 		key, expression = "reverse", p.Reverse
 	}
-	compiled.value, compiled.readsOther = c.expression(env, key, expression, compiled.want)
+	compiled.value = c.expression(env, key, expression, compiled.want)
 	if p.When != "" {
-		var reads bool
-		if compiled.when, reads = c.expression(env, "when", p.When, truth); reads {
-			c.refuse("when", p.When, "reads other, which the patch itself changes; decide by object")
-		}
+		compiled.when = c.expression(env, "when", p.When, truth)
 	}
 	return compiled
 }
@@ -120,10 +132,10 @@ func (c *compiler) patch(p v1alpha1.Patch) program {
 const maxLength = 8 << 10
 
 // expression compiles an expression for a value of a form.
-func (c *compiler) expression(env *cel.Env, key, source string, want form) (program cel.Program, readsOther bool) {
+func (c *compiler) expression(env *cel.Env, key, source string, want form) cel.Program {
 	if len(source) > maxLength {
 		c.refuse(key, source[:40]+"…", fmt.Sprintf("has %d bytes; the limit is %d", len(source), maxLength))
-		return nil, false
+		return nil
 	}
 	checked, issues := env.Compile(source)
 	if issues != nil && issues.Err() != nil {
@@ -136,18 +148,18 @@ func (c *compiler) expression(env *cel.Env, key, source string, want form) (prog
 			texts = append(texts, fmt.Sprintf("line %d, column %d: %s", e.Location.Line(), e.Location.Column()+1, message))
 		}
 		c.refuse(key, source, strings.Join(texts, "; "))
-		return nil, false
+		return nil
 	}
 	if !fits(checked.OutputType(), want) {
 		c.refuse(key, source, fmt.Sprintf("line 1, column 1: it gives %s, but the field is %s", checked.OutputType(), want))
-		return nil, false
+		return nil
 	}
-	program, err := env.Program(checked, programOptions()...)
+	compiled, err := env.Program(checked, programOptions()...)
 	if err != nil {
 		c.refuse(key, source, err.Error())
-		return nil, false
+		return nil
 	}
-	return program, readsVariable(checked, "other")
+	return compiled
 }
 
 // fits reports whether a static type can be a value of a form.
@@ -181,13 +193,4 @@ func isOneOf(t *cel.Type, others ...*cel.Type) bool {
 		}
 	}
 	return false
-}
-
-// readsVariable reports whether an expression reads a variable.
-func readsVariable(checked *cel.Ast, name string) bool {
-	found := false
-	ast.PostOrderVisit(checked.NativeRep().Expr(), ast.NewExprVisitor(func(e ast.Expr) {
-		found = found || e.Kind() == ast.IdentKind && e.AsIdent() == name
-	}))
-	return found
 }

@@ -110,14 +110,6 @@ func TestDown(t *testing.T) {
 			original: "spec: {a: " + own + "}", copy: "{}", want: "spec: {a: [web, other]}",
 		},
 		{
-			reason: "other is the copy", patch: v1alpha1.Patch{Path: "spec.a", Expression: `other.spec.b`},
-			original: "spec: {b: virtual}", copy: "spec: {b: host}", want: "spec: {a: host, b: host}",
-		},
-		{
-			reason: "a value that grows", patch: v1alpha1.Patch{Path: "spec.a", Expression: `other.spec.a + "x"`},
-			original: "{}", copy: "spec: {a: x}", wantErr: "sync.toHost.things.patches[0]: a second run gives another value",
-		},
-		{
 			reason: "an error of the expression", patch: v1alpha1.Patch{Path: "spec.a", Expression: `object.spec.nothing`},
 			original: "spec: {}", copy: "{}", wantErr: "sync.toHost.things.patches[0]: cannot evaluate it: no such key: nothing",
 		},
@@ -246,7 +238,6 @@ func TestWrong(t *testing.T) {
 		{"an unknown function", nil, v1alpha1.Patch{Path: "spec.a", Expression: "shout(value)"}, "expression: line 1, column 6: undeclared reference to 'shout'"},
 		{"a wrong argument", nil, v1alpha1.Patch{Path: "spec.a", Expression: `cluster.hostName(name)`}, "expression: line 1, column 17: found no matching overload for 'hostName'"},
 		{"when is no truth", nil, v1alpha1.Patch{Path: "spec.a", Expression: "1", When: `"yes"`}, "when: line 1, column 1: it gives string, but the field is true or false"},
-		{"when reads the copy", nil, v1alpha1.Patch{Path: "spec.a", Expression: "1", When: `other.spec.b`}, "when: reads other, which the patch itself changes; decide by object"},
 		{"when does not compile", nil, v1alpha1.Patch{Path: "spec.a", Expression: "1", When: `has(object)`}, "when: line 1, column 5: invalid argument to has() macro"},
 		{"a field that does not exist", ingress, v1alpha1.Patch{Path: "spec.ingressClas", Expression: `"x"`}, "path: no field ingressClas in spec; the fields there are defaultBackend, ingressClassName, rules, tls"},
 		{"a field of the object", ingress, v1alpha1.Patch{Path: "specs.a", Expression: `"x"`}, "path: no field specs in the object; the fields there are apiVersion, kind, metadata, spec, status"},
@@ -274,5 +265,26 @@ func TestWrong(t *testing.T) {
 				t.Errorf("want %q\n got %q", c.want, got)
 			}
 		})
+	}
+}
+
+// TestOverlaps refuses two patches of one field.
+func TestOverlaps(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		reason, one, other string
+		want               bool
+	}{
+		{"the same field", "spec.a", "spec.a", true},
+		{"a part of it", "spec", "spec.a", true},
+		{"an item of it", "spec.a[*].b", "spec.a", true},
+		{"a key of a map", "data[*]", `data["a"]`, true},
+		{"neighbours", "spec.a", "spec.b", false},
+		{"fields of items", "spec.a[*].b", "spec.a[*].c", false},
+	} {
+		_, problems := Compile([]v1alpha1.Patch{{Path: c.one, Expression: "1"}, {Path: c.other, Expression: "1"}}, Options{Setting: "s"})
+		if (len(problems) == 1) != c.want {
+			t.Errorf("%s: got %v", c.reason, problems)
+		}
 	}
 }
