@@ -1,6 +1,7 @@
 package cli_test
 
 import (
+	"encoding/base64"
 	"net/http"
 	"strings"
 	"sync"
@@ -22,6 +23,8 @@ type exporter struct {
 	lock sync.Mutex
 	// certificate is what the Secret has. It is empty while there is none.
 	certificate string
+	// tokens is true if the kubeconfig has tokens of a service account instead.
+	tokens bool
 	// stuck is true if the control plane does not write it again.
 	stuck bool
 }
@@ -43,17 +46,31 @@ func (e *exporter) answer(w http.ResponseWriter, r *http.Request) bool {
 			e.certificate = "new"
 		}
 	default:
-		secret := &corev1.Secret{Data: map[string][]byte{release.KubeconfigKey: exportedConfig(e.t, e.certificate)}}
+		secret := &corev1.Secret{Data: map[string][]byte{release.KubeconfigKey: exportedConfig(e.t, e.user())}}
 		write(w, http.StatusOK, secret)
 	}
 	return true
 }
 
+// user returns the user of the kubeconfig.
+func (e *exporter) user() *clientcmdapi.AuthInfo {
+	if e.tokens {
+		return userWithToken(e.certificate)
+	}
+	return userWith(e.certificate)
+}
+
+// userWithToken returns a user with the token of a service account.
+func userWithToken(id string) *clientcmdapi.AuthInfo {
+	claims := `{"sub":"system:serviceaccount:kube-system:deployer","exp":4102444800,"jti":"` + id + `"}`
+	return &clientcmdapi.AuthInfo{Token: "head." + base64.RawURLEncoding.EncodeToString([]byte(claims)) + ".signature"}
+}
+
 // exportedConfig returns the kubeconfig that a control plane exports.
-func exportedConfig(t *testing.T, certificate string) []byte {
+func exportedConfig(t *testing.T, user *clientcmdapi.AuthInfo) []byte {
 	t.Helper()
 	config := clientcmdapi.NewConfig()
-	config.Clusters["v"], config.AuthInfos["v"] = &clientcmdapi.Cluster{Server: "https://shop.tenant-shop"}, userWith(certificate)
+	config.Clusters["v"], config.AuthInfos["v"] = &clientcmdapi.Cluster{Server: "https://shop.tenant-shop"}, user
 	config.Contexts["v"], config.CurrentContext = &clientcmdapi.Context{Cluster: "v", AuthInfo: "v"}, "v"
 	data, err := clientcmd.Write(*config)
 	if err != nil {
@@ -111,6 +128,29 @@ func TestRotate(t *testing.T) {
 	}
 	if config.AuthInfos["token"].Token != "t" || config.CurrentContext != "east" {
 		t.Errorf("token %q, current context %q", config.AuthInfos["token"].Token, config.CurrentContext)
+	}
+}
+
+// TestRotateToken replaces the token in the contexts that have the old one.
+func TestRotateToken(t *testing.T) {
+	t.Parallel()
+	exported := &exporter{t: t, certificate: "old", tokens: true}
+	file := kubeconfigOf(t, "east", map[string]*fakeHost{"east": newFakeHost(t, exported.answer, release.Release{Name: "shop", Namespace: "tenant-shop"})})
+	addConnections(t, file, "shop", map[string]*clientcmdapi.AuthInfo{"a": userWithToken("old"), "b": userWith("old"), "c": userWithToken("other")})
+
+	_, errOut, code := runSublet(t, file, "kubeconfig", "rotate", "shop")
+	if code != 0 || !strings.Contains(errOut, "1 contexts") || !strings.Contains(errOut, "valid until 2100-01-01T00:00:00Z") ||
+		!strings.Contains(errOut, "sublet connect shop -n tenant-shop -- kubectl -n kube-system delete serviceaccount deployer") {
+		t.Fatalf("exit code %d: %s", code, errOut)
+	}
+	config, err := clientcmd.LoadFromFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]*clientcmdapi.AuthInfo{"a": userWithToken("new"), "b": userWith("old"), "c": userWithToken("other")} {
+		if got := config.AuthInfos[name]; got.Token != want.Token || string(got.ClientCertificateData) != string(want.ClientCertificateData) {
+			t.Errorf("%s has the token %q", name, got.Token)
+		}
 	}
 }
 

@@ -4,8 +4,11 @@ import (
 	"bytes"
 	"context"
 	"crypto/x509"
+	"encoding/base64"
+	"encoding/json"
 	"encoding/pem"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -31,10 +34,10 @@ func rotateCommand(env *host.Env) *cobra.Command {
 		Use:   "rotate NAME",
 		Short: "Replace the exported kubeconfig by one with a new key",
 		Long: `Delete the Secret with the exported kubeconfig, and wait until the control plane has written one with a new
-key. Contexts of "sublet connect" in your kubeconfig get the new key.
+key, or with a new token. Contexts of "sublet connect" in your kubeconfig get it too.
 
-The old client certificate stays valid until its end, at most 30 days. To end it at once, rotate the
-certificate authority: the command prints how.`,
+The old client certificate or token stays valid until its end, at most 30 days. To end it at once, rotate the
+certificate authority, or delete the service account: the command prints how.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return rotate(cmd.Context(), env, args[0], timeout)
@@ -58,7 +61,7 @@ func rotate(ctx context.Context, env *host.Env, name string, timeout time.Durati
 	if err := deleteSecret(ctx, target); err != nil {
 		return err
 	}
-	after, err := awaitOther(ctx, target, before.ClientCertificateData, timeout)
+	after, err := awaitOther(ctx, target, before, timeout)
 	if err != nil {
 		return err
 	}
@@ -67,9 +70,8 @@ func rotate(ctx context.Context, env *host.Env, name string, timeout time.Durati
 		return err
 	}
 	fmt.Fprintf(env.Err, "Secret %s/%s has a new key, valid until %s. %d contexts of your kubeconfig have it too.\n",
-		h.Namespace, target.Release.Kubeconfig(), expiry(after.ClientCertificateData), changed)
-	fmt.Fprintf(env.Err, "The old one is valid until %s. To end it at once, rotate the certificate authority:\n  kubectl -n %s exec %s -- /sublet-server certs rotate-ca\n",
-		expiry(before.ClientCertificateData), h.Namespace, target.Release.Pod(0))
+		h.Namespace, target.Release.Kubeconfig(), expiry(after), changed)
+	fmt.Fprintf(env.Err, "The old one is valid until %s. To end it at once, %s\n", expiry(before), howToEnd(before, target))
 	return nil
 }
 
@@ -83,14 +85,14 @@ func deleteSecret(ctx context.Context, target *connection.Target) error {
 	return fault.Wrap(err, "cannot delete Secret %s/%s", target.Release.Namespace, name)
 }
 
-// awaitOther waits until the control plane has written a kubeconfig with another certificate.
-func awaitOther(ctx context.Context, target *connection.Target, old []byte, timeout time.Duration) (*clientcmdapi.AuthInfo, error) {
+// awaitOther waits until the control plane has written a kubeconfig with another certificate or token.
+func awaitOther(ctx context.Context, target *connection.Target, old *clientcmdapi.AuthInfo, timeout time.Duration) (*clientcmdapi.AuthInfo, error) {
 	var user *clientcmdapi.AuthInfo
 	err := wait.PollUntilContextTimeout(ctx, rotateInterval, timeout, true, func(ctx context.Context) (bool, error) {
 		_, current, err := target.Exported(ctx)
 		if err == nil {
 			user = current
-			return !bytes.Equal(current.ClientCertificateData, old), nil
+			return !hasSameKey(current, old), nil
 		}
 		if code, _ := fault.Classify(err); code == fault.NotReady {
 			return false, nil
@@ -104,7 +106,7 @@ func awaitOther(ctx context.Context, target *connection.Target, old []byte, time
 	return user, err
 }
 
-// replaceUsers gives the contexts of the virtual cluster that have the old certificate the new one. It
+// replaceUsers gives the contexts of the virtual cluster that have the old certificate or token the new one. It
 // returns how many there are.
 func replaceUsers(ctx context.Context, env *host.Env, target *connection.Target, before, after *clientcmdapi.AuthInfo) (changed int, err error) {
 	err = env.Files().Update(ctx, func(current *clientcmdapi.Config) (kubeconfig.Change, error) {
@@ -115,7 +117,7 @@ func replaceUsers(ctx context.Context, env *host.Env, target *connection.Target,
 			if !ok || known.Name != target.Release.Name || known.Namespace != target.Release.Namespace || user == nil {
 				continue
 			}
-			if bytes.Equal(user.ClientCertificateData, before.ClientCertificateData) {
+			if hasSameKey(user, before) {
 				change.Users[entry.AuthInfo] = after
 			}
 		}
@@ -125,12 +127,52 @@ func replaceUsers(ctx context.Context, env *host.Env, target *connection.Target,
 	return changed, err
 }
 
-// expiry returns the end of a certificate, as far as it can be read.
-func expiry(certificate []byte) string {
-	if block, _ := pem.Decode(certificate); block != nil {
+// hasSameKey reports whether two users have the same certificate and token.
+func hasSameKey(a, b *clientcmdapi.AuthInfo) bool {
+	return bytes.Equal(a.ClientCertificateData, b.ClientCertificateData) && a.Token == b.Token
+}
+
+// howToEnd returns how an operator ends a certificate or a token before its time.
+func howToEnd(user *clientcmdapi.AuthInfo, target *connection.Target) string {
+	if claims, ok := claimsOf(user.Token); ok {
+		if parts := strings.Split(claims.Subject, ":"); len(parts) == 4 {
+			return fmt.Sprintf("delete the service account of the virtual cluster. The control plane creates it again:\n"+
+				"  sublet connect %s -n %s -- kubectl -n %s delete serviceaccount %s", target.Release.Name, target.Release.Namespace, parts[2], parts[3])
+		}
+	}
+	return fmt.Sprintf("rotate the certificate authority:\n  kubectl -n %s exec %s -- /sublet-server certs rotate-ca",
+		target.Release.Namespace, target.Release.Pod(0))
+}
+
+// expiry returns the end of a certificate or a token, as far as it can be read.
+func expiry(user *clientcmdapi.AuthInfo) string {
+	if claims, ok := claimsOf(user.Token); ok {
+		return time.Unix(claims.Expires, 0).UTC().Format(time.RFC3339)
+	}
+	if block, _ := pem.Decode(user.ClientCertificateData); block != nil {
 		if parsed, err := x509.ParseCertificate(block.Bytes); err == nil {
 			return parsed.NotAfter.UTC().Format(time.RFC3339)
 		}
 	}
 	return "an unknown time"
+}
+
+// claims are the parts of a token that people want to know.
+type claims struct {
+	Subject string `json:"sub"`
+	Expires int64  `json:"exp"`
+}
+
+// claimsOf returns the claims of a token. It checks no signature.
+func claimsOf(token string) (claims, bool) {
+	var found claims
+	parts := strings.Split(token, ".")
+	if len(parts) != 3 {
+		return found, false
+	}
+	data, err := base64.RawURLEncoding.DecodeString(parts[1])
+	if err != nil || json.Unmarshal(data, &found) != nil {
+		return found, false
+	}
+	return found, true
 }
