@@ -164,7 +164,7 @@ func TestEveryValueIsRead(t *testing.T) {
 		"policies.controlPlane.", "policies.objects.", "policies.streams.", "policies.writes.", "policies.readOnly", "policies.services.", "policies.ingresses.", "policies.endpoints.", "policies.volumes.",
 		"controlPlane.advanced.encryption.", "controlPlane.advanced.authentication.", "controlPlane.advanced.audit.", "controlPlane.advanced.serviceAccountTokens.",
 		"controlPlane.advanced.serviceAccountIssuer", "integrations.metricsServer.pods", "integrations.metricsServer.nodes",
-		"integrations.argoCD.namespace", "integrations.argoCD.clusterRole", "integrations.argoCD.labels",
+		"experimental.deploy.", "integrations.argoCD.namespace", "integrations.argoCD.clusterRole", "integrations.argoCD.labels",
 		"integrations.kubeletMetrics.insecureSkipTLSVerify"}
 	plain := withoutConfig(mustRender(t, ch, ""))
 	bases := map[string]string{"": plain}

@@ -268,6 +268,7 @@ func (a *app) parts() []lifecycle.Part {
 		lifecycle.Part{Name: "encryption", Run: a.controlPlane.RunEncryption, Leader: true},
 		lifecycle.Part{Name: "collector of finished pods", Run: a.runPodGC, Leader: true},
 		lifecycle.Part{Name: "syncing", Run: a.runSyncing, Leader: true})
+	parts = append(parts, a.manifestParts()...)
 	if !a.options.canLead() {
 		return withoutLeaderParts(parts)
 	}

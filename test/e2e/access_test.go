@@ -34,7 +34,12 @@ func TestExports(t *testing.T) {
 		"exportKubeConfig.additionalSecrets[0].serviceAccount.name=deployer",
 		"exportKubeConfig.additionalSecrets[0].serviceAccount.clusterRole=cluster-admin",
 		"integrations.argoCD.enabled=true", "integrations.argoCD.namespace="+other,
+		"experimental.deploy.vcluster.manifests=apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: initial",
 	)
+	eventually(t, "the manifests of the settings", func(ctx context.Context) error {
+		_, err := tn.virtual.CoreV1().ConfigMaps(metav1.NamespaceDefault).Get(ctx, "initial", metav1.GetOptions{})
+		return err
+	})
 	tn.awaitExport(other, "ci", readKubeconfig)
 	argo := "sublet.tenant-access.access"
 	tn.awaitExport(other, argo, readArgoCD)

@@ -15,6 +15,8 @@ type Config struct {
 	Integrations Integrations `json:"integrations"`
 	// Kubeconfig in the Secret RELEASE-kubeconfig.
 	ExportKubeConfig ExportKubeConfig `json:"exportKubeConfig"`
+	// Settings that may change in a later version.
+	Experimental Experimental `json:"experimental"`
 	// Log settings of the control plane.
 	Logging Logging `json:"logging"`
 }

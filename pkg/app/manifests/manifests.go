@@ -1,0 +1,187 @@
+// Package manifests applies the manifests of the settings to a virtual cluster. It does so at each
+// start of a leader, and a change of the settings starts one. It deletes nothing: what is removed from
+// the settings stays, with whatever the tenant has in it.
+package manifests
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"sync"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/yaml"
+	"k8s.io/client-go/dynamic"
+	"k8s.io/klog/v2"
+	"k8s.io/utils/clock"
+
+	"github.com/sublet-dev/sublet/api/syncz"
+)
+
+const (
+	// fieldManager owns the fields that the manifests set.
+	fieldManager = "sublet-manifests"
+	// firstRetry and lastRetry are the shortest and the longest pause before manifests are applied again
+	// that could not be. The pause doubles in between.
+	firstRetry = time.Second
+	lastRetry  = time.Minute
+	// bufferSize is how much of the text is looked at to tell YAML from JSON.
+	bufferSize = 4096
+)
+
+// Applier applies manifests by server-side apply.
+type Applier struct {
+	// Client writes the objects.
+	Client dynamic.Interface
+	// Mapper finds the resource of a kind. It is reset before a retry, as a manifest can define a kind.
+	Mapper meta.ResettableRESTMapper
+	// Text has the manifests as YAML documents.
+	Text string
+	// Clock decides when to try again.
+	Clock clock.Clock
+
+	mu sync.Mutex
+	// tried is true once all objects were. applied counts those that were applied, and problems has why others
+	// were not.
+	tried    bool
+	applied  int
+	problems []string
+}
+
+// Run applies the manifests and retries those that fail. It returns when ctx ends. Nothing waits
+// for it.
+func (a *Applier) Run(ctx context.Context) error {
+	objects, err := parse(a.Text)
+	if err != nil {
+		klog.InfoS("Cannot read experimental.deploy.vcluster.manifests", "err", err)
+		a.record(0, []error{err})
+		<-ctx.Done()
+		return nil
+	}
+	total := len(objects)
+	for pause := firstRetry; ; pause = min(2*pause, lastRetry) {
+		var failures []error
+		objects, failures = a.applyAll(ctx, objects)
+		if ctx.Err() != nil {
+			return nil
+		}
+		a.record(total-len(objects), failures)
+		var retry <-chan time.Time // never, once all are applied
+		if len(objects) > 0 {
+			klog.InfoS("Manifests not applied", "err", errors.Join(failures...), "retryAfter", pause)
+			retry = a.Clock.After(pause)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-retry:
+			a.Mapper.Reset()
+		}
+	}
+}
+
+// applyAll applies objects in their order. It returns those that it could not apply, and why.
+func (a *Applier) applyAll(ctx context.Context, objects []*unstructured.Unstructured) (left []*unstructured.Unstructured, failures []error) {
+	for _, object := range objects {
+		if err := a.apply(ctx, object); err != nil {
+			left, failures = append(left, object), append(failures, err)
+		}
+	}
+	return left, failures
+}
+
+// apply applies one object. Fields that others have set under the same names are overwritten.
+func (a *Applier) apply(ctx context.Context, object *unstructured.Unstructured) error {
+	kind := object.GroupVersionKind()
+	mapping, err := a.Mapper.RESTMapping(kind.GroupKind(), kind.Version)
+	if err != nil {
+		return fmt.Errorf("cannot apply %s %s: %w", kind.Kind, object.GetName(), err)
+	}
+	var resource dynamic.ResourceInterface = a.Client.Resource(mapping.Resource)
+	if mapping.Scope.Name() == meta.RESTScopeNameNamespace {
+		namespace := object.GetNamespace()
+		if namespace == "" {
+			namespace = metav1.NamespaceDefault
+		}
+		resource = a.Client.Resource(mapping.Resource).Namespace(namespace)
+	}
+	options := metav1.ApplyOptions{FieldManager: fieldManager, Force: true}
+	if _, err := resource.Apply(ctx, object.GetName(), object, options); err != nil {
+		return fmt.Errorf("cannot apply %s %s: %w", kind.Kind, object.GetName(), err)
+	}
+	return nil
+}
+
+// parse returns the objects of YAML documents. It skips empty documents, and returns the items of lists.
+func parse(text string) ([]*unstructured.Unstructured, error) {
+	decoder := yaml.NewYAMLOrJSONDecoder(strings.NewReader(text), bufferSize)
+	var objects []*unstructured.Unstructured
+	for document := 1; ; document++ {
+		object := &unstructured.Unstructured{}
+		err := decoder.Decode(&object.Object)
+		switch {
+		case errors.Is(err, io.EOF):
+			return objects, nil
+		case err != nil:
+			return nil, fmt.Errorf("cannot read document %d: %w", document, err)
+		case len(object.Object) == 0:
+			continue
+		}
+		found := []*unstructured.Unstructured{object}
+		if object.IsList() {
+			if found, err = itemsOf(object); err != nil {
+				return nil, fmt.Errorf("cannot read document %d: %w", document, err)
+			}
+		}
+		for _, one := range found {
+			if one.GetAPIVersion() == "" || one.GetKind() == "" || one.GetName() == "" {
+				return nil, fmt.Errorf("cannot read document %d: it needs apiVersion, kind and metadata.name", document)
+			}
+		}
+		objects = append(objects, found...)
+	}
+}
+
+// itemsOf returns the items of a list.
+func itemsOf(list *unstructured.Unstructured) ([]*unstructured.Unstructured, error) {
+	var items []*unstructured.Unstructured
+	err := list.EachListItem(func(item runtime.Object) error {
+		one, ok := item.(*unstructured.Unstructured)
+		if !ok {
+			return fmt.Errorf("an item is a %T", item)
+		}
+		items = append(items, one)
+		return nil
+	})
+	return items, err
+}
+
+// record keeps the state for Checks.
+func (a *Applier) record(applied int, failures []error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.tried, a.applied, a.problems = true, applied, nil
+	for _, err := range failures {
+		a.problems = append(a.problems, err.Error())
+	}
+}
+
+// Checks returns the health of the manifests.
+func (a *Applier) Checks() []syncz.Check {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	check := syncz.Check{Name: "manifests", Healthy: a.tried && len(a.problems) == 0, Message: fmt.Sprintf("%d objects are applied.", a.applied)}
+	if !a.tried {
+		check.Message = "Not applied yet."
+	} else if !check.Healthy {
+		check.Message = fmt.Sprintf("%d objects are applied, others are not.", a.applied)
+		check.Details = append(check.Details, a.problems...)
+	}
+	return []syncz.Check{check}
+}
