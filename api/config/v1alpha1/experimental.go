@@ -14,8 +14,8 @@ type Deploy struct {
 
 // DeployVirtual has the objects that the control plane creates in the virtual cluster.
 type DeployVirtual struct {
-	// YAML documents of objects, as text. The control plane applies them at its start and after a change, by server-side
-	// apply as an administrator of the virtual cluster, and retries those that fail. /syncz has the state. Objects that
+	// YAML documents of objects, as text. The control plane applies them at its start and after a change, as an
+	// administrator of the virtual cluster. It retries those that fail, and /syncz has the state. Objects that
 	// are removed from here stay in the virtual cluster. A namespaced object without a namespace is in default.
 	// Default: ""
 	Manifests string `json:"manifests"`

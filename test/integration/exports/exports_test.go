@@ -27,7 +27,8 @@ const (
 	account = "system:serviceaccount:tenant-shop:shop"
 )
 
-// values export two Secrets into another namespace, and create an object in the virtual cluster.
+// values returns settings that export two Secrets into another namespace, and create an object in the
+// virtual cluster.
 func values() map[string]any {
 	return map[string]any{
 		"exportKubeConfig": map[string]any{"additionalSecrets": []any{map[string]any{
