@@ -9,9 +9,11 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/kubernetes"
 
 	"github.com/sublet-dev/sublet/api/labels"
 )
@@ -30,7 +32,10 @@ func TestCapacity(t *testing.T) {
 	on := map[string]any{"enabled": true}
 	s := openWith(t, host, "capacity", map[string]any{
 		"controlPlane": map[string]any{"advanced": map[string]any{"virtualScheduler": on}},
-		"sync":         map[string]any{"fromHost": map[string]any{"csiDrivers": on, "csiNodes": on, "csiStorageCapacities": on}},
+		"sync": map[string]any{
+			"fromHost": map[string]any{"csiDrivers": on, "csiNodes": on, "csiStorageCapacities": on},
+			"toHost":   map[string]any{"persistentVolumes": on},
+		},
 	})
 	roomy := host.Nodes()[1]
 	installDriver(t, s, roomy)
@@ -44,12 +49,38 @@ func TestCapacity(t *testing.T) {
 		t.Errorf("on %s, and only %s has room for its claim", got.Spec.NodeName, roomy)
 	}
 
+	s.keepsData(t, "pvc-first")
+
 	s.createConsumer(t, "second", "1Gi")
 	s.staysPending(t, "second", "1 node(s) exceed max volume count, 2 node(s) did not have enough free storage")
 	limitVolumes(t, s, roomy, 2)
 	s.bindClaim(t, "second")
 	if got := s.running(t, "second"); got.Spec.NodeName != roomy {
 		t.Errorf("on %s, and only %s has room for its claim", got.Spec.NodeName, roomy)
+	}
+}
+
+// keepsData sets the reclaim policy of a volume as the tenant, and reads it on both sides.
+func (s *shop) keepsData(t *testing.T, volume string) {
+	t.Helper()
+	volumes := s.client.CoreV1().PersistentVolumes()
+	eventually(t, "the tenant sees its volume", func(ctx context.Context) error {
+		_, err := volumes.Get(ctx, volume, metav1.GetOptions{})
+		return err
+	})
+	patch := []byte(`{"spec":{"persistentVolumeReclaimPolicy":"Retain"}}`)
+	if _, err := volumes.Patch(t.Context(), volume, types.MergePatchType, patch, metav1.PatchOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	for side, client := range map[string]kubernetes.Interface{"host": s.host.Client(), "virtual": s.client} {
+		got, err := client.CoreV1().PersistentVolumes().Get(t.Context(), volume, metav1.GetOptions{})
+		if err != nil || got.Spec.PersistentVolumeReclaimPolicy != corev1.PersistentVolumeReclaimRetain {
+			t.Errorf("%s: the volume has %q, want Retain, %v", side, got.Spec.PersistentVolumeReclaimPolicy, err)
+		}
+	}
+	patch = []byte(`{"spec":{"claimRef":{"name":"other"}}}`)
+	if _, err := volumes.Patch(t.Context(), volume, types.MergePatchType, patch, metav1.PatchOptions{}); !apierrors.IsForbidden(err) {
+		t.Errorf("A volume is given to another claim: %v", err)
 	}
 }
 
@@ -161,8 +192,9 @@ func (s *shop) bindClaim(t *testing.T, name string) {
 	ctx := t.Context()
 	volume := &corev1.PersistentVolume{ObjectMeta: metav1.ObjectMeta{Name: "pvc-" + name}, Spec: corev1.PersistentVolumeSpec{
 		StorageClassName: lateClass, AccessModes: claim.Spec.AccessModes, Capacity: claim.Spec.Resources.Requests,
-		ClaimRef:               &corev1.ObjectReference{Kind: "PersistentVolumeClaim", APIVersion: "v1", Namespace: claim.Namespace, Name: claim.Name, UID: claim.UID},
-		PersistentVolumeSource: corev1.PersistentVolumeSource{CSI: &corev1.CSIPersistentVolumeSource{Driver: driver, VolumeHandle: name}},
+		ClaimRef:                      &corev1.ObjectReference{Kind: "PersistentVolumeClaim", APIVersion: "v1", Namespace: claim.Namespace, Name: claim.Name, UID: claim.UID},
+		PersistentVolumeReclaimPolicy: corev1.PersistentVolumeReclaimDelete,
+		PersistentVolumeSource:        corev1.PersistentVolumeSource{CSI: &corev1.CSIPersistentVolumeSource{Driver: driver, VolumeHandle: name}},
 	}}
 	if _, err := s.host.Client().CoreV1().PersistentVolumes().Create(ctx, volume, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
