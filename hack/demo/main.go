@@ -216,7 +216,7 @@ func (d *demo) connect(ctx context.Context) (string, error) {
 
 // sublet runs the command line with the kubeconfig of the demo, and returns what it prints.
 func (d *demo) sublet(ctx context.Context, arguments ...string) (string, error) {
-	command := exec.CommandContext(ctx, d.options.sublet, arguments...) //nolint:gosec // It is the binary of this checkout.
+	command := exec.CommandContext(ctx, d.options.sublet, arguments...)
 	command.Env = append(os.Environ(), "KUBECONFIG="+d.kubeconfig)
 	output, err := command.CombinedOutput()
 	said := strings.TrimSpace(string(output))

@@ -63,13 +63,31 @@ func (a *app) build(ctx context.Context) error {
 	if a.dialer, err = a.newDialer(); err != nil {
 		return err
 	}
+	if err := a.buildControlPlane(pods); err != nil {
+		return err
+	}
+	a.buildReplicas()
+	for _, build := range []func() error{
+		a.buildDefinitions, a.buildDNS, a.buildSecrets, a.buildBackups, a.buildScaler, a.buildHealth,
+	} {
+		if err := build(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// buildControlPlane builds the control plane. pods gets its client.
+func (a *app) buildControlPlane(pods *virtualPods) error {
+	client := func() kubernetes.Interface { return pods.client }
 	a.scaling.reporter = a.newReporter()
 	a.issuers, a.issuersFile = a.newIssuers()
 	config := a.controlPlaneConfig()
-	if config.Groups, err = a.addedGroups(func() kubernetes.Interface { return pods.client }); err != nil {
+	var err error
+	if config.Groups, err = a.addedGroups(client); err != nil {
 		return err
 	}
-	kubelets, err := a.newKubeletMetrics(func() kubernetes.Interface { return pods.client })
+	kubelets, err := a.newKubeletMetrics(client)
 	if err != nil {
 		return err
 	}
@@ -77,28 +95,8 @@ func (a *app) build(ctx context.Context) error {
 	if a.controlPlane, err = controlplane.New(config); err != nil {
 		return err
 	}
-	if pods.client, err = kubernetes.NewForConfig(a.controlPlane.ClientConfig(nodeProxyUser, pki.GroupAdmins)); err != nil {
-		return err
-	}
-	if err := a.buildDefinitions(); err != nil {
-		return err
-	}
-	if a.options.servesAPI() {
-		if err := a.buildDNS(); err != nil {
-			return err
-		}
-	}
-	a.buildReplicas()
-	if err := a.buildSecrets(); err != nil {
-		return err
-	}
-	if err := a.buildBackups(); err != nil {
-		return err
-	}
-	if err := a.buildScaler(); err != nil {
-		return err
-	}
-	return a.buildHealth()
+	pods.client, err = kubernetes.NewForConfig(a.controlPlane.ClientConfig(nodeProxyUser, pki.GroupAdmins))
+	return err
 }
 
 // controlPlaneConfig returns what the control plane gets of all this.

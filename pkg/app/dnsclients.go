@@ -13,7 +13,7 @@ import (
 // buildDNS builds the DNS server, which answers the pods of this virtual cluster alone. There
 // is none without a port.
 func (a *app) buildDNS() error {
-	if a.options.DNSPort < 0 {
+	if a.options.DNSPort < 0 || !a.options.servesAPI() {
 		return nil
 	}
 	settings := a.values.Networking.Advanced

@@ -52,7 +52,7 @@ func (a *ArgoCDSecret) Want(ctx context.Context, current *corev1.Secret) (*corev
 	if err != nil {
 		return nil, 0, err
 	}
-	config, err := json.Marshal(argoCDConfig{BearerToken: token, TLS: argoCDTLS{CAData: a.Bundle.CA()}})
+	config, err := json.Marshal(argoCDConfig{BearerToken: token, TLS: argoCDTLS{CAData: a.Bundle.CA()}}) //nolint:gosec // Argo CD reads the token from this Secret.
 	if err != nil {
 		return nil, 0, fmt.Errorf("cannot encode the Secret of Argo CD: %w", err)
 	}

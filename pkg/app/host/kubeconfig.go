@@ -60,13 +60,8 @@ func (k *KubeconfigSecret) remaining(ctx context.Context, secret *corev1.Secret)
 	if err != nil || config.CurrentContext != k.Context || string(secret.Data["certificate-authority"]) != string(k.Bundle.CA()) {
 		return 0, nil //nolint:nilerr // It is written again.
 	}
-	cluster, user := config.Clusters[k.Context], config.AuthInfos[k.Context]
-	authority := k.Bundle.CA()
-	if k.Insecure {
-		authority = nil
-	}
-	if cluster == nil || user == nil || cluster.Server != k.Server || cluster.InsecureSkipTLSVerify != k.Insecure ||
-		string(cluster.CertificateAuthorityData) != string(authority) {
+	user := config.AuthInfos[k.Context]
+	if user == nil || !k.isCurrent(config.Clusters[k.Context]) {
 		return 0, nil
 	}
 	if k.Token != nil {
@@ -76,6 +71,17 @@ func (k *KubeconfigSecret) remaining(ctx context.Context, secret *corev1.Secret)
 		return k.Token.remaining(ctx, user.Token)
 	}
 	return k.certificateRemaining(secret, user), nil
+}
+
+// isCurrent reports whether a kubeconfig leads to the server as it is now. cluster is nil if it
+// leads nowhere.
+func (k *KubeconfigSecret) isCurrent(cluster *clientcmdapi.Cluster) bool {
+	authority := k.Bundle.CA()
+	if k.Insecure {
+		authority = nil
+	}
+	return cluster != nil && cluster.Server == k.Server && cluster.InsecureSkipTLSVerify == k.Insecure &&
+		string(cluster.CertificateAuthorityData) == string(authority)
 }
 
 // certificateRemaining returns how long a client certificate may stay as it is, 0 if it has to be

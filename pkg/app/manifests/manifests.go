@@ -62,7 +62,7 @@ func (a *Applier) Run(ctx context.Context) error {
 		klog.InfoS("Cannot read experimental.deploy.vcluster.manifests", "err", err)
 		a.record(0, []error{err})
 		<-ctx.Done()
-		return nil
+		return nil //nolint:nilerr // It is recorded, and the virtual cluster works without them.
 	}
 	total := len(objects)
 	for pause := firstRetry; ; pause = min(2*pause, lastRetry) {
