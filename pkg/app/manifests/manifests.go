@@ -62,14 +62,14 @@ func (a *Applier) Run(ctx context.Context) error {
 		klog.InfoS("Cannot read experimental.deploy.vcluster.manifests", "err", err)
 		a.record(0, []error{err})
 		<-ctx.Done()
-		return nil //nolint:nilerr // It is recorded, and the virtual cluster works without them.
+		return nil
 	}
 	total := len(objects)
 	for pause := firstRetry; ; pause = min(2*pause, lastRetry) {
 		var failures []error
 		objects, failures = a.applyAll(ctx, objects)
 		if ctx.Err() != nil {
-			return nil
+			return nil //nolint:nilerr // The end of the context is how it ends.
 		}
 		a.record(total-len(objects), failures)
 		var retry <-chan time.Time // never, once all are applied
