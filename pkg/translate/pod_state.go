@@ -53,7 +53,7 @@ const (
 	PodWaiting PodState = "Waiting"
 	// PodRefused has a pinned host pod for which the host has no room.
 	PodRefused PodState = "Refused"
-	// PodRejected has failed because the node that the tenant has named has no room for it.
+	// PodRejected has failed because a port is taken on the node that the tenant has named.
 	// Its host pod must not run.
 	PodRejected PodState = "Rejected"
 	// PodBoundOnHost has a host pod with a node, and no node itself.
