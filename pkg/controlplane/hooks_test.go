@@ -1,6 +1,9 @@
 package controlplane
 
 import (
+	"context"
+	"fmt"
+	"net/http"
 	"slices"
 	"strings"
 	"testing"
@@ -12,7 +15,15 @@ import (
 func TestHooks(t *testing.T) {
 	t.Parallel()
 	p := launch(t, Config{})
-	_, verbose := p.get(t, "/readyz?verbose")
+	var verbose string
+	// The authorizer may learn of the role of this path a moment after the role is there.
+	eventually(t, "the state of the hooks", func(context.Context) string {
+		var code int
+		if code, verbose = p.get(t, "/readyz?verbose"); code != http.StatusOK {
+			return fmt.Sprintf("code %d: %s", code, verbose)
+		}
+		return ""
+	})
 	var got []string
 	for line := range strings.Lines(verbose) {
 		if _, name, ok := strings.Cut(line, "poststarthook/"); ok {
