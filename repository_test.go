@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 )
@@ -27,5 +28,16 @@ func TestNoBinaries(t *testing.T) {
 		case bytes.IndexByte(content, 0) >= 0:
 			t.Errorf("%s: is no text", path)
 		}
+	}
+}
+
+// TestModuleIsInstallable fails for a line of go.mod with which `go install PACKAGE@VERSION` refuses the module.
+func TestModuleIsInstallable(t *testing.T) {
+	content, err := os.ReadFile("go.mod")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, line := range regexp.MustCompile(`(?m)^(replace|exclude)\b.*`).FindAllString(string(content), -1) {
+		t.Errorf("go.mod: %q; require a published version instead", line)
 	}
 }

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Pins k8s.io/kubernetes and every staging module in go.mod to one Kubernetes release.
-# k8s.io/kubernetes names its staging modules at v0.0.0 and replaces them by folders of its own tree, which does not
-# work for anybody who imports it; this writes the replace lines with the published versions instead.
+# k8s.io/kubernetes requires its staging modules at v0.0.0, which does not exist, and replaces them by folders of its own
+# tree, which others cannot. So go.mod requires each of them at its published version. It has no replace lines, as
+# `go install github.com/sublet-dev/sublet/cmd/sublet@latest` refuses those.
 #
 #   hack/update-k8s.sh v1.37.1
 set -euo pipefail
@@ -15,7 +16,8 @@ tree=$(cd "$(mktemp -d)" && GOFLAGS=-mod=mod go mod download -json "k8s.io/kuber
 
 edit=(-require="k8s.io/kubernetes@$version")
 while read -r module; do
-  edit+=(-replace="$module=$module@$staging")
+  edit+=(-require="$module@$staging")
 done < <(sed -n 's#^\t\(k8s\.io/[^ ]*\) => \./staging/.*#\1#p' "$tree" | sort -u)
 go mod edit "${edit[@]}"
+go mod tidy
 echo "update-k8s: k8s.io/kubernetes $version with $((${#edit[@]} - 1)) staging modules at $staging"

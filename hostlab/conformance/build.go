@@ -60,6 +60,9 @@ func (s *Suite) Build(ctx context.Context) error {
 	if s.isBuilt(state) {
 		return nil
 	}
+	if _, err := output(exec.CommandContext(ctx, "go", "mod", "edit", "-require="+sampleServer(s.Version), modfile)); err != nil {
+		return fmt.Errorf("cannot edit %s: %w", modfile, err)
+	}
 	flags := []string{"-modfile", modfile, "-mod=mod", "-ldflags", versionFlags(s.Version)}
 	for name, path := range programs() {
 		if err := s.compile(ctx, name, append([]string{"build"}, flags...), path); err != nil {
@@ -97,6 +100,12 @@ func (s *Suite) copyModfile() (path, state string, err error) {
 		state += string(data)
 	}
 	return path, state, nil
+}
+
+// sampleServer returns the module of the sample API server at the version that belongs to a
+// version of Kubernetes. The suite alone needs it, and Kubernetes requires it without a version.
+func sampleServer(version string) string {
+	return "k8s.io/sample-apiserver@v0." + strings.TrimPrefix(version, "v1.")
 }
 
 func (s *Suite) isBuilt(state string) bool {
