@@ -39,6 +39,9 @@ type golden struct {
 	// Virtual and Host are the two objects. One that is missing does not exist.
 	Virtual json.RawMessage `json:"virtual"`
 	Host    json.RawMessage `json:"host"`
+	// Earlier are virtual objects as they were when the copy was made. The case begins with that
+	// copy, for kinds whose copies have names of their own.
+	Earlier []json.RawMessage `json:"earlier"`
 	// InVirtual and InHost are what else the caches hold.
 	InVirtual []json.RawMessage `json:"inVirtual"`
 	InHost    []json.RawMessage `json:"inHost"`
@@ -151,7 +154,8 @@ func readCase(t *testing.T, file string, kind func(Options) syncer.Kind, setting
 		t.Error("the case gives no reason")
 	}
 	options := testOptions()
-	options.Tokens, options.PodCertificates = &mint{now: testNow()}, &certifier{}
+	certificates := &certifier{}
+	options.Tokens, options.PodCertificates = &mint{now: testNow()}, certificates
 	options.VirtualScheduler, options.Proposals = in.VirtualScheduler, in.Proposals
 	settings := options.Sync.Kinds[setting]
 	settings.Enabled = enabled
@@ -170,7 +174,9 @@ func readCase(t *testing.T, file string, kind func(Options) syncer.Kind, setting
 		options.RuntimeHandlers = policies.Pods.RuntimeHandlers
 	}
 	options.Ingresses = ingressRules(t, options.Sync, in.Policies)
-	return newRun(t, kind(options), in, copies)
+	r := newRun(t, kind(options), in, copies)
+	certificates.virtual = r.sides[syncer.Virtual]
+	return r
 }
 
 // testNow returns the time of every case.

@@ -58,12 +58,13 @@ func newRun(t *testing.T, kind syncer.Kind, in golden, copies map[string]types.N
 	}
 	r.virtual = put(syncer.Virtual, in.Virtual)
 	r.host = put(syncer.Host, in.Host)
-	for _, raw := range in.InVirtual {
-		put(syncer.Virtual, raw)
+	putAll := func(side syncer.Side, all []json.RawMessage) {
+		for _, raw := range all {
+			put(side, raw)
+		}
 	}
-	for _, raw := range in.InHost {
-		put(syncer.Host, raw)
-	}
+	putAll(syncer.Virtual, in.InVirtual)
+	putAll(syncer.Host, in.InHost)
 	if kind.Owner() == syncer.Host && r.virtual != nil && r.virtual.GetAnnotations()[labels.HostUID] == "" {
 		// The copy of the host object, unless the case has another one.
 		annotations := maps.Clone(r.virtual.GetAnnotations())
@@ -80,6 +81,11 @@ func newRun(t *testing.T, kind syncer.Kind, in golden, copies map[string]types.N
 	r.step = syncer.Step{
 		Kind: kind, Cluster: testCluster(), Clock: clocktesting.NewFakePassiveClock(testNow()),
 		Virtual: own(syncer.Virtual, kind.NewVirtual()), Host: own(syncer.Host, kind.NewHost()),
+	}
+	if len(in.Earlier) > 0 {
+		putAll(syncer.Virtual, in.Earlier)
+		r.reconcile(t, client.ObjectKeyFromObject(r.virtual))
+		putAll(syncer.Virtual, append(in.InVirtual, in.Virtual))
 	}
 	return r
 }

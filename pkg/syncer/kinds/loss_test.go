@@ -79,28 +79,37 @@ func TestOriginalIsDeleted(t *testing.T) {
 // that has a copy, nil if there is none.
 func (r *run) settled(t *testing.T) (types.NamespacedName, *shelf) {
 	t.Helper()
-	var key types.NamespacedName
-	if r.step.Kind.Owner() == syncer.Host {
-		var ok bool
-		if key, ok = r.step.Origin(t.Context(), r.host); !ok {
-			return key, nil
-		}
-	} else {
-		key = client.ObjectKeyFromObject(r.virtual)
+	key, ok := r.keyOf(t)
+	if !ok {
+		return key, nil
 	}
 	r.reconcile(t, key)
 	if r.copyOf(key) == nil {
 		return key, nil
 	}
+	return key, r.sides[r.copySide()]
+}
+
+// keyOf returns the virtual key of a case, false if its host object is not the kind's.
+func (r *run) keyOf(t *testing.T) (types.NamespacedName, bool) {
+	t.Helper()
 	if r.step.Kind.Owner() == syncer.Host {
-		return key, r.sides[syncer.Virtual]
+		return r.step.Origin(t.Context(), r.host)
 	}
-	return key, r.sides[syncer.Host]
+	return client.ObjectKeyFromObject(r.virtual), true
+}
+
+// copySide returns the side of the copies.
+func (r *run) copySide() syncer.Side {
+	if r.step.Kind.Owner() == syncer.Host {
+		return syncer.Virtual
+	}
+	return syncer.Host
 }
 
 // copyOf returns the copy under a virtual key, nil if there is none.
 func (r *run) copyOf(key types.NamespacedName) client.Object {
-	if r.step.Kind.Owner() == syncer.Host {
+	if r.copySide() == syncer.Virtual {
 		return r.sides[syncer.Virtual].ofKey(r.step.Kind.NewVirtual(), key)
 	}
 	return r.sides[syncer.Host].ofKey(r.step.Kind.NewHost(), r.step.HostKey(key))

@@ -50,8 +50,8 @@ func fillHostClaim(s syncer.Scope, virtual, host *corev1.PersistentVolumeClaim) 
 	}
 	if source := spec.DataSourceRef; source != nil {
 		if source.Namespace != nil && *source.Namespace != virtual.Namespace {
-			return fmt.Errorf("cannot copy claim %s/%s: its data source is in namespace %s. Use a data source in the claim's namespace",
-				virtual.Namespace, virtual.Name, *source.Namespace)
+			return &translate.UnsupportedError{Problems: []error{fmt.Errorf(
+				"spec.dataSourceRef.namespace: a volume can only be filled from an object of the claim's namespace, not of %s", *source.Namespace)}}
 		}
 		source.Name = hostName(s, virtual.Namespace, source.Name)
 		source.Namespace = nil
