@@ -161,7 +161,7 @@ func TestEveryValueIsRead(t *testing.T) {
 		"controlPlane.statefulSet.autoscaling.", "controlPlane.advanced.split.",
 		"controlPlane.advanced.virtualScheduler.",
 		"controlPlane.advanced.hostClient.", "controlPlane.advanced.operator.", "policies.podSecurityStandard", "policies.pods.", "policies.images.",
-		"policies.controlPlane.", "policies.objects.", "policies.streams.", "policies.writes.", "policies.readOnly", "policies.services.", "policies.ingresses.", "policies.endpoints.", "policies.volumes.",
+		"policies.controlPlane.", "policies.objects.", "policies.streams.", "policies.writes.", "policies.devices.", "policies.readOnly", "policies.services.", "policies.ingresses.", "policies.endpoints.", "policies.volumes.",
 		"controlPlane.advanced.encryption.", "controlPlane.advanced.authentication.", "controlPlane.advanced.audit.", "controlPlane.advanced.serviceAccountTokens.",
 		"controlPlane.advanced.serviceAccountIssuer", "integrations.metricsServer.pods", "integrations.metricsServer.nodes",
 		"experimental.deploy.", "integrations.argoCD.namespace", "integrations.argoCD.clusterRole", "integrations.argoCD.labels",

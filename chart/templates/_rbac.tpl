@@ -190,6 +190,12 @@
   resources: ["serviceaccounts"]
   verbs: ["create", "delete", "get", "list", "patch", "watch"]
 {{- end }}
+{{- if .Values.sync.toHost.resourceClaims.enabled }}
+# resourceclaims
+- apiGroups: ["resource.k8s.io"]
+  resources: ["resourceclaims"]
+  verbs: ["create", "delete", "get", "list", "patch", "watch"]
+{{- end }}
 {{- if not .Values.sync.fromHost.nodes.enabled }}
 # pseudonodes
 - apiGroups: [""]
@@ -283,6 +289,18 @@
 # csistoragecapacities
 - apiGroups: ["storage.k8s.io"]
   resources: ["csistoragecapacities"]
+  verbs: ["get", "list", "watch"]
+{{- end }}
+{{- if .Values.sync.fromHost.deviceClasses.enabled }}
+# deviceclasses
+- apiGroups: ["resource.k8s.io"]
+  resources: ["deviceclasses"]
+  verbs: ["get", "list", "watch"]
+{{- end }}
+{{- if .Values.sync.fromHost.resourceSlices.enabled }}
+# resourceslices
+- apiGroups: ["resource.k8s.io"]
+  resources: ["resourceslices"]
   verbs: ["get", "list", "watch"]
 {{- end }}
 {{- if .Values.sync.fromHost.ingressClasses.enabled }}

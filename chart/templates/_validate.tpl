@@ -237,6 +237,10 @@
     "sync.toHost.serviceAccounts.enabled"
     "sync.toHost.serviceAccounts.labels"
     "sync.toHost.serviceAccounts.annotations"
+    "sync.toHost.resourceClaims"
+    "sync.toHost.resourceClaims.enabled"
+    "sync.toHost.resourceClaims.labels"
+    "sync.toHost.resourceClaims.annotations"
     "sync.toHost.persistentVolumes"
     "sync.toHost.persistentVolumes.enabled"
     "sync.fromHost"
@@ -262,6 +266,10 @@
     "sync.fromHost.csiNodes.enabled"
     "sync.fromHost.csiStorageCapacities"
     "sync.fromHost.csiStorageCapacities.enabled"
+    "sync.fromHost.deviceClasses"
+    "sync.fromHost.deviceClasses.enabled"
+    "sync.fromHost.resourceSlices"
+    "sync.fromHost.resourceSlices.enabled"
     "sync.fromHost.configMaps"
     "sync.fromHost.configMaps.enabled"
     "sync.fromHost.configMaps.mappings"
@@ -308,6 +316,7 @@
     "policies.volumes"
     "policies.ingresses"
     "policies.ingresses.uniqueHosts"
+    "policies.devices"
     "networking"
     "networking.serviceCIDR"
     "networking.serviceNodePortRange"
@@ -524,6 +533,12 @@
 {{- end -}}
 {{- if and (or $v.sync.toHost.volumeSnapshots.enabled $v.sync.fromHost.volumeSnapshotClasses.enabled) (include "sublet.customSnapshots" $v.sync) -}}
 {{- $problems = append $problems (printf "sync.toHost.customResources: Invalid value: %s: kinds of snapshot.storage.k8s.io are on twice, as custom resources and by sync.toHost.volumeSnapshots or sync.fromHost.volumeSnapshotClasses; leave the entries of customResources out" (get $v.sync.toHost "customResources" | toJson)) -}}
+{{- end -}}
+{{- if and $v.sync.toHost.resourceClaims.enabled (not $v.sync.fromHost.deviceClasses.enabled) -}}
+{{- $problems = append $problems (printf "sync.toHost.resourceClaims.enabled: Invalid value: %s: a claim needs a device class of the host, and none is shown; set sync.fromHost.deviceClasses.enabled to true, or this to false" (get $v.sync.toHost.resourceClaims "enabled" | toJson)) -}}
+{{- end -}}
+{{- if and $v.sync.toHost.resourceClaims.enabled $v.controlPlane.advanced.virtualScheduler.enabled (not $v.sync.fromHost.resourceSlices.enabled) -}}
+{{- $problems = append $problems (printf "sync.toHost.resourceClaims.enabled: Invalid value: %s: the virtual scheduler finds no devices without the slices of the host; set sync.fromHost.resourceSlices.enabled to true, or this to false" (get $v.sync.toHost.resourceClaims "enabled" | toJson)) -}}
 {{- end -}}
 {{- if and $v.sync.toHost.persistentVolumes.enabled (not $v.sync.toHost.persistentVolumeClaims.enabled) -}}
 {{- $problems = append $problems (printf "sync.toHost.persistentVolumes.enabled: Invalid value: %s: sync.toHost.persistentVolumeClaims.enabled is false, so the tenant has no volumes of the host; set that to true, or this to false" (get $v.sync.toHost.persistentVolumes "enabled" | toJson)) -}}

@@ -10,7 +10,7 @@ func limitsOf() map[string]kindLimits {
 	return map[string]kindLimits{
 		"sync.toHost.pods": {
 			"the whole spec; labels under own keys, some under theirs; annotations of `sync.toHost.pods.annotations`",
-			"what `policies.podSecurityStandard` and `policies.pods` forbid, resource claims, pod groups",
+			"what `policies.podSecurityStandard` and `policies.pods` forbid, pod groups, resource claims without `sync.toHost.resourceClaims`",
 		},
 		"sync.toHost.services": {
 			"the whole spec, annotations of `policies.services.annotations`",
@@ -43,8 +43,12 @@ func limitsOf() map[string]kindLimits {
 			"rules, TLS, backends; annotations of `policies.ingresses.annotations`",
 			"host names not in `policies.ingresses.hosts` or of somebody else, backends that are no Service, snippets",
 		},
-		"sync.toHost.leases":                  {"the spec", "Leases of kube-system and kube-node-lease"},
-		"sync.toHost.serviceAccounts":         {"pull Secrets, annotations of `annotations.allow`", "permissions and tokens of the host, all other annotations"},
+		"sync.toHost.leases":          {"the spec", "Leases of kube-system and kube-node-lease"},
+		"sync.toHost.serviceAccounts": {"pull Secrets, annotations of `annotations.allow`", "permissions and tokens of the host, all other annotations"},
+		"sync.toHost.resourceClaims": {
+			"requests, CEL selectors, constraints; allocation and devices of the status come up",
+			"classes that are not shown, `adminAccess`; parameters and tolerations that `policies.devices` does not allow",
+		},
 		"sync.fromHost.nodes":                 {"what `sync.fromHost.nodes` shows", "changes, but for those that `syncBackChanges` allows and the tenant's own"},
 		"sync.fromHost.storageClasses":        {"all but parameters", "changes; claims of a class that is not shown"},
 		"sync.fromHost.volumeSnapshotClasses": {"driver, deletion policy, which one is the default", "changes; snapshots of a class that is not shown"},
@@ -53,6 +57,8 @@ func limitsOf() map[string]kindLimits {
 		"sync.fromHost.csiDrivers":            {"the whole spec", "changes"},
 		"sync.fromHost.csiNodes":              {"drivers of nodes that are shown, with their limits", "changes"},
 		"sync.fromHost.csiStorageCapacities":  {"capacities of classes that are shown", "changes"},
+		"sync.fromHost.deviceClasses":         {"selectors, the extended resource", "changes; claims of a class that is not shown"},
+		"sync.fromHost.resourceSlices":        {"devices of nodes that are shown, and of all nodes", "changes"},
 		"sync.fromHost.ingressClasses":        {"the controller, and which one is the default", "changes"},
 		"sync.fromHost.configMaps":            {"the data of those that `mappings.byName` names", "changes; all others"},
 		"sync.fromHost.secrets":               {"type and data of those that `mappings.byName` names", "changes; all others"},

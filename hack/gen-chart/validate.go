@@ -49,8 +49,11 @@ func conditions() map[string]string {
 		"no-backup-access-mode":  "not " + backup + ".volumeClaim.accessModes",
 		"metrics-of-nothing": "and $v.integrations.metricsServer.enabled (not $v.integrations.metricsServer.pods) " +
 			"(not $v.integrations.metricsServer.nodes)",
-		"snapshots-without-classes": "and " + toHost + ".volumeSnapshots.enabled (not $v.sync.fromHost.volumeSnapshotClasses.enabled)",
-		"snapshots-without-claims":  "and " + toHost + ".volumeSnapshots.enabled (not " + toHost + ".persistentVolumeClaims.enabled)",
+		"snapshots-without-classes":     "and " + toHost + ".volumeSnapshots.enabled (not $v.sync.fromHost.volumeSnapshotClasses.enabled)",
+		"snapshots-without-claims":      "and " + toHost + ".volumeSnapshots.enabled (not " + toHost + ".persistentVolumeClaims.enabled)",
+		"claims-without-device-classes": "and " + toHost + ".resourceClaims.enabled (not $v.sync.fromHost.deviceClasses.enabled)",
+		"claims-without-slices": "and " + toHost + ".resourceClaims.enabled $v.controlPlane.advanced.virtualScheduler.enabled " +
+			"(not $v.sync.fromHost.resourceSlices.enabled)",
 		"volumes-without-claims":    "and " + toHost + ".persistentVolumes.enabled (not " + toHost + ".persistentVolumeClaims.enabled)",
 		"no-access-mode":            "not " + claim + ".accessModes",
 		"replicas-of-embedded-etcd": "and " + replicas + ".enabled (not (has (int " + replicas + ".replicas) (list 1 3 5))) " + usesEmbeddedEtcd(),

@@ -171,6 +171,7 @@ func (h *Host) newPlane() error {
 		KubernetesServiceIP: net.ParseIP(kubernetesService),
 		DNSServiceIP:        net.ParseIP(dnsService),
 		ClusterDomain:       "cluster.local",
+		Controllers:         append(controlplane.DefaultControllers(), controlplane.ResourceClaimController),
 	})
 	if err != nil {
 		_ = listener.Close()

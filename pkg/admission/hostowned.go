@@ -8,6 +8,7 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	nodev1 "k8s.io/api/node/v1"
+	resourcev1 "k8s.io/api/resource/v1"
 	schedulingv1 "k8s.io/api/scheduling/v1"
 	storagev1 "k8s.io/api/storage/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -38,6 +39,8 @@ func hostOwnedKinds() []hostOwned {
 		{setting: "sync.fromHost.csiDrivers", resource: storagev1.Resource("csidrivers"), noun: "CSI driver"},
 		{setting: "sync.fromHost.csiNodes", resource: storagev1.Resource("csinodes"), noun: "CSINode"},
 		{setting: "sync.fromHost.csiStorageCapacities", resource: storagev1.Resource("csistoragecapacities"), noun: "storage capacity"},
+		{setting: policy.DeviceClassesSetting, resource: resourcev1.Resource("deviceclasses"), noun: "device class"},
+		{setting: "sync.fromHost.resourceSlices", resource: resourcev1.Resource("resourceslices"), noun: "resource slice"},
 		{setting: "sync.fromHost.ingressClasses", resource: networkingv1.Resource("ingressclasses"), noun: "ingress class"},
 		{
 			setting: policy.SnapshotClassesSetting, noun: "snapshot class",

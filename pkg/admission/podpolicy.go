@@ -16,7 +16,7 @@ import (
 // addPodChecks adds the checks of pods, and of objects that controllers make pods from.
 func addPodChecks(checks Checks, settings *v1alpha1.Config, host HostView) {
 	c := podCheck{
-		rules: policy.NewPods(settings.Policies, settings.ControlPlane.Advanced.VirtualScheduler.Enabled), host: host,
+		rules: policy.NewPods(settings.Policies, policy.PodOptionsOf(settings)), host: host,
 		asksForClasses: settings.Sync.IsEnabled("sync.fromHost.runtimeClasses") || len(settings.Policies.Pods.RuntimeHandlers) > 0,
 	}
 	checks.Add(corev1.Resource("pods"), c.checkPods)

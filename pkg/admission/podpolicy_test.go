@@ -262,7 +262,7 @@ func TestTemplates(t *testing.T) {
 		t.Errorf("the Deployment is denied: %v", err)
 	}
 	want := []string{"pods of this template will be denied: " + policy.Message(
-		policy.NewPods(v1alpha1.Default().Policies, false).Judge(&template.ObjectMeta, &template.Spec))}
+		policy.NewPods(v1alpha1.Default().Policies, policy.PodOptions{}).Judge(&template.ObjectMeta, &template.Spec))}
 	if diff := gocmp.Diff(want, recorder.texts); diff != "" {
 		t.Errorf("the warnings (-want +got):\n%s", diff)
 	}

@@ -121,6 +121,7 @@ func (a *app) controlPlaneConfig() controlplane.Config {
 		KubeletDial: a.proxy.Dial,
 		Dial:        a.dialer.DialContext,
 		Issuers:     a.issuers,
+		Controllers: a.controllers(),
 		Audit:       a.auditOptions(),
 		Admission:   a.admission(),
 		HostFirst:   a.hostFirstSteps(),
@@ -132,6 +133,15 @@ func (a *app) controlPlaneConfig() controlplane.Config {
 			"/metrics": operator.TenantMetrics(legacyregistry.DefaultGatherer),
 		},
 	}
+}
+
+// controllers returns the names of the controllers of the virtual cluster.
+func (a *app) controllers() []string {
+	all := controlplane.DefaultControllers()
+	if a.values.Sync.IsEnabled(policy.ResourceClaimsSetting) {
+		all = append(all, controlplane.ResourceClaimController)
+	}
+	return all
 }
 
 // tokens returns the settings of service account tokens.
@@ -223,6 +233,7 @@ func (a *app) policyChecks() admission.Checks {
 	view := hostView{a.hostFirst, a.cluster(), a.hostClient, a.ownClasses()}
 	checks := admission.PolicyChecks(a.values, view)
 	admission.AddSnapshotChecks(checks, a.values, view.SnapshotClasses)
+	admission.AddClaimChecks(checks, a.values, view.ShowsDeviceClass)
 	isTerminating := func(name string) bool {
 		namespace, err := a.controlPlane.Informers().Core().V1().Namespaces().Lister().Get(name)
 		return err == nil && namespace.DeletionTimestamp != nil

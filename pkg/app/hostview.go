@@ -7,6 +7,7 @@ import (
 
 	networkingv1 "k8s.io/api/networking/v1"
 	nodev1 "k8s.io/api/node/v1"
+	resourcev1 "k8s.io/api/resource/v1"
 	storagev1 "k8s.io/api/storage/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/client-go/kubernetes"
@@ -79,18 +80,28 @@ func (v hostView) RuntimeClass(ctx context.Context, name string) (*nodev1.Runtim
 
 // ShowsIngressClass implements admission.HostView.
 func (v hostView) ShowsIngressClass(ctx context.Context, name string) (bool, error) {
+	return v.shows(ctx, "ingressclasses", name, &networkingv1.IngressClass{})
+}
+
+// ShowsDeviceClass reports whether a device class is one of the host that the tenant sees.
+func (v hostView) ShowsDeviceClass(ctx context.Context, name string) (bool, error) {
+	return v.shows(ctx, "deviceclasses", name, &resourcev1.DeviceClass{})
+}
+
+// shows reports whether a kind has a host object without a namespace.
+func (v hostView) shows(ctx context.Context, kind, name string, empty client.Object) (bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, hostViewTimeout)
 	defer cancel()
-	reader, err := v.reader(ctx, "ingressclasses")
+	reader, err := v.reader(ctx, kind)
 	if err != nil {
 		return false, err
 	}
-	err = reader.Get(ctx, client.ObjectKey{Name: name}, &networkingv1.IngressClass{}, client.UnsafeDisableDeepCopy)
+	err = reader.Get(ctx, client.ObjectKey{Name: name}, empty, client.UnsafeDisableDeepCopy)
 	switch {
 	case apierrors.IsNotFound(err):
 		return false, nil
 	case err != nil:
-		return false, fmt.Errorf("cannot get ingress class %s of the host: %w", name, err)
+		return false, fmt.Errorf("cannot get %T %s of the host: %w", empty, name, err)
 	}
 	return true, nil
 }

@@ -149,7 +149,7 @@ func objectLimits(policies v1alpha1.Policies) syncer.ObjectLimits {
 
 // hostFirstKinds returns the names of the kinds that host-first requests use.
 func hostFirstKinds() []string {
-	return []string{"services", "endpointslices", "nodes", "storageclasses", "runtimeclasses", "ingressclasses", "volumesnapshotclasses"}
+	return []string{"services", "endpointslices", "nodes", "storageclasses", "runtimeclasses", "ingressclasses", "volumesnapshotclasses", "deviceclasses"}
 }
 
 // addKinds registers every kind that the settings ask for.
@@ -169,7 +169,8 @@ func (a *app) addKinds(ctx context.Context, s *session, o sessionOptions) error 
 	options := kinds.Options{
 		Sync:                   a.values.Sync,
 		NetworkPolicy:          a.values.Policies.NetworkPolicy,
-		PodPolicy:              policy.NewPods(a.values.Policies, a.values.ControlPlane.Advanced.VirtualScheduler.Enabled),
+		PodPolicy:              policy.NewPods(a.values.Policies, policy.PodOptionsOf(a.values)),
+		Devices:                policy.NewDevices(a.values.Policies.Devices),
 		RuntimeHandlers:        a.values.Policies.Pods.RuntimeHandlers,
 		AlwaysPull:             a.values.Policies.Images.AlwaysPull,
 		VirtualScheduler:       a.values.ControlPlane.Advanced.VirtualScheduler.Enabled,

@@ -19,7 +19,7 @@ import (
 func testKinds() []v1alpha1.Kind {
 	kinds := []v1alpha1.Kind{
 		{Setting: "sync.toHost.pods", Always: true}, {Setting: "sync.toHost.leases", CopiesLabels: true, CopiesAnnotations: true},
-		{Setting: "sync.toHost.volumeSnapshots"}, {Setting: "sync.fromHost.volumeSnapshotClasses"}, {Setting: "sync.fromHost.runtimeClasses"}, {Setting: "sync.fromHost.csiDrivers", Selects: true},
+		{Setting: "sync.toHost.volumeSnapshots"}, {Setting: "sync.fromHost.volumeSnapshotClasses"}, {Setting: "sync.fromHost.runtimeClasses"}, {Setting: "sync.toHost.resourceClaims"}, {Setting: "sync.fromHost.deviceClasses"}, {Setting: "sync.fromHost.resourceSlices"}, {Setting: "sync.fromHost.csiDrivers", Selects: true},
 	}
 	for _, setting := range []string{
 		"toHost.services", "toHost.endpointSlices", "toHost.configMaps", "toHost.secrets", "toHost.persistentVolumeClaims",

@@ -33,6 +33,10 @@ import (
 // garbage collector and quota look twice as often by themselves.
 const refreshDiscovery = time.Minute
 
+// ResourceClaimController makes the ResourceClaims of pods from templates, and deletes them. It
+// is of use if the host allocates devices for them.
+const ResourceClaimController = names.ResourceClaimController
+
 // DefaultControllers returns the controllers that make sense in a cluster whose nodes
 // and volumes belong to another one. Nodes, volumes and clouds are the host's work. The
 // host also decides which pods end with a node. There are no kubelet certificates.

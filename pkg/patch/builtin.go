@@ -10,6 +10,7 @@ import (
 	networkingv1 "k8s.io/api/networking/v1"
 	nodev1 "k8s.io/api/node/v1"
 	policyv1 "k8s.io/api/policy/v1"
+	resourcev1 "k8s.io/api/resource/v1"
 	schedulingv1 "k8s.io/api/scheduling/v1"
 	storagev1 "k8s.io/api/storage/v1"
 
@@ -32,6 +33,7 @@ func builtin() map[string]any {
 		"sync.toHost.ingresses":               &networkingv1.Ingress{},
 		"sync.toHost.leases":                  &coordinationv1.Lease{},
 		"sync.toHost.serviceAccounts":         &corev1.ServiceAccount{},
+		"sync.toHost.resourceClaims":          &resourcev1.ResourceClaim{},
 		"sync.fromHost.nodes":                 &corev1.Node{},
 		"sync.fromHost.storageClasses":        &storagev1.StorageClass{},
 		"sync.fromHost.volumeSnapshotClasses": nil,
@@ -40,6 +42,8 @@ func builtin() map[string]any {
 		"sync.fromHost.csiDrivers":            &storagev1.CSIDriver{},
 		"sync.fromHost.csiNodes":              &storagev1.CSINode{},
 		"sync.fromHost.csiStorageCapacities":  &storagev1.CSIStorageCapacity{},
+		"sync.fromHost.deviceClasses":         &resourcev1.DeviceClass{},
+		"sync.fromHost.resourceSlices":        &resourcev1.ResourceSlice{},
 		"sync.fromHost.configMaps":            &corev1.ConfigMap{},
 		"sync.fromHost.secrets":               &corev1.Secret{},
 		"sync.fromHost.events":                &corev1.Event{},
@@ -78,7 +82,7 @@ func builtinOptions(kind v1alpha1.Patched) Options {
 		o.Schema = OfType(object)
 	}
 	switch kind.Setting {
-	case "sync.toHost.pods", "sync.toHost.persistentVolumeClaims":
+	case "sync.toHost.pods", "sync.toHost.persistentVolumeClaims", "sync.toHost.resourceClaims":
 		o.Immutable = true
 	}
 	return o

@@ -11,7 +11,7 @@ import (
 
 // BenchmarkJudge measures what the policies cost for an ordinary pod.
 func BenchmarkJudge(b *testing.B) {
-	rules := policy.NewPods(v1alpha1.Default().Policies, false)
+	rules := policy.NewPods(v1alpha1.Default().Policies, policy.PodOptions{})
 	pod := &corev1.Pod{Spec: corev1.PodSpec{
 		Containers: []corev1.Container{{Name: "web", Image: "nginx"}, {Name: "mesh", Image: "mesh"}},
 		Volumes:    []corev1.Volume{{Name: "a", VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}}},

@@ -149,7 +149,7 @@ func storageEffects() []effects {
 
 // nodeEffects returns the resources about nodes, and about which pod runs on them.
 func nodeEffects() []effects {
-	const devices = "devices of the host's nodes are not shown as resource claims; ask for them in resources.limits"
+	const devices = "pods get no devices by them; ask for devices in resources.limits"
 	return []effects{
 		copied("policy", "poddisruptionbudgets", "only evictions through the virtual API respect them; a drain of a host node does not"),
 		{
@@ -165,7 +165,9 @@ func nodeEffects() []effects {
 			detail: "a pod that names one gets the runtime class of the host with that name, if any",
 			isOn:   func(c *v1alpha1.Config) bool { return len(c.Policies.Pods.RuntimeHandlers) > 0 },
 		},
-		hostOnly("resource.k8s.io", "deviceclasses resourceclaims resourceclaimtemplates resourceslices devicetaintrules resourcepoolstatusrequests", devices),
+		copied("resource.k8s.io", "resourceclaims", devices),
+		copied("resource.k8s.io", "resourceclaimtemplates", devices).by("resourceclaims"),
+		hostOnly("resource.k8s.io", "deviceclasses resourceslices devicetaintrules resourcepoolstatusrequests", "the host has the devices, and does not know it"),
 	}
 }
 

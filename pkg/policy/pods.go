@@ -21,14 +21,30 @@ type Pods struct {
 // podRule returns the fields of a pod that one policy does not allow.
 type podRule func(metadata *metav1.ObjectMeta, spec *corev1.PodSpec) []Violation
 
-// NewPods returns the rules that the settings ask for. With a scheduler of the virtual
-// cluster a tenant may taint nodes, and pods may tolerate every taint. Then the syncer
-// passes on only the tolerations that [Pods.PassTolerations] returns.
-func NewPods(settings v1alpha1.Policies, virtualScheduler bool) *Pods {
+// PodOptions are the settings outside of the policies that decide about pods.
+type PodOptions struct {
+	// VirtualScheduler specifies whether a scheduler of the virtual cluster picks nodes. A
+	// tenant may then taint nodes, and pods may tolerate every taint. The syncer passes on only
+	// the tolerations that [Pods.PassTolerations] returns. Default: false.
+	VirtualScheduler bool
+	// ResourceClaims specifies whether the host has the tenant's ResourceClaims. Default: false.
+	ResourceClaims bool
+}
+
+// PodOptionsOf returns the options by the settings.
+func PodOptionsOf(settings *v1alpha1.Config) PodOptions {
+	return PodOptions{
+		VirtualScheduler: settings.ControlPlane.Advanced.VirtualScheduler.Enabled,
+		ResourceClaims:   settings.Sync.IsEnabled(ResourceClaimsSetting),
+	}
+}
+
+// NewPods returns the rules that the settings ask for.
+func NewPods(settings v1alpha1.Policies, o PodOptions) *Pods {
 	pods := settings.Pods
 	onHost := withAdded(pods.Tolerations)
 	tolerated := onHost
-	if virtualScheduler {
+	if o.VirtualScheduler {
 		tolerated = []string{"*"}
 	}
 	return &Pods{
@@ -41,7 +57,8 @@ func NewPods(settings v1alpha1.Policies, virtualScheduler bool) *Pods {
 			runtimeClasses(pods.RuntimeClasses),
 			gracePeriods(pods.MaxGracePeriodSeconds),
 			images(settings.Images.Allowed),
-			unsupported,
+			unsupported(o.ResourceClaims),
+			deviceClassResources,
 			mirrorPods,
 		},
 		limit: pods.MaxGracePeriodSeconds,

@@ -103,7 +103,7 @@ func TestStandardsAreUpstreams(t *testing.T) {
 	for _, level := range []api.Level{api.LevelPrivileged, api.LevelBaseline, api.LevelRestricted} {
 		settings := v1alpha1.Default().Policies
 		settings.PodSecurityStandard = string(level)
-		rules := policy.NewPods(settings, false)
+		rules := policy.NewPods(settings, policy.PodOptions{})
 		rapid.Check(t, func(t *rapid.T) {
 			pod := anyPod(t)
 			results := evaluator.EvaluatePod(api.LevelVersion{Level: level, Version: api.LatestVersion()}, &pod.ObjectMeta, &pod.Spec)
@@ -141,7 +141,7 @@ func TestEveryVolumeTypeIsDecided(t *testing.T) {
 		volume := corev1.Volume{Name: "a"}
 		reflect.ValueOf(&volume.VolumeSource).Elem().Field(i).Set(reflect.New(source.Field(i).Type.Elem()))
 		spec := &corev1.PodSpec{Volumes: []corev1.Volume{volume}}
-		violations := policy.NewPods(v1alpha1.Default().Policies, false).Judge(&metav1.ObjectMeta{}, spec)
+		violations := policy.NewPods(v1alpha1.Default().Policies, policy.PodOptions{}).Judge(&metav1.ObjectMeta{}, spec)
 		if denied := len(violations) > 0; denied == slices.Contains(allowed, name) {
 			t.Errorf("a volume of the type %s: denied=%t", name, denied)
 		}
@@ -169,7 +169,7 @@ func TestImages(t *testing.T) {
 	} {
 		settings := v1alpha1.Default().Policies
 		settings.Images.Allowed = []string{c.pattern}
-		rules := policy.NewPods(settings, false)
+		rules := policy.NewPods(settings, policy.PodOptions{})
 		common := corev1.EphemeralContainerCommon{Name: "a", Image: c.image}
 		places := map[string]corev1.PodSpec{
 			"spec.containers[0].image":          {Containers: []corev1.Container{corev1.Container(common)}},
@@ -212,7 +212,7 @@ func TestImageIDs(t *testing.T) {
 			if denied {
 				want = []string{"spec.containers[0].image by ", "spec.volumes[0].image.reference by "}
 			}
-			if diff := cmp.Diff(want, settingsOf(policy.NewPods(settings, false).Judge(&metav1.ObjectMeta{}, &spec))); diff != "" {
+			if diff := cmp.Diff(want, settingsOf(policy.NewPods(settings, policy.PodOptions{}).Judge(&metav1.ObjectMeta{}, &spec))); diff != "" {
 				t.Errorf("%s, allowed %q (-want +got):\n%s", image, allowed, diff)
 			}
 		}
@@ -222,7 +222,7 @@ func TestImageIDs(t *testing.T) {
 // TestJudgeCopy checks what reaches the host of a pod that admission did not deny.
 func TestJudgeCopy(t *testing.T) {
 	t.Parallel()
-	rules := policy.NewPods(v1alpha1.Default().Policies, false)
+	rules := policy.NewPods(v1alpha1.Default().Policies, policy.PodOptions{})
 	evil := corev1.Container{Name: "evil", SecurityContext: &corev1.SecurityContext{Privileged: new(true)}}
 	debug := func(c corev1.Container) []corev1.EphemeralContainer {
 		return []corev1.EphemeralContainer{{EphemeralContainerCommon: corev1.EphemeralContainerCommon(c)}}

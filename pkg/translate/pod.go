@@ -58,6 +58,8 @@ type PodInput struct {
 	Isolation Isolation
 	// LacksLinks specifies that the variables of some Services are left out.
 	LacksLinks bool
+	// ResourceClaims specifies whether the host has the tenant's ResourceClaims.
+	ResourceClaims bool
 	// Namespaces are the virtual namespaces with their labels. They are read only
 	// if [NeedsNamespaces] returns true.
 	Namespaces []corev1.Namespace
@@ -92,7 +94,7 @@ func newPod(in PodInput, virtual, host *corev1.Pod) error {
 	if in.VirtualScheduler && in.Node == "" && !in.SeeksRoom {
 		return fmt.Errorf("cannot build a host pod for %s/%s: it has no assigned node", virtual.Namespace, virtual.Name)
 	}
-	if err := checkSupported(&virtual.Spec); err != nil {
+	if err := checkSupported(&virtual.Spec, in.ResourceClaims); err != nil {
 		return err
 	}
 	spec := virtual.Spec.DeepCopy()
@@ -114,6 +116,9 @@ func newPod(in PodInput, virtual, host *corev1.Pod) error {
 	}
 	setDNS(in, virtual.Namespace, spec)
 	rewriteVolumes(virtual, spec)
+	if err := resolveClaimTemplates(virtual, spec); err != nil {
+		return err
+	}
 	renameReferences(in.Cluster, virtual.Namespace, spec)
 	// After rename, which would give the token Secret a second name.
 	tokenVolumes(in.Cluster, virtual, spec)

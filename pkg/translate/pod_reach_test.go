@@ -48,7 +48,8 @@ func TestNoReferenceReachesTheRelease(t *testing.T) {
 	t.Parallel()
 	virtual := webPod()
 	greedy(reflect.ValueOf(&virtual.Spec).Elem(), 16)
-	virtual.Spec.ResourceClaims, virtual.Spec.SchedulingGroup, virtual.Spec.SetHostnameAsFQDN = nil, nil, nil
+	virtual.Spec.SchedulingGroup, virtual.Spec.SetHostnameAsFQDN = nil, nil
+	virtual.Spec.ResourceClaims[0].ResourceClaimTemplateName = nil
 	virtual.Spec.Volumes = nil
 	for field := range reflect.TypeFor[corev1.VolumeSource]().Fields() {
 		volume := corev1.Volume{Name: strings.ToLower(field.Name)}
@@ -62,7 +63,9 @@ func TestNoReferenceReachesTheRelease(t *testing.T) {
 	if n := strings.Count(string(asked), certs); n < 29 {
 		t.Fatalf("the pod names %s %d times only: the test does not test", certs, n)
 	}
-	host := created(t, input(), virtual)
+	in := input()
+	in.ResourceClaims = true
+	host := created(t, in, virtual)
 	got, err := json.Marshal(host.Spec)
 	if err != nil {
 		t.Fatal(err)

@@ -21,7 +21,7 @@ func TestEveryProjectedSourceIsDecided(t *testing.T) {
 		spec := &corev1.PodSpec{Volumes: []corev1.Volume{{Name: "a", VolumeSource: corev1.VolumeSource{
 			Projected: &corev1.ProjectedVolumeSource{Sources: []corev1.VolumeProjection{projection}},
 		}}}}
-		err := checkSupported(spec)
+		err := checkSupported(spec, false)
 		switch {
 		case !slices.Contains(rewritten, name):
 			t.Errorf("the projected source %s is new: rewrite it for the host, or refuse it", name)

@@ -84,12 +84,12 @@ func TestEveryFieldOfThePodSpecIsDecided(t *testing.T) {
 		"translated": {
 			"Volumes", "InitContainers", "Containers", "EphemeralContainers", "DNSPolicy", "DNSConfig", "ServiceAccountName",
 			"AutomountServiceAccountToken", "NodeName", "ImagePullSecrets", "Hostname", "HostnameOverride", "Subdomain", "SetHostnameAsFQDN",
-			"Affinity", "EnableServiceLinks", "TopologySpreadConstraints", "SchedulingGates", "ReadinessGates",
+			"Affinity", "EnableServiceLinks", "TopologySpreadConstraints", "SchedulingGates", "ReadinessGates", "ResourceClaims",
 		},
 		"dropped": {
 			"DeprecatedServiceAccount", "SchedulerName", "PriorityClassName", "Priority", "PreemptionPolicy", "Overhead", "EvictionResponders",
 		},
-		"refused": {"ResourceClaims", "SchedulingGroup"},
+		"refused": {"SchedulingGroup"},
 	}
 	var want, got []string
 	for _, fields := range decided {
@@ -176,7 +176,7 @@ func TestRefused(t *testing.T) {
 		want   []string
 	}{
 		"ResourceClaims": {
-			reason: "claims of devices have no copy on the host",
+			reason: "claims of devices have no copy on the host unless the kind is on",
 			change: func(pod *corev1.Pod) { pod.Spec.ResourceClaims = []corev1.PodResourceClaim{{Name: "gpu"}} },
 			want:   []string{"spec.resourceClaims", "resources.limits"},
 		},

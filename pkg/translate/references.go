@@ -15,13 +15,14 @@ const (
 	configMapReference referenceKind = iota
 	secretReference
 	claimReference
+	resourceClaimReference
 )
 
 // References returns the names of the ConfigMaps, Secrets and claims that a pod needs in
 // its own namespace, sorted, each once. They include the claims of ephemeral volumes,
 // which the virtual cluster creates under names of its own.
 func References(pod *corev1.Pod) (configMaps, secrets, claims []string) {
-	names := map[referenceKind]map[string]bool{configMapReference: {}, secretReference: {}, claimReference: {}}
+	names := map[referenceKind]map[string]bool{configMapReference: {}, secretReference: {}, claimReference: {}, resourceClaimReference: {}}
 	eachReference(&pod.Spec, func(kind referenceKind, name *string) {
 		if *name != "" {
 			names[kind][*name] = true
@@ -56,6 +57,11 @@ func renameReferences(c Cluster, namespace string, spec *corev1.PodSpec) {
 func eachReference(spec *corev1.PodSpec, visit func(kind referenceKind, name *string)) {
 	for i := range spec.ImagePullSecrets {
 		visit(secretReference, &spec.ImagePullSecrets[i].Name)
+	}
+	for i := range spec.ResourceClaims {
+		if name := spec.ResourceClaims[i].ResourceClaimName; name != nil {
+			visit(resourceClaimReference, name)
+		}
 	}
 	eachContainer(spec, func(container *corev1.Container) {
 		for i := range container.EnvFrom {

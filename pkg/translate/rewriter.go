@@ -50,7 +50,8 @@ func (r *Rewriter) AddPod(virtual *corev1.Pod, hostUID types.UID) {
 	}
 	r.AddObject(LinksKey(r.Cluster, virtual.Namespace), key(virtual.Namespace, "service-"+LinksRole))
 	configMaps, secrets, claims := References(virtual)
-	for _, names := range [][]string{configMaps, secrets, claims} {
+	resourceClaims, _ := ResourceClaims(virtual)
+	for _, names := range [][]string{configMaps, secrets, claims, resourceClaims} {
 		for _, name := range names {
 			referred := key(virtual.Namespace, name)
 			r.AddObject(Hashed(r.Cluster, referred), referred)

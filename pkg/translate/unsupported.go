@@ -25,25 +25,31 @@ type UnsupportedField struct {
 	Path string
 	// Detail is why, and what to do, without a full stop.
 	Detail string
+	// Setting is the path of the setting that changes it, empty if there is none.
+	Setting string
 }
 
-// UnsupportedFields returns all fields of a pod that the host cannot have.
-func UnsupportedFields(spec *corev1.PodSpec) []UnsupportedField {
+// UnsupportedFields returns all fields of a pod that the host cannot have. resourceClaims
+// specifies whether the host has the claims of pods.
+func UnsupportedFields(spec *corev1.PodSpec, resourceClaims bool) []UnsupportedField {
 	var fields []UnsupportedField
-	if len(spec.ResourceClaims) > 0 {
-		fields = append(fields, UnsupportedField{"spec.resourceClaims", "resource claims are not synced to the host; ask for devices as extended resources in resources.limits"})
+	if len(spec.ResourceClaims) > 0 && !resourceClaims {
+		fields = append(fields, UnsupportedField{
+			Path: "spec.resourceClaims", Setting: "sync.toHost.resourceClaims.enabled",
+			Detail: "resource claims are not synced to the host; ask for devices as extended resources in resources.limits",
+		})
 	}
 	if spec.SchedulingGroup != nil {
-		fields = append(fields, UnsupportedField{"spec.schedulingGroup", "pod groups are not synced to the host; remove the field"})
+		fields = append(fields, UnsupportedField{Path: "spec.schedulingGroup", Detail: "pod groups are not synced to the host; remove the field"})
 	}
 	return fields
 }
 
 // checkSupported returns an [UnsupportedError] with all fields of a pod that the host
 // cannot have.
-func checkSupported(spec *corev1.PodSpec) error {
+func checkSupported(spec *corev1.PodSpec, resourceClaims bool) error {
 	var problems []error
-	for _, field := range UnsupportedFields(spec) {
+	for _, field := range UnsupportedFields(spec, resourceClaims) {
 		problems = append(problems, fmt.Errorf("%s: %s", field.Path, field.Detail))
 	}
 	if len(problems) == 0 {

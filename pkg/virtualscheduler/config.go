@@ -9,6 +9,7 @@ import (
 	"k8s.io/kubernetes/pkg/scheduler/apis/config/latest"
 	"k8s.io/kubernetes/pkg/scheduler/apis/config/scheme"
 	"k8s.io/kubernetes/pkg/scheduler/apis/config/validation"
+	"k8s.io/kubernetes/pkg/scheduler/framework/plugins/names"
 )
 
 // scoreWeight is the weight of the plugin's score, of which a node that the host has
@@ -77,4 +78,10 @@ func addPlugin(profile *schedulerconfig.KubeSchedulerProfile) {
 		point.Enabled = slices.Insert(point.Enabled, 0, ours)
 	}
 	profile.Plugins.Score.Enabled = slices.Insert(profile.Plugins.Score.Enabled, 0, scoring)
+	// The host alone allocates devices: only its scheduler sees the claims of others. The
+	// plugin finds nodes that have them, and writes nothing.
+	devices := schedulerconfig.Plugin{Name: names.DynamicResources}
+	for _, point := range []*schedulerconfig.PluginSet{&profile.Plugins.PostFilter, &profile.Plugins.Reserve, &profile.Plugins.PreBind} {
+		point.Disabled = append(point.Disabled, devices)
+	}
 }

@@ -27,7 +27,7 @@ type Combination struct {
 func Combinations() []Combination {
 	return slices.Concat(nodesCombinations(), syncCombinations(), storeCombinations(), moveCombinations(), highAvailabilityCombinations(), autoscalingCombinations(), splitCombinations(),
 		controlPlaneCombinations(), resourceCombinations(), policyCombinations(),
-		mappingCombinations(), snapshotCombinations(), volumeCombinations(), replicaCombinations(), dnsCombinations(), customResourceCombinations(), encryptionCombinations(),
+		mappingCombinations(), snapshotCombinations(), deviceCombinations(), volumeCombinations(), replicaCombinations(), dnsCombinations(), customResourceCombinations(), encryptionCombinations(),
 		addressCombinations(), auditCombinations(), exportCombinations(), backupCombinations(),
 		integrationCombinations())
 }

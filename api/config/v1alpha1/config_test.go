@@ -11,7 +11,7 @@ import (
 
 // testKinds returns the kinds that combinations name.
 func testKinds() []Kind {
-	kinds := []Kind{{Setting: "sync.toHost.volumeSnapshots"}, {Setting: "sync.fromHost.volumeSnapshotClasses"}, {Setting: "sync.fromHost.runtimeClasses"}}
+	kinds := []Kind{{Setting: "sync.toHost.volumeSnapshots"}, {Setting: "sync.fromHost.volumeSnapshotClasses"}, {Setting: "sync.fromHost.runtimeClasses"}, {Setting: "sync.toHost.resourceClaims"}, {Setting: "sync.fromHost.deviceClasses"}, {Setting: "sync.fromHost.resourceSlices"}}
 	for _, name := range []string{
 		"toHost.services", "toHost.endpointSlices", "toHost.configMaps", "toHost.secrets", "toHost.persistentVolumeClaims", "fromHost.nodes",
 	} {

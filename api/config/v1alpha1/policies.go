@@ -43,6 +43,8 @@ type Policies struct {
 	Volumes VolumePolicy `json:"volumes"`
 	// Ingresses of the tenant.
 	Ingresses IngressPolicy `json:"ingresses"`
+	// Devices of the host.
+	Devices DevicePolicy `json:"devices"`
 }
 
 // defaultPolicies returns the policies of a tenant that nobody trusts.
@@ -56,6 +58,7 @@ func defaultPolicies() Policies {
 		Objects:             defaultObjects(),
 		Services:            defaultServicePolicy(),
 		Ingresses:           defaultIngressPolicy(),
+		Devices:             defaultDevicePolicy(),
 		Endpoints:           defaultEndpointPolicy(),
 		Volumes:             defaultVolumePolicy(),
 		Streams:             defaultStreams(),

@@ -170,7 +170,9 @@ func readCase(t *testing.T, file string, kind func(Options) syncer.Kind, setting
 		if err := yaml.UnmarshalStrict(in.Policies, &policies); err != nil {
 			t.Fatal(err)
 		}
-		options.PodPolicy, options.AlwaysPull = policy.NewPods(policies, in.VirtualScheduler), policies.Images.AlwaysPull
+		options.PodPolicy, options.AlwaysPull = policy.NewPods(policies, policy.PodOptions{
+			VirtualScheduler: in.VirtualScheduler, ResourceClaims: options.Sync.IsEnabled(policy.ResourceClaimsSetting),
+		}), policies.Images.AlwaysPull
 		options.RuntimeHandlers = policies.Pods.RuntimeHandlers
 	}
 	options.Ingresses = ingressRules(t, options.Sync, in.Policies)

@@ -27,6 +27,9 @@ type Options struct {
 	// PodPolicy judges a pod once more before it gets a host copy: it may be older than the
 	// policy. Default: nil, every pod may run.
 	PodPolicy *policy.Pods
+	// Devices judges a ResourceClaim once more before it gets a host copy. Default: the
+	// strictest rules.
+	Devices policy.Devices
 	// RuntimeHandlers are the handlers that runtime classes of the tenant's own may have, each
 	// with the runtime class of the host.
 	RuntimeHandlers map[string]string

@@ -57,14 +57,5 @@ func podsOfAccount(s syncer.Scope, account client.Object) ([]types.NamespacedNam
 	if !ours {
 		return nil, nil
 	}
-	var waiting corev1.PodList
-	err := s.Virtual.List(s.Context, &waiting, client.InNamespace(origin.Namespace), client.MatchingFields{byAccount: origin.Name}, client.UnsafeDisableDeepCopy)
-	if err != nil {
-		return nil, fmt.Errorf("cannot list pods of service account %s: %w", origin, err)
-	}
-	var keys []types.NamespacedName
-	for i := range waiting.Items {
-		keys = append(keys, client.ObjectKeyFromObject(&waiting.Items[i]))
-	}
-	return keys, nil
+	return podsByIndex(s, origin, byAccount)
 }

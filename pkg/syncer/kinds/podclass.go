@@ -7,10 +7,7 @@ import (
 	nodev1 "k8s.io/api/node/v1"
 	schedulingv1 "k8s.io/api/scheduling/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	apilabels "k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sublet-dev/sublet/pkg/policy"
 	"github.com/sublet-dev/sublet/pkg/syncer"
@@ -113,17 +110,4 @@ func (p pods) priorityClass(s syncer.Scope, virtual *corev1.Pod) (string, error)
 		return "", err
 	}
 	return name, nil
-}
-
-// isShown gets a class of the host and reports whether the tenant sees it. The copy in the
-// virtual cluster proves nothing: a tenant may have made an object of that name before.
-func isShown(s syncer.Scope, settings metav1.LabelSelector, name string, class client.Object) (bool, error) {
-	err := s.Host.Get(s.Context, types.NamespacedName{Name: name}, class)
-	switch {
-	case apierrors.IsNotFound(err):
-		return false, nil
-	case err != nil:
-		return false, fmt.Errorf("cannot get class %s of the host: %w", name, err)
-	}
-	return selected(settings).Matches(apilabels.Set(class.GetLabels())), nil
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	corev1 "k8s.io/api/core/v1"
+	resourcev1 "k8s.io/api/resource/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -56,6 +57,10 @@ func Pods(o Options) syncer.Resource[*corev1.Pod, *corev1.Pod] {
 		r.Indexes = append(r.Indexes, podsByAccount())
 		r.Also = append(r.Also, syncer.Watch{Side: syncer.Host, Object: &corev1.ServiceAccount{}, Keys: podsOfAccount})
 	}
+	if o.Sync.IsEnabled(policy.ResourceClaimsSetting) {
+		r.Indexes = append(r.Indexes, podsByResourceClaim())
+		r.Also = append(r.Also, syncer.Watch{Side: syncer.Host, Object: &resourcev1.ResourceClaim{}, Keys: podsOfClaim})
+	}
 	if o.VirtualScheduler {
 		// The resources of a node are read once per pod.
 		r.Also = append(r.Also, syncer.Watch{Side: syncer.Host, Object: &corev1.Node{}, All: true, Keys: noKeys})
@@ -88,6 +93,7 @@ func (p pods) fillHost(s syncer.Scope, virtual, host *corev1.Pod) error {
 		Node:                progress(s).Node,
 		SeeksRoom:           progress(s).State == translate.PodSeeksRoom,
 		QuotaScope:          p.options.QuotaScope,
+		ResourceClaims:      p.options.Sync.IsEnabled(policy.ResourceClaimsSetting),
 		PassesLabel:         matches(p.options.Sync.ToHost.Pods.Labels.Allow),
 		PassesAnnotation:    matches(p.options.Sync.ToHost.Pods.Annotations.Allow),
 	}

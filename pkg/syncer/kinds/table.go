@@ -5,6 +5,7 @@ import (
 	networkingv1 "k8s.io/api/networking/v1"
 
 	"github.com/sublet-dev/sublet/api/config/v1alpha1"
+	"github.com/sublet-dev/sublet/pkg/policy"
 )
 
 // Table returns every kind that Sublet can sync, in the order of the documentation.
@@ -51,6 +52,8 @@ func Table() []Row {
 		row("sync.toHost.serviceAccounts", Off, "The tenant's service accounts. Pods run as the copies, which have no permissions.", ServiceAccounts).
 			ownsKeys("annotations").
 			refers(&corev1.ServiceAccount{}, accountRefs),
+		row(policy.ResourceClaimsSetting, Off, "The tenant's ResourceClaims, also those that are made from templates. The host allocates devices.",
+			ResourceClaims),
 		row("sync.fromHost.nodes", On, "The host's nodes, all of them or a selection, with what a tenant adds to them.", RealNodes).
 			instead(define("pseudonodes", PseudoNodes)).
 			ownsKeys("selector").
@@ -65,6 +68,9 @@ func Table() []Row {
 		row("sync.fromHost.csiNodes", Off, "The CSI drivers of the nodes that are shown. The virtual scheduler reads the limits of volumes.", CSINodes),
 		row("sync.fromHost.csiStorageCapacities", Off, "The capacities of the storage classes that are shown, in kube-system. The virtual scheduler reads them.",
 			CSIStorageCapacities),
+		row(policy.DeviceClassesSetting, Off, "The host's device classes, without their parameters. Claims may name those that are shown.",
+			DeviceClasses),
+		row("sync.fromHost.resourceSlices", Off, "The devices of the nodes that are shown. The virtual scheduler reads them.", ResourceSlices),
 		row("sync.fromHost.configMaps", Off, "ConfigMaps of the host that the tenant sees by name, and cannot change.", HostConfigMaps).
 			mapped("hostconfigmaps"),
 		row("sync.fromHost.secrets", Off, "Secrets of the host that the tenant sees by name, and cannot change.", HostSecrets).

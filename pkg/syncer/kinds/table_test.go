@@ -68,7 +68,7 @@ func TestTable(t *testing.T) {
 
 // sharedFiles returns the files that are of no kind.
 func sharedFiles() []string {
-	return []string{"alike.go", "customresources.go", "doc.go", "hostevents.go", "mapped.go", "options.go", "origin.go", "referrers.go", "row.go", "selected.go", "snapshotobjects.go", "table.go"}
+	return []string{"alike.go", "customresources.go", "doc.go", "hostevents.go", "mapped.go", "options.go", "origin.go", "podindex.go", "referrers.go", "row.go", "selected.go", "snapshotobjects.go", "table.go"}
 }
 
 // furtherFiles maps a file of a larger kind -> the first file of its row.
@@ -78,7 +78,7 @@ func furtherFiles() map[string]string {
 		"eventmessage.go": "events.go", "persistentvolumes.go": "persistentvolumeclaims.go", "volumesnapshotcontents.go": "volumesnapshots.go",
 		"exposedservices.go": "services.go", "hostservices.go": "services.go", "replicatedservices.go": "services.go",
 		"podisolation.go": "pods.go", "podleaving.go": "pods.go", "podscheduling.go": "pods.go",
-		"podtrace.go": "pods.go", "podclass.go": "pods.go", "podaccount.go": "pods.go", "podaddresses.go": "endpointslices.go", "tokens.go": "pods.go",
+		"podtrace.go": "pods.go", "podclass.go": "pods.go", "podaccount.go": "pods.go", "podclaims.go": "pods.go", "podaddresses.go": "endpointslices.go", "tokens.go": "pods.go",
 	}
 }
 

@@ -1,0 +1,130 @@
+package policy
+
+import (
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	resourcev1 "k8s.io/api/resource/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/sublet-dev/sublet/api/config/v1alpha1"
+)
+
+const (
+	// ResourceClaimsSetting is the path of the settings of the tenant's ResourceClaims.
+	ResourceClaimsSetting = "sync.toHost.resourceClaims"
+	// DeviceClassesSetting is the path of the settings of the host's device classes.
+	DeviceClassesSetting = "sync.fromHost.deviceClasses"
+)
+
+// Devices judges what a tenant asks of devices of the host.
+type Devices struct {
+	rules v1alpha1.DevicePolicy
+}
+
+// NewDevices returns the rules that the settings ask for.
+func NewDevices(settings v1alpha1.DevicePolicy) Devices { return Devices{settings} }
+
+// Check returns the fields of a ResourceClaim that are not allowed. path is that of its spec,
+// and shows reports whether the tenant sees a device class of the host. CEL expressions pass:
+// the host's scheduler evaluates them, with limits of their cost.
+func (d Devices) Check(path string, spec *resourcev1.ResourceClaimSpec, shows func(class string) (bool, error)) ([]Violation, error) {
+	var violations []Violation
+	for i := range spec.Devices.Requests {
+		for _, r := range deviceRequests(at(path+".devices.requests", i), &spec.Devices.Requests[i]) {
+			wrong, err := d.checkRequest(r, shows)
+			if err != nil {
+				return nil, err
+			}
+			violations = append(violations, wrong...)
+		}
+	}
+	for i, config := range spec.Devices.Config {
+		if config.Opaque == nil || slices.Contains(d.rules.ConfigDrivers, config.Opaque.Driver) {
+			continue
+		}
+		violations = append(violations, Violation{
+			Field: at(path+".devices.config", i) + ".opaque.driver", Value: config.Opaque.Driver,
+			Detail:  "no parameters may be sent to this driver of the host; allowed: " + orNone(d.rules.ConfigDrivers),
+			Setting: "policies.devices.configDrivers",
+		})
+	}
+	return violations, nil
+}
+
+// deviceRequest is one request for devices, or one alternative of a request.
+type deviceRequest struct {
+	path, class string
+	adminAccess bool
+	tolerations []resourcev1.DeviceToleration
+}
+
+// deviceRequests returns a request, or its alternatives.
+func deviceRequests(path string, request *resourcev1.DeviceRequest) []deviceRequest {
+	var requests []deviceRequest
+	if e := request.Exactly; e != nil {
+		requests = append(requests, deviceRequest{path + ".exactly", e.DeviceClassName, e.AdminAccess != nil && *e.AdminAccess, e.Tolerations})
+	}
+	for i := range request.FirstAvailable {
+		alternative := &request.FirstAvailable[i]
+		requests = append(requests, deviceRequest{at(path+".firstAvailable", i), alternative.DeviceClassName, false, alternative.Tolerations})
+	}
+	return requests
+}
+
+// checkRequest returns the fields of a request that are not allowed.
+func (d Devices) checkRequest(r deviceRequest, shows func(class string) (bool, error)) ([]Violation, error) {
+	var violations []Violation
+	shown, err := shows(r.class)
+	if err != nil {
+		return nil, err
+	}
+	if !shown {
+		violations = append(violations, Violation{
+			Field: r.path + ".deviceClassName", Value: r.class, Setting: DeviceClassesSetting + ".selector",
+			Detail: "this virtual cluster has no such device class of the host",
+		})
+	}
+	if r.adminAccess {
+		violations = append(violations, Violation{
+			Field: r.path + ".adminAccess", Value: "true", Detail: "it would open devices that others use; leave it out",
+		})
+	}
+	for i, toleration := range r.tolerations {
+		if matchesAny(d.rules.Tolerations, toleration.Key) {
+			continue
+		}
+		value := toleration.Key
+		if value == "" {
+			value = "every taint"
+		}
+		violations = append(violations, Violation{
+			Field: at(r.path+".tolerations", i), Value: value, Setting: "policies.devices.tolerations",
+			Detail: "claims may not tolerate this taint of devices; allowed: " + orNone(d.rules.Tolerations),
+		})
+	}
+	return violations, nil
+}
+
+// deviceClassResources returns the resources of a pod that name a device class. The host would
+// make a claim of that class, whether the tenant sees it or not.
+func deviceClassResources(_ *metav1.ObjectMeta, spec *corev1.PodSpec) []Violation {
+	var violations []Violation
+	judge := func(path string, list corev1.ResourceList) {
+		for name := range list {
+			if strings.HasPrefix(string(name), resourcev1.ResourceDeviceClassPrefix) {
+				violations = append(violations, Violation{
+					Field: path, Value: string(name), Setting: ResourceClaimsSetting + ".enabled",
+					Detail: "pods may not name device classes of the host here; use a ResourceClaim",
+				})
+			}
+		}
+	}
+	for _, c := range containers(spec) {
+		judge(c.path+".resources.limits", c.Resources.Limits)
+		judge(c.path+".resources.requests", c.Resources.Requests)
+	}
+	slices.SortFunc(violations, func(a, b Violation) int { return strings.Compare(a.Field+a.Value, b.Field+b.Value) })
+	return violations
+}

@@ -1,0 +1,47 @@
+package kinds
+
+import (
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	resourcev1 "k8s.io/api/resource/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/sublet-dev/sublet/pkg/policy"
+	"github.com/sublet-dev/sublet/pkg/syncer"
+	"github.com/sublet-dev/sublet/pkg/translate"
+)
+
+// awaitsClaims reports whether a pod waits for its ResourceClaims: for those that are made from
+// templates, and for their copies. The host would call a pod unschedulable whose claims do not exist.
+func (p pods) awaitsClaims(s syncer.Scope, virtual *corev1.Pod) (bool, error) {
+	if len(virtual.Spec.ResourceClaims) == 0 || !p.options.Sync.IsEnabled(policy.ResourceClaimsSetting) {
+		return false, nil
+	}
+	names, complete := translate.ResourceClaims(virtual)
+	if !complete {
+		return true, nil
+	}
+	for _, name := range names {
+		name = hostName(s, virtual.Namespace, name)
+		err := s.Host.Get(s.Context, types.NamespacedName{Namespace: s.Cluster.Namespace, Name: name}, &resourcev1.ResourceClaim{}, client.UnsafeDisableDeepCopy)
+		switch {
+		case apierrors.IsNotFound(err):
+			return true, nil
+		case err != nil:
+			return false, fmt.Errorf("cannot get host resource claim %s: %w", name, err)
+		}
+	}
+	return false, nil
+}
+
+// podsOfClaim returns the virtual pods that use the original of a host ResourceClaim.
+func podsOfClaim(s syncer.Scope, claim client.Object) ([]types.NamespacedName, error) {
+	origin, ours := provenOrigin(s, claim)
+	if !ours {
+		return nil, nil
+	}
+	return podsByIndex(s, origin, byResourceClaim)
+}

@@ -1,0 +1,67 @@
+package translate
+
+import (
+	"fmt"
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+)
+
+// ResourceClaims returns the names of the ResourceClaims that a pod uses. The names of claims
+// that are made from templates are in its status. complete is false as long as one is missing.
+func ResourceClaims(pod *corev1.Pod) (names []string, complete bool) {
+	complete = true
+	for i := range pod.Spec.ResourceClaims {
+		switch name, found := claimName(pod, &pod.Spec.ResourceClaims[i]); {
+		case !found:
+			complete = false
+		case name != nil:
+			names = append(names, *name)
+		}
+	}
+	return names, complete
+}
+
+// claimName returns the name of the claim of one entry, nil if the entry needs none. found is
+// false if it is not known yet.
+func claimName(pod *corev1.Pod, claim *corev1.PodResourceClaim) (name *string, found bool) {
+	if claim.ResourceClaimName != nil {
+		return claim.ResourceClaimName, true
+	}
+	for i := range pod.Status.ResourceClaimStatuses {
+		if status := &pod.Status.ResourceClaimStatuses[i]; status.Name == claim.Name {
+			return status.ResourceClaimName, true
+		}
+	}
+	return nil, false
+}
+
+// resolveClaimTemplates names in a spec the claims that the virtual cluster has made from
+// templates. No template is left: the host would make another claim from one of its own.
+// Entries that need no claim are left out.
+func resolveClaimTemplates(virtual *corev1.Pod, spec *corev1.PodSpec) error {
+	unneeded := map[string]bool{}
+	for i := range spec.ResourceClaims {
+		claim := &spec.ResourceClaims[i]
+		name, found := claimName(virtual, claim)
+		if !found {
+			return fmt.Errorf("cannot build a host pod for %s/%s: the ResourceClaim %s is not made yet", virtual.Namespace, virtual.Name, claim.Name)
+		}
+		unneeded[claim.Name] = name == nil
+		if name != nil {
+			claim.ResourceClaimName, claim.ResourceClaimTemplateName = new(*name), nil
+		}
+	}
+	spec.ResourceClaims = slices.DeleteFunc(spec.ResourceClaims, func(c corev1.PodResourceClaim) bool { return unneeded[c.Name] })
+	eachContainer(spec, func(container *corev1.Container) {
+		container.Resources.Claims = slices.DeleteFunc(container.Resources.Claims, func(c corev1.ResourceClaim) bool { return unneeded[c.Name] })
+	})
+	return nil
+}
+
+// IsPodDone reports whether a pod needs none of its ResourceClaims any more, by the rule of
+// Kubernetes' own controller for them.
+func IsPodDone(pod *corev1.Pod) bool {
+	return pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed ||
+		pod.DeletionTimestamp != nil && pod.Spec.NodeName == ""
+}
