@@ -70,6 +70,35 @@
 {{- end -}}
 {{- end -}}
 
+{{- /* Not empty if the kinds of a reference do not fit what it is to. */ -}}
+{{- define "sublet.referenceKinds" -}}
+{{- range $key, $settings := . -}}
+{{- range $settings.references -}}
+{{- $kinds := .kinds | default dict -}}
+{{- if ne (eq (.to | default "") "object") (not (empty $kinds)) }}yes{{ end -}}
+{{- if and .kind (not (hasKey $kinds .kind)) }}yes{{ end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{- /* Not empty if a reference has names where none can pass. */ -}}
+{{- define "sublet.referenceNames" -}}
+{{- range $key, $settings := . -}}
+{{- range $settings.references -}}
+{{- if and .names (has (.to | default "") (list "secrets" "configmaps" "labels" "labelSelector" "empty" "none")) }}yes{{ end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{- /* Not empty if a reference to classes of the host has no names. */ -}}
+{{- define "sublet.referenceClasses" -}}
+{{- range $key, $settings := . -}}
+{{- range $settings.references -}}
+{{- if and (not .names) (has (.to | default "") (list "ingressclasses" "priorityclasses" "runtimeclasses" "storageclasses")) }}yes{{ end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
 {{- /* Not empty if a kind of the host with a namespace has no mappings. */ -}}
 {{- define "sublet.customUnmapped" -}}
 {{- range $key, $settings := . -}}

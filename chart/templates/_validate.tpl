@@ -555,11 +555,20 @@
 {{- if include "sublet.badDNSRules" $v.networking.resolveDNS -}}
 {{- $problems = append $problems (printf "networking.resolveDNS: Invalid value: %s: each entry needs hostname or service, and a target with one of hostname, ip and vClusterService; complete it, or leave out what is too much" (get $v.networking "resolveDNS" | toJson)) -}}
 {{- end -}}
-{{- if include "sublet.customTwice" $v.sync -}}
-{{- $problems = append $problems (printf "sync.toHost.customResources: Invalid value: %s: a kind is on twice: a definition goes in one direction and in one version; leave the other entry out" (get $v.sync.toHost "customResources" | toJson)) -}}
-{{- end -}}
 {{- if include "sublet.customIncomplete" $v.sync.toHost.customResources -}}
 {{- $problems = append $problems (printf "sync.toHost.customResources: Invalid value: %s: an entry of references lacks a key; each has a path, and what the field names under to" (get $v.sync.toHost "customResources" | toJson)) -}}
+{{- end -}}
+{{- if include "sublet.referenceKinds" $v.sync.toHost.customResources -}}
+{{- $problems = append $problems (printf "sync.toHost.customResources: Invalid value: %s: a reference with to: object has kinds, and others have neither kinds nor kind; kind must be a key of kinds" (get $v.sync.toHost "customResources" | toJson)) -}}
+{{- end -}}
+{{- if include "sublet.referenceNames" $v.sync.toHost.customResources -}}
+{{- $problems = append $problems (printf "sync.toHost.customResources: Invalid value: %s: a reference has names where no value could pass as it is; leave names out with secrets, configmaps, labels, labelSelector, empty and none" (get $v.sync.toHost "customResources" | toJson)) -}}
+{{- end -}}
+{{- if include "sublet.referenceClasses" $v.sync.toHost.customResources -}}
+{{- $problems = append $problems (printf "sync.toHost.customResources: Invalid value: %s: a reference to classes of the host has no names, so every value would be refused; list those that the tenant may use" (get $v.sync.toHost "customResources" | toJson)) -}}
+{{- end -}}
+{{- if include "sublet.customTwice" $v.sync -}}
+{{- $problems = append $problems (printf "sync.toHost.customResources: Invalid value: %s: a kind is on twice: a definition goes in one direction and in one version; leave the other entry out" (get $v.sync.toHost "customResources" | toJson)) -}}
 {{- end -}}
 {{- if include "sublet.customUnmapped" $v.sync.fromHost.customResources -}}
 {{- $problems = append $problems (printf "sync.fromHost.customResources: Invalid value: %s: a kind with scope: Namespaced has no mappings.byName, so the tenant would see nothing; name the objects there" (get $v.sync.fromHost "customResources" | toJson)) -}}

@@ -96,6 +96,9 @@ func customResourceConditions() map[string]string {
 		"secrets-mapped-to-one":             `include "sublet.mapsToOne" $v.sync.fromHost.secrets.mappings.byName`,
 		"custom-resource-twice":             `include "sublet.customTwice" $v.sync`,
 		"custom-resource-incomplete":        `include "sublet.customIncomplete" $v.sync.toHost.customResources`,
+		"reference-kinds":                   `include "sublet.referenceKinds" $v.sync.toHost.customResources`,
+		"reference-names":                   `include "sublet.referenceNames" $v.sync.toHost.customResources`,
+		"reference-class-without-names":     `include "sublet.referenceClasses" $v.sync.toHost.customResources`,
 		"custom-resource-without-mappings":  `include "sublet.customUnmapped" $v.sync.fromHost.customResources`,
 		"custom-resource-without-namespace": `include "sublet.customMapped" $v.sync.fromHost.customResources`,
 		"snapshots-as-custom-resources": "and (or $v.sync.toHost.volumeSnapshots.enabled $v.sync.fromHost.volumeSnapshotClasses.enabled) " +

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	apiextensionsclient "k8s.io/apiextensions-apiserver/pkg/client/clientset/clientset"
+	"k8s.io/client-go/metadata"
 	"k8s.io/klog/v2"
 
 	"github.com/sublet-dev/sublet/pkg/admission"
@@ -13,6 +14,7 @@ import (
 	"github.com/sublet-dev/sublet/pkg/controlplane/loopback"
 	"github.com/sublet-dev/sublet/pkg/controlplane/pki"
 	"github.com/sublet-dev/sublet/pkg/custom"
+	"github.com/sublet-dev/sublet/pkg/policy"
 )
 
 // buildDefinitions builds the definitions of custom resources. There are none if the settings
@@ -21,11 +23,18 @@ func (a *app) buildDefinitions() error {
 	if !a.values.Sync.HasCustomResources() {
 		return nil
 	}
-	client, err := apiextensionsclient.NewForConfig(a.controlPlane.ClientConfig(syncerUser, pki.GroupAdmins))
+	own := a.controlPlane.ClientConfig(syncerUser, pki.GroupAdmins)
+	client, err := apiextensionsclient.NewForConfig(own)
 	if err != nil {
 		return fmt.Errorf("cannot build a client of the virtual cluster: %w", err)
 	}
-	a.definitions, err = customresources.NewDefinitions(client, a.values.Sync)
+	objects, err := metadata.NewForConfig(own)
+	if err != nil {
+		return fmt.Errorf("cannot build a client of the virtual cluster: %w", err)
+	}
+	a.definitions, err = customresources.NewDefinitions(customresources.Options{
+		Settings: a.values.Sync, Client: client, Objects: objects, AllowsHost: policy.NewIngresses(a.values).AllowsHost,
+	})
 	return err
 }
 

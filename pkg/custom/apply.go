@@ -30,7 +30,7 @@ type Refs struct {
 
 // Check returns the problems of an object of a virtual namespace. It does not change it.
 func (p *Plan) Check(object map[string]any, namespace string) []Problem {
-	w := walk{plan: p, namespace: namespace}
+	w := walk{plan: p, namespace: namespace, checks: true}
 	w.node(p.root, object, "", nil)
 	return w.problems
 }
@@ -64,10 +64,12 @@ type walk struct {
 	resource string
 	problems []Problem
 	refs     Refs
+	// checks specifies that the problems matter. What the tenant sees of the host is then asked.
+	checks bool
 	// reads specifies that the object stays as it is.
 	reads bool
-	// hostNames maps names of the host -> virtual names, nil if nobody asks.
-	hostNames map[string]string
+	// known are the names of the host that were met, with nil maps if nobody asks.
+	known HostNames
 }
 
 // node visits a value. set replaces it where it is.
@@ -101,8 +103,7 @@ func (w *walk) node(n *node, value any, path string, set func(any)) {
 func (w *walk) object(n *node, value map[string]any, path string) {
 	for _, key := range sortedKeys(n.fields) {
 		below := n.fields[key]
-		if _, ok := value[key]; !ok && (below.rule == selects || below.rule == selectsLabels) && !below.optional {
-			w.ask(join(path, key), nil, "is left out, and controllers differ in what that selects; set it")
+		if value[key] == nil && !below.optional && w.missing(below, join(path, key)) {
 			continue
 		}
 		w.node(below, value[key], join(path, key), func(v any) { value[key] = v })
@@ -115,21 +116,47 @@ func (w *walk) object(n *node, value map[string]any, path string) {
 	}
 }
 
+// missing reports whether a field that is left out has a rule for that.
+func (w *walk) missing(n *node, path string) bool {
+	switch {
+	case n.rule == selects || n.rule == selectsLabels:
+		w.ask(path, nil, "is left out, and controllers differ in what that selects; set it")
+	case n.rule == hostnames:
+		w.hostname(n, "", path)
+	default:
+		return false
+	}
+	return true
+}
+
 // rule applies a rule to a value that exists.
 func (w *walk) rule(n *node, value any, path string, set func(any)) {
 	switch n.rule {
 	case names:
-		w.each(value, path, set, func(name, _ string) string { return w.name(n.resource, name) })
+		w.each(value, path, set, func(name, path string) string { return w.name(n, name, path) })
 	case namespaces:
-		w.each(value, path, set, w.namespaceOf)
+		w.each(value, path, set, func(name, path string) string { return w.namespaceOf(n, name, path) })
+	case objects:
+		w.references(n, value, path)
+	case hostnames:
+		w.hostnames(n, value, path)
 	case selects:
 		w.selector(value, path, set)
 	case selectsLabels:
 		w.labels(value, path, set)
-	case unknown:
-		if !isEmpty(value) {
-			w.ask(path, value, n.why+", and no rule names it; leave it out")
-		}
+	case leftOut, unknown:
+		w.requireEmpty(n, value, path)
+	}
+}
+
+// requireEmpty denies a value that must be left out.
+func (w *walk) requireEmpty(n *node, value any, path string) {
+	switch {
+	case isEmpty(value), n.rule == leftOut && value == false:
+	case n.rule == leftOut:
+		w.ask(path, value, "must be left out here")
+	default:
+		w.ask(path, value, n.why+", and no rule names it; leave it out")
 	}
 }
 
@@ -155,29 +182,11 @@ func (w *walk) replace(set func(any), value any) {
 	}
 }
 
-// name records a name, and returns the one on the host.
-func (w *walk) name(resource, name string) string {
-	scheme := translate.Scheme(translate.Hashed)
-	switch resource {
-	case secrets:
-		w.refs.Secrets = append(w.refs.Secrets, name)
-		scheme = translate.Derived(Role(w.resource))
-	case configMaps:
-		w.refs.ConfigMaps = append(w.refs.ConfigMaps, name)
-		scheme = translate.Derived(Role(w.resource))
-	}
-	if w.cluster == nil {
+// namespaceOf returns the host namespace for the name of the object's own one.
+func (w *walk) namespaceOf(n *node, name, path string) string {
+	if slices.Contains(n.passes, name) {
 		return name
 	}
-	host := scheme(*w.cluster, types.NamespacedName{Namespace: w.namespace, Name: name}).Name
-	if w.hostNames != nil {
-		w.hostNames[host] = name
-	}
-	return host
-}
-
-// namespaceOf returns the host namespace for the name of the object's own one.
-func (w *walk) namespaceOf(name, path string) string {
 	if name != w.namespace {
 		w.deny(path, name, "must be "+w.namespace+" or empty: a reference to another namespace is not possible")
 	}
@@ -255,10 +264,18 @@ func isEmpty(value any) bool {
 	return false
 }
 
+// HostNames are the names on the host of what an object of a virtual namespace refers to.
+type HostNames struct {
+	// Own maps names in the namespace of the copies -> names in the virtual namespace.
+	Own map[string]string
+	// Mapped maps objects that the host shows -> their copies.
+	Mapped map[types.NamespacedName]types.NamespacedName
+}
+
 // HostNames returns the names on the host of what an object of a virtual namespace refers to.
-// Host name -> virtual name.
-func (p *Plan) HostNames(object map[string]any, namespace string, cluster translate.Cluster, resource string) map[string]string {
-	w := walk{plan: p, namespace: namespace, resource: resource, hostNames: map[string]string{}, cluster: &cluster, reads: true}
+func (p *Plan) HostNames(object map[string]any, namespace string, cluster translate.Cluster, resource string) HostNames {
+	known := HostNames{Own: map[string]string{}, Mapped: map[types.NamespacedName]types.NamespacedName{}}
+	w := walk{plan: p, namespace: namespace, resource: resource, known: known, cluster: &cluster, reads: true}
 	w.node(p.root, object, "", nil)
-	return w.hostNames
+	return known
 }

@@ -1,6 +1,10 @@
 package custom
 
 import (
+	"fmt"
+	"slices"
+	"strings"
+
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 
 	"github.com/sublet-dev/sublet/api/config/v1alpha1"
@@ -8,7 +12,8 @@ import (
 
 // compiler derives the nodes of a plan from a schema.
 type compiler struct {
-	trusted bool
+	options Options
+	err     error                         // of the first rule that means nothing
 	rules   map[string]v1alpha1.Reference // path -> the operator's rule
 	met     map[string]bool               // paths of rules that the schema has
 }
@@ -23,34 +28,61 @@ type place struct {
 func (c *compiler) value(at place, schema *apiextensionsv1.JSONSchemaProps) *node {
 	if rule, ok := c.rules[at.path]; ok {
 		c.met[at.path] = true
-		return fromRule(rule)
+		return c.fromRule(at, rule, schema)
 	}
 	n := fromShape(at, schema)
 	switch {
-	case n == nil, n.rule == unknown && c.trusted:
+	case n == nil, n.rule == unknown && c.options.Trusted:
 		return c.below(at, schema)
-	case n.rule == unknown && !isOpaque(schema) && c.hasRule(at.path+".name"):
-		return c.below(at, schema) // The operator specifies what it refers to.
+	case n.rule == unknown && c.isDeclared(at, schema):
+		return c.declared(at, schema) // The operator specifies what it refers to.
 	case n.rule == passes:
 		return c.withRules(at, schema, n)
 	}
 	return n
 }
 
-// hasRule reports whether the operator has a rule for a path.
-func (c *compiler) hasRule(path string) bool {
-	_, ok := c.rules[path]
-	return ok
+// isDeclared reports whether the operator has rules for what an object refers to or selects.
+func (c *compiler) isDeclared(at place, schema *apiextensionsv1.JSONSchemaProps) bool {
+	if isOpaque(schema) || isPodSpec(schema) {
+		return false
+	}
+	if !looksLikeSelector(at.key) {
+		_, ok := c.rules[at.path+".name"]
+		return ok
+	}
+	for path := range c.rules {
+		if strings.HasPrefix(path, at.path+".") {
+			return true
+		}
+	}
+	return false
+}
+
+// declared returns the node of an object that looks like a reference or a selector, and of
+// which the operator has rules for some fields. A selector with other fields is denied.
+func (c *compiler) declared(at place, schema *apiextensionsv1.JSONSchemaProps) *node {
+	n := c.below(at, schema)
+	if !looksLikeSelector(at.key) || n == nil {
+		return n
+	}
+	for key := range schema.Properties {
+		if _, ruled := c.rules[join(at.path, key)]; !ruled && n.fields[key] == nil {
+			n.add(key, deny("it is a part of a selector"))
+		}
+	}
+	return n
 }
 
 // withRules returns the node of an object that refers to another one, with the operator's
 // rules for its fields.
 func (c *compiler) withRules(at place, schema *apiextensionsv1.JSONSchemaProps, n *node) *node {
-	for key := range schema.Properties {
-		if rule, ok := c.rules[join(at.path, key)]; ok {
-			c.met[join(at.path, key)] = true
+	for key, property := range schema.Properties {
+		below := place{path: join(at.path, key), key: key}
+		if rule, ok := c.rules[below.path]; ok {
+			c.met[below.path] = true
 			delete(n.fields, key)
-			n.add(key, fromRule(rule))
+			n.add(key, c.fromRule(below, rule, &property))
 		}
 	}
 	return n.orNil()
@@ -74,7 +106,7 @@ func (c *compiler) below(at place, schema *apiextensionsv1.JSONSchemaProps) *nod
 }
 
 // fromRule returns the node of the operator's rule.
-func fromRule(rule v1alpha1.Reference) *node {
+func (c *compiler) fromRule(at place, rule v1alpha1.Reference, schema *apiextensionsv1.JSONSchemaProps) *node {
 	switch rule.To {
 	case v1alpha1.ToNone:
 		return nil
@@ -83,9 +115,70 @@ func fromRule(rule v1alpha1.Reference) *node {
 	case v1alpha1.ToLabels:
 		return &node{rule: selectsLabels, optional: rule.Optional}
 	case v1alpha1.ToNamespace:
-		return &node{rule: namespaces}
+		return &node{rule: namespaces, passes: rule.Names}
+	case v1alpha1.ToHostname:
+		return &node{rule: hostnames, optional: rule.Optional, passes: rule.Names}
+	case v1alpha1.ToEmpty:
+		return &node{rule: leftOut}
+	case v1alpha1.ToObject:
+		return c.fromObjectRule(at, rule, schema)
 	}
-	return &node{rule: names, resource: rule.To}
+	return &node{rule: names, target: c.target(rule, rule.To), passes: rule.Names}
+}
+
+// identifying are the fields of an object that refers to another one.
+func identifying() []string {
+	return []string{"kind", "name", "namespace", "group", "apiGroup", "apiVersion"}
+}
+
+// fromObjectRule returns the node of an object with kind and name. Its other fields have
+// nodes of their own.
+func (c *compiler) fromObjectRule(at place, rule v1alpha1.Reference, schema *apiextensionsv1.JSONSchemaProps) *node {
+	if schema.Items != nil && schema.Items.Schema != nil {
+		schema = schema.Items.Schema
+		at.path += "[*]"
+	}
+	n := &node{rule: objects, targets: map[string]target{}, kind: rule.Kind, passes: rule.Names}
+	for kind, resource := range rule.Kinds {
+		n.targets[kind] = c.target(rule, resource)
+	}
+	if schema.Properties["name"].Type != "string" {
+		c.fail(rule.Path + " has no name, so that it refers to no object")
+	}
+	for _, key := range sortedKeys(schema.Properties) {
+		if property := schema.Properties[key]; !slices.Contains(identifying(), key) {
+			n.add(key, c.value(place{path: join(at.path, key), key: key}, &property))
+		}
+	}
+	return n
+}
+
+// target returns what a rule refers to by the name of a resource.
+func (c *compiler) target(rule v1alpha1.Reference, resource string) target {
+	if slices.Contains(v1alpha1.HostClasses(), resource) {
+		return target{resource: resource, listed: true}
+	}
+	t := target{resource: resource}
+	if !v1alpha1.IsCustom(resource) || c.options.Synced != nil && c.options.Synced(resource) {
+		return t
+	}
+	if c.options.FromHost != nil {
+		t.host = c.options.FromHost(resource)
+	}
+	if t.host == nil {
+		t.listed = true
+		if len(rule.Names) == 0 {
+			c.fail(rule.Path + " names " + resource + ", which sync has no custom resources of; switch it on, or list names")
+		}
+	}
+	return t
+}
+
+// fail records a rule that means nothing.
+func (c *compiler) fail(text string) {
+	if c.err == nil {
+		c.err = fmt.Errorf("%s.references: %s", c.options.Setting, text)
+	}
 }
 
 func join(above, key string) string {

@@ -3,7 +3,6 @@ package custom
 import (
 	"errors"
 	"fmt"
-	"strings"
 
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 
@@ -24,17 +23,26 @@ type Plan struct {
 	root *node
 	// setting is the path of the settings of the kind, for messages.
 	setting string
+	// shown and allowsHost are those of the options, and never nil.
+	shown      func(resource, namespace, name string) bool
+	allowsHost func(host string) bool
 }
 
 // node is a field and what is below it. A node without a rule and without anything below does
 // not exist.
 type node struct {
 	rule ruleKind
-	// resource is what a rule of kind names refers to.
-	resource string
+	// target is what a rule of kind names refers to.
+	target target
+	// targets are what a rule of kind objects refers to, by kind. kind is the one of an object
+	// without one.
+	targets map[string]target
+	kind    string
+	// passes are the values that stay as they are.
+	passes []string
 	// why is the reason of a rule of kind unknown.
 	why string
-	// optional specifies that a selector may be left out.
+	// optional specifies that a selector or a host name may be left out.
 	optional bool
 
 	fields map[string]*node
@@ -51,8 +59,20 @@ const (
 	selects       // matchLabels and matchExpressions
 	selectsLabels // a map of labels
 	namespaces    // one or a list
-	unknown       // must be empty
+	objects       // an object with kind and name
+	hostnames     // one or a list
+	leftOut       // must be empty by a rule
+	unknown       // must be empty, as there is no rule
 )
+
+// target is what a name refers to.
+type target struct {
+	resource string
+	// host are the settings of a kind of the host, nil for one of the tenant.
+	host *v1alpha1.HostCustomResource
+	// listed specifies that no name passes but those of the rule.
+	listed bool
+}
 
 // Options are what a plan is compiled from, in addition to the schema.
 type Options struct {
@@ -65,6 +85,15 @@ type Options struct {
 	// Synced reports whether the tenant's objects of a custom resource, such as
 	// issuers.example.com, are synced too.
 	Synced func(resource string) bool
+	// FromHost returns the settings of a custom resource of the host, nil if the tenant sees none
+	// of its objects.
+	FromHost func(resource string) *v1alpha1.HostCustomResource
+	// Shown reports whether the tenant sees an object of a custom resource of the host. The key
+	// is that of its copy. nil means that no object is seen.
+	Shown func(resource, namespace, name string) bool
+	// AllowsHost reports whether the tenant may use a host name, empty for all names. nil means
+	// that no name is allowed.
+	AllowsHost func(host string) bool
 }
 
 // Compile returns the plan of a kind. It fails if a path of a rule is not in the schema.
@@ -72,11 +101,8 @@ func Compile(schema *apiextensionsv1.JSONSchemaProps, o Options) (*Plan, error) 
 	if schema == nil {
 		return nil, errors.New("it has no schema")
 	}
-	c := compiler{trusted: o.Trusted, rules: map[string]v1alpha1.Reference{}, met: map[string]bool{}}
+	c := compiler{options: o, rules: map[string]v1alpha1.Reference{}, met: map[string]bool{}}
 	for _, reference := range o.References {
-		if isCustom(reference.To) && (o.Synced == nil || !o.Synced(reference.To)) {
-			return nil, fmt.Errorf("%s.references: %s names %s, which sync.toHost.customResources does not have", o.Setting, reference.Path, reference.To)
-		}
 		if _, twice := c.rules[reference.Path]; twice {
 			return nil, fmt.Errorf("%s.references: %s has two rules", o.Setting, reference.Path)
 		}
@@ -90,16 +116,23 @@ func Compile(schema *apiextensionsv1.JSONSchemaProps, o Options) (*Plan, error) 
 		}
 		root.add(key, c.value(place{path: key, key: key}, &property))
 	}
+	if c.err != nil {
+		return nil, c.err
+	}
 	for path := range c.rules {
 		if !c.met[path] {
 			return nil, fmt.Errorf("%s.references: %s is no field of the schema, or below another reference", o.Setting, path)
 		}
 	}
-	return &Plan{root: root, setting: o.Setting}, nil
+	plan := &Plan{root: root, setting: o.Setting, shown: o.Shown, allowsHost: o.AllowsHost}
+	if plan.shown == nil {
+		plan.shown = func(_, _, _ string) bool { return false }
+	}
+	if plan.allowsHost == nil {
+		plan.allowsHost = func(string) bool { return false }
+	}
+	return plan, nil
 }
-
-// isCustom reports whether a target is a custom resource.
-func isCustom(to string) bool { return strings.Contains(to, ".") }
 
 // add puts a node below another one, unless it is nil.
 func (n *node) add(key string, below *node) {

@@ -170,7 +170,7 @@ func TestRefs(t *testing.T) {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 	names := plan.HostNames(object, "web", cluster(), widgets)
-	if len(names) != 5 || names[host(secrets, "a")] != "a" || names[host(configMaps, "z")] != "z" {
+	if len(names.Own) != 5 || names.Own[host(secrets, "a")] != "a" || names.Own[host(configMaps, "z")] != "z" {
 		t.Errorf("names on the host: %v", names)
 	}
 }
@@ -188,6 +188,7 @@ func TestCompileRefuses(t *testing.T) {
 		{"a part of what allows anything", []v1alpha1.Reference{{Path: "spec.anything.a", To: "secrets"}}, "spec.anything.a is no field"},
 		{"two rules", []v1alpha1.Reference{{Path: "spec.color", To: "secrets"}, {Path: "spec.color", To: "none"}}, "spec.color has two rules"},
 		{"a kind that is not synced", []v1alpha1.Reference{{Path: "spec.color", To: "others.example.com"}}, "names others.example.com"},
+		{"an object without a name", []v1alpha1.Reference{{Path: "spec.free", To: "object", Kinds: map[string]string{"Secret": "secrets"}}}, "spec.free has no name"},
 	} {
 		_, err := Compile(schemaOf(t, widgetSchema), Options{
 			Setting: "sync.toHost.customResources[widgets.example.com]", References: c.references, Synced: func(string) bool { return false },

@@ -60,7 +60,7 @@ func fromObject(at place, schema *apiextensionsv1.JSONSchemaProps) *node {
 // it has one, is that of the object itself.
 func nameNode(schema *apiextensionsv1.JSONSchemaProps, resource string) *node {
 	n := &node{}
-	n.add("name", &node{rule: names, resource: resource})
+	n.add("name", &node{rule: names, target: target{resource: resource}})
 	if _, ok := schema.Properties["namespace"]; ok {
 		n.add("namespace", &node{rule: namespaces})
 	}
@@ -82,7 +82,7 @@ func fromText(at place) *node {
 	case hasNamespace(words):
 		return deny("it looks like the name of a namespace")
 	case (last == "name" || last == "names") && resourceOf(at.key) != "":
-		return &node{rule: names, resource: resourceOf(at.key)}
+		return &node{rule: names, target: target{resource: resourceOf(at.key)}}
 	case looksLikeReference(at.key) || resourceOf(at.key) != "" && !isAttribute(last):
 		return deny("it looks like a reference to another object")
 	}

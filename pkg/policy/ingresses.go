@@ -69,7 +69,7 @@ func (i *Ingresses) Check(old, ingress *networkingv1.Ingress) []Violation {
 func (i *Ingresses) checkHosts(ingress *networkingv1.Ingress) []Violation {
 	var violations []Violation
 	denied := func(field, host string) {
-		if i.allowsHost(host) {
+		if i.AllowsHost(host) {
 			return
 		}
 		detail := "this host name is not the tenant's; allowed: " + orNone(i.settings.Hosts)
@@ -92,8 +92,8 @@ func (i *Ingresses) checkHosts(ingress *networkingv1.Ingress) []Violation {
 	return violations
 }
 
-// allowsHost reports whether an Ingress may have a host name. Empty means all names.
-func (i *Ingresses) allowsHost(host string) bool {
+// AllowsHost reports whether an Ingress may have a host name. Empty means all names.
+func (i *Ingresses) AllowsHost(host string) bool {
 	return slices.ContainsFunc(i.settings.Hosts, func(pattern string) bool {
 		if pattern == "*" || pattern == host {
 			return true

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/go-logr/logr"
@@ -15,6 +16,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/metadata"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/yaml"
 
@@ -86,7 +88,11 @@ func newCustomWorld(t *testing.T, settings v1alpha1.Sync) *customWorld {
 	w.hostDefinitions, w.definitions = host.ApiextensionsV1().CustomResourceDefinitions(), virtual.ApiextensionsV1().CustomResourceDefinitions()
 	e := w.start(t, w.host.memory())
 	var err error
-	if w.synced, err = customresources.NewDefinitions(virtual, settings); err != nil {
+	w.synced, err = customresources.NewDefinitions(customresources.Options{
+		Client: virtual, Objects: metadata.NewForConfigOrDie(w.virtual.memory()), Settings: settings,
+		AllowsHost: func(host string) bool { return strings.HasSuffix(host, ".example.com") },
+	})
+	if err != nil {
 		t.Fatal(err)
 	}
 	w.controller = &customresources.Controller{
@@ -300,6 +306,50 @@ func TestCustomResourcesFromHost(t *testing.T) {
 		}
 		return nil
 	})
+}
+
+// TestCustomResourceReferences copies what refers to objects that the host shows, with the
+// names of the host, and nothing that refers to others.
+func TestCustomResourceReferences(t *testing.T) {
+	resource, tomes, racks := "readers."+customGroup, "tomes."+customGroup, "racks."+customGroup
+	w := newCustomWorld(t, v1alpha1.Sync{
+		ToHost: v1alpha1.ToHost{CustomResources: map[string]v1alpha1.CustomResource{resource: {Enabled: true, References: []v1alpha1.Reference{
+			{Path: "spec.peerRef.name", To: tomes}, {Path: "spec.secretName", To: racks},
+		}}}},
+		FromHost: v1alpha1.FromHost{CustomResources: map[string]v1alpha1.HostCustomResource{
+			racks: {Enabled: true, Selector: metav1.LabelSelector{MatchLabels: map[string]string{"shown": "yes"}}},
+			tomes: {
+				Enabled: true, Scope: v1alpha1.NamespacedScope,
+				Mappings: v1alpha1.CustomMappings{ByName: map[string]string{"testcustomresourcereferences/atlas": "testcustomresourcereferences/map"}},
+			},
+		}},
+	})
+	w.define(t, makeDefinition(t, "racks", "Rack", apiextensionsv1.ClusterScoped))
+	w.define(t, makeDefinition(t, "tomes", "Tome", apiextensionsv1.NamespaceScoped))
+	w.define(t, makeDefinition(t, "readers", "Reader", apiextensionsv1.NamespaceScoped))
+	shown, hidden, atlas := customObject("Rack", "", "shown", nil), customObject("Rack", "", "hidden", nil), customObject("Tome", w.namespace, "atlas", nil)
+	shown.SetLabels(map[string]string{"shown": "yes"})
+	for _, object := range []*unstructured.Unstructured{shown, hidden, atlas} {
+		w.host.createServed(t, object)
+	}
+	exists := func(*unstructured.Unstructured) bool { return true }
+	w.virtual.awaitObject(t, shown, client.ObjectKey{Name: "shown"}, exists)
+	w.virtual.awaitObject(t, atlas, w.virtualKey("map"), exists)
+
+	good := customObject("Reader", w.namespace, "good", map[string]any{"secretName": "shown", "peerRef": map[string]any{"name": "map"}})
+	w.virtual.createServed(t, good)
+	w.host.awaitObject(t, good, w.hostKey("good"), func(u *unstructured.Unstructured) bool {
+		return nested(u, "spec", "secretName") == "shown" && nested(u, "spec", "peerRef", "name") == "testcustomresourcereferences/atlas"
+	})
+	plan, err := w.synced.Plan(resource)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, spec := range []map[string]any{{"secretName": "hidden"}, {"secretName": "missing"}, {"peerRef": map[string]any{"name": "atlas"}}} {
+		if problems := plan.Check(map[string]any{"spec": spec}, w.namespace); len(problems) != 1 {
+			t.Errorf("%v: got %v, want one problem", spec, problems)
+		}
+	}
 }
 
 // TestCustomResourcesOfTenant leaves a definition alone that a tenant has created.

@@ -20,29 +20,6 @@ type CustomResource struct {
 	Patches []Patch `json:"patches,omitempty"`
 }
 
-// Reference is a rule for one field of custom resources.
-type Reference struct {
-	// Path of the field, such as spec.tls[*].secretName.
-	Path string `json:"path" format:"field-path"`
-	// What the field names. Resources are plural, such as secrets or issuers.cert-manager.io. labelSelector and
-	// labels select objects of the same namespace, namespace is its name, and none is no reference.
-	To string `json:"to" format:"reference-target"`
-	// Allow a selector to be left out, as nothing is selected then.
-	Optional bool `json:"optional,omitempty"`
-}
-
-// The targets of references that are no resources.
-const (
-	// ToLabelSelector is a selector with matchLabels and matchExpressions.
-	ToLabelSelector = "labelSelector"
-	// ToLabels is a map of labels that select objects.
-	ToLabels = "labels"
-	// ToNamespace is the name of the namespace of the object itself.
-	ToNamespace = "namespace"
-	// ToNone is no reference.
-	ToNone = "none"
-)
-
 // HostCustomResource are the settings of one kind of custom resources of the host.
 type HostCustomResource struct {
 	// Sync this kind.
@@ -124,7 +101,7 @@ func customResourceCombinations() []Combination {
 			return slices.ContainsFunc(slices.Collect(maps.Values(c.Sync.FromHost.CustomResources)), violated)
 		}
 	}
-	return []Combination{
+	return append(referenceCombinations(), []Combination{
 		{
 			Name: "custom-resource-twice", Path: "sync.toHost.customResources", With: []string{fromHost},
 			Detail: "a kind is on twice: a definition goes in one direction and in one version; leave the other entry out",
@@ -138,15 +115,6 @@ func customResourceCombinations() []Combination {
 					seen[definition] = true
 				}
 				return false
-			},
-		},
-		{
-			Name: "custom-resource-incomplete", Path: "sync.toHost.customResources",
-			Detail: "an entry of references lacks a key; each has a path, and what the field names under to",
-			Violated: func(c *Config) bool {
-				return slices.ContainsFunc(slices.Collect(maps.Values(c.Sync.ToHost.CustomResources)), func(r CustomResource) bool {
-					return slices.ContainsFunc(r.References, func(r Reference) bool { return r.Path == "" || r.To == "" })
-				})
 			},
 		},
 		{
@@ -170,5 +138,5 @@ func customResourceCombinations() []Combination {
 				return r.Enabled && Mappings(r.Mappings).namesOneForAll()
 			}),
 		},
-	}
+	}...)
 }

@@ -130,11 +130,19 @@ func customFormats() []Format {
 		{Name: "patch-path", Pattern: `^[A-Za-z_][-A-Za-z0-9_]*(\.[A-Za-z_][-A-Za-z0-9_]*|\[\*\]|\["[^"]+"\])*$`,
 			Want: "the path of a field, such as spec.rules[*].host or metadata.annotations[\"example.com/team\"]"},
 		{Name: "reference-target",
-			Pattern: `^(secrets|configmaps|services|persistentvolumeclaims|serviceaccounts|labelSelector|labels|namespace|none|` + dnsLabel + `\.` + dnsName + `)$`,
-			Want: "secrets, configmaps, services, persistentvolumeclaims, serviceaccounts, the name of a custom resource such as " +
-				"issuers.example.com, labelSelector, labels, namespace or none"},
+			Pattern: `^(` + referredResources + `|labelSelector|labels|namespace|object|hostname|empty|none|` + dnsLabel + `\.` + dnsName + `)$`,
+			Want:    "labelSelector, labels, namespace, object, hostname, empty, none, or " + referredWant},
+		{Name: "resource", Pattern: `^(` + referredResources + `|` + dnsLabel + `\.` + dnsName + `)$`, Want: referredWant},
+		{Name: "object-kind", Pattern: `^[A-Z][A-Za-z0-9]*$`, Want: "the kind of an object, such as ClusterIssuer"},
 	}
 }
+
+// What references of custom resources may name.
+const (
+	referredResources = `secrets|configmaps|services|persistentvolumeclaims|serviceaccounts|ingressclasses|priorityclasses|runtimeclasses|storageclasses`
+	referredWant      = "a resource: secrets, configmaps, services, persistentvolumeclaims, serviceaccounts, ingressclasses, priorityclasses, runtimeclasses, " +
+		"storageclasses or the name of a custom resource such as issuers.example.com"
+)
 
 // hostPattern returns the format of host names that a tenant may have.
 func hostPattern() Format {

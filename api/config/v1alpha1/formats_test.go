@@ -34,6 +34,8 @@ func TestFormats(t *testing.T) {
 		"service-path":     {"shop/web shop/db-1", "web shop/ shop/1db shop/a.b a.b/web Shop/web /web a/b/c", strings.Repeat("a", 64) + "/web"},
 		"service-name":     {"web db-1", "1db a.b Web web- shop/web", strings.Repeat("a", 64)},
 		"virtual-objects":  {"shop/ca shop/* shop/a.b", "ca shop/ shop */ca shop/c* a.b/ca Shop/ca /ca a/b/c", strings.Repeat("a", 64) + "/ca"},
+		"resource":         {"secrets storageclasses issuers.example.com", "pods Secrets labels object issuers.", ""},
+		"object-kind":      {"Issuer HTTPRoute", "issuer 1a A-b", ""},
 		"custom-resource":  {"widgets.example.com widgets.example.com/v1 a.b/v1beta1", "widgets Widgets.example.com widgets.example.com/ widgets.example.com/beta widgets.example.com/v1/x .a a.", ""},
 		"field-path":       {"spec.secretName spec.tls[*].secretName spec.a[*][*].b-c spec", "spec. .spec spec..a spec.tls[0].a spec[] spec.*", "metadata.name status.a kind"},
 		"patch-path":       {`spec spec.a[*].b-c metadata.labels["a.b/c"] data[*] a[*][*] a["b"]["c"].d`, `.a a. a..b a[0] a[] a[b] a["b] a[""] /a/b`, ""},

@@ -76,7 +76,7 @@ func newWorld(t *testing.T, settings v1alpha1.Sync) *world {
 	t.Helper()
 	w := &world{host: fake.NewClientset(), virtual: fake.NewClientset(), engine: &recorder{}}
 	var err error
-	if w.definitions, err = NewDefinitions(w.virtual, settings); err != nil {
+	if w.definitions, err = NewDefinitions(Options{Client: w.virtual, Settings: settings}); err != nil {
 		t.Fatal(err)
 	}
 	w.controller = &Controller{
@@ -249,9 +249,9 @@ func TestRefusedKinds(t *testing.T) {
 // TestSelector refuses a selector that is not valid.
 func TestSelector(t *testing.T) {
 	t.Parallel()
-	_, err := NewDefinitions(fake.NewClientset(), v1alpha1.Sync{FromHost: v1alpha1.FromHost{CustomResources: map[string]v1alpha1.HostCustomResource{
+	_, err := NewDefinitions(Options{Client: fake.NewClientset(), Settings: v1alpha1.Sync{FromHost: v1alpha1.FromHost{CustomResources: map[string]v1alpha1.HostCustomResource{
 		widgets: {Enabled: true, Selector: metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{{Key: "a", Operator: "Like"}}}},
-	}}})
+	}}}})
 	if err == nil || !strings.HasPrefix(err.Error(), "cannot use sync.fromHost.customResources[widgets.example.com].selector: ") {
 		t.Errorf("got %v", err)
 	}

@@ -6,20 +6,26 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"time"
 
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	apiextensionsclient "k8s.io/apiextensions-apiserver/pkg/client/clientset/clientset"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/metadata"
 
 	"github.com/sublet-dev/sublet/api/config/v1alpha1"
+	"github.com/sublet-dev/sublet/api/labels"
 	"github.com/sublet-dev/sublet/pkg/custom"
 )
 
 // Definitions are the definitions of custom resources that the virtual cluster has, of the
 // kinds in the settings.
 type Definitions struct {
-	kinds   map[string]kind
-	watches map[string]*definitionWatch
+	kinds      map[string]kind
+	watches    map[string]*definitionWatch
+	objects    metadata.Interface
+	allowsHost func(host string) bool
 
 	mu       sync.Mutex
 	plans    map[string]plan
@@ -33,9 +39,21 @@ type plan struct {
 	err     error
 }
 
+// Options configure [NewDefinitions].
+type Options struct {
+	// Settings select the kinds.
+	Settings v1alpha1.Sync
+	// Client reads definitions of the virtual cluster.
+	Client apiextensionsclient.Interface
+	// Objects reads what the tenant sees of custom resources of the host.
+	Objects metadata.Interface
+	// AllowsHost reports whether the tenant may use a host name, empty for all names.
+	AllowsHost func(host string) bool
+}
+
 // NewDefinitions returns the definitions of the kinds that settings ask for.
-func NewDefinitions(client apiextensionsclient.Interface, settings v1alpha1.Sync) (*Definitions, error) {
-	d := &Definitions{kinds: newKinds(settings), watches: map[string]*definitionWatch{}, plans: map[string]plan{}}
+func NewDefinitions(o Options) (*Definitions, error) {
+	d := &Definitions{objects: o.Objects, allowsHost: o.AllowsHost, kinds: newKinds(o.Settings), watches: map[string]*definitionWatch{}, plans: map[string]plan{}}
 	for resource, k := range d.kinds {
 		if k.fromHost != nil {
 			if _, err := metav1.LabelSelectorAsSelector(&k.fromHost.Selector); err != nil {
@@ -43,7 +61,7 @@ func NewDefinitions(client apiextensionsclient.Interface, settings v1alpha1.Sync
 			}
 		}
 		var err error
-		if d.watches[resource], err = newDefinitionWatch(client, resource, d.changed); err != nil {
+		if d.watches[resource], err = newDefinitionWatch(o.Client, resource, d.changed); err != nil {
 			return nil, err
 		}
 	}
@@ -106,5 +124,36 @@ func (d *Definitions) compile(k kind, definition *apiextensionsv1.CustomResource
 	if err != nil {
 		return nil, err
 	}
-	return k.compile(definition, version, d.kinds)
+	return custom.Compile(custom.SchemaOf(definition, version), custom.Options{
+		Setting: k.setting, References: k.toHost.References, Trusted: k.toHost.Trusted,
+		Synced:     func(resource string) bool { return d.kinds[resource].toHost != nil },
+		FromHost:   func(resource string) *v1alpha1.HostCustomResource { return d.kinds[resource].fromHost },
+		Shown:      d.isShown,
+		AllowsHost: d.allowsHost,
+	})
+}
+
+// lookupTimeout bounds a look at an object of the virtual cluster.
+const lookupTimeout = 5 * time.Second
+
+// isShown reports whether the virtual cluster has the copy of an object of the host. It asks
+// the API server, as each replica judges and only the leader has caches.
+func (d *Definitions) isShown(resource, namespace, name string) bool {
+	w, ok := d.watches[resource]
+	if !ok || d.objects == nil {
+		return false
+	}
+	definition, _ := w.get()
+	if definition == nil || !custom.IsCopy(definition) {
+		return false
+	}
+	version, err := custom.ChooseVersion(definition, d.kinds[resource].wanted.Version)
+	if err != nil {
+		return false
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), lookupTimeout)
+	defer cancel()
+	plural := schema.GroupVersionResource{Group: definition.Spec.Group, Version: version, Resource: definition.Spec.Names.Plural}
+	object, err := d.objects.Resource(plural).Namespace(namespace).Get(ctx, name, metav1.GetOptions{})
+	return err == nil && object.Annotations[labels.HostUID] != ""
 }

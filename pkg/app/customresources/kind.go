@@ -63,14 +63,6 @@ func Resources(sync v1alpha1.Sync) (toHost, fromHost []string) {
 	return toHost, fromHost
 }
 
-// compile returns the plan of a kind of the tenant.
-func (k kind) compile(definition *apiextensionsv1.CustomResourceDefinition, version string, kinds map[string]kind) (*custom.Plan, error) {
-	return custom.Compile(custom.SchemaOf(definition, version), custom.Options{
-		Setting: k.setting, References: k.toHost.References, Trusted: k.toHost.Trusted,
-		Synced: func(resource string) bool { return kinds[resource].toHost != nil },
-	})
-}
-
 // compilePatches returns the patches of a kind, for the schema of its definition.
 func (k kind) compilePatches(definition *apiextensionsv1.CustomResourceDefinition, version string) (*patch.Set, error) {
 	o := patch.Options{Setting: k.setting, Schema: patch.OfDefinition(custom.SchemaOf(definition, version)), Content: k.toHost != nil}

@@ -122,17 +122,22 @@ func (o CustomOptions) fillVirtual(s syncer.Scope, host, virtual *unstructured.U
 	if !ok {
 		return nil
 	}
-	r := statusRewriter{rewriter: o.rewriter(s, virtual), hostNamespace: s.Cluster.Namespace, namespace: virtual.GetNamespace()}
+	known := o.Plan.HostNames(virtual.Object, virtual.GetNamespace(), s.Cluster, o.Resource)
+	r := statusRewriter{
+		rewriter: rewriterFor(s, virtual, known.Own), mapped: known.Mapped,
+		hostNamespace: s.Cluster.Namespace, namespace: virtual.GetNamespace(),
+	}
 	virtual.Object["status"] = r.value(status)
 	return nil
 }
 
-// rewriter returns the rewriter of texts of the host about an object.
-func (o CustomOptions) rewriter(s syncer.Scope, virtual *unstructured.Unstructured) translate.Rewriter {
+// rewriterFor returns the rewriter of texts of the host about an object. names maps names on
+// the host -> those in its namespace.
+func rewriterFor(s syncer.Scope, virtual *unstructured.Unstructured, names map[string]string) translate.Rewriter {
 	rewriter := translate.Rewriter{Cluster: s.Cluster}
 	own := client.ObjectKeyFromObject(virtual)
 	rewriter.AddObject(translate.Hashed(s.Cluster, own), own)
-	for host, name := range o.Plan.HostNames(virtual.Object, own.Namespace, s.Cluster, o.Resource) {
+	for host, name := range names {
 		referred := types.NamespacedName{Namespace: own.Namespace, Name: name}
 		rewriter.AddObject(types.NamespacedName{Namespace: s.Cluster.Namespace, Name: host}, referred)
 	}
@@ -141,7 +146,9 @@ func (o CustomOptions) rewriter(s syncer.Scope, virtual *unstructured.Unstructur
 
 // statusRewriter translates the texts of a status.
 type statusRewriter struct {
-	rewriter                 translate.Rewriter
+	rewriter translate.Rewriter
+	// mapped are objects that the host shows -> their copies.
+	mapped                   map[types.NamespacedName]types.NamespacedName
 	hostNamespace, namespace string
 }
 
@@ -158,6 +165,9 @@ func (r *statusRewriter) value(value any) any {
 		for key, inner := range value {
 			rewritten[key] = r.value(inner)
 		}
+		if copied, ok := r.mapped[keyOf(value)]; ok {
+			rewritten["namespace"], rewritten["name"] = copied.Namespace, copied.Name
+		}
 		return rewritten
 	case []any:
 		rewritten := make([]any, len(value))
@@ -167,6 +177,13 @@ func (r *statusRewriter) value(value any) any {
 		return rewritten
 	}
 	return value
+}
+
+// keyOf returns the key that an object of a status names another one by, empty if it names none.
+func keyOf(value map[string]any) types.NamespacedName {
+	namespace, _ := value["namespace"].(string)
+	name, _ := value["name"].(string)
+	return types.NamespacedName{Namespace: namespace, Name: name}
 }
 
 // customSecrets copies the Secrets that objects of a custom resource refer to.

@@ -1,0 +1,107 @@
+package v1alpha1
+
+import (
+	"maps"
+	"slices"
+	"strings"
+)
+
+// Reference is a rule for one field of custom resources.
+type Reference struct {
+	// Path of the field, such as spec.tls[*].secretName.
+	Path string `json:"path" format:"field-path"`
+	// What the field names. Resources are plural, such as secrets or issuers.cert-manager.io. Those of the host
+	// keep their name. labelSelector and labels select objects of the same namespace, namespace is its name,
+	// object is an object with kind and name, hostname is a host name that policies.ingresses.hosts allows,
+	// empty means that the field must be left out, and none is no reference.
+	To string `json:"to" format:"reference-target"`
+	// Resources by the kinds that a field with to: object may have, such as {Issuer: issuers.cert-manager.io}.
+	Kinds map[string]string `json:"kinds,omitempty" keys:"object-kind" values:"resource"`
+	// Kind that an object without one has. Needs to: object.
+	Kind string `json:"kind,omitempty" format:"object-kind,optional"`
+	// Values that pass as they are, such as names of objects of the host that the tenant does not see.
+	Names []string `json:"names,omitempty" unique:"true"`
+	// Allow a selector or a host name to be left out.
+	Optional bool `json:"optional,omitempty"`
+}
+
+// The targets of references that are no resources.
+const (
+	// ToLabelSelector is a selector with matchLabels and matchExpressions.
+	ToLabelSelector = "labelSelector"
+	// ToLabels is a map of labels that select objects.
+	ToLabels = "labels"
+	// ToNamespace is the name of the namespace of the object itself.
+	ToNamespace = "namespace"
+	// ToObject is an object with kind and name, and maybe a group and a namespace.
+	ToObject = "object"
+	// ToHostname is a host name.
+	ToHostname = "hostname"
+	// ToEmpty is a field that must be left out.
+	ToEmpty = "empty"
+	// ToNone is no reference.
+	ToNone = "none"
+)
+
+// HostClasses are the resources of the host without a namespace that a rule can name without
+// an entry of their own. A name passes only if the rule has it.
+func HostClasses() []string {
+	return []string{"ingressclasses", "priorityclasses", "runtimeclasses", "storageclasses"}
+}
+
+// referenceCombinations returns the rules about references of custom resources.
+func referenceCombinations() []Combination {
+	const path = "sync.toHost.customResources"
+	anyOf := func(violated func(Reference) bool) func(*Config) bool {
+		return func(c *Config) bool {
+			return slices.ContainsFunc(slices.Collect(maps.Values(c.Sync.ToHost.CustomResources)), func(r CustomResource) bool {
+				return slices.ContainsFunc(r.References, violated)
+			})
+		}
+	}
+	return []Combination{
+		{
+			Name: "custom-resource-incomplete", Path: path,
+			Detail:   "an entry of references lacks a key; each has a path, and what the field names under to",
+			Violated: anyOf(func(r Reference) bool { return r.Path == "" || r.To == "" }),
+		},
+		{
+			Name: "reference-kinds", Path: path,
+			Detail: "a reference with to: object has kinds, and others have neither kinds nor kind; kind must be a key of kinds",
+			Violated: anyOf(func(r Reference) bool {
+				_, known := r.Kinds[r.Kind]
+				return (r.To == ToObject) != (len(r.Kinds) > 0) || r.Kind != "" && !known
+			}),
+		},
+		{
+			Name: "reference-names", Path: path,
+			Detail: "a reference has names where no value could pass as it is; leave names out with secrets, configmaps, labels, labelSelector, empty and none",
+			Violated: anyOf(func(r Reference) bool {
+				return len(r.Names) > 0 && slices.Contains([]string{"secrets", "configmaps", ToLabels, ToLabelSelector, ToEmpty, ToNone}, r.To)
+			}),
+		},
+		{
+			Name: "reference-class-without-names", Path: path,
+			Detail:   "a reference to classes of the host has no names, so every value would be refused; list those that the tenant may use",
+			Violated: anyOf(func(r Reference) bool { return slices.Contains(HostClasses(), r.To) && len(r.Names) == 0 }),
+		},
+	}
+}
+
+// HostKey returns the key of the host object that has a copy under a virtual key, by the first
+// entry that fits. An empty namespace is that of the release.
+func (m CustomMappings) HostKey(namespace, name string) (hostNamespace, hostName string, ok bool) {
+	for _, e := range m.List() {
+		switch {
+		case e.Namespace != namespace:
+		case e.HostName == "":
+			return e.HostNamespace, name, true
+		case e.Name == name || e.Name == "" && e.HostName == name:
+			return e.HostNamespace, e.HostName, true
+		}
+	}
+	return "", "", false
+}
+
+// IsCustom reports whether a resource is one of custom resources.
+func IsCustom(resource string) bool { return strings.Contains(resource, ".") }

@@ -1,0 +1,223 @@
+package custom
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/sublet-dev/sublet/pkg/translate"
+)
+
+// name records a name, and returns the one on the host.
+func (w *walk) name(n *node, name, path string) string {
+	if slices.Contains(n.passes, name) {
+		return name
+	}
+	virtual := types.NamespacedName{Namespace: w.namespace, Name: name}
+	switch {
+	case n.target.host != nil && n.target.host.IsNamespaced():
+		if namespace, base, ok := strings.Cut(name, "/"); ok {
+			virtual = types.NamespacedName{Namespace: namespace, Name: base}
+		}
+		return w.mapped(n.target, virtual, path).String()
+	case n.target.resource == services:
+		virtual.Name = w.service(name, path)
+	}
+	return w.hostKey(n.target, virtual, path).Name
+}
+
+// hostKey returns the key of the host object behind a virtual one. That of an object without
+// a namespace is its name alone.
+func (w *walk) hostKey(t target, virtual types.NamespacedName, path string) types.NamespacedName {
+	scheme := translate.Scheme(translate.Hashed)
+	switch {
+	case t.listed:
+		w.ask(path, virtual.Name, "must be a name that the rule lists")
+		return types.NamespacedName{Name: virtual.Name}
+	case t.host != nil && t.host.IsNamespaced():
+		return w.mapped(t, virtual, path)
+	case t.host != nil:
+		w.requireShown(t, types.NamespacedName{Name: virtual.Name}, path)
+		return types.NamespacedName{Name: virtual.Name}
+	case t.resource == secrets:
+		w.refs.Secrets = append(w.refs.Secrets, virtual.Name)
+		scheme = translate.Derived(Role(w.resource))
+	case t.resource == configMaps:
+		w.refs.ConfigMaps = append(w.refs.ConfigMaps, virtual.Name)
+		scheme = translate.Derived(Role(w.resource))
+	}
+	if w.cluster == nil {
+		return virtual
+	}
+	host := scheme(*w.cluster, virtual)
+	if w.known.Own != nil {
+		w.known.Own[host.Name] = virtual.Name
+	}
+	return host
+}
+
+// mapped returns the key of the host object that a mapping shows under a virtual key.
+func (w *walk) mapped(t target, virtual types.NamespacedName, path string) types.NamespacedName {
+	namespace, name, ok := t.host.Mappings.HostKey(virtual.Namespace, virtual.Name)
+	if !ok {
+		w.deny(path, virtual.String(), "is no object that the host shows")
+		return virtual
+	}
+	w.requireShown(t, virtual, path)
+	if w.cluster == nil {
+		return virtual
+	}
+	if namespace == "" {
+		namespace = w.cluster.Namespace
+	}
+	host := types.NamespacedName{Namespace: namespace, Name: name}
+	if w.known.Mapped != nil {
+		w.known.Mapped[host] = virtual
+	}
+	return host
+}
+
+// requireShown denies an object of the host that the tenant does not see.
+func (w *walk) requireShown(t target, virtual types.NamespacedName, path string) {
+	if w.checks && !w.plan.shown(t.resource, virtual.Namespace, virtual.Name) {
+		w.deny(path, virtual.Name, "is no object of "+t.resource+" that the host shows")
+	}
+}
+
+// service returns the name of a Service without the domain of its own namespace.
+func (w *walk) service(name, path string) string {
+	base, domain, ok := strings.Cut(name, ".")
+	if !ok {
+		return name
+	}
+	for _, own := range []string{w.namespace, w.namespace + ".svc", w.namespace + ".svc.cluster.local"} {
+		if domain == own {
+			return base
+		}
+	}
+	w.deny(path, name, "must be a Service of the namespace "+w.namespace)
+	return base
+}
+
+// references replaces an object with kind and name, or each object of a list.
+func (w *walk) references(n *node, value any, path string) {
+	switch value := value.(type) {
+	case []any:
+		for i := range value {
+			w.references(n, value[i], fmt.Sprintf("%s[%d]", path, i))
+		}
+	case map[string]any:
+		w.reference(n, value, path)
+	default:
+		w.ask(path, nil, "must be an object with kind and name by its rule")
+	}
+}
+
+// reference replaces the name and the namespace of an object that refers to another one.
+func (w *walk) reference(n *node, value map[string]any, path string) {
+	w.object(&node{fields: n.fields}, value, path)
+	kind := w.textOf(value, "kind", path)
+	if kind == "" {
+		kind = n.kind
+	}
+	t, ok := n.targets[kind]
+	if !ok {
+		w.ask(join(path, "kind"), kind, "must be one of "+strings.Join(slices.Sorted(maps.Keys(n.targets)), ", "))
+		return
+	}
+	w.requireGroup(t, value, path)
+	name, namespace := w.textOf(value, "name", path), w.textOf(value, "namespace", path)
+	switch {
+	case name == "" && namespace != "":
+		w.deny(join(path, "name"), "", "must be set, as the namespace is")
+	case name != "" && (namespace != "" || !slices.Contains(n.passes, name)):
+		w.rename(t, value, types.NamespacedName{Namespace: namespace, Name: name}, path)
+	}
+}
+
+// rename replaces the name and the namespace of an object that refers to another one by
+// those of the host. An empty namespace is that of the object itself.
+func (w *walk) rename(t target, value map[string]any, named types.NamespacedName, path string) {
+	isMapped, hasNamespace := t.host != nil && t.host.IsNamespaced(), named.Namespace != ""
+	if !isMapped && hasNamespace {
+		w.namespaceOf(&node{}, named.Namespace, join(path, "namespace"))
+	}
+	if !isMapped || !hasNamespace {
+		named.Namespace = w.namespace
+	}
+	if t.resource == services {
+		named.Name = w.service(named.Name, join(path, "name"))
+	}
+	host := w.hostKey(t, named, join(path, "name"))
+	if w.cluster == nil || w.reads {
+		return
+	}
+	value["name"] = host.Name
+	if isMapped || hasNamespace {
+		value["namespace"] = host.Namespace
+	}
+}
+
+// textOf returns a field of an object that refers to another one, empty if it has none.
+func (w *walk) textOf(value map[string]any, key, path string) string {
+	text, isText := value[key].(string)
+	if value[key] != nil && !isText {
+		w.deny(join(path, key), nil, "must be text by its rule")
+	}
+	return text
+}
+
+// requireGroup denies an object of another API group than that of the target.
+func (w *walk) requireGroup(t target, value map[string]any, path string) {
+	_, want, _ := strings.Cut(t.resource, ".")
+	for _, key := range []string{"group", "apiGroup", "apiVersion"} {
+		set, ok := value[key]
+		if !ok {
+			continue
+		}
+		group, isText := set.(string)
+		if key == "apiVersion" {
+			before, _, versioned := strings.Cut(group, "/")
+			group = ""
+			if versioned {
+				group = before
+			}
+		}
+		if !isText || group != want {
+			w.ask(join(path, key), set, fmt.Sprintf("must be of the group %q", want))
+		}
+	}
+}
+
+// hostnames checks a host name, or a list of them.
+func (w *walk) hostnames(n *node, value any, path string) {
+	switch value := value.(type) {
+	case string:
+		w.hostname(n, value, path)
+	case []any:
+		if len(value) == 0 && !n.optional {
+			w.hostname(n, "", path)
+		}
+		for i := range value {
+			w.hostnames(n, value[i], fmt.Sprintf("%s[%d]", path, i))
+		}
+	default:
+		w.ask(path, nil, "must be a host name or a list of them by its rule")
+	}
+}
+
+// hostname denies a host name that the tenant may not use. An empty one is that of all names.
+func (w *walk) hostname(n *node, host, path string) {
+	switch {
+	case host == "" && n.optional, slices.Contains(n.passes, host), w.plan.allowsHost(host):
+		return
+	case host == "":
+		w.deny(path, nil, "is left out, so that it would have all host names")
+	default:
+		w.deny(path, host, "this host name is not the tenant's")
+	}
+	w.problems[len(w.problems)-1].Setting = "policies.ingresses.hosts"
+}
