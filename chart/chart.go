@@ -7,7 +7,7 @@ import (
 	"io/fs"
 )
 
-//go:embed Chart.yaml values.yaml values.schema.json all:templates
+//go:embed Chart.yaml values.yaml values.schema.json presets all:templates
 var files embed.FS
 
 // Files returns the chart, with Chart.yaml at its root.

@@ -248,11 +248,7 @@ func TestConfig(t *testing.T) {
 	for name, values := range map[string]string{"default": "", "toggled": toggled, "part of another chart": "global: {a: b}"} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			secret := object[*corev1.Secret](t, mustRender(t, ch, values), "shop-config")
-			got, err := config.Parse(secret.Data["config.yaml"], kinds.Settings()...)
-			if err != nil {
-				t.Fatalf("the server refuses what Helm has rendered: %v", err)
-			}
+			got := parsedFrom(t, mustRender(t, ch, values))
 			text := values
 			if strings.HasPrefix(text, "global") {
 				text = ""
@@ -270,10 +266,7 @@ func TestConfig(t *testing.T) {
 
 func TestValuesAreTheDefaults(t *testing.T) {
 	t.Parallel()
-	got, err := config.Parse([]byte(readFile(t, "values.yaml")), kinds.Settings()...)
-	if err != nil {
-		t.Fatal(err)
-	}
+	got := parsedFrom(t, mustRender(t, loadChart(t), readFile(t, "values.yaml")))
 	if diff := cmp.Diff(v1alpha1.Default(kinds.Settings()...), got); diff != "" {
 		t.Errorf("values.yaml (-default +got):\n%s", diff)
 	}

@@ -7,6 +7,7 @@
 //	chart/templates/_rbac.tpl      the permissions that the synced kinds need
 //	docs/reference/values.md       the page of the values
 //	docs/reference/kinds.md        the page of the synced kinds
+//	docs/reference/presets.md      the page of the presets in chart/presets
 //
 // Run it in the root of the repository. With --check it writes nothing. It names the
 // files that are not up to date, and fails if there are any.
@@ -83,7 +84,13 @@ func generate(root string) ([]file, error) {
 	if err != nil {
 		return nil, err
 	}
-	schema, err := schemaJSON(settings)
+	presets, err := readPresets(filepath.Join(root, "chart/presets"))
+	if err != nil {
+		return nil, err
+	}
+	// The server never reads the switches of presets.
+	withSwitches := withPresets(settings, presets)
+	schema, err := schemaJSON(withSwitches)
 	if err != nil {
 		return nil, err
 	}
@@ -96,11 +103,12 @@ func generate(root string) ([]file, error) {
 		return nil, err
 	}
 	return []file{
-		{"chart/values.yaml", valuesYAML(settings)},
+		{"chart/values.yaml", valuesYAML(withSwitches)},
 		{"chart/values.schema.json", schema},
 		{"chart/templates/_validate.tpl", validation},
 		{"chart/templates/_rbac.tpl", rbac},
-		{"docs/reference/values.md", referencePage(settings)},
+		{"docs/reference/values.md", referencePage(withSwitches)},
 		{"docs/reference/kinds.md", kindsPage(kinds.Table())},
+		{"docs/reference/presets.md", presetsPage(presets)},
 	}, nil
 }

@@ -126,7 +126,7 @@ func (c *compiler) fromRule(at place, rule v1alpha1.Reference, schema *apiextens
 	return &node{rule: names, target: c.target(rule, rule.To), passes: rule.Names}
 }
 
-// identifying are the fields of an object that refers to another one.
+// identifying returns the fields of an object that refers to another one.
 func identifying() []string {
 	return []string{"kind", "name", "namespace", "group", "apiGroup", "apiVersion"}
 }

@@ -120,7 +120,7 @@ func Compile(schema *apiextensionsv1.JSONSchemaProps, o Options) (*Plan, error) 
 		return nil, c.err
 	}
 	for path := range c.rules {
-		if !c.met[path] {
+		if !c.met[path] && !c.rules[path].Optional {
 			return nil, fmt.Errorf("%s.references: %s is no field of the schema, or below another reference", o.Setting, path)
 		}
 	}

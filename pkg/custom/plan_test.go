@@ -197,6 +197,10 @@ func TestCompileRefuses(t *testing.T) {
 			t.Errorf("%s: got %v, want %s", c.reason, err, c.want)
 		}
 	}
+	optional := Options{References: []v1alpha1.Reference{{Path: "spec.nothing", To: v1alpha1.ToEmpty, Optional: true}}}
+	if _, err := Compile(schemaOf(t, widgetSchema), optional); err != nil {
+		t.Errorf("a field that may be missing: %v", err)
+	}
 	if _, err := Compile(nil, Options{}); err == nil {
 		t.Error("a definition without a schema must be refused")
 	}

@@ -30,7 +30,7 @@ properties:
       namespaceSelector: {type: object, properties: {any: {type: boolean}, matchNames: {type: array, items: {type: string}}}}
 `
 
-// routeReferences are the rules for that schema.
+// routeReferences returns the rules for that schema.
 func routeReferences() []v1alpha1.Reference {
 	return []v1alpha1.Reference{
 		{Path: "spec.issuerRef", To: "object", Kind: "Issuer", Kinds: map[string]string{"Issuer": "issuers.example.com", "ClusterIssuer": "clusterissuers.example.com"}, Names: []string{"vip"}},

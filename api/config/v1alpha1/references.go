@@ -11,9 +11,9 @@ type Reference struct {
 	// Path of the field, such as spec.tls[*].secretName.
 	Path string `json:"path" format:"field-path"`
 	// What the field names. Resources are plural, such as secrets or issuers.cert-manager.io. Those of the host
-	// keep their name. labelSelector and labels select objects of the same namespace, namespace is its name,
-	// object is an object with kind and name, hostname is a host name that policies.ingresses.hosts allows,
-	// empty means that the field must be left out, and none is no reference.
+	// keep their name. labelSelector and labels select objects of the same namespace, and namespace is its name.
+	// object is an object with kind and name, and hostname a host name that policies.ingresses.hosts allows.
+	// empty means that the field must be left out. none is no reference.
 	To string `json:"to" format:"reference-target"`
 	// Resources by the kinds that a field with to: object may have, such as {Issuer: issuers.cert-manager.io}.
 	Kinds map[string]string `json:"kinds,omitempty" keys:"object-kind" values:"resource"`
@@ -21,7 +21,7 @@ type Reference struct {
 	Kind string `json:"kind,omitempty" format:"object-kind,optional"`
 	// Values that pass as they are, such as names of objects of the host that the tenant does not see.
 	Names []string `json:"names,omitempty" unique:"true"`
-	// Allow a selector or a host name to be left out.
+	// Allow a selector or a host name to be left out, and any field to be missing in the schema of the host.
 	Optional bool `json:"optional,omitempty"`
 }
 
@@ -43,7 +43,7 @@ const (
 	ToNone = "none"
 )
 
-// HostClasses are the resources of the host without a namespace that a rule can name without
+// HostClasses returns the resources of the host without a namespace that a rule can name without
 // an entry of their own. A name passes only if the rule has it.
 func HostClasses() []string {
 	return []string{"ingressclasses", "priorityclasses", "runtimeclasses", "storageclasses"}

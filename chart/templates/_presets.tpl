@@ -1,0 +1,33 @@
+{{- /*
+Adds the kinds of the presets that are on to the settings of custom resources, and takes their
+switches out: the server reads just kinds. The values are those of all templates, so that a second
+call finds nothing to do. A key of an operator's entry replaces that of the preset. An entry for
+the same definition in the other direction, or with a version, replaces the whole of it.
+*/ -}}
+{{- define "sublet.addPresets" -}}
+{{- $taken := dict -}}
+{{- range $side := list "toHost" "fromHost" -}}
+{{- $settings := get $.Values.sync $side -}}
+{{- if not $settings.customResources }}{{ $_ := set $settings "customResources" dict }}{{ end -}}
+{{- range $key, $_ := $settings.customResources -}}
+{{- $_ := set $taken (first (splitList "/" $key)) (print $side "/" $key) -}}
+{{- end -}}
+{{- end -}}
+{{- range $path, $_ := .Files.Glob "presets/*.yaml" -}}
+{{- $name := base $path | trimSuffix ".yaml" -}}
+{{- if dig $name "enabled" false $.Values.integrations -}}
+{{- $preset := $.Files.Get $path | fromYaml -}}
+{{- range $side, $settings := $preset.sync -}}
+{{- $all := (get $.Values.sync $side).customResources -}}
+{{- range $key, $entry := $settings.customResources -}}
+{{- $own := get $taken (first (splitList "/" $key)) -}}
+{{- if or (not $own) (eq $own (print $side "/" $key)) -}}
+{{- range $option, $value := get $all $key | default dict }}{{ $_ := set $entry $option $value }}{{ end -}}
+{{- $_ := set $all $key $entry -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- $_ := unset $.Values.integrations $name -}}
+{{- end -}}
+{{- end -}}
