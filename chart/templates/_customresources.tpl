@@ -1,5 +1,6 @@
 {{- /* Permissions for custom resources of the tenant, in the namespace of the release. */ -}}
 {{- define "sublet.customRules" -}}
+{{- $produced := false -}}
 {{- range $key, $settings := .Values.sync.toHost.customResources -}}
 {{- if $settings.enabled -}}
 {{- $parts := splitn "." 2 (first (splitList "/" $key)) }}
@@ -7,7 +8,16 @@
 - apiGroups: [{{ quote $parts._1 }}]
   resources: [{{ quote $parts._0 }}]
   verbs: ["create", "delete", "get", "list", "patch", "watch"]
+{{- range $settings.references -}}
+{{- if .produced }}{{ $produced = true }}{{ end -}}
 {{- end -}}
+{{- end -}}
+{{- end -}}
+{{- if and $produced (not .Values.sync.toHost.secrets.enabled) }}
+# Secrets that controllers of the host write
+- apiGroups: [""]
+  resources: ["secrets"]
+  verbs: ["get", "list", "watch"]
 {{- end -}}
 {{- end -}}
 
@@ -86,6 +96,15 @@
 {{- range $key, $settings := . -}}
 {{- range $settings.references -}}
 {{- if and .names (has (.to | default "") (list "secrets" "configmaps" "labels" "labelSelector" "empty" "none")) }}yes{{ end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{- /* Not empty if a reference is to something produced that does not come back. */ -}}
+{{- define "sublet.referenceProduced" -}}
+{{- range $key, $settings := . -}}
+{{- range $settings.references -}}
+{{- if and .produced (ne (.to | default "") "secrets") }}yes{{ end -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}

@@ -564,6 +564,9 @@
 {{- if include "sublet.referenceNames" $v.sync.toHost.customResources -}}
 {{- $problems = append $problems (printf "sync.toHost.customResources: Invalid value: %s: a reference has names where no value could pass as it is; leave names out with secrets, configmaps, labels, labelSelector, empty and none" (get $v.sync.toHost "customResources" | toJson)) -}}
 {{- end -}}
+{{- if include "sublet.referenceProduced" $v.sync.toHost.customResources -}}
+{{- $problems = append $problems (printf "sync.toHost.customResources: Invalid value: %s: a reference has produced: true, but only Secrets come back from the host; set to: secrets, or leave produced out" (get $v.sync.toHost "customResources" | toJson)) -}}
+{{- end -}}
 {{- if include "sublet.referenceClasses" $v.sync.toHost.customResources -}}
 {{- $problems = append $problems (printf "sync.toHost.customResources: Invalid value: %s: a reference to classes of the host has no names, so every value would be refused; list those that the tenant may use" (get $v.sync.toHost "customResources" | toJson)) -}}
 {{- end -}}

@@ -156,6 +156,8 @@ func mayHave(r v1alpha1.Reference) string {
 			kinds = append(kinds, kind+" (`"+r.Kinds[kind]+"`)")
 		}
 		text = strings.Join(kinds, " or ")
+	case r.Produced:
+		text = "the name of a Secret that comes back from the host"
 	case text == "":
 		text = "names of `" + r.To + "`"
 	}

@@ -97,6 +97,7 @@ func customResourceConditions() map[string]string {
 		"custom-resource-twice":             `include "sublet.customTwice" $v.sync`,
 		"custom-resource-incomplete":        `include "sublet.customIncomplete" $v.sync.toHost.customResources`,
 		"reference-kinds":                   `include "sublet.referenceKinds" $v.sync.toHost.customResources`,
+		"reference-produced":                `include "sublet.referenceProduced" $v.sync.toHost.customResources`,
 		"reference-names":                   `include "sublet.referenceNames" $v.sync.toHost.customResources`,
 		"reference-class-without-names":     `include "sublet.referenceClasses" $v.sync.toHost.customResources`,
 		"custom-resource-without-mappings":  `include "sublet.customUnmapped" $v.sync.fromHost.customResources`,

@@ -62,7 +62,7 @@ func (a *app) customResourceParts(s *session) []lifecycle.Part {
 		}
 		c := &customresources.Controller{
 			Definitions: a.definitions, Host: host, Virtual: virtual,
-			Engine: s.engine, Log: klog.Background().WithName("customresources"),
+			Engine: s.engine, Cluster: a.cluster(), Log: klog.Background().WithName("customresources"),
 		}
 		defer a.health.add(c.Checks)()
 		return c.Run(ctx)

@@ -26,6 +26,8 @@ type Problem struct {
 // Refs are the names of objects in the namespace of the object that refers to them.
 type Refs struct {
 	ConfigMaps, Secrets []string
+	// Produced are the Secrets that the host writes.
+	Produced []string
 }
 
 // Check returns the problems of an object of a virtual namespace. It does not change it.
@@ -41,7 +43,11 @@ func (p *Plan) Refs(object map[string]any) Refs {
 	w.node(p.root, object, "", nil)
 	slices.Sort(w.refs.ConfigMaps)
 	slices.Sort(w.refs.Secrets)
-	return Refs{ConfigMaps: slices.Compact(w.refs.ConfigMaps), Secrets: slices.Compact(w.refs.Secrets)}
+	slices.Sort(w.refs.Produced)
+	return Refs{
+		ConfigMaps: slices.Compact(w.refs.ConfigMaps), Secrets: slices.Compact(w.refs.Secrets),
+		Produced: slices.Compact(w.refs.Produced),
+	}
 }
 
 // ToHost renames what an object of a virtual namespace refers to. It changes object, which must
@@ -54,6 +60,13 @@ func (p *Plan) ToHost(object map[string]any, namespace string, cluster translate
 // Role returns the role of the host copies of Secrets and ConfigMaps that objects of a custom
 // resource refer to, for [translate.Derived].
 func Role(resource string) string { return "of " + resource }
+
+// ProducedRole returns the role of the Secrets that the host writes for objects of a custom
+// resource. No copy of a tenant's Secret ever has such a name.
+func ProducedRole(resource string) string { return "from " + resource }
+
+// Produces reports whether the host writes Secrets for objects of the kind.
+func (p *Plan) Produces() bool { return p.produces }
 
 // walk visits the values of an object that a plan has a node for.
 type walk struct {
@@ -123,6 +136,8 @@ func (w *walk) missing(n *node, path string) bool {
 		w.ask(path, nil, "is left out, and controllers differ in what that selects; set it")
 	case n.rule == hostnames:
 		w.hostname(n, "", path)
+	case n.target.produced:
+		w.deny(path, nil, "must be set, as the Secret comes back under that name")
 	default:
 		return false
 	}

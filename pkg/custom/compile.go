@@ -12,10 +12,11 @@ import (
 
 // compiler derives the nodes of a plan from a schema.
 type compiler struct {
-	options Options
-	err     error                         // of the first rule that means nothing
-	rules   map[string]v1alpha1.Reference // path -> the operator's rule
-	met     map[string]bool               // paths of rules that the schema has
+	options  Options
+	err      error                         // of the first rule that means nothing
+	rules    map[string]v1alpha1.Reference // path -> the operator's rule
+	produces bool                          // a rule is to something that the host writes
+	met      map[string]bool               // paths of rules that the schema has
 }
 
 // place is where a value is.
@@ -123,7 +124,10 @@ func (c *compiler) fromRule(at place, rule v1alpha1.Reference, schema *apiextens
 	case v1alpha1.ToObject:
 		return c.fromObjectRule(at, rule, schema)
 	}
-	return &node{rule: names, target: c.target(rule, rule.To), passes: rule.Names}
+	n := &node{rule: names, target: c.target(rule, rule.To), passes: rule.Names}
+	n.target.produced = rule.Produced
+	c.produces = c.produces || rule.Produced
+	return n
 }
 
 // identifying returns the fields of an object that refers to another one.

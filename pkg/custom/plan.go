@@ -23,6 +23,8 @@ type Plan struct {
 	root *node
 	// setting is the path of the settings of the kind, for messages.
 	setting string
+	// produces specifies that a field names a Secret that the host writes.
+	produces bool
 	// shown and allowsHost are those of the options, and never nil.
 	shown      func(resource, namespace, name string) bool
 	allowsHost func(host string) bool
@@ -70,6 +72,8 @@ type target struct {
 	resource string
 	// host are the settings of a kind of the host, nil for one of the tenant.
 	host *v1alpha1.HostCustomResource
+	// produced specifies that the host writes the object.
+	produced bool
 	// listed specifies that no name passes but those of the rule.
 	listed bool
 }
@@ -124,7 +128,7 @@ func Compile(schema *apiextensionsv1.JSONSchemaProps, o Options) (*Plan, error) 
 			return nil, fmt.Errorf("%s.references: %s is no field of the schema, or below another reference", o.Setting, path)
 		}
 	}
-	plan := &Plan{root: root, setting: o.Setting, shown: o.Shown, allowsHost: o.AllowsHost}
+	plan := &Plan{root: root, setting: o.Setting, produces: c.produces, shown: o.Shown, allowsHost: o.AllowsHost}
 	if plan.shown == nil {
 		plan.shown = func(_, _, _ string) bool { return false }
 	}

@@ -114,6 +114,9 @@ func hostNamesIn(value any, owner string) any {
 		if resource == secrets || resource == configMaps {
 			scheme = translate.Derived(Role(owner))
 		}
+		if resource == "produced" {
+			scheme = translate.Derived(ProducedRole(owner))
+		}
 		return scheme(cluster(), types.NamespacedName{Namespace: "web", Name: name}).Name
 	case []any:
 		for i := range value {

@@ -42,6 +42,9 @@ func (w *walk) hostKey(t target, virtual types.NamespacedName, path string) type
 	case t.host != nil:
 		w.requireShown(t, types.NamespacedName{Name: virtual.Name}, path)
 		return types.NamespacedName{Name: virtual.Name}
+	case t.produced:
+		w.refs.Produced = append(w.refs.Produced, virtual.Name)
+		scheme = translate.Derived(ProducedRole(w.resource))
 	case t.resource == secrets:
 		w.refs.Secrets = append(w.refs.Secrets, virtual.Name)
 		scheme = translate.Derived(Role(w.resource))

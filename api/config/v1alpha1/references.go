@@ -21,6 +21,9 @@ type Reference struct {
 	Kind string `json:"kind,omitempty" format:"object-kind,optional"`
 	// Values that pass as they are, such as names of objects of the host that the tenant does not see.
 	Names []string `json:"names,omitempty" unique:"true"`
+	// The host writes the object that the field names, and its copy in the virtual cluster belongs to the object
+	// that names it. Needs to: secrets.
+	Produced bool `json:"produced,omitempty"`
 	// Allow a selector or a host name to be left out, and any field to be missing in the schema of the host.
 	Optional bool `json:"optional,omitempty"`
 }
@@ -79,6 +82,11 @@ func referenceCombinations() []Combination {
 			Violated: anyOf(func(r Reference) bool {
 				return len(r.Names) > 0 && slices.Contains([]string{"secrets", "configmaps", ToLabels, ToLabelSelector, ToEmpty, ToNone}, r.To)
 			}),
+		},
+		{
+			Name: "reference-produced", Path: path,
+			Detail:   "a reference has produced: true, but only Secrets come back from the host; set to: secrets, or leave produced out",
+			Violated: anyOf(func(r Reference) bool { return r.Produced && r.To != "secrets" }),
 		},
 		{
 			Name: "reference-class-without-names", Path: path,

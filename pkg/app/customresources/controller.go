@@ -9,6 +9,7 @@ import (
 	"k8s.io/client-go/util/workqueue"
 
 	"github.com/sublet-dev/sublet/pkg/syncer"
+	"github.com/sublet-dev/sublet/pkg/translate"
 )
 
 // Engine syncs kinds.
@@ -28,6 +29,8 @@ type Controller struct {
 	Host, Virtual apiextensionsclient.Interface
 	// Engine syncs the objects.
 	Engine Engine
+	// Cluster is the identity of the virtual cluster.
+	Cluster translate.Cluster
 	// Log is for kinds that start, stop and cannot be synced.
 	Log logr.Logger
 

@@ -141,8 +141,8 @@ func (c *Controller) start(ctx context.Context, k kind, host, virtual *apiextens
 		return nil
 	}
 	o := kinds.CustomOptions{
-		Resource: k.resource,
-		Kind:     schema.GroupVersionKind{Group: virtual.Spec.Group, Version: version, Kind: virtual.Spec.Names.Kind},
+		Resource: k.resource, Cluster: c.Cluster,
+		Kind: schema.GroupVersionKind{Group: virtual.Spec.Group, Version: version, Kind: virtual.Spec.Names.Kind},
 	}
 	all, err := c.newKinds(k, o, virtual)
 	c.drop(k.resource)

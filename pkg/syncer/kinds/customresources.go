@@ -25,6 +25,8 @@ type CustomOptions struct {
 	Resource string
 	// Kind is the type of the objects, in the version to sync.
 	Kind schema.GroupVersionKind
+	// Cluster is the identity of the virtual cluster.
+	Cluster translate.Cluster
 	// Plan is what the objects refer to.
 	Plan *custom.Plan
 	// PatchContent changes the content of a copy, after references are renamed. nil changes
@@ -33,13 +35,18 @@ type CustomOptions struct {
 }
 
 // CustomResources returns the kinds that sync a custom resource of the tenant: the resource,
-// and the Secrets and ConfigMaps that its objects refer to.
+// and the Secrets and ConfigMaps that its objects refer to. With a rule for them, it adds the
+// Secrets that the host writes.
 func CustomResources(o CustomOptions) []syncer.Kind {
-	return []syncer.Kind{
+	all := []syncer.Kind{
 		syncer.Define(o.Resource, customToHost(o)),
 		syncer.Define("secrets of "+o.Resource, customSecrets(o)),
 		syncer.Define("configmaps of "+o.Resource, customConfigMaps(o)),
 	}
+	if o.Plan.Produces() {
+		all = append(all, syncer.Define("secrets from "+o.Resource, customProduced(o)))
+	}
+	return all
 }
 
 // newEmpty returns an empty object of the kind.
