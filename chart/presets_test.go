@@ -44,7 +44,17 @@ func TestPresets(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		var preset struct{ Sync v1alpha1.Sync }
+		var preset struct {
+			Sync struct {
+				ToHost struct {
+					Pods            struct{ Patches v1alpha1.PatchList }
+					CustomResources map[string]v1alpha1.CustomResource
+				}
+				FromHost struct {
+					CustomResources map[string]v1alpha1.HostCustomResource
+				}
+			}
+		}
 		if err := yaml.Unmarshal(data, &preset); err != nil {
 			t.Fatal(err)
 		}
@@ -71,6 +81,9 @@ func TestPresets(t *testing.T) {
 		}
 		if diff := cmp.Diff(fromHost, got.FromHost.CustomResources); diff != "" && len(fromHost) > 0 {
 			t.Errorf("%s: fromHost (-want +got):\n%s", path, diff)
+		}
+		if diff := cmp.Diff(preset.Sync.ToHost.Pods.Patches, got.Kinds["sync.toHost.pods"].Patches); diff != "" {
+			t.Errorf("%s: patches of pods (-want +got):\n%s", path, diff)
 		}
 		role := fmt.Sprint(object[*rbacv1.Role](t, rendered, "shop").Rules)
 		for key := range toHost {
@@ -107,6 +120,11 @@ func TestPresetsAndOwnSettings(t *testing.T) {
 			_, preset := s.ToHost.CustomResources[certificates]
 			return !preset && s.ToHost.CustomResources[certificates+"/v1"].Enabled
 		}},
+		{"a patch of pods of the operator", `integrations: {kueue: {enabled: true}}
+sync: {toHost: {pods: {patches: [{path: 'metadata.labels["kueue.x-k8s.io/queue-name"]', expression: '"team"'}]}}}`, func(s v1alpha1.Sync) bool {
+			patches := s.Kinds["sync.toHost.pods"].Patches
+			return len(patches) == 1 && patches[0].Expression == `"team"`
+		}},
 		{"the other direction", `sync: {toHost: {customResources: {clusterissuers.cert-manager.io: {enabled: false}}}}`, func(s v1alpha1.Sync) bool {
 			_, preset := s.FromHost.CustomResources[classes]
 			return !preset
@@ -127,7 +145,7 @@ func TestBadPresets(t *testing.T) {
 	t.Parallel()
 	ch := loadChart(t)
 	for _, c := range []struct{ reason, values, want string }{
-		{"a preset that does not exist", `integrations: {certmanager: {enabled: true}}`, "the keys here are argoCD, certManager, "},
+		{"a preset that does not exist", `integrations: {certmanager: {enabled: true}}`, "the keys here are argoCD, argoRollouts, certManager, "},
 		{"a switch as text", `integrations: {certManager: {enabled: "yes"}}`, "at '/integrations/certManager/enabled': "},
 		{"a switch as a number", `integrations: {certManager: {enabled: 1}}`, "at '/integrations/certManager/enabled': "},
 		{"a preset as a switch", `integrations: {certManager: true}`, "at '/integrations/certManager': "},

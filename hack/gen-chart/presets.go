@@ -34,6 +34,9 @@ type preset struct {
 // presetSync are the settings that a preset can add.
 type presetSync struct {
 	ToHost struct {
+		Pods struct {
+			Patches []v1alpha1.Patch `json:"patches"`
+		} `json:"pods"`
 		CustomResources map[string]v1alpha1.CustomResource `json:"customResources"`
 	} `json:"toHost"`
 	FromHost struct {
@@ -113,6 +116,9 @@ func presetsPage(presets []preset) []byte {
 		}
 		for _, key := range slices.Sorted(maps.Keys(p.Sync.ToHost.CustomResources)) {
 			fmt.Fprintf(&out, "\n- `%s` of the tenant get copies on the host.", key)
+		}
+		for _, patch := range p.Sync.ToHost.Pods.Patches {
+			fmt.Fprintf(&out, "\n- `%s` of pods becomes `%s` on the host.", patch.Path, patch.Expression)
 		}
 		out.WriteString("\n")
 		for _, key := range slices.Sorted(maps.Keys(p.Sync.ToHost.CustomResources)) {

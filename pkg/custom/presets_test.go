@@ -39,7 +39,17 @@ type presetCases struct {
 		Denied []string `json:"denied"`
 	} `json:"cases"`
 
-	sync v1alpha1.Sync
+	sync presetSync
+}
+
+// presetSync are the kinds of a preset.
+type presetSync struct {
+	ToHost struct {
+		CustomResources map[string]v1alpha1.CustomResource `json:"customResources"`
+	} `json:"toHost"`
+	FromHost struct {
+		CustomResources map[string]v1alpha1.HostCustomResource `json:"customResources"`
+	} `json:"fromHost"`
 }
 
 // eachPreset calls test for each preset of the chart. Each must have cases.
@@ -52,7 +62,9 @@ func eachPreset(t *testing.T, test func(t *testing.T, c *presetCases)) {
 	for _, path := range files {
 		t.Run(strings.TrimSuffix(filepath.Base(path), ".yaml"), func(t *testing.T) {
 			t.Parallel()
-			var preset struct{ Sync v1alpha1.Sync }
+			var preset struct {
+				Sync presetSync `json:"sync"`
+			}
 			data, err := os.ReadFile(path)
 			if err == nil {
 				err = yaml.Unmarshal(data, &preset)
