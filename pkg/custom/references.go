@@ -96,12 +96,9 @@ func (w *walk) service(name, path string) string {
 	if !ok {
 		return name
 	}
-	for _, own := range []string{w.namespace, w.namespace + ".svc", w.namespace + ".svc.cluster.local"} {
-		if domain == own {
-			return base
-		}
+	if !slices.Contains([]string{w.namespace, w.namespace + ".svc", w.namespace + ".svc.cluster.local"}, domain) {
+		w.deny(path, name, "must be a Service of the namespace "+w.namespace)
 	}
-	w.deny(path, name, "must be a Service of the namespace "+w.namespace)
 	return base
 }
 

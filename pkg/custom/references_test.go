@@ -1,6 +1,7 @@
 package custom
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -63,8 +64,9 @@ func compileRoutes(t testing.TB) *Plan {
 		Synced:   func(resource string) bool { return resource == "issuers.example.com" },
 		FromHost: func(resource string) *v1alpha1.HostCustomResource { return kinds[resource] },
 		Shown: func(resource, namespace, name string) bool {
-			return strings.Contains(" clusterissuers.example.com//public gateways.example.com/edge/front gateways.example.com/web/inner gateways.example.com/edge/own ",
-				" "+resource+"/"+namespace+"/"+name+" ")
+			return slices.Contains([]string{
+				"clusterissuers.example.com//public", "gateways.example.com/edge/front", "gateways.example.com/web/inner", "gateways.example.com/edge/own",
+			}, resource+"/"+namespace+"/"+name)
 		},
 		AllowsHost: func(host string) bool { return strings.HasSuffix(host, ".shop.example.com") },
 	})
