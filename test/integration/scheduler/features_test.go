@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -221,6 +222,10 @@ func (s *shop) awaitClosed(t *testing.T, node string) {
 		})
 		if probe.Spec.NodeName != "" {
 			return errors.New("it took a pod")
+		}
+		// Any other reason proves nothing about a cordon or a taint.
+		if why := refusal(probe); !strings.Contains(why, "unschedulable") && !strings.Contains(why, "untolerated taint") {
+			return errors.New(why)
 		}
 		return nil
 	})
