@@ -7,13 +7,16 @@ import (
 	"io"
 	"maps"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"sigs.k8s.io/yaml"
 
 	"github.com/sublet-dev/sublet/hostlab/oci"
 )
@@ -137,6 +140,69 @@ func TestKnownReason(t *testing.T) {
 	}
 	if got := reason("[sig-x] y", "", strings.Repeat("é", 300)); len([]rune(got)) > 210 {
 		t.Errorf("a long message is not cut: %q", got)
+	}
+}
+
+// TestBounded checks that the specs of the bounded form exist, run at the same time, and
+// are of every SIG but architecture: its one spec wants two nodes.
+func TestBounded(t *testing.T) {
+	t.Parallel()
+	source, err := output(exec.CommandContext(t.Context(), "go", "list", "-m", "-f", "{{.Dir}}", "k8s.io/kubernetes"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	data, err := os.ReadFile(filepath.Join(strings.TrimSpace(source), "test", "conformance", "testdata", "conformance.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var specs []struct {
+		Name string `json:"codename"`
+	}
+	if err := yaml.Unmarshal(data, &specs); err != nil {
+		t.Fatal(err)
+	}
+	known, missing := map[string]bool{}, map[string]bool{}
+	for _, spec := range specs {
+		known[spec.Name] = true
+		missing[sigOf(spec.Name)] = true
+	}
+	delete(missing, "sig-architecture")
+	names := Bounded()
+	for _, name := range names {
+		if !known[name] || strings.Contains(name, "[Serial]") {
+			t.Errorf("no spec that runs with others has the name %q", name)
+		}
+		delete(missing, sigOf(name))
+	}
+	if unique := slices.Compact(slices.Sorted(slices.Values(names))); len(unique) != 30 {
+		t.Errorf("%d specs, want 30", len(unique))
+	}
+	if len(missing) > 0 {
+		t.Errorf("no spec of %v", slices.Sorted(maps.Keys(missing)))
+	}
+}
+
+func TestFocusOn(t *testing.T) {
+	t.Parallel()
+	focus := regexp.MustCompile(FocusOn([]string{"[sig-x] a (b) c.", "d"}))
+	for name, want := range map[string]bool{"[sig-x] a (b) c.": true, "d": true, "[sig-x] a (b) cd": false, "dd": false} {
+		if got := focus.MatchString(name); got != want {
+			t.Errorf("%q matches: %v, want %v", name, got, want)
+		}
+	}
+}
+
+func TestCheckPassed(t *testing.T) {
+	t.Parallel()
+	results := Results{"a": {State: passed}, "b": {State: "failed", Message: "no pod"}, "c": {State: "skipped"}}
+	if err := results.CheckPassed([]string{"a"}); err != nil {
+		t.Error(err)
+	}
+	err := results.CheckPassed([]string{"a", "b", "c", "d"})
+	for _, want := range []string{"3 of 4 specs", "failed: b no pod", "skipped: c", "not run: d"} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("the error %v lacks %q", err, want)
+		}
 	}
 }
 

@@ -2,8 +2,10 @@
 // against a virtual cluster on it, and prints a table of both:
 //
 //	conformance [--target host|virtual|both] [--focus REGEXP] [--serial] [--scheduler] [--keep]
+//	conformance --bounded
 //	conformance --table
 //
+// With --bounded it runs a few specs of each SIG and fails if one of them does not pass.
 // The host must be up and have the image of Sublet. Each run adds its results to
 // those of earlier runs in --dir, so that a run may be done in pieces.
 package main
@@ -44,6 +46,7 @@ const (
 type flags struct {
 	target, dir            string
 	table, keep, buildOnly bool
+	bounded                bool
 	options                conformance.Options
 	virtual                conformance.Virtual
 }
@@ -54,6 +57,7 @@ func parse(args []string) (flags, error) {
 	set.StringVar(&f.target, "target", "both", "host, virtual or both")
 	set.StringVar(&f.dir, "dir", filepath.Join("out", "conformance"), "folder of the suite and of the results")
 	set.BoolVar(&f.table, "table", false, "only print the results of earlier runs")
+	set.BoolVar(&f.bounded, "bounded", false, "run a few specs of each SIG, each of which must pass")
 	set.BoolVar(&f.keep, "keep", false, "leave the virtual cluster installed")
 	set.BoolVar(&f.buildOnly, "build-only", false, "only build the suite and the images")
 	set.StringVar(&f.options.Focus, "focus", "", "run only specs whose name matches this regular expression")
@@ -67,6 +71,12 @@ func parse(args []string) (flags, error) {
 	set.StringVar(&f.virtual.Helm, "helm", filepath.Join("bin", "helm"), "helm")
 	set.StringVar(&f.virtual.Chart, "chart", "chart", "folder of the chart")
 	err := set.Parse(args)
+	if err == nil && f.bounded {
+		if f.options.Serial || f.options.Focus != "" {
+			return f, errors.New("--bounded chooses the specs: it cannot be used with --serial or --focus")
+		}
+		f.options.Focus = conformance.FocusOn(conformance.Bounded())
+	}
 	return f, err
 }
 
@@ -133,10 +143,17 @@ func (f flags) testVirtual(ctx context.Context, suite *conformance.Suite, out io
 	return errors.Join(err, printErr)
 }
 
-// test runs the specs against a target and stores the results.
+// test runs the specs against a target and stores the results. It returns an error for a
+// spec of the bounded form that did not pass.
 func (f flags) test(ctx context.Context, suite *conformance.Suite, target, kubeconfig string) error {
 	results, err := suite.Run(ctx, kubeconfig, f.options)
-	return errors.Join(err, suite.Store(target, results))
+	if err = errors.Join(err, suite.Store(target, results)); err != nil || !f.bounded {
+		return err
+	}
+	if err := results.CheckPassed(conformance.Bounded()); err != nil {
+		return fmt.Errorf("on the target %s, %w", target, err)
+	}
+	return nil
 }
 
 // printTable prints the results of all runs.
