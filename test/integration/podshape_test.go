@@ -2,6 +2,7 @@ package integration
 
 import (
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"strings"
@@ -151,6 +152,10 @@ func (r *release) tokensAreGood(t *testing.T, virtual, host *corev1.Pod) {
 		user := got.Status.User
 		if !got.Status.Authenticated || user.Username != "system:serviceaccount:"+r.namespace+":default" {
 			t.Errorf("token for %q: user %q, %s", request.Audience, user.Username, got.Status.Error)
+		}
+		if claims, err := base64.RawURLEncoding.DecodeString(strings.Split(review.Spec.Token+"..", ".")[1]); err != nil ||
+			!strings.Contains(string(claims), `"node":{"name":"`+virtual.Spec.NodeName+`"`) {
+			t.Errorf("the first token for %q names no node: %s, %v", request.Audience, claims, err)
 		}
 		if pod := user.Extra["authentication.kubernetes.io/pod-uid"]; len(pod) != 1 || pod[0] != string(virtual.UID) {
 			t.Errorf("token for %q is bound to pod %v", request.Audience, pod)

@@ -70,14 +70,21 @@ type unwrittenToken struct {
 
 // shouldHaveSecret reports whether a pod needs a token Secret. A Secret stays until its pod is
 // gone, because the containers need it to the end.
+//
+// Tokens for others than the API server are made when the pod has a node, as by a kubelet.
+// Their readers know only what is in them. A kubelet of the host that is quicker than the
+// Secret tries again after half a second. Where all tokens are for the API server, they are
+// made before. It knows the node of a pod without them, and the Secret is never late.
 func shouldHaveSecret(_ syncer.Scope, virtual *corev1.Pod, host *corev1.Secret) (bool, error) {
-	if len(translate.TokenRequests(virtual)) == 0 {
+	requests := translate.TokenRequests(virtual)
+	if len(requests) == 0 {
 		return false, nil
 	}
 	if host != nil {
 		return true, nil
 	}
-	return translate.ShouldCopyPod(virtual, false) && virtual.DeletionTimestamp == nil, nil
+	early := virtual.Spec.NodeName == "" && slices.ContainsFunc(requests, func(r translate.TokenRequest) bool { return r.Audience != "" })
+	return !early && translate.ShouldCopyPod(virtual, false) && virtual.DeletionTimestamp == nil, nil
 }
 
 // fillSecret fills in the token Secret. It keeps tokens that live long enough.
