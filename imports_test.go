@@ -140,6 +140,7 @@ var rules = map[string]rule{
 	"hostlab/cmd/hostd":          {code: []string{"k8s.io/apiserver", "k8s.io/kubernetes"}},
 	"hostlab/cmd/netpol":         {code: []string{"hostlab/netpol"}},
 	"hostlab/cmd/pause":          {},
+	"hostlab/cmd/testoperator":   {},
 	"hostlab/cmd/testserver":     {},
 	"hostlab/sim":                {code: []string{"pkg/controlplane/...", "pkg/storage", "api/...", "k8s.io/apiserver", "k8s.io/kubernetes"}},
 	"hostlab/sim/tenant":         {code: []string{"api/..."}},

@@ -43,11 +43,15 @@ func (b builder) buildHelpers(ctx context.Context) error {
 		return err
 	}
 	args := []string{"build", "-ldflags", "-s -w", "-o", b.bin + "/"}
-	for _, name := range []string{"holder", "netpol", "pause", "testserver"} {
+	for _, name := range []string{"holder", "netpol", "pause", "testoperator", "testserver"} {
 		args = append(args, s.programFolder(name))
 	}
 	if _, err := runForOutput(b.command(ctx, s.root, args...)); err != nil {
 		return fmt.Errorf("cannot build the helpers of the host: %w", err)
+	}
+	args = []string{"build", "-ldflags", "-s -w", "-o", filepath.Join(b.bin, "etcd"), "go.etcd.io/etcd/server/v3"}
+	if _, err := runForOutput(b.command(ctx, s.root, args...)); err != nil {
+		return fmt.Errorf("cannot build etcd for the test image: %w", err)
 	}
 	return nil
 }

@@ -2,6 +2,9 @@ package hostlab
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
@@ -29,13 +32,13 @@ type recipe struct {
 // ownRecipes returns the images, made of programs in bin and of Debian's static
 // busybox.
 func ownRecipes(ctx context.Context, bin string) ([]recipe, error) {
-	pause, err := os.ReadFile(filepath.Join(bin, "pause"))
-	if err != nil {
-		return nil, err
-	}
-	server, err := os.ReadFile(filepath.Join(bin, "testserver"))
-	if err != nil {
-		return nil, err
+	programs := map[string]oci.File{}
+	for _, name := range []string{"etcd", "pause", "testoperator", "testserver"} {
+		data, err := os.ReadFile(filepath.Join(bin, name))
+		if err != nil {
+			return nil, err
+		}
+		programs[name] = oci.File{Name: "bin/" + name, Data: data, Mode: 0o755}
 	}
 	tools, err := ShellFiles(ctx)
 	if err != nil {
@@ -44,7 +47,7 @@ func ownRecipes(ctx context.Context, bin string) ([]recipe, error) {
 	return []recipe{
 		{
 			names: []string{pauseImage}, entrypoint: []string{"/pause"}, user: "65535:65535",
-			files: []oci.File{{Name: "pause", Data: pause, Mode: 0o755}},
+			files: []oci.File{{Name: "pause", Data: programs["pause"].Data, Mode: 0o755}},
 		},
 		{
 			names: []string{BusyboxImage, "docker.io/library/busybox:latest"}, command: []string{"sh"},
@@ -52,7 +55,7 @@ func ownRecipes(ctx context.Context, bin string) ([]recipe, error) {
 		},
 		{
 			names: []string{TestImage}, entrypoint: []string{"/bin/testserver"},
-			files: append(slices.Clip(tools), oci.File{Name: "bin/testserver", Data: server, Mode: 0o755}),
+			files: append(slices.Clip(tools), programs["testserver"], programs["testoperator"], programs["etcd"]),
 		},
 	}, nil
 }
@@ -115,6 +118,37 @@ func (r recipe) image() (v1.Image, error) {
 		Files:       r.files,
 		Compression: oci.Gzip,
 	}.Build()
+}
+
+// digest returns a hash over all that the image is made of. It is quicker than the digest of
+// the image, for which the files have to be compressed.
+func (r recipe) digest() string {
+	hash := sha256.New()
+	_, _ = fmt.Fprintf(hash, "%q %q %q %q\n", r.names, r.entrypoint, r.command, r.user)
+	for _, file := range r.files {
+		_, _ = fmt.Fprintf(hash, "%q %q %o %d\n", file.Name, file.Link, file.Mode, len(file.Data))
+		_, _ = hash.Write(file.Data)
+	}
+	return hex.EncodeToString(hash.Sum(nil))
+}
+
+// readDigests reads image name -> digest from a record, which is empty if there is none.
+func readDigests(file string) map[string]string {
+	digests := map[string]string{}
+	data, err := os.ReadFile(file)
+	if err != nil || json.Unmarshal(data, &digests) != nil {
+		return map[string]string{}
+	}
+	return digests
+}
+
+// writeDigests writes the record that readDigests reads.
+func writeDigests(file string, digests map[string]string) error {
+	data, err := json.Marshal(digests)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(file, data, 0o644)
 }
 
 // platform returns the platform of the nodes.

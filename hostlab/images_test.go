@@ -92,6 +92,53 @@ func TestRecipeImage(t *testing.T) {
 	}
 }
 
+// TestRecipeDigest changes one part of a recipe after the other. Each gives another image.
+func TestRecipeDigest(t *testing.T) {
+	t.Parallel()
+	seen := map[string]string{testRecipe().digest(): "nothing"}
+	for what, change := range map[string]func(*recipe){
+		"a name":         func(r *recipe) { r.names = r.names[:1] },
+		"the entrypoint": func(r *recipe) { r.entrypoint = []string{"/bin/uno"} },
+		"the command":    func(r *recipe) { r.command = []string{"one"} },
+		"the user":       func(r *recipe) { r.user = "0" },
+		"a file":         func(r *recipe) { r.files[1].Data = []byte("#!two") },
+		"a mode":         func(r *recipe) { r.files[1].Mode = 0o700 },
+		"a link":         func(r *recipe) { r.files[2].Link = "two" },
+		"another file":   func(r *recipe) { r.files = append(r.files, oci.File{Name: "bin/two"}) },
+	} {
+		r := testRecipe()
+		change(&r)
+		if other, ok := seen[r.digest()]; ok {
+			t.Errorf("the digest is the same with %s changed and with %s changed", what, other)
+		}
+		seen[r.digest()] = what
+	}
+	if _, ok := seen[testRecipe().digest()]; !ok {
+		t.Error("the digest of the same recipe differs")
+	}
+}
+
+func TestDigestRecord(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "images.json")
+	if got := readDigests(file); len(got) > 0 {
+		t.Errorf("without a record: %v", got)
+	}
+	want := map[string]string{"one": "1", "two": "2"}
+	if err := writeDigests(file, want); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, readDigests(file)); diff != "" {
+		t.Errorf("-want, +got:\n%s", diff)
+	}
+	if err := os.WriteFile(file, []byte("{"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if got := readDigests(file); len(got) > 0 {
+		t.Errorf("of a broken record: %v", got)
+	}
+}
+
 func TestShell(t *testing.T) {
 	t.Parallel()
 	entries := shellFiles([]byte("busybox"), []string{"[", "sh", "wget", "busybox"})

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -183,18 +184,22 @@ func (l *local) startFirst() error {
 	return nil
 }
 
-// loadOwnImages loads the images of every host while the API server starts.
+// loadOwnImages loads those images of every host that it does not have, while the API
+// server starts. A record of their digests shows which: a host that is up gets images that
+// have changed since.
 func (l *local) loadOwnImages(ctx context.Context) error {
-	done := l.path("run", "images.loaded")
-	if _, err := os.Stat(done); err == nil {
-		return nil
-	}
+	record := l.path("run", "images.json")
 	all, err := ownRecipes(ctx, l.path("bin"))
 	if err != nil {
 		return err
 	}
+	loaded := readDigests(record)
+	missing := slices.DeleteFunc(all, func(r recipe) bool { return loaded[r.names[0]] == r.digest() })
+	if len(missing) == 0 {
+		return nil
+	}
 	file := l.path("images.tar")
-	if err := writeImages(file, all); err != nil {
+	if err := writeImages(file, missing); err != nil {
 		return err
 	}
 	err = poll(ctx, 30*time.Second, "containerd", func(ctx context.Context) error {
@@ -209,7 +214,10 @@ func (l *local) loadOwnImages(ctx context.Context) error {
 	if err := l.loadImage(ctx, file); err != nil {
 		return err
 	}
-	return os.WriteFile(done, nil, 0o644)
+	for _, r := range missing {
+		loaded[r.names[0]] = r.digest()
+	}
+	return writeDigests(record, loaded)
 }
 
 func (l *local) awaitAPI(ctx context.Context) error {

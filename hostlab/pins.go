@@ -57,7 +57,7 @@ const cniPlugins = "/usr/lib/cni"
 // Images that every local host has. They stand for what a public registry would
 // give, which may be out of reach.
 const (
-	// TestImage holds cmd/testserver as entry point, and busybox.
+	// TestImage holds cmd/testserver as entry point, cmd/testoperator, etcd and busybox.
 	TestImage = "localhost/sublet/test:1"
 	// BusyboxImage is a shell with the usual tools. "busybox" is the same image.
 	BusyboxImage = "localhost/sublet/busybox:1"

@@ -143,8 +143,8 @@ func TestKnownReason(t *testing.T) {
 	}
 }
 
-// TestBounded checks that the specs of the bounded form exist, run at the same time, and
-// are of every SIG but architecture: its one spec wants two nodes.
+// TestBounded checks that the specs of the bounded form exist and run at the same time.
+// They are of every SIG but architecture, whose one spec wants two nodes.
 func TestBounded(t *testing.T) {
 	t.Parallel()
 	source, err := output(exec.CommandContext(t.Context(), "go", "list", "-m", "-f", "{{.Dir}}", "k8s.io/kubernetes"))

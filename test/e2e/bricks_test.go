@@ -32,6 +32,7 @@ func TestNothingBricks(t *testing.T) {
 		{"LostKubeconfig", testLostKubeconfig},
 		{"LostCertificates", testLostCertificates},
 		{"OperatorPort", testOperatorPort},
+		{"TenantOperator", testTenantOperator},
 	} {
 		t.Run(step.name, func(t *testing.T) { step.run(t, tn.in(t)) })
 	}
