@@ -3,6 +3,7 @@ package integration
 import (
 	"context"
 	"fmt"
+	"slices"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
@@ -21,7 +22,8 @@ func TestAccountsOnTheHost(t *testing.T) {
 	ctx := t.Context()
 	r.startSome(t, r.allKinds(func(o *kinds.Options) {
 		o.Sync.Kinds["sync.toHost.serviceAccounts"] = v1alpha1.KindSettings{Enabled: true}
-	}), "pods", "tokens", "serviceaccounts", "pseudonodes", "configmaps")
+		o.Sync.Kinds["sync.fromHost.nodes"] = v1alpha1.KindSettings{}
+	}), "pods", "tokens", "serviceaccounts", "pseudonodes", "configmaps", "events")
 	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: r.namespace, Name: "builder"}}
 	if err := r.virtual.client.Create(ctx, account); err != nil {
 		t.Fatal(err)
@@ -42,10 +44,20 @@ func TestAccountsOnTheHost(t *testing.T) {
 			return nil
 		})
 	}
+	r.bindHostPod(t, "builder-0")
+	await.Until(t, "pseudo node of the pod", func(ctx context.Context) error {
+		return r.virtual.client.Get(ctx, client.ObjectKey{Name: r.namespace}, &corev1.Node{})
+	})
 	var events corev1.EventList
-	if err := r.virtual.client.List(ctx, &events, client.InNamespace(r.namespace)); err != nil {
-		t.Fatal(err)
-	}
+	await.Until(t, "Event of the host about the pod", func(ctx context.Context) error {
+		if err := r.virtual.client.List(ctx, &events, client.InNamespace(r.namespace)); err != nil {
+			return err
+		}
+		if !slices.ContainsFunc(events.Items, func(e corev1.Event) bool { return e.Reason == "Scheduled" && e.InvolvedObject.Name == "builder-0" }) {
+			return fmt.Errorf("it is not among %d", len(events.Items))
+		}
+		return nil
+	})
 	for i := range events.Items {
 		if events.Items[i].Reason == "HostRefused" {
 			t.Errorf("the host has refused a pod: %s", events.Items[i].Message)

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	nodev1 "k8s.io/api/node/v1"
 	schedulingv1 "k8s.io/api/scheduling/v1"
 	storagev1 "k8s.io/api/storage/v1"
@@ -36,24 +37,31 @@ func TestClassesOfTheHost(t *testing.T) {
 		},
 		&schedulingv1.PriorityClass{ObjectMeta: named("-urgent"), Value: 1000},
 		&storagev1.CSIDriver{ObjectMeta: named(".example.com")},
+		&networkingv1.IngressClass{ObjectMeta: named("-public"), Spec: networkingv1.IngressClassSpec{Controller: "example.com/controller"}},
+		&storagev1.CSINode{ObjectMeta: named("-node"), Spec: storagev1.CSINodeSpec{Drivers: []storagev1.CSINodeDriver{{Name: "csi.example.com", NodeID: "i-1"}}}},
 		&storagev1.CSIStorageCapacity{
 			ObjectMeta: metav1.ObjectMeta{Namespace: r.namespace, Name: "csisc-1"}, StorageClassName: class.Name, Capacity: &room,
 			NodeTopology: &metav1.LabelSelector{MatchLabels: map[string]string{"zone": "a"}},
 		},
 	}
-	for _, original := range originals {
-		if err := r.host.client.Create(ctx, original); err != nil {
+	shown := originals[:len(originals)-1]
+	create := func(side client.Client, object client.Object) {
+		if err := side.Create(ctx, object); err != nil {
 			t.Fatal(err)
 		}
-		t.Cleanup(func() { _ = client.IgnoreNotFound(r.host.client.Delete(context.WithoutCancel(ctx), original)) })
+		t.Cleanup(func() { _ = client.IgnoreNotFound(side.Delete(context.WithoutCancel(ctx), object)) })
 	}
-	names := []string{"storageclasses", "runtimeclasses", "priorityclasses", "csidrivers", "csistoragecapacities"}
+	for _, original := range originals {
+		create(r.host.client, original)
+	}
+	create(r.virtual.client, &corev1.Node{ObjectMeta: named("-node")})
+	names := []string{"storageclasses", "runtimeclasses", "priorityclasses", "csidrivers", "ingressclasses", "csinodes", "csistoragecapacities"}
 	r.startSome(t, r.allKinds(func(o *kinds.Options) {
-		for _, setting := range []string{"runtimeClasses", "priorityClasses", "csiDrivers", "csiStorageCapacities"} {
+		for _, setting := range []string{"runtimeClasses", "priorityClasses", "csiDrivers", "ingressClasses", "csiNodes", "csiStorageCapacities"} {
 			o.Sync.Kinds["sync.fromHost."+setting] = v1alpha1.KindSettings{Enabled: true}
 		}
 	}), names...)
-	for _, original := range originals[:4] {
+	for _, original := range shown {
 		r.isShown(t, original, true)
 	}
 	r.showsRoom(t, class.Name, room)
@@ -72,7 +80,7 @@ func TestClassesOfTheHost(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for _, original := range originals[:4] {
+	for _, original := range shown {
 		r.isShown(t, original, false)
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -22,6 +23,7 @@ import (
 
 	"github.com/sublet-dev/sublet/pkg/syncer"
 	"github.com/sublet-dev/sublet/pkg/syncer/kinds"
+	"github.com/sublet-dev/sublet/pkg/translate"
 )
 
 // switchboard hands Services at admission to the engine of their test, by their
@@ -98,7 +100,8 @@ func (r *release) sameService(t *testing.T, virtual *corev1.Service) {
 
 func TestServicesAreTheHosts(t *testing.T) {
 	r := newRelease(t)
-	r.startKinds(t, "services", "endpointslices")
+	open := func(o *kinds.Options) { o.NetworkPolicy.Enabled = true }
+	r.startSome(t, r.allKinds(open), "services", "endpointslices", "exposedservices")
 	create := func(service *corev1.Service) *corev1.Service {
 		t.Helper()
 		if err := r.virtual.client.Create(t.Context(), service); err != nil {
@@ -113,6 +116,10 @@ func TestServicesAreTheHosts(t *testing.T) {
 	if create(ports).Spec.Ports[0].NodePort == 0 {
 		t.Error("a node port must be known from the first moment on")
 	}
+	opens := translate.Derived(translate.ExposedRole)(r.cluster, r.virtualKey("ports"))
+	eventually(t, "NetworkPolicy of the node port", func(ctx context.Context) error {
+		return r.host.client.Get(ctx, opens, &networkingv1.NetworkPolicy{})
+	})
 	headless := r.service("headless")
 	headless.Spec.ClusterIP = corev1.ClusterIPNone
 	create(headless)

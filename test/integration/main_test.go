@@ -2,12 +2,18 @@ package integration
 
 import (
 	"context"
+	"flag"
+	"fmt"
 	"os"
+	"slices"
 	"sync"
 	"testing"
 
 	"github.com/go-logr/logr"
+	"k8s.io/component-base/metrics/legacyregistry"
 	"sigs.k8s.io/controller-runtime/pkg/log"
+
+	"github.com/sublet-dev/sublet/pkg/syncer/kinds"
 )
 
 // stopping ends the API servers after the last test; running waits for that.
@@ -19,7 +25,53 @@ var (
 func TestMain(m *testing.M) {
 	log.SetLogger(logr.Discard())
 	code := m.Run()
+	// Only a whole run uses every kind.
+	if code == 0 && flag.Lookup("test.run").Value.String() == "" && !testing.Short() {
+		if err := checkKinds(); err != nil {
+			fmt.Fprintf(os.Stderr, "integration: %v\n", err)
+			code = 1
+		}
+	}
 	stop()
 	running.Wait()
 	os.Exit(code)
+}
+
+// checkedElsewhere returns the kinds whose integration test is in package scheduler: the
+// virtual scheduler writes what they sync.
+func checkedElsewhere() []string {
+	return []string{"deviceclasses", "resourceclaims", "resourceslices"}
+}
+
+// checkKinds checks that each kind of the table has put an object right between two API
+// servers, in any of the tests.
+func checkKinds() error {
+	families, err := legacyregistry.DefaultGatherer.Gather()
+	if err != nil {
+		return fmt.Errorf("cannot read the metrics: %w", err)
+	}
+	used := checkedElsewhere()
+	for _, family := range families {
+		if family.GetName() != "sublet_sync_latency_seconds" {
+			continue
+		}
+		for _, metric := range family.GetMetric() {
+			for _, label := range metric.GetLabel() {
+				used = append(used, label.GetValue())
+			}
+		}
+	}
+	var unused []string
+	for _, row := range kinds.Table() {
+		with, without := row.Kinds()
+		for _, kind := range slices.Concat(with, without) {
+			if !slices.Contains(used, kind.Name()) {
+				unused = append(unused, kind.Name())
+			}
+		}
+	}
+	if len(unused) > 0 {
+		return fmt.Errorf("no test syncs an object of the kinds %v", unused)
+	}
+	return nil
 }

@@ -73,6 +73,10 @@ func TestObjectsOfTheHostByName(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.hasData(t, copies, "trust", "2")
+	create(&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: shared, Name: "late"}, Data: map[string][]byte{"k": []byte("s")}})
+	await.Until(t, "a later Secret", func(ctx context.Context) error {
+		return r.virtual.client.Get(ctx, client.ObjectKey{Namespace: copies, Name: "late"}, &corev1.Secret{})
+	})
 	create(configMap("late", "3"))
 	r.hasData(t, copies, "late", "3")
 	unlabelled := configMap("unlabelled", "4")
