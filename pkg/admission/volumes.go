@@ -120,7 +120,8 @@ func checkVolumes(changesPolicy bool) PolicyCheck {
 		if a.GetOperation() == admission.Create {
 			return Judgement{Violations: []policy.Violation{{
 				Field: "metadata.name", Value: nameOf(a),
-				Detail: "volumes are the host's: one that is made here serves no pod. Create a claim, and the host makes its volume",
+				Detail: "volumes are the host's: one that is made here serves no pod. Create a claim, and the host makes its volume. " +
+					"The operator of the host can make one by hand, for claims of a class in policies.volumes.staticClasses",
 			}}}, nil
 		}
 		old, err := toV1[corev1.PersistentVolume](a.GetOldObject(), o)
