@@ -149,7 +149,7 @@ var rules = map[string]rule{
 	"test/etcd":                  {code: []string{"test/ports"}},
 	"test/oidc":                  {},
 	"test/ports":                 {},
-	"test/e2e":                   {tests: []string{"test/consistency", "test/databases", "test/etcd", "test/ports", "api/..."}},
+	"test/e2e":                   {tests: []string{"hostlab", "test/consistency", "test/databases", "test/etcd", "test/ports", "api/..."}},
 	"test/integration":           {tests: []string{"api/...", "pkg/...", "test/await", "k8s.io/apiserver", "k8s.io/kubernetes"}},
 	"test/integration/attacks":   {tests: []string{"api/...", "hostlab/sim/...", "test/await"}},
 	"test/integration/egress":    {tests: []string{"api/...", "pkg/...", "test/await", "test/ports", "k8s.io/apiserver", "k8s.io/kubernetes"}},

@@ -25,7 +25,8 @@ type Options struct {
 // values with the same options are the same host.
 type Host struct {
 	provider provider
-	out      io.Writer
+	dir      string
+	steps    *steps
 }
 
 // Cluster is a running host.
@@ -79,11 +80,11 @@ func New(options Options) (*Host, error) {
 	steps := &steps{out: out}
 	switch options.Provider {
 	case "", "local":
-		return &Host{provider: newLocal(dir, steps), out: out}, nil
+		return &Host{provider: newLocal(dir, steps), dir: dir, steps: steps}, nil
 	case "kind":
-		return &Host{provider: &kind{dir: dir, steps: steps}, out: out}, nil
+		return &Host{provider: &kind{dir: dir, steps: steps}, dir: dir, steps: steps}, nil
 	case "existing":
-		return &Host{provider: &existing{kubeconfig: options.Kubeconfig}, out: out}, nil
+		return &Host{provider: &existing{kubeconfig: options.Kubeconfig}, dir: dir, steps: steps}, nil
 	}
 	return nil, fmt.Errorf("unknown provider %q: use local, kind or existing", options.Provider)
 }
@@ -101,7 +102,7 @@ func (h *Host) Down(ctx context.Context) error { return h.provider.down(ctx) }
 func (h *Host) Status(ctx context.Context) (bool, error) {
 	lines, up := h.provider.status(ctx)
 	for _, line := range lines {
-		if _, err := fmt.Fprintln(h.out, line); err != nil {
+		if _, err := fmt.Fprintln(h.steps.out, line); err != nil {
 			return up, err
 		}
 	}

@@ -26,6 +26,16 @@ func modules() []module {
 	}
 }
 
+// ingressController returns the module of the ingress controller, which a test loads. Later
+// versions need modules that the module proxy does not serve.
+func ingressController() module {
+	return module{
+		name: "traefik", path: "github.com/traefik/traefik/v3", version: "v3.5.3",
+		ldflags:  "-X github.com/traefik/traefik/v3/pkg/version.Version=v3.5.3",
+		packages: []string{"./cmd/traefik"}, binaries: []string{"traefik"},
+	}
+}
+
 // Package is a package of Debian.
 type Package struct {
 	// Name is what apt-get installs.
@@ -54,13 +64,16 @@ func packages() []Package {
 
 const cniPlugins = "/usr/lib/cni"
 
-// Images that every local host has. They stand for what a public registry would
+// Images of the tests. Every local host has the first two. They stand for what a public registry would
 // give, which may be out of reach.
 const (
 	// TestImage holds cmd/testserver as entry point, cmd/testoperator, etcd and busybox.
 	TestImage = "localhost/sublet/test:1"
 	// BusyboxImage is a shell with the usual tools. "busybox" is the same image.
 	BusyboxImage = "localhost/sublet/busybox:1"
+
+	// IngressControllerImage holds Traefik as entry point. [Host.LoadIngressController] loads it.
+	IngressControllerImage = "localhost/sublet/traefik:1"
 
 	pauseImage = "localhost/sublet/pause:1"
 )

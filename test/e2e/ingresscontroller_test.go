@@ -10,113 +10,123 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
-	"errors"
 	"fmt"
 	"io"
 	"math/big"
 	"net"
 	"net/http"
-	"net/http/httptest"
-	"net/http/httputil"
-	"net/url"
-	"strconv"
+	"os"
 	"strings"
 	"testing"
 	"time"
 
-	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/sublet-dev/sublet/hostlab"
 )
 
-// ingressController serves the Ingresses of the host over TLS, from its node. It does the least
-// that a controller does: it asks the host at each request, and takes the first address of a
-// Service. The oldest Ingress with a host name has it.
+const (
+	// controllerNamespace is the namespace of the ingress controller on the host.
+	controllerNamespace = "e2e-ingress-controller"
+	// controllerClass is the ingress class that it serves.
+	controllerClass = "e2e-public"
+	// controllerAddress is what it writes to the status of Ingresses.
+	controllerAddress = "198.51.100.7"
+)
+
+// controllerManifest is Traefik with the permissions of its documentation. It serves Ingresses
+// over TLS alone.
+const controllerManifest = `
+apiVersion: v1
+kind: Namespace
+metadata: {name: @NAME@}
+---
+apiVersion: networking.k8s.io/v1
+kind: IngressClass
+metadata: {name: @CLASS@, labels: {e2e: shown}}
+spec: {controller: traefik.io/ingress-controller}
+---
+apiVersion: v1
+kind: ServiceAccount
+metadata: {name: controller, namespace: @NAME@}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRole
+metadata: {name: @NAME@}
+rules:
+  - {apiGroups: [""], resources: [services, secrets, nodes], verbs: [get, list, watch]}
+  - {apiGroups: [discovery.k8s.io], resources: [endpointslices], verbs: [list, watch]}
+  - {apiGroups: [networking.k8s.io], resources: [ingresses, ingressclasses], verbs: [get, list, watch]}
+  - {apiGroups: [networking.k8s.io], resources: [ingresses/status], verbs: [update]}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRoleBinding
+metadata: {name: @NAME@}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: @NAME@}
+subjects: [{kind: ServiceAccount, name: controller, namespace: @NAME@}]
+---
+apiVersion: v1
+kind: Service
+metadata: {name: controller, namespace: @NAME@}
+spec: {selector: {app: controller}, ports: [{port: 443, targetPort: 8443}]}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: controller, namespace: @NAME@, labels: {app: controller}}
+spec:
+  serviceAccountName: controller
+  terminationGracePeriodSeconds: 0
+  containers:
+    - name: main
+      image: "@IMAGE@"
+      imagePullPolicy: IfNotPresent
+      args:
+        - --global.checknewversion=false
+        - --global.sendanonymoususage=false
+        - --entrypoints.websecure.address=:8443
+        - --entrypoints.websecure.http.tls=true
+        - --providers.kubernetesingress=true
+        - --providers.kubernetesingress.ingressendpoint.ip=@ADDRESS@
+`
+
+// ingressController serves the Ingresses of the host over TLS.
 type ingressController struct {
-	server *httptest.Server
-	roots  *x509.CertPool // of the certificates that clients trust
+	address string         // of its Service
+	roots   *x509.CertPool // of the certificates that clients trust
 }
 
-// startIngressController starts a controller whose clients trust one certificate.
+// startIngressController starts a controller on the host whose clients trust one certificate.
 func startIngressController(t *testing.T, certificate []byte) *ingressController {
 	t.Helper()
-	c := &ingressController{roots: x509.NewCertPool()}
-	c.roots.AppendCertsFromPEM(certificate)
-	c.server = httptest.NewUnstartedServer(c)
-	c.server.TLS = &tls.Config{GetCertificate: c.certificate, MinVersion: tls.VersionTLS12}
-	c.server.StartTLS()
-	t.Cleanup(c.server.Close)
-	return c
-}
-
-// find returns the oldest Ingress of the host that is accepted.
-func (c *ingressController) find(ctx context.Context, accept func(*networkingv1.Ingress) bool) (*networkingv1.Ingress, error) {
-	list, err := hostClient.NetworkingV1().Ingresses(metav1.NamespaceAll).List(ctx, metav1.ListOptions{})
+	host, err := hostlab.New(hostlab.Options{Out: os.Stdout})
 	if err != nil {
-		return nil, err
+		t.Fatal(err)
 	}
-	var found *networkingv1.Ingress
-	for i := range list.Items {
-		if candidate := &list.Items[i]; accept(candidate) && (found == nil || candidate.CreationTimestamp.Before(&found.CreationTimestamp)) {
-			found = candidate
+	if err := host.LoadIngressController(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	manifest := strings.NewReplacer(
+		"@NAME@", controllerNamespace, "@CLASS@", controllerClass, "@IMAGE@", hostlab.IngressControllerImage, "@ADDRESS@", controllerAddress,
+	).Replace(controllerManifest)
+	t.Cleanup(func() {
+		if t.Failed() {
+			out, _ := hostKubectl("-n", controllerNamespace, "logs", "controller").CombinedOutput()
+			t.Logf("ingress controller:\n%s", out)
 		}
-	}
-	if found == nil {
-		return nil, errors.New("no Ingress has this host name")
-	}
-	return found, nil
-}
-
-// certificate returns the certificate of the Ingress with the host name.
-func (c *ingressController) certificate(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
-	var name string
-	found, err := c.find(hello.Context(), func(i *networkingv1.Ingress) bool {
-		for _, entry := range i.Spec.TLS {
-			if len(entry.Hosts) == 1 && entry.Hosts[0] == hello.ServerName {
-				name = entry.SecretName
-				return true
-			}
-		}
-		return false
+		cmd := hostKubectl("delete", "--ignore-not-found", "-f", "-")
+		cmd.Stdin = strings.NewReader(manifest)
+		_ = cmd.Run()
 	})
+	cmd := hostKubectl("apply", "-f", "-")
+	cmd.Stdin = strings.NewReader(manifest)
+	mustRun(t, cmd)
+	service, err := hostClient.CoreV1().Services(controllerNamespace).Get(t.Context(), "controller", metav1.GetOptions{})
 	if err != nil {
-		return nil, err
+		t.Fatal(err)
 	}
-	secret, err := hostClient.CoreV1().Secrets(found.Namespace).Get(hello.Context(), name, metav1.GetOptions{})
-	if err != nil {
-		return nil, err
-	}
-	pair, err := tls.X509KeyPair(secret.Data["tls.crt"], secret.Data["tls.key"])
-	return &pair, err
-}
-
-// ServeHTTP passes a request to a pod behind its host name.
-func (c *ingressController) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	target, err := c.target(r.Context(), r.Host)
-	if err != nil {
-		http.Error(w, err.Error(), http.StatusBadGateway)
-		return
-	}
-	httputil.NewSingleHostReverseProxy(target).ServeHTTP(w, r)
-}
-
-// target returns the address of a pod behind a host name.
-func (c *ingressController) target(ctx context.Context, host string) (*url.URL, error) {
-	found, err := c.find(ctx, func(i *networkingv1.Ingress) bool { return i.Spec.Rules[0].Host == host })
-	if err != nil {
-		return nil, err
-	}
-	service := found.Spec.Rules[0].HTTP.Paths[0].Backend.Service.Name
-	slices, err := hostClient.DiscoveryV1().EndpointSlices(found.Namespace).List(ctx, metav1.ListOptions{LabelSelector: "kubernetes.io/service-name=" + service})
-	if err != nil {
-		return nil, err
-	}
-	for _, slice := range slices.Items {
-		if len(slice.Endpoints) > 0 && len(slice.Ports) > 0 {
-			port := strconv.Itoa(int(*slice.Ports[0].Port))
-			return &url.URL{Scheme: "http", Host: net.JoinHostPort(slice.Endpoints[0].Addresses[0], port)}, nil
-		}
-	}
-	return nil, fmt.Errorf("there is no address of Service %s", service)
+	c := &ingressController{address: net.JoinHostPort(service.Spec.ClusterIP, "443"), roots: x509.NewCertPool()}
+	c.roots.AppendCertsFromPEM(certificate)
+	return c
 }
 
 // answers waits until the controller serves a host name with the trusted certificate, from a
@@ -126,7 +136,7 @@ func (c *ingressController) answers(t *testing.T, host, pod string) {
 	transport := &http.Transport{
 		DisableKeepAlives: true, TLSClientConfig: &tls.Config{RootCAs: c.roots, MinVersion: tls.VersionTLS12},
 		DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
-			return (&net.Dialer{}).DialContext(ctx, network, c.server.Listener.Addr().String())
+			return (&net.Dialer{}).DialContext(ctx, network, c.address)
 		},
 	}
 	client := &http.Client{Transport: transport, Timeout: 10 * time.Second}
