@@ -145,16 +145,24 @@ func accessModes(claim *corev1.PersistentVolumeClaim) []corev1.PersistentVolumeA
 	return claim.Spec.AccessModes
 }
 
+// noProvisioner is the provisioner of a class whose volumes are made by hand.
+const noProvisioner = "kubernetes.io/no-provisioner"
+
 // reclaimPolicy returns the reclaim policy of new volumes of a class, Delete for a class
-// that the tenant does not see.
+// that the tenant does not see. The policy of a class counts for volumes of its provisioner
+// alone. That of one that is made by hand is Retain, unless it has another one.
 func reclaimPolicy(s syncer.Scope, name string) (corev1.PersistentVolumeReclaimPolicy, error) {
 	var class storagev1.StorageClass
 	err := s.Virtual.Get(s.Context, types.NamespacedName{Name: name}, &class, client.UnsafeDisableDeepCopy)
 	switch {
-	case apierrors.IsNotFound(err) || err == nil && class.ReclaimPolicy == nil:
+	case apierrors.IsNotFound(err):
 		return corev1.PersistentVolumeReclaimDelete, nil
 	case err != nil:
 		return "", fmt.Errorf("cannot get storage class %s: %w", name, err)
+	case class.Provisioner == noProvisioner:
+		return corev1.PersistentVolumeReclaimRetain, nil
+	case class.ReclaimPolicy == nil:
+		return corev1.PersistentVolumeReclaimDelete, nil
 	}
 	return *class.ReclaimPolicy, nil
 }
