@@ -36,6 +36,7 @@ type figure struct {
 func figures() map[string]figure {
 	all := storeFigures()
 	maps.Copy(all, replicaFigures())
+	maps.Copy(all, customFigures())
 	maps.Copy(all, defaultFigures())
 	return all
 }

@@ -92,6 +92,8 @@ func groups() []group {
 		{[]string{"neighbour_p50_ratio", "neighbour_p99_ratio"}, (*bench).measureNeighbour},
 		{[]string{"idle_anon", "idle_cpu"}, (*bench).measureIdle},
 		{[]string{"kinds_anon", "kinds_watches"}, (*bench).measureKinds},
+		{[]string{"custom_sync_ratio", "custom_status_p50", "custom_status_p99"}, (*bench).measureCustom},
+		{[]string{"custom_kind_mb", "custom_30_kinds_mb"}, (*bench).measureCustomKinds},
 		{[]string{"memory_5000_secrets"}, (*bench).measureSecrets},
 		{[]string{"nodes_all", "nodes_anon", "nodes_idle_cpu", "node_lag_p99", "node_lag_overlaid_p99"}, (*bench).measureNodes},
 		{[]string{"sched_foreign_pod"}, (*bench).measureForeign},

@@ -64,18 +64,15 @@ func (c *compiler) isDeclared(at place, schema *apiextensionsv1.JSONSchemaProps)
 // which the operator has rules for some fields. A selector with other fields is denied.
 func (c *compiler) declared(at place, schema *apiextensionsv1.JSONSchemaProps) *node {
 	n := c.below(at, schema)
-	if !looksLikeSelector(at.key) {
+	if !looksLikeSelector(at.key) || n == nil {
 		return n
-	}
-	if n == nil {
-		n = &node{}
 	}
 	for key := range schema.Properties {
 		if _, ruled := c.rules[join(at.path, key)]; !ruled && n.fields[key] == nil {
 			n.add(key, deny("it is a part of a selector"))
 		}
 	}
-	return n.orNil()
+	return n
 }
 
 // withRules returns the node of an object that refers to another one, with the operator's

@@ -175,16 +175,6 @@ func TestRefs(t *testing.T) {
 	}
 }
 
-// TestPartOfSelector denies the fields of a selector that the operator's rules leave out.
-func TestPartOfSelector(t *testing.T) {
-	t.Parallel()
-	references := []v1alpha1.Reference{{Path: "spec.namespaceSelector.any", To: v1alpha1.ToNone}, {Path: "spec.selector", To: v1alpha1.ToNone}}
-	problems := compile(t, false, references...).Check(objectOf(t, "spec: {namespaceSelector: {any: true, matchNames: [other]}}"), "web")
-	if len(problems) != 1 || problems[0].Path != "spec.namespaceSelector.matchNames" {
-		t.Errorf("got %+v", problems)
-	}
-}
-
 // TestCompileRefuses looks at rules that mean nothing.
 func TestCompileRefuses(t *testing.T) {
 	t.Parallel()
