@@ -65,6 +65,12 @@ func (h *fakeHost) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			continue
 		}
 		statefulSets.Items = append(statefulSets.Items, workload(c))
+		if c.Name == "split" && strings.HasSuffix(r.URL.Path, "/"+c.Controllers()) {
+			controllers := workload(c)
+			controllers.Name, controllers.Labels["app.kubernetes.io/component"] = c.Controllers(), "controllers"
+			write(w, http.StatusOK, &controllers)
+			return
+		}
 		anchor := corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: c.Anchor(), Namespace: c.Namespace, Annotations: map[string]string{labels.StoreLocation: "etcd.embedded"}}}
 		anchors.Items = append(anchors.Items, anchor)
 		pods.Items = append(pods.Items, tenantPod(c, "a"), tenantPod(c, "b"))

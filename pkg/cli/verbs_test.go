@@ -10,7 +10,8 @@ import (
 // TestVerbs runs commands that read, on a host that answers.
 func TestVerbs(t *testing.T) {
 	t.Parallel()
-	file := kubeconfigOf(t, "east", map[string]*fakeHost{"east": newFakeHost(t, nil, release.Release{Name: "shop", Namespace: "tenant-shop"})})
+	file := kubeconfigOf(t, "east", map[string]*fakeHost{"east": newFakeHost(t, nil,
+		release.Release{Name: "shop", Namespace: "tenant-shop"}, release.Release{Name: "split", Namespace: "tenant-split"})})
 	for _, c := range []struct {
 		reason        string
 		args          []string
@@ -25,6 +26,9 @@ func TestVerbs(t *testing.T) {
 			[]string{"probe of other"},
 		},
 		{"logs", []string{"logs", "shop", "--tail", "1"}, []string{"a line of shop-0\n"}, nil},
+		{"logs of a split control plane", []string{"logs", "split"}, []string{"split-0 a line of split-0\n", "split-controllers-0 a line of split-controllers-0\n"}, nil},
+		{"describe a split control plane", []string{"describe", "split"}, []string{"split-0  ", "split-controllers-0  "}, nil},
+		{"debug collect of a split control plane", []string{"debug", "collect", "split", "--dry-run"}, []string{"logs/split-0.log", "logs/split-controllers-0.log"}, nil},
 		{"names of virtual clusters", []string{"__complete", "connect", ""}, []string{"shop\n"}, nil},
 		{"names of virtual clusters that start with a letter", []string{"__complete", "describe", "x"}, nil, []string{"shop"}},
 		{"names of contexts", []string{"__complete", "list", "--context", ""}, []string{"east\n"}, nil},

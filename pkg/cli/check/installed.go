@@ -20,11 +20,15 @@ func (t *target) checkReplicas(ctx context.Context) result {
 	if t.installed.Replicas == 0 {
 		return fail(name, "Start it with: kubectl -n "+t.Namespace+" scale statefulset "+t.Name+" --replicas=1", "it is scaled to 0 replicas")
 	}
-	for ordinal := range int(t.installed.Replicas) {
-		pod, err := t.client.CoreV1().Pods(t.Namespace).Get(ctx, t.Pod(ordinal), metav1.GetOptions{})
-		fix := fmt.Sprintf("Look at it with: kubectl -n %s describe pod %s", t.Namespace, t.Pod(ordinal))
+	pods, err := t.installed.PodNames(ctx, t.client)
+	if err != nil {
+		return failWith(name, err)
+	}
+	for _, podName := range pods {
+		pod, err := t.client.CoreV1().Pods(t.Namespace).Get(ctx, podName, metav1.GetOptions{})
+		fix := fmt.Sprintf("Look at it with: kubectl -n %s describe pod %s", t.Namespace, podName)
 		if err != nil {
-			return fail(name, fix, "cannot get pod %s: %v", t.Pod(ordinal), err)
+			return fail(name, fix, "cannot get pod %s: %v", podName, err)
 		}
 		if reason := release.PodReason(pod); reason != "" {
 			return fail(name, fix, "pod %s: %s", pod.Name, reason)

@@ -91,8 +91,12 @@ func (o *options) run(ctx context.Context, env *host.Env, name string) error {
 	if err != nil {
 		return fault.Wrap(err, "cannot use context %q", h.Context)
 	}
+	pods, err := found.PodNames(ctx, h.Client)
+	if err != nil {
+		return err
+	}
 	c := &collector{
-		Release: found.Release, host: h, replicas: int(found.Replicas), tail: o.tail, metadata: metadataClient,
+		Release: found.Release, host: h, pods: pods, tail: o.tail, metadata: metadataClient,
 		operator: connection.New(env, h, name, connection.Options{}),
 	}
 	items := c.items()

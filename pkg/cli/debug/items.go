@@ -36,7 +36,7 @@ const (
 type collector struct {
 	apirelease.Release
 	host     *host.Host
-	replicas int
+	pods     []string
 	tail     int64
 	metadata metadata.Interface
 	operator *connection.Target
@@ -101,11 +101,10 @@ func (c *collector) items() []item {
 	return append(items, c.logs()...)
 }
 
-// logs returns the files with the logs of all replicas.
+// logs returns the files with the logs of all pods of the control plane.
 func (c *collector) logs() []item {
 	items := []item{}
-	for ordinal := range c.replicas {
-		pod := c.Pod(ordinal)
+	for _, pod := range c.pods {
 		items = append(
 			items,
 			item{"logs/" + pod + ".log", "log of pod " + pod, fromLogs, c.log(pod, false)},
@@ -144,7 +143,7 @@ func (c *collector) values(context.Context) ([]byte, error) {
 // log returns a function that returns the log of a pod.
 func (c *collector) log(pod string, previous bool) func(context.Context) ([]byte, error) {
 	return func(ctx context.Context) ([]byte, error) {
-		options := &corev1.PodLogOptions{Container: "sublet", TailLines: &c.tail, Previous: previous, Timestamps: true}
+		options := &corev1.PodLogOptions{Container: release.ControlPlaneContainer, TailLines: &c.tail, Previous: previous, Timestamps: true}
 		stream, err := c.host.Client.CoreV1().Pods(c.Namespace).GetLogs(pod, options).Stream(ctx)
 		if err != nil {
 			return nil, err

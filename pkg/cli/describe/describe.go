@@ -59,10 +59,14 @@ func run(ctx context.Context, env *host.Env, name string) error {
 	}
 	out := tabwriter.NewWriter(env.Out, 0, 8, 2, ' ', 0)
 	printSummary(out, h, found)
-	printPods(ctx, out, h, found)
+	pods, err := found.PodNames(ctx, h.Client)
+	if err != nil {
+		return err
+	}
+	printPods(ctx, out, h, pods)
 	printQuota(ctx, out, h)
 	printParts(ctx, out, connection.New(env, h, name, connection.Options{}))
-	printEvents(ctx, out, h, found)
+	printEvents(ctx, out, h, found, pods)
 	if err := out.Flush(); err != nil {
 		return fmt.Errorf("cannot print: %w", err)
 	}
@@ -83,10 +87,9 @@ func printSummary(out io.Writer, h *host.Host, c *release.Cluster) {
 }
 
 // printPods prints why pods of the control plane are not ready, and their restarts.
-func printPods(ctx context.Context, out io.Writer, h *host.Host, c *release.Cluster) {
+func printPods(ctx context.Context, out io.Writer, h *host.Host, names []string) {
 	fmt.Fprintln(out, "Control plane:")
-	for ordinal := range int(c.Replicas) {
-		name := c.Pod(ordinal)
+	for _, name := range names {
 		pod, err := h.Client.CoreV1().Pods(h.Namespace).Get(ctx, name, metav1.GetOptions{})
 		if err != nil {
 			fmt.Fprintf(out, "  %s\tcannot get it: %v\n", name, err)
@@ -147,7 +150,7 @@ func printParts(ctx context.Context, out io.Writer, target *connection.Target) {
 }
 
 // printEvents prints the last warnings about objects of the release.
-func printEvents(ctx context.Context, out io.Writer, h *host.Host, c *release.Cluster) {
+func printEvents(ctx context.Context, out io.Writer, h *host.Host, c *release.Cluster, pods []string) {
 	events, err := h.Client.CoreV1().Events(h.Namespace).List(ctx, metav1.ListOptions{FieldSelector: "type=Warning"})
 	if err != nil {
 		return
@@ -155,7 +158,7 @@ func printEvents(ctx context.Context, out io.Writer, h *host.Host, c *release.Cl
 	own := slices.DeleteFunc(events.Items, func(event corev1.Event) bool {
 		name := event.InvolvedObject.Name
 		_, isPod := c.Ordinal(name)
-		return !isPod && name != c.Name && name != c.Anchor()
+		return !isPod && !slices.Contains(pods, name) && name != c.Name && name != c.Anchor()
 	})
 	slices.SortFunc(own, func(a, b corev1.Event) int { return a.LastTimestamp.Compare(b.LastTimestamp.Time) })
 	if len(own) == 0 {

@@ -36,7 +36,7 @@ func Command(env *host.Env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "logs NAME",
 		Short: "Print the log of the control plane",
-		Long:  `Print the log of the control plane. With several replicas, each line starts with the name of its pod.`,
+		Long:  `Print the log of the control plane. With several pods, each line starts with the name of its pod.`,
 		Example: `  sublet logs shop --follow --tail 20
   sublet logs shop --previous`,
 		Args: cobra.ExactArgs(1),
@@ -49,7 +49,7 @@ func Command(env *host.Env) *cobra.Command {
 	flags.BoolVarP(&o.previous, "previous", "p", false, "Print the log of the container before its last restart")
 	flags.Int64Var(&o.tail, "tail", -1, "Number of last lines of each pod (-1: all)")
 	flags.DurationVar(&o.since, "since", 0, "Print lines that are newer than this, as in 5m (0: all)")
-	flags.IntVar(&o.replica, "replica", -1, "Ordinal of one replica (-1: all)")
+	flags.IntVar(&o.replica, "replica", -1, "Ordinal of one replica that serves the API (-1: all pods)")
 	return cmd
 }
 
@@ -59,17 +59,16 @@ func (o *options) run(ctx context.Context, env *host.Env, name string) error {
 	if err != nil {
 		return err
 	}
-	ordinals := []int{o.replica}
-	if o.replica < 0 {
-		ordinals = ordinals[:0]
-		for ordinal := range int(cluster.Replicas) {
-			ordinals = append(ordinals, ordinal)
-		}
-	}
 	if o.replica >= int(cluster.Replicas) {
 		return fault.New(fault.Usage, fmt.Sprintf("Use a number below %d.", cluster.Replicas), "virtual cluster %s has no replica %d", name, o.replica)
 	}
-	query := &corev1.PodLogOptions{Follow: o.follow, Previous: o.previous}
+	pods := []string{cluster.Pod(o.replica)}
+	if o.replica < 0 {
+		if pods, err = cluster.PodNames(ctx, h.Client); err != nil {
+			return err
+		}
+	}
+	query := &corev1.PodLogOptions{Container: release.ControlPlaneContainer, Follow: o.follow, Previous: o.previous}
 	if o.tail >= 0 {
 		query.TailLines = &o.tail
 	}
@@ -79,9 +78,9 @@ func (o *options) run(ctx context.Context, env *host.Env, name string) error {
 	}
 	var mu sync.Mutex
 	group, ctx := errgroup.WithContext(ctx)
-	for _, ordinal := range ordinals {
-		pod, prefix := cluster.Pod(ordinal), ""
-		if len(ordinals) > 1 {
+	for _, pod := range pods {
+		prefix := ""
+		if len(pods) > 1 {
 			prefix = pod + " "
 		}
 		group.Go(func() error {
