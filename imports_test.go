@@ -114,7 +114,7 @@ var rules = map[string]rule{
 	"pkg/app/lifecycle":       {},
 	"pkg/app/limits":          {code: []string{"pkg/syncer"}},
 	"pkg/app/patches":         {code: []string{"pkg/patch", "pkg/syncer/...", "api/..."}, tests: []string{"pkg/translate"}},
-	"pkg/app/manifests":       {code: []string{"api/syncz"}},
+	"pkg/app/manifests":       {code: []string{"api/..."}},
 	"pkg/app/podgc":           {code: []string{"pkg/translate"}},
 	"pkg/app/storesocket":     {code: []string{"pkg/storage"}, tests: []string{"pkg/snapshot", "test/databases"}},
 	"pkg/app/nameserver":      {code: []string{"pkg/dns", "api/..."}, tests: []string{"pkg/controlplane/pki"}},

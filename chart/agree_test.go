@@ -120,6 +120,7 @@ func TestEveryValueIsRead(t *testing.T) {
 		"controlPlane.advanced.workloadServiceAccount.imagePullSecrets": "[{name: pull}]",
 		"controlPlane.statefulSet.image.pullPolicy":                     "Always",
 		"controlPlane.statefulSet.env":                                  "[{name: A, value: b}]",
+		"controlPlane.statefulSet.sidecarContainers":                    "[{name: a, image: b}]",
 		"controlPlane.statefulSet.persistence.addVolumes":               "[{name: a, emptyDir: {}}]",
 		"controlPlane.statefulSet.persistence.addVolumeMounts":          "[{name: a, mountPath: /a}]",
 		"controlPlane.serviceMonitor.enabled":                           "true",
@@ -162,7 +163,7 @@ func TestEveryValueIsRead(t *testing.T) {
 		"controlPlane.advanced.virtualScheduler.",
 		"controlPlane.advanced.hostClient.", "controlPlane.advanced.operator.", "policies.podSecurityStandard", "policies.pods.", "policies.images.",
 		"policies.controlPlane.", "policies.objects.", "policies.streams.", "policies.writes.", "policies.devices.", "policies.readOnly", "policies.services.", "policies.ingresses.", "policies.endpoints.", "policies.volumes.",
-		"controlPlane.advanced.encryption.", "controlPlane.advanced.authentication.", "controlPlane.advanced.audit.", "controlPlane.advanced.serviceAccountTokens.",
+		"controlPlane.advanced.encryption.", "controlPlane.advanced.authentication.", "controlPlane.advanced.audit.", "controlPlane.advanced.featureGates", "controlPlane.advanced.serviceAccountTokens.",
 		"controlPlane.advanced.serviceAccountIssuer", "integrations.metricsServer.pods", "integrations.metricsServer.nodes",
 		"experimental.deploy.", "integrations.argoCD.namespace", "integrations.argoCD.clusterRole", "integrations.argoCD.labels",
 		"integrations.kubeletMetrics.insecureSkipTLSVerify"}

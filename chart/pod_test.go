@@ -78,6 +78,27 @@ controlPlane:
 	}
 }
 
+// TestSidecars adds containers behind that of the chart. One without a security context has that of the settings.
+func TestSidecars(t *testing.T) {
+	t.Parallel()
+	containers := object[*appsv1.StatefulSet](t, mustRender(t, loadChart(t), `
+controlPlane:
+  statefulSet:
+    sidecarContainers:
+    - {name: proxy, image: "example.com/proxy:1", args: [run], volumeMounts: [{name: tmp, mountPath: /tmp}]}
+    - {name: agent, image: "example.com/agent:1", securityContext: {runAsNonRoot: true}}
+`), "shop").Spec.Template.Spec.Containers
+	if len(containers) != 3 || containers[0].Name != "sublet" || containers[1].Name != "proxy" || containers[2].Name != "agent" {
+		t.Fatalf("containers %v", containers)
+	}
+	if diff := cmp.Diff(containers[0].SecurityContext, containers[1].SecurityContext); diff != "" || len(containers[1].Args) != 1 {
+		t.Errorf("proxy is %+v; security context (-sublet +proxy):\n%s", containers[1], diff)
+	}
+	if own := containers[2].SecurityContext; own == nil || own.Capabilities != nil || !*own.RunAsNonRoot {
+		t.Errorf("the security context of agent is %v", own)
+	}
+}
+
 // TestServiceMonitor compares what a Prometheus Operator needs with what the chart and the server have.
 func TestServiceMonitor(t *testing.T) {
 	t.Parallel()

@@ -27,3 +27,10 @@ sublet.{{ .Release.Namespace }}.{{ .Release.Name }}
 {{- $_ := set $seen $key true -}}
 {{- end -}}
 {{- end -}}
+
+{{- /* Text if an initial chart has no bundle, or a repository. */ -}}
+{{- define "sublet.chartOfRepository" -}}
+{{- range .Values.experimental.deploy.vcluster.helm -}}
+{{- if or (not .bundle) (.chart | default dict).repo }}yes{{ end -}}
+{{- end -}}
+{{- end -}}

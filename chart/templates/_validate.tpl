@@ -352,6 +352,7 @@
     "experimental.deploy"
     "experimental.deploy.vcluster"
     "experimental.deploy.vcluster.manifests"
+    "experimental.deploy.vcluster.manifestsTemplate"
     "logging"
     "logging.verbosity"
     "logging.encoding"
@@ -623,6 +624,9 @@
 {{- end -}}
 {{- if and $v.integrations.metricsServer.enabled (not $v.integrations.metricsServer.pods) (not $v.integrations.metricsServer.nodes) -}}
 {{- $problems = append $problems (printf "integrations.metricsServer.enabled: Invalid value: %s: integrations.metricsServer.pods and integrations.metricsServer.nodes are false, so there is nothing to serve; set one of them to true, or this to false" (get $v.integrations.metricsServer "enabled" | toJson)) -}}
+{{- end -}}
+{{- if include "sublet.chartOfRepository" $ -}}
+{{- $problems = append $problems (printf "experimental.deploy.vcluster.helm: Invalid value: %s: each chart needs a bundle and no chart.repo, because the control plane downloads none; fetch it with helm pull, and set bundle to the base64 of the archive" (get $v.experimental.deploy.vcluster "helm" | toJson)) -}}
 {{- end -}}
 {{- join "\n" $problems -}}
 {{- end -}}

@@ -14,6 +14,7 @@ func accessConditions() map[string]string {
 		"audit-to-nowhere":          "and " + audit + ".enabled (not " + audit + ".log.enabled) (not " + audit + ".webhook.secret)",
 		"audit-without-rules":       "and " + audit + ".enabled (not " + audit + ".policy.rules)",
 		"handlers-of-shown-classes": "and $v.policies.pods.runtimeHandlers $v.sync.fromHost.runtimeClasses.enabled",
+		"chart-of-repository":       `include "sublet.chartOfRepository" $`,
 		"exported-twice":            `include "sublet.exportedTwice" $`,
 	}
 }

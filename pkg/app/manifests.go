@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	"k8s.io/apimachinery/pkg/util/json"
 	"k8s.io/client-go/discovery"
 	"k8s.io/client-go/discovery/cached/memory"
 	"k8s.io/client-go/dynamic"
@@ -18,9 +19,13 @@ import (
 // manifestsUser applies the manifests of the settings.
 const manifestsUser = "system:sublet:manifests"
 
-// manifestParts returns what applies the manifests of the settings for one term of the leader.
+// deploySetting is the path of the settings that have initial objects.
+const deploySetting = "experimental.deploy.vcluster."
+
+// manifestParts returns what applies the manifests and charts of the settings for one term of the leader.
 func (a *app) manifestParts() []lifecycle.Part {
-	if a.values.Experimental.Deploy.VCluster.Manifests == "" {
+	deploy := a.values.Experimental.Deploy.VCluster
+	if deploy.Manifests == "" && deploy.ManifestsTemplate == "" && len(deploy.Helm) == 0 {
 		return nil
 	}
 	return []lifecycle.Part{{Name: "manifests", Run: a.runManifests, Leader: true}}
@@ -37,10 +42,48 @@ func (a *app) runManifests(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("cannot build a client of the virtual cluster: %w", err)
 	}
+	sources, err := a.manifestSources(manifests.Discover(kinds))
+	if err != nil {
+		return err
+	}
 	applier := &manifests.Applier{
 		Client: client, Mapper: restmapper.NewDeferredDiscoveryRESTMapper(memory.NewMemCacheClient(kinds)),
-		Text: a.values.Experimental.Deploy.VCluster.Manifests, Clock: clock.RealClock{},
+		Sources: sources, Clock: clock.RealClock{},
 	}
 	defer a.health.add(applier.Checks)()
 	return applier.Run(ctx)
+}
+
+// manifestSources returns the settings that have initial objects, in the order to apply them.
+func (a *app) manifestSources(cluster manifests.Cluster) ([]manifests.Source, error) {
+	deploy := a.values.Experimental.Deploy.VCluster
+	var sources []manifests.Source
+	if deploy.Manifests != "" {
+		sources = append(sources, manifests.Text(deploySetting+"manifests", deploy.Manifests))
+	}
+	if deploy.ManifestsTemplate != "" {
+		values, err := a.templateValues()
+		if err != nil {
+			return nil, err
+		}
+		release := manifests.Release{Name: a.names.Name, Namespace: a.names.Namespace}
+		sources = append(sources, manifests.Template(deploySetting+"manifestsTemplate", deploy.ManifestsTemplate, release, values, cluster))
+	}
+	for i, chart := range deploy.Helm {
+		sources = append(sources, manifests.Chart(fmt.Sprintf("%shelm[%d]", deploySetting, i), chart, cluster))
+	}
+	return sources, nil
+}
+
+// templateValues returns the settings as templates read them.
+func (a *app) templateValues() (map[string]any, error) {
+	data, err := json.Marshal(a.values)
+	if err != nil {
+		return nil, fmt.Errorf("cannot encode the settings: %w", err)
+	}
+	var values map[string]any
+	if err := json.Unmarshal(data, &values); err != nil {
+		return nil, fmt.Errorf("cannot decode the settings: %w", err)
+	}
+	return values, nil
 }

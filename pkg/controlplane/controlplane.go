@@ -153,6 +153,8 @@ type Config struct {
 
 	// Audit is where requests from outside of the process are recorded. Default: nowhere.
 	Audit audit.Options
+	// FeatureGates are set for the process: gate -> on. Default: those of Kubernetes.
+	FeatureGates map[string]bool
 
 	// Admission are further admission steps. They mutate after all of
 	// upstream's steps and webhooks have, and validate after all of those too.
@@ -319,7 +321,7 @@ func (c *ControlPlane) Checks() []syncz.Check {
 func (c *ControlPlane) Run(ctx context.Context) error {
 	defer c.closeListener()
 	defer c.loopback.Close()
-	if err := setFeatureGates(); err != nil {
+	if err := setFeatureGates(c.config.FeatureGates); err != nil {
 		return err
 	}
 	defer c.config.Storage.Stop()

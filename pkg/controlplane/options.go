@@ -3,6 +3,7 @@ package controlplane
 import (
 	"context"
 	"fmt"
+	"maps"
 
 	"k8s.io/apiserver/pkg/admission"
 	"k8s.io/apiserver/pkg/features"
@@ -93,19 +94,23 @@ func disabledFeatures() []featuregate.Feature {
 	}
 }
 
-// setFeatureGates turns disabledFeatures off. The gates are the process's, so every
-// control plane in it sets the same.
-func setFeatureGates() error {
-	off := map[string]bool{}
-	for _, gate := range disabledFeatures() {
-		if utilfeature.DefaultFeatureGate.Enabled(gate) {
-			off[string(gate)] = false
-		}
+// setFeatureGates sets the given gates, and turns disabledFeatures off. The gates are the process's, so control planes
+// in one process must have the same.
+func setFeatureGates(given map[string]bool) error {
+	changed := maps.Clone(given)
+	if changed == nil {
+		changed = map[string]bool{}
 	}
-	if len(off) == 0 {
+	for _, gate := range disabledFeatures() {
+		changed[string(gate)] = false
+	}
+	maps.DeleteFunc(changed, func(gate string, on bool) bool {
+		return utilfeature.DefaultFeatureGate.Enabled(featuregate.Feature(gate)) == on
+	})
+	if len(changed) == 0 {
 		return nil
 	}
-	if err := utilfeature.DefaultMutableFeatureGate.SetFromMap(off); err != nil {
+	if err := utilfeature.DefaultMutableFeatureGate.SetFromMap(changed); err != nil {
 		return fmt.Errorf("cannot set the feature gates of the API server: %w", err)
 	}
 	return nil

@@ -29,7 +29,7 @@ func Combinations() []Combination {
 		controlPlaneCombinations(), resourceCombinations(), policyCombinations(),
 		mappingCombinations(), snapshotCombinations(), deviceCombinations(), volumeCombinations(), replicaCombinations(), dnsCombinations(), customResourceCombinations(), encryptionCombinations(),
 		addressCombinations(), auditCombinations(), exportCombinations(), backupCombinations(),
-		integrationCombinations())
+		integrationCombinations(), deployCombinations())
 }
 
 // nodesSetting is the path of the settings of nodes.

@@ -61,6 +61,9 @@ type StatefulSet struct {
 	// POD_NAME, POD_UID, POD_IP and MEMORY_LIMIT.
 	// Default: []
 	Env []corev1.EnvVar `json:"env"`
+	// Further containers of the pod, as in a pod. One without securityContext has security.containerSecurityContext.
+	// Default: []
+	SidecarContainers []corev1.Container `json:"sidecarContainers"`
 }
 
 // Image names a container image, as REGISTRY/REPOSITORY:TAG.
@@ -228,6 +231,12 @@ type ControlPlaneAdvanced struct {
 	Authentication Authentication `json:"authentication"`
 	// Audit log of the virtual API server.
 	Audit Audit `json:"audit"`
+	// Feature gates of the virtual API server and its controllers, as a map of gate to true or false. The gates are
+	// DeploymentReplicaSetTerminatingReplicas, HPAScaleToZero, MaxUnavailableStatefulSet,
+	// MutablePodResourcesForSuspendedJobs, StatefulSetRecreateStrategy and StrictIPCIDRValidation. Those of nodes are
+	// the host's.
+	// Default: {}
+	FeatureGates map[string]bool `json:"featureGates" keys:"feature-gate"`
 	// API and controllers in workloads of their own.
 	Split Split `json:"split"`
 	// Encryption of what the store keeps.

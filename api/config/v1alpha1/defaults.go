@@ -41,7 +41,8 @@ func Default(kinds ...Kind) *Config {
 			},
 		}},
 		Integrations: defaultIntegrations(), ExportKubeConfig: ExportKubeConfig{AdditionalSecrets: []AdditionalSecret{}},
-		Logging: Logging{Encoding: "console"},
+		Logging:      Logging{Encoding: "console"},
+		Experimental: Experimental{Deploy{DeployVirtual{Helm: []DeployChart{}}}},
 	}
 	config.Sync.setKinds(kinds)
 	return config
@@ -66,7 +67,7 @@ func defaultControlPlane() ControlPlane {
 			Split:            Split{Replicas: 1},
 			Encryption:       defaultEncryption(),
 			Authentication:   Authentication{JWT: []JWTAuthenticator{}},
-			Audit:            defaultAudit(),
+			Audit:            defaultAudit(), FeatureGates: map[string]bool{},
 
 			ServiceAccountTokens: defaultServiceAccountTokens(),
 			ServiceAccount:       ServiceAccount{Labels: map[string]string{}, Annotations: map[string]string{}},
@@ -103,7 +104,7 @@ func defaultStatefulSet() StatefulSet {
 			AccessModes:     []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOnce},
 			RetentionPolicy: "Delete",
 		}, AddVolumes: []AddVolume{}, AddVolumeMounts: []corev1.VolumeMount{}},
-		Security: defaultSecurity(), Env: []corev1.EnvVar{},
+		Security: defaultSecurity(), Env: []corev1.EnvVar{}, SidecarContainers: []corev1.Container{},
 		Scheduling: Scheduling{
 			NodeSelector: map[string]string{},
 			Tolerations:  []corev1.Toleration{},

@@ -27,6 +27,8 @@ func TestFormats(t *testing.T) {
 		"etcd-endpoints": {"https://a:2379 http://a.b:2379,http://c:1 https://[::1]:2379", "https://a a:2379 https://a:1, https://a:1,http://b:1 https://u:p@a:1 HTTPS://a:1",
 			"https://a:70000"},
 		"key-prefix":       {"/shop/ /a/b/ /sublet.dev/1-2/", "shop shop/ /shop / // /a//b/", ""},
+		"base64":           {"aGVsbG8= aGVs", "a-b a_b charts/web-1.tgz", ""},
+		"feature-gate":     {"HPAScaleToZero StatefulSetRecreateStrategy", "AllAlpha HPAScaleToZero2 hpascaletozero", ""},
 		"file-name":        {"ca.crt /certs/ca.crt a-b_c/d", "a:b a*", ""},
 		"context-name":     {"shop kubernetes-admin@shop a/b", "a'b a\"b a\\b", ""},
 		"object-name":      {"fast-ssd a.b.c a", "Fast fast_ssd -a a-", strings.Repeat("a", 254)},

@@ -1,4 +1,4 @@
-// Package manifests applies the manifests of the settings to a virtual cluster. It does so at each
+// Package manifests applies the manifests and the Helm charts of the settings to a virtual cluster. It does so at each
 // start of a leader, and a change of the settings starts one. It deletes nothing: what is removed from
 // the settings stays, with whatever the tenant has in it.
 package manifests
@@ -41,8 +41,8 @@ type Applier struct {
 	Client dynamic.Interface
 	// Mapper finds the resource of a kind. It is reset before a retry, as a manifest can define a kind.
 	Mapper meta.ResettableRESTMapper
-	// Text has the manifests as YAML documents.
-	Text string
+	// Sources have the objects.
+	Sources []Source
 	// Clock decides when to try again.
 	Clock clock.Clock
 
@@ -54,26 +54,31 @@ type Applier struct {
 	problems []string
 }
 
+// item is an object that is not applied yet.
+type item struct {
+	*unstructured.Unstructured
+
+	// namespace is used if the object is namespaced and has none.
+	namespace string
+}
+
 // Run applies the manifests and retries those that fail. It returns when ctx ends. Nothing waits
 // for it.
 func (a *Applier) Run(ctx context.Context) error {
-	objects, err := parse(a.Text)
-	if err != nil {
-		klog.InfoS("Cannot read experimental.deploy.vcluster.manifests", "err", err)
-		a.record(0, []error{err})
-		<-ctx.Done()
-		return nil
-	}
-	total := len(objects)
+	unread, applied := a.Sources, 0
+	var items []item
 	for pause := firstRetry; ; pause = min(2*pause, lastRetry) {
-		var failures []error
-		objects, failures = a.applyAll(ctx, objects)
+		found, left, failures := readAll(unread)
+		unread, items = left, append(items, found...)
+		failed, reasons := a.applyAll(ctx, items)
 		if ctx.Err() != nil {
 			return nil //nolint:nilerr // The end of the context is how it ends.
 		}
-		a.record(total-len(objects), failures)
+		applied += len(items) - len(failed)
+		items, failures = failed, append(failures, reasons...)
+		a.record(applied, failures)
 		var retry <-chan time.Time // never, once all are applied
-		if len(objects) > 0 {
+		if len(failures) > 0 {
 			klog.InfoS("Manifests not applied", "err", errors.Join(failures...), "retryAfter", pause)
 			retry = a.Clock.After(pause)
 		}
@@ -86,9 +91,24 @@ func (a *Applier) Run(ctx context.Context) error {
 	}
 }
 
+// readAll reads sources. It returns those that it could not read, and why.
+func readAll(sources []Source) (items []item, left []Source, failures []error) {
+	for _, source := range sources {
+		objects, err := source.Read()
+		if err != nil {
+			left, failures = append(left, source), append(failures, fmt.Errorf("%s: %w", source.Setting, err))
+			continue
+		}
+		for _, object := range objects {
+			items = append(items, item{Unstructured: object, namespace: source.Namespace})
+		}
+	}
+	return items, left, failures
+}
+
 // applyAll applies objects in their order. It returns those that it could not apply, and why.
-func (a *Applier) applyAll(ctx context.Context, objects []*unstructured.Unstructured) (left []*unstructured.Unstructured, failures []error) {
-	for _, object := range objects {
+func (a *Applier) applyAll(ctx context.Context, items []item) (left []item, failures []error) {
+	for _, object := range items {
 		if err := a.apply(ctx, object); err != nil {
 			left, failures = append(left, object), append(failures, err)
 		}
@@ -97,7 +117,7 @@ func (a *Applier) applyAll(ctx context.Context, objects []*unstructured.Unstruct
 }
 
 // apply applies one object. Fields that others have set under the same names are overwritten.
-func (a *Applier) apply(ctx context.Context, object *unstructured.Unstructured) error {
+func (a *Applier) apply(ctx context.Context, object item) error {
 	kind := object.GroupVersionKind()
 	mapping, err := a.Mapper.RESTMapping(kind.GroupKind(), kind.Version)
 	if err != nil {
@@ -107,12 +127,12 @@ func (a *Applier) apply(ctx context.Context, object *unstructured.Unstructured) 
 	if mapping.Scope.Name() == meta.RESTScopeNameNamespace {
 		namespace := object.GetNamespace()
 		if namespace == "" {
-			namespace = metav1.NamespaceDefault
+			namespace = object.namespace
 		}
 		resource = a.Client.Resource(mapping.Resource).Namespace(namespace)
 	}
 	options := metav1.ApplyOptions{FieldManager: fieldManager, Force: true}
-	if _, err := resource.Apply(ctx, object.GetName(), object, options); err != nil {
+	if _, err := resource.Apply(ctx, object.GetName(), object.Unstructured, options); err != nil {
 		return fmt.Errorf("cannot apply %s %s: %w", kind.Kind, object.GetName(), err)
 	}
 	return nil

@@ -114,7 +114,7 @@ func TestRun(t *testing.T) {
 	w := newWorld()
 	w.fails["two"] = true
 	clock := clocktesting.NewFakeClock(time.Now())
-	a := &Applier{Client: w.client(), Mapper: w, Text: text, Clock: clock}
+	a := &Applier{Client: w.client(), Mapper: w, Sources: []Source{Text("manifests", text)}, Clock: clock}
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- a.Run(ctx) }()
@@ -144,7 +144,7 @@ func TestRun(t *testing.T) {
 func TestRunOfNoYAML(t *testing.T) {
 	t.Parallel()
 	w := newWorld()
-	a := &Applier{Client: w.client(), Mapper: w, Text: text + "---\nkind: Nameless\n", Clock: clocktesting.NewFakeClock(time.Now())}
+	a := &Applier{Client: w.client(), Mapper: w, Sources: []Source{Text("manifests", text+"---\nkind: Nameless\n")}, Clock: clocktesting.NewFakeClock(time.Now())}
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- a.Run(ctx) }()

@@ -15,7 +15,7 @@ const ControlPlaneContainer = "sublet"
 
 // PodNames returns the names of the pods of the control plane. Those of the controllers come last, if they have a
 // workload of their own. It makes one request.
-func (c *Cluster) PodNames(ctx context.Context, client kubernetes.Interface) ([]string, error) {
+func (c Cluster) PodNames(ctx context.Context, client kubernetes.Interface) ([]string, error) {
 	names := []string{}
 	for ordinal := range int(c.Replicas) {
 		names = append(names, c.Pod(ordinal))

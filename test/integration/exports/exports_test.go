@@ -1,14 +1,20 @@
 package exports
 
 import (
+	"archive/tar"
+	"bytes"
+	"compress/gzip"
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"path/filepath"
 	"testing"
 	"time"
 
+	appsv1 "k8s.io/api/apps/v1"
 	authorizationv1 "k8s.io/api/authorization/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -37,8 +43,64 @@ func values() map[string]any {
 		}}},
 		"integrations": map[string]any{"argoCD": map[string]any{"enabled": true, "namespace": other}},
 		"experimental": map[string]any{"deploy": map[string]any{"vcluster": map[string]any{
-			"manifests": "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: initial}\n",
+			"manifests":         "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: initial}\n",
+			"manifestsTemplate": "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: \"{{ .Release.Namespace }}\"}\n",
+			"helm": []any{map[string]any{
+				"bundle": bundle(), "release": map[string]any{"name": "web", "namespace": "web"}, "values": "fast: true",
+			}},
 		}}},
+		"controlPlane": map[string]any{"advanced": map[string]any{"featureGates": map[string]any{"StatefulSetRecreateStrategy": true}}},
+	}
+}
+
+// bundle returns a chart with one ConfigMap, in base64.
+func bundle() string {
+	var archive bytes.Buffer
+	compressed := gzip.NewWriter(&archive)
+	files := tar.NewWriter(compressed)
+	for _, file := range []struct{ name, text string }{
+		{"web/Chart.yaml", "apiVersion: v2\nname: web\nversion: 1.0.0\n"},
+		{"web/templates/settings.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: settings}\ndata: {fast: \"{{ .Values.fast }}\"}\n"},
+	} {
+		header := &tar.Header{Name: file.name, Mode: 0o644, Size: int64(len(file.text))}
+		if err := errors.Join(files.WriteHeader(header), writeText(files, file.text)); err != nil {
+			panic(err)
+		}
+	}
+	if err := errors.Join(files.Close(), compressed.Close()); err != nil {
+		panic(err)
+	}
+	return base64.StdEncoding.EncodeToString(archive.Bytes())
+}
+
+func writeText(w io.Writer, text string) error {
+	_, err := io.WriteString(w, text)
+	return err
+}
+
+// checkDeployed waits for the objects of the manifests, the template and the chart, and checks that the feature gate
+// of the settings is on.
+func checkDeployed(t *testing.T, client kubernetes.Interface) {
+	t.Helper()
+	eventually(t, "the manifests and charts of the settings", func(ctx context.Context) error {
+		for _, name := range []string{"initial", "tenant-shop"} {
+			if _, err := client.CoreV1().ConfigMaps("default").Get(ctx, name, metav1.GetOptions{}); err != nil {
+				return err
+			}
+		}
+		settings, err := client.CoreV1().ConfigMaps("web").Get(ctx, "settings", metav1.GetOptions{})
+		if err == nil && (settings.Data["fast"] != "true" || settings.Annotations["meta.helm.sh/release-name"] != "web") {
+			t.Fatalf("the ConfigMap of the chart is %v", settings)
+		}
+		return err
+	})
+	labels := map[string]string{"app": "db"}
+	recreate := &appsv1.StatefulSet{ObjectMeta: metav1.ObjectMeta{Name: "db"}, Spec: appsv1.StatefulSetSpec{
+		Replicas: new(int32), Selector: &metav1.LabelSelector{MatchLabels: labels}, UpdateStrategy: appsv1.StatefulSetUpdateStrategy{Type: "Recreate"},
+		Template: corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: labels}, Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "db", Image: "db"}}}},
+	}}
+	if _, err := client.AppsV1().StatefulSets("default").Create(t.Context(), recreate, metav1.CreateOptions{}); err != nil {
+		t.Errorf("with the feature gate StatefulSetRecreateStrategy: %v", err)
 	}
 }
 
@@ -72,10 +134,7 @@ func TestExports(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the manifests of the settings", func(ctx context.Context) error {
-		_, err := kubernetes.NewForConfigOrDie(virtual).CoreV1().ConfigMaps("default").Get(ctx, "initial", metav1.GetOptions{})
-		return err
-	})
+	checkDeployed(t, kubernetes.NewForConfigOrDie(virtual))
 	secrets := host.Client().CoreV1().Secrets(other)
 	accepts := func(name string, read func(*corev1.Secret) (string, error)) {
 		t.Helper()
