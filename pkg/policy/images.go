@@ -55,11 +55,8 @@ func isImageID(image string) bool {
 func isAllowedImage(allowed []string, image string) bool {
 	full := fullImageName(image)
 	return slices.ContainsFunc(allowed, func(pattern string) bool {
-		if prefix, isPrefix := strings.CutSuffix(pattern, "*"); isPrefix {
-			return strings.HasPrefix(full, prefix)
-		}
-		rest, found := strings.CutPrefix(full, pattern)
-		return found && (rest == "" || rest[0] == ':' || rest[0] == '@')
+		_, ok := matchImage(pattern, full)
+		return ok
 	})
 }
 

@@ -42,6 +42,9 @@ type PodInput struct {
 	Node string
 	// AlwaysPull lets the host pull every image with the pod's own credentials.
 	AlwaysPull bool
+	// TranslateImage returns the image that the host pulls for one of the tenant. nil keeps
+	// them all.
+	TranslateImage func(image string) string
 	// HostSchedulers are the schedulers of the host that pods may ask for.
 	HostSchedulers []string
 	// NodeSelector limits pods to the nodes of the host with these labels. Empty means all.
@@ -127,6 +130,7 @@ func newPod(in PodInput, virtual, host *corev1.Pod) error {
 		host.Annotations[labels.ServiceLinks] = serviceLinksCut
 	}
 	setPullPolicy(in, spec)
+	translateImages(in, spec)
 	if in.Node == "" {
 		rewriteAffinity(in, virtual, spec)
 	} else {
@@ -178,6 +182,19 @@ func setPullPolicy(in PodInput, spec *corev1.PodSpec) {
 	for i := range spec.Volumes {
 		if image := spec.Volumes[i].Image; image != nil {
 			image.PullPolicy = corev1.PullAlways
+		}
+	}
+}
+
+// translateImages replaces the images of containers and volumes by those that the host pulls.
+func translateImages(in PodInput, spec *corev1.PodSpec) {
+	if in.TranslateImage == nil {
+		return
+	}
+	eachContainer(spec, func(container *corev1.Container) { container.Image = in.TranslateImage(container.Image) })
+	for i := range spec.Volumes {
+		if image := spec.Volumes[i].Image; image != nil {
+			image.Reference = in.TranslateImage(image.Reference)
 		}
 	}
 }

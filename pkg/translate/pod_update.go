@@ -98,6 +98,9 @@ func applyChanged(in PodInput, virtual, host *corev1.Pod, requested, sent map[st
 		eachPair(lists[0], lists[1], func(virtual, host *corev1.Container) {
 			if changed(imagesGroup, virtual.Name) {
 				host.Image = virtual.Image
+				if in.TranslateImage != nil {
+					host.Image = in.TranslateImage(virtual.Image)
+				}
 			}
 			if changed(resourcesGroup, virtual.Name) {
 				syncResources(&virtual.Resources, &host.Resources)
@@ -185,6 +188,7 @@ func addEphemeralContainers(in PodInput, virtual, host *corev1.Pod) {
 	renameReferences(in.Cluster, virtual.Namespace, &spec)
 	linkServices(in, virtual, &spec)
 	setPullPolicy(in, &spec)
+	translateImages(in, &spec)
 	host.Spec.EphemeralContainers = append(host.Spec.EphemeralContainers, added...)
 }
 

@@ -14,8 +14,8 @@ func Default(kinds ...Kind) *Config {
 		Sync: Sync{
 			ToHost: ToHost{PodDisruptionBudgets: defaultPodDisruptionBudgets(), ServiceAccounts: ServiceAccounts{AccountAnnotations{Allow: []string{}}}, Pods: Pods{
 				NodeSelector: map[string]string{}, EnforceTolerations: []string{},
-				PriorityClasses: map[string]string{},
-				Labels:          defaultPassedLabels(), Annotations: defaultPassedAnnotations(),
+				PriorityClasses: map[string]string{}, TranslateImage: map[string]string{},
+				Labels: defaultPassedLabels(), Annotations: defaultPassedAnnotations(),
 				HybridScheduling: HybridScheduling{HostSchedulers: []string{}},
 			}, CustomResources: map[string]CustomResource{}},
 			FromHost: FromHost{Nodes: Nodes{

@@ -115,6 +115,8 @@ func imageFormats() []Format {
 	return []Format{
 		{Name: "image-pattern", Pattern: `^` + dnsName + portSuffix + `/([a-z0-9][a-z0-9._/@:-]*)?\*?$`,
 			Want: "the full name of an image, or its beginning with * at the end, such as registry.example.com/shop/*"},
+		{Name: "image-prefix", Pattern: `^` + dnsName + portSuffix + `/([a-z0-9][a-z0-9._/@:-]*)?$`,
+			Want: "the full name of an image or its beginning, such as registry.example.com/shop/"},
 		{Name: "image-registry", Pattern: `^` + dnsName + portSuffix + `$`,
 			Want: "the host of a registry without https://, such as ghcr.io or registry.example.com:5000"},
 		{Name: "image-repository", Pattern: `^[a-z0-9]+([._-]+[a-z0-9]+)*(/[a-z0-9]+([._-]+[a-z0-9]+)*)*$`,

@@ -45,6 +45,7 @@ func TestFormats(t *testing.T) {
 		"label-key":        {"app example.com/app a_b.c", "a/b/c /a a/ -a Ex.com/a", strings.Repeat("a", 64)},
 		"port-range":       {"80 8080 1-65535 30000-30100", "0 a 1- -1 1-2-3 080", "70000 9-1 2000-100"},
 		"image-pattern":    {"docker.io/library/nginx ghcr.io/a/* a:5000/* ghcr.io/a/b:1* ghcr.io/a@sha256:0", "nginx * ghcr.io Ghcr.io/a ghcr.io/*/b", ""},
+		"image-prefix":     {"docker.io/library/nginx ghcr.io/a/ a:5000/ ghcr.io/a/b:1", "nginx ghcr.io Ghcr.io/a ghcr.io/* ghcr.io//a", ""},
 		"key-pattern":      {"app example.com/app example.com/* example.com/ap* a-* *", "*/app a/b/c /a -a Ex.com/a a*b", ""},
 		"priority":         {"0 -10 1000 2147483647", "1.5 a 01 --1 +1", "2147483648 -2147483649"},
 		"label-value":      {"a A_b.c-d 1", "-a a- a/b ä", strings.Repeat("a", 64)},

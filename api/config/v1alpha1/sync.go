@@ -84,6 +84,13 @@ type Pods struct {
 	// no priority of the tenant counts on the host, and a pod that has one gets an Event.
 	// Default: {}
 	PriorityClasses map[string]string `json:"priorityClasses" keys:"priority" values:"object-name"`
+	// Images of the tenant's pods by the images that the host pulls instead, by full names, such as
+	// {"docker.io/library/nginx": mirror.example.com/nginx}. That has all tags and digests of the image. Names
+	// that end with * are beginnings, such as {"docker.io/*": mirror.example.com/hub/}. The longest name
+	// counts, and the rest of the name stays. It is for all containers and image volumes. Policies judge the
+	// names that the tenant uses.
+	// Default: {}
+	TranslateImage map[string]string `json:"translateImage" keys:"image-pattern" values:"image-prefix"`
 	// Labels of pods that keep their key on the host. All labels are there too under keys that nothing
 	// else uses.
 	Labels PassedLabels `json:"labels"`

@@ -21,7 +21,7 @@ import (
 // Pods copies the tenant's pods to the host, which schedules and runs them. Package translate
 // defines what the copy looks like.
 func Pods(o Options) syncer.Resource[*corev1.Pod, *corev1.Pod] {
-	p := pods{options: o, leaving: newLeavingPods()}
+	p := pods{options: o, leaving: newLeavingPods(), translateImage: policy.TranslateImage(o.Sync.ToHost.Pods.TranslateImage)}
 	r := syncer.Resource[*corev1.Pod, *corev1.Pod]{
 		Owner:        syncer.Virtual,
 		Names:        translate.Hashed,
@@ -72,6 +72,9 @@ func Pods(o Options) syncer.Resource[*corev1.Pod, *corev1.Pod] {
 type pods struct {
 	options Options
 	leaving *leavingPods
+	// translateImage returns the image that the host pulls for one of the tenant, nil if it is
+	// the same for all.
+	translateImage func(image string) string
 }
 
 // fillHost fills in the host pod.
@@ -89,6 +92,7 @@ func (p pods) fillHost(s syncer.Scope, virtual, host *corev1.Pod) error {
 		NodeSelector:        allowedNodes(p.options.Sync),
 		HostSchedulers:      p.options.hostSchedulers(),
 		AlwaysPull:          p.options.AlwaysPull,
+		TranslateImage:      p.translateImage,
 		VirtualScheduler:    p.options.usesVirtualScheduler(virtual),
 		Node:                progress(s).Node,
 		SeeksRoom:           progress(s).State == translate.PodSeeksRoom,
