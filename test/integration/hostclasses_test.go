@@ -8,6 +8,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	nodev1 "k8s.io/api/node/v1"
+	resourcev1 "k8s.io/api/resource/v1"
 	schedulingv1 "k8s.io/api/scheduling/v1"
 	storagev1 "k8s.io/api/storage/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -39,6 +40,11 @@ func TestClassesOfTheHost(t *testing.T) {
 		&storagev1.CSIDriver{ObjectMeta: named(".example.com")},
 		&networkingv1.IngressClass{ObjectMeta: named("-public"), Spec: networkingv1.IngressClassSpec{Controller: "example.com/controller"}},
 		&storagev1.CSINode{ObjectMeta: named("-node"), Spec: storagev1.CSINodeSpec{Drivers: []storagev1.CSINodeDriver{{Name: "csi.example.com", NodeID: "i-1"}}}},
+		&resourcev1.DeviceClass{ObjectMeta: named("-gpus")},
+		&resourcev1.ResourceSlice{ObjectMeta: named("-fabric"), Spec: resourcev1.ResourceSliceSpec{
+			Driver: "fabric.example.com", AllNodes: new(true), Devices: []resourcev1.Device{{Name: "port-0"}},
+			Pool: resourcev1.ResourcePool{Name: r.namespace, ResourceSliceCount: 1},
+		}},
 		&storagev1.CSIStorageCapacity{
 			ObjectMeta: metav1.ObjectMeta{Namespace: r.namespace, Name: "csisc-1"}, StorageClassName: class.Name, Capacity: &room,
 			NodeTopology: &metav1.LabelSelector{MatchLabels: map[string]string{"zone": "a"}},
@@ -55,16 +61,18 @@ func TestClassesOfTheHost(t *testing.T) {
 		create(r.host.client, original)
 	}
 	create(r.virtual.client, &corev1.Node{ObjectMeta: named("-node")})
-	names := []string{"storageclasses", "runtimeclasses", "priorityclasses", "csidrivers", "ingressclasses", "csinodes", "csistoragecapacities"}
+	names := []string{"storageclasses", "runtimeclasses", "priorityclasses", "csidrivers", "ingressclasses", "csinodes", "csistoragecapacities", "deviceclasses", "resourceslices", "resourceclaims"}
 	r.startSome(t, r.allKinds(func(o *kinds.Options) {
-		for _, setting := range []string{"runtimeClasses", "priorityClasses", "csiDrivers", "ingressClasses", "csiNodes", "csiStorageCapacities"} {
+		for _, setting := range []string{"runtimeClasses", "priorityClasses", "csiDrivers", "ingressClasses", "csiNodes", "csiStorageCapacities", "deviceClasses", "resourceSlices"} {
 			o.Sync.Kinds["sync.fromHost."+setting] = v1alpha1.KindSettings{Enabled: true}
 		}
+		o.Sync.Kinds["sync.toHost.resourceClaims"] = v1alpha1.KindSettings{Enabled: true}
 	}), names...)
 	for _, original := range shown {
 		r.isShown(t, original, true)
 	}
 	r.showsRoom(t, class.Name, room)
+	r.copiesClaim(t, r.namespace+"-gpus")
 
 	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: r.namespace, Name: "sandboxed"}, Spec: corev1.PodSpec{
 		RuntimeClassName: new(r.namespace + "-gvisor"), PriorityClassName: r.namespace + "-urgent",
@@ -83,6 +91,19 @@ func TestClassesOfTheHost(t *testing.T) {
 	for _, original := range shown {
 		r.isShown(t, original, false)
 	}
+}
+
+// copiesClaim creates a claim of a device class and waits until the host has it.
+func (r *release) copiesClaim(t *testing.T, class string) {
+	t.Helper()
+	claim := &resourcev1.ResourceClaim{ObjectMeta: metav1.ObjectMeta{Namespace: r.namespace, Name: "gpu"}}
+	claim.Spec.Devices.Requests = []resourcev1.DeviceRequest{{Name: "one", Exactly: &resourcev1.ExactDeviceRequest{DeviceClassName: class}}}
+	if err := r.virtual.client.Create(t.Context(), claim); err != nil {
+		t.Fatal(err)
+	}
+	await.Until(t, "claim on the host", func(ctx context.Context) error {
+		return r.host.client.Get(ctx, r.hostKey("gpu"), &resourcev1.ResourceClaim{})
+	})
 }
 
 // isShown waits until the virtual cluster has an object of that name, or has none.
