@@ -1,6 +1,8 @@
 package kinds
 
 import (
+	"slices"
+
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 
@@ -12,7 +14,10 @@ import (
 //
 // A new kind is one row here, one file with its [syncer.Resource] and its golden cases.
 // Its name, owner, scope, settings, permissions and documentation are derived from them.
-func Table() []Row {
+func Table() []Row { return slices.Concat(toHost(), fromHost()) }
+
+// toHost returns the kinds of the tenant's objects.
+func toHost() []Row {
 	return []Row{
 		row("sync.toHost.pods", Always, "The tenant's pods, their tokens, certificates and variables of Services. The host runs them and returns their status.", Pods).
 			with(define("tokens", Tokens)).
@@ -54,6 +59,12 @@ func Table() []Row {
 			refers(&corev1.ServiceAccount{}, accountRefs),
 		row(policy.ResourceClaimsSetting, Off, "The tenant's ResourceClaims, also those that are made from templates. The host allocates devices.",
 			ResourceClaims),
+	}
+}
+
+// fromHost returns the kinds of the host's objects.
+func fromHost() []Row {
+	return []Row{
 		row("sync.fromHost.nodes", On, "The host's nodes, all of them or a selection, with what a tenant adds to them.", RealNodes).
 			instead(define("pseudonodes", PseudoNodes)).
 			ownsKeys("selector").
