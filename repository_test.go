@@ -13,6 +13,7 @@ import (
 // TestNoBinaries fails for a file of the repository that is no text or larger than 512 KiB. A built program or an archive
 // stays in every clone for good.
 func TestNoBinaries(t *testing.T) {
+	t.Parallel()
 	listed, err := exec.CommandContext(t.Context(), "git", "ls-files", "-z").Output()
 	if err != nil {
 		t.Skipf("cannot list the files of the repository, which needs git and a clone: %v", err)
@@ -33,6 +34,7 @@ func TestNoBinaries(t *testing.T) {
 
 // TestModuleIsInstallable fails for a line of go.mod with which `go install PACKAGE@VERSION` refuses the module.
 func TestModuleIsInstallable(t *testing.T) {
+	t.Parallel()
 	content, err := os.ReadFile("go.mod")
 	if err != nil {
 		t.Fatal(err)

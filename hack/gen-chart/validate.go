@@ -49,17 +49,12 @@ func conditions() map[string]string {
 		"no-backup-access-mode":  "not " + backup + ".volumeClaim.accessModes",
 		"metrics-of-nothing": "and $v.integrations.metricsServer.enabled (not $v.integrations.metricsServer.pods) " +
 			"(not $v.integrations.metricsServer.nodes)",
-		"snapshots-without-classes":     "and " + toHost + ".volumeSnapshots.enabled (not $v.sync.fromHost.volumeSnapshotClasses.enabled)",
-		"snapshots-without-claims":      "and " + toHost + ".volumeSnapshots.enabled (not " + toHost + ".persistentVolumeClaims.enabled)",
-		"claims-without-device-classes": "and " + toHost + ".resourceClaims.enabled (not $v.sync.fromHost.deviceClasses.enabled)",
-		"claims-without-slices": "and " + toHost + ".resourceClaims.enabled $v.controlPlane.advanced.virtualScheduler.enabled " +
-			"(not $v.sync.fromHost.resourceSlices.enabled)",
-		"volumes-without-claims":    "and " + toHost + ".persistentVolumes.enabled (not " + toHost + ".persistentVolumeClaims.enabled)",
 		"no-access-mode":            "not " + claim + ".accessModes",
 		"replicas-of-embedded-etcd": "and " + replicas + ".enabled (not (has (int " + replicas + ".replicas) (list 1 3 5))) " + usesEmbeddedEtcd(),
 		"lease-under-deadline":      "le (int " + replicas + ".leaseDuration) (int " + replicas + ".renewDeadline)",
 		"deadline-under-retry":      "le (mul 10 (int " + replicas + ".renewDeadline)) (mul 12 (int " + replicas + ".retryPeriod))",
 	}
+	maps.Copy(all, kindConditions())
 	maps.Copy(all, storeConditions())
 	maps.Copy(all, moveConditions())
 	maps.Copy(all, autoscalingConditions())
@@ -77,6 +72,19 @@ func conditions() map[string]string {
 	}
 	all["limit-range-under-control-plane"] = "or " + strings.Join(greater, " ")
 	return all
+}
+
+// kindConditions returns the conditions of kinds that need other kinds.
+func kindConditions() map[string]string {
+	const toHost = "$v.sync.toHost"
+	return map[string]string{
+		"snapshots-without-classes":     "and " + toHost + ".volumeSnapshots.enabled (not $v.sync.fromHost.volumeSnapshotClasses.enabled)",
+		"snapshots-without-claims":      "and " + toHost + ".volumeSnapshots.enabled (not " + toHost + ".persistentVolumeClaims.enabled)",
+		"claims-without-device-classes": "and " + toHost + ".resourceClaims.enabled (not $v.sync.fromHost.deviceClasses.enabled)",
+		"claims-without-slices": "and " + toHost + ".resourceClaims.enabled $v.controlPlane.advanced.virtualScheduler.enabled " +
+			"(not $v.sync.fromHost.resourceSlices.enabled)",
+		"volumes-without-claims": "and " + toHost + ".persistentVolumes.enabled (not " + toHost + ".persistentVolumeClaims.enabled)",
+	}
 }
 
 // networkingConditions returns the conditions of the settings of names and Services.

@@ -92,6 +92,16 @@ func setMark(marks map[string]string, key string, set bool) {
 	delete(marks, key)
 }
 
+// setScheduler names the scheduler of a host pod if it is not the default of the host.
+func setScheduler(in PodInput, virtual *corev1.Pod, spec *corev1.PodSpec) {
+	if slices.Contains(in.HostSchedulers, virtual.Spec.SchedulerName) {
+		spec.SchedulerName = virtual.Spec.SchedulerName
+	}
+	if in.SeeksRoom {
+		spec.SchedulerName = roomScheduler
+	}
+}
+
 // newPod writes the whole spec of a host pod.
 func newPod(in PodInput, virtual, host *corev1.Pod) error {
 	if in.VirtualScheduler && in.Node == "" && !in.SeeksRoom {
@@ -102,12 +112,7 @@ func newPod(in PodInput, virtual, host *corev1.Pod) error {
 	}
 	spec := virtual.Spec.DeepCopy()
 	clearVirtualOnlyFields(spec)
-	if slices.Contains(in.HostSchedulers, virtual.Spec.SchedulerName) {
-		spec.SchedulerName = virtual.Spec.SchedulerName
-	}
-	if in.SeeksRoom {
-		spec.SchedulerName = roomScheduler
-	}
+	setScheduler(in, virtual, spec)
 	spec.ServiceAccountName = in.ServiceAccount
 	spec.AutomountServiceAccountToken = new(false)
 	spec.EnableServiceLinks = new(false)
