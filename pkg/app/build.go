@@ -142,6 +142,9 @@ func (a *app) controllers() []string {
 	if a.values.Sync.IsEnabled(policy.ResourceClaimsSetting) {
 		all = append(all, controlplane.ResourceClaimController)
 	}
+	if a.values.ControlPlane.Advanced.VirtualScheduler.Enabled {
+		all = append(all, controlplane.TaintEvictionController)
+	}
 	return all
 }
 

@@ -37,6 +37,10 @@ const refreshDiscovery = time.Minute
 // is of use if the host allocates devices for them.
 const ResourceClaimController = names.ResourceClaimController
 
+// TaintEvictionController deletes pods that do not tolerate a taint NoExecute of their node. It
+// is of use if the tenant may taint nodes: the host evicts by its own taints.
+const TaintEvictionController = names.TaintEvictionController
+
 // DefaultControllers returns the controllers that make sense in a cluster whose nodes
 // and volumes belong to another one. Nodes, volumes and clouds are the host's work. The
 // host also decides which pods end with a node. There are no kubelet certificates.

@@ -43,7 +43,7 @@ func TestScheduling(t *testing.T) {
 		run  func(*testing.T, *shop)
 	}{
 		{"daemon set", daemonSet}, {"node selector", nodeSelector}, {"affinity", affinity}, {"spread", spread},
-		{"taint", taint}, {"gate", gated}, {"node name", nodeName}, {"packing", packing}, {"claim", claim},
+		{"taint", taint}, {"evicting taint", evictingTaint}, {"gate", gated}, {"node name", nodeName}, {"packing", packing}, {"claim", claim},
 		{"resource of the tenant", tenantResource}, {"preemption", preemption}, {"drain", drain},
 	} {
 		// One after the other: each needs to know what the nodes hold.
