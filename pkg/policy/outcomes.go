@@ -84,6 +84,7 @@ func servedResources() map[schema.GroupResource]string {
 		}
 	}
 	reasons[schema.GroupResource{Group: "certificates.k8s.io", Resource: "clustertrustbundles"}] = "volumes of pods have their certificates"
+	reasons[schema.GroupResource{Group: "resource.k8s.io", Resource: "resourceclaimtemplates"}] = "a controller creates claims from them"
 	reasons[schema.GroupResource{Group: "apps", Resource: "controllerrevisions"}] = "the history of DaemonSets and StatefulSets"
 	return reasons
 }
