@@ -159,6 +159,24 @@ StatefulSet: a restart of one while others leave would cost the store its majori
 {{- include "sublet.config" (dict "Values" $values) -}}
 {{- end -}}
 
+{{- /* Text if one of items has one of names: a dict of items and names. */ -}}
+{{- define "sublet.namesOneOf" -}}
+{{- $names := .names -}}
+{{- range .items -}}
+{{- if has .name $names }}yes{{ end -}}
+{{- end -}}
+{{- end -}}
+
+{{- /* Text if a further container has no image, or no name of its own. */ -}}
+{{- define "sublet.badContainers" -}}
+{{- $seen := list "sublet" "" -}}
+{{- range . -}}
+{{- $name := .name | default "" -}}
+{{- if or (has $name $seen) (not .image) }}yes{{ end -}}
+{{- $seen = append $seen $name -}}
+{{- end -}}
+{{- end -}}
+
 {{- /* Nodes that run no containers: simulated ones, and those of a virtual-kubelet. */ -}}
 {{- /* Not empty if a mapping gives all objects of a namespace one name. */ -}}
 {{- define "sublet.mapsToOne" -}}

@@ -493,6 +493,15 @@
 {{- if not $v.controlPlane.statefulSet.persistence.volumeClaim.accessModes -}}
 {{- $problems = append $problems (printf "controlPlane.statefulSet.persistence.volumeClaim.accessModes: Invalid value: %s: a claim needs at least one mode; set [ReadWriteOnce]" (get $v.controlPlane.statefulSet.persistence.volumeClaim "accessModes" | toJson)) -}}
 {{- end -}}
+{{- if include "sublet.namesOneOf" (dict "items" $v.controlPlane.statefulSet.env "names" (list "MEMORY_LIMIT" "POD_IP" "POD_NAME" "POD_UID")) -}}
+{{- $problems = append $problems (printf "controlPlane.statefulSet.env: Invalid value: %s: the chart sets MEMORY_LIMIT, POD_IP, POD_NAME, POD_UID itself; leave them out" (get $v.controlPlane.statefulSet "env" | toJson)) -}}
+{{- end -}}
+{{- if include "sublet.namesOneOf" (dict "items" $v.controlPlane.statefulSet.persistence.addVolumes "names" (list "audit" "backup" "config" "data" "store" "store-from" "tmp")) -}}
+{{- $problems = append $problems (printf "controlPlane.statefulSet.persistence.addVolumes: Invalid value: %s: the chart has volumes with the names audit, backup, config, data, store, store-from, tmp; choose others" (get $v.controlPlane.statefulSet.persistence "addVolumes" | toJson)) -}}
+{{- end -}}
+{{- if include "sublet.badContainers" $v.controlPlane.statefulSet.sidecarContainers -}}
+{{- $problems = append $problems (printf "controlPlane.statefulSet.sidecarContainers: Invalid value: %s: each container needs an image and a name of its own, and sublet is the control plane's; name each differently" (get $v.controlPlane.statefulSet "sidecarContainers" | toJson)) -}}
+{{- end -}}
 {{- if and (ne (toString (get ($v.controlPlane.statefulSet.resources.requests | default dict) "cpu")) "") (ne (toString (get ($v.controlPlane.statefulSet.resources.limits | default dict) "cpu")) "") (gt (include "sublet.quantity" (get ($v.controlPlane.statefulSet.resources.requests | default dict) "cpu") | float64) (include "sublet.quantity" (get ($v.controlPlane.statefulSet.resources.limits | default dict) "cpu") | float64)) -}}
 {{- $problems = append $problems (printf "controlPlane.statefulSet.resources.requests.cpu: Invalid value: %s: is more than controlPlane.statefulSet.resources.limits.cpu; lower it, or raise the limit" (get $v.controlPlane.statefulSet.resources.requests "cpu" | toJson)) -}}
 {{- end -}}

@@ -1,5 +1,12 @@
 package main
 
+import (
+	"strconv"
+	"strings"
+
+	"github.com/sublet-dev/sublet/api/config/v1alpha1"
+)
+
 // accessConditions returns the conditions of the combinations of ways to the virtual API and to
 // what its store keeps.
 func accessConditions() map[string]string {
@@ -14,7 +21,19 @@ func accessConditions() map[string]string {
 		"audit-to-nowhere":          "and " + audit + ".enabled (not " + audit + ".log.enabled) (not " + audit + ".webhook.secret)",
 		"audit-without-rules":       "and " + audit + ".enabled (not " + audit + ".policy.rules)",
 		"handlers-of-shown-classes": "and $v.policies.pods.runtimeHandlers $v.sync.fromHost.runtimeClasses.enabled",
+		"variable-of-chart":         `include "sublet.namesOneOf" (dict "items" $v.controlPlane.statefulSet.env "names" ` + list(v1alpha1.ChartVariables()) + `)`,
+		"volume-of-chart":           `include "sublet.namesOneOf" (dict "items" $v.controlPlane.statefulSet.persistence.addVolumes "names" ` + list(v1alpha1.ChartVolumes()) + `)`,
+		"container-of-chart":        `include "sublet.badContainers" $v.controlPlane.statefulSet.sidecarContainers`,
 		"chart-of-repository":       `include "sublet.chartOfRepository" $`,
 		"exported-twice":            `include "sublet.exportedTwice" $`,
 	}
+}
+
+// list returns the template expression of a list of texts.
+func list(texts []string) string {
+	quoted := make([]string, len(texts))
+	for i, text := range texts {
+		quoted[i] = strconv.Quote(text)
+	}
+	return "(list " + strings.Join(quoted, " ") + ")"
 }

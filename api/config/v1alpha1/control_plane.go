@@ -57,8 +57,8 @@ type StatefulSet struct {
 	Pods PodMetadata `json:"pods"`
 	// Security contexts of the control plane and of the DNS pods.
 	Security Security `json:"security"`
-	// Further environment variables of the control plane container, as in a pod. Those of the chart stay:
-	// POD_NAME, POD_UID, POD_IP and MEMORY_LIMIT.
+	// Further environment variables of the control plane container, as in a pod. Their names must not be those of
+	// the chart: POD_NAME, POD_UID, POD_IP and MEMORY_LIMIT.
 	// Default: []
 	Env []corev1.EnvVar `json:"env"`
 	// Further containers of the pod, as in a pod. One without securityContext has security.containerSecurityContext.

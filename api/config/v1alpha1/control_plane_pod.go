@@ -1,6 +1,11 @@
 package v1alpha1
 
-import corev1 "k8s.io/api/core/v1"
+import (
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+)
 
 // Security has the security contexts of the control plane and of the DNS pods.
 type Security struct {
@@ -48,6 +53,54 @@ func defaultSecurity() Security {
 		},
 		ContainerSecurityContext: corev1.SecurityContext{
 			AllowPrivilegeEscalation: &no, ReadOnlyRootFilesystem: &yes, Capabilities: &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}},
+		},
+	}
+}
+
+// ChartVariables returns the environment variables that the chart gives the control plane.
+func ChartVariables() []string { return []string{"MEMORY_LIMIT", "POD_IP", "POD_NAME", "POD_UID"} }
+
+// ChartVolumes returns the volumes that the chart gives the pod of the control plane, under some settings or all.
+func ChartVolumes() []string {
+	return []string{"audit", "backup", "config", "data", "store", "store-from", "tmp"}
+}
+
+// ChartContainer is the container of the control plane.
+const ChartContainer = "sublet"
+
+// podCombinations returns the rules of what the settings add to the pod of the control plane.
+func podCombinations() []Combination {
+	const set = "controlPlane.statefulSet."
+	return []Combination{
+		{
+			Name: "variable-of-chart", Path: set + "env",
+			Detail: "the chart sets " + strings.Join(ChartVariables(), ", ") + " itself; leave them out",
+			Violated: func(c *Config) bool {
+				return slices.ContainsFunc(c.ControlPlane.StatefulSet.Env, func(v corev1.EnvVar) bool {
+					return slices.Contains(ChartVariables(), v.Name)
+				})
+			},
+		},
+		{
+			Name: "volume-of-chart", Path: set + "persistence.addVolumes",
+			Detail: "the chart has volumes with the names " + strings.Join(ChartVolumes(), ", ") + "; choose others",
+			Violated: func(c *Config) bool {
+				return slices.ContainsFunc(c.ControlPlane.StatefulSet.Persistence.AddVolumes, func(v AddVolume) bool {
+					return slices.Contains(ChartVolumes(), v.Name)
+				})
+			},
+		},
+		{
+			Name: "container-of-chart", Path: set + "sidecarContainers",
+			Detail: "each container needs an image and a name of its own, and " + ChartContainer + " is the control plane's; name each differently",
+			Violated: func(c *Config) bool {
+				seen := map[string]bool{ChartContainer: true, "": true}
+				return slices.ContainsFunc(c.ControlPlane.StatefulSet.SidecarContainers, func(v corev1.Container) bool {
+					known := seen[v.Name]
+					seen[v.Name] = true
+					return known || v.Image == ""
+				})
+			},
 		},
 	}
 }
