@@ -146,7 +146,7 @@ func (b *bench) measureCustomOnce(ctx context.Context) error {
 	return nil
 }
 
-// customSides are clients of both sides of a release.
+// customSides has clients of both sides of a release.
 type customSides struct {
 	b             *bench
 	namespace     string // of the release

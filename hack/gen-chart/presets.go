@@ -15,7 +15,7 @@ import (
 	"github.com/sublet-dev/sublet/api/config/v1alpha1"
 )
 
-// preset is a file in chart/presets. Its name is the key of its switch below integrations.
+// preset has the content of a file in chart/presets. Its name is the key of its switch below integrations.
 type preset struct {
 	name string
 
@@ -31,7 +31,7 @@ type preset struct {
 	Sync presetSync `json:"sync"`
 }
 
-// presetSync are the settings that a preset can add.
+// presetSync has the settings that a preset can add.
 type presetSync struct {
 	ToHost struct {
 		Pods struct {

@@ -42,7 +42,7 @@ type presetCases struct {
 	sync presetSync
 }
 
-// presetSync are the kinds of a preset.
+// presetSync has the kinds of a preset.
 type presetSync struct {
 	ToHost struct {
 		CustomResources map[string]v1alpha1.CustomResource `json:"customResources"`

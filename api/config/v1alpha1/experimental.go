@@ -34,7 +34,7 @@ type DeployVirtual struct {
 	Helm []DeployChart `json:"helm"`
 }
 
-// DeployChart is a Helm chart that the control plane installs in the virtual cluster.
+// DeployChart names a Helm chart that the control plane installs in the virtual cluster.
 type DeployChart struct {
 	Bundle  string             `json:"bundle,omitempty" format:"base64,optional"`
 	Chart   DeployChartSource  `json:"chart,omitzero"`

@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// Reference is a rule for one field of custom resources.
+// Reference declares what is in one field of custom resources.
 type Reference struct {
 	// Path of the field, such as spec.tls[*].secretName.
 	Path string `json:"path" format:"field-path"`

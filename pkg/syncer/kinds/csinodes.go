@@ -1,11 +1,8 @@
 package kinds
 
 import (
-	"fmt"
-
 	corev1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	apilabels "k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -27,12 +24,8 @@ func CSINodes(Options) syncer.Resource[*storagev1.CSINode, *storagev1.CSINode] {
 		Origin: sameName[*storagev1.CSINode],
 		Select: apilabels.Everything(),
 		Want: func(s syncer.Scope, virtual, host *storagev1.CSINode) (bool, error) {
-			err := s.Virtual.Get(s.Context, types.NamespacedName{Name: host.Name}, &corev1.Node{}, client.UnsafeDisableDeepCopy)
-			switch {
-			case apierrors.IsNotFound(err):
-				return false, nil
-			case err != nil:
-				return false, fmt.Errorf("cannot get virtual node %s: %w", host.Name, err)
+			if shown, err := isNodeShown(s, host.Name); err != nil || !shown {
+				return false, err
 			}
 			return isOfOriginal(s, virtual, host)
 		},
