@@ -6,7 +6,6 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	resourcev1 "k8s.io/api/resource/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	apilabels "k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -58,15 +57,6 @@ func sliceNodes(slice *resourcev1.ResourceSlice) []string {
 	}
 	slices.Sort(names)
 	return slices.Compact(names)
-}
-
-// isNodeShown reports whether the tenant sees a node.
-func isNodeShown(s syncer.Scope, name string) (bool, error) {
-	err := s.Virtual.Get(s.Context, types.NamespacedName{Name: name}, &corev1.Node{}, client.UnsafeDisableDeepCopy)
-	if err != nil && !apierrors.IsNotFound(err) {
-		return false, fmt.Errorf("cannot get virtual node %s: %w", name, err)
-	}
-	return err == nil, nil
 }
 
 // fillVirtualSlice copies a slice without the devices of nodes that the tenant does not see.
