@@ -22,6 +22,7 @@ properties:
   status: {type: object, x-kubernetes-preserve-unknown-fields: true}
   spec:
     type: object
+    required: [selector]
     properties:
       size: {type: integer}
       color: {type: string}

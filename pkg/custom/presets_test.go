@@ -181,10 +181,14 @@ func TestPresets(t *testing.T) {
 func TestNoReferenceOfPresetsLeavesTheTenant(t *testing.T) {
 	t.Parallel()
 	eachPreset(t, func(t *testing.T, c *presetCases) {
+		texts := []string{"", "web", stolenName, stolenNamespace, stolenNamespace + "/" + stolenName, "a.shop.example.com"}
+		for _, shown := range c.Shown {
+			texts = append(texts, shown[strings.LastIndex(shown, "/")+1:])
+		}
 		for resource := range c.sync.ToHost.CustomResources {
 			plan, spec := c.plan(t, resource), c.Schemas[resource].Properties["spec"]
 			rapid.Check(t, func(t *rapid.T) {
-				object := map[string]any{"spec": c.draw(t, "spec", &spec)}
+				object := map[string]any{"spec": drawValue(t, "spec", &spec, texts)}
 				if len(plan.Check(object, "web")) > 0 {
 					return
 				}
@@ -193,46 +197,6 @@ func TestNoReferenceOfPresetsLeavesTheTenant(t *testing.T) {
 			})
 		}
 	})
-}
-
-// draw draws a value of a schema. Its texts are those that a tenant would like to pass.
-func (c *presetCases) draw(t *rapid.T, path string, schema *apiextensionsv1.JSONSchemaProps) any {
-	switch schema.Type {
-	case "integer":
-		return rapid.Int64Range(0, 3).Draw(t, path)
-	case "boolean":
-		return rapid.Bool().Draw(t, path)
-	case "array":
-		list := []any{}
-		for i := range rapid.IntRange(0, 2).Draw(t, path+" length") {
-			list = append(list, c.draw(t, fmt.Sprintf("%s[%d]", path, i), schema.Items.Schema))
-		}
-		return list
-	case "object":
-		object := map[string]any{}
-		for _, key := range sortedKeys(schema.Properties) {
-			property := schema.Properties[key]
-			if slices.Contains(schema.Required, key) || rapid.IntRange(0, 3).Draw(t, path+"."+key+" is set") == 0 {
-				object[key] = c.draw(t, path+"."+key, &property)
-			}
-		}
-		if schema.AdditionalProperties != nil && schema.AdditionalProperties.Schema != nil && rapid.Bool().Draw(t, path+" has values") {
-			object[stolenLabel] = c.draw(t, path+"[]", schema.AdditionalProperties.Schema)
-		}
-		return object
-	}
-	if len(schema.Enum) > 0 {
-		var values []string
-		for _, value := range schema.Enum {
-			values = append(values, strings.Trim(string(value.Raw), `"`))
-		}
-		return rapid.SampledFrom(values).Draw(t, path)
-	}
-	texts := []string{"", "web", stolenName, stolenNamespace, stolenNamespace + "/" + stolenName, "a.shop.example.com"}
-	for _, shown := range c.Shown {
-		texts = append(texts, shown[strings.LastIndex(shown, "/")+1:])
-	}
-	return rapid.SampledFrom(texts).Draw(t, path)
 }
 
 // requireOwn checks that each selector of a host object is confined. A text of the tenant's

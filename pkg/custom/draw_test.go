@@ -1,0 +1,53 @@
+package custom
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	"pgregory.net/rapid"
+)
+
+// drawValue draws a value of a schema. Its texts are those that a tenant would like to pass.
+func drawValue(t *rapid.T, path string, schema *apiextensionsv1.JSONSchemaProps, texts []string) any {
+	switch schema.Type {
+	case "integer":
+		return rapid.Int64Range(0, 3).Draw(t, path)
+	case "boolean":
+		return rapid.Bool().Draw(t, path)
+	case "array":
+		list := []any{}
+		for i := range rapid.IntRange(0, 2).Draw(t, path+" length") {
+			list = append(list, drawValue(t, fmt.Sprintf("%s[%d]", path, i), schema.Items.Schema, texts))
+		}
+		return list
+	case "object":
+		return drawObject(t, path, schema, texts)
+	}
+	if len(schema.Enum) > 0 {
+		texts = nil
+		for _, value := range schema.Enum {
+			texts = append(texts, strings.Trim(string(value.Raw), `"`))
+		}
+	}
+	return rapid.SampledFrom(texts).Draw(t, path)
+}
+
+// drawObject draws an object of a schema. Fields that are not required are often left out.
+func drawObject(t *rapid.T, path string, schema *apiextensionsv1.JSONSchemaProps, texts []string) any {
+	object := map[string]any{}
+	for _, key := range sortedKeys(schema.Properties) {
+		property := schema.Properties[key]
+		if slices.Contains(schema.Required, key) || rapid.IntRange(0, 4).Draw(t, path+"."+key+" is set") == 0 {
+			object[key] = drawValue(t, path+"."+key, &property, texts)
+		}
+	}
+	if schema.AdditionalProperties != nil && schema.AdditionalProperties.Schema != nil && rapid.Bool().Draw(t, path+" has values") {
+		object[stolenLabel] = drawValue(t, path+"[]", schema.AdditionalProperties.Schema, texts)
+	}
+	if schema.XPreserveUnknownFields != nil && rapid.Bool().Draw(t, path+" has anything") {
+		object["secretRef"] = map[string]any{"name": stolenName}
+	}
+	return object
+}
