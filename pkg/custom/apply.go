@@ -66,7 +66,15 @@ func Role(resource string) string { return "of " + resource }
 func ProducedRole(resource string) string { return "from " + resource }
 
 // Produces reports whether the host writes Secrets for objects of the kind.
-func (p *Plan) Produces() bool { return p.produces }
+func (p *Plan) Produces() bool {
+	return p.root.hasTarget(func(t target) bool { return t.produced })
+}
+
+// Names reports whether a field names objects of a resource, such as secrets, that the tenant
+// has.
+func (p *Plan) Names(resource string) bool {
+	return p.root.hasTarget(func(t target) bool { return t.resource == resource && !t.produced })
+}
 
 // walk visits the values of an object that a plan has a node for.
 type walk struct {

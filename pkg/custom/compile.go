@@ -12,11 +12,10 @@ import (
 
 // compiler derives the nodes of a plan from a schema.
 type compiler struct {
-	options  Options
-	err      error                         // of the first rule that means nothing
-	rules    map[string]v1alpha1.Reference // path -> the operator's rule
-	produces bool                          // a rule is to something that the host writes
-	met      map[string]bool               // paths of rules that the schema has
+	options Options
+	err     error                         // of the first rule that means nothing
+	rules   map[string]v1alpha1.Reference // path -> the operator's rule
+	met     map[string]bool               // paths of rules that the schema has
 }
 
 // place is where a value is.
@@ -126,7 +125,6 @@ func (c *compiler) fromRule(at place, rule v1alpha1.Reference, schema *apiextens
 	}
 	n := &node{rule: names, target: c.target(rule, rule.To), passes: rule.Names}
 	n.target.produced = rule.Produced
-	c.produces = c.produces || rule.Produced
 	return n
 }
 

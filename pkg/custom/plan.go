@@ -23,8 +23,6 @@ type Plan struct {
 	root *node
 	// setting is the path of the settings of the kind, for messages.
 	setting string
-	// produces specifies that a field names a Secret that the host writes.
-	produces bool
 	// shown and allowsHost are those of the options, and never nil.
 	shown      func(resource, namespace, name string) bool
 	allowsHost func(host string) bool
@@ -128,7 +126,7 @@ func Compile(schema *apiextensionsv1.JSONSchemaProps, o Options) (*Plan, error) 
 			return nil, fmt.Errorf("%s.references: %s is no field of the schema, or below another reference", o.Setting, path)
 		}
 	}
-	plan := &Plan{root: root, setting: o.Setting, produces: c.produces, shown: o.Shown, allowsHost: o.AllowsHost}
+	plan := &Plan{root: root, setting: o.Setting, shown: o.Shown, allowsHost: o.AllowsHost}
 	if plan.shown == nil {
 		plan.shown = func(_, _, _ string) bool { return false }
 	}
@@ -147,6 +145,27 @@ func (n *node) add(key string, below *node) {
 		n.fields = map[string]*node{}
 	}
 	n.fields[key] = below
+}
+
+// hasTarget reports whether a field refers to a target that matches.
+func (n *node) hasTarget(matches func(target) bool) bool {
+	if n == nil {
+		return false
+	}
+	if n.rule == names && matches(n.target) {
+		return true
+	}
+	for _, t := range n.targets {
+		if matches(t) {
+			return true
+		}
+	}
+	for _, below := range n.fields {
+		if below.hasTarget(matches) {
+			return true
+		}
+	}
+	return n.items.hasTarget(matches) || n.values.hasTarget(matches)
 }
 
 // orNil returns the node, or nil if nothing is to be done with the field.

@@ -146,7 +146,9 @@ func definition() *apiextensionsv1.CustomResourceDefinition {
 			Names: apiextensionsv1.CustomResourceDefinitionNames{Plural: "widgets", Kind: "Widget"},
 			Versions: []apiextensionsv1.CustomResourceDefinitionVersion{{
 				Name: "v1", Served: true, Storage: true,
-				Schema: &apiextensionsv1.CustomResourceValidation{OpenAPIV3Schema: &apiextensionsv1.JSONSchemaProps{Type: "object"}},
+				Schema: &apiextensionsv1.CustomResourceValidation{OpenAPIV3Schema: &apiextensionsv1.JSONSchemaProps{
+					Type: "object", Properties: map[string]apiextensionsv1.JSONSchemaProps{"secretName": {Type: "string"}},
+				}},
 			}},
 		},
 		Status: apiextensionsv1.CustomResourceDefinitionStatus{Conditions: []apiextensionsv1.CustomResourceDefinitionCondition{
@@ -162,7 +164,8 @@ func toHost(r v1alpha1.CustomResource) v1alpha1.Sync {
 	return v1alpha1.Sync{ToHost: v1alpha1.ToHost{CustomResources: map[string]v1alpha1.CustomResource{widgets: r, "off.example.com": {}}}}
 }
 
-const allKinds = "widgets.example.com, secrets of widgets.example.com, configmaps of widgets.example.com"
+// allKinds are those of the definition, which has a field for a Secret and none for a ConfigMap.
+const allKinds = "widgets.example.com, secrets of widgets.example.com"
 
 // TestLifeOfAKind starts a kind with its definition, starts it again when that changes, and
 // stops it when it goes.

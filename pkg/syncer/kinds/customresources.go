@@ -34,14 +34,16 @@ type CustomOptions struct {
 	PatchContent func(s syncer.Scope, virtual *unstructured.Unstructured, content map[string]any) error
 }
 
-// CustomResources returns the kinds that sync a custom resource of the tenant: the resource,
-// and the Secrets and ConfigMaps that its objects refer to. With a rule for them, it adds the
-// Secrets that the host writes.
+// CustomResources returns the kinds that sync a custom resource of the tenant. With it go the
+// Secrets and ConfigMaps that its objects refer to, and the Secrets that the host writes.
+// What no field names has no kind, as each costs memory.
 func CustomResources(o CustomOptions) []syncer.Kind {
-	all := []syncer.Kind{
-		syncer.Define(o.Resource, customToHost(o)),
-		syncer.Define("secrets of "+o.Resource, customSecrets(o)),
-		syncer.Define("configmaps of "+o.Resource, customConfigMaps(o)),
+	all := []syncer.Kind{syncer.Define(o.Resource, customToHost(o))}
+	if o.Plan.Names("secrets") {
+		all = append(all, syncer.Define("secrets of "+o.Resource, customSecrets(o)))
+	}
+	if o.Plan.Names("configmaps") {
+		all = append(all, syncer.Define("configmaps of "+o.Resource, customConfigMaps(o)))
 	}
 	if o.Plan.Produces() {
 		all = append(all, syncer.Define("secrets from "+o.Resource, customProduced(o)))
