@@ -75,6 +75,7 @@ type world struct {
 func newWorld(t *testing.T, settings v1alpha1.Sync) *world {
 	t.Helper()
 	w := &world{host: fake.NewClientset(), virtual: fake.NewClientset(), engine: &recorder{}}
+	w.host.Resources = []*metav1.APIResourceList{{GroupVersion: "example.com/v1", APIResources: []metav1.APIResource{{Name: "gauges"}}}}
 	var err error
 	if w.definitions, err = NewDefinitions(Options{Client: w.virtual, Settings: settings}); err != nil {
 		t.Fatal(err)
@@ -247,6 +248,13 @@ func TestRefusedKinds(t *testing.T) {
 			w.engine.has(t, "")
 		})
 	}
+}
+
+// TestAggregated names the reason for a kind that the host serves without a definition.
+func TestAggregated(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, v1alpha1.Sync{ToHost: v1alpha1.ToHost{CustomResources: map[string]v1alpha1.CustomResource{"gauges.example.com": {Enabled: true}}}})
+	w.reports(t, "an aggregated API serves the kind")
 }
 
 // TestSelector refuses a selector that is not valid.

@@ -27,6 +27,9 @@ var errTenantsDefinition = errors.New("the virtual cluster has a definition of t
 // errNoDefinition is why a kind is not synced whose definition the host does not have.
 var errNoDefinition = errors.New("the host has no definition of that name")
 
+// errAggregated is why a kind is not synced that an aggregated API of the host serves.
+var errAggregated = fmt.Errorf("%w: an aggregated API serves the kind, and only kinds with a CustomResourceDefinition can be synced", errNoDefinition)
+
 // errNotServed is why a kind is not synced whose definition has just come, or whose names
 // another definition has.
 var errNotServed = errors.New("one of the two API servers does not serve it; see the conditions of both definitions")
@@ -67,11 +70,7 @@ func (c *Controller) reconcile(ctx context.Context, resource string) error {
 	case !hostSynced || !virtualSynced:
 		return nil
 	case host == nil:
-		c.drop(resource)
-		if err := c.deleteCopy(ctx, k, virtual); err != nil {
-			return err
-		}
-		return &refusedError{errNoDefinition}
+		return c.endKind(ctx, k, virtual)
 	case virtual != nil && !custom.IsCopy(virtual):
 		c.drop(resource)
 		return &refusedError{errTenantsDefinition}
@@ -90,6 +89,37 @@ func (c *Controller) reconcile(ctx context.Context, resource string) error {
 		return &refusedError{errNotServed}
 	}
 	return c.start(ctx, k, host, virtual, wanted.Version)
+}
+
+// endKind stops to sync a kind whose definition the host does not have. Its API server shows
+// the resources of a definition a little longer than the definition.
+func (c *Controller) endKind(ctx context.Context, k kind, virtual *apiextensionsv1.CustomResourceDefinition) error {
+	_, ran := c.running[k.resource]
+	c.drop(k.resource)
+	if err := c.deleteCopy(ctx, k, virtual); err != nil {
+		return err
+	}
+	if !ran && c.isAggregated(k.resource) {
+		return &refusedError{errAggregated}
+	}
+	return &refusedError{errNoDefinition}
+}
+
+// isAggregated reports whether the host serves a resource that has no definition.
+func (c *Controller) isAggregated(resource string) bool {
+	plural, group, _ := strings.Cut(resource, ".")
+	groups, err := c.Host.Discovery().ServerGroups()
+	if err != nil {
+		return false
+	}
+	for _, found := range groups.Groups {
+		if found.Name != group {
+			continue
+		}
+		list, err := c.Host.Discovery().ServerResourcesForGroupVersion(found.PreferredVersion.GroupVersion)
+		return err == nil && slices.ContainsFunc(list.APIResources, func(r metav1.APIResource) bool { return r.Name == plural })
+	}
+	return false
 }
 
 // write makes the virtual definition like wanted. changed reports whether it was not.
