@@ -143,6 +143,9 @@ func writeReferences(out *bytes.Buffer, key string, resource v1alpha1.CustomReso
 	for _, r := range resource.References {
 		fmt.Fprintf(out, "| `%s` | %s |\n", r.Path, cell(mayHave(r)))
 	}
+	for _, p := range resource.Patches {
+		fmt.Fprintf(out, "\n`%s` becomes `%s` on the host.\n", p.Path, p.Expression)
+	}
 }
 
 // mayHave returns what a field with a rule may have.
