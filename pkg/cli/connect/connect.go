@@ -38,7 +38,7 @@ func Command(env *host.Env) *cobra.Command {
 
 If the exported address of the virtual cluster does not answer here, a background process keeps a
 tunnel through the host. The tunnel connects again after restarts of the control plane and after failures of
-the network. It ends once the context is gone.
+the network, and starts again if its process is killed. It ends once the context is gone.
 
 With a command after "--", that command runs with KUBECONFIG set, and nothing is written. Its exit
 code is the exit code of sublet.`,
@@ -206,7 +206,7 @@ func serve(ctx context.Context, env *host.Env, target *connection.Target) error 
 
 // Background returns the hidden command that serves a tunnel for "sublet connect".
 func Background(env *host.Env) *cobra.Command {
-	o, id := connection.Options{}, ""
+	o, id, stage := connection.Options{}, "", ""
 	cmd := &cobra.Command{
 		Use: connection.ForwardVerb + " NAME", Hidden: true, Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -215,13 +215,14 @@ func Background(env *host.Env) *cobra.Command {
 			if err != nil {
 				return reportFailure(env, err)
 			}
-			err = connection.New(env, h, args[0], o).ServeInBackground(cmd.Context(), id, func(port int) {
+			err = connection.New(env, h, args[0], o).ServeInBackground(cmd.Context(), id, stage, func(port int) {
 				fmt.Fprintln(env.Out, port)
 			})
 			return reportFailure(env, err)
 		},
 	}
 	cmd.Flags().StringVar(&id, "id", "", "ID of the connection")
+	cmd.Flags().StringVar(&stage, "stage", "", "Part of the tunnel that this process is")
 	cmd.Flags().IntVar(&o.Port, "port", 0, "Local port")
 	return cmd
 }

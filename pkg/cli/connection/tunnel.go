@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"os"
 	"os/exec"
@@ -169,25 +170,33 @@ func (t *Target) detach(id string) (port int, err error) {
 // ForwardVerb is the hidden command that serves a tunnel in the background.
 const ForwardVerb = "forward-in-background"
 
-// ServeInBackground serves the tunnel with the given ID. It calls started with the port. It ends once
-// no context of the user has that ID.
-func (t *Target) ServeInBackground(ctx context.Context, id string, started func(port int)) error {
+// ServeInBackground runs one process of the tunnel with the given ID. The first one calls started with the port. The
+// tunnel ends once no context of the user has that ID.
+func (t *Target) ServeInBackground(ctx context.Context, id, stage string, started func(port int)) error {
+	process := &tunnelProcess{
+		arguments: os.Args[1:], serve: t.Forwarder(release.APIPort).Serve,
+		awaitEnd: func(ctx context.Context) { t.awaitRemoval(ctx, id) },
+	}
+	switch stage {
+	case StageServe:
+		return process.work(ctx)
+	case StageKeep:
+		return process.keep(ctx, os.NewFile(listenerFile, "listener"))
+	}
 	listener, err := t.Listen(ctx)
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	go func() {
-		defer cancel()
-		t.awaitRemoval(ctx, id)
-	}()
+	file, err := listener.(*net.TCPListener).File()
+	if err = errors.Join(err, listener.Close()); err != nil {
+		return fmt.Errorf("cannot share the listener of the tunnel: %w", err)
+	}
 	started(listener.Addr().(*net.TCPAddr).Port)
-	return t.Forwarder(release.APIPort).Serve(ctx, listener)
+	return process.keep(ctx, file)
 }
 
-// awaitRemoval returns once no context has the ID, or none had it in time. A kubeconfig that cannot
-// be read is no reason to end.
+// awaitRemoval returns once no context has the ID, or none had it in time. A kubeconfig that is gone has none. One
+// that cannot be read is no reason to end.
 func (t *Target) awaitRemoval(ctx context.Context, id string) {
 	ticker := time.NewTicker(watchInterval)
 	defer ticker.Stop()
@@ -199,10 +208,10 @@ func (t *Target) awaitRemoval(ctx context.Context, id string) {
 		case <-ticker.C:
 		}
 		config, err := t.Env.Files().Load()
-		if err != nil {
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
-		if hasConnection(config, id) {
+		if err == nil && hasConnection(config, id) {
 			seen = true
 		} else if seen {
 			return
