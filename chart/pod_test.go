@@ -99,6 +99,45 @@ controlPlane:
 	}
 }
 
+// TestPodSettings passes settings of the pod on as they are.
+func TestPodSettings(t *testing.T) {
+	t.Parallel()
+	ch := loadChart(t)
+	pod := object[*appsv1.StatefulSet](t, mustRender(t, ch, `
+controlPlane:
+  statefulSet:
+    initContainers: [{name: wait, image: "example.com/wait:1"}]
+    hostAliases: [{ip: 192.0.2.1, hostnames: [etcd.example.com]}]
+    dnsPolicy: None
+    dnsConfig: {nameservers: [192.0.2.53], options: [{name: ndots, value: "1"}]}
+    runtimeClassName: gvisor
+    scheduling:
+      topologySpreadConstraints:
+      - {topologyKey: rack, maxSkew: 2, whenUnsatisfiable: DoNotSchedule}
+      - {topologyKey: row, maxSkew: 1, whenUnsatisfiable: ScheduleAnyway, labelSelector: {matchLabels: {a: b}}}
+`), "shop").Spec.Template.Spec
+	if len(pod.InitContainers) != 1 || !cmp.Equal(pod.InitContainers[0].SecurityContext, pod.Containers[0].SecurityContext) || len(pod.Containers) != 1 {
+		t.Errorf("init containers %+v", pod.InitContainers)
+	}
+	if len(pod.HostAliases) != 1 || pod.HostAliases[0].Hostnames[0] != "etcd.example.com" {
+		t.Errorf("host aliases %v", pod.HostAliases)
+	}
+	if pod.DNSPolicy != corev1.DNSNone || pod.DNSConfig.Nameservers[0] != "192.0.2.53" || *pod.DNSConfig.Options[0].Value != "1" {
+		t.Errorf("DNS policy %s with %v", pod.DNSPolicy, pod.DNSConfig)
+	}
+	if pod.RuntimeClassName == nil || *pod.RuntimeClassName != "gvisor" {
+		t.Errorf("runtime class %v", pod.RuntimeClassName)
+	}
+	zones := object[*appsv1.StatefulSet](t, mustRender(t, ch, ""), "shop").Spec.Template.Spec.TopologySpreadConstraints
+	spread := pod.TopologySpreadConstraints
+	if len(zones) != 1 || zones[0].TopologyKey != corev1.LabelTopologyZone || len(spread) != 2 || spread[0].TopologyKey != "rack" || spread[0].MaxSkew != 2 {
+		t.Fatalf("they spread by %v, and by default by %v", spread, zones)
+	}
+	if !cmp.Equal(spread[0].LabelSelector, zones[0].LabelSelector) || spread[1].LabelSelector.MatchLabels["a"] != "b" || len(spread[1].LabelSelector.MatchLabels) != 1 {
+		t.Errorf("the selectors are %v and %v", spread[0].LabelSelector, spread[1].LabelSelector)
+	}
+}
+
 // TestServiceMonitor compares what a Prometheus Operator needs with what the chart and the server have.
 func TestServiceMonitor(t *testing.T) {
 	t.Parallel()

@@ -167,6 +167,25 @@ StatefulSet: a restart of one while others leave would cost the store its majori
 {{- end -}}
 {{- end -}}
 
+{{- /* Containers of the settings, with the security context of the control plane: a dict of root and containers. */ -}}
+{{- define "sublet.furtherContainers" -}}
+{{- $context := dict "securityContext" (include "sublet.containerSecurityContext" .root | fromYaml) -}}
+{{- $containers := list -}}
+{{- range .containers -}}
+{{- $containers = append $containers (merge (deepCopy .) (ternary (dict) $context (hasKey . "securityContext"))) -}}
+{{- end -}}
+{{- with $containers }}{{ toYaml . }}{{ end -}}
+{{- end -}}
+
+{{- /* The names of the items of a list, for messages that must not repeat values. */ -}}
+{{- define "sublet.namesOf" -}}
+{{- $names := list -}}
+{{- range . -}}
+{{- $names = append $names (.name | default (dig "release" "name" "" .)) -}}
+{{- end -}}
+{{- $names | toJson -}}
+{{- end -}}
+
 {{- /* Text if a further container has no image, or no name of its own. */ -}}
 {{- define "sublet.badContainers" -}}
 {{- $seen := list "sublet" "" -}}

@@ -24,8 +24,11 @@ func accessConditions() map[string]string {
 		"variable-of-chart":         `include "sublet.namesOneOf" (dict "items" $v.controlPlane.statefulSet.env "names" ` + list(v1alpha1.ChartVariables()) + `)`,
 		"volume-of-chart":           `include "sublet.namesOneOf" (dict "items" $v.controlPlane.statefulSet.persistence.addVolumes "names" ` + list(v1alpha1.ChartVolumes()) + `)`,
 		"container-of-chart":        `include "sublet.badContainers" $v.controlPlane.statefulSet.sidecarContainers`,
-		"chart-of-repository":       `include "sublet.chartOfRepository" $`,
-		"exported-twice":            `include "sublet.exportedTwice" $`,
+		"init-container-of-chart": `and (not (include "sublet.badContainers" $v.controlPlane.statefulSet.sidecarContainers)) ` +
+			`(include "sublet.badContainers" (concat ($v.controlPlane.statefulSet.sidecarContainers | default list) ($v.controlPlane.statefulSet.initContainers | default list)))`,
+		"dns-without-nameservers": `and (eq $v.controlPlane.statefulSet.dnsPolicy "None") (not ($v.controlPlane.statefulSet.dnsConfig).nameservers)`,
+		"chart-of-repository":     `include "sublet.chartOfRepository" $`,
+		"exported-twice":          `include "sublet.exportedTwice" $`,
 	}
 }
 

@@ -184,8 +184,8 @@ func validationTemplate(settings []setting) ([]byte, error) {
 		}
 		delete(known, combination.Name)
 		fmt.Fprintf(&out, "{{- if %s -}}\n", condition)
-		fmt.Fprintf(&out, "{{- $problems = append $problems (printf \"%s: Invalid value: %%s: %s\" (%s | toJson)) -}}\n{{- end -}}\n",
-			combination.Path, combination.Detail, access(combination.Path))
+		fmt.Fprintf(&out, "{{- $problems = append $problems (printf \"%s: Invalid value: %%s: %s\" (%s)) -}}\n{{- end -}}\n",
+			combination.Path, combination.Detail, shown(combination.Path))
 	}
 	for name := range known {
 		return nil, fmt.Errorf("the chart has a condition for %s, which is no combination", name)
@@ -216,6 +216,14 @@ func mapDefaults(settings []setting) map[string][]string {
 func access(path string) string {
 	above, last := path[:strings.LastIndex(path, ".")], path[strings.LastIndex(path, ".")+1:]
 	return fmt.Sprintf("get $v.%s %q", above, last)
+}
+
+// shown returns the template expression of what a message shows of a path.
+func shown(path string) string {
+	if v1alpha1.HidesValue(path) {
+		return fmt.Sprintf(`include "sublet.namesOf" (%s)`, access(path))
+	}
+	return access(path) + " | toJson"
 }
 
 // required returns the paths that must not be missing: all but maps and lists, which are empty

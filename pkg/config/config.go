@@ -132,9 +132,28 @@ func checkCombinations(tree any, config *v1alpha1.Config, refused field.ErrorLis
 		}
 		keys := strings.Split(combination.Path, ".")
 		path := field.NewPath(keys[0], keys[1:]...)
-		problems = append(problems, field.Invalid(path, valueAt(tree, config, keys), combination.Detail))
+		value := valueAt(tree, config, keys)
+		if v1alpha1.HidesValue(combination.Path) {
+			value = namesOf(value)
+		}
+		problems = append(problems, field.Invalid(path, value, combination.Detail))
 	}
 	return problems
+}
+
+// namesOf returns the names of the items of a list, for a message that must not repeat values.
+func namesOf(value any) []string {
+	names := []string{}
+	items, _ := value.([]any)
+	for _, item := range items {
+		name, found := lookup(item, []string{"name"})
+		if !found {
+			name, _ = lookup(item, []string{"release", "name"})
+		}
+		text, _ := name.(string)
+		names = append(names, text)
+	}
+	return names
 }
 
 // keysOf returns the keys of the path of a problem, up to the first list or map of

@@ -223,8 +223,15 @@ func acceptsNull(t reflect.Type) bool {
 	return false
 }
 
-// refuse adds a problem. detail has what to do.
+// refuse adds a problem. detail has what to do. It shows no map and no list, as a password may be in there.
 func (c *checker) refuse(path *field.Path, value any, detail string) {
+	switch value.(type) {
+	case map[string]any, []any:
+		value = field.OmitValueType{}
+	}
+	if v1alpha1.HidesValue(path.String()) {
+		value = field.OmitValueType{}
+	}
 	c.problems = append(c.problems, field.Invalid(path, value, detail))
 }
 

@@ -64,6 +64,22 @@ type StatefulSet struct {
 	// Further containers of the pod, as in a pod. One without securityContext has security.containerSecurityContext.
 	// Default: []
 	SidecarContainers []corev1.Container `json:"sidecarContainers"`
+	// Containers of the pod that run before all others, as in a pod. One without securityContext has
+	// security.containerSecurityContext.
+	// Default: []
+	InitContainers []corev1.Container `json:"initContainers"`
+	// Further lines of /etc/hosts of the pod, a list of {ip: ADDRESS, hostnames: [NAME]}.
+	// Default: []
+	HostAliases []corev1.HostAlias `json:"hostAliases"`
+	// DNS policy of the pod. None needs nameservers in dnsConfig.
+	// Default: ClusterFirst
+	DNSPolicy corev1.DNSPolicy `json:"dnsPolicy" enum:"ClusterFirst,Default,None"`
+	// DNS settings of the pod, as in a pod.
+	// Default: {}
+	DNSConfig corev1.PodDNSConfig `json:"dnsConfig"`
+	// Runtime class of the host for the pod. Empty means the default of the host.
+	// Default: ""
+	RuntimeClassName string `json:"runtimeClassName" format:"object-name,optional"`
 }
 
 // Image names a container image, as REGISTRY/REPOSITORY:TAG.
@@ -142,6 +158,10 @@ type Scheduling struct {
 	// PriorityClass of the host. Empty means the default of the host.
 	// Default: ""
 	PriorityClassName string `json:"priorityClassName" format:"object-name,optional"`
+	// How the pods spread, as in a pod. One without labelSelector counts the pods of the control plane. Empty
+	// means over the zones, if possible.
+	// Default: []
+	TopologySpreadConstraints []corev1.TopologySpreadConstraint `json:"topologySpreadConstraints"`
 }
 
 // Probes has the probes of the control plane container.

@@ -91,16 +91,53 @@ func podCombinations() []Combination {
 			},
 		},
 		{
-			Name: "container-of-chart", Path: set + "sidecarContainers",
-			Detail: "each container needs an image and a name of its own, and " + ChartContainer + " is the control plane's; name each differently",
+			Name: "container-of-chart", Path: set + "sidecarContainers", Detail: containerRule,
+			Violated: func(c *Config) bool { return badContainers(c.ControlPlane.StatefulSet.SidecarContainers) },
+		},
+		{
+			Name: "init-container-of-chart", Path: set + "initContainers", With: []string{set + "sidecarContainers"}, Detail: containerRule,
 			Violated: func(c *Config) bool {
-				seen := map[string]bool{ChartContainer: true, "": true}
-				return slices.ContainsFunc(c.ControlPlane.StatefulSet.SidecarContainers, func(v corev1.Container) bool {
-					known := seen[v.Name]
-					seen[v.Name] = true
-					return known || v.Image == ""
-				})
+				sidecars := c.ControlPlane.StatefulSet.SidecarContainers
+				return !badContainers(sidecars) && badContainers(slices.Concat(sidecars, c.ControlPlane.StatefulSet.InitContainers))
+			},
+		},
+		{
+			Name: "dns-without-nameservers", Path: set + "dnsPolicy", With: []string{set + "dnsConfig"},
+			Detail: "None needs a nameserver; name one in " + set + "dnsConfig.nameservers, or choose another policy",
+			Violated: func(c *Config) bool {
+				pod := c.ControlPlane.StatefulSet
+				return pod.DNSPolicy == corev1.DNSNone && len(pod.DNSConfig.Nameservers) == 0
 			},
 		},
 	}
+}
+
+// containerRule is the rule of containers that the settings add.
+const containerRule = "each container needs an image and a name of its own, and " + ChartContainer + " is the control plane's; name each differently"
+
+// badContainers reports whether a container has no image, or no name of its own.
+func badContainers(containers []corev1.Container) bool {
+	seen := map[string]bool{ChartContainer: true, "": true}
+	return slices.ContainsFunc(containers, func(v corev1.Container) bool {
+		known := seen[v.Name]
+		seen[v.Name] = true
+		return known || v.Image == ""
+	})
+}
+
+// secretPaths are settings whose values may be passwords: variables of containers, settings of charts, addresses
+// of databases.
+var secretPaths = []string{
+	"controlPlane.statefulSet.env", "controlPlane.statefulSet.sidecarContainers", "controlPlane.statefulSet.initContainers",
+	"experimental.deploy.vcluster", "controlPlane.backingStore.database.external.dataSource",
+	"controlPlane.backingStore.moveFrom.database.external.dataSource",
+}
+
+// HidesValue reports whether messages about a path must not repeat what is set there. They name the items of a
+// list at most.
+func HidesValue(path string) bool {
+	return slices.ContainsFunc(secretPaths, func(secret string) bool {
+		rest, found := strings.CutPrefix(path, secret)
+		return found && (rest == "" || strings.ContainsAny(rest[:1], ".["))
+	})
 }

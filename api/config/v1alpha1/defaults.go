@@ -105,9 +105,12 @@ func defaultStatefulSet() StatefulSet {
 			RetentionPolicy: "Delete",
 		}, AddVolumes: []AddVolume{}, AddVolumeMounts: []corev1.VolumeMount{}},
 		Security: defaultSecurity(), Env: []corev1.EnvVar{}, SidecarContainers: []corev1.Container{},
+		InitContainers: []corev1.Container{}, HostAliases: []corev1.HostAlias{}, DNSPolicy: corev1.DNSClusterFirst,
 		Scheduling: Scheduling{
 			NodeSelector: map[string]string{},
 			Tolerations:  []corev1.Toleration{},
+
+			TopologySpreadConstraints: []corev1.TopologySpreadConstraint{},
 		},
 		Probes: Probes{
 			StartupProbe:   Probe{PeriodSeconds: 1, TimeoutSeconds: 3, FailureThreshold: 300},
