@@ -17,10 +17,12 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
+	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 
 	"github.com/sublet-dev/sublet/api/release"
 	"github.com/sublet-dev/sublet/pkg/cli"
 	"github.com/sublet-dev/sublet/pkg/cli/host"
+	"github.com/sublet-dev/sublet/pkg/cli/kubeconfig"
 )
 
 const (
@@ -206,6 +208,33 @@ func TestWatchInPlace(t *testing.T) {
 	}
 	cancel()
 	<-code
+}
+
+// TestWatchFollowsContext changes the current context while a watch runs. It follows the other host.
+func TestWatchFollowsContext(t *testing.T) {
+	t.Parallel()
+	hosts := map[string]*fakeHost{}
+	for _, name := range []string{"east", "west"} {
+		watched := &watchedHost{events: make(chan metav1.WatchEvent)}
+		hosts[name] = newFakeHost(t, watched.answer, release.Release{Name: "shop-" + name, Namespace: "tenant"})
+	}
+	file := kubeconfigOf(t, "east", hosts)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	out, code := startSublet(ctx, t, file, false, "list", "-A", "--watch")
+	out.await(t, "the list", printed("tenant", "shop-east", "Ready"))
+	other := "west"
+	err := kubeconfig.New(file).Update(ctx, func(*clientcmdapi.Config) (kubeconfig.Change, error) {
+		return kubeconfig.Change{CurrentContext: &other}, nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	out.await(t, "the list of the other host", printed("tenant", "shop-west", "Ready"))
+	cancel()
+	if got := <-code; got != 130 {
+		t.Errorf("exit code %d after Ctrl-C", got)
+	}
 }
 
 // TestWatchFails checks that a host that the user named must answer.

@@ -36,7 +36,8 @@ does not answer in time is a row with the reason. NODES and PODS count what tena
 MEMORY are the sums of their requests.
 
 With --watch, it holds one watch on each host. A terminal shows the table in place. Elsewhere, each
-change is a new row, or a new object with -o. The columns of use are listed again every 30 seconds.`,
+change is a new row, or a new object with -o. The columns of use are listed again every 30 seconds. It follows
+"kubectl config use-context".`,
 		Example: `  sublet list -A
   sublet list --all-contexts -o wide
   sublet list --all-contexts --watch`,
@@ -70,6 +71,9 @@ func (o *options) run(ctx context.Context, env *host.Env) error {
 		}
 		return o.show(env, clusters, "any host")
 	}
+	if o.watch {
+		return o.watchCurrent(ctx, env)
+	}
 	h, err := env.Host()
 	if err != nil {
 		return err
@@ -77,9 +81,6 @@ func (o *options) run(ctx context.Context, env *host.Env) error {
 	namespace, where := h.Namespace, "namespace "+h.Namespace+". List all namespaces with -A"
 	if o.allNamespaces {
 		namespace, where = "", "any namespace"
-	}
-	if o.watch {
-		return o.follow(ctx, env, []string{h.Context}, namespace)
 	}
 	clusters, err := release.List(ctx, h.Client, namespace)
 	if err != nil {

@@ -16,6 +16,8 @@ import (
 const (
 	// settle is how long a change waits for others, so that they are printed together.
 	settle = 100 * time.Millisecond
+	// contextInterval is how often a watch looks which context is current.
+	contextInterval = time.Second
 	// clearScreen moves to the upper left corner of a terminal and clears it.
 	clearScreen = "\x1b[H\x1b[2J"
 )
@@ -27,6 +29,48 @@ func (o *options) watchHosts(ctx context.Context, env *host.Env) error {
 		return err
 	}
 	return o.follow(ctx, env, names, "")
+}
+
+// watchCurrent follows the host of the current context. When another context becomes current, it follows that one.
+func (o *options) watchCurrent(ctx context.Context, env *host.Env) error {
+	for {
+		h, err := env.Host()
+		if err != nil {
+			return err
+		}
+		namespace := h.Namespace
+		if o.allNamespaces {
+			namespace = ""
+		}
+		following, cancel := context.WithCancel(ctx)
+		go func() {
+			defer cancel()
+			awaitOther(following, env, h)
+		}()
+		err = o.follow(following, env, []string{h.Context}, namespace)
+		cancel()
+		if ctx.Err() != nil || !errors.Is(err, context.Canceled) {
+			return err
+		}
+	}
+}
+
+// awaitOther returns once the kubeconfig leads to another host or namespace.
+func awaitOther(ctx context.Context, env *host.Env, h *host.Host) {
+	ticker := time.NewTicker(contextInterval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		now, err := env.Host()
+		if err == nil && (now.Context != h.Context || now.Namespace != h.Namespace) {
+			fmt.Fprintf(env.Err, "The context is %s now.\n", now.Context)
+			return
+		}
+	}
 }
 
 // follow prints what the hosts have, and each change, until ctx ends. A host that the user named must
