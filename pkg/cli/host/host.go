@@ -11,6 +11,7 @@ import (
 
 	"k8s.io/cli-runtime/pkg/genericclioptions"
 	"k8s.io/client-go/kubernetes"
+	_ "k8s.io/client-go/plugin/pkg/client/auth" // auth-provider plugins, as kubectl has them
 	"k8s.io/client-go/rest"
 
 	"github.com/sublet-dev/sublet/pkg/cli/fault"
