@@ -42,7 +42,7 @@ func (b *bench) measureCLI(ctx context.Context) error {
 	defer stop()
 	for range b.runs {
 		for range cliStarts {
-			took, _, err := b.runCLI(ctx, "version")
+			took, _, err := b.runCLI(ctx, "version", "--client")
 			if err != nil {
 				return err
 			}

@@ -103,7 +103,7 @@ func defaultFigures() map[string]figure {
 		"binary": {"MiB", 150, 0},
 		"image":  {"MiB", 50, 0},
 
-		// The process "sublet version", from its start to its end. "sublet list
+		// The process "sublet version --client", from its start to its end. "sublet list
 		// --all-contexts" of 10 hosts in this process, each with 50 virtual clusters
 		// of 10 pods. They answer from memory.
 		"cli_version":  {"ms", 60, 0},

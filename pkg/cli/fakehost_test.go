@@ -90,6 +90,21 @@ func (h *fakeHost) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	switch resourceName := parts[len(parts)-1]; resourceName {
+	case "namespaces":
+		list := &corev1.NamespaceList{}
+		for _, c := range h.clusters {
+			list.Items = append(list.Items, corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: c.Namespace}})
+		}
+		write(w, http.StatusOK, list)
+	case "secrets":
+		write(w, http.StatusOK, &corev1.SecretList{})
+	case "version":
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = fmt.Fprint(w, `{"major":"1","minor":"36","gitVersion":"v1.36.0"}`)
+	case "api":
+		write(w, http.StatusOK, &metav1.APIVersions{Versions: []string{"v1"}})
+	case "apis":
+		write(w, http.StatusOK, &metav1.APIGroupList{})
 	case "statefulsets":
 		statefulSets.ResourceVersion = "1"
 		write(w, http.StatusOK, statefulSets)

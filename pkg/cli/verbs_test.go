@@ -1,10 +1,17 @@
 package cli_test
 
 import (
+	"bytes"
+	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 
+	"k8s.io/cli-runtime/pkg/genericclioptions"
+
 	"github.com/sublet-dev/sublet/api/release"
+	"github.com/sublet-dev/sublet/pkg/cli"
+	"github.com/sublet-dev/sublet/pkg/cli/host"
 )
 
 // TestVerbs runs commands that read, on a host that answers.
@@ -32,9 +39,15 @@ func TestVerbs(t *testing.T) {
 		{"names of virtual clusters", []string{"__complete", "connect", ""}, []string{"shop\n"}, nil},
 		{"names of virtual clusters that start with a letter", []string{"__complete", "describe", "x"}, nil, []string{"shop"}},
 		{"names of contexts", []string{"__complete", "list", "--context", ""}, []string{"east\n"}, nil},
+		{"names of contexts that start with a letter", []string{"__complete", "list", "--context", "x"}, nil, []string{"east"}},
+		{"names of namespaces", []string{"__complete", "list", "--namespace", ""}, []string{"tenant-shop\n", "tenant-split\n"}, nil},
+		{"names of namespaces that start with letters", []string{"__complete", "describe", "-n", "tenant-sp"}, []string{"tenant-split\n"}, []string{"tenant-shop"}},
+		{"names in one namespace", []string{"__complete", "logs", "-n", "tenant-split", ""}, []string{"split\n"}, []string{"shop"}},
 		{"no names for one that does not exist yet", []string{"__complete", "create", ""}, nil, []string{"shop"}},
 		{"help", nil, []string{"Available Commands", "connect"}, []string{"forward-in-background"}},
-		{"version", []string{"version"}, []string{"sublet v0.0.0 "}, nil},
+		{"version", []string{"version"}, []string{"sublet v0.0.0 ", "east  tenant-shop   shop   0.1.0", "split"}, nil},
+		{"version for programs", []string{"version", "-o", "jsonpath={.client.version} {.servers[0].name} {.servers[0].version}"}, []string{"v0.0.0 shop 0.1.0"}, nil},
+		{"version of the program alone", []string{"version", "--client"}, []string{"sublet v0.0.0 "}, []string{"shop"}},
 	} {
 		out, errOut, code := runSublet(t, file, c.args...)
 		if code != 0 {
@@ -50,5 +63,25 @@ func TestVerbs(t *testing.T) {
 				t.Errorf("%s has %q:\n%s", c.reason, wantNot, out)
 			}
 		}
+	}
+}
+
+// TestConfirm refuses on a terminal. Nothing is deleted.
+func TestConfirm(t *testing.T) {
+	t.Parallel()
+	deleted := atomic.Bool{}
+	answer := func(_ http.ResponseWriter, r *http.Request) bool {
+		if r.Method == http.MethodDelete {
+			deleted.Store(true)
+		}
+		return false
+	}
+	file := kubeconfigOf(t, "east", map[string]*fakeHost{"east": newFakeHost(t, answer, release.Release{Name: "shop", Namespace: "tenant-shop"})})
+	var out, errOut bytes.Buffer
+	env := &host.Env{Flags: genericclioptions.NewConfigFlags(true), In: strings.NewReader("n\n"), Out: &out, Err: &errOut, IsTerminal: true}
+	code := cli.Execute(t.Context(), env, "sublet", []string{"--kubeconfig=" + file, "delete", "shop"})
+	text := errOut.String()
+	if code != 1 || deleted.Load() || !strings.Contains(text, "[y/N]") || !strings.Contains(text, "Namespace tenant-shop stays.") || !strings.Contains(text, "nothing was changed") {
+		t.Errorf("exit code %d, a request to delete: %t\n%s", code, deleted.Load(), text)
 	}
 }

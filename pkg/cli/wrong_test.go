@@ -57,7 +57,7 @@ func TestWrongInputs(t *testing.T) {
 		t.Fatal(err)
 	}
 	var text strings.Builder
-	for _, args := range [][]string{
+	wrong := [][]string{
 		{"lst"},
 		{"list", "--nope"},
 		{"list", "shop"},
@@ -89,6 +89,8 @@ func TestWrongInputs(t *testing.T) {
 		{"create", "new", "--set", "a"},
 		{"create", "new", "--set-json", "a={"},
 		{"create", "new", "--wait=false", "--connect"},
+		{"create", "new", "--set", "controlPlane.statefulset.env=a"},
+		{"create", "new", "--set", "controlPlane.statefulSet.env[0].name=POD_IP,controlPlane.statefulSet.env[0].value=a-password"},
 		{"create", "new", "--context=nope"},
 		{"connect"},
 		{"connect", "a", "b"},
@@ -115,17 +117,23 @@ func TestWrongInputs(t *testing.T) {
 		{"debug", "collect", "shop", "--file", "DIR/missing/bundle"},
 		{"debug", "more"},
 		{"version", "more"},
-	} {
+		{"version", "-o", "xml"},
+		{"version", "--kubeconfig=DIR/missing"},
+	}
+	if len(wrong) < 40 {
+		t.Errorf("there are %d wrong inputs", len(wrong))
+	}
+	for _, args := range wrong {
 		given := make([]string, 0, len(args))
 		for _, arg := range args {
 			given = append(given, strings.ReplaceAll(arg, "DIR/", dir+"/"))
 		}
 		out, errOut, code := runSublet(t, file, given...)
-		if code == 0 || out != "" {
+		if code == 0 || out != "" && args[0] != "version" {
 			t.Errorf("%s: exit code %d, and printed %q", args, code, out)
 		}
-		if strings.Contains(errOut, "goroutine ") {
-			t.Errorf("%s: a stack", args)
+		if strings.Contains(errOut, "goroutine ") || strings.Count(errOut, "error: ") != 1 || !strings.Contains(errOut, "\nhint: ") {
+			t.Errorf("%s: a stack, no hint, or not one message:\n%s", args, errOut)
 		}
 		fmt.Fprintf(&text, "$ sublet %s\n%sexit code %d\n\n", strings.Join(args, " "), stable(errOut, dir), code)
 	}
