@@ -78,8 +78,11 @@ func (u *user) currentContext() string {
 }
 
 // TestCommandLine goes the way of a user: create, connect, kubectl, upgrade, list, disconnect and
-// delete. In between, the control plane dies.
+// delete. In between, the control plane dies, and so do the processes of the tunnel.
 func TestCommandLine(t *testing.T) {
+	t.Run("binary", testBinary)
+	t.Run("wrong", testWrong)
+	t.Run("in cluster", testInCluster)
 	const name, namespace = "walk", "tenant-walk"
 	u := newUser(t)
 	before := u.currentContext()
@@ -133,6 +136,7 @@ func TestCommandLine(t *testing.T) {
 		if out := other.sublet("connect", name, "--", "kubectl", "get", "namespaces", "-o", "name"); !strings.Contains(out, "namespace/kube-system") {
 			t.Errorf("connect -- kubectl get namespaces: %q", out)
 		}
+		other.sublet("connect", name, "--", "kubectl", "get", "pods")
 		after, err := os.ReadFile(other.kubeconfig)
 		if err != nil || !bytes.Equal(data, after) {
 			t.Errorf("connect with a command changed the kubeconfig (%v)", err)
@@ -167,23 +171,30 @@ func TestCommandLine(t *testing.T) {
 	})
 	t.Run("kill", func(t *testing.T) {
 		killServer(t, name)
-		eventually(t, "the tunnel", func(context.Context) error {
-			_, err := u.kubectl("get", "namespace", "kube-system", "--request-timeout", "5s")
-			return err
-		})
+		u.answers(t, "the tunnel after a kill of the control plane")
 	})
+	t.Run("kill of the tunnel", func(t *testing.T) { testKillTunnel(t, u) })
+	t.Run("side by side", func(t *testing.T) { testSideBySide(t, u, name) })
 	t.Run("upgrade", func(t *testing.T) {
 		u.sublet("upgrade", name, "--set", "logging.verbosity=1")
-		eventually(t, "the tunnel", func(context.Context) error {
-			_, err := u.kubectl("get", "namespace", "kube-system", "--request-timeout", "5s")
-			return err
-		})
+		u.answers(t, "the tunnel after an upgrade")
+		u.sublet("create", name, "--upgrade", "--connect=false")
+		u.answers(t, "the tunnel after a create with --upgrade")
+		if out := u.sublet("version"); !strings.Contains(out, name) {
+			t.Errorf("version lacks the server: %s", out)
+		}
 	})
 
 	u.sublet("disconnect")
 	if current := u.currentContext(); current != before {
 		t.Errorf("after disconnect, the current context is %q, and was %q", current, before)
 	}
+	eventually(t, "the end of the tunnel", func(context.Context) error {
+		if keepers, servers := u.tunnels(); len(keepers)+len(servers) > 0 {
+			return fmt.Errorf("keepers %v, and %v serve", keepers, servers)
+		}
+		return nil
+	})
 	u.sublet("delete", name, "--yes", "--delete-namespace")
 	eventually(t, "namespace "+namespace, func(ctx context.Context) error {
 		_, err := hostClient.CoreV1().Namespaces().Get(ctx, namespace, metav1.GetOptions{})
