@@ -133,6 +133,8 @@
     "controlPlane.statefulSet.probes.livenessProbe.failureThreshold"
     "controlPlane.statefulSet.pods"
     "controlPlane.statefulSet.security"
+    "controlPlane.statefulSet.dnsPolicy"
+    "controlPlane.statefulSet.runtimeClassName"
     "controlPlane.serviceMonitor"
     "controlPlane.serviceMonitor.enabled"
     "controlPlane.coredns"
@@ -494,13 +496,19 @@
 {{- $problems = append $problems (printf "controlPlane.statefulSet.persistence.volumeClaim.accessModes: Invalid value: %s: a claim needs at least one mode; set [ReadWriteOnce]" (get $v.controlPlane.statefulSet.persistence.volumeClaim "accessModes" | toJson)) -}}
 {{- end -}}
 {{- if include "sublet.namesOneOf" (dict "items" $v.controlPlane.statefulSet.env "names" (list "MEMORY_LIMIT" "POD_IP" "POD_NAME" "POD_UID")) -}}
-{{- $problems = append $problems (printf "controlPlane.statefulSet.env: Invalid value: %s: the chart sets MEMORY_LIMIT, POD_IP, POD_NAME, POD_UID itself; leave them out" (get $v.controlPlane.statefulSet "env" | toJson)) -}}
+{{- $problems = append $problems (printf "controlPlane.statefulSet.env: Invalid value: %s: the chart sets MEMORY_LIMIT, POD_IP, POD_NAME, POD_UID itself; leave them out" (include "sublet.namesOf" (get $v.controlPlane.statefulSet "env"))) -}}
 {{- end -}}
 {{- if include "sublet.namesOneOf" (dict "items" $v.controlPlane.statefulSet.persistence.addVolumes "names" (list "audit" "backup" "config" "data" "store" "store-from" "tmp")) -}}
 {{- $problems = append $problems (printf "controlPlane.statefulSet.persistence.addVolumes: Invalid value: %s: the chart has volumes with the names audit, backup, config, data, store, store-from, tmp; choose others" (get $v.controlPlane.statefulSet.persistence "addVolumes" | toJson)) -}}
 {{- end -}}
 {{- if include "sublet.badContainers" $v.controlPlane.statefulSet.sidecarContainers -}}
-{{- $problems = append $problems (printf "controlPlane.statefulSet.sidecarContainers: Invalid value: %s: each container needs an image and a name of its own, and sublet is the control plane's; name each differently" (get $v.controlPlane.statefulSet "sidecarContainers" | toJson)) -}}
+{{- $problems = append $problems (printf "controlPlane.statefulSet.sidecarContainers: Invalid value: %s: each container needs an image and a name of its own, and sublet is the control plane's; name each differently" (include "sublet.namesOf" (get $v.controlPlane.statefulSet "sidecarContainers"))) -}}
+{{- end -}}
+{{- if and (not (include "sublet.badContainers" $v.controlPlane.statefulSet.sidecarContainers)) (include "sublet.badContainers" (concat ($v.controlPlane.statefulSet.sidecarContainers | default list) ($v.controlPlane.statefulSet.initContainers | default list))) -}}
+{{- $problems = append $problems (printf "controlPlane.statefulSet.initContainers: Invalid value: %s: each container needs an image and a name of its own, and sublet is the control plane's; name each differently" (include "sublet.namesOf" (get $v.controlPlane.statefulSet "initContainers"))) -}}
+{{- end -}}
+{{- if and (eq $v.controlPlane.statefulSet.dnsPolicy "None") (not ($v.controlPlane.statefulSet.dnsConfig).nameservers) -}}
+{{- $problems = append $problems (printf "controlPlane.statefulSet.dnsPolicy: Invalid value: %s: None needs a nameserver; name one in controlPlane.statefulSet.dnsConfig.nameservers, or choose another policy" (get $v.controlPlane.statefulSet "dnsPolicy" | toJson)) -}}
 {{- end -}}
 {{- if and (ne (toString (get ($v.controlPlane.statefulSet.resources.requests | default dict) "cpu")) "") (ne (toString (get ($v.controlPlane.statefulSet.resources.limits | default dict) "cpu")) "") (gt (include "sublet.quantity" (get ($v.controlPlane.statefulSet.resources.requests | default dict) "cpu") | float64) (include "sublet.quantity" (get ($v.controlPlane.statefulSet.resources.limits | default dict) "cpu") | float64)) -}}
 {{- $problems = append $problems (printf "controlPlane.statefulSet.resources.requests.cpu: Invalid value: %s: is more than controlPlane.statefulSet.resources.limits.cpu; lower it, or raise the limit" (get $v.controlPlane.statefulSet.resources.requests "cpu" | toJson)) -}}
@@ -635,7 +643,7 @@
 {{- $problems = append $problems (printf "integrations.metricsServer.enabled: Invalid value: %s: integrations.metricsServer.pods and integrations.metricsServer.nodes are false, so there is nothing to serve; set one of them to true, or this to false" (get $v.integrations.metricsServer "enabled" | toJson)) -}}
 {{- end -}}
 {{- if include "sublet.chartOfRepository" $ -}}
-{{- $problems = append $problems (printf "experimental.deploy.vcluster.helm: Invalid value: %s: each chart needs a bundle and no chart.repo, because the control plane downloads none; fetch it with helm pull, and set bundle to the base64 of the archive" (get $v.experimental.deploy.vcluster "helm" | toJson)) -}}
+{{- $problems = append $problems (printf "experimental.deploy.vcluster.helm: Invalid value: %s: each chart needs a bundle and no chart.repo, because the control plane downloads none; fetch it with helm pull, and set bundle to the base64 of the archive" (include "sublet.namesOf" (get $v.experimental.deploy.vcluster "helm"))) -}}
 {{- end -}}
 {{- join "\n" $problems -}}
 {{- end -}}

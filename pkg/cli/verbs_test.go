@@ -45,7 +45,7 @@ func TestVerbs(t *testing.T) {
 		{"names in one namespace", []string{"__complete", "logs", "-n", "tenant-split", ""}, []string{"split\n"}, []string{"shop"}},
 		{"no names for one that does not exist yet", []string{"__complete", "create", ""}, nil, []string{"shop"}},
 		{"help", nil, []string{"Available Commands", "connect"}, []string{"forward-in-background"}},
-		{"version", []string{"version"}, []string{"sublet v0.0.0 ", "east  tenant-shop   shop   0.1.0", "split"}, nil},
+		{"version", []string{"version"}, []string{"sublet v0.0.0 ", "east   tenant-shop    shop    0.1.0", "split"}, nil},
 		{"version for programs", []string{"version", "-o", "jsonpath={.client.version} {.servers[0].name} {.servers[0].version}"}, []string{"v0.0.0 shop 0.1.0"}, nil},
 		{"version of the program alone", []string{"version", "--client"}, []string{"sublet v0.0.0 "}, []string{"shop"}},
 	} {

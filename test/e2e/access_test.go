@@ -26,8 +26,8 @@ const (
 	exportHost      = "api.access.example"
 )
 
-// TestAccess lets others in. Clients outside come through the Ingress, tools of another namespace have kubeconfigs that
-// lead to a port of the node, and each write is in the audit log.
+// TestAccess lets others in. Clients outside come through the Ingress. Tools of another namespace have kubeconfigs that
+// lead to a port of the node. Each write is in the audit log.
 func TestAccess(t *testing.T) {
 	const name, namespace = "access", "tenant-access"
 	node := nodeAddress(t)
@@ -102,8 +102,8 @@ func testExportedKubeconfig(t *testing.T, server string) {
 	})
 }
 
-// testArgoCD logs in as Argo CD does. It uses the Service in the host cluster, whose name only pods resolve, so the test
-// goes to the port of the node under that name.
+// testArgoCD logs in as Argo CD does, which uses the Service in the host cluster. Only pods resolve that name, so the
+// test goes to the port of the node under it.
 func testArgoCD(t *testing.T, server, namespace, name string) {
 	secretName, inHost := "sublet."+namespace+"."+name, name+"."+namespace+".svc"
 	eventually(t, "the Secret of Argo CD", func(ctx context.Context) error {

@@ -43,8 +43,8 @@ func testIngressOfAPI(t *testing.T, tn *tenant) {
 	})
 }
 
-// startPassthrough starts what an ingress controller is to TLS that it passes through: it finds the Ingress by
-// the name in the client's greeting, and leads to its Service. It returns its address.
+// startPassthrough starts what an ingress controller is to TLS that it passes through, and returns its address. It finds
+// the Ingress by the name in the client's greeting, and leads to its Service.
 func startPassthrough(t *testing.T) string {
 	t.Helper()
 	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")

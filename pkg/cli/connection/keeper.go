@@ -16,7 +16,7 @@ import (
 )
 
 const (
-	// stageFlag says which part of a tunnel a process is. The keeper is started without it.
+	// stageFlag names which part of a tunnel a process is. The keeper is started without it.
 	stageFlag = "--stage="
 	// StageServe is the process that serves the connections.
 	StageServe = "serve"

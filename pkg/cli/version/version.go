@@ -68,7 +68,8 @@ func (o *options) run(ctx context.Context, env *host.Env) error {
 	return o.Table(env.Out, []output.Column{{Name: "HOST"}, {Name: "NAMESPACE"}, {Name: "NAME"}, {Name: "VERSION"}, {Name: "REASON"}}, rows)
 }
 
-// servers returns the virtual clusters of all hosts. Without any host, there are none.
+// servers returns the virtual clusters of all hosts. Without any host, there are none. A file
+// that the user names has to be there.
 func (o *options) servers(ctx context.Context, env *host.Env) ([]release.Cluster, error) {
 	if o.client {
 		return nil, nil
@@ -77,7 +78,7 @@ func (o *options) servers(ctx context.Context, env *host.Env) ([]release.Cluster
 	if err != nil {
 		return nil, host.LoadError(err)
 	}
-	if len(config.Contexts) == 0 {
+	if len(config.Contexts) == 0 && *env.Flags.KubeConfig == "" {
 		return nil, nil
 	}
 	return fleet.Ask(ctx, env, o.hostTimeout, func(ctx context.Context, h *host.Host, namespace string) ([]release.Cluster, error) {
