@@ -7,14 +7,18 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"net"
 	"os/exec"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	auditv1 "k8s.io/apiserver/pkg/apis/audit/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
@@ -31,7 +35,7 @@ const (
 func TestAccess(t *testing.T) {
 	const name, namespace = "access", "tenant-access"
 	node := nodeAddress(t)
-	server := fmt.Sprintf("https://%s:%d", node, exportPort)
+	server := "https://" + net.JoinHostPort(node, strconv.Itoa(exportPort))
 	tools := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: exportNamespace}}
 	if _, err := hostClient.CoreV1().Namespaces().Create(t.Context(), tools, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
@@ -154,19 +158,15 @@ func testAuditLog(t *testing.T, tn *tenant) {
 		lines := bufio.NewScanner(stream)
 		lines.Buffer(nil, 1<<20)
 		for lines.Scan() {
-			var event struct {
-				Kind, Verb, Level string
-				ObjectRef         struct{ Resource, Name string }
-				User              struct{ Username string }
-			}
-			if !strings.HasPrefix(lines.Text(), "{") || json.Unmarshal(lines.Bytes(), &event) != nil || event.ObjectRef.Name != object {
+			event := auditv1.Event{}
+			if !strings.HasPrefix(lines.Text(), "{") || json.Unmarshal(lines.Bytes(), &event) != nil || event.ObjectRef == nil || event.ObjectRef.Name != object {
 				continue
 			}
-			if event.Kind != "Event" || event.Verb != "create" || event.Level != "Metadata" || event.User.Username == "" {
+			if event.Kind != "Event" || event.Verb != "create" || event.Level != auditv1.LevelMetadata || event.User.Username == "" {
 				t.Errorf("the line is %s", lines.Text())
 			}
 			return nil
 		}
-		return fmt.Errorf("no line has it (%v)", lines.Err())
+		return errors.Join(errors.New("no line has it"), lines.Err())
 	})
 }

@@ -125,18 +125,20 @@ func badContainers(containers []corev1.Container) bool {
 	})
 }
 
-// secretPaths are settings whose values may be passwords: variables of containers, settings of charts, addresses
+// secretPaths returns the settings whose values may be passwords: variables of containers, settings of charts, addresses
 // of databases.
-var secretPaths = []string{
-	"controlPlane.statefulSet.env", "controlPlane.statefulSet.sidecarContainers", "controlPlane.statefulSet.initContainers",
-	"experimental.deploy.vcluster", "controlPlane.backingStore.database.external.dataSource",
-	"controlPlane.backingStore.moveFrom.database.external.dataSource",
+func secretPaths() []string {
+	return []string{
+		"controlPlane.statefulSet.env", "controlPlane.statefulSet.sidecarContainers", "controlPlane.statefulSet.initContainers",
+		"experimental.deploy.vcluster", "controlPlane.backingStore.database.external.dataSource",
+		"controlPlane.backingStore.moveFrom.database.external.dataSource",
+	}
 }
 
 // HidesValue reports whether messages about a path must not repeat what is set there. They name the items of a
 // list at most.
 func HidesValue(path string) bool {
-	return slices.ContainsFunc(secretPaths, func(secret string) bool {
+	return slices.ContainsFunc(secretPaths(), func(secret string) bool {
 		rest, found := strings.CutPrefix(path, secret)
 		return found && (rest == "" || strings.ContainsAny(rest[:1], ".["))
 	})

@@ -129,7 +129,7 @@ func askTunnel(t *testing.T, address string, last int) (pid, parent int) {
 		defer conn.Close()
 		text, err := io.ReadAll(conn)
 		if _, scanErr := fmt.Sscan(string(text), &pid, &parent); scanErr != nil || pid == last {
-			return fmt.Errorf("the answer is %q (%v)", text, err)
+			return errors.Join(fmt.Errorf("the answer is %q", text), scanErr, err)
 		}
 		return nil
 	})
