@@ -18,7 +18,6 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	auditv1 "k8s.io/apiserver/pkg/apis/audit/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
@@ -158,11 +157,21 @@ func testAuditLog(t *testing.T, tn *tenant) {
 		lines := bufio.NewScanner(stream)
 		lines.Buffer(nil, 1<<20)
 		for lines.Scan() {
-			event := auditv1.Event{}
-			if !strings.HasPrefix(lines.Text(), "{") || json.Unmarshal(lines.Bytes(), &event) != nil || event.ObjectRef == nil || event.ObjectRef.Name != object {
+			event := struct {
+				Kind      string `json:"kind"`
+				Verb      string `json:"verb"`
+				Level     string `json:"level"`
+				ObjectRef struct {
+					Name string `json:"name"`
+				} `json:"objectRef"`
+				User struct {
+					Username string `json:"username"`
+				} `json:"user"`
+			}{}
+			if !strings.HasPrefix(lines.Text(), "{") || json.Unmarshal(lines.Bytes(), &event) != nil || event.ObjectRef.Name != object {
 				continue
 			}
-			if event.Kind != "Event" || event.Verb != "create" || event.Level != auditv1.LevelMetadata || event.User.Username == "" {
+			if event.Kind != "Event" || event.Verb != "create" || event.Level != "Metadata" || event.User.Username == "" {
 				t.Errorf("the line is %s", lines.Text())
 			}
 			return nil
