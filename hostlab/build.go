@@ -133,10 +133,8 @@ func (b builder) buildModule(ctx context.Context, m module) error {
 	})
 }
 
-// copyModule downloads a module and copies it to where it can be built as the main
-// module. Its replacements by folders lead outside the module and are dropped;
-// what they stand for is published.
-func (b builder) copyModule(ctx context.Context, m module) (string, error) {
+// download downloads a module and returns its folder, in which nothing may be changed.
+func (b builder) download(ctx context.Context, m module) (string, error) {
 	if err := os.MkdirAll(b.src, 0o755); err != nil {
 		return "", err
 	}
@@ -150,17 +148,28 @@ func (b builder) copyModule(ctx context.Context, m module) (string, error) {
 	if err := json.Unmarshal([]byte(text), &download); err != nil {
 		return "", fmt.Errorf("cannot read result of the download: %w", err)
 	}
+	return download.Dir, nil
+}
+
+// copyModule downloads a module and copies it to where it can be built as the main
+// module. Its replacements by folders lead outside the module and are dropped;
+// what they stand for is published.
+func (b builder) copyModule(ctx context.Context, m module) (string, error) {
+	folder, err := b.download(ctx, m)
+	if err != nil {
+		return "", err
+	}
 	tree := filepath.Join(b.src, m.name)
 	if err := os.RemoveAll(tree); err != nil {
 		return "", err
 	}
-	if err := os.CopyFS(tree, os.DirFS(download.Dir)); err != nil {
+	if err := os.CopyFS(tree, os.DirFS(folder)); err != nil {
 		return "", fmt.Errorf("cannot copy the sources: %w", err)
 	}
 	if err := filepath.WalkDir(tree, makeWritable); err != nil {
 		return "", err
 	}
-	text, err = runForOutput(b.command(ctx, tree, "mod", "edit", "-json"))
+	text, err := runForOutput(b.command(ctx, tree, "mod", "edit", "-json"))
 	if err != nil {
 		return "", err
 	}

@@ -26,16 +26,6 @@ func modules() []module {
 	}
 }
 
-// ingressController returns the module of the ingress controller, which a test loads. Later
-// versions need modules that the module proxy does not serve.
-func ingressController() module {
-	return module{
-		name: "traefik", path: "github.com/traefik/traefik/v3", version: "v3.5.3",
-		ldflags:  "-X github.com/traefik/traefik/v3/pkg/version.Version=v3.5.3",
-		packages: []string{"./cmd/traefik"}, binaries: []string{"traefik"},
-	}
-}
-
 // Package is a package of Debian.
 type Package struct {
 	// Name is what apt-get installs.
@@ -71,9 +61,6 @@ const (
 	TestImage = "localhost/sublet/test:1"
 	// BusyboxImage is a shell with the usual tools. "busybox" is the same image.
 	BusyboxImage = "localhost/sublet/busybox:1"
-
-	// IngressControllerImage holds Traefik as entry point. [Host.LoadIngressController] loads it.
-	IngressControllerImage = "localhost/sublet/traefik:1"
 
 	pauseImage = "localhost/sublet/pause:1"
 )

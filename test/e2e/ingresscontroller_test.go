@@ -15,7 +15,6 @@ import (
 	"math/big"
 	"net"
 	"net/http"
-	"os"
 	"strings"
 	"testing"
 	"time"
@@ -32,6 +31,7 @@ const (
 	controllerClass = "e2e-public"
 	// controllerAddress is what it writes to the status of Ingresses.
 	controllerAddress = "198.51.100.7"
+	controllerImage   = "docker.io/library/traefik:v3.5.3"
 )
 
 // controllerManifest is Traefik with the permissions of its documentation. It serves Ingresses
@@ -68,7 +68,7 @@ subjects: [{kind: ServiceAccount, name: controller, namespace: @NAME@}]
 apiVersion: v1
 kind: Service
 metadata: {name: controller, namespace: @NAME@}
-spec: {selector: {app: controller}, ports: [{port: 443, targetPort: 8443}]}
+spec: {selector: {app: controller}, ports: [{name: https, port: 443, targetPort: 8443}, {name: http, port: 80, targetPort: 8000}]}
 ---
 apiVersion: v1
 kind: Pod
@@ -87,26 +87,25 @@ spec:
         - --entrypoints.websecure.http.tls=true
         - --providers.kubernetesingress=true
         - --providers.kubernetesingress.ingressendpoint.ip=@ADDRESS@
-`
+@ARGS@`
 
 // ingressController serves the Ingresses of the host over TLS.
 type ingressController struct {
-	address string         // of its Service
+	address string         // of its Service, without a port
 	roots   *x509.CertPool // of the certificates that clients trust
 }
 
-// startIngressController starts a controller on the host whose clients trust one certificate.
-func startIngressController(t *testing.T, certificate []byte) *ingressController {
+// startIngressController starts a controller on the host whose clients trust one certificate. It
+// gets further arguments.
+func startIngressController(t *testing.T, certificate []byte, args ...string) *ingressController {
 	t.Helper()
-	host, err := hostlab.New(hostlab.Options{Out: os.Stdout})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := host.LoadIngressController(t.Context()); err != nil {
-		t.Fatal(err)
+	loadSoftware(t, hostlab.Traefik())
+	further := ""
+	for _, arg := range args {
+		further += "        - " + arg + "\n"
 	}
 	manifest := strings.NewReplacer(
-		"@NAME@", controllerNamespace, "@CLASS@", controllerClass, "@IMAGE@", hostlab.IngressControllerImage, "@ADDRESS@", controllerAddress,
+		"@NAME@", controllerNamespace, "@CLASS@", controllerClass, "@IMAGE@", controllerImage, "@ADDRESS@", controllerAddress, "@ARGS@", further,
 	).Replace(controllerManifest)
 	t.Cleanup(func() {
 		if t.Failed() {
@@ -124,24 +123,28 @@ func startIngressController(t *testing.T, certificate []byte) *ingressController
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := &ingressController{address: net.JoinHostPort(service.Spec.ClusterIP, "443"), roots: x509.NewCertPool()}
+	c := &ingressController{address: service.Spec.ClusterIP, roots: x509.NewCertPool()}
 	c.roots.AppendCertsFromPEM(certificate)
 	return c
 }
 
-// answers waits until the controller serves a host name with the trusted certificate, from a
-// pod with that hostname.
-func (c *ingressController) answers(t *testing.T, host, pod string) {
+// answers waits until the controller serves a URL, with the trusted certificate if that is one
+// of https, from a pod with that hostname.
+func (c *ingressController) answers(t *testing.T, url, pod string) {
 	t.Helper()
 	transport := &http.Transport{
 		DisableKeepAlives: true, TLSClientConfig: &tls.Config{RootCAs: c.roots, MinVersion: tls.VersionTLS12},
-		DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
-			return (&net.Dialer{}).DialContext(ctx, network, c.address)
+		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+			_, port, err := net.SplitHostPort(address)
+			if err != nil {
+				return nil, err
+			}
+			return (&net.Dialer{}).DialContext(ctx, network, net.JoinHostPort(c.address, port))
 		},
 	}
 	client := &http.Client{Transport: transport, Timeout: 10 * time.Second}
-	eventually(t, "answer of "+host, func(ctx context.Context) error {
-		request, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://"+host+"/hostname", nil)
+	eventually(t, "answer of "+url, func(ctx context.Context) error {
+		request, err := http.NewRequestWithContext(ctx, http.MethodGet, url+"/hostname", nil)
 		if err != nil {
 			return err
 		}

@@ -53,7 +53,7 @@ func TestIngressHosts(t *testing.T) {
 	values := []string{
 		"sync.toHost.ingresses.enabled=true", "policies.ingresses.hosts={*.shop.example.com}",
 		"sync.fromHost.ingressClasses.enabled=true", "sync.fromHost.ingressClasses.selector.matchLabels.e2e=shown",
-		`policies.networkPolicy.workload.ingress[0].from[0].namespaceSelector.matchLabels.kubernetes\.io/metadata\.name=` + controllerNamespace,
+		admitsFrom(controllerNamespace),
 	}
 	const name = "www.shop.example.com"
 	certificate, key := selfSigned(t, name)
@@ -77,7 +77,7 @@ func TestIngressHosts(t *testing.T) {
 		return err
 	})
 	first.await("jsonpath={.status.loadBalancer.ingress[0].ip}="+controllerAddress, "ingress/shop")
-	controller.answers(t, name, "first")
+	controller.answers(t, "https://"+name, "first")
 
 	second := install(t, "ingressb", "tenant-ingressb", values...)
 	second.apply(strings.ReplaceAll(manifest, "@OWNER@", "second"))
@@ -96,11 +96,11 @@ func TestIngressHosts(t *testing.T) {
 		t.Errorf("a host name that is not the tenant's must be denied with the setting: %v: %s", err, out)
 	}
 
-	controller.answers(t, name, "first")
+	controller.answers(t, "https://"+name, "first")
 
 	first.kubectl("delete", "ingress", "shop")
 	// It is tried again within a minute.
-	controller.answers(t, name, "second")
+	controller.answers(t, "https://"+name, "second")
 	if all, err := first.hostIngresses(t.Context()); err != nil || len(all) > 0 {
 		t.Errorf("the copy of a deleted Ingress stays: %v, %v", all, err)
 	}
