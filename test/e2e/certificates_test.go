@@ -145,7 +145,7 @@ func (tn *tenant) awaits(kind, want string) {
 	})
 }
 
-// applies applies a manifest as the tenant as soon as its kind is served.
+// applies creates what a manifest has, as the tenant, as soon as its kind is served.
 func (tn *tenant) applies(manifest string) {
 	tn.t.Helper()
 	eventually(tn.t, "manifest of the tenant", func(context.Context) error {
