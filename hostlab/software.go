@@ -9,7 +9,7 @@ import (
 	"github.com/sublet-dev/sublet/hostlab/oci"
 )
 
-// Software is a module of others that tests run on the host. Each of its programs has an image
+// Software names a module of others that tests run on the host. Each of its programs has an image
 // under the name that the manifests of its authors have.
 type Software struct {
 	module module

@@ -90,7 +90,7 @@ func passThrough(conn net.Conn) error {
 	return err
 }
 
-// reader is a connection that can be read alone.
+// reader reads from a connection, and drops what is written to it.
 type reader struct {
 	net.Conn
 	from io.Reader

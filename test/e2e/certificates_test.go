@@ -21,7 +21,7 @@ import (
 
 const certManagerNamespace = "e2e-cert-manager"
 
-// hostIssuers are an authority of the host, the issuer that tenants see, and one that they do not.
+// hostIssuers has an authority of the host, the issuer that tenants see, and one that they do not.
 const hostIssuers = `
 apiVersion: cert-manager.io/v1
 kind: ClusterIssuer

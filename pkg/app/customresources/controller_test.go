@@ -165,7 +165,7 @@ func toHost(r v1alpha1.CustomResource) v1alpha1.Sync {
 	return v1alpha1.Sync{ToHost: v1alpha1.ToHost{CustomResources: map[string]v1alpha1.CustomResource{widgets: r, "off.example.com": {}}}}
 }
 
-// allKinds are those of the definition, which has a field for a Secret and none for a ConfigMap.
+// allKinds lists the kinds that sync the definition, which has a field for a Secret and none for a ConfigMap.
 const allKinds = "widgets.example.com, secrets of widgets.example.com"
 
 // TestLifeOfAKind starts a kind with its definition, starts it again when that changes, and

@@ -27,7 +27,7 @@ var errTenantsDefinition = errors.New("the virtual cluster has a definition of t
 // errNoDefinition is why a kind is not synced whose definition the host does not have.
 var errNoDefinition = errors.New("the host has no definition of that name")
 
-// errAggregated is why a kind is not synced that an aggregated API of the host serves.
+// errAggregated refuses a kind that an aggregated API of the host serves.
 var errAggregated = fmt.Errorf("%w: an aggregated API serves the kind, and only kinds with a CustomResourceDefinition can be synced", errNoDefinition)
 
 // errNotServed is why a kind is not synced whose definition has just come, or whose names

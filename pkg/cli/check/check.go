@@ -23,7 +23,7 @@ import (
 // defaultName is the name of the virtual cluster that is looked at if the user gives none.
 const defaultName = "check"
 
-// options are the flags.
+// options has the flags.
 type options struct {
 	output.Flags
 	values      release.Values

@@ -22,7 +22,7 @@ import (
 	"github.com/sublet-dev/sublet/pkg/cli/release"
 )
 
-// options are the flags.
+// options has the flags.
 type options struct {
 	connection.Options
 	print, foreground bool

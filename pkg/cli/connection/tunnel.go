@@ -25,6 +25,8 @@ import (
 const (
 	// watchInterval is how often a background tunnel looks whether its context still exists.
 	watchInterval = time.Second
+	// appearInterval is how often it looks until that appears. A user may be gone within a second.
+	appearInterval = 50 * time.Millisecond
 	// appearPatience is how long it waits for its context to appear.
 	appearPatience = 2 * time.Minute
 )
@@ -198,10 +200,10 @@ func (t *Target) ServeInBackground(ctx context.Context, id, stage string, starte
 // awaitRemoval returns once no context has the ID, or none had it in time. A kubeconfig that is gone has none. One
 // that cannot be read is no reason to end.
 func (t *Target) awaitRemoval(ctx context.Context, id string) {
-	ticker := time.NewTicker(watchInterval)
+	ticker := time.NewTicker(appearInterval)
 	defer ticker.Stop()
 	seen := false
-	for waited := time.Duration(0); seen || waited < appearPatience; waited += watchInterval {
+	for waited := time.Duration(0); seen || waited < appearPatience; waited += appearInterval {
 		select {
 		case <-ctx.Done():
 			return
@@ -211,9 +213,11 @@ func (t *Target) awaitRemoval(ctx context.Context, id string) {
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
-		if err == nil && hasConnection(config, id) {
+		switch found := err == nil && hasConnection(config, id); {
+		case found && !seen:
 			seen = true
-		} else if seen {
+			ticker.Reset(watchInterval)
+		case !found && seen:
 			return
 		}
 	}

@@ -24,7 +24,7 @@ import (
 // maxName is the length that Helm allows a release.
 const maxName = 53
 
-// options are the flags.
+// options has the flags.
 type options struct {
 	values          release.Values
 	wait            bool

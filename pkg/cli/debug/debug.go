@@ -26,7 +26,7 @@ import (
 // collectTimeout bounds each file of the bundle.
 const collectTimeout = 30 * time.Second
 
-// options are the flags.
+// options has the flags.
 type options struct {
 	file   string
 	dryRun bool

@@ -24,7 +24,7 @@ import (
 // pollInterval is the time between two looks at what is left.
 const pollInterval = 300 * time.Millisecond
 
-// options are the flags.
+// options has the flags.
 type options struct {
 	yes, wait, deleteNamespace, deleteClaims bool
 	timeout                                  time.Duration

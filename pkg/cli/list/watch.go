@@ -8,6 +8,8 @@ import (
 	"slices"
 	"time"
 
+	"k8s.io/apimachinery/pkg/util/wait"
+
 	"github.com/sublet-dev/sublet/pkg/cli/fleet"
 	"github.com/sublet-dev/sublet/pkg/cli/host"
 	"github.com/sublet-dev/sublet/pkg/cli/release"
@@ -57,20 +59,14 @@ func (o *options) watchCurrent(ctx context.Context, env *host.Env) error {
 
 // awaitOther returns once the kubeconfig leads to another host or namespace.
 func awaitOther(ctx context.Context, env *host.Env, h *host.Host) {
-	ticker := time.NewTicker(contextInterval)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-ticker.C:
-		}
+	_ = wait.PollUntilContextCancel(ctx, contextInterval, false, func(context.Context) (bool, error) {
 		now, err := env.Host()
-		if err == nil && (now.Context != h.Context || now.Namespace != h.Namespace) {
-			fmt.Fprintf(env.Err, "The context is %s now.\n", now.Context)
-			return
+		if err != nil || now.Context == h.Context && now.Namespace == h.Namespace {
+			return false, nil //nolint:nilerr // a kubeconfig that cannot be read now leads nowhere else
 		}
-	}
+		fmt.Fprintf(env.Err, "The context is %s now.\n", now.Context)
+		return true, nil
+	})
 }
 
 // follow prints what the hosts have, and each change, until ctx ends. A host that the user named must

@@ -22,7 +22,7 @@ import (
 // maxLine bounds a line of a log.
 const maxLine = 1 << 20
 
-// options are the flags.
+// options has the flags.
 type options struct {
 	follow, previous bool
 	tail             int64

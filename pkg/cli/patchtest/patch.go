@@ -35,7 +35,7 @@ func Command(env *host.Env) *cobra.Command {
 	return cmd
 }
 
-// options are the flags.
+// options has the flags.
 type options struct {
 	values   release.Values
 	fromHost bool

@@ -12,7 +12,7 @@ import (
 	"github.com/sublet-dev/sublet/pkg/cli/release"
 )
 
-// options are the flags.
+// options has the flags.
 type options struct {
 	values  release.Values
 	reset   bool

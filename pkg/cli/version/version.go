@@ -15,7 +15,7 @@ import (
 	"github.com/sublet-dev/sublet/pkg/cli/release"
 )
 
-// options are the flags.
+// options has the flags.
 type options struct {
 	output.Flags
 	client      bool
