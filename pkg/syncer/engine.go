@@ -112,11 +112,15 @@ func (e *Engine) newConnection(which Side, requests, watches *rest.Config) (*con
 	if err != nil {
 		return nil, err
 	}
+	deleting, err := newDeletingClient(c, requests, requestHTTP)
+	if err != nil {
+		return nil, err
+	}
 	status, err := newStatusDiscovery(e.options.Scheme, mapper, requests, requestHTTP)
 	if err != nil {
 		return nil, err
 	}
-	return &connection{client: c, status: status, watches: &sharedWatches{
+	return &connection{client: deleting, status: status, watches: &sharedWatches{
 		side: which, config: watches, http: watchHTTP,
 		scheme: e.options.Scheme, mapper: mapper, clock: e.options.Clock, log: e.log,
 		away:  func() error { return nil },
@@ -305,7 +309,7 @@ func (e *Engine) register(kind Kind) error {
 		kind:     kind, cluster: e.options.Cluster, clock: e.options.Clock, log: r.log,
 		virtual:      sideClients{store: r.virtualObjects(), reader: r.virtualReader, client: e.virtual.client, hasStatus: e.virtual.status.has, forgetStatus: e.virtual.status.forget},
 		host:         sideClients{store: &r.hostStore, reader: r.hostReader, client: e.host.client},
-		expectations: newExpectations(e.options.Clock), sightings: newSightings(e.options.Clock), events: e.events,
+		expectations: newExpectations(e.options.Clock), sightings: newSightings(e.options.Clock), compared: newCompared(), events: e.events,
 		paused: &r.paused, ledger: e.ledger, resource: resource, pendingRefusal: r.refusals.pendingRefusal,
 		holdReason: e.storeGuard.onHold, onWrite: func() {},
 	}

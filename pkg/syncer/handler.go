@@ -33,6 +33,8 @@ type handler struct {
 	own bool
 	// statusBlind is true if the status of the objects is of no use to the kind.
 	statusBlind bool
+	// keysOnly is true if an update that keeps the keys means nothing to the kind.
+	keysOnly bool
 	// isHeartbeat reports whether an update means nothing to the kind. nil ignores none.
 	isHeartbeat func(before, after client.Object) bool
 	keys        func(Scope, client.Object) ([]types.NamespacedName, error)
@@ -91,6 +93,9 @@ func (h *handler) OnUpdate(old, item any) {
 		if !slices.Contains(later, key) {
 			h.runner.enqueue(key)
 		}
+	}
+	if h.keysOnly {
+		later = slices.DeleteFunc(later, func(key types.NamespacedName) bool { return slices.Contains(earlier, key) })
 	}
 	h.enqueueKeys(later, false)
 }

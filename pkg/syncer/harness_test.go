@@ -194,6 +194,7 @@ func newBench(kind Kind, clock *clocktesting.FakeClock, virtual, host *fakeServe
 		host:         sideClients{store: b.hostView, reader: host, client: host},
 		expectations: newExpectations(clock),
 		sightings:    newSightings(clock),
+		compared:     newCompared(),
 		paused:       &b.paused,
 		events:       newTenantEvents(virtual, scheme.Scheme, clock, logr.Discard(), translate.Cluster{Namespace: "tenant"}),
 		holdReason:   func() string { return b.reason },

@@ -37,6 +37,9 @@ func (r *reconciler) writeDown(s Scope, key types.NamespacedName, virtual, host 
 	if err != nil {
 		return fmt.Errorf("cannot patch host object %s: %w", client.ObjectKeyFromObject(host), asHostRefusal(err))
 	}
+	if written == nil && r.kind.metadataOnly {
+		r.compared.record(key, virtual, host)
+	}
 	return nil
 }
 

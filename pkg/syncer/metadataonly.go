@@ -74,6 +74,12 @@ func dropLastApplied(object client.Object) {
 	}
 }
 
+// isCompared reports whether the body of the virtual object was compared with its copy, and
+// neither has changed since. Nothing else than the two decides what the copy looks like.
+func (r *reconciler) isCompared(key types.NamespacedName, virtual, host client.Object) bool {
+	return r.kind.metadataOnly && r.kind.up == nil && host != nil && r.compared.agree(key, virtual, host)
+}
+
 // readBody returns the virtual object as its API server has it, if the cache has its
 // metadata alone. It returns nil if the object has been deleted or replaced: a watch
 // is about to deliver that.

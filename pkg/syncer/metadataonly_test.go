@@ -80,3 +80,37 @@ func TestReplacedObjectIsNotReadForAnother(t *testing.T) {
 		t.Error("The body of another object must not become the copy of this one")
 	}
 }
+
+func TestBodyIsReadAgainOnlyAfterAChange(t *testing.T) {
+	t.Parallel()
+	b := newRunnerBench(t)
+	b.bench.reconciler.kind.metadataOnly, b.bench.reconciler.kind.up = true, nil
+	b.virtualServer.add(virtualMap())
+	b.refresh()
+	steps := []struct {
+		reason string
+		change func()
+		reads  int
+	}{
+		{"The copy is created from the body.", func() {}, 1},
+		{"The copy is compared once,", b.refresh, 1},
+		{"and then no more, however often a referrer comes.", func() {}, 0},
+		{"The tenant changes it.", func() {
+			b.virtualServer.add(virtualMap(func(m *corev1.ConfigMap) { m.ResourceVersion, m.Data = "77", map[string]string{"k": "new"} }))
+			b.refresh()
+		}, 1},
+		{"The patched copy is another one.", b.refresh, 1},
+		{"It is known now.", func() {}, 0},
+	}
+	for _, step := range steps {
+		step.change()
+		reads := func() int { return len(b.virtualServer.requests) - len(writesOf(b.virtualServer)) }
+		before := reads()
+		if _, err := b.bench.reconcile(t.Context(), theKey()); err != nil {
+			t.Fatal(err)
+		}
+		if got := reads() - before; got != step.reads {
+			t.Errorf("%s Read %d bodies, want %d", step.reason, got, step.reads)
+		}
+	}
+}

@@ -49,6 +49,7 @@ type reconciler struct {
 	host         sideClients
 	expectations *expectations
 	sightings    *sightings
+	compared     *compared
 	events       *tenantEvents
 	unstored     *unstoredCopies
 	// pendingRefusal returns why the host has refused a copy whose retry is not due. nil asks

@@ -214,6 +214,9 @@ type Watch struct {
 	All bool
 	// StatusBlind is true if the status of the other objects is not used, as in [Resource].
 	StatusBlind bool
+	// KeysOnly is true if nothing of the other objects is used but their keys. An update
+	// that keeps the keys is ignored.
+	KeysOnly bool
 	// Keys returns the virtual keys to reconcile when object has changed. If it
 	// fails, it is called again after a backoff: no event is lost.
 	Keys func(s Scope, object client.Object) ([]types.NamespacedName, error)

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -11,6 +12,7 @@ import (
 	"github.com/go-logr/logr"
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
 	"k8s.io/component-base/metrics/testutil"
 	clocktesting "k8s.io/utils/clock/testing"
@@ -234,6 +236,46 @@ func TestStatusBlindHandler(t *testing.T) {
 				t.Errorf("The guard must learn of every version, it knows %q", b.storeGuard.reached)
 			}
 		})
+	}
+}
+
+func TestKeysOnlyHandler(t *testing.T) {
+	t.Parallel()
+	b := newRunnerBench(t)
+	keys := func(_ Scope, o client.Object) ([]types.NamespacedName, error) {
+		var keys []types.NamespacedName
+		for name := range strings.FieldsSeq(o.GetAnnotations()["refers"]) {
+			keys = append(keys, types.NamespacedName{Namespace: o.GetNamespace(), Name: name})
+		}
+		return keys, nil
+	}
+	h := &handler{runner: b.runner, ctx: t.Context(), keysOnly: true, keys: keys}
+	version := 0
+	pod := func(refers string) *corev1.Pod {
+		version++
+		return virtualPod(func(p *corev1.Pod) {
+			p.ResourceVersion, p.Annotations = strconv.Itoa(version), map[string]string{"refers": refers}
+		})
+	}
+	for _, step := range []struct {
+		reason        string
+		before, after string
+		want          []string
+	}{
+		{"Another change of a referrer is nothing to what it refers to.", "a b", "a b", nil},
+		{"What it refers to from now on may need a copy,", "a b", "a b c", []string{"c"}},
+		{"and what it refers to no more may not.", "a b", "b", []string{"a"}},
+	} {
+		h.OnUpdate(pod(step.before), pod(step.after))
+		var got []string
+		for b.queue.Len() != 0 {
+			key, _ := b.queue.Get()
+			b.queue.Done(key)
+			got = append(got, key.Name)
+		}
+		if diff := cmp.Diff(step.want, got); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", step.reason, diff)
+		}
 	}
 }
 

@@ -67,7 +67,7 @@ func (r *runner) subscribeAll(ctx context.Context, s *subscriptions) error {
 		if also.Side == Host {
 			side, sel = r.hostReader, selectorFor(also.All)
 		}
-		w, err := r.subscribe(ctx, s, side, also.Object, sel, &handler{statusBlind: also.StatusBlind, keys: also.Keys})
+		w, err := r.subscribe(ctx, s, side, also.Object, sel, &handler{statusBlind: also.StatusBlind, keysOnly: also.KeysOnly, keys: also.Keys})
 		if err != nil {
 			return err
 		}

@@ -28,7 +28,9 @@ func (r *reconciler) reconcileVirtualOwned(s Scope, key types.NamespacedName) er
 	case virtual != nil:
 		r.unstored.forget(key)
 		return r.syncToCopy(s, key, virtual, host)
-	case host != nil:
+	}
+	r.compared.forget(key)
+	if host != nil {
 		return r.deleteOrphan(s, key, host)
 	}
 	return nil
@@ -64,6 +66,8 @@ func (r *reconciler) syncToHost(s Scope, key types.NamespacedName, virtual, host
 		return r.syncTermination(s, key, virtual, host)
 	case !wanted:
 		return r.deleteUnwanted(s, key, host)
+	case r.isCompared(key, virtual, host):
+		return nil
 	}
 	virtual, err = r.readBody(s, key, virtual)
 	switch {

@@ -88,7 +88,7 @@ func (r referred) watches() []syncer.Watch {
 	var watches []syncer.Watch
 	for _, referrer := range r.referrers {
 		watches = append(watches, syncer.Watch{
-			Side: syncer.Virtual, Object: referrer.Object, StatusBlind: true,
+			Side: syncer.Virtual, Object: referrer.Object, StatusBlind: true, KeysOnly: true,
 			Keys: func(_ syncer.Scope, o client.Object) ([]types.NamespacedName, error) {
 				var keys []types.NamespacedName
 				for _, name := range r.names(referrer.Refers(o)) {
