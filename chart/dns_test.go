@@ -50,7 +50,7 @@ func TestDNSPods(t *testing.T) {
 		t.Errorf("the control plane serves DNS too: %v, ports %v", set.Args, set.Ports)
 	}
 	container := pod.Spec.Containers[0]
-	const networking = `--networking={"advanced":{"clusterDomain":"shop.local","dns":{"allowedCIDRs":[],"forward":{},"hosts":{},"queriesPerSecond":1000,"rewrite":{}}},"resolveDNS":[],"serviceCIDR":"","serviceNodePortRange":""}`
+	const networking = `--networking={"advanced":{"clusterDomain":"shop.local","dns":{"allowedCIDRs":[],"forward":{},"hosts":{},"nodeSearchDomains":false,"queriesPerSecond":1000,"rewrite":{}}},"resolveDNS":[],"serviceCIDR":"","serviceNodePortRange":""}`
 	if container.Args[0] != "dns" || !slices.Contains(container.Args, "--server=https://shop.tenant") || !slices.Contains(container.Args, networking) {
 		t.Errorf("the DNS server does not get its settings: %q", container.Args)
 	}

@@ -43,6 +43,14 @@ func (a *app) buildDNS() error {
 	return err
 }
 
+// nodeSearches returns the search domains of nodes that pods get, nil for none.
+func (a *app) nodeSearches() []string {
+	if !a.values.Networking.Advanced.DNS.NodeSearchDomains {
+		return nil
+	}
+	return dns.NodeSearches("")
+}
+
 // dnsPodsUser returns the user of the DNS servers that run in pods of their own. It is empty
 // if there are none.
 func (a *app) dnsPodsUser() string {

@@ -182,6 +182,7 @@ func (a *app) addKinds(ctx context.Context, s *session, o sessionOptions) error 
 		KubernetesServiceIP:    a.facts.ServiceIP,
 		DNSServiceIP:           a.facts.DNSServiceIP,
 		ClusterDomain:          a.values.Networking.Advanced.ClusterDomain,
+		NodeSearches:           a.nodeSearches(),
 		KubeletVersion:         componentversion.Get().GitVersion,
 		Replicate:              a.values.Networking.ReplicateServices,
 		Services:               policy.NewServices(a.values.Policies.Services),

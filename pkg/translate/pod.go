@@ -1,6 +1,7 @@
 package translate
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -30,6 +31,9 @@ type PodInput struct {
 	DNSServiceIP string
 	// ClusterDomain is the DNS domain of the virtual cluster.
 	ClusterDomain string
+	// NodeSearches are the search domains that follow those of the virtual cluster. Empty
+	// means none.
+	NodeSearches []string
 	// VirtualScheduler is set for a pod whose node the virtual scheduler assigns. No host
 	// pod is built for it without a node, unless SeeksRoom is set.
 	VirtualScheduler bool
@@ -45,6 +49,9 @@ type PodInput struct {
 	// TranslateImage returns the image that the host pulls for one of the tenant. nil keeps
 	// them all.
 	TranslateImage func(image string) string
+	// HostsImage is the image of the container that writes the whole name of a pod into its
+	// /etc/hosts. Empty leaves the file of the host.
+	HostsImage string
 	// HostSchedulers are the schedulers of the host that pods may ask for.
 	HostSchedulers []string
 	// NodeSelector limits pods to the nodes of the host with these labels. Empty means all.
@@ -134,6 +141,7 @@ func newPod(in PodInput, virtual, host *corev1.Pod) error {
 	if in.LacksLinks {
 		host.Annotations[labels.ServiceLinks] = serviceLinksCut
 	}
+	rewriteHosts(in, virtual, spec)
 	setPullPolicy(in, spec)
 	translateImages(in, spec)
 	if in.Node == "" {
@@ -215,23 +223,17 @@ func setHostname(in PodInput, virtual *corev1.Pod, spec *corev1.PodSpec) error {
 	if spec.HostNetwork || spec.HostnameOverride != nil {
 		return nil
 	}
-	name := virtual.Spec.Hostname
-	if name == "" {
-		name = virtual.Name
-	}
 	fqdn := virtual.Spec.SetHostnameAsFQDN != nil && *virtual.Spec.SetHostnameAsFQDN && virtual.Spec.Subdomain != ""
 	spec.SetHostnameAsFQDN = nil
 	if fqdn {
-		full := strings.Join([]string{name, virtual.Spec.Subdomain, virtual.Namespace, "svc", in.ClusterDomain}, ".")
+		full := wholeName(in, virtual, chosenName(virtual))
 		if len(full) > maxHostname {
 			return &UnsupportedError{[]error{fmt.Errorf("spec.setHostnameAsFQDN: %q has %d characters, a host name has at most %d; use shorter names", full, len(full), maxHostname)}}
 		}
 		spec.HostnameOverride = &full
 		return nil
 	}
-	if len(name) > maxHostname {
-		name = strings.TrimRight(name[:maxHostname], "-.")
-	}
+	name := shortName(virtual)
 	if len(validation.IsDNS1123Label(name)) == 0 {
 		spec.Hostname = name
 	} else {
@@ -239,6 +241,25 @@ func setHostname(in PodInput, virtual *corev1.Pod, spec *corev1.PodSpec) error {
 		spec.HostnameOverride = &name
 	}
 	return nil
+}
+
+// chosenName returns the host name that the tenant gives a pod: by its field, or by its name.
+func chosenName(virtual *corev1.Pod) string {
+	return cmp.Or(virtual.Spec.Hostname, virtual.Name)
+}
+
+// shortName returns the host name of a pod, cut as a kubelet cuts it.
+func shortName(virtual *corev1.Pod) string {
+	name := chosenName(virtual)
+	if len(name) > maxHostname {
+		name = strings.TrimRight(name[:maxHostname], "-.")
+	}
+	return name
+}
+
+// wholeName returns a host name with the domain of a pod that has a subdomain.
+func wholeName(in PodInput, virtual *corev1.Pod, name string) string {
+	return strings.Join([]string{name, virtual.Spec.Subdomain, virtual.Namespace, "svc", in.ClusterDomain}, ".")
 }
 
 // isNodeTopology reports whether a pod's label names the place of its node. The API server

@@ -25,6 +25,7 @@ func setDNS(in PodInput, namespace string, spec *corev1.PodSpec) {
 		Searches:    []string{namespace + ".svc." + in.ClusterDomain, "svc." + in.ClusterDomain, in.ClusterDomain},
 		Options:     []corev1.PodDNSConfigOption{{Name: "ndots", Value: new("5")}},
 	}
+	config.Searches = union(config.Searches, in.NodeSearches, maxSearches)
 	if own := spec.DNSConfig; own != nil {
 		config.Nameservers = union(config.Nameservers, own.Nameservers, maxNameservers)
 		config.Searches = union(config.Searches, own.Searches, maxSearches)

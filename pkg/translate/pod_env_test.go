@@ -249,3 +249,17 @@ func TestDNS(t *testing.T) {
 		})
 	}
 }
+
+// TestNodeSearches checks where the search domains of nodes are among those of a pod.
+func TestNodeSearches(t *testing.T) {
+	t.Parallel()
+	in := input()
+	in.NodeSearches = []string{"corp.example", "cluster.local"}
+	host := created(t, in, webPod(func(p *corev1.Pod) {
+		p.Spec.DNSConfig = &corev1.PodDNSConfig{Searches: []string{"own.example"}}
+	}))
+	want := []string{"default.svc.cluster.local", "svc.cluster.local", "cluster.local", "corp.example", "own.example"}
+	if diff := cmp.Diff(want, host.Spec.DNSConfig.Searches); diff != "" {
+		t.Errorf("want the order of a kubelet (-want +got):\n%s", diff)
+	}
+}

@@ -72,6 +72,10 @@ type DNS struct {
 	// names of the host's cluster too if it is the host's.
 	// Default: {}
 	Forward map[string]string `json:"forward" keys:"dns-domain" values:"nameserver"`
+	// Add the search domains of nodes to those of new pods, as kubelets do in a cluster without a host. They
+	// are those of the control plane's node, without the domains of the host's cluster.
+	// Default: false
+	NodeSearchDomains bool `json:"nodeSearchDomains"`
 }
 
 // Logging has the log settings of the control plane.

@@ -15,7 +15,8 @@ func Default(kinds ...Kind) *Config {
 			ToHost: ToHost{PodDisruptionBudgets: defaultPodDisruptionBudgets(), ServiceAccounts: ServiceAccounts{AccountAnnotations{Allow: []string{}}}, Pods: Pods{
 				NodeSelector: map[string]string{}, EnforceTolerations: []string{},
 				PriorityClasses: map[string]string{}, TranslateImage: map[string]string{},
-				Labels: defaultPassedLabels(), Annotations: defaultPassedAnnotations(),
+				RewriteHosts: RewriteHosts{InitContainer: HostsContainer{Image: "docker.io/library/busybox:1.37"}},
+				Labels:       defaultPassedLabels(), Annotations: defaultPassedAnnotations(),
 				HybridScheduling: HybridScheduling{HostSchedulers: []string{}},
 			}, CustomResources: map[string]CustomResource{}},
 			FromHost: FromHost{Nodes: Nodes{

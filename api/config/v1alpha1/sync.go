@@ -91,6 +91,8 @@ type Pods struct {
 	// names that the tenant uses.
 	// Default: {}
 	TranslateImage map[string]string `json:"translateImage" keys:"image-pattern" values:"image-prefix"`
+	// Whole names in /etc/hosts.
+	RewriteHosts RewriteHosts `json:"rewriteHosts"`
 	// Labels of pods that keep their key on the host. All labels are there too under keys that nothing
 	// else uses.
 	Labels PassedLabels `json:"labels"`
@@ -98,6 +100,23 @@ type Pods struct {
 	Annotations PassedAnnotations `json:"annotations"`
 	// Pods that schedulers of the host place.
 	HybridScheduling HybridScheduling `json:"hybridScheduling"`
+}
+
+// RewriteHosts has the settings of /etc/hosts in pods of the tenant.
+type RewriteHosts struct {
+	// Put the whole name of each new pod with a subdomain into its /etc/hosts, as StatefulSets have one, so
+	// that hostname -f prints it. Such a pod gets an init container on the host. The tenant does not see it.
+	// Default: false
+	Enabled bool `json:"enabled"`
+	// Container that writes the file.
+	InitContainer HostsContainer `json:"initContainer"`
+}
+
+// HostsContainer has the settings of the container that writes /etc/hosts.
+type HostsContainer struct {
+	// Image with sh and sed.
+	// Default: docker.io/library/busybox:1.37
+	Image string `json:"image" format:"image-prefix"`
 }
 
 // HybridScheduling leaves some pods to schedulers of the host.

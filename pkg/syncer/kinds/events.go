@@ -1,6 +1,7 @@
 package kinds
 
 import (
+	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -121,8 +122,7 @@ func (e events) origin(s syncer.Scope, host *corev1.Event) (types.NamespacedName
 }
 
 // shouldShow reports whether the virtual object of an event still exists: the namespace of one
-// that is gone may terminate, and takes no events. One event of a pod reports that it is
-// scheduled, by the virtual scheduler if that has picked the node.
+// that is gone may terminate, and takes no events.
 func (e events) shouldShow(s syncer.Scope, _, host *corev1.Event) (bool, error) {
 	object, uid, ok := e.involvedVirtualObject(s, &host.InvolvedObject)
 	if !ok {
@@ -133,10 +133,24 @@ func (e events) shouldShow(s syncer.Scope, _, host *corev1.Event) (bool, error) 
 	if apierrors.IsNotFound(err) {
 		return false, nil
 	}
-	if pod, ok := virtual.(*corev1.Pod); ok && host.Reason == scheduled && e.usesVirtualScheduler(pod) {
+	if pod, ok := virtual.(*corev1.Pod); ok && e.isHidden(host, pod) {
 		return false, nil
 	}
 	return err == nil && virtual.GetUID() == uid, err
+}
+
+// isHidden reports whether the tenant does not see an event of its pod. One event reports that
+// the pod is scheduled, by the virtual scheduler if that has picked the node. A container that
+// only the host pod has is seen when it fails: the tenant's pod waits for it.
+func (e events) isHidden(host *corev1.Event, pod *corev1.Pod) bool {
+	if host.Reason == scheduled && e.usesVirtualScheduler(pod) {
+		return true
+	}
+	list, name, _ := strings.Cut(strings.TrimSuffix(host.InvolvedObject.FieldPath, "}"), "{")
+	containers := map[string][]corev1.Container{"spec.initContainers": pod.Spec.InitContainers, "spec.containers": pod.Spec.Containers}
+	known, isList := containers[list]
+	return host.Type == corev1.EventTypeNormal && isList &&
+		!slices.ContainsFunc(known, func(c corev1.Container) bool { return c.Name == name })
 }
 
 // fillVirtualEvent fills in the virtual event.

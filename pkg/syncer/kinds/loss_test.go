@@ -26,7 +26,7 @@ func staysLost() map[string]string {
 func outlives() map[string]string {
 	const event = "Events expire by themselves"
 	return map[string]string{
-		"events/scheduled-by-host": event, "events/series": event, "events/mount": event, "events/provisioner": event,
+		"events/scheduled-by-host": event, "events/series": event, "events/mount": event, "events/provisioner": event, "events/injected-fails": event,
 		"hostconfigmaps/tenants-own": "it is the tenant's", "runtimeclasses/tenants-own": "it is the tenant's",
 	}
 }

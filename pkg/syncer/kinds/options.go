@@ -68,6 +68,8 @@ type Options struct {
 	// ClusterDomain is the DNS domain of the virtual cluster, such as
 	// "cluster.local".
 	ClusterDomain string
+	// NodeSearches are search domains of nodes that pods get too. Default: none.
+	NodeSearches []string
 	// KubeletVersion is the kubelet version of a pseudo node.
 	KubeletVersion string
 	// TermStart returns the time at which the syncer has started to lead. Default: the zero

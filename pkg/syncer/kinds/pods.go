@@ -89,10 +89,12 @@ func (p pods) fillHost(s syncer.Scope, virtual, host *corev1.Pod) error {
 		KubernetesServiceIP: p.options.KubernetesServiceIP,
 		DNSServiceIP:        p.options.DNSServiceIP,
 		ClusterDomain:       p.options.ClusterDomain,
+		NodeSearches:        p.options.NodeSearches,
 		NodeSelector:        allowedNodes(p.options.Sync),
 		HostSchedulers:      p.options.hostSchedulers(),
 		AlwaysPull:          p.options.AlwaysPull,
 		TranslateImage:      p.translateImage,
+		HostsImage:          hostsImage(p.options.Sync.ToHost.Pods.RewriteHosts),
 		VirtualScheduler:    p.options.usesVirtualScheduler(virtual),
 		Node:                progress(s).Node,
 		SeeksRoom:           progress(s).State == translate.PodSeeksRoom,
@@ -162,6 +164,14 @@ func allowedNodes(sync v1alpha1.Sync) map[string]string {
 		return sync.ToHost.Pods.NodeSelector
 	}
 	return selector.Labels
+}
+
+// hostsImage returns the image that rewrites /etc/hosts, empty if nothing does.
+func hostsImage(settings v1alpha1.RewriteHosts) string {
+	if !settings.Enabled {
+		return ""
+	}
+	return settings.InitContainer.Image
 }
 
 // enforced returns what the operator puts into every host pod.
