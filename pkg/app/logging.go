@@ -51,7 +51,7 @@ func newLogger(logging v1alpha1.Logging) logr.Logger {
 	if logging.Verbosity > 0 {
 		return logger
 	}
-	return logr.New(&operatorSink{logger.GetSink()})
+	return logr.New(newOperatorSink(logger))
 }
 
 // standardLog takes what libraries write to Go's standard logger.

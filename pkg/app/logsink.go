@@ -12,6 +12,11 @@ import (
 // They log some hundred lines at a start, which a verbosity above 0 shows.
 type operatorSink struct{ logr.LogSink }
 
+// newOperatorSink limits a logger. The frame of the limit itself is not the caller.
+func newOperatorSink(logger logr.Logger) *operatorSink {
+	return &operatorSink{logger.WithCallDepth(1).GetSink()}
+}
+
 // own is the start of the names of our functions.
 const own = "github.com/sublet-dev/sublet/"
 
@@ -26,6 +31,9 @@ func harmless() []string {
 		"Found stale data, removed previous endpoints on kubernetes service", // the endpoint of the pod before this one
 	}
 }
+
+// Init implements logr.LogSink. The inner sink was prepared with its own logger.
+func (*operatorSink) Init(logr.RuntimeInfo) {}
 
 // Error implements logr.LogSink.
 func (s *operatorSink) Error(err error, msg string, keysAndValues ...any) {

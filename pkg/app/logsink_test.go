@@ -3,6 +3,7 @@ package app
 import (
 	"errors"
 	"reflect"
+	"strings"
 	"testing"
 
 	"github.com/go-logr/logr"
@@ -14,7 +15,7 @@ func TestOperatorSink(t *testing.T) {
 	t.Parallel()
 	var lines []string
 	inner := funcr.New(func(_, args string) { lines = append(lines, args) }, funcr.Options{LogTimestamp: false})
-	logger := logr.New(&operatorSink{inner.GetSink()})
+	logger := logr.New(newOperatorSink(inner))
 
 	logger.Info("ours")
 	logger.WithName("syncer").WithValues("kind", "pods").Info("ours too")
@@ -30,5 +31,22 @@ func TestOperatorSink(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, lines); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
+	}
+}
+
+func TestOperatorSinkNamesTheCaller(t *testing.T) {
+	t.Parallel()
+	var line string
+	inner := funcr.New(func(_, args string) { line = args }, funcr.Options{LogCaller: funcr.All})
+	logger := logr.New(newOperatorSink(inner))
+	for _, write := range []func(){
+		func() { logger.Info("something") },
+		func() { logger.Error(nil, "something") },
+		func() { logger.WithName("syncer").WithValues("kind", "pods").Info("something") },
+	} {
+		write()
+		if !strings.Contains(line, `"logsink_test.go"`) {
+			t.Errorf("The line must name the file of the caller, got %s", line)
+		}
 	}
 }

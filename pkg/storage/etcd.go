@@ -142,10 +142,7 @@ func (e *Etcd) Start(ctx context.Context) (*kubernetes.Client, error) {
 	if err := reserve.release(); err != nil {
 		return nil, err
 	}
-	logger, err := e.logger()
-	if err != nil {
-		return nil, err
-	}
+	logger := e.logger()
 	if err := e.startServer(ctx, logger); err != nil {
 		return nil, err
 	}

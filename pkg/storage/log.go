@@ -1,34 +1,69 @@
 package storage
 
 import (
-	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
+	"k8s.io/klog/v2"
 )
 
-// logger returns the configured logger, or one that logs what an operator can
-// use.
-func (e *Etcd) logger() (*zap.Logger, error) {
+// logger returns the logger of etcd, which writes its warnings and errors to the log of
+// this process.
+func (e *Etcd) logger() *zap.Logger {
 	if e.Logger != nil {
-		return e.Logger, nil
+		return e.Logger
 	}
-	config := zap.NewProductionConfig()
-	config.Level = zap.NewAtomicLevelAt(zap.WarnLevel)
-	config.DisableStacktrace = true
-	config.DisableCaller = true
-	logger, err := config.Build(zap.WrapCore(func(core zapcore.Core) zapcore.Core { return noiseFilter{core} }))
-	if err != nil {
-		return nil, fmt.Errorf("cannot build the logger of the database: %w", err)
-	}
-	return logger, nil
+	return zap.New(processLog{})
 }
 
-// noiseFilter drops what etcd logs at every start and stop of a healthy server.
-type noiseFilter struct{ zapcore.Core }
+// processLog is a zap core that writes to klog, in the encoding that the operator chose.
+type processLog struct{ fields []zapcore.Field }
 
-// noise returns the beginning of each such message.
+// Enabled implements zapcore.LevelEnabler.
+func (processLog) Enabled(level zapcore.Level) bool { return level >= zapcore.WarnLevel }
+
+// With implements zapcore.Core.
+func (l processLog) With(fields []zapcore.Field) zapcore.Core {
+	return processLog{slices.Concat(l.fields, fields)}
+}
+
+// Check implements zapcore.Core.
+func (l processLog) Check(entry zapcore.Entry, checked *zapcore.CheckedEntry) *zapcore.CheckedEntry {
+	if !l.Enabled(entry.Level) || isNoise(entry.Message) {
+		return checked
+	}
+	return checked.AddCore(entry, l)
+}
+
+// Write implements zapcore.Core.
+func (l processLog) Write(entry zapcore.Entry, fields []zapcore.Field) error {
+	values := zapcore.NewMapObjectEncoder()
+	for _, field := range slices.Concat(l.fields, fields) {
+		field.AddTo(values)
+	}
+	pairs := []any{"component", "etcd"}
+	for _, name := range slices.Sorted(maps.Keys(values.Fields)) {
+		pairs = append(pairs, name, values.Fields[name])
+	}
+	if entry.Level >= zapcore.ErrorLevel {
+		klog.ErrorS(nil, entry.Message, pairs...)
+	} else {
+		klog.InfoS(entry.Message, pairs...)
+	}
+	return nil
+}
+
+// Sync implements zapcore.Core.
+func (processLog) Sync() error {
+	klog.Flush()
+	return nil
+}
+
+// noise returns the beginning of each message that etcd logs at every start and stop of a
+// healthy server.
 func noise() []string {
 	return []string{
 		"Failed to detect schema version",
@@ -38,20 +73,8 @@ func noise() []string {
 	}
 }
 
-// With returns a filtered core with more fields.
-func (f noiseFilter) With(fields []zapcore.Field) zapcore.Core {
-	return noiseFilter{f.Core.With(fields)}
-}
-
-// Check accepts every message but noise.
-func (f noiseFilter) Check(entry zapcore.Entry, checked *zapcore.CheckedEntry) *zapcore.CheckedEntry {
-	for _, message := range noise() {
-		if strings.HasPrefix(entry.Message, message) {
-			return checked
-		}
-	}
-	if strings.Contains(entry.Message, "pending configuration changes to apply") {
-		return checked
-	}
-	return f.Core.Check(entry, checked)
+// isNoise reports whether a message means nothing to an operator.
+func isNoise(message string) bool {
+	return strings.Contains(message, "pending configuration changes to apply") ||
+		slices.ContainsFunc(noise(), func(start string) bool { return strings.HasPrefix(message, start) })
 }

@@ -18,10 +18,7 @@ func (e *Etcd) reset(_ context.Context, revision int64) error {
 	if err := e.lockDir(); err != nil {
 		return err
 	}
-	logger, err := e.logger()
-	if err != nil {
-		return err
-	}
+	logger := e.logger()
 	target := e.serverDir()
 	building := target + ".reset"
 	if err := e.buildEmpty(logger, layout{building}, revision); err != nil {

@@ -78,10 +78,7 @@ func (e *Etcd) restore(ctx context.Context, r io.Reader) error {
 	if err := receiveSnapshot(ctx, r, files.database()); err != nil {
 		return fmt.Errorf("cannot restore into %s: %w", e.Dir, err)
 	}
-	logger, err := e.logger()
-	if err != nil {
-		return err
-	}
+	logger := e.logger()
 	if err := startCluster(logger, files, e.Member.withDefaults()); err != nil {
 		return fmt.Errorf("cannot restore into %s: %w", e.Dir, err)
 	}

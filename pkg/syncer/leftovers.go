@@ -11,6 +11,7 @@ import (
 
 	"github.com/go-logr/logr"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
@@ -80,7 +81,11 @@ func (l *leftovers) sweep(ctx context.Context, leftover Leftover) (kept []string
 	}
 	list := &metav1.PartialObjectMetadataList{}
 	list.SetGroupVersionKind(gvk.GroupVersion().WithKind(gvk.Kind + "List"))
-	if err := l.client.List(ctx, list, client.InNamespace(namespaceOf(l.cluster, leftover.Kind)), client.MatchingLabelsSelector{Selector: oursSelector(l.cluster)}); err != nil {
+	err = l.client.List(ctx, list, client.InNamespace(namespaceOf(l.cluster, leftover.Kind)), client.MatchingLabelsSelector{Selector: oursSelector(l.cluster)})
+	switch {
+	case meta.IsNoMatchError(err):
+		return nil, nil // The host does not serve the kind, so it has no copies.
+	case err != nil:
 		return nil, fmt.Errorf("cannot list host %s: %w", leftover.Kind.name, err)
 	}
 	for i := range list.Items {

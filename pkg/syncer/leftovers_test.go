@@ -9,6 +9,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes/scheme"
@@ -23,15 +24,16 @@ import (
 
 func TestLeftovers(t *testing.T) {
 	t.Parallel()
+	forbidden := apierrors.NewForbidden(corev1.Resource("configmaps"), "", errors.New("no"))
 	tests := map[string]struct {
-		reason   string
-		keep     bool
-		hold     string
-		denyList bool
-		quiet    bool
-		left     []string // names of ConfigMaps on the host afterwards
-		message  string
-		detail   string
+		reason  string
+		keep    bool
+		hold    string
+		list    error
+		quiet   bool
+		left    []string // names of ConfigMaps on the host afterwards
+		message string
+		detail  string
 	}{
 		"Deleted": {
 			reason: "a copy goes, and what is not proven to be ours stays",
@@ -46,11 +48,15 @@ func TestLeftovers(t *testing.T) {
 			left: []string{"copy", "forged", "operator"}, message: "not deleted yet", detail: "on hold",
 		},
 		"Forbidden": {
-			reason: "the permission has gone with the setting", denyList: true,
+			reason: "the permission has gone with the setting", list: forbidden,
 			left: []string{"copy", "forged", "operator"}, message: "may be left", detail: "delete configmaps -l",
 		},
+		"NotServed": {
+			reason: "a kind that the host does not have has no copies", list: &meta.NoKindMatchError{},
+			left: []string{"copy", "forged", "operator"}, message: "No copies are left",
+		},
 		"Quiet": {
-			reason: "a kind that is off by default needs no word", denyList: true, quiet: true,
+			reason: "a kind that is off by default needs no word", list: forbidden, quiet: true,
 			left: []string{"copy", "forged", "operator"},
 		},
 	}
@@ -64,8 +70,8 @@ func TestLeftovers(t *testing.T) {
 			operators := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: testCluster().Namespace, Name: "operator"}}
 			host := fake.NewClientBuilder().WithObjects(copied, forged, operators).WithInterceptorFuncs(interceptor.Funcs{
 				List: func(ctx context.Context, c client.WithWatch, list client.ObjectList, options ...client.ListOption) error {
-					if _, metadata := list.(*metav1.PartialObjectMetadataList); metadata && test.denyList {
-						return apierrors.NewForbidden(corev1.Resource("configmaps"), "", errors.New("no"))
+					if _, metadata := list.(*metav1.PartialObjectMetadataList); metadata && test.list != nil {
+						return test.list
 					}
 					return c.List(ctx, list, options...)
 				},

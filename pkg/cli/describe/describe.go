@@ -160,13 +160,28 @@ func printEvents(ctx context.Context, out io.Writer, h *host.Host, c *release.Cl
 		_, isPod := c.Ordinal(name)
 		return !isPod && !slices.Contains(pods, name) && name != c.Name && name != c.Anchor()
 	})
-	slices.SortFunc(own, func(a, b corev1.Event) int { return a.LastTimestamp.Compare(b.LastTimestamp.Time) })
+	slices.SortFunc(own, func(a, b corev1.Event) int { return lastSeen(&a).Compare(lastSeen(&b)) })
 	if len(own) == 0 {
 		return
 	}
 	fmt.Fprintln(out, "Warnings:")
 	for _, event := range own[max(0, len(own)-maxEvents):] {
-		age := duration.HumanDuration(time.Since(event.LastTimestamp.Time))
+		age := duration.HumanDuration(time.Since(lastSeen(&event)))
 		fmt.Fprintf(out, "  %s ago\t%s %s: %s\n", age, event.InvolvedObject.Name, event.Reason, strings.ReplaceAll(event.Message, "\n", " "))
 	}
+}
+
+// lastSeen returns when an event was last recorded. Newer recorders set other fields than
+// older ones.
+func lastSeen(event *corev1.Event) time.Time {
+	last := event.CreationTimestamp.Time
+	for _, at := range []time.Time{event.EventTime.Time, event.LastTimestamp.Time} {
+		if at.After(last) {
+			last = at
+		}
+	}
+	if event.Series != nil && event.Series.LastObservedTime.After(last) {
+		last = event.Series.LastObservedTime.Time
+	}
+	return last
 }
