@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	policyv1 "k8s.io/api/policy/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -25,7 +26,7 @@ import (
 // TestFence uses the account of the control plane as somebody would who has taken the process
 // over. The writes are dry runs, which the host's admission judges like all others.
 func TestFence(t *testing.T) {
-	tn := install(t, "fence", "tenant-fence")
+	tn := install(t, "fence", "tenant-fence", "sync.toHost.ingresses.enabled=true", "policies.ingresses.hosts={*.example.com}")
 	tn.apply(webManifest)
 	tn.rollout("deployment/web")
 	names := release.Release{Name: tn.release, Namespace: tn.namespace}
@@ -145,6 +146,7 @@ func (f *fence) cases() map[string]fenceCase {
 	}
 	maps.Copy(all, f.selectorCases())
 	maps.Copy(all, f.imageCases())
+	maps.Copy(all, f.trafficCases())
 	for _, name := range []string{f.names.Certs(), f.names.Kubeconfig(), f.names.Operator(), f.names.Config()} {
 		all["delete "+name] = fenceCase{"it only ever writes it", f.deletes("secrets", name), "the control plane"}
 	}
@@ -170,12 +172,15 @@ func (f *fence) selectorCases() map[string]fenceCase {
 		Labels: f.copy.Labels, OwnerReferences: f.copy.OwnerReferences,
 	}
 	own := map[string]string{labels.Cluster: f.copy.Labels[labels.Cluster], "example.com/app": "web"}
-	service := func(selector map[string]string) func(context.Context) error {
-		object := &corev1.Service{ObjectMeta: metadata, Spec: corev1.ServiceSpec{Selector: selector, Ports: []corev1.ServicePort{{Port: 80}}}}
+	create := func(spec corev1.ServiceSpec) func(context.Context) error {
+		object := &corev1.Service{ObjectMeta: metadata, Spec: spec}
 		return func(ctx context.Context) error {
 			_, err := f.account.CoreV1().Services(f.names.Namespace).Create(ctx, object, metav1.CreateOptions{DryRun: f.dryRun})
 			return err
 		}
+	}
+	service := func(selector map[string]string) func(context.Context) error {
+		return create(corev1.ServiceSpec{Selector: selector, Ports: []corev1.ServicePort{{Port: 80}}})
 	}
 	policy := func(selector map[string]string) func(context.Context) error {
 		object := &networkingv1.NetworkPolicy{ObjectMeta: metadata, Spec: networkingv1.NetworkPolicySpec{PodSelector: metav1.LabelSelector{MatchLabels: selector}}}
@@ -189,9 +194,50 @@ func (f *fence) selectorCases() map[string]fenceCase {
 		"service without":     {"the tenant keeps its endpoints", service(nil), ""},
 		"service of others":   {"it would draw their traffic", service(map[string]string{"app": "database"}), foreign},
 		"service of others 2": {"the label of another virtual cluster", service(map[string]string{labels.Cluster: "another"}), foreign},
-		"policy":              {"a copy like those of the syncer", policy(own), ""},
-		"policy of all":       {"it would open the control plane too", policy(nil), foreign},
-		"policy of others":    {"it would open their pods", policy(map[string]string{"app": "database"}), foreign},
+		"external name": {"controllers of the host would connect to any name", create(corev1.ServiceSpec{
+			Type: corev1.ServiceTypeExternalName, ExternalName: "kubernetes.default.svc",
+		}), "no names of others"},
+		"policy":           {"a copy like those of the syncer", policy(own), ""},
+		"policy of all":    {"it would open the control plane too", policy(nil), foreign},
+		"policy of others": {"it would open their pods", policy(map[string]string{"app": "database"}), foreign},
+	}
+}
+
+// trafficCases returns writes of objects that lead the traffic of Services.
+func (f *fence) trafficCases() map[string]fenceCase {
+	const foreign = "leads traffic to copies"
+	own, theirs := "web-"+strings.Repeat("b", 26), "database"
+	metadata := metav1.ObjectMeta{Name: "leading-" + strings.Repeat("a", 26), Labels: maps.Clone(f.copy.Labels), OwnerReferences: f.copy.OwnerReferences}
+	slice := func(service string) func(context.Context) error {
+		object := &discoveryv1.EndpointSlice{ObjectMeta: *metadata.DeepCopy(), AddressType: discoveryv1.AddressTypeIPv4}
+		object.Labels[discoveryv1.LabelServiceName] = service
+		return func(ctx context.Context) error {
+			_, err := f.account.DiscoveryV1().EndpointSlices(f.names.Namespace).Create(ctx, object, metav1.CreateOptions{DryRun: f.dryRun})
+			return err
+		}
+	}
+	ingress := func(service, other, secret string) func(context.Context) error {
+		backend := func(name string) networkingv1.IngressBackend {
+			return networkingv1.IngressBackend{Service: &networkingv1.IngressServiceBackend{Name: name, Port: networkingv1.ServiceBackendPort{Number: 80}}}
+		}
+		object := &networkingv1.Ingress{ObjectMeta: metadata, Spec: networkingv1.IngressSpec{
+			DefaultBackend: new(backend(service)), TLS: []networkingv1.IngressTLS{{SecretName: secret}},
+			Rules: []networkingv1.IngressRule{{Host: "web.example.com", IngressRuleValue: networkingv1.IngressRuleValue{HTTP: &networkingv1.HTTPIngressRuleValue{
+				Paths: []networkingv1.HTTPIngressPath{{Path: "/", PathType: new(networkingv1.PathTypePrefix), Backend: backend(other)}},
+			}}}},
+		}}
+		return func(ctx context.Context) error {
+			_, err := f.account.NetworkingV1().Ingresses(f.names.Namespace).Create(ctx, object, metav1.CreateOptions{DryRun: f.dryRun})
+			return err
+		}
+	}
+	return map[string]fenceCase{
+		"slice":                     {"a copy like those of the syncer", slice(own), ""},
+		"slice of others":           {"it would draw their traffic", slice(theirs), foreign},
+		"ingress":                   {"a copy like those of the syncer", ingress(own, own, own), ""},
+		"ingress to others":         {"it would publish their Service", ingress(theirs, own, own), foreign},
+		"ingress to others by path": {"the same in a rule", ingress(own, theirs, own), foreign},
+		"ingress with their Secret": {"it would use their certificate", ingress(own, own, theirs), foreign},
 	}
 }
 
