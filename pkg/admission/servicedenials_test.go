@@ -9,6 +9,7 @@ import (
 	"k8s.io/apiserver/pkg/admission"
 
 	"github.com/sublet-dev/sublet/api/config/v1alpha1"
+	"github.com/sublet-dev/sublet/api/labels"
 	"github.com/sublet-dev/sublet/pkg/policy"
 )
 
@@ -71,6 +72,15 @@ func TestServiceDenials(t *testing.T) {
 		},
 		"service-node-port-update": {
 			old: stored(nil), now: stored(func(s *corev1.Service) { s.Spec.Ports[0].NodePort = 31235 }),
+		},
+		"service-node-port-unmarked": {
+			old: stored(func(s *corev1.Service) { s.Annotations = map[string]string{labels.HostUID: "forged"} }), now: stored(nil),
+		},
+		"service-balancer-class-unmarked": {
+			old: balancer(func(s *corev1.Service) {
+				s.Labels, s.Spec.LoadBalancerClass = map[string]string{labels.ControlPlaneService: "true"}, new("example.com/other")
+			}),
+			now: balancer(func(s *corev1.Service) { s.Spec.LoadBalancerClass = new("example.com/other") }),
 		},
 		"service-health-port": {
 			now: balancer(func(s *corev1.Service) {

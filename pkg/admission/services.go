@@ -77,11 +77,14 @@ func (p *ServiceSteps) Prepare(ctx context.Context, a admission.Attributes, o ad
 	if err != nil || !translate.ShouldCopyService(virtual) {
 		return false, err
 	}
+	if old != nil && !translate.ShouldCopyService(old) {
+		old = nil // It had no copy, so no rule has judged what is stored.
+	}
 	if err := p.check(ctx, a, old, virtual); err != nil {
 		return false, err
 	}
 	if virtual.Spec.Type == corev1.ServiceTypeExternalName {
-		return false, nil // It has no address and waits for the syncer like any other object.
+		return false, nil // It is a name of the virtual DNS, and has no copy.
 	}
 	if old != nil {
 		return needsHost(old, virtual), nil
@@ -157,7 +160,7 @@ func (p *ServiceSteps) write(ctx context.Context, a admission.Attributes, virtua
 		if err != nil || updated != nil {
 			return asService(a, virtual, updated, err)
 		}
-		// The Service was an ExternalName until now, which may have no copy yet.
+		// The Service had no copy until now.
 	}
 	created, err := p.host.CreateHostFirst(ctx, kind, virtual, a.IsDryRun())
 	return asService(a, virtual, created, err)

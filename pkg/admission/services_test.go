@@ -69,8 +69,17 @@ func TestServiceAdmission(t *testing.T) {
 			calls: []string{"try to create services shop/web"},
 		},
 		"ExternalName": {
-			reason:  "a Service without address waits for the syncer",
+			reason:  "a Service that is a name has no copy",
 			service: service(func(s *corev1.Service) { s.Spec.Type = corev1.ServiceTypeExternalName }),
+		},
+		"UpdateMark": {
+			reason: "a Service that was marked as somebody else's gets its copy, with what the host assigns, like a new one",
+			old:    service(func(s *corev1.Service) { s.Labels = map[string]string{labels.ControlPlaneService: "true"} }), service: service(nil),
+			want: func(s *corev1.Service) {
+				s.Spec.ClusterIP, s.Spec.ClusterIPs = "10.96.7.7", []string{"10.96.7.7"}
+				s.Spec.IPFamilies = []corev1.IPFamily{corev1.IPv4Protocol}
+			},
+			calls: []string{"update services shop/web"},
 		},
 		"ControlPlane": {
 			reason:  "the chart's Services are there already",

@@ -11,12 +11,15 @@ import (
 
 // Services copies the tenant's Services to the host, which assigns addresses and node
 // ports. Package admission copies them into the virtual Service when it is created.
+//
+// A Service that is an external name has no copy: the virtual DNS answers it. Proxies of the
+// host, such as controllers of Ingresses, would connect to whatever name the tenant picks.
 func Services(o Options) syncer.Resource[*corev1.Service, *corev1.Service] {
 	return syncer.Resource[*corev1.Service, *corev1.Service]{
 		Owner: syncer.Virtual,
 		Names: translate.Hashed,
 		Want: func(_ syncer.Scope, virtual, _ *corev1.Service) (bool, error) {
-			return translate.ShouldCopyService(virtual), nil
+			return translate.ShouldCopyService(virtual) && virtual.Spec.Type != corev1.ServiceTypeExternalName, nil
 		},
 		Down: func(s syncer.Scope, virtual, host *corev1.Service) error {
 			return fillHostService(o.Services, s, virtual, host)
@@ -43,10 +46,6 @@ func fillHostService(rules ServiceRules, s syncer.Scope, virtual, host *corev1.S
 	host.Spec.ExternalIPs = slices.DeleteFunc(slices.Clone(virtual.Spec.ExternalIPs), func(ip string) bool {
 		return rules == nil || !rules.AllowsExternalIP(ip)
 	})
-	if virtual.Spec.Type == corev1.ServiceTypeExternalName {
-		host.Spec.Selector = nil
-		return nil
-	}
 	keepHostSpec(assigned, virtual, host)
 	translate.CopyNodePorts(assigned.Ports, host.Spec.Ports, virtual.Spec.Type)
 	return nil
