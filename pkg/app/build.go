@@ -128,6 +128,7 @@ func (a *app) controlPlaneConfig() controlplane.Config {
 		HostFirst:    a.hostFirstSteps(),
 		Encryption:   a.encryption(),
 		Writes:       writeLimit(a.values.Policies.Writes),
+		SyncedGroups: a.syncedGroups(),
 		OnRequest:    a.countRequest(),
 		Handlers: map[string]http.Handler{
 			"/syncz":   operator.Syncz(func() syncz.Report { return a.report().ForTenant() }),

@@ -3,8 +3,10 @@ package app
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	apiextensionsclient "k8s.io/apiextensions-apiserver/pkg/client/clientset/clientset"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/metadata"
 	"k8s.io/klog/v2"
 
@@ -77,4 +79,17 @@ func (a *app) customResourceOptions(isTerminating func(namespace string) bool) a
 		Plan:          func(definition string) (*custom.Plan, error) { return a.definitions.Plan(definition) },
 		IsTerminating: isTerminating, IsInternal: loopback.IsLoopback,
 	}
+}
+
+// syncedGroups returns the API groups of the custom resources that are synced.
+func (a *app) syncedGroups() []string {
+	toHost, fromHost := customresources.Resources(a.values.Sync)
+	var groups []string
+	for _, resource := range slices.Concat(toHost, fromHost) {
+		groups = append(groups, schema.ParseGroupResource(resource).Group)
+	}
+	if policy.ServesSnapshots(a.values) {
+		groups = append(groups, policy.SnapshotGroup)
+	}
+	return groups
 }

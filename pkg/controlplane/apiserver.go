@@ -94,7 +94,7 @@ func newAPIServer(c *ControlPlane, client *etcd.Client, serving, frontProxy *pki
 	if a.proxyCA, err = dynamiccertificates.NewStaticCAContent("front-proxy-ca", c.config.PKI.FrontProxyCA()); err != nil {
 		return nil, err
 	}
-	s := &apiServer{loopback: a.loopback, builtin: builtinGroups{added: c.config.addedVersions()}, stopCompactor: a.store.compact(c.config.Storage.Capabilities(), c.config.Clock)}
+	s := &apiServer{loopback: a.loopback, builtin: builtinGroups{added: c.config.addedVersions(), synced: c.config.SyncedGroups}, stopCompactor: a.store.compact(c.config.Storage.Capabilities(), c.config.Clock)}
 	defer func() {
 		if err != nil {
 			s.close()

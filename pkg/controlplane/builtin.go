@@ -29,6 +29,8 @@ type builtinGroups struct {
 	set atomic.Pointer[map[schema.GroupVersion]struct{}]
 	// added are the groups and versions of [Config.Groups].
 	added addedGroups
+	// synced are the groups of [Config.SyncedGroups].
+	synced []string
 }
 
 // fill reads the groups of the servers below the aggregation.
@@ -68,6 +70,11 @@ func (b *builtinGroups) has(group, version string) bool {
 	return ok
 }
 
+// isKept reports whether no other server may serve a group and version.
+func (b *builtinGroups) isKept(group, version string) bool {
+	return b.has(group, version) || slices.Contains(b.synced, group)
+}
+
 // builtinGuard denies APIServices that have another server serve a built-in group.
 type builtinGuard struct{ groups *builtinGroups }
 
@@ -90,6 +97,8 @@ func (g builtinGuard) Validate(_ context.Context, a admission.Attributes, _ admi
 		detail = "this group and version are built in, and only the virtual cluster's own API server may serve them. Use a group of your own."
 	case slices.Contains(g.groups.added, version):
 		detail = "the virtual cluster serves this group and version itself. To serve them yourself, ask the operator to turn that off."
+	case slices.Contains(g.groups.synced, version.Group):
+		detail = "objects of this group are synced with the host, so only the virtual cluster's own API server may serve it. Use a group of your own."
 	default:
 		return nil
 	}
@@ -98,8 +107,8 @@ func (g builtinGuard) Validate(_ context.Context, a admission.Attributes, _ admi
 		field.ErrorList{field.Invalid(field.NewPath("spec", "service"), target, detail)})
 }
 
-// builtinKeeper takes built-in groups back from other servers. Only a store that comes
-// from elsewhere has such APIServices.
+// builtinKeeper takes built-in and synced groups back from other servers. Only a store that
+// comes from elsewhere, or from before a group was synced, has such APIServices.
 type builtinKeeper struct {
 	groups *builtinGroups
 	own    *rest.Config
@@ -108,7 +117,7 @@ type builtinKeeper struct {
 // task returns the task of the keeper.
 func (k *builtinKeeper) task() startTask { return startTask{name: "built-in groups", run: k.run} }
 
-// run makes the APIService of each built-in group local, and leaves the rest to upstream.
+// run makes the APIService of each such group local, and leaves the rest to upstream.
 // Upstream knows no added groups.
 func (k *builtinKeeper) run(ctx context.Context, succeeded func()) error {
 	client, err := aggregatorclient.NewForConfig(k.own)
@@ -121,7 +130,7 @@ func (k *builtinKeeper) run(ctx context.Context, succeeded func()) error {
 		return fmt.Errorf("cannot list APIServices: %w", err)
 	}
 	for _, service := range list.Items {
-		if service.Spec.Service == nil || !k.groups.has(service.Spec.Group, service.Spec.Version) {
+		if service.Spec.Service == nil || !k.groups.isKept(service.Spec.Group, service.Spec.Version) {
 			continue
 		}
 		if _, err := api.Update(ctx, localService(&service), metav1.UpdateOptions{}); err != nil && !apierrors.IsNotFound(err) {

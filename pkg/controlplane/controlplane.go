@@ -189,6 +189,10 @@ type Config struct {
 	// in the store. A tenant cannot have another server serve them.
 	Groups []*Group
 
+	// SyncedGroups are the API groups of custom resources that are synced with the host. A
+	// tenant cannot have another server serve them: no admission would see its objects.
+	SyncedGroups []string
+
 	// Controllers are the names of the controllers to run, as kube-controller-manager
 	// takes them. "*" is all that are on by default, "-name" leaves one out. Default:
 	// [DefaultControllers].

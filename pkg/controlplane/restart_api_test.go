@@ -183,7 +183,7 @@ func storeShadowingDefinitions(t *testing.T, p *plane) {
 // TestBuiltinsAreNotAggregated tries to have another server serve built-in groups.
 func TestBuiltinsAreNotAggregated(t *testing.T) {
 	t.Parallel()
-	p := launch(t, Config{})
+	p := launch(t, Config{SyncedGroups: []string{"synced.example.com"}})
 	api := aggregation(t, p).ApiregistrationV1().APIServices()
 	create := func(group, version string) func(ctx context.Context) error {
 		return func(ctx context.Context) error {
@@ -203,29 +203,31 @@ func TestBuiltinsAreNotAggregated(t *testing.T) {
 			return err
 		}
 	}
+	const builtIn = "are built in, and only"
 	const take = `{"metadata":{"labels":null},"spec":{"service":{"namespace":"default","name":"mine"},"insecureSkipTLSVerify":true}}`
 	cases := map[string]struct {
 		reason string
 		write  func(ctx context.Context) error
-		denied bool
+		denied string
 	}{
-		"CreateCore":     {"the server would see each pod that the syncer reads", create("", "v1"), true},
-		"CreateApps":     {"so it would each Deployment", create("apps", "v1"), true},
-		"PatchCore":      {"an update does the same", patch("v1.", take), true},
-		"PatchResources": {"custom resource definitions are built in, too", patch("v1.apiextensions.k8s.io", take), true},
-		"Label":          {"a change without a server is the tenant's", patch("v1.batch", `{"metadata":{"labels":{"mine":"yes"}}}`), false},
-		"OtherVersion":   {"nobody in the process reads a version that is not built in", create("apps", "v7"), false},
-		"OwnGroup":       {"aggregation is for groups of the tenant's", create("example.com", "v1"), false},
-		"Metrics":        {"and for the groups of well-known servers", create("metrics.k8s.io", "v1beta1"), false},
+		"CreateCore":     {"the server would see each pod that the syncer reads", create("", "v1"), builtIn},
+		"CreateApps":     {"so it would each Deployment", create("apps", "v1"), builtIn},
+		"PatchCore":      {"an update does the same", patch("v1.", take), builtIn},
+		"PatchResources": {"custom resource definitions are built in, too", patch("v1.apiextensions.k8s.io", take), builtIn},
+		"Synced":         {"the server would make up what the host shows", create("synced.example.com", "v1"), "are synced with the host"},
+		"Label":          {"a change without a server is the tenant's", patch("v1.batch", `{"metadata":{"labels":{"mine":"yes"}}}`), ""},
+		"OtherVersion":   {"nobody in the process reads a version that is not built in", create("apps", "v7"), ""},
+		"OwnGroup":       {"aggregation is for groups of the tenant's", create("example.com", "v1"), ""},
+		"Metrics":        {"and for the groups of well-known servers", create("metrics.k8s.io", "v1beta1"), ""},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			err := tc.write(t.Context())
 			switch {
-			case tc.denied && (!apierrors.IsInvalid(err) || !strings.Contains(err.Error(), "are built in, and only")):
-				t.Errorf("%s: got %v, want a denial", tc.reason, err)
-			case !tc.denied && err != nil:
+			case tc.denied != "" && (!apierrors.IsInvalid(err) || !strings.Contains(err.Error(), tc.denied)):
+				t.Errorf("%s: got %v, want a denial with %q", tc.reason, err, tc.denied)
+			case tc.denied == "" && err != nil:
 				t.Errorf("%s: got %v, want no error", tc.reason, err)
 			}
 		})
