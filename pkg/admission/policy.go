@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
+	flowcontrolv1 "k8s.io/api/flowcontrol/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apiserver/pkg/admission"
@@ -64,6 +65,7 @@ func PolicyChecks(settings *v1alpha1.Config, host HostView) Checks {
 	checks := Checks{}
 	checks.Add(corev1.Resource("configmaps"), checkLimitsMirror)
 	checks.Add(corev1.Resource("nodes"), checkNodeConnect)
+	checks.Add(flowcontrolv1.Resource("prioritylevelconfigurations"), checkPriorityLevels)
 	addEndpointChecks(checks, settings, host)
 	addPodChecks(checks, settings, host)
 	addHostOwned(checks, settings, hostOwnedKinds())

@@ -37,7 +37,7 @@ type sharedStore struct {
 // latency of requests, as the default client does.
 func newSharedStore(client *kubernetes.Client, encryption *encryption.Encryption, limit WriteLimit, clock clock.Clock) sharedStore {
 	client.KV = etcd3.NewETCDLatencyTracker(client.KV)
-	client.Kubernetes = limit.wrap(statusWrites{client.Kubernetes}, clock)
+	client.Kubernetes = limit.wrap(roomyWrites{statusWrites{client.Kubernetes}, isMemoryShort}, clock)
 	return sharedStore{client: client, encryption: encryption}
 }
 

@@ -66,12 +66,12 @@ func TestWriteLimit(t *testing.T) {
 	}
 }
 
-// callAsOwnPart calls do with the context of a request from within the process.
-func callAsOwnPart(t *testing.T, do func(context.Context) error) (err error) {
+// callAs calls do with the context of a request from a part of the process.
+func callAs(t *testing.T, caller loopback.Caller, do func(context.Context) error) (err error) {
 	t.Helper()
 	server := loopback.NewServer()
 	server.Open(http.HandlerFunc(func(_ http.ResponseWriter, req *http.Request) { err = do(req.Context()) }))
-	client := &http.Client{Transport: server.Transport(loopback.Caller{User: &user.DefaultInfo{Name: "controller"}})}
+	client := &http.Client{Transport: server.Transport(caller)}
 	request, requestErr := http.NewRequestWithContext(t.Context(), http.MethodPost, "https://loopback/", http.NoBody)
 	if requestErr != nil {
 		t.Fatal(requestErr)
@@ -113,7 +113,7 @@ func TestWriteLimitDenial(t *testing.T) {
 		if delay, ok := apierrors.SuggestsClientDelay(err); !ok || delay != 1 {
 			t.Errorf("the client is told to wait %d s, want 1", delay)
 		}
-		if err := callAsOwnPart(t, write); err != nil {
+		if err := callAs(t, loopback.Caller{User: &user.DefaultInfo{Name: "controller"}}, write); err != nil {
 			t.Errorf("a write of our own part: %v", err)
 		}
 	})
