@@ -19,11 +19,34 @@ import (
 	"k8s.io/client-go/rest"
 )
 
+// spyManifest is a pod that the standard restricted allows.
+const spyManifest = `
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: web}
+spec:
+  selector: {matchLabels: {app: web}}
+  template:
+    metadata: {labels: {app: web}}
+    spec:
+      terminationGracePeriodSeconds: 0
+      securityContext: {runAsNonRoot: true, runAsUser: 65534, seccompProfile: {type: RuntimeDefault}}
+      containers:
+      - name: web
+        image: "@IMAGE@"
+        imagePullPolicy: IfNotPresent
+        command: [sleep, "100000"]
+        securityContext: {allowPrivilegeEscalation: false, capabilities: {drop: [ALL]}}
+`
+
 // TestLeaks reads what a tenant can learn of the host, and what a stranger can learn of the
 // tenant.
-func TestLeaks(t *testing.T) {
-	tn := install(t, "leaks", "tenant-leaks")
-	tn.apply(strings.ReplaceAll(webManifest, "replicas: 2", "replicas: 1"))
+func TestLeaks(t *testing.T) { testLeaks(t, install(t, "leaks", "tenant-leaks")) }
+
+// testLeaks runs all tests of leaks on one tenant.
+func testLeaks(t *testing.T, tn *tenant) {
+	t.Helper()
+	tn.apply(spyManifest)
 	tn.rollout("deployment/web")
 	for name, test := range map[string]func(*testing.T, *tenant){
 		"Anonymous": testAnonymous, "HostToken": testHostToken, "DNSNames": testDNSNames, "DNSStranger": testDNSStranger,
@@ -119,7 +142,7 @@ func testDNSNames(t *testing.T, tn *tenant) {
 
 // testDNSStranger asks the virtual DNS from a pod of somebody else on the host.
 func testDNSStranger(t *testing.T, tn *tenant) {
-	const namespace = "sublet-e2e-stranger"
+	namespace := "sublet-e2e-stranger-" + tn.release
 	tn.kubectl("create", "service", "clusterip", "secret-project", "--tcp=80:80")
 	project, err := tn.virtual.CoreV1().Services("default").Get(t.Context(), "secret-project", metav1.GetOptions{})
 	if err != nil {
@@ -178,22 +201,25 @@ var hashedName = regexp.MustCompile(`-[a-z2-7]{26}\b`)
 
 // testHostWords reads every text that a pod which cannot run gets.
 func testHostWords(t *testing.T, tn *tenant) {
-	tn.apply(strings.ReplaceAll(`
+	tn.apply(strings.NewReplacer("IMG", `"@IMAGE@"`, "CONTEXT", "{allowPrivilegeEscalation: false, capabilities: {drop: [ALL]}}").Replace(`
 apiVersion: v1
 kind: Pod
 metadata: {name: mounts}
 spec:
   terminationGracePeriodSeconds: 0
+  securityContext: {runAsNonRoot: true, runAsUser: 65534, seccompProfile: {type: RuntimeDefault}}
   volumes: [{name: v, configMap: {name: missing}}]
-  containers: [{name: main, image: IMG, imagePullPolicy: IfNotPresent, command: [sleep, "1000"], volumeMounts: [{name: v, mountPath: /v}]}]
+  containers:
+  - {name: main, image: IMG, imagePullPolicy: IfNotPresent, command: [sleep, "1000"], volumeMounts: [{name: v, mountPath: /v}], securityContext: CONTEXT}
 ---
 apiVersion: v1
 kind: Pod
 metadata: {name: pulls}
 spec:
   terminationGracePeriodSeconds: 0
-  containers: [{name: main, image: "registry.invalid/none:1", imagePullPolicy: Always}]
-`, "IMG", `"@IMAGE@"`))
+  securityContext: {runAsNonRoot: true, runAsUser: 65534, seccompProfile: {type: RuntimeDefault}}
+  containers: [{name: main, image: "registry.invalid/none:1", imagePullPolicy: Always, securityContext: CONTEXT}]
+`))
 	eventually(t, "an event about the volume", func(ctx context.Context) error {
 		events, err := tn.virtual.CoreV1().Events("default").List(ctx, metav1.ListOptions{FieldSelector: "reason=FailedMount"})
 		if err != nil || len(events.Items) == 0 {

@@ -2,14 +2,38 @@ package attacks
 
 import "testing"
 
+// fenced returns the values of a release with the fence. Helm turns it on by itself where it
+// can ask a host for its version.
+func fenced() map[string]any {
+	return map[string]any{"policies": map[string]any{"fence": map[string]any{"enabled": true}}}
+}
+
 // TestAttacks runs what a hostile tenant tries against one virtual cluster with the default
-// values. Helm turns the fence on by itself where it can ask a host for its version.
+// values.
 func TestAttacks(t *testing.T) {
 	t.Parallel()
-	s := newSite(t, map[string]any{"fence": map[string]any{"enabled": true}})
+	attackAll(t, installSite(t, "", fenced()))
+}
+
+// TestAttacksOnRestricted runs the same where the host's namespace enforces the standard
+// restricted, which is stricter than the default of the policies.
+func TestAttacksOnRestricted(t *testing.T) {
+	t.Parallel()
+	s := installSite(t, "restricted", fenced())
+	t.Run("Baseline", func(t *testing.T) {
+		t.Parallel()
+		refusedBaseline(t, s)
+	})
+	attackAll(t, s)
+}
+
+// attackAll runs all attacks as subtests.
+func attackAll(t *testing.T, s *site) {
+	t.Helper()
 	for name, attack := range map[string]func(*testing.T, *site){
 		"Pods": deniedPods, "DebugContainer": deniedDebugContainer, "Bindings": deniedBindings, "Image": refusedImage,
-		"Services": deniedServices, "Claims": deniedClaims, "Slices": deniedSlices,
+		"Services": deniedServices, "MarkedServices": deniedMarkedServices, "ExternalNames": uncopiedNames,
+		"Claims": deniedClaims, "Slices": deniedSlices, "Queues": deniedQueues,
 		"Nodes": deniedNodes, "Aggregation": deniedAggregation, "Certificates": deniedCertificates, "NoEffect": warnedKinds,
 		"PodFields": harmlessPodFields, "References": harmlessReferences, "AccountToken": harmlessAccountToken, "Marks": harmlessMarks,
 		"Names": distinctNames, "ReleaseObjects": untouchedRelease, "HostOnly": droppedSources,

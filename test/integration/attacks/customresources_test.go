@@ -85,7 +85,7 @@ func TestCustomResources(t *testing.T) {
 	on := func(kind string) map[string]any {
 		return map[string]any{"customResources": map[string]any{kind: map[string]any{"enabled": true}}}
 	}
-	s := installSite(t, map[string]any{"sync": map[string]any{"toHost": on("widgets.example.com"), "fromHost": on("shelves.example.com")}})
+	s := installSite(t, "", map[string]any{"sync": map[string]any{"toHost": on("widgets.example.com"), "fromHost": on("shelves.example.com")}})
 	s.define(t, "widgets", "Widget", "Namespaced")
 	s.define(t, "shelves", "Shelf", "Cluster")
 	shelf := madeUp(t, "{apiVersion: example.com/v1, kind: Shelf, metadata: {name: tall}, spec: {size: 3}}")
@@ -162,7 +162,11 @@ func (s *site) attackCopies(t *testing.T, shelf *unstructured.Unstructured) {
 			}
 		}
 	}
-	err := s.tenant.Status().Patch(ctx, definition("widgets"), client.RawPatch("application/merge-patch+json", []byte(`{"status":{"storedVersions":["v9"]}}`)))
+	// Its server would make up objects of the host, and have some that no admission has seen.
+	aggregated := madeUp(t, "{apiVersion: apiregistration.k8s.io/v1, kind: APIService, metadata: {name: v1.example.com}}")
+	err := s.tenant.Patch(ctx, aggregated, mergePatch(`{"metadata":{"labels":null},"spec":{"service":{"namespace":"default","name":"mine"},"insecureSkipTLSVerify":true}}`))
+	wantDenied(t, "a server of the tenant for kinds of the host", err, "are synced with the host")
+	err = s.tenant.Status().Patch(ctx, definition("widgets"), client.RawPatch("application/merge-patch+json", []byte(`{"status":{"storedVersions":["v9"]}}`)))
 	if err == nil || !strings.Contains(err.Error(), want) {
 		t.Errorf("a change of the status of a definition must be denied: %v", err)
 	}

@@ -8,6 +8,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	flowcontrolv1 "k8s.io/api/flowcontrol/v1"
 	nodev1 "k8s.io/api/node/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -77,6 +78,34 @@ func deniedPods(t *testing.T, s *site) {
 	}
 }
 
+// refusedBaseline runs a pod as root, which the policies allow and the host does not.
+func refusedBaseline(t *testing.T, s *site) {
+	pod := newPod("root", func(p *corev1.Pod) { p.Spec.SecurityContext = nil })
+	s.create(t, pod)
+	s.awaitEvent(t, pod.Name, "violates PodSecurity")
+	if found, err := s.findCopy(t.Context(), client.ObjectKeyFromObject(pod), &corev1.Pod{}); err != nil || found {
+		t.Errorf("the host runs it: %t, %v", found, err)
+	}
+}
+
+// deniedQueues asks for queues of requests that take more memory than the control plane has.
+func deniedQueues(t *testing.T, s *site) {
+	level := &flowcontrolv1.PriorityLevelConfiguration{
+		ObjectMeta: metav1.ObjectMeta{Name: "endless"},
+		Spec: flowcontrolv1.PriorityLevelConfigurationSpec{
+			Type: flowcontrolv1.PriorityLevelEnablementLimited,
+			Limited: &flowcontrolv1.LimitedPriorityLevelConfiguration{LimitResponse: flowcontrolv1.LimitResponse{
+				Type: flowcontrolv1.LimitResponseTypeQueue, Queuing: &flowcontrolv1.QueuingConfiguration{Queues: 10_000_000, HandSize: 1, QueueLengthLimit: 1},
+			}},
+		},
+	}
+	wantDenied(t, "ten million queues", s.tenant.Create(t.Context(), level), "at most 1000")
+	level.Spec.Limited.LimitResponse.Queuing.Queues = 64
+	s.create(t, level)
+	patch := mergePatch(`{"spec":{"limited":{"limitResponse":{"queuing":{"queues":10000000}}}}}`)
+	wantDenied(t, "the same by an update", s.tenant.Patch(t.Context(), level, patch), "at most 1000")
+}
+
 // deniedBindings binds a pod to nodes outside of the selection.
 func deniedBindings(t *testing.T, s *site) {
 	s.create(t, newPod("bound", func(p *corev1.Pod) { p.Spec.SchedulingGates = []corev1.PodSchedulingGate{{Name: "example.com/wait"}} }))
@@ -97,7 +126,9 @@ func refusedImage(t *testing.T, s *site) {
 			p.Spec.Containers[0].Image, p.Spec.Containers[0].ImagePullPolicy = image+":1.0.0", corev1.PullNever
 		},
 		"present": func(p *corev1.Pod) {
-			p.Spec.InitContainers = []corev1.Container{{Name: "init", Image: image + "@sha256:" + strings.Repeat("a", 64), ImagePullPolicy: corev1.PullIfNotPresent}}
+			p.Spec.InitContainers = []corev1.Container{{
+				Name: "init", Image: image + "@sha256:" + strings.Repeat("a", 64), ImagePullPolicy: corev1.PullIfNotPresent, SecurityContext: newContext(),
+			}}
 		},
 	} {
 		pod := newPod("image-"+name, use)

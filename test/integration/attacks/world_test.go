@@ -13,6 +13,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
+	podsecurity "k8s.io/pod-security-admission/api"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sublet-dev/sublet/api/labels"
@@ -47,11 +48,12 @@ type site struct {
 // newSite starts a host with two nodes and installs the chart with values of policies.
 func newSite(t *testing.T, policies map[string]any) *site {
 	t.Helper()
-	return installSite(t, map[string]any{"policies": policies})
+	return installSite(t, "", map[string]any{"policies": policies})
 }
 
-// installSite starts a host with two nodes and installs the chart with values.
-func installSite(t *testing.T, values map[string]any) *site {
+// installSite starts a host with two nodes and installs the chart with values, in a namespace
+// that enforces a Pod Security Standard. An empty one enforces none.
+func installSite(t *testing.T, enforced string, values map[string]any) *site {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
@@ -60,6 +62,16 @@ func installSite(t *testing.T, values map[string]any) *site {
 		t.Fatal(err)
 	}
 	t.Cleanup(host.Stop)
+	owner, err := client.New(host.Config(), client.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if enforced != "" {
+		namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: hostNamespace, Labels: map[string]string{podsecurity.EnforceLevelLabel: enforced}}}
+		if err := owner.Create(ctx, namespace); err != nil {
+			t.Fatal(err)
+		}
+	}
 	root := filepath.Join("..", "..", "..")
 	release, err := tenant.Install(ctx, host, tenant.Options{
 		Chart: filepath.Join(root, "chart"), Server: filepath.Join(root, "bin", "sublet-server"), Release: releaseName, Namespace: hostNamespace,
@@ -68,14 +80,11 @@ func installSite(t *testing.T, values map[string]any) *site {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &site{host: host, release: release}
+	s := &site{host: host, release: release, owner: owner}
 	if s.server, err = release.Run(ctx, t.TempDir()); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { s.server.Stop() })
-	if s.owner, err = client.New(host.Config(), client.Options{}); err != nil {
-		t.Fatal(err)
-	}
 	s.connect(ctx, t)
 	eventually(t, "the virtual cluster takes pods and has its nodes", func(ctx context.Context) error {
 		var nodes corev1.NodeList
@@ -123,19 +132,27 @@ func (s *site) restart(t *testing.T, policies map[string]any) {
 	s.connect(ctx, t)
 }
 
-// newPod returns a pod that the default policies allow, changed.
+// newPod returns a pod that the default policies and the standard restricted allow, changed.
 func newPod(name string, change func(*corev1.Pod)) *corev1.Pod {
 	pod := &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{Namespace: virtualNamespace, Name: name},
 		Spec: corev1.PodSpec{
 			TerminationGracePeriodSeconds: new(int64),
-			Containers:                    []corev1.Container{{Name: "main", Image: "registry.example.com/main:1"}},
+			SecurityContext: &corev1.PodSecurityContext{
+				RunAsNonRoot: new(true), RunAsUser: new(int64(65534)), SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault},
+			},
+			Containers: []corev1.Container{{Name: "main", Image: "registry.example.com/main:1", SecurityContext: newContext()}},
 		},
 	}
 	if change != nil {
 		change(pod)
 	}
 	return pod
+}
+
+// newContext returns the security context of a container that the standard restricted allows.
+func newContext() *corev1.SecurityContext {
+	return &corev1.SecurityContext{AllowPrivilegeEscalation: new(false), Capabilities: &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}}}
 }
 
 // create creates objects as the tenant.

@@ -1,0 +1,60 @@
+package attacks
+
+import (
+	"context"
+	"errors"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/sublet-dev/sublet/api/labels"
+)
+
+// mergePatch returns a patch of the tenant.
+func mergePatch(text string) client.Patch { return client.RawPatch(types.MergePatchType, []byte(text)) }
+
+// newService returns a Service of the tenant.
+func newService(name string, spec corev1.ServiceSpec) *corev1.Service {
+	return &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: virtualNamespace, Name: name}, Spec: spec}
+}
+
+// deniedMarkedServices stores a Service under the mark of those that have no copy, so that no
+// rule judges it, and removes the mark.
+func deniedMarkedServices(t *testing.T, s *site) {
+	service := newService("marked", corev1.ServiceSpec{
+		Type: corev1.ServiceTypeLoadBalancer, LoadBalancerClass: new("example.com/internal"), Ports: []corev1.ServicePort{{Port: 80}},
+	})
+	service.Labels = map[string]string{labels.ControlPlaneService: "true"}
+	s.create(t, service)
+	err := s.tenant.Patch(t.Context(), service.DeepCopy(), mergePatch(`{"metadata":{"labels":null}}`))
+	wantDenied(t, "a class of load balancers behind a mark", err, "policies.services.loadBalancerClasses")
+	if found, err := s.findCopy(t.Context(), client.ObjectKeyFromObject(service), &corev1.Service{}); err != nil || found {
+		t.Errorf("a marked Service has a host copy: %t, %v", found, err)
+	}
+}
+
+// uncopiedNames makes a Service a name of somebody else, which proxies of the host would
+// connect to.
+func uncopiedNames(t *testing.T, s *site) {
+	service := newService("named", corev1.ServiceSpec{Ports: []corev1.ServicePort{{Port: 443}}})
+	s.create(t, service)
+	s.hostCopy(t, client.ObjectKeyFromObject(service), &corev1.Service{})
+	patch := mergePatch(`{"spec":{"type":"ExternalName","externalName":"kubernetes.default.svc","clusterIP":null,"clusterIPs":null}}`)
+	if err := s.tenant.Patch(t.Context(), service.DeepCopy(), patch); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the host copy is gone", func(ctx context.Context) error {
+		found, err := s.findCopy(ctx, client.ObjectKeyFromObject(service), &corev1.Service{})
+		if err == nil && found {
+			err = errors.New("it is there")
+		}
+		return err
+	})
+	if err := s.tenant.Patch(t.Context(), service.DeepCopy(), mergePatch(`{"spec":{"type":"ClusterIP","externalName":null}}`)); err != nil {
+		t.Errorf("a name cannot become a Service with an address again: %v", err)
+	}
+	s.hostCopy(t, client.ObjectKeyFromObject(service), &corev1.Service{})
+}
