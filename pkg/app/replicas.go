@@ -8,9 +8,9 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/kubernetes"
-	"k8s.io/client-go/tools/leaderelection/resourcelock"
 	_ "k8s.io/component-base/metrics/prometheus/clientgo/leaderelection" // leader_election_master_status
 	"k8s.io/klog/v2"
 	"k8s.io/utils/clock"
@@ -155,12 +155,10 @@ func (a *app) newElection() (*lifecycle.Election, error) {
 	return &lifecycle.Election{
 		Contested: a.contested,
 		Watch:     func(ctx context.Context, changed func()) { watchLease(ctx, client, changed) },
-		Lock: &resourcelock.LeaseLock{
-			LeaseMeta: metav1.ObjectMeta{Namespace: metav1.NamespaceSystem, Name: leaderLease},
-			Client:    client.CoordinationV1(),
-			// A pod that was deleted by force may run on next to its successor of the same name.
-			LockConfig: resourcelock.ResourceLockConfig{Identity: identity.Pod + "_" + identity.UID},
-		},
+		Leases:    client.CoordinationV1(),
+		Lease:     types.NamespacedName{Namespace: metav1.NamespaceSystem, Name: leaderLease},
+		// A pod that was deleted by force may run on next to its successor of the same name.
+		Identity:      identity.Pod + "_" + identity.UID,
 		LeaseDuration: seconds(settings.LeaseDuration),
 		RenewDeadline: seconds(settings.RenewDeadline),
 		RetryPeriod:   seconds(settings.RetryPeriod),

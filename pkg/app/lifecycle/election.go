@@ -9,8 +9,9 @@ import (
 	"sync/atomic"
 	"time"
 
+	"k8s.io/apimachinery/pkg/types"
+	coordinationclient "k8s.io/client-go/kubernetes/typed/coordination/v1"
 	"k8s.io/client-go/tools/leaderelection"
-	"k8s.io/client-go/tools/leaderelection/resourcelock"
 	"k8s.io/klog/v2"
 )
 
@@ -28,8 +29,11 @@ type Election struct {
 	// Contested is closed when other replicas may compete for the lease. Before that, the
 	// term of this replica never ends and the lock is not used. nil is never closed.
 	Contested <-chan struct{}
-	// Lock is the lease that the replicas compete for.
-	Lock resourcelock.Interface
+	// Leases and Lease are the lease that the replicas compete for. Identity is the name of
+	// this replica in it.
+	Leases   coordinationclient.LeasesGetter
+	Lease    types.NamespacedName
+	Identity string
 	// Watch calls changed after each change of the lease until ctx ends. Default: the lease
 	// is read every RetryPeriod.
 	Watch func(ctx context.Context, changed func())
@@ -79,7 +83,7 @@ func (e *Election) setDefaults() {
 	e.RetryPeriod = cmp.Or(e.RetryPeriod, 2*time.Second)
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.lock = &observedLock{Interface: e.Lock, duration: e.LeaseDuration}
+	e.lock = newObservedLock(e.Leases, e.Lease, e.Identity, e.LeaseDuration)
 }
 
 // runAlone runs the parts without the lock until ctx ends or the lock is contested. It
@@ -253,7 +257,7 @@ func (e *Election) runTerm(ctx context.Context, parts []Part, current *term) err
 
 // lead runs the parts until they end, held does, or ctx does.
 func (e *Election) lead(ctx, held context.Context, parts []Part, current *term) error {
-	klog.InfoS("Leading", "identity", e.Lock.Identity())
+	klog.InfoS("Leading", "identity", e.Identity)
 	e.setAlone(false)
 	if current == nil {
 		current = startTerm(ctx, parts)
@@ -266,7 +270,7 @@ func (e *Election) lead(ctx, held context.Context, parts []Part, current *term) 
 	}
 	err := current.failure()
 	if err == nil && ctx.Err() == nil {
-		klog.InfoS("Lost the lease, following", "identity", e.Lock.Identity())
+		klog.InfoS("Lost the lease, following", "identity", e.Identity)
 	}
 	return err
 }

@@ -15,20 +15,25 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes/fake"
 	clienttesting "k8s.io/client-go/testing"
-	"k8s.io/client-go/tools/leaderelection/resourcelock"
 )
 
 // leaseStore is a store of leases that refuses updates of an older version, which
 // the fake client does not.
 type leaseStore struct {
 	*fake.Clientset
-	mu      sync.Mutex
-	version int
+	mu          sync.Mutex
+	version     int
+	retryPeriod time.Duration // of its replicas
+	// clock returns what the clock of a replica shows at a time. nil means that all are right.
+	clock func(name string, at time.Time) time.Time
 }
 
-func newLeaseStore() *leaseStore { return &leaseStore{Clientset: fake.NewClientset()} }
+func newLeaseStore() *leaseStore {
+	return &leaseStore{Clientset: fake.NewClientset(), retryPeriod: 50 * time.Millisecond}
+}
 
 func (s *leaseStore) invoke(action clienttesting.Action) (runtime.Object, error) {
 	s.mu.Lock()
@@ -41,12 +46,25 @@ func (s *leaseStore) invoke(action clienttesting.Action) (runtime.Object, error)
 	if action.GetVerb() == "update" && lease.ResourceVersion != strconv.Itoa(s.version) {
 		return nil, apierrors.NewConflict(schema.GroupResource{Resource: "leases"}, lease.Name, errors.New("changed"))
 	}
+	s.shift(&lease.Spec)
 	s.version++
 	lease.ResourceVersion = strconv.Itoa(s.version)
 	if action.GetVerb() == "update" {
 		return s.Invokes(clienttesting.NewUpdateAction(action.GetResource(), action.GetNamespace(), lease), nil)
 	}
 	return s.Invokes(clienttesting.NewCreateAction(action.GetResource(), action.GetNamespace(), lease), nil)
+}
+
+// shift changes the times of a lease to those that its holder with a wrong clock writes.
+func (s *leaseStore) shift(lease *coordinationv1.LeaseSpec) {
+	if s.clock == nil || lease.HolderIdentity == nil {
+		return
+	}
+	for _, at := range []*metav1.MicroTime{lease.AcquireTime, lease.RenewTime} {
+		if at != nil {
+			*at = metav1.NewMicroTime(s.clock(*lease.HolderIdentity, at.Time))
+		}
+	}
 }
 
 // client returns a client of the store, which fails while one of cut is true.
@@ -62,6 +80,11 @@ func (s *leaseStore) client(cut ...*atomic.Bool) *fake.Clientset {
 		return true, object, err
 	})
 	return client
+}
+
+// testLease names the lease that the replicas compete for.
+func testLease() types.NamespacedName {
+	return types.NamespacedName{Namespace: "kube-system", Name: "sublet-leader"}
 }
 
 // replica is one process of several that share a store.
@@ -105,12 +128,8 @@ func startReplica(t *testing.T, store *leaseStore, name string, replicas int) *r
 		close(r.contested)
 	}
 	r.election = &Election{
-		Contested: r.contested, Watch: store.watch, LeaseDuration: leaseDuration, RenewDeadline: leaseDuration / 3, RetryPeriod: 50 * time.Millisecond,
-		Lock: &resourcelock.LeaseLock{
-			LeaseMeta:  metav1.ObjectMeta{Namespace: "kube-system", Name: "sublet-leader"},
-			Client:     client.CoordinationV1(),
-			LockConfig: resourcelock.ResourceLockConfig{Identity: name},
-		},
+		Contested: r.contested, Watch: store.watch, LeaseDuration: leaseDuration, RenewDeadline: leaseDuration / 3, RetryPeriod: store.retryPeriod,
+		Leases: client.CoordinationV1(), Lease: testLease(), Identity: name,
 	}
 	go func() { r.done <- Run(ctx, parts, r.election) }()
 	t.Cleanup(func() { cancel(); <-r.done }) //nolint:errcheck // the tests that fail read it

@@ -93,10 +93,7 @@ func TestObservedLock(t *testing.T) {
 	t.Parallel()
 	store := newLeaseStore()
 	lock := func(identity string) *observedLock {
-		return &observedLock{duration: leaseDuration / 5, Interface: &resourcelock.LeaseLock{
-			LeaseMeta: metav1.ObjectMeta{Namespace: "kube-system", Name: "sublet-leader"}, Client: store.client().CoordinationV1(),
-			LockConfig: resourcelock.ResourceLockConfig{Identity: identity},
-		}}
+		return newObservedLock(store.client().CoordinationV1(), testLease(), identity, leaseDuration/5)
 	}
 	first, second := lock("shop-0"), lock("shop-1")
 	if _, vacant := first.look(t.Context()); !vacant {

@@ -6,9 +6,6 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
-
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/client-go/tools/leaderelection/resourcelock"
 )
 
 // TestLostLeaseEndsTermOnly takes the store from a leader whose part does not stop well. Its
@@ -58,11 +55,7 @@ func testLostLease(t *testing.T, reason string, leave func() error, early bool) 
 	}
 	election := &Election{
 		Contested: contested, LeaseDuration: leaseDuration, RenewDeadline: leaseDuration / 3, RetryPeriod: time.Second,
-		Lock: &resourcelock.LeaseLock{
-			LeaseMeta:  metav1.ObjectMeta{Namespace: "kube-system", Name: "sublet-leader"},
-			Client:     store.client(&r.cut).CoordinationV1(),
-			LockConfig: resourcelock.ResourceLockConfig{Identity: "shop-0"},
-		},
+		Leases: store.client(&r.cut).CoordinationV1(), Lease: testLease(), Identity: "shop-0",
 	}
 	go func() { r.done <- Run(ctx, parts, election) }()
 	defer func() { cancel(); <-r.done }() //nolint:errcheck // the test reads it while it can be wrong

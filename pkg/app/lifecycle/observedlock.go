@@ -1,7 +1,6 @@
 package lifecycle
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -9,6 +8,9 @@ import (
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	coordinationclient "k8s.io/client-go/kubernetes/typed/coordination/v1"
 	"k8s.io/client-go/tools/leaderelection/resourcelock"
 )
 
@@ -16,19 +18,33 @@ import (
 // the lease was seen to change, and until when this replica holds it.
 type observedLock struct {
 	resourcelock.Interface
+	versions *leaseVersions
 	duration time.Duration
 
 	mu sync.Mutex
 	// renewed is when the last renewal of this replica was sent, zero if it does not hold
 	// the lease.
 	renewed time.Time
-	// seen is the lease as it was last read, and since when it is like this at the latest.
-	seen  []byte
+	// seen is the version of the lease that was last read, and since when it exists at the
+	// latest.
+	seen  string
 	since time.Time
-	// expired is a lease that was not renewed for as long as it lasts.
-	expired []byte
+	// expired is the version that was not renewed for as long as the lease lasts.
+	expired string
 	// holder is the holder when the lease was last read or written.
 	holder string
+}
+
+// newObservedLock returns the lock of a replica with that identity.
+func newObservedLock(leases coordinationclient.LeasesGetter, lease types.NamespacedName, identity string, duration time.Duration) *observedLock {
+	versions := &leaseVersions{LeasesGetter: leases}
+	return &observedLock{
+		versions: versions, duration: duration,
+		Interface: &resourcelock.LeaseLock{
+			LeaseMeta: metav1.ObjectMeta{Namespace: lease.Namespace, Name: lease.Name}, Client: versions,
+			LockConfig: resourcelock.ResourceLockConfig{Identity: identity},
+		},
+	}
 }
 
 // errNotHolder is why a lease is not released.
@@ -45,7 +61,8 @@ func (l *observedLock) isHeld() bool {
 // look reads the lease. vacant is true if this replica may try to take it. Otherwise pause
 // is when the lease expires, if nobody renews it.
 func (l *observedLock) look(ctx context.Context) (pause time.Duration, vacant bool) {
-	record, raw, err := l.Interface.Get(ctx)
+	record, _, err := l.Interface.Get(ctx)
+	version := l.versions.last()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	switch {
@@ -55,15 +72,15 @@ func (l *observedLock) look(ctx context.Context) (pause time.Duration, vacant bo
 		return l.duration / 4, false
 	case record.HolderIdentity == "" || record.HolderIdentity == l.Identity():
 		return 0, true
-	case !bytes.Equal(raw, l.seen):
-		l.seen, l.since = raw, time.Now()
+	case version != l.seen:
+		l.seen, l.since = version, time.Now()
 		return l.duration, false
 	}
 	left := l.duration - time.Since(l.since)
 	if left > 0 {
 		return left, false
 	}
-	l.expired = raw
+	l.expired = version
 	return 0, true
 }
 
@@ -77,7 +94,7 @@ func (l *observedLock) Get(ctx context.Context) (*resourcelock.LeaderElectionRec
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.holder = record.HolderIdentity
-	if l.expired != nil && bytes.Equal(raw, l.expired) {
+	if l.expired != "" && l.expired == l.versions.last() {
 		free := *record
 		free.HolderIdentity = ""
 		record = &free

@@ -1,0 +1,53 @@
+package lifecycle
+
+import (
+	"context"
+	"sync"
+
+	coordinationv1 "k8s.io/api/coordination/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	coordinationclient "k8s.io/client-go/kubernetes/typed/coordination/v1"
+)
+
+// leaseVersions is a client of leases that remembers the version of the lease that it read
+// last. The record of a lease has times by the clock of its holder, in whole seconds. It may
+// look the same after a renewal: soon after the last one, or if the clock has stopped.
+type leaseVersions struct {
+	coordinationclient.LeasesGetter
+
+	mu      sync.Mutex
+	version string
+}
+
+// Leases implements LeasesGetter.
+func (v *leaseVersions) Leases(namespace string) coordinationclient.LeaseInterface {
+	return &versionedLease{v.LeasesGetter.Leases(namespace), v}
+}
+
+// last returns the version of the lease that was read last.
+func (v *leaseVersions) last() string {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.version
+}
+
+func (v *leaseVersions) set(version string) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.version = version
+}
+
+// versionedLease is the client of one namespace.
+type versionedLease struct {
+	coordinationclient.LeaseInterface
+	versions *leaseVersions
+}
+
+// Get implements LeaseInterface.
+func (l *versionedLease) Get(ctx context.Context, name string, options metav1.GetOptions) (*coordinationv1.Lease, error) {
+	lease, err := l.LeaseInterface.Get(ctx, name, options)
+	if err == nil {
+		l.versions.set(lease.ResourceVersion)
+	}
+	return lease, err //nolint:wrapcheck // resourcelock compares it
+}
