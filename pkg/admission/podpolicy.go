@@ -95,6 +95,9 @@ func checkEviction(pods *policy.Pods, a admission.Attributes, o admission.Object
 	return Judgement{Violations: pods.JudgeDelete(eviction.DeleteOptions.GracePeriodSeconds)}, nil
 }
 
+// deniedTemplate begins the warning of a template whose pods are denied.
+const deniedTemplate = "pods of this template will be denied: "
+
 // checkTemplate returns the check of objects from which a controller makes pods. It warns:
 // the pods are denied, as upstream does it.
 func (c podCheck) checkTemplate(template readTemplate) PolicyCheck {
@@ -108,6 +111,6 @@ func (c podCheck) checkTemplate(template readTemplate) PolicyCheck {
 			return Judgement{}, nil //nolint:nilerr // It is known when the pods come.
 		}
 		pod := policy.WithoutClass(&corev1.Pod{ObjectMeta: written.ObjectMeta, Spec: written.Spec}, class)
-		return warn("pods of this template will be denied: ", c.rules.Judge(&pod.ObjectMeta, &pod.Spec)), nil
+		return warn(deniedTemplate, c.rules.Judge(&pod.ObjectMeta, &pod.Spec)), nil
 	}
 }

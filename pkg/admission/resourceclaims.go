@@ -3,7 +3,9 @@ package admission
 import (
 	"context"
 
+	corev1 "k8s.io/api/core/v1"
 	resourcev1 "k8s.io/api/resource/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apiserver/pkg/admission"
 
 	"github.com/sublet-dev/sublet/api/config/v1alpha1"
@@ -27,6 +29,71 @@ func AddClaimChecks(checks Checks, settings *v1alpha1.Config, shows ShowsDeviceC
 	c := claimChecks{policy.NewDevices(settings.Policies.Devices), shows}
 	checks.Add(resourcev1.Resource("resourceclaims"), c.checkClaim)
 	checks.Add(resourcev1.Resource("resourceclaimtemplates"), c.checkTemplate)
+}
+
+// ListDeviceClasses returns all device classes of the host.
+type ListDeviceClasses func(ctx context.Context) ([]resourcev1.DeviceClass, error)
+
+// AddDeviceChecks adds the checks of extended resources for which the host takes devices of a class.
+// A pod may ask for those of classes that are shown.
+func AddDeviceChecks(checks Checks, settings *v1alpha1.Config, list ListDeviceClasses) {
+	if !settings.Sync.IsEnabled(policy.DeviceClassesSetting) {
+		return
+	}
+	c := deviceChecks{settings.Sync.SelectorOf(policy.DeviceClassesSetting), list}
+	checks.Add(corev1.Resource("pods"), c.checkPod)
+	for resource, template := range podTemplates() {
+		checks.Add(resource, c.checkTemplate(template))
+	}
+}
+
+// deviceChecks judge the extended resources of pods.
+type deviceChecks struct {
+	shown metav1.LabelSelector
+	list  ListDeviceClasses
+}
+
+// checkPod judges new pods. Their extended resources never change.
+func (c deviceChecks) checkPod(ctx context.Context, a admission.Attributes, o admission.ObjectInterfaces) (Judgement, error) {
+	if a.GetOperation() != admission.Create || a.GetSubresource() != "" {
+		return Judgement{}, nil
+	}
+	pod, err := toV1[corev1.Pod](a.GetObject(), o)
+	if err != nil {
+		return Judgement{}, err
+	}
+	violations, err := c.listHidden(ctx, &pod.Spec)
+	if err != nil {
+		return Judgement{}, unknownHost(a, err)
+	}
+	return Judgement{Violations: violations}, nil
+}
+
+// checkTemplate returns the check of objects from which a controller makes pods.
+func (c deviceChecks) checkTemplate(template readTemplate) PolicyCheck {
+	return func(ctx context.Context, a admission.Attributes, o admission.ObjectInterfaces) (Judgement, error) {
+		written, err := template(a, o)
+		if err != nil || written == nil {
+			return Judgement{}, err
+		}
+		violations, err := c.listHidden(ctx, &written.Spec)
+		if err != nil {
+			return Judgement{}, nil //nolint:nilerr // It is known when the pods come.
+		}
+		return warn(deniedTemplate, violations), nil
+	}
+}
+
+// listHidden returns the resources of a pod that stand for devices of classes that are not shown.
+func (c deviceChecks) listHidden(ctx context.Context, spec *corev1.PodSpec) ([]policy.Violation, error) {
+	if !policy.HasExtendedResources(spec) {
+		return nil, nil
+	}
+	classes, err := c.list(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return policy.NewDeviceResources(classes, c.shown).Judge(spec), nil
 }
 
 // checkClaim judges new claims. The spec of one never changes.

@@ -5,10 +5,13 @@ import (
 	"errors"
 	"testing"
 
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
 	resourcev1 "k8s.io/api/resource/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apiserver/pkg/admission"
 
 	"github.com/sublet-dev/sublet/api/config/v1alpha1"
 	"github.com/sublet-dev/sublet/api/labels"
@@ -71,5 +74,53 @@ func TestResourceClaimPolicy(t *testing.T) {
 	AddClaimChecks(off, v1alpha1.Default(), shows)
 	if len(off) > 0 {
 		t.Error("claims are off, and still judged")
+	}
+}
+
+// TestDeviceResourcePolicy checks that no pod gets a device of a class that is not shown by a
+// resource that the class has.
+func TestDeviceResourcePolicy(t *testing.T) {
+	t.Parallel()
+	settings := v1alpha1.Default()
+	settings.Sync.Kinds = map[string]v1alpha1.KindSettings{policy.DeviceClassesSetting: {
+		Enabled: true, Selected: &v1alpha1.Selected{Selector: metav1.LabelSelector{MatchLabels: map[string]string{"tenants": "all"}}},
+	}}
+	class := func(name, tenants string) resourcev1.DeviceClass {
+		return resourcev1.DeviceClass{
+			ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{"tenants": tenants}},
+			Spec:       resourcev1.DeviceClassSpec{ExtendedResourceName: new("example.com/" + name)},
+		}
+	}
+	checks := Checks{}
+	AddDeviceChecks(checks, settings, func(context.Context) ([]resourcev1.DeviceClass, error) {
+		return []resourcev1.DeviceClass{class("shown", "all"), class("hidden", "none")}, nil
+	})
+	asks := func(resource string) *corev1.Pod {
+		return readPod(t, `containers: [{name: web, image: nginx, resources: {limits: {`+resource+`: "1"}}}]`)
+	}
+	pods := corev1.Resource("pods")
+	for _, allowed := range []string{"example.com/shown", "example.com/of-a-plugin", "cpu"} {
+		if err := askChecks(t, checks, pods, "Pod", nil, asks(allowed)); err != nil {
+			t.Errorf("%s: %v", allowed, err)
+		}
+	}
+	equalDenial(t, "device-resource", askChecks(t, checks, pods, "Pod", nil, asks("example.com/hidden")))
+	if err := askChecks(t, checks, pods, "Pod", asks("example.com/hidden"), asks("example.com/hidden")); err != nil {
+		t.Errorf("an old one stays: %v", err)
+	}
+	var job batchv1.Job
+	job.Spec.Template.Spec = asks("example.com/hidden").Spec
+	judgement, err := checks[batchv1.Resource("jobs")](t.Context(), admission.NewAttributesRecord(&job, nil, batchv1.SchemeGroupVersion.WithKind("Job"), "shop", "db",
+		batchv1.SchemeGroupVersion.WithResource("jobs"), "", admission.Create, nil, false, nil), nil)
+	if err != nil || len(judgement.Violations) > 0 || len(judgement.Warnings) != 1 {
+		t.Errorf("a template is warned about: got %v, %v", judgement, err)
+	}
+	away := Checks{}
+	AddDeviceChecks(away, settings, func(context.Context) ([]resourcev1.DeviceClass, error) { return nil, errors.New("away") })
+	if err := askChecks(t, away, pods, "Pod", nil, asks("example.com/shown")); !apierrors.IsServiceUnavailable(err) {
+		t.Errorf("a host that is not known yet: got %v, want 503", err)
+	}
+	if err := askChecks(t, away, pods, "Pod", nil, asks("cpu")); err != nil {
+		t.Errorf("no class is asked for: %v", err)
 	}
 }

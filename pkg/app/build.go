@@ -239,6 +239,7 @@ func (a *app) policyChecks() admission.Checks {
 	checks := admission.PolicyChecks(a.values, view)
 	admission.AddSnapshotChecks(checks, a.values, view.SnapshotClasses)
 	admission.AddClaimChecks(checks, a.values, view.ShowsDeviceClass)
+	admission.AddDeviceChecks(checks, a.values, view.DeviceClasses)
 	isTerminating := func(name string) bool {
 		namespace, err := a.controlPlane.Informers().Core().V1().Namespaces().Lister().Get(name)
 		return err == nil && namespace.DeletionTimestamp != nil

@@ -88,6 +88,22 @@ func (v hostView) ShowsDeviceClass(ctx context.Context, name string) (bool, erro
 	return v.shows(ctx, "deviceclasses", name, &resourcev1.DeviceClass{})
 }
 
+// DeviceClasses returns all device classes of the host. The kind of pods reads those that are not
+// shown too.
+func (v hostView) DeviceClasses(ctx context.Context) ([]resourcev1.DeviceClass, error) {
+	ctx, cancel := context.WithTimeout(ctx, hostViewTimeout)
+	defer cancel()
+	reader, err := v.reader(ctx, "pods")
+	if err != nil {
+		return nil, err
+	}
+	var classes resourcev1.DeviceClassList
+	if err := reader.List(ctx, &classes, client.UnsafeDisableDeepCopy); err != nil {
+		return nil, fmt.Errorf("cannot list device classes of the host: %w", err)
+	}
+	return classes.Items, nil
+}
+
 // shows reports whether a kind has a host object without a namespace.
 func (v hostView) shows(ctx context.Context, kind, name string, empty client.Object) (bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, hostViewTimeout)

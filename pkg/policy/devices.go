@@ -7,8 +7,10 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	resourcev1 "k8s.io/api/resource/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
 
 	"github.com/sublet-dev/sublet/api/config/v1alpha1"
+	"github.com/sublet-dev/sublet/pkg/translate"
 )
 
 const (
@@ -110,20 +112,66 @@ func (d Devices) checkRequest(r deviceRequest, shows func(class string) (bool, e
 // deviceClassResources returns the resources of a pod that name a device class. The host would
 // make a claim of that class, whether the tenant sees it or not.
 func deviceClassResources(_ *metav1.ObjectMeta, spec *corev1.PodSpec) []Violation {
-	var violations []Violation
-	judge := func(path string, list corev1.ResourceList) {
-		for name := range list {
-			if strings.HasPrefix(string(name), resourcev1.ResourceDeviceClassPrefix) {
-				violations = append(violations, Violation{
-					Field: path, Value: string(name), Setting: ResourceClaimsSetting + ".enabled",
-					Detail: "pods may not name device classes of the host here; use a ResourceClaim",
-				})
-			}
+	return judgeResources(spec, func(name corev1.ResourceName) (Violation, bool) {
+		return Violation{
+			Setting: ResourceClaimsSetting + ".enabled", Detail: "pods may not name device classes of the host here; use a ResourceClaim",
+		}, strings.HasPrefix(string(name), resourcev1.ResourceDeviceClassPrefix)
+	})
+}
+
+// DeviceResources maps an extended resource for which the host takes devices of a class -> whether
+// the tenant may ask for it.
+type DeviceResources map[corev1.ResourceName]bool
+
+// NewDeviceResources returns the resources of all device classes of the host. The tenant may ask
+// for those whose classes the selector shows. If two classes have a resource, the host picks one,
+// so both must be shown.
+func NewDeviceResources(classes []resourcev1.DeviceClass, shown metav1.LabelSelector) DeviceResources {
+	selector, err := metav1.LabelSelectorAsSelector(&shown)
+	if err != nil {
+		selector = labels.Nothing()
+	}
+	resources := DeviceResources{}
+	for i := range classes {
+		if name := classes[i].Spec.ExtendedResourceName; name != nil {
+			before, found := resources[corev1.ResourceName(*name)]
+			resources[corev1.ResourceName(*name)] = selector.Matches(labels.Set(classes[i].Labels)) && (before || !found)
 		}
 	}
+	return resources
+}
+
+// Judge returns the resources of a pod that stand for devices which the tenant may not have.
+func (d DeviceResources) Judge(spec *corev1.PodSpec) []Violation {
+	return judgeResources(spec, func(name corev1.ResourceName) (Violation, bool) {
+		allowed, known := d[name]
+		return Violation{
+			Setting: DeviceClassesSetting + ".selector",
+			Detail:  "the host takes devices of a class for this resource, and this virtual cluster has no such device class",
+		}, known && !allowed
+	})
+}
+
+// HasExtendedResources reports whether a pod asks for resources that Kubernetes itself does not
+// define.
+func HasExtendedResources(spec *corev1.PodSpec) bool {
+	return len(judgeResources(spec, func(name corev1.ResourceName) (Violation, bool) {
+		return Violation{}, translate.IsExtendedResource(name)
+	})) > 0
+}
+
+// judgeResources returns the violations of the resources that a pod asks for, with their fields.
+func judgeResources(spec *corev1.PodSpec, judge func(name corev1.ResourceName) (violation Violation, denied bool)) []Violation {
+	var violations []Violation
 	for _, c := range containers(spec) {
-		judge(c.path+".resources.limits", c.Resources.Limits)
-		judge(c.path+".resources.requests", c.Resources.Requests)
+		for path, list := range map[string]corev1.ResourceList{"limits": c.Resources.Limits, "requests": c.Resources.Requests} {
+			for name := range list {
+				if violation, denied := judge(name); denied {
+					violation.Field, violation.Value = c.path+".resources."+path, string(name)
+					violations = append(violations, violation)
+				}
+			}
+		}
 	}
 	slices.SortFunc(violations, func(a, b Violation) int { return strings.Compare(a.Field+a.Value, b.Field+b.Value) })
 	return violations

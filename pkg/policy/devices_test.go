@@ -103,6 +103,52 @@ func TestDeviceClassesAsResources(t *testing.T) {
 	}
 }
 
+// TestDeviceResources checks which extended resources a tenant may ask for whose devices the host
+// takes from a class.
+func TestDeviceResources(t *testing.T) {
+	t.Parallel()
+	class := func(tenants, resource string) resourcev1.DeviceClass {
+		c := resourcev1.DeviceClass{ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{"tenants": tenants}}}
+		if resource != "" {
+			c.Spec.ExtendedResourceName = &resource
+		}
+		return c
+	}
+	asks := func(name corev1.ResourceName) *corev1.PodSpec {
+		one := corev1.ResourceRequirements{Limits: corev1.ResourceList{name: resource.MustParse("1")}}
+		return &corev1.PodSpec{Containers: []corev1.Container{{Name: "web", Resources: one}}}
+	}
+	shown := metav1.LabelSelector{MatchLabels: map[string]string{"tenants": "all"}}
+	gpu, limits := corev1.ResourceName("example.com/gpu"), []string{"spec.containers[0].resources.limits"}
+	for name, tt := range map[string]struct {
+		reason   string
+		classes  []resourcev1.DeviceClass
+		selector metav1.LabelSelector
+		asks     corev1.ResourceName
+		want     []string
+	}{
+		"Shown":     {reason: "the tenant sees the class", classes: []resourcev1.DeviceClass{class("all", string(gpu))}, selector: shown, asks: gpu},
+		"Hidden":    {reason: "the class is for others", classes: []resourcev1.DeviceClass{class("none", string(gpu))}, selector: shown, asks: gpu, want: limits},
+		"Every":     {reason: "no selector shows all", classes: []resourcev1.DeviceClass{class("none", string(gpu))}, asks: gpu},
+		"First":     {reason: "the host may pick the class that is hidden", classes: []resourcev1.DeviceClass{class("none", string(gpu)), class("all", string(gpu))}, selector: shown, asks: gpu, want: limits},
+		"Second":    {reason: "in any order", classes: []resourcev1.DeviceClass{class("all", string(gpu)), class("none", string(gpu))}, selector: shown, asks: gpu, want: limits},
+		"Other":     {reason: "a device plugin has the resource", classes: []resourcev1.DeviceClass{class("none", "")}, selector: shown, asks: gpu},
+		"CPU":       {reason: "no class has it", classes: []resourcev1.DeviceClass{class("none", string(gpu))}, selector: shown, asks: corev1.ResourceCPU},
+		"Malformed": {reason: "a selector that selects nothing", classes: []resourcev1.DeviceClass{class("all", string(gpu))}, selector: metav1.LabelSelector{MatchLabels: map[string]string{"a b": "c"}}, asks: gpu, want: limits},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			spec := asks(tt.asks)
+			if diff := cmp.Diff(tt.want, fieldsOf(policy.NewDeviceResources(tt.classes, tt.selector).Judge(spec))); diff != "" {
+				t.Errorf("%s (-want +got):\n%s", tt.reason, diff)
+			}
+			if got, want := policy.HasExtendedResources(spec), tt.asks == gpu; got != want {
+				t.Errorf("has extended resources: %t, want %t", got, want)
+			}
+		})
+	}
+}
+
 // fieldsOf returns the fields of violations.
 func fieldsOf(violations []policy.Violation) []string {
 	var fields []string

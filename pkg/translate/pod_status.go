@@ -2,6 +2,7 @@ package translate
 
 import (
 	"slices"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
@@ -59,17 +60,28 @@ func dropInjected(statuses []corev1.ContainerStatus, containers []corev1.Contain
 	})
 }
 
-// dropUnrequestedResources drops the health of resources that the tenant did not request.
-// An API server rejects it.
+// dropUnrequestedResources drops the health of resources and claims that the tenant did not
+// request. An API server rejects it.
 func dropUnrequestedResources(statuses []corev1.ContainerStatus, containers []corev1.Container) {
 	for i := range statuses {
 		statuses[i].AllocatedResourcesStatus = slices.DeleteFunc(statuses[i].AllocatedResourcesStatus, func(r corev1.ResourceStatus) bool {
 			return !slices.ContainsFunc(containers, func(c corev1.Container) bool {
-				_, asked := c.Resources.Requests[r.Name]
-				return c.Name == statuses[i].Name && asked
+				return c.Name == statuses[i].Name && requests(&c.Resources, r.Name)
 			})
 		})
 	}
+}
+
+// requests reports whether a container requests what the kubelet names so: a resource, or a claim
+// as "claim:NAME" or "claim:NAME/REQUEST".
+func requests(resources *corev1.ResourceRequirements, name corev1.ResourceName) bool {
+	if _, ok := resources.Requests[name]; ok {
+		return true
+	}
+	claim, ok := strings.CutPrefix(string(name), "claim:")
+	return ok && slices.ContainsFunc(resources.Claims, func(c corev1.ResourceClaim) bool {
+		return claim == c.Name && c.Request == "" || c.Request != "" && claim == c.Name+"/"+c.Request
+	})
 }
 
 // setObservedGeneration sets the generation of the virtual pod that the status is about.
@@ -123,6 +135,13 @@ func rewriteStatus(c Cluster, host, virtual *corev1.Pod, status *corev1.PodStatu
 	}
 	for _, list := range [][]corev1.ContainerStatus{status.InitContainerStatuses, status.ContainerStatuses, status.EphemeralContainerStatuses} {
 		for i := range list {
+			for _, status := range list[i].AllocatedResourcesStatus {
+				for j := range status.Resources {
+					if message := status.Resources[j].Message; message != nil {
+						rewrite(message)
+					}
+				}
+			}
 			for _, state := range []*corev1.ContainerState{&list[i].State, &list[i].LastTerminationState} {
 				if state.Waiting != nil {
 					rewrite(&state.Waiting.Message)

@@ -32,6 +32,7 @@ func TestPodStatusComesUp(t *testing.T) {
 		pod.Spec.EphemeralContainers = []corev1.EphemeralContainer{{EphemeralContainerCommon: corev1.EphemeralContainerCommon{Name: "debug"}}}
 		pod.Spec.Volumes = []corev1.Volume{{Name: "data"}}
 		pod.Spec.Containers[0].Resources.Requests = quantities("example.com/gpu", "1")
+		pod.Spec.Containers[0].Resources.Claims = []corev1.ResourceClaim{{Name: "whole"}, {Name: "part", Request: "one"}}
 		pod.Status = corev1.PodStatus{Phase: corev1.PodPending, QOSClass: corev1.PodQOSBestEffort}
 	})
 	host := created(t, input(), virtual)
@@ -40,7 +41,11 @@ func TestPodStatusComesUp(t *testing.T) {
 		return corev1.ContainerStatus{Name: name, Ready: true, Image: "nginx:1", ContainerID: "containerd://" + name, State: corev1.ContainerState{Running: &corev1.ContainerStateRunning{StartedAt: at(2)}}}
 	}
 	proxy, web := status("proxy"), status("web")
-	web.AllocatedResourcesStatus = []corev1.ResourceStatus{{Name: "example.com/gpu"}, {Name: "example.com/of-the-host"}}
+	broken := []corev1.ResourceHealth{{ResourceID: "gpu-0", Health: corev1.ResourceHealthStatusUnhealthy, Message: new("too hot")}}
+	web.AllocatedResourcesStatus = []corev1.ResourceStatus{
+		{Name: "example.com/gpu"}, {Name: "claim:whole", Resources: broken}, {Name: "claim:part/one"},
+		{Name: "example.com/of-the-host"}, {Name: "claim:of-the-host"}, {Name: "claim:whole/one"}, {Name: "claim:part"},
+	}
 	host.Status = corev1.PodStatus{
 		ObservedGeneration:         1,
 		Phase:                      corev1.PodRunning,
@@ -68,7 +73,7 @@ func TestPodStatusComesUp(t *testing.T) {
 	want.NominatedNodeName = ""
 	want.InitContainerStatuses = want.InitContainerStatuses[:1]
 	want.ContainerStatuses = want.ContainerStatuses[1:]
-	want.ContainerStatuses[0].AllocatedResourcesStatus = want.ContainerStatuses[0].AllocatedResourcesStatus[:1]
+	want.ContainerStatuses[0].AllocatedResourcesStatus = want.ContainerStatuses[0].AllocatedResourcesStatus[:3]
 	want.EphemeralContainerStatuses = want.EphemeralContainerStatuses[:1]
 	want.ResourceClaimStatuses = nil
 	want.VolumeHealth = want.VolumeHealth[:1]

@@ -37,6 +37,19 @@ func (p pods) awaitsClaims(s syncer.Scope, virtual *corev1.Pod) (bool, error) {
 	return false, nil
 }
 
+// deviceResources returns the extended resources for which the host takes devices of a class. They
+// are known if the tenant sees device classes.
+func (p pods) deviceResources(s syncer.Scope) (policy.DeviceResources, error) {
+	if !p.options.Sync.IsEnabled(policy.DeviceClassesSetting) {
+		return policy.DeviceResources{}, nil
+	}
+	var classes resourcev1.DeviceClassList
+	if err := s.Host.List(s.Context, &classes, client.UnsafeDisableDeepCopy); err != nil {
+		return nil, fmt.Errorf("cannot list device classes of the host: %w", err)
+	}
+	return policy.NewDeviceResources(classes.Items, p.options.Sync.SelectorOf(policy.DeviceClassesSetting)), nil
+}
+
 // podsOfClaim returns the virtual pods that use the original of a host ResourceClaim.
 func podsOfClaim(s syncer.Scope, claim client.Object) ([]types.NamespacedName, error) {
 	origin, ours := provenOrigin(s, claim)

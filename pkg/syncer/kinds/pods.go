@@ -61,6 +61,10 @@ func Pods(o Options) syncer.Resource[*corev1.Pod, *corev1.Pod] {
 		r.Indexes = append(r.Indexes, podsByResourceClaim())
 		r.Also = append(r.Also, syncer.Watch{Side: syncer.Host, Object: &resourcev1.ResourceClaim{}, Keys: podsOfClaim})
 	}
+	if o.Sync.IsEnabled(policy.DeviceClassesSetting) {
+		// They are read for pods with extended resources.
+		r.Also = append(r.Also, syncer.Watch{Side: syncer.Host, Object: &resourcev1.DeviceClass{}, All: true, Keys: noKeys})
+	}
 	if o.VirtualScheduler {
 		// The resources of a node are read once per pod.
 		r.Also = append(r.Also, syncer.Watch{Side: syncer.Host, Object: &corev1.Node{}, All: true, Keys: noKeys})
@@ -145,7 +149,15 @@ func (p pods) applyPolicy(s syncer.Scope, virtual, host *corev1.Pod) (*corev1.Po
 	if err != nil {
 		return nil, err
 	}
-	if violations := rules.JudgeCopy(policy.WithoutClass(virtual, class), host); len(violations) > 0 {
+	violations := rules.JudgeCopy(policy.WithoutClass(virtual, class), host)
+	if host.UID == "" && policy.HasExtendedResources(&virtual.Spec) {
+		devices, err := p.deviceResources(s)
+		if err != nil {
+			return nil, err
+		}
+		violations = append(violations, devices.Judge(&virtual.Spec)...)
+	}
+	if len(violations) > 0 {
 		return nil, &translate.UnsupportedError{Problems: []error{errors.New(policy.ShortMessage(violations))}}
 	}
 	passed := rules.PassTolerations(virtual.Spec.Tolerations)

@@ -164,8 +164,8 @@ func (p pods) recordRefused(s syncer.Scope, virtual *corev1.Pod, reason string) 
 	}
 }
 
-// dropUnknownResources drops requests of a host pod for resources that its node does not
-// have. The tenant added them to the virtual node, where the scheduler has counted them.
+// dropUnknownResources drops requests of a host pod for resources that neither its node nor a
+// device class has. The tenant added them to the virtual node, where the scheduler has counted them.
 func (p pods) dropUnknownResources(s syncer.Scope, virtual, host *corev1.Pod) error {
 	lists := listsWithExtended(host)
 	if !p.options.usesVirtualScheduler(virtual) || len(lists) == 0 {
@@ -183,13 +183,26 @@ func (p pods) dropUnknownResources(s syncer.Scope, virtual, host *corev1.Pod) er
 	if err != nil {
 		return fmt.Errorf("cannot get host node %s: %w", name, err)
 	}
+	devices, err := p.deviceResources(s)
+	if err != nil {
+		return err
+	}
 	for _, list := range lists {
 		maps.DeleteFunc(list, func(name corev1.ResourceName, _ resource.Quantity) bool {
 			_, ok := node.Status.Capacity[name]
-			return translate.IsExtendedResource(name) && !ok
+			return translate.IsExtendedResource(name) && !ok && !devices[name] && !hasDevicesFor(host, name)
 		})
 	}
 	return nil
+}
+
+// hasDevicesFor reports whether the host has taken devices for a resource of a pod. Its device class
+// may be gone since.
+func hasDevicesFor(host *corev1.Pod, name corev1.ResourceName) bool {
+	status := host.Status.ExtendedResourceClaimStatus
+	return status != nil && slices.ContainsFunc(status.RequestMappings, func(r corev1.ContainerExtendedResourceRequest) bool {
+		return r.ResourceName == string(name)
+	})
 }
 
 // listsWithExtended returns the lists of a pod that have extended resources.

@@ -41,7 +41,8 @@ func addDevices(t *testing.T, host *sim.Host) {
 	api, ctx := host.Client().ResourceV1(), t.Context()
 	for name, labels := range map[string]map[string]string{"gpus": {"tenants": "all"}, "hidden": nil} {
 		class := &resourcev1.DeviceClass{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: labels}, Spec: resourcev1.DeviceClassSpec{
-			Selectors: []resourcev1.DeviceSelector{{CEL: &resourcev1.CELDeviceSelector{Expression: fmt.Sprintf("device.driver == %q", deviceDriver)}}},
+			ExtendedResourceName: new("example.com/" + name),
+			Selectors:            []resourcev1.DeviceSelector{{CEL: &resourcev1.CELDeviceSelector{Expression: fmt.Sprintf("device.driver == %q", deviceDriver)}}},
 		}}
 		if _, err := api.DeviceClasses().Create(ctx, class, metav1.CreateOptions{}); err != nil {
 			t.Fatal(err)
