@@ -77,9 +77,7 @@ func (p *ServiceSteps) Prepare(ctx context.Context, a admission.Attributes, o ad
 	if err != nil || !translate.ShouldCopyService(virtual) {
 		return false, err
 	}
-	if old != nil && !translate.ShouldCopyService(old) {
-		old = nil // It had no copy, so no rule has judged what is stored.
-	}
+	old = ifJudged(old)
 	if err := p.check(ctx, a, old, virtual); err != nil {
 		return false, err
 	}
@@ -94,6 +92,15 @@ func (p *ServiceSteps) Prepare(ctx context.Context, a admission.Attributes, o ad
 		return true, fromV1(virtual, a.GetObject(), o)
 	}
 	return true, nil
+}
+
+// ifJudged returns the stored state of a Service, nil if no rule has judged it, as it has no
+// copy.
+func ifJudged(old *corev1.Service) *corev1.Service {
+	if old == nil || !translate.ShouldCopyService(old) {
+		return nil
+	}
+	return old
 }
 
 // check denies a Service that the rules do not allow.

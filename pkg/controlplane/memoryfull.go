@@ -15,9 +15,9 @@ import (
 )
 
 const (
-	// heapShare is the part, in percent, of the limit of the garbage collector that may live on
+	// heapShare is the part of the limit of the garbage collector that may live on
 	// the heap before new objects are denied. A start needs about as much, and some more.
-	heapShare = 65
+	heapShare = 0.65
 	// allowedGrowth is how many bytes longer an object may get even then. A delete that waits
 	// for finalizers writes its time.
 	allowedGrowth = 1 << 10
@@ -71,7 +71,7 @@ func isMemoryShort() bool {
 	}
 	sample := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
 	metrics.Read(sample)
-	return sample[0].Value.Uint64() > uint64(limit)/100*heapShare
+	return float64(sample[0].Value.Uint64()) > heapShare*float64(limit)
 }
 
 // newInsufficientMemory returns the error that a client gets while memory is short.
