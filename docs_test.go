@@ -34,33 +34,34 @@ func TestLinks(t *testing.T) {
 	}
 }
 
-// testName finds the names of tests in a document.
-var testName = regexp.MustCompile("`(Test[A-Z][A-Za-z0-9]*)[`/]")
+// testName finds the names of tests in a document, with their subtests.
+var testName = regexp.MustCompile("`(Test[A-Z][A-Za-z0-9]*)(?:/([A-Za-z0-9]+))?`")
 
-// TestSecurityNamesTests checks that each test exists that the page about security names.
-func TestSecurityNamesTests(t *testing.T) {
+// TestPagesNameTests checks that each test exists that a page names.
+func TestPagesNameTests(t *testing.T) {
 	t.Parallel()
-	text, err := os.ReadFile("docs/SECURITY.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	exists := map[string]bool{}
-	err = filepath.WalkDir(".", func(path string, _ os.DirEntry, err error) error {
+	var tests strings.Builder // the text of all files with tests
+	err := filepath.WalkDir(".", func(path string, _ os.DirEntry, err error) error {
 		if err != nil || !strings.HasSuffix(path, "_test.go") {
 			return err
 		}
 		code, err := os.ReadFile(path)
-		for _, match := range regexp.MustCompile(`(?m)^func (Test[A-Za-z0-9]+)\(`).FindAllSubmatch(code, -1) {
-			exists[string(match[1])] = true
-		}
+		tests.Write(code)
 		return err
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, match := range testName.FindAllSubmatch(text, -1) {
-		if !exists[string(match[1])] {
-			t.Errorf("docs/SECURITY.md names the test %s, which does not exist", match[1])
+	for _, page := range []string{"docs/SECURITY.md", "docs/CONFORMANCE.md"} {
+		text, err := os.ReadFile(page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, match := range testName.FindAllStringSubmatch(string(text), -1) {
+			found := strings.Contains(tests.String(), "\nfunc "+match[1]+"(")
+			if sub := match[2]; !found || sub != "" && !strings.Contains(tests.String(), `"`+sub+`"`) {
+				t.Errorf("%s names the test %s, which does not exist", page, match[0])
+			}
 		}
 	}
 }

@@ -281,6 +281,26 @@ func TestRequestsAreShared(t *testing.T) {
 	}
 }
 
+// TestIdleHostIsNotAsked checks that the host gets no request while nobody asks. TestMain fails for
+// a goroutine that is left, and the clock has no timers.
+func TestIdleHostIsNotAsked(t *testing.T) {
+	t.Parallel()
+	w := newShop(t)
+	for range 2 {
+		before := w.host.requests.Load()
+		w.clock.SetTime(w.clock.Now().Add(time.Hour))
+		if got := w.host.requests.Load(); got != before {
+			t.Errorf("%d requests of an idle hour", got-before)
+		}
+		if _, err := w.pods.List(genericapirequest.WithNamespace(t.Context(), ""), nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := w.host.requests.Load(); got != 2 {
+		t.Errorf("%d requests, want one for each time that somebody asked", got)
+	}
+}
+
 // TestFailuresAreShared checks that a tenant cannot flood a host that fails.
 func TestFailuresAreShared(t *testing.T) {
 	t.Parallel()

@@ -18,9 +18,12 @@ import (
 
 // TestApplications runs applications that ask much of a cluster.
 func TestApplications(t *testing.T) {
-	tn := install(t, "apps", "tenant-apps")
+	const hosts = "sync.toHost.pods.rewriteHosts."
+	tn := install(t, "apps", "tenant-apps", hosts+"enabled=true", hosts+"initContainer.image="+testImage)
 	t.Run("Database", func(t *testing.T) { testDatabase(t, tn.in(t)) })
 	t.Run("ReplacedPod", func(t *testing.T) { testReplacedPod(t, tn.in(t)) })
+	t.Run("OddPods", func(t *testing.T) { testOddPods(t, tn.in(t)) })
+	t.Run("NewConfig", func(t *testing.T) { testNewConfig(t, tn.in(t)) })
 	t.Run("TokenWithNode", func(t *testing.T) { testTokenWithNode(t, tn.in(t)) })
 }
 

@@ -6,7 +6,9 @@ import (
 	"context"
 	"strings"
 	"testing"
+	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -17,17 +19,18 @@ import (
 
 // TestHostDrain drains the host's node of the tenant's pods. The tenant's budget holds the
 // last one back, and the drain ends all the same after its timeout. A change of the budget
-// follows.
+// follows. With another node, no pod waits for that timeout.
 func TestHostDrain(t *testing.T) {
 	const timeout = "sync.toHost.podDisruptionBudgets.drainTimeoutSeconds="
 	tn := install(t, "hostdrain", "tenant-hostdrain", timeout+"45")
-	node := tn.runBudgeted().Name
+	only := tn.runBudgeted()
+	node := only.Name
 	for _, wait := range []string{"create", "jsonpath={.status.disruptionsAllowed}=1"} {
 		mustRun(t, hostKubectl("-n", tn.namespace, "wait", "--for="+wait, "pdb", "-l", labels.Namespace+"=default", "--timeout", patience.String()))
 	}
 
 	t.Cleanup(func() { _ = hostKubectl("uncordon", node).Run() })
-	out, err := hostKubectl("drain", node, "--force", "--pod-selector", labels.Release+"="+tn.release, "--timeout", patience.String()).CombinedOutput()
+	out, err := hostKubectl("drain", node, "--pod-selector", labels.Release+"="+tn.release, "--timeout", patience.String()).CombinedOutput()
 	if err != nil {
 		t.Errorf("the drain must end after the timeout: %v: %s", err, out)
 	}
@@ -40,6 +43,46 @@ func TestHostDrain(t *testing.T) {
 
 	tn.kubectl("patch", "pdb", "budgeted", "--type", "merge", "-p", `{"spec":{"minAvailable":2}}`)
 	mustRun(t, hostKubectl("-n", tn.namespace, "wait", "--for=jsonpath={.spec.minAvailable}=2", "pdb", "-l", labels.Namespace+"=default", "--timeout", patience.String()))
+	tn.kubectl("patch", "pdb", "budgeted", "--type", "merge", "-p", `{"spec":{"minAvailable":1}}`)
+	mustRun(t, hostKubectl("-n", tn.namespace, "wait", "--for=jsonpath={.status.disruptionsAllowed}=1", "pdb", "-l", labels.Namespace+"=default", "--timeout", patience.String()))
+	tn.await("jsonpath={.status.disruptionsAllowed}=1", "pdb/budgeted")
+	tn.testDrainTo(startStandIn(t, only), node)
+}
+
+// testDrainTo drains a node of the host while another one takes the tenant's pods. The tenant
+// never sees fewer healthy pods than the budget wants.
+func (tn *tenant) testDrainTo(other standIn, node string) {
+	tn.t.Helper()
+	ctx, cancel := context.WithCancel(tn.t.Context())
+	defer cancel()
+	budgets, err := tn.virtual.PolicyV1().PodDisruptionBudgets(metav1.NamespaceDefault).Watch(ctx, metav1.ListOptions{})
+	if err != nil {
+		tn.t.Fatal(err)
+	}
+	fewest := make(chan int32, 1)
+	go func() {
+		least := int32(2)
+		for event := range budgets.ResultChan() {
+			if budget, ok := event.Object.(*policyv1.PodDisruptionBudget); ok {
+				least = min(least, budget.Status.CurrentHealthy)
+			}
+		}
+		fewest <- least
+	}()
+	begin := time.Now()
+	mustRun(tn.t, hostKubectl("drain", node, "--pod-selector", labels.Release+"="+tn.release, "--timeout", patience.String()))
+	took := time.Since(begin)
+	tn.rollout("deployment/budgeted")
+	cancel()
+	if least := <-fewest; least < 1 {
+		tn.t.Errorf("the tenant has seen %d healthy pods, the budget wants 1", least)
+	}
+	tn.t.Logf("the drain took %s", took)
+	for _, pod := range decode[corev1.PodList](tn.t, tn.kubectl("get", "pods", "-l", "app=budgeted", "-o", "json")).Items {
+		if pod.Spec.NodeName != other.name {
+			tn.t.Errorf("pod %s is on %q", pod.Name, pod.Spec.NodeName)
+		}
+	}
 }
 
 const lone = `
