@@ -12,41 +12,49 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// busy is a Deployment that uses all CPU that it gets, with an autoscaler.
-const busy = `
+// autoscaled is a Deployment that uses more of a resource than it requests, with an autoscaler.
+const autoscaled = `
 apiVersion: apps/v1
 kind: Deployment
-metadata: {name: busy}
+metadata: {name: @NAME@}
 spec:
-  selector: {matchLabels: {app: busy}}
+  selector: {matchLabels: {app: @NAME@}}
   template:
-    metadata: {labels: {app: busy}}
+    metadata: {labels: {app: @NAME@}}
     spec:
       terminationGracePeriodSeconds: 0
       containers:
-      - name: busy
+      - name: main
         image: @IMAGE@
-        command: [/bin/sh, -c, "while :; do :; done"]
+        command: [/bin/sh, -c, "@COMMAND@"]
         resources: {requests: {cpu: 20m, memory: 16Mi}, limits: {cpu: 150m, memory: 64Mi}}
 ---
 apiVersion: autoscaling/v2
 kind: HorizontalPodAutoscaler
-metadata: {name: busy}
+metadata: {name: @NAME@}
 spec:
-  scaleTargetRef: {apiVersion: apps/v1, kind: Deployment, name: busy}
+  scaleTargetRef: {apiVersion: apps/v1, kind: Deployment, name: @NAME@}
   minReplicas: 1
   maxReplicas: 2
   metrics:
   - type: Resource
-    resource: {name: cpu, target: {type: Utilization, averageUtilization: 50}}
+    resource: {name: @RESOURCE@, target: {type: Utilization, averageUtilization: 50}}
 `
 
-// TestMetrics reads usage with kubectl top, and lets an autoscaler scale on it.
+// TestMetrics reads usage with kubectl top, and lets autoscalers scale on CPU and memory.
 func TestMetrics(t *testing.T) {
 	tn := install(t, "metrics", "metrics", "integrations.metricsServer.enabled=true",
 		"integrations.kubeletMetrics.enabled=true")
-	tn.apply(busy)
-	tn.rollout("deployment/busy")
+	loads := map[string][2]string{ // name -> resource, command that uses it
+		"busy": {"cpu", "while :; do :; done"},
+		"full": {"memory", "dd if=/dev/zero of=/dev/shm/full bs=1M count=24; sleep 100000"},
+	}
+	for name, load := range loads {
+		tn.apply(strings.NewReplacer("@NAME@", name, "@RESOURCE@", load[0], "@COMMAND@", load[1]).Replace(autoscaled))
+	}
+	for name := range loads {
+		tn.rollout("deployment/" + name)
+	}
 
 	eventually(t, "usage of the tenant's pods", func(context.Context) error {
 		out, err := tn.top("pods", "-A")
@@ -70,19 +78,24 @@ func TestMetrics(t *testing.T) {
 		t.Errorf("kubectl get podmetrics prints\n%s", out)
 	}
 	tn.checkKubeletMetrics(t, "busy-")
-	eventually(t, "the autoscaler adds a pod", func(ctx context.Context) error {
-		deployment, err := tn.virtual.AppsV1().Deployments(metav1.NamespaceDefault).Get(ctx, "busy", metav1.GetOptions{})
+	for name := range loads {
+		tn.awaitAutoscaler(name)
+	}
+}
+
+// awaitAutoscaler waits until the autoscaler of a Deployment has added a pod.
+func (tn *tenant) awaitAutoscaler(name string) {
+	tn.t.Helper()
+	eventually(tn.t, "the autoscaler adds a pod to "+name, func(ctx context.Context) error {
+		deployment, err := tn.virtual.AppsV1().Deployments(metav1.NamespaceDefault).Get(ctx, name, metav1.GetOptions{})
+		if err != nil || deployment.Status.ReadyReplicas >= 2 {
+			return err
+		}
+		hpa, err := tn.virtual.AutoscalingV2().HorizontalPodAutoscalers(metav1.NamespaceDefault).Get(ctx, name, metav1.GetOptions{})
 		if err != nil {
 			return err
 		}
-		if deployment.Status.ReadyReplicas < 2 {
-			hpa, err := tn.virtual.AutoscalingV2().HorizontalPodAutoscalers(metav1.NamespaceDefault).Get(ctx, "busy", metav1.GetOptions{})
-			if err != nil {
-				return err
-			}
-			return fmt.Errorf("%d ready pods, the autoscaler has %+v", deployment.Status.ReadyReplicas, hpa.Status)
-		}
-		return nil
+		return fmt.Errorf("%d ready pods, the autoscaler has %+v", deployment.Status.ReadyReplicas, hpa.Status)
 	})
 }
 
