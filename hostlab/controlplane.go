@@ -69,7 +69,7 @@ func (l *local) apiServer() (daemon, error) {
 		"--etcd-certfile="+l.pki.file("apiserver-etcd.crt"),
 		"--etcd-keyfile="+l.pki.file("apiserver-etcd.key"),
 		"--bind-address=0.0.0.0", "--secure-port=6443", "--advertise-address="+nodeIP,
-		"--service-cluster-ip-range="+serviceCIDR,
+		"--service-cluster-ip-range="+l.inFamilies(serviceCIDR, serviceCIDRv6),
 		"--tls-cert-file="+l.pki.file("apiserver.crt"),
 		"--tls-private-key-file="+l.pki.file("apiserver.key"),
 		"--client-ca-file="+l.pki.file("ca.crt"),
@@ -115,7 +115,8 @@ func (l *local) controlLoopDaemons() []daemon {
 			"--requestheader-client-ca-file="+l.pki.file("front-proxy-ca.crt"),
 			"--cluster-signing-cert-file="+l.pki.file("ca.crt"),
 			"--cluster-signing-key-file="+l.pki.file("ca.key"),
-			"--allocate-node-cidrs=true", "--cluster-cidr="+podCIDR, "--service-cluster-ip-range="+serviceCIDR,
+			"--allocate-node-cidrs=true", "--cluster-cidr="+l.inFamilies(podCIDR, podCIDRv6),
+			"--service-cluster-ip-range="+l.inFamilies(serviceCIDR, serviceCIDRv6),
 		)...),
 		hostd("kube-scheduler", common("scheduler")...),
 	}

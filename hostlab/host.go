@@ -17,6 +17,8 @@ type Options struct {
 	// Kubeconfig is the file that provider existing reads. Default: the file that
 	// kubectl would read.
 	Kubeconfig string
+	// DualStack gives a new local host IPv6 in addition to IPv4. Default: false.
+	DualStack bool
 	// Out receives one line per step, with its duration. Default: nowhere.
 	Out io.Writer
 }
@@ -80,7 +82,7 @@ func New(options Options) (*Host, error) {
 	steps := &steps{out: out}
 	switch options.Provider {
 	case "", "local":
-		return &Host{provider: newLocal(dir, steps), dir: dir, steps: steps}, nil
+		return &Host{provider: newLocal(dir, steps, options.DualStack), dir: dir, steps: steps}, nil
 	case "kind":
 		return &Host{provider: &kind{dir: dir, steps: steps}, dir: dir, steps: steps}, nil
 	case "existing":

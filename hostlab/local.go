@@ -24,11 +24,13 @@ type local struct {
 	steps   *steps
 	daemons daemons
 	pki     credentials
+	// dualStack specifies whether the host has IPv6 in addition to IPv4.
+	dualStack bool
 }
 
-func newLocal(dir string, steps *steps) *local {
+func newLocal(dir string, steps *steps, dualStack bool) *local {
 	return &local{
-		dir: dir, steps: steps, daemons: daemonsIn(dir),
+		dir: dir, steps: steps, daemons: daemonsIn(dir), dualStack: dualStack,
 		pki: credentials{dir: filepath.Join(dir, "pki"), now: time.Now()},
 	}
 }
@@ -89,6 +91,7 @@ func (l *local) up(ctx context.Context) (*Cluster, error) {
 		{"packages of Debian", func() error { return InstallPackages(ctx, packages()...) }},
 		{"", func() error { return l.build(ctx) }},
 		{"what an earlier host left", func() error { return l.removeLeftovers(ctx) }},
+		{"address families", l.chooseFamilies},
 		{"namespaces, cgroups, network", func() error { return l.setUpNamespaces(ctx) }},
 		{"certificates", l.pki.create},
 		{"start etcd, API server, containerd, registry", l.startFirst},

@@ -27,6 +27,9 @@ func (l *local) startHolder(ctx context.Context) error {
 	ready := l.path("run", "holder.ready")
 	args := []string{"--ready", ready, "--cgroups", l.path("state", "cgroups")}
 	dirs := []string{l.path("state", "cgroups"), l.path("state", "log", "pods"), l.path("state", "log", "containers")}
+	if l.dualStack {
+		args = append(args, "--ipv6")
+	}
 	for _, to := range replacedFolders() {
 		from := l.path("state", filepath.Base(to))
 		args = append(args, "--bind", from+":"+to)
@@ -115,7 +118,7 @@ func (l *local) connectNode(ctx context.Context) error {
 			return fmt.Errorf("cannot connect the node: %w", err)
 		}
 	}
-	return nil
+	return l.connectNodeByIPv6(ctx)
 }
 
 // nodeCommand returns a command in the node's namespaces. nsenter becomes the command, so

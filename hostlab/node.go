@@ -34,7 +34,7 @@ func (l *local) containerd() (daemon, error) {
 				"type": "bridge", "bridge": "cni0", "isGateway": true, "isDefaultGateway": true, "ipMasq": true, "hairpinMode": true,
 				"ipam": map[string]any{
 					"type": "host-local", "dataDir": l.path("state", "addresses"),
-					"ranges": [][]map[string]any{{{"subnet": nodePodCIDR}}},
+					"ranges": l.podRanges(),
 				},
 			},
 			{"type": "portmap", "snat": true, "capabilities": map[string]any{"portMappings": true}},
@@ -141,7 +141,7 @@ func (l *local) kubelet() (daemon, error) {
 	}
 	file := l.path("run", "kubelet.yaml")
 	return hostd("kubelet", "--config="+file, "--kubeconfig="+l.pki.kubeconfig("kubelet"),
-		"--hostname-override="+nodeName, "--node-ip="+nodeIP), writeChanged(file, config)
+		"--hostname-override="+nodeName, "--node-ip="+l.inFamilies(nodeIP, nodeIPv6)), writeChanged(file, config)
 }
 
 // kubeProxy makes Services work. Its settings for connection tracking are off:
@@ -151,7 +151,7 @@ func (l *local) kubeProxy() (daemon, error) {
 		"apiVersion": "kubeproxy.config.k8s.io/v1alpha1", "kind": "KubeProxyConfiguration",
 		"mode":               "iptables",
 		"clientConnection":   map[string]any{"kubeconfig": l.pki.kubeconfig("kube-proxy")},
-		"clusterCIDR":        podCIDR,
+		"clusterCIDR":        l.inFamilies(podCIDR, podCIDRv6),
 		"hostnameOverride":   nodeName,
 		"conntrack":          map[string]any{"maxPerCore": 0, "min": 0, "tcpEstablishedTimeout": "0s", "tcpCloseWaitTimeout": "0s"},
 		"iptables":           map[string]any{"minSyncPeriod": "100ms"},

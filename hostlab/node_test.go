@@ -18,7 +18,7 @@ import (
 // newLocalHost returns a local host that never runs.
 func newLocalHost(t *testing.T) *local {
 	t.Helper()
-	return newLocal(t.TempDir(), &steps{out: &strings.Builder{}})
+	return newLocal(t.TempDir(), &steps{out: &strings.Builder{}}, false)
 }
 
 func TestWriteChanged(t *testing.T) {

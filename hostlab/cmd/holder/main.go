@@ -4,7 +4,7 @@
 // kernel removes all mounts, routes, bridges and firewall rules in there. So nothing is
 // left to undo.
 //
-//	holder --ready FILE --cgroups DIR [--bind FROM:TO]...
+//	holder --ready FILE --cgroups DIR [--ipv6] [--bind FROM:TO]...
 package main
 
 import (
@@ -28,8 +28,9 @@ func main() {
 	ready := flag.String("ready", "", "file to write when the namespaces are ready")
 	cgroups := flag.String("cgroups", "", "empty folder to carry the cgroup mounts over with")
 	flag.Var(&mounts, "bind", "FROM:TO, a folder to show at another place")
+	ipv6 := flag.Bool("ipv6", false, "set up IPv6 in addition to IPv4")
 	flag.Parse()
-	if err := prepare(*cgroups, mounts); err != nil {
+	if err := prepare(*cgroups, mounts, *ipv6); err != nil {
 		fmt.Fprintf(os.Stderr, "holder: %v\n", err)
 		os.Exit(1)
 	}
@@ -42,7 +43,7 @@ func main() {
 	<-signals
 }
 
-func prepare(cgroups string, mounts binds) error {
+func prepare(cgroups string, mounts binds, ipv6 bool) error {
 	if err := mountOwnSysfs(cgroups); err != nil {
 		return err
 	}
@@ -60,7 +61,7 @@ func prepare(cgroups string, mounts binds) error {
 	if err := syscall.Mount("", "/", "", syscall.MS_SHARED|syscall.MS_REC, ""); err != nil {
 		return fmt.Errorf("cannot share the mounts of the node among its pods: %w", err)
 	}
-	return setUpNetwork()
+	return setUpNetwork(ipv6)
 }
 
 // mountOwnSysfs mounts a /sys that shows the interfaces of our network namespace and
@@ -82,9 +83,13 @@ func mountOwnSysfs(cgroups string) error {
 	return nil
 }
 
-func setUpNetwork() error {
+func setUpNetwork(ipv6 bool) error {
 	if out, err := exec.CommandContext(context.Background(), "ip", "link", "set", "lo", "up").CombinedOutput(); err != nil {
 		return fmt.Errorf("cannot set lo up: %w: %s", err, out)
+	}
+	disabled, forwards := "1", "0"
+	if ipv6 {
+		disabled, forwards = "0", "1"
 	}
 	for _, s := range []struct {
 		key, value string
@@ -92,7 +97,8 @@ func setUpNetwork() error {
 	}{
 		{"net/ipv4/ip_forward", "1", false},
 		{"net/ipv4/conf/all/forwarding", "1", false},
-		{"net/ipv6/conf/all/disable_ipv6", "1", true},
+		{"net/ipv6/conf/all/disable_ipv6", disabled, !ipv6},
+		{"net/ipv6/conf/all/forwarding", forwards, !ipv6},
 		// There only where the kernel has bridge netfilter; without it pods of
 		// one node reach each other past the firewall, which is fine here.
 		{"net/bridge/bridge-nf-call-iptables", "1", true},

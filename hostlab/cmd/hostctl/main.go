@@ -1,6 +1,6 @@
 // Command hostctl starts and stops the host cluster that end-to-end tests use:
 //
-//	hostctl up|down|status [--provider local|kind|existing] [--dir DIR]
+//	hostctl up|down|status [--provider local|kind|existing] [--dir DIR] [--dual-stack]
 //	hostctl load-image FILE
 //
 // Package hostlab describes the parts of such a host.
@@ -53,6 +53,7 @@ func newCommand(out io.Writer) *cobra.Command {
 	flags.StringVar(&options.Provider, "provider", "local", "local (a real node on this machine, as root), kind or existing")
 	flags.StringVar(&options.Dir, "dir", hostlab.DefaultDir(), "folder of all files of the host")
 	flags.StringVar(&options.Kubeconfig, "kubeconfig", "", "kubeconfig of provider existing (default: kubectl's)")
+	flags.BoolVar(&options.DualStack, "dual-stack", false, "give a new local host IPv6 in addition to IPv4")
 	root.AddCommand(
 		&cobra.Command{
 			Use: "up", Short: "Start the parts of the host that do not run", Args: cobra.NoArgs,
