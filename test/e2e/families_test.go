@@ -51,7 +51,7 @@ func TestDualStack(t *testing.T) {
 	}
 	for name, want := range map[string][]bool{"web": {false}, "both": {false, true}, "six": {true}} {
 		var got []bool // whether each address is of IPv6
-		for _, address := range strings.Fields(tn.kubectl("get", "service", name, "-o", "jsonpath={.spec.clusterIPs[*]}")) {
+		for address := range strings.FieldsSeq(tn.kubectl("get", "service", name, "-o", "jsonpath={.spec.clusterIPs[*]}")) {
 			got = append(got, strings.Contains(address, ":"))
 			if page := tn.inPod("client", "wget -qO- http://"+net.JoinHostPort(address, "80")); !strings.HasPrefix(page, "web-") {
 				t.Errorf("Service %s at %s answers %q", name, address, page)
