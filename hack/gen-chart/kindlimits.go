@@ -50,7 +50,7 @@ func limitsOf() map[string]kindLimits {
 			"classes that are not shown, `adminAccess`; parameters and tolerations that `policies.devices` does not allow",
 		},
 		"sync.fromHost.nodes":                 {"what `sync.fromHost.nodes` shows", "changes, but for those that `syncBackChanges` allows and the tenant's own"},
-		"sync.fromHost.storageClasses":        {"all but parameters", "changes; claims and extended resources of a class that is not shown"},
+		"sync.fromHost.storageClasses":        {"all but parameters", "changes; claims of a class that is not shown"},
 		"sync.fromHost.volumeSnapshotClasses": {"driver, deletion policy, which one is the default", "changes; snapshots of a class that is not shown"},
 		"sync.fromHost.runtimeClasses":        {"handler, overhead, scheduling", "changes; pods of a class that is not shown"},
 		"sync.fromHost.priorityClasses":       {"value, preemption policy, description", "changes; pods of a class of the host that is not shown get no class there"},
