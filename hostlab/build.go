@@ -27,6 +27,8 @@ type module struct {
 	tags, ldflags       string
 	cgo                 bool
 	packages, binaries  []string
+	// files replaces files of the module: path -> content.
+	files map[string]string
 }
 
 // builder builds programs into bin. A stamp next to each program records its sources, so
@@ -114,6 +116,9 @@ func versionFlags(version string) string {
 // buildModule builds the programs of another module.
 func (b builder) buildModule(ctx context.Context, m module) error {
 	stamp := fmt.Sprintf("%s@%s %s %s %v", m.path, m.version, m.tags, m.ldflags, m.cgo)
+	if len(m.files) > 0 {
+		stamp += fmt.Sprintf(" %q", m.files)
+	}
 	return b.buildOnce(m.name, stamp, m.binaries, func() error {
 		tree, err := b.copyModule(ctx, m)
 		if err != nil {
@@ -168,6 +173,11 @@ func (b builder) copyModule(ctx context.Context, m module) (string, error) {
 	}
 	if err := filepath.WalkDir(tree, makeWritable); err != nil {
 		return "", err
+	}
+	for name, text := range m.files {
+		if err := os.WriteFile(filepath.Join(tree, name), []byte(text), 0o644); err != nil {
+			return "", err
+		}
 	}
 	text, err := runForOutput(b.command(ctx, tree, "mod", "edit", "-json"))
 	if err != nil {

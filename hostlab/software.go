@@ -15,6 +15,8 @@ type Software struct {
 	module module
 	// images maps a program to the name of its image.
 	images map[string]string
+	// file is where the image has its program. Default: bin/PROGRAM.
+	file string
 }
 
 // LoadSoftware builds software, loads its images into the nodes of the host, and returns the
@@ -52,7 +54,10 @@ func (s Software) recipes(bin string) ([]recipe, error) {
 		if err != nil {
 			return nil, fmt.Errorf("cannot read program of %s: %w", s.module.name, err)
 		}
-		file := "bin/" + name
+		file := s.file
+		if file == "" {
+			file = "bin/" + name
+		}
 		all = append(all, recipe{
 			names: []string{s.images[name]}, entrypoint: []string{"/" + file}, user: "65534:65534",
 			files: []oci.File{{Name: "tmp/", Mode: 0o1777}, {Name: file, Data: program, Mode: 0o755}},
@@ -93,5 +98,48 @@ func CertManager() Software {
 		images: map[string]string{
 			"controller": images + "controller:v1.11.5", "webhook": images + "webhook:v1.11.5", "cainjector": images + "cainjector:v1.11.5",
 		},
+	}
+}
+
+// PrometheusOperator returns the operator, whose manifests name the images.
+func PrometheusOperator() Software {
+	const images = "quay.io/prometheus-operator/prometheus-"
+	return Software{
+		module: module{
+			name: "prometheus-operator", path: "github.com/prometheus-operator/prometheus-operator", version: "v0.83.0",
+			packages: []string{"./cmd/operator", "./cmd/prometheus-config-reloader"},
+			binaries: []string{"operator", "prometheus-config-reloader"},
+		},
+		images: map[string]string{
+			"operator": images + "operator:v0.83.0", "prometheus-config-reloader": images + "config-reloader:v0.83.0",
+		},
+	}
+}
+
+// Prometheus returns Prometheus v3.4.2 without pages for browsers. Of its plugins it has the
+// discovery of Kubernetes alone: the others take several times as long to compile.
+func Prometheus() Software {
+	return Software{
+		module: module{
+			name: "prometheus", path: "github.com/prometheus/prometheus", version: "v0.304.2",
+			ldflags:  "-X github.com/prometheus/common/version.Version=3.4.2",
+			packages: []string{"./cmd/prometheus"}, binaries: []string{"prometheus"},
+			files: map[string]string{
+				"plugins/plugins.go": "package plugins\n\nimport _ \"github.com/prometheus/prometheus/discovery/kubernetes\"\n",
+			},
+		},
+		images: map[string]string{"prometheus": "quay.io/prometheus/prometheus:v3.4.2"},
+	}
+}
+
+// Kueue returns Kueue, whose chart names the image and the program in it.
+func Kueue() Software {
+	return Software{
+		module: module{
+			name: "kueue", path: "sigs.k8s.io/kueue", version: "v0.12.3",
+			packages: []string{"./cmd/kueue"}, binaries: []string{"kueue"},
+		},
+		images: map[string]string{"kueue": "us-central1-docker.pkg.dev/k8s-staging-images/kueue/kueue:v0.12.3"},
+		file:   "manager",
 	}
 }
