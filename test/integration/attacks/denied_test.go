@@ -2,6 +2,7 @@ package attacks
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -161,6 +162,13 @@ func deniedDebugContainer(t *testing.T, s *site) {
 	patch := client.RawPatch(types.StrategicMergePatchType,
 		[]byte(`{"spec":{"ephemeralContainers":[{"name":"evil","image":"x","securityContext":{"privileged":true}}]}}`))
 	wantDenied(t, "a privileged debug container", s.tenant.SubResource("ephemeralcontainers").Patch(t.Context(), pod, patch), standard)
+	eventually(t, "the pod has a node: before that, a delete takes no time", func(ctx context.Context) error {
+		err := s.tenant.Get(ctx, client.ObjectKeyFromObject(pod), pod)
+		if err == nil && pod.Spec.NodeName == "" {
+			err = errors.New("it has none")
+		}
+		return err
+	})
 	long := client.GracePeriodSeconds(1 << 31)
 	wantDenied(t, "a delete that takes years", s.tenant.Delete(t.Context(), newPod("debugged", nil), long), "policies.pods.maxGracePeriodSeconds")
 }
