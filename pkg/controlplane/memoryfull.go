@@ -16,8 +16,8 @@ import (
 
 const (
 	// heapShare is the part of the limit of the garbage collector that may live on
-	// the heap before new objects are denied. A start needs about as much, and some more.
-	heapShare = 0.65
+	// the heap before new objects are denied. A start needs more: it decodes all of them.
+	heapShare = 0.5
 	// allowedGrowth is how many bytes longer an object may get even then. A delete that waits
 	// for finalizers writes its time.
 	allowedGrowth = 1 << 10
