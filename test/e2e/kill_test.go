@@ -81,10 +81,9 @@ func (tn *tenant) hostPods() int {
 	return len(list.Items)
 }
 
-// createPod creates a pod and retries while the API is away. A create whose
-// answer was lost is seen as "already exists".
-func (tn *tenant) createPod(ctx context.Context, name string) {
-	pod := &corev1.Pod{
+// newSleeper returns a pod that sleeps.
+func newSleeper(name string) *corev1.Pod {
+	return &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{"test": "kill"}},
 		Spec: corev1.PodSpec{
 			TerminationGracePeriodSeconds: new(int64),
@@ -94,6 +93,12 @@ func (tn *tenant) createPod(ctx context.Context, name string) {
 			}},
 		},
 	}
+}
+
+// createPod creates a pod and retries while the API is away. A create whose
+// answer was lost is seen as "already exists".
+func (tn *tenant) createPod(ctx context.Context, name string) {
+	pod := newSleeper(name)
 	for ctx.Err() == nil {
 		_, err := tn.virtual.CoreV1().Pods("default").Create(ctx, pod, metav1.CreateOptions{})
 		if err == nil || apierrors.IsAlreadyExists(err) {

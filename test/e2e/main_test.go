@@ -35,6 +35,10 @@ func TestMain(m *testing.M) {
 	}
 	started := time.Now()
 	code := m.Run()
+	if err := checkTerms(started); err != nil {
+		fmt.Fprintf(os.Stderr, "e2e: %v\n", err)
+		code = 1
+	}
 	// Only a whole run uses every permission.
 	if whole := flag.Lookup("test.run").Value.String() == ""; code == 0 && (whole || os.Getenv("SUBLET_CHECK_ROLES") != "") {
 		if err := checkRoles(started); err != nil {

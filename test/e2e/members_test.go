@@ -29,7 +29,8 @@ const (
 )
 
 // TestMembers scales the control plane with its embedded etcd from one to three replicas
-// and back, by Helm and by kubectl. It kills each of the three. A client that writes twice a
+// and back, by Helm and by kubectl. It kills each of the three, and cuts the
+// network of one. A client that writes twice a
 // second loses nothing.
 func TestMembers(t *testing.T) {
 	tn := install(t, "members", "members")
@@ -57,6 +58,7 @@ func TestMembers(t *testing.T) {
 		w.check(step.name)
 		if step.name == "upgrade_1_3" {
 			tn.killMembers()
+			tn.cutLeader()
 		}
 	}
 	checkKept(t, before, tn.podUIDs())

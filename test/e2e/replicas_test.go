@@ -87,6 +87,15 @@ func (tn *tenant) leader(t *testing.T) string {
 // killPod kills the server process of one pod.
 func killPod(t *testing.T, pod string) {
 	t.Helper()
+	pid := processOf(t, pod)
+	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+		t.Fatalf("cannot kill %d: %v", pid, err)
+	}
+}
+
+// processOf returns the server process of one pod.
+func processOf(t *testing.T, pod string) int {
+	t.Helper()
 	files, err := filepath.Glob("/proc/[0-9]*/environ")
 	if err != nil {
 		t.Fatal(err)
@@ -96,13 +105,14 @@ func killPod(t *testing.T, pod string) {
 		if err != nil || !bytes.Contains(environ, []byte("POD_NAME="+pod+"\x00")) {
 			continue
 		}
-		pid, _ := strconv.Atoi(filepath.Base(filepath.Dir(file)))
-		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
-			t.Fatalf("cannot kill %d: %v", pid, err)
+		pid, err := strconv.Atoi(filepath.Base(filepath.Dir(file)))
+		if err != nil {
+			t.Fatal(err)
 		}
-		return
+		return pid
 	}
-	t.Fatalf("no process of pod %s to kill", pod)
+	t.Fatalf("there is no process of pod %s", pod)
+	return 0
 }
 
 // gapProbe measures for how long the virtual API does not respond.

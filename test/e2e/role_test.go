@@ -23,7 +23,7 @@ import (
 
 // granted collects what the Roles of all releases of a run permit. [checkRoles] compares it
 // with the audit log of the host.
-var granted = grants{releases: map[string]release.Release{}, ended: map[string]time.Time{}, rules: map[string]bool{}}
+var granted = grants{releases: map[string]release.Release{}, ended: map[string]time.Time{}, rules: map[string]bool{}, lives: map[string][]life{}}
 
 // auditLogs matches the files that the API server of a local host writes next to its
 // kubeconfig. A file that gets too large is closed with its time in its name.
@@ -42,8 +42,15 @@ type auditEvent struct {
 		Name        string `json:"name"`
 	} `json:"objectRef"`
 	Annotations map[string]string `json:"annotations"`
+	UserAgent   string            `json:"userAgent"`
+	// ResponseStatus has the code of the answer.
+	ResponseStatus struct {
+		Code int `json:"code"`
+	} `json:"responseStatus"`
 	// RequestReceivedTimestamp is when the request came.
 	RequestReceivedTimestamp time.Time `json:"requestReceivedTimestamp"`
+	// StageTimestamp is when the request was answered.
+	StageTimestamp time.Time `json:"stageTimestamp"`
 }
 
 // grants has the permissions of releases as texts like "get pods/log" or "watch secrets -certs".
@@ -52,6 +59,15 @@ type grants struct {
 	releases map[string]release.Release // user name -> release
 	ended    map[string]time.Time       // user name -> when its permissions were about to go
 	rules    map[string]bool
+	lives    map[string][]life // user name -> its releases, one after the other
+}
+
+// life is the time from the first look at a release until its end begins.
+type life struct{ begin, end time.Time }
+
+// contains reports whether the release existed at a time. One without an end does still.
+func (l life) contains(at time.Time) bool {
+	return l.begin.Before(at) && (l.end.IsZero() || at.Before(l.end))
 }
 
 // end records that a release is about to be uninstalled. Its Role goes before its process,
@@ -62,6 +78,9 @@ func (g *grants) end(r release.Release) {
 	defer g.mu.Unlock()
 	if user := userOf(r); g.ended[user].IsZero() {
 		g.ended[user] = time.Now()
+		if lives := g.lives[user]; len(lives) > 0 {
+			lives[len(lives)-1].end = g.ended[user]
+		}
 	}
 }
 
@@ -98,8 +117,12 @@ func (g *grants) record(ctx context.Context, r release.Release) error {
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.releases[userOf(r)] = r
-	delete(g.ended, userOf(r))
+	user := userOf(r)
+	if lives := g.lives[user]; len(lives) == 0 || !lives[len(lives)-1].end.IsZero() {
+		g.lives[user] = append(lives, life{begin: time.Now()})
+	}
+	g.releases[user] = r
+	delete(g.ended, user)
 	for _, rule := range rules {
 		g.add(r, rule)
 	}
@@ -136,7 +159,7 @@ func permission(r release.Release, verb, resource, name string) string {
 // that the Roles did not permit. Requests before the start are those of earlier runs. It
 // returns nil for a host without audit log.
 func checkRoles(started time.Time) error {
-	files, err := filepath.Glob(filepath.Join(filepath.Dir(hostKubeconfig), auditLogs))
+	files, err := auditFiles()
 	if err != nil || len(files) == 0 {
 		return err
 	}
@@ -162,9 +185,35 @@ func checkRoles(started time.Time) error {
 		strings.Join(unused, "\n  "), strings.Join(slices.Sorted(maps.Keys(missing)), "\n  "))
 }
 
+// auditFiles returns the audit logs of the host, none if it has no such files.
+func auditFiles() ([]string, error) {
+	return filepath.Glob(filepath.Join(filepath.Dir(hostKubeconfig), auditLogs))
+}
+
 // read adds what one audit log has since the start to the permissions that releases used, and
 // to those that they missed. The caller holds the lock.
 func (g *grants) read(file string, started time.Time, used, missing map[string]bool) error {
+	return eachEvent(file, started, func(event auditEvent) {
+		r, ok := g.releases[event.User.Username]
+		if !ok {
+			return
+		}
+		resource := strings.TrimSuffix(event.ObjectRef.Resource+"/"+event.ObjectRef.Subresource, "/")
+		for _, text := range []string{permission(r, event.Verb, resource, ""), permission(r, event.Verb, resource, event.ObjectRef.Name)} {
+			used[text] = true
+		}
+		// The syncer lists copies of kinds that are off. Without the permission it leaves them.
+		end, ended := g.ended[event.User.Username]
+		late := ended && event.RequestReceivedTimestamp.After(end)
+		if event.Annotations["authorization.k8s.io/decision"] == "forbid" && event.Verb != "list" && !late {
+			missing[permission(r, event.Verb, resource, event.ObjectRef.Name)] = true
+		}
+	})
+}
+
+// eachEvent calls visit with each event since the start in one audit log that is about a
+// resource.
+func eachEvent(file string, started time.Time, visit func(auditEvent)) error {
 	log, err := os.Open(file)
 	if err != nil {
 		return err
@@ -178,20 +227,7 @@ func (g *grants) read(file string, started time.Time, used, missing map[string]b
 			event.RequestReceivedTimestamp.Before(started) {
 			continue
 		}
-		r, ok := g.releases[event.User.Username]
-		if !ok {
-			continue
-		}
-		resource := strings.TrimSuffix(event.ObjectRef.Resource+"/"+event.ObjectRef.Subresource, "/")
-		for _, text := range []string{permission(r, event.Verb, resource, ""), permission(r, event.Verb, resource, event.ObjectRef.Name)} {
-			used[text] = true
-		}
-		// The syncer lists copies of kinds that are off. Without the permission it leaves them.
-		end, ended := g.ended[event.User.Username]
-		late := ended && event.RequestReceivedTimestamp.After(end)
-		if event.Annotations["authorization.k8s.io/decision"] == "forbid" && event.Verb != "list" && !late {
-			missing[permission(r, event.Verb, resource, event.ObjectRef.Name)] = true
-		}
+		visit(event)
 	}
 	return lines.Err()
 }
