@@ -98,7 +98,7 @@ disabled_plugins = ["io.containerd.nri.v1.nri", "io.containerd.internal.v1.traci
 // are never collected, because there is nowhere to fetch them from again.
 func (l *local) kubelet() (daemon, error) {
 	resolv := l.path("run", "resolv.conf")
-	if err := writeChanged(resolv, []byte("nameserver "+nodeIP+"\n")); err != nil {
+	if err := writeChanged(resolv, []byte("search "+outsideDomain+"\nnameserver "+nodeIP+"\n")); err != nil {
 		return daemon{}, err
 	}
 	config, err := yaml.Marshal(map[string]any{

@@ -86,5 +86,7 @@ const (
 
 	// outsideName is a name that only the host's DNS knows. With it, a test without
 	// internet can resolve a name outside the cluster.
-	outsideName = "outside.sublet.test"
+	outsideName = "outside." + outsideDomain
+	// outsideDomain is the search domain of the node.
+	outsideDomain = "sublet.test"
 )

@@ -31,10 +31,12 @@ spec:
 
 // TestDNSPods looks names up through a restart of the control plane. None fails.
 func TestDNSPods(t *testing.T) {
-	tn := install(t, "names", "e2e-dns", "controlPlane.coredns.replicas=2")
+	tn := install(t, "names", "e2e-dns", "controlPlane.coredns.replicas=2", "networking.advanced.dns.nodeSearchDomains=true")
 	mustRun(t, hostKubectl("-n", tn.namespace, "rollout", "status", "deployment/names-dns", "--timeout", patience.String()))
 	tn.apply(asker)
 	tn.kubectl("wait", "--for", "condition=Ready", "pod/asker", "--timeout", patience.String())
+	// The host's DNS knows the name outside.sublet.test, and its node searches that domain.
+	tn.inPod("asker", "nslookup -type=A outside | grep -q 'Name:.*outside.sublet.test' && grep -q '^search .* sublet.test$' /etc/resolv.conf")
 	results := tn.askerResults()
 	awaitAnswers := func(more int) {
 		t.Helper()
