@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	resourcev1 "k8s.io/api/resource/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -31,6 +32,9 @@ type deviceDriver struct {
 	t *testing.T
 	// cdi is the folder in which containerd looks for the devices of drivers.
 	cdi string
+	// node and devices are the names of the pool and of what is in it.
+	node    string
+	devices []string
 
 	mu      sync.Mutex
 	holders map[string]types.UID // device -> claim that has it
@@ -48,7 +52,7 @@ func startDeviceDriver(t *testing.T, devices ...string) *deviceDriver {
 	}
 	number, _, _ := strings.Cut(string(pid), " ")
 	// The node has a /run of its own.
-	d := &deviceDriver{t: t, cdi: filepath.Join("/proc", number, "root", "run", "cdi"), holders: map[string]types.UID{}}
+	d := &deviceDriver{t: t, devices: devices, cdi: filepath.Join("/proc", number, "root", "run", "cdi"), holders: map[string]types.UID{}}
 	kubelet := filepath.Join(host, "state", "kubelet")
 	plugin := filepath.Join(kubelet, "plugins", deviceDriverName)
 	for _, dir := range []string{plugin, d.cdi} {
@@ -60,11 +64,11 @@ func startDeviceDriver(t *testing.T, devices ...string) *deviceDriver {
 	if err != nil {
 		t.Fatal(err)
 	}
+	d.node = nodes.Items[0].Name
 	ctx := context.WithoutCancel(t.Context())
 	helper, err := kubeletplugin.Start(ctx, d,
-		kubeletplugin.DriverName(deviceDriverName), kubeletplugin.KubeClient(hostClient), kubeletplugin.NodeName(nodes.Items[0].Name),
-		kubeletplugin.RegistrarDirectoryPath(filepath.Join(kubelet, "plugins_registry")), kubeletplugin.PluginDataDirectoryPath(plugin),
-		kubeletplugin.HealthService(false))
+		kubeletplugin.DriverName(deviceDriverName), kubeletplugin.KubeClient(hostClient), kubeletplugin.NodeName(d.node),
+		kubeletplugin.RegistrarDirectoryPath(filepath.Join(kubelet, "plugins_registry")), kubeletplugin.PluginDataDirectoryPath(plugin))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -79,7 +83,7 @@ func startDeviceDriver(t *testing.T, devices ...string) *deviceDriver {
 		slice.Devices = append(slice.Devices, resourcev1.Device{Name: name})
 	}
 	pool := resourceslice.Pool{Slices: []resourceslice.Slice{slice}}
-	resources := resourceslice.DriverResources{Pools: map[string]resourceslice.Pool{nodes.Items[0].Name: pool}}
+	resources := resourceslice.DriverResources{Pools: map[string]resourceslice.Pool{d.node: pool}}
 	if err := helper.PublishResources(ctx, resources); err != nil {
 		t.Fatal(err)
 	}
@@ -130,9 +134,20 @@ func (d *deviceDriver) HandleError(_ context.Context, err error, message string)
 	d.t.Logf("device driver: %s: %v", message, err)
 }
 
-// WatchHealthStatus implements [kubeletplugin.DRAPlugin].
-func (*deviceDriver) WatchHealthStatus(context.Context, chan<- kubeletplugin.DeviceHealthReport) error {
-	return kubeletplugin.ErrHealthNotSupported
+// WatchHealthStatus implements [kubeletplugin.DRAPlugin]. All devices are broken.
+func (d *deviceDriver) WatchHealthStatus(ctx context.Context, reports chan<- kubeletplugin.DeviceHealthReport) error {
+	var report kubeletplugin.DeviceHealthReport
+	for _, device := range d.devices {
+		report.Devices = append(report.Devices, kubeletplugin.DeviceHealth{
+			PoolName: d.node, DeviceName: device, Health: kubeletplugin.HealthStatusUnhealthy, Message: "too hot", HealthCheckTimeout: time.Hour,
+		})
+	}
+	select {
+	case reports <- report:
+		<-ctx.Done()
+	case <-ctx.Done():
+	}
+	return nil
 }
 
 // cdiFile returns the file with the device of a claim.

@@ -5,6 +5,7 @@ package e2e
 import (
 	"context"
 	"fmt"
+	"os/exec"
 	"strings"
 	"testing"
 
@@ -12,13 +13,14 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// usesDevice is a pod that prints the device that it has.
+// usesDevice is a pod that prints the device that it has. Without a grace period, the host would
+// give its device to another claim before the kubelet has taken it back.
 const usesDevice = `
 apiVersion: v1
 kind: Pod
 metadata: {name: @NAME@}
 spec:
-  terminationGracePeriodSeconds: 0
+  terminationGracePeriodSeconds: 1
   resourceClaims: [{name: device, @SOURCE@}]
   containers:
     - name: main
@@ -41,11 +43,27 @@ metadata: {name: mine}
 spec: {devices: {requests: [{name: one, exactly: {deviceClassName: e2e-shown}}]}}
 `
 
+// usesResource is a pod that asks for a device by the extended resource of a class.
+const usesResource = `
+apiVersion: v1
+kind: Pod
+metadata: {name: resource}
+spec:
+  terminationGracePeriodSeconds: 1
+  containers:
+    - name: main
+      image: "@IMAGE@"
+      imagePullPolicy: IfNotPresent
+      command: [sh, -c, 'echo "has $E2E_DEVICE" && sleep infinity']
+      resources: {limits: {e2e.sublet.test/shown: 1}}
+`
+
 // createDeviceClasses gives the host a class that tenants see, and one that they do not.
 func createDeviceClasses(t *testing.T) {
 	t.Helper()
 	for _, name := range []string{"shown", "hidden"} {
 		class := &resourcev1.DeviceClass{ObjectMeta: metav1.ObjectMeta{Name: "e2e-" + name, Labels: map[string]string{"e2e": name}}}
+		class.Spec.ExtendedResourceName = new("e2e.sublet.test/" + name)
 		class.Spec.Selectors = []resourcev1.DeviceSelector{{CEL: &resourcev1.CELDeviceSelector{
 			Expression: fmt.Sprintf("device.driver == %q", deviceDriverName),
 		}}}
@@ -107,6 +125,18 @@ func TestDevices(t *testing.T) {
 		t.Errorf("the pod has %s, want %s, which the other tenant has returned", third, first)
 	}
 	plain.kubectl("delete", "resourceclaim", "mine")
+	scheduled.showsHealth("third")
+	scheduled.kubectl("delete", "pod", "second", "third")
+	resources := map[string]bool{}
+	for _, tn := range []*tenant{plain, scheduled} {
+		tn.isDenied("no such device class", strings.ReplaceAll(usesResource, "e2e.sublet.test/shown", "e2e.sublet.test/hidden"))
+		tn.apply(usesResource)
+		tn.await("condition=Ready", "pod/resource")
+		resources[tn.printsDevice("resource")] = true
+	}
+	if len(resources) != 2 {
+		t.Errorf("two tenants have got %v for a resource", resources)
+	}
 	driver.mu.Lock()
 	defer driver.mu.Unlock()
 	if len(driver.twice) > 0 {
@@ -125,15 +155,7 @@ func (tn *tenant) hasDevice(name, source string) string {
 	tn.t.Helper()
 	tn.apply(podWithDevice(name, source))
 	tn.await("condition=Ready", "pod/"+name)
-	var device string
-	eventually(tn.t, "device of "+name, func(context.Context) error {
-		out, err := tn.command("logs", name).CombinedOutput()
-		var found bool
-		if device, found = strings.CutPrefix(strings.TrimSpace(string(out)), "has "); err != nil || !found || device == "" {
-			return fmt.Errorf("the pod prints %q, %w", out, err)
-		}
-		return nil
-	})
+	device := tn.printsDevice(name)
 	eventually(tn.t, "claim with the device of "+name, func(context.Context) error {
 		out, err := tn.command("get", "resourceclaims", "-o",
 			"jsonpath={range .items[*]}{.status.reservedFor[0].name}={.status.allocation.devices.results[0].device} {end}").CombinedOutput()
@@ -143,4 +165,28 @@ func (tn *tenant) hasDevice(name, source string) string {
 		return nil
 	})
 	return device
+}
+
+// printsDevice waits until a pod prints the device that it has, and returns the device.
+func (tn *tenant) printsDevice(name string) string {
+	tn.t.Helper()
+	var device string
+	eventually(tn.t, "device of "+name, func(context.Context) error {
+		out, err := tn.command("logs", name).CombinedOutput()
+		var found bool
+		if device, found = strings.CutPrefix(strings.TrimSpace(string(out)), "has "); err != nil || !found || device == "" {
+			return fmt.Errorf("the pod prints %q, %w", out, err)
+		}
+		return nil
+	})
+	return device
+}
+
+// showsHealth waits until the status of a pod has the health of its device.
+func (tn *tenant) showsHealth(name string) {
+	tn.t.Helper()
+	output(tn.t, "health of the device of "+name, "claim:device Unhealthy too hot", func() *exec.Cmd {
+		return tn.command("get", "pod", name, "-o", "jsonpath={range .status.containerStatuses[0].allocatedResourcesStatus[*]}"+
+			"{.name} {.resources[0].health} {.resources[0].message}{end}")
+	})
 }
