@@ -7,6 +7,7 @@ import (
 	"errors"
 	"net"
 	"os/exec"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -96,8 +97,8 @@ func enterNetwork(t *testing.T, pod string) *podNetwork {
 }
 
 func (n *podNetwork) command(args ...string) *exec.Cmd {
-	all := append(n.enter[1:len(n.enter):len(n.enter)], args...)
-	return exec.Command(n.enter[0], all...)
+	all := slices.Concat(n.enter, args)
+	return exec.Command(all[0], all[1:]...)
 }
 
 // kubectl returns a command of a tenant that is in the pod.

@@ -279,12 +279,6 @@ func TestAnotherStore(t *testing.T) {
 	first.synced(t)
 	m := r.putMap(t, "cart", "1")
 	r.has(t, "cart", "1")
-	first.stop()
-
-	// The store comes back as another one that lacks the object.
-	if err := r.virtual.client.Delete(t.Context(), m); err != nil {
-		t.Fatal(err)
-	}
 	anchor := &corev1.ConfigMap{}
 	eventually(t, "the recorded store", func(ctx context.Context) error {
 		if err := r.host.client.Get(ctx, client.ObjectKey{Namespace: r.namespace, Name: "shop-anchor"}, anchor); err != nil {
@@ -295,6 +289,12 @@ func TestAnotherStore(t *testing.T) {
 		}
 		return nil
 	})
+	first.stop()
+
+	// The store comes back as another one that lacks the object.
+	if err := r.virtual.client.Delete(t.Context(), m); err != nil {
+		t.Fatal(err)
+	}
 	store := anchor.Annotations[labels.Store]
 	r.annotate(t, anchor, labels.Store, "another")
 	second := r.start(t, r.host.memory(), r.configMaps())

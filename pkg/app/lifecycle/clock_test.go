@@ -13,7 +13,7 @@ import (
 func TestWrongClocks(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		random := rand.New(rand.NewPCG(1, 2)) //nolint:gosec // It is to be repeatable.
+		random := rand.New(rand.NewPCG(1, 2)) // It is to be repeatable.
 		store := newLeaseStore()
 		store.retryPeriod = 400 * time.Millisecond
 		begin := time.Now()
