@@ -4,7 +4,6 @@ package e2e
 
 import (
 	"context"
-	"errors"
 	"net"
 	"os/exec"
 	"slices"
@@ -16,8 +15,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
-
-	"github.com/sublet-dev/sublet/api/labels"
 )
 
 // cutLeader cuts the leader of three replicas off every network. Another one leads, and
@@ -41,18 +38,7 @@ func (tn *tenant) cutLeader() {
 		_, err := majority.CoreV1().Pods(metav1.NamespaceDefault).Create(ctx, pod, metav1.CreateOptions{})
 		return err
 	})
-	eventually(tn.t, "the new leader syncs it", func(ctx context.Context) error {
-		list, err := hostClient.CoreV1().Pods(tn.namespace).List(ctx, metav1.ListOptions{LabelSelector: labels.Cluster})
-		if err != nil {
-			return err
-		}
-		for _, copied := range list.Items {
-			if copied.Annotations[labels.VirtualName] == pod.Name {
-				return nil
-			}
-		}
-		return errors.New("it has no copy on the host")
-	})
+	tn.hostPodOf(pod.Name) // The new leader has synced it.
 	figure("ha_cut_gap", time.Since(begin).Seconds(), "s")
 	if out, err := network.kubectl(tn, "create", "configmap", "minority", "--request-timeout=5s").CombinedOutput(); err == nil {
 		tn.t.Errorf("%s took a write although it was cut off: %s", cut, out)

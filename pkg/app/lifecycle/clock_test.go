@@ -30,7 +30,7 @@ func TestWrongClocks(t *testing.T) {
 		var last *replica
 		changes, longest, since := 0, time.Duration(0), time.Now()
 		for second := range 250 {
-			time.Sleep(time.Second)
+			time.Sleep(time.Second) // by the fake clock of the bubble
 			var leaders []*replica
 			for _, r := range replicas {
 				if r.election.Holds() {
