@@ -84,4 +84,8 @@ func addPlugin(profile *schedulerconfig.KubeSchedulerProfile) {
 	for _, point := range []*schedulerconfig.PluginSet{&profile.Plugins.PostFilter, &profile.Plugins.Reserve, &profile.Plugins.PreBind} {
 		point.Disabled = append(point.Disabled, devices)
 	}
+	// The host alone binds volumes, with its own pod. Before it has answered, a node on the
+	// claim would hold the pod to that node, whatever the host refuses.
+	volumes := schedulerconfig.Plugin{Name: names.VolumeBinding}
+	profile.Plugins.PreBind.Disabled = append(profile.Plugins.PreBind.Disabled, volumes)
 }

@@ -116,9 +116,8 @@ func (p *plugin) SignPod(_ context.Context, pod *corev1.Pod) ([]fwk.SignFragment
 }
 
 // PreBindPreFlight returns whether the plugin will wait in PreBind. The scheduler then
-// writes the node that it has picked. The plugin waits in parallel with those that wait
-// for volumes: the host binds them with its own pod. A pod that can be proposed in memory
-// waits in Bind, before which nothing is written.
+// writes the node that it has picked. A pod that can be proposed in memory waits in Bind,
+// before which nothing is written.
 func (p *plugin) PreBindPreFlight(_ context.Context, _ fwk.CycleState, pod *corev1.Pod, _ string) (*fwk.PreBindPreFlightResult, *fwk.Status) {
 	if p.canProposeInMemory(pod) {
 		return nil, fwk.NewStatus(fwk.Skip)

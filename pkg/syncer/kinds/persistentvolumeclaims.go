@@ -16,6 +16,9 @@ const (
 	boundByController = "pv.kubernetes.io/bound-by-controller"
 )
 
+// selectedNode is the annotation with the node for which the host makes a volume.
+const selectedNode = "volume.kubernetes.io/selected-node"
+
 // PersistentVolumeClaims copies the tenant's claims to the host, whose storage classes and
 // provisioners serve them. A class that waits for the first consumer sees the host pod,
 // which uses the host claim.
@@ -60,12 +63,13 @@ func fillHostClaim(s syncer.Scope, virtual, host *corev1.PersistentVolumeClaim) 
 	return nil
 }
 
-// fillVirtualClaim copies the status and the binding. The annotations of the volume binder
-// show tools of the tenant that the claim is bound.
+// fillVirtualClaim copies the status, the node and the binding. The annotations of the volume
+// binder show tools of the tenant that the claim is bound.
 func fillVirtualClaim(_ syncer.Scope, host, virtual *corev1.PersistentVolumeClaim) error {
 	conditions := mergeConditions(host.Status.Conditions, virtual.Status.Conditions)
 	virtual.Status = host.Status
 	virtual.Status.Conditions = conditions
+	setSelectedNode(virtual, host.Annotations[selectedNode])
 	if host.Spec.VolumeName == "" {
 		return nil
 	}
@@ -84,6 +88,19 @@ func fillVirtualClaim(_ syncer.Scope, host, virtual *corev1.PersistentVolumeClai
 		}
 	}
 	return nil
+}
+
+// setSelectedNode sets the node of a claim to the host's. The host takes it back if it cannot
+// make the volume there, and another node gets its turn.
+func setSelectedNode(virtual *corev1.PersistentVolumeClaim, node string) {
+	if node == "" {
+		delete(virtual.Annotations, selectedNode)
+		return
+	}
+	if virtual.Annotations == nil {
+		virtual.Annotations = map[string]string{}
+	}
+	virtual.Annotations[selectedNode] = node
 }
 
 // mergeConditions returns the host's conditions, except for the one that reports whether pods

@@ -158,6 +158,9 @@ func (s *shop) createConsumer(t *testing.T, name, size string) {
 func (s *shop) staysPending(t *testing.T, name, message string) {
 	t.Helper()
 	eventually(t, name+" fits no node", func(ctx context.Context) error {
+		if err := s.takeNodeBack(ctx, name); err != nil {
+			return err
+		}
 		pod, err := s.get(ctx, name)
 		if err != nil {
 			return err
@@ -169,6 +172,26 @@ func (s *shop) staysPending(t *testing.T, name, message string) {
 		}
 		return fmt.Errorf("on %q, conditions %v", pod.Spec.NodeName, pod.Status.Conditions)
 	})
+}
+
+// takeNodeBack plays the driver that has no room for a claim on the node that was picked. Both
+// schedulers may have picked one before they knew of the driver.
+func (s *shop) takeNodeBack(ctx context.Context, name string) error {
+	claims := s.host.Client().CoreV1().PersistentVolumeClaims(s.name)
+	list, err := claims.List(ctx, metav1.ListOptions{LabelSelector: labels.Cluster})
+	if err != nil {
+		return err
+	}
+	for _, claim := range list.Items {
+		if claim.Annotations[labels.VirtualName] != name || claim.Annotations[selectedNode] == "" {
+			continue
+		}
+		patch := fmt.Appendf(nil, `{"metadata":{"annotations":{%q:null}}}`, selectedNode)
+		if _, err := claims.Patch(ctx, claim.Name, types.MergePatchType, patch, metav1.PatchOptions{}); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // bindClaim waits until the host has a node for a claim, and plays the driver that makes its
@@ -183,7 +206,7 @@ func (s *shop) bindClaim(t *testing.T, name string) {
 			return err
 		}
 		for _, claim = range list.Items {
-			if claim.Annotations[labels.VirtualName] == name && claim.Annotations["volume.kubernetes.io/selected-node"] != "" {
+			if claim.Annotations[labels.VirtualName] == name && claim.Annotations[selectedNode] != "" {
 				return nil
 			}
 		}

@@ -14,6 +14,9 @@ import (
 	"github.com/sublet-dev/sublet/api/labels"
 )
 
+// selectedNode is the annotation with the node for which a claim gets its volume.
+const selectedNode = "volume.kubernetes.io/selected-node"
+
 // claim creates a claim that waits for its first consumer. The test plays the host's
 // provisioner.
 func claim(t *testing.T, s *shop) {
@@ -62,14 +65,14 @@ func provision(t *testing.T, s *shop) string {
 			return err
 		}
 		for i := range list.Items {
-			if list.Items[i].Annotations["volume.kubernetes.io/selected-node"] != "" {
+			if list.Items[i].Annotations[selectedNode] != "" {
 				claim = &list.Items[i]
 				return nil
 			}
 		}
 		return fmt.Errorf("%d claims, none has", len(list.Items))
 	})
-	ctx, node := t.Context(), claim.Annotations["volume.kubernetes.io/selected-node"]
+	ctx, node := t.Context(), claim.Annotations[selectedNode]
 	volume := &corev1.PersistentVolume{ObjectMeta: metav1.ObjectMeta{Name: "volume-1"}, Spec: corev1.PersistentVolumeSpec{
 		StorageClassName: "late", AccessModes: claim.Spec.AccessModes, Capacity: claim.Spec.Resources.Requests,
 		ClaimRef:               &corev1.ObjectReference{Kind: "PersistentVolumeClaim", APIVersion: "v1", Namespace: claim.Namespace, Name: claim.Name, UID: claim.UID},

@@ -104,9 +104,15 @@ func (w *switched) on(t *testing.T) {
 	node := w.host.Nodes()[0]
 	eventually(t, "picked waits at the host, for its node", func(ctx context.Context) error { return w.refusedByHost(ctx, "picked", node) })
 
-	// From now on the second node has room for large, but not for this tenant.
+	// From now on the second node has room for large, but not for this tenant. The large
+	// that waits may have been proposed before the cordon. A new one comes after it.
+	for _, node := range w.host.Nodes() {
+		eventually(t, "the tenant sees what others use of "+node, func(ctx context.Context) error { return w.offers(ctx, node, "2") })
+	}
 	w.cordoning(t, true)
 	w.awaitClosed(t, w.host.Nodes()[1])
+	w.remake(t, newPod("large", "cpu", "3"))
+	w.staysPending(t, "large", "1 node(s) were unschedulable")
 	w.free(t, w.host.Nodes()[1])
 	eventually(t, "the tenant sees the room", func(ctx context.Context) error { return w.offers(ctx, w.host.Nodes()[1], "8") })
 	w.make(t, newPod("probe", "cpu", "100m"))

@@ -34,6 +34,22 @@ func (w *switched) make(t *testing.T, pod *corev1.Pod) {
 	w.uids[pod.Name] = w.create(t, pod).UID
 }
 
+// remake deletes a pod and creates it again.
+func (w *switched) remake(t *testing.T, pod *corev1.Pod) {
+	t.Helper()
+	now := metav1.DeleteOptions{GracePeriodSeconds: new(int64)}
+	if err := w.client.CoreV1().Pods(metav1.NamespaceDefault).Delete(t.Context(), pod.Name, now); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, pod.Name+" is gone", func(ctx context.Context) error {
+		if _, err := w.get(ctx, pod.Name); !apierrors.IsNotFound(err) {
+			return fmt.Errorf("it is still there: %w", err)
+		}
+		return w.noHostPod(ctx, pod.Name)
+	})
+	w.make(t, pod)
+}
+
 // bindAsTenant creates a pod and binds it as a scheduler of the tenant's own does.
 func (w *switched) bindAsTenant(t *testing.T, name, node string) {
 	t.Helper()
