@@ -99,7 +99,7 @@ func tokens() Kind {
 		Names: translate.Derived("token"),
 		Down: func(s Scope, virtual *corev1.Pod, host *corev1.Secret) error {
 			host.Data = map[string][]byte{"for": []byte(virtual.Name)}
-			s.Again(time.Hour)
+			s.RequeueAfter(time.Hour)
 			return nil
 		},
 	})

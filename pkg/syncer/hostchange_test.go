@@ -135,16 +135,16 @@ func TestChangeFirstMeetsAnother(t *testing.T) {
 
 func TestSay(t *testing.T) {
 	t.Parallel()
-	Scope{}.Say("Nobody", "listens") // As in the tests of a kind.
+	Scope{}.RecordEvent("Nobody", "listens") // As in the tests of a kind.
 	e, virtual, _ := firstBench(t)
 	r := e.runners["nodes"].reconciler
 	r.events.client = virtual
 	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n", UID: "v"}}
 	scope := r.withRecorder(r.scope(t.Context()), node)
 	for range 3 {
-		scope.Say("NodeChangesHidden", "the host has it")
+		scope.RecordEvent("NodeChangesHidden", "the host has it")
 	}
-	scope.Say("NodeChangesHidden", strings.Repeat("x", 2000))
+	scope.RecordEvent("NodeChangesHidden", strings.Repeat("x", 2000))
 	events := virtual.list(&corev1.Event{}, apilabels.Everything())
 	if len(events) != 2 {
 		t.Fatalf("one and the same note is written once: %v", events)

@@ -23,7 +23,7 @@ func (r *reconciler) reconcileHostOwned(s Scope, key types.NamespacedName) error
 		return err
 	}
 	if r.expectations.isStale(Virtual, key, virtual) || r.kind.source == nil && r.expectations.isStale(Host, key, host) {
-		s.Again(expectationLife)
+		s.RequeueAfter(expectationLife)
 		return nil
 	}
 	if host == nil {
@@ -53,7 +53,7 @@ func (r *reconciler) syncFromHost(s Scope, key types.NamespacedName, virtual, ho
 	case isTerminating(virtual):
 		return nil
 	case r.isAwaited(key, virtual, host):
-		s.Again(expectationLife)
+		s.RequeueAfter(expectationLife)
 		return nil
 	}
 	return r.syncCopy(s, key, virtual, host)
@@ -133,7 +133,7 @@ func (r *reconciler) deleteIfOriginalGone(s Scope, key types.NamespacedName, vir
 		return err
 	}
 	if late {
-		s.Again(lateCachePause)
+		s.RequeueAfter(lateCachePause)
 		return nil
 	}
 	return r.deleteCopy(s, key, virtual)
@@ -215,7 +215,7 @@ func (r *reconciler) createCopy(s Scope, key types.NamespacedName, host client.O
 		r.recordWritten(Virtual, key, created)
 		return nil
 	case apierrors.IsAlreadyExists(err):
-		s.Again(100 * time.Millisecond) // The watch is about to show it.
+		s.RequeueAfter(100 * time.Millisecond) // The watch is about to show it.
 		return nil
 	case apierrors.IsNotFound(err), apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause):
 		return r.handleNoNamespace(s, key.Namespace, err)

@@ -92,7 +92,7 @@ func (r *reconciler) readBody(s Scope, key types.NamespacedName, virtual client.
 		return nil, fmt.Errorf("cannot get virtual object %s: %w", key, err)
 	}
 	if full == nil || full.GetUID() != virtual.GetUID() {
-		s.Again(time.Second)
+		s.RequeueAfter(time.Second)
 		return nil, nil
 	}
 	return full, nil

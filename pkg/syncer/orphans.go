@@ -33,7 +33,7 @@ func (r *reconciler) isDeletionInterrupted(s Scope, key types.NamespacedName, ho
 	}
 	age := r.sightings.age(key, "interrupted "+string(host.GetUID()))
 	if age < interruptedLife {
-		s.Again(interruptedLife - age)
+		s.RequeueAfter(interruptedLife - age)
 		return false
 	}
 	return true
@@ -48,7 +48,7 @@ func (r *reconciler) deleteOrphan(s Scope, key types.NamespacedName, host client
 		// The age counts from when this process saw the object first. The host's clock
 		// may differ from ours.
 		if age := r.sightings.age(key, "pending "+string(host.GetUID())); age < pendingLife {
-			s.Again(pendingLife - age + time.Second)
+			s.RequeueAfter(pendingLife - age + time.Second)
 			return nil
 		}
 	}
@@ -61,7 +61,7 @@ func (r *reconciler) deleteOrphan(s Scope, key types.NamespacedName, host client
 		return err
 	}
 	if late {
-		s.Again(lateCachePause)
+		s.RequeueAfter(lateCachePause)
 		return nil
 	}
 	if err := r.deleteHost(s, key, host, grace, pending); err != nil {
@@ -88,7 +88,7 @@ func (r *reconciler) deletePredecessor(s Scope, key types.NamespacedName, virtua
 		return err
 	}
 	if late {
-		s.Again(lateCachePause)
+		s.RequeueAfter(lateCachePause)
 		return nil
 	}
 	return r.deleteHost(s, key, host, grace, false)

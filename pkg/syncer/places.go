@@ -158,6 +158,6 @@ func (r *reconciler) handleNoNamespace(s Scope, name string, cause error) error 
 			return fmt.Errorf("cannot create virtual namespace %s: %w", name, err)
 		}
 	}
-	s.Again(namespacePause)
+	s.RequeueAfter(namespacePause)
 	return nil
 }

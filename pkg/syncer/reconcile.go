@@ -67,18 +67,18 @@ type reconciler struct {
 }
 
 // reconcile looks at both sides of key and takes the next step. It returns when to
-// look again without any event, 0 for never.
+// reconcile again without any event, 0 for never.
 func (r *reconciler) reconcile(ctx context.Context, key types.NamespacedName) (time.Duration, error) {
-	var again time.Duration
+	var after time.Duration
 	s := r.scope(ctx)
-	s.again = &again
+	s.requeueAfter = &after
 	var err error
 	if r.kind.owner == Virtual {
 		err = r.reconcileVirtualOwned(s, key)
 	} else {
 		err = r.reconcileHostOwned(s, key)
 	}
-	return again, err
+	return after, err
 }
 
 // scope returns what the functions of the kind may look at.

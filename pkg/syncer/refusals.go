@@ -148,7 +148,7 @@ func (r *reconciler) writeRefusal(s Scope, key types.NamespacedName, virtual cli
 
 // withRecorder returns the scope of a kind's Up for an object.
 func (r *reconciler) withRecorder(s Scope, virtual client.Object) Scope {
-	s.say = func(reason, message string) {
+	s.recordEvent = func(reason, message string) {
 		r.events.record(s.Context, r.kind.name, virtual, tenantEvent{corev1.EventTypeWarning, reason, message})
 	}
 	return s

@@ -42,7 +42,7 @@ func (r *runner) classify(err error) outcome {
 }
 
 // requeue decides when a key is reconciled again.
-func (r *runner) requeue(key types.NamespacedName, again time.Duration, wrote bool, err error) {
+func (r *runner) requeue(key types.NamespacedName, after time.Duration, wrote bool, err error) {
 	if errors.Is(err, errDeferred) {
 		r.queue.Forget(key)
 		return // Its retry is planned.
@@ -57,8 +57,8 @@ func (r *runner) requeue(key types.NamespacedName, again time.Duration, wrote bo
 	}
 	switch what {
 	case outcomeSucceeded:
-		if again > 0 {
-			r.queue.AddAfter(key, again)
+		if after > 0 {
+			r.queue.AddAfter(key, after)
 		}
 	case outcomeOnHold, outcomeUnreachable:
 		if !r.mustWait(what) {

@@ -43,8 +43,8 @@ type Scope struct {
 	// Loaded is what the kind's Load returned, nil if it has none. [Loaded] reads it.
 	Loaded any
 
-	again *time.Duration
-	say   func(reason, message string)
+	requeueAfter *time.Duration
+	recordEvent  func(reason, message string)
 }
 
 // Loaded returns what the Load of a kind returned in this reconcile. It returns the zero
@@ -54,20 +54,20 @@ func Loaded[T any](s Scope) T {
 	return loaded
 }
 
-// Again requests one more reconcile of the same object after d, for what time alone
+// RequeueAfter requests one more reconcile of the same object after d, for what time alone
 // changes, such as a token that must be renewed. The shortest d counts.
-func (s Scope) Again(d time.Duration) {
-	if s.again != nil && (*s.again == 0 || d < *s.again) {
-		*s.again = d
+func (s Scope) RequeueAfter(d time.Duration) {
+	if s.requeueAfter != nil && (*s.requeueAfter == 0 || d < *s.requeueAfter) {
+		*s.requeueAfter = d
 	}
 }
 
-// Say records a warning Event on the virtual object for the tenant. Only Up may use it,
+// RecordEvent records a warning Event on the virtual object for the tenant. Only Up may use it,
 // and only for what its result makes true. The next reconcile then finds nothing more to
 // do, so that the Event is recorded once.
-func (s Scope) Say(reason, message string) {
-	if s.say != nil {
-		s.say(reason, message)
+func (s Scope) RecordEvent(reason, message string) {
+	if s.recordEvent != nil {
+		s.recordEvent(reason, message)
 	}
 }
 

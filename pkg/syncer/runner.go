@@ -169,7 +169,7 @@ func (r *runner) processNextWorkItem(ctx context.Context) bool {
 	delete(r.scanned, key)
 	r.mu.Unlock()
 	var lastWrite time.Time
-	again, err := r.reconcileKey(ctx, key, func() { lastWrite = r.clock.Now() })
+	after, err := r.reconcileKey(ctx, key, func() { lastWrite = r.clock.Now() })
 	if ctx.Err() != nil {
 		return false // It failed because the engine stops.
 	}
@@ -180,13 +180,13 @@ func (r *runner) processNextWorkItem(ctx context.Context) bool {
 	if wrote && scanned && !announced {
 		r.countMismatch()
 	}
-	r.requeue(key, again, wrote, err)
+	r.requeue(key, after, wrote, err)
 	return true
 }
 
 // reconcileKey reconciles one key and calls onWrite after each write. A panic of
 // the kind is returned as an error.
-func (r *runner) reconcileKey(ctx context.Context, key types.NamespacedName, onWrite func()) (again time.Duration, err error) {
+func (r *runner) reconcileKey(ctx context.Context, key types.NamespacedName, onWrite func()) (after time.Duration, err error) {
 	defer r.recoverPanic("reconcile of", key, &err)
 	limited, cancel := context.WithTimeout(ctx, reconcileTimeout)
 	defer cancel()

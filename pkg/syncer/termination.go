@@ -46,7 +46,7 @@ func (r *reconciler) completeTermination(s Scope, key types.NamespacedName, virt
 	}
 	if found != nil && r.isCopyOf(s, key, found) && hasUIDOf(found, virtual) {
 		r.expectations.recordWrite(Host, key, found)
-		s.Again(lateCachePause)
+		s.RequeueAfter(lateCachePause)
 		return nil
 	}
 	written := r.writeFinal(s, key, virtual, final)

@@ -19,7 +19,7 @@ func (r *reconciler) reconcileVirtualOwned(s Scope, key types.NamespacedName) er
 	virtual, host := r.virtual.store.Get(key), r.host.store.Get(hostKey)
 	switch {
 	case r.expectations.isStale(Virtual, key, virtual), r.expectations.isStale(Host, key, host):
-		s.Again(expectationLife)
+		s.RequeueAfter(expectationLife)
 		return nil
 	case host != nil && !r.isCopyOf(s, key, host):
 		return r.reportConflict(s, key, virtual, hostKey)
@@ -76,7 +76,7 @@ func (r *reconciler) syncToHost(s Scope, key types.NamespacedName, virtual, host
 	case host == nil:
 		return r.createHost(s, key, virtual)
 	case r.isAwaited(key, virtual, host):
-		s.Again(expectationLife)
+		s.RequeueAfter(expectationLife)
 		return nil
 	default:
 		return r.syncBoth(s, key, virtual, host)
@@ -133,7 +133,7 @@ func (r *reconciler) checkDeferred(s Scope, key types.NamespacedName, virtual cl
 // cache shows none.
 func (r *reconciler) handleAlreadyExists(s Scope, key types.NamespacedName, virtual client.Object, hostKey types.NamespacedName, found client.Object) error {
 	if found == nil {
-		s.Again(10 * time.Millisecond) // It was deleted in between.
+		s.RequeueAfter(10 * time.Millisecond) // It was deleted in between.
 		return nil
 	}
 	if !r.isCopyOf(s, key, found) {
@@ -141,7 +141,7 @@ func (r *reconciler) handleAlreadyExists(s Scope, key types.NamespacedName, virt
 	}
 	// It is ours: the cache is about to show it.
 	r.expectations.recordWrite(Host, key, found)
-	s.Again(expectationLife)
+	s.RequeueAfter(expectationLife)
 	return nil
 }
 

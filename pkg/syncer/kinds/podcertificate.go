@@ -82,7 +82,7 @@ func (c *certificate) isFresh(s syncer.Scope, virtual *corev1.Pod) bool {
 	renewal := c.refresh.Add(refreshJitter(virtual))
 	for _, due := range []time.Time{renewal, c.refresh.Add(overdue), c.end} {
 		if wait := due.Sub(s.Now); wait > 0 {
-			s.Again(wait)
+			s.RequeueAfter(wait)
 		}
 	}
 	return s.Now.Before(renewal)

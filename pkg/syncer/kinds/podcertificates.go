@@ -161,7 +161,7 @@ func reportCertificates(s syncer.Scope, host *corev1.Secret, virtual *corev1.Pod
 	for _, request := range translate.CertificateRequests(virtual) {
 		held := readCertificate(host.Data, request.Key)
 		if reason, message := held.problem(s.Now, request.Source.SignerName); reason != "" {
-			s.Say(reason, message)
+			s.RecordEvent(reason, message)
 		}
 	}
 	return nil

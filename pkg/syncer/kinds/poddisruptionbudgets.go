@@ -80,9 +80,9 @@ func (d drainTimeout) lifts(s syncer.Scope, virtual *policyv1.PodDisruptionBudge
 		switch {
 		case wait < 0:
 			lifted = true
-			s.Again(liftedBudgetPeriod)
+			s.RequeueAfter(liftedBudgetPeriod)
 		case wait > 0:
-			s.Again(wait)
+			s.RequeueAfter(wait)
 		}
 	}
 	return lifted, nil

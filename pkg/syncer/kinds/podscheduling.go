@@ -51,7 +51,7 @@ func (p pods) load(s syncer.Scope, virtual, host *corev1.Pod) (any, error) {
 	if in.Leaving, err = p.isPodLeaving(s, progress.Node); err != nil || !in.Leaving {
 		return progress, err
 	}
-	s.Again(leavingPause)
+	s.RequeueAfter(leavingPause)
 	return translate.ReadPodProgress(in), nil
 }
 
@@ -64,7 +64,7 @@ func hasNoRoom(s syncer.Scope, virtual *corev1.Pod) bool {
 	}
 	wait := since.Add(roomPause).Sub(s.Now)
 	if wait > 0 {
-		s.Again(wait)
+		s.RequeueAfter(wait)
 	}
 	return wait <= 0
 }
@@ -122,7 +122,7 @@ func (p pods) reportViolations(s syncer.Scope, virtual *corev1.Pod) {
 	}
 	judged := policy.WithoutClass(virtual, class)
 	if violations := p.options.PodPolicy.Judge(&judged.ObjectMeta, &judged.Spec); len(violations) > 0 {
-		s.Say("PolicyViolated", "The pod is older than the policy. It stays, and cannot be created again: "+policy.ShortMessage(violations))
+		s.RecordEvent("PolicyViolated", "The pod is older than the policy. It stays, and cannot be created again: "+policy.ShortMessage(violations))
 	}
 }
 
@@ -135,16 +135,16 @@ func (p pods) reportNotPassed(s syncer.Scope, virtual, host *corev1.Pod) {
 	}
 	settings := p.options.Sync.ToHost.Pods
 	if left := translate.ReadByHosts(virtual, matches(settings.Annotations.Allow)); len(left) > 0 {
-		s.Say("AnnotationsNotPassed", "The host does not see these annotations: "+strings.Join(left, ", ")+
+		s.RecordEvent("AnnotationsNotPassed", "The host does not see these annotations: "+strings.Join(left, ", ")+
 			". The operator can pass them with sync.toHost.pods.annotations.allow.")
 	}
 	if translate.LacksServiceLinks(host) {
-		s.Say("ServiceLinksIncomplete", "The namespace has too many Services for the environment of the pod, which lacks variables of them. "+
+		s.RecordEvent("ServiceLinksIncomplete", "The namespace has too many Services for the environment of the pod, which lacks variables of them. "+
 			"Set enableServiceLinks to false, and look the Services up by DNS.")
 	}
 	sameClass := host.Spec.PriorityClassName == virtual.Spec.PriorityClassName
 	if !sameClass && !p.options.usesVirtualScheduler(virtual) && enforced(settings).IgnoresPriority(virtual) {
-		s.Say("PriorityNotPassed", fmt.Sprintf("The priority %d of the pod does not count on the host. "+
+		s.RecordEvent("PriorityNotPassed", fmt.Sprintf("The priority %d of the pod does not count on the host. "+
 			"The operator can map priorities with sync.toHost.pods.priorityClasses.", *virtual.Spec.Priority))
 	}
 }

@@ -108,7 +108,7 @@ func (p pods) awaitsLinks(s syncer.Scope, virtual *corev1.Pod) (bool, error) {
 			return false, err
 		}
 	}
-	s.Again(wait)
+	s.RequeueAfter(wait)
 	return true, nil
 }
 

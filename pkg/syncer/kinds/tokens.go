@@ -136,7 +136,7 @@ func (t *tokens) getToken(s syncer.Scope, virtual *corev1.Pod, request translate
 // requeueAt requests a reconcile at the time of the renewal.
 func (t *tokens) requeueAt(s syncer.Scope, virtual *corev1.Pod, renewal time.Time) {
 	if wait := renewal.Sub(s.Now); wait > 0 && !translate.IsFinished(virtual) {
-		s.Again(wait)
+		s.RequeueAfter(wait)
 	}
 }
 

@@ -94,12 +94,12 @@ func overlay(s syncer.Scope, host, virtual *corev1.Node, o Options) error {
 	part := extractTenantPart(virtual, before)
 	if !o.VirtualScheduler && part.needsScheduler() {
 		part.dropScheduling()
-		s.Say("NodeChangesDropped", "Removed the cordon, taints and extended resources that tenants set on this node: "+
+		s.RecordEvent("NodeChangesDropped", "Removed the cordon, taints and extended resources that tenants set on this node: "+
 			"they require "+schedulerSetting+", which is off.")
 	}
 	after := merge(o.visibleHost(host), virtual, part)
 	if hidden := after.hidden.newlyHidden(before.hidden); len(hidden) > 0 {
-		s.Say("NodeChangesHidden", "The host has set "+strings.Join(hidden, ", ")+" on this node, which hides the tenant's own until the host removes it.")
+		s.RecordEvent("NodeChangesHidden", "The host has set "+strings.Join(hidden, ", ")+" on this node, which hides the tenant's own until the host removes it.")
 	}
 	return after.write(virtual)
 }
