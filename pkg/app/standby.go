@@ -70,7 +70,7 @@ func (a *app) standBy(ctx context.Context) error {
 	if ctx.Err() != nil {
 		return nil
 	}
-	built, err := a.newSession(ctx, sessionOptions{standby: true, hostFirstOnly: !a.hasWarmFollowers()})
+	built, err := a.newSession(sessionOptions{standby: true, hostFirstOnly: !a.hasWarmFollowers()})
 	if err != nil {
 		return err
 	}

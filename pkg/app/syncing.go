@@ -46,7 +46,7 @@ type sessionOptions struct {
 }
 
 // newSession builds an engine with all kinds and, if there is to be one, a virtual scheduler.
-func (a *app) newSession(ctx context.Context, o sessionOptions) (*session, error) {
+func (a *app) newSession(o sessionOptions) (*session, error) {
 	s := &session{virtual: a.controlPlane.ClientConfig(syncerUser, pki.GroupAdmins)}
 	var leftovers []syncer.Leftover
 	for _, row := range kinds.Table() {
@@ -73,7 +73,7 @@ func (a *app) newSession(ctx context.Context, o sessionOptions) (*session, error
 	if !o.standby {
 		s.lead()
 	}
-	return s, a.addKinds(ctx, s, o)
+	return s, a.addKinds(s, o)
 }
 
 // maySessionWrite returns why the engine of a session must not write to the host, nil if it
@@ -117,7 +117,7 @@ func (a *app) runSyncing(ctx context.Context) error {
 
 // syncAlone syncs with a session of its own until ctx ends.
 func (a *app) syncAlone(ctx context.Context) error {
-	s, err := a.newSession(ctx, sessionOptions{})
+	s, err := a.newSession(sessionOptions{})
 	if err != nil {
 		return err
 	}
@@ -153,7 +153,7 @@ func hostFirstKinds() []string {
 }
 
 // addKinds registers every kind that the settings ask for.
-func (a *app) addKinds(ctx context.Context, s *session, o sessionOptions) error {
+func (a *app) addKinds(s *session, o sessionOptions) error {
 	virtualClient, err := kubernetes.NewForConfig(s.virtual)
 	if err != nil {
 		return err
@@ -197,7 +197,7 @@ func (a *app) addKinds(ctx context.Context, s *session, o sessionOptions) error 
 		if o.hostFirstOnly && !slices.Contains(hostFirstKinds(), kind.Name()) {
 			continue
 		}
-		if err := s.engine.Add(ctx, kind); err != nil {
+		if err := s.engine.Add(kind); err != nil {
 			return fmt.Errorf("cannot sync %s: %w", kind.Name(), err)
 		}
 	}

@@ -31,14 +31,3 @@ func (r *reconciler) isAwaited(key types.NamespacedName, virtual, host client.Ob
 	r.sightings.forgetState(key)
 	return false
 }
-
-// setAwaits records on a host copy which version of its virtual object it is ahead of.
-func setAwaits(host client.Object, version string) {
-	annotations := map[string]string{labels.Awaits: version}
-	for key, value := range host.GetAnnotations() {
-		if key != labels.Awaits {
-			annotations[key] = value
-		}
-	}
-	host.SetAnnotations(annotations)
-}

@@ -2,6 +2,7 @@ package syncer
 
 import (
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -154,6 +155,6 @@ func (l *copyLedger) usage() []Usage {
 			Resource: resource, Count: int64(len(copies)), Bytes: l.bytes[resource], MaxCount: count.most, MaxBytes: bytes.most,
 		})
 	}
-	slices.SortFunc(all, compareUsage)
+	slices.SortFunc(all, func(a, b Usage) int { return strings.Compare(a.Resource, b.Resource) })
 	return all
 }

@@ -119,7 +119,7 @@ func TestCustomKindWhileRunning(t *testing.T) {
 		t.Fatal(err)
 	}
 	runTestEngine(t, e)
-	if err := e.Add(t.Context(), things()); err != nil {
+	if err := e.Add(things()); err != nil {
 		t.Fatal(err)
 	}
 	var created map[string]any

@@ -208,7 +208,7 @@ func (e *Engine) awaitSynced(ctx context.Context, first []*runner) {
 func (e *Engine) Synced() <-chan struct{} { return e.synced }
 
 // Add starts to sync a kind. It fails if there is a kind of that name.
-func (e *Engine) Add(_ context.Context, kind Kind) error {
+func (e *Engine) Add(kind Kind) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.ctx != nil && e.ctx.Err() != nil {

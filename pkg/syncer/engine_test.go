@@ -241,7 +241,7 @@ func TestWatchesAreSharedAndEnd(t *testing.T) {
 	virtual.await(t, map[string]int{})
 	host.await(t, map[string]int{})
 
-	if err := e.Add(t.Context(), pods()); err != nil {
+	if err := e.Add(pods()); err != nil {
 		t.Fatal(err)
 	}
 	host.await(t, map[string]int{hostPods: 1})
@@ -265,7 +265,7 @@ func TestScopeReadsWhatIsDeclared(t *testing.T) {
 			{ObjectMeta: metav1.ObjectMeta{Name: "p2", Namespace: "tenant"}, Spec: corev1.PodSpec{NodeName: "n2"}},
 		},
 	})
-	if err := e.Add(t.Context(), k); err != nil {
+	if err := e.Add(k); err != nil {
 		t.Fatal(err)
 	}
 	<-e.runners["nodes"].synced
@@ -302,7 +302,7 @@ func TestSelectNarrowsAndTrimDrops(t *testing.T) {
 			Status:     corev1.NodeStatus{Images: []corev1.ContainerImage{{Names: []string{"big"}}}},
 		}},
 	})
-	if err := e.Add(t.Context(), k); err != nil {
+	if err := e.Add(k); err != nil {
 		t.Fatal(err)
 	}
 	<-e.runners["nodes"].synced

@@ -6,22 +6,12 @@ import (
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
-	apilabels "k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
 	toolscache "k8s.io/client-go/tools/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/sublet-dev/sublet/pkg/translate"
 )
-
-// selector limits a watch; nil selects the default of its side.
-type selector = apilabels.Selector
-
-// selectorFor returns a selector of everything, or the default of the side.
-func selectorFor(all bool) selector {
-	if all {
-		return apilabels.Everything()
-	}
-	return nil
-}
 
 // handler turns the events of one watch into keys of one kind.
 type handler struct {
@@ -119,7 +109,7 @@ func (h *handler) countChange(before, after client.Object) {
 // count it no more.
 func isFinishedPod(object client.Object) bool {
 	pod, ok := object.(*corev1.Pod)
-	return ok && (pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed)
+	return ok && translate.IsFinished(pod)
 }
 
 // isIgnored reports whether an update means nothing to the kind. After a panic of the
@@ -145,7 +135,7 @@ func (h *handler) OnDelete(item any) {
 	h.enqueueObject(item, eventDeleted)
 }
 
-// event is what a watch delivers about an object.
+// watchEvent is what a watch delivers about an object.
 type watchEvent int
 
 const (

@@ -6,8 +6,6 @@ import (
 	"fmt"
 
 	"k8s.io/apimachinery/pkg/api/equality"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -31,13 +29,8 @@ func (e *Engine) ChangeHostFirst(ctx context.Context, kind string, virtual clien
 	}
 	r, key := runner.reconciler, client.ObjectKeyFromObject(virtual)
 	s := r.scope(ctx)
-	for range hostFirstAttempts {
-		err := r.changeOriginal(s, key, virtual, change, dryRun)
-		if !apierrors.IsConflict(err) {
-			return err
-		}
-	}
-	return apierrors.NewServerTimeout(schema.GroupResource{Resource: kind}, "patch", 1)
+	_, err := r.retryConflicts("patch", func() (client.Object, error) { return nil, r.changeOriginal(s, key, virtual, change, dryRun) })
+	return err
 }
 
 // changeOriginal makes one attempt of [Engine.ChangeHostFirst].
@@ -94,7 +87,7 @@ func (r *reconciler) isShownAs(s Scope, key types.NamespacedName, virtual, host 
 	if host == nil || isTerminating(host) || !r.isSelected(host) || string(host.GetUID()) != virtual.GetAnnotations()[labels.HostUID] {
 		return false, nil
 	}
-	if origin, ours := r.kind.origin(s, host); !ours || origin != key {
+	if !r.isCopyOf(s, key, host) {
 		return false, nil
 	}
 	s, err := r.load(s, virtual, host)

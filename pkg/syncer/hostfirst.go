@@ -51,13 +51,18 @@ func (e *Engine) CreateHostFirst(ctx context.Context, kind string, virtual clien
 // createDespiteConflicts creates the host copy again after a conflict. The host's API server
 // returns one if other creates have changed the same quota three times in between.
 func (r *reconciler) createDespiteConflicts(s Scope, key types.NamespacedName, virtual client.Object, dryRun bool) (client.Object, error) {
+	return r.retryConflicts("create", func() (client.Object, error) { return r.createFirst(s, key, virtual, dryRun) })
+}
+
+// retryConflicts repeats a host-first request that others interfere with. Unlike client-go's
+// function of that name it does not wait: a tenant's request does.
+func (r *reconciler) retryConflicts(verb string, attempt func() (client.Object, error)) (client.Object, error) {
 	for range hostFirstAttempts {
-		host, err := r.createFirst(s, key, virtual, dryRun)
-		if !apierrors.IsConflict(err) {
+		if host, err := attempt(); !apierrors.IsConflict(err) {
 			return host, err
 		}
 	}
-	return nil, apierrors.NewServerTimeout(schema.GroupResource{Resource: r.kind.name}, "create", 1)
+	return nil, apierrors.NewServerTimeout(schema.GroupResource{Resource: r.kind.name}, verb, 1)
 }
 
 // createFirst creates the host copy of a virtual object that is about to be created, or
@@ -182,7 +187,7 @@ func (r *reconciler) patchHostCopy(s Scope, key types.NamespacedName, virtual, h
 		return host, nil
 	}
 	if o.awaits != "" {
-		setAwaits(after, o.awaits)
+		setAnnotation(after, labels.Awaits, o.awaits)
 	}
 	undo, err := r.reserve(after, o.dryRun)
 	if err != nil {
@@ -208,13 +213,7 @@ func (e *Engine) UpdateHostFirst(ctx context.Context, kind string, virtual clien
 	if err != nil {
 		return nil, err
 	}
-	for range hostFirstAttempts {
-		changed, err := r.updateHostCopy(s, key, virtual, dryRun)
-		if !apierrors.IsConflict(err) {
-			return changed, err
-		}
-	}
-	return nil, apierrors.NewServerTimeout(schema.GroupResource{Resource: kind}, "patch", 1)
+	return r.retryConflicts("patch", func() (client.Object, error) { return r.updateHostCopy(s, key, virtual, dryRun) })
 }
 
 // updateHostCopy makes one attempt of [Engine.UpdateHostFirst].

@@ -74,11 +74,8 @@ type waitingRequest struct {
 	ready chan struct{}
 }
 
-// NewHostLimiter returns a limiter with full buckets. c may be nil: the real clock.
+// NewHostLimiter returns a limiter with full buckets.
 func NewHostLimiter(limits HostLimits, c clock.Clock) *HostLimiter {
-	if c == nil {
-		c = clock.RealClock{}
-	}
 	if limits.Burst == 0 {
 		limits.Burst = max(int(2*limits.RequestsPerSecond), 1)
 	}

@@ -3,7 +3,6 @@ package syncer
 import (
 	"errors"
 	"fmt"
-	"maps"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -180,12 +179,7 @@ func (r *reconciler) hostSelector() apilabels.Selector {
 
 // setHostUID records on a virtual object which host object it is the copy of.
 func setHostUID(virtual, host client.Object) {
-	annotations := maps.Clone(virtual.GetAnnotations())
-	if annotations == nil {
-		annotations = map[string]string{}
-	}
-	annotations[labels.HostUID] = string(host.GetUID())
-	virtual.SetAnnotations(annotations)
+	setAnnotation(virtual, labels.HostUID, string(host.GetUID()))
 }
 
 // createCopy creates the virtual copy of a host object.

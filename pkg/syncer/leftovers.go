@@ -120,7 +120,8 @@ func namespaceOf(cluster translate.Cluster, kind Kind) string {
 }
 
 // SweepCopies deletes the host copies of kinds that no owner reference covers. Their scheme
-// puts them outside the host namespace of the cluster. It is for an uninstall, after the server has stopped. It tries all kinds and returns all errors.
+// puts them outside the host namespace of the cluster. It is for an uninstall, after the
+// server has stopped. It tries all kinds and returns all errors.
 func SweepCopies(ctx context.Context, host client.Client, cluster translate.Cluster, kinds []Kind) error {
 	l := &leftovers{client: host, scheme: host.Scheme(), cluster: cluster, holdReason: func() string { return "" }}
 	var failures []error

@@ -14,7 +14,8 @@ import (
 )
 
 // metadataStore is the store of a kind whose virtual objects are cached as metadata
-// alone, without the body that "kubectl apply" repeats in an annotation. It returns objects of the kind's type that have no body.
+// alone, without the body that "kubectl apply" repeats in an annotation. It returns objects
+// of the kind's type that have no body.
 type metadataStore struct {
 	store
 	newObject func() client.Object

@@ -1,7 +1,6 @@
 package syncer
 
 import (
-	"cmp"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -112,5 +111,3 @@ type Usage struct {
 	// MaxCount and MaxBytes are the limits, 0 for none.
 	MaxCount, MaxBytes int64
 }
-
-func compareUsage(a, b Usage) int { return cmp.Compare(a.Resource, b.Resource) }

@@ -23,12 +23,9 @@ type Options struct {
 	// VirtualInformers has shared informers of the virtual cluster, which the engine
 	// uses instead of watches of its own. Default: none.
 	VirtualInformers VirtualInformers
-	// HostLimits bound what the engine sends to the host, unless HostLimiter is set.
-	// Default: no limit.
-	HostLimits HostLimits
 	// HostLimiter is a limiter that the engine shares with other clients of the host
 	// and with the engines of other leader terms. Host must not pass it already.
-	// Default: one of the engine's own.
+	// Default: no limit.
 	HostLimiter *HostLimiter
 	// ObjectLimits bound the copies on the host. Default: no limit.
 	ObjectLimits ObjectLimits
@@ -71,9 +68,6 @@ func withDefaults(options Options) Options {
 	}
 	if options.Clock == nil {
 		options.Clock = clock.RealClock{}
-	}
-	if options.HostLimiter == nil {
-		options.HostLimiter = NewHostLimiter(options.HostLimits, options.Clock)
 	}
 	if options.MayWrite == nil {
 		options.MayWrite = func() error { return nil }

@@ -121,7 +121,7 @@ func (r *runner) subscribeHost(ctx context.Context, s *subscriptions) ([]*shared
 		if r.kind.places != nil {
 			place = place.in(r.hostReader.side.namespace)
 		}
-		w, err := r.subscribeAt(ctx, s, r.hostReader, r.kind.newHost(), r.kind.sel, place,
+		w, err := r.subscribe(ctx, s, r.hostReader, r.kind.newHost(), r.kind.sel, place,
 			&handler{own: true, isHeartbeat: r.kind.isHeartbeat, keys: r.originKey})
 		if err != nil {
 			return nil, err

@@ -84,7 +84,7 @@ func TestPlaces(t *testing.T) {
 	everywhere := sharedMaps(Place{Namespace: EveryNamespace})
 	everywhere.name = "everywhere"
 	host.setList("/api/v1/configmaps", list(mapIn("third", "c")))
-	if err := e.Add(t.Context(), everywhere); err != nil {
+	if err := e.Add(everywhere); err != nil {
 		t.Fatal(err)
 	}
 	<-e.runners["everywhere"].synced

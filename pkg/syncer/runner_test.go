@@ -300,14 +300,14 @@ func TestChecks(t *testing.T) {
 	if report := syncz.NewReport(e.Checks()...); !report.Healthy {
 		t.Errorf("All is well, the checks are %+v", report)
 	}
-	if err := e.Add(t.Context(), services()); err == nil {
+	if err := e.Add(services()); err == nil {
 		t.Error("A name must not be given twice")
 	}
-	if err := e.Add(t.Context(), Define("x", Resource[*corev1.Pod, *corev1.Pod]{})); err == nil {
+	if err := e.Add(Define("x", Resource[*corev1.Pod, *corev1.Pod]{})); err == nil {
 		t.Error("An incomplete kind must not be taken")
 	}
 	e.Drop("services")
-	if err := e.Add(t.Context(), Define("services", Resource[*corev1.Pod, *corev1.Pod]{Names: translate.Hashed})); err != nil {
+	if err := e.Add(Define("services", Resource[*corev1.Pod, *corev1.Pod]{Names: translate.Hashed})); err != nil {
 		t.Errorf("A name that was dropped is free: %v", err)
 	}
 }

@@ -118,7 +118,7 @@ func (r *scopeReader) watchFor(object runtime.Object) (*sharedWatch, error) {
 	if err != nil {
 		return nil, err
 	}
-	w, err := r.side.acquire(like, nil)
+	w, err := r.side.acquire(like, nil, Place{})
 	if err != nil {
 		return nil, err
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	apilabels "k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
 	toolscache "k8s.io/client-go/tools/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -50,7 +51,7 @@ func (r *runner) subscribeAll(ctx context.Context, s *subscriptions) error {
 	if err != nil {
 		return err
 	}
-	virtual, err := r.subscribe(ctx, s, r.virtualReader, like, nil,
+	virtual, err := r.subscribe(ctx, s, r.virtualReader, like, nil, Place{},
 		&handler{own: true, statusBlind: r.kind.statusBlind, keys: r.ownKey})
 	if err != nil {
 		return err
@@ -63,11 +64,14 @@ func (r *runner) subscribeAll(ctx context.Context, s *subscriptions) error {
 	r.hostStore.set(host...)
 	all := append([]*sharedWatch{virtual}, host...)
 	for _, also := range r.kind.also {
-		side, sel := r.virtualReader, selectorFor(false)
+		reader, sel := r.virtualReader, apilabels.Selector(nil)
 		if also.Side == Host {
-			side, sel = r.hostReader, selectorFor(also.All)
+			reader = r.hostReader
+			if also.All {
+				sel = apilabels.Everything()
+			}
 		}
-		w, err := r.subscribe(ctx, s, side, also.Object, sel, &handler{statusBlind: also.StatusBlind, keysOnly: also.KeysOnly, keys: also.Keys})
+		w, err := r.subscribe(ctx, s, reader, also.Object, sel, Place{}, &handler{statusBlind: also.StatusBlind, keysOnly: also.KeysOnly, keys: also.Keys})
 		if err != nil {
 			return err
 		}
@@ -124,13 +128,8 @@ func (r *runner) originKey(s Scope, host client.Object) ([]types.NamespacedName,
 }
 
 // subscribe acquires a watch, lets the kind read from it and adds h to it.
-func (r *runner) subscribe(ctx context.Context, s *subscriptions, reader *scopeReader, like client.Object, sel selector, h *handler) (*sharedWatch, error) {
-	return r.subscribeAt(ctx, s, reader, like, sel, Place{}, h)
-}
-
-// subscribeAt subscribes to the watch at a place.
-func (r *runner) subscribeAt(ctx context.Context, s *subscriptions, reader *scopeReader, like client.Object, sel selector, place Place, h *handler) (*sharedWatch, error) {
-	w, err := reader.side.acquireAt(like, sel, place)
+func (r *runner) subscribe(ctx context.Context, s *subscriptions, reader *scopeReader, like client.Object, sel apilabels.Selector, place Place, h *handler) (*sharedWatch, error) {
+	w, err := reader.side.acquire(like, sel, place)
 	if err != nil {
 		return nil, err
 	}

@@ -140,11 +140,5 @@ func isRemoved(virtual client.Object) bool {
 // while its kind is paused. The engine then creates a new copy instead of ending the
 // object, and clears the mark.
 func MarkRemoved(virtual client.Object) {
-	annotations := map[string]string{labels.Removed: string(virtual.GetUID())}
-	for key, value := range virtual.GetAnnotations() {
-		if key != labels.Removed {
-			annotations[key] = value
-		}
-	}
-	virtual.SetAnnotations(annotations)
+	setAnnotation(virtual, labels.Removed, string(virtual.GetUID()))
 }

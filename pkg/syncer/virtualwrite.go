@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -45,19 +44,6 @@ func (r *reconciler) writeUp(s Scope, key types.NamespacedName, host, virtual cl
 		return nil
 	}
 	return errors.Join(r.recordVirtualRefusal(s, virtual, bindErr), r.writeVirtual(s, key, virtual, after))
-}
-
-// removeAnnotation removes an annotation from an object.
-func removeAnnotation(object client.Object, name string) {
-	if _, ok := object.GetAnnotations()[name]; !ok {
-		return
-	}
-	annotations := maps.Clone(object.GetAnnotations())
-	delete(annotations, name)
-	if len(annotations) == 0 {
-		annotations = nil
-	}
-	object.SetAnnotations(annotations)
 }
 
 // writeVirtual sends the difference between two states of a virtual object. The status

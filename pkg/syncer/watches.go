@@ -171,15 +171,10 @@ func (w *sharedWatches) removeTrim(kind string) {
 	}
 }
 
-// acquire returns the watch of objects like that, which it starts if there is none.
-// Each call needs a release.
-func (w *sharedWatches) acquire(like client.Object, sel apilabels.Selector) (*sharedWatch, error) {
-	return w.acquireAt(like, sel, Place{})
-}
-
-// acquireAt returns the watch of objects like that at a place, as acquire does. The zero
-// Place is the whole side, which on the host is the host namespace.
-func (w *sharedWatches) acquireAt(like client.Object, sel apilabels.Selector, place Place) (*sharedWatch, error) {
+// acquire returns the watch of objects like that at a place, which it starts if there is
+// none. The zero Place is the whole side, which on the host is the host namespace. A nil
+// selector is the default of the side. Each call needs a release.
+func (w *sharedWatches) acquire(like client.Object, sel apilabels.Selector, place Place) (*sharedWatch, error) {
 	gvk, form, err := typeOf(like, w.scheme)
 	if err != nil {
 		return nil, err

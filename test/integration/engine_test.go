@@ -373,16 +373,16 @@ func TestAddAndDropWhileRunning(t *testing.T) {
 	e := r.start(t, r.host.memory())
 	e.synced(t)
 	r.putMap(t, "cart", "1")
-	if err := e.Add(t.Context(), r.configMaps()); err != nil {
+	if err := e.Add(r.configMaps()); err != nil {
 		t.Fatal(err)
 	}
-	if err := e.Add(t.Context(), r.configMaps()); err == nil {
+	if err := e.Add(r.configMaps()); err == nil {
 		t.Error("A name must not be given twice")
 	}
 	r.has(t, "cart", "1")
 	e.Drop("configmaps")
 	r.putMap(t, "cart", "2")
-	if err := e.Add(t.Context(), r.configMaps()); err != nil {
+	if err := e.Add(r.configMaps()); err != nil {
 		t.Fatal(err)
 	}
 	r.has(t, "cart", "2")

@@ -15,7 +15,7 @@ import (
 // Engine syncs kinds.
 type Engine interface {
 	// Add starts to sync a kind.
-	Add(ctx context.Context, kind syncer.Kind) error
+	Add(kind syncer.Kind) error
 	// Drop stops to sync a kind. Copies stay.
 	Drop(name string)
 }

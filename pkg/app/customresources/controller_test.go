@@ -30,7 +30,7 @@ type recorder struct {
 	fails bool
 }
 
-func (r *recorder) Add(_ context.Context, kind syncer.Kind) error {
+func (r *recorder) Add(kind syncer.Kind) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.fails {

@@ -88,7 +88,7 @@ func (c *Controller) reconcile(ctx context.Context, resource string) error {
 		c.drop(resource)
 		return &refusedError{errNotServed}
 	}
-	return c.start(ctx, k, host, virtual, wanted.Version)
+	return c.start(k, host, virtual, wanted.Version)
 }
 
 // endKind stops to sync a kind whose definition the host does not have. Its API server shows
@@ -163,7 +163,7 @@ func (c *Controller) deleteCopy(ctx context.Context, k kind, virtual *apiextensi
 }
 
 // start syncs the objects of a kind, from its present definition.
-func (c *Controller) start(ctx context.Context, k kind, host, virtual *apiextensionsv1.CustomResourceDefinition, version string) error {
+func (c *Controller) start(k kind, host, virtual *apiextensionsv1.CustomResourceDefinition, version string) error {
 	state := strings.Join([]string{
 		version, string(host.UID), string(virtual.UID), strconv.FormatInt(virtual.Generation, 10),
 	}, " ")
@@ -181,7 +181,7 @@ func (c *Controller) start(ctx context.Context, k kind, host, virtual *apiextens
 	}
 	added := runningKind{state: state}
 	for _, kind := range all {
-		if err := c.Engine.Add(ctx, kind); err != nil {
+		if err := c.Engine.Add(kind); err != nil {
 			c.running[k.resource] = added
 			c.drop(k.resource)
 			return fmt.Errorf("cannot sync %s: %w", kind.Name(), err)
