@@ -110,6 +110,9 @@ func (v volumes) fill(s syncer.Scope, host *corev1.PersistentVolumeClaim, virtua
 			return err
 		}
 	}
+	if class := host.Status.CurrentVolumeAttributesClassName; class != nil && virtual.Spec.CSI != nil { // The API requires a driver for it.
+		virtual.Spec.VolumeAttributesClassName = class
+	}
 	virtual.Spec.ClaimRef = &corev1.ObjectReference{
 		APIVersion: "v1", Kind: "PersistentVolumeClaim", Namespace: claim.Namespace, Name: claim.Name, UID: uid,
 	}
