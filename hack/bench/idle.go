@@ -35,43 +35,51 @@ func createSecrets(ctx context.Context, p *process) error {
 	return nil
 }
 
-// measureAtRest starts as many servers as there are runs, prepares each, and measures it
-// at the same time after that. They idle side by side: together they leave most
-// of a core free. An empty name drops a figure.
+// measureAtRest measures servers with the default values. An empty name drops a figure.
 func (b *bench) measureAtRest(ctx context.Context, anon, cpu string, prepare func(context.Context, *process) error) error {
-	type result struct {
-		anon, cpu float64
-		err       error
+	costs, err := b.restOf(ctx, nil, prepare)
+	for i := range costs.anon {
+		b.progressf("  %.0f MB anonymous, %.2f %% of a core", costs.anon[i], costs.cpu[i])
+		b.add(anon, costs.anon[i])
+		b.add(cpu, costs.cpu[i])
 	}
-	results := make([]result, b.runs)
-	var watches sync.WaitGroup
+	return err
+}
+
+// restCosts is what servers cost that have nothing to do.
+type restCosts struct {
+	anon    []float64 // in MB
+	cpu     []float64 // in percent of a core
+	watches float64   // of all of them on the host, with those of the host itself
+}
+
+// restOf starts as many servers with values of the chart as there are runs, prepares each, and measures it
+// at the same time after that. They idle side by side: together they leave most of a core free.
+func (b *bench) restOf(ctx context.Context, values map[string]any, prepare func(context.Context, *process) error) (restCosts, error) {
+	costs := restCosts{anon: make([]float64, b.runs), cpu: make([]float64, b.runs)}
+	errs := make([]error, b.runs)
+	var measured sync.WaitGroup
 	for i := range b.runs {
-		p, err := b.launch(ctx)
+		p, err := b.launchWith(ctx, values)
 		if err != nil {
-			return err
+			return restCosts{}, err
 		}
 		defer p.Stop()
 		quiet := p.ready
 		if prepare != nil {
 			if err := prepare(ctx, p); err != nil {
-				return err
+				return restCosts{}, err
 			}
 			quiet = time.Now()
 		}
-		watches.Go(func() {
-			r := &results[i]
-			r.anon, r.cpu, r.err = p.restFor(ctx, quiet, b.options.idle)
+		measured.Go(func() {
+			costs.anon[i], costs.cpu[i], errs[i] = p.restFor(ctx, quiet, b.options.idle)
 		})
 	}
-	watches.Wait()
-	var errs []error
-	for _, r := range results {
-		b.progressf("  %.0f MB anonymous, %.2f %% of a core", r.anon, r.cpu)
-		b.add(anon, r.anon)
-		b.add(cpu, r.cpu)
-		errs = append(errs, r.err)
-	}
-	return errors.Join(errs...)
+	measured.Wait()
+	watches, err := b.host.Watches()
+	costs.watches = watches
+	return costs, errors.Join(errors.Join(errs...), err)
 }
 
 // restFor leaves the process alone for d. It returns its anonymous memory then,

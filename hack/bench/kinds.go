@@ -18,41 +18,30 @@ func optionalKinds() map[string]any {
 	}}
 }
 
-// measureKinds measures what an idle server costs with all kinds on, and how many watches it
-// has beyond one with the default ones. They run one after the other, so that the host has the watches of one. Once
-// is enough: the watches are always the same, and the memory takes two minutes.
+// withoutLaterKinds returns the values that switch off what is on by default since every common kind is synced.
+func withoutLaterKinds() map[string]any {
+	off := map[string]any{"enabled": false}
+	return map[string]any{"sync": map[string]any{
+		"toHost": map[string]any{"networkPolicies": off, "podDisruptionBudgets": off},
+	}}
+}
+
+// measureKinds measures what idle servers cost with all kinds on, and what those cost that the default
+// settings got later than the others.
 func (b *bench) measureKinds(ctx context.Context) error {
-	few, err := b.restWith(ctx, nil)
-	if err != nil {
-		return err
+	var costs [3]restCosts
+	for i, values := range []map[string]any{withoutLaterKinds(), nil, optionalKinds()} {
+		found, err := b.restOf(ctx, values, nil)
+		if err != nil {
+			return err
+		}
+		b.progressf("  %s MB, %.0f watches of all", formatAll(found.anon), found.watches)
+		costs[i] = found
 	}
-	all, err := b.restWith(ctx, optionalKinds())
-	if err != nil {
-		return err
-	}
-	b.progressf("  %.1f and %.1f MB, %.0f and %.0f watches", few.anon, all.anon, few.watches, all.watches)
-	b.add("kinds_anon", all.anon)
-	b.add("kinds_watches", all.watches-few.watches)
+	few, some, all := costs[0], costs[1], costs[2]
+	b.add("kinds_later_mb", median(some.anon)-median(few.anon))
+	b.add("kinds_later_watches", (some.watches-few.watches)/float64(b.runs))
+	b.add("kinds_anon", median(all.anon))
+	b.add("kinds_watches", (all.watches-some.watches)/float64(b.runs))
 	return nil
-}
-
-// restCost is what a server costs that has nothing to do.
-type restCost struct {
-	anon    float64 // in MB
-	watches float64 // on the host, with those of the host itself
-}
-
-// restWith runs a server with values of the chart, and measures it at rest.
-func (b *bench) restWith(ctx context.Context, values map[string]any) (restCost, error) {
-	p, err := b.launchWith(ctx, values)
-	if err != nil {
-		return restCost{}, err
-	}
-	defer p.Stop()
-	anon, _, err := p.restFor(ctx, p.ready, b.options.idle)
-	if err != nil {
-		return restCost{}, err
-	}
-	watches, err := b.host.Watches()
-	return restCost{anon: anon, watches: watches}, err
 }

@@ -91,7 +91,7 @@ func groups() []group {
 		{[]string{"sched_ratio", "sched_ratio_bound", "sched_bound_p50", "sched_bound_p99", "sched_cpu", "sched_host_cpu"}, (*bench).measureSched},
 		{[]string{"neighbour_p50_ratio", "neighbour_p99_ratio"}, (*bench).measureNeighbour},
 		{[]string{"idle_anon", "idle_cpu"}, (*bench).measureIdle},
-		{[]string{"kinds_anon", "kinds_watches"}, (*bench).measureKinds},
+		{[]string{"kinds_later_mb", "kinds_later_watches", "kinds_anon", "kinds_watches"}, (*bench).measureKinds},
 		{[]string{"custom_sync_ratio", "custom_status_p50", "custom_status_p99"}, (*bench).measureCustom},
 		{[]string{"custom_kind_mb", "custom_30_kinds_mb"}, (*bench).measureCustomKinds},
 		{[]string{"memory_5000_secrets"}, (*bench).measureSecrets},
