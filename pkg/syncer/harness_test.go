@@ -92,6 +92,13 @@ func pods() Kind {
 	})
 }
 
+// patientPods returns pods whose copies have 7 seconds to end.
+func patientPods() Kind {
+	kind := pods()
+	kind.leastGrace = func(client.Object) int64 { return 7 }
+	return kind
+}
+
 // tokens returns a kind whose host objects are Secrets, as those of another kind.
 func tokens() Kind {
 	return Define("tokens", Resource[*corev1.Pod, *corev1.Secret]{

@@ -40,6 +40,7 @@ type Kind struct {
 
 	endsWithHost bool
 	started      func(s Scope, virtual, host client.Object) bool
+	leastGrace   func(host client.Object) int64 // nil if every copy may go at once
 	outlives     bool
 	statusBlind  bool
 	metadataOnly bool
@@ -132,6 +133,9 @@ func defineSteps[V, H client.Object](k *Kind, r Resource[V, H]) {
 			return r.Load(s, typed[V](virtual), typed[H](host))
 		}
 	}
+	if r.LeastGrace != nil {
+		k.leastGrace = func(host client.Object) int64 { return r.LeastGrace(host.(H)) }
+	}
 	if r.Lost != nil {
 		k.lost = func(s Scope, virtual client.Object) error { return r.Lost(s, virtual.(V)) }
 	}
@@ -150,6 +154,7 @@ func validate[V, H client.Object](name string, r Resource[V, H]) error {
 		{r.Names == nil && r.Origin == nil, "kind %s does not specify which virtual object a host object is for"},
 		{r.Places != nil && r.Owner == Virtual, "kind %s watches places, but its host copies are all in the host namespace"},
 		{r.MetadataOnly && (r.Owner == Host || r.EndsWithHost), "kind %s needs the whole virtual object, its cache cannot have metadata only"},
+		{r.LeastGrace != nil && !r.EndsWithHost, "kind %s has a least grace period but does not end with its host copy"},
 		{r.EndsWithHost && r.Started == nil, "kind %s ends with its host copy but does not specify when it had one"},
 	} {
 		if rule.broken {

@@ -27,6 +27,7 @@ func TestDefineSaysWhatIsMissing(t *testing.T) {
 		"NotFound":      {reason: "The host object must be found somehow.", name: "x", want: []string{"how its host objects are found", "which virtual object"}},
 		"SourceVirtual": {reason: "What goes down has a name.", name: "x", r: resource{Names: translate.Hashed, Source: source}, want: []string{"by name alone"}},
 		"NoStarted":     {reason: "What ends must have started.", name: "x", r: resource{Names: translate.Hashed, EndsWithHost: true}, want: []string{"does not specify when"}},
+		"GraceAlone":    {reason: "Only what ends with the host has one.", name: "x", r: resource{Names: translate.Hashed, LeastGrace: func(*corev1.ConfigMap) int64 { return 1 }}, want: []string{"least grace period"}},
 		"AllAtOnce":     {reason: "All problems are told at once.", r: resource{Names: translate.Hashed, EndsWithHost: true}, want: []string{"needs a name", "does not specify when"}},
 	}
 	for name, tc := range tests {

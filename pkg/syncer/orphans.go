@@ -41,7 +41,7 @@ func (r *reconciler) isDeletionInterrupted(s Scope, key types.NamespacedName, ho
 
 // deleteOrphan deletes a host object of ours whose virtual object is gone. Where virtual
 // objects end with their host copies, somebody has forced the deletion. The copy is then
-// deleted with grace period 0.
+// deleted with the least grace period that it may have.
 func (r *reconciler) deleteOrphan(s Scope, key types.NamespacedName, host client.Object) error {
 	pending := virtualUID(host) == labels.Pending
 	if pending {
@@ -52,7 +52,7 @@ func (r *reconciler) deleteOrphan(s Scope, key types.NamespacedName, host client
 			return nil
 		}
 	}
-	grace := r.orphanGrace()
+	grace := r.orphanGrace(host)
 	if r.kind.outlives || isTerminating(host) && !isShorter(grace, host.GetDeletionGracePeriodSeconds()) {
 		return nil
 	}
@@ -75,7 +75,7 @@ func (r *reconciler) deleteOrphan(s Scope, key types.NamespacedName, host client
 // must be gone before the new object gets its own. The tenant sees an Event while the
 // host is still deleting it.
 func (r *reconciler) deletePredecessor(s Scope, key types.NamespacedName, virtual, host client.Object) error {
-	grace := r.orphanGrace()
+	grace := r.orphanGrace(host)
 	if isTerminating(host) && !isShorter(grace, host.GetDeletionGracePeriodSeconds()) {
 		r.events.record(s.Context, r.kind.name, virtual, tenantEvent{
 			corev1.EventTypeNormal, reasonWaitingForDeletion,
@@ -105,11 +105,20 @@ func (r *reconciler) deleteUnwanted(s Scope, key types.NamespacedName, host clie
 
 // orphanGrace returns the grace period for a host copy whose virtual object is gone,
 // nil for its own.
-func (r *reconciler) orphanGrace() *int64 {
+func (r *reconciler) orphanGrace(host client.Object) *int64 {
 	if r.kind.endsWithHost {
-		return new(int64)
+		return r.atLeastGrace(host, new(int64))
 	}
 	return nil
+}
+
+// atLeastGrace returns the grace period for the deletion of a host copy. It is that of the
+// virtual object, or the least one that the kind allows.
+func (r *reconciler) atLeastGrace(host client.Object, grace *int64) *int64 {
+	if r.kind.leastGrace == nil || grace == nil {
+		return grace
+	}
+	return new(max(*grace, r.kind.leastGrace(host)))
 }
 
 // isVirtualCacheLate reports whether the virtual object of a host copy exists although

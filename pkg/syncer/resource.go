@@ -194,6 +194,11 @@ type Resource[V, H client.Object] struct {
 	// EndsWithHost. nil means that the kind has no such state.
 	Lost func(s Scope, virtual V) error
 
+	// LeastGrace returns the shortest grace period, in seconds, that the engine deletes a host
+	// copy with when the deletion of the virtual object is forced. It needs EndsWithHost. nil
+	// means 0.
+	LeastGrace func(host H) int64
+
 	// Outlives is true if the copy stays when the owner's object is gone. Events do, which the
 	// API server of each side lets expire. The engine then never deletes a copy.
 	Outlives bool

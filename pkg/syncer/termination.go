@@ -18,7 +18,7 @@ func (r *reconciler) syncTermination(s Scope, key types.NamespacedName, virtual,
 		return r.completeTermination(s, key, virtual)
 	}
 	up := r.writeUp(s, key, host, virtual)
-	grace := virtual.GetDeletionGracePeriodSeconds()
+	grace := r.atLeastGrace(host, virtual.GetDeletionGracePeriodSeconds())
 	if isTerminating(host) && !isShorter(grace, host.GetDeletionGracePeriodSeconds()) {
 		return up
 	}

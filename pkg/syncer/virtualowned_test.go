@@ -165,6 +165,24 @@ func TestVirtualOwned(t *testing.T) {
 			kind:   pods(), virtual: virtualPod(func(p *corev1.Pod) { p.UID = "v2" }), host: hostPod(withGrace(30)),
 			want: want{host: []string{"delete"}},
 		},
+		"PodOrphanKeepsGrace": {
+			reason: "A copy that needs a grace period is not deleted at once.",
+			kind:   patientPods(), host: hostPod(withGrace(7)),
+		},
+		"PodOrphanShortestGrace": {
+			reason: "It gets no more than that.",
+			kind:   patientPods(), host: hostPod(withGrace(30)),
+			want: want{host: []string{"delete"}},
+		},
+		"PodForcedKeepsGrace": {
+			reason: "Nor is it deleted at once if finalizers keep the pod.",
+			kind:   patientPods(), virtual: virtualPod(withGrace(0), withFinalizer), host: hostPod(withGrace(7)),
+		},
+		"PodPredecessorKeepsGrace": {
+			reason: "Nor if another pod has its name by now.",
+			kind:   patientPods(), virtual: virtualPod(func(p *corev1.Pod) { p.UID = "v2" }), host: hostPod(withGrace(7)),
+			want: want{virtual: []string{"create"}},
+		},
 		"PodPredecessorStays": {
 			reason: "A pod that waits for the copy of an earlier one of its name shows an Event.",
 			kind:   pods(), virtual: virtualPod(func(p *corev1.Pod) { p.UID = "v2" }), host: hostPod(withGrace(0), withFinalizer),

@@ -134,6 +134,7 @@ func newPod(in PodInput, virtual, host *corev1.Pod) error {
 	if err := resolveClaimTemplates(virtual, spec); err != nil {
 		return err
 	}
+	raiseGrace(spec)
 	renameReferences(in.Cluster, virtual.Namespace, spec)
 	// After rename, which would give the token Secret a second name.
 	tokenVolumes(in.Cluster, virtual, spec)

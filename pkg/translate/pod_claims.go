@@ -65,3 +65,38 @@ func IsPodDone(pod *corev1.Pod) bool {
 	return pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed ||
 		pod.DeletionTimestamp != nil && pod.Spec.NodeName == ""
 }
+
+// deviceGrace is the shortest grace period of a host pod with devices, in seconds.
+const deviceGrace = 1
+
+// LeastGrace returns the shortest grace period that a host pod may be deleted with, in
+// seconds. The host gives the devices of a pod to the next one when the pod is gone. Without a
+// grace period it is gone before the kubelet has ended it and taken the devices back.
+func LeastGrace(host *corev1.Pod) int64 {
+	if usesDevices(&host.Spec) {
+		return deviceGrace
+	}
+	return 0
+}
+
+// raiseGrace gives the spec of a host pod with devices a grace period, as the host may delete
+// the pod by itself.
+func raiseGrace(spec *corev1.PodSpec) {
+	if grace := spec.TerminationGracePeriodSeconds; grace != nil && *grace == 0 && usesDevices(spec) {
+		spec.TerminationGracePeriodSeconds = new(int64(deviceGrace))
+	}
+}
+
+// usesDevices reports whether a pod may have devices: by a claim, or by an extended resource.
+func usesDevices(spec *corev1.PodSpec) bool {
+	uses := len(spec.ResourceClaims) > 0
+	eachContainer(spec, func(container *corev1.Container) {
+		for name := range container.Resources.Requests {
+			uses = uses || IsExtendedResource(name)
+		}
+		for name := range container.Resources.Limits {
+			uses = uses || IsExtendedResource(name)
+		}
+	})
+	return uses
+}

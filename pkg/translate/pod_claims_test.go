@@ -6,6 +6,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
@@ -108,5 +109,47 @@ func TestIsPodDone(t *testing.T) {
 		if got := IsPodDone(&tt.pod); got != tt.want {
 			t.Errorf("%s: got %t, want %t", name, got, tt.want)
 		}
+	}
+}
+
+// TestGraceOfDevices checks that a host pod that may have devices is never gone at once. The
+// host would give them to another tenant before the kubelet has taken them back.
+func TestGraceOfDevices(t *testing.T) {
+	t.Parallel()
+	limited := func(name corev1.ResourceName) func(*corev1.Pod) {
+		return func(pod *corev1.Pod) {
+			pod.Spec.Containers[0].Resources.Limits = corev1.ResourceList{name: resource.MustParse("1")}
+		}
+	}
+	claim := func(pod *corev1.Pod) {
+		pod.Spec.ResourceClaims = []corev1.PodResourceClaim{{Name: "gpu", ResourceClaimName: new("mine")}}
+	}
+	grace := func(seconds int64) func(*corev1.Pod) {
+		return func(pod *corev1.Pod) { pod.Spec.TerminationGracePeriodSeconds = &seconds }
+	}
+	tests := map[string]struct {
+		reason      string
+		pod         []func(*corev1.Pod)
+		least, spec int64
+	}{
+		"Plain":     {reason: "nothing is taken back"},
+		"Memory":    {reason: "nor of memory", pod: []func(*corev1.Pod){limited(corev1.ResourceMemory)}},
+		"Claim":     {reason: "a claim has devices", pod: []func(*corev1.Pod){claim}, least: 1, spec: 1},
+		"Resource":  {reason: "the host may make a claim for it", pod: []func(*corev1.Pod){limited("example.com/gpu")}, least: 1, spec: 1},
+		"OwnPeriod": {reason: "a longer period stays", pod: []func(*corev1.Pod){grace(30), claim}, least: 1, spec: 30},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			in := input()
+			in.ResourceClaims = true
+			host := created(t, in, webPod(append([]func(*corev1.Pod){grace(0)}, tt.pod...)...))
+			if got := LeastGrace(host); got != tt.least {
+				t.Errorf("%s: deleted within %d s, want %d", tt.reason, got, tt.least)
+			}
+			if got := *host.Spec.TerminationGracePeriodSeconds; got != tt.spec {
+				t.Errorf("%s: the host pod has %d s, want %d", tt.reason, got, tt.spec)
+			}
+		})
 	}
 }

@@ -32,6 +32,7 @@ func Pods(o Options) syncer.Resource[*corev1.Pod, *corev1.Pod] {
 		Refused:      p.recordRefused,
 		EndsWithHost: true,
 		Started:      p.started,
+		LeastGrace:   translate.LeastGrace,
 		Lost: func(s syncer.Scope, virtual *corev1.Pod) error {
 			translate.FailLostPod(virtual, s.Now)
 			return nil
