@@ -117,6 +117,11 @@ const (
 	// not say that there ever was a host pod.
 	Bound = Domain + "/bound"
 
+	// ClaimNode (annotation) is, on a virtual claim, the node for which the host makes its
+	// volume. The kind persistentvolumeclaims writes it with the annotation that Kubernetes
+	// has for that. Another node there is one that a scheduler of the tenant has picked.
+	ClaimNode = Domain + "/claim-node"
+
 	// Removed (annotation) is, on a virtual object, its own UID while Sublet has removed
 	// its host copy on purpose, as for a pod that sleeps. Who removes the copy writes
 	// it first, while the kind is paused. The engine then creates a new copy instead of

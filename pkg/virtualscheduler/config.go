@@ -12,10 +12,9 @@ import (
 	"k8s.io/kubernetes/pkg/scheduler/framework/plugins/names"
 )
 
-// scoreWeight is the weight of the plugin's score, of which a node that the host has
-// refused gets half at most. It outweighs the default plugins together. Of a pod that
-// was never refused, the plugin scores no node.
-const scoreWeight = 30
+// scoreWeight is the weight of the plugin's score. A quarter of it outweighs the default
+// plugins together. Of a pod that was never refused, the plugin scores no node.
+const scoreWeight = 60
 
 // loadConfig returns the configuration in text, or the default one if text is empty,
 // with the plugin in every profile. It fails on an unknown or repeated field, and

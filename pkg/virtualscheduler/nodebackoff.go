@@ -1,6 +1,7 @@
 package virtualscheduler
 
 import (
+	"slices"
 	"sync"
 	"time"
 
@@ -180,13 +181,17 @@ func (b *nodeBackoff) refusalReason(pod types.UID, node string) string {
 }
 
 // score returns how good the node is as the pod's next attempt. A node that never refused
-// the pod gets the most. Others get at most half of it, and more for older refusals.
-func (b *nodeBackoff) score(pod types.UID, node string) int64 {
+// the pod gets the most, if the pod has data there or nowhere. Otherwise it gets three
+// quarters. Nodes that refused it get at most half, and more for older refusals.
+func (b *nodeBackoff) score(pod types.UID, node string, home []string) int64 {
 	age, ok := b.refusedSince(pod, node)
-	if !ok {
-		return fwk.MaxScore
+	switch {
+	case ok:
+		return min(int64(age/scoreStep), fwk.MaxScore/2)
+	case len(home) > 0 && !slices.Contains(home, node):
+		return fwk.MaxScore * 3 / 4
 	}
-	return min(int64(age/scoreStep), fwk.MaxScore/2)
+	return fwk.MaxScore
 }
 
 // refusedSince returns for how long the host's last refusal of the pod on the node has

@@ -130,7 +130,7 @@ func (h *host) attempt(pod types.UID) {
 	best, bestScore := "", int64(-1)
 	for node := range h.nodes {
 		name := fmt.Sprint(node)
-		if score := h.backoff.score(pod, name); h.backoff.refusalReason(pod, name) == "" && score > bestScore {
+		if score := h.backoff.score(pod, name, nil); h.backoff.refusalReason(pod, name) == "" && score > bestScore {
 			best, bestScore = name, score
 		}
 	}
@@ -198,12 +198,17 @@ func TestScore(t *testing.T) {
 	b.recordRefusal("1", "old", "full", func() {})
 	clock.Step(time.Minute)
 	b.recordRefusal("1", "new", "full", func() {})
-	fresh, old, recent := b.score("1", "fresh"), b.score("1", "old"), b.score("1", "new")
+	score := func(node string) int64 { return b.score("1", node, nil) }
+	fresh, old, recent := score("fresh"), score("old"), score("new")
 	if fresh <= old || old <= recent {
 		t.Errorf("scores: never refused %d, refused a minute ago %d, just now %d; want them to fall", fresh, old, recent)
 	}
 	clock.Step(24 * time.Hour)
-	if most := b.score("1", "old"); fresh-most < fwk.MaxScore/2 {
+	if most := score("old"); fresh-most < fwk.MaxScore/2 {
 		t.Errorf("a refused node gets %d of %d, which other plugins outweigh", most, fresh)
+	}
+	home, other, refused := b.score("1", "fresh", []string{"fresh", "old"}), b.score("1", "other", []string{"fresh", "old"}), b.score("1", "old", []string{"fresh", "old"})
+	if home-other < fwk.MaxScore/4 || other-refused < fwk.MaxScore/4 {
+		t.Errorf("scores: its volume is there %d, it is not %d, refused %d; want them to fall by a quarter each", home, other, refused)
 	}
 }

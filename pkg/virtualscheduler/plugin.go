@@ -19,6 +19,9 @@ import (
 // pluginName is the plugin's name in the scheduler's logs and metrics.
 const pluginName = "SubletHost"
 
+// selectedNode is the annotation of a claim with the node for which the host makes a volume.
+const selectedNode = "volume.kubernetes.io/selected-node"
+
 const (
 	// proposalLag is how long the scheduler's own proposal may take to show in the
 	// cache before the plugin writes it again.
@@ -34,6 +37,7 @@ const (
 type shared struct {
 	client  kubernetes.Interface
 	pods    corelisters.PodLister
+	claims  corelisters.PersistentVolumeClaimLister
 	clock   clock.WithDelayedExecution
 	backoff *nodeBackoff
 	waiters *podWaiters
@@ -93,9 +97,29 @@ func (p *plugin) PreScore(_ context.Context, _ fwk.CycleState, pod *corev1.Pod, 
 }
 
 // Score prefers the nodes that the pod was never refused, then those whose refusal is
-// the oldest. A pod that likes the full nodes best so comes to all others.
+// the oldest. A pod that likes the full nodes best so comes to all others. The first of them
+// is the one for which its claims got their volumes: many volumes are on one node alone.
 func (p *plugin) Score(_ context.Context, _ fwk.CycleState, pod *corev1.Pod, node fwk.NodeInfo) (int64, *fwk.Status) {
-	return p.backoff.score(pod.UID, node.Node().Name), nil
+	return p.backoff.score(pod.UID, node.Node().Name, p.nodesOfClaims(pod)), nil
+}
+
+// nodesOfClaims returns the nodes for which the host has made volumes of a pod.
+func (p *plugin) nodesOfClaims(pod *corev1.Pod) []string {
+	var found []string
+	for i := range pod.Spec.Volumes {
+		source := pod.Spec.Volumes[i].PersistentVolumeClaim
+		if source == nil {
+			continue // An ephemeral volume is no older than its pod.
+		}
+		claim, err := p.claims.PersistentVolumeClaims(pod.Namespace).Get(source.ClaimName)
+		if err != nil {
+			continue // The scheduler has looked for it, too.
+		}
+		if node := claim.Annotations[selectedNode]; node != "" {
+			found = append(found, node)
+		}
+	}
+	return found
 }
 
 // ScoreExtensions returns nil: scores need no normalization.

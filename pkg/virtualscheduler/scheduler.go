@@ -116,7 +116,7 @@ func (s *Scheduler) build(ctx context.Context, factory informers.SharedInformerF
 	backoff := newNodeBackoff(s.options.Clock)
 	common := &shared{
 		client: s.client, clock: s.options.Clock, backoff: backoff, waiters: newPodWaiters(backoff), memory: s.memory,
-		pods: factory.Core().V1().Pods().Lister(),
+		pods: factory.Core().V1().Pods().Lister(), claims: factory.Core().V1().PersistentVolumeClaims().Lister(),
 	}
 	if _, err := factory.Core().V1().Pods().Informer().AddEventHandler(common.waiters.podHandler()); err != nil {
 		return nil, err

@@ -5,7 +5,12 @@ import (
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/klog/v2"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/sublet-dev/sublet/api/labels"
+	"github.com/sublet-dev/sublet/pkg/policy"
 	"github.com/sublet-dev/sublet/pkg/syncer"
 	"github.com/sublet-dev/sublet/pkg/translate"
 )
@@ -22,13 +27,41 @@ const selectedNode = "volume.kubernetes.io/selected-node"
 // PersistentVolumeClaims copies the tenant's claims to the host, whose storage classes and
 // provisioners serve them. A class that waits for the first consumer sees the host pod,
 // which uses the host claim.
-func PersistentVolumeClaims(Options) syncer.Resource[*corev1.PersistentVolumeClaim, *corev1.PersistentVolumeClaim] {
-	return syncer.Resource[*corev1.PersistentVolumeClaim, *corev1.PersistentVolumeClaim]{
+func PersistentVolumeClaims(o Options) syncer.Resource[*corev1.PersistentVolumeClaim, *corev1.PersistentVolumeClaim] {
+	c := volumeClaims{virtualScheduler: o.VirtualScheduler, pods: o.PodPolicy, tolerations: o.Sync.ToHost.Pods.Tolerations()}
+	r := syncer.Resource[*corev1.PersistentVolumeClaim, *corev1.PersistentVolumeClaim]{
 		Owner: syncer.Virtual,
 		Names: translate.Hashed,
-		Down:  fillHostClaim,
-		Up:    fillVirtualClaim,
+		Down:  c.fillHost,
+		Up:    c.fillVirtual,
 	}
+	if o.VirtualScheduler {
+		// They are read when a scheduler of the tenant's own has picked one.
+		r.Also = []syncer.Watch{
+			{Side: syncer.Virtual, Object: &corev1.Node{}, Keys: noKeys},
+			{Side: syncer.Host, Object: &corev1.Node{}, All: true, Keys: noKeys},
+		}
+	}
+	return r
+}
+
+// volumeClaims is the kind with its settings.
+type volumeClaims struct {
+	virtualScheduler bool // schedulers of the tenant's own pick nodes, too
+	pods             *policy.Pods
+	tolerations      []corev1.Toleration // of every pod
+}
+
+// fillHost fills in the host claim, and the node that a scheduler of the tenant's has picked.
+func (c volumeClaims) fillHost(s syncer.Scope, virtual, host *corev1.PersistentVolumeClaim) error {
+	node, err := c.pickedNode(s, virtual, host)
+	if err != nil {
+		return err
+	}
+	if node != "" {
+		annotate(host, selectedNode, node)
+	}
+	return fillHostClaim(s, virtual, host)
 }
 
 // fillHostClaim fills in the host claim. Once it exists, only its size and its attributes
@@ -63,13 +96,24 @@ func fillHostClaim(s syncer.Scope, virtual, host *corev1.PersistentVolumeClaim) 
 	return nil
 }
 
-// fillVirtualClaim copies the status, the node and the binding. The annotations of the volume
-// binder show tools of the tenant that the claim is bound.
-func fillVirtualClaim(_ syncer.Scope, host, virtual *corev1.PersistentVolumeClaim) error {
+// fillVirtual copies the status, the node and the binding. The annotations of the volume
+// binder show tools of the tenant that the claim is bound. The host takes its node back if it
+// cannot make the volume there, and another node gets its turn.
+func (c volumeClaims) fillVirtual(s syncer.Scope, host, virtual *corev1.PersistentVolumeClaim) error {
+	node, err := c.pickedNode(s, virtual, host)
+	if err != nil {
+		return err
+	}
+	if node == "" {
+		node = host.Annotations[selectedNode]
+	}
+	annotate(virtual, selectedNode, node)
+	if c.virtualScheduler && host.Spec.VolumeName == "" {
+		annotate(virtual, labels.ClaimNode, node)
+	}
 	conditions := mergeConditions(host.Status.Conditions, virtual.Status.Conditions)
 	virtual.Status = host.Status
 	virtual.Status.Conditions = conditions
-	setSelectedNode(virtual, host.Annotations[selectedNode])
 	if host.Spec.VolumeName == "" {
 		return nil
 	}
@@ -79,28 +123,61 @@ func fillVirtualClaim(_ syncer.Scope, host, virtual *corev1.PersistentVolumeClai
 	if virtual.Spec.StorageClassName == nil {
 		virtual.Spec.StorageClassName = host.Spec.StorageClassName
 	}
-	if virtual.Annotations == nil {
-		virtual.Annotations = map[string]string{}
-	}
 	for _, mark := range []string{bindCompleted, boundByController} {
-		if _, ok := virtual.Annotations[mark]; !ok {
-			virtual.Annotations[mark] = "yes"
+		if virtual.Annotations[mark] == "" {
+			annotate(virtual, mark, "yes")
 		}
 	}
 	return nil
 }
 
-// setSelectedNode sets the node of a claim to the host's. The host takes it back if it cannot
-// make the volume there, and another node gets its turn.
-func setSelectedNode(virtual *corev1.PersistentVolumeClaim, node string) {
-	if node == "" {
-		delete(virtual.Annotations, selectedNode)
+// pickedNode returns the node that a scheduler of the tenant's own has picked for a claim. It
+// is empty if the host has one, or has taken it back. That scheduler binds its pod after the
+// claim is bound, and the host gets no pod before.
+func (c volumeClaims) pickedNode(s syncer.Scope, virtual, host *corev1.PersistentVolumeClaim) (string, error) {
+	node := virtual.Annotations[selectedNode]
+	if !c.virtualScheduler || node == "" || node == virtual.Annotations[labels.ClaimNode] ||
+		host.Annotations[selectedNode] != "" || host.Spec.VolumeName != "" {
+		return "", nil
+	}
+	if open, err := c.isOpen(s, node); err != nil || !open {
+		return "", err
+	}
+	return node, nil
+}
+
+// isOpen reports whether pods of the tenant may get to a node that the tenant sees.
+func (c volumeClaims) isOpen(s syncer.Scope, name string) (bool, error) {
+	if shown, err := isNodeShown(s, name); err != nil || !shown {
+		return false, err
+	}
+	var node corev1.Node
+	if err := s.Host.Get(s.Context, types.NamespacedName{Name: name}, &node, client.UnsafeDisableDeepCopy); err != nil {
+		return false, client.IgnoreNotFound(err)
+	}
+	return !slices.ContainsFunc(node.Spec.Taints, func(taint corev1.Taint) bool {
+		return taint.Effect != corev1.TaintEffectPreferNoSchedule && !c.mayTolerate(taint)
+	}), nil
+}
+
+// mayTolerate reports whether pods of the tenant tolerate a taint of the host, or may do so.
+func (c volumeClaims) mayTolerate(taint corev1.Taint) bool {
+	asked := []corev1.Toleration{{Key: taint.Key, Operator: corev1.TolerationOpExists}}
+	return c.pods == nil || len(c.pods.PassTolerations(asked)) > 0 || slices.ContainsFunc(c.tolerations, func(t corev1.Toleration) bool {
+		return t.ToleratesTaint(klog.Background(), &taint, false)
+	})
+}
+
+// annotate sets an annotation of a claim, or deletes it if there is no value.
+func annotate(claim *corev1.PersistentVolumeClaim, key, value string) {
+	if value == "" {
+		delete(claim.Annotations, key)
 		return
 	}
-	if virtual.Annotations == nil {
-		virtual.Annotations = map[string]string{}
+	if claim.Annotations == nil {
+		claim.Annotations = map[string]string{}
 	}
-	virtual.Annotations[selectedNode] = node
+	claim.Annotations[key] = value
 }
 
 // mergeConditions returns the host's conditions, except for the one that reports whether pods
