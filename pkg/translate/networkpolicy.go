@@ -93,12 +93,12 @@ func (p policyTranslation) ingress(rule networkingv1.NetworkPolicyIngressRule) [
 	exposed := p.exposedPorts()
 	for _, block := range outsideOf(rule.From) {
 		for _, own := range p.Workload.Ingress {
-			ports, ok := intersectPorts(rule.Ports, own.Ports)
+			ports, ok := intersectPorts(rule.Ports, own.Ports, true)
 			if peers := intersectPeers(block, own.From); ok && (len(peers) > 0 || block == nil && len(own.From) == 0) {
 				open(peers, ports)
 			}
 		}
-		if ports, ok := intersectPorts(rule.Ports, exposed); ok && len(exposed) > 0 {
+		if ports, ok := intersectPorts(rule.Ports, exposed, true); ok && len(exposed) > 0 {
 			open(blockPeer(block), ports)
 		}
 	}
@@ -124,7 +124,7 @@ func (p policyTranslation) egress(rule networkingv1.NetworkPolicyEgressRule) []n
 	}
 	for _, block := range outsideOf(rule.To) {
 		for _, own := range allowed {
-			ports, ok := intersectPorts(rule.Ports, own.Ports)
+			ports, ok := intersectPorts(rule.Ports, own.Ports, false)
 			if peers := intersectPeers(block, own.To); ok && (len(peers) > 0 || block == nil && len(own.To) == 0) {
 				open(peers, ports)
 			}

@@ -158,14 +158,39 @@ func TestIntersectPorts(t *testing.T) {
 		{"equal names", list{name("http")}, list{name("http")}, list{name("http")}, true},
 		{"other names", list{name("http")}, list{name("admin")}, nil, false},
 		{"a name may be any number", list{name("http")}, list{number(80, 80)}, list{name("http")}, true},
+		{"a number may have any name", list{number(80, 80)}, list{name("http")}, list{number(80, 80)}, true},
 		{"every port of a protocol", list{{}}, list{number(80, 80)}, list{number(80, 80)}, true},
 	} {
-		got, some := intersectPorts(c.tenant, c.own)
+		got, some := intersectPorts(c.tenant, c.own, true)
 		if some != c.some {
 			t.Errorf("%s: some %v", c.reason, some)
 		}
 		if diff := cmp.Diff(c.want, got); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", c.reason, diff)
+		}
+	}
+}
+
+// TestNamedPortsOfOthers checks that a tenant opens no port of the host's pods by another name than the
+// operator's.
+func TestNamedPortsOfOthers(t *testing.T) {
+	t.Parallel()
+	number, name := networkingv1.NetworkPolicyPort{Port: new(intstr.FromInt32(9090))}, networkingv1.NetworkPolicyPort{Port: new(intstr.FromString("admin"))}
+	for _, c := range []struct {
+		tenant, own networkingv1.NetworkPolicyPort
+		opens       bool
+	}{{name, number, false}, {number, name, false}, {number, number, true}, {name, name, true}} {
+		metrics := networkingv1.NetworkPolicyEgressRule{
+			To:    []networkingv1.NetworkPolicyPeer{{NamespaceSelector: &metav1.LabelSelector{MatchLabels: map[string]string{"team": "metrics"}}}},
+			Ports: []networkingv1.NetworkPolicyPort{c.own},
+		}
+		in := PolicyInput{Cluster: Cluster{UID: "uid"}, Workload: v1alpha1.WorkloadNetwork{Egress: []networkingv1.NetworkPolicyEgressRule{metrics}}}
+		spec := NetworkPolicy(in, &networkingv1.NetworkPolicy{Spec: networkingv1.NetworkPolicySpec{
+			Egress: []networkingv1.NetworkPolicyEgressRule{{Ports: []networkingv1.NetworkPolicyPort{c.tenant}}},
+		}})
+		opens := slices.ContainsFunc(spec.Egress, func(rule networkingv1.NetworkPolicyEgressRule) bool { return cmp.Equal(rule.To, metrics.To) })
+		if opens != c.opens {
+			t.Errorf("the tenant's port %s, the operator's %s: opens pods of others: %t", c.tenant.Port, c.own.Port, opens)
 		}
 	}
 }

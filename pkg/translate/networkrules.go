@@ -83,8 +83,9 @@ func IntersectBlocks(a, b networkingv1.IPBlock) (networkingv1.IPBlock, bool) {
 
 // intersectPorts returns the ports that are in both lists. An empty list has every port.
 // The second result is false if there are none. A name and a number may be the same port,
-// which is known at the pod alone: then the tenant's is taken.
-func intersectPorts(tenant, own []networkingv1.NetworkPolicyPort) ([]networkingv1.NetworkPolicyPort, bool) {
+// which is known at the pod alone. At the tenant's own pods the tenant's is taken. At others, neither
+// is: a tenant would open any port that has a name.
+func intersectPorts(tenant, own []networkingv1.NetworkPolicyPort, ownPods bool) ([]networkingv1.NetworkPolicyPort, bool) {
 	if len(tenant) == 0 {
 		return own, true
 	}
@@ -94,7 +95,7 @@ func intersectPorts(tenant, own []networkingv1.NetworkPolicyPort) ([]networkingv
 	var both []networkingv1.NetworkPolicyPort
 	for _, a := range tenant {
 		for _, b := range own {
-			port, ok := intersectPort(a, b)
+			port, ok := intersectPort(a, b, ownPods)
 			if ok && !slices.ContainsFunc(both, func(p networkingv1.NetworkPolicyPort) bool { return equalPort(p, port) }) {
 				both = append(both, port)
 			}
@@ -104,7 +105,7 @@ func intersectPorts(tenant, own []networkingv1.NetworkPolicyPort) ([]networkingv
 }
 
 // intersectPort returns the ports that two entries have in common.
-func intersectPort(tenant, own networkingv1.NetworkPolicyPort) (networkingv1.NetworkPolicyPort, bool) {
+func intersectPort(tenant, own networkingv1.NetworkPolicyPort, ownPods bool) (networkingv1.NetworkPolicyPort, bool) {
 	switch {
 	case protocolOf(tenant) != protocolOf(own):
 		return networkingv1.NetworkPolicyPort{}, false
@@ -113,7 +114,7 @@ func intersectPort(tenant, own networkingv1.NetworkPolicyPort) (networkingv1.Net
 	case tenant.Port == nil:
 		return own, true
 	case tenant.Port.Type != own.Port.Type:
-		return tenant, true
+		return tenant, ownPods
 	case tenant.Port.Type == intstr.String:
 		return tenant, tenant.Port.StrVal == own.Port.StrVal
 	}
