@@ -219,68 +219,6 @@ func TestServiceRefusedByTheHost(t *testing.T) {
 	}
 }
 
-func TestVolumesOfClaims(t *testing.T) {
-	r := newRelease(t)
-	r.startKinds(t, "persistentvolumeclaims", "persistentvolumes")
-	claim := &corev1.PersistentVolumeClaim{
-		ObjectMeta: metav1.ObjectMeta{Namespace: r.namespace, Name: "data"},
-		Spec: corev1.PersistentVolumeClaimSpec{
-			StorageClassName: new("fast"),
-			AccessModes:      []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOnce},
-			Resources:        corev1.VolumeResourceRequirements{Requests: corev1.ResourceList{corev1.ResourceStorage: resource.MustParse("1Gi")}},
-		},
-	}
-	if err := r.virtual.client.Create(t.Context(), claim); err != nil {
-		t.Fatal(err)
-	}
-	name := "pvc-of-" + r.namespace
-	eventually(t, "host claim", func(ctx context.Context) error { return r.bindClaim(ctx, name) })
-	volume := &corev1.PersistentVolume{}
-	eventually(t, "virtual claim and volume", func(ctx context.Context) error {
-		if err := r.virtual.client.Get(ctx, client.ObjectKeyFromObject(claim), claim); err != nil {
-			return err
-		}
-		if claim.Status.Phase != corev1.ClaimBound || claim.Spec.VolumeName != name {
-			return fmt.Errorf("claim %s, volume %q", claim.Status.Phase, claim.Spec.VolumeName)
-		}
-		if err := r.virtual.client.Get(ctx, types.NamespacedName{Name: name}, volume); err != nil {
-			return err
-		}
-		if ref := volume.Spec.ClaimRef; ref == nil || ref.UID != claim.UID || volume.Status.Phase != corev1.VolumeBound {
-			return fmt.Errorf("volume %s, claim %v", volume.Status.Phase, ref)
-		}
-		return nil
-	})
-	if err := r.virtual.client.Delete(t.Context(), claim); err != nil {
-		t.Fatal(err)
-	}
-	eventually(t, "volume gone with its claim", func(ctx context.Context) error {
-		err := r.virtual.client.Get(ctx, types.NamespacedName{Name: name}, volume)
-		if err == nil {
-			return fmt.Errorf("volume is %s, finalizers %v", volume.Status.Phase, volume.Finalizers)
-		}
-		return client.IgnoreNotFound(err)
-	})
-}
-
-// bindClaim does to the host claim what a provisioner does.
-func (r *release) bindClaim(ctx context.Context, volume string) error {
-	host := &corev1.PersistentVolumeClaim{}
-	if err := r.host.client.Get(ctx, r.hostKey("data"), host); err != nil {
-		return err
-	}
-	before := host.DeepCopy()
-	host.Spec.VolumeName = volume
-	if err := r.host.client.Patch(ctx, host, client.MergeFrom(before)); err != nil {
-		return err
-	}
-	before = host.DeepCopy()
-	host.Status.Phase = corev1.ClaimBound
-	host.Status.Capacity = host.Spec.Resources.Requests
-	host.Status.AccessModes = host.Spec.AccessModes
-	return r.host.client.Status().Patch(ctx, host, client.MergeFrom(before))
-}
-
 // nodeWrites is how often the host changes its node while the tenant does.
 const nodeWrites = 150
 
