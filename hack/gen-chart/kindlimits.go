@@ -23,7 +23,7 @@ func limitsOf() map[string]kindLimits {
 		"sync.toHost.configMaps": {"the data", "more and larger objects than `policies.objects` allows"},
 		"sync.toHost.secrets":    {"type and data", "more and larger objects than `policies.objects` allows; tokens of service accounts"},
 		"sync.toHost.persistentVolumeClaims": {
-			"size, access modes, storage class",
+			"size, access modes, storage class; attributes classes of `policies.volumes.attributesClasses`",
 			"classes, sizes and sources that `policies.volumes` forbids, volumes that the tenant makes, " +
 				"reclaim policies without `sync.toHost.persistentVolumes`",
 		},
