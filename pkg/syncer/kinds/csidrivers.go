@@ -2,10 +2,8 @@ package kinds
 
 import (
 	storagev1 "k8s.io/api/storage/v1"
-	apilabels "k8s.io/apimachinery/pkg/labels"
 
 	"github.com/sublet-dev/sublet/pkg/syncer"
-	"github.com/sublet-dev/sublet/pkg/translate"
 )
 
 // CSIDrivers shows the host's CSI drivers. The virtual scheduler reads whether a driver
@@ -13,23 +11,14 @@ import (
 // capacities or the drivers of nodes are not shown: it would find no node. Nothing in the
 // virtual cluster talks to a driver.
 func CSIDrivers(o Options) syncer.Resource[*storagev1.CSIDriver, *storagev1.CSIDriver] {
-	return syncer.Resource[*storagev1.CSIDriver, *storagev1.CSIDriver]{
-		Owner:  syncer.Host,
-		Names:  translate.Same,
-		Origin: sameName[*storagev1.CSIDriver],
-		Select: apilabels.Everything(),
-		Want:   isOfOriginal[*storagev1.CSIDriver],
-		Up: func(_ syncer.Scope, host, virtual *storagev1.CSIDriver) error {
-			copyMetadata(host, virtual)
-			virtual.Spec = host.Spec
-			virtual.Spec.TokenRequests = nil // Audiences of the host.
-			if !o.Sync.IsEnabled("sync.fromHost.csiStorageCapacities") {
-				virtual.Spec.StorageCapacity = new(false)
-			}
-			if !o.Sync.IsEnabled("sync.fromHost.csiNodes") {
-				virtual.Spec.PreventPodSchedulingIfMissing = nil
-			}
-			return nil
-		},
-	}
+	return sameNamed(func(host, virtual *storagev1.CSIDriver) {
+		virtual.Spec = host.Spec
+		virtual.Spec.TokenRequests = nil // Audiences of the host.
+		if !o.Sync.IsEnabled("sync.fromHost.csiStorageCapacities") {
+			virtual.Spec.StorageCapacity = new(false)
+		}
+		if !o.Sync.IsEnabled("sync.fromHost.csiNodes") {
+			virtual.Spec.PreventPodSchedulingIfMissing = nil
+		}
+	})
 }

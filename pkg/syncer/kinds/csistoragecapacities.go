@@ -4,7 +4,6 @@ import (
 	"fmt"
 
 	storagev1 "k8s.io/api/storage/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	apilabels "k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
@@ -86,12 +85,9 @@ func listCapacities(s syncer.Scope, field, value string) ([]storagev1.CSIStorage
 // showsClassOfCapacity reports whether the tenant sees the storage class of a capacity.
 func showsClassOfCapacity(s syncer.Scope, virtual, host *storagev1.CSIStorageCapacity) (bool, error) {
 	var class storagev1.StorageClass
-	err := s.Virtual.Get(s.Context, types.NamespacedName{Name: host.StorageClassName}, &class, client.UnsafeDisableDeepCopy)
-	switch {
-	case apierrors.IsNotFound(err) || err == nil && class.Annotations[labels.HostUID] == "":
-		return false, nil
-	case err != nil:
-		return false, fmt.Errorf("cannot get virtual storage class %s: %w", host.StorageClassName, err)
+	found, err := lookUp(s, syncer.Virtual, types.NamespacedName{Name: host.StorageClassName}, &class)
+	if err != nil || !found || class.Annotations[labels.HostUID] == "" {
+		return false, err
 	}
 	return isOfOriginal(s, virtual, host)
 }

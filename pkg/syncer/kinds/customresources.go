@@ -240,20 +240,9 @@ func HostCustomResource(o CustomOptions, settings v1alpha1.HostCustomResource) s
 		r.NewVirtual, r.NewHost = o.newEmpty, o.newEmpty
 		return syncer.Define(o.Resource, r)
 	}
-	return syncer.Define(o.Resource, syncer.Resource[*unstructured.Unstructured, *unstructured.Unstructured]{
-		Owner:      syncer.Host,
-		Names:      translate.Same,
-		NewVirtual: o.newEmpty,
-		NewHost:    o.newEmpty,
-		Origin:     sameName[*unstructured.Unstructured],
-		Select:     selector,
-		Want:       isOfOriginal[*unstructured.Unstructured],
-		Up: func(_ syncer.Scope, host, virtual *unstructured.Unstructured) error {
-			copyMetadata(host, virtual)
-			copyContent(host, virtual)
-			return nil
-		},
-	})
+	r := sameNamed(copyContent)
+	r.NewVirtual, r.NewHost, r.Select = o.newEmpty, o.newEmpty, selector
+	return syncer.Define(o.Resource, r)
 }
 
 // copyContent gives the copy of an object of the host everything but metadata.

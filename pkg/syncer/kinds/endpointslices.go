@@ -3,7 +3,6 @@ package kinds
 import (
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -57,11 +56,7 @@ func slicesOfService(s syncer.Scope, service client.Object) ([]types.NamespacedN
 	if err != nil {
 		return nil, err
 	}
-	keys := make([]types.NamespacedName, 0, len(slices.Items))
-	for i := range slices.Items {
-		keys = append(keys, client.ObjectKeyFromObject(&slices.Items[i]))
-	}
-	return keys, nil
+	return keysOf(slices.Items, nil), nil
 }
 
 // shouldCopySlice reports whether a slice belongs to a synced Service without a selector.
@@ -71,14 +66,8 @@ func shouldCopySlice(s syncer.Scope, virtual, _ *discoveryv1.EndpointSlice) (boo
 	}
 	name := virtual.Labels[discoveryv1.LabelServiceName]
 	var service corev1.Service
-	err := s.Virtual.Get(s.Context, types.NamespacedName{Namespace: virtual.Namespace, Name: name}, &service, client.UnsafeDisableDeepCopy)
-	if apierrors.IsNotFound(err) {
-		return false, nil
-	}
-	if err != nil {
-		return false, err
-	}
-	return translate.ShouldCopyService(&service) && len(service.Spec.Selector) == 0, nil
+	found, err := lookUp(s, syncer.Virtual, types.NamespacedName{Namespace: virtual.Namespace, Name: name}, &service)
+	return found && translate.ShouldCopyService(&service) && len(service.Spec.Selector) == 0, err
 }
 
 // fillHostSlice fills in the host slice. It drops references to virtual objects, and

@@ -5,7 +5,6 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	apilabels "k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -73,8 +72,7 @@ func (e events) eventsToRequeue(kind string) func(syncer.Scope, client.Object) (
 			if !ours {
 				continue
 			}
-			err := s.Virtual.Get(s.Context, key, &corev1.Event{}, client.UnsafeDisableDeepCopy)
-			if apierrors.IsNotFound(err) {
+			if shown, err := lookUp(s, syncer.Virtual, key, &corev1.Event{}); err == nil && !shown {
 				keys = append(keys, key)
 			}
 		}
@@ -129,14 +127,12 @@ func (e events) shouldShow(s syncer.Scope, _, host *corev1.Event) (bool, error) 
 		return false, nil
 	}
 	virtual := e.involved[host.InvolvedObject.Kind]()
-	err := s.Virtual.Get(s.Context, object, virtual, client.UnsafeDisableDeepCopy)
-	if apierrors.IsNotFound(err) {
-		return false, nil
+	found, err := lookUp(s, syncer.Virtual, object, virtual)
+	if err != nil || !found {
+		return false, err
 	}
-	if pod, ok := virtual.(*corev1.Pod); ok && e.isHidden(host, pod) {
-		return false, nil
-	}
-	return err == nil && virtual.GetUID() == uid, err
+	pod, isPod := virtual.(*corev1.Pod)
+	return virtual.GetUID() == uid && !(isPod && e.isHidden(host, pod)), nil
 }
 
 // isHidden reports whether the tenant does not see an event of its pod. One event reports that

@@ -1,6 +1,7 @@
 package kinds
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"strings"
@@ -99,7 +100,7 @@ func (i ingresses) fill(s syncer.Scope, virtual, host *networkingv1.Ingress) err
 	state := syncer.Loaded[ingressState](s)
 	if len(state.taken) > 0 {
 		return &translate.UnsupportedError{Problems: []error{fmt.Errorf(
-			"spec.rules: the host name %s belongs to an Ingress of somebody else on the host; use another one", orAll(state.taken[0]))}}
+			"spec.rules: the host name %s belongs to an Ingress of somebody else on the host; use another one", cmp.Or(state.taken[0], allHosts))}}
 	}
 	hosts := joinHosts(translate.IngressHosts(&virtual.Spec))
 	isLookedUp := host.UID != "" && joinHosts(translate.IngressHosts(&host.Spec)) == hosts
@@ -113,21 +114,16 @@ func (i ingresses) fill(s syncer.Scope, virtual, host *networkingv1.Ingress) err
 	return nil
 }
 
+// allHosts replaces the empty host name, which means all.
+const allHosts = "*"
+
 // joinHosts returns host names as one text.
 func joinHosts(hosts []string) string {
 	names := make([]string, len(hosts))
 	for i, host := range hosts {
-		names[i] = orAll(host)
+		names[i] = cmp.Or(host, allHosts)
 	}
 	return strings.Join(names, ",")
-}
-
-// orAll returns a host name, "*" for the empty one, which means all.
-func orAll(host string) string {
-	if host == "" {
-		return "*"
-	}
-	return host
 }
 
 // ingressRefs returns what an Ingress refers to.
@@ -145,11 +141,5 @@ func ingressesOfClass(s syncer.Scope, object client.Object) ([]types.NamespacedN
 	if err := s.Virtual.List(s.Context, &all, client.UnsafeDisableDeepCopy); err != nil {
 		return nil, fmt.Errorf("cannot list Ingresses: %w", err)
 	}
-	var keys []types.NamespacedName
-	for i := range all.Items {
-		if policy.IngressClass(&all.Items[i]) == object.GetName() {
-			keys = append(keys, client.ObjectKeyFromObject(&all.Items[i]))
-		}
-	}
-	return keys, nil
+	return keysOf(all.Items, func(i *networkingv1.Ingress) bool { return policy.IngressClass(i) == object.GetName() }), nil
 }

@@ -1,6 +1,7 @@
 package kinds
 
 import (
+	"cmp"
 	"fmt"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -35,10 +36,7 @@ func (m mappings) virtualKey(s syncer.Scope, host client.Object) (key types.Name
 		if e.HostName == "" && host.GetNamespace() == s.Cluster.Namespace {
 			return key, false // The release keeps its own Secrets there.
 		}
-		key = types.NamespacedName{Namespace: e.Namespace, Name: e.Name}
-		if key.Name == "" {
-			key.Name = host.GetName()
-		}
+		key = types.NamespacedName{Namespace: e.Namespace, Name: cmp.Or(e.Name, host.GetName())}
 		return key, key.Name != publishedCA
 	}
 	return key, false
@@ -70,10 +68,7 @@ func (m mappings) places() []syncer.Place {
 
 // hostNamespace returns the namespace of the host objects of an entry.
 func hostNamespace(s syncer.Scope, e v1alpha1.Mapping) string {
-	if e.HostNamespace == "" {
-		return s.Cluster.Namespace
-	}
-	return e.HostNamespace
+	return cmp.Or(e.HostNamespace, s.Cluster.Namespace)
 }
 
 // mapped returns the resource of host objects that the tenant sees by the settings. passes

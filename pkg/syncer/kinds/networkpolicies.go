@@ -71,11 +71,5 @@ func listPolicies(s syncer.Scope, namespace string, match func(*networkingv1.Net
 	if err := s.Virtual.List(s.Context, &policies, client.InNamespace(namespace), client.UnsafeDisableDeepCopy); err != nil {
 		return nil, fmt.Errorf("cannot list NetworkPolicies: %w", err)
 	}
-	var keys []types.NamespacedName
-	for i := range policies.Items {
-		if match(&policies.Items[i]) {
-			keys = append(keys, client.ObjectKeyFromObject(&policies.Items[i]))
-		}
-	}
-	return keys, nil
+	return keysOf(policies.Items, match), nil
 }

@@ -1,11 +1,8 @@
 package kinds
 
 import (
-	"fmt"
-
 	corev1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -129,12 +126,9 @@ func (v volumes) source(s syncer.Scope, host *corev1.PersistentVolumeClaim) (cor
 	if driver == "" || !v.showsDrivers {
 		return flex, nil
 	}
-	err := s.Virtual.Get(s.Context, types.NamespacedName{Name: driver}, &storagev1.CSIDriver{}, client.UnsafeDisableDeepCopy)
-	switch {
-	case apierrors.IsNotFound(err):
-		return flex, nil
-	case err != nil:
-		return flex, fmt.Errorf("cannot get virtual CSI driver %s: %w", driver, err)
+	found, err := lookUp(s, syncer.Virtual, types.NamespacedName{Name: driver}, &storagev1.CSIDriver{})
+	if err != nil || !found {
+		return flex, err
 	}
 	return corev1.PersistentVolumeSource{CSI: &corev1.CSIPersistentVolumeSource{Driver: driver, VolumeHandle: host.Spec.VolumeName}}, nil
 }
@@ -156,12 +150,12 @@ const noProvisioner = "kubernetes.io/no-provisioner"
 // alone. That of one that is made by hand is Retain, unless it has another one.
 func reclaimPolicy(s syncer.Scope, name string) (corev1.PersistentVolumeReclaimPolicy, error) {
 	var class storagev1.StorageClass
-	err := s.Virtual.Get(s.Context, types.NamespacedName{Name: name}, &class, client.UnsafeDisableDeepCopy)
+	found, err := lookUp(s, syncer.Virtual, types.NamespacedName{Name: name}, &class)
 	switch {
-	case apierrors.IsNotFound(err):
-		return corev1.PersistentVolumeReclaimDelete, nil
 	case err != nil:
-		return "", fmt.Errorf("cannot get storage class %s: %w", name, err)
+		return "", err
+	case !found:
+		return corev1.PersistentVolumeReclaimDelete, nil
 	case class.Provisioner == noProvisioner:
 		return corev1.PersistentVolumeReclaimRetain, nil
 	case class.ReclaimPolicy == nil:

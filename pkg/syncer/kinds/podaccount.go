@@ -1,15 +1,11 @@
 package kinds
 
 import (
-	"fmt"
-
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sublet-dev/sublet/pkg/syncer"
-	"github.com/sublet-dev/sublet/pkg/translate"
 )
 
 // serviceAccountsSetting is the path of the settings of the tenant's service accounts.
@@ -44,16 +40,13 @@ func (p pods) awaitsAccount(s syncer.Scope, virtual *corev1.Pod) (bool, error) {
 	if name == p.options.WorkloadServiceAccount {
 		return false, nil
 	}
-	err := s.Host.Get(s.Context, types.NamespacedName{Namespace: s.Cluster.Namespace, Name: name}, &corev1.ServiceAccount{}, client.UnsafeDisableDeepCopy)
-	if err != nil && !apierrors.IsNotFound(err) {
-		return false, fmt.Errorf("cannot get host service account %s: %w", name, err)
-	}
-	return err != nil, nil
+	found, err := lookUp(s, syncer.Host, types.NamespacedName{Namespace: s.Cluster.Namespace, Name: name}, &corev1.ServiceAccount{})
+	return !found && err == nil, err
 }
 
 // podsOfAccount returns the virtual pods that run as the original of a host service account.
 func podsOfAccount(s syncer.Scope, account client.Object) ([]types.NamespacedName, error) {
-	origin, _, ours := translate.Origin(s.Cluster, translate.Hashed, account)
+	origin, ours := provenOrigin(s, account)
 	if !ours {
 		return nil, nil
 	}

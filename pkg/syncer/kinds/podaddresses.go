@@ -90,9 +90,7 @@ func slicesOfPod(s syncer.Scope, o client.Object) ([]types.NamespacedName, error
 		if err != nil {
 			return nil, err
 		}
-		for i := range slices.Items {
-			keys = append(keys, client.ObjectKeyFromObject(&slices.Items[i]))
-		}
+		keys = append(keys, keysOf(slices.Items, nil)...)
 	}
 	return keys, nil
 }

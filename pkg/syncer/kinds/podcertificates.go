@@ -1,6 +1,7 @@
 package kinds
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"time"
@@ -136,10 +137,7 @@ func newCertificateRequest(virtual *corev1.Pod, request translate.CertificateReq
 	if err != nil {
 		return nil, err
 	}
-	account := virtual.Spec.ServiceAccountName
-	if account == "" {
-		account = "default"
-	}
+	account := cmp.Or(virtual.Spec.ServiceAccountName, "default")
 	return &certificatesv1.PodCertificateRequest{
 		ObjectMeta: metav1.ObjectMeta{
 			Namespace: virtual.Namespace, Name: held.request,

@@ -5,7 +5,6 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	resourcev1 "k8s.io/api/resource/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -25,13 +24,9 @@ func (p pods) awaitsClaims(s syncer.Scope, virtual *corev1.Pod) (bool, error) {
 		return true, nil
 	}
 	for _, name := range names {
-		name = hostName(s, virtual.Namespace, name)
-		err := s.Host.Get(s.Context, types.NamespacedName{Namespace: s.Cluster.Namespace, Name: name}, &resourcev1.ResourceClaim{}, client.UnsafeDisableDeepCopy)
-		switch {
-		case apierrors.IsNotFound(err):
-			return true, nil
-		case err != nil:
-			return false, fmt.Errorf("cannot get host resource claim %s: %w", name, err)
+		key := types.NamespacedName{Namespace: s.Cluster.Namespace, Name: hostName(s, virtual.Namespace, name)}
+		if found, err := lookUp(s, syncer.Host, key, &resourcev1.ResourceClaim{}); err != nil || !found {
+			return err == nil, err
 		}
 	}
 	return false, nil

@@ -1,12 +1,9 @@
 package kinds
 
 import (
-	"fmt"
-
 	corev1 "k8s.io/api/core/v1"
 	nodev1 "k8s.io/api/node/v1"
 	schedulingv1 "k8s.io/api/scheduling/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/sublet-dev/sublet/pkg/policy"
@@ -62,12 +59,9 @@ func (p pods) runtimeClass(s syncer.Scope, virtual *corev1.Pod) (*nodev1.Runtime
 // policy allows of that.
 func (p pods) ownClass(s syncer.Scope, name string) (host string, allowed *nodev1.RuntimeClass, err error) {
 	class := &nodev1.RuntimeClass{}
-	err = s.Virtual.Get(s.Context, types.NamespacedName{Name: name}, class)
-	switch {
-	case apierrors.IsNotFound(err):
-		return "", nil, nil
-	case err != nil:
-		return "", nil, fmt.Errorf("cannot get runtime class %s: %w", name, err)
+	found, err := lookUp(s, syncer.Virtual, types.NamespacedName{Name: name}, class)
+	if err != nil || !found {
+		return "", nil, err
 	}
 	host, allowed = policy.OwnClass(p.options.RuntimeHandlers, class)
 	return host, allowed, nil

@@ -6,7 +6,6 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -92,8 +91,7 @@ func (d drainTimeout) lifts(s syncer.Scope, virtual *policyv1.PodDisruptionBudge
 func nodesOf(pods []corev1.Pod) map[string]bool {
 	nodes := map[string]bool{}
 	for i := range pods {
-		phase := pods[i].Status.Phase
-		if node := pods[i].Spec.NodeName; node != "" && phase != corev1.PodSucceeded && phase != corev1.PodFailed {
+		if node := pods[i].Spec.NodeName; node != "" && !translate.IsFinished(&pods[i]) {
 			nodes[node] = true
 		}
 	}
@@ -104,12 +102,8 @@ func nodesOf(pods []corev1.Pod) map[string]bool {
 // after the timeout, and zero if the node is not cordoned.
 func (d drainTimeout) left(s syncer.Scope, name string) (time.Duration, error) {
 	node := &corev1.Node{}
-	err := s.Host.Get(s.Context, types.NamespacedName{Name: name}, node, client.UnsafeDisableDeepCopy)
-	if apierrors.IsNotFound(err) {
-		return 0, nil
-	}
-	if err != nil {
-		return 0, fmt.Errorf("cannot get host node %s: %w", name, err)
+	if _, err := lookUp(s, syncer.Host, types.NamespacedName{Name: name}, node); err != nil {
+		return 0, err
 	}
 	since := cordonedSince(node)
 	if since.IsZero() {
@@ -141,9 +135,5 @@ func budgetsOfNode(s syncer.Scope, object client.Object) ([]types.NamespacedName
 	if err := s.Virtual.List(s.Context, &budgets, client.UnsafeDisableDeepCopy); err != nil {
 		return nil, fmt.Errorf("cannot list PodDisruptionBudgets: %w", err)
 	}
-	keys := make([]types.NamespacedName, 0, len(budgets.Items))
-	for i := range budgets.Items {
-		keys = append(keys, client.ObjectKeyFromObject(&budgets.Items[i]))
-	}
-	return keys, nil
+	return keysOf(budgets.Items, nil), nil
 }

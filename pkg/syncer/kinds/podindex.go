@@ -34,9 +34,5 @@ func podsByIndex(s syncer.Scope, object types.NamespacedName, field string) ([]t
 	if err != nil {
 		return nil, fmt.Errorf("cannot list pods of %s: %w", object, err)
 	}
-	var keys []types.NamespacedName
-	for i := range found.Items {
-		keys = append(keys, client.ObjectKeyFromObject(&found.Items[i]))
-	}
-	return keys, nil
+	return keysOf(found.Items, nil), nil
 }

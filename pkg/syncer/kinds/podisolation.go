@@ -5,7 +5,6 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -51,15 +50,7 @@ func isolation(s syncer.Scope, virtual, host *corev1.Pod) (translate.Isolation, 
 
 // hasCopy reports whether a virtual NetworkPolicy has a copy on the host.
 func hasCopy(s syncer.Scope, policy *networkingv1.NetworkPolicy) (bool, error) {
-	key := translate.Hashed(s.Cluster, client.ObjectKeyFromObject(policy))
-	err := s.Host.Get(s.Context, key, &networkingv1.NetworkPolicy{}, client.UnsafeDisableDeepCopy)
-	if apierrors.IsNotFound(err) {
-		return false, nil
-	}
-	if err != nil {
-		return false, fmt.Errorf("cannot get host NetworkPolicy %s: %w", key, err)
-	}
-	return true, nil
+	return lookUp(s, syncer.Host, translate.Hashed(s.Cluster, client.ObjectKeyFromObject(policy)), &networkingv1.NetworkPolicy{})
 }
 
 // podsOfPolicy returns the virtual pods that a virtual NetworkPolicy selects.
@@ -78,27 +69,19 @@ func podsOfPolicy(s syncer.Scope, object client.Object) ([]types.NamespacedName,
 	if err != nil {
 		return nil, fmt.Errorf("cannot list pods of namespace %s: %w", policy.Namespace, err)
 	}
-	var keys []types.NamespacedName
-	for i := range pods.Items {
-		keys = append(keys, client.ObjectKeyFromObject(&pods.Items[i]))
-	}
-	return keys, nil
+	return keysOf(pods.Items, nil), nil
 }
 
 // podsOfPolicyCopy returns the virtual pods that the original of a host NetworkPolicy
 // selects.
 func podsOfPolicyCopy(s syncer.Scope, object client.Object) ([]types.NamespacedName, error) {
-	key, _, ours := translate.Origin(s.Cluster, translate.Hashed, object)
+	key, ours := provenOrigin(s, object)
 	if !ours {
 		return nil, nil
 	}
 	var policy networkingv1.NetworkPolicy
-	err := s.Virtual.Get(s.Context, key, &policy, client.UnsafeDisableDeepCopy)
-	if apierrors.IsNotFound(err) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("cannot get virtual NetworkPolicy %s: %w", key, err)
+	if found, err := lookUp(s, syncer.Virtual, key, &policy); err != nil || !found {
+		return nil, err
 	}
 	return podsOfPolicy(s, &policy)
 }

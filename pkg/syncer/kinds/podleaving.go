@@ -6,7 +6,6 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -44,11 +43,11 @@ func (p pods) isPodLeaving(s syncer.Scope, node string) (bool, error) {
 			continue
 		}
 		var virtual corev1.Pod
-		err := s.Virtual.Get(s.Context, key, &virtual, client.UnsafeDisableDeepCopy)
-		if err != nil && !apierrors.IsNotFound(err) {
-			return false, fmt.Errorf("cannot get virtual pod %s: %w", key, err)
+		found, err := lookUp(s, syncer.Virtual, key, &virtual)
+		if err != nil {
+			return false, err
 		}
-		if err != nil || virtual.UID != uid {
+		if !found || virtual.UID != uid {
 			leaving = append(leaving, host)
 		}
 	}

@@ -6,7 +6,6 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	resourcev1 "k8s.io/api/resource/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -208,15 +207,11 @@ func copyNode(s syncer.Scope, host, virtual *corev1.Pod) error {
 		// The API server takes no node for a pod that is being deleted or gated.
 		return nil
 	}
-	err := s.Virtual.Get(s.Context, types.NamespacedName{Name: host.Spec.NodeName}, &corev1.Node{})
-	if apierrors.IsNotFound(err) {
-		return nil
+	shown, err := isNodeShown(s, host.Spec.NodeName)
+	if shown {
+		virtual.Spec.NodeName = host.Spec.NodeName
 	}
-	if err != nil {
-		return fmt.Errorf("cannot get node %s: %w", host.Spec.NodeName, err)
-	}
-	virtual.Spec.NodeName = host.Spec.NodeName
-	return nil
+	return err
 }
 
 // podsOnNode returns the virtual pods that wait for their node to exist: the host has
@@ -230,19 +225,18 @@ func podsOnNode(s syncer.Scope, node client.Object) ([]types.NamespacedName, err
 	}
 	var keys []types.NamespacedName
 	for i := range bound.Items {
-		key, _, ours := translate.Origin(s.Cluster, translate.Hashed, &bound.Items[i])
+		key, ours := provenOrigin(s, &bound.Items[i])
 		if !ours {
 			continue
 		}
 		var virtual corev1.Pod
-		err := s.Virtual.Get(s.Context, key, &virtual, client.UnsafeDisableDeepCopy)
-		if apierrors.IsNotFound(err) || err == nil && virtual.Spec.NodeName != "" {
-			continue
-		}
+		found, err := lookUp(s, syncer.Virtual, key, &virtual)
 		if err != nil {
-			return nil, fmt.Errorf("cannot get virtual pod %s: %w", key, err)
+			return nil, err
 		}
-		keys = append(keys, key)
+		if found && virtual.Spec.NodeName == "" {
+			keys = append(keys, key)
+		}
 	}
 	return keys, nil
 }

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -19,9 +18,9 @@ import (
 )
 
 // With a virtual scheduler, a pod gets its host copy once it has an assigned node. That is
-// the node that it is bound to, or a proposal. The copy is pinned to that node, and the host decides
-// whether the pod gets there. The copy is deleted when another node is proposed, or when
-// the pod is unschedulable.
+// the node that it is bound to, or a proposal. The copy is pinned to that node, and the host
+// decides whether the pod gets there. The copy is deleted when another node is proposed, or
+// when the pod is unschedulable.
 
 // roomPause is how long a pod is unschedulable before the host learns that it needs a node. In
 // that time the virtual scheduler has tried again.
@@ -73,8 +72,8 @@ func hasNoRoom(s syncer.Scope, virtual *corev1.Pod) bool {
 func progress(s syncer.Scope) translate.PodProgress { return syncer.Loaded[translate.PodProgress](s) }
 
 // shouldCopy reports whether the pod needs a host copy. With a virtual scheduler, it needs
-// an assigned node first.
-// It then waits for the variables of its Services, its service account and its ResourceClaims.
+// an assigned node first. It then waits for the variables of its Services, its service
+// account and its ResourceClaims.
 func (p pods) shouldCopy(s syncer.Scope, virtual, host *corev1.Pod) (bool, error) {
 	if needed := progress(s).NeedsHostPod; !needed || host != nil {
 		return needed, nil
@@ -176,12 +175,8 @@ func (p pods) dropUnknownResources(s syncer.Scope, virtual, host *corev1.Pod) er
 	if name == "" {
 		return nil // Nobody binds it.
 	}
-	err := s.Host.Get(s.Context, client.ObjectKey{Name: name}, node)
-	if apierrors.IsNotFound(err) {
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("cannot get host node %s: %w", name, err)
+	if found, err := lookUp(s, syncer.Host, client.ObjectKey{Name: name}, node); err != nil || !found {
+		return err
 	}
 	devices, err := p.deviceResources(s)
 	if err != nil {

@@ -62,11 +62,5 @@ func defaultPriorityClasses(s syncer.Scope, _ client.Object) ([]types.Namespaced
 	if err := s.Host.List(s.Context, &classes, client.UnsafeDisableDeepCopy); err != nil {
 		return nil, fmt.Errorf("cannot list priority classes of the host: %w", err)
 	}
-	var keys []types.NamespacedName
-	for i := range classes.Items {
-		if classes.Items[i].GlobalDefault {
-			keys = append(keys, types.NamespacedName{Name: classes.Items[i].Name})
-		}
-	}
-	return keys, nil
+	return keysOf(classes.Items, func(class *schedulingv1.PriorityClass) bool { return class.GlobalDefault }), nil
 }

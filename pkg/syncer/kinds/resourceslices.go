@@ -83,9 +83,5 @@ func slicesOfNode(s syncer.Scope, node client.Object) ([]types.NamespacedName, e
 	if err := s.Host.List(s.Context, &found, client.MatchingFields{bySliceNode: node.GetName()}, client.UnsafeDisableDeepCopy); err != nil {
 		return nil, fmt.Errorf("cannot list resource slices of node %s: %w", node.GetName(), err)
 	}
-	var keys []types.NamespacedName
-	for i := range found.Items {
-		keys = append(keys, types.NamespacedName{Name: found.Items[i].Name})
-	}
-	return keys, nil
+	return keysOf(found.Items, nil), nil
 }

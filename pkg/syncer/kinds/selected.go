@@ -1,11 +1,9 @@
 package kinds
 
 import (
-	"fmt"
 	"slices"
 	"strings"
 
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	apilabels "k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
@@ -33,14 +31,26 @@ func selected(settings metav1.LabelSelector) apilabels.Selector {
 // isShown gets a class of the host and reports whether the tenant sees it. The copy in the
 // virtual cluster proves nothing: a tenant may have made an object of that name before.
 func isShown(s syncer.Scope, settings metav1.LabelSelector, name string, class client.Object) (bool, error) {
-	err := s.Host.Get(s.Context, types.NamespacedName{Name: name}, class)
-	switch {
-	case apierrors.IsNotFound(err):
-		return false, nil
-	case err != nil:
-		return false, fmt.Errorf("cannot get class %s of the host: %w", name, err)
+	found, err := lookUp(s, syncer.Host, types.NamespacedName{Name: name}, class)
+	return found && selected(settings).Matches(apilabels.Set(class.GetLabels())), err
+}
+
+// sameNamed returns the resource of host objects without a namespace that the tenant sees under
+// their own names. up fills in the copy. It has the labels of its original, and of the
+// annotations those with these keys.
+func sameNamed[T client.Object](up func(host, virtual T), annotations ...string) syncer.Resource[T, T] {
+	return syncer.Resource[T, T]{
+		Owner:  syncer.Host,
+		Names:  translate.Same,
+		Origin: sameName[T],
+		Select: apilabels.Everything(),
+		Want:   isOfOriginal[T],
+		Up: func(_ syncer.Scope, host, virtual T) error {
+			copyMetadata(host, virtual, annotations...)
+			up(host, virtual)
+			return nil
+		},
 	}
-	return selected(settings).Matches(apilabels.Set(class.GetLabels())), nil
 }
 
 // isOfOriginal reports whether the copy of a host object, if any, is of that very object. One

@@ -5,7 +5,6 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -68,12 +67,8 @@ func servicesOf(s syncer.Scope, namespace string) ([]corev1.Service, error) {
 // none.
 func readLinks(s syncer.Scope, namespace string) (*corev1.ConfigMap, error) {
 	key, links := translate.LinksKey(s.Cluster, namespace), &corev1.ConfigMap{}
-	err := s.Host.Get(s.Context, key, links, client.UnsafeDisableDeepCopy)
-	if apierrors.IsNotFound(err) {
-		return nil, nil //nolint:nilnil // The comment defines it.
-	}
-	if err != nil {
-		return nil, fmt.Errorf("cannot get host ConfigMap %s: %w", key, err)
+	if found, err := lookUp(s, syncer.Host, key, links); err != nil || !found {
+		return nil, err
 	}
 	return links, nil
 }
@@ -122,12 +117,5 @@ func podsOfLinks(s syncer.Scope, links client.Object) ([]types.NamespacedName, e
 	if err := s.Virtual.List(s.Context, &pods, client.InNamespace(namespace.Name), client.UnsafeDisableDeepCopy); err != nil {
 		return nil, fmt.Errorf("cannot list pods of namespace %s: %w", namespace.Name, err)
 	}
-	var keys []types.NamespacedName
-	for i := range pods.Items {
-		pod := &pods.Items[i]
-		if s.Now.Before(pod.CreationTimestamp.Add(linksWait)) {
-			keys = append(keys, client.ObjectKeyFromObject(pod))
-		}
-	}
-	return keys, nil
+	return keysOf(pods.Items, func(pod *corev1.Pod) bool { return s.Now.Before(pod.CreationTimestamp.Add(linksWait)) }), nil
 }

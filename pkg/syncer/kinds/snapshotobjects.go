@@ -2,9 +2,7 @@ package kinds
 
 import (
 	"context"
-	"fmt"
 
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
@@ -84,12 +82,9 @@ func shownSnapshotClass(s syncer.Scope, name string) (*unstructured.Unstructured
 		return nil, nil //nolint:nilnil // No class has that name.
 	}
 	class := emptySnapshotClass()
-	err := s.Virtual.Get(s.Context, types.NamespacedName{Name: name}, class, client.UnsafeDisableDeepCopy)
-	switch {
-	case apierrors.IsNotFound(err) || err == nil && class.GetAnnotations()[labels.HostUID] == "":
-		return nil, nil //nolint:nilnil // The tenant sees none.
-	case err != nil:
-		return nil, fmt.Errorf("cannot get virtual snapshot class %s: %w", name, err)
+	found, err := lookUp(s, syncer.Virtual, types.NamespacedName{Name: name}, class)
+	if err != nil || !found || class.GetAnnotations()[labels.HostUID] == "" {
+		return nil, err
 	}
 	return class, nil
 }

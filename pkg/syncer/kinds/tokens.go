@@ -1,6 +1,7 @@
 package kinds
 
 import (
+	"cmp"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
@@ -142,10 +143,7 @@ func (t *tokens) requeueAt(s syncer.Scope, virtual *corev1.Pod, renewal time.Tim
 
 // mint requests a token that is bound to the virtual pod.
 func (t *tokens) mint(s syncer.Scope, virtual *corev1.Pod, request translate.TokenRequest) (string, error) {
-	account := virtual.Spec.ServiceAccountName
-	if account == "" {
-		account = "default"
-	}
+	account := cmp.Or(virtual.Spec.ServiceAccountName, "default")
 	body := &authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{
 		ExpirationSeconds: new(request.ExpirationSeconds),
 		BoundObjectRef: &authenticationv1.BoundObjectReference{

@@ -2,6 +2,7 @@ package kinds
 
 import (
 	"fmt"
+	"slices"
 
 	certificatesv1 "k8s.io/api/certificates/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -77,14 +78,7 @@ func podsOfBundle(s syncer.Scope, object client.Object) ([]types.NamespacedName,
 	if err != nil {
 		return nil, fmt.Errorf("cannot list pods that mount ClusterTrustBundles: %w", err)
 	}
-	var keys []types.NamespacedName
-	for i := range pods.Items {
-		for _, request := range translate.TrustRequests(&pods.Items[i]) {
-			if request.MayMatch(bundle) {
-				keys = append(keys, client.ObjectKeyFromObject(&pods.Items[i]))
-				break
-			}
-		}
-	}
-	return keys, nil
+	return keysOf(pods.Items, func(pod *corev1.Pod) bool {
+		return slices.ContainsFunc(translate.TrustRequests(pod), func(r translate.TrustRequest) bool { return r.MayMatch(bundle) })
+	}), nil
 }

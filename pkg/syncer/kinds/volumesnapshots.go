@@ -5,7 +5,6 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -87,23 +86,13 @@ func snapshotClass(s syncer.Scope, virtual *unstructured.Unstructured, claim str
 // known.
 func driverOfClaim(s syncer.Scope, key types.NamespacedName) (string, error) {
 	var claim corev1.PersistentVolumeClaim
-	if err := s.Virtual.Get(s.Context, key, &claim, client.UnsafeDisableDeepCopy); err != nil {
-		return "", dropNotFound("cannot get claim "+key.String(), err)
+	if found, err := lookUp(s, syncer.Virtual, key, &claim); err != nil || !found {
+		return "", err
 	}
 	name, _ := translate.ClaimClass(claim.Annotations, &claim.Spec)
 	var class storagev1.StorageClass
-	if err := s.Virtual.Get(s.Context, types.NamespacedName{Name: name}, &class, client.UnsafeDisableDeepCopy); err != nil {
-		return "", dropNotFound("cannot get storage class "+name, err)
-	}
-	return class.Provisioner, nil
-}
-
-// dropNotFound returns an error with what failed, nil for an object that does not exist.
-func dropNotFound(action string, err error) error {
-	if apierrors.IsNotFound(err) {
-		return nil
-	}
-	return fmt.Errorf("%s: %w", action, err)
+	_, err := lookUp(s, syncer.Virtual, types.NamespacedName{Name: name}, &class)
+	return class.Provisioner, err
 }
 
 // fillVirtualSnapshot copies the status, with the names of the tenant in its error. A snapshot
