@@ -21,20 +21,20 @@ import (
 // The dialer decides, as the Service may change later. This check is for the person who
 // reads the message.
 func CheckAPIServices(egress v1alpha1.ControlPlaneEgress, service func(namespace, name string) (*corev1.Service, error)) PolicyCheck {
-	return func(_ context.Context, a admission.Attributes, o admission.ObjectInterfaces) (Judgement, error) {
+	return func(_ context.Context, a admission.Attributes, o admission.ObjectInterfaces) (Decision, error) {
 		if a.GetSubresource() != "" || a.GetOperation() != admission.Create && a.GetOperation() != admission.Update {
-			return Judgement{}, nil
+			return Decision{}, nil
 		}
 		registered, err := toV1[apiregistrationv1.APIService](a.GetObject(), o)
 		if err != nil || registered.Spec.Service == nil {
-			return Judgement{}, err
+			return Decision{}, err
 		}
 		reference := registered.Spec.Service
 		target, err := service(reference.Namespace, reference.Name)
 		if err != nil || target.Spec.Type != corev1.ServiceTypeExternalName || mayConnectTo(egress, target.Spec.ExternalName) {
-			return Judgement{}, nil //nolint:nilerr // Kubernetes takes an APIService before its Service.
+			return Decision{}, nil //nolint:nilerr // Kubernetes takes an APIService before its Service.
 		}
-		return Judgement{Violations: []policy.Violation{{
+		return Decision{Violations: []policy.Violation{{
 			Field: "spec.service", Value: reference.Namespace + "/" + reference.Name,
 			Detail: "not allowed, because this Service is the external name " + target.Spec.ExternalName +
 				", and the control plane connects to no name outside of this virtual cluster",

@@ -36,9 +36,9 @@ func AddCustomResourceChecks(checks Checks, o CustomResourceOptions) {
 	}
 	definitions := hostOwned{noun: "definition"}
 	checks.Add(schema.GroupResource{Group: "apiextensions.k8s.io", Resource: "customresourcedefinitions"},
-		func(ctx context.Context, a admission.Attributes, i admission.ObjectInterfaces) (Judgement, error) {
+		func(ctx context.Context, a admission.Attributes, i admission.ObjectInterfaces) (Decision, error) {
 			if a.GetSubresource() == "status" && o.IsInternal(ctx) {
-				return Judgement{}, nil // The API server itself writes it.
+				return Decision{}, nil // The API server itself writes it.
 			}
 			return definitions.check(ctx, a, i)
 		})
@@ -56,7 +56,7 @@ func toGroupResource(definition string) schema.GroupResource {
 	return schema.GroupResource{Group: group, Resource: resource}
 }
 
-// customCheck judges the objects of a kind that have a copy on the host.
+// customCheck evaluates the objects of a kind that have a copy on the host.
 type customCheck struct {
 	definition string
 	plan       func(definition string) (*custom.Plan, error)
@@ -64,24 +64,24 @@ type customCheck struct {
 
 // check denies an object that may refer to what is not the tenant's. An object may be older
 // than the rules: it can be deleted, and changed outside of what the host gets.
-func (c customCheck) check(_ context.Context, a admission.Attributes, _ admission.ObjectInterfaces) (Judgement, error) {
+func (c customCheck) check(_ context.Context, a admission.Attributes, _ admission.ObjectInterfaces) (Decision, error) {
 	object, ok := a.GetObject().(*unstructured.Unstructured)
 	if !ok || a.GetSubresource() != "" || object.GetDeletionTimestamp() != nil {
-		return Judgement{}, nil
+		return Decision{}, nil
 	}
 	content := contentOf(object)
 	if old, ok := a.GetOldObject().(*unstructured.Unstructured); ok && apiequality.Semantic.DeepEqual(contentOf(old), content) {
-		return Judgement{}, nil
+		return Decision{}, nil
 	}
 	plan, err := c.plan(c.definition)
 	if err != nil {
-		return Judgement{}, apierrors.NewServiceUnavailable(err.Error())
+		return Decision{}, apierrors.NewServiceUnavailable(err.Error())
 	}
 	var violations []policy.Violation
 	for _, problem := range plan.Check(content, a.GetNamespace()) {
 		violations = append(violations, policy.Violation{Field: problem.Path, Value: problem.Value, Detail: problem.Detail, Setting: problem.Setting})
 	}
-	return Judgement{Violations: violations}, nil
+	return Decision{Violations: violations}, nil
 }
 
 // contentOf returns a copy of an object without metadata and status.

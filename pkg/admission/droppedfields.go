@@ -27,13 +27,13 @@ func addDroppedFieldChecks(checks Checks, settings *v1alpha1.Config) {
 // warnOfDropped returns a check that warns whoever creates pods with fields that have no
 // effect.
 func warnOfDropped(settings *v1alpha1.Config, template readTemplate) PolicyCheck {
-	return func(_ context.Context, a admission.Attributes, o admission.ObjectInterfaces) (Judgement, error) {
+	return func(_ context.Context, a admission.Attributes, o admission.ObjectInterfaces) (Decision, error) {
 		if a.GetOperation() != admission.Create {
-			return Judgement{}, nil
+			return Decision{}, nil
 		}
 		written, err := template(a, o)
 		if err != nil || written == nil {
-			return Judgement{}, err
+			return Decision{}, err
 		}
 		return warn("", policy.DroppedFields(settings, &written.Spec)), nil
 	}

@@ -22,30 +22,30 @@ func addEffectChecks(checks Checks, settings *v1alpha1.Config) {
 
 // warnAtCreate returns a check that warns whoever creates an object.
 func warnAtCreate(text string) PolicyCheck {
-	return func(_ context.Context, a admission.Attributes, _ admission.ObjectInterfaces) (Judgement, error) {
+	return func(_ context.Context, a admission.Attributes, _ admission.ObjectInterfaces) (Decision, error) {
 		if a.GetOperation() != admission.Create || a.GetSubresource() != "" {
-			return Judgement{}, nil
+			return Decision{}, nil
 		}
-		return Judgement{Warnings: []string{text}}, nil
+		return Decision{Warnings: []string{text}}, nil
 	}
 }
 
 // checkNetworkPolicies returns the check of NetworkPolicies. It warns of peers that the
 // operator keeps closed.
 func checkNetworkPolicies(workload v1alpha1.WorkloadNetwork) PolicyCheck {
-	return func(_ context.Context, a admission.Attributes, o admission.ObjectInterfaces) (Judgement, error) {
+	return func(_ context.Context, a admission.Attributes, o admission.ObjectInterfaces) (Decision, error) {
 		written, _, err := writtenObject[networkingv1.NetworkPolicy](a, o)
 		if err != nil || written == nil {
-			return Judgement{}, err
+			return Decision{}, err
 		}
-		return warn("", policy.JudgeNetworkPolicy(workload, &written.Spec)), nil
+		return warn("", policy.EvaluateNetworkPolicy(workload, &written.Spec)), nil
 	}
 }
 
 // warn returns a warning of violations that deny nothing, with a text in front.
-func warn(prefix string, violations []policy.Violation) Judgement {
+func warn(prefix string, violations []policy.Violation) Decision {
 	if len(violations) == 0 {
-		return Judgement{}
+		return Decision{}
 	}
-	return Judgement{Warnings: []string{prefix + policy.Message(violations)}}
+	return Decision{Warnings: []string{prefix + policy.Message(violations)}}
 }

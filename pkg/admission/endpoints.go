@@ -24,7 +24,7 @@ func addEndpointChecks(checks Checks, settings *v1alpha1.Config, host HostView) 
 	checks.Add(corev1.Resource("endpoints"), c.checkEndpoints)
 }
 
-// endpointCheck judges where hand-made endpoints lead.
+// endpointCheck evaluates where hand-made endpoints lead.
 type endpointCheck struct {
 	allowed policy.Ranges
 	host    HostView
@@ -33,14 +33,14 @@ type endpointCheck struct {
 // address is an address of an object, with its field.
 type address struct{ field, value string }
 
-// checkSlice judges a slice that may get a host copy.
-func (c endpointCheck) checkSlice(ctx context.Context, a admission.Attributes, o admission.ObjectInterfaces) (Judgement, error) {
+// checkSlice evaluates a slice that may get a host copy.
+func (c endpointCheck) checkSlice(ctx context.Context, a admission.Attributes, o admission.ObjectInterfaces) (Decision, error) {
 	slice, old, err := writtenObject[discoveryv1.EndpointSlice](a, o)
 	if err != nil || slice == nil || !translate.MayCopySlice(slice) {
-		return Judgement{}, err
+		return Decision{}, err
 	}
 	if slice.AddressType == discoveryv1.AddressTypeFQDN {
-		return Judgement{Violations: []policy.Violation{{
+		return Decision{Violations: []policy.Violation{{
 			Field: "addressType", Value: string(slice.AddressType),
 			Detail: "names are not supported, as no Service leads to them; use IPv4 or IPv6",
 		}}}, nil
@@ -54,11 +54,11 @@ func (c endpointCheck) checkSlice(ctx context.Context, a admission.Attributes, o
 	return c.check(ctx, a, stored, addressesOfSlice(slice))
 }
 
-// checkEndpoints judges an Endpoints object that may be mirrored into a slice.
-func (c endpointCheck) checkEndpoints(ctx context.Context, a admission.Attributes, o admission.ObjectInterfaces) (Judgement, error) {
+// checkEndpoints evaluates an Endpoints object that may be mirrored into a slice.
+func (c endpointCheck) checkEndpoints(ctx context.Context, a admission.Attributes, o admission.ObjectInterfaces) (Decision, error) {
 	endpoints, old, err := writtenObject[corev1.Endpoints](a, o) //nolint:staticcheck // Tenants still use them.
 	if err != nil || endpoints == nil || !translate.MayMirrorEndpoints(endpoints) {
-		return Judgement{}, err
+		return Decision{}, err
 	}
 	stored := map[string]bool{}
 	if old != nil && translate.MayMirrorEndpoints(old) {
@@ -69,9 +69,9 @@ func (c endpointCheck) checkEndpoints(ctx context.Context, a admission.Attribute
 	return c.check(ctx, a, stored, addressesOfEndpoints(endpoints))
 }
 
-// check judges addresses that are not stored yet. What is stored passes: an elector keeps
+// check evaluates addresses that are not stored yet. What is stored passes: an elector keeps
 // the address of a dead leader, and the syncer does not copy it.
-func (c endpointCheck) check(ctx context.Context, a admission.Attributes, stored map[string]bool, addresses []address) (Judgement, error) {
+func (c endpointCheck) check(ctx context.Context, a admission.Attributes, stored map[string]bool, addresses []address) (Decision, error) {
 	var violations []policy.Violation
 	for _, found := range addresses {
 		if stored[found.value] || c.allowed.ContainsAddress(found.value) {
@@ -79,7 +79,7 @@ func (c endpointCheck) check(ctx context.Context, a admission.Attributes, stored
 		}
 		own, err := c.host.OwnsAddress(ctx, found.value)
 		if err != nil {
-			return Judgement{}, unknownHost(a, err)
+			return Decision{}, unknownHost(a, err)
 		}
 		if !own {
 			violations = append(violations, policy.Violation{
@@ -88,7 +88,7 @@ func (c endpointCheck) check(ctx context.Context, a admission.Attributes, stored
 			})
 		}
 	}
-	return Judgement{Violations: violations}, nil
+	return Decision{Violations: violations}, nil
 }
 
 func addressesOfSlice(slice *discoveryv1.EndpointSlice) []address {

@@ -130,7 +130,7 @@ func TestEndpointPolicy(t *testing.T) {
 		{reason: "on update too", resource: slices, old: slice("db", "10.1.2.3"), object: slice("db", "10.0.0.1"), denial: "slice-update"},
 		{reason: "a dead pod's address stays", resource: slices, old: slice("db", "10.1.9.9"), object: slice("db", "10.1.9.9", "10.1.2.3")},
 		{
-			reason: "what was not judged before is judged when it gets a Service", resource: slices,
+			reason: "what was not checked before is checked when it gets a Service", resource: slices,
 			old: slice("", "10.0.0.1"), object: slice("db", "10.0.0.1"), denial: "slice-service",
 		},
 		{

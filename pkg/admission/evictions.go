@@ -19,18 +19,18 @@ func addEvictionChecks(checks Checks, settings *v1alpha1.Config, host HostView) 
 	if !settings.Sync.IsEnabled("sync.toHost.podDisruptionBudgets") {
 		return
 	}
-	checks.Add(corev1.Resource("pods"), func(ctx context.Context, a admission.Attributes, _ admission.ObjectInterfaces) (Judgement, error) {
+	checks.Add(corev1.Resource("pods"), func(ctx context.Context, a admission.Attributes, _ admission.ObjectInterfaces) (Decision, error) {
 		if a.GetSubresource() != "eviction" || a.GetOperation() != admission.Create {
-			return Judgement{}, nil
+			return Decision{}, nil
 		}
 		err := host.MayEvict(ctx, types.NamespacedName{Namespace: a.GetNamespace(), Name: a.GetName()})
 		switch {
 		case err == nil:
-			return Judgement{}, nil
+			return Decision{}, nil
 		case apierrors.IsTooManyRequests(err):
-			return Judgement{}, newHostBudgetError()
+			return Decision{}, newHostBudgetError()
 		}
-		return Judgement{}, unknownHost(a, err)
+		return Decision{}, unknownHost(a, err)
 	})
 }
 

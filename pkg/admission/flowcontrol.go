@@ -15,16 +15,16 @@ import (
 const maxQueues = 1000
 
 // checkPriorityLevels denies priority levels with very many queues.
-func checkPriorityLevels(_ context.Context, a admission.Attributes, o admission.ObjectInterfaces) (Judgement, error) {
+func checkPriorityLevels(_ context.Context, a admission.Attributes, o admission.ObjectInterfaces) (Decision, error) {
 	level, _, err := writtenObject[flowcontrolv1.PriorityLevelConfiguration](a, o)
 	if err != nil || level == nil || level.Spec.Limited == nil {
-		return Judgement{}, err
+		return Decision{}, err
 	}
 	queuing := level.Spec.Limited.LimitResponse.Queuing
 	if queuing == nil || queuing.Queues <= maxQueues {
-		return Judgement{}, nil
+		return Decision{}, nil
 	}
-	return Judgement{Violations: []policy.Violation{{
+	return Decision{Violations: []policy.Violation{{
 		Field: "spec.limited.limitResponse.queuing.queues", Value: strconv.Itoa(int(queuing.Queues)),
 		Detail: "each queue takes memory of the control plane; at most " + strconv.Itoa(maxQueues),
 	}}}, nil

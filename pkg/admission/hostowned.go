@@ -88,20 +88,20 @@ func addHostOwned(checks Checks, settings *v1alpha1.Config, kinds []hostOwned) {
 
 // check denies changes of what the host owns. The annotation with the UID of the host object
 // shows what that is, and no tenant can write it.
-func (h hostOwned) check(_ context.Context, a admission.Attributes, _ admission.ObjectInterfaces) (Judgement, error) {
+func (h hostOwned) check(_ context.Context, a admission.Attributes, _ admission.ObjectInterfaces) (Decision, error) {
 	old, object := hostUIDOf(a.GetOldObject()), hostUIDOf(a.GetObject())
 	switch {
 	case old != "" && a.GetOperation() == admission.Delete && h.isTerminating != nil && h.isTerminating(a.GetNamespace()):
 	case old != "":
-		return Judgement{Violations: []policy.Violation{{
+		return Decision{Violations: []policy.Violation{{
 			Field: "metadata.name", Value: nameOf(a), Detail: fmt.Sprintf("this %s is the host's and cannot be changed here", h.noun),
 		}}}, nil
 	case object != "":
-		return Judgement{Violations: []policy.Violation{{
+		return Decision{Violations: []policy.Violation{{
 			Field: "metadata.annotations[" + labels.HostUID + "]", Value: object, Detail: "only the syncer writes it",
 		}}}, nil
 	}
-	return Judgement{}, nil
+	return Decision{}, nil
 }
 
 // hostUIDOf returns the UID of the host object that an object is the copy of, empty if it is

@@ -23,7 +23,7 @@ func withKinds(settings ...string) *v1alpha1.Config {
 	return v1alpha1.Default(kinds...)
 }
 
-// checkDenial checks that an error has a text, or that there is none for an empty one.
+// checkDenial evaluates that an error has a text, or that there is none for an empty one.
 func checkDenial(t *testing.T, reason, denial string, err error) {
 	t.Helper()
 	switch {

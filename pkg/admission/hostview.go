@@ -31,10 +31,10 @@ type HostView interface {
 	MayEvict(ctx context.Context, pod types.NamespacedName) error
 }
 
-// unknownHost returns the error for a request that cannot be judged, because the state of
+// unknownHost returns the error for a request that cannot be checked, because the state of
 // the host is not known yet.
 func unknownHost(a admission.Attributes, err error) error {
-	klog.InfoS("Request not judged, the state of the host is unknown", "kind", a.GetKind().Kind,
+	klog.InfoS("Request not checked, the state of the host is unknown", "kind", a.GetKind().Kind,
 		"object", a.GetNamespace()+"/"+a.GetName(), "err", err)
 	return apierrors.NewServiceUnavailable(fmt.Sprintf(
 		"%s %s cannot be checked: the virtual cluster does not know the state of the host yet. Try again.", a.GetKind().Kind, a.GetName()))

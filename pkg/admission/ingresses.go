@@ -11,7 +11,7 @@ import (
 	"github.com/sublet-dev/sublet/pkg/policy"
 )
 
-// ingressCheck judges the Ingresses that controllers of the host serve.
+// ingressCheck evaluates the Ingresses that controllers of the host serve.
 type ingressCheck struct {
 	rules *policy.Ingresses
 	host  HostView
@@ -25,18 +25,18 @@ func addIngressChecks(checks Checks, settings *v1alpha1.Config, host HostView) {
 	}
 }
 
-// check judges an Ingress, or warns that no controller of the host serves it.
-func (c ingressCheck) check(ctx context.Context, a admission.Attributes, o admission.ObjectInterfaces) (Judgement, error) {
+// check evaluates an Ingress, or warns that no controller of the host serves it.
+func (c ingressCheck) check(ctx context.Context, a admission.Attributes, o admission.ObjectInterfaces) (Decision, error) {
 	ingress, old, err := writtenObject[networkingv1.Ingress](a, o)
 	if err != nil || ingress == nil || ingress.DeletionTimestamp != nil {
-		return Judgement{}, err
+		return Decision{}, err
 	}
 	var shown []networkingv1.IngressClass
 	class := policy.IngressClass(ingress)
 	if c.rules.ShowsClasses && class != "" {
 		found, err := c.host.ShowsIngressClass(ctx, class)
 		if err != nil {
-			return Judgement{}, unknownHost(a, err)
+			return Decision{}, unknownHost(a, err)
 		}
 		if found {
 			shown = append(shown, networkingv1.IngressClass{})
@@ -44,12 +44,12 @@ func (c ingressCheck) check(ctx context.Context, a admission.Attributes, o admis
 		}
 	}
 	if _, isHosts := c.rules.HostClass(ingress, shown); isHosts {
-		return Judgement{Violations: c.rules.Check(old, ingress), Warnings: c.rules.Warnings(old, ingress)}, nil
+		return Decision{Violations: c.rules.Check(old, ingress), Warnings: c.rules.Warnings(old, ingress)}, nil
 	}
 	if old != nil && policy.IngressClass(old) == class {
-		return Judgement{}, nil
+		return Decision{}, nil
 	}
-	return Judgement{Warnings: []string{fmt.Sprintf("spec.ingressClassName: %q: no controller of the host serves this class, "+
+	return Decision{Warnings: []string{fmt.Sprintf("spec.ingressClassName: %q: no controller of the host serves this class, "+
 		"so the Ingress has an effect only if a controller for it runs in this virtual cluster. "+
 		"The operator of the host can change this with policies.ingresses.classes.", class)}}, nil
 }

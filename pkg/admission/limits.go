@@ -14,11 +14,11 @@ import (
 const limitsMirror = "sublet-limits"
 
 // checkLimitsMirror denies every write to the mirror of the limits.
-func checkLimitsMirror(_ context.Context, a admission.Attributes, _ admission.ObjectInterfaces) (Judgement, error) {
+func checkLimitsMirror(_ context.Context, a admission.Attributes, _ admission.ObjectInterfaces) (Decision, error) {
 	if a.GetNamespace() != metav1.NamespaceSystem || nameOf(a) != limitsMirror || a.GetOperation() == admission.Connect {
-		return Judgement{}, nil
+		return Decision{}, nil
 	}
-	return Judgement{Violations: []policy.Violation{{
+	return Decision{Violations: []policy.Violation{{
 		Field: "metadata.name", Value: limitsMirror,
 		Detail: "this ConfigMap shows the limits that the host has set, and only the control plane writes it",
 	}}}, nil

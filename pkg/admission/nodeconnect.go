@@ -15,15 +15,15 @@ const kubeletPort = 10250
 
 // checkNodeConnect denies the proxy to any port of a node but the kubelet's. The API server
 // would resolve the node's name and connect to the host's node.
-func checkNodeConnect(_ context.Context, a admission.Attributes, _ admission.ObjectInterfaces) (Judgement, error) {
+func checkNodeConnect(_ context.Context, a admission.Attributes, _ admission.ObjectInterfaces) (Decision, error) {
 	if a.GetOperation() != admission.Connect {
-		return Judgement{}, nil
+		return Decision{}, nil
 	}
 	_, _, port, valid := utilnet.SplitSchemeNamePort(a.GetName())
 	if !valid || port == "" || port == strconv.Itoa(kubeletPort) {
-		return Judgement{}, nil
+		return Decision{}, nil
 	}
-	return Judgement{Violations: []policy.Violation{{
+	return Decision{Violations: []policy.Violation{{
 		Field: "port", Value: port,
 		Detail: "this port of a node is not served, because nodes belong to the host. The proxy of a node relays logs, exec, attach and port-forward of the tenant's pods",
 	}}}, nil

@@ -29,53 +29,53 @@ func AddNodeNameChecks(checks Checks, settings *v1alpha1.Config, read NodeReader
 	checks.Add(corev1.Resource("bindings"), c.checkBinding)
 }
 
-// nodeNameCheck judges names of nodes.
+// nodeNameCheck evaluates names of nodes.
 type nodeNameCheck struct{ read NodeReader }
 
-// checkPods judges the node of a pod that is created, and of one that is bound.
-func (c nodeNameCheck) checkPods(ctx context.Context, a admission.Attributes, o admission.ObjectInterfaces) (Judgement, error) {
+// checkPods evaluates the node of a pod that is created, and of one that is bound.
+func (c nodeNameCheck) checkPods(ctx context.Context, a admission.Attributes, o admission.ObjectInterfaces) (Decision, error) {
 	if a.GetOperation() != admission.Create {
-		return Judgement{}, nil
+		return Decision{}, nil
 	}
 	switch a.GetSubresource() {
 	case "":
 		pod, err := toV1[corev1.Pod](a.GetObject(), o)
 		if err != nil {
-			return Judgement{}, err
+			return Decision{}, err
 		}
 		return c.checkName(ctx, a, "spec.nodeName", pod.Spec.NodeName)
 	case "binding":
 		return c.checkBinding(ctx, a, o)
 	default:
-		return Judgement{}, nil
+		return Decision{}, nil
 	}
 }
 
-// checkBinding judges the target of a binding.
-func (c nodeNameCheck) checkBinding(ctx context.Context, a admission.Attributes, o admission.ObjectInterfaces) (Judgement, error) {
+// checkBinding evaluates the target of a binding.
+func (c nodeNameCheck) checkBinding(ctx context.Context, a admission.Attributes, o admission.ObjectInterfaces) (Decision, error) {
 	if a.GetOperation() != admission.Create {
-		return Judgement{}, nil
+		return Decision{}, nil
 	}
 	binding, err := toV1[corev1.Binding](a.GetObject(), o)
 	if err != nil {
-		return Judgement{}, err
+		return Decision{}, err
 	}
 	return c.checkName(ctx, a, "target.name", binding.Target.Name)
 }
 
 // checkName returns the violation of a field that names a node which the tenant does not see.
-func (c nodeNameCheck) checkName(ctx context.Context, a admission.Attributes, field, name string) (Judgement, error) {
+func (c nodeNameCheck) checkName(ctx context.Context, a admission.Attributes, field, name string) (Decision, error) {
 	if name == "" {
-		return Judgement{}, nil
+		return Decision{}, nil
 	}
 	node, err := c.read(ctx, name)
 	switch {
 	case err == nil && isHostCopy(node):
-		return Judgement{}, nil
+		return Decision{}, nil
 	case err != nil && !apierrors.IsNotFound(err):
-		return Judgement{}, unknownHost(a, err)
+		return Decision{}, unknownHost(a, err)
 	}
-	return Judgement{Violations: []policy.Violation{{
+	return Decision{Violations: []policy.Violation{{
 		Field: field, Value: name,
 		Detail:  "not a node of this virtual cluster; \"kubectl get nodes\" lists those that pods may run on",
 		Setting: "sync.fromHost.nodes.selector",

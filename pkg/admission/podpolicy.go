@@ -25,7 +25,7 @@ func addPodChecks(checks Checks, settings *v1alpha1.Config, host HostView) {
 	}
 }
 
-// podCheck judges pods.
+// podCheck evaluates pods.
 type podCheck struct {
 	rules *policy.Pods
 	host  HostView
@@ -33,36 +33,36 @@ type podCheck struct {
 	asksForClasses bool
 }
 
-// checkPods judges what pods ask for, and how long a delete may take.
-func (c podCheck) checkPods(ctx context.Context, a admission.Attributes, o admission.ObjectInterfaces) (Judgement, error) {
+// checkPods evaluates what pods ask for, and how long a delete may take.
+func (c podCheck) checkPods(ctx context.Context, a admission.Attributes, o admission.ObjectInterfaces) (Decision, error) {
 	switch a.GetSubresource() {
 	case "", "ephemeralcontainers", "resize":
 	case "eviction":
 		return checkEviction(c.rules, a, o)
 	default:
-		return Judgement{}, nil
+		return Decision{}, nil
 	}
 	if a.GetOperation() == admission.Delete {
 		return checkDelete(c.rules, a), nil
 	}
 	after, err := toV1[corev1.Pod](a.GetObject(), o)
 	if err != nil {
-		return Judgement{}, err
+		return Decision{}, err
 	}
 	class, err := c.runtimeClass(ctx, after.Spec.RuntimeClassName)
 	if err != nil && a.GetOperation() == admission.Create {
-		return Judgement{}, unknownHost(a, err)
+		return Decision{}, unknownHost(a, err)
 	}
 	after = policy.WithoutClass(after, class)
-	violations := c.rules.Judge(&after.ObjectMeta, &after.Spec)
+	violations := c.rules.Evaluate(&after.ObjectMeta, &after.Spec)
 	if a.GetOperation() == admission.Create || len(violations) == 0 {
-		return Judgement{Violations: violations}, nil
+		return Decision{Violations: violations}, nil
 	}
 	before, err := toV1[corev1.Pod](a.GetOldObject(), o)
 	if err != nil {
-		return Judgement{}, err
+		return Decision{}, err
 	}
-	return Judgement{Violations: c.rules.JudgeUpdate(policy.WithoutClass(before, class), after)}, nil
+	return Decision{Violations: c.rules.EvaluateUpdate(policy.WithoutClass(before, class), after)}, nil
 }
 
 // runtimeClass returns the runtime class that a pod names, nil if it may not.
@@ -73,26 +73,26 @@ func (c podCheck) runtimeClass(ctx context.Context, name *string) (*nodev1.Runti
 	return c.host.RuntimeClass(ctx, *name)
 }
 
-// checkDelete judges the grace period of a delete.
-func checkDelete(pods *policy.Pods, a admission.Attributes) Judgement {
+// checkDelete evaluates the grace period of a delete.
+func checkDelete(pods *policy.Pods, a admission.Attributes) Decision {
 	options, ok := a.GetOperationOptions().(*metav1.DeleteOptions)
 	if !ok || options == nil {
-		return Judgement{}
+		return Decision{}
 	}
-	return Judgement{Violations: pods.JudgeDelete(options.GracePeriodSeconds)}
+	return Decision{Violations: pods.EvaluateDelete(options.GracePeriodSeconds)}
 }
 
-// checkEviction judges the grace period of an eviction, which the API server applies to the
+// checkEviction evaluates the grace period of an eviction, which the API server applies to the
 // delete that it leads to.
-func checkEviction(pods *policy.Pods, a admission.Attributes, o admission.ObjectInterfaces) (Judgement, error) {
+func checkEviction(pods *policy.Pods, a admission.Attributes, o admission.ObjectInterfaces) (Decision, error) {
 	if a.GetOperation() != admission.Create {
-		return Judgement{}, nil
+		return Decision{}, nil
 	}
 	eviction, err := toV1[policyv1.Eviction](a.GetObject(), o)
 	if err != nil || eviction.DeleteOptions == nil {
-		return Judgement{}, err
+		return Decision{}, err
 	}
-	return Judgement{Violations: pods.JudgeDelete(eviction.DeleteOptions.GracePeriodSeconds)}, nil
+	return Decision{Violations: pods.EvaluateDelete(eviction.DeleteOptions.GracePeriodSeconds)}, nil
 }
 
 // deniedTemplate begins the warning of a template whose pods are denied.
@@ -101,16 +101,16 @@ const deniedTemplate = "pods of this template will be denied: "
 // checkTemplate returns the check of objects from which a controller makes pods. It warns:
 // the pods are denied, as upstream does it.
 func (c podCheck) checkTemplate(template readTemplate) PolicyCheck {
-	return func(ctx context.Context, a admission.Attributes, o admission.ObjectInterfaces) (Judgement, error) {
+	return func(ctx context.Context, a admission.Attributes, o admission.ObjectInterfaces) (Decision, error) {
 		written, err := template(a, o)
 		if err != nil || written == nil {
-			return Judgement{}, err
+			return Decision{}, err
 		}
 		class, err := c.runtimeClass(ctx, written.Spec.RuntimeClassName)
 		if err != nil {
-			return Judgement{}, nil //nolint:nilerr // It is known when the pods come.
+			return Decision{}, nil //nolint:nilerr // It is known when the pods come.
 		}
 		pod := policy.WithoutClass(&corev1.Pod{ObjectMeta: written.ObjectMeta, Spec: written.Spec}, class)
-		return warn(deniedTemplate, c.rules.Judge(&pod.ObjectMeta, &pod.Spec)), nil
+		return warn(deniedTemplate, c.rules.Evaluate(&pod.ObjectMeta, &pod.Spec)), nil
 	}
 }

@@ -218,7 +218,7 @@ func TestAllowedPods(t *testing.T) {
 	}
 }
 
-// TestPodUpdates checks that an update is judged by what it makes worse.
+// TestPodUpdates checks that an update is checked by what it makes worse.
 func TestPodUpdates(t *testing.T) {
 	t.Parallel()
 	privileged, fine := readPod(t, deniedPods()["privileged"]), readPod(t, "containers: ["+plain+"]")
@@ -262,7 +262,7 @@ func TestTemplates(t *testing.T) {
 		t.Errorf("the Deployment is denied: %v", err)
 	}
 	want := []string{"pods of this template will be denied: " + policy.Message(
-		policy.NewPods(v1alpha1.Default().Policies, policy.PodOptions{}).Judge(&template.ObjectMeta, &template.Spec))}
+		policy.NewPods(v1alpha1.Default().Policies, policy.PodOptions{}).Evaluate(&template.ObjectMeta, &template.Spec))}
 	if diff := gocmp.Diff(want, recorder.texts); diff != "" {
 		t.Errorf("the warnings (-want +got):\n%s", diff)
 	}

@@ -15,17 +15,17 @@ import (
 	"github.com/sublet-dev/sublet/pkg/policy"
 )
 
-// Judgement is what the policies say about one request.
-type Judgement struct {
+// Decision is what the policies say about one request.
+type Decision struct {
 	// Violations are the fields that are not allowed. Any denies the request.
 	Violations []policy.Violation
 	// Warnings are for the tenant, without effect on the request.
 	Warnings []string
 }
 
-// PolicyCheck judges one request about a resource and its subresources. The object is
+// PolicyCheck evaluates one request about a resource and its subresources. The object is
 // final: every mutating plugin has run.
-type PolicyCheck func(ctx context.Context, a admission.Attributes, o admission.ObjectInterfaces) (Judgement, error)
+type PolicyCheck func(ctx context.Context, a admission.Attributes, o admission.ObjectInterfaces) (Decision, error)
 
 // PolicyOptions configure [Policy].
 type PolicyOptions struct {
@@ -48,15 +48,15 @@ func (c Checks) Add(resource schema.GroupResource, check PolicyCheck) {
 		c[resource] = check
 		return
 	}
-	c[resource] = func(ctx context.Context, a admission.Attributes, o admission.ObjectInterfaces) (Judgement, error) {
-		judgement, err := first(ctx, a, o)
+	c[resource] = func(ctx context.Context, a admission.Attributes, o admission.ObjectInterfaces) (Decision, error) {
+		decision, err := first(ctx, a, o)
 		if err != nil {
-			return judgement, err
+			return decision, err
 		}
 		further, err := check(ctx, a, o)
-		judgement.Violations = slices.Concat(judgement.Violations, further.Violations)
-		judgement.Warnings = slices.Concat(judgement.Warnings, further.Warnings)
-		return judgement, err
+		decision.Violations = slices.Concat(decision.Violations, further.Violations)
+		decision.Warnings = slices.Concat(decision.Warnings, further.Warnings)
+		return decision, err
 	}
 }
 
@@ -102,15 +102,15 @@ func (p *policyPlugin) Validate(ctx context.Context, a admission.Attributes, o a
 	if !found || p.options.IsSyncer(ctx) {
 		return nil
 	}
-	judgement, err := check(ctx, a, o)
+	decision, err := check(ctx, a, o)
 	if err != nil {
 		return err
 	}
-	for _, text := range judgement.Warnings {
+	for _, text := range decision.Warnings {
 		warning.AddWarning(ctx, "", text)
 	}
-	if len(judgement.Violations) > 0 {
-		return deny(a, "%s", policy.Message(judgement.Violations))
+	if len(decision.Violations) > 0 {
+		return deny(a, "%s", policy.Message(decision.Violations))
 	}
 	return nil
 }

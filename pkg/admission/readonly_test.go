@@ -133,12 +133,12 @@ func TestLimitsMirrorIsDenied(t *testing.T) {
 			object = mirror
 		}
 		attributes := admission.NewAttributesRecord(object, old, kind, c.namespace, c.name, configMaps, "", c.operation, nil, false, who)
-		judgement, err := checkLimitsMirror(t.Context(), attributes, nil)
+		decision, err := checkLimitsMirror(t.Context(), attributes, nil)
 		if c.reason == "update" {
-			equalDenial(t, "limits-mirror-update", errors.New(policy.Message(judgement.Violations)))
+			equalDenial(t, "limits-mirror-update", errors.New(policy.Message(decision.Violations)))
 		}
-		if err != nil || (len(judgement.Violations) > 0) != c.denied {
-			t.Errorf("%s: %v, %v", c.reason, judgement, err)
+		if err != nil || (len(decision.Violations) > 0) != c.denied {
+			t.Errorf("%s: %v, %v", c.reason, decision, err)
 		}
 	}
 }

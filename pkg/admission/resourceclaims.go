@@ -12,7 +12,7 @@ import (
 	"github.com/sublet-dev/sublet/pkg/policy"
 )
 
-// claimChecks judge what a tenant asks of devices of the host.
+// claimChecks evaluate what a tenant asks of devices of the host.
 type claimChecks struct {
 	rules policy.Devices
 	shows ShowsDeviceClass
@@ -47,38 +47,38 @@ func AddDeviceChecks(checks Checks, settings *v1alpha1.Config, list ListDeviceCl
 	}
 }
 
-// deviceChecks judge the extended resources of pods.
+// deviceChecks evaluate the extended resources of pods.
 type deviceChecks struct {
 	shown metav1.LabelSelector
 	list  ListDeviceClasses
 }
 
-// checkPod judges new pods. Their extended resources never change.
-func (c deviceChecks) checkPod(ctx context.Context, a admission.Attributes, o admission.ObjectInterfaces) (Judgement, error) {
+// checkPod evaluates new pods. Their extended resources never change.
+func (c deviceChecks) checkPod(ctx context.Context, a admission.Attributes, o admission.ObjectInterfaces) (Decision, error) {
 	if a.GetOperation() != admission.Create || a.GetSubresource() != "" {
-		return Judgement{}, nil
+		return Decision{}, nil
 	}
 	pod, err := toV1[corev1.Pod](a.GetObject(), o)
 	if err != nil {
-		return Judgement{}, err
+		return Decision{}, err
 	}
 	violations, err := c.listHidden(ctx, &pod.Spec)
 	if err != nil {
-		return Judgement{}, unknownHost(a, err)
+		return Decision{}, unknownHost(a, err)
 	}
-	return Judgement{Violations: violations}, nil
+	return Decision{Violations: violations}, nil
 }
 
 // checkTemplate returns the check of objects from which a controller makes pods.
 func (c deviceChecks) checkTemplate(template readTemplate) PolicyCheck {
-	return func(ctx context.Context, a admission.Attributes, o admission.ObjectInterfaces) (Judgement, error) {
+	return func(ctx context.Context, a admission.Attributes, o admission.ObjectInterfaces) (Decision, error) {
 		written, err := template(a, o)
 		if err != nil || written == nil {
-			return Judgement{}, err
+			return Decision{}, err
 		}
 		violations, err := c.listHidden(ctx, &written.Spec)
 		if err != nil {
-			return Judgement{}, nil //nolint:nilerr // It is known when the pods come.
+			return Decision{}, nil //nolint:nilerr // It is known when the pods come.
 		}
 		return warn(deniedTemplate, violations), nil
 	}
@@ -93,39 +93,39 @@ func (c deviceChecks) listHidden(ctx context.Context, spec *corev1.PodSpec) ([]p
 	if err != nil {
 		return nil, err
 	}
-	return policy.NewDeviceResources(classes, c.shown).Judge(spec), nil
+	return policy.NewDeviceResources(classes, c.shown).Evaluate(spec), nil
 }
 
-// checkClaim judges new claims. The spec of one never changes.
-func (c claimChecks) checkClaim(ctx context.Context, a admission.Attributes, o admission.ObjectInterfaces) (Judgement, error) {
+// checkClaim evaluates new claims. The spec of one never changes.
+func (c claimChecks) checkClaim(ctx context.Context, a admission.Attributes, o admission.ObjectInterfaces) (Decision, error) {
 	if a.GetOperation() != admission.Create || a.GetSubresource() != "" {
-		return Judgement{}, nil
+		return Decision{}, nil
 	}
 	claim, err := toV1[resourcev1.ResourceClaim](a.GetObject(), o)
 	if err != nil {
-		return Judgement{}, err
+		return Decision{}, err
 	}
 	return c.checkSpec(ctx, a, "spec", &claim.Spec)
 }
 
-// checkTemplate judges new templates, so that the tenant is told when writing one. The spec of
+// checkTemplate evaluates new templates, so that the tenant is told when writing one. The spec of
 // one never changes either.
-func (c claimChecks) checkTemplate(ctx context.Context, a admission.Attributes, o admission.ObjectInterfaces) (Judgement, error) {
+func (c claimChecks) checkTemplate(ctx context.Context, a admission.Attributes, o admission.ObjectInterfaces) (Decision, error) {
 	if a.GetOperation() != admission.Create {
-		return Judgement{}, nil
+		return Decision{}, nil
 	}
 	template, err := toV1[resourcev1.ResourceClaimTemplate](a.GetObject(), o)
 	if err != nil {
-		return Judgement{}, err
+		return Decision{}, err
 	}
 	return c.checkSpec(ctx, a, "spec.spec", &template.Spec.Spec)
 }
 
-// checkSpec judges the spec of a claim at a path.
-func (c claimChecks) checkSpec(ctx context.Context, a admission.Attributes, path string, spec *resourcev1.ResourceClaimSpec) (Judgement, error) {
+// checkSpec evaluates the spec of a claim at a path.
+func (c claimChecks) checkSpec(ctx context.Context, a admission.Attributes, path string, spec *resourcev1.ResourceClaimSpec) (Decision, error) {
 	violations, err := c.rules.Check(path, spec, func(class string) (bool, error) { return c.shows(ctx, class) })
 	if err != nil {
-		return Judgement{}, unknownHost(a, err)
+		return Decision{}, unknownHost(a, err)
 	}
-	return Judgement{Violations: violations}, nil
+	return Decision{Violations: violations}, nil
 }

@@ -73,7 +73,7 @@ func TestResourceClaimPolicy(t *testing.T) {
 	off := Checks{}
 	AddClaimChecks(off, v1alpha1.Default(), shows)
 	if len(off) > 0 {
-		t.Error("claims are off, and still judged")
+		t.Error("claims are off, and still checked")
 	}
 }
 
@@ -110,10 +110,10 @@ func TestDeviceResourcePolicy(t *testing.T) {
 	}
 	var job batchv1.Job
 	job.Spec.Template.Spec = asks("example.com/hidden").Spec
-	judgement, err := checks[batchv1.Resource("jobs")](t.Context(), admission.NewAttributesRecord(&job, nil, batchv1.SchemeGroupVersion.WithKind("Job"), "shop", "db",
+	decision, err := checks[batchv1.Resource("jobs")](t.Context(), admission.NewAttributesRecord(&job, nil, batchv1.SchemeGroupVersion.WithKind("Job"), "shop", "db",
 		batchv1.SchemeGroupVersion.WithResource("jobs"), "", admission.Create, nil, false, nil), nil)
-	if err != nil || len(judgement.Violations) > 0 || len(judgement.Warnings) != 1 {
-		t.Errorf("a template is warned about: got %v, %v", judgement, err)
+	if err != nil || len(decision.Violations) > 0 || len(decision.Warnings) != 1 {
+		t.Errorf("a template is warned about: got %v, %v", decision, err)
 	}
 	away := Checks{}
 	AddDeviceChecks(away, settings, func(context.Context) ([]resourcev1.DeviceClass, error) { return nil, errors.New("away") })

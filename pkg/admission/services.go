@@ -77,7 +77,7 @@ func (p *ServiceSteps) Prepare(ctx context.Context, a admission.Attributes, o ad
 	if err != nil || !translate.ShouldCopyService(virtual) {
 		return false, err
 	}
-	old = ifJudged(old)
+	old = ifEvaluated(old)
 	if err := p.check(ctx, a, old, virtual); err != nil {
 		return false, err
 	}
@@ -94,9 +94,9 @@ func (p *ServiceSteps) Prepare(ctx context.Context, a admission.Attributes, o ad
 	return true, nil
 }
 
-// ifJudged returns the stored state of a Service, nil if no rule has judged it, as it has no
+// ifEvaluated returns the stored state of a Service, nil if no rule has checked it, as it has no
 // copy.
-func ifJudged(old *corev1.Service) *corev1.Service {
+func ifEvaluated(old *corev1.Service) *corev1.Service {
 	if old == nil || !translate.ShouldCopyService(old) {
 		return nil
 	}

@@ -34,43 +34,43 @@ func AddSnapshotChecks(checks Checks, settings *v1alpha1.Config, classes Snapsho
 
 // checkSnapshotDefinitions denies what a tenant does to the definitions of snapshots. A new
 // version of Sublet changes them.
-func checkSnapshotDefinitions(_ context.Context, a admission.Attributes, _ admission.ObjectInterfaces) (Judgement, error) {
+func checkSnapshotDefinitions(_ context.Context, a admission.Attributes, _ admission.ObjectInterfaces) (Decision, error) {
 	name := nameOf(a)
 	if a.GetSubresource() != "" || schema.ParseGroupResource(name).Group != policy.SnapshotGroup {
-		return Judgement{}, nil
+		return Decision{}, nil
 	}
 	switch schema.ParseGroupResource(name).Resource {
 	case "volumesnapshots", "volumesnapshotcontents", "volumesnapshotclasses":
-		return Judgement{Violations: []policy.Violation{{
+		return Decision{Violations: []policy.Violation{{
 			Field: "metadata.name", Value: name, Setting: policy.SnapshotsSetting + ".enabled",
 			Detail: "Sublet keeps this definition, because snapshots are synced to the host",
 		}}}, nil
 	}
-	return Judgement{}, nil
+	return Decision{}, nil
 }
 
-// checkSnapshots judges new snapshots. The source of one never changes, and its class has no
+// checkSnapshots evaluates new snapshots. The source of one never changes, and its class has no
 // effect any more once the host has it.
-func (c SnapshotClasses) checkSnapshots(ctx context.Context, a admission.Attributes, _ admission.ObjectInterfaces) (Judgement, error) {
+func (c SnapshotClasses) checkSnapshots(ctx context.Context, a admission.Attributes, _ admission.ObjectInterfaces) (Decision, error) {
 	if a.GetOperation() != admission.Create || a.GetSubresource() != "" {
-		return Judgement{}, nil
+		return Decision{}, nil
 	}
 	snapshot, ok := a.GetObject().(*unstructured.Unstructured)
 	if !ok {
-		return Judgement{}, apierrors.NewBadRequest("the object is no VolumeSnapshot")
+		return Decision{}, apierrors.NewBadRequest("the object is no VolumeSnapshot")
 	}
 	shown, err := c(ctx)
 	if err != nil {
-		return Judgement{}, unknownHost(a, err)
+		return Decision{}, unknownHost(a, err)
 	}
-	return Judgement{Violations: policy.CheckSnapshot(snapshot, shown)}, nil
+	return Decision{Violations: policy.CheckSnapshot(snapshot, shown)}, nil
 }
 
 // checkSnapshotContents denies what a tenant does to contents. Each is the copy of what the
 // host has of a snapshot.
-func checkSnapshotContents(ctx context.Context, a admission.Attributes, o admission.ObjectInterfaces) (Judgement, error) {
+func checkSnapshotContents(ctx context.Context, a admission.Attributes, o admission.ObjectInterfaces) (Decision, error) {
 	if a.GetOperation() == admission.Create {
-		return Judgement{Violations: []policy.Violation{{
+		return Decision{Violations: []policy.Violation{{
 			Field: "metadata.name", Value: nameOf(a),
 			Detail: "contents are the host's, and one that is made here holds no data. Create a VolumeSnapshot of a claim",
 		}}}, nil

@@ -130,9 +130,9 @@ func TestSnapshotDefinitions(t *testing.T) {
 		for _, operation := range []admission.Operation{admission.Create, admission.Update, admission.Delete} {
 			a := admission.NewAttributesRecord(nil, nil, schema.GroupVersionKind{Kind: "CustomResourceDefinition"}, "", name,
 				apiextensionsv1.Resource("customresourcedefinitions").WithVersion("v1"), "", operation, nil, false, nil)
-			judgement, err := checkSnapshotDefinitions(t.Context(), a, nil)
-			if err != nil || (len(judgement.Violations) > 0) != denied {
-				t.Errorf("%s of %s: got %v, %v, want denied %t", operation, name, judgement.Violations, err, denied)
+			decision, err := checkSnapshotDefinitions(t.Context(), a, nil)
+			if err != nil || (len(decision.Violations) > 0) != denied {
+				t.Errorf("%s of %s: got %v, %v, want denied %t", operation, name, decision.Violations, err, denied)
 			}
 		}
 	}

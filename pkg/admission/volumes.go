@@ -29,51 +29,51 @@ func addVolumeChecks(checks Checks, settings *v1alpha1.Config, host HostView) {
 	checks.Add(appsv1.Resource("statefulsets"), c.checkStatefulSets)
 }
 
-// claimCheck judges which volumes of the host claims may have.
+// claimCheck evaluates which volumes of the host claims may have.
 type claimCheck struct {
 	rules *policy.Claims
 	host  HostView
 }
 
-// checkClaims judges claims.
-func (c claimCheck) checkClaims(ctx context.Context, a admission.Attributes, o admission.ObjectInterfaces) (Judgement, error) {
+// checkClaims evaluates claims.
+func (c claimCheck) checkClaims(ctx context.Context, a admission.Attributes, o admission.ObjectInterfaces) (Decision, error) {
 	claim, old, err := writtenObject[corev1.PersistentVolumeClaim](a, o)
 	if err != nil || claim == nil {
-		return Judgement{}, err
+		return Decision{}, err
 	}
 	if old != nil {
-		return Judgement{Violations: c.rules.CheckUpdate(old, claim)}, nil
+		return Decision{Violations: c.rules.CheckUpdate(old, claim)}, nil
 	}
 	return c.check(ctx, a, policy.Claim{Namespace: a.GetNamespace(), Annotations: claim.Annotations, Spec: &claim.Spec})
 }
 
-// check judges new claims.
-func (c claimCheck) check(ctx context.Context, a admission.Attributes, claims ...policy.Claim) (Judgement, error) {
-	var judgement Judgement
+// check evaluates new claims.
+func (c claimCheck) check(ctx context.Context, a admission.Attributes, claims ...policy.Claim) (Decision, error) {
+	var decision Decision
 	if len(claims) == 0 {
-		return judgement, nil
+		return decision, nil
 	}
 	var classes []storagev1.StorageClass
 	if c.rules.ShowsClasses() {
 		var err error
 		if classes, err = c.host.StorageClasses(ctx); err != nil {
-			return judgement, unknownHost(a, err)
+			return decision, unknownHost(a, err)
 		}
 	}
 	for _, claim := range claims {
-		judgement.Violations = append(judgement.Violations, c.rules.Check(claim, classes)...)
+		decision.Violations = append(decision.Violations, c.rules.Check(claim, classes)...)
 	}
-	return judgement, nil
+	return decision, nil
 }
 
-// checkPods judges the claims that a pod brings. Its volumes never change.
-func (c claimCheck) checkPods(ctx context.Context, a admission.Attributes, o admission.ObjectInterfaces) (Judgement, error) {
+// checkPods evaluates the claims that a pod brings. Its volumes never change.
+func (c claimCheck) checkPods(ctx context.Context, a admission.Attributes, o admission.ObjectInterfaces) (Decision, error) {
 	if a.GetOperation() != admission.Create || a.GetSubresource() != "" {
-		return Judgement{}, nil
+		return Decision{}, nil
 	}
 	pod, err := toV1[corev1.Pod](a.GetObject(), o)
 	if err != nil {
-		return Judgement{}, err
+		return Decision{}, err
 	}
 	var claims []policy.Claim
 	for i, volume := range pod.Spec.Volumes {
@@ -90,10 +90,10 @@ func (c claimCheck) checkPods(ctx context.Context, a admission.Attributes, o adm
 }
 
 // checkStatefulSets warns about claims that will be denied.
-func (c claimCheck) checkStatefulSets(ctx context.Context, a admission.Attributes, o admission.ObjectInterfaces) (Judgement, error) {
+func (c claimCheck) checkStatefulSets(ctx context.Context, a admission.Attributes, o admission.ObjectInterfaces) (Decision, error) {
 	set, _, err := writtenObject[appsv1.StatefulSet](a, o)
 	if err != nil || set == nil {
-		return Judgement{}, err
+		return Decision{}, err
 	}
 	var claims []policy.Claim
 	for i := range set.Spec.VolumeClaimTemplates {
@@ -103,11 +103,11 @@ func (c claimCheck) checkStatefulSets(ctx context.Context, a admission.Attribute
 			Namespace: a.GetNamespace(), Annotations: template.Annotations, Spec: &template.Spec, IsTemplate: true,
 		})
 	}
-	judgement, err := c.check(ctx, a, claims...)
-	if err != nil || len(judgement.Violations) == 0 {
-		return Judgement{}, err
+	decision, err := c.check(ctx, a, claims...)
+	if err != nil || len(decision.Violations) == 0 {
+		return Decision{}, err
 	}
-	return Judgement{Warnings: []string{"claims of this template will be denied: " + policy.Message(judgement.Violations)}}, nil
+	return Decision{Warnings: []string{"claims of this template will be denied: " + policy.Message(decision.Violations)}}, nil
 }
 
 // volumePolicySetting is the path of the setting that lets a tenant change reclaim policies.
@@ -116,9 +116,9 @@ const volumePolicySetting = "sync.toHost.persistentVolumes.enabled"
 // checkVolumes returns the check that denies what a tenant does to volumes. Each is the copy
 // of a host volume that a claim of the tenant has.
 func checkVolumes(changesPolicy bool) PolicyCheck {
-	return func(_ context.Context, a admission.Attributes, o admission.ObjectInterfaces) (Judgement, error) {
+	return func(_ context.Context, a admission.Attributes, o admission.ObjectInterfaces) (Decision, error) {
 		if a.GetOperation() == admission.Create {
-			return Judgement{Violations: []policy.Violation{{
+			return Decision{Violations: []policy.Violation{{
 				Field: "metadata.name", Value: nameOf(a),
 				Detail: "volumes are the host's: one that is made here serves no pod. Create a claim, and the host makes its volume. " +
 					"The operator of the host can make one by hand, for claims of a class in policies.volumes.staticClasses",
@@ -126,18 +126,18 @@ func checkVolumes(changesPolicy bool) PolicyCheck {
 		}
 		old, err := toV1[corev1.PersistentVolume](a.GetOldObject(), o)
 		if err != nil || old.Annotations[labels.HostUID] == "" {
-			return Judgement{}, err
+			return Decision{}, err
 		}
 		if a.GetOperation() == admission.Delete {
-			return Judgement{Violations: []policy.Violation{{
+			return Decision{Violations: []policy.Violation{{
 				Field: "metadata.name", Value: old.Name, Detail: "this volume is the host's; it goes with its claim",
 			}}}, nil
 		}
 		volume, err := toV1[corev1.PersistentVolume](a.GetObject(), o)
 		if err != nil {
-			return Judgement{}, err
+			return Decision{}, err
 		}
-		return Judgement{Violations: volumeChanges(old, volume, changesPolicy)}, nil
+		return Decision{Violations: volumeChanges(old, volume, changesPolicy)}, nil
 	}
 }
 
@@ -167,17 +167,17 @@ func volumeChanges(old, volume *corev1.PersistentVolume, changesPolicy bool) []p
 }
 
 // checkStorageClasses denies changes of classes that the host owns.
-func checkStorageClasses(_ context.Context, a admission.Attributes, o admission.ObjectInterfaces) (Judgement, error) {
+func checkStorageClasses(_ context.Context, a admission.Attributes, o admission.ObjectInterfaces) (Decision, error) {
 	if a.GetOperation() == admission.Create {
-		return Judgement{Warnings: []string{
+		return Decision{Warnings: []string{
 			"storage classes are the host's: a claim cannot use one that is made here",
 		}}, nil
 	}
 	old, err := toV1[storagev1.StorageClass](a.GetOldObject(), o)
 	if err != nil || old.Annotations[labels.HostUID] == "" {
-		return Judgement{}, err
+		return Decision{}, err
 	}
-	return Judgement{Violations: []policy.Violation{{
+	return Decision{Violations: []policy.Violation{{
 		Field: "metadata.name", Value: old.Name, Detail: "this storage class is the host's and cannot be changed here",
 	}}}, nil
 }

@@ -84,7 +84,7 @@ func TestClaimPolicy(t *testing.T) {
 		{reason: "a static volume of others, by label", now: claim("", addSelector), denial: "claim-empty-class"},
 		{reason: "a selector with a class", now: claim("slow", addSelector), denial: "claim-selector"},
 		{reason: "a class that is not shown", now: claim("secret", nil), denial: "claim-class"},
-		{reason: "the older form is judged too", now: claim("slow", func(c *corev1.PersistentVolumeClaim) {
+		{reason: "the older form is checked too", now: claim("slow", func(c *corev1.PersistentVolumeClaim) {
 			c.Annotations = map[string]string{corev1.BetaStorageClassAnnotation: "secret"}
 		}), denial: "claim-class-annotation"},
 		{reason: "volumes by hand", now: claim("by-hand", nil), denial: "claim-by-hand"},
@@ -156,9 +156,9 @@ func TestClaimTemplates(t *testing.T) {
 	c := PolicyChecks(withClaims(nil), hostClasses())[appsv1.Resource("statefulsets")]
 	a := admission.NewAttributesRecord(set, nil, appsv1.SchemeGroupVersion.WithKind("StatefulSet"), "shop", "db",
 		appsv1.SchemeGroupVersion.WithResource("statefulsets"), "", admission.Create, nil, false, &user.DefaultInfo{})
-	judgement, err := c(t.Context(), a, nil)
-	if err != nil || len(judgement.Violations) > 0 || len(judgement.Warnings) == 0 {
-		t.Errorf("a template warns and passes: got %+v, %v", judgement, err)
+	decision, err := c(t.Context(), a, nil)
+	if err != nil || len(decision.Violations) > 0 || len(decision.Warnings) == 0 {
+		t.Errorf("a template warns and passes: got %+v, %v", decision, err)
 	}
 }
 

@@ -48,7 +48,7 @@ type hostFirstChain struct {
 
 // rehearsal is the work of one dry run: what the original request is.
 type rehearsal struct {
-	ctx        context.Context //nolint:containedctx // It is the request's, for the steps that judge it.
+	ctx        context.Context //nolint:containedctx // It is the request's, for the steps that check it.
 	attributes admission.Attributes
 }
 

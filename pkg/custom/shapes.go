@@ -22,7 +22,7 @@ func fromShape(at place, schema *apiextensionsv1.JSONSchemaProps) *node {
 	case schema.Type == "string":
 		return fromText(at)
 	case schema.Type != "object":
-		return nil // The items of a list are judged by the same key.
+		return nil // The items of a list are checked by the same key.
 	case len(schema.Properties) > 0:
 		return fromObject(at, schema)
 	case looksLikeSelector(at.key):

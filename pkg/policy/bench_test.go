@@ -9,8 +9,8 @@ import (
 	"github.com/sublet-dev/sublet/pkg/policy"
 )
 
-// BenchmarkJudge measures what the policies cost for an ordinary pod.
-func BenchmarkJudge(b *testing.B) {
+// BenchmarkEvaluate measures what the policies cost for an ordinary pod.
+func BenchmarkEvaluate(b *testing.B) {
 	rules := policy.NewPods(v1alpha1.Default().Policies, policy.PodOptions{})
 	pod := &corev1.Pod{Spec: corev1.PodSpec{
 		Containers: []corev1.Container{{Name: "web", Image: "nginx"}, {Name: "mesh", Image: "mesh"}},
@@ -22,7 +22,7 @@ func BenchmarkJudge(b *testing.B) {
 	}}
 	b.ReportAllocs()
 	for b.Loop() {
-		if violations := rules.Judge(&pod.ObjectMeta, &pod.Spec); len(violations) > 0 {
+		if violations := rules.Evaluate(&pod.ObjectMeta, &pod.Spec); len(violations) > 0 {
 			b.Fatal(violations)
 		}
 	}

@@ -20,7 +20,7 @@ const (
 	DeviceClassesSetting = "sync.fromHost.deviceClasses"
 )
 
-// Devices judges what a tenant asks of devices of the host.
+// Devices checks what a tenant asks of devices of the host.
 type Devices struct {
 	rules v1alpha1.DevicePolicy
 }
@@ -112,7 +112,7 @@ func (d Devices) checkRequest(r deviceRequest, shows func(class string) (bool, e
 // deviceClassResources returns the resources of a pod that name a device class. The host would
 // make a claim of that class, whether the tenant sees it or not.
 func deviceClassResources(_ *metav1.ObjectMeta, spec *corev1.PodSpec) []Violation {
-	return judgeResources(spec, func(name corev1.ResourceName) (Violation, bool) {
+	return evaluateResources(spec, func(name corev1.ResourceName) (Violation, bool) {
 		return Violation{
 			Setting: ResourceClaimsSetting + ".enabled", Detail: "pods may not name device classes of the host here; use a ResourceClaim",
 		}, strings.HasPrefix(string(name), resourcev1.ResourceDeviceClassPrefix)
@@ -141,9 +141,9 @@ func NewDeviceResources(classes []resourcev1.DeviceClass, shown metav1.LabelSele
 	return resources
 }
 
-// Judge returns the resources of a pod that stand for devices which the tenant may not have.
-func (d DeviceResources) Judge(spec *corev1.PodSpec) []Violation {
-	return judgeResources(spec, func(name corev1.ResourceName) (Violation, bool) {
+// Evaluate returns the resources of a pod that stand for devices which the tenant may not have.
+func (d DeviceResources) Evaluate(spec *corev1.PodSpec) []Violation {
+	return evaluateResources(spec, func(name corev1.ResourceName) (Violation, bool) {
 		allowed, known := d[name]
 		return Violation{
 			Setting: DeviceClassesSetting + ".selector",
@@ -155,18 +155,18 @@ func (d DeviceResources) Judge(spec *corev1.PodSpec) []Violation {
 // HasExtendedResources reports whether a pod asks for resources that Kubernetes itself does not
 // define.
 func HasExtendedResources(spec *corev1.PodSpec) bool {
-	return len(judgeResources(spec, func(name corev1.ResourceName) (Violation, bool) {
+	return len(evaluateResources(spec, func(name corev1.ResourceName) (Violation, bool) {
 		return Violation{}, translate.IsExtendedResource(name)
 	})) > 0
 }
 
-// judgeResources returns the violations of the resources that a pod asks for, with their fields.
-func judgeResources(spec *corev1.PodSpec, judge func(name corev1.ResourceName) (violation Violation, denied bool)) []Violation {
+// evaluateResources returns the violations of the resources that a pod asks for, with their fields.
+func evaluateResources(spec *corev1.PodSpec, check func(name corev1.ResourceName) (violation Violation, denied bool)) []Violation {
 	var violations []Violation
 	for _, c := range containers(spec) {
 		for path, list := range map[string]corev1.ResourceList{"limits": c.Resources.Limits, "requests": c.Resources.Requests} {
 			for name := range list {
-				if violation, denied := judge(name); denied {
+				if violation, denied := check(name); denied {
 					violation.Field, violation.Value = c.path+".resources."+path, string(name)
 					violations = append(violations, violation)
 				}

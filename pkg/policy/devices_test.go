@@ -97,7 +97,7 @@ func TestDeviceClassesAsResources(t *testing.T) {
 	for _, on := range []bool{false, true} {
 		rules := policy.NewPods(v1alpha1.Default().Policies, policy.PodOptions{ResourceClaims: on})
 		want := []string{"spec.containers[0].resources.limits", "spec.containers[0].resources.requests"}
-		if diff := cmp.Diff(want, fieldsOf(rules.Judge(&metav1.ObjectMeta{}, &spec))); diff != "" {
+		if diff := cmp.Diff(want, fieldsOf(rules.Evaluate(&metav1.ObjectMeta{}, &spec))); diff != "" {
 			t.Errorf("claims are on: %t (-want +got):\n%s", on, diff)
 		}
 	}
@@ -139,7 +139,7 @@ func TestDeviceResources(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			spec := asks(tt.asks)
-			if diff := cmp.Diff(tt.want, fieldsOf(policy.NewDeviceResources(tt.classes, tt.selector).Judge(spec))); diff != "" {
+			if diff := cmp.Diff(tt.want, fieldsOf(policy.NewDeviceResources(tt.classes, tt.selector).Evaluate(spec))); diff != "" {
 				t.Errorf("%s (-want +got):\n%s", tt.reason, diff)
 			}
 			if got, want := policy.HasExtendedResources(spec), tt.asks == gpu; got != want {

@@ -12,10 +12,10 @@ import (
 // networkPolicySetting is the path of the settings of the network of tenants' pods.
 const networkPolicySetting = "policies.networkPolicy.workload"
 
-// JudgeNetworkPolicy returns the peers of a tenant's NetworkPolicy that open less than they
+// EvaluateNetworkPolicy returns the peers of a tenant's NetworkPolicy that open less than they
 // say, because the operator keeps addresses closed. It is no reason to deny the policy: what
 // it forbids is enforced.
-func JudgeNetworkPolicy(workload v1alpha1.WorkloadNetwork, spec *networkingv1.NetworkPolicySpec) []Violation {
+func EvaluateNetworkPolicy(workload v1alpha1.WorkloadNetwork, spec *networkingv1.NetworkPolicySpec) []Violation {
 	var violations []Violation
 	for i, rule := range spec.Egress {
 		for j, peer := range rule.To {

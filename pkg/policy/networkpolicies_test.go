@@ -10,7 +10,7 @@ import (
 	"github.com/sublet-dev/sublet/pkg/policy"
 )
 
-func TestJudgeNetworkPolicy(t *testing.T) {
+func TestEvaluateNetworkPolicy(t *testing.T) {
 	t.Parallel()
 	block := func(cidr string) []networkingv1.NetworkPolicyPeer {
 		return []networkingv1.NetworkPolicyPeer{{IPBlock: &networkingv1.IPBlock{CIDR: cidr}}}
@@ -51,7 +51,7 @@ func TestJudgeNetworkPolicy(t *testing.T) {
 		if c.ingress != "" {
 			spec.Ingress = []networkingv1.NetworkPolicyIngressRule{{From: block(c.ingress)}}
 		}
-		if diff := cmp.Diff(c.want, policy.Message(policy.JudgeNetworkPolicy(c.workload, spec))); diff != "" {
+		if diff := cmp.Diff(c.want, policy.Message(policy.EvaluateNetworkPolicy(c.workload, spec))); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", c.reason, diff)
 		}
 	}

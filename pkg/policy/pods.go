@@ -10,7 +10,7 @@ import (
 	"github.com/sublet-dev/sublet/api/config/v1alpha1"
 )
 
-// Pods judges the pods of a tenant. The zero value denies nothing.
+// Pods checks the pods of a tenant. The zero value denies nothing.
 type Pods struct {
 	rules []podRule
 	limit int64 // of a grace period in seconds, 0 for none
@@ -65,8 +65,8 @@ func NewPods(settings v1alpha1.Policies, o PodOptions) *Pods {
 	}
 }
 
-// Judge returns the fields of a pod that are not allowed.
-func (p *Pods) Judge(metadata *metav1.ObjectMeta, spec *corev1.PodSpec) []Violation {
+// Evaluate returns the fields of a pod that are not allowed.
+func (p *Pods) Evaluate(metadata *metav1.ObjectMeta, spec *corev1.PodSpec) []Violation {
 	var violations []Violation
 	for _, rule := range p.rules {
 		violations = append(violations, rule(metadata, spec)...)
@@ -74,23 +74,23 @@ func (p *Pods) Judge(metadata *metav1.ObjectMeta, spec *corev1.PodSpec) []Violat
 	return violations
 }
 
-// JudgeUpdate returns the fields that an update makes worse. What a pod had before stays:
+// EvaluateUpdate returns the fields that an update makes worse. What a pod had before stays:
 // it may be older than the policy, and its labels and status must be writable.
-func (p *Pods) JudgeUpdate(before, after *corev1.Pod) []Violation {
-	violations := p.Judge(&after.ObjectMeta, &after.Spec)
+func (p *Pods) EvaluateUpdate(before, after *corev1.Pod) []Violation {
+	violations := p.Evaluate(&after.ObjectMeta, &after.Spec)
 	if len(violations) == 0 {
 		return nil
 	}
-	known := p.Judge(&before.ObjectMeta, &before.Spec)
+	known := p.Evaluate(&before.ObjectMeta, &before.Spec)
 	return slices.DeleteFunc(violations, func(v Violation) bool { return slices.Contains(known, v) })
 }
 
-// JudgeCopy returns what keeps a pod from the host: any violation before it has a host copy,
+// EvaluateCopy returns what keeps a pod from the host: any violation before it has a host copy,
 // and those of its further ephemeral containers later. Admission denies both. A pod may be
 // older than the policy.
-func (p *Pods) JudgeCopy(virtual, host *corev1.Pod) []Violation {
+func (p *Pods) EvaluateCopy(virtual, host *corev1.Pod) []Violation {
 	if host.UID == "" {
-		return p.Judge(&virtual.ObjectMeta, &virtual.Spec)
+		return p.Evaluate(&virtual.ObjectMeta, &virtual.Spec)
 	}
 	var added []string
 	for i := range virtual.Spec.EphemeralContainers {
@@ -102,13 +102,13 @@ func (p *Pods) JudgeCopy(virtual, host *corev1.Pod) []Violation {
 	if len(added) == 0 {
 		return nil
 	}
-	return slices.DeleteFunc(p.Judge(&virtual.ObjectMeta, &virtual.Spec), func(v Violation) bool {
+	return slices.DeleteFunc(p.Evaluate(&virtual.ObjectMeta, &virtual.Spec), func(v Violation) bool {
 		return !slices.ContainsFunc(added, func(path string) bool { return strings.HasPrefix(v.Field, path) })
 	})
 }
 
-// JudgeDelete returns what is not allowed about the grace period of a delete, in seconds.
-func (p *Pods) JudgeDelete(seconds *int64) []Violation {
+// EvaluateDelete returns what is not allowed about the grace period of a delete, in seconds.
+func (p *Pods) EvaluateDelete(seconds *int64) []Violation {
 	if seconds == nil || p.limit == 0 {
 		return nil
 	}

@@ -108,7 +108,7 @@ func TestStandardsAreUpstreams(t *testing.T) {
 			pod := anyPod(t)
 			results := evaluator.EvaluatePod(api.LevelVersion{Level: level, Version: api.LatestVersion()}, &pod.ObjectMeta, &pod.Spec)
 			want := podsecurity.AggregateCheckResults(results)
-			got := slices.DeleteFunc(rules.Judge(&pod.ObjectMeta, &pod.Spec), func(v policy.Violation) bool {
+			got := slices.DeleteFunc(rules.Evaluate(&pod.ObjectMeta, &pod.Spec), func(v policy.Violation) bool {
 				return v.Setting != "policies.podSecurityStandard"
 			})
 			if want.Allowed != (len(got) == 0) {
@@ -141,7 +141,7 @@ func TestEveryVolumeTypeIsDecided(t *testing.T) {
 		volume := corev1.Volume{Name: "a"}
 		reflect.ValueOf(&volume.VolumeSource).Elem().Field(i).Set(reflect.New(source.Field(i).Type.Elem()))
 		spec := &corev1.PodSpec{Volumes: []corev1.Volume{volume}}
-		violations := policy.NewPods(v1alpha1.Default().Policies, policy.PodOptions{}).Judge(&metav1.ObjectMeta{}, spec)
+		violations := policy.NewPods(v1alpha1.Default().Policies, policy.PodOptions{}).Evaluate(&metav1.ObjectMeta{}, spec)
 		if denied := len(violations) > 0; denied == slices.Contains(allowed, name) {
 			t.Errorf("a volume of the type %s: denied=%t", name, denied)
 		}
@@ -181,7 +181,7 @@ func TestImages(t *testing.T) {
 			if !c.allowed {
 				want = []string{field + " by policies.images.allowed"}
 			}
-			if diff := cmp.Diff(want, settingsOf(rules.Judge(&metav1.ObjectMeta{}, &spec))); diff != "" {
+			if diff := cmp.Diff(want, settingsOf(rules.Evaluate(&metav1.ObjectMeta{}, &spec))); diff != "" {
 				t.Errorf("%s: %s (-want +got):\n%s", c.reason, field, diff)
 			}
 		}
@@ -212,15 +212,15 @@ func TestImageIDs(t *testing.T) {
 			if denied {
 				want = []string{"spec.containers[0].image by ", "spec.volumes[0].image.reference by "}
 			}
-			if diff := cmp.Diff(want, settingsOf(policy.NewPods(settings, policy.PodOptions{}).Judge(&metav1.ObjectMeta{}, &spec))); diff != "" {
+			if diff := cmp.Diff(want, settingsOf(policy.NewPods(settings, policy.PodOptions{}).Evaluate(&metav1.ObjectMeta{}, &spec))); diff != "" {
 				t.Errorf("%s, allowed %q (-want +got):\n%s", image, allowed, diff)
 			}
 		}
 	}
 }
 
-// TestJudgeCopy checks what reaches the host of a pod that admission did not deny.
-func TestJudgeCopy(t *testing.T) {
+// TestEvaluateCopy checks what reaches the host of a pod that admission did not deny.
+func TestEvaluateCopy(t *testing.T) {
 	t.Parallel()
 	rules := policy.NewPods(v1alpha1.Default().Policies, policy.PodOptions{})
 	evil := corev1.Container{Name: "evil", SecurityContext: &corev1.SecurityContext{Privileged: new(true)}}
@@ -255,7 +255,7 @@ func TestJudgeCopy(t *testing.T) {
 			corev1.Pod{ObjectMeta: metav1.ObjectMeta{UID: "u"}, Spec: corev1.PodSpec{EphemeralContainers: debug(evil)}}, nil,
 		},
 	} {
-		if diff := cmp.Diff(c.want, settingsOf(rules.JudgeCopy(&c.virtual, &c.host))); diff != "" {
+		if diff := cmp.Diff(c.want, settingsOf(rules.EvaluateCopy(&c.virtual, &c.host))); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", c.reason, diff)
 		}
 	}

@@ -10,7 +10,7 @@ import (
 )
 
 // WithoutClass returns the pod without what a runtime class of the host gives it: the name of
-// the class and its tolerations. The operator shows the class, so no rule judges either of
+// the class and its tolerations. The operator shows the class, so no rule checks either of
 // them. It returns the pod itself if it has another class, or if class is nil.
 func WithoutClass(pod *corev1.Pod, class *nodev1.RuntimeClass) *corev1.Pod {
 	if class == nil || pod.Spec.RuntimeClassName == nil || *pod.Spec.RuntimeClassName != class.Name {
@@ -32,7 +32,7 @@ func WithoutClass(pod *corev1.Pod, class *nodev1.RuntimeClass) *corev1.Pod {
 // handler of that. It is empty if the operator has no class for the handler.
 //
 // The second result is for [WithoutClass]: the operator allows the name alone. What else the
-// tenant has written into the class is judged as if it were in the pod.
+// tenant has written into the class is checked as if it were in the pod.
 func OwnClass(handlers map[string]string, class *nodev1.RuntimeClass) (host string, allowed *nodev1.RuntimeClass) {
 	host, ok := handlers[class.Handler]
 	if !ok {

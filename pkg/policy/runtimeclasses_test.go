@@ -22,7 +22,7 @@ func TestOwnClass(t *testing.T) {
 		class, allowed *nodev1.RuntimeClass
 	}{
 		{"the handler decides", "gvisor", class("mine", "runsc"), class("mine", "runsc")},
-		{"what the tenant has written about nodes is judged", "gvisor", scheduled, class("mine", "runsc")},
+		{"what the tenant has written about nodes is checked", "gvisor", scheduled, class("mine", "runsc")},
 		{"a handler that the operator has not named", "", class("mine", "kata"), nil},
 		{"the name of a class of the host says nothing", "", class("gvisor", "kata"), nil},
 	} {

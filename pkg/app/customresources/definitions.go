@@ -137,7 +137,7 @@ func (d *Definitions) compile(k kind, definition *apiextensionsv1.CustomResource
 const lookupTimeout = 5 * time.Second
 
 // isShown reports whether the virtual cluster has the copy of an object of the host. It asks
-// the API server, as each replica judges and only the leader has caches.
+// the API server, as each replica checks and only the leader has caches.
 func (d *Definitions) isShown(resource, namespace, name string) bool {
 	w, ok := d.watches[resource]
 	if !ok || d.objects == nil {

@@ -24,10 +24,10 @@ type Options struct {
 	// Sync are the settings of sync.
 	Sync v1alpha1.Sync
 
-	// PodPolicy judges a pod once more before it gets a host copy: it may be older than the
+	// PodPolicy checks a pod once more before it gets a host copy: it may be older than the
 	// policy. Default: nil, every pod may run.
 	PodPolicy *policy.Pods
-	// Devices judges a ResourceClaim once more before it gets a host copy. Default: the
+	// Devices checks a ResourceClaim once more before it gets a host copy. Default: the
 	// strictest rules.
 	Devices policy.Devices
 	// RuntimeHandlers are the handlers that runtime classes of the tenant's own may have, each

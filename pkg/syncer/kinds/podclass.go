@@ -45,7 +45,7 @@ func (p pods) runtimeClass(s syncer.Scope, virtual *corev1.Pod) (*nodev1.Runtime
 		return class, err
 	}
 	if !p.options.Sync.IsEnabled(runtimeClassesSetting) {
-		return nil, nil //nolint:nilnil // The policy judges the name.
+		return nil, nil //nolint:nilnil // The policy checks the name.
 	}
 	class := &nodev1.RuntimeClass{}
 	shown, err := isShown(s, p.options.Sync.SelectorOf(runtimeClassesSetting), *name, class)

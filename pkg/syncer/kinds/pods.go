@@ -149,13 +149,13 @@ func (p pods) applyPolicy(s syncer.Scope, virtual, host *corev1.Pod) (*corev1.Po
 	if err != nil {
 		return nil, err
 	}
-	violations := rules.JudgeCopy(policy.WithoutClass(virtual, class), host)
+	violations := rules.EvaluateCopy(policy.WithoutClass(virtual, class), host)
 	if host.UID == "" && policy.HasExtendedResources(&virtual.Spec) {
 		devices, err := p.deviceResources(s)
 		if err != nil {
 			return nil, err
 		}
-		violations = append(violations, devices.Judge(&virtual.Spec)...)
+		violations = append(violations, devices.Evaluate(&virtual.Spec)...)
 	}
 	if len(violations) > 0 {
 		return nil, &translate.UnsupportedError{Problems: []error{errors.New(policy.ShortMessage(violations))}}

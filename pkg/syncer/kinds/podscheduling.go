@@ -119,8 +119,8 @@ func (p pods) reportViolations(s syncer.Scope, virtual *corev1.Pod) {
 	if err != nil {
 		return // The next reconcile tries again.
 	}
-	judged := policy.WithoutClass(virtual, class)
-	if violations := p.options.PodPolicy.Judge(&judged.ObjectMeta, &judged.Spec); len(violations) > 0 {
+	checked := policy.WithoutClass(virtual, class)
+	if violations := p.options.PodPolicy.Evaluate(&checked.ObjectMeta, &checked.Spec); len(violations) > 0 {
 		s.RecordEvent("PolicyViolated", "The pod is older than the policy. It stays, and cannot be created again: "+policy.ShortMessage(violations))
 	}
 }

@@ -28,7 +28,7 @@ func ResourceClaims(o Options) syncer.Resource[*resourcev1.ResourceClaim, *resou
 		Indexes: []syncer.Index{podsByResourceClaim()},
 		Also: []syncer.Watch{
 			{Side: syncer.Virtual, Object: &corev1.Pod{}, Keys: claimsOfPod},
-			// A claim is judged when its copy is created.
+			// A claim is checked when its copy is created.
 			{Side: syncer.Host, Object: &resourcev1.DeviceClass{}, All: true, Keys: noKeys},
 		},
 	}
