@@ -138,12 +138,6 @@ func (o *Owned) mayTake(ctx context.Context, client *kubernetes.Client, found Id
 	return nil
 }
 
-// ReadIdentity returns the identity of a store. found is false for a store without one.
-func ReadIdentity(ctx context.Context, client *kubernetes.Client) (identity Identity, found bool, err error) {
-	identity, revision, err := readIdentity(ctx, client)
-	return identity, revision > 0, err
-}
-
 // readIdentity returns the identity and the revision of its key, which is 0 if the store
 // has none.
 func readIdentity(ctx context.Context, client *kubernetes.Client) (Identity, int64, error) {

@@ -73,8 +73,8 @@ func TestOwned(t *testing.T) {
 			if err != nil {
 				t.Fatalf("%s: %v", tc.reason, err)
 			}
-			got, found, err := ReadIdentity(t.Context(), client)
-			if err != nil || !found || got.Anchor != own.Anchor {
+			got, revision, err := readIdentity(t.Context(), client)
+			if err != nil || revision == 0 || got.Anchor != own.Anchor {
 				t.Errorf("%s: the store has identity %+v, %v", tc.reason, got, err)
 			}
 		})

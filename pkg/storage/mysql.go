@@ -24,7 +24,6 @@ const (
 	mysqlWrongPassword = 1045
 	mysqlNoDatabase    = 1049
 	mysqlDuplicateKey  = 1062
-	mysqlDuplicateName = 1061
 	mysqlNoTable       = 1142
 	mysqlReadOnly      = 1290
 	mysqlSnapshot      = 1020

@@ -70,12 +70,6 @@ func (p Policies) HasLimitRange() bool {
 	return p.LimitRange.Enabled == ToggleOn || p.LimitRange.Enabled == ToggleAuto && p.HasResourceQuota()
 }
 
-// PodQuotaKeys returns the keys of a quota that count pods and can leave out the pod of the
-// control plane.
-func PodQuotaKeys() []string {
-	return []string{"pods", "cpu", "memory", "requests.cpu", "requests.memory", "limits.cpu", "limits.memory"}
-}
-
 func defaultResourceQuota() ResourceQuota {
 	quota := corev1.ResourceList{}
 	for key, value := range map[corev1.ResourceName]string{

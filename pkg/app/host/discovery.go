@@ -116,7 +116,7 @@ func asStandby(err error) (reason string, ok bool) {
 // and gives the holder what they record. ok is false if the host has responded, if
 // there are no facts, or if those of another pod are on the volume.
 func (d *Discovery) loadUnproven(holder *Holder, cause error) (*Facts, bool) {
-	known, ok := loadFacts(d.DataDir)
+	known, ok := LoadFacts(d.DataDir)
 	if !ok || !isUnreachable(cause) {
 		return nil, false
 	}
@@ -170,7 +170,7 @@ func (d *Discovery) attempt(ctx context.Context, holder *Holder) (*Facts, error)
 		return nil, err
 	}
 	holder.anchor = d.Release.AnchorOwner(seen.anchor.UID)
-	known, ok := loadFacts(d.DataDir)
+	known, ok := LoadFacts(d.DataDir)
 	if ok && hasStore(d.DataDir) {
 		if err := acceptKept(d.Release, known, seen.anchor); err != nil {
 			return nil, err

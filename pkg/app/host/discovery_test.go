@@ -235,7 +235,7 @@ func TestRestoreCerts(t *testing.T) {
 			if diff := cmp.Diff([]string{tc.wantCA, tc.wantCA}, []string{string(facts.Certs["ca.crt"]), string(secret.Data["ca.crt"])}); diff != "" {
 				t.Errorf("%s\n-want +got:\n%s", tc.reason, diff)
 			}
-			if known, ok := loadFacts(d.DataDir); !ok || string(known.Certs["ca.crt"]) != tc.wantCA || known.Anchor.UID != "anchor-uid" {
+			if known, ok := LoadFacts(d.DataDir); !ok || string(known.Certs["ca.crt"]) != tc.wantCA || known.Anchor.UID != "anchor-uid" {
 				t.Errorf("%s\nthe copy of the facts is %+v", tc.reason, known)
 			}
 		})

@@ -70,11 +70,7 @@ func locationOf(anchor *corev1.ConfigMap) string {
 
 // LoadFacts returns the copy of the facts in the data directory. ok is false if there is
 // none that can be used.
-func LoadFacts(dataDir string) (facts *Facts, ok bool) { return loadFacts(dataDir) }
-
-// loadFacts returns the copy in the data directory. ok is false if there is none
-// that can be used.
-func loadFacts(dataDir string) (facts *Facts, ok bool) {
+func LoadFacts(dataDir string) (facts *Facts, ok bool) {
 	data, err := os.ReadFile(filepath.Join(dataDir, factsFile))
 	if err != nil {
 		return nil, false

@@ -48,12 +48,6 @@ type Options struct {
 	Kubeconfig string
 }
 
-// Check returns all that is wrong with the policy, each with its path.
-func Check(settings v1alpha1.Audit) field.ErrorList {
-	_, problems := parse(settings)
-	return problems
-}
-
 // New returns the backend of events and what selects them. Both are nil if nothing is recorded.
 func New(options Options) (audit.Backend, audit.PolicyRuleEvaluator, error) {
 	if !options.Settings.Enabled {
@@ -81,7 +75,7 @@ func New(options Options) (audit.Backend, audit.PolicyRuleEvaluator, error) {
 	return audit.Union(backends...), policy.NewPolicyRuleEvaluator(rules), nil
 }
 
-// parse returns the policy as the API's own type.
+// parse returns the policy as the API's own type, and all that is wrong with it.
 func parse(settings v1alpha1.Audit) (*auditinternal.Policy, field.ErrorList) {
 	path := field.NewPath(setting, "policy")
 	data, err := json.Marshal(settings.Policy)

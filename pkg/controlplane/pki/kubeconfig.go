@@ -88,19 +88,8 @@ func KubeconfigParts(kubeconfig []byte) (ca, cert, key []byte, err error) {
 	return cluster.CertificateAuthorityData, user.ClientCertificateData, user.ClientKeyData, nil
 }
 
-// TenantKubeconfigExpires returns when the client certificate of a tenant's kubeconfig
-// ends. ok is false if this bundle did not issue it, or issued it for another group, as
-// earlier releases did.
-func (b *Bundle) TenantKubeconfigExpires(kubeconfig []byte) (expires time.Time, ok bool) {
-	ca, cert, _, err := KubeconfigParts(kubeconfig)
-	if err != nil || string(ca) != string(b.CA()) {
-		return time.Time{}, false
-	}
-	return b.TenantCertificateExpires(cert)
-}
-
-// TenantCertificateExpires returns when a tenant's client certificate ends. ok is false as in
-// [Bundle.TenantKubeconfigExpires].
+// TenantCertificateExpires returns when a tenant's client certificate ends. ok is false if this
+// bundle did not issue it, or issued it for another group, as earlier releases did.
 func (b *Bundle) TenantCertificateExpires(cert []byte) (expires time.Time, ok bool) {
 	leaf, err := readCert(map[string][]byte{"client": cert}, "client")
 	if err != nil || leaf.CheckSignatureFrom(b.ca.cert) != nil || !slices.Equal(leaf.Subject.Organization, []string{GroupTenantAdmins}) {

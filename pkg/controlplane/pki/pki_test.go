@@ -205,9 +205,10 @@ func TestTenantKubeconfig(t *testing.T) {
 		"Own":             {"it is valid for 30 days", tenant(b), true},
 		"OtherCluster":    {"another authority has signed it", tenant(other), false},
 		"EarlierReleases": {"they gave the group of masters, which cannot be revoked", masters, false},
-		"Broken":          {"it is no file", []byte("{"), false},
+		"Broken":          {"it has no certificate", nil, false},
 	} {
-		end, ok := b.TenantKubeconfigExpires(tc.kubeconfig)
+		_, cert, _, _ := KubeconfigParts(tc.kubeconfig)
+		end, ok := b.TenantCertificateExpires(cert)
 		if ok != tc.ok || ok && !end.Equal(start.Add(30*24*time.Hour)) {
 			t.Errorf("%s: got %s, %t, want %t: %s", name, end, ok, tc.ok, tc.reason)
 		}
