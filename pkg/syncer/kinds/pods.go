@@ -68,6 +68,10 @@ func Pods(o Options) syncer.Resource[*corev1.Pod, *corev1.Pod] {
 	if o.VirtualScheduler {
 		// The resources of a node are read once per pod.
 		r.Also = append(r.Also, syncer.Watch{Side: syncer.Host, Object: &corev1.Node{}, All: true, Keys: noKeys})
+		if o.Sync.IsEnabled(volumeClaimsSetting) {
+			r.Also = append(r.Also, syncer.Watch{Side: syncer.Host, Object: &corev1.PersistentVolumeClaim{}, Keys: noKeys},
+				syncer.Watch{Side: syncer.Virtual, Object: &corev1.PersistentVolumeClaim{}, Keys: noKeys})
+		}
 	}
 	return r
 }

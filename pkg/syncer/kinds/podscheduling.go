@@ -73,12 +73,12 @@ func progress(s syncer.Scope) translate.PodProgress { return syncer.Loaded[trans
 
 // shouldCopy reports whether the pod needs a host copy. With a virtual scheduler, it needs
 // an assigned node first. It then waits for the variables of its Services, its service
-// account and its ResourceClaims.
+// account and its claims.
 func (p pods) shouldCopy(s syncer.Scope, virtual, host *corev1.Pod) (bool, error) {
 	if needed := progress(s).NeedsHostPod; !needed || host != nil {
 		return needed, nil
 	}
-	for _, awaits := range []func(syncer.Scope, *corev1.Pod) (bool, error){p.awaitsLinks, p.awaitsAccount, p.awaitsClaims} {
+	for _, awaits := range []func(syncer.Scope, *corev1.Pod) (bool, error){p.awaitsLinks, p.awaitsAccount, p.awaitsClaims, p.awaitsVolumes} {
 		if waits, err := awaits(s, virtual); err != nil || waits {
 			return false, err
 		}
