@@ -59,7 +59,7 @@ var rules = map[string]rule{
 	"pkg/cli/version":         {code: cliShared},
 
 	"pkg/config":  {code: []string{"api/..."}},
-	"pkg/backup":  {code: []string{"pkg/snapshot", "pkg/storage", "api/syncz"}},
+	"pkg/backup":  {code: []string{"pkg/meter", "pkg/snapshot", "pkg/storage", "api/syncz"}},
 	"pkg/meter":   {},
 	"pkg/cgroup":  {},
 	"pkg/storage": {code: []string{"pkg/cgroup", "pkg/meter", "api/..."}, tests: []string{"test/databases", "test/etcd", "test/ports"}},
@@ -70,7 +70,7 @@ var rules = map[string]rule{
 	"pkg/policy":     {code: []string{"pkg/translate", "api/..."}},
 	"pkg/patch":      {code: []string{"pkg/translate", "api/..."}},
 
-	"pkg/syncer":             {code: []string{"pkg/translate", "api/labels", "api/syncz"}},
+	"pkg/syncer":             {code: []string{"pkg/meter", "pkg/translate", "api/labels", "api/syncz"}},
 	"pkg/syncer/kinds/nodes": {code: []string{"pkg/syncer", "pkg/translate", "pkg/policy", "api/..."}},
 	"pkg/syncer/kinds":       {code: []string{"pkg/custom", "pkg/syncer", "pkg/syncer/kinds/nodes", "pkg/translate", "pkg/policy", "api/..."}},
 	// The tests look at nodes as the syncer does.
@@ -83,11 +83,11 @@ var rules = map[string]rule{
 	"pkg/controlplane/openapi":        {code: []string{"k8s.io/apiserver", "k8s.io/kubernetes"}},
 	"pkg/controlplane/audit":          {code: []string{"api/config/v1alpha1", "k8s.io/apiserver"}, tests: []string{"test/await"}},
 	"pkg/controlplane/authentication": {code: []string{"api/config/v1alpha1", "api/syncz", "k8s.io/apiserver"}, tests: []string{"test/await", "test/oidc"}},
-	"pkg/controlplane/encryption":     {code: []string{"api/syncz", "k8s.io/apiserver"}, tests: []string{"pkg/storage"}},
+	"pkg/controlplane/encryption":     {code: []string{"pkg/meter", "api/syncz", "k8s.io/apiserver"}, tests: []string{"pkg/storage"}},
 	"pkg/controlplane/queues":         {},
 	"pkg/controlplane/informers":      {code: []string{"k8s.io/apiserver", "k8s.io/kubernetes"}},
 	"pkg/controlplane": {code: []string{
-		"pkg/controlplane/...", "pkg/storage", "api/...", "k8s.io/apiserver", "k8s.io/kubernetes",
+		"pkg/controlplane/...", "pkg/meter", "pkg/storage", "api/...", "k8s.io/apiserver", "k8s.io/kubernetes",
 	}, tests: []string{"test/databases", "test/await", "test/oidc"}},
 
 	"pkg/virtualscheduler": {code: []string{
@@ -106,10 +106,10 @@ var rules = map[string]rule{
 
 	// What the server does for its own release links no Kubernetes, so that its
 	// tests are quick and run under the race detector.
-	"pkg/app/autoscale":       {code: []string{"api/syncz"}, tests: []string{"pkg/storage", "test/databases"}},
+	"pkg/app/autoscale":       {code: []string{"pkg/meter", "api/syncz"}, tests: []string{"pkg/storage", "test/databases"}},
 	"pkg/app/customresources": {code: []string{"pkg/app/patches", "pkg/custom", "pkg/patch", "pkg/syncer/...", "pkg/translate", "api/..."}, tests: []string{"test/await"}},
 	"pkg/app/definitions":     {code: []string{"api/labels"}},
-	"pkg/app/host":            {code: []string{"pkg/controlplane/pki", "api/..."}},
+	"pkg/app/host":            {code: []string{"pkg/controlplane/pki", "pkg/meter", "api/..."}},
 	"pkg/app/hostnames":       {code: []string{"pkg/translate", "api/labels"}},
 	"pkg/app/lifecycle":       {},
 	"pkg/app/limits":          {code: []string{"pkg/syncer"}},
@@ -120,7 +120,7 @@ var rules = map[string]rule{
 	"pkg/app/nameserver":      {code: []string{"pkg/dns", "api/..."}, tests: []string{"pkg/controlplane/pki"}},
 	"pkg/app/operator":        {code: []string{"api/syncz"}, tests: []string{"pkg/controlplane/pki"}},
 	"pkg/app": {code: []string{
-		"pkg/app/...", "pkg/admission", "pkg/backup", "pkg/cgroup", "pkg/config", "pkg/controlplane/...", "pkg/custom", "pkg/dns", "pkg/egress", "pkg/kubeletmetrics", "pkg/metricsapi", "pkg/nodeproxy", "pkg/patch", "pkg/policy",
+		"pkg/app/...", "pkg/admission", "pkg/backup", "pkg/cgroup", "pkg/config", "pkg/controlplane/...", "pkg/custom", "pkg/dns", "pkg/egress", "pkg/kubeletmetrics", "pkg/meter", "pkg/metricsapi", "pkg/nodeproxy", "pkg/patch", "pkg/policy",
 		"pkg/snapshot", "pkg/storage", "pkg/syncer/...", "pkg/translate", "pkg/virtualscheduler/...", "api/...",
 	}, tests: []string{"test/await"}},
 

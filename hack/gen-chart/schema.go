@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"reflect"
+	"slices"
 	"strings"
 
 	"k8s.io/apimachinery/pkg/api/resource"
@@ -170,7 +172,7 @@ func (d definitions) foreign(t reflect.Type) object {
 
 // section returns the schema of a map with these keys and no other.
 func section(properties object) object {
-	schema := typed("map", v1alpha1.MapOf(sortedKeys(properties)))
+	schema := typed("map", v1alpha1.MapOf(slices.Sorted(maps.Keys(properties))))
 	schema["properties"] = properties
 	schema["additionalProperties"] = unknown(properties)
 	return schema
@@ -178,7 +180,7 @@ func section(properties object) object {
 
 // unknown returns the schema of a key that is not among these properties.
 func unknown(properties object) object {
-	return nothing("left out: there is no such key; the keys here are " + v1alpha1.OneOf(sortedKeys(properties)))
+	return nothing("left out: there is no such key; the keys here are " + v1alpha1.OneOf(slices.Sorted(maps.Keys(properties))))
 }
 
 // nothing returns a schema that refuses everything with a message.

@@ -7,9 +7,11 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
+	"maps"
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -142,7 +144,7 @@ func flow(value any) string {
 	switch value := value.(type) {
 	case map[string]any:
 		var pairs []string
-		for _, key := range sortedKeys(value) {
+		for _, key := range slices.Sorted(maps.Keys(value)) {
 			pairs = append(pairs, key+": "+flow(value[key]))
 		}
 		return "{" + strings.Join(pairs, ", ") + "}"

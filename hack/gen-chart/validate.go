@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -205,7 +206,7 @@ func mapDefaults(settings []setting) map[string][]string {
 	all := map[string][]string{}
 	for _, s := range settings {
 		if below, isMap := s.fallback.(map[string]any); isMap && len(below) > 0 {
-			all[strings.Join(s.path, ".")] = sortedKeys(below)
+			all[strings.Join(s.path, ".")] = slices.Sorted(maps.Keys(below))
 		}
 		maps.Copy(all, mapDefaults(s.children))
 	}

@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -51,7 +50,7 @@ func writeLeaf(out *bytes.Buffer, s setting, indent string) {
 		return
 	}
 	fmt.Fprintf(out, "%s%s:\n", indent, s.key)
-	for _, key := range sortedKeys(below) {
+	for _, key := range slices.Sorted(maps.Keys(below)) {
 		fmt.Fprintf(out, "%s  %s: %s\n", indent, key, flow(below[key]))
 	}
 }
@@ -90,8 +89,4 @@ func wrap(text string, width int) []string {
 		line += word
 	}
 	return append(lines, line)
-}
-
-func sortedKeys[K cmp.Ordered, V any](m map[K]V) []K {
-	return slices.Sorted(maps.Keys(m))
 }

@@ -9,10 +9,10 @@ import (
 
 	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/component-base/metrics"
-	"k8s.io/component-base/metrics/legacyregistry"
 	"k8s.io/klog/v2"
 
 	"github.com/sublet-dev/sublet/pkg/cgroup"
+	"github.com/sublet-dev/sublet/pkg/meter"
 )
 
 // memoryShare is the part of the container's memory limit, in percent, that the
@@ -51,12 +51,8 @@ func newMemoryFollower(known int64) *memoryFollower {
 
 // containerLimit is the metric of the memory limit.
 var containerLimit = sync.OnceValue(func() *metrics.Gauge { //nolint:gochecknoglobals // a metric is one per process
-	gauge := metrics.NewGauge(&metrics.GaugeOpts{
-		Name: "sublet_memory_limit_bytes", StabilityLevel: metrics.ALPHA,
-		Help: "Memory limit of the container that the garbage collector and the store follow. 0 means none.",
-	})
-	legacyregistry.MustRegister(gauge)
-	return gauge
+	return meter.Gauge("sublet_memory_limit_bytes",
+		"Memory limit of the container that the garbage collector and the store follow. 0 means none.")
 })
 
 // look sets the limit of the garbage collector if that of the container has changed.

@@ -6,9 +6,9 @@ import (
 	"time"
 
 	"k8s.io/component-base/metrics"
-	"k8s.io/component-base/metrics/legacyregistry"
 
 	"github.com/sublet-dev/sublet/api/syncz"
+	"github.com/sublet-dev/sublet/pkg/meter"
 )
 
 // observed are the metrics of the process.
@@ -18,21 +18,12 @@ type observed struct {
 }
 
 var registered = sync.OnceValue(func() observed { //nolint:gochecknoglobals // a metric is one per process
-	gauge := func(name, help string) *metrics.Gauge {
-		g := metrics.NewGauge(&metrics.GaugeOpts{Name: name, Help: help, StabilityLevel: metrics.ALPHA})
-		legacyregistry.MustRegister(g)
-		return g
+	return observed{
+		lastSuccess: meter.Gauge("sublet_backup_last_success_timestamp_seconds", "When the newest complete backup of the store was begun."),
+		size:        meter.Gauge("sublet_backup_size_bytes", "Size of the newest complete backup of the store."),
+		duration:    meter.Gauge("sublet_backup_duration_seconds", "How long the last backup took to write and verify."),
+		failures:    meter.Counter("sublet_backup_failures_total", "Backups of the store that failed."),
 	}
-	o := observed{
-		lastSuccess: gauge("sublet_backup_last_success_timestamp_seconds", "When the newest complete backup of the store was begun."),
-		size:        gauge("sublet_backup_size_bytes", "Size of the newest complete backup of the store."),
-		duration:    gauge("sublet_backup_duration_seconds", "How long the last backup took to write and verify."),
-		failures: metrics.NewCounter(&metrics.CounterOpts{
-			Name: "sublet_backup_failures_total", Help: "Backups of the store that failed.", StabilityLevel: metrics.ALPHA,
-		}),
-	}
-	legacyregistry.MustRegister(o.failures)
-	return o
 })
 
 // observe sets the metrics of the newest backup.

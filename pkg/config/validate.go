@@ -3,6 +3,7 @@ package config
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"reflect"
 	"slices"
 	"strconv"
@@ -82,16 +83,16 @@ func (c *checker) object(path *field.Path, value any, want reflect.Type) {
 	node, isMap := value.(map[string]any)
 	known := c.fieldsAt(path, want)
 	if !isMap {
-		c.refuse(path, value, "must be "+v1alpha1.MapOf(sortedKeys(known)))
+		c.refuse(path, value, "must be "+v1alpha1.MapOf(slices.Sorted(maps.Keys(known))))
 		return
 	}
-	for _, key := range sortedKeys(node) {
+	for _, key := range slices.Sorted(maps.Keys(node)) {
 		at := path.Child(key)
 		if known, found := known[key]; found {
 			c.value(at, node[key], known.Type, v1alpha1.RuleOf(known))
 			continue
 		}
-		c.refuse(at, node[key], unknownKey(key, sortedKeys(known)))
+		c.refuse(at, node[key], unknownKey(key, slices.Sorted(maps.Keys(known))))
 	}
 }
 
@@ -136,7 +137,7 @@ func (c *checker) dictionary(path *field.Path, value any, want reflect.Type, rul
 		c.refuse(path, value, "must be a map, such as {example.com/key: value}")
 		return
 	}
-	for _, key := range sortedKeys(node) {
+	for _, key := range slices.Sorted(maps.Keys(node)) {
 		if problem := rule.CheckKey(key); problem != "" {
 			c.refuse(path.Key(key), key, "the key "+problem)
 			continue
@@ -253,13 +254,4 @@ func fields(structure reflect.Type) map[string]reflect.StructField {
 		}
 	}
 	return known
-}
-
-func sortedKeys[V any](m map[string]V) []string {
-	keys := make([]string, 0, len(m))
-	for key := range m {
-		keys = append(keys, key)
-	}
-	slices.Sort(keys)
-	return keys
 }

@@ -8,10 +8,10 @@ import (
 	"sync"
 
 	"k8s.io/component-base/metrics"
-	"k8s.io/component-base/metrics/legacyregistry"
 	"k8s.io/klog/v2"
 
 	"github.com/sublet-dev/sublet/api/syncz"
+	"github.com/sublet-dev/sublet/pkg/meter"
 )
 
 // maxMissingShown is how many missing objects the check names.
@@ -19,15 +19,8 @@ const maxMissingShown = 5
 
 // missingObjects is the metric of objects that a bootstrap could not create.
 var missingObjects = sync.OnceValue(func() *metrics.Gauge { //nolint:gochecknoglobals // a metric is one per process
-	return registerGauge("sublet_bootstrap_missing", "System objects of the virtual cluster that are missing and could not be created.")
+	return meter.Gauge("sublet_bootstrap_missing", "System objects of the virtual cluster that are missing and could not be created.")
 })
-
-// registerGauge registers a metric of the process.
-func registerGauge(name, help string) *metrics.Gauge {
-	gauge := metrics.NewGauge(&metrics.GaugeOpts{Name: name, Help: help, StabilityLevel: metrics.ALPHA})
-	legacyregistry.MustRegister(gauge)
-	return gauge
-}
 
 // recordMissing records why an object could not be created, and logs it once for
 // each reason.

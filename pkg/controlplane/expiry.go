@@ -5,21 +5,16 @@ import (
 	"time"
 
 	"k8s.io/component-base/metrics"
-	"k8s.io/component-base/metrics/legacyregistry"
 
 	"github.com/sublet-dev/sublet/pkg/controlplane/pki"
+	"github.com/sublet-dev/sublet/pkg/meter"
 )
 
 // certificateExpiry is the metric of the ends of certificates.
 var certificateExpiry = sync.OnceValue(func() *metrics.GaugeVec { //nolint:gochecknoglobals // a metric is one per process
-	gauge := metrics.NewGaugeVec(&metrics.GaugeOpts{
-		Name: "sublet_certificate_expiration_timestamp_seconds",
-		Help: "End of a certificate of the virtual cluster, in seconds since 1970. Authorities end after ten years. " +
-			"All others are renewed when a third of their life is left.",
-		StabilityLevel: metrics.ALPHA,
-	}, []string{"certificate"})
-	legacyregistry.MustRegister(gauge)
-	return gauge
+	return meter.GaugeVec("sublet_certificate_expiration_timestamp_seconds",
+		"End of a certificate of the virtual cluster, in seconds since 1970. Authorities end after ten years. "+
+			"All others are renewed when a third of their life is left.", "certificate")
 })
 
 // RecordExpiry sets the metric of the end of a certificate.

@@ -16,6 +16,7 @@ import (
 	"k8s.io/utils/clock"
 
 	"github.com/sublet-dev/sublet/api/syncz"
+	"github.com/sublet-dev/sublet/pkg/meter"
 )
 
 // firstAttempt is how long a start waits for the first attempt of a task. Then it
@@ -110,7 +111,7 @@ func (s *startTasks) keep(ctx context.Context, task startTask, attempted func())
 
 // failingTasks is the metric of tasks that do not succeed.
 var failingTasks = sync.OnceValue(func() *metrics.Gauge { //nolint:gochecknoglobals // a metric is one per process
-	return registerGauge("sublet_start_tasks_failing", "Background tasks of the control plane's start that have not succeeded.")
+	return meter.Gauge("sublet_start_tasks_failing", "Background tasks of the control plane's start that have not succeeded.")
 })
 
 // recordFailure records why a task failed, and logs it once for each reason.

@@ -11,10 +11,10 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/component-base/metrics"
-	"k8s.io/component-base/metrics/legacyregistry"
 	"k8s.io/utils/clock"
 
 	"github.com/sublet-dev/sublet/pkg/controlplane/loopback"
+	"github.com/sublet-dev/sublet/pkg/meter"
 )
 
 const (
@@ -40,12 +40,8 @@ type WriteLimit struct {
 
 // limitedWritesTotal is the metric of writes that had to wait or were denied.
 var limitedWritesTotal = sync.OnceValue(func() *metrics.CounterVec { //nolint:gochecknoglobals // a metric is one per process
-	counter := metrics.NewCounterVec(&metrics.CounterOpts{
-		Name: "sublet_limited_writes_total", StabilityLevel: metrics.ALPHA,
-		Help: "Writes of the tenant over " + writeRateSetting + ", by outcome: delayed or denied.",
-	}, []string{"outcome"})
-	legacyregistry.MustRegister(counter)
-	return counter
+	return meter.CounterVec("sublet_limited_writes_total",
+		"Writes of the tenant over "+writeRateSetting+", by outcome: delayed or denied.", "outcome")
 })
 
 // limitedWrites delays writes over the limit, and denies those that would wait long.

@@ -2,6 +2,7 @@ package custom
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -122,7 +123,7 @@ func (w *walk) node(n *node, value any, path string, set func(any)) {
 
 // object visits the fields of an object.
 func (w *walk) object(n *node, value map[string]any, path string) {
-	for _, key := range sortedKeys(n.fields) {
+	for _, key := range slices.Sorted(maps.Keys(n.fields)) {
 		below := n.fields[key]
 		if value[key] == nil && !below.optional && w.missing(below, join(path, key)) {
 			continue
@@ -132,7 +133,7 @@ func (w *walk) object(n *node, value map[string]any, path string) {
 	if n.values == nil {
 		return
 	}
-	for _, key := range sortedKeys(value) {
+	for _, key := range slices.Sorted(maps.Keys(value)) {
 		w.node(n.values, value[key], path+"["+key+"]", func(v any) { value[key] = v })
 	}
 }

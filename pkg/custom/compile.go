@@ -2,6 +2,7 @@ package custom
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -95,7 +96,7 @@ func (c *compiler) below(at place, schema *apiextensionsv1.JSONSchemaProps) *nod
 	case schema.Items != nil && schema.Items.Schema != nil:
 		n.items = c.value(place{path: at.path + "[*]", key: at.key}, schema.Items.Schema)
 	case len(schema.Properties) > 0:
-		for _, key := range sortedKeys(schema.Properties) {
+		for _, key := range slices.Sorted(maps.Keys(schema.Properties)) {
 			property := schema.Properties[key]
 			n.add(key, c.value(place{path: join(at.path, key), key: key}, &property))
 		}
@@ -147,7 +148,7 @@ func (c *compiler) fromObjectRule(at place, rule v1alpha1.Reference, schema *api
 	if schema.Properties["name"].Type != "string" {
 		c.fail(rule.Path + " has no name, so that it refers to no object")
 	}
-	for _, key := range sortedKeys(schema.Properties) {
+	for _, key := range slices.Sorted(maps.Keys(schema.Properties)) {
 		if property := schema.Properties[key]; !slices.Contains(identifying(), key) {
 			n.add(key, c.value(place{path: join(at.path, key), key: key}, &property))
 		}

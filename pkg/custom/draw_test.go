@@ -2,6 +2,7 @@ package custom
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -37,7 +38,7 @@ func drawValue(t *rapid.T, path string, schema *apiextensionsv1.JSONSchemaProps,
 // drawObject draws an object of a schema. Fields that are not required are often left out.
 func drawObject(t *rapid.T, path string, schema *apiextensionsv1.JSONSchemaProps, texts []string) any {
 	object := map[string]any{}
-	for _, key := range sortedKeys(schema.Properties) {
+	for _, key := range slices.Sorted(maps.Keys(schema.Properties)) {
 		property := schema.Properties[key]
 		if slices.Contains(schema.Required, key) || rapid.IntRange(0, 4).Draw(t, path+"."+key+" is set") == 0 {
 			object[key] = drawValue(t, path+"."+key, &property, texts)

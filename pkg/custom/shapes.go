@@ -1,7 +1,6 @@
 package custom
 
 import (
-	"maps"
 	"slices"
 	"strings"
 	"unicode"
@@ -212,5 +211,3 @@ func wordsOf(key string) []string {
 	cut(len(runes))
 	return words
 }
-
-func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }

@@ -1,5 +1,5 @@
-// Package meter registers the metrics of parts of which a process may have several, such
-// as the replicas in a test.
+// Package meter registers metrics. A process has some once. Others are those of parts of which
+// it may have several, such as the replicas in a test.
 package meter
 
 import (

@@ -3,6 +3,7 @@ package patch
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 )
@@ -81,7 +82,7 @@ func placesBelow(value any, steps []step, at place) []place {
 			all = append(all, placesBelow(item, steps[1:], at.child("["+itemName(item, i)+"]", i))...)
 		}
 	case map[string]any:
-		for _, key := range sortedKeys(value) {
+		for _, key := range slices.Sorted(maps.Keys(value)) {
 			all = append(all, placesBelow(value[key], steps[1:], at.child("["+key+"]", key))...)
 		}
 	}

@@ -199,6 +199,4 @@ func (o openAPI) below(key string) (Schema, bool) {
 	return openAPI{&props}, true
 }
 
-func (o openAPI) keys() []string { return sortedKeys(o.props.Properties) }
-
-func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
+func (o openAPI) keys() []string { return slices.Sorted(maps.Keys(o.props.Properties)) }

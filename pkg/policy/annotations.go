@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"maps"
 	"regexp"
 	"slices"
 	"strings"
@@ -58,7 +59,7 @@ func (a annotationRules) pass(key, value string) bool {
 // check returns the annotations that are new and whose values do not match their rule.
 func (a annotationRules) check(old, annotations map[string]string) []Violation {
 	var violations []Violation
-	for _, key := range sortedKeys(annotations) {
+	for _, key := range slices.Sorted(maps.Keys(annotations)) {
 		value := annotations[key]
 		if stored, found := old[key]; found && stored == value {
 			continue

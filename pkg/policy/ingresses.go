@@ -2,6 +2,7 @@ package policy
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -144,7 +145,7 @@ func isSnippet(key string) bool {
 // host read most of those of an Ingress.
 func (i *Ingresses) Warnings(old, ingress *networkingv1.Ingress) []string {
 	var warnings []string
-	for _, key := range sortedKeys(ingress.Annotations) {
+	for _, key := range slices.Sorted(maps.Keys(ingress.Annotations)) {
 		value := ingress.Annotations[key]
 		if old != nil && old.Annotations[key] == value || !isForIngress(key) || i.PassesAnnotation(key, value) {
 			continue

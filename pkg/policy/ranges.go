@@ -1,7 +1,6 @@
 package policy
 
 import (
-	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -74,9 +73,4 @@ func only(values []string) string {
 // equal reports whether two optional texts are the same.
 func equal(a, b *string) bool {
 	return a == b || a != nil && b != nil && *a == *b
-}
-
-// sortedKeys returns the keys of a map in the order of messages.
-func sortedKeys[V any](values map[string]V) []string {
-	return slices.Sorted(maps.Keys(values))
 }

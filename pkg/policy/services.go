@@ -2,6 +2,7 @@ package policy
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -196,7 +197,7 @@ func (s *Services) IsTenantsBalancer(service *corev1.Service) bool {
 // stays behind.
 func (s *Services) Warnings(old, service *corev1.Service) []string {
 	var warnings []string
-	for _, key := range sortedKeys(service.Annotations) {
+	for _, key := range slices.Sorted(maps.Keys(service.Annotations)) {
 		value := service.Annotations[key]
 		if old != nil && old.Annotations[key] == value || !isForHost(key) || s.PassesAnnotation(key, value) {
 			continue

@@ -104,7 +104,7 @@ func (l *copyLedger) fits(resource string, grows int64, existed bool) error {
 		}
 		exceeded = &limitError{resource: resource, limit: bytes, used: l.bytes[resource], asked: grows}
 	}
-	meter().limited.WithLabelValues(resource, exceeded.limit.unit).Inc()
+	processMetrics().limited.WithLabelValues(resource, exceeded.limit.unit).Inc()
 	return exceeded
 }
 
@@ -140,8 +140,8 @@ func (l *copyLedger) forget(resource string, key types.NamespacedName) {
 
 // report sets the metrics of a resource. The caller holds the lock.
 func (l *copyLedger) report(resource string) {
-	meter().copies.WithLabelValues(resource).Set(float64(len(l.copies[resource])))
-	meter().copyBytes.WithLabelValues(resource).Set(float64(l.bytes[resource]))
+	processMetrics().copies.WithLabelValues(resource).Set(float64(len(l.copies[resource])))
+	processMetrics().copyBytes.WithLabelValues(resource).Set(float64(l.bytes[resource]))
 }
 
 // usage returns what is used of the limits, sorted by resource.

@@ -36,7 +36,7 @@ const maxEventStates = 2
 // retryEvent keeps an event whose keys could not be computed and queues its retry.
 func (r *runner) retryEvent(h *handler, object client.Object, err error) {
 	event := failedEvent{handler: h, object: client.ObjectKeyFromObject(object)}
-	meter().errors.WithLabelValues(r.kind.name).Inc()
+	processMetrics().errors.WithLabelValues(r.kind.name).Inc()
 	r.mu.Lock()
 	states := r.retries.objects[event]
 	if len(states) == maxEventStates {

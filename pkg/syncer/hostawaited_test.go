@@ -26,7 +26,7 @@ func TestHostAheadIsNotTakenBack(t *testing.T) {
 		host := hostService("v1")
 		host.Spec.Ports = []corev1.ServicePort{{Port: 81}}
 		b := newBench(services(), c, newFakeServer("virtual", c, service(func(s *corev1.Service) { s.UID = "v1" })), newFakeServer("host", c, host))
-		setAnnotation(host, labels.Awaits, b.virtualView.Get(key).GetResourceVersion())
+		translate.SetAnnotation(host, labels.Awaits, b.virtualView.Get(key).GetResourceVersion())
 		b.hostServer.add(host)
 		b.refresh()
 		return b, func() int32 {

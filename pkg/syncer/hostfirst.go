@@ -12,6 +12,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sublet-dev/sublet/api/labels"
+	"github.com/sublet-dev/sublet/pkg/translate"
 )
 
 // hostFirstAttempts is how often a host-first write is tried on a host object that others
@@ -187,7 +188,7 @@ func (r *reconciler) patchHostCopy(s Scope, key types.NamespacedName, virtual, h
 		return host, nil
 	}
 	if o.awaits != "" {
-		setAnnotation(after, labels.Awaits, o.awaits)
+		translate.SetAnnotation(after, labels.Awaits, o.awaits)
 	}
 	undo, err := r.reserve(after, o.dryRun)
 	if err != nil {

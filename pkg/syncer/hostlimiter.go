@@ -151,9 +151,9 @@ func (l *HostLimiter) wait(ctx context.Context, p priority, size int64) error {
 	if w == nil {
 		return nil
 	}
-	meter().throttled.WithLabelValues(p.String()).Inc()
+	processMetrics().throttled.WithLabelValues(p.String()).Inc()
 	defer func() {
-		meter().throttleSeconds.WithLabelValues(p.String()).Add(l.clock.Since(w.since).Seconds())
+		processMetrics().throttleSeconds.WithLabelValues(p.String()).Add(l.clock.Since(w.since).Seconds())
 	}()
 	select {
 	case <-w.ready:
@@ -174,7 +174,7 @@ func (l *HostLimiter) enqueue(p priority, size float64) *waitingRequest {
 	}
 	w := &waitingRequest{size: size, since: l.clock.Now(), ready: make(chan struct{})}
 	l.waiting[p] = append(l.waiting[p], w)
-	meter().throttleWaiting.Inc()
+	processMetrics().throttleWaiting.Inc()
 	if !l.dispatching {
 		l.dispatching = true
 		go l.dispatch()
@@ -188,7 +188,7 @@ func (l *HostLimiter) abandon(p priority, w *waitingRequest) {
 	defer l.mu.Unlock()
 	if i := slices.Index(l.waiting[p], w); i >= 0 {
 		l.waiting[p] = slices.Delete(l.waiting[p], i, i+1)
-		meter().throttleWaiting.Dec()
+		processMetrics().throttleWaiting.Dec()
 	}
 	select {
 	case l.abandoned <- struct{}{}:
@@ -224,7 +224,7 @@ func (l *HostLimiter) grant() (pause time.Duration, ok bool) {
 		}
 		l.waiting[queue] = l.waiting[queue][1:]
 		l.granted++
-		meter().throttleWaiting.Dec()
+		processMetrics().throttleWaiting.Dec()
 		close(w.ready)
 	}
 	l.dispatching = false

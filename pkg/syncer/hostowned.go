@@ -12,6 +12,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sublet-dev/sublet/api/labels"
+	"github.com/sublet-dev/sublet/pkg/translate"
 )
 
 // reconcileHostOwned reconciles a key of a kind whose host object is the truth.
@@ -179,7 +180,7 @@ func (r *reconciler) hostSelector() apilabels.Selector {
 
 // setHostUID records on a virtual object which host object it is the copy of.
 func setHostUID(virtual, host client.Object) {
-	setAnnotation(virtual, labels.HostUID, string(host.GetUID()))
+	translate.SetAnnotation(virtual, labels.HostUID, string(host.GetUID()))
 }
 
 // createCopy creates the virtual copy of a host object.

@@ -90,7 +90,7 @@ func (e *Engine) confirmMissed(ctx context.Context, d doubtful) error {
 // repairCache counts and logs what a cache has missed, lets its watch list again
 // and queues the keys of the objects.
 func (e *Engine) repairCache(ctx context.Context, w *sharedWatch, missed map[types.NamespacedName]bool) {
-	meter().cacheMissed.WithLabelValues(w.side.String(), w.label).Add(float64(len(missed)))
+	processMetrics().cacheMissed.WithLabelValues(w.side.String(), w.label).Add(float64(len(missed)))
 	var example types.NamespacedName
 	for key := range missed {
 		example = key

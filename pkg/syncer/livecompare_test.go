@@ -56,7 +56,7 @@ func TestFullScanFindsWhatAWatchNeverDelivered(t *testing.T) {
 	<-e.Synced()
 	// The watch stays open and delivers nothing.
 	virtual.setList(path, mapsAt(20, map[string]int{"same": 3, "changed": 12, "created": 13}))
-	missed := meter().cacheMissed.WithLabelValues("virtual", "ConfigMap")
+	missed := processMetrics().cacheMissed.WithLabelValues("virtual", "ConfigMap")
 	count := func() float64 {
 		value, err := testutil.GetCounterMetricValue(missed)
 		if err != nil {

@@ -39,9 +39,9 @@ func (e *Engine) resetMeters() {
 		}
 	}
 	for _, r := range e.listRunners() {
-		meter().held.WithLabelValues(r.kind.name).Set(0)
-		meter().oldestPending.WithLabelValues(r.kind.name).Set(0)
-		meter().queueDepth.WithLabelValues(r.kind.name).Set(0)
+		processMetrics().held.WithLabelValues(r.kind.name).Set(0)
+		processMetrics().oldestPending.WithLabelValues(r.kind.name).Set(0)
+		processMetrics().queueDepth.WithLabelValues(r.kind.name).Set(0)
 	}
 	setHostUnreachable(false)
 }
@@ -56,5 +56,5 @@ func (r *runner) recordOldest() {
 			oldest = since
 		}
 	}
-	meter().oldestPending.WithLabelValues(r.kind.name).Set(r.clock.Since(oldest).Seconds())
+	processMetrics().oldestPending.WithLabelValues(r.kind.name).Set(r.clock.Since(oldest).Seconds())
 }

@@ -2,7 +2,6 @@ package syncer
 
 import (
 	"context"
-	"maps"
 	"reflect"
 
 	"k8s.io/apimachinery/pkg/api/equality"
@@ -48,30 +47,6 @@ func isTerminating(object client.Object) bool {
 // isShorter reports whether both grace periods are known and a is the shorter one.
 func isShorter(a, b *int64) bool {
 	return a != nil && b != nil && *a < *b
-}
-
-// setAnnotation sets an annotation of an object. It leaves the map of the annotations alone,
-// which other objects may share.
-func setAnnotation(object client.Object, name, value string) {
-	annotations := maps.Clone(object.GetAnnotations())
-	if annotations == nil {
-		annotations = map[string]string{}
-	}
-	annotations[name] = value
-	object.SetAnnotations(annotations)
-}
-
-// removeAnnotation removes an annotation from an object, as setAnnotation sets one.
-func removeAnnotation(object client.Object, name string) {
-	if _, ok := object.GetAnnotations()[name]; !ok {
-		return
-	}
-	annotations := maps.Clone(object.GetAnnotations())
-	delete(annotations, name)
-	if len(annotations) == 0 {
-		annotations = nil
-	}
-	object.SetAnnotations(annotations)
 }
 
 // deepCopy returns a copy of object that a kind's function may keep.

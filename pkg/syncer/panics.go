@@ -25,7 +25,7 @@ func (r *runner) recoverPanic(what string, key types.NamespacedName, err *error)
 		return
 	}
 	*err = &panicError{where: what + " " + key.String(), value: value}
-	meter().panics.WithLabelValues(r.kind.name).Inc()
+	processMetrics().panics.WithLabelValues(r.kind.name).Inc()
 	r.log.Error(*err, "Panic in a kind", "stack", string(debug.Stack()))
 }
 

@@ -15,7 +15,7 @@ import (
 // panicCount returns how many panics of a kind were counted.
 func panicCount(t *testing.T, kind string) float64 {
 	t.Helper()
-	value, err := testutil.GetCounterMetricValue(meter().panics.WithLabelValues(kind))
+	value, err := testutil.GetCounterMetricValue(processMetrics().panics.WithLabelValues(kind))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -3,13 +3,13 @@ package syncer
 import (
 	"maps"
 	"slices"
-	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sublet-dev/sublet/api/labels"
+	"github.com/sublet-dev/sublet/pkg/translate"
 )
 
 // Patch changes the copy that a kind has built from original, before it is written. It
@@ -101,11 +101,7 @@ func (i identity) restore(o client.Object) {
 
 // isOwnKey reports whether a label or annotation belongs to Sublet, and not to patches.
 func isOwnKey(key string) bool {
-	if key == labels.Patched {
-		return false
-	}
-	domain, _, _ := strings.Cut(key, "/")
-	return domain == labels.Domain || strings.HasSuffix(domain, "."+labels.Domain)
+	return key != labels.Patched && translate.IsOurs(key)
 }
 
 // ownKeys returns the labels or annotations that belong to Sublet.

@@ -14,39 +14,39 @@ type queueMetrics struct{}
 // NewDepthMetric implements workqueue.MetricsProvider. A queue of an earlier leader
 // term may have left a value.
 func (queueMetrics) NewDepthMetric(kind string) workqueue.GaugeMetric {
-	depth := meter().queueDepth.WithLabelValues(kind)
+	depth := processMetrics().queueDepth.WithLabelValues(kind)
 	depth.Set(0)
 	return depth
 }
 
 // NewAddsMetric implements workqueue.MetricsProvider.
 func (queueMetrics) NewAddsMetric(kind string) workqueue.CounterMetric {
-	return meter().queueAdds.WithLabelValues(kind)
+	return processMetrics().queueAdds.WithLabelValues(kind)
 }
 
 // NewLatencyMetric implements workqueue.MetricsProvider.
 func (queueMetrics) NewLatencyMetric(kind string) workqueue.HistogramMetric {
-	return meter().queueLatency.WithLabelValues(kind)
+	return processMetrics().queueLatency.WithLabelValues(kind)
 }
 
 // NewWorkDurationMetric implements workqueue.MetricsProvider.
 func (queueMetrics) NewWorkDurationMetric(kind string) workqueue.HistogramMetric {
-	return meter().workDuration.WithLabelValues(kind)
+	return processMetrics().workDuration.WithLabelValues(kind)
 }
 
 // NewUnfinishedWorkSecondsMetric implements workqueue.MetricsProvider.
 func (queueMetrics) NewUnfinishedWorkSecondsMetric(kind string) workqueue.SettableGaugeMetric {
-	return meter().unfinishedWork.WithLabelValues(kind)
+	return processMetrics().unfinishedWork.WithLabelValues(kind)
 }
 
 // NewLongestRunningProcessorSecondsMetric implements workqueue.MetricsProvider.
 func (queueMetrics) NewLongestRunningProcessorSecondsMetric(kind string) workqueue.SettableGaugeMetric {
-	return meter().longestRunning.WithLabelValues(kind)
+	return processMetrics().longestRunning.WithLabelValues(kind)
 }
 
 // NewRetriesMetric implements workqueue.MetricsProvider.
 func (queueMetrics) NewRetriesMetric(kind string) workqueue.CounterMetric {
-	return meter().queueRetries.WithLabelValues(kind)
+	return processMetrics().queueRetries.WithLabelValues(kind)
 }
 
 // minTick is the shortest period of a queue's housekeeping.

@@ -28,19 +28,19 @@ func TestQueueMetricsMoveWhileWorkersHang(t *testing.T) {
 	}
 	hanging, _ := b.queue.Get() // A worker takes a key and does not come back.
 	b.enqueue(types.NamespacedName{Namespace: "web", Name: "late"})
-	if got := b.gauge(t, meter().queueDepth); got != 5 {
+	if got := b.gauge(t, processMetrics().queueDepth); got != 5 {
 		t.Errorf("Five keys wait, the depth is %g", got)
 	}
 	b.clock.Step(3 * minTick)
 	b.recordOldest()
-	if got := b.gauge(t, meter().oldestPending); got != (3 * minTick).Seconds() {
+	if got := b.gauge(t, processMetrics().oldestPending); got != (3 * minTick).Seconds() {
 		t.Errorf("The oldest change is %s old, the metric is %g", 3*minTick, got)
 	}
 	deadline := time.After(awaitTimeout)
-	for b.gauge(t, meter().longestRunning) < (3 * minTick).Seconds() {
+	for b.gauge(t, processMetrics().longestRunning) < (3 * minTick).Seconds() {
 		select {
 		case <-deadline:
-			t.Fatalf("The longest reconcile must be seen, the metric is %g", b.gauge(t, meter().longestRunning))
+			t.Fatalf("The longest reconcile must be seen, the metric is %g", b.gauge(t, processMetrics().longestRunning))
 		case <-time.After(time.Millisecond):
 			b.clock.Step(minTick)
 		}

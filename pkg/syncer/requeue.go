@@ -81,7 +81,7 @@ func (r *runner) mustWait(what outcome) bool {
 
 // requeueRefused plans the retry of a refused key, from the budget of the kind.
 func (r *runner) requeueRefused(key types.NamespacedName, err error) {
-	meter().errors.WithLabelValues(r.kind.name).Inc()
+	processMetrics().errors.WithLabelValues(r.kind.name).Inc()
 	attempts := r.refusals.add(key)
 	if _, byHost := errors.AsType[*hostRefusal](err); byHost {
 		r.refusals.recordRefusal(key, r.reconciler.virtual.store.Get(key), err)
@@ -97,7 +97,7 @@ func (r *runner) requeueWithBackoff(key types.NamespacedName, err error) {
 	pause := r.limiter.When(key)
 	if !apierrors.IsConflict(err) {
 		// After a conflict the watch brings the new state soon.
-		meter().errors.WithLabelValues(r.kind.name).Inc()
+		processMetrics().errors.WithLabelValues(r.kind.name).Inc()
 		if failures == 0 || pause >= lastRetry && failures%16 == 0 {
 			r.log.Info("Reconcile failed, retrying", "object", key.String(), "err", err.Error())
 		}
@@ -125,7 +125,7 @@ func (r *runner) recordState(key types.NamespacedName, what outcome, err error) 
 			r.failing[key] = err.Error()
 		}
 	}
-	meter().held.WithLabelValues(r.kind.name).Set(float64(len(r.onHold)))
+	processMetrics().held.WithLabelValues(r.kind.name).Set(float64(len(r.onHold)))
 }
 
 // recordPanic records that a key or an event ended in a panic, or that it no

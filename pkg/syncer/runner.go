@@ -89,8 +89,8 @@ func newRunner(kind Kind, c clock.WithTicker, log logr.Logger, workers int) *run
 // run runs the kind until ctx ends.
 func (r *runner) run(ctx context.Context) {
 	defer close(r.done)
-	meter().waiting.WithLabelValues(r.kind.name).Set(1)
-	defer meter().waiting.WithLabelValues(r.kind.name).Set(0)
+	processMetrics().waiting.WithLabelValues(r.kind.name).Set(1)
+	defer processMetrics().waiting.WithLabelValues(r.kind.name).Set(0)
 	defer r.queue.ShutDown()
 	var workers sync.WaitGroup
 	defer workers.Wait()
@@ -106,7 +106,7 @@ func (r *runner) run(ctx context.Context) {
 	if !toolscache.WaitFor(ctx, "", subscriptions.checkers...) {
 		return
 	}
-	meter().waiting.WithLabelValues(r.kind.name).Set(0)
+	processMetrics().waiting.WithLabelValues(r.kind.name).Set(0)
 	close(r.synced)
 	if !r.awaitLeading(ctx) {
 		return
@@ -197,7 +197,7 @@ func (r *runner) reconcileKey(ctx context.Context, key types.NamespacedName, onW
 
 // countMismatch counts an object that differed although no event announced it.
 func (r *runner) countMismatch() {
-	meter().mismatches.WithLabelValues(r.kind.name).Inc()
+	processMetrics().mismatches.WithLabelValues(r.kind.name).Inc()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.mismatch++

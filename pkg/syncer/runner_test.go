@@ -111,7 +111,7 @@ func TestScanCountsWhatEventsMissed(t *testing.T) {
 	t.Parallel()
 	b := newRunnerBench(t)
 	count := func() float64 {
-		value, err := testutil.GetCounterMetricValue(meter().mismatches.WithLabelValues(b.kind.name))
+		value, err := testutil.GetCounterMetricValue(processMetrics().mismatches.WithLabelValues(b.kind.name))
 		if err != nil {
 			t.Fatal(err)
 		}

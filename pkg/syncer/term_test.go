@@ -122,9 +122,9 @@ func TestStateMetricsEndWithTheTerm(t *testing.T) {
 	e, _, _ := newTestEngine(t, kind)
 	stop := startEngine(t, e)
 	<-e.Synced()
-	meter().held.WithLabelValues(kind.name).Set(3)
+	processMetrics().held.WithLabelValues(kind.name).Set(3)
 	stop()
-	if got, err := testutil.GetGaugeMetricValue(meter().held.WithLabelValues(kind.name)); err != nil || got != 0 {
+	if got, err := testutil.GetGaugeMetricValue(processMetrics().held.WithLabelValues(kind.name)); err != nil || got != 0 {
 		t.Errorf("A replica that no longer leads has nothing on hold, the metric is %g, %v", got, err)
 	}
 }

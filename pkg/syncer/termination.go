@@ -9,6 +9,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sublet-dev/sublet/api/labels"
+	"github.com/sublet-dev/sublet/pkg/translate"
 )
 
 // syncTermination passes the deletion of a virtual object to its host copy. It completes
@@ -140,5 +141,5 @@ func isRemoved(virtual client.Object) bool {
 // while its kind is paused. The engine then creates a new copy instead of ending the
 // object, and clears the mark.
 func MarkRemoved(virtual client.Object) {
-	setAnnotation(virtual, labels.Removed, string(virtual.GetUID()))
+	translate.SetAnnotation(virtual, labels.Removed, string(virtual.GetUID()))
 }

@@ -210,7 +210,7 @@ func (r *reconciler) buildHost(s Scope, key types.NamespacedName, virtual, host 
 		if host.GetUID() != "" {
 			translate.KeepOwners(r.cluster, host, owners)
 		}
-		removeAnnotation(host, labels.Awaits)
+		translate.RemoveAnnotation(host, labels.Awaits)
 	}
 	return host, nil
 }

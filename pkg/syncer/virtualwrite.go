@@ -12,6 +12,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sublet-dev/sublet/api/labels"
+	"github.com/sublet-dev/sublet/pkg/translate"
 )
 
 // writeUp writes what the host object shows into the virtual object. The binding of a
@@ -33,7 +34,7 @@ func (r *reconciler) writeUp(s Scope, key types.NamespacedName, host, virtual cl
 		// A copy with several originals keeps the mark of the one that it was created from.
 		setHostUID(after, host)
 	case r.kind.owner == Virtual && !isTerminating(host) && r.checkPaused() == nil:
-		removeAnnotation(after, labels.Removed)
+		translate.RemoveAnnotation(after, labels.Removed)
 	}
 	bound, bindErr := bindPod(s.Context, r.virtual.client, virtual, after)
 	if bound {

@@ -64,9 +64,9 @@ type watchMeters struct {
 
 func newWatchMeters(side, object string) watchMeters {
 	m := watchMeters{
-		failing:  meter().watchFailing.WithLabelValues(side, object),
-		activity: meter().watchActivity.WithLabelValues(side, object),
-		failures: meter().watchFailures.WithLabelValues(side, object),
+		failing:  processMetrics().watchFailing.WithLabelValues(side, object),
+		activity: processMetrics().watchActivity.WithLabelValues(side, object),
+		failures: processMetrics().watchFailures.WithLabelValues(side, object),
 	}
 	m.failing.Set(0)
 	return m

@@ -22,7 +22,7 @@ func SyncAnnotations(host, virtual map[string]string, passes func(key, value str
 	delete(synced, labels.CopiedAnnotations)
 	var copied []string
 	for key, value := range virtual {
-		if isOurs(key) || key == corev1.LastAppliedConfigAnnotation || !passes(key, value) {
+		if IsOurs(key) || key == corev1.LastAppliedConfigAnnotation || !passes(key, value) {
 			continue
 		}
 		if synced == nil {
@@ -78,19 +78,14 @@ func AddCopiedLabels(c Cluster, host metav1.Object, virtual map[string]string, p
 		return
 	}
 	slices.Sort(copied)
-	annotations := maps.Clone(host.GetAnnotations())
-	if annotations == nil {
-		annotations = map[string]string{}
-	}
-	annotations[labels.CopiedLabels] = strings.Join(copied, ",")
 	host.SetLabels(all)
-	host.SetAnnotations(annotations)
+	SetAnnotation(host, labels.CopiedLabels, strings.Join(copied, ","))
 }
 
 // IsReservedKey reports whether only Sublet and Kubernetes write a label or an annotation.
 // Of the keys of Kubernetes, the recommended labels are everybody's.
 func IsReservedKey(key string) bool {
-	if isOurs(key) {
+	if IsOurs(key) {
 		return true
 	}
 	domain, _, hasDomain := strings.Cut(key, "/")
@@ -102,8 +97,27 @@ func IsReservedKey(key string) bool {
 	})
 }
 
-// isOurs reports whether a key is one that only Sublet writes.
-func isOurs(key string) bool {
+// IsOurs reports whether a key is one that only Sublet writes.
+func IsOurs(key string) bool {
 	domain, _, _ := strings.Cut(key, "/")
 	return domain == labels.Domain || strings.HasSuffix(domain, "."+labels.Domain)
+}
+
+// SetAnnotation sets an annotation of an object. It leaves the map of the annotations alone,
+// which other objects may share.
+func SetAnnotation(object metav1.Object, key, value string) {
+	object.SetAnnotations(mergeMaps(object.GetAnnotations(), map[string]string{key: value}))
+}
+
+// RemoveAnnotation removes an annotation from an object, as [SetAnnotation] sets one.
+func RemoveAnnotation(object metav1.Object, key string) {
+	if _, ok := object.GetAnnotations()[key]; !ok {
+		return
+	}
+	annotations := maps.Clone(object.GetAnnotations())
+	delete(annotations, key)
+	if len(annotations) == 0 {
+		annotations = nil
+	}
+	object.SetAnnotations(annotations)
 }

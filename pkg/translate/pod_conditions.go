@@ -1,7 +1,6 @@
 package translate
 
 import (
-	"maps"
 	"slices"
 	"strings"
 
@@ -99,16 +98,11 @@ func recordConditions(virtual *corev1.Pod, host []corev1.PodCondition, recorded 
 	}
 	slices.Sort(types)
 	text := strings.Join(slices.Compact(types), ",")
-	if text == virtual.Annotations[labels.HostConditions] {
-		return
+	switch text {
+	case virtual.Annotations[labels.HostConditions]:
+	case "":
+		RemoveAnnotation(virtual, labels.HostConditions)
+	default:
+		SetAnnotation(virtual, labels.HostConditions, text)
 	}
-	annotations := maps.Clone(virtual.Annotations)
-	if annotations == nil {
-		annotations = map[string]string{}
-	}
-	annotations[labels.HostConditions] = text
-	if text == "" {
-		delete(annotations, labels.HostConditions)
-	}
-	virtual.Annotations = annotations
 }

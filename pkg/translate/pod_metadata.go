@@ -45,7 +45,7 @@ func syncPodMetadata(in PodInput, virtual, host *corev1.Pod) {
 // StatefulSet of the control plane.
 func passesLabel(in PodInput, all map[string]string, key string) bool {
 	switch {
-	case in.PassesLabel == nil, isOurs(key), !in.PassesLabel(key):
+	case in.PassesLabel == nil, IsOurs(key), !in.PassesLabel(key):
 		return false
 	case strings.HasPrefix(key, recommendedPrefix):
 		return all[instanceLabel] != in.Cluster.Name

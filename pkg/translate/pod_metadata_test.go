@@ -15,15 +15,15 @@ import (
 // passing returns an input that passes some keys.
 func passing() PodInput {
 	in := input()
-	in.PassesLabel = func(key string) bool { return key == "app" || strings.HasPrefix(key, recommendedPrefix) || isOurs(key) }
-	in.PassesAnnotation = func(key string) bool { return strings.HasPrefix(key, "prometheus.io/") || isOurs(key) }
+	in.PassesLabel = func(key string) bool { return key == "app" || strings.HasPrefix(key, recommendedPrefix) || IsOurs(key) }
+	in.PassesAnnotation = func(key string) bool { return strings.HasPrefix(key, "prometheus.io/") || IsOurs(key) }
 	return in
 }
 
 // plainKeys returns the entries that are neither Sublet's nor under a host key.
 func plainKeys(all map[string]string) map[string]string {
 	plain := maps.Clone(all)
-	maps.DeleteFunc(plain, func(key, _ string) bool { return isOurs(key) })
+	maps.DeleteFunc(plain, func(key, _ string) bool { return IsOurs(key) })
 	return plain
 }
 

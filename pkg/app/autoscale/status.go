@@ -5,10 +5,10 @@ import (
 	"sync"
 
 	"k8s.io/component-base/metrics"
-	"k8s.io/component-base/metrics/legacyregistry"
 	"k8s.io/klog/v2"
 
 	"github.com/sublet-dev/sublet/api/syncz"
+	"github.com/sublet-dev/sublet/pkg/meter"
 )
 
 // observed are the metrics of the process.
@@ -18,21 +18,12 @@ type observed struct {
 }
 
 var registered = sync.OnceValue(func() observed { //nolint:gochecknoglobals // a metric is one per process
-	gauge := func(name, help string) *metrics.Gauge {
-		g := metrics.NewGauge(&metrics.GaugeOpts{Name: name, Help: help, StabilityLevel: metrics.ALPHA})
-		legacyregistry.MustRegister(g)
-		return g
+	return observed{
+		rate:   meter.Gauge("sublet_autoscaling_requests_per_second", "API requests per second of all replicas, on the leader."),
+		target: meter.Gauge("sublet_autoscaling_target_requests_per_second", "Requests per second and replica that the leader holds."),
+		wanted: meter.Gauge("sublet_autoscaling_wanted_replicas", "Replicas that the rate asks for, before the stabilization window."),
+		scaled: meter.CounterVec("sublet_autoscaling_scaled_total", "Changes of the number of replicas.", "result"),
 	}
-	o := observed{
-		rate:   gauge("sublet_autoscaling_requests_per_second", "API requests per second of all replicas, on the leader."),
-		target: gauge("sublet_autoscaling_target_requests_per_second", "Requests per second and replica that the leader holds."),
-		wanted: gauge("sublet_autoscaling_wanted_replicas", "Replicas that the rate asks for, before the stabilization window."),
-		scaled: metrics.NewCounterVec(&metrics.CounterOpts{
-			Name: "sublet_autoscaling_scaled_total", Help: "Changes of the number of replicas.", StabilityLevel: metrics.ALPHA,
-		}, []string{"result"}),
-	}
-	legacyregistry.MustRegister(o.scaled)
-	return o
 })
 
 // status is what the scaler knows of its last decision.

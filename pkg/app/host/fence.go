@@ -14,8 +14,9 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/rest"
 	"k8s.io/component-base/metrics"
-	"k8s.io/component-base/metrics/legacyregistry"
 	"k8s.io/klog/v2"
+
+	"github.com/sublet-dev/sublet/pkg/meter"
 )
 
 // hostFirstKey marks the context of host-first requests.
@@ -153,13 +154,7 @@ func (b *guardedBody) Read(p []byte) (int, error) {
 }
 
 var lateWrites = sync.OnceValue(func() *metrics.Counter { //nolint:gochecknoglobals // a metric is one per process
-	late := metrics.NewCounter(&metrics.CounterOpts{
-		Name:           "sublet_leader_late_writes_total",
-		Help:           "Writes to the host whose term had ended when the host's answer arrived.",
-		StabilityLevel: metrics.ALPHA,
-	})
-	legacyregistry.MustRegister(late)
-	return late
+	return meter.Counter("sublet_leader_late_writes_total", "Writes to the host whose term had ended when the host's answer arrived.")
 })
 
 // refuse answers a request with a conflict.

@@ -5,9 +5,9 @@ import (
 	"sync"
 
 	"k8s.io/component-base/metrics"
-	"k8s.io/component-base/metrics/legacyregistry"
 
 	"github.com/sublet-dev/sublet/api/syncz"
+	"github.com/sublet-dev/sublet/pkg/meter"
 )
 
 // state is how far the rewriting is.
@@ -39,18 +39,12 @@ type observed struct {
 }
 
 var registered = sync.OnceValue(func() observed { //nolint:gochecknoglobals // a metric is one per process
-	o := observed{
-		pending: metrics.NewGauge(&metrics.GaugeOpts{
-			Name: "sublet_encryption_rewrite_pending", StabilityLevel: metrics.ALPHA,
-			Help: "1 while stored values may not be encrypted as the settings want it, or a key that is not in use is still needed.",
-		}),
-		rewritten: metrics.NewCounter(&metrics.CounterOpts{
-			Name: "sublet_encryption_rewritten_total", StabilityLevel: metrics.ALPHA,
-			Help: "Stored values that were rewritten because their encryption was not as the settings want it.",
-		}),
+	return observed{
+		pending: meter.Gauge("sublet_encryption_rewrite_pending",
+			"1 while stored values may not be encrypted as the settings want it, or a key that is not in use is still needed."),
+		rewritten: meter.Counter("sublet_encryption_rewritten_total",
+			"Stored values that were rewritten because their encryption was not as the settings want it."),
 	}
-	legacyregistry.MustRegister(o.pending, o.rewritten)
-	return o
 })
 
 // set changes the state.

@@ -107,12 +107,7 @@ func (o CustomOptions) fillHost(s syncer.Scope, virtual, host *unstructured.Unst
 	if err != nil {
 		return err
 	}
-	annotations := host.GetAnnotations()
-	if annotations == nil {
-		annotations = map[string]string{}
-	}
-	annotations[labels.LastApplied] = text
-	host.SetAnnotations(annotations)
+	translate.SetAnnotation(host, labels.LastApplied, text)
 	return nil
 }
 
