@@ -23,7 +23,7 @@ func ingressSettings(showsClasses bool) *v1alpha1.Config {
 	)
 	settings.Policies.Ingresses.Hosts = []string{"shop.example.com", "*.shop.example.com"}
 	settings.Policies.Ingresses.Classes = []string{"public"}
-	settings.Policies.Ingresses.Annotations = map[string]string{"nginx.ingress.kubernetes.io/*": "", "example.com/size": "small|large"}
+	settings.Policies.Ingresses.Annotations = map[string]string{"nginx.ingress.kubernetes.io/*": "", "example.com/size": "small|large", "haproxy.org/server-alias": ".*[.]shop[.]example[.]com"}
 	return settings
 }
 
@@ -89,6 +89,12 @@ func TestIngresses(t *testing.T) {
 			reason: "snippets are code in the controller, whatever the setting",
 			object: newIngress("public", "shop.example.com", annotated("nginx.ingress.kubernetes.io/configuration-snippet", "x")), warning: "configuration-snippet has no effect",
 		},
+		"Alias": {
+			reason: "a prefix lets no further host names pass",
+			object: newIngress("public", "shop.example.com", annotated("nginx.ingress.kubernetes.io/server-alias", "bank.example.com")), warning: "server-alias has no effect",
+		},
+		"AliasByKey": {reason: "the operator has written its key, and which names it may have", object: newIngress("public", "shop.example.com", annotated("haproxy.org/server-alias", "a.shop.example.com"))},
+		"AliasOther": {reason: "any other name", object: newIngress("public", "shop.example.com", annotated("haproxy.org/server-alias", "bank.example.com")), denied: "must match", warning: "has no effect"},
 		"Value":      {reason: "the value of an annotation that passes", object: newIngress("public", "shop.example.com", annotated("example.com/size", "huge")), denied: "must match small|large"},
 		"Annotation": {reason: "an annotation that stays behind", object: newIngress("public", "shop.example.com", annotated("traefik.ingress.kubernetes.io/router.tls", "true")), warning: "policies.ingresses.annotations"},
 	} {

@@ -50,6 +50,12 @@ func (a annotationRules) find(key string) (annotationRule, bool) {
 	return best, best.key != ""
 }
 
+// has reports whether there is a rule for the whole key.
+func (a annotationRules) has(key string) bool {
+	r, found := a.find(key)
+	return found && r.key == key
+}
+
 // pass reports whether an annotation is copied to the host.
 func (a annotationRules) pass(key, value string) bool {
 	r, found := a.find(key)

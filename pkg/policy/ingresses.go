@@ -130,7 +130,18 @@ func (i *Ingresses) checkBackends(ingress *networkingv1.Ingress) []Violation {
 // PassesAnnotation reports whether an annotation of an Ingress is copied to the host. Whoever
 // writes configuration of a controller runs code in it, so no setting lets snippets pass.
 func (i *Ingresses) PassesAnnotation(key, value string) bool {
-	return key != classAnnotation && !isSnippet(key) && i.annotations.pass(key, value)
+	if key == classAnnotation || isSnippet(key) || namesHosts(key) && !i.annotations.has(key) {
+		return false
+	}
+	return i.annotations.pass(key, value)
+}
+
+// namesHosts reports whether the value of an annotation gives an Ingress host names, next to those of its
+// rules. No prefix lets such a one pass, as it escapes the list of host names.
+func namesHosts(key string) bool {
+	_, name, _ := strings.Cut(strings.ToLower(key), "/")
+	return strings.Contains(name, "alias") || strings.HasSuffix(name, "hostname") || strings.Contains(name, "-www") ||
+		strings.HasPrefix(name, "conditions.")
 }
 
 // isSnippet reports whether controllers copy the value of an annotation into their
