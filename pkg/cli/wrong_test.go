@@ -1,6 +1,7 @@
 package cli_test
 
 import (
+	"encoding/base64"
 	"flag"
 	"fmt"
 	"net/http"
@@ -11,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/sublet-dev/sublet/api/release"
@@ -36,6 +38,18 @@ func breakDown(w http.ResponseWriter, _ *http.Request) bool {
 	return true
 }
 
+// showFailedRelease answers as a host on which Helm has a release that it could not install.
+func showFailedRelease(w http.ResponseWriter, r *http.Request) bool {
+	if !strings.HasSuffix(r.URL.Path, "/secrets") {
+		return false
+	}
+	secret := corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "sh.helm.release.v1.half.v1", Namespace: "tenant-half", Labels: map[string]string{"owner": "helm", "name": "half"}}}
+	content := `{"name":"half","namespace":"tenant-half","version":1,"info":{"status":"failed"}}`
+	secret.Data = map[string][]byte{"release": []byte(base64.StdEncoding.EncodeToString([]byte(content)))}
+	write(w, http.StatusOK, &corev1.SecretList{Items: []corev1.Secret{secret}})
+	return true
+}
+
 // TestWrongInputs compares what wrong inputs print with testdata/wrong.txt: one message, what to do, and
 // an exit code.
 func TestWrongInputs(t *testing.T) {
@@ -45,7 +59,7 @@ func TestWrongInputs(t *testing.T) {
 	hosts := map[string]*fakeHost{
 		"good": newFakeHost(t, nil, shop, release.Release{Name: "blog", Namespace: "a"}, release.Release{Name: "blog", Namespace: "b"}), "twins": newFakeHost(t, nil, shop, twin),
 		"denied": newFakeHost(t, forbid), "expired": newFakeHost(t, expire), "broken": newFakeHost(t, breakDown),
-		"strict": newFakeHost(t, nil),
+		"strict": newFakeHost(t, nil), "half": newFakeHost(t, showFailedRelease),
 	}
 	file := kubeconfigOf(t, "good", hosts)
 	badValues := filepath.Join(dir, "bad.yaml")
@@ -55,6 +69,14 @@ func TestWrongInputs(t *testing.T) {
 	broken := filepath.Join(dir, "broken")
 	if err := os.WriteFile(broken, []byte("clusters: {\n"), 0o600); err != nil {
 		t.Fatal(err)
+	}
+	for name, content := range map[string]string{
+		"lost":     "current-context: lost\ncontexts: [{name: lost, context: {cluster: gone}}, {name: none, context: {user: ann}}]\n",
+		"pod.yaml": "apiVersion: v1\nkind: Pod\nmetadata: {name: web}\nspec: {}\n",
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
 	}
 	var text strings.Builder
 	wrong := [][]string{
@@ -116,6 +138,18 @@ func TestWrongInputs(t *testing.T) {
 		{"debug", "collect", "nope"},
 		{"debug", "collect", "shop", "--file", "DIR/missing/bundle"},
 		{"debug", "more"},
+		{"describe", ""},
+		{"connect", "a b"},
+		{"delete", "", "--yes"},
+		{"check", ""},
+		{"create", "new", "--timeout=-1s"},
+		{"upgrade", "shop", "--timeout=0"},
+		{"list", "--kubeconfig=DIR/lost"},
+		{"list", "--kubeconfig=DIR/lost", "--context=none"},
+		{"create", "half", "-n", "tenant-half", "--context=half"},
+		{"delete", "half", "-n", "tenant-half", "--context=half"},
+		{"patch", "test", "DIR/missing"},
+		{"patch", "test", "DIR/pod.yaml", "--set-json", `sync.toHost.pods.patches=[{"path":"spec.hostname","expression":"object.spec.nodeName"}]`},
 		{"version", "more"},
 		{"version", "-o", "xml"},
 		{"version", "--kubeconfig=DIR/missing"},

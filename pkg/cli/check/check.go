@@ -83,6 +83,9 @@ func (o *options) run(ctx context.Context, env *host.Env, name string, named boo
 	if err := o.Check(); err != nil {
 		return err
 	}
+	if err := release.CheckName(name); err != nil {
+		return err
+	}
 	values, err := release.Parse(&o.values)
 	if err != nil {
 		return err
@@ -109,7 +112,11 @@ func (o *options) checkAll(ctx context.Context, env *host.Env, h *host.Host, nam
 		t.pullTimeout = o.pullTimeout
 	}
 	reached := t.checkReach(ctx, h)
+	patches, hasPatches := checkPatches(values)
 	if reached.Status == failed {
+		if hasPatches {
+			return []result{reached, patches}, nil
+		}
 		return []result{reached}, nil
 	}
 	var err error
@@ -129,7 +136,7 @@ func (o *options) checkAll(ctx context.Context, env *host.Env, h *host.Host, nam
 	rendered, settings := t.render(ctx, h, values)
 	t.rendered = rendered
 	results = append(results, settings)
-	if patches, ok := checkPatches(values); ok {
+	if hasPatches {
 		results = append(results, patches)
 	}
 	results = append(results, t.checkAPIs(), t.checkPermissions(ctx), t.checkInstall(ctx), t.checkPod(ctx), t.checkPodSecurity(ctx))

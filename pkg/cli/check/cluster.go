@@ -38,7 +38,7 @@ func (t *target) checkStorage(ctx context.Context) result {
 	case claims && wanted != "" && !slices.Contains(names, wanted):
 		return fail(name, "Use one of: "+enumerate(names), "StorageClass %s does not exist", wanted)
 	case len(defaults) == 0:
-		return warn(name, "Let the host have a default class, or tell the tenant which to name: "+enumerate(names), "the host has no default StorageClass: claims of the tenant that name none stay pending")
+		return warn(name, defaultClassFix(names), "the host has no default StorageClass: claims of the tenant that name none stay pending")
 	}
 	return pass(name, "the default StorageClass is %s", enumerate(defaults))
 }
@@ -102,4 +102,12 @@ func (t *target) controlPlaneImage() (image string, secrets []corev1.LocalObject
 		return "", nil
 	}
 	return set.Spec.Template.Spec.Containers[0].Image, set.Spec.Template.Spec.ImagePullSecrets
+}
+
+// defaultClassFix returns what to do about a host without a default class.
+func defaultClassFix(names []string) string {
+	if len(names) == 0 {
+		return "Let the host have a StorageClass, as the default."
+	}
+	return "Let the host have a default class, or tell the tenant which to name: " + enumerate(names)
 }

@@ -11,7 +11,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/util/validation"
 
 	"github.com/sublet-dev/sublet/pkg/cli/connection"
 	"github.com/sublet-dev/sublet/pkg/cli/fault"
@@ -20,9 +19,6 @@ import (
 
 	apirelease "github.com/sublet-dev/sublet/api/release"
 )
-
-// maxName is the length that Helm allows a release.
-const maxName = 53
 
 // options has the flags.
 type options struct {
@@ -36,7 +32,7 @@ type options struct {
 
 // Command returns the command.
 func Command(env *host.Env) *cobra.Command {
-	o := options{}
+	o := options{timeout: 5 * time.Minute}
 	cmd := &cobra.Command{
 		Use:   "create NAME",
 		Short: "Create a virtual cluster",
@@ -60,7 +56,7 @@ tenant in a namespace.`,
 	}
 	release.AddValueFlags(cmd, &o.values)
 	cmd.Flags().BoolVar(&o.wait, "wait", true, "Wait until the virtual cluster is ready")
-	cmd.Flags().DurationVar(&o.timeout, "timeout", 5*time.Minute, "Longest wait")
+	release.AddTimeoutFlag(cmd, &o.timeout, "Longest wait")
 	cmd.Flags().BoolVar(&o.connect, "connect", false, "Write a context into the kubeconfig and use it (default: on a terminal)")
 	cmd.Flags().BoolVar(&o.upgrade, "upgrade", false, "Upgrade the virtual cluster if it exists")
 	cmd.Flags().BoolVar(&o.createNamespace, "create-namespace", true, "Create the namespace if it does not exist")
@@ -92,7 +88,12 @@ func (o *options) run(ctx context.Context, env *host.Env, name string) error {
 		return nil
 	}
 	target := apirelease.Release{Name: name, Namespace: h.Namespace}
-	if err := release.Wait(ctx, h.Client, target, o.timeout, release.Progress(env.Err, began)); err != nil {
+	err = release.Wait(ctx, h.Client, target, o.timeout, release.Progress(env.Err, began))
+	if ctx.Err() != nil {
+		fmt.Fprintf(env.Err, "Virtual cluster %s is installed in namespace %s and still starts. Remove it with: sublet delete %s -n %s\n",
+			name, h.Namespace, name, h.Namespace)
+	}
+	if err != nil {
 		return err
 	}
 	fmt.Fprintf(env.Err, "Virtual cluster %s is ready in namespace %s after %.1f s.\n", name, h.Namespace, time.Since(began).Seconds())
@@ -110,8 +111,8 @@ func (o *options) run(ctx context.Context, env *host.Env, name string) error {
 
 // check fails for a wrong name, and for flags that exclude each other.
 func (o *options) check(name string) error {
-	if problems := validation.IsDNS1035Label(name); len(problems) > 0 || len(name) > maxName {
-		return fault.New(fault.Usage, fmt.Sprintf("Use at most %d lower case letters, digits and dashes, and start with a letter: shop-1", maxName), "%q is no name of a virtual cluster", name)
+	if err := release.CheckName(name); err != nil {
+		return err
 	}
 	if o.connect && !o.wait {
 		return fault.New(fault.Usage, "Leave out --wait=false, or connect later with: sublet connect "+name, "--connect needs --wait")
@@ -121,9 +122,14 @@ func (o *options) check(name string) error {
 
 // apply installs the release, or upgrades it.
 func (o *options) apply(ctx context.Context, env *host.Env, h *host.Host, name string, values map[string]any) error {
-	exists, err := release.Exists(h, name)
+	status, err := release.Status(h, name)
 	if err != nil {
 		return err
+	}
+	exists := status != ""
+	if exists && status != release.Deployed && !o.upgrade {
+		return fault.New(fault.Conflict, fmt.Sprintf("Finish it with --upgrade, or remove it: sublet delete %s -n %s", name, h.Namespace),
+			"an earlier create or upgrade of %s/%s did not finish: Helm has it as %s", h.Namespace, name, status)
 	}
 	if exists && !o.upgrade {
 		return fault.New(fault.Conflict, fmt.Sprintf("Connect to it with: sublet connect %s -n %s. Change it with --upgrade.", name, h.Namespace),

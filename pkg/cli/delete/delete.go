@@ -32,7 +32,7 @@ type options struct {
 
 // Command returns the command.
 func Command(env *host.Env) *cobra.Command {
-	o := options{}
+	o := options{timeout: 3 * time.Minute}
 	cmd := &cobra.Command{
 		Use:   "delete NAME",
 		Short: "Delete a virtual cluster with all that runs in it",
@@ -47,7 +47,7 @@ setting retentionPolicy is Retain, unless --delete-claims is set.`,
 	}
 	cmd.Flags().BoolVarP(&o.yes, "yes", "y", false, "Do not ask")
 	cmd.Flags().BoolVar(&o.wait, "wait", true, "Wait until the pods and volumes of the tenant are gone")
-	cmd.Flags().DurationVar(&o.timeout, "timeout", 3*time.Minute, "Longest wait")
+	release.AddTimeoutFlag(cmd, &o.timeout, "Longest wait")
 	cmd.Flags().BoolVar(&o.deleteNamespace, "delete-namespace", false, "Delete the namespace too")
 	cmd.Flags().BoolVar(&o.deleteClaims, "delete-claims", false, "Delete claims of the store that would stay")
 	return cmd
@@ -55,7 +55,7 @@ setting retentionPolicy is Retain, unless --delete-claims is set.`,
 
 // run deletes the virtual cluster.
 func (o *options) run(ctx context.Context, env *host.Env, name string) error {
-	h, cluster, err := release.FindHost(ctx, env, name)
+	h, cluster, err := find(ctx, env, name)
 	if err != nil {
 		return err
 	}
@@ -84,6 +84,29 @@ func (o *options) run(ctx context.Context, env *host.Env, name string) error {
 		return c.Name == name && c.Namespace == h.Namespace && c.HostContext == h.Context
 	})
 	return err
+}
+
+// find returns the virtual cluster, and its host with its namespace. A create that did not finish
+// may have left a release without a control plane.
+func find(ctx context.Context, env *host.Env, name string) (*host.Host, *release.Cluster, error) {
+	h, cluster, notFound := release.FindHost(ctx, env, name)
+	if notFound == nil {
+		return h, cluster, nil
+	}
+	if code, _ := fault.Classify(notFound); code != fault.NotFound {
+		return nil, nil, notFound
+	}
+	h, err := env.Host()
+	if err != nil {
+		return nil, nil, notFound
+	}
+	if !h.HasNamespace {
+		h = h.WithNamespace(release.TenantNamespace(name))
+	}
+	if status, err := release.Status(h, name); err != nil || status == "" {
+		return nil, nil, notFound
+	}
+	return h, &release.Cluster{Release: apirelease.Release{Name: name, Namespace: h.Namespace}}, nil
 }
 
 // announce prints what is deleted and what stays. It returns the UID of the virtual cluster, which

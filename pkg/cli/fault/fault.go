@@ -10,7 +10,9 @@ import (
 	"io/fs"
 	"net"
 	"strings"
+	"syscall"
 
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/client-go/tools/clientcmd"
 )
@@ -103,6 +105,8 @@ func classify(err error) (code int, hint string) {
 	switch {
 	case errors.Is(err, context.Canceled):
 		return Interrupted, ""
+	case apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause):
+		return Conflict, "The namespace is being deleted. Wait until it is gone, or use another one: -n NAMESPACE"
 	case apierrors.IsForbidden(err):
 		return Denied, "Ask an administrator of the host for the permission, or use another context: --context NAME."
 	case apierrors.IsUnauthorized(err):
@@ -113,10 +117,9 @@ func classify(err error) (code int, hint string) {
 		return Failed, "The API server of the host failed. Try again, and look at its log if it stays so."
 	case apierrors.IsConflict(err), apierrors.IsAlreadyExists(err):
 		return Conflict, "Somebody else changes the same object. Try again."
-	case errors.Is(err, fs.ErrNotExist):
-		return NotFound, "Check the name of the file."
-	case errors.Is(err, fs.ErrPermission):
-		return Denied, "Check owner and mode of the file."
+	}
+	if code, hint := classifyFile(err); code != 0 {
+		return code, hint
 	}
 	if code, hint := classifyConfig(err); code != 0 {
 		return code, hint
@@ -128,6 +131,21 @@ func classify(err error) (code int, hint string) {
 		return Unreachable, "Check the network, and the server of the context: kubectl config view --minify"
 	}
 	return Failed, ""
+}
+
+// classifyFile returns code and hint of an error of a file. The code is 0 for others.
+func classifyFile(err error) (code int, hint string) {
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return NotFound, "Check the name of the file."
+	case errors.Is(err, fs.ErrPermission):
+		return Denied, "Check owner and mode of the file, and of its folder."
+	case errors.Is(err, syscall.ENOSPC):
+		return Failed, "Free space where the output is written."
+	case errors.Is(err, syscall.EROFS):
+		return Denied, "The file system is read-only. Use a file of another one."
+	}
+	return 0, ""
 }
 
 // classifyConfig returns code and hint of an error of the kubeconfig. The code is 0 for others.

@@ -2,6 +2,7 @@
 package host
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -13,6 +14,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 	_ "k8s.io/client-go/plugin/pkg/client/auth" // auth-provider plugins, as kubectl has them
 	"k8s.io/client-go/rest"
+	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 
 	"github.com/sublet-dev/sublet/pkg/cli/fault"
 	"github.com/sublet-dev/sublet/pkg/cli/kubeconfig"
@@ -90,6 +92,9 @@ func (e *Env) HostOf(name string) (*Host, error) {
 	if err != nil {
 		return nil, contextError(err, name)
 	}
+	if err := checkServer(flags, config, raw, name); err != nil {
+		return nil, err
+	}
 	config.QPS = -1 // the API server limits requests by itself
 	namespace, _, err := loader.Namespace()
 	if err != nil {
@@ -103,6 +108,25 @@ func (e *Env) HostOf(name string) (*Host, error) {
 		Context: name, Namespace: namespace, HasNamespace: *flags.Namespace != "" || ok && context.Namespace != "",
 		Getter: flags, Config: config, Client: client,
 	}, nil
+}
+
+// defaultServer is what client-go uses where nothing names a server.
+const defaultServer = "http://localhost:8080"
+
+// checkServer returns an error if nothing names the server of a context. kubectl tries its own
+// machine then, and what it prints does not tell why.
+func checkServer(flags *genericclioptions.ConfigFlags, config *rest.Config, raw clientcmdapi.Config, name string) error {
+	if config.Host != defaultServer || *flags.APIServer != "" {
+		return nil
+	}
+	if name == "" {
+		return fault.New(fault.Usage, "Name a file with --kubeconfig or KUBECONFIG, or write $HOME/.kube/config.", "no kubeconfig file names a server")
+	}
+	cluster := cmp.Or(*flags.ClusterName, raw.Contexts[name].Cluster)
+	if entry, ok := raw.Clusters[cluster]; ok && entry.Server != "" {
+		return nil
+	}
+	return fault.New(fault.Usage, "Look at the contexts with: kubectl config view", "context %q has the cluster %q, and no kubeconfig file has a server of it", name, cluster)
 }
 
 // LoadError returns the error for a kubeconfig that cannot be read.

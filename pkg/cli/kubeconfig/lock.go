@@ -58,7 +58,7 @@ func tryAcquire(path string) (*lock, error) {
 	if errors.Is(err, fs.ErrPermission) {
 		info, statErr := os.Stat(path)
 		if statErr != nil {
-			return nil, errors.Join(err, statErr)
+			return nil, err
 		}
 		return nil, removeForeign(path, info)
 	}

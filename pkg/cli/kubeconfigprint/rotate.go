@@ -43,7 +43,7 @@ certificate authority, or delete the service account: the command prints how.`,
 			return rotate(cmd.Context(), env, args[0], timeout)
 		},
 	}
-	cmd.Flags().DurationVar(&timeout, "timeout", timeout, "How long the control plane may take")
+	release.AddTimeoutFlag(cmd, &timeout, "How long the control plane may take")
 	return cmd
 }
 

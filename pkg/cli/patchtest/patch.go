@@ -35,6 +35,9 @@ func Command(env *host.Env) *cobra.Command {
 	return cmd
 }
 
+// hint is what to do about a patch that fails.
+const hint = "See docs/how-to/patches.md."
+
 // options has the flags.
 type options struct {
 	values   release.Values
@@ -49,7 +52,8 @@ func testCommand(env *host.Env) *cobra.Command {
 		Use:   "test FILE",
 		Short: "Print what the patches of settings make of an object in a file",
 		Long: `Print both sides of a sample object: the copy that expressions change, and the object whose status the
-reverse ones change. No cluster is asked. What Sublet itself changes is left out.`,
+reverse ones change. No cluster is asked. What Sublet itself changes is left out. The file "-" is the
+standard input.`,
 		Example: `  sublet patch test pod.yaml -f values.yaml`,
 		Args:    cobra.ExactArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
@@ -57,7 +61,7 @@ reverse ones change. No cluster is asked. What Sublet itself changes is left out
 			if err != nil {
 				return err
 			}
-			return o.run(env.Out, values, args[0])
+			return o.run(env.In, env.Out, values, args[0])
 		},
 	}
 	release.AddValueFlags(cmd, &o.values)
@@ -69,10 +73,10 @@ reverse ones change. No cluster is asked. What Sublet itself changes is left out
 }
 
 // run patches the object of a file and prints both sides.
-func (o *options) run(out io.Writer, values map[string]any, file string) error {
-	data, err := os.ReadFile(file)
+func (o *options) run(in io.Reader, out io.Writer, values map[string]any, file string) error {
+	data, err := read(in, file)
 	if err != nil {
-		return &fault.Error{Code: fault.Usage, Message: "cannot read the object", Cause: err}
+		return fault.Wrap(err, "cannot read the object")
 	}
 	object := &unstructured.Unstructured{}
 	asJSON, err := yaml.YAMLToJSON(data)
@@ -84,11 +88,11 @@ func (o *options) run(out io.Writer, values map[string]any, file string) error {
 	}
 	sync, err := patch.FromValues(values)
 	if err != nil {
-		return &fault.Error{Code: fault.Usage, Message: "cannot read the settings", Cause: err}
+		return &fault.Error{Code: fault.Usage, Message: "cannot read the settings", Hint: "Settings are in docs/reference/values.md.", Cause: err}
 	}
 	if problems := patch.Check(sync); len(problems) > 0 {
 		return &fault.Error{
-			Code: fault.Usage, Message: problems[0].Path + ": " + problems[0].Detail, Hint: "See docs/how-to/patches.md.",
+			Code: fault.Usage, Message: problems[0].Path + ": " + problems[0].Detail, Hint: hint,
 		}
 	}
 	setting, found := o.settingOf(sync, object)
@@ -97,6 +101,14 @@ func (o *options) run(out io.Writer, values map[string]any, file string) error {
 	}
 	sets, _ := patch.CompileAll(sync)
 	return o.print(out, sets[setting], object)
+}
+
+// read returns the content of a file, or of the input if its name is "-".
+func read(in io.Reader, file string) ([]byte, error) {
+	if file == "-" {
+		return io.ReadAll(in)
+	}
+	return os.ReadFile(file)
 }
 
 // settingOf returns the path of the settings of the kind of an object.
@@ -131,10 +143,10 @@ func (o *options) print(out io.Writer, set *patch.Set, object *unstructured.Unst
 	}
 	down, up := change(), change()
 	if _, err := set.Down(down); err != nil {
-		return fmt.Errorf("cannot patch the copy: %w", err)
+		return &fault.Error{Code: fault.Usage, Message: "cannot patch the copy", Hint: hint, Cause: err}
 	}
 	if err := set.Up(up); err != nil {
-		return fmt.Errorf("cannot patch the status: %w", err)
+		return &fault.Error{Code: fault.Usage, Message: "cannot patch the status", Hint: hint, Cause: err}
 	}
 	for _, side := range []struct {
 		title  string

@@ -18,7 +18,7 @@ func TestRun(t *testing.T) {
 	const pod = "apiVersion: v1\nkind: Pod\nmetadata: {name: web, namespace: shop}\nspec: {hostname: a, terminationGracePeriodSeconds: 5}\nstatus: {hostIP: 10.0.0.1}\n"
 	for _, c := range []struct {
 		reason, object, values string
-		fromHost               bool
+		fromHost, fromInput    bool
 		want, wantErr          string
 	}{
 		{
@@ -66,6 +66,11 @@ status:
 			reason: "an expression that fails", object: pod, values: `sync: {toHost: {pods: {patches: [{path: spec.hostname, expression: 'object.spec.nodeName'}]}}}`,
 			wantErr: "cannot patch the copy: sync.toHost.pods.patches[0]: cannot evaluate it: no such key: nodeName",
 		},
+		{
+			reason: "an object of the standard input", object: "apiVersion: v1\nkind: Node\nmetadata: {name: a}\n", fromHost: true, fromInput: true,
+			values: `sync: {fromHost: {nodes: {patches: [{path: spec.podCIDR, expression: 'name'}]}}}`,
+			want:   "# The copy, as the expressions change it.\napiVersion: v1\nkind: Node\nmetadata:\n  name: a\nspec:\n  podCIDR: a\n",
+		},
 		{reason: "no object", object: "a", values: "{}", wantErr: "cannot decode the object"},
 	} {
 		t.Run(c.reason, func(t *testing.T) {
@@ -74,13 +79,16 @@ status:
 			if err := os.WriteFile(file, []byte(c.object), 0o600); err != nil {
 				t.Fatal(err)
 			}
+			if c.fromInput {
+				file = "-"
+			}
 			values := map[string]any{}
 			if err := yaml.Unmarshal([]byte(c.values), &values); err != nil {
 				t.Fatal(err)
 			}
 			out := &bytes.Buffer{}
 			o := options{fromHost: c.fromHost, cluster: translate.Cluster{Name: "one"}}
-			err := o.run(out, values, file)
+			err := o.run(strings.NewReader(c.object), out, values, file)
 			if c.wantErr != "" {
 				if err == nil || !strings.Contains(err.Error(), c.wantErr) {
 					t.Errorf("want %q, got %v", c.wantErr, err)

@@ -14,6 +14,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/client-go/kubernetes"
 
 	"github.com/sublet-dev/sublet/api/labels"
@@ -169,6 +170,9 @@ func TenantNamespace(name string) string { return "tenant-" + name }
 // Find returns the release of the given name. It looks in the namespace of the flags if that is
 // set. Else it looks in that of the context, in the one that create uses, and then everywhere.
 func Find(ctx context.Context, h *host.Host, name string) (*Cluster, error) {
+	if problems := validation.IsDNS1123Subdomain(name); len(problems) > 0 {
+		return nil, fault.New(fault.Usage, "List those that exist with: sublet list -A", "%q is no name of a virtual cluster", name)
+	}
 	candidates := []string{h.Namespace}
 	if *h.Getter.Namespace == "" {
 		candidates = append(candidates, TenantNamespace(name))

@@ -1,11 +1,15 @@
 package release
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"time"
 
 	"github.com/spf13/cobra"
+	"k8s.io/apimachinery/pkg/util/validation"
+
+	"github.com/sublet-dev/sublet/pkg/cli/fault"
 )
 
 // AddValueFlags adds the flags of Helm that set values.
@@ -16,6 +20,44 @@ func AddValueFlags(cmd *cobra.Command, values *Values) {
 	flags.StringArrayVar(&values.StringValues, "set-string", nil, "The same with a value that is always text")
 	flags.StringArrayVar(&values.FileValues, "set-file", nil, "The same with the content of a file as value")
 	flags.StringArrayVar(&values.JSONValues, "set-json", nil, "The same with a value in JSON")
+}
+
+// maxName is the length that Helm allows a release.
+const maxName = 53
+
+// CheckName returns an error if a new virtual cluster cannot have the name.
+func CheckName(name string) error {
+	if problems := validation.IsDNS1035Label(name); len(problems) > 0 || len(name) > maxName {
+		return fault.New(fault.Usage, fmt.Sprintf("Use at most %d lower case letters, digits and dashes, and start with a letter: shop-1", maxName), "%q is no name of a virtual cluster", name)
+	}
+	return nil
+}
+
+// AddTimeoutFlag adds the flag --timeout, which takes a time above 0.
+func AddTimeoutFlag(cmd *cobra.Command, timeout *time.Duration, usage string) {
+	cmd.Flags().Var((*wait)(timeout), "timeout", usage)
+}
+
+// wait is a time above 0 as a flag.
+type wait time.Duration
+
+// String implements pflag.Value.
+func (w *wait) String() string { return time.Duration(*w).String() }
+
+// Type implements pflag.Value.
+func (w *wait) Type() string { return "duration" }
+
+// Set implements pflag.Value.
+func (w *wait) Set(text string) error {
+	value, err := time.ParseDuration(text)
+	if err != nil {
+		return err
+	}
+	if value <= 0 {
+		return errors.New("use a time above 0, such as 5m")
+	}
+	*w = wait(value)
+	return nil
 }
 
 // Progress returns a function that prints each reason with the time since began.

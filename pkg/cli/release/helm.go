@@ -16,6 +16,8 @@ import (
 	"helm.sh/helm/v4/pkg/cli/values"
 	"helm.sh/helm/v4/pkg/getter"
 	"helm.sh/helm/v4/pkg/kube"
+	helmrelease "helm.sh/helm/v4/pkg/release"
+	"helm.sh/helm/v4/pkg/release/common"
 	"helm.sh/helm/v4/pkg/storage/driver"
 
 	"github.com/sublet-dev/sublet/chart"
@@ -68,21 +70,32 @@ func configure(h *host.Host) (*action.Configuration, error) {
 	return config, nil
 }
 
-// Exists reports whether Helm has a release of that name in the namespace of the host.
-func Exists(h *host.Host, name string) (bool, error) {
+// Deployed is the status of a release whose last install or upgrade has succeeded.
+const Deployed = string(common.StatusDeployed)
+
+// Status returns the status of the release of that name in the namespace of the host, as Helm
+// names it. It is empty if there is none.
+func Status(h *host.Host, name string) (string, error) {
 	config, err := configure(h)
 	if err != nil {
-		return false, err
+		return "", err
 	}
-	_, err = action.NewGet(config).Run(name)
+	found, err := action.NewGet(config).Run(name)
 	if errors.Is(err, driver.ErrReleaseNotFound) {
-		return false, nil
+		return "", nil
 	}
-	return err == nil, fault.Wrap(err, "cannot get release %s/%s", h.Namespace, name)
+	if err != nil {
+		return "", fault.Wrap(err, "cannot get release %s/%s", h.Namespace, name)
+	}
+	access, err := helmrelease.NewAccessor(found)
+	if err != nil {
+		return "", fmt.Errorf("cannot read release %s/%s: %w", h.Namespace, name, err)
+	}
+	return access.Status(), nil
 }
 
 // Install installs the chart in the namespace of the host. It does not wait until the virtual
-// cluster is ready.
+// cluster is ready. It does not end with ctx, as half a release would be left.
 func Install(ctx context.Context, h *host.Host, name string, values map[string]any) error {
 	config, err := configure(h)
 	if err != nil {
@@ -92,15 +105,18 @@ func Install(ctx context.Context, h *host.Host, name string, values map[string]a
 	if err != nil {
 		return err
 	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
 	install := action.NewInstall(config)
 	install.ReleaseName, install.Namespace, install.Timeout = name, h.Namespace, requestTimeout
 	install.WaitStrategy = kube.HookOnlyStrategy
-	_, err = install.RunWithContext(ctx, loaded, values)
+	_, err = install.RunWithContext(context.WithoutCancel(ctx), loaded, values)
 	return wrapHelm(err, "cannot install virtual cluster %s/%s", h.Namespace, name)
 }
 
 // Upgrade upgrades a release to the chart of this program. Values of earlier calls stay, unless
-// reset is true.
+// reset is true. Like Install, it does not end with ctx.
 func Upgrade(ctx context.Context, h *host.Host, name string, values map[string]any, reset bool) error {
 	config, err := configure(h)
 	if err != nil {
@@ -110,11 +126,14 @@ func Upgrade(ctx context.Context, h *host.Host, name string, values map[string]a
 	if err != nil {
 		return err
 	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
 	upgrade := action.NewUpgrade(config)
 	upgrade.Namespace, upgrade.Timeout, upgrade.MaxHistory = h.Namespace, requestTimeout, 10
 	upgrade.WaitStrategy, upgrade.ServerSideApply = kube.HookOnlyStrategy, "auto"
 	upgrade.ResetValues, upgrade.ResetThenReuseValues = reset, !reset
-	_, err = upgrade.RunWithContext(ctx, name, loaded, values)
+	_, err = upgrade.RunWithContext(context.WithoutCancel(ctx), name, loaded, values)
 	return wrapHelm(err, "cannot upgrade virtual cluster %s/%s", h.Namespace, name)
 }
 
@@ -142,6 +161,11 @@ func wrapHelm(err error, format string, args ...any) error {
 	switch {
 	case strings.Contains(text, "don't meet the specifications of the schema"), strings.Contains(text, "execution error at"):
 		return &fault.Error{Code: fault.Usage, Message: fmt.Sprintf(format, args...), Hint: "Settings are in docs/reference/values.md.", Cause: err}
+	case errors.Is(err, driver.ErrReleaseExists), strings.Contains(text, "cannot reuse a name"):
+		return &fault.Error{
+			Code: fault.Conflict, Message: fmt.Sprintf(format, args...), Cause: err,
+			Hint: "Another process has created it meanwhile. Look at it with: sublet list -A",
+		}
 	case strings.Contains(text, "another operation"):
 		return &fault.Error{
 			Code: fault.Conflict, Message: fmt.Sprintf(format, args...), Cause: err,

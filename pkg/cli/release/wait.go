@@ -26,7 +26,7 @@ func Wait(ctx context.Context, client kubernetes.Interface, r release.Release, t
 	defer cancel()
 	ticker := time.NewTicker(pollInterval)
 	defer ticker.Stop()
-	last := ""
+	last := "its state was not read yet"
 	for {
 		reason, err := whyNotReady(ctx, client, r)
 		if err != nil && ctx.Err() == nil {

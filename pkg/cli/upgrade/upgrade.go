@@ -22,7 +22,7 @@ type options struct {
 
 // Command returns the command.
 func Command(env *host.Env) *cobra.Command {
-	o := options{}
+	o := options{timeout: 5 * time.Minute}
 	cmd := &cobra.Command{
 		Use:   "upgrade NAME",
 		Short: "Upgrade a virtual cluster, or change its settings",
@@ -38,7 +38,7 @@ Settings that were given earlier stay, unless --reset-values is set.`,
 	release.AddValueFlags(cmd, &o.values)
 	cmd.Flags().BoolVar(&o.reset, "reset-values", false, "Forget the settings that were given earlier")
 	cmd.Flags().BoolVar(&o.wait, "wait", true, "Wait until the virtual cluster is ready")
-	cmd.Flags().DurationVar(&o.timeout, "timeout", 5*time.Minute, "Longest wait")
+	release.AddTimeoutFlag(cmd, &o.timeout, "Longest wait")
 	return cmd
 }
 
