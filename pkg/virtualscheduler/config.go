@@ -14,7 +14,7 @@ import (
 
 // scoreWeight is the weight of the plugin's score. A quarter of it outweighs the default
 // plugins together. Of a pod that was never refused, the plugin scores no node.
-const scoreWeight = 60
+const scoreWeight = 120
 
 // loadConfig returns the configuration in text, or the default one if text is empty,
 // with the plugin in every profile. It fails on an unknown or repeated field, and
