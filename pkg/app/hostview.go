@@ -9,10 +9,10 @@ import (
 	nodev1 "k8s.io/api/node/v1"
 	resourcev1 "k8s.io/api/resource/v1"
 	storagev1 "k8s.io/api/storage/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/client-go/kubernetes"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/sublet-dev/sublet/pkg/policy"
 	"github.com/sublet-dev/sublet/pkg/syncer/kinds"
 	"github.com/sublet-dev/sublet/pkg/translate"
 )
@@ -31,102 +31,100 @@ type hostView struct {
 }
 
 // OwnsAddress implements admission.HostView.
-func (v hostView) OwnsAddress(ctx context.Context, address string) (bool, error) {
-	ctx, cancel := context.WithTimeout(ctx, hostViewTimeout)
-	defer cancel()
-	reader, err := v.reader(ctx, "endpointslices")
-	if err != nil {
-		return false, err
-	}
-	return kinds.OwnsAddress(ctx, reader, v.cluster, address)
+func (v hostView) OwnsAddress(ctx context.Context, address string) (owns bool, err error) {
+	err = v.read(ctx, "endpointslices", func(ctx context.Context, reader client.Reader) (err error) {
+		owns, err = kinds.OwnsAddress(ctx, reader, v.cluster, address)
+		return err
+	})
+	return owns, err
 }
 
 // StorageClasses implements admission.HostView.
 func (v hostView) StorageClasses(ctx context.Context) ([]storagev1.StorageClass, error) {
-	ctx, cancel := context.WithTimeout(ctx, hostViewTimeout)
-	defer cancel()
-	reader, err := v.reader(ctx, "storageclasses")
-	if err != nil {
-		return nil, err
-	}
 	var classes storagev1.StorageClassList
-	if err := reader.List(ctx, &classes, client.UnsafeDisableDeepCopy); err != nil {
-		return nil, fmt.Errorf("cannot list storage classes of the host: %w", err)
-	}
-	return classes.Items, nil
+	err := v.list(ctx, "storageclasses", &classes)
+	return classes.Items, err
 }
 
 // RuntimeClass implements admission.HostView.
 func (v hostView) RuntimeClass(ctx context.Context, name string) (*nodev1.RuntimeClass, error) {
-	ctx, cancel := context.WithTimeout(ctx, hostViewTimeout)
-	defer cancel()
 	if v.ownClass != nil {
+		ctx, cancel := context.WithTimeout(ctx, hostViewTimeout)
+		defer cancel()
 		return v.ownClass(ctx, name)
 	}
-	reader, err := v.reader(ctx, "runtimeclasses")
-	if err != nil {
-		return nil, err
-	}
 	var class nodev1.RuntimeClass
-	err = reader.Get(ctx, client.ObjectKey{Name: name}, &class)
-	switch {
-	case apierrors.IsNotFound(err):
-		return nil, nil //nolint:nilnil // There is none of that name.
-	case err != nil:
-		return nil, fmt.Errorf("cannot get runtime class %s of the host: %w", name, err)
+	if found, err := v.get(ctx, "runtimeclasses", name, &class); err != nil || !found {
+		return nil, err
 	}
 	return &class, nil
 }
 
 // ShowsIngressClass implements admission.HostView.
 func (v hostView) ShowsIngressClass(ctx context.Context, name string) (bool, error) {
-	return v.shows(ctx, "ingressclasses", name, &networkingv1.IngressClass{})
+	return v.get(ctx, "ingressclasses", name, &networkingv1.IngressClass{})
 }
 
 // ShowsDeviceClass reports whether a device class is one of the host that the tenant sees.
 func (v hostView) ShowsDeviceClass(ctx context.Context, name string) (bool, error) {
-	return v.shows(ctx, "deviceclasses", name, &resourcev1.DeviceClass{})
+	return v.get(ctx, "deviceclasses", name, &resourcev1.DeviceClass{})
 }
 
 // DeviceClasses returns all device classes of the host. The kind of pods reads those that are not
 // shown too.
 func (v hostView) DeviceClasses(ctx context.Context) ([]resourcev1.DeviceClass, error) {
-	ctx, cancel := context.WithTimeout(ctx, hostViewTimeout)
-	defer cancel()
-	reader, err := v.reader(ctx, "pods")
-	if err != nil {
-		return nil, err
-	}
 	var classes resourcev1.DeviceClassList
-	if err := reader.List(ctx, &classes, client.UnsafeDisableDeepCopy); err != nil {
-		return nil, fmt.Errorf("cannot list device classes of the host: %w", err)
-	}
-	return classes.Items, nil
+	err := v.list(ctx, "pods", &classes)
+	return classes.Items, err
 }
 
-// shows reports whether a kind has a host object without a namespace.
-func (v hostView) shows(ctx context.Context, kind, name string, empty client.Object) (bool, error) {
+// SnapshotClasses returns the snapshot classes of the host that the tenant sees.
+func (v hostView) SnapshotClasses(ctx context.Context) (classes []policy.SnapshotClass, err error) {
+	err = v.read(ctx, "volumesnapshotclasses", func(ctx context.Context, reader client.Reader) (err error) {
+		if classes, err = kinds.ListSnapshotClasses(ctx, reader); err != nil {
+			return fmt.Errorf("cannot list snapshot classes of the host: %w", err)
+		}
+		return nil
+	})
+	return classes, err
+}
+
+// list fills in a list with what a kind has of the host. It shares its content with the cache.
+func (v hostView) list(ctx context.Context, kind string, list client.ObjectList) error {
+	return v.read(ctx, kind, func(ctx context.Context, reader client.Reader) error {
+		if err := reader.List(ctx, list, client.UnsafeDisableDeepCopy); err != nil {
+			return fmt.Errorf("cannot list %T of the host: %w", list, err)
+		}
+		return nil
+	})
+}
+
+// get fills in a host object without a namespace, and reports whether a kind has one of that
+// name. The object shares its content with the cache.
+func (v hostView) get(ctx context.Context, kind, name string, object client.Object) (found bool, err error) {
+	err = v.read(ctx, kind, func(ctx context.Context, reader client.Reader) error {
+		err := reader.Get(ctx, client.ObjectKey{Name: name}, object, client.UnsafeDisableDeepCopy)
+		if client.IgnoreNotFound(err) != nil {
+			return fmt.Errorf("cannot get %T %s of the host: %w", object, name, err)
+		}
+		found = err == nil
+		return nil
+	})
+	return found, err
+}
+
+// read calls f with the reader of what a kind has of the host. It waits for the caches for a
+// moment.
+func (v hostView) read(ctx context.Context, kind string, f func(ctx context.Context, reader client.Reader) error) error {
 	ctx, cancel := context.WithTimeout(ctx, hostViewTimeout)
 	defer cancel()
-	reader, err := v.reader(ctx, kind)
-	if err != nil {
-		return false, err
-	}
-	err = reader.Get(ctx, client.ObjectKey{Name: name}, empty, client.UnsafeDisableDeepCopy)
-	switch {
-	case apierrors.IsNotFound(err):
-		return false, nil
-	case err != nil:
-		return false, fmt.Errorf("cannot get %T %s of the host: %w", empty, name, err)
-	}
-	return true, nil
-}
-
-// reader returns what a kind reads of the host.
-func (v hostView) reader(ctx context.Context, kind string) (client.Reader, error) {
 	engine, err := v.first.await(ctx)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	return engine.HostReader(kind)
+	reader, err := engine.HostReader(kind)
+	if err != nil {
+		return err
+	}
+	return f(ctx, reader)
 }

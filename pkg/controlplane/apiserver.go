@@ -76,8 +76,8 @@ type assembly struct {
 	store    sharedStore
 	endpoint string
 	ready    <-chan struct{}
-	// rehearsals returns the transport of a request's dry run.
-	rehearsals func(*rehearsal) http.RoundTripper
+	// dryRunTransport returns the transport of a request's dry run.
+	dryRunTransport func(*dryRun) http.RoundTripper
 }
 
 // newAPIServer assembles the API server: kube, custom resources and
@@ -86,7 +86,7 @@ func newAPIServer(c *ControlPlane, client *etcd.Client, serving, frontProxy *pki
 	a := &assembly{
 		config: &c.config, serving: serving, endpoint: c.endpoint, ready: c.ready,
 		loopback: c.ownConfig(),
-		store:    newSharedStore(client, c.encryption.Load(), c.config.Writes, c.config.Clock), rehearsals: c.rehearsalTransport,
+		store:    newSharedStore(client, c.encryption.Load(), c.config.Writes, c.config.Clock), dryRunTransport: c.dryRunTransport,
 	}
 	if a.clientCA, err = dynamiccertificates.NewStaticCAContent("client-ca", c.config.PKI.CA()); err != nil {
 		return nil, err
@@ -260,7 +260,7 @@ func (a *assembly) adjust(kube *kubecontrolplane.Config) {
 	kube.ControlPlane.Generic.AdmissionControl = admission.NewChainHandler(chain...)
 	if len(c.HostFirst) > 0 {
 		kube.ControlPlane.Generic.AdmissionControl = &hostFirstChain{
-			Interface: kube.ControlPlane.Generic.AdmissionControl, steps: c.HostFirst, transport: a.rehearsals,
+			Interface: kube.ControlPlane.Generic.AdmissionControl, steps: c.HostFirst, transport: a.dryRunTransport,
 		}
 	}
 }

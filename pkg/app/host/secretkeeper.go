@@ -22,9 +22,8 @@ import (
 // WantSecret decides how a Secret of the release should be.
 type WantSecret interface {
 	// Want returns the Secret as it should be, nil if current is right. It gets
-	// nil if there is none. After the returned time it wants to be asked again;
-	// 0 means never.
-	Want(ctx context.Context, current *corev1.Secret) (wanted *corev1.Secret, again time.Duration, err error)
+	// nil if there is none. It is called again after requeueAfter; 0 means never.
+	Want(ctx context.Context, current *corev1.Secret) (wanted *corev1.Secret, requeueAfter time.Duration, err error)
 }
 
 // SecretKeeper keeps one Secret of the release right: it watches the Secret and
@@ -125,14 +124,14 @@ func (k *SecretKeeper) ensure(ctx context.Context) (time.Duration, error) {
 		return 0, fmt.Errorf("host Secret %s/%s does not exist: \"helm upgrade\" creates it", k.Namespace, k.Name)
 	}
 	owner := k.Holder.AnchorOwner()
-	wanted, again, err := k.Desired.Want(ctx, current)
+	wanted, requeueAfter, err := k.Desired.Want(ctx, current)
 	if err != nil {
 		return 0, err
 	}
 	if wanted == nil {
 		if k.OfChart || isOwnedBy(current, owner) {
 			k.recordError(nil)
-			return again, nil
+			return requeueAfter, nil
 		}
 		wanted = current
 	}
@@ -142,7 +141,7 @@ func (k *SecretKeeper) ensure(ctx context.Context) (time.Duration, error) {
 	}
 	k.setWritten(written, shown)
 	k.recordError(nil)
-	return again, nil
+	return requeueAfter, nil
 }
 
 // observe passes the Secret to a follower, which only uses it.

@@ -60,7 +60,7 @@ func (h *fakeHost) user(name string) string {
 
 // isTests reports whether a Service is one of the test.
 func isTests(a admission.Attributes) bool {
-	return a.GetResource().Resource == "services" && strings.HasPrefix(a.GetNamespace(), "rehearsal")
+	return a.GetResource().Resource == "services" && strings.HasPrefix(a.GetNamespace(), "dry-run")
 }
 
 // Prepare implements [HostFirst].
@@ -139,7 +139,7 @@ func (h *fakeHost) expect(t *testing.T, reason, name string, want ...string) {
 }
 
 func testHostFirstCreate(t *testing.T, p *plane, host *fakeHost) {
-	services := p.client.CoreV1().Services(namespace(t, p, "rehearsal-create"))
+	services := p.client.CoreV1().Services(namespace(t, p, "dry-run-create"))
 	created, err := services.Create(t.Context(), testService("a"), metav1.CreateOptions{})
 	if err != nil {
 		t.Fatal(err)
@@ -165,7 +165,7 @@ func testHostFirstCreate(t *testing.T, p *plane, host *fakeHost) {
 }
 
 func testHostFirstDenied(t *testing.T, p *plane, host *fakeHost) {
-	services := p.client.CoreV1().Services(namespace(t, p, "rehearsal-denied"))
+	services := p.client.CoreV1().Services(namespace(t, p, "dry-run-denied"))
 	denied := testService("denied")
 	denied.Labels = map[string]string{"deny": "it"}
 	_, err := services.Create(t.Context(), denied, metav1.CreateOptions{})
@@ -195,7 +195,7 @@ func testHostFirstDenied(t *testing.T, p *plane, host *fakeHost) {
 }
 
 func testHostFirstUpdate(t *testing.T, p *plane, host *fakeHost) {
-	services := p.client.CoreV1().Services(namespace(t, p, "rehearsal-update"))
+	services := p.client.CoreV1().Services(namespace(t, p, "dry-run-update"))
 	service := testService("a")
 	service.Spec.ClusterIP = "10.96.200.30"
 	created, err := services.Create(t.Context(), service, metav1.CreateOptions{})
@@ -220,7 +220,7 @@ func testHostFirstUpdate(t *testing.T, p *plane, host *fakeHost) {
 }
 
 func testHostFirstQuota(t *testing.T, p *plane, host *fakeHost) {
-	ns := namespace(t, p, "rehearsal-quota")
+	ns := namespace(t, p, "dry-run-quota")
 	_, err := p.client.CoreV1().ResourceQuotas(ns).Create(t.Context(), &corev1.ResourceQuota{
 		ObjectMeta: metav1.ObjectMeta{Name: "one"},
 		Spec: corev1.ResourceQuotaSpec{Hard: corev1.ResourceList{

@@ -34,20 +34,19 @@ type HostFirst interface {
 // hostFirstChain runs the steps that write to the host after a chain of admission steps.
 //
 // Upstream validates an object after it has allocated addresses, and addresses are the
-// host's: they must be there before. So the chain rehearses the request. It sends the
-// object to its own API server as a dry run, in memory. There the object is completed,
-// checked and allocated for, and the validating steps see it as part of the original
-// request. Then the host is asked, and the original request continues with the host's
-// addresses. The validating steps are not asked a second time: webhooks are called once,
-// and a quota is charged once.
+// host's: they must be there before. So the chain sends the object to its own API server as
+// a dry run, in memory. There the object is completed, checked and allocated for, and the
+// validating steps see it as part of the original request. Then the host is asked, and the
+// original request continues with the host's addresses. The validating steps are not asked
+// a second time: webhooks are called once, and a quota is charged once.
 type hostFirstChain struct {
 	admission.Interface
 	steps     []HostFirst
-	transport func(*rehearsal) http.RoundTripper
+	transport func(*dryRun) http.RoundTripper
 }
 
-// rehearsal is the work of one dry run: what the original request is.
-type rehearsal struct {
+// dryRun is what a dry run knows of the original request.
+type dryRun struct {
 	ctx        context.Context //nolint:containedctx // It is the request's, for the steps that check it.
 	attributes admission.Attributes
 }
@@ -57,11 +56,11 @@ type requestKey struct{}
 
 // requestState is what the two halves of admission share about one request.
 type requestState struct {
-	// validated reports that a rehearsal has passed all validating steps.
+	// validated reports that a dry run has passed all validating steps.
 	validated bool
 }
 
-// withRequestState gives each request a place for what its rehearsal has found.
+// withRequestState gives each request a place for what its dry run has found.
 func withRequestState(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		if req.Method == http.MethodPost || req.Method == http.MethodPut || req.Method == http.MethodPatch {
@@ -71,15 +70,15 @@ func withRequestState(next http.Handler) http.Handler {
 	})
 }
 
-// rehearsalOf returns the rehearsal that a request is, nil for any other request.
-func rehearsalOf(ctx context.Context) *rehearsal {
-	r, _ := loopback.WorkOf(ctx).(*rehearsal)
+// dryRunOf returns the dry run that a request is, nil for any other request.
+func dryRunOf(ctx context.Context) *dryRun {
+	r, _ := loopback.WorkOf(ctx).(*dryRun)
 	return r
 }
 
 // Admit implements [admission.MutationInterface].
 func (c *hostFirstChain) Admit(ctx context.Context, a admission.Attributes, o admission.ObjectInterfaces) error {
-	if rehearsalOf(ctx) != nil {
+	if dryRunOf(ctx) != nil {
 		return nil // The original request has changed the object already.
 	}
 	state, _ := ctx.Value(requestKey{}).(*requestState)
@@ -100,7 +99,7 @@ func (c *hostFirstChain) Admit(ctx context.Context, a admission.Attributes, o ad
 			continue
 		}
 		if !a.IsDryRun() {
-			if err := c.rehearse(ctx, state, a); err != nil {
+			if err := c.sendDryRun(ctx, state, a); err != nil {
 				return err
 			}
 		}
@@ -117,7 +116,7 @@ func (c *hostFirstChain) Validate(ctx context.Context, a admission.Attributes, o
 	if !ok {
 		return nil
 	}
-	if r := rehearsalOf(ctx); r != nil {
+	if r := dryRunOf(ctx); r != nil {
 		return chain.Validate(r.ctx, r.original(a), o)
 	}
 	if state, ok := ctx.Value(requestKey{}).(*requestState); ok && state.validated {
@@ -126,25 +125,24 @@ func (c *hostFirstChain) Validate(ctx context.Context, a admission.Attributes, o
 	return chain.Validate(ctx, a, o)
 }
 
-// original returns the attributes of the original request, with the object of its
-// rehearsal.
-func (r *rehearsal) original(a admission.Attributes) admission.Attributes {
+// original returns the attributes of the original request, with the object of its dry run.
+func (r *dryRun) original(a admission.Attributes) admission.Attributes {
 	o := r.attributes
 	return admission.NewAttributesRecord(a.GetObject(), a.GetOldObject(), o.GetKind(), o.GetNamespace(), a.GetName(),
 		o.GetResource(), o.GetSubresource(), o.GetOperation(), o.GetOperationOptions(), o.IsDryRun(), o.GetUserInfo())
 }
 
-// rehearse sends the object as a dry run, and returns the error of the first step that
+// sendDryRun sends the object as a dry run, and returns the error of the first step that
 // denies it.
-func (c *hostFirstChain) rehearse(ctx context.Context, state *requestState, a admission.Attributes) error {
+func (c *hostFirstChain) sendDryRun(ctx context.Context, state *requestState, a admission.Attributes) error {
 	if state == nil {
 		return apierrors.NewInternalError(errors.New("cannot validate before the host is asked: the request has no state"))
 	}
-	request, err := newRehearsal(ctx, a)
+	request, err := newDryRunRequest(ctx, a)
 	if err != nil {
 		return apierrors.NewInternalError(err)
 	}
-	response, err := c.transport(&rehearsal{ctx: ctx, attributes: a}).RoundTrip(request)
+	response, err := c.transport(&dryRun{ctx: ctx, attributes: a}).RoundTrip(request)
 	if err != nil {
 		return apierrors.NewInternalError(fmt.Errorf("cannot validate before the host is asked: %w", err))
 	}
@@ -156,8 +154,8 @@ func (c *hostFirstChain) rehearse(ctx context.Context, state *requestState, a ad
 	return nil
 }
 
-// newRehearsal returns the dry run of a request.
-func newRehearsal(ctx context.Context, a admission.Attributes) (*http.Request, error) {
+// newDryRunRequest returns the dry run of a request.
+func newDryRunRequest(ctx context.Context, a admission.Attributes) (*http.Request, error) {
 	version := a.GetKind().GroupVersion()
 	info, _ := runtime.SerializerInfoForMediaType(legacyscheme.Codecs.SupportedMediaTypes(), runtime.ContentTypeProtobuf)
 	body, err := runtime.Encode(legacyscheme.Codecs.EncoderForVersion(info.Serializer, version), a.GetObject())
@@ -175,11 +173,11 @@ func newRehearsal(ctx context.Context, a admission.Attributes) (*http.Request, e
 	if a.GetOperation() == admission.Update {
 		method, path = http.MethodPut, append(path, a.GetName())
 	}
-	address := (&url.URL{Scheme: "https", Host: "rehearsal"}).JoinPath(path...)
+	address := (&url.URL{Scheme: "https", Host: "dry-run"}).JoinPath(path...)
 	address.RawQuery = url.Values{"dryRun": {metav1.DryRunAll}}.Encode()
 	request, err := http.NewRequestWithContext(ctx, method, address.String(), bytes.NewReader(body))
 	if err != nil {
-		return nil, fmt.Errorf("cannot rehearse the request: %w", err)
+		return nil, fmt.Errorf("cannot create the dry run of a request: %w", err)
 	}
 	request.Header.Set("Content-Type", runtime.ContentTypeProtobuf)
 	request.Header.Set("Accept", runtime.ContentTypeJSON)
@@ -199,9 +197,9 @@ func readStatus(response *http.Response) error {
 	return &apierrors.StatusError{ErrStatus: status}
 }
 
-// rehearsalTransport returns the transport of a rehearsal. Its caller may send any request:
+// dryRunTransport returns the transport of a dry run. Its caller may send any request:
 // the original one has been authorized.
-func (c *ControlPlane) rehearsalTransport(r *rehearsal) http.RoundTripper {
+func (c *ControlPlane) dryRunTransport(r *dryRun) http.RoundTripper {
 	return c.loopback.Transport(loopback.Caller{
 		User: &user.DefaultInfo{Name: "system:apiserver", Groups: []string{pki.GroupAdmins, user.AllAuthenticated}},
 		Work: r,
