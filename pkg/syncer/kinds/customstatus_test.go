@@ -2,6 +2,8 @@ package kinds
 
 import (
 	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -24,7 +26,11 @@ func TestStatusOfPresets(t *testing.T) {
 	hashed := func(name string) string {
 		return translate.Hashed(cluster, types.NamespacedName{Namespace: "web", Name: name}).Name
 	}
-	produced := translate.Derived(custom.ProducedRole("certificates.cert-manager.io"))(cluster, types.NamespacedName{Namespace: "web", Name: "tls"}).Name
+	written := func(resource, name string) string {
+		return translate.Derived(custom.ProducedRole(resource))(cluster, types.NamespacedName{Namespace: "web", Name: name}).Name
+	}
+	produced := written("certificates.cert-manager.io", "tls")
+	missing := presetsToHost(t)
 	for _, c := range []struct{ preset, resource, spec, status, want string }{
 		{
 			"gatewayAPI", "httproutes.gateway.networking.k8s.io", `{hostnames: [a], parentRefs: [{name: front, namespace: edge}]}`,
@@ -40,7 +46,27 @@ func TestStatusOfPresets(t *testing.T) {
 			"kueue", "localqueues.kueue.x-k8s.io", `{clusterQueue: batch}`,
 			`{pendingWorkloads: 1, conditions: [{message: "batch is full"}]}`, `{pendingWorkloads: 1, conditions: [{message: "batch is full"}]}`,
 		},
+		{
+			"externalSecrets", "externalsecrets.external-secrets.io", `{secretStoreRef: {name: vault, kind: ClusterSecretStore}, target: {name: db}}`,
+			`{binding: {name: ` + written("externalsecrets.external-secrets.io", "db") + `}, conditions: [{message: "secret synced"}]}`,
+			`{binding: {name: db}, conditions: [{message: "secret synced"}]}`,
+		},
+		{
+			"istio", "destinationrules.networking.istio.io", `{host: reviews}`,
+			`{validationMessages: [{message: "host ` + hashed("reviews") + ` is unknown"}]}`, `{validationMessages: [{message: "host reviews is unknown"}]}`,
+		},
+		{
+			"prometheusOperator", "servicemonitors.monitoring.coreos.com", `{endpoints: [{port: web}]}`,
+			`{bindings: [{resource: prometheuses, name: main, namespace: tenant, conditions: [{message: "` + hashed("one") + ` is selected"}]}]}`,
+			`{bindings: [{resource: prometheuses, name: main, namespace: web, conditions: [{message: "one is selected"}]}]}`,
+		},
+		{
+			"volcano", "podgroups.scheduling.volcano.sh", `{queue: batch}`,
+			`{phase: Inqueue, conditions: [{message: "batch has no room for tenant/` + hashed("one") + `"}]}`,
+			`{phase: Inqueue, conditions: [{message: "batch has no room for web/one"}]}`,
+		},
 	} {
+		delete(missing, c.preset)
 		o := CustomOptions{Resource: c.resource, Cluster: cluster, Plan: presetPlan(t, c.preset, c.resource)}
 		virtual := &unstructured.Unstructured{Object: map[string]any{"spec": fromYAML(t, c.spec)}}
 		virtual.SetNamespace("web")
@@ -53,6 +79,29 @@ func TestStatusOfPresets(t *testing.T) {
 			t.Errorf("%s (-want +got):\n%s", c.resource, diff)
 		}
 	}
+	for preset := range missing {
+		t.Errorf("preset %s has no case of a status", preset)
+	}
+}
+
+// presetsToHost returns the names of the presets with kinds of the tenant.
+func presetsToHost(t *testing.T) map[string]bool {
+	t.Helper()
+	files, err := filepath.Glob("../../../chart/presets/*.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := map[string]bool{}
+	for _, path := range files {
+		data, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if strings.Contains(string(data), "toHost:") {
+			names[strings.TrimSuffix(filepath.Base(path), ".yaml")] = true
+		}
+	}
+	return names
 }
 
 // presetPlan returns the plan of a kind of a preset, with the schema of the tests of plans.
