@@ -77,6 +77,7 @@ func TestServiceDenials(t *testing.T) {
 			old: stored(func(s *corev1.Service) { s.Annotations = map[string]string{labels.HostUID: "forged"} }), now: stored(nil),
 		},
 		"service-balancer-class-unmarked": {
+			settings: func(p *v1alpha1.ServicePolicy) { p.TenantLoadBalancerClasses = nil },
 			old: balancer(func(s *corev1.Service) {
 				s.Labels, s.Spec.LoadBalancerClass = map[string]string{labels.ControlPlaneService: "true"}, new("example.com/other")
 			}),
@@ -103,11 +104,14 @@ func TestServiceDenials(t *testing.T) {
 			now:      balancer(func(s *corev1.Service) { s.Spec.LoadBalancerIP = "198.51.100.1" }),
 		},
 		"service-balancer-class": {
-			now: balancer(func(s *corev1.Service) { s.Spec.LoadBalancerClass = new("example.com/other") }),
+			settings: func(p *v1alpha1.ServicePolicy) { p.TenantLoadBalancerClasses = nil },
+			now:      balancer(func(s *corev1.Service) { s.Spec.LoadBalancerClass = new("example.com/other") }),
 		},
 		"service-balancer-class-list": {
-			settings: func(p *v1alpha1.ServicePolicy) { p.LoadBalancerClasses = []string{"example.com/internal"} },
-			now:      balancer(func(s *corev1.Service) { s.Spec.LoadBalancerClass = new("example.com/other") }),
+			settings: func(p *v1alpha1.ServicePolicy) {
+				p.LoadBalancerClasses, p.TenantLoadBalancerClasses = []string{"example.com/internal"}, nil
+			},
+			now: balancer(func(s *corev1.Service) { s.Spec.LoadBalancerClass = new("example.com/other") }),
 		},
 		"service-balancer-class-tenants": {
 			settings: func(p *v1alpha1.ServicePolicy) { p.TenantLoadBalancerClasses = []string{"example.com/own"} },
@@ -130,6 +134,7 @@ func TestServiceDenials(t *testing.T) {
 			}),
 		},
 		"service-several": {
+			settings: func(p *v1alpha1.ServicePolicy) { p.TenantLoadBalancerClasses = nil },
 			now: balancer(func(s *corev1.Service) {
 				s.Spec.ExternalIPs, s.Spec.Ports[0].NodePort = []string{"203.0.113.7"}, 31234
 				s.Spec.LoadBalancerClass = new("example.com/other")

@@ -138,7 +138,8 @@ func (s *Services) checkBalancer(old, service *corev1.Service) []Violation {
 		})
 	}
 	allowed := slices.Concat(s.settings.LoadBalancerClasses, s.settings.TenantLoadBalancerClasses)
-	if class := service.Spec.LoadBalancerClass; class != nil && !equal(class, old.Spec.LoadBalancerClass) && !slices.Contains(allowed, *class) {
+	if class := service.Spec.LoadBalancerClass; class != nil && !equal(class, old.Spec.LoadBalancerClass) &&
+		!slices.Contains(s.settings.LoadBalancerClasses, *class) && !matchesAny(s.settings.TenantLoadBalancerClasses, *class) {
 		violations = append(violations, Violation{
 			Field: "spec.loadBalancerClass", Value: *class, Setting: servicesSetting + "loadBalancerClasses",
 			Detail: "this class of load balancers is not allowed, " + only(allowed),
@@ -190,13 +191,16 @@ func (s *Services) AllowsExternalIP(ip string) bool { return s.externalIPs.Conta
 func (s *Services) IsTenantsBalancer(service *corev1.Service) bool {
 	class := service.Spec.LoadBalancerClass
 	return service.Spec.Type == corev1.ServiceTypeLoadBalancer && class != nil &&
-		slices.Contains(s.settings.TenantLoadBalancerClasses, *class) && !slices.Contains(s.settings.LoadBalancerClasses, *class)
+		matchesAny(s.settings.TenantLoadBalancerClasses, *class) && !slices.Contains(s.settings.LoadBalancerClasses, *class)
 }
 
 // Warnings returns a text for each new annotation that components of a host read and that
-// stays behind.
+// stays behind. A new class of load balancers, which may be the tenant's own, gets one too.
 func (s *Services) Warnings(old, service *corev1.Service) []string {
 	var warnings []string
+	if text := s.warnOfClass(old, service); text != "" {
+		warnings = append(warnings, text)
+	}
 	for _, key := range slices.Sorted(maps.Keys(service.Annotations)) {
 		value := service.Annotations[key]
 		if old != nil && old.Annotations[key] == value || !isForHost(key) || s.PassesAnnotation(key, value) {
@@ -206,6 +210,17 @@ func (s *Services) Warnings(old, service *corev1.Service) []string {
 			"would read it. The operator of the host can change this with %sannotations.", key, servicesSetting))
 	}
 	return warnings
+}
+
+// warnOfClass returns a text for a new class of load balancers that no setting names: nobody
+// knows whether a controller of the tenant serves it.
+func (s *Services) warnOfClass(old, service *corev1.Service) string {
+	if !s.IsTenantsBalancer(service) || slices.Contains(s.settings.TenantLoadBalancerClasses, *service.Spec.LoadBalancerClass) ||
+		old != nil && equal(old.Spec.LoadBalancerClass, service.Spec.LoadBalancerClass) {
+		return ""
+	}
+	return fmt.Sprintf("spec.loadBalancerClass: no load balancer of the host serves the class %s, so it has an effect only if a controller for it "+
+		"runs in this virtual cluster. The operator of the host can change this with %sloadBalancerClasses.", *service.Spec.LoadBalancerClass, servicesSetting)
 }
 
 // isForHost reports whether an annotation is one of those that controllers of a host read

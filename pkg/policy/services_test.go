@@ -121,3 +121,36 @@ func TestServiceAnnotations(t *testing.T) {
 		t.Errorf("the text of a warning (-want +got):\n%s", diff)
 	}
 }
+
+// TestBalancerClassWarning checks who is told that nothing of the host serves a class.
+func TestBalancerClassWarning(t *testing.T) {
+	t.Parallel()
+	settings := v1alpha1.Default().Policies.Services
+	settings.LoadBalancerClasses = []string{"example.com/hosts"}
+	settings.TenantLoadBalancerClasses = []string{"example.com/named", "example.com/p*"}
+	rules := policy.NewServices(settings)
+	of := func(class string) *corev1.Service {
+		return service(func(s *corev1.Service) {
+			s.Spec.Type, s.Spec.LoadBalancerClass = corev1.ServiceTypeLoadBalancer, &class
+		})
+	}
+	for _, test := range []struct {
+		reason string
+		old    *corev1.Service
+		class  string
+		warns  bool
+	}{
+		{reason: "a load balancer of the host", class: "example.com/hosts"},
+		{reason: "the operator knows of the controller", class: "example.com/named"},
+		{reason: "nobody knows of a controller", class: "example.com/pool", warns: true},
+		{reason: "it was told before", old: of("example.com/pool"), class: "example.com/pool"},
+		{reason: "another class", old: of("example.com/pool"), class: "example.com/pools", warns: true},
+	} {
+		if got := rules.Warnings(test.old, of(test.class)); (len(got) > 0) != test.warns {
+			t.Errorf("%s: %q", test.reason, got)
+		}
+		if got := rules.Check(test.old, of(test.class)); len(got) > 0 {
+			t.Errorf("%s: denied with %v", test.reason, got)
+		}
+	}
+}

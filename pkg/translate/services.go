@@ -41,11 +41,27 @@ func MayMirrorEndpoints(virtual *corev1.Endpoints) bool { //nolint:staticcheck /
 		(virtual.Namespace != corev1.NamespaceDefault || virtual.Name != "kubernetes")
 }
 
+// HideBalancer turns the host copy of a load balancer that the tenant serves into a Service
+// that no load balancer of the host serves. It keeps node ports, unless the Service has none.
+func HideBalancer(host *corev1.ServiceSpec) {
+	host.Type = corev1.ServiceTypeNodePort
+	allocates := host.AllocateLoadBalancerNodePorts == nil || *host.AllocateLoadBalancerNodePorts
+	if !allocates && !slices.ContainsFunc(host.Ports, func(p corev1.ServicePort) bool { return p.NodePort != 0 }) {
+		host.Type = corev1.ServiceTypeClusterIP
+		if len(host.ExternalIPs) == 0 {
+			host.ExternalTrafficPolicy = ""
+		}
+	}
+	host.LoadBalancerClass, host.LoadBalancerIP, host.LoadBalancerSourceRanges = nil, "", nil
+	host.AllocateLoadBalancerNodePorts, host.HealthCheckNodePort = nil, 0
+}
+
 // CopyAssigned writes the addresses and ports that the host assigned into the virtual
 // Service. It does nothing while the two have different types: one is about to follow
-// the other.
+// the other. A load balancer with a class may have a copy of another type for good.
 func CopyAssigned(host, virtual *corev1.Service) {
-	if virtual.Spec.Type != host.Spec.Type || virtual.Spec.Type == corev1.ServiceTypeExternalName {
+	isBalancer := virtual.Spec.Type == corev1.ServiceTypeLoadBalancer && virtual.Spec.LoadBalancerClass != nil
+	if virtual.Spec.Type != host.Spec.Type && !isBalancer || virtual.Spec.Type == corev1.ServiceTypeExternalName {
 		return
 	}
 	if virtual.Spec.ClusterIP == "" {

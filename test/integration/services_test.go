@@ -3,6 +3,8 @@ package integration
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"testing"
 
@@ -12,7 +14,10 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/sublet-dev/sublet/api/config/v1alpha1"
 	"github.com/sublet-dev/sublet/api/labels"
+	"github.com/sublet-dev/sublet/pkg/policy"
+	"github.com/sublet-dev/sublet/pkg/syncer/kinds"
 )
 
 // TestDeniedServiceNeverReachesTheHost creates Services that a policy of the tenant denies.
@@ -46,6 +51,55 @@ func TestDeniedServiceNeverReachesTheHost(t *testing.T) {
 	}
 	if len(left.Items) > 0 {
 		t.Errorf("a denied Service must leave nothing on the host: %d left, as %s", len(left.Items), left.Items[0].Name)
+	}
+}
+
+// TestTenantServesBalancer creates load balancers of a class of the tenant's own. Nothing on the
+// host serves them, and what the tenant's controller writes to their status stays.
+func TestTenantServesBalancer(t *testing.T) {
+	r := newRelease(t)
+	rules := policy.NewServices(v1alpha1.Default().Policies.Services)
+	r.startSome(t, r.allKinds(func(o *kinds.Options) { o.Services = rules }), "services")
+	for name, change := range map[string]func(*corev1.ServiceSpec){
+		"usual": func(*corev1.ServiceSpec) {},
+		"local": func(s *corev1.ServiceSpec) {
+			s.ExternalTrafficPolicy, s.LoadBalancerSourceRanges = corev1.ServiceExternalTrafficPolicyLocal, []string{"192.0.2.0/24"}
+		},
+		"no-ports": func(s *corev1.ServiceSpec) { s.AllocateLoadBalancerNodePorts = new(false) },
+	} {
+		service := r.service(name)
+		service.Spec.Type, service.Spec.LoadBalancerClass = corev1.ServiceTypeLoadBalancer, new("example.com/own")
+		change(&service.Spec)
+		if err := r.virtual.client.Create(t.Context(), service); err != nil {
+			t.Fatal(err)
+		}
+		r.sameService(t, service)
+		service.Status.LoadBalancer.Ingress = []corev1.LoadBalancerIngress{{IP: "192.0.2.20"}}
+		if err := r.virtual.client.Status().Update(t.Context(), service); err != nil {
+			t.Fatal(err)
+		}
+		before := service.DeepCopy()
+		service.Labels = map[string]string{"changed": "yes"}
+		if err := r.virtual.client.Patch(t.Context(), service, client.MergeFrom(before)); err != nil {
+			t.Fatal(err)
+		}
+		host := &corev1.Service{}
+		eventually(t, "the host has the change", func(ctx context.Context) error {
+			err := r.host.client.Get(ctx, r.hostKey(name), host)
+			if err == nil && !slices.Contains(slices.Collect(maps.Values(host.Labels)), "yes") {
+				err = fmt.Errorf("labels %v", host.Labels)
+			}
+			return err
+		})
+		if host.Spec.Type == corev1.ServiceTypeLoadBalancer || host.Spec.LoadBalancerClass != nil {
+			t.Errorf("%s: the host may serve it, as type %s", name, host.Spec.Type)
+		}
+		if err := r.virtual.client.Get(t.Context(), client.ObjectKeyFromObject(service), service); err != nil {
+			t.Fatal(err)
+		}
+		if got := service.Status.LoadBalancer.Ingress; len(got) != 1 || got[0].IP != "192.0.2.20" || service.Spec.Type != corev1.ServiceTypeLoadBalancer {
+			t.Errorf("%s: type %s, status %v", name, service.Spec.Type, got)
+		}
 	}
 }
 

@@ -22,14 +22,15 @@ type ServicePolicy struct {
 	// Ranges that loadBalancerIP may be in. The load balancers of the host decide further.
 	// Default: [0.0.0.0/0, "::/0"]
 	LoadBalancerIPs []string `json:"loadBalancerIPs" format:"cidr" unique:"true"`
-	// Values of loadBalancerClass. Without one, the default of the host serves a Service.
+	// Values of loadBalancerClass that load balancers of the host serve. Without one, the default of the
+	// host serves a Service.
 	// Default: []
 	LoadBalancerClasses []string `json:"loadBalancerClasses" format:"label-key" unique:"true"`
-	// Values of loadBalancerClass that a controller in the virtual cluster serves. What it writes to
-	// status.loadBalancer stays. No load balancer of the host may serve them. A class that
-	// loadBalancerClasses has too is the host's.
-	// Default: []
-	TenantLoadBalancerClasses []string `json:"tenantLoadBalancerClasses" format:"label-key" unique:"true"`
+	// Other values of loadBalancerClass, or prefixes that end with *, that a controller in the virtual
+	// cluster may serve. What it writes to status.loadBalancer stays. On the host such a Service is of type
+	// NodePort, so no load balancer of the host serves it.
+	// Default: ['*']
+	TenantLoadBalancerClasses []string `json:"tenantLoadBalancerClasses" format:"key-pattern" unique:"true"`
 	// Ranges that may reach the tenant's load balancers. loadBalancerSourceRanges must be inside them, and
 	// must be set unless all addresses are allowed.
 	// Default: [0.0.0.0/0, "::/0"]
@@ -54,6 +55,6 @@ func defaultServicePolicy() ServicePolicy {
 		LoadBalancerSourceRanges: []string{"0.0.0.0/0", "::/0"},
 		Annotations:              map[string]string{},
 
-		TenantLoadBalancerClasses: []string{},
+		TenantLoadBalancerClasses: []string{"*"},
 	}
 }

@@ -47,7 +47,10 @@ func fillHostService(rules ServiceRules, s syncer.Scope, virtual, host *corev1.S
 		return rules == nil || !rules.AllowsExternalIP(ip)
 	})
 	keepHostSpec(assigned, virtual, host)
-	translate.CopyNodePorts(assigned.Ports, host.Spec.Ports, virtual.Spec.Type)
+	if rules != nil && rules.IsTenantsBalancer(virtual) {
+		translate.HideBalancer(&host.Spec)
+	}
+	translate.CopyNodePorts(assigned.Ports, host.Spec.Ports, host.Spec.Type)
 	return nil
 }
 

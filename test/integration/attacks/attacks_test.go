@@ -32,7 +32,7 @@ func attackAll(t *testing.T, s *site) {
 	t.Helper()
 	for name, attack := range map[string]func(*testing.T, *site){
 		"Pods": deniedPods, "DebugContainer": deniedDebugContainer, "Bindings": deniedBindings, "Image": refusedImage,
-		"Services": deniedServices, "MarkedServices": deniedMarkedServices, "ExternalNames": uncopiedNames,
+		"Services": deniedServices, "MarkedServices": deniedMarkedServices, "ExternalNames": uncopiedNames, "Balancers": unservedBalancers,
 		"Claims": deniedClaims, "Slices": deniedSlices, "Queues": deniedQueues,
 		"Nodes": deniedNodes, "Aggregation": deniedAggregation, "Certificates": deniedCertificates, "NoEffect": warnedKinds,
 		"PodFields": harmlessPodFields, "References": harmlessReferences, "AccountToken": harmlessAccountToken, "Marks": harmlessMarks,

@@ -185,9 +185,6 @@ func deniedServices(t *testing.T, s *site) {
 			Type: corev1.ServiceTypeNodePort, Ports: []corev1.ServicePort{{Port: 80, NodePort: 31234}},
 		}, "policies.services.explicitNodePorts"},
 		{"the address of a Service of others", corev1.ServiceSpec{ClusterIP: s.hostAPI(t)}, "already allocated"},
-		{"a class of load balancers", corev1.ServiceSpec{
-			Type: corev1.ServiceTypeLoadBalancer, LoadBalancerClass: new("example.com/internal"),
-		}, "policies.services.loadBalancerClasses"},
 	} {
 		if attack.spec.Ports == nil {
 			attack.spec.Ports = []corev1.ServicePort{{Port: 443}}

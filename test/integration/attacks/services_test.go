@@ -25,14 +25,28 @@ func newService(name string, spec corev1.ServiceSpec) *corev1.Service {
 // rule judges it, and removes the mark.
 func deniedMarkedServices(t *testing.T, s *site) {
 	service := newService("marked", corev1.ServiceSpec{
-		Type: corev1.ServiceTypeLoadBalancer, LoadBalancerClass: new("example.com/internal"), Ports: []corev1.ServicePort{{Port: 80}},
+		Type: corev1.ServiceTypeNodePort, Ports: []corev1.ServicePort{{Port: 80, NodePort: 31277}},
 	})
 	service.Labels = map[string]string{labels.ControlPlaneService: "true"}
 	s.create(t, service)
 	err := s.tenant.Patch(t.Context(), service.DeepCopy(), mergePatch(`{"metadata":{"labels":null}}`))
-	wantDenied(t, "a class of load balancers behind a mark", err, "policies.services.loadBalancerClasses")
+	wantDenied(t, "a certain node port behind a mark", err, "policies.services.explicitNodePorts")
 	if found, err := s.findCopy(t.Context(), client.ObjectKeyFromObject(service), &corev1.Service{}); err != nil || found {
 		t.Errorf("a marked Service has a host copy: %t, %v", found, err)
+	}
+}
+
+// unservedBalancers asks for a load balancer of a class that the operator has not opened. The
+// Service may be for a controller of the tenant's own, so only its copy is harmless.
+func unservedBalancers(t *testing.T, s *site) {
+	service := newService("internal", corev1.ServiceSpec{
+		Type: corev1.ServiceTypeLoadBalancer, LoadBalancerClass: new("example.com/internal"), Ports: []corev1.ServicePort{{Port: 80}},
+	})
+	s.create(t, service)
+	host := &corev1.Service{}
+	s.hostCopy(t, client.ObjectKeyFromObject(service), host)
+	if host.Spec.Type != corev1.ServiceTypeNodePort || host.Spec.LoadBalancerClass != nil {
+		t.Errorf("its copy is of type %s and class %v", host.Spec.Type, host.Spec.LoadBalancerClass)
 	}
 }
 
