@@ -137,3 +137,12 @@ func (o Options) usesVirtualScheduler(virtual *corev1.Pod) bool {
 func (o Options) hostSchedulers() []string {
 	return o.Sync.ToHost.Pods.HybridScheduling.HostSchedulers
 }
+
+// allowedNodes returns the labels of the nodes that pods may run on, empty for every node.
+func allowedNodes(sync v1alpha1.Sync) map[string]string {
+	selector := sync.FromHost.Nodes.Selector
+	if !sync.IsEnabled("sync.fromHost.nodes") || selector.All || len(selector.Labels) == 0 {
+		return sync.ToHost.Pods.NodeSelector
+	}
+	return selector.Labels
+}

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
+	apilabels "k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/klog/v2"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -28,7 +29,7 @@ const selectedNode = "volume.kubernetes.io/selected-node"
 // provisioners serve them. A class that waits for the first consumer sees the host pod,
 // which uses the host claim.
 func PersistentVolumeClaims(o Options) syncer.Resource[*corev1.PersistentVolumeClaim, *corev1.PersistentVolumeClaim] {
-	c := volumeClaims{virtualScheduler: o.VirtualScheduler, pods: o.PodPolicy, tolerations: o.Sync.ToHost.Pods.Tolerations()}
+	c := volumeClaims{virtualScheduler: o.VirtualScheduler, pods: o.PodPolicy, tolerations: o.Sync.ToHost.Pods.Tolerations(), nodes: allowedNodes(o.Sync)}
 	r := syncer.Resource[*corev1.PersistentVolumeClaim, *corev1.PersistentVolumeClaim]{
 		Owner: syncer.Virtual,
 		Names: translate.Hashed,
@@ -50,6 +51,7 @@ type volumeClaims struct {
 	virtualScheduler bool // schedulers of the tenant's own pick nodes, too
 	pods             *policy.Pods
 	tolerations      []corev1.Toleration // of every pod
+	nodes            map[string]string   // the labels of the nodes of all pods
 }
 
 // fillHost fills in the host claim, and the node that a scheduler of the tenant's has picked.
@@ -154,6 +156,9 @@ func (c volumeClaims) isOpen(s syncer.Scope, name string) (bool, error) {
 	var node corev1.Node
 	if err := s.Host.Get(s.Context, types.NamespacedName{Name: name}, &node, client.UnsafeDisableDeepCopy); err != nil {
 		return false, client.IgnoreNotFound(err)
+	}
+	if !apilabels.SelectorFromSet(c.nodes).Matches(apilabels.Set(node.Labels)) {
+		return false, nil
 	}
 	return !slices.ContainsFunc(node.Spec.Taints, func(taint corev1.Taint) bool {
 		return taint.Effect != corev1.TaintEffectPreferNoSchedule && !c.mayTolerate(taint)

@@ -173,15 +173,6 @@ func (p pods) applyPolicy(s syncer.Scope, virtual, host *corev1.Pod) (*corev1.Po
 	return &changed, nil
 }
 
-// allowedNodes returns the labels of the nodes that pods may run on, empty for every node.
-func allowedNodes(sync v1alpha1.Sync) map[string]string {
-	selector := sync.FromHost.Nodes.Selector
-	if !sync.IsEnabled("sync.fromHost.nodes") || selector.All || len(selector.Labels) == 0 {
-		return sync.ToHost.Pods.NodeSelector
-	}
-	return selector.Labels
-}
-
 // hostsImage returns the image that rewrites /etc/hosts, empty if nothing does.
 func hostsImage(settings v1alpha1.RewriteHosts) string {
 	if !settings.Enabled {
