@@ -57,16 +57,9 @@ func (b *bench) runningTimes(ctx context.Context, p *process, prefix string) ([]
 	if err != nil {
 		return nil, err
 	}
-	created := map[string]time.Time{}
-	pace := time.NewTicker(pacePause)
-	defer pace.Stop()
-	for i := range pacedPods {
-		<-pace.C
-		name := fmt.Sprintf("%s%d", prefix, i)
-		created[name] = time.Now()
-		if _, err := p.client.CoreV1().Pods(metav1.NamespaceDefault).Create(ctx, newPod(name), metav1.CreateOptions{}); err != nil {
-			return nil, fmt.Errorf("cannot create pod %s: %w", name, err)
-		}
+	created, err := createPaced(ctx, p, prefix)
+	if err != nil {
+		return nil, err
 	}
 	if err := virtual.wait(ctx, pacedPods, "pods are Running", isDone); err != nil {
 		return nil, err

@@ -47,16 +47,9 @@ func (b *bench) podsOnce(ctx context.Context, p *process, prefix, store string) 
 	if err != nil {
 		return err
 	}
-	created := map[string]time.Time{}
-	pace := time.NewTicker(pacePause)
-	defer pace.Stop()
-	for i := range pacedPods {
-		<-pace.C
-		name := fmt.Sprintf("%s%d", prefix, i)
-		created[name] = time.Now()
-		if _, err := p.client.CoreV1().Pods(metav1.NamespaceDefault).Create(ctx, newPod(name), metav1.CreateOptions{}); err != nil {
-			return fmt.Errorf("cannot create pod %s: %w", name, err)
-		}
+	created, err := createPaced(ctx, p, prefix)
+	if err != nil {
+		return err
 	}
 	for _, w := range []*watcher{virtual, host} {
 		if err := w.wait(ctx, pacedPods, "pods are Running", isDone); err != nil {
@@ -75,6 +68,23 @@ func (b *bench) podsOnce(ctx context.Context, p *process, prefix, store string) 
 	b.add(store+"pod_up_p50", percentile(up, 50))
 	b.add(store+"pod_up_p99", percentile(up, 99))
 	return clearPods(ctx, p.client, metav1.NamespaceDefault, virtual, host)
+}
+
+// createPaced creates pods with a prefix, one after the other. It returns the time of each, from
+// just before its create call.
+func createPaced(ctx context.Context, p *process, prefix string) (map[string]time.Time, error) {
+	created := map[string]time.Time{}
+	pace := time.NewTicker(pacePause)
+	defer pace.Stop()
+	for i := range pacedPods {
+		<-pace.C
+		name := fmt.Sprintf("%s%d", prefix, i)
+		created[name] = time.Now()
+		if _, err := p.client.CoreV1().Pods(metav1.NamespaceDefault).Create(ctx, newPod(name), metav1.CreateOptions{}); err != nil {
+			return nil, fmt.Errorf("cannot create pod %s: %w", name, err)
+		}
+	}
+	return created, nil
 }
 
 // warm runs one pod: the first one pays for connections and caches that no later

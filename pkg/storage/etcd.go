@@ -16,14 +16,10 @@ import (
 	"go.etcd.io/etcd/server/v3/etcdserver/api/v3rpc"
 	"go.uber.org/zap"
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/test/bufconn"
 	"k8s.io/component-base/metrics"
 	"k8s.io/klog/v2"
 	"k8s.io/utils/clock"
 )
-
-// pipeBuffer is the size of the in-memory connections of Dial, in bytes.
-const pipeBuffer = 32 << 10
 
 // Etcd is a [Backend] that runs one etcd member in the process. Its fields may
 // be set before Start.
@@ -117,9 +113,7 @@ type Etcd struct {
 	stopped chan struct{}
 	failed  chan struct{}
 
-	rpcOnce sync.Once
-	rpc     *grpc.Server
-	pipe    *bufconn.Listener
+	rpc rpcPipe
 }
 
 var _ Backend = &Etcd{}
@@ -332,20 +326,12 @@ func (e *Etcd) Capabilities() Capabilities {
 // Dial opens an in-memory gRPC connection. The gRPC server behind it starts
 // with the first call.
 func (e *Etcd) Dial(ctx context.Context) (net.Conn, error) {
-	e.rpcOnce.Do(func() {
-		e.pipe = bufconn.Listen(pipeBuffer)
-		e.rpc = grpc.NewServer()
-		etcdserverpb.RegisterKVServer(e.rpc, v3rpc.NewQuotaKVServer(e.server))
-		etcdserverpb.RegisterWatchServer(e.rpc, v3rpc.NewWatchServer(e.server))
-		etcdserverpb.RegisterLeaseServer(e.rpc, v3rpc.NewQuotaLeaseServer(e.server))
-		etcdserverpb.RegisterMaintenanceServer(e.rpc, versionOverride{v3rpc.NewMaintenanceServer(e.server, nil)})
-		go func() { _ = e.rpc.Serve(e.pipe) }()
+	return e.rpc.dial(ctx, func(rpc *grpc.Server) {
+		etcdserverpb.RegisterKVServer(rpc, v3rpc.NewQuotaKVServer(e.server))
+		etcdserverpb.RegisterWatchServer(rpc, v3rpc.NewWatchServer(e.server))
+		etcdserverpb.RegisterLeaseServer(rpc, v3rpc.NewQuotaLeaseServer(e.server))
+		etcdserverpb.RegisterMaintenanceServer(rpc, versionOverride{v3rpc.NewMaintenanceServer(e.server, nil)})
 	})
-	conn, err := e.pipe.DialContext(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("cannot dial the embedded database: %w", err)
-	}
-	return conn, nil
 }
 
 // versionOverride reports an old version of etcd, one that cannot report the
@@ -374,11 +360,7 @@ func (e *Etcd) Stop() {
 		e.BeforeStop()
 	}
 	close(e.stopped)
-	// From here on nobody may start the gRPC server.
-	e.rpcOnce.Do(func() {})
-	if e.rpc != nil {
-		e.rpc.Stop()
-	}
+	e.rpc.stop()
 	if e.client != nil {
 		_ = e.client.Close()
 	}

@@ -17,7 +17,6 @@ import (
 	"go.etcd.io/etcd/server/v3/proxy/grpcproxy"
 	"go.uber.org/zap"
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/test/bufconn"
 	"k8s.io/component-base/metrics"
 	"k8s.io/klog/v2"
 	"k8s.io/utils/clock"
@@ -69,9 +68,7 @@ type External struct {
 	running sync.WaitGroup
 	stop    context.CancelFunc
 
-	rpcOnce sync.Once
-	rpc     *grpc.Server
-	pipe    *bufconn.Listener
+	rpc rpcPipe
 }
 
 var _ Backend = &External{}
@@ -170,10 +167,7 @@ func (x *External) Failed() <-chan struct{} { return nil }
 
 // Stop closes the connections.
 func (x *External) Stop() {
-	x.rpcOnce.Do(func() {})
-	if x.rpc != nil {
-		x.rpc.Stop()
-	}
+	x.rpc.stop()
 	if x.stop != nil {
 		x.stop()
 	}
@@ -199,19 +193,12 @@ func (x *External) Capabilities() Capabilities {
 // Dial opens an in-memory gRPC connection to the keys below the prefix. Libraries that
 // bring their own client see the same store as the shared client.
 func (x *External) Dial(ctx context.Context) (net.Conn, error) {
-	x.rpcOnce.Do(func() {
-		x.pipe = bufconn.Listen(pipeBuffer)
-		x.rpc = grpc.NewServer()
+	return x.rpc.dial(ctx, func(rpc *grpc.Server) {
 		kv, _ := grpcproxy.NewKvProxy(x.client.Client)
-		etcdserverpb.RegisterKVServer(x.rpc, kv)
-		etcdserverpb.RegisterLeaseServer(x.rpc, leaseServer{lease: x.client.Lease})
-		etcdserverpb.RegisterMaintenanceServer(x.rpc, grpcproxy.NewMaintenanceProxy(x.client.Client))
-		go func() { _ = x.rpc.Serve(x.pipe) }()
+		etcdserverpb.RegisterKVServer(rpc, kv)
+		etcdserverpb.RegisterLeaseServer(rpc, leaseServer{lease: x.client.Lease})
+		etcdserverpb.RegisterMaintenanceServer(rpc, grpcproxy.NewMaintenanceProxy(x.client.Client))
 	})
-	if x.pipe == nil {
-		return nil, errors.New("cannot dial the store: it has stopped")
-	}
-	return x.pipe.DialContext(ctx)
 }
 
 // leaseServer serves what the libraries need of leases: they let them expire.

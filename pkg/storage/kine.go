@@ -13,8 +13,6 @@ import (
 	"github.com/k3s-io/kine/pkg/logstructured/sqllog"
 	"github.com/k3s-io/kine/pkg/server"
 	"go.etcd.io/etcd/client/v3/kubernetes"
-	"google.golang.org/grpc"
-	"google.golang.org/grpc/test/bufconn"
 	"k8s.io/component-base/metrics"
 	"k8s.io/utils/clock"
 )
@@ -84,9 +82,7 @@ type Kine struct {
 	stopped sync.Once
 	failed  chan struct{}
 
-	rpcOnce sync.Once
-	rpc     *grpc.Server
-	pipe    *bufconn.Listener
+	rpc rpcPipe
 }
 
 var _ Backend = &Kine{}
@@ -189,30 +185,13 @@ func (k *Kine) Capabilities() Capabilities {
 // Dial opens an in-memory gRPC connection. The gRPC server behind it starts with the
 // first call.
 func (k *Kine) Dial(ctx context.Context) (net.Conn, error) {
-	k.rpcOnce.Do(func() {
-		k.pipe = bufconn.Listen(pipeBuffer)
-		k.rpc = grpc.NewServer()
-		k.bridge.Register(k.rpc)
-		k.own.Go(func() { _ = k.rpc.Serve(k.pipe) })
-	})
-	if k.pipe == nil {
-		return nil, fmt.Errorf("cannot dial %s: it is stopped", k.engine.describe())
-	}
-	conn, err := k.pipe.DialContext(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("cannot dial %s: %w", k.engine.describe(), err)
-	}
-	return conn, nil
+	return k.rpc.dial(ctx, k.bridge.Register)
 }
 
 // Stop closes the database.
 func (k *Kine) Stop() {
 	k.stopped.Do(func() {
-		// From here on nobody may start the gRPC server.
-		k.rpcOnce.Do(func() {})
-		if k.rpc != nil {
-			k.rpc.Stop()
-		}
+		k.rpc.stop()
 		if k.client != nil {
 			_ = k.client.Close()
 		}
