@@ -103,24 +103,24 @@ func addConnections(t *testing.T, file, cluster string, users map[string]*client
 	}
 }
 
-// TestRotate replaces the exported kubeconfig, and the key in the contexts that have the old one.
+// TestRotate replaces the exported kubeconfig, and the key in the contexts that have the old one, or one of before.
 func TestRotate(t *testing.T) {
 	t.Parallel()
 	shop := release.Release{Name: "shop", Namespace: "tenant-shop"}
 	exported := &exporter{t: t, certificate: "old"}
 	file := kubeconfigOf(t, "east", map[string]*fakeHost{"east": newFakeHost(t, exported.answer, shop)})
-	addConnections(t, file, "shop", map[string]*clientcmdapi.AuthInfo{"a": userWith("old"), "b": userWith("old"), "token": {Token: "t"}})
+	addConnections(t, file, "shop", map[string]*clientcmdapi.AuthInfo{"a": userWith("old"), "b": userWith("old"), "cut": userWith("older"), "token": {Token: "t"}})
 	addConnections(t, file, "blog", map[string]*clientcmdapi.AuthInfo{"other": userWith("old")})
 
 	_, errOut, code := runSublet(t, file, "kubeconfig", "rotate", "shop")
-	if code != 0 || !strings.Contains(errOut, "2 contexts") || !strings.Contains(errOut, "kubectl -n tenant-shop exec shop-0 -- /sublet-server certs rotate-ca") {
+	if code != 0 || !strings.Contains(errOut, "3 contexts") || !strings.Contains(errOut, "kubectl -n tenant-shop exec shop-0 -- /sublet-server certs rotate-ca") {
 		t.Fatalf("exit code %d: %s", code, errOut)
 	}
 	config, err := clientcmd.LoadFromFile(file)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name, want := range map[string]string{"a": "new", "b": "new", "token": "", "other": "old"} {
+	for name, want := range map[string]string{"a": "new", "b": "new", "cut": "new", "token": "", "other": "old"} {
 		user := config.AuthInfos[name]
 		if got := string(user.ClientCertificateData); got != want || want != "" && string(user.ClientKeyData) != "key of "+want {
 			t.Errorf("%s has the certificate %q with %q, want %q", name, got, user.ClientKeyData, want)

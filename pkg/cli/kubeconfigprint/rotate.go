@@ -106,8 +106,8 @@ func awaitOther(ctx context.Context, target *connection.Target, old *clientcmdap
 	return user, err
 }
 
-// replaceUsers gives the contexts of the virtual cluster that have the old certificate or token the new one. It
-// returns how many there are.
+// replaceUsers gives the contexts of the virtual cluster that have the old certificate or token the new one. So it
+// does to those with a certificate of before, if an earlier rotation was cut. It returns how many there are.
 func replaceUsers(ctx context.Context, env *host.Env, target *connection.Target, before, after *clientcmdapi.AuthInfo) (changed int, err error) {
 	err = env.Files().Update(ctx, func(current *clientcmdapi.Config) (kubeconfig.Change, error) {
 		change := kubeconfig.Change{Users: map[string]*clientcmdapi.AuthInfo{}}
@@ -117,7 +117,8 @@ func replaceUsers(ctx context.Context, env *host.Env, target *connection.Target,
 			if !ok || known.Name != target.Release.Name || known.Namespace != target.Release.Namespace || user == nil {
 				continue
 			}
-			if hasSameKey(user, before) {
+			older := len(user.ClientCertificateData) > 0 && len(before.ClientCertificateData) > 0 && known.HostContext == target.Host.Context
+			if older || hasSameKey(user, before) {
 				change.Users[entry.AuthInfo] = after
 			}
 		}
