@@ -113,13 +113,12 @@ func classify(err error) (code int, hint string) {
 		return Denied, "The credentials of the context have expired or are wrong. Log in again, or use another context: --context NAME."
 	case apierrors.IsNotFound(err):
 		return NotFound, "Look for it with: sublet list -A"
+	case apierrors.IsInvalid(err):
+		return Usage, "Correct the value that the message names."
 	case apierrors.IsInternalError(err):
 		return Failed, "The API server of the host failed. Try again, and look at its log if it stays so."
 	case apierrors.IsConflict(err), apierrors.IsAlreadyExists(err):
 		return Conflict, "Somebody else changes the same object. Try again."
-	}
-	if code, hint := classifyFile(err); code != 0 {
-		return code, hint
 	}
 	if code, hint := classifyConfig(err); code != 0 {
 		return code, hint
@@ -138,6 +137,8 @@ func classifyFile(err error) (code int, hint string) {
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return NotFound, "Check the name of the file."
+	case errors.Is(err, fs.ErrExist):
+		return Conflict, "Name another file, or remove that one."
 	case errors.Is(err, fs.ErrPermission):
 		return Denied, "Check owner and mode of the file, and of its folder."
 	case errors.Is(err, syscall.ENOSPC):
@@ -148,7 +149,7 @@ func classifyFile(err error) (code int, hint string) {
 	return 0, ""
 }
 
-// classifyConfig returns code and hint of an error of the kubeconfig. The code is 0 for others.
+// classifyConfig returns code and hint of an error of the kubeconfig, or of another file. The code is 0 for others.
 func classifyConfig(err error) (code int, hint string) {
 	switch {
 	case clientcmd.IsEmptyConfig(err):
@@ -158,7 +159,7 @@ func classifyConfig(err error) (code int, hint string) {
 	case clientcmd.IsConfigurationInvalid(err):
 		return Usage, "Look at the context with: kubectl config view --minify"
 	}
-	return 0, ""
+	return classifyFile(err)
 }
 
 // certificateHint returns what to do about a certificate that cannot be trusted. It is

@@ -26,6 +26,8 @@ func TestClassify(t *testing.T) {
 		hint string
 	}{
 		"TerminatingNamespace": {terminating, Conflict, "The namespace is being deleted"},
+		"Invalid":              {apierrors.NewInvalid(schema.GroupKind{Kind: "Namespace"}, "No_Such", nil), Usage, "Correct the value"},
+		"ExistingFile":         {pathError(syscall.EEXIST), Conflict, "another file"},
 		"FullDisk":             {pathError(syscall.ENOSPC), Failed, "Free space"},
 		"ReadOnly":             {pathError(syscall.EROFS), Denied, "read-only"},
 		"NoPermission":         {pathError(syscall.EACCES), Denied, "Check owner and mode of the file, and of its folder."},

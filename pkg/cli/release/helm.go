@@ -19,6 +19,7 @@ import (
 	helmrelease "helm.sh/helm/v4/pkg/release"
 	"helm.sh/helm/v4/pkg/release/common"
 	"helm.sh/helm/v4/pkg/storage/driver"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
 	"github.com/sublet-dev/sublet/chart"
 	"github.com/sublet-dev/sublet/pkg/cli/fault"
@@ -148,6 +149,9 @@ func Uninstall(h *host.Host, name string) error {
 	_, err = uninstall.Run(name)
 	if errors.Is(err, driver.ErrReleaseNotFound) {
 		return fault.New(fault.NotFound, "List the virtual clusters with: sublet list -A", "Helm has no release %s in namespace %s", name, h.Namespace)
+	}
+	if apierrors.IsNotFound(err) {
+		return nil // Another process has uninstalled it meanwhile.
 	}
 	return wrapHelm(err, "cannot uninstall virtual cluster %s/%s", h.Namespace, name)
 }
