@@ -54,10 +54,7 @@ func ServiceLinks(services []corev1.Service, host *corev1.ConfigMap) {
 	}
 	delete(host.Annotations, labels.ServiceLinks)
 	if sizeOf(env) > maxLinkBytes {
-		if host.Annotations == nil {
-			host.Annotations = map[string]string{}
-		}
-		host.Annotations[labels.ServiceLinks] = serviceLinksCut
+		SetAnnotation(host, labels.ServiceLinks, serviceLinksCut)
 		env = boundedEnv(services)
 	}
 	host.Data = make(map[string]string, len(env))

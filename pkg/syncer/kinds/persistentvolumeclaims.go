@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	apilabels "k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/klog/v2"
@@ -179,10 +180,7 @@ func annotate(claim *corev1.PersistentVolumeClaim, key, value string) {
 		delete(claim.Annotations, key)
 		return
 	}
-	if claim.Annotations == nil {
-		claim.Annotations = map[string]string{}
-	}
-	claim.Annotations[key] = value
+	metav1.SetMetaDataAnnotation(&claim.ObjectMeta, key, value)
 }
 
 // mergeConditions returns the host's conditions, except for the one that reports whether pods

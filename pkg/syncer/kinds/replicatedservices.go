@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/sublet-dev/sublet/api/config/v1alpha1"
@@ -89,10 +90,7 @@ func ReplicatedServices(o Options) syncer.Resource[*corev1.Service, *corev1.Serv
 // fillReplica fills in a host Service that others of the host use. It keeps what the host
 // has assigned.
 func fillReplica(c translate.Cluster, virtual, host *corev1.Service) {
-	if host.Labels == nil {
-		host.Labels = map[string]string{}
-	}
-	host.Labels[labels.Replica] = "true"
+	metav1.SetMetaDataLabel(&host.ObjectMeta, labels.Replica, "true")
 	assigned := host.Spec
 	host.Spec = corev1.ServiceSpec{
 		Type:                     corev1.ServiceTypeClusterIP,

@@ -7,6 +7,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/sublet-dev/sublet/api/labels"
 )
@@ -77,10 +78,7 @@ func (e Edit) Apply(host *corev1.Node) {
 			delete(host.Labels, key)
 			continue
 		}
-		if host.Labels == nil {
-			host.Labels = map[string]string{}
-		}
-		host.Labels[key] = *value
+		metav1.SetMetaDataLabel(&host.ObjectMeta, key, *value)
 	}
 	for _, key := range slices.Sorted(maps.Keys(e.taints)) {
 		i := slices.IndexFunc(host.Spec.Taints, func(t corev1.Taint) bool { return taintKey(t) == key })
