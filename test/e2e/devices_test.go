@@ -13,14 +13,13 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// usesDevice is a pod that prints the device that it has. It has no grace period. Its copy must
-// have one, so that the kubelet takes the device back before another claim gets it.
+// usesDevice is a pod that prints the device that it has.
 const usesDevice = `
 apiVersion: v1
 kind: Pod
 metadata: {name: @NAME@}
 spec:
-  terminationGracePeriodSeconds: 0
+  terminationGracePeriodSeconds: 1
   resourceClaims: [{name: device, @SOURCE@}]
   containers:
     - name: main
@@ -49,7 +48,7 @@ apiVersion: v1
 kind: Pod
 metadata: {name: resource}
 spec:
-  terminationGracePeriodSeconds: 0
+  terminationGracePeriodSeconds: 1
   containers:
     - name: main
       image: "@IMAGE@"
@@ -120,7 +119,7 @@ func TestDevices(t *testing.T) {
 		}
 		return nil
 	})
-	plain.kubectl("delete", "pod", "first", "--force")
+	plain.kubectl("delete", "pod", "first")
 	if third := scheduled.hasDevice("third", "resourceClaimTemplateName: device"); third != first {
 		t.Errorf("the pod has %s, want %s, which the other tenant has returned", third, first)
 	}
