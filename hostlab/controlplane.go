@@ -115,7 +115,7 @@ func (l *local) controlLoopDaemons() []daemon {
 			"--requestheader-client-ca-file="+l.pki.file("front-proxy-ca.crt"),
 			"--cluster-signing-cert-file="+l.pki.file("ca.crt"),
 			"--cluster-signing-key-file="+l.pki.file("ca.key"),
-			"--allocate-node-cidrs=true", "--cluster-cidr="+l.inFamilies(podCIDR, podCIDRv6),
+			"--allocate-node-cidrs=true", "--cluster-cidr="+l.inFamilies(podCIDR, podCIDRv6), l.nodeRangeFlag(),
 			"--service-cluster-ip-range="+l.inFamilies(serviceCIDR, serviceCIDRv6),
 		)...),
 		hostd("kube-scheduler", common("scheduler")...),

@@ -47,6 +47,14 @@ func (l *local) inFamilies(v4, v6 string) string {
 	return v4
 }
 
+// nodeRangeFlag returns the flag of the controller manager with the size of a node's range.
+func (l *local) nodeRangeFlag() string {
+	if l.dualStack {
+		return "--node-cidr-mask-size-ipv4=" + nodePodBits
+	}
+	return "--node-cidr-mask-size=" + nodePodBits
+}
+
 // podRanges returns the ranges that pods get an address of, one of each family.
 func (l *local) podRanges() [][]map[string]any {
 	ranges := [][]map[string]any{{{"subnet": nodePodCIDR}}}

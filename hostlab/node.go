@@ -126,7 +126,7 @@ func (l *local) kubelet() (daemon, error) {
 		"containerRuntimeEndpoint": "unix://" + l.containerdSocket(),
 		"serializeImagePulls":      false,
 		"registryPullQPS":          0,
-		"maxPods":                  240,
+		"maxPods":                  450,
 		"podPidsLimit":             -1,
 		"kubeAPIQPS":               500, "kubeAPIBurst": 1000,
 		"eventRecordQPS": 0,

@@ -74,7 +74,8 @@ const (
 	machineIP    = "10.99.0.1" // our end of the veth, in the machine's network
 	nodeIP       = "10.99.0.2" // the node's end
 	podCIDR      = "10.244.0.0/16"
-	nodePodCIDR  = "10.244.0.0/24"
+	nodePodCIDR  = "10.244.0.0/23"
+	nodePodBits  = "23"
 	serviceCIDR  = "10.96.0.0/16"
 	apiServiceIP = "10.96.0.1"
 	dnsServiceIP = "10.96.0.10"

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -20,31 +19,34 @@ import (
 	"github.com/sublet-dev/sublet/api/labels"
 )
 
-const (
-	// killsVariable sets how many replicas are killed. Default: each of the three once.
-	killsVariable = "SUBLET_TEST_KILLS"
-	// podsPerKill is how many pods are created while a replica is dead.
-	podsPerKill = 10
-)
+// longVariable makes tests take minutes more.
+const longVariable = "SUBLET_TEST_LONG"
+
+// memberLoad is what TestMembers does to a virtual cluster.
+type memberLoad struct {
+	pods, kills int
+	podsPerKill int // created while a replica is dead
+}
+
+// newMemberLoad returns the load of a run that takes minutes more, or the usual one.
+func newMemberLoad() memberLoad {
+	if os.Getenv(longVariable) != "" {
+		return memberLoad{pods: 300, kills: 20, podsPerKill: 3}
+	}
+	return memberLoad{pods: 20, kills: 3, podsPerKill: 10}
+}
 
 // killMembers kills one of three replicas after the other, while a client writes and pods are
 // created. No acknowledged write is lost, and no pod ever has two host pods.
-func (tn *tenant) killMembers() {
-	kills := 3
-	if value := os.Getenv(killsVariable); value != "" {
-		var err error
-		if kills, err = strconv.Atoi(value); err != nil {
-			tn.t.Fatalf("%s: %v", killsVariable, err)
-		}
-	}
+func (tn *tenant) killMembers(load memberLoad) {
 	copies := tn.watchCopies()
 	w := tn.startWriter("kills")
 	begin := time.Now()
-	for i := range kills {
+	for i := range load.kills {
 		pod := fmt.Sprintf("%s-%d", tn.release, i%3)
 		before := tn.replica(pod)
 		killPod(tn.t, pod)
-		for j := range podsPerKill {
+		for j := range load.podsPerKill {
 			tn.createPod(tn.t.Context(), fmt.Sprintf("kills-%d-%d", i, j))
 		}
 		if before.Status.ContainerStatuses[0].RestartCount > 0 {
@@ -53,10 +55,10 @@ func (tn *tenant) killMembers() {
 		eventually(tn.t, pod+" is back", func(ctx context.Context) error { return tn.isBack(ctx, before) })
 		tn.awaitMembers(3)
 	}
-	tn.t.Logf("%d kills took %s", kills, time.Since(begin).Round(time.Millisecond))
+	tn.t.Logf("%d kills took %s", load.kills, time.Since(begin).Round(time.Millisecond))
 	tn.kubectl("wait", "--for", "condition=Ready", "pod", "-l", "test=kill", "--timeout", patience.String())
 	w.check("kills")
-	copies.check(tn, memberPods+kills*podsPerKill)
+	copies.check(tn, load.pods+load.kills*load.podsPerKill)
 }
 
 // replica returns the pod of a replica.

@@ -18,8 +18,6 @@ import (
 )
 
 const (
-	// memberPods is how many pods of the tenant run while the members change.
-	memberPods = 20
 	// writePeriod is the time between two writes of the client.
 	writePeriod = 500 * time.Millisecond
 	// writeTimeout bounds one write, which is tried again.
@@ -35,7 +33,8 @@ const (
 func TestMembers(t *testing.T) {
 	tn := install(t, "members", "members")
 	ctx := t.Context()
-	for i := range memberPods {
+	load := newMemberLoad()
+	for i := range load.pods {
 		tn.createPod(ctx, fmt.Sprintf("kill-%d", i))
 	}
 	tn.kubectl("wait", "--for", "condition=Ready", "pod", "-l", "test=kill", "--timeout", patience.String())
@@ -57,7 +56,7 @@ func TestMembers(t *testing.T) {
 		t.Logf("%s: took %s", step.name, time.Since(begin).Round(time.Millisecond))
 		w.check(step.name)
 		if step.name == "upgrade_1_3" {
-			tn.killMembers()
+			tn.killMembers(load)
 			tn.cutLeader()
 		}
 	}
