@@ -23,22 +23,17 @@ import (
 
 const (
 	autoscalingValues = "controlPlane.statefulSet.autoscaling."
-	// loadClients send one request each loadPause, twice what three replicas are to have.
+	// loadClients send requests at the same time.
 	loadClients = 6
-	loadPause   = 50 * time.Millisecond
 )
 
 // TestScaleByRequests generates load on a virtual cluster with an external etcd. The leader
 // scales it from one replica to three, an upgrade keeps them, and without load there is one again.
 func TestScaleByRequests(t *testing.T) {
-	const external = "controlPlane.backingStore.etcd.external."
-	tn := install(t, "elastic", "elastic", external+"enabled=true", external+"endpoint="+etcd.Start(t, etcd.Options{IP: machineAddress(t)}).Endpoint(),
-		autoscalingValues+"enabled=true", autoscalingValues+"targetRequestsPerSecond=20",
-		autoscalingValues+"behavior.scaleDown.stabilizationWindowSeconds=15")
-	tn.awaitReplicas(1)
-
+	tn := installElastic(t, "elastic", "targetRequestsPerSecond=20")
 	begin := time.Now()
-	stop := tn.generateLoad()
+	// Six clients send 20 requests a second, twice what three replicas are to have.
+	stop := tn.generateLoad(50 * time.Millisecond)
 	tn.awaitReplicas(3)
 	figure("autoscale_up", time.Since(begin).Seconds(), "s")
 
@@ -68,6 +63,34 @@ func TestScaleByRequests(t *testing.T) {
 	})
 }
 
+// TestScaleByCPU generates load on a virtual cluster with an external etcd. An autoscaler of the
+// host scales it from one replica to three. Without load there is one again.
+func TestScaleByCPU(t *testing.T) {
+	// The target is far above what an idle replica uses, and far below what the load takes.
+	tn := installElastic(t, "busy", "targetCPUUtilizationPercentage=60", "controlPlane.statefulSet.resources.requests.cpu=100m")
+	stop := tn.generateLoad(time.Millisecond)
+	tn.awaitReplicas(3)
+	stop()
+	tn.awaitReplicas(1)
+	tn.awaitReady()
+	tn.runPods("after")
+}
+
+// installElastic installs a virtual cluster with an external etcd that scales by a target, and
+// waits until it has one replica.
+func installElastic(t *testing.T, name, target string, values ...string) *tenant {
+	t.Helper()
+	const external = "controlPlane.backingStore.etcd.external."
+	endpoint := etcd.Start(t, etcd.Options{IP: machineAddress(t)}).Endpoint()
+	tn := install(t, name, name, append([]string{
+		external + "enabled=true", external + "endpoint=" + endpoint,
+		autoscalingValues + "enabled=true", autoscalingValues + target,
+		autoscalingValues + "behavior.scaleDown.stabilizationWindowSeconds=15",
+	}, values...)...)
+	tn.awaitReplicas(1)
+	return tn
+}
+
 // testScaleFence scales beyond the bounds with the account of the control plane.
 func (tn *tenant) testScaleFence() {
 	tn.t.Helper()
@@ -81,13 +104,14 @@ func (tn *tenant) testScaleFence() {
 	}
 }
 
-// generateLoad sends short requests to the virtual API until stop is called.
-func (tn *tenant) generateLoad() (stop func()) {
+// generateLoad sends short requests to the virtual API until stop is called. Each client pauses
+// between two of them.
+func (tn *tenant) generateLoad(pause time.Duration) (stop func()) {
 	ctx, cancel := context.WithCancel(tn.t.Context())
 	var clients sync.WaitGroup
 	for range loadClients {
 		clients.Go(func() {
-			ticker := time.NewTicker(loadPause)
+			ticker := time.NewTicker(pause)
 			defer ticker.Stop()
 			for {
 				limited, end := context.WithTimeout(ctx, 5*time.Second)
