@@ -29,8 +29,8 @@ const (
 	exportHost      = "api.access.example"
 )
 
-// TestAccess lets others in. Clients outside come through the Ingress. Tools of another namespace have kubeconfigs that
-// lead to a port of the node. Each write is in the audit log.
+// TestAccess lets others in. Clients outside come through an Ingress, which Traefik serves. Tools of another namespace have
+// kubeconfigs that lead to a port of the node. Each write is in the audit log.
 func TestAccess(t *testing.T) {
 	const name, namespace = "access", "tenant-access"
 	node := nodeAddress(t)
@@ -42,6 +42,7 @@ func TestAccess(t *testing.T) {
 	t.Cleanup(func() {
 		_ = exec.Command("kubectl", "--kubeconfig", hostKubeconfig, "delete", "namespace", exportNamespace, "--wait").Run()
 	})
+	controller := startPassingController(t)
 	tn := install(
 		t, name, namespace,
 		"controlPlane.statefulSet.persistence.volumeClaim.enabled=false",
@@ -55,7 +56,7 @@ func TestAccess(t *testing.T) {
 		"controlPlane.advanced.audit.policy.rules[0].level=Metadata", "controlPlane.advanced.audit.policy.rules[0].verbs[0]=create",
 	)
 	t.Run("kubeconfig", func(t *testing.T) { testExportedKubeconfig(t, server) })
-	t.Run("ingress", func(t *testing.T) { testIngressOfAPI(t, tn) })
+	t.Run("ingress", func(t *testing.T) { testIngressOfAPI(t, tn, controller) })
 	t.Run("argocd", func(t *testing.T) { testArgoCD(t, server, namespace, name) })
 	t.Run("audit", func(t *testing.T) { testAuditLog(t, tn) })
 }
