@@ -13,13 +13,14 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// usesDevice is a pod that prints the device that it has.
+// usesDevice is a pod that prints the device that it has. It has no grace period. Its copy must
+// have one, so that the kubelet takes the device back before another claim gets it.
 const usesDevice = `
 apiVersion: v1
 kind: Pod
 metadata: {name: @NAME@}
 spec:
-  terminationGracePeriodSeconds: 1
+  terminationGracePeriodSeconds: 0
   resourceClaims: [{name: device, @SOURCE@}]
   containers:
     - name: main
@@ -48,7 +49,7 @@ apiVersion: v1
 kind: Pod
 metadata: {name: resource}
 spec:
-  terminationGracePeriodSeconds: 1
+  terminationGracePeriodSeconds: 0
   containers:
     - name: main
       image: "@IMAGE@"
@@ -119,7 +120,7 @@ func TestDevices(t *testing.T) {
 		}
 		return nil
 	})
-	plain.kubectl("delete", "pod", "first")
+	plain.kubectl("delete", "pod", "first", "--force")
 	if third := scheduled.hasDevice("third", "resourceClaimTemplateName: device"); third != first {
 		t.Errorf("the pod has %s, want %s, which the other tenant has returned", third, first)
 	}
