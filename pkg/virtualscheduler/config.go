@@ -38,6 +38,9 @@ func loadConfig(text string, hostSchedulers []string) (*schedulerconfig.KubeSche
 			return nil, fmt.Errorf("profiles[%d].schedulerName: %q is also in sync.toHost.pods.hybridScheduling.hostSchedulers; "+
 				"remove it from one of the two", i, name)
 		}
+		if err := checkPlugins(config.Profiles[i].Plugins, fmt.Sprintf("profiles[%d]", i)); err != nil {
+			return nil, err
+		}
 		addPlugin(&config.Profiles[i])
 	}
 	return config, nil
@@ -77,14 +80,39 @@ func addPlugin(profile *schedulerconfig.KubeSchedulerProfile) {
 		point.Enabled = slices.Insert(point.Enabled, 0, ours)
 	}
 	profile.Plugins.Score.Enabled = slices.Insert(profile.Plugins.Score.Enabled, 0, scoring)
-	// The host alone allocates devices: only its scheduler sees the claims of others. The
-	// plugin finds nodes that have them, and writes nothing.
-	devices := schedulerconfig.Plugin{Name: names.DynamicResources}
-	for _, point := range []*schedulerconfig.PluginSet{&profile.Plugins.PostFilter, &profile.Plugins.Reserve, &profile.Plugins.PreBind} {
-		point.Disabled = append(point.Disabled, devices)
+	for _, off := range leftToHost(profile.Plugins) {
+		off.set.Disabled = append(off.set.Disabled, schedulerconfig.Plugin{Name: off.plugin})
 	}
-	// The host alone binds volumes, with its own pod. Before it has answered, a node on the
-	// claim would hold the pod to that node, whatever the host refuses.
-	volumes := schedulerconfig.Plugin{Name: names.VolumeBinding}
-	profile.Plugins.PreBind.Disabled = append(profile.Plugins.PreBind.Disabled, volumes)
+}
+
+// switchedOff is a plugin that is off at one point of every profile.
+type switchedOff struct {
+	plugin, point string
+	set           *schedulerconfig.PluginSet
+}
+
+// leftToHost returns the plugins that are off in favor of the host's scheduler. The host alone
+// allocates devices, as only its scheduler sees the claims of others. It alone binds volumes,
+// with its own pod. Before it has answered, a node on the claim would hold the pod to that node,
+// whatever the host refuses.
+func leftToHost(p *schedulerconfig.Plugins) []switchedOff {
+	return []switchedOff{
+		{names.DynamicResources, "postFilter", &p.PostFilter},
+		{names.DynamicResources, "reserve", &p.Reserve},
+		{names.DynamicResources, "preBind", &p.PreBind},
+		{names.VolumeBinding, "preBind", &p.PreBind},
+	}
+}
+
+// checkPlugins returns an error if a profile enables a plugin at a point where it is off.
+func checkPlugins(p *schedulerconfig.Plugins, path string) error {
+	if p == nil {
+		return nil
+	}
+	for _, off := range leftToHost(p) {
+		if slices.ContainsFunc(off.set.Enabled, func(enabled schedulerconfig.Plugin) bool { return enabled.Name == off.plugin }) {
+			return fmt.Errorf("%s.plugins.%s.enabled: %s is left to the host's scheduler there; remove it", path, off.point, off.plugin)
+		}
+	}
+	return nil
 }

@@ -21,6 +21,7 @@ func TestConfigIsRefused(t *testing.T) {
 		"value":            {"the path is named", head + "podInitialBackoffSeconds: -1\n", "podInitialBackoffSeconds"},
 		"two of a name":    {"profiles are told apart by name", head + "profiles: [{schedulerName: a}, {schedulerName: a}]\n", "profiles[1].schedulerName"},
 		"kubeconfig":       {"it would have no effect", head + "clientConnection: {kubeconfig: /a}\n", "clientConnection.kubeconfig"},
+		"volumes":          {"the host alone binds them", head + "profiles: [{plugins: {preBind: {enabled: [{name: VolumeBinding}]}}}]\n", "profiles[0].plugins.preBind.enabled: VolumeBinding"},
 		"of the host":      {"two would schedule one pod", head + "profiles: [{schedulerName: batch}]\n", "profiles[0].schedulerName"},
 	} {
 		t.Run(name, func(t *testing.T) {
