@@ -160,7 +160,7 @@ func newNetwork(t *testing.T) *network {
 		tn.await("condition=Ready", "pod/first")
 	}
 	mustRun(t, hostKubectl("create", "namespace", n.free))
-	t.Cleanup(func() { _ = hostKubectl("delete", "namespace", n.free, "--wait=false").Run() })
+	t.Cleanup(func() { _ = hostKubectl("delete", "namespace", n.free, "--timeout", patience.String()).Run() })
 	eventually(t, "the default service account", func(ctx context.Context) error {
 		_, err := hostClient.CoreV1().ServiceAccounts(n.free).Get(ctx, "default", metav1.GetOptions{})
 		return err

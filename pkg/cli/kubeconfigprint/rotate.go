@@ -69,7 +69,7 @@ func rotate(ctx context.Context, env *host.Env, name string, timeout time.Durati
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(env.Err, "Secret %s/%s has a new key, valid until %s. %d contexts of your kubeconfig have it too.\n",
+	fmt.Fprintf(env.Err, "Secret %s/%s has a new key, valid until %s. Contexts of your kubeconfig that have it too: %d.\n",
 		h.Namespace, target.Release.Kubeconfig(), expiry(after), changed)
 	fmt.Fprintf(env.Err, "The old one is valid until %s. To end it at once, %s\n", expiry(before), howToEnd(before, target))
 	return nil
