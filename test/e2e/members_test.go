@@ -31,7 +31,8 @@ const (
 // network of one. A client that writes twice a
 // second loses nothing.
 func TestMembers(t *testing.T) {
-	tn := install(t, "members", "members")
+	// By default, 300 pods request more CPU than the node may have.
+	tn := install(t, "members", "members", "policies.limitRange.defaultRequest.cpu=1m")
 	ctx := t.Context()
 	load := newMemberLoad()
 	for i := range load.pods {
