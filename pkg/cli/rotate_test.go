@@ -113,7 +113,7 @@ func TestRotate(t *testing.T) {
 	addConnections(t, file, "blog", map[string]*clientcmdapi.AuthInfo{"other": userWith("old")})
 
 	_, errOut, code := runSublet(t, file, "kubeconfig", "rotate", "shop")
-	if code != 0 || !strings.Contains(errOut, "3 contexts") || !strings.Contains(errOut, "kubectl -n tenant-shop exec shop-0 -- /sublet-server certs rotate-ca") {
+	if code != 0 || !strings.Contains(errOut, "have it too: 3.") || !strings.Contains(errOut, "kubectl -n tenant-shop exec shop-0 -- /sublet-server certs rotate-ca") {
 		t.Fatalf("exit code %d: %s", code, errOut)
 	}
 	config, err := clientcmd.LoadFromFile(file)
@@ -139,7 +139,7 @@ func TestRotateToken(t *testing.T) {
 	addConnections(t, file, "shop", map[string]*clientcmdapi.AuthInfo{"a": userWithToken("old"), "b": userWith("old"), "c": userWithToken("other")})
 
 	_, errOut, code := runSublet(t, file, "kubeconfig", "rotate", "shop")
-	if code != 0 || !strings.Contains(errOut, "1 contexts") || !strings.Contains(errOut, "valid until 2100-01-01T00:00:00Z") ||
+	if code != 0 || !strings.Contains(errOut, "have it too: 1.") || !strings.Contains(errOut, "valid until 2100-01-01T00:00:00Z") ||
 		!strings.Contains(errOut, "sublet connect shop -n tenant-shop -- kubectl -n kube-system delete serviceaccount deployer") {
 		t.Fatalf("exit code %d: %s", code, errOut)
 	}
