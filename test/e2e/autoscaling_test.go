@@ -32,7 +32,7 @@ const (
 func TestScaleByRequests(t *testing.T) {
 	tn := installElastic(t, "elastic", "targetRequestsPerSecond=20")
 	begin := time.Now()
-	// Six clients send 20 requests a second, twice what three replicas are to have.
+	// Six clients send 20 requests a second each, twice what three replicas are to have.
 	stop := tn.generateLoad(50 * time.Millisecond)
 	tn.awaitReplicas(3)
 	figure("autoscale_up", time.Since(begin).Seconds(), "s")
