@@ -9,7 +9,6 @@ import (
 	apilabels "k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/klog/v2"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sublet-dev/sublet/api/labels"
 	"github.com/sublet-dev/sublet/pkg/policy"
@@ -155,8 +154,8 @@ func (c volumeClaims) isOpen(s syncer.Scope, name string) (bool, error) {
 		return false, err
 	}
 	var node corev1.Node
-	if err := s.Host.Get(s.Context, types.NamespacedName{Name: name}, &node, client.UnsafeDisableDeepCopy); err != nil {
-		return false, client.IgnoreNotFound(err)
+	if found, err := lookUp(s, syncer.Host, types.NamespacedName{Name: name}, &node); err != nil || !found {
+		return false, err
 	}
 	if !apilabels.SelectorFromSet(c.nodes).Matches(apilabels.Set(node.Labels)) {
 		return false, nil

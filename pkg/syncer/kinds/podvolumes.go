@@ -1,13 +1,10 @@
 package kinds
 
 import (
-	"fmt"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sublet-dev/sublet/pkg/syncer"
 	"github.com/sublet-dev/sublet/pkg/translate"
@@ -52,25 +49,15 @@ func awaitsCopy(s syncer.Scope, virtual *corev1.Pod, volume *corev1.Volume) (boo
 	}
 	var claim corev1.PersistentVolumeClaim
 	copied := types.NamespacedName{Namespace: s.Cluster.Namespace, Name: hostName(s, key.Namespace, key.Name)}
-	err := s.Host.Get(s.Context, copied, &claim, client.UnsafeDisableDeepCopy)
-	if !apierrors.IsNotFound(err) {
-		return false, wrapClaim(err, "host", copied)
+	if found, err := lookUp(s, syncer.Host, copied, &claim); err != nil || found {
+		return false, err
 	}
-	err = s.Virtual.Get(s.Context, key, &claim, client.UnsafeDisableDeepCopy)
-	if err != nil {
-		return false, wrapClaim(client.IgnoreNotFound(err), "virtual", key)
+	if found, err := lookUp(s, syncer.Virtual, key, &claim); err != nil || !found {
+		return false, err
 	}
 	if s.Now.Sub(claim.CreationTimestamp.Time) >= claimPatience {
 		return false, nil
 	}
 	s.RequeueAfter(claimPause)
 	return true, nil
-}
-
-// wrapClaim returns the error of reading a claim, nil for none.
-func wrapClaim(err error, side string, key types.NamespacedName) error {
-	if err == nil {
-		return nil
-	}
-	return fmt.Errorf("cannot get %s claim %s: %w", side, key, err)
 }
