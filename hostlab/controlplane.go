@@ -69,7 +69,7 @@ func (l *local) apiServer() (daemon, error) {
 		"--etcd-certfile="+l.pki.file("apiserver-etcd.crt"),
 		"--etcd-keyfile="+l.pki.file("apiserver-etcd.key"),
 		"--bind-address=0.0.0.0", "--secure-port=6443", "--advertise-address="+nodeIP,
-		"--service-cluster-ip-range="+l.inFamilies(serviceCIDR, serviceCIDRv6), "--service-node-port-range="+nodePorts,
+		"--service-cluster-ip-range="+l.inFamilies(serviceCIDR, serviceCIDRv6),
 		"--tls-cert-file="+l.pki.file("apiserver.crt"),
 		"--tls-private-key-file="+l.pki.file("apiserver.key"),
 		"--client-ca-file="+l.pki.file("ca.crt"),

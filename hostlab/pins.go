@@ -81,9 +81,7 @@ const (
 	dnsServiceIP = "10.96.0.10"
 	apiServer    = "https://" + nodeIP + ":6443"
 	registryAddr = nodeIP + ":5000"
-	// nodePorts is wider than the default of Kubernetes, so that tests see who takes that for granted.
-	nodePorts   = "20000-40000"
-	metricsPort = "4443"
+	metricsPort  = "4443"
 
 	clusterDomain = "cluster.local"
 
