@@ -45,5 +45,7 @@ func (c *ControlPlane) clientConfig(caller loopback.Caller) *rest.Config {
 		},
 		DisableCompression: true,
 		QPS:                -1,
+		// Managed fields of what this client writes would have the manager "unknown".
+		UserAgent: rest.DefaultKubernetesUserAgent(),
 	}
 }

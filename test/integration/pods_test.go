@@ -230,6 +230,9 @@ func TestPodsRunAndEnd(t *testing.T) {
 		if pod.Spec.NodeName != r.namespace || pod.Status.PodIP == "" {
 			t.Errorf("Pod %s must show its node and its address, got %q, %q", pod.Name, pod.Spec.NodeName, pod.Status.PodIP)
 		}
+		if slices.ContainsFunc(pod.ManagedFields, func(f metav1.ManagedFieldsEntry) bool { return f.Manager == "unknown" }) {
+			t.Errorf("Pod %s must show who has written it, got %v", pod.Name, pod.ManagedFields)
+		}
 	}
 	// The tenant ends one, the host the other.
 	if err := r.virtual.client.Delete(t.Context(), &pods.Items[0]); err != nil {
