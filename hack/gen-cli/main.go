@@ -150,7 +150,7 @@ const codes = `## Exit codes
 func page(root *cobra.Command) []byte {
 	var out bytes.Buffer
 	fmt.Fprint(&out, "# Command line\n\nGenerated from the commands by hack/gen-cli.\n\n")
-	fmt.Fprintf(&out, "%s\n\nAs `kubectl-sublet` in the PATH, it is `kubectl sublet` too. `sublet completion --help` explains how to complete names in a shell.\n\n", root.Long)
+	fmt.Fprintf(&out, "%s\n\nAs `kubectl-sublet` in the PATH, it is `kubectl sublet` too, and as `kubectl_complete-sublet` it completes names there. `sublet completion --help` explains how to complete names in a shell.\n\n", root.Long)
 	fmt.Fprint(&out, "| command | what it does |\n|---|---|\n")
 	for _, cmd := range shown(root) {
 		path := cmd.CommandPath()

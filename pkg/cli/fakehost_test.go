@@ -2,14 +2,24 @@ package cli_test
 
 import (
 	"bytes"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
 	"encoding/json"
+	"encoding/pem"
 	"fmt"
+	"math/big"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 	appsv1 "k8s.io/api/apps/v1"
@@ -42,6 +52,30 @@ func newFakeHost(t *testing.T, answer func(http.ResponseWriter, *http.Request) b
 	t.Helper()
 	h := &fakeHost{clusters: clusters, answer: answer}
 	h.Server = httptest.NewTLSServer(h)
+	t.Cleanup(h.Close)
+	return h
+}
+
+// newExpiredHost starts a host whose certificate is not valid any more.
+func newExpiredHost(t *testing.T) *fakeHost {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "host"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+		NotBefore: time.Date(2020, 1, 1, 0, 0, 0, 0, time.UTC), NotAfter: time.Date(2021, 1, 1, 0, 0, 0, 0, time.UTC),
+		IsCA: true, BasicConstraintsValid: true,
+	}
+	certificate, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := &fakeHost{}
+	h.Server = httptest.NewUnstartedServer(h)
+	h.TLS = &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{certificate}, PrivateKey: key}}, MinVersion: tls.VersionTLS12}
+	h.StartTLS()
 	t.Cleanup(h.Close)
 	return h
 }
@@ -174,7 +208,10 @@ func kubeconfigOf(t *testing.T, current string, hosts map[string]*fakeHost) stri
 	config.CurrentContext = current
 	for name, h := range hosts {
 		cluster := clientcmdapi.NewCluster()
-		cluster.Server, cluster.InsecureSkipTLSVerify = h.URL, name != "strict"
+		cluster.Server, cluster.InsecureSkipTLSVerify = h.URL, name != "strict" && name != "old"
+		if name == "old" {
+			cluster.CertificateAuthorityData = pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: h.Certificate().Raw})
+		}
 		config.Clusters[name], config.AuthInfos[name] = cluster, &clientcmdapi.AuthInfo{Token: "t"}
 		config.Contexts[name] = &clientcmdapi.Context{Cluster: name, AuthInfo: name}
 	}

@@ -56,12 +56,17 @@ func Run(ctx context.Context) int {
 	return Execute(ctx, env, filepath.Base(os.Args[0]), os.Args[1:])
 }
 
+// kubectlCompleter is the name by which kubectl runs this program to complete arguments of "kubectl sublet".
+const kubectlCompleter = "kubectl_complete-sublet"
+
 // Execute runs one command and returns its exit code. program is the name that it was called by.
 func Execute(ctx context.Context, env *host.Env, program string, args []string) int {
 	root := Command(env, program)
+	if program == kubectlCompleter {
+		args = append([]string{cobra.ShellCompRequestCmd}, args...)
+	}
 	root.SetArgs(args)
 	root.SetIn(env.In)
-	root.SetOut(env.Out)
 	root.SetErr(env.Err)
 	err := root.ExecuteContext(ctx)
 	if err == nil {
@@ -119,6 +124,8 @@ still work on the host of the virtual cluster.`,
 		describe.Command(env), logs.Command(env), debug.Command(env), patchtest.Command(env),
 		deleteverb.Command(env), kubeconfigprint.Command(env), versionverb.Command(env),
 	)
+	root.SetOut(env.Out) // before the completion command, which keeps it
+	refuseUnknownNames(root)
 	for _, cmd := range root.Commands() {
 		explainArguments(cmd)
 		for _, inner := range cmd.Commands() {
@@ -136,6 +143,37 @@ func unknownCommand(root *cobra.Command, name string) error {
 		hint = "Did you mean: " + strings.Join(similar, ", ")
 	}
 	return fault.New(fault.Usage, hint, "unknown command %q", name)
+}
+
+// refuseUnknownNames adds the commands of cobra, and makes unknown shells and unknown commands an error there too.
+func refuseUnknownNames(root *cobra.Command) {
+	root.InitDefaultHelpCmd()
+	root.InitDefaultCompletionCmd()
+	for _, cmd := range root.Commands() {
+		switch cmd.Name() {
+		case "completion":
+			cmd.Args = cobra.ArbitraryArgs
+			cmd.RunE = func(cmd *cobra.Command, args []string) error {
+				if len(args) == 0 {
+					return cmd.Help()
+				}
+				shells := []string{}
+				for _, shell := range cmd.Commands() {
+					shells = append(shells, shell.Name())
+				}
+				return fault.New(fault.Usage, "Use one of: "+strings.Join(shells, ", "), "there is no completion for the shell %q", args[0])
+			}
+		case "help":
+			show := cmd.Run
+			cmd.Run, cmd.RunE = nil, func(cmd *cobra.Command, args []string) error {
+				if found, _, err := root.Find(args); len(args) > 0 && (err != nil || found == root) {
+					return unknownCommand(root, args[0])
+				}
+				show(cmd, args)
+				return nil
+			}
+		}
+	}
 }
 
 // explainArguments gives errors about arguments a code and a hint.

@@ -2,6 +2,7 @@ package cli_test
 
 import (
 	"bytes"
+	"io"
 	"net/http"
 	"strings"
 	"sync/atomic"
@@ -44,6 +45,8 @@ func TestVerbs(t *testing.T) {
 		{"names of namespaces that start with letters", []string{"__complete", "describe", "-n", "tenant-sp"}, []string{"tenant-split\n"}, []string{"tenant-shop"}},
 		{"names in one namespace", []string{"__complete", "logs", "-n", "tenant-split", ""}, []string{"split\n"}, []string{"shop"}},
 		{"no names for one that does not exist yet", []string{"__complete", "create", ""}, nil, []string{"shop"}},
+		{"formats", []string{"__complete", "list", "-o", ""}, []string{"wide\n", "jsonpath=\n"}, nil},
+		{"orders", []string{"__complete", "top", "--sort-by", ""}, []string{"memory\n"}, nil},
 		{"help", nil, []string{"Available Commands", "connect"}, []string{"forward-in-background"}},
 		{"version", []string{"version"}, []string{"sublet v0.0.0 ", "east   tenant-shop    shop    0.1.0", "split"}, nil},
 		{"version for programs", []string{"version", "-o", "jsonpath={.client.version} {.servers[0].name} {.servers[0].version}"}, []string{"v0.0.0 shop 0.1.0"}, nil},
@@ -63,6 +66,23 @@ func TestVerbs(t *testing.T) {
 				t.Errorf("%s has %q:\n%s", c.reason, wantNot, out)
 			}
 		}
+	}
+}
+
+// TestCompletion prints a script for each shell, and completes for kubectl, which runs a program of another name.
+func TestCompletion(t *testing.T) {
+	t.Parallel()
+	file := kubeconfigOf(t, "east", map[string]*fakeHost{"east": newFakeHost(t, nil, release.Release{Name: "shop", Namespace: "tenant-shop"})})
+	for _, shell := range []string{"bash", "zsh", "fish"} {
+		out, errOut, code := runSublet(t, file, "completion", shell)
+		if code != 0 || !strings.Contains(out, "__complete") || errOut != "" {
+			t.Errorf("%s: exit code %d, %d bytes: %s", shell, code, len(out), errOut)
+		}
+	}
+	var out bytes.Buffer
+	env := &host.Env{Flags: genericclioptions.NewConfigFlags(true), In: strings.NewReader(""), Out: &out, Err: io.Discard}
+	if code := cli.Execute(t.Context(), env, "kubectl_complete-sublet", []string{"--kubeconfig=" + file, "describe", ""}); code != 0 || !strings.HasPrefix(out.String(), "shop\n") {
+		t.Errorf("for kubectl: exit code %d, %q", code, out.String())
 	}
 }
 

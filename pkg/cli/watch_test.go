@@ -157,7 +157,7 @@ func TestWatchMany(t *testing.T) {
 	set.ResourceVersion, set.Status.ReadyReplicas = "2", 0
 	watched["host3"].send(t, "MODIFIED", set)
 	// The use is listed again from time to time, so that more lines may follow.
-	out.await(t, "a change", printed("host3", "tenant-07", "c07", "NotReady", "0.1.0", "0/1", "2", "2"))
+	out.await(t, "a change", printed("host3", "tenant-07", "c07", "NotReady", "0.1.0", "0/1", "etcd.embedded", "2", "2"))
 	set.ResourceVersion = "3"
 	watched["host3"].send(t, "DELETED", set)
 	out.await(t, "a deletion", printed("host3", "tenant-07", "c07", "Deleted"))

@@ -59,7 +59,7 @@ func TestWrongInputs(t *testing.T) {
 	hosts := map[string]*fakeHost{
 		"good": newFakeHost(t, nil, shop, release.Release{Name: "blog", Namespace: "a"}, release.Release{Name: "blog", Namespace: "b"}), "twins": newFakeHost(t, nil, shop, twin),
 		"denied": newFakeHost(t, forbid), "expired": newFakeHost(t, expire), "broken": newFakeHost(t, breakDown),
-		"strict": newFakeHost(t, nil), "half": newFakeHost(t, showFailedRelease),
+		"strict": newFakeHost(t, nil), "half": newFakeHost(t, showFailedRelease), "old": newExpiredHost(t),
 	}
 	file := kubeconfigOf(t, "good", hosts)
 	badValues := filepath.Join(dir, "bad.yaml")
@@ -98,6 +98,8 @@ func TestWrongInputs(t *testing.T) {
 		{"list", "--context=broken", "-A"},
 		{"list", "--server=https://127.0.0.1:1"},
 		{"list", "--context=strict"},
+		{"list", "--context=old"},
+		{"list", "--host-timeout=0s"},
 		{"create"},
 		{"create", "one", "two"},
 		{"check", "one", "two"},
@@ -114,6 +116,7 @@ func TestWrongInputs(t *testing.T) {
 		{"create", "new", "--set", "controlPlane.statefulset.env=a"},
 		{"create", "new", "--set", "controlPlane.statefulSet.env[0].name=POD_IP,controlPlane.statefulSet.env[0].value=a-password"},
 		{"create", "new", "--context=nope"},
+		{"create", "new", "-n", "nowhere", "--create-namespace=false"},
 		{"connect"},
 		{"connect", "a", "b"},
 		{"connect", "nope"},
@@ -123,6 +126,8 @@ func TestWrongInputs(t *testing.T) {
 		{"connect", "shop"},
 		{"connect", "shop", "--print", "--foreground"},
 		{"connect", "shop", "--print", "--", "true"},
+		{"connect", "shop", "--port=70000"},
+		{"connect", "shop", "--virtual-server=ftp://shop"},
 		{"disconnect"},
 		{"disconnect", "nope"},
 		{"delete", "nope", "--yes"},
@@ -150,6 +155,10 @@ func TestWrongInputs(t *testing.T) {
 		{"delete", "half", "-n", "tenant-half", "--context=half"},
 		{"patch", "test", "DIR/missing"},
 		{"patch", "test", "DIR/pod.yaml", "--set-json", `sync.toHost.pods.patches=[{"path":"spec.hostname","expression":"object.spec.nodeName"}]`},
+		{"kubeconfig", "shop", "--virtual-server=shop"},
+		{"completion", "nosh"},
+		{"completion", "bash", "more"},
+		{"help", "lst"},
 		{"version", "more"},
 		{"version", "-o", "xml"},
 		{"version", "--kubeconfig=DIR/missing"},
@@ -189,5 +198,6 @@ func TestWrongInputs(t *testing.T) {
 // stable replaces what differs from run to run.
 func stable(text, dir string) string {
 	text = strings.ReplaceAll(text, dir, "DIR")
+	text = regexp.MustCompile(`current time [^ ]* `).ReplaceAllString(text, "current time NOW ")
 	return regexp.MustCompile(`127\.0\.0\.1:\d{4,5}`).ReplaceAllString(text, "HOST")
 }

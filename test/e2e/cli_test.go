@@ -110,7 +110,7 @@ func TestCommandLine(t *testing.T) {
 		}
 	})
 	t.Run("check", func(t *testing.T) {
-		if out := u.check(name); !strings.Contains(out, "parts ok") || !strings.Contains(out, "replicas ok") {
+		if out := u.check(name); !strings.Contains(out, "parts ok") || !strings.Contains(out, "replicas ok") || !strings.Contains(out, "virtual-api ok") {
 			t.Errorf("check of one that exists:\n%s", out)
 		}
 		// Another one in the same namespace has all that a dry run needs.

@@ -136,7 +136,7 @@ func testWrong(t *testing.T) {
 		code         int
 		args         []string
 	}{
-		{"a missing namespace", `namespaces "nowhere" not found`, 3, []string{"create", name, "-n", "nowhere", "--create-namespace=false"}},
+		{"a missing namespace", "namespace nowhere does not exist", 3, []string{"create", name, "-n", "nowhere", "--create-namespace=false"}},
 		{"an unknown setting", "no such key", 2, []string{"create", name, "--set", "controlPlane.statefulset.env=a"}},
 		{"settings that exclude each other", "the chart sets", 2, []string{"create", name, "--set", "controlPlane.statefulSet.env[0].name=POD_IP,controlPlane.statefulSet.env[0].value=a-password"}},
 		{"no permission", "forbidden", 4, []string{"list", "-A", "--as", "somebody"}},

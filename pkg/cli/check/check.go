@@ -49,7 +49,7 @@ type target struct {
 
 // Command returns the command.
 func Command(env *host.Env) *cobra.Command {
-	o := options{}
+	o := options{pullTimeout: 2 * time.Minute}
 	cmd := &cobra.Command{
 		Use:   "check [NAME]",
 		Short: "Find what keeps a host or a virtual cluster from working, with the fix",
@@ -74,7 +74,7 @@ The exit code is 0 if no check failed, and 1 if one did.`,
 	o.AddFlags(cmd)
 	release.AddValueFlags(cmd, &o.values)
 	cmd.Flags().BoolVar(&o.pull, "pull", false, "Start a pod with the image of the control plane for a moment. The namespace must exist")
-	cmd.Flags().DurationVar(&o.pullTimeout, "pull-timeout", 2*time.Minute, "How long that pod may take")
+	release.AddTimeFlag(cmd, &o.pullTimeout, "pull-timeout", "How long that pod may take")
 	return cmd
 }
 
@@ -142,7 +142,8 @@ func (o *options) checkAll(ctx context.Context, env *host.Env, h *host.Host, nam
 	results = append(results, t.checkAPIs(), t.checkPermissions(ctx), t.checkInstall(ctx), t.checkPod(ctx), t.checkPodSecurity(ctx))
 	results = append(results, t.checkQuota(ctx), t.checkStorage(ctx), t.checkDNS(ctx), t.checkImage(ctx))
 	if t.installed != nil {
-		results = append(results, t.checkReplicas(ctx), checkParts(ctx, connection.New(env, h, name, connection.Options{})))
+		virtual := connection.New(env, h, name, connection.Options{})
+		results = append(results, t.checkReplicas(ctx), checkParts(ctx, virtual), checkVirtualAPI(ctx, virtual))
 	}
 	return results, nil
 }

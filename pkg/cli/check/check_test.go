@@ -154,6 +154,7 @@ func quota(used, hard string) *corev1.ResourceQuota {
 func controlPlanePod(reason string) *corev1.Pod {
 	pod := &corev1.Pod{ObjectMeta: meta("shop-0"), Status: corev1.PodStatus{Phase: corev1.PodRunning}}
 	pod.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue}}
+	pod.Status.ContainerStatuses = []corev1.ContainerStatus{{State: corev1.ContainerState{Running: &corev1.ContainerStateRunning{}}}}
 	if reason != "" {
 		pod.Status.ContainerStatuses = []corev1.ContainerStatus{{State: corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: reason, Message: "why"}}}}
 	}
@@ -224,6 +225,7 @@ func TestChecks(t *testing.T) {
 		{"an image without --pull", given{}, inContext(t, (*target).checkImage), skipped, "--pull"},
 		{"an image that is there", given{installed: true, objects: []runtime.Object{controlPlanePod("")}}, inContext(t, (*target).checkImage), passed, "has pulled"},
 		{"an image that is missing", given{installed: true, objects: []runtime.Object{controlPlanePod("ErrImagePull")}}, inContext(t, (*target).checkImage), failed, "ErrImagePull: why"},
+		{"an image that nobody needed yet", given{installed: true, objects: []runtime.Object{controlPlanePod("ContainerCreating")}}, inContext(t, (*target).checkImage), skipped, "has started"},
 		{"a ready replica", given{installed: true, objects: []runtime.Object{controlPlanePod("")}}, inContext(t, (*target).checkReplicas), passed, "1 of 1"},
 		{"a replica that crashes", given{installed: true, objects: []runtime.Object{controlPlanePod("CrashLoopBackOff")}}, inContext(t, (*target).checkReplicas), failed, "CrashLoopBackOff"},
 	} {

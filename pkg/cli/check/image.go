@@ -50,6 +50,9 @@ func (t *target) checkPulled(ctx context.Context, image string) result {
 		if reason := pullProblem(pod); reason != "" {
 			return imageFailure(image, reason)
 		}
+		if !hasPulled(pod) {
+			return skip(imageName, "no container of pod %s/%s has started, so nobody knows yet", t.Namespace, pod.Name)
+		}
 	}
 	return pass(imageName, "each replica has pulled %s", image)
 }

@@ -53,3 +53,16 @@ func checkParts(ctx context.Context, target *connection.Target) result {
 	}
 	return pass(name, "all %d parts are healthy", len(report.Checks))
 }
+
+// checkVirtualAPI checks that the virtual API answers here, at its address or through a tunnel.
+func checkVirtualAPI(ctx context.Context, target *connection.Target) result {
+	const name = "virtual-api"
+	ctx, cancel := context.WithTimeout(ctx, reportTimeout)
+	defer cancel()
+	began := time.Now()
+	way, err := target.Reach(ctx)
+	if err != nil {
+		return failWith(name, err)
+	}
+	return pass(name, "the virtual API answers by %s in %s", way, time.Since(began).Round(time.Millisecond))
+}

@@ -22,6 +22,9 @@ import (
 	"github.com/sublet-dev/sublet/pkg/cli/release"
 )
 
+// maxPort is the largest number of a port.
+const maxPort = 65535
+
 // options has the flags.
 type options struct {
 	connection.Options
@@ -99,12 +102,15 @@ func (o *options) run(ctx context.Context, env *host.Env, name string, command [
 	return nil
 }
 
-// check fails for flags that exclude each other.
+// check fails for flags that exclude each other, and for addresses that nothing can have.
 func (o *options) check(command []string) error {
 	if o.print && (o.foreground || len(command) > 0) || o.foreground && len(command) > 0 {
 		return fault.New(fault.Usage, "Use one of --print, --foreground and a command.", "--print, --foreground and a command exclude each other")
 	}
-	return nil
+	if o.Port < 0 || o.Port > maxPort {
+		return fault.New(fault.Usage, "Use a number up to 65535, or leave it out for any free port.", "--port is %d", o.Port)
+	}
+	return connection.CheckServer(o.Server)
 }
 
 // runCommand runs a command with a kubeconfig of its own.

@@ -33,6 +33,9 @@ func (t *Target) Report(ctx context.Context) (*syncz.Report, error) {
 	}
 	tunnel := t.Forwarder(release.OperatorPort)
 	defer tunnel.Close()
+	if _, err := tunnel.Pod(ctx); err != nil {
+		return nil, t.unreachable("cannot get /syncz", err)
+	}
 	transport := &http.Transport{
 		DialContext:     tunnel.DialContext,
 		TLSClientConfig: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12},
@@ -45,7 +48,7 @@ func (t *Target) Report(ctx context.Context) (*syncz.Report, error) {
 	request.Header.Set("Authorization", "Bearer "+string(secret.Data[release.OperatorTokenKey]))
 	response, err := (&http.Client{Transport: transport}).Do(request)
 	if err != nil {
-		return nil, fmt.Errorf("cannot get /syncz: %w", err)
+		return nil, t.unreachable("cannot get /syncz", tunnel.Explain(err))
 	}
 	body, err := io.ReadAll(io.LimitReader(response.Body, maxReport))
 	err = errors.Join(err, response.Body.Close())
@@ -57,4 +60,32 @@ func (t *Target) Report(ctx context.Context) (*syncz.Report, error) {
 		return nil, fmt.Errorf("cannot read /syncz: status %s: %w", response.Status, err)
 	}
 	return report, nil
+}
+
+// Reach asks the virtual API whether it is ready, from here. It returns the way: the address that answers, or a tunnel.
+func (t *Target) Reach(ctx context.Context) (way string, err error) {
+	cluster, user, err := t.Exported(ctx)
+	if err != nil {
+		return "", err
+	}
+	if direct := t.DirectServer(ctx, cluster.Server); direct != "" {
+		cluster.Server = direct
+		_, err = t.credentials(ctx, cluster, user, nil)
+		return direct, err
+	}
+	tunnel := t.Forwarder(release.APIPort)
+	defer tunnel.Close()
+	if _, err := tunnel.Pod(ctx); err != nil {
+		return "", t.unreachable("cannot reach the virtual API", err)
+	}
+	_, err = t.credentials(ctx, proxied(cluster), user, tunnel)
+	return "a tunnel through the host", err
+}
+
+// unreachable returns the error for a port of the control plane that does not answer.
+func (t *Target) unreachable(message string, cause error) error {
+	return &fault.Error{
+		Code: fault.Unreachable, Message: message, Cause: cause,
+		Hint: fmt.Sprintf("Look at the pods of the control plane: kubectl -n %s get pods", t.Release.Namespace),
+	}
 }

@@ -114,6 +114,14 @@ func (t *Target) notWritten(secret string) error {
 		"the control plane has not written Secret %s/%s yet", t.Release.Namespace, secret)
 }
 
+// CheckServer returns an error if text is no URL of an API server. It may be empty.
+func CheckServer(text string) error {
+	if address, err := url.Parse(text); text == "" || err == nil && address.Scheme == "https" && address.Host != "" {
+		return nil
+	}
+	return fault.New(fault.Usage, "Write it with https, as in https://shop.example.com:8443.", "--virtual-server is %q", text)
+}
+
 // DirectServer returns the URL at which the virtual API answers without a tunnel. It is empty if
 // there is none.
 func (t *Target) DirectServer(ctx context.Context, exported string) string {
@@ -194,9 +202,12 @@ func (t *Target) credentials(ctx context.Context, cluster *clientcmdapi.Cluster,
 		return nil, fmt.Errorf("cannot use the kubeconfig of the virtual cluster: %w", err)
 	}
 	if err := awaitReady(ctx, client); err != nil {
+		if tunnel != nil {
+			err = tunnel.Explain(err)
+		}
 		return nil, &fault.Error{
 			Code: fault.NotReady, Message: fmt.Sprintf("virtual cluster %s/%s does not answer", t.Release.Namespace, t.Release.Name), Cause: err,
-			Hint: fmt.Sprintf("See what is wrong with: kubectl -n %s logs %s", t.Release.Namespace, t.Release.Pod(0)),
+			Hint: fmt.Sprintf("See what is wrong with: sublet describe %s -n %s", t.Release.Name, t.Release.Namespace),
 		}
 	}
 	if t.ServiceAccount == "" {

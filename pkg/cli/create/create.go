@@ -138,24 +138,26 @@ func (o *options) apply(ctx context.Context, env *host.Env, h *host.Host, name s
 	if exists {
 		return release.Upgrade(ctx, h, name, values, false)
 	}
-	if o.createNamespace {
-		if err := ensureNamespace(ctx, h); err != nil {
-			return err
-		}
+	if err := o.ensureNamespace(ctx, h); err != nil {
+		return err
 	}
 	warnOfNeighbours(ctx, env.Err, h)
 	return release.Install(ctx, h, name, values)
 }
 
-// ensureNamespace creates the namespace unless it exists. Whoever may not create namespaces can
-// use one that exists.
-func ensureNamespace(ctx context.Context, h *host.Host) error {
+// ensureNamespace creates the namespace unless it exists, if the flags allow that. Whoever may not create namespaces
+// can use one that exists.
+func (o *options) ensureNamespace(ctx context.Context, h *host.Host) error {
 	_, err := h.Client.CoreV1().Namespaces().Get(ctx, h.Namespace, metav1.GetOptions{})
 	if err == nil || apierrors.IsForbidden(err) {
 		return nil
 	}
 	if !apierrors.IsNotFound(err) {
 		return fault.Wrap(err, "cannot get namespace %s", h.Namespace)
+	}
+	if !o.createNamespace {
+		return fault.New(fault.NotFound, "Create it with: kubectl create namespace "+h.Namespace+", or leave out --create-namespace=false.",
+			"namespace %s does not exist", h.Namespace)
 	}
 	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: h.Namespace}}
 	_, err = h.Client.CoreV1().Namespaces().Create(ctx, namespace, metav1.CreateOptions{})

@@ -103,7 +103,11 @@ func printPods(ctx context.Context, out io.Writer, h *host.Host, names []string)
 		for _, status := range pod.Status.ContainerStatuses {
 			restarts += status.RestartCount
 		}
-		fmt.Fprintf(out, "  %s\t%s, %d restarts, on node %s\n", name, state, restarts, pod.Spec.NodeName)
+		where := ""
+		if pod.Spec.NodeName != "" {
+			where = ", on node " + pod.Spec.NodeName
+		}
+		fmt.Fprintf(out, "  %s\t%s, %d restarts%s\n", name, state, restarts, where)
 	}
 }
 

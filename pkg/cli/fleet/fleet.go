@@ -18,10 +18,13 @@ import (
 	"github.com/sublet-dev/sublet/pkg/cli/release"
 )
 
+// HostTimeout is how long a host may take by default.
+const HostTimeout = 2 * time.Second
+
 // maxHosts bounds the hosts that are asked at the same time.
 const maxHosts = 32
 
-// Question returns what a host has. It gets all namespaces if namespace is empty.
+// Question returns what a host has in the namespace of --namespace. Empty means all namespaces.
 type Question func(ctx context.Context, h *host.Host, namespace string) ([]release.Cluster, error)
 
 // Hosts returns one context for each distinct host of the kubeconfig, sorted.
@@ -75,7 +78,7 @@ func askHost(ctx context.Context, env *host.Env, name string, timeout time.Durat
 			results <- result{err: err}
 			return
 		}
-		clusters, err := question(ctx, h, "")
+		clusters, err := question(ctx, h, *env.Flags.Namespace)
 		results <- result{clusters, err}
 	}()
 	answer := result{err: context.DeadlineExceeded}

@@ -45,6 +45,7 @@ type Forwarder struct {
 	mu       sync.Mutex
 	session  *session // the one for new connections, nil if there is none
 	requests int
+	problem  error // why the last attempt failed, nil if it succeeded
 }
 
 // session is one connection to the host, with the streams of many connections to the pod.
@@ -99,6 +100,7 @@ func (f *Forwarder) DialContext(ctx context.Context, _, _ string) (net.Conn, err
 	defer ticker.Stop()
 	for {
 		conn, err := f.dial(ctx)
+		f.record(ctx, err)
 		if err == nil {
 			return conn, nil
 		}
@@ -108,6 +110,26 @@ func (f *Forwarder) DialContext(ctx context.Context, _, _ string) (net.Conn, err
 		case <-ticker.C:
 		}
 	}
+}
+
+// record keeps why an attempt failed. The end of ctx is no reason by itself.
+func (f *Forwarder) record(ctx context.Context, err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if err == nil || ctx.Err() == nil || f.problem == nil {
+		f.problem = err
+	}
+}
+
+// Explain returns why the pod could not be reached, if that is known, and err if not. A client of HTTP that waits too
+// long for [Forwarder.DialContext] returns no reason.
+func (f *Forwarder) Explain(err error) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if err == nil || f.problem == nil {
+		return err
+	}
+	return f.problem
 }
 
 // dial opens one connection. If that fails, the next call starts with a new session.

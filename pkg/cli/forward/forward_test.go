@@ -216,4 +216,7 @@ func TestUnreachable(t *testing.T) {
 	if _, err := forwarder.DialContext(ctx, "", ""); err == nil || !strings.Contains(err.Error(), "no pod runs") {
 		t.Errorf("got %v", err)
 	}
+	if err := forwarder.Explain(context.DeadlineExceeded); err == nil || err.Error() != "no pod runs" {
+		t.Errorf("it explains an end of the time by %v", err)
+	}
 }

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"k8s.io/client-go/util/cert"
 )
 
 // Files of the cases. Each is a kubeconfig with a host of its own.
@@ -53,6 +54,22 @@ users:
 - name: cat
   user: {token: secret-c}
 `
+	// ways has the fields that choose how a client reaches and enters a host. Its paths are relative to its folder.
+	ways = `apiVersion: v1
+kind: Config
+clusters:
+- name: one
+  cluster: {server: "https://one.example:1", proxy-url: "socks5://proxy.example:2", tls-server-name: inner.example, certificate-authority: keys/ca.crt}
+contexts:
+- {name: exec, context: {cluster: one, user: exec, namespace: shop}}
+- {name: provider, context: {cluster: one, user: provider}}
+- {name: certificate, context: {cluster: one, user: certificate}}
+current-context: exec
+users:
+- {name: exec, user: {as: cat, exec: {apiVersion: client.authentication.k8s.io/v1, command: ./keys/plugin, interactiveMode: Never}}}
+- {name: provider, user: {auth-provider: {name: oidc, config: {client-id: sublet, idp-issuer-url: "https://issuer.example"}}}}
+- {name: certificate, user: {client-certificate: keys/client.crt, client-key: keys/client.key}}
+`
 	nulls     = "apiVersion: v1\nkind: Config\nclusters: null\ncontexts: null\nusers: null\ncurrent-context: \"\"\npreferences: {}\n"
 	asJSON    = `{"apiVersion":"v1","kind":"Config","clusters":[{"name":"one","cluster":{"server":"https://one.example:1"}}],"contexts":[{"name":"dev","context":{"cluster":"one","user":"ann"}}],"current-context":"dev","users":[{"name":"ann","user":{"token":"t"}}]}`
 	noVersion = "clusters:\n- name: one\n  cluster: {server: \"https://one.example:1\"}\ncontexts:\n- name: dev\n  context: {cluster: one}\ncurrent-context: dev\n"
@@ -63,11 +80,13 @@ users:
 type kubectlCase struct {
 	reason string
 	files  map[string]string
-	env    string // paths with a colon between them, below the home directory
+	env    string // paths with a colon between them, below the home directory, which is the working directory too
 	args   []string
 }
 
 var home = map[string]string{".kube/config": fileA}
+
+var inFolder = map[string]string{"sub/w": ways}
 
 var both = map[string]string{"a": fileA, "b": fileB}
 
@@ -104,6 +123,10 @@ var kubectlWrites = []kubectlCase{
 	{"a name with a colon and a hash", home, "", []string{"set-context", "arn:aws: #1", "--cluster=one"}},
 	{"a field of a known cluster", home, "", []string{"set-cluster", "one", "--tls-server-name=other"}},
 	{"a token of a known user", both, "a:b", []string{"set-credentials", "ben", "--token=new"}},
+	{"a relative path in KUBECONFIG", both, "./a:./b", []string{"use-context", "shared"}},
+	{"an explicit file with a relative path", both, "", []string{"use-context", "shared", "--kubeconfig=b"}},
+	{"paths in a file stay as they are", inFolder, "sub/w", []string{"set-context", "new", "--cluster=one", "--user=certificate"}},
+	{"a cluster with a path in it", inFolder, "./sub/w", []string{"set-cluster", "one", "--tls-server-name=other"}},
 }
 
 // kubectlReads are the cases that print what a client uses.
@@ -118,7 +141,18 @@ var kubectlReads = []kubectlCase{
 	{"a context of both files", both, "a:b", []string{"view", "--context=shared"}},
 	{"the current context of a later file", map[string]string{"n": noCurrent, "a": fileA}, "n:a", []string{"view"}},
 	{"an explicit file before KUBECONFIG", both, "a", []string{"view", "--kubeconfig=HOME/b"}},
+	{"relative paths in KUBECONFIG", both, "./b:./a", []string{"view"}},
+	{"an exec plugin, a proxy, a name for TLS, another user", inFolder, "sub/w", []string{"view"}},
+	{"an auth-provider plugin", inFolder, "./sub/w", []string{"view", "--context=provider"}},
+	{"a certificate with a relative path", inFolder, "sub/w", []string{"view", "--context=certificate"}},
+	{"a certificate with a relative path, behind another file", map[string]string{"n": noCurrent, "sub/w": ways}, "n:sub/w", []string{"view", "--context=certificate"}},
+	{"an explicit file in a folder", inFolder, "", []string{"view", "--kubeconfig=sub/w", "--context=certificate"}},
 }
+
+// viewed are the fields of "kubectl config view" that the cases compare.
+const viewed = `{.current-context}|{.contexts[0].context.namespace}|{.clusters[0].cluster.server}|{.users[0].user.token}|` +
+	`{.clusters[0].cluster.proxy-url}|{.clusters[0].cluster.tls-server-name}|{.clusters[0].cluster.certificate-authority}|{.users[0].user.as}|` +
+	`{.users[0].user.exec.command}|{.users[0].user.auth-provider.name}|{.users[0].user.client-certificate}|{.users[0].user.client-key}`
 
 // TestKubectl compares each case with kubectl itself.
 func TestKubectl(t *testing.T) {
@@ -127,10 +161,15 @@ func TestKubectl(t *testing.T) {
 	if err != nil {
 		t.Skip("kubectl is not installed: there is nothing to compare with")
 	}
+	certificate, key, err := cert.GenerateSelfSignedCertKey("one.example", nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	files := map[string][]byte{"ca.crt": certificate, "client.crt": certificate, "client.key": key}
 	for _, c := range kubectlWrites {
 		t.Run("write/"+c.reason, func(t *testing.T) {
 			t.Parallel()
-			theirs, ours := c.prepare(t), c.prepare(t)
+			theirs, ours := c.prepare(t, files), c.prepare(t, files)
 			if out, err := c.kubectl(kubectl, theirs, append([]string{"config"}, c.args...)).CombinedOutput(); err != nil {
 				t.Fatalf("kubectl: %v: %s", err, out)
 			}
@@ -147,9 +186,8 @@ func TestKubectl(t *testing.T) {
 	for _, c := range kubectlReads {
 		t.Run("read/"+c.reason, func(t *testing.T) {
 			t.Parallel()
-			dir := c.prepare(t)
-			view := `{.current-context} {.contexts[0].context.namespace} {.clusters[0].cluster.server} {.users[0].user.token}`
-			out, err := c.kubectl(kubectl, dir, append([]string{"config", "view", "--minify", "--raw", "-o", "jsonpath=" + view}, c.args[1:]...)).Output()
+			dir := c.prepare(t, files)
+			out, err := c.kubectl(kubectl, dir, append([]string{"config", "view", "--minify", "--raw", "-o", "jsonpath=" + viewed}, c.args[1:]...)).Output()
 			if err != nil {
 				t.Fatalf("kubectl: %v", err)
 			}
@@ -157,19 +195,24 @@ func TestKubectl(t *testing.T) {
 			if err != nil {
 				t.Fatalf("ours: %v", err)
 			}
-			want := strings.Split(string(out), " ")
+			want := strings.Split(string(out), "|")
 			if want[1] == "" {
 				want[1] = "default"
 			}
-			if diff := cmp.Diff(want, strings.Split(strings.TrimSuffix(string(got), "\n"), " ")); diff != "" {
-				t.Errorf("context, namespace, server, token (-kubectl +ours):\n%s", diff)
+			for _, at := range []int{6, 8, 10, 11} {
+				if want[at] != "" && !filepath.IsAbs(want[at]) {
+					want[at] = filepath.Join(dir, "sub", want[at]) // kubectl prints paths as the file has them
+				}
+			}
+			if diff := cmp.Diff(want, strings.Split(strings.TrimSuffix(string(got), "\n"), "|")); diff != "" {
+				t.Errorf("%s (-kubectl +ours):\n%s", viewed, diff)
 			}
 		})
 	}
 }
 
-// prepare writes the files of a case, and returns their folder.
-func (c kubectlCase) prepare(t *testing.T) string {
+// prepare writes the files of a case, and keys that they may name. It returns their folder.
+func (c kubectlCase) prepare(t *testing.T, files map[string][]byte) string {
 	t.Helper()
 	dir := t.TempDir()
 	for name, content := range c.files {
@@ -181,6 +224,15 @@ func (c kubectlCase) prepare(t *testing.T) string {
 			t.Fatal(err)
 		}
 	}
+	keys := filepath.Join(dir, "sub", "keys")
+	if err := os.MkdirAll(keys, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for name, content := range files {
+		if err := os.WriteFile(filepath.Join(keys, name), content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
 	return dir
 }
 
@@ -188,7 +240,7 @@ func (c kubectlCase) prepare(t *testing.T) string {
 func (c kubectlCase) environment(dir string) []string {
 	paths := strings.Split(c.env, ":")
 	for i, path := range paths {
-		if path != "" {
+		if path != "" && !strings.HasPrefix(path, "./") {
 			paths[i] = filepath.Join(dir, path)
 		}
 	}
@@ -206,7 +258,7 @@ func arguments(dir string, args []string) []string {
 
 func (c kubectlCase) kubectl(program, dir string, args []string) *exec.Cmd {
 	cmd := exec.Command(program, arguments(dir, args)...)
-	cmd.Env = c.environment(dir)
+	cmd.Env, cmd.Dir = c.environment(dir), dir
 	return cmd
 }
 
@@ -217,7 +269,7 @@ func (c kubectlCase) ours(t *testing.T, dir string) *exec.Cmd {
 		t.Fatal(err)
 	}
 	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(c.environment(dir), childVariable+"="+string(text))
+	cmd.Env, cmd.Dir = append(c.environment(dir), childVariable+"="+string(text)), dir
 	return cmd
 }
 
@@ -231,7 +283,7 @@ func names(t *testing.T, dirs ...string) map[string]bool {
 				return err
 			}
 			name, err := filepath.Rel(dir, path)
-			if !entry.IsDir() && !strings.Contains(name, "cache") {
+			if !entry.IsDir() && !strings.Contains(name, "cache") && !strings.Contains(name, "keys") {
 				found[name] = true
 			}
 			return err

@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net/http"
+	"net/url"
 	"os"
 	"strings"
 	"testing"
@@ -67,7 +69,25 @@ func view(env *host.Env, flags map[string]string) error {
 	if err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(os.Stdout, "%s %s %s %s\n", h.Context, h.Namespace, h.Config.Host, h.Config.BearerToken)
+	used := h.Config
+	exec, provider, proxy := "", "", ""
+	if used.ExecProvider != nil {
+		exec = used.ExecProvider.Command
+	}
+	if used.AuthProvider != nil {
+		provider = used.AuthProvider.Name
+	}
+	if used.Proxy != nil {
+		address, err := used.Proxy(&http.Request{URL: &url.URL{Scheme: "https", Host: "host.example"}})
+		if err != nil {
+			return err
+		}
+		proxy = address.String()
+	}
+	_, err = fmt.Fprintln(os.Stdout, strings.Join([]string{
+		h.Context, h.Namespace, used.Host, used.BearerToken, proxy, used.ServerName, used.CAFile, used.Impersonate.UserName,
+		exec, provider, used.CertFile, used.KeyFile,
+	}, "|"))
 	return err
 }
 

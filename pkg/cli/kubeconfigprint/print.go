@@ -37,6 +37,9 @@ the default. People use "sublet connect".`,
 
 // run prints the kubeconfig.
 func run(ctx context.Context, env *host.Env, name, server string) error {
+	if err := connection.CheckServer(server); err != nil {
+		return err
+	}
 	h, _, err := release.FindHost(ctx, env, name)
 	if err != nil {
 		return err

@@ -24,7 +24,7 @@ type options struct {
 
 // Command returns the command.
 func Command(env *host.Env) *cobra.Command {
-	o := options{}
+	o := options{hostTimeout: fleet.HostTimeout}
 	cmd := &cobra.Command{
 		Use:     "list",
 		Aliases: []string{"ls", "get"},
@@ -49,8 +49,8 @@ change is a new row, or a new object with -o. The columns of use are listed agai
 	o.AddFlags(cmd)
 	cmd.Flags().BoolVarP(&o.allNamespaces, "all-namespaces", "A", false, "Virtual clusters of all namespaces")
 	cmd.Flags().BoolVarP(&o.watch, "watch", "w", false, "Print changes until Ctrl-C")
-	cmd.Flags().BoolVar(&o.allContexts, "all-contexts", false, "Virtual clusters of all hosts of the kubeconfig, in all namespaces")
-	cmd.Flags().DurationVar(&o.hostTimeout, "host-timeout", 2*time.Second, "How long a host may take with --all-contexts")
+	cmd.Flags().BoolVar(&o.allContexts, "all-contexts", false, "Virtual clusters of all hosts of the kubeconfig, in all namespaces unless --namespace is set")
+	release.AddTimeFlag(cmd, &o.hostTimeout, "host-timeout", "How long a host may take with --all-contexts")
 	return cmd
 }
 
@@ -123,7 +123,7 @@ func (o *options) columns() []output.Column {
 		{Name: "STATUS"},
 		{Name: "VERSION"},
 		{Name: "REPLICAS"},
-		{Name: "STORE", Wide: true},
+		{Name: "STORE"},
 		{Name: "NODES"},
 		{Name: "PODS"},
 		{Name: "CPU"},

@@ -30,7 +30,7 @@ func (o *options) watchHosts(ctx context.Context, env *host.Env) error {
 	if err != nil {
 		return err
 	}
-	return o.follow(ctx, env, names, "")
+	return o.follow(ctx, env, names, *env.Flags.Namespace)
 }
 
 // watchCurrent follows the host of the current context. When another context becomes current, it follows that one.

@@ -15,7 +15,7 @@ import (
 	"github.com/sublet-dev/sublet/pkg/cli/fault"
 )
 
-// Formats of --output, for help and completion.
+// formats of --output, for help.
 const formats = "table|wide|json|yaml|name|jsonpath=...|go-template=..."
 
 // Flags are the flags of a command that prints.
@@ -30,6 +30,9 @@ func (f *Flags) AddFlags(cmd *cobra.Command) {
 	f.print.AddFlags(cmd)
 	flag := cmd.Flags().Lookup("output")
 	flag.Usage = "Output format: " + formats
+	// The flag exists.
+	_ = cmd.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]cobra.Completion{"table", "wide", "json", "yaml", "name", "jsonpath=", "go-template="},
+		cobra.ShellCompDirectiveNoFileComp|cobra.ShellCompDirectiveNoSpace))
 	cmd.Flags().BoolVar(&f.NoHeaders, "no-headers", false, "Print a table without its first line")
 }
 

@@ -35,7 +35,12 @@ func CheckName(name string) error {
 
 // AddTimeoutFlag adds the flag --timeout, which takes a time above 0.
 func AddTimeoutFlag(cmd *cobra.Command, timeout *time.Duration, usage string) {
-	cmd.Flags().Var((*wait)(timeout), "timeout", usage)
+	AddTimeFlag(cmd, timeout, "timeout", usage)
+}
+
+// AddTimeFlag adds a flag that takes a time above 0. Its default is the value of time.
+func AddTimeFlag(cmd *cobra.Command, time *time.Duration, name, usage string) {
+	cmd.Flags().Var((*wait)(time), name, usage)
 }
 
 // wait is a time above 0 as a flag.

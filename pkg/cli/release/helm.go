@@ -36,7 +36,11 @@ type Values = values.Options
 func Parse(flags *Values) (map[string]any, error) {
 	merged, err := flags.MergeValues(getter.Providers{})
 	if err != nil {
-		return nil, &fault.Error{Code: fault.Usage, Message: "cannot read values", Hint: "Settings are in docs/reference/values.md.", Cause: err}
+		code, hint := fault.Classify(err)
+		if code == fault.Failed {
+			code, hint = fault.Usage, "Settings are in docs/reference/values.md."
+		}
+		return nil, &fault.Error{Code: code, Message: "cannot read values", Hint: hint, Cause: err}
 	}
 	return merged, nil
 }

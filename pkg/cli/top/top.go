@@ -29,7 +29,7 @@ type options struct {
 
 // Command returns the command.
 func Command(env *host.Env) *cobra.Command {
-	o := options{}
+	o := options{hostTimeout: fleet.HostTimeout}
 	cmd := &cobra.Command{
 		Use:   "top",
 		Short: "Show what virtual clusters use, the largest first",
@@ -46,19 +46,24 @@ are empty, and the order is that of the requests.`,
 	}
 	o.AddFlags(cmd)
 	cmd.Flags().BoolVarP(&o.allNamespaces, "all-namespaces", "A", false, "Virtual clusters of all namespaces")
-	cmd.Flags().BoolVar(&o.allContexts, "all-contexts", false, "Virtual clusters of all hosts of the kubeconfig, in all namespaces")
-	cmd.Flags().DurationVar(&o.hostTimeout, "host-timeout", 2*time.Second, "How long a host may take with --all-contexts")
-	cmd.Flags().StringVar(&o.sortBy, "sort-by", "cpu", "Order: cpu|memory|pods|nodes")
+	cmd.Flags().BoolVar(&o.allContexts, "all-contexts", false, "Virtual clusters of all hosts of the kubeconfig, in all namespaces unless --namespace is set")
+	release.AddTimeFlag(cmd, &o.hostTimeout, "host-timeout", "How long a host may take with --all-contexts")
+	cmd.Flags().StringVar(&o.sortBy, "sort-by", "cpu", "Order: "+strings.Join(orders(), "|"))
+	// The flag exists.
+	_ = cmd.RegisterFlagCompletionFunc("sort-by", cobra.FixedCompletions(orders(), cobra.ShellCompDirectiveNoFileComp))
 	return cmd
 }
+
+// orders returns the values of --sort-by.
+func orders() []string { return []string{"cpu", "memory", "pods", "nodes"} }
 
 // run prints the virtual clusters by what they use.
 func (o *options) run(ctx context.Context, env *host.Env) error {
 	if err := o.Check(); err != nil {
 		return err
 	}
-	if !slices.Contains([]string{"cpu", "memory", "pods", "nodes"}, o.sortBy) {
-		return fault.New(fault.Usage, "Use one of: cpu, memory, pods, nodes", "--sort-by is %q", o.sortBy)
+	if !slices.Contains(orders(), o.sortBy) {
+		return fault.New(fault.Usage, "Use one of: "+strings.Join(orders(), ", "), "--sort-by is %q", o.sortBy)
 	}
 	var clusters []release.Cluster
 	var err error

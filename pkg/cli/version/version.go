@@ -24,7 +24,7 @@ type options struct {
 
 // Command returns the command.
 func Command(env *host.Env) *cobra.Command {
-	o := options{}
+	o := options{hostTimeout: fleet.HostTimeout}
 	cmd := &cobra.Command{
 		Use:   "version",
 		Short: "Print the version of this program, and those of all virtual clusters",
@@ -37,7 +37,7 @@ sent.`,
 	}
 	o.AddFlags(cmd)
 	cmd.Flags().BoolVar(&o.client, "client", false, "Print the version of this program alone")
-	cmd.Flags().DurationVar(&o.hostTimeout, "host-timeout", 2*time.Second, "How long a host may take")
+	release.AddTimeFlag(cmd, &o.hostTimeout, "host-timeout", "How long a host may take")
 	return cmd
 }
 
