@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"strings"
 	"sync"
 	"time"
 
@@ -59,9 +60,9 @@ type hostBreaker struct {
 	since       time.Time     // of the trip
 	pause       time.Duration // before the next probe of a tripped breaker
 	resetAt     time.Time
-	decision    chan struct{} // closed when the probe under way has its result, nil if there is none
-	answeredAt  time.Time     // of the last successful probe
-	unavailable map[string]bool
+	decision    chan struct{}   // closed when the probe under way has its result, nil if there is none
+	answeredAt  time.Time       // of the last successful probe
+	unavailable map[string]bool // what readOf returns -> true
 }
 
 // errUnreachable is the error of a request while the breaker is tripped.
@@ -172,13 +173,28 @@ func (b *hostBreaker) recordUnavailable(request *http.Request, cause error, read
 	defer b.mu.Unlock()
 	if request.Method == http.MethodGet {
 		// No webhook has a say in a read.
-		b.unavailable[request.URL.Path] = true
+		b.unavailable[readOf(request.URL.Path)] = true
 		if len(b.unavailable) >= unavailableReads {
 			b.trip(cause, ready)
 			return false
 		}
 	}
 	return b.clock.Since(b.answeredAt) > probeValidity
+}
+
+// readOf returns the path of a read, empty for groups that are not built in. An aggregated
+// API may serve those and be away, so that all of them count as one.
+func readOf(path string) string {
+	for _, version := range builtInVersions() {
+		prefix := "/apis/" + version.String() + "/"
+		if version.Group == "" {
+			prefix = "/api/" + version.Version + "/"
+		}
+		if strings.Contains(path, prefix) {
+			return path
+		}
+	}
+	return ""
 }
 
 // probeUntilReset probes the host until it answers, and resets the breaker then.

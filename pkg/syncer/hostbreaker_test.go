@@ -170,6 +170,16 @@ func TestHostBreakerProbesWhenInDoubt(t *testing.T) {
 				return answer(503)
 			},
 		},
+		"AggregatedAPI503": {
+			reason: "Several types of one API that is away must not pause the syncing of all.",
+			calls:  []call{{"GET", "/apis/x.example.com/v1/things"}, {"GET", "/apis/x.example.com/v1/namespaces/a/things/b"}, {"GET", "/apis/y.example.com/v1/others"}},
+			host: func(r *http.Request) *http.Response {
+				if r.URL.Path == "/version" {
+					return answer(200)
+				}
+				return answer(503)
+			},
+		},
 		"SeveralReads503": {
 			reason: "An API server without its store answers probes and nothing else.",
 			calls:  []call{{"GET", "/api/v1/pods"}, {"GET", "/api/v1/secrets"}},
