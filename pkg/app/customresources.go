@@ -63,7 +63,7 @@ func (a *app) customResourceParts(s *session) []lifecycle.Part {
 			return fmt.Errorf("cannot build a client of the virtual cluster: %w", err)
 		}
 		c := &customresources.Controller{
-			Definitions: a.definitions, Host: host, Virtual: virtual,
+			Definitions: a.definitions, Host: host, Virtual: virtual, APIs: host.ApiextensionsV1().RESTClient(),
 			Engine: s.engine, Cluster: a.cluster(), Log: klog.Background().WithName("customresources"),
 		}
 		defer a.health.add(c.Checks)()

@@ -4,8 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
@@ -79,9 +82,17 @@ type customWorld struct {
 	hostDefinitions, definitions definitionclient.CustomResourceDefinitionInterface
 	synced                       *customresources.Definitions
 	controller                   *customresources.Controller
+	// described is an API whose OpenAPI documents are read instead of those of the host.
+	described atomic.Pointer[http.RoundTripper]
 }
 
 func newCustomWorld(t *testing.T, settings v1alpha1.Sync) *customWorld {
+	t.Helper()
+	return newPollingWorld(t, settings, 0)
+}
+
+// newPollingWorld returns a world that looks at the APIs of the host once per period.
+func newPollingWorld(t *testing.T, settings v1alpha1.Sync, period time.Duration) *customWorld {
 	t.Helper()
 	w := &customWorld{release: newRelease(t)}
 	host, virtual := apiextensionsclient.NewForConfigOrDie(w.host.memory()), apiextensionsclient.NewForConfigOrDie(w.virtual.memory())
@@ -97,6 +108,7 @@ func newCustomWorld(t *testing.T, settings v1alpha1.Sync) *customWorld {
 	}
 	w.controller = &customresources.Controller{
 		Definitions: w.synced, Host: host, Virtual: virtual, Engine: e, Cluster: w.cluster, Log: logr.Discard(),
+		APIs: w.newAPIs(), Period: period,
 	}
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	ended := make(chan error, 2)

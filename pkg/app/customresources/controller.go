@@ -3,9 +3,11 @@ package customresources
 import (
 	"context"
 	"sync"
+	"time"
 
 	"github.com/go-logr/logr"
 	apiextensionsclient "k8s.io/apiextensions-apiserver/pkg/client/clientset/clientset"
+	"k8s.io/client-go/rest"
 	"k8s.io/client-go/util/workqueue"
 
 	"github.com/sublet-dev/sublet/pkg/syncer"
@@ -27,6 +29,11 @@ type Controller struct {
 	Definitions *Definitions
 	// Host and Virtual read and write definitions. Host only reads.
 	Host, Virtual apiextensionsclient.Interface
+	// APIs reads discovery and OpenAPI documents of the host. nil finds no aggregated APIs.
+	APIs rest.Interface
+	// Period is the time between two looks at the APIs of the host, for each kind without a
+	// definition there. 0 means 30 seconds.
+	Period time.Duration
 	// Engine syncs the objects.
 	Engine Engine
 	// Cluster is the identity of the virtual cluster.
@@ -37,6 +44,7 @@ type Controller struct {
 	queue   workqueue.TypedRateLimitingInterface[string]
 	host    map[string]*definitionWatch
 	running map[string]runningKind // used by the worker alone
+	apis    aggregatedAPIs         // used by the worker alone
 
 	mu       sync.Mutex
 	problems map[string]error // resource -> why it is not synced
@@ -46,12 +54,15 @@ type Controller struct {
 type runningKind struct {
 	names []string // of the kinds of the engine
 	state string   // what they were made from
+	// madeUp specifies that the host has no definition, but an aggregated API.
+	madeUp bool
 }
 
 // Run syncs custom resources until ctx ends.
 func (c *Controller) Run(ctx context.Context) error {
 	c.queue = workqueue.NewTypedRateLimitingQueue(workqueue.DefaultTypedControllerRateLimiter[string]())
 	c.host, c.running = map[string]*definitionWatch{}, map[string]runningKind{}
+	c.apis = aggregatedAPIs{host: c.APIs, schemas: map[string]apiSchema{}}
 	c.mu.Lock()
 	c.problems = map[string]error{}
 	c.mu.Unlock()

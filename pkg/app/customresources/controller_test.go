@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/go-logr/logr"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
@@ -70,19 +71,19 @@ type world struct {
 	engine        *recorder
 	definitions   *Definitions
 	controller    *Controller
+	apis          *apis
 }
 
 func newWorld(t *testing.T, settings v1alpha1.Sync) *world {
 	t.Helper()
-	w := &world{host: fake.NewClientset(), virtual: fake.NewClientset(), engine: &recorder{}}
-	w.host.Resources = []*metav1.APIResourceList{{GroupVersion: "example.com/v1", APIResources: []metav1.APIResource{{Name: "gauges"}}}}
+	w := &world{host: fake.NewClientset(), virtual: fake.NewClientset(), engine: &recorder{}, apis: &apis{answers: map[string]string{}}}
 	var err error
 	if w.definitions, err = NewDefinitions(Options{Client: w.virtual, Settings: settings}); err != nil {
 		t.Fatal(err)
 	}
 	w.controller = &Controller{
 		Definitions: w.definitions, Engine: w.engine, Log: logr.Discard(),
-		Host: w.host, Virtual: w.virtual,
+		Host: w.host, Virtual: w.virtual, APIs: w.apis.client(), Period: 10 * time.Millisecond,
 	}
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	var group sync.WaitGroup
@@ -248,13 +249,6 @@ func TestRefusedKinds(t *testing.T) {
 			w.engine.has(t, "")
 		})
 	}
-}
-
-// TestAggregated names the reason for a kind that the host serves without a definition.
-func TestAggregated(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t, v1alpha1.Sync{ToHost: v1alpha1.ToHost{CustomResources: map[string]v1alpha1.CustomResource{"gauges.example.com": {Enabled: true}}}})
-	w.reports(t, "an aggregated API serves the kind")
 }
 
 // TestSelector refuses a selector that is not valid.

@@ -27,8 +27,8 @@ var errTenantsDefinition = errors.New("the virtual cluster has a definition of t
 // errNoDefinition is why a kind is not synced whose definition the host does not have.
 var errNoDefinition = errors.New("the host has no definition of that name")
 
-// errAggregated refuses a kind that an aggregated API of the host serves.
-var errAggregated = fmt.Errorf("%w: an aggregated API serves the kind, and only kinds with a CustomResourceDefinition can be synced", errNoDefinition)
+// errNoAPI is why a kind is not synced that no API of the host has.
+var errNoAPI = fmt.Errorf("%w, and no aggregated API serves the kind", errNoDefinition)
 
 // errNotServed is why a kind is not synced whose definition has just come, or whose names
 // another definition has.
@@ -47,6 +47,9 @@ func (c *Controller) work(ctx context.Context) {
 			c.queue.Forget(resource) // Only a change of a definition helps.
 		} else if ctx.Err() == nil {
 			c.queue.AddRateLimited(resource)
+		}
+		if host, synced := c.host[resource].get(); synced && host == nil {
+			c.queue.AddAfter(resource, c.period()) // No watch shows aggregated APIs.
 		}
 		c.queue.Done(resource)
 	}
@@ -69,11 +72,14 @@ func (c *Controller) reconcile(ctx context.Context, resource string) error {
 	switch {
 	case !hostSynced || !virtualSynced:
 		return nil
-	case host == nil:
-		return c.endKind(ctx, k, virtual)
 	case virtual != nil && !custom.IsCopy(virtual):
 		c.drop(resource)
 		return &refusedError{errTenantsDefinition}
+	case host == nil:
+		var err error
+		if host, err = c.findAggregated(ctx, k, virtual); err != nil {
+			return err
+		}
 	}
 	wanted, err := custom.NewDefinition(host, virtual, k.wanted)
 	if err != nil {
@@ -91,35 +97,13 @@ func (c *Controller) reconcile(ctx context.Context, resource string) error {
 	return c.start(k, host, virtual, wanted.Version)
 }
 
-// endKind stops to sync a kind whose definition the host does not have. Its API server shows
-// the resources of a definition a little longer than the definition.
-func (c *Controller) endKind(ctx context.Context, k kind, virtual *apiextensionsv1.CustomResourceDefinition) error {
-	_, ran := c.running[k.resource]
+// endKind stops to sync a kind that the host does not have, and returns cause as a refusal.
+func (c *Controller) endKind(ctx context.Context, k kind, virtual *apiextensionsv1.CustomResourceDefinition, cause error) error {
 	c.drop(k.resource)
 	if err := c.deleteCopy(ctx, k, virtual); err != nil {
 		return err
 	}
-	if !ran && c.isAggregated(k.resource) {
-		return &refusedError{errAggregated}
-	}
-	return &refusedError{errNoDefinition}
-}
-
-// isAggregated reports whether the host serves a resource that has no definition.
-func (c *Controller) isAggregated(resource string) bool {
-	plural, group, _ := strings.Cut(resource, ".")
-	groups, err := c.Host.Discovery().ServerGroups()
-	if err != nil {
-		return false
-	}
-	for _, found := range groups.Groups {
-		if found.Name != group {
-			continue
-		}
-		list, err := c.Host.Discovery().ServerResourcesForGroupVersion(found.PreferredVersion.GroupVersion)
-		return err == nil && slices.ContainsFunc(list.APIResources, func(r metav1.APIResource) bool { return r.Name == plural })
-	}
-	return false
+	return &refusedError{cause}
 }
 
 // write makes the virtual definition like wanted. changed reports whether it was not.
@@ -179,7 +163,7 @@ func (c *Controller) start(k kind, host, virtual *apiextensionsv1.CustomResource
 	if err != nil {
 		return &refusedError{err}
 	}
-	added := runningKind{state: state}
+	added := runningKind{state: state, madeUp: isMadeUp(host)}
 	for _, kind := range all {
 		if err := c.Engine.Add(kind); err != nil {
 			c.running[k.resource] = added

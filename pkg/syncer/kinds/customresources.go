@@ -167,7 +167,9 @@ func (r *statusRewriter) value(value any) any {
 	case map[string]any:
 		rewritten := make(map[string]any, len(value))
 		for key, inner := range value {
-			rewritten[key] = r.value(inner)
+			if inner != nil { // A Go type writes null for what it has not.
+				rewritten[key] = r.value(inner)
+			}
 		}
 		if copied, ok := r.mapped[keyOf(value)]; ok {
 			rewritten["namespace"], rewritten["name"] = copied.Namespace, copied.Name
