@@ -241,10 +241,14 @@ func (a *app) parts() []lifecycle.Part {
 		{Name: "holder", Run: a.holder.Run},
 		{Name: "node proxy", Run: a.proxy.Run},
 		{Name: "issuers of tokens", Run: a.issuersFile.Run},
-		{Name: "control plane", Run: a.controlPlane.Run, Ready: a.controlPlane.Ready(), Grace: a.leaveGrace()},
-		{Name: "destinations", Run: a.watchDestinations},
-		{Name: "health", Run: a.runHealth},
 	}
+	if a.members != nil && a.members.leaf != nil {
+		parts = append(parts, lifecycle.Part{Name: "certificate for other members", Run: a.renewPeer})
+	}
+	parts = append(parts,
+		lifecycle.Part{Name: "control plane", Run: a.controlPlane.Run, Ready: a.controlPlane.Ready(), Grace: a.leaveGrace()},
+		lifecycle.Part{Name: "destinations", Run: a.watchDestinations},
+		lifecycle.Part{Name: "health", Run: a.runHealth})
 	parts = append(parts, a.storeParts()...)
 	parts = append(parts, a.definitionParts()...)
 	if a.dns != nil {

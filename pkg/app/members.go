@@ -198,16 +198,20 @@ func (a *app) desiredReplicas() (count int, known bool) {
 	return a.desired.Count()
 }
 
+// renewPeer renews the certificate for other members until ctx ends. It does so before the store is
+// there: others refuse the certificate of a start at which the clock was ahead.
+func (a *app) renewPeer(ctx context.Context) error {
+	a.members.leaf.OnRenewal(func() {
+		if err := a.members.etcd.UpdatePeerCertificate(); err != nil {
+			klog.ErrorS(err, "Cannot use the new certificate for other members of the store")
+		}
+	})
+	a.members.leaf.Run(ctx, func(err error) { klog.ErrorS(err, "Cannot renew the certificate for other members, retrying") })
+	return nil
+}
+
 // runMembers keeps the members of the store in step with the StatefulSet until ctx ends.
 func (a *app) runMembers(ctx context.Context) error {
-	if a.members.leaf != nil {
-		a.members.leaf.OnRenewal(func() {
-			if err := a.members.etcd.UpdatePeerCertificate(); err != nil {
-				klog.ErrorS(err, "Cannot use the new certificate for other members of the store")
-			}
-		})
-		go a.members.leaf.Run(ctx, func(err error) { klog.ErrorS(err, "Cannot renew the certificate for other members, retrying") })
-	}
 	if a.desired != nil {
 		a.desired.OnChange(func(int) { a.members.poke() })
 	}

@@ -87,9 +87,11 @@ func (k *KubeconfigSecret) isCurrent(cluster *clientcmdapi.Cluster) bool {
 // certificateRemaining returns how long a client certificate may stay as it is, 0 if it has to be
 // replaced.
 func (k *KubeconfigSecret) certificateRemaining(secret *corev1.Secret, user *clientcmdapi.AuthInfo) time.Duration {
-	expires, ours := k.Bundle.TenantCertificateExpires(user.ClientCertificateData)
-	left := expires.Sub(k.Clock.Now()) - pki.TenantValidity/3
-	if !ours || left <= 0 {
+	begins, expires, ours := k.Bundle.TenantCertificateTimes(user.ClientCertificateData)
+	now := k.Clock.Now()
+	left := expires.Sub(now) - pki.TenantValidity/3
+	// One that is not valid yet was issued while a clock was wrong.
+	if !ours || left <= 0 || now.Before(begins) {
 		return 0
 	}
 	if k.OnExpiry != nil {

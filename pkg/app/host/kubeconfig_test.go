@@ -45,6 +45,7 @@ func TestKubeconfigSecret(t *testing.T) {
 		{"A part that was changed by hand is put right.", func() { current.Data["client-key"] = []byte("mine") }, true},
 		{"A certificate in the first half of its life is kept.", func() { clock.Step(pki.TenantValidity / 2) }, false},
 		{"One in the last third is renewed.", func() { clock.Step(pki.TenantValidity / 4) }, true},
+		{"One that begins in the future is renewed, as the clock was wrong.", func() { clock.Step(-time.Hour) }, true},
 	} {
 		step.change()
 		wanted, again, err := k.Want(t.Context(), current)

@@ -19,6 +19,9 @@ import (
 	"github.com/sublet-dev/sublet/api/syncz"
 )
 
+// clockCheck is how often a Secret is compared with the clock, which somebody may set.
+const clockCheck = 10 * time.Minute
+
 // WantSecret decides how a Secret of the release should be.
 type WantSecret interface {
 	// Want returns the Secret as it should be, nil if current is right. It gets
@@ -104,7 +107,7 @@ func (k *SecretKeeper) keep(ctx context.Context, look <-chan struct{}) {
 		}
 		due = nil
 		if next > 0 {
-			due = k.Clock.After(next)
+			due = k.Clock.After(min(next, clockCheck))
 		}
 	}
 }

@@ -88,12 +88,12 @@ func KubeconfigParts(kubeconfig []byte) (ca, cert, key []byte, err error) {
 	return cluster.CertificateAuthorityData, user.ClientCertificateData, user.ClientKeyData, nil
 }
 
-// TenantCertificateExpires returns when a tenant's client certificate ends. ok is false if this
-// bundle did not issue it, or issued it for another group, as earlier releases did.
-func (b *Bundle) TenantCertificateExpires(cert []byte) (expires time.Time, ok bool) {
+// TenantCertificateTimes returns from when to when a tenant's client certificate is valid. ok is false if
+// this bundle did not issue it, or issued it for another group, as earlier releases did.
+func (b *Bundle) TenantCertificateTimes(cert []byte) (begins, expires time.Time, ok bool) {
 	leaf, err := readCert(map[string][]byte{"client": cert}, "client")
 	if err != nil || leaf.CheckSignatureFrom(b.ca.cert) != nil || !slices.Equal(leaf.Subject.Organization, []string{GroupTenantAdmins}) {
-		return time.Time{}, false
+		return time.Time{}, time.Time{}, false
 	}
-	return leaf.NotAfter, true
+	return leaf.NotBefore, leaf.NotAfter, true
 }

@@ -9,11 +9,16 @@ import (
 	"k8s.io/utils/clock"
 )
 
-// retryRenewal is the pause after a renewal that failed.
-const retryRenewal = time.Minute
+const (
+	// retryRenewal is the pause after a renewal that failed.
+	retryRenewal = time.Minute
+	// clockCheck is how often a certificate is compared with the clock, which somebody may set.
+	clockCheck = time.Minute
+)
 
 // A Leaf is a certificate that renews itself: Run issues a new one whenever two
-// thirds of the current one's life are over.
+// thirds of the current one's life are over. It also does so if the clock was set back, so that
+// the current one is not valid yet.
 type Leaf struct {
 	clock clock.WithTicker
 	issue func(now time.Time) (Pair, error)
@@ -50,14 +55,19 @@ func (l *Leaf) OnRenewal(f func()) {
 // Run renews the certificate until the context ends. A renewal that fails is
 // reported to failed, if it is not nil, and tried again a minute later.
 func (l *Leaf) Run(ctx context.Context, failed func(error)) {
-	wait := l.Current().RenewAt().Sub(l.clock.Now())
+	wait := l.untilDue()
 	for {
-		timer := l.clock.NewTimer(max(wait, 0))
-		select {
-		case <-ctx.Done():
-			timer.Stop()
-			return
-		case <-timer.C():
+		if wait > 0 {
+			timer := l.clock.NewTimer(min(wait, clockCheck))
+			select {
+			case <-ctx.Done():
+				timer.Stop()
+				return
+			case <-timer.C():
+			}
+			if wait = l.untilDue(); wait > 0 {
+				continue
+			}
 		}
 		next, err := l.issue(l.clock.Now())
 		if err != nil {
@@ -68,8 +78,18 @@ func (l *Leaf) Run(ctx context.Context, failed func(error)) {
 			continue
 		}
 		l.replace(next)
-		wait = max(next.RenewAt().Sub(l.clock.Now()), retryRenewal)
+		wait = max(l.untilDue(), retryRenewal)
 	}
+}
+
+// untilDue returns how long the certificate is good, 0 if it has to be renewed. One that is
+// not valid yet was issued while the clock was wrong, and nobody would accept it.
+func (l *Leaf) untilDue() time.Duration {
+	current, now := l.Current(), l.clock.Now()
+	if now.Before(current.NotBefore) {
+		return 0
+	}
+	return max(current.RenewAt().Sub(now), 0)
 }
 
 func (l *Leaf) replace(next Pair) {

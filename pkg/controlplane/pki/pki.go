@@ -44,6 +44,10 @@ const (
 	// backdate absorbs clocks that run behind.
 	backdate = 5 * time.Minute
 
+	// authorityBackdate absorbs a clock that is set back after the installation. An authority
+	// is not issued again, as the other certificates are.
+	authorityBackdate = 24 * time.Hour
+
 	blockCert = "CERTIFICATE"
 	blockKey  = "EC PRIVATE KEY"
 )
@@ -162,7 +166,7 @@ func newAuthority(name string, now time.Time) (authority, error) {
 		SerialNumber:          serial,
 		Subject:               pkix.Name{CommonName: name},
 		DNSNames:              []string{name},
-		NotBefore:             now.Add(-backdate).UTC(),
+		NotBefore:             now.Add(-authorityBackdate).UTC(),
 		NotAfter:              now.Add(caValidity).UTC(),
 		KeyUsage:              x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
 		BasicConstraintsValid: true,

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"net"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -158,6 +159,20 @@ func TestLeavesEndWithTheirAuthority(t *testing.T) {
 	}
 }
 
+func TestClockSetBackAfterTheInstallation(t *testing.T) {
+	t.Parallel()
+	b, now := bundle(t), start.Add(-12*time.Hour)
+	pair, err := b.Serving(now, Names{DNS: []string{"shop"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	authorities := x509.NewCertPool()
+	authorities.AppendCertsFromPEM(b.CA())
+	if _, err := parse(t, pair.Cert).Verify(x509.VerifyOptions{Roots: authorities, CurrentTime: now}); err != nil {
+		t.Errorf("a certificate of now is not valid: %v", err)
+	}
+}
+
 func TestFrontProxyIsAnotherAuthority(t *testing.T) {
 	t.Parallel()
 	b := bundle(t)
@@ -208,7 +223,7 @@ func TestTenantKubeconfig(t *testing.T) {
 		"Broken":          {"it has no certificate", nil, false},
 	} {
 		_, cert, _, _ := KubeconfigParts(tc.kubeconfig)
-		end, ok := b.TenantCertificateExpires(cert)
+		_, end, ok := b.TenantCertificateTimes(cert)
 		if ok != tc.ok || ok && !end.Equal(start.Add(30*24*time.Hour)) {
 			t.Errorf("%s: got %s, %t, want %t: %s", name, end, ok, tc.ok, tc.reason)
 		}
@@ -260,6 +275,7 @@ func TestLeafRenewsItself(t *testing.T) {
 		before := leaf.Current()
 		waiting(t, clock)
 		clock.SetTime(before.RenewAt().Add(-time.Second))
+		waiting(t, clock)
 		select {
 		case <-renewed:
 			t.Fatalf("renewal %d came too early", i)
@@ -277,6 +293,41 @@ func TestLeafRenewsItself(t *testing.T) {
 	}
 	if leaf.Current().NotAfter.Sub(first.NotAfter) < LeafValidity {
 		t.Error("three renewals did not carry the certificate past its first life")
+	}
+}
+
+// jumpingClock is a clock that somebody sets. Its timers do not jump.
+type jumpingClock struct {
+	*testingclock.FakeClock
+
+	ahead atomic.Int64
+}
+
+func (c *jumpingClock) Now() time.Time { return c.FakeClock.Now().Add(time.Duration(c.ahead.Load())) }
+
+func TestLeafAfterWrongClock(t *testing.T) {
+	t.Parallel()
+	b, clock := bundle(t), &jumpingClock{FakeClock: testingclock.NewFakeClock(start)}
+	clock.ahead.Store(int64(time.Hour))
+	leaf, err := NewLeaf(clock, func(now time.Time) (Pair, error) { return b.Client(now, "admin") })
+	if err != nil {
+		t.Fatal(err)
+	}
+	renewed := make(chan struct{}, 1)
+	leaf.OnRenewal(func() { renewed <- struct{}{} })
+	go leaf.Run(t.Context(), nil)
+
+	waiting(t, clock.FakeClock)
+	clock.Step(clockCheck)
+	waiting(t, clock.FakeClock)
+	if len(renewed) > 0 {
+		t.Error("a certificate was renewed that is valid by this clock")
+	}
+	clock.ahead.Store(0)
+	clock.Step(clockCheck)
+	<-renewed
+	if got := leaf.Current(); got.NotBefore.After(clock.Now()) {
+		t.Errorf("the certificate is valid from %s, the time is %s", got.NotBefore, clock.Now())
 	}
 }
 
