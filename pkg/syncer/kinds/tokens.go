@@ -45,6 +45,9 @@ const (
 // It then names the node. The pod has started by then, so a burst of pods costs no more.
 const nodelessAge = time.Minute
 
+// tokenLeeway is by how much an API server lets a token be of a later time than its own.
+const tokenLeeway = time.Minute
+
 // unwrittenLife is how long a token is kept for a Secret that could not be written.
 const unwrittenLife = 10 * time.Minute
 
@@ -110,13 +113,13 @@ func (t *tokens) fillSecret(s syncer.Scope, virtual *corev1.Pod, host *corev1.Se
 // new one. It requests the reconcile in which the token is renewed.
 func (t *tokens) getToken(s syncer.Scope, virtual *corev1.Pod, request translate.TokenRequest, present string) (string, error) {
 	key := unwrittenKey{virtual.UID, request.Key}
-	if due := renewalTime(present, virtual, request); s.Now.Before(due) || present != "" && translate.IsFinished(virtual) {
+	if due := renewalTime(present, virtual, request, s.Now); s.Now.Before(due) || present != "" && translate.IsFinished(virtual) {
 		t.forget(key)
 		t.requeueAt(s, virtual, due)
 		return present, nil
 	}
 	text := t.lookup(key)
-	if due := renewalTime(text, virtual, request); s.Now.Before(due) {
+	if due := renewalTime(text, virtual, request, s.Now); s.Now.Before(due) {
 		t.requeueAt(s, virtual, due)
 		return text, nil
 	}
@@ -124,7 +127,7 @@ func (t *tokens) getToken(s syncer.Scope, virtual *corev1.Pod, request translate
 	if err != nil {
 		return "", err
 	}
-	due := renewalTime(text, virtual, request)
+	due := renewalTime(text, virtual, request, s.Now)
 	if !s.Now.Before(due) {
 		return "", fmt.Errorf("cannot use the token of service account %s/%s for pod %s: it is not bound to the pod, or must be renewed already",
 			virtual.Namespace, virtual.Spec.ServiceAccountName, virtual.Name)
@@ -201,16 +204,16 @@ type claims struct {
 }
 
 // renewalTime returns when a token must be renewed. It returns the zero time for one that this
-// pod cannot use. A token may be issued for longer than the pod requests; it is renewed when
+// pod cannot use, which is also one that was issued while a clock was wrong. A token may be issued for longer than the pod requests; it is renewed when
 // the pod expects it. Its claims have all that is needed, so nothing is stored elsewhere.
-func renewalTime(token string, virtual *corev1.Pod, request translate.TokenRequest) time.Time {
+func renewalTime(token string, virtual *corev1.Pod, request translate.TokenRequest, now time.Time) time.Time {
 	parsed, ok := parseClaims(token)
-	if !ok || parsed.Kubernetes.Pod.UID != virtual.UID {
+	issued := time.Unix(parsed.Issued, 0)
+	if !ok || parsed.Kubernetes.Pod.UID != virtual.UID || issued.After(now.Add(tokenLeeway)) {
 		return time.Time{}
 	}
 	life := min(parsed.Expires-parsed.Issued, request.ExpirationSeconds)
 	age := min(time.Duration(float64(life)*renewAfter)*time.Second, maxTokenAge)
-	issued := time.Unix(parsed.Issued, 0)
 	if parsed.Kubernetes.Node == nil && isBoundSince(virtual, issued) {
 		age = min(age, nodelessAge)
 	}

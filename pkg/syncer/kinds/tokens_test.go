@@ -192,6 +192,8 @@ func TestTokenRenewal(t *testing.T) {
 		"Extended": {reason: "the pod asked for an hour and is to see a new one in time", token: tokenText(start, 365*24*time.Hour, "uid-of-web", ""), request: hour, want: start.Add(48 * time.Minute)},
 		"Shorter":  {reason: "the API server gives less than was asked for", token: tokenText(start, 10*time.Minute, "uid-of-web", ""), request: hour, want: start.Add(8 * time.Minute)},
 		"Long":     {reason: "a day at most, as a kubelet does it", token: tokenText(start, 30*24*time.Hour, "uid-of-web", ""), request: month, want: start.Add(24 * time.Hour)},
+		"Lag":      {reason: "another clock may be a little ahead", token: tokenText(start.Add(time.Minute), time.Hour, "uid-of-web", ""), request: hour, want: start.Add(49 * time.Minute)},
+		"Ahead":    {reason: "it was issued while the clock was wrong, and is not valid yet", token: tokenText(start.Add(time.Hour), time.Hour, "uid-of-web", ""), request: hour},
 		"Former":   {reason: "it is of a pod that had this name before", token: tokenText(start, time.Hour, "uid-of-former", ""), request: hour},
 		"None":     {reason: "there is none", request: hour},
 		"Broken":   {reason: "somebody edited it", token: "a.%%%.c", request: hour},
@@ -200,7 +202,7 @@ func TestTokenRenewal(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			if got := renewalTime(tt.token, tokenPod(), tt.request); !got.Equal(tt.want) {
+			if got := renewalTime(tt.token, tokenPod(), tt.request, start); !got.Equal(tt.want) {
 				t.Errorf("%s: got %s, want %s", tt.reason, got, tt.want)
 			}
 		})
@@ -241,7 +243,7 @@ func TestTokenOlderThanTheNode(t *testing.T) {
 					Type: corev1.PodScheduled, Status: corev1.ConditionTrue, LastTransitionTime: metav1.NewTime(tt.bound),
 				}}
 			}
-			if got := renewalTime(tt.token, pod, translate.TokenRequest{ExpirationSeconds: 3600}); !got.Equal(tt.want) {
+			if got := renewalTime(tt.token, pod, translate.TokenRequest{ExpirationSeconds: 3600}, start); !got.Equal(tt.want) {
 				t.Errorf("%s: got %s, want %s", tt.reason, got, tt.want)
 			}
 		})
