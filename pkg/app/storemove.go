@@ -118,7 +118,7 @@ func (c *storeCommands) checkStopped(ctx context.Context, a *app, stores ...snap
 		}
 		holder := ""
 		err := c.open(ctx, store, func(ctx context.Context, client *clientv3.Client) (err error) {
-			holder, err = findLeader(ctx, client, clock.RealClock{}.Now())
+			holder, err = findLeader(ctx, client, clock.RealClock{})
 			return err
 		})
 		if err != nil {
@@ -137,31 +137,60 @@ func (*storeCommands) stopFirst(a *app, evidence string) error {
 		evidence, a.names.Namespace, a.names.Name, "controlPlane.backingStore.moveFrom")
 }
 
-// findLeader returns the replica that leads by the lease in a store, empty if none does.
-func findLeader(ctx context.Context, client *clientv3.Client, now time.Time) (string, error) {
+// leaderRecord is the lease of the leader in a store.
+type leaderRecord struct {
+	// holder is empty if nobody holds the lease.
+	holder   string
+	renewed  time.Time
+	duration time.Duration
+	revision int64
+}
+
+// findLeader returns the replica that leads by the lease in a store, empty if none does. A
+// lease has the time of its leader's clock, which may be behind. So it has only ended if
+// nobody renews it for as long as it lasts.
+func findLeader(ctx context.Context, client *clientv3.Client, c clock.Clock) (string, error) {
+	first, err := readLeader(ctx, client)
+	if err != nil || first.holder == "" || !c.Now().After(first.renewed.Add(first.duration)) {
+		return first.holder, err
+	}
+	select {
+	case <-ctx.Done():
+		return "", fmt.Errorf("cannot wait for the end of the leader's lease: %w", context.Cause(ctx))
+	case <-c.After(first.duration):
+	}
+	next, err := readLeader(ctx, client)
+	if err != nil || next.revision == first.revision {
+		return "", err
+	}
+	return next.holder, nil
+}
+
+// readLeader reads the lease of the leader.
+func readLeader(ctx context.Context, client *clientv3.Client) (leaderRecord, error) {
 	got, err := client.Get(ctx, leaderLeaseKey)
 	if err != nil {
-		return "", fmt.Errorf("cannot read key %s: %w", leaderLeaseKey, err)
+		return leaderRecord{}, fmt.Errorf("cannot read key %s: %w", leaderLeaseKey, err)
 	}
 	if len(got.Kvs) == 0 {
-		return "", nil
+		return leaderRecord{}, nil
 	}
 	object, _, err := scheme.Codecs.UniversalDeserializer().Decode(got.Kvs[0].Value, nil, nil)
 	if err != nil {
-		return "", fmt.Errorf("cannot read key %s: %w", leaderLeaseKey, err)
+		return leaderRecord{}, fmt.Errorf("cannot read key %s: %w", leaderLeaseKey, err)
 	}
 	lease, ok := object.(*coordinationv1.Lease)
 	if !ok {
-		return "", fmt.Errorf("cannot read key %s: it has a %T", leaderLeaseKey, object)
+		return leaderRecord{}, fmt.Errorf("cannot read key %s: it has a %T", leaderLeaseKey, object)
 	}
 	spec := lease.Spec
 	if spec.HolderIdentity == nil || spec.RenewTime == nil || spec.LeaseDurationSeconds == nil {
-		return "", nil
+		return leaderRecord{}, nil
 	}
-	if end := spec.RenewTime.Add(time.Duration(*spec.LeaseDurationSeconds) * time.Second); now.After(end) {
-		return "", nil
-	}
-	return *spec.HolderIdentity, nil
+	return leaderRecord{
+		holder: *spec.HolderIdentity, renewed: spec.RenewTime.Time, revision: got.Kvs[0].ModRevision,
+		duration: time.Duration(*spec.LeaseDurationSeconds) * time.Second,
+	}, nil
 }
 
 // verifyStores compares two stores, every key and value by hash.

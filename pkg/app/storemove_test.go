@@ -1,7 +1,6 @@
 package app
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"net/url"
@@ -11,12 +10,12 @@ import (
 	"testing"
 	"time"
 
-	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.etcd.io/etcd/server/v3/embed"
 	coordinationv1 "k8s.io/api/coordination/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/kubernetes/scheme"
+	clocktesting "k8s.io/utils/clock/testing"
 
 	"github.com/sublet-dev/sublet/pkg/app/host"
 	"github.com/sublet-dev/sublet/pkg/storage"
@@ -156,11 +155,11 @@ func TestStoreMoveFromShared(t *testing.T) {
 		"controlPlane: {backingStore: {moveFrom: {etcd: {external: {enabled: true, endpoint: %q, keyPrefix: /shop/}}}}}", endpoint))
 	keys := objectsToMove()
 	keys[storage.IdentityKey] = fmt.Sprintf(`{"anchor":%q}`, movedAnchor)
-	keys[leaderLeaseKey] = newLeaderLease(t, time.Now())
+	keys[leaderLeaseKey] = newLeaderLease(t, time.Now(), time.Minute)
 	source := func() *storage.External { return &storage.External{Endpoints: []string{endpoint}, Prefix: "/shop/"} }
 	fillStore(t, source(), keys)
 	place.check(t, []step{{"a leader", "move", "", "the control plane runs: shop-0 leads in etcd.external at " + endpoint}})
-	fillStore(t, source(), map[string]string{leaderLeaseKey: newLeaderLease(t, time.Now().Add(-time.Minute))})
+	fillStore(t, source(), map[string]string{leaderLeaseKey: newLeaderLease(t, time.Now().Add(-time.Minute), time.Second)})
 	place.check(t, []step{
 		{"a leader that is gone", "move", "Moved from etcd.external", ""},
 		{"equal stores", "verify", "Equal: 51 keys", ""},
@@ -170,9 +169,9 @@ func TestStoreMoveFromShared(t *testing.T) {
 }
 
 // newLeaderLease returns the lease of a leader as a store has it.
-func newLeaderLease(t *testing.T, renewed time.Time) string {
+func newLeaderLease(t *testing.T, renewed time.Time, lasts time.Duration) string {
 	t.Helper()
-	holder, seconds, at := "shop-0", int32(15), metav1.NewMicroTime(renewed)
+	holder, seconds, at := "shop-0", int32(lasts.Seconds()), metav1.NewMicroTime(renewed)
 	lease := &coordinationv1.Lease{
 		ObjectMeta: metav1.ObjectMeta{Namespace: metav1.NamespaceSystem, Name: leaderLease},
 		Spec:       coordinationv1.LeaseSpec{HolderIdentity: &holder, LeaseDurationSeconds: &seconds, RenewTime: &at},
@@ -208,9 +207,24 @@ func startEtcd(t *testing.T) string {
 	return "http://" + server.Clients[0].Addr().String()
 }
 
-// TestFindLeader reads leases that do not elect a leader.
+// waitingClock is a clock on which each wait ends at once.
+type waitingClock struct {
+	*clocktesting.FakeClock
+
+	meanwhile func()
+}
+
+func (c waitingClock) After(d time.Duration) <-chan time.Time {
+	c.meanwhile()
+	after := c.FakeClock.After(d)
+	c.Step(d)
+	return after
+}
+
+// TestFindLeader reads leases that do not elect a leader, and those of leaders whose clocks are wrong.
 func TestFindLeader(t *testing.T) {
 	t.Parallel()
+	const lasts = 15 * time.Second
 	now := time.Now()
 	backend := storage.Embedded(t.TempDir())
 	client, err := backend.Start(t.Context())
@@ -218,22 +232,30 @@ func TestFindLeader(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer backend.Stop()
-	check := func(ctx context.Context, reason, want, wantErr string, client *clientv3.Client) {
-		t.Helper()
-		got, err := findLeader(ctx, client, now)
-		if got != want || (err == nil) != (wantErr == "") || err != nil && !strings.Contains(err.Error(), wantErr) {
-			t.Errorf("%s: got %q, %v, want %q, %q", reason, got, err, want, wantErr)
-		}
-	}
-	check(t.Context(), "no lease", "", "", client.Client)
-	for _, c := range []struct{ reason, value, want, err string }{
-		{"a lease that was renewed", newLeaderLease(t, now), "shop-0", ""},
-		{"a lease that has ended", newLeaderLease(t, now.Add(-16*time.Second)), "", ""},
-		{"a value that is none", "x", "", "cannot read key"},
+	for _, c := range []struct{ reason, value, renewal, want, err string }{
+		{reason: "no lease"},
+		{reason: "a lease that was renewed", value: newLeaderLease(t, now, lasts), want: "shop-0"},
+		{reason: "a lease of a clock that is ahead", value: newLeaderLease(t, now.Add(time.Hour), lasts), want: "shop-0"},
+		{reason: "a lease that has ended", value: newLeaderLease(t, now.Add(-time.Hour), lasts)},
+		{
+			reason: "a lease of a clock that is behind, which is renewed", value: newLeaderLease(t, now.Add(-time.Hour), lasts),
+			renewal: newLeaderLease(t, now.Add(-time.Hour+time.Second), lasts), want: "shop-0",
+		},
+		{reason: "a value that is none", value: "x", err: "cannot read key"},
 	} {
-		if _, err := client.Put(t.Context(), leaderLeaseKey, c.value); err != nil {
-			t.Fatal(err)
+		put := func(value string) {
+			if value == "" {
+				return
+			}
+			if _, err := client.Put(t.Context(), leaderLeaseKey, value); err != nil {
+				t.Error(err)
+			}
 		}
-		check(t.Context(), c.reason, c.want, c.err, client.Client)
+		put(c.value)
+		waits := waitingClock{clocktesting.NewFakeClock(now), func() { put(c.renewal) }}
+		got, err := findLeader(t.Context(), client.Client, waits)
+		if got != c.want || (err == nil) != (c.err == "") || err != nil && !strings.Contains(err.Error(), c.err) {
+			t.Errorf("%s: got %q, %v, want %q, %q", c.reason, got, err, c.want, c.err)
+		}
 	}
 }
