@@ -47,23 +47,28 @@ func FromOpenAPI(document []byte, kind schema.GroupVersionKind, relaxed bool) (*
 	if err := i.resolveObject(root); err != nil {
 		return nil, err
 	}
-	return root, checkStructural(root)
+	return normalize(root)
 }
 
-// checkStructural returns why a schema is not structural, nil if it is.
-func checkStructural(schema *apiextensionsv1.JSONSchemaProps) error {
+// normalize returns a schema as an API server writes it, with values such as defaults in
+// their normal form. It fails if the schema is not structural.
+func normalize(schema *apiextensionsv1.JSONSchemaProps) (*apiextensionsv1.JSONSchemaProps, error) {
 	var internal apiextensions.JSONSchemaProps
 	if err := apiextensionsv1.Convert_v1_JSONSchemaProps_To_apiextensions_JSONSchemaProps(schema, &internal, nil); err != nil {
-		return fmt.Errorf("cannot convert its schema: %w", err)
+		return nil, fmt.Errorf("cannot convert its schema: %w", err)
 	}
 	s, err := structural.NewStructural(&internal)
 	if err != nil {
-		return fmt.Errorf("its schema is not structural: %w", err)
+		return nil, fmt.Errorf("its schema is not structural: %w", err)
 	}
 	if problems := structural.ValidateStructural(nil, s); len(problems) > 0 {
-		return fmt.Errorf("its schema is not structural: %w", problems[0])
+		return nil, fmt.Errorf("its schema is not structural: %w", problems[0])
 	}
-	return nil
+	normal := &apiextensionsv1.JSONSchemaProps{}
+	if err := apiextensionsv1.Convert_apiextensions_JSONSchemaProps_To_v1_JSONSchemaProps(&internal, normal, nil); err != nil {
+		return nil, fmt.Errorf("cannot convert its schema: %w", err)
+	}
+	return normal, nil
 }
 
 const referencePrefix = "#/components/schemas/"

@@ -91,6 +91,10 @@ func TestFromOpenAPI(t *testing.T) {
 				bytes: {type: string, format: byte},
 				of: {type: array, nullable: true, items: {type: object, nullable: true, properties: {name: {type: string}}}}}}`,
 		},
+		"Defaults": {
+			`{type: object, properties: {a: {type: object, default: {y: 1, x: "<"}, properties: {x: {type: string}, y: {type: integer}}}, b: {type: string, enum: [ "u" ], default: u}}}`, "",
+			`{type: object, nullable: true, properties: {a: {type: object, nullable: true, default: {x: "<", y: 1}, properties: {x: {type: string}, y: {type: integer}}}, b: {type: string, enum: [u], default: u}}}`,
+		},
 		"Rules": {
 			`{type: object, properties: {a: {type: string, enum: [x, y], pattern: "^.$", x-kubernetes-validations: [{rule: "true"}]}}}`, "",
 			`{type: object, nullable: true, properties: {a: {type: string, enum: [x, y], pattern: "^.$"}}}`,

@@ -12,9 +12,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	apiextensionsclient "k8s.io/apiextensions-apiserver/pkg/client/clientset/clientset"
+	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -312,8 +314,14 @@ func TestSchemasOfGoTypes(t *testing.T) {
 			}
 			d := makeDefinition(t, r.Name, r.Kind, apiextensionsv1.NamespaceScoped)
 			d.Spec.Versions[0].Schema.OpenAPIV3Schema = content
-			if _, err := definitions.Create(t.Context(), d, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}}); err != nil {
+			created, err := definitions.Create(t.Context(), d, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
+			if err != nil {
 				t.Errorf("%s: %v", r.Kind, err)
+				continue
+			}
+			// Another form would be written again and again.
+			if got := created.Spec.Versions[0].Schema.OpenAPIV3Schema; !apiequality.Semantic.DeepEqual(got, content) {
+				t.Errorf("%s: the API server has another schema: %s", r.Kind, cmp.Diff(content, got))
 			}
 		}
 	}
