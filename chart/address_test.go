@@ -78,4 +78,7 @@ func TestNodePort(t *testing.T) {
 	if port := object[*corev1.Service](t, rendered, "shop").Spec.Ports[0]; port.NodePort != 32000 {
 		t.Errorf("the port of the nodes is %d", port.NodePort)
 	}
+	if notes := rendered.text["sublet/templates/NOTES.txt"]; !strings.Contains(notes, "leads to the address of the Service shop") || strings.Contains(notes, "--server") {
+		t.Errorf("the notes do not lead to the virtual API:\n%s", notes)
+	}
 }

@@ -111,6 +111,7 @@ type app struct {
 	dns           *dns.Server
 	dnsPods       *dns.Pods
 	secrets       []*host.SecretKeeper
+	address       *host.Address // nil if the settings determine the address
 	hostFirst     *hostFirst
 	definitions   *customresources.Definitions // nil if no custom resource is synced
 	desired       *host.Replicas               // nil if no other replica can lead
@@ -256,6 +257,9 @@ func (a *app) parts() []lifecycle.Part {
 	}
 	if a.members != nil {
 		parts = append(parts, lifecycle.Part{Name: "members of the store", Run: a.runMembers})
+	}
+	if a.address != nil {
+		parts = append(parts, lifecycle.Part{Name: "address", Run: a.address.Run})
 	}
 	for _, secret := range a.secrets {
 		parts = append(parts, lifecycle.Part{Name: secret.CheckName, Run: secret.Run})

@@ -83,6 +83,10 @@ func (a *app) buildControlPlane(pods *virtualPods) error {
 	a.scaling.reporter = a.newReporter()
 	a.issuers, a.issuersFile = a.newIssuers()
 	config := a.controlPlaneConfig()
+	if a.values.FollowsAddress() {
+		a.address = &host.Address{Client: a.hostClient, Release: a.names, Clock: clock.RealClock{}}
+		config.Address = a.address
+	}
 	var err error
 	if config.Groups, err = a.addedGroups(client); err != nil {
 		return err

@@ -222,6 +222,9 @@ func (a *app) buildHealth() error {
 	if a.scaling.scaler != nil {
 		a.health.add(a.scaling.scaler.Checks)
 	}
+	if a.address != nil {
+		a.health.add(a.address.Checks)
+	}
 	for _, secret := range a.secrets {
 		a.health.add(secret.Checks)
 	}

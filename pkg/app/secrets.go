@@ -100,9 +100,14 @@ func isOwnName(names release.Release, name string) bool {
 // empty is as in the first one.
 func (a *app) kubeconfigSecret(virtual kubernetes.Interface, settings v1alpha1.AdditionalSecret) *host.KubeconfigSecret {
 	export := a.values.ExportKubeConfig
+	address := a.address
+	if settings.Server != "" {
+		address = nil
+	}
 	return &host.KubeconfigSecret{
 		Name: settings.Name, Labels: a.names.Labels(), Bundle: a.bundle, Clock: clock.RealClock{},
 		Server:   cmp.Or(settings.Server, a.values.ExportedServer(), fmt.Sprintf("https://%s.%s", a.names.Service(), a.names.Namespace)),
+		Address:  address,
 		Context:  cmp.Or(settings.Context, export.Context, a.names.Name),
 		Insecure: settings.Insecure, Token: a.accountToken(virtual, settings.ServiceAccount),
 	}

@@ -139,6 +139,9 @@ type Config struct {
 	// is valid for.
 	ExtraSANs []string
 
+	// Address has names of the serving certificate that may change. Default: there are none.
+	Address Address
+
 	// KubeletDial opens connections to kubelets, for logs, exec and the like.
 	// Default: the network.
 	KubeletDial func(ctx context.Context, network, address string) (net.Conn, error)

@@ -2,12 +2,21 @@ package controlplane
 
 import (
 	"net"
+	"slices"
 	"time"
 
 	"k8s.io/apiserver/pkg/server/dynamiccertificates"
 
 	"github.com/sublet-dev/sublet/pkg/controlplane/pki"
 )
+
+// Address is where clients outside of the host reach the API server. It may change.
+type Address interface {
+	// Names returns the names and IPs that clients use now.
+	Names() []string
+	// OnChange calls f after each change.
+	OnChange(f func())
+}
 
 // servingNames returns the names under which clients reach the API server: from the
 // process, from the pods of the virtual cluster, and from outside.
@@ -27,7 +36,11 @@ func servingNames(c *Config) pki.Names {
 			names.IPs = append(names.IPs, ip)
 		}
 	}
-	for _, name := range c.ExtraSANs {
+	further := slices.Clone(c.ExtraSANs)
+	if c.Address != nil {
+		further = append(further, c.Address.Names()...)
+	}
+	for _, name := range further {
 		if ip := net.ParseIP(name); ip != nil {
 			names.IPs = append(names.IPs, ip)
 		} else {
@@ -37,10 +50,13 @@ func servingNames(c *Config) pki.Names {
 	return names
 }
 
-// newServingLeaf issues the serving certificate and keeps it renewable.
+// newServingLeaf issues the serving certificate and keeps it renewable. It is renewed when the address changes.
 func newServingLeaf(c *Config) (*pki.Leaf, error) {
-	names := servingNames(c)
-	return pki.NewLeaf(c.Clock, func(now time.Time) (pki.Pair, error) { return c.PKI.Serving(now, names) })
+	leaf, err := pki.NewLeaf(c.Clock, func(now time.Time) (pki.Pair, error) { return c.PKI.Serving(now, servingNames(c)) })
+	if err == nil && c.Address != nil {
+		c.Address.OnChange(leaf.Renew)
+	}
+	return leaf, err
 }
 
 // A servingCert passes a self-renewing certificate to the TLS server, which uses every

@@ -184,6 +184,7 @@ func TestCommandLine(t *testing.T) {
 			t.Errorf("version lacks the server: %s", out)
 		}
 	})
+	t.Run("direct", func(t *testing.T) { testDirect(t, u, name) })
 
 	u.sublet("disconnect")
 	if current := u.currentContext(); current != before {

@@ -7,6 +7,7 @@ import (
 	"debug/elf"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -121,6 +122,30 @@ func testSideBySide(t *testing.T, u *user, name string) {
 		return nil
 	})
 	u.answers(t, "the first connection, without the second")
+}
+
+// testDirect gives the virtual API a port of the nodes. The exported kubeconfig follows, and a connection needs no tunnel.
+func testDirect(t *testing.T, u *user, name string) {
+	u.sublet("upgrade", name, "--set", "controlPlane.service.spec.type=NodePort")
+	want := "https://" + net.JoinHostPort(nodeAddress(t), "")
+	eventually(t, "the address in the kubeconfig", func(context.Context) error {
+		if text := u.sublet("kubeconfig", name); !strings.Contains(text, want) {
+			return fmt.Errorf("it does not lead to %s", want)
+		}
+		return nil
+	})
+	u.sublet("connect", name, "--context-name", "direct", "--keep-context")
+	server, err := u.kubectl("config", "view", "--minify", "--context", "direct", "-o", "jsonpath={.clusters[0].cluster.server}")
+	if err != nil || !strings.HasPrefix(server, want) {
+		t.Errorf("the context leads to %q, want %s: %v", server, want, err)
+	}
+	u.answers(t, "the connection without a tunnel", "--context", "direct")
+	if keepers, servers := u.tunnels(); len(keepers) != 1 || len(servers) != 1 {
+		t.Errorf("keepers %v, and %v serve: want those of the first connection alone", keepers, servers)
+	}
+	if _, err := u.kubectl("config", "delete-context", "direct"); err != nil {
+		t.Error(err)
+	}
 }
 
 // testWrong gives wrong inputs that only a real host refuses. Each has one message, what to do and an exit code.

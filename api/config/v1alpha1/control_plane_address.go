@@ -83,7 +83,7 @@ func defaultTLSRoute() TLSRoute {
 }
 
 // ExportedServer returns the URL in exported kubeconfigs that the settings determine. Empty means the
-// Service in the host cluster.
+// Service in the host cluster, or what FollowsAddress reports.
 func (c *Config) ExportedServer() string {
 	switch {
 	case c.ExportKubeConfig.Server != "":
@@ -94,6 +94,11 @@ func (c *Config) ExportedServer() string {
 		return "https://" + c.ControlPlane.TLSRoute.Host
 	}
 	return ""
+}
+
+// FollowsAddress reports whether exported kubeconfigs lead to the address that the host gives the Service.
+func (c *Config) FollowsAddress() bool {
+	return c.ExportedServer() == "" && c.ControlPlane.Service.Spec.Type != "ClusterIP"
 }
 
 // addressCombinations returns the rules of the ways to the virtual API.

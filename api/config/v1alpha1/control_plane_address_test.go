@@ -38,3 +38,25 @@ func TestExportedServer(t *testing.T) {
 		})
 	}
 }
+
+func TestFollowsAddress(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		reason string
+		change func(*Config)
+		want   bool
+	}{
+		{"nobody outside of the host has an address", func(*Config) {}, false},
+		{"a load balancer", func(c *Config) { c.ControlPlane.Service.Spec.Type = "LoadBalancer" }, true},
+		{"a node", func(c *Config) { c.ControlPlane.Service.Spec.Type = "NodePort" }, true},
+		{"the settings name it", func(c *Config) {
+			c.ControlPlane.Service.Spec.Type, c.ExportKubeConfig.Server = "LoadBalancer", "https://shop.example.com"
+		}, false},
+	} {
+		config := Default()
+		c.change(config)
+		if got := config.FollowsAddress(); got != c.want {
+			t.Errorf("%s: it is followed: %t", c.reason, got)
+		}
+	}
+}

@@ -13,8 +13,9 @@ type ExportKubeConfig struct {
 	// Default: ""
 	Context string `json:"context" format:"context-name,optional"`
 	// URL of the virtual API for tenants outside of the host cluster. Its host is added to the serving
-	// certificate. Empty means the host of controlPlane.ingress or controlPlane.tlsRoute, or else the Service in the
-	// host cluster, https://RELEASE.NAMESPACE.
+	// certificate. Empty means the host of controlPlane.ingress or controlPlane.tlsRoute. Without both, it follows the
+	// address of a Service of type LoadBalancer or NodePort, or else is the Service in the host cluster,
+	// https://RELEASE.NAMESPACE.
 	// Default: ""
 	Server string `json:"server" format:"https-url,optional"`
 	// Leave the certificate authority out, and do not verify the server. Anybody on the way can then act as the

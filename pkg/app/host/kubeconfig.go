@@ -1,6 +1,7 @@
 package host
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"time"
@@ -25,6 +26,8 @@ type KubeconfigSecret struct {
 	Bundle *pki.Bundle
 	// Server is the URL and Context the name of the context in the file.
 	Server, Context string
+	// Address replaces Server once it is known. Default: Server stays.
+	Address *Address
 	// Insecure leaves the certificate authority out. Nobody verifies the server then.
 	Insecure bool
 	// Token issues a token in place of a client certificate. Default: a certificate.
@@ -34,6 +37,21 @@ type KubeconfigSecret struct {
 	// OnExpiry is called with the end of the certificate that is in the Secret. Default:
 	// nobody is.
 	OnExpiry func(time.Time)
+}
+
+// server returns the URL in the file.
+func (k *KubeconfigSecret) server() string {
+	if k.Address == nil {
+		return k.Server
+	}
+	return cmp.Or(k.Address.Server(), k.Server)
+}
+
+// OnChange calls f whenever the Secret may have to be written again.
+func (k *KubeconfigSecret) OnChange(f func()) {
+	if k.Address != nil {
+		k.Address.OnChange(f)
+	}
 }
 
 // Want implements [WantSecret].
@@ -80,7 +98,7 @@ func (k *KubeconfigSecret) isCurrent(cluster *clientcmdapi.Cluster) bool {
 	if k.Insecure {
 		authority = nil
 	}
-	return cluster != nil && cluster.Server == k.Server && cluster.InsecureSkipTLSVerify == k.Insecure &&
+	return cluster != nil && cluster.Server == k.server() && cluster.InsecureSkipTLSVerify == k.Insecure &&
 		string(cluster.CertificateAuthorityData) == string(authority)
 }
 
@@ -107,7 +125,7 @@ func (k *KubeconfigSecret) certificateRemaining(secret *corev1.Secret, user *cli
 // build returns a Secret with a fresh certificate or token. Its keys are those that users of other
 // virtual clusters know.
 func (k *KubeconfigSecret) build(ctx context.Context) (*corev1.Secret, error) {
-	content, err := k.Bundle.TenantKubeconfig(k.Clock.Now(), k.Server, k.Context)
+	content, err := k.Bundle.TenantKubeconfig(k.Clock.Now(), k.server(), k.Context)
 	if err != nil {
 		return nil, err
 	}

@@ -42,6 +42,8 @@ func TestKubeconfigSecret(t *testing.T) {
 		{"A restart with the same settings leaves it alone.", func() {}, false},
 		{"Another address is written at once.", func() { k.Server = "https://shop.example.com" }, true},
 		{"Another context too.", func() { k.Context = "mine" }, true},
+		{"An address that is not known yet changes nothing.", func() { k.Address = &Address{} }, false},
+		{"One that the host has given does.", func() { k.Address.server = "https://192.0.2.7" }, true},
 		{"A part that was changed by hand is put right.", func() { current.Data["client-key"] = []byte("mine") }, true},
 		{"A certificate in the first half of its life is kept.", func() { clock.Step(pki.TenantValidity / 2) }, false},
 		{"One in the last third is renewed.", func() { clock.Step(pki.TenantValidity / 4) }, true},

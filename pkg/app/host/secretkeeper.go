@@ -70,6 +70,9 @@ func (k *SecretKeeper) Run(ctx context.Context) error {
 	}
 	// A new anchor and the permission to write do not show in the Secret.
 	k.Holder.OnChange(signal)
+	if source, ok := k.Desired.(interface{ OnChange(f func()) }); ok {
+		source.OnChange(signal)
+	}
 	secrets := &singleWatch[*corev1.Secret]{
 		reader: k.Client.CoreV1().Secrets(k.Namespace), name: k.Name, clock: k.Clock, failed: k.recordError,
 		changed: func(current *corev1.Secret) error {

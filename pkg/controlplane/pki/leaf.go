@@ -23,6 +23,8 @@ type Leaf struct {
 	clock clock.WithTicker
 	issue func(now time.Time) (Pair, error)
 
+	due chan struct{} // has an element if Run is to issue a new one now
+
 	mu      sync.RWMutex
 	current Pair
 	notify  []func()
@@ -35,7 +37,7 @@ func NewLeaf(c clock.WithTicker, issue func(now time.Time) (Pair, error)) (*Leaf
 	if err != nil {
 		return nil, err
 	}
-	return &Leaf{clock: c, issue: issue, current: first}, nil
+	return &Leaf{clock: c, issue: issue, due: make(chan struct{}, 1), current: first}, nil
 }
 
 // Current returns the certificate that is valid now.
@@ -43,6 +45,14 @@ func (l *Leaf) Current() Pair {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
 	return l.current
+}
+
+// Renew lets Run issue a new certificate now, as for other names.
+func (l *Leaf) Renew() {
+	select {
+	case l.due <- struct{}{}:
+	default: // Run is about to do so.
+	}
 }
 
 // OnRenewal calls f after every renewal, from the goroutine of Run.
@@ -55,7 +65,7 @@ func (l *Leaf) OnRenewal(f func()) {
 // Run renews the certificate until the context ends. A renewal that fails is
 // reported to failed, if it is not nil, and tried again a minute later.
 func (l *Leaf) Run(ctx context.Context, failed func(error)) {
-	wait := l.untilDue()
+	wait, failing := l.untilDue(), false
 	for {
 		if wait > 0 {
 			timer := l.clock.NewTimer(min(wait, clockCheck))
@@ -64,9 +74,11 @@ func (l *Leaf) Run(ctx context.Context, failed func(error)) {
 				timer.Stop()
 				return
 			case <-timer.C():
-			}
-			if wait = l.untilDue(); wait > 0 {
-				continue
+				if wait = l.untilDue(); wait > 0 && !failing {
+					continue
+				}
+			case <-l.due:
+				timer.Stop()
 			}
 		}
 		next, err := l.issue(l.clock.Now())
@@ -74,11 +86,11 @@ func (l *Leaf) Run(ctx context.Context, failed func(error)) {
 			if failed != nil {
 				failed(fmt.Errorf("cannot renew a certificate, trying again in %s: %w", retryRenewal, err))
 			}
-			wait = retryRenewal
+			wait, failing = retryRenewal, true
 			continue
 		}
 		l.replace(next)
-		wait = max(l.untilDue(), retryRenewal)
+		wait, failing = max(l.untilDue(), retryRenewal), false
 	}
 }
 

@@ -331,6 +331,28 @@ func TestLeafAfterWrongClock(t *testing.T) {
 	}
 }
 
+// TestLeafRenewsNow issues a certificate before its time, as for other names.
+func TestLeafRenewsNow(t *testing.T) {
+	t.Parallel()
+	b, clock, name := bundle(t), testingclock.NewFakeClock(start), atomic.Pointer[string]{}
+	set := func(text string) { name.Store(&text) }
+	set("first")
+	leaf, err := NewLeaf(clock, func(now time.Time) (Pair, error) { return b.Client(now, *name.Load()) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	renewed := make(chan struct{}, 10)
+	leaf.OnRenewal(func() { renewed <- struct{}{} })
+	set("second")
+	leaf.Renew()
+	leaf.Renew()
+	go leaf.Run(t.Context(), nil)
+	<-renewed
+	if got := parse(t, leaf.Current().Cert).Subject.CommonName; got != "second" {
+		t.Errorf("it is of %s", got)
+	}
+}
+
 func TestLeafTriesAgain(t *testing.T) {
 	t.Parallel()
 	b, clock := bundle(t), testingclock.NewFakeClock(start)
