@@ -53,6 +53,7 @@ func Run(ctx context.Context) int {
 		IsTerminal: term.IsTerminal(int(os.Stdin.Fd())) && term.IsTerminal(int(os.Stderr.Fd())),
 		ShowsOut:   term.IsTerminal(int(os.Stdout.Fd())),
 	}
+	env.Colours = env.ShowsOut && os.Getenv("NO_COLOR") == ""
 	return Execute(ctx, env, filepath.Base(os.Args[0]), os.Args[1:])
 }
 
@@ -101,7 +102,7 @@ func Command(env *host.Env, program string) *cobra.Command {
 		Long: `Virtual Kubernetes clusters inside yours: create them, connect to them, and see what they use.
 
 The flags that choose a cluster are those of kubectl, as is the kubeconfig. After "sublet connect", commands
-still work on the host of the virtual cluster.`,
+still work on the host of the virtual cluster. Tables have colours on a terminal, unless NO_COLOR is set.`,
 		SilenceErrors: true, SilenceUsage: true,
 		Args: cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {

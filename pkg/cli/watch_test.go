@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -14,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	appsv1 "k8s.io/api/apps/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
@@ -138,7 +140,7 @@ func startSublet(ctx context.Context, t *testing.T, file string, onTerminal bool
 	flags := genericclioptions.NewConfigFlags(true)
 	cache := filepath.Join(t.TempDir(), "cache")
 	flags.CacheDir = &cache
-	env := &host.Env{Flags: flags, In: strings.NewReader(""), Out: out, Err: &output{changed: make(chan struct{}, 1)}, ShowsOut: onTerminal}
+	env := &host.Env{Flags: flags, In: strings.NewReader(""), Out: out, Err: &output{changed: make(chan struct{}, 1)}, ShowsOut: onTerminal, Colours: onTerminal}
 	codes := make(chan int, 1)
 	go func() { codes <- cli.Execute(ctx, env, "sublet", append([]string{"--kubeconfig=" + file}, args...)) }()
 	return out, codes
@@ -208,6 +210,34 @@ func TestWatchInPlace(t *testing.T) {
 	}
 	cancel()
 	<-code
+}
+
+// TestColours prints a list on a terminal. Without its colours, it is the list that others get.
+func TestColours(t *testing.T) {
+	t.Parallel()
+	file := kubeconfigOf(t, "east", map[string]*fakeHost{
+		"east": newFakeHost(t, nil, release.Release{Name: "shop", Namespace: "tenant-shop"}), "west": newFakeHost(t, forbid),
+	})
+	args := []string{"list", "--all-contexts", "--host-timeout=1m"}
+	out, code := startSublet(t.Context(), t, file, true, args...)
+	if got := <-code; got != 0 {
+		t.Fatalf("exit code %d", got)
+	}
+	text := out.String()
+	if !strings.Contains(text, "\x1b[32mReady\x1b[0m") || !strings.Contains(text, "\x1b[31mDenied\x1b[0m") {
+		t.Errorf("it has no colours: %q", text)
+	}
+	plain, _, _ := runSublet(t, file, args...)
+	lines := func(text string) []string {
+		text = regexp.MustCompile(`\x1b\[\d+m`).ReplaceAllString(text, "")
+		return strings.Split(text, "\n")
+	}
+	if strings.Contains(plain, "\x1b") {
+		t.Errorf("a list for programs has colours: %q", plain)
+	}
+	if diff := cmp.Diff(lines(plain), lines(text)); diff != "" {
+		t.Errorf("-plain +on a terminal:\n%s", diff)
+	}
 }
 
 // TestWatchFollowsContext changes the current context while a watch runs. It follows the other host.

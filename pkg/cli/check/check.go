@@ -80,7 +80,7 @@ The exit code is 0 if no check failed, and 1 if one did.`,
 
 // run checks everything and prints it.
 func (o *options) run(ctx context.Context, env *host.Env, name string, named bool) error {
-	if err := o.Check(); err != nil {
+	if err := o.Check(env.Colours); err != nil {
 		return err
 	}
 	if err := release.CheckName(name); err != nil {
@@ -163,7 +163,7 @@ func (o *options) show(env *host.Env, name string, results []result) error {
 	for _, r := range results {
 		rows = append(rows, []string{r.Name, r.Status, r.Message})
 	}
-	if err := o.Table(env.Out, []output.Column{{Name: "CHECK"}, {Name: "STATUS"}, {Name: "MESSAGE"}}, rows); err != nil {
+	if err := o.Table(env.Out, []output.Column{{Name: "CHECK"}, {Name: "STATUS", Status: true}, {Name: "MESSAGE"}}, rows); err != nil {
 		return err
 	}
 	for _, r := range results {

@@ -31,6 +31,8 @@ type Env struct {
 	IsTerminal bool
 	// ShowsOut is true if a person reads Out, on a terminal.
 	ShowsOut bool
+	// Colours is true if that person may want colours.
+	Colours bool
 	// Version is the version of the command line.
 	Version string
 	// HostFlags are the flags that the user gave, for another process of this program. Context

@@ -56,7 +56,7 @@ change is a new row, or a new object with -o. The columns of use are listed agai
 
 // run lists the virtual clusters.
 func (o *options) run(ctx context.Context, env *host.Env) error {
-	if err := o.Check(); err != nil {
+	if err := o.Check(env.Colours); err != nil {
 		return err
 	}
 	if o.allContexts {
@@ -120,7 +120,7 @@ func (o *options) columns() []output.Column {
 		{Name: "HOST", Wide: !o.allContexts},
 		{Name: "NAMESPACE"},
 		{Name: "NAME"},
-		{Name: "STATUS"},
+		{Name: "STATUS", Status: true},
 		{Name: "VERSION"},
 		{Name: "REPLICAS"},
 		{Name: "STORE"},

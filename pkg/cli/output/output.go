@@ -22,6 +22,8 @@ const formats = "table|wide|json|yaml|name|jsonpath=...|go-template=..."
 type Flags struct {
 	print     *genericclioptions.PrintFlags
 	NoHeaders bool
+	// colours is true if tables have colours.
+	colours bool
 }
 
 // AddFlags adds the flags to a command.
@@ -45,8 +47,10 @@ func (f *Flags) IsTable() bool {
 	return false
 }
 
-// Check fails if the format is unknown. It is called before any request is sent.
-func (f *Flags) Check() error {
+// Check fails if the format is unknown. It is called before any request is sent. Tables get colours if colours
+// is true.
+func (f *Flags) Check(colours bool) error {
+	f.colours = colours
 	if f.IsTable() {
 		return nil
 	}
@@ -63,20 +67,41 @@ type Column struct {
 	Name string
 	// Wide is true for a column of "-o wide" alone.
 	Wide bool
+	// Status is true for a column whose cells have colours.
+	Status bool
 }
 
 // Table prints rows with the columns. An empty cell is printed as "-".
 func (f *Flags) Table(out io.Writer, columns []Column, rows [][]string) error {
-	return table(out, columns, rows, *f.print.OutputFormat == "wide", !f.NoHeaders)
+	return table(out, columns, rows, style{wide: *f.print.OutputFormat == "wide", headers: !f.NoHeaders, colours: f.colours})
 }
 
 // Plain prints a table of a command without flags for it.
 func Plain(out io.Writer, columns []Column, rows [][]string) error {
-	return table(out, columns, rows, false, true)
+	return table(out, columns, rows, style{headers: true})
+}
+
+// style is how a table looks.
+type style struct{ wide, headers, colours bool }
+
+// paint returns a cell in the colour of its meaning. All have the same number of bytes around them, also the title, so
+// that columns stay in line.
+func paint(cell string) string {
+	const red, green, yellow, plain = 31, 32, 33, 39
+	colour := plain
+	switch cell {
+	case "Ready", "ok":
+		colour = green
+	case "NotReady", "Deleting", "Stopped", "warning":
+		colour = yellow
+	case "Denied", "Failed", "Unreachable", "failed":
+		colour = red
+	}
+	return fmt.Sprintf("\x1b[%dm%s\x1b[0m", colour, cell)
 }
 
 // table prints rows with the columns.
-func table(out io.Writer, columns []Column, rows [][]string, wide, headers bool) error {
+func table(out io.Writer, columns []Column, rows [][]string, look style) error {
 	writer := printers.GetNewTabWriter(out)
 	line := func(cells []string) {
 		shown := make([]string, 0, len(cells))
@@ -84,13 +109,18 @@ func table(out io.Writer, columns []Column, rows [][]string, wide, headers bool)
 			if cell == "" {
 				cell = "-"
 			}
-			if wide || !columns[i].Wide {
-				shown = append(shown, strings.ReplaceAll(cell, "\n", " "))
+			if columns[i].Wide && !look.wide {
+				continue
 			}
+			cell = strings.ReplaceAll(cell, "\n", " ")
+			if columns[i].Status && look.colours {
+				cell = paint(cell)
+			}
+			shown = append(shown, cell)
 		}
 		fmt.Fprintln(writer, strings.Join(shown, "\t"))
 	}
-	if headers {
+	if look.headers {
 		titles := make([]string, 0, len(columns))
 		for _, column := range columns {
 			titles = append(titles, column.Name)

@@ -59,7 +59,7 @@ func orders() []string { return []string{"cpu", "memory", "pods", "nodes"} }
 
 // run prints the virtual clusters by what they use.
 func (o *options) run(ctx context.Context, env *host.Env) error {
-	if err := o.Check(); err != nil {
+	if err := o.Check(env.Colours); err != nil {
 		return err
 	}
 	if !slices.Contains(orders(), o.sortBy) {

@@ -43,7 +43,7 @@ sent.`,
 
 // run prints the versions.
 func (o *options) run(ctx context.Context, env *host.Env) error {
-	if err := o.Check(); err != nil {
+	if err := o.Check(env.Colours); err != nil {
 		return err
 	}
 	if o.IsTable() {
