@@ -138,6 +138,10 @@ func (o *options) apply(ctx context.Context, env *host.Env, h *host.Host, name s
 	if exists {
 		return release.Upgrade(ctx, h, name, values, false)
 	}
+	// Wrong settings leave no empty namespace behind.
+	if _, err := release.Render(ctx, h, name, values); err != nil {
+		return err
+	}
 	if err := o.ensureNamespace(ctx, h); err != nil {
 		return err
 	}

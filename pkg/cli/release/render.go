@@ -42,7 +42,7 @@ func Render(ctx context.Context, h *host.Host, name string, values map[string]an
 	}
 	rendered, err := install.RunWithContext(ctx, loaded, values)
 	if err != nil {
-		return nil, wrapHelm(err, "cannot render the chart for virtual cluster %s/%s", h.Namespace, name)
+		return nil, wrapHelm(err, "cannot use the settings of virtual cluster %s/%s", h.Namespace, name)
 	}
 	return objectsOf(rendered)
 }
