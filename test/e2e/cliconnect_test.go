@@ -134,7 +134,13 @@ func testDirect(t *testing.T, u *user, name string) {
 		}
 		return nil
 	})
-	u.sublet("connect", name, "--context-name", "direct", "--keep-context")
+	eventually(t, "a connection to the node", func(context.Context) error {
+		out, err := u.command(filepath.Join(root, "bin", "sublet"), "connect", name, "--context-name", "direct", "--keep-context").CombinedOutput()
+		if err != nil {
+			return fmt.Errorf("%w: %s", err, out)
+		}
+		return nil
+	})
 	server, err := u.kubectl("config", "view", "--minify", "--context", "direct", "-o", "jsonpath={.clusters[0].cluster.server}")
 	if err != nil || !strings.HasPrefix(server, want) {
 		t.Errorf("the context leads to %q, want %s: %v", server, want, err)
