@@ -215,8 +215,8 @@ type Service struct {
 
 // ServiceSpec has the spec of the Service in front of the API server.
 type ServiceSpec struct {
-	// ClusterIP for tenants in the host cluster, NodePort or LoadBalancer for tenants outside. Set
-	// their address in exportKubeConfig.server.
+	// ClusterIP for tenants in the host cluster, NodePort or LoadBalancer for tenants outside. Exported kubeconfigs
+	// follow the address, unless exportKubeConfig.server is set.
 	// Default: ClusterIP
 	Type corev1.ServiceType `json:"type" enum:"ClusterIP,NodePort,LoadBalancer"`
 }
@@ -224,8 +224,8 @@ type ServiceSpec struct {
 // Proxy has the settings of the TLS port of the virtual API.
 type Proxy struct {
 	// Further DNS names and IPs of the serving certificate. It always has the names and the IP of the
-	// Service, localhost, and the hosts of exportKubeConfig.server, controlPlane.ingress and
-	// controlPlane.tlsRoute.
+	// Service, its address outside, localhost, and the hosts of exportKubeConfig.server, controlPlane.ingress
+	// and controlPlane.tlsRoute.
 	// Default: []
 	ExtraSANs []string `json:"extraSANs" format:"dns-name-or-ip" unique:"true"`
 }
