@@ -145,6 +145,7 @@ var rules = map[string]rule{
 	"hostlab/sim":                {code: []string{"pkg/controlplane/...", "pkg/storage", "api/...", "k8s.io/apiserver", "k8s.io/kubernetes"}},
 	"hostlab/sim/tenant":         {code: []string{"api/..."}},
 	"test/await":                 {},
+	"test/clock":                 {},
 	"test/consistency":           {},
 	"test/etcd":                  {code: []string{"test/ports"}},
 	"test/oidc":                  {},
@@ -155,7 +156,7 @@ var rules = map[string]rule{
 	"test/integration/egress":    {tests: []string{"api/...", "pkg/...", "test/await", "test/ports", "k8s.io/apiserver", "k8s.io/kubernetes"}},
 	"test/integration/exports":   {tests: []string{"hostlab/sim/..."}},
 	"test/integration/kubelets":  {tests: []string{"api/...", "pkg/...", "test/await", "k8s.io/apiserver", "k8s.io/kubernetes"}},
-	"test/integration/replicas":  {tests: []string{"api/...", "pkg/...", "hostlab/sim/...", "test/await", "test/consistency", "test/etcd", "test/ports", "k8s.io/apiserver", "k8s.io/kubernetes"}},
+	"test/integration/replicas":  {tests: []string{"api/...", "pkg/...", "hostlab/sim/...", "test/await", "test/clock", "test/consistency", "test/etcd", "test/ports", "k8s.io/apiserver", "k8s.io/kubernetes"}},
 	"test/integration/move":      {tests: []string{"api/...", "pkg/...", "test/ports", "k8s.io/apiserver", "k8s.io/kubernetes"}},
 	"test/integration/scheduler": {tests: []string{"api/...", "pkg/...", "hostlab/sim/...", "test/await", "k8s.io/apiserver", "k8s.io/kubernetes"}},
 }

@@ -47,6 +47,8 @@ type FleetOptions struct {
 	// Arguments returns what the process of a pod gets in addition to what every server gets.
 	// Default: nothing.
 	Arguments func(pod string) []string
+	// Environment returns variables of the process of a pod, as NAME=VALUE. Default: none.
+	Environment func(pod string) []string
 }
 
 // Fleet runs the control plane of a release in as many replicas as its StatefulSet has.
@@ -100,6 +102,9 @@ func (r *Release) RunFleet(ctx context.Context, o FleetOptions) (*Fleet, error) 
 	}
 	if o.Arguments == nil {
 		o.Arguments = func(string) []string { return nil }
+	}
+	if o.Environment == nil {
+		o.Environment = func(string) []string { return nil }
 	}
 	if o.Config == nil {
 		o.Config = func(_ string, config []byte) []byte { return config }
@@ -323,6 +328,7 @@ func (f *Fleet) newReplica(ctx context.Context, pod *corev1.Pod) (*Replica, erro
 	server := newServer(f.release, dir)
 	server.port, server.operator = port, net.JoinHostPort("127.0.0.1", probes)
 	server.configure = func(config []byte) []byte { return f.options.Config(pod.Name, config) }
+	server.environment = f.options.Environment(pod.Name)
 	server.arguments = slices.Concat([]string{
 		"--pod-name", pod.Name, "--pod-uid", string(pod.UID), "--advertise-address", f.address(pod.Name),
 		"--operator-port", probes,

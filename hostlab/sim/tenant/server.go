@@ -14,6 +14,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -47,8 +48,10 @@ type Server struct {
 	configure func([]byte) []byte
 	// arguments follow those that every server gets.
 	arguments []string
-	command   *exec.Cmd
-	http      *http.Client
+	// environment follows the variables of the release, as NAME=VALUE.
+	environment []string
+	command     *exec.Cmd
+	http        *http.Client
 
 	// started is the time just before the process was.
 	started time.Time
@@ -123,7 +126,7 @@ func (s *Server) start() error {
 		"--dns-port", "0",
 	}, s.arguments...)...)
 	s.command.Stdout, s.command.Stderr = log, log
-	s.command.Env = append(os.Environ(), s.release.env...)
+	s.command.Env = slices.Concat(os.Environ(), s.release.env, s.environment)
 	s.command.SysProcAttr = setParentDeathSignal()
 
 	begun := make(chan error)
@@ -152,6 +155,9 @@ func (s *Server) PID() int { return s.command.Process.Pid }
 
 // Address returns host:port of the virtual API server.
 func (s *Server) Address() string { return s.address }
+
+// Operator returns host:port of the probes for operators, empty if the virtual API serves them.
+func (s *Server) Operator() string { return s.operator }
 
 // LogFile returns where the server's log goes.
 func (s *Server) LogFile() string { return filepath.Join(s.dir, "server.log") }
@@ -265,7 +271,7 @@ func (s *Server) Resume() error { return s.command.Process.Signal(syscall.SIGCON
 // has left, with the settings that the release has now.
 func (s *Server) Again() (*Server, error) {
 	next := newServer(s.release, s.dir)
-	next.port, next.arguments, next.configure = s.port, s.arguments, s.configure
+	next.port, next.arguments, next.configure, next.environment = s.port, s.arguments, s.configure, s.environment
 	if err := next.start(); err != nil {
 		return nil, fmt.Errorf("cannot start %s again: %w", s.release.options.Server, err)
 	}

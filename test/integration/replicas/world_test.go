@@ -47,6 +47,8 @@ type setup struct {
 	// replicas is the number of pods.
 	replicas int
 	options  tenant.FleetOptions
+	// server is the binary of the server. Default: that of the test.
+	server string
 }
 
 // newWorld starts a host and a virtual cluster on it, and waits until all replicas are
@@ -68,7 +70,7 @@ func newWorld(t *testing.T, s setup) *world {
 // open installs the release and starts its pods.
 func (w *world) open(ctx context.Context, t *testing.T, s setup) {
 	t.Helper()
-	server, err := os.Executable()
+	own, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -77,7 +79,7 @@ func (w *world) open(ctx context.Context, t *testing.T, s setup) {
 		s.prepare(t, w.host, namespace)
 	}
 	w.release, err = tenant.Install(ctx, w.host, tenant.Options{
-		Chart: filepath.Join("..", "..", "..", "chart"), Server: server, Release: namespace, Namespace: namespace, Values: s.values,
+		Chart: filepath.Join("..", "..", "..", "chart"), Server: cmp.Or(s.server, own), Release: namespace, Namespace: namespace, Values: s.values,
 	})
 	if err != nil {
 		t.Fatal(err)
