@@ -204,8 +204,9 @@ type claims struct {
 }
 
 // renewalTime returns when a token must be renewed. It returns the zero time for one that this
-// pod cannot use, which is also one that was issued while a clock was wrong. A token may be issued for longer than the pod requests; it is renewed when
-// the pod expects it. Its claims have all that is needed, so nothing is stored elsewhere.
+// pod cannot use, which is also one that was issued while a clock was wrong. A token may be
+// issued for longer than the pod requests; it is renewed when the pod expects it. Its claims
+// have all that is needed, so nothing is stored elsewhere.
 func renewalTime(token string, virtual *corev1.Pod, request translate.TokenRequest, now time.Time) time.Time {
 	parsed, ok := parseClaims(token)
 	issued := time.Unix(parsed.Issued, 0)
