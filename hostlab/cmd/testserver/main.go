@@ -4,11 +4,12 @@
 //	testserver serve [--http :8080] [--udp :8081]
 //	testserver log [--every 1s] [--lines 0]
 //	testserver get URL
+//	testserver gauges [--https :8443]
 //
 // As a server it has the paths /hostname, /healthz, /readyz, /clientip, /header, /env,
 // /echo?msg=, /file?path=, /dns?name=, /fetch?url=, /log?msg= and /exit?code=. With
 // /api?path= it asks the API server with the pod's own token. After /fail, healthz
-// fails.
+// fails. With gauges it is the server of an aggregated API.
 package main
 
 import (
@@ -55,6 +56,8 @@ func run(ctx context.Context, args []string) error {
 			return err
 		}
 		return logLines(ctx, os.Stdout, *every, *lines)
+	case "gauges":
+		return serveGauges(ctx, flags, args)
 	case "get":
 		if err := flags.Parse(args); err != nil {
 			return err
@@ -66,7 +69,7 @@ func run(ctx context.Context, args []string) error {
 		fmt.Printf("%s", body)
 		return err
 	}
-	return fmt.Errorf("unknown command %q: serve, log or get", command)
+	return fmt.Errorf("unknown command %q: serve, log, get or gauges", command)
 }
 
 // logLines writes numbered lines, so that a reader sees which one is missing.

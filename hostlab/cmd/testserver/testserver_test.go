@@ -171,7 +171,7 @@ func TestServeEndsWithTheContext(t *testing.T) {
 
 func TestUnknownCommand(t *testing.T) {
 	t.Parallel()
-	if err := run(t.Context(), []string{"dance"}); err == nil || !strings.Contains(err.Error(), "serve, log or get") {
+	if err := run(t.Context(), []string{"dance"}); err == nil || !strings.Contains(err.Error(), "serve, log, get or gauges") {
 		t.Errorf("run: %v, want the choices", err)
 	}
 }
