@@ -124,6 +124,7 @@ func (g *gauges) handler() http.Handler {
 	mux.HandleFunc("GET "+all, g.list)
 	mux.HandleFunc("POST "+all, answer(g.create))
 	mux.HandleFunc("GET "+all+"/{name}", answer(g.get))
+	mux.HandleFunc("GET "+all+"/{name}/status", answer(g.get))
 	mux.HandleFunc("DELETE "+all+"/{name}", answer(g.delete))
 	mux.HandleFunc("PATCH "+all+"/{name}", answer(func(r *http.Request) (any, error) { return g.patch(r, "status") }))
 	mux.HandleFunc("PATCH "+all+"/{name}/status", answer(func(r *http.Request) (any, error) { return g.patch(r, "spec") }))
