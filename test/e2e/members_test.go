@@ -171,9 +171,6 @@ func (w *memberWriter) check(name string) {
 	w.tn.t.Helper()
 	w.stop()
 	w.done.Wait()
-	if len(w.waits) == 0 {
-		w.tn.t.Fatalf("%s: no write was acknowledged", name)
-	}
 	list, err := w.tn.virtual.CoreV1().ConfigMaps("default").List(w.tn.t.Context(), metav1.ListOptions{LabelSelector: "writer=" + dashed(name)})
 	if err != nil {
 		w.tn.t.Fatal(err)
@@ -188,10 +185,13 @@ func (w *memberWriter) check(name string) {
 			lost++
 		}
 	}
-	slices.Sort(w.waits)
-	gap := w.waits[len(w.waits)-1]
-	figure("members_"+name+"_gap", gap.Seconds(), "s")
-	figure("members_"+name+"_p99", w.waits[len(w.waits)*99/100].Seconds(), "s")
+	gap := time.Duration(0)
+	// A client that keeps its connection to a replica that was cut off may have no write at all.
+	if slices.Sort(w.waits); len(w.waits) > 0 {
+		gap = w.waits[len(w.waits)-1]
+		figure("members_"+name+"_gap", gap.Seconds(), "s")
+		figure("members_"+name+"_p99", w.waits[len(w.waits)*99/100].Seconds(), "s")
+	}
 	if lost > 0 {
 		w.tn.t.Errorf("%s: of %d acknowledged writes, %d are lost", name, len(w.written), lost)
 	}
