@@ -4,9 +4,7 @@ package e2e
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"os/exec"
 	"strings"
 	"testing"
 )
@@ -97,29 +95,16 @@ func TestAggregatedAPI(t *testing.T) {
 	serveGauges(t)
 	tn := install(t, "gauges", "e2e-aggregated", `sync.toHost.customResources.gauges\.aggregated\.example\.com.enabled=true`)
 	apply := func(manifest string) error {
-		cmd := tn.command("apply", "-f", "-")
-		cmd.Stdin = strings.NewReader(manifest)
-		if out, err := cmd.CombinedOutput(); err != nil {
-			return errors.Join(err, errors.New(string(out)))
+		out, err := tn.applyOutput(manifest)
+		if err != nil {
+			return fmt.Errorf("%w: %s", err, out)
 		}
 		return nil
 	}
 	one, two := strings.ReplaceAll(gauge, "@NAME@", "one"), strings.ReplaceAll(gauge, "@NAME@", "two")
 	eventually(t, "a gauge", func(context.Context) error { return apply(one) })
 	tn.cannotChange("crd/gauges.aggregated.example.com")
-	host := func(args ...string) func() *exec.Cmd {
-		return func() *exec.Cmd {
-			return hostKubectl(append([]string{"-n", tn.namespace, "get", "gauges", "-o"}, args...)...)
-		}
-	}
-	output(t, "the copy", "1", host("jsonpath={.items[*].spec.size}"))
-	named := mustRun(t, host("jsonpath={.items[*].spec.secretName}")())
-	output(t, "the copy of the Secret", "dg==", func() *exec.Cmd {
-		return hostKubectl("-n", tn.namespace, "get", "secret", strings.TrimSpace(named), "-o", "jsonpath={.data.k}")
-	})
-	name := strings.TrimSpace(mustRun(t, host("name")()))
-	mustRun(t, hostKubectl("-n", tn.namespace, "patch", name, "--subresource=status", "--type=merge", "-p", `{"status":{"phase":"Ready"}}`))
-	output(t, "the status", "Ready", func() *exec.Cmd { return tn.command("get", "dials", "-o", "jsonpath={.items[*].status.phase}") })
+	host := tn.checkCopy("gauges", "dials")
 
 	if out := tn.kubectl("explain", "gauge.spec.size"); !strings.Contains(out, "Size of the thing.") {
 		t.Errorf("kubectl explain prints %s", out)

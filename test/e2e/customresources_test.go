@@ -113,9 +113,7 @@ func TestCustomResources(t *testing.T) {
 	tn.cannotChange("shelf/tall")
 
 	eventually(t, "a widget", func(context.Context) error {
-		cmd := tn.command("apply", "-f", "-")
-		cmd.Stdin = strings.NewReader(madeUpWidget)
-		out, err := cmd.CombinedOutput()
+		out, err := tn.applyOutput(madeUpWidget)
 		if err != nil {
 			return fmt.Errorf("%w: %s", err, out)
 		}
@@ -125,10 +123,20 @@ func TestCustomResources(t *testing.T) {
 	if err == nil || !strings.Contains(string(out), "sync.toHost.customResources[widgets.e2e.example.com].references") {
 		t.Errorf("a reference that no rule names must be denied: %s", out)
 	}
-	host := func(args ...string) func() *exec.Cmd {
-		return func() *exec.Cmd {
-			return hostKubectl(append([]string{"-n", tn.namespace, "get", "widgets", "-o"}, args...)...)
-		}
+	host := tn.checkCopy("widgets", "toys")
+	tn.kubectl("patch", "widget", "one", "--type=merge", "-p", `{"spec":{"size":2}}`)
+	output(t, "the change", "2", host("jsonpath={.items[*].spec.size}"))
+	tn.kubectl("delete", "widget", "one")
+	output(t, "the end of the copy", "", host("name"))
+}
+
+// checkCopy checks the size of the only copy of a kind, and the copy of its Secret. The status
+// must come back to the objects of a category. It returns how to print the copies.
+func (tn *tenant) checkCopy(resource, category string) (host func(format string) func() *exec.Cmd) {
+	t := tn.t
+	t.Helper()
+	host = func(format string) func() *exec.Cmd {
+		return func() *exec.Cmd { return hostKubectl("-n", tn.namespace, "get", resource, "-o", format) }
 	}
 	output(t, "the copy", "1", host("jsonpath={.items[*].spec.size}"))
 	named := mustRun(t, host("jsonpath={.items[*].spec.secretName}")())
@@ -137,9 +145,6 @@ func TestCustomResources(t *testing.T) {
 	})
 	name := strings.TrimSpace(mustRun(t, host("name")()))
 	mustRun(t, hostKubectl("-n", tn.namespace, "patch", name, "--subresource=status", "--type=merge", "-p", `{"status":{"phase":"Ready"}}`))
-	output(t, "the status", "Ready", func() *exec.Cmd { return tn.command("get", "toys", "-o", "jsonpath={.items[*].status.phase}") })
-	tn.kubectl("patch", "widget", "one", "--type=merge", "-p", `{"spec":{"size":2}}`)
-	output(t, "the change", "2", host("jsonpath={.items[*].spec.size}"))
-	tn.kubectl("delete", "widget", "one")
-	output(t, "the end of the copy", "", host("name"))
+	output(t, "the status", "Ready", func() *exec.Cmd { return tn.command("get", category, "-o", "jsonpath={.items[*].status.phase}") })
+	return host
 }

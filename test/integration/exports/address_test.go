@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net"
 	"net/url"
-	"path/filepath"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
@@ -15,35 +14,20 @@ import (
 	"k8s.io/client-go/util/retry"
 
 	"github.com/sublet-dev/sublet/hostlab/sim"
-	"github.com/sublet-dev/sublet/hostlab/sim/tenant"
 )
 
 // TestAddress gives the Service of the virtual API two load balancers, one after the other. Each time, the exported
 // kubeconfig leads there, and the serving certificate has the address.
 func TestAddress(t *testing.T) {
 	t.Parallel()
-	root := filepath.Join("..", "..", "..")
 	host, err := sim.Start(t.Context(), sim.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(host.Stop)
-	release, err := tenant.Install(t.Context(), host, tenant.Options{
-		Chart: filepath.Join(root, "chart"), Server: filepath.Join(root, "bin", "sublet-server"), Release: "shop", Namespace: "tenant-shop",
-		Values: map[string]any{"controlPlane": map[string]any{"service": map[string]any{"spec": map[string]any{"type": "LoadBalancer"}}}},
+	virtual := startRelease(t, host, map[string]any{
+		"controlPlane": map[string]any{"service": map[string]any{"spec": map[string]any{"type": "LoadBalancer"}}},
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	server, err := release.Run(t.Context(), t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(server.Stop)
-	virtual, err := server.Config(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
 	listens, err := url.Parse(virtual.Host)
 	if err != nil {
 		t.Fatal(err)

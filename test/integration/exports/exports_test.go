@@ -104,23 +104,13 @@ func checkDeployed(t *testing.T, client kubernetes.Interface) {
 	}
 }
 
-// TestExports reads the Secrets in another namespace, changes one, and checks that the control plane may
-// touch no other there.
-func TestExports(t *testing.T) {
-	t.Parallel()
+// startRelease installs the chart with settings and runs its server. It returns how to reach the virtual API.
+func startRelease(t *testing.T, host *sim.Host, values map[string]any) *rest.Config {
+	t.Helper()
 	root := filepath.Join("..", "..", "..")
-	host, err := sim.Start(t.Context(), sim.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(host.Stop)
-	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: other}}
-	if _, err := host.Client().CoreV1().Namespaces().Create(t.Context(), namespace, metav1.CreateOptions{}); err != nil {
-		t.Fatal(err)
-	}
 	release, err := tenant.Install(t.Context(), host, tenant.Options{
-		Chart: filepath.Join(root, "chart"), Server: filepath.Join(root, "bin", "sublet-server"),
-		Release: "shop", Namespace: "tenant-shop", Values: values(),
+		Chart: filepath.Join(root, "chart"), Server: filepath.Join(root, "bin", "sublet-server"), Release: "shop", Namespace: "tenant-shop",
+		Values: values,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -134,6 +124,23 @@ func TestExports(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return virtual
+}
+
+// TestExports reads the Secrets in another namespace, changes one, and checks that the control plane may
+// touch no other there.
+func TestExports(t *testing.T) {
+	t.Parallel()
+	host, err := sim.Start(t.Context(), sim.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(host.Stop)
+	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: other}}
+	if _, err := host.Client().CoreV1().Namespaces().Create(t.Context(), namespace, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	virtual := startRelease(t, host, values())
 	checkDeployed(t, kubernetes.NewForConfigOrDie(virtual))
 	secrets := host.Client().CoreV1().Secrets(other)
 	accepts := func(name string, read func(*corev1.Secret) (string, error)) {
