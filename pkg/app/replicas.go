@@ -18,7 +18,6 @@ import (
 	"github.com/sublet-dev/sublet/api/config/v1alpha1"
 	"github.com/sublet-dev/sublet/pkg/app/host"
 	"github.com/sublet-dev/sublet/pkg/app/lifecycle"
-	"github.com/sublet-dev/sublet/pkg/controlplane/pki"
 )
 
 // leaderLease is the name of the Lease that elects the leader, in kube-system of the
@@ -146,7 +145,7 @@ func followLease(ctx context.Context, client kubernetes.Interface, changed func(
 
 // newElection returns the election of the replica that runs the leader parts.
 func (a *app) newElection() (*lifecycle.Election, error) {
-	client, err := kubernetes.NewForConfig(a.controlPlane.ClientConfig(electionUser, pki.GroupAdmins))
+	client, err := kubernetes.NewForConfig(a.controlPlane.KeeperConfig(electionUser))
 	if err != nil {
 		return nil, err
 	}

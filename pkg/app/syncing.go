@@ -17,7 +17,6 @@ import (
 	"github.com/sublet-dev/sublet/pkg/app/lifecycle"
 	"github.com/sublet-dev/sublet/pkg/app/patches"
 	"github.com/sublet-dev/sublet/pkg/controlplane"
-	"github.com/sublet-dev/sublet/pkg/controlplane/pki"
 	"github.com/sublet-dev/sublet/pkg/policy"
 	"github.com/sublet-dev/sublet/pkg/syncer"
 	"github.com/sublet-dev/sublet/pkg/syncer/kinds"
@@ -47,7 +46,7 @@ type sessionOptions struct {
 
 // newSession builds an engine with all kinds and, if there is to be one, a virtual scheduler.
 func (a *app) newSession(o sessionOptions) (*session, error) {
-	s := &session{virtual: a.controlPlane.ClientConfig(syncerUser, pki.GroupAdmins)}
+	s := &session{virtual: a.controlPlane.SyncerConfig(syncerUser)}
 	var leftovers []syncer.Leftover
 	for _, row := range kinds.Table() {
 		leftovers = append(leftovers, row.Leftovers(kinds.Options{Sync: a.values.Sync})...)

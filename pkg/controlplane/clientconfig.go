@@ -22,6 +22,27 @@ func (c *ControlPlane) ClientConfig(name string, groups ...string) *rest.Config 
 	}})
 }
 
+// SyncerConfig returns the configuration of a client as [ControlPlane.ClientConfig] does, for
+// who keeps the copies of host objects. Policies, webhooks and quotas of a tenant do not apply
+// to what it writes of them.
+func (c *ControlPlane) SyncerConfig(name string) *rest.Config {
+	return c.clientConfig(loopback.Caller{
+		User:        &user.DefaultInfo{Name: name, Groups: []string{pki.GroupAdmins, user.AllAuthenticated}},
+		KeepsCopies: true,
+	})
+}
+
+// KeeperConfig returns the configuration of a client as [ControlPlane.ClientConfig] does. It is
+// for what the control plane needs to stay whole, such as the election of its leader. Policies,
+// webhooks and quotas of a tenant do not apply to it. A webhook whose pods are gone could
+// otherwise end each term of a leader, and nobody would create its pods again.
+func (c *ControlPlane) KeeperConfig(name string) *rest.Config {
+	return c.clientConfig(loopback.Caller{
+		User:                 &user.DefaultInfo{Name: name, Groups: []string{pki.GroupAdmins, user.AllAuthenticated}},
+		SkipsTenantAdmission: true,
+	})
+}
+
 // ownConfig returns the configuration of the API server's own client. Policies,
 // webhooks and quotas of a tenant do not apply to it: none may keep the control plane
 // from starting.

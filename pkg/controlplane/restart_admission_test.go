@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
+	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/resource"
@@ -14,6 +15,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 
+	"github.com/sublet-dev/sublet/api/labels"
 	"github.com/sublet-dev/sublet/pkg/controlplane/pki"
 )
 
@@ -249,6 +251,60 @@ func TestTenantAdmissionHoldsForTenants(t *testing.T) {
 			}
 			return ""
 		})
+	}
+}
+
+// TestTenantAdmissionLeavesCopies makes sure that no policy of a tenant changes or denies the
+// copy of a host object. This is for the syncer and for copies alone.
+func TestTenantAdmissionLeavesCopies(t *testing.T) {
+	t.Parallel()
+	p := launch(t, Config{})
+	storeMutatingPolicy(t, p, `"yes"`)
+	awaitChange(t, p)
+	syncer := clientOf(t, p.SyncerConfig("system:sublet:syncer"))
+	mark := map[string]string{labels.HostUID: "uid"}
+	for _, c := range []struct {
+		reason      string
+		client      kubernetes.Interface
+		annotations map[string]string
+		changed     bool
+	}{
+		{"a copy of a host object", syncer, mark, false},
+		{"a definition of Sublet", syncer, map[string]string{labels.Definition: "digest"}, false},
+		{"another object of the syncer", syncer, nil, true},
+		{"a mark by another part of the process", p.client, mark, true},
+		{"a mark by a tenant", clientOf(t, p.kubeconfig(t, "admin", pki.GroupAdmins)), mark, true},
+	} {
+		node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{GenerateName: "node-", Annotations: c.annotations}}
+		created, err := c.client.CoreV1().Nodes().Create(t.Context(), node, metav1.CreateOptions{})
+		if err != nil {
+			t.Fatalf("%s: %v", c.reason, err)
+		}
+		if got := created.Labels["changed"] != ""; got != c.changed {
+			t.Errorf("%s: changed by the tenant's policy: %t, want %t", c.reason, got, c.changed)
+		}
+	}
+	storeBrokenPolicy(t, p, nil)
+	copied, err := syncer.CoreV1().Nodes().Create(t.Context(),
+		&corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "copy", Annotations: mark}}, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatalf("the tenant's policy denies a copy: %v", err)
+	}
+	copied.Labels = map[string]string{"of": "the-host"}
+	if _, err := syncer.CoreV1().Nodes().Update(t.Context(), copied, metav1.UpdateOptions{}); err != nil {
+		t.Errorf("the tenant's policy denies the update of a copy: %v", err)
+	}
+	if err := syncer.CoreV1().Nodes().Delete(t.Context(), copied.Name, metav1.DeleteOptions{}); err != nil {
+		t.Errorf("the tenant's policy denies the deletion of a copy: %v", err)
+	}
+	leases := clientOf(t, p.KeeperConfig("system:sublet:election")).CoordinationV1().Leases(metav1.NamespaceSystem)
+	lease, err := leases.Create(t.Context(), &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Name: "leader"}}, metav1.CreateOptions{})
+	if err == nil {
+		lease.Spec.HolderIdentity = new("replica-1")
+		_, err = leases.Update(t.Context(), lease, metav1.UpdateOptions{})
+	}
+	if err != nil {
+		t.Errorf("the tenant's policy denies the lease of the leader: %v", err)
 	}
 }
 

@@ -3,6 +3,8 @@ package controlplane
 import (
 	"context"
 
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apiserver/pkg/admission"
 	mutatingpolicy "k8s.io/apiserver/pkg/admission/plugin/policy/mutating"
 	validatingpolicy "k8s.io/apiserver/pkg/admission/plugin/policy/validating"
@@ -10,6 +12,7 @@ import (
 	mutatingwebhook "k8s.io/apiserver/pkg/admission/plugin/webhook/mutating"
 	validatingwebhook "k8s.io/apiserver/pkg/admission/plugin/webhook/validating"
 
+	"github.com/sublet-dev/sublet/api/labels"
 	"github.com/sublet-dev/sublet/pkg/controlplane/loopback"
 )
 
@@ -27,6 +30,10 @@ func isTenantAdmission(plugin string) bool {
 // exemptOwnRequests wraps a plugin that a tenant configures, so that requests of the API
 // server itself pass. Otherwise one policy could keep the control plane from starting,
 // and nobody could delete that policy.
+//
+// What the syncer writes of a copy of a host object passes as well. The mark of a copy proves
+// that the operator shows the object. A tenant could otherwise let the syncer mark an object
+// of another name or content. Or a copy could outlive its original.
 func exemptOwnRequests(plugin admission.Interface, name string) admission.Interface {
 	if !isTenantAdmission(name) {
 		return plugin
@@ -45,7 +52,7 @@ var (
 // Admit asks the plugin, if it mutates.
 func (p exemptingPlugin) Admit(ctx context.Context, a admission.Attributes, o admission.ObjectInterfaces) error {
 	plugin, ok := p.Interface.(admission.MutationInterface)
-	if !ok || loopback.SkipsTenantAdmission(ctx) {
+	if !ok || isExempt(ctx, a) {
 		return nil
 	}
 	return plugin.Admit(ctx, a, o)
@@ -54,8 +61,25 @@ func (p exemptingPlugin) Admit(ctx context.Context, a admission.Attributes, o ad
 // Validate asks the plugin, if it validates.
 func (p exemptingPlugin) Validate(ctx context.Context, a admission.Attributes, o admission.ObjectInterfaces) error {
 	plugin, ok := p.Interface.(admission.ValidationInterface)
-	if !ok || loopback.SkipsTenantAdmission(ctx) {
+	if !ok || isExempt(ctx, a) {
 		return nil
 	}
 	return plugin.Validate(ctx, a, o)
+}
+
+// isExempt reports whether a request is none that a tenant's admission decides about.
+func isExempt(ctx context.Context, a admission.Attributes) bool {
+	return loopback.SkipsTenantAdmission(ctx) ||
+		loopback.KeepsCopies(ctx) && (isKept(a.GetObject()) || isKept(a.GetOldObject()))
+}
+
+// isKept reports whether an object is marked as the copy of a host object, or as a definition
+// of Sublet.
+func isKept(object runtime.Object) bool {
+	accessor, err := meta.Accessor(object)
+	if err != nil {
+		return false
+	}
+	annotations := accessor.GetAnnotations()
+	return annotations[labels.HostUID] != "" || annotations[labels.Definition] != ""
 }

@@ -217,7 +217,9 @@ func (o *Objects) endpoints(service types.NamespacedName, port uint16, ofHost bo
 	}
 	var found []netip.AddrPort
 	for _, slice := range all {
-		if ofHost && slice.Annotations[sublabels.HostUID] == "" {
+		// The syncer keeps one slice, with the name of the Service. Others may be older than
+		// the admission of the mark.
+		if ofHost && (slice.Name != service.Name || slice.Annotations[sublabels.HostUID] == "" || slice.DeletionTimestamp != nil) {
 			continue
 		}
 		found = append(found, sliceEndpoints(slice, object.Spec.Ports[at].Name)...)

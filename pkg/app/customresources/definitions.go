@@ -155,5 +155,6 @@ func (d *Definitions) isShown(resource, namespace, name string) bool {
 	defer cancel()
 	plural := schema.GroupVersionResource{Group: definition.Spec.Group, Version: version, Resource: definition.Spec.Names.Plural}
 	object, err := d.objects.Resource(plural).Namespace(namespace).Get(ctx, name, metav1.GetOptions{})
-	return err == nil && object.Annotations[labels.HostUID] != ""
+	// What a finalizer keeps is withdrawn already.
+	return err == nil && object.Annotations[labels.HostUID] != "" && object.DeletionTimestamp == nil
 }

@@ -31,6 +31,9 @@ type Caller struct {
 	// SkipsTenantAdmission exempts the caller from admission that a tenant
 	// configures. It is for what a control plane needs to start and to stay whole.
 	SkipsTenantAdmission bool
+	// KeepsCopies exempts what the caller writes of copies of host objects from that
+	// admission too.
+	KeepsCopies bool
 	// Work is what the request is part of, for handlers that know its type.
 	// Default: nil, of nothing.
 	Work any
@@ -63,6 +66,12 @@ func IsLoopback(ctx context.Context) bool {
 func SkipsTenantAdmission(ctx context.Context) bool {
 	caller, _ := callerOf(ctx)
 	return caller.SkipsTenantAdmission
+}
+
+// KeepsCopies reports whether a request comes from who keeps the copies of host objects.
+func KeepsCopies(ctx context.Context) bool {
+	caller, _ := callerOf(ctx)
+	return caller.KeepsCopies
 }
 
 // WorkOf returns what a request from within the process is part of, nil for nothing.

@@ -125,7 +125,7 @@ func HostEndpointPolicies(o Options) syncer.Resource[*discoveryv1.EndpointSlice,
 		Names: translate.Derived(translate.HostEndpointsRole),
 		Want: func(_ syncer.Scope, virtual *discoveryv1.EndpointSlice, _ *networkingv1.NetworkPolicy) (bool, error) {
 			key := client.ObjectKeyFromObject(virtual).String()
-			return virtual.Annotations[labels.HostUID] != "" &&
+			return virtual.Annotations[labels.HostUID] != "" && virtual.DeletionTimestamp == nil &&
 				slices.ContainsFunc(o.Replicate.FromHost, func(e v1alpha1.ServiceFromHost) bool { return e.To == key }), nil
 		},
 		Down: func(s syncer.Scope, virtual *discoveryv1.EndpointSlice, host *networkingv1.NetworkPolicy) error {

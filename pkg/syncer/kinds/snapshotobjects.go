@@ -83,7 +83,7 @@ func shownSnapshotClass(s syncer.Scope, name string) (*unstructured.Unstructured
 	}
 	class := emptySnapshotClass()
 	found, err := lookUp(s, syncer.Virtual, types.NamespacedName{Name: name}, class)
-	if err != nil || !found || class.GetAnnotations()[labels.HostUID] == "" {
+	if err != nil || !found || class.GetAnnotations()[labels.HostUID] == "" || class.GetDeletionTimestamp() != nil {
 		return nil, err
 	}
 	return class, nil

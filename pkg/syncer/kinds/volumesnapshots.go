@@ -75,7 +75,7 @@ func snapshotClass(s syncer.Scope, virtual *unstructured.Unstructured, claim str
 	}
 	for i := range classes {
 		annotations := classes[i].GetAnnotations()
-		if annotations[labels.HostUID] != "" && annotations[defaultSnapshotClass] == "true" && field(&classes[i], "driver") == driver {
+		if annotations[labels.HostUID] != "" && classes[i].GetDeletionTimestamp() == nil && annotations[defaultSnapshotClass] == "true" && field(&classes[i], "driver") == driver {
 			return classes[i].GetName(), nil
 		}
 	}
