@@ -8,6 +8,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/klog/v2"
 
@@ -115,8 +116,8 @@ func (p *Proxy) serve(op operation, w http.ResponseWriter, r *http.Request) {
 }
 
 // findTarget returns the pod and the container that the request names. It proves that
-// the host pod is the copy of the virtual pod, and that the virtual pod has the
-// container. So containers that the host added are not served.
+// the host pod is the copy of the virtual pod, and that the container is of the virtual
+// pod. So containers that the host added are not served.
 func (p *Proxy) findTarget(r *http.Request) (target, *errorResponse) {
 	virtual := types.NamespacedName{Namespace: r.PathValue("namespace"), Name: r.PathValue("pod")}
 	t := target{virtual: virtual, host: translate.Hashed(p.cluster, virtual), cluster: p.cluster, container: r.PathValue("container")}
@@ -129,30 +130,33 @@ func (p *Proxy) findTarget(r *http.Request) (target, *errorResponse) {
 		return t, podUnknown(t, "this cluster")
 	}
 	t.pod = pod
-	isCopy, err := p.isCopy(r.Context(), t, pod.UID)
+	host, err := p.findCopy(r.Context(), t, pod.UID)
 	switch {
 	case err != nil:
 		klog.FromContext(r.Context()).Error(err, "Cannot get host pod", "pod", virtual, "hostPod", t.host)
 		return t, podUnknown(t, "the host cluster")
-	case !isCopy || !matchesUID(r.PathValue("uid"), pod.UID):
+	case host == nil || !matchesUID(r.PathValue("uid"), pod.UID):
 		return t, podNotFound(t)
-	case t.container != "" && !hasContainer(&pod.Spec, t.container):
+	case t.container != "" && !hasContainer(&pod.Spec, host, t.container):
 		return t, containerNotFound(t)
 	}
 	return t, nil
 }
 
-// isCopy reports whether the host pod is the copy of the virtual pod with that UID.
-func (p *Proxy) isCopy(ctx context.Context, t target, uid types.UID) (bool, error) {
+// findCopy returns the host pod that is the copy of the virtual pod with that UID, nil if there
+// is none.
+func (p *Proxy) findCopy(ctx context.Context, t target, uid types.UID) (metav1.Object, error) {
 	pod, err := p.pods.HostPod(ctx, t.host)
-	if apierrors.IsNotFound(err) {
-		return false, nil
+	switch {
+	case apierrors.IsNotFound(err):
+		return nil, nil //nolint:nilnil // There is none.
+	case err != nil:
+		return nil, err
 	}
-	if err != nil {
-		return false, err
+	if origin, originUID, ours := translate.Origin(p.cluster, translate.Hashed, pod); !ours || origin != t.virtual || originUID != uid {
+		return nil, nil //nolint:nilnil // The pod of that name is no copy.
 	}
-	origin, originUID, ours := translate.Origin(p.cluster, translate.Hashed, pod)
-	return ours && origin == t.virtual && originUID == uid, nil
+	return pod, nil
 }
 
 // matchesUID reports whether a path names the UID or none.
@@ -160,11 +164,14 @@ func matchesUID(path string, uid types.UID) bool {
 	return path == "" || types.UID(path) == uid
 }
 
-// hasContainer reports whether the pod has a container of that name, of any sort.
-func hasContainer(pod *corev1.PodSpec, name string) bool {
+// hasContainer reports whether the virtual pod has a container of that name, of any sort. Under
+// the name of an ephemeral one, the host pod may have another. It is a sidecar, or one with which
+// an operator debugs the pod.
+func hasContainer(pod *corev1.PodSpec, host metav1.Object, name string) bool {
 	return slices.ContainsFunc(pod.Containers, func(c corev1.Container) bool { return c.Name == name }) ||
 		slices.ContainsFunc(pod.InitContainers, func(c corev1.Container) bool { return c.Name == name }) ||
-		slices.ContainsFunc(pod.EphemeralContainers, func(c corev1.EphemeralContainer) bool { return c.Name == name })
+		slices.ContainsFunc(pod.EphemeralContainers, func(c corev1.EphemeralContainer) bool { return c.Name == name }) &&
+			translate.IsTenantsDebugContainer(host, name)
 }
 
 // notServed answers requests that a kubelet serves and the proxy does not.

@@ -13,6 +13,9 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/component-base/metrics"
 	"k8s.io/component-base/metrics/testutil"
+
+	"github.com/sublet-dev/sublet/api/labels"
+	"github.com/sublet-dev/sublet/pkg/translate"
 )
 
 // TestContainers checks that only containers of the virtual pod are served, by
@@ -28,6 +31,7 @@ func TestContainers(t *testing.T) {
 		"Init":      {reason: "an init container too, a native sidecar among them", container: "init"},
 		"Ephemeral": {reason: "a debug container too", container: "debugger"},
 		"Injected":  {reason: "a sidecar of the host's operator has an identity of its own and is not the tenant's", container: "mesh", missing: true},
+		"Forged":    {reason: "a debug container of the tenant under a name that the host pod had before is not the one on the host", container: "proxy", missing: true},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -35,7 +39,11 @@ func TestContainers(t *testing.T) {
 			h := newFakeHost(t)
 			pod := h.virtual[testPod]
 			pod.Spec.InitContainers = []corev1.Container{{Name: "init"}}
-			pod.Spec.EphemeralContainers = []corev1.EphemeralContainer{{EphemeralContainerCommon: corev1.EphemeralContainerCommon{Name: "debugger"}}}
+			for _, name := range []string{"debugger", "proxy"} {
+				pod.Spec.EphemeralContainers = append(pod.Spec.EphemeralContainers,
+					corev1.EphemeralContainer{EphemeralContainerCommon: corev1.EphemeralContainerCommon{Name: name}})
+			}
+			translate.SetAnnotation(h.pods[translate.Hashed(testCluster, testPod)], labels.LastApplied, `{"debug":{"debugger":"sent"}}`)
 			h.refuse = func(w http.ResponseWriter, _ *http.Request) { writeStatus(w, http.StatusTeapot, "the host was asked") }
 			p, _ := startProxy(t, h, nil)
 			for _, path := range []string{

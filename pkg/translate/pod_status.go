@@ -41,7 +41,7 @@ func PodStatus(c Cluster, host, virtual *corev1.Pod) {
 	dropUnrequestedResources(status.InitContainerStatuses, virtual.Spec.InitContainers)
 	dropUnrequestedResources(status.ContainerStatuses, virtual.Spec.Containers)
 	status.EphemeralContainerStatuses = slices.DeleteFunc(status.EphemeralContainerStatuses, func(s corev1.ContainerStatus) bool {
-		return !slices.ContainsFunc(virtual.Spec.EphemeralContainers, func(c corev1.EphemeralContainer) bool { return c.Name == s.Name })
+		return findDebugContainer(virtual, s.Name) == nil || !IsTenantsDebugContainer(host, s.Name)
 	})
 	recorded := recordedConditions(virtual)
 	recordConditions(virtual, host.Status.Conditions, recorded)
@@ -105,8 +105,12 @@ func setObservedGeneration(host, virtual *corev1.Pod, status *corev1.PodStatus) 
 // hasAll reports whether the host pod has all that the tenant asks for by now: every
 // field that may change on a running pod.
 func hasAll(virtual, host *corev1.Pod) bool {
-	requested, err := EncodeLastApplied(digestRequests(virtual))
-	if err != nil || host.Annotations[labels.LastApplied] != requested || len(newEphemeral(virtual, host)) > 0 {
+	all := digestRequests(virtual)
+	if debug := requestedDebugContainers(virtual); len(debug) > 0 {
+		all[debugGroup] = debug
+	}
+	requested, err := EncodeLastApplied(all)
+	if err != nil || host.Annotations[labels.LastApplied] != requested {
 		return false
 	}
 	synced := &corev1.Pod{Spec: corev1.PodSpec{

@@ -36,6 +36,9 @@ func TestPodStatusComesUp(t *testing.T) {
 		pod.Status = corev1.PodStatus{Phase: corev1.PodPending, QOSClass: corev1.PodQOSBestEffort}
 	})
 	host := created(t, input(), virtual)
+	if err := Pod(input(), virtual, host); err != nil { // It adds the ephemeral container.
+		t.Fatal(err)
+	}
 	host.Spec.NodeName = "node-1"
 	status := func(name string) corev1.ContainerStatus {
 		return corev1.ContainerStatus{Name: name, Ready: true, Image: "nginx:1", ContainerID: "containerd://" + name, State: corev1.ContainerState{Running: &corev1.ContainerStateRunning{StartedAt: at(2)}}}

@@ -24,16 +24,19 @@ func updatePod(in PodInput, virtual, host *corev1.Pod) error {
 	showNeed(virtual, host)
 	shortenDeadlines(virtual, host)
 	syncTolerations(virtual, host)
-	addEphemeralContainers(in, virtual, host)
+	sent := DecodeLastApplied(host.Annotations[labels.LastApplied])
 	requested := digestRequests(virtual)
+	if debug := addDebugContainers(in, virtual, host, sent[debugGroup]); len(debug) > 0 {
+		requested[debugGroup] = debug
+	}
 	text, err := EncodeLastApplied(requested)
 	if err != nil {
 		return err
 	}
 	gated := len(host.Spec.SchedulingGates) > 0
-	if sent := host.Annotations[labels.LastApplied]; sent != text {
+	if host.Annotations[labels.LastApplied] != text {
 		host.Annotations[labels.LastApplied] = text
-		applyChanged(in, virtual, host, requested, DecodeLastApplied(sent), gated)
+		applyChanged(in, virtual, host, requested, sent, gated)
 	}
 	if gated {
 		openGates(virtual, host)
@@ -175,35 +178,6 @@ func syncTolerations(virtual, host *corev1.Pod) {
 func toleratesSame(a, b corev1.Toleration) bool {
 	a.TolerationSeconds, b.TolerationSeconds = nil, nil
 	return equality.Semantic.DeepEqual(a, b)
-}
-
-// addEphemeralContainers starts the containers that the tenant added to a running
-// pod. One that is there can neither change nor go.
-func addEphemeralContainers(in PodInput, virtual, host *corev1.Pod) {
-	added := newEphemeral(virtual, host)
-	if len(added) == 0 {
-		return
-	}
-	spec := corev1.PodSpec{EphemeralContainers: added}
-	renameReferences(in.Cluster, virtual.Namespace, &spec)
-	linkServices(in, virtual, &spec)
-	setPullPolicy(in, &spec)
-	translateImages(in, &spec)
-	host.Spec.EphemeralContainers = append(host.Spec.EphemeralContainers, added...)
-}
-
-// newEphemeral returns copies of the ephemeral containers that the host pod does not have
-// yet. It may have others, which the operator added.
-func newEphemeral(virtual, host *corev1.Pod) []corev1.EphemeralContainer {
-	var added []corev1.EphemeralContainer
-	for i := range virtual.Spec.EphemeralContainers {
-		container := &virtual.Spec.EphemeralContainers[i]
-		there := slices.ContainsFunc(host.Spec.EphemeralContainers, func(c corev1.EphemeralContainer) bool { return c.Name == container.Name })
-		if !there {
-			added = append(added, *container.DeepCopy())
-		}
-	}
-	return added
 }
 
 // syncPodResources copies the resources of the pod as a whole.

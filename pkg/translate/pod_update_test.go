@@ -317,3 +317,44 @@ func TestEphemeralContainers(t *testing.T) {
 		t.Errorf("a container that is there cannot be changed (-before +after):\n%s", diff)
 	}
 }
+
+// TestDebugContainersOfOthers adds containers under names that the host pod has already. Only
+// those that are the tenant's count as added.
+func TestDebugContainersOfOthers(t *testing.T) {
+	t.Parallel()
+	debug := func(name, image string) corev1.EphemeralContainer {
+		return corev1.EphemeralContainer{EphemeralContainerCommon: corev1.EphemeralContainerCommon{Name: name, Image: image}}
+	}
+	virtual := webPod()
+	in := input()
+	host := created(t, in, virtual)
+	virtual.Spec.EphemeralContainers = []corev1.EphemeralContainer{debug("mine", "busybox:1"), debug("operators", "busybox:1")}
+	host.Spec.EphemeralContainers = []corev1.EphemeralContainer{debug("operators", "tools:1")}
+	host.Spec.EphemeralContainers[0].SecurityContext = &corev1.SecurityContext{Privileged: new(true)}
+	want := []corev1.EphemeralContainer{
+		*host.Spec.EphemeralContainers[0].DeepCopy(), toHostDebugContainer(in, virtual, &virtual.Spec.EphemeralContainers[0]),
+	}
+	unrecorded := host.Annotations[labels.LastApplied]
+	for _, reason := range []string{"the first look", "the next one", "a kill before the record was written"} {
+		if reason == "a kill before the record was written" {
+			host.Annotations[labels.LastApplied] = unrecorded
+		}
+		if err := Pod(in, virtual, host); err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(want, host.Spec.EphemeralContainers); diff != "" {
+			t.Errorf("%s: containers on the host (-want +got):\n%s", reason, diff)
+		}
+		if !IsTenantsDebugContainer(host, "mine") || IsTenantsDebugContainer(host, "operators") {
+			t.Errorf("%s: the record of the tenant's containers is %s", reason, host.Annotations[labels.LastApplied])
+		}
+		if diff := cmp.Diff([]string{"operators"}, ForeignDebugContainers(virtual, host)); diff != "" {
+			t.Errorf("%s: names of others (-want +got):\n%s", reason, diff)
+		}
+	}
+	host.Status.EphemeralContainerStatuses = []corev1.ContainerStatus{{Name: "mine"}, {Name: "operators"}}
+	PodStatus(shop, host, virtual)
+	if diff := cmp.Diff([]corev1.ContainerStatus{{Name: "mine"}}, virtual.Status.EphemeralContainerStatuses); diff != "" {
+		t.Errorf("statuses (-want +got):\n%s", diff)
+	}
+}

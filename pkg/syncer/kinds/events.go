@@ -137,7 +137,8 @@ func (e events) shouldShow(s syncer.Scope, _, host *corev1.Event) (bool, error) 
 
 // isHidden reports whether the tenant does not see an event of its pod. One event reports that
 // the pod is scheduled, by the virtual scheduler if that has picked the node. A container that
-// only the host pod has is seen when it fails: the tenant's pod waits for it.
+// only the host pod has is seen when it fails: the tenant's pod waits for it. It does not wait
+// for one with which an operator debugs it.
 func (e events) isHidden(host *corev1.Event, pod *corev1.Pod) bool {
 	if host.Reason == scheduled && e.usesVirtualScheduler(pod) {
 		return true
@@ -145,6 +146,9 @@ func (e events) isHidden(host *corev1.Event, pod *corev1.Pod) bool {
 	list, name, _ := strings.Cut(strings.TrimSuffix(host.InvolvedObject.FieldPath, "}"), "{")
 	containers := map[string][]corev1.Container{"spec.initContainers": pod.Spec.InitContainers, "spec.containers": pod.Spec.Containers}
 	known, isList := containers[list]
+	if list == "spec.ephemeralContainers" { // The operator's are nobody else's business.
+		return !slices.ContainsFunc(pod.Spec.EphemeralContainers, func(c corev1.EphemeralContainer) bool { return c.Name == name })
+	}
 	return host.Type == corev1.EventTypeNormal && isList &&
 		!slices.ContainsFunc(known, func(c corev1.Container) bool { return c.Name == name })
 }

@@ -104,6 +104,9 @@ func (p pods) fillVirtual(s syncer.Scope, host, virtual *corev1.Pod) error {
 		translate.PodStatus(s.Cluster, host, virtual)
 	}
 	p.reportViolations(s, virtual)
+	if foreign := translate.ForeignDebugContainers(virtual, host); len(foreign) > 0 {
+		s.RecordEvent("DebugContainersNotStarted", "The host pod has other containers under these names: "+strings.Join(foreign, ", ")+". Use names of your own.")
+	}
 	p.reportNotPassed(s, virtual, host)
 	return copyNode(s, host, virtual)
 }

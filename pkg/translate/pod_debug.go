@@ -1,0 +1,87 @@
+package translate
+
+import (
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/sublet-dev/sublet/api/labels"
+)
+
+// debugGroup is the group of the ephemeral containers that the tenant has added, by their names,
+// in [labels.LastApplied]. A host pod may have others under the same names: an operator may
+// debug it, with permissions that no tenant has.
+const debugGroup = "debug"
+
+// IsTenantsDebugContainer reports whether an ephemeral container of a host pod is the one that
+// the tenant has added to the virtual pod.
+func IsTenantsDebugContainer(host metav1.Object, name string) bool {
+	_, ok := DecodeLastApplied(host.GetAnnotations()[labels.LastApplied])[debugGroup][name]
+	return ok
+}
+
+// ForeignDebugContainers returns the names of the tenant's ephemeral containers under which the
+// host pod has others. They never start.
+func ForeignDebugContainers(virtual, host *corev1.Pod) []string {
+	var foreign []string
+	for i := range virtual.Spec.EphemeralContainers {
+		name := virtual.Spec.EphemeralContainers[i].Name
+		if findDebugContainer(host, name) != nil && !IsTenantsDebugContainer(host, name) {
+			foreign = append(foreign, name)
+		}
+	}
+	return foreign
+}
+
+// addDebugContainers starts the containers that the tenant added to a running pod. One that is
+// there can neither change nor go. sent is the record of those that were added before. It
+// returns the record of all that are the tenant's. One without a record is the tenant's if it
+// is as it was sent: the record is written after the container.
+func addDebugContainers(in PodInput, virtual, host *corev1.Pod, sent LastApplied) LastApplied {
+	record := LastApplied{}
+	for i := range virtual.Spec.EphemeralContainers {
+		name := virtual.Spec.EphemeralContainers[i].Name
+		if _, recorded := sent[name]; !recorded {
+			container := toHostDebugContainer(in, virtual, &virtual.Spec.EphemeralContainers[i])
+			switch there := findDebugContainer(host, name); {
+			case there == nil:
+				host.Spec.EphemeralContainers = append(host.Spec.EphemeralContainers, container)
+			case !equality.Semantic.DeepEqual(*there, container):
+				continue
+			}
+		}
+		record[name] = digest(name)
+	}
+	return record
+}
+
+// requestedDebugContainers returns the record of all ephemeral containers of a virtual pod.
+func requestedDebugContainers(virtual *corev1.Pod) LastApplied {
+	record := LastApplied{}
+	for i := range virtual.Spec.EphemeralContainers {
+		name := virtual.Spec.EphemeralContainers[i].Name
+		record[name] = digest(name)
+	}
+	return record
+}
+
+// findDebugContainer returns the ephemeral container of that name, nil if there is none.
+func findDebugContainer(pod *corev1.Pod, name string) *corev1.EphemeralContainer {
+	i := slices.IndexFunc(pod.Spec.EphemeralContainers, func(c corev1.EphemeralContainer) bool { return c.Name == name })
+	if i < 0 {
+		return nil
+	}
+	return &pod.Spec.EphemeralContainers[i]
+}
+
+// toHostDebugContainer returns the host's form of an ephemeral container.
+func toHostDebugContainer(in PodInput, virtual *corev1.Pod, container *corev1.EphemeralContainer) corev1.EphemeralContainer {
+	spec := corev1.PodSpec{EphemeralContainers: []corev1.EphemeralContainer{*container.DeepCopy()}}
+	renameReferences(in.Cluster, virtual.Namespace, &spec)
+	linkServices(in, virtual, &spec)
+	setPullPolicy(in, &spec)
+	translateImages(in, &spec)
+	return spec.EphemeralContainers[0]
+}
