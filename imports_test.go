@@ -37,7 +37,7 @@ var rules = map[string]rule{
 	"pkg/cli":                 {code: []string{"pkg/cli/..."}, tests: []string{"api/..."}},
 	"pkg/cli/fault":           {},
 	"pkg/cli/kubeconfig":      {},
-	"pkg/cli/output":          {code: []string{"pkg/cli/fault"}},
+	"pkg/cli/output":          {code: []string{"pkg/cli/fault", "api/syncz"}},
 	"pkg/cli/forward":         {},
 	"pkg/cli/fleet":           {code: []string{"pkg/cli/fault", "pkg/cli/host", "pkg/cli/kubeconfig", "pkg/cli/release"}},
 	"pkg/cli/host":            {code: []string{"pkg/cli/fault", "pkg/cli/kubeconfig"}},

@@ -3,6 +3,11 @@
 // the command line decodes them.
 package syncz
 
+import (
+	"strings"
+	"unicode"
+)
+
 // Report is the body of /syncz.
 type Report struct {
 	// Healthy is true if every check is.
@@ -42,4 +47,30 @@ func (r Report) ForTenant() Report {
 		checks[i] = check
 	}
 	return Report{Healthy: r.Healthy, Checks: checks}
+}
+
+// Printable returns a copy of the report for a terminal: each text is one [Line].
+func (r Report) Printable() Report {
+	checks := make([]Check, len(r.Checks))
+	for i, check := range r.Checks {
+		checks[i] = Check{Name: Line(check.Name), Healthy: check.Healthy, Message: Line(check.Message)}
+		for _, detail := range check.Details {
+			checks[i].Details = append(checks[i].Details, Line(detail))
+		}
+	}
+	return Report{Healthy: r.Healthy, Checks: checks}
+}
+
+// Line returns a text as one line without characters that control a terminal. A tenant chooses
+// parts of many texts, such as the message of a policy that denies a request of the syncer.
+func Line(text string) string {
+	return strings.Map(func(r rune) rune {
+		switch {
+		case unicode.IsPrint(r):
+			return r
+		case unicode.IsSpace(r):
+			return ' '
+		}
+		return unicode.ReplacementChar
+	}, text)
 }

@@ -167,7 +167,7 @@ func TestFlood(t *testing.T) {
 func TestSilentConnections(t *testing.T) {
 	t.Parallel()
 	f := start(t, false)
-	for range maxUndecided / 2 {
+	for range 2 * maxUndecided {
 		conn, err := net.Dial("tcp", f.address)
 		if err != nil {
 			t.Fatal(err)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"slices"
 	"sync"
 	"time"
 )
@@ -13,7 +14,8 @@ import (
 const (
 	// firstByteTimeout is how long a client may take to send its first byte.
 	firstByteTimeout = 5 * time.Second
-	// maxUndecided bounds the connections that have not sent a byte yet.
+	// maxUndecided bounds the connections that have not sent a byte yet. One more ends the
+	// oldest: anybody may hold connections, and a probe must get through.
 	maxUndecided = 64
 	// tlsHandshake is the first byte of every TLS connection.
 	tlsHandshake = 0x16
@@ -25,7 +27,7 @@ const (
 func split(ctx context.Context, listener net.Listener, secure, plain *queue) error {
 	defer secure.close()
 	defer plain.close()
-	undecided := make(chan struct{}, maxUndecided)
+	var silent undecided
 	for {
 		conn, err := listener.Accept()
 		if err != nil {
@@ -38,24 +40,43 @@ func split(ctx context.Context, listener net.Listener, secure, plain *queue) err
 			}
 			return err
 		}
-		select {
-		case undecided <- struct{}{}:
-		default:
-			_ = conn.Close()
-			continue
-		}
-		go func() {
-			defer func() { <-undecided }()
-			assign(conn, secure, plain)
-		}()
+		silent.add(conn)
+		go assign(conn, secure, plain, func() { silent.remove(conn) })
 	}
 }
 
-// assign reads the first byte of a connection and passes the connection on.
-func assign(conn net.Conn, secure, plain *queue) {
+// undecided has the connections that have not sent a byte yet, the oldest first.
+type undecided struct {
+	mu    sync.Mutex
+	conns []net.Conn
+}
+
+// add adds a connection. It closes the oldest if there are too many.
+func (u *undecided) add(conn net.Conn) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if len(u.conns) == maxUndecided {
+		_ = u.conns[0].Close()
+		u.conns = slices.Delete(u.conns, 0, 1)
+	}
+	u.conns = append(u.conns, conn)
+}
+
+// remove removes a connection that has sent a byte, or ended.
+func (u *undecided) remove(conn net.Conn) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.conns = slices.DeleteFunc(u.conns, func(c net.Conn) bool { return c == conn })
+}
+
+// assign reads the first byte of a connection and passes the connection on. It calls decided
+// when it has the byte, or knows that none comes.
+func assign(conn net.Conn, secure, plain *queue, decided func()) {
 	first := make([]byte, 1)
 	_ = conn.SetReadDeadline(time.Now().Add(firstByteTimeout))
-	if _, err := io.ReadFull(conn, first); err != nil {
+	_, err := io.ReadFull(conn, first)
+	decided()
+	if err != nil {
 		_ = conn.Close()
 		return
 	}

@@ -37,7 +37,7 @@ func Syncz(report func() syncz.Report) http.Handler {
 // formatReport returns a report as lines of text.
 func formatReport(report syncz.Report) string {
 	var text strings.Builder
-	for _, check := range report.Checks {
+	for _, check := range report.Printable().Checks {
 		mark := "+"
 		if !check.Healthy {
 			mark = "-"

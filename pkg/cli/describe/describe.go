@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"slices"
-	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -15,6 +14,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/duration"
 
+	"github.com/sublet-dev/sublet/api/syncz"
 	"github.com/sublet-dev/sublet/pkg/cli/connection"
 	"github.com/sublet-dev/sublet/pkg/cli/host"
 	"github.com/sublet-dev/sublet/pkg/cli/release"
@@ -141,7 +141,7 @@ func printParts(ctx context.Context, out io.Writer, target *connection.Target) {
 		fmt.Fprintf(out, "  unknown\t%v\n", err)
 		return
 	}
-	for _, check := range report.Checks {
+	for _, check := range report.Printable().Checks {
 		mark := "ok"
 		if !check.Healthy {
 			mark = "FAILED"
@@ -171,7 +171,7 @@ func printEvents(ctx context.Context, out io.Writer, h *host.Host, c *release.Cl
 	fmt.Fprintln(out, "Warnings:")
 	for _, event := range own[max(0, len(own)-maxEvents):] {
 		age := duration.HumanDuration(time.Since(lastSeen(&event)))
-		fmt.Fprintf(out, "  %s ago\t%s %s: %s\n", age, event.InvolvedObject.Name, event.Reason, strings.ReplaceAll(event.Message, "\n", " "))
+		fmt.Fprintf(out, "  %s ago\t%s %s: %s\n", age, event.InvolvedObject.Name, event.Reason, syncz.Line(event.Message))
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 	"k8s.io/cli-runtime/pkg/genericclioptions"
 	"k8s.io/cli-runtime/pkg/printers"
 
+	"github.com/sublet-dev/sublet/api/syncz"
 	"github.com/sublet-dev/sublet/pkg/cli/fault"
 )
 
@@ -112,7 +113,7 @@ func table(out io.Writer, columns []Column, rows [][]string, look style) error {
 			if columns[i].Wide && !look.wide {
 				continue
 			}
-			cell = strings.ReplaceAll(cell, "\n", " ")
+			cell = syncz.Line(cell)
 			if columns[i].Status && look.colours {
 				cell = paint(cell)
 			}
