@@ -45,6 +45,11 @@ func TestIngresses(t *testing.T) {
 	annotated := func(key, value string) func(*networkingv1.Ingress) {
 		return func(i *networkingv1.Ingress) { i.Annotations[key] = value }
 	}
+	path := func(text string) func(*networkingv1.Ingress) {
+		return func(i *networkingv1.Ingress) {
+			i.Spec.Rules[0].HTTP = &networkingv1.HTTPIngressRuleValue{Paths: []networkingv1.HTTPIngressPath{{Path: text}}}
+		}
+	}
 	view := fakeView{ingressClasses: []string{"shown"}}
 	const own = "no controller of the host serves this class"
 	for name, c := range map[string]struct {
@@ -93,6 +98,16 @@ func TestIngresses(t *testing.T) {
 			reason: "a prefix lets no further host names pass",
 			object: newIngress("public", "shop.example.com", annotated("nginx.ingress.kubernetes.io/server-alias", "bank.example.com")), warning: "server-alias has no effect",
 		},
+		"Secret": {
+			reason: "a prefix lets no names of objects pass, which would be those of the release",
+			object: newIngress("public", "shop.example.com", annotated("nginx.ingress.kubernetes.io/proxy-ssl-secret", "tenant-shop/shop-certs")), warning: "proxy-ssl-secret has no effect",
+		},
+		"Path": {reason: "a path is a path", object: newIngress("public", "shop.example.com", path(`/shop(/|$)(.*)+[a-z]?%7B~$/*:@!,=&`))},
+		"PathCode": {
+			reason: "a path that ends the statement of a controller",
+			object: newIngress("public", "shop.example.com", path(`/" { return 200; } location /x`)), denied: "spec.rules[0].http.paths[0].path",
+		},
+		"PathLines":  {reason: "the same by a line break", object: newIngress("public", "shop.example.com", path("/a\nlocation /b")), denied: "encode them"},
 		"AliasByKey": {reason: "the operator has written its key, and which names it may have", object: newIngress("public", "shop.example.com", annotated("haproxy.org/server-alias", "a.shop.example.com"))},
 		"AliasOther": {reason: "any other name", object: newIngress("public", "shop.example.com", annotated("haproxy.org/server-alias", "bank.example.com")), denied: "must match", warning: "has no effect"},
 		"Value":      {reason: "the value of an annotation that passes", object: newIngress("public", "shop.example.com", annotated("example.com/size", "huge")), denied: "must match small|large"},

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"unicode"
 
 	networkingv1 "k8s.io/api/networking/v1"
 
@@ -63,7 +64,7 @@ func (i *Ingresses) Check(old, ingress *networkingv1.Ingress) []Violation {
 	if old == nil {
 		old = &networkingv1.Ingress{}
 	}
-	return slices.Concat(i.checkHosts(ingress), i.checkBackends(ingress), i.annotations.check(old.Annotations, ingress.Annotations))
+	return slices.Concat(i.checkHosts(ingress), checkPaths(ingress), i.checkBackends(ingress), i.annotations.check(old.Annotations, ingress.Annotations))
 }
 
 // checkHosts checks the host names of rules and of TLS.
@@ -104,6 +105,26 @@ func (i *Ingresses) AllowsHost(host string) bool {
 	})
 }
 
+// checkPaths denies paths with characters that end a text or a statement in the configuration
+// of controllers. Some write a path there as it is, so that the rest of it would be code.
+func checkPaths(ingress *networkingv1.Ingress) []Violation {
+	var violations []Violation
+	for n := range ingress.Spec.Rules {
+		if ingress.Spec.Rules[n].HTTP == nil {
+			continue
+		}
+		for m, path := range ingress.Spec.Rules[n].HTTP.Paths {
+			if strings.ContainsFunc(path.Path, func(r rune) bool { return !unicode.IsPrint(r) || strings.ContainsRune("{};\"'`#", r) }) {
+				violations = append(violations, Violation{
+					Field: fmt.Sprintf("spec.rules[%d].http.paths[%d].path", n, m), Value: path.Path,
+					Detail: "quotes, braces, semicolons, # and characters that cannot be printed may end up in the configuration of a controller; encode them as %XX",
+				})
+			}
+		}
+	}
+	return violations
+}
+
 // checkBackends denies backends that are no Service. Their objects have no copy.
 func (i *Ingresses) checkBackends(ingress *networkingv1.Ingress) []Violation {
 	var violations []Violation
@@ -130,7 +151,7 @@ func (i *Ingresses) checkBackends(ingress *networkingv1.Ingress) []Violation {
 // PassesAnnotation reports whether an annotation of an Ingress is copied to the host. Whoever
 // writes configuration of a controller runs code in it, so no setting lets snippets pass.
 func (i *Ingresses) PassesAnnotation(key, value string) bool {
-	if key == classAnnotation || isSnippet(key) || namesHosts(key) && !i.annotations.has(key) {
+	if key == classAnnotation || isSnippet(key) || (namesHosts(key) || namesObjects(key)) && !i.annotations.has(key) {
 		return false
 	}
 	return i.annotations.pass(key, value)
@@ -142,6 +163,16 @@ func namesHosts(key string) bool {
 	_, name, _ := strings.Cut(strings.ToLower(key), "/")
 	return strings.Contains(name, "alias") || strings.HasSuffix(name, "hostname") || strings.Contains(name, "-www") ||
 		strings.HasPrefix(name, "conditions.")
+}
+
+// namesObjects reports whether the value of an annotation is the name of another object. On the
+// host, the tenant's objects have other names, so such a value leads to objects of others. No
+// prefix lets it pass.
+func namesObjects(key string) bool {
+	_, name, _ := strings.Cut(strings.ToLower(key), "/")
+	return slices.ContainsFunc([]string{"secret", "configmap", "config-map", "middleware"}, func(kind string) bool {
+		return strings.Contains(name, kind)
+	})
 }
 
 // isSnippet reports whether controllers copy the value of an annotation into their
