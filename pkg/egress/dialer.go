@@ -261,8 +261,11 @@ func (d *Dialer) permitService(ctx context.Context, service types.NamespacedName
 	return targets, nil
 }
 
-// isClosed reports whether the address is one that is never dialled in this cluster.
-func (d *Dialer) isClosed(address netip.Addr) bool { return slices.Contains(d.options.Closed, address) }
+// isClosed reports whether the address is one that is never dialled in this cluster, or leads
+// to one.
+func (d *Dialer) isClosed(address netip.Addr) bool {
+	return slices.Contains(d.options.Closed, address) || slices.Contains(d.options.Closed, embedded(address))
+}
 
 // isListed reports whether the operator has opened the address. A range of the host's
 // Services is open only to an entry that is about Services.
