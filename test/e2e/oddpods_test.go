@@ -5,6 +5,7 @@ package e2e
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -12,8 +13,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// oddPods have a whole name, or wait for what comes later: files, and the name of a folder. The
-// last one has a volume of its own.
+// oddPods have a whole name, or wait for what comes later: files, and the name of a folder.
 const oddPods = `
 apiVersion: v1
 kind: Pod
@@ -47,7 +47,10 @@ spec:
     command: [sleep, "100000"]
     env: [{name: WHERE, valueFrom: {fieldRef: {fieldPath: "metadata.annotations['example.com/where']"}}}]
     volumeMounts: [{name: data, mountPath: /data, subPathExpr: "$(WHERE)/x"}]
----
+`
+
+// scratchPod has a volume of its own, which must be empty.
+const scratchPod = `
 apiVersion: v1
 kind: Pod
 metadata: {name: scratch}
@@ -56,7 +59,7 @@ spec:
   volumes:
   - {name: data, ephemeral: {volumeClaimTemplate: {spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 16Mi}}}}}}
   containers:
-  - {name: main, image: "@IMAGE@", imagePullPolicy: IfNotPresent, command: [sh, -c, "echo x > /data/x && sleep 100000"], volumeMounts: [{name: data, mountPath: /data}]}
+  - {name: main, image: "@IMAGE@", imagePullPolicy: IfNotPresent, command: [sh, -c, "test ! -e /data/x && echo x > /data/x && sleep 100000"], volumeMounts: [{name: data, mountPath: /data}]}
 `
 
 // oddName is a pod that reads a ConfigMap of the same name.
@@ -83,6 +86,7 @@ spec:
 func testOddPods(t *testing.T, tn *tenant) {
 	names := map[string]string{"a.b-c.d": "a.b-c.d", strings.Repeat("a", 253): strings.Repeat("a", 63)} // pod -> its host name
 	tn.apply(oddPods)
+	tn.apply(scratchPod)
 	for name := range names {
 		tn.apply(strings.ReplaceAll(oddName, "@NAME@", name))
 	}
@@ -92,6 +96,12 @@ func testOddPods(t *testing.T, tn *tenant) {
 			t.Errorf("the host name of pod %s is %q, want %q", name, got, hostname)
 		}
 		tn.inPod(name, "test $k = v")
+		eventually(t, "event of pod "+name, func(context.Context) error {
+			if got := tn.kubectl("get", "events", "--field-selector", "involvedObject.name="+name, "-o", "jsonpath={.items[*].reason}"); !strings.Contains(got, "Started") {
+				return fmt.Errorf("there are only %q", got)
+			}
+			return nil
+		})
 	}
 	tn.await("condition=Ready", "pod/whole")
 	if got := tn.inPod("whole", "hostname; hostname -f"); got != "whole\nwhole.db.default.svc.cluster.local\n" {
@@ -114,9 +124,13 @@ func testOddPods(t *testing.T, tn *tenant) {
 	tn.kubectl("delete", "pod", "whole", "late-files", "late-folder", "--wait=false")
 }
 
-// testScratch deletes a pod with an ephemeral volume. Its claim and its volume go too.
+// testScratch deletes a pod with an ephemeral volume. Its claim and its volume go too. A pod that
+// is made again at once, as a StatefulSet does, gets another volume.
 func (tn *tenant) testScratch() {
 	tn.t.Helper()
+	tn.await("condition=Ready", "pod/scratch")
+	tn.kubectl("delete", "pod", "scratch", "--timeout", patience.String())
+	tn.apply(scratchPod)
 	tn.await("condition=Ready", "pod/scratch")
 	volume := tn.kubectl("get", "pvc", "scratch-data", "-o", "jsonpath={.spec.volumeName}")
 	tn.kubectl("delete", "pod", "scratch", "--timeout", patience.String())

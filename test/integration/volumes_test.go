@@ -15,14 +15,7 @@ import (
 func TestVolumesOfClaims(t *testing.T) {
 	r := newRelease(t)
 	r.startKinds(t, "persistentvolumeclaims", "persistentvolumes")
-	claim := &corev1.PersistentVolumeClaim{
-		ObjectMeta: metav1.ObjectMeta{Namespace: r.namespace, Name: "data"},
-		Spec: corev1.PersistentVolumeClaimSpec{
-			StorageClassName: new("fast"),
-			AccessModes:      []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOnce},
-			Resources:        corev1.VolumeResourceRequirements{Requests: corev1.ResourceList{corev1.ResourceStorage: resource.MustParse("1Gi")}},
-		},
-	}
+	claim := r.claim()
 	if err := r.virtual.client.Create(t.Context(), claim); err != nil {
 		t.Fatal(err)
 	}
@@ -55,6 +48,71 @@ func TestVolumesOfClaims(t *testing.T) {
 		}
 		return client.IgnoreNotFound(err)
 	})
+}
+
+// claim returns the claim data.
+func (r *release) claim() *corev1.PersistentVolumeClaim {
+	return &corev1.PersistentVolumeClaim{
+		ObjectMeta: metav1.ObjectMeta{Namespace: r.namespace, Name: "data"},
+		Spec: corev1.PersistentVolumeClaimSpec{
+			StorageClassName: new("fast"),
+			AccessModes:      []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOnce},
+			Resources:        corev1.VolumeResourceRequirements{Requests: corev1.ResourceList{corev1.ResourceStorage: resource.MustParse("1Gi")}},
+		},
+	}
+}
+
+// TestPodOfClaimMadeAgain deletes a claim and creates it again with a pod, while the host still
+// has the claim with the earlier data. The pod must not get that.
+func TestPodOfClaimMadeAgain(t *testing.T) {
+	r := newRelease(t)
+	r.startSome(t, r.allKinds(), "pods", "persistentvolumeclaims")
+	if err := r.virtual.client.Create(t.Context(), r.claim()); err != nil {
+		t.Fatal(err)
+	}
+	host := &corev1.PersistentVolumeClaim{}
+	eventually(t, "host claim", func(ctx context.Context) error { return r.host.client.Get(ctx, r.hostKey("data"), host) })
+	earlier := host.UID
+	held := client.RawPatch(types.MergePatchType, []byte(`{"metadata":{"finalizers":["example.com/held"]}}`))
+	if err := r.host.client.Patch(t.Context(), host, held); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.virtual.client.Delete(t.Context(), r.claim()); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "claim gone", func(ctx context.Context) error {
+		err := r.virtual.client.Get(ctx, client.ObjectKeyFromObject(r.claim()), &corev1.PersistentVolumeClaim{})
+		if err == nil {
+			return fmt.Errorf("it is there")
+		}
+		return client.IgnoreNotFound(err)
+	})
+	if err := r.virtual.client.Create(t.Context(), r.claim()); err != nil {
+		t.Fatal(err)
+	}
+	pod := &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Namespace: r.namespace, Name: "user"},
+		Spec: corev1.PodSpec{
+			Containers: []corev1.Container{{Name: "main", Image: "registry.test/app"}}, EnableServiceLinks: new(false),
+			Volumes: []corev1.Volume{{Name: "data", VolumeSource: corev1.VolumeSource{
+				PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: "data"}}}},
+		},
+	}
+	if err := r.virtual.client.Create(t.Context(), pod); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the tenant knows what the pod waits for", func(ctx context.Context) error { return r.hasEvent(ctx, pod, "earlier claim data") })
+	if err := r.host.client.Get(t.Context(), r.hostKey("user"), &corev1.Pod{}); client.IgnoreNotFound(err) != nil || err == nil {
+		t.Errorf("the pod may start with the data of the earlier claim: %v", err)
+	}
+	free := client.RawPatch(types.MergePatchType, []byte(`{"metadata":{"finalizers":null}}`))
+	if err := r.host.client.Patch(t.Context(), host, free); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "host pod", func(ctx context.Context) error { return r.host.client.Get(ctx, r.hostKey("user"), &corev1.Pod{}) })
+	if err := r.host.client.Get(t.Context(), r.hostKey("data"), host); err != nil || host.UID == earlier {
+		t.Errorf("the pod starts with claim %s, and %s is the earlier one; %v", host.UID, earlier, err)
+	}
 }
 
 // bindClaim does to the host claim what a provisioner does.

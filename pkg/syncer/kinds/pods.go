@@ -57,6 +57,11 @@ func Pods(o Options) syncer.Resource[*corev1.Pod, *corev1.Pod] {
 		r.Indexes = append(r.Indexes, podsByAccount())
 		r.Also = append(r.Also, syncer.Watch{Side: syncer.Host, Object: &corev1.ServiceAccount{}, Keys: podsOfAccount})
 	}
+	if o.Sync.IsEnabled(volumeClaimsSetting) {
+		r.Indexes = append(r.Indexes, podsByVolumeClaim())
+		r.Also = append(r.Also, syncer.Watch{Side: syncer.Host, Object: &corev1.PersistentVolumeClaim{}, Keys: podsOfVolumeClaim},
+			syncer.Watch{Side: syncer.Virtual, Object: &corev1.PersistentVolumeClaim{}, Keys: noKeys})
+	}
 	if o.Sync.IsEnabled(policy.ResourceClaimsSetting) {
 		r.Indexes = append(r.Indexes, podsByResourceClaim())
 		r.Also = append(r.Also, syncer.Watch{Side: syncer.Host, Object: &resourcev1.ResourceClaim{}, Keys: podsOfClaim})
@@ -68,10 +73,6 @@ func Pods(o Options) syncer.Resource[*corev1.Pod, *corev1.Pod] {
 	if o.VirtualScheduler {
 		// The resources of a node are read once per pod.
 		r.Also = append(r.Also, syncer.Watch{Side: syncer.Host, Object: &corev1.Node{}, All: true, Keys: noKeys})
-		if o.Sync.IsEnabled(volumeClaimsSetting) {
-			r.Also = append(r.Also, syncer.Watch{Side: syncer.Host, Object: &corev1.PersistentVolumeClaim{}, Keys: noKeys},
-				syncer.Watch{Side: syncer.Virtual, Object: &corev1.PersistentVolumeClaim{}, Keys: noKeys})
-		}
 	}
 	return r
 }
@@ -116,12 +117,10 @@ func (p pods) fillHost(s syncer.Scope, virtual, host *corev1.Pod) error {
 	}
 	// Bare pods stay bare: nothing would create them again.
 	translate.SetController(s.Cluster, host, metav1.GetControllerOfNoCopy(virtual) != nil)
-	if host.UID == "" && translate.HasServiceLinks(virtual) {
-		links, err := readLinks(s, virtual.Namespace)
-		if err != nil {
+	if host.UID == "" {
+		if err := p.prepareNew(s, virtual, &in); err != nil {
 			return err
 		}
-		in.LacksLinks = links != nil && translate.LacksServiceLinks(links)
 	}
 	if p.options.Sync.IsEnabled(networkPoliciesSetting) {
 		if in.Isolation, err = isolation(s, virtual, host); err != nil {
@@ -139,6 +138,17 @@ func (p pods) fillHost(s syncer.Scope, virtual, host *corev1.Pod) error {
 		return err
 	}
 	return p.dropUnknownResources(s, virtual, host)
+}
+
+// prepareNew reads what only a new host pod depends on. It returns an error for a pod that
+// must not start.
+func (p pods) prepareNew(s syncer.Scope, virtual *corev1.Pod, in *translate.PodInput) error {
+	if err := p.checkVolumes(s, virtual); err != nil || !translate.HasServiceLinks(virtual) {
+		return err
+	}
+	links, err := readLinks(s, virtual.Namespace)
+	in.LacksLinks = links != nil && translate.LacksServiceLinks(links)
+	return err
 }
 
 // applyPolicy returns the pod with the tolerations that may reach the host. It returns an

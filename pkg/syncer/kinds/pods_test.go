@@ -103,10 +103,10 @@ func TestPodsRead(t *testing.T) {
 	watched := map[string]bool{}
 	resource := Pods(testOptions())
 	for _, watch := range resource.Also {
-		// The rows of NetworkPolicies and events have the right to watch them, and this row that of
-		// ConfigMaps.
+		// The rows of NetworkPolicies, events and claims have the right to watch them, and this row
+		// that of ConfigMaps.
 		switch watch.Object.(type) {
-		case *networkingv1.NetworkPolicy, *corev1.Event, *corev1.ConfigMap:
+		case *networkingv1.NetworkPolicy, *corev1.Event, *corev1.ConfigMap, *corev1.PersistentVolumeClaim:
 			continue
 		}
 		if watch.Side != syncer.Virtual {

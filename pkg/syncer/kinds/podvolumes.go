@@ -1,11 +1,15 @@
 package kinds
 
 import (
+	"fmt"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/sublet-dev/sublet/api/labels"
 	"github.com/sublet-dev/sublet/pkg/syncer"
 	"github.com/sublet-dev/sublet/pkg/translate"
 )
@@ -13,51 +17,139 @@ import (
 const (
 	// volumeClaimsSetting is the path of the settings of the tenant's claims.
 	volumeClaimsSetting = "sync.toHost.persistentVolumeClaims"
-	// claimPause is the time between two looks for the copy of a claim.
-	claimPause = 50 * time.Millisecond
-	// claimPatience is how long a new claim may have no copy. After that the host reports that
-	// there is none.
+	// byVolumeClaim is the field of the index of virtual pods by their claims.
+	byVolumeClaim = "volumeClaims"
+	// claimPatience is how long a new pod waits for its claims. After that, the host reports a
+	// missing copy, and the pod is refused that would get the volume of another claim.
 	claimPatience = 10 * time.Second
 )
 
-// awaitsVolumes reports whether a pod of the virtual scheduler waits for the copies of its
-// claims. The host would refuse the node, and the pod would move to another one. A claim and
-// its pod are often created together, and the copies in any order.
-func (p pods) awaitsVolumes(s syncer.Scope, virtual *corev1.Pod) (bool, error) {
-	if !p.options.usesVirtualScheduler(virtual) || !p.options.Sync.IsEnabled(volumeClaimsSetting) {
-		return false, nil
-	}
-	for i := range virtual.Spec.Volumes {
-		waits, err := awaitsCopy(s, virtual, &virtual.Spec.Volumes[i])
-		if err != nil || waits {
-			return waits, err
+// podsByVolumeClaim returns the index of virtual pods by their claims.
+func podsByVolumeClaim() syncer.Index {
+	return syncer.Index{Side: syncer.Virtual, Object: &corev1.Pod{}, Field: byVolumeClaim, Values: func(o client.Object) []string {
+		pod, ok := o.(*corev1.Pod)
+		if !ok {
+			return nil
 		}
-	}
-	return false, nil
+		var names []string
+		for i := range pod.Spec.Volumes {
+			if name := claimOfPod(pod, &pod.Spec.Volumes[i]); name != "" {
+				names = append(names, name)
+			}
+		}
+		return names
+	}}
 }
 
-// awaitsCopy reports whether the claim of a volume is new and has no copy.
-func awaitsCopy(s syncer.Scope, virtual *corev1.Pod, volume *corev1.Volume) (bool, error) {
-	key := types.NamespacedName{Namespace: virtual.Namespace}
+// claimOfPod returns the name of the claim of a volume, empty for none.
+func claimOfPod(pod *corev1.Pod, volume *corev1.Volume) string {
 	switch {
 	case volume.PersistentVolumeClaim != nil:
-		key.Name = volume.PersistentVolumeClaim.ClaimName
+		return volume.PersistentVolumeClaim.ClaimName
 	case volume.Ephemeral != nil:
-		key.Name = translate.EphemeralClaim(virtual.Name, volume.Name)
+		return translate.EphemeralClaim(pod.Name, volume.Name)
 	default:
-		return false, nil
+		return ""
 	}
-	var claim corev1.PersistentVolumeClaim
-	copied := types.NamespacedName{Namespace: s.Cluster.Namespace, Name: hostName(s, key.Namespace, key.Name)}
-	if found, err := lookUp(s, syncer.Host, copied, &claim); err != nil || found {
-		return false, err
+}
+
+// podsOfVolumeClaim returns the virtual pods that use the original of a host claim.
+func podsOfVolumeClaim(s syncer.Scope, claim client.Object) ([]types.NamespacedName, error) {
+	origin, ours := provenOrigin(s, claim)
+	if !ours {
+		return nil, nil
 	}
-	if found, err := lookUp(s, syncer.Virtual, key, &claim); err != nil || !found {
-		return false, err
+	return podsByIndex(s, origin, byVolumeClaim)
+}
+
+// awaitsVolumes reports whether a pod waits for its claims. They are often created together,
+// and their copies in any order. The host would call the pod unschedulable whose claims do not
+// exist, and give it the volume of an earlier claim of that name.
+func (p pods) awaitsVolumes(s syncer.Scope, virtual *corev1.Pod) (bool, error) {
+	claims, err := p.newClaims(s, virtual)
+	for _, claim := range claims {
+		if wait := claim.awaitedSince.Add(claimPatience).Sub(s.Now); wait > 0 {
+			s.RequeueAfter(wait)
+			return true, err
+		}
 	}
-	if s.Now.Sub(claim.CreationTimestamp.Time) >= claimPatience {
-		return false, nil
+	return false, err
+}
+
+// checkVolumes returns an error for a pod that would get the volume of another claim.
+func (p pods) checkVolumes(s syncer.Scope, virtual *corev1.Pod) error {
+	claims, err := p.newClaims(s, virtual)
+	for _, claim := range claims {
+		if claim.problem != "" {
+			return &translate.UnsupportedError{Problems: []error{fmt.Errorf("spec.volumes: %s", claim.problem)}}
+		}
 	}
-	s.RequeueAfter(claimPause)
-	return true, nil
+	return err
+}
+
+// newClaims returns the claims of a pod that has never run.
+func (p pods) newClaims(s syncer.Scope, virtual *corev1.Pod) ([]podClaim, error) {
+	if !p.options.Sync.IsEnabled(volumeClaimsSetting) || progress(s).State == translate.PodAsleep || p.started(s, virtual, nil) {
+		return nil, nil
+	}
+	var claims []podClaim
+	for i := range virtual.Spec.Volumes {
+		if claimOfPod(virtual, &virtual.Spec.Volumes[i]) == "" {
+			continue
+		}
+		claim, err := readClaim(s, virtual, &virtual.Spec.Volumes[i])
+		if err != nil {
+			return nil, err
+		}
+		claims = append(claims, claim)
+	}
+	return claims, nil
+}
+
+// podClaim is a claim as its pod finds it.
+type podClaim struct {
+	// awaitedSince is since when the pod waits for the claim, the zero time if it does not.
+	awaitedSince time.Time
+	// problem specifies why the pod must not have the volume of the claim, empty if it may.
+	problem string
+}
+
+// readClaim returns the claim of a volume.
+func readClaim(s syncer.Scope, virtual *corev1.Pod, volume *corev1.Volume) (podClaim, error) {
+	var claim, copied corev1.PersistentVolumeClaim
+	name := claimOfPod(virtual, volume)
+	exists, err := lookUp(s, syncer.Virtual, types.NamespacedName{Namespace: virtual.Namespace, Name: name}, &claim)
+	if err != nil {
+		return podClaim{}, err
+	}
+	key := types.NamespacedName{Namespace: s.Cluster.Namespace, Name: hostName(s, virtual.Namespace, name)}
+	hasCopy, err := lookUp(s, syncer.Host, key, &copied)
+	if err != nil {
+		return podClaim{}, err
+	}
+	isOthers := volume.Ephemeral != nil && !metav1.IsControlledBy(&claim, virtual)
+	switch problem := problemOf(&claim, copied.Annotations[labels.VirtualUID], exists, isOthers); {
+	case problem != "":
+		return podClaim{awaitedSince: virtual.CreationTimestamp.Time, problem: fmt.Sprintf(problem, name)}, nil
+	case exists && !hasCopy:
+		return podClaim{awaitedSince: claim.CreationTimestamp.Time}, nil
+	default:
+		return podClaim{}, nil
+	}
+}
+
+// problemOf returns why a pod must not have the volume of a claim, as a format with the name of
+// the claim. copied is the UID of the claim whose copy the host has, empty for none. A kubelet
+// takes neither a claim that is being deleted, nor one of others for an ephemeral volume.
+func problemOf(claim *corev1.PersistentVolumeClaim, copied string, exists, isOthers bool) string {
+	switch {
+	case exists && claim.DeletionTimestamp != nil, !exists && copied != "":
+		return "the claim %s is being deleted; the pod starts with the next one of this name"
+	case exists && isOthers:
+		return "the claim %s was not made for this pod; the pod starts when it is deleted"
+	case copied != "" && copied != string(claim.UID):
+		return "the host is still deleting an earlier claim %s; the pod starts after that"
+	default:
+		return ""
+	}
 }
