@@ -15,26 +15,38 @@ func IngressSpec(c Cluster, virtual *networkingv1.Ingress, class string) network
 	if class != "" {
 		spec.IngressClassName = &class
 	}
-	rename := func(backend *networkingv1.IngressBackend) {
-		if backend != nil && backend.Service != nil {
-			backend.Service.Name = Hashed(c, key(virtual.Namespace, backend.Service.Name)).Name
-		}
-	}
-	rename(spec.DefaultBackend)
-	for i := range spec.Rules {
-		if spec.Rules[i].HTTP == nil {
-			continue
-		}
-		for j := range spec.Rules[i].HTTP.Paths {
-			rename(&spec.Rules[i].HTTP.Paths[j].Backend)
-		}
-	}
+	eachBackend(&spec, func(name *string) { *name = Hashed(c, key(virtual.Namespace, *name)).Name })
 	for i := range spec.TLS {
 		if spec.TLS[i].SecretName != "" {
 			spec.TLS[i].SecretName = Hashed(c, key(virtual.Namespace, spec.TLS[i].SecretName)).Name
 		}
 	}
 	return spec
+}
+
+// eachBackend visits the names of the Services that an Ingress leads to.
+func eachBackend(spec *networkingv1.IngressSpec, visit func(name *string)) {
+	backends := []*networkingv1.IngressBackend{spec.DefaultBackend}
+	for i := range spec.Rules {
+		if spec.Rules[i].HTTP == nil {
+			continue
+		}
+		for j := range spec.Rules[i].HTTP.Paths {
+			backends = append(backends, &spec.Rules[i].HTTP.Paths[j].Backend)
+		}
+	}
+	for _, backend := range backends {
+		if backend != nil && backend.Service != nil {
+			visit(&backend.Service.Name)
+		}
+	}
+}
+
+// IngressReferences returns the names of the Services and Secrets that an Ingress refers to.
+func IngressReferences(ingress *networkingv1.Ingress) []string {
+	names := IngressSecrets(ingress)
+	eachBackend(&ingress.Spec, func(name *string) { names = append(names, *name) })
+	return names
 }
 
 // IngressSecrets returns the names of the Secrets that an Ingress refers to, sorted, each once.

@@ -1,12 +1,15 @@
 package kinds
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	apilabels "k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/validation"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sublet-dev/sublet/api/config/v1alpha1"
@@ -23,6 +26,7 @@ func Events(o Options) syncer.Resource[*corev1.Event, *corev1.Event] {
 		Owner:    syncer.Host,
 		Names:    nameHostEvent,
 		Origin:   e.origin,
+		Source:   e.original,
 		Select:   apilabels.Everything(),
 		Want:     e.shouldShow,
 		Up:       e.fillVirtualEvent,
@@ -52,6 +56,9 @@ func involvedKinds(sync v1alpha1.Sync) map[string]func() client.Object {
 	}
 	if sync.IsEnabled("sync.toHost.persistentVolumeClaims") {
 		kinds["PersistentVolumeClaim"] = func() client.Object { return &corev1.PersistentVolumeClaim{} }
+	}
+	if sync.IsEnabled("sync.toHost.ingresses") {
+		kinds["Ingress"] = func() client.Object { return &networkingv1.Ingress{} }
 	}
 	return kinds
 }
@@ -116,7 +123,41 @@ func (e events) origin(s syncer.Scope, host *corev1.Event) (types.NamespacedName
 	if !ok || !named || strings.LastIndexByte(suffix, '.') != 0 {
 		return types.NamespacedName{}, false
 	}
-	return types.NamespacedName{Namespace: object.Namespace, Name: object.Name + suffix}, true
+	return types.NamespacedName{Namespace: object.Namespace, Name: virtualEventName(object.Name, suffix)}, true
+}
+
+// virtualEventName returns the name of a virtual event, cut to the length that an API server
+// takes. The name of the host object is always short enough.
+func virtualEventName(object, suffix string) string {
+	if room := validation.DNS1123SubdomainMaxLength - len(suffix); len(object) > room {
+		object = object[:room-1] + "x" // It must not end with a dash or a dot.
+	}
+	return object + suffix
+}
+
+// original returns the host event of a virtual one. A name that is cut does not lead to it.
+func (e events) original(s syncer.Scope, virtual types.NamespacedName) (*corev1.Event, bool, error) {
+	host := &corev1.Event{}
+	_, err := lookUp(s, syncer.Host, nameHostEvent(s.Cluster, virtual), host)
+	found := e.isOriginal(s, virtual, host)
+	if found || err != nil || len(virtual.Name) < validation.DNS1123SubdomainMaxLength {
+		return host, found, err
+	}
+	var all corev1.EventList
+	if err := s.Host.List(s.Context, &all, client.InNamespace(s.Cluster.Namespace), client.UnsafeDisableDeepCopy); err != nil {
+		return nil, false, fmt.Errorf("cannot list events of the host: %w", err)
+	}
+	i := slices.IndexFunc(all.Items, func(host corev1.Event) bool { return e.isOriginal(s, virtual, &host) })
+	if i < 0 {
+		return nil, false, nil
+	}
+	return &all.Items[i], true, nil
+}
+
+// isOriginal reports whether a virtual event is the copy of a host event.
+func (e events) isOriginal(s syncer.Scope, virtual types.NamespacedName, host *corev1.Event) bool {
+	key, ok := e.origin(s, host)
+	return ok && key == virtual
 }
 
 // shouldShow reports whether the virtual object of an event still exists: the namespace of one

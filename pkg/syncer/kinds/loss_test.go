@@ -27,6 +27,7 @@ func outlives() map[string]string {
 	const event = "Events expire by themselves"
 	return map[string]string{
 		"events/scheduled-by-host": event, "events/series": event, "events/mount": event, "events/provisioner": event, "events/injected-fails": event,
+		"events/long-name": event, "events/ingress": event,
 		"hostconfigmaps/tenants-own": "it is the tenant's", "runtimeclasses/tenants-own": "it is the tenant's",
 	}
 }
