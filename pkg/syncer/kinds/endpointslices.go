@@ -12,9 +12,9 @@ import (
 	"github.com/sublet-dev/sublet/pkg/translate"
 )
 
-// EndpointSlices copies the slices of virtual Services without a selector, for which the
-// host finds no endpoints by itself. A tenant's Endpoints object is included: a controller
-// of the virtual cluster mirrors it into a slice.
+// EndpointSlices copies the slices of virtual Services that the tenant writes: the host finds
+// by itself only the endpoints of a selector. A tenant's Endpoints object is included: a
+// controller of the virtual cluster mirrors it into a slice.
 //
 // Of the addresses it copies those of the tenant's own pods on the host, and those that the
 // operator allows. Admission denies others, but a pod's address may be somebody else's
@@ -59,7 +59,8 @@ func slicesOfService(s syncer.Scope, service client.Object) ([]types.NamespacedN
 	return keysOf(slices.Items, nil), nil
 }
 
-// shouldCopySlice reports whether a slice belongs to a synced Service without a selector.
+// shouldCopySlice reports whether a slice belongs to a synced Service. Proxies also follow
+// slices that somebody adds to those of a selector.
 func shouldCopySlice(s syncer.Scope, virtual, _ *discoveryv1.EndpointSlice) (bool, error) {
 	if !translate.MayCopySlice(virtual) {
 		return false, nil
@@ -67,7 +68,7 @@ func shouldCopySlice(s syncer.Scope, virtual, _ *discoveryv1.EndpointSlice) (boo
 	name := virtual.Labels[discoveryv1.LabelServiceName]
 	var service corev1.Service
 	found, err := lookUp(s, syncer.Virtual, types.NamespacedName{Namespace: virtual.Namespace, Name: name}, &service)
-	return found && translate.ShouldCopyService(&service) && len(service.Spec.Selector) == 0, err
+	return found && translate.ShouldCopyService(&service), err
 }
 
 // fillHostSlice fills in the host slice. It drops references to virtual objects, and
