@@ -83,6 +83,7 @@ func TestHasLinks(t *testing.T) {
 	}{
 		"Complete": {reason: "the pod may start", created: 11, data: complete, want: true},
 		"Late":     {reason: "the Service is older than the pod", created: 11},
+		"Again":    {reason: "the Service was made again with another address", created: 11, data: map[string]string{"MY_DB_SERVICE_HOST": "10.96.0.9"}},
 		"Equal":    {reason: "times are in seconds", created: 10},
 		"Younger":  {reason: "a later Service may be missing", created: 9, want: true},
 		"Cut":      {reason: "what is left out never comes", created: 11, cut: true, want: true},

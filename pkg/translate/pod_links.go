@@ -78,7 +78,7 @@ func boundedEnv(services []corev1.Service) []corev1.EnvVar {
 }
 
 // HasLinks reports whether a ConfigMap has the variables of the Services that are not
-// younger than a pod. Two Services may share a variable: the last by name has it.
+// younger than a pod. A Service that was made again under its name has another address.
 func HasLinks(services []corev1.Service, virtual *corev1.Pod, links *corev1.ConfigMap) bool {
 	if LacksServiceLinks(links) {
 		return true
@@ -88,7 +88,7 @@ func HasLinks(services []corev1.Service, virtual *corev1.Pod, links *corev1.Conf
 		if !isLinked(service) || service.CreationTimestamp.After(virtual.CreationTimestamp.Time) {
 			continue
 		}
-		if _, ok := links.Data[envName(service.Name)+hostSuffix]; !ok {
+		if links.Data[envName(service.Name)+hostSuffix] != service.Spec.ClusterIP {
 			return false
 		}
 	}
