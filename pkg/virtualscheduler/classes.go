@@ -2,6 +2,8 @@ package virtualscheduler
 
 import (
 	storagev1 "k8s.io/api/storage/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	apilabels "k8s.io/apimachinery/pkg/labels"
 	"k8s.io/client-go/informers/storage"
 	storageinformers "k8s.io/client-go/informers/storage/v1"
@@ -57,7 +59,19 @@ type classLister struct {
 // Get implements storagelisters.StorageClassLister.
 func (l classLister) Get(name string) (*storagev1.StorageClass, error) {
 	class, err := l.StorageClassLister.Get(name)
+	if apierrors.IsNotFound(err) {
+		return hiddenClass(name), nil
+	}
 	return withProvisioner(class), err
+}
+
+// hiddenClass returns a class in place of one that the tenant may use and does not see. Its
+// claims may wait for a pod, so the pod does not wait for them.
+func hiddenClass(name string) *storagev1.StorageClass {
+	return &storagev1.StorageClass{
+		ObjectMeta: metav1.ObjectMeta{Name: name}, Provisioner: hostProvisioner,
+		VolumeBindingMode: new(storagev1.VolumeBindingWaitForFirstConsumer),
+	}
 }
 
 // List implements storagelisters.StorageClassLister.
