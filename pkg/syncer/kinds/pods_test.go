@@ -203,7 +203,8 @@ func TestHasRunUnseen(t *testing.T) {
 		"Unbound":   {reason: "its host pod never had a node", eventAt: 1001, event: "FailedScheduling", termStart: 1100, want: translate.PodNoCopy},
 		"Namesake":  {reason: "an earlier pod of that name was bound", eventAt: 900, event: "Scheduled", termStart: 1100, want: translate.PodNoCopy},
 		"LateClock": {reason: "the clock of the host is a second late", eventAt: 999, event: "Scheduled", termStart: 1100, want: translate.PodEvicted},
-		"Young":     {reason: "this syncer has seen all of it", eventAt: 1001, event: "Scheduled", termStart: 999, want: translate.PodNoCopy},
+		"Young":     {reason: "this syncer has seen all of it", eventAt: 1001, event: "Scheduled", termStart: 997, want: translate.PodNoCopy},
+		"FastClock": {reason: "the clock of the replica that stored it is two seconds fast", eventAt: 1001, event: "Scheduled", termStart: 999, want: translate.PodEvicted},
 		"Off":       {reason: "without events there is no trace", eventAt: 1001, event: "Scheduled", termStart: 1100, off: true, want: translate.PodNoCopy},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -12,7 +12,7 @@ import (
 	"github.com/sublet-dev/sublet/pkg/translate"
 )
 
-// clockLag is by how much the host's clock may be behind ours.
+// clockLag is by how much the clock of the host, or of another replica, may differ from ours.
 const clockLag = 2 * time.Second
 
 // showsEvents reports whether the events of the host are watched.
@@ -33,7 +33,7 @@ func (p pods) termStart() time.Time {
 //
 // A pod that is younger than the syncer was never created unseen.
 func (p pods) hasRunUnseen(s syncer.Scope, virtual *corev1.Pod) (bool, error) {
-	if !p.showsEvents() || virtual.CreationTimestamp.After(p.termStart()) ||
+	if !p.showsEvents() || virtual.CreationTimestamp.After(p.termStart().Add(clockLag)) ||
 		translate.HasStarted(virtual, nil, p.options.usesVirtualScheduler(virtual)) {
 		return false, nil
 	}
