@@ -31,7 +31,7 @@ func toHost() []Row {
 			with(define("exposedservices", ExposedServices)).
 			ownsKeys("annotations").
 			ifOff("pods reach each other by IP only"),
-		row("sync.toHost.endpointSlices", On, "EndpointSlices of Services without a selector. The host creates all others itself.", EndpointSlices),
+		row("sync.toHost.endpointSlices", On, "EndpointSlices that the tenant writes. The host creates those of selectors itself.", EndpointSlices),
 		row("sync.toHost.configMaps", On, "The tenant's ConfigMaps that a pod refers to, or all of them.", ConfigMaps).
 			ifOff("a pod that refers to one does not start"),
 		row("sync.toHost.secrets", On, "The tenant's Secrets that a pod refers to, or all of them.", Secrets).
@@ -86,7 +86,7 @@ func fromHost() []Row {
 			mapped("hostconfigmaps"),
 		row("sync.fromHost.secrets", Off, "Secrets of the host that the tenant sees by name, and cannot change.", HostSecrets).
 			mapped("hostsecrets"),
-		row("sync.fromHost.events", On, "Events of the host about the copies of the tenant's pods, Services and claims.", Events).ownsKeys("selector"),
+		row("sync.fromHost.events", On, "Events of the host about the copies of the tenant's pods, Services, claims and Ingresses.", Events).ownsKeys("selector"),
 		row("sync.fromHost.ingressClasses", Off, "The host's ingress classes, without their parameters. Ingresses may name those that are shown.", IngressClasses),
 	}
 }
