@@ -77,7 +77,8 @@ type assembly struct {
 	endpoint string
 	ready    <-chan struct{}
 	// dryRunTransport returns the transport of a request's dry run.
-	dryRunTransport func(*dryRun) http.RoundTripper
+	dryRunTransport  func(*dryRun) http.RoundTripper
+	controllersError func() error // why the controllers do not run
 }
 
 // newAPIServer assembles the API server: kube, custom resources and
@@ -86,7 +87,7 @@ func newAPIServer(c *ControlPlane, client *etcd.Client, serving, frontProxy *pki
 	a := &assembly{
 		config: &c.config, serving: serving, endpoint: c.endpoint, ready: c.ready,
 		loopback: c.ownConfig(),
-		store:    newSharedStore(client, c.encryption.Load(), c.config.Writes, c.config.Clock), dryRunTransport: c.dryRunTransport,
+		store:    newSharedStore(client, c.encryption.Load(), c.config.Writes, c.config.Clock), dryRunTransport: c.dryRunTransport, controllersError: c.controllersError,
 	}
 	if a.clientCA, err = dynamiccertificates.NewStaticCAContent("client-ca", c.config.PKI.CA()); err != nil {
 		return nil, err
@@ -383,6 +384,7 @@ func (a *assembly) handlerChain(api http.Handler, config *genericapiserver.Confi
 	if len(a.config.HostFirst) > 0 {
 		api = withRequestState(api)
 	}
+	api = a.withComponents(api)
 	inProcess := loopbackChain(api, config)
 	if wrap := a.config.WrapAPI; wrap != nil {
 		api = wrap(api)

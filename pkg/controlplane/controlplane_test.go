@@ -49,6 +49,7 @@ func TestControlPlane(t *testing.T) {
 	awaitRoles(t, p)
 	for name, test := range map[string]func(*testing.T, *plane){
 		"SystemServices":          testSystemServices,
+		"ComponentStatuses":       testComponentStatuses,
 		"DeploymentBecomesPods":   testDeploymentBecomesPods,
 		"NamespaceGoes":           testNamespaceGoes,
 		"TokenRequest":            testTokenRequest,
@@ -127,6 +128,31 @@ func testSystemServices(t *testing.T, p *plane) {
 		}
 		return ""
 	})
+}
+
+func testComponentStatuses(t *testing.T, p *plane) {
+	tenant := kubernetes.NewForConfigOrDie(p.kubeconfig(t, "kubernetes-admin", pki.GroupTenantAdmins))
+	eventually(t, "healthy components", func(ctx context.Context) string {
+		found, err := tenant.CoreV1().ComponentStatuses().List(ctx, metav1.ListOptions{})
+		if err != nil {
+			return err.Error()
+		}
+		if len(found.Items) != 3 {
+			return fmt.Sprintf("got %d components, want 3", len(found.Items))
+		}
+		for _, one := range found.Items {
+			if len(one.Conditions) != 1 || one.Conditions[0].Status != corev1.ConditionTrue {
+				return fmt.Sprintf("%s: %v", one.Name, one.Conditions)
+			}
+		}
+		return ""
+	})
+	if got, err := tenant.CoreV1().ComponentStatuses().Get(t.Context(), "scheduler", metav1.GetOptions{}); err != nil || got.Name != "scheduler" {
+		t.Errorf("got %v, %v", got, err)
+	}
+	if _, err := tenant.CoreV1().ComponentStatuses().Get(t.Context(), "none", metav1.GetOptions{}); !apierrors.IsNotFound(err) {
+		t.Errorf("a component that is not there: %v", err)
+	}
 }
 
 func testDeploymentBecomesPods(t *testing.T, p *plane) {

@@ -181,3 +181,14 @@ func (s *startTasks) reasonOf(name string) string {
 	}
 	return reason
 }
+
+// errorOf returns an error if a task has not succeeded.
+func (s *startTasks) errorOf(name string) error {
+	s.mu.Lock()
+	_, failing := s.failing[name]
+	s.mu.Unlock()
+	if !failing {
+		return nil
+	}
+	return errors.New(s.reasonOf(name))
+}

@@ -18,8 +18,7 @@ func (a *assembly) addStoreCheck(config *genericapiserver.Config) {
 	check := healthz.NamedCheck("etcd", func(req *http.Request) error {
 		ctx, cancel := context.WithTimeout(req.Context(), storageTimeout)
 		defer cancel()
-		_, err := a.store.client.KV.Get(ctx, "/registry/health")
-		return err
+		return a.store.check(ctx)
 	})
 	if !a.config.Storage.Capabilities().Remote {
 		config.AddHealthChecks(check)
@@ -27,4 +26,10 @@ func (a *assembly) addStoreCheck(config *genericapiserver.Config) {
 	}
 	config.HealthzChecks = append(config.HealthzChecks, check)
 	config.ReadyzChecks = append(config.ReadyzChecks, check)
+}
+
+// check returns an error if the store does not answer.
+func (s sharedStore) check(ctx context.Context) error {
+	_, err := s.client.KV.Get(ctx, "/registry/health")
+	return err
 }
