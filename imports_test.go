@@ -41,7 +41,7 @@ var rules = map[string]rule{
 	"pkg/cli/forward":         {},
 	"pkg/cli/fleet":           {code: []string{"pkg/cli/fault", "pkg/cli/host", "pkg/cli/kubeconfig", "pkg/cli/release"}},
 	"pkg/cli/host":            {code: []string{"pkg/cli/fault", "pkg/cli/kubeconfig"}},
-	"pkg/cli/release":         {code: []string{"pkg/cli/fault", "pkg/cli/host", "chart", "api/..."}},
+	"pkg/cli/release":         {code: []string{"pkg/cli/fault", "pkg/cli/host", "chart", "pkg/patch", "api/..."}},
 	"pkg/cli/connection":      {code: cliShared, tests: []string{"test/await"}},
 	"pkg/cli/check":           {code: append([]string{"pkg/patch"}, cliShared...)},
 	"pkg/cli/connect":         {code: cliShared},

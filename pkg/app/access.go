@@ -19,7 +19,7 @@ const auditKubeconfig = "/etc/sublet-audit/kubeconfig"
 // newIssuers returns the issuers of tokens, and the file that they are read from.
 func (a *app) newIssuers() (*authentication.Issuers, *authentication.File) {
 	issuers := authentication.New(authentication.Options{
-		Own: a.tokens().Issuers(a.values.Networking.Advanced.ClusterDomain), ServerID: a.options.identity().Pod,
+		Own: tokens(a.values).Issuers(a.values.Networking.Advanced.ClusterDomain), ServerID: a.options.identity().Pod,
 	})
 	a.health.add(issuers.Checks)
 	return issuers, &authentication.File{

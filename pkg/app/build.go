@@ -117,7 +117,7 @@ func (a *app) controlPlaneConfig() controlplane.Config {
 		DNSUser:             a.dnsPodsUser(),
 		NodePortRange:       a.facts.NodePortRange,
 		ClusterDomain:       a.values.Networking.Advanced.ClusterDomain,
-		Tokens:              a.tokens(),
+		Tokens:              tokens(a.values),
 		Replicas:            a.apiServers(),
 		Name:                a.options.identity().Pod,
 		ExtraSANs: append(a.values.ServingNames(),
@@ -154,10 +154,10 @@ func (a *app) controllers() []string {
 }
 
 // tokens returns the settings of service account tokens.
-func (a *app) tokens() controlplane.TokenOptions {
-	settings := a.values.ControlPlane.Advanced.ServiceAccountTokens
+func tokens(values *v1alpha1.Config) controlplane.TokenOptions {
+	settings := values.ControlPlane.Advanced.ServiceAccountTokens
 	return controlplane.TokenOptions{
-		Issuer:        a.values.ControlPlane.Advanced.ServiceAccountIssuer,
+		Issuer:        values.ControlPlane.Advanced.ServiceAccountIssuer,
 		FormerIssuers: settings.FormerIssuers,
 		KeysURL:       settings.JWKSURI,
 		Strict:        !settings.ExtendExpiration,

@@ -48,7 +48,7 @@ func Command() *cobra.Command {
 		"addresses of the members of the store, as pod=host:port; they replace the names of the pods outside of a host cluster")
 	flags.StringVar(&options.PeerBindAddress, "peer-bind-address", "",
 		"address that listens for other members of the store, as host:port; empty means the address of this pod in --peer-addresses")
-	cmd.AddCommand(healthzCommand(), isolatedCommand(), versionCommand(), certsCommand(), storeCommand(), dnsCommand())
+	cmd.AddCommand(healthzCommand(), checkConfigCommand(), isolatedCommand(), versionCommand(), certsCommand(), storeCommand(), dnsCommand())
 	return cmd
 }
 

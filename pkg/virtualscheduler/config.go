@@ -16,6 +16,13 @@ import (
 // plugins together. Of a pod that was never refused, the plugin scores no node.
 const scoreWeight = 120
 
+// CheckConfig returns what is wrong with the configuration in text. hostSchedulers are the names
+// that belong to schedulers of the host.
+func CheckConfig(text string, hostSchedulers []string) error {
+	_, err := loadConfig(text, hostSchedulers)
+	return err
+}
+
 // loadConfig returns the configuration in text, or the default one if text is empty,
 // with the plugin in every profile. It fails on an unknown or repeated field, and
 // on a field that would have no effect.

@@ -5,6 +5,7 @@ package e2e
 import (
 	"context"
 	"fmt"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -23,10 +24,45 @@ func TestRestrictedNamespace(t *testing.T) {
 	if _, err := hostClient.CoreV1().Namespaces().Create(t.Context(), namespace, metav1.CreateOptions{}); err != nil && !apierrors.IsAlreadyExists(err) {
 		t.Fatal(err)
 	}
-	tn := install(t, "restricted", name)
+	t.Run("WrongExpression", func(t *testing.T) { testWrongExpression(t, name) })
+	tn := install(t, "restricted", name, patchOfPods("value")...)
 	testLeaks(t, tn)
 	t.Run("Denied", func(t *testing.T) { testDeniedPods(t, tn.in(t)) })
 	t.Run("Refused", func(t *testing.T) { testRefusedPods(t, tn.in(t)) })
+}
+
+// patchOfPods returns settings with a patch.
+func patchOfPods(expression string) []string {
+	const patch = "sync.toHost.pods.patches[0]."
+	return []string{patch + "path=spec.terminationGracePeriodSeconds", patch + "expression=" + expression}
+}
+
+// testWrongExpression installs a patch that does not compile. Helm prints why, and creates nothing
+// else of the release.
+func testWrongExpression(t *testing.T, namespace string) {
+	args := []string{"install", "wrong", filepath.Join(root, "chart"), "-n", namespace}
+	for _, v := range append(imageValues(), patchOfPods("val")...) {
+		args = append(args, "--set", v)
+	}
+	t.Cleanup(func() { _ = helm("uninstall", "wrong", "-n", namespace, "--ignore-not-found").Run() })
+	out, err := helm(args...).CombinedOutput()
+	if want := "sync.toHost.pods.patches[0].expression: Invalid value: \"val\": line 1, column 1"; err == nil || !strings.Contains(string(out), want) {
+		t.Errorf("want a refusal with %s: %v\n%s", want, err, out)
+	}
+	sets, err := hostClient.AppsV1().StatefulSets(namespace).List(t.Context(), metav1.ListOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	secrets, err := hostClient.CoreV1().Secrets(namespace).List(t.Context(), metav1.ListOptions{FieldSelector: "type=Opaque"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(sets.Items)+len(secrets.Items) > 0 {
+		t.Errorf("the release has %d StatefulSets and %d Secrets, want none", len(sets.Items), len(secrets.Items))
+	}
+	if err := hostClient.CoreV1().Pods(namespace).Delete(t.Context(), "wrong-check", metav1.DeleteOptions{}); err != nil {
+		t.Errorf("the pod that checked is not kept: %v", err)
+	}
 }
 
 // testDeniedPods creates pods that reach the node. The virtual API server denies them, before

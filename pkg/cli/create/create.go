@@ -142,6 +142,9 @@ func (o *options) apply(ctx context.Context, env *host.Env, h *host.Host, name s
 	if _, err := release.Render(ctx, h, name, values); err != nil {
 		return err
 	}
+	if _, err := release.Patches(values); err != nil {
+		return err
+	}
 	if err := o.ensureNamespace(ctx, h); err != nil {
 		return err
 	}

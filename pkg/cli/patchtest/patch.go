@@ -86,14 +86,9 @@ func (o *options) run(in io.Reader, out io.Writer, values map[string]any, file s
 	if err != nil {
 		return &fault.Error{Code: fault.Usage, Message: "cannot decode the object in " + file, Hint: "It needs apiVersion and kind.", Cause: err}
 	}
-	sync, err := patch.FromValues(values)
+	sync, err := release.Patches(values)
 	if err != nil {
-		return &fault.Error{Code: fault.Usage, Message: "cannot read the settings", Hint: "Settings are in docs/reference/values.md.", Cause: err}
-	}
-	if problems := patch.Check(sync); len(problems) > 0 {
-		return &fault.Error{
-			Code: fault.Usage, Message: problems[0].Path + ": " + problems[0].Detail, Hint: hint,
-		}
+		return err
 	}
 	setting, found := o.settingOf(sync, object)
 	if !found {

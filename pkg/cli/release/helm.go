@@ -116,8 +116,9 @@ func Install(ctx context.Context, h *host.Host, name string, values map[string]a
 	install := action.NewInstall(config)
 	install.ReleaseName, install.Namespace, install.Timeout = name, h.Namespace, requestTimeout
 	install.WaitStrategy = kube.HookOnlyStrategy
+	output := hookOutputOf(config)
 	_, err = install.RunWithContext(context.WithoutCancel(ctx), loaded, values)
-	return wrapHelm(err, "cannot install virtual cluster %s/%s", h.Namespace, name)
+	return wrapHelm(output.explain(err), "cannot install virtual cluster %s/%s", h.Namespace, name)
 }
 
 // Upgrade upgrades a release to the chart of this program. Values of earlier calls stay, unless
@@ -138,8 +139,9 @@ func Upgrade(ctx context.Context, h *host.Host, name string, values map[string]a
 	upgrade.Namespace, upgrade.Timeout, upgrade.MaxHistory = h.Namespace, requestTimeout, 10
 	upgrade.WaitStrategy, upgrade.ServerSideApply = kube.HookOnlyStrategy, "auto"
 	upgrade.ResetValues, upgrade.ResetThenReuseValues = reset, !reset
+	output := hookOutputOf(config)
 	_, err = upgrade.RunWithContext(context.WithoutCancel(ctx), name, loaded, values)
-	return wrapHelm(err, "cannot upgrade virtual cluster %s/%s", h.Namespace, name)
+	return wrapHelm(output.explain(err), "cannot upgrade virtual cluster %s/%s", h.Namespace, name)
 }
 
 // Uninstall uninstalls a release.
@@ -167,7 +169,7 @@ func wrapHelm(err error, format string, args ...any) error {
 	}
 	text := err.Error()
 	switch {
-	case strings.Contains(text, "don't meet the specifications of the schema"), strings.Contains(text, "execution error at"):
+	case errors.As(err, new(settingsError)), strings.Contains(text, "don't meet the specifications of the schema"), strings.Contains(text, "execution error at"):
 		return &fault.Error{Code: fault.Usage, Message: fmt.Sprintf(format, args...), Hint: "Settings are in docs/reference/values.md.", Cause: err}
 	case errors.Is(err, driver.ErrReleaseExists), strings.Contains(text, "cannot reuse a name"):
 		return &fault.Error{

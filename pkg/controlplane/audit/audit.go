@@ -75,6 +75,12 @@ func New(options Options) (audit.Backend, audit.PolicyRuleEvaluator, error) {
 	return audit.Union(backends...), policy.NewPolicyRuleEvaluator(rules), nil
 }
 
+// Check returns all that is wrong with the policy.
+func Check(settings v1alpha1.Audit) error {
+	_, problems := parse(settings)
+	return problems.ToAggregate()
+}
+
 // parse returns the policy as the API's own type, and all that is wrong with it.
 func parse(settings v1alpha1.Audit) (*auditinternal.Policy, field.ErrorList) {
 	path := field.NewPath(setting, "policy")

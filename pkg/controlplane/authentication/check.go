@@ -31,6 +31,13 @@ func isReserved(name string) bool {
 	return slices.ContainsFunc(reservedPrefixes(), func(prefix string) bool { return strings.HasPrefix(name, prefix) })
 }
 
+// Check compiles the settings, and returns all that is wrong with them. own are the issuers of
+// the virtual cluster itself.
+func Check(settings v1alpha1.Authentication, own []string) field.ErrorList {
+	_, problems := parse(settings, own)
+	return problems
+}
+
 // parse compiles the settings and returns them as the API's own type, and all that is wrong
 // with them, each with its path. own are the issuers of the virtual cluster itself.
 func parse(settings v1alpha1.Authentication, own []string) ([]apiserver.JWTAuthenticator, field.ErrorList) {

@@ -1,0 +1,92 @@
+{{- /*
+A pod of a hook that runs the server's program once: a dict of root, name, component, hook,
+restartPolicy and args. It may have labels, further annotations, seconds for its deadline, and
+config, the name of a Secret with the configuration.
+*/ -}}
+{{- define "sublet.program" -}}
+{{- $root := .root -}}
+{{- $set := $root.Values.controlPlane.statefulSet -}}
+{{- $hook := dict "helm.sh/hook" .hook "helm.sh/hook-delete-policy" "before-hook-creation,hook-succeeded" -}}
+apiVersion: v1
+kind: Pod
+metadata:
+  name: {{ $root.Release.Name }}-{{ .name }}
+  namespace: {{ $root.Release.Namespace }}
+  {{- $annotations := merge $hook (.annotations | default dict) }}
+  {{- include "sublet.metadata" (dict "root" $root "component" .component "annotations" $annotations "labels" .labels) | nindent 2 }}
+spec:
+  restartPolicy: {{ .restartPolicy }}
+  {{- with .seconds }}
+  activeDeadlineSeconds: {{ . }}
+  {{- end }}
+  automountServiceAccountToken: false
+  enableServiceLinks: false
+  {{- with $set.imagePullSecrets }}
+  imagePullSecrets:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+  {{- with $set.scheduling.nodeSelector }}
+  nodeSelector:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+  affinity:
+    nodeAffinity:
+      requiredDuringSchedulingIgnoredDuringExecution:
+        nodeSelectorTerms:
+          - matchExpressions:
+              {{- include "sublet.realNodes" $root | nindent 14 }}
+  {{- with $set.scheduling.tolerations }}
+  tolerations:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+  securityContext:
+    {{- include "sublet.podSecurityContext" $root | nindent 4 }}
+  containers:
+    - name: {{ .name }}
+      image: {{ include "sublet.image" $root | quote }}
+      imagePullPolicy: {{ $set.image.pullPolicy }}
+      args:
+        {{- toYaml .args | nindent 8 }}
+      {{- if .config }}
+      volumeMounts:
+        - name: config
+          mountPath: /etc/sublet
+          readOnly: true
+      {{- end }}
+      resources:
+        requests:
+          cpu: 10m
+          memory: 32Mi
+        limits:
+          memory: 256Mi
+      securityContext:
+        {{- include "sublet.containerSecurityContext" $root | nindent 8 }}
+  {{- with .config }}
+  volumes:
+    - name: config
+      secret:
+        secretName: {{ . }}
+  {{- end }}
+{{- end -}}
+
+{{- /*
+Whether the values have what only the server can compile: patches, rules of issuers, or the
+configuration of a scheduler. Empty means no.
+*/ -}}
+{{- define "sublet.needsCheck" -}}
+{{- $advanced := .Values.controlPlane.advanced -}}
+{{- if or $advanced.authentication.jwt (and $advanced.virtualScheduler.enabled $advanced.virtualScheduler.config) -}}
+true
+{{- end -}}
+{{- range $kinds := .Values.sync -}}
+{{- range $name, $settings := $kinds -}}
+{{- if eq $name "customResources" -}}
+{{- range $custom := $settings -}}
+{{- if $custom.patches }}true{{ end -}}
+{{- end -}}
+{{- else if kindIs "map" $settings -}}
+{{- if $settings.patches }}true{{ end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
