@@ -115,6 +115,7 @@ func TestWrongInputs(t *testing.T) {
 		{"create", "new", "--wait=false", "--connect"},
 		{"create", "new", "--set", "controlPlane.statefulset.env=a"},
 		{"create", "new", "--set", "controlPlane.statefulSet.env[0].name=POD_IP,controlPlane.statefulSet.env[0].value=a-password"},
+		{"create", "new", "--set-json", `sync.toHost.pods.patches=[{"path":"spec.priorityClassName","expression":"val"}]`},
 		{"create", "new", "--context=nope"},
 		{"create", "new", "-n", "nowhere", "--create-namespace=false"},
 		{"connect"},
