@@ -309,7 +309,7 @@ func (e *Engine) register(kind Kind) error {
 		kind:     kind, cluster: e.options.Cluster, clock: e.options.Clock, log: r.log,
 		virtual:      sideClients{store: r.virtualObjects(), reader: r.virtualReader, client: e.virtual.client, hasStatus: e.virtual.status.has, forgetStatus: e.virtual.status.forget},
 		host:         sideClients{store: &r.hostStore, reader: r.hostReader, client: e.host.client},
-		expectations: newExpectations(e.options.Clock), sightings: newSightings(e.options.Clock), compared: newCompared(), events: e.events,
+		expectations: newExpectations(e.options.Clock), sightings: newSightings(e.options.Clock), compared: newCompared(), alterations: newAlterations(e.options.Clock), events: e.events,
 		paused: &r.paused, ledger: e.ledger, resource: resource, pendingRefusal: r.refusals.pendingRefusal,
 		holdReason: e.storeGuard.onHold, onWrite: func() {},
 	}

@@ -202,6 +202,7 @@ func newBench(kind Kind, clock *clocktesting.FakeClock, virtual, host *fakeServe
 		expectations: newExpectations(clock),
 		sightings:    newSightings(clock),
 		compared:     newCompared(),
+		alterations:  newAlterations(clock),
 		paused:       &b.paused,
 		events:       newTenantEvents(virtual, scheme.Scheme, clock, logr.Discard(), translate.Cluster{Namespace: "tenant"}),
 		holdReason:   func() string { return b.reason },

@@ -119,7 +119,7 @@ func (r *reconciler) updateBeforeDelete(s Scope, key types.NamespacedName, virtu
 	if err := r.kind.beforeDelete(s, after); err != nil {
 		return fmt.Errorf("cannot build the last state of virtual object %s: %w", key, err)
 	}
-	return r.writeVirtual(s, key, virtual, after)
+	return r.writeVirtual(s, key, nil, virtual, after)
 }
 
 // deleteIfOriginalGone deletes the virtual copy of a host object that the cache does not

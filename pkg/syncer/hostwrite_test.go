@@ -146,7 +146,7 @@ func TestWriteVirtualUnstructured(t *testing.T) {
 			tc.after.SetResourceVersion(before.GetResourceVersion())
 			tc.after.SetCreationTimestamp(before.GetCreationTimestamp())
 			b := newBench(configMaps(), clocktesting.NewFakeClock(testStart()), server, newFakeServer("host", server.clock))
-			if err := b.writeVirtual(b.scope(t.Context()), theKey(), before, tc.after); err != nil {
+			if err := b.writeVirtual(b.scope(t.Context()), theKey(), nil, before, tc.after); err != nil {
 				t.Fatal(err)
 			}
 			if diff := cmp.Diff(tc.want, server.requests); diff != "" {
@@ -168,7 +168,7 @@ func TestConflictLeavesTheOthersWrite(t *testing.T) {
 	after := before.DeepCopy()
 	after.Status.Phase = corev1.PodFailed
 	b := newBench(pods(), clocktesting.NewFakeClock(testStart()), server, newFakeServer("host", server.clock))
-	if err := b.writeVirtual(b.scope(t.Context()), theKey(), before, after); err == nil {
+	if err := b.writeVirtual(b.scope(t.Context()), theKey(), nil, before, after); err == nil {
 		t.Error("A write on an old state must fail rather than undo what came between")
 	}
 }

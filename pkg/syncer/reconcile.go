@@ -50,6 +50,7 @@ type reconciler struct {
 	expectations *expectations
 	sightings    *sightings
 	compared     *compared
+	alterations  *alterations
 	events       *tenantEvents
 	unstored     *unstoredCopies
 	// pendingRefusal returns why the host has refused a copy whose retry is not due. nil asks

@@ -18,9 +18,15 @@ const (
 	// reasonVirtualRefused is for a write to a virtual object that the virtual API
 	// server refused.
 	reasonVirtualRefused = "VirtualRefused"
+	// reasonVirtualChanged is for a write that the virtual API server stores in another form.
+	reasonVirtualChanged = "VirtualChanged"
 	// reasonWaitingForDeletion is for an object whose predecessor still has a host copy.
 	reasonWaitingForDeletion = "WaitingForDeletion"
 )
+
+// alteredMessage is the message of the Event with reasonVirtualChanged.
+const alteredMessage = "What the host shows of this object is changed whenever it is written here, by a webhook or a policy of this cluster. " +
+	"It is written less often until that ends."
 
 // reasonPaused is why nothing is deleted while a kind is paused.
 const reasonPaused = "the kind is paused"
@@ -143,7 +149,7 @@ func (r *reconciler) writeRefusal(s Scope, key types.NamespacedName, virtual cli
 	}
 	after := deepCopy(virtual)
 	r.kind.refused(s, after, r.events.names.toVirtualNames(err.Error(), key, r.hostKey(key)))
-	return r.writeVirtual(s, key, virtual, after)
+	return r.writeVirtual(s, key, nil, virtual, after)
 }
 
 // withRecorder returns the scope of a kind's Up for an object.

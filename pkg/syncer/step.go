@@ -68,7 +68,7 @@ func (s *Step) reconciler() *reconciler {
 		unstored: &unstoredCopies{},
 		kind:     s.Kind, cluster: s.Cluster, clock: s.Clock, log: logr.Discard(),
 		virtual:      s.Virtual.clients(nil),
-		expectations: newExpectations(s.Clock), sightings: newSightings(s.Clock), compared: newCompared(),
+		expectations: newExpectations(s.Clock), sightings: newSightings(s.Clock), compared: newCompared(), alterations: newAlterations(s.Clock),
 		events:     newTenantEvents(s.Virtual.Client, scheme.Scheme, s.Clock, logr.Discard(), s.Cluster),
 		holdReason: func() string { return "" },
 		onWrite:    func() {},

@@ -124,7 +124,7 @@ func (r *reconciler) writeFinal(s Scope, key types.NamespacedName, virtual, fina
 	if err := r.checkPaused(); err != nil {
 		return err
 	}
-	err := r.writeVirtual(s, key, virtual, final)
+	err := r.writeVirtual(s, key, nil, virtual, final)
 	if isRefusedWrite(err) {
 		return nil
 	}

@@ -44,16 +44,17 @@ func (r *reconciler) writeUp(s Scope, key types.NamespacedName, host, virtual cl
 		r.onWrite()
 		return nil
 	}
-	return errors.Join(r.recordVirtualRefusal(s, virtual, bindErr), r.writeVirtual(s, key, virtual, after))
+	return errors.Join(r.recordVirtualRefusal(s, virtual, bindErr), r.writeVirtual(s, key, host, virtual, after))
 }
 
 // writeVirtual sends the difference between two states of a virtual object. The status
 // and the rest are separate requests where the type has a status subresource. What the
-// API server refuses is recorded as an Event. An object that is gone is no error.
-func (r *reconciler) writeVirtual(s Scope, key types.NamespacedName, before, after client.Object) error {
+// API server refuses is recorded as an Event. An object that is gone is no error. host is the
+// other side, nil for none.
+func (r *reconciler) writeVirtual(s Scope, key types.NamespacedName, host, before, after client.Object) error {
 	status := !equalValues(statusOf(before), statusOf(after))
 	rest := !equalBesidesStatus(before, after)
-	if !status && !rest {
+	if !status && !rest || r.awaitsAltered(s, key, host, before) {
 		return nil
 	}
 	separate, err := r.hasStatusSubresource(before)
@@ -62,7 +63,7 @@ func (r *reconciler) writeVirtual(s Scope, key types.NamespacedName, before, aft
 	}
 	base, restErr := before, error(nil)
 	if rest || !separate {
-		base, restErr = r.updateWhole(s, key, before, after)
+		base, restErr = r.updateWhole(s, key, host, before, after, !separate)
 	}
 	if !status || !separate || apierrors.IsConflict(restErr) || apierrors.IsNotFound(restErr) {
 		return r.asWriteError(s, key, before, restErr)
@@ -72,18 +73,32 @@ func (r *reconciler) writeVirtual(s Scope, key types.NamespacedName, before, aft
 	statusErr := r.updateStatus(s, before, written)
 	if statusErr == nil {
 		r.recordWritten(Virtual, key, written)
+		r.alterations.record(key, host, base, written, !equalValues(statusOf(after), statusOf(written)))
 	}
 	return errors.Join(r.asWriteError(s, key, before, restErr), r.asWriteError(s, key, before, statusErr))
 }
 
-// updateWhole writes a virtual object. It returns the object that the API server has then,
-// which is before if the write failed.
-func (r *reconciler) updateWhole(s Scope, key types.NamespacedName, before, after client.Object) (client.Object, error) {
+// awaitsAltered reports whether a virtual object is not to be written yet. The API server has
+// then stored the last writes otherwise than they were sent.
+func (r *reconciler) awaitsAltered(s Scope, key types.NamespacedName, host, virtual client.Object) bool {
+	wait := r.alterations.pause(key, host, virtual)
+	if wait == 0 {
+		return false
+	}
+	s.RequeueAfter(wait)
+	r.events.record(s.Context, r.kind.name, virtual, tenantEvent{corev1.EventTypeWarning, reasonVirtualChanged, alteredMessage})
+	return true
+}
+
+// updateWhole writes a virtual object, with its status if that has no address of its own. It
+// returns the object that the API server has then, which is before if the write failed.
+func (r *reconciler) updateWhole(s Scope, key types.NamespacedName, host, before, after client.Object, status bool) (client.Object, error) {
 	written := deepCopy(after)
 	if err := r.virtual.client.Update(s.Context, written); err != nil {
 		return before, err
 	}
 	r.recordWritten(Virtual, key, written)
+	r.alterations.record(key, host, before, written, isAltered(after, written, status))
 	return written, nil
 }
 

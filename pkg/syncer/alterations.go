@@ -1,0 +1,91 @@
+package syncer
+
+import (
+	"sync"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/clock"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+)
+
+const (
+	// quickAlterations is how many altered writes of one object follow each other without a pause.
+	quickAlterations = 5
+	// firstAlteredPause and lastAlteredPause are the shortest and the longest pause before a
+	// further one. The pause doubles in between.
+	firstAlteredPause = time.Second
+	lastAlteredPause  = time.Minute
+)
+
+// alterations remembers which virtual objects the API server stores in another form than they
+// were written in. A webhook or a policy of the tenant may do that. Each such write is a
+// difference again, and the next one would follow at once. That has no end, and others use the
+// disk of the store too.
+type alterations struct {
+	mu    sync.Mutex
+	clock clock.PassiveClock
+	known *recent[types.NamespacedName, alteration]
+}
+
+// alteration is an object whose last write was altered.
+type alteration struct {
+	// virtual and host are the versions of both objects after the write.
+	virtual, host string
+	count         int
+	next          time.Time // when it may be written again
+}
+
+func newAlterations(c clock.PassiveClock) *alterations {
+	return &alterations{clock: c, known: newRecent[types.NamespacedName, alteration](c, 2*lastAlteredPause)}
+}
+
+// pause returns how long a write of a virtual object has to wait, 0 for not at all. A change of
+// one of the two objects by anybody else ends the wait.
+func (a *alterations) pause(key types.NamespacedName, host, virtual client.Object) time.Duration {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	last, ok := a.known.get(key)
+	if !ok || last.virtual != resourceVersionOf(virtual) || last.host != resourceVersionOf(host) {
+		return 0
+	}
+	return max(0, last.next.Sub(a.clock.Now()))
+}
+
+// record records a write that turned before into written, and whether it was altered.
+func (a *alterations) record(key types.NamespacedName, host, before, written client.Object, altered bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if !altered {
+		a.known.delete(key)
+		return
+	}
+	last, _ := a.known.get(key)
+	next := alteration{virtual: resourceVersionOf(written), host: resourceVersionOf(host), count: last.count}
+	if last.virtual == resourceVersionOf(before) && last.host == next.host {
+		next.count++
+	}
+	next.next = a.clock.Now()
+	if beyond := next.count - quickAlterations; beyond >= 0 {
+		next.next = next.next.Add(min(firstAlteredPause<<min(beyond, 10), lastAlteredPause))
+	}
+	a.known.set(key, next)
+}
+
+// resourceVersionOf returns the version of an object, empty for none.
+func resourceVersionOf(object client.Object) string {
+	if object == nil {
+		return ""
+	}
+	return object.GetResourceVersion()
+}
+
+// isAltered reports whether the API server has stored an object otherwise than it was sent, apart
+// from what it writes itself. The status counts only with status.
+func isAltered(sent, stored client.Object, status bool) bool {
+	same := deepCopy(stored)
+	same.SetResourceVersion(sent.GetResourceVersion())
+	same.SetGeneration(sent.GetGeneration())
+	same.SetManagedFields(sent.GetManagedFields())
+	return !equalBesidesStatus(sent, same) || status && !equalValues(statusOf(sent), statusOf(stored))
+}
