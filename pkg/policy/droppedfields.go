@@ -6,6 +6,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/sublet-dev/sublet/api/config/v1alpha1"
+	"github.com/sublet-dev/sublet/pkg/translate"
 )
 
 const (
@@ -13,8 +14,9 @@ const (
 	hostSchedulersSetting   = "sync.toHost.pods.hybridScheduling.hostSchedulers"
 )
 
-// DroppedFields returns the fields of a pod that have no effect, because the host schedules
-// the pods of this virtual cluster. It is no reason to deny the pod: it runs.
+// DroppedFields returns the fields of a pod that have no effect, or less than in another
+// cluster. The host schedules the pods of this virtual cluster. It is no reason to deny the
+// pod: it runs.
 func DroppedFields(settings *v1alpha1.Config, spec *corev1.PodSpec) []Violation {
 	if settings.ControlPlane.Advanced.VirtualScheduler.Enabled {
 		return nil
@@ -32,6 +34,12 @@ func DroppedFields(settings *v1alpha1.Config, spec *corev1.PodSpec) []Violation 
 		violations = append(violations, Violation{
 			Field: "spec.priorityClassName", Value: spec.PriorityClassName,
 			Detail: "has no effect, because the host schedules the pods, without their priorities", Setting: virtualSchedulerSetting,
+		})
+	}
+	if translate.NeedsNamespaces(&corev1.Pod{Spec: *spec}, &corev1.Pod{}) {
+		violations = append(violations, Violation{
+			Field:  "spec.affinity",
+			Detail: "a namespaceSelector counts the namespaces that match when a pod is created, and not those that match later", Setting: virtualSchedulerSetting,
 		})
 	}
 	return violations
