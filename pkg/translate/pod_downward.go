@@ -2,6 +2,7 @@ package translate
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -97,7 +98,7 @@ func syncDownward(host map[string]string, virtual *corev1.Pod) map[string]string
 			synced[labels.DownwardLabels] = formatMap(virtual.Labels)
 			return
 		case "metadata.annotations":
-			synced[labels.DownwardAnnotations] = formatMap(virtual.Annotations)
+			synced[labels.DownwardAnnotations] = formatMap(withoutOurs(virtual.Annotations))
 			return
 		}
 		field, key, ok := parseSubscript(ref.FieldPath)
@@ -106,6 +107,14 @@ func syncDownward(host map[string]string, virtual *corev1.Pod) map[string]string
 		}
 	})
 	return synced
+}
+
+// withoutOurs returns the values whose keys are not Sublet's. A pod does not read from them
+// that its cluster is a virtual one.
+func withoutOurs(values map[string]string) map[string]string {
+	others := maps.Clone(values)
+	maps.DeleteFunc(others, func(key, _ string) bool { return IsOurs(key) })
+	return others
 }
 
 // eachFieldRef visits every reference that a pod makes to its own fields.
