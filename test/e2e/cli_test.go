@@ -109,6 +109,14 @@ func TestCommandLine(t *testing.T) {
 			t.Errorf("create of one that exists: %v\n%s", err, out)
 		}
 	})
+	t.Run("upgrade to a wrong expression", func(t *testing.T) {
+		const patches = `sync.toHost.pods.patches=[{"path":"spec.priorityClassName","expression":"val"}]`
+		out, err := u.command(filepath.Join(root, "bin", "sublet"), "upgrade", name, "--set-json", patches).CombinedOutput()
+		const want = "sync.toHost.pods.patches[0].expression: Invalid value: \"val\": line 1, column 1: undeclared reference"
+		if exit := (*exec.ExitError)(nil); !errors.As(err, &exit) || exit.ExitCode() != 2 || !bytes.Contains(out, []byte(want)) {
+			t.Errorf("want exit code 2 and %s: %v\n%s", want, err, out)
+		}
+	})
 	t.Run("check", func(t *testing.T) {
 		if out := u.check(name); !strings.Contains(out, "parts ok") || !strings.Contains(out, "replicas ok") || !strings.Contains(out, "virtual-api ok") {
 			t.Errorf("check of one that exists:\n%s", out)
