@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	corev1 "k8s.io/api/core/v1"
 	quantity "k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -183,6 +185,34 @@ type bench struct {
 	reason        string // why deletes are on hold
 	paused        atomic.Bool
 	writes        int
+}
+
+// newBenchOf sets up a kind between two servers that have one object each. nil means none.
+func newBenchOf(kind Kind, clock *clocktesting.FakeClock, virtual, host client.Object) *bench {
+	servers := map[string]*fakeServer{}
+	for name, object := range map[string]client.Object{"virtual": virtual, "host": host} {
+		servers[name] = newFakeServer(name, clock)
+		if object != nil {
+			servers[name].add(object)
+		}
+	}
+	return newBench(kind, clock, servers["virtual"], servers["host"])
+}
+
+// reconciled is what a reconcile does.
+type reconciled struct {
+	host, virtual []string // requests, reads aside
+	again         time.Duration
+	err           bool
+}
+
+// compare compares what a reconcile has done and returned with what is wanted.
+func (b *bench) compare(t *testing.T, reason string, want reconciled, again time.Duration, err error) {
+	t.Helper()
+	got := reconciled{host: writesOf(b.hostServer), virtual: writesOf(b.virtualServer), again: again, err: err != nil}
+	if diff := cmp.Diff(want, got, cmp.AllowUnexported(reconciled{}), cmpopts.EquateEmpty()); diff != "" {
+		t.Errorf("%s\nerror: %v\n-want +got\n%s", reason, err, diff)
+	}
 }
 
 // newBench sets up a kind between two servers, whose state it sees.

@@ -31,11 +31,6 @@ func markCopy(n *corev1.Node) { n.Annotations = map[string]string{labels.HostUID
 
 func TestHostOwned(t *testing.T) {
 	t.Parallel()
-	type want struct {
-		host, virtual []string // requests, reads aside
-		again         time.Duration
-		err           bool
-	}
 	outlives := nodes()
 	outlives.outlives = true
 	held := nodes()
@@ -52,12 +47,12 @@ func TestHostOwned(t *testing.T) {
 		kind          Kind
 		virtual, host client.Object
 		lateHost      bool
-		want          want
+		want          reconciled
 	}{
 		"Create": {
 			reason: "A host object that is wanted is shown.",
 			kind:   nodes(), host: node("h1"),
-			want: want{virtual: []string{"create"}},
+			want: reconciled{virtual: []string{"create"}},
 		},
 		"Hidden": {
 			reason: "A host object that is not wanted is not shown.",
@@ -66,7 +61,7 @@ func TestHostOwned(t *testing.T) {
 		"NoLongerWanted": {
 			reason: "The copy of a host object that is no longer wanted goes.",
 			kind:   nodes(), host: node("h1", hidden), virtual: node("v1", markCopy),
-			want: want{virtual: []string{"delete"}},
+			want: reconciled{virtual: []string{"delete"}},
 		},
 		"NoLongerWantedOutlives": {
 			reason: "The copy stays if the kind says that copies do.",
@@ -79,17 +74,17 @@ func TestHostOwned(t *testing.T) {
 		"Labels": {
 			reason: "A change of the host's goes up.",
 			kind:   nodes(), host: node("h1"), virtual: node("v1", markCopy, func(n *corev1.Node) { n.Labels = nil }),
-			want: want{virtual: []string{"update"}},
+			want: reconciled{virtual: []string{"update"}},
 		},
 		"LabelsAndStatus": {
 			reason: "Status and the rest go up by their own requests.",
 			kind:   nodes(), host: node("h1"), virtual: node("v1", markCopy, func(n *corev1.Node) { n.Labels, n.Status.Phase = nil, "" }),
-			want: want{virtual: []string{"update", "update status"}},
+			want: reconciled{virtual: []string{"update", "update status"}},
 		},
 		"Gone": {
 			reason: "The copy of a host object that is gone goes.",
 			kind:   nodes(), virtual: node("v1", markCopy),
-			want: want{virtual: []string{"delete"}},
+			want: reconciled{virtual: []string{"delete"}},
 		},
 		"GoneOutlives": {
 			reason: "The copy of a host object that is gone stays if the kind says that copies do.",
@@ -98,12 +93,12 @@ func TestHostOwned(t *testing.T) {
 		"GoneHeld": {
 			reason: "A copy that something holds back says first that it is of no use any more.",
 			kind:   held, virtual: node("v1", markCopy),
-			want: want{virtual: []string{"update status", "delete"}},
+			want: reconciled{virtual: []string{"update status", "delete"}},
 		},
 		"GoneDeleted": {
 			reason: "So does one whose deletion has begun before its host object was gone.",
 			kind:   held, virtual: node("v1", markCopy, deleting),
-			want: want{virtual: []string{"update status"}},
+			want: reconciled{virtual: []string{"update status"}},
 		},
 		"GoneSaid": {
 			reason: "It says so once.",
@@ -112,7 +107,7 @@ func TestHostOwned(t *testing.T) {
 		"NotGone": {
 			reason: "What only the cache lacks is not gone.",
 			kind:   nodes(), host: node("h1"), virtual: node("v1", markCopy), lateHost: true,
-			want: want{again: time.Second},
+			want: reconciled{again: time.Second},
 		},
 		"TenantsOwn": {
 			reason: "An object that a tenant made is not changed, whatever the host has.",
@@ -129,31 +124,19 @@ func TestHostOwned(t *testing.T) {
 		"Replaced": {
 			reason: "A copy follows the object that took the host object's name, unless the kind wants it made anew.",
 			kind:   nodes(), host: node("h2"), virtual: node("v1", markCopy),
-			want: want{virtual: []string{"update"}},
+			want: reconciled{virtual: []string{"update"}},
 		},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			c := clocktesting.NewFakeClock(testStart())
-			virtual, host := newFakeServer("virtual", c), newFakeServer("host", c)
-			if tc.virtual != nil {
-				virtual.add(tc.virtual)
-			}
-			if tc.host != nil {
-				host.add(tc.host)
-			}
-			b := newBench(tc.kind, c, virtual, host)
+			b := newBenchOf(tc.kind, c, tc.virtual, tc.host)
 			if tc.lateHost {
 				b.hostView.seen = nil
 			}
 			again, err := b.reconcile(t.Context(), types.NamespacedName{Name: "n1"})
-			got := want{host: writesOf(host), virtual: writesOf(virtual), again: again, err: err != nil}
-			if diff := cmp.Diff(tc.want, got, cmp.AllowUnexported(want{}), cmp.Transformer("none", func(l []string) []string {
-				return append([]string{}, l...)
-			})); diff != "" {
-				t.Errorf("%s\nerror: %v\n-want +got\n%s", tc.reason, err, diff)
-			}
+			b.compare(t, tc.reason, tc.want, again, err)
 		})
 	}
 }

@@ -31,27 +31,20 @@ func TestPauseNeitherCreatesNorEnds(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			c := clocktesting.NewFakeClock(testStart())
-			virtual, host := newFakeServer("virtual", c), newFakeServer("host", c)
-			if tc.virtual != nil {
-				virtual.add(tc.virtual)
-			}
-			if tc.host != nil {
-				host.add(tc.host)
-			}
-			b := newBench(tc.kind, c, virtual, host)
+			b := newBenchOf(tc.kind, c, tc.virtual, tc.host)
 			b.paused.Store(true)
 			var held *onHoldError
 			if _, err := b.reconcile(t.Context(), theKey()); !errors.As(err, &held) {
 				t.Errorf("A paused kind must put it on hold, got %v", err)
 			}
-			if writes := append(writesOf(virtual), writesOf(host)...); len(writes) > 0 {
+			if writes := append(writesOf(b.virtualServer), writesOf(b.hostServer)...); len(writes) > 0 {
 				t.Errorf("A paused kind must not write, got %v", writes)
 			}
 			b.paused.Store(false)
 			if _, err := b.reconcile(t.Context(), theKey()); err != nil {
 				t.Errorf("After the pause it goes on, got %v", err)
 			}
-			if writes := append(writesOf(virtual), writesOf(host)...); len(writes) == 0 {
+			if writes := append(writesOf(b.virtualServer), writesOf(b.hostServer)...); len(writes) == 0 {
 				t.Error("After the pause it goes on, nothing was written")
 			}
 		})

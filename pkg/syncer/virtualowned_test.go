@@ -18,11 +18,6 @@ import (
 
 func TestVirtualOwned(t *testing.T) {
 	t.Parallel()
-	type want struct {
-		host, virtual []string // requests, reads aside
-		again         time.Duration
-		err           bool
-	}
 	tests := map[string]struct {
 		reason        string
 		kind          Kind
@@ -31,12 +26,12 @@ func TestVirtualOwned(t *testing.T) {
 		known         time.Duration // for which the engine has seen this state
 		lateVirtual   bool          // the cache shows nothing yet
 		lateHost      bool
-		want          want
+		want          reconciled
 	}{
 		"Create": {
 			reason: "A wanted object without a copy gets one, in one request.",
 			kind:   configMaps(), virtual: virtualMap(),
-			want: want{host: []string{"create"}},
+			want: reconciled{host: []string{"create"}},
 		},
 		"Unwanted": {
 			reason: "An object that the kind does not want gets no copy.",
@@ -45,7 +40,7 @@ func TestVirtualOwned(t *testing.T) {
 		"NoLongerWanted": {
 			reason: "The copy of an object that is no longer wanted goes.",
 			kind:   configMaps(), virtual: virtualMap(func(m *corev1.ConfigMap) { m.Labels = map[string]string{"private": "yes"} }), host: hostMap("v1"),
-			want: want{host: []string{"delete"}},
+			want: reconciled{host: []string{"delete"}},
 		},
 		"Equal": {
 			reason: "Nothing is written when both sides agree.",
@@ -54,57 +49,57 @@ func TestVirtualOwned(t *testing.T) {
 		"Drift": {
 			reason: "A change that somebody made to the copy is undone.",
 			kind:   configMaps(), virtual: virtualMap(), host: hostMap("v1", func(m *corev1.ConfigMap) { m.Data["k"] = "x" }),
-			want: want{host: []string{"patch"}},
+			want: reconciled{host: []string{"patch"}},
 		},
 		"BothWays": {
 			reason: "What goes up and what goes down is written in one reconcile.",
 			kind:   configMaps(), virtual: virtualMap(), host: hostMap("v1", func(m *corev1.ConfigMap) { m.Data["k"] = "x"; m.Annotations["seen"] = "1" }),
-			want: want{host: []string{"patch"}, virtual: []string{"update"}},
+			want: reconciled{host: []string{"patch"}, virtual: []string{"update"}},
 		},
 		"Orphan": {
 			reason: "A copy whose object is gone is deleted.",
 			kind:   configMaps(), host: hostMap("v1"),
-			want: want{host: []string{"delete"}},
+			want: reconciled{host: []string{"delete"}},
 		},
 		"OrphanHeld": {
 			reason: "No copy is deleted while the guard holds deletes back.",
 			kind:   configMaps(), host: hostMap("v1"), held: "restored",
-			want: want{err: true},
+			want: reconciled{err: true},
 		},
 		"PendingYoung": {
 			reason: "A copy made at admission waits for its object.",
 			kind:   configMaps(), host: hostMap(labels.Pending, func(m *corev1.ConfigMap) { m.CreationTimestamp = metav1.NewTime(testStart().Add(-time.Second)) }),
-			want: want{again: pendingLife + time.Second},
+			want: reconciled{again: pendingLife + time.Second},
 		},
 		"PendingOld": {
 			reason: "A copy made at admission goes when its object never came.",
 			kind:   configMaps(), known: pendingLife, host: hostMap(labels.Pending, func(m *corev1.ConfigMap) { m.CreationTimestamp = metav1.NewTime(testStart().Add(-time.Hour)) }),
-			want: want{host: []string{"delete"}},
+			want: reconciled{host: []string{"delete"}},
 		},
 		"PendingHostClockBehind": {
 			reason: "The age of a pending copy counts from when it was seen, whatever the host's clock shows.",
 			kind:   configMaps(), host: hostMap(labels.Pending, func(m *corev1.ConfigMap) { m.CreationTimestamp = metav1.NewTime(testStart().Add(-time.Hour)) }),
-			want: want{again: pendingLife + time.Second},
+			want: reconciled{again: pendingLife + time.Second},
 		},
 		"PendingAdopted": {
 			reason: "A copy made at admission gets the UID of its object when that exists.",
 			kind:   configMaps(), virtual: virtualMap(), host: hostMap(labels.Pending),
-			want: want{host: []string{"patch"}},
+			want: reconciled{host: []string{"patch"}},
 		},
 		"Recreated": {
 			reason: "The copy of an older object of the name goes before the new one gets its own.",
 			kind:   configMaps(), virtual: virtualMap(), host: hostMap("v0"),
-			want: want{host: []string{"delete"}},
+			want: reconciled{host: []string{"delete"}},
 		},
 		"Foreign": {
 			reason: "An object that is not ours is left alone although it carries our label, and the tenant is told.",
 			kind:   configMaps(), virtual: virtualMap(), host: hostMap("v1", func(m *corev1.ConfigMap) { m.Annotations[labels.VirtualName] = "other" }),
-			want: want{virtual: []string{"create"}, err: true},
+			want: reconciled{virtual: []string{"create"}, err: true},
 		},
 		"ForeignUnlabelled": {
 			reason: "An object that the watch does not show is found by the create and left alone, and the tenant is told.",
 			kind:   configMaps(), virtual: virtualMap(), host: hostMap("v1", func(m *corev1.ConfigMap) { m.Labels = nil }),
-			want: want{host: []string{"create"}, virtual: []string{"create"}, err: true},
+			want: reconciled{host: []string{"create"}, virtual: []string{"create"}, err: true},
 		},
 		"Finalizer": {
 			reason: "An object of a kind that does not end with its copy keeps the copy as long as finalizers keep it.",
@@ -116,7 +111,7 @@ func TestVirtualOwned(t *testing.T) {
 		"PodDeleted": {
 			reason: "The deletion of a pod goes down.",
 			kind:   pods(), virtual: virtualPod(withGrace(5)), host: hostPod(),
-			want: want{host: []string{"delete"}},
+			want: reconciled{host: []string{"delete"}},
 		},
 		"PodEnding": {
 			reason: "A pod whose copy ends already is waited for.",
@@ -125,17 +120,17 @@ func TestVirtualOwned(t *testing.T) {
 		"PodHurried": {
 			reason: "A grace period that a tenant shortens is shortened on the host.",
 			kind:   pods(), virtual: virtualPod(withGrace(1)), host: hostPod(withGrace(30)),
-			want: want{host: []string{"delete"}},
+			want: reconciled{host: []string{"delete"}},
 		},
 		"PodEnded": {
 			reason: "A deleted pod whose copy has ended is gone.",
 			kind:   pods(), virtual: virtualPod(withGrace(5)),
-			want: want{virtual: []string{"delete"}},
+			want: reconciled{virtual: []string{"delete"}},
 		},
 		"PodEndedFinalizer": {
 			reason: "A deleted pod that only finalizers keep gets its final phase, as controllers wait for that.",
 			kind:   pods(), virtual: virtualPod(withGrace(0), withFinalizer),
-			want: want{virtual: []string{"update status"}},
+			want: reconciled{virtual: []string{"update status"}},
 		},
 		"PodEndedFinalizerFinal": {
 			reason: "Once it has a final phase, it is not written or deleted again and again.",
@@ -144,17 +139,17 @@ func TestVirtualOwned(t *testing.T) {
 		"PodEndedFinalizerGraceful": {
 			reason: "A deleted pod whose copy has ended gets its final phase before the last deletion.",
 			kind:   pods(), virtual: virtualPod(withGrace(5), withFinalizer),
-			want: want{virtual: []string{"update status", "delete"}},
+			want: reconciled{virtual: []string{"update status", "delete"}},
 		},
 		"PodEndedLateHost": {
 			reason: "A terminating pod whose copy only the cache lacks is left alone.",
 			kind:   pods(), virtual: virtualPod(withGrace(5)), host: hostPod(withGrace(5)), lateHost: true,
-			want: want{again: lateCachePause},
+			want: reconciled{again: lateCachePause},
 		},
 		"PodOrphanTerminating": {
 			reason: "A pod that is gone was deleted by force: its copy must not use up its grace period.",
 			kind:   pods(), host: hostPod(withGrace(30)),
-			want: want{host: []string{"delete"}},
+			want: reconciled{host: []string{"delete"}},
 		},
 		"PodOrphanForced": {
 			reason: "A copy whose grace period is 0 already is waited for.",
@@ -163,7 +158,7 @@ func TestVirtualOwned(t *testing.T) {
 		"PodPredecessorTerminating": {
 			reason: "So is the copy of a pod whose name another pod has by now.",
 			kind:   pods(), virtual: virtualPod(func(p *corev1.Pod) { p.UID = "v2" }), host: hostPod(withGrace(30)),
-			want: want{host: []string{"delete"}},
+			want: reconciled{host: []string{"delete"}},
 		},
 		"PodOrphanKeepsGrace": {
 			reason: "A copy that needs a grace period is not deleted at once.",
@@ -172,7 +167,7 @@ func TestVirtualOwned(t *testing.T) {
 		"PodOrphanShortestGrace": {
 			reason: "It gets no more than that.",
 			kind:   patientPods(), host: hostPod(withGrace(30)),
-			want: want{host: []string{"delete"}},
+			want: reconciled{host: []string{"delete"}},
 		},
 		"PodForcedKeepsGrace": {
 			reason: "Nor is it deleted at once if finalizers keep the pod.",
@@ -181,65 +176,65 @@ func TestVirtualOwned(t *testing.T) {
 		"PodPredecessorKeepsGrace": {
 			reason: "Nor if another pod has its name by now.",
 			kind:   patientPods(), virtual: virtualPod(func(p *corev1.Pod) { p.UID = "v2" }), host: hostPod(withGrace(7)),
-			want: want{virtual: []string{"create"}},
+			want: reconciled{virtual: []string{"create"}},
 		},
 		"PodPredecessorStays": {
 			reason: "A pod that waits for the copy of an earlier one of its name shows an Event.",
 			kind:   pods(), virtual: virtualPod(func(p *corev1.Pod) { p.UID = "v2" }), host: hostPod(withGrace(0), withFinalizer),
-			want: want{virtual: []string{"create"}},
+			want: reconciled{virtual: []string{"create"}},
 		},
 		"PodEvicted": {
 			reason: "A pod ends when the host ends its copy.",
 			kind:   pods(), virtual: virtualPod(), host: hostPod(withGrace(7)),
-			want: want{virtual: []string{"delete"}},
+			want: reconciled{virtual: []string{"delete"}},
 		},
 		"PodLost": {
 			reason: "A pod that ran gets its final phase and is gone when its copy is gone.",
 			kind:   pods(), virtual: virtualPod(),
-			want: want{virtual: []string{"update status", "delete"}},
+			want: reconciled{virtual: []string{"update status", "delete"}},
 		},
 		"PodLostFinal": {
 			reason: "A pod that has a final phase keeps it.",
 			kind:   pods(), virtual: virtualPod(succeeded),
-			want: want{virtual: []string{"delete"}},
+			want: reconciled{virtual: []string{"delete"}},
 		},
 		"PodNotLost": {
 			reason: "What only the cache lacks is not lost.",
 			kind:   pods(), virtual: virtualPod(), host: hostPod(), lateHost: true,
-			want: want{again: expectationLife},
+			want: reconciled{again: expectationLife},
 		},
 		"NoOrphan": {
 			reason: "What only the cache lacks leaves no orphan.",
 			kind:   configMaps(), virtual: virtualMap(), host: hostMap("v1"), lateVirtual: true,
-			want: want{again: time.Second},
+			want: reconciled{again: time.Second},
 		},
 		"NotPendingForever": {
 			reason: "A copy made at admission is adopted rather than collected, however late its object is seen.",
 			kind:   configMaps(), virtual: virtualMap(), lateVirtual: true, known: pendingLife,
 			host: hostMap(labels.Pending, func(m *corev1.ConfigMap) { m.CreationTimestamp = metav1.NewTime(testStart().Add(-time.Hour)) }),
-			want: want{again: time.Second},
+			want: reconciled{again: time.Second},
 		},
 		"PodLostEarly": {
 			reason: "A pod that never ran gets a new copy.",
 			kind:   pods(), virtual: virtualPod(func(p *corev1.Pod) { p.Spec.NodeName = "" }),
-			want: want{host: []string{"create"}},
+			want: reconciled{host: []string{"create"}},
 		},
 		"PodBound": {
 			reason: "The node of a pod goes up as a binding; the rest follows with the next event.",
 			kind:   pods(), virtual: virtualPod(func(p *corev1.Pod) { p.Spec.NodeName, p.Status = "", corev1.PodStatus{} }), host: hostPod(),
-			want: want{virtual: []string{"create binding"}},
+			want: reconciled{virtual: []string{"create binding"}},
 		},
 		"PodStatus": {
 			reason: "The status of a pod goes up as a status.",
 			kind:   pods(), virtual: virtualPod(func(p *corev1.Pod) { p.Status = corev1.PodStatus{} }), host: hostPod(),
-			want: want{virtual: []string{"update status"}},
+			want: reconciled{virtual: []string{"update status"}},
 		},
 		"PodEphemeral": {
 			reason: "Ephemeral containers go down where the API server takes them.",
 			kind:   pods(), virtual: virtualPod(func(p *corev1.Pod) {
 				p.Spec.EphemeralContainers = []corev1.EphemeralContainer{{EphemeralContainerCommon: corev1.EphemeralContainerCommon{Name: "debug"}}}
 			}), host: hostPod(),
-			want: want{host: []string{"patch ephemeralcontainers"}},
+			want: reconciled{host: []string{"patch ephemeralcontainers"}},
 		},
 		"PodResizedAndLabelled": {
 			reason: "Resources go down where the API server takes them, labels beside them.",
@@ -247,7 +242,7 @@ func TestVirtualOwned(t *testing.T) {
 				p.Labels = map[string]string{"app": "cart"}
 				p.Spec.Containers[0].Resources.Requests = corev1.ResourceList{corev1.ResourceCPU: *resourceOf("2")}
 			}), host: hostPod(),
-			want: want{host: []string{"patch resize", "patch"}},
+			want: reconciled{host: []string{"patch resize", "patch"}},
 		},
 		"TokenBesideSecret": {
 			reason: "A host Secret of one kind is made although the other kind has one of the same virtual name.",
@@ -256,21 +251,14 @@ func TestVirtualOwned(t *testing.T) {
 				translate.Stamp(testCluster(), translate.Hashed, theKey(), "other", s)
 				return s
 			}(),
-			want: want{host: []string{"create"}, again: time.Hour},
+			want: reconciled{host: []string{"create"}, again: time.Hour},
 		},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			c := clocktesting.NewFakeClock(testStart())
-			virtual, host := newFakeServer("virtual", c), newFakeServer("host", c)
-			if tc.virtual != nil {
-				virtual.add(tc.virtual)
-			}
-			if tc.host != nil {
-				host.add(tc.host)
-			}
-			b := newBench(tc.kind, c, virtual, host)
+			b := newBenchOf(tc.kind, c, tc.virtual, tc.host)
 			b.reason = tc.held
 			if tc.lateVirtual {
 				b.virtualView.seen = nil
@@ -285,12 +273,7 @@ func TestVirtualOwned(t *testing.T) {
 				c.Step(tc.known)
 			}
 			again, err := b.reconcile(t.Context(), theKey())
-			got := want{host: writesOf(host), virtual: writesOf(virtual), again: again, err: err != nil}
-			if diff := cmp.Diff(tc.want, got, cmp.AllowUnexported(want{}), cmp.Transformer("none", func(l []string) []string {
-				return append([]string{}, l...)
-			})); diff != "" {
-				t.Errorf("%s\nerror: %v\n-want +got\n%s", tc.reason, err, diff)
-			}
+			b.compare(t, tc.reason, tc.want, again, err)
 		})
 	}
 }

@@ -99,49 +99,54 @@ func Status(h *host.Host, name string) (string, error) {
 	return access.Status(), nil
 }
 
-// Install installs the chart in the namespace of the host. It does not wait until the virtual
-// cluster is ready. It does not end with ctx, as half a release would be left.
-func Install(ctx context.Context, h *host.Host, name string, values map[string]any) error {
+// preparation is what an installation and an upgrade need.
+type preparation struct {
+	config *action.Configuration
+	chart  *chartv2.Chart
+	output *hookOutput
+}
+
+// prepare prepares an installation or an upgrade. It fails if ctx has ended: they do not end
+// with it.
+func prepare(ctx context.Context, h *host.Host) (preparation, error) {
 	config, err := configure(h)
 	if err != nil {
-		return err
+		return preparation{}, err
 	}
 	loaded, err := Chart()
 	if err != nil {
+		return preparation{}, err
+	}
+	return preparation{config: config, chart: loaded, output: hookOutputOf(config)}, ctx.Err()
+}
+
+// Install installs the chart in the namespace of the host. It does not wait until the virtual
+// cluster is ready. It does not end with ctx, as half a release would be left.
+func Install(ctx context.Context, h *host.Host, name string, values map[string]any) error {
+	p, err := prepare(ctx, h)
+	if err != nil {
 		return err
 	}
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	install := action.NewInstall(config)
+	install := action.NewInstall(p.config)
 	install.ReleaseName, install.Namespace, install.Timeout = name, h.Namespace, requestTimeout
 	install.WaitStrategy = kube.HookOnlyStrategy
-	output := hookOutputOf(config)
-	_, err = install.RunWithContext(context.WithoutCancel(ctx), loaded, values)
-	return wrapHelm(output.explain(err), "cannot install virtual cluster %s/%s", h.Namespace, name)
+	_, err = install.RunWithContext(context.WithoutCancel(ctx), p.chart, values)
+	return wrapHelm(p.output.explain(err), "cannot install virtual cluster %s/%s", h.Namespace, name)
 }
 
 // Upgrade upgrades a release to the chart of this program. Values of earlier calls stay, unless
 // reset is true. Like Install, it does not end with ctx.
 func Upgrade(ctx context.Context, h *host.Host, name string, values map[string]any, reset bool) error {
-	config, err := configure(h)
+	p, err := prepare(ctx, h)
 	if err != nil {
 		return err
 	}
-	loaded, err := Chart()
-	if err != nil {
-		return err
-	}
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	upgrade := action.NewUpgrade(config)
+	upgrade := action.NewUpgrade(p.config)
 	upgrade.Namespace, upgrade.Timeout, upgrade.MaxHistory = h.Namespace, requestTimeout, 10
 	upgrade.WaitStrategy, upgrade.ServerSideApply = kube.HookOnlyStrategy, "auto"
 	upgrade.ResetValues, upgrade.ResetThenReuseValues = reset, !reset
-	output := hookOutputOf(config)
-	_, err = upgrade.RunWithContext(context.WithoutCancel(ctx), name, loaded, values)
-	return wrapHelm(output.explain(err), "cannot upgrade virtual cluster %s/%s", h.Namespace, name)
+	_, err = upgrade.RunWithContext(context.WithoutCancel(ctx), name, p.chart, values)
+	return wrapHelm(p.output.explain(err), "cannot upgrade virtual cluster %s/%s", h.Namespace, name)
 }
 
 // Uninstall uninstalls a release.
