@@ -67,6 +67,7 @@ type Dialer struct {
 	options Options
 	proofs  *proofs
 	metrics *dialMetrics
+	pace    *pace
 }
 
 // New returns a dialer.
@@ -87,7 +88,7 @@ func New(options Options) (*Dialer, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Dialer{options: options, proofs: newProofs(options), metrics: m}, nil
+	return &Dialer{options: options, proofs: newProofs(options), metrics: m, pace: newPace(options.Clock)}, nil
 }
 
 // connect opens a TCP connection. The address is an IP, so nothing is resolved.
@@ -126,7 +127,7 @@ func (d *Dialer) dial(ctx context.Context, network, address string) (net.Conn, e
 	for _, target := range targets {
 		conn, err := d.options.Connect(ctx, target)
 		if err == nil {
-			return conn, nil
+			return d.pace.wrap(conn), nil
 		}
 		failed = err
 	}
