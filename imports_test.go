@@ -113,7 +113,7 @@ var rules = map[string]rule{
 	"pkg/app/hostnames":       {code: []string{"pkg/translate", "api/labels"}},
 	"pkg/app/lifecycle":       {},
 	"pkg/app/limits":          {code: []string{"pkg/syncer"}},
-	"pkg/app/patches":         {code: []string{"pkg/patch", "pkg/syncer/...", "api/..."}, tests: []string{"pkg/translate"}},
+	"pkg/app/patches":         {code: []string{"pkg/patch", "pkg/syncer/...", "pkg/translate", "api/..."}},
 	"pkg/app/manifests":       {code: []string{"api/..."}},
 	"pkg/app/podgc":           {code: []string{"pkg/translate"}},
 	"pkg/app/storesocket":     {code: []string{"pkg/storage"}, tests: []string{"pkg/snapshot", "test/databases"}},

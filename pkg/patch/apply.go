@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"reflect"
 	"slices"
 	"strings"
@@ -27,11 +28,30 @@ type Change struct {
 	Original map[string]any
 	// Copy is changed.
 	Copy map[string]any
+	// CopyKey is the key of the copy.
+	CopyKey types.NamespacedName
 	// Before is the copy as it is in its cluster, nil if it is new or if nobody else changes
 	// copies there.
 	Before map[string]any
 	// Record is what an earlier call has returned for the copy, empty for none.
 	Record string
+
+	other map[string]any // the variable other
+}
+
+// identity returns the variable other of expressions: what identifies the copy. The rest of a copy
+// is what patches and the host write, so that a value computed from it would change with each
+// reconcile.
+func (c Change) identity() map[string]any {
+	return map[string]any{"metadata": map[string]any{"name": c.CopyKey.Name, "namespace": c.CopyKey.Namespace}}
+}
+
+// besidesStatus returns the variable other of reverse expressions: the tenant's object without
+// the status, which these patches write.
+func (c Change) besidesStatus() map[string]any {
+	other := maps.Clone(c.Copy)
+	delete(other, "status")
+	return other
 }
 
 // record maps places -> digests of what was last written there, or [created].
@@ -44,6 +64,7 @@ const created = "created"
 // nothing. What others have changed since a value was written stays until the value changes.
 // A label or annotation that is no longer patched goes.
 func (s *Set) Down(c Change) (string, error) {
+	c.other = c.identity()
 	patches := s.down
 	if s.content {
 		patches = slices.DeleteFunc(slices.Clone(patches), program.isContent)
@@ -67,12 +88,16 @@ func (s *Set) Down(c Change) (string, error) {
 // Content changes the content of a copy by the expressions, for a kind with
 // [Options.Content]. Copy has no metadata.
 func (s *Set) Content(c Change) error {
+	c.other = c.identity()
 	patches := slices.DeleteFunc(slices.Clone(s.down), func(p program) bool { return !p.isContent() })
 	return s.runPlain(patches, c)
 }
 
 // Up changes a virtual object by the reverse expressions.
-func (s *Set) Up(c Change) error { return s.runPlain(s.up, c) }
+func (s *Set) Up(c Change) error {
+	c.other = c.besidesStatus()
+	return s.runPlain(s.up, c)
+}
 
 // runPlain runs patches of a copy that nobody else changes.
 func (s *Set) runPlain(patches []program, c Change) error {
@@ -207,7 +232,7 @@ func (s *Set) currentValue(at place, c Change) (value any, ok bool) {
 // variablesOf returns the variables of expressions.
 func variablesOf(c Change, value any) map[string]any {
 	return map[string]any{
-		"value": value, "object": c.Original,
+		"value": value, "object": c.Original, "other": c.other,
 		namespaceVariable: c.Virtual.Namespace, "name": c.Virtual.Name,
 		"cluster": map[string]string{"name": c.Cluster.Name, "namespace": c.Cluster.Namespace, "uid": c.Cluster.UID},
 	}

@@ -28,6 +28,7 @@ const namespaceVariable = "__namespace__"
 var base = sync.OnceValues(func() (*cel.Env, error) { //nolint:gochecknoglobals // it is not changed
 	return cel.NewEnv(
 		cel.Variable("object", cel.DynType),
+		cel.Variable("other", cel.DynType),
 		cel.Variable("cluster", cel.MapType(cel.StringType, cel.StringType)),
 		// The word is reserved in CEL. Kubernetes escapes it in this way too.
 		cel.Variable(namespaceVariable, cel.StringType),

@@ -106,6 +106,14 @@ func TestDown(t *testing.T) {
 			original: "{}", copy: "{}", want: "spec: {a: " + own + ".tenant-shop.shop}",
 		},
 		{
+			reason: "the name of the copy", patch: v1alpha1.Patch{Path: "spec.a", Expression: `other.metadata.namespace + "/" + other.metadata.name`},
+			original: "{}", copy: "{}", want: "spec: {a: tenant-shop/copy}",
+		},
+		{
+			reason: "nothing else of the copy", patch: v1alpha1.Patch{Path: "spec.a", Expression: `other.spec.b`},
+			original: "spec: {b: 1}", copy: "spec: {b: 1}", wantErr: "no such key: spec",
+		},
+		{
 			reason: "names of the virtual cluster", patch: v1alpha1.Patch{Path: "spec.a", Expression: `[cluster.virtualName(value, __namespace__, ["x", name]), cluster.virtualName("other", __namespace__, [name])]`},
 			original: "spec: {a: " + own + "}", copy: "{}", want: "spec: {a: [web, other]}",
 		},
@@ -128,6 +136,7 @@ func TestDown(t *testing.T) {
 			change := Change{
 				Cluster: testCluster(), Virtual: types.NamespacedName{Namespace: "a", Name: "web"},
 				Original: tree(t, c.original), Copy: tree(t, c.copy),
+				CopyKey: types.NamespacedName{Namespace: "tenant-shop", Name: "copy"},
 			}
 			_, err := set.Down(change)
 			if c.wantErr != "" {
@@ -152,15 +161,17 @@ func TestDown(t *testing.T) {
 // TestUp patches what comes back from the host.
 func TestUp(t *testing.T) {
 	t.Parallel()
-	set := compile(t, Options{}, v1alpha1.Patch{Path: "status.hosts[*].ip", Reverse: `"hidden"`}, v1alpha1.Patch{Path: "spec.a", Expression: "1"})
+	set := compile(t, Options{},
+		v1alpha1.Patch{Path: "status.hosts[*].ip", Reverse: `"hidden"`}, v1alpha1.Patch{Path: "spec.a", Expression: "1"},
+		v1alpha1.Patch{Path: "status.phase", Reverse: `value + " of " + string(other.spec.size) + (has(other.status) ? " with status" : "")`})
 	change := Change{
-		Cluster: testCluster(), Original: tree(t, "status: {hosts: [{ip: a}, {ip: b}]}"),
-		Copy: tree(t, "status: {hosts: [{ip: a}, {ip: b}]}"),
+		Cluster: testCluster(), Original: tree(t, "status: {phase: Ready, hosts: [{ip: a}, {ip: b}]}"),
+		Copy: tree(t, "{spec: {size: 3}, status: {phase: Ready, hosts: [{ip: a}, {ip: b}]}}"),
 	}
 	if err := set.Up(change); err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(tree(t, "status: {hosts: [{ip: hidden}, {ip: hidden}]}"), change.Copy); diff != "" {
+	if diff := cmp.Diff(tree(t, "{spec: {size: 3}, status: {phase: Ready of 3, hosts: [{ip: hidden}, {ip: hidden}]}}"), change.Copy); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 }

@@ -8,7 +8,6 @@ import (
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sublet-dev/sublet/api/config/v1alpha1"
@@ -16,6 +15,7 @@ import (
 	"github.com/sublet-dev/sublet/pkg/patch"
 	"github.com/sublet-dev/sublet/pkg/syncer"
 	"github.com/sublet-dev/sublet/pkg/syncer/kinds"
+	"github.com/sublet-dev/sublet/pkg/translate"
 )
 
 // Error is all that is wrong with the patches of a configuration.
@@ -77,7 +77,7 @@ func (k kindPatch) apply(s syncer.Scope, r syncer.PatchRequest) error {
 	if isCopy && !k.set.HasDown() || !isCopy && (k.owner == syncer.Host || !k.set.HasUp()) {
 		return nil
 	}
-	c := patch.Change{Cluster: s.Cluster, Virtual: client.ObjectKeyFromObject(virtualOf(r))}
+	c := patch.Change{Cluster: s.Cluster, Virtual: client.ObjectKeyFromObject(virtualOf(r)), CopyKey: client.ObjectKeyFromObject(r.Copy)}
 	var originalErr, copyErr error
 	c.Original, originalErr = toTree(r.Original)
 	c.Copy, copyErr = toTree(r.Copy)
@@ -174,8 +174,9 @@ func Content(set *patch.Set) func(s syncer.Scope, virtual *unstructured.Unstruct
 		return nil
 	}
 	return func(s syncer.Scope, virtual *unstructured.Unstructured, content map[string]any) error {
+		key := client.ObjectKeyFromObject(virtual)
 		return set.Content(patch.Change{
-			Cluster: s.Cluster, Virtual: types.NamespacedName{Namespace: virtual.GetNamespace(), Name: virtual.GetName()},
+			Cluster: s.Cluster, Virtual: key, CopyKey: translate.Hashed(s.Cluster, key),
 			Original: virtual.Object, Copy: content,
 		})
 	}

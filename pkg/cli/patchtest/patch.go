@@ -130,11 +130,13 @@ func (o *options) settingOf(sync *v1alpha1.Sync, object *unstructured.Unstructur
 
 // print prints both sides.
 func (o *options) print(out io.Writer, set *patch.Set, object *unstructured.Unstructured) error {
+	key := types.NamespacedName{Namespace: object.GetNamespace(), Name: object.GetName()}
+	copied := key
+	if !o.fromHost {
+		copied = translate.Hashed(o.cluster, key)
+	}
 	change := func() patch.Change {
-		return patch.Change{
-			Cluster: o.cluster, Virtual: types.NamespacedName{Namespace: object.GetNamespace(), Name: object.GetName()},
-			Original: object.Object, Copy: runtime.DeepCopyJSON(object.Object),
-		}
+		return patch.Change{Cluster: o.cluster, Virtual: key, CopyKey: copied, Original: object.Object, Copy: runtime.DeepCopyJSON(object.Object)}
 	}
 	down, up := change(), change()
 	if _, err := set.Down(down); err != nil {
