@@ -1,6 +1,7 @@
 package translate
 
 import (
+	"maps"
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
@@ -10,10 +11,13 @@ import (
 	"github.com/sublet-dev/sublet/api/labels"
 )
 
-// debugGroup is the group of the ephemeral containers that the tenant has added, by their names,
-// in [labels.LastApplied]. A host pod may have others under the same names: an operator may
-// debug it, with permissions that no tenant has.
-const debugGroup = "debug"
+// The groups of ephemeral containers in [labels.LastApplied], by their names. Under the same names,
+// a host pod may have others than the tenant has added. An operator may debug it, with
+// permissions that no tenant has.
+const (
+	debugGroup        = "debug"        // that the tenant has added
+	foreignDebugGroup = "foreignDebug" // that the tenant wants and others have added
+)
 
 // IsTenantsDebugContainer reports whether an ephemeral container of a host pod is the one that
 // the tenant has added to the virtual pod.
@@ -23,24 +27,21 @@ func IsTenantsDebugContainer(host metav1.Object, name string) bool {
 }
 
 // ForeignDebugContainers returns the names of the tenant's ephemeral containers under which the
-// host pod has others. They never start.
+// host pod has others. They never start. One that the tenant has just added is not among them,
+// although it has no record yet.
 func ForeignDebugContainers(virtual, host *corev1.Pod) []string {
-	var foreign []string
-	for i := range virtual.Spec.EphemeralContainers {
-		name := virtual.Spec.EphemeralContainers[i].Name
-		if findDebugContainer(host, name) != nil && !IsTenantsDebugContainer(host, name) {
-			foreign = append(foreign, name)
-		}
+	if len(virtual.Spec.EphemeralContainers) == 0 {
+		return nil
 	}
-	return foreign
+	return slices.Sorted(maps.Keys(DecodeLastApplied(host.GetAnnotations()[labels.LastApplied])[foreignDebugGroup]))
 }
 
 // addDebugContainers starts the containers that the tenant added to a running pod. One that is
 // there can neither change nor go. sent is the record of those that were added before. It
-// returns the record of all that are the tenant's. One without a record is the tenant's if it
-// is as it was sent: the record is written after the container.
-func addDebugContainers(in PodInput, virtual, host *corev1.Pod, sent LastApplied) LastApplied {
-	record := LastApplied{}
+// returns the records of all that are the tenant's, and of those that are not. One without a
+// record is the tenant's if it is as it was sent: the record is written after the container.
+func addDebugContainers(in PodInput, virtual, host *corev1.Pod, sent LastApplied) (record, foreign LastApplied) {
+	record, foreign = LastApplied{}, LastApplied{}
 	for i := range virtual.Spec.EphemeralContainers {
 		name := virtual.Spec.EphemeralContainers[i].Name
 		if _, recorded := sent[name]; !recorded {
@@ -49,12 +50,13 @@ func addDebugContainers(in PodInput, virtual, host *corev1.Pod, sent LastApplied
 			case there == nil:
 				host.Spec.EphemeralContainers = append(host.Spec.EphemeralContainers, container)
 			case !equality.Semantic.DeepEqual(*there, container):
+				foreign[name] = digest(name)
 				continue
 			}
 		}
 		record[name] = digest(name)
 	}
-	return record
+	return record, foreign
 }
 
 // requestedDebugContainers returns the record of all ephemeral containers of a virtual pod.

@@ -26,8 +26,11 @@ func updatePod(in PodInput, virtual, host *corev1.Pod) error {
 	syncTolerations(virtual, host)
 	sent := DecodeLastApplied(host.Annotations[labels.LastApplied])
 	requested := digestRequests(virtual)
-	if debug := addDebugContainers(in, virtual, host, sent[debugGroup]); len(debug) > 0 {
-		requested[debugGroup] = debug
+	debug, foreign := addDebugContainers(in, virtual, host, sent[debugGroup])
+	for group, record := range map[string]LastApplied{debugGroup: debug, foreignDebugGroup: foreign} {
+		if len(record) > 0 {
+			requested[group] = record
+		}
 	}
 	text, err := EncodeLastApplied(requested)
 	if err != nil {

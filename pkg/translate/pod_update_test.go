@@ -338,6 +338,9 @@ func TestDebugContainersOfOthers(t *testing.T) {
 	for _, reason := range []string{"the first look", "the next one", "a kill before the record was written"} {
 		if reason == "a kill before the record was written" {
 			host.Annotations[labels.LastApplied] = unrecorded
+			if foreign := ForeignDebugContainers(virtual, host); len(foreign) > 0 {
+				t.Errorf("%s: %v are not known to be of others", reason, foreign)
+			}
 		}
 		if err := Pod(in, virtual, host); err != nil {
 			t.Fatal(err)
