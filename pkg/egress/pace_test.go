@@ -1,8 +1,10 @@
 package egress
 
 import (
+	"context"
 	"io"
 	"net"
+	"net/netip"
 	"testing"
 	"time"
 
@@ -62,4 +64,32 @@ func TestPace(t *testing.T) {
 		t.Error("a reader waits for ever")
 	}
 	_, _ = first.Close(), second.Close()
+}
+
+// TestDialsAtPace reads from a server that sends without end, over a connection of the dialer.
+func TestDialsAtPace(t *testing.T) {
+	t.Parallel()
+	pod := newPod("front", "10.1.0.5")
+	w := newWorld(t, func(o *Options) {
+		o.Connect = func(context.Context, netip.AddrPort) (net.Conn, error) { return endless{}, nil }
+	}, pod)
+	w.copyOf(pod, nil)
+	conn, err := w.DialContext(t.Context(), "tcp", "10.1.0.5:443")
+	if err != nil {
+		t.Fatal(err)
+	}
+	read := make(chan struct{})
+	go func() {
+		defer close(read)
+		_, _ = io.CopyN(io.Discard, conn, 2*readBurst)
+	}()
+	for !w.clock.HasWaiters() {
+		select {
+		case <-read:
+			t.Fatal("the connection delivers everything at once")
+		case <-time.After(time.Millisecond):
+		}
+	}
+	_ = conn.Close()
+	<-read
 }
