@@ -101,7 +101,7 @@ var rules = map[string]rule{
 	"pkg/metricsapi": {code: []string{"pkg/translate", "api/...", "k8s.io/apiserver"}},
 	// It takes requests from the handlers of the API server.
 	"pkg/kubeletmetrics": {code: []string{"pkg/translate", "api/...", "k8s.io/apiserver"}},
-	"pkg/egress":         {code: []string{"pkg/meter", "pkg/translate", "pkg/policy", "api/..."}},
+	"pkg/egress":         {code: []string{"pkg/meter", "pkg/translate", "pkg/policy", "api/..."}, tests: []string{"test/await"}},
 	"pkg/dns":            {code: []string{"pkg/meter", "pkg/translate", "api/..."}},
 
 	// What the server does for its own release links no Kubernetes, so that its

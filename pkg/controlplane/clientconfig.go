@@ -47,12 +47,7 @@ func (c *ControlPlane) KeeperConfig(name string) *rest.Config {
 // webhooks and quotas of a tenant do not apply to it: none may keep the control plane
 // from starting.
 func (c *ControlPlane) ownConfig() *rest.Config {
-	return c.clientConfig(loopback.Caller{
-		User: &user.DefaultInfo{
-			Name: "system:apiserver", Groups: []string{pki.GroupAdmins, user.AllAuthenticated},
-		},
-		SkipsTenantAdmission: true,
-	})
+	return c.KeeperConfig("system:apiserver")
 }
 
 // clientConfig returns the configuration of a client in the process.

@@ -195,9 +195,7 @@ func TestLateAddress(t *testing.T) {
 		_, err := w.DialContext(t.Context(), "tcp", "10.1.0.5:443")
 		done <- err
 	}()
-	for !w.clock.HasWaiters() {
-		<-time.After(time.Millisecond)
-	}
+	awaitTimer(t, w.clock)
 	w.options.Virtual.OnAdd(pod, false)
 	if err := <-done; err != nil {
 		t.Errorf("got %v, want a connection without waiting for the end of the time", err)

@@ -53,9 +53,7 @@ func TestPace(t *testing.T) {
 		defer close(ended)
 		_, _ = io.CopyN(io.Discard, first, readBurst)
 	}()
-	for !clock.HasWaiters() {
-		time.Sleep(time.Millisecond)
-	}
+	awaitTimer(t, clock)
 	p.limiter.SetBurst(2 * readBurst) // What is left is read at once.
 	clock.Step(time.Hour)
 	select {
@@ -83,13 +81,7 @@ func TestDialsAtPace(t *testing.T) {
 		defer close(read)
 		_, _ = io.CopyN(io.Discard, conn, 2*readBurst)
 	}()
-	for !w.clock.HasWaiters() {
-		select {
-		case <-read:
-			t.Fatal("the connection delivers everything at once")
-		case <-time.After(time.Millisecond):
-		}
-	}
+	awaitTimer(t, w.clock)
 	_ = conn.Close()
 	<-read
 }

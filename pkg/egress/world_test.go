@@ -2,6 +2,7 @@ package egress
 
 import (
 	"context"
+	"errors"
 	"net"
 	"net/netip"
 	"sync"
@@ -19,6 +20,7 @@ import (
 	clocktesting "k8s.io/utils/clock/testing"
 
 	"github.com/sublet-dev/sublet/pkg/translate"
+	"github.com/sublet-dev/sublet/test/await"
 )
 
 // own returns the virtual cluster of the tests.
@@ -176,4 +178,15 @@ func newService(name, ip string, addresses ...string) []runtime.Object {
 		ObjectMeta: metav1.ObjectMeta{Namespace: "web", Name: name},
 		Spec:       corev1.ServiceSpec{ClusterIP: ip, ClusterIPs: []string{ip}, Ports: []corev1.ServicePort{{Name: "https", Port: 443}}},
 	}, slice}
+}
+
+// awaitTimer waits until somebody waits for the clock.
+func awaitTimer(t *testing.T, clock *clocktesting.FakeClock) {
+	t.Helper()
+	await.Until(t, "a timer", func(context.Context) error {
+		if !clock.HasWaiters() {
+			return errors.New("nobody waits for the clock")
+		}
+		return nil
+	})
 }

@@ -1,8 +1,7 @@
 package check
 
 import (
-	"strings"
-
+	"github.com/sublet-dev/sublet/pkg/cli/release"
 	"github.com/sublet-dev/sublet/pkg/patch"
 )
 
@@ -14,13 +13,8 @@ func checkPatches(values map[string]any) (r result, ok bool) {
 	if err != nil || len(sync.Patched()) == 0 {
 		return result{}, false // What cannot be read fails the check of the settings.
 	}
-	problems := patch.Check(sync)
-	if len(problems) == 0 {
-		return pass(name, "the patches of %d kinds compile", len(sync.Patched())), true
+	if err := release.CheckPatches(sync); err != nil {
+		return fail(name, "Correct the expressions. See docs/how-to/patches.md.", "%s", err), true
 	}
-	lines := make([]string, 0, len(problems))
-	for _, p := range problems {
-		lines = append(lines, p.Path+": "+p.Detail)
-	}
-	return fail(name, "Correct the expressions. See docs/how-to/patches.md.", "%s", strings.Join(lines, "; ")), true
+	return pass(name, "the patches of %d kinds compile", len(sync.Patched())), true
 }

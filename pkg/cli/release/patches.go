@@ -8,20 +8,24 @@ import (
 	"github.com/sublet-dev/sublet/pkg/patch"
 )
 
-// Patches reads the patches of settings and compiles them, as the server does. It fails for all
-// that is wrong with them.
+// Patches reads the patches of settings and compiles them. It fails as [CheckPatches] does.
 func Patches(values map[string]any) (*v1alpha1.Sync, error) {
 	sync, err := patch.FromValues(values)
 	if err != nil {
 		return nil, &fault.Error{Code: fault.Usage, Message: "cannot read the settings", Hint: "Settings are in docs/reference/values.md.", Cause: err}
 	}
+	return sync, CheckPatches(sync)
+}
+
+// CheckPatches compiles patches, as the server does. It fails for all that is wrong with them.
+func CheckPatches(sync *v1alpha1.Sync) error {
 	problems := patch.Check(sync)
 	if len(problems) == 0 {
-		return sync, nil
+		return nil
 	}
 	lines := make([]string, 0, len(problems))
 	for _, p := range problems {
 		lines = append(lines, p.Path+": "+p.Detail)
 	}
-	return nil, fault.New(fault.Usage, "See docs/how-to/patches.md.", "%s", strings.Join(lines, "; "))
+	return fault.New(fault.Usage, "See docs/how-to/patches.md.", "%s", strings.Join(lines, "; "))
 }
