@@ -147,6 +147,8 @@ func (w *walk) missing(n *node, path string) bool {
 		w.hostname(n, "", path)
 	case n.target.produced:
 		w.deny(path, nil, "must be set, as the Secret comes back under that name")
+	case path == "spec":
+		w.object(n, map[string]any{}, path) // It may leave out what must be set.
 	default:
 		return false
 	}

@@ -38,7 +38,7 @@ func (c *compiler) value(at place, schema *apiextensionsv1.JSONSchemaProps) *nod
 	case n.rule == unknown && c.isDeclared(at, schema):
 		return c.declared(at, schema) // The operator specifies what it refers to.
 	case n.rule == passes:
-		return c.withRules(at, schema, n)
+		return c.withOthers(at, schema, n)
 	}
 	return n
 }
@@ -75,15 +75,14 @@ func (c *compiler) declared(at place, schema *apiextensionsv1.JSONSchemaProps) *
 	return n
 }
 
-// withRules returns the node of an object that refers to another one, with the operator's
-// rules for its fields.
-func (c *compiler) withRules(at place, schema *apiextensionsv1.JSONSchemaProps, n *node) *node {
+// withOthers returns the node of an object that refers to another one, with the operator's
+// rules for its fields. Fields without a rule may refer to further objects.
+func (c *compiler) withOthers(at place, schema *apiextensionsv1.JSONSchemaProps, n *node) *node {
 	for key, property := range schema.Properties {
 		below := place{path: join(at.path, key), key: key}
-		if rule, ok := c.rules[below.path]; ok {
-			c.met[below.path] = true
+		if _, ruled := c.rules[below.path]; ruled || n.fields[key] == nil {
 			delete(n.fields, key)
-			n.add(key, c.fromRule(below, rule, &property))
+			n.add(key, c.value(below, &property))
 		}
 	}
 	return n.orNil()

@@ -34,6 +34,7 @@ properties:
       configMapKeyRef: {type: object, properties: {name: {type: string}, key: {type: string}}}
       serviceAccountName: {type: string}
       backendService: {type: object, properties: {name: {type: string}, port: {type: integer}}}
+      database: {type: object, properties: {service: {type: object, properties: {name: {type: string}, peerRef: {type: object, properties: {name: {type: string}}}, podNamespace: {type: string}, tls: {type: object, properties: {secretName: {type: string}}}}}}}
       claimName: {type: string}
       issuerRef: {type: object, properties: {name: {type: string}, kind: {type: string}}}
       ownerRef: {type: object, properties: {name: {type: string}}}

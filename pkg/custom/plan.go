@@ -103,6 +103,9 @@ func Compile(schema *apiextensionsv1.JSONSchemaProps, o Options) (*Plan, error) 
 	if schema == nil {
 		return nil, errors.New("it has no schema")
 	}
+	if open := schema.XPreserveUnknownFields; open != nil && *open && !o.Trusted {
+		return nil, fmt.Errorf("its schema allows anything, so that no reference can be found; set %s.trusted if none matters", o.Setting)
+	}
 	c := compiler{options: o, rules: map[string]v1alpha1.Reference{}, met: map[string]bool{}}
 	for _, reference := range o.References {
 		if _, twice := c.rules[reference.Path]; twice {

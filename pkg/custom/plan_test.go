@@ -51,6 +51,12 @@ func TestToHost(t *testing.T) {
 				"backendService": map[string]any{"name": host(services, "c"), "port": int64(1)},
 			},
 		},
+		{
+			"what is next to a name", nil, `{database: {service: {name: a, podNamespace: web, tls: {secretName: b}}}}`,
+			map[string]any{"database": map[string]any{"service": map[string]any{
+				"name": host(services, "a"), "podNamespace": "tenant", "tls": map[string]any{"secretName": host(secrets, "b")},
+			}}},
+		},
 		{"empty names stay", nil, `{secretName: "", namespace: ""}`, map[string]any{"secretName": "", "namespace": ""}},
 		{"namespaces", nil, `{namespace: web, targetNamespaces: [web]}`, map[string]any{"namespace": "tenant", "targetNamespaces": []any{"tenant"}}},
 		{
@@ -133,6 +139,8 @@ func TestCheck(t *testing.T) {
 		{"a Secret of another namespace", `{tlsSecretRef: {name: a, namespace: kube-system}}`, "spec.tlsSecretRef.namespace", "must be web or empty", false},
 		{"an object of any kind", `{issuerRef: {name: a, kind: Issuer}}`, "spec.issuerRef", "any kind", true},
 		{"a reference of an unknown kind", `{ownerRef: {name: a}}`, "spec.ownerRef", "looks like a reference", true},
+		{"a namespace next to a name", `{database: {service: {name: a, podNamespace: other}}}`, "spec.database.service.podNamespace", "must be web or empty", false},
+		{"a reference next to a name", `{database: {service: {name: a, peerRef: {name: b}}}}`, "spec.database.service.peerRef", "looks like a reference", true},
 		{"a selector as text", `{textSelector: "app == 'a'"}`, "spec.textSelector", "looks like a selector", true},
 		{"a selector of namespaces", `{namespaceSelector: {any: true}}`, "spec.namespaceSelector", "looks like a selector", true},
 		{"an empty selector selects all", `{namespaceSelector: {}}`, "spec.namespaceSelector", "looks like a selector", true},
@@ -157,6 +165,14 @@ func TestCheck(t *testing.T) {
 		if passes := len(compile(t, true).Check(object, "web")) == 0; passes != c.trusted {
 			t.Errorf("%s: a trusted kind passes it: %t", c.reason, passes)
 		}
+	}
+}
+
+// TestNoSpec denies an object without a spec, as it leaves out what a spec must have.
+func TestNoSpec(t *testing.T) {
+	t.Parallel()
+	if problems := compile(t, false).Check(map[string]any{}, "web"); len(problems) != 1 || problems[0].Path != "spec.selector" {
+		t.Errorf("got %+v, want spec.selector", problems)
 	}
 }
 
@@ -196,6 +212,13 @@ func TestCompileRefuses(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), c.want) || !strings.HasPrefix(err.Error(), "sync.toHost.customResources[widgets.example.com].references: ") {
 			t.Errorf("%s: got %v, want %s", c.reason, err, c.want)
 		}
+	}
+	open := schemaOf(t, "{type: object, x-kubernetes-preserve-unknown-fields: true}")
+	if _, err := Compile(open, Options{}); err == nil || !strings.Contains(err.Error(), "allows anything") {
+		t.Errorf("a schema that describes nothing: got %v", err)
+	}
+	if _, err := Compile(open, Options{Trusted: true}); err != nil {
+		t.Errorf("a trusted kind without a schema of its fields: %v", err)
 	}
 	optional := Options{References: []v1alpha1.Reference{{Path: "spec.nothing", To: v1alpha1.ToEmpty, Optional: true}}}
 	if _, err := Compile(schemaOf(t, widgetSchema), optional); err != nil {
