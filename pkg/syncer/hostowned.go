@@ -47,7 +47,7 @@ func (r *reconciler) syncFromHost(s Scope, key types.NamespacedName, virtual, ho
 		return r.deleteCopy(s, key, virtual)
 	case virtual == nil:
 		return r.createCopy(s, key, host)
-	case !isCopy(virtual):
+	case !r.isCopy(virtual):
 		// A tenant created an object of that name: it stays as it is.
 		return nil
 	case isTerminating(virtual):
@@ -68,9 +68,9 @@ func (r *reconciler) syncCopy(s Scope, key types.NamespacedName, virtual, host c
 	return errors.Join(up, r.recordRefusal(s, virtual, key, r.writeDown(s, key, virtual, host)))
 }
 
-// isCopy reports whether a virtual object exists and is the copy of a host object.
-func isCopy(virtual client.Object) bool {
-	return virtual != nil && virtual.GetAnnotations()[labels.HostUID] != ""
+// isCopy reports whether a virtual object exists and is the copy of a host object of the kind.
+func (r *reconciler) isCopy(virtual client.Object) bool {
+	return virtual != nil && virtual.GetAnnotations()[labels.HostUID] != "" && (r.kind.isCopy == nil || r.kind.isCopy(virtual))
 }
 
 // findOriginal returns the host object behind a virtual key as the cache has it, nil if
@@ -95,7 +95,7 @@ func (r *reconciler) findOriginal(s Scope, key types.NamespacedName) (client.Obj
 
 // deleteCopy deletes the virtual copy of a host object. It deletes no other object.
 func (r *reconciler) deleteCopy(s Scope, key types.NamespacedName, virtual client.Object) error {
-	if !isCopy(virtual) || r.kind.outlives {
+	if !r.isCopy(virtual) || r.kind.outlives {
 		return nil
 	}
 	if err := r.updateBeforeDelete(s, key, virtual); err != nil {
@@ -125,7 +125,7 @@ func (r *reconciler) updateBeforeDelete(s Scope, key types.NamespacedName, virtu
 // deleteIfOriginalGone deletes the virtual copy of a host object that the cache does not
 // show, if the host's API server does not have it either.
 func (r *reconciler) deleteIfOriginalGone(s Scope, key types.NamespacedName, virtual client.Object) error {
-	if !isCopy(virtual) || isTerminating(virtual) && r.kind.beforeDelete == nil || r.kind.outlives {
+	if !r.isCopy(virtual) || isTerminating(virtual) && r.kind.beforeDelete == nil || r.kind.outlives {
 		return nil
 	}
 	late, err := r.isHostCacheLate(s, key, virtual)

@@ -30,6 +30,8 @@ type Kind struct {
 	origin func(s Scope, host client.Object) (types.NamespacedName, bool)
 	// source is nil for a kind whose host objects are named by names.
 	source func(s Scope, virtual types.NamespacedName) (client.Object, error)
+	// isCopy is nil for a kind that shares the type of its copies with no other.
+	isCopy func(virtual client.Object) bool
 	// The owner's object is never nil; the other one may be.
 	want         func(s Scope, virtual, host client.Object) (bool, error)
 	down         func(s Scope, virtual, host client.Object) error
@@ -119,6 +121,9 @@ func Define[V, H client.Object](name string, r Resource[V, H]) Kind {
 
 // defineSteps sets the functions of a kind that few resources have.
 func defineSteps[V, H client.Object](k *Kind, r Resource[V, H]) {
+	if r.IsCopy != nil {
+		k.isCopy = func(virtual client.Object) bool { return r.IsCopy(virtual.(V)) }
+	}
 	if r.BeforeDelete != nil {
 		k.beforeDelete = func(s Scope, virtual client.Object) error { return r.BeforeDelete(s, virtual.(V)) }
 	}

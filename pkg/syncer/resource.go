@@ -110,6 +110,11 @@ type Resource[V, H client.Object] struct {
 	// that Names leads to the host object.
 	Source func(s Scope, virtual types.NamespacedName) (H, bool, error)
 
+	// IsCopy reports whether a virtual object with the annotation [labels.HostUID] is a copy of
+	// this kind. It is for kinds of the host whose copies are of one type, and they must agree.
+	// nil means that each is.
+	IsCopy func(virtual V) bool
+
 	// Select narrows the watch of the host objects. nil means those with the label
 	// [labels.Cluster] of this virtual cluster. Kinds whose host objects others create,
 	// such as nodes and events, set it. Namespaced objects are watched in the host

@@ -8,6 +8,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	apilabels "k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/selection"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -40,6 +41,7 @@ func customProduced(o CustomOptions) syncer.Resource[*corev1.Secret, *corev1.Sec
 			}
 			return types.NamespacedName{}, false
 		},
+		IsCopy:  o.isProduced,
 		Select:  notOfRelease(),
 		Want:    isOfOriginal[*corev1.Secret],
 		Up:      o.fillProduced,
@@ -51,6 +53,13 @@ func customProduced(o CustomOptions) syncer.Resource[*corev1.Secret, *corev1.Sec
 			},
 		}},
 	}
+}
+
+// isProduced reports whether a copy is of what the host has written for an object of the kind.
+func (o CustomOptions) isProduced(virtual *corev1.Secret) bool {
+	return slices.ContainsFunc(virtual.OwnerReferences, func(owner metav1.OwnerReference) bool {
+		return schema.FromAPIVersionAndKind(owner.APIVersion, owner.Kind).GroupKind() == o.Kind.GroupKind()
+	})
 }
 
 // notOfRelease selects Secrets that are neither copies nor those of a release.
