@@ -2,10 +2,12 @@ package admission
 
 import (
 	"context"
+	"slices"
 	"strings"
 
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -34,11 +36,14 @@ func AddCustomResourceChecks(checks Checks, o CustomResourceOptions) {
 	if len(o.ToHost)+len(o.FromHost) == 0 {
 		return
 	}
-	definitions := hostOwned{noun: "definition"}
+	definitions, synced := hostOwned{noun: "definition"}, slices.Concat(o.ToHost, o.FromHost)
 	checks.Add(schema.GroupResource{Group: "apiextensions.k8s.io", Resource: "customresourcedefinitions"},
 		func(ctx context.Context, a admission.Attributes, i admission.ObjectInterfaces) (Decision, error) {
 			if a.GetSubresource() == "status" && o.IsInternal(ctx) {
 				return Decision{}, nil // The API server itself writes it.
+			}
+			if old, err := meta.Accessor(a.GetOldObject()); err == nil && hostUIDOf(old) != "" && !slices.Contains(synced, old.GetName()) {
+				return Decision{}, nil // The kind is switched off, and what it left is the tenant's.
 			}
 			return definitions.check(ctx, a, i)
 		})

@@ -58,6 +58,7 @@ func TestCustomResources(t *testing.T) {
 	now := metav1.NewTime(time.Unix(1, 0))
 	leaving.SetDeletionTimestamp(&now)
 	definition := &apiextensionsv1.CustomResourceDefinition{ObjectMeta: metav1.ObjectMeta{Name: "widgets.example.com", Annotations: copied}}
+	off := &apiextensionsv1.CustomResourceDefinition{ObjectMeta: metav1.ObjectMeta{Name: "off.example.com", Annotations: copied}}
 	own := &apiextensionsv1.CustomResourceDefinition{ObjectMeta: metav1.ObjectMeta{Name: "own.example.com"}}
 	for _, c := range []struct {
 		reason      string
@@ -82,6 +83,9 @@ func TestCustomResources(t *testing.T) {
 		{"the end of it", "customresourcedefinitions.apiextensions.k8s.io", "", admission.Delete, nil, definition, false, "is the host's"},
 		{"its status by the API server", "customresourcedefinitions.apiextensions.k8s.io", "status", admission.Update, definition, definition, true, ""},
 		{"its status by the tenant", "customresourcedefinitions.apiextensions.k8s.io", "status", admission.Update, definition, definition, false, "is the host's"},
+		{"the definition of a kind that is off", "customresourcedefinitions.apiextensions.k8s.io", "", admission.Update, off, off, false, ""},
+		{"the end of it", "customresourcedefinitions.apiextensions.k8s.io", "", admission.Delete, nil, off, false, ""},
+		{"a mark of the tenant's on a definition", "customresourcedefinitions.apiextensions.k8s.io", "", admission.Create, off, nil, false, "only the syncer writes it"},
 		{"a definition of the tenant's", "customresourcedefinitions.apiextensions.k8s.io", "", admission.Update, own, own, false, ""},
 	} {
 		resource := toGroupResource(c.resource)

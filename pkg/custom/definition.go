@@ -1,6 +1,7 @@
 package custom
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -26,6 +27,8 @@ type Wanted struct {
 	Version string
 	// Scope is the scope that the kind must have.
 	Scope apiextensionsv1.ResourceScope
+	// OfTenant specifies that the objects are the tenant's, and only the virtual cluster has them.
+	OfTenant bool
 }
 
 // NewDefinition returns the copy of a definition of the host. virtual is the copy as it is
@@ -37,7 +40,11 @@ func NewDefinition(host, virtual *apiextensionsv1.CustomResourceDefinition, want
 	if host.Spec.PreserveUnknownFields {
 		return Definition{}, errors.New("it preserves unknown fields on the host, so that it has no schema")
 	}
-	version, err := ChooseVersion(host, wanted.Version)
+	stored := storedVersion(host, virtual, wanted)
+	version, err := ChooseVersion(host, cmp.Or(wanted.Version, stored))
+	if err != nil && stored != "" {
+		err = fmt.Errorf("the tenant's objects are stored in %s, and %w; name one version in the key", stored, err)
+	}
 	if err != nil {
 		return Definition{}, err
 	}
@@ -58,6 +65,25 @@ func NewDefinition(host, virtual *apiextensionsv1.CustomResourceDefinition, want
 	copied.Spec.Conversion = &apiextensionsv1.CustomResourceConversion{Strategy: apiextensionsv1.NoneConverter}
 	keepStoredVersions(copied, virtual)
 	return Definition{Copy: copied, Version: version}, nil
+}
+
+// storedVersion returns the version that objects of the tenant stay in, empty for any. The
+// webhook that could convert them is the host's, and what another version lacks would be lost.
+func storedVersion(host, virtual *apiextensionsv1.CustomResourceDefinition, wanted Wanted) string {
+	if virtual == nil || !wanted.OfTenant || wanted.Version != "" || !converts(host) {
+		return ""
+	}
+	return StorageVersion(virtual)
+}
+
+// StorageVersion returns the version in which new objects are stored, empty if there is none.
+func StorageVersion(definition *apiextensionsv1.CustomResourceDefinition) string {
+	for _, v := range definition.Spec.Versions {
+		if v.Storage {
+			return v.Name
+		}
+	}
+	return ""
 }
 
 // ChooseVersion returns the version in which the kind is synced.

@@ -65,6 +65,22 @@ func TestNewDefinition(t *testing.T) {
 			"a version with objects stays", definition(webhook, "v1 served", "v2 served storage"), stored("v1"), Wanted{}, "v2",
 			[]string{"v2 served storage", "v1"}, "",
 		},
+		{
+			"a webhook does not convert objects of the tenant", definition(webhook, "v1 served", "v2 served storage"), stored("v1"), Wanted{OfTenant: true},
+			"v1", []string{"v1 served storage"}, "",
+		},
+		{
+			"the tenant has objects in a version that the host no longer serves", definition(webhook, "v1", "v2 served storage"), stored("v1"),
+			Wanted{OfTenant: true}, "", nil, "the tenant's objects are stored in v1, and the host does not serve the version v1; name one version in the key",
+		},
+		{
+			"the key names another version than that of the objects", definition(webhook, "v1", "v2 served storage"), stored("v1"),
+			Wanted{OfTenant: true, Version: "v2"}, "v2", []string{"v2 served storage", "v1"}, "",
+		},
+		{
+			"without conversion objects of the tenant have all versions", definition(none, "v1 served", "v2 served storage"), stored("v1"), Wanted{OfTenant: true},
+			"v2", []string{"v1 served", "v2 served storage"}, "",
+		},
 	} {
 		if c.wanted.Scope == "" {
 			c.wanted.Scope = apiextensionsv1.NamespaceScoped

@@ -216,6 +216,10 @@ func (c *Controller) findAggregated(ctx context.Context, k kind, virtual *apiext
 		// Discovery shows the resource of a definition a little longer than the definition.
 		return nil, c.endKind(ctx, k, virtual, errNoDefinition)
 	}
+	if k.toHost != nil && isMadeUp(virtual) {
+		// Nothing converts the tenant's objects to the version that the host prefers today.
+		k.wanted.Version = cmp.Or(k.wanted.Version, custom.StorageVersion(virtual))
+	}
 	host, err := c.apis.define(ctx, k)
 	_, away := errors.AsType[*awayError](err)
 	_, refused := errors.AsType[*refusedError](err)

@@ -1,6 +1,7 @@
 package customresources
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -118,6 +119,36 @@ func TestLifeOfAnAggregatedKind(t *testing.T) {
 	}
 	w.apis.set(widgetAPI())
 	w.engine.has(t, allKinds)
+}
+
+// TestPreferredVersion keeps the version that the tenant's objects are stored in when the host
+// prefers another one.
+func TestPreferredVersion(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, toHost(v1alpha1.CustomResource{}))
+	w.apis.set(widgetAPI())
+	w.establish(t)
+	w.engine.has(t, allKinds)
+	answers := map[string]string{
+		"/apis/example.com":               `{"preferredVersion":{"version":"v2"},"versions":[{"version":"v1"},{"version":"v2"}]}`,
+		"/openapi/v3":                     `{"paths":{"apis/example.com/v1":{"serverRelativeURL":"/openapi/v3/apis/example.com/v1?hash=2"},"apis/example.com/v2":{"serverRelativeURL":"/openapi/v3/apis/example.com/v2"}}}`,
+		"/openapi/v3/apis/example.com/v1": strings.Replace(widgetAPI()["/openapi/v3/apis/example.com/v1"], `"secretName"`, `"added":{"type":"string"},"secretName"`, 1),
+	}
+	for _, path := range []string{"/apis/example.com/v1", "/openapi/v3/apis/example.com/v1"} {
+		text := cmp.Or(answers[path], widgetAPI()[path])
+		answers[strings.Replace(path, "/v1", "/v2", 1)] = strings.ReplaceAll(text, `"v1"`, `"v2"`)
+	}
+	w.apis.set(answers)
+	await.Until(t, "the change of the schema", func(ctx context.Context) error {
+		found, err := w.virtual.ApiextensionsV1().CustomResourceDefinitions().Get(ctx, widgets, metav1.GetOptions{})
+		if err != nil {
+			return err
+		}
+		if v := found.Spec.Versions[0]; len(found.Spec.Versions) != 1 || v.Name != "v1" || len(v.Schema.OpenAPIV3Schema.Properties) != 2 {
+			return fmt.Errorf("got %+v", found.Spec.Versions)
+		}
+		return nil
+	})
 }
 
 // TestAggregatedFromHost shows a kind of the host, and deletes the copies when its API goes.

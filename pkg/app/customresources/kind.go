@@ -29,7 +29,7 @@ func newKinds(sync v1alpha1.Sync) map[string]kind {
 			resource, version := v1alpha1.SplitCustomResource(key)
 			kinds[resource] = kind{
 				resource: resource, setting: "sync.toHost.customResources[" + key + "]", toHost: &settings,
-				wanted: custom.Wanted{Version: version, Scope: apiextensionsv1.NamespaceScoped},
+				wanted: custom.Wanted{Version: version, Scope: apiextensionsv1.NamespaceScoped, OfTenant: true},
 			}
 		}
 	}
