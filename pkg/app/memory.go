@@ -28,15 +28,22 @@ const (
 	// minGCPercent bounds the CPU that collections take from a server with many
 	// objects.
 	minGCPercent = 50
-	// maxHeadroom is how far the heap may grow beyond what lives, in bytes. Above
-	// that, the process would need several times the memory of its objects.
+	// maxHeadroom is how far the heap of a busy server may grow beyond what lives, in bytes.
+	// Above that, the process would need several times the memory of its objects.
 	maxHeadroom = 160 * mib
 	// fullHeap is the size from which the headroom shrinks as more lives, in bytes. The
 	// heap of a busy server with many objects stays near it until minGCPercent holds.
 	fullHeap = 256 * mib
-	// quietHeadroom is the headroom after a quiet time. Each collection doubles it:
-	// a scan now and then needs little, and a burst soon has all of it.
+	// burstHeadroom and burstHeap hold in place of maxHeadroom and fullHeap while a burst
+	// lasts: collections would take a fifth of its CPU.
+	burstHeadroom = 288 * mib
+	burstHeap     = 352 * mib
+	// burstTime is how long a server at work may use the memory of a burst.
+	burstTime = time.Minute
+	// quietHeadroom is the headroom after a quiet time. Each collection multiplies it by
+	// wakeFactor: a scan now and then needs little, and a burst soon has all of it.
 	quietHeadroom = 32 * mib
+	wakeFactor    = 4
 	// minChange is the smallest change of the percentage that is made. Each one
 	// stops all goroutines for a moment.
 	minChange = 10
@@ -72,8 +79,9 @@ type memoryKeeper struct {
 	mu          sync.Mutex
 	started     bool // the start is over
 	percent     int
-	headroom    uint64
-	collections uint64 // by the last change of the headroom
+	headroom    uint64    // while the server wakes from a quiet time
+	quietUntil  time.Time // the last look that found it quiet, or the end of the start
+	collections uint64    // by the last change of the headroom
 }
 
 // memoryUse is the runtime's account of its memory.
@@ -95,7 +103,7 @@ func newMemoryKeeper(ready <-chan struct{}, limit int64) *memoryKeeper {
 		fixed:      os.Getenv("GOGC") != "",
 		ready:      ready,
 		percent:    startGCPercent,
-		headroom:   maxHeadroom,
+		headroom:   burstHeadroom,
 		follower:   newMemoryFollower(limit),
 	}
 }
@@ -125,7 +133,7 @@ func (k *memoryKeeper) Run(ctx context.Context) error {
 // endStart lets the heap grow as it does after the start.
 func (k *memoryKeeper) endStart() {
 	k.mu.Lock()
-	k.started = true
+	k.started, k.quietUntil = true, k.clock.Now()
 	k.mu.Unlock()
 	if !k.fixed {
 		k.pace()
@@ -139,17 +147,14 @@ func (k *memoryKeeper) pace() {
 	use := k.read()
 	if use.collections != k.collections {
 		k.collections = use.collections
-		k.headroom = min(2*k.headroom, maxHeadroom)
+		k.headroom = min(wakeFactor*k.headroom, burstHeadroom)
 	}
 	k.setPace(use.live)
 }
 
 // setPace sets the GC percentage for a heap with so many live bytes.
 func (k *memoryKeeper) setPace(live uint64) {
-	percent := gcPercent(live, k.headroom)
-	if !k.started {
-		percent = min(percent, startGCPercent)
-	}
+	percent := k.gcPercent(live)
 	if change := percent - k.percent; change > -minChange && change < minChange {
 		return
 	}
@@ -157,10 +162,21 @@ func (k *memoryKeeper) setPace(live uint64) {
 	k.setPercent(percent)
 }
 
-// gcPercent returns the GC percentage that lets a heap grow by headroom, or up to fullHeap if
+// gcPercent returns the GC percentage for a heap with so many live bytes.
+func (k *memoryKeeper) gcPercent(live uint64) int {
+	if !k.started {
+		return min(gcPercent(live, maxHeadroom, fullHeap), startGCPercent)
+	}
+	if k.clock.Since(k.quietUntil) < burstTime {
+		return gcPercent(live, k.headroom, burstHeap)
+	}
+	return gcPercent(live, min(k.headroom, maxHeadroom), fullHeap)
+}
+
+// gcPercent returns the GC percentage that lets a heap grow by headroom, or up to full if
 // that is less.
-func gcPercent(live, headroom uint64) int {
-	headroom = min(headroom, max(fullHeap, live)-live)
+func gcPercent(live, headroom, full uint64) int {
+	headroom = min(headroom, max(full, live)-live)
 	return int(min(max(headroom*100/max(live, 1), minGCPercent), maxGCPercent))
 }
 
@@ -175,7 +191,7 @@ func (k *memoryKeeper) releaseIfQuiet() {
 	}
 	if !k.fixed {
 		k.mu.Lock()
-		k.headroom = quietHeadroom
+		k.headroom, k.quietUntil = quietHeadroom, k.clock.Now()
 		k.setPace(use.live)
 		k.mu.Unlock()
 	}

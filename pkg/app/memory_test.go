@@ -48,32 +48,39 @@ func TestPace(t *testing.T) {
 	t.Parallel()
 	var live uint64
 	var set []int
+	c := clocktesting.NewFakeClock(time.Now())
 	k := &memoryKeeper{
-		read: func() memoryUse { return memoryUse{live: live} }, percent: startGCPercent, headroom: maxHeadroom,
+		clock: c, read: func() memoryUse { return memoryUse{live: live} }, percent: startGCPercent, headroom: burstHeadroom,
 		setPercent: func(percent int) { set = append(set, percent) },
 	}
-	for i, step := range []struct {
+	for _, step := range []struct {
 		reason string
 		live   uint64
-		want   []int
+		want   int
+		then   func()
 	}{
-		{"The start leaves few gaps on the heap.", 30 * mib, nil},
-		{"Then a small heap may grow to five times what lives.", 30 * mib, []int{400}},
-		{"From there on it grows by a fixed amount,", 80 * mib, []int{400, 200}},
-		{"and up to a fixed size if more lives.", 128 * mib, []int{400, 200, 100}},
-		{"A little more is not worth stopping all goroutines.", 130 * mib, []int{400, 200, 100}},
-		{"With very many objects, collections would take too much CPU.", 2000 * mib, []int{400, 200, 100, 50}},
-		{"It goes back as objects go.", 30 * mib, []int{400, 200, 100, 50, 400}},
-		{"Nothing lives before the first collection.", 0, []int{400, 200, 100, 50, 400}},
+		{"The start leaves few gaps on the heap.", 30 * mib, startGCPercent, k.endStart},
+		{"Then a small heap may grow to five times what lives.", 30 * mib, 400, nil},
+		{"A burst has memory to itself,", 88 * mib, 300, nil},
+		{"up to a fixed size,", 128 * mib, 175, func() { c.Step(burstTime) }},
+		{"but not for long. After it, the heap grows by less,", 80 * mib, 200, nil},
+		{"and up to a smaller size if more lives.", 128 * mib, 100, nil},
+		{"A little more is not worth stopping all goroutines.", 130 * mib, 100, nil},
+		{"With very many objects, collections would take too much CPU.", 2000 * mib, 50, nil},
+		{"It goes back as objects go.", 30 * mib, 400, nil},
+		{"Nothing lives before the first collection.", 0, 400, nil},
 	} {
 		live = step.live
 		k.pace()
-		if !slices.Equal(set, step.want) {
-			t.Errorf("%s: with %d MiB set %v, want %v", step.reason, live/mib, set, step.want)
+		if k.percent != step.want {
+			t.Errorf("%s: with %d MiB %d percent, want %d", step.reason, live/mib, k.percent, step.want)
 		}
-		if i == 0 {
-			k.endStart()
+		if step.then != nil {
+			step.then()
 		}
+	}
+	if want := []int{400, 300, 175, 200, 100, 50, 400}; !slices.Equal(set, want) {
+		t.Errorf("set %v, want %v", set, want)
 	}
 }
 
@@ -83,7 +90,7 @@ func TestStartLastsUntilTheHostHasSettled(t *testing.T) {
 	ready, set := make(chan struct{}), make(chan int, 1)
 	k := &memoryKeeper{
 		clock: c, read: func() memoryUse { return memoryUse{live: 30 * mib} },
-		percent: startGCPercent, headroom: maxHeadroom, ready: ready,
+		percent: startGCPercent, headroom: burstHeadroom, ready: ready,
 		follower: &memoryFollower{fixed: true, read: func() int64 { return 0 }}, setPercent: func(percent int) { set <- percent },
 	}
 	run := make(chan error, 1)
@@ -117,7 +124,7 @@ func TestPaceAfterQuietTime(t *testing.T) {
 	use := memoryUse{live: 40 * mib}
 	percent := 0
 	k := &memoryKeeper{
-		read: func() memoryUse { return use }, headroom: maxHeadroom, started: true,
+		clock: clocktesting.NewFakeClock(time.Now()), read: func() memoryUse { return use }, headroom: burstHeadroom, started: true,
 		setPercent: func(p int) { percent = p },
 	}
 	k.release = k.pace // A forced collection ends as any other.
@@ -133,9 +140,8 @@ func TestPaceAfterQuietTime(t *testing.T) {
 		{"A server at work has all of the headroom.", collect, 400},
 		{"A quiet one keeps little garbage.", func() { use.heap = 100 * mib; k.releaseIfQuiet() }, 80},
 		{"Nobody asked for more.", k.pace, 80},
-		{"A scan ends with the first collections,", collect, 160},
-		{"and a burst goes on", collect, 320},
-		{"until it has all of the headroom again.", collect, 400},
+		{"A scan ends with the first collection,", collect, 320},
+		{"and a burst goes on.", collect, 400},
 		{"It keeps that while it works.", func() { use.allocated += 100 * mib; k.releaseIfQuiet() }, 400},
 	} {
 		step.do()

@@ -34,7 +34,7 @@ func Events(o Options) syncer.Resource[*corev1.Event, *corev1.Event] {
 		Indexes:  []syncer.Index{eventsByInvolved()},
 	}
 	for kind, empty := range e.involved {
-		r.Also = append(r.Also, syncer.Watch{Side: syncer.Host, Object: empty(), Keys: e.eventsToRequeue(kind)})
+		r.Also = append(r.Also, syncer.Watch{Side: syncer.Host, Object: empty(), StatusBlind: true, Keys: e.eventsToRequeue(kind)})
 	}
 	return r
 }
