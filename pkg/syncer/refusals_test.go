@@ -246,6 +246,24 @@ func TestMissingStatusSubresource(t *testing.T) {
 	}
 }
 
+// TestNewStatusSubresource writes the status of an object whose type has got a status subresource
+// since that was found out.
+func TestNewStatusSubresource(t *testing.T) {
+	t.Parallel()
+	c := clocktesting.NewFakeClock(testStart())
+	virtual := newFakeServer("virtual", c, virtualPod(func(p *corev1.Pod) { p.Status = corev1.PodStatus{} }))
+	b := newBench(pods(), c, virtual, newFakeServer("host", c, hostPod()))
+	known := true
+	b.virtual.hasStatus = func(client.Object) (bool, error) { return !known, nil }
+	b.virtual.forgetStatus = func(client.Object) { known = false }
+	if err := b.reconcileUntilQuiet(t, theKey()); err != nil {
+		t.Fatal(err)
+	}
+	if got := writesOf(virtual); !slices.Equal(got, []string{"update", "update status"}) {
+		t.Errorf("got %v, want a second write at the address of the status", got)
+	}
+}
+
 // TestNameOfATerminatingCopy creates a Service while the host still deletes the copy
 // of an earlier one of its name.
 func TestNameOfATerminatingCopy(t *testing.T) {

@@ -98,6 +98,9 @@ func (r *reconciler) updateWhole(s Scope, key types.NamespacedName, host, before
 		return before, err
 	}
 	r.recordWritten(Virtual, key, written)
+	if status && r.virtual.forgetStatus != nil && !equalValues(statusOf(after), statusOf(written)) {
+		r.virtual.forgetStatus(written) // It may have an address of its own by now.
+	}
 	r.alterations.record(key, host, before, written, isAltered(after, written, status))
 	return written, nil
 }
