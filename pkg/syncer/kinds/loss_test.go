@@ -13,12 +13,13 @@ import (
 
 // staysLost maps a golden case -> why its copy does not come back.
 func staysLost() map[string]string {
-	const ended = "a pod ends with its host copy"
+	const ended, empty = "a pod ends with its host copy", "another volume would be empty"
 	return map[string]string{
 		"pods/terminating": ended, "pods/running": ended, "pods/policy-running": ended, "pods/finished-on-host": ended, "pods/enforced-later": ended,
 		"ingresses/keeps":              "somebody else has the host name now",
 		"poddisruptionbudgets/changed": "the virtual cluster has not computed the number yet",
-		"volumesnapshots/taken":        "the class is no longer shown", "volumesnapshots/failed": "the class is no longer shown",
+		"volumesnapshots/taken":        "another one would have later data", "volumesnapshots/failed": "the class is no longer shown",
+		"persistentvolumeclaims/bound": empty, "persistentvolumeclaims/expanded": empty, "persistentvolumeclaims/attributes": empty,
 	}
 }
 

@@ -35,6 +35,11 @@ func PersistentVolumeClaims(o Options) syncer.Resource[*corev1.PersistentVolumeC
 		Names: translate.Hashed,
 		Down:  c.fillHost,
 		Up:    c.fillVirtual,
+		Refused: func(_ syncer.Scope, virtual *corev1.PersistentVolumeClaim, _ string) {
+			if virtual.Status.Phase == corev1.ClaimBound {
+				virtual.Status.Phase = corev1.ClaimLost
+			}
+		},
 	}
 	if o.VirtualScheduler {
 		// They are read when a scheduler of the tenant's own has picked one.
@@ -68,7 +73,8 @@ func (c volumeClaims) fillHost(s syncer.Scope, virtual, host *corev1.PersistentV
 
 // fillHostClaim fills in the host claim. Once it exists, only its size and its attributes
 // class change. The host picks the volume, so volumeName is left out. A selector is passed
-// as it is: a claim that requests certain volumes must not get any other.
+// as it is: a claim that requests certain volumes must not get any other. Nor does one that
+// was bound, as whoever uses it would find no data.
 func fillHostClaim(s syncer.Scope, virtual, host *corev1.PersistentVolumeClaim) error {
 	host.Labels = translate.SyncLabels(host.Labels, virtual.Labels)
 	if host.ResourceVersion != "" {
@@ -77,6 +83,10 @@ func fillHostClaim(s syncer.Scope, virtual, host *corev1.PersistentVolumeClaim) 
 			host.Spec.VolumeAttributesClassName = virtual.Spec.VolumeAttributesClassName
 		}
 		return nil
+	}
+	if phase := virtual.Status.Phase; phase == corev1.ClaimBound || phase == corev1.ClaimLost {
+		return &translate.UnsupportedError{Problems: []error{fmt.Errorf(
+			"spec.volumeName: the host no longer has the claim of volume %s, and another volume would be empty; create the claim again to get one", virtual.Spec.VolumeName)}}
 	}
 	spec := virtual.Spec
 	spec.VolumeName = ""

@@ -39,6 +39,10 @@ func fillHostSnapshot(s syncer.Scope, virtual, host *unstructured.Unstructured) 
 		// Admission denies it. This one may be older than the setting.
 		return unsupported("spec.source.volumeSnapshotContentName: contents are the host's; name a claim in persistentVolumeClaimName")
 	}
+	if taken := field(virtual, "status", "boundVolumeSnapshotContentName"); taken != "" {
+		return unsupported("status.boundVolumeSnapshotContentName: the host no longer has the snapshot that %s was the content of, "+
+			"and another one would have later data; create a new snapshot", taken)
+	}
 	class, err := snapshotClass(s, virtual, claim)
 	if err != nil {
 		return err
