@@ -13,17 +13,47 @@ import (
 	"github.com/sublet-dev/sublet/pkg/storage"
 )
 
-// restoring returns the backend, filled from a backup if the settings ask for that.
+// unrecordedRevisions is more than a store adds in the minute between two records of its
+// revision on the anchor.
+const unrecordedRevisions = 100_000
+
+// restoring returns the backend, filled from a backup if the settings ask for that. One of
+// several members of a store joins the others instead.
 func (a *app) restoring(backend storage.Backend) (storage.Backend, error) {
 	file := a.values.ControlPlane.BackingStore.Backup.RestoreFrom
-	if file == "" {
+	if file == "" || a.hasOtherMembers() {
 		return backend, nil
 	}
 	store, err := a.targetStore()
 	if err != nil {
 		return nil, err
 	}
-	return &backup.Restoring{Backend: backend, Store: store, Dir: release.BackupDir, File: file, Identity: a.identityValue()}, nil
+	return &backup.Restoring{
+		Backend: backend, Store: store, Dir: release.BackupDir, File: file,
+		AtLeast: seenRevision(a.facts.StoreRevision), Identity: a.identityValue(),
+	}, nil
+}
+
+// seenRevision returns a revision that no client has seen, from the one that the anchor has. It
+// is 0 if the anchor has none.
+func seenRevision(recorded int64) int64 {
+	if recorded == 0 {
+		return 0
+	}
+	return recorded + unrecordedRevisions
+}
+
+// hasOtherMembers reports whether this replica is one of several members of a store. The
+// settings of a restore allow one replica. "kubectl scale" does not ask them.
+func (a *app) hasOtherMembers() bool {
+	if a.members == nil {
+		return false
+	}
+	replicas := a.facts.Replicas
+	if replicas == 0 { // The host has not answered.
+		replicas = len(a.facts.Members.Pods)
+	}
+	return replicas > 1
 }
 
 // buildBackups builds the keeper of the backups, if the settings ask for them.

@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 	clientv3 "go.etcd.io/etcd/client/v3"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/utils/clock"
@@ -117,26 +118,29 @@ func (c *storeCommands) app(ctx context.Context) (*app, error) {
 		a.facts = facts
 		return a, nil
 	}
-	a.facts = &host.Facts{}
-	a.facts.Anchor, err = findAnchor(ctx, c.options.HostKubeconfig, a.names)
-	return a, err
+	anchor, err := findAnchor(ctx, c.options.HostKubeconfig, a.names)
+	if err != nil {
+		return nil, err
+	}
+	a.facts = &host.Facts{Anchor: a.names.AnchorOwner(anchor.UID)}
+	return a, nil
 }
 
 // findAnchor returns the anchor of a release.
-func findAnchor(ctx context.Context, kubeconfig string, names release.Release) (metav1.OwnerReference, error) {
+func findAnchor(ctx context.Context, kubeconfig string, names release.Release) (*corev1.ConfigMap, error) {
 	config, err := hostConfig(kubeconfig)
 	if err != nil {
-		return metav1.OwnerReference{}, err
+		return nil, err
 	}
 	client, err := kubernetes.NewForConfig(config)
 	if err != nil {
-		return metav1.OwnerReference{}, err
+		return nil, err
 	}
 	anchor, err := client.CoreV1().ConfigMaps(names.Namespace).Get(ctx, names.Anchor(), metav1.GetOptions{})
 	if err != nil {
-		return metav1.OwnerReference{}, fmt.Errorf("cannot get host ConfigMap %s/%s: %w", names.Namespace, names.Anchor(), err)
+		return nil, fmt.Errorf("cannot get host ConfigMap %s/%s: %w", names.Namespace, names.Anchor(), err)
 	}
-	return names.AnchorOwner(anchor.UID), nil
+	return anchor, nil
 }
 
 // openForReading calls do with a client of the store. A store that only the running
@@ -271,7 +275,13 @@ func (c *storeCommands) restore(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	if err := snapshot.Restore(ctx, target, dump, snapshot.RestoreOptions{Identity: a.identityValue(), By: "sublet-server store restore"}); err != nil {
+	options := snapshot.RestoreOptions{Identity: a.identityValue(), By: "sublet-server store restore"}
+	if anchor, err := findAnchor(ctx, c.options.HostKubeconfig, a.names); err == nil {
+		options.AtLeast = seenRevision(host.RevisionOf(anchor))
+	} else {
+		fmt.Fprintf(c.out, "Restoring without the revision that clients have seen last: %v\n", err)
+	}
+	if err := snapshot.Restore(ctx, target, dump, options); err != nil {
 		return err
 	}
 	fmt.Fprintf(c.out, "Restored revision %d: %s\n", dump.Header.Revision, dump.Digest)

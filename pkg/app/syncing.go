@@ -58,6 +58,7 @@ func (a *app) newSession(o sessionOptions) (*session, error) {
 		HostLimiter:      a.limiter,
 		ObjectLimits:     objectLimits(a.values.Policies),
 		MayWrite:         func() error { return a.maySessionWrite(s) },
+		Restore:          a.served.Restore,
 		Standby:          o.standby,
 		Leftovers:        leftovers,
 	})

@@ -34,8 +34,9 @@ type File struct {
 // fileName returns the name of a backup that begins at a time.
 func fileName(at time.Time) string { return filePrefix + at.UTC().Format(timeFormat) + fileSuffix }
 
-// list returns the complete backups in a directory, the newest first.
-func list(dir string) ([]File, error) {
+// list returns the complete backups in a directory, the newest first. Those from after now were
+// written while a clock was ahead. They come last.
+func list(dir string, now time.Time) ([]File, error) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return nil, fmt.Errorf("cannot list the backups: %w", err)
@@ -53,7 +54,12 @@ func list(dir string) ([]File, error) {
 		}
 		files = append(files, File{Name: entry.Name(), Time: at, Size: info.Size()})
 	}
-	slices.SortFunc(files, func(a, b File) int { return b.Time.Compare(a.Time) })
+	slices.SortFunc(files, func(a, b File) int {
+		if a.Time.After(now) != b.Time.After(now) {
+			return a.Time.Compare(b.Time)
+		}
+		return b.Time.Compare(a.Time)
+	})
 	return files, nil
 }
 
@@ -109,9 +115,10 @@ func (k *Keeper) verify(ctx context.Context, path string) error {
 	return nil
 }
 
-// prune deletes the oldest backups above the number to keep.
-func (k *Keeper) prune() error {
-	files, err := list(k.Dir)
+// prune deletes the oldest backups above the number to keep. The given one is the newest,
+// whatever the clocks of earlier leaders were.
+func (k *Keeper) prune(newest File) error {
+	files, err := list(k.Dir, newest.Time)
 	if err != nil {
 		return err
 	}

@@ -87,7 +87,7 @@ func (k *Keeper) Run(ctx context.Context) error {
 
 // begin learns which backups there are.
 func (k *Keeper) begin() {
-	files, err := list(k.Dir)
+	files, err := list(k.Dir, k.Clock.Now())
 	if err != nil {
 		k.recordFailure(err)
 		return
@@ -102,12 +102,12 @@ func (k *Keeper) begin() {
 }
 
 // nextDue returns when the next backup is due: at once if there is none, or if one was
-// missed while nobody ran.
+// missed while nobody ran. One from after now does not count, as a clock was ahead.
 func (k *Keeper) nextDue() time.Time {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.due = k.Clock.Now()
-	if !k.last.Time.IsZero() {
+	if !k.last.Time.IsZero() && !k.last.Time.After(k.due) {
 		k.due = k.Schedule.Next(k.last.Time.UTC())
 	}
 	return k.due
@@ -121,7 +121,7 @@ func (k *Keeper) take(ctx context.Context) (File, error) {
 		return File{}, err
 	}
 	registered().duration.Set(k.Clock.Since(start).Seconds())
-	return file, k.prune()
+	return file, k.prune(file)
 }
 
 // recordSuccess records a complete backup.

@@ -182,6 +182,26 @@ func TestSchedule(t *testing.T) {
 	}
 }
 
+// TestClockWasAhead begins with backups of a leader whose clock was ahead. They neither delay
+// the next backup nor take the place of a newer one.
+func TestClockWasAhead(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, "0 * * * *", 2)
+	for _, at := range []time.Time{w.clock.Now().Add(2 * time.Hour), w.clock.Now().AddDate(10, 0, 0)} {
+		if err := os.WriteFile(filepath.Join(w.Dir, fileName(at)), []byte("older than all that follow"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	stop := w.run()
+	defer stop()
+	if got := w.idle(); !slices.Contains(got, "store-20260101T123000Z.backup") {
+		t.Errorf("a backup is due at once: %v", got)
+	}
+	if got, want := w.wait(30*time.Minute), []string{"store-20260101T123000Z.backup", "store-20260101T130000Z.backup"}; !slices.Equal(got, want) {
+		t.Errorf("the newest two stay: got %v, want %v", got, want)
+	}
+}
+
 func TestFailures(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {

@@ -9,6 +9,7 @@ import (
 
 	"go.etcd.io/etcd/client/v3/kubernetes"
 	"k8s.io/klog/v2"
+	"k8s.io/utils/clock"
 
 	"github.com/sublet-dev/sublet/pkg/snapshot"
 	"github.com/sublet-dev/sublet/pkg/storage"
@@ -26,6 +27,8 @@ type Restoring struct {
 	Store snapshot.Store
 	// Dir has the backups, and File is the name of one of them, or [Latest].
 	Dir, File string
+	// AtLeast is a revision that clients may have seen. The restored store starts above it.
+	AtLeast int64
 	// Identity is the value of the identity that the store gets.
 	Identity string
 }
@@ -40,6 +43,14 @@ func (r *Restoring) Start(ctx context.Context) (*kubernetes.Client, error) {
 
 // restore fills the store from the backup, unless it has content.
 func (r *Restoring) restore(ctx context.Context) error {
+	// The backup may be gone by now: the setting stays when the restore is over.
+	switch err := snapshot.CheckEmpty(ctx, r.Store); {
+	case snapshot.IsNotEmpty(err):
+		klog.InfoS("The store has content, so the backup is not restored", "file", r.File)
+		return nil
+	case err != nil:
+		return err
+	}
 	path, err := r.find()
 	if err != nil {
 		return err
@@ -53,15 +64,12 @@ func (r *Restoring) restore(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	err = snapshot.Restore(ctx, r.Store, dump, snapshot.RestoreOptions{Identity: r.Identity, By: "restore of a backup"})
-	if snapshot.IsNotEmpty(err) {
-		klog.InfoS("The store has content, so the backup is not restored", "file", r.File)
-		return nil
+	options := snapshot.RestoreOptions{Identity: r.Identity, AtLeast: r.AtLeast, By: "restore of a backup"}
+	if err := snapshot.Restore(ctx, r.Store, dump, options); err != nil {
+		return err
 	}
-	if err == nil {
-		klog.InfoS("Restored the store from a backup", "file", filepath.Base(path), "revision", dump.Header.Revision, "content", dump.Digest)
-	}
-	return err
+	klog.InfoS("Restored the store from a backup", "file", filepath.Base(path), "revision", dump.Header.Revision, "content", dump.Digest)
+	return nil
 }
 
 // find returns the path of the backup.
@@ -69,7 +77,7 @@ func (r *Restoring) find() (string, error) {
 	if r.File != Latest {
 		return filepath.Join(r.Dir, filepath.Base(r.File)), nil
 	}
-	files, err := list(r.Dir)
+	files, err := list(r.Dir, clock.RealClock{}.Now())
 	if err != nil {
 		return "", err
 	}

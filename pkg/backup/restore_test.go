@@ -48,20 +48,23 @@ func TestRestore(t *testing.T) {
 	}
 	stop()
 
-	for _, name := range []string{file.Name, Latest} { // The second time the store has content.
+	for _, name := range []string{file.Name, Latest, "store-20250101T000000Z.backup"} { // From the second time on the store has content.
 		backend, err := target.Open()
 		if err != nil {
 			t.Fatal(err)
 		}
-		restoring := &Restoring{Backend: backend, Store: target, Dir: w.Dir, File: name, Identity: `{"anchor":"uid"}`}
+		restoring := &Restoring{Backend: backend, Store: target, Dir: w.Dir, File: name, AtLeast: 70_000, Identity: `{"anchor":"uid"}`}
 		restored, err := restoring.Start(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
-		if name == Latest {
+		if name != file.Name {
 			want["/registry/secrets/default/s000"] = "changed"
 		}
 		checkContent(t, restored, want)
+		if got, err := restored.KV.Get(t.Context(), record); err != nil || got.Header.Revision <= 70_000 {
+			t.Errorf("%s: revision %d, %v, want one above what clients have seen", name, got.Header.Revision, err)
+		}
 		if _, err := restored.Put(t.Context(), "/registry/secrets/default/s000", "changed"); err != nil {
 			t.Fatal(err)
 		}

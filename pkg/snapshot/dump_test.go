@@ -67,6 +67,42 @@ func TestRestore(t *testing.T) {
 	t.Parallel()
 }
 
+// TestRestoreIsNamed shows that each restore has another ID, which a move keeps.
+func TestRestoreIsNamed(t *testing.T) {
+	t.Parallel()
+	source, first, second, moved := embedded(t), embedded(t), embedded(t), place{Kind: kindSQLite, Where: t.TempDir()}.store()
+	fill(t, source, 20)
+	dump, err := OpenDump(t.Context(), bytes.NewReader(dumpOf(t, source)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	restoreOf := func(store Store) (restore string) {
+		use(t, store, func(client *clientv3.Client) {
+			served := NewServed(nil, store.Location)
+			if err := served.admit(t.Context(), client); err != nil {
+				t.Fatal(err)
+			}
+			restore = served.Restore()
+		})
+		return restore
+	}
+	for _, target := range []Store{first, second} {
+		if err := Restore(t.Context(), target, dump, RestoreOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if none, a, b := restoreOf(source), restoreOf(first), restoreOf(second); none != "" || a == "" || b == "" || a == b {
+		t.Errorf("restores: got %q, %q, %q, want none and two names", none, a, b)
+	}
+	want := restoreOf(first)
+	if _, err := newMover(first, moved).Run(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if got := restoreOf(moved); got != want {
+		t.Errorf("after a move: got restore %q, want %q", got, want)
+	}
+}
+
 // checkVerify changes a restored store and compares it with its dump.
 func checkVerify(t *testing.T, dump *DumpFile, store Store) {
 	t.Helper()

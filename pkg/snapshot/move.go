@@ -191,7 +191,8 @@ func (r *moveRun) prepareTarget(ctx context.Context) error {
 		return err
 	}
 	r.record = Record{
-		ID: r.mark.ID, Phase: PhaseCopying, From: r.Source.Location, Revision: r.mark.Revision, By: r.By, Time: r.mark.Time,
+		ID: r.mark.ID, Restore: r.sourceState.restore(), Phase: PhaseCopying,
+		From: r.Source.Location, Revision: r.mark.Revision, By: r.By, Time: r.mark.Time,
 	}
 	if err := r.writeRecord(ctx); err != nil {
 		return err

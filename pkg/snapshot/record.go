@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
@@ -38,8 +39,11 @@ const (
 
 // Record is what the target of a move has about it.
 type Record struct {
-	// ID names the move. The mark in the source has the same.
+	// ID names the move or the restore. The mark in the source of a move has the same.
 	ID string `json:"id"`
+	// Restore is the ID of the last restore that the content comes from, empty if it comes
+	// from none. Moves keep it.
+	Restore string `json:"restore,omitempty"`
 	// Phase is Copying, Copied or Done.
 	Phase Phase `json:"phase"`
 	// From is the location of the source.
@@ -51,6 +55,12 @@ type Record struct {
 	By   string    `json:"by"`
 	Time time.Time `json:"time"`
 }
+
+// restorePrefix begins the ID of each restore, and of no move.
+const restorePrefix = "restore"
+
+// isOfRestore reports whether the record is that of a restore.
+func (r *Record) isOfRestore() bool { return strings.HasPrefix(r.ID, restorePrefix) }
 
 // Mark is what the source of a move has about it.
 type Mark struct {
@@ -116,6 +126,14 @@ func readState(ctx context.Context, client *clientv3.Client) (*state, error) {
 		}
 	}
 	return s, nil
+}
+
+// restore returns the ID of the last restore that the content comes from.
+func (s *state) restore() string {
+	if s.record == nil {
+		return ""
+	}
+	return s.record.Restore
 }
 
 // get reads keys. On a busy machine, an etcd that has just started may elect itself again,

@@ -2,6 +2,7 @@ package snapshot
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 
@@ -32,16 +33,17 @@ func Restore(ctx context.Context, store Store, dump *DumpFile, options RestoreOp
 	if err := run.openTarget(ctx); err != nil {
 		return err
 	}
-	if t := run.targetState; !t.isEmpty() && (t.record == nil || t.record.Phase == PhaseDone) {
-		return fmt.Errorf("cannot restore into %s: %w", store.Location, errNotEmpty)
+	if err := run.checkEmpty(); err != nil {
+		return err
 	}
 	revision := max(dump.Header.Revision, options.AtLeast) + revisionGap
 	if err := run.reset(ctx, max(revision, run.targetState.revision)); err != nil {
 		return err
 	}
 	run.Identity = options.Identity
+	id := restorePrefix + rand.Text()
 	run.record = Record{
-		ID: "restore", Phase: PhaseCopying, From: fmt.Sprintf("dump of revision %d", dump.Header.Revision),
+		ID: id, Restore: id, Phase: PhaseCopying, From: fmt.Sprintf("dump of revision %d", dump.Header.Revision),
 		By: options.By, Time: dump.Header.Time, Revision: dump.Header.Revision, Digest: dump.Digest,
 	}
 	if err := run.writeRecord(ctx); err != nil {
@@ -55,6 +57,25 @@ func Restore(ctx context.Context, store Store, dump *DumpFile, options RestoreOp
 }
 
 var errNotEmpty = errors.New("the store is not empty")
+
+// CheckEmpty returns an error for which [IsNotEmpty] is true if the store has content, so
+// that nothing can be restored into it.
+func CheckEmpty(ctx context.Context, store Store) error {
+	run := &moveRun{Mover: &Mover{Target: store, At: func(Point) error { return nil }}}
+	defer run.close()
+	if err := run.openTarget(ctx); err != nil {
+		return err
+	}
+	return run.checkEmpty()
+}
+
+// checkEmpty returns an error unless the target is empty, or half of an earlier restore.
+func (r *moveRun) checkEmpty() error {
+	if t := r.targetState; !t.isEmpty() && (t.record == nil || t.record.Phase == PhaseDone) {
+		return fmt.Errorf("cannot restore into %s: %w", r.Target.Location, errNotEmpty)
+	}
+	return nil
+}
 
 // fill writes the keys of a dump into the target and verifies them.
 func (r *moveRun) fill(ctx context.Context, dump *DumpFile) error {

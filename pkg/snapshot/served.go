@@ -36,8 +36,9 @@ type Served struct {
 	// Waiter waits while the store is refused or cannot be moved.
 	Waiter storage.Waiter
 
-	client *clientv3.Client
-	opened chan struct{}
+	client  *clientv3.Client
+	restore string
+	opened  chan struct{}
 }
 
 // NewServed returns a backend for the one store of a virtual cluster.
@@ -47,6 +48,10 @@ func NewServed(backend storage.Backend, location string) *Served {
 
 // Opened returns a channel that is closed once the store has opened.
 func (s *Served) Opened() <-chan struct{} { return s.opened }
+
+// Restore returns the ID of the last restore that the content of the opened store comes from,
+// empty if it comes from none.
+func (s *Served) Restore() string { return s.restore }
 
 // Start moves the store if it has to, and opens it.
 func (s *Served) Start(ctx context.Context) (*kubernetes.Client, error) {
@@ -158,6 +163,7 @@ func (s *Served) admit(ctx context.Context, client *clientv3.Client) error {
 	if err := s.refusal(found); err != nil {
 		return err
 	}
+	s.restore = found.restore()
 	if found.mark == nil {
 		return nil
 	}
@@ -186,6 +192,9 @@ func (s *Served) refusal(found *state) error {
 	case found.mark != nil && found.mark.Phase == PhaseMoved:
 		return fmt.Errorf("%s was moved to %s on %s and is out of date. Set the backing store to that one, or set %s to it to move back",
 			s.Location, found.mark.To, found.mark.Time.Format(timeFormat), moveFromSetting)
+	case found.record != nil && found.record.Phase != PhaseDone && found.record.isOfRestore():
+		return fmt.Errorf("the restore into %s from a %s is not finished. Repeat it with the same backup, or empty the store",
+			s.Location, found.record.From)
 	case found.record != nil && found.record.Phase != PhaseDone:
 		return fmt.Errorf("a move from %s to %s is not finished. Set %s to %s again, or set the backing store back to it",
 			found.record.From, s.Location, moveFromSetting, found.record.From)

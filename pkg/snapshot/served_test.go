@@ -46,6 +46,10 @@ func TestAdmit(t *testing.T) {
 			"a move from ELSEWHERE to HERE is not finished. " +
 				"Set controlPlane.backingStore.moveFrom to ELSEWHERE again, or set the backing store back to it", false,
 		},
+		{
+			"half a restore", map[string]string{recordKey: encode(Record{ID: restorePrefix + "1", Phase: PhaseCopying, From: "dump of revision 7"})}, "HERE",
+			"the restore into HERE from a dump of revision 7 is not finished. Repeat it with the same backup, or empty the store", false,
+		},
 		{"a store that was moved to", map[string]string{recordKey: encode(Record{Phase: PhaseDone})}, "", "", false},
 		{
 			"a store that was moved away", map[string]string{markKey: mark(PhaseMoved, "release-0", time.Hour)}, "ELSEWHERE",

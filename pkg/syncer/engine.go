@@ -78,7 +78,7 @@ func NewEngine(options Options) (*Engine, error) {
 	e.virtual.watches.informers = options.VirtualInformers
 	e.storeGuard = newStoreGuard(e.virtual.client, e.host.client, options.Cluster, options.Clock, e.log)
 	e.storeGuard.onRelease = e.requeueParked
-	e.storeGuard.mayWrite = options.MayWrite
+	e.storeGuard.mayWrite, e.storeGuard.restore = options.MayWrite, options.Restore
 	e.breaker.mayWrite = e.storeGuard.barReason
 	e.leftovers = &leftovers{
 		kinds: options.Leftovers, client: e.host.client, scheme: options.Scheme, cluster: options.Cluster,

@@ -33,6 +33,9 @@ type Options struct {
 	// may. All writes to the host stop at once while it returns a reason, and
 	// continue after it. Default: it always may.
 	MayWrite func() error
+	// Restore returns the ID of the last restore that the content of the virtual store comes
+	// from, empty if it comes from none. Default: it comes from none.
+	Restore func() string
 	// Standby keeps caches warm and does nothing else until Lead is called. Default:
 	// the engine leads as soon as it runs.
 	Standby bool
@@ -71,6 +74,9 @@ func withDefaults(options Options) Options {
 	}
 	if options.MayWrite == nil {
 		options.MayWrite = func() error { return nil }
+	}
+	if options.Restore == nil {
+		options.Restore = func() string { return "" }
 	}
 	if options.Log.GetSink() == nil {
 		options.Log = klog.Background().WithName("syncer")

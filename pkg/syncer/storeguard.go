@@ -44,6 +44,9 @@ type storeGuard struct {
 	log           logr.Logger
 	// mayWrite returns why this replica must not write to the host, nil if it may.
 	mayWrite func() error
+	// restore returns the ID of the last restore of the virtual store, empty if there was none.
+	// Its version alone does not show a restore: that begins above all earlier ones.
+	restore func() string
 	// onRelease is called when what was on hold may continue.
 	onRelease func()
 	wake      chan struct{} // ends the pause of run
@@ -67,7 +70,7 @@ const reasonNotCompared = "the virtual store has not been compared with the reco
 func newStoreGuard(virtual, host client.Client, cluster translate.Cluster, c clock.Clock, log logr.Logger) *storeGuard {
 	return &storeGuard{
 		virtual: virtual, host: host, cluster: cluster, clock: c, log: log,
-		mayWrite: func() error { return nil }, onRelease: func() {}, reason: reasonNotCompared,
+		mayWrite: func() error { return nil }, restore: func() string { return "" }, onRelease: func() {}, reason: reasonNotCompared,
 		wake: make(chan struct{}, 1),
 	}
 }
@@ -199,7 +202,8 @@ func (g *storeGuard) unbar() bool {
 	return barred
 }
 
-// readStore returns the identity of the virtual store and how far it has come.
+// readStore returns the identity of the virtual store and how far it has come. Each restore
+// gives it another identity.
 func (g *storeGuard) readStore(ctx context.Context) (uid, version string, err error) {
 	system := &corev1.Namespace{}
 	if err := g.virtual.Get(ctx, types.NamespacedName{Name: metav1.NamespaceSystem}, system); err != nil {
@@ -209,7 +213,11 @@ func (g *storeGuard) readStore(ctx context.Context) (uid, version string, err er
 	if err := g.virtual.List(ctx, list, client.Limit(1)); err != nil {
 		return "", "", fmt.Errorf("cannot list virtual namespaces: %w", err)
 	}
-	return string(system.UID), list.ResourceVersion, nil
+	uid = string(system.UID)
+	if restore := g.restore(); restore != "" {
+		uid += "." + restore
+	}
+	return uid, list.ResourceVersion, nil
 }
 
 // holdReason returns why deletes must be on hold, empty if they need not.

@@ -27,6 +27,7 @@ func TestStoreGuard(t *testing.T) {
 		reason  string
 		anchor  *corev1.ConfigMap
 		version int // of the virtual store
+		restore string
 		held    string
 		record  map[string]string
 	}{
@@ -52,6 +53,29 @@ func TestStoreGuard(t *testing.T) {
 			held:   "older than the recorded 10",
 			record: map[string]string{labels.Store: "store-1", labels.StoreRevision: "10"},
 		},
+		"Restored": {
+			reason: "A store that was restored holds deletes back, although it began above the recorded version.",
+			anchor: anchorWith(map[string]string{labels.Store: "store-1", labels.StoreRevision: "10"}), version: 1010, restore: "restoreA",
+			held:   "annotate configmap shop-anchor sublet.dev/accept-store=store-1.restoreA",
+			record: map[string]string{labels.Store: "store-1", labels.StoreRevision: "10"},
+		},
+		"RestoreAccepted": {
+			reason: "A restore that the operator accepts is recorded.",
+			anchor: anchorWith(map[string]string{labels.Store: "store-1", labels.StoreRevision: "10", labels.AcceptStore: "store-1.restoreA"}),
+			version: 1010, restore: "restoreA",
+			record: map[string]string{labels.Store: "store-1.restoreA", labels.StoreRevision: "1010"},
+		},
+		"RestoredBefore": {
+			reason: "A restore is accepted once.",
+			anchor: anchorWith(map[string]string{labels.Store: "store-1.restoreA", labels.StoreRevision: "1010"}), version: 1011, restore: "restoreA",
+			record: map[string]string{labels.Store: "store-1.restoreA", labels.StoreRevision: "1011"},
+		},
+		"RestoredAgain": {
+			reason: "Each restore is another one.",
+			anchor: anchorWith(map[string]string{labels.Store: "store-1.restoreA", labels.StoreRevision: "1010"}), version: 2010, restore: "restoreB",
+			held:   "is not the recorded one",
+			record: map[string]string{labels.Store: "store-1.restoreA", labels.StoreRevision: "1010"},
+		},
 		"Accepted": {
 			reason: "A store that the operator accepts is recorded, and the word of the operator counts once.",
 			anchor: anchorWith(map[string]string{labels.Store: "store-0", labels.StoreRevision: "10", labels.AcceptStore: "store-1"}), version: 7,
@@ -72,6 +96,7 @@ func TestStoreGuard(t *testing.T) {
 			virtual.version = tc.version
 			host := newFakeServer("host", c, tc.anchor)
 			g := newStoreGuard(virtual, host, testCluster(), c, logr.Discard())
+			g.restore = func() string { return tc.restore }
 			released := 0
 			g.onRelease = func() { released++ }
 			if g.onHold() == "" {

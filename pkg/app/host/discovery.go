@@ -181,7 +181,7 @@ func (d *Discovery) attempt(ctx context.Context, holder *Holder) (*Facts, error)
 	if err := holder.enter(ctx, seen.anchor, facts.Shared); err != nil {
 		return nil, err
 	}
-	facts.StoreLocation = locationOf(seen.anchor)
+	facts.StoreLocation, facts.StoreRevision = locationOf(seen.anchor), RevisionOf(seen.anchor)
 	if ok {
 		facts.Store = known.Store
 	}

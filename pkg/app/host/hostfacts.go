@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -53,6 +54,8 @@ type Facts struct {
 	Store string `json:"store,omitempty"`
 	// StoreLocation is where the store was that served last, empty if none did.
 	StoreLocation string `json:"storeLocation,omitempty"`
+	// StoreRevision is a revision that the store had reached, 0 if that is unknown.
+	StoreRevision int64 `json:"-"`
 }
 
 // EmbeddedLocation is the location of an etcd in the process. Earlier releases had no
@@ -66,6 +69,16 @@ func locationOf(anchor *corev1.ConfigMap) string {
 		return EmbeddedLocation
 	}
 	return location
+}
+
+// RevisionOf returns the revision that the store had reached by its record on the anchor, 0
+// if there is none.
+func RevisionOf(anchor *corev1.ConfigMap) int64 {
+	revision, err := strconv.ParseInt(anchor.Annotations[labels.StoreRevision], 10, 64)
+	if err != nil {
+		return 0
+	}
+	return revision
 }
 
 // LoadFacts returns the copy of the facts in the data directory. ok is false if there is
