@@ -13,7 +13,7 @@ import (
 func (c *ControlPlane) openEncryption(ctx context.Context, client *etcd.Client) error {
 	options := c.config.Encryption
 	options.Clock = c.config.Clock
-	options.Purge = c.config.Storage.Capabilities().Defragment
+	options.Purge = c.config.Storage.Capabilities().Purge
 	opened, err := encryption.Open(ctx, client, options)
 	if err != nil {
 		return fmt.Errorf("cannot use the encryption of the store: %w", err)

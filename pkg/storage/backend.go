@@ -88,6 +88,10 @@ type Capabilities struct {
 	// wait meanwhile.
 	Defragment func(ctx context.Context) error
 
+	// Purge deletes what the store still has of values that were replaced before its last
+	// compaction. Requests wait meanwhile.
+	Purge func(ctx context.Context) error
+
 	// Usage returns sizes and limits. It is cheap enough for every request.
 	Usage func() Usage
 

@@ -199,7 +199,8 @@ func (k *Kine) usage() Usage {
 func (k *Kine) defragment(ctx context.Context) error {
 	k.dialect.Lock()
 	defer k.dialect.Unlock()
-	if _, err := k.dialect.DB.ExecContext(ctx, "VACUUM"); err != nil {
+	// The log has pages of before until it is emptied.
+	if err := execAll(ctx, k.dialect.DB, "VACUUM", "PRAGMA wal_checkpoint(TRUNCATE)"); err != nil {
 		return fmt.Errorf("cannot rewrite %s: %w", k.engine.describe(), err)
 	}
 	return nil

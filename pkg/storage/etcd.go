@@ -316,6 +316,7 @@ func (e *Etcd) Capabilities() Capabilities {
 		Reset:      e.reset,
 		TxnWrites:  txnWrites,
 		Defragment: e.defragment,
+		Purge:      e.defragment,
 		Usage:      e.usage,
 		Alarms:     e.alarms,
 		Disarm:     e.disarm,

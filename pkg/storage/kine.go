@@ -178,7 +178,7 @@ func (k *Kine) Capabilities() Capabilities {
 	if k.local() != nil {
 		can.Defragment = k.defragment
 	}
-	can.Load = k.load
+	can.Load, can.Purge = k.load, k.purge
 	return can
 }
 

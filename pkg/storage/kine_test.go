@@ -3,6 +3,8 @@ package storage
 import (
 	"context"
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -267,6 +269,59 @@ func TestSQLiteGivesSpaceBack(t *testing.T) {
 	})
 	if err := store.Capabilities().Defragment(t.Context()); err != nil {
 		t.Errorf("Defragment: %v", err)
+	}
+}
+
+// TestPurgeForgetsReplacedValues replaces a value in each kind of database. Nothing of the database has
+// it after a compaction and a purge.
+func TestPurgeForgetsReplacedValues(t *testing.T) {
+	t.Parallel()
+	const secret = "a password in plain text"
+	for name, create := range kinds() {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			open, _ := create(t)
+			store := open()
+			client := startKine(t, store)
+			revision := mustPut(t, client, "/registry/a", secret, 0)
+			revision = mustPut(t, client, "/registry/a", "k8s:enc:1", revision)
+			if _, err := client.Compact(t.Context(), revision); err != nil {
+				t.Fatalf("Compact: %v", err)
+			}
+			if err := store.Capabilities().Purge(t.Context()); err != nil {
+				t.Fatalf("Purge: %v", err)
+			}
+			var rows int
+			err := store.dialect.DB.QueryRowContext(t.Context(), "SELECT COUNT(*) FROM kine WHERE old_value IS NOT NULL").Scan(&rows)
+			if err != nil || rows != 0 {
+				t.Errorf("%d rows have a replaced value, %v", rows, err)
+			}
+			if got, err := client.Kubernetes.Get(t.Context(), "/registry/a", kubernetes.GetOptions{}); err != nil || string(got.KV.Value) != "k8s:enc:1" {
+				t.Errorf("the value: %v, %v", got.KV, err)
+			}
+			mustPut(t, client, "/registry/a", "k8s:enc:2", revision)
+			if local := store.local(); local != nil {
+				checkFilesLack(t, local.dir, secret)
+			}
+		})
+	}
+}
+
+// checkFilesLack fails if a file in a directory has the text.
+func checkFilesLack(t *testing.T, dir, text string) {
+	t.Helper()
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, entry := range entries {
+		content, err := os.ReadFile(filepath.Join(dir, entry.Name()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if strings.Contains(string(content), text) {
+			t.Errorf("%s has %q", entry.Name(), text)
+		}
 	}
 }
 

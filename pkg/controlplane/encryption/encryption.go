@@ -66,7 +66,7 @@ type Options struct {
 	Replica string
 	// Replicas returns the names of all replicas. Default: this one alone.
 	Replicas func() []string
-	// Purge removes what the store has of deleted revisions. Default: nothing does.
+	// Purge removes what the store has of replaced values. Default: nothing does.
 	Purge func(ctx context.Context) error
 	// Clock is the time. Default: the real one.
 	Clock clock.Clock

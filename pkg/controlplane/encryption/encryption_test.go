@@ -63,6 +63,33 @@ func TestLife(t *testing.T) {
 	}
 }
 
+// TestPurgeComesFirst ends a replica during the purge. The next one purges again, as the record
+// does not say yet that all is done.
+func TestPurgeComesFirst(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.secrets.set(keyText("a"))
+	options, purged := w.options(), 0
+	ctx, kill := context.WithCancel(t.Context())
+	options.Purge = func(context.Context) error {
+		purged++
+		kill()
+		return nil
+	}
+	e := w.open(options)
+	w.put(e, "secrets", "one")
+	stop := w.passTime(t.Context())
+	done, err := e.step(ctx)
+	stop()
+	if done || err == nil || purged != 1 {
+		t.Fatalf("a replica that is killed: done %t, %v, %d purges", done, err, purged)
+	}
+	w.settle(w.open(options))
+	if purged != 2 {
+		t.Errorf("%d purges, want one of each replica", purged)
+	}
+}
+
 func TestGeneratedKey(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

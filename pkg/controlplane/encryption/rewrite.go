@@ -100,16 +100,17 @@ func (e *Encryption) step(ctx context.Context) (done bool, err error) {
 	if err := e.rewriteAll(ctx, stored.Resources); err != nil {
 		return false, err
 	}
+	// Before the record: it is what a restart goes by.
+	if e.options.Purge != nil {
+		if err := e.options.Purge(ctx); err != nil {
+			klog.ErrorS(err, "Cannot remove replaced values from the store")
+		}
+	}
 	written, err := e.updateRecord(ctx, e.settle)
 	if err != nil || !e.isSettled(&written) {
 		return false, err
 	}
 	klog.InfoS("All values are stored as the settings want it", "encrypted", e.current() != nil)
-	if e.options.Purge != nil {
-		if err := e.options.Purge(ctx); err != nil {
-			klog.ErrorS(err, "Cannot remove deleted revisions from the store")
-		}
-	}
 	e.status.settle(e.current())
 	return true, nil
 }
