@@ -151,10 +151,9 @@ const (
 // Keys on the anchor, the ConfigMap of the release that owns all that the
 // syncer creates on the host.
 const (
-	// Store (annotation) is the UID of the virtual kube-system namespace, with the ID of the
-	// last restore behind a dot if there was one, and
+	// Store (annotation) is the UID of the virtual kube-system namespace and
 	// StoreRevision (annotation) a resource version that the virtual store has reached.
-	// The engine writes both. At its start it compares them with the store. If the
+	// After a restore, a dot and its ID follow the UID. The engine writes both. At its start it compares them with the store. If the
 	// store is another or an older one, all deletes are on hold.
 	Store         = Domain + "/store"
 	StoreRevision = Domain + "/store-revision"

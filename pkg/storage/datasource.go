@@ -95,9 +95,9 @@ func (o DatabaseOptions) engine() (sqlEngine, error) {
 	}
 	switch scheme {
 	case "mysql":
-		return newMySQL(address, o.Name, encryption)
+		return newMySQL(address, o.Name, encryption, o.engine)
 	case "postgres", "postgresql":
-		return newPostgres(address, o.Name, ca, encryption)
+		return newPostgres(address, o.Name, ca, encryption, o.engine)
 	default:
 		return nil, problemf("cannot use a data source of kind %q: it must begin with mysql:// or postgres://", scheme)
 	}
@@ -108,6 +108,17 @@ func (e *externalEngine) release() {
 	if e.sqlEngine != nil {
 		e.sqlEngine.release()
 	}
+}
+
+// rotated returns the engine of the data source as it is now, for its password and its certificates. ok is
+// false if that is of another database or user: a restart goes there as a whole.
+func rotated[E interface{ address() databaseAddress }](now func() (sqlEngine, error), before E) (engine E, ok bool) {
+	current, err := now()
+	if err != nil {
+		return engine, false // The password of before may still be good.
+	}
+	engine, ok = current.(E)
+	return engine, ok && engine.address() == before.address()
 }
 
 // clientTLS returns the encryption with an authority and the certificate of the client, or
@@ -156,6 +167,9 @@ func problemf(format string, args ...any) error {
 type databaseAddress struct {
 	kind, host, user, name string
 }
+
+// address returns the database with its user, which no other engine has.
+func (a databaseAddress) address() databaseAddress { return a }
 
 // describe returns the database in words without the password.
 func (a databaseAddress) describe() string {

@@ -4,12 +4,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"sync"
 	"testing"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.etcd.io/etcd/client/v3/kubernetes"
+
+	"github.com/sublet-dev/sublet/test/databases"
 )
 
 // TestDatabasesLoseNoConfirmedWrite kills the database under several writers, starts it
@@ -140,6 +144,58 @@ func watchedUntil(t *testing.T, client *kubernetes.Client) map[string]int64 {
 	}
 	t.Fatal("the watch ended early")
 	return nil
+}
+
+// TestPasswordIsRotated changes the password of each database server outside of the process, and the data
+// source after it. The running store needs no restart.
+func TestPasswordIsRotated(t *testing.T) {
+	t.Parallel()
+	const next = "another-password"
+	for _, c := range []struct {
+		name, statement string
+		server          func(t *testing.T, o databases.Options) *databases.Server
+		source          func(server *databases.Server, password string) string
+	}{
+		{
+			"postgres", "ALTER USER " + databases.User + " PASSWORD '" + next + "'", databases.Postgres,
+			func(s *databases.Server, password string) string {
+				return s.PostgresSource(databases.User, password, "rotated")
+			},
+		},
+		{
+			"mariadb", "ALTER USER '" + databases.User + "'@'%' IDENTIFIED BY '" + next + "'", databases.MariaDB,
+			func(s *databases.Server, password string) string {
+				return s.MySQLSource(databases.User, password, "rotated")
+			},
+		},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			server, file := c.server(t, databases.Options{}), filepath.Join(t.TempDir(), "dataSource")
+			write := func(password string) {
+				if err := os.WriteFile(file, []byte(c.source(server, password)), 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			write(databases.Password)
+			client := startKine(t, Database(DatabaseOptions{DataSourceFile: file}))
+			mustPut(t, client, "/registry/a", "1", 0)
+			server.Exec(c.statement)
+			server.Kill()
+			server.Start() // No connection is left.
+			if _, err := client.Kubernetes.Get(t.Context(), "/registry/a", kubernetes.GetOptions{}); err == nil {
+				t.Error("the old password is still good")
+			}
+			write(next)
+			eventually(t, func() string {
+				got, err := client.Kubernetes.Get(t.Context(), "/registry/a", kubernetes.GetOptions{})
+				if err != nil || string(got.KV.Value) != "1" {
+					return fmt.Sprintf("with the new password: %v, %v", got.KV, err)
+				}
+				return ""
+			})
+		})
+	}
 }
 
 // TestReplicasSeeAllWrites lists and then watches on one replica, while others write. A

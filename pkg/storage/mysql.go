@@ -41,10 +41,12 @@ const (
 type mysqlEngine struct {
 	databaseAddress
 	config *mysql.Config
+	// now returns the engine of the data source as it is now.
+	now func() (sqlEngine, error)
 }
 
 // newMySQL returns the engine of a data source without its scheme.
-func newMySQL(address, name string, encryption *tls.Config) (sqlEngine, error) {
+func newMySQL(address, name string, encryption *tls.Config, now func() (sqlEngine, error)) (sqlEngine, error) {
 	config, err := mysql.ParseDSN(address)
 	if err != nil {
 		return nil, problemf("cannot use the data source: it must be mysql://user:password@tcp(host:port)/database")
@@ -68,7 +70,7 @@ func newMySQL(address, name string, encryption *tls.Config) (sqlEngine, error) {
 	config.Params["innodb_lock_wait_timeout"] = strconv.Itoa(lockSeconds)
 	return &mysqlEngine{
 		databaseAddress: databaseAddress{kind: "MySQL", host: config.Addr, user: config.User, name: config.DBName},
-		config:          config,
+		config:          config, now: now,
 	}, nil
 }
 
@@ -179,7 +181,12 @@ func mysqlNumber(err error) uint16 {
 
 // open opens the database and creates the tables.
 func (e *mysqlEngine) open(ctx context.Context, running *sync.WaitGroup) (*sqlDialect, error) {
-	connector, err := mysql.NewConnector(e.config)
+	config := e.config.Clone()
+	err := config.Apply(mysql.BeforeConnect(e.rotate))
+	if err != nil {
+		return nil, e.explain(err)
+	}
+	connector, err := mysql.NewConnector(config)
 	if err != nil {
 		return nil, e.explain(err)
 	}
@@ -221,6 +228,14 @@ func (e *mysqlEngine) open(ctx context.Context, running *sync.WaitGroup) (*sqlDi
 		return size, size, err
 	}
 	return dialect, nil
+}
+
+// rotate gives a new connection the password and the certificates of now.
+func (e *mysqlEngine) rotate(_ context.Context, config *mysql.Config) error {
+	if current, ok := rotated(e.now, e); ok {
+		config.Passwd, config.TLS = current.config.Passwd, current.config.TLS
+	}
+	return nil
 }
 
 // tidy does nothing: free space is used again by the server.

@@ -38,10 +38,12 @@ const (
 type postgresEngine struct {
 	databaseAddress
 	config *pgx.ConnConfig
+	// now returns the engine of the data source as it is now.
+	now func() (sqlEngine, error)
 }
 
 // newPostgres returns the engine of a data source without its scheme.
-func newPostgres(address, name, caFile string, encryption *tls.Config) (sqlEngine, error) {
+func newPostgres(address, name, caFile string, encryption *tls.Config, now func() (sqlEngine, error)) (sqlEngine, error) {
 	parsed, err := url.Parse("postgres://" + address)
 	if err != nil {
 		return nil, problemf("cannot use the data source: it is no URL; special characters of the password must be percent-encoded")
@@ -77,7 +79,7 @@ func newPostgres(address, name, caFile string, encryption *tls.Config) (sqlEngin
 		databaseAddress: databaseAddress{
 			kind: "PostgreSQL", host: fmt.Sprintf("%s:%d", config.Host, config.Port), user: config.User, name: config.Database,
 		},
-		config: config,
+		config: config, now: now,
 	}, nil
 }
 
@@ -138,6 +140,14 @@ func (e *postgresEngine) check(ctx context.Context, config *pgx.ConnConfig) erro
 	return nil
 }
 
+// rotate gives a new connection the password and the certificates of now.
+func (e *postgresEngine) rotate(_ context.Context, config *pgx.ConnConfig) error {
+	if current, ok := rotated(e.now, e); ok {
+		config.Password, config.TLSConfig, config.Fallbacks = current.config.Password, current.config.TLSConfig, current.config.Fallbacks
+	}
+	return nil
+}
+
 // explain returns an error in words.
 func (e *postgresEngine) explain(err error) error {
 	var known *databaseError
@@ -179,7 +189,7 @@ func pgMessage(err error) string {
 
 // open opens the database and creates the table.
 func (e *postgresEngine) open(ctx context.Context, running *sync.WaitGroup) (*sqlDialect, error) {
-	d, err := generic.OpenDB(ctx, running, "pgx", stdlib.GetConnector(*e.config), poolFor(), "$", true, nil)
+	d, err := generic.OpenDB(ctx, running, "pgx", stdlib.GetConnector(*e.config, stdlib.OptionBeforeConnect(e.rotate)), poolFor(), "$", true, nil)
 	if err != nil {
 		return nil, e.explain(err)
 	}

@@ -60,8 +60,8 @@ func TestStoreGuard(t *testing.T) {
 			record: map[string]string{labels.Store: "store-1", labels.StoreRevision: "10"},
 		},
 		"RestoreAccepted": {
-			reason: "A restore that the operator accepts is recorded.",
-			anchor: anchorWith(map[string]string{labels.Store: "store-1", labels.StoreRevision: "10", labels.AcceptStore: "store-1.restoreA"}),
+			reason:  "A restore that the operator accepts is recorded.",
+			anchor:  anchorWith(map[string]string{labels.Store: "store-1", labels.StoreRevision: "10", labels.AcceptStore: "store-1.restoreA"}),
 			version: 1010, restore: "restoreA",
 			record: map[string]string{labels.Store: "store-1.restoreA", labels.StoreRevision: "1010"},
 		},
