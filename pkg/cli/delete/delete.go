@@ -3,6 +3,7 @@ package delete
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"time"
@@ -71,19 +72,20 @@ func (o *options) run(ctx context.Context, env *host.Env, name string) error {
 	if err := release.Uninstall(h, name); err != nil {
 		return err
 	}
+	// All this comes before the wait: after one that fails, the command finds nothing to repeat it for.
+	_, removeErr := connection.Remove(ctx, env.Files(), func(_ string, c kubeconfig.Connection) bool {
+		return c.Name == name && c.Namespace == h.Namespace && c.HostContext == h.Context
+	})
+	if err := errors.Join(o.deleteRest(ctx, h, cluster), removeErr); err != nil {
+		return err
+	}
 	if o.wait && uid != "" {
 		if err := o.awaitGone(ctx, h, uid); err != nil {
 			return err
 		}
 	}
-	if err := o.deleteRest(ctx, h, cluster); err != nil {
-		return err
-	}
 	fmt.Fprintf(env.Err, "Virtual cluster %s/%s is deleted.\n", h.Namespace, name)
-	_, err = connection.Remove(ctx, env.Files(), func(_ string, c kubeconfig.Connection) bool {
-		return c.Name == name && c.Namespace == h.Namespace && c.HostContext == h.Context
-	})
-	return err
+	return nil
 }
 
 // find returns the virtual cluster, and its host with its namespace. A create that did not finish
@@ -117,8 +119,11 @@ func (o *options) announce(ctx context.Context, out io.Writer, h *host.Host, r a
 		return "", fault.Wrap(err, "cannot get ConfigMap %s/%s", h.Namespace, r.Anchor())
 	}
 	uid = string(anchor.GetUID())
-	pods, claims := count(ctx, h, uid)
-	fmt.Fprintf(out, "This deletes the control plane, %d pods and %d volume claims of the tenant, and their objects in the virtual cluster.\n", pods, claims)
+	if pods, claims, err := count(ctx, h, uid); err == nil {
+		fmt.Fprintf(out, "This deletes the control plane, %d pods and %d volume claims of the tenant, and their objects in the virtual cluster.\n", pods, claims)
+	} else {
+		fmt.Fprintf(out, "This deletes the control plane, all pods and volume claims of the tenant, and their objects in the virtual cluster. How many is not known: %v.\n", err)
+	}
 	if !o.deleteNamespace {
 		fmt.Fprintf(out, "Namespace %s stays.\n", h.Namespace)
 	}
@@ -128,35 +133,47 @@ func (o *options) announce(ctx context.Context, out io.Writer, h *host.Host, r a
 	return uid, nil
 }
 
-// count returns the numbers of the tenant's pods and claims on the host. What may not be listed
-// counts as none.
-func count(ctx context.Context, h *host.Host, uid string) (pods, claims int) {
+// count returns the numbers of the tenant's pods and claims on the host.
+func count(ctx context.Context, h *host.Host, uid string) (pods, claims int, err error) {
 	if uid == "" {
-		return 0, 0
+		return 0, 0, nil
 	}
 	options := metav1.ListOptions{LabelSelector: labels.Cluster + "=" + uid}
-	if list, err := h.Client.CoreV1().Pods(h.Namespace).List(ctx, options); err == nil {
-		pods = len(list.Items)
+	podList, err := h.Client.CoreV1().Pods(h.Namespace).List(ctx, options)
+	if err != nil {
+		return 0, 0, fault.Wrap(err, "cannot list pods")
 	}
-	if list, err := h.Client.CoreV1().PersistentVolumeClaims(h.Namespace).List(ctx, options); err == nil {
-		claims = len(list.Items)
+	claimList, err := h.Client.CoreV1().PersistentVolumeClaims(h.Namespace).List(ctx, options)
+	if err != nil {
+		return 0, 0, fault.Wrap(err, "cannot list volume claims")
 	}
-	return pods, claims
+	return len(podList.Items), len(claimList.Items), nil
 }
 
-// awaitGone returns once the host has deleted the tenant's pods and claims.
+// awaitGone returns once the host has deleted the tenant's pods and claims. It does not wait for what
+// may not be listed.
 func (o *options) awaitGone(ctx context.Context, h *host.Host, uid string) error {
 	ctx, cancel := context.WithTimeout(ctx, o.timeout)
 	defer cancel()
 	ticker := time.NewTicker(pollInterval)
 	defer ticker.Stop()
+	pods, claims, err := 0, 0, error(context.DeadlineExceeded)
 	for {
-		pods, claims := count(ctx, h, uid)
-		if pods+claims == 0 && ctx.Err() == nil {
+		nowPods, nowClaims, nowErr := count(ctx, h, uid)
+		if ctx.Err() == nil {
+			pods, claims, err = nowPods, nowClaims, nowErr
+		}
+		if apierrors.IsForbidden(err) || err == nil && pods+claims == 0 {
 			return nil
 		}
 		select {
 		case <-ctx.Done():
+			if errors.Is(ctx.Err(), context.Canceled) {
+				return ctx.Err()
+			}
+			if err != nil {
+				return fault.Wrap(err, "cannot wait for the end of the tenant's pods and volume claims")
+			}
 			return fault.New(fault.NotReady, fmt.Sprintf("See why with: kubectl -n %s get pods,pvc -l %s=%s", h.Namespace, labels.Cluster, uid),
 				"%d pods and %d volume claims are still there after %s", pods, claims, o.timeout)
 		case <-ticker.C:

@@ -22,8 +22,8 @@ func AddValueFlags(cmd *cobra.Command, values *Values) {
 	flags.StringArrayVar(&values.JSONValues, "set-json", nil, "The same with a value in JSON")
 }
 
-// maxName is the length that Helm allows a release.
-const maxName = 53
+// maxName is the length that the chart allows a release.
+const maxName = 52
 
 // CheckName returns an error if a new virtual cluster cannot have the name.
 func CheckName(name string) error {

@@ -1,0 +1,98 @@
+package cli_test
+
+import (
+	"encoding/base64"
+	"net/http"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
+
+	"github.com/sublet-dev/sublet/api/release"
+)
+
+// uninstalling answers as a host with an empty Helm release of shop and its anchor. It records what is
+// deleted.
+type uninstalling struct {
+	mu      sync.Mutex
+	deleted []string
+	// pods answers lists of pods. Default: those of the fake host, which never go.
+	pods func(w http.ResponseWriter)
+}
+
+// answer answers requests of Helm, and those that delete.
+func (u *uninstalling) answer(w http.ResponseWriter, r *http.Request) bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	switch {
+	case r.Method == http.MethodDelete:
+		u.deleted = append(u.deleted, r.URL.Path)
+		write(w, http.StatusOK, &metav1.Status{TypeMeta: metav1.TypeMeta{Kind: "Status", APIVersion: "v1"}, Status: metav1.StatusSuccess})
+	case strings.Contains(r.URL.Path, "/secrets"):
+		secret := corev1.Secret{TypeMeta: metav1.TypeMeta{Kind: "Secret", APIVersion: "v1"}}
+		secret.ObjectMeta = metav1.ObjectMeta{Name: "sh.helm.release.v1.shop.v1", Namespace: "tenant-shop", Labels: map[string]string{"owner": "helm", "name": "shop"}}
+		content := `{"name":"shop","namespace":"tenant-shop","version":1,"info":{"status":"deployed"}}`
+		secret.Data = map[string][]byte{"release": []byte(base64.StdEncoding.EncodeToString([]byte(content)))}
+		if strings.HasSuffix(r.URL.Path, "/secrets") {
+			write(w, http.StatusOK, &corev1.SecretList{TypeMeta: metav1.TypeMeta{Kind: "SecretList", APIVersion: "v1"}, Items: []corev1.Secret{secret}})
+		} else {
+			write(w, http.StatusOK, &secret)
+		}
+	case strings.HasSuffix(r.URL.Path, "/configmaps/shop-anchor"):
+		write(w, http.StatusOK, &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "shop-anchor", Namespace: "tenant-shop", UID: "anchor-uid"}})
+	case strings.HasSuffix(r.URL.Path, "/persistentvolumeclaims"):
+		write(w, http.StatusOK, &corev1.PersistentVolumeClaimList{})
+	case strings.HasSuffix(r.URL.Path, "/pods") && u.pods != nil:
+		u.pods(w)
+	default:
+		return false
+	}
+	return true
+}
+
+// hasDeleted reports whether the last part of a path was deleted.
+func (u *uninstalling) hasDeleted(name string) bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return slices.ContainsFunc(u.deleted, func(path string) bool { return strings.HasSuffix(path, "/"+name) })
+}
+
+// TestDeleteLeavesNothing deletes a virtual cluster whose pods never go. All that the flags name is deleted
+// all the same, as a second call would find no virtual cluster.
+func TestDeleteLeavesNothing(t *testing.T) {
+	t.Parallel()
+	u := &uninstalling{}
+	file := kubeconfigOf(t, "east", map[string]*fakeHost{"east": newFakeHost(t, u.answer, release.Release{Name: "shop", Namespace: "tenant-shop"})})
+	addConnections(t, file, "shop", map[string]*clientcmdapi.AuthInfo{"sublet_shop": userWith("a")})
+	_, errOut, code := runSublet(t, file, "delete", "shop", "--yes", "--delete-claims", "--timeout=3s")
+	if code != 6 || !strings.Contains(errOut, "2 pods and 0 volume claims are still there") {
+		t.Errorf("exit code %d:\n%s", code, errOut)
+	}
+	for _, name := range []string{"sh.helm.release.v1.shop.v1", "data-shop-0"} {
+		if !u.hasDeleted(name) {
+			t.Errorf("%s is left; deleted: %v", name, u.deleted)
+		}
+	}
+	if text, err := os.ReadFile(file); err != nil || strings.Contains(string(text), "sublet_shop") {
+		t.Errorf("the context is left: %v\n%s", err, text)
+	}
+}
+
+// TestDeleteThatCannotCount shows that what cannot be listed is not taken for nothing.
+func TestDeleteThatCannotCount(t *testing.T) {
+	t.Parallel()
+	u := &uninstalling{pods: func(w http.ResponseWriter) {
+		refuse(w, http.StatusInternalServerError, metav1.StatusReasonInternalError, "etcdserver: no leader")
+	}}
+	file := kubeconfigOf(t, "east", map[string]*fakeHost{"east": newFakeHost(t, u.answer, release.Release{Name: "shop", Namespace: "tenant-shop"})})
+	_, errOut, code := runSublet(t, file, "delete", "shop", "--yes", "--timeout=3s")
+	if code != 1 || strings.Contains(errOut, "0 pods") || strings.Contains(errOut, "is deleted") ||
+		!strings.Contains(errOut, "How many is not known") || !strings.Contains(errOut, "cannot wait for the end of the tenant's pods") {
+		t.Errorf("exit code %d:\n%s", code, errOut)
+	}
+}
