@@ -14,7 +14,7 @@ const maxLinks = 40
 
 // replace replaces the content of a file. Its readers see the old content or the new one, also
 // after a crash. The file gets mode 0600, as it has credentials. A symbolic link stays, and
-// its target is replaced. The caller holds the lock of the file.
+// its target is replaced. A file that is a mount point is not replaced, but written. The caller holds the lock of the file.
 func replace(path string, data []byte) error {
 	target, err := resolve(path)
 	if err != nil {
@@ -33,6 +33,10 @@ func replace(path string, data []byte) error {
 	err = errors.Join(err, keepOwner(temporary, target), temporary.Sync(), temporary.Close())
 	if err == nil {
 		err = os.Rename(temporary.Name(), target)
+	}
+	if errors.Is(err, syscall.EBUSY) {
+		// A file that is mounted, as in containers, can only be written as kubectl does.
+		err = errors.Join(os.WriteFile(target, data, 0o600), os.Remove(temporary.Name()))
 	}
 	if err != nil {
 		return errors.Join(fmt.Errorf("cannot write kubeconfig %s: %w", path, err), os.Remove(temporary.Name()))

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 	"k8s.io/client-go/tools/clientcmd"
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 
@@ -225,6 +226,39 @@ func TestSymbolicLink(t *testing.T) {
 	config, err := clientcmd.LoadFromFile(target)
 	if err != nil || len(config.Contexts) != 2 {
 		t.Errorf("the target has %v, %v", config, err)
+	}
+}
+
+// TestMountedFile writes to a file that is mounted, as containers have one. Nothing can replace it.
+func TestMountedFile(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	source, file := filepath.Join(dir, "source"), filepath.Join(dir, "config")
+	for _, path := range []string{source, file} {
+		if err := os.WriteFile(path, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := unix.Mount(source, file, "", unix.MS_BIND, ""); err != nil {
+		t.Skipf("cannot mount a file here: %v", err)
+	}
+	t.Cleanup(func() {
+		if err := unix.Unmount(file, 0); err != nil {
+			t.Error(err)
+		}
+	})
+	for _, name := range []string{"one", "two"} {
+		if err := addContext(t.Context(), file, name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, path := range []string{source, file} {
+		if config, err := clientcmd.LoadFromFile(path); err != nil || config.Contexts["one"] == nil || config.Contexts["two"] == nil {
+			t.Errorf("%s: %v, %v", path, config, err)
+		}
+	}
+	if left, err := filepath.Glob(filepath.Join(dir, ".*")); err != nil || len(left) > 0 {
+		t.Errorf("left: %v, %v", left, err)
 	}
 }
 
