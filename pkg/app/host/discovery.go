@@ -73,7 +73,7 @@ func (d *Discovery) Discover(ctx context.Context, standby func(reason string)) (
 	for {
 		facts, err := d.attempt(ctx, holder)
 		if err == nil {
-			return facts, holder, facts.save(d.DataDir)
+			return facts, holder, d.save(facts)
 		}
 		reason, isStandby := asStandby(err)
 		switch {
@@ -101,6 +101,17 @@ func (d *Discovery) Discover(ctx context.Context, standby func(reason string)) (
 		case <-d.Clock.After(backoff.Step()):
 		}
 	}
+}
+
+// save writes the copy of the facts. An earlier copy of the same anchor is good enough: the volume may
+// be full, and the store has room of its own to start.
+func (d *Discovery) save(facts *Facts) error {
+	err := facts.save(d.DataDir)
+	if known, ok := LoadFacts(d.DataDir); err != nil && ok && known.Anchor.UID == facts.Anchor.UID {
+		klog.ErrorS(err, "Cannot renew the copy of the facts of the host, starting without that")
+		return nil
+	}
+	return err
 }
 
 // asStandby returns the reason of a *StandbyError.

@@ -75,6 +75,29 @@ func createStore(t *testing.T, dataDir string) {
 	}
 }
 
+// TestDiscoverOnFullVolume starts a new pod on a volume that takes no file any more. An earlier copy of the
+// facts suffices, and that of another anchor does not.
+func TestDiscoverOnFullVolume(t *testing.T) {
+	t.Parallel()
+	for anchor, starts := range map[string]bool{"anchor-uid": true, "other-uid": false} {
+		d := newDiscovery(t, fake.NewClientset(chartObjects(heldBy("shop-0", "old", "1"), certsSecret("old"))...))
+		known := &Facts{Anchor: shop().AnchorOwner(types.UID(anchor)), Certs: map[string][]byte{"ca.crt": []byte("old")}}
+		if err := known.save(d.DataDir); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Mkdir(filepath.Join(d.DataDir, factsFile+".new"), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		facts, _, err := d.Discover(t.Context(), noStandby(t))
+		if (err == nil) != starts {
+			t.Errorf("with facts of %s: %v, want a start: %t", anchor, err, starts)
+		}
+		if err == nil && facts.Holder.UID != "new" {
+			t.Errorf("the holder is %+v, want the new pod", facts.Holder)
+		}
+	}
+}
+
 func TestDiscover(t *testing.T) {
 	t.Parallel()
 	forbidden := apierrors.NewForbidden(schema.GroupResource{Resource: "servicecidrs"}, "kubernetes", errors.New("no right"))
