@@ -23,6 +23,7 @@ const (
 func (a *app) newSQLite(use storeUse) *storage.Kine {
 	store := storage.SQLite(a.sqliteDir())
 	store.VolumeSize = a.values.ControlPlane.StatefulSet.Persistence.VolumeClaim.Size.Value()
+	store.Reserve = storeReserve
 	store.IsInternal = loopback.IsLoopback
 	store.Register = use.register
 	return store

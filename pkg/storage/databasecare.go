@@ -32,6 +32,8 @@ type databaseCare struct {
 	// dir is the directory of a database in the process, or empty.
 	dir   string
 	asked chan struct{}
+	// reserve keeps space on the volume of dir.
+	reserve *reserve
 
 	size, inUse, written atomic.Int64
 	history              revisionHistory
@@ -50,9 +52,9 @@ func (k *Kine) startCare(ctx, running context.Context, backend server.Backend) e
 		asked: make(chan struct{}, 1), history: revisionHistory{keep: keptHistory},
 	}
 	if local := k.local(); local != nil {
-		care.dir, care.quota = local.dir, k.Quota
+		care.dir, care.quota, care.reserve = local.dir, k.Quota, newReserve(local.dir, k.Reserve)
 		if care.quota == 0 {
-			care.quota = readLimits(local.dir, k.VolumeSize, 0).quota()
+			care.quota = readLimits(local.dir, k.VolumeSize, k.Reserve).quota()
 		}
 	}
 	if err := care.measure(ctx); err != nil {
@@ -89,6 +91,12 @@ func (c *databaseCare) look(ctx context.Context) {
 	}
 	if err := c.measure(ctx); err != nil && ctx.Err() == nil && c.health.record(err) {
 		klog.InfoS("The database does not respond", "reason", c.health.reason())
+	}
+	if c.reserve == nil {
+		return
+	}
+	if err := c.reserve.set(); err != nil {
+		klog.ErrorS(err, "Cannot reserve space on the volume of the store")
 	}
 }
 

@@ -55,6 +55,10 @@ type Kine struct {
 	// it. Default: what the file system reports.
 	VolumeSize int64
 
+	// Reserve is the size in bytes of a file next to an SQLite database, which is deleted to start
+	// on a full volume. Default: none.
+	Reserve int64
+
 	// IsInternal reports whether a request comes from a part of this process.
 	// Default: no request does.
 	IsInternal func(ctx context.Context) bool
@@ -157,10 +161,17 @@ func (k *Kine) pollInterval() time.Duration {
 
 // prepare makes the database ready to be opened. It waits for one outside of the process.
 func (k *Kine) prepare(ctx context.Context) error {
-	if k.local() != nil {
-		return k.engine.prepare(ctx)
+	local := k.local()
+	if local == nil {
+		return k.Waiter.Retry(ctx, k.engine.prepare)
 	}
-	return k.Waiter.Retry(ctx, k.engine.prepare)
+	if err := local.prepare(ctx); err != nil {
+		return err
+	}
+	if err := newReserve(local.dir, k.Reserve).release(); err != nil {
+		return err
+	}
+	return local.check(ctx)
 }
 
 // local returns the engine of a database in the process, or nil.

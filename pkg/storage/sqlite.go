@@ -53,6 +53,19 @@ func (e *sqliteEngine) prepare(context.Context) error {
 	return nil
 }
 
+// check opens the database once. kine would try for five minutes without a word.
+func (e *sqliteEngine) check(ctx context.Context) error {
+	connector, err := sqlite.NewConnector(e.dataSource())
+	if err != nil {
+		return fmt.Errorf("cannot open %s: %w", e.describe(), err)
+	}
+	db := sql.OpenDB(connector)
+	if err := errors.Join(db.PingContext(ctx), db.Close()); err != nil {
+		return fmt.Errorf("cannot open %s: %w", e.describe(), err)
+	}
+	return nil
+}
+
 // release unlocks the directory.
 func (e *sqliteEngine) release() {
 	if e.lock != nil {
