@@ -31,7 +31,18 @@ func (a *app) restoring(backend storage.Backend) (storage.Backend, error) {
 	return &backup.Restoring{
 		Backend: backend, Store: store, Dir: release.BackupDir, File: file,
 		AtLeast: seenRevision(a.facts.StoreRevision), Identity: a.identityValue(),
+		Report: a.reportRestore,
 	}, nil
+}
+
+// reportRestore makes the replica stand by during a restore. It is live meanwhile, however long
+// that takes: a restart would begin again.
+func (a *app) reportRestore(reason string) {
+	if reason == "" {
+		a.health.setStarting()
+		return
+	}
+	a.health.setStandby(reason)
 }
 
 // seenRevision returns a revision that no client has seen, from the one that the anchor has. It

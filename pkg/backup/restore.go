@@ -31,6 +31,9 @@ type Restoring struct {
 	AtLeast int64
 	// Identity is the value of the identity that the store gets.
 	Identity string
+	// Report is called with what is done before a restore begins, and with an empty text at its end.
+	// Default: nobody learns it.
+	Report func(reason string)
 }
 
 // Start restores the store if it is empty, and opens it.
@@ -54,6 +57,10 @@ func (r *Restoring) restore(ctx context.Context) error {
 	path, err := r.find()
 	if err != nil {
 		return err
+	}
+	if r.Report != nil {
+		r.Report("The store is being restored from backup " + filepath.Base(path))
+		defer r.Report("")
 	}
 	file, err := os.Open(path)
 	if err != nil {

@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -53,10 +54,15 @@ func TestRestore(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		restoring := &Restoring{Backend: backend, Store: target, Dir: w.Dir, File: name, AtLeast: 70_000, Identity: `{"anchor":"uid"}`}
+		var reports []string
+		report := func(reason string) { reports = append(reports, reason) }
+		restoring := &Restoring{Report: report, Backend: backend, Store: target, Dir: w.Dir, File: name, AtLeast: 70_000, Identity: `{"anchor":"uid"}`}
 		restored, err := restoring.Start(t.Context())
 		if err != nil {
 			t.Fatal(err)
+		}
+		if want := []string{"The store is being restored from backup " + name, ""}; (name == file.Name) != slices.Equal(reports, want) {
+			t.Errorf("%s: reported %q", name, reports)
 		}
 		if name != file.Name {
 			want["/registry/secrets/default/s000"] = "changed"
