@@ -38,16 +38,23 @@ func breakDown(w http.ResponseWriter, _ *http.Request) bool {
 	return true
 }
 
-// showFailedRelease answers as a host on which Helm has a release that it could not install.
-func showFailedRelease(w http.ResponseWriter, r *http.Request) bool {
-	if !strings.HasSuffix(r.URL.Path, "/secrets") {
-		return false
+// showRelease answers as a host on which Helm has a release of the given status.
+func showRelease(status string) func(http.ResponseWriter, *http.Request) bool {
+	return func(w http.ResponseWriter, r *http.Request) bool {
+		if !strings.HasSuffix(r.URL.Path, "/secrets") {
+			return false
+		}
+		writeRelease(w, status)
+		return true
 	}
+}
+
+// writeRelease answers with the release half.
+func writeRelease(w http.ResponseWriter, status string) {
 	secret := corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "sh.helm.release.v1.half.v1", Namespace: "tenant-half", Labels: map[string]string{"owner": "helm", "name": "half"}}}
-	content := `{"name":"half","namespace":"tenant-half","version":1,"info":{"status":"failed"}}`
+	content := `{"name":"half","namespace":"tenant-half","version":1,"info":{"status":"` + status + `"}}`
 	secret.Data = map[string][]byte{"release": []byte(base64.StdEncoding.EncodeToString([]byte(content)))}
 	write(w, http.StatusOK, &corev1.SecretList{Items: []corev1.Secret{secret}})
-	return true
 }
 
 // TestWrongInputs compares what wrong inputs print with testdata/wrong.txt: one message, what to do, and
@@ -59,7 +66,8 @@ func TestWrongInputs(t *testing.T) {
 	hosts := map[string]*fakeHost{
 		"good": newFakeHost(t, nil, shop, release.Release{Name: "blog", Namespace: "a"}, release.Release{Name: "blog", Namespace: "b"}), "twins": newFakeHost(t, nil, shop, twin),
 		"denied": newFakeHost(t, forbid), "expired": newFakeHost(t, expire), "broken": newFakeHost(t, breakDown),
-		"strict": newFakeHost(t, nil), "half": newFakeHost(t, showFailedRelease), "old": newExpiredHost(t),
+		"strict": newFakeHost(t, nil), "half": newFakeHost(t, showRelease("failed")), "old": newExpiredHost(t),
+		"pending": newFakeHost(t, showRelease("pending-install")), "upgrading": newFakeHost(t, showRelease("pending-upgrade")),
 	}
 	file := kubeconfigOf(t, "good", hosts)
 	badValues := filepath.Join(dir, "bad.yaml")
@@ -153,6 +161,8 @@ func TestWrongInputs(t *testing.T) {
 		{"list", "--kubeconfig=DIR/lost"},
 		{"list", "--kubeconfig=DIR/lost", "--context=none"},
 		{"create", "half", "-n", "tenant-half", "--context=half"},
+		{"create", "half", "-n", "tenant-half", "--context=pending", "--upgrade"},
+		{"create", "half", "-n", "tenant-half", "--context=upgrading", "--upgrade"},
 		{"delete", "half", "-n", "tenant-half", "--context=half"},
 		{"patch", "test", "DIR/missing"},
 		{"patch", "test", "DIR/pod.yaml", "--set-json", `sync.toHost.pods.patches=[{"path":"spec.hostname","expression":"object.spec.nodeName"}]`},

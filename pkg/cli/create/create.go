@@ -127,6 +127,10 @@ func (o *options) apply(ctx context.Context, env *host.Env, h *host.Host, name s
 		return err
 	}
 	exists := status != ""
+	if release.IsPending(status) {
+		return fault.New(fault.Conflict, release.PendingHint(name, h.Namespace, status),
+			"another create or upgrade of %s/%s has begun and not ended: Helm has it as %s", h.Namespace, name, status)
+	}
 	if exists && status != release.Deployed && !o.upgrade {
 		return fault.New(fault.Conflict, fmt.Sprintf("Finish it with --upgrade, or remove it: sublet delete %s -n %s", name, h.Namespace),
 			"an earlier create or upgrade of %s/%s did not finish: Helm has it as %s", h.Namespace, name, status)

@@ -78,6 +78,19 @@ func configure(h *host.Host) (*action.Configuration, error) {
 // Deployed is the status of a release whose last install or upgrade has succeeded.
 const Deployed = string(common.StatusDeployed)
 
+// IsPending reports whether an install, an upgrade or a rollback has begun and not ended. Helm then
+// refuses all others.
+func IsPending(status string) bool { return strings.HasPrefix(status, "pending-") }
+
+// PendingHint returns what to do about a release whose last operation has not ended.
+func PendingHint(name, namespace, status string) string {
+	end := fmt.Sprintf("go back with: helm rollback %s -n %s", name, namespace)
+	if status == string(common.StatusPendingInstall) {
+		end = fmt.Sprintf("remove it: sublet delete %s -n %s", name, namespace)
+	}
+	return "Wait until it is done. If its process is dead, " + end
+}
+
 // Status returns the status of the release of that name in the namespace of the host, as Helm
 // names it. It is empty if there is none.
 func Status(h *host.Host, name string) (string, error) {
