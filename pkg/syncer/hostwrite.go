@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"reflect"
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
@@ -161,16 +162,41 @@ func resizeContainers(containers, wanted []corev1.Container) []corev1.Container 
 // mergePatch returns the merge patch from before to after. It names the UID of before,
 // so that it never changes an object that has taken its place.
 func mergePatch(before, after client.Object) (map[string]any, error) {
-	data, err := client.MergeFrom(before).Data(after)
+	from, err := toMap(before)
 	if err != nil {
 		return nil, err
 	}
-	fields := map[string]any{}
-	if err := json.Unmarshal(data, &fields); err != nil {
+	to, err := toMap(after)
+	if err != nil {
 		return nil, err
 	}
+	fields := difference(from, to)
 	metadataOf(fields)["uid"] = string(before.GetUID())
 	return fields, nil
+}
+
+// difference returns the merge patch from before to after. The library of merge patches reads
+// numbers as floats, so that large ones would change.
+func difference(before, after map[string]any) map[string]any {
+	patch := map[string]any{}
+	for key := range before {
+		if _, ok := after[key]; !ok {
+			patch[key] = nil
+		}
+	}
+	for key, value := range after {
+		old, ok := before[key]
+		if ok && reflect.DeepEqual(old, value) {
+			continue
+		}
+		from, wasObject := old.(map[string]any)
+		to, isObject := value.(map[string]any)
+		if wasObject && isObject {
+			value = difference(from, to)
+		}
+		patch[key] = value
+	}
+	return patch
 }
 
 // metadataOf returns the metadata of a merge patch, which it adds if there is none.

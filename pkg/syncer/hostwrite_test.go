@@ -18,6 +18,14 @@ import (
 	"github.com/sublet-dev/sublet/pkg/translate"
 )
 
+// jar returns a custom resource of the host.
+func jar(spec map[string]any) *unstructured.Unstructured {
+	u := custom("Jar")
+	u.SetUID("h1")
+	u.Object["spec"] = spec
+	return u
+}
+
 func TestHostPatches(t *testing.T) {
 	t.Parallel()
 	pod := func(edits ...func(*corev1.Pod)) *corev1.Pod {
@@ -65,6 +73,12 @@ func TestHostPatches(t *testing.T) {
 				"resize": `{"metadata":{"uid":"h1"},"spec":{"containers":[{"image":"i","name":"c","resources":{"requests":{"cpu":"2"}}}]}}`,
 				"":       `{"metadata":{"uid":"h1"},"spec":{"containers":[{"image":"j","name":"c","resources":{"requests":{"cpu":"2"}}}]}}`,
 			},
+		},
+		"Number": {
+			reason: "Numbers of a custom resource are exact.",
+			before: jar(map[string]any{"seed": int64(9007199254740992), "old": "a", "lists": []any{int64(1)}}),
+			after:  jar(map[string]any{"seed": int64(9007199254740993), "lists": []any{int64(9223372036854775807)}}),
+			want:   map[string]string{"": `{"metadata":{"uid":"h1"},"spec":{"lists":[9223372036854775807],"old":null,"seed":9007199254740993}}`},
 		},
 		"Readiness": {
 			reason: "Of the status, the readiness gate alone is ours. Other conditions are the host's.",

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
@@ -144,15 +145,11 @@ func itemName(item any) string {
 	return ""
 }
 
-// toMap returns the fields of an object.
+// toMap returns the fields of an object, with whole numbers as they are.
 func toMap(object client.Object) (map[string]any, error) {
-	data, err := json.Marshal(object)
+	fields, err := runtime.DefaultUnstructuredConverter.ToUnstructured(object)
 	if err != nil {
 		return nil, fmt.Errorf("cannot encode %s: %w", client.ObjectKeyFromObject(object), err)
-	}
-	fields := map[string]any{}
-	if err := json.Unmarshal(data, &fields); err != nil {
-		return nil, fmt.Errorf("cannot decode %s: %w", client.ObjectKeyFromObject(object), err)
 	}
 	return fields, nil
 }
