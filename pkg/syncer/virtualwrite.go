@@ -63,7 +63,7 @@ func (r *reconciler) writeVirtual(s Scope, key types.NamespacedName, host, befor
 	}
 	base, restErr := before, error(nil)
 	if rest || !separate {
-		base, restErr = r.updateWhole(s, key, host, before, after, !separate)
+		base, separate, restErr = r.updateWhole(s, key, host, before, after, separate)
 	}
 	if !status || !separate || apierrors.IsConflict(restErr) || apierrors.IsNotFound(restErr) {
 		return r.asWriteError(s, key, before, restErr)
@@ -90,19 +90,22 @@ func (r *reconciler) awaitsAltered(s Scope, key types.NamespacedName, host, virt
 	return true
 }
 
-// updateWhole writes a virtual object, with its status if that has no address of its own. It
-// returns the object that the API server has then, which is before if the write failed.
-func (r *reconciler) updateWhole(s Scope, key types.NamespacedName, host, before, after client.Object, status bool) (client.Object, error) {
+// updateWhole writes a virtual object, with its status unless that has a separate address. It
+// returns the object that the API server has then, which is before if the write failed, and
+// whether the status is still to be written: its type may have got that address since.
+func (r *reconciler) updateWhole(s Scope, key types.NamespacedName, host, before, after client.Object, separate bool) (client.Object, bool, error) {
 	written := deepCopy(after)
 	if err := r.virtual.client.Update(s.Context, written); err != nil {
-		return before, err
+		return before, separate, err
 	}
 	r.recordWritten(Virtual, key, written)
-	if status && r.virtual.forgetStatus != nil && !equalValues(statusOf(after), statusOf(written)) {
-		r.virtual.forgetStatus(written) // It may have an address of its own by now.
+	r.alterations.record(key, host, before, written, isAltered(after, written, !separate))
+	if separate || r.virtual.forgetStatus == nil || equalValues(statusOf(after), statusOf(written)) {
+		return written, separate, nil
 	}
-	r.alterations.record(key, host, before, written, isAltered(after, written, status))
-	return written, nil
+	r.virtual.forgetStatus(written)
+	separate, err := r.hasStatusSubresource(written)
+	return written, separate, err
 }
 
 // asWriteError returns the error of a reconcile for one of a write to a virtual object.
