@@ -87,21 +87,24 @@ func addHostOwned(checks Checks, settings *v1alpha1.Config, kinds []hostOwned) {
 }
 
 // check denies changes of what the host owns. The annotation with the UID of the host object
-// shows what that is, and no tenant can write it.
+// shows what that is, see [forgedMark].
 func (h hostOwned) check(_ context.Context, a admission.Attributes, _ admission.ObjectInterfaces) (Decision, error) {
-	old, object := hostUIDOf(a.GetOldObject()), hostUIDOf(a.GetObject())
-	switch {
-	case old != "" && a.GetOperation() == admission.Delete && h.isTerminating != nil && h.isTerminating(a.GetNamespace()):
-	case old != "":
-		return Decision{Violations: []policy.Violation{{
-			Field: "metadata.name", Value: nameOf(a), Detail: fmt.Sprintf("this %s is the host's and cannot be changed here", h.noun),
-		}}}, nil
-	case object != "":
-		return Decision{Violations: []policy.Violation{{
-			Field: "metadata.annotations[" + labels.HostUID + "]", Value: object, Detail: "only the syncer writes it",
-		}}}, nil
+	if hostUIDOf(a.GetOldObject()) == "" || a.GetOperation() == admission.Delete && h.isTerminating != nil && h.isTerminating(a.GetNamespace()) {
+		return Decision{}, nil
 	}
-	return Decision{}, nil
+	return Decision{Violations: []policy.Violation{{
+		Field: "metadata.name", Value: nameOf(a), Detail: fmt.Sprintf("this %s is the host's and cannot be changed here", h.noun),
+	}}}, nil
+}
+
+// forgedMark returns the violation of a tenant who marks an object as the copy of one of the
+// host, none otherwise. It is for objects of all kinds: the kind may be switched on later.
+func forgedMark(a admission.Attributes) []policy.Violation {
+	mark := hostUIDOf(a.GetObject())
+	if mark == "" || mark == hostUIDOf(a.GetOldObject()) {
+		return nil
+	}
+	return []policy.Violation{{Field: "metadata.annotations[" + labels.HostUID + "]", Value: mark, Detail: "only the syncer writes it"}}
 }
 
 // hostUIDOf returns the UID of the host object that an object is the copy of, empty if it is

@@ -62,6 +62,18 @@ func TestHostOwned(t *testing.T) {
 	}
 	err := askPolicies(t, withKinds(), fakeView{}, nodev1.Resource("runtimeclasses"), "RuntimeClass", nil, &nodev1.RuntimeClass{ObjectMeta: own})
 	checkDenial(t, "a kind that is off", "", err)
+	for reason, test := range map[string]struct {
+		old, now metav1.ObjectMeta
+		denial   string
+	}{
+		"a mark for the day on which the kind is on": {own, marked, mark},
+		"another mark":                        {marked, metav1.ObjectMeta{Name: "gvisor", Annotations: map[string]string{labels.HostUID: "v"}}, mark},
+		"a copy of a kind that was on before": {marked, marked, ""},
+		"a copy that becomes the tenant's":    {marked, own, ""},
+	} {
+		err := askPolicies(t, withKinds(), fakeView{}, nodev1.Resource("runtimeclasses"), "RuntimeClass", &nodev1.RuntimeClass{ObjectMeta: test.old}, &nodev1.RuntimeClass{ObjectMeta: test.now})
+		checkDenial(t, reason, test.denial, err)
+	}
 }
 
 // podOfClass returns a pod of a runtime class that tolerates a taint.
@@ -96,7 +108,8 @@ func TestMappedCopies(t *testing.T) {
 			{"a tenant's object", kind.setting, false, nil, own, ""},
 			{"its change", kind.setting, false, own, own, ""},
 			{"and its end", kind.setting, false, own, nil, ""},
-			{"a kind that is off", "sync.fromHost.other", false, nil, copied, ""},
+			{"a copy of a kind that is off", "sync.fromHost.other", false, copied, copied, ""},
+			{"a forged copy of a kind that is off", "sync.fromHost.other", false, nil, copied, mark},
 		} {
 			checks := Checks{}
 			AddMappedChecks(checks, withKinds(test.setting), func(string) bool { return test.ending })
