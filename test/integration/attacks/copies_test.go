@@ -132,11 +132,13 @@ func harmlessMarks(t *testing.T, s *site) {
 			corev1.LabelTopologyZone: "forged",
 		}
 		p.Annotations = map[string]string{
-			labels.VirtualName: "marks", labels.VirtualUID: "forged", labels.HostUID: "forged", labels.Place: "forged",
+			labels.VirtualName: "marks", labels.VirtualUID: "forged", labels.Place: "forged",
 			"kubernetes.io/egress-bandwidth": "forged", "sidecar.istio.io/inject": "forged",
 		}
 	}), &corev1.Pod{}
+	forged := mergePatch(`{"metadata":{"annotations":{"` + labels.HostUID + `":"forged"}}}`)
 	s.create(t, pod)
+	wantDenied(t, "the mark of a copy of the host", s.tenant.Patch(t.Context(), pod.DeepCopy(), forged), "only the syncer writes it")
 	s.hostCopy(t, client.ObjectKeyFromObject(pod), copied)
 	for _, marks := range []map[string]string{copied.Labels, copied.Annotations} {
 		for key, value := range marks {
