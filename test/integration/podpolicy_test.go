@@ -54,7 +54,7 @@ func (policedView) ShowsIngressClass(context.Context, string) (bool, error) { re
 func (policedView) MayEvict(context.Context, types.NamespacedName) error { return nil }
 
 // policed is the plugin of policies with the default settings, for the namespaces of tests
-// about them and for kube-system.
+// about them and for pods of kube-system. The syncer of other tests has copies there.
 type policed struct{ admission.ValidationInterface }
 
 // newPoliced returns the plugin. Nobody is the syncer.
@@ -64,7 +64,7 @@ func newPoliced() policed {
 
 // Validate implements [admission.ValidationInterface].
 func (p policed) Validate(ctx context.Context, a admission.Attributes, o admission.ObjectInterfaces) error {
-	if !isPoliced(a.GetNamespace()) {
+	if !isPoliced(a.GetNamespace()) || a.GetNamespace() == metav1.NamespaceSystem && a.GetResource().GroupResource() != corev1.Resource("pods") {
 		return nil
 	}
 	return p.ValidationInterface.Validate(ctx, a, o)
