@@ -170,14 +170,14 @@ func mergePatch(before, after client.Object) (map[string]any, error) {
 	if err != nil {
 		return nil, err
 	}
-	fields := difference(from, to)
+	fields := diffObjects(from, to)
 	metadataOf(fields)["uid"] = string(before.GetUID())
 	return fields, nil
 }
 
-// difference returns the merge patch from before to after. The library of merge patches reads
+// diffObjects returns the merge patch from before to after. The library of merge patches reads
 // numbers as floats, so that large ones would change.
-func difference(before, after map[string]any) map[string]any {
+func diffObjects(before, after map[string]any) map[string]any {
 	patch := map[string]any{}
 	for key := range before {
 		if _, ok := after[key]; !ok {
@@ -192,7 +192,7 @@ func difference(before, after map[string]any) map[string]any {
 		from, wasObject := old.(map[string]any)
 		to, isObject := value.(map[string]any)
 		if wasObject && isObject {
-			value = difference(from, to)
+			value = diffObjects(from, to)
 		}
 		patch[key] = value
 	}

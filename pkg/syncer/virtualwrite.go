@@ -91,8 +91,8 @@ func (r *reconciler) awaitsAltered(s Scope, key types.NamespacedName, host, virt
 }
 
 // updateWhole writes a virtual object, with its status unless that has a separate address. It
-// returns the object that the API server has then, which is before if the write failed, and
-// whether the status is still to be written: its type may have got that address since.
+// returns the object that the API server has then, which is before if the write failed. It
+// also reports whether the status has a separate address now: its type may have got one.
 func (r *reconciler) updateWhole(s Scope, key types.NamespacedName, host, before, after client.Object, separate bool) (client.Object, bool, error) {
 	written := deepCopy(after)
 	if err := r.virtual.client.Update(s.Context, written); err != nil {
