@@ -22,7 +22,8 @@ type CustomResourceOptions struct {
 	// ToHost and FromHost are the names of the definitions that are synced, such as
 	// widgets.example.com.
 	ToHost, FromHost []string
-	// Plan returns what the objects of a kind refer to. It fails while that is not known.
+	// Plan returns what the objects of a kind refer to. It is nil for a definition of the
+	// tenant's own, and fails while nothing is known.
 	Plan func(definition string) (*custom.Plan, error)
 	// IsTerminating reports whether a virtual namespace is being deleted.
 	IsTerminating func(namespace string) bool
@@ -81,6 +82,10 @@ func (c customCheck) check(_ context.Context, a admission.Attributes, _ admissio
 	plan, err := c.plan(c.definition)
 	if err != nil {
 		return Decision{}, apierrors.NewServiceUnavailable(err.Error())
+	}
+	if plan == nil {
+		return Decision{Warnings: []string{"objects of the definition " + c.definition +
+			" have no copies on the host, as the definition is your own: delete it to get the host's"}}, nil
 	}
 	var violations []policy.Violation
 	for _, problem := range plan.Check(content, a.GetNamespace()) {

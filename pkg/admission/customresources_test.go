@@ -42,8 +42,11 @@ func TestCustomResources(t *testing.T) {
 	}
 	checks := Checks{}
 	AddCustomResourceChecks(checks, CustomResourceOptions{
-		ToHost: []string{"widgets.example.com", "late.example.com"}, FromHost: []string{"shelves.example.com"},
+		ToHost: []string{"widgets.example.com", "late.example.com", "mine.example.com"}, FromHost: []string{"shelves.example.com"},
 		Plan: func(definition string) (*custom.Plan, error) {
+			if definition == "mine.example.com" {
+				return nil, nil //nolint:nilnil // The tenant's own definition has no plan.
+			}
 			if definition == "late.example.com" {
 				return nil, errors.New("the definition late.example.com is not synced from the host yet")
 			}
@@ -77,6 +80,7 @@ func TestCustomResources(t *testing.T) {
 		{"the status", "widgets.example.com", "status", admission.Update, widget(peer, nil), widget(nil, nil), false, ""},
 		{"the end of an object", "widgets.example.com", "", admission.Delete, nil, widget(peer, nil), false, ""},
 		{"a kind that is not known yet", "late.example.com", "", admission.Create, widget(map[string]any{}, nil), nil, false, "not synced from the host yet"},
+		{"an object of the tenant's own definition", "mine.example.com", "", admission.Create, widget(peer, nil), nil, false, ""},
 		{"a change of the host's object", "shelves.example.com", "", admission.Update, widget(nil, nil), widget(nil, copied), false, "is the host's"},
 		{"a mark of the tenant's", "shelves.example.com", "", admission.Create, widget(nil, copied), nil, false, "only the syncer writes it"},
 		{"a change of the host's definition", "customresourcedefinitions.apiextensions.k8s.io", "", admission.Update, definition, definition, false, "is the host's"},

@@ -279,6 +279,9 @@ func TestTenantsDefinition(t *testing.T) {
 	})
 	w.define(t, same)
 	w.reports(t, errTenantsDefinition.Error())
+	if plan, err := w.definitions.Plan(widgets); plan != nil || err != nil {
+		t.Errorf("no rule is for objects of the tenant's own definition, got %v, %v", plan, err)
+	}
 	if found, err := w.virtual.ApiextensionsV1().CustomResourceDefinitions().Get(t.Context(), widgets, metav1.GetOptions{}); err != nil || found.Spec.Names.Kind != "Own" {
 		t.Errorf("it has changed: %v, %v", found, err)
 	}

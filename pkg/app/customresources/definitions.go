@@ -99,12 +99,16 @@ func (d *Definitions) setOnChange(onChange func(string)) {
 // resources returns the names of all definitions.
 func (d *Definitions) resources() []string { return slices.Sorted(maps.Keys(d.kinds)) }
 
-// Plan returns what the objects of a kind of the tenant refer to. It fails if the virtual
-// cluster does not have the definition of the host yet.
+// Plan returns what the objects of a kind of the tenant refer to. It is nil if the definition
+// is the tenant's own, whose objects have no copies. It fails if the virtual cluster does not
+// have the definition of the host yet.
 func (d *Definitions) Plan(resource string) (*custom.Plan, error) {
 	k := d.kinds[resource]
 	definition, _ := d.watches[resource].get()
-	if definition == nil || !custom.IsCopy(definition) || k.toHost == nil {
+	if definition != nil && !custom.IsCopy(definition) {
+		return nil, nil //nolint:nilnil // No rule is for them.
+	}
+	if definition == nil || k.toHost == nil {
 		return nil, fmt.Errorf("the definition %s is not synced from the host yet", resource)
 	}
 	d.mu.Lock()

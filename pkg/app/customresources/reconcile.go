@@ -190,7 +190,11 @@ func (c *Controller) newKinds(k kind, o kinds.CustomOptions, virtual *apiextensi
 		}
 		return []syncer.Kind{kind}, nil
 	}
-	if o.Plan, err = c.Definitions.Plan(k.resource); err != nil {
+	o.Plan, err = c.Definitions.Plan(k.resource)
+	if err == nil && o.Plan == nil {
+		err = errTenantsDefinition
+	}
+	if err != nil {
 		return nil, err
 	}
 	o.PatchContent = patches.Content(set)
