@@ -62,23 +62,23 @@ func TestNewDefinition(t *testing.T) {
 		{"no served version", definition(none, "v1 storage"), nil, Wanted{}, "", nil, "serves no version"},
 		{"another scope", definition(none, "v1 served storage"), nil, Wanted{Scope: apiextensionsv1.ClusterScoped}, "", nil, "scope on the host is Namespaced"},
 		{
-			"a version with objects stays", definition(webhook, "v1 served", "v2 served storage"), stored("v1"), Wanted{}, "v2",
+			"a version with objects stays", definition(webhook, "v1 served", "v2 served storage"), stored(), Wanted{}, "v2",
 			[]string{"v2 served storage", "v1"}, "",
 		},
 		{
-			"a webhook does not convert objects of the tenant", definition(webhook, "v1 served", "v2 served storage"), stored("v1"), Wanted{OfTenant: true},
+			"a webhook does not convert objects of the tenant", definition(webhook, "v1 served", "v2 served storage"), stored(), Wanted{OfTenant: true},
 			"v1", []string{"v1 served storage"}, "",
 		},
 		{
-			"the tenant has objects in a version that the host no longer serves", definition(webhook, "v1", "v2 served storage"), stored("v1"),
+			"the tenant has objects in a version that the host no longer serves", definition(webhook, "v1", "v2 served storage"), stored(),
 			Wanted{OfTenant: true}, "", nil, "the tenant's objects are stored in v1, and the host does not serve the version v1; name one version in the key",
 		},
 		{
-			"the key names another version than that of the objects", definition(webhook, "v1", "v2 served storage"), stored("v1"),
+			"the key names another version than that of the objects", definition(webhook, "v1", "v2 served storage"), stored(),
 			Wanted{OfTenant: true, Version: "v2"}, "v2", []string{"v2 served storage", "v1"}, "",
 		},
 		{
-			"without conversion objects of the tenant have all versions", definition(none, "v1 served", "v2 served storage"), stored("v1"), Wanted{OfTenant: true},
+			"without conversion objects of the tenant have all versions", definition(none, "v1 served", "v2 served storage"), stored(), Wanted{OfTenant: true},
 			"v2", []string{"v1 served", "v2 served storage"}, "",
 		},
 	} {
@@ -107,10 +107,10 @@ func TestNewDefinition(t *testing.T) {
 	}
 }
 
-// stored returns a copy that has objects in a version.
-func stored(version string) *apiextensionsv1.CustomResourceDefinition {
-	d := definition(apiextensionsv1.NoneConverter, version+" served storage")
-	d.Status.StoredVersions = []string{version}
+// stored returns a copy that has objects in v1.
+func stored() *apiextensionsv1.CustomResourceDefinition {
+	d := definition(apiextensionsv1.NoneConverter, "v1 served storage")
+	d.Status.StoredVersions = []string{"v1"}
 	return d
 }
 

@@ -100,11 +100,8 @@ type Options struct {
 
 // Compile returns the plan of a kind. It fails if a path of a rule is not in the schema.
 func Compile(schema *apiextensionsv1.JSONSchemaProps, o Options) (*Plan, error) {
-	if schema == nil {
-		return nil, errors.New("it has no schema")
-	}
-	if open := schema.XPreserveUnknownFields; open != nil && *open && !o.Trusted {
-		return nil, fmt.Errorf("its schema allows anything, so that no reference can be found; set %s.trusted if none matters", o.Setting)
+	if err := requireFields(schema, o); err != nil {
+		return nil, err
 	}
 	c := compiler{options: o, rules: map[string]v1alpha1.Reference{}, met: map[string]bool{}}
 	for _, reference := range o.References {
@@ -137,6 +134,17 @@ func Compile(schema *apiextensionsv1.JSONSchemaProps, o Options) (*Plan, error) 
 		plan.allowsHost = func(string) bool { return false }
 	}
 	return plan, nil
+}
+
+// requireFields fails if a schema does not describe the fields of its objects.
+func requireFields(schema *apiextensionsv1.JSONSchemaProps, o Options) error {
+	if schema == nil {
+		return errors.New("it has no schema")
+	}
+	if open := schema.XPreserveUnknownFields; open != nil && *open && !o.Trusted {
+		return fmt.Errorf("its schema allows anything, so that no reference can be found; set %s.trusted if none matters", o.Setting)
+	}
+	return nil
 }
 
 // add puts a node below another one, unless it is nil.
