@@ -2,6 +2,8 @@ package app
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"io"
 	"time"
 
@@ -43,6 +45,28 @@ func (a *app) reportRestore(reason string) {
 		return
 	}
 	a.health.setStandby(reason)
+}
+
+// comparePause is the time between two looks whether the store was compared with the recorded one.
+const comparePause = time.Second
+
+// awaitStore waits until the leader has compared the store with the recorded one. It returns an error if
+// it is another one, which the operator has not accepted.
+func (a *app) awaitStore(ctx context.Context) error {
+	for {
+		if engine, _, _ := a.hostFirst.load(); engine != nil {
+			if reason, compared := engine.StoreHold(); compared && reason == "" {
+				return nil
+			} else if compared {
+				return errors.New(reason)
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("cannot compare the store with the recorded one: %w", context.Cause(ctx))
+		case <-time.After(comparePause):
+		}
+	}
 }
 
 // seenRevision returns a revision that no client has seen, from the one that the anchor has. It
@@ -87,6 +111,7 @@ func (a *app) buildBackups() error {
 			_, err := snapshot.OpenDump(ctx, file)
 			return err
 		},
+		Await: a.awaitStore,
 		Recorded: func(failed bool, message string) {
 			a.events.RecordBackup(a.holder.AnchorOwner(), failed, message)
 		},

@@ -29,8 +29,8 @@ func ParseSchedule(text string) (cron.Schedule, error) {
 	return schedule, nil
 }
 
-// Keeper takes backups on a schedule, and keeps some of them. All fields but Recorded are
-// required.
+// Keeper takes backups on a schedule, and keeps some of them. All fields but Await and Recorded
+// are required.
 type Keeper struct {
 	// Dir is where the files are. Nothing else may be there.
 	Dir string
@@ -42,6 +42,9 @@ type Keeper struct {
 	Write func(ctx context.Context, w io.Writer) error
 	// Verify returns why what Write has written could not be restored.
 	Verify func(ctx context.Context, file io.ReadSeeker) error
+	// Await returns once the content may be backed up, or why it must not be. A backup of a store that
+	// nobody has accepted would take the place of a good one. Default: it always may.
+	Await func(ctx context.Context) error
 	// Recorded records that backups fail, and that they succeed again. Default: nothing.
 	Recorded func(failed bool, message string)
 	// Clock is the time.
@@ -115,6 +118,11 @@ func (k *Keeper) nextDue() time.Time {
 
 // take writes one backup, and deletes those that are too many.
 func (k *Keeper) take(ctx context.Context) (File, error) {
+	if k.Await != nil {
+		if err := k.Await(ctx); err != nil {
+			return File{}, err
+		}
+	}
 	start := k.Clock.Now()
 	file, err := k.write(ctx, start)
 	if err != nil {

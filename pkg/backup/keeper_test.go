@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -199,6 +200,36 @@ func TestClockWasAhead(t *testing.T) {
 	}
 	if got, want := w.wait(30*time.Minute), []string{"store-20260101T123000Z.backup", "store-20260101T130000Z.backup"}; !slices.Equal(got, want) {
 		t.Errorf("the newest two stay: got %v, want %v", got, want)
+	}
+}
+
+// TestNotAccepted takes no backup of a store that the operator has not accepted, as after the loss of
+// a volume. It would take the place of a good one.
+func TestNotAccepted(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, "0 * * * *", 1)
+	stop := w.run()
+	good := w.idle()
+	stop()
+	var accepted atomic.Bool
+	w.Await = func(context.Context) error {
+		if accepted.Load() {
+			return nil
+		}
+		return errors.New("the store is another one")
+	}
+	w.clock.Step(time.Hour)
+	stop = w.run()
+	defer stop()
+	if got := w.idle(); !slices.Equal(got, good) {
+		t.Errorf("before it is accepted: got %v, want %v", got, good)
+	}
+	if event := <-w.events; !strings.Contains(event, "the store is another one") {
+		t.Errorf("got Event %q", event)
+	}
+	accepted.Store(true)
+	if got := w.wait(firstRetry); slices.Equal(got, good) {
+		t.Errorf("after it is accepted: got %v, want a new one", got)
 	}
 }
 

@@ -60,6 +60,14 @@ func (e *Engine) checkWatches() []syncz.Check {
 	return append([]syncz.Check{all}, failing...)
 }
 
+// StoreHold returns why the virtual store is not the recorded one, empty if it is or if the operator
+// has accepted it. compared is false until that is known.
+func (e *Engine) StoreHold() (reason string, compared bool) {
+	e.storeGuard.mu.Lock()
+	defer e.storeGuard.mu.Unlock()
+	return e.storeGuard.reason, e.storeGuard.reason != reasonNotCompared
+}
+
 // checkStore returns whether deletes on the host are on hold.
 func (e *Engine) checkStore() syncz.Check {
 	if e.options.Standby && !e.isLeading() {
