@@ -78,6 +78,7 @@ func (a *app) newMembers(ctx context.Context, etcd *storage.Etcd) error {
 	etcd.BeforeStop = func() { a.leaveMembers(context.WithoutCancel(ctx)) }
 	etcd.ForceNew = a.forceMember(ctx, pod)
 	etcd.Known = a.knownMembers(pod)
+	etcd.Lone = a.replicas() == 1 && a.facts.Replicas <= 1 && len(etcd.Known.Others) == 0
 	address, ok := a.peerAddress(pod)
 	if !ok || a.bundle.PeerCA() == nil {
 		return nil
@@ -241,7 +242,7 @@ func (a *app) syncMembers(ctx context.Context) (pause time.Duration, err error) 
 	if a.members.etcd.HasLeader() != nil {
 		return memberRetry, a.reviewRecord(ctx)
 	}
-	for _, step := range []func(context.Context) error{a.recordSelf, a.promoteSelf, a.removeExcess} {
+	for _, step := range []func(context.Context) error{a.recordSelf, a.promoteSelf, a.removeExcess, a.yieldLead} {
 		if err := step(ctx); err != nil {
 			klog.V(2).InfoS("Cannot change the members of the store yet, retrying", "err", err)
 			return memberRetry, nil

@@ -165,3 +165,12 @@ func (a *app) newElection() (*lifecycle.Election, error) {
 }
 
 func seconds(n int32) time.Duration { return time.Duration(n) * time.Second }
+
+// yieldLead lets another member lead the store, if this one was to be the only one and the
+// others are to stay.
+func (a *app) yieldLead(context.Context) error {
+	if count, known := a.desiredReplicas(); !known || count < 2 {
+		return nil
+	}
+	return a.members.etcd.YieldLead()
+}

@@ -14,11 +14,14 @@ import (
 )
 
 const (
-	// tick is the clock of raft: heartbeats to other members, and an election when
-	// electionTicks of them are missing. A lone member sends no heartbeats, but the
-	// ticks wake an idle process. It does not wait for them at a start, see elect.
-	tick          = 100 * time.Millisecond
-	electionTicks = 10
+	// tick is the clock of raft: one heartbeat to other members. A member that is to be the
+	// only one sends none, but each tick wakes an idle process. So it ticks seldom. It does
+	// not wait for ticks at a start, see elect.
+	tick     = 100 * time.Millisecond
+	loneTick = 500 * time.Millisecond
+	// electionTimeout is how long a leader may be silent until there is an election. It is
+	// the same for all members, as one that has heard of a leader gives no vote.
+	electionTimeout = time.Second
 
 	// commitInterval is the time after which writes are committed to the file of
 	// the database. They survive a crash before: they are in the raft log. The
@@ -74,6 +77,10 @@ func (e *Etcd) serverConfig(logger *zap.Logger) (config.ServerConfig, error) {
 	if err != nil {
 		return config.ServerConfig{}, err
 	}
+	tick := tick
+	if e.Lone {
+		tick = loneTick
+	}
 	kept := uint64(catchUp)
 	if len(e.Known.Others) > 0 {
 		kept = catchUpPeers
@@ -89,7 +96,7 @@ func (e *Etcd) serverConfig(logger *zap.Logger) (config.ServerConfig, error) {
 		NewCluster:          len(member.join) == 0,
 
 		TickMs:                     uint(tick / time.Millisecond),
-		ElectionTicks:              electionTicks,
+		ElectionTicks:              int(electionTimeout / tick),
 		InitialElectionTickAdvance: true,
 		PreVote:                    true,
 		PeerTLSInfo:                e.peerTLSInfo(),

@@ -63,6 +63,10 @@ type Etcd struct {
 	// nothing, so that an empty volume becomes a new store.
 	Known Known
 
+	// Lone is true if there are to be no other members. If there are some later, one of them
+	// leads better, see [Etcd.YieldLead]. Default false.
+	Lone bool
+
 	// ForceNew makes the member on the volume the only one. What the others have
 	// and this one has not is lost. Once set, it must be set at each start until one has
 	// succeeded. Default false.

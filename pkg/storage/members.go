@@ -187,6 +187,18 @@ func (e *Etcd) passLeadership(ctx context.Context) error {
 	return nil
 }
 
+// YieldLead passes the leadership on if this member was to be the only one. Its heartbeats
+// are few: a short pause would end its leadership anyway.
+func (e *Etcd) YieldLead() error {
+	if !e.Lone || !e.IsLeader() || e.isOnlyVoter() {
+		return nil
+	}
+	if err := e.server.TryTransferLeadershipOnShutdown(); err != nil {
+		return fmt.Errorf("cannot pass on the leadership of the store: %w", err)
+	}
+	return nil
+}
+
 // wasRemoved asks the other members whether this one was removed. The leader does not
 // always send the end of a member to the member.
 func (e *Etcd) wasRemoved(ctx context.Context) bool {

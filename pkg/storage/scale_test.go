@@ -54,12 +54,12 @@ func leave(t *testing.T, e *Etcd) {
 // writerGap is how long a write may wait while members join or leave, on a busy machine.
 const writerGap = time.Minute
 
-// TestOneThreeOne shows that a lone member admits others without a restart. They leave
-// again at the same time, and a writer notices nothing.
+// TestOneThreeOne shows that a lone member admits others without a restart, and lets one of
+// them lead. They leave again at the same time, and a writer notices nothing.
 func TestOneThreeOne(t *testing.T) {
 	t.Parallel()
 	c := newTeam(t, "a-0", "a-1", "a-2")
-	_, client := c.start(t, "a-0", Known{})
+	zero, client := c.start(t, "a-0", Known{}, func(e *Etcd) { e.Lone = true })
 	const before = 3 * snapshotEvery
 	writeKeys(t, client, before)
 	w := startWriter(t, func() []*kubernetes.Client { return []*kubernetes.Client{client} })
@@ -71,6 +71,12 @@ func TestOneThreeOne(t *testing.T) {
 			t.Errorf("%s has %d keys, want at least %d", name, got, before)
 		}
 	}
+	eventually(t, func() string {
+		if err := zero.YieldLead(); err != nil || zero.IsLeader() || zero.HasLeader() != nil {
+			return fmt.Sprintf("the lone member still leads: %v", err)
+		}
+		return ""
+	})
 	left := make(chan error, 2)
 	for _, member := range []*Etcd{one, two} {
 		go func() {
