@@ -33,7 +33,7 @@ func (a *app) restoring(backend storage.Backend) (storage.Backend, error) {
 	return &backup.Restoring{
 		Backend: backend, Store: store, Dir: release.BackupDir, File: file,
 		AtLeast: seenRevision(a.facts.StoreRevision), Identity: a.identityValue(),
-		Report: a.reportRestore,
+		Report: a.reportRestore, Waiter: storage.Waiter{Report: a.reportStore},
 	}, nil
 }
 

@@ -34,12 +34,20 @@ type Restoring struct {
 	// Report is called with what is done before a restore begins, and with an empty text at its end.
 	// Default: nobody learns it.
 	Report func(reason string)
+	// Waiter waits while the store is away, or the backup cannot be restored.
+	Waiter storage.Waiter
 }
 
 // Start restores the store if it is empty, and opens it.
 func (r *Restoring) Start(ctx context.Context) (*kubernetes.Client, error) {
-	if err := r.restore(ctx); err != nil {
-		return nil, fmt.Errorf("cannot restore the store from backup %s: %w", r.File, err)
+	err := r.Waiter.Retry(ctx, func(ctx context.Context) error {
+		if err := r.restore(ctx); err != nil {
+			return fmt.Errorf("cannot restore the store from backup %s: %w", r.File, err)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
 	}
 	return r.Backend.Start(ctx)
 }

@@ -103,11 +103,53 @@ func TestCannotRestore(t *testing.T) {
 		{"a path out of the claim", dir, "../../etc/passwd", "no such file"},
 	} {
 		target := newStore(t)
+		ctx, stop := context.WithCancel(t.Context())
+		reported := ""
 		restoring := &Restoring{Store: target, Dir: c.dir, File: c.file}
-		if _, err := restoring.Start(t.Context()); err == nil || !strings.Contains(err.Error(), c.want) {
-			t.Errorf("%s: got %v, want something with %q", c.reason, err, c.want)
+		restoring.Waiter.Report = func(reason string) { reported = reason; stop() }
+		if _, err := restoring.Start(ctx); err == nil || !strings.Contains(reported, c.want) {
+			t.Errorf("%s: got %q and %v, want something with %q", c.reason, reported, err, c.want)
+		}
+		stop()
+	}
+}
+
+// TestBackupComesLater starts without a backup, and copies one to the claim while the start waits.
+func TestBackupComesLater(t *testing.T) {
+	t.Parallel()
+	source, target, dir := newStore(t), newStore(t), t.TempDir()
+	client, stop := openStore(t, source)
+	defer stop()
+	if _, err := client.Put(t.Context(), "/registry/a", "1"); err != nil {
+		t.Fatal(err)
+	}
+	backend, err := target.Open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer backend.Stop()
+	restoring := &Restoring{Backend: backend, Store: target, Dir: dir, File: Latest}
+	restoring.Waiter.Report = func(reason string) {
+		if reason == "" {
+			return
+		}
+		file, err := os.Create(filepath.Join(dir, fileName(time.Now())))
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		if _, _, err := snapshot.Dump(t.Context(), client.Client, file, time.Now()); err != nil {
+			t.Error(err)
+		}
+		if err := file.Close(); err != nil {
+			t.Error(err)
 		}
 	}
+	restored, err := restoring.Start(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	checkContent(t, restored, map[string]string{"/registry/a": "1"})
 }
 
 func newStore(t *testing.T) snapshot.Store {
