@@ -64,6 +64,11 @@ func NewDefinition(host, virtual *apiextensionsv1.CustomResourceDefinition, want
 	}
 	copied.Spec.Conversion = &apiextensionsv1.CustomResourceConversion{Strategy: apiextensionsv1.NoneConverter}
 	keepStoredVersions(copied, virtual)
+	if !wanted.OfTenant {
+		for _, v := range copied.Spec.Versions {
+			dropRules(SchemaOf(copied, v.Name))
+		}
+	}
 	return Definition{Copy: copied, Version: version}, nil
 }
 
@@ -84,6 +89,25 @@ func StorageVersion(definition *apiextensionsv1.CustomResourceDefinition) string
 		}
 	}
 	return ""
+}
+
+// dropRules removes the rules in CEL of a schema. The host has applied them to its objects. Some
+// of those are older than a rule, and a copy may miss a change that a rule asks for.
+func dropRules(schema *apiextensionsv1.JSONSchemaProps) {
+	if schema == nil {
+		return
+	}
+	schema.XValidations = nil
+	for key, property := range schema.Properties {
+		dropRules(&property)
+		schema.Properties[key] = property
+	}
+	if schema.Items != nil {
+		dropRules(schema.Items.Schema)
+	}
+	if schema.AdditionalProperties != nil {
+		dropRules(schema.AdditionalProperties.Schema)
+	}
 }
 
 // ChooseVersion returns the version in which the kind is synced.

@@ -107,6 +107,38 @@ func TestNewDefinition(t *testing.T) {
 	}
 }
 
+// TestRulesOfTheHost leaves rules in CEL out for kinds of the host. A copy may get two changes
+// at once, and an object may be older than a rule.
+func TestRulesOfTheHost(t *testing.T) {
+	t.Parallel()
+	rules := apiextensionsv1.ValidationRules{{Rule: "self == oldSelf"}}
+	for _, tenants := range []bool{false, true} {
+		host := definition(apiextensionsv1.NoneConverter, "v1 served storage")
+		text := apiextensionsv1.JSONSchemaProps{Type: "string", XValidations: rules}
+		list := apiextensionsv1.JSONSchemaProps{Type: "array", Items: &apiextensionsv1.JSONSchemaPropsOrArray{Schema: text.DeepCopy()}}
+		values := apiextensionsv1.JSONSchemaProps{Type: "object", AdditionalProperties: &apiextensionsv1.JSONSchemaPropsOrBool{Schema: text.DeepCopy()}}
+		host.Spec.Versions[0].Schema.OpenAPIV3Schema = &apiextensionsv1.JSONSchemaProps{
+			Type: "object", XValidations: rules, Properties: map[string]apiextensionsv1.JSONSchemaProps{"text": text, "list": list, "values": values},
+		}
+		got, err := NewDefinition(host, nil, Wanted{Scope: apiextensionsv1.NamespaceScoped, OfTenant: tenants})
+		if err != nil {
+			t.Fatal(err)
+		}
+		schema := SchemaOf(got.Copy, "v1")
+		for name, rules := range map[string]apiextensionsv1.ValidationRules{
+			"root": schema.XValidations, "field": schema.Properties["text"].XValidations,
+			"items": schema.Properties["list"].Items.Schema.XValidations, "values": schema.Properties["values"].AdditionalProperties.Schema.XValidations,
+		} {
+			if has := len(rules) > 0; has != tenants {
+				t.Errorf("objects of the tenant %t: %s has rules: %t", tenants, name, has)
+			}
+		}
+		if len(SchemaOf(host, "v1").Properties["text"].XValidations) == 0 {
+			t.Error("the definition of the host has changed")
+		}
+	}
+}
+
 // stored returns a copy that has objects in v1.
 func stored() *apiextensionsv1.CustomResourceDefinition {
 	d := definition(apiextensionsv1.NoneConverter, "v1 served storage")
