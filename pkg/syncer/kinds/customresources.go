@@ -2,6 +2,7 @@ package kinds
 
 import (
 	"fmt"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -69,11 +70,15 @@ func customToHost(o CustomOptions) syncer.Resource[*unstructured.Unstructured, *
 	}
 }
 
-// contentField is the name under which the digest of the content of a copy is recorded.
+// contentField is the name under which the digests of the content of a copy are recorded. With
+// the key of a part, it is the name of the digests of the fields of that part.
 const contentField = "content"
 
-// fillHost fills in the host copy. Admission of the host may change its content, so that it
-// is written only if the tenant's has changed since.
+// maxParts is the largest number of fields of a part whose digests are recorded one by one.
+const maxParts = 64
+
+// fillHost fills in the host copy. Admission and controllers of the host may change its
+// content, so that a field is written only if the tenant's has changed since.
 func (o CustomOptions) fillHost(s syncer.Scope, virtual, host *unstructured.Unstructured) error {
 	content := contentOf(virtual)
 	if problems := o.Plan.Check(content, virtual.GetNamespace()); len(problems) > 0 {
@@ -91,24 +96,76 @@ func (o CustomOptions) fillHost(s syncer.Scope, virtual, host *unstructured.Unst
 		}
 	}
 	host.SetLabels(translate.SyncLabels(host.GetLabels(), virtual.GetLabels()))
-	applied := translate.DigestValues(content)
-	before := translate.DecodeLastApplied(host.GetAnnotations()[labels.LastApplied])[contentField]
-	for key, value := range content {
-		if before[key] != applied[key] {
-			host.Object[key] = value
-		}
-	}
-	for key := range before {
-		if _, ok := content[key]; !ok {
-			delete(host.Object, key)
-		}
-	}
-	text, err := translate.EncodeLastApplied(map[string]translate.LastApplied{contentField: applied})
+	text, err := translate.EncodeLastApplied(applyContent(host.Object, content, translate.DecodeLastApplied(host.GetAnnotations()[labels.LastApplied])))
 	if err != nil {
 		return err
 	}
 	translate.SetAnnotation(host, labels.LastApplied, text)
 	return nil
+}
+
+// applyContent writes the content of an object into its copy, and returns what to record. The
+// fields of a part, such as the spec, are written one by one, unless there are many.
+func applyContent(host, content map[string]any, before map[string]translate.LastApplied) map[string]translate.LastApplied {
+	whole := map[string]any{}
+	applied := map[string]translate.LastApplied{}
+	for key, value := range content {
+		name, fields := contentField+"."+key, partsOf(value)
+		earlier, isWhole := before[contentField][key]
+		into, isObject := host[key].(map[string]any)
+		if fields == nil {
+			whole[key] = value
+		} else {
+			applied[name] = translate.DigestValues(fields)
+		}
+		switch {
+		case isWhole && earlier == translate.DigestValues(map[string]any{key: value})[key]:
+		case fields != nil && isObject && !isWhole:
+			applyFields(into, fields, before[name], applied[name])
+		default:
+			host[key] = value
+		}
+	}
+	removeParts(host, content, before)
+	applied[contentField] = translate.DigestValues(whole)
+	return applied
+}
+
+// removeParts removes the parts that an object no longer has from its copy.
+func removeParts(host, content map[string]any, before map[string]translate.LastApplied) {
+	for key := range before[contentField] {
+		if content[key] == nil {
+			delete(host, key)
+		}
+	}
+	for name := range before {
+		if key, ok := strings.CutPrefix(name, contentField+"."); ok && content[key] == nil {
+			delete(host, key)
+		}
+	}
+}
+
+// partsOf returns the fields of a part whose digests are recorded one by one, nil for none.
+func partsOf(value any) map[string]any {
+	fields, _ := value.(map[string]any)
+	if len(fields) == 0 || len(fields) > maxParts {
+		return nil
+	}
+	return fields
+}
+
+// applyFields writes the fields that have changed, and removes those that are gone.
+func applyFields(into, fields map[string]any, before, applied translate.LastApplied) {
+	for key, value := range fields {
+		if before[key] != applied[key] {
+			into[key] = value
+		}
+	}
+	for key := range before {
+		if _, ok := applied[key]; !ok {
+			delete(into, key)
+		}
+	}
 }
 
 // contentOf returns a copy of what is the tenant's of an object, without its metadata.
