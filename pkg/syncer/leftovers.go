@@ -55,25 +55,31 @@ type leftovers struct {
 	checks map[string]syncz.Check // name of the kind -> its result
 }
 
-// run sweeps every kind until it succeeds, lacks a permission, or ctx ends.
+// run sweeps every kind until it succeeds, lacks a permission, or ctx ends. A kind that fails
+// does not keep the others from their turn.
 func (l *leftovers) run(ctx context.Context) {
-	for _, leftover := range l.kinds {
-		for {
+	pending := l.kinds
+	for {
+		var failed []Leftover
+		for _, leftover := range pending {
 			kept, err := l.sweep(ctx, leftover)
 			l.record(leftover, kept, err)
-			if err == nil || apierrors.IsForbidden(err) {
-				break
+			if err != nil && !apierrors.IsForbidden(err) {
+				failed = append(failed, leftover)
 			}
-			select {
-			case <-ctx.Done():
-				return
-			case <-l.clock.After(leftoverRetry):
-			}
+		}
+		if pending = failed; len(pending) == 0 {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-l.clock.After(leftoverRetry):
 		}
 	}
 }
 
-// sweep deletes the copies of a kind and returns the names of those that stay.
+// sweep deletes the copies of a kind and returns the names of those that stay. It tries all of them.
 func (l *leftovers) sweep(ctx context.Context, leftover Leftover) (kept []string, err error) {
 	gvk, err := apiutil.GVKForObject(leftover.Kind.newHost(), l.scheme)
 	if err != nil {
@@ -88,6 +94,7 @@ func (l *leftovers) sweep(ctx context.Context, leftover Leftover) (kept []string
 	case err != nil:
 		return nil, fmt.Errorf("cannot list host %s: %w", leftover.Kind.name, err)
 	}
+	var failures []error
 	for i := range list.Items {
 		object := &list.Items[i]
 		object.SetGroupVersionKind(gvk)
@@ -104,11 +111,12 @@ func (l *leftovers) sweep(ctx context.Context, leftover Leftover) (kept []string
 		uid := object.GetUID()
 		err := l.client.Delete(ctx, object, client.Preconditions{UID: &uid})
 		if client.IgnoreNotFound(err) != nil {
-			return kept, fmt.Errorf("cannot delete host %s %s: %w", leftover.Kind.name, object.GetName(), err)
+			failures = append(failures, fmt.Errorf("cannot delete host %s %s: %w", leftover.Kind.name, object.GetName(), err))
+			continue
 		}
 		kept = kept[:len(kept)-1]
 	}
-	return kept, nil
+	return kept, errors.Join(failures...)
 }
 
 // namespaceOf returns the namespace to list the copies of a kind in, empty for all.

@@ -109,3 +109,42 @@ func TestLeftovers(t *testing.T) {
 		})
 	}
 }
+
+// TestLeftoversTryAll shows that an object that cannot be deleted keeps neither the others nor other kinds.
+func TestLeftoversTryAll(t *testing.T) {
+	t.Parallel()
+	var objects []client.Object
+	for _, name := range []string{"a", "b"} {
+		for _, object := range []client.Object{&corev1.ConfigMap{}, &corev1.Secret{}} {
+			translate.Stamp(testCluster(), translate.Hashed, types.NamespacedName{Namespace: "shop", Name: name}, "u", object)
+			objects = append(objects, object)
+		}
+	}
+	stuck := objects[0].GetName()
+	host := fake.NewClientBuilder().WithObjects(objects...).WithInterceptorFuncs(interceptor.Funcs{
+		Delete: func(ctx context.Context, c client.WithWatch, object client.Object, options ...client.DeleteOption) error {
+			if object.GetObjectKind().GroupVersionKind().Kind == "ConfigMap" && object.GetName() == stuck {
+				return apierrors.NewInternalError(errors.New("a webhook is away"))
+			}
+			return c.Delete(ctx, object, options...)
+		},
+	}).Build()
+	secrets := configMaps()
+	secrets.name, secrets.newHost = "secrets", func() client.Object { return &corev1.Secret{} }
+	c := clocktesting.NewFakeClock(testStart())
+	l := &leftovers{
+		kinds: []Leftover{{Kind: configMaps()}, {Kind: secrets}}, client: host, scheme: scheme.Scheme, cluster: testCluster(),
+		clock: c, log: silent(), checks: map[string]syncz.Check{}, holdReason: func() string { return "" },
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	stop() // after the first round
+	l.run(ctx)
+	var configMapsLeft corev1.ConfigMapList
+	var secretsLeft corev1.SecretList
+	if err := errors.Join(host.List(t.Context(), &configMapsLeft), host.List(t.Context(), &secretsLeft)); err != nil {
+		t.Fatal(err)
+	}
+	if len(configMapsLeft.Items) != 1 || configMapsLeft.Items[0].Name != stuck || len(secretsLeft.Items) != 0 {
+		t.Errorf("left are %d ConfigMaps and %d Secrets, want one ConfigMap", len(configMapsLeft.Items), len(secretsLeft.Items))
+	}
+}
