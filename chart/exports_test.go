@@ -43,7 +43,7 @@ policies: {fence: {enabled: true}}
 	if fence := rendered.text["sublet/templates/fence.yaml"]; !strings.Contains(fence, "variables.name == 'second' && request.operation == 'UPDATE'") || strings.Contains(fence, "'ci'") {
 		t.Error("the fence lets the control plane write other Secrets than second")
 	}
-	if policy := rendered.text["sublet/templates/networkpolicy.yaml"]; !strings.Contains(policy, "kubernetes.io/metadata.name: argocd") {
+	if policy := rendered.text["sublet/templates/networkpolicy.yaml"]; !strings.Contains(policy, "kubernetes.io/metadata.name: \"argocd\"") {
 		t.Error("Argo CD does not reach the virtual API")
 	}
 	if _, err := render(ch, parse(t, "exportKubeConfig: {additionalSecrets: [{name: shop-certs}]}")); err == nil || !strings.Contains(err.Error(), "shop-certs") {

@@ -1,7 +1,7 @@
 {{- /* The labels by which the Service and the Deployment find the DNS pods. They never change. */ -}}
 {{- define "sublet.dnsSelector" -}}
 app.kubernetes.io/name: sublet
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 app.kubernetes.io/component: dns
 {{- end -}}
 
@@ -19,7 +19,7 @@ app.kubernetes.io/component: dns
   from:
     - podSelector:
         matchLabels:
-          sublet.dev/release: {{ .Release.Name }}
+          sublet.dev/release: {{ .Release.Name | quote }}
     {{- range .Values.networking.advanced.dns.allowedCIDRs }}
     - ipBlock:
         cidr: {{ . }}

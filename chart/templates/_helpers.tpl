@@ -6,7 +6,7 @@
 {{- /* The same of one of the workloads of the control plane: a dict of root and component. */ -}}
 {{- define "sublet.selectorOf" -}}
 app.kubernetes.io/name: sublet
-app.kubernetes.io/instance: {{ .root.Release.Name }}
+app.kubernetes.io/instance: {{ .root.Release.Name | quote }}
 app.kubernetes.io/component: {{ .component }}
 {{- end -}}
 
@@ -15,7 +15,7 @@ app.kubernetes.io/component: {{ .component }}
 {{- if .Values.controlPlane.advanced.split.enabled -}}
 matchLabels:
   app.kubernetes.io/name: sublet
-  app.kubernetes.io/instance: {{ .Release.Name }}
+  app.kubernetes.io/instance: {{ .Release.Name | quote }}
 matchExpressions:
   - {key: app.kubernetes.io/component, operator: In, values: [control-plane, controllers]}
 {{- else -}}
@@ -78,7 +78,7 @@ selector:
 {{- /* The recommended labels of Kubernetes, without the component. */ -}}
 {{- define "sublet.labels" -}}
 app.kubernetes.io/name: sublet
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 app.kubernetes.io/part-of: sublet

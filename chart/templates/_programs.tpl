@@ -11,7 +11,7 @@ apiVersion: v1
 kind: Pod
 metadata:
   name: {{ $root.Release.Name }}-{{ .name }}
-  namespace: {{ $root.Release.Namespace }}
+  namespace: {{ $root.Release.Namespace | quote }}
   {{- $annotations := merge $hook (.annotations | default dict) }}
   {{- include "sublet.metadata" (dict "root" $root "component" .component "annotations" $annotations "labels" .labels) | nindent 2 }}
 spec:
@@ -42,7 +42,7 @@ spec:
   securityContext:
     {{- include "sublet.podSecurityContext" $root | nindent 4 }}
   containers:
-    - name: {{ .name }}
+    - name: {{ .name | quote }}
       image: {{ include "sublet.image" $root | quote }}
       imagePullPolicy: {{ $set.image.pullPolicy }}
       args:
@@ -65,7 +65,7 @@ spec:
   volumes:
     - name: config
       secret:
-        secretName: {{ . }}
+        secretName: {{ . | quote }}
   {{- end }}
 {{- end -}}
 

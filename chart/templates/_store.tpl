@@ -4,17 +4,17 @@
 {{- $database := .database.external -}}
 {{- if and $etcd.enabled $etcd.tls.secret }}
 secret:
-  secretName: {{ $etcd.tls.secret }}
+  secretName: {{ $etcd.tls.secret | quote }}
 {{- else if and $database.enabled (or $database.dataSourceSecret.name $database.tlsSecret) }}
 projected:
   sources:
     {{- with $database.tlsSecret }}
     - secret:
-        name: {{ . }}
+        name: {{ . | quote }}
     {{- end }}
     {{- if $database.dataSourceSecret.name }}
     - secret:
-        name: {{ $database.dataSourceSecret.name }}
+        name: {{ $database.dataSourceSecret.name | quote }}
         items:
           - key: {{ $database.dataSourceSecret.key | quote }}
             path: dataSource
