@@ -193,6 +193,17 @@ func (e *Etcd) YieldLead() error {
 	if !e.Lone || !e.IsLeader() || e.isOnlyVoter() {
 		return nil
 	}
+	return e.handOver()
+}
+
+// handOver makes another voter the leader. It fails while one has the turn to defragment: that
+// one would be a bad leader, and it counts on this one.
+func (e *Etcd) handOver() error {
+	id := e.server.MemberID().String()
+	if !e.turns.take(id, e.Clock.Now()) {
+		return errNotNow
+	}
+	defer e.turns.give(id)
 	if err := e.server.TryTransferLeadershipOnShutdown(); err != nil {
 		return fmt.Errorf("cannot pass on the leadership of the store: %w", err)
 	}
@@ -280,17 +291,14 @@ func (e *Etcd) takeTurn(ctx context.Context) (end func(), err error) {
 	}
 	id := e.server.MemberID().String()
 	if e.server.Leader() == e.server.MemberID() {
-		// A leader that has given a turn away keeps its role until the turn ends.
-		if !e.turns.take(id, e.Clock.Now()) {
-			return nil, errNotNow
-		}
 		if e.isOnlyVoter() {
+			if !e.turns.take(id, e.Clock.Now()) {
+				return nil, errNotNow
+			}
 			return func() { e.turns.give(id) }, nil
 		}
-		err := e.server.TryTransferLeadershipOnShutdown()
-		e.turns.give(id)
-		if err != nil {
-			return nil, fmt.Errorf("cannot pass on the leadership of the store: %w", err)
+		if err := e.handOver(); err != nil {
+			return nil, err
 		}
 	}
 	leader := e.server.Cluster().Member(e.server.Leader())
