@@ -52,6 +52,10 @@ func TestContentOfCopies(t *testing.T) {
 	fill("a change of another field", object{"spec": object{"size": "2", "color": "red"}}, object{"spec": object{"size": "2", "color": "crimson", "madeRef": "db-1"}})
 	fill("a change of the same field, and one that goes", object{"spec": object{"color": "blue"}}, object{"spec": object{"color": "blue", "madeRef": "db-1"}})
 	fill("no spec", object{}, object{})
+	fill("an empty spec", object{"spec": object{}}, object{"spec": object{}})
+	host.Object["spec"] = object{"madeRef": "db-1"}
+	fill("its first field", object{"spec": object{"size": "1"}}, object{"spec": object{"size": "1", "madeRef": "db-1"}})
+	fill("and no spec again", object{}, object{})
 	fill("a map of many keys", object{"data": many}, object{"data": many})
 	host.Object["data"].(object)["x"] = "y"
 	fill("a map of a few keys again", object{"data": object{"a": "b"}}, object{"data": object{"a": "b"}})

@@ -148,7 +148,7 @@ func removeParts(host, content map[string]any, before map[string]translate.LastA
 // partsOf returns the fields of a part whose digests are recorded one by one, nil for none.
 func partsOf(value any) map[string]any {
 	fields, _ := value.(map[string]any)
-	if len(fields) == 0 || len(fields) > maxParts {
+	if len(fields) > maxParts {
 		return nil
 	}
 	return fields
