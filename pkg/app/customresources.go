@@ -36,6 +36,7 @@ func (a *app) buildDefinitions() error {
 	}
 	a.definitions, err = customresources.NewDefinitions(customresources.Options{
 		Settings: a.values.Sync, Client: client, Objects: objects, AllowsHost: policy.NewIngresses(a.values).AllowsHost,
+		ClusterDomain: a.values.Networking.Advanced.ClusterDomain,
 	})
 	return err
 }

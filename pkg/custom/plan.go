@@ -1,6 +1,7 @@
 package custom
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 
@@ -23,6 +24,8 @@ type Plan struct {
 	root *node
 	// setting is the path of the settings of the kind, for messages.
 	setting string
+	// domain is that of the virtual cluster.
+	domain string
 	// shown and allowsHost are those of the options, and never nil.
 	shown      func(resource, namespace, name string) bool
 	allowsHost func(host string) bool
@@ -84,6 +87,8 @@ type Options struct {
 	References []v1alpha1.Reference
 	// Trusted passes what has no rule.
 	Trusted bool
+	// ClusterDomain is the DNS domain of the virtual cluster. Default: cluster.local.
+	ClusterDomain string
 	// Synced reports whether the tenant's objects of a custom resource, such as
 	// issuers.example.com, are synced too.
 	Synced func(resource string) bool
@@ -126,7 +131,7 @@ func Compile(schema *apiextensionsv1.JSONSchemaProps, o Options) (*Plan, error) 
 			return nil, fmt.Errorf("%s.references: %s is no field of the schema, or below another reference", o.Setting, path)
 		}
 	}
-	plan := &Plan{root: root, setting: o.Setting, shown: o.Shown, allowsHost: o.AllowsHost}
+	plan := &Plan{root: root, setting: o.Setting, domain: cmp.Or(o.ClusterDomain, "cluster.local"), shown: o.Shown, allowsHost: o.AllowsHost}
 	if plan.shown == nil {
 		plan.shown = func(_, _, _ string) bool { return false }
 	}

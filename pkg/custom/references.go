@@ -96,7 +96,7 @@ func (w *walk) service(name, path string) string {
 	if !ok {
 		return name
 	}
-	if !slices.Contains([]string{w.namespace, w.namespace + ".svc", w.namespace + ".svc.cluster.local"}, domain) {
+	if !slices.Contains([]string{w.namespace, w.namespace + ".svc", w.namespace + ".svc." + w.plan.domain}, domain) {
 		w.deny(path, name, "must be a Service of the namespace "+w.namespace)
 	}
 	return base

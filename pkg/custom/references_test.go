@@ -76,6 +76,21 @@ func compileRoutes(t testing.TB) *Plan {
 	return plan
 }
 
+// TestClusterDomain takes names of Services in the domain of the virtual cluster alone.
+func TestClusterDomain(t *testing.T) {
+	t.Parallel()
+	schema := schemaOf(t, "{type: object, properties: {spec: {type: object, properties: {serviceName: {type: string}}}}}")
+	plan, err := Compile(schema, Options{ClusterDomain: "shop.test"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, passes := range map[string]bool{"a": true, "a.web.svc": true, "a.web.svc.shop.test": true, "a.web.svc.cluster.local": false} {
+		if problems := plan.Check(objectOf(t, "spec: {serviceName: "+name+"}"), "web"); (len(problems) == 0) != passes {
+			t.Errorf("%s: %v", name, problems)
+		}
+	}
+}
+
 // TestReferencesToHost looks at what reaches the host of references that have a rule.
 func TestReferencesToHost(t *testing.T) {
 	t.Parallel()

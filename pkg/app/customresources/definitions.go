@@ -26,6 +26,8 @@ type Definitions struct {
 	watches    map[string]*definitionWatch
 	objects    metadata.Interface
 	allowsHost func(host string) bool
+	// clusterDomain is the DNS domain of the virtual cluster.
+	clusterDomain string
 
 	mu       sync.Mutex
 	plans    map[string]plan
@@ -47,13 +49,15 @@ type Options struct {
 	Client apiextensionsclient.Interface
 	// Objects reads what the tenant sees of custom resources of the host.
 	Objects metadata.Interface
+	// ClusterDomain is the DNS domain of the virtual cluster. Default: cluster.local.
+	ClusterDomain string
 	// AllowsHost reports whether the tenant may use a host name, empty for all names.
 	AllowsHost func(host string) bool
 }
 
 // NewDefinitions returns the definitions of the kinds that settings ask for.
 func NewDefinitions(o Options) (*Definitions, error) {
-	d := &Definitions{objects: o.Objects, allowsHost: o.AllowsHost, kinds: newKinds(o.Settings), watches: map[string]*definitionWatch{}, plans: map[string]plan{}}
+	d := &Definitions{objects: o.Objects, allowsHost: o.AllowsHost, clusterDomain: o.ClusterDomain, kinds: newKinds(o.Settings), watches: map[string]*definitionWatch{}, plans: map[string]plan{}}
 	for resource, k := range d.kinds {
 		if k.fromHost != nil {
 			if _, err := metav1.LabelSelectorAsSelector(&k.fromHost.Selector); err != nil {
@@ -129,7 +133,7 @@ func (d *Definitions) compile(k kind, definition *apiextensionsv1.CustomResource
 		return nil, err
 	}
 	return custom.Compile(custom.SchemaOf(definition, version), custom.Options{
-		Setting: k.setting, References: k.toHost.References, Trusted: k.toHost.Trusted,
+		Setting: k.setting, References: k.toHost.References, Trusted: k.toHost.Trusted, ClusterDomain: d.clusterDomain,
 		Synced:     func(resource string) bool { return d.kinds[resource].toHost != nil },
 		FromHost:   func(resource string) *v1alpha1.HostCustomResource { return d.kinds[resource].fromHost },
 		Shown:      d.isShown,
