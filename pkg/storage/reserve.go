@@ -36,7 +36,7 @@ func (r *reserve) release() error {
 	if err != nil || free >= minFree {
 		return nil //nolint:nilerr // without an answer the start shows what is wrong
 	}
-	if err := os.Remove(r.path); err != nil && !errors.Is(err, os.ErrNotExist) {
+	if err := os.Remove(r.path); err != nil && !errors.Is(err, os.ErrNotExist) { //nolint:gosec // the folder of the store
 		return fmt.Errorf("cannot delete %s to free space: %w", r.path, err)
 	}
 	return nil

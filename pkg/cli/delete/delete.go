@@ -157,7 +157,7 @@ func (o *options) awaitGone(ctx context.Context, h *host.Host, uid string) error
 	defer cancel()
 	ticker := time.NewTicker(pollInterval)
 	defer ticker.Stop()
-	pods, claims, err := 0, 0, error(context.DeadlineExceeded)
+	pods, claims, err := 0, 0, context.DeadlineExceeded
 	for {
 		nowPods, nowClaims, nowErr := count(ctx, h, uid)
 		if ctx.Err() == nil {

@@ -36,7 +36,7 @@ func replace(path string, data []byte) error {
 	}
 	if errors.Is(err, syscall.EBUSY) {
 		// A file that is mounted, as in containers, can only be written as kubectl does.
-		err = errors.Join(os.WriteFile(target, data, 0o600), os.Remove(temporary.Name()))
+		err = errors.Join(os.WriteFile(target, data, 0o600), os.Remove(temporary.Name())) //nolint:gosec // the user names the file
 	}
 	if err != nil {
 		return errors.Join(fmt.Errorf("cannot write kubeconfig %s: %w", path, err), os.Remove(temporary.Name()))
