@@ -80,7 +80,8 @@ type Mark struct {
 // isHeldByOther reports whether the mark is that of a move under way by another replica than
 // the given one.
 func (m *Mark) isHeldByOther(replica string, now time.Time) bool {
-	return m != nil && m.Phase == PhaseMoving && m.By != replica && now.Sub(m.Time) < abandonedAfter
+	// A time that is far ahead is that of a wrong clock. Whoever takes over is safe: writes are bound to revisions.
+	return m != nil && m.Phase == PhaseMoving && m.By != replica && now.Sub(m.Time).Abs() < abandonedAfter
 }
 
 // state is what a store has of ours.

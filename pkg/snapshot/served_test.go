@@ -61,6 +61,7 @@ func TestAdmit(t *testing.T) {
 			"a move of another replica", map[string]string{markKey: mark(PhaseMoving, "release-2", time.Second)}, "HERE",
 			"waiting for release-2, which moves HERE to ELSEWHERE", true,
 		},
+		{"a move of a replica that is gone, and whose clock was ahead", map[string]string{markKey: mark(PhaseMoving, "release-2", -time.Hour)}, "HERE", "", false},
 		{"a move of a replica that is gone", map[string]string{markKey: mark(PhaseMoving, "release-2", time.Hour)}, "HERE", "", false},
 	} {
 		t.Run(c.reason, func(t *testing.T) {

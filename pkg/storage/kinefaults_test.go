@@ -2,6 +2,7 @@ package storage
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"os"
@@ -10,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/go-sql-driver/mysql"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.etcd.io/etcd/client/v3/kubernetes"
 
@@ -195,6 +197,47 @@ func TestPasswordIsRotated(t *testing.T) {
 				return ""
 			})
 		})
+	}
+}
+
+// TestFailover makes a server read-only, as a failover does to the one of before. A write leaves its
+// connection, which would never take one again.
+func TestFailover(t *testing.T) {
+	t.Parallel()
+	server := databases.MariaDB(t, databases.Options{})
+	for _, statement := range []string{ // The user of the tests may write all the same.
+		"CREATE DATABASE failover", "CREATE USER plain IDENTIFIED BY 'plain'", "GRANT ALL ON failover.* TO plain",
+	} {
+		server.Exec(statement)
+	}
+	engine, err := DatabaseOptions{DataSource: server.MySQLSource("plain", "plain", "failover")}.engine()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := engine.prepare(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	connector, err := mysql.NewConnector(engine.(*mysqlEngine).config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	db := sql.OpenDB(connector)
+	defer func() { _ = db.Close() }()
+	db.SetMaxOpenConns(1)
+	connection := func() (id int64) {
+		if err := db.QueryRowContext(t.Context(), "SELECT CONNECTION_ID()").Scan(&id); err != nil {
+			t.Fatal(err)
+		}
+		return id
+	}
+	before := connection()
+	server.Exec("SET GLOBAL read_only = 1")
+	if _, err := db.ExecContext(t.Context(), "CREATE TABLE a (id INTEGER)"); err == nil {
+		t.Fatal("a server that is read-only takes a write")
+	}
+	server.Exec("SET GLOBAL read_only = 0")
+	if after := connection(); after == before {
+		t.Errorf("the store still has connection %d", after)
 	}
 }
 

@@ -63,6 +63,8 @@ func newMySQL(address, name string, encryption *tls.Config, now func() (sqlEngin
 	config.Timeout = dialTimeout
 	// Arguments are sent in the text of a statement, in one message instead of three.
 	config.InterpolateParams = true
+	// After a failover, connections may lead to a server that is a replica by now. They would stay there.
+	config.RejectReadOnly = true
 	config.Logger = log.New(io.Discard, "", 0) // errors are returned too
 	if config.Params == nil {
 		config.Params = map[string]string{}
