@@ -34,17 +34,14 @@ type CustomResourceOptions struct {
 
 // AddCustomResourceChecks adds the checks of custom resources and of their definitions.
 func AddCustomResourceChecks(checks Checks, o CustomResourceOptions) {
-	if len(o.ToHost)+len(o.FromHost) == 0 {
-		return
-	}
 	definitions, synced := hostOwned{noun: "definition"}, slices.Concat(o.ToHost, o.FromHost)
 	checks.Add(schema.GroupResource{Group: "apiextensions.k8s.io", Resource: "customresourcedefinitions"},
 		func(ctx context.Context, a admission.Attributes, i admission.ObjectInterfaces) (Decision, error) {
 			if a.GetSubresource() == "status" && o.IsInternal(ctx) {
 				return Decision{}, nil // The API server itself writes it.
 			}
-			if old, err := meta.Accessor(a.GetOldObject()); err == nil && hostUIDOf(old) != "" && !slices.Contains(synced, old.GetName()) {
-				return Decision{}, nil // The kind is switched off, and what it left is the tenant's.
+			if old, err := meta.Accessor(a.GetOldObject()); err == nil && a.GetOperation() == admission.Delete && !slices.Contains(synced, old.GetName()) {
+				return Decision{}, nil // The kind is switched off. If it comes back, the definition must be as it was.
 			}
 			return definitions.check(ctx, a, i)
 		})
