@@ -18,19 +18,35 @@ const (
 	memorySetting = "controlPlane.statefulSet.resources.limits.memory"
 )
 
-// statusWrites turns the errors of a full store into errors of the API. Without
-// it, a client sees an internal error.
+// statusWrites turns the errors of a store that is full or loses its leader into errors of the
+// API. Without it, a client sees an internal error.
 type statusWrites struct{ kubernetes.Interface }
 
 // OptimisticPut writes a key. It returns a status with code 507 if the store is
-// too full for it.
+// too full for it, and 504 if the outcome is unknown.
 func (w statusWrites) OptimisticPut(ctx context.Context, key string, value []byte, expectedRevision int64, opts kubernetes.PutOptions,
 ) (kubernetes.PutResponse, error) {
 	response, err := w.Interface.OptimisticPut(ctx, key, value, expectedRevision, opts)
 	if full, ok := errors.AsType[*storage.FullError](err); ok {
 		err = newInsufficientStorage(full)
 	}
-	return response, err
+	return response, asTimeout(err)
+}
+
+// OptimisticDelete deletes a key. It returns a status with code 504 if the outcome is unknown.
+func (w statusWrites) OptimisticDelete(ctx context.Context, key string, expectedRevision int64, opts kubernetes.DeleteOptions,
+) (kubernetes.DeleteResponse, error) {
+	response, err := w.Interface.OptimisticDelete(ctx, key, expectedRevision, opts)
+	return response, asTimeout(err)
+}
+
+// asTimeout returns the error that a client gets if its write may have taken effect. It must not
+// try again by itself, so the error has no time for that.
+func asTimeout(err error) error {
+	if !errors.Is(err, storage.ErrLeaderLost) {
+		return err
+	}
+	return apierrors.NewTimeoutError(err.Error()+". Read the object before you try again", 0)
 }
 
 // newInsufficientStorage returns the error that a client gets from a full store.

@@ -10,10 +10,12 @@ import (
 	"sync/atomic"
 
 	"go.etcd.io/etcd/api/v3/etcdserverpb"
+	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.etcd.io/etcd/client/v3/kubernetes"
 	"go.etcd.io/etcd/server/v3/etcdserver"
 	"go.etcd.io/etcd/server/v3/etcdserver/api/v3client"
 	"go.etcd.io/etcd/server/v3/etcdserver/api/v3rpc"
+	"go.etcd.io/etcd/server/v3/proxy/grpcproxy/adapter"
 	"go.uber.org/zap"
 	"google.golang.org/grpc"
 	"k8s.io/component-base/metrics"
@@ -109,6 +111,7 @@ type Etcd struct {
 	caller  *peerCaller
 	joins   sync.Mutex
 	turns   turns
+	reigns  reigns
 	leaving atomic.Bool
 	reached bool // another member has answered before the start
 	keeper  *spaceKeeper
@@ -151,7 +154,9 @@ func (e *Etcd) Start(ctx context.Context) (*kubernetes.Client, error) {
 	if err := e.keepSpace(ctx, reserve); err != nil {
 		return nil, err
 	}
+	e.reigns.begin(context.WithoutCancel(ctx))
 	e.client = e.newClient()
+	e.kept.Go(func() { e.watchLeaders(context.WithoutCancel(ctx)) })
 	e.started.Store(true)
 	go e.watchServer()
 	return e.client, nil
@@ -225,6 +230,8 @@ func (e *Etcd) checkContent() error {
 // newClient returns a client that calls the server directly.
 func (e *Etcd) newClient() *kubernetes.Client {
 	client := &kubernetes.Client{Client: v3client.New(e.server)}
+	kv := steadyKV{KVServer: v3rpc.NewQuotaKVServer(e.server), reigns: &e.reigns}
+	client.KV = clientv3.NewKVFromKVClient(adapter.KvServerToKvClient(kv), client.Client)
 	client.Watcher = newWatcher(v3rpc.NewWatchServer(e.server), client.Client)
 	limit := &creationLimit{
 		Interface: client,

@@ -1,0 +1,118 @@
+package storage
+
+import (
+	"context"
+	"errors"
+	"sync/atomic"
+	"time"
+
+	"go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+)
+
+const (
+	// readRetry is the time between two attempts of a read that a new leader has ended.
+	readRetry = 25 * time.Millisecond
+	// lateAnswers is how long a write may take after a new leader has answered a read. Its
+	// answer is under way then, if there is one.
+	lateAnswers = 250 * time.Millisecond
+)
+
+// ErrLeaderLost means that a write went to a leader that has lost its role. It may have taken
+// effect, or still do so.
+var ErrLeaderLost = errors.New("the store lost its leader during the write, which may have taken effect")
+
+// steadyKV leads the requests of this process through a change of the leader. It repeats
+// reads, as etcd's client does for a server on the network. It ends writes that nobody will
+// answer: etcd lets them wait for seven seconds.
+type steadyKV struct {
+	etcdserverpb.KVServer
+	reigns *reigns
+}
+
+// Range implements [etcdserverpb.KVServer].
+func (k steadyKV) Range(ctx context.Context, r *etcdserverpb.RangeRequest) (*etcdserverpb.RangeResponse, error) {
+	for {
+		response, err := k.KVServer.Range(ctx, r)
+		if !errors.Is(rpctypes.Error(err), rpctypes.ErrLeaderChanged) {
+			return response, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, err
+		case <-time.After(readRetry):
+		}
+	}
+}
+
+// Put implements [etcdserverpb.KVServer].
+func (k steadyKV) Put(ctx context.Context, r *etcdserverpb.PutRequest) (*etcdserverpb.PutResponse, error) {
+	return write(ctx, k.reigns, r, k.KVServer.Put)
+}
+
+// DeleteRange implements [etcdserverpb.KVServer].
+func (k steadyKV) DeleteRange(ctx context.Context, r *etcdserverpb.DeleteRangeRequest) (*etcdserverpb.DeleteRangeResponse, error) {
+	return write(ctx, k.reigns, r, k.KVServer.DeleteRange)
+}
+
+// Txn implements [etcdserverpb.KVServer].
+func (k steadyKV) Txn(ctx context.Context, r *etcdserverpb.TxnRequest) (*etcdserverpb.TxnResponse, error) {
+	return write(ctx, k.reigns, r, k.KVServer.Txn)
+}
+
+// write calls a function that writes. It ends with ErrLeaderLost soon after the reign in which
+// it began.
+func write[Q, A any](ctx context.Context, reigns *reigns, request Q, call func(context.Context, Q) (A, error)) (A, error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	stop := context.AfterFunc(reigns.current.Load(), func() { cancel(ErrLeaderLost) })
+	defer stop()
+	answer, err := call(ctx, request)
+	if err != nil && errors.Is(context.Cause(ctx), ErrLeaderLost) {
+		err = ErrLeaderLost
+	}
+	return answer, err
+}
+
+// reigns is the succession of leaders, as this member learns of them.
+type reigns struct{ current atomic.Pointer[reign] }
+
+// reign is a context that ends soon after another member leads.
+type reign struct {
+	context.Context //nolint:containedctx // It is a context with its end.
+	end             context.CancelFunc
+}
+
+// begin begins a reign and returns the one before.
+func (r *reigns) begin(ctx context.Context) *reign {
+	ctx, end := context.WithCancel(ctx)
+	return r.current.Swap(&reign{ctx, end})
+}
+
+// watchLeaders ends the writes that the leader of before has not answered, after each change
+// of the leader until the store stops.
+func (e *Etcd) watchLeaders(ctx context.Context) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	e.kept.Go(func() {
+		<-e.stopped
+		cancel()
+	})
+	changed := e.server.LeaderChangedNotify()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-changed:
+		}
+		changed = e.server.LeaderChangedNotify()
+		before := e.reigns.begin(context.WithoutCancel(ctx))
+		// After the answer, all is applied that the leader of before has committed.
+		_ = e.server.LinearizableReadNotify(ctx) // Without a majority, no answer comes either.
+		select {
+		case <-ctx.Done():
+		case <-e.Clock.After(lateAnswers):
+		}
+		before.end()
+	}
+}

@@ -1,0 +1,96 @@
+package storage
+
+import (
+	"context"
+	"errors"
+	"testing"
+
+	"go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+)
+
+// changingKV is a server whose leader is lost.
+type changingKV struct {
+	etcdserverpb.KVServer
+	reads int // until one succeeds
+	wrote chan struct{}
+}
+
+func (k *changingKV) Range(context.Context, *etcdserverpb.RangeRequest) (*etcdserverpb.RangeResponse, error) {
+	if k.reads--; k.reads > 0 {
+		return nil, rpctypes.ErrGRPCLeaderChanged
+	}
+	return &etcdserverpb.RangeResponse{Count: 1}, nil
+}
+
+func (k *changingKV) Txn(ctx context.Context, _ *etcdserverpb.TxnRequest) (*etcdserverpb.TxnResponse, error) {
+	k.wrote <- struct{}{}
+	<-ctx.Done()
+	return nil, ctx.Err()
+}
+
+// TestLeaderLost shows what a change of the leader does to requests in this process.
+func TestLeaderLost(t *testing.T) {
+	t.Parallel()
+	server := &changingKV{reads: 3, wrote: make(chan struct{})}
+	r := &reigns{}
+	r.begin(t.Context())
+	kv := steadyKV{KVServer: server, reigns: r}
+	if got, err := kv.Range(t.Context(), nil); err != nil || got.Count != 1 {
+		t.Errorf("Range: %v, %v, want it repeated until there is a leader", got, err)
+	}
+	written := make(chan error, 1)
+	go func() {
+		_, err := kv.Txn(t.Context(), nil)
+		written <- err
+	}()
+	<-server.wrote
+	r.begin(t.Context()).end()
+	if err := <-written; !errors.Is(err, ErrLeaderLost) {
+		t.Errorf("Txn of the reign before: %v, want %v", err, ErrLeaderLost)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() {
+		_, err := kv.Txn(ctx, nil)
+		written <- err
+	}()
+	<-server.wrote
+	cancel()
+	if err := <-written; !errors.Is(err, context.Canceled) {
+		t.Errorf("Txn of this reign that its client ends: %v, want %v", err, context.Canceled)
+	}
+}
+
+// TestRequestsDuringElection shows that requests without a deadline end when the others have a
+// new leader: reads with an answer, and writes that the leader of before got with an error.
+func TestRequestsDuringElection(t *testing.T) {
+	t.Parallel()
+	c := newTeam(t, "a-0", "a-1", "a-2")
+	zero, client := c.start(t, "a-0", Known{})
+	writeKeys(t, client, 1)
+	one, first := c.join(t, "a-1")
+	two, _ := c.join(t, "a-2")
+	for _, other := range []*Etcd{one, two} {
+		other.server.CutPeer(zero.server.MemberID())
+		zero.server.CutPeer(other.server.MemberID())
+	}
+	written := make(chan error, 1)
+	go func() {
+		_, err := first.Put(t.Context(), "/registry/during", "x")
+		written <- err
+	}()
+	if _, err := first.KV.Get(t.Context(), "/registry/0"); err != nil {
+		t.Errorf("Get: %v", err)
+	}
+	if one.server.Leader() == zero.server.MemberID() {
+		t.Error("the read was answered by the leader of before")
+	}
+	// A write that begins after the election waits for the leader, and succeeds.
+	if err := <-written; err != nil && !errors.Is(err, ErrLeaderLost) {
+		t.Errorf("Put: %v, want success or %v", err, ErrLeaderLost)
+	}
+	for _, other := range []*Etcd{one, two} { // A server with a cut peer cannot stop.
+		other.server.MendPeer(zero.server.MemberID())
+		zero.server.MendPeer(other.server.MemberID())
+	}
+}
