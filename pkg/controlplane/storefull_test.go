@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	etcdkubernetes "go.etcd.io/etcd/client/v3/kubernetes"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -63,5 +64,30 @@ func TestInsufficientStorage(t *testing.T) {
 	contains(t, "a full volume", full.Error(), volumeSetting)
 	if strings.Contains(full.Error(), memorySetting) {
 		t.Errorf("%q names the memory limit, which does not help", full.Error())
+	}
+}
+
+// leaderlessStore loses its leader during each write.
+type leaderlessStore struct{ etcdkubernetes.Interface }
+
+func (leaderlessStore) OptimisticPut(context.Context, string, []byte, int64, etcdkubernetes.PutOptions) (etcdkubernetes.PutResponse, error) {
+	return etcdkubernetes.PutResponse{}, storage.ErrLeaderLost
+}
+
+func (leaderlessStore) OptimisticDelete(context.Context, string, int64, etcdkubernetes.DeleteOptions) (etcdkubernetes.DeleteResponse, error) {
+	return etcdkubernetes.DeleteResponse{}, storage.ErrLeaderLost
+}
+
+// TestLeaderLost shows that a client learns that the outcome of its write is unknown. It gets
+// no time after which to try again, as client libraries would do that by themselves.
+func TestLeaderLost(t *testing.T) {
+	t.Parallel()
+	writes := statusWrites{leaderlessStore{}}
+	_, put := writes.OptimisticPut(t.Context(), "/registry/key", nil, 0, etcdkubernetes.PutOptions{})
+	_, deleted := writes.OptimisticDelete(t.Context(), "/registry/key", 1, etcdkubernetes.DeleteOptions{})
+	for _, err := range []error{put, deleted} {
+		if _, retries := apierrors.SuggestsClientDelay(err); !apierrors.IsTimeout(err) || retries {
+			t.Errorf("got %v, want code 504 without a delay", err)
+		}
 	}
 }

@@ -34,7 +34,7 @@ type content struct {
 
 // newestContent returns the content at the newest revision.
 func newestContent(ctx context.Context, client *clientv3.Client) (*content, error) {
-	got, err := get(ctx, client, contentPrefix, clientv3.WithPrefix(), clientv3.WithLimit(1), clientv3.WithKeysOnly())
+	got, err := client.Get(ctx, contentPrefix, clientv3.WithPrefix(), clientv3.WithLimit(1), clientv3.WithKeysOnly())
 	if err != nil {
 		return nil, fmt.Errorf("cannot read the revision of the store: %w", err)
 	}
@@ -46,7 +46,7 @@ func (c *content) each(ctx context.Context, do func(page []*mvccpb.KeyValue) err
 	key, end := contentPrefix, clientv3.GetPrefixRangeEnd(contentPrefix)
 	limit := int64(firstPage)
 	for {
-		got, err := get(ctx, c.client, key, clientv3.WithRange(end), clientv3.WithLimit(limit), clientv3.WithRev(c.revision))
+		got, err := c.client.Get(ctx, key, clientv3.WithRange(end), clientv3.WithLimit(limit), clientv3.WithRev(c.revision))
 		if err != nil {
 			return fmt.Errorf("cannot read keys from %s on at revision %d: %w", key, c.revision, err)
 		}

@@ -3,12 +3,10 @@ package snapshot
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"strings"
 	"time"
 
-	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/sublet-dev/sublet/pkg/storage"
@@ -101,12 +99,12 @@ type state struct {
 
 // readState reads what a store has of ours.
 func readState(ctx context.Context, client *clientv3.Client) (*state, error) {
-	got, err := get(ctx, client, contentPrefix, clientv3.WithPrefix(), clientv3.WithLimit(2), clientv3.WithKeysOnly())
+	got, err := client.Get(ctx, contentPrefix, clientv3.WithPrefix(), clientv3.WithLimit(2), clientv3.WithKeysOnly())
 	if err != nil {
 		return nil, fmt.Errorf("cannot read the store: %w", err)
 	}
 	s := &state{keys: len(withoutHealth(got.Kvs)), revision: got.Header.Revision}
-	own, err := get(ctx, client, ownPrefix, clientv3.WithPrefix())
+	own, err := client.Get(ctx, ownPrefix, clientv3.WithPrefix())
 	if err != nil {
 		return nil, fmt.Errorf("cannot read the store: %w", err)
 	}
@@ -135,17 +133,6 @@ func (s *state) restore() string {
 		return ""
 	}
 	return s.record.Restore
-}
-
-// get reads keys. On a busy machine, an etcd that has just started may elect itself again,
-// which ends the reads under way.
-func get(ctx context.Context, client *clientv3.Client, key string, options ...clientv3.OpOption) (*clientv3.GetResponse, error) {
-	for {
-		got, err := client.Get(ctx, key, options...)
-		if !errors.Is(err, rpctypes.ErrLeaderChanged) || ctx.Err() != nil {
-			return got, err
-		}
-	}
 }
 
 // isEmpty reports whether the store has nothing of anybody.

@@ -77,11 +77,10 @@ func (e *Etcd) serverConfig(logger *zap.Logger) (config.ServerConfig, error) {
 	if err != nil {
 		return config.ServerConfig{}, err
 	}
-	tick := tick
+	tick, kept := tick, uint64(catchUp)
 	if e.Lone {
 		tick = loneTick
 	}
-	kept := uint64(catchUp)
 	if len(e.Known.Others) > 0 {
 		kept = catchUpPeers
 	}

@@ -154,7 +154,7 @@ func (e *Etcd) Start(ctx context.Context) (*kubernetes.Client, error) {
 	if err := e.keepSpace(ctx, reserve); err != nil {
 		return nil, err
 	}
-	e.reigns.begin(context.WithoutCancel(ctx))
+	e.reigns.begin(context.WithoutCancel(ctx), e.server.Leader() == e.server.MemberID())
 	e.client = e.newClient()
 	e.kept.Go(func() { e.watchLeaders(context.WithoutCancel(ctx)) })
 	e.started.Store(true)

@@ -81,12 +81,13 @@ type reigns struct{ current atomic.Pointer[reign] }
 type reign struct {
 	context.Context //nolint:containedctx // It is a context with its end.
 	end             context.CancelFunc
+	own             bool // this member leads
 }
 
-// begin begins a reign and returns the one before.
-func (r *reigns) begin(ctx context.Context) *reign {
+// begin begins a reign, of this member or another one, and returns the one before.
+func (r *reigns) begin(ctx context.Context, own bool) *reign {
 	ctx, end := context.WithCancel(ctx)
-	return r.current.Swap(&reign{ctx, end})
+	return r.current.Swap(&reign{ctx, end, own})
 }
 
 // watchLeaders ends the writes that the leader of before has not answered, after each change
@@ -106,13 +107,19 @@ func (e *Etcd) watchLeaders(ctx context.Context) {
 		case <-changed:
 		}
 		changed = e.server.LeaderChangedNotify()
-		before := e.reigns.begin(context.WithoutCancel(ctx))
-		// After the answer, all is applied that the leader of before has committed.
-		_ = e.server.LinearizableReadNotify(ctx) // Without a majority, no answer comes either.
-		select {
-		case <-ctx.Done():
-		case <-e.Clock.After(lateAnswers):
-		}
-		before.end()
+		own := e.server.Leader() == e.server.MemberID()
+		if before := e.reigns.begin(context.WithoutCancel(ctx), own); !own || !before.own {
+			e.endReign(ctx, before)
+		} // A member that elects itself again has all writes in its log.
 	}
+}
+
+// endReign ends the reign of another leader once all is applied that this has committed.
+func (e *Etcd) endReign(ctx context.Context, before *reign) {
+	_ = e.server.LinearizableReadNotify(ctx) // Without a majority, no answer comes either.
+	select {
+	case <-ctx.Done():
+	case <-e.Clock.After(lateAnswers):
+	}
+	before.end()
 }

@@ -34,7 +34,7 @@ func TestLeaderLost(t *testing.T) {
 	t.Parallel()
 	server := &changingKV{reads: 3, wrote: make(chan struct{})}
 	r := &reigns{}
-	r.begin(t.Context())
+	r.begin(t.Context(), false)
 	kv := steadyKV{KVServer: server, reigns: r}
 	if got, err := kv.Range(t.Context(), nil); err != nil || got.Count != 1 {
 		t.Errorf("Range: %v, %v, want it repeated until there is a leader", got, err)
@@ -45,7 +45,7 @@ func TestLeaderLost(t *testing.T) {
 		written <- err
 	}()
 	<-server.wrote
-	r.begin(t.Context()).end()
+	r.begin(t.Context(), false).end()
 	if err := <-written; !errors.Is(err, ErrLeaderLost) {
 		t.Errorf("Txn of the reign before: %v, want %v", err, ErrLeaderLost)
 	}
@@ -62,7 +62,7 @@ func TestLeaderLost(t *testing.T) {
 }
 
 // TestRequestsDuringElection shows that requests without a deadline end when the others have a
-// new leader: reads with an answer, and writes that the leader of before got with an error.
+// new leader. A read gets its answer. A write that the leader of before got ends with an error.
 func TestRequestsDuringElection(t *testing.T) {
 	t.Parallel()
 	c := newTeam(t, "a-0", "a-1", "a-2")
