@@ -8,6 +8,7 @@ import (
 
 	"go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	"k8s.io/utils/clock"
 )
 
 const (
@@ -40,7 +41,7 @@ func (k steadyKV) Range(ctx context.Context, r *etcdserverpb.RangeRequest) (*etc
 		select {
 		case <-ctx.Done():
 			return nil, err
-		case <-time.After(readRetry):
+		case <-clock.RealClock{}.After(readRetry):
 		}
 	}
 }
