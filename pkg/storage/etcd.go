@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"go.etcd.io/etcd/api/v3/etcdserverpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -232,6 +233,8 @@ func (e *Etcd) newClient() *kubernetes.Client {
 	client := &kubernetes.Client{Client: v3client.New(e.server)}
 	kv := steadyKV{KVServer: v3rpc.NewQuotaKVServer(e.server), reigns: &e.reigns}
 	client.KV = clientv3.NewKVFromKVClient(adapter.KvServerToKvClient(kv), client.Client)
+	leases := steadyLeases{LeaseServer: v3rpc.NewQuotaLeaseServer(e.server), reigns: &e.reigns}
+	client.Lease = clientv3.NewLeaseFromLeaseClient(adapter.LeaseServerToLeaseClient(leases), client.Client, time.Second)
 	client.Watcher = newWatcher(v3rpc.NewWatchServer(e.server), client.Client)
 	limit := &creationLimit{
 		Interface: client,

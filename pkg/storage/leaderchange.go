@@ -61,6 +61,24 @@ func (k steadyKV) Txn(ctx context.Context, r *etcdserverpb.TxnRequest) (*etcdser
 	return write(ctx, k.reigns, r, k.KVServer.Txn)
 }
 
+// steadyLeases does the same for leases, which events have.
+type steadyLeases struct {
+	etcdserverpb.LeaseServer
+	reigns *reigns
+}
+
+// LeaseGrant implements [etcdserverpb.LeaseServer]. It repeats a request that no leader has
+// answered: nobody uses the lease of before, and it expires.
+func (l steadyLeases) LeaseGrant(ctx context.Context, r *etcdserverpb.LeaseGrantRequest) (*etcdserverpb.LeaseGrantResponse, error) {
+	for {
+		// The server enters the ID that it chooses into the request.
+		answer, err := write(ctx, l.reigns, &etcdserverpb.LeaseGrantRequest{TTL: r.TTL, ID: r.ID}, l.LeaseServer.LeaseGrant)
+		if !errors.Is(err, ErrLeaderLost) {
+			return answer, err
+		}
+	}
+}
+
 // write calls a function that writes. It ends with ErrLeaderLost soon after the reign in which
 // it began.
 func write[Q, A any](ctx context.Context, reigns *reigns, request Q, call func(context.Context, Q) (A, error)) (A, error) {

@@ -3,6 +3,7 @@ package storage
 import (
 	"context"
 	"errors"
+	"slices"
 	"testing"
 
 	"go.etcd.io/etcd/api/v3/etcdserverpb"
@@ -58,6 +59,36 @@ func TestLeaderLost(t *testing.T) {
 	cancel()
 	if err := <-written; !errors.Is(err, context.Canceled) {
 		t.Errorf("Txn of this reign that its client ends: %v, want %v", err, context.Canceled)
+	}
+}
+
+// changingLeases is a server of leases whose leader is lost during the first request.
+type changingLeases struct {
+	etcdserverpb.LeaseServer
+	reigns *reigns
+	asked  []int64 // the IDs of the requests
+}
+
+func (l *changingLeases) LeaseGrant(ctx context.Context, r *etcdserverpb.LeaseGrantRequest) (*etcdserverpb.LeaseGrantResponse, error) {
+	l.asked = append(l.asked, r.ID)
+	r.ID = int64(len(l.asked))
+	if len(l.asked) == 1 {
+		l.reigns.begin(context.WithoutCancel(ctx), false).end()
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}
+	return &etcdserverpb.LeaseGrantResponse{ID: r.ID}, nil
+}
+
+// TestLeaseOfLostLeader shows that a lease is requested again, and that it is another one.
+func TestLeaseOfLostLeader(t *testing.T) {
+	t.Parallel()
+	r := &reigns{}
+	r.begin(t.Context(), false)
+	server := &changingLeases{reigns: r}
+	got, err := steadyLeases{LeaseServer: server, reigns: r}.LeaseGrant(t.Context(), &etcdserverpb.LeaseGrantRequest{TTL: 1})
+	if err != nil || got.ID != 2 || !slices.Equal(server.asked, []int64{0, 0}) {
+		t.Errorf("got %v and %v for requests %v, want the second lease", got, err, server.asked)
 	}
 }
 
