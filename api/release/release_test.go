@@ -2,6 +2,7 @@ package release_test
 
 import (
 	"os"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -58,7 +59,7 @@ func TestChart(t *testing.T) {
 	}
 	shop := release.Release{Name: "shop", Namespace: "tenant"}
 	for _, name := range []string{shop.Anchor(), shop.Service(), shop.DNS(), shop.Workload(), shop.ClusterRole()} {
-		if !strings.Contains(string(text), "\n  name: "+name+"\n") {
+		if !strings.Contains(string(text), "\n  name: "+name+"\n") && !strings.Contains(string(text), "\n  name: "+strconv.Quote(name)+"\n") {
 			t.Errorf("the chart renders no object %s", name)
 		}
 	}
