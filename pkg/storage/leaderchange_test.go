@@ -101,10 +101,7 @@ func TestRequestsDuringElection(t *testing.T) {
 	writeKeys(t, client, 1)
 	one, first := c.join(t, "a-1")
 	two, _ := c.join(t, "a-2")
-	for _, other := range []*Etcd{one, two} {
-		other.server.CutPeer(zero.server.MemberID())
-		zero.server.CutPeer(other.server.MemberID())
-	}
+	mend := cut(zero, one, two)
 	written := make(chan error, 1)
 	go func() {
 		_, err := first.Put(t.Context(), "/registry/during", "x")
@@ -120,8 +117,5 @@ func TestRequestsDuringElection(t *testing.T) {
 	if err := <-written; err != nil && !errors.Is(err, ErrLeaderLost) {
 		t.Errorf("Put: %v, want success or %v", err, ErrLeaderLost)
 	}
-	for _, other := range []*Etcd{one, two} { // A server with a cut peer cannot stop.
-		other.server.MendPeer(zero.server.MemberID())
-		zero.server.MendPeer(other.server.MemberID())
-	}
+	mend()
 }

@@ -289,10 +289,7 @@ func TestPartition(t *testing.T) {
 	writeKeys(t, client, 10)
 	one, first := c.join(t, "a-1")
 	two, _ := c.join(t, "a-2")
-	for _, other := range []*Etcd{one, two} {
-		other.server.CutPeer(zero.server.MemberID())
-		zero.server.CutPeer(other.server.MemberID())
-	}
+	mend := cut(zero, one, two)
 	eventually(t, func() string {
 		if one.server.Leader() == zero.server.MemberID() || one.server.Leader() == 0 {
 			return "the others have no new leader"
@@ -312,10 +309,7 @@ func TestPartition(t *testing.T) {
 	if _, err := client.Put(short, "/registry/lonely", "x"); err == nil {
 		t.Error("a member without majority has accepted a write")
 	}
-	for _, other := range []*Etcd{one, two} {
-		other.server.MendPeer(zero.server.MemberID())
-		zero.server.MendPeer(other.server.MemberID())
-	}
+	mend()
 	eventually(t, func() string {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()

@@ -183,6 +183,21 @@ func (c *team) restart(t *testing.T, name string, options ...func(*Etcd)) (*Etcd
 	return c.start(t, name, Known{MustJoin: true, Others: c.others(name)}, options...)
 }
 
+// cut lets no message pass between a member and the others. It returns a function that mends this:
+// a server with a cut peer cannot stop.
+func cut(member *Etcd, others ...*Etcd) (mend func()) {
+	for _, other := range others {
+		other.server.CutPeer(member.server.MemberID())
+		member.server.CutPeer(other.server.MemberID())
+	}
+	return func() {
+		for _, other := range others {
+			other.server.MendPeer(member.server.MemberID())
+			member.server.MendPeer(other.server.MemberID())
+		}
+	}
+}
+
 // kill ends a member as the end of its process would: it passes nothing on.
 func (c *team) kill(name string) {
 	c.mu.Lock()
