@@ -79,7 +79,7 @@ func (*clients) Name() string { return "clients" }
 // address is not known yet.
 func (c *clients) ServeDNS(ctx context.Context, w dns.ResponseWriter, r *dns.Msg) (int, error) {
 	address := addressOf(w.RemoteAddr())
-	if address.IsLoopback() {
+	if address.IsLoopback() || isFollowUp(ctx) {
 		return plugin.NextOrFailure(c.Name(), c.next, ctx, w, r)
 	}
 	if !c.await(ctx, address) {

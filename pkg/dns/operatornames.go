@@ -18,7 +18,7 @@ const fixedTTL = 30
 type operatorNames struct {
 	next    plugin.Handler
 	hosts   map[string]netip.Addr // name -> its address
-	rewrite map[string]string     // name -> the name whose answer it gets
+	rewrite map[string]string     // name -> the name whose answer it gets, at the end of all rules
 }
 
 // newOperatorNames returns the plugin. Names are in lower case and end with a dot.
@@ -29,10 +29,29 @@ func newOperatorNames(options Options) *operatorNames {
 			o.hosts[dns.Fqdn(strings.ToLower(name))] = address.Unmap()
 		}
 	}
+	direct := map[string]string{}
 	for name, other := range options.Rewrite {
-		o.rewrite[dns.Fqdn(strings.ToLower(name))] = dns.Fqdn(strings.ToLower(other))
+		direct[dns.Fqdn(strings.ToLower(name))] = dns.Fqdn(strings.ToLower(other))
+	}
+	for name := range direct {
+		o.rewrite[name] = o.follow(direct, name)
 	}
 	return o
+}
+
+// follow returns the name at the end of rules: a fixed one, or one without a rule. It returns a
+// name of a circle if they have no end.
+func (o *operatorNames) follow(rules map[string]string, name string) string {
+	seen := map[string]bool{}
+	for !seen[name] {
+		seen[name] = true
+		next, hasRule := rules[name]
+		if _, fixed := o.hosts[name]; fixed || !hasRule {
+			return name
+		}
+		name = next
+	}
+	return name
 }
 
 // Name implements plugin.Handler.
@@ -47,6 +66,9 @@ func (o *operatorNames) ServeDNS(ctx context.Context, w dns.ResponseWriter, r *d
 	other, ok := o.rewrite[state.Name()]
 	if !ok {
 		return plugin.NextOrFailure(o.Name(), o.next, ctx, w, r)
+	}
+	if address, fixed := o.hosts[other]; fixed {
+		return writeAddresses(w, r, state, []netip.Addr{address})
 	}
 	asked := r.Copy()
 	asked.Question[0].Name = other

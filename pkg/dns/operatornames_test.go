@@ -13,13 +13,7 @@ import (
 func TestOperatorNames(t *testing.T) {
 	t.Parallel()
 	outside, _ := startUpstream(t)
-	corporate := serveDNS(t, func(w dns.ResponseWriter, r *dns.Msg) {
-		reply := new(dns.Msg)
-		reply.SetReply(r)
-		record, _ := dns.NewRR(r.Question[0].Name + " 300 IN A 10.20.30.40")
-		reply.Answer = append(reply.Answer, record)
-		_ = w.WriteMsg(reply)
-	})
+	corporate, branch := serveAddress(t, "10.20.30.40"), serveAddress(t, "10.20.30.50")
 	s, _ := startServer(t, Options{
 		Virtual: newShop(t).config(), Upstreams: []string{outside}, ResolvConf: filepath.Join(t.TempDir(), "none"),
 		ClusterDomain: "shop.local",
@@ -27,8 +21,10 @@ func TestOperatorNames(t *testing.T) {
 		Rewrite: map[string]string{
 			"front.example.com": "front.shop.svc.shop.local",
 			"mail.example.com":  "mx.example.org", "leak.example.com": "web.other.svc.cluster.local",
+			"alias.example.com": "DB.example.com", "second.example.com": "first.example.com", "first.example.com": "front.shop.svc.shop.local",
+			"round.example.com": "trip.example.com", "trip.example.com": "round.example.com",
 		},
-		Forward: map[string]string{"corp.example": corporate},
+		Forward: map[string]string{"corp.example": corporate, "west.corp.example": branch, "example": "192.0.2.53"},
 	})
 	awaitReady(t, s)
 	for name, tc := range map[string]struct {
@@ -45,8 +41,12 @@ func TestOperatorNames(t *testing.T) {
 		"Service":      {"a Service under another name", "front.example.com.", dns.TypeA, answer{Code: "NOERROR", Records: []string{"front.example.com. A 10.96.3.4"}}},
 		"Outside":      {"a name outside under another name", "mail.example.com.", dns.TypeA, answer{Code: "NOERROR", Records: []string{"mail.example.com. A 192.0.2.1"}}},
 		"HostsService": {"a name of the host's cluster stays hidden", "leak.example.com.", dns.TypeA, answer{Code: "NXDOMAIN"}},
+		"ToHost":       {"a fixed address under another name", "alias.example.com.", dns.TypeA, answer{Code: "NOERROR", Records: []string{"alias.example.com. A 192.0.2.7"}}},
+		"TwoRules":     {"one rule after another", "second.example.com.", dns.TypeA, answer{Code: "NOERROR", Records: []string{"second.example.com. A 10.96.3.4"}}},
+		"Circle":       {"rules without an end change nothing", "round.example.com.", dns.TypeA, answer{Code: "NXDOMAIN"}},
+		"ForwardBelow": {"a domain in another one has its own nameserver", "git.west.corp.example.", dns.TypeA, answer{Code: "NOERROR", Records: []string{"git.west.corp.example. A 10.20.30.50"}}},
 		"Forward":      {"a domain with a nameserver of its own", "git.corp.example.", dns.TypeA, answer{Code: "NOERROR", Records: []string{"git.corp.example. A 10.20.30.40"}}},
-		"NotForward":   {"a domain that only ends alike", "othercorp.example.", dns.TypeA, answer{Code: "NXDOMAIN"}},
+		"NotForward":   {"a domain that only ends alike", "othercorp.examples.", dns.TypeA, answer{Code: "NXDOMAIN"}},
 		"Unset":        {"all other names are as before", "front.shop.svc.shop.local.", dns.TypeA, answer{Code: "NOERROR", Records: []string{"front.shop.svc.shop.local. A 10.96.3.4"}}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -58,6 +58,18 @@ func TestOperatorNames(t *testing.T) {
 			}
 		})
 	}
+}
+
+// serveAddress starts a nameserver that knows one address for all names.
+func serveAddress(t *testing.T, ip string) string {
+	t.Helper()
+	return serveDNS(t, func(w dns.ResponseWriter, r *dns.Msg) {
+		reply := new(dns.Msg)
+		reply.SetReply(r)
+		record, _ := dns.NewRR(r.Question[0].Name + " 300 IN A " + ip)
+		reply.Answer = append(reply.Answer, record)
+		_ = w.WriteMsg(reply)
+	})
 }
 
 func TestBadForward(t *testing.T) {

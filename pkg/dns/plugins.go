@@ -1,6 +1,7 @@
 package dns
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -13,6 +14,7 @@ import (
 	"github.com/coredns/coredns/plugin"
 	"github.com/coredns/coredns/plugin/forward"
 	"github.com/coredns/coredns/plugin/kubernetes"
+	"github.com/miekg/dns"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
@@ -53,6 +55,7 @@ func (s *Server) assemble(options Options) error {
 		return err
 	}
 	config := &dnsserver.Config{Zone: ".", ListenHosts: []string{""}, Transport: "dns"}
+	config.AddPlugin(func(next plugin.Handler) plugin.Handler { return lookups{next} })
 	config.AddPlugin(func(next plugin.Handler) plugin.Handler {
 		observed.next = next
 		return observed
@@ -94,9 +97,13 @@ func (s *Server) assemble(options Options) error {
 	return nil
 }
 
-// addForwards adds a plugin for each domain with a nameserver of its own.
+// addForwards adds a plugin for each domain with a nameserver of its own. The first one whose
+// domain has a name resolves it, so domains come before those that they are in.
 func (s *Server) addForwards(config *dnsserver.Config, options Options) error {
-	for _, domain := range slices.Sorted(maps.Keys(options.Forward)) {
+	domains := slices.SortedFunc(maps.Keys(options.Forward), func(a, b string) int {
+		return cmp.Or(dns.CountLabel(b)-dns.CountLabel(a), strings.Compare(a, b))
+	})
+	for _, domain := range domains {
 		if err := s.addConfigured(config, "forward", fmt.Sprintf(forwardText, domain, options.Forward[domain])); err != nil {
 			return err
 		}

@@ -37,6 +37,8 @@ func (n *Networking) FixedNames() (hosts, rewrite map[string]string) {
 		if rule.Service != "" {
 			name = n.serviceDomain(rule.Service)
 		}
+		delete(hosts, name)
+		delete(rewrite, name)
 		switch {
 		case rule.Target.IP != "":
 			hosts[name] = rule.Target.IP

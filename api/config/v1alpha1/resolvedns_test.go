@@ -9,13 +9,15 @@ import (
 func TestFixedNames(t *testing.T) {
 	t.Parallel()
 	networking := Networking{Advanced: NetworkingAdvanced{ClusterDomain: "shop.local", DNS: DNS{
-		Hosts: map[string]string{"db.example.com": "192.0.2.7"}, Rewrite: map[string]string{"a.example.com": "b.example.com"},
+		Hosts:   map[string]string{"db.example.com": "192.0.2.7", "old.example.com": "192.0.2.6"},
+		Rewrite: map[string]string{"a.example.com": "b.example.com", "mail.example.com": "mx.example.com"},
 	}}}
 	networking.ResolveDNS = []DNSRule{
 		{Hostname: "mail.example.com", Target: DNSTarget{IP: "192.0.2.8"}},
 		{Hostname: "front.example.com", Target: DNSTarget{VClusterService: "shop/front"}},
 		{Service: "shop/db", Target: DNSTarget{Hostname: "db.example.org"}},
 		{Service: "shop/six", Target: DNSTarget{IP: "fd00::7"}},
+		{Hostname: "old.example.com", Target: DNSTarget{Hostname: "new.example.com"}},
 	}
 	hosts, rewrite := networking.FixedNames()
 	if diff := cmp.Diff(map[string]string{
@@ -25,10 +27,11 @@ func TestFixedNames(t *testing.T) {
 	}
 	if diff := cmp.Diff(map[string]string{
 		"a.example.com": "b.example.com", "front.example.com": "front.shop.svc.shop.local", "db.shop.svc.shop.local": "db.example.org",
+		"old.example.com": "new.example.com",
 	}, rewrite); diff != "" {
 		t.Error(diff)
 	}
-	if len(networking.Advanced.DNS.Hosts) != 1 {
+	if len(networking.Advanced.DNS.Hosts) != 2 || len(networking.Advanced.DNS.Rewrite) != 2 {
 		t.Error("the settings were changed")
 	}
 }
