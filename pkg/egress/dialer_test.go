@@ -100,6 +100,16 @@ func TestDial(t *testing.T) {
 			virtual: newService("hook", "10.96.7.7", "169.254.169.254"),
 			address: "10.96.7.7:443", wantErr: `address: "169.254.169.254:8443": ` + forbidden,
 		},
+		"ServiceWithUDP": {
+			reason:  "the port of UDP with the same number leads elsewhere",
+			virtual: append(withUDP(newService("hook", "10.96.7.7", "10.1.0.5")), newPod("front", "10.1.0.5")),
+			address: "10.96.7.7:443", want: "10.1.0.5:8443",
+		},
+		"ServiceOfUDP": {
+			reason:  "a port of UDP is none of TCP",
+			virtual: append(withUDP(newService("hook", "10.96.7.7", "10.1.0.5")), newPod("front", "10.1.0.5")),
+			address: "10.96.7.7:53", wantErr: "cannot connect to Service web/hook: it has no ready endpoint for port 53",
+		},
 		"ServiceWithoutEndpoints": {
 			reason:  "a Service without pods is no refusal",
 			virtual: newService("hook", "10.96.7.7"),

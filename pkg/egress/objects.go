@@ -206,7 +206,8 @@ func (o *Objects) endpoints(service types.NamespacedName, port uint16, ofHost bo
 	if err != nil {
 		return nil
 	}
-	at := slices.IndexFunc(object.Spec.Ports, func(p corev1.ServicePort) bool { return p.Port == int32(port) })
+	// The same number may be a port of UDP too, as for HTTP/3.
+	at := slices.IndexFunc(object.Spec.Ports, func(p corev1.ServicePort) bool { return p.Port == int32(port) && isTCP(&p.Protocol) })
 	if at < 0 {
 		return nil
 	}
@@ -231,7 +232,7 @@ func (o *Objects) endpoints(service types.NamespacedName, port uint16, ofHost bo
 // sliceEndpoints returns the ready endpoints of a slice for a port's name.
 func sliceEndpoints(slice *discoveryv1.EndpointSlice, portName string) []netip.AddrPort {
 	at := slices.IndexFunc(slice.Ports, func(p discoveryv1.EndpointPort) bool {
-		return p.Port != nil && *p.Port > 0 && *p.Port <= 65535 && (p.Name == nil && portName == "" || p.Name != nil && *p.Name == portName)
+		return p.Port != nil && *p.Port > 0 && *p.Port <= 65535 && isTCP(p.Protocol) && (p.Name == nil && portName == "" || p.Name != nil && *p.Name == portName)
 	})
 	if at < 0 {
 		return nil
@@ -246,4 +247,9 @@ func sliceEndpoints(slice *discoveryv1.EndpointSlice, portName string) []netip.A
 		}
 	}
 	return found
+}
+
+// isTCP reports whether a port is one of TCP, which a port without a protocol is.
+func isTCP(protocol *corev1.Protocol) bool {
+	return protocol == nil || *protocol == "" || *protocol == corev1.ProtocolTCP
 }

@@ -180,6 +180,24 @@ func newService(name, ip string, addresses ...string) []runtime.Object {
 	}, slice}
 }
 
+// withUDP gives a Service the ports 443 and 53 of UDP, in front of its port of TCP.
+func withUDP(objects []runtime.Object) []runtime.Object {
+	for _, object := range objects {
+		switch object := object.(type) {
+		case *corev1.Service:
+			object.Spec.Ports = append([]corev1.ServicePort{
+				{Name: "quic", Port: 443, Protocol: corev1.ProtocolUDP}, {Name: "dns", Port: 53, Protocol: corev1.ProtocolUDP},
+			}, object.Spec.Ports...)
+		case *discoveryv1.EndpointSlice:
+			object.Ports = append([]discoveryv1.EndpointPort{
+				{Name: new("quic"), Port: new(int32(9443)), Protocol: new(corev1.ProtocolUDP)},
+				{Name: new("dns"), Port: new(int32(1053)), Protocol: new(corev1.ProtocolUDP)},
+			}, object.Ports...)
+		}
+	}
+	return objects
+}
+
 // awaitTimer waits until somebody waits for the clock.
 func awaitTimer(t *testing.T, clock *clocktesting.FakeClock) {
 	t.Helper()
