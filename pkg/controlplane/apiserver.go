@@ -8,7 +8,6 @@ import (
 	etcd "go.etcd.io/etcd/client/v3/kubernetes"
 	apiextensions "k8s.io/apiextensions-apiserver/pkg/apiserver"
 	"k8s.io/apimachinery/pkg/runtime"
-	utilnet "k8s.io/apimachinery/pkg/util/net"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/apiserver/pkg/admission"
 	"k8s.io/apiserver/pkg/authentication/authenticator"
@@ -17,7 +16,6 @@ import (
 	openapinamer "k8s.io/apiserver/pkg/endpoints/openapi"
 	genericapiserver "k8s.io/apiserver/pkg/server"
 	"k8s.io/apiserver/pkg/server/dynamiccertificates"
-	"k8s.io/apiserver/pkg/server/egressselector"
 	serverstorage "k8s.io/apiserver/pkg/server/storage"
 	apistorage "k8s.io/apiserver/pkg/storage"
 	etcd3metrics "k8s.io/apiserver/pkg/storage/etcd3/metrics"
@@ -228,9 +226,7 @@ func (a *assembly) configure(s *apiServer, opts options.CompletedOptions) (app.C
 // option for.
 func (a *assembly) adjust(kube *kubecontrolplane.Config) {
 	c := a.config
-	if dial := c.KubeletDial; dial != nil {
-		kube.Extra.KubeletClientConfig.Lookup = func(egressselector.NetworkContext) (utilnet.DialFunc, error) { return dial, nil }
-	}
+	reachKubelets(&kube.Extra.KubeletClientConfig, c.KubeletDial)
 	if c.KubernetesServiceIP != nil {
 		kube.Extra.APIServerServiceIP = c.KubernetesServiceIP
 	}

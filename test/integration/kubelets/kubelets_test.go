@@ -27,6 +27,7 @@ func TestKubelets(t *testing.T) {
 		t.Run(pod, func(t *testing.T) {
 			t.Parallel()
 			t.Run("Logs", func(t *testing.T) { testLogs(t, w, pod) })
+			t.Run("NodeProxy", func(t *testing.T) { testNodeProxy(t, w, pod) })
 			for name, spdyToo := range map[string]bool{"SPDY": true, "WebSocket": false} {
 				t.Run("Exec/"+name, func(t *testing.T) { testExec(t, w, pod, spdyToo) })
 				t.Run("Attach/"+name, func(t *testing.T) { testAttach(t, w, pod, spdyToo) })
@@ -55,6 +56,16 @@ func testLogs(t *testing.T, w *world, pod string) {
 	want := "log of " + hostName(pod).String() + " " + container + " follow=true tailLines=7"
 	if diff := cmp.Diff(want, string(got)); diff != "" {
 		t.Errorf("options of the log reach the host's kubelet\n-want, +got:\n%s", diff)
+	}
+}
+
+// testNodeProxy reads a log by the proxy of the pod's node.
+func testNodeProxy(t *testing.T, w *world, pod string) {
+	node := strings.TrimSuffix(strings.TrimPrefix(pod, "on-"), "-node")
+	got, err := w.client.CoreV1().RESTClient().Get().
+		AbsPath("/api/v1/nodes/"+node+"/proxy/containerLogs", virtualNamespace, pod, container).Param("tailLines", "7").DoRaw(t.Context())
+	if want := "log of " + hostName(pod).String() + " " + container + " follow= tailLines=7"; err != nil || string(got) != want {
+		t.Errorf("log by the proxy of node %s: want %q, got %q, %v", node, want, got, err)
 	}
 }
 

@@ -204,14 +204,16 @@ func makeNamespace(t *testing.T, client kubernetes.Interface, name string) {
 	}
 }
 
-// addNode makes a node whose address leads nowhere.
+// addNode makes a node whose addresses lead nowhere. No nameserver knows its name, as that of most nodes.
 func addNode(t *testing.T, client kubernetes.Interface, name string, features ...string) {
 	t.Helper()
 	node, err := client.CoreV1().Nodes().Create(t.Context(), &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name}}, metav1.CreateOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	node.Status.Addresses = []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: "192.0.2.7"}}
+	node.Status.Addresses = []corev1.NodeAddress{
+		{Type: corev1.NodeHostName, Address: name + ".invalid"}, {Type: corev1.NodeInternalIP, Address: "192.0.2.7"},
+	}
 	node.Status.DaemonEndpoints.KubeletEndpoint.Port = 10250
 	node.Status.DeclaredFeatures = features
 	if _, err := client.CoreV1().Nodes().UpdateStatus(t.Context(), node, metav1.UpdateOptions{}); err != nil {

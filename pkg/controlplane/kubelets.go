@@ -1,0 +1,22 @@
+package controlplane
+
+import (
+	corev1 "k8s.io/api/core/v1"
+	utilnet "k8s.io/apimachinery/pkg/util/net"
+	"k8s.io/apiserver/pkg/server/egressselector"
+	kubeletclient "k8s.io/kubernetes/pkg/kubelet/client"
+)
+
+// reachKubelets sets how the API server reaches kubelets. With dial, no address matters.
+//
+// The proxy of a node resolves the address all the same, and before anything else. The host's DNS
+// hardly knows names of nodes, and its answer would name the nameserver to the tenant.
+func reachKubelets(config *kubeletclient.KubeletClientConfig, dial utilnet.DialFunc) {
+	config.PreferredAddressTypes = []string{
+		string(corev1.NodeInternalIP), string(corev1.NodeExternalIP),
+		string(corev1.NodeHostName), string(corev1.NodeInternalDNS), string(corev1.NodeExternalDNS),
+	}
+	if dial != nil {
+		config.Lookup = func(egressselector.NetworkContext) (utilnet.DialFunc, error) { return dial, nil }
+	}
+}
