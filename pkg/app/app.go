@@ -111,6 +111,7 @@ type app struct {
 	dns           *dns.Server
 	dnsPods       *dns.Pods
 	secrets       []*host.SecretKeeper
+	exported      *host.ExportBindings
 	address       *host.Address // nil if the settings determine the address
 	hostFirst     *hostFirst
 	definitions   *customresources.Definitions // nil if no custom resource is synced
@@ -275,6 +276,7 @@ func (a *app) parts() []lifecycle.Part {
 		lifecycle.Part{Name: "controllers", Run: a.controlPlane.RunControllers, Leader: true},
 		lifecycle.Part{Name: "encryption", Run: a.controlPlane.RunEncryption, Leader: true},
 		lifecycle.Part{Name: "collector of finished pods", Run: a.runPodGC, Leader: true},
+		lifecycle.Part{Name: "roles of exported accounts", Run: a.exported.Run, Leader: true},
 		lifecycle.Part{Name: "syncing", Run: a.runSyncing, Leader: true})
 	parts = append(parts, a.manifestParts()...)
 	if !a.options.canLead() {

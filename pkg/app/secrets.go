@@ -37,6 +37,7 @@ func (a *app) buildSecrets() error {
 	if err != nil {
 		return err
 	}
+	a.exported = &host.ExportBindings{Virtual: virtual, Clock: clock.RealClock{}}
 	export := a.values.ExportKubeConfig
 	kubeconfig := a.kubeconfigSecret(virtual, v1alpha1.AdditionalSecret{
 		Name: a.names.Kubeconfig(), Insecure: export.Insecure, ServiceAccount: export.ServiceAccount,
@@ -113,13 +114,16 @@ func (a *app) kubeconfigSecret(virtual kubernetes.Interface, settings v1alpha1.A
 	}
 }
 
-// accountToken returns the source of tokens of a service account, nil without one.
+// accountToken returns the source of tokens of a service account, nil without one. It is noted
+// among those that are exported.
 func (a *app) accountToken(virtual kubernetes.Interface, account v1alpha1.ExportServiceAccount) *host.AccountToken {
 	if account.Name == "" {
 		return nil
 	}
-	return &host.AccountToken{
+	token := &host.AccountToken{
 		Virtual: virtual, Namespace: cmp.Or(account.Namespace, "kube-system"), Name: account.Name,
 		ClusterRole: account.ClusterRole, Clock: clock.RealClock{},
 	}
+	a.exported.Tokens = append(a.exported.Tokens, token)
+	return token
 }

@@ -108,7 +108,7 @@ func (a *AccountToken) ensureAccount(ctx context.Context) error {
 // binding returns the binding of the account. Its name has the role, which cannot change.
 func (a *AccountToken) binding() *rbacv1.ClusterRoleBinding {
 	return &rbacv1.ClusterRoleBinding{
-		ObjectMeta: metav1.ObjectMeta{Name: "sublet:export:" + a.Namespace + ":" + a.Name + ":" + a.ClusterRole},
+		ObjectMeta: metav1.ObjectMeta{Name: exportPrefix + a.Namespace + ":" + a.Name + ":" + a.ClusterRole},
 		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: a.ClusterRole},
 		Subjects:   []rbacv1.Subject{{Kind: rbacv1.ServiceAccountKind, Namespace: a.Namespace, Name: a.Name}},
 	}
