@@ -68,6 +68,11 @@ const (
 	// the virtual scheduler on, and withdraws a pod that waits for the wrong one.
 	Place = Domain + "/place"
 
+	// HostRules (annotation) is a digest of the operator's rules about the place of a host pod.
+	// The pods kind writes it with the pod. It creates a pod again that waits for a node under
+	// other rules.
+	HostRules = Domain + "/host-rules"
+
 	// Replica (label, value "true") marks host Services under a name that the operator chose, see
 	// networking.replicateServices.toHost. The kind replicatedservices writes it. It deletes those
 	// whose entry is gone.

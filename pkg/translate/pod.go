@@ -58,6 +58,8 @@ type PodInput struct {
 	NodeSelector map[string]string
 	// Enforced is what the operator puts into every host pod.
 	Enforced Enforced
+	// HostRules is the result of [HostRules].
+	HostRules string
 	// QuotaScope puts the pod into the scope Terminating of quotas of the host, which the
 	// control plane's own pod is not in. See [longestDeadline].
 	QuotaScope bool
@@ -152,6 +154,9 @@ func newPod(in PodInput, virtual, host *corev1.Pod) error {
 		host.Annotations[labels.Place] = in.Node
 	}
 	in.Enforced.apply(virtual, spec)
+	if in.HostRules != "" {
+		host.Annotations[labels.HostRules] = in.HostRules
+	}
 	host.Spec = *spec
 	setQuotaScope(in, host)
 	sent, err := EncodeLastApplied(digestRequests(virtual))

@@ -47,7 +47,7 @@ const (
 	// tenant needs another node.
 	PodSeeksRoom PodState = "SeeksRoom"
 	// PodPinnedOutdated has a host pod that is pinned to another node than the assigned
-	// one. Or the pod was created under another setting of the virtual scheduler.
+	// one. Or the pod was created under other settings.
 	PodPinnedOutdated PodState = "PinnedOutdated"
 	// PodWaiting has a host pod that the host has not bound yet.
 	PodWaiting PodState = "Waiting"
@@ -82,6 +82,9 @@ type PodProgressInput struct {
 	// SeeksRoom reports whether a pod that is unschedulable has been so for long enough to
 	// show it to the host.
 	SeeksRoom bool
+	// OtherRules reports whether the host pod was created under other rules of the operator
+	// than those of now, see [HostRules].
+	OtherRules bool
 }
 
 // PodProgress is the state of a pod, read once per reconcile.
@@ -208,7 +211,7 @@ func (in *PodProgressInput) stateOfPending(node string) PodState {
 	switch {
 	case in.VirtualScheduler && virtual.Spec.NodeName == "" && IsUnschedulable(virtual):
 		return in.unschedulableState()
-	case PinnedNode(host) != node, in.VirtualScheduler && node == "":
+	case in.isOutdated(node):
 		return PodPinnedOutdated
 	case len(virtual.Spec.SchedulingGates) > 0:
 		return PodGated
@@ -221,10 +224,19 @@ func (in *PodProgressInput) stateOfPending(node string) PodState {
 	return PodWaiting
 }
 
+// isOutdated reports whether a host pod without a node is another one than would be created
+// now. Without a virtual scheduler, nobody runs the scheduler of one that seeks room.
+func (in *PodProgressInput) isOutdated(node string) bool {
+	if in.VirtualScheduler {
+		return node == "" || PinnedNode(in.Host) != node || in.OtherRules
+	}
+	return PinnedNode(in.Host) != "" || in.OtherRules || seeksRoom(in.Host)
+}
+
 // unschedulableState returns the state of a pod for which the virtual scheduler finds no
 // node. A host pod that was pinned to one goes first.
 func (in *PodProgressInput) unschedulableState() PodState {
-	if in.SeeksRoom && (in.Host == nil || seeksRoom(in.Host)) {
+	if in.SeeksRoom && (in.Host == nil || seeksRoom(in.Host) && !in.OtherRules) {
 		return PodSeeksRoom
 	}
 	return PodUnschedulable

@@ -163,12 +163,17 @@ func TestPodProgress(t *testing.T) {
 		memory        string
 		traces        bool // what HasRun and Leaving are
 		room          bool // what SeeksRoom is
+		rules         bool // what OtherRules is
 		want          PodProgress
 	}{
 		{reason: "the host schedules it", virtual: "new", host: "none", free: true, want: PodProgress{State: PodNoCopy, NeedsHostPod: true}},
 		{reason: "the copy has the gates", virtual: "gated", host: "free", free: true, want: PodProgress{State: PodGated, NeedsHostPod: true}},
 		{reason: "the host's scheduler retries", virtual: "new", host: "unschedulable", free: true, want: PodProgress{State: PodWaiting, NeedsHostPod: true}},
 		{reason: "it was created for a virtual scheduler", virtual: "new", host: "pinned a", free: true, want: PodProgress{State: PodPinnedOutdated}},
+		{reason: "nobody runs its scheduler any more", virtual: "unschedulable", host: "seeking", free: true, want: PodProgress{State: PodPinnedOutdated}},
+		{reason: "the operator has other rules now", virtual: "new", host: "free", free: true, rules: true, want: PodProgress{State: PodPinnedOutdated}},
+		{reason: "an autoscaler reads the rules of now", virtual: "unschedulable", host: "seeking", room: true, rules: true, want: PodProgress{State: PodUnschedulable}},
+		{reason: "what the host has bound stays", virtual: "new", host: "bound", free: true, rules: true, want: PodProgress{State: PodBoundOnHost, NeedsHostPod: true}},
 		{reason: "it waits for the scheduler", virtual: "new", host: "none", want: PodProgress{State: PodUnassigned}},
 		{reason: "no scheduler looks at it", virtual: "gated", host: "none", memory: "a", want: PodProgress{State: PodGated}},
 		{
@@ -217,7 +222,7 @@ func TestPodProgress(t *testing.T) {
 	} {
 		got := ReadPodProgress(PodProgressInput{
 			Virtual: virtualPods()[c.virtual], Host: hostPods()[c.host], VirtualScheduler: !c.free, MemoryProposal: c.memory,
-			HasRun: c.traces, Leaving: c.traces, SeeksRoom: c.room,
+			HasRun: c.traces, Leaving: c.traces, SeeksRoom: c.room, OtherRules: c.rules,
 		})
 		if got != c.want {
 			t.Errorf("%s / %s: %s: got %+v, want %+v", c.virtual, c.host, c.reason, got, c.want)

@@ -118,6 +118,7 @@ func (p pods) fillHost(s syncer.Scope, virtual, host *corev1.Pod) error {
 	// Bare pods stay bare: nothing would create them again.
 	translate.SetController(s.Cluster, host, metav1.GetControllerOfNoCopy(virtual) != nil)
 	if host.UID == "" {
+		in.HostRules = p.hostRules(virtual)
 		if err := p.prepareNew(s, virtual, &in); err != nil {
 			return err
 		}
@@ -134,10 +135,11 @@ func (p pods) fillHost(s syncer.Scope, virtual, host *corev1.Pod) error {
 		}
 		in.Namespaces = namespaces.Items
 	}
+	running := listsWithExtended(host)
 	if err := translate.Pod(in, virtual, host); err != nil {
 		return err
 	}
-	return p.dropUnknownResources(s, virtual, host)
+	return p.dropUnknownResources(s, virtual, host, running)
 }
 
 // prepareNew reads what only a new host pod depends on. It returns an error for a pod that

@@ -12,6 +12,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/sublet-dev/sublet/api/labels"
 	"github.com/sublet-dev/sublet/pkg/policy"
 	"github.com/sublet-dev/sublet/pkg/syncer"
 	"github.com/sublet-dev/sublet/pkg/translate"
@@ -35,6 +36,7 @@ func (p pods) load(s syncer.Scope, virtual, host *corev1.Pod) (any, error) {
 		in.MemoryProposal = p.options.Proposals.Proposed(virtual.UID)
 	}
 	in.SeeksRoom = in.VirtualScheduler && hasNoRoom(s, virtual)
+	in.OtherRules = virtual != nil && host != nil && host.Spec.NodeName == "" && host.Annotations[labels.HostRules] != p.hostRules(virtual)
 	var err error
 	if virtual != nil && host == nil {
 		if in.HasRun, err = p.hasRunUnseen(s, virtual); err != nil {
@@ -52,6 +54,11 @@ func (p pods) load(s syncer.Scope, virtual, host *corev1.Pod) (any, error) {
 	}
 	s.RequeueAfter(leavingPause)
 	return translate.ReadPodProgress(in), nil
+}
+
+// hostRules returns a digest of what the settings say about the place of a pod on the host.
+func (p pods) hostRules(virtual *corev1.Pod) string {
+	return translate.HostRules(virtual, allowedNodes(p.options.Sync), p.options.hostSchedulers(), enforced(p.options.Sync.ToHost.Pods))
 }
 
 // hasNoRoom reports whether the virtual scheduler has found no node for a pod for a while. It
@@ -168,7 +175,9 @@ func (p pods) recordRefused(s syncer.Scope, virtual *corev1.Pod, reason string) 
 
 // dropUnknownResources drops requests of a host pod for resources that neither its node nor a
 // device class has. The tenant added them to the virtual node, where the scheduler has counted them.
-func (p pods) dropUnknownResources(s syncer.Scope, virtual, host *corev1.Pod) error {
+// What the host pod had before stays: nobody can change it, and a node may lose a resource that
+// its pods have.
+func (p pods) dropUnknownResources(s syncer.Scope, virtual, host *corev1.Pod, before []extendedList) error {
 	lists := listsWithExtended(host)
 	if !p.options.usesVirtualScheduler(virtual) || len(lists) == 0 {
 		return nil
@@ -186,12 +195,17 @@ func (p pods) dropUnknownResources(s syncer.Scope, virtual, host *corev1.Pod) er
 		return err
 	}
 	for _, list := range lists {
-		maps.DeleteFunc(list, func(name corev1.ResourceName, _ resource.Quantity) bool {
+		maps.DeleteFunc(list.resources, func(name corev1.ResourceName, _ resource.Quantity) bool {
 			_, ok := node.Status.Capacity[name]
-			return translate.IsExtendedResource(name) && !ok && !devices[name] && !hasDevicesFor(host, name)
+			return translate.IsExtendedResource(name) && !ok && !devices[name] && !hasDevicesFor(host, name) && !hadBefore(before, list.container, name)
 		})
 	}
 	return nil
+}
+
+// hadBefore reports whether a container has had a resource before.
+func hadBefore(before []extendedList, container string, name corev1.ResourceName) bool {
+	return slices.ContainsFunc(before, func(l extendedList) bool { return l.container == container && slices.Contains(l.extended, name) })
 }
 
 // hasDevicesFor reports whether the host has taken devices for a resource of a pod. Its device class
@@ -203,14 +217,27 @@ func hasDevicesFor(host *corev1.Pod, name corev1.ResourceName) bool {
 	})
 }
 
+// extendedList is a list of a container's requests or limits that has extended resources.
+type extendedList struct {
+	container string
+	resources corev1.ResourceList
+	extended  []corev1.ResourceName // what it had when it was read
+}
+
 // listsWithExtended returns the lists of a pod that have extended resources.
-func listsWithExtended(pod *corev1.Pod) []corev1.ResourceList {
-	var lists []corev1.ResourceList
+func listsWithExtended(pod *corev1.Pod) []extendedList {
+	var lists []extendedList
 	for _, containers := range [][]corev1.Container{pod.Spec.InitContainers, pod.Spec.Containers} {
 		for i := range containers {
 			for _, list := range []corev1.ResourceList{containers[i].Resources.Requests, containers[i].Resources.Limits} {
-				if slices.ContainsFunc(slices.Collect(maps.Keys(list)), translate.IsExtendedResource) {
-					lists = append(lists, list)
+				var extended []corev1.ResourceName
+				for name := range list {
+					if translate.IsExtendedResource(name) {
+						extended = append(extended, name)
+					}
+				}
+				if len(extended) > 0 {
+					lists = append(lists, extendedList{containers[i].Name, list, extended})
 				}
 			}
 		}
