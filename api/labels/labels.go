@@ -63,6 +63,10 @@ const (
 	// reconcile: what others change of these fields then stays.
 	Patched = Domain + "/patched"
 
+	// NotSelected (taint) is on a virtual node that pods of the tenant run on and that is no
+	// longer in sync.fromHost.nodes.selector. The nodes kind sets and removes it.
+	NotSelected = Domain + "/not-selected"
+
 	// Place (annotation) is the node that a host pod is held to, because the
 	// virtual scheduler or the tenant chose it. The pods kind writes it with
 	// the virtual scheduler on, and withdraws a pod that waits for the wrong one.

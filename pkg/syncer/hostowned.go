@@ -136,7 +136,39 @@ func (r *reconciler) deleteIfOriginalGone(s Scope, key types.NamespacedName, vir
 		s.RequeueAfter(lateCachePause)
 		return nil
 	}
+	if stays, err := r.keepUnselected(s, key, virtual); err != nil || stays {
+		return err
+	}
 	return r.deleteCopy(s, key, virtual)
+}
+
+// keepUnselected keeps the virtual copy of a host object that the watch no longer selects, if
+// others need it. It reports whether the copy stays. The host is asked until the copy shows
+// its new state.
+func (r *reconciler) keepUnselected(s Scope, key types.NamespacedName, virtual client.Object) (bool, error) {
+	if r.kind.unselected == nil {
+		return false, nil
+	}
+	after := deepCopy(virtual)
+	needed, err := r.kind.unselected(s, after)
+	if err != nil {
+		return false, fmt.Errorf("cannot decide whether %s stays: %w", key, err)
+	}
+	if !needed || equalBesidesStatus(virtual, after) {
+		return needed, nil
+	}
+	hostKey := r.hostKey(key)
+	found, err := getLive(s.Context, r.host.client, r.kind.newHost(), hostKey)
+	if err != nil {
+		return false, fmt.Errorf("cannot verify that host object %s is deleted: %w", hostKey, err)
+	}
+	if found == nil || string(found.GetUID()) != virtual.GetAnnotations()[labels.HostUID] {
+		return false, nil
+	}
+	if err := r.checkPaused(); err != nil {
+		return true, err
+	}
+	return true, r.writeVirtual(s, key, nil, virtual, after)
 }
 
 // isHostCacheLate reports whether the original of a virtual copy exists although the

@@ -37,6 +37,8 @@ type Kind struct {
 	down         func(s Scope, virtual, host client.Object) error
 	up           func(s Scope, host, virtual client.Object) error
 	beforeDelete func(s Scope, virtual client.Object) error
+	// unselected is nil for a kind whose copies go with the selection.
+	unselected func(s Scope, virtual client.Object) (bool, error)
 	// refused is nil for a kind that has nothing to say to it.
 	refused func(s Scope, virtual client.Object, reason string)
 
@@ -127,6 +129,9 @@ func defineSteps[V, H client.Object](k *Kind, r Resource[V, H]) {
 	if r.BeforeDelete != nil {
 		k.beforeDelete = func(s Scope, virtual client.Object) error { return r.BeforeDelete(s, virtual.(V)) }
 	}
+	if r.Unselected != nil {
+		k.unselected = func(s Scope, virtual client.Object) (bool, error) { return r.Unselected(s, virtual.(V)) }
+	}
 	if r.Refused != nil {
 		k.refused = func(s Scope, virtual client.Object, reason string) { r.Refused(s, virtual.(V), reason) }
 	}
@@ -157,6 +162,7 @@ func validate[V, H client.Object](name string, r Resource[V, H]) error {
 		{r.Names == nil && r.Source == nil, "kind %s does not specify how its host objects are found"},
 		{r.Owner == Virtual && (r.Source != nil || r.Names == nil), "kind %s belongs to the virtual side, whose host objects are found by name alone"},
 		{r.Names == nil && r.Origin == nil, "kind %s does not specify which virtual object a host object is for"},
+		{r.Unselected != nil && (r.Owner != Host || r.Source != nil), "kind %s keeps copies of unselected host objects, which it does not find by name"},
 		{r.Places != nil && r.Owner == Virtual, "kind %s watches places, but its host copies are all in the host namespace"},
 		{r.MetadataOnly && (r.Owner == Host || r.EndsWithHost), "kind %s needs the whole virtual object, its cache cannot have metadata only"},
 		{r.LeastGrace != nil && !r.EndsWithHost, "kind %s has a least grace period but does not end with its host copy"},

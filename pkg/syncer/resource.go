@@ -182,6 +182,12 @@ type Resource[V, H client.Object] struct {
 	// nothing changes.
 	BeforeDelete func(s Scope, virtual V) error
 
+	// Unselected fills in the virtual copy of a host object that exists and that the watch no
+	// longer selects. It reports whether the copy stays, because others need it. The engine asks
+	// again when a watch of Also requeues it. It needs Owner Host and no Source. nil means that
+	// none stays.
+	Unselected func(s Scope, virtual V) (bool, error)
+
 	// Refused fills in the virtual object when the host refuses to have a copy of it, for
 	// reason. An Event is recorded in any case. nil means that nothing else is needed.
 	Refused func(s Scope, virtual V, reason string)

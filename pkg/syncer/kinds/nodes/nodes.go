@@ -57,10 +57,14 @@ func Real(o Options) syncer.Resource[*corev1.Node, *corev1.Node] {
 			return fillReal(s, o, host, virtual)
 		},
 	}
+	needsPod, keys := o.needsPod()
 	if labels := o.Nodes.Selector.Labels; !o.Nodes.Selector.All && len(labels) > 0 {
 		r.Select = apilabels.SelectorFromSet(labels)
+		r.Unselected = keepForPods
+		r.Indexes = []syncer.Index{HostPodsByNode()}
+		r.Also = []syncer.Watch{{Side: syncer.Host, Object: &corev1.Pod{}, Keys: keysOfUnselected(keys)}}
 	}
-	if needsPod, keys := o.needsPod(); needsPod != nil {
+	if needsPod != nil {
 		r.Want = func(s syncer.Scope, virtual, host *corev1.Node) (bool, error) {
 			if !canStay(o.Nodes, virtual, host) || !needsPod(host) {
 				return canStay(o.Nodes, virtual, host), nil
@@ -68,8 +72,10 @@ func Real(o Options) syncer.Resource[*corev1.Node, *corev1.Node] {
 			_, ok, err := podOn(s, host.Name)
 			return ok, err
 		}
-		r.Indexes = []syncer.Index{HostPodsByNode()}
-		r.Also = []syncer.Watch{{Side: syncer.Host, Object: &corev1.Pod{}, Keys: keys}}
+		if len(r.Also) == 0 {
+			r.Indexes = []syncer.Index{HostPodsByNode()}
+			r.Also = []syncer.Watch{{Side: syncer.Host, Object: &corev1.Pod{}, Keys: keys}}
+		}
 	}
 	return r
 }
