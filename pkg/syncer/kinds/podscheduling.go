@@ -147,6 +147,10 @@ func (p pods) reportNotPassed(s syncer.Scope, virtual, host *corev1.Pod) {
 		s.RecordEvent("AnnotationsNotPassed", "The host does not see these annotations: "+strings.Join(left, ", ")+
 			". The operator can pass them with sync.toHost.pods.annotations.allow.")
 	}
+	if dropped := translate.DroppedByHost(virtual, host); len(dropped) > 0 {
+		s.RecordEvent("FieldsNotOnHost", "The pod runs without these fields: "+strings.Join(dropped, ", ")+
+			". The host does not know them, as an older version of Kubernetes, or has them switched off.")
+	}
 	if translate.LacksServiceLinks(host) {
 		s.RecordEvent("ServiceLinksIncomplete", "The namespace has too many Services for the environment of the pod, which lacks variables of them. "+
 			"Set enableServiceLinks to false, and look the Services up by DNS.")

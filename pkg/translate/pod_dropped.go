@@ -1,0 +1,93 @@
+package translate
+
+import (
+	"fmt"
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/util/validation"
+)
+
+// DroppedByHost returns the fields of a virtual pod that its host pod lacks, although they were
+// sent. An API server drops in silence what it does not know, or what is switched off there.
+// The fields are those that came after Kubernetes 1.30 and that let a pod run in another way.
+// Others are missed at once: the host refuses a volume without a source.
+func DroppedByHost(virtual, host *corev1.Pod) []string {
+	var dropped []string
+	lacks := func(field string, wanted, has bool) {
+		if wanted && !has {
+			dropped = append(dropped, field)
+		}
+	}
+	lacks("spec.hostUsers", virtual.Spec.HostUsers != nil, host.Spec.HostUsers != nil)
+	lacks("spec.resources", virtual.Spec.Resources != nil, host.Spec.Resources != nil)
+	field := hostnameField(virtual)
+	lacks(field, field != "", host.Spec.HostnameOverride != nil)
+	if want := virtual.Spec.SecurityContext; want != nil {
+		have := host.Spec.SecurityContext
+		if have == nil {
+			have = &corev1.PodSecurityContext{}
+		}
+		lacks("spec.securityContext.supplementalGroupsPolicy", want.SupplementalGroupsPolicy != nil, have.SupplementalGroupsPolicy != nil)
+		lacks("spec.securityContext.seLinuxChangePolicy", want.SELinuxChangePolicy != nil, have.SELinuxChangePolicy != nil)
+	}
+	addContainers := func(path string, virtual, host []corev1.Container) {
+		eachPair(virtual, host, func(virtual, host *corev1.Container) {
+			for _, field := range droppedOfContainer(virtual, host) {
+				dropped = append(dropped, fmt.Sprintf("%s[%s].%s", path, virtual.Name, field))
+			}
+		})
+	}
+	addContainers("spec.initContainers", virtual.Spec.InitContainers, host.Spec.InitContainers)
+	addContainers("spec.containers", virtual.Spec.Containers, host.Spec.Containers)
+	return dropped
+}
+
+// hostnameField returns what the host name of a pod comes from, if only spec.hostnameOverride can
+// give it to the host pod. Otherwise it is empty. See [setHostname].
+func hostnameField(virtual *corev1.Pod) string {
+	fqdn := virtual.Spec.SetHostnameAsFQDN
+	switch {
+	case virtual.Spec.HostnameOverride != nil:
+		return "spec.hostnameOverride"
+	case virtual.Spec.HostNetwork:
+		return ""
+	case fqdn != nil && *fqdn && virtual.Spec.Subdomain != "":
+		return "spec.setHostnameAsFQDN"
+	case len(validation.IsDNS1123Label(shortName(virtual))) > 0:
+		return "metadata.name as the host name"
+	default:
+		return ""
+	}
+}
+
+// droppedOfContainer returns the fields that a container of the host lacks.
+func droppedOfContainer(virtual, host *corev1.Container) []string {
+	var dropped []string
+	lacks := func(field string, wanted, has bool) {
+		if wanted && !has {
+			dropped = append(dropped, field)
+		}
+	}
+	lacks("restartPolicy", virtual.RestartPolicy != nil, host.RestartPolicy != nil)
+	lacks("restartPolicyRules", len(virtual.RestartPolicyRules) > 0, len(host.RestartPolicyRules) > 0)
+	lacks("lifecycle.stopSignal", hasStopSignal(virtual), hasStopSignal(host))
+	lacks("securityContext.procMount", hasProcMount(virtual), hasProcMount(host))
+	lacks("volumeMounts.recursiveReadOnly", mountsRecursively(virtual), mountsRecursively(host))
+	return dropped
+}
+
+// hasStopSignal reports whether a container has a signal of its own to stop.
+func hasStopSignal(c *corev1.Container) bool {
+	return c.Lifecycle != nil && c.Lifecycle.StopSignal != nil
+}
+
+// hasProcMount reports whether a container asks for another mount of /proc than the default.
+func hasProcMount(c *corev1.Container) bool {
+	return c.SecurityContext != nil && c.SecurityContext.ProcMount != nil && *c.SecurityContext.ProcMount != corev1.DefaultProcMount
+}
+
+// mountsRecursively reports whether a mount of a container is read-only with all below it.
+func mountsRecursively(c *corev1.Container) bool {
+	return slices.ContainsFunc(c.VolumeMounts, func(m corev1.VolumeMount) bool { return m.RecursiveReadOnly != nil })
+}
