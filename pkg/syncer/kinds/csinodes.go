@@ -1,6 +1,8 @@
 package kinds
 
 import (
+	"slices"
+
 	corev1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -26,10 +28,27 @@ func CSINodes(Options) syncer.Resource[*storagev1.CSINode, *storagev1.CSINode] {
 		if shown, err := isNodeShown(s, host.Name); err != nil || !shown {
 			return false, err
 		}
-		return isOfOriginal(s, virtual, host)
+		if original, err := isOfOriginal(s, virtual, host); err != nil || !original {
+			return false, err
+		}
+		return virtual == nil || !hasOtherTopology(virtual, host), nil
 	}
 	r.Also = []syncer.Watch{{Side: syncer.Virtual, Object: &corev1.Node{}, StatusBlind: true, Keys: csiNodeOf}}
 	return r
+}
+
+// hasOtherTopology reports whether a driver has registered again with other topology keys. On
+// the host it was gone in between, which the copy may have missed. The API server lets no
+// driver change them, so the copy is created again.
+func hasOtherTopology(virtual, host *storagev1.CSINode) bool {
+	for i := range virtual.Spec.Drivers {
+		before := &virtual.Spec.Drivers[i]
+		j := slices.IndexFunc(host.Spec.Drivers, func(d storagev1.CSINodeDriver) bool { return d.Name == before.Name })
+		if j >= 0 && !slices.Equal(before.TopologyKeys, host.Spec.Drivers[j].TopologyKeys) {
+			return true
+		}
+	}
+	return false
 }
 
 // csiNodeOf returns the key of the CSINode of a node.

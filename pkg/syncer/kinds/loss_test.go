@@ -20,6 +20,7 @@ func staysLost() map[string]string {
 		"poddisruptionbudgets/changed": "the virtual cluster has not computed the number yet",
 		"volumesnapshots/taken":        "another one would have later data", "volumesnapshots/failed": "the class is no longer shown",
 		"persistentvolumeclaims/bound": empty, "persistentvolumeclaims/expanded": empty, "persistentvolumeclaims/attributes": empty,
+		"persistentvolumeclaims/attributes-taken-back": empty, "persistentvolumeclaims/attributes-of-host": empty,
 	}
 }
 

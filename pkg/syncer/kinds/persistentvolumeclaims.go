@@ -79,7 +79,7 @@ func fillHostClaim(s syncer.Scope, virtual, host *corev1.PersistentVolumeClaim) 
 	host.Labels = translate.SyncLabels(host.Labels, virtual.Labels)
 	if host.ResourceVersion != "" {
 		host.Spec.Resources = virtual.Spec.Resources
-		if virtual.Spec.VolumeAttributesClassName != nil {
+		if virtual.Spec.VolumeAttributesClassName != nil || isFirstChange(host) {
 			host.Spec.VolumeAttributesClassName = virtual.Spec.VolumeAttributesClassName
 		}
 		return nil
@@ -106,6 +106,12 @@ func fillHostClaim(s syncer.Scope, virtual, host *corev1.PersistentVolumeClaim) 
 	}
 	host.Spec = spec
 	return nil
+}
+
+// isFirstChange reports whether a host claim is about to get its first attributes. Until it has
+// them, the tenant may take the change back. The host itself may give attributes to a new volume.
+func isFirstChange(host *corev1.PersistentVolumeClaim) bool {
+	return host.Status.CurrentVolumeAttributesClassName == nil && host.Status.ModifyVolumeStatus != nil
 }
 
 // fillVirtual copies the status, the node and the binding. The annotations of the volume
