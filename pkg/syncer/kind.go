@@ -162,7 +162,7 @@ func validate[V, H client.Object](name string, r Resource[V, H]) error {
 		{r.Names == nil && r.Source == nil, "kind %s does not specify how its host objects are found"},
 		{r.Owner == Virtual && (r.Source != nil || r.Names == nil), "kind %s belongs to the virtual side, whose host objects are found by name alone"},
 		{r.Names == nil && r.Origin == nil, "kind %s does not specify which virtual object a host object is for"},
-		{r.Unselected != nil && (r.Owner != Host || r.Source != nil), "kind %s keeps copies of unselected host objects, which it does not find by name"},
+		{keepsUnfound(r), "kind %s keeps copies of unselected host objects, which it does not find by name"},
 		{r.Places != nil && r.Owner == Virtual, "kind %s watches places, but its host copies are all in the host namespace"},
 		{r.MetadataOnly && (r.Owner == Host || r.EndsWithHost), "kind %s needs the whole virtual object, its cache cannot have metadata only"},
 		{r.LeastGrace != nil && !r.EndsWithHost, "kind %s has a least grace period but does not end with its host copy"},
@@ -173,6 +173,12 @@ func validate[V, H client.Object](name string, r Resource[V, H]) error {
 		}
 	}
 	return errors.Join(problems...)
+}
+
+// keepsUnfound reports whether a resource keeps copies of host objects that no watch selects, and
+// that the engine could not find by their names.
+func keepsUnfound[V, H client.Object](r Resource[V, H]) bool {
+	return r.Unselected != nil && (r.Owner != Host || r.Source != nil)
 }
 
 // newEmptyFunc returns a function that returns empty objects of type T.

@@ -36,7 +36,7 @@ func (p pods) load(s syncer.Scope, virtual, host *corev1.Pod) (any, error) {
 		in.MemoryProposal = p.options.Proposals.Proposed(virtual.UID)
 	}
 	in.SeeksRoom = in.VirtualScheduler && hasNoRoom(s, virtual)
-	in.OtherRules = virtual != nil && host != nil && host.Spec.NodeName == "" && host.Annotations[labels.HostRules] != p.hostRules(virtual)
+	in.OtherRules = p.hasOtherRules(virtual, host)
 	var err error
 	if virtual != nil && host == nil {
 		if in.HasRun, err = p.hasRunUnseen(s, virtual); err != nil {
@@ -54,6 +54,12 @@ func (p pods) load(s syncer.Scope, virtual, host *corev1.Pod) (any, error) {
 	}
 	s.RequeueAfter(leavingPause)
 	return translate.ReadPodProgress(in), nil
+}
+
+// hasOtherRules reports whether a host pod without a node was created under other rules of the
+// operator than those of now.
+func (p pods) hasOtherRules(virtual, host *corev1.Pod) bool {
+	return virtual != nil && host != nil && host.Spec.NodeName == "" && host.Annotations[labels.HostRules] != p.hostRules(virtual)
 }
 
 // hostRules returns a digest of what the settings say about the place of a pod on the host.
