@@ -119,13 +119,16 @@ func applyNodeRules(in PodInput, virtual *corev1.Pod, spec *corev1.PodSpec) {
 	requireNodes(in, virtual.Spec.NodeName, spec)
 }
 
+// nodeNameField is the field of a node with its name.
+const nodeNameField = "metadata.name"
+
 // requireNodes limits the pod to a node, unless that is empty, and to the nodes that the
 // tenant may see.
 func requireNodes(in PodInput, node string, spec *corev1.PodSpec) {
 	var fields, expressions []corev1.NodeSelectorRequirement
 	if node != "" {
 		fields = append(fields, corev1.NodeSelectorRequirement{
-			Key: "metadata.name", Operator: corev1.NodeSelectorOpIn, Values: []string{node},
+			Key: nodeNameField, Operator: corev1.NodeSelectorOpIn, Values: []string{node},
 		})
 	}
 	for _, key := range slices.Sorted(maps.Keys(in.NodeSelector)) {

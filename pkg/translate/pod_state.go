@@ -1,6 +1,8 @@
 package translate
 
 import (
+	"slices"
+
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/sublet-dev/sublet/api/labels"
@@ -230,7 +232,26 @@ func (in *PodProgressInput) isOutdated(node string) bool {
 	if in.VirtualScheduler {
 		return node == "" || PinnedNode(in.Host) != node || in.OtherRules
 	}
-	return PinnedNode(in.Host) != "" || in.OtherRules || seeksRoom(in.Host)
+	return PinnedNode(in.Host) != "" || in.OtherRules || seeksRoom(in.Host) || !isLimitedTo(in.Host, in.Virtual.Spec.NodeName)
+}
+
+// isLimitedTo reports whether a host pod may get to one node alone, as the tenant has named it. An
+// empty node limits nothing. A tenant may bind a pod whose host pod is older than that.
+func isLimitedTo(host *corev1.Pod, node string) bool {
+	if node == "" {
+		return true
+	}
+	if host.Spec.Affinity == nil || host.Spec.Affinity.NodeAffinity == nil {
+		return false
+	}
+	required := host.Spec.Affinity.NodeAffinity.RequiredDuringSchedulingIgnoredDuringExecution
+	isOther := func(term corev1.NodeSelectorTerm) bool {
+		isEmpty := len(term.MatchFields)+len(term.MatchExpressions) == 0
+		return !isEmpty && !slices.ContainsFunc(term.MatchFields, func(r corev1.NodeSelectorRequirement) bool {
+			return r.Key == nodeNameField && r.Operator == corev1.NodeSelectorOpIn && slices.Equal(r.Values, []string{node})
+		})
+	}
+	return required != nil && !slices.ContainsFunc(required.NodeSelectorTerms, isOther)
 }
 
 // unschedulableState returns the state of a pod for which the virtual scheduler finds no

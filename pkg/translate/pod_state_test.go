@@ -170,6 +170,7 @@ func TestPodProgress(t *testing.T) {
 		{reason: "the copy has the gates", virtual: "gated", host: "free", free: true, want: PodProgress{State: PodGated, NeedsHostPod: true}},
 		{reason: "the host's scheduler retries", virtual: "new", host: "unschedulable", free: true, want: PodProgress{State: PodWaiting, NeedsHostPod: true}},
 		{reason: "it was created for a virtual scheduler", virtual: "new", host: "pinned a", free: true, want: PodProgress{State: PodPinnedOutdated}},
+		{reason: "the tenant has bound it, and it could get to another node", virtual: "bound a", host: "free", free: true, want: PodProgress{State: PodPinnedOutdated}},
 		{reason: "nobody runs its scheduler any more", virtual: "unschedulable", host: "seeking", free: true, want: PodProgress{State: PodPinnedOutdated}},
 		{reason: "the operator has other rules now", virtual: "new", host: "free", free: true, rules: true, want: PodProgress{State: PodPinnedOutdated}},
 		{reason: "an autoscaler reads the rules of now", virtual: "unschedulable", host: "seeking", room: true, rules: true, want: PodProgress{State: PodUnschedulable}},
