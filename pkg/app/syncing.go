@@ -162,6 +162,10 @@ func (a *app) addKinds(s *session, o sessionOptions) error {
 	if err != nil {
 		return err
 	}
+	acceptsToken, err := a.controlPlane.AcceptsToken()
+	if err != nil {
+		return err
+	}
 	skew := time.Duration(0)
 	if a.standby != nil {
 		skew = clockSkew
@@ -191,6 +195,7 @@ func (a *app) addKinds(s *session, o sessionOptions) error {
 		TermStart:              func() time.Time { return s.termStart(skew) },
 		Endpoints:              policy.NewRanges(a.values.Policies.Endpoints.Allowed),
 		Tokens:                 minter{a.controlPlane, virtualClient},
+		AcceptsToken:           acceptsToken,
 		PodCertificates:        controlplane.NewPodCertifier(virtualClient),
 	}
 	for _, kind := range allKinds(options, a.patches) {

@@ -3,6 +3,10 @@ package controlplane
 import (
 	"cmp"
 	"context"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/base64"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -146,4 +150,29 @@ func (m *tokenMint) life(requested int64, audiences []string) (seconds, warnAfte
 // isBoundToPod reports whether a token is to be bound to one certain pod.
 func isBoundToPod(bound *authenticationv1.BoundObjectReference) bool {
 	return bound != nil && bound.Kind == "Pod" && bound.UID != ""
+}
+
+// AcceptsToken returns a function that reports whether this API server accepts service account
+// tokens of an issuer that are signed with a key. The key is the name in the header of a token.
+func (c *ControlPlane) AcceptsToken() (func(key, issuer string) bool, error) {
+	issuers := c.config.issuers()
+	var keys []string
+	for _, public := range c.config.PKI.ServiceAccountKeys() {
+		name, err := keyName(public)
+		if err != nil {
+			return nil, err
+		}
+		keys = append(keys, name)
+	}
+	return func(key, issuer string) bool { return slices.Contains(keys, key) && slices.Contains(issuers, issuer) }, nil
+}
+
+// keyName returns the name of a public key in the header of tokens, as upstream computes it.
+func keyName(public any) (string, error) {
+	der, err := x509.MarshalPKIXPublicKey(public)
+	if err != nil {
+		return "", fmt.Errorf("cannot encode the key of service accounts: %w", err)
+	}
+	sum := sha256.Sum256(der)
+	return base64.RawURLEncoding.EncodeToString(sum[:]), nil
 }

@@ -2,7 +2,10 @@ package controlplane
 
 import (
 	"context"
+	"encoding/base64"
+	"encoding/json"
 	"fmt"
+	"strings"
 	"testing"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
@@ -33,6 +36,32 @@ func TestIssuerOfTheOperator(t *testing.T) {
 		t.Errorf("the token is from %v, want %s", got, issuer)
 	}
 	whoami(t, p, token)
+
+	accepts, err := p.AcceptsToken()
+	if err != nil {
+		t.Fatal(err)
+	}
+	header, err := base64.RawURLEncoding.DecodeString(strings.Split(token, ".")[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	var named struct {
+		Key string `json:"kid"`
+	}
+	if err := json.Unmarshal(header, &named); err != nil {
+		t.Fatal(err)
+	}
+	const standard = "https://kubernetes.default.svc.cluster.local"
+	for reason, got := range map[string]bool{
+		"its own token":          accepts(named.Key, issuer),
+		"a token of before":      accepts(named.Key, standard),
+		"a token of another key": !accepts("another", issuer),
+		"a token of a stranger":  !accepts(named.Key, "https://oidc.example.com/other"),
+	} {
+		if !got {
+			t.Errorf("%s is judged wrongly", reason)
+		}
+	}
 }
 
 // testNodeOfToken checks that a token review names the node of a pod that got it later.

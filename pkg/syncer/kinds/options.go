@@ -92,6 +92,10 @@ type Options struct {
 	Endpoints policy.Ranges
 	// Tokens issues the tokens of tenants' pods.
 	Tokens TokenMinter
+	// AcceptsToken reports whether the virtual API server accepts tokens of an issuer that are
+	// signed with a key. The key is the name in the header of a token.
+	// Default: nil, all are accepted.
+	AcceptsToken func(key, issuer string) bool
 	// PodCertificates requests the certificates of tenants' pods.
 	PodCertificates PodCertificateRequester
 }

@@ -23,7 +23,7 @@ import (
 // that the pod requests. They are bound to the virtual pod and end with it. They are stored
 // in that Secret alone.
 func Tokens(o Options) syncer.Resource[*corev1.Pod, *corev1.Secret] {
-	t := &tokens{minter: o.Tokens, unwritten: map[unwrittenKey]unwrittenToken{}}
+	t := &tokens{minter: o.Tokens, accepts: o.AcceptsToken, unwritten: map[unwrittenKey]unwrittenToken{}}
 	return syncer.Resource[*corev1.Pod, *corev1.Secret]{
 		Owner: syncer.Virtual,
 		Names: translate.Derived(translate.TokenRole),
@@ -55,6 +55,8 @@ const unwrittenLife = 10 * time.Minute
 // a Secret that could not be written yet is not requested again.
 type tokens struct {
 	minter TokenMinter
+	// accepts reports whether the API server accepts tokens with a key and an issuer, nil for all.
+	accepts func(key, issuer string) bool
 
 	mu        sync.Mutex
 	unwritten map[unwrittenKey]unwrittenToken
@@ -113,13 +115,13 @@ func (t *tokens) fillSecret(s syncer.Scope, virtual *corev1.Pod, host *corev1.Se
 // new one. It requests the reconcile in which the token is renewed.
 func (t *tokens) getToken(s syncer.Scope, virtual *corev1.Pod, request translate.TokenRequest, present string) (string, error) {
 	key := unwrittenKey{virtual.UID, request.Key}
-	if due := renewalTime(present, virtual, request, s.Now); s.Now.Before(due) || present != "" && translate.IsFinished(virtual) {
+	if due := t.renewalTime(present, virtual, request, s.Now); s.Now.Before(due) || present != "" && translate.IsFinished(virtual) {
 		t.forget(key)
 		t.requeueAt(s, virtual, due)
 		return present, nil
 	}
 	text := t.lookup(key)
-	if due := renewalTime(text, virtual, request, s.Now); s.Now.Before(due) {
+	if due := t.renewalTime(text, virtual, request, s.Now); s.Now.Before(due) {
 		t.requeueAt(s, virtual, due)
 		return text, nil
 	}
@@ -127,7 +129,7 @@ func (t *tokens) getToken(s syncer.Scope, virtual *corev1.Pod, request translate
 	if err != nil {
 		return "", err
 	}
-	due := renewalTime(text, virtual, request, s.Now)
+	due := t.renewalTime(text, virtual, request, s.Now)
 	if !s.Now.Before(due) {
 		return "", fmt.Errorf("cannot use the token of service account %s/%s for pod %s: it is not bound to the pod, or must be renewed already",
 			virtual.Namespace, virtual.Spec.ServiceAccountName, virtual.Name)
@@ -193,24 +195,31 @@ func (t *tokens) forget(key unwrittenKey) {
 // claims is the part of a service account token that determines when it must be renewed. It
 // has the pod and the node that the token is bound to.
 type claims struct {
-	Expires    int64 `json:"exp"`
-	Issued     int64 `json:"iat"`
+	Issuer     string `json:"iss"`
+	Expires    int64  `json:"exp"`
+	Issued     int64  `json:"iat"`
 	Kubernetes struct {
 		Pod struct {
 			UID types.UID `json:"uid"`
 		} `json:"pod"`
 		Node *struct{} `json:"node"`
 	} `json:"kubernetes.io"`
+
+	key string // that has signed the token, as its header names it
 }
 
 // renewalTime returns when a token must be renewed. It returns the zero time for one that this
-// pod cannot use, which is also one that was issued while a clock was wrong. A token may be
-// issued for longer than the pod requests; it is renewed when the pod expects it. Its claims
-// have all that is needed, so nothing is stored elsewhere.
-func renewalTime(token string, virtual *corev1.Pod, request translate.TokenRequest, now time.Time) time.Time {
+// pod cannot use, which is also one that was issued while a clock was wrong. So is one whose key
+// or issuer the API server has ceased to accept. A token may be issued for longer than the pod
+// requests; it is renewed when the pod expects it. Its claims have all that is needed, so nothing
+// is stored elsewhere.
+func (t *tokens) renewalTime(token string, virtual *corev1.Pod, request translate.TokenRequest, now time.Time) time.Time {
 	parsed, ok := parseClaims(token)
 	issued := time.Unix(parsed.Issued, 0)
 	if !ok || parsed.Kubernetes.Pod.UID != virtual.UID || issued.After(now.Add(tokenLeeway)) {
+		return time.Time{}
+	}
+	if t.accepts != nil && !t.accepts(parsed.key, parsed.Issuer) {
 		return time.Time{}
 	}
 	life := min(parsed.Expires-parsed.Issued, request.ExpirationSeconds)
@@ -235,14 +244,23 @@ func isBoundSince(virtual *corev1.Pod, since time.Time) bool {
 // from the virtual API server or from a Secret of ours.
 func parseClaims(token string) (claims, bool) {
 	var parsed claims
+	var header struct {
+		Key string `json:"kid"`
+	}
 	parts := strings.Split(token, ".")
-	if len(parts) != 3 {
+	if len(parts) != 3 || decodePart(parts[1], &parsed) != nil {
 		return parsed, false
 	}
-	payload, err := base64.RawURLEncoding.DecodeString(parts[1])
+	_ = decodePart(parts[0], &header) // Without it, no key is named.
+	parsed.key = header.Key
+	return parsed, true
+}
+
+// decodePart decodes a part of a token.
+func decodePart(text string, into any) error {
+	data, err := base64.RawURLEncoding.DecodeString(text)
 	if err != nil {
-		return parsed, false
+		return err
 	}
-	err = json.Unmarshal(payload, &parsed)
-	return parsed, err == nil
+	return json.Unmarshal(data, into)
 }

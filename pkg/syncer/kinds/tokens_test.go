@@ -29,6 +29,8 @@ type mint struct {
 	extend time.Duration
 	// pod is bound into the tokens instead of the one asked for, if set.
 	pod types.UID
+	// key and issuer are those of the tokens.
+	key, issuer string
 }
 
 func (m *mint) Mint(_ context.Context, namespace, name string, request *authenticationv1.TokenRequest) (*authenticationv1.TokenRequest, error) {
@@ -43,21 +45,32 @@ func (m *mint) Mint(_ context.Context, namespace, name string, request *authenti
 	audience := strings.Join(request.Spec.Audiences, ",")
 	m.made = append(m.made, namespace+"/"+name+" for "+audience+" "+life.String())
 	made := request.DeepCopy()
-	made.Status.Token = tokenText(m.now, life, pod, audience)
+	made.Status.Token = signedToken(m.key, m.issuer, m.now, life, pod, audience)
 	return made, nil
 }
 
 // tokenText returns a token as an API server issues it, without a valid signature.
 func tokenText(issued time.Time, life time.Duration, pod types.UID, audience string) string {
-	payload, err := json.Marshal(map[string]any{
+	return signedToken("", "", issued, life, pod, audience)
+}
+
+// signedToken returns a token that names a key and an issuer.
+func signedToken(key, issuer string, issued time.Time, life time.Duration, pod types.UID, audience string) string {
+	claims, header := map[string]any{
 		"aud": []string{audience}, "iat": issued.Unix(), "exp": issued.Add(life).Unix(),
 		"kubernetes.io": map[string]any{"pod": map[string]any{"uid": pod}},
-	})
-	if err != nil {
-		panic(err)
+	}, map[string]any{"alg": "none"}
+	if key != "" {
+		claims["iss"], header["kid"] = issuer, key
 	}
-	encode := base64.RawURLEncoding.EncodeToString
-	return encode([]byte(`{"alg":"none"}`)) + "." + encode(payload) + "." + encode([]byte("signature"))
+	encode := func(part any) string {
+		text, err := json.Marshal(part)
+		if err != nil {
+			panic(err)
+		}
+		return base64.RawURLEncoding.EncodeToString(text)
+	}
+	return encode(header) + "." + encode(claims) + "." + base64.RawURLEncoding.EncodeToString([]byte("signature"))
 }
 
 // tokenPod asks for one token for the API server and one for vault.
@@ -202,7 +215,7 @@ func TestTokenRenewal(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			if got := renewalTime(tt.token, tokenPod(), tt.request, start); !got.Equal(tt.want) {
+			if got := (&tokens{}).renewalTime(tt.token, tokenPod(), tt.request, start); !got.Equal(tt.want) {
 				t.Errorf("%s: got %s, want %s", tt.reason, got, tt.want)
 			}
 		})
@@ -243,7 +256,7 @@ func TestTokenOlderThanTheNode(t *testing.T) {
 					Type: corev1.PodScheduled, Status: corev1.ConditionTrue, LastTransitionTime: metav1.NewTime(tt.bound),
 				}}
 			}
-			if got := renewalTime(tt.token, pod, translate.TokenRequest{ExpirationSeconds: 3600}, start); !got.Equal(tt.want) {
+			if got := (&tokens{}).renewalTime(tt.token, pod, translate.TokenRequest{ExpirationSeconds: 3600}, start); !got.Equal(tt.want) {
 				t.Errorf("%s: got %s, want %s", tt.reason, got, tt.want)
 			}
 		})
@@ -317,5 +330,37 @@ func TestTokensOfAPodThatEnds(t *testing.T) {
 	}
 	if diff := cmp.Diff(before.Data, secret.Data); diff != "" || len(minter.made) != 2 {
 		t.Errorf("tokens of a pod that has ended were renewed: %v", minter.made)
+	}
+}
+
+// TestTokensOfARevokedKey ends the trust in the key of service accounts, and in an issuer. Tokens from
+// before are worthless, so pods that run get new ones at once.
+func TestTokensOfARevokedKey(t *testing.T) {
+	t.Parallel()
+	start := time.Date(2026, 1, 2, 3, 0, 0, 0, time.UTC)
+	for reason, accepts := range map[string]func(key, issuer string) bool{
+		"key":    func(key, _ string) bool { return key == "new" },
+		"issuer": func(_, issuer string) bool { return issuer == "https://new" },
+	} {
+		minter := &mint{now: start, key: "old", issuer: "https://old"}
+		secret := &corev1.Secret{}
+		if err := Tokens(Options{Tokens: minter}).Down(clockScope(t, start), tokenPod(), secret); err != nil {
+			t.Fatal(err)
+		}
+		minter.key, minter.issuer = "new", "https://new"
+		resource, before := Tokens(Options{Tokens: minter, AcceptsToken: accepts}), secret.DeepCopy()
+		for range 2 {
+			if err := resource.Down(clockScope(t, start.Add(time.Second)), tokenPod(), secret); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for key := range before.Data {
+			if string(before.Data[key]) == string(secret.Data[key]) {
+				t.Errorf("revoked %s: a pod keeps a token that nobody accepts", reason)
+			}
+		}
+		if len(minter.made) != 4 {
+			t.Errorf("revoked %s: made %v, want each token twice", reason, minter.made)
+		}
 	}
 }
