@@ -151,7 +151,7 @@ func (i *Ingresses) checkBackends(ingress *networkingv1.Ingress) []Violation {
 // PassesAnnotation reports whether an annotation of an Ingress is copied to the host. Whoever
 // writes configuration of a controller runs code in it, so no setting lets snippets pass.
 func (i *Ingresses) PassesAnnotation(key, value string) bool {
-	if key == classAnnotation || isSnippet(key) || (namesHosts(key) || namesObjects(key)) && !i.annotations.has(key) {
+	if key == classAnnotation || isSnippet(key) || (namesHosts(key) || namesObjects(key) || leadsElsewhere(key)) && !i.annotations.has(key) {
 		return false
 	}
 	return i.annotations.pass(key, value)
@@ -173,6 +173,20 @@ func namesObjects(key string) bool {
 	return slices.ContainsFunc([]string{"secret", "configmap", "config-map", "middleware"}, func(kind string) bool {
 		return strings.Contains(name, kind)
 	})
+}
+
+// leadsElsewhere reports whether an annotation makes a controller send requests to another place
+// than the Services of the rules, or lets Ingresses of several tenants share settings. The place
+// may be an address inside of the host, or an object whose name does not say its kind. No prefix
+// lets it pass.
+func leadsElsewhere(key string) bool {
+	_, name, _ := strings.Cut(strings.ToLower(key), "/")
+	return slices.ContainsFunc([]string{"mirror-", "actions.", "auth-idp-"}, func(start string) bool { return strings.HasPrefix(name, start) }) ||
+		slices.ContainsFunc([]string{".options", "transport", "auth-url", "auth-signin", "-backend", "custom-headers", "set-headers"},
+			func(end string) bool { return strings.HasSuffix(name, end) }) ||
+		slices.Contains([]string{
+			"group.name", "plugins", "policies", "override", "upstream-policy", "issuer", "jwt-key", "server-ca", "server-crt", "client-cert",
+		}, name)
 }
 
 // isSnippet reports whether controllers copy the value of an annotation into their
