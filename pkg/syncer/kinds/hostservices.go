@@ -108,9 +108,12 @@ func fillSliceFromHost(host *corev1.Endpoints, service *corev1.Service, virtual 
 			if translate.IsIPv6(address.IP) {
 				virtual.AddressType = discoveryv1.AddressTypeIPv6
 			}
-			virtual.Endpoints = append(virtual.Endpoints, discoveryv1.Endpoint{
-				Addresses: []string{address.IP}, Conditions: discoveryv1.EndpointConditions{Ready: new(ready)},
-			})
+			endpoint := discoveryv1.Endpoint{Addresses: []string{address.IP}, Conditions: discoveryv1.EndpointConditions{Ready: new(ready)}}
+			if address.Hostname != "" {
+				// The pods of a StatefulSet have names of their own below a headless Service.
+				endpoint.Hostname = new(address.Hostname)
+			}
+			virtual.Endpoints = append(virtual.Endpoints, endpoint)
 		}
 	}
 	add(subset.Addresses, true)

@@ -83,7 +83,7 @@ func TestEndpointsOfTheHost(t *testing.T) {
 	t.Parallel()
 	service := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "db", UID: "uid-of-db"}}
 	host := &corev1.Endpoints{Subsets: []corev1.EndpointSubset{{ //nolint:staticcheck // The kind reads it.
-		Addresses:         []corev1.EndpointAddress{{IP: "10.1.0.5", TargetRef: &corev1.ObjectReference{Name: "db-0"}}},
+		Addresses:         []corev1.EndpointAddress{{IP: "10.1.0.5", Hostname: "db-0", TargetRef: &corev1.ObjectReference{Name: "db-0"}}},
 		NotReadyAddresses: []corev1.EndpointAddress{{IP: "10.1.0.6"}},
 		Ports:             []corev1.EndpointPort{{Name: "sql", Port: 5432, Protocol: corev1.ProtocolTCP}},
 	}}}
@@ -96,7 +96,7 @@ func TestEndpointsOfTheHost(t *testing.T) {
 		},
 		AddressType: discoveryv1.AddressTypeIPv4,
 		Endpoints: []discoveryv1.Endpoint{
-			{Addresses: []string{"10.1.0.5"}, Conditions: discoveryv1.EndpointConditions{Ready: new(true)}},
+			{Addresses: []string{"10.1.0.5"}, Hostname: new("db-0"), Conditions: discoveryv1.EndpointConditions{Ready: new(true)}},
 			{Addresses: []string{"10.1.0.6"}, Conditions: discoveryv1.EndpointConditions{Ready: new(false)}},
 		},
 		Ports: []discoveryv1.EndpointPort{{Name: new("sql"), Port: new(int32(5432)), Protocol: new(corev1.ProtocolTCP)}},
