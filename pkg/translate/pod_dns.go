@@ -10,6 +10,8 @@ import (
 const (
 	maxNameservers = 3
 	maxSearches    = 32
+	// maxSearchLength is the length of all search domains together, with a space between them.
+	maxSearchLength = 2048
 )
 
 // setDNS points the pod at the DNS of the virtual cluster wherever a kubelet would point
@@ -31,8 +33,21 @@ func setDNS(in PodInput, namespace string, spec *corev1.PodSpec) {
 		config.Searches = union(config.Searches, own.Searches, maxSearches)
 		config.Options = mergeOptions(config.Options, own.Options)
 	}
+	config.Searches = fitSearches(config.Searches)
 	spec.DNSPolicy = corev1.DNSNone
 	spec.DNSConfig = config
+}
+
+// fitSearches returns the first search domains, as many as are not too long together. A kubelet
+// leaves out the rest too. The API server of the host would refuse the pod.
+func fitSearches(searches []string) []string {
+	length := -1
+	for i, domain := range searches {
+		if length += 1 + len(domain); length > maxSearchLength {
+			return searches[:i]
+		}
+	}
+	return searches
 }
 
 // union returns the first limit different values of first and then second.

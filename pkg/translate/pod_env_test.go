@@ -3,6 +3,7 @@ package translate
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -182,6 +183,10 @@ func TestDNS(t *testing.T) {
 	for i := range 40 {
 		many = append(many, fmt.Sprintf("s%d.example", i))
 	}
+	var long []string // 2042 characters, so that they fit without those of the cluster
+	for i := range 9 {
+		long = append(long, fmt.Sprintf("s%d.%s.example", i, strings.Repeat(strings.Repeat("a", 51)+".", 4)+strings.Repeat("b", 7)))
+	}
 	tests := map[string]struct {
 		reason string
 		change func(*corev1.PodSpec)
@@ -209,6 +214,11 @@ func TestDNS(t *testing.T) {
 			},
 			policy: corev1.DNSNone,
 			want:   config([]string{"10.96.0.21", "1.1.1.1", "2.2.2.2"}, append(slices.Clone(searches), many[:29]...), ndots),
+		},
+		"Length": {
+			reason: "what is too long together is cut, as a kubelet does",
+			change: func(s *corev1.PodSpec) { s.DNSConfig = config(nil, long) },
+			policy: corev1.DNSNone, want: config([]string{"10.96.0.21"}, append(slices.Clone(searches), long[:8]...), ndots),
 		},
 		"HostNetwork": {
 			reason: "a kubelet gives such a pod the node's DNS",
