@@ -62,6 +62,7 @@ func DefaultControllers() []string {
 		names.GarbageCollectorController,
 		names.HorizontalPodAutoscalerController,
 		names.JobController,
+		names.KubeAPIServerClusterTrustBundlePublisherController,
 		names.NamespaceController,
 		names.PersistentVolumeClaimProtectionController,
 		names.PersistentVolumeProtectionController,

@@ -56,6 +56,7 @@ func TestControlPlane(t *testing.T) {
 		"PodToken":                testPodToken,
 		"NodeOfToken":             testNodeOfToken,
 		"TokenSecret":             testTokenSecret,
+		"TrustBundle":             testTrustBundle,
 		"UnusedClassGoes":         testUnusedClassGoes,
 		"PathsWithoutCredentials": testPathsWithoutCredentials,
 		"AdminOverTLS":            testAdminOverTLS,

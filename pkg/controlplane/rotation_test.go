@@ -123,11 +123,14 @@ func TestRotation(t *testing.T) {
 		return ""
 	})
 
+	awaitTrustBundle(t, during)
+
 	after := restartWith(t, during, dir, func(data map[string][]byte) (map[string][]byte, error) {
 		return pki.FinishRotation(data, time.Now(), true)
 	})
 	line.lead(after)
 	awaitTrust(t, "after the rotation, the new kubeconfig", newTenant)
+	awaitTrustBundle(t, after)
 	for name, client := range map[string]kubernetes.Interface{
 		"old kubeconfig": oldTenant, "old kubeconfig with the new authority": line.withCA(t, before, after.bundle),
 		"old token": line.account(after.bundle, token.Status.Token),

@@ -176,9 +176,9 @@ func namesObjects(key string) bool {
 }
 
 // leadsElsewhere reports whether an annotation makes a controller send requests to another place
-// than the Services of the rules, or lets Ingresses of several tenants share settings. The place
-// may be an address inside of the host, or an object whose name does not say its kind. No prefix
-// lets it pass.
+// than the Services of the rules. The place may be an address inside of the host, or an object
+// whose kind the key does not name. With some, Ingresses of several tenants share settings. No
+// prefix lets one pass.
 func leadsElsewhere(key string) bool {
 	_, name, _ := strings.Cut(strings.ToLower(key), "/")
 	return slices.ContainsFunc([]string{"mirror-", "actions.", "auth-idp-"}, func(start string) bool { return strings.HasPrefix(name, start) }) ||
