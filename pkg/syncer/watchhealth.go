@@ -9,6 +9,7 @@ import (
 
 	"github.com/go-logr/logr"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/watch"
@@ -22,7 +23,7 @@ const (
 	// if nothing happens on it.
 	watchSettle = 5 * time.Second
 	// bookmarkSilence is how long a watch may be silent on a server that sends
-	// bookmarks, which API servers do every minute.
+	// bookmarks, which API servers do every minute for what they cache.
 	bookmarkSilence = 3 * time.Minute
 	// openSilence is how long any watch may be silent. A reflector opens its watch
 	// again after ten minutes at most.
@@ -166,8 +167,18 @@ func (h *watchHealth) recordEvent(ctx context.Context, event watch.Event) {
 	defer h.mu.Unlock()
 	h.lastActivity = h.clock.Now()
 	h.meters.activity.Set(float64(h.lastActivity.Unix()))
-	h.bookmarks = h.bookmarks || event.Type == watch.Bookmark
+	h.bookmarks = h.bookmarks || isPeriodic(event)
 	h.recordSuccess()
+}
+
+// isPeriodic reports whether an event is a bookmark that others follow. The one that ends a
+// list in a stream comes without them too: API servers keep no cache of Events.
+func isPeriodic(event watch.Event) bool {
+	if event.Type != watch.Bookmark {
+		return false
+	}
+	object, err := meta.Accessor(event.Object)
+	return err == nil && object.GetAnnotations()[metav1.InitialEventsAnnotationKey] == ""
 }
 
 // recordSuccess ends a failure. The caller holds the lock.

@@ -226,7 +226,10 @@ func TestSilentWatchIsSeenAndOpenedAgain(t *testing.T) {
 func TestWatchWithoutBookmarksMayBeSilentLonger(t *testing.T) {
 	t.Parallel()
 	b := newHealthBench(t)
-	b.watch(t)
+	events := b.watch(t)
+	end := metav1.ObjectMeta{Annotations: map[string]string{metav1.InitialEventsAnnotationKey: "true"}}
+	b.pipe.open.Action(watch.Bookmark, &corev1.Secret{ObjectMeta: end})
+	<-events
 	b.clock.Step(openSilence - time.Second)
 	if err := b.check(); err != nil {
 		t.Errorf("A server need not send bookmarks: %v", err)
