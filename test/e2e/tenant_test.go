@@ -189,8 +189,12 @@ func eventually(t *testing.T, what string, check func(context.Context) error) {
 	defer tick.Stop()
 	var err error
 	for {
-		if err = check(ctx); err == nil {
+		latest := check(ctx)
+		if latest == nil {
 			return
+		}
+		if err == nil || ctx.Err() == nil { // What the end of the time cuts off has no reason.
+			err = latest
 		}
 		select {
 		case <-ctx.Done():
