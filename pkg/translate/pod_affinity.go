@@ -141,8 +141,9 @@ func requireNodes(in PodInput, node string, spec *corev1.PodSpec) {
 	}
 }
 
-// requireNode adds requirements to each of the alternatives that the pod has for
-// its node.
+// requireNode puts requirements before those of each of the alternatives that the pod has for
+// its node. The tenant may add to the alternatives of a gated pod, and an API server takes what is
+// new at the end alone.
 func requireNode(spec *corev1.PodSpec, fields, expressions []corev1.NodeSelectorRequirement) {
 	if spec.Affinity == nil {
 		spec.Affinity = &corev1.Affinity{}
@@ -163,7 +164,7 @@ func requireNode(spec *corev1.PodSpec, fields, expressions []corev1.NodeSelector
 			// An empty alternative selects no node and must not come to select some.
 			continue
 		}
-		terms[i].MatchFields = append(terms[i].MatchFields, fields...)
-		terms[i].MatchExpressions = append(terms[i].MatchExpressions, expressions...)
+		terms[i].MatchFields = slices.Concat(fields, terms[i].MatchFields)
+		terms[i].MatchExpressions = slices.Concat(expressions, terms[i].MatchExpressions)
 	}
 }

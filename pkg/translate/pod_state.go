@@ -84,8 +84,8 @@ type PodProgressInput struct {
 	// SeeksRoom reports whether a pod that is unschedulable has been so for long enough to
 	// show it to the host.
 	SeeksRoom bool
-	// OtherRules reports whether the host pod was created under other rules of the operator
-	// than those of now, see [HostRules].
+	// OtherRules reports whether the host pod was created under other rules than those of now,
+	// see [HostRules] and [IsGateOutdated].
 	OtherRules bool
 }
 

@@ -228,18 +228,27 @@ func syncNodeRules(in PodInput, virtual, host *corev1.Pod) {
 			host.Spec.NodeSelector = mergeMaps(host.Spec.NodeSelector, map[string]string{key: value})
 		}
 	}
-	var rules corev1.PodSpec
-	if virtual.Spec.Affinity != nil {
-		rules.Affinity = &corev1.Affinity{NodeAffinity: virtual.Spec.Affinity.NodeAffinity.DeepCopy()}
-	}
-	applyNodeRules(in, virtual, &rules)
-	if rules.Affinity == nil || rules.Affinity.NodeAffinity == nil {
+	wanted := wantedNodeAffinity(in, virtual)
+	if wanted == nil {
 		return
 	}
 	if host.Spec.Affinity == nil {
 		host.Spec.Affinity = &corev1.Affinity{}
 	}
-	host.Spec.Affinity.NodeAffinity = rules.Affinity.NodeAffinity
+	host.Spec.Affinity.NodeAffinity = wanted
+}
+
+// wantedNodeAffinity returns the node affinity of the host pod of a pod, nil for none.
+func wantedNodeAffinity(in PodInput, virtual *corev1.Pod) *corev1.NodeAffinity {
+	var rules corev1.PodSpec
+	if virtual.Spec.Affinity != nil {
+		rules.Affinity = &corev1.Affinity{NodeAffinity: virtual.Spec.Affinity.NodeAffinity.DeepCopy()}
+	}
+	applyNodeRules(in, virtual, &rules)
+	if rules.Affinity == nil {
+		return nil
+	}
+	return rules.Affinity.NodeAffinity
 }
 
 // openGates removes the scheduling gates that the tenant removed. Gates that the

@@ -56,10 +56,11 @@ func (p pods) load(s syncer.Scope, virtual, host *corev1.Pod) (any, error) {
 	return translate.ReadPodProgress(in), nil
 }
 
-// hasOtherRules reports whether a host pod without a node was created under other rules of the
-// operator than those of now.
+// hasOtherRules reports whether a host pod without a node was created under other rules than
+// those of now, of the operator or, if it is gated, of the tenant.
 func (p pods) hasOtherRules(virtual, host *corev1.Pod) bool {
-	return virtual != nil && host != nil && host.Spec.NodeName == "" && host.Annotations[labels.HostRules] != p.hostRules(virtual)
+	return virtual != nil && host != nil && host.Spec.NodeName == "" &&
+		(host.Annotations[labels.HostRules] != p.hostRules(virtual) || translate.IsGateOutdated(virtual, host, allowedNodes(p.options.Sync)))
 }
 
 // hostRules returns a digest of what the settings say about the place of a pod on the host.
