@@ -81,9 +81,23 @@ func findDebugContainer(pod *corev1.Pod, name string) *corev1.EphemeralContainer
 // toHostDebugContainer returns the host's form of an ephemeral container.
 func toHostDebugContainer(in PodInput, virtual *corev1.Pod, container *corev1.EphemeralContainer) corev1.EphemeralContainer {
 	spec := corev1.PodSpec{EphemeralContainers: []corev1.EphemeralContainer{*container.DeepCopy()}}
+	resolveAnnotations(virtual, spec.EphemeralContainers[0].Env)
 	renameReferences(in.Cluster, virtual.Namespace, &spec)
 	linkServices(in, virtual, &spec)
 	setPullPolicy(in, &spec)
 	translateImages(in, &spec)
 	return spec.EphemeralContainers[0]
+}
+
+// resolveAnnotations replaces references to annotations of the pod by their values. The host pod
+// gets an annotation that it has not had only after the container, which starts at once and once.
+func resolveAnnotations(virtual *corev1.Pod, env []corev1.EnvVar) {
+	for i := range env {
+		if env[i].ValueFrom == nil || env[i].ValueFrom.FieldRef == nil {
+			continue
+		}
+		if field, key, ok := parseSubscript(env[i].ValueFrom.FieldRef.FieldPath); ok && field == "metadata.annotations" {
+			env[i].Value, env[i].ValueFrom = virtual.Annotations[key], nil
+		}
+	}
 }

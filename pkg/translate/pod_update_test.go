@@ -271,13 +271,14 @@ func TestHostAdmissionThatInsists(t *testing.T) {
 
 func TestEphemeralContainers(t *testing.T) {
 	t.Parallel()
-	virtual := webPod()
+	virtual := webPod(func(pod *corev1.Pod) { pod.Annotations = map[string]string{"note": "the host pod has it later"} })
 	in := input()
 	host := created(t, in, virtual)
 	virtual.Spec.EphemeralContainers = []corev1.EphemeralContainer{{EphemeralContainerCommon: corev1.EphemeralContainerCommon{
 		Name: "debug", Image: "busybox:1",
 		Env: []corev1.EnvVar{
 			{Name: "POD", ValueFrom: &corev1.EnvVarSource{FieldRef: &corev1.ObjectFieldSelector{FieldPath: "metadata.name"}}},
+			{Name: "NOTE", ValueFrom: &corev1.EnvVarSource{FieldRef: &corev1.ObjectFieldSelector{FieldPath: "metadata.annotations['note']"}}},
 			{Name: "KEY", ValueFrom: &corev1.EnvVarSource{SecretKeyRef: &corev1.SecretKeySelector{LocalObjectReference: corev1.LocalObjectReference{Name: "keys"}, Key: "k"}}},
 		},
 	}, TargetContainerName: "web"}}
@@ -292,11 +293,11 @@ func TestEphemeralContainers(t *testing.T) {
 	env := map[string]string{}
 	for _, e := range got.Env {
 		env[e.Name] = e.Value
-		if e.ValueFrom != nil {
+		if e.ValueFrom != nil && e.ValueFrom.SecretKeyRef != nil {
 			env[e.Name] = e.ValueFrom.SecretKeyRef.Name
 		}
 	}
-	want := map[string]string{"POD": "web-0", "KEY": Hashed(shop, key("default", "keys")).Name, "KUBERNETES_SERVICE_HOST": "10.96.0.20"}
+	want := map[string]string{"POD": "web-0", "NOTE": "the host pod has it later", "KEY": Hashed(shop, key("default", "keys")).Name, "KUBERNETES_SERVICE_HOST": "10.96.0.20"}
 	for name, value := range want {
 		if env[name] != value {
 			t.Errorf("%s = %q, want %q", name, env[name], value)
