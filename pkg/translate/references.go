@@ -37,6 +37,67 @@ func References(pod *corev1.Pod) (configMaps, secrets, claims []string) {
 	return sorted(configMapReference), sorted(secretReference), sorted(claimReference)
 }
 
+// OptionalReferences returns the names of the ConfigMaps and Secrets that a pod refers to and may
+// do without, sorted, each once.
+func OptionalReferences(pod *corev1.Pod) (configMaps, secrets []string) {
+	names := map[referenceKind]map[string]bool{configMapReference: {}, secretReference: {}}
+	add := func(kind referenceKind, name string, optional *bool) {
+		if name != "" && optional != nil && *optional {
+			names[kind][name] = true
+		}
+	}
+	eachContainer(&pod.Spec, func(container *corev1.Container) { optionalOfContainer(container, add) })
+	for i := range pod.Spec.Volumes {
+		optionalOfVolume(&pod.Spec.Volumes[i], add)
+	}
+	return slices.Sorted(maps.Keys(names[configMapReference])), slices.Sorted(maps.Keys(names[secretReference]))
+}
+
+// optionalOfContainer calls add for what the environment of a container refers to.
+func optionalOfContainer(container *corev1.Container, add func(kind referenceKind, name string, optional *bool)) {
+	for _, from := range container.EnvFrom {
+		if ref := from.ConfigMapRef; ref != nil {
+			add(configMapReference, ref.Name, ref.Optional)
+		}
+		if ref := from.SecretRef; ref != nil {
+			add(secretReference, ref.Name, ref.Optional)
+		}
+	}
+	for i := range container.Env {
+		from := container.Env[i].ValueFrom
+		if from == nil {
+			continue
+		}
+		if ref := from.ConfigMapKeyRef; ref != nil {
+			add(configMapReference, ref.Name, ref.Optional)
+		}
+		if ref := from.SecretKeyRef; ref != nil {
+			add(secretReference, ref.Name, ref.Optional)
+		}
+	}
+}
+
+// optionalOfVolume calls add for what the files of a volume come from.
+func optionalOfVolume(volume *corev1.Volume, add func(kind referenceKind, name string, optional *bool)) {
+	if source := volume.ConfigMap; source != nil {
+		add(configMapReference, source.Name, source.Optional)
+	}
+	if source := volume.Secret; source != nil {
+		add(secretReference, source.SecretName, source.Optional)
+	}
+	if volume.Projected == nil {
+		return
+	}
+	for i := range volume.Projected.Sources {
+		if source := volume.Projected.Sources[i].ConfigMap; source != nil {
+			add(configMapReference, source.Name, source.Optional)
+		}
+		if source := volume.Projected.Sources[i].Secret; source != nil {
+			add(secretReference, source.Name, source.Optional)
+		}
+	}
+}
+
 // EphemeralClaim returns the name of the claim that Kubernetes creates for an ephemeral
 // volume of a pod.
 func EphemeralClaim(pod, volume string) string {

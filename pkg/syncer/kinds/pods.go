@@ -40,6 +40,7 @@ func Pods(o Options) syncer.Resource[*corev1.Pod, *corev1.Pod] {
 		Also: []syncer.Watch{
 			{Side: syncer.Virtual, Object: &corev1.Node{}, Keys: podsOnNode},
 			{Side: syncer.Host, Object: &corev1.ConfigMap{}, Keys: podsOfLinks},
+			{Side: syncer.Host, Object: &corev1.Secret{}, Keys: noKeys},
 			// They are read once per pod, when it is created.
 			{Side: syncer.Virtual, Object: &corev1.Service{}, Keys: noKeys},
 			{Side: syncer.Virtual, Object: &corev1.Namespace{}, Keys: noKeys},

@@ -104,9 +104,9 @@ func TestPodsRead(t *testing.T) {
 	resource := Pods(testOptions())
 	for _, watch := range resource.Also {
 		// The rows of NetworkPolicies, events and claims have the right to watch them, and this row
-		// that of ConfigMaps.
+		// that of ConfigMaps and Secrets.
 		switch watch.Object.(type) {
-		case *networkingv1.NetworkPolicy, *corev1.Event, *corev1.ConfigMap, *corev1.PersistentVolumeClaim:
+		case *networkingv1.NetworkPolicy, *corev1.Event, *corev1.ConfigMap, *corev1.Secret, *corev1.PersistentVolumeClaim:
 			continue
 		}
 		if watch.Side != syncer.Virtual {

@@ -57,7 +57,7 @@ func (p pods) load(s syncer.Scope, virtual, host *corev1.Pod) (any, error) {
 }
 
 // hasOtherRules reports whether a host pod without a node was created under other rules than
-// those of now, of the operator or, if it is gated, of the tenant.
+// those of now. They are those of the operator and, if the pod is gated, of the tenant.
 func (p pods) hasOtherRules(virtual, host *corev1.Pod) bool {
 	return virtual != nil && host != nil && host.Spec.NodeName == "" &&
 		(host.Annotations[labels.HostRules] != p.hostRules(virtual) || translate.IsGateOutdated(virtual, host, allowedNodes(p.options.Sync)))
@@ -87,12 +87,12 @@ func progress(s syncer.Scope) translate.PodProgress { return syncer.Loaded[trans
 
 // shouldCopy reports whether the pod needs a host copy. With a virtual scheduler, it needs
 // an assigned node first. It then waits for the variables of its Services, its service
-// account and its claims.
+// account, its claims, and the optional objects that exist.
 func (p pods) shouldCopy(s syncer.Scope, virtual, host *corev1.Pod) (bool, error) {
 	if needed := progress(s).NeedsHostPod; !needed || host != nil {
 		return needed, nil
 	}
-	for _, awaits := range []func(syncer.Scope, *corev1.Pod) (bool, error){p.awaitsLinks, p.awaitsAccount, p.awaitsClaims, p.awaitsVolumes} {
+	for _, awaits := range []func(syncer.Scope, *corev1.Pod) (bool, error){p.awaitsLinks, p.awaitsAccount, p.awaitsClaims, p.awaitsVolumes, p.awaitsOptional} {
 		if waits, err := awaits(s, virtual); err != nil || waits {
 			return false, err
 		}

@@ -97,12 +97,28 @@ func (s *shelf) ofType(like client.Object) []client.Object {
 
 func (s *shelf) Get(_ context.Context, key client.ObjectKey, into client.Object, _ ...client.GetOption) error {
 	s.reads++
+	if metadata, ok := into.(*metav1.PartialObjectMetadata); ok {
+		return s.getMetadata(key, metadata)
+	}
 	object := s.ofKey(into, key)
 	if object == nil {
 		return apierrors.NewNotFound(schema.GroupResource{Resource: reflectType(into).Name()}, key.Name)
 	}
 	copyInto(object, into)
 	return nil
+}
+
+// getMetadata reads the metadata of an object whose type the metadata names.
+func (s *shelf) getMetadata(key client.ObjectKey, into *metav1.PartialObjectMetadata) error {
+	for _, object := range s.objects {
+		if reflectType(object).Name() == into.Kind && client.ObjectKeyFromObject(object) == key {
+			into.SetUID(object.GetUID())
+			into.SetName(object.GetName())
+			into.SetAnnotations(object.GetAnnotations())
+			return nil
+		}
+	}
+	return apierrors.NewNotFound(schema.GroupResource{Resource: into.Kind}, key.Name)
 }
 
 func copyInto(from, into client.Object) {
