@@ -13,12 +13,6 @@ import (
 	"github.com/sublet-dev/sublet/pkg/translate"
 )
 
-// The paths of the settings of what pods refer to.
-const (
-	configMapsSetting = "sync.toHost.configMaps"
-	secretsSetting    = "sync.toHost.secrets"
-)
-
 const (
 	// optionalPatience is how long a new pod waits at most for copies that it may do without.
 	optionalPatience = 10 * time.Second
@@ -42,8 +36,8 @@ func (p pods) awaitsOptional(s syncer.Scope, virtual *corev1.Pod) (bool, error) 
 		host    client.Object
 		enabled bool
 	}{
-		{configMaps, bodiless("ConfigMap", &corev1.ConfigMap{}, settings.ToHost.ConfigMaps.All), &corev1.ConfigMap{}, settings.IsEnabled(configMapsSetting)},
-		{secrets, bodiless("Secret", &corev1.Secret{}, settings.ToHost.Secrets.All), &corev1.Secret{}, settings.IsEnabled(secretsSetting)},
+		{configMaps, bodiless("ConfigMap", &corev1.ConfigMap{}, settings.ToHost.ConfigMaps.All), &corev1.ConfigMap{}, settings.IsEnabled("sync.toHost.configMaps")},
+		{secrets, bodiless("Secret", &corev1.Secret{}, settings.ToHost.Secrets.All), &corev1.Secret{}, settings.IsEnabled("sync.toHost.secrets")},
 	} {
 		for _, name := range optional.names {
 			if !optional.enabled {
