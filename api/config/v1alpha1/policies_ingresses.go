@@ -20,7 +20,8 @@ type IngressPolicy struct {
 	// Annotations of Ingresses that are copied to the host, where controllers read them. A key may be a
 	// prefix that ends with *. Its value is a regular expression that the whole annotation must match, empty
 	// for any. Snippets of configuration never pass. Some need their whole key: those that give further host
-	// names, such as server-alias, that name other objects, or that lead elsewhere, such as auth-url. Names of Secrets and Services in annotations are not translated.
+	// names, such as server-alias, that name other objects, or that lead elsewhere, such as auth-url. Names of
+	// Secrets and Services in annotations are not translated.
 	// Default: {}
 	Annotations map[string]string `json:"annotations" keys:"key-pattern" values:"regexp,optional"`
 }
