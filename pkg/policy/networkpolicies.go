@@ -2,6 +2,7 @@ package policy
 
 import (
 	"fmt"
+	"slices"
 
 	networkingv1 "k8s.io/api/networking/v1"
 
@@ -31,7 +32,7 @@ func EvaluateNetworkPolicy(workload v1alpha1.WorkloadNetwork, spec *networkingv1
 	}
 	for i, rule := range spec.Ingress {
 		for j, peer := range rule.From {
-			if peer.IPBlock == nil {
+			if peer.IPBlock == nil || opensIngress(workload, *peer.IPBlock) {
 				continue
 			}
 			violations = append(violations, Violation{
@@ -51,18 +52,22 @@ func opensEgress(workload v1alpha1.WorkloadNetwork, block networkingv1.IPBlock) 
 			return true
 		}
 	}
-	for _, rule := range workload.Egress {
-		if len(rule.To) == 0 {
-			return true
+	return slices.ContainsFunc(workload.Egress, func(rule networkingv1.NetworkPolicyEgressRule) bool { return opensPeers(rule.To, block) })
+}
+
+// opensIngress reports whether the operator lets any address of a block in.
+func opensIngress(workload v1alpha1.WorkloadNetwork, block networkingv1.IPBlock) bool {
+	return slices.ContainsFunc(workload.Ingress, func(rule networkingv1.NetworkPolicyIngressRule) bool { return opensPeers(rule.From, block) })
+}
+
+// opensPeers reports whether peers of a rule of the operator have any address of a block. No
+// peers are all addresses.
+func opensPeers(peers []networkingv1.NetworkPolicyPeer, block networkingv1.IPBlock) bool {
+	return len(peers) == 0 || slices.ContainsFunc(peers, func(peer networkingv1.NetworkPolicyPeer) bool {
+		if peer.IPBlock == nil {
+			return false
 		}
-		for _, peer := range rule.To {
-			if peer.IPBlock == nil {
-				continue
-			}
-			if _, ok := translate.IntersectBlocks(block, *peer.IPBlock); ok {
-				return true
-			}
-		}
-	}
-	return false
+		_, ok := translate.IntersectBlocks(block, *peer.IPBlock)
+		return ok
+	})
 }

@@ -17,6 +17,7 @@ func TestEvaluateNetworkPolicy(t *testing.T) {
 	}
 	workload := v1alpha1.Default().Policies.NetworkPolicy.Workload
 	database := workload
+	database.Ingress = []networkingv1.NetworkPolicyIngressRule{{From: block("203.0.113.0/28")}}
 	database.Egress = []networkingv1.NetworkPolicyEgressRule{{To: block("10.1.2.0/24")}}
 	for _, c := range []struct {
 		reason   string
@@ -38,6 +39,7 @@ func TestEvaluateNetworkPolicy(t *testing.T) {
 				"The operator of the host can change this with policies.networkPolicy.workload.publicEgress.",
 		},
 		{"the operator opens some", database, "10.1.0.0/16", "", ""},
+		{"the operator lets some in", database, "", "203.0.113.0/24", ""},
 		{
 			"addresses outside reach what is exposed", workload, "", "203.0.113.0/24",
 			`spec.ingress[0].from[0].ipBlock: "203.0.113.0/24": opens only the ports of Services of the types NodePort and LoadBalancer. ` +
