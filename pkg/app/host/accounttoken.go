@@ -28,8 +28,8 @@ const (
 	tokenTimeout = 10 * time.Second
 )
 
-// AccountToken issues tokens of a service account of the virtual cluster. It creates the account
-// and its binding if they are missing.
+// AccountToken issues tokens of a service account of the virtual cluster. It creates the account,
+// its namespace and its binding if they are missing.
 type AccountToken struct {
 	// Virtual reaches the virtual cluster.
 	Virtual kubernetes.Interface
@@ -84,8 +84,7 @@ func (a *AccountToken) issue(ctx context.Context) (string, error) {
 func (a *AccountToken) ensureAccount(ctx context.Context) error {
 	accounts := a.Virtual.CoreV1().ServiceAccounts(a.Namespace)
 	if _, err := accounts.Get(ctx, a.Name, metav1.GetOptions{}); apierrors.IsNotFound(err) {
-		_, err = accounts.Create(ctx, &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: a.Name}}, metav1.CreateOptions{})
-		if err != nil && !apierrors.IsAlreadyExists(err) {
+		if err := a.createAccount(ctx); err != nil {
 			return fmt.Errorf("cannot create virtual ServiceAccount %s/%s: %w", a.Namespace, a.Name, err)
 		}
 	} else if err != nil {
@@ -103,6 +102,23 @@ func (a *AccountToken) ensureAccount(ctx context.Context) error {
 		return fmt.Errorf("cannot get virtual ClusterRoleBinding %s: %w", wanted.Name, err)
 	}
 	return nil
+}
+
+// createAccount creates the service account, and its namespace if that is missing. Nobody else
+// may be able to: without the account there is no kubeconfig.
+func (a *AccountToken) createAccount(ctx context.Context) error {
+	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: a.Name}}
+	_, err := a.Virtual.CoreV1().ServiceAccounts(a.Namespace).Create(ctx, account, metav1.CreateOptions{})
+	if apierrors.IsNotFound(err) {
+		namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: a.Namespace}}
+		if _, err = a.Virtual.CoreV1().Namespaces().Create(ctx, namespace, metav1.CreateOptions{}); err == nil || apierrors.IsAlreadyExists(err) {
+			_, err = a.Virtual.CoreV1().ServiceAccounts(a.Namespace).Create(ctx, account, metav1.CreateOptions{})
+		}
+	}
+	if apierrors.IsAlreadyExists(err) {
+		return nil
+	}
+	return err
 }
 
 // binding returns the binding of the account. Its name has the role, which cannot change.

@@ -197,3 +197,20 @@ func newBundle(t *testing.T, now time.Time) *pki.Bundle {
 	}
 	return bundle
 }
+
+// TestAccountInANewNamespace exports the account of a namespace that nobody has created. An API server
+// has no account without its namespace.
+func TestAccountInANewNamespace(t *testing.T) {
+	t.Parallel()
+	w := newTokenWorld(t)
+	w.client.PrependReactor("create", "serviceaccounts", func(action clienttesting.Action) (bool, runtime.Object, error) {
+		_, err := w.client.Tracker().Get(corev1.SchemeGroupVersion.WithResource("namespaces"), "", action.GetNamespace())
+		return err != nil, nil, err
+	})
+	account := &AccountToken{Virtual: w.client, Namespace: "ci", Name: "deployer", Clock: w.clock}
+	for range 2 {
+		if token, err := account.issue(t.Context()); err != nil || token == "" {
+			t.Fatalf("no token: %v", err)
+		}
+	}
+}
