@@ -118,6 +118,21 @@ func TestNothingIsRelayed(t *testing.T) {
 			path:   "/containerLogs/web/front-1/nginx",
 			want:   reply{Code: http.StatusNotFound, Text: `pod "front-1" does not exist`},
 		},
+		"NoName": {
+			reason: "no pod has such a name, so no API server is asked",
+			path:   "/containerLogs/web/..%2f..%2fshop-0/nginx",
+			want:   reply{Code: http.StatusNotFound, Text: `pod "../../shop-0" does not exist`},
+		},
+		"NoNameTwice": {
+			reason: "the same, encoded twice",
+			path:   "/containerLogs/web/..%252fshop-0/nginx",
+			want:   reply{Code: http.StatusNotFound, Text: `pod "..%2fshop-0" does not exist`},
+		},
+		"NoNamespace": {
+			reason: "nor a namespace",
+			path:   "/containerLogs/we%252fb/front-0/nginx",
+			want:   gone,
+		},
 		"OtherUID": {
 			reason: "the host pod is still the copy of a virtual pod that was there before",
 			path:   "/exec/web/front-0/another-uid/nginx?command=sh&output=1",

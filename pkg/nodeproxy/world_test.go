@@ -141,6 +141,9 @@ func (h *fakeHost) HostPod(_ context.Context, key types.NamespacedName) (metav1.
 
 // virtualPod returns a virtual pod, or an error if there is none.
 func (h *fakeHost) virtualPod(_ context.Context, key types.NamespacedName) (*corev1.Pod, error) {
+	if strings.ContainsAny(key.String(), "%") || strings.Count(key.String(), "/") != 1 {
+		return nil, fmt.Errorf("invalid resource name %q", key.Name) // as clients fail
+	}
 	if pod, ok := h.virtual[key]; ok {
 		return pod, nil
 	}
