@@ -100,6 +100,16 @@ func TestDial(t *testing.T) {
 			virtual: newService("hook", "10.96.7.7", "169.254.169.254"),
 			address: "10.96.7.7:443", wantErr: `address: "169.254.169.254:8443": ` + forbidden,
 		},
+		"ServiceThatLeaves": {
+			reason:  "a webhook with one pod serves until that has ended",
+			virtual: append(withConditions(newService("hook", "10.96.7.7", "10.1.0.5"), true), newPod("front", "10.1.0.5")),
+			address: "10.96.7.7:443", want: "10.1.0.5:8443",
+		},
+		"ServiceThatHasLeft": {
+			reason:  "a pod that ends and serves no more is none",
+			virtual: append(withConditions(newService("hook", "10.96.7.7", "10.1.0.5"), false), newPod("front", "10.1.0.5")),
+			address: "10.96.7.7:443", wantErr: "cannot connect to Service web/hook: it has no ready endpoint for port 443",
+		},
 		"ServiceWithUDP": {
 			reason:  "the port of UDP with the same number leads elsewhere",
 			virtual: append(withUDP(newService("hook", "10.96.7.7", "10.1.0.5")), newPod("front", "10.1.0.5")),

@@ -197,7 +197,8 @@ func (o *Objects) nextChange() (next <-chan struct{}, started bool) {
 }
 
 // endpoints returns ready endpoints for the port of a Service, in random order and no more
-// than are tried. With ofHost, only the slices of the syncer count.
+// than are tried. If there are none, it returns those that serve until their pods end, as
+// proxies of nodes do. With ofHost, only the slices of the syncer count.
 func (o *Objects) endpoints(service types.NamespacedName, port uint16, ofHost bool) []netip.AddrPort {
 	o.mu.Lock()
 	services, lister := o.services, o.slices
@@ -217,20 +218,33 @@ func (o *Objects) endpoints(service types.NamespacedName, port uint16, ofHost bo
 		return nil
 	}
 	var found []netip.AddrPort
-	for _, slice := range all {
-		// The syncer keeps one slice, with the name of the Service. Others may be older than
-		// the admission of the mark.
-		if ofHost && (slice.Name != service.Name || slice.Annotations[sublabels.HostUID] == "" || slice.DeletionTimestamp != nil) {
-			continue
+	for _, isUsable := range []func(discoveryv1.EndpointConditions) bool{isReady, isLeaving} {
+		for _, slice := range all {
+			// The syncer keeps one slice, with the name of the Service. Others may be older than
+			// the admission of the mark.
+			if ofHost && (slice.Name != service.Name || slice.Annotations[sublabels.HostUID] == "" || slice.DeletionTimestamp != nil) {
+				continue
+			}
+			found = append(found, sliceEndpoints(slice, object.Spec.Ports[at].Name, isUsable)...)
 		}
-		found = append(found, sliceEndpoints(slice, object.Spec.Ports[at].Name)...)
+		if len(found) > 0 {
+			break
+		}
 	}
 	rand.Shuffle(len(found), func(i, j int) { found[i], found[j] = found[j], found[i] }) //nolint:gosec // It spreads load, and nobody gains by a guess.
 	return found[:min(len(found), maxAddresses)]
 }
 
-// sliceEndpoints returns the ready endpoints of a slice for a port's name.
-func sliceEndpoints(slice *discoveryv1.EndpointSlice, portName string) []netip.AddrPort {
+// isReady reports whether an endpoint is ready.
+func isReady(c discoveryv1.EndpointConditions) bool { return c.Ready == nil || *c.Ready }
+
+// isLeaving reports whether an endpoint still serves while its pod ends.
+func isLeaving(c discoveryv1.EndpointConditions) bool {
+	return c.Serving != nil && *c.Serving && c.Terminating != nil && *c.Terminating
+}
+
+// sliceEndpoints returns the usable endpoints of a slice for a port's name.
+func sliceEndpoints(slice *discoveryv1.EndpointSlice, portName string, isUsable func(discoveryv1.EndpointConditions) bool) []netip.AddrPort {
 	at := slices.IndexFunc(slice.Ports, func(p discoveryv1.EndpointPort) bool {
 		return p.Port != nil && *p.Port > 0 && *p.Port <= 65535 && isTCP(p.Protocol) && (p.Name == nil && portName == "" || p.Name != nil && *p.Name == portName)
 	})
@@ -239,7 +253,7 @@ func sliceEndpoints(slice *discoveryv1.EndpointSlice, portName string) []netip.A
 	}
 	var found []netip.AddrPort
 	for _, endpoint := range slice.Endpoints {
-		if endpoint.Conditions.Ready != nil && !*endpoint.Conditions.Ready {
+		if !isUsable(endpoint.Conditions) {
 			continue
 		}
 		for _, address := range translate.ParseAddresses(endpoint.Addresses...) {

@@ -180,6 +180,18 @@ func newService(name, ip string, addresses ...string) []runtime.Object {
 	}, slice}
 }
 
+// withConditions gives the endpoints of a Service the conditions of a pod that ends.
+func withConditions(objects []runtime.Object, serves bool) []runtime.Object {
+	for _, object := range objects {
+		if slice, ok := object.(*discoveryv1.EndpointSlice); ok {
+			for i := range slice.Endpoints {
+				slice.Endpoints[i].Conditions = discoveryv1.EndpointConditions{Ready: new(false), Serving: new(serves), Terminating: new(true)}
+			}
+		}
+	}
+	return objects
+}
+
 // withUDP gives a Service the ports 443 and 53 of UDP, in front of its port of TCP.
 func withUDP(objects []runtime.Object) []runtime.Object {
 	for _, object := range objects {
