@@ -31,14 +31,15 @@ import (
 type sharedStore struct {
 	client     *kubernetes.Client
 	encryption *encryption.Encryption
+	clock      sharedSeconds // of the watch caches
 }
 
 // newSharedStore returns the store behind client, whose writes have a limit. It measures the
 // latency of requests, as the default client does.
-func newSharedStore(client *kubernetes.Client, encryption *encryption.Encryption, limit WriteLimit, clock clock.Clock) sharedStore {
+func newSharedStore(client *kubernetes.Client, encryption *encryption.Encryption, limit WriteLimit, clock clock.WithTicker) sharedStore {
 	client.KV = etcd3.NewETCDLatencyTracker(client.KV)
 	client.Kubernetes = limit.wrap(roomyWrites{statusWrites{client.Kubernetes}, isMemoryShort}, clock)
-	return sharedStore{client: client, encryption: encryption}
+	return sharedStore{client: client, encryption: encryption, clock: newSharedSeconds(clock)}
 }
 
 // keptHistory is how long old revisions stay readable: the API server's own default.
@@ -137,6 +138,7 @@ func (s sharedStore) decorator(cached bool) generic.StorageDecorator {
 			IndexerFuncs:        triggers,
 			Indexers:            indexers,
 			Codec:               config.Codec,
+			Clock:               s.clock,
 		})
 		if err != nil {
 			store.Close()
