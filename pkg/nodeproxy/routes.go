@@ -8,7 +8,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/api/validation/path"
+	"k8s.io/apimachinery/pkg/api/validate/content"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/klog/v2"
@@ -122,7 +122,7 @@ func (p *Proxy) serve(op operation, w http.ResponseWriter, r *http.Request) {
 func (p *Proxy) findTarget(r *http.Request) (target, *errorResponse) {
 	virtual := types.NamespacedName{Namespace: r.PathValue("namespace"), Name: r.PathValue("pod")}
 	t := target{virtual: virtual, host: translate.Hashed(p.cluster, virtual), cluster: p.cluster, container: r.PathValue("container")}
-	if len(path.IsValidPathSegmentName(virtual.Namespace)) > 0 || len(path.IsValidPathSegmentName(virtual.Name)) > 0 {
+	if len(content.IsPathSegmentName(virtual.Namespace)) > 0 || len(content.IsPathSegmentName(virtual.Name)) > 0 {
 		return t, podNotFound(t) // The client would fail by itself, as if the API server did not respond.
 	}
 	pod, err := p.virtual(r.Context(), virtual)

@@ -50,8 +50,8 @@ func (m *mint) Mint(_ context.Context, namespace, name string, request *authenti
 }
 
 // tokenText returns a token as an API server issues it, without a valid signature.
-func tokenText(issued time.Time, life time.Duration, pod types.UID, audience string) string {
-	return signedToken("", "", issued, life, pod, audience)
+func tokenText(issued time.Time, life time.Duration, pod types.UID) string {
+	return signedToken("", "", issued, life, pod, "")
 }
 
 // signedToken returns a token that names a key and an issuer.
@@ -201,13 +201,13 @@ func TestTokenRenewal(t *testing.T) {
 		request translate.TokenRequest
 		want    time.Time
 	}{
-		"Hour":     {reason: "80 % of its life", token: tokenText(start, time.Hour, "uid-of-web", ""), request: hour, want: start.Add(48 * time.Minute)},
-		"Extended": {reason: "the pod asked for an hour and is to see a new one in time", token: tokenText(start, 365*24*time.Hour, "uid-of-web", ""), request: hour, want: start.Add(48 * time.Minute)},
-		"Shorter":  {reason: "the API server gives less than was asked for", token: tokenText(start, 10*time.Minute, "uid-of-web", ""), request: hour, want: start.Add(8 * time.Minute)},
-		"Long":     {reason: "a day at most, as a kubelet does it", token: tokenText(start, 30*24*time.Hour, "uid-of-web", ""), request: month, want: start.Add(24 * time.Hour)},
-		"Lag":      {reason: "another clock may be a little ahead", token: tokenText(start.Add(time.Minute), time.Hour, "uid-of-web", ""), request: hour, want: start.Add(49 * time.Minute)},
-		"Ahead":    {reason: "it was issued while the clock was wrong, and is not valid yet", token: tokenText(start.Add(time.Hour), time.Hour, "uid-of-web", ""), request: hour},
-		"Former":   {reason: "it is of a pod that had this name before", token: tokenText(start, time.Hour, "uid-of-former", ""), request: hour},
+		"Hour":     {reason: "80 % of its life", token: tokenText(start, time.Hour, "uid-of-web"), request: hour, want: start.Add(48 * time.Minute)},
+		"Extended": {reason: "the pod asked for an hour and is to see a new one in time", token: tokenText(start, 365*24*time.Hour, "uid-of-web"), request: hour, want: start.Add(48 * time.Minute)},
+		"Shorter":  {reason: "the API server gives less than was asked for", token: tokenText(start, 10*time.Minute, "uid-of-web"), request: hour, want: start.Add(8 * time.Minute)},
+		"Long":     {reason: "a day at most, as a kubelet does it", token: tokenText(start, 30*24*time.Hour, "uid-of-web"), request: month, want: start.Add(24 * time.Hour)},
+		"Lag":      {reason: "another clock may be a little ahead", token: tokenText(start.Add(time.Minute), time.Hour, "uid-of-web"), request: hour, want: start.Add(49 * time.Minute)},
+		"Ahead":    {reason: "it was issued while the clock was wrong, and is not valid yet", token: tokenText(start.Add(time.Hour), time.Hour, "uid-of-web"), request: hour},
+		"Former":   {reason: "it is of a pod that had this name before", token: tokenText(start, time.Hour, "uid-of-former"), request: hour},
 		"None":     {reason: "there is none", request: hour},
 		"Broken":   {reason: "somebody edited it", token: "a.%%%.c", request: hour},
 		"NotJSON":  {reason: "somebody edited it", token: "a." + base64.RawURLEncoding.EncodeToString([]byte("{")) + ".c", request: hour},
@@ -237,12 +237,12 @@ func TestTokenOlderThanTheNode(t *testing.T) {
 		bound  time.Time
 		want   time.Time
 	}{
-		"NoNode":     {reason: "the pod has none yet", token: tokenText(start, time.Hour, "uid-of-web", ""), want: normal},
-		"BoundLater": {reason: "the next one names the node", token: tokenText(start, time.Hour, "uid-of-web", ""), bound: start.Add(2 * time.Second), want: early},
-		"SameSecond": {reason: "times have whole seconds", token: tokenText(start, time.Hour, "uid-of-web", ""), bound: start, want: early},
+		"NoNode":     {reason: "the pod has none yet", token: tokenText(start, time.Hour, "uid-of-web"), want: normal},
+		"BoundLater": {reason: "the next one names the node", token: tokenText(start, time.Hour, "uid-of-web"), bound: start.Add(2 * time.Second), want: early},
+		"SameSecond": {reason: "times have whole seconds", token: tokenText(start, time.Hour, "uid-of-web"), bound: start, want: early},
 		"Named":      {reason: "it names the node already", token: withNode(start), bound: start.Add(2 * time.Second), want: normal},
 		"BoundEarlier": {
-			reason: "another token would name no node either", token: tokenText(start, time.Hour, "uid-of-web", ""),
+			reason: "another token would name no node either", token: tokenText(start, time.Hour, "uid-of-web"),
 			bound: start.Add(-time.Second), want: normal,
 		},
 	}
@@ -270,7 +270,7 @@ func TestTokensOfANewPodOfTheSameName(t *testing.T) {
 	pod := tokenPod()
 	api, vault := keys(pod)
 	secret := &corev1.Secret{Data: map[string][]byte{
-		api: []byte(tokenText(start, time.Hour, "uid-of-former", "")), vault: []byte("junk"), "stale": []byte("x"),
+		api: []byte(tokenText(start, time.Hour, "uid-of-former")), vault: []byte("junk"), "stale": []byte("x"),
 	}}
 	if err := Tokens(Options{Tokens: minter}).Down(clockScope(t, start), pod, secret); err != nil {
 		t.Fatal(err)
