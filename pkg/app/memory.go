@@ -37,7 +37,7 @@ const (
 	// burstHeadroom and burstHeap hold in place of maxHeadroom and fullHeap while a burst
 	// lasts: collections would take a fifth of its CPU.
 	burstHeadroom = 288 * mib
-	burstHeap     = 352 * mib
+	burstHeap     = 320 * mib
 	// burstTime is how long a server at work may use the memory of a burst.
 	burstTime = time.Minute
 	// quietHeadroom is the headroom after a quiet time. Each collection multiplies it by

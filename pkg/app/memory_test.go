@@ -61,8 +61,8 @@ func TestPace(t *testing.T) {
 	}{
 		{"The start leaves few gaps on the heap.", 30 * mib, startGCPercent, k.endStart},
 		{"Then a small heap may grow to five times what lives.", 30 * mib, 400, nil},
-		{"A burst has memory to itself,", 88 * mib, 300, nil},
-		{"up to a fixed size,", 128 * mib, 175, func() { c.Step(burstTime) }},
+		{"A burst has memory to itself,", 72 * mib, 344, nil},
+		{"up to a fixed size,", 128 * mib, 150, func() { c.Step(burstTime) }},
 		{"but not for long. After it, the heap grows by less,", 80 * mib, 200, nil},
 		{"and up to a smaller size if more lives.", 128 * mib, 100, nil},
 		{"A little more is not worth stopping all goroutines.", 130 * mib, 100, nil},
@@ -79,7 +79,7 @@ func TestPace(t *testing.T) {
 			step.then()
 		}
 	}
-	if want := []int{400, 300, 175, 200, 100, 50, 400}; !slices.Equal(set, want) {
+	if want := []int{400, 344, 150, 200, 100, 50, 400}; !slices.Equal(set, want) {
 		t.Errorf("set %v, want %v", set, want)
 	}
 }
