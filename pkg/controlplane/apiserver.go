@@ -3,7 +3,6 @@ package controlplane
 import (
 	"fmt"
 	"net/http"
-	"strings"
 
 	etcd "go.etcd.io/etcd/client/v3/kubernetes"
 	apiextensions "k8s.io/apiextensions-apiserver/pkg/apiserver"
@@ -28,7 +27,6 @@ import (
 	"k8s.io/client-go/rest"
 	aggregator "k8s.io/kube-aggregator/pkg/apiserver"
 	aggregatorscheme "k8s.io/kube-aggregator/pkg/apiserver/scheme"
-	"k8s.io/kube-openapi/pkg/common"
 	"k8s.io/kubernetes/cmd/kube-apiserver/app"
 	"k8s.io/kubernetes/cmd/kube-apiserver/app/options"
 	"k8s.io/kubernetes/pkg/api/legacyscheme"
@@ -120,26 +118,11 @@ func newAPIServer(c *ControlPlane, client *etcd.Client, serving, frontProxy *pki
 		return nil, err
 	}
 	s.extra = completed.KubeAPIs.Extra
-	described := completed.KubeAPIs.ControlPlane.Generic
-	releaseDefinitions(described.OpenAPIV3Config)
-	s.openAPI, err = openapi.New(s.aggregator.GenericAPIServer, described.OpenAPIConfig, described.OpenAPIV3Config, s.loopback)
+	s.openAPI, err = s.describe(completed, frontProxy)
 	if err != nil {
 		return nil, fmt.Errorf("cannot describe the API: %w", err)
 	}
 	return s, nil
-}
-
-// releaseDefinitions drops the schemas of the built-in types, some seven MB. The merge of
-// applied objects has taken from them what it needs, and each description makes its own.
-// The server keeps pointers to them for no reader, so they are emptied too. Those that the
-// schema of a custom resource refers to stay.
-func releaseDefinitions(config *common.OpenAPIV3Config) {
-	for name, definition := range config.Definitions {
-		if !strings.Contains(name, "apimachinery") && !strings.Contains(name, "apiextensions") {
-			clear(definition.Schema.Properties)
-		}
-	}
-	config.Definitions = nil
 }
 
 // frontProxyFiles writes the front proxy's certificate where the aggregator can

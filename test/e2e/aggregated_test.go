@@ -135,3 +135,22 @@ func TestAggregatedAPI(t *testing.T) {
 	tn.kubectl("delete", "gauge", "two")
 	output(t, "the change and the deletion", "2", host("jsonpath={.items[*].spec.size}"))
 }
+
+// TestTenantAggregates aggregates an API server of the tenant in the virtual cluster, with the
+// default settings.
+func TestTenantAggregates(t *testing.T) {
+	tn := install(t, "aggregating", "e2e-aggregating")
+	tn.apply(gaugeServer)
+	tn.await("condition=Available", "apiservice/v1.aggregated.example.com")
+	one := strings.ReplaceAll(gauge, "@NAME@", "one")
+	tn.apply(one)
+	if got := tn.kubectl("get", "gauges", "-o", "name"); strings.TrimSpace(got) != "gauge.aggregated.example.com/one" {
+		t.Errorf("the gauges are %q", got)
+	}
+	if out := tn.kubectl("explain", "gauge.spec.size"); !strings.Contains(out, "Size of the thing.") {
+		t.Errorf("kubectl explain prints %s", out)
+	}
+	if out, err := tn.applyOutput(strings.ReplaceAll(one, "{size: 1, secretName: keys}", "{size: 1, colour: red}")); err == nil || !strings.Contains(out, "colour") {
+		t.Errorf("a field that the API does not know: got %v: %s", err, out)
+	}
+}

@@ -3,7 +3,6 @@ package integration
 import (
 	"context"
 	"fmt"
-	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
 	"net/netip"
@@ -51,11 +50,6 @@ func newExtension(t *testing.T, w *customWorld, definition *apiextensionsv1.Cust
 		t.Fatal(err)
 	}
 	e := &extension{cluster: server, w: w, port: serveOnWire(t, server)}
-	transport, err := rest.TransportFor(server.memory())
-	if err != nil {
-		t.Fatal(err)
-	}
-	w.described.Store(&transport)
 	if err := server.client.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: w.namespace}}); err != nil {
 		t.Fatal(err)
 	}
@@ -73,26 +67,10 @@ func newExtension(t *testing.T, w *customWorld, definition *apiextensionsv1.Cust
 	return e
 }
 
-// newAPIs returns a client of the APIs of the host. The API servers of the tests do not pass
-// on the OpenAPI documents of aggregated APIs, so that those come from the API itself.
+// newAPIs returns a client of the APIs of the host.
 func (w *customWorld) newAPIs() rest.Interface {
-	config := w.host.memory()
-	config.Wrap(func(next http.RoundTripper) http.RoundTripper {
-		return roundTripper(func(r *http.Request) (*http.Response, error) {
-			if described := w.described.Load(); described != nil && strings.HasPrefix(r.URL.Path, "/openapi/") {
-				return (*described).RoundTrip(r)
-			}
-			return next.RoundTrip(r)
-		})
-	})
-	return apiextensionsclient.NewForConfigOrDie(config).ApiextensionsV1().RESTClient()
+	return apiextensionsclient.NewForConfigOrDie(w.host.memory()).ApiextensionsV1().RESTClient()
 }
-
-// roundTripper is a function as a transport.
-type roundTripper func(*http.Request) (*http.Response, error)
-
-// RoundTrip calls it.
-func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
 // serveOnWire serves the API of a server on a port, to everybody.
 func serveOnWire(t *testing.T, c *cluster) int32 {

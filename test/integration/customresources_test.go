@@ -4,9 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -82,8 +80,6 @@ type customWorld struct {
 	hostDefinitions, definitions definitionclient.CustomResourceDefinitionInterface
 	synced                       *customresources.Definitions
 	controller                   *customresources.Controller
-	// described is an API whose OpenAPI documents are read instead of those of the host.
-	described atomic.Pointer[http.RoundTripper]
 }
 
 func newCustomWorld(t *testing.T, settings v1alpha1.Sync) *customWorld {

@@ -7,7 +7,8 @@
 // (/openapi/v3) costs nothing. Their hashes come from the version of the server and
 // the generations of custom resources. One group's document is built per request. The large v2 document is for old clients.
 //
-// Descriptions of aggregated API servers are not included.
+// The list has the groups of aggregated API servers, which describe them when somebody asks.
+// The v2 document is without them.
 package openapi
 
 import (
@@ -57,9 +58,10 @@ const (
 
 // A Description serves the documents of one chain of API servers.
 type Description struct {
-	v2       *common.Config
-	v3       *common.OpenAPIV3Config
-	services map[string]*restful.WebService // by root path, without the leading slash
+	v2         *common.Config
+	v3         *common.OpenAPIV3Config
+	aggregated Aggregated
+	services   map[string]*restful.WebService // by root path, without the leading slash
 	// builtIn is the list of the documents of services. The API server itself asks for the
 	// list every 5 s.
 	builtIn map[string]handler3.OpenAPIV3DiscoveryGroupVersion
@@ -76,7 +78,7 @@ type Description struct {
 // New collects what the servers of the chain serve. own is the configuration of a
 // client that may read custom resource definitions.
 func New(chain *genericapiserver.GenericAPIServer, v2 *common.Config, v3 *common.OpenAPIV3Config,
-	own *rest.Config,
+	aggregated Aggregated, own *rest.Config,
 ) (*Description, error) {
 	client, err := apiextensionsclient.NewForConfig(own)
 	if err != nil {
@@ -92,15 +94,15 @@ func New(chain *genericapiserver.GenericAPIServer, v2 *common.Config, v3 *common
 		}
 		server, _ = server.NextDelegate().(*genericapiserver.GenericAPIServer)
 	}
-	return newDescription(v2, v3, services, client), nil
+	return newDescription(v2, v3, aggregated, services, client), nil
 }
 
 // newDescription returns the description of services and of the custom resources that
 // client reads.
-func newDescription(v2 *common.Config, v3 *common.OpenAPIV3Config, services map[string]*restful.WebService,
-	client apiextensionsclient.Interface,
+func newDescription(v2 *common.Config, v3 *common.OpenAPIV3Config, aggregated Aggregated,
+	services map[string]*restful.WebService, client apiextensionsclient.Interface,
 ) *Description {
-	d := &Description{v2: v2, v3: v3, services: services, client: client}
+	d := &Description{v2: v2, v3: v3, aggregated: aggregated, services: services, client: client}
 	d.builtIn = make(map[string]handler3.OpenAPIV3DiscoveryGroupVersion, len(services))
 	for path := range services {
 		d.builtIn[path] = handler3.OpenAPIV3DiscoveryGroupVersion{ServerRelativeURL: documentURL(path, nil)}
@@ -194,10 +196,21 @@ func (d *Description) serveList(w http.ResponseWriter, req *http.Request) {
 		http.Error(w, err.Error(), http.StatusInternalServerError)
 		return
 	}
+	aggregated, err := d.aggregated.Paths()
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
 	list := handler3.OpenAPIV3Discovery{Paths: maps.Clone(d.builtIn)}
 	for path, crds := range groups {
 		if _, ok := d.builtIn[path]; !ok {
 			list.Paths[path] = handler3.OpenAPIV3DiscoveryGroupVersion{ServerRelativeURL: documentURL(path, crds)}
+		}
+	}
+	for _, path := range aggregated {
+		if _, ok := d.builtIn[path]; !ok {
+			// Without a hash, clients ask again each time.
+			list.Paths[path] = handler3.OpenAPIV3DiscoveryGroupVersion{ServerRelativeURL: v3Path + "/" + path}
 		}
 	}
 	w.Header().Set("Content-Type", "application/json")
@@ -207,12 +220,16 @@ func (d *Description) serveList(w http.ResponseWriter, req *http.Request) {
 // serveGroup returns the document of one group and version.
 func (d *Description) serveGroup(w http.ResponseWriter, req *http.Request) {
 	path := strings.TrimPrefix(req.URL.Path, v3Path+"/")
+	service := d.services[path]
+	if service == nil && d.serveAggregated(w, req, path) {
+		return
+	}
 	groups, err := d.listGroups()
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusInternalServerError)
 		return
 	}
-	service, crds := d.services[path], groups[path]
+	crds := groups[path]
 	if service == nil && len(crds) == 0 {
 		http.NotFound(w, req)
 		return
