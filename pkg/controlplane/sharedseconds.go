@@ -8,7 +8,8 @@ import (
 
 // sharedSeconds is the clock of all watch caches. Each of them looks once a second for
 // bookmarks that are due. Its timers end on whole seconds, so that one wake-up of the process
-// serves all caches.
+// serves all caches. Shorter timers end as they are: while somebody lists, a cache asks an
+// external etcd every tenth of a second how far it is.
 type sharedSeconds struct {
 	clock.WithTicker
 
@@ -19,20 +20,19 @@ func newSharedSeconds(c clock.WithTicker) sharedSeconds {
 	return sharedSeconds{WithTicker: c, start: c.Now()}
 }
 
-// NewTimer returns a timer that ends on a whole second.
+// NewTimer returns a timer that ends on a whole second, unless it is shorter than one.
 func (s sharedSeconds) NewTimer(d time.Duration) clock.Timer {
 	return sharedTimer{Timer: s.WithTicker.NewTimer(s.align(d)), clock: s}
 }
 
-// align returns the time until the whole second that is nearest to the end of d. It is always
-// in the future.
+// align returns the time until the whole second that is nearest to the end of d. It returns
+// less than a second as it is.
 func (s sharedSeconds) align(d time.Duration) time.Duration {
-	since := s.WithTicker.Since(s.start)
-	wait := (since + d).Round(time.Second) - since
-	if d > 0 && wait <= 0 {
-		wait += time.Second
+	if d < time.Second {
+		return d
 	}
-	return wait
+	since := s.WithTicker.Since(s.start)
+	return (since + d).Round(time.Second) - since
 }
 
 // sharedTimer is a timer of sharedSeconds.
@@ -42,5 +42,5 @@ type sharedTimer struct {
 	clock sharedSeconds
 }
 
-// Reset starts the timer again. It ends on a whole second.
+// Reset starts the timer again, as [sharedSeconds.NewTimer] does.
 func (t sharedTimer) Reset(d time.Duration) bool { return t.Timer.Reset(t.clock.align(d)) }

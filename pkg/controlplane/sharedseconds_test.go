@@ -19,9 +19,10 @@ func TestSharedSeconds(t *testing.T) {
 	}{
 		{"A second with jitter is one second,", 10 * time.Second, 1240 * time.Millisecond, time.Second, time.Second},
 		{"from whatever time it starts.", 10300 * time.Millisecond, 1100 * time.Millisecond, 700 * time.Millisecond, time.Second},
-		{"What ends before the next half second waits for the next second.", 10100 * time.Millisecond, 200 * time.Millisecond, 900 * time.Millisecond, time.Second},
+		{"A reader who waits for a report of the store does not wait for a second.", 10100 * time.Millisecond, 100 * time.Millisecond, 100 * time.Millisecond, 100 * time.Millisecond},
 		{"Long times are rounded.", 10 * time.Second, 61700 * time.Millisecond, 62 * time.Second, 62 * time.Second},
-		{"No time is no time.", 10300 * time.Millisecond, 0, -300 * time.Millisecond, 0},
+		{"No time is no time,", 10300 * time.Millisecond, 0, 0, 0},
+		{"also in the second half of a second.", 10700 * time.Millisecond, 0, 0, 0},
 	} {
 		fake := clocktesting.NewFakeClock(time.Unix(1000, 0))
 		shared := newSharedSeconds(fake)
