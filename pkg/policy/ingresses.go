@@ -64,7 +64,8 @@ func (i *Ingresses) Check(old, ingress *networkingv1.Ingress) []Violation {
 	if old == nil {
 		old = &networkingv1.Ingress{}
 	}
-	return slices.Concat(i.checkHosts(ingress), checkPaths(ingress), i.checkBackends(ingress), i.annotations.check(old.Annotations, ingress.Annotations))
+	return slices.Concat(i.checkHosts(ingress), checkPaths(ingress), i.checkBackends(ingress), i.checkGuards(old, ingress),
+		i.annotations.check(old.Annotations, ingress.Annotations))
 }
 
 // checkHosts checks the host names of rules and of TLS.

@@ -1,7 +1,11 @@
 package policy
 
 import (
+	"strings"
 	"testing"
+
+	networkingv1 "k8s.io/api/networking/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/sublet-dev/sublet/api/config/v1alpha1"
 )
@@ -54,5 +58,34 @@ func TestIngressAnnotations(t *testing.T) {
 	settings.Policies.Ingresses.Annotations["nginx.ingress.kubernetes.io/server-snippet"] = ""
 	if NewIngresses(settings).PassesAnnotation("nginx.ingress.kubernetes.io/server-snippet", "x") {
 		t.Error("a snippet passes")
+	}
+}
+
+// TestIngressGuards denies an Ingress that the host would serve without its protection. Before, a
+// prefix let such an annotation pass.
+func TestIngressGuards(t *testing.T) {
+	t.Parallel()
+	const url = "nginx.ingress.kubernetes.io/auth-url"
+	of := func(key string) *networkingv1.Ingress {
+		return &networkingv1.Ingress{ObjectMeta: metav1.ObjectMeta{Annotations: map[string]string{key: "https://login.example.com"}}}
+	}
+	for _, c := range []struct {
+		reason, rule string
+		old, ingress *networkingv1.Ingress
+		isDenied     bool
+	}{
+		{"a prefix no longer lets the protection pass", "nginx.ingress.kubernetes.io/*", nil, of(url), true},
+		{"the whole key does", url, nil, of(url), false},
+		{"without a rule it has never passed, and a warning tells so", "haproxy.org/*", nil, of(url), false},
+		{"what is stored can be changed elsewhere", "nginx.ingress.kubernetes.io/*", of(url), of(url), false},
+		{"what protects nothing stays behind", "nginx.ingress.kubernetes.io/*", nil, of("nginx.ingress.kubernetes.io/mirror-target"), false},
+		{"plugins may protect", "konghq.com/*", nil, of("konghq.com/plugins"), true},
+	} {
+		settings := v1alpha1.Default()
+		settings.Policies.Ingresses.Annotations = map[string]string{c.rule: ""}
+		got := ShortMessage(NewIngresses(settings).Check(c.old, c.ingress))
+		if c.isDenied != strings.Contains(got, "without this protection, as "+c.rule) || c.isDenied != (got != "") {
+			t.Errorf("%s: got %q", c.reason, got)
+		}
 	}
 }
