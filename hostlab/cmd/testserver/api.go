@@ -41,7 +41,9 @@ const gaugeResources = `{"kind":"APIResourceList","apiVersion":"v1","groupVersio
 {"name":"gauges/status","singularName":"","namespaced":true,"kind":"Gauge","verbs":["get","patch"]}]}`
 
 // gaugeDocument is the OpenAPI document of the group, in the form that Go types have.
-const gaugeDocument = `{"openapi":"3.0.0","info":{"title":"gauges","version":"v1"},"paths":{},"components":{"schemas":{
+const gaugeDocument = `{"openapi":"3.0.0","info":{"title":"gauges","version":"v1"},"paths":{
+"` + gaugeRoot + `/namespaces/{namespace}/gauges":{"get":{"responses":{},
+ "x-kubernetes-group-version-kind":{"group":"` + gaugeGroup + `","version":"v1","kind":"Gauge"}}}},"components":{"schemas":{
 "com.example.Gauge":{"type":"object","description":"Gauge measures a thing.",
  "x-kubernetes-group-version-kind":[{"group":"` + gaugeGroup + `","version":"v1","kind":"Gauge"}],"properties":{
  "apiVersion":{"type":"string"},"kind":{"type":"string"},

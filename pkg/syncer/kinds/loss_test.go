@@ -17,6 +17,7 @@ func staysLost() map[string]string {
 	return map[string]string{
 		"pods/terminating": ended, "pods/running": ended, "pods/policy-running": ended, "pods/finished-on-host": ended, "pods/enforced-later": ended,
 		"ingresses/keeps":              "somebody else has the host name now",
+		"ingresses/unprotected":        "everybody would be served",
 		"poddisruptionbudgets/changed": "the virtual cluster has not computed the number yet",
 		"volumesnapshots/taken":        "another one would have later data", "volumesnapshots/failed": "the class is no longer shown",
 		"persistentvolumeclaims/bound": empty, "persistentvolumeclaims/expanded": empty, "persistentvolumeclaims/attributes": empty,
