@@ -18,14 +18,21 @@ const (
 	resourceClaimReference
 )
 
+// reference is one place in a pod that refers to an object.
+type reference struct {
+	kind     referenceKind
+	name     *string
+	optional *bool // nil where it cannot be
+}
+
 // References returns the names of the ConfigMaps, Secrets and claims that a pod needs in
 // its own namespace, sorted, each once. They include the claims of ephemeral volumes,
 // which the virtual cluster creates under names of its own.
 func References(pod *corev1.Pod) (configMaps, secrets, claims []string) {
 	names := map[referenceKind]map[string]bool{configMapReference: {}, secretReference: {}, claimReference: {}, resourceClaimReference: {}}
-	eachReference(&pod.Spec, func(kind referenceKind, name *string) {
-		if *name != "" {
-			names[kind][*name] = true
+	eachReference(&pod.Spec, func(r reference) {
+		if *r.name != "" {
+			names[r.kind][*r.name] = true
 		}
 	})
 	for i := range pod.Spec.Volumes {
@@ -41,61 +48,12 @@ func References(pod *corev1.Pod) (configMaps, secrets, claims []string) {
 // do without, sorted, each once.
 func OptionalReferences(pod *corev1.Pod) (configMaps, secrets []string) {
 	names := map[referenceKind]map[string]bool{configMapReference: {}, secretReference: {}}
-	add := func(kind referenceKind, name string, optional *bool) {
-		if name != "" && optional != nil && *optional {
-			names[kind][name] = true
+	eachReference(&pod.Spec, func(r reference) {
+		if *r.name != "" && r.optional != nil && *r.optional {
+			names[r.kind][*r.name] = true
 		}
-	}
-	eachContainer(&pod.Spec, func(container *corev1.Container) { optionalOfContainer(container, add) })
-	for i := range pod.Spec.Volumes {
-		optionalOfVolume(&pod.Spec.Volumes[i], add)
-	}
+	})
 	return slices.Sorted(maps.Keys(names[configMapReference])), slices.Sorted(maps.Keys(names[secretReference]))
-}
-
-// optionalOfContainer calls add for what the environment of a container refers to.
-func optionalOfContainer(container *corev1.Container, add func(kind referenceKind, name string, optional *bool)) {
-	for _, from := range container.EnvFrom {
-		if ref := from.ConfigMapRef; ref != nil {
-			add(configMapReference, ref.Name, ref.Optional)
-		}
-		if ref := from.SecretRef; ref != nil {
-			add(secretReference, ref.Name, ref.Optional)
-		}
-	}
-	for i := range container.Env {
-		from := container.Env[i].ValueFrom
-		if from == nil {
-			continue
-		}
-		if ref := from.ConfigMapKeyRef; ref != nil {
-			add(configMapReference, ref.Name, ref.Optional)
-		}
-		if ref := from.SecretKeyRef; ref != nil {
-			add(secretReference, ref.Name, ref.Optional)
-		}
-	}
-}
-
-// optionalOfVolume calls add for what the files of a volume come from.
-func optionalOfVolume(volume *corev1.Volume, add func(kind referenceKind, name string, optional *bool)) {
-	if source := volume.ConfigMap; source != nil {
-		add(configMapReference, source.Name, source.Optional)
-	}
-	if source := volume.Secret; source != nil {
-		add(secretReference, source.SecretName, source.Optional)
-	}
-	if volume.Projected == nil {
-		return
-	}
-	for i := range volume.Projected.Sources {
-		if source := volume.Projected.Sources[i].ConfigMap; source != nil {
-			add(configMapReference, source.Name, source.Optional)
-		}
-		if source := volume.Projected.Sources[i].Secret; source != nil {
-			add(secretReference, source.Name, source.Optional)
-		}
-	}
 }
 
 // EphemeralClaim returns the name of the claim that Kubernetes creates for an ephemeral
@@ -107,30 +65,30 @@ func EphemeralClaim(pod, volume string) string {
 // renameReferences gives every reference of a spec the name that the object has on the
 // host.
 func renameReferences(c Cluster, namespace string, spec *corev1.PodSpec) {
-	eachReference(spec, func(_ referenceKind, name *string) {
-		if *name != "" {
-			*name = Hashed(c, key(namespace, *name)).Name
+	eachReference(spec, func(r reference) {
+		if *r.name != "" {
+			*r.name = Hashed(c, key(namespace, *r.name)).Name
 		}
 	})
 }
 
 // eachReference visits the names of all that a pod refers to in its namespace.
-func eachReference(spec *corev1.PodSpec, visit func(kind referenceKind, name *string)) {
+func eachReference(spec *corev1.PodSpec, visit func(reference)) {
 	for i := range spec.ImagePullSecrets {
-		visit(secretReference, &spec.ImagePullSecrets[i].Name)
+		visit(reference{kind: secretReference, name: &spec.ImagePullSecrets[i].Name})
 	}
 	for i := range spec.ResourceClaims {
 		if name := spec.ResourceClaims[i].ResourceClaimName; name != nil {
-			visit(resourceClaimReference, name)
+			visit(reference{kind: resourceClaimReference, name: name})
 		}
 	}
 	eachContainer(spec, func(container *corev1.Container) {
 		for i := range container.EnvFrom {
 			if ref := container.EnvFrom[i].ConfigMapRef; ref != nil {
-				visit(configMapReference, &ref.Name)
+				visit(reference{configMapReference, &ref.Name, ref.Optional})
 			}
 			if ref := container.EnvFrom[i].SecretRef; ref != nil {
-				visit(secretReference, &ref.Name)
+				visit(reference{secretReference, &ref.Name, ref.Optional})
 			}
 		}
 		for i := range container.Env {
@@ -145,39 +103,38 @@ func eachReference(spec *corev1.PodSpec, visit func(kind referenceKind, name *st
 }
 
 // envReference visits what one variable refers to.
-func envReference(from *corev1.EnvVarSource, visit func(referenceKind, *string)) {
-	if from.ConfigMapKeyRef != nil {
-		visit(configMapReference, &from.ConfigMapKeyRef.Name)
+func envReference(from *corev1.EnvVarSource, visit func(reference)) {
+	if ref := from.ConfigMapKeyRef; ref != nil {
+		visit(reference{configMapReference, &ref.Name, ref.Optional})
 	}
-	if from.SecretKeyRef != nil {
-		visit(secretReference, &from.SecretKeyRef.Name)
+	if ref := from.SecretKeyRef; ref != nil {
+		visit(reference{secretReference, &ref.Name, ref.Optional})
 	}
 }
 
 // volumeReferences visits what one volume refers to.
-func volumeReferences(volume *corev1.Volume, visit func(referenceKind, *string)) {
+func volumeReferences(volume *corev1.Volume, visit func(reference)) {
 	switch {
 	case volume.ConfigMap != nil:
-		visit(configMapReference, &volume.ConfigMap.Name)
+		visit(reference{configMapReference, &volume.ConfigMap.Name, volume.ConfigMap.Optional})
 	case volume.Secret != nil:
-		visit(secretReference, &volume.Secret.SecretName)
+		visit(reference{secretReference, &volume.Secret.SecretName, volume.Secret.Optional})
 	case volume.PersistentVolumeClaim != nil:
-		visit(claimReference, &volume.PersistentVolumeClaim.ClaimName)
+		visit(reference{kind: claimReference, name: &volume.PersistentVolumeClaim.ClaimName})
 	case volume.Projected != nil:
 		for i := range volume.Projected.Sources {
-			source := &volume.Projected.Sources[i]
-			if source.ConfigMap != nil {
-				visit(configMapReference, &source.ConfigMap.Name)
+			if ref := volume.Projected.Sources[i].ConfigMap; ref != nil {
+				visit(reference{configMapReference, &ref.Name, ref.Optional})
 			}
-			if source.Secret != nil {
-				visit(secretReference, &source.Secret.Name)
+			if ref := volume.Projected.Sources[i].Secret; ref != nil {
+				visit(reference{secretReference, &ref.Name, ref.Optional})
 			}
 		}
 	case volume.AzureFile != nil:
-		visit(secretReference, &volume.AzureFile.SecretName)
+		visit(reference{kind: secretReference, name: &volume.AzureFile.SecretName})
 	default:
 		if ref := findDriverSecret(volume); ref != nil {
-			visit(secretReference, &ref.Name)
+			visit(reference{kind: secretReference, name: &ref.Name})
 		}
 	}
 }

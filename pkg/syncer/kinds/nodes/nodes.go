@@ -60,9 +60,7 @@ func Real(o Options) syncer.Resource[*corev1.Node, *corev1.Node] {
 	needsPod, keys := o.needsPod()
 	if labels := o.Nodes.Selector.Labels; !o.Nodes.Selector.All && len(labels) > 0 {
 		r.Select = apilabels.SelectorFromSet(labels)
-		r.Unselected = keepForPods
-		r.Indexes = []syncer.Index{HostPodsByNode()}
-		r.Also = []syncer.Watch{{Side: syncer.Host, Object: &corev1.Pod{}, Keys: keysOfUnselected(keys)}}
+		r.Unselected, keys = keepForPods, keysOfUnselected(keys)
 	}
 	if needsPod != nil {
 		r.Want = func(s syncer.Scope, virtual, host *corev1.Node) (bool, error) {
@@ -72,10 +70,10 @@ func Real(o Options) syncer.Resource[*corev1.Node, *corev1.Node] {
 			_, ok, err := podOn(s, host.Name)
 			return ok, err
 		}
-		if len(r.Also) == 0 {
-			r.Indexes = []syncer.Index{HostPodsByNode()}
-			r.Also = []syncer.Watch{{Side: syncer.Host, Object: &corev1.Pod{}, Keys: keys}}
-		}
+	}
+	if keys != nil {
+		r.Indexes = []syncer.Index{HostPodsByNode()}
+		r.Also = []syncer.Watch{{Side: syncer.Host, Object: &corev1.Pod{}, Keys: keys}}
 	}
 	return r
 }
