@@ -3,6 +3,7 @@ package translate
 import (
 	"maps"
 	"slices"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
@@ -89,15 +90,28 @@ func toHostDebugContainer(in PodInput, virtual *corev1.Pod, container *corev1.Ep
 	return spec.EphemeralContainers[0]
 }
 
+// maxResolved is how many bytes of annotations the variables of one ephemeral container get as
+// text. Each variable of a pod may name the same large annotation.
+const maxResolved = 64 << 10
+
 // resolveAnnotations replaces references to annotations of the pod by their values. The host pod
 // gets an annotation that it has not had only after the container, which starts at once and once.
+// References beyond maxResolved stay. A kubelet expands variables in text, so that is escaped.
 func resolveAnnotations(virtual *corev1.Pod, env []corev1.EnvVar) {
+	resolved := 0
 	for i := range env {
 		if env[i].ValueFrom == nil || env[i].ValueFrom.FieldRef == nil {
 			continue
 		}
-		if field, key, ok := parseSubscript(env[i].ValueFrom.FieldRef.FieldPath); ok && field == "metadata.annotations" {
-			env[i].Value, env[i].ValueFrom = virtual.Annotations[key], nil
+		field, key, ok := parseSubscript(env[i].ValueFrom.FieldRef.FieldPath)
+		if !ok || field != "metadata.annotations" {
+			continue
 		}
+		value := strings.ReplaceAll(virtual.Annotations[key], "$", "$$")
+		if resolved+len(value) > maxResolved {
+			continue
+		}
+		resolved += len(value)
+		env[i].Value, env[i].ValueFrom = value, nil
 	}
 }

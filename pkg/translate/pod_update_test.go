@@ -1,6 +1,7 @@
 package translate
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -316,6 +317,41 @@ func TestEphemeralContainers(t *testing.T) {
 	}
 	if diff := cmp.Diff(before, host); diff != "" {
 		t.Errorf("a container that is there cannot be changed (-before +after):\n%s", diff)
+	}
+}
+
+// TestResolveAnnotations resolves what a kubelet would expand, and many references to a large
+// annotation.
+func TestResolveAnnotations(t *testing.T) {
+	t.Parallel()
+	const large = 20 << 10
+	virtual := webPod(func(pod *corev1.Pod) {
+		pod.Annotations = map[string]string{"price": "a$$b $(POD) $", "large": strings.Repeat("x", large)}
+	})
+	refer := func(key string) corev1.EnvVar {
+		return corev1.EnvVar{Name: "V", ValueFrom: &corev1.EnvVarSource{FieldRef: &corev1.ObjectFieldSelector{FieldPath: "metadata.annotations['" + key + "']"}}}
+	}
+	env := []corev1.EnvVar{refer("price")}
+	for range 1000 {
+		env = append(env, refer("large"))
+	}
+	env = append(env, refer("price"))
+	resolveAnnotations(virtual, env)
+	for _, i := range []int{0, len(env) - 1} {
+		// A kubelet takes two of the sign for one, and what is in parentheses after one for a variable.
+		if got, want := env[i].Value, "a$$$$b $$(POD) $$"; got != want {
+			t.Errorf("the text of the variable is %q, want %q", got, want)
+		}
+	}
+	size, left := 0, 0
+	for _, e := range env {
+		size += len(e.Value)
+		if e.ValueFrom != nil {
+			left++
+		}
+	}
+	if size > maxResolved || left != 1000-maxResolved/large {
+		t.Errorf("%d bytes of text and %d references, want at most %d bytes, and what is more as references", size, left, maxResolved)
 	}
 }
 
