@@ -126,7 +126,7 @@ func (s sharedStore) decorator(cached bool) generic.StorageDecorator {
 			return store, sync.OnceFunc(store.Close), nil
 		}
 		watchCache, err := cacher.NewCacherFromConfig(cacher.Config{
-			Storage:             store,
+			Storage:             sharingStore{store},
 			Versioner:           versioner,
 			GroupResource:       config.GroupResource,
 			EventsHistoryWindow: config.EventsHistoryWindow,

@@ -1,0 +1,118 @@
+package controlplane
+
+import (
+	"bytes"
+	"context"
+	"reflect"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/watch"
+	apistorage "k8s.io/apiserver/pkg/storage"
+)
+
+// sharingStore is the store below a watch cache. The versions of one object that its
+// watches return share what is equal in them, such as the spec of a pod.
+//
+// A watch cache keeps all versions of the last 75 seconds, each decoded by itself. A pod
+// has seven from its creation to its end, and most of them differ in the status alone.
+type sharingStore struct{ apistorage.Interface }
+
+// Watch watches like the inner store, with versions that share memory. Nobody may change
+// the objects that it returns, which holds for all objects of a watch cache.
+func (s sharingStore) Watch(ctx context.Context, key string, options apistorage.ListOptions) (watch.Interface, error) {
+	inner, err := s.Interface.Watch(ctx, key, options)
+	if err != nil {
+		return nil, err
+	}
+	return watch.Filter(inner, versionSharer{}.share), nil
+}
+
+// versionSharer has the last version of each object of a watch.
+type versionSharer map[types.UID]runtime.Object
+
+// share lets the object of an event share memory with its last version. It keeps every
+// event. Custom resources are left as they are: they have no type whose fields it could walk.
+func (s versionSharer) share(event watch.Event) (watch.Event, bool) {
+	object := event.Object
+	if timed, isTimed := object.(apistorage.WatchEventWithRecordTime); isTimed {
+		object = timed.Unwrap()
+	}
+	accessor, err := meta.Accessor(object)
+	_, isDynamic := object.(runtime.Unstructured)
+	if err != nil || isDynamic || event.Type == watch.Bookmark || event.Type == watch.Error {
+		return event, true
+	}
+	uid := accessor.GetUID()
+	if before, found := s[uid]; found && reflect.TypeOf(before) == reflect.TypeOf(object) {
+		shareEqual(reflect.ValueOf(before), reflect.ValueOf(object))
+	}
+	if event.Type == watch.Deleted {
+		delete(s, uid)
+	} else {
+		s[uid] = object
+	}
+	return event, true
+}
+
+// shareEqual replaces each part of after that is equal in before by the one of before. It
+// reports whether they are equal as a whole. Both have the same type, and what after points
+// to can be set. It takes two values for different if only their forms differ.
+func shareEqual(before, after reflect.Value) bool {
+	switch after.Kind() {
+	case reflect.Pointer:
+		return sharePointers(before, after)
+	case reflect.Struct:
+		return shareFields(before, after)
+	case reflect.Slice:
+		return shareElements(before, after)
+	case reflect.String:
+		return before.String() == after.String() && replace(after, before)
+	case reflect.Map, reflect.Interface:
+		return reflect.DeepEqual(before.Interface(), after.Interface()) && replace(after, before)
+	default:
+		return before.Equal(after)
+	}
+}
+
+// replace sets after to before, where that is possible: what an interface holds and the
+// object itself cannot be set. It returns true.
+func replace(after, before reflect.Value) bool {
+	if after.CanSet() {
+		after.Set(before)
+	}
+	return true
+}
+
+func sharePointers(before, after reflect.Value) bool {
+	if before.IsNil() || after.IsNil() {
+		return before.IsNil() && after.IsNil()
+	}
+	return shareEqual(before.Elem(), after.Elem()) && replace(after, before)
+}
+
+func shareFields(before, after reflect.Value) bool {
+	equal := true
+	for i := range after.NumField() {
+		if !after.Field(i).CanSet() { // A struct with private fields, such as a time, is one value.
+			return reflect.DeepEqual(before.Interface(), after.Interface()) && replace(after, before)
+		}
+		equal = shareEqual(before.Field(i), after.Field(i)) && equal
+	}
+	return equal
+}
+
+func shareElements(before, after reflect.Value) bool {
+	if before.IsNil() != after.IsNil() || before.Len() != after.Len() {
+		return false
+	}
+	if after.Type().Elem().Kind() == reflect.Uint8 {
+		return bytes.Equal(before.Bytes(), after.Bytes()) && replace(after, before)
+	}
+	equal := true
+	for i := range after.Len() {
+		equal = shareEqual(before.Index(i), after.Index(i)) && equal
+	}
+	return equal && replace(after, before)
+}
