@@ -10,25 +10,24 @@ import (
 )
 
 const (
-	// quickAlterations is how many altered writes of one object follow each other without a pause.
+	// quickAlterations is how many altered writes of one object are sent without a pause.
 	quickAlterations = 5
-	// firstAlteredPause and lastAlteredPause are the shortest and the longest pause before a
-	// further one. The pause doubles in between.
+	// firstAlteredPause and lastAlteredPause bound the pause before the next write, which
+	// doubles each time.
 	firstAlteredPause = time.Second
 	lastAlteredPause  = time.Minute
 )
 
-// alterations remembers which virtual objects the API server stores in another form than they
-// were written in. A webhook or a policy of the tenant may do that. Each such write is a
-// difference again, and the next one would follow at once. That has no end, and others use the
-// disk of the store too.
+// alterations remembers the virtual objects that the API server stores differently from what
+// the engine wrote. A mutating webhook or policy of the tenant may do that. The next reconcile
+// then finds a difference and writes again, without end. So these writes are slowed down.
 type alterations struct {
 	mu    sync.Mutex
 	clock clock.PassiveClock
 	known *recent[types.NamespacedName, alteration]
 }
 
-// alteration is an object whose last write was altered.
+// alteration is an object whose last write the API server altered.
 type alteration struct {
 	// virtual and host are the versions of both objects after the write.
 	virtual, host string
@@ -40,8 +39,8 @@ func newAlterations(c clock.PassiveClock) *alterations {
 	return &alterations{clock: c, known: newRecent[types.NamespacedName, alteration](c, 2*lastAlteredPause)}
 }
 
-// pause returns how long a write of a virtual object has to wait, 0 for not at all. A change of
-// one of the two objects by anybody else ends the wait.
+// pause returns how long a write of a virtual object must wait, 0 if it may be sent. Any other
+// change of the virtual or the host object ends the wait.
 func (a *alterations) pause(key types.NamespacedName, host, virtual client.Object) time.Duration {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -80,12 +79,12 @@ func resourceVersionOf(object client.Object) string {
 	return object.GetResourceVersion()
 }
 
-// isAltered reports whether the API server has stored an object otherwise than it was sent, apart
-// from what it writes itself. The status counts only with status.
-func isAltered(sent, stored client.Object, status bool) bool {
+// isAlteredBesidesStatus reports whether the stored object differs from the sent one in more than
+// the status and the fields that the API server itself sets.
+func isAlteredBesidesStatus(sent, stored client.Object) bool {
 	same := deepCopy(stored)
 	same.SetResourceVersion(sent.GetResourceVersion())
 	same.SetGeneration(sent.GetGeneration())
 	same.SetManagedFields(sent.GetManagedFields())
-	return !equalBesidesStatus(sent, same) || status && !equalValues(statusOf(sent), statusOf(stored))
+	return !equalBesidesStatus(sent, same)
 }

@@ -8,14 +8,14 @@ import (
 	"github.com/sublet-dev/sublet/api/labels"
 )
 
-// isAwaited reports whether the host object was changed ahead of its virtual object. A
-// reconcile would undo a change that is on its way. The wait ends when the virtual object
+// isAwaited reports whether the host object was changed host-first and the virtual object has
+// not changed yet. A reconcile would undo that change. The wait ends when the virtual object
 // changes, or after expectationLife, because the change may have failed.
 //
-// The host copy of an object of the virtual side carries the version that it is ahead of,
-// so that every replica waits. Host objects that are not ours carry nothing: there only
-// the replica that wrote the change waits. Elsewhere the change goes up first, and the
-// tenant's request meets a conflict and is sent again, with the same result.
+// A host copy has an annotation with the virtual version that it is ahead of, so that every
+// replica waits. Originals on the host have no annotation of ours, so only the replica that
+// wrote the change waits. Another replica may write the change up first. The tenant's request
+// then meets a conflict and is retried, with the same result.
 func (r *reconciler) isAwaited(key types.NamespacedName, virtual, host client.Object) bool {
 	if r.kind.owner == Host {
 		return r.expectations.isAwaited(key, virtual)

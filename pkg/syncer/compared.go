@@ -7,9 +7,9 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// compared remembers which versions of a virtual object and its host copy were found to
-// agree. A kind that caches metadata alone reads a body again only when one of the two has
-// changed. Hundreds of pods may refer to one ConfigMap. Losing it costs a read.
+// compared remembers the versions of virtual objects and host copies that were found equal. A
+// kind with MetadataOnly must read the body to compare them. It does so again only after one
+// of the two has changed, however many pods requeue the object. Losing it costs a read.
 type compared struct {
 	mu    sync.Mutex
 	pairs map[types.NamespacedName]versionPair
@@ -44,7 +44,7 @@ func (c *compared) agree(key types.NamespacedName, virtual, host client.Object) 
 	return ok && pair == versionsOf(virtual, host)
 }
 
-// forget drops what is known of key.
+// forget drops the versions of key.
 func (c *compared) forget(key types.NamespacedName) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

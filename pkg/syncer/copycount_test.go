@@ -15,7 +15,7 @@ func TestEventsOfTheHostCorrectTheLedger(t *testing.T) {
 	t.Parallel()
 	b := newRunnerBench(t)
 	freed := 0
-	b.runner.reconciler.ledger, b.runner.reconciler.resource = newCopyLedger(ObjectLimits{}), "configmaps"
+	b.runner.reconciler.ledger, b.runner.reconciler.copyResource = newCopyLedger(ObjectLimits{}), "configmaps"
 	b.runner.reconciler.ledger.onFreed = func(string) { freed++ }
 	h := &handler{runner: b.runner, ctx: t.Context(), side: Host, own: true, keys: b.originKey}
 	small := hostMap("v1", func(m *corev1.ConfigMap) { m.ResourceVersion = "1" })

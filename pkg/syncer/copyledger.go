@@ -10,10 +10,10 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// copyLedger counts the copies on the host, by resource. A create or a change enters its
-// copy before the request is sent. So requests at the same time cannot exceed a limit
-// together. Events of the host correct what the request has entered. All kinds of an engine
-// share one ledger: two may have copies of one resource.
+// copyLedger counts the copies on the host, by resource. A copy is entered before the request
+// that writes it is sent, so that concurrent requests cannot exceed a limit together. Events of
+// the host correct the entries. All kinds of an engine share one ledger, because several may
+// have copies of the same resource.
 type copyLedger struct {
 	limits ObjectLimits
 	// onFreed is called when a copy of a resource is gone or smaller.
@@ -22,17 +22,17 @@ type copyLedger struct {
 	mu     sync.Mutex
 	copies map[string]map[types.NamespacedName]int64 // resource -> host object -> size in bytes
 	bytes  map[string]int64                          // resource -> size of all copies
-	unseen map[unseenCopy]int                        // copy that no event has shown -> checks since
+	unseen map[unseenCopy]int                        // copy -> checks since it was written without an event
 }
 
-// unseenCopy is a copy that was written and that no event of the host has shown yet.
+// unseenCopy is a copy that was written and for which no event has come yet.
 type unseenCopy struct {
 	resource string
 	key      types.NamespacedName
 }
 
-// maxUnseen is after how many checks a copy that no event has shown counts no more. Somebody
-// has deleted it before the watch came to it, as after a break of the watch.
+// maxUnseen is the number of checks after which an unseen copy is dropped from the ledger. It was
+// deleted before the watch could show it.
 const maxUnseen = int(5 * time.Minute / monitorPeriod)
 
 func newCopyLedger(limits ObjectLimits) *copyLedger {
@@ -43,35 +43,36 @@ func newCopyLedger(limits ObjectLimits) *copyLedger {
 }
 
 // reserve enters a copy that is about to be created or changed. It returns a [limitError] if
-// the copy does not fit. The caller calls undo if the host does not take the copy.
+// the copy exceeds a limit. The caller calls undo if the write fails.
 func (l *copyLedger) reserve(resource string, host client.Object) (undo func(), err error) {
-	key, grown := client.ObjectKeyFromObject(host), sizeOf(host)
+	key, newSize := client.ObjectKeyFromObject(host), sizeOf(host)
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	size, existed := l.copies[resource][key]
-	if err := l.fits(resource, grown-size, existed); err != nil {
+	oldSize, existed := l.copies[resource][key]
+	if err := l.fits(resource, newSize-oldSize, existed); err != nil {
 		return nil, err
 	}
-	l.set(resource, key, grown)
+	l.set(resource, key, newSize)
 	if !existed {
 		l.unseen[unseenCopy{resource, key}] = 0
 	}
 	return func() {
 		if existed {
-			l.observe(resource, key, size)
+			l.observe(resource, key, oldSize)
 		} else {
 			l.forget(resource, key)
 		}
 	}, nil
 }
 
-// dropUnseen drops copies that no event of the host shows for long. It is called at each check.
+// dropUnseen drops copies for which no event has come for too long. The monitor calls it at
+// each check.
 func (l *copyLedger) dropUnseen() {
 	l.mu.Lock()
 	var dropped []unseenCopy
-	for seen := range l.unseen {
-		if l.unseen[seen]++; l.unseen[seen] > maxUnseen {
-			dropped = append(dropped, seen)
+	for entry := range l.unseen {
+		if l.unseen[entry]++; l.unseen[entry] > maxUnseen {
+			dropped = append(dropped, entry)
 		}
 	}
 	l.mu.Unlock()
@@ -81,7 +82,7 @@ func (l *copyLedger) dropUnseen() {
 	}
 }
 
-// check returns a [limitError] if a copy does not fit, and enters nothing.
+// check returns a [limitError] if a copy exceeds a limit. Unlike reserve, it enters nothing.
 func (l *copyLedger) check(resource string, host client.Object) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -89,7 +90,7 @@ func (l *copyLedger) check(resource string, host client.Object) error {
 	return l.fits(resource, sizeOf(host)-size, existed)
 }
 
-// fits returns a [limitError] if a copy that grows by some bytes does not fit. The caller
+// fits returns a [limitError] if a copy that grows by some bytes exceeds a limit. The caller
 // holds the lock.
 func (l *copyLedger) fits(resource string, grows int64, existed bool) error {
 	count, bytes := l.limits.of(resource)
@@ -125,26 +126,26 @@ func (l *copyLedger) set(resource string, key types.NamespacedName, size int64) 
 	}
 	l.bytes[resource] += size - copies[key]
 	copies[key] = size
-	l.report(resource)
+	l.setMetrics(resource)
 }
 
-// forget drops a copy that the host does not have.
+// forget removes a copy that the host does not have.
 func (l *copyLedger) forget(resource string, key types.NamespacedName) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.bytes[resource] -= l.copies[resource][key]
 	delete(l.copies[resource], key)
 	delete(l.unseen, unseenCopy{resource, key})
-	l.report(resource)
+	l.setMetrics(resource)
 }
 
-// report sets the metrics of a resource. The caller holds the lock.
-func (l *copyLedger) report(resource string) {
+// setMetrics sets the metrics of a resource. The caller holds the lock.
+func (l *copyLedger) setMetrics(resource string) {
 	processMetrics().copies.WithLabelValues(resource).Set(float64(len(l.copies[resource])))
 	processMetrics().copyBytes.WithLabelValues(resource).Set(float64(l.bytes[resource]))
 }
 
-// usage returns what is used of the limits, sorted by resource.
+// usage returns the usage of all resources, sorted by resource.
 func (l *copyLedger) usage() []Usage {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -149,7 +149,7 @@ func TestLimitsHoldForEveryWrite(t *testing.T) {
 			clock := clocktesting.NewFakeClock(testStart())
 			virtual, host := newFakeServer("virtual", clock, grown.DeepCopy()), newFakeServer("host", clock, c.host...)
 			b := newBench(configMaps(), clock, virtual, host)
-			b.ledger, b.resource = newCopyLedger(c.limits), "configmaps"
+			b.ledger, b.copyResource = newCopyLedger(c.limits), "configmaps"
 			if len(c.host) == 0 {
 				b.ledger.observe("configmaps", types.NamespacedName{Namespace: "tenant", Name: "other"}, 1)
 			}
@@ -162,7 +162,7 @@ func TestLimitsHoldForEveryWrite(t *testing.T) {
 				t.Errorf("%s The tenant must be told, got %v", c.reason, events)
 			}
 			before := b.ledger.usage()
-			if _, err := b.createHostCopy(b.scope(t.Context()), theKey(), grown, createOptions{dryRun: true}); !isRefused(err) && name == "create" {
+			if _, err := b.createHostCopy(b.scope(t.Context()), theKey(), grown, writeOptions{dryRun: true}); !isRefused(err) && name == "create" {
 				t.Errorf("A dry run must meet the limit, got %v", err)
 			}
 			if diff := cmp.Diff(before, b.ledger.usage()); diff != "" {

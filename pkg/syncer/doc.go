@@ -7,20 +7,19 @@
 //
 //   - Watches of both sides put virtual keys into the queue of a kind
 //     (handler.go, runner.go). The watches are shared between kinds and end with
-//     the last kind that needs them (watches.go). A watch that fails is seen
-//     (watchhealth.go), and so is one that misses something (livecompare.go).
-//   - A reconcile looks at both sides as they are and takes the step that is
-//     missing (virtualowned.go, hostowned.go, orphans.go, termination.go). What it
-//     remembers only saves requests and time (expectations.go, sightings.go).
+//     the last kind that needs them (watches.go). Watches that fail or miss changes
+//     are detected (watchhealth.go, livecompare.go).
+//   - A reconcile compares both sides and takes the next step (virtualowned.go,
+//     hostowned.go, orphans.go, termination.go). State that it keeps in memory only
+//     saves requests and time (expectations.go, sightings.go).
 //   - Differences become requests in two places (hostwrite.go, virtualwrite.go).
-//     Nothing that did not change is written.
-//   - Only what proves to be ours is changed or deleted. Where the reason of a delete
-//     is that the other object is missing, the engine needs proof. Proof is a live
-//     read of the other side, or the event of that deletion.
+//     Without a difference, no request is sent.
+//   - The engine only changes and deletes objects that prove to be ours. It deletes an
+//     object because its counterpart is missing only after proof of that: a live read,
+//     or the delete event of the counterpart.
 //
-// Three things are between the engine and its host. The breaker (hostbreaker.go)
-// notices that the host is away and pauses all requests until it answers: nothing
-// fails, nothing is deleted. The limiter (hostlimiter.go) bounds what one virtual
-// cluster sends. The store guard (storeguard.go) puts deletes on hold while the
-// virtual store is not the recorded one, or is older than it was.
+// Three things protect the host. The breaker (hostbreaker.go) detects that the host is
+// unreachable and pauses all requests until it answers. The limiter (hostlimiter.go)
+// limits the rate of requests of one virtual cluster. The store guard (storeguard.go)
+// puts deletes on hold while the virtual store is not the recorded one, or is older.
 package syncer

@@ -17,9 +17,8 @@ import (
 	"github.com/sublet-dev/sublet/api/syncz"
 )
 
-// Engine syncs kinds between two clusters. It is a value per leader term: each term
-// takes a new engine, which runs once. Nothing of an engine outlives its Run but the
-// metrics of the process.
+// Engine syncs kinds between two clusters. Each leader term creates a new engine, which runs
+// once. Nothing of an engine outlives its Run except the metrics of the process.
 type Engine struct {
 	options    Options
 	log        logr.Logger
@@ -30,15 +29,15 @@ type Engine struct {
 	ledger     *copyLedger
 	virtual    *connection
 	host       *connection
-	done       chan struct{} // closed when Run ends: no write to the host passes any more
-	synced     chan struct{}
+	done       chan struct{} // closed when Run ends: from then on the breaker rejects writes to the host
+	synced     chan struct{} // closed when the kinds of the start have synced their caches
 	leading    chan struct{} // closed by Lead
 	lead       func()
 
 	mu      sync.Mutex
-	ctx     context.Context    //nolint:containedctx // The life of the kinds, nil until Run.
+	ctx     context.Context    //nolint:containedctx // Ends all kinds. nil until Run.
 	runners map[string]*runner // name of the kind -> its runner
-	order   []string
+	order   []string           // names of the kinds as they were added
 	group   sync.WaitGroup
 }
 
@@ -73,7 +72,7 @@ func NewEngine(options Options) (*Engine, error) {
 		return nil, fmt.Errorf("cannot create a client of the host: %w", err)
 	}
 	e.host.watches.namespace = options.Cluster.Namespace
-	e.host.watches.ours = oursSelector(options.Cluster)
+	e.host.watches.defaultSelector = oursSelector(options.Cluster)
 	e.host.watches.away = e.breaker.tripCause
 	e.virtual.watches.informers = options.VirtualInformers
 	e.storeGuard = newStoreGuard(e.virtual.client, e.host.client, options.Cluster, options.Clock, e.log)
@@ -95,7 +94,7 @@ func NewEngine(options Options) (*Engine, error) {
 
 // newConnection creates the clients of one side: one for requests and one for
 // watches.
-func (e *Engine) newConnection(which Side, requests, watches *rest.Config) (*connection, error) {
+func (e *Engine) newConnection(side Side, requests, watches *rest.Config) (*connection, error) {
 	requestHTTP, err := rest.HTTPClientFor(requests)
 	if err != nil {
 		return nil, err
@@ -121,7 +120,7 @@ func (e *Engine) newConnection(which Side, requests, watches *rest.Config) (*con
 		return nil, err
 	}
 	return &connection{client: deleting, status: status, watches: &sharedWatches{
-		side: which, config: watches, http: watchHTTP,
+		side: side, config: watches, http: watchHTTP,
 		scheme: e.options.Scheme, mapper: mapper, clock: e.options.Clock, log: e.log,
 		away:  func() error { return nil },
 		all:   map[watchKey]*sharedWatch{},
@@ -129,9 +128,9 @@ func (e *Engine) newConnection(which Side, requests, watches *rest.Config) (*con
 	}}, nil
 }
 
-// Run syncs until ctx ends, which is the end of the leader term. Then all requests are
-// cancelled, and no write to the host passes any more. An unreachable host is no
-// failure: the virtual cluster stays as it is, and syncing continues later.
+// Run syncs until ctx ends, which is the end of the leader term. Then it cancels all requests
+// and sends no further write to the host. An unreachable host is no failure: the virtual
+// cluster stays as it is, and syncing continues later.
 func (e *Engine) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -161,8 +160,7 @@ func (e *Engine) Run(ctx context.Context) error {
 	return nil
 }
 
-// Lead lets an engine on standby sync. Its caches are warm, so that it does so at
-// once. Further calls do nothing.
+// Lead makes an engine on standby start to sync. Further calls do nothing.
 func (e *Engine) Lead() { e.lead() }
 
 // isLeading reports whether the engine syncs.
@@ -189,7 +187,7 @@ func (e *Engine) runLeading(ctx context.Context) {
 	group.Wait()
 }
 
-// awaitSynced closes synced when all of first have listed both sides once.
+// awaitSynced closes e.synced when the given kinds have synced their caches or were dropped.
 func (e *Engine) awaitSynced(ctx context.Context, first []*runner) {
 	for _, r := range first {
 		select {
@@ -203,8 +201,8 @@ func (e *Engine) awaitSynced(ctx context.Context, first []*runner) {
 	close(e.synced)
 }
 
-// Synced returns a channel that is closed when all caches are synced. Then each kind
-// that the engine started with has listed both sides once, or was dropped.
+// Synced returns a channel that is closed when each kind that the engine started with has
+// synced its caches, or was dropped.
 func (e *Engine) Synced() <-chan struct{} { return e.synced }
 
 // Add starts to sync a kind. It fails if there is a kind of that name.
@@ -252,8 +250,8 @@ func (e *Engine) Enqueue(kind string, virtual types.NamespacedName) {
 	}
 }
 
-// HostReader returns what a kind reads of the host, from its caches. It returns an error
-// if the kind is not registered.
+// HostReader returns the reader of a kind's host caches. It returns an error if the kind is not
+// registered.
 func (e *Engine) HostReader(kind string) (client.Reader, error) {
 	e.mu.Lock()
 	r, ok := e.runners[kind]
@@ -284,7 +282,7 @@ func (e *Engine) setPaused(kinds []string, paused bool) {
 	}
 }
 
-// register adds a kind. The caller holds the lock, or is the only one.
+// register adds a kind without starting it. The caller holds the lock, or is NewEngine.
 func (e *Engine) register(kind Kind) error {
 	if kind.problem != nil {
 		return kind.problem
@@ -300,38 +298,45 @@ func (e *Engine) register(kind Kind) error {
 			return fmt.Errorf("cannot trim host objects of kind %s: %w", kind.name, err)
 		}
 	}
-	resource, err := r.limitedResource(e.options.Scheme)
+	resource, err := r.copyResource(e.options.Scheme)
 	if err != nil {
 		return err
 	}
-	r.reconciler = &reconciler{
-		unstored: &unstoredCopies{isStored: func(key types.NamespacedName) bool { return r.virtualStore.Get(key) != nil }},
-		kind:     kind, cluster: e.options.Cluster, clock: e.options.Clock, log: r.log,
-		virtual:      sideClients{store: r.virtualObjects(), reader: r.virtualReader, client: e.virtual.client, hasStatus: e.virtual.status.has, forgetStatus: e.virtual.status.forget},
-		host:         sideClients{store: &r.hostStore, reader: r.hostReader, client: e.host.client},
-		expectations: newExpectations(e.options.Clock), sightings: newSightings(e.options.Clock), compared: newCompared(), alterations: newAlterations(e.options.Clock), events: e.events,
-		paused: &r.paused, ledger: e.ledger, resource: resource, pendingRefusal: r.refusals.pendingRefusal,
-		holdReason: e.storeGuard.onHold, onWrite: func() {},
-	}
+	r.reconciler = e.newReconciler(r)
+	r.reconciler.copyResource = resource
 	e.runners[kind.name] = r
 	e.order = append(e.order, kind.name)
 	return nil
 }
 
-// limitedResource returns the resource under which the ledger counts the kind's copies. It
+// newReconciler returns the reconciler of a runner.
+func (e *Engine) newReconciler(r *runner) *reconciler {
+	c := newReconciler(r.kind, e.options.Cluster, e.options.Clock, r.log)
+	c.virtual = sideClients{
+		store: r.virtualObjects(), reader: r.virtualReader, client: e.virtual.client,
+		hasStatus: e.virtual.status.has, forgetStatus: e.virtual.status.forget,
+	}
+	c.host = sideClients{store: &r.hostStore, reader: r.hostReader, client: e.host.client}
+	c.unstored.isStored = func(key types.NamespacedName) bool { return r.virtualStore.Get(key) != nil }
+	c.events, c.ledger, c.paused = e.events, e.ledger, &r.paused
+	c.pendingRefusal, c.holdReason = r.refusals.pendingRefusal, e.storeGuard.onHold
+	return c
+}
+
+// copyResource returns the resource under which the ledger counts the copies of the kind. It
 // is empty for a kind whose copies are not on the host.
-func (r *runner) limitedResource(types *runtime.Scheme) (string, error) {
+func (r *runner) copyResource(scheme *runtime.Scheme) (string, error) {
 	if r.kind.owner != Virtual {
 		return "", nil
 	}
-	gvk, err := apiutil.GVKForObject(r.kind.newHost(), types)
+	gvk, err := apiutil.GVKForObject(r.kind.newHost(), scheme)
 	if err != nil {
 		return "", fmt.Errorf("cannot find the type of host objects of kind %s: %w", r.kind.name, err)
 	}
-	return limitedResource(gvk), nil
+	return resourceName(gvk), nil
 }
 
-// Usage returns what the copies on the host take of the limits of [Options.ObjectLimits].
+// Usage returns how much of [Options.ObjectLimits] the copies on the host use.
 func (e *Engine) Usage() []Usage { return e.ledger.usage() }
 
 // virtualObjects returns the store of the kind's virtual objects.
@@ -356,10 +361,10 @@ func (e *Engine) requeueParked() {
 	}
 }
 
-// recordFreed lets refused copies of a resource try, as there may be room for them.
+// recordFreed lets refused copies of a resource retry, because there may be room for them.
 func (e *Engine) recordFreed(resource string) {
 	for _, r := range e.listRunners() {
-		if r.reconciler.resource == resource {
+		if r.reconciler.copyResource == resource {
 			r.refusals.recordFreed()
 		}
 	}

@@ -292,7 +292,7 @@ func TestScopeReadsWhatIsDeclared(t *testing.T) {
 func TestSelectNarrowsAndTrimDrops(t *testing.T) {
 	t.Parallel()
 	k := nodes()
-	k.sel = labelsOf("zone=a")
+	k.selector = labelsOf("zone=a")
 	k.trim = func(o client.Object) { o.(*corev1.Node).Status.Images = nil }
 	e, _, host := runEngine(t)
 	host.setList("/api/v1/nodes", &corev1.NodeList{

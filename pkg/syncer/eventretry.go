@@ -13,8 +13,8 @@ type failedEvent struct {
 	object  types.NamespacedName
 }
 
-// eventRetries holds the events of one kind whose keys could not be computed, and
-// when to try again. Without it the error of a Keys function would lose the event.
+// eventRetries holds the events of one kind whose keys could not be computed, until a retry
+// succeeds. Without it an error of a Keys function would lose the event.
 type eventRetries struct {
 	queue   workqueue.TypedRateLimitingInterface[failedEvent]
 	objects map[failedEvent][]client.Object // event -> the states to compute keys for
@@ -77,7 +77,9 @@ func (r *runner) retryOneEvent(event failedEvent) {
 			r.retryEvent(event.handler, object, err)
 			continue
 		}
-		event.handler.enqueueKeys(keys, false)
+		for _, key := range keys {
+			r.enqueue(key)
+		}
 	}
 	if failed || len(objects) == 0 {
 		return

@@ -10,22 +10,22 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// expectationLife is how long an expectation holds. A watch that is later than that
-// has other troubles, and the reconcile does without.
+// expectationLife is how long an expectation is valid. If a watch is even later, the reconcile
+// no longer waits for it.
 const expectationLife = 5 * time.Second
 
-// expectations remembers what the engine wrote and the caches do not show yet.
-// Without it, a reconcile in between would send the same request again. It only saves
-// requests: a reconcile without any memory comes to the same end.
+// expectations remembers writes of the engine that the caches do not show yet. Without it, a
+// reconcile in between would send the same request again. It only saves requests: without
+// it, the result is the same.
 type expectations struct {
 	mu     sync.Mutex
-	writes *recent[expectationKey, expectedWrite]
-	// awaited has the virtual objects whose host object was changed ahead of them.
+	writes *recent[sideKey, expectedWrite]
+	// awaited has the virtual objects whose host object was changed before them.
 	awaited *recent[types.NamespacedName, string] // key -> version of the virtual object then
 }
 
-// expectationKey identifies an object of the kind on one side.
-type expectationKey struct {
+// sideKey identifies an object of the kind on one side.
+type sideKey struct {
 	side Side
 	key  types.NamespacedName
 }
@@ -34,8 +34,7 @@ type expectationKey struct {
 type expectedWrite struct {
 	uid     types.UID
 	version string
-	// newer is true if the write has created a version after this one that its answer
-	// did not name.
+	// newer is true if the write has created an unknown version later than version.
 	newer bool
 	// deleted is true if the write was a delete, with the grace period grace.
 	deleted bool
@@ -44,67 +43,66 @@ type expectedWrite struct {
 
 func newExpectations(c clock.PassiveClock) *expectations {
 	return &expectations{
-		writes:  newRecent[expectationKey, expectedWrite](c, expectationLife),
+		writes:  newRecent[sideKey, expectedWrite](c, expectationLife),
 		awaited: newRecent[types.NamespacedName, string](c, expectationLife),
 	}
 }
 
-// recordWrite records that the API server answered a write with object.
-func (m *expectations) recordWrite(side Side, key types.NamespacedName, object client.Object) {
-	m.record(side, key, expectedWrite{uid: object.GetUID(), version: object.GetResourceVersion()})
+// recordWrite records that the API server returned object for a write.
+func (e *expectations) recordWrite(side Side, key types.NamespacedName, object client.Object) {
+	e.record(side, key, expectedWrite{uid: object.GetUID(), version: object.GetResourceVersion()})
 }
 
-// recordNewerWrite records that a write has created a newer version of object. It is
-// for requests that are not answered with the object, such as a binding.
-func (m *expectations) recordNewerWrite(side Side, key types.NamespacedName, object client.Object) {
-	m.record(side, key, expectedWrite{uid: object.GetUID(), version: object.GetResourceVersion(), newer: true})
+// recordNewerWrite records that a write has created a newer version of object. It is for
+// requests that do not return the object, such as a binding.
+func (e *expectations) recordNewerWrite(side Side, key types.NamespacedName, object client.Object) {
+	e.record(side, key, expectedWrite{uid: object.GetUID(), version: object.GetResourceVersion(), newer: true})
 }
 
 // recordDelete records that the deletion of object was requested.
-func (m *expectations) recordDelete(side Side, key types.NamespacedName, object client.Object, grace *int64) {
-	m.record(side, key, expectedWrite{uid: object.GetUID(), deleted: true, grace: grace})
+func (e *expectations) recordDelete(side Side, key types.NamespacedName, object client.Object, grace *int64) {
+	e.record(side, key, expectedWrite{uid: object.GetUID(), deleted: true, grace: grace})
 }
 
 // record records a write.
-func (m *expectations) record(side Side, key types.NamespacedName, w expectedWrite) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.writes.set(expectationKey{side, key}, w)
+func (e *expectations) record(side Side, key types.NamespacedName, w expectedWrite) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.writes.set(sideKey{side, key}, w)
 }
 
 // forget drops what is expected of a key whose object is gone.
-func (m *expectations) forget(side Side, key types.NamespacedName) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.writes.delete(expectationKey{side, key})
+func (e *expectations) forget(side Side, key types.NamespacedName) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.writes.delete(sideKey{side, key})
 }
 
-// await records that the host object of a virtual one is about to change ahead of it.
-func (m *expectations) await(key types.NamespacedName, virtual client.Object) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.awaited.set(key, virtual.GetResourceVersion())
+// await records that the host object is about to change before its virtual object.
+func (e *expectations) await(key types.NamespacedName, virtual client.Object) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.awaited.set(key, virtual.GetResourceVersion())
 }
 
 // cancelAwait drops what await recorded.
-func (m *expectations) cancelAwait(key types.NamespacedName) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.awaited.delete(key)
+func (e *expectations) cancelAwait(key types.NamespacedName) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.awaited.delete(key)
 }
 
-// isAwaited reports whether the host object of a virtual one is ahead of it. seen is
-// what a cache shows of the virtual one. A reconcile would undo a change that is on
-// its way.
-func (m *expectations) isAwaited(key types.NamespacedName, seen client.Object) bool {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	version, ok := m.awaited.get(key)
+// isAwaited reports whether the virtual object has yet to follow a change of its host object.
+// seen is the virtual object in the cache.
+func (e *expectations) isAwaited(key types.NamespacedName, seen client.Object) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	version, ok := e.awaited.get(key)
 	if !ok {
 		return false
 	}
 	if order, err := resourceversion.CompareResourceVersion(seen.GetResourceVersion(), version); err != nil || order > 0 {
-		m.awaited.delete(key)
+		e.awaited.delete(key)
 		return false
 	}
 	return true
@@ -112,27 +110,27 @@ func (m *expectations) isAwaited(key types.NamespacedName, seen client.Object) b
 
 // isStale reports whether a cache does not show the last write yet. seen is what it
 // shows for key, nil for nothing.
-func (m *expectations) isStale(side Side, key types.NamespacedName, seen client.Object) bool {
-	w, ok := m.lookup(side, key)
+func (e *expectations) isStale(side Side, key types.NamespacedName, seen client.Object) bool {
+	w, ok := e.lookup(side, key)
 	if !ok || w.deleted {
 		return false
 	}
 	if seen == nil {
 		return true
 	}
-	// Versions order the objects of one name, whether they are one object or two.
+	// Versions can be compared even if the object was deleted and created again.
 	order, err := resourceversion.CompareResourceVersion(seen.GetResourceVersion(), w.version)
 	if err == nil && (order < 0 || order == 0 && w.newer) {
 		return true
 	}
-	m.forget(side, key)
+	e.forget(side, key)
 	return false
 }
 
 // isDeletePending reports whether the deletion of object with the same or a shorter
 // grace period was just requested.
-func (m *expectations) isDeletePending(side Side, key types.NamespacedName, object client.Object, grace *int64) bool {
-	w, ok := m.lookup(side, key)
+func (e *expectations) isDeletePending(side Side, key types.NamespacedName, object client.Object, grace *int64) bool {
+	w, ok := e.lookup(side, key)
 	if !ok || !w.deleted || w.uid != object.GetUID() {
 		return false
 	}
@@ -140,8 +138,8 @@ func (m *expectations) isDeletePending(side Side, key types.NamespacedName, obje
 }
 
 // lookup returns the last write of a key, unless it is too long ago.
-func (m *expectations) lookup(side Side, key types.NamespacedName) (expectedWrite, bool) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.writes.get(expectationKey{side, key})
+func (e *expectations) lookup(side Side, key types.NamespacedName) (expectedWrite, bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.writes.get(sideKey{side, key})
 }

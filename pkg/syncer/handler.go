@@ -19,7 +19,7 @@ type handler struct {
 	ctx    context.Context //nolint:containedctx // An event handler is called without one.
 	side   Side
 	what   string // "event of SIDE TYPE", for messages
-	// own is true for the kind's own objects, false for those of Also.
+	// own is true for the kind's own objects, false for objects of [Resource.Also].
 	own bool
 	// statusBlind is true if the status of the objects is of no use to the kind.
 	statusBlind bool
@@ -40,22 +40,22 @@ func (h *handler) OnAdd(item any, _ bool) {
 func (h *handler) countCopy(item any) {
 	r := h.runner.reconciler
 	if object, ok := item.(client.Object); ok && h.countsCopies() {
-		r.ledger.observe(r.resource, client.ObjectKeyFromObject(object), sizeOf(object))
+		r.ledger.observe(r.copyResource, client.ObjectKeyFromObject(object), sizeOf(object))
 	}
 }
 
 // countsCopies reports whether the objects of the watch are copies in the ledger.
 func (h *handler) countsCopies() bool {
 	r := h.runner.reconciler
-	return h.own && h.side == Host && r.ledger != nil && r.resource != ""
+	return h.own && h.side == Host && r.ledger != nil && r.copyResource != ""
 }
 
-// releaseCopy drops a copy that is gone from the ledger, and lets refused ones try.
+// releaseCopy removes a deleted copy from the ledger and lets refused copies retry.
 func (h *handler) releaseCopy(item any) {
 	r := h.runner.reconciler
 	if object, ok := item.(client.Object); ok && h.countsCopies() {
-		r.ledger.forget(r.resource, client.ObjectKeyFromObject(object))
-		r.ledger.onFreed(r.resource)
+		r.ledger.forget(r.copyResource, client.ObjectKeyFromObject(object))
+		r.ledger.onFreed(r.copyResource)
 	}
 }
 
@@ -87,26 +87,28 @@ func (h *handler) OnUpdate(old, item any) {
 	if h.keysOnly {
 		later = slices.DeleteFunc(later, func(key types.NamespacedName) bool { return slices.Contains(earlier, key) })
 	}
-	h.enqueueKeys(later, false)
+	for _, key := range later {
+		h.runner.enqueue(key)
+	}
 }
 
-// noticeable is by how many bytes a copy must shrink to let refused ones try.
-const noticeable = 1 << 10
+// minFreedBytes is how many bytes smaller a copy must become to let refused copies retry.
+const minFreedBytes = 1 << 10
 
-// countChange enters the new size of a copy on the host into the ledger. A copy that takes
-// less than before, and a pod that has finished, lets refused ones try.
+// countChange enters the new size of a copy on the host into the ledger. Refused copies retry
+// if the copy has become smaller, or is a pod that has finished.
 func (h *handler) countChange(before, after client.Object) {
 	if !h.countsCopies() {
 		return
 	}
 	h.countCopy(after)
-	if sizeOf(before)-sizeOf(after) >= noticeable || isFinishedPod(after) && !isFinishedPod(before) {
-		h.runner.reconciler.ledger.onFreed(h.runner.reconciler.resource)
+	if sizeOf(before)-sizeOf(after) >= minFreedBytes || isFinishedPod(after) && !isFinishedPod(before) {
+		h.runner.reconciler.ledger.onFreed(h.runner.reconciler.copyResource)
 	}
 }
 
-// isFinishedPod reports whether an object is a pod that has finished. Quotas of the host
-// count it no more.
+// isFinishedPod reports whether an object is a pod that has finished. Quotas of the host no
+// longer count it.
 func isFinishedPod(object client.Object) bool {
 	pod, ok := object.(*corev1.Pod)
 	return ok && translate.IsFinished(pod)
@@ -127,7 +129,7 @@ func (h *handler) isIgnored(before, after client.Object) (ignored bool) {
 func (h *handler) OnDelete(item any) {
 	if unknown, ok := item.(toolscache.DeletedFinalStateUnknown); ok {
 		h.releaseCopy(unknown.Obj)
-		// A list that lacks the object proves less than an event: it may come from a late cache.
+		// An object that is missing from a list proves less than an event: the list may be stale.
 		h.enqueueObject(unknown.Obj, eventMissing)
 		return
 	}
@@ -157,32 +159,25 @@ func (h *handler) enqueueObject(item any, what watchEvent) {
 	if err != nil {
 		h.runner.retryEvent(h, object, err)
 	}
-	if h.own {
-		for _, key := range keys {
+	for _, key := range keys {
+		if h.own {
 			h.recordSighting(key, object, what)
 		}
+		h.runner.enqueue(key)
 	}
-	h.enqueueKeys(keys, what != eventAdded)
 }
 
-// recordSighting records what an event of the kind's own objects proves.
+// recordSighting records what an event of one of the kind's own objects proves. Nothing more is
+// expected of an object that is gone.
 func (h *handler) recordSighting(key types.NamespacedName, object client.Object, what watchEvent) {
 	switch what {
 	case eventAdded:
 		h.runner.reconciler.recordAdded(h.side, key)
 	case eventDeleted:
 		h.runner.reconciler.recordDeleted(h.side, key, object)
+		h.runner.reconciler.expectations.forget(h.side, key)
 	case eventMissing:
-	}
-}
-
-// enqueueKeys enqueues keys, and forgets what was expected of deleted objects.
-func (h *handler) enqueueKeys(keys []types.NamespacedName, deleted bool) {
-	for _, key := range keys {
-		if deleted && h.own {
-			h.runner.reconciler.expectations.forget(h.side, key)
-		}
-		h.runner.enqueue(key)
+		h.runner.reconciler.expectations.forget(h.side, key)
 	}
 }
 

@@ -219,8 +219,8 @@ func (b *bench) compare(t *testing.T, reason string, want reconciled, again time
 func newBench(kind Kind, clock *clocktesting.FakeClock, virtual, host *fakeServer) *bench {
 	b := &bench{clock: clock, virtualServer: virtual, hostServer: host}
 	selector := oursSelector(testCluster())
-	if kind.sel != nil {
-		selector = kind.sel
+	if kind.selector != nil {
+		selector = kind.selector
 	}
 	b.virtualView = &view{server: virtual, like: kind.newVirtual(), selector: apilabels.Everything()}
 	b.hostView = &view{server: host, like: kind.newHost(), selector: selector}

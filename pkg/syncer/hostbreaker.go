@@ -22,28 +22,28 @@ const (
 	lastProbe  = 10 * time.Second
 	// probeTimeout is how long a probe may take.
 	probeTimeout = 5 * time.Second
-	// decisionTimeout is how long a failed request waits for the result of a probe.
+	// decisionTimeout is how long a failed request waits for the result of a probe. After
+	// that, it returns its own error.
 	decisionTimeout = time.Second
-	// probeValidity is how long a successful probe answers for the host, if requests
-	// are answered with errors that may come from elsewhere.
+	// probeValidity is how long a successful probe proves that the host works. Until then,
+	// further 503 answers, which webhooks may cause, start no probe.
 	probeValidity = time.Second
-	// unavailableReads is how many different reads in a row must be answered with
-	// unavailable before the host counts as away, although it answers probes.
+	// unavailableReads is how many different reads in a row must get a 502, 503 or 504 to trip
+	// the breaker, although the host answers probes.
 	unavailableReads = 2
-	// relapse is the time after a reset in which a new trip continues with the pause
-	// of the last one.
+	// relapse is the time after a reset in which a new trip continues the backoff of the
+	// last one.
 	relapse = 10 * time.Second
 )
 
-// hostBreaker is a circuit breaker before the host's API server. It trips when the
-// server is proven to be away. Watches then wait, and everything else fails at once
-// with [errUnreachable]. The breaker alone probes the server until it answers. So a
-// host that is away costs one request now and then and one line in the log, however
-// many kinds and objects wait.
+// hostBreaker is a circuit breaker for requests to the host's API server. It trips when the
+// server proves to be unreachable. Watches then wait, and all other requests fail at once
+// with [errUnreachable]. Only the breaker probes the server until it answers. So an unreachable
+// host costs few requests and one line in the log, however many kinds and objects wait.
 //
-// One failed request proves nothing: a webhook of the host may answer 503 for one
-// object. The breaker then probes. A write never trips it by its answer, a read
-// only together with another one.
+// One failed request proves nothing, because a webhook of the host may answer 503 for one
+// object. The breaker then probes the server. An answer to a write never trips it. Answers to
+// reads do so if two different reads fail.
 type hostBreaker struct {
 	clock clock.Clock
 	log   logr.Logger
@@ -60,9 +60,9 @@ type hostBreaker struct {
 	since       time.Time     // of the trip
 	pause       time.Duration // before the next probe of a tripped breaker
 	resetAt     time.Time
-	decision    chan struct{}   // closed when the probe under way has its result, nil if there is none
+	decision    chan struct{}   // closed when the running probe has a result, nil if none runs
 	answeredAt  time.Time       // of the last successful probe
-	unavailable map[string]bool // what readOf returns -> true
+	unavailable map[string]bool // path, as readOf returns it -> last answered with 502, 503 or 504
 }
 
 // errUnreachable is the error of a request while the breaker is tripped.
@@ -122,9 +122,9 @@ func (b *hostBreaker) trip(cause error, probe func() error) {
 	go b.probeUntilReset(probe)
 }
 
-// probeOnce probes the host because of a doubt, and trips the breaker if it does
-// not answer. It waits for the result for a moment. Requests that fail at the
-// same time share one probe.
+// probeOnce probes the host after a failed request, and trips the breaker if the host does not
+// answer. It waits up to decisionTimeout for the result. Requests that fail at the same time
+// share one probe.
 func (b *hostBreaker) probeOnce(ctx context.Context, doubt error, probe func() error) {
 	b.mu.Lock()
 	if b.cause != nil {
@@ -166,13 +166,12 @@ func (b *hostBreaker) recordAnswer() {
 	clear(b.unavailable)
 }
 
-// recordUnavailable records that a request was answered with unavailable. It
-// reports whether a probe is needed.
+// recordUnavailable records an answer with 502, 503 or 504. It reports whether a probe is needed.
 func (b *hostBreaker) recordUnavailable(request *http.Request, cause error, ready func() error) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if request.Method == http.MethodGet {
-		// No webhook has a say in a read.
+		// No webhook can have caused the answer to a read.
 		b.unavailable[readOf(request.URL.Path)] = true
 		if len(b.unavailable) >= unavailableReads {
 			b.trip(cause, ready)
@@ -182,8 +181,8 @@ func (b *hostBreaker) recordUnavailable(request *http.Request, cause error, read
 	return b.clock.Since(b.answeredAt) > probeValidity
 }
 
-// readOf returns the path of a read, empty for groups that are not built in. An aggregated
-// API may serve those and be away, so that all of them count as one.
+// readOf returns the path of a read, empty for groups that are not built in. Those may be served
+// by an aggregated API server that is down, so all of them count as one.
 func readOf(path string) string {
 	for _, version := range builtInVersions() {
 		prefix := "/apis/" + version.String() + "/"
@@ -284,17 +283,17 @@ func (t *breakerTransport) pass(ctx context.Context) error {
 	}
 }
 
-// observe lets the breaker learn from the outcome of a request.
+// observe passes the outcome of a request to the breaker.
 func (t *breakerTransport) observe(request *http.Request, response *http.Response, err error) {
 	ctx := request.Context()
 	lasting := context.WithoutCancel(ctx) // A probe outlives the request.
 	probe := func() error { return t.probe(lasting, request.URL, "/version") }
 	switch {
-	case errors.Is(err, errThrottled):
-	case err != nil && ctx.Err() == nil, errors.Is(ctx.Err(), context.DeadlineExceeded) && err != nil:
-		// A request that ran out of time may have had too little of it.
-		t.breaker.probeOnce(ctx, err, probe)
+	case err != nil && (errors.Is(err, errThrottled) || errors.Is(ctx.Err(), context.Canceled)):
+		// The request was not sent, or the caller gave it up.
 	case err != nil:
+		// Also a request that timed out is only a doubt: its timeout may have been too short.
+		t.breaker.probeOnce(ctx, err, probe)
 	case isUnavailable(response.StatusCode):
 		cause := fmt.Errorf("it answers %s", response.Status)
 		ready := func() error {
@@ -315,14 +314,13 @@ func closeBody(request *http.Request) {
 	}
 }
 
-// isUnavailable reports whether an answer may come from a proxy before the API
-// server, or from one that does not serve yet.
+// isUnavailable reports whether a proxy may have sent the status code because it reaches no API
+// server. An API server that does not serve yet sends 503 too.
 func isUnavailable(status int) bool {
 	return status == http.StatusBadGateway || status == http.StatusServiceUnavailable || status == http.StatusGatewayTimeout
 }
 
-// probe asks the API server for a path without credentials. A denial is an answer
-// too.
+// probe requests a path without credentials. A denial also proves that the server works.
 func (t *breakerTransport) probe(ctx context.Context, like *url.URL, path string) error {
 	ctx, cancel := context.WithTimeout(withoutLimit(ctx), probeTimeout)
 	defer cancel()

@@ -16,10 +16,10 @@ import (
 // before virtual itself is changed. change gets a copy of the host object as its API
 // server has it now, and is called again if somebody else was faster.
 //
-// It returns the error of change, the host's refusal, or that virtual is not the copy of
-// that host object. Nothing was changed then. Reconciles of virtual wait until its own
-// change has come, or has had time to. With dryRun the host checks the change and keeps
-// nothing.
+// If it returns an error, nothing was changed. The error is that of change, the host's refusal,
+// or that virtual is not the copy of that host object. Reconciles of virtual wait until it has
+// changed, but no longer than expectationLife. With dryRun the host validates the change and
+// stores nothing.
 func (e *Engine) ChangeHostFirst(ctx context.Context, kind string, virtual client.Object, change func(host client.Object) error, dryRun bool) error {
 	e.mu.Lock()
 	runner, ok := e.runners[kind]
@@ -65,7 +65,7 @@ func (r *reconciler) changeOriginal(s Scope, key types.NamespacedName, virtual c
 		r.expectations.await(key, virtual)
 	}
 	patched := newEmpty(host)
-	if err := r.host.client.Patch(s.Context, patched, client.RawPatch(types.MergePatchType, data), patchOptions(dryRun)); err != nil {
+	if err := r.host.client.Patch(s.Context, patched, client.RawPatch(types.MergePatchType, data), writeOptions{dryRun: dryRun}.forPatch()); err != nil {
 		r.expectations.cancelAwait(key)
 		return fmt.Errorf("cannot patch host object %s: %w", client.ObjectKeyFromObject(host), err)
 	}

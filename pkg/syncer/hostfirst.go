@@ -19,18 +19,18 @@ import (
 // change at the same time.
 const hostFirstAttempts = 5
 
-// CreateHostFirst creates the host copy of a virtual object that is about to be created.
-// The virtual object then has from its first moment what the host assigned. It returns
-// the host copy, nil if the kind wants none, or the host's refusal. The copy is pending
-// until the virtual object exists, and is deleted if that never happens. With dryRun the
-// host checks the copy and keeps nothing.
+// CreateHostFirst creates the host copy of a virtual object that is about to be created. So the
+// object has what the host assigned from the start. It returns the host copy, nil
+// if the kind wants none, or the host's refusal. The copy is pending until the virtual object
+// exists, and is deleted if that never happens. With dryRun the host validates the copy and
+// stores nothing.
 func (e *Engine) CreateHostFirst(ctx context.Context, kind string, virtual client.Object, dryRun bool) (client.Object, error) {
 	r, s, key, err := e.kindForHostFirst(ctx, kind, virtual)
 	if err != nil {
 		return nil, err
 	}
 	virtual = deepCopy(virtual)
-	virtual.SetUID("") // An object that is not stored yet has none that lasts.
+	virtual.SetUID("") // The UID of an object that is not stored yet may still change.
 	if s, err = r.load(s, virtual, nil); err != nil {
 		return nil, err
 	}
@@ -42,21 +42,18 @@ func (e *Engine) CreateHostFirst(ctx context.Context, kind string, virtual clien
 			return nil, err
 		}
 	}
-	host, err := r.createDespiteConflicts(s, key, virtual, dryRun)
+	// The host returns a conflict if other creates have changed the same quota three times.
+	host, err := r.retryConflicts("create", func() (client.Object, error) {
+		return r.createOrReuse(s, key, virtual, writeOptions{dryRun: dryRun})
+	})
 	if err != nil && !dryRun {
 		r.unstored.forget(key)
 	}
 	return host, err
 }
 
-// createDespiteConflicts creates the host copy again after a conflict. The host's API server
-// returns one if other creates have changed the same quota three times in between.
-func (r *reconciler) createDespiteConflicts(s Scope, key types.NamespacedName, virtual client.Object, dryRun bool) (client.Object, error) {
-	return r.retryConflicts("create", func() (client.Object, error) { return r.createFirst(s, key, virtual, dryRun) })
-}
-
-// retryConflicts repeats a host-first request that others interfere with. Unlike client-go's
-// function of that name it does not wait: a tenant's request does.
+// retryConflicts repeats a host-first write while it fails with a conflict. Unlike
+// RetryOnConflict of client-go it does not sleep, because a tenant's request waits for it.
 func (r *reconciler) retryConflicts(verb string, attempt func() (client.Object, error)) (client.Object, error) {
 	for range hostFirstAttempts {
 		if host, err := attempt(); !apierrors.IsConflict(err) {
@@ -66,41 +63,41 @@ func (r *reconciler) retryConflicts(verb string, attempt func() (client.Object, 
 	return nil, apierrors.NewServerTimeout(schema.GroupResource{Resource: r.kind.name}, verb, 1)
 }
 
-// createFirst creates the host copy of a virtual object that is about to be created, or
-// uses the one that exists.
-func (r *reconciler) createFirst(s Scope, key types.NamespacedName, virtual client.Object, dryRun bool) (client.Object, error) {
+// createOrReuse makes one attempt of [Engine.CreateHostFirst]. It creates the host copy, or
+// reuses the one that exists.
+func (r *reconciler) createOrReuse(s Scope, key types.NamespacedName, virtual client.Object, o writeOptions) (client.Object, error) {
 	if r.host.store.Get(r.hostKey(key)) != nil {
-		// A create that fails because the object exists is still charged to a quota of the host,
-		// for minutes. Retries would use it up.
-		return r.reuseOrReplace(s, key, virtual, dryRun)
+		// A create that fails with AlreadyExists still counts against a quota of the host for
+		// minutes. Retries would exhaust it.
+		return r.reuseOrReplace(s, key, virtual, o)
 	}
-	host, err := r.createAndRecord(s, key, virtual, dryRun)
+	host, err := r.createAndRecord(s, key, virtual, o)
 	if apierrors.IsAlreadyExists(err) {
-		return r.reuseOrReplace(s, key, virtual, dryRun)
+		return r.reuseOrReplace(s, key, virtual, o)
 	}
 	return host, err
 }
 
-// createAndRecord creates a host copy and expects the cache to show it.
-func (r *reconciler) createAndRecord(s Scope, key types.NamespacedName, virtual client.Object, dryRun bool) (client.Object, error) {
-	created, err := r.createHostCopy(s, key, virtual, createOptions{dryRun})
-	if err == nil && !dryRun {
+// createAndRecord creates a host copy, and records that the cache does not show it yet.
+func (r *reconciler) createAndRecord(s Scope, key types.NamespacedName, virtual client.Object, o writeOptions) (client.Object, error) {
+	created, err := r.createHostCopy(s, key, virtual, o)
+	if err == nil && !o.dryRun {
 		r.expectations.recordWrite(Host, key, created)
 	}
 	return created, err
 }
 
-// reuseOrReplace returns the host copy of a virtual object that is about to be created,
-// where a host object has its name already. That may be the copy of an earlier attempt, of
-// an object that was just deleted, or of one that exists. It may also not be ours.
-func (r *reconciler) reuseOrReplace(s Scope, key types.NamespacedName, virtual client.Object, dryRun bool) (client.Object, error) {
+// reuseOrReplace returns the host copy of a virtual object that is about to be created, when
+// the host already has an object of that name. That object may be the copy of an earlier
+// attempt, of a deleted object, or of one that exists. It may also not be ours.
+func (r *reconciler) reuseOrReplace(s Scope, key types.NamespacedName, virtual client.Object, o writeOptions) (client.Object, error) {
 	hostKey := r.hostKey(key)
 	host, err := getLive(s.Context, r.host.client, r.kind.newHost(), hostKey)
 	if err != nil {
 		return nil, fmt.Errorf("cannot get host object %s, which exists: %w", hostKey, err)
 	}
 	if host == nil {
-		return r.createAndRecord(s, key, virtual, dryRun)
+		return r.createAndRecord(s, key, virtual, o)
 	}
 	if !r.isCopyOf(s, key, host) {
 		return nil, &conflictError{hostKey}
@@ -110,14 +107,14 @@ func (r *reconciler) reuseOrReplace(s Scope, key types.NamespacedName, virtual c
 		return nil, fmt.Errorf("cannot get virtual object %s: %w", key, err)
 	}
 	if stored != nil {
-		return host, nil // The virtual API server is about to answer that it exists.
+		return host, nil // The virtual API server is about to return AlreadyExists.
 	}
 	if virtualUID(host) == labels.Pending && !isTerminating(host) {
-		if reused, err := r.patchHostCopy(s, key, virtual, host, hostPatchOptions{dryRun: dryRun}); !apierrors.IsInvalid(err) {
+		if reused, err := r.patchHostCopy(s, key, virtual, host, o); !apierrors.IsInvalid(err) {
 			return reused, err
 		}
 	}
-	if isTerminating(host) || dryRun {
+	if isTerminating(host) || o.dryRun {
 		return nil, &stillDeletingError{key}
 	}
 	return r.replaceHostCopy(s, key, virtual, host)
@@ -126,7 +123,7 @@ func (r *reconciler) reuseOrReplace(s Scope, key types.NamespacedName, virtual c
 // replaceHostCopy deletes a host copy and creates one for a virtual object that is about to
 // be created.
 func (r *reconciler) replaceHostCopy(s Scope, key types.NamespacedName, virtual, host client.Object) (client.Object, error) {
-	if err := r.deleteHost(s, key, host, nil, true); err != nil {
+	if err := r.deleteHost(s, key, host, deleteOptions{ifUnchanged: true}); err != nil {
 		return nil, err
 	}
 	left, err := getLive(s.Context, r.host.client, r.kind.newHost(), r.hostKey(key))
@@ -136,19 +133,19 @@ func (r *reconciler) replaceHostCopy(s Scope, key types.NamespacedName, virtual,
 	if left != nil {
 		return nil, &stillDeletingError{key}
 	}
-	created, err := r.createAndRecord(s, key, virtual, false)
+	created, err := r.createAndRecord(s, key, virtual, writeOptions{})
 	if apierrors.IsAlreadyExists(err) {
 		return nil, &stillDeletingError{key}
 	}
 	return created, err
 }
 
-// deletingRetrySeconds is when a client tries again to create an object whose earlier copy
-// the host is still deleting. kubectl tries ten times.
+// deletingRetrySeconds is the Retry-After of a create that waits until the host has deleted
+// the copy of an earlier object. kubectl retries ten times.
 const deletingRetrySeconds = 5
 
-// stillDeletingError is returned for a name that the host still uses for the copy of a
-// deleted object. Clients send the request again.
+// stillDeletingError is returned while the host is still deleting the copy of an earlier object
+// of the same name. Clients retry the request.
 type stillDeletingError struct{ key types.NamespacedName }
 
 // Error implements error.
@@ -170,16 +167,8 @@ func (e *stillDeletingError) Status() metav1.Status {
 	}
 }
 
-// hostPatchOptions are the options of patchHostCopy.
-type hostPatchOptions struct {
-	// dryRun lets the host check the patch and keep nothing.
-	dryRun bool
-	// awaits is the version of the virtual object that the patch is ahead of, if any.
-	awaits string
-}
-
-// patchHostCopy brings a host object into the state that virtual wants and returns it.
-func (r *reconciler) patchHostCopy(s Scope, key types.NamespacedName, virtual, host client.Object, o hostPatchOptions) (client.Object, error) {
+// patchHostCopy updates a host copy from its virtual object and returns it.
+func (r *reconciler) patchHostCopy(s Scope, key types.NamespacedName, virtual, host client.Object, o writeOptions) (client.Object, error) {
 	after, err := r.buildHost(s, key, virtual, deepCopy(host))
 	if err != nil {
 		return nil, err
@@ -190,11 +179,11 @@ func (r *reconciler) patchHostCopy(s Scope, key types.NamespacedName, virtual, h
 	if o.awaits != "" {
 		translate.SetAnnotation(after, labels.Awaits, o.awaits)
 	}
-	undo, err := r.reserve(after, o.dryRun)
+	undo, err := r.reserve(after, o)
 	if err != nil {
 		return nil, fmt.Errorf("cannot patch host object %s: %w", client.ObjectKeyFromObject(host), err)
 	}
-	patched, err := patchHost(s.Context, r.host.client, host, after, o.dryRun)
+	patched, err := patchHost(s.Context, r.host.client, host, after, o)
 	if err != nil {
 		undo()
 		return nil, fmt.Errorf("cannot patch host object %s: %w", client.ObjectKeyFromObject(host), err)
@@ -207,8 +196,8 @@ func (r *reconciler) patchHostCopy(s Scope, key types.NamespacedName, virtual, h
 
 // UpdateHostFirst applies a pending change of a virtual object to its host copy and
 // returns the copy. It returns nil if there is no copy to update, or the host's refusal.
-// Reconciles, also those of other replicas, wait until the change has come, or has had
-// time to. With dryRun the host checks the change and keeps nothing.
+// Reconciles on all replicas wait until the virtual object has changed, but no longer than
+// expectationLife. With dryRun the host validates the change and stores nothing.
 func (e *Engine) UpdateHostFirst(ctx context.Context, kind string, virtual client.Object, dryRun bool) (client.Object, error) {
 	r, s, key, err := e.kindForHostFirst(ctx, kind, virtual)
 	if err != nil {
@@ -223,7 +212,7 @@ func (r *reconciler) updateHostCopy(s Scope, key types.NamespacedName, virtual c
 	if err != nil || host == nil {
 		return nil, err
 	}
-	o := hostPatchOptions{dryRun: dryRun}
+	o := writeOptions{dryRun: dryRun}
 	if !dryRun {
 		stored, err := getLive(s.Context, r.virtual.client, virtual, key)
 		if err != nil {

@@ -30,7 +30,7 @@ type HostLimits struct {
 type priority int
 
 const (
-	// deletes come first: they free what the host is short of.
+	// deletePriority comes first, because deletes free resources of the host.
 	deletePriority priority = iota
 	statusPriority
 	restPriority
@@ -40,18 +40,17 @@ const (
 // String returns the name of the priority in metrics.
 func (p priority) String() string { return [...]string{"delete", "status", "rest"}[p] }
 
-// fairShare is the number of requests of which one is of the lowest priority that
-// waits. No flood of deletes can keep the others waiting for ever.
+// fairShare prevents starvation: one of this many requests is taken from the lowest priority
+// that has a waiting request.
 const fairShare = 8
 
 // errThrottled is the error of a request that ran out of time before the limit let
 // it pass. It was not sent.
 var errThrottled = errors.New("cannot send request within the host limits in time")
 
-// HostLimiter is a token bucket of requests and bytes for the requests of a
-// process to the host. Requests above the limit wait in order of priority, which
-// slows down what caused them. All clients of the process should share one, so that
-// the limit is that of the virtual cluster. It has no state outside the process.
+// HostLimiter limits the requests of a process to the host, with token buckets of requests and
+// bytes. Requests above the limit wait in order of priority. All host clients of the process
+// must share one limiter.
 type HostLimiter struct {
 	limits HostLimits
 	clock  clock.Clock
@@ -121,11 +120,11 @@ func (t *limitedTransport) RoundTrip(request *http.Request) (*http.Response, err
 	return t.next.RoundTrip(request)
 }
 
-// limitKey is the context key of requests that pass without limit.
+// limitKey is the context key of requests that are not limited.
 type limitKey struct{}
 
-// withoutLimit returns a context whose requests no limiter delays: a probe must not
-// wait behind the requests that fail.
+// withoutLimit returns a context whose requests are not limited. A probe must not wait behind
+// the requests that fail.
 func withoutLimit(ctx context.Context) context.Context {
 	return context.WithValue(ctx, limitKey{}, true)
 }
@@ -182,7 +181,7 @@ func (l *HostLimiter) enqueue(p priority, size float64) *waitingRequest {
 	return w
 }
 
-// abandon takes a request whose time is up out of its queue.
+// abandon removes a request whose context has ended from its queue.
 func (l *HostLimiter) abandon(p priority, w *waitingRequest) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -196,7 +195,7 @@ func (l *HostLimiter) abandon(p priority, w *waitingRequest) {
 	}
 }
 
-// dispatch lets waiting requests go until none is left.
+// dispatch grants waiting requests until none is left.
 func (l *HostLimiter) dispatch() {
 	for {
 		pause, ok := l.grant()
@@ -210,8 +209,8 @@ func (l *HostLimiter) dispatch() {
 	}
 }
 
-// grant lets all waiting requests go that the buckets allow. It returns when the
-// next one may go; ok is false if none waits.
+// grant releases all waiting requests for which there are tokens. It returns the time until
+// the next one may be released. ok is false if none waits.
 func (l *HostLimiter) grant() (pause time.Duration, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -265,12 +264,12 @@ func (l *HostLimiter) refill() {
 	l.bytes = min(l.bytes+passed*float64(l.limits.BytesPerSecond), l.limits.byteBurst())
 }
 
-// rounding is what sums of fractions of a token may lack.
+// rounding is the tolerance for sums of fractions of a token.
 const rounding = 1e-6
 
-// take takes the tokens of a request if they are there. A request larger than a
-// full bucket passes when the bucket is full, and leaves a debt. The caller holds
-// the lock.
+// take takes the tokens of a request and reports whether there were enough. A request that is
+// larger than the bucket passes when the bucket is full, and leaves it negative. The caller
+// holds the lock.
 func (l *HostLimiter) take(size float64) bool {
 	if l.limits.RequestsPerSecond > 0 && l.requests < 1-rounding {
 		return false
@@ -286,7 +285,7 @@ func (l *HostLimiter) take(size float64) bool {
 // minPause is the shortest time that dispatch sleeps.
 const minPause = time.Millisecond
 
-// timeFor returns when the tokens of a request will be there. The caller holds the
+// timeFor returns the time until there are enough tokens for a request. The caller holds the
 // lock.
 func (l *HostLimiter) timeFor(size float64) time.Duration {
 	seconds := 0.0

@@ -7,6 +7,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	apilabels "k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -32,8 +33,8 @@ func (r *reconciler) reconcileHostOwned(s Scope, key types.NamespacedName) error
 	return r.syncFromHost(s, key, virtual, host)
 }
 
-// syncFromHost picks the step for a host object that exists. virtual is its copy, or an
-// object of a tenant under that name, or nil.
+// syncFromHost picks the step for a host object that exists. virtual is its copy, an object
+// that a tenant has created under that name, or nil.
 func (r *reconciler) syncFromHost(s Scope, key types.NamespacedName, virtual, host client.Object) error {
 	s, err := r.load(s, virtual, host)
 	if err != nil {
@@ -48,7 +49,7 @@ func (r *reconciler) syncFromHost(s Scope, key types.NamespacedName, virtual, ho
 	case virtual == nil:
 		return r.createCopy(s, key, host)
 	case !r.isCopy(virtual):
-		// A tenant created an object of that name: it stays as it is.
+		// A tenant has created an object of that name. It stays as it is.
 		return nil
 	case isTerminating(virtual):
 		return nil
@@ -59,7 +60,8 @@ func (r *reconciler) syncFromHost(s Scope, key types.NamespacedName, virtual, ho
 	return r.syncCopy(s, key, virtual, host)
 }
 
-// syncCopy writes the host object up and what a tenant may change of it down.
+// syncCopy updates the virtual copy from the host object, and writes the tenant's changes that
+// the kind syncs back to the host.
 func (r *reconciler) syncCopy(s Scope, key types.NamespacedName, virtual, host client.Object) error {
 	up := r.writeUp(s, key, host, virtual)
 	if r.kind.down == nil || isTerminating(host) {
@@ -93,7 +95,7 @@ func (r *reconciler) findOriginal(s Scope, key types.NamespacedName) (client.Obj
 	return host, nil
 }
 
-// deleteCopy deletes the virtual copy of a host object. It deletes no other object.
+// deleteCopy deletes virtual if it is the copy of a host object.
 func (r *reconciler) deleteCopy(s Scope, key types.NamespacedName, virtual client.Object) error {
 	if !r.isCopy(virtual) || r.kind.outlives {
 		return nil
@@ -142,9 +144,9 @@ func (r *reconciler) deleteIfOriginalGone(s Scope, key types.NamespacedName, vir
 	return r.deleteCopy(s, key, virtual)
 }
 
-// keepUnselected keeps the virtual copy of a host object that the watch no longer selects, if
-// others need it. It reports whether the copy stays. The host is asked until the copy shows
-// its new state.
+// keepUnselected updates the virtual copy of a host object that the watch no longer selects, if
+// other objects need the copy. It reports whether the copy stays. As long as there is something
+// to update, it verifies by a live read that the host object exists.
 func (r *reconciler) keepUnselected(s Scope, key types.NamespacedName, virtual client.Object) (bool, error) {
 	if r.kind.unselected == nil {
 		return false, nil
@@ -171,11 +173,10 @@ func (r *reconciler) keepUnselected(s Scope, key types.NamespacedName, virtual c
 	return true, r.writeVirtual(s, key, nil, virtual, after)
 }
 
-// isHostCacheLate reports whether the original of a virtual copy exists although the
-// cache does not show it. It asks the API server, unless a watch has delivered the
-// deletion of that very original. A copy with a Source may have other originals, so
-// the Source is always asked with a live reader. That reader has objects too that the
-// watch does not select.
+// isHostCacheLate reports whether the original of a virtual copy exists although the cache does
+// not show it. It asks the API server, unless a watch has delivered the deletion of that
+// very original. If the kind has a Source, there may be other originals, so Source is called
+// with a live reader. That may also return objects that the watch does not select.
 func (r *reconciler) isHostCacheLate(s Scope, key types.NamespacedName, virtual client.Object) (bool, error) {
 	if r.kind.source != nil {
 		s.Host = r.liveHostReader()
@@ -204,8 +205,8 @@ func (r *reconciler) isSelected(host client.Object) bool {
 
 // hostSelector returns the selector of the kind's host objects.
 func (r *reconciler) hostSelector() apilabels.Selector {
-	if r.kind.sel != nil {
-		return r.kind.sel
+	if r.kind.selector != nil {
+		return r.kind.selector
 	}
 	return oursSelector(r.cluster)
 }
@@ -249,4 +250,24 @@ func (r *reconciler) createCopy(s Scope, key types.NamespacedName, host client.O
 	default:
 		return fmt.Errorf("cannot create virtual object %s: %w", key, err)
 	}
+}
+
+// namespacePause is how long a copy waits for its namespace to be created or deleted.
+const namespacePause = time.Second
+
+// handleNoNamespace handles a failed create of a copy whose namespace does not exist or is
+// terminating. A kind with CreatesNamespace creates the namespace, once a terminating one is
+// gone. Any other kind needs no copy without the namespace.
+func (r *reconciler) handleNoNamespace(s Scope, name string, cause error) error {
+	if !r.kind.createsNamespace {
+		return nil
+	}
+	if apierrors.IsNotFound(cause) {
+		err := r.virtual.client.Create(s.Context, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}})
+		if err != nil && !apierrors.IsAlreadyExists(err) {
+			return fmt.Errorf("cannot create virtual namespace %s: %w", name, err)
+		}
+	}
+	s.RequeueAfter(namespacePause)
+	return nil
 }

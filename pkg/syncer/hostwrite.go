@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"reflect"
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
@@ -23,11 +22,11 @@ func (r *reconciler) writeDown(s Scope, key types.NamespacedName, virtual, host 
 	if err != nil {
 		return err
 	}
-	undo, err := r.reserve(after, false)
+	undo, err := r.reserve(after, writeOptions{})
 	if err != nil {
 		return fmt.Errorf("cannot patch host object %s: %w", client.ObjectKeyFromObject(host), asHostRefusal(err))
 	}
-	written, err := patchHost(s.Context, r.host.client, host, after, false)
+	written, err := patchHost(s.Context, r.host.client, host, after, writeOptions{})
 	if err != nil {
 		undo()
 	}
@@ -44,24 +43,25 @@ func (r *reconciler) writeDown(s Scope, key types.NamespacedName, virtual, host 
 	return nil
 }
 
-// hostPatch is one request of those that turn a host object into another.
+// hostPatch is one of the requests that change a host object.
 type hostPatch struct {
 	subresource string
-	fields      map[string]any // a merge patch
-	strategic   bool           // whether it is a strategic merge patch, which merges lists by their keys
+	fields      map[string]any // a JSON merge patch, unless strategic
+	strategic   bool           // fields is a strategic merge patch, which merges lists by key
 }
 
-// patchStep is one of the addresses that take a part of an object. part returns what
-// from becomes there on its way to to; nil means to itself.
+// patchStep is one request of an update. Each subresource accepts only some fields.
 type patchStep struct {
-	subresource string
-	part        func(from, to client.Object) client.Object
+	subresource string // empty for the object itself
+	// apply returns before with the fields of after that the subresource accepts. nil means
+	// all of after.
+	apply func(before, after client.Object) client.Object
 }
 
-// patchSteps returns the addresses that take an object, in order. The API server takes
-// the ephemeral containers of a pod and its containers' resources at their own ones. The
-// object itself comes last: its annotation [labels.LastApplied] records that the host has
-// taken all the rest.
+// patchSteps returns the steps that update an object, in order. A pod's ephemeral containers
+// and the resources of its containers can only be changed through subresources. The object
+// itself comes last, because its annotation [labels.LastApplied] records that the host has
+// accepted everything else.
 func patchSteps(object client.Object) []patchStep {
 	if _, isPod := object.(*corev1.Pod); isPod {
 		return []patchStep{{"ephemeralcontainers", copyEphemeralContainers}, {"resize", copyResources}, {}}
@@ -81,9 +81,9 @@ func hostPatches(before, after client.Object) ([]hostPatch, error) {
 	return patches, nil
 }
 
-// conditionsPatch returns the strategic merge patch of our conditions of a host pod, nil if none
-// has changed. These are its readiness gate, and PodScheduled where no scheduler of the host
-// looks at the pod. All else of a host object's status is the host's own.
+// conditionsPatch returns a strategic merge patch of the conditions that Sublet owns in a host
+// pod, nil if none has changed. These are its readiness gate, and PodScheduled of a pod that no
+// host scheduler handles. The host owns the rest of the status of its objects.
 func conditionsPatch(before, after client.Object) map[string]any {
 	have, isPod := before.(*corev1.Pod)
 	want, _ := after.(*corev1.Pod)
@@ -104,7 +104,7 @@ func conditionsPatch(before, after client.Object) map[string]any {
 	return fields
 }
 
-// hostSpecPatches returns the requests for all but the status.
+// hostSpecPatches returns the requests for everything but the status.
 func hostSpecPatches(before, after client.Object) ([]hostPatch, error) {
 	if equalBesidesStatus(before, after) {
 		return nil, nil
@@ -114,8 +114,8 @@ func hostSpecPatches(before, after client.Object) ([]hostPatch, error) {
 	var patches []hostPatch
 	for _, step := range patchSteps(before) {
 		to := after
-		if step.part != nil {
-			to = step.part(before, after)
+		if step.apply != nil {
+			to = step.apply(before, after)
 		}
 		if equalValues(before, to) {
 			continue
@@ -130,16 +130,16 @@ func hostSpecPatches(before, after client.Object) ([]hostPatch, error) {
 	return patches, nil
 }
 
-// copyEphemeralContainers returns from with the ephemeral containers of to.
-func copyEphemeralContainers(from, to client.Object) client.Object {
-	pod := *from.(*corev1.Pod)
-	pod.Spec.EphemeralContainers = to.(*corev1.Pod).Spec.EphemeralContainers
+// copyEphemeralContainers returns before with the ephemeral containers of after.
+func copyEphemeralContainers(before, after client.Object) client.Object {
+	pod := *before.(*corev1.Pod)
+	pod.Spec.EphemeralContainers = after.(*corev1.Pod).Spec.EphemeralContainers
 	return &pod
 }
 
-// copyResources returns from with the resources that to requests for its containers.
-func copyResources(from, to client.Object) client.Object {
-	pod, wanted := *from.(*corev1.Pod), to.(*corev1.Pod)
+// copyResources returns before with the resources of after and of its containers.
+func copyResources(before, after client.Object) client.Object {
+	pod, wanted := *before.(*corev1.Pod), after.(*corev1.Pod)
 	pod.Spec.Containers = resizeContainers(pod.Spec.Containers, wanted.Spec.Containers)
 	pod.Spec.InitContainers = resizeContainers(pod.Spec.InitContainers, wanted.Spec.InitContainers)
 	pod.Spec.Resources = wanted.Spec.Resources
@@ -159,84 +159,13 @@ func resizeContainers(containers, wanted []corev1.Container) []corev1.Container 
 	return result
 }
 
-// mergePatch returns the merge patch from before to after. It names the UID of before,
-// so that it never changes an object that has taken its place.
-func mergePatch(before, after client.Object) (map[string]any, error) {
-	from, err := toMap(before)
-	if err != nil {
-		return nil, err
-	}
-	to, err := toMap(after)
-	if err != nil {
-		return nil, err
-	}
-	fields := diffObjects(from, to)
-	metadataOf(fields)["uid"] = string(before.GetUID())
-	return fields, nil
-}
-
-// diffObjects returns the merge patch from before to after. The library of merge patches reads
-// numbers as floats, so that large ones would change.
-func diffObjects(before, after map[string]any) map[string]any {
-	patch := map[string]any{}
-	for key := range before {
-		if _, ok := after[key]; !ok {
-			patch[key] = nil
-		}
-	}
-	for key, value := range after {
-		old, ok := before[key]
-		if ok && reflect.DeepEqual(old, value) {
-			continue
-		}
-		from, wasObject := old.(map[string]any)
-		to, isObject := value.(map[string]any)
-		if wasObject && isObject {
-			value = diffObjects(from, to)
-		}
-		patch[key] = value
-	}
-	return patch
-}
-
-// metadataOf returns the metadata of a merge patch, which it adds if there is none.
-func metadataOf(fields map[string]any) map[string]any {
-	metadata, ok := fields["metadata"].(map[string]any)
-	if !ok {
-		metadata = map[string]any{}
-		fields["metadata"] = metadata
-	}
-	return metadata
-}
-
-// withResourceVersion lets a merge patch fail on any other version of its object.
-func withResourceVersion(fields map[string]any, version string) {
-	metadataOf(fields)["resourceVersion"] = version
-}
-
-// hasList reports whether a merge patch contains a list. Such a patch replaces the list
-// as a whole, together with what others wrote there since it was read.
-func hasList(value any) bool {
-	switch v := value.(type) {
-	case []any:
-		return true
-	case map[string]any:
-		for _, field := range v {
-			if hasList(field) {
-				return true
-			}
-		}
-	}
-	return false
-}
-
 // patchHost sends the difference between two states of a host object. It returns the
-// object as the host has it then, nil if nothing was sent. A patch with a list fails with
-// a conflict if the object has changed since it was read.
+// object as the host has stored it, nil if there was no difference. A patch with a list fails
+// with a conflict if the object has changed since it was read.
 //
-// A part that the host has no address for fails alone, with a [subresourceError]. The
-// object itself is patched all the same, without the record that the host has taken all.
-func patchHost(ctx context.Context, c client.Client, before, after client.Object, dryRun bool) (client.Object, error) {
+// If the host lacks a subresource, the other parts are patched all the same. The error is then
+// a [subresourceError], and [labels.LastApplied] stays as it was.
+func patchHost(ctx context.Context, c client.Client, before, after client.Object, o writeOptions) (client.Object, error) {
 	patches, err := hostPatches(before, after)
 	if err != nil || len(patches) == 0 {
 		return nil, err
@@ -246,12 +175,12 @@ func patchHost(ctx context.Context, c client.Client, before, after client.Object
 	version := before.GetResourceVersion()
 	for _, p := range patches {
 		if missing != nil {
-			dropRecord(p.fields)
+			omitLastApplied(p.fields)
 		}
 		if hasList(p.fields) {
 			withResourceVersion(p.fields, version)
 		}
-		object, err := sendPatch(ctx, c, before, p, dryRun)
+		object, err := sendPatch(ctx, c, before, p, o)
 		if err != nil {
 			err = findMissingSubresource(ctx, c, before, p.subresource, err)
 			if _, unknown := errors.AsType[*subresourceError](err); !unknown {
@@ -261,15 +190,15 @@ func patchHost(ctx context.Context, c client.Client, before, after client.Object
 			continue
 		}
 		written = object
-		if !dryRun {
+		if !o.dryRun {
 			version = object.GetResourceVersion()
 		}
 	}
 	return written, missing
 }
 
-// sendPatch sends one patch and returns the object that the host answers with.
-func sendPatch(ctx context.Context, c client.Client, before client.Object, p hostPatch, dryRun bool) (client.Object, error) {
+// sendPatch sends one patch and returns the object of the response.
+func sendPatch(ctx context.Context, c client.Client, before client.Object, p hostPatch, o writeOptions) (client.Object, error) {
 	data, err := json.Marshal(p.fields)
 	if err != nil {
 		return nil, err
@@ -279,13 +208,13 @@ func sendPatch(ctx context.Context, c client.Client, before client.Object, p hos
 		raw = client.RawPatch(types.StrategicMergePatchType, data)
 	}
 	if p.subresource == "" {
-		return object, c.Patch(ctx, object, raw, patchOptions(dryRun))
+		return object, c.Patch(ctx, object, raw, o.forPatch())
 	}
-	return object, c.SubResource(p.subresource).Patch(ctx, object, raw, &client.SubResourcePatchOptions{PatchOptions: *patchOptions(dryRun)})
+	return object, c.SubResource(p.subresource).Patch(ctx, object, raw, &client.SubResourcePatchOptions{PatchOptions: *o.forPatch()})
 }
 
-// findMissingSubresource returns a [subresourceError] instead of err if err is a NotFound
-// of the subresource: the object itself exists.
+// findMissingSubresource returns a [subresourceError] if err is a NotFound although the object
+// exists: its subresource does not. Otherwise it returns err.
 func findMissingSubresource(ctx context.Context, c client.Client, before client.Object, subresource string, err error) error {
 	if subresource == "" || !apierrors.IsNotFound(err) {
 		return err
@@ -301,17 +230,23 @@ func findMissingSubresource(ctx context.Context, c client.Client, before client.
 	return &subresourceError{Host, key, subresource}
 }
 
-// dropRecord takes the record of what the host has taken out of a merge patch.
-func dropRecord(fields map[string]any) {
-	if annotations, ok := metadataOf(fields)["annotations"].(map[string]any); ok {
-		delete(annotations, labels.LastApplied)
-	}
+// writeOptions are the options of a write to the host.
+type writeOptions struct {
+	// dryRun makes the host validate the write and store nothing.
+	dryRun bool
+	// awaits is the version of the virtual object that the write is ahead of, if any.
+	awaits string
 }
 
-// patchOptions returns the options of a patch. With dryRun the host keeps nothing.
-func patchOptions(dryRun bool) *client.PatchOptions {
-	if dryRun {
-		return &client.PatchOptions{DryRun: []string{metav1.DryRunAll}}
+// dryRunModes returns the value of the DryRun field in the options of a request.
+func (o writeOptions) dryRunModes() []string {
+	if o.dryRun {
+		return []string{metav1.DryRunAll}
 	}
-	return &client.PatchOptions{}
+	return nil
+}
+
+// forPatch returns the options of a patch request.
+func (o writeOptions) forPatch() *client.PatchOptions {
+	return &client.PatchOptions{DryRun: o.dryRunModes()}
 }

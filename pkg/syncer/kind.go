@@ -3,6 +3,7 @@ package syncer
 import (
 	"errors"
 	"reflect"
+	"slices"
 	"strings"
 
 	apilabels "k8s.io/apimachinery/pkg/labels"
@@ -12,19 +13,20 @@ import (
 	"github.com/sublet-dev/sublet/pkg/translate"
 )
 
-// Kind is a [Resource] under a name, without its types, so that the engine can
-// hold kinds of all types in one list. [Define] makes it.
+// Kind is a named [Resource] without its type parameters, so that the engine can hold kinds
+// of all types in one list. [Define] creates it. Its fields have the meaning of those of the
+// Resource.
 type Kind struct {
 	name  string
 	owner Side
 	names translate.Scheme
 
 	newVirtual, newHost func() client.Object
-	sel                 apilabels.Selector // nil: the host objects of this virtual cluster
+	selector            apilabels.Selector // nil means the host objects of this virtual cluster
 	trim                func(host client.Object)
 	isHeartbeat         func(before, after client.Object) bool // nil if every update may matter
 	indexes             []Index
-	places              []Place // nil: the host namespace
+	places              []Place // nil means the host namespace
 	createsNamespace    bool
 
 	origin func(s Scope, host client.Object) (types.NamespacedName, bool)
@@ -32,14 +34,14 @@ type Kind struct {
 	source func(s Scope, virtual types.NamespacedName) (client.Object, error)
 	// isCopy is nil for a kind that shares the type of its copies with no other.
 	isCopy func(virtual client.Object) bool
-	// The owner's object is never nil; the other one may be.
+	// want is never called without the owner's object. The other one may be nil.
 	want         func(s Scope, virtual, host client.Object) (bool, error)
 	down         func(s Scope, virtual, host client.Object) error
 	up           func(s Scope, host, virtual client.Object) error
 	beforeDelete func(s Scope, virtual client.Object) error
-	// unselected is nil for a kind whose copies go with the selection.
+	// unselected is nil for a kind whose copies are deleted when they are no longer selected.
 	unselected func(s Scope, virtual client.Object) (bool, error)
-	// refused is nil for a kind that has nothing to say to it.
+	// refused is nil for a kind that does not show refusals in its objects.
 	refused func(s Scope, virtual client.Object, reason string)
 
 	endsWithHost bool
@@ -62,8 +64,31 @@ type Kind struct {
 // Name returns the name that the kind was defined under. Metrics, logs and /syncz use it.
 func (k Kind) Name() string { return k.name }
 
-// Define gives a resource its name. What is missing in the resource is reported
-// when the kind is added to an engine.
+// Owner returns the side that has the originals.
+func (k Kind) Owner() Side { return k.owner }
+
+// NewVirtual returns an empty virtual object of the kind.
+func (k Kind) NewVirtual() client.Object { return k.newVirtual() }
+
+// NewHost returns an empty host object of the kind.
+func (k Kind) NewHost() client.Object { return k.newHost() }
+
+// Watches returns the watches of other kinds that requeue objects of this one.
+func (k Kind) Watches() []Watch { return k.also }
+
+// SeesWholeHost reports whether the kind watches a namespaced type of the host everywhere.
+func (k Kind) SeesWholeHost() bool {
+	return slices.Contains(k.places, Place{Namespace: EveryNamespace})
+}
+
+// Indexes returns the indexes by which the kind lists objects.
+func (k Kind) Indexes() []Index { return k.indexes }
+
+// HasUp reports whether the kind writes to virtual objects that the tenant owns.
+func (k Kind) HasUp() bool { return k.up != nil }
+
+// Define creates a kind from a resource. An invalid resource is reported when the kind is
+// added to an engine.
 func Define[V, H client.Object](name string, r Resource[V, H]) Kind {
 	k := Kind{
 		name:       name,
@@ -71,7 +96,7 @@ func Define[V, H client.Object](name string, r Resource[V, H]) Kind {
 		names:      r.Names,
 		newVirtual: newEmptyFunc(r.NewVirtual),
 		newHost:    newEmptyFunc(r.NewHost),
-		sel:        r.Select,
+		selector:   r.Select,
 		indexes:    r.Indexes,
 		places:     r.Places,
 
@@ -121,7 +146,7 @@ func Define[V, H client.Object](name string, r Resource[V, H]) Kind {
 	return k
 }
 
-// defineSteps sets the functions of a kind that few resources have.
+// defineSteps sets the functions that only few kinds have.
 func defineSteps[V, H client.Object](k *Kind, r Resource[V, H]) {
 	if r.IsCopy != nil {
 		k.isCopy = func(virtual client.Object) bool { return r.IsCopy(virtual.(V)) }
@@ -151,7 +176,7 @@ func defineSteps[V, H client.Object](k *Kind, r Resource[V, H]) {
 	}
 }
 
-// validate returns what a definition lacks.
+// validate returns what is wrong with a resource.
 func validate[V, H client.Object](name string, r Resource[V, H]) error {
 	var problems []error
 	for _, rule := range []struct {
@@ -162,7 +187,7 @@ func validate[V, H client.Object](name string, r Resource[V, H]) error {
 		{r.Names == nil && r.Source == nil, "kind %s does not specify how its host objects are found"},
 		{r.Owner == Virtual && (r.Source != nil || r.Names == nil), "kind %s belongs to the virtual side, whose host objects are found by name alone"},
 		{r.Names == nil && r.Origin == nil, "kind %s does not specify which virtual object a host object is for"},
-		{keepsUnfound(r), "kind %s keeps copies of unselected host objects, which it does not find by name"},
+		{keepsCopiesWithoutName(r), "kind %s keeps copies of unselected host objects, which it does not find by name"},
 		{r.Places != nil && r.Owner == Virtual, "kind %s watches places, but its host copies are all in the host namespace"},
 		{r.MetadataOnly && (r.Owner == Host || r.EndsWithHost), "kind %s needs the whole virtual object, its cache cannot have metadata only"},
 		{r.LeastGrace != nil && !r.EndsWithHost, "kind %s has a least grace period but does not end with its host copy"},
@@ -175,9 +200,9 @@ func validate[V, H client.Object](name string, r Resource[V, H]) error {
 	return errors.Join(problems...)
 }
 
-// keepsUnfound reports whether a resource keeps copies of host objects that no watch selects, and
-// that the engine could not find by their names.
-func keepsUnfound[V, H client.Object](r Resource[V, H]) bool {
+// keepsCopiesWithoutName reports whether a resource keeps copies of unselected host objects,
+// although the engine cannot find those objects by name.
+func keepsCopiesWithoutName[V, H client.Object](r Resource[V, H]) bool {
 	return r.Unselected != nil && (r.Owner != Host || r.Source != nil)
 }
 
@@ -193,7 +218,7 @@ func newEmptyFunc[T client.Object](given func() T) func() client.Object {
 	return func() client.Object { return reflect.New(t.Elem()).Interface().(client.Object) }
 }
 
-// typed returns object as T, and the zero T, a nil pointer, for no object.
+// typed returns object as a T. It returns a nil T for a nil object.
 func typed[T client.Object](object client.Object) T {
 	t, _ := object.(T)
 	return t

@@ -24,14 +24,14 @@ import (
 	"github.com/sublet-dev/sublet/pkg/translate"
 )
 
-// Leftover is a kind that is switched off, and may have copies on the host from before.
+// Leftover is a kind that is switched off and may still have copies on the host.
 type Leftover struct {
 	// Kind is a kind whose originals are virtual.
 	Kind Kind
-	// Keep keeps the copies, because they hold data, and reports them alone.
+	// Keep keeps and reports the copies, because they hold data. Default: they are deleted.
 	Keep bool
-	// Quiet does not report a missing permission. It is for a kind that is off by
-	// default, which most clusters never had.
+	// Quiet suppresses the report of a missing permission. It is for kinds that are off by
+	// default and that most clusters never had.
 	Quiet bool
 }
 
@@ -55,8 +55,8 @@ type leftovers struct {
 	checks map[string]syncz.Check // name of the kind -> its result
 }
 
-// run sweeps every kind until it succeeds, lacks a permission, or ctx ends. A kind that fails
-// does not keep the others from their turn.
+// run sweeps all kinds, and retries those that fail until ctx ends. It gives up on a kind for
+// which it lacks a permission.
 func (l *leftovers) run(ctx context.Context) {
 	pending := l.kinds
 	for {
@@ -79,7 +79,8 @@ func (l *leftovers) run(ctx context.Context) {
 	}
 }
 
-// sweep deletes the copies of a kind and returns the names of those that stay. It tries all of them.
+// sweep deletes the copies of a kind. If the kind keeps them, it returns their names instead. A
+// failed delete does not stop it, but a hold does.
 func (l *leftovers) sweep(ctx context.Context, leftover Leftover) (kept []string, err error) {
 	gvk, err := apiutil.GVKForObject(leftover.Kind.newHost(), l.scheme)
 	if err != nil {
@@ -101,35 +102,34 @@ func (l *leftovers) sweep(ctx context.Context, leftover Leftover) (kept []string
 		if _, _, ours := translate.Origin(l.cluster, leftover.Kind.names, object); !ours || isTerminating(object) {
 			continue
 		}
-		kept = append(kept, object.GetName())
 		if leftover.Keep {
+			kept = append(kept, object.GetName())
 			continue
 		}
 		if l.holdReason() != "" {
 			return kept, errOnHold
 		}
-		uid := object.GetUID()
-		err := l.client.Delete(ctx, object, client.Preconditions{UID: &uid})
+		err := l.client.Delete(ctx, object, client.Preconditions{UID: new(object.GetUID())})
 		if client.IgnoreNotFound(err) != nil {
 			failures = append(failures, fmt.Errorf("cannot delete host %s %s: %w", leftover.Kind.name, object.GetName(), err))
-			continue
 		}
-		kept = kept[:len(kept)-1]
 	}
 	return kept, errors.Join(failures...)
 }
 
-// namespaceOf returns the namespace to list the copies of a kind in, empty for all.
+// namespaceOf returns the namespace to list the copies of a kind in, empty for all. All copies
+// of a kind are in the host namespace, or none is, so any key shows it.
 func namespaceOf(cluster translate.Cluster, kind Kind) string {
-	if kind.names(cluster, types.NamespacedName{Namespace: "x", Name: "x"}).Namespace != cluster.Namespace {
+	anyKey := types.NamespacedName{Namespace: "x", Name: "x"}
+	if kind.names(cluster, anyKey).Namespace != cluster.Namespace {
 		return ""
 	}
 	return cluster.Namespace
 }
 
-// SweepCopies deletes the host copies of kinds that no owner reference covers. Their scheme
-// puts them outside the host namespace of the cluster. It is for an uninstall, after the
-// server has stopped. It tries all kinds and returns all errors.
+// SweepCopies deletes the host copies outside the host namespace of the cluster. They have no
+// owner reference, so the host's garbage collector does not delete them. It is for an
+// uninstall, after the server has stopped. It tries all kinds and returns all errors.
 func SweepCopies(ctx context.Context, host client.Client, cluster translate.Cluster, kinds []Kind) error {
 	l := &leftovers{client: host, scheme: host.Scheme(), cluster: cluster, holdReason: func() string { return "" }}
 	var failures []error

@@ -21,25 +21,25 @@ const (
 	cacheLag = 10 * time.Second
 )
 
-// liveList is what an API server has of the objects of a watch.
+// liveList has the versions of the objects of a watch, as the API server lists them.
 type liveList struct {
 	revision string                          // of the list
 	objects  map[types.NamespacedName]string // name -> version
 }
 
-// doubtful is a cache that lacks something of a live list.
-type doubtful struct {
-	side   *connection
-	watch  *sharedWatch
-	live   liveList
-	missed map[types.NamespacedName]bool
+// suspectCache is a cache that seems to have missed changes.
+type suspectCache struct {
+	connection *connection
+	watch      *sharedWatch
+	live       liveList
+	missed     map[types.NamespacedName]bool
 }
 
-// compareLive compares the caches of all watches with live lists of metadata. It
-// finds what no comparison of two caches can: changes that a watch never
-// delivered. They are counted, the watch lists again, and the keys are queued.
+// compareLive compares the caches of all watches with live lists of metadata, to find changes
+// that a watch never delivered. It counts them, makes the watch list again, and enqueues the
+// objects.
 func (e *Engine) compareLive(ctx context.Context) {
-	var doubts []doubtful
+	var doubts []suspectCache
 	for _, side := range []*connection{e.virtual, e.host} {
 		for _, w := range side.watches.list() {
 			if !w.informer.HasSynced() || side.watches.away() != nil {
@@ -51,7 +51,7 @@ func (e *Engine) compareLive(ctx context.Context) {
 				continue
 			}
 			if missed := findMissed(w, live); len(missed) > 0 {
-				doubts = append(doubts, doubtful{side, w, live, missed})
+				doubts = append(doubts, suspectCache{side, w, live, missed})
 			}
 		}
 	}
@@ -70,10 +70,10 @@ func (e *Engine) compareLive(ctx context.Context) {
 	}
 }
 
-// confirmMissed repairs a cache that still lacks something of the live list. An
-// object that was deleted since is not missing.
-func (e *Engine) confirmMissed(ctx context.Context, d doubtful) error {
-	now, err := listLive(ctx, d.side.client, d.watch, d.side.watches.placeOf(d.watch))
+// confirmMissed repairs a cache that still misses changes of the first live list. It lists
+// again to ignore objects that were deleted since.
+func (e *Engine) confirmMissed(ctx context.Context, d suspectCache) error {
+	now, err := listLive(ctx, d.connection.client, d.watch, d.connection.watches.placeOf(d.watch))
 	if err != nil {
 		return err
 	}
@@ -87,8 +87,8 @@ func (e *Engine) confirmMissed(ctx context.Context, d doubtful) error {
 	return nil
 }
 
-// repairCache counts and logs what a cache has missed, lets its watch list again
-// and queues the keys of the objects.
+// repairCache counts and logs the missed changes, makes the watch list again and enqueues the
+// objects.
 func (e *Engine) repairCache(ctx context.Context, w *sharedWatch, missed map[types.NamespacedName]bool) {
 	processMetrics().cacheMissed.WithLabelValues(w.side.String(), w.label).Add(float64(len(missed)))
 	var example types.NamespacedName

@@ -18,8 +18,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
 )
 
-// clusterScoped returns the kinds without a namespace, of those that are built in or that
-// Sublet has definitions of.
+// clusterScoped returns the cluster-scoped kinds that are built in or that Sublet has
+// definitions of.
 func clusterScoped() sets.Set[schema.GroupKind] {
 	return sets.New(
 		schema.GroupKind{Kind: "ComponentStatus"},
@@ -44,7 +44,12 @@ func clusterScoped() sets.Set[schema.GroupKind] {
 	)
 }
 
-// builtInVersions returns the versions whose kinds every API server has at the same place.
+// IsClusterScoped reports whether objects of a kind have no namespace. It knows the built-in
+// kinds and those that Sublet has definitions of.
+func IsClusterScoped(kind schema.GroupKind) bool { return clusterScoped().Has(kind) }
+
+// builtInVersions returns the group versions that every API server serves with the same
+// kinds.
 func builtInVersions() []schema.GroupVersion {
 	return []schema.GroupVersion{
 		{Version: "v1"},
@@ -76,8 +81,8 @@ func BuiltInMapper(scheme *runtime.Scheme) *meta.DefaultRESTMapper {
 	return known
 }
 
-// newMapper returns a mapper that knows the built-in kinds and asks the API server for all
-// others. The start then needs no discovery on either side.
+// newMapper returns a mapper that knows the built-in kinds and discovers all others when they
+// are first needed. So the start needs no discovery.
 func newMapper(scheme *runtime.Scheme, config *rest.Config, c *http.Client) (meta.RESTMapper, error) {
 	asked, err := apiutil.NewDynamicRESTMapper(config, c)
 	if err != nil {
@@ -135,7 +140,7 @@ func (d *statusDiscovery) has(object client.Object) (bool, error) {
 	return has, nil
 }
 
-// forget drops what is known of a type. Its definition may have changed.
+// forget drops the result for a type, because its definition may have changed.
 func (d *statusDiscovery) forget(object client.Object) {
 	gvk, err := apiutil.GVKForObject(object, d.scheme)
 	if err != nil {

@@ -13,9 +13,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// metadataStore is the store of a kind whose virtual objects are cached as metadata
-// alone, without the body that "kubectl apply" repeats in an annotation. It returns objects
-// of the kind's type that have no body.
+// metadataStore is the store of a kind with MetadataOnly. It returns objects of the kind's type
+// that have nothing but metadata.
 type metadataStore struct {
 	store
 	newObject func() client.Object
@@ -66,8 +65,9 @@ func metadataLike(scheme *runtime.Scheme, like client.Object) (client.Object, er
 	return newItem(scheme, gvk, metadataForm)
 }
 
-// dropLastApplied drops the body that "kubectl apply" repeats in an annotation.
-func dropLastApplied(object client.Object) {
+// dropKubectlLastApplied removes the annotation in which "kubectl apply" stores the whole
+// object.
+func dropKubectlLastApplied(object client.Object) {
 	annotations := object.GetAnnotations()
 	if _, ok := annotations[corev1.LastAppliedConfigAnnotation]; ok {
 		delete(annotations, corev1.LastAppliedConfigAnnotation)
@@ -75,15 +75,15 @@ func dropLastApplied(object client.Object) {
 	}
 }
 
-// isCompared reports whether the body of the virtual object was compared with its copy, and
-// neither has changed since. Nothing else than the two decides what the copy looks like.
+// isCompared reports whether the virtual object was found equal to its copy, and neither has
+// changed since. The copies of such a kind must depend on nothing but the virtual object.
 func (r *reconciler) isCompared(key types.NamespacedName, virtual, host client.Object) bool {
 	return r.kind.metadataOnly && r.kind.up == nil && host != nil && r.compared.agree(key, virtual, host)
 }
 
-// readBody returns the virtual object as its API server has it, if the cache has its
-// metadata alone. It returns nil if the object has been deleted or replaced: a watch
-// is about to deliver that.
+// readBody returns virtual with its body. If the cache only has metadata, it reads the object
+// from the API server. It returns nil if the object was deleted or replaced, which a watch is
+// about to deliver.
 func (r *reconciler) readBody(s Scope, key types.NamespacedName, virtual client.Object) (client.Object, error) {
 	if !r.kind.metadataOnly {
 		return virtual, nil

@@ -8,7 +8,7 @@ import (
 // monitorPeriod is how often watches and queues are checked.
 const monitorPeriod = 15 * time.Second
 
-// monitor checks all watches and queues now and then until ctx ends.
+// monitor checks all watches and queues every monitorPeriod until ctx ends.
 func (e *Engine) monitor(ctx context.Context) {
 	for {
 		select {
@@ -18,7 +18,7 @@ func (e *Engine) monitor(ctx context.Context) {
 		}
 		for _, side := range []*sharedWatches{e.virtual.watches, e.host.watches} {
 			for _, w := range side.list() {
-				_ = w.failure()
+				_ = w.check() // It repairs and logs a failure itself.
 			}
 		}
 		for _, r := range e.listRunners() {
@@ -28,8 +28,8 @@ func (e *Engine) monitor(ctx context.Context) {
 	}
 }
 
-// resetMeters sets the metrics that describe a state to that of an engine that does
-// not run. Another replica may report them from now on.
+// resetMeters resets the gauges of an engine that has stopped. Another replica may report them
+// from now on.
 func (e *Engine) resetMeters() {
 	for _, side := range []*sharedWatches{e.virtual.watches, e.host.watches} {
 		for _, w := range side.list() {

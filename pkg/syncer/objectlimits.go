@@ -48,14 +48,14 @@ func limitOf(limits map[string]int64, unit, resource string) objectLimit {
 	return objectLimit{most: most, unit: unit, setting: "policies.objects." + unit + "." + key}
 }
 
-// allows reports whether used and asked fit together. What does not grow always fits, so
-// that a lowered limit keeps nobody from changing or deleting what exists.
+// allows reports whether the limit allows asked in addition to used. A copy that does not grow
+// is always allowed, so that a lowered limit does not prevent changes of existing objects.
 func (l objectLimit) allows(used, asked int64) bool {
 	return l.most == 0 || asked <= 0 || used+asked <= l.most
 }
 
-// limitError is returned for a copy that would exceed a limit of the virtual cluster. It
-// has the form of a host's refusal, as it has the same effects.
+// limitError is returned for a copy that would exceed a limit of the virtual cluster. It is a
+// Forbidden error like that of an exceeded quota, so it is handled as a refusal of the host.
 type limitError struct {
 	resource    string
 	limit       objectLimit
@@ -80,9 +80,9 @@ func (e *limitError) Status() metav1.Status {
 	}
 }
 
-// limitedResource returns the name of the resource of a kind in [ObjectLimits]. It is the
+// resourceName returns the name of the resource of a kind in [ObjectLimits]. It is the
 // one that quotas use.
-func limitedResource(gvk schema.GroupVersionKind) string {
+func resourceName(gvk schema.GroupVersionKind) string {
 	plural, _ := meta.UnsafeGuessKindToResource(gvk)
 	if plural.Group == "" {
 		return plural.Resource
@@ -102,7 +102,7 @@ func sizeOf(object client.Object) int64 {
 	return int64(len(data))
 }
 
-// Usage is what the copies of one resource take of the limits.
+// Usage is the usage of one resource.
 type Usage struct {
 	// Resource is the resource, such as configmaps.
 	Resource string

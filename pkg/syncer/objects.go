@@ -32,8 +32,8 @@ func virtualUID(host client.Object) types.UID {
 	return types.UID(host.GetAnnotations()[labels.VirtualUID])
 }
 
-// hasUIDOf reports whether a host object of ours was created for this virtual object. The
-// copy of one that was about to be created belongs to whichever gets its name.
+// hasUIDOf reports whether a host object of ours was created for this virtual object. A pending
+// copy has no UID yet and belongs to whichever object gets the name.
 func hasUIDOf(host, virtual client.Object) bool {
 	uid := virtualUID(host)
 	return uid == labels.Pending || uid == virtual.GetUID()
@@ -44,12 +44,12 @@ func isTerminating(object client.Object) bool {
 	return object != nil && object.GetDeletionTimestamp() != nil
 }
 
-// isShorter reports whether both grace periods are known and a is the shorter one.
+// isShorter reports whether a is a shorter grace period than b. It is false if one is nil.
 func isShorter(a, b *int64) bool {
 	return a != nil && b != nil && *a < *b
 }
 
-// deepCopy returns a copy of object that a kind's function may keep.
+// deepCopy returns a deep copy of object.
 func deepCopy(object client.Object) client.Object {
 	return object.DeepCopyObject().(client.Object)
 }
@@ -96,9 +96,8 @@ func copyStatus(object, from client.Object) {
 	}
 }
 
-// equalValues compares two values as Kubernetes does: an empty list equals no list,
-// and equal quantities may be spelled differently. The plain comparison comes first,
-// because it is faster and nearly always true.
+// equalValues compares two values semantically: an empty list equals nil, and quantities are
+// compared by amount. It tries the plain comparison first, which is faster and mostly true.
 func equalValues(a, b any) bool {
 	return reflect.DeepEqual(a, b) || equality.Semantic.DeepEqual(a, b)
 }

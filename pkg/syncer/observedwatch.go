@@ -35,10 +35,14 @@ func (w *observedWatch) Stop() { w.stop() }
 func (w *observedWatch) run(ctx context.Context, h *watchHealth, attempt *openWatch) {
 	events, stopped := 0, false
 	defer func() {
-		h.recordEnd(ctx, attempt, stopped, events)
+		if stopped {
+			h.finish(attempt)
+		} else {
+			h.recordEnd(ctx, attempt, events)
+		}
 		close(w.events)
 		for range w.source.ResultChan() {
-			continue // A filter below blocks for ever if nobody takes its last event.
+			continue // Drain it: a filter below blocks for ever if nobody takes its last event.
 		}
 	}()
 	for {

@@ -33,28 +33,27 @@ type Options struct {
 	// may. All writes to the host stop at once while it returns a reason, and
 	// continue after it. Default: it always may.
 	MayWrite func() error
-	// Restore returns the ID of the last restore that the content of the virtual store comes
-	// from, empty if it comes from none. Default: it comes from none.
+	// Restore returns the ID of the last restore of the virtual store, empty if it was never
+	// restored. Default: it was never restored.
 	Restore func() string
-	// Standby keeps caches warm and does nothing else until Lead is called. Default:
-	// the engine leads as soon as it runs.
+	// Standby only keeps the caches up to date until Lead is called. Default: the engine leads
+	// as soon as it runs.
 	Standby bool
-	// Kinds are those to start with. More can be added at any time.
+	// Kinds are the kinds to start with. [Engine.Add] adds more at any time.
 	Kinds []Kind
-	// Leftovers are the kinds that are switched off. Their copies are deleted, if the
-	// host permits it. Default: none.
+	// Leftovers are the kinds that are switched off. Their copies are deleted, if the host's
+	// RBAC permits it. Default: none.
 	Leftovers []Leftover
-	// Workers is how many objects of one kind are reconciled at a time. Default: 16.
+	// Workers is the number of concurrent reconciles per kind. Default: 16.
 	Workers int
-	// FullScan is the time between two full scans, which compare all objects of both
-	// sides as if no watch existed. Default: 10 minutes. The first one comes after a
-	// tenth of it.
+	// FullScan is the time between two full scans, which reconcile all objects as if there were
+	// no watches. Default: 10 minutes. The first scan comes after a tenth of it.
 	FullScan time.Duration
 	// Scheme has the types of the kinds. Default: those of client-go.
 	Scheme *runtime.Scheme
 	// Clock is the time. Default: the real one.
 	Clock clock.WithTicker
-	// Log is for what the engine waits for and what fails. Default: klog.
+	// Log is the logger. Default: klog.
 	Log logr.Logger
 }
 

@@ -12,20 +12,21 @@ import (
 )
 
 // pendingLife is how long a host object that was created at admission waits for its
-// virtual object. An API server gives up on a request before that.
+// virtual object. Requests to the API server time out before that.
 const pendingLife = time.Minute
 
 // lateCachePause is when to look again after a live read has shown that a cache is late.
 const lateCachePause = time.Second
 
-// interruptedLife is how long an API server has for the two steps of a deletion.
+// interruptedLife is how long the two steps of a deletion may take before it counts as
+// interrupted.
 const interruptedLife = 2 * time.Second
 
 // isDeletionInterrupted reports whether the host's API server has begun to delete a host
-// copy and will never finish. It deletes a pod in two steps: it writes a deletionTimestamp
-// with grace period 0, then removes the pod. If another write comes in between, such as
-// the host scheduler's, the second step fails. A pod without a node then stays: no kubelet
-// removes it, and its virtual pod would wait for ever.
+// copy and will never finish. It deletes a pod in two steps: it sets the deletionTimestamp
+// with grace period 0, then removes the pod. If another write comes in between, such as a
+// binding, the second step fails. No kubelet removes a pod without a node, so it would stay
+// for ever.
 func (r *reconciler) isDeletionInterrupted(s Scope, key types.NamespacedName, host client.Object) bool {
 	grace := host.GetDeletionGracePeriodSeconds()
 	if !isTerminating(host) || grace == nil || *grace != 0 || len(host.GetFinalizers()) > 0 || virtualUID(host) == labels.Pending {
@@ -39,13 +40,13 @@ func (r *reconciler) isDeletionInterrupted(s Scope, key types.NamespacedName, ho
 	return true
 }
 
-// deleteOrphan deletes a host object of ours whose virtual object is gone. Where virtual
-// objects end with their host copies, somebody has forced the deletion. The copy is then
-// deleted with the least grace period that it may have.
+// deleteOrphan deletes a host copy whose virtual object is gone. A virtual pod is only gone
+// before its host pod if somebody forced its deletion. The host pod is then deleted with the
+// shortest grace period that the kind allows.
 func (r *reconciler) deleteOrphan(s Scope, key types.NamespacedName, host client.Object) error {
 	pending := virtualUID(host) == labels.Pending
 	if pending {
-		// The age counts from when this process saw the object first. The host's clock
+		// The age counts from when this process first saw the object, because the host's clock
 		// may differ from ours.
 		if age := r.sightings.age(key, "pending "+string(host.GetUID())); age < pendingLife {
 			s.RequeueAfter(pendingLife - age + time.Second)
@@ -64,15 +65,15 @@ func (r *reconciler) deleteOrphan(s Scope, key types.NamespacedName, host client
 		s.RequeueAfter(lateCachePause)
 		return nil
 	}
-	if err := r.deleteHost(s, key, host, grace, pending); err != nil {
+	if err := r.deleteHost(s, key, host, deleteOptions{grace: grace, ifUnchanged: pending}); err != nil {
 		return err
 	}
 	r.unstored.forget(key)
 	return nil
 }
 
-// deletePredecessor deletes the host copy of an earlier virtual object of that name. It
-// must be gone before the new object gets its own. The tenant sees an Event while the
+// deletePredecessor deletes the host copy of an earlier virtual object of the same name. It
+// must be gone before the new object gets its own copy. The tenant sees an Event while the
 // host is still deleting it.
 func (r *reconciler) deletePredecessor(s Scope, key types.NamespacedName, virtual, host client.Object) error {
 	grace := r.orphanGrace(host)
@@ -91,7 +92,7 @@ func (r *reconciler) deletePredecessor(s Scope, key types.NamespacedName, virtua
 		s.RequeueAfter(lateCachePause)
 		return nil
 	}
-	return r.deleteHost(s, key, host, grace, false)
+	return r.deleteHost(s, key, host, deleteOptions{grace: grace})
 }
 
 // deleteUnwanted deletes a host copy that is no longer wanted. It fails if the host
@@ -100,11 +101,11 @@ func (r *reconciler) deleteUnwanted(s Scope, key types.NamespacedName, host clie
 	if host == nil || isTerminating(host) {
 		return nil
 	}
-	return r.deleteHost(s, key, host, nil, true)
+	return r.deleteHost(s, key, host, deleteOptions{ifUnchanged: true})
 }
 
-// orphanGrace returns the grace period for a host copy whose virtual object is gone,
-// nil for its own.
+// orphanGrace returns the grace period for the deletion of an orphan. nil means the grace
+// period of the orphan itself.
 func (r *reconciler) orphanGrace(host client.Object) *int64 {
 	if r.kind.endsWithHost {
 		return r.atLeastGrace(host, new(int64))
@@ -112,8 +113,8 @@ func (r *reconciler) orphanGrace(host client.Object) *int64 {
 	return nil
 }
 
-// atLeastGrace returns the grace period for the deletion of a host copy. It is that of the
-// virtual object, or the least one that the kind allows.
+// atLeastGrace returns grace, or the shortest grace period that the kind allows for the host
+// copy if that is longer. nil stays nil.
 func (r *reconciler) atLeastGrace(host client.Object, grace *int64) *int64 {
 	if r.kind.leastGrace == nil || grace == nil {
 		return grace

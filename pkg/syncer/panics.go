@@ -16,9 +16,9 @@ type panicError struct {
 
 func (e *panicError) Error() string { return fmt.Sprintf("panic at %s: %v", e.where, e.value) }
 
-// recoverPanic turns a panic of a kind's function into an error, logs its stack
-// and counts it. It must be deferred directly. A panic thereby costs one key or
-// one event a backoff, never the process, in which the API server runs too.
+// recoverPanic turns a panic of a kind's function into an error, logs its stack and counts it.
+// It must be deferred directly. So a panic only makes one key or event fail, and does not end
+// the process, in which the API server runs too.
 func (r *runner) recoverPanic(what string, key types.NamespacedName, err *error) {
 	value := recover()
 	if value == nil {

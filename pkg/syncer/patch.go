@@ -16,9 +16,9 @@ import (
 // runs after Down for host copies and after Up for virtual ones. It must give the same
 // result each time.
 //
-// A patch never changes the identity of the copy. What it does to the name, the namespace,
-// UIDs, versions, owner references, finalizers or keys below [labels.Domain] is undone. Only
-// [labels.Patched] is the patch's own.
+// A patch cannot change the identity of the copy. The engine undoes changes of the name, the
+// namespace, UIDs, versions, owner references, finalizers and keys below [labels.Domain], except
+// for [labels.Patched].
 type Patch func(s Scope, change PatchRequest) error
 
 // PatchRequest is the copy that a [Patch] may change.
@@ -54,7 +54,7 @@ func (r *reconciler) applyPatch(s Scope, side Side, original, object, before cli
 	return err
 }
 
-// identity is what a patch cannot change of an object.
+// identity has the fields of an object that a patch cannot change.
 type identity struct {
 	namespace, name, version string
 	uid                      types.UID

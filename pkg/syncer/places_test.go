@@ -106,7 +106,7 @@ func TestCopyIsNoLongerSelected(t *testing.T) {
 	virtual, host := newFakeServer("v", clock), newFakeServer("h", clock, &original)
 	key := types.NamespacedName{Namespace: "web", Name: "ca"}
 	kind := sharedMaps(Place{Namespace: "operator"})
-	kind.sel = labelsOf("!hidden")
+	kind.selector = labelsOf("!hidden")
 	b := newBench(kind, clock, virtual, host)
 	if err := b.reconcileUntilQuiet(t, key); err != nil || virtual.get(&corev1.ConfigMap{}, key) == nil {
 		t.Fatalf("The object is selected, and has no copy: %v", err)

@@ -7,8 +7,8 @@ import (
 	"k8s.io/utils/clock"
 )
 
-// queueMetrics creates the metrics of the queue of a kind, whose name is the
-// queue's. Depth and longest running move while all workers hang.
+// queueMetrics creates the metrics of the queue of a kind. The name of the queue is that of the
+// kind.
 type queueMetrics struct{}
 
 // NewDepthMetric implements workqueue.MetricsProvider. A queue of an earlier leader
@@ -52,8 +52,8 @@ func (queueMetrics) NewRetriesMetric(kind string) workqueue.CounterMetric {
 // minTick is the shortest period of a queue's housekeeping.
 const minTick = 10 * time.Second
 
-// slowTicker is a clock whose tickers are slow. A queue updates the durations of
-// running work twice a second, which a dozen idle queues would pay for.
+// slowTicker is a clock whose tickers tick at most every minTick. A queue would update its
+// metrics twice per second, which costs CPU in dozens of idle queues.
 type slowTicker struct{ clock.WithTicker }
 
 // NewTicker implements clock.WithTicker.

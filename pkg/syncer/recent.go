@@ -6,9 +6,8 @@ import (
 	"k8s.io/utils/clock"
 )
 
-// recent is a map whose entries expire a fixed time after they were set. It holds no
-// more than was set in that time, and each operation takes constant time on average.
-// Callers lock it.
+// recent is a map whose entries expire a fixed time after they were set. Each operation takes
+// constant time on average. It is not safe for concurrent use.
 type recent[K comparable, V any] struct {
 	clock   clock.PassiveClock
 	life    time.Duration
@@ -30,7 +29,7 @@ func newRecent[K comparable, V any](c clock.PassiveClock, life time.Duration) *r
 	return &recent[K, V]{clock: c, life: life, entries: map[K]recentEntry[V]{}}
 }
 
-// set sets the value of a key, whose life begins.
+// set sets the value of a key and restarts its lifetime.
 func (r *recent[K, V]) set(key K, value V) {
 	r.expire()
 	now := r.clock.Now()

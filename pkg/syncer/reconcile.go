@@ -15,8 +15,8 @@ import (
 	"github.com/sublet-dev/sublet/pkg/translate"
 )
 
-// store is what a cache holds of one type on one side. Its objects are shared and
-// must not be changed.
+// store holds the cached objects of one type on one side. They are shared and must not be
+// changed.
 type store interface {
 	// Get returns the object of that name, nil if there is none.
 	Get(key types.NamespacedName) client.Object
@@ -28,7 +28,7 @@ type store interface {
 type sideClients struct {
 	// store holds the kind's own objects.
 	store store
-	// reader is what a Scope offers of this side.
+	// reader is the reader that a Scope has for this side.
 	reader client.Reader
 	// client sends requests to the API server, reads included.
 	client client.Client
@@ -39,7 +39,8 @@ type sideClients struct {
 	forgetStatus func(client.Object)
 }
 
-// reconciler takes one virtual key of one kind a step nearer to how it should be.
+// reconciler reconciles single keys of one kind. It reads both sides of a key and takes the
+// next step.
 type reconciler struct {
 	kind         Kind
 	cluster      translate.Cluster
@@ -53,18 +54,33 @@ type reconciler struct {
 	alterations  *alterations
 	events       *tenantEvents
 	unstored     *unstoredCopies
-	// pendingRefusal returns why the host has refused a copy whose retry is not due. nil asks
-	// the host each time.
+	// pendingRefusal returns why the host has refused a copy whose retry is not due, nil if
+	// the host may be asked. If the field is nil, the host is always asked.
 	pendingRefusal func(key types.NamespacedName, virtual client.Object) error
-	// ledger counts the copies on the host, under resource. It is nil for a [Step].
-	ledger   *copyLedger
-	resource string
+	// ledger counts the copies on the host, under copyResource. It is nil for a [Step]. The
+	// resource is empty for a kind whose copies are not on the host.
+	ledger       *copyLedger
+	copyResource string
 	// paused stops creates and deletes of copies.
 	paused *atomic.Bool
 	// holdReason returns why nothing may be deleted on the host, empty if it may.
 	holdReason func() string
 	// onWrite is called after each request that changed something.
 	onWrite func()
+}
+
+// newReconciler returns a reconciler without the two sides and the parts of an engine.
+func newReconciler(kind Kind, cluster translate.Cluster, c clock.PassiveClock, log logr.Logger) *reconciler {
+	return &reconciler{
+		kind: kind, cluster: cluster, clock: c, log: log,
+		expectations: newExpectations(c),
+		sightings:    newSightings(c),
+		compared:     newCompared(),
+		alterations:  newAlterations(c),
+		unstored:     &unstoredCopies{},
+		holdReason:   func() string { return "" },
+		onWrite:      func() {},
+	}
 }
 
 // reconcile looks at both sides of key and takes the next step. It returns when to
@@ -82,7 +98,7 @@ func (r *reconciler) reconcile(ctx context.Context, key types.NamespacedName) (t
 	return after, err
 }
 
-// scope returns what the functions of the kind may look at.
+// scope returns the scope of one reconcile.
 func (r *reconciler) scope(ctx context.Context) Scope {
 	return Scope{
 		Context: ctx, Cluster: r.cluster, Now: r.clock.Now(),
@@ -90,7 +106,7 @@ func (r *reconciler) scope(ctx context.Context) Scope {
 	}
 }
 
-// load returns s with the live state of the kind, which is read once per reconcile.
+// load returns s with the result of the kind's Load.
 func (r *reconciler) load(s Scope, virtual, host client.Object) (Scope, error) {
 	if r.kind.load == nil {
 		return s, nil
@@ -108,23 +124,29 @@ func (r *reconciler) hostKey(key types.NamespacedName) types.NamespacedName {
 	return r.kind.names(r.cluster, key)
 }
 
-// deleteHost deletes a host object that has proven to be ours. With exact, the
-// object must not have changed since it was read.
-func (r *reconciler) deleteHost(s Scope, key types.NamespacedName, host client.Object, grace *int64, exact bool) error {
+// deleteOptions are the options of a delete.
+type deleteOptions struct {
+	// grace is the grace period in seconds. nil means that of the object.
+	grace *int64
+	// ifUnchanged makes the delete fail if the object has changed since it was read.
+	ifUnchanged bool
+}
+
+// deleteHost deletes a host object that is proven to be ours.
+func (r *reconciler) deleteHost(s Scope, key types.NamespacedName, host client.Object, o deleteOptions) error {
 	if err := r.checkPaused(); err != nil {
 		return err
 	}
 	if reason := r.holdReason(); reason != "" {
 		return &onHoldError{reason}
 	}
-	if r.expectations.isDeletePending(Host, key, host, grace) {
+	if r.expectations.isDeletePending(Host, key, host, o.grace) {
 		return nil
 	}
-	err := deleteByUID(s.Context, r.host.client, host, grace, exact)
-	if err != nil {
+	if err := deleteByUID(s.Context, r.host.client, host, o); err != nil {
 		return fmt.Errorf("cannot delete host object %s: %w", client.ObjectKeyFromObject(host), err)
 	}
-	r.expectations.recordDelete(Host, key, host, grace)
+	r.expectations.recordDelete(Host, key, host, o.grace)
 	r.onWrite()
 	return nil
 }
@@ -137,7 +159,7 @@ func (r *reconciler) deleteVirtual(s Scope, key types.NamespacedName, virtual cl
 	if r.expectations.isDeletePending(Virtual, key, virtual, grace) {
 		return nil
 	}
-	if err := deleteByUID(s.Context, r.virtual.client, virtual, grace, false); err != nil {
+	if err := deleteByUID(s.Context, r.virtual.client, virtual, deleteOptions{grace: grace}); err != nil {
 		return fmt.Errorf("cannot delete virtual object %s: %w", key, err)
 	}
 	r.expectations.recordDelete(Virtual, key, virtual, grace)
@@ -153,20 +175,21 @@ func (r *reconciler) checkPaused() error {
 	return nil
 }
 
-// deleteByUID deletes the object that was read, not one that took its name.
-func deleteByUID(ctx context.Context, c client.Client, object client.Object, grace *int64, exact bool) error {
-	uid, version := object.GetUID(), object.GetResourceVersion()
+// deleteByUID deletes exactly this object, never a later one of the same name. It is no error
+// if the object is gone.
+func deleteByUID(ctx context.Context, c client.Client, object client.Object, o deleteOptions) error {
 	options := &client.DeleteOptions{
-		GracePeriodSeconds: grace,
-		Preconditions:      &metav1.Preconditions{UID: &uid},
+		GracePeriodSeconds: o.grace,
+		Preconditions:      &metav1.Preconditions{UID: new(object.GetUID())},
 	}
-	if exact {
-		options.Preconditions.ResourceVersion = &version
+	if o.ifUnchanged {
+		options.Preconditions.ResourceVersion = new(object.GetResourceVersion())
 	}
 	return client.IgnoreNotFound(c.Delete(ctx, newEmpty(object), options))
 }
 
-// recordWritten records what the API server answered to a write, nil for none.
+// recordWritten records the object of the response to a write. nil means that nothing was
+// sent.
 func (r *reconciler) recordWritten(side Side, key types.NamespacedName, written client.Object) {
 	if written == nil {
 		return

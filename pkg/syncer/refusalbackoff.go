@@ -18,24 +18,23 @@ const (
 	// it doubles from the one to the other.
 	firstRefusedRetry = time.Second
 	lastRefusedRetry  = time.Minute
-	// refusedInterval is the time in which the retries of all refused keys of a kind
-	// earn one attempt: 12 a minute.
+	// refusedInterval is the time after which a kind may retry another refused key, which is
+	// 12 per minute for all its keys together.
 	refusedInterval = 5 * time.Second
-	// refusedBurst is how many attempts are saved up.
+	// refusedBurst is how many unused attempts accumulate at most.
 	refusedBurst = 5
-	// refusedReward is how many attempts a success earns. With more than one, the
-	// retries of all other keys speed up as soon as the reason is gone.
+	// refusedReward is how many extra attempts a success earns. As it is more than one, the
+	// retries of all other keys speed up once the reason is gone.
 	refusedReward = 2
-	// freedPause is the time after which room that became free on the host earns an attempt.
-	// The host's quota controller needs a moment to count it.
+	// freedPause is the time between a delete on the host and the extra attempt that it earns.
+	// The host's quota controller needs a moment to update the usage.
 	freedPause = time.Second
 )
 
-// refusalBackoff decides when keys that the host has refused are tried again. A
-// quota that is used up refuses all objects alike, so the keys of a kind share one
-// budget of attempts, however many they are. A key whose retry succeeds proves
-// that a reason is gone and earns further attempts at once, for whichever keys
-// have waited longest.
+// refusalBackoff decides when keys that the host has refused are retried. An exhausted quota
+// refuses all objects alike, so the keys of a kind share one budget of attempts. A retry that
+// succeeds proves that a reason is gone, so it earns extra attempts for the keys that have
+// waited longest.
 type refusalBackoff struct {
 	clock clock.Clock
 	retry func(types.NamespacedName)
@@ -44,8 +43,8 @@ type refusalBackoff struct {
 	mu       sync.Mutex
 	keys     map[types.NamespacedName]*refusedKey
 	credit   time.Duration // each refusedInterval of it is worth an attempt
-	rewards  int           // attempts earned by successes; they do not wait for a key's time
-	freed    []time.Time   // when attempts are earned by room that became free
+	rewards  int           // extra attempts, which need no credit and ignore when a key is due
+	freed    []time.Time   // when deletes on the host earn extra attempts
 	refilled time.Time
 }
 
@@ -55,10 +54,10 @@ type refusedKey struct {
 	since    time.Time // of the last refusal
 	due      time.Time
 	queued   bool // its retry is under way
-	// version is the object that the host refused a copy of. It is empty if other changes
-	// than those of the object may change the decision.
+	// version is the version of the object whose copy the host refused. It is empty if a retry
+	// needs no change of the object.
 	version objectVersion
-	refusal error // what the host said of it
+	refusal error // the host's error
 }
 
 // objectVersion identifies what an object specifies. Changes of its status and metadata do
@@ -83,8 +82,8 @@ func newRefusalBackoff(c clock.Clock, retry func(types.NamespacedName)) *refusal
 	}
 }
 
-// isRefused reports whether err is a decision, which another request does not change:
-// the host's, that of the owner of a conflicting object, or Sublet's.
+// isRefused reports whether repeating the request at once would not help. The host refuses the
+// copy, another object has its name, or Sublet does not support the object.
 func isRefused(err error) bool {
 	var byHost *hostRefusal
 	var conflict *conflictError
@@ -109,7 +108,7 @@ func (b *refusalBackoff) add(key types.NamespacedName) int {
 	return k.attempts
 }
 
-// recordRefusal records what the host refused a copy of, and why.
+// recordRefusal records the object whose copy the host refused, and the host's error.
 func (b *refusalBackoff) recordRefusal(key types.NamespacedName, object client.Object, refusal error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -118,9 +117,9 @@ func (b *refusalBackoff) recordRefusal(key types.NamespacedName, object client.O
 	}
 }
 
-// pendingRefusal returns why the host has refused a copy of an object whose retry is not due,
-// nil if the host may be asked. An event about the object, such as a change of its status, is
-// no reason to ask again. Otherwise the tenant would set the pace.
+// pendingRefusal returns why the host has refused the copy of an object, if the retry is not
+// due yet and the spec has not changed. It returns nil if the host may be asked. Otherwise each
+// change of the status would cause a retry, and the tenant would set the pace.
 func (b *refusalBackoff) pendingRefusal(key types.NamespacedName, object client.Object) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -131,8 +130,8 @@ func (b *refusalBackoff) pendingRefusal(key types.NamespacedName, object client.
 	return k.refusal
 }
 
-// forget drops a key that is no longer refused. If its retry succeeded, others are
-// tried soon.
+// forget drops a key that is no longer refused. If its retry succeeded, others are retried
+// early.
 func (b *refusalBackoff) forget(key types.NamespacedName, succeeded bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -148,8 +147,8 @@ func (b *refusalBackoff) forget(key types.NamespacedName, succeeded bool) {
 	}
 }
 
-// recordFreed records that the host has more room than before, as something was deleted. The
-// key that has waited longest is tried soon.
+// recordFreed records that a delete has freed resources of the host. The key that has waited
+// longest is retried after freedPause.
 func (b *refusalBackoff) recordFreed() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -159,8 +158,8 @@ func (b *refusalBackoff) recordFreed() {
 	}
 }
 
-// earnFreed turns room that became free into attempts. It returns when the next one is
-// earned, 0 if none is on its way. The caller holds the lock.
+// earnFreed adds the extra attempts that are due from deletes on the host. It returns the time
+// until the next one, 0 if there is none. The caller holds the lock.
 func (b *refusalBackoff) earnFreed(now time.Time) time.Duration {
 	for len(b.freed) > 0 && !b.freed[0].After(now) {
 		b.freed = b.freed[1:]
@@ -172,7 +171,7 @@ func (b *refusalBackoff) earnFreed(now time.Time) time.Duration {
 	return b.freed[0].Sub(now)
 }
 
-// signal lets run look at the keys again. The caller holds the lock.
+// signal wakes run. The caller holds the lock.
 func (b *refusalBackoff) signal() {
 	select {
 	case b.wake <- struct{}{}:
@@ -201,16 +200,15 @@ func (b *refusalBackoff) run(ctx context.Context) {
 	}
 }
 
-// takeNext takes the key to retry now. If there is none, it returns how long to wait,
-// 0 if nothing waits.
-func (b *refusalBackoff) takeNext() (types.NamespacedName, time.Duration, bool) {
+// takeNext returns the key to retry now and marks it as queued. ok is false if there is none.
+// It then returns the time until the next one, 0 if no key waits.
+func (b *refusalBackoff) takeNext() (key types.NamespacedName, pause time.Duration, ok bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	now := b.clock.Now()
 	b.credit = min(b.credit+now.Sub(b.refilled), refusedBurst*refusedInterval)
 	b.refilled = now
 	freed := b.earnFreed(now)
-	var key types.NamespacedName
 	var first *refusedKey
 	for name, k := range b.keys {
 		if !k.queued && (first == nil || b.isBefore(k, first)) {
@@ -233,7 +231,7 @@ func (b *refusalBackoff) takeNext() (types.NamespacedName, time.Duration, bool) 
 	return key, 0, true
 }
 
-// sooner returns the shorter of two pauses, of which other is none if it is 0.
+// sooner returns the shorter of two pauses. An other of 0 is none.
 func sooner(pause, other time.Duration) time.Duration {
 	if other == 0 {
 		return pause

@@ -18,7 +18,7 @@ const (
 	// reasonVirtualRefused is for a write to a virtual object that the virtual API
 	// server refused.
 	reasonVirtualRefused = "VirtualRefused"
-	// reasonVirtualChanged is for a write that the virtual API server stores in another form.
+	// reasonVirtualChanged is for a write that the virtual API server alters.
 	reasonVirtualChanged = "VirtualChanged"
 	// reasonWaitingForDeletion is for an object whose predecessor still has a host copy.
 	reasonWaitingForDeletion = "WaitingForDeletion"
@@ -31,7 +31,7 @@ const alteredMessage = "What the host shows of this object is changed whenever i
 // reasonPaused is why nothing is deleted while a kind is paused.
 const reasonPaused = "the kind is paused"
 
-// onHoldError is returned for a host object that stays although it should be deleted.
+// onHoldError is returned for a write that is not sent for now, mostly a delete.
 type onHoldError struct{ reason string }
 
 func (e *onHoldError) Error() string { return "delete on hold: " + e.reason }
@@ -57,8 +57,7 @@ type hostRefusal struct{ err error } //nolint:errname // The glossary's name for
 func (e *hostRefusal) Error() string { return e.err.Error() }
 func (e *hostRefusal) Unwrap() error { return e.err }
 
-// subresourceError is returned for a part of an object that its API server has no
-// address for.
+// subresourceError is returned for a write to a subresource that the API server does not have.
 type subresourceError struct {
 	side        Side
 	object      types.NamespacedName
@@ -69,8 +68,8 @@ func (e *subresourceError) Error() string {
 	return fmt.Sprintf("the %s API server has no subresource %s for %s", e.side, e.subresource, e.object)
 }
 
-// asHostRefusal marks err as a refusal if it is a decision of the host, which asking
-// again at once does not change.
+// asHostRefusal returns err as a [hostRefusal] if the host has rejected the object itself, so that
+// repeating the request at once would not help.
 func asHostRefusal(err error) error {
 	if apierrors.IsForbidden(err) || apierrors.IsInvalid(err) || apierrors.IsBadRequest(err) ||
 		apierrors.IsMethodNotSupported(err) || isTooLarge(err) {
@@ -90,8 +89,8 @@ func isTooLarge(err error) bool {
 		errors.As(err, &status) && strings.Contains(status.Status().Message, "request is too large")
 }
 
-// isRefusedWrite reports whether the virtual API server decided against a write.
-// Conflicts, missing objects and servers that do not answer decide nothing.
+// isRefusedWrite reports whether the virtual API server rejected a write. Conflicts, missing
+// objects and unavailable servers do not count.
 func isRefusedWrite(err error) bool {
 	if err == nil || apierrors.IsConflict(err) || apierrors.IsNotFound(err) || apierrors.IsTooManyRequests(err) ||
 		apierrors.IsServiceUnavailable(err) || apierrors.IsServerTimeout(err) || apierrors.IsTimeout(err) {
@@ -104,8 +103,8 @@ func isRefusedWrite(err error) bool {
 	return errors.As(err, &status)
 }
 
-// recordRefusal records an Event on the virtual object if the tenant should know why
-// the host has no copy of it or an older one. It returns err.
+// recordRefusal records an Event on the virtual object if err is a refusal. So the tenant
+// learns why the host copy is missing or outdated. It returns err.
 func (r *reconciler) recordRefusal(s Scope, virtual client.Object, key types.NamespacedName, err error) error {
 	if isRefused(err) {
 		r.events.recordHostRefusal(s.Context, r.kind.name, virtual, r.hostKey(key), err)
@@ -122,8 +121,8 @@ func (r *reconciler) recordVirtualRefusal(s Scope, virtual client.Object, err er
 	return err
 }
 
-// reportConflict records an Event on the virtual object if somebody else's object has
-// the name of its host copy.
+// reportConflict records an Event on the virtual object if it needs a host copy and an object of
+// others has that name.
 func (r *reconciler) reportConflict(s Scope, key types.NamespacedName, virtual client.Object, hostKey types.NamespacedName) error {
 	if virtual == nil {
 		return nil
@@ -139,8 +138,7 @@ func (r *reconciler) reportConflict(s Scope, key types.NamespacedName, virtual c
 	return r.recordRefusal(s, virtual, key, &conflictError{hostKey})
 }
 
-// writeRefusal writes a refusal into the virtual object, for kinds in which that is a
-// part of the object.
+// writeRefusal shows a refusal in the virtual object, for kinds with [Resource.Refused].
 func (r *reconciler) writeRefusal(s Scope, key types.NamespacedName, virtual client.Object, err error) error {
 	var byHost *hostRefusal
 	var unsupported *translate.UnsupportedError
@@ -148,11 +146,11 @@ func (r *reconciler) writeRefusal(s Scope, key types.NamespacedName, virtual cli
 		return nil
 	}
 	after := deepCopy(virtual)
-	r.kind.refused(s, after, r.events.names.toVirtualNames(err.Error(), key, r.hostKey(key)))
+	r.kind.refused(s, after, r.events.toVirtualNames(err.Error(), key, r.hostKey(key)))
 	return r.writeVirtual(s, key, nil, virtual, after)
 }
 
-// withRecorder returns the scope of a kind's Up for an object.
+// withRecorder returns s with a recorder of Events on virtual, for Up.
 func (r *reconciler) withRecorder(s Scope, virtual client.Object) Scope {
 	s.recordEvent = func(reason, message string) {
 		r.events.record(s.Context, r.kind.name, virtual, tenantEvent{corev1.EventTypeWarning, reason, message})

@@ -9,12 +9,11 @@ import (
 	"strings"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// revertRefusedFields sets the status fields of object that invalid names to the values
-// that they have in before. It reports whether there was such a field.
+// revertRefusedFields resets those status fields of object to their values in before that an
+// Invalid error names. It reports whether there was such a field.
 func revertRefusedFields(before, object client.Object, invalid error) (bool, error) {
 	paths := refusedStatusFields(invalid)
 	if len(paths) == 0 {
@@ -44,8 +43,8 @@ func revertRefusedFields(before, object client.Object, invalid error) (bool, err
 	return reverted, nil
 }
 
-// refusedStatusFields returns the paths below status that an Invalid error names. Of a
-// list the last item comes first, so that removing one does not move the others.
+// refusedStatusFields returns the paths below status that an Invalid error names. The last item
+// of a list comes first, so that removing it does not shift the others.
 func refusedStatusFields(invalid error) [][]string {
 	var status apierrors.APIStatus
 	if !errors.As(invalid, &status) || status.Status().Details == nil {
@@ -143,13 +142,4 @@ func itemName(item any) string {
 		}
 	}
 	return ""
-}
-
-// toMap returns the fields of an object, with whole numbers as they are.
-func toMap(object client.Object) (map[string]any, error) {
-	fields, err := runtime.DefaultUnstructuredConverter.ToUnstructured(object)
-	if err != nil {
-		return nil, fmt.Errorf("cannot encode %s: %w", client.ObjectKeyFromObject(object), err)
-	}
-	return fields, nil
 }

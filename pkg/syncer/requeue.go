@@ -9,14 +9,15 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 )
 
-// outcome is what a reconcile came to.
+// outcome is the result of a reconcile.
 type outcome int
 
 const (
 	outcomeSucceeded outcome = iota
-	// outcomeOnHold is a write that the store guard, a pause or the replica's bar forbids.
+	// outcomeOnHold is a write that is forbidden for now: by the store guard, by a pause, or
+	// because this replica must not write.
 	outcomeOnHold
-	// outcomeUnreachable is a failure while the host is away.
+	// outcomeUnreachable is a failure while the host is unreachable.
 	outcomeUnreachable
 	// outcomeRefused is a decision that another request does not change.
 	outcomeRefused
@@ -47,21 +48,21 @@ func (r *runner) requeue(key types.NamespacedName, after time.Duration, wrote bo
 		r.queue.Forget(key)
 		return // Its retry is planned.
 	}
-	what := r.classify(err)
-	r.recordState(key, what, err)
-	if what != outcomeRefused {
-		r.refusals.forget(key, wrote && what == outcomeSucceeded)
+	result := r.classify(err)
+	r.recordState(key, result, err)
+	if result != outcomeRefused {
+		r.refusals.forget(key, wrote && result == outcomeSucceeded)
 	}
-	if what != outcomeFailed {
+	if result != outcomeFailed {
 		r.queue.Forget(key)
 	}
-	switch what {
+	switch result {
 	case outcomeSucceeded:
 		if after > 0 {
 			r.queue.AddAfter(key, after)
 		}
 	case outcomeOnHold, outcomeUnreachable:
-		if !r.mustWait(what) {
+		if !r.mustWait(result) {
 			r.queue.Add(key) // It was released in between.
 		}
 	case outcomeRefused:
@@ -71,9 +72,9 @@ func (r *runner) requeue(key types.NamespacedName, after time.Duration, wrote bo
 	}
 }
 
-// mustWait reports whether what parked a key lasts.
-func (r *runner) mustWait(what outcome) bool {
-	if what == outcomeUnreachable {
+// mustWait reports whether the reason for parking a key still exists.
+func (r *runner) mustWait(result outcome) bool {
+	if result == outcomeUnreachable {
 		return r.breaker.tripCause() != nil
 	}
 	return r.storeGuard.onHold() != "" || r.paused.Load()
@@ -106,14 +107,14 @@ func (r *runner) requeueWithBackoff(key types.NamespacedName, err error) {
 }
 
 // recordState records what /syncz reports of a key.
-func (r *runner) recordState(key types.NamespacedName, what outcome, err error) {
+func (r *runner) recordState(key types.NamespacedName, result outcome, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	delete(r.onHold, key)
 	delete(r.parked, key)
 	delete(r.failing, key)
 	r.recordPanic(key.String(), err)
-	switch what {
+	switch result {
 	case outcomeSucceeded:
 	case outcomeOnHold:
 		r.onHold[key] = err.Error()
@@ -128,8 +129,8 @@ func (r *runner) recordState(key types.NamespacedName, what outcome, err error) 
 	processMetrics().held.WithLabelValues(r.kind.name).Set(float64(len(r.onHold)))
 }
 
-// recordPanic records that a key or an event ended in a panic, or that it no
-// longer does. The caller holds the lock.
+// recordPanic records the panic of a key or event, or clears it if err is none. The caller
+// holds the lock.
 func (r *runner) recordPanic(name string, err error) {
 	if caught, ok := errors.AsType[*panicError](err); ok {
 		r.panicking[name] = caught.Error()

@@ -20,12 +20,12 @@ const (
 	lastRetry  = 15 * time.Second
 	// reconcileTimeout is how long one reconcile may take.
 	reconcileTimeout = 30 * time.Second
-	// wakePause spreads the keys that waited for the host: one is queued per pause.
+	// wakePause is the time between two keys that are requeued after the host was unreachable.
 	wakePause = 5 * time.Millisecond
 )
 
-// runner runs one kind: it turns the events of its watches into keys, and the
-// keys into reconciles.
+// runner runs one kind: it has the queue, the handlers that fill it, and the workers that
+// reconcile its keys.
 type runner struct {
 	kind       Kind
 	reconciler *reconciler
@@ -40,8 +40,8 @@ type runner struct {
 
 	virtualReader *scopeReader
 	hostReader    *scopeReader
-	virtualStore  lateStore
-	hostStore     lateStore
+	virtualStore  watchStore
+	hostStore     watchStore
 	paused        atomic.Bool
 	cancel        context.CancelFunc
 	done          chan struct{}
@@ -49,7 +49,7 @@ type runner struct {
 	synced        chan struct{}   // closed when both sides have been listed once
 
 	mu           sync.Mutex
-	pendingSince map[types.NamespacedName]time.Time // key -> time of the first event that no reconcile has answered
+	pendingSince map[types.NamespacedName]time.Time // key -> time of the first event since its last reconcile
 	parked       map[types.NamespacedName]bool      // keys that wait for the host
 	onHold       map[types.NamespacedName]string    // key -> why its delete is on hold
 	failing      map[types.NamespacedName]string    // key -> last error
@@ -122,8 +122,8 @@ func (r *runner) run(ctx context.Context) {
 	r.queue.ShutDown()
 }
 
-// awaitLeading waits until the engine leads. It returns false if ctx ends before. The
-// changes of the time on standby count as seen now.
+// awaitLeading waits until the engine leads. It returns false if ctx ends before. The latency of
+// changes that came on standby counts from now.
 func (r *runner) awaitLeading(ctx context.Context) bool {
 	select {
 	case <-ctx.Done():
@@ -145,7 +145,7 @@ func (r *runner) enqueue(key types.NamespacedName) {
 	r.queue.Add(key)
 }
 
-// recordEvent starts the clock that measures how long a change takes.
+// recordEvent records the time of the first event of a key, to measure the sync latency.
 func (r *runner) recordEvent(key types.NamespacedName) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -190,9 +190,9 @@ func (r *runner) reconcileKey(ctx context.Context, key types.NamespacedName, onW
 	defer r.recoverPanic("reconcile of", key, &err)
 	limited, cancel := context.WithTimeout(ctx, reconcileTimeout)
 	defer cancel()
-	step := *r.reconciler
-	step.onWrite = onWrite
-	return step.reconcile(limited, key)
+	reconciler := *r.reconciler // a copy, as each reconcile has its own onWrite
+	reconciler.onWrite = onWrite
+	return reconciler.reconcile(limited, key)
 }
 
 // countMismatch counts an object that differed although no event announced it.

@@ -9,19 +9,18 @@ import (
 )
 
 const (
-	// scanAhead is how many keys of a scan wait in the queue at most. A scan thereby
-	// delays no event.
+	// scanAhead is the queue length above which a scan waits, so that it does not delay events.
 	scanAhead = 8
-	// liveScans is how many full scans there are for each comparison with live lists.
+	// liveScans is the number of scans per comparison with live lists.
 	liveScans = 6
 	// scanPause is how long a scan waits for the queue.
 	scanPause = 2 * time.Millisecond
 )
 
-// scan compares both sides of all kinds now and then. Watches deliver every change,
-// so a scan finds nothing unless something is wrong: then it is repaired and
-// counted. The first scan and each of liveScans also compare the caches themselves
-// with the API servers.
+// scan reconciles all keys of all kinds every [Options.FullScan]. As watches deliver every
+// change, a scan finds no difference unless something went wrong. It is then repaired and
+// counted. The first scan, and then one of liveScans, also compares the caches with the API
+// servers.
 func (e *Engine) scan(ctx context.Context) {
 	pause := e.options.FullScan / 10
 	for number := 0; ; number++ {
@@ -61,8 +60,8 @@ func (r *runner) scan(ctx context.Context) {
 	}
 }
 
-// enqueueScanned queues a key on behalf of the scan. A key that is being tried again is
-// known to differ and has its own time.
+// enqueueScanned enqueues a key for the scan. It skips a key that is being retried: that is known
+// to differ, and has its own backoff.
 func (r *runner) enqueueScanned(key types.NamespacedName) {
 	r.mu.Lock()
 	_, failing := r.failing[key]

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"sync"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -44,33 +46,32 @@ func typeOf(object runtime.Object, scheme *runtime.Scheme) (schema.GroupVersionK
 	}
 }
 
-// readKey identifies what a kind reads.
+// readKey identifies a type in the form in which a kind reads it.
 type readKey struct {
 	gvk  schema.GroupVersionKind
 	form form
 }
 
-// scopeReader is what a kind reads of one side: the caches of the watches that the
-// kind has declared, and no other kind's. On the virtual side, a type that is not
-// declared gets a watch when it is first read. On the host that is an error, because
-// each watch there needs a permission.
+// scopeReader reads one side for one kind, from the caches of the watches that the kind has
+// declared. On the virtual side, a type that is not declared gets a watch when it is first
+// read. On the host that is an error, because each watch needs a permission.
 type scopeReader struct {
-	side *sharedWatches
+	watches *sharedWatches
 
 	mu       sync.Mutex
 	declared map[readKey]*sharedWatch
-	placed   map[readKey][]*sharedWatch // those of places
-	opened   []*sharedWatch             // those that a read has started
+	placed   map[readKey][]*sharedWatch // watches of single places
+	opened   []*sharedWatch             // watches that a read has started
 }
 
 func newScopeReader(side *sharedWatches) *scopeReader {
-	return &scopeReader{side: side, declared: map[readKey]*sharedWatch{}, placed: map[readKey][]*sharedWatch{}}
+	return &scopeReader{watches: side, declared: map[readKey]*sharedWatch{}, placed: map[readKey][]*sharedWatch{}}
 }
 
-// declare lets the kind read from a watch. Of two watches of one type it reads the
-// one that selects everything, else the one that it declared first: its own.
+// declare lets the kind read from a watch. Of two watches of one type, the kind reads the one
+// that selects everything, else the one that was declared first.
 func (r *scopeReader) declare(like client.Object, w *sharedWatch) error {
-	gvk, form, err := typeOf(like, r.side.scheme)
+	gvk, form, err := typeOf(like, r.watches.scheme)
 	if err != nil {
 		return err
 	}
@@ -94,14 +95,14 @@ func (r *scopeReader) releaseAll() {
 	clear(r.declared)
 	clear(r.placed)
 	for _, w := range r.opened {
-		r.side.release(w)
+		r.watches.release(w)
 	}
 	r.opened = nil
 }
 
-// watchFor returns the watch that the kind reads objects like that from.
+// watchFor returns the watch from which the kind reads objects of the type of object.
 func (r *scopeReader) watchFor(object runtime.Object) (*sharedWatch, error) {
-	gvk, form, err := typeOf(object, r.side.scheme)
+	gvk, form, err := typeOf(object, r.watches.scheme)
 	if err != nil {
 		return nil, err
 	}
@@ -111,14 +112,14 @@ func (r *scopeReader) watchFor(object runtime.Object) (*sharedWatch, error) {
 	if w, ok := r.declared[key]; ok {
 		return w, nil
 	}
-	if r.side.side == Host {
+	if r.watches.side == Host {
 		return nil, fmt.Errorf("a kind reads host %s without watching them", gvk.Kind)
 	}
-	like, err := newItem(r.side.scheme, gvk, form)
+	like, err := newItem(r.watches.scheme, gvk, form)
 	if err != nil {
 		return nil, err
 	}
-	w, err := r.side.acquire(like, nil, Place{})
+	w, err := r.watches.acquire(like, nil, Place{})
 	if err != nil {
 		return nil, err
 	}
@@ -127,9 +128,9 @@ func (r *scopeReader) watchFor(object runtime.Object) (*sharedWatch, error) {
 	return w, nil
 }
 
-// placedFor returns the watches of places that the kind reads objects like that from.
+// placedFor returns the watches of places from which the kind reads objects of the type of object.
 func (r *scopeReader) placedFor(object runtime.Object) ([]*sharedWatch, error) {
-	gvk, form, err := typeOf(object, r.side.scheme)
+	gvk, form, err := typeOf(object, r.watches.scheme)
 	if err != nil {
 		return nil, err
 	}
@@ -183,7 +184,7 @@ func (r *scopeReader) List(ctx context.Context, list client.ObjectList, options 
 	return w.readStarted(ctx, func() error { return w.cache.List(ctx, list, options...) })
 }
 
-// borrowedInformer is an informer that somebody else configures, runs and stops.
+// borrowedInformer is an informer that its owner configures, runs and stops.
 type borrowedInformer struct {
 	toolscache.SharedIndexInformer
 }
@@ -213,4 +214,19 @@ func (b borrowedInformer) AddIndexers(indexers toolscache.Indexers) error {
 		return nil
 	}
 	return b.SharedIndexInformer.AddIndexers(missing)
+}
+
+// getPlaced gets an object from the watches of places. It returns NotFound for an object that
+// none of them covers.
+func (r *scopeReader) getPlaced(ctx context.Context, watches []*sharedWatch, key client.ObjectKey, object client.Object, options ...client.GetOption) error {
+	for _, w := range watches {
+		if !w.place.covers(key) {
+			continue
+		}
+		err := w.readStarted(ctx, func() error { return w.cache.Get(ctx, key, object, options...) })
+		if !apierrors.IsNotFound(err) {
+			return err
+		}
+	}
+	return apierrors.NewNotFound(schema.GroupResource{Resource: fmt.Sprintf("%T", object)}, key.String())
 }

@@ -11,17 +11,17 @@ import (
 	"github.com/sublet-dev/sublet/api/labels"
 )
 
-// sightings remembers what this process has seen itself. A deletion that a watch delivered
-// proves an absence without a request. The time at which a state was met first gives its
-// age without another machine's clock. Losing it costs a live read or a longer wait, never
-// a wrong decision.
+// sightings remembers two things that this process has seen. A deletion that a watch has
+// delivered proves that an object is gone, without a live read. The time at which a state was
+// first seen gives its age, without the clock of another machine. Losing either costs a live
+// read or a longer wait, but never leads to a wrong decision.
 //
-// A deletion is kept only while the object on the other side exists.
+// A deletion is only kept while the object on the other side exists.
 type sightings struct {
 	clock clock.PassiveClock
 
 	mu        sync.Mutex
-	deletions map[expectationKey]deletion
+	deletions map[sideKey]deletion
 	states    map[types.NamespacedName]firstSight // virtual key -> state that is waited for
 }
 
@@ -33,35 +33,35 @@ type deletion struct {
 	last client.Object
 }
 
-// firstSight is when a state was met first.
+// firstSight is the time at which a state was first seen.
 type firstSight struct {
 	state string
 	at    time.Time
 }
 
 func newSightings(c clock.PassiveClock) *sightings {
-	return &sightings{clock: c, deletions: map[expectationKey]deletion{}, states: map[types.NamespacedName]firstSight{}}
+	return &sightings{clock: c, deletions: map[sideKey]deletion{}, states: map[types.NamespacedName]firstSight{}}
 }
 
 // recordDeletion records that a watch has seen an object deleted.
-func (g *sightings) recordDeletion(side Side, key types.NamespacedName, d deletion) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.deletions[expectationKey{side, key}] = d
+func (s *sightings) recordDeletion(side Side, key types.NamespacedName, d deletion) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.deletions[sideKey{side, key}] = d
 }
 
 // forgetDeletion drops the recorded deletion of a side.
-func (g *sightings) forgetDeletion(side Side, key types.NamespacedName) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	delete(g.deletions, expectationKey{side, key})
+func (s *sightings) forgetDeletion(side Side, key types.NamespacedName) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.deletions, sideKey{side, key})
 }
 
 // findDeletion returns the recorded deletion of the object with that UID.
-func (g *sightings) findDeletion(side Side, key types.NamespacedName, uid types.UID) (deletion, bool) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	d, ok := g.deletions[expectationKey{side, key}]
+func (s *sightings) findDeletion(side Side, key types.NamespacedName, uid types.UID) (deletion, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	d, ok := s.deletions[sideKey{side, key}]
 	if !ok || d.uid != uid {
 		return deletion{}, false
 	}
@@ -70,22 +70,22 @@ func (g *sightings) findDeletion(side Side, key types.NamespacedName, uid types.
 
 // age returns for how long this process has known key to be in a state, 0 at the
 // first call.
-func (g *sightings) age(key types.NamespacedName, state string) time.Duration {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	first, ok := g.states[key]
+func (s *sightings) age(key types.NamespacedName, state string) time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	first, ok := s.states[key]
 	if !ok || first.state != state {
-		g.states[key] = firstSight{state, g.clock.Now()}
+		s.states[key] = firstSight{state, s.clock.Now()}
 		return 0
 	}
-	return g.clock.Since(first.at)
+	return s.clock.Since(first.at)
 }
 
 // forgetState drops the state of a key.
-func (g *sightings) forgetState(key types.NamespacedName) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	delete(g.states, key)
+func (s *sightings) forgetState(key types.NamespacedName) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.states, key)
 }
 
 // recordDeleted records that a watch has seen an object of the kind deleted, if the
@@ -101,12 +101,12 @@ func (r *reconciler) recordDeleted(side Side, key types.NamespacedName, object c
 	}
 }
 
-// deletionOf returns what the deletion of an object proves. ok is false if the other side
+// deletionOf returns the deletion to record for a deleted object. ok is false if the other side
 // has no object that belongs to it.
 func (r *reconciler) deletionOf(side Side, key types.NamespacedName, object client.Object) (d deletion, ok bool) {
 	if side == Virtual {
 		if r.kind.owner == Host {
-			return deletion{}, false // A kind of the host may have no names.
+			return deletion{}, false // Such a kind may have no Names to find the host object by.
 		}
 		host := r.host.store.Get(r.hostKey(key))
 		return deletion{uid: object.GetUID()}, host != nil && virtualUID(host) == object.GetUID()

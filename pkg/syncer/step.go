@@ -23,8 +23,8 @@ type StepSide struct {
 	Objects func() []client.Object
 }
 
-// Step runs single reconciles of a kind, without watches and queue. It is how tests of
-// a kind see what the engine does with it.
+// Step runs single reconciles of a kind, without watches and queue. Tests of kinds use it to see
+// what the engine does.
 type Step struct {
 	// Kind is the kind.
 	Kind Kind
@@ -64,15 +64,9 @@ func (s *Step) Requeued(ctx context.Context, watch Watch, object client.Object) 
 }
 
 func (s *Step) reconciler() *reconciler {
-	r := &reconciler{
-		unstored: &unstoredCopies{},
-		kind:     s.Kind, cluster: s.Cluster, clock: s.Clock, log: logr.Discard(),
-		virtual:      s.Virtual.clients(nil),
-		expectations: newExpectations(s.Clock), sightings: newSightings(s.Clock), compared: newCompared(), alterations: newAlterations(s.Clock),
-		events:     newTenantEvents(s.Virtual.Client, scheme.Scheme, s.Clock, logr.Discard(), s.Cluster),
-		holdReason: func() string { return "" },
-		onWrite:    func() {},
-	}
+	r := newReconciler(s.Kind, s.Cluster, s.Clock, logr.Discard())
+	r.events = newTenantEvents(s.Virtual.Client, scheme.Scheme, s.Clock, logr.Discard(), s.Cluster)
+	r.virtual = s.Virtual.clients(nil)
 	r.host = s.Host.clients(r.isSelected)
 	return r
 }

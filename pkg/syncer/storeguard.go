@@ -32,11 +32,11 @@ const (
 	lastCheck  = 10 * time.Second
 )
 
-// storeGuard puts deletes on the host on hold while the virtual store is not proven
-// to be the one that the anchor records. A store that was restored from a backup, or
-// is empty because its volume is another, lacks objects that run on the host. To
-// follow it would delete them. So the anchor records which store it was and how
-// far it had come. While the store is another or an older one, nothing is deleted.
+// storeGuard puts deletes on the host on hold until the virtual store proves to be the one that
+// the anchor records. A store that was restored from a backup, or is empty because it has
+// another volume, lacks objects that run on the host. Syncing from it would delete them. So
+// the anchor records the identity and the revision of the store. While the store is another
+// one or is older, nothing is deleted.
 type storeGuard struct {
 	virtual, host client.Client
 	cluster       translate.Cluster
@@ -45,7 +45,8 @@ type storeGuard struct {
 	// mayWrite returns why this replica must not write to the host, nil if it may.
 	mayWrite func() error
 	// restore returns the ID of the last restore of the virtual store, empty if there was none.
-	// Its version alone does not show a restore: that begins above all earlier ones.
+	// The revision does not show a restore, because a restored store starts above all earlier
+	// revisions.
 	restore func() string
 	// onRelease is called when what was on hold may continue.
 	onRelease func()
@@ -56,11 +57,11 @@ type storeGuard struct {
 	reason string
 	// barred is true from the first reason of mayWrite until a check finds none.
 	barred bool
-	// uid is the store that deletes are allowed for.
+	// uid is the identity of the store, as readStore returns it.
 	uid string
-	// reached is the newest version that the store is known to have.
+	// reached is the newest revision that the store is known to have.
 	reached string
-	// recorded is the version that the anchor has.
+	// recorded is the revision that the anchor has.
 	recorded string
 }
 
@@ -123,8 +124,8 @@ func newerRevision(a, b string) string {
 	return a
 }
 
-// run checks the store until ctx ends: often while deletes are on hold, else once a
-// minute, which records its progress.
+// run checks the store until ctx ends: often while deletes are on hold, else once a minute to
+// record its revision.
 func (g *storeGuard) run(ctx context.Context) {
 	pause := firstCheck
 	for {
@@ -150,8 +151,8 @@ func (g *storeGuard) run(ctx context.Context) {
 	}
 }
 
-// check compares the store with the recorded one, or records its progress. While
-// this replica must not write, it does nothing.
+// check compares the store with the recorded one. Once they match, it only records the revision.
+// It does nothing while this replica must not write.
 func (g *storeGuard) check(ctx context.Context) error {
 	if g.isBarred() {
 		return nil
@@ -202,8 +203,8 @@ func (g *storeGuard) unbar() bool {
 	return barred
 }
 
-// readStore returns the identity of the virtual store and how far it has come. Each restore
-// gives it another identity.
+// readStore returns the identity and the revision of the virtual store. Each restore gives it
+// another identity.
 func (g *storeGuard) readStore(ctx context.Context) (uid, version string, err error) {
 	system := &corev1.Namespace{}
 	if err := g.virtual.Get(ctx, types.NamespacedName{Name: metav1.NamespaceSystem}, system); err != nil {
@@ -239,11 +240,11 @@ func holdReason(anchor *corev1.ConfigMap, cluster translate.Cluster, uid, versio
 	return ""
 }
 
-// recordMode is a condition for recording the state of the store.
+// recordMode is the condition for writing the anchor.
 type recordMode int
 
 const (
-	onlyProgress recordMode = iota
+	onlyProgress recordMode = iota // write if the revision has changed
 	always
 )
 

@@ -92,7 +92,7 @@ func (r *runner) virtualLike() (client.Object, error) {
 	if !r.kind.metadataOnly {
 		return like, nil
 	}
-	return metadataLike(r.virtualReader.side.scheme, like)
+	return metadataLike(r.virtualReader.watches.scheme, like)
 }
 
 // addIndexes adds the indexes of the kind to the watches of their types.
@@ -106,7 +106,7 @@ func (r *runner) addIndexes() error {
 		if err != nil {
 			return err
 		}
-		if err := reader.side.addIndex(w, r.withoutPanic(index)); err != nil {
+		if err := reader.watches.addIndex(w, r.withoutPanic(index)); err != nil {
 			return err
 		}
 	}
@@ -129,15 +129,15 @@ func (r *runner) originKey(s Scope, host client.Object) ([]types.NamespacedName,
 
 // subscribe acquires a watch, lets the kind read from it and adds h to it.
 func (r *runner) subscribe(ctx context.Context, s *subscriptions, reader *scopeReader, like client.Object, sel apilabels.Selector, place Place, h *handler) (*sharedWatch, error) {
-	w, err := reader.side.acquire(like, sel, place)
+	w, err := reader.watches.acquire(like, sel, place)
 	if err != nil {
 		return nil, err
 	}
-	s.undo = append(s.undo, func() { reader.side.release(w) })
+	s.undo = append(s.undo, func() { reader.watches.release(w) })
 	if err := reader.declare(like, w); err != nil {
 		return nil, err
 	}
-	h.runner, h.ctx, h.side = r, ctx, reader.side.side
+	h.runner, h.ctx, h.side = r, ctx, reader.watches.side
 	h.what = "event of " + w.name
 	registration, err := w.informer.AddEventHandlerWithOptions(h, toolscache.HandlerOptions{})
 	if err != nil {
@@ -156,4 +156,25 @@ func (r *runner) setStartError(err error) {
 		r.startErr = text
 		r.log.Info("Cannot start kind, retrying", "err", text)
 	}
+}
+
+// subscribeHost starts the watches of the kind's host objects.
+func (r *runner) subscribeHost(ctx context.Context, s *subscriptions) ([]*sharedWatch, error) {
+	places := r.kind.places
+	if places == nil {
+		places = []Place{{}}
+	}
+	var all []*sharedWatch
+	for _, place := range places {
+		if r.kind.places != nil {
+			place = place.withNamespace(r.hostReader.watches.namespace)
+		}
+		w, err := r.subscribe(ctx, s, r.hostReader, r.kind.newHost(), r.kind.selector, place,
+			&handler{own: true, isHeartbeat: r.kind.isHeartbeat, keys: r.originKey})
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, w)
+	}
+	return all, nil
 }

@@ -42,7 +42,7 @@ func (e *Engine) checkWatches() []syncz.Check {
 	for _, side := range []*connection{e.virtual, e.host} {
 		for _, w := range side.watches.list() {
 			total++
-			failure := w.failure()
+			failure := w.check()
 			if failure == nil {
 				working++
 			}

@@ -24,11 +24,12 @@ import (
 )
 
 const (
-	// eventPeriod is how often one and the same Event is recorded at most.
+	// eventPeriod is how long a repeat of the same Event is suppressed.
 	eventPeriod = time.Minute
-	// maxRecorded is how many different Events are recorded in an eventPeriod at most.
+	// maxRecorded is the maximum number of different Events in an eventPeriod.
 	maxRecorded = 4096
-	// maxMessageLength is how many bytes an API server takes as the message of an Event.
+	// maxMessageLength is the maximum length in bytes that API servers accept for the message
+	// of an Event.
 	maxMessageLength = 1024
 	// ellipsis ends a message that was cut.
 	ellipsis = "..."
@@ -36,29 +37,25 @@ const (
 	maxEventNameLength = 200
 )
 
-// tenantEvents records Events on virtual objects about what the host has against
-// their copies. All with the same message about one object are one Event: its name
-// is made from both, so that the count continues after a restart. client-go's recorders merge
-// events by reason, or name them after the time, and thereby lose the message or the
-// count.
+// tenantEvents records Events on virtual objects, mostly about host copies that the host
+// refuses. The name of an Event is derived from the object and the message. So a repeated
+// message increments the count of one Event, also after a restart. client-go's recorders
+// aggregate by reason or name Events by time, and so lose the message or the count.
 type tenantEvents struct {
-	client client.Client
-	scheme *runtime.Scheme
-	clock  clock.PassiveClock
-	log    logr.Logger
-	names  hostNames
+	client  client.Client
+	scheme  *runtime.Scheme
+	clock   clock.PassiveClock
+	log     logr.Logger
+	cluster translate.Cluster
 
 	mu       sync.Mutex
 	recorded *recent[string, struct{}] // names of Events
 }
 
-// hostNames translates messages of the host into the tenant's words.
-type hostNames struct{ cluster translate.Cluster }
-
 func newTenantEvents(c client.Client, scheme *runtime.Scheme, clock clock.PassiveClock, log logr.Logger, cluster translate.Cluster) *tenantEvents {
 	return &tenantEvents{
 		client: c, scheme: scheme, clock: clock, log: log,
-		names: hostNames{cluster}, recorded: newRecent[string, struct{}](clock, eventPeriod),
+		cluster: cluster, recorded: newRecent[string, struct{}](clock, eventPeriod),
 	}
 }
 
@@ -66,63 +63,63 @@ func newTenantEvents(c client.Client, scheme *runtime.Scheme, clock clock.Passiv
 type tenantEvent struct{ eventType, reason, message string }
 
 // recordHostRefusal records on a virtual object that the host refused its copy.
-func (n *tenantEvents) recordHostRefusal(ctx context.Context, kind string, virtual client.Object, hostKey types.NamespacedName, err error) {
-	message := n.names.toVirtualNames(err.Error(), client.ObjectKeyFromObject(virtual), hostKey)
-	n.record(ctx, kind, virtual, tenantEvent{corev1.EventTypeWarning, "HostRefused", message})
+func (t *tenantEvents) recordHostRefusal(ctx context.Context, kind string, virtual client.Object, hostKey types.NamespacedName, err error) {
+	message := t.toVirtualNames(err.Error(), client.ObjectKeyFromObject(virtual), hostKey)
+	t.record(ctx, kind, virtual, tenantEvent{corev1.EventTypeWarning, "HostRefused", message})
 }
 
 // record records an Event on a virtual object, unless it did so in the last
 // eventPeriod.
-func (n *tenantEvents) record(ctx context.Context, kind string, virtual client.Object, what tenantEvent) {
+func (t *tenantEvents) record(ctx context.Context, kind string, virtual client.Object, what tenantEvent) {
 	what.message = truncate(what.message)
 	sum := sha256.Sum256([]byte(string(virtual.GetUID()) + "\x00" + what.message))
 	id := hex.EncodeToString(sum[:8])
-	if !n.shouldRecord(id) {
+	if !t.shouldRecord(id) {
 		return
 	}
-	if err := n.createOrCount(ctx, virtual, id, what); err != nil {
-		n.log.V(2).Info("Cannot record an Event", "kind", kind, "object", client.ObjectKeyFromObject(virtual).String(), "err", err.Error())
+	if err := t.createOrCount(ctx, virtual, id, what); err != nil {
+		t.log.V(2).Info("Cannot record an Event", "kind", kind, "object", client.ObjectKeyFromObject(virtual).String(), "err", err.Error())
 	}
 }
 
 // shouldRecord reports whether the Event may be recorded, and marks it as recorded.
 // Repeats within eventPeriod are suppressed, as is a flood of different ones.
-func (n *tenantEvents) shouldRecord(id string) bool {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if _, ok := n.recorded.get(id); ok || n.recorded.count() >= maxRecorded {
+func (t *tenantEvents) shouldRecord(id string) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if _, ok := t.recorded.get(id); ok || t.recorded.count() >= maxRecorded {
 		return false
 	}
-	n.recorded.set(id, struct{}{})
+	t.recorded.set(id, struct{}{})
 	return true
 }
 
 // createOrCount creates the Event with that id, or counts it if it exists.
-func (n *tenantEvents) createOrCount(ctx context.Context, virtual client.Object, id string, what tenantEvent) error {
-	event, err := n.newEvent(virtual, id, what)
+func (t *tenantEvents) createOrCount(ctx context.Context, virtual client.Object, id string, what tenantEvent) error {
+	event, err := t.newEvent(virtual, id, what)
 	if err != nil {
 		return err
 	}
-	err = n.client.Create(ctx, event)
+	err = t.client.Create(ctx, event)
 	if !apierrors.IsAlreadyExists(err) {
 		return err
 	}
 	now := event.LastTimestamp
-	if err := n.client.Get(ctx, client.ObjectKeyFromObject(event), event); err != nil {
+	if err := t.client.Get(ctx, client.ObjectKeyFromObject(event), event); err != nil {
 		return err
 	}
 	event.Count++
 	event.LastTimestamp = now
-	return n.client.Update(ctx, event)
+	return t.client.Update(ctx, event)
 }
 
 // newEvent returns the Event with that id.
-func (n *tenantEvents) newEvent(virtual client.Object, id string, what tenantEvent) (*corev1.Event, error) {
-	gvk, err := apiutil.GVKForObject(virtual, n.scheme)
+func (t *tenantEvents) newEvent(virtual client.Object, id string, what tenantEvent) (*corev1.Event, error) {
+	gvk, err := apiutil.GVKForObject(virtual, t.scheme)
 	if err != nil {
 		return nil, err
 	}
-	now := metav1.NewTime(n.clock.Now())
+	now := metav1.NewTime(t.clock.Now())
 	name := virtual.GetName()[:min(len(virtual.GetName()), maxEventNameLength)]
 	return &corev1.Event{
 		ObjectMeta: metav1.ObjectMeta{
@@ -139,15 +136,15 @@ func (n *tenantEvents) newEvent(virtual client.Object, id string, what tenantEve
 	}, nil
 }
 
-// toVirtualNames returns an error message of the host in the tenant's words, about the
-// virtual object instead of its host copy. It is cut to the length of an Event's message.
-func (n hostNames) toVirtualNames(message string, virtual, host types.NamespacedName) string {
-	names := translate.Rewriter{Cluster: n.cluster}
+// toVirtualNames returns an error message of the host with the virtual names instead of the
+// host's, truncated to the length of an Event's message.
+func (t *tenantEvents) toVirtualNames(message string, virtual, host types.NamespacedName) string {
+	names := translate.Rewriter{Cluster: t.cluster}
 	names.AddObject(host, virtual)
 	return truncate(names.RewriteError(message))
 }
 
-// truncate returns as much of a message as an Event takes. It cuts between runes.
+// truncate shortens a message to the maximum length of an Event's message, between runes.
 func truncate(message string) string {
 	if len(message) <= maxMessageLength {
 		return message

@@ -32,7 +32,7 @@ func TestHostWordsBecomeVirtualOnes(t *testing.T) {
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			got := hostNames{translate.Cluster{Namespace: "prod"}}.toVirtualNames(tc.message, theKey(), host)
+			got := (&tenantEvents{cluster: translate.Cluster{Namespace: "prod"}}).toVirtualNames(tc.message, theKey(), host)
 			if diff := cmp.Diff(tc.want, got); diff != "" {
 				t.Errorf("%s\n-want +got\n%s", tc.reason, diff)
 			}

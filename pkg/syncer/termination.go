@@ -12,8 +12,8 @@ import (
 	"github.com/sublet-dev/sublet/pkg/translate"
 )
 
-// syncTermination passes the deletion of a virtual object to its host copy. It completes
-// the deletion when the host copy is gone, as a pod waits for its kubelet.
+// syncTermination passes the deletion of a virtual object on to its host copy, and completes it
+// when the host copy is gone. A virtual pod thus waits for the kubelet.
 func (r *reconciler) syncTermination(s Scope, key types.NamespacedName, virtual, host client.Object) error {
 	if host == nil {
 		return r.completeTermination(s, key, virtual)
@@ -23,11 +23,11 @@ func (r *reconciler) syncTermination(s Scope, key types.NamespacedName, virtual,
 	if isTerminating(host) && !isShorter(grace, host.GetDeletionGracePeriodSeconds()) {
 		return up
 	}
-	return errors.Join(up, r.deleteHost(s, key, host, grace, false))
+	return errors.Join(up, r.deleteHost(s, key, host, deleteOptions{grace: grace}))
 }
 
-// completeTermination removes a terminating virtual object whose host copy is gone. If
-// finalizers keep it, it gets its final state first, because controllers wait for that.
+// completeTermination removes a terminating virtual object whose host copy is gone. If the
+// object has finalizers, it gets its final state first, because controllers wait for it.
 func (r *reconciler) completeTermination(s Scope, key types.NamespacedName, virtual client.Object) error {
 	grace := virtual.GetDeletionGracePeriodSeconds()
 	forced := grace != nil && *grace == 0
@@ -39,7 +39,7 @@ func (r *reconciler) completeTermination(s Scope, key types.NamespacedName, virt
 		}
 	}
 	if forced && final == nil {
-		return nil // Only finalizers keep it.
+		return nil // It only waits for its finalizers.
 	}
 	found, err := r.getUnseenCopy(s, key, virtual)
 	if err != nil {
@@ -57,7 +57,7 @@ func (r *reconciler) completeTermination(s Scope, key types.NamespacedName, virt
 	return errors.Join(written, r.deleteVirtual(s, key, virtual, new(int64)))
 }
 
-// isLost reports whether a virtual object without a host copy had one that ran. A copy
+// isLost reports whether a virtual object has lost its host copy after that ran. A copy
 // that Sublet removed on purpose is not lost.
 func (r *reconciler) isLost(s Scope, key types.NamespacedName, virtual client.Object) bool {
 	if !r.kind.endsWithHost || isRemoved(virtual) {
@@ -67,8 +67,8 @@ func (r *reconciler) isLost(s Scope, key types.NamespacedName, virtual client.Ob
 	return r.kind.started(s, virtual, seen.last)
 }
 
-// endEvicted ends a virtual object that has lost its host copy: it gets its final state
-// and is deleted. It must never run twice.
+// endEvicted ends a virtual object that has lost its host copy: it writes the final state and
+// deletes the object. A pod must never run twice.
 func (r *reconciler) endEvicted(s Scope, key types.NamespacedName, virtual client.Object) error {
 	if err := r.checkPaused(); err != nil {
 		return err
@@ -91,9 +91,9 @@ func (r *reconciler) endEvicted(s Scope, key types.NamespacedName, virtual clien
 	return errors.Join(written, r.deleteVirtual(s, key, virtual, new(int64)))
 }
 
-// buildFinal returns the virtual object with its final state, nil if it has one already.
-// The state comes from the last one of the host copy if this process has seen its
-// deletion, and the kind completes it.
+// buildFinal returns the virtual object with its final state, nil if it has one already. If
+// this process has seen the deletion of the host copy, it starts from the last status of
+// that copy. The kind's Lost completes it.
 func (r *reconciler) buildFinal(s Scope, key types.NamespacedName, virtual client.Object) (client.Object, error) {
 	if r.kind.lost == nil {
 		return nil, nil
@@ -115,8 +115,8 @@ func (r *reconciler) buildFinal(s Scope, key types.NamespacedName, virtual clien
 	return after, nil
 }
 
-// writeFinal writes a final state, nil for none. A refused write must not keep the
-// object from being deleted, so it is recorded as an Event alone.
+// writeFinal writes a final state, if there is one. A refused write is only recorded as an
+// Event and returns no error, because it must not prevent the deletion.
 func (r *reconciler) writeFinal(s Scope, key types.NamespacedName, virtual, final client.Object) error {
 	if final == nil {
 		return nil

@@ -15,11 +15,11 @@ import (
 // node ports of the host without limit.
 const maxUnstored = 50
 
-// unstoredCopies are the host copies that were created before their virtual objects, until
-// a reconcile sees the object or deletes the copy. The zero value is empty.
+// unstoredCopies has the host copies that were created before their virtual objects, until a
+// reconcile sees the virtual object or deletes the copy. The zero value is empty.
 type unstoredCopies struct {
-	// isStored reports whether the virtual object is in the cache. An engine on standby has no
-	// reconcile that would see it. Default: it is not.
+	// isStored reports whether the virtual object is in the cache. It is needed because an engine
+	// on standby does not reconcile. nil means that no object is.
 	isStored func(key types.NamespacedName) bool
 
 	mu    sync.Mutex

@@ -24,25 +24,19 @@ func (r *reconciler) reconcileVirtualOwned(s Scope, key types.NamespacedName) er
 	case host != nil && !r.isCopyOf(s, key, host):
 		return r.reportConflict(s, key, virtual, hostKey)
 	case host != nil && r.isDeletionInterrupted(s, key, host):
-		return r.deleteHost(s, key, host, new(int64), false)
+		return r.deleteHost(s, key, host, deleteOptions{grace: new(int64)})
 	case virtual != nil:
 		r.unstored.forget(key)
-		return r.syncToCopy(s, key, virtual, host)
+		if host != nil && !hasUIDOf(host, virtual) {
+			return r.deletePredecessor(s, key, virtual, host)
+		}
+		return r.syncToHost(s, key, virtual, host)
 	}
 	r.compared.forget(key)
 	if host != nil {
 		return r.deleteOrphan(s, key, host)
 	}
 	return nil
-}
-
-// syncToCopy syncs a virtual object to its own copy. A copy of an earlier object of that
-// name goes first.
-func (r *reconciler) syncToCopy(s Scope, key types.NamespacedName, virtual, host client.Object) error {
-	if host != nil && !hasUIDOf(host, virtual) {
-		return r.deletePredecessor(s, key, virtual, host)
-	}
-	return r.syncToHost(s, key, virtual, host)
 }
 
 // isCopyOf reports whether a host object proves to be the one that we created for key.
@@ -83,8 +77,8 @@ func (r *reconciler) syncToHost(s Scope, key types.NamespacedName, virtual, host
 	}
 }
 
-// createHost creates a wanted host copy that does not exist. An object that has lost
-// the copy that it ran in ends instead.
+// createHost creates a wanted host copy that does not exist. A pod whose host copy was lost
+// after it ran ends instead.
 func (r *reconciler) createHost(s Scope, key types.NamespacedName, virtual client.Object) error {
 	switch {
 	case isTerminating(virtual):
@@ -98,7 +92,7 @@ func (r *reconciler) createHost(s Scope, key types.NamespacedName, virtual clien
 	if err := r.checkDeferred(s, key, virtual); err != nil {
 		return err
 	}
-	host, err := r.createHostCopy(s, key, virtual, createOptions{})
+	host, err := r.createHostCopy(s, key, virtual, writeOptions{})
 	switch {
 	case err == nil:
 		r.recordWritten(Host, key, host)
@@ -115,9 +109,9 @@ func (r *reconciler) createHost(s Scope, key types.NamespacedName, virtual clien
 	}
 }
 
-// checkDeferred returns [errDeferred] for a copy that the host has refused and whose retry is
-// not due. The virtual object gets the refusal again: a scheduler may have picked another
-// node in the meantime, and the host decides without one.
+// checkDeferred returns [errDeferred] if the host has refused the copy and its retry is not
+// due. It writes the refusal into the virtual object again, because a scheduler may have picked
+// another node in the meantime. The host's refusal does not depend on the node.
 func (r *reconciler) checkDeferred(s Scope, key types.NamespacedName, virtual client.Object) error {
 	if r.pendingRefusal == nil {
 		return nil
@@ -129,8 +123,8 @@ func (r *reconciler) checkDeferred(s Scope, key types.NamespacedName, virtual cl
 	return errors.Join(errDeferred, r.writeRefusal(s, key, virtual, refusal))
 }
 
-// handleAlreadyExists decides what to do when the API server has an object where the
-// cache shows none.
+// handleAlreadyExists decides what to do with a host object that the API server has and the
+// cache does not show. found is nil if it was deleted since.
 func (r *reconciler) handleAlreadyExists(s Scope, key types.NamespacedName, virtual client.Object, hostKey types.NamespacedName, found client.Object) error {
 	if found == nil {
 		s.RequeueAfter(10 * time.Millisecond) // It was deleted in between.
@@ -145,26 +139,19 @@ func (r *reconciler) handleAlreadyExists(s Scope, key types.NamespacedName, virt
 	return nil
 }
 
-// createOptions are the options of createHostCopy.
-type createOptions struct {
-	// dryRun lets the host check the object and keep nothing.
-	dryRun bool
-}
-
 // createHostCopy creates the host copy of a virtual object.
-func (r *reconciler) createHostCopy(s Scope, key types.NamespacedName, virtual client.Object, o createOptions) (client.Object, error) {
+func (r *reconciler) createHostCopy(s Scope, key types.NamespacedName, virtual client.Object, o writeOptions) (client.Object, error) {
 	host := r.kind.newHost()
 	translate.Stamp(r.cluster, r.kind.names, key, virtual.GetUID(), host)
 	host, err := r.buildHost(s, key, virtual, host)
 	if err != nil {
 		return nil, err
 	}
-	undo, err := r.reserve(host, o.dryRun)
+	undo, err := r.reserve(host, o)
 	if err != nil {
 		return nil, fmt.Errorf("cannot create host object %s: %w", client.ObjectKeyFromObject(host), asHostRefusal(err))
 	}
-	options := &client.CreateOptions{DryRun: patchOptions(o.dryRun).DryRun}
-	if err := r.host.client.Create(s.Context, host, options); err != nil {
+	if err := r.host.client.Create(s.Context, host, &client.CreateOptions{DryRun: o.dryRunModes()}); err != nil {
 		undo()
 		return nil, fmt.Errorf("cannot create host object %s: %w", client.ObjectKeyFromObject(host), asHostRefusal(err))
 	}
@@ -174,23 +161,23 @@ func (r *reconciler) createHostCopy(s Scope, key types.NamespacedName, virtual c
 	return host, nil
 }
 
-// reserve enters a host copy that is about to be written into the ledger. It returns a
-// [limitError] if the copy does not fit. undo takes the entry back. With dryRun nothing is
-// entered.
-func (r *reconciler) reserve(host client.Object, dryRun bool) (undo func(), err error) {
+// reserve enters a host copy into the ledger before it is written. It returns a [limitError]
+// if the copy exceeds a limit. The caller calls undo if the write fails. A dry run only checks
+// the limits.
+func (r *reconciler) reserve(host client.Object, o writeOptions) (undo func(), err error) {
 	nothing := func() {}
 	switch {
-	case r.ledger == nil || r.resource == "":
+	case r.ledger == nil || r.copyResource == "":
 		return nothing, nil
-	case dryRun:
-		return nothing, r.ledger.check(r.resource, host)
+	case o.dryRun:
+		return nothing, r.ledger.check(r.copyResource, host)
 	default:
-		return r.ledger.reserve(r.resource, host)
+		return r.ledger.reserve(r.copyResource, host)
 	}
 }
 
-// buildHost fills in a host object for a virtual one. The engine alone decides the
-// identity of a host object that the virtual side owns, whatever Down and the patch do.
+// buildHost runs Down and the patch on a host object and returns it. If the virtual side owns
+// the kind, the engine restores the identity of the host object afterwards.
 func (r *reconciler) buildHost(s Scope, key types.NamespacedName, virtual, host client.Object) (client.Object, error) {
 	owners := host.GetOwnerReferences()
 	var before client.Object

@@ -331,7 +331,7 @@ func TestCreateFirstThenAdopt(t *testing.T) {
 	c := clocktesting.NewFakeClock(testStart())
 	virtual, host := newFakeServer("virtual", c), newFakeServer("host", c)
 	b := newBench(configMaps(), c, virtual, host)
-	made, err := b.createHostCopy(b.scope(t.Context()), theKey(), virtualMap(func(m *corev1.ConfigMap) { m.UID = "" }), createOptions{})
+	made, err := b.createHostCopy(b.scope(t.Context()), theKey(), virtualMap(func(m *corev1.ConfigMap) { m.UID = "" }), writeOptions{})
 	if err != nil || virtualUID(made) != labels.Pending {
 		t.Fatalf("A copy made first must be pending, got %q, %v", virtualUID(made), err)
 	}

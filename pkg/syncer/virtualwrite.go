@@ -15,9 +15,9 @@ import (
 	"github.com/sublet-dev/sublet/pkg/translate"
 )
 
-// writeUp writes what the host object shows into the virtual object. The binding of a
-// pod, its status and the rest are separate requests. A tenant's admission may refuse
-// each of them, and none waits for another.
+// writeUp updates the virtual object from the host object. The binding of a pod, its status
+// and the rest are separate requests. A webhook of the tenant may refuse each of them, so
+// none waits for another.
 func (r *reconciler) writeUp(s Scope, key types.NamespacedName, host, virtual client.Object) error {
 	if r.kind.up == nil {
 		return nil
@@ -31,15 +31,15 @@ func (r *reconciler) writeUp(s Scope, key types.NamespacedName, host, virtual cl
 	}
 	switch {
 	case r.kind.owner == Host && (r.kind.source == nil || !r.isCopy(after)):
-		// A copy with several originals keeps the mark of the one that it was created from.
+		// A copy with several originals keeps the UID of the one that it was created from.
 		setHostUID(after, host)
 	case r.kind.owner == Virtual && !isTerminating(host) && r.checkPaused() == nil:
 		translate.RemoveAnnotation(after, labels.Removed)
 	}
 	bound, bindErr := bindPod(s.Context, r.virtual.client, virtual, after)
 	if bound {
-		// The binding has created a new version that only the watch shows. What else
-		// there is to write follows then.
+		// Only the watch shows the version that the binding has created. The rest is written
+		// after that.
 		r.expectations.recordNewerWrite(Virtual, key, virtual)
 		r.onWrite()
 		return nil
@@ -54,7 +54,7 @@ func (r *reconciler) writeUp(s Scope, key types.NamespacedName, host, virtual cl
 func (r *reconciler) writeVirtual(s Scope, key types.NamespacedName, host, before, after client.Object) error {
 	status := !equalValues(statusOf(before), statusOf(after))
 	rest := !equalBesidesStatus(before, after)
-	if !status && !rest || r.awaitsAltered(s, key, host, before) {
+	if !status && !rest || r.isWritePaused(s, key, host, before) {
 		return nil
 	}
 	separate, err := r.hasStatusSubresource(before)
@@ -66,7 +66,7 @@ func (r *reconciler) writeVirtual(s Scope, key types.NamespacedName, host, befor
 		base, separate, restErr = r.updateWhole(s, key, host, before, after, separate)
 	}
 	if !status || !separate || apierrors.IsConflict(restErr) || apierrors.IsNotFound(restErr) {
-		return r.asWriteError(s, key, before, restErr)
+		return r.reportWriteError(s, key, before, restErr)
 	}
 	written := deepCopy(base)
 	copyStatus(written, after)
@@ -75,12 +75,12 @@ func (r *reconciler) writeVirtual(s Scope, key types.NamespacedName, host, befor
 		r.recordWritten(Virtual, key, written)
 		r.alterations.record(key, host, base, written, !equalValues(statusOf(after), statusOf(written)))
 	}
-	return errors.Join(r.asWriteError(s, key, before, restErr), r.asWriteError(s, key, before, statusErr))
+	return errors.Join(r.reportWriteError(s, key, before, restErr), r.reportWriteError(s, key, before, statusErr))
 }
 
-// awaitsAltered reports whether a virtual object is not to be written yet. The API server has
-// then stored the last writes otherwise than they were sent.
-func (r *reconciler) awaitsAltered(s Scope, key types.NamespacedName, host, virtual client.Object) bool {
+// isWritePaused reports whether a virtual object must not be written yet, because the API server
+// altered the last writes of it.
+func (r *reconciler) isWritePaused(s Scope, key types.NamespacedName, host, virtual client.Object) bool {
 	wait := r.alterations.pause(key, host, virtual)
 	if wait == 0 {
 		return false
@@ -90,17 +90,18 @@ func (r *reconciler) awaitsAltered(s Scope, key types.NamespacedName, host, virt
 	return true
 }
 
-// updateWhole writes a virtual object, with its status unless that has a separate address. It
-// returns the object that the API server has then, which is before if the write failed. It
-// also reports whether the status has a separate address now: its type may have got one.
+// updateWhole updates a virtual object, including its status unless the type has a status
+// subresource. It returns the stored object, or before if the write failed. It also returns
+// whether the type has a status subresource now: it may have got one since.
 func (r *reconciler) updateWhole(s Scope, key types.NamespacedName, host, before, after client.Object, separate bool) (client.Object, bool, error) {
 	written := deepCopy(after)
 	if err := r.virtual.client.Update(s.Context, written); err != nil {
 		return before, separate, err
 	}
 	r.recordWritten(Virtual, key, written)
-	r.alterations.record(key, host, before, written, isAltered(after, written, !separate))
-	if separate || r.virtual.forgetStatus == nil || equalValues(statusOf(after), statusOf(written)) {
+	statusStored := equalValues(statusOf(after), statusOf(written))
+	r.alterations.record(key, host, before, written, isAlteredBesidesStatus(after, written) || !separate && !statusStored)
+	if separate || r.virtual.forgetStatus == nil || statusStored {
 		return written, separate, nil
 	}
 	r.virtual.forgetStatus(written)
@@ -108,16 +109,16 @@ func (r *reconciler) updateWhole(s Scope, key types.NamespacedName, host, before
 	return written, separate, err
 }
 
-// asWriteError returns the error of a reconcile for one of a write to a virtual object.
-func (r *reconciler) asWriteError(s Scope, key types.NamespacedName, virtual client.Object, err error) error {
+// reportWriteError returns the error of the reconcile for a failed write to a virtual object, and
+// records an Event if the API server refused it. It returns nil for an object that is gone.
+func (r *reconciler) reportWriteError(s Scope, key types.NamespacedName, virtual client.Object, err error) error {
 	if err == nil || apierrors.IsNotFound(err) {
 		return nil // It is deleted, as the watch will show.
 	}
 	return r.recordVirtualRefusal(s, virtual, fmt.Errorf("cannot write virtual object %s: %w", key, err))
 }
 
-// hasStatusSubresource reports whether the status of a virtual object is written at an
-// address of its own.
+// hasStatusSubresource reports whether the type of a virtual object has a status subresource.
 func (r *reconciler) hasStatusSubresource(object client.Object) (bool, error) {
 	if r.virtual.hasStatus == nil {
 		return true, nil
@@ -129,9 +130,8 @@ func (r *reconciler) hasStatusSubresource(object client.Object) (bool, error) {
 	return ok, nil
 }
 
-// updateStatus writes the status of object. Fields that the API server finds invalid keep
-// the value that they have in before, so that they do not cost the whole status. The
-// tenant sees an Event for them.
+// updateStatus writes the status of object. If the API server finds fields invalid, they are
+// reset to their values in before and the rest is written. The tenant sees an Event for them.
 func (r *reconciler) updateStatus(s Scope, before, object client.Object) error {
 	const attempts = 3
 	for range attempts {
@@ -154,8 +154,8 @@ func (r *reconciler) updateStatus(s Scope, before, object client.Object) error {
 	return fmt.Errorf("the API server refuses the status after %d attempts", attempts)
 }
 
-// findMissingStatus returns a [subresourceError] instead of err if the virtual object
-// exists: only its status subresource does not.
+// findMissingStatus returns a [subresourceError] if the virtual object exists and only its
+// status subresource does not. Otherwise it returns err.
 func (r *reconciler) findMissingStatus(s Scope, object client.Object, err error) error {
 	key := client.ObjectKeyFromObject(object)
 	found, liveErr := getLive(s.Context, r.virtual.client, object, key)
@@ -171,9 +171,9 @@ func (r *reconciler) findMissingStatus(s Scope, object client.Object, err error)
 	return &subresourceError{Virtual, key, "status"}
 }
 
-// bindPod binds a virtual pod to the node that it has in after. There is no other way to
-// set the node of a pod that exists. It reports whether it did. If it fails, after has no
-// node, so that the rest of it can be written.
+// bindPod binds a virtual pod to the node that it has in after, if it is not bound yet. The
+// node of an existing pod can only be set by a binding. It returns whether it has bound the
+// pod. If that fails, it clears the node of after, so that the rest can be written.
 func bindPod(ctx context.Context, c client.Client, before, after client.Object) (bool, error) {
 	from, isPod := before.(*corev1.Pod)
 	to, _ := after.(*corev1.Pod)

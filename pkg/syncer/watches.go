@@ -68,12 +68,12 @@ type sharedWatch struct {
 }
 
 // Get implements store.
-func (s *sharedWatch) Get(key types.NamespacedName) client.Object {
+func (w *sharedWatch) Get(key types.NamespacedName) client.Object {
 	name := key.Name
 	if key.Namespace != "" {
 		name = key.Namespace + "/" + key.Name
 	}
-	item, exists, err := s.informer.GetIndexer().GetByKey(name)
+	item, exists, err := w.informer.GetIndexer().GetByKey(name)
 	if err != nil || !exists {
 		return nil
 	}
@@ -81,8 +81,8 @@ func (s *sharedWatch) Get(key types.NamespacedName) client.Object {
 }
 
 // List implements store.
-func (s *sharedWatch) List() []client.Object {
-	items := s.informer.GetIndexer().List()
+func (w *sharedWatch) List() []client.Object {
+	items := w.informer.GetIndexer().List()
 	objects := make([]client.Object, len(items))
 	for i, item := range items {
 		objects[i] = item.(client.Object)
@@ -90,35 +90,36 @@ func (s *sharedWatch) List() []client.Object {
 	return objects
 }
 
-// readStarted reads from a cache that may have been created a moment ago.
-func (s *sharedWatch) readStarted(ctx context.Context, read func() error) error {
+// readStarted reads from a cache. If that has not started yet, it waits for its first list.
+func (w *sharedWatch) readStarted(ctx context.Context, read func() error) error {
 	err := read()
 	if _, early := errors.AsType[*cache.ErrCacheNotStarted](err); !early {
 		return err
 	}
-	if !s.cache.WaitForCacheSync(ctx) {
+	if !w.cache.WaitForCacheSync(ctx) {
 		return err
 	}
 	return read()
 }
 
 // notSyncedReason returns what the watch waits for, empty if it has synced.
-func (s *sharedWatch) notSyncedReason() string {
-	if s.informer.HasSynced() {
+func (w *sharedWatch) notSyncedReason() string {
+	if w.informer.HasSynced() {
 		return ""
 	}
-	if failure := s.failure(); failure != nil {
-		return fmt.Sprintf("%s: %v", s.name, failure)
+	if failure := w.check(); failure != nil {
+		return fmt.Sprintf("%s: %v", w.name, failure)
 	}
-	return s.name
+	return w.name
 }
 
-// failure returns why the watch does not work, nil if it does.
-func (s *sharedWatch) failure() error {
-	if s.health == nil {
+// check returns why the watch does not work, nil if it does. It reopens a watch that has been
+// silent for too long.
+func (w *sharedWatch) check() error {
+	if w.health == nil {
 		return nil
 	}
-	return s.health.check()
+	return w.health.check()
 }
 
 // sharedWatches are the watches of one side.
@@ -132,88 +133,88 @@ type sharedWatches struct {
 	log    logr.Logger
 	// informers has shared informers to use instead of a watch, nil for none.
 	informers VirtualInformers
-	// namespace confines the watches of namespaced objects, empty for none.
+	// namespace is the only namespace to watch namespaced objects in, empty for all.
 	namespace string
-	// ours is the selector of watches that name none; nil for everything.
-	ours apilabels.Selector
+	// defaultSelector is for watches that specify none. nil selects everything.
+	defaultSelector apilabels.Selector
 	// away returns why the API server is known to be unreachable, nil if it is not.
 	away func() error
 
 	mu    sync.Mutex
 	ctx   context.Context //nolint:containedctx // The life of the engine, set by Run.
 	all   map[watchKey]*sharedWatch
-	trims map[readKey]map[string]func(client.Object) // type -> kind -> what it drops
+	trims map[readKey]map[string]func(client.Object) // type -> kind -> its trim function
 }
 
-// addTrim lets every cache of a type drop what a kind's trim drops, whichever kind
-// starts its watch. It does not change a cache that exists already.
-func (w *sharedWatches) addTrim(kind string, like client.Object, trim func(client.Object)) error {
-	gvk, form, err := typeOf(like, w.scheme)
+// addTrim makes every later cache of a type drop what the trim of a kind drops, whichever kind
+// starts the watch.
+func (s *sharedWatches) addTrim(kind string, like client.Object, trim func(client.Object)) error {
+	gvk, form, err := typeOf(like, s.scheme)
 	if err != nil {
 		return err
 	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	key := readKey{gvk, form}
-	if w.trims[key] == nil {
-		w.trims[key] = map[string]func(client.Object){}
+	if s.trims[key] == nil {
+		s.trims[key] = map[string]func(client.Object){}
 	}
-	w.trims[key][kind] = trim
+	s.trims[key][kind] = trim
 	return nil
 }
 
 // removeTrim drops the trims of a kind.
-func (w *sharedWatches) removeTrim(kind string) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	for _, trims := range w.trims {
+func (s *sharedWatches) removeTrim(kind string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, trims := range s.trims {
 		delete(trims, kind)
 	}
 }
 
-// acquire returns the watch of objects like that at a place, which it starts if there is
-// none. The zero Place is the whole side, which on the host is the host namespace. A nil
-// selector is the default of the side. Each call needs a release.
-func (w *sharedWatches) acquire(like client.Object, sel apilabels.Selector, place Place) (*sharedWatch, error) {
-	gvk, form, err := typeOf(like, w.scheme)
+// acquire returns the watch of the type of like at a place, and starts it if nobody has yet.
+// The zero Place is the whole virtual cluster, or the host namespace. A nil selector means the
+// default of the side. Each call needs a release.
+func (s *sharedWatches) acquire(like client.Object, sel apilabels.Selector, place Place) (*sharedWatch, error) {
+	gvk, form, err := typeOf(like, s.scheme)
 	if err != nil {
 		return nil, err
 	}
 	if sel == nil {
-		sel = w.ours
+		sel = s.defaultSelector
 	}
 	if sel == nil {
 		sel = apilabels.Everything()
 	}
-	mapping, err := w.mapper.RESTMapping(gvk.GroupKind(), gvk.Version)
+	mapping, err := s.mapper.RESTMapping(gvk.GroupKind(), gvk.Version)
 	if err != nil {
-		return nil, fmt.Errorf("the %s API server does not serve %s: %w", w.side, gvk, err)
+		return nil, fmt.Errorf("the %s API server does not serve %s: %w", s.side, gvk, err)
 	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.ctx == nil {
-		return nil, fmt.Errorf("cannot watch %s %s: the engine does not run", w.side, gvk.Kind)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ctx == nil {
+		return nil, fmt.Errorf("cannot watch %s %s: the engine does not run", s.side, gvk.Kind)
 	}
 	key := watchKey{gvk, form, sel.String(), place}
-	if found, ok := w.all[key]; ok {
+	if found, ok := s.all[key]; ok {
 		found.users++
 		return found, nil
 	}
-	s := &sharedWatch{
-		side: w.side, gvk: gvk, selector: sel, place: place, users: 1, indexes: map[string]bool{},
+	w := &sharedWatch{
+		side: s.side, gvk: gvk, selector: sel, place: place, users: 1, indexes: map[string]bool{},
 		namespaced: mapping.Scope.Name() == meta.RESTScopeNameNamespace,
-		label:      w.labelOf(key), name: w.side.String() + " " + w.labelOf(key),
+		label:      s.labelOf(key), name: s.side.String() + " " + s.labelOf(key),
 	}
-	if err := w.startWatch(s, like, key); err != nil {
-		return nil, fmt.Errorf("cannot watch %s %s: %w", w.side, gvk.Kind, err)
+	if err := s.startWatch(w, like, key); err != nil {
+		return nil, fmt.Errorf("cannot watch %s %s: %w", s.side, gvk.Kind, err)
 	}
-	w.all[key] = s
-	return s, nil
+	s.all[key] = w
+	return w, nil
 }
 
-// labelOf returns the name of a watch in metrics and checks: its type, and what
-// sets it apart from the usual watch of that type.
-func (w *sharedWatches) labelOf(key watchKey) string {
+// labelOf returns the name of a watch in metrics and checks. It is the type, with what
+// distinguishes the watch from the default watch of that type.
+func (s *sharedWatches) labelOf(key watchKey) string {
 	label := key.gvk.Kind
 	switch key.form {
 	case metadataForm:
@@ -226,8 +227,8 @@ func (w *sharedWatches) labelOf(key watchKey) string {
 		return label + " (" + key.place.String() + ")"
 	}
 	usual := ""
-	if w.ours != nil {
-		usual = w.ours.String()
+	if s.defaultSelector != nil {
+		usual = s.defaultSelector.String()
 	}
 	switch key.selector {
 	case usual:
@@ -240,29 +241,29 @@ func (w *sharedWatches) labelOf(key watchKey) string {
 }
 
 // startWatch creates the cache of a watch and starts it.
-func (w *sharedWatches) startWatch(s *sharedWatch, like client.Object, key watchKey) error {
-	trims := slices.Collect(maps.Values(w.trims[readKey{key.gvk, key.form}]))
+func (s *sharedWatches) startWatch(w *sharedWatch, like client.Object, key watchKey) error {
+	trims := slices.Collect(maps.Values(s.trims[readKey{key.gvk, key.form}]))
 	if key.form == metadataForm {
-		trims = append(trims, dropLastApplied)
+		trims = append(trims, dropKubectlLastApplied)
 	}
 	never := time.Duration(0)
 	options := cache.Options{
-		HTTPClient: w.http, Scheme: w.scheme, Mapper: w.mapper,
+		HTTPClient: s.http, Scheme: s.scheme, Mapper: s.mapper,
 		SyncPeriod:                  &never,
 		ReaderFailOnMissingInformer: true,
-		DefaultLabelSelector:        s.selector,
+		DefaultLabelSelector:        w.selector,
 		DefaultTransform:            stripFields(trims),
 		DefaultWatchErrorHandler:    func(context.Context, *toolscache.Reflector, error) {}, // The health records it.
 	}
-	if place := w.placeOf(s); place != (Place{}) {
+	if place := s.placeOf(w); place != (Place{}) {
 		options.DefaultFieldSelector = place.fields()
 	}
-	options.NewInformer = w.informerOf(s, key)
+	options.NewInformer = s.informerOf(w, key)
 	var err error
-	if s.cache, err = cache.New(w.config, options); err != nil {
+	if w.cache, err = cache.New(s.config, options); err != nil {
 		return err
 	}
-	informer, err := s.cache.GetInformer(w.ctx, like, cache.BlockUntilSynced(false))
+	informer, err := w.cache.GetInformer(s.ctx, like, cache.BlockUntilSynced(false))
 	if err != nil {
 		return err
 	}
@@ -270,12 +271,12 @@ func (w *sharedWatches) startWatch(s *sharedWatch, like client.Object, key watch
 	if !ok {
 		return fmt.Errorf("informer of type %T", informer)
 	}
-	s.informer = shared
-	ctx, cancel := context.WithCancel(w.ctx)
-	s.cancel = cancel
+	w.informer = shared
+	ctx, cancel := context.WithCancel(s.ctx)
+	w.cancel = cancel
 	go func() {
-		if err := s.cache.Start(ctx); err != nil {
-			w.log.Error(err, "Watch ended", "watch", s.name)
+		if err := w.cache.Start(ctx); err != nil {
+			s.log.Error(err, "Watch ended", "watch", w.name)
 		}
 	}()
 	return nil
@@ -283,73 +284,73 @@ func (w *sharedWatches) startWatch(s *sharedWatch, like client.Object, key watch
 
 // placeOf returns the place of a watch, the zero Place for everything. Watches without one
 // are confined to the namespace of the side.
-func (w *sharedWatches) placeOf(s *sharedWatch) Place {
-	if s.place == (Place{}) && s.namespaced {
-		return Place{Namespace: w.namespace}
+func (s *sharedWatches) placeOf(w *sharedWatch) Place {
+	if w.place == (Place{}) && w.namespaced {
+		return Place{Namespace: s.namespace}
 	}
-	return s.place
+	return w.place
 }
 
 // informerOf returns the function that creates the informer of a watch: one that
 // the control plane shares, or one whose list and watch are observed.
-func (w *sharedWatches) informerOf(s *sharedWatch, key watchKey) func(toolscache.ListerWatcher, runtime.Object, time.Duration, toolscache.Indexers) toolscache.SharedIndexInformer {
-	if w.informers != nil && key.form == typedForm && key.selector == "" && len(w.trims[readKey{key.gvk, key.form}]) == 0 {
-		if informer, ok := w.informers.InformerFor(s.gvk); ok {
+func (s *sharedWatches) informerOf(w *sharedWatch, key watchKey) func(toolscache.ListerWatcher, runtime.Object, time.Duration, toolscache.Indexers) toolscache.SharedIndexInformer {
+	if s.informers != nil && key.form == typedForm && key.selector == "" && len(s.trims[readKey{key.gvk, key.form}]) == 0 {
+		if informer, ok := s.informers.InformerFor(w.gvk); ok {
 			return func(toolscache.ListerWatcher, runtime.Object, time.Duration, toolscache.Indexers) toolscache.SharedIndexInformer {
 				return borrowedInformer{informer}
 			}
 		}
 	}
-	s.health = newWatchHealth(s.name, w.clock, w.log, newWatchMeters(w.side.String(), s.label), w.away)
+	w.health = newWatchHealth(w.name, s.clock, s.log, newWatchMeters(s.side.String(), w.label), s.away)
 	return func(lw toolscache.ListerWatcher, like runtime.Object, resync time.Duration, indexers toolscache.Indexers) toolscache.SharedIndexInformer {
-		return toolscache.NewSharedIndexInformer(s.health.observe(lw), like, resync, indexers)
+		return toolscache.NewSharedIndexInformer(w.health.observe(lw), like, resync, indexers)
 	}
 }
 
 // addIndex adds an index to a watch, once.
-func (w *sharedWatches) addIndex(s *sharedWatch, i Index) error {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if s.indexes[i.Field] {
+func (s *sharedWatches) addIndex(w *sharedWatch, i Index) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if w.indexes[i.Field] {
 		return nil
 	}
-	if err := s.cache.IndexField(w.ctx, i.Object, i.Field, client.IndexerFunc(i.Values)); err != nil {
-		return fmt.Errorf("cannot index %s by %s: %w", s.name, i.Field, err)
+	if err := w.cache.IndexField(s.ctx, i.Object, i.Field, client.IndexerFunc(i.Values)); err != nil {
+		return fmt.Errorf("cannot index %s by %s: %w", w.name, i.Field, err)
 	}
-	s.indexes[i.Field] = true
+	w.indexes[i.Field] = true
 	return nil
 }
 
-// release ends a watch that nothing else needs.
-func (w *sharedWatches) release(s *sharedWatch) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if s.users--; s.users > 0 {
+// release gives up one use of a watch and stops it after the last.
+func (s *sharedWatches) release(w *sharedWatch) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if w.users--; w.users > 0 {
 		return
 	}
-	for key, found := range w.all {
-		if found == s {
-			delete(w.all, key)
+	for key, found := range s.all {
+		if found == w {
+			delete(s.all, key)
 		}
 	}
-	if s.health != nil {
-		s.health.meters.failing.Set(0)
+	if w.health != nil {
+		w.health.meters.failing.Set(0)
 	}
-	s.cancel()
+	w.cancel()
 }
 
 // list returns all watches.
-func (w *sharedWatches) list() []*sharedWatch {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	all := make([]*sharedWatch, 0, len(w.all))
-	for _, s := range w.all {
-		all = append(all, s)
+func (s *sharedWatches) list() []*sharedWatch {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	all := make([]*sharedWatch, 0, len(s.all))
+	for _, w := range s.all {
+		all = append(all, w)
 	}
 	return all
 }
 
-// stripFields returns the transform that drops what no kind reads.
+// stripFields returns the transform that drops managedFields and what the trims drop.
 func stripFields(trims []func(client.Object)) toolscache.TransformFunc {
 	return func(item any) (any, error) {
 		object, ok := item.(client.Object)

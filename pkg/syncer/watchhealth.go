@@ -19,32 +19,31 @@ import (
 )
 
 const (
-	// watchSettle is how long a watch must stay open to count as one that works,
-	// if nothing happens on it.
+	// watchSettle is how long a watch without events must stay open to count as working.
 	watchSettle = 5 * time.Second
-	// bookmarkSilence is how long a watch may be silent on a server that sends
-	// bookmarks, which API servers do every minute for what they cache.
+	// bookmarkSilence is how long a watch may be silent if the server sends bookmarks. API
+	// servers send one per minute for types in their watch cache.
 	bookmarkSilence = 3 * time.Minute
-	// openSilence is how long any watch may be silent. A reflector opens its watch
-	// again after ten minutes at most.
+	// openSilence is how long any other watch may be silent. A reflector reopens its watch
+	// after ten minutes at most.
 	openSilence = 11 * time.Minute
-	// shortWatch is the life of a watch that ended at once.
+	// shortWatch is how long a watch must last not to count as one that ended at once.
 	shortWatch = time.Second
 	// failureLogPeriod is how often a failure that lasts is logged.
 	failureLogPeriod = time.Minute
 )
 
-// watchHealth records whether the list and watch behind a cache work. A cache
-// whose watch has failed looks like one to which nothing happens. Nobody would notice:
-// the reflector retries for ever and in silence.
+// watchHealth records whether the list and watch behind a cache work. A cache whose watch
+// fails looks like a cache without changes, because a reflector retries for ever without a
+// log line.
 type watchHealth struct {
 	name   string // "host Pod"
 	clock  clock.PassiveClock
 	log    logr.Logger
 	meters watchMeters
-	// paused returns why the other side is known to be away, nil if it is not. Its
-	// failures are expected and already logged.
-	paused func() error
+	// away returns why the API server is known to be unreachable, nil if it is not. Failures
+	// of its watches are then expected and already logged.
+	away func() error
 
 	mu           sync.Mutex
 	lastActivity time.Time // of the last list, open, event or bookmark
@@ -82,7 +81,7 @@ type openWatch struct {
 
 func newWatchHealth(name string, c clock.PassiveClock, log logr.Logger, meters watchMeters, paused func() error) *watchHealth {
 	return &watchHealth{
-		name: name, clock: c, log: log.WithValues("watch", name), meters: meters, paused: paused,
+		name: name, clock: c, log: log.WithValues("watch", name), meters: meters, away: paused,
 		lastActivity: c.Now(),
 	}
 }
@@ -105,7 +104,7 @@ func (h *watchHealth) observe(lw toolscache.ListerWatcher) toolscache.ListerWatc
 			attempt := h.begin(cancel)
 			w, err := source.WatchWithContext(limited, options)
 			if err != nil {
-				h.recordEnd(ctx, attempt, true, 0)
+				h.finish(attempt)
 				if options.SendInitialEvents == nil || !apierrors.IsInvalid(err) {
 					// A server that cannot stream lists is asked for a list next.
 					h.recordFailure(ctx, fmt.Errorf("cannot watch: %w", err))
@@ -134,17 +133,24 @@ func (h *watchHealth) recordOpen(attempt *openWatch) {
 	attempt.since = h.lastActivity
 }
 
-// recordEnd records that a watch has ended. One that ends at once without any
-// event is a failure, although the reflector takes it for a success.
-func (h *watchHealth) recordEnd(ctx context.Context, attempt *openWatch, stopped bool, events int) {
+// finish cancels a watch and forgets it.
+func (h *watchHealth) finish(attempt *openWatch) {
 	attempt.cancel()
 	h.mu.Lock()
+	defer h.mu.Unlock()
 	if h.open == attempt {
 		h.open = nil
 	}
+}
+
+// recordEnd records that the server has ended a watch after a number of events. A watch that
+// ends at once without any event is a failure, although the reflector takes it for a success.
+func (h *watchHealth) recordEnd(ctx context.Context, attempt *openWatch, events int) {
+	h.finish(attempt)
+	h.mu.Lock()
 	short := events == 0 && h.clock.Since(attempt.since) < shortWatch
 	h.mu.Unlock()
-	if short && !stopped {
+	if short {
 		h.recordFailure(ctx, errors.New("the watch ends at once"))
 	}
 }
@@ -171,8 +177,9 @@ func (h *watchHealth) recordEvent(ctx context.Context, event watch.Event) {
 	h.recordSuccess()
 }
 
-// isPeriodic reports whether an event is a bookmark that others follow. The one that ends a
-// list in a stream comes without them too: API servers keep no cache of Events.
+// isPeriodic reports whether an event is one of the bookmarks that a server sends regularly. The
+// bookmark that ends a streamed list proves nothing: types without a watch cache, such as
+// Events, get no others.
 func isPeriodic(event watch.Event) bool {
 	if event.Type != watch.Bookmark {
 		return false
@@ -216,7 +223,7 @@ func (h *watchHealth) fail(err error) {
 	first := h.cause == nil
 	h.cause = err
 	h.meters.failing.Set(1)
-	if first && h.paused() == nil {
+	if first && h.away() == nil {
 		h.lastLog = h.clock.Now()
 		h.log.Info("Watch fails, its cache is outdated", "err", err.Error())
 	}
@@ -232,15 +239,15 @@ func (h *watchHealth) relist() {
 	}
 }
 
-// check returns why the watch does not work, nil if it does. It also ends a
-// watch that has been silent for too long, so that the reflector opens it again. It logs
-// a failure that lasts once a minute.
+// check returns why the watch does not work, nil if it does. It also ends a watch that has
+// been silent for too long, so that the reflector reopens it. It logs a lasting failure once
+// a minute.
 func (h *watchHealth) check() error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	now := h.clock.Now()
-	if away := h.paused(); away != nil {
-		// Silence is measured from its return, and a failure gets time to pass.
+	if away := h.away(); away != nil {
+		// Silence counts from when the server is back, and a failure gets time to pass.
 		h.lastActivity, h.graceUntil = now, now.Add(failureLogPeriod)
 		return away
 	}

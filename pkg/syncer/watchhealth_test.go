@@ -270,7 +270,7 @@ func TestFailuresOfAHostThatIsAwayAreNotLogged(t *testing.T) {
 	t.Parallel()
 	b := newHealthBench(t)
 	away := errors.New("unreachable")
-	b.paused = func() error { return away }
+	b.away = func() error { return away }
 	b.openErr = errors.New("connection refused")
 	_, _ = b.lw.WatchWithContext(t.Context(), metav1.ListOptions{})
 	b.clock.Step(time.Hour)
