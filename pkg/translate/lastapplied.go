@@ -3,6 +3,10 @@ package translate
 import (
 	"encoding/json"
 	"fmt"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/sublet-dev/sublet/api/labels"
 )
 
 // LastApplied is what was last written across of one map or keyed list: a digest of each
@@ -46,6 +50,41 @@ func DecodeLastApplied(text string) map[string]LastApplied {
 		return map[string]LastApplied{}
 	}
 	return fields
+}
+
+// RecordKeys records on a host copy what the tenant has set of a field, nil for nothing. It returns
+// what was recorded before, nil for nothing. What else the field has is of somebody on the host.
+func RecordKeys(host metav1.Object, field string, keys LastApplied) (before LastApplied, err error) {
+	recorded := DecodeLastApplied(host.GetAnnotations()[labels.LastApplied])
+	before = recorded[field]
+	delete(recorded, field)
+	if keys != nil {
+		recorded[field] = keys
+	}
+	if len(recorded) == 0 {
+		RemoveAnnotation(host, labels.LastApplied)
+		return before, nil
+	}
+	text, err := EncodeLastApplied(recorded)
+	if err != nil {
+		return nil, err
+	}
+	SetAnnotation(host, labels.LastApplied, text)
+	return before, nil
+}
+
+// KeepUnlessSet returns the value of an optional field of a host copy. It is the tenant's. If the
+// tenant has never set one, it is what the host has filled in.
+func KeepUnlessSet[T any](host metav1.Object, field string, tenant, filled *T) (*T, error) {
+	var keys LastApplied
+	if tenant != nil {
+		keys = LastApplied{}
+	}
+	before, err := RecordKeys(host, field, keys)
+	if err != nil || tenant != nil || before != nil {
+		return tenant, err
+	}
+	return filled, nil
 }
 
 // digest returns a text that is equal for equal values.

@@ -106,7 +106,14 @@ func (i ingresses) fill(s syncer.Scope, virtual, host *networkingv1.Ingress) err
 	isLookedUp := host.UID != "" && joinHosts(translate.IngressHosts(&host.Spec)) == hosts
 	host.Labels = translate.SyncLabels(host.Labels, virtual.Labels)
 	host.Annotations = translate.SyncAnnotations(host.Annotations, virtual.Annotations, i.rules.PassesAnnotation)
+	byHost := host.Spec.IngressClassName
 	host.Spec = translate.IngressSpec(s.Cluster, virtual, state.class)
+	// The host gives its default class to an Ingress without one, when that is created.
+	class, err := translate.KeepUnlessSet(host, "spec.ingressClassName", host.Spec.IngressClassName, byHost)
+	if err != nil {
+		return err
+	}
+	host.Spec.IngressClassName = class
 	delete(host.Annotations, labels.ClaimedHosts)
 	if isLookedUp && i.names != nil {
 		metav1.SetMetaDataAnnotation(&host.ObjectMeta, labels.ClaimedHosts, hosts)
