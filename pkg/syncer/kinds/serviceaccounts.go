@@ -23,13 +23,38 @@ func ServiceAccounts(o Options) syncer.Resource[*corev1.ServiceAccount, *corev1.
 			host.Labels = translate.SyncLabels(host.Labels, virtual.Labels)
 			host.Annotations = translate.SyncAnnotations(host.Annotations, virtual.Annotations, func(key, _ string) bool { return passes(key) })
 			host.AutomountServiceAccountToken = new(false)
-			host.ImagePullSecrets = slices.Clone(o.WorkloadPullSecrets)
+			secrets := slices.Clone(o.WorkloadPullSecrets)
 			for _, secret := range virtual.ImagePullSecrets {
-				host.ImagePullSecrets = append(host.ImagePullSecrets, corev1.LocalObjectReference{Name: hostName(s, virtual.Namespace, secret.Name)})
+				secrets = append(secrets, corev1.LocalObjectReference{Name: hostName(s, virtual.Namespace, secret.Name)})
 			}
-			return nil
+			return setPullSecrets(host, secrets)
 		},
 	}
+}
+
+// setPullSecrets sets the Secrets that a host account pulls images with. It keeps those that others
+// on the host have added. A registry of the host may give each account one, and would do so again.
+func setPullSecrets(host *corev1.ServiceAccount, secrets []corev1.LocalObjectReference) error {
+	names := translate.LastApplied{}
+	for _, secret := range secrets {
+		names[secret.Name] = ""
+	}
+	before, err := translate.RecordKeys(host, "imagePullSecrets", names)
+	if err != nil {
+		return err
+	}
+	kept := slices.DeleteFunc(slices.Clone(host.ImagePullSecrets), func(secret corev1.LocalObjectReference) bool {
+		_, wanted := names[secret.Name]
+		_, ours := before[secret.Name]
+		return !wanted && (ours || before == nil)
+	})
+	for _, secret := range secrets {
+		if !slices.Contains(kept, secret) {
+			kept = append(kept, secret)
+		}
+	}
+	host.ImagePullSecrets = kept
+	return nil
 }
 
 // accountRefs returns the Secrets that a service account pulls images with.
