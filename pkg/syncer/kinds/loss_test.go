@@ -22,6 +22,7 @@ func staysLost() map[string]string {
 		"volumesnapshots/taken":        "another one would have later data", "volumesnapshots/failed": "the class is no longer shown",
 		"persistentvolumeclaims/bound": empty, "persistentvolumeclaims/expanded": empty, "persistentvolumeclaims/attributes": empty,
 		"persistentvolumeclaims/attributes-taken-back": empty, "persistentvolumeclaims/attributes-of-host": empty,
+		"persistentvolumeclaims/grown-on-host": empty, "persistentvolumeclaims/expansion-reduced": empty,
 	}
 }
 

@@ -2,6 +2,7 @@ package kinds
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
@@ -78,7 +79,7 @@ func (c volumeClaims) fillHost(s syncer.Scope, virtual, host *corev1.PersistentV
 func fillHostClaim(s syncer.Scope, virtual, host *corev1.PersistentVolumeClaim) error {
 	host.Labels = translate.SyncLabels(host.Labels, virtual.Labels)
 	if host.ResourceVersion != "" {
-		host.Spec.Resources = virtual.Spec.Resources
+		growHostClaim(virtual, host)
 		if virtual.Spec.VolumeAttributesClassName != nil || isFirstChange(host) {
 			host.Spec.VolumeAttributesClassName = virtual.Spec.VolumeAttributesClassName
 		}
@@ -106,6 +107,23 @@ func fillHostClaim(s syncer.Scope, virtual, host *corev1.PersistentVolumeClaim) 
 	}
 	host.Spec = spec
 	return nil
+}
+
+// growHostClaim passes the size that the tenant requests. A claim that is that large already keeps
+// the request that it has on the host. The operator, or a controller of the host, may have grown it, and
+// the host refuses to shrink it. Until a claim is bound, the host lets no size change.
+func growHostClaim(virtual, host *corev1.PersistentVolumeClaim) {
+	wanted, ok := virtual.Spec.Resources.Requests[corev1.ResourceStorage]
+	capacity := host.Status.Capacity[corev1.ResourceStorage]
+	if !ok || host.Status.Phase != corev1.ClaimBound || wanted.Cmp(capacity) <= 0 {
+		return
+	}
+	requests := maps.Clone(host.Spec.Resources.Requests)
+	if requests == nil {
+		requests = corev1.ResourceList{}
+	}
+	requests[corev1.ResourceStorage] = wanted
+	host.Spec.Resources.Requests = requests
 }
 
 // isFirstChange reports whether a host claim is about to get its first attributes. Until it has
