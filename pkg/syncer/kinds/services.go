@@ -47,6 +47,9 @@ func fillHostService(rules ServiceRules, s syncer.Scope, virtual, host *corev1.S
 		return rules == nil || !rules.AllowsExternalIP(ip)
 	})
 	keepHostSpec(assigned, virtual, host)
+	if err := keepBalancerIP(assigned, virtual, host); err != nil {
+		return err
+	}
 	if rules != nil && rules.IsTenantsBalancer(virtual) {
 		translate.HideBalancer(&host.Spec)
 	}
@@ -72,6 +75,23 @@ func keepHostSpec(assigned corev1.ServiceSpec, virtual, host *corev1.Service) {
 	if assigned.HealthCheckNodePort != 0 && virtual.Spec.HealthCheckNodePort == 0 && translate.HasHealthCheckPort(&virtual.Spec) {
 		host.Spec.HealthCheckNodePort = assigned.HealthCheckNodePort
 	}
+}
+
+// keepBalancerIP keeps the address that a controller of the host has given to a load balancer, as
+// long as the tenant requests none. Some write it into the spec, and would do so again and again.
+func keepBalancerIP(assigned corev1.ServiceSpec, virtual, host *corev1.Service) error {
+	var tenant, filled *string
+	if virtual.Spec.LoadBalancerIP != "" {
+		tenant = &virtual.Spec.LoadBalancerIP
+	}
+	if virtual.Spec.Type == corev1.ServiceTypeLoadBalancer {
+		filled = &assigned.LoadBalancerIP
+	}
+	ip, err := translate.KeepUnlessSet(host, "spec.loadBalancerIP", tenant, filled)
+	if err == nil && ip != nil {
+		host.Spec.LoadBalancerIP = *ip
+	}
+	return err
 }
 
 // countFamilies returns how many addresses a Service requests. It returns 0 if the Service
