@@ -1,6 +1,7 @@
 package kinds
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 
@@ -115,18 +116,22 @@ func (o CustomOptions) producedName(key types.NamespacedName) string {
 	return translate.Derived(custom.ProducedRole(o.Resource))(o.Cluster, key).Name
 }
 
-// producerOf returns an object that the host writes a Secret for, nil if there is none.
+// producerOf returns the object that the host writes a Secret for, nil if there is none. Of several
+// that name one Secret it is the oldest, so that the copy has one owner as long as that exists.
 func (o CustomOptions) producerOf(s syncer.Scope, hostName string) (*unstructured.Unstructured, error) {
 	list := &unstructured.UnstructuredList{}
 	list.SetGroupVersionKind(o.Kind.GroupVersion().WithKind(o.Kind.Kind + "List"))
-	err := s.Virtual.List(s.Context, list, client.MatchingFields{producedField: hostName}, client.Limit(1), client.UnsafeDisableDeepCopy)
+	err := s.Virtual.List(s.Context, list, client.MatchingFields{producedField: hostName}, client.UnsafeDisableDeepCopy)
 	if err != nil {
 		return nil, fmt.Errorf("cannot list what Secret %s is for: %w", hostName, err)
 	}
 	if len(list.Items) == 0 {
 		return nil, nil
 	}
-	return &list.Items[0], nil
+	oldest := slices.MinFunc(list.Items, func(a, b unstructured.Unstructured) int {
+		return cmp.Or(a.GetCreationTimestamp().Compare(b.GetCreationTimestamp().Time), cmp.Compare(a.GetName(), b.GetName()))
+	})
+	return &oldest, nil
 }
 
 // fillProduced fills in the copy of a Secret that the host has written.

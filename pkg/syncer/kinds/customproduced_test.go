@@ -3,6 +3,7 @@ package kinds
 import (
 	"slices"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
@@ -79,5 +80,45 @@ func TestKindsOfSecrets(t *testing.T) {
 	}
 	if got := virtual.requests; !slices.Equal(got, []string{"create Secret certificate", "create Secret key", "create Secret ca"}) {
 		t.Errorf("each Secret is created once, and then stays: %v", got)
+	}
+}
+
+// TestProducedForTwo lets several objects name one Secret of the host. Its copy has the same owner
+// however often it is looked at: each change of that would be a write, and cause the next one.
+func TestProducedForTwo(t *testing.T) {
+	t.Parallel()
+	o := producing(t, "certificates.example.com", "Certificate")
+	kind := syncer.Define("secrets from "+o.Resource, customProduced(o))
+	virtual, host := newShelf(syncer.Virtual, kind.Indexes()), newShelf(syncer.Host, kind.Indexes())
+	key := types.NamespacedName{Namespace: "web", Name: "tls"}
+	for i, name := range []string{"a", "b", "c", "d"} {
+		owner := o.newEmpty()
+		owner.SetNamespace("web")
+		owner.SetName(name)
+		owner.SetUID(types.UID(name))
+		owner.SetCreationTimestamp(metav1.NewTime(testNow().Add(-time.Duration(i) * time.Minute)))
+		owner.Object["spec"] = map[string]any{"secretName": key.Name}
+		virtual.put(owner)
+	}
+	virtual.put(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "web"}})
+	host.put(&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: testCluster().Namespace, Name: o.producedName(key), UID: "h"}})
+	secrets := func(s *shelf) syncer.StepSide {
+		return syncer.StepSide{Client: s, Objects: func() []client.Object { return s.ofType(&corev1.Secret{}) }}
+	}
+	step := syncer.Step{
+		Kind: kind, Cluster: testCluster(), Clock: clocktesting.NewFakePassiveClock(testNow()), Virtual: secrets(virtual), Host: secrets(host),
+	}
+	for range 10 {
+		if _, err := step.Reconcile(t.Context(), key); err != nil {
+			t.Fatal(err)
+		}
+		slices.Reverse(virtual.objects) // A cache lists in any order.
+	}
+	if got := virtual.requests; !slices.Equal(got, []string{"create Secret tls"}) {
+		t.Errorf("the requests are %v", got)
+	}
+	copied, _ := virtual.ofKey(&corev1.Secret{}, key).(*corev1.Secret)
+	if copied == nil || len(copied.OwnerReferences) != 1 || copied.OwnerReferences[0].Name != "d" {
+		t.Errorf("the copy is %v, want one of the oldest object", copied)
 	}
 }
