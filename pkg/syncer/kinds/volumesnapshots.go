@@ -2,6 +2,7 @@ package kinds
 
 import (
 	"fmt"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
@@ -24,6 +25,7 @@ func VolumeSnapshots(Options) syncer.Resource[*unstructured.Unstructured, *unstr
 		NewHost:    emptySnapshot,
 		Down:       fillHostSnapshot,
 		Up:         fillVirtualSnapshot,
+		Refused:    refuseSnapshot,
 	}
 }
 
@@ -52,6 +54,20 @@ func fillHostSnapshot(s syncer.Scope, virtual, host *unstructured.Unstructured) 
 		"volumeSnapshotClassName": class,
 	}
 	return nil
+}
+
+// refuseSnapshot shows that there is no snapshot, and why. A snapshot that was taken may have been
+// deleted on the host. Nothing can be restored from it, and backup tools read that from its status.
+func refuseSnapshot(s syncer.Scope, virtual *unstructured.Unstructured, reason string) {
+	status, ok := virtual.Object["status"].(map[string]any)
+	if !ok {
+		status = map[string]any{}
+		virtual.Object["status"] = status
+	}
+	status["readyToUse"] = false
+	if field(virtual, "status", "error", "message") != reason {
+		status["error"] = map[string]any{"message": reason, "time": s.Now.UTC().Format(time.RFC3339)}
+	}
 }
 
 // unsupported returns the error of an object that cannot exist on the host.
