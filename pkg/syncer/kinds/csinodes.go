@@ -1,14 +1,16 @@
 package kinds
 
 import (
-	"slices"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/sublet-dev/sublet/api/labels"
 	"github.com/sublet-dev/sublet/pkg/syncer"
+	"github.com/sublet-dev/sublet/pkg/translate"
 )
 
 // migratedPlugins is the annotation with the in-tree plugins of a node that CSI drivers serve.
@@ -24,6 +26,14 @@ func CSINodes(Options) syncer.Resource[*storagev1.CSINode, *storagev1.CSINode] {
 			virtual.Spec.Drivers[i].NodeID = host.Name
 		}
 	}, migratedPlugins)
+	fill := r.Up
+	r.Up = func(s syncer.Scope, host, virtual *storagev1.CSINode) error {
+		if err := fill(s, host, virtual); err != nil {
+			return err
+		}
+		_, err := translate.RecordKeys(virtual, topologyField, topologyKeys(host))
+		return err
+	}
 	r.Want = func(s syncer.Scope, virtual, host *storagev1.CSINode) (bool, error) {
 		if shown, err := isNodeShown(s, host.Name); err != nil || !shown {
 			return false, err
@@ -40,15 +50,31 @@ func CSINodes(Options) syncer.Resource[*storagev1.CSINode, *storagev1.CSINode] {
 // hasOtherTopology reports whether a driver has registered again with other topology keys. On
 // the host it was gone in between, which the copy may have missed. The API server lets no
 // driver change them, so the copy is created again.
+//
+// The copy records the keys of the host. Its own ones may differ, by a patch of the operator.
 func hasOtherTopology(virtual, host *storagev1.CSINode) bool {
-	for i := range virtual.Spec.Drivers {
-		before := &virtual.Spec.Drivers[i]
-		j := slices.IndexFunc(host.Spec.Drivers, func(d storagev1.CSINodeDriver) bool { return d.Name == before.Name })
-		if j >= 0 && !slices.Equal(before.TopologyKeys, host.Spec.Drivers[j].TopologyKeys) {
+	before, ok := translate.DecodeLastApplied(virtual.Annotations[labels.LastApplied])[topologyField]
+	if !ok {
+		before = topologyKeys(virtual) // The copy is of an earlier release.
+	}
+	for driver, keys := range topologyKeys(host) {
+		if known, ok := before[driver]; ok && known != keys {
 			return true
 		}
 	}
 	return false
+}
+
+// topologyField is the name under which a copy records the topology keys of the host.
+const topologyField = "topologyKeys"
+
+// topologyKeys returns the digests of the topology keys of each driver.
+func topologyKeys(node *storagev1.CSINode) translate.LastApplied {
+	keys := map[string]string{}
+	for _, driver := range node.Spec.Drivers {
+		keys[driver.Name] = strings.Join(driver.TopologyKeys, ",")
+	}
+	return translate.DigestValues(keys)
 }
 
 // csiNodeOf returns the key of the CSINode of a node.
