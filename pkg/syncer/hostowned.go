@@ -232,7 +232,7 @@ func (r *reconciler) createCopy(s Scope, key types.NamespacedName, host client.O
 		if err := r.kind.up(s, deepCopy(host), virtual); err != nil {
 			return fmt.Errorf("cannot build virtual object %s: %w", key, err)
 		}
-		if err := r.applyPatch(s, Virtual, host, virtual, nil); err != nil {
+		if err := r.applyPatch(s, r.kind.patch, PatchRequest{Side: Virtual, Original: host, Copy: virtual}); err != nil {
 			return fmt.Errorf("cannot patch virtual object %s: %w", key, err)
 		}
 		setHostUID(virtual, host)

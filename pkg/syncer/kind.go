@@ -55,8 +55,8 @@ type Kind struct {
 	load func(s Scope, virtual, host client.Object) (any, error)
 	// lost is nil for a kind without a final state.
 	lost func(s Scope, virtual client.Object) error
-	// patch is nil for a kind without patches.
-	patch Patch
+	// patch is nil for a kind without patches. undoPatch then undoes earlier ones.
+	patch, undoPatch Patch
 
 	problem error
 }

@@ -42,15 +42,30 @@ func (k Kind) WithPatch(patch Patch) Kind {
 	return k
 }
 
-// applyPatch runs the patch of the kind on a copy. before is the copy as it was, nil if it is
-// new.
-func (r *reconciler) applyPatch(s Scope, side Side, original, object, before client.Object) error {
-	if r.kind.patch == nil {
+// WithoutPatch returns the kind with a patch of the copies on the host that an earlier one has
+// changed, as [labels.Patched] shows. It undoes what that has written.
+func (k Kind) WithoutPatch(undo Patch) Kind {
+	k.undoPatch = undo
+	return k
+}
+
+// patchOf returns the patch of a copy on the host, nil if it has none.
+func (k Kind) patchOf(host client.Object) Patch {
+	if _, patched := host.GetAnnotations()[labels.Patched]; k.patch == nil && patched {
+		return k.undoPatch
+	}
+	return k.patch
+}
+
+// applyPatch runs a patch of the kind on a copy, nil for none.
+func (r *reconciler) applyPatch(s Scope, patch Patch, request PatchRequest) error {
+	if patch == nil {
 		return nil
 	}
-	identity := identityOf(object)
-	err := r.kind.patch(s, PatchRequest{Kind: r.kind.name, Side: side, Original: deepCopy(original), Copy: object, Before: before})
-	identity.restore(object)
+	request.Kind, request.Original = r.kind.name, deepCopy(request.Original)
+	identity := identityOf(request.Copy)
+	err := patch(s, request)
+	identity.restore(request.Copy)
 	return err
 }
 

@@ -76,3 +76,40 @@ func TestPatchNeverReachesIdentity(t *testing.T) {
 		}
 	})
 }
+
+// TestWithoutPatch undoes an earlier patch of a copy on the host, and touches no other copy.
+func TestWithoutPatch(t *testing.T) {
+	t.Parallel()
+	c := clocktesting.NewFakeClock(testStart())
+	hostKey := translate.Hashed(testCluster(), theKey())
+	for _, patched := range []bool{true, false} {
+		virtual, host := newFakeServer("virtual", c, virtualMap()), newFakeServer("host", c)
+		b := newBench(configMaps(), c, virtual, host)
+		b.kind.patch = func(_ Scope, request PatchRequest) error {
+			annotations := map[string]string{"note": "patched"}
+			if patched {
+				annotations[labels.Patched] = "{}"
+			}
+			request.Copy.SetAnnotations(annotations)
+			return nil
+		}
+		if err := b.reconcileUntilQuiet(t, theKey()); err != nil {
+			t.Fatal(err)
+		}
+		b.kind.patch = nil
+		b.kind = b.kind.WithoutPatch(func(_ Scope, request PatchRequest) error {
+			if request.Before == nil {
+				t.Error("the copy has no state before")
+			}
+			request.Copy.SetAnnotations(nil)
+			return nil
+		})
+		if err := b.reconcileUntilQuiet(t, theKey()); err != nil {
+			t.Fatal(err)
+		}
+		got := host.get(&corev1.ConfigMap{}, hostKey).GetAnnotations()
+		if _, ok := got["note"]; ok == patched || got[labels.VirtualName] == "" {
+			t.Errorf("patched: %t: the annotations are %v", patched, got)
+		}
+	}
+}

@@ -181,7 +181,8 @@ func (r *reconciler) reserve(host client.Object, o writeOptions) (undo func(), e
 func (r *reconciler) buildHost(s Scope, key types.NamespacedName, virtual, host client.Object) (client.Object, error) {
 	owners := host.GetOwnerReferences()
 	var before client.Object
-	if r.kind.patch != nil && host.GetUID() != "" {
+	patch := r.kind.patchOf(host)
+	if patch != nil && host.GetUID() != "" {
 		before = deepCopy(host)
 	}
 	if r.kind.down != nil {
@@ -189,7 +190,7 @@ func (r *reconciler) buildHost(s Scope, key types.NamespacedName, virtual, host 
 			return nil, fmt.Errorf("cannot build the host copy of %s: %w", key, err)
 		}
 	}
-	if err := r.applyPatch(s, Host, virtual, host, before); err != nil {
+	if err := r.applyPatch(s, patch, PatchRequest{Side: Host, Original: virtual, Copy: host, Before: before}); err != nil {
 		return nil, fmt.Errorf("cannot patch the host copy of %s: %w", key, err)
 	}
 	if r.kind.owner == Virtual {

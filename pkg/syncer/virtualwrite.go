@@ -26,7 +26,7 @@ func (r *reconciler) writeUp(s Scope, key types.NamespacedName, host, virtual cl
 	if err := r.kind.up(r.withRecorder(s, virtual), deepCopy(host), after); err != nil {
 		return fmt.Errorf("cannot build virtual object %s: %w", key, err)
 	}
-	if err := r.applyPatch(s, Virtual, host, after, virtual); err != nil {
+	if err := r.applyPatch(s, r.kind.patch, PatchRequest{Side: Virtual, Original: host, Copy: after, Before: virtual}); err != nil {
 		return fmt.Errorf("cannot patch virtual object %s: %w", key, err)
 	}
 	switch {

@@ -3,6 +3,7 @@ package translate
 import (
 	"encoding/json"
 	"fmt"
+	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -74,14 +75,15 @@ func RecordKeys(host metav1.Object, field string, keys LastApplied) (before Last
 }
 
 // KeepUnlessSet returns the value of an optional field of a host copy. It is the tenant's. If the
-// tenant has never set one, it is what the host has filled in.
+// tenant has never set one, and no patch has, it is what the host has filled in.
 func KeepUnlessSet[T any](host metav1.Object, field string, tenant, filled *T) (*T, error) {
 	var keys LastApplied
 	if tenant != nil {
 		keys = LastApplied{}
 	}
 	before, err := RecordKeys(host, field, keys)
-	if err != nil || tenant != nil || before != nil {
+	patched := strings.Contains(host.GetAnnotations()[labels.Patched], `".`+field+`"`)
+	if err != nil || tenant != nil || before != nil || patched {
 		return tenant, err
 	}
 	return filled, nil

@@ -184,11 +184,7 @@ func (c *Controller) newKinds(k kind, o kinds.CustomOptions, virtual *apiextensi
 		return nil, err
 	}
 	if k.fromHost != nil {
-		kind := kinds.HostCustomResource(o, *k.fromHost)
-		if !set.IsEmpty() {
-			kind = kind.WithPatch(patches.ForKind(set, syncer.Host))
-		}
-		return []syncer.Kind{kind}, nil
+		return []syncer.Kind{patches.ApplyTo(kinds.HostCustomResource(o, *k.fromHost), set)}, nil
 	}
 	o.Plan, err = c.Definitions.Plan(k.resource)
 	if err == nil && o.Plan == nil {
@@ -199,9 +195,7 @@ func (c *Controller) newKinds(k kind, o kinds.CustomOptions, virtual *apiextensi
 	}
 	o.PatchContent = patches.Content(set)
 	all := kinds.CustomResources(o)
-	if !set.IsEmpty() {
-		all[0] = all[0].WithPatch(patches.ForKind(set, syncer.Virtual))
-	}
+	all[0] = patches.ApplyTo(all[0], set)
 	return all, nil
 }
 

@@ -50,12 +50,31 @@ func New(sync *v1alpha1.Sync) (Patches, error) {
 // Patched returns the kinds of a row, with the patches of its settings. A row may have
 // further kinds, whose objects tenants do not see as such: they have none.
 func (p Patches) Patched(row kinds.Row, all []syncer.Kind) []syncer.Kind {
-	set := p[row.Setting]
-	if set.IsEmpty() || len(all) == 0 || all[0].Name() != row.Name() {
-		return all
+	if len(all) > 0 && all[0].Name() == row.Name() {
+		all[0] = ApplyTo(all[0], p[row.Setting])
 	}
-	all[0] = all[0].WithPatch(ForKind(set, all[0].Owner()))
 	return all
+}
+
+// ApplyTo returns a kind with its patches. A kind that has none takes back what earlier ones have
+// written.
+func ApplyTo(kind syncer.Kind, set *patch.Set) syncer.Kind {
+	switch {
+	case !set.IsEmpty():
+		return kind.WithPatch(ForKind(set, kind.Owner()))
+	case kind.Owner() == syncer.Virtual:
+		return kind.WithoutPatch(undo)
+	}
+	return kind
+}
+
+// undo removes from a copy on the host what patches have written that are in the settings no more.
+func undo(s syncer.Scope, r syncer.PatchRequest) error {
+	c, err := newChange(s, r)
+	if err != nil {
+		return err
+	}
+	return kindPatch{set: &patch.Set{}, owner: syncer.Virtual}.down(c, r)
 }
 
 // ForKind returns the patch of the engine for a kind with that owner.
@@ -77,11 +96,8 @@ func (k kindPatch) apply(s syncer.Scope, r syncer.PatchRequest) error {
 	if isCopy && !k.set.HasDown() || !isCopy && (k.owner == syncer.Host || !k.set.HasUp()) {
 		return nil
 	}
-	c := patch.Change{Cluster: s.Cluster, Virtual: client.ObjectKeyFromObject(virtualOf(r)), CopyKey: client.ObjectKeyFromObject(r.Copy)}
-	var originalErr, copyErr error
-	c.Original, originalErr = toTree(r.Original)
-	c.Copy, copyErr = toTree(r.Copy)
-	if err := errors.Join(originalErr, copyErr); err != nil {
+	c, err := newChange(s, r)
+	if err != nil {
 		return err
 	}
 	if !isCopy {
@@ -91,6 +107,15 @@ func (k kindPatch) apply(s syncer.Scope, r syncer.PatchRequest) error {
 		return fromTree(c.Copy, r.Copy)
 	}
 	return k.down(c, r)
+}
+
+// newChange returns what patches get of a request.
+func newChange(s syncer.Scope, r syncer.PatchRequest) (patch.Change, error) {
+	c := patch.Change{Cluster: s.Cluster, Virtual: client.ObjectKeyFromObject(virtualOf(r)), CopyKey: client.ObjectKeyFromObject(r.Copy)}
+	var originalErr, copyErr error
+	c.Original, originalErr = toTree(r.Original)
+	c.Copy, copyErr = toTree(r.Copy)
+	return c, errors.Join(originalErr, copyErr)
 }
 
 // down patches a copy by the expressions. Copies on the host get a record, as the host may

@@ -113,6 +113,31 @@ func TestForKind(t *testing.T) {
 	}
 }
 
+// TestUndo takes the last patch of a kind out of the settings. What it has written goes from a copy on
+// the host, and what others have there stays.
+func TestUndo(t *testing.T) {
+	t.Parallel()
+	set, problems := patch.Compile([]v1alpha1.Patch{{Path: `metadata.annotations["pool"]`, Expression: `"fast"`}}, patch.Options{Setting: "sync.toHost.services"})
+	if len(problems) > 0 {
+		t.Fatal(problems)
+	}
+	scope := syncer.Scope{Context: context.Background(), Cluster: translate.Cluster{UID: "u"}}
+	original := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Name: "web"}}
+	copied := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Name: "host", Annotations: map[string]string{"theirs": "stays"}}}
+	if err := ForKind(set, syncer.Virtual)(scope, syncer.PatchRequest{Side: syncer.Host, Original: original, Copy: copied}); err != nil {
+		t.Fatal(err)
+	}
+	if copied.Annotations["pool"] != "fast" {
+		t.Fatalf("want a patched copy, got %v", copied)
+	}
+	if err := undo(scope, syncer.PatchRequest{Side: syncer.Host, Original: original, Copy: copied, Before: copied.DeepCopy()}); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(map[string]string{"theirs": "stays"}, copied.Annotations); diff != "" {
+		t.Errorf("annotations (-want +got):\n%s", diff)
+	}
+}
+
 // TestPatched leaves kinds without patches, and the further kinds of a row, as they are.
 func TestPatched(t *testing.T) {
 	t.Parallel()
