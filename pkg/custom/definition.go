@@ -172,6 +172,13 @@ func IsServed(definition *apiextensionsv1.CustomResourceDefinition) bool {
 	})
 }
 
+// HasStatus reports whether the status of objects in a version has an address of its own.
+func HasStatus(definition *apiextensionsv1.CustomResourceDefinition, version string) bool {
+	return slices.ContainsFunc(definition.Spec.Versions, func(v apiextensionsv1.CustomResourceDefinitionVersion) bool {
+		return v.Name == version && v.Subresources != nil && v.Subresources.Status != nil
+	})
+}
+
 // SchemaOf returns the schema of a version of a definition, nil if it has none.
 func SchemaOf(definition *apiextensionsv1.CustomResourceDefinition, version string) *apiextensionsv1.JSONSchemaProps {
 	for _, v := range definition.Spec.Versions {

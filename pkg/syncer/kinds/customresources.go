@@ -2,6 +2,7 @@ package kinds
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -28,6 +29,9 @@ type CustomOptions struct {
 	Kind schema.GroupVersionKind
 	// Cluster is the identity of the virtual cluster.
 	Cluster translate.Cluster
+	// HasStatus specifies that the status has an address of its own. A write of it then makes no
+	// new generation of the object. Default: it has none.
+	HasStatus bool
 	// Plan is what the objects refer to.
 	Plan *custom.Plan
 	// PatchContent changes the content of a copy, after references are renamed. nil changes
@@ -96,7 +100,11 @@ func (o CustomOptions) fillHost(s syncer.Scope, virtual, host *unstructured.Unst
 		}
 	}
 	host.SetLabels(translate.SyncLabels(host.GetLabels(), virtual.GetLabels()))
-	text, err := translate.EncodeLastApplied(applyContent(host.Object, content, translate.DecodeLastApplied(host.GetAnnotations()[labels.LastApplied])))
+	applied := applyContent(host.Object, content, translate.DecodeLastApplied(host.GetAnnotations()[labels.LastApplied]))
+	if o.HasStatus {
+		applied[generationField] = translate.LastApplied{generationKey: strconv.FormatInt(virtual.GetGeneration(), 10)}
+	}
+	text, err := translate.EncodeLastApplied(applied)
 	if err != nil {
 		return err
 	}
@@ -187,8 +195,13 @@ func (o CustomOptions) fillVirtual(s syncer.Scope, host, virtual *unstructured.U
 	r := statusRewriter{
 		rewriter: rewriterFor(s, virtual, known.Own), mapped: known.Mapped,
 		hostNamespace: s.Cluster.Namespace, namespace: virtual.GetNamespace(),
+		generation: o.generations(host),
 	}
-	virtual.Object["status"] = r.value(status)
+	rewritten := r.value(status)
+	if fields, ok := rewritten.(map[string]any); ok {
+		r.observe(fields)
+	}
+	virtual.Object["status"] = rewritten
 	return nil
 }
 
@@ -211,6 +224,8 @@ type statusRewriter struct {
 	// mapped are objects that the host shows -> their copies.
 	mapped                   map[types.NamespacedName]types.NamespacedName
 	hostNamespace, namespace string
+	// generation returns the generation of the tenant's object for one of the copy.
+	generation func(int64) int64
 }
 
 // value returns a value with virtual names in all of its texts.
@@ -230,6 +245,9 @@ func (r *statusRewriter) value(value any) any {
 		}
 		if copied, ok := r.mapped[keyOf(value)]; ok {
 			rewritten["namespace"], rewritten["name"] = copied.Namespace, copied.Name
+		}
+		if isCondition(rewritten) {
+			r.observe(rewritten)
 		}
 		return rewritten
 	case []any:

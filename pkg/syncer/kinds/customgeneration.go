@@ -1,0 +1,46 @@
+package kinds
+
+import (
+	"strconv"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"github.com/sublet-dev/sublet/api/labels"
+	"github.com/sublet-dev/sublet/pkg/translate"
+)
+
+// generationField and generationKey are where a copy records the generation of the tenant's object
+// that it was last written from.
+const generationField, generationKey = "generation", "virtual"
+
+// generations returns the function from generations of a copy to those of the tenant's object. The
+// two differ as soon as two changes of the tenant are written as one, or the copy is created again.
+// Tools wait until the observed generation is that of the object, and would wait for ever.
+func (o CustomOptions) generations(host *unstructured.Unstructured) func(int64) int64 {
+	recorded := translate.DecodeLastApplied(host.GetAnnotations()[labels.LastApplied])[generationField][generationKey]
+	virtual, err := strconv.ParseInt(recorded, 10, 64)
+	if err != nil || !o.HasStatus || host.GetGeneration() == 0 {
+		return func(observed int64) int64 { return observed }
+	}
+	return func(observed int64) int64 {
+		behind := max(0, host.GetGeneration()-observed)
+		return max(0, virtual-behind)
+	}
+}
+
+// observedGeneration is the field of a status or a condition with the generation that it is about.
+const observedGeneration = "observedGeneration"
+
+// observe replaces the observed generation of a status or a condition, if it has one.
+func (r *statusRewriter) observe(fields map[string]any) {
+	if observed, ok := fields[observedGeneration].(int64); ok {
+		fields[observedGeneration] = r.generation(observed)
+	}
+}
+
+// isCondition reports whether a part of a status is a condition, wherever it is.
+func isCondition(fields map[string]any) bool {
+	_, hasType := fields["type"].(string)
+	_, hasStatus := fields["status"].(string)
+	return hasType && hasStatus
+}
