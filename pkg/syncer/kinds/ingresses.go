@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	networkingv1 "k8s.io/api/networking/v1"
@@ -71,14 +72,16 @@ func (i ingresses) load(s syncer.Scope, virtual, host *networkingv1.Ingress) (an
 	if virtual == nil {
 		return ingressState{}, nil
 	}
-	var shown networkingv1.IngressClassList
+	var all networkingv1.IngressClassList
 	if i.rules.ShowsClasses {
-		if err := s.Host.List(s.Context, &shown, client.MatchingLabelsSelector{Selector: i.classes}, client.UnsafeDisableDeepCopy); err != nil {
+		if err := s.Host.List(s.Context, &all, client.UnsafeDisableDeepCopy); err != nil {
 			return nil, fmt.Errorf("cannot list ingress classes of the host: %w", err)
 		}
 	}
+	shown := slices.DeleteFunc(slices.Clone(all.Items), func(c networkingv1.IngressClass) bool { return !i.classes.Matches(apilabels.Set(c.Labels)) })
 	state := ingressState{}
-	state.class, state.isHosts = i.rules.HostClass(virtual, shown.Items)
+	state.class, state.isHosts = i.rules.HostClass(virtual, shown)
+	state.isHosts = state.isHosts || i.rules.ShowsClasses && keepsClass(state.class, host, all.Items, shown)
 	hosts := translate.IngressHosts(&virtual.Spec)
 	if !state.isHosts || i.names == nil || host != nil && host.Annotations[labels.ClaimedHosts] == joinHosts(hosts) {
 		return state, nil
@@ -88,6 +91,22 @@ func (i ingresses) load(s syncer.Scope, virtual, host *networkingv1.Ingress) (an
 		return nil, fmt.Errorf("cannot look up the host names of Ingresses: %w", err)
 	}
 	return state, nil
+}
+
+// keepsClass reports whether a copy keeps the class that it has. The host has given it to an Ingress
+// without one, before the tenant saw classes. Or the class is gone from the host: whoever installs
+// its controller again must not find a load balancer gone that others know.
+func keepsClass(class string, host *networkingv1.Ingress, all, shown []networkingv1.IngressClass) bool {
+	if host == nil || host.Spec.IngressClassName == nil {
+		return false
+	}
+	has := func(classes []networkingv1.IngressClass) bool {
+		return slices.ContainsFunc(classes, func(c networkingv1.IngressClass) bool { return c.Name == *host.Spec.IngressClassName })
+	}
+	if class == "" {
+		return has(shown)
+	}
+	return class == *host.Spec.IngressClassName && !has(all)
 }
 
 // fill fills in the host copy. It returns an [translate.UnsupportedError] if the host must

@@ -16,10 +16,12 @@ func staysLost() map[string]string {
 	const ended, empty = "a pod ends with its host copy", "another volume would be empty"
 	return map[string]string{
 		"pods/terminating": ended, "pods/running": ended, "pods/policy-running": ended, "pods/finished-on-host": ended, "pods/enforced-later": ended,
-		"ingresses/keeps":              "somebody else has the host name now",
-		"ingresses/unprotected":        "everybody would be served",
-		"poddisruptionbudgets/changed": "the virtual cluster has not computed the number yet",
-		"volumesnapshots/taken":        "another one would have later data", "volumesnapshots/failed": "the class is no longer shown",
+		"ingresses/keeps":               "somebody else has the host name now",
+		"ingresses/unprotected":         "everybody would be served",
+		"ingresses/class-gone":          "the host has no such class",
+		"ingresses/classes-shown-later": "an Ingress without a class is the tenant's once classes are shown",
+		"poddisruptionbudgets/changed":  "the virtual cluster has not computed the number yet",
+		"volumesnapshots/taken":         "another one would have later data", "volumesnapshots/failed": "the class is no longer shown",
 		"persistentvolumeclaims/bound": empty, "persistentvolumeclaims/expanded": empty, "persistentvolumeclaims/attributes": empty,
 		"persistentvolumeclaims/attributes-taken-back": empty, "persistentvolumeclaims/attributes-of-host": empty,
 		"persistentvolumeclaims/grown-on-host": empty, "persistentvolumeclaims/expansion-reduced": empty,
