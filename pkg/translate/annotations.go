@@ -11,9 +11,9 @@ import (
 	"github.com/sublet-dev/sublet/api/labels"
 )
 
-// SyncAnnotations returns host with those of the tenant's annotations that pass, brought up
-// to date. It drops stale ones and keeps what others wrote on the host. Keys of Sublet and
-// of kubectl never pass.
+// SyncAnnotations returns the annotations of a host object, updated with those of the virtual
+// object that pass. It removes copied ones that no longer pass, and keeps those that others
+// have added on the host. Keys of Sublet and of kubectl never pass.
 func SyncAnnotations(host, virtual map[string]string, passes func(key, value string) bool) map[string]string {
 	synced := maps.Clone(host)
 	for key := range strings.SplitSeq(host[labels.CopiedAnnotations], ",") {
@@ -54,10 +54,10 @@ func DropCopiedLabels(host metav1.Object) {
 	host.SetAnnotations(annotations)
 }
 
-// AddCopiedLabels adds those of the tenant's labels that pass, under their own keys. A label
-// that the host object has already stays as it is. Reserved keys never pass. An object with
-// the instance of the release keeps its recommended labels to itself: a ServiceMonitor finds
-// the release's own Service by them.
+// AddCopiedLabels adds the tenant's labels that pass to a host object, with their own keys.
+// Existing labels stay as they are, and reserved keys never pass. If the instance label is
+// that of the release, no recommended label passes. A ServiceMonitor would otherwise select
+// the object as a part of the release.
 func AddCopiedLabels(c Cluster, host metav1.Object, virtual map[string]string, passes func(key string) bool) {
 	all := maps.Clone(host.GetLabels())
 	var copied []string
@@ -82,8 +82,8 @@ func AddCopiedLabels(c Cluster, host metav1.Object, virtual map[string]string, p
 	SetAnnotation(host, labels.CopiedLabels, strings.Join(copied, ","))
 }
 
-// IsReservedKey reports whether only Sublet and Kubernetes write a label or an annotation.
-// Of the keys of Kubernetes, the recommended labels are everybody's.
+// IsReservedKey reports whether a label or annotation key belongs to Sublet or Kubernetes. The
+// recommended labels of Kubernetes are not reserved.
 func IsReservedKey(key string) bool {
 	if IsOurs(key) {
 		return true
@@ -97,19 +97,20 @@ func IsReservedKey(key string) bool {
 	})
 }
 
-// IsOurs reports whether a key is one that only Sublet writes.
+// IsOurs reports whether a label or annotation key belongs to Sublet.
 func IsOurs(key string) bool {
 	domain, _, _ := strings.Cut(key, "/")
 	return domain == labels.Domain || strings.HasSuffix(domain, "."+labels.Domain)
 }
 
-// SetAnnotation sets an annotation of an object. It leaves the map of the annotations alone,
-// which other objects may share.
+// SetAnnotation sets an annotation of an object. It replaces the map of annotations, which
+// other objects may share.
 func SetAnnotation(object metav1.Object, key, value string) {
 	object.SetAnnotations(mergeMaps(object.GetAnnotations(), map[string]string{key: value}))
 }
 
-// RemoveAnnotation removes an annotation from an object, as [SetAnnotation] sets one.
+// RemoveAnnotation removes an annotation from an object. Like [SetAnnotation], it replaces the
+// map.
 func RemoveAnnotation(object metav1.Object, key string) {
 	if _, ok := object.GetAnnotations()[key]; !ok {
 		return

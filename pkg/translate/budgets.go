@@ -8,11 +8,11 @@ import (
 	"k8s.io/apimachinery/pkg/util/intstr"
 )
 
-// BudgetMinimum returns how many of its pods a PodDisruptionBudget keeps, as the virtual
-// disruption controller has computed it. It computes percentages and maxUnavailable from the
-// scale of the tenant's controllers, which the host does not have. known is false until it
-// has seen the budget. If it cannot compute the number, no pod may be disrupted, as in every
-// cluster.
+// BudgetMinimum returns the minimum number of healthy pods of a PodDisruptionBudget, as the
+// virtual disruption controller has computed it. The host cannot compute percentages and
+// maxUnavailable itself, because it does not have the tenant's controllers. known is false
+// until the controller has seen the budget. If the controller failed to compute the number,
+// no pod may be disrupted, as in every cluster.
 func BudgetMinimum(virtual *policyv1.PodDisruptionBudget) (minimum int32, known bool) {
 	condition := meta.FindStatusCondition(virtual.Status.Conditions, policyv1.DisruptionAllowedCondition)
 	switch {
@@ -24,9 +24,9 @@ func BudgetMinimum(virtual *policyv1.PodDisruptionBudget) (minimum int32, known 
 	return virtual.Status.DesiredHealthy, condition != nil || virtual.Status.ObservedGeneration > 0
 }
 
-// BudgetSpec returns the spec of the host copy of a PodDisruptionBudget, for the pods of its
-// virtual namespace alone. before is the spec of the copy so far. Its number stays until the
-// virtual disruption controller has seen the change.
+// BudgetSpec returns the spec of the host copy of a PodDisruptionBudget. It only selects pods of
+// its virtual namespace. before is the current spec of the copy. Its MinAvailable stays until
+// the virtual disruption controller has seen the change.
 func BudgetSpec(c Cluster, virtual *policyv1.PodDisruptionBudget, before policyv1.PodDisruptionBudgetSpec) policyv1.PodDisruptionBudgetSpec {
 	spec := policyv1.PodDisruptionBudgetSpec{
 		MinAvailable:               before.MinAvailable,

@@ -2,8 +2,8 @@ package translate
 
 import corev1 "k8s.io/api/core/v1"
 
-// ClaimClass returns the storage class that a claim names. named is false if it leaves the
-// class to the cluster. Kubernetes still uses the annotation, and it wins.
+// ClaimClass returns the storage class that a claim names. named is false if it names none and
+// gets the default class. The beta annotation takes precedence, as in Kubernetes.
 func ClaimClass(annotations map[string]string, spec *corev1.PersistentVolumeClaimSpec) (class string, named bool) {
 	if class, found := annotations[corev1.BetaStorageClassAnnotation]; found {
 		return class, true

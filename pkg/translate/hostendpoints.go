@@ -2,7 +2,6 @@ package translate
 
 import (
 	"net/netip"
-	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
@@ -18,7 +17,7 @@ import (
 const HostEndpointsRole = "host-endpoints"
 
 // HostEndpointsPolicy returns the NetworkPolicy that lets the tenant's pods reach endpoints of
-// the host. Pods that the tenant isolates are left to the tenant's own policies.
+// the host. It does not select pods that a NetworkPolicy of the tenant isolates.
 func HostEndpointsPolicy(c Cluster, slice *discoveryv1.EndpointSlice) networkingv1.NetworkPolicySpec {
 	spec := networkingv1.NetworkPolicySpec{
 		PodSelector: metav1.LabelSelector{
@@ -44,12 +43,9 @@ func HostEndpointsPolicy(c Cluster, slice *discoveryv1.EndpointSlice) networking
 			rule.To = append(rule.To, networkingv1.NetworkPolicyPeer{IPBlock: &networkingv1.IPBlock{CIDR: block}})
 		}
 	}
-	// A rule without peers or without ports would open all.
+	// A rule without peers or ports would allow all of them.
 	if len(rule.To) > 0 && len(rule.Ports) > 0 {
 		spec.Egress = []networkingv1.NetworkPolicyEgressRule{rule}
 	}
 	return spec
 }
-
-// IsIPv6 reports whether a text is an IPv6 address.
-func IsIPv6(text string) bool { return strings.Contains(text, ":") }

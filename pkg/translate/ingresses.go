@@ -1,30 +1,28 @@
 package translate
 
 import (
-	"maps"
-	"slices"
-
 	networkingv1 "k8s.io/api/networking/v1"
+	"k8s.io/apimachinery/pkg/util/sets"
 )
 
-// IngressSpec returns the spec of the host copy of an Ingress. It has the names that the
-// Services and Secrets have on the host, and a class of the host, empty for its default.
+// IngressSpec returns the spec of the host copy of an Ingress. It refers to the host copies of the
+// Services and Secrets. class is an Ingress class of the host, empty for its default.
 func IngressSpec(c Cluster, virtual *networkingv1.Ingress, class string) networkingv1.IngressSpec {
 	spec := *virtual.Spec.DeepCopy()
 	spec.IngressClassName = nil
 	if class != "" {
 		spec.IngressClassName = &class
 	}
-	eachBackend(&spec, func(name *string) { *name = Hashed(c, key(virtual.Namespace, *name)).Name })
+	eachBackend(&spec, func(name *string) { *name = Hashed(c, keyOf(virtual.Namespace, *name)).Name })
 	for i := range spec.TLS {
 		if spec.TLS[i].SecretName != "" {
-			spec.TLS[i].SecretName = Hashed(c, key(virtual.Namespace, spec.TLS[i].SecretName)).Name
+			spec.TLS[i].SecretName = Hashed(c, keyOf(virtual.Namespace, spec.TLS[i].SecretName)).Name
 		}
 	}
 	return spec
 }
 
-// eachBackend visits the names of the Services that an Ingress leads to.
+// eachBackend visits the names of the backend Services of an Ingress.
 func eachBackend(spec *networkingv1.IngressSpec, visit func(name *string)) {
 	backends := []*networkingv1.IngressBackend{spec.DefaultBackend}
 	for i := range spec.Rules {
@@ -51,29 +49,27 @@ func IngressReferences(ingress *networkingv1.Ingress) []string {
 
 // IngressSecrets returns the names of the Secrets that an Ingress refers to, sorted, each once.
 func IngressSecrets(ingress *networkingv1.Ingress) []string {
-	names := map[string]bool{}
+	names := sets.New[string]()
 	for _, tls := range ingress.Spec.TLS {
 		if tls.SecretName != "" {
-			names[tls.SecretName] = true
+			names.Insert(tls.SecretName)
 		}
 	}
-	return slices.Sorted(maps.Keys(names))
+	return sets.List(names)
 }
 
-// IngressHosts returns the host names of an Ingress, sorted, each once. An empty one
-// means all names that no other Ingress has.
+// IngressHosts returns the host names of an Ingress, sorted, each once. An empty name means
+// all names that no other Ingress has.
 func IngressHosts(spec *networkingv1.IngressSpec) []string {
-	hosts := map[string]bool{}
+	hosts := sets.New[string]()
 	for _, rule := range spec.Rules {
-		hosts[rule.Host] = true
+		hosts.Insert(rule.Host)
 	}
 	for _, tls := range spec.TLS {
-		for _, host := range tls.Hosts {
-			hosts[host] = true
-		}
+		hosts.Insert(tls.Hosts...)
 	}
 	if spec.DefaultBackend != nil {
-		hosts[""] = true
+		hosts.Insert("")
 	}
-	return slices.Sorted(maps.Keys(hosts))
+	return sets.List(hosts)
 }

@@ -6,16 +6,17 @@ import (
 	"github.com/sublet-dev/sublet/api/labels"
 )
 
-// maxReadableLabel and labelHash are the lengths of the two parts of a renamed label key.
-// A reader recognises the first; the second, of 80 bits, makes keys differ. Together they fit in the 63 characters of a label's name.
+// maxReadableLabel and labelHash are the lengths of the two parts of a renamed label key. The
+// first is the start of the original key, the second 80 bits of a hash. Together they fit in
+// the 63 characters of the name of a label.
 const (
 	maxReadableLabel = 36
 	labelHash        = 16
 )
 
-// TenantLabel returns the host key of a tenant's label, annotation or scheduling gate. No
-// key of a tenant keeps its name there, so none can match a host Service, a network policy
-// or the exemption of a webhook.
+// TenantLabel returns the host key of a tenant's label, annotation or scheduling gate. As keys
+// are renamed, a tenant's pod can match no selector of a host Service, network policy or
+// webhook.
 func TenantLabel(key string) string {
 	readable := make([]byte, 0, maxReadableLabel)
 	for i := 0; i < len(key) && len(readable) < maxReadableLabel; i++ {
@@ -46,8 +47,8 @@ func newHostLabels(c Cluster, namespace string, virtual map[string]string) map[s
 	return SyncLabels(map[string]string{labels.Cluster: c.UID, labels.Namespace: namespace}, virtual)
 }
 
-// SyncLabels returns host with the tenant's labels brought up to date. It drops stale ones
-// and keeps what others wrote on the host.
+// SyncLabels returns the labels of a host object, updated with the tenant's labels under their
+// host keys. It removes stale ones and keeps those that others have added on the host.
 func SyncLabels(host, virtual map[string]string) map[string]string {
 	synced := make(map[string]string, len(host)+len(virtual))
 	for key, value := range host {

@@ -10,9 +10,8 @@ import (
 	"github.com/sublet-dev/sublet/api/labels"
 )
 
-// LastApplied is what was last written across of one map or keyed list: a digest of each
-// value under its key. A comparison only needs to know whether a value changed, so the
-// values themselves, which may be large, are not kept.
+// LastApplied records which values of a map or keyed list were last written to the other side.
+// It maps each key to a digest of the value, because the values themselves may be large.
 type LastApplied map[string]string
 
 // DigestValues returns the digests of values.
@@ -33,8 +32,8 @@ func DigestList[T any](values []T, key func(T) string) LastApplied {
 	return digests
 }
 
-// EncodeLastApplied returns what was last written of several fields of one object as JSON,
-// for the annotation [labels.LastApplied]. Equal states give equal text.
+// EncodeLastApplied returns the records of several fields of one object as JSON, for the
+// annotation [labels.LastApplied]. Equal records give equal text.
 func EncodeLastApplied(fields map[string]LastApplied) (string, error) {
 	text, err := json.Marshal(fields)
 	if err != nil {
@@ -43,8 +42,8 @@ func EncodeLastApplied(fields map[string]LastApplied) (string, error) {
 	return string(text), nil
 }
 
-// DecodeLastApplied decodes the text of [EncodeLastApplied]. Text that cannot be decoded, because
-// somebody edited it, means that nothing was written yet.
+// DecodeLastApplied decodes the text of [EncodeLastApplied]. It returns an empty map for text
+// that it cannot decode, as if nothing had been written yet.
 func DecodeLastApplied(text string) map[string]LastApplied {
 	fields := map[string]LastApplied{}
 	if err := json.Unmarshal([]byte(text), &fields); err != nil || fields == nil {
@@ -96,7 +95,7 @@ func digest(value any) string {
 	}
 	text, err := json.Marshal(value)
 	if err != nil {
-		// What cannot be written as JSON cannot be in an API object either.
+		// Values of API objects can always be encoded.
 		panic(fmt.Sprintf("cannot digest %T: %v", value, err))
 	}
 	return hash("json", string(text))[:labelHash]

@@ -16,15 +16,14 @@ import (
 
 // Cluster is the identity of a virtual cluster on its host.
 type Cluster struct {
-	// UID is the UID of the release's anchor object. It lives exactly as long as
-	// the release and is never given twice.
+	// UID is the UID of the release's anchor object. It is unique and never changes while the
+	// release exists.
 	UID string
-	// Name is the name of the release; the host objects of the chart are called
-	// after it.
+	// Name is the name of the release. The names of the chart's host objects begin with it.
 	Name string
 	// Namespace is the host namespace that holds every namespaced host object.
 	Namespace string
-	// Anchor is the owner reference that each of them carries.
+	// Anchor is the owner reference of each of them.
 	Anchor metav1.OwnerReference
 }
 
@@ -36,12 +35,12 @@ type Scheme func(c Cluster, virtual types.NamespacedName) types.NamespacedName
 // the hash it fits in a DNS label of 63 characters, which Services need.
 const maxPrefix = 63 - 1 - 26
 
-// hashEncoding is base32 in lower case, which every name on a cluster may hold.
+// hashEncoding is base32 in lower case, which is valid in all names of Kubernetes objects.
 var hashEncoding = base32.NewEncoding("abcdefghijklmnopqrstuvwxyz234567").WithPadding(base32.NoPadding) //nolint:gochecknoglobals // it is not changed
 
-// Hashed names the copy of a virtual object in the host namespace. The name is a readable
-// prefix and 128 bits of a hash over the cluster's UID, the virtual namespace and the
-// virtual name.
+// Hashed names the copy of a virtual object in the host namespace. The name consists of a
+// readable prefix and 128 bits of a hash over the cluster's UID, the virtual namespace and
+// the virtual name.
 func Hashed(c Cluster, virtual types.NamespacedName) types.NamespacedName {
 	return types.NamespacedName{
 		Namespace: c.Namespace,
@@ -65,12 +64,13 @@ func HashedCluster(c Cluster, virtual types.NamespacedName) types.NamespacedName
 	return types.NamespacedName{Name: Hashed(c, virtual).Name}
 }
 
-// Same names cluster-scoped objects that have one name on both sides.
+// Same names cluster-scoped objects that have the same name on both sides.
 func Same(_ Cluster, virtual types.NamespacedName) types.NamespacedName {
 	return types.NamespacedName{Name: virtual.Name}
 }
 
-// readablePrefix returns the start of name, as far as a DNS label may have it.
+// readablePrefix returns the start of name, with characters that are invalid in a DNS label
+// replaced.
 func readablePrefix(name string) string {
 	name = strings.ToLower(name)
 	readable := make([]byte, 0, maxPrefix)
@@ -93,8 +93,8 @@ func readablePrefix(name string) string {
 	return strings.TrimRight(trimmed, "-")
 }
 
-// hash returns 128 bits over parts, as 26 characters. Each part is preceded by its length,
-// so that no two lists of parts give the same input.
+// hash returns 128 bits of a hash over parts, as 26 characters. It hashes the length of each part
+// too, so that different lists of parts never give the same input.
 func hash(parts ...string) string {
 	h := sha256.New()
 	var length [8]byte
@@ -122,8 +122,8 @@ func Stamp(c Cluster, scheme Scheme, virtual types.NamespacedName, uid types.UID
 		labels.VirtualName:      virtual.Name,
 		labels.VirtualUID:       string(uid),
 	}))
-	// The host's garbage collector deletes an object at once whose owner is in another
-	// namespace. Such a copy has the label alone, and the engine sweeps it.
+	// The host's garbage collector would delete an object whose owner is in another namespace.
+	// Such a copy only has the label, and the engine sweeps it.
 	if key.Namespace == "" || key.Namespace != c.Namespace {
 		host.SetOwnerReferences(nil)
 		return
@@ -135,9 +135,9 @@ func Stamp(c Cluster, scheme Scheme, virtual types.NamespacedName, uid types.UID
 	host.SetOwnerReferences([]metav1.OwnerReference{anchor})
 }
 
-// SetController makes the anchor the controller of a host object, or ends that. The host's
-// drain and autoscalers treat an object with a controller as one that something creates
-// again. An object that has another controller keeps it.
+// SetController sets or clears the controller flag of the anchor's owner reference. "kubectl
+// drain" and autoscalers assume that a pod with a controller is created again. If the object
+// has another controller, that stays.
 func SetController(c Cluster, host metav1.Object, controlled bool) {
 	owners := slices.Clone(host.GetOwnerReferences())
 	if len(owners) == 0 {
@@ -147,8 +147,8 @@ func SetController(c Cluster, host metav1.Object, controlled bool) {
 	host.SetOwnerReferences(owners)
 }
 
-// KeepOwners gives a host object the owners that it had before, others than the anchor
-// included. The anchor is its controller if it is that now.
+// KeepOwners restores the owner references that a host object had before, including those of
+// others. The anchor keeps the controller flag that it has now.
 func KeepOwners(c Cluster, host metav1.Object, before []metav1.OwnerReference) {
 	controller := metav1.GetControllerOfNoCopy(host)
 	owners := slices.Clone(before)
@@ -156,8 +156,8 @@ func KeepOwners(c Cluster, host metav1.Object, before []metav1.OwnerReference) {
 	host.SetOwnerReferences(owners)
 }
 
-// setController sets or clears the mark of a controller on the anchor, unless another owner
-// has it.
+// setController sets or clears the controller flag of the anchor in owners. It does not set it if
+// another owner has it.
 func setController(c Cluster, owners []metav1.OwnerReference, controlled bool) {
 	isMarked := func(owner metav1.OwnerReference) bool { return owner.Controller != nil && *owner.Controller }
 	for i := range owners {
@@ -170,10 +170,10 @@ func setController(c Cluster, owners []metav1.OwnerReference, controlled bool) {
 	}
 }
 
-// Origin returns the virtual object that a host object was created for. ours is true only
-// if the host object proves it: it has our cluster's UID, and the name that the claimed
-// virtual object would get. Labels and annotations alone prove nothing, as others can
-// write them.
+// Origin returns the key and UID of the virtual object that a host object was created for. ours
+// is true only if the host object has our cluster's UID and the name that scheme computes for
+// that virtual object. Labels and annotations alone prove nothing, because others can write
+// them.
 func Origin(c Cluster, scheme Scheme, host metav1.Object) (virtual types.NamespacedName, uid types.UID, ours bool) {
 	annotations := host.GetAnnotations()
 	virtual = types.NamespacedName{Namespace: annotations[labels.VirtualNamespace], Name: annotations[labels.VirtualName]}

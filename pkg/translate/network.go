@@ -14,17 +14,16 @@ import (
 // ExposedRole is the role that names the NetworkPolicy of an exposed Service, see [Derived].
 const ExposedRole = "exposed"
 
-// IsExposed reports whether a Service makes its pods reachable from outside of the
-// cluster. One without a selector has no pods of its own.
+// IsExposed reports whether a Service makes its pods reachable from outside the cluster. A
+// Service without a selector has no pods.
 func IsExposed(virtual *corev1.Service) bool {
 	return ShouldCopyService(virtual) && len(virtual.Spec.Selector) > 0 &&
 		(virtual.Spec.Type == corev1.ServiceTypeNodePort || virtual.Spec.Type == corev1.ServiceTypeLoadBalancer)
 }
 
-// ExposedPolicy returns the NetworkPolicy that opens the ports of an exposed Service to
-// all. Its traffic comes from the addresses of nodes, of load balancers or of clients,
-// which nobody knows beforehand. Pods that the tenant isolates are left to the tenant's
-// own policies.
+// ExposedPolicy returns the NetworkPolicy that opens the ports of an exposed Service to all
+// addresses. Its traffic comes from nodes, load balancers or clients, whose addresses are not
+// known. It does not select pods that a NetworkPolicy of the tenant isolates.
 func ExposedPolicy(c Cluster, virtual *corev1.Service) networkingv1.NetworkPolicySpec {
 	selector := &metav1.LabelSelector{
 		MatchLabels:      ServiceSelector(c, virtual.Namespace, virtual.Spec.Selector),
@@ -37,7 +36,7 @@ func ExposedPolicy(c Cluster, virtual *corev1.Service) networkingv1.NetworkPolic
 	}
 }
 
-// targetPorts returns the ports of pods that a Service leads to.
+// targetPorts returns the target ports of a Service.
 func targetPorts(virtual *corev1.Service) []networkingv1.NetworkPolicyPort {
 	var ports []networkingv1.NetworkPolicyPort
 	for _, port := range virtual.Spec.Ports {

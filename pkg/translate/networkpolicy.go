@@ -29,11 +29,10 @@ type PolicyInput struct {
 	Services []corev1.Service
 }
 
-// NetworkPolicy returns the spec of the host copy of a NetworkPolicy. Policies of the host
-// add up, so a copy must allow nothing that the release's own policies deny. Each peer is
-// confined to the pods of this virtual cluster, and each range of addresses to those that
-// the operator opens. A rule without peers opens the pods of this cluster and what the
-// operator opens.
+// NetworkPolicy returns the spec of the host copy of a NetworkPolicy. NetworkPolicies are
+// additive, so a copy must not allow what the release's own policies deny. Pod peers are
+// limited to the pods of this virtual cluster. IP blocks are limited to the addresses that the
+// operator allows. A rule without peers allows both.
 func NetworkPolicy(in PolicyInput, virtual *networkingv1.NetworkPolicy) networkingv1.NetworkPolicySpec {
 	p := policyTranslation{PolicyInput: in, virtual: virtual}
 	spec := networkingv1.NetworkPolicySpec{
@@ -41,15 +40,15 @@ func NetworkPolicy(in PolicyInput, virtual *networkingv1.NetworkPolicy) networki
 		PolicyTypes: slices.Clone(virtual.Spec.PolicyTypes),
 	}
 	for _, rule := range virtual.Spec.Ingress {
-		spec.Ingress = append(spec.Ingress, p.ingress(rule)...)
+		spec.Ingress = append(spec.Ingress, p.toHostIngress(rule)...)
 	}
 	for _, rule := range virtual.Spec.Egress {
-		spec.Egress = append(spec.Egress, p.egress(rule)...)
+		spec.Egress = append(spec.Egress, p.toHostEgress(rule)...)
 	}
 	return spec
 }
 
-// SelectsNamespaces reports whether a NetworkPolicy selects some namespaces by their labels.
+// SelectsNamespaces reports whether a NetworkPolicy selects namespaces by their labels.
 func SelectsNamespaces(virtual *networkingv1.NetworkPolicy) bool {
 	some := func(peer networkingv1.NetworkPolicyPeer) bool {
 		return peer.NamespaceSelector != nil && !selectsEverything(peer.NamespaceSelector)
@@ -81,61 +80,61 @@ type policyTranslation struct {
 	virtual *networkingv1.NetworkPolicy
 }
 
-// ingress returns the host's form of an ingress rule.
-func (p policyTranslation) ingress(rule networkingv1.NetworkPolicyIngressRule) []networkingv1.NetworkPolicyIngressRule {
+// toHostIngress returns the host rules for an ingress rule.
+func (p policyTranslation) toHostIngress(rule networkingv1.NetworkPolicyIngressRule) []networkingv1.NetworkPolicyIngressRule {
 	var rules []networkingv1.NetworkPolicyIngressRule
-	open := func(from []networkingv1.NetworkPolicyPeer, ports []networkingv1.NetworkPolicyPort) {
+	allow := func(from []networkingv1.NetworkPolicyPeer, ports []networkingv1.NetworkPolicyPort) {
 		rules = append(rules, networkingv1.NetworkPolicyIngressRule{From: from, Ports: ports})
 	}
-	if peers := p.pods(rule.From); len(peers) > 0 {
-		open(peers, rule.Ports)
+	if peers := p.podPeers(rule.From); len(peers) > 0 {
+		allow(peers, rule.Ports)
 	}
 	exposed := p.exposedPorts()
-	for _, block := range outsideOf(rule.From) {
-		for _, own := range p.Workload.Ingress {
-			ports, ok := intersectPorts(rule.Ports, own.Ports, true)
-			if peers := intersectPeers(block, own.From); ok && (len(peers) > 0 || block == nil && len(own.From) == 0) {
-				open(peers, ports)
+	for _, block := range ipBlocksOf(rule.From) {
+		for _, operator := range p.Workload.Ingress {
+			ports, ok := intersectPorts(rule.Ports, operator.Ports, keepTenantPort)
+			if peers := intersectPeers(block, operator.From); ok && (len(peers) > 0 || block == nil && len(operator.From) == 0) {
+				allow(peers, ports)
 			}
 		}
-		if ports, ok := intersectPorts(rule.Ports, exposed, true); ok && len(exposed) > 0 {
-			open(blockPeer(block), ports)
+		if ports, ok := intersectPorts(rule.Ports, exposed, keepTenantPort); ok && len(exposed) > 0 {
+			allow(blockPeer(block), ports)
 		}
 	}
 	return rules
 }
 
-// egress returns the host's form of an egress rule.
-func (p policyTranslation) egress(rule networkingv1.NetworkPolicyEgressRule) []networkingv1.NetworkPolicyEgressRule {
+// toHostEgress returns the host rules for an egress rule.
+func (p policyTranslation) toHostEgress(rule networkingv1.NetworkPolicyEgressRule) []networkingv1.NetworkPolicyEgressRule {
 	var rules []networkingv1.NetworkPolicyEgressRule
-	open := func(to []networkingv1.NetworkPolicyPeer, ports []networkingv1.NetworkPolicyPort) {
+	allow := func(to []networkingv1.NetworkPolicyPeer, ports []networkingv1.NetworkPolicyPort) {
 		rules = append(rules, networkingv1.NetworkPolicyEgressRule{To: to, Ports: ports})
 	}
-	if peers := p.pods(rule.To); len(peers) > 0 {
-		open(peers, rule.Ports)
+	if peers := p.podPeers(rule.To); len(peers) > 0 {
+		allow(peers, rule.Ports)
 	}
 	if ports := p.controlPlanePorts(rule); len(ports) > 0 {
-		open(controlPlanePeers(p.Cluster), ports)
+		allow(controlPlanePeers(p.Cluster), ports)
 	}
 	allowed := p.Workload.Egress
 	if public := p.Workload.PublicEgress; public.Enabled {
 		block := &networkingv1.IPBlock{CIDR: public.CIDR, Except: public.Except}
 		allowed = append([]networkingv1.NetworkPolicyEgressRule{{To: blockPeer(block)}}, allowed...)
 	}
-	for _, block := range outsideOf(rule.To) {
-		for _, own := range allowed {
-			ports, ok := intersectPorts(rule.Ports, own.Ports, false)
-			if peers := intersectPeers(block, own.To); ok && (len(peers) > 0 || block == nil && len(own.To) == 0) {
-				open(peers, ports)
+	for _, block := range ipBlocksOf(rule.To) {
+		for _, operator := range allowed {
+			ports, ok := intersectPorts(rule.Ports, operator.Ports, dropPort)
+			if peers := intersectPeers(block, operator.To); ok && (len(peers) > 0 || block == nil && len(operator.To) == 0) {
+				allow(peers, ports)
 			}
 		}
 	}
 	return rules
 }
 
-// pods returns the peers that are pods of this virtual cluster. No peers are all of its
-// pods.
-func (p policyTranslation) pods(peers []networkingv1.NetworkPolicyPeer) []networkingv1.NetworkPolicyPeer {
+// podPeers returns the host peers for the pod peers of a rule. A rule without peers allows all
+// pods of this virtual cluster.
+func (p policyTranslation) podPeers(peers []networkingv1.NetworkPolicyPeer) []networkingv1.NetworkPolicyPeer {
 	if len(peers) == 0 {
 		return []networkingv1.NetworkPolicyPeer{{PodSelector: toHostSelector(p.Cluster, nil, &metav1.LabelSelector{})}}
 	}
@@ -174,7 +173,7 @@ func (p policyTranslation) namespacesOf(peer networkingv1.NetworkPolicyPeer) []s
 	return found
 }
 
-// exposedPorts returns the ports that exposed Services open of the pods of the policy.
+// exposedPorts returns the ports that exposed Services open on pods of the policy.
 func (p policyTranslation) exposedPorts() []networkingv1.NetworkPolicyPort {
 	selector, err := metav1.LabelSelectorAsSelector(&p.virtual.Spec.PodSelector)
 	if err != nil {
@@ -199,8 +198,8 @@ func mayOverlap(selector apilabels.Selector, service map[string]string) bool {
 	})
 }
 
-// controlPlanePeers returns the pods of the control plane, and those that answer DNS for it.
-// Not every release has the latter.
+// controlPlanePeers returns the peers for the pods of the control plane and of its DNS. Not every
+// release has pods of its own for DNS.
 func controlPlanePeers(c Cluster) []networkingv1.NetworkPolicyPeer {
 	own := release.Release{Name: c.Name}
 	return []networkingv1.NetworkPolicyPeer{
@@ -209,12 +208,13 @@ func controlPlanePeers(c Cluster) []networkingv1.NetworkPolicyPeer {
 	}
 }
 
-// controlPlanePorts returns the ports of the control plane that an egress rule opens. DNS
-// and API of a virtual cluster run there, so no selector of a tenant can match them. A
-// rule opens DNS if it would match the pods of kube-dns, and both if it covers the address
-// of their Service.
+// controlPlanePorts returns the ports of the control plane that an egress rule allows. The API
+// and DNS of a virtual cluster run in host pods that no selector of a tenant can match. A rule
+// allows DNS if it would match the pods of kube-dns in another cluster. It also allows API or
+// DNS if it covers the address of their Service.
 func (p policyTranslation) controlPlanePorts(rule networkingv1.NetworkPolicyEgressRule) []networkingv1.NetworkPolicyPort {
-	api, dns := len(rule.To) == 0, len(rule.To) == 0
+	allowsAll := len(rule.To) == 0
+	api, dns := allowsAll, allowsAll
 	for _, peer := range rule.To {
 		if peer.IPBlock != nil {
 			api = api || blockContains(peer.IPBlock, p.KubernetesServiceIP)
@@ -224,20 +224,20 @@ func (p policyTranslation) controlPlanePorts(rule networkingv1.NetworkPolicyEgre
 		dns = dns || p.matchesDNS(peer)
 	}
 	var ports []networkingv1.NetworkPolicyPort
-	if api && (opensPort(rule.Ports, corev1.ProtocolTCP, "https", 443, 6443, 8443)) {
+	// The numbers are those of the Service and those that the pods usually have.
+	if api && allowsPort(rule.Ports, corev1.ProtocolTCP, "https", 443, 6443, 8443) {
 		ports = append(ports, newPort(corev1.ProtocolTCP, release.APIPort))
 	}
-	if dns && opensPort(rule.Ports, corev1.ProtocolUDP, "dns", 53, 1053) {
+	if dns && allowsPort(rule.Ports, corev1.ProtocolUDP, "dns", 53, 1053) {
 		ports = append(ports, newPort(corev1.ProtocolUDP, release.DNSPort))
 	}
-	if dns && opensPort(rule.Ports, corev1.ProtocolTCP, "dns-tcp", 53, 1053) {
+	if dns && allowsPort(rule.Ports, corev1.ProtocolTCP, "dns-tcp", 53, 1053) {
 		ports = append(ports, newPort(corev1.ProtocolTCP, release.DNSPort))
 	}
 	return ports
 }
 
-// matchesDNS reports whether a peer would match the pods of kube-dns, as other clusters
-// have them.
+// matchesDNS reports whether a peer would match the pods of kube-dns that other clusters have.
 func (p policyTranslation) matchesDNS(peer networkingv1.NetworkPolicyPeer) bool {
 	namespaces := p.namespacesOf(peer)
 	if namespaces != nil && !slices.Contains(namespaces, metav1.NamespaceSystem) {

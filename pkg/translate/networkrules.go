@@ -9,9 +9,9 @@ import (
 	"k8s.io/apimachinery/pkg/util/intstr"
 )
 
-// outsideOf returns the blocks of addresses among the peers of a rule. No peers are every
-// address, which is one block that is nil.
-func outsideOf(peers []networkingv1.NetworkPolicyPeer) []*networkingv1.IPBlock {
+// ipBlocksOf returns the IP blocks among the peers of a rule. For a rule without peers, which
+// allows all addresses, it returns a single nil block.
+func ipBlocksOf(peers []networkingv1.NetworkPolicyPeer) []*networkingv1.IPBlock {
 	if len(peers) == 0 {
 		return []*networkingv1.IPBlock{nil}
 	}
@@ -24,7 +24,7 @@ func outsideOf(peers []networkingv1.NetworkPolicyPeer) []*networkingv1.IPBlock {
 	return blocks
 }
 
-// blockPeer returns the peers of a rule about a block of addresses, none for every address.
+// blockPeer returns the peers for an IP block. A nil block, which is all addresses, needs none.
 func blockPeer(block *networkingv1.IPBlock) []networkingv1.NetworkPolicyPeer {
 	if block == nil {
 		return nil
@@ -32,18 +32,18 @@ func blockPeer(block *networkingv1.IPBlock) []networkingv1.NetworkPolicyPeer {
 	return []networkingv1.NetworkPolicyPeer{{IPBlock: block}}
 }
 
-// intersectPeers returns the part of the operator's peers that a tenant's block of
-// addresses covers. nil covers all of them. Addresses of pods are not known here, so a
-// block covers no selector.
-func intersectPeers(block *networkingv1.IPBlock, own []networkingv1.NetworkPolicyPeer) []networkingv1.NetworkPolicyPeer {
+// intersectPeers returns the part of the operator's peers that the tenant's IP block covers. A
+// nil block covers all of them. The addresses of pods are not known here, so a block never
+// covers a selector.
+func intersectPeers(block *networkingv1.IPBlock, operator []networkingv1.NetworkPolicyPeer) []networkingv1.NetworkPolicyPeer {
 	if block == nil {
-		return slices.Clone(own)
+		return slices.Clone(operator)
 	}
-	if len(own) == 0 {
+	if len(operator) == 0 {
 		return blockPeer(block)
 	}
 	var peers []networkingv1.NetworkPolicyPeer
-	for _, peer := range own {
+	for _, peer := range operator {
 		if peer.IPBlock == nil {
 			continue
 		}
@@ -54,7 +54,7 @@ func intersectPeers(block *networkingv1.IPBlock, own []networkingv1.NetworkPolic
 	return peers
 }
 
-// IntersectBlocks returns the addresses that are in two blocks, false if there are none.
+// IntersectBlocks returns the addresses that are in both blocks, and false if there are none.
 func IntersectBlocks(a, b networkingv1.IPBlock) (networkingv1.IPBlock, bool) {
 	first, err := netip.ParsePrefix(a.CIDR)
 	second, otherErr := netip.ParsePrefix(b.CIDR)
@@ -81,21 +81,31 @@ func IntersectBlocks(a, b networkingv1.IPBlock) (networkingv1.IPBlock, bool) {
 	return both, true
 }
 
-// intersectPorts returns the ports that are in both lists. An empty list has every port.
-// The second result is false if there are none. A name and a number may be the same port,
-// which is known at the pod alone. At the tenant's own pods the tenant's is taken. At others, neither
-// is: a tenant would open any port that has a name.
-func intersectPorts(tenant, own []networkingv1.NetworkPolicyPort, ownPods bool) ([]networkingv1.NetworkPolicyPort, bool) {
+// mixedPorts decides about a named and a numbered port. Only the pod shows whether they are the
+// same.
+type mixedPorts bool
+
+const (
+	// keepTenantPort keeps the tenant's port. It is for ports of the tenant's own pods.
+	keepTenantPort mixedPorts = true
+	// dropPort keeps neither. It is for all other pods: the tenant could otherwise allow any
+	// port that has a name.
+	dropPort mixedPorts = false
+)
+
+// intersectPorts returns the ports that are in both lists. An empty list has all ports. ok is
+// false if there are no common ports.
+func intersectPorts(tenant, operator []networkingv1.NetworkPolicyPort, mixed mixedPorts) (ports []networkingv1.NetworkPolicyPort, ok bool) {
 	if len(tenant) == 0 {
-		return own, true
+		return operator, true
 	}
-	if len(own) == 0 {
+	if len(operator) == 0 {
 		return tenant, true
 	}
 	var both []networkingv1.NetworkPolicyPort
 	for _, a := range tenant {
-		for _, b := range own {
-			port, ok := intersectPort(a, b, ownPods)
+		for _, b := range operator {
+			port, ok := intersectPort(a, b, mixed)
 			if ok && !slices.ContainsFunc(both, func(p networkingv1.NetworkPolicyPort) bool { return equalPort(p, port) }) {
 				both = append(both, port)
 			}
@@ -104,25 +114,25 @@ func intersectPorts(tenant, own []networkingv1.NetworkPolicyPort, ownPods bool) 
 	return both, len(both) > 0
 }
 
-// intersectPort returns the ports that two entries have in common.
-func intersectPort(tenant, own networkingv1.NetworkPolicyPort, ownPods bool) (networkingv1.NetworkPolicyPort, bool) {
+// intersectPort returns the ports that two entries have in common. ok is false if there are none.
+func intersectPort(tenant, operator networkingv1.NetworkPolicyPort, mixed mixedPorts) (port networkingv1.NetworkPolicyPort, ok bool) {
 	switch {
-	case protocolOf(tenant) != protocolOf(own):
+	case protocolOf(tenant) != protocolOf(operator):
 		return networkingv1.NetworkPolicyPort{}, false
-	case own.Port == nil:
+	case operator.Port == nil:
 		return tenant, true
 	case tenant.Port == nil:
-		return own, true
-	case tenant.Port.Type != own.Port.Type:
-		return tenant, ownPods
+		return operator, true
+	case tenant.Port.Type != operator.Port.Type:
+		return tenant, mixed == keepTenantPort
 	case tenant.Port.Type == intstr.String:
-		return tenant, tenant.Port.StrVal == own.Port.StrVal
+		return tenant, tenant.Port.StrVal == operator.Port.StrVal
 	}
-	first, last := max(tenant.Port.IntVal, own.Port.IntVal), min(lastPort(tenant), lastPort(own))
+	first, last := max(tenant.Port.IntVal, operator.Port.IntVal), min(lastPort(tenant), lastPort(operator))
 	if first > last {
 		return networkingv1.NetworkPolicyPort{}, false
 	}
-	port := newPort(protocolOf(tenant), first)
+	port = newPort(protocolOf(tenant), first)
 	if last > first {
 		port.EndPort = &last
 	}
@@ -137,9 +147,9 @@ func equalPort(a, b networkingv1.NetworkPolicyPort) bool {
 	return a.Port == nil || *a.Port == *b.Port && lastPort(a) == lastPort(b)
 }
 
-// opensPort reports whether the ports of a rule have a port by its name or by one of its
-// numbers.
-func opensPort(ports []networkingv1.NetworkPolicyPort, protocol corev1.Protocol, name string, numbers ...int32) bool {
+// allowsPort reports whether the ports of a rule contain a port, by its name or one of its
+// numbers. An empty list contains all ports.
+func allowsPort(ports []networkingv1.NetworkPolicyPort, protocol corev1.Protocol, name string, numbers ...int32) bool {
 	return len(ports) == 0 || slices.ContainsFunc(ports, func(p networkingv1.NetworkPolicyPort) bool {
 		switch {
 		case protocolOf(p) != protocol:
@@ -153,7 +163,7 @@ func opensPort(ports []networkingv1.NetworkPolicyPort, protocol corev1.Protocol,
 	})
 }
 
-// protocolOf returns the protocol of an entry, by default TCP.
+// protocolOf returns the protocol of an entry. The default is TCP.
 func protocolOf(p networkingv1.NetworkPolicyPort) corev1.Protocol {
 	if p.Protocol == nil {
 		return corev1.ProtocolTCP
@@ -161,7 +171,7 @@ func protocolOf(p networkingv1.NetworkPolicyPort) corev1.Protocol {
 	return *p.Protocol
 }
 
-// lastPort returns the last number of an entry with a number.
+// lastPort returns the last port of a numbered entry.
 func lastPort(p networkingv1.NetworkPolicyPort) int32 {
 	if p.EndPort == nil {
 		return p.Port.IntVal

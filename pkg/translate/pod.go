@@ -21,8 +21,8 @@ const TokenRole = "token"
 type PodInput struct {
 	// Cluster is the identity of the virtual cluster.
 	Cluster Cluster
-	// ServiceAccount is the host service account that every tenant's pod runs as.
-	// It has no rights and no token.
+	// ServiceAccount is the host service account of all tenant pods. It has no permissions and
+	// no token.
 	ServiceAccount string
 	// KubernetesServiceIP is the ClusterIP of the virtual Service
 	// default/kubernetes, reached on port 443.
@@ -37,38 +37,39 @@ type PodInput struct {
 	// VirtualScheduler is set for a pod whose node the virtual scheduler assigns. No host
 	// pod is built for it without a node, unless SeeksRoom is set.
 	VirtualScheduler bool
-	// SeeksRoom is set for a pod without a node whose host pod shows the host that it needs
-	// one. No scheduler of the host binds it.
+	// SeeksRoom is set for a pod without a node whose host pod only signals to autoscalers of
+	// the host that it needs one. No scheduler of the host binds it.
 	SeeksRoom bool
-	// Node is the assigned node. The host pod is pinned to it, instead of the tenant's own
-	// rules about nodes and pods, which the virtual scheduler has applied. Empty leaves the
-	// rules to the host.
+	// Node is the assigned node. The host pod is pinned to it and gets none of the tenant's
+	// scheduling constraints, which the virtual scheduler has applied. If Node is empty, the
+	// host's scheduler applies them.
 	Node string
-	// AlwaysPull lets the host pull every image with the pod's own credentials.
+	// AlwaysPull sets the image pull policy of all containers to Always.
 	AlwaysPull bool
-	// TranslateImage returns the image that the host pulls for one of the tenant. nil keeps
-	// them all.
+	// TranslateImage returns the image that the host pulls for an image of the tenant. nil
+	// changes none.
 	TranslateImage func(image string) string
-	// HostsImage is the image of the container that writes the whole name of a pod into its
-	// /etc/hosts. Empty leaves the file of the host.
+	// HostsImage is the image of the init container that writes the FQDN of a pod into its
+	// /etc/hosts. Empty means that pods keep the file of the host's kubelet.
 	HostsImage string
-	// HostSchedulers are the schedulers of the host that pods may ask for.
+	// HostSchedulers are the names of host schedulers that pods may use.
 	HostSchedulers []string
 	// NodeSelector limits pods to the nodes of the host with these labels. Empty means all.
 	NodeSelector map[string]string
-	// Enforced is what the operator puts into every host pod.
+	// Enforced has the fields that the operator sets in every host pod.
 	Enforced Enforced
 	// HostRules is the result of [HostRules].
 	HostRules string
-	// QuotaScope puts the pod into the scope Terminating of quotas of the host, which the
-	// control plane's own pod is not in. See [longestDeadline].
+	// QuotaScope puts the pod into the quota scope Terminating of the host. The control plane's
+	// own pod is not in that scope. See [longestDeadline].
 	QuotaScope bool
-	// PassesLabel and PassesAnnotation report which keys of the tenant reach the host as they
-	// are. nil passes none.
+	// PassesLabel and PassesAnnotation report whether a key of the tenant keeps its name on the
+	// host. nil passes none.
 	PassesLabel, PassesAnnotation func(key string) bool
 	// Isolation has the directions in which the tenant's NetworkPolicies isolate the pod.
 	Isolation Isolation
-	// LacksLinks specifies that the variables of some Services are left out.
+	// LacksLinks is true if there are too many Services, so that the pod lacks the environment
+	// variables of some.
 	LacksLinks bool
 	// ResourceClaims specifies whether the host has the tenant's ResourceClaims.
 	ResourceClaims bool
@@ -77,31 +78,30 @@ type PodInput struct {
 	Namespaces []corev1.Namespace
 }
 
-// Pod fills in the host copy of a virtual pod. A host pod that only has the identity of
-// [Stamp] gets a whole spec. Of a host pod that exists, Pod changes only what the tenant
-// has changed and a pod may still change. What the host's own admission made of the pod
-// stays.
+// Pod fills in the host copy of a virtual pod. A new host pod, which only has the identity of
+// [Stamp], gets a complete spec. In an existing host pod, it only changes the mutable fields
+// that the tenant has changed. Changes by the host's admission stay.
 func Pod(in PodInput, virtual, host *corev1.Pod) error {
 	syncPodMetadata(in, virtual, host)
 	host.Labels[labels.Release] = in.Cluster.Name
-	setMark(host.Labels, labels.IsolatedIngress, in.Isolation.Ingress)
-	setMark(host.Labels, labels.IsolatedEgress, in.Isolation.Egress)
+	setFlagLabel(host.Labels, labels.IsolatedIngress, in.Isolation.Ingress)
+	setFlagLabel(host.Labels, labels.IsolatedEgress, in.Isolation.Egress)
 	if host.UID == "" {
 		return newPod(in, virtual, host)
 	}
 	return updatePod(in, virtual, host)
 }
 
-// setMark sets a label to "true", or removes it.
-func setMark(marks map[string]string, key string, set bool) {
+// setFlagLabel sets a label to "true" if set is true, and removes it otherwise.
+func setFlagLabel(labels map[string]string, key string, set bool) {
 	if set {
-		marks[key] = "true"
+		labels[key] = "true"
 		return
 	}
-	delete(marks, key)
+	delete(labels, key)
 }
 
-// setScheduler names the scheduler of a host pod if it is not the default of the host.
+// setScheduler sets the scheduler of a host pod, unless that is the host's default.
 func setScheduler(in PodInput, virtual *corev1.Pod, spec *corev1.PodSpec) {
 	if slices.Contains(in.HostSchedulers, virtual.Spec.SchedulerName) {
 		spec.SchedulerName = virtual.Spec.SchedulerName
@@ -136,11 +136,11 @@ func newPod(in PodInput, virtual, host *corev1.Pod) error {
 	if err := resolveClaimTemplates(virtual, spec); err != nil {
 		return err
 	}
-	raiseGrace(spec)
+	raiseGracePeriod(spec)
 	renameReferences(in.Cluster, virtual.Namespace, spec)
-	// After rename, which would give the token Secret a second name.
-	tokenVolumes(in.Cluster, virtual, spec)
-	linkServices(in, virtual, spec)
+	// The name of the token Secret must not be renamed, so this comes after renameReferences.
+	rewriteProjectedSources(in.Cluster, virtual, spec)
+	addServiceEnv(in, virtual, spec)
 	if in.LacksLinks {
 		host.Annotations[labels.ServiceLinks] = serviceLinksCut
 	}
@@ -167,10 +167,10 @@ func newPod(in PodInput, virtual, host *corev1.Pod) error {
 	return nil
 }
 
-// clearVirtualOnlyFields removes from a spec what has a meaning only in the virtual
-// cluster. The host sets its own where it has one.
+// clearVirtualOnlyFields clears the fields that only have a meaning in the virtual cluster. The
+// host sets its own values for some of them.
 func clearVirtualOnlyFields(spec *corev1.PodSpec) {
-	// Who may preempt whom on the host is the operator's decision.
+	// The operator decides about priority and preemption on the host.
 	spec.PriorityClassName = ""
 	spec.Priority = nil
 	spec.PreemptionPolicy = nil
@@ -180,10 +180,10 @@ func clearVirtualOnlyFields(spec *corev1.PodSpec) {
 	spec.SchedulerName = ""
 	spec.EvictionResponders = nil
 	spec.DeprecatedServiceAccount = ""
-	// An API server takes them only for a pod that exists: they follow.
+	// They can only be added to an existing pod, see [addDebugContainers].
 	spec.EphemeralContainers = nil
-	// The node that the tenant names becomes an affinity, so that the pod passes
-	// the host's scheduler like every other one.
+	// A node that the tenant sets becomes a node affinity, so that the host's scheduler
+	// handles the pod like any other.
 	spec.NodeName = ""
 	// The tenant's conditions stay in the virtual cluster, see [syncReadinessGate].
 	if len(spec.ReadinessGates) > 0 {
@@ -191,8 +191,8 @@ func clearVirtualOnlyFields(spec *corev1.PodSpec) {
 	}
 }
 
-// setPullPolicy lets the host pull every image, if the operator asks for it. A node may
-// have a private image that somebody else has pulled.
+// setPullPolicy sets the pull policy Always if the operator requests it. Otherwise a pod could
+// use a private image that another pod has pulled to the node.
 func setPullPolicy(in PodInput, spec *corev1.PodSpec) {
 	if !in.AlwaysPull {
 		return
@@ -205,7 +205,7 @@ func setPullPolicy(in PodInput, spec *corev1.PodSpec) {
 	}
 }
 
-// translateImages replaces the images of containers and volumes by those that the host pulls.
+// translateImages replaces the images of containers and volumes with those that the host pulls.
 func translateImages(in PodInput, spec *corev1.PodSpec) {
 	if in.TranslateImage == nil {
 		return
@@ -218,11 +218,11 @@ func translateImages(in PodInput, spec *corev1.PodSpec) {
 	}
 }
 
-// maxHostname is the length of a name that Linux takes.
+// maxHostname is the maximum length of a host name on Linux.
 const maxHostname = 63
 
-// setHostname gives the pod the host name that it would have without a host: its virtual
-// name, unless the tenant chose one.
+// setHostname sets the host name that the pod would have in a cluster of its own: its virtual
+// name, unless the tenant has set one.
 func setHostname(in PodInput, virtual *corev1.Pod, spec *corev1.PodSpec) error {
 	// On the host a subdomain would put the pod below the host's namespace.
 	spec.Subdomain = ""
@@ -232,14 +232,14 @@ func setHostname(in PodInput, virtual *corev1.Pod, spec *corev1.PodSpec) error {
 	fqdn := virtual.Spec.SetHostnameAsFQDN != nil && *virtual.Spec.SetHostnameAsFQDN && virtual.Spec.Subdomain != ""
 	spec.SetHostnameAsFQDN = nil
 	if fqdn {
-		full := wholeName(in, virtual, chosenName(virtual))
+		full := hostnameFQDN(in, virtual, requestedHostname(virtual))
 		if len(full) > maxHostname {
 			return &UnsupportedError{[]error{fmt.Errorf("spec.setHostnameAsFQDN: %q has %d characters, a host name has at most %d; use shorter names", full, len(full), maxHostname)}}
 		}
 		spec.HostnameOverride = &full
 		return nil
 	}
-	name := shortName(virtual)
+	name := shortHostname(virtual)
 	if len(validation.IsDNS1123Label(name)) == 0 {
 		spec.Hostname = name
 	} else {
@@ -249,38 +249,38 @@ func setHostname(in PodInput, virtual *corev1.Pod, spec *corev1.PodSpec) error {
 	return nil
 }
 
-// chosenName returns the host name that the tenant gives a pod: by its field, or by its name.
-func chosenName(virtual *corev1.Pod) string {
+// requestedHostname returns the host name that the tenant has set, by default the pod's name.
+func requestedHostname(virtual *corev1.Pod) string {
 	return cmp.Or(virtual.Spec.Hostname, virtual.Name)
 }
 
-// shortName returns the host name of a pod, cut as a kubelet cuts it.
-func shortName(virtual *corev1.Pod) string {
-	name := chosenName(virtual)
+// shortHostname returns the host name of a pod, truncated as a kubelet does it.
+func shortHostname(virtual *corev1.Pod) string {
+	name := requestedHostname(virtual)
 	if len(name) > maxHostname {
 		name = strings.TrimRight(name[:maxHostname], "-.")
 	}
 	return name
 }
 
-// wholeName returns a host name with the domain of a pod that has a subdomain.
-func wholeName(in PodInput, virtual *corev1.Pod, name string) string {
+// hostnameFQDN returns the FQDN of a pod with a subdomain, for one of its host names.
+func hostnameFQDN(in PodInput, virtual *corev1.Pod, name string) string {
 	return strings.Join([]string{name, virtual.Spec.Subdomain, virtual.Namespace, "svc", in.ClusterDomain}, ".")
 }
 
-// isNodeTopology reports whether a pod's label names the place of its node. The API server
-// of each side writes it when the pod is bound. A copy would cost one more write per pod
-// and come too late for the pod to read it.
-func isNodeTopology(key string) bool {
+// isTopologyLabel reports whether a label of a pod names the zone or region of its node. The API
+// server of each side sets it when the pod is bound. Copying it would cost another write per
+// pod, and come too late for the pod to read it.
+func isTopologyLabel(key string) bool {
 	return key == corev1.LabelTopologyZone || key == corev1.LabelTopologyRegion
 }
 
-// key returns the virtual key of a name in the pod's namespace.
-func key(namespace, name string) types.NamespacedName {
+// keyOf returns the key of a name in a namespace.
+func keyOf(namespace, name string) types.NamespacedName {
 	return types.NamespacedName{Namespace: namespace, Name: name}
 }
 
-// eachContainer visits every container of a pod, whatever its role.
+// eachContainer visits all containers of a pod: init, regular and ephemeral ones.
 func eachContainer(spec *corev1.PodSpec, visit func(*corev1.Container)) {
 	for i := range spec.InitContainers {
 		visit(&spec.InitContainers[i])
@@ -293,7 +293,7 @@ func eachContainer(spec *corev1.PodSpec, visit func(*corev1.Container)) {
 	}
 }
 
-// isOwnKey reports whether Sublet itself writes an annotation of a host pod.
-func isOwnKey(key string) bool {
+// isGeneratedAnnotation reports whether [syncDownward] generates an annotation of a host pod.
+func isGeneratedAnnotation(key string) bool {
 	return key == labels.DownwardLabels || key == labels.DownwardAnnotations || strings.HasPrefix(key, labels.TenantPrefix)
 }

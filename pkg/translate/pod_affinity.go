@@ -21,8 +21,8 @@ func NeedsNamespaces(virtual, host *corev1.Pod) bool {
 	return needs
 }
 
-// rewriteAffinity gives the scheduling rules of a pod the same meaning on the host. Rules
-// about pods see only the pods of this cluster.
+// rewriteAffinity rewrites the affinity and topology spread of a pod so that they mean the same
+// on the host. Pod selectors then only match pods of this virtual cluster.
 func rewriteAffinity(in PodInput, virtual *corev1.Pod, spec *corev1.PodSpec) {
 	eachAffinityTerm(spec.Affinity, func(term *corev1.PodAffinityTerm) {
 		selector := withLabelKeys(term.LabelSelector, term.MatchLabelKeys, metav1.LabelSelectorOpIn, virtual.Labels)
@@ -38,10 +38,10 @@ func rewriteAffinity(in PodInput, virtual *corev1.Pod, spec *corev1.PodSpec) {
 		constraint.LabelSelector = toHostSelector(in.Cluster, []string{virtual.Namespace}, selector)
 		constraint.MatchLabelKeys = nil
 	}
-	applyNodeRules(in, virtual, spec)
+	requireNodes(in, virtual.Spec.NodeName, spec)
 }
 
-// eachAffinityTerm visits every rule of a pod about other pods.
+// eachAffinityTerm visits all pod affinity and anti-affinity terms.
 func eachAffinityTerm(affinity *corev1.Affinity, visit func(*corev1.PodAffinityTerm)) {
 	if affinity == nil {
 		return
@@ -62,27 +62,27 @@ func eachAffinityTerm(affinity *corev1.Affinity, visit func(*corev1.PodAffinityT
 	}
 }
 
-// withLabelKeys returns selector with the pod's own values under keys. An API server that
-// knows matchLabelKeys has added them already. Written out, they work on every host.
+// withLabelKeys returns selector with requirements for the pod's own values of keys, as an API
+// server adds them for matchLabelKeys. Older hosts do not know that field.
 func withLabelKeys(selector *metav1.LabelSelector, keys []string, operator metav1.LabelSelectorOperator, own map[string]string) *metav1.LabelSelector {
 	if selector == nil || len(keys) == 0 {
 		return selector
 	}
 	selector = selector.DeepCopy()
 	for _, key := range keys {
-		value, has := own[key]
+		value, ok := own[key]
 		requirement := metav1.LabelSelectorRequirement{Key: key, Operator: operator, Values: []string{value}}
-		there := slices.ContainsFunc(selector.MatchExpressions, func(r metav1.LabelSelectorRequirement) bool {
+		exists := slices.ContainsFunc(selector.MatchExpressions, func(r metav1.LabelSelectorRequirement) bool {
 			return r.Key == key && r.Operator == operator && slices.Equal(r.Values, requirement.Values)
 		})
-		if has && !there {
+		if ok && !exists {
 			selector.MatchExpressions = append(selector.MatchExpressions, requirement)
 		}
 	}
 	return selector
 }
 
-// termNamespaces returns the virtual namespaces that a rule is about, nil for all.
+// termNamespaces returns the virtual namespaces of a pod affinity term, nil for all.
 func termNamespaces(in PodInput, own string, term *corev1.PodAffinityTerm) []string {
 	if term.NamespaceSelector == nil {
 		if len(term.Namespaces) == 0 {
@@ -112,18 +112,12 @@ func selectsEverything(selector *metav1.LabelSelector) bool {
 	return len(selector.MatchLabels) == 0 && len(selector.MatchExpressions) == 0
 }
 
-// applyNodeRules limits the pod to the node that the tenant named and to the nodes that
-// the tenant may see. The host's scheduler still decides, so that no pod gets to a node
-// where it does not fit.
-func applyNodeRules(in PodInput, virtual *corev1.Pod, spec *corev1.PodSpec) {
-	requireNodes(in, virtual.Spec.NodeName, spec)
-}
-
-// nodeNameField is the field of a node with its name.
+// nodeNameField is the field that selects a node by its name.
 const nodeNameField = "metadata.name"
 
-// requireNodes limits the pod to a node, unless that is empty, and to the nodes that the
-// tenant may see.
+// requireNodes limits the pod to the nodes that the tenant may see, and to one node unless that
+// is empty. It uses node affinity, so that the host's scheduler still checks whether the pod
+// fits.
 func requireNodes(in PodInput, node string, spec *corev1.PodSpec) {
 	var fields, expressions []corev1.NodeSelectorRequirement
 	if node != "" {
@@ -141,9 +135,8 @@ func requireNodes(in PodInput, node string, spec *corev1.PodSpec) {
 	}
 }
 
-// requireNode puts requirements before those of each of the alternatives that the pod has for
-// its node. The tenant may add to the alternatives of a gated pod, and an API server takes what is
-// new at the end alone.
+// requireNode prepends requirements to each node selector term of the pod. They come first,
+// because an API server only accepts new requirements of a gated pod at the end of a term.
 func requireNode(spec *corev1.PodSpec, fields, expressions []corev1.NodeSelectorRequirement) {
 	if spec.Affinity == nil {
 		spec.Affinity = &corev1.Affinity{}
@@ -161,7 +154,7 @@ func requireNode(spec *corev1.PodSpec, fields, expressions []corev1.NodeSelector
 	terms := node.RequiredDuringSchedulingIgnoredDuringExecution.NodeSelectorTerms
 	for i := range terms {
 		if len(terms[i].MatchFields)+len(terms[i].MatchExpressions) == 0 {
-			// An empty alternative selects no node and must not come to select some.
+			// An empty term selects no node, and must not select any afterwards.
 			continue
 		}
 		terms[i].MatchFields = slices.Concat(fields, terms[i].MatchFields)

@@ -19,9 +19,9 @@ const (
 	BundleSuffix = ".pem"
 )
 
-// CertificateRequest is a certificate that a pod asks for.
+// CertificateRequest is a certificate that a pod requests.
 type CertificateRequest struct {
-	// Key is the start of its keys in the pod's Secret. Each source has its own.
+	// Key is the prefix of its keys in the pod's Secret. Each source has its own.
 	Key string
 	// Source is the projected source.
 	Source *corev1.PodCertificateProjection
@@ -45,14 +45,14 @@ func CertificateRequests(pod *corev1.Pod) []CertificateRequest {
 	return requests
 }
 
-// certificateKey returns the start of the keys of a source.
+// certificateKey returns the prefix of the keys of a source.
 func certificateKey(volume string, index int) string {
 	return "certificate-" + hash(volume, strconv.Itoa(index))[:labelHash]
 }
 
-// certificateSource returns the source of the host pod for a certificate: items of the pod's
-// Secret. They are missing until the certificate is issued, which keeps the kubelet from
-// starting the pod.
+// certificateSource returns the projected source for a certificate in the host pod: keys of the
+// pod's Secret. The kubelet does not start the pod until they exist, which is when the
+// certificate is issued.
 func certificateSource(c Cluster, virtual *corev1.Pod, projected *corev1.ProjectedVolumeSource, key string, source *corev1.PodCertificateProjection) corev1.VolumeProjection {
 	mode := tokenMode(virtual, firstUser(source.User, projected.DefaultUser))
 	var items []corev1.KeyToPath
@@ -69,7 +69,7 @@ func certificateSource(c Cluster, virtual *corev1.Pod, projected *corev1.Project
 	}}
 }
 
-// podFile returns the name of the host object with files of a pod.
+// podFile returns the name of the host Secret or ConfigMap of a role that has files of a pod.
 func podFile(c Cluster, virtual *corev1.Pod, role string) string {
-	return Derived(role)(c, key(virtual.Namespace, virtual.Name)).Name
+	return Derived(role)(c, keyOf(virtual.Namespace, virtual.Name)).Name
 }

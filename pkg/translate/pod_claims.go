@@ -8,7 +8,7 @@ import (
 )
 
 // ResourceClaims returns the names of the ResourceClaims that a pod uses. The names of claims
-// that are made from templates are in its status. complete is false as long as one is missing.
+// from templates are in its status. complete is false while one of them is missing.
 func ResourceClaims(pod *corev1.Pod) (names []string, complete bool) {
 	complete = true
 	for i := range pod.Spec.ResourceClaims {
@@ -22,8 +22,8 @@ func ResourceClaims(pod *corev1.Pod) (names []string, complete bool) {
 	return names, complete
 }
 
-// claimName returns the name of the claim of one entry, nil if the entry needs none. found is
-// false if it is not known yet.
+// claimName returns the name of the claim of one entry, nil if no claim is needed. found is false
+// if the claim was not created yet.
 func claimName(pod *corev1.Pod, claim *corev1.PodResourceClaim) (name *string, found bool) {
 	if claim.ResourceClaimName != nil {
 		return claim.ResourceClaimName, true
@@ -36,9 +36,9 @@ func claimName(pod *corev1.Pod, claim *corev1.PodResourceClaim) (name *string, f
 	return nil, false
 }
 
-// resolveClaimTemplates names in a spec the claims that the virtual cluster has made from
-// templates. No template is left: the host would make another claim from one of its own.
-// Entries that need no claim are left out.
+// resolveClaimTemplates replaces the claim templates in a spec by the claims that the virtual
+// cluster has created from them. The host must not create claims itself. Entries that need no
+// claim are removed.
 func resolveClaimTemplates(virtual *corev1.Pod, spec *corev1.PodSpec) error {
 	unneeded := map[string]bool{}
 	for i := range spec.ResourceClaims {
@@ -59,8 +59,8 @@ func resolveClaimTemplates(virtual *corev1.Pod, spec *corev1.PodSpec) error {
 	return nil
 }
 
-// IsPodDone reports whether a pod needs none of its ResourceClaims any more, by the rule of
-// Kubernetes' own controller for them.
+// IsPodDone reports whether a pod no longer needs its ResourceClaims. The rule is that of the
+// resource claim controller of Kubernetes.
 func IsPodDone(pod *corev1.Pod) bool {
 	return pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed ||
 		pod.DeletionTimestamp != nil && pod.Spec.NodeName == ""
@@ -69,9 +69,9 @@ func IsPodDone(pod *corev1.Pod) bool {
 // deviceGrace is the shortest grace period of a host pod with devices, in seconds.
 const deviceGrace = 1
 
-// LeastGrace returns the shortest grace period that a host pod may be deleted with, in
-// seconds. The host gives the devices of a pod to the next one when the pod is gone. Without a
-// grace period it is gone before the kubelet has ended it and taken the devices back.
+// LeastGrace returns the shortest grace period, in seconds, with which a host pod may be
+// deleted. The devices of a deleted pod are given to the next one. Without a grace period, that
+// could happen before the kubelet has stopped the pod and released them.
 func LeastGrace(host *corev1.Pod) int64 {
 	if usesDevices(&host.Spec) {
 		return deviceGrace
@@ -79,15 +79,15 @@ func LeastGrace(host *corev1.Pod) int64 {
 	return 0
 }
 
-// raiseGrace gives the spec of a host pod with devices a grace period, as the host may delete
-// the pod by itself.
-func raiseGrace(spec *corev1.PodSpec) {
+// raiseGracePeriod replaces a grace period of 0 of a host pod with devices, because the host may
+// also delete the pod by itself.
+func raiseGracePeriod(spec *corev1.PodSpec) {
 	if grace := spec.TerminationGracePeriodSeconds; grace != nil && *grace == 0 && usesDevices(spec) {
 		spec.TerminationGracePeriodSeconds = new(int64(deviceGrace))
 	}
 }
 
-// usesDevices reports whether a pod may have devices: by a claim, or by an extended resource.
+// usesDevices reports whether a pod may use devices, through claims or extended resources.
 func usesDevices(spec *corev1.PodSpec) bool {
 	uses := len(spec.ResourceClaims) > 0
 	eachContainer(spec, func(container *corev1.Container) {

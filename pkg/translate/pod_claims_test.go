@@ -14,7 +14,7 @@ import (
 // host would make a claim from a template of the operator's.
 func TestResourceClaimsOnHost(t *testing.T) {
 	t.Parallel()
-	hashed := func(name string) *string { return new(Hashed(shop, key("default", name)).Name) }
+	hashed := func(name string) *string { return new(Hashed(shop, keyOf("default", name)).Name) }
 	template := func(name string) corev1.PodResourceClaim {
 		return corev1.PodResourceClaim{Name: name, ResourceClaimTemplateName: new("of-" + name)}
 	}

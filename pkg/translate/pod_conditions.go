@@ -9,8 +9,8 @@ import (
 	"github.com/sublet-dev/sublet/api/labels"
 )
 
-// isHostCondition reports whether kubelet and scheduler of the host write a condition and
-// remove it.
+// isHostCondition reports whether a condition is written and removed by the kubelet or the
+// scheduler of the host.
 func isHostCondition(condition corev1.PodConditionType) bool {
 	switch condition {
 	case corev1.PodScheduled, corev1.PodInitialized, corev1.ContainersReady, corev1.PodReady,
@@ -21,23 +21,23 @@ func isHostCondition(condition corev1.PodConditionType) bool {
 	return false
 }
 
-// mergeConditions returns the host's conditions and, after them, the virtual ones that the
-// host does not write. The condition of a readiness gate is the tenant's alone.
+// mergeConditions returns the host's conditions, followed by the virtual ones that the host does
+// not write. Conditions of readiness gates are only taken from the virtual pod.
 func mergeConditions(host, virtual []corev1.PodCondition, gates []corev1.PodReadinessGate) []corev1.PodCondition {
 	var merged []corev1.PodCondition
 	for _, condition := range host {
-		if isGate(gates, condition.Type) || condition.Type == labels.ReadinessGates {
+		if isReadinessGate(gates, condition.Type) || condition.Type == labels.ReadinessGates {
 			continue
 		}
 		if old := findCondition(virtual, condition.Type); condition.Type == corev1.PodScheduled && old != nil && equalCondition(old, &condition) {
-			// Binding the virtual pod has written it already; when, to the second, is
-			// not worth another write.
+			// The binding of the virtual pod has already set the condition. A difference of
+			// its time is not worth another write.
 			condition.LastTransitionTime = old.LastTransitionTime
 		}
 		merged = append(merged, condition)
 	}
 	for _, condition := range virtual {
-		if isGate(gates, condition.Type) || !isHostCondition(condition.Type) && findCondition(merged, condition.Type) == nil {
+		if isReadinessGate(gates, condition.Type) || !isHostCondition(condition.Type) && findCondition(merged, condition.Type) == nil {
 			merged = append(merged, condition)
 		}
 	}
@@ -59,13 +59,13 @@ func findCondition(conditions []corev1.PodCondition, t corev1.PodConditionType) 
 	return nil
 }
 
-// isGate reports whether a condition is that of a readiness gate.
-func isGate(gates []corev1.PodReadinessGate, t corev1.PodConditionType) bool {
+// isReadinessGate reports whether a condition is that of a readiness gate.
+func isReadinessGate(gates []corev1.PodReadinessGate, t corev1.PodConditionType) bool {
 	return slices.ContainsFunc(gates, func(g corev1.PodReadinessGate) bool { return g.ConditionType == t })
 }
 
-// recordedConditions returns the types of conditions that came from the host, by the record
-// on the virtual pod.
+// recordedConditions returns the types of the conditions of a virtual pod that came from the
+// host, as recorded in its annotation.
 func recordedConditions(virtual *corev1.Pod) []string {
 	text := virtual.Annotations[labels.HostConditions]
 	if text == "" {
@@ -74,20 +74,20 @@ func recordedConditions(virtual *corev1.Pod) []string {
 	return strings.Split(text, ",")
 }
 
-// withoutConditions returns the conditions without those of the types.
+// withoutConditions returns the conditions whose types are not in types.
 func withoutConditions(conditions []corev1.PodCondition, types []string) []corev1.PodCondition {
 	return slices.DeleteFunc(slices.Clone(conditions), func(c corev1.PodCondition) bool { return slices.Contains(types, string(c.Type)) })
 }
 
-// recordConditions records which conditions of the virtual pod come from the host. It leaves
-// out those of Kubernetes: the types tell who writes them, and who disrupts a pod ends it.
-// A type stays in the record until the virtual pod has no such condition any more. So the
-// record may be written before the status, and either write may fail.
+// recordConditions records in an annotation which conditions of the virtual pod come from the
+// host. So they can be removed when the host pod no longer has them. Conditions of Kubernetes itself
+// need no record. A type stays recorded until the virtual pod no longer has the condition. So
+// the record may be written before the status, and either write may fail.
 func recordConditions(virtual *corev1.Pod, host []corev1.PodCondition, recorded []string) {
 	var types []string
 	for _, c := range host {
 		if !isHostCondition(c.Type) && c.Type != corev1.DisruptionTarget && c.Type != labels.ReadinessGates &&
-			!isGate(virtual.Spec.ReadinessGates, c.Type) {
+			!isReadinessGate(virtual.Spec.ReadinessGates, c.Type) {
 			types = append(types, string(c.Type))
 		}
 	}

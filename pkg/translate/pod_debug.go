@@ -12,24 +12,24 @@ import (
 	"github.com/sublet-dev/sublet/api/labels"
 )
 
-// The groups of ephemeral containers in [labels.LastApplied], by their names. Under the same names,
-// a host pod may have others than the tenant has added. An operator may debug it, with
-// permissions that no tenant has.
+// Keys of [labels.LastApplied] for ephemeral containers, which it records by name. An operator may
+// have added one to the host pod under a name that the tenant uses later. The tenant must not
+// attach to it, because it may have permissions that no tenant has.
 const (
-	debugGroup        = "debug"        // that the tenant has added
-	foreignDebugGroup = "foreignDebug" // that the tenant wants and others have added
+	debugGroup        = "debug"        // containers that were added for the tenant
+	foreignDebugGroup = "foreignDebug" // names that the tenant uses and an operator used first
 )
 
-// IsTenantsDebugContainer reports whether an ephemeral container of a host pod is the one that
-// the tenant has added to the virtual pod.
+// IsTenantsDebugContainer reports whether an ephemeral container of a host pod was added for the
+// tenant.
 func IsTenantsDebugContainer(host metav1.Object, name string) bool {
 	_, ok := DecodeLastApplied(host.GetAnnotations()[labels.LastApplied])[debugGroup][name]
 	return ok
 }
 
-// ForeignDebugContainers returns the names of the tenant's ephemeral containers under which the
-// host pod has others. They never start. One that the tenant has just added is not among them,
-// although it has no record yet.
+// ForeignDebugContainers returns the names of the tenant's ephemeral containers that never start,
+// because an operator has added one of that name to the host pod. It does not return a container
+// that the tenant has just added and that is not recorded yet.
 func ForeignDebugContainers(virtual, host *corev1.Pod) []string {
 	if len(virtual.Spec.EphemeralContainers) == 0 {
 		return nil
@@ -37,20 +37,21 @@ func ForeignDebugContainers(virtual, host *corev1.Pod) []string {
 	return slices.Sorted(maps.Keys(DecodeLastApplied(host.GetAnnotations()[labels.LastApplied])[foreignDebugGroup]))
 }
 
-// addDebugContainers starts the containers that the tenant added to a running pod. One that is
-// there can neither change nor go. sent is the record of those that were added before. It
-// returns the records of all that are the tenant's, and of those that are not. One without a
-// record is the tenant's if it is as it was sent: the record is written after the container.
+// addDebugContainers adds the ephemeral containers that the tenant has added to the virtual pod.
+// Existing ones cannot be changed or removed. sent is the record of those that were added before.
+// It returns the new record, and that of the names that an operator used first. A container
+// without a record is the tenant's if it equals the one that would be added. The last update
+// may have failed before it wrote the record.
 func addDebugContainers(in PodInput, virtual, host *corev1.Pod, sent LastApplied) (record, foreign LastApplied) {
 	record, foreign = LastApplied{}, LastApplied{}
 	for i := range virtual.Spec.EphemeralContainers {
 		name := virtual.Spec.EphemeralContainers[i].Name
 		if _, recorded := sent[name]; !recorded {
 			container := toHostDebugContainer(in, virtual, &virtual.Spec.EphemeralContainers[i])
-			switch there := findDebugContainer(host, name); {
-			case there == nil:
+			switch existing := findDebugContainer(host, name); {
+			case existing == nil:
 				host.Spec.EphemeralContainers = append(host.Spec.EphemeralContainers, container)
-			case !equality.Semantic.DeepEqual(*there, container):
+			case !equality.Semantic.DeepEqual(*existing, container):
 				foreign[name] = digest(name)
 				continue
 			}
@@ -79,24 +80,25 @@ func findDebugContainer(pod *corev1.Pod, name string) *corev1.EphemeralContainer
 	return &pod.Spec.EphemeralContainers[i]
 }
 
-// toHostDebugContainer returns the host's form of an ephemeral container.
+// toHostDebugContainer returns the ephemeral container of the host pod for that of a virtual pod.
 func toHostDebugContainer(in PodInput, virtual *corev1.Pod, container *corev1.EphemeralContainer) corev1.EphemeralContainer {
 	spec := corev1.PodSpec{EphemeralContainers: []corev1.EphemeralContainer{*container.DeepCopy()}}
 	resolveAnnotations(virtual, spec.EphemeralContainers[0].Env)
 	renameReferences(in.Cluster, virtual.Namespace, &spec)
-	linkServices(in, virtual, &spec)
+	addServiceEnv(in, virtual, &spec)
 	setPullPolicy(in, &spec)
 	translateImages(in, &spec)
 	return spec.EphemeralContainers[0]
 }
 
-// maxResolved is how many bytes of annotations the variables of one ephemeral container get as
-// text. Each variable of a pod may name the same large annotation.
+// maxResolved limits the bytes of annotations that are written into the environment variables of
+// one ephemeral container. Many variables may refer to the same large annotation.
 const maxResolved = 64 << 10
 
-// resolveAnnotations replaces references to annotations of the pod by their values. The host pod
-// gets an annotation that it has not had only after the container, which starts at once and once.
-// References beyond maxResolved stay. A kubelet expands variables in text, so that is escaped.
+// resolveAnnotations replaces references to annotations of the pod by their values. An ephemeral
+// container starts at once and only once, but the host pod gets a new annotation only after the
+// container. References beyond maxResolved stay. As a kubelet expands variables in values, they
+// are escaped.
 func resolveAnnotations(virtual *corev1.Pod, env []corev1.EnvVar) {
 	resolved := 0
 	for i := range env {

@@ -6,16 +6,16 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-// The API server refuses more name servers and search domains than these.
+// The API server rejects pods that exceed these limits.
 const (
 	maxNameservers = 3
 	maxSearches    = 32
-	// maxSearchLength is the length of all search domains together, with a space between them.
+	// maxSearchLength is for all search domains joined with spaces.
 	maxSearchLength = 2048
 )
 
-// setDNS points the pod at the DNS of the virtual cluster wherever a kubelet would point
-// it at the cluster's. It merges the tenant's own dnsConfig as a kubelet would.
+// setDNS configures the DNS of the virtual cluster for a pod that uses cluster DNS. It merges the
+// tenant's dnsConfig as a kubelet does.
 func setDNS(in PodInput, namespace string, spec *corev1.PodSpec) {
 	cluster := spec.DNSPolicy == corev1.DNSClusterFirstWithHostNet ||
 		!spec.HostNetwork && (spec.DNSPolicy == corev1.DNSClusterFirst || spec.DNSPolicy == "")
@@ -27,20 +27,20 @@ func setDNS(in PodInput, namespace string, spec *corev1.PodSpec) {
 		Searches:    []string{namespace + ".svc." + in.ClusterDomain, "svc." + in.ClusterDomain, in.ClusterDomain},
 		Options:     []corev1.PodDNSConfigOption{{Name: "ndots", Value: new("5")}},
 	}
-	config.Searches = union(config.Searches, in.NodeSearches, maxSearches)
+	config.Searches = appendUnique(config.Searches, in.NodeSearches, maxSearches)
 	if own := spec.DNSConfig; own != nil {
-		config.Nameservers = union(config.Nameservers, own.Nameservers, maxNameservers)
-		config.Searches = union(config.Searches, own.Searches, maxSearches)
+		config.Nameservers = appendUnique(config.Nameservers, own.Nameservers, maxNameservers)
+		config.Searches = appendUnique(config.Searches, own.Searches, maxSearches)
 		config.Options = mergeOptions(config.Options, own.Options)
 	}
-	config.Searches = fitSearches(config.Searches)
+	config.Searches = limitSearches(config.Searches)
 	spec.DNSPolicy = corev1.DNSNone
 	spec.DNSConfig = config
 }
 
-// fitSearches returns the first search domains, as many as are not too long together. A kubelet
-// leaves out the rest too. The API server of the host would refuse the pod.
-func fitSearches(searches []string) []string {
+// limitSearches returns the first search domains, up to maxSearchLength. A kubelet truncates the
+// list in the same way, but the host's API server would reject the pod.
+func limitSearches(searches []string) []string {
 	length := -1
 	for i, domain := range searches {
 		if length += 1 + len(domain); length > maxSearchLength {
@@ -50,8 +50,8 @@ func fitSearches(searches []string) []string {
 	return searches
 }
 
-// union returns the first limit different values of first and then second.
-func union(first, second []string, limit int) []string {
+// appendUnique returns the values of first and those of second that are not in it, up to limit.
+func appendUnique(first, second []string, limit int) []string {
 	values := slices.Clone(first)
 	for _, value := range second {
 		if len(values) < limit && !slices.Contains(values, value) {

@@ -11,13 +11,14 @@ import (
 	"github.com/sublet-dev/sublet/api/labels"
 )
 
-// containerEnv puts the variables of the API before the container's own, which win under
-// the same name. References to the pod's fields get those of the virtual pod.
-func containerEnv(api []corev1.EnvVar, virtual *corev1.Pod, container *corev1.Container) {
+// prependEnv adds the variables of the API before the container's own. The container's own
+// variable wins if both have the same name. It also resolves references to fields of the pod
+// to those of the virtual pod.
+func prependEnv(api []corev1.EnvVar, virtual *corev1.Pod, container *corev1.Container) {
 	own := make(map[string]bool, len(container.Env))
 	for i := range container.Env {
 		own[container.Env[i].Name] = true
-		downwardEnv(virtual, &container.Env[i])
+		resolveFieldRef(virtual, &container.Env[i])
 	}
 	env := make([]corev1.EnvVar, 0, len(api)+len(container.Env))
 	for _, variable := range api {
@@ -28,8 +29,8 @@ func containerEnv(api []corev1.EnvVar, virtual *corev1.Pod, container *corev1.Co
 	container.Env = append(env, container.Env...)
 }
 
-// downwardEnv resolves a reference to a field of the pod.
-func downwardEnv(virtual *corev1.Pod, env *corev1.EnvVar) {
+// resolveFieldRef resolves a reference to a field of the pod.
+func resolveFieldRef(virtual *corev1.Pod, env *corev1.EnvVar) {
 	if env.ValueFrom == nil || env.ValueFrom.FieldRef == nil {
 		return
 	}
@@ -44,13 +45,13 @@ func downwardEnv(virtual *corev1.Pod, env *corev1.EnvVar) {
 	case "spec.serviceAccountName":
 		literal(virtual.Spec.ServiceAccountName)
 	default:
-		// Node and addresses are the same on both sides.
-		ref.FieldPath = downwardPath(ref.FieldPath)
+		// Other fields, such as node and addresses, are the same on both sides.
+		ref.FieldPath = toHostFieldPath(ref.FieldPath)
 	}
 }
 
-// downwardPath returns the path of the host pod that has a field of the virtual pod.
-func downwardPath(path string) string {
+// toHostFieldPath returns the path in the host pod at which a field of the virtual pod is.
+func toHostFieldPath(path string) string {
 	switch path {
 	case "metadata.name":
 		return annotationPath(labels.VirtualName)
@@ -64,7 +65,7 @@ func downwardPath(path string) string {
 		return annotationPath(labels.DownwardAnnotations)
 	}
 	field, name, ok := parseSubscript(path)
-	if !ok || field == "metadata.labels" && isNodeTopology(name) {
+	if !ok || field == "metadata.labels" && isTopologyLabel(name) {
 		return path
 	}
 	return field + "['" + TenantLabel(name) + "']"
@@ -82,13 +83,12 @@ func parseSubscript(path string) (field, key string, ok bool) {
 	return field, key, ok && found
 }
 
-// syncDownward returns the host pod's annotations with the fields of the virtual pod that
-// the pod reads through the downward API. It leaves out those that the host pod has under
-// another name.
+// syncDownward returns the annotations of the host pod. It updates those through which the pod
+// reads the labels and annotations of the virtual pod by the downward API.
 func syncDownward(host map[string]string, virtual *corev1.Pod) map[string]string {
 	synced := make(map[string]string, len(host))
 	for key, value := range host {
-		if !isOwnKey(key) {
+		if !isGeneratedAnnotation(key) {
 			synced[key] = value
 		}
 	}
@@ -109,8 +109,8 @@ func syncDownward(host map[string]string, virtual *corev1.Pod) map[string]string
 	return synced
 }
 
-// withoutOurs returns the values whose keys are not Sublet's. A pod does not read from them
-// that its cluster is a virtual one.
+// withoutOurs returns the values whose keys are not Sublet's. A pod must not see that its cluster
+// is virtual.
 func withoutOurs(values map[string]string) map[string]string {
 	others := maps.Clone(values)
 	maps.DeleteFunc(others, func(key, _ string) bool { return IsOurs(key) })
@@ -135,7 +135,7 @@ func eachFieldRef(spec *corev1.PodSpec, visit func(*corev1.ObjectFieldSelector))
 	}
 }
 
-// eachDownwardFile visits the files that a volume takes from the downward API.
+// eachDownwardFile visits the downward API files of a volume.
 func eachDownwardFile(volume *corev1.Volume, visit func(*corev1.DownwardAPIVolumeFile)) {
 	if volume.DownwardAPI != nil {
 		for i := range volume.DownwardAPI.Items {
@@ -155,7 +155,7 @@ func eachDownwardFile(volume *corev1.Volume, visit func(*corev1.DownwardAPIVolum
 	}
 }
 
-// formatMap writes a map the way the downward API does.
+// formatMap formats a map as the downward API does.
 func formatMap(values map[string]string) string {
 	lines := make([]string, 0, len(values))
 	for key, value := range values {

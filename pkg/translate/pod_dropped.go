@@ -8,10 +8,10 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 )
 
-// DroppedByHost returns the fields of a virtual pod that its host pod lacks, although they were
-// sent. An API server drops in silence what it does not know, or what is switched off there.
-// The fields are those that came after Kubernetes 1.30 and that let a pod run in another way.
-// Others are missed at once: the host refuses a volume without a source.
+// DroppedByHost returns the fields of a virtual pod that were sent but are missing in its host
+// pod. An API server silently drops fields that it does not know or whose feature is disabled.
+// It checks fields that are newer than Kubernetes 1.30 and change how a pod runs. Other dropped
+// fields cause an error: for example, the host rejects a volume without a source.
 func DroppedByHost(virtual, host *corev1.Pod) []string {
 	var dropped []string
 	lacks := func(field string, wanted, has bool) {
@@ -43,8 +43,8 @@ func DroppedByHost(virtual, host *corev1.Pod) []string {
 	return dropped
 }
 
-// hostnameField returns what the host name of a pod comes from, if only spec.hostnameOverride can
-// give it to the host pod. Otherwise it is empty. See [setHostname].
+// hostnameField returns the field of a virtual pod for which the host pod needs
+// spec.hostnameOverride, empty for none. See [setHostname].
 func hostnameField(virtual *corev1.Pod) string {
 	fqdn := virtual.Spec.SetHostnameAsFQDN
 	switch {
@@ -54,7 +54,7 @@ func hostnameField(virtual *corev1.Pod) string {
 		return ""
 	case fqdn != nil && *fqdn && virtual.Spec.Subdomain != "":
 		return "spec.setHostnameAsFQDN"
-	case len(validation.IsDNS1123Label(shortName(virtual))) > 0:
+	case len(validation.IsDNS1123Label(shortHostname(virtual))) > 0:
 		return "metadata.name as the host name"
 	default:
 		return ""
@@ -77,17 +77,17 @@ func droppedOfContainer(virtual, host *corev1.Container) []string {
 	return dropped
 }
 
-// hasStopSignal reports whether a container has a signal of its own to stop.
+// hasStopSignal reports whether a container sets its stop signal.
 func hasStopSignal(c *corev1.Container) bool {
 	return c.Lifecycle != nil && c.Lifecycle.StopSignal != nil
 }
 
-// hasProcMount reports whether a container asks for another mount of /proc than the default.
+// hasProcMount reports whether a container requests a procMount other than the default.
 func hasProcMount(c *corev1.Container) bool {
 	return c.SecurityContext != nil && c.SecurityContext.ProcMount != nil && *c.SecurityContext.ProcMount != corev1.DefaultProcMount
 }
 
-// mountsRecursively reports whether a mount of a container is read-only with all below it.
+// mountsRecursively reports whether a mount of a container sets recursiveReadOnly.
 func mountsRecursively(c *corev1.Container) bool {
 	return slices.ContainsFunc(c.VolumeMounts, func(m corev1.VolumeMount) bool { return m.RecursiveReadOnly != nil })
 }

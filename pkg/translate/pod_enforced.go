@@ -8,30 +8,30 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 )
 
-// Enforced is what an operator puts into every host pod, whatever the tenant asks for. It
-// counts when a host pod is created. A pod that exists keeps what it got then.
+// Enforced has the fields that an operator sets in every host pod, whatever the tenant requests.
+// They are set when a host pod is created, and never changed.
 type Enforced struct {
 	// Tolerations are added to those of the tenant.
 	Tolerations []corev1.Toleration
-	// RuntimeClassName replaces the tenant's. Empty leaves it.
+	// RuntimeClassName replaces that of the tenant. Empty keeps the tenant's.
 	RuntimeClassName string
 	// PriorityClassName is the priority class on the host. Empty means the host's default.
 	PriorityClassName string
-	// NamedClass is the priority class of the host that the pod itself names. It counts if
-	// PriorityClassName is empty. Empty if it names none.
+	// NamedClass is the priority class of the host that the pod itself names, empty for none. It
+	// is used if PriorityClassName is empty.
 	NamedClass string
-	// PriorityClasses are the priority classes on the host by the priority of the pod, sorted
-	// by From. They count if neither PriorityClassName nor NamedClass is set.
+	// PriorityClasses maps the priority of the pod to a priority class of the host. It is sorted
+	// by From, and used if neither PriorityClassName nor NamedClass is set.
 	PriorityClasses []PriorityClass
 }
 
-// PriorityClass is a priority class of the host for pods from a priority on.
+// PriorityClass is the priority class of the host for pods with at least the priority From.
 type PriorityClass struct {
 	From int32
 	Name string
 }
 
-// IgnoresPriority reports whether a pod has a priority that does not reach the host.
+// IgnoresPriority reports whether a pod has a priority that has no effect on the host.
 func (e Enforced) IgnoresPriority(virtual *corev1.Pod) bool {
 	return e.PriorityClassName == "" && len(e.PriorityClasses) == 0 && virtual.Spec.Priority != nil && *virtual.Spec.Priority > 0
 }

@@ -106,7 +106,7 @@ func TestHasLinks(t *testing.T) {
 func TestContainerEnv(t *testing.T) {
 	t.Parallel()
 	own := corev1.EnvFromSource{SecretRef: &corev1.SecretEnvSource{LocalObjectReference: corev1.LocalObjectReference{Name: "keys"}}}
-	renamed := corev1.EnvFromSource{SecretRef: &corev1.SecretEnvSource{LocalObjectReference: corev1.LocalObjectReference{Name: Hashed(shop, key("default", "keys")).Name}}}
+	renamed := corev1.EnvFromSource{SecretRef: &corev1.SecretEnvSource{LocalObjectReference: corev1.LocalObjectReference{Name: Hashed(shop, keyOf("default", "keys")).Name}}}
 	links := corev1.EnvFromSource{ConfigMapRef: &corev1.ConfigMapEnvSource{
 		LocalObjectReference: corev1.LocalObjectReference{Name: LinksKey(shop, "default").Name}, Optional: new(true),
 	}}

@@ -9,10 +9,10 @@ import (
 	"github.com/sublet-dev/sublet/api/labels"
 )
 
-// IsGateOutdated reports whether a gated host pod cannot follow the tenant's rules about nodes. An
-// API server takes only additions to the alternatives that a pod has for its node. The host pod
-// has one more than the virtual pod where the operator limits the nodes. nodes are the labels of
-// those.
+// IsGateOutdated reports whether the node affinity of a gated host pod cannot be updated to that of
+// the virtual pod. The host pod must then be created again. An API server only accepts added
+// requirements. The host pod also has requirements for nodes, the labels to which the operator
+// limits the nodes. So a change that is valid for the virtual pod may be invalid for it.
 func IsGateOutdated(virtual, host *corev1.Pod, nodes map[string]string) bool {
 	if len(host.Spec.SchedulingGates) == 0 || host.Spec.Affinity == nil || virtual.Spec.Affinity == nil {
 		return false
@@ -25,7 +25,7 @@ func IsGateOutdated(virtual, host *corev1.Pod, nodes map[string]string) bool {
 	return !isAddition(requiredTerms(host.Spec.Affinity.NodeAffinity), requiredTerms(wanted))
 }
 
-// requiredTerms returns the alternatives that a pod has for its node, none if it may get to any.
+// requiredTerms returns the required node selector terms, nil if there are none.
 func requiredTerms(affinity *corev1.NodeAffinity) []corev1.NodeSelectorTerm {
 	if affinity == nil || affinity.RequiredDuringSchedulingIgnoredDuringExecution == nil {
 		return nil
@@ -33,7 +33,8 @@ func requiredTerms(affinity *corev1.NodeAffinity) []corev1.NodeSelectorTerm {
 	return affinity.RequiredDuringSchedulingIgnoredDuringExecution.NodeSelectorTerms
 }
 
-// isAddition reports whether an API server lets a gated pod change its alternatives.
+// isAddition reports whether an API server accepts a change of the required node selector terms of
+// a gated pod.
 func isAddition(before, after []corev1.NodeSelectorTerm) bool {
 	if len(before) == 0 {
 		return true
@@ -45,7 +46,7 @@ func isAddition(before, after []corev1.NodeSelectorTerm) bool {
 	})
 }
 
-// startsWith reports whether requirements begin with others.
+// startsWith reports whether first is a prefix of all.
 func startsWith(all, first []corev1.NodeSelectorRequirement) bool {
 	return len(all) >= len(first) && (len(first) == 0 || equality.Semantic.DeepEqual(all[:len(first)], first))
 }

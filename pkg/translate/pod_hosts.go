@@ -12,9 +12,10 @@ import (
 // hostsName names the init container that writes /etc/hosts, and the volume with that file.
 const hostsName = "sublet-hosts"
 
-// rewriteHosts puts the whole name of a pod with a subdomain into its /etc/hosts, as a kubelet of
-// the virtual cluster would. That of the host knows no subdomain. So an init container copies its
-// file with another line for the pod. A container that brings an /etc/hosts of its own keeps it.
+// rewriteHosts adds the FQDN of a pod with a subdomain to its /etc/hosts, as a kubelet of the
+// virtual cluster would. The host's kubelet does not know the subdomain. So an init container
+// copies its file and replaces the line of the pod. A container that mounts its own /etc/hosts
+// keeps that.
 func rewriteHosts(in PodInput, virtual *corev1.Pod, spec *corev1.PodSpec) {
 	windows := spec.OS != nil && spec.OS.Name == corev1.Windows
 	whole := virtual.Spec.Subdomain != "" && virtual.Spec.HostnameOverride == nil && !spec.HostNetwork && !windows
@@ -30,22 +31,23 @@ func rewriteHosts(in PodInput, virtual *corev1.Pod, spec *corev1.PodSpec) {
 	spec.InitContainers = slices.Insert(spec.InitContainers, 0, hostsContainer(in, virtual, spec))
 }
 
-// usesHostsName reports whether a container or a volume of the tenant has the name of ours.
+// usesHostsName reports whether a container or volume of the tenant has the name hostsName.
 func usesHostsName(spec *corev1.PodSpec) bool {
 	used := slices.ContainsFunc(spec.Volumes, func(v corev1.Volume) bool { return v.Name == hostsName })
 	eachContainer(spec, func(container *corev1.Container) { used = used || container.Name == hostsName })
 	return used
 }
 
-// hostsContainer returns the container that writes the file. It meets the standard restricted, and
-// leaves the quality of service of the pod as it is.
+// hostsContainer returns the init container that writes the file. It complies with the Pod Security
+// Standard restricted, and does not change the QoS class of the pod.
 func hostsContainer(in PodInput, virtual *corev1.Pod, spec *corev1.PodSpec) corev1.Container {
-	known := spec.Hostname // what the host's kubelet writes
+	known := spec.Hostname // the name that the host's kubelet writes
 	if spec.HostnameOverride != nil {
 		known = *spec.HostnameOverride
 	}
-	short := shortName(virtual)
-	full := wholeName(in, virtual, short)
+	short := shortHostname(virtual)
+	full := hostnameFQDN(in, virtual, short)
+	// The sed command replaces "ADDRESS<tab>KNOWN" by "ADDRESS<tab>FQDN<tab>SHORT".
 	line := fmt.Sprintf("s/^([0-9a-f.:]+\t)%s$/\\1%s\t%s/", strings.ReplaceAll(known, ".", `\.`), full, short)
 	container := corev1.Container{
 		Name: hostsName, Image: in.HostsImage, ImagePullPolicy: corev1.PullIfNotPresent,

@@ -39,7 +39,7 @@ func TestTranslatedImages(t *testing.T) {
 	if got := host.Spec.EphemeralContainers[0].Image; got != "mirror.example.com/debug:1" {
 		t.Errorf("the ephemeral container has the image %s", got)
 	}
-	if !hasAll(virtual, host) {
+	if !hasAllRequests(virtual, host) {
 		t.Error("the host pod does not count as up to date")
 	}
 }

@@ -13,8 +13,8 @@ import (
 	"github.com/sublet-dev/sublet/api/labels"
 )
 
-// LinksRole is the role that names the ConfigMap with the variables of the Services of a
-// virtual namespace, see [Derived].
+// LinksRole is the role that names the ConfigMap with the service links of a virtual namespace,
+// see [Derived]. Service links are the environment variables with the addresses of Services.
 const LinksRole = "links"
 
 // kubernetesService is the name of the Service of the API in the namespace default.
@@ -23,15 +23,15 @@ const kubernetesService = "kubernetes"
 // hostSuffix is the end of the name of the variable with the address of a Service.
 const hostSuffix = "_SERVICE_HOST"
 
-// maxLinkBytes is how much of a ConfigMap the variables of Services may take. An API server
-// takes 1 MiB of data, a process 2 MiB for its environment and its arguments.
+// maxLinkBytes is the maximum size of all variables in the ConfigMap. An API server accepts 1 MiB
+// of data, and a process 2 MiB of environment and arguments.
 const maxLinkBytes = 512 << 10
 
 // serviceLinksCut is the value of [labels.ServiceLinks].
 const serviceLinksCut = "cut"
 
-// LacksServiceLinks reports whether variables of Services are left out of what a host pod
-// gets. It takes the pod or the ConfigMap of its namespace.
+// LacksServiceLinks reports whether a host pod, or the ConfigMap of its namespace, lacks the
+// variables of some Services because there are too many.
 func LacksServiceLinks(host metav1.Object) bool {
 	return host.GetAnnotations()[labels.ServiceLinks] == serviceLinksCut
 }
@@ -43,8 +43,8 @@ func LinksKey(c Cluster, namespace string) types.NamespacedName {
 }
 
 // ServiceLinks fills in the ConfigMap with the variables of the Services of one virtual
-// namespace. Kubelets read it whenever a container starts. If there are too many, it leaves
-// out first Docker's of all Services, then whole Services, the last by name.
+// namespace. Kubelets read it whenever a container starts. If the variables exceed
+// maxLinkBytes, those of Docker's links are omitted, and then the last Services by name.
 func ServiceLinks(services []corev1.Service, host *corev1.ConfigMap) {
 	services = slices.DeleteFunc(slices.Clone(services), func(s corev1.Service) bool { return !isLinked(&s) })
 	slices.SortFunc(services, func(a, b corev1.Service) int { return strings.Compare(a.Name, b.Name) })
@@ -63,7 +63,7 @@ func ServiceLinks(services []corev1.Service, host *corev1.ConfigMap) {
 	}
 }
 
-// boundedEnv returns the addresses of as many Services as fit.
+// boundedEnv returns the address variables of as many Services as fit into maxLinkBytes.
 func boundedEnv(services []corev1.Service) []corev1.EnvVar {
 	var env []corev1.EnvVar
 	size := 0
@@ -77,8 +77,8 @@ func boundedEnv(services []corev1.Service) []corev1.EnvVar {
 	return env
 }
 
-// HasLinks reports whether a ConfigMap has the variables of the Services that are not
-// younger than a pod. A Service that was made again under its name has another address.
+// HasLinks reports whether a ConfigMap has the current variables of all Services that are at least
+// as old as a pod. A Service that was created again under its name has another address.
 func HasLinks(services []corev1.Service, virtual *corev1.Pod, links *corev1.ConfigMap) bool {
 	if LacksServiceLinks(links) {
 		return true
@@ -95,15 +95,15 @@ func HasLinks(services []corev1.Service, virtual *corev1.Pod, links *corev1.Conf
 	return true
 }
 
-// isLinked reports whether the pods of its namespace get variables of a Service. Those of the
-// API are in the pod itself.
+// isLinked reports whether a Service has variables in the ConfigMap. Those of the API are in the
+// pod itself.
 func isLinked(service *corev1.Service) bool {
 	isAPI := service.Namespace == metav1.NamespaceDefault && service.Name == kubernetesService
 	return !isAPI && hasAddress(service)
 }
 
-// apiEnv returns the variables that point a container to the virtual API. The kubelet
-// still sets the ones for the host's API; the virtual ones take precedence.
+// apiEnv returns the variables of the virtual API. They take precedence over those of the host's
+// API, which the kubelet always sets.
 func apiEnv(in PodInput) []corev1.EnvVar {
 	kubernetes := corev1.Service{Spec: corev1.ServiceSpec{
 		ClusterIP: in.KubernetesServiceIP,
@@ -113,31 +113,31 @@ func apiEnv(in PodInput) []corev1.EnvVar {
 	return dockerEnv(addressEnv(nil, &kubernetes), &kubernetes)
 }
 
-// linkServices gives each container the variables of the API, and with service links those
-// of the Services of its namespace. The host pod disables those of the host's kubelet. What
-// the tenant sets wins under the same name, as the variables of Services come first.
-func linkServices(in PodInput, virtual *corev1.Pod, spec *corev1.PodSpec) {
+// addServiceEnv adds the variables of the API to each container, and the service links if the pod
+// has them enabled. They come first, so that a variable of the tenant with the same name wins.
+// The service links of the host's kubelet are disabled in the host pod.
+func addServiceEnv(in PodInput, virtual *corev1.Pod, spec *corev1.PodSpec) {
 	api := apiEnv(in)
 	eachContainer(spec, func(container *corev1.Container) {
-		containerEnv(api, virtual, container)
+		prependEnv(api, virtual, container)
 		if !HasServiceLinks(virtual) {
 			return
 		}
 		links := corev1.EnvFromSource{ConfigMapRef: &corev1.ConfigMapEnvSource{
 			LocalObjectReference: corev1.LocalObjectReference{Name: LinksKey(in.Cluster, virtual.Namespace).Name},
-			// A host that refuses the ConfigMap must not keep the pod from running.
+			// The pod must run even if the host refuses the ConfigMap.
 			Optional: new(true),
 		}}
 		container.EnvFrom = append([]corev1.EnvFromSource{links}, container.EnvFrom...)
 	})
 }
 
-// HasServiceLinks reports whether a pod gets variables of the Services of its namespace.
+// HasServiceLinks reports whether a pod has service links enabled, which is the default.
 func HasServiceLinks(virtual *corev1.Pod) bool {
 	return virtual.Spec.EnableServiceLinks == nil || *virtual.Spec.EnableServiceLinks
 }
 
-// sizeOf returns how many bytes variables take.
+// sizeOf returns the total size of variables in bytes.
 func sizeOf(env []corev1.EnvVar) int {
 	size := 0
 	for i := range env {
@@ -151,7 +151,7 @@ func hasAddress(service *corev1.Service) bool {
 	return service.Spec.ClusterIP != "" && service.Spec.ClusterIP != corev1.ClusterIPNone && len(service.Spec.Ports) > 0
 }
 
-// addressEnv appends the variables of one Service as Kubernetes spells them.
+// addressEnv appends the Kubernetes-style variables of one Service.
 func addressEnv(env []corev1.EnvVar, service *corev1.Service) []corev1.EnvVar {
 	add := func(name, value string) { env = append(env, corev1.EnvVar{Name: name, Value: value}) }
 	name := envName(service.Name)
@@ -165,7 +165,7 @@ func addressEnv(env []corev1.EnvVar, service *corev1.Service) []corev1.EnvVar {
 	return env
 }
 
-// dockerEnv appends the variables of one Service as Docker's links spell them.
+// dockerEnv appends the variables of one Service in the style of Docker's links.
 func dockerEnv(env []corev1.EnvVar, service *corev1.Service) []corev1.EnvVar {
 	add := func(name, value string) { env = append(env, corev1.EnvVar{Name: name, Value: value}) }
 	name := envName(service.Name)
@@ -188,7 +188,7 @@ func dockerEnv(env []corev1.EnvVar, service *corev1.Service) []corev1.EnvVar {
 	return env
 }
 
-// envName returns the name of a Service as variables spell it.
+// envName returns the name of a Service or port as it is in names of variables.
 func envName(name string) string {
 	return strings.ToUpper(strings.ReplaceAll(name, "-", "_"))
 }

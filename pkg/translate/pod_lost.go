@@ -13,14 +13,13 @@ const (
 	hostPodLost = "HostPodLost"
 	// hostPodLostMessage explains it to the tenant.
 	hostPodLostMessage = "The pod was deleted on the host cluster before it reported a final status."
-	// unknownExitCode is the exit code of a container whose end nobody saw, as kubelets
-	// report it.
+	// unknownExitCode is the exit code that kubelets report for a container with an unknown one.
 	unknownExitCode = 137
 )
 
-// FailLostPod sets the final state of a pod whose host pod is gone: it has failed, as a
-// pod whose node is gone. Controllers such as Jobs wait for that state before they replace
-// the pod. It changes nothing of a pod that is finished.
+// FailLostPod sets the phase Failed on a pod whose host pod is gone, as for a pod whose node is
+// gone. Controllers such as Jobs wait for that before they replace the pod. It does not change
+// a finished pod.
 func FailLostPod(virtual *corev1.Pod, at time.Time) {
 	if IsFinished(virtual) {
 		return
@@ -29,28 +28,28 @@ func FailLostPod(virtual *corev1.Pod, at time.Time) {
 	status := &virtual.Status
 	status.Phase, status.Reason, status.Message = corev1.PodFailed, hostPodLost, hostPodLostMessage
 	if virtual.Spec.NodeName != "" || status.StartTime != nil {
-		setStatusCondition(status, corev1.PodCondition{
+		transitionCondition(status, corev1.PodCondition{
 			Type: corev1.DisruptionTarget, Status: corev1.ConditionTrue,
 			Reason: hostPodLost, Message: hostPodLostMessage, LastTransitionTime: now,
 		})
 	}
 	for _, unready := range []corev1.PodConditionType{corev1.PodReady, corev1.ContainersReady} {
 		if slices.ContainsFunc(status.Conditions, func(c corev1.PodCondition) bool { return c.Type == unready }) {
-			setStatusCondition(status, corev1.PodCondition{
+			transitionCondition(status, corev1.PodCondition{
 				Type: unready, Status: corev1.ConditionFalse, Reason: "PodFailed", LastTransitionTime: now,
 			})
 		}
 	}
-	status.InitContainerStatuses = terminated(status.InitContainerStatuses, virtual.Spec.InitContainers, now)
-	status.ContainerStatuses = terminated(status.ContainerStatuses, virtual.Spec.Containers, now)
+	status.InitContainerStatuses = terminateContainers(status.InitContainerStatuses, virtual.Spec.InitContainers, now)
+	status.ContainerStatuses = terminateContainers(status.ContainerStatuses, virtual.Spec.Containers, now)
 	for i := range status.EphemeralContainerStatuses {
-		terminate(&status.EphemeralContainerStatuses[i], now)
+		terminateContainer(&status.EphemeralContainerStatuses[i], now)
 	}
 }
 
-// setStatusCondition adds a condition, or replaces the one of its type unless it has the same
+// transitionCondition adds a condition. It replaces one of the same type only if that has another
 // status.
-func setStatusCondition(status *corev1.PodStatus, condition corev1.PodCondition) {
+func transitionCondition(status *corev1.PodStatus, condition corev1.PodCondition) {
 	for i := range status.Conditions {
 		old := &status.Conditions[i]
 		if old.Type != condition.Type {
@@ -65,8 +64,8 @@ func setStatusCondition(status *corev1.PodStatus, condition corev1.PodCondition)
 	status.Conditions = append(status.Conditions, condition)
 }
 
-// terminated returns a terminated status for each container.
-func terminated(statuses []corev1.ContainerStatus, containers []corev1.Container, now metav1.Time) []corev1.ContainerStatus {
+// terminateContainers returns the statuses with all containers terminated. It adds missing ones.
+func terminateContainers(statuses []corev1.ContainerStatus, containers []corev1.Container, now metav1.Time) []corev1.ContainerStatus {
 	result := slices.Clone(statuses)
 	for i := range containers {
 		known := slices.ContainsFunc(result, func(s corev1.ContainerStatus) bool { return s.Name == containers[i].Name })
@@ -75,14 +74,14 @@ func terminated(statuses []corev1.ContainerStatus, containers []corev1.Container
 		}
 	}
 	for i := range result {
-		terminate(&result[i], now)
+		terminateContainer(&result[i], now)
 	}
 	return result
 }
 
-// terminate sets a container status to terminated, in the words of a kubelet that cannot
-// find the container. It changes nothing of one that is terminated.
-func terminate(status *corev1.ContainerStatus, now metav1.Time) {
+// terminateContainer sets a container status to terminated, with the reason of a kubelet that cannot
+// find the container. It does not change a terminated one.
+func terminateContainer(status *corev1.ContainerStatus, now metav1.Time) {
 	if status.State.Terminated != nil {
 		return
 	}

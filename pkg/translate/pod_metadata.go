@@ -14,19 +14,19 @@ const (
 	instanceLabel     = recommendedPrefix + "instance"
 )
 
-// syncPodMetadata brings labels and annotations of the host pod up to date. Those of the
-// tenant that pass keep their keys. Of the other annotations only those arrive that the pod
-// itself reads.
+// syncPodMetadata updates the labels and annotations of the host pod. Labels and annotations that
+// pass keep their keys. All labels are also set under their host keys. Other annotations are
+// only set if the pod reads them through the downward API.
 func syncPodMetadata(in PodInput, virtual, host *corev1.Pod) {
 	own := make(map[string]string, len(virtual.Labels))
 	for key, value := range virtual.Labels {
-		if !isNodeTopology(key) {
+		if !isTopologyLabel(key) {
 			own[key] = value
 		}
 	}
 	kept := maps.Clone(host.Labels)
 	maps.DeleteFunc(kept, func(key, value string) bool {
-		// A label of the tenant has a twin under its host key. Others are the host's.
+		// A label that passed has a twin under its host key. All others are the host's.
 		twin, ok := host.Labels[TenantLabel(key)]
 		return ok && twin == value
 	})
@@ -40,9 +40,9 @@ func syncPodMetadata(in PodInput, virtual, host *corev1.Pod) {
 	host.Annotations = SyncAnnotations(syncDownward(host.Annotations, virtual), virtual.Annotations, passes)
 }
 
-// passesLabel reports whether a label of a pod keeps its key on the host. A pod with the
-// instance of the release would be selected by the Services, the network policies and the
-// StatefulSet of the control plane.
+// passesLabel reports whether a label of a pod keeps its key on the host. With the instance label
+// of the release, a pod would be selected by the Services, network policies and StatefulSet of
+// the control plane.
 func passesLabel(in PodInput, all map[string]string, key string) bool {
 	switch {
 	case in.PassesLabel == nil, IsOurs(key), !in.PassesLabel(key):
@@ -54,8 +54,8 @@ func passesLabel(in PodInput, all map[string]string, key string) bool {
 	}
 }
 
-// ReadByHosts returns the annotations of a pod that components of a host usually read, and
-// that do not pass. They are sorted.
+// ReadByHosts returns the sorted keys of annotations that components of hosts usually read but that
+// do not pass, so that they have no effect.
 func ReadByHosts(virtual *corev1.Pod, passes func(key string) bool) []string {
 	var left []string
 	for key := range virtual.Annotations {
@@ -67,8 +67,8 @@ func ReadByHosts(virtual *corev1.Pod, passes func(key string) bool) []string {
 	return left
 }
 
-// isReadByHosts reports whether autoscalers, networks or monitoring of a host usually read an
-// annotation. What add-ons inside a virtual cluster read is not among them.
+// isReadByHosts reports whether autoscalers, network plugins or monitoring of hosts usually read an
+// annotation. It ignores annotations for add-ons that tenants run themselves.
 func isReadByHosts(key string) bool {
 	switch key {
 	case "kubernetes.io/ingress-bandwidth", "kubernetes.io/egress-bandwidth":

@@ -9,13 +9,13 @@ import (
 	"github.com/sublet-dev/sublet/api/labels"
 )
 
-// WaitingForHost is the reason of the condition PodScheduled of a virtual pod that was
-// refused a node. It waits for the host's answer about another.
+// WaitingForHost is the reason of the condition PodScheduled of a virtual pod while the host
+// decides about another node, after it has refused one.
 const WaitingForHost = "WaitingForHost"
 
-// pinToNode limits a host pod to its assigned node. The virtual scheduler has applied the
-// tenant's own rules. On the host they would be checked against labels and pods that only
-// the virtual cluster has.
+// pinToNode limits a host pod to its assigned node and clears the tenant's scheduling constraints.
+// The virtual scheduler has applied them. They refer to labels and pods of the virtual cluster,
+// which the host's scheduler does not know.
 func pinToNode(in PodInput, spec *corev1.PodSpec) {
 	spec.NodeSelector = nil
 	spec.Affinity = nil
@@ -28,9 +28,9 @@ func PinnedNode(host *corev1.Pod) string {
 	return host.Annotations[labels.Place]
 }
 
-// Proposed returns the node that the virtual scheduler has written as its proposal,
-// empty if it has not. A node that is nominated until others have made room is not
-// proposed yet: the pod also has a reason why it is unschedulable.
+// Proposed returns the node that the virtual scheduler has written as its proposal, empty for
+// none. It also returns none for a pod that is unschedulable: its nominated node is one on which
+// preemption is still making room.
 func Proposed(virtual *corev1.Pod) string {
 	if virtual.Spec.NodeName != "" || IsUnschedulable(virtual) {
 		return ""
@@ -38,14 +38,15 @@ func Proposed(virtual *corev1.Pod) string {
 	return virtual.Status.NominatedNodeName
 }
 
-// IsUnschedulable reports whether the pod has a reason why it has no node. Nothing is
-// asked for such a pod before the reason is removed.
+// IsUnschedulable reports whether a pod has a condition with the reason why it has no node. Its
+// host pod is not created until that condition is removed.
 func IsUnschedulable(virtual *corev1.Pod) bool {
 	condition := findCondition(virtual.Status.Conditions, corev1.PodScheduled)
 	return condition != nil && condition.Reason != WaitingForHost
 }
 
-// ClearProposal removes the proposed node from a virtual pod, with the host's reason.
+// ClearProposal removes the proposed node from a virtual pod and sets PodScheduled to false, with
+// the reason and message of condition.
 func ClearProposal(virtual *corev1.Pod, condition corev1.PodCondition) {
 	condition.Type, condition.Status = corev1.PodScheduled, corev1.ConditionFalse
 	condition.ObservedGeneration = virtual.Generation
@@ -57,12 +58,12 @@ func ClearProposal(virtual *corev1.Pod, condition corev1.PodCondition) {
 // refuses.
 const HostRefused = "HostRefused"
 
-// refusedPeriod is how often the text of a refusal changes at most. The numbers in that of a
-// quota change with each pod that comes or goes.
+// refusedPeriod is the minimum time between two changes of the message of a refusal. The message
+// of an exceeded quota has numbers that change with each pod.
 const refusedPeriod = time.Minute
 
-// SetHostRefused writes into a pod that the host refuses its copy. condition has the text and
-// the time.
+// SetHostRefused sets the condition PodScheduled of a pod whose copy the host refuses. condition has
+// the message and the time.
 func SetHostRefused(virtual *corev1.Pod, condition corev1.PodCondition) {
 	old := findCondition(virtual.Status.Conditions, corev1.PodScheduled)
 	if old != nil && old.Reason == HostRefused &&
@@ -74,9 +75,9 @@ func SetHostRefused(virtual *corev1.Pod, condition corev1.PodCondition) {
 	setCondition(&virtual.Status, condition)
 }
 
-// ProposedPodStatus syncs the status as [PodStatus] does, for a pod of the virtual
-// scheduler. As long as the host has not bound the pod, the conditions of the virtual
-// scheduler stay. Only the host's refusal replaces them, with the proposal.
+// ProposedPodStatus updates the status like [PodStatus], for a pod of the virtual scheduler. Until
+// the host has bound the pod, it keeps the nominated node and the condition PodScheduled of the
+// virtual scheduler. Only a refusal of the host replaces them.
 func ProposedPodStatus(c Cluster, state PodState, host, virtual *corev1.Pod) {
 	before := virtual.DeepCopy()
 	PodStatus(c, host, virtual)
@@ -97,8 +98,8 @@ func ProposedPodStatus(c Cluster, state PodState, host, virtual *corev1.Pod) {
 	})
 }
 
-// isUnschedulableOnHost reports whether the host has no room for the pod. While it makes
-// room by preemption, it has not refused the pod.
+// isUnschedulableOnHost reports whether the host's scheduler finds no room for the pod. It is false
+// while the host makes room by preemption.
 func isUnschedulableOnHost(host *corev1.Pod) bool {
 	condition := findCondition(host.Status.Conditions, corev1.PodScheduled)
 	return condition != nil && condition.Status == corev1.ConditionFalse &&

@@ -12,14 +12,15 @@ import (
 )
 
 const (
-	// readinessGatesNotReady is the reason of a kubelet for a pod with a closed readiness gate.
+	// readinessGatesNotReady is the reason that a kubelet sets on a pod with a closed readiness
+	// gate.
 	readinessGatesNotReady = "ReadinessGatesNotReady"
-	// readinessNotSeen is the message of a pod whose gates have opened a moment ago.
+	// readinessNotSeen is the message of a pod whose gates are open, until the host pod is ready.
 	readinessNotSeen = "the readiness gates are open, and the host has not made the pod ready yet"
 )
 
-// syncReadinessGate opens and closes the readiness gate of a host pod with the gates of its
-// virtual pod. A host pod that is older than its gate has none, and stays without.
+// syncReadinessGate sets the condition of the readiness gate of a host pod: it is open if all gates
+// of the virtual pod are. Host pods of earlier versions have no such gate.
 func syncReadinessGate(virtual, host *corev1.Pod) {
 	ours := func(gate corev1.PodReadinessGate) bool { return gate.ConditionType == labels.ReadinessGates }
 	if !slices.ContainsFunc(host.Spec.ReadinessGates, ours) {
@@ -43,8 +44,8 @@ func syncReadinessGate(virtual, host *corev1.Pod) {
 	}
 }
 
-// closedGates returns what is wrong with each closed readiness gate, in the words of a
-// kubelet, and when one has changed last.
+// closedGates returns a message for each closed readiness gate, as a kubelet writes it, and the time
+// of the last change of a gate.
 func closedGates(gates []corev1.PodReadinessGate, conditions []corev1.PodCondition) (closed []string, changed metav1.Time) {
 	for _, gate := range gates {
 		condition := findCondition(conditions, gate.ConditionType)
@@ -62,9 +63,9 @@ func closedGates(gates []corev1.PodReadinessGate, conditions []corev1.PodConditi
 	return closed, changed
 }
 
-// applyReadinessGates sets a pod whose readiness gates are not all open to not ready, in
-// the words of a kubelet. The gate of the host pod follows those of the virtual pod, so the
-// tenant reads their messages in place of its own.
+// applyReadinessGates sets the condition Ready of a virtual pod to false while one of its readiness
+// gates is closed. The message is that of a kubelet. It also replaces messages about the
+// gate of the host pod, which the tenant does not know.
 func applyReadinessGates(gates []corev1.PodReadinessGate, status *corev1.PodStatus) {
 	ready := findCondition(status.Conditions, corev1.PodReady)
 	if len(gates) == 0 || ready == nil || ready.Status != corev1.ConditionTrue && ready.Reason != readinessGatesNotReady {

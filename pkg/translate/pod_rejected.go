@@ -6,24 +6,24 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-// A pod that names its node is scheduled by nobody, and the kubelet of that node rejects it
-// when it does not fit. On the host, the scheduler decides about such a pod too. Where a port
-// of the node is taken, the pod is rejected here as by a kubelet. Controllers such as
-// StatefulSets replace a pod that has failed, and wait for one that is pending.
+// A pod that sets its node bypasses the scheduler, and the kubelet of that node rejects it if it
+// does not fit. The host pod does not bypass the host's scheduler, and would stay pending. If it
+// cannot run because a host port is taken, Sublet fails the pod as a kubelet would. Controllers
+// such as StatefulSets replace a failed pod, but not a pending one.
 //
-// A pod without enough of a resource waits. What others use of the host's node is not the
-// tenant's to know, and the node may have had room by what the tenant sees.
+// A pod that lacks resources waits. It may fit by what the tenant sees of the node, and the usage
+// of foreign pods must not be disclosed.
 
 const (
-	// portsTaken is what the host's scheduler writes of a node whose ports are taken.
+	// portsTaken is the message of the host's scheduler for nodes whose host ports are taken.
 	portsTaken = "node(s) didn't have free ports for the requested pod ports"
-	// nodePorts is the reason with which kubelets reject a pod for that.
+	// nodePorts is the reason with which kubelets reject such a pod.
 	nodePorts = "NodePorts"
 )
 
-// RejectFromNode sets the final state of a pod whose node has another pod with its port, and
-// reports whether it did. It concerns pods whose node the tenant has named, and that never
-// ran. The host pod may go to no other node, so no other can be meant.
+// RejectFromNode fails a pod whose host port is taken on the node that the tenant has set, and
+// reports whether it did. The pod must not have run. As the host pod is limited to that node,
+// the scheduler's message is about no other.
 func RejectFromNode(virtual, host *corev1.Pod, virtualScheduler bool) bool {
 	if virtual.Spec.NodeName == "" || host.Spec.NodeName != "" || IsFinished(virtual) ||
 		!isUnschedulableOnHost(host) || HasStarted(virtual, host, virtualScheduler) ||
@@ -35,7 +35,7 @@ func RejectFromNode(virtual, host *corev1.Pod, virtualScheduler bool) bool {
 	return true
 }
 
-// isRejected reports whether a pod was rejected from its node. It never ran.
+// isRejected reports whether [RejectFromNode] has failed a pod. Such a pod never ran.
 func isRejected(virtual *corev1.Pod) bool {
 	return virtual.Status.Phase == corev1.PodFailed && virtual.Status.Reason == nodePorts && virtual.Status.StartTime == nil
 }

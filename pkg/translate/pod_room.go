@@ -8,16 +8,16 @@ import (
 )
 
 const (
-	// roomScheduler is the scheduler of a host pod that shows the need for a node. Nobody runs
-	// it, so the host binds no such pod.
+	// roomScheduler is the scheduler name of a host pod that only signals the need for a node. No
+	// such scheduler runs, so the host never binds the pod.
 	roomScheduler = "sublet.dev-virtual-scheduler"
-	// roomMessage is the message of the condition that an autoscaler of the host reads. It has
-	// nothing that a tenant could choose.
+	// roomMessage is the message of the condition that an autoscaler of the host reads. It
+	// contains no text of the tenant.
 	roomMessage = "the scheduler of the virtual cluster finds no node for the pod"
 )
 
-// UnschedulableSince returns since when the virtual scheduler finds no node for a pod. ok is
-// false for a pod to which that does not apply, or that is about to get room by preemption.
+// UnschedulableSince returns since when the virtual scheduler has found no node for a pod. ok is
+// false for a pod that is not unschedulable, or for which preemption is making room.
 func UnschedulableSince(virtual *corev1.Pod) (since time.Time, ok bool) {
 	condition := findCondition(virtual.Status.Conditions, corev1.PodScheduled)
 	if condition == nil || condition.Status != corev1.ConditionFalse || condition.Reason != corev1.PodReasonUnschedulable ||
@@ -27,14 +27,14 @@ func UnschedulableSince(virtual *corev1.Pod) (since time.Time, ok bool) {
 	return condition.LastTransitionTime.Time, true
 }
 
-// seeksRoom reports whether a host pod shows the need for a node.
+// seeksRoom reports whether a host pod only signals the need for a node.
 func seeksRoom(host *corev1.Pod) bool {
 	return host.Spec.SchedulerName == roomScheduler && PinnedNode(host) == ""
 }
 
-// showNeed writes into the status of a host pod that it needs a node. The host's scheduler
-// does not look at the pod.
-func showNeed(virtual, host *corev1.Pod) {
+// setUnschedulable sets the condition of a host pod that seeks room, so that autoscalers see it.
+// The host's scheduler ignores the pod.
+func setUnschedulable(virtual, host *corev1.Pod) {
 	if !seeksRoom(host) || host.Spec.NodeName != "" || isUnschedulableOnHost(host) {
 		return
 	}

@@ -33,7 +33,7 @@ func TestShowNeed(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			showNeed(virtual, tt.host)
+			setUnschedulable(virtual, tt.host)
 			if diff := cmp.Diff(tt.want, tt.host.Status.Conditions); diff != "" {
 				t.Errorf("%s:\n%s", tt.reason, diff)
 			}

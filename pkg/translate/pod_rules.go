@@ -6,11 +6,10 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-// HostRules returns a digest of what the operator's settings say about the place of a host
-// pod, empty for nothing. They count when a host pod is created, and the host lets nobody
-// change them later. One that waits for a node under other rules may wait for ever, or get to
-// a node that the tenant does not see. enforced has no class that the pod itself names: such
-// a class comes and goes by itself.
+// HostRules returns a digest of the operator's settings that decide to which node a host pod may
+// go, empty for none. They cannot be changed in an existing pod. If they differ from the current
+// ones, a pending pod may wait for ever, or get to a node that the tenant does not see.
+// enforced.NamedClass must be empty, because a class that the pod names is no setting.
 func HostRules(virtual *corev1.Pod, nodes map[string]string, schedulers []string, enforced Enforced) string {
 	rules := map[string]any{}
 	set := func(name string, value any, has bool) {

@@ -8,8 +8,8 @@ import (
 	"github.com/sublet-dev/sublet/api/labels"
 )
 
-// PodState is where a pod is between its creation and its end. The table of all states,
-// with who acts next and what a crash leaves, is in docs/design/009-two-phase-bind.md.
+// PodState is the state of a pod on both sides. docs/design/009-two-phase-bind.md has a table of
+// all states, with who acts next and what a crash leaves.
 type PodState string
 
 const (
@@ -27,7 +27,7 @@ const (
 	PodFinished PodState = "Finished"
 	// PodAsleep has a node, and Sublet has removed its host pod on purpose.
 	PodAsleep PodState = "Asleep"
-	// PodEvicted has started, and the host has deleted its host pod, or is about to.
+	// PodEvicted has started, and the host has deleted its host pod or is deleting it.
 	PodEvicted PodState = "Evicted"
 	// PodGated has scheduling gates of the tenant.
 	PodGated PodState = "Gated"
@@ -39,23 +39,23 @@ const (
 	PodProposedInMemory PodState = "ProposedInMemory"
 	// PodProposedWritten has a proposal in its status.
 	PodProposedWritten PodState = "ProposedWritten"
-	// PodAwaitingRoom has a proposal for a node that another pod of the tenant has yet to
-	// leave. The host is asked after that.
+	// PodAwaitingRoom has a proposal for a node on which a host pod of the tenant is still
+	// terminating. Its host pod is created after that.
 	PodAwaitingRoom PodState = "AwaitingRoom"
 	// PodUnschedulable has a reason in its status why it has no node. The virtual
 	// scheduler must clear it first.
 	PodUnschedulable PodState = "Unschedulable"
-	// PodSeeksRoom has been unschedulable for a while. Its host pod shows the host that the
-	// tenant needs another node.
+	// PodSeeksRoom has been unschedulable for a while. Its host pod signals to autoscalers of
+	// the host that a node is missing.
 	PodSeeksRoom PodState = "SeeksRoom"
-	// PodPinnedOutdated has a host pod that is pinned to another node than the assigned
-	// one. Or the pod was created under other settings.
+	// PodPinnedOutdated has a host pod that is pinned to another node than the assigned one, or
+	// that was created under other settings.
 	PodPinnedOutdated PodState = "PinnedOutdated"
 	// PodWaiting has a host pod that the host has not bound yet.
 	PodWaiting PodState = "Waiting"
 	// PodRefused has a pinned host pod for which the host has no room.
 	PodRefused PodState = "Refused"
-	// PodRejected has failed because a port is taken on the node that the tenant has named.
+	// PodRejected has failed because a host port is taken on the node that the tenant has set.
 	// Its host pod must not run.
 	PodRejected PodState = "Rejected"
 	// PodBoundOnHost has a host pod with a node, and no node itself.
@@ -66,7 +66,7 @@ const (
 	PodRunning PodState = "Running"
 )
 
-// PodProgressInput is all that the state of a pod depends on.
+// PodProgressInput has everything that the state of a pod depends on.
 type PodProgressInput struct {
 	// Virtual and Host are the two sides, nil for none.
 	Virtual, Host *corev1.Pod
@@ -78,20 +78,20 @@ type PodProgressInput struct {
 	// HasRun reports whether the host has a trace of a host pod that got a node and is
 	// gone. It counts where both pods show nothing of that.
 	HasRun bool
-	// Leaving reports whether a host pod of a virtual pod that is gone has yet to leave
-	// the assigned node. The virtual scheduler counts on its room, and the host cannot yet.
+	// Leaving reports whether the host pod of a deleted virtual pod is still terminating on the
+	// assigned node. The virtual scheduler has already reused its resources; the host has not.
 	Leaving bool
-	// SeeksRoom reports whether a pod that is unschedulable has been so for long enough to
-	// show it to the host.
+	// SeeksRoom reports whether an unschedulable pod has waited long enough to signal that to
+	// the host.
 	SeeksRoom bool
-	// OtherRules reports whether the host pod was created under other rules than those of now,
-	// see [HostRules] and [IsGateOutdated].
+	// OtherRules reports whether the host pod was created under other rules than the current
+	// ones, see [HostRules] and [IsGateOutdated].
 	OtherRules bool
 }
 
 // PodProgress is the state of a pod, read once per reconcile.
 type PodProgress struct {
-	// State is what everybody decides by. It is empty before the pod is read.
+	// State is the state. It is empty if the progress was not computed.
 	State PodState
 	// Proposal is the node that the virtual scheduler proposes for a pod without a node,
 	// written or in memory. Empty if there is none.
@@ -103,7 +103,7 @@ type PodProgress struct {
 	NeedsHostPod bool
 }
 
-// ReadPodProgress returns the state of a pod.
+// ReadPodProgress computes the state of a pod from both sides and the proposal.
 func ReadPodProgress(in PodProgressInput) PodProgress {
 	var p PodProgress
 	p.Proposal, p.Node = in.assignedNode()
@@ -121,8 +121,8 @@ func ReadPodProgress(in PodProgressInput) PodProgress {
 	return p
 }
 
-// assignedNode returns the proposal, and the node to which the host pod is pinned. Once
-// there is a host pod, its pin is the proposal, also for a server that has started since.
+// assignedNode returns the proposal, and the node to which the host pod must be pinned. Without a
+// proposal, such as after a restart, that is the node to which it is pinned already.
 func (in *PodProgressInput) assignedNode() (proposal, node string) {
 	virtual := in.Virtual
 	switch {
@@ -168,7 +168,7 @@ func (in *PodProgressInput) state(node string) PodState {
 	}
 }
 
-// hasFinished reports whether a pod is finished on the host, or here once it had a node.
+// hasFinished reports whether the host pod is finished, or the virtual pod is and had a node.
 func hasFinished(virtual, host *corev1.Pod) bool {
 	return IsFinished(host) || IsFinished(virtual) && host.Spec.NodeName != ""
 }
@@ -226,8 +226,8 @@ func (in *PodProgressInput) stateOfPending(node string) PodState {
 	return PodWaiting
 }
 
-// isOutdated reports whether a host pod without a node is another one than would be created
-// now. Without a virtual scheduler, nobody runs the scheduler of one that seeks room.
+// isOutdated reports whether a host pod without a node differs from the one that would be created
+// now, so that it must be replaced.
 func (in *PodProgressInput) isOutdated(node string) bool {
 	if in.VirtualScheduler {
 		return node == "" || PinnedNode(in.Host) != node || in.OtherRules
@@ -235,8 +235,8 @@ func (in *PodProgressInput) isOutdated(node string) bool {
 	return PinnedNode(in.Host) != "" || in.OtherRules || seeksRoom(in.Host) || !isLimitedTo(in.Host, in.Virtual.Spec.NodeName)
 }
 
-// isLimitedTo reports whether a host pod may get to one node alone, as the tenant has named it. An
-// empty node limits nothing. A tenant may bind a pod whose host pod is older than that.
+// isLimitedTo reports whether a host pod can only be scheduled to node, or node is empty. It cannot
+// be so if the tenant has bound the pod after the host pod was created.
 func isLimitedTo(host *corev1.Pod, node string) bool {
 	if node == "" {
 		return true
@@ -254,8 +254,8 @@ func isLimitedTo(host *corev1.Pod, node string) bool {
 	return required != nil && !slices.ContainsFunc(required.NodeSelectorTerms, isOther)
 }
 
-// unschedulableState returns the state of a pod for which the virtual scheduler finds no
-// node. A host pod that was pinned to one goes first.
+// unschedulableState returns the state of a pod for which the virtual scheduler finds no node. A
+// pinned host pod is deleted before the pod can seek room.
 func (in *PodProgressInput) unschedulableState() PodState {
 	if in.SeeksRoom && (in.Host == nil || seeksRoom(in.Host) && !in.OtherRules) {
 		return PodSeeksRoom
@@ -276,10 +276,10 @@ func stateOnNode(virtual, host *corev1.Pod) PodState {
 	return PodBound
 }
 
-// HasStarted reports whether a pod was on a node of the host. host is its host pod, or
-// the last state of it; one that was bound may have run. A node name of the virtual pod is
-// no proof: the tenant may have set it, or bound the pod. Without a virtual scheduler, the
-// syncer marks the pods that it binds.
+// HasStarted reports whether a pod was bound on the host and so may have run. host is its host
+// pod, or the last known state of that. The node name of the virtual pod proves nothing, because
+// the tenant may have set it or bound the pod. Without a virtual scheduler, the syncer marks the
+// pods that it binds.
 func HasStarted(virtual, host *corev1.Pod, virtualScheduler bool) bool {
 	if host != nil && host.Spec.NodeName != "" || virtual.Status.StartTime != nil {
 		return true

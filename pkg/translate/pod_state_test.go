@@ -236,7 +236,7 @@ func TestNoHostPodWithoutPin(t *testing.T) {
 	in := input()
 	in.VirtualScheduler = true
 	host := &corev1.Pod{}
-	Stamp(in.Cluster, Hashed, key("shop", "web"), "one", host)
+	Stamp(in.Cluster, Hashed, keyOf("shop", "web"), "one", host)
 	if err := Pod(in, webPod(), host); err == nil || !strings.Contains(err.Error(), "no assigned node") {
 		t.Errorf("a host pod without a pin must not be built, got %v", err)
 	}

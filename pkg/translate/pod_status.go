@@ -10,20 +10,20 @@ import (
 	"github.com/sublet-dev/sublet/api/labels"
 )
 
-// PodStatus brings the status of a virtual pod up to date with its host pod. It keeps what
-// only the tenant's cluster knows: the QoS class that its API server computed and the
-// conditions that its controllers wrote.
+// PodStatus updates the status of a virtual pod from its host pod. It keeps what only the virtual
+// cluster knows: the QoS class that its API server has computed, and the conditions that its
+// controllers have written.
 //
 // The virtual pod is ready once the host pod is ready and every readiness gate is open.
 func PodStatus(c Cluster, host, virtual *corev1.Pod) {
 	old := virtual.Status
 	status := host.Status.DeepCopy()
 	if old.QOSClass != "" {
-		// It can never change, and the host may have added requests or limits.
+		// It is immutable, and the host's admission may have added requests or limits.
 		status.QOSClass = old.QOSClass
 	}
 	if host.Spec.NodeName != "" || virtual.Spec.NodeName != "" {
-		// An API server refuses a nomination on a pod that has a node.
+		// An API server rejects a nominated node on a bound pod.
 		status.NominatedNodeName = ""
 	}
 	status.ResourceClaimStatuses = old.ResourceClaimStatuses
@@ -52,29 +52,29 @@ func PodStatus(c Cluster, host, virtual *corev1.Pod) {
 	virtual.Status = *status
 }
 
-// dropInjected returns the statuses of the containers that the tenant knows. The host's
-// admission may have added others.
+// dropInjected returns the statuses of the containers of the virtual pod. The host's admission may
+// have injected others.
 func dropInjected(statuses []corev1.ContainerStatus, containers []corev1.Container) []corev1.ContainerStatus {
 	return slices.DeleteFunc(statuses, func(status corev1.ContainerStatus) bool {
 		return !slices.ContainsFunc(containers, func(c corev1.Container) bool { return c.Name == status.Name })
 	})
 }
 
-// dropUnrequestedResources drops the health of resources and claims that the tenant did not
-// request. An API server rejects it.
+// dropUnrequestedResources removes the health of resources and claims that the virtual pod does not
+// request, because an API server rejects it.
 func dropUnrequestedResources(statuses []corev1.ContainerStatus, containers []corev1.Container) {
 	for i := range statuses {
 		statuses[i].AllocatedResourcesStatus = slices.DeleteFunc(statuses[i].AllocatedResourcesStatus, func(r corev1.ResourceStatus) bool {
 			return !slices.ContainsFunc(containers, func(c corev1.Container) bool {
-				return c.Name == statuses[i].Name && requests(&c.Resources, r.Name)
+				return c.Name == statuses[i].Name && requestsResource(&c.Resources, r.Name)
 			})
 		})
 	}
 }
 
-// requests reports whether a container requests what the kubelet names so: a resource, or a claim
-// as "claim:NAME" or "claim:NAME/REQUEST".
-func requests(resources *corev1.ResourceRequirements, name corev1.ResourceName) bool {
+// requestsResource reports whether a container requests a resource. The kubelet names a resource
+// claim "claim:NAME" or "claim:NAME/REQUEST".
+func requestsResource(resources *corev1.ResourceRequirements, name corev1.ResourceName) bool {
 	if _, ok := resources.Requests[name]; ok {
 		return true
 	}
@@ -84,13 +84,13 @@ func requests(resources *corev1.ResourceRequirements, name corev1.ResourceName) 
 	})
 }
 
-// setObservedGeneration sets the generation of the virtual pod that the status is about.
-// The two sides count their generations apart. The kubelet has seen the tenant's last
-// change if it has seen the host pod's last one, and the host pod has the tenant's.
+// setObservedGeneration sets observedGeneration to the generation of the virtual pod that the kubelet
+// has seen. The generations of the two sides are independent. The kubelet has seen the current
+// virtual pod if it has seen the current host pod, and that has all changes of the tenant.
 func setObservedGeneration(host, virtual *corev1.Pod, status *corev1.PodStatus) {
 	seen := virtual.Status.ObservedGeneration
 	if seen != virtual.Generation && host.Status.ObservedGeneration != 0 &&
-		host.Status.ObservedGeneration >= host.Generation && hasAll(virtual, host) {
+		host.Status.ObservedGeneration >= host.Generation && hasAllRequests(virtual, host) {
 		seen = virtual.Generation
 	}
 	status.ObservedGeneration = seen
@@ -102,9 +102,8 @@ func setObservedGeneration(host, virtual *corev1.Pod, status *corev1.PodStatus) 
 	}
 }
 
-// hasAll reports whether the host pod has all that the tenant asks for by now: every
-// field that may change on a running pod.
-func hasAll(virtual, host *corev1.Pod) bool {
+// hasAllRequests reports whether the host pod has the tenant's current values of all mutable fields.
+func hasAllRequests(virtual, host *corev1.Pod) bool {
 	all := digestRequests(virtual)
 	if debug := requestedDebugContainers(virtual); len(debug) > 0 {
 		all[debugGroup] = debug
@@ -128,7 +127,7 @@ func hasAll(virtual, host *corev1.Pod) bool {
 		len(synced.Spec.SchedulingGates) == len(host.Spec.SchedulingGates)
 }
 
-// rewriteStatus puts virtual names into every text of the status.
+// rewriteStatus replaces host names by virtual names in all messages of the status.
 func rewriteStatus(c Cluster, host, virtual *corev1.Pod, status *corev1.PodStatus) {
 	names := Rewriter{Cluster: c}
 	names.AddPod(virtual, host.UID)
@@ -150,7 +149,7 @@ func rewriteStatus(c Cluster, host, virtual *corev1.Pod, status *corev1.PodStatu
 				if state.Waiting != nil {
 					rewrite(&state.Waiting.Message)
 				}
-				// The message of a container that ended is the container's own.
+				// The message of a terminated container comes from the container itself.
 			}
 		}
 	}

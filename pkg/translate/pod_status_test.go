@@ -307,7 +307,7 @@ func TestStatusSpeaksOfVirtualNames(t *testing.T) {
 		}
 	})
 	host := created(t, input(), virtual)
-	name := func(n string) string { return Hashed(shop, key("default", n)).Name }
+	name := func(n string) string { return Hashed(shop, keyOf("default", n)).Name }
 	waiting := "back-off 10s restarting failed container=web pod=" + host.Name + "_tenant-shop(host-uid)"
 	exit := "written by the container: " + host.Name
 	host.Status = corev1.PodStatus{

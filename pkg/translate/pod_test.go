@@ -50,7 +50,7 @@ func webPod(change ...func(*corev1.Pod)) *corev1.Pod {
 // stamped returns the empty host pod of a virtual one.
 func stamped(virtual *corev1.Pod) *corev1.Pod {
 	host := &corev1.Pod{}
-	Stamp(shop, Hashed, key(virtual.Namespace, virtual.Name), virtual.UID, host)
+	Stamp(shop, Hashed, keyOf(virtual.Namespace, virtual.Name), virtual.UID, host)
 	return host
 }
 

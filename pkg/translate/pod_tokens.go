@@ -4,19 +4,19 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-// Modes of the file of a token on a host that does not know who reads it.
+// File modes of tokens in the host pod.
 const (
-	// ownerOnly is the mode that a kubelet gives the file. With an fsGroup it adds the
+	// ownerOnly is the default mode of a token file. With an fsGroup, the kubelet adds the
 	// permissions of the group.
 	ownerOnly = 0o600
 	// everyReader lets every user of the pod read the file.
 	everyReader = 0o644
 )
 
-// tokenVolumes turns service account tokens into items of the pod's token Secret. Trust bundles
-// become items of its ConfigMap, and certificates items of another Secret. A volume may hold
-// several, each with a path of its own.
-func tokenVolumes(c Cluster, virtual *corev1.Pod, spec *corev1.PodSpec) {
+// rewriteProjectedSources replaces projected sources that the host's kubelet would resolve on the
+// host. Service account tokens and certificates become keys of the pod's Secrets, and trust
+// bundles keys of its ConfigMap.
+func rewriteProjectedSources(c Cluster, virtual *corev1.Pod, spec *corev1.PodSpec) {
 	secret := podFile(c, virtual, TokenRole)
 	for i := range spec.Volumes {
 		projected := spec.Volumes[i].Projected
@@ -47,10 +47,10 @@ func tokenVolumes(c Cluster, virtual *corev1.Pod, spec *corev1.PodSpec) {
 	}
 }
 
-// tokenMode returns the mode of the file of a token, nil for that of the volume. A kubelet
-// ignores the mode of the volume where it knows the reader. It gives the file to the one
-// user of the containers, and to the fsGroup. The item of a Secret stays root's. So the file
-// of another user is readable by all users of its pod, of whom there is one.
+// tokenMode returns the mode of the file of a token, nil for that of the volume. For a real token, a
+// kubelet makes the fsGroup or the only user of the containers the owner. The file of a Secret
+// always belongs to root. If the only user is another one, the file is thus readable by all
+// users.
 func tokenMode(virtual *corev1.Pod, asked *int64) *int32 {
 	user := firstUser(asked, onlyUser(&virtual.Spec))
 	group := virtual.Spec.SecurityContext != nil && virtual.Spec.SecurityContext.FSGroup != nil
@@ -64,7 +64,7 @@ func tokenMode(virtual *corev1.Pod, asked *int64) *int32 {
 	}
 }
 
-// firstUser returns the first user that is set, nil for none.
+// firstUser returns the first user that is not nil.
 func firstUser(users ...*int64) *int64 {
 	for _, user := range users {
 		if user != nil {
@@ -74,8 +74,8 @@ func firstUser(users ...*int64) *int64 {
 	return nil
 }
 
-// onlyUser returns the user that every container of a pod must run as. It returns nil if
-// there are several, or if one is left to its image.
+// onlyUser returns the user that all containers of a pod run as. It returns nil if there are
+// several, or if an image decides.
 func onlyUser(spec *corev1.PodSpec) *int64 {
 	var user *int64
 	same := true

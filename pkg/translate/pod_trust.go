@@ -16,18 +16,17 @@ import (
 // TrustRole is the role that names the ConfigMap with a pod's trust bundles, see [Derived].
 const TrustRole = "trust"
 
-// TrustRequest is a selection of trust bundles that a pod asks for.
+// TrustRequest is a selection of trust bundles that a pod requests.
 type TrustRequest struct {
-	// Key is where the certificates are in the pod's ConfigMap. Requests for the same
-	// selection share it.
+	// Key is the key of the certificates in the pod's ConfigMap. Equal requests share it.
 	Key string
-	// Name is the name of the one bundle, empty for those of a signer.
+	// Name is the name of a single bundle, empty for the bundles of a signer.
 	Name string
 	// SignerName is the signer of the bundles, with Selector on their labels.
 	SignerName string
-	// Selector selects nothing if it is nil, as with a kubelet.
+	// Selector selects nothing if it is nil, as in a kubelet.
 	Selector *metav1.LabelSelector
-	// Optional specifies that there need not be a bundle. The file is then empty.
+	// Optional specifies that the file is empty if there is no bundle.
 	Optional bool
 }
 
@@ -51,7 +50,7 @@ func toTrustRequest(source *corev1.ClusterTrustBundleProjection) TrustRequest {
 	} else if source.SignerName != nil {
 		request.SignerName, request.Selector = *source.SignerName, source.LabelSelector
 	}
-	// A selector that is missing and one that is empty have different texts.
+	// The text of a nil selector differs from that of an empty one.
 	request.Key = "bundle-" + hash(request.Name, request.SignerName, request.Selector.String(), strconv.FormatBool(request.Optional))[:labelHash]
 	return request
 }
@@ -65,7 +64,7 @@ func (r TrustRequest) MayMatch(bundle *certificatesv1.ClusterTrustBundle) bool {
 }
 
 // Select returns the certificates that a request selects, each once, in a stable order. found is
-// false if there is no bundle and there must be one.
+// false if a required bundle does not exist.
 func (r TrustRequest) Select(bundles []certificatesv1.ClusterTrustBundle) (text string, found bool, err error) {
 	selector, err := metav1.LabelSelectorAsSelector(r.Selector)
 	if err != nil {
@@ -89,9 +88,8 @@ func (r TrustRequest) Select(bundles []certificatesv1.ClusterTrustBundle) (text 
 	return text, found, nil
 }
 
-// trustSource returns the source of the host pod for trust bundles: an item of the pod's
-// ConfigMap. An item that is missing keeps the kubelet from starting the pod, as a missing
-// bundle does.
+// trustSource returns the projected source for trust bundles in the host pod: a key of the pod's
+// ConfigMap. The kubelet does not start the pod until the key exists, as with a missing bundle.
 func trustSource(c Cluster, virtual *corev1.Pod, projected *corev1.ProjectedVolumeSource, bundle *corev1.ClusterTrustBundleProjection) corev1.VolumeProjection {
 	return corev1.VolumeProjection{ConfigMap: &corev1.ConfigMapProjection{
 		LocalObjectReference: corev1.LocalObjectReference{Name: podFile(c, virtual, TrustRole)},

@@ -88,7 +88,7 @@ func TestTrustSources(t *testing.T) {
 			t.Fatalf("source %d on the host: %v", i, source)
 		}
 		item := source.ConfigMap.Items[0]
-		if want := Derived(TrustRole)(shop, key("default", "web-0")).Name; source.ConfigMap.Name != want || !keys[item.Key] {
+		if want := Derived(TrustRole)(shop, keyOf("default", "web-0")).Name; source.ConfigMap.Name != want || !keys[item.Key] {
 			t.Errorf("source %d reads %s of %s", i, item.Key, source.ConfigMap.Name)
 		}
 		if item.Mode == nil || *item.Mode != everyReader {

@@ -13,15 +13,15 @@ import (
 	"github.com/sublet-dev/sublet/api/labels"
 )
 
-// updatePod brings what may still change of a host pod up to date.
+// updatePod updates the mutable fields of a host pod.
 //
-// Fields that can only grow or shrink in one direction are compared as they are. Host
-// admission may change the others, above all images and resources. They are written only
-// if the tenant's request differs from the last applied one. Its digest is on the host
-// pod, under [labels.LastApplied].
+// Some fields can only change in one direction, such as deadlines. They are compared directly.
+// Others may also be changed by the host's admission, such as images and resources. They are
+// written only if the tenant's request differs from the last applied one, whose digest is in
+// the annotation [labels.LastApplied] of the host pod.
 func updatePod(in PodInput, virtual, host *corev1.Pod) error {
 	syncReadinessGate(virtual, host)
-	showNeed(virtual, host)
+	setUnschedulable(virtual, host)
 	shortenDeadlines(virtual, host)
 	syncTolerations(virtual, host)
 	sent := DecodeLastApplied(host.Annotations[labels.LastApplied])
@@ -47,18 +47,18 @@ func updatePod(in PodInput, virtual, host *corev1.Pod) error {
 	return nil
 }
 
-// The groups of fields that are written when the tenant's request changes, by their names
-// in the digest. Each container has its own entry, the pod the empty one.
-// Other names or digests after an upgrade would send everything once more, and an
-// image that is sent again can restart a container.
+// Keys of [labels.LastApplied] for the groups of fields that are written when the tenant's
+// request changes. Within a group, each container has an entry under its name, and the pod one
+// under the empty name. The keys and digests must never change, because all fields would be
+// sent again after an upgrade. An image that is sent again can restart a container.
 const (
 	imagesGroup    = "images"
 	resourcesGroup = "resources"
 	nodesGroup     = "nodes"
 )
 
-// digestRequests returns a digest of what the tenant requests among the fields that the
-// host may change.
+// digestRequests returns the digests of the tenant's values of the fields that the host's
+// admission may change.
 func digestRequests(virtual *corev1.Pod) map[string]LastApplied {
 	images, resources := map[string]string{}, map[string]corev1.ResourceRequirements{}
 	for _, list := range [][]corev1.Container{virtual.Spec.InitContainers, virtual.Spec.Containers} {
@@ -76,14 +76,15 @@ func digestRequests(virtual *corev1.Pod) map[string]LastApplied {
 	if len(resources) > 0 {
 		requested[resourcesGroup] = DigestValues(resources)
 	}
-	if rules := nodeRules(virtual); len(rules) > 0 {
+	if rules := nodeConstraints(virtual); len(rules) > 0 {
 		requested[nodesGroup] = DigestValues(rules)
 	}
 	return requested
 }
 
-// nodeRules returns the rules of a pod about its node.
-func nodeRules(virtual *corev1.Pod) map[string]any {
+// nodeConstraints returns the node selector and node affinity of a pod, by their keys in the
+// digest.
+func nodeConstraints(virtual *corev1.Pod) map[string]any {
 	rules := map[string]any{}
 	if len(virtual.Spec.NodeSelector) > 0 {
 		rules["selector"] = virtual.Spec.NodeSelector
@@ -94,7 +95,8 @@ func nodeRules(virtual *corev1.Pod) map[string]any {
 	return rules
 }
 
-// applyChanged writes the requests that differ from the last applied ones.
+// applyChanged writes the fields whose digests differ from the last applied ones. Only a gated
+// pod may change its node constraints.
 func applyChanged(in PodInput, virtual, host *corev1.Pod, requested, sent map[string]LastApplied, gated bool) {
 	changed := func(group, entry string) bool { return requested[group][entry] != sent[group][entry] }
 	for _, lists := range [][2][]corev1.Container{
@@ -121,8 +123,8 @@ func applyChanged(in PodInput, virtual, host *corev1.Pod, requested, sent map[st
 	}
 }
 
-// eachPair visits the containers that both sides have, told apart by their names:
-// the host may have put others between them.
+// eachPair visits the containers that exist on both sides, matched by name. The host's admission
+// may have inserted others.
 func eachPair(virtual, host []corev1.Container, visit func(virtual, host *corev1.Container)) {
 	for i := range virtual {
 		j := slices.IndexFunc(host, func(c corev1.Container) bool { return c.Name == virtual[i].Name })
@@ -135,18 +137,18 @@ func eachPair(virtual, host []corev1.Container, visit func(virtual, host *corev1
 // longestDeadline is 68 years in seconds, the longest deadline that a pod may have.
 const longestDeadline = math.MaxInt32
 
-// setQuotaScope gives a new host pod without a deadline the longest one. A quota counts pods
-// with and without a deadline apart. So one that counts those of the tenant never keeps the
-// control plane's pod from a restart, whatever the tenant uses. A pod that is older than the
-// quota stays outside: the quota could refuse it, and every other change of it as well.
+// setQuotaScope sets the longest possible deadline on a new host pod without one. Pods with a
+// deadline are in the quota scope Terminating, all others in NotTerminating. So a quota for the
+// tenant's pods never prevents a restart of the control plane's pod. Existing pods are not
+// changed: the quota could refuse that, and thereby all other changes of the pod.
 func setQuotaScope(in PodInput, host *corev1.Pod) {
 	if in.QuotaScope && host.Spec.ActiveDeadlineSeconds == nil {
 		host.Spec.ActiveDeadlineSeconds = new(int64(longestDeadline))
 	}
 }
 
-// shortenDeadlines copies the two deadlines of a pod. One may only come nearer. The other
-// changes only from a negative value, which means at once, to the least.
+// shortenDeadlines copies activeDeadlineSeconds, which may only become shorter. It also copies
+// terminationGracePeriodSeconds, whose only possible change is from a negative value to 1.
 func shortenDeadlines(virtual, host *corev1.Pod) {
 	if want := virtual.Spec.ActiveDeadlineSeconds; want != nil {
 		if have := host.Spec.ActiveDeadlineSeconds; have == nil || *have > *want {
@@ -159,9 +161,8 @@ func shortenDeadlines(virtual, host *corev1.Pod) {
 	}
 }
 
-// syncTolerations adds the tenant's tolerations. The API lets nobody remove one, but
-// its seconds may change: then they change on the host, too. What the host added
-// stays.
+// syncTolerations adds the tenant's tolerations and updates their tolerationSeconds. The API does
+// not allow to remove tolerations. Those that the host has added stay.
 func syncTolerations(virtual, host *corev1.Pod) {
 	for _, toleration := range virtual.Spec.Tolerations {
 		has := func(t corev1.Toleration) bool { return equality.Semantic.DeepEqual(t, toleration) }
@@ -177,13 +178,13 @@ func syncTolerations(virtual, host *corev1.Pod) {
 	}
 }
 
-// toleratesSame reports whether two tolerations differ in their seconds at most.
+// toleratesSame reports whether two tolerations are equal apart from tolerationSeconds.
 func toleratesSame(a, b corev1.Toleration) bool {
 	a.TolerationSeconds, b.TolerationSeconds = nil, nil
 	return equality.Semantic.DeepEqual(a, b)
 }
 
-// syncPodResources copies the resources of the pod as a whole.
+// syncPodResources copies the pod-level resources.
 func syncPodResources(virtual, host *corev1.Pod) {
 	if virtual.Spec.Resources == nil {
 		return
@@ -220,8 +221,8 @@ func equalQuantity(a, b resource.Quantity) bool {
 	return a.Cmp(b) == 0
 }
 
-// syncNodeRules follows the rules about nodes, which may get stricter as long as
-// the pod is gated.
+// syncNodeRules updates the node selector and node affinity of a gated host pod. They can only
+// become stricter.
 func syncNodeRules(in PodInput, virtual, host *corev1.Pod) {
 	for key, value := range virtual.Spec.NodeSelector {
 		if _, ok := host.Spec.NodeSelector[key]; !ok {
@@ -238,21 +239,21 @@ func syncNodeRules(in PodInput, virtual, host *corev1.Pod) {
 	host.Spec.Affinity.NodeAffinity = wanted
 }
 
-// wantedNodeAffinity returns the node affinity of the host pod of a pod, nil for none.
+// wantedNodeAffinity returns the node affinity that the host pod should have, nil for none.
 func wantedNodeAffinity(in PodInput, virtual *corev1.Pod) *corev1.NodeAffinity {
 	var rules corev1.PodSpec
 	if virtual.Spec.Affinity != nil {
 		rules.Affinity = &corev1.Affinity{NodeAffinity: virtual.Spec.Affinity.NodeAffinity.DeepCopy()}
 	}
-	applyNodeRules(in, virtual, &rules)
+	requireNodes(in, virtual.Spec.NodeName, &rules)
 	if rules.Affinity == nil {
 		return nil
 	}
 	return rules.Affinity.NodeAffinity
 }
 
-// openGates removes the scheduling gates that the tenant removed. Gates that the
-// host added are the host's to open.
+// openGates removes the scheduling gates that the tenant has removed. Gates that the host has
+// added stay.
 func openGates(virtual, host *corev1.Pod) {
 	closed := make(map[string]bool, len(virtual.Spec.SchedulingGates))
 	for _, gate := range virtual.Spec.SchedulingGates {

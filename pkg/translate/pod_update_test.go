@@ -298,7 +298,7 @@ func TestEphemeralContainers(t *testing.T) {
 			env[e.Name] = e.ValueFrom.SecretKeyRef.Name
 		}
 	}
-	want := map[string]string{"POD": "web-0", "NOTE": "the host pod has it later", "KEY": Hashed(shop, key("default", "keys")).Name, "KUBERNETES_SERVICE_HOST": "10.96.0.20"}
+	want := map[string]string{"POD": "web-0", "NOTE": "the host pod has it later", "KEY": Hashed(shop, keyOf("default", "keys")).Name, "KUBERNETES_SERVICE_HOST": "10.96.0.20"}
 	for name, value := range want {
 		if env[name] != value {
 			t.Errorf("%s = %q, want %q", name, env[name], value)

@@ -11,11 +11,11 @@ func rewriteVolumes(virtual *corev1.Pod, spec *corev1.PodSpec) {
 		volume := &spec.Volumes[i]
 		eachDownwardFile(volume, func(file *corev1.DownwardAPIVolumeFile) {
 			if file.FieldRef != nil {
-				file.FieldRef.FieldPath = downwardPath(file.FieldRef.FieldPath)
+				file.FieldRef.FieldPath = toHostFieldPath(file.FieldRef.FieldPath)
 			}
 		})
 		if volume.Ephemeral != nil {
-			// The virtual cluster makes the claim and its copy is synced.
+			// The virtual cluster creates the claim, and its copy is synced.
 			volume.VolumeSource = corev1.VolumeSource{PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{
 				ClaimName: EphemeralClaim(virtual.Name, volume.Name),
 			}}

@@ -15,9 +15,9 @@ func IsFinished(pod *corev1.Pod) bool {
 	return pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed
 }
 
-// ShouldCopyPod reports whether the host runs the pod. hasCopy reports whether a host
-// pod exists. A mirror pod has no copy. A finished pod keeps its copy and never gets
-// a new one: it must not run again.
+// ShouldCopyPod reports whether a pod should have a host pod. hasCopy reports whether it has one. A
+// mirror pod never has one. A finished pod keeps its host pod but gets no new one, because it must
+// not run again.
 func ShouldCopyPod(virtual *corev1.Pod, hasCopy bool) bool {
 	return !isMirror(virtual) && (hasCopy || !IsFinished(virtual))
 }
@@ -30,16 +30,16 @@ func IsExtendedResource(name corev1.ResourceName) bool {
 		!strings.HasPrefix(string(name), corev1.DefaultResourceRequestsPrefix)
 }
 
-// IsOfHostObject reports whether a virtual copy was created from this very host object. It
-// returns false if the host object was deleted and created again under its name. The
-// fields of the old copy may be immutable.
+// IsOfHostObject reports whether a virtual copy was created from this very host object, and not
+// from an earlier one of the same name. Fields of an earlier one's copy may be immutable.
 func IsOfHostObject(virtual, host metav1.Object) bool {
 	uid, ok := virtual.GetAnnotations()[labels.HostUID]
 	return !ok || uid == string(host.GetUID())
 }
 
-// PassAnnotations returns a host object's annotations without those that tools and
-// Sublet keep there for the host's object alone. The host may be a virtual cluster too.
+// PassAnnotations returns the annotations of a host object for its virtual copy. It omits those of
+// kubectl and Sublet, which only refer to the host object. The host may itself be a virtual
+// cluster.
 func PassAnnotations(host map[string]string) map[string]string {
 	passed := make(map[string]string, len(host))
 	maps.Copy(passed, host)

@@ -8,7 +8,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-// referenceKind is what a pod refers to by name in its own namespace.
+// referenceKind is a kind of object that a pod refers to by name in its own namespace.
 type referenceKind int
 
 const (
@@ -18,11 +18,11 @@ const (
 	resourceClaimReference
 )
 
-// reference is one place in a pod that refers to an object.
+// reference is a field of a pod that refers to an object.
 type reference struct {
 	kind     referenceKind
 	name     *string
-	optional *bool // nil where it cannot be
+	optional *bool // nil if the reference cannot be optional
 }
 
 // References returns the names of the ConfigMaps, Secrets and claims that a pod needs in
@@ -44,8 +44,8 @@ func References(pod *corev1.Pod) (configMaps, secrets, claims []string) {
 	return sorted(configMapReference), sorted(secretReference), sorted(claimReference)
 }
 
-// OptionalReferences returns the names of the ConfigMaps and Secrets that a pod refers to and may
-// do without, sorted, each once.
+// OptionalReferences returns the names of the ConfigMaps and Secrets to which a pod has an optional
+// reference, sorted, each once.
 func OptionalReferences(pod *corev1.Pod) (configMaps, secrets []string) {
 	names := map[referenceKind]map[string]bool{configMapReference: {}, secretReference: {}}
 	eachReference(&pod.Spec, func(r reference) {
@@ -62,17 +62,16 @@ func EphemeralClaim(pod, volume string) string {
 	return pod + "-" + volume
 }
 
-// renameReferences gives every reference of a spec the name that the object has on the
-// host.
+// renameReferences replaces the name in every reference of a spec by the name of the host copy.
 func renameReferences(c Cluster, namespace string, spec *corev1.PodSpec) {
 	eachReference(spec, func(r reference) {
 		if *r.name != "" {
-			*r.name = Hashed(c, key(namespace, *r.name)).Name
+			*r.name = Hashed(c, keyOf(namespace, *r.name)).Name
 		}
 	})
 }
 
-// eachReference visits the names of all that a pod refers to in its namespace.
+// eachReference visits all references of a pod to objects in its namespace.
 func eachReference(spec *corev1.PodSpec, visit func(reference)) {
 	for i := range spec.ImagePullSecrets {
 		visit(reference{kind: secretReference, name: &spec.ImagePullSecrets[i].Name})
@@ -93,17 +92,17 @@ func eachReference(spec *corev1.PodSpec, visit func(reference)) {
 		}
 		for i := range container.Env {
 			if from := container.Env[i].ValueFrom; from != nil {
-				envReference(from, visit)
+				eachEnvReference(from, visit)
 			}
 		}
 	})
 	for i := range spec.Volumes {
-		volumeReferences(&spec.Volumes[i], visit)
+		eachVolumeReference(&spec.Volumes[i], visit)
 	}
 }
 
-// envReference visits what one variable refers to.
-func envReference(from *corev1.EnvVarSource, visit func(reference)) {
+// eachEnvReference visits the references of one environment variable.
+func eachEnvReference(from *corev1.EnvVarSource, visit func(reference)) {
 	if ref := from.ConfigMapKeyRef; ref != nil {
 		visit(reference{configMapReference, &ref.Name, ref.Optional})
 	}
@@ -112,8 +111,8 @@ func envReference(from *corev1.EnvVarSource, visit func(reference)) {
 	}
 }
 
-// volumeReferences visits what one volume refers to.
-func volumeReferences(volume *corev1.Volume, visit func(reference)) {
+// eachVolumeReference visits the references of one volume.
+func eachVolumeReference(volume *corev1.Volume, visit func(reference)) {
 	switch {
 	case volume.ConfigMap != nil:
 		visit(reference{configMapReference, &volume.ConfigMap.Name, volume.ConfigMap.Optional})
@@ -139,8 +138,8 @@ func volumeReferences(volume *corev1.Volume, visit func(reference)) {
 	}
 }
 
-// findDriverSecret returns the reference to the Secret with which a storage driver logs
-// in, nil if there is none.
+// findDriverSecret returns the reference to the Secret with the credentials of a storage driver,
+// nil if there is none.
 func findDriverSecret(volume *corev1.Volume) *corev1.LocalObjectReference {
 	switch {
 	case volume.CSI != nil:
@@ -163,18 +162,17 @@ func findDriverSecret(volume *corev1.Volume) *corev1.LocalObjectReference {
 	return nil
 }
 
-// TokenRequest is a service account token that a pod asks for.
+// TokenRequest is a service account token that a pod requests.
 type TokenRequest struct {
-	// Key is where the token is in the pod's token Secret. Requests for the same
-	// token share it.
+	// Key is the key of the token in the pod's token Secret. Equal requests share it.
 	Key string
-	// Audience is who the token is for; empty means the API server.
+	// Audience is the audience of the token. Empty means the API server.
 	Audience string
-	// ExpirationSeconds is how long the token lives at least.
+	// ExpirationSeconds is the requested lifetime of the token.
 	ExpirationSeconds int64
 }
 
-// defaultExpiration is the life in seconds of a token that asks for none.
+// defaultExpiration is the default lifetime of a token, in seconds.
 const defaultExpiration = 3600
 
 // TokenRequests returns the tokens that a pod's projected volumes request, sorted by key,
@@ -189,8 +187,9 @@ func TokenRequests(pod *corev1.Pod) []TokenRequest {
 	})
 }
 
-// projectedRequests returns what a pod's projected volumes request, sorted by key, each
-// once. read returns the key and the request of a source, no key for another kind of source.
+// projectedRequests returns the requests of the sources of a pod's projected volumes, sorted by key,
+// each once. read returns the key and the request of a source. It returns an empty key for other
+// kinds of sources.
 func projectedRequests[R any](pod *corev1.Pod, read func(*corev1.VolumeProjection) (key string, request R)) []R {
 	requests := map[string]R{}
 	for i := range pod.Spec.Volumes {

@@ -85,12 +85,12 @@ func TestReferencesAreTheNamesOnTheHost(t *testing.T) {
 	hashed := func(names []string) []string {
 		var out []string
 		for _, name := range names {
-			out = append(out, Hashed(shop, key("default", name)).Name)
+			out = append(out, Hashed(shop, keyOf("default", name)).Name)
 		}
 		slices.Sort(out)
 		return out
 	}
-	token := Derived(TokenRole)(shop, key("default", "web-0")).Name
+	token := Derived(TokenRole)(shop, keyOf("default", "web-0")).Name
 	configMaps, secrets, claims := References(virtual)
 	wantSecrets := append(hashed(secrets), token)
 	slices.Sort(wantSecrets)

@@ -9,9 +9,9 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 )
 
-// Rewriter translates texts of the host into the tenant's words. It replaces the names of
-// host copies by those of the virtual objects, and removes what only the operator may
-// know. The zero value with a Cluster replaces the host namespace alone.
+// Rewriter rewrites texts of the host for the tenant. It replaces the names of host copies by
+// those of the virtual objects, and removes what only the operator may know. Without added
+// objects, it only replaces the host namespace.
 type Rewriter struct {
 	// Cluster is the virtual cluster that reads the text.
 	Cluster Cluster
@@ -40,28 +40,28 @@ func (r *Rewriter) AddObject(host, virtual types.NamespacedName) {
 // AddPod adds the names of a virtual pod and its host pod, their UIDs, and the names of
 // everything that the pod refers to. hostUID may be empty.
 func (r *Rewriter) AddPod(virtual *corev1.Pod, hostUID types.UID) {
-	own := key(virtual.Namespace, virtual.Name)
+	own := keyOf(virtual.Namespace, virtual.Name)
 	r.AddObject(Hashed(r.Cluster, own), own)
 	if hostUID != "" {
 		r.pairs = append(r.pairs, string(hostUID), string(virtual.UID))
 	}
 	for _, role := range []string{TokenRole, TrustRole, CertificateRole} {
-		r.AddObject(Derived(role)(r.Cluster, own), key(virtual.Namespace, virtual.Name+"-"+role))
+		r.AddObject(Derived(role)(r.Cluster, own), keyOf(virtual.Namespace, virtual.Name+"-"+role))
 	}
-	r.AddObject(LinksKey(r.Cluster, virtual.Namespace), key(virtual.Namespace, "service-"+LinksRole))
+	r.AddObject(LinksKey(r.Cluster, virtual.Namespace), keyOf(virtual.Namespace, "service-"+LinksRole))
 	configMaps, secrets, claims := References(virtual)
 	resourceClaims, _ := ResourceClaims(virtual)
 	for _, names := range [][]string{configMaps, secrets, claims, resourceClaims} {
 		for _, name := range names {
-			referred := key(virtual.Namespace, name)
+			referred := keyOf(virtual.Namespace, name)
 			r.AddObject(Hashed(r.Cluster, referred), referred)
 		}
 	}
 }
 
-// Rewrite returns a text about the objects with virtual names. It removes accounts of the
-// host, and the names of its quotas, webhooks and policies. It keeps addresses: the message of
-// a probe has that of the tenant's own pod.
+// Rewrite returns a text with virtual names. It removes the accounts of the host, and the names of
+// its quotas, webhooks and policies. It keeps IP addresses, because the message of a probe
+// contains that of the tenant's own pod.
 func (r *Rewriter) Rewrite(text string) string {
 	if text == "" {
 		return ""
@@ -69,7 +69,7 @@ func (r *Rewriter) Rewrite(text string) string {
 	return r.replace(r.hide(text, hostOnly()))
 }
 
-// hide returns a text without the parts that only an operator may read.
+// hide returns a text in which the parts and the host namespace are replaced.
 func (r *Rewriter) hide(text string, parts []hostOnlyText) string {
 	for _, hidden := range parts {
 		text = hidden.pattern.ReplaceAllString(text, hidden.replacement)
@@ -85,7 +85,7 @@ func (r *Rewriter) replace(text string) string {
 	if r.replacer == nil {
 		pairs := r.pairs
 		if r.Cluster.Namespace != "" {
-			// The namespace may be any word. It is taken for a name only where it must be one.
+			// The namespace may be an ordinary word, so it is only replaced where it must be a name.
 			pairs = slices.Clip(pairs)
 			for _, before := range []string{"namespace ", "namespace: "} {
 				for _, after := range []string{" ", ",", ".", ":", ";", ")", "\n"} {
@@ -105,19 +105,19 @@ func (r *Rewriter) replace(text string) string {
 	return text
 }
 
-// RewriteError returns the message of a host error for the tenant. It does what Rewrite
-// does. It also removes addresses, which are those of the host's API server and webhooks.
+// RewriteError returns the message of a host error with virtual names, as Rewrite does. It also
+// removes addresses, which in errors are those of the host's API server and webhooks.
 func (r *Rewriter) RewriteError(message string) string {
 	return r.replace(r.hide(message, append(hostOnly(), hostAddresses()...)))
 }
 
-// hostOnlyText is a part of an error that a tenant must not read.
+// hostOnlyText is a part of a text that a tenant must not read.
 type hostOnlyText struct {
 	pattern     *regexp.Regexp
 	replacement string
 }
 
-// hostAddresses returns the parts of errors that only RewriteError replaces.
+// hostAddresses returns the parts that only RewriteError replaces.
 func hostAddresses() []hostOnlyText {
 	return []hostOnlyText{
 		{hostURL, "the host"},
@@ -127,7 +127,7 @@ func hostAddresses() []hostOnlyText {
 	}
 }
 
-// hostOnly returns the parts of every text that no tenant reads.
+// hostOnly returns the parts that are replaced in every text.
 func hostOnly() []hostOnlyText {
 	return []hostOnlyText{
 		{hostAccount, "the account of the virtual cluster"},
@@ -138,7 +138,7 @@ func hostOnly() []hostOnlyText {
 	}
 }
 
-// The patterns are those of the messages of Kubernetes' own API server and clients.
+// Patterns of messages of the Kubernetes API server and of client-go.
 var (
 	hostAccount     = regexp.MustCompile(`User "[^"]*"|(?:User )?"?system:(?:serviceaccount|node):[^\s"]+"?`)
 	hostLookup      = regexp.MustCompile(`(?:dial (?:tcp|udp): )?lookup [^\s:]+(?: on [^\s:]+:\d+)?`)

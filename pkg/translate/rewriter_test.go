@@ -12,7 +12,7 @@ import (
 func TestRewriteError(t *testing.T) {
 	t.Parallel()
 	c := Cluster{UID: "u", Name: "shop-release", Namespace: "tenant"}
-	host := Hashed(c, key("web", "cart"))
+	host := Hashed(c, keyOf("web", "cart"))
 	for _, tt := range []struct{ reason, message, want string }{
 		{
 			"the account of the control plane", `services "` + host.Name + `" is forbidden: User "system:serviceaccount:tenant:shop-release" cannot create resource "services" in API group "" in the namespace "tenant"`,
@@ -57,7 +57,7 @@ func TestRewriteError(t *testing.T) {
 		{"no text", ``, ``},
 	} {
 		r := Rewriter{Cluster: c}
-		r.AddObject(host, key("web", "cart"))
+		r.AddObject(host, keyOf("web", "cart"))
 		got := r.RewriteError(tt.message)
 		if got != tt.want {
 			t.Errorf("%s:\n got %s\nwant %s", tt.reason, got, tt.want)
@@ -75,7 +75,7 @@ func TestRewriteError(t *testing.T) {
 func TestRewrite(t *testing.T) {
 	t.Parallel()
 	c := Cluster{UID: "u", Name: "shop-release", Namespace: "tenant"}
-	host := Hashed(c, key("web", "cart"))
+	host := Hashed(c, keyOf("web", "cart"))
 	for message, want := range map[string]string{
 		`failed to provision volume with StorageClass "fast": secrets "csi" is forbidden: User "system:serviceaccount:csi:driver" cannot get resource "secrets" in API group "" in the namespace "csi"`: `failed to provision volume with StorageClass "fast": secrets "csi" is forbidden: the account of the virtual cluster cannot get resource "secrets" in API group "" in the namespace "web"`,
 		`admission webhook "lb.corp.example" denied the request`:                                                     `an admission webhook of the host denied the request`,
@@ -84,7 +84,7 @@ func TestRewrite(t *testing.T) {
 		`waiting for a volume to be created, for claim ` + host.String():                                             `waiting for a volume to be created, for claim web/cart`,
 	} {
 		r := Rewriter{Cluster: c}
-		r.AddObject(host, key("web", "cart"))
+		r.AddObject(host, keyOf("web", "cart"))
 		if got := r.Rewrite(message); got != want {
 			t.Errorf("\n got %s\nwant %s", got, want)
 		}
@@ -97,7 +97,7 @@ func TestRewritePod(t *testing.T) {
 	c := Cluster{UID: "u", Namespace: "tenant"}
 	pod := &corev1.Pod{Spec: corev1.PodSpec{Volumes: []corev1.Volume{{Name: "v", VolumeSource: corev1.VolumeSource{Secret: &corev1.SecretVolumeSource{SecretName: "tls"}}}}}}
 	pod.Namespace, pod.Name, pod.UID = "web", "cart", "virtual-uid"
-	own, secret, token := Hashed(c, key("web", "cart")), Hashed(c, key("web", "tls")), Derived(TokenRole)(c, key("web", "cart"))
+	own, secret, token := Hashed(c, keyOf("web", "cart")), Hashed(c, keyOf("web", "tls")), Derived(TokenRole)(c, keyOf("web", "cart"))
 	r := Rewriter{Cluster: c}
 	r.AddPod(pod, "host-uid")
 	for message, want := range map[string]string{

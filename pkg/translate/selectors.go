@@ -8,10 +8,9 @@ import (
 	"github.com/sublet-dev/sublet/api/labels"
 )
 
-// toHostSelector returns the host's form of a tenant's label selector, with renamed keys. It
-// selects only in this virtual cluster and in namespaces. nil namespaces means every
-// namespace; an empty list selects nothing. A nil selector stays nil, which selects
-// nothing.
+// toHostSelector returns the host selector for a label selector of the tenant, with renamed keys. It
+// only selects objects of this virtual cluster in the given virtual namespaces. nil namespaces
+// means all, and an empty list none. A nil selector stays nil, which selects nothing.
 func toHostSelector(c Cluster, namespaces []string, selector *metav1.LabelSelector) *metav1.LabelSelector {
 	if selector == nil {
 		return nil
@@ -37,7 +36,7 @@ func toHostSelector(c Cluster, namespaces []string, selector *metav1.LabelSelect
 func inNamespaces(namespaces []string) metav1.LabelSelectorRequirement {
 	values := slices.Compact(slices.Sorted(slices.Values(namespaces)))
 	if len(values) == 0 {
-		// An operator In needs a value; no namespace is called "".
+		// The operator In needs a value. No namespace has this name.
 		values = []string{""}
 	}
 	return metav1.LabelSelectorRequirement{
@@ -47,8 +46,8 @@ func inNamespaces(namespaces []string) metav1.LabelSelectorRequirement {
 	}
 }
 
-// ServiceSelector returns the host's form of a Service's selector in a virtual namespace.
-// A Service without selector keeps none, as somebody else manages its endpoints.
+// ServiceSelector returns the host selector for the selector of a Service. A Service without a
+// selector gets none, because its endpoints are managed otherwise.
 func ServiceSelector(c Cluster, namespace string, selector map[string]string) map[string]string {
 	if len(selector) == 0 {
 		return nil
@@ -56,13 +55,13 @@ func ServiceSelector(c Cluster, namespace string, selector map[string]string) ma
 	return newHostLabels(c, namespace, selector)
 }
 
-// Selector returns the host's form of a label selector of a custom resource. It selects in
-// the virtual namespace alone.
+// Selector returns the host selector for a label selector of a custom resource. It only selects
+// objects of the virtual namespace.
 func Selector(c Cluster, namespace string, selector *metav1.LabelSelector) *metav1.LabelSelector {
 	return toHostSelector(c, []string{namespace}, selector)
 }
 
-// SelectorLabels returns the host's form of a map of labels that selects objects in a virtual
+// SelectorLabels returns the host selector for a map of labels that selects objects of a virtual
 // namespace.
 func SelectorLabels(c Cluster, namespace string, selector map[string]string) map[string]string {
 	return newHostLabels(c, namespace, selector)

@@ -9,26 +9,24 @@ import (
 	"github.com/sublet-dev/sublet/api/labels"
 )
 
-// ShouldCopyService reports whether a Service gets a host copy. The host Services of
-// kubernetes and kube-dns belong to the chart. A copy of a Service of the host has its
-// address, and needs none.
+// ShouldCopyService reports whether a Service gets a host copy. It is false for kubernetes and
+// kube-dns, whose host Services belong to the chart, and for copies of host Services.
 func ShouldCopyService(virtual *corev1.Service) bool {
 	return virtual.Labels[labels.ControlPlaneService] != "true" && virtual.Annotations[labels.HostUID] == "" &&
 		(virtual.Namespace != corev1.NamespaceDefault || virtual.Name != "kubernetes")
 }
 
-// The controllers that keep slices and Endpoints of Services with a selector. The host
-// keeps slices of its own.
+// Names of the controllers that manage the slices and Endpoints of Services with a selector. On the
+// host, the host's controllers do so.
 const (
 	endpointSliceController = "endpointslice-controller.k8s.io"
 	endpointsController     = "endpoint-controller"
-	// endpointsManagedBy is the label that has the controller of an Endpoints object.
+	// endpointsManagedBy is the label with the controller of an Endpoints object.
 	endpointsManagedBy = "endpoints.kubernetes.io/managed-by"
 )
 
-// MayCopySlice reports whether a slice may get a host copy: it belongs to a Service, and
-// somebody else than the controller of slices keeps it. It is no copy of endpoints of the
-// host.
+// MayCopySlice reports whether an EndpointSlice may get a host copy. It must belong to a Service and
+// not be managed by the controller of slices. It must not be a copy of endpoints of the host.
 func MayCopySlice(virtual *discoveryv1.EndpointSlice) bool {
 	service := virtual.Labels[discoveryv1.LabelServiceName]
 	return service != "" && virtual.Labels[discoveryv1.LabelManagedBy] != endpointSliceController && virtual.Annotations[labels.HostUID] == "" &&
@@ -41,8 +39,9 @@ func MayMirrorEndpoints(virtual *corev1.Endpoints) bool { //nolint:staticcheck /
 		(virtual.Namespace != corev1.NamespaceDefault || virtual.Name != "kubernetes")
 }
 
-// HideBalancer turns the host copy of a load balancer that the tenant serves into a Service
-// that no load balancer of the host serves. It keeps node ports, unless the Service has none.
+// HideBalancer changes the type of the host copy of a Service whose load balancer the tenant
+// implements, so that the host implements none. The type is NodePort, or ClusterIP if the
+// Service has no node ports.
 func HideBalancer(host *corev1.ServiceSpec) {
 	host.Type = corev1.ServiceTypeNodePort
 	allocates := host.AllocateLoadBalancerNodePorts == nil || *host.AllocateLoadBalancerNodePorts
@@ -56,9 +55,9 @@ func HideBalancer(host *corev1.ServiceSpec) {
 	host.AllocateLoadBalancerNodePorts, host.HealthCheckNodePort = nil, 0
 }
 
-// CopyAssigned writes the addresses and ports that the host assigned into the virtual
-// Service. It does nothing while the two have different types: one is about to follow
-// the other. A load balancer with a class may have a copy of another type for good.
+// CopyAssigned copies the addresses and ports that the host has assigned to the virtual Service. It
+// does nothing while the two have different types, because a change of the type is still being
+// synced. Only a load balancer with a class may have a copy of another type permanently.
 func CopyAssigned(host, virtual *corev1.Service) {
 	isBalancer := virtual.Spec.Type == corev1.ServiceTypeLoadBalancer && virtual.Spec.LoadBalancerClass != nil
 	if virtual.Spec.Type != host.Spec.Type && !isBalancer || virtual.Spec.Type == corev1.ServiceTypeExternalName {
@@ -82,8 +81,7 @@ func CopyAssigned(host, virtual *corev1.Service) {
 	}
 }
 
-// CopyNodePorts gives ports the node ports that the same ports have in from. A port
-// without one there keeps its own, which is then a request.
+// CopyNodePorts copies node ports from the entries of from to the same ports that have none.
 func CopyNodePorts(from, ports []corev1.ServicePort, serviceType corev1.ServiceType) {
 	if serviceType != corev1.ServiceTypeNodePort && serviceType != corev1.ServiceTypeLoadBalancer {
 		return

@@ -7,8 +7,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-// UnsupportedError is why a virtual object cannot have a host copy as it is. It is for the
-// tenant. To try again without a change is of no use.
+// UnsupportedError is returned for a virtual object that cannot have a host copy as it is. Its
+// message is for the tenant. A retry without a change does not help.
 type UnsupportedError struct {
 	// Problems are the fields in question, each with what to do.
 	Problems []error
@@ -19,18 +19,18 @@ func (e *UnsupportedError) Error() string {
 	return "it cannot run on the host: " + errors.Join(e.Problems...).Error()
 }
 
-// UnsupportedField is a field of a pod that the host cannot have.
+// UnsupportedField is a field that is not supported in pods.
 type UnsupportedField struct {
 	// Path is the path of the field, as in spec.resourceClaims.
 	Path string
-	// Detail is why, and what to do, without a full stop.
+	// Detail has the reason and what to do, without a full stop.
 	Detail string
-	// Setting is the path of the setting that changes it, empty if there is none.
+	// Setting is the path of the setting that enables the field, empty if there is none.
 	Setting string
 }
 
-// UnsupportedFields returns all fields of a pod that the host cannot have. resourceClaims
-// specifies whether the host has the claims of pods.
+// UnsupportedFields returns the unsupported fields that a pod uses. resourceClaims specifies whether
+// ResourceClaims are synced.
 func UnsupportedFields(spec *corev1.PodSpec, resourceClaims bool) []UnsupportedField {
 	var fields []UnsupportedField
 	if len(spec.ResourceClaims) > 0 && !resourceClaims {
@@ -45,8 +45,7 @@ func UnsupportedFields(spec *corev1.PodSpec, resourceClaims bool) []UnsupportedF
 	return fields
 }
 
-// checkSupported returns an [UnsupportedError] with all fields of a pod that the host
-// cannot have.
+// checkSupported returns an [UnsupportedError] with all unsupported fields that a pod uses.
 func checkSupported(spec *corev1.PodSpec, resourceClaims bool) error {
 	var problems []error
 	for _, field := range UnsupportedFields(spec, resourceClaims) {

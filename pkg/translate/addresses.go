@@ -3,12 +3,13 @@ package translate
 import (
 	"net/netip"
 	"slices"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 )
 
-// PodAddresses returns the addresses of a pod, each once. A finished pod has none any more:
-// the host may give them to somebody else.
+// PodAddresses returns the addresses of a pod, each once. It returns none for a finished pod,
+// because the host may have assigned them to another pod.
 func PodAddresses(pod *corev1.Pod) []netip.Addr {
 	if IsFinished(pod) {
 		return nil
@@ -20,7 +21,7 @@ func PodAddresses(pod *corev1.Pod) []netip.Addr {
 	return ParseAddresses(texts...)
 }
 
-// ParseAddresses returns those of the texts that are addresses, each once.
+// ParseAddresses returns the IP addresses among the texts, each once. It ignores other texts.
 func ParseAddresses(texts ...string) []netip.Addr {
 	var addresses []netip.Addr
 	for _, text := range texts {
@@ -30,3 +31,6 @@ func ParseAddresses(texts ...string) []netip.Addr {
 	}
 	return addresses
 }
+
+// IsIPv6 reports whether an IP address is an IPv6 address.
+func IsIPv6(text string) bool { return strings.Contains(text, ":") }
