@@ -22,11 +22,15 @@ func (r *reconciler) writeDown(s Scope, key types.NamespacedName, virtual, host 
 	if err != nil {
 		return err
 	}
+	patches, err := hostPatches(host, after)
+	if err != nil {
+		return err
+	}
 	undo, err := r.reserve(after, writeOptions{})
 	if err != nil {
 		return fmt.Errorf("cannot patch host object %s: %w", client.ObjectKeyFromObject(host), asHostRefusal(err))
 	}
-	written, err := patchHost(s.Context, r.host.client, host, after, writeOptions{})
+	written, err := sendPatches(s.Context, r.host.client, host, patches, writeOptions{})
 	if err != nil {
 		undo()
 	}
@@ -159,23 +163,28 @@ func resizeContainers(containers, wanted []corev1.Container) []corev1.Container 
 	return result
 }
 
-// patchHost sends the difference between two states of a host object. It returns the
-// object as the host has stored it, nil if there was no difference. A patch with a list fails
-// with a conflict if the object has changed since it was read.
-//
-// If the host lacks a subresource, the other parts are patched all the same. The error is then
-// a [subresourceError], and [labels.LastApplied] stays as it was.
+// patchHost sends the difference between two states of a host object, see [sendPatches].
 func patchHost(ctx context.Context, c client.Client, before, after client.Object, o writeOptions) (client.Object, error) {
 	patches, err := hostPatches(before, after)
-	if err != nil || len(patches) == 0 {
+	if err != nil {
 		return nil, err
 	}
+	return sendPatches(ctx, c, before, patches, o)
+}
+
+// sendPatches sends the requests that change a host object. It returns the object as the host
+// has stored it, nil if there are none. A patch with a list fails with a conflict if the object
+// has changed since it was read.
+//
+// If the host refuses a part, or lacks its subresource, the other parts are patched all the same.
+// [labels.LastApplied] then stays as it was.
+func sendPatches(ctx context.Context, c client.Client, before client.Object, patches []hostPatch, o writeOptions) (client.Object, error) {
 	var written client.Object
-	var missing error
+	var refusals error
 	version := before.GetResourceVersion()
 	for _, p := range patches {
-		if missing != nil {
-			omitLastApplied(p.fields)
+		if refusals != nil && omitLastApplied(p.fields) {
+			continue
 		}
 		if hasList(p.fields) {
 			withResourceVersion(p.fields, version)
@@ -183,10 +192,10 @@ func patchHost(ctx context.Context, c client.Client, before, after client.Object
 		object, err := sendPatch(ctx, c, before, p, o)
 		if err != nil {
 			err = findMissingSubresource(ctx, c, before, p.subresource, err)
-			if _, unknown := errors.AsType[*subresourceError](err); !unknown {
-				return written, errors.Join(missing, err)
+			if _, refused := errors.AsType[*hostRefusal](asHostRefusal(err)); !refused {
+				return written, errors.Join(refusals, err)
 			}
-			missing = errors.Join(missing, err)
+			refusals = errors.Join(refusals, err)
 			continue
 		}
 		written = object
@@ -194,7 +203,7 @@ func patchHost(ctx context.Context, c client.Client, before, after client.Object
 			version = object.GetResourceVersion()
 		}
 	}
-	return written, missing
+	return written, refusals
 }
 
 // sendPatch sends one patch and returns the object of the response.

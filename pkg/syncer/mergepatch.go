@@ -81,11 +81,19 @@ func hasList(value any) bool {
 	return false
 }
 
-// omitLastApplied removes the annotation [labels.LastApplied] from a merge patch.
-func omitLastApplied(fields map[string]any) {
-	if annotations, ok := metadataOf(fields)["annotations"].(map[string]any); ok {
-		delete(annotations, labels.LastApplied)
+// omitLastApplied removes the annotation [labels.LastApplied] from a merge patch. It reports
+// whether the patch is then empty.
+func omitLastApplied(fields map[string]any) (empty bool) {
+	metadata := metadataOf(fields)
+	annotations, ok := metadata["annotations"].(map[string]any)
+	if !ok {
+		return false
 	}
+	delete(annotations, labels.LastApplied)
+	if len(annotations) == 0 {
+		delete(metadata, "annotations")
+	}
+	return len(fields) == 1 && len(metadata) == 1 // The UID alone.
 }
 
 // toMap returns the fields of an object. Whole numbers stay integers.

@@ -68,6 +68,41 @@ func TestRefusalsOfTheHost(t *testing.T) {
 	}
 }
 
+// TestRefusedResize resizes a pod, and changes its labels, while a quota of the host is used up.
+func TestRefusedResize(t *testing.T) {
+	t.Parallel()
+	resized := func(p *corev1.Pod) {
+		p.Labels = map[string]string{"app": "cart"}
+		p.Spec.Containers[0].Resources.Requests = corev1.ResourceList{corev1.ResourceCPU: *resourceOf("2")}
+	}
+	c := clocktesting.NewFakeClock(testStart())
+	virtual, host := newFakeServer("virtual", c, virtualPod(resized)), newFakeServer("host", c, hostPod())
+	host.before = func(verb string, _ client.Object) error {
+		if verb == "patch resize" {
+			return apierrors.NewForbidden(corev1.Resource("pods"), "cart", errors.New("exceeded quota"))
+		}
+		return nil
+	}
+	b := newBench(pods(), c, virtual, host)
+	if _, err := b.reconcile(t.Context(), theKey()); !isRefused(err) {
+		t.Errorf("A part that the host refuses must be reported, got %v", err)
+	}
+	if events := eventsOf(virtual); len(events) != 1 || !strings.Contains(events[0], "exceeded quota") {
+		t.Errorf("The tenant must see it, got %v", events)
+	}
+	if pod := host.get(&corev1.Pod{}, translate.Hashed(testCluster(), theKey())).(*corev1.Pod); pod.Labels["app"] != "cart" {
+		t.Error("Labels must not wait for a resize: Services and NetworkPolicies select by them")
+	}
+	host.requests = nil
+	b.refresh()
+	if _, err := b.reconcile(t.Context(), theKey()); !isRefused(err) {
+		t.Errorf("The resize must be tried again, got %v", err)
+	}
+	if got := writesOf(host); !slices.Equal(got, []string{"patch resize"}) {
+		t.Errorf("Nothing else is left to write, got %v", got)
+	}
+}
+
 // TestMissingSubresource takes a host that lacks pods/resize.
 func TestMissingSubresource(t *testing.T) {
 	t.Parallel()

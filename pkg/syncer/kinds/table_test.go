@@ -75,7 +75,7 @@ func sharedFiles() []string {
 func furtherFiles() map[string]string {
 	return map[string]string{
 		"customgeneration.go": "customresources.go", "customproduced.go": "customresources.go",
-		"servicelinks.go":   "pods.go", "trustbundles.go": "pods.go", "podcertificates.go": "pods.go", "podcertificate.go": "pods.go",
+		"servicelinks.go": "pods.go", "trustbundles.go": "pods.go", "podcertificates.go": "pods.go", "podcertificate.go": "pods.go",
 		"eventmessage.go": "events.go", "persistentvolumes.go": "persistentvolumeclaims.go", "volumesnapshotcontents.go": "volumesnapshots.go",
 		"exposedservices.go": "services.go", "hostservices.go": "services.go", "replicatedservices.go": "services.go",
 		"podisolation.go": "pods.go", "podleaving.go": "pods.go", "podscheduling.go": "pods.go",
