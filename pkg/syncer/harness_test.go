@@ -233,6 +233,7 @@ func newBench(kind Kind, clock *clocktesting.FakeClock, virtual, host *fakeServe
 		sightings:    newSightings(clock),
 		compared:     newCompared(),
 		alterations:  newAlterations(clock),
+		contests:     newContests(clock),
 		paused:       &b.paused,
 		events:       newTenantEvents(virtual, scheme.Scheme, clock, logr.Discard(), translate.Cluster{Namespace: "tenant"}),
 		holdReason:   func() string { return b.reason },

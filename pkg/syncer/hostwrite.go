@@ -26,6 +26,11 @@ func (r *reconciler) writeDown(s Scope, key types.NamespacedName, virtual, host 
 	if err != nil {
 		return err
 	}
+	change := r.contests.digest(patches)
+	if wait := r.contests.pause(key, change); wait > 0 {
+		s.RequeueAfter(wait)
+		return nil
+	}
 	undo, err := r.reserve(after, writeOptions{})
 	if err != nil {
 		return fmt.Errorf("cannot patch host object %s: %w", client.ObjectKeyFromObject(host), asHostRefusal(err))
@@ -33,6 +38,8 @@ func (r *reconciler) writeDown(s Scope, key types.NamespacedName, virtual, host 
 	written, err := sendPatches(s.Context, r.host.client, host, patches, writeOptions{})
 	if err != nil {
 		undo()
+	} else if written != nil && r.contests.record(key, change) {
+		r.log.Info("Changes of a copy are undone on the host", "kind", r.kind.name, "key", key, "host", client.ObjectKeyFromObject(host))
 	}
 	r.recordWritten(Host, key, written)
 	if apierrors.IsNotFound(err) {

@@ -52,6 +52,7 @@ type reconciler struct {
 	sightings    *sightings
 	compared     *compared
 	alterations  *alterations
+	contests     *contests
 	events       *tenantEvents
 	unstored     *unstoredCopies
 	// pendingRefusal returns why the host has refused a copy whose retry is not due, nil if
@@ -77,6 +78,7 @@ func newReconciler(kind Kind, cluster translate.Cluster, c clock.PassiveClock, l
 		sightings:    newSightings(c),
 		compared:     newCompared(),
 		alterations:  newAlterations(c),
+		contests:     newContests(c),
 		unstored:     &unstoredCopies{},
 		holdReason:   func() string { return "" },
 		onWrite:      func() {},

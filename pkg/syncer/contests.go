@@ -1,0 +1,75 @@
+package syncer
+
+import (
+	"encoding/json"
+	"hash/maphash"
+	"sync"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/clock"
+)
+
+// quickContests is how many equal changes of one host copy follow each other without a pause.
+const quickContests = 8
+
+// contests remembers the last change of each host copy. A controller of the host may undo a change,
+// and each time that is a difference again. The two would write in turn without end, and take the
+// requests that other objects of the tenant need. A change that differs from the last one never waits.
+type contests struct {
+	mu    sync.Mutex
+	clock clock.PassiveClock
+	seed  maphash.Seed
+	known *recent[types.NamespacedName, contest]
+}
+
+// contest is the last change of a copy.
+type contest struct {
+	change uint64 // digest of the requests
+	count  int    // how often it was repeated
+	next   time.Time
+}
+
+func newContests(c clock.PassiveClock) *contests {
+	return &contests{clock: c, seed: maphash.MakeSeed(), known: newRecent[types.NamespacedName, contest](c, 2*lastAlteredPause)}
+}
+
+// digest returns what identifies a change.
+func (c *contests) digest(patches []hostPatch) uint64 {
+	var hash maphash.Hash
+	hash.SetSeed(c.seed)
+	for _, p := range patches {
+		_, _ = hash.WriteString(p.subresource)
+		_ = json.NewEncoder(&hash).Encode(p.fields) // What cannot be encoded cannot be sent either.
+	}
+	return hash.Sum64()
+}
+
+// pause returns how long a change of a copy has to wait, 0 for not at all.
+func (c *contests) pause(key types.NamespacedName, change uint64) time.Duration {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	last, ok := c.known.get(key)
+	if !ok || last.change != change {
+		return 0
+	}
+	return max(0, last.next.Sub(c.clock.Now()))
+}
+
+// record records a change that was written. It reports whether the next one has to wait for the
+// first time.
+func (c *contests) record(key types.NamespacedName, change uint64) (begins bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	last, ok := c.known.get(key)
+	next := contest{change: change, next: c.clock.Now()}
+	if ok && last.change == change {
+		next.count = last.count + 1
+	}
+	beyond := next.count - quickContests
+	if beyond >= 0 {
+		next.next = next.next.Add(min(firstAlteredPause<<min(beyond, 10), lastAlteredPause))
+	}
+	c.known.set(key, next)
+	return beyond == 0
+}

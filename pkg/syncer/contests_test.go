@@ -1,0 +1,59 @@
+package syncer
+
+import (
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	clocktesting "k8s.io/utils/clock/testing"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/sublet-dev/sublet/pkg/translate"
+)
+
+// TestContestedCopy lets a controller of the host undo each change of a copy. The engine repeats it
+// less and less, and writes another change of the tenant at once.
+func TestContestedCopy(t *testing.T) {
+	t.Parallel()
+	c := clocktesting.NewFakeClock(testStart())
+	virtual, host := newFakeServer("virtual", c, virtualMap()), newFakeServer("host", c)
+	b := newBench(configMaps(), c, virtual, host)
+	if err := b.reconcileUntilQuiet(t, theKey()); err != nil {
+		t.Fatal(err)
+	}
+	hostKey := translate.Hashed(testCluster(), theKey())
+	copied := func() *corev1.ConfigMap { return host.get(&corev1.ConfigMap{}, hostKey).(*corev1.ConfigMap) }
+	wrote := func(undo string) (bool, time.Duration) {
+		t.Helper()
+		object := copied()
+		object.Data = map[string]string{"k": undo}
+		host.add(object)
+		b.refresh()
+		again, err := b.reconcile(t.Context(), theKey())
+		if err != nil {
+			t.Fatal(err)
+		}
+		b.refresh()
+		return copied().Data["k"] != undo, again
+	}
+	for i := range quickContests + 1 {
+		if ok, _ := wrote("undone"); !ok {
+			t.Fatalf("the first changes must not wait, and number %d does", i)
+		}
+	}
+	for _, pause := range []time.Duration{firstAlteredPause, 2 * firstAlteredPause, 4 * firstAlteredPause} {
+		if ok, again := wrote("undone"); ok || again != pause {
+			t.Errorf("written: %t, again after %s, want %s", ok, again, pause)
+		}
+		c.Step(pause)
+		if ok, _ := wrote("undone"); !ok {
+			t.Errorf("after %s nothing was written", pause)
+		}
+	}
+	changed := virtual.get(&corev1.ConfigMap{}, theKey()).(*corev1.ConfigMap)
+	changed.Data = map[string]string{"k": "news"}
+	virtual.add(client.Object(changed))
+	if ok, _ := wrote("undone"); !ok || copied().Data["k"] != "news" {
+		t.Errorf("another change must not wait, got %v", copied().Data)
+	}
+}
