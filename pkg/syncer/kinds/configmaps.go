@@ -7,9 +7,9 @@ import (
 	"github.com/sublet-dev/sublet/pkg/translate"
 )
 
-// ConfigMaps copies the tenant's ConfigMaps to the host, where kubelets mount them. These
-// are those that another object refers to, and with sync.toHost.configMaps.all every one.
-// Changes are copied at once. A copy that nothing refers to any more is deleted.
+// ConfigMaps copies the tenant's ConfigMaps to the host, where kubelets mount them. It copies those
+// that another object refers to, or all of them with sync.toHost.configMaps.all. A copy that
+// nothing refers to any more is deleted.
 func ConfigMaps(o Options) syncer.Resource[*corev1.ConfigMap, *corev1.ConfigMap] {
 	r := syncer.Resource[*corev1.ConfigMap, *corev1.ConfigMap]{
 		Owner: syncer.Virtual,

@@ -6,10 +6,10 @@ import (
 	"github.com/sublet-dev/sublet/pkg/syncer"
 )
 
-// CSIDrivers shows the host's CSI drivers. The virtual scheduler reads whether a driver
-// publishes its capacity, and whether it must be on a node. It is not told so where the
-// capacities or the drivers of nodes are not shown: it would find no node. Nothing in the
-// virtual cluster talks to a driver.
+// CSIDrivers copies the host's CSI drivers for the virtual scheduler. It reads whether a driver
+// publishes its capacity, and whether it must run on the node. These fields are cleared if the
+// capacities or the CSINodes are not synced, because the scheduler would then find no node.
+// Nothing in the virtual cluster calls a driver.
 func CSIDrivers(o Options) syncer.Resource[*storagev1.CSIDriver, *storagev1.CSIDriver] {
 	return sameNamed(func(host, virtual *storagev1.CSIDriver) {
 		virtual.Spec = host.Spec

@@ -16,9 +16,9 @@ import (
 // migratedPlugins is the annotation with the in-tree plugins of a node that CSI drivers serve.
 const migratedPlugins = "storage.alpha.kubernetes.io/migrated-plugins"
 
-// CSINodes shows which CSI drivers each node has that the tenant sees, and how many volumes
-// each of them takes. The virtual scheduler counts by it. The names that drivers give to
-// nodes stay on the host, as they tell which machines those are.
+// CSINodes copies the CSI drivers of the nodes that the tenant sees, with their volume limits, for
+// the virtual scheduler. The node IDs of drivers stay on the host, because they identify its
+// machines.
 func CSINodes(Options) syncer.Resource[*storagev1.CSINode, *storagev1.CSINode] {
 	r := sameNamed(func(host, virtual *storagev1.CSINode) {
 		virtual.Spec = host.Spec
@@ -47,11 +47,10 @@ func CSINodes(Options) syncer.Resource[*storagev1.CSINode, *storagev1.CSINode] {
 	return r
 }
 
-// hasOtherTopology reports whether a driver has registered again with other topology keys. On
-// the host it was gone in between, which the copy may have missed. The API server lets no
-// driver change them, so the copy is created again.
+// hasOtherTopology reports whether a driver has registered again with other topology keys. They are
+// immutable while the driver is in the list, so the copy must be created again.
 //
-// The copy records the keys of the host. Its own ones may differ, by a patch of the operator.
+// The copy records the keys of the host. Its own keys may differ because of a patch of the operator.
 func hasOtherTopology(virtual, host *storagev1.CSINode) bool {
 	before, ok := translate.DecodeLastApplied(virtual.Annotations[labels.LastApplied])[topologyField]
 	if !ok {

@@ -20,9 +20,9 @@ const (
 	byStorageClass = "storageClassName"
 )
 
-// CSIStorageCapacities shows how much room the storage classes have that the tenant sees, and
-// on which nodes. Drivers keep these objects in namespaces of their own, so the copies are all
-// in kube-system under hashed names.
+// CSIStorageCapacities copies the capacities of the storage classes that the tenant sees. Their
+// originals are in the namespaces of the drivers. All copies are in kube-system, under hashed
+// names.
 func CSIStorageCapacities(Options) syncer.Resource[*storagev1.CSIStorageCapacity, *storagev1.CSIStorageCapacity] {
 	index := func(field string, values func(*storagev1.CSIStorageCapacity) string) syncer.Index {
 		return syncer.Index{Side: syncer.Host, Object: &storagev1.CSIStorageCapacity{}, Field: field, Values: func(o client.Object) []string {
@@ -34,7 +34,7 @@ func CSIStorageCapacities(Options) syncer.Resource[*storagev1.CSIStorageCapacity
 	}
 	return syncer.Resource[*storagev1.CSIStorageCapacity, *storagev1.CSIStorageCapacity]{
 		Owner: syncer.Host,
-		Names: translate.Same, // Source is asked instead.
+		Names: translate.Same, // Not used, because there is a Source.
 		Origin: func(_ syncer.Scope, host *storagev1.CSIStorageCapacity) (types.NamespacedName, bool) {
 			return types.NamespacedName{Namespace: metav1.NamespaceSystem, Name: virtualCapacity(host)}, true
 		},

@@ -20,19 +20,20 @@ import (
 	"github.com/sublet-dev/sublet/pkg/translate"
 )
 
-// producedField is the index of objects by the names on the host of what it writes for them.
+// producedField is the index of custom resources by the host names of the Secrets that the host
+// writes for them.
 const producedField = "produced"
 
-// customProduced shows the Secrets that controllers of the host write for objects of a custom
-// resource. Their names on the host are made from those that the objects name: nothing else
-// writes there, and no other Secret has such a name. The copy belongs to the object.
+// customProduced copies the Secrets that controllers of the host write for custom resources, such as
+// a connection Secret. Their host names are derived from the names in the custom resources, so
+// that no other Secret can be meant. The custom resource owns the copy.
 func customProduced(o CustomOptions) syncer.Resource[*corev1.Secret, *corev1.Secret] {
 	return syncer.Resource[*corev1.Secret, *corev1.Secret]{
 		Owner: syncer.Host,
 		Names: translate.Derived(custom.ProducedRole(o.Resource)),
 		Origin: func(s syncer.Scope, host *corev1.Secret) (types.NamespacedName, bool) {
 			owner, err := o.producerOf(s, host.Name)
-			if err != nil || owner == nil || !mayComeBack(host) {
+			if err != nil || owner == nil || !mayShowType(host) {
 				return types.NamespacedName{}, false
 			}
 			for _, key := range o.producedKeys(owner) {
@@ -56,7 +57,8 @@ func customProduced(o CustomOptions) syncer.Resource[*corev1.Secret, *corev1.Sec
 	}
 }
 
-// isProduced reports whether a copy is of what the host has written for an object of the kind.
+// isProduced reports whether a Secret is the copy of one that the host has written for an object of
+// the kind.
 func (o CustomOptions) isProduced(virtual *corev1.Secret) bool {
 	return slices.ContainsFunc(virtual.OwnerReferences, func(owner metav1.OwnerReference) bool {
 		return schema.FromAPIVersionAndKind(owner.APIVersion, owner.Kind).GroupKind() == o.Kind.GroupKind()
@@ -80,16 +82,16 @@ func notOfRelease() apilabels.Selector {
 	return selector
 }
 
-// mayComeBack reports whether a Secret is of a type that controllers produce for users. The
-// host fills tokens of accounts in by itself, so that a tenant could ask for one of the host.
-func mayComeBack(host *corev1.Secret) bool {
+// mayShowType reports whether a Secret has a type that controllers write for users. It excludes
+// service account tokens: the host fills them in by itself, so a tenant could get one of the host.
+func mayShowType(host *corev1.Secret) bool {
 	return slices.Contains([]corev1.SecretType{
 		"", corev1.SecretTypeOpaque, corev1.SecretTypeTLS, corev1.SecretTypeDockercfg, corev1.SecretTypeDockerConfigJson,
 		corev1.SecretTypeBasicAuth, corev1.SecretTypeSSHAuth,
 	}, host.Type)
 }
 
-// producedKeys returns the virtual keys of what the host writes for an object.
+// producedKeys returns the virtual keys of the Secrets that the host writes for an object.
 func (o CustomOptions) producedKeys(owner client.Object) []types.NamespacedName {
 	u, ok := owner.(*unstructured.Unstructured)
 	if !ok {
@@ -102,7 +104,7 @@ func (o CustomOptions) producedKeys(owner client.Object) []types.NamespacedName 
 	return keys
 }
 
-// producedNames returns the names on the host of what it writes for an object.
+// producedNames returns the host names of the Secrets that the host writes for an object.
 func (o CustomOptions) producedNames(owner client.Object) []string {
 	var names []string
 	for _, key := range o.producedKeys(owner) {
@@ -111,13 +113,13 @@ func (o CustomOptions) producedNames(owner client.Object) []string {
 	return names
 }
 
-// producedName returns the name on the host for a virtual key.
+// producedName returns the host name for a virtual key.
 func (o CustomOptions) producedName(key types.NamespacedName) string {
 	return translate.Derived(custom.ProducedRole(o.Resource))(o.Cluster, key).Name
 }
 
-// producerOf returns the object that the host writes a Secret for, nil if there is none. Of several
-// that name one Secret it is the oldest, so that the copy has one owner as long as that exists.
+// producerOf returns the object for which the host writes a Secret, nil if there is none. If several
+// objects name the Secret, it is the oldest one, so that the owner of the copy does not change.
 func (o CustomOptions) producerOf(s syncer.Scope, hostName string) (*unstructured.Unstructured, error) {
 	list := &unstructured.UnstructuredList{}
 	list.SetGroupVersionKind(o.Kind.GroupVersion().WithKind(o.Kind.Kind + "List"))

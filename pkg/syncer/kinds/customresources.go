@@ -39,9 +39,9 @@ type CustomOptions struct {
 	PatchContent func(s syncer.Scope, virtual *unstructured.Unstructured, content map[string]any) error
 }
 
-// CustomResources returns the kinds that sync a custom resource of the tenant. With it go the
-// Secrets and ConfigMaps that its objects refer to, and the Secrets that the host writes.
-// What no field names has no kind, as each costs memory.
+// CustomResources returns the kinds that sync a custom resource of the tenant. One is for the objects
+// themselves. Others are for the Secrets and ConfigMaps that they refer to, and for the Secrets that
+// the host writes for them. It omits a kind that no field of the resource needs, because each costs memory.
 func CustomResources(o CustomOptions) []syncer.Kind {
 	all := []syncer.Kind{syncer.Define(o.Resource, customToHost(o))}
 	if o.Plan.Names("secrets") {
@@ -74,19 +74,20 @@ func customToHost(o CustomOptions) syncer.Resource[*unstructured.Unstructured, *
 	}
 }
 
-// contentField is the name under which the digests of the content of a copy are recorded. With
-// the key of a part, it is the name of the digests of the fields of that part.
+// contentField is the key of [labels.LastApplied] with the digests of the top-level fields of a copy.
+// For a top-level field whose own fields are recorded one by one, the key is "content.FIELD". The
+// code calls such a top-level field a part. An example is spec.
 const contentField = "content"
 
-// maxParts is the largest number of fields of a part whose digests are recorded one by one.
+// maxParts is the largest number of fields that are recorded one by one.
 const maxParts = 64
 
-// fillHost fills in the host copy. Admission and controllers of the host may change its
-// content, so that a field is written only if the tenant's has changed since.
+// fillHost fills in the host copy. Admission and controllers of the host may change the copy. So a
+// field is only written if the tenant's value has changed since it was last applied.
 func (o CustomOptions) fillHost(s syncer.Scope, virtual, host *unstructured.Unstructured) error {
 	content := contentOf(virtual)
 	if problems := o.Plan.Check(content, virtual.GetNamespace()); len(problems) > 0 {
-		// It may be older than the rules.
+		// Admission denies it, unless it was stored before the rules.
 		unsupported := &translate.UnsupportedError{}
 		for _, p := range problems {
 			unsupported.Problems = append(unsupported.Problems, fmt.Errorf("%s: %s", p.Path, p.Detail))
@@ -112,8 +113,8 @@ func (o CustomOptions) fillHost(s syncer.Scope, virtual, host *unstructured.Unst
 	return nil
 }
 
-// applyContent writes the content of an object into its copy, and returns what to record. The
-// fields of a part, such as the spec, are written one by one, unless there are many.
+// applyContent writes the changed fields of an object into its copy, and returns the digests to
+// record. The fields of a part are written one by one, unless there are more than maxParts.
 func applyContent(host, content map[string]any, before map[string]translate.LastApplied) map[string]translate.LastApplied {
 	whole := map[string]any{}
 	applied := map[string]translate.LastApplied{}
@@ -176,7 +177,7 @@ func applyFields(into, fields map[string]any, before, applied translate.LastAppl
 	}
 }
 
-// contentOf returns a copy of what is the tenant's of an object, without its metadata.
+// contentOf returns a copy of an object without its type, metadata and status.
 func contentOf(virtual *unstructured.Unstructured) map[string]any {
 	content := runtime.DeepCopyJSON(virtual.Object)
 	for _, key := range []string{"apiVersion", "kind", "metadata", "status"} {
@@ -205,8 +206,8 @@ func (o CustomOptions) fillVirtual(s syncer.Scope, host, virtual *unstructured.U
 	return nil
 }
 
-// rewriterFor returns the rewriter of texts of the host about an object. names maps names on
-// the host -> those in its namespace.
+// rewriterFor returns the rewriter of texts of the host about an object. names maps a host name ->
+// the name in the virtual namespace.
 func rewriterFor(s syncer.Scope, virtual *unstructured.Unstructured, names map[string]string) translate.Rewriter {
 	rewriter := translate.Rewriter{Cluster: s.Cluster}
 	own := client.ObjectKeyFromObject(virtual)
@@ -218,10 +219,10 @@ func rewriterFor(s syncer.Scope, virtual *unstructured.Unstructured, names map[s
 	return rewriter
 }
 
-// statusRewriter translates the texts of a status.
+// statusRewriter replaces host names in a status by virtual names.
 type statusRewriter struct {
 	rewriter translate.Rewriter
-	// mapped are objects that the host shows -> their copies.
+	// mapped has host objects that the tenant sees -> their virtual copies.
 	mapped                   map[types.NamespacedName]types.NamespacedName
 	hostNamespace, namespace string
 	// generation returns the generation of the tenant's object for one of the copy.
@@ -239,11 +240,11 @@ func (r *statusRewriter) value(value any) any {
 	case map[string]any:
 		rewritten := make(map[string]any, len(value))
 		for key, inner := range value {
-			if inner != nil { // A Go type writes null for what it has not.
+			if inner != nil { // Controllers in Go may write null for empty fields.
 				rewritten[key] = r.value(inner)
 			}
 		}
-		if copied, ok := r.mapped[keyOf(value)]; ok {
+		if copied, ok := r.mapped[namedKey(value)]; ok {
 			rewritten["namespace"], rewritten["name"] = copied.Namespace, copied.Name
 		}
 		if isCondition(rewritten) {
@@ -260,8 +261,8 @@ func (r *statusRewriter) value(value any) any {
 	return value
 }
 
-// keyOf returns the key that an object of a status names another one by, empty if it names none.
-func keyOf(value map[string]any) types.NamespacedName {
+// namedKey returns the namespace and name in a value of a status, empty if it has none.
+func namedKey(value map[string]any) types.NamespacedName {
 	namespace, _ := value["namespace"].(string)
 	name, _ := value["name"].(string)
 	return types.NamespacedName{Namespace: namespace, Name: name}
@@ -281,8 +282,8 @@ func customConfigMaps(o CustomOptions) syncer.Resource[*corev1.ConfigMap, *corev
 	return referredBy(r, limit, o.Resource)
 }
 
-// referredBy limits a resource to what the referrers of a custom resource refer to, under
-// host names of their own.
+// referredBy limits a resource to the objects that custom resources refer to. Their copies have host
+// names of their own, because the same object may also have a copy for pods.
 func referredBy[T client.Object](r syncer.Resource[T, T], limit referred, resource string) syncer.Resource[T, T] {
 	r.Names = translate.Derived(custom.Role(resource))
 	r.Want = func(s syncer.Scope, virtual, _ T) (bool, error) { return limit.isReferred(s, virtual) }
@@ -303,9 +304,10 @@ func (o CustomOptions) referrers() []Referrer {
 	}}}
 }
 
-// HostCustomResource returns the kind that shows custom resources of the host.
+// HostCustomResource returns the kind that copies custom resources of the host to the virtual
+// cluster.
 func HostCustomResource(o CustomOptions, settings v1alpha1.HostCustomResource) syncer.Kind {
-	selector := selected(settings.Selector)
+	selector := toSelector(settings.Selector)
 	if settings.IsNamespaced() {
 		passes := func(host *unstructured.Unstructured) bool { return selector.Matches(apilabels.Set(host.GetLabels())) }
 		r := mapped(v1alpha1.Mapped{Mappings: v1alpha1.Mappings(settings.Mappings)}, o.newEmpty, passes, copyContent)
@@ -317,7 +319,7 @@ func HostCustomResource(o CustomOptions, settings v1alpha1.HostCustomResource) s
 	return syncer.Define(o.Resource, r)
 }
 
-// copyContent gives the copy of an object of the host everything but metadata.
+// copyContent copies everything but the metadata of a host object to its virtual copy.
 func copyContent(host, virtual *unstructured.Unstructured) {
 	for key := range virtual.Object {
 		if _, ok := host.Object[key]; !ok && key != "metadata" {

@@ -6,9 +6,9 @@ import (
 	"github.com/sublet-dev/sublet/pkg/syncer"
 )
 
-// DeviceClasses shows the host's device classes, which claims name as they are. The virtual
-// scheduler reads which devices a class selects. The parameters for drivers stay on the host,
-// which adds them to each allocation.
+// DeviceClasses copies the host's device classes, which ResourceClaims refer to by the same names.
+// The virtual scheduler reads which devices a class selects. The parameters for drivers stay on
+// the host, which adds them to each allocation.
 func DeviceClasses(Options) syncer.Resource[*resourcev1.DeviceClass, *resourcev1.DeviceClass] {
 	return sameNamed(func(host, virtual *resourcev1.DeviceClass) {
 		virtual.Spec = host.Spec

@@ -12,13 +12,13 @@ import (
 	"github.com/sublet-dev/sublet/pkg/translate"
 )
 
-// EndpointSlices copies the slices of virtual Services that the tenant writes: the host finds
-// by itself only the endpoints of a selector. A tenant's Endpoints object is included: a
-// controller of the virtual cluster mirrors it into a slice.
+// EndpointSlices copies the slices of Services that the tenant writes. The host itself creates the
+// slices of Services with a selector. Endpoints objects are included, because a controller of the
+// virtual cluster mirrors them into slices.
 //
-// Of the addresses it copies those of the tenant's own pods on the host, and those that the
-// operator allows. Admission denies others, but a pod's address may be somebody else's
-// later: the slice is filled again when the pod ends.
+// It only copies the addresses of the tenant's own host pods, and those that the operator allows.
+// Admission denies others. But the address of a pod may later belong to another pod, so the slice
+// is updated when the pod ends.
 func EndpointSlices(o Options) syncer.Resource[*discoveryv1.EndpointSlice, *discoveryv1.EndpointSlice] {
 	return syncer.Resource[*discoveryv1.EndpointSlice, *discoveryv1.EndpointSlice]{
 		Owner: syncer.Virtual,
@@ -59,8 +59,8 @@ func slicesOfService(s syncer.Scope, service client.Object) ([]types.NamespacedN
 	return keysOf(slices.Items, nil), nil
 }
 
-// shouldCopySlice reports whether a slice belongs to a synced Service. Proxies also follow
-// slices that somebody adds to those of a selector.
+// shouldCopySlice reports whether a slice belongs to a synced Service. That may also have a selector:
+// proxies then use its slices in addition to those of the selector.
 func shouldCopySlice(s syncer.Scope, virtual, _ *discoveryv1.EndpointSlice) (bool, error) {
 	if !translate.MayCopySlice(virtual) {
 		return false, nil
@@ -71,8 +71,8 @@ func shouldCopySlice(s syncer.Scope, virtual, _ *discoveryv1.EndpointSlice) (boo
 	return found && translate.ShouldCopyService(&service), err
 }
 
-// fillHostSlice fills in the host slice. It drops references to virtual objects, and
-// addresses that are not the tenant's.
+// fillHostSlice fills in the host slice. It removes references to virtual objects, and addresses
+// that the slice must not have.
 func fillHostSlice(allowed policy.Ranges, s syncer.Scope, virtual, host *discoveryv1.EndpointSlice) error {
 	host.Labels = translate.SyncLabels(host.Labels, virtual.Labels)
 	host.Labels[discoveryv1.LabelServiceName] = hostName(s, virtual.Namespace, virtual.Labels[discoveryv1.LabelServiceName])

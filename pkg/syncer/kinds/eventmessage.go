@@ -12,8 +12,8 @@ import (
 	"github.com/sublet-dev/sublet/pkg/translate"
 )
 
-// translateMessage returns the host's message with virtual names: that of the object and
-// those of everything that a pod refers to.
+// translateMessage returns the host's message with the virtual names of the object, and of the objects
+// that it refers to.
 func (e events) translateMessage(s syncer.Scope, host *corev1.Event, object types.NamespacedName) string {
 	names := translate.Rewriter{Cluster: s.Cluster}
 	names.AddObject(types.NamespacedName{Namespace: s.Cluster.Namespace, Name: host.InvolvedObject.Name}, object)

@@ -17,9 +17,8 @@ import (
 	"github.com/sublet-dev/sublet/pkg/translate"
 )
 
-// Events copies what the host reports about our host objects to the virtual objects that
-// they are copies of. Examples are an image that cannot be pulled, or a volume that does
-// not attach. Events expire on each API server, so a virtual event is never deleted.
+// Events copies the host's Events about host copies to their virtual objects, for example that an
+// image cannot be pulled. Events expire on each API server, so the copies are never deleted.
 func Events(o Options) syncer.Resource[*corev1.Event, *corev1.Event] {
 	e := events{involved: involvedKinds(o.Sync), usesVirtualScheduler: o.usesVirtualScheduler}
 	r := syncer.Resource[*corev1.Event, *corev1.Event]{
@@ -47,8 +46,8 @@ type events struct {
 	usesVirtualScheduler func(virtual *corev1.Pod) bool
 }
 
-// involvedKinds returns the kinds of host objects whose events are shown: those that are
-// synced under these settings.
+// involvedKinds returns the kinds of host objects whose Events are copied, which are those that are
+// synced.
 func involvedKinds(sync v1alpha1.Sync) map[string]func() client.Object {
 	kinds := map[string]func() client.Object{"Pod": func() client.Object { return &corev1.Pod{} }}
 	if sync.IsEnabled("sync.toHost.services") {
@@ -63,8 +62,8 @@ func involvedKinds(sync v1alpha1.Sync) map[string]func() client.Object {
 	return kinds
 }
 
-// eventsToRequeue returns the events about a host object that are not shown yet. The cache
-// of events may be ahead of the cache of the object, without which an event proves nothing.
+// eventsToRequeue returns the Events about a host object that are not copied yet. Their reconciles may
+// have come before the object was in the cache.
 func (e events) eventsToRequeue(kind string) func(syncer.Scope, client.Object) ([]types.NamespacedName, error) {
 	return func(s syncer.Scope, object client.Object) ([]types.NamespacedName, error) {
 		var found corev1.EventList
@@ -87,8 +86,8 @@ func (e events) eventsToRequeue(kind string) func(syncer.Scope, client.Object) (
 	}
 }
 
-// nameHostEvent returns the name of a host event. It starts with the name of the object that
-// the event is about. Its suffix is the same on both sides.
+// nameHostEvent returns the name of a host Event: the host name of its object, with the suffix of the
+// virtual Event.
 func nameHostEvent(c translate.Cluster, virtual types.NamespacedName) types.NamespacedName {
 	object, suffix := virtual.Name, ""
 	if dot := strings.LastIndexByte(virtual.Name, '.'); dot >= 0 {
@@ -126,8 +125,7 @@ func (e events) origin(s syncer.Scope, host *corev1.Event) (types.NamespacedName
 	return types.NamespacedName{Namespace: object.Namespace, Name: virtualEventName(object.Name, suffix)}, true
 }
 
-// virtualEventName returns the name of a virtual event, cut to the length that an API server
-// takes. The name of the host object is always short enough.
+// virtualEventName returns the name of a virtual Event, truncated to the maximum length of a name.
 func virtualEventName(object, suffix string) string {
 	if room := validation.DNS1123SubdomainMaxLength - len(suffix); len(object) > room {
 		object = object[:room-1] + "x" // It must not end with a dash or a dot.
@@ -135,7 +133,7 @@ func virtualEventName(object, suffix string) string {
 	return object + suffix
 }
 
-// original returns the host event of a virtual one. A name that is cut does not lead to it.
+// original returns the host Event of a virtual one. For a truncated name, it searches all Events.
 func (e events) original(s syncer.Scope, virtual types.NamespacedName) (*corev1.Event, bool, error) {
 	host := &corev1.Event{}
 	_, err := lookUp(s, syncer.Host, nameHostEvent(s.Cluster, virtual), host)
@@ -160,8 +158,8 @@ func (e events) isOriginal(s syncer.Scope, virtual types.NamespacedName, host *c
 	return ok && key == virtual
 }
 
-// shouldShow reports whether the virtual object of an event still exists: the namespace of one
-// that is gone may terminate, and takes no events.
+// shouldShow reports whether the virtual object of an Event exists and the Event is not hidden. An Event
+// about a deleted object could not be created if its namespace is terminating.
 func (e events) shouldShow(s syncer.Scope, _, host *corev1.Event) (bool, error) {
 	object, uid, ok := e.involvedVirtualObject(s, &host.InvolvedObject)
 	if !ok {
@@ -176,10 +174,10 @@ func (e events) shouldShow(s syncer.Scope, _, host *corev1.Event) (bool, error) 
 	return virtual.GetUID() == uid && !(isPod && e.isHidden(host, pod)), nil
 }
 
-// isHidden reports whether the tenant does not see an event of its pod. One event reports that
-// the pod is scheduled, by the virtual scheduler if that has picked the node. A container that
-// only the host pod has is seen when it fails: the tenant's pod waits for it. It does not wait
-// for one with which an operator debugs it.
+// isHidden reports whether an Event of a pod is hidden from the tenant. It hides the host's Event that
+// the pod is scheduled if the virtual scheduler has recorded one. It hides normal Events of
+// containers that only the host pod has, but not warnings: the pod may wait for such a container.
+// It hides all Events of ephemeral containers that an operator has added.
 func (e events) isHidden(host *corev1.Event, pod *corev1.Pod) bool {
 	if host.Reason == scheduled && e.usesVirtualScheduler(pod) {
 		return true
@@ -187,7 +185,7 @@ func (e events) isHidden(host *corev1.Event, pod *corev1.Pod) bool {
 	list, name, _ := strings.Cut(strings.TrimSuffix(host.InvolvedObject.FieldPath, "}"), "{")
 	containers := map[string][]corev1.Container{"spec.initContainers": pod.Spec.InitContainers, "spec.containers": pod.Spec.Containers}
 	known, isList := containers[list]
-	if list == "spec.ephemeralContainers" { // The operator's are nobody else's business.
+	if list == "spec.ephemeralContainers" {
 		return !slices.ContainsFunc(pod.Spec.EphemeralContainers, func(c corev1.EphemeralContainer) bool { return c.Name == name })
 	}
 	return host.Type == corev1.EventTypeNormal && isList &&
@@ -212,7 +210,7 @@ func (e events) fillVirtualEvent(s syncer.Scope, host, virtual *corev1.Event) er
 	virtual.Source.Component = bareComponent(host.Source.Component)
 	virtual.ReportingController = bareComponent(host.ReportingController)
 	if host.ReportingInstance != host.Source.Host {
-		// It has the name of a host pod or machine. It may not be empty in every event.
+		// It has the name of a host pod or machine. The API requires a value in newer Events.
 		virtual.ReportingInstance = virtual.ReportingController
 	}
 	return nil

@@ -8,9 +8,8 @@ import (
 	"github.com/sublet-dev/sublet/pkg/translate"
 )
 
-// ExposedServices keeps a NetworkPolicy on the host for each Service of the type NodePort or
-// LoadBalancer. It opens the Service's ports of its pods, which the release's own
-// NetworkPolicies close.
+// ExposedServices creates a host NetworkPolicy for each Service of type NodePort or LoadBalancer. It
+// opens the target ports of the Service, which the release's own NetworkPolicies close.
 func ExposedServices(o Options) syncer.Resource[*corev1.Service, *networkingv1.NetworkPolicy] {
 	return syncer.Resource[*corev1.Service, *networkingv1.NetworkPolicy]{
 		Owner: syncer.Virtual,

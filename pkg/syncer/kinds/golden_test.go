@@ -109,7 +109,7 @@ func TestGolden(t *testing.T) {
 func eachCase(t *testing.T, test func(t *testing.T, file string, r *run)) {
 	t.Helper()
 	for _, row := range Table() {
-		for i, makers := range [][]maker{row.makers, {row.without}} {
+		for i, makers := range [][]maker{row.makers, {row.alternative}} {
 			for _, m := range makers {
 				if m == nil {
 					continue

@@ -6,8 +6,8 @@ import (
 	"github.com/sublet-dev/sublet/pkg/syncer"
 )
 
-// HostConfigMaps shows ConfigMaps of the host that the operator names. A tenant's own object
-// under the name of a copy stays.
+// HostConfigMaps copies ConfigMaps of the host that the operator has configured. If the tenant already
+// has a ConfigMap of that name, it stays.
 func HostConfigMaps(o Options) syncer.Resource[*corev1.ConfigMap, *corev1.ConfigMap] {
 	return mapped(o.Sync.FromHost.ConfigMaps, func() *corev1.ConfigMap { return &corev1.ConfigMap{} },
 		func(*corev1.ConfigMap) bool { return true },

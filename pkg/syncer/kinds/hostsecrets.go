@@ -6,22 +6,21 @@ import (
 	"github.com/sublet-dev/sublet/pkg/syncer"
 )
 
-// HostSecrets shows Secrets of the host that the operator names. Tokens of the host are left
-// out, also if they are named: they mean nothing in the virtual cluster, and are credentials
-// of the host.
+// HostSecrets copies Secrets of the host that the operator has configured. It never copies tokens,
+// which are credentials of the host and have no meaning in the virtual cluster.
 func HostSecrets(o Options) syncer.Resource[*corev1.Secret, *corev1.Secret] {
-	r := mapped(o.Sync.FromHost.Secrets, func() *corev1.Secret { return &corev1.Secret{} }, isNoToken,
+	r := mapped(o.Sync.FromHost.Secrets, func() *corev1.Secret { return &corev1.Secret{} }, isNotToken,
 		func(host, virtual *corev1.Secret) {
 			virtual.Type = host.Type
 			virtual.Data = host.Data
 			virtual.Immutable = host.Immutable
 		})
-	// Those that the host has written for an object of the tenant belong to that.
+	// A Secret with an owner is a copy of [customProduced].
 	r.IsCopy = func(virtual *corev1.Secret) bool { return len(virtual.OwnerReferences) == 0 }
 	return r
 }
 
-// isNoToken reports whether a Secret has no token for the API of its own cluster.
-func isNoToken(host *corev1.Secret) bool {
+// isNotToken reports whether a Secret is no token for the host's API.
+func isNotToken(host *corev1.Secret) bool {
 	return host.Type != corev1.SecretTypeServiceAccountToken && host.Type != corev1.SecretTypeBootstrapToken
 }

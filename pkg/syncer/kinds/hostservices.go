@@ -19,9 +19,9 @@ import (
 	"github.com/sublet-dev/sublet/pkg/translate"
 )
 
-// HostServices shows Services of the host that the operator names. The copy has the address of
-// its original and no copy on the host, so the network of the host routes it. A tenant's own
-// Service under the name of a copy stays.
+// HostServices copies Services of the host that the operator has configured. A copy has the cluster
+// IP of its original, so the host's network routes it. If the tenant already has a Service of that
+// name, it stays.
 func HostServices(o Options) syncer.Resource[*corev1.Service, *corev1.Service] {
 	r := fromServices(o.Replicate.FromHost, func() *corev1.Service { return &corev1.Service{} })
 	r.CreatesNamespace = true
@@ -59,9 +59,8 @@ func fillFromHost(host, virtual *corev1.Service) {
 	virtual.Spec = spec
 }
 
-// HostEndpoints keeps a slice with the endpoints of each Service of the host that the tenant
-// sees. The name of an Endpoints object is that of its Service, so a permission for this one
-// is enough.
+// HostEndpoints creates an EndpointSlice for each copied Service of the host. It reads the Endpoints
+// object, whose name is that of the Service, so that RBAC can be limited to that name.
 func HostEndpoints(o Options) syncer.Resource[*discoveryv1.EndpointSlice, *corev1.Endpoints] { //nolint:staticcheck // Slices have names of their own.
 	r := fromServices(o.Replicate.FromHost, func() *corev1.Endpoints { return &corev1.Endpoints{} }) //nolint:staticcheck // as above
 	resource := syncer.Resource[*discoveryv1.EndpointSlice, *corev1.Endpoints]{                      //nolint:staticcheck // as above
@@ -96,7 +95,7 @@ func fillSliceFromHost(host *corev1.Endpoints, service *corev1.Service, virtual 
 	if len(host.Subsets) == 0 {
 		return
 	}
-	// The subsets of a Service differ in their ports if a port has a name. The first has most.
+	// Subsets only differ in their ports. The first one has most of the endpoints.
 	subset := host.Subsets[0]
 	for _, port := range subset.Ports {
 		virtual.Ports = append(virtual.Ports, discoveryv1.EndpointPort{
@@ -120,8 +119,8 @@ func fillSliceFromHost(host *corev1.Endpoints, service *corev1.Service, virtual 
 	add(subset.NotReadyAddresses, false)
 }
 
-// HostEndpointPolicies keeps a NetworkPolicy on the host for each slice with endpoints of the
-// host. It lets the tenant's pods reach these, which the release's own NetworkPolicies close.
+// HostEndpointPolicies creates a host NetworkPolicy for each slice of [HostEndpoints]. It lets the
+// tenant's pods reach these endpoints, which the release's own NetworkPolicies close.
 func HostEndpointPolicies(o Options) syncer.Resource[*discoveryv1.EndpointSlice, *networkingv1.NetworkPolicy] {
 	return syncer.Resource[*discoveryv1.EndpointSlice, *networkingv1.NetworkPolicy]{
 		Owner: syncer.Virtual,
@@ -138,7 +137,7 @@ func HostEndpointPolicies(o Options) syncer.Resource[*discoveryv1.EndpointSlice,
 	}
 }
 
-// fromServices returns what the kinds of replicated Services of the host have in common.
+// fromServices returns the common part of the kinds that copy Services of the host.
 func fromServices[T client.Object](entries []v1alpha1.ServiceFromHost, empty func() T) syncer.Resource[T, T] {
 	origin := func(_ syncer.Scope, host T) (types.NamespacedName, bool) {
 		i := slices.IndexFunc(entries, func(e v1alpha1.ServiceFromHost) bool { return e.From == client.ObjectKeyFromObject(host).String() })
@@ -149,7 +148,7 @@ func fromServices[T client.Object](entries []v1alpha1.ServiceFromHost, empty fun
 	}
 	r := syncer.Resource[T, T]{
 		Owner:  syncer.Host,
-		Names:  translate.Same, // Source is asked instead.
+		Names:  translate.Same, // Not used, because there is a Source.
 		Origin: origin,
 		Want:   isOfOriginal[T],
 		Source: func(s syncer.Scope, virtual types.NamespacedName) (T, bool, error) {
@@ -168,7 +167,7 @@ func fromServices[T client.Object](entries []v1alpha1.ServiceFromHost, empty fun
 			return host, true, nil
 		},
 	}
-	if len(entries) > 0 { // Without an entry, the watch of the tenant's own copies is enough.
+	if len(entries) > 0 { // Without an entry, the default watch of our own copies is enough.
 		r.Select = apilabels.Everything()
 	}
 	for _, e := range entries {

@@ -6,9 +6,8 @@ import (
 	"github.com/sublet-dev/sublet/pkg/syncer"
 )
 
-// IngressClasses shows the host's ingress classes, which the tenant's Ingresses name as they
-// are. It leaves out parameters: they name objects of the host, and only its controllers
-// read them.
+// IngressClasses copies the host's ingress classes, which Ingresses refer to by the same names. It
+// omits the parameters, which refer to objects of the host.
 func IngressClasses(Options) syncer.Resource[*networkingv1.IngressClass, *networkingv1.IngressClass] {
 	return sameNamed(func(host, virtual *networkingv1.IngressClass) {
 		virtual.Spec.Controller = host.Spec.Controller

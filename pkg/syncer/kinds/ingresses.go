@@ -19,14 +19,14 @@ import (
 	"github.com/sublet-dev/sublet/pkg/translate"
 )
 
-// Ingresses copies the tenant's Ingresses to the host, whose controllers serve them. An
-// Ingress of a class that is not the host's is left to a controller in the virtual cluster.
+// Ingresses copies the tenant's Ingresses to the host, whose controllers serve them. It does not copy
+// an Ingress whose class is not one of the host: a controller in the virtual cluster may serve it.
 //
-// A host name belongs to whoever has it first. The copy is created once nobody else on the
-// host has one of its names. When it exists, the names are looked up once more. Of two that
-// were created at the same moment, one goes.
+// A host name belongs to the first Ingress that has it. The copy is only created if no other Ingress
+// of the host has one of its host names. They are looked up again after that, so that one of two
+// Ingresses that were created at the same time is deleted.
 func Ingresses(o Options) syncer.Resource[*networkingv1.Ingress, *networkingv1.Ingress] {
-	i := ingresses{rules: o.Ingresses, names: o.HostNames, classes: selected(o.Sync.SelectorOf("sync.fromHost.ingressClasses"))}
+	i := ingresses{rules: o.Ingresses, names: o.HostNames, classes: toSelector(o.Sync.SelectorOf("sync.fromHost.ingressClasses"))}
 	if i.rules == nil {
 		i.rules = &policy.Ingresses{}
 	}
@@ -57,13 +57,13 @@ type ingresses struct {
 	classes apilabels.Selector // of the classes that the tenant sees
 }
 
-// ingressState is what decides about an Ingress in addition to the two objects.
+// ingressState is the state that load reads for an Ingress.
 type ingressState struct {
-	// isHosts specifies that a controller of the host serves it, with class.
+	// isHosts is true if a controller of the host serves the Ingress, with class.
 	isHosts bool
 	class   string
-	// taken are its host names that somebody else has. They are looked up only until the
-	// copy has been found to have all of its names.
+	// taken has its host names that other Ingresses have. They are no longer looked up once the
+	// copy has been found to own all of its host names.
 	taken []string
 }
 
@@ -112,7 +112,8 @@ func keepsClass(class string, host *networkingv1.Ingress, all, shown []networkin
 // fill fills in the host copy. It returns an [translate.UnsupportedError] if the host must
 // not serve the Ingress.
 func (i ingresses) fill(s syncer.Scope, virtual, host *networkingv1.Ingress) error {
-	// It may be older than the policy, and admission does not know who else has its names.
+	// Admission denies it, unless it was stored before the policy. Admission does not know which
+	// host names are taken.
 	if violations := i.rules.Check(nil, virtual); len(violations) > 0 {
 		return &translate.UnsupportedError{Problems: []error{errors.New(policy.ShortMessage(violations))}}
 	}

@@ -9,11 +9,11 @@ import (
 	"github.com/sublet-dev/sublet/pkg/translate"
 )
 
-// Leases copies the tenant's Leases to the host, so that tools there see who leads and
-// for how long. The copy is for reading: what the host writes into it is undone.
+// Leases copies the tenant's Leases to the host, so that tools there can read who holds them. Changes
+// of a copy on the host are reverted.
 //
-// The Leases in kube-node-lease and kube-system stay behind. They are heartbeats of
-// nodes and of the virtual control plane.
+// Leases in kube-node-lease and kube-system are not copied. They are heartbeats of nodes and of the
+// virtual control plane.
 func Leases(Options) syncer.Resource[*coordinationv1.Lease, *coordinationv1.Lease] {
 	return syncer.Resource[*coordinationv1.Lease, *coordinationv1.Lease]{
 		Owner: syncer.Virtual,

@@ -19,14 +19,14 @@ import (
 // each of its namespaces.
 const publishedCA = "kube-root-ca.crt"
 
-// mappings lead from objects of the host to their copies, by the settings.
+// mappings are the configured mappings of host objects to virtual keys.
 type mappings []v1alpha1.Mapping
 
 // virtualKey returns the key of the copy of a host object. ok is false if it has none. The
 // entries for single objects come first, so that a name wins over a whole namespace.
 func (m mappings) virtualKey(s syncer.Scope, host client.Object) (key types.NamespacedName, ok bool) {
 	if host.GetLabels()[labels.Cluster] != "" || host.GetName() == publishedCA {
-		// A copy of a tenant's object, or what every namespace has.
+		// It is the copy of a virtual object, or the CA that every namespace has anyway.
 		return key, false
 	}
 	for _, e := range m {
@@ -71,8 +71,8 @@ func hostNamespace(s syncer.Scope, e v1alpha1.Mapping) string {
 	return cmp.Or(e.HostNamespace, s.Cluster.Namespace)
 }
 
-// mapped returns the resource of host objects that the tenant sees by the settings. passes
-// reports whether an object may be seen at all, and up fills in the copy.
+// mapped returns the resource of a kind whose host objects are configured by mappings. passes reports
+// whether the tenant may see an object at all, and up fills in the copy.
 func mapped[T client.Object](settings v1alpha1.Mapped, empty func() T, passes func(T) bool, up func(host, virtual T)) syncer.Resource[T, T] {
 	m := mappings(settings.Mappings.List())
 	origin := func(s syncer.Scope, host T) (types.NamespacedName, bool) {
@@ -81,7 +81,7 @@ func mapped[T client.Object](settings v1alpha1.Mapped, empty func() T, passes fu
 	}
 	return syncer.Resource[T, T]{
 		Owner:  syncer.Host,
-		Names:  translate.Same, // Source is asked instead.
+		Names:  translate.Same, // Not used, because there is a Source.
 		Origin: origin,
 		Source: func(s syncer.Scope, virtual types.NamespacedName) (T, bool, error) {
 			for _, key := range m.hostKeys(s, virtual) {

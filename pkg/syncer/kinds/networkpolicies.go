@@ -12,9 +12,9 @@ import (
 	"github.com/sublet-dev/sublet/pkg/translate"
 )
 
-// NetworkPolicies copies the tenant's NetworkPolicies to the host, whose network enforces
-// them. A copy allows only what the release's own policies allow too. The pods that it
-// selects get labels by which those leave them alone, see [Pods].
+// NetworkPolicies copies the tenant's NetworkPolicies to the host, whose network enforces them. A copy
+// only allows what the release's own NetworkPolicies allow too. The pods that it selects get labels
+// that exclude them from those policies, see [isolation].
 func NetworkPolicies(o Options) syncer.Resource[*networkingv1.NetworkPolicy, *networkingv1.NetworkPolicy] {
 	return syncer.Resource[*networkingv1.NetworkPolicy, *networkingv1.NetworkPolicy]{
 		Owner: syncer.Virtual,

@@ -18,17 +18,16 @@ import (
 // networkPoliciesSetting is the path of the settings of the tenant's NetworkPolicies.
 const networkPoliciesSetting = "sync.toHost.networkPolicies"
 
-// Options are what kinds need of their virtual cluster in addition to its identity. They do
-// not change while the server runs.
+// Options configure the kinds of one virtual cluster. They do not change while the server runs.
 type Options struct {
 	// Sync are the settings of sync.
 	Sync v1alpha1.Sync
 
-	// PodPolicy checks a pod once more before it gets a host copy: it may be older than the
-	// policy. Default: nil, every pod may run.
+	// PodPolicy checks a pod again before it gets a host copy, because it may have been stored
+	// before the policy. Default: nil, every pod may run.
 	PodPolicy *policy.Pods
-	// Devices checks a ResourceClaim once more before it gets a host copy. Default: the
-	// strictest rules.
+	// Devices checks a ResourceClaim again before it gets a host copy. Default: the strictest
+	// rules.
 	Devices policy.Devices
 	// RuntimeHandlers are the handlers that runtime classes of the tenant's own may have, each
 	// with the runtime class of the host.
@@ -43,8 +42,8 @@ type Options struct {
 	// QuotaScope specifies whether a quota of the host counts the tenant's pods apart from
 	// the control plane's own. Default: false.
 	QuotaScope bool
-	// Proposals are the nodes that the virtual scheduler proposes and has not written
-	// into the pods. Default: nil, it writes all of them.
+	// Proposals returns proposals of the virtual scheduler that are not written into the pods.
+	// Default: nil, all are written.
 	Proposals Proposals
 	// Usage is subtracted from the allocatable resources of virtual nodes. Default: nil,
 	// which shows those of the host.
@@ -72,25 +71,25 @@ type Options struct {
 	NodeSearches []string
 	// KubeletVersion is the kubelet version of a pseudo node.
 	KubeletVersion string
-	// TermStart returns the time at which the syncer has started to lead. Default: the zero
-	// time, then no pod may have run before without a sign of it.
+	// TermStart returns the time at which the syncer started to lead. Default: the zero time,
+	// which assumes that no pod ran unseen before.
 	TermStart func() time.Time
 	// Referrers are further kinds that refer to ConfigMaps and Secrets. Default: those of
 	// the table.
 	Referrers []Referrer
-	// Replicate are the Services that one cluster has of the other. Default: none.
+	// Replicate are the Services to replicate between the clusters. Default: none.
 	Replicate v1alpha1.ReplicateServices
-	// Services decides what of a Service reaches the host. Default: nil, no annotations and
-	// no external addresses.
+	// Services decides which annotations and external addresses of a Service are copied to the
+	// host. Default: nil, none.
 	Services ServiceRules
 	// Ingresses decides which Ingresses reach the host. Default: nil, none does.
 	Ingresses *policy.Ingresses
-	// HostNames looks up who else has host names. Default: nil, nobody is asked.
+	// HostNames looks up the host names of other Ingresses. Default: nil, they are not checked.
 	HostNames HostNames
 	// Endpoints are the addresses that hand-made endpoints may have in addition to those of
 	// the tenant's own pods. Default: none.
 	Endpoints policy.Ranges
-	// Tokens issues the tokens of tenants' pods.
+	// Tokens issues the service account tokens of tenants' pods.
 	Tokens TokenMinter
 	// AcceptsToken reports whether the virtual API server accepts tokens of an issuer that are
 	// signed with a key. The key is the name in the header of a token.
@@ -100,21 +99,22 @@ type Options struct {
 	PodCertificates PodCertificateRequester
 }
 
-// ServiceRules decides what of a Service reaches the host.
+// ServiceRules decides which fields of a Service are copied to the host.
 type ServiceRules interface {
 	// PassesAnnotation reports whether an annotation is copied to the host Service.
 	PassesAnnotation(key, value string) bool
-	// AllowsExternalIP reports whether a Service may draw the traffic of an address.
+	// AllowsExternalIP reports whether a Service may have an external IP.
 	AllowsExternalIP(ip string) bool
-	// IsTenantsBalancer reports whether a controller of the tenant serves a load balancer.
+	// IsTenantsBalancer reports whether a controller of the tenant implements the load balancer
+	// of a Service.
 	IsTenantsBalancer(service *corev1.Service) bool
 }
 
 // HostNames looks up the host names of all Ingresses of the host.
 type HostNames interface {
-	// Taken returns those of hosts that Ingresses of others have, sorted. own is the copy
-	// that already has hosts, nil for none. Of two that have a name, the one that was
-	// looked up before wins, and then the older one.
+	// Taken returns the sorted hosts that other Ingresses own. own is the copy that already has
+	// hosts, nil for none. If two Ingresses have a host, the one that was looked up before owns
+	// it, else the older one.
 	Taken(ctx context.Context, hosts []string, own *networkingv1.Ingress) ([]string, error)
 }
 

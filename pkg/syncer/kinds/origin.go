@@ -8,13 +8,12 @@ import (
 	"github.com/sublet-dev/sublet/pkg/translate"
 )
 
-// sameName returns the key of a host object that others created and that has the same name
-// in the virtual cluster.
+// sameName returns the virtual key of a cluster-scoped host object whose copy has the same name.
 func sameName[H client.Object](_ syncer.Scope, host H) (types.NamespacedName, bool) {
 	return types.NamespacedName{Name: host.GetName()}, true
 }
 
-// provenOrigin returns the virtual key of a host object that the engine created.
+// provenOrigin returns the virtual key of a host object. ok is false if it is not our copy.
 func provenOrigin[H client.Object](s syncer.Scope, host H) (types.NamespacedName, bool) {
 	virtual, _, ours := translate.Origin(s.Cluster, translate.Hashed, host)
 	return virtual, ours
@@ -25,5 +24,5 @@ func hostName(s syncer.Scope, namespace, name string) string {
 	return translate.Hashed(s.Cluster, types.NamespacedName{Namespace: namespace, Name: name}).Name
 }
 
-// noKeys returns no keys, for objects that a kind reads and whose changes it ignores.
+// noKeys returns no keys. It is for objects that a kind reads but whose changes it ignores.
 func noKeys(syncer.Scope, client.Object) ([]types.NamespacedName, error) { return nil, nil }

@@ -23,12 +23,11 @@ const (
 	boundByController = "pv.kubernetes.io/bound-by-controller"
 )
 
-// selectedNode is the annotation with the node for which the host makes a volume.
+// selectedNode is the annotation with the node for which the host provisions a volume.
 const selectedNode = "volume.kubernetes.io/selected-node"
 
-// PersistentVolumeClaims copies the tenant's claims to the host, whose storage classes and
-// provisioners serve them. A class that waits for the first consumer sees the host pod,
-// which uses the host claim.
+// PersistentVolumeClaims copies the tenant's claims to the host, whose provisioners create the volumes.
+// For a class with WaitForFirstConsumer, the host pod is the consumer of the host claim.
 func PersistentVolumeClaims(o Options) syncer.Resource[*corev1.PersistentVolumeClaim, *corev1.PersistentVolumeClaim] {
 	c := volumeClaims{virtualScheduler: o.VirtualScheduler, pods: o.PodPolicy, tolerations: o.Sync.ToHost.Pods.Tolerations(), nodes: allowedNodes(o.Sync)}
 	r := syncer.Resource[*corev1.PersistentVolumeClaim, *corev1.PersistentVolumeClaim]{
@@ -43,7 +42,7 @@ func PersistentVolumeClaims(o Options) syncer.Resource[*corev1.PersistentVolumeC
 		},
 	}
 	if o.VirtualScheduler {
-		// They are read when a scheduler of the tenant's own has picked one.
+		// Nodes are read when a scheduler of the tenant's own has picked one.
 		r.Also = []syncer.Watch{
 			{Side: syncer.Virtual, Object: &corev1.Node{}, Keys: noKeys},
 			{Side: syncer.Host, Object: &corev1.Node{}, All: true, Keys: noKeys},
@@ -54,28 +53,28 @@ func PersistentVolumeClaims(o Options) syncer.Resource[*corev1.PersistentVolumeC
 
 // volumeClaims is the kind with its settings.
 type volumeClaims struct {
-	virtualScheduler bool // schedulers of the tenant's own pick nodes, too
+	virtualScheduler bool // if true, schedulers of the tenant's own may pick nodes too
 	pods             *policy.Pods
-	tolerations      []corev1.Toleration // of every pod
-	nodes            map[string]string   // the labels of the nodes of all pods
+	tolerations      []corev1.Toleration // that the operator adds to all pods
+	nodes            map[string]string   // the labels of the nodes that pods may run on
 }
 
-// fillHost fills in the host claim, and the node that a scheduler of the tenant's has picked.
+// fillHost fills in the host claim, including the node that a scheduler of the tenant has picked.
 func (c volumeClaims) fillHost(s syncer.Scope, virtual, host *corev1.PersistentVolumeClaim) error {
 	node, err := c.pickedNode(s, virtual, host)
 	if err != nil {
 		return err
 	}
 	if node != "" {
-		annotate(host, selectedNode, node)
+		setOrDeleteAnnotation(host, selectedNode, node)
 	}
 	return fillHostClaim(s, virtual, host)
 }
 
-// fillHostClaim fills in the host claim. Once it exists, only its size and its attributes
-// class change. The host picks the volume, so volumeName is left out. A selector is passed
-// as it is: a claim that requests certain volumes must not get any other. Nor does one that
-// was bound, as whoever uses it would find no data.
+// fillHostClaim fills in the host claim. In an existing claim, only the size and the attributes class
+// can change. The host picks the volume, so volumeName is cleared. A selector is copied as it is,
+// because the claim must not get another volume. A claim that was bound before gets no new host
+// claim, because its data would be missing.
 func fillHostClaim(s syncer.Scope, virtual, host *corev1.PersistentVolumeClaim) error {
 	host.Labels = translate.SyncLabels(host.Labels, virtual.Labels)
 	if host.ResourceVersion != "" {
@@ -126,15 +125,16 @@ func growHostClaim(virtual, host *corev1.PersistentVolumeClaim) {
 	host.Spec.Resources.Requests = requests
 }
 
-// isFirstChange reports whether a host claim is about to get its first attributes. Until it has
-// them, the tenant may take the change back. The host itself may give attributes to a new volume.
+// isFirstChange reports whether a host claim is about to get its first attributes class. Until then,
+// the tenant may revert the change. Without such a change, an attributes class that the host has
+// assigned stays.
 func isFirstChange(host *corev1.PersistentVolumeClaim) bool {
 	return host.Status.CurrentVolumeAttributesClassName == nil && host.Status.ModifyVolumeStatus != nil
 }
 
-// fillVirtual copies the status, the node and the binding. The annotations of the volume
-// binder show tools of the tenant that the claim is bound. The host takes its node back if it
-// cannot make the volume there, and another node gets its turn.
+// fillVirtual copies the status, the selected node and the binding, with the annotations of the volume
+// binder that tools read. The host clears the selected node if it cannot provision the volume there,
+// so that another node can be picked.
 func (c volumeClaims) fillVirtual(s syncer.Scope, host, virtual *corev1.PersistentVolumeClaim) error {
 	node, err := c.pickedNode(s, virtual, host)
 	if err != nil {
@@ -143,9 +143,9 @@ func (c volumeClaims) fillVirtual(s syncer.Scope, host, virtual *corev1.Persiste
 	if node == "" {
 		node = host.Annotations[selectedNode]
 	}
-	annotate(virtual, selectedNode, node)
+	setOrDeleteAnnotation(virtual, selectedNode, node)
 	if c.virtualScheduler && host.Spec.VolumeName == "" {
-		annotate(virtual, labels.ClaimNode, node)
+		setOrDeleteAnnotation(virtual, labels.ClaimNode, node)
 	}
 	conditions := mergeConditions(host.Status.Conditions, virtual.Status.Conditions)
 	virtual.Status = host.Status
@@ -161,29 +161,29 @@ func (c volumeClaims) fillVirtual(s syncer.Scope, host, virtual *corev1.Persiste
 	}
 	for _, mark := range []string{bindCompleted, boundByController} {
 		if virtual.Annotations[mark] == "" {
-			annotate(virtual, mark, "yes")
+			setOrDeleteAnnotation(virtual, mark, "yes")
 		}
 	}
 	return nil
 }
 
-// pickedNode returns the node that a scheduler of the tenant's own has picked for a claim. It
-// is empty if the host has one, or has taken it back. That scheduler binds its pod after the
-// claim is bound, and the host gets no pod before.
+// pickedNode returns the node that a scheduler of the tenant's own has picked for a claim. It is empty
+// if the host has picked one, or has cleared this one. It must be passed on, because that scheduler
+// binds its pod only after the claim is bound, and the host gets no pod before.
 func (c volumeClaims) pickedNode(s syncer.Scope, virtual, host *corev1.PersistentVolumeClaim) (string, error) {
 	node := virtual.Annotations[selectedNode]
 	if !c.virtualScheduler || node == "" || node == virtual.Annotations[labels.ClaimNode] ||
 		host.Annotations[selectedNode] != "" || host.Spec.VolumeName != "" {
 		return "", nil
 	}
-	if open, err := c.isOpen(s, node); err != nil || !open {
+	if open, err := c.mayRunOn(s, node); err != nil || !open {
 		return "", err
 	}
 	return node, nil
 }
 
-// isOpen reports whether pods of the tenant may get to a node that the tenant sees.
-func (c volumeClaims) isOpen(s syncer.Scope, name string) (bool, error) {
+// mayRunOn reports whether the tenant sees a node and its pods may be scheduled to it.
+func (c volumeClaims) mayRunOn(s syncer.Scope, name string) (bool, error) {
 	if shown, err := isNodeShown(s, name); err != nil || !shown {
 		return false, err
 	}
@@ -199,7 +199,8 @@ func (c volumeClaims) isOpen(s syncer.Scope, name string) (bool, error) {
 	}), nil
 }
 
-// mayTolerate reports whether pods of the tenant tolerate a taint of the host, or may do so.
+// mayTolerate reports whether all pods of the tenant tolerate a taint of the host, or the policy allows
+// them to.
 func (c volumeClaims) mayTolerate(taint corev1.Taint) bool {
 	asked := []corev1.Toleration{{Key: taint.Key, Operator: corev1.TolerationOpExists}}
 	return c.pods == nil || len(c.pods.PassTolerations(asked)) > 0 || slices.ContainsFunc(c.tolerations, func(t corev1.Toleration) bool {
@@ -207,8 +208,8 @@ func (c volumeClaims) mayTolerate(taint corev1.Taint) bool {
 	})
 }
 
-// annotate sets an annotation of a claim, or deletes it if there is no value.
-func annotate(claim *corev1.PersistentVolumeClaim, key, value string) {
+// setOrDeleteAnnotation sets an annotation of a claim, or deletes it if the value is empty.
+func setOrDeleteAnnotation(claim *corev1.PersistentVolumeClaim, key, value string) {
 	if value == "" {
 		delete(claim.Annotations, key)
 		return

@@ -21,9 +21,9 @@ const provisionedBy = "volume.kubernetes.io/storage-provisioner"
 // mounts the volume.
 const hostVolumeDriver = labels.Domain + "/host"
 
-// PersistentVolumes shows a virtual volume for each bound host claim of ours. It has the name
-// of the host's volume and what the claim shows of it. The host's volumes are never read:
-// that would need a cluster-wide permission and show other tenants' volumes.
+// PersistentVolumes creates a virtual volume for each bound host claim of ours. It has the name of the
+// host's volume, and the fields that the claim shows. The host's volumes themselves are never read,
+// because that would need a cluster-wide permission and disclose the volumes of others.
 func PersistentVolumes(o Options) syncer.Resource[*corev1.PersistentVolume, *corev1.PersistentVolumeClaim] {
 	return syncer.Resource[*corev1.PersistentVolume, *corev1.PersistentVolumeClaim]{
 		Owner:  syncer.Host,
@@ -77,14 +77,13 @@ func releaseVolume(_ syncer.Scope, virtual *corev1.PersistentVolume) error {
 
 // volumes is the kind with its settings.
 type volumes struct {
-	showsDrivers bool // of the host
-	keepsPolicy  bool // of reclaim that the tenant has set, which the host's volume has too
+	showsDrivers bool // if true, volumes have the CSI driver of the host
+	keepsPolicy  bool // if true, tenants may change the reclaim policy, host-first
 }
 
-// fill fills in the virtual volume. It shows the reclaim policy of its class, which the
-// host's volume has too, unless the operator has changed that. Package admission changes it
-// on the host first, where the settings allow it. The virtual volume itself is deleted with
-// its claim.
+// fill fills in the virtual volume. Its reclaim policy is that of its class, which is normally that of
+// the host's volume. If the settings allow it, package admission changes the policy host-first. The
+// virtual volume itself is always deleted with its claim.
 func (v volumes) fill(s syncer.Scope, host *corev1.PersistentVolumeClaim, virtual *corev1.PersistentVolume) error {
 	claim, uid, _ := translate.Origin(s.Cluster, translate.Hashed, host)
 	virtual.Spec.Capacity = host.Status.Capacity
@@ -117,9 +116,9 @@ func (v volumes) fill(s syncer.Scope, host *corev1.PersistentVolumeClaim, virtua
 	return nil
 }
 
-// source returns the source of a new virtual volume. With sync.fromHost.csiDrivers it has
-// the driver of the host, for which the virtual scheduler counts volumes. The host mounts it
-// in any case.
+// source returns the source of a new virtual volume. With sync.fromHost.csiDrivers it is the CSI driver
+// of the host, so that the virtual scheduler can count volumes per driver. The host mounts the
+// volume in any case.
 func (v volumes) source(s syncer.Scope, host *corev1.PersistentVolumeClaim) (corev1.PersistentVolumeSource, error) {
 	flex := corev1.PersistentVolumeSource{FlexVolume: &corev1.FlexPersistentVolumeSource{Driver: hostVolumeDriver}}
 	driver := host.Annotations[provisionedBy]
@@ -142,12 +141,11 @@ func accessModes(claim *corev1.PersistentVolumeClaim) []corev1.PersistentVolumeA
 	return claim.Spec.AccessModes
 }
 
-// noProvisioner is the provisioner of a class whose volumes are made by hand.
+// noProvisioner is the provisioner of a class whose volumes are created manually.
 const noProvisioner = "kubernetes.io/no-provisioner"
 
-// reclaimPolicy returns the reclaim policy of new volumes of a class, Delete for a class
-// that the tenant does not see. The policy of a class counts for volumes of its provisioner
-// alone. That of one that is made by hand is Retain, unless it has another one.
+// reclaimPolicy returns the reclaim policy of new volumes of a class. It is Delete for a class that the
+// tenant does not see, and Retain, the default, for volumes that are created manually.
 func reclaimPolicy(s syncer.Scope, name string) (corev1.PersistentVolumeReclaimPolicy, error) {
 	var class storagev1.StorageClass
 	found, err := lookUp(s, syncer.Virtual, types.NamespacedName{Name: name}, &class)

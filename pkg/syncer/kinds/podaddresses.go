@@ -17,13 +17,13 @@ import (
 // byAddress is the field of the indexes of host pods and of virtual slices by address.
 const byAddress = "address"
 
-// OwnsAddress reports whether an address is that of a running pod of the virtual cluster
-// with a network of its own. The host's pod proves it: a tenant can write any address into
-// the status of a virtual one. The reader is that of EndpointSlices.
+// OwnsAddress reports whether an address is that of a running pod of the virtual cluster without
+// hostNetwork. It reads host pods, because a tenant can write any address into the status of a
+// virtual pod. host must be the reader of [EndpointSlices].
 func OwnsAddress(ctx context.Context, host client.Reader, cluster translate.Cluster, address string) (bool, error) {
 	parsed, err := netip.ParseAddr(address)
 	if err != nil {
-		return false, nil //nolint:nilerr // A name is nobody's address.
+		return false, nil //nolint:nilerr // It is no IP address.
 	}
 	var pods corev1.PodList
 	err = host.List(ctx, &pods, client.InNamespace(cluster.Namespace),
@@ -39,8 +39,8 @@ func OwnsAddress(ctx context.Context, host client.Reader, cluster translate.Clus
 	return false, nil
 }
 
-// addressesOfPod returns the addresses of a pod that has a network of its own. A finished
-// pod has none any more: the host may give them to another.
+// addressesOfPod returns the addresses of a pod without hostNetwork. It returns none for a finished
+// pod, because the host may have assigned them to another pod.
 func addressesOfPod(o client.Object) []string {
 	pod, ok := o.(*corev1.Pod)
 	if !ok || pod.Spec.HostNetwork || translate.IsFinished(pod) {
@@ -77,7 +77,7 @@ func addressesOfSlice(o client.Object) []string {
 	return addresses
 }
 
-// slicesOfPod returns the slices that lead to a host pod.
+// slicesOfPod returns the slices that contain an address of a host pod.
 func slicesOfPod(s syncer.Scope, o client.Object) ([]types.NamespacedName, error) {
 	pod, ok := o.(*corev1.Pod)
 	if !ok || pod.Spec.HostNetwork {

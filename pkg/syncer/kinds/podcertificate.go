@@ -20,19 +20,19 @@ import (
 	"github.com/sublet-dev/sublet/pkg/translate"
 )
 
-// Suffixes of what a Secret has of a certificate for Sublet alone. No file has it.
+// Suffixes of keys of a Secret with the state of a certificate. They are not mounted into pods.
 const (
 	nextKeySuffix = ".next-key" // the private key of the request
 	requestSuffix = ".request"  // the name of the request
 	refreshSuffix = ".refresh"  // when the certificate is renewed
 	endSuffix     = ".end"      // when it expires
-	outcomeSuffix = ".outcome"  // Denied or Failed, and on the next line why
+	outcomeSuffix = ".outcome"  // Denied or Failed, and the reason on the next line
 )
 
-// maxRefreshJitter bounds by how much renewals are spread, as for a kubelet.
+// maxRefreshJitter is the maximum jitter of renewals. A kubelet uses the same value.
 const maxRefreshJitter = 5 * time.Minute
 
-// certificate is what the Secret of a pod has of one certificate.
+// certificate is the state of one certificate in the Secret of a pod.
 type certificate struct {
 	key, chain   []byte
 	refresh, end time.Time
@@ -73,8 +73,8 @@ func (c *certificate) write(data map[string][]byte, key string) {
 	set(outcomeSuffix, []byte(c.outcome))
 }
 
-// isFresh reports whether a certificate need not be renewed yet. It requests the reconcile in
-// which something is due next: the renewal, or an Event about one that is late.
+// isFresh reports whether a certificate need not be renewed yet. It requests a reconcile for the renewal
+// and, if that is late, for the Event about it.
 func (c *certificate) isFresh(s syncer.Scope, virtual *corev1.Pod) bool {
 	if len(c.chain) == 0 {
 		return false
@@ -104,14 +104,14 @@ func (c *certificate) problem(now time.Time, signer string) (reason, message str
 	return "", ""
 }
 
-// refreshJitter returns by how much the renewals of a pod are late.
+// refreshJitter returns the delay of the renewals of a pod, which depends on its UID.
 func refreshJitter(virtual *corev1.Pod) time.Duration {
 	sum := fnv.New32a()
 	_, _ = sum.Write([]byte(virtual.UID))
 	return time.Duration(sum.Sum32()%uint32(maxRefreshJitter/time.Second)) * time.Second
 }
 
-// apply brings a certificate up to date with a condition of its request.
+// apply updates a certificate from a condition of its request.
 func (c *certificate) apply(request *certificatesv1.PodCertificateRequest, condition *metav1.Condition) {
 	status := &request.Status
 	switch condition.Type {
@@ -119,7 +119,7 @@ func (c *certificate) apply(request *certificatesv1.PodCertificateRequest, condi
 		c.outcome = condition.Type + "\n" + condition.Reason + ": " + condition.Message
 	case certificatesv1.PodCertificateRequestConditionTypeIssued:
 		if status.BeginRefreshAt == nil || status.NotAfter == nil {
-			return // No API server takes it.
+			return // API servers reject such a status.
 		}
 		c.key, c.chain = c.nextKey, cleanChain([]byte(status.CertificateChain))
 		c.refresh, c.end = status.BeginRefreshAt.Time, status.NotAfter.Time
@@ -138,8 +138,7 @@ func cleanChain(chain []byte) []byte {
 	return clean
 }
 
-// stubRequest returns a certificate request that proves the possession of a key, and has
-// nothing else.
+// stubRequest returns an empty PKCS#10 request, which proves the possession of a key.
 func stubRequest(key []byte) ([]byte, error) {
 	signer, err := parseKey(key)
 	if err != nil {

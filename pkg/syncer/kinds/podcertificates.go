@@ -17,7 +17,7 @@ import (
 	"github.com/sublet-dev/sublet/pkg/translate"
 )
 
-// PodCertificateRequester does for certificates of pods what a kubelet does in its API.
+// PodCertificateRequester requests certificates for pods, as a kubelet does.
 type PodCertificateRequester interface {
 	// NewKey returns a new private key in PEM, and a name for the request with it.
 	NewKey(keyType string) (name string, key []byte, err error)
@@ -26,9 +26,9 @@ type PodCertificateRequester interface {
 	Request(ctx context.Context, request *certificatesv1.PodCertificateRequest) error
 }
 
-// PodCertificates keeps a host Secret for each host pod that mounts certificates. A signer of
-// the tenant issues them for a PodCertificateRequest that the virtual cluster has. The Secret
-// has the private keys, and all that is needed to continue after a restart.
+// PodCertificates creates a host Secret for each host pod that mounts certificates. A signer of the
+// tenant issues them for PodCertificateRequests in the virtual cluster. The Secret has the private
+// keys, and all state that is needed after a restart.
 func PodCertificates(o Options) syncer.Resource[*corev1.Pod, *corev1.Secret] {
 	c := podCertificates{o.PodCertificates}
 	return syncer.Resource[*corev1.Pod, *corev1.Secret]{
@@ -37,7 +37,8 @@ func PodCertificates(o Options) syncer.Resource[*corev1.Pod, *corev1.Secret] {
 		Want:  shouldHaveCertificates,
 		Down:  c.fillSecret,
 		Up:    reportCertificates,
-		// Of other pods, nothing is of interest. Of these, a bind does not count as a change.
+		// A binding is not seen as a change of the spec, so pods with certificates are watched with
+		// their status too.
 		StatusBlind: true,
 		Also: []syncer.Watch{
 			{Side: syncer.Virtual, Object: &corev1.Pod{}, Keys: podWithCertificates},
@@ -46,14 +47,14 @@ func PodCertificates(o Options) syncer.Resource[*corev1.Pod, *corev1.Secret] {
 	}
 }
 
-// overdue is how long after its time a renewal is late, as for a kubelet.
+// overdue is the delay after which a renewal is reported as late. A kubelet uses the same value.
 const overdue = 10 * time.Minute
 
 // podCertificates is the kind with its settings.
 type podCertificates struct{ requester PodCertificateRequester }
 
-// shouldHaveCertificates reports whether a pod needs a Secret with certificates. A request names
-// the node, so it needs one.
+// shouldHaveCertificates reports whether a pod needs a Secret with certificates. A request has the node
+// of the pod, so there is none before the pod is bound.
 func shouldHaveCertificates(_ syncer.Scope, virtual *corev1.Pod, host *corev1.Secret) (bool, error) {
 	if len(translate.CertificateRequests(virtual)) == 0 {
 		return false, nil
@@ -61,7 +62,7 @@ func shouldHaveCertificates(_ syncer.Scope, virtual *corev1.Pod, host *corev1.Se
 	return host != nil || virtual.Spec.NodeName != "" && virtual.DeletionTimestamp == nil && !translate.IsFinished(virtual), nil
 }
 
-// fillSecret fills in the Secret of a pod. It continues each certificate by one step.
+// fillSecret fills in the Secret of a pod. It takes the next step for each certificate.
 func (c podCertificates) fillSecret(s syncer.Scope, virtual *corev1.Pod, host *corev1.Secret) error {
 	data := map[string][]byte{}
 	for _, request := range translate.CertificateRequests(virtual) {
@@ -80,8 +81,8 @@ func (c podCertificates) fillSecret(s syncer.Scope, virtual *corev1.Pod, host *c
 	return nil
 }
 
-// step continues one certificate. A new key is in the Secret before it is in a request, so
-// no certificate is issued for a key that is lost.
+// step takes the next step for one certificate. A new key is written into the Secret before it is
+// requested, so no certificate is issued for a lost key.
 func (c podCertificates) step(s syncer.Scope, virtual *corev1.Pod, request translate.CertificateRequest, held *certificate) error {
 	switch {
 	case held.outcome != "":
@@ -99,8 +100,7 @@ func (c podCertificates) step(s syncer.Scope, virtual *corev1.Pod, request trans
 	return nil
 }
 
-// follow brings a certificate up to date with its request. It creates the request if there is
-// none.
+// follow updates a certificate from its request. It creates the request if there is none.
 func (c podCertificates) follow(s syncer.Scope, virtual *corev1.Pod, request translate.CertificateRequest, held *certificate) error {
 	var found certificatesv1.PodCertificateRequest
 	name := types.NamespacedName{Namespace: virtual.Namespace, Name: held.request}
@@ -119,7 +119,7 @@ func (c podCertificates) follow(s syncer.Scope, virtual *corev1.Pod, request tra
 		return fmt.Errorf("cannot get PodCertificateRequest %s: %w", name, err)
 	}
 	if found.Spec.PodUID != virtual.UID || !hasKeyOf(&found, held.nextKey) {
-		held.request, held.nextKey = "", nil // Somebody else's. Another name follows.
+		held.request, held.nextKey = "", nil // It belongs to somebody else. The next step picks another name.
 		return nil
 	}
 	for i := range found.Status.Conditions {
@@ -151,7 +151,7 @@ func newCertificateRequest(virtual *corev1.Pod, request translate.CertificateReq
 	}, nil
 }
 
-// reportCertificates records what a tenant should know of the certificates of a pod.
+// reportCertificates records Events about problems with the certificates of a pod.
 func reportCertificates(s syncer.Scope, host *corev1.Secret, virtual *corev1.Pod) error {
 	if translate.IsFinished(virtual) {
 		return nil

@@ -13,8 +13,8 @@ import (
 	"github.com/sublet-dev/sublet/pkg/translate"
 )
 
-// awaitsClaims reports whether a pod waits for its ResourceClaims: for those that are made from
-// templates, and for their copies. The host would call a pod unschedulable whose claims do not exist.
+// awaitsClaims reports whether a pod waits for ResourceClaims that are created from templates, or for
+// the host copies of its ResourceClaims. Without them the host pod would be unschedulable.
 func (p pods) awaitsClaims(s syncer.Scope, virtual *corev1.Pod) (bool, error) {
 	if len(virtual.Spec.ResourceClaims) == 0 || !p.options.Sync.IsEnabled(policy.ResourceClaimsSetting) {
 		return false, nil
@@ -32,8 +32,8 @@ func (p pods) awaitsClaims(s syncer.Scope, virtual *corev1.Pod) (bool, error) {
 	return false, nil
 }
 
-// deviceResources returns the extended resources for which the host takes devices of a class. They
-// are known if the tenant sees device classes.
+// deviceResources returns the extended resources that the host's device classes define. It returns none
+// unless device classes are synced.
 func (p pods) deviceResources(s syncer.Scope) (policy.DeviceResources, error) {
 	if !p.options.Sync.IsEnabled(policy.DeviceClassesSetting) {
 		return policy.DeviceResources{}, nil

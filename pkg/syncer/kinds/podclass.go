@@ -11,14 +11,14 @@ import (
 	"github.com/sublet-dev/sublet/pkg/translate"
 )
 
-// The paths of the settings of classes of the host that pods name.
+// The paths of the settings of host classes that pods refer to.
 const (
 	runtimeClassesSetting  = "sync.fromHost.runtimeClasses"
 	priorityClassesSetting = "sync.fromHost.priorityClasses"
 )
 
-// classWatches returns the watches of the classes of the host that pods may name. They are
-// read when a host pod is created.
+// classWatches returns the watches of classes that pods may refer to. They are read when a host pod is
+// created.
 func (p pods) classWatches() []syncer.Watch {
 	var watches []syncer.Watch
 	if p.options.Sync.IsEnabled(runtimeClassesSetting) {
@@ -33,8 +33,8 @@ func (p pods) classWatches() []syncer.Watch {
 	return watches
 }
 
-// runtimeClass returns the runtime class that a pod names and may have, nil for none. It is
-// one of the host that the tenant sees, or what the policy allows of one of the tenant's.
+// runtimeClass returns the runtime class of a pod, nil for none that it may use. It is a class of the
+// host that the tenant sees, or the allowed part of a class of the tenant.
 func (p pods) runtimeClass(s syncer.Scope, virtual *corev1.Pod) (*nodev1.RuntimeClass, error) {
 	name := virtual.Spec.RuntimeClassName
 	if name == nil || *name == "" {
@@ -55,8 +55,8 @@ func (p pods) runtimeClass(s syncer.Scope, virtual *corev1.Pod) (*nodev1.Runtime
 	return class, nil
 }
 
-// ownClass returns the runtime class of the host for one of the tenant's own, and what the
-// policy allows of that.
+// ownClass returns the host's runtime class for a class of the tenant, and the allowed part of the
+// tenant's class.
 func (p pods) ownClass(s syncer.Scope, name string) (host string, allowed *nodev1.RuntimeClass, err error) {
 	class := &nodev1.RuntimeClass{}
 	found, err := lookUp(s, syncer.Virtual, types.NamespacedName{Name: name}, class)
@@ -67,8 +67,8 @@ func (p pods) ownClass(s syncer.Scope, name string) (host string, allowed *nodev
 	return host, allowed, nil
 }
 
-// enforced returns what the operator puts into the host pod of a pod, with the classes that
-// the pod names.
+// enforced returns the fields that the operator sets in the host pod of a pod, with the host's classes
+// for those that the pod names.
 func (p pods) enforced(s syncer.Scope, virtual *corev1.Pod) (translate.Enforced, error) {
 	result := enforced(p.options.Sync.ToHost.Pods)
 	var err error
@@ -81,8 +81,7 @@ func (p pods) enforced(s syncer.Scope, virtual *corev1.Pod) (translate.Enforced,
 	return result, err
 }
 
-// hostClass returns the runtime class that the host pod gets instead of the tenant's own, empty
-// to leave it.
+// hostClass returns the host's runtime class that replaces a class of the tenant, empty for none.
 func (p pods) hostClass(s syncer.Scope, virtual *corev1.Pod) (string, error) {
 	name := virtual.Spec.RuntimeClassName
 	if name == nil || *name == "" || len(p.options.RuntimeHandlers) == 0 {

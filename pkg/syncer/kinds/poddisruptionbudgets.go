@@ -14,18 +14,18 @@ import (
 	"github.com/sublet-dev/sublet/pkg/translate"
 )
 
-// liftedBudgetPeriod is the time between two looks at a budget without a copy, which comes
-// back when the node is drained or uncordoned.
+// liftedBudgetPeriod is the time between two checks of a budget whose copy was deleted because of the
+// drain timeout. It gets a copy again when the node is drained or uncordoned.
 const liftedBudgetPeriod = 30 * time.Second
 
-// PodDisruptionBudgets copies the tenant's budgets to the host, so that a drain of a host
-// node asks them. The virtual disruption controller owns the status and computes how many
-// pods must stay. A budget loses its copy once one of its pods has been on a cordoned node
-// for the drain timeout, so that each drain ends.
+// PodDisruptionBudgets copies the tenant's budgets to the host, so that evictions on the host respect
+// them. The virtual disruption controller owns the status and computes how many pods must stay
+// healthy. If a pod of the budget has been on a cordoned node for longer than the drain timeout,
+// the copy is deleted. So every drain completes.
 func PodDisruptionBudgets(o Options) syncer.Resource[*policyv1.PodDisruptionBudget, *policyv1.PodDisruptionBudget] {
 	drains := drainTimeout{}
-	if o.Sync.IsEnabled("sync.fromHost.nodes") { // Otherwise nothing shows which node is cordoned.
-		drains.limit = time.Duration(o.Sync.ToHost.PodDisruptionBudgets.DrainTimeoutSeconds) * time.Second
+	if o.Sync.IsEnabled("sync.fromHost.nodes") { // Otherwise the host's nodes cannot be read.
+		drains.timeout = time.Duration(o.Sync.ToHost.PodDisruptionBudgets.DrainTimeoutSeconds) * time.Second
 	}
 	r := syncer.Resource[*policyv1.PodDisruptionBudget, *policyv1.PodDisruptionBudget]{
 		Owner: syncer.Virtual,
@@ -34,7 +34,7 @@ func PodDisruptionBudgets(o Options) syncer.Resource[*policyv1.PodDisruptionBudg
 			if _, known := translate.BudgetMinimum(virtual); virtual.Spec.Selector == nil || host == nil && !known {
 				return false, nil
 			}
-			lifted, err := drains.lifts(s, virtual)
+			lifted, err := drains.isExceeded(s, virtual)
 			return !lifted, err
 		},
 		Down: func(s syncer.Scope, virtual, host *policyv1.PodDisruptionBudget) error {
@@ -43,21 +43,21 @@ func PodDisruptionBudgets(o Options) syncer.Resource[*policyv1.PodDisruptionBudg
 			return nil
 		},
 	}
-	if drains.limit > 0 {
+	if drains.timeout > 0 {
 		r.Also = []syncer.Watch{{Side: syncer.Host, Object: &corev1.Node{}, All: true, Keys: budgetsOfNode}}
 	}
 	return r
 }
 
-// drainTimeout bounds how long a budget may hold up a drain.
+// drainTimeout limits how long a budget may delay a drain.
 type drainTimeout struct {
-	limit time.Duration // 0 for no bound
+	timeout time.Duration // 0 for no bound
 }
 
-// lifts reports whether a pod of the budget has been on a cordoned node for too long. It
-// requests a reconcile for the time at which that changes.
-func (d drainTimeout) lifts(s syncer.Scope, virtual *policyv1.PodDisruptionBudget) (bool, error) {
-	if d.limit == 0 {
+// isExceeded reports whether a pod of the budget has been on a cordoned node for too long. It requests
+// a reconcile for the time at which the result may change.
+func (d drainTimeout) isExceeded(s syncer.Scope, virtual *policyv1.PodDisruptionBudget) (bool, error) {
+	if d.timeout == 0 {
 		return false, nil
 	}
 	selector, err := metav1.LabelSelectorAsSelector(virtual.Spec.Selector)
@@ -72,7 +72,7 @@ func (d drainTimeout) lifts(s syncer.Scope, virtual *policyv1.PodDisruptionBudge
 	}
 	lifted := false
 	for node := range nodesOf(pods.Items) {
-		wait, err := d.left(s, node)
+		wait, err := d.remaining(s, node)
 		if err != nil {
 			return false, err
 		}
@@ -98,9 +98,9 @@ func nodesOf(pods []corev1.Pod) map[string]bool {
 	return nodes
 }
 
-// left returns how long a drain of the node may still be held up. It returns less than zero
-// after the timeout, and zero if the node is not cordoned.
-func (d drainTimeout) left(s syncer.Scope, name string) (time.Duration, error) {
+// remaining returns how long a budget may still delay a drain of the node. It is negative after the
+// timeout, and zero if the node is not cordoned.
+func (d drainTimeout) remaining(s syncer.Scope, name string) (time.Duration, error) {
 	node := &corev1.Node{}
 	if _, err := lookUp(s, syncer.Host, types.NamespacedName{Name: name}, node); err != nil {
 		return 0, err
@@ -109,7 +109,7 @@ func (d drainTimeout) left(s syncer.Scope, name string) (time.Duration, error) {
 	if since.IsZero() {
 		return 0, nil
 	}
-	if left := d.limit - s.Now.Sub(since); left > 0 {
+	if left := d.timeout - s.Now.Sub(since); left > 0 {
 		return left, nil
 	}
 	return -1, nil

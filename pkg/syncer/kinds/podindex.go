@@ -26,8 +26,8 @@ func podsByResourceClaim() syncer.Index {
 	}}
 }
 
-// podsByIndex returns the keys of the virtual pods in the namespace of an object that an index
-// has under its name.
+// podsByIndex returns the keys of the virtual pods in the namespace of an object that an index finds by
+// the name of the object.
 func podsByIndex(s syncer.Scope, object types.NamespacedName, field string) ([]types.NamespacedName, error) {
 	var found corev1.PodList
 	err := s.Virtual.List(s.Context, &found, client.InNamespace(object.Namespace), client.MatchingFields{field: object.Name}, client.UnsafeDisableDeepCopy)

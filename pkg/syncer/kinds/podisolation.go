@@ -23,9 +23,9 @@ func isolationWatches() []syncer.Watch {
 	}
 }
 
-// isolation returns the directions in which the tenant's NetworkPolicies isolate a pod. A
-// policy without a copy isolates no running pod further: it would cut off what the policy
-// is about to allow. A new pod starts isolated.
+// isolation returns the directions in which the tenant's NetworkPolicies isolate a pod. A running pod is
+// only isolated once the policy has a host copy. Otherwise the pod would briefly lose connections
+// that the policy allows. A new pod is isolated from the start.
 func isolation(s syncer.Scope, virtual, host *corev1.Pod) (translate.Isolation, error) {
 	var policies networkingv1.NetworkPolicyList
 	if err := s.Virtual.List(s.Context, &policies, client.InNamespace(virtual.Namespace), client.UnsafeDisableDeepCopy); err != nil {

@@ -14,20 +14,19 @@ import (
 	"github.com/sublet-dev/sublet/pkg/translate"
 )
 
-// leavingPause is the time between two looks at a host pod that is about to leave.
+// leavingPause is the time between two checks whether a host pod has left its node.
 const leavingPause = 50 * time.Millisecond
 
-// leavingLag is how long the host may take with a pod whose deletion is due.
+// leavingLag is how much longer than its grace period the deletion of a host pod may take.
 const leavingLag = 10 * time.Second
 
-// quotaLag is how long a quota of the host may count a pod that has left.
+// quotaLag is how long a quota of the host may still count a deleted pod.
 const quotaLag = 5 * time.Second
 
-// isPodLeaving reports whether a host pod is about to leave a node, whose virtual pod is
-// gone. The virtual scheduler has counted on its room already, for example after it has
-// preempted a pod without a grace period. If the host were asked before, it would refuse,
-// and its answer could be read when the room is there. The wait ends when the host's
-// deletion is due.
+// isPodLeaving reports whether a host pod without a virtual pod is still on a node. The virtual
+// scheduler has already reused its resources, for example after a preemption without a grace
+// period. If the host were asked for the node now, it would refuse it. The wait ends leavingLag
+// after the deletion of the host pod is due.
 func (p pods) isPodLeaving(s syncer.Scope, node string) (bool, error) {
 	var onNode corev1.PodList
 	err := s.Host.List(s.Context, &onNode, client.InNamespace(s.Cluster.Namespace),
@@ -54,24 +53,23 @@ func (p pods) isPodLeaving(s syncer.Scope, node string) (bool, error) {
 	return p.leaving.observe(node, leaving, s.Now), nil
 }
 
-// leavingPods remembers since when host pods are about to leave. The host may never begin
-// to delete one, and then nothing else shows for how long others wait for it. Losing it
-// costs a longer wait.
+// leavingPods remembers since when host pods are leaving their nodes. It limits the wait if the host
+// never begins to delete one. Losing it only costs a longer wait.
 type leavingPods struct {
 	mu    sync.Mutex
 	nodes map[string]leavingNode // node -> what is about to leave it
 }
 
-// leavingNode is what was last seen of a node.
+// leavingNode has the leaving host pods of one node.
 type leavingNode struct {
-	last  time.Time
+	last  time.Time               // when one was last seen
 	since map[types.UID]time.Time // host pod -> when it was seen first
 }
 
 func newLeavingPods() *leavingPods { return &leavingPods{nodes: map[string]leavingNode{}} }
 
-// observe records which host pods are about to leave a node. It reports whether one of
-// them is not overdue.
+// observe records which host pods are leaving a node. It reports whether at least one of them is not
+// overdue.
 func (l *leavingPods) observe(node string, pods []*corev1.Pod, now time.Time) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -100,7 +98,7 @@ func (l *leavingPods) observe(node string, pods []*corev1.Pod, now time.Time) bo
 	return found
 }
 
-// hasLeftRecently reports whether a pod has left a node a moment ago, or is about to.
+// hasLeftRecently reports whether a pod was seen leaving a node within quotaLag.
 func (l *leavingPods) hasLeftRecently(node string, now time.Time) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()

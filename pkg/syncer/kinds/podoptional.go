@@ -14,18 +14,18 @@ import (
 )
 
 const (
-	// optionalPatience is how long a new pod waits at most for copies that it may do without.
+	// optionalPatience is how long a new pod waits at most for the copies of optional objects.
 	optionalPatience = 10 * time.Second
-	// optionalPause is the shortest time between two looks at them. It grows to a part of the age
-	// of the pod, optionalGrowth. Copies are made within milliseconds, and a pod whose copies are
-	// refused is not to take workers from others.
+	// optionalPause is the shortest time between two checks. The time grows with the age of the
+	// pod, divided by optionalGrowth. Copies usually exist within milliseconds, and a pod whose
+	// copies are refused must not keep the workers busy.
 	optionalPause  = 50 * time.Millisecond
 	optionalGrowth = 4
 )
 
-// awaitsOptional reports whether a new pod waits for the copies of ConfigMaps and Secrets that it
-// refers to as optional, and that exist. A kubelet tries again when another one is missing. These
-// it would leave out, and a container keeps the environment that it has started with.
+// awaitsOptional reports whether a new pod waits for the copies of existing ConfigMaps and Secrets to
+// which it has optional references. A kubelet waits for missing objects only if they are required.
+// It would start the containers without the optional ones, and their environment never changes.
 func (p pods) awaitsOptional(s syncer.Scope, virtual *corev1.Pod) (bool, error) {
 	pause := optionalDelay(s.Now.Sub(virtual.CreationTimestamp.Time))
 	if pause == 0 || virtual.DeletionTimestamp != nil || p.started(s, virtual, nil) {
@@ -39,8 +39,8 @@ func (p pods) awaitsOptional(s syncer.Scope, virtual *corev1.Pod) (bool, error) 
 		host    client.Object
 		enabled bool
 	}{
-		{configMaps, bodiless("ConfigMap", &corev1.ConfigMap{}, settings.ToHost.ConfigMaps.All), &corev1.ConfigMap{}, settings.IsEnabled("sync.toHost.configMaps")},
-		{secrets, bodiless("Secret", &corev1.Secret{}, settings.ToHost.Secrets.All), &corev1.Secret{}, settings.IsEnabled("sync.toHost.secrets")},
+		{configMaps, emptyCached("ConfigMap", &corev1.ConfigMap{}, settings.ToHost.ConfigMaps.All), &corev1.ConfigMap{}, settings.IsEnabled("sync.toHost.configMaps")},
+		{secrets, emptyCached("Secret", &corev1.Secret{}, settings.ToHost.Secrets.All), &corev1.Secret{}, settings.IsEnabled("sync.toHost.secrets")},
 	} {
 		for _, name := range optional.names {
 			if !optional.enabled {
@@ -56,8 +56,8 @@ func (p pods) awaitsOptional(s syncer.Scope, virtual *corev1.Pod) (bool, error) 
 	return false, nil
 }
 
-// optionalDelay returns the time until the next look at the copies for a pod of some age, zero
-// if it waits no more. An age far below zero is of a clock that was ahead.
+// optionalDelay returns the time until the next check for a pod of some age, zero if it no longer
+// waits. The age may be negative if the clocks differ.
 func optionalDelay(age time.Duration) time.Duration {
 	if age.Abs() >= optionalPatience {
 		return 0
@@ -65,9 +65,9 @@ func optionalDelay(age time.Duration) time.Duration {
 	return min(optionalPatience-age, max(optionalPause, age/optionalGrowth))
 }
 
-// bodiless returns an empty object to read what the cache has of a kind: the whole objects, or
-// their metadata alone.
-func bodiless(kind string, whole client.Object, all bool) client.Object {
+// emptyCached returns an empty object in the form in which a kind is cached: whole objects if all are
+// synced, else metadata.
+func emptyCached(kind string, whole client.Object, all bool) client.Object {
 	if all {
 		return whole
 	}
@@ -76,8 +76,8 @@ func bodiless(kind string, whole client.Object, all bool) client.Object {
 	return metadata
 }
 
-// isCopyLate reports whether a virtual object exists and has no copy yet. One that is being deleted
-// gets none.
+// isCopyLate reports whether a virtual object exists and has no copy yet. It is false for a terminating
+// one, which gets no copy.
 func isCopyLate(s syncer.Scope, namespace, name string, virtual, host client.Object) (bool, error) {
 	found, err := lookUp(s, syncer.Virtual, types.NamespacedName{Namespace: namespace, Name: name}, virtual)
 	if err != nil || !found || virtual.GetDeletionTimestamp() != nil {

@@ -41,7 +41,7 @@ func Pods(o Options) syncer.Resource[*corev1.Pod, *corev1.Pod] {
 			{Side: syncer.Virtual, Object: &corev1.Node{}, Keys: podsOnNode},
 			{Side: syncer.Host, Object: &corev1.ConfigMap{}, Keys: podsOfLinks},
 			{Side: syncer.Host, Object: &corev1.Secret{}, Keys: noKeys},
-			// They are read once per pod, when it is created.
+			// Services and namespaces are read once per pod, when it is created.
 			{Side: syncer.Virtual, Object: &corev1.Service{}, Keys: noKeys},
 			{Side: syncer.Virtual, Object: &corev1.Namespace{}, Keys: noKeys},
 		},
@@ -68,7 +68,7 @@ func Pods(o Options) syncer.Resource[*corev1.Pod, *corev1.Pod] {
 		r.Also = append(r.Also, syncer.Watch{Side: syncer.Host, Object: &resourcev1.ResourceClaim{}, Keys: podsOfClaim})
 	}
 	if o.Sync.IsEnabled(policy.DeviceClassesSetting) {
-		// They are read for pods with extended resources.
+		// Device classes are read for pods with extended resources.
 		r.Also = append(r.Also, syncer.Watch{Side: syncer.Host, Object: &resourcev1.DeviceClass{}, All: true, Keys: noKeys})
 	}
 	if o.VirtualScheduler {
@@ -82,8 +82,8 @@ func Pods(o Options) syncer.Resource[*corev1.Pod, *corev1.Pod] {
 type pods struct {
 	options Options
 	leaving *leavingPods
-	// translateImage returns the image that the host pulls for one of the tenant, nil if it is
-	// the same for all.
+	// translateImage returns the image that the host pulls for an image of the tenant. nil
+	// changes none.
 	translateImage func(image string) string
 }
 
@@ -116,7 +116,7 @@ func (p pods) fillHost(s syncer.Scope, virtual, host *corev1.Pod) error {
 	if in.Enforced, err = p.enforced(s, virtual); err != nil {
 		return err
 	}
-	// Bare pods stay bare: nothing would create them again.
+	// A pod without a controller must have none on the host either: nothing would create it again.
 	translate.SetController(s.Cluster, host, metav1.GetControllerOfNoCopy(virtual) != nil)
 	if host.UID == "" {
 		in.HostRules = p.hostRules(virtual)
@@ -143,8 +143,8 @@ func (p pods) fillHost(s syncer.Scope, virtual, host *corev1.Pod) error {
 	return p.dropUnknownResources(s, virtual, host, running)
 }
 
-// prepareNew reads what only a new host pod depends on. It returns an error for a pod that
-// must not start.
+// prepareNew fills in the input that only a new host pod needs. It returns an error for a pod that must
+// not start.
 func (p pods) prepareNew(s syncer.Scope, virtual *corev1.Pod, in *translate.PodInput) error {
 	if err := p.checkVolumes(s, virtual); err != nil || !translate.HasServiceLinks(virtual) {
 		return err
@@ -154,9 +154,9 @@ func (p pods) prepareNew(s syncer.Scope, virtual *corev1.Pod, in *translate.PodI
 	return err
 }
 
-// applyPolicy returns the pod with the tolerations that may reach the host. It returns an
-// error for what the policy does not let reach the host. Admission denies it, unless it was
-// stored before the policy.
+// applyPolicy returns the pod with the tolerations that the policy allows on the host. It returns an
+// error if the pod violates the policy. Admission denies such a pod, unless it was stored before the
+// policy.
 func (p pods) applyPolicy(s syncer.Scope, virtual, host *corev1.Pod) (*corev1.Pod, error) {
 	rules := p.options.PodPolicy
 	if rules == nil {
@@ -194,7 +194,7 @@ func hostsImage(settings v1alpha1.RewriteHosts) string {
 	return settings.InitContainer.Image
 }
 
-// enforced returns what the operator puts into every host pod.
+// enforced returns the fields that the operator sets in every host pod.
 func enforced(settings v1alpha1.Pods) translate.Enforced {
 	enforced := translate.Enforced{
 		Tolerations:       settings.Tolerations(),
@@ -207,12 +207,12 @@ func enforced(settings v1alpha1.Pods) translate.Enforced {
 	return enforced
 }
 
-// copyNode copies the node of the host pod once the virtual cluster has that node. No pod
-// then runs on a node that does not exist. The status does not wait for it.
+// copyNode copies the node of the host pod, once that node exists in the virtual cluster. The status is
+// synced independently of that.
 func copyNode(s syncer.Scope, host, virtual *corev1.Pod) error {
 	if host.Spec.NodeName == "" || virtual.Spec.NodeName != "" ||
 		virtual.DeletionTimestamp != nil || len(virtual.Spec.SchedulingGates) > 0 {
-		// The API server takes no node for a pod that is being deleted or gated.
+		// The API server rejects a binding of a terminating or gated pod.
 		return nil
 	}
 	shown, err := isNodeShown(s, host.Spec.NodeName)
@@ -222,8 +222,8 @@ func copyNode(s syncer.Scope, host, virtual *corev1.Pod) error {
 	return err
 }
 
-// podsOnNode returns the virtual pods that wait for their node to exist: the host has
-// bound their copies to it. The work depends on the pods of that node alone.
+// podsOnNode returns the virtual pods that wait for a node to exist, because their host pods are bound
+// to it.
 func podsOnNode(s syncer.Scope, node client.Object) ([]types.NamespacedName, error) {
 	var bound corev1.PodList
 	err := s.Host.List(s.Context, &bound, client.InNamespace(s.Cluster.Namespace),

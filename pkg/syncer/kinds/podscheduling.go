@@ -18,17 +18,17 @@ import (
 	"github.com/sublet-dev/sublet/pkg/translate"
 )
 
-// With a virtual scheduler, a pod gets its host copy once it has an assigned node. That is
-// the node that it is bound to, or a proposal. The copy is pinned to that node, and the host
-// decides whether the pod gets there. The copy is deleted when another node is proposed, or
-// when the pod is unschedulable.
+// With a virtual scheduler, a pod gets its host pod once it has an assigned node. That is the node that
+// it is bound to, or a proposal. The host pod is pinned to that node, and the host's scheduler decides
+// whether it fits. The host pod is deleted when another node is proposed, or when the pod becomes
+// unschedulable.
 
-// roomPause is how long a pod is unschedulable before the host learns that it needs a node. In
-// that time the virtual scheduler has tried again.
+// roomPause is how long a pod must be unschedulable before its host pod signals to autoscalers that a
+// node is missing. In that time the virtual scheduler retries.
 const roomPause = 10 * time.Second
 
-// load reads the state of a pod. A proposal in memory may end at any time, so nothing
-// reads it twice.
+// load reads the state of a pod once per reconcile, because a proposal in memory may change at any
+// time.
 func (p pods) load(s syncer.Scope, virtual, host *corev1.Pod) (any, error) {
 	in := translate.PodProgressInput{Virtual: virtual, Host: host}
 	in.VirtualScheduler = virtual != nil && p.options.usesVirtualScheduler(virtual)
@@ -56,20 +56,20 @@ func (p pods) load(s syncer.Scope, virtual, host *corev1.Pod) (any, error) {
 	return translate.ReadPodProgress(in), nil
 }
 
-// hasOtherRules reports whether a host pod without a node was created under other rules than
-// those of now. They are those of the operator and, if the pod is gated, of the tenant.
+// hasOtherRules reports whether a host pod without a node was created under other rules than the current
+// ones. These are settings of the operator and, for a gated pod, the tenant's node affinity.
 func (p pods) hasOtherRules(virtual, host *corev1.Pod) bool {
 	return virtual != nil && host != nil && host.Spec.NodeName == "" &&
 		(host.Annotations[labels.HostRules] != p.hostRules(virtual) || translate.IsGateOutdated(virtual, host, allowedNodes(p.options.Sync)))
 }
 
-// hostRules returns a digest of what the settings say about the place of a pod on the host.
+// hostRules returns a digest of the settings that decide to which node a host pod may go.
 func (p pods) hostRules(virtual *corev1.Pod) string {
 	return translate.HostRules(virtual, allowedNodes(p.options.Sync), p.options.hostSchedulers(), enforced(p.options.Sync.ToHost.Pods))
 }
 
-// hasNoRoom reports whether the virtual scheduler has found no node for a pod for a while. It
-// requests a reconcile for when that is so.
+// hasNoRoom reports whether a pod has been unschedulable for roomPause. Before that, it requests a
+// reconcile for that time.
 func hasNoRoom(s syncer.Scope, virtual *corev1.Pod) bool {
 	since, ok := translate.UnschedulableSince(virtual)
 	if !ok || virtual.DeletionTimestamp != nil {
@@ -82,12 +82,11 @@ func hasNoRoom(s syncer.Scope, virtual *corev1.Pod) bool {
 	return wait <= 0
 }
 
-// progress returns the state of the pod, as it was read at the start of the reconcile.
+// progress returns the state of the pod that load has read.
 func progress(s syncer.Scope) translate.PodProgress { return syncer.Loaded[translate.PodProgress](s) }
 
-// shouldCopy reports whether the pod needs a host copy. With a virtual scheduler, it needs
-// an assigned node first. It then waits for the variables of its Services, its service
-// account, its claims, and the optional objects that exist.
+// shouldCopy reports whether the pod should have a host pod. A new host pod waits for the copies of what
+// it needs: service links, its service account, claims, and optional objects that exist.
 func (p pods) shouldCopy(s syncer.Scope, virtual, host *corev1.Pod) (bool, error) {
 	if needed := progress(s).NeedsHostPod; !needed || host != nil {
 		return needed, nil
@@ -100,13 +99,14 @@ func (p pods) shouldCopy(s syncer.Scope, virtual, host *corev1.Pod) (bool, error
 	return true, nil
 }
 
-// started reports whether a pod was on a node of the host. host is its copy, or the last
-// state of it.
+// started reports whether a pod was bound on the host and may have run. host is its host pod, or the
+// last known state of that.
 func (p pods) started(s syncer.Scope, virtual, host *corev1.Pod) bool {
 	return progress(s).State == translate.PodEvicted || translate.HasStarted(virtual, host, p.options.usesVirtualScheduler(virtual))
 }
 
-// fillVirtual copies the status, and the node of a pod that has none.
+// fillVirtual copies the status and, if the pod is not bound, its node. It records Events about
+// what has no effect on the host.
 func (p pods) fillVirtual(s syncer.Scope, host, virtual *corev1.Pod) error {
 	scheduler := p.options.usesVirtualScheduler(virtual)
 	switch {
@@ -125,9 +125,8 @@ func (p pods) fillVirtual(s syncer.Scope, host, virtual *corev1.Pod) error {
 	return copyNode(s, host, virtual)
 }
 
-// reportViolations records an Event on a pod with a host copy that the policy does not
-// allow. Such a pod is older than the policy. It stays as it is, and nobody would learn
-// before its end that it cannot be created again.
+// reportViolations records an Event on a running pod that violates the policy because it is older. It
+// keeps running, but could not be created again, which the tenant should know before it ends.
 func (p pods) reportViolations(s syncer.Scope, virtual *corev1.Pod) {
 	if p.options.PodPolicy == nil || virtual.DeletionTimestamp != nil || virtual.Status.Phase != corev1.PodRunning {
 		return
@@ -142,9 +141,8 @@ func (p pods) reportViolations(s syncer.Scope, virtual *corev1.Pod) {
 	}
 }
 
-// reportNotPassed records what of a pod does not reach the host although components of the
-// host usually read it. It does so when the host has bound the pod, so that the tenant learns
-// it once.
+// reportNotPassed records Events about fields of a pod that have no effect on the host. It does so when
+// the host has bound the pod and the virtual pod is not bound yet, which is once per pod.
 func (p pods) reportNotPassed(s syncer.Scope, virtual, host *corev1.Pod) {
 	if virtual.Spec.NodeName != "" || host.Spec.NodeName == "" {
 		return
@@ -169,8 +167,8 @@ func (p pods) reportNotPassed(s syncer.Scope, virtual, host *corev1.Pod) {
 	}
 }
 
-// recordRefused writes into a virtual pod why the host refuses its copy. The virtual
-// scheduler then picks another node.
+// recordRefused shows in a virtual pod why the host refuses its copy. If the refused copy was pinned to
+// a proposal, the virtual scheduler then picks another node.
 func (p pods) recordRefused(s syncer.Scope, virtual *corev1.Pod, reason string) {
 	condition := corev1.PodCondition{Reason: corev1.PodReasonUnschedulable, Message: reason, LastTransitionTime: metav1.NewTime(s.Now)}
 	switch {
@@ -184,10 +182,9 @@ func (p pods) recordRefused(s syncer.Scope, virtual *corev1.Pod, reason string) 
 	}
 }
 
-// dropUnknownResources drops requests of a host pod for resources that neither its node nor a
-// device class has. The tenant added them to the virtual node, where the scheduler has counted them.
-// What the host pod had before stays: nobody can change it, and a node may lose a resource that
-// its pods have.
+// dropUnknownResources removes extended resources from a host pod that neither its node nor a device
+// class has. The tenant has added them to the virtual node, and the virtual scheduler has counted
+// them. Resources that the host pod already has stay, because they are immutable.
 func (p pods) dropUnknownResources(s syncer.Scope, virtual, host *corev1.Pod, before []extendedList) error {
 	lists := listsWithExtended(host)
 	if !p.options.usesVirtualScheduler(virtual) || len(lists) == 0 {
@@ -196,7 +193,7 @@ func (p pods) dropUnknownResources(s syncer.Scope, virtual, host *corev1.Pod, be
 	node := &corev1.Node{}
 	name := progress(s).Node
 	if name == "" {
-		return nil // Nobody binds it.
+		return nil // It is never bound, see [translate.PodInput.SeeksRoom].
 	}
 	if found, err := lookUp(s, syncer.Host, client.ObjectKey{Name: name}, node); err != nil || !found {
 		return err
@@ -219,8 +216,8 @@ func hadBefore(before []extendedList, container string, name corev1.ResourceName
 	return slices.ContainsFunc(before, func(l extendedList) bool { return l.container == container && slices.Contains(l.extended, name) })
 }
 
-// hasDevicesFor reports whether the host has taken devices for a resource of a pod. Its device class
-// may be gone since.
+// hasDevicesFor reports whether the host has allocated devices for an extended resource of a pod. The
+// device class may have been deleted since.
 func hasDevicesFor(host *corev1.Pod, name corev1.ResourceName) bool {
 	status := host.Status.ExtendedResourceClaimStatus
 	return status != nil && slices.ContainsFunc(status.RequestMappings, func(r corev1.ContainerExtendedResourceRequest) bool {

@@ -12,7 +12,7 @@ import (
 	"github.com/sublet-dev/sublet/pkg/translate"
 )
 
-// clockLag is by how much the clock of the host, or of another replica, may differ from ours.
+// clockLag is the maximum difference to the clock of the host or of another replica.
 const clockLag = 2 * time.Second
 
 // showsEvents reports whether the events of the host are watched.
@@ -26,12 +26,11 @@ func (p pods) termStart() time.Time {
 	return p.options.TermStart()
 }
 
-// hasRunUnseen reports whether the host has bound a host pod of a virtual pod while no
-// syncer ran. The host pod may have run and be gone, and nothing in the virtual pod shows
-// that. The event of the host's scheduler outlives the pod, by an hour by default. It
-// costs neither a write nor a request.
+// hasRunUnseen reports whether a host pod of a virtual pod was bound while no syncer ran. It may have
+// run and be deleted since, without a trace in the virtual pod. The evidence is the Event of the
+// host's scheduler, which by default exists for an hour. It costs no request.
 //
-// A pod that is younger than the syncer was never created unseen.
+// It is false for a pod that was created after the syncer started.
 func (p pods) hasRunUnseen(s syncer.Scope, virtual *corev1.Pod) (bool, error) {
 	if !p.showsEvents() || virtual.CreationTimestamp.After(p.termStart().Add(clockLag)) ||
 		translate.HasStarted(virtual, nil, p.options.usesVirtualScheduler(virtual)) {

@@ -19,8 +19,8 @@ const (
 	volumeClaimsSetting = "sync.toHost.persistentVolumeClaims"
 	// byVolumeClaim is the field of the index of virtual pods by their claims.
 	byVolumeClaim = "volumeClaims"
-	// claimPatience is how long a new pod waits for its claims. After that, the host reports a
-	// missing copy, and the pod is refused that would get the volume of another claim.
+	// claimPatience is how long a new pod waits for its claims. After that its host pod is
+	// created, unless it would get the volume of another claim.
 	claimPatience = 10 * time.Second
 )
 
@@ -62,9 +62,9 @@ func podsOfVolumeClaim(s syncer.Scope, claim client.Object) ([]types.NamespacedN
 	return podsByIndex(s, origin, byVolumeClaim)
 }
 
-// awaitsVolumes reports whether a pod waits for its claims. They are often created together,
-// and their copies in any order. The host would call the pod unschedulable whose claims do not
-// exist, and give it the volume of an earlier claim of that name.
+// awaitsVolumes reports whether a pod waits for the copies of its claims. Pods and claims are often
+// created together, and their copies in any order. Without its claims the host pod would be
+// unschedulable, or get the volume of an earlier claim of the same name.
 func (p pods) awaitsVolumes(s syncer.Scope, virtual *corev1.Pod) (bool, error) {
 	claims, err := p.newClaims(s, virtual)
 	for _, claim := range claims {
@@ -87,7 +87,7 @@ func (p pods) checkVolumes(s syncer.Scope, virtual *corev1.Pod) error {
 	return err
 }
 
-// newClaims returns the claims of a pod that has never run.
+// newClaims returns the claims of a pod that has never run. It returns none for other pods.
 func (p pods) newClaims(s syncer.Scope, virtual *corev1.Pod) ([]podClaim, error) {
 	if !p.options.Sync.IsEnabled(volumeClaimsSetting) || progress(s).State == translate.PodAsleep || p.started(s, virtual, nil) {
 		return nil, nil
@@ -106,11 +106,11 @@ func (p pods) newClaims(s syncer.Scope, virtual *corev1.Pod) ([]podClaim, error)
 	return claims, nil
 }
 
-// podClaim is a claim as its pod finds it.
+// podClaim is the state of a claim of a pod.
 type podClaim struct {
-	// awaitedSince is since when the pod waits for the claim, the zero time if it does not.
+	// awaitedSince is the time since which the pod waits for the claim, zero if it does not.
 	awaitedSince time.Time
-	// problem specifies why the pod must not have the volume of the claim, empty if it may.
+	// problem is why the pod must not use the volume of the claim, empty if it may.
 	problem string
 }
 
@@ -128,7 +128,7 @@ func readClaim(s syncer.Scope, virtual *corev1.Pod, volume *corev1.Volume) (podC
 		return podClaim{}, err
 	}
 	isOthers := volume.Ephemeral != nil && !metav1.IsControlledBy(&claim, virtual)
-	switch problem := problemOf(&claim, copied.Annotations[labels.VirtualUID], exists, isOthers); {
+	switch problem := claimProblem(&claim, copied.Annotations[labels.VirtualUID], exists, isOthers); {
 	case problem != "":
 		return podClaim{awaitedSince: virtual.CreationTimestamp.Time, problem: fmt.Sprintf(problem, name)}, nil
 	case exists && !hasCopy:
@@ -138,10 +138,11 @@ func readClaim(s syncer.Scope, virtual *corev1.Pod, volume *corev1.Volume) (podC
 	}
 }
 
-// problemOf returns why a pod must not have the volume of a claim, as a format with the name of
-// the claim. copied is the UID of the claim whose copy the host has, empty for none. A kubelet
-// takes neither a claim that is being deleted, nor one of others for an ephemeral volume.
-func problemOf(claim *corev1.PersistentVolumeClaim, copied string, exists, isOthers bool) string {
+// claimProblem returns why a pod must not use the volume of a claim, as a format for the name of the
+// claim. exists reports whether there is a virtual claim, and isOthers whether that was created for
+// another pod's ephemeral volume. copied is the UID of the claim whose copy the host has, empty for
+// none. A kubelet rejects the same claims.
+func claimProblem(claim *corev1.PersistentVolumeClaim, copied string, exists, isOthers bool) string {
 	switch {
 	case exists && claim.DeletionTimestamp != nil, !exists && copied != "":
 		return "the claim %s is being deleted; the pod starts with the next one of this name"

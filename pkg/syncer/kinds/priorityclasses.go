@@ -12,9 +12,9 @@ import (
 	"github.com/sublet-dev/sublet/pkg/translate"
 )
 
-// PriorityClasses shows the host's priority classes, which pods name as they are, see [Pods].
-// It leaves out those that Kubernetes has built in: both sides have them, and no pod of a
-// tenant gets one on the host.
+// PriorityClasses copies the host's priority classes, which pods refer to by the same names. It omits
+// those that are built into Kubernetes: both sides have them, and pods of tenants never get them on
+// the host.
 func PriorityClasses(Options) syncer.Resource[*schedulingv1.PriorityClass, *schedulingv1.PriorityClass] {
 	return syncer.Resource[*schedulingv1.PriorityClass, *schedulingv1.PriorityClass]{
 		Owner: syncer.Host,
@@ -32,8 +32,8 @@ func PriorityClasses(Options) syncer.Resource[*schedulingv1.PriorityClass, *sche
 	}
 }
 
-// fillPriorityClass fills in the virtual class. The default of the host is that of the virtual
-// cluster too, unless that has another one. The API server allows only one.
+// fillPriorityClass fills in the virtual class. The host's default class is also that of the virtual
+// cluster, unless the tenant has another one: the API server only allows one.
 func fillPriorityClass(s syncer.Scope, host, virtual *schedulingv1.PriorityClass) error {
 	copyMetadata(host, virtual)
 	virtual.Value = host.Value
@@ -55,8 +55,8 @@ func fillPriorityClass(s syncer.Scope, host, virtual *schedulingv1.PriorityClass
 	return nil
 }
 
-// defaultPriorityClasses returns the default classes of the host. They may become that of the
-// virtual cluster when a class there changes.
+// defaultPriorityClasses returns the default classes of the host. They may become the default of the
+// virtual cluster when a virtual class changes.
 func defaultPriorityClasses(s syncer.Scope, _ client.Object) ([]types.NamespacedName, error) {
 	var classes schedulingv1.PriorityClassList
 	if err := s.Host.List(s.Context, &classes, client.UnsafeDisableDeepCopy); err != nil {

@@ -17,8 +17,8 @@ import (
 	"github.com/sublet-dev/sublet/pkg/translate"
 )
 
-// Referrer is a virtual kind whose objects refer to ConfigMaps and Secrets of their
-// namespace. What they refer to gets a copy on the host.
+// Referrer is a virtual kind whose objects refer to ConfigMaps and Secrets of their namespace. These
+// get copies on the host.
 type Referrer struct {
 	// Object is an empty object of the kind.
 	Object client.Object
@@ -26,7 +26,7 @@ type Referrer struct {
 	Refers func(object client.Object) Refs
 }
 
-// Refs are names of objects in the namespace of the one that refers to them.
+// Refs are the names that an object refers to in its own namespace.
 type Refs struct {
 	ConfigMaps, Secrets []string
 }
@@ -53,11 +53,10 @@ func podRefs(object client.Object) Refs {
 	return Refs{ConfigMaps: configMaps, Secrets: secrets}
 }
 
-// referred limits a kind to the objects that others refer to. field is the name of the
-// index of the referrers, names selects the names of the kind.
+// referred limits a kind to the objects that others refer to.
 type referred struct {
-	field     string
-	names     func(Refs) []string
+	field     string              // name of the index of the referrers
+	names     func(Refs) []string // selects the names of the kind
 	referrers []Referrer
 }
 
@@ -83,7 +82,8 @@ func (r referred) indexes() []syncer.Index {
 	return indexes
 }
 
-// watches returns watches that requeue what a referrer refers to when it comes or goes.
+// watches returns watches that requeue the objects that a referrer refers to when it is created, changed
+// or deleted.
 func (r referred) watches() []syncer.Watch {
 	var watches []syncer.Watch
 	for _, referrer := range r.referrers {

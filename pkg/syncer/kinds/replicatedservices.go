@@ -14,13 +14,12 @@ import (
 	"github.com/sublet-dev/sublet/pkg/translate"
 )
 
-// removedNamespace is the namespace of the keys of host Services whose entry is gone from the
-// settings. No namespace has such a name, so they are orphans.
+// removedNamespace is the namespace of the keys of host Services whose entry was removed from the
+// settings. No namespace has this name, so they are orphans and get deleted.
 const removedNamespace = "removed.sublet.dev"
 
-// Replicated returns the kinds of Services that one cluster has of the other, by
-// networking.replicateServices. Those of Services alone run without an entry too: they delete
-// the copies of entries that are gone.
+// Replicated returns the kinds for networking.replicateServices. The kinds of Services also run
+// without an entry, to delete the copies of removed entries.
 func Replicated(o Options) []syncer.Kind {
 	var replicated []syncer.Kind
 	if o.Sync.IsEnabled("sync.toHost.services") {
@@ -37,7 +36,7 @@ func Replicated(o Options) []syncer.Kind {
 	return replicated
 }
 
-// toServicesOnHost are the entries of Services that others of the host use.
+// toServicesOnHost are the entries of networking.replicateServices.toHost.
 type toServicesOnHost []v1alpha1.ServiceToHost
 
 // scheme names the host copies. The name of a key without an entry is empty.
@@ -53,8 +52,8 @@ func (t toServicesOnHost) scheme(c translate.Cluster, virtual types.NamespacedNa
 	return key
 }
 
-// origin returns the virtual key of a host copy. The label is ours alone, as tenants'
-// labels are renamed.
+// origin returns the virtual key of a host copy. Tenants cannot set the label, because their labels are
+// renamed on the host.
 func (t toServicesOnHost) origin(s syncer.Scope, host *corev1.Service) (types.NamespacedName, bool) {
 	if host.Labels[labels.Cluster] != s.Cluster.UID || host.Labels[labels.Replica] != "true" {
 		return types.NamespacedName{}, false
@@ -66,8 +65,8 @@ func (t toServicesOnHost) origin(s syncer.Scope, host *corev1.Service) (types.Na
 	return virtual, true
 }
 
-// ReplicatedServices keeps a host Service under a name that the operator chose, for each
-// entry of networking.replicateServices.toHost.
+// ReplicatedServices creates a host Service with the configured name for each entry of
+// networking.replicateServices.toHost.
 func ReplicatedServices(o Options) syncer.Resource[*corev1.Service, *corev1.Service] {
 	entries := toServicesOnHost(o.Replicate.ToHost)
 	return syncer.Resource[*corev1.Service, *corev1.Service]{
@@ -87,8 +86,7 @@ func ReplicatedServices(o Options) syncer.Resource[*corev1.Service, *corev1.Serv
 	}
 }
 
-// fillReplica fills in a host Service that others of the host use. It keeps what the host
-// has assigned.
+// fillReplica fills in a replicated host Service. It keeps what the host has assigned.
 func fillReplica(c translate.Cluster, virtual, host *corev1.Service) {
 	metav1.SetMetaDataLabel(&host.ObjectMeta, labels.Replica, "true")
 	assigned := host.Spec

@@ -16,8 +16,8 @@ import (
 	"github.com/sublet-dev/sublet/pkg/translate"
 )
 
-// ResourceClaims copies the tenant's claims of devices to the host, whose scheduler allocates
-// them. Only the status of the host claim shows an allocation, and nothing is written there.
+// ResourceClaims copies the tenant's ResourceClaims to the host, whose scheduler allocates the devices.
+// It never writes the status of a host claim.
 func ResourceClaims(o Options) syncer.Resource[*resourcev1.ResourceClaim, *resourcev1.ResourceClaim] {
 	c := resourceClaims{o}
 	return syncer.Resource[*resourcev1.ResourceClaim, *resourcev1.ResourceClaim]{
@@ -57,8 +57,8 @@ func (c resourceClaims) fillHost(s syncer.Scope, virtual, host *resourcev1.Resou
 	return nil
 }
 
-// fillVirtualResourceClaim copies the status of a claim as long as a pod of the tenant uses
-// it, as Kubernetes clears it when none does. In that time a finalizer keeps the claim.
+// fillVirtualResourceClaim copies the status and sets the finalizer while a pod of the tenant uses the
+// claim. Otherwise it clears both, as Kubernetes does.
 func fillVirtualResourceClaim(s syncer.Scope, host, virtual *resourcev1.ResourceClaim) error {
 	consumers, err := virtualConsumers(s, host, virtual)
 	if err != nil {
@@ -71,7 +71,7 @@ func fillVirtualResourceClaim(s syncer.Scope, host, virtual *resourcev1.Resource
 		return nil
 	}
 	if virtual.Status.Allocation != nil && !isSameAllocation(virtual.Status.Allocation, allocation) {
-		// The API server lets no allocation change, only go. The next reconcile writes the new one.
+		// An allocation is immutable and must be removed first. The next reconcile writes the new one.
 		virtual.Status = resourcev1.ResourceClaimStatus{}
 		return nil
 	}
@@ -105,8 +105,8 @@ func isSameAllocation(a, b *resourcev1.AllocationResult) bool {
 	})
 }
 
-// virtualConsumers returns the virtual pods for whose host pods a host claim is reserved. Pods
-// that are done are left out.
+// virtualConsumers returns the virtual pods for whose host pods a host claim is reserved, without pods
+// that are done.
 func virtualConsumers(s syncer.Scope, host, virtual *resourcev1.ResourceClaim) ([]resourcev1.ResourceClaimConsumerReference, error) {
 	if len(host.Status.ReservedFor) == 0 {
 		return nil, nil

@@ -17,8 +17,8 @@ import (
 // bySliceNode is the field of the index of host slices by the nodes that they name.
 const bySliceNode = "nodeNames"
 
-// ResourceSlices shows the devices of the nodes that the tenant sees, and those that belong to
-// no single node. The virtual scheduler looks for nodes by them. It never allocates.
+// ResourceSlices copies the devices of the nodes that the tenant sees, and devices that belong to no
+// single node. The virtual scheduler filters nodes by them, but never allocates devices.
 func ResourceSlices(Options) syncer.Resource[*resourcev1.ResourceSlice, *resourcev1.ResourceSlice] {
 	return syncer.Resource[*resourcev1.ResourceSlice, *resourcev1.ResourceSlice]{
 		Owner:  syncer.Host,

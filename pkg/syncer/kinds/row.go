@@ -26,7 +26,7 @@ const (
 	Always
 )
 
-// Row is one row of the table: a kind, or a few that one setting switches together.
+// Row is one row of the table: a kind, or several kinds that one setting enables together.
 type Row struct {
 	// Setting is the path of the kind's settings, such as sync.toHost.services. The
 	// name of the kind is its last key in lower case.
@@ -35,29 +35,29 @@ type Row struct {
 	State State
 	// Doc describes in one line what is synced.
 	Doc string
-	// IfOff is the end of a sentence that starts with "If false,". It describes what
-	// else a tenant loses if the kind is off. Default: nothing.
+	// IfOff is what else a tenant loses if the kind is off. It completes a sentence that starts
+	// with "If false,". Default: nothing.
 	IfOff string
 	// Further are permissions that another setting of the kind needs.
 	Further []Further
 
-	// Mapped specifies that the originals are in the namespaces of the host that the settings
-	// name. The chart has a Role in each, which the table cannot show. Default: they are in
-	// the host namespace, or in none.
+	// Mapped specifies that the originals are in configured namespaces of the host. The chart
+	// has a Role for each of them, so Rules returns none. Default: they are in the host
+	// namespace, or cluster-scoped.
 	Mapped bool
 
 	// KeepsCopies specifies that copies stay when the kind is switched off: they hold
 	// data. Default: they are deleted.
 	KeepsCopies bool
 
-	ownKeys []string // of the settings that kinds have alike, those that the kind lacks
+	ownKeys []string // common settings that the kind does not have, or defines itself
 
-	name     string    // of the kind; empty for the last key of its setting
-	referrer *Referrer // what objects of the kind refer to; nil for nothing
+	name     string    // name of the kind; empty means the last key of its setting
+	referrer *Referrer // what objects of the kind refer to; nil means nothing
 
-	makers  []maker // of the kinds that are on together
-	without maker   // of the kind that takes their place, nil for none
-	extra   []rbacv1.PolicyRule
+	makers      []maker // of the kinds that run if the row is on
+	alternative maker   // of the kind that runs if the row is off, nil for none
+	extra       []rbacv1.PolicyRule
 }
 
 // Further is what a kind may do in the whole host cluster under a setting that is off
@@ -69,17 +69,17 @@ type Further struct {
 	ClusterRules []rbacv1.PolicyRule
 }
 
-// maker makes one kind. name is used if the kind has none of its own.
-type maker func(name string, o Options) syncer.Kind
+// maker creates a kind. rowName is the name of its row, which the kind uses unless it has another name.
+type maker func(rowName string, o Options) syncer.Kind
 
 // row returns the row of a kind.
 func row[V, H client.Object](setting string, state State, doc string, resource func(Options) syncer.Resource[V, H]) Row {
 	return Row{Setting: setting, State: state, Doc: doc, makers: []maker{define("", func(o Options) syncer.Resource[V, H] {
-		return alike(setting, o, resource(o))
+		return withCommonSettings(setting, o, resource(o))
 	})}}
 }
 
-// define returns the maker of a resource under a name, by default that of its row.
+// define returns a maker for a resource. An empty name means that of its row.
 func define[V, H client.Object](name string, resource func(Options) syncer.Resource[V, H]) maker {
 	return func(rowName string, o Options) syncer.Kind {
 		if name == "" {
@@ -89,15 +89,15 @@ func define[V, H client.Object](name string, resource func(Options) syncer.Resou
 	}
 }
 
-// with adds a kind that is on if the kind of the row is.
+// with adds another kind that runs if the row is on.
 func (r Row) with(m maker) Row {
 	r.makers = append(r.makers, m)
 	return r
 }
 
-// instead adds a kind that is on if the kind of the row is not.
+// instead sets the kind that runs if the row is off.
 func (r Row) instead(m maker) Row {
-	r.without = m
+	r.alternative = m
 	return r
 }
 
@@ -113,15 +113,14 @@ func (r Row) keepsCopies() Row {
 	return r
 }
 
-// mapped sets Mapped, and the name of the kind, as another one has the last key of its
-// setting.
+// mapped sets Mapped, and the name of the kind: the last key of its setting is the name of another
+// kind.
 func (r Row) mapped(name string) Row {
 	r.name, r.Mapped = name, true
 	return r
 }
 
-// ownsKeys sets which of the settings that kinds have alike this one lacks. It has them in a
-// form of its own, or no use for them.
+// ownsKeys sets the common settings that the kind does not have, or defines itself.
 func (r Row) ownsKeys(keys ...string) Row {
 	r.ownKeys = keys
 	return r
@@ -153,7 +152,7 @@ func (r Row) Name() string {
 	return strings.ToLower(r.Setting[strings.LastIndexByte(r.Setting, '.')+1:])
 }
 
-// Settings returns the settings of the kind for whoever reads settings.
+// Settings describes the settings of the kind for package v1alpha1.
 func (r Row) Settings() v1alpha1.Kind {
 	has := func(owner syncer.Side, key string) bool {
 		return r.ifOn(Options{})[0].Owner() == owner && !slices.Contains(r.ownKeys, key)
@@ -183,10 +182,10 @@ func (r Row) Define(o Options) []syncer.Kind {
 	if r.Enabled(o.Sync) {
 		return r.ifOn(o)
 	}
-	return r.inPlace(o)
+	return r.alternatives(o)
 }
 
-// ifOn returns the kinds that are on with the row.
+// ifOn returns the kinds that run if the row is on.
 func (r Row) ifOn(o Options) []syncer.Kind {
 	kinds := make([]syncer.Kind, 0, len(r.makers))
 	for _, m := range r.makers {
@@ -195,16 +194,16 @@ func (r Row) ifOn(o Options) []syncer.Kind {
 	return kinds
 }
 
-// inPlace returns the kinds that are on without the row.
-func (r Row) inPlace(o Options) []syncer.Kind {
-	if r.without == nil {
+// alternatives returns the kinds that run if the row is off.
+func (r Row) alternatives(o Options) []syncer.Kind {
+	if r.alternative == nil {
 		return nil
 	}
-	return []syncer.Kind{r.without(r.Name(), o)}
+	return []syncer.Kind{r.alternative(r.Name(), o)}
 }
 
-// Leftovers returns the kinds that the row does not run under these options and that
-// may have copies on the host from before.
+// Leftovers returns the kinds of the row that these options switch off and that may still have copies on
+// the host.
 func (r Row) Leftovers(o Options) []syncer.Leftover {
 	if r.Enabled(o.Sync) {
 		return nil
@@ -218,14 +217,13 @@ func (r Row) Leftovers(o Options) []syncer.Leftover {
 	return leftovers
 }
 
-// Kinds returns all kinds of the row: those that are on with it, and those that take
-// their place.
-func (r Row) Kinds() (with, without []syncer.Kind) {
-	return r.ifOn(Options{}), r.inPlace(Options{})
+// Kinds returns all kinds of the row: those that run if it is on, and those that run if it is off.
+func (r Row) Kinds() (on, off []syncer.Kind) {
+	return r.ifOn(Options{}), r.alternatives(Options{})
 }
 
-// Rules returns the permissions that the kinds of the row need: those in the host
-// namespace, and those in the whole host cluster. They name exactly the verbs in use.
+// Rules returns the permissions that the kinds of the row need if it is on. They are for the host
+// namespace and for the whole host cluster. They have no verbs that are not used.
 func (r Row) Rules() (namespaced, cluster []rbacv1.PolicyRule) {
 	if r.Mapped {
 		return nil, nil
@@ -234,14 +232,13 @@ func (r Row) Rules() (namespaced, cluster []rbacv1.PolicyRule) {
 	return append(namespaced, r.extra...), cluster
 }
 
-// RulesIfOff returns the permissions that the kinds in place of the row need.
+// RulesIfOff returns the permissions of the kinds that run if the row is off.
 func (r Row) RulesIfOff() (namespaced, cluster []rbacv1.PolicyRule) {
-	return rulesOf(r.inPlace(Options{}))
+	return rulesOf(r.alternatives(Options{}))
 }
 
-// LeftoverRules returns the permissions that a row needs while it is switched off, to
-// delete the copies from before. Copies that hold data are only listed. There are none for
-// a row that is off by default.
+// LeftoverRules returns the permissions to delete leftover copies while a row is switched off. Copies
+// that hold data are only listed. A row that is off by default needs none.
 func (r Row) LeftoverRules() (namespaced, cluster []rbacv1.PolicyRule) {
 	if r.State != On {
 		return nil, nil
@@ -265,8 +262,8 @@ func (r Row) LeftoverRules() (namespaced, cluster []rbacv1.PolicyRule) {
 	return namespaced, cluster
 }
 
-// rulesOf returns the permissions that kinds need: to manage the copies that they have
-// on the host, or to read the originals there.
+// rulesOf returns the permissions that kinds need to manage their host copies, or to read their host
+// originals.
 func rulesOf(kinds []syncer.Kind) (namespaced, cluster []rbacv1.PolicyRule) {
 	for _, kind := range kinds {
 		verbs := read()
@@ -289,8 +286,8 @@ func rulesOf(kinds []syncer.Kind) (namespaced, cluster []rbacv1.PolicyRule) {
 	return namespaced, cluster
 }
 
-// covers reports whether rules name a resource already. The first kind of a row needs
-// at least the verbs of those after it.
+// covers reports whether rules already have a resource. The kinds of a row are ordered so that the first
+// one of a resource needs the most verbs.
 func covers(rules []rbacv1.PolicyRule, group, resource string) bool {
 	return slices.ContainsFunc(rules, func(r rbacv1.PolicyRule) bool {
 		return slices.Contains(r.APIGroups, group) && slices.Contains(r.Resources, resource)
@@ -300,7 +297,7 @@ func covers(rules []rbacv1.PolicyRule, group, resource string) bool {
 // read returns the verbs of a kind that the host owns.
 func read() []string { return []string{"get", "list", "watch"} }
 
-// patch returns the verb of subresources, and of what a setting allows to change.
+// patch returns the verb for subresources and for objects that a setting allows to change.
 func patch() []string { return []string{"patch"} }
 
 // manage returns the verbs of a kind that the virtual cluster owns. The engine never

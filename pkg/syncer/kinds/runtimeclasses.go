@@ -6,9 +6,9 @@ import (
 	"github.com/sublet-dev/sublet/pkg/syncer"
 )
 
-// RuntimeClasses shows the host's runtime classes, which pods name as they are. The virtual
-// API server adds the overhead, the node selector and the tolerations of a class to each
-// pod that names it. The host does the same with its own class.
+// RuntimeClasses copies the host's runtime classes, which pods refer to by the same names. The virtual
+// API server adds the overhead, the node selector and the tolerations of a class to each pod. The
+// host does the same with its own class.
 func RuntimeClasses(Options) syncer.Resource[*nodev1.RuntimeClass, *nodev1.RuntimeClass] {
 	return sameNamed(func(host, virtual *nodev1.RuntimeClass) {
 		virtual.Handler = host.Handler

@@ -7,10 +7,9 @@ import (
 	"github.com/sublet-dev/sublet/pkg/translate"
 )
 
-// Secrets copies the tenant's Secrets to the host, where kubelets mount them and pull
-// images with them. These are those that another object refers to, and with
-// sync.toHost.secrets.all every one. Changes are copied at once. A copy that nothing
-// refers to any more is deleted.
+// Secrets copies the tenant's Secrets to the host, where kubelets mount them and use them to pull
+// images. It copies those that another object refers to, or all of them with
+// sync.toHost.secrets.all. A copy that nothing refers to any more is deleted.
 func Secrets(o Options) syncer.Resource[*corev1.Secret, *corev1.Secret] {
 	r := syncer.Resource[*corev1.Secret, *corev1.Secret]{
 		Owner: syncer.Virtual,
@@ -32,9 +31,9 @@ func Secrets(o Options) syncer.Resource[*corev1.Secret, *corev1.Secret] {
 	return r
 }
 
-// hostSecretType returns the type of the host copy. It replaces types that controllers
-// of the host use. The host would fill a service account token with one of its own, or
-// delete the Secret because the account does not exist.
+// hostSecretType returns the type of the host copy. It replaces types that controllers of the host
+// process. They would fill in a token of a host service account, or delete the Secret because the
+// account does not exist.
 func hostSecretType(virtual corev1.SecretType) corev1.SecretType {
 	switch virtual {
 	case corev1.SecretTypeServiceAccountToken, corev1.SecretTypeBootstrapToken:

@@ -15,9 +15,9 @@ import (
 	"github.com/sublet-dev/sublet/pkg/translate"
 )
 
-// selected returns the selector of the objects of a kind that the tenant sees. A selector
-// that is not valid selects nothing.
-func selected(settings metav1.LabelSelector) apilabels.Selector {
+// toSelector converts a selector of the settings. An invalid one selects nothing, and an empty one
+// everything.
+func toSelector(settings metav1.LabelSelector) apilabels.Selector {
 	selector, err := metav1.LabelSelectorAsSelector(&settings)
 	if err != nil {
 		return apilabels.Nothing()
@@ -28,16 +28,15 @@ func selected(settings metav1.LabelSelector) apilabels.Selector {
 	return selector
 }
 
-// isShown gets a class of the host and reports whether the tenant sees it. The copy in the
-// virtual cluster proves nothing: a tenant may have made an object of that name before.
+// isShown reads a class of the host into class and reports whether the tenant sees it. A virtual object
+// of that name proves nothing, because the tenant may have created it.
 func isShown(s syncer.Scope, settings metav1.LabelSelector, name string, class client.Object) (bool, error) {
 	found, err := lookUp(s, syncer.Host, types.NamespacedName{Name: name}, class)
-	return found && selected(settings).Matches(apilabels.Set(class.GetLabels())), err
+	return found && toSelector(settings).Matches(apilabels.Set(class.GetLabels())), err
 }
 
-// sameNamed returns the resource of host objects without a namespace that the tenant sees under
-// their own names. up fills in the copy. It has the labels of its original, and of the
-// annotations those with these keys.
+// sameNamed returns the resource of a kind whose cluster-scoped host objects have copies of the same
+// name. up fills in the copy. It also gets the labels and the listed annotations of its original.
 func sameNamed[T client.Object](up func(host, virtual T), annotations ...string) syncer.Resource[T, T] {
 	return syncer.Resource[T, T]{
 		Owner:  syncer.Host,
@@ -53,9 +52,9 @@ func sameNamed[T client.Object](up func(host, virtual T), annotations ...string)
 	}
 }
 
-// isOfOriginal reports whether the copy of a host object, if any, is of that very object. One
-// that was deleted and created again may differ in fields that never change, so that its
-// copy is created again.
+// isOfOriginal reports whether a virtual object is the copy of this very host object, or does not exist.
+// If the host object was created again, immutable fields may differ, so its copy is created again
+// too.
 func isOfOriginal[T client.Object](_ syncer.Scope, virtual, host T) (bool, error) {
 	if client.Object(virtual) == client.Object(*new(T)) {
 		return true, nil
@@ -63,8 +62,7 @@ func isOfOriginal[T client.Object](_ syncer.Scope, virtual, host T) (bool, error
 	return translate.IsOfHostObject(virtual, host), nil
 }
 
-// copyMetadata gives a copy of a host object the labels of its original, and of the
-// annotations those with these keys.
+// copyMetadata copies the labels and the listed annotations of a host object to its virtual copy.
 func copyMetadata(host, virtual client.Object, keys ...string) {
 	annotations := map[string]string{labels.HostUID: virtual.GetAnnotations()[labels.HostUID]}
 	for _, key := range keys {
@@ -76,10 +74,10 @@ func copyMetadata(host, virtual client.Object, keys ...string) {
 	virtual.SetAnnotations(annotations)
 }
 
-// isSystemClass reports whether Kubernetes has reserved the name of a priority class.
+// isSystemClass reports whether the name of a priority class is reserved for Kubernetes.
 func isSystemClass(name string) bool { return strings.HasPrefix(name, "system-") }
 
-// matches returns the predicate of a list of keys and prefixes.
+// matches returns a function that reports whether a key matches one of the patterns.
 func matches(patterns []string) func(key string) bool {
 	return func(key string) bool {
 		return slices.ContainsFunc(patterns, func(pattern string) bool { return policy.MatchesKey(pattern, key) })

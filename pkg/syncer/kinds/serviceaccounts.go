@@ -10,10 +10,9 @@ import (
 	"github.com/sublet-dev/sublet/pkg/translate"
 )
 
-// ServiceAccounts copies the tenant's service accounts to the host, and lets the pods run as
-// the copies. A copy has no permissions on the host, and its token is mounted nowhere. It
-// is there for components of the host that tell pods apart by their accounts, such as webhooks
-// of cloud providers.
+// ServiceAccounts copies the tenant's service accounts to the host, where the host pods use the copies.
+// A copy has no permissions, and its token is never mounted. It is for components of the host that
+// distinguish pods by their service accounts, such as workload identity webhooks.
 func ServiceAccounts(o Options) syncer.Resource[*corev1.ServiceAccount, *corev1.ServiceAccount] {
 	passes := matches(o.Sync.ToHost.ServiceAccounts.Annotations.Allow)
 	return syncer.Resource[*corev1.ServiceAccount, *corev1.ServiceAccount]{
@@ -57,7 +56,7 @@ func setPullSecrets(host *corev1.ServiceAccount, secrets []corev1.LocalObjectRef
 	return nil
 }
 
-// accountRefs returns the Secrets that a service account pulls images with.
+// accountRefs returns the image pull secrets of a service account.
 func accountRefs(object client.Object) Refs {
 	account, ok := object.(*corev1.ServiceAccount)
 	if !ok {

@@ -12,9 +12,9 @@ import (
 	"github.com/sublet-dev/sublet/pkg/translate"
 )
 
-// ServiceLinks keeps a host ConfigMap for each virtual namespace that has had a pod. It has the
-// variables of the Services of that namespace. Host pods refer to it, so that a container
-// learns of later Services when it starts again, as with a kubelet of a real cluster.
+// ServiceLinks creates a host ConfigMap for each virtual namespace that has had a pod. It has the
+// service links of that namespace, which are environment variables with the addresses of Services.
+// Host pods refer to it, so that a restarted container gets the variables of later Services too.
 func ServiceLinks(_ Options) syncer.Resource[*corev1.Namespace, *corev1.ConfigMap] {
 	return syncer.Resource[*corev1.Namespace, *corev1.ConfigMap]{
 		Owner: syncer.Virtual,
@@ -36,8 +36,8 @@ func ServiceLinks(_ Options) syncer.Resource[*corev1.Namespace, *corev1.ConfigMa
 	}
 }
 
-// linksWait is how long a new pod waits at most for the variables of Services that are
-// older than it. The ConfigMap is written within milliseconds, unless the host refuses it.
+// linksWait is how long a new pod waits at most for the variables of Services that are older than the
+// pod. The ConfigMap is usually written within milliseconds, unless the host refuses it.
 const linksWait = 2 * time.Second
 
 // shouldHaveLinks reports whether a namespace has had a pod. Most pods refer to the ConfigMap,
@@ -87,7 +87,7 @@ func namespaceWithoutLinks(s syncer.Scope, pod client.Object) ([]types.Namespace
 	return namespaceOf(s, pod)
 }
 
-// awaitsLinks reports whether a new pod waits for variables of Services.
+// awaitsLinks reports whether a new pod waits for the variables of Services.
 func (p pods) awaitsLinks(s syncer.Scope, virtual *corev1.Pod) (bool, error) {
 	wait := virtual.CreationTimestamp.Add(linksWait).Sub(s.Now)
 	if wait <= 0 || virtual.DeletionTimestamp != nil || !translate.HasServiceLinks(virtual) || p.started(s, virtual, nil) {

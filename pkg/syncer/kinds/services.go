@@ -9,11 +9,11 @@ import (
 	"github.com/sublet-dev/sublet/pkg/translate"
 )
 
-// Services copies the tenant's Services to the host, which assigns addresses and node
-// ports. Package admission copies them into the virtual Service when it is created.
+// Services copies the tenant's Services to the host, which assigns addresses and node ports. Package
+// admission creates them host-first and copies what the host assigns.
 //
-// A Service that is an external name has no copy: the virtual DNS answers it. Proxies of the
-// host, such as controllers of Ingresses, would connect to whatever name the tenant picks.
+// A Service of type ExternalName has no copy, because the virtual DNS resolves it. Proxies of the
+// host, such as ingress controllers, would otherwise connect to any name that the tenant picks.
 func Services(o Options) syncer.Resource[*corev1.Service, *corev1.Service] {
 	return syncer.Resource[*corev1.Service, *corev1.Service]{
 		Owner: syncer.Virtual,
@@ -31,9 +31,9 @@ func Services(o Options) syncer.Resource[*corev1.Service, *corev1.Service] {
 	}
 }
 
-// fillHostService fills in the host Service. Of externalIPs it passes those that the rules
-// allow: with them a tenant could draw the traffic of any host address to their own pods.
-// It keeps what the host has assigned.
+// fillHostService fills in the host Service. It keeps what the host has assigned. It only copies
+// external IPs that the rules allow, because a tenant could otherwise redirect the traffic of any
+// address to their own pods.
 func fillHostService(rules ServiceRules, s syncer.Scope, virtual, host *corev1.Service) error {
 	host.Labels = translate.SyncLabels(host.Labels, virtual.Labels)
 	if rules != nil {
@@ -57,7 +57,7 @@ func fillHostService(rules ServiceRules, s syncer.Scope, virtual, host *corev1.S
 	return nil
 }
 
-// keepHostSpec keeps what the host has assigned and the tenant leaves to the API server.
+// keepHostSpec keeps the values that the host has assigned for fields that the tenant does not set.
 func keepHostSpec(assigned corev1.ServiceSpec, virtual, host *corev1.Service) {
 	if assigned.ClusterIP != "" && virtual.Spec.ClusterIP != corev1.ClusterIPNone {
 		host.Spec.ClusterIP = assigned.ClusterIP
@@ -94,8 +94,8 @@ func keepBalancerIP(assigned corev1.ServiceSpec, virtual, host *corev1.Service) 
 	return err
 }
 
-// countFamilies returns how many addresses a Service requests. It returns 0 if the Service
-// leaves that to the API server.
+// countFamilies returns the number of IP families that a Service requests, 0 if it does not specify
+// that.
 func countFamilies(virtual *corev1.Service) int {
 	if policy := virtual.Spec.IPFamilyPolicy; policy != nil && *policy == corev1.IPFamilyPolicySingleStack {
 		return 1
@@ -103,8 +103,8 @@ func countFamilies(virtual *corev1.Service) int {
 	return len(virtual.Spec.IPFamilies)
 }
 
-// keepAssigned returns the addresses of the host Service, at most as many as are wanted. A
-// second address that the tenant sets is passed as a request.
+// keepAssigned returns the addresses that the host has assigned, at most wanted, if that is not 0. It
+// appends a second address that the tenant requests.
 func keepAssigned(assigned, virtual []string, wanted int) []string {
 	kept := slices.Clone(assigned)
 	if wanted > 0 && len(kept) > wanted {
@@ -116,8 +116,8 @@ func keepAssigned(assigned, virtual []string, wanted int) []string {
 	return kept
 }
 
-// fillVirtualService copies what the host assigned, and the status of its load balancers. The
-// status of a load balancer that the tenant serves has another owner.
+// fillVirtualService copies what the host has assigned, and the status of the load balancer. It does not
+// copy the status if a controller of the tenant implements the load balancer.
 func fillVirtualService(rules ServiceRules, host, virtual *corev1.Service) {
 	if rules == nil || !rules.IsTenantsBalancer(virtual) {
 		virtual.Status = host.Status

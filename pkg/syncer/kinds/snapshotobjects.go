@@ -13,12 +13,11 @@ import (
 	"github.com/sublet-dev/sublet/pkg/syncer"
 )
 
-// snapshotGroup is the API group of snapshots of volumes. Its resources are defined by a
-// CustomResourceDefinition, so that their objects have no Go type here.
+// snapshotGroup is the API group of volume snapshots. They are custom resources, so their objects are
+// unstructured.
 const snapshotGroup = policy.SnapshotGroup
 
-// defaultSnapshotClass is the annotation of the snapshot class that counts for snapshots
-// without one.
+// defaultSnapshotClass is the annotation of the default snapshot class.
 const defaultSnapshotClass = "snapshot.storage.kubernetes.io/is-default-class"
 
 // emptySnapshotObject returns an empty object of a kind of snapshotGroup.

@@ -6,9 +6,8 @@ import (
 	"github.com/sublet-dev/sublet/pkg/syncer"
 )
 
-// StorageClasses shows the host's storage classes, which the tenant's claims name as they
-// are. It leaves out parameters. They name pools, servers and Secrets of the host, and only
-// the host's provisioner reads them.
+// StorageClasses copies the host's storage classes, which claims refer to by the same names. It omits
+// the parameters, which name pools, servers and Secrets of the host.
 func StorageClasses(Options) syncer.Resource[*storagev1.StorageClass, *storagev1.StorageClass] {
 	return sameNamed(func(host, virtual *storagev1.StorageClass) {
 		virtual.Provisioner = host.Provisioner
@@ -20,7 +19,7 @@ func StorageClasses(Options) syncer.Resource[*storagev1.StorageClass, *storagev1
 	}, defaultClass, betaDefaultClass)
 }
 
-// The annotations of the default class, which admission of claims reads.
+// The annotations of the default storage class.
 const (
 	defaultClass     = "storageclass.kubernetes.io/is-default-class"
 	betaDefaultClass = "storageclass.beta.kubernetes.io/is-default-class"

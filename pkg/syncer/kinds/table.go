@@ -91,7 +91,7 @@ func fromHost() []Row {
 	}
 }
 
-// Settings returns the kinds of the table for whoever reads settings.
+// Settings describes the settings of all kinds of the table for package v1alpha1.
 func Settings() []v1alpha1.Kind {
 	table := Table()
 	settings := make([]v1alpha1.Kind, 0, len(table))

@@ -68,7 +68,7 @@ func TestTable(t *testing.T) {
 
 // sharedFiles returns the files that are of no kind.
 func sharedFiles() []string {
-	return []string{"alike.go", "customresources.go", "doc.go", "hostevents.go", "lookup.go", "mapped.go", "options.go", "origin.go", "podindex.go", "referrers.go", "row.go", "selected.go", "shownnodes.go", "snapshotobjects.go", "table.go"}
+	return []string{"commonsettings.go", "customresources.go", "doc.go", "hostevents.go", "lookup.go", "mapped.go", "options.go", "origin.go", "podindex.go", "referrers.go", "row.go", "selected.go", "shownnodes.go", "snapshotobjects.go", "table.go"}
 }
 
 // furtherFiles maps a file of a larger kind -> the first file of its row.

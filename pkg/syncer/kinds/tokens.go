@@ -18,10 +18,9 @@ import (
 	"github.com/sublet-dev/sublet/pkg/translate"
 )
 
-// Tokens keeps a host Secret for each host pod that needs service account tokens, with one key
-// for each token that the pod requests. The virtual cluster issues the tokens for the life
-// that the pod requests. They are bound to the virtual pod and end with it. They are stored
-// in that Secret alone.
+// Tokens creates a host Secret for each host pod that needs service account tokens, with one key per
+// token. The virtual cluster issues the tokens with the lifetime that the pod requests. They are
+// bound to the virtual pod, and stored only in that Secret.
 func Tokens(o Options) syncer.Resource[*corev1.Pod, *corev1.Secret] {
 	t := &tokens{minter: o.Tokens, accepts: o.AcceptsToken, unwritten: map[unwrittenKey]unwrittenToken{}}
 	return syncer.Resource[*corev1.Pod, *corev1.Secret]{
@@ -34,28 +33,29 @@ func Tokens(o Options) syncer.Resource[*corev1.Pod, *corev1.Secret] {
 	}
 }
 
-// renewAfter is the part of its life after which a token is renewed. maxTokenAge is the
-// age at which it is renewed at the latest. A kubelet uses the same values.
+// renewAfter is the fraction of its lifetime after which a token is renewed. maxTokenAge is the age at
+// which it is renewed at the latest. A kubelet uses the same values.
 const (
 	renewAfter  = 0.8
 	maxTokenAge = 24 * time.Hour
 )
 
-// nodelessAge is the age at which a token that is older than the node of its pod is renewed.
-// It then names the node. The pod has started by then, so a burst of pods costs no more.
+// nodelessAge is the age at which a token is renewed that was issued before its pod had a node. The
+// new one names the node. By then the pod has started, so a burst of pods is not slowed down.
 const nodelessAge = time.Minute
 
-// tokenLeeway is by how much an API server lets a token be of a later time than its own.
+// tokenLeeway is how far in the future an API server accepts the issue time of a token.
 const tokenLeeway = time.Minute
 
 // unwrittenLife is how long a token is kept for a Secret that could not be written.
 const unwrittenLife = 10 * time.Minute
 
-// tokens is the kind with its settings. What it remembers only saves requests: a token for
-// a Secret that could not be written yet is not requested again.
+// tokens is the kind with its settings. It remembers tokens whose Secret is not written yet, so that
+// they are not requested again. Losing them only costs requests.
 type tokens struct {
 	minter TokenMinter
-	// accepts reports whether the API server accepts tokens with a key and an issuer, nil for all.
+	// accepts reports whether the API server accepts tokens of a key and an issuer. nil means
+	// that it accepts all.
 	accepts func(key, issuer string) bool
 
 	mu        sync.Mutex
@@ -68,19 +68,19 @@ type unwrittenKey struct {
 	key string
 }
 
-// unwrittenToken is a token that is not seen in its Secret yet.
+// unwrittenToken is a token that its Secret does not have yet.
 type unwrittenToken struct {
 	text   string
 	minted time.Time
 }
 
-// shouldHaveSecret reports whether a pod needs a token Secret. A Secret stays until its pod is
-// gone, because the containers need it to the end.
+// shouldHaveSecret reports whether a pod needs a token Secret. An existing Secret stays until its pod is
+// deleted, because the containers need it until then.
 //
-// Tokens for others than the API server are made when the pod has a node, as by a kubelet.
-// Their readers know only what is in them. A kubelet of the host that is quicker than the
-// Secret tries again after half a second. Where all tokens are for the API server, they are
-// made before. It knows the node of a pod without them, and the Secret is never late.
+// Tokens for other audiences than the API server must name the node, so they are issued once the pod
+// has one. If the host's kubelet comes before the Secret, it retries after half a second. If all
+// tokens are for the API server, which knows the node anyway, they are issued before. The Secret
+// then always exists in time.
 func shouldHaveSecret(_ syncer.Scope, virtual *corev1.Pod, host *corev1.Secret) (bool, error) {
 	requests := translate.TokenRequests(virtual)
 	if len(requests) == 0 {
@@ -111,8 +111,8 @@ func (t *tokens) fillSecret(s syncer.Scope, virtual *corev1.Pod, host *corev1.Se
 	return nil
 }
 
-// getToken returns the token for a request: the present one while it lives long enough, or a
-// new one. It requests the reconcile in which the token is renewed.
+// getToken returns the token for a request: the present one until its renewal, then a new one. It
+// requests a reconcile for the time of the renewal.
 func (t *tokens) getToken(s syncer.Scope, virtual *corev1.Pod, request translate.TokenRequest, present string) (string, error) {
 	key := unwrittenKey{virtual.UID, request.Key}
 	if due := t.renewalTime(present, virtual, request, s.Now); s.Now.Before(due) || present != "" && translate.IsFinished(virtual) {
@@ -165,15 +165,14 @@ func (t *tokens) mint(s syncer.Scope, virtual *corev1.Pod, request translate.Tok
 	return minted.Status.Token, nil
 }
 
-// lookup returns a token that is not seen in the Secret yet, empty if there is none.
+// lookup returns a token that the Secret does not have yet, empty if there is none.
 func (t *tokens) lookup(key unwrittenKey) string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.unwritten[key].text
 }
 
-// remember keeps a token until it is seen in the Secret. It drops those that were not
-// seen there for too long.
+// remember keeps a token until the Secret has it, but no longer than unwrittenLife.
 func (t *tokens) remember(key unwrittenKey, text string, now time.Time) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -185,16 +184,15 @@ func (t *tokens) remember(key unwrittenKey, text string, now time.Time) {
 	t.unwritten[key] = unwrittenToken{text, now}
 }
 
-// forget drops a token that is seen in the Secret.
+// forget drops a token that the Secret has.
 func (t *tokens) forget(key unwrittenKey) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	delete(t.unwritten, key)
 }
 
-// claims is the part of a service account token that determines when it must be renewed. It
-// has the pod and the node that the token is bound to.
-type claims struct {
+// tokenClaims are the claims of a service account token that determine when it must be renewed.
+type tokenClaims struct {
 	Issuer     string `json:"iss"`
 	Expires    int64  `json:"exp"`
 	Issued     int64  `json:"iat"`
@@ -205,14 +203,13 @@ type claims struct {
 		Node *struct{} `json:"node"`
 	} `json:"kubernetes.io"`
 
-	key string // that has signed the token, as its header names it
+	key string // ID of the signing key, from the header of the token
 }
 
-// renewalTime returns when a token must be renewed. It returns the zero time for one that this
-// pod cannot use, which is also one that was issued while a clock was wrong. So is one whose key
-// or issuer the API server has ceased to accept. A token may be issued for longer than the pod
-// requests; it is renewed when the pod expects it. Its claims have all that is needed, so nothing
-// is stored elsewhere.
+// renewalTime returns when a token must be renewed. It returns the zero time for a token that this pod
+// cannot use. Such a token belongs to another pod, or was issued in the future. Or the API server no
+// longer accepts its key or issuer. A token may live longer than the pod requests. It is then renewed
+// at the time that the pod expects.
 func (t *tokens) renewalTime(token string, virtual *corev1.Pod, request translate.TokenRequest, now time.Time) time.Time {
 	parsed, ok := parseClaims(token)
 	issued := time.Unix(parsed.Issued, 0)
@@ -230,7 +227,7 @@ func (t *tokens) renewalTime(token string, virtual *corev1.Pod, request translat
 	return issued.Add(age)
 }
 
-// isBoundSince reports whether a pod got its node in the second of since or later.
+// isBoundSince reports whether a pod was bound at since or later. Both times are in whole seconds.
 func isBoundSince(virtual *corev1.Pod, since time.Time) bool {
 	if virtual.Spec.NodeName == "" {
 		return false
@@ -240,10 +237,10 @@ func isBoundSince(virtual *corev1.Pod, since time.Time) bool {
 	})
 }
 
-// parseClaims decodes the claims of a token. It does not verify the signature: the token comes
-// from the virtual API server or from a Secret of ours.
-func parseClaims(token string) (claims, bool) {
-	var parsed claims
+// parseClaims decodes the claims of a token. It does not verify the signature, because the token comes
+// from the virtual API server or from our own Secret.
+func parseClaims(token string) (tokenClaims, bool) {
+	var parsed tokenClaims
 	var header struct {
 		Key string `json:"kid"`
 	}
@@ -251,7 +248,7 @@ func parseClaims(token string) (claims, bool) {
 	if len(parts) != 3 || decodePart(parts[1], &parsed) != nil {
 		return parsed, false
 	}
-	_ = decodePart(parts[0], &header) // Without it, no key is named.
+	_ = decodePart(parts[0], &header) // If that fails, the key is empty.
 	parsed.key = header.Key
 	return parsed, true
 }

@@ -13,8 +13,8 @@ import (
 	"github.com/sublet-dev/sublet/pkg/translate"
 )
 
-// TrustBundles keeps a host ConfigMap for each host pod that mounts trust bundles. It has one
-// key for each selection of the tenant's ClusterTrustBundles, with the certificates of today.
+// TrustBundles creates a host ConfigMap for each host pod that mounts trust bundles. It has one key for
+// each selection of the tenant's ClusterTrustBundles, with their current certificates.
 func TrustBundles(_ Options) syncer.Resource[*corev1.Pod, *corev1.ConfigMap] {
 	return syncer.Resource[*corev1.Pod, *corev1.ConfigMap]{
 		Owner: syncer.Virtual,

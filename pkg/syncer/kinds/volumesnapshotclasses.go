@@ -6,9 +6,8 @@ import (
 	"github.com/sublet-dev/sublet/pkg/syncer"
 )
 
-// VolumeSnapshotClasses shows the host's snapshot classes, which the tenant's snapshots name
-// as they are. It leaves out parameters. They name Secrets and pools of the host, and only the
-// host's driver reads them.
+// VolumeSnapshotClasses copies the host's snapshot classes, which snapshots refer to by the same names.
+// It omits the parameters, which name Secrets and pools of the host.
 func VolumeSnapshotClasses(Options) syncer.Resource[*unstructured.Unstructured, *unstructured.Unstructured] {
 	r := sameNamed(func(host, virtual *unstructured.Unstructured) {
 		setFields(virtual, host, "driver", "deletionPolicy")

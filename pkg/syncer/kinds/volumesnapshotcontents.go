@@ -16,9 +16,9 @@ import (
 // byContent is the field of the index of host snapshots by their content.
 const byContent = "status.boundVolumeSnapshotContentName"
 
-// VolumeSnapshotContents shows a virtual content for each bound host snapshot of ours. It has
-// the name of the host's content and what the snapshot shows of it. The host's contents are
-// never read: that would need a cluster-wide permission and show other tenants' snapshots.
+// VolumeSnapshotContents creates a virtual content for each bound host snapshot of ours. It has the name
+// of the host's content, and the fields that the snapshot shows. The host's contents themselves are
+// never read, because that would need a cluster-wide permission and disclose the snapshots of others.
 func VolumeSnapshotContents(Options) syncer.Resource[*unstructured.Unstructured, *unstructured.Unstructured] {
 	return syncer.Resource[*unstructured.Unstructured, *unstructured.Unstructured]{
 		Owner:      syncer.Host,

@@ -7,18 +7,18 @@ import (
 	"github.com/sublet-dev/sublet/pkg/translate"
 )
 
-// alike returns the resource of a kind with the settings that kinds have alike. A kind of the
-// host has a selector. Of all others, some labels and annotations keep their keys on the host.
-// The settings are empty for a kind that has its own.
-func alike[V, H client.Object](setting string, o Options, r syncer.Resource[V, H]) syncer.Resource[V, H] {
+// withCommonSettings applies the settings that all kinds have in common to a resource. Kinds of the
+// host have a label selector. Kinds of the virtual side have lists of labels and annotations that
+// keep their keys on the host. Settings that a kind defines itself are empty here.
+func withCommonSettings[V, H client.Object](setting string, o Options, r syncer.Resource[V, H]) syncer.Resource[V, H] {
 	if r.Owner == syncer.Host {
-		if selector := selected(o.Sync.SelectorOf(setting)); !selector.Empty() {
+		if selector := toSelector(o.Sync.SelectorOf(setting)); !selector.Empty() {
 			r.Select = selector
 		}
 		return r
 	}
-	fill := r.Down
-	if fill == nil {
+	down := r.Down
+	if down == nil {
 		return r
 	}
 	kind := o.Sync.Kinds[setting]
@@ -27,7 +27,7 @@ func alike[V, H client.Object](setting string, o Options, r syncer.Resource[V, H
 		if kind.CopiedLabels != nil {
 			translate.DropCopiedLabels(host)
 		}
-		if err := fill(s, virtual, host); err != nil {
+		if err := down(s, virtual, host); err != nil {
 			return err
 		}
 		if kind.CopiedLabels != nil {

@@ -8,9 +8,9 @@ import (
 	"github.com/sublet-dev/sublet/pkg/syncer"
 )
 
-// TestAlike checks that every kind has the settings that kinds have alike, or one of its own,
+// TestCommonSettings checks that every kind has the common settings, or defines them itself,
 // and a golden case of each.
-func TestAlike(t *testing.T) {
+func TestCommonSettings(t *testing.T) {
 	t.Parallel()
 	own := map[string]string{ // setting -> the setting that takes its place
 		"sync.toHost.services.annotations":        "policies.services.annotations",
