@@ -71,12 +71,14 @@ func (f TLSFiles) Config(host string) (*tls.Config, error) {
 	return config, nil
 }
 
-// dial connects to one member and does the TLS handshake, if there is one.
+// dial connects to one member and does the TLS handshake, if there is one. gRPC bounds the time without an
+// acknowledgement of connections without TLS alone.
 func (x *External) dial(ctx context.Context, address string) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
 	defer cancel()
+	dialer := &net.Dialer{Control: limitUnacknowledged}
 	if !x.hasTLS() {
-		return new(net.Dialer).DialContext(ctx, "tcp", address)
+		return dialer.DialContext(ctx, "tcp", address)
 	}
 	host, _, err := net.SplitHostPort(address)
 	if err != nil {
@@ -86,5 +88,5 @@ func (x *External) dial(ctx context.Context, address string) (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return (&tls.Dialer{Config: config}).DialContext(ctx, "tcp", address)
+	return (&tls.Dialer{NetDialer: dialer, Config: config}).DialContext(ctx, "tcp", address)
 }
