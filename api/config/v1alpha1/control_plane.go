@@ -111,7 +111,7 @@ type Resources struct {
 // Persistence has the settings of the volume of the store.
 type Persistence struct {
 	// PersistentVolumeClaim data-RELEASE-0. Kubernetes does not let a StatefulSet change its claim:
-	// "helm upgrade" can change retentionPolicy alone.
+	// "helm upgrade" refuses all changes, except for those of retentionPolicy.
 	VolumeClaim VolumeClaim `json:"volumeClaim"`
 	// Further volumes of the pod: secret, configMap, emptyDir or persistentVolumeClaim. Their names must not
 	// be data, config, tmp, store, store-from, backup or audit.

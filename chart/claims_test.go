@@ -1,0 +1,76 @@
+package chart_test
+
+import (
+	"strings"
+	"testing"
+
+	"helm.sh/helm/v4/pkg/chart/common"
+	"helm.sh/helm/v4/pkg/chart/common/util"
+	"helm.sh/helm/v4/pkg/engine"
+	appsv1 "k8s.io/api/apps/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/dynamic"
+	dynamicfake "k8s.io/client-go/dynamic/fake"
+	"k8s.io/client-go/kubernetes/scheme"
+)
+
+// hostOf is a host with the StatefulSet of a release, for the function "lookup".
+type hostOf struct{ objects []runtime.Object }
+
+// GetClientFor returns a client of StatefulSets. Templates look up nothing else.
+func (h hostOf) GetClientFor(string, string) (dynamic.NamespaceableResourceInterface, bool, error) {
+	client := dynamicfake.NewSimpleDynamicClient(scheme.Scheme, h.objects...)
+	return client.Resource(appsv1.SchemeGroupVersion.WithResource("statefulsets")), true, nil
+}
+
+// upgrade renders an upgrade of a release that was installed with the values before.
+func upgrade(t *testing.T, before, after string) error {
+	t.Helper()
+	ch := loadChart(t)
+	host := hostOf{objects: []runtime.Object{object[*appsv1.StatefulSet](t, mustRender(t, ch, before), "shop")}}
+	release := common.ReleaseOptions{Name: "shop", Namespace: "tenant", Revision: 2, IsUpgrade: true}
+	version, err := common.ParseKubeVersion("v1.37.0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	top, err := util.ToRenderValues(ch, parse(t, after), release, &common.Capabilities{KubeVersion: *version, APIVersions: common.DefaultVersionSet})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = engine.RenderWithClientProvider(ch, top, host)
+	return err
+}
+
+// TestUpgradeKeepsClaims upgrades a release. What would change its claims is refused before anything
+// is changed: the host refuses the StatefulSet, and takes all else.
+func TestUpgradeKeepsClaims(t *testing.T) {
+	t.Parallel()
+	claim := func(settings string) string {
+		return "controlPlane: {statefulSet: {persistence: {volumeClaim: {" + settings + "}}}}"
+	}
+	const path = "controlPlane.statefulSet.persistence.volumeClaim."
+	for _, c := range []struct{ name, before, after, want string }{
+		{"nothing", "", "", ""},
+		{"the policy", claim("retentionPolicy: Retain"), claim("retentionPolicy: Delete"), ""},
+		{"the same size, in another unit", claim("size: 5Gi"), claim("size: 5120Mi"), ""},
+		{"the size", claim("size: 5Gi"), claim("size: 10Gi"), path + `size: Invalid value: "10Gi": the release has 5Gi`},
+		{"back to the default size", claim("size: 1500M"), "", path + `size: Invalid value: "5Gi": the release has 1500M`},
+		{"the class", "", claim("storageClass: fast"), path + `storageClass: Invalid value: "fast": the release has ""`},
+		{"the modes", "", claim("accessModes: [ReadWriteMany]"), path + `accessModes: Invalid value: ["ReadWriteMany"]: the release has ["ReadWriteOnce"]`},
+		{"no claim", "", claim("enabled: false"), path + `enabled: Invalid value: false: the release has true`},
+		{"a claim", claim("enabled: false"), "", path + `enabled: Invalid value: true: the release has false`},
+		{"the size without a claim", claim("enabled: false"), claim("enabled: false, size: 8Gi"), ""},
+		{"two of them", "", claim("size: 1Gi, storageClass: fast"), "2 problems in the values"},
+		{"the other parts", "", "controlPlane: {statefulSet: {highAvailability: {replicas: 3}}}", ""},
+	} {
+		err := upgrade(t, c.before, c.after)
+		switch {
+		case c.want == "" && err != nil:
+			t.Errorf("%s: %v", c.name, err)
+		case c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)):
+			t.Errorf("%s: got %v, want %s", c.name, err, c.want)
+		case c.want != "" && !strings.Contains(err.Error(), "kubectl -n tenant delete statefulset shop --cascade=orphan"):
+			t.Errorf("%s: the message does not have the way out: %v", c.name, err)
+		}
+	}
+}
