@@ -80,8 +80,8 @@ func allPaths(t *testing.T) []string {
 func someValues() []any {
 	return []any{
 		true, false, "", "true", "yes", 0, 1, -1, 2, 11, 1.5, 4000, "5Gi", "500m", "1", "5 Gi",
-		"shop", "Shop", "my shop", "shop.example.com", "https://shop.example.com", "10.96.0.0/12", "Delete", "Always", "json",
-		[]any{}, []any{"shop"}, []any{"shop", "shop"}, []any{true}, []any{"ReadWriteMany"}, []any{map[string]any{"name": "pull"}},
+		"shop", "Shop", "my shop", "shop.example.com", "https://shop.example.com", "10.96.0.0/12", "10.96.0.1/12", "300.0.0.0/8", "10.0.0.0/33", "Delete", "Always", "json",
+		[]any{}, []any{"shop"}, []any{"shop", "shop"}, []any{true}, []any{"ReadWriteMany"}, []any{"10.1.2.3/32", "10.1.2.0/24"}, []any{"10.0.0.0/8", "10.1.2.3/24"}, []any{map[string]any{"name": "pull"}},
 		map[string]any{}, map[string]any{"team": "a"}, map[string]any{"team": true}, map[string]any{"a b": "c"},
 		map[string]any{"memory": "1Gi"}, map[string]any{"memory": "4Gi", "cpu": 1}, map[string]any{"cpu": "1e-3"},
 		map[string]any{"enabled": true}, map[string]any{"enabled": false}, map[string]any{"enabled": nil},

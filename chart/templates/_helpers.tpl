@@ -289,7 +289,7 @@ label.
 {{- $problems := include "sublet.missing" . -}}
 {{- if not $problems -}}
 {{- include "sublet.addPresets" . -}}
-{{- $problems = list (include "sublet.combinations" .) (include "sublet.patches" .) | compact | join "\n" -}}
+{{- $problems = list (include "sublet.combinations" .) (include "sublet.patches" .) (include "sublet.ranges" .) | compact | join "\n" -}}
 {{- if and .Values.controlPlane.advanced.split.enabled (gt (len .Release.Name) 40) -}}
 {{- fail (printf "the name of the release is %q: with controlPlane.advanced.split.enabled it must have at most 40 characters" .Release.Name) -}}
 {{- end -}}

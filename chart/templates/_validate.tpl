@@ -653,6 +653,11 @@
 {{- join "\n" $problems -}}
 {{- end -}}
 
+{{- /* The settings that are IP ranges, or lists of them. */ -}}
+{{- define "sublet.rangePaths" -}}
+["policies.networkPolicy.workload.publicEgress.cidr","policies.networkPolicy.workload.publicEgress.except","policies.controlPlane.egress.allowedCIDRs","policies.services.externalIPs","policies.services.loadBalancerIPs","policies.services.loadBalancerSourceRanges","policies.endpoints.allowed","networking.serviceCIDR","networking.advanced.dns.allowedCIDRs"]
+{{- end -}}
+
 {{- /* The entries that maps have by default. */ -}}
 {{- define "sublet.mapDefaults" -}}
 {"controlPlane.coredns.resources.limits":["memory"],"controlPlane.coredns.resources.requests":["cpu","memory"],"controlPlane.ingress.annotations":["nginx.ingress.kubernetes.io/backend-protocol","nginx.ingress.kubernetes.io/ssl-passthrough","nginx.ingress.kubernetes.io/ssl-redirect"],"controlPlane.statefulSet.resources.limits":["memory"],"controlPlane.statefulSet.resources.requests":["cpu","memory"],"controlPlane.statefulSet.security.containerSecurityContext":["allowPrivilegeEscalation","capabilities","readOnlyRootFilesystem"],"controlPlane.statefulSet.security.podSecurityContext":["fsGroup","fsGroupChangePolicy","runAsGroup","runAsNonRoot","runAsUser","seccompProfile"],"policies.limitRange.defaultRequest":["cpu","memory"],"policies.objects.bytes":["networkpolicies.networking.k8s.io","others"],"policies.objects.count":["configmaps","networkpolicies.networking.k8s.io","others","secrets","services"],"policies.resourceQuota.quota":["count/configmaps","count/persistentvolumeclaims","count/secrets","count/services","pods","requests.cpu","requests.memory","requests.storage","services.loadbalancers","services.nodeports"]}
