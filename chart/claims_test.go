@@ -23,11 +23,11 @@ func (h hostOf) GetClientFor(string, string) (dynamic.NamespaceableResourceInter
 	return client.Resource(appsv1.SchemeGroupVersion.WithResource("statefulsets")), true, nil
 }
 
-// upgrade renders an upgrade of a release that was installed with the values before.
-func upgrade(t *testing.T, before, after string) error {
+// upgrade renders an upgrade of a release whose StatefulSet is live.
+func upgrade(t *testing.T, live *appsv1.StatefulSet, after string) error {
 	t.Helper()
 	ch := loadChart(t)
-	host := hostOf{objects: []runtime.Object{object[*appsv1.StatefulSet](t, mustRender(t, ch, before), "shop")}}
+	host := hostOf{objects: []runtime.Object{live}}
 	release := common.ReleaseOptions{Name: "shop", Namespace: "tenant", Revision: 2, IsUpgrade: true}
 	version, err := common.ParseKubeVersion("v1.37.0")
 	if err != nil {
@@ -45,6 +45,7 @@ func upgrade(t *testing.T, before, after string) error {
 // is changed: the host refuses the StatefulSet, and takes all else.
 func TestUpgradeKeepsClaims(t *testing.T) {
 	t.Parallel()
+	ch := loadChart(t)
 	claim := func(settings string) string {
 		return "controlPlane: {statefulSet: {persistence: {volumeClaim: {" + settings + "}}}}"
 	}
@@ -63,7 +64,7 @@ func TestUpgradeKeepsClaims(t *testing.T) {
 		{"two of them", "", claim("size: 1Gi, storageClass: fast"), "2 problems in the values"},
 		{"the other parts", "", "controlPlane: {statefulSet: {highAvailability: {replicas: 3}}}", ""},
 	} {
-		err := upgrade(t, c.before, c.after)
+		err := upgrade(t, object[*appsv1.StatefulSet](t, mustRender(t, ch, c.before), "shop"), c.after)
 		switch {
 		case c.want == "" && err != nil:
 			t.Errorf("%s: %v", c.name, err)
