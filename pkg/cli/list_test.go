@@ -98,3 +98,18 @@ func TestListFormats(t *testing.T) {
 		}
 	}
 }
+
+// TestNamesAlone prints names of virtual clusters of two hosts, one of which refuses. No line stands for that host, and
+// its reason is not lost.
+func TestNamesAlone(t *testing.T) {
+	t.Parallel()
+	file := kubeconfigOf(t, "east", map[string]*fakeHost{
+		"east": newFakeHost(t, nil, release.Release{Name: "shop", Namespace: "tenant-shop"}), "west": newFakeHost(t, forbid),
+	})
+	for command, want := range map[string]string{"list": "virtualcluster.cli.sublet.dev/shop\n", "top": "virtualclusteruse.cli.sublet.dev/shop\n"} {
+		out, errOut, code := runSublet(t, file, command, "--all-contexts", "--host-timeout=15s", "-o", "name")
+		if out != want || code != 0 || !strings.Contains(errOut, "Warning: host west: cannot list StatefulSets: ") {
+			t.Errorf("%s: exit code %d, %q; %s", command, code, out, errOut)
+		}
+	}
+}

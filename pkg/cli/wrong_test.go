@@ -38,6 +38,12 @@ func breakDown(w http.ResponseWriter, _ *http.Request) bool {
 	return true
 }
 
+// missPage answers every request as a server that is not one of Kubernetes.
+func missPage(w http.ResponseWriter, r *http.Request) bool {
+	http.NotFound(w, r)
+	return true
+}
+
 // showRelease answers as a host on which Helm has a release of the given status.
 func showRelease(status string) func(http.ResponseWriter, *http.Request) bool {
 	return func(w http.ResponseWriter, r *http.Request) bool {
@@ -66,7 +72,7 @@ func TestWrongInputs(t *testing.T) {
 	hosts := map[string]*fakeHost{
 		"good": newFakeHost(t, nil, shop, release.Release{Name: "blog", Namespace: "a"}, release.Release{Name: "blog", Namespace: "b"}), "twins": newFakeHost(t, nil, shop, twin),
 		"denied": newFakeHost(t, forbid), "expired": newFakeHost(t, expire), "broken": newFakeHost(t, breakDown),
-		"strict": newFakeHost(t, nil), "half": newFakeHost(t, showRelease("failed")), "old": newExpiredHost(t),
+		"strict": newFakeHost(t, nil), "web": newFakeHost(t, missPage), "half": newFakeHost(t, showRelease("failed")), "old": newExpiredHost(t),
 		"pending": newFakeHost(t, showRelease("pending-install")), "upgrading": newFakeHost(t, showRelease("pending-upgrade")),
 	}
 	file := kubeconfigOf(t, "good", hosts)
@@ -108,6 +114,11 @@ func TestWrongInputs(t *testing.T) {
 		{"list", "--context=strict"},
 		{"list", "--context=old"},
 		{"list", "--host-timeout=0s"},
+		{"list", "--context=web"},
+		{"list", "--server=https://shop:example:com"},
+		{"logs", "shop", "--tail=-2"},
+		{"logs", "shop", "--since=-5m"},
+		{"logs", "shop", "--replica=-2"},
 		{"create"},
 		{"create", "one", "two"},
 		{"check", "one", "two"},

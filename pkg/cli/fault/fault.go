@@ -14,6 +14,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/tools/clientcmd"
 )
 
@@ -111,6 +112,8 @@ func classify(err error) (code int, hint string) {
 		return Denied, "Ask an administrator of the host for the permission, or use another context: --context NAME."
 	case apierrors.IsUnauthorized(err):
 		return Denied, "The credentials of the context have expired or are wrong. Log in again, or use another context: --context NAME."
+	case isNoAPIServer(err):
+		return Unreachable, "The server does not have this API. Check that its URL is that of a Kubernetes API server: kubectl config view --minify"
 	case apierrors.IsNotFound(err):
 		return NotFound, "Look for it with: sublet list -A"
 	case apierrors.IsInvalid(err):
@@ -130,6 +133,12 @@ func classify(err error) (code int, hint string) {
 		return Unreachable, "Check the network, and the server of the context: kubectl config view --minify"
 	}
 	return Failed, ""
+}
+
+// isNoAPIServer reports whether an answer that something does not exist has no Status of Kubernetes: another server, a
+// proxy, or a path that is missing in the URL.
+func isNoAPIServer(err error) bool {
+	return apierrors.IsNotFound(err) && apierrors.HasStatusCause(err, metav1.CauseTypeUnexpectedServerResponse)
 }
 
 // classifyFile returns code and hint of an error of a file. The code is 0 for others.

@@ -26,6 +26,8 @@ func TestClassify(t *testing.T) {
 		hint string
 	}{
 		"TerminatingNamespace": {terminating, Conflict, "The namespace is being deleted"},
+		"NoAPIServer":          {apierrors.NewGenericServerResponse(404, "get", schema.GroupResource{Resource: "pods"}, "", "<html>", 0, true), Unreachable, "that of a Kubernetes API server"},
+		"Missing":              {apierrors.NewGenericServerResponse(404, "get", schema.GroupResource{Resource: "pods"}, "a", "", 0, false), NotFound, "sublet list -A"},
 		"Invalid":              {apierrors.NewInvalid(schema.GroupKind{Kind: "Namespace"}, "No_Such", nil), Usage, "Correct the value"},
 		"ExistingFile":         {pathError(syscall.EEXIST), Conflict, "another file"},
 		"FullDisk":             {pathError(syscall.ENOSPC), Failed, "Free space"},

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 
+	"github.com/sublet-dev/sublet/api/syncz"
 	"github.com/sublet-dev/sublet/pkg/cli/fault"
 	"github.com/sublet-dev/sublet/pkg/cli/host"
 	"github.com/sublet-dev/sublet/pkg/cli/kubeconfig"
@@ -107,6 +108,17 @@ func Failed(name string, err error, timeout time.Duration) release.Cluster {
 		reason = fmt.Sprintf("no answer in %s", timeout)
 	}
 	return release.Cluster{Context: name, Status: status(err), Reason: reason}
+}
+
+// Named returns the clusters that have a name. The reason of a host that failed goes to the errors, as a list of
+// names has no place for it.
+func Named(env *host.Env, clusters []release.Cluster) []release.Cluster {
+	return slices.DeleteFunc(slices.Clone(clusters), func(c release.Cluster) bool {
+		if c.Name == "" {
+			fmt.Fprintf(env.Err, "Warning: host %s: %s\n", c.Context, syncz.Line(c.Reason))
+		}
+		return c.Name == ""
+	})
 }
 
 // status returns the status of a host that failed.

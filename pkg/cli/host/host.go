@@ -104,7 +104,7 @@ func (e *Env) HostOf(name string) (*Host, error) {
 	}
 	client, err := kubernetes.NewForConfig(config)
 	if err != nil {
-		return nil, fault.Wrap(err, "cannot use context %q", name)
+		return nil, contextError(err, name)
 	}
 	return &Host{
 		Context: name, Namespace: namespace, HasNamespace: *flags.Namespace != "" || ok && context.Namespace != "",

@@ -91,6 +91,9 @@ func (o *options) run(ctx context.Context, env *host.Env) error {
 
 // show prints the clusters in the format of the flags.
 func (o *options) show(env *host.Env, clusters []release.Cluster, where string) error {
+	if o.IsNames() {
+		clusters = fleet.Named(env, clusters)
+	}
 	if !o.IsTable() {
 		items := make([]any, 0, len(clusters))
 		for _, cluster := range clusters {

@@ -168,6 +168,9 @@ func (s *screen) printChanges(all []release.Cluster) error {
 		}
 	}
 	s.printed = known
+	if s.IsNames() {
+		changed = fleet.Named(s.env, changed)
+	}
 	if !s.IsTable() {
 		var problems []error
 		for _, cluster := range changed {

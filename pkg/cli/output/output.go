@@ -48,6 +48,9 @@ func (f *Flags) IsTable() bool {
 	return false
 }
 
+// IsNames reports whether names alone are wanted.
+func (f *Flags) IsNames() bool { return *f.print.OutputFormat == "name" }
+
 // Check fails if the format is unknown. It is called before any request is sent. Tables get colours if colours
 // is true.
 func (f *Flags) Check(colours bool) error {

@@ -134,6 +134,9 @@ func amount(c release.Cluster, by string) float64 {
 
 // show prints the clusters.
 func (o *options) show(env *host.Env, clusters []release.Cluster) error {
+	if o.IsNames() {
+		clusters = fleet.Named(env, clusters)
+	}
 	if !o.IsTable() {
 		items := make([]any, 0, len(clusters))
 		for _, cluster := range clusters {
