@@ -58,6 +58,9 @@ func isAbout(message, path string) bool {
 			pointer += "/" + strings.NewReplacer("~", "~0", "/", "~1").Replace(inside)
 		}
 	}
+	if above, key, inMap := strings.Cut(strings.TrimSuffix(path, "]"), "["); inMap && strings.Contains(message, above+`: Invalid value: {"`+key+`"`) {
+		return true // A template shows the whole map.
+	}
 	return strings.Contains(message, path+": ") || strings.Contains(message, "at '"+pointer+"': ")
 }
 

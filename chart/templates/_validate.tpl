@@ -379,6 +379,13 @@
 {{- join "\n" ($missing | uniq) -}}
 {{- end -}}
 
+{{- /* Not empty if a value is no regular expression. An empty text matches each that is one, behind a bar. */ -}}
+{{- define "sublet.badExpressions" -}}
+{{- range $expression := . -}}
+{{- if not (regexMatch (printf "|%s" $expression) "") }}bad{{ end -}}
+{{- end -}}
+{{- end -}}
+
 {{- /* What settings that are good each for themselves get wrong together. */ -}}
 {{- define "sublet.combinations" -}}
 {{- $v := .Values -}}
@@ -542,6 +549,12 @@
 {{- if and $v.policies.pods.runtimeHandlers $v.sync.fromHost.runtimeClasses.enabled -}}
 {{- $problems = append $problems (printf "policies.pods.runtimeHandlers: Invalid value: %s: the tenant has no runtime classes of its own where sync.fromHost.runtimeClasses is enabled; remove one of both" (get $v.policies.pods "runtimeHandlers" | toJson)) -}}
 {{- end -}}
+{{- if include "sublet.badExpressions" $v.policies.services.annotations -}}
+{{- $problems = append $problems (printf "policies.services.annotations: Invalid value: %s: a value is no regular expression of Go; correct it, or leave it empty for any value" (get $v.policies.services "annotations" | toJson)) -}}
+{{- end -}}
+{{- if include "sublet.badExpressions" $v.policies.ingresses.annotations -}}
+{{- $problems = append $problems (printf "policies.ingresses.annotations: Invalid value: %s: a value is no regular expression of Go; correct it, or leave it empty for any value" (get $v.policies.ingresses "annotations" | toJson)) -}}
+{{- end -}}
 {{- if include "sublet.mapsToOne" $v.sync.fromHost.configMaps.mappings.byName -}}
 {{- $problems = append $problems (printf "sync.fromHost.configMaps.mappings.byName: Invalid value: %s: a whole namespace cannot get the name of one object; end the value of a key that ends with /* with /* too" (get $v.sync.fromHost.configMaps.mappings "byName" | toJson)) -}}
 {{- end -}}
@@ -628,6 +641,9 @@
 {{- end -}}
 {{- if include "sublet.exportedTwice" $ -}}
 {{- $problems = append $problems (printf "exportKubeConfig.additionalSecrets: Invalid value: %s: each Secret needs a name, and a name and namespace of its own, also next to exportKubeConfig.secret" (get $v.exportKubeConfig "additionalSecrets" | toJson)) -}}
+{{- end -}}
+{{- if or (not (regexMatch `(?i)^(@[a-z]+|([*?]|0*[0-5]?[0-9](-0*[0-5]?[0-9])?)(/0*[1-9][0-9]*)?(,([*?]|0*[0-5]?[0-9](-0*[0-5]?[0-9])?)(/0*[1-9][0-9]*)?)* +([*?]|0*(1?[0-9]|2[0-3])(-0*(1?[0-9]|2[0-3]))?)(/0*[1-9][0-9]*)?(,([*?]|0*(1?[0-9]|2[0-3])(-0*(1?[0-9]|2[0-3]))?)(/0*[1-9][0-9]*)?)* +([*?]|0*([1-9]|[12][0-9]|3[01])(-0*([1-9]|[12][0-9]|3[01]))?)(/0*[1-9][0-9]*)?(,([*?]|0*([1-9]|[12][0-9]|3[01])(-0*([1-9]|[12][0-9]|3[01]))?)(/0*[1-9][0-9]*)?)* +([*?]|(0*([1-9]|1[0-2])|jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)(-(0*([1-9]|1[0-2])|jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec))?)(/0*[1-9][0-9]*)?(,([*?]|(0*([1-9]|1[0-2])|jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)(-(0*([1-9]|1[0-2])|jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec))?)(/0*[1-9][0-9]*)?)* +([*?]|(0*[0-6]|sun|mon|tue|wed|thu|fri|sat)(-(0*[0-6]|sun|mon|tue|wed|thu|fri|sat))?)(/0*[1-9][0-9]*)?(,([*?]|(0*[0-6]|sun|mon|tue|wed|thu|fri|sat)(-(0*[0-6]|sun|mon|tue|wed|thu|fri|sat))?)(/0*[1-9][0-9]*)?)*)$` $v.controlPlane.backingStore.backup.schedule)) (regexMatch `(?i)^\S+ +\S+ +((30|31)(,(30|31))* +(0*2|feb)|31 +(0*[2469]|11|feb|apr|jun|sep|nov)(,(0*[2469]|11|feb|apr|jun|sep|nov))*) +[*?]$` $v.controlPlane.backingStore.backup.schedule) -}}
+{{- $problems = append $problems (printf "controlPlane.backingStore.backup.schedule: Invalid value: %s: no backup would ever be due, or a number is out of its range; set one such as 0 3 * * *" (get $v.controlPlane.backingStore.backup "schedule" | toJson)) -}}
 {{- end -}}
 {{- if and $v.controlPlane.backingStore.backup.enabled (ternary (gt (int $v.controlPlane.advanced.split.replicas) 1) (gt (int (ternary $v.controlPlane.statefulSet.autoscaling.maxReplicas (ternary $v.controlPlane.statefulSet.highAvailability.replicas 1 $v.controlPlane.statefulSet.highAvailability.enabled) $v.controlPlane.statefulSet.autoscaling.enabled)) 1) $v.controlPlane.advanced.split.enabled) (not (has "ReadWriteMany" $v.controlPlane.backingStore.backup.volumeClaim.accessModes)) -}}
 {{- $problems = append $problems (printf "controlPlane.backingStore.backup.volumeClaim.accessModes: Invalid value: %s: controlPlane.statefulSet.highAvailability.replicas, controlPlane.statefulSet.autoscaling.maxReplicas or controlPlane.advanced.split.replicas is more than 1, and each replica mounts the claim of the backups; set [ReadWriteMany] and a storageClass that has it" (get $v.controlPlane.backingStore.backup.volumeClaim "accessModes" | toJson)) -}}

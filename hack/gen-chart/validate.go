@@ -63,6 +63,7 @@ func conditions() map[string]string {
 	maps.Copy(all, customResourceConditions())
 	maps.Copy(all, networkingConditions())
 	maps.Copy(all, splitConditions())
+	maps.Copy(all, scheduleConditions())
 	var greater []string
 	for _, name := range v1alpha1.LimitedResources() {
 		all["request-over-limit-"+string(name)] = overLimit(resources, name)
@@ -175,6 +176,7 @@ func validationTemplate(settings []setting) ([]byte, error) {
 	}
 	var out bytes.Buffer
 	fmt.Fprintf(&out, validationHead, generated, paths.String())
+	out.WriteString(expressionsTemplate)
 	out.WriteString("\n{{- /* What settings that are good each for themselves get wrong together. */ -}}\n")
 	out.WriteString("{{- define \"sublet.combinations\" -}}\n{{- $v := .Values -}}\n{{- $problems := list -}}\n")
 	known := conditions()

@@ -26,6 +26,9 @@ func ParseSchedule(text string) (cron.Schedule, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot use schedule %q: %w", text, err)
 	}
+	if schedule.Next(time.Date(2001, time.January, 1, 0, 0, 0, 0, time.UTC)).IsZero() {
+		return nil, fmt.Errorf("cannot use schedule %q: no backup would ever be due", text)
+	}
 	return schedule, nil
 }
 

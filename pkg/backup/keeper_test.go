@@ -319,6 +319,8 @@ func TestParseSchedule(t *testing.T) {
 	t.Parallel()
 	for text, ok := range map[string]bool{
 		"0 3 * * *": true, "@daily": true, "*/15 * * * *": true, "": false, "0 3 * *": false, "61 * * * *": false, "never": false,
+		// A time that never comes would make every moment due.
+		"0 0 30 2 *": false, "0 0 31 4,6 *": false, "0 0 29 2 *": true, "0 0 31 4 1": true,
 	} {
 		if _, err := ParseSchedule(text); (err == nil) != ok {
 			t.Errorf("%q: %v", text, err)

@@ -99,8 +99,8 @@ func TestListFormats(t *testing.T) {
 	}
 }
 
-// TestNamesAlone prints names of virtual clusters of two hosts, one of which refuses. No line stands for that host, and
-// its reason is not lost.
+// TestNamesAlone prints names of virtual clusters of two hosts, one of which refuses. That host is no line
+// of its own, and its reason is not lost.
 func TestNamesAlone(t *testing.T) {
 	t.Parallel()
 	file := kubeconfigOf(t, "east", map[string]*fakeHost{

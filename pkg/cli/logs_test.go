@@ -10,8 +10,8 @@ import (
 	"github.com/sublet-dev/sublet/api/release"
 )
 
-// TestLogsOfSeveralPods prints the logs of the pods that have one. The pod without is named, and the exit
-// code tells of it.
+// TestLogsOfSeveralPods prints the logs of the pods that have one. The pod without is named, and the
+// command fails.
 func TestLogsOfSeveralPods(t *testing.T) {
 	t.Parallel()
 	split := release.Release{Name: "split", Namespace: "tenant-split"}

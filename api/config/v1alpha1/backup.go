@@ -2,7 +2,9 @@ package v1alpha1
 
 import (
 	"slices"
+	"time"
 
+	"github.com/robfig/cron/v3"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 )
@@ -49,6 +51,11 @@ func defaultBackup() Backup {
 	}}
 }
 
+// isNever reports whether a schedule has no time at all, as February 30 has none.
+func isNever(schedule cron.Schedule) bool {
+	return schedule.Next(time.Date(2001, time.January, 1, 0, 0, 0, 0, time.UTC)).IsZero()
+}
+
 // backupCombinations returns the rules of the backups.
 func backupCombinations() []Combination {
 	const claim = backingStorePath + "backup.volumeClaim."
@@ -56,6 +63,14 @@ func backupCombinations() []Combination {
 	const several = replicas + " or " + autoscalingPath + "maxReplicas is more than 1"
 	const writers = replicas + ", " + autoscalingPath + "maxReplicas or " + splitPath + "replicas is more than 1"
 	return []Combination{
+		{
+			Name: "backup-never", Path: backingStorePath + "backup.schedule",
+			Detail: "no backup would ever be due, or a number is out of its range; set one such as 0 3 * * *",
+			Violated: func(c *Config) bool {
+				schedule, err := cron.ParseStandard(c.ControlPlane.BackingStore.Backup.Schedule)
+				return err == nil && isNever(schedule)
+			},
+		},
 		{
 			Name: "backup-of-replicas", Path: claim + "accessModes",
 			With: []string{backingStorePath + "backup.enabled", replicas, autoscalingPath + "maxReplicas", splitPath + "replicas"},

@@ -71,5 +71,29 @@ func defaultPolicies() Policies {
 
 // policyCombinations returns the rules about several keys of the policies.
 func policyCombinations() []Combination {
-	return slices.Concat(quotaCombinations(), podPolicyCombinations())
+	return slices.Concat(quotaCombinations(), podPolicyCombinations(), annotationCombinations())
+}
+
+// annotationCombinations returns the rules of the values of annotations. The server refuses each expression by its format.
+// Helm has these rules in place of that.
+func annotationCombinations() []Combination {
+	const detail = "a value is no regular expression of Go; correct it, or leave it empty for any value"
+	areBad := func(expressions map[string]string) bool {
+		for _, expression := range expressions {
+			if !isRegexp(expression) {
+				return true
+			}
+		}
+		return false
+	}
+	return []Combination{
+		{
+			Name: "service-annotation-expressions", Path: "policies.services.annotations", Detail: detail,
+			Violated: func(c *Config) bool { return areBad(c.Policies.Services.Annotations) },
+		},
+		{
+			Name: "ingress-annotation-expressions", Path: "policies.ingresses.annotations", Detail: detail,
+			Violated: func(c *Config) bool { return areBad(c.Policies.Ingresses.Annotations) },
+		},
+	}
 }

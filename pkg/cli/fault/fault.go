@@ -135,8 +135,8 @@ func classify(err error) (code int, hint string) {
 	return Failed, ""
 }
 
-// isNoAPIServer reports whether an answer that something does not exist has no Status of Kubernetes: another server, a
-// proxy, or a path that is missing in the URL.
+// isNoAPIServer reports whether an answer that something does not exist has no Status of Kubernetes. It is of
+// another server, or the URL lacks a path.
 func isNoAPIServer(err error) bool {
 	return apierrors.IsNotFound(err) && apierrors.HasStatusCause(err, metav1.CauseTypeUnexpectedServerResponse)
 }

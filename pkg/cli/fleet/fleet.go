@@ -7,12 +7,12 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 
-	"github.com/sublet-dev/sublet/api/syncz"
 	"github.com/sublet-dev/sublet/pkg/cli/fault"
 	"github.com/sublet-dev/sublet/pkg/cli/host"
 	"github.com/sublet-dev/sublet/pkg/cli/kubeconfig"
@@ -115,7 +115,7 @@ func Failed(name string, err error, timeout time.Duration) release.Cluster {
 func Named(env *host.Env, clusters []release.Cluster) []release.Cluster {
 	return slices.DeleteFunc(slices.Clone(clusters), func(c release.Cluster) bool {
 		if c.Name == "" {
-			fmt.Fprintf(env.Err, "Warning: host %s: %s\n", c.Context, syncz.Line(c.Reason))
+			fmt.Fprintf(env.Err, "Warning: host %s: %s\n", c.Context, strings.Join(strings.Fields(c.Reason), " "))
 		}
 		return c.Name == ""
 	})

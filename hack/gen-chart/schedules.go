@@ -1,0 +1,40 @@
+package main
+
+import "strings"
+
+// scheduleConditions returns the conditions of texts that the schema lets pass, as only the server can parse them. With one
+// of them, an upgrade would replace a control plane that runs by one that does not start.
+func scheduleConditions() map[string]string {
+	const schedule = "$v.controlPlane.backingStore.backup.schedule"
+	return map[string]string{
+		"backup-never":                   "or (not (regexMatch `" + possible() + "` " + schedule + ")) (regexMatch `" + never31 + "` " + schedule + ")",
+		"service-annotation-expressions": `include "sublet.badExpressions" $v.policies.services.annotations`,
+		"ingress-annotation-expressions": `include "sublet.badExpressions" $v.policies.ingresses.annotations`,
+	}
+}
+
+// never31 matches days that none of their months has.
+const never31 = `(?i)^\S+ +\S+ +((30|31)(,(30|31))* +(0*2|feb)|31 +(0*[2469]|11|feb|apr|jun|sep|nov)(,(0*[2469]|11|feb|apr|jun|sep|nov))*) +[*?]$`
+
+// possible returns the expression of schedules whose numbers are in their ranges.
+func possible() string {
+	fields := make([]string, 0, 5)
+	for _, number := range []string{
+		`0*[0-5]?[0-9]`, `0*(1?[0-9]|2[0-3])`, `0*([1-9]|[12][0-9]|3[01])`,
+		`(0*([1-9]|1[0-2])|jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)`, `(0*[0-6]|sun|mon|tue|wed|thu|fri|sat)`,
+	} {
+		item := `([*?]|` + number + `(-` + number + `)?)(/0*[1-9][0-9]*)?`
+		fields = append(fields, item+`(,`+item+`)*`)
+	}
+	return `(?i)^(@[a-z]+|` + strings.Join(fields, ` +`) + `)$`
+}
+
+// expressionsTemplate finds entries of a map that are no regular expressions.
+const expressionsTemplate = `
+{{- /* Not empty if a value is no regular expression. An empty text matches each that is one, behind a bar. */ -}}
+{{- define "sublet.badExpressions" -}}
+{{- range $expression := . -}}
+{{- if not (regexMatch (printf "|%s" $expression) "") }}bad{{ end -}}
+{{- end -}}
+{{- end -}}
+`
