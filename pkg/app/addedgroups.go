@@ -7,8 +7,8 @@ import (
 	"github.com/sublet-dev/sublet/pkg/metricsapi"
 )
 
-// addedGroups returns the API groups that settings add. virtual returns a client of the
-// virtual cluster once there is one.
+// addedGroups returns the API groups that optional integrations add. virtual returns a client of
+// the virtual cluster, which is not known yet at this point.
 func (a *app) addedGroups(virtual func() kubernetes.Interface) ([]*controlplane.Group, error) {
 	settings := a.values.Integrations.MetricsServer
 	if !settings.Enabled {

@@ -68,8 +68,8 @@ func Run(ctx context.Context, options Options) error {
 	return lifecycle.Run(ctx, parts, nil)
 }
 
-// virtualCluster returns the part of everything but the operator's port. It bounds its own
-// stop, so that its grace only has to be as long as the longest grace inside.
+// virtualCluster returns the part that contains everything except the operator's port. Its inner
+// parts have their own stop timeout, so its Grace only has to cover the longest Grace inside.
 func (a *app) virtualCluster() lifecycle.Part {
 	return lifecycle.Part{Name: "virtual cluster", Run: a.serve, Grace: maxLeaveGrace + time.Second}
 }
@@ -81,28 +81,28 @@ type app struct {
 	patches patches.Patches
 	names   release.Release
 	health  *health
-	// memoryLimit is that of the container at the start, in bytes. 0 means none.
+	// memoryLimit is the memory limit of the container at startup, in bytes. 0 means none.
 	memoryLimit int64
 
-	done       <-chan struct{} // closed when the virtual cluster is to stop
-	host       *rest.Config    // fenced: writes need the proof of the holder
-	leaderHost *rest.Config    // fenced: writes need the proof of the leader, unless they are host-first
+	done       <-chan struct{} // closed when the virtual cluster must stop
+	host       *rest.Config    // fenced: writes fail unless this replica is the holder
+	leaderHost *rest.Config    // fenced: writes fail unless this replica leads or they are host-first
 	limiter    *syncer.HostLimiter
 	hostClient kubernetes.Interface
 	facts      *host.Facts
-	factsMu    sync.Mutex // guards what is recorded in the facts
+	factsMu    sync.Mutex // guards writes to facts
 	holder     *host.Holder
 	bundle     *pki.Bundle
 	operator   *host.OperatorSecret
 	events     *host.Events
-	backups    *backup.Keeper // nil if there are none
+	backups    *backup.Keeper // nil if backups are off
 	scaling    scaling
 
 	issuers       *authentication.Issuers
 	issuersFile   *authentication.File
 	listener      net.Listener
 	store         storage.Backend
-	served        *snapshot.Served // below store: the one store of the virtual cluster
+	served        *snapshot.Served // the backend that store wraps
 	storeOnVolume bool
 	controlPlane  *controlplane.ControlPlane
 	proxy         *nodeproxy.Proxy
@@ -112,19 +112,19 @@ type app struct {
 	dnsPods       *dns.Pods
 	secrets       []*host.SecretKeeper
 	exported      *host.ExportBindings
-	address       *host.Address // nil if the settings determine the address
+	address       *host.Address // nil if the settings fix the address
 	hostFirst     *hostFirst
 	definitions   *customresources.Definitions // nil if no custom resource is synced
 	desired       *host.Replicas               // nil if no other replica can lead
 	members       *members                     // nil unless the store is an embedded etcd
 	standby       *standby                     // nil if no other replica can lead
-	contested     <-chan struct{}              // closed when other replicas compete for the lease, nil if they never do
+	contested     <-chan struct{}              // closed once other replicas may compete for the lease; nil if they never can
 	contest       func()                       // closes contested
 }
 
-// serve runs the virtual cluster, once this replica is the holder. A replica that
-// has a successor stays, serves nothing and waits to be deleted: a restart would
-// not change that.
+// serve runs the virtual cluster once this replica is the holder. A replica that was superseded
+// by its successor stays alive but serves nothing until it is deleted. A restart would not
+// change that.
 func (a *app) serve(ctx context.Context) error {
 	a.done = ctx.Done()
 	err := a.connectHost(ctx)
@@ -151,8 +151,8 @@ func (a *app) serve(ctx context.Context) error {
 	return err
 }
 
-// connectHost discovers what the parts need to know of the host, and makes this
-// replica the holder.
+// connectHost discovers the facts of the host that the parts need, and makes this replica the
+// holder.
 func (a *app) connectHost(ctx context.Context) error {
 	unfenced, err := hostConfig(a.options.HostKubeconfig)
 	if err != nil {
@@ -191,7 +191,7 @@ func (a *app) connectHost(ctx context.Context) error {
 	return nil
 }
 
-// newHostLimiter returns the limit of all requests to the host.
+// newHostLimiter returns the rate limiter that all requests to the host share.
 func newHostLimiter(settings v1alpha1.HostClient) *syncer.HostLimiter {
 	return syncer.NewHostLimiter(syncer.HostLimits{
 		RequestsPerSecond: float64(settings.RequestsPerSecond),
@@ -200,7 +200,7 @@ func newHostLimiter(settings v1alpha1.HostClient) *syncer.HostLimiter {
 	}, clock.RealClock{})
 }
 
-// newCerts returns the data of a certs Secret with a new authority.
+// newCerts returns the data of a certs Secret with a new certificate authority.
 func newCerts(now time.Time) (map[string][]byte, error) {
 	bundle, err := pki.New(now)
 	if err != nil {
@@ -209,8 +209,8 @@ func newCerts(now time.Time) (map[string][]byte, error) {
 	return bundle.Secret(), nil
 }
 
-// hostConfig returns how to reach the host: in protobuf, and without a limit of
-// client-go, which knows requests only.
+// hostConfig returns the client config of the host. It uses protobuf and disables client-go's
+// rate limit, which counts only requests. The [syncer.HostLimiter] also limits bytes.
 func hostConfig(kubeconfig string) (*rest.Config, error) {
 	var config *rest.Config
 	var err error
@@ -236,7 +236,7 @@ func (a *app) cluster() translate.Cluster {
 	}
 }
 
-// parts returns what runs, in the order of the start.
+// parts returns all parts in the order in which they start.
 func (a *app) parts() []lifecycle.Part {
 	parts := []lifecycle.Part{
 		{Name: "memory", Run: newMemoryKeeper(a.controlPlane.Ready(), a.memoryLimit).Run},
@@ -288,6 +288,6 @@ func (a *app) parts() []lifecycle.Part {
 // report returns the health of all parts.
 func (a *app) report() syncz.Report { return a.health.report() }
 
-// certificate returns the certificate of the operator's port. There is none before
-// the keys of the virtual cluster are known.
+// certificate returns the certificate of the operator's port. It fails until the PKI of the
+// virtual cluster is loaded.
 func (a *app) certificate() (*tls.Certificate, error) { return a.health.certificate() }

@@ -11,13 +11,15 @@ import (
 	"github.com/sublet-dev/sublet/pkg/app/lifecycle"
 )
 
-// scaling has what holds the target of requests per second. It is empty without that target.
+// scaling has the parts that scale the control plane by its request rate. They are nil if that
+// is off.
 type scaling struct {
 	reporter *autoscale.Reporter
 	scaler   *autoscale.Scaler
 }
 
-// newReporter returns what counts the requests of this replica, nil if they do not count.
+// newReporter returns the reporter of this replica's request rate, nil if the settings do not
+// scale by it.
 func (a *app) newReporter() *autoscale.Reporter {
 	if !a.values.ControlPlane.StatefulSet.Autoscaling.CountsRequests() || !a.options.servesAPI() {
 		return nil
@@ -25,10 +27,11 @@ func (a *app) newReporter() *autoscale.Reporter {
 	return &autoscale.Reporter{Replica: a.options.identity().Pod, Store: a.storeClient, Clock: clock.RealClock{}}
 }
 
-// storeClient returns the client of the store, which the control plane has started.
+// storeClient returns the client of the store. The control plane must have started it.
 func (a *app) storeClient() etcd.Interface { return a.controlPlane.Store().Kubernetes }
 
-// countRequest returns what the API server calls for each request, nil if they do not count.
+// countRequest returns the function that the API server calls for each request, nil if requests
+// are not counted.
 func (a *app) countRequest() func() {
 	if a.scaling.reporter == nil {
 		return nil
@@ -36,7 +39,7 @@ func (a *app) countRequest() func() {
 	return a.scaling.reporter.Count
 }
 
-// buildScaler builds what scales the control plane while this replica leads.
+// buildScaler builds the part that scales the control plane while this replica leads.
 func (a *app) buildScaler() error {
 	if !a.values.ControlPlane.StatefulSet.Autoscaling.CountsRequests() || !a.options.canLead() {
 		return nil
@@ -66,8 +69,8 @@ func (a *app) buildScaler() error {
 	return nil
 }
 
-// livePods returns the names of the pods that the StatefulSet is to have now. ok is false if
-// the host has not told yet.
+// livePods returns the names of the pods that the StatefulSet wants now. ok is false if that is
+// not known yet.
 func (a *app) livePods() (pods []string, ok bool) {
 	count, ok := a.desired.Count()
 	for ordinal := range count {
@@ -76,7 +79,7 @@ func (a *app) livePods() (pods []string, ok bool) {
 	return pods, ok
 }
 
-// parts returns what runs.
+// parts returns the parts that are on.
 func (s scaling) parts() []lifecycle.Part {
 	var parts []lifecycle.Part
 	if s.reporter != nil {

@@ -15,13 +15,13 @@ import (
 	"github.com/sublet-dev/sublet/pkg/storage"
 )
 
-// unrecordedRevisions is more than a store adds in the minute between two records of its
-// revision on the anchor.
+// unrecordedRevisions is more revisions than a store adds in the minute between two records of
+// its revision on the anchor.
 const unrecordedRevisions = 100_000
 
-// restoring returns the backend, filled from a backup if the settings ask for that. One of
-// several members of a store joins the others instead.
-func (a *app) restoring(backend storage.Backend) (storage.Backend, error) {
+// withRestore wraps the backend so that it restores a backup at the start, if the settings ask
+// for that. One of several members of a store joins the others instead.
+func (a *app) withRestore(backend storage.Backend) (storage.Backend, error) {
 	file := a.values.ControlPlane.BackingStore.Backup.RestoreFrom
 	if file == "" || a.hasOtherMembers() {
 		return backend, nil
@@ -37,8 +37,8 @@ func (a *app) restoring(backend storage.Backend) (storage.Backend, error) {
 	}, nil
 }
 
-// reportRestore makes the replica stand by during a restore. It is live meanwhile, however long
-// that takes: a restart would begin again.
+// reportRestore puts the replica on standby during a restore. A replica on standby is live, so
+// that the kubelet does not restart it during a long restore.
 func (a *app) reportRestore(reason string) {
 	if reason == "" {
 		a.health.setStarting()
@@ -47,11 +47,11 @@ func (a *app) reportRestore(reason string) {
 	a.health.setStandby(reason)
 }
 
-// comparePause is the time between two looks whether the store was compared with the recorded one.
+// comparePause is the time between two checks of awaitStore.
 const comparePause = time.Second
 
-// awaitStore waits until the leader has compared the store with the recorded one. It returns an error if
-// it is another one, which the operator has not accepted.
+// awaitStore waits until the engine of the leader has compared the store with the record on the
+// anchor. It returns an error if they differ and the operator has not accepted the store.
 func (a *app) awaitStore(ctx context.Context) error {
 	for {
 		if engine, _, _ := a.hostFirst.load(); engine != nil {
@@ -69,8 +69,8 @@ func (a *app) awaitStore(ctx context.Context) error {
 	}
 }
 
-// seenRevision returns a revision that no client has seen, from the one that the anchor has. It
-// is 0 if the anchor has none.
+// seenRevision returns a revision that is at least as high as any that a client may have seen.
+// recorded is the revision on the anchor. The result is 0 if that is 0.
 func seenRevision(recorded int64) int64 {
 	if recorded == 0 {
 		return 0
@@ -78,20 +78,20 @@ func seenRevision(recorded int64) int64 {
 	return recorded + unrecordedRevisions
 }
 
-// hasOtherMembers reports whether this replica is one of several members of a store. The
-// settings of a restore allow one replica. "kubectl scale" does not ask them.
+// hasOtherMembers reports whether this replica is one of several members of a store. The config
+// validation allows a restore only with one replica, but "kubectl scale" bypasses it.
 func (a *app) hasOtherMembers() bool {
 	if a.members == nil {
 		return false
 	}
 	replicas := a.facts.Replicas
-	if replicas == 0 { // The host has not answered.
+	if replicas == 0 { // The host did not respond.
 		replicas = len(a.facts.Members.Pods)
 	}
 	return replicas > 1
 }
 
-// buildBackups builds the keeper of the backups, if the settings ask for them.
+// buildBackups builds the keeper of scheduled backups, if they are enabled.
 func (a *app) buildBackups() error {
 	settings := a.values.ControlPlane.BackingStore.Backup
 	if !settings.Enabled {

@@ -30,8 +30,9 @@ import (
 	"github.com/sublet-dev/sublet/pkg/syncer/kinds/nodes"
 )
 
-// Users of the parts in the virtual cluster. Their requests are recognised by the
-// way that they come, not by these names.
+// User names of the server's own clients in the virtual cluster. They appear in audit logs and
+// managed fields. Their requests are recognized by the loopback transport, never by these names,
+// which a tenant could impersonate.
 const (
 	syncerUser    = "system:sublet:syncer"
 	dnsUser       = "system:sublet:dns"
@@ -40,7 +41,7 @@ const (
 	healthUser    = "system:sublet:health"
 )
 
-// build builds the parts that every replica runs, without starting any.
+// build builds the parts that every replica runs. It starts none of them.
 func (a *app) build(ctx context.Context) error {
 	var err error
 	pods := &virtualPods{}
@@ -77,7 +78,7 @@ func (a *app) build(ctx context.Context) error {
 	return nil
 }
 
-// buildControlPlane builds the control plane. pods gets its client.
+// buildControlPlane builds the control plane and sets the client of pods.
 func (a *app) buildControlPlane(pods *virtualPods) error {
 	client := func() kubernetes.Interface { return pods.client }
 	a.scaling.reporter = a.newReporter()
@@ -103,7 +104,7 @@ func (a *app) buildControlPlane(pods *virtualPods) error {
 	return err
 }
 
-// controlPlaneConfig returns what the control plane gets of all this.
+// controlPlaneConfig returns the config of the control plane.
 func (a *app) controlPlaneConfig() controlplane.Config {
 	service := a.names.Service()
 	return controlplane.Config{
@@ -141,7 +142,7 @@ func (a *app) controlPlaneConfig() controlplane.Config {
 	}
 }
 
-// controllers returns the names of the controllers of the virtual cluster.
+// controllers returns the names of the controllers that the control plane runs.
 func (a *app) controllers() []string {
 	all := controlplane.DefaultControllers()
 	if a.values.Sync.IsEnabled(policy.ResourceClaimsSetting) {
@@ -164,7 +165,7 @@ func tokens(values *v1alpha1.Config) controlplane.TokenOptions {
 	}
 }
 
-// encryption returns the settings of the encryption of the store.
+// encryption returns the options of encryption at rest.
 func (a *app) encryption() encryption.Options {
 	settings := a.values.ControlPlane.Advanced.Encryption
 	return encryption.Options{
@@ -180,14 +181,14 @@ func (a *app) encryption() encryption.Options {
 	}
 }
 
-// isSyncer reports whether a request comes from the syncer. It is known by the context of
-// the in-memory transport, where nobody outside of the process can claim a name.
+// isSyncer reports whether the syncer sent a request. The loopback transport records the user in
+// the context, which nobody outside the process can do.
 func isSyncer(ctx context.Context) bool {
 	name, ok := internalUser(ctx)
 	return ok && name == syncerUser
 }
 
-// internalUser returns the user of a request from within the process.
+// internalUser returns the user of a request that came from within the process.
 func internalUser(ctx context.Context) (name string, ok bool) {
 	who, ok := loopback.UserOf(ctx)
 	if !ok {
@@ -196,8 +197,8 @@ func internalUser(ctx context.Context) (name string, ok bool) {
 	return who.GetName(), true
 }
 
-// admission returns the steps that the virtual API server takes in addition to its
-// own.
+// admission returns the admission plugins that the virtual API server runs in addition to those
+// of Kubernetes.
 func (a *app) admission() []controlplane.Plugin {
 	var plugins []controlplane.Plugin
 	if a.values.Policies.ReadOnly {
@@ -220,8 +221,7 @@ func (a *app) admission() []controlplane.Plugin {
 	return plugins
 }
 
-// hostFirstSteps returns the admission steps that write to the host before the object is
-// stored.
+// hostFirstSteps returns the admission steps that write to the host before the object is stored.
 func (a *app) hostFirstSteps() []controlplane.HostFirst {
 	var steps []controlplane.HostFirst
 	if a.values.Sync.IsEnabled("sync.toHost.services") {
@@ -237,7 +237,7 @@ func (a *app) hostFirstSteps() []controlplane.HostFirst {
 	return steps
 }
 
-// policyChecks returns the checks of the policies, with the one that looks at Services.
+// policyChecks returns the checks of the SubletPolicy plugin.
 func (a *app) policyChecks() admission.Checks {
 	view := hostView{a.hostFirst, a.cluster(), a.hostClient, a.ownClasses()}
 	checks := admission.PolicyChecks(a.values, view)
@@ -258,7 +258,7 @@ func (a *app) policyChecks() admission.Checks {
 	return checks
 }
 
-// checkSelectors returns what is wrong with the selectors of kinds of the host.
+// checkSelectors returns an error for the first kind whose selector of host objects is invalid.
 func checkSelectors(sync *v1alpha1.Sync) error {
 	for _, setting := range slices.Sorted(maps.Keys(sync.Kinds)) {
 		selector := sync.SelectorOf(setting)

@@ -21,10 +21,10 @@ import (
 	"github.com/sublet-dev/sublet/pkg/controlplane/pki"
 )
 
-// namespaceFile has the namespace of a pod with a service account.
+// namespaceFile contains the namespace of a pod with a service account.
 const namespaceFile = "/var/run/secrets/kubernetes.io/serviceaccount/namespace"
 
-// rotation is the command that rotates the authority of a release.
+// rotation implements the command "certs rotate-ca".
 type rotation struct {
 	release        release.Release
 	hostKubeconfig string
@@ -33,7 +33,7 @@ type rotation struct {
 	out            io.Writer
 }
 
-// certsCommand returns the commands about certificates.
+// certsCommand returns the command "certs" with its subcommands.
 func certsCommand() *cobra.Command {
 	certs := &cobra.Command{Use: "certs", Short: "Manage the certificates of the virtual cluster", Args: cobra.NoArgs}
 	certs.AddCommand(rotateCommand())
@@ -57,7 +57,7 @@ func rotateCommand() *cobra.Command {
 		},
 	}
 	flags := cmd.Flags()
-	namespace, _ := os.ReadFile(namespaceFile) // There is none outside of a pod.
+	namespace, _ := os.ReadFile(namespaceFile) // The file does not exist outside of a pod.
 	flags.StringVar(&r.release.Name, "name", releaseOf(os.Getenv("POD_NAME")), "name of the release")
 	flags.StringVar(&r.release.Namespace, "namespace", cmp.Or(os.Getenv("POD_NAMESPACE"), string(namespace)), "host namespace of the release")
 	flags.StringVar(&r.hostKubeconfig, "host-kubeconfig", "", "kubeconfig of the host; empty means that of the pod's service account")
@@ -67,7 +67,7 @@ func rotateCommand() *cobra.Command {
 	return cmd
 }
 
-// releaseOf returns the release that a pod of the control plane belongs to.
+// releaseOf returns the name of the release to which a control plane pod belongs.
 func releaseOf(pod string) string {
 	at := strings.LastIndex(pod, "-")
 	if at < 0 {
@@ -76,7 +76,7 @@ func releaseOf(pod string) string {
 	return pod[:at]
 }
 
-// run takes one step of the rotation.
+// run performs one step of the rotation.
 func (r *rotation) run(ctx context.Context) error {
 	if r.release.Name == "" || r.release.Namespace == "" {
 		return fmt.Errorf("--name and --namespace must be set outside of the pod of the control plane")
@@ -108,7 +108,7 @@ func (r *rotation) run(ctx context.Context) error {
 	return nil
 }
 
-// write writes the next state of the rotation into the Secret with the keys.
+// write updates the certs Secret to the next state of the rotation.
 func (r *rotation) write(ctx context.Context, client kubernetes.Interface, now time.Time) error {
 	secrets := client.CoreV1().Secrets(r.release.Namespace)
 	return retry.RetryOnConflict(retry.DefaultRetry, func() error {
@@ -127,7 +127,7 @@ func (r *rotation) write(ctx context.Context, client kubernetes.Interface, now t
 	})
 }
 
-// next returns the next data of the Secret.
+// next returns the data of the certs Secret after this step.
 func (r *rotation) next(secret *corev1.Secret, now time.Time) (map[string][]byte, error) {
 	if r.finish {
 		return pki.FinishRotation(secret.Data, now, r.force)
@@ -135,7 +135,7 @@ func (r *rotation) next(secret *corev1.Secret, now time.Time) (map[string][]byte
 	return pki.Rotate(secret.Data, now)
 }
 
-// isServerContainer reports whether the first process of the container is the server.
+// isServerContainer reports whether PID 1 of this container is sublet-server.
 func isServerContainer() bool {
 	first, err := os.Readlink("/proc/1/exe")
 	if err != nil {

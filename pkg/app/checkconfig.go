@@ -15,8 +15,8 @@ import (
 	"github.com/sublet-dev/sublet/pkg/virtualscheduler"
 )
 
-// checkConfigCommand checks a configuration without a host. The chart runs it before it
-// installs or upgrades what Helm itself cannot check.
+// checkConfigCommand returns the command that validates a config file without a host. The chart
+// runs it before an install or upgrade, because Helm cannot compile CEL expressions.
 func checkConfigCommand() *cobra.Command {
 	var file string
 	cmd := &cobra.Command{
@@ -39,8 +39,8 @@ func checkConfigCommand() *cobra.Command {
 	return cmd
 }
 
-// compileConfig compiles all that a server compiles of a configuration. It returns everything
-// that is wrong.
+// compileConfig compiles everything in the config that the server compiles at startup. It
+// returns all errors.
 func compileConfig(values *v1alpha1.Config) error {
 	advanced := values.ControlPlane.Advanced
 	_, patchErr := patches.New(&values.Sync)

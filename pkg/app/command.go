@@ -52,8 +52,8 @@ func Command() *cobra.Command {
 	return cmd
 }
 
-// versionCommand returns the command that prints the versions. The libraries of
-// Kubernetes use the flag --version themselves.
+// versionCommand returns the command that prints the versions. A flag --version is not possible,
+// because the libraries of Kubernetes define one.
 func versionCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "version",
@@ -65,8 +65,8 @@ func versionCommand() *cobra.Command {
 	}
 }
 
-// healthzCommand asks a health endpoint, for `helm test` and for people inside
-// an image that has no other program.
+// healthzCommand returns the command that queries a health endpoint. `helm test` uses it, as do
+// people, because the image has no other program.
 func healthzCommand() *cobra.Command {
 	var url string
 	cmd := &cobra.Command{
@@ -79,7 +79,8 @@ func healthzCommand() *cobra.Command {
 	return cmd
 }
 
-// healthz does not verify the certificate: it sends no secret and learns one word.
+// healthz queries a health endpoint and prints the response. It does not verify the certificate,
+// because it sends no secret and only reads the status.
 func healthz(ctx context.Context, url string, out io.Writer) error {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()

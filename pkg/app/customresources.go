@@ -19,8 +19,8 @@ import (
 	"github.com/sublet-dev/sublet/pkg/policy"
 )
 
-// buildDefinitions builds the definitions of custom resources. There are none if the settings
-// name no kind.
+// buildDefinitions builds the cache of the definitions of synced custom resources. It builds
+// none if the settings select no kind.
 func (a *app) buildDefinitions() error {
 	if !a.values.Sync.HasCustomResources() {
 		return nil
@@ -41,7 +41,7 @@ func (a *app) buildDefinitions() error {
 	return err
 }
 
-// definitionParts returns what watches definitions on every replica.
+// definitionParts returns the part that watches these definitions on every replica.
 func (a *app) definitionParts() []lifecycle.Part {
 	if a.definitions == nil {
 		return nil
@@ -49,7 +49,7 @@ func (a *app) definitionParts() []lifecycle.Part {
 	return []lifecycle.Part{{Name: "definitions", Run: a.definitions.Run}}
 }
 
-// customResourceParts returns what syncs custom resources for one term of the leader.
+// customResourceParts returns the part that syncs custom resources during one leader term.
 func (a *app) customResourceParts(s *session) []lifecycle.Part {
 	if a.definitions == nil {
 		return nil
@@ -72,7 +72,7 @@ func (a *app) customResourceParts(s *session) []lifecycle.Part {
 	}}}
 }
 
-// customResourceOptions returns the options of the checks of custom resources.
+// customResourceOptions returns the options of the admission checks of custom resources.
 func (a *app) customResourceOptions(isTerminating func(namespace string) bool) admission.CustomResourceOptions {
 	toHost, fromHost := customresources.Resources(a.values.Sync)
 	return admission.CustomResourceOptions{
@@ -82,7 +82,7 @@ func (a *app) customResourceOptions(isTerminating func(namespace string) bool) a
 	}
 }
 
-// syncedGroups returns the API groups of the custom resources that are synced.
+// syncedGroups returns the API groups of all synced custom resources.
 func (a *app) syncedGroups() []string {
 	toHost, fromHost := customresources.Resources(a.values.Sync)
 	var groups []string

@@ -12,14 +12,13 @@ import (
 )
 
 const (
-	// dataSourceFile is the address of a database in
-	// the folder of the Secret.
+	// dataSourceFile is the key of a mounted Secret that contains the data source of a database.
 	dataSourceFile = "dataSource"
-	// maxDatabaseName is the length of the longest name that PostgreSQL takes.
+	// maxDatabaseName is the length of the longest identifier in PostgreSQL.
 	maxDatabaseName = 63
 )
 
-// newSQLite returns an SQLite database on the volume.
+// newSQLite returns an SQLite store on the volume.
 func (a *app) newSQLite(use storeUse) *storage.Kine {
 	store := storage.SQLite(a.sqliteDir())
 	store.VolumeSize = a.values.ControlPlane.StatefulSet.Persistence.VolumeClaim.Size.Value()
@@ -29,10 +28,10 @@ func (a *app) newSQLite(use storeUse) *storage.Kine {
 	return store
 }
 
-// sqliteDir returns the folder of an SQLite database.
+// sqliteDir returns the directory of the SQLite database.
 func (a *app) sqliteDir() string { return filepath.Join(a.storeDir(), "sqlite") }
 
-// databaseOptions returns how a database that somebody else runs is reached.
+// databaseOptions returns the connection options of an external database.
 func (a *app) databaseOptions(settings v1alpha1.ExternalDatabase, use storeUse) storage.DatabaseOptions {
 	options := storage.DatabaseOptions{
 		DataSource: settings.DataSource,
@@ -48,7 +47,7 @@ func (a *app) databaseOptions(settings v1alpha1.ExternalDatabase, use storeUse) 
 	return options
 }
 
-// newDatabase returns a database that somebody else runs.
+// newDatabase returns a store in an external database.
 func (a *app) newDatabase(options storage.DatabaseOptions, use storeUse) *storage.Kine {
 	store := storage.Database(options)
 	store.Shared = a.replicas() > 1
@@ -58,8 +57,8 @@ func (a *app) newDatabase(options storage.DatabaseOptions, use storeUse) *storag
 	return store
 }
 
-// databaseName returns the name of the database of a release. The hash keeps names apart
-// that differ by where a dash is.
+// databaseName returns the name of the database of a release. The hash keeps names apart that
+// become equal once their dashes are replaced or they are cut.
 func databaseName(namespace, name string) string {
 	sum := sha256.Sum256([]byte(namespace + "/" + name))
 	suffix := "_" + hex.EncodeToString(sum[:4])

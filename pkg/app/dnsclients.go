@@ -10,8 +10,8 @@ import (
 	"github.com/sublet-dev/sublet/pkg/dns"
 )
 
-// buildDNS builds the DNS server, which answers the pods of this virtual cluster alone. There
-// is none without a port.
+// buildDNS builds the DNS server, which answers only pods of this virtual cluster. It builds
+// none if the DNS port is off.
 func (a *app) buildDNS() error {
 	if a.options.DNSPort < 0 || !a.options.servesAPI() {
 		return nil
@@ -43,7 +43,7 @@ func (a *app) buildDNS() error {
 	return err
 }
 
-// nodeSearches returns the search domains of nodes that pods get, nil for none.
+// nodeSearches returns the search domains of the node that pods inherit, nil if that is off.
 func (a *app) nodeSearches() []string {
 	if !a.values.Networking.Advanced.DNS.NodeSearchDomains {
 		return nil
@@ -51,8 +51,8 @@ func (a *app) nodeSearches() []string {
 	return dns.NodeSearches("")
 }
 
-// dnsPodsUser returns the user of the DNS servers that run in pods of their own. It is empty
-// if there are none.
+// dnsPodsUser returns the user name of DNS servers that run in pods of their own. It is empty if
+// there are none.
 func (a *app) dnsPodsUser() string {
 	if a.values.ControlPlane.CoreDNS.Replicas == 0 {
 		return ""
@@ -60,8 +60,8 @@ func (a *app) dnsPodsUser() string {
 	return dnsUser
 }
 
-// watchDNSPods passes the virtual pods to the DNS server until ctx ends. Their addresses are
-// in the store, so after a restart running pods get answers as soon as there are any.
+// watchDNSPods passes the virtual pods to the DNS server until ctx ends. Pod addresses are in
+// the store, so after a restart the DNS server soon answers running pods again.
 func (a *app) watchDNSPods(ctx context.Context) error {
 	select {
 	case <-a.controlPlane.Ready():

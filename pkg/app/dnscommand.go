@@ -14,7 +14,7 @@ import (
 	"github.com/sublet-dev/sublet/pkg/app/nameserver"
 )
 
-// dnsCommand returns the command that runs DNS in a pod of its own.
+// dnsCommand returns the command that serves DNS in a pod of its own.
 func dnsCommand() *cobra.Command {
 	var options nameserver.Options
 	var networking, logging string

@@ -16,8 +16,8 @@ import (
 	"github.com/sublet-dev/sublet/pkg/egress"
 )
 
-// newDialer builds the dialer of the API server. It needs no engine: virtual objects come
-// from the informers of the API server, and host pods are read one by one.
+// newDialer builds the dialer of the API server. It does not depend on the sync engine: it reads
+// virtual objects from the API server's informers, and gets host pods one by one.
 func (a *app) newDialer() (*egress.Dialer, error) {
 	settings := a.values.Policies.ControlPlane.Egress
 	allowed, err := parsePrefixes(settings.AllowedCIDRs)
@@ -48,7 +48,7 @@ func (a *app) newDialer() (*egress.Dialer, error) {
 	})
 }
 
-// hostServices returns the virtual Services that are copies of Services of the host.
+// hostServices returns the virtual Services that are replicated from the host.
 func (a *app) hostServices() []types.NamespacedName {
 	entries := a.values.Networking.ReplicateServices.FromHost
 	keys := make([]types.NamespacedName, 0, len(entries))
@@ -59,7 +59,7 @@ func (a *app) hostServices() []types.NamespacedName {
 	return keys
 }
 
-// serviceRanges returns the ranges of addresses of the host's Services.
+// serviceRanges returns the Service CIDRs of the host.
 func (a *app) serviceRanges() ([]netip.Prefix, error) {
 	ranges, err := parsePrefixes(strings.Split(a.facts.ServiceCIDR, ","))
 	if err != nil {
@@ -68,7 +68,8 @@ func (a *app) serviceRanges() ([]netip.Prefix, error) {
 	return ranges, nil
 }
 
-// closedAddresses returns the addresses of this process and of the host's API server.
+// closedAddresses returns the addresses of this process and of the host's API server, which the
+// dialer never connects to.
 func (a *app) closedAddresses() []netip.Addr {
 	texts := []string{a.options.AdvertiseAddress, a.options.BindAddress, a.facts.ServiceIP, a.facts.DNSServiceIP}
 	if server, err := url.Parse(a.host.Host); err == nil {
@@ -83,7 +84,7 @@ func (a *app) closedAddresses() []netip.Addr {
 	return closed
 }
 
-// parsePrefixes returns the IP ranges of the texts.
+// parsePrefixes parses CIDRs.
 func parsePrefixes(texts []string) ([]netip.Prefix, error) {
 	var prefixes []netip.Prefix
 	for _, text := range texts {

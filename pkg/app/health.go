@@ -23,24 +23,27 @@ import (
 	"github.com/sublet-dev/sublet/pkg/controlplane/pki"
 )
 
-// health is what the process knows about itself. It answers probes and reports
-// from the first moment on, also while this replica must not serve.
+// health aggregates the health of the process. It answers probes and reports from the start of
+// the process on, even while this replica must not serve.
 type health struct {
 	mu sync.Mutex
-	// standby is why this replica does not serve, empty if it does or will.
+	// standby is the reason why this replica does not serve. It is empty if the replica serves
+	// or is starting.
 	standby string
-	// api asks the API server in memory. It is nil until that is ready.
+	// api is a client of the API server over the loopback transport. It is nil until the API
+	// server is ready.
 	api rest.Interface
-	// leaf is the certificate of the operator's port, nil until there are keys.
+	// leaf is the certificate of the operator's port. It is nil until the PKI is loaded.
 	leaf *pki.Leaf
-	// allows checks the operator's token, nil until there is one.
+	// allows checks the operator's bearer token. It is nil until the PKI is loaded.
 	allows func(token string) bool
-	// membership returns why this replica is no full member of its store, nil if it is.
-	// It is nil for a store without members.
+	// membership returns an error if this replica is not a voting member of the store. It is
+	// nil unless the store is an embedded etcd.
 	membership func() error
-	// hasLeader returns why the members of the store have no leader, nil if they have one.
+	// hasLeader returns an error if the store has no leader. It is nil unless the store is an
+	// embedded etcd.
 	hasLeader func() error
-	// checks has one function per part, in the order of the start.
+	// checks has one function per part, in start order. Pointers identify them for removal.
 	checks []*func() []syncz.Check
 }
 
@@ -67,8 +70,7 @@ func (h *health) setServing(api rest.Interface) {
 	h.api = api
 }
 
-// add adds the checks of a part to the report until the returned function is
-// called.
+// add adds the checks of a part to the report. The returned function removes them.
 func (h *health) add(checks func() []syncz.Check) (remove func()) {
 	entry := &checks
 	h.mu.Lock()
@@ -87,8 +89,9 @@ func (h *health) state() (standby string, api rest.Interface) {
 	return h.standby, h.api
 }
 
-// live returns why the process is not live. Standing by is live: a restart would
-// not help. A start is not, so that the startup probe waits for its end.
+// live returns an error if the process is not live. A replica on standby is live, because a
+// restart would not help. A starting one is not, so that the startup probe waits until the start
+// is over.
 func (h *health) live(ctx context.Context) error {
 	standby, api := h.state()
 	h.mu.Lock()
@@ -96,7 +99,7 @@ func (h *health) live(ctx context.Context) error {
 	h.mu.Unlock()
 	switch {
 	case api != nil && hasLeader != nil && hasLeader() != nil:
-		return nil //nolint:nilerr // Only the other members can help, and they may come back.
+		return nil //nolint:nilerr // A restart does not help: the store needs its other members.
 	case standby != "":
 		return nil
 	case api == nil:
@@ -105,7 +108,7 @@ func (h *health) live(ctx context.Context) error {
 	return ask(ctx, api, "/livez")
 }
 
-// ready returns why this replica does not serve.
+// ready returns an error if this replica does not serve.
 func (h *health) ready(ctx context.Context) error {
 	standby, api := h.state()
 	h.mu.Lock()
@@ -125,7 +128,7 @@ func (h *health) ready(ctx context.Context) error {
 	return ask(ctx, api, "/readyz")
 }
 
-// ask asks the API server in memory, without a connection.
+// ask queries a health endpoint of the API server over the loopback transport.
 func ask(ctx context.Context, api rest.Interface, path string) error {
 	if _, err := api.Get().AbsPath(path).MaxRetries(0).DoRaw(ctx); err != nil {
 		return fmt.Errorf("the API server fails %s", path)
@@ -133,7 +136,7 @@ func ask(ctx context.Context, api rest.Interface, path string) error {
 	return nil
 }
 
-// report returns the health of all parts, for operators.
+// report returns the health of all parts for operators.
 func (h *health) report() syncz.Report {
 	h.mu.Lock()
 	own := syncz.Check{Name: "server", Healthy: true, Message: "The virtual API is served."}
@@ -189,8 +192,8 @@ func (a *app) newOperatorPort(ctx context.Context) (*operator.Server, error) {
 	}), nil
 }
 
-// buildHealth adds what is known once the keys are: the certificate and the token
-// of the operator's port, and the checks of all parts.
+// buildHealth sets the certificate and the token of the operator's port, and adds the checks of
+// all parts.
 func (a *app) buildHealth() error {
 	service := a.names.Operator() + "." + a.names.Namespace
 	names := pki.Names{
@@ -235,9 +238,8 @@ func newServingLeaf(bundle *pki.Bundle, names pki.Names) (*pki.Leaf, error) {
 	return pki.NewLeaf(clock.RealClock{}, func(now time.Time) (pki.Pair, error) { return bundle.Serving(now, names) })
 }
 
-// runHealth lets probes ask the API server, which is ready by then. It also records
-// the UID of the store on the volume, and renews the certificate of the operator's
-// port.
+// runHealth connects the probes to the API server, which is ready by then. It also records the
+// UID of the store on the volume, and renews the certificate of the operator's port.
 func (a *app) runHealth(ctx context.Context) error {
 	client, err := kubernetes.NewForConfig(a.controlPlane.ClientConfig(healthUser, pki.GroupAdmins))
 	if err != nil {

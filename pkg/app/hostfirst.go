@@ -11,18 +11,18 @@ import (
 	"github.com/sublet-dev/sublet/pkg/syncer"
 )
 
-// hostFirst is the engine of the moment for the admission of Services and nodes, which
-// outlives all terms.
+// hostFirst gives admission the current sync engine for host-first writes. Admission lives as
+// long as the API server, while each leader term and each standby has an engine of its own.
 type hostFirst struct {
 	mu sync.Mutex
-	// patience is how long a request waits for an engine between two of them. 0 means that
-	// it fails at once.
+	// patience is how long a request waits for the next engine while there is none. 0 means
+	// that it fails at once.
 	patience time.Duration
 	engine   *syncer.Engine
-	changed  chan struct{} // closed when there is another engine
+	changed  chan struct{} // closed when engine changes
 }
 
-// set sets the engine, nil for none.
+// set sets the current engine, nil for none.
 func (h *hostFirst) set(engine *syncer.Engine) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -33,14 +33,14 @@ func (h *hostFirst) set(engine *syncer.Engine) {
 	}
 }
 
-// setPatience sets how long a request waits for an engine.
+// setPatience sets how long a request waits for the next engine.
 func (h *hostFirst) setPatience(patience time.Duration) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.patience = patience
 }
 
-// load returns the engine, or a channel that is closed when there is another one.
+// load returns the current engine, or nil and a channel that is closed when the engine changes.
 func (h *hostFirst) load() (engine *syncer.Engine, changed <-chan struct{}, patience time.Duration) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -50,7 +50,7 @@ func (h *hostFirst) load() (engine *syncer.Engine, changed <-chan struct{}, pati
 	return h.engine, h.changed, h.patience
 }
 
-// await returns the engine. Between two terms it waits for the next one.
+// await returns the current engine. While there is none, it waits for the next one.
 func (h *hostFirst) await(ctx context.Context) (*syncer.Engine, error) {
 	engine, changed, patience := h.load()
 	if engine != nil {
@@ -71,13 +71,13 @@ func (h *hostFirst) await(ctx context.Context) (*syncer.Engine, error) {
 	return engine, nil
 }
 
-// noEngineError is returned between two terms.
+// noEngineError is returned while there is no engine.
 type noEngineError struct{}
 
 // Error implements error.
 func (noEngineError) Error() string { return "the syncer has not started yet" }
 
-// TenantMessage returns a text without names of the host.
+// TenantMessage returns a message for tenants, without names of host objects.
 func (e noEngineError) TenantMessage() string { return e.Error() }
 
 // CreateHostFirst implements admission.HostFirst.

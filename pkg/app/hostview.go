@@ -7,9 +7,14 @@ import (
 
 	networkingv1 "k8s.io/api/networking/v1"
 	nodev1 "k8s.io/api/node/v1"
+	policyv1 "k8s.io/api/policy/v1"
 	resourcev1 "k8s.io/api/resource/v1"
 	storagev1 "k8s.io/api/storage/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/kubernetes/scheme"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sublet-dev/sublet/pkg/policy"
@@ -17,16 +22,17 @@ import (
 	"github.com/sublet-dev/sublet/pkg/translate"
 )
 
-// hostViewTimeout is how long a request waits for a cache that is not filled yet.
+// hostViewTimeout is how long an admission request waits for the engine, its caches or the host.
 const hostViewTimeout = 5 * time.Second
 
-// hostView answers what the host has, from the caches of the current term's engine.
+// hostView lets admission read the host, mostly from the caches of the current engine. It
+// implements [admission.HostView].
 type hostView struct {
-	first   *hostFirst
+	engines *hostFirst
 	cluster translate.Cluster
 	host    kubernetes.Interface
-	// ownClass returns the tenant's own runtime class of that name if the operator allows it.
-	// It is nil where the tenant sees those of the host instead.
+	// ownClass returns the tenant's own runtime class of that name, if the operator allows it.
+	// It is nil if tenants use the runtime classes of the host.
 	ownClass func(ctx context.Context, name string) (*nodev1.RuntimeClass, error)
 }
 
@@ -65,20 +71,20 @@ func (v hostView) ShowsIngressClass(ctx context.Context, name string) (bool, err
 	return v.get(ctx, "ingressclasses", name, &networkingv1.IngressClass{})
 }
 
-// ShowsDeviceClass reports whether a device class is one of the host that the tenant sees.
+// ShowsDeviceClass reports whether the host has a device class that the tenant can see.
 func (v hostView) ShowsDeviceClass(ctx context.Context, name string) (bool, error) {
 	return v.get(ctx, "deviceclasses", name, &resourcev1.DeviceClass{})
 }
 
-// DeviceClasses returns all device classes of the host. The kind of pods reads those that are not
-// shown too.
+// DeviceClasses returns all device classes of the host. The kind "pods" also watches those that
+// the tenant cannot see.
 func (v hostView) DeviceClasses(ctx context.Context) ([]resourcev1.DeviceClass, error) {
 	var classes resourcev1.DeviceClassList
 	err := v.list(ctx, "pods", &classes)
 	return classes.Items, err
 }
 
-// SnapshotClasses returns the snapshot classes of the host that the tenant sees.
+// SnapshotClasses returns the snapshot classes of the host that the tenant can see.
 func (v hostView) SnapshotClasses(ctx context.Context) (classes []policy.SnapshotClass, err error) {
 	err = v.read(ctx, "volumesnapshotclasses", func(ctx context.Context, reader client.Reader) (err error) {
 		if classes, err = kinds.ListSnapshotClasses(ctx, reader); err != nil {
@@ -89,7 +95,25 @@ func (v hostView) SnapshotClasses(ctx context.Context) (classes []policy.Snapsho
 	return classes, err
 }
 
-// list fills in a list with what a kind has of the host. It shares its content with the cache.
+// MayEvict implements admission.HostView. It sends the host a dry-run eviction. The real one
+// follows from the deletion of the virtual pod, when the syncer deletes the copy.
+func (v hostView) MayEvict(ctx context.Context, pod types.NamespacedName) error {
+	ctx, cancel := context.WithTimeout(ctx, hostViewTimeout)
+	defer cancel()
+	key := translate.Hashed(v.cluster, pod)
+	// The fence of the release recognizes a dry run by the query parameter, not by the body.
+	err := v.host.CoreV1().RESTClient().Post().Namespace(key.Namespace).Resource("pods").Name(key.Name).SubResource("eviction").
+		VersionedParams(&metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}}, scheme.ParameterCodec).
+		Body(&policyv1.Eviction{ObjectMeta: metav1.ObjectMeta{Namespace: key.Namespace, Name: key.Name}}).
+		Do(ctx).Error()
+	if err != nil && !apierrors.IsNotFound(err) {
+		return fmt.Errorf("cannot evict host pod %s: %w", key, err)
+	}
+	return nil
+}
+
+// list reads a list from the host cache of a kind. The items are shared with the cache and must
+// not be changed.
 func (v hostView) list(ctx context.Context, kind string, list client.ObjectList) error {
 	return v.read(ctx, kind, func(ctx context.Context, reader client.Reader) error {
 		if err := reader.List(ctx, list, client.UnsafeDisableDeepCopy); err != nil {
@@ -99,8 +123,8 @@ func (v hostView) list(ctx context.Context, kind string, list client.ObjectList)
 	})
 }
 
-// get fills in a host object without a namespace, and reports whether a kind has one of that
-// name. The object shares its content with the cache.
+// get reads a cluster-scoped object from the host cache of a kind, and reports whether it
+// exists. The object is shared with the cache and must not be changed.
 func (v hostView) get(ctx context.Context, kind, name string, object client.Object) (found bool, err error) {
 	err = v.read(ctx, kind, func(ctx context.Context, reader client.Reader) error {
 		err := reader.Get(ctx, client.ObjectKey{Name: name}, object, client.UnsafeDisableDeepCopy)
@@ -113,12 +137,12 @@ func (v hostView) get(ctx context.Context, kind, name string, object client.Obje
 	return found, err
 }
 
-// read calls f with the reader of what a kind has of the host. It waits for the caches for a
-// moment.
+// read calls f with the reader of the host cache of a kind. It waits up to hostViewTimeout for
+// the engine and its caches.
 func (v hostView) read(ctx context.Context, kind string, f func(ctx context.Context, reader client.Reader) error) error {
 	ctx, cancel := context.WithTimeout(ctx, hostViewTimeout)
 	defer cancel()
-	engine, err := v.first.await(ctx)
+	engine, err := v.engines.await(ctx)
 	if err != nil {
 		return err
 	}

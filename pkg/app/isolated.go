@@ -12,7 +12,8 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// isolatedCommand tries to reach the API of the host, for `helm test`.
+// isolatedCommand returns the command that verifies that a pod cannot reach the host's API
+// server. `helm test` runs it.
 func isolatedCommand() *cobra.Command {
 	check := isolationCheck{patience: 20 * time.Second, timeout: 3 * time.Second, pause: time.Second}
 	cmd := &cobra.Command{
@@ -27,16 +28,16 @@ func isolatedCommand() *cobra.Command {
 	return cmd
 }
 
-// isolationCheck tries to connect until it fails.
+// isolationCheck tries to connect to an address until the connection fails.
 type isolationCheck struct {
 	// address must be closed.
 	address string
-	// patience is how long the network may take to isolate a new pod, timeout is that of
-	// one connection, and pause the time between two.
+	// patience is how long the network may take to isolate a new pod. timeout bounds one
+	// attempt to connect, and pause is the time between two attempts.
 	patience, timeout, pause time.Duration
 }
 
-// run returns an error if the address still answers when patience is over.
+// run returns an error if the address still accepts connections when patience has passed.
 func (c isolationCheck) run(ctx context.Context, out io.Writer) error {
 	if host, _, err := net.SplitHostPort(c.address); err != nil || host == "" {
 		return errors.New("--address: the API of the host is not known; set it to HOST:PORT")

@@ -10,8 +10,8 @@ import (
 	"github.com/sublet-dev/sublet/pkg/kubeletmetrics"
 )
 
-// newKubeletMetrics returns the handler of requests for metrics of kubelets. virtual returns a
-// client of the virtual cluster once there is one.
+// newKubeletMetrics returns the handler that serves kubelet metrics to the tenant. virtual
+// returns a client of the virtual cluster, which is not known yet at this point.
 func (a *app) newKubeletMetrics(virtual func() kubernetes.Interface) (*kubeletmetrics.Handler, error) {
 	settings := a.values.Integrations.KubeletMetrics
 	return kubeletmetrics.New(kubeletmetrics.Options{

@@ -14,8 +14,8 @@ import (
 	"github.com/sublet-dev/sublet/pkg/syncer"
 )
 
-// runLimits shows the tenant the limits of the host for one term of the leader. virtual has
-// the identity of the syncer, which alone may write the mirror.
+// runLimits mirrors the limits of the host namespace to the tenant during one leader term.
+// virtual has the identity of the syncer, which alone may write the mirror.
 func (a *app) runLimits(ctx context.Context, engine *syncer.Engine, virtual *rest.Config) error {
 	virtualClient, err := kubernetes.NewForConfig(virtual)
 	if err != nil {
@@ -38,7 +38,7 @@ func (a *app) runLimits(ctx context.Context, engine *syncer.Engine, virtual *res
 	return mirror.Run(ctx)
 }
 
-// writeLimit returns what tenants may write to the virtual store.
+// writeLimit returns the rate limit of the tenants' writes to the store.
 func writeLimit(settings v1alpha1.Writes) controlplane.WriteLimit {
 	return controlplane.WriteLimit{BytesPerSecond: settings.BytesPerSecond.Value(), Burst: settings.Burst.Value()}
 }

@@ -19,8 +19,8 @@ import (
 	"github.com/sublet-dev/sublet/api/config/v1alpha1"
 )
 
-// prepareProcess sets what there is one of in a process: the log and the garbage
-// collector. It returns the memory limit of the container, 0 if it is not known.
+// prepareProcess configures the process-wide log and garbage collector. It returns the memory
+// limit of the container in bytes, 0 if it is not known.
 func prepareProcess(logging v1alpha1.Logging) (memoryLimit int64, err error) {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(startGCPercent)
@@ -36,11 +36,11 @@ func prepareProcess(logging v1alpha1.Logging) (memoryLimit int64, err error) {
 	klog.SetLoggerWithOptions(newLogger(logging), klog.ContextualLogger(true))
 	log.SetFlags(0)
 	log.SetOutput(standardLog{})
-	ctrllog.SetLogger(klog.Background().V(1)) // what it starts and stops is of no use to an operator
+	ctrllog.SetLogger(klog.Background().V(1)) // controller-runtime logs each source it starts
 	return memoryLimit, nil
 }
 
-// newLogger writes to standard error, where whoever runs a container looks.
+// newLogger returns a logger that writes to standard error.
 func newLogger(logging v1alpha1.Logging) logr.Logger {
 	var logger logr.Logger
 	if logging.Encoding == "json" {
@@ -54,7 +54,7 @@ func newLogger(logging v1alpha1.Logging) logr.Logger {
 	return logr.New(newOperatorSink(logger))
 }
 
-// standardLog takes what libraries write to Go's standard logger.
+// standardLog redirects Go's standard logger, which some libraries use, to klog.
 type standardLog struct{}
 
 // Write implements io.Writer.

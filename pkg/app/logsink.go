@@ -7,32 +7,34 @@ import (
 	"github.com/go-logr/logr"
 )
 
-// operatorSink limits the log to what an operator needs: errors, and the lines of
-// Sublet itself. The libraries in this process were written as programs of their own.
-// They log some hundred lines at a start, which a verbosity above 0 shows.
+// operatorSink limits the log to what an operator needs: errors, and the lines of Sublet itself.
+// The libraries in this process were written as programs of their own and log hundreds of lines
+// at startup. They are shown with a verbosity above 0.
 type operatorSink struct{ logr.LogSink }
 
-// newOperatorSink limits a logger. The frame of the limit itself is not the caller.
+// newOperatorSink wraps the sink of a logger. The added call depth skips the frame of
+// operatorSink when the caller is logged.
 func newOperatorSink(logger logr.Logger) *operatorSink {
 	return &operatorSink{logger.WithCallDepth(1).GetSink()}
 }
 
-// own is the start of the names of our functions.
-const own = "github.com/sublet-dev/sublet/"
+// ownPrefix starts the full names of all functions of Sublet.
+const ownPrefix = "github.com/sublet-dev/sublet/"
 
-// harmless returns errors that upstream's libraries report at every start although
-// nothing is wrong, each with what it means.
+// harmless returns parts of error messages that upstream libraries log at every start although
+// nothing is wrong. The comments explain each.
 func harmless() []string {
 	return []string{
-		"The manifest file is empty",                                         // no admission webhooks from files are configured
-		"failed to fetch openapi paths",                                      // admission policies look for the API before it serves, and again later
-		"is not as new as written version",                                   // a controller waits for its cache, and tries again
-		"failed to sync with latest state",                                   // a watch of files that do not exist
-		"Found stale data, removed previous endpoints on kubernetes service", // the endpoint of the pod before this one
+		"The manifest file is empty",                                         // no file configures admission webhooks
+		"failed to fetch openapi paths",                                      // admission policies request the schemas before they are served, and retry
+		"is not as new as written version",                                   // a controller waits for its cache, and retries
+		"failed to sync with latest state",                                   // a file watch of a file that does not exist
+		"Found stale data, removed previous endpoints on kubernetes service", // the endpoint of the previous pod
 	}
 }
 
-// Init implements logr.LogSink. The inner sink was prepared with its own logger.
+// Init implements logr.LogSink. It does nothing, because the wrapped sink is initialized
+// already.
 func (*operatorSink) Init(logr.RuntimeInfo) {}
 
 // Error implements logr.LogSink.
@@ -74,14 +76,14 @@ func (s *operatorSink) WithCallDepth(depth int) logr.LogSink {
 	return s
 }
 
-// isOurs reports whether the caller of the logging libraries is one of our functions.
+// isOurs reports whether a function of Sublet called the logging library.
 func isOurs() bool {
 	var counters [16]uintptr
 	frames := runtime.CallersFrames(counters[:runtime.Callers(3, counters[:])])
 	for {
 		frame, more := frames.Next()
 		if !strings.HasPrefix(frame.Function, "k8s.io/klog/") && !strings.HasPrefix(frame.Function, "github.com/go-logr/") {
-			return strings.HasPrefix(frame.Function, own)
+			return strings.HasPrefix(frame.Function, ownPrefix)
 		}
 		if !more {
 			return false

@@ -14,7 +14,7 @@ import (
 	"github.com/sublet-dev/sublet/pkg/syncer/kinds"
 )
 
-// forceSetting is the setting that makes one member the only one.
+// forceSetting is the setting by which an operator makes one member the only member of the store.
 const forceSetting = "controlPlane.backingStore.etcd.embedded.forceNewCluster"
 
 var (
@@ -22,7 +22,7 @@ var (
 	errUnlisted       = errors.New("restarting to join the members of the store again")
 )
 
-// reportMembers makes the replica stand by while it waits for other members.
+// reportMembers puts the replica on standby while it waits for other members of the store.
 func (a *app) reportMembers(reason string) {
 	if strings.HasPrefix(reason, storage.NoMajority) {
 		reason += fmt.Sprintf(". If they are lost for good, make this replica the only member, without what it has not got yet: "+
@@ -39,8 +39,9 @@ func (a *app) reportMembers(reason string) {
 	}
 }
 
-// forceMember reports whether the operator has made this pod the only member. It first
-// writes that into the record, so that it happens once, and the other pods join as new members.
+// forceMember reports whether the operator has made this pod the only member. It first writes
+// that decision to the record. So it takes effect only once, and the other pods join as new
+// members.
 func (a *app) forceMember(ctx context.Context, pod string) bool {
 	setting := a.values.ControlPlane.BackingStore.Etcd.Embedded.ForceNewCluster
 	if setting == "" && a.facts.Members.Forcing != pod || !a.members.etcd.HasMember() {
@@ -63,12 +64,12 @@ func (a *app) forceMember(ctx context.Context, pod string) bool {
 	return record.Forcing == pod
 }
 
-// forceValue returns the value of the setting that makes a pod the only member, for a
-// record of the given generation.
+// forceValue returns the value of the setting that makes a pod the only member. It contains the
+// generation of the record, so that an old value has no effect later.
 func forceValue(pod string, generation int64) string { return fmt.Sprintf("%s/%d", pod, generation) }
 
-// reviewMembers returns why a start that waits for the other members has to begin again:
-// the operator has decided.
+// reviewMembers returns an error if a start that waits for other members must begin again,
+// because the operator has changed the setting or the record.
 func (a *app) reviewMembers(ctx context.Context) error {
 	values, err := config.Load(a.options.ConfigFile, kinds.Settings()...)
 	if err == nil && values.ControlPlane.BackingStore.Etcd.Embedded.ForceNewCluster == forceValue(a.options.identity().Pod, a.members.generation) {
@@ -77,12 +78,12 @@ func (a *app) reviewMembers(ctx context.Context) error {
 	return a.reviewRecord(ctx)
 }
 
-// reviewRecord returns an error if an operator has forced a list of members without this
+// reviewRecord returns an error if the operator has forced a list of members without this
 // replica since the start.
 func (a *app) reviewRecord(ctx context.Context) error {
 	record, err := a.members.record.Update(ctx, func(record host.Members) (host.Members, error) { return record, nil })
 	if err != nil {
-		return nil //nolint:nilerr // The host does not respond, so that nobody can have decided.
+		return nil //nolint:nilerr // The host does not respond, so nothing can have changed there.
 	}
 	if record.Generation > a.members.generation && !record.Has(a.options.identity().Pod) {
 		return errUnlisted

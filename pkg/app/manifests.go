@@ -16,13 +16,13 @@ import (
 	"github.com/sublet-dev/sublet/pkg/controlplane/pki"
 )
 
-// manifestsUser applies the manifests of the settings.
+// manifestsUser is the user that applies the manifests of the settings.
 const manifestsUser = "system:sublet:manifests"
 
-// deploySetting is the path of the settings that have initial objects.
+// deploySetting is the path prefix of the settings that contain manifests and charts.
 const deploySetting = "experimental.deploy.vcluster."
 
-// manifestParts returns what applies the manifests and charts of the settings for one term of the leader.
+// manifestParts returns the part that applies these manifests and charts during one leader term.
 func (a *app) manifestParts() []lifecycle.Part {
 	deploy := a.values.Experimental.Deploy.VCluster
 	if deploy.Manifests == "" && deploy.ManifestsTemplate == "" && len(deploy.Helm) == 0 {
@@ -31,7 +31,7 @@ func (a *app) manifestParts() []lifecycle.Part {
 	return []lifecycle.Part{{Name: "manifests", Run: a.runManifests, Leader: true}}
 }
 
-// runManifests applies the manifests until ctx ends.
+// runManifests applies the manifests and charts until ctx ends.
 func (a *app) runManifests(ctx context.Context) error {
 	config := a.controlPlane.ClientConfig(manifestsUser, pki.GroupAdmins)
 	client, err := dynamic.NewForConfig(config)
@@ -54,7 +54,7 @@ func (a *app) runManifests(ctx context.Context) error {
 	return applier.Run(ctx)
 }
 
-// manifestSources returns the settings that have initial objects, in the order to apply them.
+// manifestSources returns the sources of the objects, in the order in which they are applied.
 func (a *app) manifestSources(cluster manifests.Cluster) ([]manifests.Source, error) {
 	deploy := a.values.Experimental.Deploy.VCluster
 	var sources []manifests.Source
@@ -75,7 +75,7 @@ func (a *app) manifestSources(cluster manifests.Cluster) ([]manifests.Source, er
 	return sources, nil
 }
 
-// templateValues returns the settings as templates read them.
+// templateValues returns the settings in the form in which templates read them.
 func (a *app) templateValues() (map[string]any, error) {
 	data, err := json.Marshal(a.values)
 	if err != nil {

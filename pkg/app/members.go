@@ -24,48 +24,49 @@ import (
 )
 
 const (
-	// memberLook is the time between two looks at the members, if there are several.
-	memberLook = 10 * time.Second
-	// memberRetry is the time between two attempts to change them.
+	// memberResync is the time between two syncs of the members, if there are several. It also
+	// bounds one sync.
+	memberResync = 10 * time.Second
+	// memberRetry is the time until a failed or unfinished sync is repeated.
 	memberRetry = 500 * time.Millisecond
 	// leaveTimeout bounds how long a member that is scaled down tries to leave.
 	leaveTimeout = 20 * time.Second
-	// askReplicasTimeout bounds the question whether the replica is scaled down.
+	// askReplicasTimeout bounds the request for the number of replicas.
 	askReplicasTimeout = 2 * time.Second
-	// maxLeaveGrace is how long a stop may take beyond that of a replica which does not leave.
+	// maxLeaveGrace is the longest time that leaving the store adds to a stop.
 	maxLeaveGrace = leaveTimeout + askReplicasTimeout
 )
 
 var (
-	errRemoving = errors.New("another member may have to be removed")
+	errRemoving = errors.New("another member may have to be removed") // removes at most one per sync
 	errLeaving  = errors.New("a member that is scaled down still runs, and leaves by itself")
 )
 
-// members is this replica's part in the membership of the embedded store.
+// members keeps this replica in the membership of an embedded etcd with several members.
 type members struct {
 	etcd   *storage.Etcd
 	record *host.MemberRecord
 	leaf   *pki.Leaf
-	// generation is that of the record at the start.
+	// generation is the generation of the record at the start.
 	generation int64
-	// changes has an element if somebody may have joined.
+	// changes has an element if the members must be synced now.
 	changes chan struct{}
 	// recorded is true once the record lists this replica.
 	recorded atomic.Bool
-	// reported is why the start waits.
+	// reported is the last reported reason why the start waits.
 	reported string
 }
 
-// poke makes the part look at the members soon.
-func (m *members) poke() {
+// requestSync causes a sync of the members soon.
+func (m *members) requestSync() {
 	select {
 	case m.changes <- struct{}{}:
 	default:
 	}
 }
 
-// newMembers prepares the embedded store for other members. It listens only if others can
-// find it: in a pod, or at an address from the options.
+// newMembers configures the embedded etcd for other members. It listens for them only if they
+// can find this replica: in a pod, or at an address from the options.
 func (a *app) newMembers(ctx context.Context, etcd *storage.Etcd) error {
 	pod := a.options.identity().Pod
 	a.members = &members{
@@ -103,13 +104,13 @@ func (a *app) newMembers(ctx context.Context, etcd *storage.Etcd) error {
 	return nil
 }
 
-// memberOf returns the identity of a pod as a member.
+// memberOf returns the identity of a pod as a member of the store.
 func (a *app) memberOf(pod string) storage.Member {
 	return storage.Member{Name: pod, PeerURL: a.peerURL(pod), Token: string(a.facts.Anchor.UID)}
 }
 
-// peerAddress returns where this replica listens for other members. ok is false if no
-// other could find it.
+// peerAddress returns the host:port on which this replica listens for other members. ok is false
+// if no other member can find it.
 func (a *app) peerAddress(pod string) (address string, ok bool) {
 	if address, ok = a.options.PeerAddresses[pod]; ok {
 		return cmp.Or(a.options.PeerBindAddress, address), true
@@ -117,13 +118,13 @@ func (a *app) peerAddress(pod string) (address string, ok bool) {
 	return net.JoinHostPort(a.options.BindAddress, strconv.Itoa(release.PeerPort)), a.options.identity().InPod
 }
 
-// peerName returns the DNS name of a pod as a member.
+// peerName returns the DNS name by which other members reach a pod.
 func (a *app) peerName(pod string) string {
 	ordinal, _ := a.names.Ordinal(pod)
 	return fmt.Sprintf("%s.%s.svc", a.names.Peer(ordinal), a.names.Namespace)
 }
 
-// peerURL returns where other members reach a pod.
+// peerURL returns the URL by which other members reach a pod.
 func (a *app) peerURL(pod string) string {
 	address, ok := a.options.PeerAddresses[pod]
 	if !ok {
@@ -132,7 +133,7 @@ func (a *app) peerURL(pod string) string {
 	return "https://" + address
 }
 
-// hostOf returns the host of an address with a port.
+// hostOf returns the host of a host:port.
 func hostOf(address string) string {
 	name, _, err := net.SplitHostPort(address)
 	if err != nil {
@@ -141,8 +142,8 @@ func hostOf(address string) string {
 	return name
 }
 
-// knownMembers returns what is recorded about the store. Without a record, the pod
-// with the ordinal 0 has the store or creates it, and the others join it.
+// knownMembers returns the recorded members of the store. Without a record, the pod with ordinal
+// 0 has or creates the store, and the others join it.
 func (a *app) knownMembers(pod string) storage.Known {
 	record := a.facts.Members
 	if len(record.Pods) == 0 {
@@ -160,8 +161,7 @@ func (a *app) knownMembers(pod string) storage.Known {
 	return storage.Known{MustJoin: true, Unlisted: !record.Has(pod), Others: others}
 }
 
-// admitMember returns why a pod must not become a member. It runs before the first other
-// one joins, and so lets it compete for the lease.
+// admitMember returns an error if a pod must not become a member.
 func (a *app) admitMember(pod string) error {
 	ordinal, ok := a.names.Ordinal(pod)
 	if !ok {
@@ -175,12 +175,12 @@ func (a *app) admitMember(pod string) error {
 	if a.members.etcd.ForceNew && !a.members.recorded.Load() {
 		return errors.New("the new list of members is not recorded yet")
 	}
-	a.members.poke()
+	a.members.requestSync()
 	return nil
 }
 
-// checkJoin returns why a pod must not become a member of a store that is to have count
-// members.
+// checkJoin returns an error if the pod with that ordinal must not join a store that must have
+// count members.
 func checkJoin(statefulSet string, ordinal, count int) error {
 	switch {
 	case ordinal >= count:
@@ -191,7 +191,7 @@ func checkJoin(statefulSet string, ordinal, count int) error {
 	return nil
 }
 
-// desiredReplicas returns the number of replicas by the StatefulSet.
+// desiredReplicas returns spec.replicas of the StatefulSet from the watch.
 func (a *app) desiredReplicas() (count int, known bool) {
 	if a.desired == nil {
 		return 0, false
@@ -199,8 +199,8 @@ func (a *app) desiredReplicas() (count int, known bool) {
 	return a.desired.Count()
 }
 
-// renewPeer renews the certificate for other members until ctx ends. It does so before the store is
-// there: others refuse the certificate of a start at which the clock was ahead.
+// renewPeer renews this replica's peer certificate until ctx ends. It runs before the store is
+// open: if the clock was ahead at startup, other members reject the first certificate.
 func (a *app) renewPeer(ctx context.Context) error {
 	a.members.leaf.OnRenewal(func() {
 		if err := a.members.etcd.UpdatePeerCertificate(); err != nil {
@@ -211,10 +211,10 @@ func (a *app) renewPeer(ctx context.Context) error {
 	return nil
 }
 
-// runMembers keeps the members of the store in step with the StatefulSet until ctx ends.
+// runMembers syncs the members of the store with the StatefulSet until ctx ends.
 func (a *app) runMembers(ctx context.Context) error {
 	if a.desired != nil {
-		a.desired.OnChange(func(int) { a.members.poke() })
+		a.desired.OnChange(func(int) { a.members.requestSync() })
 	}
 	for {
 		pause, err := a.syncMembers(ctx)
@@ -234,10 +234,10 @@ func (a *app) runMembers(ctx context.Context) error {
 	}
 }
 
-// syncMembers takes the next step towards the desired members. It returns when to look
-// again, 0 for after the next change. A lone member looks at nothing.
+// syncMembers takes the next step towards the desired members. It returns when to sync again, 0
+// for only after the next change. A lone member does not poll.
 func (a *app) syncMembers(ctx context.Context) (pause time.Duration, err error) {
-	ctx, cancel := context.WithTimeout(ctx, memberLook)
+	ctx, cancel := context.WithTimeout(ctx, memberResync)
 	defer cancel()
 	if a.members.etcd.HasLeader() != nil {
 		return memberRetry, a.reviewRecord(ctx)
@@ -249,12 +249,12 @@ func (a *app) syncMembers(ctx context.Context) (pause time.Duration, err error) 
 		}
 	}
 	if len(a.members.etcd.Members()) > 1 {
-		return memberLook, nil
+		return memberResync, nil
 	}
 	return 0, nil
 }
 
-// recordSelf writes this replica into the record, before it gets a vote.
+// recordSelf adds this replica to the record. That must happen before the replica gets a vote.
 func (a *app) recordSelf(ctx context.Context) error {
 	if a.members.recorded.Load() {
 		return nil
@@ -273,7 +273,7 @@ func (a *app) recordSelf(ctx context.Context) error {
 	return nil
 }
 
-// promoteSelf asks for the vote of this replica.
+// promoteSelf makes this replica a voting member.
 func (a *app) promoteSelf(ctx context.Context) error {
 	if a.members.etcd.IsVoter() == nil {
 		return nil
@@ -285,9 +285,9 @@ func (a *app) promoteSelf(ctx context.Context) error {
 	return nil
 }
 
-// removeExcess removes one member that the StatefulSet is not to have any more, and then
-// its name from the record. Only the member that leads the store does so. One that runs
-// leaves by itself, once it has served its last request.
+// removeExcess removes one member that the StatefulSet was scaled down below. Without such a
+// member, it updates the record. It acts only on the member that leads the store. A running
+// member is not removed: it leaves by itself once it has served its last request.
 func (a *app) removeExcess(ctx context.Context) error {
 	if !a.members.etcd.IsLeader() {
 		return nil
@@ -319,7 +319,7 @@ func (a *app) removeExcess(ctx context.Context) error {
 	return a.recordMembers(ctx)
 }
 
-// recordMembers makes the record equal to the members.
+// recordMembers updates the record from the members of the store.
 func (a *app) recordMembers(ctx context.Context) error {
 	_, err := a.members.record.Update(ctx, func(record host.Members) (host.Members, error) {
 		if err := a.members.etcd.ConfirmMembers(ctx); err != nil {
@@ -331,7 +331,7 @@ func (a *app) recordMembers(ctx context.Context) error {
 				pods = append(pods, a.names.Pod(ordinal))
 			}
 			if ordinal, ok := a.ordinalOf(member); ok && member.Learner && record.Has(a.names.Pod(ordinal)) {
-				pods = append(pods, a.names.Pod(ordinal)) // It may get its vote at any time.
+				pods = append(pods, a.names.Pod(ordinal)) // It may become a voter at any time.
 			}
 		}
 		slices.Sort(pods)
@@ -341,8 +341,8 @@ func (a *app) recordMembers(ctx context.Context) error {
 	return err
 }
 
-// ordinalOf returns the ordinal of a member's pod. A learner that has not started yet has
-// no name, but an address.
+// ordinalOf returns the ordinal of a member's pod. A learner that has not started yet is found
+// by its URL, because it has no name.
 func (a *app) ordinalOf(member storage.MemberStatus) (ordinal int, ok bool) {
 	if ordinal, ok = a.names.Ordinal(member.Name); ok {
 		return ordinal, true
@@ -355,8 +355,7 @@ func (a *app) ordinalOf(member storage.MemberStatus) (ordinal int, ok bool) {
 	return 0, false
 }
 
-// leaveMembers removes this replica from the store, if the StatefulSet is not to have its
-// pod any more.
+// leaveMembers removes this replica from the store if the StatefulSet was scaled down below it.
 func (a *app) leaveMembers(ctx context.Context) {
 	ordinal, ok := a.names.Ordinal(a.options.identity().Pod)
 	count, known := a.askReplicas(ctx)
@@ -371,7 +370,8 @@ func (a *app) leaveMembers(ctx context.Context) {
 	}
 }
 
-// leaveGrace returns how long a stop may take for the sake of the other members.
+// leaveGrace returns the additional time that this replica may need to leave the store when it
+// stops.
 func (a *app) leaveGrace() time.Duration {
 	if a.members == nil {
 		return 0
@@ -379,7 +379,8 @@ func (a *app) leaveGrace() time.Duration {
 	return maxLeaveGrace
 }
 
-// askReplicas asks the host how many replicas there are to be. The watch may be late.
+// askReplicas returns spec.replicas of the StatefulSet by a live read, because the watch may be
+// late.
 func (a *app) askReplicas(ctx context.Context) (count int, known bool) {
 	ctx, cancel := context.WithTimeout(ctx, askReplicasTimeout)
 	defer cancel()

@@ -15,30 +15,30 @@ import (
 	"github.com/sublet-dev/sublet/pkg/meter"
 )
 
-// memoryShare is the part of the container's memory limit, in percent, that the
-// garbage collector aims to stay below. The rest is for what it does not count:
-// stacks of the kernel, mapped files of the store, and garbage that is in the way.
+// memoryShare is the part of the container's memory limit, in percent, that the garbage
+// collector gets as its own limit. The rest is for memory that it does not count: kernel stacks,
+// mapped files of the store, and heap fragmentation.
 const memoryShare = 85
 
-// memoryTolerance is the largest change of the limit that is ignored, in bytes. The kernel
+// memoryTolerance is the largest change of the limit, in bytes, that is ignored. The kernel
 // rounds the limit of a container.
 const memoryTolerance = 1 << 20
 
-// memoryFollower makes the limit of the garbage collector follow the memory limit of the
-// container, which can be resized while it runs.
+// memoryFollower updates the garbage collector's memory limit when the memory limit of the
+// container changes. A container can be resized while it runs.
 type memoryFollower struct {
 	// read returns the limit of the container in bytes, 0 if there is none.
 	read func() int64
 	// set sets the limit of the garbage collector.
 	set func(int64)
-	// fixed is true if the operator has set GOMEMLIMIT, which then stays.
+	// fixed is true if the operator has set GOMEMLIMIT, which takes precedence.
 	fixed bool
 
-	limit int64 // of the container, as last seen; 0 means none
+	limit int64 // the last read limit of the container; 0 means none
 }
 
-// newMemoryFollower returns a follower of the container's limit. known is the limit
-// that the garbage collector got at the start, 0 if it got none.
+// newMemoryFollower returns a follower of the container's limit. known is the container's limit
+// at startup, 0 if there is none.
 func newMemoryFollower(known int64) *memoryFollower {
 	containerLimit().Set(float64(known))
 	return &memoryFollower{
@@ -49,14 +49,14 @@ func newMemoryFollower(known int64) *memoryFollower {
 	}
 }
 
-// containerLimit is the metric of the memory limit.
+// containerLimit returns the metric of the container's memory limit.
 var containerLimit = sync.OnceValue(func() *metrics.Gauge { //nolint:gochecknoglobals // a metric is one per process
 	return meter.Gauge("sublet_memory_limit_bytes",
 		"Memory limit of the container that the garbage collector and the store follow. 0 means none.")
 })
 
-// look sets the limit of the garbage collector if that of the container has changed.
-func (f *memoryFollower) look() {
+// update sets the limit of the garbage collector if the limit of the container has changed.
+func (f *memoryFollower) update() {
 	limit := f.read()
 	if change := limit - f.limit; f.fixed || change > -memoryTolerance && change < memoryTolerance {
 		return
@@ -71,9 +71,9 @@ func (f *memoryFollower) look() {
 	f.set(collectorLimit(limit))
 }
 
-// setMemoryLimit sets the limit of the garbage collector from the memory limit of
-// the container in MEMORY_LIMIT, in bytes. It returns that one. It does nothing and returns
-// 0 without one, or if GOMEMLIMIT is set.
+// setMemoryLimit sets the limit of the garbage collector from the environment variable
+// MEMORY_LIMIT, which the chart sets to the container's limit. It returns that limit in bytes.
+// Without the variable, or with GOMEMLIMIT, it does nothing and returns 0.
 func setMemoryLimit() (int64, error) {
 	text := os.Getenv("MEMORY_LIMIT")
 	if text == "" || os.Getenv("GOMEMLIMIT") != "" {
@@ -87,10 +87,10 @@ func setMemoryLimit() (int64, error) {
 	return limit, nil
 }
 
-// collectorLimit returns the limit of the garbage collector for a container.
+// collectorLimit returns the garbage collector's limit for a container limit.
 func collectorLimit(limit int64) int64 { return limit / 100 * memoryShare }
 
-// memoryLimit parses the limit of a container.
+// memoryLimit parses the value of MEMORY_LIMIT.
 func memoryLimit(text string) (int64, error) {
 	quantity, err := resource.ParseQuantity(text)
 	if err != nil || quantity.Sign() <= 0 {

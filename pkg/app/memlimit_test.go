@@ -65,7 +65,7 @@ func TestMemoryFollower(t *testing.T) {
 		}
 	}
 	follower = &memoryFollower{read: func() int64 { return gib }, set: func(int64) { t.Error("GOMEMLIMIT stays") }, fixed: true}
-	follower.look()
+	follower.update()
 }
 
 // awaitWaiter waits until somebody waits for the clock.

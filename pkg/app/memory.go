@@ -15,84 +15,83 @@ import (
 const (
 	mib = 1 << 20
 
-	// maxGCPercent lets the heap of a small server grow to five times what lives
-	// before garbage is collected. This halves the CPU that a pod costs.
+	// maxGCPercent lets the heap of a small server grow to five times its live objects before
+	// a collection. This halves the CPU that a pod costs.
 	maxGCPercent = 400
-	// startGCPercent holds during the start. Garbage between the objects of a start
-	// leaves gaps on the heap that an idle server never fills. With 100 they are 5 MB
-	// more, and the start takes 50 ms less CPU.
+	// startGCPercent is the GC percentage during the start. Garbage between the long-lived
+	// objects of a start leaves gaps that an idle server never fills. 100 would save 50 ms of
+	// CPU and cost 5 MB of such gaps.
 	startGCPercent = 75
-	// settleTime is how long the start lasts after the server is ready: the objects of the
-	// host come then. 1,000 nodes take 2 s.
+	// settleTime is how long the start lasts after the server is ready. The first lists of
+	// host objects arrive then. 1,000 nodes take 2 s.
 	settleTime = 5 * time.Second
-	// minGCPercent bounds the CPU that collections take from a server with many
-	// objects.
+	// minGCPercent bounds the CPU that collections cost a server with many objects.
 	minGCPercent = 50
-	// maxHeadroom is how far the heap of a busy server may grow beyond what lives, in bytes.
-	// Above that, the process would need several times the memory of its objects.
+	// maxHeadroom is how far the heap of a busy server may grow beyond its live objects, in
+	// bytes. Otherwise the process would need several times the memory of its objects.
 	maxHeadroom = 160 * mib
-	// fullHeap is the size from which the headroom shrinks as more lives, in bytes. The
-	// heap of a busy server with many objects stays near it until minGCPercent holds.
+	// fullHeap is the heap size, in bytes, that live objects and headroom together should not
+	// exceed. The headroom shrinks to keep it, but not below minGCPercent.
 	fullHeap = 256 * mib
-	// burstHeadroom and burstHeap hold in place of maxHeadroom and fullHeap while a burst
-	// lasts: collections would take a fifth of its CPU.
+	// burstHeadroom and burstHeap replace maxHeadroom and fullHeap during a burst of work.
+	// Otherwise collections would take a fifth of its CPU.
 	burstHeadroom = 288 * mib
 	burstHeap     = 320 * mib
-	// burstTime is how long a server at work may use the memory of a burst.
+	// burstTime is how long a burst lasts at most, from the last quiet check on.
 	burstTime = time.Minute
 	// quietHeadroom is the headroom after a quiet time. Each collection multiplies it by
-	// wakeFactor: a scan now and then needs little, and a burst soon has all of it.
+	// wakeFactor. So an occasional scan gets little, and a burst soon gets burstHeadroom.
 	quietHeadroom = 32 * mib
 	wakeFactor    = 4
-	// minChange is the smallest change of the percentage that is made. Each one
-	// stops all goroutines for a moment.
+	// minChange is the smallest change of the GC percentage that is applied. Each change
+	// stops the world for a moment.
 	minChange = 10
 
-	// memoryCheck is the time between two looks at the memory.
+	// memoryCheck is the time between two checks of the memory.
 	memoryCheck = 10 * time.Second
-	// quietAllocation is how much a quiet process allocates between two looks.
+	// quietAllocation is how many bytes a quiet process allocates at most between two checks.
 	quietAllocation = 16 * mib
-	// worthwhile is how much memory a collection must be able to return.
+	// worthwhile is how many bytes must be reclaimable for a forced collection.
 	worthwhile = 8 * mib
 )
 
-// memoryKeeper bounds the memory of the process. After each collection it sets
-// how far the heap may grow until the next one. While the server has little to
-// do, it returns memory that the start or a busy time has left. Otherwise a
-// quiet server would keep the memory of its busiest minute.
+// memoryKeeper tunes the garbage collector. After each collection it sets how far the heap may
+// grow until the next one. While the server is quiet, it returns memory of the start or of a
+// busy time to the operating system. Without that, a quiet server would keep the memory of its
+// busiest minute.
 type memoryKeeper struct {
 	clock   clock.Clock
 	read    func() memoryUse
-	release func()
-	// setPercent sets GC percent.
+	release func() // forces a collection and returns memory to the operating system
+	// setPercent sets the GC percentage.
 	setPercent func(int)
 	// ready is closed when the server is ready.
 	ready <-chan struct{}
-	// fixed is true if the operator has set GOGC, which then stays.
+	// fixed is true if the operator has set GOGC, which takes precedence.
 	fixed bool
 
-	// follower follows the limit of the container, at each look.
+	// follower is updated at each check.
 	follower *memoryFollower
 
-	allocated uint64 // by the last look
+	allocated uint64 // memoryUse.allocated at the last check
 
 	mu          sync.Mutex
-	started     bool // the start is over
-	percent     int
-	headroom    uint64    // while the server wakes from a quiet time
-	quietUntil  time.Time // the last look that found it quiet, or the end of the start
-	collections uint64    // by the last change of the headroom
+	started     bool      // the start is over
+	percent     int       // the current GC percentage
+	headroom    uint64    // grows from quietHeadroom to burstHeadroom after a quiet time
+	quietUntil  time.Time // the last quiet check, or the end of the start
+	collections uint64    // memoryUse.collections at the last change of headroom
 }
 
 // memoryUse is the runtime's account of its memory.
 type memoryUse struct {
-	// collections counts the garbage collections that nobody asked for.
+	// collections counts automatic garbage collections.
 	collections uint64
-	// allocated is the sum of all that was ever allocated, in bytes.
+	// allocated counts all bytes that were ever allocated.
 	allocated uint64
-	// heap is what heap objects occupy, dead ones included, and live what the
-	// last collection left of it. free is what no object occupies and was not
-	// returned yet. All in bytes.
+	// heap is the size of all heap objects, including dead ones. live is the size of those that
+	// the last collection left. free is memory without objects that was not returned to the
+	// operating system. All are in bytes.
 	heap, live, free uint64
 }
 
@@ -108,7 +107,7 @@ func newMemoryKeeper(ready <-chan struct{}, limit int64) *memoryKeeper {
 	}
 }
 
-// Run looks at the memory until the context ends.
+// Run tunes the garbage collector until the context ends.
 func (k *memoryKeeper) Run(ctx context.Context) error {
 	if !k.fixed {
 		afterCollections(ctx, k.pace)
@@ -124,13 +123,13 @@ func (k *memoryKeeper) Run(ctx context.Context) error {
 			settled = nil
 			k.endStart()
 		case <-k.clock.After(memoryCheck):
-			k.follower.look()
+			k.follower.update()
 			k.releaseIfQuiet()
 		}
 	}
 }
 
-// endStart lets the heap grow as it does after the start.
+// endStart applies the rules for a running server instead of those for the start.
 func (k *memoryKeeper) endStart() {
 	k.mu.Lock()
 	k.started, k.quietUntil = true, k.clock.Now()
@@ -140,7 +139,7 @@ func (k *memoryKeeper) endStart() {
 	}
 }
 
-// pace sets when the next collection starts, from what the last one left.
+// pace sets when the next collection starts, depending on what the last one left.
 func (k *memoryKeeper) pace() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -152,7 +151,8 @@ func (k *memoryKeeper) pace() {
 	k.setPace(use.live)
 }
 
-// setPace sets the GC percentage for a heap with so many live bytes.
+// setPace sets the GC percentage for a heap with that many live bytes. The caller holds the
+// lock.
 func (k *memoryKeeper) setPace(live uint64) {
 	percent := k.gcPercent(live)
 	if change := percent - k.percent; change > -minChange && change < minChange {
@@ -162,7 +162,8 @@ func (k *memoryKeeper) setPace(live uint64) {
 	k.setPercent(percent)
 }
 
-// gcPercent returns the GC percentage for a heap with so many live bytes.
+// gcPercent returns the GC percentage for a heap with that many live bytes. The caller holds the
+// lock.
 func (k *memoryKeeper) gcPercent(live uint64) int {
 	if !k.started {
 		return min(gcPercent(live, maxHeadroom, fullHeap), startGCPercent)
@@ -173,15 +174,15 @@ func (k *memoryKeeper) gcPercent(live uint64) int {
 	return gcPercent(live, min(k.headroom, maxHeadroom), fullHeap)
 }
 
-// gcPercent returns the GC percentage that lets a heap grow by headroom, or up to full if
-// that is less.
+// gcPercent returns the GC percentage that lets a heap grow by headroom bytes, but not beyond
+// full bytes. The result is between minGCPercent and maxGCPercent.
 func gcPercent(live, headroom, full uint64) int {
 	headroom = min(headroom, max(full, live)-live)
 	return int(min(max(headroom*100/max(live, 1), minGCPercent), maxGCPercent))
 }
 
-// releaseIfQuiet releases memory if the process has little to do and if that is
-// worthwhile. A process at work would only take the memory again.
+// releaseIfQuiet releases memory if the process is quiet and enough memory is reclaimable. A
+// busy process would soon need the memory again.
 func (k *memoryKeeper) releaseIfQuiet() {
 	use := k.read()
 	quiet := use.allocated-k.allocated < quietAllocation
@@ -200,12 +201,11 @@ func (k *memoryKeeper) releaseIfQuiet() {
 	}
 }
 
-// sentinel is an object that dies in each collection.
-type sentinel struct{ self *sentinel } //nolint:unused // an object without a pointer may share its memory, and its end
+// sentinel is an object whose finalizer runs at the next collection.
+type sentinel struct{ self *sentinel } //nolint:unused // An object without pointers may share a block, which delays its finalizer.
 
-// afterCollections calls react after each garbage collection until the context
-// ends. It costs nothing in between. react must be quick: it runs on the
-// goroutine of all finalizers.
+// afterCollections calls react after each garbage collection until the context ends. It costs
+// nothing in between. react must be quick, because it runs on the goroutine of all finalizers.
 func afterCollections(ctx context.Context, react func()) {
 	var arm func()
 	arm = func() {

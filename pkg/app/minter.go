@@ -11,8 +11,8 @@ import (
 	"github.com/sublet-dev/sublet/pkg/controlplane"
 )
 
-// minter creates the tokens of pods in the process, or requests them from the virtual
-// API server, as a kubelet does.
+// minter creates the service account tokens of pods. It signs them in process if it can, and
+// otherwise requests them from the virtual API server like a kubelet.
 type minter struct {
 	plane   *controlplane.ControlPlane
 	virtual kubernetes.Interface

@@ -10,11 +10,11 @@ import (
 	"github.com/sublet-dev/sublet/pkg/controlplane/pki"
 )
 
-// nodeReaderUser is the user in the virtual cluster that reads the nodes which pods name.
+// nodeReaderUser is the user that reads nodes for the admission of pods with spec.nodeName.
 const nodeReaderUser = "system:sublet:node-reader"
 
-// readNode returns a node of the virtual cluster. It does not read a cache: few pods name a
-// node, and a tenant may name one that was just shown.
+// readNode gets a node of the virtual cluster by a live read. Few pods set spec.nodeName, and a
+// tenant may use a node right after it appeared.
 func (a *app) readNode(ctx context.Context, name string) (*corev1.Node, error) {
 	client, err := kubernetes.NewForConfig(a.controlPlane.ClientConfig(nodeReaderUser, pki.GroupAdmins))
 	if err != nil {

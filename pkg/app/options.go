@@ -10,8 +10,8 @@ import (
 	"github.com/sublet-dev/sublet/pkg/app/host"
 )
 
-// Options say which release the process serves and where its ports and files
-// are. What the operator chooses is in the config file instead.
+// Options identify the release that the process serves, and its ports and files. Everything that
+// the operator chooses is in the config file instead.
 type Options struct {
 	// ConfigFile is the file with the operator's values.
 	ConfigFile string
@@ -20,37 +20,36 @@ type Options struct {
 	// HostKubeconfig is the kubeconfig of the host. Empty means that of the pod's
 	// service account.
 	HostKubeconfig string
-	// DataDir holds the store and what is needed to start without the host.
+	// DataDir holds the store and the facts that allow a start while the host is unavailable.
 	DataDir string
-	// BindAddress is the address of both ports, empty for all.
+	// BindAddress is the IP address that all ports bind to. Empty means all addresses.
 	BindAddress string
 	// Port serves the virtual API over TLS.
 	Port int
 	// DNSPort serves DNS over UDP and TCP. Negative means no DNS.
 	DNSPort int
-	// OperatorPort serves probes, metrics and /syncz to operators of the host.
-	// Negative means no such port.
+	// OperatorPort serves probes, metrics and /syncz to operators of the host. Negative
+	// means that nothing does.
 	OperatorPort int
-	// PeerAddresses are the addresses of the members of the store, pod -> host:port. They
-	// replace the names of the pods outside of a host cluster.
+	// PeerAddresses are the peer addresses of the store members: pod -> host:port. Outside of
+	// a host cluster they replace the DNS names of the pods.
 	PeerAddresses map[string]string
-	// PeerBindAddress is the host:port that listens for other members. Empty means the address of
-	// this pod in PeerAddresses.
+	// PeerBindAddress is the host:port that listens for other store members. Empty means the
+	// address of this pod in PeerAddresses.
 	PeerBindAddress string
-	// PodName and PodUID are the pod of the process. Empty means that it runs
-	// outside of a pod.
+	// PodName and PodUID identify the pod of the process. Both are empty outside of a pod.
 	PodName, PodUID string
-	// Parts are what the process runs. Empty means all: see [allParts].
+	// Parts names the parts that the process runs. Empty means [allParts].
 	Parts []string
-	// AdvertiseAddress is the address at which pods reach this process: the
-	// endpoint of the virtual Service kubernetes.
+	// AdvertiseAddress is the IP address at which pods reach this process. It becomes the
+	// endpoint of the virtual Service default/kubernetes.
 	AdvertiseAddress string
 
-	// processUID replaces the UID of the pod outside of a pod.
+	// processUID replaces PodUID outside of a pod.
 	processUID string
 }
 
-// Validate reports everything that is wrong at once.
+// Validate returns all invalid options in one error.
 func (o *Options) Validate() error {
 	var errs []error
 	for flag, value := range map[string]string{"--config": o.ConfigFile, "--name": o.Name, "--namespace": o.Namespace, "--data-dir": o.DataDir} {
@@ -85,8 +84,8 @@ func (o *Options) names() release.Release {
 	return release.Release{Name: o.Name, Namespace: o.Namespace}
 }
 
-// identity returns the pod of the process. Outside of a pod, it is that of a first
-// pod which exists nowhere.
+// identity returns the identity of the process among the replicas. Outside of a pod it has the
+// name of the pod with ordinal 0.
 func (o *Options) identity() host.Identity {
 	if o.PodName == "" {
 		return host.Identity{Pod: o.names().Pod(0), UID: o.processUID}

@@ -10,10 +10,10 @@ import (
 	"github.com/sublet-dev/sublet/pkg/controlplane/pki"
 )
 
-// podGCUser is the user of the collector of finished pods in the virtual cluster.
+// podGCUser is the user that deletes finished pods.
 const podGCUser = "system:sublet:pod-gc"
 
-// runPodGC deletes finished pods for one term of the leader.
+// runPodGC deletes finished pods during one leader term.
 func (a *app) runPodGC(ctx context.Context) error {
 	client, err := kubernetes.NewForConfig(a.controlPlane.ClientConfig(podGCUser, pki.GroupAdmins))
 	if err != nil {

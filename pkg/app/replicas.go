@@ -20,18 +20,18 @@ import (
 	"github.com/sublet-dev/sublet/pkg/app/lifecycle"
 )
 
-// leaderLease is the name of the Lease that elects the leader, in kube-system of the
+// leaderLease is the name of the Lease that elects the leader. It is in kube-system of the
 // virtual cluster.
 const leaderLease = "sublet-leader"
 
-// leaseWatchPause is the pause after a watch of the lease has ended.
+// leaseWatchPause is the pause before a watch of the lease that has ended is started again.
 const leaseWatchPause = time.Second
 
-// replicas returns the number of replicas of the control plane.
+// replicas returns the number of replicas of the control plane in the settings.
 func (a *app) replicas() int { return a.values.ControlPlane.StatefulSet.HighAvailability.Count() }
 
-// apiServers returns how many API servers the control plane counts on. With a shared store
-// there may be others at any time.
+// apiServers returns the number of API servers that the control plane must expect. With a shared
+// store, a second one may start at any time.
 func (a *app) apiServers() int {
 	if !a.facts.Shared {
 		return 1
@@ -39,9 +39,9 @@ func (a *app) apiServers() int {
 	return max(2, a.replicas(), a.facts.Replicas)
 }
 
-// isShared reports whether several replicas use the store, so that the lease in it elects a
-// leader. known are the facts of the last run, nil if there are none. replicas is the
-// number that the StatefulSet is to have, 0 if that is not known.
+// isShared reports whether several replicas may use the store, so that the lease in it elects a
+// leader. known are the facts of the last run, nil if there are none. replicas is spec.replicas
+// of the StatefulSet, 0 if it is not known.
 func (a *app) isShared(known *host.Facts, replicas int) bool {
 	switch a.values.ControlPlane.BackingStore.Store() {
 	case v1alpha1.StoreEmbeddedEtcd:
@@ -52,8 +52,8 @@ func (a *app) isShared(known *host.Facts, replicas int) bool {
 	}
 }
 
-// buildReplicas builds what one of several replicas needs. A store that cannot have several
-// needs nothing of it.
+// buildReplicas builds the standby and the watch of the StatefulSet, if the store allows several
+// replicas.
 func (a *app) buildReplicas() {
 	isEmbedded := a.values.ControlPlane.BackingStore.Store() == v1alpha1.StoreEmbeddedEtcd
 	if !a.facts.Shared && !isEmbedded {
@@ -69,7 +69,8 @@ func (a *app) buildReplicas() {
 	a.desired.OnChange(a.observeReplicas)
 }
 
-// observeReplicas lets other replicas compete for the lease as soon as there are to be any.
+// observeReplicas starts the competition for the lease once the StatefulSet wants several
+// replicas. From then on the store counts as shared.
 func (a *app) observeReplicas(count int) {
 	select {
 	case <-a.contested:
@@ -89,8 +90,8 @@ func (a *app) observeReplicas(count int) {
 	a.contest()
 }
 
-// listReplicas returns the names of the pods of all replicas, as many as the StatefulSet is
-// to have now. If the controllers run apart, their pods follow.
+// listReplicas returns the names of the pods of all replicas. If controllers run in pods of
+// their own, these follow.
 func (a *app) listReplicas() []string {
 	count := a.replicas()
 	if a.desired != nil {
@@ -127,7 +128,7 @@ func followLease(ctx context.Context, client kubernetes.Interface, changed func(
 		FieldSelector: fields.OneTermEqualSelector(metav1.ObjectNameField, leaderLease).String(),
 	})
 	if err != nil {
-		return // The lease is read from time to time, too.
+		return // The election also polls the lease.
 	}
 	defer leases.Stop()
 	for {
@@ -156,7 +157,7 @@ func (a *app) newElection() (*lifecycle.Election, error) {
 		Watch:     func(ctx context.Context, changed func()) { watchLease(ctx, client, changed) },
 		Leases:    client.CoordinationV1(),
 		Lease:     types.NamespacedName{Namespace: metav1.NamespaceSystem, Name: leaderLease},
-		// A pod that was deleted by force may run on next to its successor of the same name.
+		// The UID is needed because a force-deleted pod may still run next to its successor.
 		Identity:      identity.Pod + "_" + identity.UID,
 		LeaseDuration: seconds(settings.LeaseDuration),
 		RenewDeadline: seconds(settings.RenewDeadline),
@@ -166,8 +167,8 @@ func (a *app) newElection() (*lifecycle.Election, error) {
 
 func seconds(n int32) time.Duration { return time.Duration(n) * time.Second }
 
-// yieldLead lets another member lead the store, if this one was to be the only one and the
-// others are to stay.
+// yieldLead transfers the leadership of etcd if this member was started as the only one, but the
+// StatefulSet wants several. The heartbeats of a lone member are too rare for others.
 func (a *app) yieldLead(context.Context) error {
 	if count, known := a.desiredReplicas(); !known || count < 2 {
 		return nil

@@ -14,9 +14,9 @@ import (
 	"github.com/sublet-dev/sublet/pkg/policy"
 )
 
-// ownClasses returns how to get a runtime class of the tenant's own that the operator allows,
-// nil if there are none. Few pods name one, so each is read from the store: a class is often
-// created just before its first pod.
+// ownClasses returns a function that gets those of the tenant's own runtime classes that the
+// operator allows. It returns nil if the operator allows none. The function reads live, because
+// a class is often created just before its first pod.
 func (a *app) ownClasses() func(ctx context.Context, name string) (*nodev1.RuntimeClass, error) {
 	handlers := a.values.Policies.Pods.RuntimeHandlers
 	if len(handlers) == 0 {

@@ -14,17 +14,18 @@ import (
 	"github.com/sublet-dev/sublet/pkg/virtualscheduler/usage"
 )
 
-// schedulerUser is the user of the scheduler in the virtual cluster. Kubernetes has
-// roles for this name.
+// schedulerUser is the user of the virtual scheduler. Kubernetes has default roles for this
+// name.
 const schedulerUser = "system:kube-scheduler"
 
-// scheduling has the virtual scheduler and its input. All are nil if it is off.
+// scheduling is the virtual scheduler of one term, and the usage of foreign pods that it
+// considers. Both are nil if they are off.
 type scheduling struct {
 	scheduler *virtualscheduler.Scheduler
 	usage     *usage.Usage
 }
 
-// newScheduling builds the virtual scheduler of one term, if there is to be one.
+// newScheduling builds the virtual scheduler of one term, if the settings enable it.
 func (a *app) newScheduling(engine *syncer.Engine) (scheduling, error) {
 	settings := a.values.ControlPlane.Advanced.VirtualScheduler
 	if !settings.Enabled {
@@ -53,7 +54,7 @@ func (a *app) newScheduling(engine *syncer.Engine) (scheduling, error) {
 	return built, nil
 }
 
-// nodeUsage returns the usage of foreign pods, nil if nobody counts it.
+// nodeUsage returns the usage of foreign pods, nil if it is off.
 func (s scheduling) nodeUsage() nodes.Usage {
 	if s.usage == nil {
 		return nil
@@ -61,7 +62,7 @@ func (s scheduling) nodeUsage() nodes.Usage {
 	return s.usage
 }
 
-// proposals returns the nodes that the scheduler proposes, nil without a scheduler.
+// proposals returns the nodes that the scheduler proposes for pods, nil without a scheduler.
 func (s scheduling) proposals() kinds.Proposals {
 	if s.scheduler == nil {
 		return nil
@@ -69,8 +70,8 @@ func (s scheduling) proposals() kinds.Proposals {
 	return s.scheduler
 }
 
-// parts returns what runs after the syncer, without which the scheduler would find no
-// nodes.
+// parts returns the parts that run after the syncer. Without the syncer, the scheduler would
+// find no nodes.
 func (s scheduling) parts() []lifecycle.Part {
 	var parts []lifecycle.Part
 	if s.usage != nil {

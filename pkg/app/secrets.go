@@ -19,18 +19,18 @@ import (
 // exportUser is the user that creates the service accounts of exported kubeconfigs.
 const exportUser = "system:sublet:export"
 
-// argoCDAccount is the service account of Argo CD in the virtual cluster.
+// argoCDAccount is the service account that Argo CD uses in the virtual cluster.
 const argoCDAccount = "sublet-argocd"
 
-// releaseSecret is a Secret that the server writes.
+// releaseSecret is a host Secret that the server keeps up to date.
 type releaseSecret struct {
-	check, namespace, name string
-	desired                host.WantSecret
-	// ofChart is true if the chart creates it.
-	ofChart bool
+	check           string // name of its check in /syncz
+	namespace, name string
+	desired         host.WantSecret
+	ofChart         bool // the chart creates it, and the server only fills it in
 }
 
-// buildSecrets builds the keepers of the Secrets of the release.
+// buildSecrets builds the keepers of all Secrets that the server writes on the host.
 func (a *app) buildSecrets() error {
 	a.operator = &host.OperatorSecret{Release: a.names, CA: a.bundle.CA()}
 	virtual, err := kubernetes.NewForConfig(a.controlPlane.ClientConfig(exportUser, pki.GroupAdmins))
@@ -44,14 +44,20 @@ func (a *app) buildSecrets() error {
 	})
 	kubeconfig.OnExpiry = func(end time.Time) { controlplane.RecordExpiry("kubeconfig", end) }
 	secrets := []releaseSecret{
-		{"kubeconfig", a.names.Namespace, a.names.Kubeconfig(), kubeconfig, false},
-		{"certificates", a.names.Namespace, a.names.Certs(), &host.CertsSecret{Name: a.names.Certs(), Data: a.facts.Certs}, false},
-		{"operator's token", a.names.Namespace, a.names.Operator(), a.operator, false},
+		{check: "kubeconfig", namespace: a.names.Namespace, name: a.names.Kubeconfig(), desired: kubeconfig},
+		{
+			check: "certificates", namespace: a.names.Namespace, name: a.names.Certs(),
+			desired: &host.CertsSecret{Name: a.names.Certs(), Data: a.facts.Certs},
+		},
+		{check: "operator's token", namespace: a.names.Namespace, name: a.names.Operator(), desired: a.operator},
 	}
 	if user := a.dnsPodsUser(); user != "" {
-		secrets = append(secrets, releaseSecret{"credential of the DNS pods", a.names.Namespace, a.names.DNS(), &host.DNSSecret{
-			Release: a.names, Bundle: a.bundle, User: user, ServiceRanges: a.facts.ServiceCIDR, Clock: clock.RealClock{},
-		}, false})
+		secrets = append(secrets, releaseSecret{
+			check: "credential of the DNS pods", namespace: a.names.Namespace, name: a.names.DNS(),
+			desired: &host.DNSSecret{
+				Release: a.names, Bundle: a.bundle, User: user, ServiceRanges: a.facts.ServiceCIDR, Clock: clock.RealClock{},
+			},
+		})
 	}
 	further, err := a.furtherSecrets(virtual)
 	if err != nil {
@@ -66,7 +72,8 @@ func (a *app) buildSecrets() error {
 	return nil
 }
 
-// furtherSecrets returns the Secrets that the settings name.
+// furtherSecrets returns the additional kubeconfig Secrets of the settings, and the one for Argo
+// CD.
 func (a *app) furtherSecrets(virtual kubernetes.Interface) ([]releaseSecret, error) {
 	var all []releaseSecret
 	for _, further := range a.values.ExportKubeConfig.FurtherSecrets() {
@@ -76,29 +83,31 @@ func (a *app) furtherSecrets(virtual kubernetes.Interface) ([]releaseSecret, err
 				namespace, further.Name, a.names.Name)
 		}
 		all = append(all, releaseSecret{
-			"kubeconfig in " + namespace + "/" + further.Name, namespace, further.Name, a.kubeconfigSecret(virtual, further), true,
+			check: "kubeconfig in " + namespace + "/" + further.Name, namespace: namespace, name: further.Name,
+			desired: a.kubeconfigSecret(virtual, further), ofChart: true,
 		})
 	}
 	if argo := a.values.Integrations.ArgoCD; argo.Enabled {
 		name := a.names.ArgoCD()
-		all = append(all, releaseSecret{"Argo CD", argo.Namespace, name, &host.ArgoCDSecret{
+		secret := &host.ArgoCDSecret{
 			Name: name, Labels: argo.Labels, Bundle: a.bundle, Cluster: a.names.Namespace + "/" + a.names.Name,
 			Server: fmt.Sprintf("https://%s.%s.svc", a.names.Service(), a.names.Namespace),
 			Token: a.accountToken(virtual, v1alpha1.ExportServiceAccount{
 				Namespace: "kube-system", Name: argoCDAccount, ClusterRole: argo.ClusterRole,
 			}),
-		}, true})
+		}
+		all = append(all, releaseSecret{check: "Argo CD", namespace: argo.Namespace, name: name, desired: secret, ofChart: true})
 	}
 	return all, nil
 }
 
-// isOwnName reports whether a Secret of that name may belong to the release.
+// isOwnName reports whether the name of a Secret may be one of the release's own.
 func isOwnName(names release.Release, name string) bool {
 	return name == names.Name || strings.HasPrefix(name, names.Name+"-")
 }
 
-// kubeconfigSecret returns how a kubeconfig should be. What the settings of a further one leave
-// empty is as in the first one.
+// kubeconfigSecret returns the desired kubeconfig Secret for the given settings. Empty settings
+// default to those of the main kubeconfig.
 func (a *app) kubeconfigSecret(virtual kubernetes.Interface, settings v1alpha1.AdditionalSecret) *host.KubeconfigSecret {
 	export := a.values.ExportKubeConfig
 	address := a.address
@@ -114,8 +123,8 @@ func (a *app) kubeconfigSecret(virtual kubernetes.Interface, settings v1alpha1.A
 	}
 }
 
-// accountToken returns the source of tokens of a service account, nil without one. It is noted
-// among those that are exported.
+// accountToken returns the source of tokens of a service account, nil if account is empty. It
+// registers the account for the role binding that the leader creates.
 func (a *app) accountToken(virtual kubernetes.Interface, account v1alpha1.ExportServiceAccount) *host.AccountToken {
 	if account.Name == "" {
 		return nil

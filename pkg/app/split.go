@@ -11,7 +11,7 @@ import (
 	"github.com/sublet-dev/sublet/pkg/app/lifecycle"
 )
 
-// Parts of a process, as the flag --parts names them.
+// Values of the flag --parts.
 const (
 	partAPI         = "api"
 	partControllers = "controllers"
@@ -19,17 +19,17 @@ const (
 	partScheduler   = "scheduler"
 )
 
-// loopbackAddress is where a process serves an API that is for itself.
+// loopbackAddress is the address of an API server that only the own process uses.
 const loopbackAddress = "127.0.0.1"
 
-// allParts returns the parts of a process that has all of them.
+// allParts returns all parts. A process runs them unless --parts selects some.
 func allParts() []string { return append([]string{partAPI}, leaderParts()...) }
 
-// leaderParts returns the parts of a process that serves nobody. They belong together: they
-// share their caches and the election.
+// leaderParts returns the parts that only the leader runs. They cannot be split further, because
+// they share caches and one election.
 func leaderParts() []string { return []string{partControllers, partSyncer, partScheduler} }
 
-// parts returns the parts in alphabetical order.
+// parts returns the selected parts in alphabetical order.
 func (o *Options) parts() []string {
 	if len(o.Parts) == 0 {
 		return slices.Sorted(slices.Values(allParts()))
@@ -37,7 +37,7 @@ func (o *Options) parts() []string {
 	return slices.Sorted(slices.Values(o.Parts))
 }
 
-// checkParts returns an error if the parts cannot run alone.
+// checkParts returns an error if the selected parts cannot run in a process.
 func (o *Options) checkParts() error {
 	for _, possible := range [][]string{allParts(), {partAPI}, leaderParts()} {
 		if slices.Equal(o.parts(), slices.Sorted(slices.Values(possible))) {
@@ -51,14 +51,13 @@ func (o *Options) checkParts() error {
 // servesAPI reports whether the process serves the API and DNS to others.
 func (o *Options) servesAPI() bool { return slices.Contains(o.parts(), partAPI) }
 
-// canLead reports whether the process competes for the lease of the leader.
+// canLead reports whether the process takes part in the leader election.
 func (o *Options) canLead() bool { return slices.Contains(o.parts(), partControllers) }
 
-// isSplit reports whether another process runs the other parts.
+// isSplit reports whether other processes run some of the parts.
 func (o *Options) isSplit() bool { return !o.servesAPI() || !o.canLead() }
 
-// checkSplit returns an error if the store is inside of a process, and the other parts are in
-// another one.
+// checkSplit returns an error if the parts are split, but the store is inside one process.
 func checkSplit(options Options, values *v1alpha1.Config) error {
 	if store := &values.ControlPlane.BackingStore; options.isSplit() && !store.IsShared() {
 		return fmt.Errorf("--parts: %s needs a store that processes share, such as %s, and the store is %s",
@@ -67,8 +66,8 @@ func checkSplit(options Options, values *v1alpha1.Config) error {
 	return nil
 }
 
-// advertiseAddress returns the address at which pods reach the API. It is that of the loopback
-// interface if they must not.
+// advertiseAddress returns the IP address at which pods reach the API server. It is a loopback
+// address if this process does not serve the API.
 func (o *Options) advertiseAddress() net.IP {
 	if !o.servesAPI() {
 		return net.ParseIP(loopbackAddress)
@@ -76,7 +75,7 @@ func (o *Options) advertiseAddress() net.IP {
 	return net.ParseIP(cmp.Or(o.AdvertiseAddress, o.BindAddress))
 }
 
-// withoutLeaderParts returns the parts that every replica runs.
+// withoutLeaderParts removes the parts that only the leader runs.
 func withoutLeaderParts(parts []lifecycle.Part) []lifecycle.Part {
 	return slices.DeleteFunc(parts, func(p lifecycle.Part) bool { return p.Leader })
 }

@@ -8,21 +8,21 @@ import (
 	"github.com/sublet-dev/sublet/pkg/app/lifecycle"
 )
 
-// standby has the engine of a replica that does not lead. It serves host-first requests, and
-// its caches are warm for the next term of this replica.
+// standby keeps the sync engine of a replica that does not lead. That engine serves host-first
+// requests, and its caches stay warm until this replica leads.
 type standby struct {
-	// on is closed when other replicas can lead. A replica that is alone needs no standby.
+	// on is closed once other replicas can lead. A single replica needs no standby.
 	on <-chan struct{}
-	// sessions passes the session on standby to a term.
+	// sessions passes the standby session to the term that starts.
 	sessions chan *heldSession
-	// slot is held by whoever runs an engine of this replica.
+	// slot is held while an engine runs, so that this replica has one at a time.
 	slot sync.Mutex
 }
 
-// heldSession is a session on standby while a term uses it.
+// heldSession is a standby session that a term can take over.
 type heldSession struct {
 	*session
-	end      context.CancelFunc // ends its engine
+	end      context.CancelFunc // stops its engine
 	done     chan struct{}      // closed when its engine has stopped
 	released chan struct{}      // closed when the term is over
 }
@@ -31,7 +31,7 @@ func newStandby(on <-chan struct{}) *standby {
 	return &standby{on: on, sessions: make(chan *heldSession)}
 }
 
-// isOn reports whether a term gets its session from the standby.
+// isOn reports whether a term takes its session from the standby.
 func (s *standby) isOn() bool {
 	if s == nil {
 		return false
@@ -44,8 +44,9 @@ func (s *standby) isOn() bool {
 	}
 }
 
-// runStandby keeps a session on standby until ctx ends. Each term takes it, and gets back
-// none: the memory of an earlier term is stale.
+// runStandby keeps a standby session until ctx ends. A term takes the session and does not
+// return it, because caches and expectations of an earlier term are stale. A new session
+// follows.
 func (a *app) runStandby(ctx context.Context) error {
 	for _, open := range []<-chan struct{}{a.controlPlane.Ready(), a.standby.on} {
 		select {
@@ -63,7 +64,7 @@ func (a *app) runStandby(ctx context.Context) error {
 	return nil
 }
 
-// standBy keeps one session on standby until a term has used it.
+// standBy runs one standby session until a term has used it or ctx ends.
 func (a *app) standBy(ctx context.Context) error {
 	a.standby.slot.Lock()
 	defer a.standby.slot.Unlock()
@@ -95,12 +96,13 @@ func (a *app) standBy(ctx context.Context) error {
 	return failure
 }
 
-// hasWarmFollowers reports whether this replica keeps the caches of all kinds while it follows.
+// hasWarmFollowers reports whether a replica that does not lead keeps the caches of all kinds.
 func (a *app) hasWarmFollowers() bool {
 	return a.options.canLead() && a.values.ControlPlane.StatefulSet.HighAvailability.StandbyCaches
 }
 
-// syncFromStandby syncs for one term of the leader with the session on standby.
+// syncFromStandby syncs for one leader term. It uses the standby session if its caches are warm,
+// and otherwise replaces it by a new one.
 func (a *app) syncFromStandby(ctx context.Context) error {
 	var held *heldSession
 	select {
@@ -117,7 +119,7 @@ func (a *app) syncFromStandby(ctx context.Context) error {
 	return a.syncAlone(ctx)
 }
 
-// syncWith syncs with a session on standby until ctx ends.
+// syncWith syncs with a standby session until ctx ends.
 func (a *app) syncWith(ctx context.Context, held *heldSession) error {
 	held.lead()
 	engine := func(ctx context.Context) error {
@@ -134,7 +136,8 @@ func (a *app) syncWith(ctx context.Context, held *heldSession) error {
 	return lifecycle.RunTerm(ctx, parts)
 }
 
-// recordTerm writes the record of the leader, and ends the term when there is a successor.
+// recordTerm records this replica as the leader on the host. It ends the term when the host
+// names a successor.
 func (a *app) recordTerm(ctx context.Context) error {
 	if err := a.holder.Lead(ctx); err != nil {
 		return fmt.Errorf("%w: %w", lifecycle.ErrTermEnded, err)

@@ -20,15 +20,15 @@ import (
 	"github.com/sublet-dev/sublet/pkg/storage"
 )
 
-// storeReserve is the space in bytes that the store keeps free for a start on a full
-// volume. It has room for two segments of the log, and some for the database.
+// storeReserve is the space, in bytes, that the store reserves so that it can start on a full
+// volume. It has room for two WAL segments of etcd and some database pages.
 const storeReserve = 160 << 20
 
-// storeSecretDir is where the chart mounts the Secret of a store outside of the process.
+// storeSecretDir is where the chart mounts the Secret of an external store.
 const storeSecretDir = "/etc/sublet-store" //nolint:gosec // the path of a folder
 
-// newStore returns the store that the settings enable, without starting it. It opens only
-// as the store of this virtual cluster.
+// newStore returns the store that the settings enable. It does not start it. The store refuses
+// to open if it belongs to another virtual cluster.
 func (a *app) newStore(ctx context.Context) (storage.Backend, error) {
 	served, err := a.storeOf(a.values.ControlPlane.BackingStore, storeUse{secretDir: storeSecretDir, register: legacyregistry.Register})
 	if err != nil {
@@ -44,7 +44,7 @@ func (a *app) newStore(ctx context.Context) (storage.Backend, error) {
 		}
 	}
 	a.storeOnVolume = served.OnVolume
-	if backend, err = a.restoring(backend); err != nil {
+	if backend, err = a.withRestore(backend); err != nil {
 		return nil, err
 	}
 	if a.served, err = a.serveOnly(backend, served.Location); err != nil {
@@ -53,7 +53,7 @@ func (a *app) newStore(ctx context.Context) (storage.Backend, error) {
 	return &storage.Owned{
 		Backend:  a.served,
 		Identity: a.storeIdentity(),
-		// The start has compared the volume with the anchor.
+		// Discovery has compared the volume with the anchor already.
 		IsProven: served.OnVolume,
 		Accepted: a.acceptedStore,
 		TakeOver: fmt.Sprintf("kubectl -n %s annotate configmap %s %s=", a.names.Namespace, a.names.Anchor(), labels.AcceptStore),
@@ -61,22 +61,22 @@ func (a *app) newStore(ctx context.Context) (storage.Backend, error) {
 	}, nil
 }
 
-// storeIdentity returns the virtual cluster that its stores name.
+// storeIdentity returns the identity of this virtual cluster that is recorded in its store.
 func (a *app) storeIdentity() storage.Identity {
 	return storage.Identity{Anchor: string(a.facts.Anchor.UID), Namespace: a.names.Namespace, Name: a.names.Name}
 }
 
-// storeUse is how a store is opened.
+// storeUse specifies how a store is opened.
 type storeUse struct {
-	// secretDir is where the Secret of the store is mounted.
+	// secretDir is the directory in which the Secret of the store is mounted.
 	secretDir string
-	// mustExist is true for a store that must not be created.
+	// mustExist prevents that the store is created.
 	mustExist bool
-	// register registers the metrics of the store. Default: they are not kept.
+	// register registers the metrics of the store. Default: none are registered.
 	register func(metrics.Registerable) error
 }
 
-// checkDir returns an error if a store must exist and its folder does not.
+// checkDir returns an error if the store must exist and its directory does not.
 func (u storeUse) checkDir(dir string) error {
 	if _, err := os.Stat(dir); u.mustExist && errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("there is no %s on the volume", dir)
@@ -84,13 +84,14 @@ func (u storeUse) checkDir(dir string) error {
 	return nil
 }
 
-// targetStore returns the store that the settings enable.
+// targetStore returns the store that the settings enable. When the store is moved, it is the
+// target.
 func (a *app) targetStore() (snapshot.Store, error) {
 	return a.storeOf(a.values.ControlPlane.BackingStore, storeUse{secretDir: storeSecretDir})
 }
 
-// storeOf returns the store that the given settings enable, with its place for messages
-// and for the record on the anchor.
+// storeOf returns the store for the given settings. Its location identifies the store in
+// messages and in the record on the anchor.
 func (a *app) storeOf(settings v1alpha1.BackingStore, use storeUse) (snapshot.Store, error) {
 	switch kind := settings.Store(); kind {
 	case v1alpha1.StoreEmbeddedEtcd:
@@ -134,8 +135,8 @@ func (a *app) storeOf(settings v1alpha1.BackingStore, use storeUse) (snapshot.St
 	}
 }
 
-// reportStore makes the replica stand by while its store cannot be opened for the given
-// reason. An empty reason ends that.
+// reportStore puts the replica on standby while its store cannot be opened for the given reason.
+// An empty reason ends that.
 func (a *app) reportStore(reason string) {
 	if reason == "" {
 		a.health.setStarting()
@@ -143,13 +144,13 @@ func (a *app) reportStore(reason string) {
 	}
 	reason = "the store cannot be opened: " + reason
 	a.health.setStandby(reason)
-	if a.events != nil { // A command has none.
+	if a.events != nil { // The store commands do not record events.
 		a.events.RecordStandby(a.facts.Anchor, reason)
 	}
 }
 
-// acceptedStore returns the UID of the anchor whose store the operator has accepted. It is
-// empty if there is none, or if the host does not respond.
+// acceptedStore returns the UID of the anchor whose store the operator has accepted. It is empty
+// if there is none or the host does not respond.
 func (a *app) acceptedStore(ctx context.Context) string {
 	anchor, err := a.hostClient.CoreV1().ConfigMaps(a.names.Namespace).Get(ctx, a.names.Anchor(), metav1.GetOptions{})
 	if err != nil {
@@ -158,7 +159,7 @@ func (a *app) acceptedStore(ctx context.Context) string {
 	return anchor.Annotations[labels.AcceptStore]
 }
 
-// newEmbeddedEtcd returns an etcd in the process.
+// newEmbeddedEtcd returns an etcd that runs in this process.
 func (a *app) newEmbeddedEtcd(settings v1alpha1.EmbeddedEtcd, use storeUse) *storage.Etcd {
 	store := storage.Embedded(a.storeDir())
 	store.Member = a.memberOf(a.options.identity().Pod)
@@ -170,8 +171,8 @@ func (a *app) newEmbeddedEtcd(settings v1alpha1.EmbeddedEtcd, use storeUse) *sto
 	return store
 }
 
-// newExternalEtcd returns an etcd that somebody else runs. Without a prefix in the
-// settings, the keys are below the anchor's UID, which no other virtual cluster has.
+// newExternalEtcd returns a store in an external etcd. The default key prefix contains the
+// anchor's UID, so that virtual clusters can share an etcd.
 func (a *app) newExternalEtcd(settings v1alpha1.ExternalEtcd, use storeUse) *storage.External {
 	store := &storage.External{
 		Endpoints:  settings.Endpoints(),
@@ -187,5 +188,5 @@ func (a *app) newExternalEtcd(settings v1alpha1.ExternalEtcd, use storeUse) *sto
 	return store
 }
 
-// storeDir returns the folder of the store.
+// storeDir returns the directory of the embedded store.
 func (a *app) storeDir() string { return filepath.Join(a.options.DataDir, host.StoreDir) }

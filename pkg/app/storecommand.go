@@ -27,18 +27,19 @@ import (
 	"github.com/sublet-dev/sublet/pkg/syncer/kinds"
 )
 
-// openTimeout bounds how long a command waits for a store.
+// openTimeout bounds how long a command waits until a store is open.
 const openTimeout = 30 * time.Second
 
-// storeCommands are the commands about the store of a virtual cluster.
+// storeCommands implements the commands below "sublet-server store".
 type storeCommands struct {
 	options Options
-	// from and to name stores by their settings below controlPlane.backingStore.
+	// from and to are the values of the flags --from and --to: names of settings below
+	// controlPlane.backingStore.
 	from, to string
 	out      io.Writer
 }
 
-// storeCommand returns the commands about the store.
+// storeCommand returns the command "store" with its subcommands.
 func storeCommand() *cobra.Command {
 	c := &storeCommands{}
 	store := &cobra.Command{
@@ -47,7 +48,7 @@ func storeCommand() *cobra.Command {
 		Args:  cobra.NoArgs,
 	}
 	flags := store.PersistentFlags()
-	namespace, _ := os.ReadFile(namespaceFile) // There is none outside of a pod.
+	namespace, _ := os.ReadFile(namespaceFile) // The file does not exist outside of a pod.
 	flags.StringVar(&c.options.ConfigFile, "config", "/etc/sublet/config.yaml", "file with the values of the release")
 	flags.StringVar(&c.options.DataDir, "data-dir", "/data", "directory of the store")
 	flags.StringVar(&c.options.Name, "name", releaseOf(os.Getenv("POD_NAME")), "name of the release")
@@ -98,13 +99,13 @@ on the old store.
 ` + storeNames
 )
 
-// addPair adds the flags that name two stores.
+// addPair adds the flags --from and --to.
 func (c *storeCommands) addPair(command *cobra.Command) {
 	command.Flags().StringVar(&c.from, "from", "", "store of the virtual cluster; empty means that of controlPlane.backingStore.moveFrom")
 	command.Flags().StringVar(&c.to, "to", "", "other store; empty means the one that is enabled")
 }
 
-// app returns the server with what is needed to open its stores.
+// app returns an app that is initialized only so far that it can open its stores.
 func (c *storeCommands) app(ctx context.Context) (*app, error) {
 	if c.options.Name == "" || c.options.Namespace == "" {
 		return nil, errors.New("--name and --namespace must be set outside of the pod of the control plane")
@@ -126,7 +127,7 @@ func (c *storeCommands) app(ctx context.Context) (*app, error) {
 	return a, nil
 }
 
-// findAnchor returns the anchor of a release.
+// findAnchor gets the anchor of a release from the host.
 func findAnchor(ctx context.Context, kubeconfig string, names release.Release) (*corev1.ConfigMap, error) {
 	config, err := hostConfig(kubeconfig)
 	if err != nil {
@@ -143,8 +144,8 @@ func findAnchor(ctx context.Context, kubeconfig string, names release.Release) (
 	return anchor, nil
 }
 
-// openForReading calls do with a client of the store. A store that only the running
-// server can open is read through its socket.
+// openForReading opens the store and calls do with a client of it. If only the running server
+// can open the store, the client uses the server's socket.
 func (c *storeCommands) openForReading(ctx context.Context, do func(ctx context.Context, a *app, client *clientv3.Client) error) error {
 	a, err := c.app(ctx)
 	if err != nil {
@@ -157,8 +158,8 @@ func (c *storeCommands) openForReading(ctx context.Context, do func(ctx context.
 	return c.open(ctx, c.running(ctx, a, target), func(ctx context.Context, client *clientv3.Client) error { return do(ctx, a, client) })
 }
 
-// running returns the store, which is opened by the socket of the running server if there
-// is one that serves it.
+// running returns the store. If the running server serves it, Open connects to the server's
+// socket.
 func (*storeCommands) running(ctx context.Context, a *app, store snapshot.Store) snapshot.Store {
 	enabled, err := a.targetStore()
 	socket := a.storeSocket()
@@ -168,7 +169,7 @@ func (*storeCommands) running(ctx context.Context, a *app, store snapshot.Store)
 	return store
 }
 
-// open calls do with a client of a store.
+// open opens a store and calls do with a client of it.
 func (*storeCommands) open(ctx context.Context, store snapshot.Store, do func(ctx context.Context, client *clientv3.Client) error) error {
 	backend, err := store.Open()
 	if err != nil {
@@ -198,7 +199,8 @@ func (c *storeCommands) dump(ctx context.Context, args []string) error {
 	})
 }
 
-// writeDump writes to a file that has its name only once it is complete.
+// writeDump writes a dump to a temporary file and renames it once it is complete. "-" means
+// standard output.
 func writeDump(name string, write func(w io.Writer) (snapshot.Header, snapshot.Digest, error)) (snapshot.Header, snapshot.Digest, error) {
 	if name == "-" {
 		return write(os.Stdout)
@@ -221,7 +223,7 @@ func writeDump(name string, write func(w io.Writer) (snapshot.Header, snapshot.D
 	return header, digest, nil
 }
 
-// openDump opens a dump and verifies its checksum.
+// openDump opens a dump and verifies its checksum. The returned function closes the file.
 func openDump(ctx context.Context, name string) (*snapshot.DumpFile, func(), error) {
 	file, err := os.Open(name)
 	if err != nil {
@@ -256,7 +258,7 @@ func (c *storeCommands) verify(ctx context.Context, args []string) error {
 	})
 }
 
-// restore fills the empty store from a dump.
+// restore fills an empty store from a dump.
 func (c *storeCommands) restore(ctx context.Context, args []string) error {
 	dump, closeDump, err := openDump(ctx, args[0])
 	if err != nil {
@@ -288,11 +290,12 @@ func (c *storeCommands) restore(ctx context.Context, args []string) error {
 	return nil
 }
 
-// identityValue returns the value of the identity of this virtual cluster's stores.
+// identityValue returns the encoded identity of this virtual cluster that is recorded in its
+// store.
 func (a *app) identityValue() string {
 	value, err := json.Marshal(a.storeIdentity())
 	if err != nil {
-		panic(err) // Its fields are plain.
+		panic(err) // A struct of strings can always be encoded.
 	}
 	return string(value)
 }

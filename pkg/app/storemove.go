@@ -20,9 +20,9 @@ import (
 )
 
 const (
-	// moveBy names the command in the mark of a move.
+	// moveBy identifies the command in the mark that a move writes to the old store.
 	moveBy = "sublet-server store move"
-	// leaderLeaseKey is where a store has the lease of the leader.
+	// leaderLeaseKey is the key of the leader's Lease in a store.
 	leaderLeaseKey = "/registry/leases/" + metav1.NamespaceSystem + "/" + leaderLease
 )
 
@@ -57,7 +57,7 @@ func (c *storeCommands) move(ctx context.Context, _ []string) error {
 	return nil
 }
 
-// report prints a step of a move.
+// report prints a step of a move. details are key/value pairs.
 func (c *storeCommands) report(step string, details ...any) {
 	var line strings.Builder
 	line.WriteString(step)
@@ -69,10 +69,10 @@ func (c *storeCommands) report(step string, details ...any) {
 
 // bothStores returns the stores of --from and --to.
 func (c *storeCommands) bothStores(a *app) (source, target snapshot.Store, err error) {
-	if source, err = a.namedStore(c.from, true); err != nil {
+	if source, err = a.sourceNamed(c.from); err != nil {
 		return source, target, err
 	}
-	if target, err = a.namedStore(c.to, false); err != nil {
+	if target, err = a.targetNamed(c.to); err != nil {
 		return source, target, err
 	}
 	if source.Location == target.Location {
@@ -81,13 +81,10 @@ func (c *storeCommands) bothStores(a *app) (source, target snapshot.Store, err e
 	return source, target, nil
 }
 
-// namedStore returns the store with the given name. Without a name, that is the store of
-// moveFrom for the source, and the enabled one for the target.
-func (a *app) namedStore(name string, isSource bool) (snapshot.Store, error) {
+// sourceNamed returns the store with the given name as the source of a move or comparison. An
+// empty name means the store of the setting moveFrom.
+func (a *app) sourceNamed(name string) (snapshot.Store, error) {
 	all := &a.values.ControlPlane.BackingStore
-	if name == "" && !isSource {
-		return a.storeOf(*all, storeUse{secretDir: storeSecretDir})
-	}
 	if name == "" {
 		settings, ok := all.Source()
 		if !ok {
@@ -95,19 +92,37 @@ func (a *app) namedStore(name string, isSource bool) (snapshot.Store, error) {
 		}
 		return a.storeOf(settings, storeUse{secretDir: moveSecretDir, mustExist: true})
 	}
-	settings, isBelowMoveFrom, err := all.StoreFor(v1alpha1.Store(name), isSource)
+	settings, isBelowMoveFrom, err := all.StoreFor(v1alpha1.Store(name), true)
 	if err != nil {
 		return snapshot.Store{}, err
 	}
-	use := storeUse{secretDir: storeSecretDir, mustExist: isSource}
-	if isBelowMoveFrom {
-		use.secretDir = moveSecretDir
-	}
-	return a.storeOf(settings, use)
+	return a.storeOf(settings, storeUse{secretDir: secretDirFor(isBelowMoveFrom), mustExist: true})
 }
 
-// checkStopped returns an error if a control plane uses one of the stores. Stores on the
-// volume are locked. The leader of a shared one renews a lease in it.
+// targetNamed returns the store with the given name as the target of a move or comparison. An
+// empty name means the enabled store.
+func (a *app) targetNamed(name string) (snapshot.Store, error) {
+	if name == "" {
+		return a.targetStore()
+	}
+	settings, isBelowMoveFrom, err := a.values.ControlPlane.BackingStore.StoreFor(v1alpha1.Store(name), false)
+	if err != nil {
+		return snapshot.Store{}, err
+	}
+	return a.storeOf(settings, storeUse{secretDir: secretDirFor(isBelowMoveFrom)})
+}
+
+// secretDirFor returns the directory in which the Secret of a store is mounted.
+func secretDirFor(isBelowMoveFrom bool) string {
+	if isBelowMoveFrom {
+		return moveSecretDir
+	}
+	return storeSecretDir
+}
+
+// checkStopped returns an error if a running control plane uses one of the stores. Opening a
+// store on the volume fails while it is locked. A shared store is in use if its leader renews
+// the Lease in it.
 func (c *storeCommands) checkStopped(ctx context.Context, a *app, stores ...snapshot.Store) error {
 	if storesocket.Answers(ctx, a.storeSocket()) {
 		return c.stopFirst(a, "it answers at "+a.storeSocket())
@@ -131,13 +146,14 @@ func (c *storeCommands) checkStopped(ctx context.Context, a *app, stores ...snap
 	return nil
 }
 
-// stopFirst returns the error of a control plane that runs.
+// stopFirst returns the error for a control plane that still runs. evidence is how that was
+// found.
 func (*storeCommands) stopFirst(a *app, evidence string) error {
 	return fmt.Errorf("the control plane runs: %s. Stop it by kubectl -n %s scale statefulset %s --replicas=0, or set %s to move when it starts",
 		evidence, a.names.Namespace, a.names.Name, "controlPlane.backingStore.moveFrom")
 }
 
-// leaderRecord is the lease of the leader in a store.
+// leaderRecord is the Lease of the leader in a store.
 type leaderRecord struct {
 	// holder is empty if nobody holds the lease.
 	holder   string
@@ -146,9 +162,9 @@ type leaderRecord struct {
 	revision int64
 }
 
-// findLeader returns the replica that leads by the lease in a store, empty if none does. A
-// lease has the time of its leader's clock, which may be behind. So it has only ended if
-// nobody renews it for as long as it lasts.
+// findLeader returns the replica that holds the leader's Lease in a store, empty if none does.
+// The renew time comes from the leader's clock, which may be behind. So an expired Lease is
+// confirmed by watching it for its duration.
 func findLeader(ctx context.Context, client *clientv3.Client, c clock.Clock) (string, error) {
 	first, err := readLeader(ctx, client)
 	if err != nil || first.holder == "" || !c.Now().After(first.renewed.Add(first.duration)) {
@@ -166,7 +182,7 @@ func findLeader(ctx context.Context, client *clientv3.Client, c clock.Clock) (st
 	return next.holder, nil
 }
 
-// readLeader reads the lease of the leader.
+// readLeader reads the leader's Lease from a store.
 func readLeader(ctx context.Context, client *clientv3.Client) (leaderRecord, error) {
 	got, err := client.Get(ctx, leaderLeaseKey)
 	if err != nil {

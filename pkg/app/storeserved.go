@@ -20,7 +20,8 @@ import (
 // recordRetry is the time between two attempts to record the store on the anchor.
 const recordRetry = 5 * time.Second
 
-// serveOnly returns a backend that opens only as the one store of the virtual cluster.
+// serveOnly wraps a backend so that it opens only if it is the one store of the virtual cluster.
+// If the settings ask for a move, it moves the store first.
 func (a *app) serveOnly(backend storage.Backend, location string) (*snapshot.Served, error) {
 	served := snapshot.NewServed(backend, location)
 	served.By = a.options.identity().Pod
@@ -31,10 +32,10 @@ func (a *app) serveOnly(backend storage.Backend, location string) (*snapshot.Ser
 	return served, err
 }
 
-// moveSecretDir is where the chart mounts the Secret of a store to move from.
+// moveSecretDir is where the chart mounts the Secret of the store to move from.
 const moveSecretDir = "/etc/sublet-store-from" //nolint:gosec // the path of a folder
 
-// newMover returns what moves the store, nil if the settings do not ask for that.
+// newMover returns the mover of the store, nil if the settings do not ask for a move.
 func (a *app) newMover() (*snapshot.Mover, error) {
 	settings, ok := a.values.ControlPlane.BackingStore.Source()
 	if !ok {
@@ -57,13 +58,14 @@ func (a *app) newMover() (*snapshot.Mover, error) {
 	}, nil
 }
 
-// reportMove logs a step of a move. The replica is live meanwhile, however long that takes.
+// reportMove logs a step of a move and keeps the replica on standby. A replica on standby is
+// live, so that the kubelet does not restart it during a long move.
 func (a *app) reportMove(step string, details ...any) {
 	klog.InfoS(step, details...)
 	a.health.setStandby("The store is being moved: " + step)
 }
 
-// storeParts returns what runs for the store once it is open.
+// storeParts returns the parts that run once the store is open.
 func (a *app) storeParts() []lifecycle.Part {
 	parts := []lifecycle.Part{{Name: "record of the store", Run: a.recordStoreLocation}}
 	if a.storeOnVolume {
@@ -72,7 +74,7 @@ func (a *app) storeParts() []lifecycle.Part {
 	return append(parts, lifecycle.Part{Name: "fence of the store", Run: a.served.RunFence})
 }
 
-// recordStoreLocation records on the anchor where the store is, once it is open.
+// recordStoreLocation records the location of the open store on the anchor.
 func (a *app) recordStoreLocation(ctx context.Context) error {
 	select {
 	case <-ctx.Done():

@@ -9,15 +9,15 @@ import (
 	"github.com/sublet-dev/sublet/pkg/app/storesocket"
 )
 
-// storeSocketName is the socket in the data directory that leads to the store. Whoever
-// can use it can read the files of the store as well.
+// storeSocketName is the socket in the data directory that gives access to the store. Whoever
+// can open it could also read the files of the store.
 const storeSocketName = "store.sock"
 
 // storeSocket returns the path of the socket.
 func (a *app) storeSocket() string { return filepath.Join(a.options.DataDir, storeSocketName) }
 
-// serveStoreSocket lets commands in the same container reach a store that only this
-// process can open. Without the socket the virtual cluster works all the same.
+// serveStoreSocket gives commands in the same container access to a store that only this process
+// can open. The virtual cluster also works without the socket.
 func (a *app) serveStoreSocket(ctx context.Context) error {
 	select {
 	case <-ctx.Done():

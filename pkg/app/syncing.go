@@ -22,29 +22,29 @@ import (
 	"github.com/sublet-dev/sublet/pkg/syncer/kinds"
 )
 
-// clockSkew is by how much the clocks of two replicas may differ.
+// clockSkew is the largest expected difference between the clocks of two replicas.
 const clockSkew = 30 * time.Second
 
-// session is an engine with its scheduling. It serves host-first requests from its start on,
-// and syncs from the begin of a leader term on.
+// session is a sync engine and its scheduler. It serves host-first requests as soon as it runs,
+// and syncs once its replica leads.
 type session struct {
 	engine     *syncer.Engine
 	scheduling scheduling
 	// virtual has the identity of the syncer.
 	virtual *rest.Config
-	// ledSince is when the engine began to sync, nil before.
+	// ledSince is when the engine began to sync. It is nil before.
 	ledSince atomic.Pointer[time.Time]
 }
 
-// sessionOptions are the options of newSession.
+// sessionOptions configure newSession.
 type sessionOptions struct {
-	// standby keeps the engine from syncing before lead.
+	// standby prevents the engine from syncing until lead is called.
 	standby bool
-	// hostFirstOnly leaves out the kinds that host-first requests do not need.
+	// hostFirstOnly omits the scheduler and all kinds that host-first requests do not need.
 	hostFirstOnly bool
 }
 
-// newSession builds an engine with all kinds and, if there is to be one, a virtual scheduler.
+// newSession builds an engine with its kinds and, if it is enabled, a virtual scheduler.
 func (a *app) newSession(o sessionOptions) (*session, error) {
 	s := &session{virtual: a.controlPlane.SyncerConfig(syncerUser)}
 	var leftovers []syncer.Leftover
@@ -76,8 +76,8 @@ func (a *app) newSession(o sessionOptions) (*session, error) {
 	return s, a.addKinds(s, o)
 }
 
-// maySessionWrite returns why the engine of a session must not write to the host, nil if it
-// may. On standby it sends host-first requests alone.
+// maySessionWrite returns an error if the engine of a session must not write to the host. A
+// standby session only writes host-first, which every holder may do.
 func (a *app) maySessionWrite(s *session) error {
 	if s.ledSince.Load() == nil {
 		return a.holder.MayWrite()
@@ -85,15 +85,15 @@ func (a *app) maySessionWrite(s *session) error {
 	return a.holder.MayLead()
 }
 
-// lead lets the engine sync.
+// lead starts the syncing.
 func (s *session) lead() {
 	now := time.Now()
 	s.ledSince.Store(&now)
 	s.engine.Lead()
 }
 
-// termStart returns when the term of the session has started. Objects of other replicas may
-// have times of their clocks.
+// termStart returns when the term of the session started, plus skew. Timestamps of other
+// replicas come from their clocks.
 func (s *session) termStart(skew time.Duration) time.Time {
 	since := s.ledSince.Load()
 	if since == nil {
@@ -102,8 +102,8 @@ func (s *session) termStart(skew time.Duration) time.Time {
 	return since.Add(skew)
 }
 
-// runSyncing runs the syncer and the virtual scheduler for one term of the leader.
-// Both are built again for each term: their memory of an earlier one is stale.
+// runSyncing runs the syncer and the virtual scheduler for one leader term. Each term builds new
+// ones, because caches and expectations of an earlier term are stale.
 func (a *app) runSyncing(ctx context.Context) error {
 	if a.standby.isOn() {
 		return a.syncFromStandby(ctx)
@@ -115,7 +115,7 @@ func (a *app) runSyncing(ctx context.Context) error {
 	return a.syncAlone(ctx)
 }
 
-// syncAlone syncs with a session of its own until ctx ends.
+// syncAlone syncs with a new session until ctx ends.
 func (a *app) syncAlone(ctx context.Context) error {
 	s, err := a.newSession(sessionOptions{})
 	if err != nil {
@@ -128,7 +128,7 @@ func (a *app) syncAlone(ctx context.Context) error {
 	return lifecycle.RunTerm(ctx, parts)
 }
 
-// termParts returns what runs next to the engine for one term of the leader.
+// termParts returns the parts that run next to the engine during one leader term.
 func (a *app) termParts(s *session) []lifecycle.Part {
 	mirror := func(ctx context.Context) error { return a.runLimits(ctx, s.engine, s.virtual) }
 	parts := append([]lifecycle.Part{{Name: "limits", Run: mirror}}, s.scheduling.parts()...)
@@ -138,7 +138,7 @@ func (a *app) termParts(s *session) []lifecycle.Part {
 	return append(parts, a.customResourceParts(s)...)
 }
 
-// objectLimits returns the limits of copies on the host.
+// objectLimits returns the limits of the copies on the host.
 func objectLimits(policies v1alpha1.Policies) syncer.ObjectLimits {
 	bytes := map[string]int64{}
 	for name, size := range policies.Objects.Bytes {
@@ -147,12 +147,12 @@ func objectLimits(policies v1alpha1.Policies) syncer.ObjectLimits {
 	return syncer.ObjectLimits{Count: policies.CopyCounts(), Bytes: bytes}
 }
 
-// hostFirstKinds returns the names of the kinds that host-first requests use.
+// hostFirstKinds returns the names of the kinds that host-first requests and [hostView] need.
 func hostFirstKinds() []string {
 	return []string{"services", "endpointslices", "nodes", "storageclasses", "runtimeclasses", "ingressclasses", "volumesnapshotclasses", "deviceclasses"}
 }
 
-// addKinds registers every kind that the settings ask for.
+// addKinds adds all enabled kinds to the engine of a session.
 func (a *app) addKinds(s *session, o sessionOptions) error {
 	virtualClient, err := kubernetes.NewForConfig(s.virtual)
 	if err != nil {
@@ -209,7 +209,7 @@ func (a *app) addKinds(s *session, o sessionOptions) error {
 	return nil
 }
 
-// allKinds returns every kind that runs under these options.
+// allKinds returns all kinds that are enabled, with their patches.
 func allKinds(options kinds.Options, changes patches.Patches) []syncer.Kind {
 	var all []syncer.Kind
 	for _, row := range kinds.Table() {
@@ -218,10 +218,10 @@ func allKinds(options kinds.Options, changes patches.Patches) []syncer.Kind {
 	return append(all, kinds.Replicated(options)...)
 }
 
-// hostNames returns the lookup of the host names of Ingresses, nil if nobody asks for it.
+// hostNames returns the lookup of host names of Ingresses, nil if host names need not be unique.
 func (a *app) hostNames() (kinds.HostNames, error) {
 	if !a.values.Sync.IsEnabled("sync.toHost.ingresses") || !a.values.Policies.Ingresses.UniqueHosts {
-		return nil, nil //nolint:nilnil // The kind then asks nobody.
+		return nil, nil //nolint:nilnil // The kind of Ingresses then skips the lookup.
 	}
 	host, err := kubernetes.NewForConfig(a.limiter.Wrap(a.leaderHost))
 	if err != nil {

@@ -8,13 +8,12 @@ import (
 	"github.com/sublet-dev/sublet/pkg/controlplane"
 )
 
-// virtualInformers lets the syncer use the informers that the API server and the
-// controllers share, so that the process holds each virtual object once. It
-// implements syncer.VirtualInformers.
+// virtualInformers lets the syncer use the informers that the API server and the controllers
+// share. So the process caches each virtual object only once. It implements
+// [syncer.VirtualInformers].
 type virtualInformers struct {
 	controlPlane *controlplane.ControlPlane
-	// done ends the informers that the syncer alone has asked for. It must outlive
-	// every leader term.
+	// done stops the informers that only the syncer uses. It must outlive every leader term.
 	done <-chan struct{}
 }
 
@@ -29,7 +28,7 @@ func (v virtualInformers) InformerFor(gvk schema.GroupVersionKind) (cache.Shared
 	resource, _ := meta.UnsafeGuessKindToResource(gvk)
 	shared, err := factory.ForResource(resource)
 	if err != nil {
-		return nil, false // The factory has built-in types only.
+		return nil, false // The factory only knows built-in types.
 	}
 	informer := shared.Informer()
 	factory.Start(v.done)

@@ -9,13 +9,13 @@ import (
 	"k8s.io/client-go/kubernetes"
 )
 
-// virtualPods reads virtual pods for the node proxy. The proxy is built before the
-// control plane, whose client is set before either of them runs.
+// virtualPods gets virtual pods for the node proxy. The proxy is built before the control plane,
+// so the client is set later, before either of them runs.
 type virtualPods struct {
 	client kubernetes.Interface
 }
 
-// get returns the virtual pod of that name.
+// get gets a virtual pod by a live read.
 func (v *virtualPods) get(ctx context.Context, key types.NamespacedName) (*corev1.Pod, error) {
 	return v.client.CoreV1().Pods(key.Namespace).Get(ctx, key.Name, metav1.GetOptions{})
 }

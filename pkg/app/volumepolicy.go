@@ -15,13 +15,13 @@ import (
 	"github.com/sublet-dev/sublet/pkg/translate"
 )
 
-// volumePolicies changes volumes of the host.
+// volumePolicies changes the reclaim policy of host volumes.
 type volumePolicies struct {
 	host    kubernetes.Interface
 	cluster translate.Cluster
 }
 
-// set sets the reclaim policy of the host volume behind a virtual one.
+// set sets the reclaim policy of the host volume behind a virtual volume.
 func (v volumePolicies) set(ctx context.Context, virtual *corev1.PersistentVolume, policy corev1.PersistentVolumeReclaimPolicy, dryRun bool) error {
 	ctx, cancel := context.WithTimeout(ctx, hostViewTimeout)
 	defer cancel()
@@ -46,8 +46,9 @@ func (v volumePolicies) set(ctx context.Context, virtual *corev1.PersistentVolum
 	return nil
 }
 
-// find returns the host volume behind a virtual one. The host's claim and volume prove that it
-// is the tenant's, as they are now: nothing virtual proves it.
+// find returns the host volume behind a virtual volume. The tenant could forge everything in the
+// virtual cluster. So live reads of the host's claim and volume prove that the volume is the
+// tenant's.
 func (v volumePolicies) find(ctx context.Context, virtual *corev1.PersistentVolume) (*corev1.PersistentVolume, error) {
 	gone := apierrors.NewNotFound(corev1.Resource("persistentvolumes"), virtual.Name)
 	if virtual.Spec.ClaimRef == nil {

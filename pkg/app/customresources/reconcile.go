@@ -156,7 +156,7 @@ func (c *Controller) start(k kind, host, virtual *apiextensionsv1.CustomResource
 	}
 	o := kinds.CustomOptions{
 		Resource: k.resource, Cluster: c.Cluster,
-		Kind: schema.GroupVersionKind{Group: virtual.Spec.Group, Version: version, Kind: virtual.Spec.Names.Kind},
+		Kind:      schema.GroupVersionKind{Group: virtual.Spec.Group, Version: version, Kind: virtual.Spec.Names.Kind},
 		HasStatus: custom.HasStatus(virtual, version),
 	}
 	all, err := c.newKinds(k, o, virtual)

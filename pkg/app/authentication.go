@@ -12,11 +12,10 @@ import (
 	"github.com/sublet-dev/sublet/pkg/syncer/kinds"
 )
 
-// auditKubeconfig is the file that leads to the webhook of the audit log. The chart mounts
-// the Secret there.
+// auditKubeconfig is where the chart mounts the kubeconfig of the audit webhook.
 const auditKubeconfig = "/etc/sublet-audit/kubeconfig"
 
-// newIssuers returns the issuers of tokens, and the file that they are read from.
+// newIssuers returns the issuers of tokens, and the watched file that they are loaded from.
 func (a *app) newIssuers() (*authentication.Issuers, *authentication.File) {
 	issuers := authentication.New(authentication.Options{
 		Own: tokens(a.values).Issuers(a.values.Networking.Advanced.ClusterDomain), ServerID: a.options.identity().Pod,
@@ -34,7 +33,7 @@ func (a *app) newIssuers() (*authentication.Issuers, *authentication.File) {
 	}
 }
 
-// auditOptions returns where requests are recorded.
+// auditOptions returns the options of the audit log.
 func (a *app) auditOptions() audit.Options {
 	options := audit.Options{Settings: a.values.ControlPlane.Advanced.Audit, Out: os.Stdout}
 	if options.Settings.Webhook.Secret != "" {

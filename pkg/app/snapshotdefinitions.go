@@ -10,8 +10,8 @@ import (
 	"github.com/sublet-dev/sublet/pkg/app/definitions"
 )
 
-// runDefinitions keeps the definitions of snapshots for one term of the leader. virtual has
-// the identity of the syncer.
+// runDefinitions keeps the CustomResourceDefinitions of volume snapshots up to date during one
+// leader term. virtual has the identity of the syncer.
 func runDefinitions(ctx context.Context, virtual *rest.Config) error {
 	client, err := apiextensionsclient.NewForConfig(virtual)
 	if err != nil {
