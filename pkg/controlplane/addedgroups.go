@@ -18,8 +18,8 @@ import (
 	"github.com/sublet-dev/sublet/api/labels"
 )
 
-// addedPriority is the place of added groups and their versions in lists of all groups, as
-// the metrics server has it.
+// addedPriority is the priority of added groups and their versions in discovery. The metrics server
+// uses the same value.
 const addedPriority = 100
 
 // A Group is an API group with the storage of its resources.
@@ -34,8 +34,8 @@ func (c *Config) addedVersions() []schema.GroupVersion {
 	return versions
 }
 
-// installAdded installs the added groups in the aggregator itself, where the group of
-// APIServices is too. It then asks no APIService who serves them.
+// installAdded installs the added groups in the aggregator itself, like the group of APIServices. So
+// no APIService decides which server serves them.
 func installAdded(aggregator *genericapiserver.GenericAPIServer, c *Config) error {
 	for _, group := range c.Groups {
 		if err := aggregator.InstallAPIGroup(group); err != nil {
@@ -48,12 +48,12 @@ func installAdded(aggregator *genericapiserver.GenericAPIServer, c *Config) erro
 	return nil
 }
 
-// addedGroups keeps an APIService for each added group and version, without which older
-// clients do not find it. A tenant may have stored another, while the group was not added.
-// It deletes its own of groups that are no longer added.
+// addedGroups keeps a local APIService for each added group and version, which older clients need for
+// discovery. It takes over an APIService that a tenant has stored before the group was added. It
+// deletes its own APIServices of groups that are no longer added.
 type addedGroups []schema.GroupVersion
 
-// reconcile writes the APIServices: it creates, corrects and deletes them. all are those that exist.
+// reconcile writes the APIServices: it creates, corrects and deletes them. all are the existing ones.
 func (g addedGroups) reconcile(ctx context.Context, api apiregistrationclient.APIServiceInterface, all []apiregistrationv1.APIService) error {
 	missing := slices.Clone(g)
 	for _, service := range all {
@@ -109,8 +109,8 @@ func takeBack(ctx context.Context, api apiregistrationclient.APIServiceInterface
 	return nil
 }
 
-// deleteOutdated deletes the APIService of a group that is not added now. One that a
-// tenant gave another server is the tenant's.
+// deleteOutdated deletes our APIService of a group that is no longer added. It keeps one that a tenant
+// has pointed to another server.
 func deleteOutdated(ctx context.Context, api apiregistrationclient.APIServiceInterface, found *apiregistrationv1.APIService) error {
 	err := api.Delete(ctx, found.Name, metav1.DeleteOptions{Preconditions: &metav1.Preconditions{ResourceVersion: &found.ResourceVersion}})
 	if err != nil && !apierrors.IsNotFound(err) {
@@ -119,8 +119,8 @@ func deleteOutdated(ctx context.Context, api apiregistrationclient.APIServiceInt
 	return nil
 }
 
-// addedRoles returns the roles that let those who may view, edit or administrate a
-// namespace read the added groups in it.
+// addedRoles returns the roles that aggregate read access to the added groups into the default roles
+// view, edit and admin.
 func (c *Config) addedRoles() []rbacv1.ClusterRole {
 	var roles []rbacv1.ClusterRole
 	for _, group := range c.Groups {

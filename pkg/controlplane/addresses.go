@@ -18,8 +18,8 @@ import (
 	"github.com/sublet-dev/sublet/pkg/controlplane/informers"
 )
 
-// addressKeeper keeps what the allocators of Service addresses and node ports need: the
-// default range, and a record of what the Services have. The work is upstream's.
+// addressKeeper maintains what the allocators of Service IPs and node ports need: the default
+// ServiceCIDR, and records of the allocated addresses and ports. It uses upstream's controllers.
 type addressKeeper struct {
 	server *apiServer
 	extra  *kubecontrolplane.Extra
@@ -49,8 +49,8 @@ func (k *addressKeeper) tasks() ([]startTask, error) {
 	return tasks, nil
 }
 
-// keepRange creates the default range of Service addresses, and creates it again if a
-// tenant deletes it. Upstream's controller tries by itself until it succeeds.
+// keepRange creates the default ServiceCIDR, and creates it again if a tenant deletes it. Upstream's
+// controller retries by itself.
 func (k *addressKeeper) keepRange(ctx context.Context, client kubernetes.Interface, succeeded func()) error {
 	defaultservicecidr.NewController(k.extra.ServiceIPRange, k.extra.SecondaryServiceIPRange, client).Start(ctx)
 	if ctx.Err() == nil {
@@ -60,8 +60,8 @@ func (k *addressKeeper) keepRange(ctx context.Context, client kubernetes.Interfa
 	return nil
 }
 
-// repairAddresses compares the addresses of Services with the IPAddress objects. After
-// a failed first comparison, upstream's controller ends.
+// repairAddresses makes the IPAddress objects match the Services. Upstream's controller ends if its
+// first attempt fails.
 func (k *addressKeeper) repairAddresses(ctx context.Context, client kubernetes.Interface, succeeded func()) error {
 	// The gate removes the handlers of a failed attempt.
 	shared := informers.NewGated(k.server.informers, k.server.lifetime)
@@ -73,8 +73,8 @@ func (k *addressKeeper) repairAddresses(ctx context.Context, client kubernetes.I
 	return errors.New("the first comparison with the Services failed")
 }
 
-// repairNodePorts compares the node ports of Services with the record of them.
-// Upstream's controller waits minutes between two attempts, so a failure ends it.
+// repairNodePorts makes the record of node ports match the Services. Upstream's controller would wait
+// minutes between two attempts, so it is ended and started again after a failure.
 func (k *addressKeeper) repairNodePorts(ctx context.Context, client kubernetes.Interface, succeeded func()) error {
 	attempt, fail := context.WithCancelCause(ctx)
 	defer fail(nil)
@@ -85,16 +85,15 @@ func (k *addressKeeper) repairNodePorts(ctx context.Context, client kubernetes.I
 	return context.Cause(attempt)
 }
 
-// stopChannel returns a channel that is closed when ctx ends, for code that wants a
-// channel of both directions.
+// stopChannel returns a channel that is closed when ctx ends, for code that needs a bidirectional
+// channel.
 func stopChannel(ctx context.Context) chan struct{} {
 	stop := make(chan struct{})
 	context.AfterFunc(ctx, func() { close(stop) })
 	return stop
 }
 
-// failureRecorder remembers the last write of a client that the API server did not
-// accept. Upstream's controllers only log it.
+// failureRecorder remembers the last failed write of a client. Upstream's controllers only log it.
 type failureRecorder struct {
 	mu   sync.Mutex
 	text string

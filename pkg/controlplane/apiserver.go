@@ -62,7 +62,7 @@ type apiServer struct {
 	stopCompactor  func()
 }
 
-// assembly is what the steps of building an API server share.
+// assembly holds what the steps of building an API server share.
 type assembly struct {
 	config   *Config
 	loopback *rest.Config
@@ -125,8 +125,7 @@ func newAPIServer(c *ControlPlane, client *etcd.Client, serving, frontProxy *pki
 	return s, nil
 }
 
-// frontProxyFiles writes the front proxy's certificate where the aggregator can
-// read it.
+// frontProxyFiles writes the front proxy's certificate into files for the aggregator.
 func (s *apiServer) frontProxyFiles(leaf *pki.Leaf) (cert, key string, err error) {
 	pair := leaf.Current()
 	for _, content := range []struct {
@@ -142,7 +141,7 @@ func (s *apiServer) frontProxyFiles(leaf *pki.Leaf) (cert, key string, err error
 	certFile, keyFile := s.proxyFiles[0], s.proxyFiles[1]
 	leaf.OnRenewal(func() {
 		next := leaf.Current()
-		// The reader looks once a minute and ignores a pair that does not match.
+		// The aggregator rereads the files once a minute and ignores a mismatched pair.
 		_ = certFile.replace(next.Cert)
 		_ = keyFile.replace(next.Key)
 	})
@@ -205,8 +204,7 @@ func (a *assembly) configure(s *apiServer, opts options.CompletedOptions) (app.C
 	return config.Complete()
 }
 
-// adjust changes what upstream's configuration of the kube API server leaves no
-// option for.
+// adjust changes parts of the configuration of the kube API server for which upstream has no options.
 func (a *assembly) adjust(kube *kubecontrolplane.Config) {
 	c := a.config
 	reachKubelets(&kube.Extra.KubeletClientConfig, c.KubeletDial)
@@ -245,9 +243,8 @@ func (a *assembly) adjust(kube *kubecontrolplane.Config) {
 	}
 }
 
-// genericConfig returns what the three API servers have in common. It follows
-// upstream, but reads no files, has its loopback in memory, and knows the callers in
-// the process.
+// genericConfig returns the common configuration of the three API servers. It follows upstream, but
+// reads no files, uses the in-memory loopback, and recognises callers in the process.
 func (a *assembly) genericConfig(opts options.CompletedOptions) (
 	*genericapiserver.Config, informers.SharedInformerFactory, *serverstorage.DefaultStorageFactory, error,
 ) {
@@ -298,7 +295,7 @@ func (a *assembly) genericConfig(opts options.CompletedOptions) (
 	return config, factory, storageFactory, nil
 }
 
-// setOpenAPI describes the API that the server publishes, with groups that are added.
+// setOpenAPI sets the OpenAPI configuration, including the added groups.
 func setOpenAPI(config *genericapiserver.Config, added []*Group) {
 	definitions := openapiutil.GetOpenAPIDefinitionsWithoutDisabledFeatures(generatedopenapi.GetOpenAPIDefinitions)
 	schemes := []*runtime.Scheme{legacyscheme.Scheme, apiextensions.Scheme, aggregatorscheme.Scheme}
@@ -312,7 +309,7 @@ func setOpenAPI(config *genericapiserver.Config, added []*Group) {
 	config.OpenAPIV3Config.Info.Title = "Kubernetes"
 }
 
-// storage puts the built-in resources on the shared store.
+// storage configures the storage of the built-in resources on the shared store.
 func (a *assembly) storage(config *genericapiserver.Config, opts options.CompletedOptions) (*serverstorage.DefaultStorageFactory, error) {
 	factoryConfig := kubeapiserver.NewStorageFactoryConfigEffectiveVersion(config.EffectiveVersion)
 	factoryConfig.APIResourceConfig = config.MergedResourceConfig
@@ -328,7 +325,7 @@ func (a *assembly) storage(config *genericapiserver.Config, opts options.Complet
 	return factory, nil
 }
 
-// access decides who callers are and what they may do.
+// access configures authentication and authorization.
 func (a *assembly) access(config *genericapiserver.Config, opts options.CompletedOptions, client kubernetes.Interface,
 	factory informers.SharedInformerFactory,
 ) error {
@@ -356,9 +353,9 @@ func (a *assembly) access(config *genericapiserver.Config, opts options.Complete
 	return err
 }
 
-// handlerChain builds the chain of handlers, with a short way for callers in the
-// process. While the server starts, they take the long one: it knows that what is not
-// there yet is not gone.
+// handlerChain builds the chain of handlers, with a shorter chain for callers in the process. While the
+// server starts, they use the full chain: it answers 503 instead of 404 for resources that are not
+// installed yet.
 func (a *assembly) handlerChain(api http.Handler, config *genericapiserver.Config) http.Handler {
 	if len(a.config.HostFirst) > 0 {
 		api = withRequestState(api)

@@ -34,18 +34,16 @@ const (
 	firstRepair = time.Second
 	lastRepair  = time.Minute
 
-	// reconcileAfter keeps the comparison of existing roles with those of this
-	// version out of the way of a start.
+	// reconcileAfter is the delay of reconcileRoles, so that it does not slow down a start.
 	reconcileAfter = 10 * time.Second
 )
 
-// A bootstrap keeps the objects that every cluster has: the system namespaces,
-// default roles, priority classes, and the Services of the control plane.
+// A bootstrap creates the objects that every cluster has: the system namespaces, default roles,
+// priority classes, and the Services of the control plane.
 //
-// It reads first and creates what is missing. On a new store everything must be
-// created before the start continues. On an existing store nothing may hold up the
-// start: a tenant may have stored the reason. What cannot be created is reported and
-// tried again in the background.
+// It lists the existing objects and creates the missing ones. On a new store, the start only continues
+// when all are created. On an existing store, a failure must not delay the start, because objects of
+// a tenant may cause it. It is reported, and retried in the background.
 type bootstrap struct {
 	config *Config
 	client kubernetes.Interface
@@ -153,9 +151,8 @@ func (b *bootstrap) createAll(ctx context.Context, objects []systemObject, must 
 	return errors.Join(failures...)
 }
 
-// create creates one object. With must, it tries until it succeeds and fails on
-// an object that the API server finds invalid. Otherwise it tries for a moment and
-// records the reason.
+// create creates one object. With must, it retries until it succeeds, and only fails if the API server
+// finds the object invalid. Without must, it gives up after a few attempts and records the reason.
 func (b *bootstrap) create(ctx context.Context, o systemObject, must bool) error {
 	for attempt := 0; ; attempt++ {
 		err := o.apply(ctx)
@@ -185,8 +182,8 @@ func pauseEarly(ctx context.Context) {
 	}
 }
 
-// keep creates what is still missing, and restores the namespaces and Services of
-// the control plane that a tenant deletes or changes while it runs.
+// keep retries the missing objects. It also restores the namespaces and Services of the control plane
+// if a tenant deletes or changes them.
 func (b *bootstrap) keep(ctx context.Context) {
 	pause := firstRepair
 	for {
@@ -222,9 +219,9 @@ func (b *bootstrap) repair(ctx context.Context) {
 	}
 }
 
-// reconcileRoles updates the roles that an older version created, by upstream's own
-// rules. It adds what is missing, and leaves what a tenant added. It skips roles that
-// are marked as not to be updated.
+// reconcileRoles updates default roles that an older version has created, as upstream does. It adds
+// missing permissions and keeps those that a tenant has added. It skips roles with the annotation
+// that disables updates.
 func (b *bootstrap) reconcileRoles(hook genericapiserver.PostStartHookContext) {
 	select {
 	case <-hook.Done():

@@ -20,10 +20,10 @@ import (
 	"k8s.io/kube-aggregator/pkg/controllers/autoregister"
 )
 
-// builtinGroups are the built-in groups and versions, which no other server may serve. A
-// tenant could point the APIService of one to a server of their own. It would answer the
-// syncer and the controllers, with objects that no admission has seen. If it does not
-// answer, no start succeeds.
+// builtinGroups has the groups and versions that only this API server may serve. Otherwise a tenant
+// could point the APIService of a built-in group to a server of their own. The syncer and the
+// controllers would then read objects that bypass admission. If that server did not respond, no
+// start would succeed.
 type builtinGroups struct {
 	// set is nil until the API servers are created. No request comes before.
 	set atomic.Pointer[map[schema.GroupVersion]struct{}]
@@ -70,12 +70,12 @@ func (b *builtinGroups) has(group, version string) bool {
 	return ok
 }
 
-// isKept reports whether no other server may serve a group and version.
+// isKept reports whether only this API server may serve a group and version.
 func (b *builtinGroups) isKept(group, version string) bool {
 	return b.has(group, version) || slices.Contains(b.synced, group)
 }
 
-// builtinGuard denies APIServices that have another server serve a built-in group.
+// builtinGuard denies APIServices that point a kept group to another server.
 type builtinGuard struct{ groups *builtinGroups }
 
 var _ admission.ValidationInterface = builtinGuard{}
@@ -107,8 +107,8 @@ func (g builtinGuard) Validate(_ context.Context, a admission.Attributes, _ admi
 		field.ErrorList{field.Invalid(field.NewPath("spec", "service"), target, detail)})
 }
 
-// builtinKeeper takes built-in and synced groups back from other servers. Only a store that
-// comes from elsewhere, or from before a group was synced, has such APIServices.
+// builtinKeeper corrects APIServices that point a kept group to another server. They only exist in a
+// store that comes from elsewhere, or that is older than the sync of the group.
 type builtinKeeper struct {
 	groups *builtinGroups
 	own    *rest.Config

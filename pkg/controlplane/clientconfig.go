@@ -9,22 +9,20 @@ import (
 	"github.com/sublet-dev/sublet/pkg/controlplane/pki"
 )
 
-// ClientConfig returns the configuration of a client that calls the API server
-// in memory as the given user, without a limit on its rate. It may be asked for
-// and used before Run: requests wait until the API server runs. They fail once
-// it has stopped.
+// ClientConfig returns the configuration of a client that calls the API server in memory as the given
+// user, without a rate limit. It may be used before Run: requests wait until the API server runs.
+// They fail once it has stopped.
 //
-// Exec, attach and port-forward take over a connection, which there is none of
-// in memory: they need the TLS port.
+// Exec, attach and port-forward do not work in memory, because they take over the connection. They
+// need the TLS port.
 func (c *ControlPlane) ClientConfig(name string, groups ...string) *rest.Config {
 	return c.clientConfig(loopback.Caller{User: &user.DefaultInfo{
 		Name: name, Groups: append(append([]string{}, groups...), user.AllAuthenticated),
 	}})
 }
 
-// SyncerConfig returns the configuration of a client as [ControlPlane.ClientConfig] does, for
-// who keeps the copies of host objects. Policies, webhooks and quotas of a tenant do not apply
-// to what it writes of them.
+// SyncerConfig returns a configuration as [ControlPlane.ClientConfig] does, for the syncer. Policies,
+// webhooks and quotas of a tenant do not apply when it writes copies of host objects.
 func (c *ControlPlane) SyncerConfig(name string) *rest.Config {
 	return c.clientConfig(loopback.Caller{
 		User:        &user.DefaultInfo{Name: name, Groups: []string{pki.GroupAdmins, user.AllAuthenticated}},
@@ -32,10 +30,10 @@ func (c *ControlPlane) SyncerConfig(name string) *rest.Config {
 	})
 }
 
-// KeeperConfig returns the configuration of a client as [ControlPlane.ClientConfig] does. It is
-// for what the control plane needs to stay whole, such as the election of its leader. Policies,
-// webhooks and quotas of a tenant do not apply to it. A webhook whose pods are gone could
-// otherwise end each term of a leader, and nobody would create its pods again.
+// KeeperConfig returns a configuration as [ControlPlane.ClientConfig] does, for essential writes of the
+// control plane, such as leader election. Policies, webhooks and quotas of a tenant do not apply to
+// them. Otherwise a webhook without pods could prevent that a leader is elected, and so that its
+// pods are created again.
 func (c *ControlPlane) KeeperConfig(name string) *rest.Config {
 	return c.clientConfig(loopback.Caller{
 		User:                 &user.DefaultInfo{Name: name, Groups: []string{pki.GroupAdmins, user.AllAuthenticated}},
@@ -61,7 +59,7 @@ func (c *ControlPlane) clientConfig(caller loopback.Caller) *rest.Config {
 		},
 		DisableCompression: true,
 		QPS:                -1,
-		// Managed fields of what this client writes would have the manager "unknown".
+		// Without it, managedFields would have the manager "unknown".
 		UserAgent: rest.DefaultKubernetesUserAgent(),
 	}
 }

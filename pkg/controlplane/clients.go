@@ -14,9 +14,8 @@ import (
 	"github.com/sublet-dev/sublet/pkg/controlplane/pki"
 )
 
-// clientBuilder gives every controller an in-memory client with the name of the
-// service account that it would have outside. The administrators' group spares each
-// request a walk through the roles.
+// clientBuilder returns in-memory clients for controllers. A client has the name of the controller's
+// usual service account, and is in the group system:masters, which makes authorization cheap.
 type clientBuilder struct{ plane *ControlPlane }
 
 var _ clientbuilder.ControllerClientBuilder = clientBuilder{}

@@ -28,8 +28,8 @@ func (c component) DoServerCheck() (probe.Result, string, error) {
 	return probe.Success, "ok", nil
 }
 
-// components returns the parts of the control plane under their names in every cluster. The
-// host schedules, or a part of this process that ends with it.
+// components returns the components of the control plane under their usual names. The scheduler is
+// always healthy: it is that of the host, or a part of this process.
 func (a *assembly) components() map[string]componentstatus.Server {
 	return map[string]componentstatus.Server{
 		"controller-manager": component(a.controllersError),
@@ -42,8 +42,8 @@ func (a *assembly) components() map[string]componentstatus.Server {
 	}
 }
 
-// withComponents serves the statuses of the components in front of the API. Upstream asks
-// ports of its own components for them, where nobody listens here.
+// withComponents serves ComponentStatuses in front of the API. Upstream would probe ports of its own
+// components, on which nothing listens here.
 func (a *assembly) withComponents(next http.Handler) http.Handler {
 	statuses := componentstatus.NewStorage(a.components)
 	version := corev1.SchemeGroupVersion

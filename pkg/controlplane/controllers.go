@@ -33,19 +33,18 @@ import (
 // garbage collector and quota look twice as often by themselves.
 const refreshDiscovery = time.Minute
 
-// ResourceClaimController makes the ResourceClaims of pods from templates, and deletes them. It
-// is of use if the host allocates devices for them.
+// ResourceClaimController creates and deletes the ResourceClaims of pods from templates. It is needed if
+// the host allocates devices.
 const ResourceClaimController = names.ResourceClaimController
 
-// TaintEvictionController deletes pods that do not tolerate a taint NoExecute of their node. It
-// is of use if the tenant may taint nodes: the host evicts by its own taints.
+// TaintEvictionController deletes pods that do not tolerate a NoExecute taint of their node. It is only
+// needed if the tenant may taint nodes, because the host evicts pods for its own taints.
 const TaintEvictionController = names.TaintEvictionController
 
-// DefaultControllers returns the controllers that make sense in a cluster whose nodes
-// and volumes belong to another one. Nodes, volumes and clouds are the host's work. The
-// host also decides which pods end with a node. There are no kubelet certificates.
-// Further ranges of Service addresses are the host's. Their controller also panics on
-// informers that already run: it uses its lister before it has one.
+// DefaultControllers returns the controllers that a virtual cluster needs. It omits those for nodes,
+// volumes, clouds and kubelet certificates, which are the host's business. It also omits the one for
+// further ServiceCIDRs, which are the host's too. That controller would panic on running informers,
+// because it uses its lister before it is set.
 func DefaultControllers() []string {
 	return []string{
 		names.CertificateSigningRequestCleanerController,
@@ -106,8 +105,8 @@ func (c *ControlPlane) RunControllers(ctx context.Context) error {
 // controllersTask is the name of the controllers among the tasks of a start.
 const controllersTask = "controllers"
 
-// keep runs the controllers of one term. If they cannot be created, it tries again: the
-// reason may be an aggregated server of the tenant.
+// keep runs the controllers of one term. It retries if they cannot be created, because an aggregated
+// API server of the tenant may be the reason.
 func (m *controllers) keep(ctx context.Context) error {
 	tasks := m.plane.tasks.Load()
 	defer tasks.forget(controllersTask)
@@ -190,8 +189,8 @@ func (m *controllers) run(ctx context.Context, created func()) error {
 	return nil
 }
 
-// checkDiscovery checks that the core group is discovered. Without it, upstream's
-// namespace controller ends the process when it is created.
+// checkDiscovery checks that discovery returns the core group. Otherwise the constructor of upstream's
+// namespace controller would end the process.
 func (m *controllers) checkDiscovery(ctx context.Context) error {
 	discovery, err := clientBuilder{plane: m.plane}.DiscoveryClient("controller-discovery")
 	if err != nil {
@@ -260,8 +259,8 @@ func (m *controllers) file(name string, content []byte) (string, error) {
 	return file.path, nil
 }
 
-// controllerContext returns what upstream's CreateControllerContext does, on the API
-// server's informers. It has no process-wide name, of which there could be only one.
+// controllerContext returns a context as upstream's CreateControllerContext does, with the API server's
+// informers. It registers no process-wide name, because there may be several control planes.
 func (m *controllers) controllerContext(ctx context.Context, component *kcmconfig.Config, gated *informers.Gated) (app.ControllerContext, error) {
 	builder := clientBuilder{plane: m.plane}
 	metadataConfig, err := builder.Config("metadata-informers")
@@ -332,14 +331,13 @@ func (tokensController) Name() string { return names.ServiceAccountTokenControll
 // Run runs the controller with upstream's number of workers.
 func (t tokensController) Run(ctx context.Context) { t.TokensController.Run(ctx, 5) }
 
-// noHealthChecks drops the checks that the controllers bring: all of them
-// always pass.
+// noHealthChecks ignores the health checks of controllers, because they always pass.
 type noHealthChecks struct{}
 
 // AddHealthChecker does nothing.
 func (noHealthChecks) AddHealthChecker(...healthz.HealthChecker) {}
 
-// stripManagedFields drops what no controller reads and what is often half of
+// stripManagedFields removes the managedFields, which no controller reads and which are often half of
 // an object.
 func stripManagedFields(obj any) (any, error) {
 	if accessor, err := meta.Accessor(obj); err == nil && accessor.GetManagedFields() != nil {

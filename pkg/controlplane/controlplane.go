@@ -6,19 +6,19 @@
 //
 //	storage → API server → bootstrap (roles, priority classes, system services) → controllers
 //
-// It starts in half a second instead of two, because its parts call each other as
-// functions. Clients in the process call the API server's handler
-// ([ControlPlane.ClientConfig], package loopback): no TLS, no socket, no certificate.
-// All resources share one client of the store. The controllers share the API server's
-// informers (package informers). The objects that every cluster has are created at
-// once, where upstream first sleeps a second (bootstrap.go).
+// It starts in half a second instead of two, because its parts call each other as functions.
+// Clients in the process call the API server's handler without TLS and sockets
+// ([ControlPlane.ClientConfig], package loopback). All resources share one client of the
+// store. The controllers share the API server's informers (package informers). The objects
+// that every cluster has are created at once, where upstream first sleeps for a second
+// (bootstrap.go).
 //
 // Nothing that a tenant stores can keep a start from succeeding: see
 // docs/design/012-starts-that-never-fail.md.
 //
-// Consistent reads go to the store. It is nearer than a cache, which would have to find
-// out how new it is. Only resources that many read have a cache (restoptions.go). The
-// API's description is built when somebody asks for it (package openapi).
+// Consistent reads go to the store, which is faster than to wait until a watch cache is up to date.
+// Only resources that many clients read have a watch cache (restoptions.go). The OpenAPI
+// description is built on demand (package openapi).
 //
 // Only one TLS port is open to the outside, for tenants and their pods.
 //
@@ -62,8 +62,7 @@ const (
 	// storageTimeout bounds a health check of the store.
 	storageTimeout = 2 * time.Second
 
-	// warmLimit is how long the API server's informers may take before the
-	// start continues without them.
+	// warmLimit is how long a start waits for the first lists of the API server's informers.
 	warmLimit = 5 * time.Second
 
 	// controllersGrace and serverGrace are how long controllers and open
@@ -80,8 +79,7 @@ type Plugin struct {
 	admission.Interface
 }
 
-// Config is what a control plane is made of. Storage, PKI and Listener are
-// required.
+// Config configures a control plane. Storage, PKI and Listener are required.
 type Config struct {
 	// Storage keeps the objects. Run starts and stops it.
 	Storage storage.Backend
@@ -92,15 +90,13 @@ type Config struct {
 	// Listener is the one TLS port. Run closes it.
 	Listener net.Listener
 
-	// AdvertiseAddress is where pods reach the listener; it becomes the
-	// endpoint of the Service default/kubernetes, unless it is a loopback
-	// address. Default: the listener's address, or 127.0.0.1 if that is
-	// unspecified.
+	// AdvertiseAddress is the address at which pods reach the listener. It becomes the endpoint
+	// of the Service default/kubernetes, unless it is a loopback address. Default: the
+	// listener's address, or 127.0.0.1 if that is unspecified.
 	AdvertiseAddress net.IP
 
-	// ServiceCIDR is the range of Service addresses, which is the host's, or
-	// two ranges of different families with a comma between them. Default
-	// 10.0.0.0/24, which is upstream's.
+	// ServiceCIDR is the range of Service IPs, which must be the host's. It may be two ranges of
+	// different IP families, separated by a comma. Default: 10.0.0.0/24, as upstream.
 	ServiceCIDR string
 
 	// KubernetesServiceIP is the ClusterIP of default/kubernetes. Default: the
@@ -116,13 +112,13 @@ type Config struct {
 	// assigns must be in it. Default: upstream's.
 	NodePortRange string
 
-	// DNSUser is the user of DNS servers outside of the process, who may read what names
-	// are made of. Default: there are none.
+	// DNSUser is the user of DNS servers outside of the process. It gets read access to the
+	// objects that DNS names come from. Default: there are no such servers.
 	DNSUser string
 
-	// Replicas is the number of API servers on the store. With more than one, the
-	// Service default/kubernetes leads to each that lives, and each has a Lease in
-	// kube-system. Default 1.
+	// Replicas is the number of API servers on the store. With more than one, the Service
+	// default/kubernetes has an endpoint for each running one, and each has a Lease in
+	// kube-system. Default: 1.
 	Replicas int
 
 	// Name names this API server among its replicas, and stays the same when it
@@ -163,8 +159,7 @@ type Config struct {
 	// upstream's steps and webhooks have, and validate after all of those too.
 	Admission []Plugin
 
-	// HostFirst are the last admission steps. They write to the host once validation has
-	// agreed.
+	// HostFirst are the last admission steps. They write to the host after validation.
 	HostFirst []HostFirst
 
 	// Encryption are the settings of the encryption of the store. Its Purge and Clock are
@@ -184,8 +179,8 @@ type Config struct {
 	// Watches, other long-running requests and health checks are left out. Default: nothing.
 	OnRequest func()
 
-	// WrapAPI wraps the handler of authorized requests, those from within the process left out.
-	// Default: nothing.
+	// WrapAPI wraps the handler of authorized requests, except for those from within the process.
+	// Default: it is not wrapped.
 	WrapAPI func(http.Handler) http.Handler
 
 	// Groups are further API groups that the API server serves. Their resources are not
@@ -193,7 +188,7 @@ type Config struct {
 	Groups []*Group
 
 	// SyncedGroups are the API groups of custom resources that are synced with the host. A
-	// tenant cannot have another server serve them: no admission would see its objects.
+	// tenant cannot have another server serve them, because that would bypass admission.
 	SyncedGroups []string
 
 	// Controllers are the names of the controllers to run, as kube-controller-manager
@@ -304,12 +299,12 @@ func New(config Config) (*ControlPlane, error) {
 // Ready returns a channel that is closed when the API server answers /readyz with 200.
 func (c *ControlPlane) Ready() <-chan struct{} { return c.ready }
 
-// Informers returns the informers that the API server and the controllers share, for
-// other parts of the process. They run once [ControlPlane.Ready] is closed. Who asks for
-// a further one starts it.
+// Informers returns the informers that the API server and the controllers share, for other parts of the
+// process. They run once [ControlPlane.Ready] is closed. A caller that requests a further one must
+// start it.
 func (c *ControlPlane) Informers() informers.SharedInformerFactory { return c.server.Load().informers }
 
-// Checks returns how far the start is and which system objects are missing.
+// Checks returns the progress of the start and the missing system objects.
 func (c *ControlPlane) Checks() []syncz.Check {
 	sources := c.checks.Load()
 	if sources == nil {

@@ -26,7 +26,7 @@ import (
 	"github.com/sublet-dev/sublet/pkg/controlplane/pki"
 )
 
-// describe returns the description of the API, with that of aggregated API servers.
+// describe returns the OpenAPI description, including that of aggregated API servers.
 func (s *apiServer) describe(config app.CompletedConfig, frontProxy *pki.Leaf) (*openapi.Description, error) {
 	aggregated := &aggregatedDocuments{
 		services:   s.aggregator.APIRegistrationInformers.Apiregistration().V1().APIServices().Lister(),
@@ -45,10 +45,9 @@ func (s *apiServer) describe(config app.CompletedConfig, frontProxy *pki.Leaf) (
 	return openapi.New(s.aggregator.GenericAPIServer, generic.OpenAPIConfig, generic.OpenAPIV3Config, aggregated, s.loopback)
 }
 
-// releaseDefinitions drops the schemas of the built-in types, some seven MB. The merge of
-// applied objects has taken from them what it needs, and each description makes its own.
-// The server keeps pointers to them for no reader, so they are emptied too. Those that the
-// schema of a custom resource refers to stay.
+// releaseDefinitions frees the schemas of the built-in types, about 7 MB. Server-side apply has already
+// read what it needs, and each description builds its own. The server still has pointers to the
+// schemas that nobody reads, so they are emptied. Schemas that custom resources refer to stay.
 func releaseDefinitions(config *common.OpenAPIV3Config) {
 	for name, definition := range config.Definitions {
 		if !strings.Contains(name, "apimachinery") && !strings.Contains(name, "apiextensions") {
@@ -58,8 +57,8 @@ func releaseDefinitions(config *common.OpenAPIV3Config) {
 	config.Definitions = nil
 }
 
-// aggregatedDocuments passes on what aggregated API servers say of themselves. It asks them as
-// the proxy of their APIs does, for the user who asks.
+// aggregatedDocuments proxies the OpenAPI documents of aggregated API servers. It requests them on
+// behalf of the user, as the proxy of their APIs does.
 type aggregatedDocuments struct {
 	services   apiregistrationlisters.APIServiceLister
 	resolver   apiserver.ServiceResolver
@@ -107,7 +106,7 @@ func isAggregated(service *apiregistrationv1.APIService) bool {
 	return service.Spec.Service != nil && apiregistration.IsAPIServiceConditionTrue(service, apiregistrationv1.Available)
 }
 
-// serve asks the API server of an APIService what it was asked for itself.
+// serve proxies a request to the API server of an APIService.
 func (d *aggregatedDocuments) serve(w http.ResponseWriter, req *http.Request, service *apiregistrationv1.APIService) {
 	user, ok := genericapirequest.UserFrom(req.Context())
 	if !ok {

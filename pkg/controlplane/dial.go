@@ -5,10 +5,10 @@ import (
 	"k8s.io/apiserver/pkg/server/egressselector"
 )
 
-// egressSelector returns the selector from which every part of the API server gets its
-// dialer. The parts are the proxies of pods, Services and nodes, webhooks, converters,
-// aggregated APIs and the check of their health. It returns nil without a dialer of our
-// own, so that upstream dials the network. The store and kubelets have other dialers.
+// egressSelector returns the selector that provides the dialer of [Config.Dial] to the API server. The
+// proxies of pods, Services and nodes, webhooks, conversion webhooks and aggregated APIs use it. It
+// returns nil if there is no such dialer, so that upstream dials the network. The store and kubelets
+// have other dialers.
 func (a *assembly) egressSelector() *egressselector.EgressSelector {
 	dial := a.config.Dial
 	if dial == nil {

@@ -9,9 +9,9 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// dnsReader returns the role of the DNS servers that run in pods of their own, and its
-// binding. It lets them read what names are made of, and no more. Without it no name is
-// learned, so that it is restored while the control plane runs.
+// dnsReader returns the role, and its binding, of DNS servers that run in pods of their own. It grants
+// read access to the objects that DNS names come from. It is restored if a tenant changes it, because
+// DNS would not work without it.
 func (b *bootstrap) dnsReader() []systemObject {
 	user := b.config.DNSUser
 	if user == "" {

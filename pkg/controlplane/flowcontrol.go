@@ -20,9 +20,9 @@ import (
 // defaults. It is upstream's period.
 const flowControlPeriod = time.Minute
 
-// flowControl keeps the default FlowSchemas and PriorityLevelConfigurations, by
-// upstream's own rules: a tenant may change the suggested ones, but not the mandatory
-// ones. The API server has the mandatory ones in memory, so it also works without them.
+// flowControl maintains the default FlowSchemas and PriorityLevelConfigurations, as upstream does: a
+// tenant may change the suggested ones, but not the mandatory ones. The API server also has the
+// mandatory ones in memory, so it works without the objects.
 type flowControl struct {
 	client    flowcontrolclient.FlowcontrolV1Interface
 	informers informers.SharedInformerFactory

@@ -9,8 +9,8 @@ import (
 	schedulingrest "k8s.io/kubernetes/pkg/registry/scheduling/rest"
 )
 
-// The hooks of upstream that addressKeeper replaces. The first ends the process after a
-// minute, the second waits for ever.
+// Hooks of upstream that addressKeeper replaces. If they fail, the first ends the process after a
+// minute, and the second waits for ever.
 const (
 	addressRepairHook = "start-service-ip-repair-controllers"
 	serviceRangeHook  = "start-kubernetes-service-cidr-controller"
@@ -31,9 +31,8 @@ func disabledHooks(c *Config) []string {
 	return disabled
 }
 
-// replicaHooks returns the hooks of the features that serve several API servers of one
-// cluster. A single one runs without them. A feature gate could not decide that: gates
-// are the process's, and there may be several control planes in it.
+// replicaHooks returns the hooks that only several API servers of one cluster need. Feature gates cannot
+// disable them, because gates are process-wide and there may be several control planes.
 func replicaHooks() []string {
 	return []string{
 		// A Lease for each API server that lives, and the end of the others.

@@ -31,21 +31,20 @@ type HostFirst interface {
 	Apply(ctx context.Context, a admission.Attributes, o admission.ObjectInterfaces) error
 }
 
-// hostFirstChain runs the steps that write to the host after a chain of admission steps.
+// hostFirstChain runs the host-first steps after a chain of admission steps.
 //
-// Upstream validates an object after it has allocated addresses, and addresses are the
-// host's: they must be there before. So the chain sends the object to its own API server as
-// a dry run, in memory. There the object is completed, checked and allocated for, and the
-// validating steps see it as part of the original request. Then the host is asked, and the
-// original request continues with the host's addresses. The validating steps are not asked
-// a second time: webhooks are called once, and a quota is charged once.
+// Upstream allocates addresses before it validates an object. But the host assigns the addresses,
+// and must only be asked for a valid object. So the chain first sends the object to its own API
+// server as an in-memory dry run. There the validating steps see the original request. After that, the host-first steps write to the host, and the original request continues with the host's
+// addresses. Its validating steps are then skipped, so that webhooks are called once and a quota is
+// charged once.
 type hostFirstChain struct {
 	admission.Interface
 	steps     []HostFirst
 	transport func(*dryRun) http.RoundTripper
 }
 
-// dryRun is what a dry run knows of the original request.
+// dryRun has the original request of a dry run.
 type dryRun struct {
 	ctx        context.Context //nolint:containedctx // It is the request's, for the steps that check it.
 	attributes admission.Attributes
@@ -54,13 +53,13 @@ type dryRun struct {
 // requestKey is the context key of the [requestState].
 type requestKey struct{}
 
-// requestState is what the two halves of admission share about one request.
+// requestState is the state of one request that Admit and Validate share.
 type requestState struct {
 	// validated reports that a dry run has passed all validating steps.
 	validated bool
 }
 
-// withRequestState gives each request a place for what its dry run has found.
+// withRequestState adds a [requestState] to the context of each request.
 func withRequestState(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		if req.Method == http.MethodPost || req.Method == http.MethodPut || req.Method == http.MethodPatch {
@@ -197,8 +196,8 @@ func readStatus(response *http.Response) error {
 	return &apierrors.StatusError{ErrStatus: status}
 }
 
-// dryRunTransport returns the transport of a dry run. Its caller may send any request:
-// the original one has been authorized.
+// dryRunTransport returns the transport of a dry run. The dry run needs no authorization, because the
+// original request was authorized.
 func (c *ControlPlane) dryRunTransport(r *dryRun) http.RoundTripper {
 	return c.loopback.Transport(loopback.Caller{
 		User: &user.DefaultInfo{Name: "system:apiserver", Groups: []string{pki.GroupAdmins, user.AllAuthenticated}},

@@ -7,10 +7,11 @@ import (
 	kubeletclient "k8s.io/kubernetes/pkg/kubelet/client"
 )
 
-// reachKubelets sets how the API server reaches kubelets. With dial, no address matters.
+// reachKubelets configures how the API server connects to kubelets. With dial, the addresses of nodes
+// are not used.
 //
-// The proxy of a node resolves the address all the same, and before anything else. The host's DNS
-// hardly knows names of nodes, and its answer would name the nameserver to the tenant.
+// But the proxy of a node resolves the address first. The host's DNS usually does not know the names
+// of nodes, and its error would disclose the nameserver to the tenant.
 func reachKubelets(config *kubeletclient.KubeletClientConfig, dial utilnet.DialFunc) {
 	config.PreferredAddressTypes = []string{
 		string(corev1.NodeInternalIP), string(corev1.NodeExternalIP),

@@ -15,26 +15,28 @@ import (
 )
 
 const (
-	// heapShare is the part of the limit of the garbage collector that may live on
-	// the heap before new objects are denied. A start needs more: it decodes all of them.
+	// heapShare is the fraction of GOMEMLIMIT that the live heap may reach before new objects
+	// are denied. A start needs more memory, because it decodes all objects.
 	heapShare = 0.5
-	// allowedGrowth is how many bytes longer an object may get even then. A delete that waits
-	// for finalizers writes its time.
+	// allowedGrowth is how many bytes larger an update may make an object even then. A delete
+	// that waits for finalizers adds a deletionTimestamp.
 	allowedGrowth = 1 << 10
 )
 
-// roomyWrites denies new objects while memory is short. Some take a hundred times their size,
-// such as definitions of custom resources. Each start reads all of them, so one that ended for
-// lack of memory would end again and again. Updates that do not grow and deletes pass.
-type roomyWrites struct {
+// memoryLimitedWrites denies new objects while memory is short. Some objects need a hundred times their
+// size in memory, such as CustomResourceDefinitions. As each start reads all objects, a process that
+// was killed for lack of memory would be killed at each restart. Deletes, and updates that do not
+// make an object larger, are allowed.
+type memoryLimitedWrites struct {
 	kubernetes.Interface
 	// isShort reports whether memory is short.
 	isShort func() bool
 }
 
-// OptimisticPut writes a key. It returns a status with code 507 if there is no memory for it.
-// What the control plane needs to stay whole passes. Its controllers act for the tenant.
-func (w roomyWrites) OptimisticPut(ctx context.Context, key string, value []byte, expectedRevision int64, opts kubernetes.PutOptions,
+// OptimisticPut writes a key. It returns a status with code 507 if memory is short. Essential writes of
+// the control plane are always allowed. Creates by its controllers are not, because they act for the
+// tenant.
+func (w memoryLimitedWrites) OptimisticPut(ctx context.Context, key string, value []byte, expectedRevision int64, opts kubernetes.PutOptions,
 ) (kubernetes.PutResponse, error) {
 	if !loopback.SkipsTenantAdmission(ctx) && w.isShort() {
 		grows, err := w.grows(ctx, key, value, expectedRevision)
@@ -48,8 +50,9 @@ func (w roomyWrites) OptimisticPut(ctx context.Context, key string, value []byte
 	return w.Interface.OptimisticPut(ctx, key, value, expectedRevision, opts)
 }
 
-// grows reports whether a write creates an object, or makes one longer. Controllers may update.
-func (w roomyWrites) grows(ctx context.Context, key string, value []byte, expectedRevision int64) (bool, error) {
+// grows reports whether a write creates an object or makes one larger. Updates from within the process
+// do not count.
+func (w memoryLimitedWrites) grows(ctx context.Context, key string, value []byte, expectedRevision int64) (bool, error) {
 	switch {
 	case expectedRevision == 0:
 		return true, nil
@@ -63,7 +66,7 @@ func (w roomyWrites) grows(ctx context.Context, key string, value []byte, expect
 	return stored.KV == nil || len(value) > len(stored.KV.Value)+allowedGrowth, nil
 }
 
-// isMemoryShort reports whether more lives on the heap than a start could hold.
+// isMemoryShort reports whether the live heap is larger than heapShare of the limit.
 func isMemoryShort() bool {
 	limit := debug.SetMemoryLimit(-1)
 	if limit == math.MaxInt64 {

@@ -48,7 +48,7 @@ func TestShortMemory(t *testing.T) {
 			t.Parallel()
 			store := &keptWrites{stored: make([]byte, 4000)}
 			write := func(ctx context.Context) error {
-				_, err := roomyWrites{store, func() bool { return !tc.plenty }}.OptimisticPut(ctx, "key", make([]byte, tc.size), tc.revision, kubernetes.PutOptions{})
+				_, err := memoryLimitedWrites{store, func() bool { return !tc.plenty }}.OptimisticPut(ctx, "key", make([]byte, tc.size), tc.revision, kubernetes.PutOptions{})
 				return err
 			}
 			var err error

@@ -14,8 +14,8 @@ import (
 	"k8s.io/kubernetes/pkg/serviceaccount"
 )
 
-// options returns upstream's defaults with the decisions of a virtual cluster. What
-// upstream would read from files is given as values.
+// options returns upstream's options with the changes for a virtual cluster. Files of upstream are
+// replaced by values.
 func (a *assembly) options(proxyCert, proxyKey string) (options.CompletedOptions, error) {
 	c := a.config
 	o := options.NewServerRunOptions()
@@ -76,8 +76,8 @@ func (a *assembly) options(proxyCert, proxyKey string) (options.CompletedOptions
 	return completed, nil
 }
 
-// disabledFeatures returns the features that assume a store behind a network, or trust
-// that this API server does not give.
+// disabledFeatures returns the features that assume a remote store, or a front proxy that this API
+// server does not trust.
 func disabledFeatures() []featuregate.Feature {
 	return []featuregate.Feature{
 		// Passes a request that another version of the API server knows on to it, in
@@ -94,8 +94,8 @@ func disabledFeatures() []featuregate.Feature {
 	}
 }
 
-// setFeatureGates sets the given gates, and turns disabledFeatures off. The gates are the process's, so control planes
-// in one process must have the same.
+// setFeatureGates sets the given gates, and disables disabledFeatures. Gates are process-wide, so all
+// control planes of a process must have the same.
 func setFeatureGates(given map[string]bool) error {
 	changed := maps.Clone(given)
 	if changed == nil {

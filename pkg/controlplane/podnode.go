@@ -10,10 +10,9 @@ import (
 	corelisters "k8s.io/client-go/listers/core/v1"
 )
 
-// withNodeOfPod adds the node of its pod to a caller with the token of a pod. A kubelet
-// requests a token when the pod has a node, so the token names it. Ours is made before the
-// host has chosen one. The caches may lag: then the node is missing, as in a token that is
-// bound to no pod.
+// withNodeOfPod adds the node of the pod to the user info of a caller with a pod token. A kubelet
+// requests a token after the pod is bound, so its token has the node. Ours may be issued before. If
+// the caches lag, the node is missing, as with a token that is bound to no pod.
 func withNodeOfPod(inner authenticator.Request, pods corelisters.PodLister, nodes corelisters.NodeLister) authenticator.Request {
 	return authenticator.RequestFunc(func(req *http.Request) (*authenticator.Response, bool, error) {
 		response, ok, err := inner.AuthenticateRequest(req)
@@ -35,8 +34,8 @@ func withNodeOfPod(inner authenticator.Request, pods corelisters.PodLister, node
 	})
 }
 
-// nodeOfCaller returns the node of the pod that a caller is. It is empty if the caller is no
-// pod, has a node already, or is another pod in the cache.
+// nodeOfCaller returns the node of the pod whose token a caller has. It is empty if the caller has no pod
+// token, already has a node, or if the cache has another pod of that name.
 func nodeOfCaller(caller user.Info, pods corelisters.PodLister) string {
 	extra := caller.GetExtra()
 	names, uids := extra[serviceaccount.PodNameKey], extra[serviceaccount.PodUIDKey]
@@ -45,7 +44,7 @@ func nodeOfCaller(caller user.Info, pods corelisters.PodLister) string {
 	}
 	namespace, _, err := serviceaccount.SplitUsername(caller.GetName())
 	if err != nil {
-		return "" // A certificate may have such extra fields.
+		return "" // A client certificate may also have such extra fields.
 	}
 	pod, err := pods.Pods(namespace).Get(names[0])
 	if err != nil || string(pod.UID) != uids[0] {

@@ -10,15 +10,15 @@ import (
 	"k8s.io/kubernetes/cmd/kube-controller-manager/names"
 )
 
-// policyController type-checks admission policies. Upstream's controller keeps the
-// schema of the whole API in memory, some seven MB. Most clusters have no admission
-// policy, so it is built when the first one comes.
+// policyController type-checks ValidatingAdmissionPolicies. Upstream's controller has the schema of the
+// whole API in memory, about 7 MB. As most clusters have no such policy, it is only created when the
+// first one appears.
 type policyController struct {
 	context app.ControllerContext
 	first   chan struct{}
 }
 
-// newPolicyController waits for the first policy from now on.
+// newPolicyController returns a policyController that starts to wait for the first policy.
 func newPolicyController(context app.ControllerContext) *policyController {
 	c := &policyController{context: context, first: make(chan struct{})}
 	came := sync.OnceFunc(func() { close(c.first) })

@@ -18,8 +18,8 @@ func isLongRunning() request.LongRunningRequestCheck {
 		sets.NewString("watch", "proxy"), sets.NewString("attach", "exec", "proxy", "log", "portforward"))
 }
 
-// withRequestCount calls count for each request from outside of the process that takes a short
-// time by its kind. It counts requests that are rejected too: they are load.
+// withRequestCount calls count for each request from outside of the process, except for long-running
+// requests and health checks. Rejected requests count too, because they are load.
 func withRequestCount(next http.Handler, config *genericapiserver.Config, count func()) http.Handler {
 	if count == nil {
 		return next
@@ -41,7 +41,7 @@ func countsAsLoad(req *http.Request, config *genericapiserver.Config) bool {
 	return err == nil && !config.LongRunningFunc(req, info)
 }
 
-// isHealthPath reports whether the path is one that load balancers ask for.
+// isHealthPath reports whether the path is one of a health check.
 func isHealthPath(path string) bool {
 	for _, health := range []string{"/livez", "/readyz", "/healthz"} {
 		if path == health || strings.HasPrefix(path, health+"/") {

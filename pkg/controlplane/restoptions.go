@@ -25,9 +25,8 @@ import (
 	"github.com/sublet-dev/sublet/pkg/storage"
 )
 
-// sharedStore makes every resource of an API server use one client of the
-// backend. By default each resource opens a connection of its own: some seventy
-// of them, with a thousand goroutines.
+// sharedStore makes all resources of an API server use one client of the backend. By default each
+// resource opens its own connection, which is about 70 connections and 1000 goroutines.
 type sharedStore struct {
 	client     *kubernetes.Client
 	encryption *encryption.Encryption
@@ -38,7 +37,7 @@ type sharedStore struct {
 // latency of requests, as the default client does.
 func newSharedStore(client *kubernetes.Client, encryption *encryption.Encryption, limit WriteLimit, clock clock.WithTicker) sharedStore {
 	client.KV = etcd3.NewETCDLatencyTracker(client.KV)
-	client.Kubernetes = limit.wrap(roomyWrites{statusWrites{client.Kubernetes}, isMemoryShort}, clock)
+	client.Kubernetes = limit.wrap(memoryLimitedWrites{statusWrites{client.Kubernetes}, isMemoryShort}, clock)
 	return sharedStore{client: client, encryption: encryption, clock: newSharedSeconds(clock)}
 }
 
@@ -59,11 +58,10 @@ func (s sharedStore) wrap(inner generic.RESTOptionsGetter) generic.RESTOptionsGe
 	return &sharedGetter{inner: inner, store: s}
 }
 
-// isUncached reports whether a resource has no watch cache. Upstream keeps events out,
-// which are many and hardly read. We also keep out what has few objects and few
-// readers. The store is a function call away, and a cache costs six goroutines and a
-// timer that fires every second. ConfigMaps and Secrets are out because they are the
-// bulk of a store: a cache would hold each body once more.
+// isUncached reports whether a resource has no watch cache. Upstream only excludes Events. We also
+// exclude resources with few objects and few readers. A cache costs six goroutines and a timer that
+// fires every second, and the store is only a function call away. ConfigMaps and Secrets
+// are excluded because they are the bulk of a store, and a cache would have a copy of each.
 func isUncached(resource schema.GroupResource) bool {
 	switch resource.Group {
 	case "admissionregistration.k8s.io", "apiregistration.k8s.io", "autoscaling", "certificates.k8s.io",
@@ -153,8 +151,8 @@ func (s sharedStore) decorator(cached bool) generic.StorageDecorator {
 	}
 }
 
-// egress returns the lookup that dials the backend for connections that libraries open
-// to the store by themselves. It changes no other connection.
+// egress returns the lookup of the dialer for connections that libraries open to the store themselves.
+// It does not affect other connections.
 func egress(backend storage.Backend) egressselector.Lookup {
 	dial := func(ctx context.Context, _, _ string) (net.Conn, error) { return backend.Dial(ctx) }
 	return func(target egressselector.NetworkContext) (utilnet.DialFunc, error) {

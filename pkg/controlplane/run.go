@@ -46,8 +46,8 @@ func (c *ControlPlane) serve(ctx context.Context, server *apiServer) error {
 		return fmt.Errorf("cannot prepare the API server: %w", err)
 	}
 	generic.ShutdownTimeout = serverGrace
-	// Not the aggregator's own preparation, which adds nothing but its way to
-	// describe the API.
+	// It does not call the PrepareRun of the aggregator, which only adds upstream's OpenAPI
+	// handlers.
 	prepared := generic.PrepareRun()
 	server.openAPI.Install(generic.Handler.NonGoRestfulMux)
 	if c.config.ownsMetrics() {
@@ -75,7 +75,7 @@ func (c *ControlPlane) serve(ctx context.Context, server *apiServer) error {
 	return errors.Join(cause, stopServer.stop(serverGrace+time.Second))
 }
 
-// newTasks returns the tasks of a start that upstream does in hooks.
+// newTasks returns the tasks that replace hooks of upstream.
 func (c *ControlPlane) newTasks(server *apiServer) (*startTasks, error) {
 	client, err := flowcontrolclient.NewForConfig(server.loopback)
 	if err != nil {
@@ -94,9 +94,8 @@ func (c *ControlPlane) newTasks(server *apiServer) (*startTasks, error) {
 // resources have been read.
 const customResources = "CRDInformerHasNotSynced"
 
-// awaitCustomResources returns a hook that delays a stop until the definitions of custom
-// resources have been read. Upstream's hook for that ends the process if it is stopped
-// before. If the store does not answer, the process ends without a stop of the hooks.
+// awaitCustomResources returns a hook that delays a stop until the CustomResourceDefinitions have been
+// read. Upstream's hook ends the process if it is stopped before that.
 func awaitCustomResources(server *genericapiserver.GenericAPIServer) genericapiserver.PreShutdownHookFunc {
 	return func() error {
 		if signal, ok := server.MuxAndDiscoveryCompleteSignals()[customResources]; ok {
@@ -106,8 +105,8 @@ func awaitCustomResources(server *genericapiserver.GenericAPIServer) genericapis
 	}
 }
 
-// closeListener closes the port. It leaves it to an API server that has not stopped in
-// time, which would take that for a failure and end the process.
+// closeListener closes the port. It does not if the API server has not stopped in time, because the
+// server would treat that as a failure and end the process.
 func (c *ControlPlane) closeListener() {
 	if c.serving == nil || isClosed(c.serving.done) {
 		_ = c.config.Listener.Close()
@@ -130,8 +129,8 @@ func (c *ControlPlane) RunWithControllers(ctx context.Context) error {
 	return errors.Join(cause, controllers.stop(controllersGrace), server.stop(2*serverGrace+time.Second))
 }
 
-// warm fills the informers that the API server itself needs before it runs its
-// hooks. Most of those look once, and then again after a tenth of a second.
+// warm waits for the first lists of the API server's informers before its hooks run. Most hooks poll
+// the informers, and would lose a tenth of a second.
 func (s *apiServer) warm(ctx context.Context) {
 	s.informers.Start(s.lifetime)
 	s.aggregator.APIRegistrationInformers.Start(ctx.Done())
@@ -218,8 +217,8 @@ func start(ctx context.Context, run func(context.Context) error) *running {
 	return r
 }
 
-// stop ends the part and waits for it, but not longer than grace: what comes
-// after it has to stop in time too.
+// stop ends the part and waits for it, but no longer than grace, so that the following parts can stop
+// in time.
 func (r *running) stop(grace time.Duration) error {
 	select {
 	case <-r.done:

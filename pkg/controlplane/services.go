@@ -15,8 +15,8 @@ import (
 	"github.com/sublet-dev/sublet/api/labels"
 )
 
-// services returns the Services whose host counterparts belong to the release.
-// They have no selector: the host routes their addresses.
+// services returns the Services of the control plane. Their host Services are part of the release. They
+// have no selector, because the host routes their addresses.
 func (b *bootstrap) services() []*corev1.Service {
 	own := map[string]string{labels.ControlPlaneService: "true"}
 	var services []*corev1.Service
@@ -97,7 +97,7 @@ func (b *bootstrap) ensureService(ctx context.Context, want *corev1.Service) err
 	return err
 }
 
-// samePort reports whether two ports are alike in what the control plane sets.
+// samePort reports whether two ports are equal in the fields that the control plane sets.
 func samePort(a, b corev1.ServicePort) bool {
 	return a.Name == b.Name && a.Protocol == b.Protocol && a.Port == b.Port && a.TargetPort == b.TargetPort
 }

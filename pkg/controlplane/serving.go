@@ -10,7 +10,8 @@ import (
 	"github.com/sublet-dev/sublet/pkg/controlplane/pki"
 )
 
-// Address is where clients outside of the host reach the API server. It may change.
+// Address provides the names at which clients outside of the host reach the API server. They may
+// change.
 type Address interface {
 	// Names returns the names and IPs that clients use now.
 	Names() []string

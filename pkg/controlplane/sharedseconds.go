@@ -6,10 +6,10 @@ import (
 	"k8s.io/utils/clock"
 )
 
-// sharedSeconds is the clock of all watch caches. Each of them looks once a second for
-// bookmarks that are due. Its timers end on whole seconds, so that one wake-up of the process
-// serves all caches. Shorter timers end as they are: while somebody lists, a cache asks an
-// external etcd every tenth of a second how far it is.
+// sharedSeconds is the clock of all watch caches. Each cache checks once per second whether bookmarks
+// are due. Their timers fire on whole seconds, so that all caches share one wake-up of the process.
+// Timers of less than a second are not changed. During a list, a cache requests the progress of an
+// external etcd every tenth of a second.
 type sharedSeconds struct {
 	clock.WithTicker
 
@@ -25,8 +25,7 @@ func (s sharedSeconds) NewTimer(d time.Duration) clock.Timer {
 	return sharedTimer{Timer: s.WithTicker.NewTimer(s.align(d)), clock: s}
 }
 
-// align returns the time until the whole second that is nearest to the end of d. It returns
-// less than a second as it is.
+// align returns d rounded so that it ends on a whole second. It does not change less than a second.
 func (s sharedSeconds) align(d time.Duration) time.Duration {
 	if d < time.Second {
 		return d

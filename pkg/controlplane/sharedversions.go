@@ -12,15 +12,15 @@ import (
 	apistorage "k8s.io/apiserver/pkg/storage"
 )
 
-// sharingStore is the store below a watch cache. The versions of one object that its
-// watches return share what is equal in them, such as the spec of a pod.
+// sharingStore is the store below a watch cache. It lets successive versions of an object share the
+// memory of equal parts, such as the spec of a pod.
 //
-// A watch cache keeps all versions of the last 75 seconds, each decoded by itself. A pod
-// has seven from its creation to its end, and most of them differ in the status alone.
+// A watch cache has all versions of the last 75 seconds, each decoded separately. A pod has seven in
+// its life, and most of them only differ in the status.
 type sharingStore struct{ apistorage.Interface }
 
-// Watch watches like the inner store, with versions that share memory. Nobody may change
-// the objects that it returns, which holds for all objects of a watch cache.
+// Watch watches the inner store. The returned versions share memory, so nobody may change them, as with
+// all objects of a watch cache.
 func (s sharingStore) Watch(ctx context.Context, key string, options apistorage.ListOptions) (watch.Interface, error) {
 	inner, err := s.Interface.Watch(ctx, key, options)
 	if err != nil {
@@ -32,8 +32,8 @@ func (s sharingStore) Watch(ctx context.Context, key string, options apistorage.
 // versionSharer has the last version of each object of a watch.
 type versionSharer map[types.UID]runtime.Object
 
-// share lets the object of an event share memory with its last version. It keeps every
-// event. Custom resources are left as they are: they have no type whose fields it could walk.
+// share lets the object of an event share memory with its last version. It never drops an event. It does
+// not change custom resources, which are unstructured.
 func (s versionSharer) share(event watch.Event) (watch.Event, bool) {
 	object := event.Object
 	if timed, isTimed := object.(apistorage.WatchEventWithRecordTime); isTimed {
@@ -56,9 +56,9 @@ func (s versionSharer) share(event watch.Event) (watch.Event, bool) {
 	return event, true
 }
 
-// shareEqual replaces each part of after that is equal in before by the one of before. It
-// reports whether they are equal as a whole. Both have the same type, and what after points
-// to can be set. It takes two values for different if only their forms differ.
+// shareEqual replaces each part of after that equals that of before by the latter. It reports whether both
+// are equal. They must have the same type. It may treat equal values as different, such as nil and
+// empty lists.
 func shareEqual(before, after reflect.Value) bool {
 	switch after.Kind() {
 	case reflect.Pointer:
@@ -76,8 +76,8 @@ func shareEqual(before, after reflect.Value) bool {
 	}
 }
 
-// replace sets after to before, where that is possible: what an interface holds and the
-// object itself cannot be set. It returns true.
+// replace sets after to before if after is settable, and returns true. Values in interfaces and the object
+// itself are not.
 func replace(after, before reflect.Value) bool {
 	if after.CanSet() {
 		after.Set(before)

@@ -23,18 +23,18 @@ const (
 	// reportPeriod is how often a start that is not over yet logs what it waits for.
 	reportPeriod = 10 * time.Second
 
-	// standstill is how long a start may go without any progress before it counts as
-	// failed. How long a start may take at all is for the startup probe to say.
+	// standstill is how long a start may make no progress before it fails. The total time is
+	// limited by the startup probe.
 	standstill = 5 * time.Minute
 )
 
-// startGuard waits for the API server to become ready. It gives up only when
-// nothing moves any more: a slow disk or many objects are no failure.
+// startGuard waits until the API server is ready. It only gives up when there is no progress: a slow disk
+// or many objects are no failure.
 type startGuard struct {
 	clock clock.PassiveClock
 	// probe returns the names of the checks that fail, none if the server is ready.
 	probe func(ctx context.Context) (failing []string)
-	// moves returns a number that grows with the work that is done.
+	// moves returns a counter that grows with each step of the start.
 	moves func() int64
 
 	mu      sync.Mutex
@@ -87,8 +87,8 @@ func failingChecks(body string) []string {
 	return failing
 }
 
-// await returns when the API server is ready. It fails when ctx ends or when
-// nothing has moved for the time of a standstill.
+// await returns when the API server is ready. It fails when ctx ends, or after standstill without
+// progress.
 func (g *startGuard) await(ctx context.Context) error {
 	ticker := time.NewTicker(readyPoll)
 	defer ticker.Stop()
@@ -129,7 +129,7 @@ func (g *startGuard) record(waiting string) bool {
 	return changed
 }
 
-// check returns how far the start is.
+// check returns the progress of the start.
 func (g *startGuard) check() syncz.Check {
 	g.mu.Lock()
 	defer g.mu.Unlock()

@@ -19,12 +19,11 @@ import (
 	"github.com/sublet-dev/sublet/pkg/meter"
 )
 
-// firstAttempt is how long a start waits for the first attempt of a task. Then it
-// continues, and the task in the background.
+// firstAttempt is how long a start waits for the first attempt of each task. After that, both continue.
 const firstAttempt = 5 * time.Second
 
-// startTask is work of a start that upstream does in a hook of the API server. There,
-// a failure or a stop during the start ends the process.
+// startTask is a task that upstream does in a post-start hook. In a hook, a failure or a stop during the
+// start would end the process.
 type startTask struct {
 	name string
 	// run works until ctx ends. It calls succeeded after each success. It returns early
@@ -35,8 +34,8 @@ type startTask struct {
 	detail func() string
 }
 
-// startTasks runs the tasks of a start. No failure of a task ends a start: a tenant may
-// have stored its reason, or filled the store. It is shown, and the task tried again.
+// startTasks runs the tasks of a start. A failed task does not end the start, because objects of a tenant
+// or a full store may cause it. It is reported and retried.
 type startTasks struct {
 	clock clock.WithTicker
 	// firstAttempt is the limit of that name.

@@ -12,8 +12,8 @@ import (
 // Store returns the client of the store. It is nil before [ControlPlane.Ready].
 func (c *ControlPlane) Store() *etcd.Client { return c.store.Load() }
 
-// addStoreCheck adds a check that the store answers. A restart does not bring back a
-// store outside of the process, so that it does not fail /livez.
+// addStoreCheck adds a health check of the store. If the store is outside of the process, the check does
+// not affect /livez, because a restart would not help.
 func (a *assembly) addStoreCheck(config *genericapiserver.Config) {
 	check := healthz.NamedCheck("etcd", func(req *http.Request) error {
 		ctx, cancel := context.WithTimeout(req.Context(), storageTimeout)

@@ -18,8 +18,8 @@ const (
 	memorySetting = "controlPlane.statefulSet.resources.limits.memory"
 )
 
-// statusWrites turns the errors of a store that is full or loses its leader into errors of the
-// API. Without it, a client sees an internal error.
+// statusWrites converts the errors of a store that is full, or has lost its leader, to API errors.
+// Otherwise clients would get an internal error.
 type statusWrites struct{ kubernetes.Interface }
 
 // OptimisticPut writes a key. It returns a status with code 507 if the store is
@@ -40,8 +40,8 @@ func (w statusWrites) OptimisticDelete(ctx context.Context, key string, expected
 	return response, asTimeout(err)
 }
 
-// asTimeout returns the error that a client gets if its write may have taken effect. It must not
-// try again by itself, so the error has no time for that.
+// asTimeout returns a timeout error if a write may have taken effect. It has no Retry-After, because a
+// client must not repeat such a write automatically.
 func asTimeout(err error) error {
 	if !errors.Is(err, storage.ErrLeaderLost) {
 		return err

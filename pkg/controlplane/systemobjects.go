@@ -50,14 +50,13 @@ func (o systemObject) String() string {
 	return o.kind + " " + o.namespace + "/" + o.name
 }
 
-// isFinal reports whether a further attempt after err is no use. A Service is invalid,
-// too, until the allocator has its range.
+// isFinal reports whether a retry after err is useless. For a Service, it is not: until the allocator has
+// its range, Services are invalid too.
 func (o systemObject) isFinal(err error) bool {
 	return apierrors.IsInvalid(err) && o.ensure == nil
 }
 
-// apply creates the object if it does not exist, and corrects it where that is
-// the control plane's business.
+// apply creates the object, or ensures it if the control plane must correct it.
 func (o systemObject) apply(ctx context.Context) error {
 	if o.ensure != nil {
 		return o.ensure(ctx)
@@ -98,8 +97,8 @@ func (b *bootstrap) keptObjects() []systemObject {
 	return append(objects, b.dnsReader()...)
 }
 
-// otherObjects returns the system objects that a tenant may delete after the start. The
-// default roles take 400 KB of garbage each time.
+// otherObjects returns the system objects that are not restored while the control plane runs. To build
+// the default roles allocates 400 KB each time.
 func (b *bootstrap) otherObjects() []systemObject {
 	var objects []systemObject
 	for _, namespace := range systemNamespaces() {
@@ -119,8 +118,8 @@ func (b *bootstrap) namespace(name string) systemObject {
 	}}
 }
 
-// account returns the service account that pods of a namespace run as. Its
-// controller would create it a moment later, and the first pod would wait.
+// account returns the default service account of a namespace. Its controller would create it later, and
+// the first pod would have to wait.
 func (b *bootstrap) account(namespace string) systemObject {
 	const name = "default"
 	return systemObject{kind: kindServiceAccount, namespace: namespace, name: name, create: func(ctx context.Context) error {
@@ -186,8 +185,8 @@ func (b *bootstrap) priorityClasses() []systemObject {
 	return objects
 }
 
-// isNewStore reports whether the store has never been bootstrapped. It asks until
-// the API server answers. Nobody can delete the namespace that it looks for.
+// isNewStore reports whether the store has never been bootstrapped. It retries until the API server
+// answers. It looks for a namespace that nobody can delete.
 func (b *bootstrap) isNewStore(ctx context.Context) (bool, error) {
 	for {
 		_, err := b.client.CoreV1().Namespaces().Get(ctx, metav1.NamespaceSystem, metav1.GetOptions{})
@@ -203,8 +202,8 @@ func (b *bootstrap) isNewStore(ctx context.Context) (bool, error) {
 	}
 }
 
-// read returns the system objects that exist. A request that fails only costs a
-// create that the API server answers with AlreadyExists.
+// read returns the existing system objects. A failed request only causes needless creates that return
+// AlreadyExists.
 func (b *bootstrap) read(ctx context.Context) existing {
 	found := existing{}
 	var mu sync.Mutex

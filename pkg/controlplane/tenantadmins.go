@@ -14,9 +14,9 @@ func clusterBindings() []rbacv1.ClusterRoleBinding {
 	return append(bindings, tenantAdmins())
 }
 
-// tenantAdmins returns the binding that makes the group of the tenant's kubeconfig
-// cluster-admin. Deleting it revokes every kubeconfig until the next start, as with all
-// default bindings. With the annotation set to false, it stays as it is for good.
+// tenantAdmins returns the binding that makes the group of the tenant's kubeconfig cluster-admin. Like
+// all default bindings it is created again at the next start, so deleting it revokes all kubeconfigs
+// until then. The annotation for automatic updates, set to false, prevents changes for good.
 func tenantAdmins() rbacv1.ClusterRoleBinding {
 	return rbacv1.ClusterRoleBinding{
 		ObjectMeta: metav1.ObjectMeta{

@@ -16,8 +16,8 @@ import (
 	"github.com/sublet-dev/sublet/pkg/controlplane/loopback"
 )
 
-// isTenantAdmission reports whether a tenant configures the decisions of one of
-// upstream's admission plugins, by objects that they store.
+// isTenantAdmission reports whether objects of a tenant configure an admission plugin of upstream, such as
+// webhooks, policies and quotas.
 func isTenantAdmission(plugin string) bool {
 	switch plugin {
 	case mutatingpolicy.PluginName, mutatingwebhook.PluginName,
@@ -27,13 +27,13 @@ func isTenantAdmission(plugin string) bool {
 	return false
 }
 
-// exemptOwnRequests wraps a plugin that a tenant configures, so that requests of the API
-// server itself pass. Otherwise one policy could keep the control plane from starting,
-// and nobody could delete that policy.
+// exemptOwnRequests wraps a plugin that a tenant configures, so that requests of the API server itself
+// bypass it. Otherwise a policy could prevent the control plane from starting, and nobody could
+// delete that policy.
 //
-// What the syncer writes of a copy of a host object passes as well. The mark of a copy proves
-// that the operator shows the object. A tenant could otherwise let the syncer mark an object
-// of another name or content. Or a copy could outlive its original.
+// Writes of the syncer to copies of host objects bypass it too. The mark of a copy proves that the
+// operator shares the object. Otherwise a tenant could make the syncer mark an object with another
+// name or content, or prevent the deletion of a copy.
 func exemptOwnRequests(plugin admission.Interface, name string) admission.Interface {
 	if !isTenantAdmission(name) {
 		return plugin
@@ -41,7 +41,7 @@ func exemptOwnRequests(plugin admission.Interface, name string) admission.Interf
 	return exemptingPlugin{plugin}
 }
 
-// exemptingPlugin asks a plugin about all requests but the API server's own.
+// exemptingPlugin calls a plugin for all requests that are not exempt.
 type exemptingPlugin struct{ admission.Interface }
 
 var (
@@ -67,13 +67,13 @@ func (p exemptingPlugin) Validate(ctx context.Context, a admission.Attributes, o
 	return plugin.Validate(ctx, a, o)
 }
 
-// isExempt reports whether a request is none that a tenant's admission decides about.
+// isExempt reports whether a request bypasses the admission plugins that a tenant configures.
 func isExempt(ctx context.Context, a admission.Attributes) bool {
 	return loopback.SkipsTenantAdmission(ctx) ||
 		loopback.KeepsCopies(ctx) && (isKept(a.GetObject()) || isKept(a.GetOldObject()))
 }
 
-// isKept reports whether an object is marked as the copy of a host object, or as a definition
+// isKept reports whether an object is marked as the copy of a host object, or as a CustomResourceDefinition
 // of Sublet.
 func isKept(object runtime.Object) bool {
 	accessor, err := meta.Accessor(object)

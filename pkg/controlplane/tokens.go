@@ -24,22 +24,22 @@ type TokenOptions struct {
 	// Issuer is the URL that tokens name as their issuer. Default:
 	// https://kubernetes.default.svc.DOMAIN.
 	Issuer string
-	// FormerIssuers are the issuers of older tokens, which stay valid. Default: none but
-	// the default issuer.
+	// FormerIssuers are the issuers of older tokens that are still accepted. Default: only the
+	// default issuer.
 	FormerIssuers []string
 	// KeysURL is the address of the public keys in the discovery document. Default:
 	// /openid/v1/jwks below Issuer, or at this API server without one.
 	KeysURL string
-	// Strict ends the token of a pod when the pod expects it. Default: false, the API
-	// server accepts it for a year and counts its use after an hour.
+	// Strict issues the token of a pod with the requested lifetime. Default: false. The API server
+	// then accepts it for a year, and counts uses after an hour as stale.
 	Strict bool
 }
 
-// issuers returns the issuers of valid tokens, first that of new ones.
+// issuers returns the issuers of accepted tokens, first that of new tokens.
 func (c *Config) issuers() []string { return c.Tokens.Issuers(c.ClusterDomain) }
 
-// Issuers returns the issuers of valid tokens, first that of new ones. The default one is
-// among them, so that the tokens of running pods outlive the setting.
+// Issuers returns the issuers of accepted tokens, first that of new tokens. They include the default
+// issuer, so that a change of the setting does not invalidate the tokens of running pods.
 func (t TokenOptions) Issuers(clusterDomain string) []string {
 	own := "https://kubernetes.default.svc." + clusterDomain
 	issuers := []string{cmp.Or(t.Issuer, own)}
@@ -64,8 +64,8 @@ func (c *Config) keysURL() string {
 // as upstream validates it.
 const shortestToken = 600
 
-// tokenMint makes service account tokens in the process: the same that the API
-// server makes, without a request to it. Each pod of a tenant needs one.
+// tokenMint issues service account tokens in the process, without a request to the API server. They are
+// the same that the API server would issue.
 type tokenMint struct {
 	issuer    serviceaccount.TokenGenerator
 	audiences []string
@@ -84,11 +84,10 @@ func newTokenMint(issuer serviceaccount.TokenGenerator, audiences []string, opti
 	}
 }
 
-// PodToken returns a token of service account namespace/account, bound to the pod of
-// the request, which the caller has read from this API server. ok is false in every
-// case that is less simple, or in which the caches are not sure. The API server has to
-// be asked then, which also returns what is wrong. It may be called once
-// [ControlPlane.Ready] is closed.
+// PodToken issues a token of the service account namespace/account that is bound to the pod of the
+// request. The caller must have read that pod from this API server. ok is false in all other cases,
+// or if the caches may be stale. The caller must then send the request to the API server. It may be
+// called once [ControlPlane.Ready] is closed.
 func (c *ControlPlane) PodToken(ctx context.Context, namespace, account string, request *authenticationv1.TokenRequest) (token *authenticationv1.TokenRequest, ok bool) {
 	m := c.tokens.Load()
 	if m == nil {
@@ -136,9 +135,8 @@ func (m *tokenMint) podToken(ctx context.Context, namespace, account string, req
 	return answer, true
 }
 
-// life returns the life of a token in seconds, and when its use is counted, 0 for never.
-// It does what the API server does: the life that its admission requests for the API access
-// of a pod becomes a year.
+// life returns the lifetime of a token, and after which time its use is counted as stale, 0 for never.
+// Like the API server, it extends the default lifetime of API tokens of pods to a year.
 func (m *tokenMint) life(requested int64, audiences []string) (seconds, warnAfter int64) {
 	foreign := func(audience string) bool { return !slices.Contains(m.audiences, audience) }
 	if m.options.Strict || requested != serviceaccount.WarnOnlyBoundTokenExpirationSeconds || slices.ContainsFunc(audiences, foreign) {

@@ -20,21 +20,21 @@ import (
 const (
 	writeRateSetting = "policies.writes.bytesPerSecond"
 
-	// smallestWrite is the size in bytes that a smaller write counts as. The disk syncs
-	// a page for it anyway.
+	// smallestWrite is the size in bytes that smaller writes count as, because the disk syncs a
+	// whole page.
 	smallestWrite = 4 << 10
-	// longestDelay is how long a write waits for its turn. Clients take a short delay for a
-	// slow server, and send a write again that is denied.
+	// longestDelay is how long a write may be delayed. A write that would take longer is denied,
+	// so that the client retries it.
 	longestDelay = time.Second
 )
 
-// WriteLimit bounds what requests from outside of the process write to the store. Each API
-// server has its own. Deletes are free, as they make room.
+// WriteLimit limits the bytes that requests from outside of the process write to the store. Each API
+// server has its own limit. Deletes are not limited.
 type WriteLimit struct {
 	// BytesPerSecond is the sustained rate in bytes. 0 means no limit.
 	BytesPerSecond int64
-	// Burst is the number of bytes that may be written at once after a pause. 0 means what
-	// one second may have.
+	// Burst is the number of bytes that may be written at once after a pause. 0 means
+	// BytesPerSecond.
 	Burst int64
 }
 
@@ -63,8 +63,8 @@ func (l WriteLimit) wrap(store kubernetes.Interface, clock clock.Clock) kubernet
 	return limitedWrites{Interface: store, clock: clock, limiter: rate.NewLimiter(rate.Limit(l.BytesPerSecond), int(burst))}
 }
 
-// OptimisticPut writes a key when it is its turn. It returns a status with code 429 if that
-// is too far away.
+// OptimisticPut writes a key, after a delay if necessary. It returns a status with code 429 if the delay
+// would exceed longestDelay.
 func (w limitedWrites) OptimisticPut(ctx context.Context, key string, value []byte, expectedRevision int64, opts kubernetes.PutOptions,
 ) (kubernetes.PutResponse, error) {
 	if !loopback.IsLoopback(ctx) {

@@ -1,9 +1,8 @@
-// Package storage keeps what the virtual API server stores.
+// Package storage provides the store of the virtual API server.
 //
-// A [Backend] is one etcd-compatible key-value store. The control plane starts
-// it and gets one client, through which every resource is read, written and
-// watched. A dialer serves the few places in the Kubernetes libraries that
-// insist on a gRPC connection of their own.
+// A [Backend] is one etcd-compatible key-value store. The control plane starts it and gets one
+// client, which all resources share. Few places in the Kubernetes libraries need a gRPC
+// connection of their own, for which a Backend has a dialer.
 //
 // [Etcd] runs an etcd server inside the process: no listener, no socket, no
 // second container. Reads and writes are function calls into the server, which
@@ -35,9 +34,8 @@ type Backend interface {
 	// until Stop.
 	Start(ctx context.Context) (*kubernetes.Client, error)
 
-	// Dial opens one more connection to the store, for libraries that bring
-	// their own gRPC client. A store behind TLS performs the handshake here:
-	// the caller speaks plain gRPC on what it gets.
+	// Dial opens another connection to the store, for libraries that have their own gRPC client.
+	// It does the TLS handshake, if there is one: the caller uses plain gRPC on the connection.
 	Dial(ctx context.Context) (net.Conn, error)
 
 	// Failed returns a channel that is closed when the store has stopped by itself.
@@ -50,9 +48,9 @@ type Backend interface {
 	Capabilities() Capabilities
 }
 
-// Capabilities lists what one kind of store can do and another cannot. A nil
-// field means that the store has no such function; a caller checks before each
-// use. Unless noted, the functions may be called between Start and Stop.
+// Capabilities lists the optional functions of a store. A nil field means that the store does not have
+// the function, so callers must check before each use. Unless noted, the functions may be called
+// between Start and Stop.
 type Capabilities struct {
 	// Compacts is true if the store deletes old revisions by itself. Otherwise
 	// the control plane has to run the API server's compactor.
@@ -76,23 +74,23 @@ type Capabilities struct {
 	// earlier revisions count as compacted. It is called before Start.
 	Reset func(ctx context.Context, revision int64) error
 
-	// Load creates keys together, faster than one request for each. Nobody else may use
-	// the store meanwhile. It fails if one of the keys exists.
+	// Load creates many keys, faster than with one request for each. Nobody else may use the
+	// store in the meantime. It fails if one of the keys exists.
 	Load func(ctx context.Context, entries []Entry) error
 
-	// TxnWrites is the number of writes that a transaction may have. 0 means that it has
-	// one write, of one key. A store may have a lower limit of its own.
+	// TxnWrites is the maximum number of writes in a transaction. 0 means that a transaction can
+	// only write one key. The server of the store may have a lower limit.
 	TxnWrites int
 
 	// Defragment returns free space inside the store to its volume. Requests
 	// wait meanwhile.
 	Defragment func(ctx context.Context) error
 
-	// Purge deletes what the store still has of values that were replaced before its last
-	// compaction. Requests wait meanwhile.
+	// Purge deletes remains of values that were replaced before the last compaction. Requests
+	// wait in the meantime.
 	Purge func(ctx context.Context) error
 
-	// Usage returns sizes and limits. It is cheap enough for every request.
+	// Usage returns sizes and limits. It is cheap enough to be called for every request.
 	Usage func() Usage
 
 	// Alarms returns the alarms that are set. Disarm clears one.

@@ -14,22 +14,22 @@ import (
 )
 
 const (
-	// tick is the clock of raft: one heartbeat to other members. A member that is to be the
-	// only one sends none, but each tick wakes an idle process. So it ticks seldom. It does
-	// not wait for ticks at a start, see elect.
+	// tick is the interval of raft: that of heartbeats to other members. A lone member sends
+	// none, but each tick wakes an idle process, so it has a longer interval. A start does not
+	// wait for ticks, see elect.
 	tick     = 100 * time.Millisecond
 	loneTick = 500 * time.Millisecond
-	// electionTimeout is how long a leader may be silent until there is an election. It is
-	// the same for all members, as one that has heard of a leader gives no vote.
+	// electionTimeout is how long a leader may be silent before there is an election. It must be
+	// the same for all members, because a member that has heard of a leader does not vote.
 	electionTimeout = time.Second
 
-	// commitInterval is the time after which writes are committed to the file of
-	// the database. They survive a crash before: they are in the raft log. The
-	// default of 100 ms wakes an idle process ten times a second.
+	// commitInterval is the time after which writes are committed to the database file. They
+	// survive a crash before that, because they are in the raft log. The default of 100 ms
+	// would wake an idle process ten times per second.
 	commitInterval = 500 * time.Millisecond
 
-	// fileSlack is the part of the quota by which the file may be larger than it: a
-	// quarter. The file grows by more than what is written, until it is defragmented.
+	// fileSlack is the divisor of the quota by which the file may be larger than the quota: a
+	// quarter. Until it is defragmented, the file grows by more than what is written.
 	fileSlack = 4
 
 	// keptHistory is how long old revisions stay readable, for watches that
@@ -41,8 +41,8 @@ const (
 	// has gets a copy of the database instead.
 	snapshotEvery = 250
 	catchUp       = 50
-	// catchUpPeers is catchUp of a member that has peers when it starts: what is
-	// written during a short restart of one of them.
+	// catchUpPeers is catchUp for a member that has peers. It is enough for what is written
+	// during a short restart of a peer.
 	catchUpPeers = 250
 
 	// hashCheck is the time between two comparisons of the members' hashes. Each

@@ -15,7 +15,7 @@ import (
 	"github.com/sublet-dev/sublet/api/syncz"
 )
 
-// sizeCheck is the time between two looks at the size of the database.
+// sizeCheck is the time between two measurements of the database.
 const sizeCheck = 30 * time.Second
 
 // databaseCare removes old revisions and watches the size of a database.
@@ -80,8 +80,8 @@ func (c *databaseCare) run(ctx context.Context) {
 	}
 }
 
-// look removes revisions that are older than the history, or all if the quota is near,
-// and measures the database.
+// look compacts revisions that are older than keptHistory, or all if the quota is nearly reached. Then it
+// measures the database.
 func (c *databaseCare) look(ctx context.Context) {
 	if err := c.compact(ctx); err != nil && ctx.Err() == nil {
 		klog.V(2).InfoS("Cannot compact the database", "err", err)
@@ -135,7 +135,7 @@ func (c *databaseCare) measure(ctx context.Context) error {
 	return nil
 }
 
-// usage returns the sizes as of the last look, with what was written since.
+// usage returns the sizes of the last measurement plus what was written since.
 func (c *databaseCare) usage() Usage {
 	return Usage{Size: c.size.Load(), InUse: c.inUse.Load() + c.written.Load(), Quota: c.quota}
 }
@@ -148,7 +148,7 @@ func (c *databaseCare) limit(client kubernetes.Interface, internal func(context.
 	}, written: &c.written}
 }
 
-// ask makes run look soon.
+// ask makes run call look soon.
 func (c *databaseCare) ask() {
 	select {
 	case c.asked <- struct{}{}:

@@ -12,11 +12,11 @@ import (
 // healthRepeat is the shortest time between two log lines of the same outage.
 const healthRepeat = time.Minute
 
-// databaseHealth is what the last requests to the database said.
+// databaseHealth records the results of the last requests to the database.
 type databaseHealth struct {
-	// explain returns an error in words without secrets. nil: the error's own.
+	// explain returns the message of an error without secrets. nil means the error's own message.
 	explain func(error) error
-	// up receives whether the database answers, when that changes. nil: nobody does.
+	// up is called when the database stops or starts to answer. nil means that nobody is told.
 	up func(bool)
 
 	mu     sync.Mutex
@@ -32,8 +32,8 @@ func (h *databaseHealth) watch(explain func(error) error, up func(bool)) {
 	h.explain, h.up = explain, up
 }
 
-// record notes the result of a request. It reports whether an error should be logged: at
-// the first one, and each minute.
+// record records the result of a request. It reports whether an error should be logged, which is true for
+// the first error of an outage and then once a minute.
 func (h *databaseHealth) record(err error) (shouldLog bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -20,7 +20,7 @@ const (
 	lockSeconds = 10
 )
 
-// DatabaseOptions tell how to reach a database outside of the process.
+// DatabaseOptions configure the connection to a database outside of the process.
 type DatabaseOptions struct {
 	// DataSource is the address with user and password, in the form of vCluster:
 	// mysql://user:password@tcp(host:port)/database or
@@ -30,13 +30,13 @@ type DatabaseOptions struct {
 	DataSourceFile string
 	// Name is the name of the database if the data source has none.
 	Name string
-	// TLS has the certificates for an encrypted connection. Without any, the data source
-	// alone decides about encryption.
+	// TLS has the certificates for an encrypted connection. Without any, only the data source
+	// decides about encryption.
 	TLS TLSFiles
 }
 
-// Database returns a store in a database outside of the process. Files are read at each
-// attempt to start, so that a repaired one is used. No error has the data source: it has a
+// Database returns a store in a database outside of the process. It reads the files at each attempt to
+// start, so that an operator can correct them. Its errors never contain the data source, which has a
 // password.
 func Database(options DatabaseOptions) *Kine { return newKine(&externalEngine{options: options}) }
 
@@ -110,12 +110,12 @@ func (e *externalEngine) release() {
 	}
 }
 
-// rotated returns the engine of the data source as it is now, for its password and its certificates. ok is
-// false if that is of another database or user: a restart goes there as a whole.
+// rotated returns the engine for the current data source, to use a new password or new certificates. ok is
+// false if the data source now has another database or user, which requires a restart.
 func rotated[E interface{ address() databaseAddress }](now func() (sqlEngine, error), before E) (engine E, ok bool) {
 	current, err := now()
 	if err != nil {
-		return engine, false // The password of before may still be good.
+		return engine, false // The previous password may still be valid.
 	}
 	engine, ok = current.(E)
 	return engine, ok && engine.address() == before.address()
@@ -151,8 +151,8 @@ func clientTLS(caFile, certFile, keyFile string) (*tls.Config, error) {
 	return config, nil
 }
 
-// databaseError is why a database cannot be used, for operators. It wraps nothing: causes
-// may have the data source.
+// databaseError is the reason for operators why a database cannot be used. It wraps no error, because
+// that could contain the data source.
 type databaseError struct{ reason string }
 
 // Error returns the reason.
@@ -163,7 +163,7 @@ func problemf(format string, args ...any) error {
 	return &databaseError{fmt.Sprintf(format, args...)}
 }
 
-// databaseAddress is what messages say about a database outside of the process.
+// databaseAddress identifies a database outside of the process in messages.
 type databaseAddress struct {
 	kind, host, user, name string
 }
@@ -251,8 +251,8 @@ func lastCause(err error) string {
 	}
 }
 
-// newDatabaseDialer returns a dialer for databases. Its connections notice a server that is
-// gone within some seconds.
+// newDatabaseDialer returns a dialer for databases. Its connections detect within seconds that a server is
+// gone.
 func newDatabaseDialer() *net.Dialer {
 	return &net.Dialer{
 		Timeout:         dialTimeout,

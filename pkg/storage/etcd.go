@@ -30,8 +30,8 @@ type Etcd struct {
 	// Dir is the data directory. It is created, with mode 0700, if missing.
 	Dir string
 
-	// NoSync skips every fsync, for stores whose content nobody will miss after
-	// a crash. Default false: a confirmed write survives a power loss.
+	// NoSync skips every fsync, for stores that may lose data in a crash. Default false: a
+	// confirmed write survives a power loss.
 	NoSync bool
 
 	// Quota is the size in bytes that the content may reach. Default: what
@@ -47,9 +47,8 @@ type Etcd struct {
 	// volume. Default: none.
 	Reserve int64
 
-	// IsInternal reports whether a request comes from a part of this process.
-	// Those create objects in a store that denies creates to everybody else.
-	// Default: no request does.
+	// IsInternal reports whether a request comes from a part of this process. Such requests may
+	// still create objects in a nearly full store. Default: no request does.
 	IsInternal func(ctx context.Context) bool
 
 	// Register registers the metrics. Default: they are not kept.
@@ -62,40 +61,38 @@ type Etcd struct {
 	// nobody can reach.
 	Member Member
 
-	// Known is what is recorded about the store outside of its volume. Default:
-	// nothing, so that an empty volume becomes a new store.
+	// Known is the record of the store outside of its volume. Default: none, so that an empty
+	// volume becomes a new store.
 	Known Known
 
-	// Lone is true if there are to be no other members. If there are some later, one of them
-	// leads better, see [Etcd.YieldLead]. Default false.
+	// Lone is true if there should be no other members, so that heartbeats are rare. If members
+	// are added later, another one should lead, see [Etcd.YieldLead]. Default false.
 	Lone bool
 
-	// ForceNew makes the member on the volume the only one. What the others have
-	// and this one has not is lost. Once set, it must be set at each start until one has
-	// succeeded. Default false.
+	// ForceNew makes the member on the volume the only one. Data that only other members have is
+	// lost. Once set, it must be set at each start until one has succeeded. Default false.
 	ForceNew bool
 
 	// PeerListener accepts connections of other members. Stop closes it.
 	// Default: none.
 	PeerListener net.Listener
 
-	// PeerTLS proves members to each other. Default: they believe each other,
-	// for tests.
+	// PeerTLS authenticates members to each other. Default: no authentication, for tests.
 	PeerTLS *PeerTLS
 
 	// Admit returns why another process must not become a member. Default: all may.
 	Admit func(name string) error
 
-	// BeforeStop is called at the beginning of Stop, when nobody uses the store any more. A
-	// member that leaves the others does so then. Default: it stays a member.
+	// BeforeStop is called at the beginning of Stop, when nobody uses the store any more. A member
+	// may leave the others then. Default: it stays a member.
 	BeforeStop func()
 
-	// Review is called from time to time while the start has no leader. An error ends
-	// the start. Default: it waits.
+	// Review is called repeatedly while the start waits for a leader. An error ends the start.
+	// Default: the start waits.
 	Review func(ctx context.Context) error
 
-	// OnWait is called with the reason why the start waits for other members, and
-	// with an empty one when it does not any more. Default: nobody learns it.
+	// OnWait is called with the reason why the start waits for other members, and with an empty
+	// reason at the end. Default: the reason is not reported.
 	OnWait func(reason string)
 
 	// Logger receives etcd's log. Default: warnings and errors as JSON lines on
@@ -217,7 +214,7 @@ func (e *Etcd) createServer(ctx context.Context, logger *zap.Logger) error {
 	}
 }
 
-// checkContent compares the content with that of the other members, if one answers.
+// checkContent compares the content with that of other members, if one answers.
 func (e *Etcd) checkContent() error {
 	if !e.reached || len(e.server.Cluster().Members()) < 2 {
 		return nil
@@ -228,7 +225,7 @@ func (e *Etcd) checkContent() error {
 	return nil
 }
 
-// newClient returns a client that calls the server directly.
+// newClient returns a client that calls the server without a connection.
 func (e *Etcd) newClient() *kubernetes.Client {
 	client := &kubernetes.Client{Client: v3client.New(e.server)}
 	kv := steadyKV{KVServer: v3rpc.NewQuotaKVServer(e.server), reigns: &e.reigns}
@@ -349,10 +346,9 @@ func (e *Etcd) Dial(ctx context.Context) (net.Conn, error) {
 	})
 }
 
-// versionOverride reports an old version of etcd, one that cannot report the
-// progress of a watch. The API server then reads consistent lists from the
-// store, which is a call of less than a millisecond here. Its cache would wait
-// a tenth of a second for such a report.
+// versionOverride reports an old version of etcd that does not support progress requests of watches. The
+// API server then reads consistent lists from the store, which takes less than a millisecond here. Its
+// cache would wait a tenth of a second for the progress.
 type versionOverride struct{ etcdserverpb.MaintenanceServer }
 
 // Status returns the server's status with another version.

@@ -25,8 +25,8 @@ import (
 const (
 	// connectTimeout bounds one connection to a store, with its TLS handshake.
 	connectTimeout = 5 * time.Second
-	// keepAliveTime and keepAliveTimeout find a connection that is cut without a word.
-	// The API server uses the same.
+	// keepAliveTime and keepAliveTimeout detect a broken connection. The API server uses the same
+	// values.
 	keepAliveTime    = 30 * time.Second
 	keepAliveTimeout = 10 * time.Second
 	// txnWrites is below the 128 that etcd allows by default.
@@ -43,8 +43,8 @@ type External struct {
 	// Endpoints are the URLs of the members, all with https:// or all with http://.
 	Endpoints []string
 
-	// Prefix is what all keys of the virtual cluster begin with. It starts and ends with
-	// "/". The rest of each key starts with "/" too, so that prefixes can be nested.
+	// Prefix is the prefix of all keys of the virtual cluster. It starts and ends with "/". The
+	// rest of each key starts with "/" too, so that prefixes can be nested.
 	Prefix string
 
 	// TLS has the files for https:// endpoints. They are read at each connection.
@@ -109,8 +109,7 @@ func (x *External) Start(ctx context.Context) (*kubernetes.Client, error) {
 	return x.client, nil
 }
 
-// newClient returns a client whose keys are those below the prefix. It does not wait
-// for a connection.
+// newClient returns a client that only sees the keys below the prefix. It does not wait for a connection.
 func (x *External) newClient() (*kubernetes.Client, error) {
 	client, err := kubernetes.New(x.clientConfig(x.Endpoints))
 	if err != nil {
@@ -122,8 +121,8 @@ func (x *External) newClient() (*kubernetes.Client, error) {
 	return client, nil
 }
 
-// userKV is the key-value store of a user who may not compact the etcd, as with a
-// permission on a prefix alone. The etcd has to compact itself then.
+// userKV is a key-value store whose user may lack the permission to compact, such as one with a permission
+// on a prefix. The etcd must then compact by itself.
 type userKV struct {
 	clientv3.KV
 	logged sync.Once
@@ -141,8 +140,8 @@ func (kv *userKV) Compact(ctx context.Context, revision int64, opts ...clientv3.
 	return &clientv3.CompactResponse{}, nil
 }
 
-// clientConfig returns the configuration of a client of some endpoints. The dialer
-// does the TLS handshakes, so gRPC sees plain connections.
+// clientConfig returns the configuration of a client of endpoints. The dialer does the TLS handshakes, so
+// gRPC uses plain connections.
 func (x *External) clientConfig(endpoints []string) clientv3.Config {
 	plain := make([]string, 0, len(endpoints))
 	for _, endpoint := range endpoints {
@@ -162,7 +161,7 @@ func (x *External) clientConfig(endpoints []string) clientv3.Config {
 	}
 }
 
-// Failed returns a channel that is never closed: a store that is away comes back.
+// Failed returns a channel that is never closed, because the client reconnects.
 func (x *External) Failed() <-chan struct{} { return nil }
 
 // Stop closes the connections.
@@ -201,7 +200,7 @@ func (x *External) Dial(ctx context.Context) (net.Conn, error) {
 	})
 }
 
-// leaseServer serves what the libraries need of leases: they let them expire.
+// leaseServer only grants leases, which is all that the libraries need: leases end by expiry.
 type leaseServer struct {
 	etcdserverpb.UnimplementedLeaseServer
 	lease clientv3.Lease

@@ -12,8 +12,8 @@ import (
 	"path/filepath"
 )
 
-// TLSFiles are the files with which a client proves itself to a store and the store to
-// it. A new connection reads them again, so that certificates can be renewed.
+// TLSFiles are the files for mutual TLS with a store. They are read for each new connection, so that
+// certificates can be renewed.
 type TLSFiles struct {
 	// Dir is the folder of relative names.
 	Dir string

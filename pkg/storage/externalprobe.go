@@ -23,8 +23,7 @@ import (
 	"k8s.io/klog/v2"
 )
 
-// minEtcd is the oldest release of etcd that can be used. Earlier ones report no
-// progress of watches.
+// minEtcd is the oldest supported release of etcd. Earlier ones do not report the progress of watches.
 const minEtcd = "3.5.0"
 
 // answer is what one member has answered.
@@ -34,8 +33,8 @@ type answer struct {
 	err      error
 }
 
-// probe asks each member whether it can be used and returns the status of one. It fails
-// if none can be used, or if they are no members of one cluster.
+// probe checks all members and returns the status of one. It fails if none can be used, or if they belong
+// to different clusters.
 func (x *External) probe(ctx context.Context) (*etcdserverpb.StatusResponse, error) {
 	answers := make([]answer, len(x.Endpoints))
 	var asking sync.WaitGroup
@@ -68,7 +67,7 @@ func (x *External) probe(ctx context.Context) (*etcdserverpb.StatusResponse, err
 	return good[0].status, nil
 }
 
-// joinAnswers returns one error in one line: one for all members if they have the same.
+// joinAnswers returns a single-line error. Equal errors of several members appear once.
 func joinAnswers(bad []answer) error {
 	var endpoints, texts []string
 	for _, one := range bad {
@@ -119,8 +118,8 @@ func (x *External) probeMember(ctx context.Context, endpoint string) (*etcdserve
 	return (*etcdserverpb.StatusResponse)(state), nil
 }
 
-// greet begins HTTP/2 and reads how the server answers. A server refuses a client
-// certificate after the handshake only, and gRPC hides such errors.
+// greet starts HTTP/2 and reads the first answer of the server. A server rejects a client certificate only
+// after the handshake, and gRPC hides that error.
 func (x *External) greet(ctx context.Context, conn net.Conn) error {
 	if deadline, ok := ctx.Deadline(); ok {
 		_ = conn.SetDeadline(deadline)
@@ -187,14 +186,12 @@ func explainDial(err error) error {
 	return err
 }
 
-// isTLSAlert reports whether the other side has ended a handshake or a connection. Go has
-// no type for that.
+// isTLSAlert reports whether err is a TLS alert of the server. Go has no exported type for it.
 func isTLSAlert(err error) bool {
 	return err != nil && strings.Contains(err.Error(), "remote error: tls:")
 }
 
-// explainCall returns what an operator can do about a connection that etcd has not
-// answered as it should.
+// explainCall returns what an operator can do about a failed request on an open connection.
 func (x *External) explainCall(err error) error {
 	switch {
 	case errors.Is(rpctypes.Error(err), rpctypes.ErrUserEmpty), errors.Is(rpctypes.Error(err), rpctypes.ErrInvalidAuthToken):

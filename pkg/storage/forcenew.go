@@ -21,10 +21,10 @@ type raftLog struct {
 	entries []*raftpb.Entry
 }
 
-// commitLog records that all entries of the raft log are committed. The start of the only
-// member discards all others, and a member records a commit together with its next write.
-// So the last confirmed ones do not look committed after a crash. What nobody has confirmed
-// is kept too: a request without an answer may take effect.
+// commitLog marks all entries of the raft log as committed. A start with ForceNew discards all entries that
+// are not marked. But a member marks an entry only together with its next write, so after a crash the
+// last confirmed writes are not marked. Unconfirmed entries are kept too, because a request without an
+// answer may take effect.
 func (e *Etcd) commitLog(logger *zap.Logger, walDir string) error {
 	if !wal.Exist(walDir) {
 		return nil
@@ -43,8 +43,8 @@ func (e *Etcd) commitLog(logger *zap.Logger, walDir string) error {
 	return nil
 }
 
-// openLog opens the raft log to append to it. It cuts off a record that a crash has left
-// incomplete, as etcd does at a start. Nobody has confirmed that one.
+// openLog opens the raft log to append to it. Like etcd, it cuts off an incomplete record of a crash, which
+// was never confirmed.
 func openLog(logger *zap.Logger, walDir string) (*raftLog, error) {
 	log, err := readLog(logger, walDir)
 	if errors.Is(err, io.ErrUnexpectedEOF) && wal.Repair(logger, walDir) {

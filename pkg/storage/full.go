@@ -11,18 +11,16 @@ import (
 )
 
 const (
-	// relievedAt is the percentage of the quota from which on old revisions are
-	// removed early.
+	// relievedAt is the percentage of the quota above which old revisions are removed early.
 	relievedAt = 75
 	// createsUntil is the percentage of the quota up to which objects can be
 	// created. The rest is for updates and deletes.
 	createsUntil = 90
-	// internalUntil is the same for parts of the process itself, which create
-	// nodes, events and the like.
+	// internalUntil is the same for parts of the process itself, which create nodes and Events.
 	internalUntil = 95
 
-	// minFree is the space on the volume, in bytes, below which nothing is
-	// created: the next segments of the raft log and of the database.
+	// minFree is the free space on the volume, in bytes, below which creates are denied. The next
+	// segments of the raft log and of the database need it.
 	minFree int64 = 96 * mib
 )
 
@@ -54,7 +52,8 @@ func (e *FullError) Error() string {
 type creationLimit struct {
 	kubernetes.Interface
 	usage func() Usage
-	// free returns the free space of the volume. nil is no volume of ours.
+	// free returns the free space of the volume. nil means that the store is not on a volume of
+	// this process.
 	free     func() (int64, error)
 	internal func(context.Context) bool
 	written  uncommitted
@@ -84,8 +83,8 @@ func (l *creationLimit) OptimisticPut(ctx context.Context, key string, value []b
 	return response, err
 }
 
-// checkUpdate returns a *FullError if even an update does not fit. The quota may have become
-// smaller than the one that the database itself enforces.
+// checkUpdate returns a *FullError if even an update does not fit. The quota may now be smaller than the
+// one that the database itself enforces.
 func (l *creationLimit) checkUpdate(ctx context.Context, pending int64) error {
 	usage := l.usage()
 	if usage.Quota > 0 && usage.InUse+pending > usage.Quota+usage.Quota/fileSlack && !l.isInternal(ctx) {
@@ -94,8 +93,8 @@ func (l *creationLimit) checkUpdate(ctx context.Context, pending int64) error {
 	return nil
 }
 
-// check returns a *FullError if a new key does not fit. pending is its size and
-// that of the writes which the usage does not show yet.
+// check returns a *FullError if a new key does not fit. pending is its size plus that of the writes that
+// Usage does not include yet.
 func (l *creationLimit) check(ctx context.Context, pending int64) error {
 	usage := l.usage()
 	usage.InUse += pending
@@ -125,9 +124,8 @@ func (l *creationLimit) isInternal(ctx context.Context) bool {
 	return l.internal != nil && l.internal(ctx)
 }
 
-// uncommitted counts the bytes that were written since the database was last
-// committed to its file. The sizes of the file do not show them; it is committed
-// ten times a second, in which 20 MiB can arrive.
+// uncommitted counts the bytes that were written since the last commit to the database file. The sizes of
+// the file do not include them, and many MiB can arrive between two commits.
 type uncommitted struct {
 	// commits returns the number of commits. nil disables the count.
 	commits func() int64

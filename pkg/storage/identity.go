@@ -13,9 +13,9 @@ import (
 const (
 	// IdentityKey is the key of the Identity. Keys of Kubernetes are below /registry.
 	IdentityKey = "/sublet/identity"
-	// dataPrefix is what all keys begin with.
+	// dataPrefix is the prefix of all keys.
 	dataPrefix = "/"
-	// healthKey is a key that stores have before anybody has written to them.
+	// healthKey is a key that even an unused store may have.
 	healthKey = "/registry/health"
 )
 
@@ -28,8 +28,7 @@ type Identity struct {
 	Name      string `json:"name,omitempty"`
 }
 
-// ForeignStoreError reports that a store belongs to another virtual cluster, or that
-// nobody knows to which.
+// ForeignStoreError reports that a store belongs to another virtual cluster, or to an unknown one.
 type ForeignStoreError struct {
 	// Found is the identity of the store. It is empty if the store has data and no
 	// identity.
@@ -41,7 +40,7 @@ type ForeignStoreError struct {
 	TakeOver string
 }
 
-// Error returns whose the store is.
+// Error returns to whom the store belongs, and how to take it over.
 func (e *ForeignStoreError) Error() string {
 	if e.Found.Anchor == "" {
 		return "the store has data that no virtual cluster has written. Use an empty store, or another prefix or database"
@@ -55,15 +54,15 @@ func (e *ForeignStoreError) Error() string {
 	return message
 }
 
-// Owned is a Backend that opens only as the store of one virtual cluster.
+// Owned is a Backend that only opens if the store belongs to the virtual cluster.
 type Owned struct {
 	Backend
 
 	// Identity is the virtual cluster.
 	Identity Identity
 
-	// IsProven is true for a store on a volume of the virtual cluster: the volume proves
-	// whose it is. It gets the identity whatever it has.
+	// IsProven is true for a store on a volume of the virtual cluster, which proves the ownership.
+	// The store then gets the identity in any case.
 	IsProven bool
 
 	// Accepted returns the UID of the anchor whose store the operator has accepted.
@@ -78,8 +77,8 @@ type Owned struct {
 	Waiter Waiter
 }
 
-// Start opens the store and returns once it belongs to the virtual cluster. A new store
-// gets the identity. While the store is another's, it waits.
+// Start opens the store and returns once it belongs to the virtual cluster. A new store gets the identity.
+// While the store belongs to another one, it waits.
 func (o *Owned) Start(ctx context.Context) (*kubernetes.Client, error) {
 	client, err := o.Backend.Start(ctx)
 	if err != nil {
@@ -155,9 +154,8 @@ func readIdentity(ctx context.Context, client *kubernetes.Client) (Identity, int
 	return identity, response.KV.ModRevision, nil
 }
 
-// WriteIdentity writes the identity of a store whose key has the given revision, 0 for
-// none. It fails if another process has written it meanwhile. It also writes into a store
-// that denies creates.
+// WriteIdentity writes the identity of a store whose key has the given revision, 0 for none. It fails if
+// another process has written the key since. It also works in a store that denies creates.
 func WriteIdentity(ctx context.Context, client *kubernetes.Client, identity Identity, revision int64) error {
 	value, err := json.Marshal(identity)
 	if err != nil {

@@ -23,33 +23,34 @@ import (
 const (
 	// joinRetry is the time between two attempts to join.
 	joinRetry = 500 * time.Millisecond
-	// leaderPatience is how long a start waits for a leader before it reports that.
+	// leaderPatience is how long a start waits for a leader before it reports the wait.
 	leaderPatience = 5 * time.Second
-	// nameRetry is the time between two looks of a new member for its name.
+	// nameRetry is the time between two checks whether a new member has its name in the store.
 	nameRetry = 100 * time.Millisecond
 )
 
-// NoMajority is how the reason begins that a start without a majority of the members has.
+// NoMajority is the start of the reason why a start waits for a majority of the members.
 const NoMajority = "the store has no majority"
 
 var errOtherStore = errors.New("the volume has another store than the other members")
 
-// Known is what is recorded about the store outside of its volume. The zero value is
-// a member that may create a store and knows of no other.
+// Known is the record of the store outside of its volume. The zero value means that the member may create a
+// store and knows no other members.
 type Known struct {
-	// MustJoin is true if an empty volume must not become a new store: there is
-	// one, or another member creates it.
+	// MustJoin is true if an empty volume must not become a new store, because the store exists
+	// or another member creates it.
 	MustJoin bool
-	// Unlisted is true if the record of the members lacks this one. Its volume may
-	// be left from an earlier life.
+	// Unlisted is true if the record of the members lacks this one. Its volume may then be a
+	// leftover of an earlier membership.
 	Unlisted bool
 	// Others are the other members, and those that may become one,
 	// name -> peer URL.
 	Others map[string]string
 }
 
-// prepareMember decides how the member starts: as a new store, as the member that the
-// volume has, or as a new member. It waits for the others as long as it takes. It returns whether the store is new.
+// prepareMember decides how the member starts: as a new store, as the member on the volume, or as a new
+// member of an existing store. It waits for the others without a limit. It returns whether the store
+// is new.
 func (e *Etcd) prepareMember(ctx context.Context, logger *zap.Logger, walDir string) (isNew bool, err error) {
 	hasLog := wal.Exist(walDir)
 	if !hasLog && !e.Known.MustJoin {
@@ -90,8 +91,8 @@ func (e *Etcd) wait(reason string) {
 	}
 }
 
-// mayKeep asks the others whether the member on the volume is still one. Without an
-// answer a listed member keeps its volume: it may be the first of all that start.
+// mayKeep asks the other members whether the member on the volume still belongs to the store. Without an
+// answer, a listed member keeps its volume, because it may be the first one to start.
 func (e *Etcd) mayKeep(ctx context.Context, logger *zap.Logger, walDir string) (keep bool, reason error) {
 	id, cluster, err := readMember(logger, walDir)
 	if err != nil {
@@ -169,8 +170,8 @@ func readMember(logger *zap.Logger, walDir string) (member, cluster types.ID, er
 	return types.ID(metadata.GetNodeID()), types.ID(metadata.GetClusterID()), nil
 }
 
-// join asks one other after the other to add this member as a learner. What the volume
-// has is deleted once one has agreed.
+// join asks the other members, one after another, to add this one as a learner. Once one has agreed, it
+// deletes the content of the volume.
 func (e *Etcd) join(ctx context.Context) error {
 	request := joinRequest{Name: e.Member.Name, URL: e.Member.PeerURL}
 	var errs []error
@@ -284,7 +285,7 @@ func (e *Etcd) explainNoLeader(ctx context.Context) string {
 	return fmt.Sprintf("%s: of %d members, %s do not answer", NoMajority, voters, strings.Join(silent, " and "))
 }
 
-// review returns why a start without leader has to end, nil if it waits on.
+// review returns why a start without a leader must end, nil if it may continue to wait.
 func (e *Etcd) review(ctx context.Context) error {
 	if e.Review == nil {
 		return nil

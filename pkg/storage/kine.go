@@ -18,31 +18,30 @@ import (
 )
 
 const (
-	// sharedPoll is the time between two looks for writes of other replicas. A
+	// sharedPoll is the interval at which the database is polled for writes of other replicas. A
 	// replica sees its own writes at once.
 	sharedPoll = 100 * time.Millisecond
-	// alonePoll is the same for a database that nobody else should write to.
+	// alonePoll is the interval for a database to which nobody else should write.
 	alonePoll = time.Second
 
 	// compactTimeout bounds one step of a compaction, of compactBatch revisions.
 	compactTimeout = 30 * time.Second
 	compactBatch   = 1000
-	// pollBatch is the number of revisions that one look reads. kine waits for the next
-	// look only after a batch that is not full, and never ends before.
+	// pollBatch is the maximum number of revisions per poll. kine only pauses after a batch that is
+	// not full, and cannot be stopped before.
 	pollBatch = 1 << 20
 
-	// databaseSlots is the number of requests that the database gets at a time.
+	// databaseSlots is the maximum number of concurrent requests to the database.
 	databaseSlots = 8
-	// extraConnections are those of the poll, a compaction and a look at the size.
+	// extraConnections are for the poll, a compaction and the measurement of the size.
 	extraConnections = 4
 	// progressEvery is the time after which an idle watch gets the current revision. A
 	// cache that restarts its watch then needs no revision that is compacted.
 	progressEvery = time.Minute
 )
 
-// Kine is a [Backend] that keeps its data in an SQL database, by the library kine. Its
-// requests are function calls. Create it by [SQLite] or [Database]; its fields may be
-// set before Start.
+// Kine is a [Backend] that stores its data in an SQL database, with the library kine, which is called in
+// process. Create it with [SQLite] or [Database]. Its fields may be set before Start.
 type Kine struct {
 	// Shared is true if other replicas use the database too. Default false.
 	Shared bool
@@ -91,20 +90,20 @@ type Kine struct {
 
 var _ Backend = &Kine{}
 
-// sqlEngine is what differs between SQLite, PostgreSQL and MySQL.
+// sqlEngine implements what differs between SQLite, PostgreSQL and MySQL.
 type sqlEngine interface { //nolint:interfacebloat // the life of a database, in order
-	// describe returns the database in words without any secret.
+	// describe returns the name of the database for messages, without secrets.
 	describe() string
 	// prepare checks that the database can be used, and creates it if it is missing. Its
 	// errors are for operators and have no secrets.
 	prepare(ctx context.Context) error
 	// open opens the database and creates the table.
 	open(ctx context.Context, running *sync.WaitGroup) (*sqlDialect, error)
-	// explain returns an error in words, without secrets.
+	// explain returns the error for operators, without secrets.
 	explain(err error) error
-	// tidy returns free space to the volume, a little at a time.
+	// tidy returns some free space to the volume.
 	tidy(ctx context.Context, db *sqlDialect) error
-	// release gives back what prepare has taken.
+	// release releases what prepare has locked.
 	release()
 }
 
@@ -113,8 +112,8 @@ func newKine(engine sqlEngine) *Kine {
 	return &Kine{engine: engine, Clock: clock.RealClock{}, failed: make(chan struct{})}
 }
 
-// Start opens the database and returns once it answers. For a database outside of the
-// process it waits, whatever is wrong: most causes can be repaired without a restart.
+// Start opens the database and returns once it answers. It waits for a database outside of the process,
+// whatever the error, because most causes can be corrected without a restart.
 func (k *Kine) Start(ctx context.Context) (*kubernetes.Client, error) {
 	redirectKineLog()
 	if err := k.prepare(ctx); err != nil {

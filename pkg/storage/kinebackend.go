@@ -14,8 +14,8 @@ import (
 // expiryPause is the time before the expiry of leases starts again after an error.
 const expiryPause = time.Second
 
-// kineBackend returns the error of each write that may have failed. kine would call a
-// create successful that the database has refused, and a failed update a conflict.
+// kineBackend returns the error of each write that may have failed. kine itself would report a refused
+// create as successful, and a failed update as a conflict.
 type kineBackend struct {
 	*logstructured.LogStructured
 	log   *kineLog

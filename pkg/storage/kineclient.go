@@ -11,9 +11,9 @@ import (
 	"go.uber.org/zap"
 )
 
-// emulatedVersion is the version of etcd that a database reports: one that cannot report
-// the progress of a watch. So the API server reads consistent lists from the database,
-// where it also finds what other replicas have written.
+// emulatedVersion is the etcd version that a database reports. It does not support progress requests of
+// watches, so that the API server reads consistent lists from the database, including writes of other
+// replicas.
 const emulatedVersion = "3.4.0"
 
 // newKineClient returns a client that calls kine directly.
@@ -29,8 +29,8 @@ func newKineClient(bridge *server.KVServerBridge) *kubernetes.Client {
 	return client
 }
 
-// wholeTxns asks for the current value on failure, always. kine knows no other form of
-// an update and a delete.
+// wholeTxns always requests the current value on failure, because kine supports no other form of updates and
+// deletes.
 type wholeTxns struct{ kubernetes.Interface }
 
 // OptimisticPut writes a key if it has the expected revision.

@@ -20,15 +20,15 @@ const (
 	rangeTimeout = time.Minute
 )
 
-// errDatabaseAway is what users of the store get while the database does not answer. The
-// cause is for operators: it has names of hosts and users.
+// errDatabaseAway is the error for users of the store while the database does not answer. Only operators
+// see the cause, which has names of hosts and users.
 var errDatabaseAway = status.Error(codes.Unavailable, "the database of the virtual cluster does not respond")
 
-// errIncomplete reports rows that the database has not sent.
+// errIncomplete is returned if rows of a result are missing.
 var errIncomplete = errors.New("the answer of the database is incomplete")
 
-// kineLog bounds the requests of kine to the database, and sees their errors. kine takes
-// a list that a broken connection has cut short for a whole one.
+// kineLog limits the requests of kine to the database, and detects their errors. kine itself treats a list
+// that was truncated by a broken connection as complete.
 type kineLog struct {
 	*sqllog.SQLLog
 	slots  chan struct{}
@@ -157,8 +157,8 @@ func isCutShort(batch server.EventBatch, revision int64) bool {
 	return batch.Events[len(batch.Events)-1].KV.ModRevision != batch.CurrentRev
 }
 
-// Append writes an event. The outcome in the context gets the error too. kine reads the
-// current value after each error, and returns success if it finds none.
+// Append writes an event, and also stores the error in the context. After an error, kine reads the current
+// value and returns success if there is none.
 func (l *kineLog) Append(ctx context.Context, event *server.Event) (int64, error) {
 	bounded, leave, err := l.enter(ctx, keyTimeout)
 	if err != nil {
@@ -189,7 +189,7 @@ func (l *kineLog) CompactRevision(ctx context.Context) (int64, error) {
 // outcomeKey is the context key of the outcome of a write.
 type outcomeKey struct{}
 
-// recordOutcome keeps the error of a write for the one who asked for it, and returns it.
+// recordOutcome stores the error of a write in the context of [withOutcome], and returns it.
 func recordOutcome(ctx context.Context, err error) error {
 	if outcome, ok := ctx.Value(outcomeKey{}).(*error); ok {
 		*outcome = err
@@ -197,7 +197,7 @@ func recordOutcome(ctx context.Context, err error) error {
 	return err
 }
 
-// withOutcome returns a context that takes the error of a write.
+// withOutcome returns a context in which [recordOutcome] stores the error of a write.
 func withOutcome(ctx context.Context) (context.Context, *error) {
 	outcome := new(error)
 	return context.WithValue(ctx, outcomeKey{}, outcome), outcome

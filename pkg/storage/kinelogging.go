@@ -21,14 +21,14 @@ func redirectKineLog() {
 	logger.ExitFunc = func(int) {}
 }
 
-// kineHook passes kine's log lines on.
+// kineHook forwards kine's log lines to klog.
 type kineHook struct{}
 
 // Levels returns the levels to pass on.
 func (kineHook) Levels() []logrus.Level { return logrus.AllLevels }
 
-// Fire passes a line on. Errors of requests are ours to log: kine's lines have the whole
-// request, with the values of Secrets. So do those of slow statements, with names.
+// Fire forwards a line. It drops lines about failed requests and slow statements, because they contain the
+// request with values of Secrets. We log errors of requests ourselves.
 func (kineHook) Fire(entry *logrus.Entry) error {
 	for _, prefix := range []string{"error in ", "error while ", "Slow SQL"} {
 		if strings.HasPrefix(entry.Message, prefix) {

@@ -5,8 +5,8 @@ import (
 	"fmt"
 )
 
-// purge deletes the values that were replaced up to the last compaction. kine keeps the value
-// of before in the row of the current one. No event has it after a compaction.
+// purge deletes the values that were replaced before the last compaction. kine stores the previous value in
+// the row of the current one, but after a compaction no event needs it.
 func (k *Kine) purge(ctx context.Context) error {
 	compacted, err := k.log.CompactRevision(ctx)
 	if err != nil {

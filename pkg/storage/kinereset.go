@@ -7,8 +7,8 @@ import (
 	"sync"
 )
 
-// reset makes the database an empty store at the given revision, or above it if the
-// database was beyond. An interrupted reset changes nothing.
+// reset makes the database an empty store at the given revision, or at its own if that is higher. An
+// interrupted reset changes nothing.
 func (k *Kine) reset(ctx context.Context, revision int64) error {
 	if err := k.prepare(ctx); err != nil {
 		return err

@@ -12,20 +12,20 @@ import (
 )
 
 const (
-	// readRetry is the time between two attempts of a read that a new leader has ended.
+	// readRetry is the time between two attempts of a read that failed because of a new leader.
 	readRetry = 25 * time.Millisecond
-	// lateAnswers is how long a write may take after a new leader has answered a read. Its
-	// answer is under way then, if there is one.
+	// lateAnswers is how long a write may still wait for its answer after a new leader has
+	// answered a read.
 	lateAnswers = 250 * time.Millisecond
 )
 
-// ErrLeaderLost means that a write went to a leader that has lost its role. It may have taken
-// effect, or still do so.
+// ErrLeaderLost is returned for a write that was sent to a leader that is none any more. The write may
+// have taken effect, or may still do so.
 var ErrLeaderLost = errors.New("the store lost its leader during the write, which may have taken effect")
 
-// steadyKV leads the requests of this process through a change of the leader. It repeats
-// reads, as etcd's client does for a server on the network. It ends writes that nobody will
-// answer: etcd lets them wait for seven seconds.
+// steadyKV handles changes of the leader for requests of this process. It retries reads, as etcd's client
+// does for a remote server. It ends writes that will not be answered, which etcd would let wait for
+// seven seconds.
 type steadyKV struct {
 	etcdserverpb.KVServer
 	reigns *reigns
@@ -93,10 +93,10 @@ func write[Q, A any](ctx context.Context, reigns *reigns, request Q, call func(c
 	return answer, err
 }
 
-// reigns is the succession of leaders, as this member learns of them.
+// reigns has the current leader, as this member knows it.
 type reigns struct{ current atomic.Pointer[reign] }
 
-// reign is a context that ends soon after another member leads.
+// reign is the time of one leader. Its context ends soon after another member leads.
 type reign struct {
 	context.Context //nolint:containedctx // It is a context with its end.
 	end             context.CancelFunc
@@ -109,8 +109,7 @@ func (r *reigns) begin(ctx context.Context, own bool) *reign {
 	return r.current.Swap(&reign{ctx, end, own})
 }
 
-// watchLeaders ends the writes that the leader of before has not answered, after each change
-// of the leader until the store stops.
+// watchLeaders ends unanswered writes after each change of the leader, until the store stops.
 func (e *Etcd) watchLeaders(ctx context.Context) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -133,7 +132,7 @@ func (e *Etcd) watchLeaders(ctx context.Context) {
 	}
 }
 
-// endReign ends the reign of another leader once all is applied that this has committed.
+// endReign ends the reign of another leader, once everything that it has committed is applied.
 func (e *Etcd) endReign(ctx context.Context, before *reign) {
 	_ = e.server.LinearizableReadNotify(ctx) // Without a majority, no answer comes either.
 	select {

@@ -71,8 +71,8 @@ func (m Member) urls() (types.URLs, types.URLsMap, error) {
 	return own, all, nil
 }
 
-// elect makes the only member of a new store its own leader, which would otherwise
-// wait for some ticks. A leader passes its role on with the same request.
+// elect makes the only member of a new store its leader, without waiting for raft's election timeout. It
+// sends the request with which a leader normally transfers its leadership.
 func (e *Etcd) elect(ctx context.Context) {
 	retry := time.NewTicker(electRetry)
 	defer retry.Stop()
@@ -90,11 +90,10 @@ func (e *Etcd) elect(ctx context.Context) {
 	}
 }
 
-// electAtRestart asks a member that is the only voter to elect itself. It must be called
-// before the server runs. Raft looks for pending changes of the membership among the
-// entries that it does not know to be applied. Once the server runs, a snapshot may have
-// removed some of them, and raft panics. If there is such a change, raft ignores the
-// request and waits for its clock.
+// electAtRestart makes a member that is the only voter elect itself. It must be called before the server
+// runs. Raft searches the entries that are not applied for pending changes of the membership. In a
+// running server, a snapshot may have removed some of these entries, and raft would panic. If there
+// is a pending change, raft ignores the request and waits for its election timeout.
 func (e *Etcd) electAtRestart(ctx context.Context) {
 	voters := 0
 	for _, member := range e.server.Cluster().Members() {

@@ -165,9 +165,9 @@ func (e *Etcd) tryLeave(ctx context.Context) error {
 	return nil
 }
 
-// passLeadership makes the member with the lowest name the leader. Those with high ordinals
-// may be leaving too. It waits for voters that do not answer: two members that leave would
-// pass the leadership to each other, as etcd removes neither of them.
+// passLeadership transfers the leadership to the member with the lowest name, because members with high
+// ordinals may be leaving too. It waits for voters that do not answer. Otherwise two leaving members
+// would transfer it to each other, and etcd would remove neither of them.
 func (e *Etcd) passLeadership(ctx context.Context) error {
 	var next MemberStatus
 	for _, member := range e.Members() {
@@ -187,8 +187,8 @@ func (e *Etcd) passLeadership(ctx context.Context) error {
 	return nil
 }
 
-// YieldLead passes the leadership on if this member was to be the only one. Its heartbeats
-// are few: a short pause would end its leadership anyway.
+// YieldLead transfers the leadership if this member was started as [Etcd.Lone]. As its heartbeats are rare,
+// it would soon lose the leadership anyway.
 func (e *Etcd) YieldLead() error {
 	if !e.Lone || !e.IsLeader() || e.isOnlyVoter() {
 		return nil
@@ -196,8 +196,8 @@ func (e *Etcd) YieldLead() error {
 	return e.handOver()
 }
 
-// handOver makes another voter the leader. It fails while one has the turn to defragment: that
-// one would be a bad leader, and it counts on this one.
+// handOver transfers the leadership to another voter. It fails while a member defragments, because that
+// member cannot lead and needs this one.
 func (e *Etcd) handOver() error {
 	id := e.server.MemberID().String()
 	if !e.turns.take(id, e.Clock.Now()) {
@@ -210,8 +210,8 @@ func (e *Etcd) handOver() error {
 	return nil
 }
 
-// wasRemoved asks the other members whether this one was removed. The leader does not
-// always send the end of a member to the member.
+// wasRemoved asks the other members whether this one was removed. The leader does not always replicate the
+// removal to the removed member.
 func (e *Etcd) wasRemoved(ctx context.Context) bool {
 	for _, member := range e.Members() {
 		if member.Self {
@@ -282,9 +282,8 @@ func (e *Etcd) checkMembers() syncz.Check {
 	return check
 }
 
-// takeTurn waits for nobody: it fails if another member defragments. Of several members
-// only followers defragment, so that a leader passes its role on first. The returned
-// function ends the turn.
+// takeTurn reserves the right to defragment. It fails if another member has it. As only followers may
+// defragment, a leader transfers its leadership first. The returned function releases the right.
 func (e *Etcd) takeTurn(ctx context.Context) (end func(), err error) {
 	if len(e.Members()) < 2 {
 		return func() {}, nil

@@ -16,13 +16,13 @@ import (
 )
 
 const (
-	// monitorPeriod is the time between two questions to a store outside of the process.
+	// monitorPeriod is the time between two checks of a store outside of the process.
 	monitorPeriod = 5 * time.Second
 	// monitorTimeout is how long an answer may take.
 	monitorTimeout = 3 * time.Second
 )
 
-// monitor asks a store outside of the process whether it answers and how full it is.
+// monitor checks whether a store outside of the process answers, and how full it is.
 type monitor struct {
 	clock    clock.WithTicker
 	observed *storeMetrics

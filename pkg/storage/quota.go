@@ -26,10 +26,9 @@ const (
 	// baseMemory is what the process needs without any object.
 	baseMemory int64 = 256 * mib
 
-	// copiesInMemory is how often the content of the store is in memory while
-	// the process starts. It is read from the store, decoded into the watch
-	// cache, encoded into an answer, and decoded into an informer; the rest is
-	// garbage. A start with 334 MiB in use took 1.7 GB.
+	// copiesInMemory is how many copies of the content of the store are in memory during a start.
+	// One is read from the store, one is in the watch cache, one in a response, one in an
+	// informer, and one is garbage. A start with 334 MiB in use took 1.7 GB.
 	copiesInMemory = 5
 
 	// minLog and maxLog bound the share of the volume that is left to the raft log.
@@ -37,7 +36,7 @@ const (
 	maxLog int64 = 768 * mib
 )
 
-// limits are what a quota is derived from, in bytes. 0 means no known limit.
+// limits are the limits from which a quota is derived, in bytes. 0 means that there is no known limit.
 type limits struct {
 	// volume is the size of the volume as far as the store may use it.
 	volume int64
@@ -98,8 +97,8 @@ func usedBy(dir string) int64 {
 	return used
 }
 
-// ceiling returns the largest quota that the limits may allow later: the memory limit can
-// change while the process runs.
+// ceiling returns the largest quota that the limits may allow later, because the memory limit can change
+// while the process runs.
 func (l limits) ceiling() int64 {
 	l.memory = 0
 	return l.quota()

@@ -9,8 +9,7 @@ import (
 	"go.etcd.io/etcd/client/pkg/v3/fileutil"
 )
 
-// reserveFactor is how often the reserve must fit into the free space before it
-// is created.
+// reserveFactor is how many times larger than the reserve the free space must be to create it.
 const reserveFactor = 3
 
 // reserve is a file that occupies space on the volume. On a full volume neither

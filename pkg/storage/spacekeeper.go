@@ -11,27 +11,27 @@ import (
 )
 
 const (
-	// spaceCheck is the time between two looks at the size of the store.
+	// spaceCheck is the time between two checks of the size of the store.
 	spaceCheck = 30 * time.Second
-	// spacePause is the shortest time between two looks that writes ask for.
+	// spacePause is the shortest time between two checks that writes request.
 	spacePause = 5 * time.Second
 	// defragmentPause is the shortest time between two defragmentations, during
 	// which requests wait. An alarm does not wait for it.
 	defragmentPause = 5 * time.Minute
 
-	// defragmentFrom is the percentage of the quota from which on the file is
-	// defragmented, if at least worthwhile percent of the quota become free.
+	// defragmentFrom is the percentage of the quota above which the file is defragmented, if at
+	// least worthwhile percent of the quota become free.
 	defragmentFrom = 80
 	worthwhile     = 10
-	// disarmBelow is the percentage of the quota below which the file must be so that
-	// an alarm is cleared.
+	// disarmBelow is the percentage of the quota below which the size of the file must be before an
+	// alarm is cleared.
 	disarmBelow = 110
 	// muchFree is the free space, in bytes, above which the file is
 	// rewritten at the start, when nobody waits for a write.
 	muchFree int64 = 100 * mib
 )
 
-// database is what the keeper needs of the store.
+// database has the functions of the store that the keeper uses.
 type database interface {
 	sizes
 	noSpaceAlarm

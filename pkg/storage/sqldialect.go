@@ -14,16 +14,16 @@ import (
 // sqlDialect is kine's access to one database, with writes in the order of their
 // revisions.
 //
-// kine numbers a write when it begins and shows it when it is committed. Between the two
-// a list has a later number without this write, and a watch from there misses it. So each
-// write to a shared database takes a lock before its number and gives it back with the
-// commit.
+// kine assigns the revision of a write when the write begins, but it becomes visible when it is committed.
+// A list in between may have a later revision without this write, and a watch from there would miss
+// it. So each write to a shared database takes a lock before it gets its revision, and releases it
+// with the commit.
 type sqlDialect struct {
 	*generic.Generic
-	// lock is the statement that takes the lock. Empty: the database has one writer.
+	// lock is the statement that takes the lock. It is empty if the database has only one writer.
 	lock string
-	// continueFrom is the statement after which numbers continue from the one in it. Empty:
-	// they continue from the highest one.
+	// continueFrom is the statement that sets the number from which further row numbers continue.
+	// It is empty if they continue from the highest existing one.
 	continueFrom string
 	// sizes returns the size of the database and the part that holds data.
 	sizes func(ctx context.Context) (size, inUse int64, err error)
@@ -31,11 +31,11 @@ type sqlDialect struct {
 
 var _ server.Dialect = &sqlDialect{}
 
-// rowsKey is the context key under which a list keeps its rows. kine reads them without a
-// look at the error that has ended them.
+// rowsKey is the context key under which the rows of a list are stored, to check their error. kine itself
+// ignores it.
 type rowsKey struct{}
 
-// keepRows keeps the rows for the one who has asked for them.
+// keepRows stores the rows in the context, if its creator has asked for them.
 func keepRows(ctx context.Context, rows *sql.Rows) {
 	if kept, ok := ctx.Value(rowsKey{}).(**sql.Rows); ok {
 		*kept = rows
@@ -65,8 +65,7 @@ func (d *sqlDialect) BeginTx(ctx context.Context, opts *sql.TxOptions) (server.T
 	return d.Generic.BeginTx(ctx, opts)
 }
 
-// Fill writes a row for a number that no write will use. It cannot meet a write that is
-// under way.
+// Fill writes a row for a revision that no write will use. No write with that revision can be in progress.
 func (d *sqlDialect) Fill(ctx context.Context, revision int64) error {
 	if d.lock == "" {
 		return d.Generic.Fill(ctx, revision)
@@ -77,7 +76,7 @@ func (d *sqlDialect) Fill(ctx context.Context, revision int64) error {
 	})
 }
 
-// FillRetryDelay does nothing: no number is visible before an earlier one.
+// FillRetryDelay does nothing, because revisions become visible in order.
 func (d *sqlDialect) FillRetryDelay(context.Context) {}
 
 // inOrder runs a write while it has the lock.

@@ -7,12 +7,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// unacknowledged is how long sent data may stay without an answer of the other side's
-// kernel, in milliseconds, before the connection is broken.
+// unacknowledged is how long sent data may stay unacknowledged, in milliseconds, before the connection is
+// closed. It is the TCP_USER_TIMEOUT.
 const unacknowledged = 15_000
 
-// limitUnacknowledged breaks a connection to a server that is gone. Without it, a request
-// that was on its way waits for a quarter of an hour.
+// limitUnacknowledged closes a connection to a server that is gone. Without it, a pending request would wait
+// for a quarter of an hour.
 func limitUnacknowledged(network, _ string, conn syscall.RawConn) error {
 	if !strings.HasPrefix(network, "tcp") {
 		return nil

@@ -19,9 +19,8 @@ const (
 	repeatLog = time.Minute
 )
 
-// Waiter repeats what fails while a store is away, or while its settings are wrong. A
-// process that ended instead would look like a fault of the cluster, and an operator can
-// repair most causes without a restart.
+// Waiter retries while a store is unreachable or its settings are wrong. A process that ended instead would
+// look like a crash of the virtual cluster, and most causes can be corrected without a restart.
 type Waiter struct {
 	// Clock drives the attempts. Default: the real one.
 	Clock clock.Clock

@@ -12,11 +12,10 @@ import (
 
 // newWatcher returns a watcher that calls a server in this process.
 //
-// All watches of a client share one stream, and upstream's in-memory stream keeps one
-// message. The client reads no answer while it sends a request. The server reads no
-// request while 16 answers wait. So both waited for each other for ever when some twenty
-// watches ended at once, and every watch of the process was silent. Here the client never
-// waits: its requests are queued.
+// All watches of a client share one stream, and upstream's in-memory stream buffers one message. The client
+// reads no response while it sends a request, and the server reads no request while 16 responses
+// wait. So both deadlock if some twenty watches end at the same time, and all watches of the process
+// hang. Here the client never waits, because its requests are queued.
 func newWatcher(server etcdserverpb.WatchServer, client *clientv3.Client) clientv3.Watcher {
 	return plainWatcher{clientv3.NewWatchFromWatchClient(queueingClient{adapter.WatchServerToWatchClient(server)}, client)}
 }

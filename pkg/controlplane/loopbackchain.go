@@ -12,11 +12,10 @@ import (
 	"github.com/sublet-dev/sublet/pkg/controlplane/loopback"
 )
 
-// loopbackChain builds the handlers of a request from within the process. The caller
-// is known, its permissions are checked as anybody's, and the request ends in time.
-// The rest of upstream's chain is for callers behind a network: fair queues, spans, a
-// goroutine per request, headers for browsers. It would be a good part of what a small
-// request costs.
+// loopbackChain builds the handler chain of requests from within the process. It only has the filters
+// for identity, authorization and the request deadline. The rest of upstream's chain, such as
+// priority and fairness, is for callers on a network. It would be a large part of the cost of a small
+// request.
 func loopbackChain(api http.Handler, config *genericapiserver.Config) http.Handler {
 	handler := genericapifilters.WithAuthorization(api, config.Authorization.Authorizer, config.Serializer)
 	handler = withIdentity(handler)
@@ -38,11 +37,11 @@ func withIdentity(next http.Handler) http.Handler {
 	})
 }
 
-// impersonation is the prefix of each header that names whom a caller impersonates.
+// impersonation is the prefix of the headers for impersonation.
 const impersonation = "Impersonate-"
 
-// isPlainLoopback reports whether a request comes from within the process and
-// impersonates nobody. With impersonation, it takes the long way.
+// isPlainLoopback reports whether a request comes from within the process and impersonates nobody. A
+// request with impersonation uses the full chain.
 func isPlainLoopback(req *http.Request) bool {
 	if _, ok := loopback.UserOf(req.Context()); !ok {
 		return false
