@@ -14,12 +14,11 @@ import (
 	"github.com/sublet-dev/sublet/pkg/policy"
 )
 
-// CheckAPIServices returns the check of APIServices. It denies one whose Service is a name
-// outside of the virtual cluster: the API server would not connect to it. service returns
-// a Service of the virtual cluster.
+// CheckAPIServices returns the check of APIServices. It denies an APIService whose Service is an external
+// name to which the API server would not connect. service returns a Service of the virtual cluster.
 //
-// The dialer decides, as the Service may change later. This check is for the person who
-// reads the message.
+// The check only gives an early error. The dialer enforces the rule, because the Service may change
+// later.
 func CheckAPIServices(egress v1alpha1.ControlPlaneEgress, service func(namespace, name string) (*corev1.Service, error)) PolicyCheck {
 	return func(_ context.Context, a admission.Attributes, o admission.ObjectInterfaces) (Decision, error) {
 		if a.GetSubresource() != "" || a.GetOperation() != admission.Create && a.GetOperation() != admission.Update {
@@ -43,8 +42,8 @@ func CheckAPIServices(egress v1alpha1.ControlPlaneEgress, service func(namespace
 	}
 }
 
-// mayConnectTo reports whether the settings may open a name. A name can have an address in
-// any range.
+// mayConnectTo reports whether the settings may allow connections to a name. Its address may be in any
+// allowed range.
 func mayConnectTo(egress v1alpha1.ControlPlaneEgress, name string) bool {
 	if slices.Contains(egress.AllowedHosts, strings.ToLower(strings.TrimSuffix(name, "."))) {
 		return true

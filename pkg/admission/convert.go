@@ -16,9 +16,9 @@ type object[T any] interface {
 	DeepCopyInto(out *T)
 }
 
-// toV1 returns an object of the API server as its public type. The result is a copy:
-// the two forms may share memory, and the old object of an update is the cache's.
-// It is empty if from is nil.
+// toV1 converts an internal object of the API server to its v1 type. The result is a deep copy, because
+// the two forms may share memory, and the old object of an update belongs to a cache. It is empty if
+// from is nil.
 func toV1[T any, P object[T]](from runtime.Object, o admission.ObjectInterfaces) (P, error) {
 	if typed, ok := from.(P); ok {
 		return typed.DeepCopy(), nil
@@ -33,7 +33,7 @@ func toV1[T any, P object[T]](from runtime.Object, o admission.ObjectInterfaces)
 	return into.DeepCopy(), nil
 }
 
-// fromV1 writes a public object into the object of the API server.
+// fromV1 converts a v1 object into the internal object of the API server.
 func fromV1[T any, P object[T]](from P, into runtime.Object, o admission.ObjectInterfaces) error {
 	if typed, ok := into.(P); ok {
 		from.DeepCopyInto(typed)

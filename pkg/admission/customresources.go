@@ -22,8 +22,8 @@ type CustomResourceOptions struct {
 	// ToHost and FromHost are the names of the definitions that are synced, such as
 	// widgets.example.com.
 	ToHost, FromHost []string
-	// Plan returns what the objects of a kind refer to. It is nil for a definition of the
-	// tenant's own, and fails while nothing is known.
+	// Plan returns the references of the objects of a definition. It returns nil for a definition
+	// that is not synced, and an error while the definition is not known yet.
 	Plan func(definition string) (*custom.Plan, error)
 	// IsTerminating reports whether a virtual namespace is being deleted.
 	IsTerminating func(namespace string) bool

@@ -1,7 +1,6 @@
-// Package admission contains the admission plugins that Sublet adds to the virtual
-// API server. They let a write reach the host before the virtual object is stored,
-// and deny what the host owns.
+// Package admission contains the admission plugins that Sublet adds to the virtual API server. They
+// enforce the operator's policies, deny changes of what the host owns, and write to the host
+// before the virtual object is stored.
 //
-// Each plugin must be the last one that changes objects of its kind. It writes to the
-// host only what nothing else can deny any more.
+// A plugin that writes to the host must run last, when nothing else can deny the request.
 package admission

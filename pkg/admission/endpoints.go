@@ -13,8 +13,8 @@ import (
 	"github.com/sublet-dev/sublet/pkg/translate"
 )
 
-// addEndpointChecks adds the checks of endpoints that a tenant writes by hand. Where slices
-// are not synced, none leads anywhere on the host.
+// addEndpointChecks adds the checks of EndpointSlices and Endpoints that a tenant writes. If slices are not
+// synced, they have no effect on the host and need no check.
 func addEndpointChecks(checks Checks, settings *v1alpha1.Config, host HostView) {
 	if !settings.Sync.IsEnabled("sync.toHost.endpointSlices") {
 		return
@@ -24,7 +24,7 @@ func addEndpointChecks(checks Checks, settings *v1alpha1.Config, host HostView) 
 	checks.Add(corev1.Resource("endpoints"), c.checkEndpoints)
 }
 
-// endpointCheck evaluates where hand-made endpoints lead.
+// endpointCheck evaluates the addresses of endpoints that a tenant writes.
 type endpointCheck struct {
 	allowed policy.Ranges
 	host    HostView
@@ -69,8 +69,8 @@ func (c endpointCheck) checkEndpoints(ctx context.Context, a admission.Attribute
 	return c.check(ctx, a, stored, addressesOfEndpoints(endpoints))
 }
 
-// check evaluates addresses that are not stored yet. What is stored passes: an elector keeps
-// the address of a dead leader, and the syncer does not copy it.
+// check evaluates new addresses. Stored addresses are allowed: for example, a leader election may keep the
+// address of a former leader, which the syncer does not copy.
 func (c endpointCheck) check(ctx context.Context, a admission.Attributes, stored map[string]bool, addresses []address) (Decision, error) {
 	var violations []policy.Violation
 	for _, found := range addresses {

@@ -13,8 +13,8 @@ import (
 	"github.com/sublet-dev/sublet/api/config/v1alpha1"
 )
 
-// addEvictionChecks lets an eviction ask the budgets of the host too, the operator's among
-// them. The virtual API server then asks those of the tenant.
+// addEvictionChecks adds a check of the host's PodDisruptionBudgets to evictions, including those of the
+// operator. The virtual API server itself checks those of the tenant.
 func addEvictionChecks(checks Checks, settings *v1alpha1.Config, host HostView) {
 	if !settings.Sync.IsEnabled("sync.toHost.podDisruptionBudgets") {
 		return
@@ -34,9 +34,9 @@ func addEvictionChecks(checks Checks, settings *v1alpha1.Config, host HostView) 
 	})
 }
 
-// newHostBudgetError returns the error of an eviction that a budget of the host denies. It has
-// the cause by which clients know a budget, and not the name of the budget. Like that of a
-// virtual budget it has no time to wait, which client libraries would spend before they return.
+// newHostBudgetError returns the error of an eviction that a budget of the host denies. It has the cause
+// DisruptionBudget, which clients expect, but not the name of the budget. Like the error of a virtual
+// budget, it has no Retry-After, because client libraries would wait before they return it.
 func newHostBudgetError() *apierrors.StatusError {
 	err := apierrors.NewTooManyRequests("Cannot evict pod as it would violate the pod's disruption budget on the host.", 0)
 	err.ErrStatus.Details.Causes = []metav1.StatusCause{{

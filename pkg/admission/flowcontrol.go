@@ -10,8 +10,8 @@ import (
 	"github.com/sublet-dev/sublet/pkg/policy"
 )
 
-// maxQueues is the largest number of queues of a priority level. Kubernetes allows ten
-// million, which take more memory than the process has, at each start again.
+// maxQueues is the maximum number of queues of a priority level. Kubernetes allows ten million, which need
+// more memory than the process has, also after each restart.
 const maxQueues = 1000
 
 // checkPriorityLevels denies priority levels with very many queues.

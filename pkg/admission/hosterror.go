@@ -18,9 +18,8 @@ import (
 	"github.com/sublet-dev/sublet/pkg/translate"
 )
 
-// fromHostError turns an error of the host into one for the tenant: about the
-// tenant's own object, and with what to do. What the host refuses is denied; when the
-// host did not decide, the tenant tries again.
+// fromHostError converts an error of the host to an error about the tenant's own object, with what to do. A
+// refusal becomes a denial. For any other error, the tenant is asked to retry.
 func fromHostError(a admission.Attributes, name types.NamespacedName, err error) error {
 	resource := a.GetResource().GroupResource()
 	var status apierrors.APIStatus
@@ -58,9 +57,9 @@ type tenantError interface {
 	TenantMessage() string
 }
 
-// hostUnavailable returns the tenant's error for a host that did not decide. Its text is
-// fixed, as the host's has the names of its webhooks, quotas and servers. The host's text
-// is logged for the operator.
+// hostUnavailable returns the tenant's error if the host has not decided about a request. Its text is fixed,
+// because that of the host has names of webhooks, quotas and servers. The latter is logged for the
+// operator.
 func hostUnavailable(a admission.Attributes, name types.NamespacedName, err error) error {
 	object := name.Name
 	if name.Namespace != "" {

@@ -20,7 +20,7 @@ import (
 	"github.com/sublet-dev/sublet/pkg/policy"
 )
 
-// hostOwned is a kind of which the virtual cluster has copies of objects of the host.
+// hostOwned is a kind whose originals are on the host.
 type hostOwned struct {
 	setting  string // of the kind
 	resource schema.GroupResource
@@ -30,8 +30,7 @@ type hostOwned struct {
 	isTerminating func(namespace string) bool
 }
 
-// hostOwnedKinds returns the kinds without a namespace whose copies nobody but the syncer
-// writes.
+// hostOwnedKinds returns the cluster-scoped kinds whose copies only the syncer may write.
 func hostOwnedKinds() []hostOwned {
 	return []hostOwned{
 		{setting: "sync.fromHost.runtimeClasses", resource: nodev1.Resource("runtimeclasses"), noun: "runtime class"},
@@ -49,7 +48,7 @@ func hostOwnedKinds() []hostOwned {
 	}
 }
 
-// mappedKinds returns those in namespaces.
+// mappedKinds returns the namespaced kinds whose copies only the syncer may write.
 func mappedKinds(isTerminating func(namespace string) bool) []hostOwned {
 	return []hostOwned{
 		{"sync.fromHost.configMaps", corev1.Resource("configmaps"), "ConfigMap", isTerminating},
@@ -57,7 +56,7 @@ func mappedKinds(isTerminating func(namespace string) bool) []hostOwned {
 	}
 }
 
-// replicatedKinds returns those of Services of the host that the tenant sees.
+// replicatedKinds returns the kinds of Services that are replicated from the host.
 func replicatedKinds(isTerminating func(namespace string) bool) []hostOwned {
 	const setting = "networking.replicateServices.fromHost"
 	return []hostOwned{
@@ -97,8 +96,8 @@ func (h hostOwned) check(_ context.Context, a admission.Attributes, _ admission.
 	}}}, nil
 }
 
-// forgedMark returns the violation of a tenant who marks an object as the copy of one of the
-// host, none otherwise. It is for objects of all kinds: the kind may be switched on later.
+// forgedMark returns a violation if a tenant marks an object as the copy of a host object. It applies to all
+// kinds, because a kind may be enabled later.
 func forgedMark(a admission.Attributes) []policy.Violation {
 	mark := hostUIDOf(a.GetObject())
 	if mark == "" || mark == hostUIDOf(a.GetOldObject()) {

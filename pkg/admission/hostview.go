@@ -12,8 +12,8 @@ import (
 	"k8s.io/klog/v2"
 )
 
-// HostView answers what the host has for this virtual cluster. No virtual object answers
-// it: a tenant can write any.
+// HostView provides facts about the host. They must not come from virtual objects, because a tenant can write
+// those.
 type HostView interface {
 	// OwnsAddress reports whether an address is that of a running pod of this virtual
 	// cluster with a network of its own.

@@ -13,8 +13,8 @@ import (
 // kubeletPort is the port of kubelets, which the node proxy answers for.
 const kubeletPort = 10250
 
-// checkNodeConnect denies the proxy to any port of a node but the kubelet's. The API server
-// would resolve the node's name and connect to the host's node.
+// checkNodeConnect denies the proxy to ports of a node other than the kubelet's. The API server would connect
+// to the host's node.
 func checkNodeConnect(_ context.Context, a admission.Attributes, _ admission.ObjectInterfaces) (Decision, error) {
 	if a.GetOperation() != admission.Connect {
 		return Decision{}, nil

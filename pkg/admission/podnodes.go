@@ -14,12 +14,12 @@ import (
 // NodeReader returns a node of the virtual cluster, or an error that is not found.
 type NodeReader func(ctx context.Context, name string) (*corev1.Node, error)
 
-// AddNodeNameChecks adds the checks of nodes that pods and bindings name. A name that is not
-// that of a shown node is denied: the pod would wait for ever.
+// AddNodeNameChecks adds the checks of node names in pods and bindings. It denies a node that the tenant does
+// not see, because the pod would wait for ever.
 //
-// Virtual nodes are the selection, because a tenant can neither create one nor forge the mark
-// of a copy. Without sync.fromHost.nodes a node appears only after a pod runs on it, so each
-// name is accepted, and the host's scheduler decides.
+// The check reads virtual nodes, which a tenant can neither create nor mark as copies. Without
+// sync.fromHost.nodes, a virtual node only exists after a pod runs on it. So all names are allowed, and
+// the host's scheduler decides.
 func AddNodeNameChecks(checks Checks, settings *v1alpha1.Config, read NodeReader) {
 	if !settings.Sync.IsEnabled("sync.fromHost.nodes") {
 		return

@@ -13,7 +13,7 @@ import (
 	"github.com/sublet-dev/sublet/pkg/policy"
 )
 
-// addPodChecks adds the checks of pods, and of objects that controllers make pods from.
+// addPodChecks adds the checks of pods, and of objects with pod templates.
 func addPodChecks(checks Checks, settings *v1alpha1.Config, host HostView) {
 	c := podCheck{
 		rules: policy.NewPods(settings.Policies, policy.PodOptionsOf(settings)), host: host,
@@ -33,7 +33,7 @@ type podCheck struct {
 	asksForClasses bool
 }
 
-// checkPods evaluates what pods ask for, and how long a delete may take.
+// checkPods evaluates pods, and the grace period of deletes.
 func (c podCheck) checkPods(ctx context.Context, a admission.Attributes, o admission.ObjectInterfaces) (Decision, error) {
 	switch a.GetSubresource() {
 	case "", "ephemeralcontainers", "resize":
@@ -98,8 +98,8 @@ func checkEviction(pods *policy.Pods, a admission.Attributes, o admission.Object
 // deniedTemplate begins the warning of a template whose pods are denied.
 const deniedTemplate = "pods of this template will be denied: "
 
-// checkTemplate returns the check of objects from which a controller makes pods. It warns:
-// the pods are denied, as upstream does it.
+// checkTemplate returns the check of objects with a pod template. As in upstream's pod security admission,
+// it only warns. The pods themselves are denied.
 func (c podCheck) checkTemplate(template readTemplate) PolicyCheck {
 	return func(ctx context.Context, a admission.Attributes, o admission.ObjectInterfaces) (Decision, error) {
 		written, err := template(a, o)

@@ -15,7 +15,7 @@ import (
 	"github.com/sublet-dev/sublet/pkg/policy"
 )
 
-// Decision is what the policies say about one request.
+// Decision is the result of the policies for one request.
 type Decision struct {
 	// Violations are the fields that are not allowed. Any denies the request.
 	Violations []policy.Violation
@@ -29,10 +29,9 @@ type PolicyCheck func(ctx context.Context, a admission.Attributes, o admission.O
 
 // PolicyOptions configure [Policy].
 type PolicyOptions struct {
-	// IsSyncer reports whether a request comes from the syncer, which no policy holds back.
-	// It must not depend on a name that a tenant can impersonate. Controllers of the
-	// process are no exception: they act for the tenant.
-	// Default: no request does.
+	// IsSyncer reports whether a request comes from the syncer, which is exempt from policies. It
+	// must not depend on a user name, which a tenant can impersonate. Controllers of the process
+	// are not exempt, because they act for the tenant. Default: no request does.
 	IsSyncer func(ctx context.Context) bool
 	// Checks are the checks of requests. Default: none.
 	Checks Checks
@@ -60,7 +59,7 @@ func (c Checks) Add(resource schema.GroupResource, check PolicyCheck) {
 	}
 }
 
-// PolicyChecks returns the checks that the settings ask for.
+// PolicyChecks returns the checks for the settings.
 func PolicyChecks(settings *v1alpha1.Config, host HostView) Checks {
 	checks := Checks{}
 	checks.Add(corev1.Resource("configmaps"), checkLimitsMirror)

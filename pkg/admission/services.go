@@ -46,14 +46,13 @@ type ServiceSteps struct {
 	isSyncer func(ctx context.Context) bool
 }
 
-// Services returns the admission steps that create the host Service before the
-// virtual one and copy the host's addresses and node ports into it. A tenant's
-// Service then has its one address from the first moment on. A refusal of the host,
-// by a quota or a policy, is the tenant's error at once. An update that asks for other
-// ports or another type goes to the host first too.
+// Services returns the admission steps that create the host Service before the virtual one, and copy the
+// host's addresses and node ports into it. So a Service has its final address when it is created. A refusal of
+// the host is the error of the tenant's request. An update that requests other ports or
+// another type is also applied host-first.
 //
-// If the virtual Service cannot be stored after all, the engine deletes the host Service
-// that is left. After a failed update it applies the virtual Service again.
+// If the virtual Service cannot be stored, the engine deletes the host Service. After a failed update, it
+// applies the stored virtual Service again.
 func Services(options ServiceOptions) *ServiceSteps {
 	steps := &ServiceSteps{host: options.Host, rules: options.Rules, isSyncer: options.IsSyncer}
 	if steps.isSyncer == nil {
@@ -62,12 +61,11 @@ func Services(options ServiceOptions) *ServiceSteps {
 	return steps
 }
 
-// Prepare denies what the rules do not allow, and reports whether a request changes what
-// the host assigns. It generates the name of a Service without one, as the host's name
-// depends on it.
+// Prepare denies what the rules do not allow, and reports whether a request changes what the host assigns. If
+// a Service only has a generateName, it generates the name, because the host name depends on it.
 //
-// The rules are asked here, not at validation. By then the API server has filled in the
-// addresses and ports that the tenant left to it.
+// The rules are checked here and not at validation. In between, the API server fills in addresses and ports
+// that the tenant has not requested.
 func (p *ServiceSteps) Prepare(ctx context.Context, a admission.Attributes, o admission.ObjectInterfaces) (bool, error) {
 	if a.GetResource().GroupResource() != corev1.Resource("services") || a.GetSubresource() != "" ||
 		a.GetOperation() != admission.Create && a.GetOperation() != admission.Update {
