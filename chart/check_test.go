@@ -25,6 +25,12 @@ func TestCheck(t *testing.T) {
 			"issuers", `controlPlane: {advanced: {authentication: {jwt: [{issuer: {url: "https://login.example.com", audiences: [shop]}, ` +
 				`claimMappings: {username: {expression: claims.email}}}]}}}`, true,
 		},
+		{"selector of the host's kinds", "sync: {fromHost: {storageClasses: {selector: {matchLabels: {team: shop}}}}}", true},
+		{"selector of custom resources of the host", "sync: {fromHost: {customResources: {widgets.example.com: {selector: {matchLabels: {team: shop}}}}}}", true},
+		{"selector of nodes", "sync: {fromHost: {nodes: {selector: {all: false, labels: {team: shop}}}}}", false},
+		{"audit log", "controlPlane: {advanced: {audit: {enabled: true}}}", false},
+		{"rules of an audit log", "controlPlane: {advanced: {audit: {enabled: true, policy: {rules: [{level: None, verbs: [get]}]}}}}", true},
+		{"rules of an audit log that is off", "controlPlane: {advanced: {audit: {policy: {rules: [{level: None, verbs: [get]}]}}}}", false},
 		{"scheduler with a configuration", `controlPlane: {advanced: {virtualScheduler: {enabled: true, config: "kind: Other"}}}`, true},
 		{"scheduler without a configuration", `controlPlane: {advanced: {virtualScheduler: {enabled: true}}}`, false},
 	} {

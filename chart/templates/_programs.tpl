@@ -70,22 +70,27 @@ spec:
 {{- end -}}
 
 {{- /*
-Whether the values have what only the server can compile: patches, rules of issuers, or the
-configuration of a scheduler. Empty means no.
+Whether the values have what only the server can compile: patches, selectors, rules of issuers and of an
+audit log, or the configuration of a scheduler. Empty means no.
 */ -}}
 {{- define "sublet.needsCheck" -}}
 {{- $advanced := .Values.controlPlane.advanced -}}
 {{- if or $advanced.authentication.jwt (and $advanced.virtualScheduler.enabled $advanced.virtualScheduler.config) -}}
 true
 {{- end -}}
+{{- $rules := list (dict "level" "Metadata") -}}
+{{- if and $advanced.audit.enabled (ne (toJson $advanced.audit.policy.rules) (toJson $rules)) -}}
+true
+{{- end -}}
 {{- range $kinds := .Values.sync -}}
 {{- range $name, $settings := $kinds -}}
 {{- if eq $name "customResources" -}}
 {{- range $custom := $settings -}}
-{{- if $custom.patches }}true{{ end -}}
+{{- if or $custom.patches $custom.selector }}true{{ end -}}
 {{- end -}}
 {{- else if kindIs "map" $settings -}}
-{{- if $settings.patches }}true{{ end -}}
+{{- /* The selector of nodes is a map of labels, whose form the schema knows. */ -}}
+{{- if or $settings.patches (and $settings.selector (ne $name "nodes")) }}true{{ end -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}

@@ -3,6 +3,7 @@ package app
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"net"
@@ -258,13 +259,23 @@ func (a *app) policyChecks() admission.Checks {
 	return checks
 }
 
-// checkSelectors returns an error for the first kind whose selector of host objects is invalid.
+// checkSelectors returns all that is wrong with the selectors of objects of the host.
 func checkSelectors(sync *v1alpha1.Sync) error {
-	for _, setting := range slices.Sorted(maps.Keys(sync.Kinds)) {
-		selector := sync.SelectorOf(setting)
-		if _, err := metav1.LabelSelectorAsSelector(&selector); err != nil {
-			return fmt.Errorf("cannot use %s.selector: %w", setting, err)
+	selectors := map[string]metav1.LabelSelector{} // setting -> selector
+	for setting := range sync.Kinds {
+		selectors[setting] = sync.SelectorOf(setting)
+	}
+	for name, settings := range sync.FromHost.CustomResources {
+		if settings.Enabled {
+			selectors["sync.fromHost.customResources["+name+"]"] = settings.Selector
 		}
 	}
-	return nil
+	var errs []error
+	for _, setting := range slices.Sorted(maps.Keys(selectors)) {
+		selector := selectors[setting]
+		if _, err := metav1.LabelSelectorAsSelector(&selector); err != nil {
+			errs = append(errs, fmt.Errorf("cannot use %s.selector: %w", setting, err))
+		}
+	}
+	return errors.Join(errs...)
 }

@@ -22,6 +22,19 @@ func TestCheckConfig(t *testing.T) {
 			want: []string{"sync.toHost.pod"},
 		},
 		{
+			name: "selectors", config: `
+sync:
+  fromHost:
+    storageClasses: {selector: {matchExpressions: [{key: team, operator: Equals, values: [shop]}]}}
+    runtimeClasses: {selector: {matchLabels: {team: "the shop"}}}
+    customResources: {clusterissuers.cert-manager.io: {enabled: true, selector: {matchLabels: {team: "the shop"}}}}
+`,
+			want: []string{
+				"sync.fromHost.storageClasses.selector: \"Equals\" is not a valid label selector operator",
+				"sync.fromHost.runtimeClasses.selector: ", "sync.fromHost.customResources[clusterissuers.cert-manager.io].selector: ",
+			},
+		},
+		{
 			name: "everything wrong", config: `
 sync: {toHost: {pods: {patches: [{path: spec.priorityClassName, expression: 'val'}]}}}
 controlPlane:
