@@ -72,6 +72,11 @@ const (
 	// the virtual scheduler on, and withdraws a pod that waits for the wrong one.
 	Place = Domain + "/place"
 
+	// LimitedTo (annotation) is the node that the tenant had bound a pod to when its host pod was
+	// created, without the virtual scheduler. The pods kind writes it with the pod. It shows that
+	// the host pod was limited to that node, whatever admission of the host has made of it.
+	LimitedTo = Domain + "/limited-to"
+
 	// HostRules (annotation) is a digest of the operator's rules about the place of a host pod.
 	// The pods kind writes it with the pod. It creates a pod again that waits for a node under
 	// other rules.

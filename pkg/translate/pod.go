@@ -149,6 +149,9 @@ func newPod(in PodInput, virtual, host *corev1.Pod) error {
 	translateImages(in, spec)
 	if in.Node == "" {
 		rewriteAffinity(in, virtual, spec)
+		if virtual.Spec.NodeName != "" {
+			host.Annotations[labels.LimitedTo] = virtual.Spec.NodeName
+		}
 	} else {
 		pinToNode(in, spec)
 		host.Annotations[labels.Place] = in.Node

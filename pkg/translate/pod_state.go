@@ -236,9 +236,10 @@ func (in *PodProgressInput) isOutdated(node string) bool {
 }
 
 // isLimitedTo reports whether a host pod can only be scheduled to node, or node is empty. It cannot
-// be so if the tenant has bound the pod after the host pod was created.
+// be so if the tenant has bound the pod after the host pod was created. One that was created for
+// the node is not looked at: admission of the host may have given it another form.
 func isLimitedTo(host *corev1.Pod, node string) bool {
-	if node == "" {
+	if node == "" || host.Annotations[labels.LimitedTo] == node {
 		return true
 	}
 	if host.Spec.Affinity == nil || host.Spec.Affinity.NodeAffinity == nil {
