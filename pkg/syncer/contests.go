@@ -2,6 +2,7 @@ package syncer
 
 import (
 	"encoding/json"
+	"fmt"
 	"hash/maphash"
 	"sync"
 	"time"
@@ -35,25 +36,30 @@ func newContests(c clock.PassiveClock) *contests {
 }
 
 // digest returns what identifies a change.
-func (c *contests) digest(patches []hostPatch) uint64 {
+func (c *contests) digest(patches []hostPatch) (uint64, error) {
 	var hash maphash.Hash
 	hash.SetSeed(c.seed)
 	for _, p := range patches {
 		_, _ = hash.WriteString(p.subresource)
-		_ = json.NewEncoder(&hash).Encode(p.fields) // What cannot be encoded cannot be sent either.
+		if err := json.NewEncoder(&hash).Encode(p.fields); err != nil {
+			return 0, fmt.Errorf("cannot encode a patch: %w", err)
+		}
 	}
-	return hash.Sum64()
+	return hash.Sum64(), nil
 }
 
-// pause returns how long a change of a copy has to wait, 0 for not at all.
-func (c *contests) pause(key types.NamespacedName, change uint64) time.Duration {
+// check returns the digest of a change of a copy, and how long the change has to wait, 0 for not at all.
+func (c *contests) check(key types.NamespacedName, patches []hostPatch) (change uint64, wait time.Duration, err error) {
+	change, err = c.digest(patches)
+	if err != nil {
+		return 0, 0, err
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	last, ok := c.known.get(key)
-	if !ok || last.change != change {
-		return 0
+	if last, ok := c.known.get(key); ok && last.change == change {
+		wait = max(0, last.next.Sub(c.clock.Now()))
 	}
-	return max(0, last.next.Sub(c.clock.Now()))
+	return change, wait, nil
 }
 
 // record records a change that was written. It reports whether the next one has to wait for the

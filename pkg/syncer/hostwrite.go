@@ -26,22 +26,19 @@ func (r *reconciler) writeDown(s Scope, key types.NamespacedName, virtual, host 
 	if err != nil {
 		return err
 	}
-	change := r.contests.digest(patches)
-	if wait := r.contests.pause(key, change); wait > 0 {
+	change, wait, err := r.contests.check(key, patches)
+	if err != nil {
+		return err
+	}
+	if wait > 0 {
 		s.RequeueAfter(wait)
 		return nil
 	}
-	undo, err := r.reserve(after, writeOptions{})
-	if err != nil {
-		return fmt.Errorf("cannot patch host object %s: %w", client.ObjectKeyFromObject(host), asHostRefusal(err))
-	}
-	written, err := sendPatches(s.Context, r.host.client, host, patches, writeOptions{})
-	if err != nil {
-		undo()
-	} else if written != nil && r.contests.record(key, change) {
+	written, err := r.sendReserved(s, host, after, patches)
+	r.recordWritten(Host, key, written)
+	if err == nil && written != nil && r.contests.record(key, change) {
 		r.log.Info("Changes of a copy are undone on the host", "kind", r.kind.name, "key", key, "host", client.ObjectKeyFromObject(host))
 	}
-	r.recordWritten(Host, key, written)
 	if apierrors.IsNotFound(err) {
 		return nil // It is deleted, as the watch will show.
 	}
@@ -52,6 +49,19 @@ func (r *reconciler) writeDown(s Scope, key types.NamespacedName, virtual, host 
 		r.compared.record(key, virtual, host)
 	}
 	return nil
+}
+
+// sendReserved sends the requests that turn host into after, if that is within the limits of copies.
+func (r *reconciler) sendReserved(s Scope, host, after client.Object, patches []hostPatch) (client.Object, error) {
+	undo, err := r.reserve(after, writeOptions{})
+	if err != nil {
+		return nil, err
+	}
+	written, err := sendPatches(s.Context, r.host.client, host, patches, writeOptions{})
+	if err != nil {
+		undo()
+	}
+	return written, err
 }
 
 // hostPatch is one of the requests that change a host object.

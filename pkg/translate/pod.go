@@ -147,15 +147,7 @@ func newPod(in PodInput, virtual, host *corev1.Pod) error {
 	rewriteHosts(in, virtual, spec)
 	setPullPolicy(in, spec)
 	translateImages(in, spec)
-	if in.Node == "" {
-		rewriteAffinity(in, virtual, spec)
-		if virtual.Spec.NodeName != "" {
-			host.Annotations[labels.LimitedTo] = virtual.Spec.NodeName
-		}
-	} else {
-		pinToNode(in, spec)
-		host.Annotations[labels.Place] = in.Node
-	}
+	limitNodes(in, virtual, spec, host.Annotations)
 	in.Enforced.apply(virtual, spec)
 	if in.HostRules != "" {
 		host.Annotations[labels.HostRules] = in.HostRules
@@ -168,6 +160,19 @@ func newPod(in PodInput, virtual, host *corev1.Pod) error {
 	}
 	host.Annotations[labels.LastApplied] = sent
 	return nil
+}
+
+// limitNodes limits where a host pod may run, and records the limit in its annotations.
+func limitNodes(in PodInput, virtual *corev1.Pod, spec *corev1.PodSpec, annotations map[string]string) {
+	if in.Node != "" {
+		pinToNode(in, spec)
+		annotations[labels.Place] = in.Node
+		return
+	}
+	rewriteAffinity(in, virtual, spec)
+	if virtual.Spec.NodeName != "" {
+		annotations[labels.LimitedTo] = virtual.Spec.NodeName
+	}
 }
 
 // clearVirtualOnlyFields clears the fields that only have a meaning in the virtual cluster. The

@@ -126,13 +126,21 @@ func classify(err error) (code int, hint string) {
 	if code, hint := classifyConfig(err); code != 0 {
 		return code, hint
 	}
-	if hint := certificateHint(err); hint != "" {
+	if hint := connectionHint(err); hint != "" {
 		return Unreachable, hint
 	}
-	if isUnreachable(err) {
-		return Unreachable, "Check the network, and the server of the context: kubectl config view --minify"
-	}
 	return Failed, ""
+}
+
+// connectionHint returns what to do about an error of the connection to a server, empty for other errors.
+func connectionHint(err error) string {
+	if hint := certificateHint(err); hint != "" {
+		return hint
+	}
+	if isUnreachable(err) {
+		return "Check the network, and the server of the context: kubectl config view --minify"
+	}
+	return ""
 }
 
 // isNoAPIServer reports whether an answer that something does not exist has no Status of Kubernetes. It is of

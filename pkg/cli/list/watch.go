@@ -152,22 +152,7 @@ func (s *screen) print() error {
 // printChanges prints the clusters that are not as they were printed last. One that is gone is printed
 // as Deleted.
 func (s *screen) printChanges(all []release.Cluster) error {
-	changed, known := []release.Cluster{}, map[string]release.Cluster{}
-	for _, cluster := range all {
-		key := cluster.Context + "/" + cluster.Namespace + "/" + cluster.Name
-		known[key] = cluster
-		if before, ok := s.printed[key]; !ok || differs(before, cluster) {
-			changed = append(changed, cluster)
-		}
-	}
-	for _, key := range slices.Sorted(maps.Keys(s.printed)) {
-		if _, ok := known[key]; !ok && s.printed[key].Name != "" {
-			gone := s.printed[key]
-			gone.Status = "Deleted"
-			changed = append(changed, gone)
-		}
-	}
-	s.printed = known
+	changed := s.takeChanges(all)
 	if s.IsNames() {
 		changed = fleet.Named(s.env, changed)
 	}
@@ -184,6 +169,28 @@ func (s *screen) printChanges(all []release.Cluster) error {
 	flags := s.Flags
 	flags.NoHeaders = s.NoHeaders || s.started
 	return flags.Table(s.env.Out, s.columns(), rows(changed))
+}
+
+// takeChanges returns the clusters that have changed since it was last called. One that is gone has
+// the status Deleted.
+func (s *screen) takeChanges(all []release.Cluster) []release.Cluster {
+	changed, known := []release.Cluster{}, map[string]release.Cluster{}
+	for _, cluster := range all {
+		key := cluster.Context + "/" + cluster.Namespace + "/" + cluster.Name
+		known[key] = cluster
+		if before, ok := s.printed[key]; !ok || differs(before, cluster) {
+			changed = append(changed, cluster)
+		}
+	}
+	for _, key := range slices.Sorted(maps.Keys(s.printed)) {
+		if _, ok := known[key]; !ok && s.printed[key].Name != "" {
+			gone := s.printed[key]
+			gone.Status = "Deleted"
+			changed = append(changed, gone)
+		}
+	}
+	s.printed = known
+	return changed
 }
 
 // differs reports whether two states of a cluster are printed differently.
