@@ -5,38 +5,39 @@ import (
 	"time"
 )
 
-// tolerance is the share by which the load may miss the target without a change. It is that
-// of the HorizontalPodAutoscaler.
+// tolerance is the deviation from the target that causes no change. It is the default of the
+// HorizontalPodAutoscaler.
 const tolerance = 0.1
 
-// Limits are the bounds of a decision.
+// Limits are the settings of a decision.
 type Limits struct {
 	// Min and Max bound the number of replicas.
 	Min, Max int
 	// Target is the number of requests per second and replica.
 	Target float64
-	// Up and Down are how long the load must ask for more, and for fewer, replicas.
+	// Up and Down are the stabilization windows: how long the load must ask for more, or for
+	// fewer, replicas.
 	Up, Down time.Duration
 }
 
-// load is what the replicas have reported.
+// load is the sum of the replicas' reports.
 type load struct {
-	// current is the number of replicas that the workload is to have.
+	// current is spec.replicas of the workload.
 	current int
 	// rate is the sum of the requests per second.
 	rate float64
-	// missing is how many of the replicas have reported nothing lately.
+	// missing is the number of replicas without a recent report.
 	missing int
 }
 
-// recommend returns how many replicas the load asks for at this moment. Without any report it
-// keeps the number within the bounds.
+// recommend returns the number of replicas for the load, within the limits. Without any report
+// that is the current number.
 func recommend(l load, limits Limits) int {
 	return min(max(l.wanted(limits.Target), limits.Min), limits.Max)
 }
 
-// wanted returns how many replicas the load asks for, without bounds. A replica without a
-// report counts as idle if the others ask for more, and as busy if they ask for fewer.
+// wanted returns the number of replicas for the load, without limits. A replica without a report
+// counts as idle if the others ask for more replicas, and as fully busy if they ask for fewer.
 func (l load) wanted(target float64) int {
 	if l.missing >= l.current {
 		return l.current
@@ -48,7 +49,8 @@ func (l load) wanted(target float64) int {
 	return min(replicasFor(l.rate+float64(l.missing)*target, target, l.current), l.current)
 }
 
-// replicasFor returns the number of replicas that rate needs, and current within the tolerance.
+// replicasFor returns the number of replicas for a rate. It returns current if the rate is
+// within the tolerance.
 func replicasFor(rate, target float64, current int) int {
 	if math.Abs(rate/(target*float64(current))-1) <= tolerance {
 		return current
@@ -56,20 +58,20 @@ func replicasFor(rate, target float64, current int) int {
 	return int(math.Ceil(min(rate/target, math.MaxInt32)))
 }
 
-// history has the recommendations of the last time.
+// history has the recommendations within the stabilization windows.
 type history struct {
 	past []recommendation
 }
 
-// recommendation is a number of replicas that was asked for.
+// recommendation is a number of replicas that was recommended at some time.
 type recommendation struct {
 	time  time.Time
 	count int
 }
 
-// stabilize records a recommendation and returns the number to set. It is more than current
-// only if all recommendations within limits.Up ask for that many, and less only if all within
-// limits.Down do.
+// stabilize records a recommendation and returns the number of replicas to set. It scales up
+// only as far as all recommendations within limits.Up ask for, and down only as far as all
+// within limits.Down do.
 func (h *history) stabilize(now time.Time, current, count int, limits Limits) int {
 	least, most := count, count
 	kept := h.past[:0]

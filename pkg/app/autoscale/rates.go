@@ -14,8 +14,8 @@ import (
 )
 
 const (
-	// ratesPrefix is what the keys of all rates begin with. The API server has its objects
-	// elsewhere, so that no tenant sees them.
+	// ratesPrefix is the key prefix of all rates. It is outside of the prefix of the API
+	// server, so that tenants cannot see them.
 	ratesPrefix = "/sublet/requests/"
 	// ReportPeriod is the time between two reports of a replica.
 	ReportPeriod = 10 * time.Second
@@ -23,13 +23,13 @@ const (
 	storeTimeout = 5 * time.Second
 )
 
-// report is what a replica writes into the store.
+// report is the value that a replica writes into the store.
 type report struct {
 	// Rate is the number of requests per second since the last report.
 	Rate float64 `json:"rate"`
 }
 
-// Reporter writes the request rate of one replica into the store, as all replicas do.
+// Reporter writes the request rate of one replica into the store. Every replica runs one.
 type Reporter struct {
 	// Replica is the name of the pod.
 	Replica string
@@ -39,7 +39,7 @@ type Reporter struct {
 	Clock clock.WithTicker
 
 	requests atomic.Int64
-	// revision is that of the key, 0 if the key does not exist. It means nothing before known
+	// revision is the revision of the key, 0 if the key does not exist. It is valid if known
 	// is true.
 	revision int64
 	known    bool
@@ -48,7 +48,7 @@ type Reporter struct {
 // Count counts one request.
 func (r *Reporter) Count() { r.requests.Add(1) }
 
-// Run reports until ctx ends. A failed report is left out, and the next one has its requests.
+// Run reports until ctx ends. If a report fails, the next one includes its requests.
 func (r *Reporter) Run(ctx context.Context) error {
 	since, counted := r.Clock.Now(), r.requests.Load()
 	ticker := r.Clock.NewTicker(ReportPeriod)
@@ -74,7 +74,8 @@ func (r *Reporter) Run(ctx context.Context) error {
 	}
 }
 
-// write writes the report. Each write gives the key a new revision, also if nothing has changed.
+// write writes the report. Even an unchanged one gives the key a new revision, which shows
+// that the replica is alive.
 func (r *Reporter) write(ctx context.Context, value report) error {
 	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
@@ -82,7 +83,7 @@ func (r *Reporter) write(ctx context.Context, value report) error {
 	if err != nil {
 		return fmt.Errorf("cannot encode the rate of requests: %w", err)
 	}
-	const attempts = 2 // the revision of the first one may be outdated
+	const attempts = 2 // The revision of the first one may be outdated.
 	for range attempts {
 		if !r.known {
 			if err := r.readRevision(ctx); err != nil {
@@ -103,7 +104,7 @@ func (r *Reporter) write(ctx context.Context, value report) error {
 	return fmt.Errorf("cannot write the rate of requests: another process writes key %s%s", ratesPrefix, r.Replica)
 }
 
-// readRevision reads the revision of the key, which a process before this one may have written.
+// readRevision reads the revision of the key, which an earlier process may have written.
 func (r *Reporter) readRevision(ctx context.Context) error {
 	response, err := r.Store().Get(ctx, ratesPrefix+r.Replica, kubernetes.GetOptions{})
 	if err != nil {
@@ -116,7 +117,7 @@ func (r *Reporter) readRevision(ctx context.Context) error {
 	return nil
 }
 
-// storedRate is the last report of a replica.
+// storedRate is the last report of a replica, as it is in the store.
 type storedRate struct {
 	report
 
@@ -124,7 +125,8 @@ type storedRate struct {
 	revision int64
 }
 
-// readRates returns the last report of each replica, pod -> rate. Some may be gone.
+// readRates returns the last report of each replica: pod -> rate. Some of the pods may no longer
+// exist.
 func readRates(ctx context.Context, store kubernetes.Interface) (map[string]storedRate, error) {
 	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()

@@ -18,26 +18,27 @@ import (
 const (
 	// Period is the time between two decisions. It is that of the HorizontalPodAutoscaler.
 	Period = 15 * time.Second
-	// staleAfter is how old a report may be.
+	// staleAfter is the age from which a report is ignored.
 	staleAfter = 3 * ReportPeriod
 	// hostTimeout bounds one request to the host.
 	hostTimeout = 10 * time.Second
 )
 
-// Scaler sets the number of replicas of the workload by the rates in the store. The leader runs
-// it. All fields but Recorded are required.
+// Scaler sets the number of replicas of the workload according to the rates in the store. Only
+// the leader runs it. All fields but Recorded are required.
 type Scaler struct {
-	// Limits bound its decisions.
+	// Limits are the settings of its decisions.
 	Limits Limits
 	// Store returns the client of the store.
 	Store func() kubernetes.Interface
-	// Workloads are those of the release's namespace, and Workload the name of the one to scale.
+	// Workloads is the client of the release's namespace. Workload is the name of the
+	// StatefulSet to scale.
 	Workloads v1.StatefulSetInterface
 	Workload  string
-	// Replicas returns how many replicas the workload is to have now, and the names of their
-	// pods. ok is false if that is not known.
+	// Replicas returns the names of the pods that the workload wants now. ok is false if that is
+	// not known.
 	Replicas func() (pods []string, ok bool)
-	// Recorded records that the workload was scaled, or why it could not be. Default: nothing.
+	// Recorded is called after the workload was scaled, or could not be. Default: no call.
 	Recorded func(failed bool, message string)
 	// Clock is the time.
 	Clock clock.WithTicker
@@ -46,7 +47,7 @@ type Scaler struct {
 	status status
 }
 
-// Run scales for one term of the leader, until ctx ends. No failure ends it.
+// Run scales during one leader term, until ctx ends. It retries after failures.
 func (s *Scaler) Run(ctx context.Context) error {
 	ticker := s.Clock.NewTicker(Period)
 	defer ticker.Stop()
@@ -54,7 +55,7 @@ func (s *Scaler) Run(ctx context.Context) error {
 	defer s.set(func(st *status) { *st = status{} })
 	term := &term{scaler: s, seen: map[string]seenRate{}}
 	for {
-		if err := term.look(ctx); err != nil && ctx.Err() == nil {
+		if err := term.decide(ctx); err != nil && ctx.Err() == nil {
 			klog.V(2).InfoS("Cannot decide the number of replicas, retrying", "err", err)
 		}
 		select {
@@ -65,24 +66,25 @@ func (s *Scaler) Run(ctx context.Context) error {
 	}
 }
 
-// term is what the scaler has seen since it leads.
+// term is the state of the scaler during one leader term.
 type term struct {
 	scaler  *Scaler
 	seen    map[string]seenRate // pod -> its last report
-	looked  bool                // whether seen has what there was at the start
+	looked  bool                // the reports at the start of the term are in seen
 	history history
 }
 
-// seenRate is a report as the leader has seen it.
+// seenRate is a report and when the leader first saw it.
 type seenRate struct {
 	storedRate
 
-	// since is when it was first seen. It is zero for one from before the term, which may be old.
+	// since is when the report was first seen. It is zero for a report from before the term,
+	// whose age is unknown.
 	since time.Time
 }
 
-// look decides once, and scales if needed.
-func (t *term) look(ctx context.Context) error {
+// decide decides once, and scales the workload if needed.
+func (t *term) decide(ctx context.Context) error {
 	s := t.scaler
 	rates, err := readRates(ctx, s.Store())
 	if err != nil {
@@ -93,11 +95,11 @@ func (t *term) look(ctx context.Context) error {
 	t.observe(rates, now)
 	pods, ok := s.Replicas()
 	if !ok || len(pods) == 0 {
-		return nil // It was scaled to 0 by hand, or is gone.
+		return nil // The workload was scaled to 0 by hand, or does not exist.
 	}
 	l := t.load(pods, now)
 	if len(t.history.past) == 0 {
-		// Nobody knows what an earlier leader has seen.
+		// What earlier leaders saw is unknown, so the current number starts the windows.
 		t.history.stabilize(now, l.current, l.current, s.Limits)
 	}
 	asked := recommend(l, s.Limits)
@@ -132,7 +134,7 @@ func (t *term) observe(rates map[string]storedRate, now time.Time) {
 	t.looked = true
 }
 
-// load adds up the reports of the pods that are new enough.
+// load sums the recent reports of the pods.
 func (t *term) load(pods []string, now time.Time) load {
 	l := load{current: len(pods)}
 	for _, pod := range pods {
@@ -146,7 +148,8 @@ func (t *term) load(pods []string, now time.Time) load {
 	return l
 }
 
-// scale writes the number of replicas, if it is still the one of the decision.
+// scale sets the number of replicas. It fails if the number is no longer the one that the
+// decision was based on.
 func (s *Scaler) scale(ctx context.Context, l load, count int) error {
 	ctx, cancel := context.WithTimeout(ctx, hostTimeout)
 	defer cancel()

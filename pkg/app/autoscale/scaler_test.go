@@ -235,7 +235,7 @@ func (w *world) report(rates ...float64) {
 func (w *world) look(reason string, want int) {
 	w.t.Helper()
 	w.clock.Step(Period)
-	if err := w.term.look(w.t.Context()); err != nil {
+	if err := w.term.decide(w.t.Context()); err != nil {
 		w.t.Fatalf("%s: %v", reason, err)
 	}
 	if got := len(w.pods()); got != want {
@@ -339,7 +339,7 @@ func TestStaleNumber(t *testing.T) {
 	w.scaleByHand(2)
 	w.report(90)
 	w.clock.Step(Period)
-	if err := w.term.look(t.Context()); err == nil {
+	if err := w.term.decide(t.Context()); err == nil {
 		t.Error("the write was accepted")
 	}
 	if got := len(w.pods()); got != 2 {

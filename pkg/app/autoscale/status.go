@@ -11,14 +11,14 @@ import (
 	"github.com/sublet-dev/sublet/pkg/meter"
 )
 
-// observed are the metrics of the process.
-type observed struct {
+// autoscalingMetrics are the metrics of the process.
+type autoscalingMetrics struct {
 	rate, target, wanted *metrics.Gauge
 	scaled               *metrics.CounterVec
 }
 
-var registered = sync.OnceValue(func() observed { //nolint:gochecknoglobals // a metric is one per process
-	return observed{
+var processMetrics = sync.OnceValue(func() autoscalingMetrics { //nolint:gochecknoglobals // a metric is one per process
+	return autoscalingMetrics{
 		rate:   meter.Gauge("sublet_autoscaling_requests_per_second", "API requests per second of all replicas, on the leader."),
 		target: meter.Gauge("sublet_autoscaling_target_requests_per_second", "Requests per second and replica that the leader holds."),
 		wanted: meter.Gauge("sublet_autoscaling_wanted_replicas", "Replicas that the rate asks for, before the stabilization window."),
@@ -26,12 +26,12 @@ var registered = sync.OnceValue(func() observed { //nolint:gochecknoglobals // a
 	}
 })
 
-// status is what the scaler knows of its last decision.
+// status is the state of the scaler for Checks.
 type status struct {
 	leads     bool
 	decided   bool
 	load      load
-	asked     int // before the stabilization window
+	asked     int // replicas before the stabilization window
 	count     int
 	lastError string
 }
@@ -44,10 +44,10 @@ func (s *Scaler) set(change func(*status)) {
 
 // observe records a decision.
 func (s *Scaler) observe(l load, asked, count int) {
-	o := registered()
-	o.rate.Set(l.rate)
-	o.target.Set(s.Limits.Target)
-	o.wanted.Set(float64(asked))
+	m := processMetrics()
+	m.rate.Set(l.rate)
+	m.target.Set(s.Limits.Target)
+	m.wanted.Set(float64(asked))
 	s.set(func(st *status) { st.decided, st.load, st.asked, st.count = true, l, asked, count })
 }
 
@@ -57,7 +57,7 @@ func (s *Scaler) recordScaled(l load, count int) {
 	if count < l.current {
 		result = "down"
 	}
-	registered().scaled.WithLabelValues(result).Inc()
+	processMetrics().scaled.WithLabelValues(result).Inc()
 	klog.InfoS("Scaled the control plane", "from", l.current, "to", count, "requestsPerSecond", l.rate, "target", s.Limits.Target)
 	s.set(func(st *status) { st.lastError = "" })
 	if s.Recorded != nil {
@@ -66,10 +66,10 @@ func (s *Scaler) recordScaled(l load, count int) {
 	}
 }
 
-// recordFailure records why the number of replicas could not be changed. The log has each
-// reason once.
+// recordFailure records why the number of replicas could not be changed. A repeated reason is
+// logged only once.
 func (s *Scaler) recordFailure(err error) {
-	registered().scaled.WithLabelValues("error").Inc()
+	processMetrics().scaled.WithLabelValues("error").Inc()
 	repeated := false
 	s.set(func(st *status) { repeated, st.lastError = st.lastError == err.Error(), err.Error() })
 	if repeated {
@@ -81,7 +81,7 @@ func (s *Scaler) recordFailure(err error) {
 	}
 }
 
-// Checks returns the health of the scaler. Only the leader has one.
+// Checks returns the health of the scaler on the leader, and nothing on other replicas.
 func (s *Scaler) Checks() []syncz.Check {
 	s.mu.Lock()
 	st := s.status

@@ -24,40 +24,41 @@ import (
 	"github.com/sublet-dev/sublet/pkg/custom"
 )
 
-// defaultPeriod is the time between two looks at the APIs of the host.
+// defaultPeriod is the default of [Controller.Period].
 const defaultPeriod = 30 * time.Second
 
-// period returns the time between two looks at the APIs of the host.
+// period returns how often discovery of the host is polled.
 func (c *Controller) period() time.Duration { return cmp.Or(c.Period, defaultPeriod) }
 
-// madeUpUID is the UID of a definition that is made from an aggregated API.
-const madeUpUID types.UID = "aggregated"
+// aggregatedUID is the UID of a definition that is built from an aggregated API.
+const aggregatedUID types.UID = "aggregated"
 
-// awayError is why nothing is known of an API that the host may serve. What runs continues.
-type awayError struct{ cause error }
+// unavailableError is returned while it is unknown whether the host serves an API. Kinds that
+// are synced already continue.
+type unavailableError struct{ cause error }
 
 // Error returns the cause.
-func (e *awayError) Error() string {
+func (e *unavailableError) Error() string {
 	return "the host's API of the kind is not available: " + e.cause.Error()
 }
 
 // Unwrap returns the cause.
-func (e *awayError) Unwrap() error { return e.cause }
+func (e *unavailableError) Unwrap() error { return e.cause }
 
-// isMadeUp reports whether a definition is made from an aggregated API, or is the copy of one.
-func isMadeUp(definition *apiextensionsv1.CustomResourceDefinition) bool {
-	return definition != nil && (definition.UID == madeUpUID || definition.Annotations[labels.HostUID] == string(madeUpUID))
+// isFromAPI reports whether a definition, or the original of a copy, is built from an aggregated
+// API.
+func isFromAPI(definition *apiextensionsv1.CustomResourceDefinition) bool {
+	return definition != nil && (definition.UID == aggregatedUID || definition.Annotations[labels.HostUID] == string(aggregatedUID))
 }
 
-// aggregatedAPIs makes definitions of the kinds that aggregated APIs of the host serve.
+// aggregatedAPIs builds definitions of kinds that aggregated APIs of the host serve.
 type aggregatedAPIs struct {
-	host rest.Interface
-	// schemas maps a resource -> the schema of its kind.
-	schemas map[string]apiSchema
+	host    rest.Interface
+	schemas map[string]apiSchema // resource -> schema of its kind
 }
 
-// apiSchema is a schema with the address of the document that it is from. The address has a
-// digest of the document.
+// apiSchema is a schema and the address of the OpenAPI document that contains it. The address
+// contains a hash of the document.
 type apiSchema struct {
 	address string
 	kind    schema.GroupVersionKind
@@ -65,9 +66,9 @@ type apiSchema struct {
 	err     error
 }
 
-// define returns a definition of a kind as the host serves it. It fails with errNoAPI
-// if no API has the kind, and with a refusedError if it cannot be synced. With an awayError
-// nothing is known.
+// define returns a definition of a kind as the host serves it. It returns errNoAPI if no API
+// serves the kind, a refusedError if the kind cannot be synced, and an unavailableError if that
+// is unknown.
 func (a *aggregatedAPIs) define(ctx context.Context, k kind) (*apiextensionsv1.CustomResourceDefinition, error) {
 	resource := schema.ParseGroupResource(k.resource)
 	if isBuiltIn(resource.Group) {
@@ -79,7 +80,7 @@ func (a *aggregatedAPIs) define(ctx context.Context, k kind) (*apiextensionsv1.C
 	}
 	list := &metav1.APIResourceList{}
 	if err := a.get(ctx, "/apis/"+version.String(), list); err != nil {
-		return nil, &awayError{err}
+		return nil, &unavailableError{err}
 	}
 	i := slices.IndexFunc(list.APIResources, func(r metav1.APIResource) bool { return r.Name == resource.Resource })
 	if i < 0 {
@@ -99,14 +100,14 @@ func (a *aggregatedAPIs) define(ctx context.Context, k kind) (*apiextensionsv1.C
 	return newDefinition(k.resource, version, found, hasStatus, content), nil
 }
 
-// isBuiltIn reports whether a group is one of Kubernetes itself. A virtual cluster has those
-// of its own.
+// isBuiltIn reports whether a group belongs to Kubernetes itself. A virtual cluster serves these
+// groups itself.
 func isBuiltIn(group string) bool {
 	return scheme.Scheme.IsGroupRegistered(group) || group == "apiextensions.k8s.io" || group == "apiregistration.k8s.io"
 }
 
-// chooseVersion returns the version to sync: that of the settings, or the one that the host
-// prefers.
+// chooseVersion returns the version to sync: the one in the settings, or else the preferred
+// version of the host.
 func (a *aggregatedAPIs) chooseVersion(ctx context.Context, k kind, name string) (schema.GroupVersion, error) {
 	group := &metav1.APIGroup{}
 	err := a.get(ctx, "/apis/"+name, group)
@@ -114,7 +115,7 @@ func (a *aggregatedAPIs) chooseVersion(ctx context.Context, k kind, name string)
 	case apierrors.IsNotFound(err):
 		return schema.GroupVersion{}, errNoAPI
 	case err != nil:
-		return schema.GroupVersion{}, &awayError{err}
+		return schema.GroupVersion{}, &unavailableError{err}
 	}
 	version := k.wanted.Version
 	if version == "" {
@@ -126,23 +127,24 @@ func (a *aggregatedAPIs) chooseVersion(ctx context.Context, k kind, name string)
 	return schema.GroupVersion{Group: name, Version: version}, nil
 }
 
-// schemaOf returns the schema of a kind. Without a change of its document it is the known one.
+// schemaOf returns the schema of a kind. It downloads the document only if its address has
+// changed.
 func (a *aggregatedAPIs) schemaOf(ctx context.Context, k kind, gvk schema.GroupVersionKind) (*apiextensionsv1.JSONSchemaProps, error) {
 	documents, err := openapi.NewClientWithContext(a.host).PathsWithContext(ctx)
 	if err != nil {
-		return nil, &awayError{err}
+		return nil, &unavailableError{err}
 	}
 	document, ok := documents["apis/"+gvk.GroupVersion().String()]
 	if !ok {
-		return nil, &awayError{fmt.Errorf("it has no OpenAPI v3 document of %s", gvk.GroupVersion())}
+		return nil, &unavailableError{fmt.Errorf("it has no OpenAPI v3 document of %s", gvk.GroupVersion())}
 	}
 	known := a.schemas[k.resource]
-	// An address without a digest stays the same if the document changes.
+	// An address without a hash does not change with the document.
 	address, err := url.Parse(document.ServerRelativeURL())
 	if err != nil || !address.Query().Has("hash") || known.address != address.String() || known.kind != gvk {
 		text, err := document.SchemaWithContext(ctx, "application/json")
 		if err != nil {
-			return nil, &awayError{err}
+			return nil, &unavailableError{err}
 		}
 		known = apiSchema{address: document.ServerRelativeURL(), kind: gvk}
 		known.schema, known.err = custom.FromOpenAPI(text, gvk, k.fromHost != nil)
@@ -154,7 +156,7 @@ func (a *aggregatedAPIs) schemaOf(ctx context.Context, k kind, gvk schema.GroupV
 	return known.schema, nil
 }
 
-// get reads a document of the host's discovery.
+// get reads a discovery document of the host.
 func (a *aggregatedAPIs) get(ctx context.Context, path string, into any) error {
 	text, err := a.host.Get().AbsPath(path).SetHeader("Accept", "application/json").DoRaw(ctx)
 	if err != nil {
@@ -166,7 +168,7 @@ func (a *aggregatedAPIs) get(ctx context.Context, path string, into any) error {
 	return nil
 }
 
-// verbs returns what the syncer does with the objects of a kind on the host.
+// verbs returns the verbs that the syncer needs for the objects of a kind on the host.
 func (k kind) verbs() []string {
 	if k.fromHost != nil {
 		return []string{"get", "list", "watch"}
@@ -174,11 +176,11 @@ func (k kind) verbs() []string {
 	return []string{"create", "delete", "get", "list", "patch", "watch"}
 }
 
-// newDefinition returns a definition of a kind that an aggregated API serves.
+// newDefinition builds the definition of a kind that an aggregated API serves.
 func newDefinition(name string, version schema.GroupVersion, found metav1.APIResource, hasStatus bool, content *apiextensionsv1.JSONSchemaProps) *apiextensionsv1.CustomResourceDefinition {
 	d := &apiextensionsv1.CustomResourceDefinition{
 		ObjectMeta: metav1.ObjectMeta{
-			Name: name, UID: madeUpUID,
+			Name: name, UID: aggregatedUID,
 			Annotations: map[string]string{apiextensionsv1.KubeAPIApprovedAnnotation: "unapproved, from an aggregated API"},
 		},
 		Spec: apiextensionsv1.CustomResourceDefinitionSpec{
@@ -212,23 +214,23 @@ func newDefinition(name string, version schema.GroupVersion, found metav1.APIRes
 // reason if it cannot be synced. An API that is away ends nothing.
 func (c *Controller) findAggregated(ctx context.Context, k kind, virtual *apiextensionsv1.CustomResourceDefinition) (*apiextensionsv1.CustomResourceDefinition, error) {
 	running, ok := c.running[k.resource]
-	if c.apis.host == nil || ok && !running.madeUp {
+	if c.apis.host == nil || ok && !running.fromAPI {
 		// Discovery shows the resource of a definition a little longer than the definition.
 		return nil, c.endKind(ctx, k, virtual, errNoDefinition)
 	}
-	if k.toHost != nil && isMadeUp(virtual) {
+	if k.toHost != nil && isFromAPI(virtual) {
 		// Nothing converts the tenant's objects to the version that the host prefers today.
 		k.wanted.Version = cmp.Or(k.wanted.Version, custom.StorageVersion(virtual))
 	}
 	host, err := c.apis.define(ctx, k)
-	_, away := errors.AsType[*awayError](err)
+	_, away := errors.AsType[*unavailableError](err)
 	_, refused := errors.AsType[*refusedError](err)
 	switch {
 	case err == nil:
 		return host, nil
-	case away && isMadeUp(virtual):
+	case away && isFromAPI(virtual):
 		return nil, &refusedError{err} // The next look is soon enough.
-	case refused && isMadeUp(virtual):
+	case refused && isFromAPI(virtual):
 		c.drop(k.resource)
 		return nil, err
 	}

@@ -14,31 +14,31 @@ import (
 	"github.com/sublet-dev/sublet/pkg/translate"
 )
 
-// Engine syncs kinds.
+// Engine is the part of the sync engine that the controller uses.
 type Engine interface {
 	// Add starts to sync a kind.
 	Add(kind syncer.Kind) error
-	// Drop stops to sync a kind. Copies stay.
+	// Drop stops syncing a kind. Copies stay.
 	Drop(name string)
 }
 
-// Controller copies definitions of the host, and syncs their objects once both sides serve
-// them. It is a value per term.
+// Controller copies definitions from the host, and syncs their objects once both sides serve
+// them. Each term needs a new one.
 type Controller struct {
 	// Definitions are those of the virtual cluster.
 	Definitions *Definitions
-	// Host and Virtual read and write definitions. Host only reads.
+	// Host reads definitions. Virtual reads and writes them.
 	Host, Virtual apiextensionsclient.Interface
 	// APIs reads discovery and OpenAPI documents of the host. nil finds no aggregated APIs.
 	APIs rest.Interface
-	// Period is the time between two looks at the APIs of the host, for each kind without a
-	// definition there. 0 means 30 seconds.
+	// Period is how often discovery of the host is polled for a kind without a definition
+	// there. 0 means 30 seconds.
 	Period time.Duration
 	// Engine syncs the objects.
 	Engine Engine
 	// Cluster is the identity of the virtual cluster.
 	Cluster translate.Cluster
-	// Log is for kinds that start, stop and cannot be synced.
+	// Log logs kinds that start and kinds that cannot be synced.
 	Log logr.Logger
 
 	queue   workqueue.TypedRateLimitingInterface[string]
@@ -52,10 +52,10 @@ type Controller struct {
 
 // runningKind is a kind that the engine syncs.
 type runningKind struct {
-	names []string // of the kinds of the engine
-	state string   // what they were made from
-	// madeUp specifies that the host has no definition, but an aggregated API.
-	madeUp bool
+	names []string // names of the kinds of the engine
+	state string   // the versions of the definitions that they were built from
+	// fromAPI is true if the host has an aggregated API instead of a definition.
+	fromAPI bool
 }
 
 // Run syncs custom resources until ctx ends.

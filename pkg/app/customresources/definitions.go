@@ -19,8 +19,8 @@ import (
 	"github.com/sublet-dev/sublet/pkg/custom"
 )
 
-// Definitions are the definitions of custom resources that the virtual cluster has, of the
-// kinds in the settings.
+// Definitions caches the definitions in the virtual cluster of the kinds that the settings
+// select, and compiles their plans.
 type Definitions struct {
 	kinds      map[string]kind
 	watches    map[string]*definitionWatch
@@ -34,9 +34,9 @@ type Definitions struct {
 	onChange func(resource string)
 }
 
-// plan is a compiled plan with the state of the definition that it is from.
+// plan is a compiled plan, or the error of its compilation.
 type plan struct {
-	version string // resource version of the definition
+	version string // resource version of the definition that it was compiled from
 	plan    *custom.Plan
 	err     error
 }
@@ -47,15 +47,15 @@ type Options struct {
 	Settings v1alpha1.Sync
 	// Client reads definitions of the virtual cluster.
 	Client apiextensionsclient.Interface
-	// Objects reads what the tenant sees of custom resources of the host.
+	// Objects reads the virtual copies of custom resources of the host.
 	Objects metadata.Interface
 	// ClusterDomain is the DNS domain of the virtual cluster. Default: cluster.local.
 	ClusterDomain string
-	// AllowsHost reports whether the tenant may use a host name, empty for all names.
+	// AllowsHost reports whether the tenant may use a host name. An empty name means all names.
 	AllowsHost func(host string) bool
 }
 
-// NewDefinitions returns the definitions of the kinds that settings ask for.
+// NewDefinitions returns the definitions of the kinds that the settings select.
 func NewDefinitions(o Options) (*Definitions, error) {
 	d := &Definitions{objects: o.Objects, allowsHost: o.AllowsHost, clusterDomain: o.ClusterDomain, kinds: newKinds(o.Settings), watches: map[string]*definitionWatch{}, plans: map[string]plan{}}
 	for resource, k := range d.kinds {
@@ -83,7 +83,7 @@ func (d *Definitions) Run(ctx context.Context) error {
 	return nil
 }
 
-// changed passes a change to the controller of the term.
+// changed passes a change to the controller of the current term.
 func (d *Definitions) changed(resource string) {
 	d.mu.Lock()
 	onChange := d.onChange
@@ -93,7 +93,7 @@ func (d *Definitions) changed(resource string) {
 	}
 }
 
-// setOnChange sets who is told of changes, nil for nobody.
+// setOnChange sets the function that is called after a change, nil for none.
 func (d *Definitions) setOnChange(onChange func(string)) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -126,7 +126,7 @@ func (d *Definitions) Plan(resource string) (*custom.Plan, error) {
 	return known.plan, known.err
 }
 
-// compile returns the plan for the version in which the kind is synced.
+// compile compiles the plan for the version in which the kind is synced.
 func (d *Definitions) compile(k kind, definition *apiextensionsv1.CustomResourceDefinition) (*custom.Plan, error) {
 	version, err := custom.ChooseVersion(definition, k.wanted.Version)
 	if err != nil {
@@ -141,11 +141,11 @@ func (d *Definitions) compile(k kind, definition *apiextensionsv1.CustomResource
 	})
 }
 
-// lookupTimeout bounds a look at an object of the virtual cluster.
+// lookupTimeout bounds one read of an object of the virtual cluster.
 const lookupTimeout = 5 * time.Second
 
-// isShown reports whether the virtual cluster has the copy of an object of the host. It asks
-// the API server, as each replica checks and only the leader has caches.
+// isShown reports whether the virtual cluster has a copy of a host object. It reads live,
+// because every replica calls it and only the leader has caches of these kinds.
 func (d *Definitions) isShown(resource, namespace, name string) bool {
 	w, ok := d.watches[resource]
 	if !ok || d.objects == nil {
@@ -163,6 +163,6 @@ func (d *Definitions) isShown(resource, namespace, name string) bool {
 	defer cancel()
 	plural := schema.GroupVersionResource{Group: definition.Spec.Group, Version: version, Resource: definition.Spec.Names.Plural}
 	object, err := d.objects.Resource(plural).Namespace(namespace).Get(ctx, name, metav1.GetOptions{})
-	// What a finalizer keeps is withdrawn already.
+	// A terminating copy is kept only by a finalizer.
 	return err == nil && object.Annotations[labels.HostUID] != "" && object.DeletionTimestamp == nil
 }

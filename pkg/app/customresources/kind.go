@@ -12,16 +12,16 @@ import (
 	"github.com/sublet-dev/sublet/pkg/patch"
 )
 
-// kind is a kind of custom resources that the settings ask for.
+// kind is a kind of custom resources that the settings select.
 type kind struct {
 	resource string // the name of the definition
 	wanted   custom.Wanted
-	setting  string                       // path of the settings
-	toHost   *v1alpha1.CustomResource     // nil for a kind of the host
-	fromHost *v1alpha1.HostCustomResource // nil for a kind of the tenant
+	setting  string                       // path of its settings
+	toHost   *v1alpha1.CustomResource     // nil if the host owns the objects
+	fromHost *v1alpha1.HostCustomResource // nil if the tenant owns the objects
 }
 
-// newKinds returns the kinds that are on, by the name of their definition.
+// newKinds returns the enabled kinds: name of the definition -> kind.
 func newKinds(sync v1alpha1.Sync) map[string]kind {
 	kinds := map[string]kind{}
 	for key, settings := range sync.ToHost.CustomResources {
@@ -49,8 +49,8 @@ func newKinds(sync v1alpha1.Sync) map[string]kind {
 	return kinds
 }
 
-// Resources returns the definitions that settings ask for: those of kinds of the tenant, and
-// those of kinds of the host, sorted.
+// Resources returns the names of the definitions that the settings select, sorted: of kinds of
+// the tenant and of kinds of the host.
 func Resources(sync v1alpha1.Sync) (toHost, fromHost []string) {
 	kinds := newKinds(sync)
 	for _, resource := range slices.Sorted(maps.Keys(kinds)) {
@@ -63,7 +63,7 @@ func Resources(sync v1alpha1.Sync) (toHost, fromHost []string) {
 	return toHost, fromHost
 }
 
-// compilePatches returns the patches of a kind, for the schema of its definition.
+// compilePatches compiles the patches of a kind against the schema of its definition.
 func (k kind) compilePatches(definition *apiextensionsv1.CustomResourceDefinition, version string) (*patch.Set, error) {
 	o := patch.Options{Setting: k.setting, Schema: patch.OfDefinition(custom.SchemaOf(definition, version)), Content: k.toHost != nil}
 	var settings []v1alpha1.Patch

@@ -21,20 +21,17 @@ import (
 	"github.com/sublet-dev/sublet/pkg/syncer/kinds"
 )
 
-// errTenantsDefinition is why a definition of a tenant is left alone.
+// Reasons why a kind is not synced.
 var errTenantsDefinition = errors.New("the virtual cluster has a definition of that name which is the tenant's; the tenant has to delete it")
 
-// errNoDefinition is why a kind is not synced whose definition the host does not have.
 var errNoDefinition = errors.New("the host has no definition of that name")
 
-// errNoAPI is why a kind is not synced that no API of the host has.
 var errNoAPI = fmt.Errorf("%w, and no aggregated API serves the kind", errNoDefinition)
 
-// errNotServed is why a kind is not synced whose definition has just come, or whose names
-// another definition has.
+// errNotServed also applies to a definition that was just created.
 var errNotServed = errors.New("one of the two API servers does not serve it; see the conditions of both definitions")
 
-// work reconciles definitions one after the other.
+// work reconciles definitions one after the other until the queue is shut down.
 func (c *Controller) work(ctx context.Context) {
 	for {
 		resource, done := c.queue.Get()
@@ -44,18 +41,19 @@ func (c *Controller) work(ctx context.Context) {
 		err := c.reconcile(ctx, resource)
 		c.record(resource, err)
 		if _, refused := errors.AsType[*refusedError](err); err == nil || refused {
-			c.queue.Forget(resource) // Only a change of a definition helps.
+			c.queue.Forget(resource) // After a refusal, only a change of a definition helps.
 		} else if ctx.Err() == nil {
 			c.queue.AddRateLimited(resource)
 		}
 		if host, synced := c.host[resource].get(); synced && host == nil {
-			c.queue.AddAfter(resource, c.period()) // No watch shows aggregated APIs.
+			c.queue.AddAfter(resource, c.period()) // Aggregated APIs cannot be watched.
 		}
 		c.queue.Done(resource)
 	}
 }
 
-// refusedError is why a kind cannot be synced as its definitions are.
+// refusedError is returned if a kind cannot be synced with its present definitions. A retry does
+// not help.
 type refusedError struct{ cause error }
 
 // Error returns the cause.
@@ -64,7 +62,8 @@ func (e *refusedError) Error() string { return e.cause.Error() }
 // Unwrap returns the cause.
 func (e *refusedError) Unwrap() error { return e.cause }
 
-// reconcile brings one definition and its kinds up to date.
+// reconcile updates the copy of one definition, and then starts or stops the sync of its
+// objects.
 func (c *Controller) reconcile(ctx context.Context, resource string) error {
 	k := c.Definitions.kinds[resource]
 	host, hostSynced := c.host[resource].get()
@@ -97,7 +96,7 @@ func (c *Controller) reconcile(ctx context.Context, resource string) error {
 	return c.start(k, host, virtual, wanted.Version)
 }
 
-// endKind stops to sync a kind that the host does not have, and returns cause as a refusal.
+// endKind stops syncing a kind that the host no longer has, and returns cause as a refusal.
 func (c *Controller) endKind(ctx context.Context, k kind, virtual *apiextensionsv1.CustomResourceDefinition, cause error) error {
 	c.drop(k.resource)
 	if err := c.deleteCopy(ctx, k, virtual); err != nil {
@@ -106,12 +105,12 @@ func (c *Controller) endKind(ctx context.Context, k kind, virtual *apiextensions
 	return &refusedError{cause}
 }
 
-// write makes the virtual definition like wanted. changed reports whether it was not.
+// write creates or updates the virtual definition. changed reports whether it did.
 func (c *Controller) write(ctx context.Context, virtual, wanted *apiextensionsv1.CustomResourceDefinition) (changed bool, err error) {
 	if virtual == nil {
 		_, err := c.Virtual.ApiextensionsV1().CustomResourceDefinitions().Create(ctx, wanted, metav1.CreateOptions{})
 		if apierrors.IsAlreadyExists(err) {
-			return true, nil // The watch is late.
+			return true, nil // The watch does not show it yet.
 		}
 		if err != nil {
 			return false, fmt.Errorf("cannot create definition %s: %w", wanted.Name, err)
@@ -129,15 +128,15 @@ func (c *Controller) write(ctx context.Context, virtual, wanted *apiextensionsv1
 	return true, nil
 }
 
-// deleteCopy deletes the copy of a definition that the host no longer has. That of a kind of
-// the tenant stays: with it would go the tenant's objects.
+// deleteCopy deletes the copy of a definition that the host no longer has. It keeps the
+// definition of a kind of the tenant, because deleting it would delete the tenant's objects.
 func (c *Controller) deleteCopy(ctx context.Context, k kind, virtual *apiextensionsv1.CustomResourceDefinition) error {
 	if k.fromHost == nil || virtual == nil || !custom.IsCopy(virtual) {
 		return nil
 	}
 	_, err := c.Host.ApiextensionsV1().CustomResourceDefinitions().Get(ctx, k.resource, metav1.GetOptions{})
 	if !apierrors.IsNotFound(err) {
-		return err // The cache is late, or the host does not respond.
+		return err // The cache is stale, or the host does not respond.
 	}
 	err = c.Virtual.ApiextensionsV1().CustomResourceDefinitions().Delete(ctx, k.resource, metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &virtual.UID}})
 	if err != nil && !apierrors.IsNotFound(err) {
@@ -146,7 +145,8 @@ func (c *Controller) deleteCopy(ctx context.Context, k kind, virtual *apiextensi
 	return nil
 }
 
-// start syncs the objects of a kind, from its present definition.
+// start syncs the objects of a kind with its present definition. It does nothing if that is
+// running already.
 func (c *Controller) start(k kind, host, virtual *apiextensionsv1.CustomResourceDefinition, version string) error {
 	state := strings.Join([]string{
 		version, string(host.UID), string(virtual.UID), strconv.FormatInt(virtual.Generation, 10),
@@ -164,7 +164,7 @@ func (c *Controller) start(k kind, host, virtual *apiextensionsv1.CustomResource
 	if err != nil {
 		return &refusedError{err}
 	}
-	added := runningKind{state: state, madeUp: isMadeUp(host)}
+	added := runningKind{state: state, fromAPI: isFromAPI(host)}
 	for _, kind := range all {
 		if err := c.Engine.Add(kind); err != nil {
 			c.running[k.resource] = added
@@ -178,7 +178,7 @@ func (c *Controller) start(k kind, host, virtual *apiextensionsv1.CustomResource
 	return nil
 }
 
-// newKinds returns the kinds of the engine for a kind of custom resources.
+// newKinds returns the kinds of the engine that sync a kind of custom resources.
 func (c *Controller) newKinds(k kind, o kinds.CustomOptions, virtual *apiextensionsv1.CustomResourceDefinition) ([]syncer.Kind, error) {
 	set, err := k.compilePatches(virtual, o.Kind.Version)
 	if err != nil {
@@ -200,7 +200,7 @@ func (c *Controller) newKinds(k kind, o kinds.CustomOptions, virtual *apiextensi
 	return all, nil
 }
 
-// drop stops to sync the objects of a kind.
+// drop stops syncing the objects of a kind.
 func (c *Controller) drop(resource string) {
 	for _, name := range slices.Backward(c.running[resource].names) {
 		c.Engine.Drop(name)
@@ -208,7 +208,7 @@ func (c *Controller) drop(resource string) {
 	delete(c.running, resource)
 }
 
-// record records why a kind is not synced, nil if it is.
+// record records why a kind is not synced, nil if it is synced.
 func (c *Controller) record(resource string, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -14,8 +14,8 @@ import (
 	"k8s.io/client-go/tools/cache"
 )
 
-// definitionWatch watches one definition by its name, as the permission of the release is for
-// that name alone.
+// definitionWatch watches one definition by its name, because the RBAC rules of the release name
+// single definitions.
 type definitionWatch struct {
 	informer cache.SharedIndexInformer
 	name     string
@@ -54,7 +54,7 @@ func newDefinitionWatch(client apiextensionsclient.Interface, name string, chang
 	return &definitionWatch{informer: informer, name: name}, nil
 }
 
-// get returns the definition, nil if there is none. synced is false before the first list.
+// get returns the definition, nil if it does not exist. synced is false before the first list.
 func (w *definitionWatch) get() (definition *apiextensionsv1.CustomResourceDefinition, synced bool) {
 	if !w.informer.HasSynced() {
 		return nil, false
@@ -70,8 +70,8 @@ func (w *definitionWatch) get() (definition *apiextensionsv1.CustomResourceDefin
 	return definition, true
 }
 
-// awaitSynced calls synced after the first list. A definition that does not exist causes no
-// other event.
+// awaitSynced calls synced after the first list, because no event shows that a definition does
+// not exist.
 func (w *definitionWatch) awaitSynced(ctx context.Context, synced func()) {
 	select {
 	case <-ctx.Done():

@@ -1,6 +1,6 @@
-// Package definitions keeps the CustomResourceDefinitions of kinds whose types Kubernetes has
-// not built in. Each virtual cluster that syncs such a kind has them. It does not delete them
-// when the kind is switched off: that would delete the tenant's objects.
+// Package definitions installs CustomResourceDefinitions that Sublet ships: those of volume
+// snapshots, whose types are not built into Kubernetes. It keeps them when snapshots are
+// switched off, because deleting them would delete the tenant's objects.
 package definitions
 
 import (
@@ -27,14 +27,15 @@ import (
 //go:embed snapshots/*.yaml
 var files embed.FS
 
-// firstRetry and lastRetry are the shortest and the longest pause before definitions are
-// written again that could not be written. The pause doubles in between.
+// firstRetry and lastRetry bound the pause before a failed write is retried, which doubles each
+// time.
 const (
 	firstRetry = time.Second
 	lastRetry  = time.Minute
 )
 
-// Snapshots returns the definitions of snapshots of volumes.
+// Snapshots returns the definitions of volume snapshots. Their annotation contains a digest, so
+// that an update can be recognized.
 func Snapshots() ([]*apiextensionsv1.CustomResourceDefinition, error) {
 	const folder = "snapshots"
 	entries, err := files.ReadDir(folder)
@@ -60,16 +61,16 @@ func Snapshots() ([]*apiextensionsv1.CustomResourceDefinition, error) {
 
 // Keeper writes definitions into a virtual cluster.
 type Keeper struct {
-	// Client writes them, with an identity that no policy holds back.
+	// Client writes them. Its identity must be exempt from policies.
 	Client apiextensionsclient.CustomResourceDefinitionInterface
-	// Definitions are those to write.
+	// Definitions are the definitions to write.
 	Definitions []*apiextensionsv1.CustomResourceDefinition
 	// Clock decides when to try again.
 	Clock clock.Clock
 }
 
-// Run writes the definitions and retries until it succeeds. It returns when ctx ends. The
-// kinds wait until the API server serves their types.
+// Run writes the definitions, retries until that succeeds, and returns when ctx ends. The kinds
+// that need them wait until the API server serves their types.
 func (k *Keeper) Run(ctx context.Context) error {
 	for pause := firstRetry; ; pause = min(2*pause, lastRetry) {
 		var retry <-chan time.Time // never, once they are written
@@ -85,7 +86,7 @@ func (k *Keeper) Run(ctx context.Context) error {
 	}
 }
 
-// write creates what is missing, and replaces what differs from this version.
+// write creates missing definitions, and updates those of another version of Sublet.
 func (k *Keeper) write(ctx context.Context) error {
 	var failures []error
 	for _, definition := range k.Definitions {

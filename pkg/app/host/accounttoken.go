@@ -20,16 +20,17 @@ import (
 )
 
 const (
-	// tokenCheck is how often a token is checked: a tenant may delete its service account.
+	// tokenCheck is how often a token is verified, because a tenant may delete its service
+	// account.
 	tokenCheck = 10 * time.Minute
-	// tokenRetry is when a new token is checked that the API server does not know yet.
+	// tokenRetry is when a new token that the API server does not accept yet is verified again.
 	tokenRetry = time.Minute
 	// tokenTimeout bounds the requests to the virtual API server, which may not be ready.
 	tokenTimeout = 10 * time.Second
 )
 
-// AccountToken issues tokens of a service account of the virtual cluster. It creates the account,
-// its namespace and its binding if they are missing.
+// AccountToken issues tokens of a service account of the virtual cluster. It creates the
+// account, its namespace and its ClusterRoleBinding if they are missing.
 type AccountToken struct {
 	// Virtual reaches the virtual cluster.
 	Virtual kubernetes.Interface
@@ -41,8 +42,9 @@ type AccountToken struct {
 	Clock clock.PassiveClock
 }
 
-// remaining returns how long a token may stay as it is, 0 if it has to be replaced. That is so if it is
-// another account's, if the API server does not accept it, or in the last third of its life.
+// remaining returns how long a token can stay in use, 0 if it must be replaced now. That is the
+// case in the last third of its life, if the API server rejects it, or if it belongs to another
+// account.
 func (a *AccountToken) remaining(ctx context.Context, token string) (time.Duration, error) {
 	left := tokenEnd(token).Sub(a.Clock.Now()) - pki.TenantValidity/3
 	if left <= 0 {
@@ -105,7 +107,7 @@ func (a *AccountToken) ensureAccount(ctx context.Context) error {
 }
 
 // createAccount creates the service account, and its namespace if that is missing. Nobody else
-// may be able to: without the account there is no kubeconfig.
+// may be able to create it, because the account is needed for the kubeconfig.
 func (a *AccountToken) createAccount(ctx context.Context) error {
 	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: a.Name}}
 	_, err := a.Virtual.CoreV1().ServiceAccounts(a.Namespace).Create(ctx, account, metav1.CreateOptions{})
@@ -121,7 +123,8 @@ func (a *AccountToken) createAccount(ctx context.Context) error {
 	return err
 }
 
-// binding returns the binding of the account. Its name has the role, which cannot change.
+// binding returns the ClusterRoleBinding of the account. Its name contains the role, because the
+// role of a binding is immutable.
 func (a *AccountToken) binding() *rbacv1.ClusterRoleBinding {
 	return &rbacv1.ClusterRoleBinding{
 		ObjectMeta: metav1.ObjectMeta{Name: exportPrefix + a.Namespace + ":" + a.Name + ":" + a.ClusterRole},
@@ -130,8 +133,8 @@ func (a *AccountToken) binding() *rbacv1.ClusterRoleBinding {
 	}
 }
 
-// tokenEnd returns when a token ends, the zero time for text that is no token. It checks no
-// signature.
+// tokenEnd returns when a JWT expires, without checking its signature. It returns the zero time
+// for other text.
 func tokenEnd(token string) time.Time {
 	parts := strings.Split(token, ".")
 	if len(parts) != 3 {

@@ -24,15 +24,15 @@ import (
 )
 
 const (
-	// addressInterval is the time between two looks at an address that is known. It hardly ever changes, so no watch is
-	// held for it.
+	// addressInterval is the polling interval once the address is known. The address rarely
+	// changes, so it is polled instead of watched.
 	addressInterval = 10 * time.Second
-	// newAddressInterval is the time between two looks at an address that is not known yet.
+	// newAddressInterval is the polling interval while the address is not known.
 	newAddressInterval = 2 * time.Second
 )
 
-// Address follows the address under which clients outside of the host reach the virtual API. That is the load balancer
-// of its Service, or a node with the port of its Service. It runs on every replica.
+// Address polls the address at which clients outside of the host reach the virtual API. That is
+// the load balancer of its Service, or a node and the node port. It runs on every replica.
 type Address struct {
 	// Client reaches the host.
 	Client kubernetes.Interface
@@ -42,17 +42,17 @@ type Address struct {
 	Clock clock.Clock
 
 	mu      sync.Mutex
-	server  string   // URL, empty if it is not known
+	server  string   // URL; empty if it is not known
 	names   []string // names and IPs that clients may use
-	problem string   // why it may be wrong, empty if nothing failed
+	problem string   // error of the last poll; empty if it succeeded
 	changed []func()
 }
 
-// Run follows the address until ctx ends.
+// Run polls the address until ctx ends.
 func (a *Address) Run(ctx context.Context) error {
 	for ctx.Err() == nil {
 		pause := newAddressInterval
-		if a.look(ctx) {
+		if a.poll(ctx) {
 			pause = addressInterval
 		}
 		select {
@@ -63,7 +63,7 @@ func (a *Address) Run(ctx context.Context) error {
 	return nil
 }
 
-// Server returns the URL of the virtual API. It is empty as long as it is not known.
+// Server returns the URL of the virtual API. It is empty while the address is not known.
 func (a *Address) Server() string {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -99,8 +99,9 @@ func (a *Address) Checks() []syncz.Check {
 	return []syncz.Check{check}
 }
 
-// look asks the host for the address. What is known stays if that fails, and known is false.
-func (a *Address) look(ctx context.Context) (known bool) {
+// poll reads the address from the host and reports whether that succeeded. If not, the last
+// known address stays.
+func (a *Address) poll(ctx context.Context) (ok bool) {
 	server, names, err := a.find(ctx)
 	if ctx.Err() != nil {
 		return false
@@ -144,7 +145,7 @@ func (a *Address) find(ctx context.Context) (server string, names []string, err 
 	port := strconv.Itoa(int(service.Spec.Ports[0].NodePort))
 	for _, node := range ready {
 		if candidate := "https://" + net.JoinHostPort(node, port); server == "" || candidate == a.Server() {
-			server = candidate // the one before stays as long as a replica is ready there
+			server = candidate // The current node stays while a replica is ready there.
 		}
 	}
 	if server == "" {
@@ -153,7 +154,8 @@ func (a *Address) find(ctx context.Context) (server string, names []string, err 
 	return server, all, nil
 }
 
-// ofLoadBalancer returns the URL at the first address of a load balancer, and all its addresses, sorted.
+// ofLoadBalancer returns the URL with the first address of a load balancer, and all its
+// addresses, sorted.
 func ofLoadBalancer(service *corev1.Service) (server string, names []string, err error) {
 	for _, ingress := range service.Status.LoadBalancer.Ingress {
 		names = append(names, cmp.Or(ingress.IP, ingress.Hostname))
@@ -166,7 +168,7 @@ func ofLoadBalancer(service *corev1.Service) (server string, names []string, err
 	return server, names, nil
 }
 
-// hostOf returns a name or an IP as the host of a URL.
+// hostOf returns a name or an IP in the form for the host of a URL.
 func hostOf(name string) string {
 	if strings.Contains(name, ":") {
 		return "[" + name + "]"
@@ -174,7 +176,8 @@ func hostOf(name string) string {
 	return name
 }
 
-// nodes returns the IPs of the nodes with replicas: of those that are ready, in their order, and of all, sorted.
+// nodes returns the IPs of the nodes on which replicas run. ready has those with a ready
+// replica, by ordinal. all has the IPs of all, sorted.
 func (a *Address) nodes(ctx context.Context) (ready, all []string, err error) {
 	set, err := a.Client.AppsV1().StatefulSets(a.Release.Namespace).Get(ctx, a.Release.StatefulSet(), metav1.GetOptions{})
 	if err != nil {

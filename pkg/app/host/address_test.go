@@ -68,7 +68,7 @@ func TestAddress(t *testing.T) {
 		calls := 0
 		address.OnChange(func() { calls++ })
 		atOnce := calls
-		if known := address.look(t.Context()); known != (c.problem == "") {
+		if known := address.poll(t.Context()); known != (c.problem == "") {
 			t.Errorf("%s: it is known: %t", c.reason, known)
 		}
 		if address.Server() != c.server {
@@ -78,7 +78,7 @@ func TestAddress(t *testing.T) {
 			t.Errorf("%s: names (-want +got):\n%s", c.reason, diff)
 		}
 		first := calls
-		address.look(t.Context())
+		address.poll(t.Context())
 		if atOnce != min(1, len(c.before)) || first-atOnce != min(1, len(c.names)) || calls != first {
 			t.Errorf("%s: called %d times at once, %d times at all", c.reason, atOnce, calls)
 		}

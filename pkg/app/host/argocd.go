@@ -13,18 +13,18 @@ import (
 	"github.com/sublet-dev/sublet/pkg/controlplane/pki"
 )
 
-// argoCDLabel is the label by which Argo CD finds its clusters.
+// argoCDLabel is the label that marks the Secret of a cluster for Argo CD.
 const argoCDLabel = "argocd.argoproj.io/secret-type"
 
-// ArgoCDSecret is the Secret by which Argo CD knows the virtual cluster. Its token is renewed when
-// a third of its life is left.
+// ArgoCDSecret is the Secret by which Argo CD connects to the virtual cluster. Its token is
+// renewed when a third of its life is left.
 type ArgoCDSecret struct {
-	// Name is the name of the Secret, and Labels are further labels.
+	// Name is the name of the Secret. Labels are added to its own label.
 	Name   string
 	Labels map[string]string
 	// Bundle has the certificate authority.
 	Bundle *pki.Bundle
-	// Server is the URL, and Cluster the name that Argo CD shows.
+	// Server is the URL, and Cluster is the name that Argo CD displays.
 	Server, Cluster string
 	// Token issues the token.
 	Token *AccountToken
@@ -36,7 +36,7 @@ type argoCDConfig struct {
 	TLS         argoCDTLS `json:"tlsClientConfig"`
 }
 
-// argoCDTLS is how Argo CD verifies the server.
+// argoCDTLS is the TLS config by which Argo CD verifies the server.
 type argoCDTLS struct {
 	Insecure bool   `json:"insecure"`
 	CAData   []byte `json:"caData"`
@@ -72,7 +72,7 @@ func (a *ArgoCDSecret) labels() map[string]string {
 	return labels
 }
 
-// remaining returns how long the Secret may stay as it is, 0 if it has to be written again.
+// remaining returns how long the Secret is up to date, 0 if it must be written again now.
 func (a *ArgoCDSecret) remaining(ctx context.Context, secret *corev1.Secret) (time.Duration, error) {
 	if secret == nil || string(secret.Data["name"]) != a.Cluster || string(secret.Data["server"]) != a.Server {
 		return 0, nil

@@ -13,10 +13,10 @@ import (
 	"github.com/sublet-dev/sublet/api/release"
 )
 
-// restoreCerts creates the Secret with the authority and the keys at a start that
-// finds none. If the data directory has a store and a copy of its keys, those are
-// restored. Only a new store gets new keys: they void all kubeconfigs and tokens. A shared
-// store is new if nobody has ever led.
+// restoreCerts creates the certs Secret if a start finds none. If the data directory has a store
+// and a copy of its keys, it restores that copy. It creates new keys only for a new store,
+// because they invalidate all kubeconfigs and tokens. A shared store is new if no replica has
+// ever led.
 func (d *Discovery) restoreCerts(ctx context.Context, known, facts *Facts, at *corev1.ConfigMap) (*corev1.Secret, error) {
 	anchor := d.Release.AnchorOwner(at.UID)
 	hasCopy := known != nil && len(known.Certs) > 0
@@ -46,8 +46,9 @@ func (d *Discovery) restoreCerts(ctx context.Context, known, facts *Facts, at *c
 	return secret, nil
 }
 
-// completeCerts adds to the Secret what an earlier release did not have. Of several
-// replicas that do so, one succeeds, and the others read it again.
+// completeCerts adds keys that the Secret of an earlier release does not have. If several
+// replicas do so at once, one succeeds, and the others meet a conflict and read the Secret
+// again.
 func (d *Discovery) completeCerts(ctx context.Context, secret *corev1.Secret) (*corev1.Secret, error) {
 	if d.CompleteCerts == nil {
 		return secret, nil
@@ -65,8 +66,8 @@ func (d *Discovery) completeCerts(ctx context.Context, secret *corev1.Secret) (*
 	return written, wrap(err, "update host Secret %s", d.Release.Certs())
 }
 
-// createCerts creates the Secret. If another process was faster, it returns that
-// one's: there is only ever one authority.
+// createCerts creates the Secret. If another process has created it first, createCerts returns
+// that one, so that there is always only one certificate authority.
 func (d *Discovery) createCerts(ctx context.Context, data map[string][]byte, anchor metav1.OwnerReference) (*corev1.Secret, error) {
 	secrets := d.Client.CoreV1().Secrets(d.Release.Namespace)
 	created, err := secrets.Create(ctx, &corev1.Secret{
@@ -80,8 +81,8 @@ func (d *Discovery) createCerts(ctx context.Context, data map[string][]byte, anc
 	return created, wrap(err, "create host Secret %s", d.Release.Certs())
 }
 
-// CertsSecret keeps the Secret with the authority and the keys: if it is deleted,
-// it comes back with the keys that the server uses. One that exists is left alone.
+// CertsSecret is the desired certs Secret. If it is deleted, it is created again with the keys
+// that the server uses. An existing Secret is not changed.
 type CertsSecret struct {
 	// Name is the name of the Secret.
 	Name string

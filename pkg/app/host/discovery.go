@@ -20,14 +20,13 @@ import (
 )
 
 const (
-	// roleDelay is how long a host may take until a new RoleBinding counts.
+	// roleDelay is how long the host may take until a new RoleBinding is effective.
 	roleDelay = 10 * time.Second
 	// askTimeout bounds all requests of one attempt.
 	askTimeout = 10 * time.Second
 )
 
-// Discovery finds out what a start needs to know of the host, and makes this
-// replica the holder.
+// Discovery reads the facts of the host that a start needs, and makes this replica the holder.
 type Discovery struct {
 	// Client reaches the host.
 	Client kubernetes.Interface
@@ -35,21 +34,22 @@ type Discovery struct {
 	Release release.Release
 	// Identity is the pod of the process.
 	Identity Identity
-	// IsShared reports whether several replicas use the store, or may have in an earlier run.
-	// known are the facts of the last run, nil if there are none. replicas is the number that
-	// the StatefulSet is to have, 0 if that is not known. Default: one replica uses it.
+	// IsShared reports whether several replicas use the store, or may have used it in an
+	// earlier run. known are the facts of the last run, nil if there are none. replicas is
+	// spec.replicas of the StatefulSet, 0 if it is not known. Default: the store is not shared.
 	IsShared func(known *Facts, replicas int) bool
 	// DataDir has the store and a copy of the facts.
 	DataDir string
-	// ServiceCIDR is the range from the settings. Empty asks the host.
+	// ServiceCIDR is the Service CIDR from the settings. If it is empty, the host is asked.
 	ServiceCIDR string
-	// NodePortRange is the range of node ports from the settings. Empty asks the host.
+	// NodePortRange is the node port range from the settings. If it is empty, the host may be
+	// asked.
 	NodePortRange string
-	// AsksNodePorts permits to ask the host for its range of node ports. It needs the
-	// permission to create Services. Default: the range is unknown.
+	// AsksNodePorts allows asking the host for its node port range, which needs the permission
+	// to create Services. Default: without a setting the range is unknown.
 	AsksNodePorts bool
-	// CompleteCerts adds what a Secret of an earlier release lacks. changed is false if
-	// it lacks nothing. Default: it never does.
+	// CompleteCerts adds keys that the certs Secret of an earlier release does not have.
+	// changed is false if none is missing. Default: nothing is added.
 	CompleteCerts func(data map[string][]byte, now time.Time) (complete map[string][]byte, changed bool, err error)
 	// NewCerts returns the data of a new certs Secret.
 	NewCerts func(now time.Time) (map[string][]byte, error)
@@ -59,13 +59,13 @@ type Discovery struct {
 	Clock clock.Clock
 }
 
-// Discover returns the facts and the claim of this replica. It asks the host until
-// it responds. If it does not, the facts of an earlier run are used: the virtual API
-// must come up without a host. The claim is not proven then.
+// Discover returns the facts of the host and the claim of this replica. It retries until the
+// host responds. If the host does not respond, Discover returns the facts of an earlier run, so
+// that the virtual API is available without its host. The claim is not proven then.
 //
-// While another replica serves, or an operator has to decide on the store, Discover
-// calls standby with the reason and waits. It fails if the host has an answer that
-// the server cannot work with.
+// While another replica serves, or an operator must decide about the store, Discover calls
+// standby with the reason and waits. It fails if the host returns something that the server
+// cannot work with.
 func (d *Discovery) Discover(ctx context.Context, standby func(reason string)) (*Facts, *Holder, error) {
 	holder := &Holder{client: d.Client, release: d.Release, identity: d.Identity, clock: d.Clock}
 	backoff, begin := newBackoff(), d.Clock.Now()
@@ -103,8 +103,9 @@ func (d *Discovery) Discover(ctx context.Context, standby func(reason string)) (
 	}
 }
 
-// save writes the copy of the facts. An earlier copy of the same anchor is good enough: the volume may
-// be full, and the store has room of its own to start.
+// save writes the copy of the facts. It tolerates a failure if there is an earlier copy of the
+// same anchor. The volume may be full, and the store can start nevertheless, because it has
+// reserved space.
 func (d *Discovery) save(facts *Facts) error {
 	err := facts.save(d.DataDir)
 	if known, ok := LoadFacts(d.DataDir); err != nil && ok && known.Anchor.UID == facts.Anchor.UID {
@@ -123,9 +124,9 @@ func asStandby(err error) (reason string, ok bool) {
 	return standby.Reason, true
 }
 
-// loadUnproven returns the facts of an earlier run for a start without the host,
-// and gives the holder what they record. ok is false if the host has responded, if
-// there are no facts, or if those of another pod are on the volume.
+// loadUnproven returns the facts of an earlier run for a start without the host, and initializes
+// the holder from them. ok is false if the host has responded, or if no usable facts are on the
+// volume.
 func (d *Discovery) loadUnproven(holder *Holder, cause error) (*Facts, bool) {
 	known, ok := LoadFacts(d.DataDir)
 	if !ok || !isUnreachable(cause) {
@@ -141,9 +142,8 @@ func (d *Discovery) loadUnproven(holder *Holder, cause error) (*Facts, bool) {
 	return known, true
 }
 
-// isRetriable reports whether the host may answer otherwise soon. A Role that was
-// bound a moment ago may not count yet, and another writer may have changed the
-// anchor in between.
+// isRetriable reports whether the host may soon respond differently. A new RoleBinding may not
+// be effective yet, and another writer may have changed the anchor meanwhile.
 func (d *Discovery) isRetriable(err error, begin time.Time) bool {
 	early := apierrors.IsForbidden(err) && d.Clock.Since(begin) < roleDelay
 	return early || apierrors.IsConflict(err) || isUnreachable(err)
@@ -154,8 +154,8 @@ func (d *Discovery) isShared(known *Facts, replicas int) bool {
 	return d.IsShared != nil && d.IsShared(known, replicas)
 }
 
-// mayServeUnproven reports whether a replica with these facts may serve while the
-// host does not respond: its pod has the name of the last holder.
+// mayServeUnproven reports whether a replica with these facts may serve while the host does not
+// respond. Its pod must have the name of the last holder.
 func (d *Discovery) mayServeUnproven(known *Facts) bool {
 	holder := known.Holder.Pod
 	if holder == "" {
@@ -164,15 +164,15 @@ func (d *Discovery) mayServeUnproven(known *Facts) bool {
 	return holder == d.Identity.Pod
 }
 
-// answers are what the host has answered in one attempt.
+// answers are the responses of the host in one attempt.
 type answers struct {
 	anchor *corev1.ConfigMap
 	facts  Facts
 	certs  *corev1.Secret // nil if there is none
 }
 
-// attempt asks the host once, claims the anchor and then sees to the keys. Nothing
-// is written before the claim.
+// attempt reads everything from the host once, claims the anchor, and then creates or completes
+// the certs Secret. It writes nothing before the claim.
 func (d *Discovery) attempt(ctx context.Context, holder *Holder) (*Facts, error) {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
@@ -209,7 +209,7 @@ func (d *Discovery) attempt(ctx context.Context, holder *Holder) (*Facts, error)
 	return &facts, nil
 }
 
-// ask reads all facts at once.
+// ask reads all facts from the host in parallel.
 func (d *Discovery) ask(ctx context.Context) (*answers, error) {
 	seen := &answers{}
 	group, ctx := errgroup.WithContext(ctx)
@@ -259,8 +259,8 @@ func (d *Discovery) clusterIP(ctx context.Context, name string) (string, error) 
 	return service.Spec.ClusterIP, nil
 }
 
-// hostCIDR returns the service IP range of the host from its ServiceCIDR objects, one for
-// each IP family with a comma between them. It is empty where the host has none or the server may not read them.
+// hostCIDR returns the Service CIDRs of the host, with a comma between IP families. The result
+// is empty if the host has no ServiceCIDR object or the server must not read it.
 func (d *Discovery) hostCIDR(ctx context.Context) (string, error) {
 	if d.ServiceCIDR != "" {
 		return d.ServiceCIDR, nil
@@ -275,8 +275,8 @@ func (d *Discovery) hostCIDR(ctx context.Context) (string, error) {
 	return strings.Join(cidr.Spec.CIDRs, ","), nil
 }
 
-// replicas returns how many replicas the StatefulSet is to have, 0 if the host has none or
-// the server may not read it.
+// replicas returns spec.replicas of the StatefulSet, 0 if the host has none or the server must
+// not read it.
 func (d *Discovery) replicas(ctx context.Context) (int, error) {
 	set, err := d.Client.AppsV1().StatefulSets(d.Release.Namespace).Get(ctx, d.Release.StatefulSet(), metav1.GetOptions{})
 	switch {
@@ -290,7 +290,7 @@ func (d *Discovery) replicas(ctx context.Context) (int, error) {
 	return int(*set.Spec.Replicas), nil
 }
 
-// wrap returns err with what failed, nil for nil.
+// wrap returns err with the action that failed. It returns nil for nil.
 func wrap(err error, format string, args ...any) error {
 	if err == nil {
 		return nil

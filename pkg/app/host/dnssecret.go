@@ -14,8 +14,8 @@ import (
 	"github.com/sublet-dev/sublet/pkg/controlplane/pki"
 )
 
-// DNSSecret is the credential of the DNS pods in a host Secret, with what they need to know
-// of the host. The certificate is renewed when a third of its life is left.
+// DNSSecret is the host Secret for the DNS pods. It has their client certificate for the virtual
+// API, which is renewed when a third of its life is left, and the host's Service CIDRs.
 type DNSSecret struct {
 	// Release is the release of the virtual cluster.
 	Release release.Release
@@ -23,7 +23,7 @@ type DNSSecret struct {
 	Bundle *pki.Bundle
 	// User is the user of the virtual cluster in the certificate.
 	User string
-	// ServiceRanges are the IP ranges of the host's Services, with commas between them.
+	// ServiceRanges are the Service CIDRs of the host, with commas between them.
 	ServiceRanges string
 	// Clock is the time.
 	Clock clock.PassiveClock
@@ -50,8 +50,7 @@ func (d *DNSSecret) Want(_ context.Context, current *corev1.Secret) (*corev1.Sec
 	}, pair.RenewAt().Sub(now), nil
 }
 
-// lifetime returns how long the Secret can be used. 0 or less means that it has to be
-// written again.
+// lifetime returns how long the Secret can still be used. It must be written again at 0 or less.
 func (d *DNSSecret) lifetime(secret *corev1.Secret, now time.Time) time.Duration {
 	if secret == nil || string(secret.Data[corev1.ServiceAccountRootCAKey]) != string(d.Bundle.CA()) ||
 		string(secret.Data[release.DNSServiceRangesKey]) != d.ServiceRanges {

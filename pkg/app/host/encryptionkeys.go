@@ -13,7 +13,7 @@ import (
 	"github.com/sublet-dev/sublet/api/release"
 )
 
-// EncryptionKeys reads the keys of the encryption at rest from Secrets of the host.
+// EncryptionKeys reads the keys for encryption at rest from host Secrets.
 type EncryptionKeys struct {
 	// Client reaches the host.
 	Client kubernetes.Interface
@@ -21,17 +21,17 @@ type EncryptionKeys struct {
 	Release release.Release
 	// NewKeys returns the text of a new key.
 	NewKeys func() []byte
-	// MayWrite returns why this replica must not write to the host.
+	// MayWrite returns an error if this replica must not write to the host.
 	MayWrite func() error
 	// Clock is the time.
 	Clock clock.Clock
 }
 
-// Load returns the text of the keys in a Secret, and nil if there is no such Secret. With
-// create, it creates the Secret of the release's own name. That one has no owner: the
-// store or its backups may outlive the release, and are lost without the keys.
+// Load returns the key text in a Secret, nil if the Secret does not exist. If create is true and
+// it is the release's own Secret, Load creates it. The created Secret has no owner, because the
+// store or a backup may outlive the release and would be lost without the keys.
 //
-// It asks until the host responds. The keys are nowhere else.
+// Load retries until the host responds, because there is no other copy of the keys.
 func (k *EncryptionKeys) Load(ctx context.Context, secret string, create bool) ([]byte, error) {
 	backoff, logged := newBackoff(), false
 	for {
@@ -51,7 +51,7 @@ func (k *EncryptionKeys) Load(ctx context.Context, secret string, create bool) (
 	}
 }
 
-// attempt asks the host once.
+// attempt reads the Secret once, and creates it if needed.
 func (k *EncryptionKeys) attempt(ctx context.Context, name string, create bool) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
@@ -77,7 +77,7 @@ func (k *EncryptionKeys) attempt(ctx context.Context, name string, create bool) 
 	}
 	text := current.Data[release.EncryptionKeysKey]
 	if text == nil {
-		text = []byte{} // a Secret without keys is not the same as none
+		text = []byte{} // nil would mean that the Secret does not exist.
 	}
 	return text, nil
 }

@@ -16,7 +16,8 @@ type Events struct {
 	recorder    record.EventRecorder
 }
 
-// NewEvents returns a recorder for a namespace of the host. Stop ends it.
+// NewEvents returns a recorder of Events in a namespace of the host. Stop must be called in the
+// end.
 func NewEvents(client kubernetes.Interface, namespace string) *Events {
 	broadcaster := record.NewBroadcaster()
 	broadcaster.StartRecordingToSink(&typedcorev1.EventSinkImpl{Interface: client.CoreV1().Events(namespace)})
@@ -27,7 +28,7 @@ func NewEvents(client kubernetes.Interface, namespace string) *Events {
 	}
 }
 
-// Stop ends the recorder. Events that wait are lost.
+// Stop stops the recorder. Events that are not sent yet are lost.
 func (e *Events) Stop() { e.broadcaster.Shutdown() }
 
 // RecordStandby records on the anchor why this replica does not serve.
@@ -35,8 +36,7 @@ func (e *Events) RecordStandby(anchor metav1.OwnerReference, reason string) {
 	e.record(anchor, corev1.EventTypeWarning, "Standby", reason)
 }
 
-// RecordBackup records on the anchor that backups of the store fail, or that they succeed
-// again.
+// RecordBackup records on the anchor that backups fail, or that they succeed again.
 func (e *Events) RecordBackup(anchor metav1.OwnerReference, failed bool, message string) {
 	if failed {
 		e.record(anchor, corev1.EventTypeWarning, "BackupFailed", message)
@@ -54,7 +54,7 @@ func (e *Events) RecordScaled(anchor metav1.OwnerReference, failed bool, message
 	e.record(anchor, corev1.EventTypeNormal, "Scaled", message)
 }
 
-// record records an Event on the anchor. Repeats are counted, not repeated.
+// record records an Event on the anchor. The recorder aggregates repeats into a count.
 func (e *Events) record(anchor metav1.OwnerReference, kind, reason, message string) {
 	if e == nil || anchor.UID == "" {
 		return

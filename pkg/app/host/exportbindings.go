@@ -17,25 +17,26 @@ import (
 )
 
 const (
-	// exportPrefix begins the names of bindings of exported service accounts.
+	// exportPrefix is the name prefix of the ClusterRoleBindings of exported service accounts.
 	exportPrefix = "sublet:export:"
-	// sweepRetry is the pause after a sweep that failed.
+	// sweepRetry is the pause after a failed sweep.
 	sweepRetry = 10 * time.Second
 )
 
-// ExportBindings deletes bindings of service accounts whose tokens were exported with another
-// role, or are exported no more. Whoever has such a token keeps it for up to 30 days, and with the
-// binding all that the operator has taken back.
+// ExportBindings deletes ClusterRoleBindings of service accounts that are no longer exported, or
+// that are exported with another role. Exported tokens are valid for up to 30 days. Without
+// this, their holders would keep permissions that the operator has revoked.
 type ExportBindings struct {
 	// Virtual reaches the virtual cluster.
 	Virtual kubernetes.Interface
-	// Tokens are those that the settings export now.
+	// Tokens are the tokens that the settings export now.
 	Tokens []*AccountToken
 	// Clock is the time.
 	Clock clock.Clock
 }
 
-// Run sweeps once, and waits until ctx ends. Settings change at a restart alone.
+// Run sweeps once, and waits until ctx ends. One sweep is enough, because settings change only
+// with a restart.
 func (e *ExportBindings) Run(ctx context.Context) error {
 	for {
 		err := e.sweep(ctx)
@@ -77,8 +78,8 @@ func (e *ExportBindings) sweep(ctx context.Context) error {
 	return nil
 }
 
-// isExportBinding reports whether a binding is as [AccountToken] creates it. A tenant may have one
-// of such a name for something else.
+// isExportBinding reports whether a binding is exactly as [AccountToken] creates it. A tenant
+// may have created another one with this name prefix.
 func isExportBinding(binding *rbacv1.ClusterRoleBinding) bool {
 	if !strings.HasPrefix(binding.Name, exportPrefix) || len(binding.Subjects) != 1 {
 		return false

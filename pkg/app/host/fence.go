@@ -22,31 +22,31 @@ import (
 // hostFirstKey marks the context of host-first requests.
 type hostFirstKey struct{}
 
-// WithHostFirst returns a context whose writes to the host precede a write of the tenant.
-// Every replica that belongs to the virtual cluster may send them.
+// WithHostFirst returns a context that marks writes to the host as host-first: they precede the
+// write of a tenant. Every replica may send them, not only the leader.
 func WithHostFirst(ctx context.Context) context.Context {
 	return context.WithValue(ctx, hostFirstKey{}, true)
 }
 
-// Fence returns a configuration whose clients send no write while mayWrite
-// returns a reason. Such a write ends as a conflict, which every client tries again later.
-// Fence is the last wall: it holds whatever part of the server forgets to ask.
+// Fence returns a config whose clients send no write while mayWrite returns an error. The client
+// gets a conflict instead, which every caller retries later. The fence is the last line of
+// defense: it works even if a part of the server forgets to check.
 func Fence(config *rest.Config, mayWrite func() error) *rest.Config {
 	return wrapFence(config, func(next http.RoundTripper) *fence { return &fence{next: next, mayWrite: mayWrite} })
 }
 
-// Leader permits the writes of one replica.
+// Leader decides whether the writes of one replica are allowed.
 type Leader interface {
-	// MayWrite returns why the replica must not write host-first, nil if it may.
+	// MayWrite returns an error if the replica must not send host-first writes.
 	MayWrite() error
-	// MayLead returns why the leader parts must not write, nil if they may.
+	// MayLead returns an error if the leader parts must not write.
 	MayLead() error
 	// Term returns the pod and the epoch of the current term.
 	Term() string
 }
 
-// FenceLeader returns a configuration for the clients of the leader parts. Their writes name
-// the term in the user agent, for the audit log of the host. Host-first writes do not.
+// FenceLeader returns a config for the clients of the leader parts. Their writes have the term
+// in the user agent, for the audit log of the host. Host-first writes do not.
 func FenceLeader(config *rest.Config, leader Leader) *rest.Config {
 	agent, late := config.UserAgent+" leader/", lateWrites()
 	return wrapFence(config, func(next http.RoundTripper) *fence {
@@ -66,16 +66,16 @@ func wrapFence(config *rest.Config, wrap func(http.RoundTripper) *fence) *rest.C
 type fence struct {
 	next     http.RoundTripper
 	mayWrite func() error
-	// mayLead permits writes that are not host-first. nil means that mayWrite does.
+	// mayLead decides about writes that are not host-first. nil means that mayWrite decides.
 	mayLead func() error
-	// agent returns the user agent of the writes that mayLead permits.
+	// agent returns the user agent of the writes that mayLead allows.
 	agent func() string
-	// late counts the writes of a term that has ended.
+	// late counts writes whose term had ended when the response arrived.
 	late *metrics.Counter
 }
 
-// WrappedRoundTripper returns the transport behind the fence. The node proxy finds the
-// TLS settings for its streams there.
+// WrappedRoundTripper returns the transport behind the fence. The node proxy gets the TLS config
+// for its streams from it.
 func (f *fence) WrappedRoundTripper() http.RoundTripper { return f.next }
 
 // RoundTrip implements http.RoundTripper.
@@ -105,9 +105,9 @@ func (f *fence) RoundTrip(request *http.Request) (*http.Response, error) {
 	return response, err
 }
 
-// guardBody checks again whenever the connection reads a part of the body. That is right
-// before it sends the part, so the host gets no complete request from a process that was
-// suspended after the first check.
+// guardBody checks mayLead again whenever the connection reads a part of the body, which is
+// right before it is sent. So a process that was suspended after the first check never sends a
+// complete request.
 func (f *fence) guardBody(request *http.Request) {
 	if request.Body == nil || request.Body == http.NoBody {
 		return
@@ -124,17 +124,17 @@ func (f *fence) guardBody(request *http.Request) {
 	}
 }
 
-// countLate counts a write that the host has accepted, and whose term had ended when the
-// answer arrived. The host may have accepted it before.
+// countLate counts a write that the host has accepted, but whose term had ended when the
+// response arrived. The host may have accepted it before the end.
 func (f *fence) countLate(request *http.Request) {
 	klog.InfoS("The term of this leader ended during a write to the host", "method", request.Method, "path", request.URL.Path)
 	f.late.Inc()
 }
 
-// errTermEnded is why the body of a write was not sent.
+// errTermEnded is returned when the body of a write was not sent completely.
 var errTermEnded = errors.New("the term ended before the write was sent")
 
-// guardedBody is the body of a write of the leader.
+// guardedBody is a request body that can only be read while the replica leads.
 type guardedBody struct {
 	io.ReadCloser
 
@@ -145,7 +145,7 @@ type guardedBody struct {
 func (b *guardedBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
 	if n == 0 {
-		return n, err // The host may have the whole body by now.
+		return n, err // The host may already have the whole body.
 	}
 	if reason := b.mayLead(); reason != nil {
 		return 0, fmt.Errorf("%w: %w", errTermEnded, reason)
@@ -157,7 +157,7 @@ var lateWrites = sync.OnceValue(func() *metrics.Counter { //nolint:gochecknoglob
 	return meter.Counter("sublet_leader_late_writes_total", "Writes to the host whose term had ended when the host's answer arrived.")
 })
 
-// refuse answers a request with a conflict.
+// refuse returns a conflict as the response to a request that is not sent.
 func refuse(request *http.Request, reason error) (*http.Response, error) {
 	if request.Body != nil {
 		_ = request.Body.Close()

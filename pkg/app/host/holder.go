@@ -1,6 +1,7 @@
 package host
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -20,17 +21,16 @@ import (
 	"github.com/sublet-dev/sublet/api/syncz"
 )
 
-// ErrSuperseded is the error of [Holder.Run] when another replica has become the
-// holder. This replica must not serve any more.
+// ErrSuperseded is returned by [Holder.Run] when another replica has become the holder. This
+// replica must stop serving.
 var ErrSuperseded = errors.New("another replica serves this virtual cluster")
 
-// ErrNotProven is why a write to the host has to wait.
+// ErrNotProven is returned while writes to the host must wait.
 var ErrNotProven = errors.New("the host has not confirmed that this replica serves the virtual cluster")
 
-// StandbyError is the reason why a replica must not serve now. It waits and asks
-// again.
+// StandbyError is returned while this replica must not serve. The replica waits and tries again.
 type StandbyError struct {
-	// Reason is the obstacle and what to do about it. It is for operators.
+	// Reason is a message for operators: the obstacle and what to do about it.
 	Reason string
 }
 
@@ -38,17 +38,17 @@ func (e *StandbyError) Error() string { return e.Reason }
 
 // Holder proves that this replica may serve the virtual cluster and write to the host.
 //
-// A replica with a store of its own must be the only one. The proof is a record on the anchor: the holder's pod, its
-// UID and an epoch. Each successor writes a higher epoch, and every replica watches
-// the anchor. There are no renewals.
+// A replica with a store of its own must be the only one. The proof is a record on the anchor:
+// the holder's pod, its UID and an epoch. Each successor writes a higher epoch, and every
+// replica watches the anchor. There are no renewals.
 //
-// The holder is a pod, not a moment in time: a replica that cannot reach the host
-// stays the holder until it sees a successor. It cannot write to the host then, and
-// must prove itself again before it does.
+// The record does not expire. A replica that cannot reach the host stays the holder until it
+// sees a successor. It cannot write to the host meanwhile, and must prove itself again before it
+// does.
 //
-// Of several replicas on one store, each belongs to the virtual cluster, as the store names
-// its anchor. The record then names the leader, and each term has an epoch. An older leader
-// sees its successor on the anchor.
+// If several replicas share a store, all of them may serve, because the store names its anchor.
+// The record then names the leader, and each term has an epoch. A former leader sees its
+// successor on the anchor.
 type Holder struct {
 	client   kubernetes.Interface
 	release  release.Release
@@ -56,29 +56,29 @@ type Holder struct {
 	clock    clock.Clock
 
 	mu sync.Mutex
-	// shared is true if several replicas use one store, which elects their leader.
+	// shared is true if several replicas share the store and elect a leader by a lease in it.
 	shared bool
 	// term is the current term of this replica.
 	term leadership
-	// holds reports whether this replica has the lease of the leader.
+	// holds reports whether this replica holds the leader's lease.
 	holds func() bool
-	// record is the one that this replica wrote or found.
+	// record is the last record that this replica wrote or confirmed.
 	record Record
-	// proven is true while the host is known to name this replica. For one of several, it
-	// is true while the host responds.
+	// proven is true while the watch shows that the host names this replica. With a shared
+	// store, it is true while the host responds.
 	proven bool
-	// superseded is the reason why this replica has lost the host, for good.
+	// superseded is the reason why another replica has taken over. It is never reset.
 	superseded string
-	// lastError is why the host could not be asked, empty if it could.
+	// lastError is the error of the last request to the host, empty if it succeeded.
 	lastError string
-	// anchor is the owner of what this replica creates. It changes when the
+	// anchor is the owner reference for objects that this replica creates. It changes when the
 	// anchor is created again.
 	anchor metav1.OwnerReference
 	// onChange are called when MayWrite or AnchorOwner has changed.
 	onChange []func()
 }
 
-// MayWrite returns why this replica must not write to the host now, nil if it may.
+// MayWrite returns an error if this replica must not write to the host now.
 func (h *Holder) MayWrite() error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -91,21 +91,21 @@ func (h *Holder) MayWrite() error {
 	return nil
 }
 
-// AnchorOwner returns the reference to the anchor as it is now.
+// AnchorOwner returns the current owner reference to the anchor.
 func (h *Holder) AnchorOwner() metav1.OwnerReference {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.anchor
 }
 
-// Record returns the record of this replica.
+// Record returns the last record of this replica.
 func (h *Holder) Record() Record {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.record
 }
 
-// OnChange calls f whenever MayWrite or AnchorOwner may return something else.
+// OnChange registers f, which is called whenever MayWrite or AnchorOwner may have changed.
 func (h *Holder) OnChange(f func()) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -134,8 +134,8 @@ func (h *Holder) Checks() []syncz.Check {
 	return []syncz.Check{check}
 }
 
-// Run watches the anchor until ctx ends. It returns [ErrSuperseded] as soon as
-// the anchor names another replica; MayWrite is false before that.
+// Run watches the anchor until ctx ends. It returns [ErrSuperseded] as soon as the anchor names
+// another replica. MayWrite fails before Run returns.
 func (h *Holder) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -157,8 +157,8 @@ func (h *Holder) Run(ctx context.Context) error {
 	return nil
 }
 
-// recordFailure notes that the host could not be asked. Until it can, nobody
-// knows whether there is a successor.
+// recordFailure records that the anchor could not be watched. Writes wait until it can, because
+// there may be a successor.
 func (h *Holder) recordFailure(err error) {
 	h.mu.Lock()
 	wasProven := h.proven
@@ -173,8 +173,8 @@ func (h *Holder) recordFailure(err error) {
 	}
 }
 
-// observe compares the anchor with the record of this replica. It claims an
-// anchor that names nobody, or an earlier pod of the same name.
+// observe compares the anchor with the record of this replica. If the anchor names nobody, or an
+// earlier pod of the same name, it claims the anchor.
 func (h *Holder) observe(ctx context.Context, anchor *corev1.ConfigMap) error {
 	if anchor == nil {
 		klog.InfoS("The anchor does not exist; run helm upgrade to create it again", "anchor", h.release.Anchor())
@@ -204,7 +204,7 @@ func (h *Holder) isShared() bool {
 	return h.shared
 }
 
-// confirm notes that the host names this replica.
+// confirm records that the host names this replica as the holder.
 func (h *Holder) confirm(anchor *corev1.ConfigMap, record Record) {
 	h.mu.Lock()
 	changed := !h.proven || h.anchor.UID != anchor.UID
@@ -216,7 +216,7 @@ func (h *Holder) confirm(anchor *corev1.ConfigMap, record Record) {
 	}
 }
 
-// supersede fences this replica for good.
+// supersede fences this replica permanently.
 func (h *Holder) supersede(reason string) error {
 	h.mu.Lock()
 	h.proven, h.superseded = false, reason
@@ -235,8 +235,8 @@ func (h *Holder) notify() {
 	}
 }
 
-// claim makes this replica the holder, if it may be. It writes its record to the
-// anchor unless the anchor has it already. A *StandbyError names the holder.
+// claim makes this replica the holder if that is allowed, and writes its record to the anchor if
+// needed. It returns a *StandbyError if another replica is the holder.
 func (h *Holder) claim(ctx context.Context, anchor *corev1.ConfigMap) error {
 	seen := recordOf(anchor)
 	if err := h.checkPod(ctx); err != nil {
@@ -258,8 +258,8 @@ func (h *Holder) claim(ctx context.Context, anchor *corev1.ConfigMap) error {
 	return nil
 }
 
-// writeRecord writes a record of this replica with the next epoch, bound to the version of
-// the anchor.
+// writeRecord writes a record of this replica with the next epoch. The write fails if the anchor
+// has changed.
 func (h *Holder) writeRecord(ctx context.Context, anchor *corev1.ConfigMap) (next Record, written *corev1.ConfigMap, err error) {
 	seen, ours := recordOf(anchor), h.Record()
 	next = Record{Pod: h.identity.Pod, UID: h.identity.UID, Epoch: max(seen.Epoch, ours.Epoch) + 1}
@@ -277,8 +277,8 @@ func (h *Holder) writeRecord(ctx context.Context, anchor *corev1.ConfigMap) (nex
 	return next, written, nil
 }
 
-// mayFollow returns nil if this replica may be the next holder after seen. The
-// first holder is the pod with the ordinal 0, and its successors have its name.
+// mayFollow returns nil if this replica may become the holder after seen. The first holder is
+// the pod with ordinal 0, and each successor has the same pod name.
 func (h *Holder) mayFollow(seen Record) error {
 	holder := seen.Pod
 	if seen.Epoch == 0 || holder == "" {
@@ -288,21 +288,21 @@ func (h *Holder) mayFollow(seen Record) error {
 		return &StandbyError{fmt.Sprintf("pod %s serves this virtual cluster, and the store of pod %s is not its store; "+
 			"scale StatefulSet %s back to 1 replica", holder, h.identity.Pod, h.release.StatefulSet())}
 	}
-	if reason := h.lost(); reason != "" {
+	if reason := h.supersededReason(); reason != "" {
 		return &StandbyError{reason}
 	}
 	return nil
 }
 
-// lost returns why this replica was superseded, empty if it was not.
-func (h *Holder) lost() string {
+// supersededReason returns why this replica was superseded, empty if it was not.
+func (h *Holder) supersededReason() string {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.superseded
 }
 
-// checkPod returns nil if the host has the pod that this process runs in. A pod
-// that was deleted by force may run on, but its name is free or taken.
+// checkPod returns nil if the pod of this process exists on the host. A force-deleted pod may
+// still run, but its name is then free or belongs to another pod.
 func (h *Holder) checkPod(ctx context.Context) error {
 	if !h.identity.InPod {
 		return nil
@@ -318,16 +318,13 @@ func (h *Holder) checkPod(ctx context.Context) error {
 	return nil
 }
 
-// acceptKept returns nil if the store belongs to this anchor, or if the operator
-// has accepted it. The store of another anchor may be another tenant's.
+// acceptKept returns nil if the store on the volume belongs to this anchor, or if the operator
+// has accepted it. A store of another anchor may belong to another tenant.
 func acceptKept(r release.Release, known *Facts, anchor *corev1.ConfigMap) error {
 	if known.Anchor.UID == anchor.UID {
 		return nil
 	}
-	word := known.Store
-	if word == "" {
-		word = string(known.Anchor.UID)
-	}
+	word := cmp.Or(known.Store, string(known.Anchor.UID))
 	if accepted := anchor.Annotations[labels.AcceptStore]; accepted != "" && (accepted == known.Store || accepted == string(known.Anchor.UID)) {
 		return nil
 	}

@@ -17,52 +17,51 @@ import (
 	"github.com/sublet-dev/sublet/api/labels"
 )
 
-// Names of files and folders in the data directory.
+// Names of files and directories in the data directory.
 const (
-	// factsFile keeps the facts for a start without the host.
+	// factsFile contains the copy of the facts for a start without the host.
 	factsFile = "host.json"
-	// StoreDir is the folder of the store.
+	// StoreDir is the directory of the store.
 	StoreDir = "etcd"
 )
 
-// Facts are what the server must know of its host before the control plane can
-// start. They hardly ever change. A copy on the volume of the store lets a restart
-// succeed while the host API server does not respond.
+// Facts are what the server must know about its host before the control plane can start. They
+// rarely change. A copy on the volume of the store allows a restart while the host API server
+// does not respond.
 type Facts struct {
-	// Anchor is the owner of all that the server creates on the host. Its UID
-	// is the identity of the virtual cluster.
+	// Anchor is the owner of all objects that the server creates on the host. Its UID is the
+	// identity of the virtual cluster.
 	Anchor metav1.OwnerReference `json:"anchor"`
-	// ServiceIP and DNSServiceIP are the addresses of the two host Services.
+	// ServiceIP and DNSServiceIP are the cluster IPs of the host Services of the API and DNS.
 	ServiceIP    string `json:"serviceIP"`
 	DNSServiceIP string `json:"dnsServiceIP"`
-	// ServiceCIDR is the range of Service addresses.
+	// ServiceCIDR has the Service CIDRs, with commas between them.
 	ServiceCIDR string `json:"serviceCIDR"`
-	// NodePortRange is the range of node ports, empty if it is unknown.
+	// NodePortRange is the node port range, empty if it is unknown.
 	NodePortRange string `json:"nodePortRange,omitempty"`
-	// Certs are the data of the Secret with the authority and the keys.
+	// Certs is the data of the certs Secret: the certificate authority and the keys.
 	Certs map[string][]byte `json:"certs"`
-	// Replicas is the number of replicas that the StatefulSet is to have, 0 if unknown.
+	// Replicas is spec.replicas of the StatefulSet, 0 if it is unknown.
 	Replicas int `json:"-"`
-	// Shared is true if several replicas use the store, or have before.
+	// Shared is true if several replicas use the store, or have used it before.
 	Shared bool `json:"shared,omitempty"`
 	// Holder is the last record of this replica.
 	Holder Record `json:"holder"`
 	// Members is the record of the members of the store.
 	Members Members `json:"members,omitzero"`
-	// Store is the UID of the store on the same volume, empty if it has never
-	// been open.
+	// Store is the UID of the store on the same volume, empty if it was never open.
 	Store string `json:"store,omitempty"`
-	// StoreLocation is where the store was that served last, empty if none did.
+	// StoreLocation is the location of the store that was served last, empty if there was none.
 	StoreLocation string `json:"storeLocation,omitempty"`
-	// StoreRevision is a revision that the store had reached, 0 if that is unknown.
+	// StoreRevision is the last recorded revision of the store, 0 if it is unknown.
 	StoreRevision int64 `json:"-"`
 }
 
-// EmbeddedLocation is the location of an etcd in the process. Earlier releases had no
-// other store and did not record it.
+// EmbeddedLocation is the location of an embedded etcd. Earlier releases supported no other
+// store and did not record it.
 const EmbeddedLocation = "etcd.embedded"
 
-// locationOf returns where the store was that served last.
+// locationOf returns the location of the store that was served last.
 func locationOf(anchor *corev1.ConfigMap) string {
 	location := anchor.Annotations[labels.StoreLocation]
 	if location == "" && anchor.Annotations[labels.Store] != "" {
@@ -71,8 +70,8 @@ func locationOf(anchor *corev1.ConfigMap) string {
 	return location
 }
 
-// RevisionOf returns the revision that the store had reached by its record on the anchor, 0
-// if there is none.
+// RevisionOf returns the revision of the store that is recorded on the anchor, 0 if there is
+// none.
 func RevisionOf(anchor *corev1.ConfigMap) int64 {
 	revision, err := strconv.ParseInt(anchor.Annotations[labels.StoreRevision], 10, 64)
 	if err != nil {
@@ -81,8 +80,8 @@ func RevisionOf(anchor *corev1.ConfigMap) int64 {
 	return revision
 }
 
-// LoadFacts returns the copy of the facts in the data directory. ok is false if there is
-// none that can be used.
+// LoadFacts returns the copy of the facts in the data directory. ok is false if there is no
+// usable one.
 func LoadFacts(dataDir string) (facts *Facts, ok bool) {
 	data, err := os.ReadFile(filepath.Join(dataDir, factsFile))
 	if err != nil {
@@ -95,7 +94,7 @@ func LoadFacts(dataDir string) (facts *Facts, ok bool) {
 	return facts, true
 }
 
-// save writes the copy. It holds keys: only the process itself may read it.
+// save writes the copy of the facts. Only this user may read it, because it contains keys.
 func (f *Facts) save(dataDir string) error {
 	data, err := json.Marshal(f)
 	if err != nil {
@@ -136,13 +135,13 @@ func hasStore(dataDir string) bool {
 	return err == nil && len(entries) > 0
 }
 
-// factError is an answer of the host that the server cannot work with.
+// factError is returned for a response of the host that the server cannot work with.
 type factError struct{ msg string }
 
 func (e *factError) Error() string { return e.msg }
 
-// isUnreachable reports whether err means that the host cannot be reached or is
-// not ready, rather than that it has refused.
+// isUnreachable reports whether err means that the host is unreachable or overloaded, rather
+// than that it has rejected a request.
 func isUnreachable(err error) bool {
 	var status apierrors.APIStatus
 	if !errors.As(err, &status) {
@@ -154,9 +153,8 @@ func isUnreachable(err error) bool {
 	return code >= 500 || code == 429
 }
 
-// widestCIDR returns the widest range that an API server takes around ip. The host
-// assigns the addresses of virtual Services. So the range of the virtual cluster
-// only has to contain the host's range.
+// widestCIDR returns the largest Service CIDR around ip that an API server accepts. It only has
+// to contain the host's range, because the host assigns the cluster IPs of virtual Services.
 func widestCIDR(ip string) string {
 	address := net.ParseIP(ip)
 	bits := net.CIDRMask(12, 32)

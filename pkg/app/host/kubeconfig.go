@@ -16,8 +16,8 @@ import (
 	"github.com/sublet-dev/sublet/pkg/controlplane/pki"
 )
 
-// KubeconfigSecret is a kubeconfig in a host Secret, with the settings of this release. Its
-// certificate or token is renewed when a third of its life is left.
+// KubeconfigSecret is a host Secret with a kubeconfig for the virtual cluster. Its certificate
+// or token is renewed when a third of its life is left.
 type KubeconfigSecret struct {
 	// Name is the name of the Secret, and Labels are its labels.
 	Name   string
@@ -26,20 +26,19 @@ type KubeconfigSecret struct {
 	Bundle *pki.Bundle
 	// Server is the URL and Context the name of the context in the file.
 	Server, Context string
-	// Address replaces Server once it is known. Default: Server stays.
+	// Address replaces Server once it is known. Default: Server is used.
 	Address *Address
-	// Insecure leaves the certificate authority out. Nobody verifies the server then.
+	// Insecure omits the certificate authority, so that clients do not verify the server.
 	Insecure bool
-	// Token issues a token in place of a client certificate. Default: a certificate.
+	// Token issues tokens. Default: the kubeconfig has a client certificate instead.
 	Token *AccountToken
 	// Clock is the time.
 	Clock clock.PassiveClock
-	// OnExpiry is called with the end of the certificate that is in the Secret. Default:
-	// nobody is.
+	// OnExpiry is called with the expiry of the certificate in the Secret. Default: no call.
 	OnExpiry func(time.Time)
 }
 
-// server returns the URL in the file.
+// server returns the URL for the kubeconfig.
 func (k *KubeconfigSecret) server() string {
 	if k.Address == nil {
 		return k.Server
@@ -47,7 +46,7 @@ func (k *KubeconfigSecret) server() string {
 	return cmp.Or(k.Address.Server(), k.Server)
 }
 
-// OnChange calls f whenever the Secret may have to be written again.
+// OnChange registers f, which is called whenever the Secret may have to be written again.
 func (k *KubeconfigSecret) OnChange(f func()) {
 	if k.Address != nil {
 		k.Address.OnChange(f)
@@ -68,8 +67,8 @@ func (k *KubeconfigSecret) Want(ctx context.Context, current *corev1.Secret) (*c
 	return wanted, max(left, tokenRetry), err
 }
 
-// remaining returns how long the kubeconfig in secret may stay as it is, 0 if it has to be written
-// again.
+// remaining returns how long the kubeconfig in secret is up to date, 0 if it must be written
+// again now.
 func (k *KubeconfigSecret) remaining(ctx context.Context, secret *corev1.Secret) (time.Duration, error) {
 	if secret == nil {
 		return 0, nil
@@ -91,8 +90,8 @@ func (k *KubeconfigSecret) remaining(ctx context.Context, secret *corev1.Secret)
 	return k.certificateRemaining(secret, user), nil
 }
 
-// isCurrent reports whether a kubeconfig leads to the server as it is now. cluster is nil if it
-// leads nowhere.
+// isCurrent reports whether a kubeconfig has the current server and certificate authority.
+// cluster may be nil.
 func (k *KubeconfigSecret) isCurrent(cluster *clientcmdapi.Cluster) bool {
 	authority := k.Bundle.CA()
 	if k.Insecure {
@@ -102,13 +101,13 @@ func (k *KubeconfigSecret) isCurrent(cluster *clientcmdapi.Cluster) bool {
 		string(cluster.CertificateAuthorityData) == string(authority)
 }
 
-// certificateRemaining returns how long a client certificate may stay as it is, 0 if it has to be
-// replaced.
+// certificateRemaining returns how long a client certificate can stay in use, 0 if it must be
+// replaced now.
 func (k *KubeconfigSecret) certificateRemaining(secret *corev1.Secret, user *clientcmdapi.AuthInfo) time.Duration {
 	begins, expires, ours := k.Bundle.TenantCertificateTimes(user.ClientCertificateData)
 	now := k.Clock.Now()
 	left := expires.Sub(now) - pki.TenantValidity/3
-	// One that is not valid yet was issued while a clock was wrong.
+	// A certificate that is not valid yet was issued while a clock was wrong.
 	if !ours || left <= 0 || now.Before(begins) {
 		return 0
 	}
@@ -122,8 +121,8 @@ func (k *KubeconfigSecret) certificateRemaining(secret *corev1.Secret, user *cli
 	return left
 }
 
-// build returns a Secret with a fresh certificate or token. Its keys are those that users of other
-// virtual clusters know.
+// build returns a Secret with a new certificate or token. Its keys are those that other virtual
+// cluster projects use as well.
 func (k *KubeconfigSecret) build(ctx context.Context) (*corev1.Secret, error) {
 	content, err := k.Bundle.TenantKubeconfig(k.Clock.Now(), k.server(), k.Context)
 	if err != nil {

@@ -11,21 +11,21 @@ import (
 	"k8s.io/klog/v2"
 )
 
-// ErrNotLeading is why a write of a leader part is refused.
+// ErrNotLeading is returned when a leader part must not write, because another replica leads.
 var ErrNotLeading = errors.New("another replica leads the virtual cluster")
 
-// leadership is what a holder knows of the current term of its replica.
+// leadership is the state of the current term of a replica.
 type leadership struct {
 	// leads is true during a term.
 	leads bool
-	// epoch is that of the record which the term wrote, 0 before.
+	// epoch is the epoch of the record that the term has written, 0 before.
 	epoch int64
 	// lost is closed when a successor has written a record.
 	lost chan struct{}
 }
 
-// Share lets further replicas use the store of this one. From then on the record on the
-// anchor names the leader, and a successor ends a term only. It cannot be taken back.
+// Share allows other replicas to use the same store. From then on, the record on the anchor
+// names the leader, and a successor only ends a term. That is permanent.
 func (h *Holder) Share() {
 	h.mu.Lock()
 	if !h.shared {
@@ -38,16 +38,15 @@ func (h *Holder) Share() {
 	h.notify()
 }
 
-// SetLease sets what reports whether this replica has the lease of the leader. It is called
-// once, before the first term.
+// SetLease sets the function that reports whether this replica holds the leader's lease. It must
+// be called once, before the first term.
 func (h *Holder) SetLease(holds func() bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.holds = holds
 }
 
-// MayLead returns why the leader parts of this replica must not write to the host now, nil
-// if they may.
+// MayLead returns an error if the leader parts of this replica must not write to the host now.
 func (h *Holder) MayLead() error {
 	if err := h.MayWrite(); err != nil {
 		return err
@@ -81,9 +80,9 @@ func (h *Holder) holdsLease() bool {
 	return holds != nil && holds()
 }
 
-// Lead runs for one term of this replica. If several share the store, it writes the record
-// of the term on the anchor, before which [Holder.MayLead] permits no write. It returns
-// [ErrNotLeading] when a successor has written its record, and nil when ctx ends.
+// Lead runs one leader term of this replica. With a shared store, it writes the record of the
+// term to the anchor. Until then, [Holder.MayLead] fails. Lead returns [ErrNotLeading] when a
+// successor has written its record, and nil when ctx ends.
 func (h *Holder) Lead(ctx context.Context) error {
 	lost := h.beginTerm()
 	defer h.endTerm()
@@ -110,7 +109,7 @@ func (h *Holder) Lead(ctx context.Context) error {
 	}
 }
 
-// beginTerm begins a term. It returns a channel that is closed when a successor ends it.
+// beginTerm begins a term. The returned channel is closed when a successor ends it.
 func (h *Holder) beginTerm() <-chan struct{} {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -125,8 +124,8 @@ func (h *Holder) endTerm() {
 	h.notify()
 }
 
-// claimTerm writes the record of the current term, unless this replica has the store for
-// itself. The replica must hold the lease: one that was suspended may have a successor.
+// claimTerm writes the record of the current term, unless the store is not shared. It checks
+// that this replica still holds the lease, because one that was suspended may have a successor.
 func (h *Holder) claimTerm(ctx context.Context) error {
 	if h.isTermProven() {
 		return nil
@@ -159,15 +158,15 @@ func (h *Holder) claimTerm(ctx context.Context) error {
 	return nil
 }
 
-// isTermProven reports whether the current term needs no record, or has written it.
+// isTermProven reports whether the record of the current term is written or not needed.
 func (h *Holder) isTermProven() bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return !h.shared || h.term.epoch > 0
 }
 
-// observeShared compares the anchor with the record of the current term, if there is one.
-// The host responds, and so this replica may write host-first.
+// observeShared compares the anchor with the record of the current term, if there is one. As the
+// host responds, this replica may send host-first writes.
 func (h *Holder) observeShared(anchor *corev1.ConfigMap) {
 	seen := recordOf(anchor)
 	h.mu.Lock()
@@ -183,7 +182,7 @@ func (h *Holder) observeShared(anchor *corev1.ConfigMap) {
 	h.term = leadership{}
 }
 
-// enter makes this replica the holder, or one of several if the store is shared.
+// enter makes this replica the holder, or one of several replicas if the store is shared.
 func (h *Holder) enter(ctx context.Context, anchor *corev1.ConfigMap, shared bool) error {
 	h.mu.Lock()
 	h.shared = shared
@@ -194,8 +193,8 @@ func (h *Holder) enter(ctx context.Context, anchor *corev1.ConfigMap, shared boo
 	return h.claim(ctx, anchor)
 }
 
-// join makes this replica one of several that share a store. Nobody has to be asked: the
-// store names the anchor, and the host has the pod.
+// join makes this replica one of several that share a store. It needs no permission of another
+// replica: the store names the anchor, and the pod exists on the host.
 func (h *Holder) join(ctx context.Context, anchor *corev1.ConfigMap) error {
 	if h.MayWrite() != nil {
 		if err := h.checkPod(ctx); err != nil {

@@ -19,15 +19,15 @@ import (
 
 var errNoAnchor = errors.New("the anchor has another UID")
 
-// Members is the record on the anchor of the pods that are members of the store. Every
-// pod with a vote is in it, and some without one may be.
+// Members is the record of the members of the store on the anchor. It lists every pod with a
+// vote, and may list pods without one.
 type Members struct {
-	// Generation grows with each list that an operator has forced.
+	// Generation grows each time an operator forces a list of members.
 	Generation int64 `json:"generation"`
 	// Pods are the names of the pods, sorted.
 	Pods []string `json:"pods"`
-	// Forcing is the pod that an operator has made the only member, until it has started as
-	// such.
+	// Forcing is the pod that an operator has made the only member. It is reset once the pod
+	// has started as such.
 	Forcing string `json:"forcing,omitempty"`
 }
 
@@ -43,7 +43,7 @@ func (m Members) With(pod string) Members {
 	return m
 }
 
-// membersOf returns the record on an anchor, an empty one if there is none.
+// membersOf returns the record on an anchor. It is empty if there is none.
 func membersOf(anchor *corev1.ConfigMap) Members {
 	var members Members
 	if err := json.Unmarshal([]byte(anchor.Annotations[labels.StoreMembers]), &members); err != nil {
@@ -60,8 +60,9 @@ type MemberRecord struct {
 	Anchor types.UID
 }
 
-// Update changes the record. change gets the record as it is, and must look at the members
-// after that. The write fails if the record has changed since, and Update tries again. So a slow writer never removes the name of a pod that has got a vote meanwhile.
+// Update changes the record. change gets the current record and must read the members of the
+// store after that. If the record has changed meanwhile, the write fails and Update retries. So
+// a slow writer never removes a pod that has just got a vote.
 func (r *MemberRecord) Update(ctx context.Context, change func(Members) (Members, error)) (Members, error) {
 	var result Members
 	err := retry.RetryOnConflict(retry.DefaultBackoff, func() error {
@@ -90,7 +91,7 @@ func (r *MemberRecord) get(ctx context.Context) (*corev1.ConfigMap, error) {
 	return anchor, wrap(err, "get host ConfigMap %s", r.Release.Anchor())
 }
 
-// write writes the record, unless the anchor has changed.
+// write writes the record. It fails if the anchor has changed.
 func (r *MemberRecord) write(ctx context.Context, anchor *corev1.ConfigMap, members Members) error {
 	value, err := json.Marshal(members)
 	if err != nil {

@@ -10,13 +10,13 @@ import (
 	"k8s.io/klog/v2"
 )
 
-// noPort is the number of no port. No host has it in its range.
+// noPort is an invalid port number, so it is outside of every node port range.
 const noPort = 70000
 
-// hostNodePorts returns the range of node ports of the host, such as 30000-32767. No object
-// of a host has it, and a dry run does not check it. But the host names it when it refuses a
-// port that is outside, so a Service with such a port is requested. Empty means that the range
-// is unknown.
+// hostNodePorts returns the node port range of the host, such as 30000-32767. No API returns it,
+// and a dry run does not check it. But the host names it when it rejects a node port outside of
+// the range. So hostNodePorts tries to create a Service with such a port. The result is empty if
+// the range is unknown.
 func (d *Discovery) hostNodePorts(ctx context.Context) string {
 	if d.NodePortRange != "" || !d.AsksNodePorts {
 		return d.NodePortRange
@@ -39,7 +39,7 @@ func (d *Discovery) hostNodePorts(ctx context.Context) string {
 	return ""
 }
 
-// rangeInRefusal returns the range that the host names when it refuses a node port.
+// rangeInRefusal returns the range that the host names when it rejects a node port.
 func rangeInRefusal(err error) string {
 	if !apierrors.IsInvalid(err) {
 		return ""

@@ -17,12 +17,12 @@ import (
 // minTokenLength is the length of the shortest token that the server accepts.
 const minTokenLength = 20
 
-// OperatorSecret is the bearer token of the operator's port in a host Secret. An
-// operator rotates the token by deleting the Secret, or sets another one in it.
+// OperatorSecret is the host Secret with the bearer token of the operator's port. An operator
+// rotates the token by deleting the Secret or by setting another token in it.
 type OperatorSecret struct {
 	// Release is the release of the virtual cluster.
 	Release release.Release
-	// CA is the authority of the port's certificate, as PEM.
+	// CA is the certificate authority of the port's certificate, as PEM.
 	CA []byte
 
 	mu    sync.RWMutex
@@ -36,7 +36,7 @@ func (o *OperatorSecret) Allows(token string) bool {
 	return len(o.token) > 0 && subtle.ConstantTimeCompare(o.token, []byte(token)) == 1
 }
 
-// Observe takes the token of a Secret that another replica keeps.
+// Observe uses the token of a Secret that another replica writes.
 func (o *OperatorSecret) Observe(current *corev1.Secret) {
 	token := bytes.TrimSpace(current.Data[release.OperatorTokenKey])
 	if len(token) < minTokenLength {
@@ -47,21 +47,21 @@ func (o *OperatorSecret) Observe(current *corev1.Secret) {
 	o.token = token
 }
 
-// Want implements [WantSecret]. It takes the token that an operator has set, and
-// generates one if there is none.
+// Want implements [WantSecret]. It keeps a token that an operator has set, and generates one if
+// there is none.
 func (o *OperatorSecret) Want(_ context.Context, current *corev1.Secret) (*corev1.Secret, time.Duration, error) {
 	var token []byte
 	if current != nil {
 		token = bytes.TrimSpace(current.Data[release.OperatorTokenKey])
 	}
-	isRight := len(token) >= minTokenLength && bytes.Equal(current.Data[release.OperatorCAKey], o.CA)
+	isCurrent := len(token) >= minTokenLength && bytes.Equal(current.Data[release.OperatorCAKey], o.CA)
 	if len(token) < minTokenLength {
 		token = []byte(rand.Text())
 	}
 	o.mu.Lock()
 	o.token = token
 	o.mu.Unlock()
-	if isRight {
+	if isCurrent {
 		return nil, 0, nil
 	}
 	return &corev1.Secret{

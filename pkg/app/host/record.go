@@ -8,14 +8,14 @@ import (
 	"github.com/sublet-dev/sublet/api/labels"
 )
 
-// Identity is the pod that this process runs in.
+// Identity is the identity of this process among the replicas.
 type Identity struct {
-	// Pod is the name of the pod, or the name that the pod would have.
+	// Pod is the name of the pod. Outside of a pod it is the name that the pod would have.
 	Pod string
-	// UID is the UID of the pod. Outside of a pod it is a random one.
+	// UID is the UID of the pod. Outside of a pod it is random.
 	UID string
-	// InPod is true if the process runs in a pod of the host. Then the host's
-	// API server proves the identity: one pod at a time has a name.
+	// InPod is true if the process runs in a pod of the host. The host's API server then
+	// proves the identity, because only one pod at a time has a name.
 	InPod bool
 }
 
@@ -24,8 +24,7 @@ type Record struct {
 	// Pod and UID are the name and the UID of the holder's pod.
 	Pod string `json:"pod,omitempty"`
 	UID string `json:"uid,omitempty"`
-	// Epoch grows by one with each successor. 0 means that nobody held the
-	// release yet.
+	// Epoch grows by one with each successor. 0 means that there was no holder yet.
 	Epoch int64 `json:"epoch,omitempty"`
 }
 
@@ -34,7 +33,7 @@ func (r Record) isOf(identity Identity) bool {
 	return r.Epoch > 0 && r.Pod == identity.Pod && r.UID == identity.UID
 }
 
-// recordOf returns the record on an anchor, the zero record if there is none.
+// recordOf returns the record on an anchor. It is zero if there is none.
 func recordOf(anchor *corev1.ConfigMap) Record {
 	epoch, err := strconv.ParseInt(anchor.Annotations[labels.HolderEpoch], 10, 64)
 	if err != nil || epoch < 1 {

@@ -12,35 +12,35 @@ import (
 	"github.com/sublet-dev/sublet/api/release"
 )
 
-// Replicas watches how many replicas the StatefulSet of the release is to have. An operator
-// may scale it without the values.
+// Replicas watches spec.replicas of the release's StatefulSet. An operator may scale it without
+// changing the values.
 type Replicas struct {
 	client  kubernetes.Interface
 	release release.Release
 	clock   clock.Clock
 
 	mu sync.Mutex
-	// count is the number of replicas by the StatefulSet. It means nothing before known is true.
+	// count is spec.replicas of the StatefulSet. It is valid once known is true.
 	count int
 	known bool
 	// onChange are called when the number has changed.
 	onChange []func(count int)
 }
 
-// NewReplicas returns the replicas of a release on the host that client reaches.
+// NewReplicas returns a watch of the StatefulSet of a release.
 func NewReplicas(client kubernetes.Interface, r release.Release, c clock.Clock) *Replicas {
 	return &Replicas{client: client, release: r, clock: c}
 }
 
-// Count returns the number of replicas by the StatefulSet. ok is false if it was not read
-// yet, or does not exist.
+// Count returns spec.replicas of the StatefulSet. ok is false if it was not read yet.
 func (r *Replicas) Count() (count int, ok bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.count, r.known
 }
 
-// OnChange calls f with each new number of replicas.
+// OnChange registers f, which is called with each new number of replicas, and at once if the
+// number is known.
 func (r *Replicas) OnChange(f func(count int)) {
 	r.mu.Lock()
 	r.onChange = append(r.onChange, f)
@@ -66,7 +66,7 @@ func (r *Replicas) Run(ctx context.Context) error {
 	return nil
 }
 
-// observe records the replicas of a StatefulSet, nil if there is none.
+// observe records the replicas of a StatefulSet. It ignores nil, which means that there is none.
 func (r *Replicas) observe(set *appsv1.StatefulSet) {
 	if set == nil {
 		return

@@ -19,56 +19,57 @@ import (
 	"github.com/sublet-dev/sublet/api/syncz"
 )
 
-// clockCheck is how often a Secret is compared with the clock, which somebody may set.
+// clockCheck is the longest time between two comparisons of a Secret's expiry with the clock,
+// because somebody may change the clock.
 const clockCheck = 10 * time.Minute
 
-// WantSecret decides how a Secret of the release should be.
+// WantSecret decides what a Secret of the release must contain. It may also implement
+// OnChange(func()) to request another decision, and Observe(*corev1.Secret) to see the Secret on
+// followers.
 type WantSecret interface {
-	// Want returns the Secret as it should be, nil if current is right. It gets
-	// nil if there is none. It is called again after requeueAfter; 0 means never.
+	// Want returns the desired Secret, nil if current is up to date. current is nil if there
+	// is no Secret. Want is called again after requeueAfter, unless that is 0.
 	Want(ctx context.Context, current *corev1.Secret) (wanted *corev1.Secret, requeueAfter time.Duration, err error)
 }
 
-// SecretKeeper keeps one Secret of the release right: it watches the Secret and
-// writes it again when it is deleted or changed. It runs on every replica, and the leader
-// writes.
+// SecretKeeper keeps one Secret of the release up to date. It watches the Secret and writes it
+// again when it is deleted or changed. It runs on every replica, but only the leader writes.
 type SecretKeeper struct {
 	// Client reaches the host.
 	Client kubernetes.Interface
 	// Namespace and Name are those of the Secret.
 	Namespace, Name string
 	// OfChart is true for a Secret that the chart creates and deletes, in any namespace. The
-	// keeper then writes its data and labels alone.
+	// keeper then only writes its data and labels.
 	OfChart bool
-	// Holder has the owner of the Secret, and permits writes to the leader.
+	// Holder has the owner reference of the Secret, and allows the leader to write.
 	Holder *Holder
-	// Desired decides how the Secret should be.
+	// Desired decides what the Secret must contain.
 	Desired WantSecret
-	// CheckName is the name of the line on /syncz.
+	// CheckName is the name of the check in /syncz.
 	CheckName string
 	// Clock is the time.
 	Clock clock.Clock
 
 	mu sync.Mutex
-	// current is the Secret as last seen, nil if it does not exist. shown counts what the
-	// watch has shown. While it is 0, current means nothing.
+	// current is the last seen or written Secret, nil if it does not exist. It is valid once
+	// shown, the number of observations of the watch, is above 0.
 	current *corev1.Secret
 	shown   int
-	// lastError is why the Secret may not be right, empty if nothing failed.
+	// lastError is the last error, empty if nothing failed since.
 	lastError string
 }
 
-// Run keeps the Secret until ctx ends. A host that does not respond only delays
-// it.
+// Run keeps the Secret up to date until ctx ends. It retries while the host does not respond.
 func (k *SecretKeeper) Run(ctx context.Context) error {
-	look := make(chan struct{}, 1)
+	signals := make(chan struct{}, 1)
 	signal := func() {
 		select {
-		case look <- struct{}{}:
+		case signals <- struct{}{}:
 		default:
 		}
 	}
-	// A new anchor and the permission to write do not show in the Secret.
+	// The watch of the Secret does not show a new anchor or a change of leadership.
 	k.Holder.OnChange(signal)
 	if source, ok := k.Desired.(interface{ OnChange(f func()) }); ok {
 		source.OnChange(signal)
@@ -83,25 +84,25 @@ func (k *SecretKeeper) Run(ctx context.Context) error {
 	}
 	var group errgroup.Group
 	group.Go(func() error { secrets.run(ctx); return nil })
-	group.Go(func() error { k.keep(ctx, look); return nil })
+	group.Go(func() error { k.keep(ctx, signals); return nil })
 	return group.Wait()
 }
 
-// keep puts the Secret right at each signal, and when its content is due.
-func (k *SecretKeeper) keep(ctx context.Context, look <-chan struct{}) {
+// keep calls ensure at each signal, and when the content must be renewed.
+func (k *SecretKeeper) keep(ctx context.Context, signals <-chan struct{}) {
 	backoff := newBackoff()
 	var due <-chan time.Time
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case <-look:
+		case <-signals:
 		case <-due:
 		}
 		next, err := k.ensure(ctx)
 		switch {
 		case apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err):
-			next = backoff.Step() // the watch is about to tell
+			next = backoff.Step() // The watch will soon show the newer Secret.
 		case err != nil:
 			next = backoff.Step()
 			k.recordError(err)
@@ -115,8 +116,8 @@ func (k *SecretKeeper) keep(ctx context.Context, look <-chan struct{}) {
 	}
 }
 
-// ensure writes the Secret unless it is right. It returns when to look again, 0
-// for not before the next signal.
+// ensure writes the Secret if it is not up to date. It returns when to call it again, 0 for only
+// after the next signal.
 func (k *SecretKeeper) ensure(ctx context.Context) (time.Duration, error) {
 	current, shown := k.getCurrent()
 	if shown == 0 {
@@ -150,7 +151,7 @@ func (k *SecretKeeper) ensure(ctx context.Context) (time.Duration, error) {
 	return requeueAfter, nil
 }
 
-// observe passes the Secret to a follower, which only uses it.
+// observe passes the Secret to Desired on a follower, which does not write it.
 func (k *SecretKeeper) observe(current *corev1.Secret) {
 	if observer, ok := k.Desired.(interface{ Observe(current *corev1.Secret) }); ok && current != nil {
 		observer.Observe(current)
@@ -209,8 +210,8 @@ func (k *SecretKeeper) show(current *corev1.Secret) {
 	k.shown++
 }
 
-// setWritten records what was written, unless the watch has shown something since shown was
-// read. That may be a delete of what was written.
+// setWritten records the written Secret, unless the watch has shown something since shown was
+// read. That may be the deletion of the written one.
 func (k *SecretKeeper) setWritten(written *corev1.Secret, shown int) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -219,7 +220,7 @@ func (k *SecretKeeper) setWritten(written *corev1.Secret, shown int) {
 	}
 }
 
-// recordError keeps the last failure for Checks, and logs the first of a row.
+// recordError keeps the last error for Checks. It logs only the first of consecutive errors.
 func (k *SecretKeeper) recordError(err error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()

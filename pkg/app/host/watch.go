@@ -14,12 +14,12 @@ import (
 )
 
 const (
-	// firstRetry and lastRetry bound the pause after a request that failed.
+	// firstRetry and lastRetry bound the pause after a failed request, which doubles each time.
 	firstRetry = 100 * time.Millisecond
 	lastRetry  = 5 * time.Second
 )
 
-// newBackoff returns the pauses between retries of one request.
+// newBackoff returns the backoff between retries of a request.
 func newBackoff() wait.Backoff {
 	return wait.Backoff{Duration: firstRetry, Factor: 2, Jitter: 0.1, Steps: 100, Cap: lastRetry}
 }
@@ -31,21 +31,21 @@ type reader[T metav1.Object] interface {
 	Watch(ctx context.Context, opts metav1.ListOptions) (watch.Interface, error)
 }
 
-// singleWatch follows one object by its name. It needs the verbs get and watch
-// on that name alone.
+// singleWatch watches one object by its name. It only needs the verbs get and watch on that
+// name. A client-go informer would also need list.
 type singleWatch[T metav1.Object] struct {
 	reader reader[T]
 	name   string
 	clock  clock.Clock
-	// changed gets the object as it is, or the zero T if it does not exist. It
-	// may be called again with the same object, and is after it has failed.
+	// changed is called with the current object, or the zero T if it does not exist. It may be
+	// called again with the same object. After an error it is.
 	changed func(object T) error
-	// failed gets the error of a request that did not succeed, and nil when
-	// one succeeds after that.
+	// failed is called with the error of a failed request, and with nil when a request
+	// succeeds again.
 	failed func(err error)
 }
 
-// run follows the object until ctx ends.
+// run watches the object until ctx ends.
 func (w *singleWatch[T]) run(ctx context.Context) {
 	backoff, failing := newBackoff(), false
 	for ctx.Err() == nil {
@@ -58,7 +58,7 @@ func (w *singleWatch[T]) run(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
-		if err != nil { // else the API server has ended the watch, as it does after a while
+		if err != nil { // Without an error, the API server has ended the watch after its timeout.
 			failing = true
 			w.failed(err)
 		}
@@ -69,8 +69,8 @@ func (w *singleWatch[T]) run(ctx context.Context) {
 	}
 }
 
-// follow gets the object and then watches it until the watch ends. It calls
-// reached when the get has succeeded.
+// follow gets the object and then watches it until the watch ends. It calls reached once the get
+// has succeeded.
 func (w *singleWatch[T]) follow(ctx context.Context, reached func()) error {
 	var none T
 	object, err := w.reader.Get(ctx, w.name, metav1.GetOptions{})
@@ -110,7 +110,7 @@ func (w *singleWatch[T]) follow(ctx context.Context, reached func()) error {
 	}
 }
 
-// handle passes one event of the watch on.
+// handle processes one event of the watch.
 func (w *singleWatch[T]) handle(event watch.Event) error {
 	var none T
 	object, ok := event.Object.(T)

@@ -1,5 +1,5 @@
-// Package hostnames looks up which host names the Ingresses of a host have. It reads them
-// when somebody asks, and watches nothing: a host has Ingresses of hundreds of others.
+// Package hostnames looks up which host names the Ingresses of the host use. It lists them on
+// demand instead of watching, because a host may have Ingresses of hundreds of tenants.
 package hostnames
 
 import (
@@ -18,9 +18,9 @@ import (
 )
 
 const (
-	// pageSize is the number of Ingresses in one request.
+	// pageSize is the number of Ingresses that one request lists.
 	pageSize = 500
-	// perSecond and burst bound the lookups that a tenant can cause.
+	// perSecond and burst limit the rate of lookups, which tenants can cause.
 	perSecond = 2
 	burst     = 20
 )
@@ -30,22 +30,22 @@ type Lister interface {
 	List(ctx context.Context, options metav1.ListOptions) (*networkingv1.IngressList, error)
 }
 
-// Names looks up host names.
+// Names looks up host names of Ingresses.
 type Names struct {
 	ingresses Lister
 	cluster   string
 	limiter   flowcontrol.RateLimiter
 }
 
-// New returns a Names for the virtual cluster with that UID. Its own Ingresses take no name
-// from each other, as in every cluster.
+// New returns a Names for the virtual cluster with that UID. Ingresses of the same virtual
+// cluster may share host names, as in any cluster.
 func New(ingresses Lister, cluster string) *Names {
 	return &Names{ingresses: ingresses, cluster: cluster, limiter: flowcontrol.NewTokenBucketRateLimiter(perSecond, burst)}
 }
 
-// Taken returns those of hosts that Ingresses of others have, sorted. own is the copy that
-// has hosts already, nil for none. It lists from the store of the host, not from a cache.
-// Of two that create an Ingress at the same moment, at least one sees the other.
+// Taken returns those of hosts that Ingresses of others have, sorted. own is the existing copy
+// that has the hosts already, nil if there is none. Taken reads from the host's store and not
+// from a cache. So if two create an Ingress at the same moment, at least one sees the other.
 func (n *Names) Taken(ctx context.Context, hosts []string, own *networkingv1.Ingress) ([]string, error) {
 	if err := n.limiter.Wait(ctx); err != nil {
 		return nil, fmt.Errorf("too many lookups of host names: %w", err)
@@ -73,9 +73,9 @@ func (n *Names) Taken(ctx context.Context, hosts []string, own *networkingv1.Ing
 	}
 }
 
-// beats reports whether another Ingress keeps a host name that own has too. An Ingress that no
-// virtual cluster has does, and one that has been looked up. Of two that have not, the
-// older one does. Both sides decide alike.
+// beats reports whether another Ingress keeps a host name that own has too. Ingresses outside of
+// virtual clusters keep it, as do those that have passed a lookup already. Otherwise the older
+// one keeps it. Both sides come to the same decision.
 func beats(other, own *networkingv1.Ingress) bool {
 	if other.Labels[labels.Cluster] == "" || other.Annotations[labels.ClaimedHosts] != "" {
 		return true

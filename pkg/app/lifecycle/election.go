@@ -15,52 +15,53 @@ import (
 	"k8s.io/klog/v2"
 )
 
-// ErrTermEnded is returned by a leader part when another replica leads already. It ends
-// the term, as the loss of the lease does.
+// ErrTermEnded is returned by a leader part if it finds that another replica leads. It ends the
+// term like the loss of the lease.
 var ErrTermEnded = errors.New("another replica leads")
 
 // Election decides when this replica runs the leader parts.
 //
-// The lock is a Lease in the virtual cluster's own store: who cannot reach the store
-// cannot lead. It does not promise that two terms never overlap, as a replica may
-// stand still longer than the lease lasts. [Election.Holds] is false then, and what
-// the leader parts write asks for it.
+// The lock is a Lease in the virtual cluster's own store, so a replica that cannot reach the
+// store cannot lead. A lease does not guarantee that terms never overlap, because a process may
+// be suspended for longer than the lease lasts. [Election.Holds] then returns false, and all
+// writes of leader parts check it.
 type Election struct {
-	// Contested is closed when other replicas may compete for the lease. Before that, the
-	// term of this replica never ends and the lock is not used. nil is never closed.
+	// Contested is closed when other replicas may compete for the lease. Before that, this
+	// replica leads without the lock. nil means that there are never others.
 	Contested <-chan struct{}
-	// Leases and Lease are the lease that the replicas compete for. Identity is the name of
-	// this replica in it.
+	// Lease is the key of the Lease that the replicas compete for. Identity is the holder
+	// identity of this replica.
 	Leases   coordinationclient.LeasesGetter
 	Lease    types.NamespacedName
 	Identity string
 	// Watch calls changed after each change of the lease until ctx ends. Default: the lease
-	// is read every RetryPeriod.
+	// is polled every RetryPeriod.
 	Watch func(ctx context.Context, changed func())
-	// LeaseDuration is how long a term outlives its last renewal, in whole seconds.
+	// LeaseDuration is how long the lease is valid after a renewal, in whole seconds.
 	// Default 15 s.
-	// RenewDeadline is how long a leader tries to renew before it stops; the parts
+	// RenewDeadline is how long a leader tries to renew the lease before it stops. The parts
 	// have the rest of LeaseDuration to stop. Default 10 s.
-	// RetryPeriod is the time between two tries. Default 2 s.
+	// RetryPeriod is the time between two attempts. Default 2 s.
 	LeaseDuration, RenewDeadline, RetryPeriod time.Duration
 
 	mu sync.Mutex
-	// alone is true while this replica leads without the lock.
+	// alone is true while this replica leads without the lock. It stays true until this
+	// replica has competed for the lock for the first time.
 	alone bool
 	lock  *observedLock
 }
 
-// Holds reports whether this replica leads now: nobody else can have taken the lease since
-// its last renewal. A process that was suspended for longer than the lease lasts does not.
+// Holds reports whether this replica leads now, so that nobody else can have the lease. It
+// returns false after the process was suspended for longer than the lease lasts.
 func (e *Election) Holds() bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return e.alone || e.lock != nil && e.lock.isHeld()
 }
 
-// run runs the parts for each term until ctx ends. It fails if a part does while this replica
-// leads. The loss of the lease only ends the term, however long its parts take to stop and
-// whatever they return.
+// run runs the leader parts for each term until ctx ends. It returns the error of a part that
+// fails while this replica leads. The loss of the lease only ends the term, whatever its parts
+// return.
 func (e *Election) run(ctx context.Context, parts []Part) error {
 	if e == nil {
 		return runInOrder(ctx, parts, stopTimeout)
@@ -86,8 +87,8 @@ func (e *Election) setDefaults() {
 	e.lock = newObservedLock(e.Leases, e.Lease, e.Identity, e.LeaseDuration)
 }
 
-// runAlone runs the parts without the lock until ctx ends or the lock is contested. It
-// returns the term in the latter case: it continues if this replica gets the lease.
+// runAlone runs the parts without the lock until ctx ends or the lock is contested. In the
+// latter case it returns the running term, which continues if this replica gets the lease.
 func (e *Election) runAlone(ctx context.Context, parts []Part) (*term, error) {
 	select {
 	case <-e.Contested:
@@ -111,7 +112,7 @@ func (e *Election) setAlone(alone bool) {
 	e.alone = alone
 }
 
-// awaitVacancy waits until the lease is free, or was not renewed for as long as it lasts.
+// awaitVacancy waits until the lease is free or expired.
 func (e *Election) awaitVacancy(ctx context.Context) {
 	ctx, cancel := context.WithCancel(ctx)
 	var watching sync.WaitGroup
@@ -129,7 +130,7 @@ func (e *Election) awaitVacancy(ctx context.Context) {
 		})
 	}
 	for ctx.Err() == nil {
-		pause, vacant := e.lock.look(ctx)
+		pause, vacant := e.lock.observe(ctx)
 		if vacant {
 			return
 		}
@@ -146,12 +147,12 @@ func (e *Election) awaitVacancy(ctx context.Context) {
 	}
 }
 
-// term is the time in which the leader parts run.
+// term is one run of the leader parts.
 type term struct {
 	stop context.CancelFunc
 	done chan struct{} // closed when the parts have stopped
 	err  error
-	lost atomic.Bool // whether this replica had to stop them, as it has no lease
+	lost atomic.Bool // this replica has lost the lease
 }
 
 // startTerm starts the parts. They stop when ctx ends.
@@ -166,13 +167,14 @@ func startTerm(ctx context.Context, parts []Part) *term {
 	return t
 }
 
-// lose stops the parts, as this replica has no lease.
+// lose stops the parts because this replica has lost the lease.
 func (t *term) lose() {
 	t.lost.Store(true)
 	t.stop()
 }
 
-// failure returns why a term that is over ends the process.
+// failure returns the error of a term that must end the process. It returns nil if only the term
+// has ended.
 func (t *term) failure() error {
 	switch {
 	case errors.Is(t.err, ErrTermEnded):
@@ -188,15 +190,16 @@ func (t *term) failure() error {
 	}
 }
 
-// attempt is one try to get the lease.
+// attempt is one attempt to get the lease. It makes sure that an abandoned attempt does not
+// start a term later.
 type attempt struct {
 	mu      sync.Mutex
 	started bool
 	closed  bool
-	result  chan error
+	result  chan error // the result of the term, if it has started
 }
 
-// begin reports whether the term may start.
+// begin reports whether the term may start, because the attempt was not closed.
 func (a *attempt) begin() bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -204,7 +207,7 @@ func (a *attempt) begin() bool {
 	return a.started
 }
 
-// close keeps a term that has not started from starting, and reports whether it has.
+// close prevents the term from starting later, and reports whether it has already started.
 func (a *attempt) close() bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -212,9 +215,9 @@ func (a *attempt) close() bool {
 	return a.started
 }
 
-// runTerm tries to get the lease, and runs the parts until it is lost or ctx ends. current
-// is a term that runs already: it ends if the lease is not to be had. The lease is
-// released only after the parts have stopped.
+// runTerm tries to get the lease, and runs the parts until the lease is lost or ctx ends.
+// current is a term that already runs. It is stopped if this replica does not get the lease. The
+// lease is released only after the parts have stopped.
 func (e *Election) runTerm(ctx context.Context, parts []Part, current *term) error {
 	electing, release := context.WithCancel(context.WithoutCancel(ctx))
 	defer release()
@@ -255,7 +258,7 @@ func (e *Election) runTerm(ctx context.Context, parts []Part, current *term) err
 	return nil
 }
 
-// lead runs the parts until they end, held does, or ctx does.
+// lead runs the parts until they return, or until held or ctx ends.
 func (e *Election) lead(ctx, held context.Context, parts []Part, current *term) error {
 	klog.InfoS("Leading", "identity", e.Identity)
 	e.setAlone(false)
@@ -264,7 +267,7 @@ func (e *Election) lead(ctx, held context.Context, parts []Part, current *term) 
 	}
 	defer context.AfterFunc(held, current.lose)()
 	<-current.done
-	// After a pause of the process, parts may fail before the elector looks at its clock.
+	// After the process was suspended, parts may fail before the elector notices the loss.
 	if ctx.Err() == nil && !e.lock.isHeld() {
 		current.lost.Store(true)
 	}

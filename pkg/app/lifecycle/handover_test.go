@@ -96,7 +96,7 @@ func TestObservedLock(t *testing.T) {
 		return newObservedLock(store.client().CoordinationV1(), testLease(), identity, leaseDuration/5)
 	}
 	first, second := lock("shop-0"), lock("shop-1")
-	if _, vacant := first.look(t.Context()); !vacant {
+	if _, vacant := first.observe(t.Context()); !vacant {
 		t.Error("a lease that does not exist is not vacant")
 	}
 	if err := first.Create(t.Context(), resourcelock.LeaderElectionRecord{HolderIdentity: "shop-0", RenewTime: metav1.Now()}); err != nil {
@@ -105,7 +105,7 @@ func TestObservedLock(t *testing.T) {
 	if !first.isHeld() {
 		t.Error("it does not hold the lease that it has created")
 	}
-	eventually(t, "the second sees that the lease has expired", func() bool { _, vacant := second.look(t.Context()); return vacant })
+	eventually(t, "the second sees that the lease has expired", func() bool { _, vacant := second.observe(t.Context()); return vacant })
 	if first.isHeld() {
 		t.Error("it holds a lease that others may take")
 	}

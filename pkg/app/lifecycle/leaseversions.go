@@ -9,9 +9,9 @@ import (
 	coordinationclient "k8s.io/client-go/kubernetes/typed/coordination/v1"
 )
 
-// leaseVersions is a client of leases that remembers the version of the lease that it read
-// last. The record of a lease has times by the clock of its holder, in whole seconds. It may
-// look the same after a renewal: soon after the last one, or if the clock has stopped.
+// leaseVersions is a client of leases that remembers the resource version of the last read
+// lease. The record of a lease is not enough to recognize a renewal. Its times have whole
+// seconds and come from the holder's clock, which may have stopped.
 type leaseVersions struct {
 	coordinationclient.LeasesGetter
 
@@ -24,7 +24,7 @@ func (v *leaseVersions) Leases(namespace string) coordinationclient.LeaseInterfa
 	return &versionedLease{v.LeasesGetter.Leases(namespace), v}
 }
 
-// last returns the version of the lease that was read last.
+// last returns the resource version of the last read lease.
 func (v *leaseVersions) last() string {
 	v.mu.Lock()
 	defer v.mu.Unlock()

@@ -1,6 +1,6 @@
-// Package lifecycle runs the parts of the process: in order, each when the one
-// before it is ready, and stops them in reverse. Parts that only one replica may
-// run get a context for each term of its leadership.
+// Package lifecycle runs the parts of the process. It starts them in order, each once the one
+// before it is ready, and stops them in reverse order. Leader parts run on one replica at a
+// time, and get a new context for each term.
 package lifecycle
 
 import (
@@ -17,34 +17,33 @@ import (
 type Part struct {
 	// Name identifies the part in errors and in the log.
 	Name string
-	// Run runs the part until ctx ends. That of a leader part is called once per
-	// term.
+	// Run runs the part until ctx ends. For a leader part it is called once per term.
 	Run func(ctx context.Context) error
-	// Ready is closed once the next part may start; nil means at once.
+	// Ready is closed once the next part may start. nil means at once.
 	Ready <-chan struct{}
-	// Grace is how long the part may need to stop beyond what all parts have together.
+	// Grace is added to the time that all parts together have to stop.
 	Grace time.Duration
-	// Leader is true if one replica alone may run the part at a time.
+	// Leader is true if only the leader may run the part.
 	Leader bool
 }
 
-// stopTimeout is how long all parts together have to stop before the process
-// ends without them. SIGTERM must be over in 5 s.
+// stopTimeout is how long all parts together have to stop, unless they have a Grace. The process
+// must end within 5 s of SIGTERM.
 const stopTimeout = 4500 * time.Millisecond
 
-// errNotStopped is the error of a part that does not stop in time.
+// errNotStopped is returned if a part does not stop in time.
 var errNotStopped = errors.New("did not stop")
 
-// result is what a part returned.
+// result is the result of a part's Run.
 type result struct {
 	name string
 	err  error
 }
 
-// Run starts the parts that every replica runs, and after them the leader parts
-// for each term that the election grants. It stops them in reverse when ctx ends or
-// the first of them does. A part that ends by itself ends all: half a control plane
-// is worse than none, as nobody would notice.
+// Run starts the parts that every replica runs, and then the leader parts for each term of this
+// replica. It stops all parts in reverse order when ctx ends or the first part returns. A part
+// that returns on its own stops all others, because nobody would notice a control plane that is
+// half running.
 func Run(ctx context.Context, parts []Part, election *Election) error {
 	var everywhere, leader []Part
 	for _, part := range parts {
@@ -62,16 +61,16 @@ func Run(ctx context.Context, parts []Part, election *Election) error {
 	return runInOrder(ctx, everywhere, stopTimeout)
 }
 
-// RunTerm runs parts of one term of the leader, as Run does. It waits without a limit until they
-// have stopped: those of the next term must not run at the same time.
+// RunTerm runs the parts of one leader term like Run. It waits until they have stopped, however
+// long that takes, because those of the next term must not overlap.
 func RunTerm(ctx context.Context, parts []Part) error {
 	return runInOrder(ctx, parts, 0)
 }
 
-// runInOrder starts the parts one after another and stops them in reverse. They have the
-// timeout to stop, 0 for no limit.
+// runInOrder starts the parts one after another and stops them in reverse order. timeout bounds
+// the stop, 0 means no limit.
 func runInOrder(ctx context.Context, parts []Part, timeout time.Duration) error {
-	// The parts outlive ctx, so that each can be stopped in its turn.
+	// The parts do not end with ctx, so that they can be stopped one by one.
 	base := context.WithoutCancel(ctx)
 	done := make(chan result, len(parts))
 	var started []running
@@ -93,8 +92,8 @@ func runInOrder(ctx context.Context, parts []Part, timeout time.Duration) error 
 	return errors.Join(cause, stopInReverse(started, cause, timeout))
 }
 
-// awaitReady waits until part is ready. stop is true if no further part may start:
-// ctx has ended, or a part has failed.
+// awaitReady waits until part is ready. stop is true if no further part may start, because ctx
+// has ended or a part has returned.
 func awaitReady(ctx context.Context, part Part, done <-chan result) (stop bool, err error) {
 	ready := part.Ready
 	if ready == nil {
@@ -117,7 +116,7 @@ func (r result) failure() error {
 	return fmt.Errorf("%s: %w", r.name, r.err)
 }
 
-// running is a started part and how to stop it.
+// running is a started part.
 type running struct {
 	name    string
 	cancel  context.CancelFunc
@@ -139,8 +138,9 @@ func start(ctx context.Context, part Part, done chan<- result) running {
 	return running{name: part.Name, cancel: cancel, stopped: stopped, err: failure, grace: part.Grace}
 }
 
-// stopInReverse cancels the parts from the last to the first and waits for each, until the
-// timeout unless it is 0. An error of a part that stops counts only if nothing failed before.
+// stopInReverse stops the parts from the last to the first and waits for each. timeout bounds
+// all together, 0 means no limit. Errors of parts are returned only if there was no failure
+// before.
 func stopInReverse(started []running, cause error, timeout time.Duration) error {
 	var deadline <-chan time.Time
 	if timeout > 0 {

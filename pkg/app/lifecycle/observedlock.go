@@ -14,28 +14,27 @@ import (
 	"k8s.io/client-go/tools/leaderelection/resourcelock"
 )
 
-// observedLock is a lease as this replica sees it, by its own clock. It records when
-// the lease was seen to change, and until when this replica holds it.
+// observedLock is a lease as this replica observes it, by its own clock. It records when the
+// lease last changed, and until when this replica holds it.
 type observedLock struct {
 	resourcelock.Interface
 	versions *leaseVersions
 	duration time.Duration
 
 	mu sync.Mutex
-	// renewed is when the last renewal of this replica was sent, zero if it does not hold
-	// the lease.
+	// renewed is when this replica sent its last successful renewal. It is zero if this
+	// replica does not hold the lease.
 	renewed time.Time
-	// seen is the version of the lease that was last read, and since when it exists at the
-	// latest.
+	// seen is the last observed version of another holder, and since is when it was first seen.
 	seen  string
 	since time.Time
-	// expired is the version that was not renewed for as long as the lease lasts.
+	// expired is the version that was found to be expired.
 	expired string
 	// holder is the holder when the lease was last read or written.
 	holder string
 }
 
-// newObservedLock returns the lock of a replica with that identity.
+// newObservedLock returns the lock of the replica with that identity.
 func newObservedLock(leases coordinationclient.LeasesGetter, lease types.NamespacedName, identity string, duration time.Duration) *observedLock {
 	versions := &leaseVersions{LeasesGetter: leases}
 	return &observedLock{
@@ -47,20 +46,20 @@ func newObservedLock(leases coordinationclient.LeasesGetter, lease types.Namespa
 	}
 }
 
-// errNotHolder is why a lease is not released.
+// errNotHolder is returned instead of releasing a lease that another replica holds.
 var errNotHolder = errors.New("the lease has another holder")
 
-// isHeld reports whether this replica holds the lease. Others take it only after they have
-// seen no renewal for as long as it lasts, which is later.
+// isHeld reports whether this replica holds the lease. Others take it only after they have seen
+// no renewal for its duration, which is later than its expiry here.
 func (l *observedLock) isHeld() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return !l.renewed.IsZero() && time.Since(l.renewed) < l.duration
 }
 
-// look reads the lease. vacant is true if this replica may try to take it. Otherwise pause
-// is when the lease expires, if nobody renews it.
-func (l *observedLock) look(ctx context.Context) (pause time.Duration, vacant bool) {
+// observe reads the lease. vacant is true if this replica may try to take it. Otherwise pause
+// is the time until the lease expires, if nobody renews it.
+func (l *observedLock) observe(ctx context.Context) (pause time.Duration, vacant bool) {
 	record, _, err := l.Interface.Get(ctx)
 	version := l.versions.last()
 	l.mu.Lock()
@@ -84,8 +83,8 @@ func (l *observedLock) look(ctx context.Context) (pause time.Duration, vacant bo
 	return 0, true
 }
 
-// Get implements resourcelock.Interface. A lease that look has found to be expired has no
-// holder, so that client-go's elector does not wait for it once more.
+// Get implements resourcelock.Interface. It returns a lease that observe has found to be expired
+// without a holder. Otherwise client-go's elector would wait once more until it expires.
 func (l *observedLock) Get(ctx context.Context) (*resourcelock.LeaderElectionRecord, []byte, error) {
 	record, raw, err := l.Interface.Get(ctx)
 	if err != nil {
@@ -112,10 +111,10 @@ func (l *observedLock) Update(ctx context.Context, record resourcelock.LeaderEle
 	return l.record(record, func() error { return l.Interface.Update(ctx, record) })
 }
 
-// record sends a lease and records until when this replica holds it.
+// record writes a lease by send, and records until when this replica holds it.
 func (l *observedLock) record(record resourcelock.LeaderElectionRecord, send func() error) error {
 	begin := time.Now()
-	if isRelease := record.HolderIdentity != l.Identity(); isRelease {
+	if record.HolderIdentity != l.Identity() { // a release
 		if err := l.endHold(); err != nil {
 			return err
 		}
@@ -130,9 +129,10 @@ func (l *observedLock) record(record resourcelock.LeaderElectionRecord, send fun
 	return nil
 }
 
-// endHold records that this replica releases the lease. A release may arrive although there
-// is no answer. client-go's elector would also release the lease of a successor that it has
-// not seen yet, so that is an error.
+// endHold records that this replica no longer holds the lease. It does so before the release is
+// sent, which may take effect even if the response is lost. It fails if another replica holds
+// the lease, because client-go's elector might otherwise release the lease of a successor that
+// it has not seen.
 func (l *observedLock) endHold() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()

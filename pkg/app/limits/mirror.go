@@ -1,8 +1,7 @@
-// Package limits shows the tenant which limits the host has set, and what is used of them.
+// Package limits shows tenants the limits of the host namespace and their usage, in a ConfigMap.
 //
-// It is a ConfigMap of the virtual cluster, not a ResourceQuota there. The virtual API server
-// would enforce a ResourceQuota in its own namespace alone, and its controller would
-// overwrite what is used.
+// A ResourceQuota in the virtual cluster would not do. The virtual API server would enforce it
+// in a single namespace, and the quota controller would overwrite its usage.
 package limits
 
 import (
@@ -28,31 +27,31 @@ import (
 	"github.com/sublet-dev/sublet/pkg/syncer"
 )
 
-// Name is the name of the ConfigMap. It is in kube-system.
+// Name is the name of the ConfigMap in kube-system.
 const Name = "sublet-limits"
 
 const (
-	// period is the shortest time between two writes. Each pod changes what is used.
+	// period is the shortest time between two writes, because each pod changes the usage.
 	period = 5 * time.Second
-	// check is the time after which the ConfigMap is read again, as the tenant may have
+	// recheck is the time after which the ConfigMap is read again, because the tenant may have
 	// changed it.
-	check = time.Minute
+	recheck = time.Minute
 )
 
-// Mirror writes the ConfigMap.
+// Mirror keeps the ConfigMap up to date.
 type Mirror struct {
 	// Virtual writes to the virtual cluster. Required.
 	Virtual kubernetes.Interface
-	// Quotas and LimitRanges read those of the host namespace. Default: none.
+	// Quotas and LimitRanges read the objects of the host namespace. Default: none are shown.
 	Quotas      corelisters.ResourceQuotaLister
 	LimitRanges corelisters.LimitRangeLister
-	// Usage returns what the copies on the host take of their limits. Required.
+	// Usage returns the usage of the limits on host copies. Required.
 	Usage func() []syncer.Usage
 	// Clock is the time. Required.
 	Clock clock.Clock
 
-	shown   view // by the last write
-	checked time.Time
+	shown   view      // the last written view
+	checked time.Time // when the ConfigMap was last read
 }
 
 // Run writes the ConfigMap until ctx ends.
@@ -69,13 +68,13 @@ func (m *Mirror) Run(ctx context.Context) error {
 	}
 }
 
-// sync writes the ConfigMap if it may not be as it should.
+// sync writes the ConfigMap if the view has changed. Otherwise it checks it every recheck.
 func (m *Mirror) sync(ctx context.Context) error {
 	now, err := m.view()
 	if err != nil {
 		return err
 	}
-	if !m.checked.IsZero() && m.Clock.Since(m.checked) < check && apiequality.Semantic.DeepEqual(now, m.shown) {
+	if !m.checked.IsZero() && m.Clock.Since(m.checked) < recheck && apiequality.Semantic.DeepEqual(now, m.shown) {
 		return nil
 	}
 	data, err := now.encode()
@@ -89,7 +88,7 @@ func (m *Mirror) sync(ctx context.Context) error {
 	return nil
 }
 
-// write brings the ConfigMap into the virtual cluster.
+// write creates or updates the ConfigMap.
 func (m *Mirror) write(ctx context.Context, data map[string]string) error {
 	client := m.Virtual.CoreV1().ConfigMaps(metav1.NamespaceSystem)
 	current, err := client.Get(ctx, Name, metav1.GetOptions{})
@@ -114,13 +113,13 @@ func (m *Mirror) write(ctx context.Context, data map[string]string) error {
 	return nil
 }
 
-// quotaView is what a tenant sees of one resource of the quotas.
+// quotaView is the usage of one resource of the quotas.
 type quotaView struct {
 	Used string `json:"used"`
 	Hard string `json:"hard"`
 }
 
-// copiesView is what a tenant sees of the copies of one resource.
+// copiesView is the usage of the limits on host copies of one resource.
 type copiesView struct {
 	Count    int64  `json:"count"`
 	MaxCount int64  `json:"maxCount,omitempty"`
@@ -128,14 +127,14 @@ type copiesView struct {
 	MaxBytes string `json:"maxBytes,omitempty"`
 }
 
-// view is what a tenant sees of the limits.
+// view is the content of the ConfigMap.
 type view struct {
 	Quotas map[corev1.ResourceName]quotaView
 	Ranges []corev1.LimitRangeItem
 	Copies map[string]copiesView
 }
 
-// view returns the limits as they are now.
+// view returns the current limits and their usage.
 func (m *Mirror) view() (view, error) {
 	quotas, err := m.quotas()
 	if err != nil {
@@ -154,7 +153,7 @@ func (m *Mirror) view() (view, error) {
 	return view{quotas, ranges, copies}, nil
 }
 
-// encode returns the content of the ConfigMap.
+// encode returns the data of the ConfigMap.
 func (v view) encode() (map[string]string, error) {
 	data := map[string]string{}
 	for key, value := range map[string]any{"resourceQuota": v.Quotas, "limitRange": v.Ranges, "copies": v.Copies} {
@@ -167,8 +166,9 @@ func (v view) encode() (map[string]string, error) {
 	return data, nil
 }
 
-// quotas returns what is used of the quotas of the host namespace, by resource. Of two quotas of
-// one resource it is the one with less room. Their names are the host's.
+// quotas returns the quotas of the host namespace and their usage: resource -> quota. If
+// several quotas limit a resource, it returns the one with the least room. The names of the
+// quotas belong to the host and are omitted.
 func (m *Mirror) quotas() (map[corev1.ResourceName]quotaView, error) {
 	views, rooms := map[corev1.ResourceName]quotaView{}, map[corev1.ResourceName]resource.Quantity{}
 	if m.Quotas == nil {
@@ -191,7 +191,7 @@ func (m *Mirror) quotas() (map[corev1.ResourceName]quotaView, error) {
 	return views, nil
 }
 
-// limitRanges returns the limits of containers, pods and claims in the host namespace.
+// limitRanges returns the limits of the LimitRanges in the host namespace.
 func (m *Mirror) limitRanges() ([]corev1.LimitRangeItem, error) {
 	items := []corev1.LimitRangeItem{}
 	if m.LimitRanges == nil {
@@ -208,7 +208,7 @@ func (m *Mirror) limitRanges() ([]corev1.LimitRangeItem, error) {
 	return items, nil
 }
 
-// bytesText returns a number of bytes as a quantity, empty for 0.
+// bytesText returns a number of bytes as a quantity. It is empty for 0.
 func bytesText(bytes int64) string {
 	if bytes == 0 {
 		return ""

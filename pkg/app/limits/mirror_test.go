@@ -132,7 +132,7 @@ func TestMirrorIsPutRight(t *testing.T) {
 		if err := change(); err != nil {
 			t.Fatal(err)
 		}
-		w.clock.Step(check)
+		w.clock.Step(recheck)
 		w.mustSync(t)
 		if diff := cmp.Diff(want, w.shown(t)); diff != "" {
 			t.Errorf("a minute after the tenant's change (-want +got):\n%s", diff)

@@ -23,16 +23,16 @@ import (
 )
 
 const (
-	// hookAnnotation marks an object of a chart that Helm applies at a certain step.
+	// hookAnnotation marks an object as a Helm hook.
 	hookAnnotation = "helm.sh/hook"
-	// managedBy, releaseName and releaseNamespace let a later "helm upgrade --install" of the same release
-	// adopt the objects.
+	// managedBy, releaseName and releaseNamespace allow a later "helm upgrade --install" of the
+	// same release to adopt the objects.
 	managedBy        = "app.kubernetes.io/managed-by"
 	releaseName      = "meta.helm.sh/release-name"
 	releaseNamespace = "meta.helm.sh/release-namespace"
 )
 
-// Chart returns the source of a Helm chart.
+// Chart returns the source for a setting with a Helm chart.
 func Chart(setting string, deploy v1alpha1.DeployChart, cluster Cluster) Source {
 	namespace := cmp.Or(deploy.Release.Namespace, metav1.NamespaceDefault)
 	return Source{Setting: setting, Namespace: namespace, Read: func() ([]*unstructured.Unstructured, error) {
@@ -49,7 +49,7 @@ func Chart(setting string, deploy v1alpha1.DeployChart, cluster Cluster) Source 
 	}}
 }
 
-// loadChart returns the chart of a bundle. It returns an error for a chart other than the named one.
+// loadChart loads the chart in a bundle, and verifies its name and version.
 func loadChart(deploy v1alpha1.DeployChart) (*chart.Chart, error) {
 	archive, err := base64.StdEncoding.DecodeString(deploy.Bundle)
 	if err != nil {
@@ -104,7 +104,8 @@ func renderChart(loaded *chart.Chart, text string, release Release, capabilities
 	return slices.Concat(namespaceOf(release), objects, owned), nil
 }
 
-// namespaceOf returns the namespace of a release, unless every cluster has it.
+// namespaceOf returns the namespace of a release as an object to apply. It returns nothing for
+// "default", which always exists.
 func namespaceOf(release Release) []*unstructured.Unstructured {
 	if release.Namespace == metav1.NamespaceDefault {
 		return nil
@@ -116,7 +117,8 @@ func namespaceOf(release Release) []*unstructured.Unstructured {
 	return []*unstructured.Unstructured{namespace}
 }
 
-// parseCRDs returns the definitions in the folder crds of a chart and those below it. Helm gives them no owner.
+// parseCRDs returns the definitions in the crds directories of a chart and its subcharts. Like
+// in Helm, the release does not own them.
 func parseCRDs(loaded *chart.Chart) ([]*unstructured.Unstructured, error) {
 	var all []*unstructured.Unstructured
 	for _, crd := range loaded.CRDObjects() {
@@ -129,7 +131,8 @@ func parseCRDs(loaded *chart.Chart) ([]*unstructured.Unstructured, error) {
 	return all, nil
 }
 
-// parseRendered returns the objects of rendered templates, with their release as owner.
+// parseRendered returns the objects of rendered templates, owned by the release, in the order in
+// which they are applied.
 func parseRendered(rendered map[string]string, release Release) ([]*unstructured.Unstructured, error) {
 	var all []*unstructured.Unstructured
 	for _, file := range slices.Sorted(maps.Keys(rendered)) {
@@ -155,8 +158,9 @@ func parseRendered(rendered map[string]string, release Release) ([]*unstructured
 	return all, nil
 }
 
-// isOtherHook reports whether Helm leaves an object out of an installation: tests, and hooks of an upgrade or
-// a deletion. It returns an error for a hook of the installation, because none is run here.
+// isOtherHook reports whether an object is a hook that an installation skips: a test, or a hook
+// of an upgrade or a deletion. It returns an error for an installation hook, because hooks are
+// not supported here.
 func isOtherHook(object *unstructured.Unstructured) (bool, error) {
 	hooks := object.GetAnnotations()[hookAnnotation]
 	if hooks == "" {
@@ -170,7 +174,7 @@ func isOtherHook(object *unstructured.Unstructured) (bool, error) {
 	return true, nil
 }
 
-// setOwner records the release that owns an object, as Helm does.
+// setOwner marks an object as owned by the release, like Helm.
 func setOwner(object *unstructured.Unstructured, release Release) {
 	labels, annotations := object.GetLabels(), object.GetAnnotations()
 	if labels == nil {
@@ -185,8 +189,8 @@ func setOwner(object *unstructured.Unstructured, release Release) {
 	object.SetAnnotations(annotations)
 }
 
-// step orders the objects of a chart: what others need comes first. Webhooks come last, as they would refuse
-// the objects that serve them.
+// step orders the objects of a chart: those that others need come first. Webhooks come last,
+// because they could reject the objects that they need to run.
 func step(object *unstructured.Unstructured) int {
 	switch object.GetKind() {
 	case "Namespace":

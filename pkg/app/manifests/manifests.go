@@ -1,6 +1,7 @@
-// Package manifests applies the manifests and the Helm charts of the settings to a virtual cluster. It does so at each
-// start of a leader, and a change of the settings starts one. It deletes nothing: what is removed from
-// the settings stays, with whatever the tenant has in it.
+// Package manifests applies the manifests and Helm charts of the settings to a virtual cluster.
+// It does so each time a leader starts, which also happens after a change of the settings. It
+// deletes nothing: objects that are removed from the settings stay, because tenants may use
+// them.
 package manifests
 
 import (
@@ -25,36 +26,37 @@ import (
 )
 
 const (
-	// fieldManager owns the fields that the manifests set.
+	// fieldManager is the field manager of server-side apply.
 	fieldManager = "sublet-manifests"
-	// firstRetry and lastRetry are the shortest and the longest pause before manifests are applied again
-	// that could not be. The pause doubles in between.
+	// firstRetry and lastRetry bound the pause before failed objects are applied again, which
+	// doubles each time.
 	firstRetry = time.Second
 	lastRetry  = time.Minute
-	// bufferSize is how much of the text is looked at to tell YAML from JSON.
+	// bufferSize is the length of the text, in bytes, by which YAML and JSON are distinguished.
 	bufferSize = 4096
 )
 
 // Applier applies manifests by server-side apply.
 type Applier struct {
-	// Client writes the objects.
+	// Client applies the objects.
 	Client dynamic.Interface
-	// Mapper finds the resource of a kind. It is reset before a retry, as a manifest can define a kind.
+	// Mapper finds the resource of a kind. It is reset before a retry, because a manifest may
+	// define a kind.
 	Mapper meta.ResettableRESTMapper
-	// Sources have the objects.
+	// Sources contain the objects.
 	Sources []Source
-	// Clock decides when to try again.
+	// Clock is the time.
 	Clock clock.Clock
 
 	mu sync.Mutex
-	// tried is true once all objects were. applied counts those that were applied, and problems has why others
-	// were not.
+	// tried is true once all objects were tried. applied is the number of objects that were
+	// applied, and problems has the errors of the others.
 	tried    bool
 	applied  int
 	problems []string
 }
 
-// item is an object that is not applied yet.
+// item is an object that must still be applied.
 type item struct {
 	*unstructured.Unstructured
 
@@ -62,8 +64,7 @@ type item struct {
 	namespace string
 }
 
-// Run applies the manifests and retries those that fail. It returns when ctx ends. Nothing waits
-// for it.
+// Run applies the manifests, retries those that fail, and returns when ctx ends.
 func (a *Applier) Run(ctx context.Context) error {
 	unread, applied := a.Sources, 0
 	var items []item
@@ -91,7 +92,7 @@ func (a *Applier) Run(ctx context.Context) error {
 	}
 }
 
-// readAll reads sources. It returns those that it could not read, and why.
+// readAll reads the objects of sources. left are the sources that it could not read.
 func readAll(sources []Source) (items []item, left []Source, failures []error) {
 	for _, source := range sources {
 		objects, err := source.Read()
@@ -106,7 +107,7 @@ func readAll(sources []Source) (items []item, left []Source, failures []error) {
 	return items, left, failures
 }
 
-// applyAll applies objects in their order. It returns those that it could not apply, and why.
+// applyAll applies objects in order. left are the objects that it could not apply.
 func (a *Applier) applyAll(ctx context.Context, items []item) (left []item, failures []error) {
 	for _, object := range items {
 		if err := a.apply(ctx, object); err != nil {
@@ -116,7 +117,7 @@ func (a *Applier) applyAll(ctx context.Context, items []item) (left []item, fail
 	return left, failures
 }
 
-// apply applies one object. Fields that others have set under the same names are overwritten.
+// apply applies one object by server-side apply, and takes over fields of other managers.
 func (a *Applier) apply(ctx context.Context, object item) error {
 	kind := object.GroupVersionKind()
 	mapping, err := a.Mapper.RESTMapping(kind.GroupKind(), kind.Version)
@@ -138,7 +139,7 @@ func (a *Applier) apply(ctx context.Context, object item) error {
 	return nil
 }
 
-// parse returns the objects of YAML documents. It skips empty documents, and returns the items of lists.
+// parse returns the objects in YAML documents. It skips empty documents and expands lists.
 func parse(text string) ([]*unstructured.Unstructured, error) {
 	decoder := yaml.NewYAMLOrJSONDecoder(strings.NewReader(text), bufferSize)
 	var objects []*unstructured.Unstructured
@@ -182,7 +183,7 @@ func itemsOf(list *unstructured.Unstructured) ([]*unstructured.Unstructured, err
 	return items, err
 }
 
-// record keeps the state for Checks.
+// record records the state for Checks.
 func (a *Applier) record(applied int, failures []error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()

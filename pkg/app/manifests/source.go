@@ -11,30 +11,31 @@ import (
 	"k8s.io/client-go/discovery"
 )
 
-// Source is a setting that has objects.
+// Source is a setting that contains objects.
 type Source struct {
 	// Setting is the path of the setting.
 	Setting string
-	// Namespace is the namespace of namespaced objects without one.
+	// Namespace is the default namespace of namespaced objects.
 	Namespace string
-	// Read returns the objects in the order to apply them. It is called again after an error.
+	// Read returns the objects in the order in which they are applied. It is called again after
+	// an error.
 	Read func() ([]*unstructured.Unstructured, error)
 }
 
-// Text returns the source of YAML documents.
+// Text returns the source for a setting with YAML documents.
 func Text(setting, text string) Source {
 	return Source{Setting: setting, Namespace: metav1.NamespaceDefault, Read: func() ([]*unstructured.Unstructured, error) {
 		return parse(text)
 	}}
 }
 
-// Release identifies the release of a virtual cluster in templates.
+// Release identifies a release in templates.
 type Release struct {
 	Name, Namespace string
 }
 
-// Template returns the source of YAML documents with Helm's templates. They have the settings of the
-// release as .Values, and .Release and .Capabilities as in a chart.
+// Template returns the source for a setting with templated YAML documents. Templates have the
+// settings as .Values, and .Release and .Capabilities like in a chart.
 func Template(setting, text string, release Release, values map[string]any, cluster Cluster) Source {
 	return Source{Setting: setting, Namespace: metav1.NamespaceDefault, Read: func() ([]*unstructured.Unstructured, error) {
 		capabilities, err := cluster()
@@ -56,10 +57,10 @@ func Template(setting, text string, release Release, values map[string]any, clus
 	}}
 }
 
-// Cluster returns what a template can ask about the virtual cluster.
+// Cluster returns the capabilities of the virtual cluster for templates.
 type Cluster func() (*common.Capabilities, error)
 
-// Discover returns a Cluster that asks the API server.
+// Discover returns a Cluster that reads the capabilities from the API server.
 func Discover(client discovery.DiscoveryInterface) Cluster {
 	return func() (*common.Capabilities, error) {
 		info, err := client.ServerVersion()

@@ -1,5 +1,5 @@
-// Package nameserver runs the DNS of a virtual cluster in a pod of its own. It answers
-// while the control plane is away, with the names that it knew last.
+// Package nameserver runs the DNS of a virtual cluster in pods of its own. While the control
+// plane is unavailable, it serves the last known names.
 //
 // It has a client certificate for the virtual API server, and no credential for the host.
 package nameserver

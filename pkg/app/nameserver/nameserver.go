@@ -28,9 +28,9 @@ import (
 )
 
 const (
-	// headerTimeout bounds how long a probe may send its request.
+	// headerTimeout bounds how long a probe may take to send its request.
 	headerTimeout = 5 * time.Second
-	// drainTime is how long probes in progress may take at the end.
+	// drainTime is how long open probes may take when the server stops.
 	drainTime = time.Second
 )
 
@@ -38,29 +38,29 @@ const (
 type Options struct {
 	// Server is the URL of the virtual API server.
 	Server string
-	// CredentialDir has the files of the Secret [release.Release.DNS].
+	// CredentialDir is where the Secret [release.Release.DNS] is mounted.
 	CredentialDir string
-	// Networking are the settings of the operator.
+	// Networking has the settings below networking.
 	Networking v1alpha1.Networking
 	// Address serves DNS over UDP and TCP.
 	Address string
 	// HealthAddress serves /livez and /readyz over HTTP.
 	HealthAddress string
-	// ResolvConf lists the nameservers outside. Default: /etc/resolv.conf.
+	// ResolvConf lists the upstream nameservers. Default: /etc/resolv.conf.
 	ResolvConf string
 }
 
-// Server is a DNS server with its probes.
+// Server is a DNS server with health probes.
 type Server struct {
 	dns    *dns.Server
 	pods   *dns.Pods
 	api    kubernetes.Interface
 	health net.Listener
-	// known is closed when the addresses of all pods are known.
-	known chan struct{}
+	// podsKnown is closed when the addresses of all pods are known.
+	podsKnown chan struct{}
 }
 
-// New binds the addresses. The virtual API server need not respond yet.
+// New binds the addresses. It does not need the virtual API server.
 func New(ctx context.Context, options Options) (*Server, error) {
 	config := &rest.Config{
 		Host: options.Server, QPS: -1, UserAgent: "sublet-dns",
@@ -68,7 +68,7 @@ func New(ctx context.Context, options Options) (*Server, error) {
 			ContentType:        "application/vnd.kubernetes.protobuf",
 			AcceptContentTypes: "application/vnd.kubernetes.protobuf,application/json",
 		},
-		// client-go reads the files again when they change.
+		// client-go reloads the files when they change.
 		TLSClientConfig: rest.TLSClientConfig{
 			CAFile:   filepath.Join(options.CredentialDir, corev1.ServiceAccountRootCAKey),
 			CertFile: filepath.Join(options.CredentialDir, corev1.TLSCertKey),
@@ -93,7 +93,7 @@ func New(ctx context.Context, options Options) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("networking.advanced.dns.allowedCIDRs: %w", err)
 	}
-	s := &Server{pods: dns.NewPods(), api: api, known: make(chan struct{})}
+	s := &Server{pods: dns.NewPods(), api: api, podsKnown: make(chan struct{})}
 	s.dns, err = dns.New(dns.Options{
 		Virtual:          config,
 		ClusterDomain:    settings.ClusterDomain,
@@ -118,7 +118,7 @@ func New(ctx context.Context, options Options) (*Server, error) {
 	return s, nil
 }
 
-// readRanges returns the IP ranges of the host's Services.
+// readRanges reads the Service CIDRs of the host from a file.
 func readRanges(path string) ([]netip.Prefix, error) {
 	text, err := os.ReadFile(path)
 	if err != nil {
@@ -131,7 +131,7 @@ func readRanges(path string) ([]netip.Prefix, error) {
 	return ranges, nil
 }
 
-// parseRanges parses IP ranges.
+// parseRanges parses CIDRs.
 func parseRanges(texts []string) ([]netip.Prefix, error) {
 	var ranges []netip.Prefix
 	for _, text := range texts {
@@ -144,7 +144,7 @@ func parseRanges(texts []string) ([]netip.Prefix, error) {
 	return ranges, nil
 }
 
-// DNSAddr returns the address of DNS, and HealthAddr that of the probes.
+// DNSAddr returns the address of DNS.
 func (s *Server) DNSAddr() string { return s.dns.Addr() }
 
 // HealthAddr returns the address of the probes.
@@ -169,16 +169,16 @@ func (s *Server) Run(ctx context.Context) error {
 		<-ctx.Done()
 		draining, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTime)
 		defer cancel()
-		_ = probes.Shutdown(draining) // Its error is that drainTime is over.
+		_ = probes.Shutdown(draining) // It only fails if drainTime is over.
 		return nil
 	})
 	return group.Wait()
 }
 
-// serveReady answers 200 once all names and clients are known. It stays so while the API
-// server is away.
+// serveReady returns 200 once all names and pods are known, and from then on even if the API
+// server becomes unavailable.
 func (s *Server) serveReady(w http.ResponseWriter, _ *http.Request) {
-	for what, known := range map[string]<-chan struct{}{"names": s.dns.Ready(), "pods": s.known} {
+	for what, known := range map[string]<-chan struct{}{"names": s.dns.Ready(), "pods": s.podsKnown} {
 		select {
 		case <-known:
 		default:
@@ -206,7 +206,7 @@ func (s *Server) watchPods(ctx context.Context) error {
 		}
 	}
 	klog.FromContext(ctx).Info("Knows the pods of the virtual cluster")
-	close(s.known)
+	close(s.podsKnown)
 	<-ctx.Done()
 	return nil
 }
@@ -214,7 +214,7 @@ func (s *Server) watchPods(ctx context.Context) error {
 // syncInterval is the time between two checks whether all pods are known.
 const syncInterval = 50 * time.Millisecond
 
-// onlyAddresses keeps of a pod what DNS needs: its names, its phase and its addresses.
+// onlyAddresses removes everything from a pod that DNS does not need.
 func onlyAddresses(o any) (any, error) {
 	pod, ok := o.(*corev1.Pod)
 	if !ok {

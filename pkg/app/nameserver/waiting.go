@@ -13,13 +13,13 @@ import (
 // retryInterval is the time between two attempts of a request.
 const retryInterval = 500 * time.Millisecond
 
-// waitingTransport repeats a request until the API server responds. A failed watch is opened
-// again after up to 30 s. One that waits here is open half a second after the API server is
-// back.
+// waitingTransport retries a GET request until the API server responds. client-go backs off for
+// up to 30 s after a failed watch. With this transport, the watch is open within half a second
+// after the API server is available again.
 type waitingTransport struct {
 	next  http.RoundTripper
 	clock clock.Clock
-	// away is true while the API server does not respond.
+	// away is true while the API server does not respond. All clients share it.
 	away *atomic.Bool
 }
 
@@ -47,7 +47,7 @@ func (t waitingTransport) RoundTrip(request *http.Request) (*http.Response, erro
 	}
 }
 
-// record logs when the API server stops to respond, and when it responds again.
+// record logs when the API server stops responding, and when it responds again.
 func (t waitingTransport) record(ctx context.Context, away bool, err error) {
 	if !t.away.CompareAndSwap(!away, away) {
 		return

@@ -1,10 +1,10 @@
-// Package operator serves the port of the host's operators, which no tenant needs
-// to reach.
+// Package operator serves the operator's port: probes, metrics and /syncz for operators of the
+// host. Tenants do not need to reach it.
 //
-// One port has two protocols; the first byte of a connection decides. Plain HTTP
-// has /livez and /readyz alone, so that the kubelet's probes cost no TLS handshake.
-// Everything else is over TLS and needs the bearer token of the release: /metrics,
-// /syncz and, if it is on, /debug/pprof.
+// The port accepts two protocols, which the first byte of a connection distinguishes. Plain HTTP
+// serves only /livez and /readyz, so that the kubelet's probes need no TLS handshake. Everything
+// else needs TLS and the bearer token of the release: /metrics, /syncz and, if it is enabled,
+// /debug/pprof.
 package operator
 
 import (
@@ -25,31 +25,31 @@ import (
 )
 
 const (
-	// probeTimeout bounds the check behind one probe.
+	// probeTimeout bounds the health check of one probe.
 	probeTimeout = 2 * time.Second
-	// probeReuse is how long the result of a check counts for further probes:
-	// anybody who reaches the port may ask.
+	// probeReuse is how long the result of a health check is reused. It limits the cost of
+	// unauthenticated requests.
 	probeReuse = 500 * time.Millisecond
-	// headerTimeout bounds the headers of a request, and with them the handshake.
+	// headerTimeout bounds how long a client may take for the handshake and the headers.
 	headerTimeout = 5 * time.Second
 	// stopGrace is how long open requests may take when the server stops.
 	stopGrace = 500 * time.Millisecond
 )
 
-// Options say what the port serves.
+// Options configure the operator's port.
 type Options struct {
 	// Listener is the port. Run closes it.
 	Listener net.Listener
-	// Live and Ready return why the server is not live or not ready. They must
-	// not contain names of the host, as anybody may ask.
+	// Live and Ready return an error if the server is not live or not ready. The error must not
+	// contain names of the host, because the requests are not authenticated.
 	Live, Ready func(ctx context.Context) error
 	// Report returns the health of all parts.
 	Report func() syncz.Report
 	// Metrics serves /metrics.
 	Metrics http.Handler
-	// Profiling serves /debug/pprof.
+	// Profiling enables /debug/pprof.
 	Profiling bool
-	// Allows reports whether a bearer token is the right one.
+	// Allows reports whether a bearer token is valid.
 	Allows func(token string) bool
 	// Certificate returns the certificate of the port.
 	Certificate func() (*tls.Certificate, error)
@@ -62,7 +62,7 @@ type Server struct {
 	secure  http.Handler
 }
 
-// New returns a server. It accepts no connection before Run.
+// New returns a server. It accepts no connections before Run.
 func New(options Options) *Server {
 	probes := http.NewServeMux()
 	probes.Handle("GET /livez", probe(options.Live))
@@ -130,7 +130,7 @@ func newHTTPServer(handler http.Handler) *http.Server {
 	return &http.Server{Handler: handler, ReadHeaderTimeout: headerTimeout, IdleTimeout: time.Minute, MaxHeaderBytes: 16 << 10, ErrorLog: discardLog()}
 }
 
-// withToken passes requests with the right bearer token on.
+// withToken rejects requests without a valid bearer token.
 func withToken(allows func(string) bool, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		token, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
@@ -143,7 +143,7 @@ func withToken(allows func(string) bool, next http.Handler) http.Handler {
 	})
 }
 
-// probe returns a handler that runs a check, at most once per probeReuse.
+// probe returns a handler that runs a health check, at most once per probeReuse.
 func probe(check func(ctx context.Context) error) http.Handler {
 	var mu sync.Mutex
 	var checked time.Time

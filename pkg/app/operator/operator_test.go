@@ -167,7 +167,7 @@ func TestFlood(t *testing.T) {
 func TestSilentConnections(t *testing.T) {
 	t.Parallel()
 	f := start(t, false)
-	for range 2 * maxUndecided {
+	for range 2 * maxSilent {
 		conn, err := net.Dial("tcp", f.address)
 		if err != nil {
 			t.Fatal(err)

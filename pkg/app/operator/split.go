@@ -14,20 +14,19 @@ import (
 const (
 	// firstByteTimeout is how long a client may take to send its first byte.
 	firstByteTimeout = 5 * time.Second
-	// maxUndecided bounds the connections that have not sent a byte yet. One more ends the
-	// oldest: anybody may hold connections, and a probe must get through.
-	maxUndecided = 64
-	// tlsHandshake is the first byte of every TLS connection.
+	// maxSilent bounds the connections that have not sent a byte yet. One more closes the
+	// oldest, so that idle connections cannot block probes.
+	maxSilent = 64
+	// tlsHandshake is the first byte of every TLS connection: a handshake record.
 	tlsHandshake = 0x16
 )
 
-// split accepts connections and passes each to one of two listeners: those that
-// begin with a TLS handshake, and all others. It returns when the listener is
-// closed.
+// split accepts connections and passes each to one of two listeners, depending on whether it
+// starts with a TLS handshake. It returns when the listener is closed.
 func split(ctx context.Context, listener net.Listener, secure, plain *queue) error {
 	defer secure.close()
 	defer plain.close()
-	var silent undecided
+	var silent silentConns
 	for {
 		conn, err := listener.Accept()
 		if err != nil {
@@ -45,32 +44,32 @@ func split(ctx context.Context, listener net.Listener, secure, plain *queue) err
 	}
 }
 
-// undecided has the connections that have not sent a byte yet, the oldest first.
-type undecided struct {
+// silentConns has the connections that have not sent a byte yet, the oldest first.
+type silentConns struct {
 	mu    sync.Mutex
 	conns []net.Conn
 }
 
-// add adds a connection. It closes the oldest if there are too many.
-func (u *undecided) add(conn net.Conn) {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	if len(u.conns) == maxUndecided {
-		_ = u.conns[0].Close()
-		u.conns = slices.Delete(u.conns, 0, 1)
+// add adds a connection. It closes the oldest one if there are too many.
+func (s *silentConns) add(conn net.Conn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.conns) == maxSilent {
+		_ = s.conns[0].Close()
+		s.conns = slices.Delete(s.conns, 0, 1)
 	}
-	u.conns = append(u.conns, conn)
+	s.conns = append(s.conns, conn)
 }
 
-// remove removes a connection that has sent a byte, or ended.
-func (u *undecided) remove(conn net.Conn) {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	u.conns = slices.DeleteFunc(u.conns, func(c net.Conn) bool { return c == conn })
+// remove removes a connection that has sent a byte or was closed.
+func (s *silentConns) remove(conn net.Conn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.conns = slices.DeleteFunc(s.conns, func(c net.Conn) bool { return c == conn })
 }
 
-// assign reads the first byte of a connection and passes the connection on. It calls decided
-// when it has the byte, or knows that none comes.
+// assign reads the first byte of a connection and passes the connection to a listener. It calls
+// decided once the read has ended.
 func assign(conn net.Conn, secure, plain *queue, decided func()) {
 	first := make([]byte, 1)
 	_ = conn.SetReadDeadline(time.Now().Add(firstByteTimeout))
@@ -88,7 +87,7 @@ func assign(conn net.Conn, secure, plain *queue, decided func()) {
 	to.push(&peeked{Conn: conn, reader: io.MultiReader(bytes.NewReader(first), conn)})
 }
 
-// peeked is a connection whose first byte was read.
+// peeked is a connection whose first byte was already read. Read returns it again.
 type peeked struct {
 	net.Conn
 	reader io.Reader

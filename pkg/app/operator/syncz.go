@@ -11,8 +11,8 @@ import (
 	"github.com/sublet-dev/sublet/api/syncz"
 )
 
-// Syncz returns a handler that serves a report: as lines of text, or as JSON with
-// the query format=json. The status is 200 if all is well, else 503.
+// Syncz returns a handler that serves a report as text, or as JSON with the query format=json.
+// The status is 200 if everything is healthy, else 503.
 func Syncz(report func() syncz.Report) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		current := report()
@@ -50,6 +50,6 @@ func formatReport(report syncz.Report) string {
 	return text.String()
 }
 
-// discardLog returns a logger for errors of connections: whoever connects causes
-// them, and could fill the log.
+// discardLog returns a logger for connection errors, which discards them. Unauthenticated
+// clients cause them and could fill the log.
 func discardLog() *log.Logger { return log.New(io.Discard, "", 0) }

@@ -9,13 +9,13 @@ import (
 	"k8s.io/component-base/metrics"
 )
 
-// TenantMetrics returns a handler for the metrics of the process, as a tenant may read them.
-// It leaves out those of clients: their labels have the address of the host's API server.
+// TenantMetrics returns a handler for the metrics that tenants may read. It omits those of
+// clients, because their labels contain the address of the host's API server.
 func TenantMetrics(all metrics.Gatherer) http.Handler {
 	return metrics.HandlerFor(tenantGatherer{all}, metrics.HandlerOpts{})
 }
 
-// tenantGatherer gathers what a tenant may read.
+// tenantGatherer gathers the metrics that tenants may read.
 type tenantGatherer struct{ all metrics.Gatherer }
 
 // Gather implements prometheus.Gatherer.
@@ -24,8 +24,7 @@ func (g tenantGatherer) Gather() ([]*dto.MetricFamily, error) {
 	return slices.DeleteFunc(families, isOfHost), err
 }
 
-// isOfHost reports whether a metric is about requests to the host, or has an address in a
-// label.
+// isOfHost reports whether a metric is about requests to the host, or has an address in a label.
 func isOfHost(family *dto.MetricFamily) bool {
 	if strings.HasPrefix(family.GetName(), "rest_client_") {
 		return true

@@ -1,2 +1,3 @@
-// Package patches runs the operator's patches in the engine.
+// Package patches connects the operator's patches, which package patch compiles, with the kinds
+// of the sync engine.
 package patches

@@ -18,13 +18,13 @@ import (
 	"github.com/sublet-dev/sublet/pkg/translate"
 )
 
-// Error is all that is wrong with the patches of a configuration.
+// Error is returned for invalid patches in a configuration.
 type Error struct {
 	// Problems are in the order of the settings.
 	Problems []patch.Problem
 }
 
-// Error lists every problem on a line of its own.
+// Error returns the problems, one per line.
 func (e *Error) Error() string {
 	lines := []string{fmt.Sprintf("the patches in the configuration have problems: %d", len(e.Problems))}
 	for _, p := range e.Problems {
@@ -33,12 +33,10 @@ func (e *Error) Error() string {
 	return strings.Join(lines, "\n  ")
 }
 
-// Patches are the compiled patches of a configuration. Path of the settings of a kind ->
-// patches.
+// Patches are the compiled patches of a configuration: settings path of a kind -> patches.
 type Patches map[string]*patch.Set
 
-// New compiles the patches of a configuration. It returns an [*Error] for what is wrong with
-// them.
+// New compiles the patches of a configuration. It returns an [*Error] if some are invalid.
 func New(sync *v1alpha1.Sync) (Patches, error) {
 	sets, problems := patch.CompileAll(sync)
 	if len(problems) > 0 {
@@ -47,8 +45,8 @@ func New(sync *v1alpha1.Sync) (Patches, error) {
 	return sets, nil
 }
 
-// Patched returns the kinds of a row, with the patches of its settings. A row may have
-// further kinds, whose objects tenants do not see as such: they have none.
+// Patched returns the kinds of a row with the patches of its settings. Only the first kind can
+// have patches. Tenants do not see the objects of the others.
 func (p Patches) Patched(row kinds.Row, all []syncer.Kind) []syncer.Kind {
 	if len(all) > 0 && all[0].Name() == row.Name() {
 		all[0] = ApplyTo(all[0], p[row.Setting])
@@ -56,8 +54,8 @@ func (p Patches) Patched(row kinds.Row, all []syncer.Kind) []syncer.Kind {
 	return all
 }
 
-// ApplyTo returns a kind with its patches. A kind that has none takes back what earlier ones have
-// written.
+// ApplyTo returns a kind with its patches. Without patches, the kind still removes what earlier
+// patches have written.
 func ApplyTo(kind syncer.Kind, set *patch.Set) syncer.Kind {
 	switch {
 	case !set.IsEmpty():
@@ -68,7 +66,7 @@ func ApplyTo(kind syncer.Kind, set *patch.Set) syncer.Kind {
 	return kind
 }
 
-// undo removes from a copy on the host what patches have written that are in the settings no more.
+// undo removes from a host copy what earlier patches have written.
 func undo(s syncer.Scope, r syncer.PatchRequest) error {
 	c, err := newChange(s, r)
 	if err != nil {
@@ -77,20 +75,21 @@ func undo(s syncer.Scope, r syncer.PatchRequest) error {
 	return kindPatch{set: &patch.Set{}, owner: syncer.Virtual}.down(c, r)
 }
 
-// ForKind returns the patch of the engine for a kind with that owner.
+// ForKind returns patches in the form in which the engine calls them. owner is the owner of the
+// kind.
 func ForKind(set *patch.Set, owner syncer.Side) syncer.Patch {
 	k := kindPatch{set: set, owner: owner}
 	return k.apply
 }
 
-// kindPatch patches copies of a kind.
+// kindPatch applies the patches of a kind.
 type kindPatch struct {
 	set   *patch.Set
 	owner syncer.Side
 }
 
-// apply patches a copy. Copies of the host's objects are patched by expressions, like copies
-// of the tenant's. What comes back from a copy on the host is patched by reverse ones.
+// apply patches one object. Copies, on either side, are patched by expressions. The status that
+// comes back from a host copy is patched by reverse expressions.
 func (k kindPatch) apply(s syncer.Scope, r syncer.PatchRequest) error {
 	isCopy := r.Side != k.owner
 	if isCopy && !k.set.HasDown() || !isCopy && (k.owner == syncer.Host || !k.set.HasUp()) {
@@ -109,7 +108,7 @@ func (k kindPatch) apply(s syncer.Scope, r syncer.PatchRequest) error {
 	return k.down(c, r)
 }
 
-// newChange returns what patches get of a request.
+// newChange returns the input of patches for a request of the engine.
 func newChange(s syncer.Scope, r syncer.PatchRequest) (patch.Change, error) {
 	c := patch.Change{Cluster: s.Cluster, Virtual: client.ObjectKeyFromObject(virtualOf(r)), CopyKey: client.ObjectKeyFromObject(r.Copy)}
 	var originalErr, copyErr error
@@ -118,8 +117,8 @@ func newChange(s syncer.Scope, r syncer.PatchRequest) (patch.Change, error) {
 	return c, errors.Join(originalErr, copyErr)
 }
 
-// down patches a copy by the expressions. Copies on the host get a record, as the host may
-// change them.
+// down patches a copy by expressions. For a host copy it also records what was patched, because
+// the host may change the copy.
 func (k kindPatch) down(c patch.Change, r syncer.PatchRequest) error {
 	if k.owner == syncer.Virtual && r.Before != nil {
 		var err error
@@ -141,7 +140,7 @@ func (k kindPatch) down(c patch.Change, r syncer.PatchRequest) error {
 	return nil
 }
 
-// virtualOf returns the virtual one of the two objects.
+// virtualOf returns the virtual object of a request.
 func virtualOf(r syncer.PatchRequest) client.Object {
 	if r.Side == syncer.Host {
 		return r.Original
@@ -149,7 +148,7 @@ func virtualOf(r syncer.PatchRequest) client.Object {
 	return r.Copy
 }
 
-// setRecord records on a host copy what was patched.
+// setRecord records on a host copy what was patched. An empty record removes it.
 func setRecord(copied client.Object, record string) {
 	annotations := map[string]string{}
 	for key, value := range copied.GetAnnotations() {
@@ -166,7 +165,7 @@ func setRecord(copied client.Object, record string) {
 	copied.SetAnnotations(annotations)
 }
 
-// toTree returns an object as JSON. An unstructured one is not copied.
+// toTree returns an object as unstructured JSON. An unstructured object is not copied.
 func toTree(object client.Object) (map[string]any, error) {
 	if u, ok := object.(*unstructured.Unstructured); ok {
 		return u.Object, nil
@@ -178,7 +177,7 @@ func toTree(object client.Object) (map[string]any, error) {
 	return tree, nil
 }
 
-// fromTree makes an object of JSON.
+// fromTree decodes unstructured JSON into an object.
 func fromTree(tree map[string]any, object client.Object) error {
 	if u, ok := object.(*unstructured.Unstructured); ok {
 		u.Object = tree
@@ -192,8 +191,8 @@ func fromTree(tree map[string]any, object client.Object) error {
 	return nil
 }
 
-// Content returns the function that patches the content of copies of custom resources of the
-// tenant.
+// Content returns a function that patches the content of copies of the tenant's custom
+// resources. It returns nil if there are no patches.
 func Content(set *patch.Set) func(s syncer.Scope, virtual *unstructured.Unstructured, content map[string]any) error {
 	if !set.HasDown() {
 		return nil

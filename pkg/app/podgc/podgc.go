@@ -1,9 +1,9 @@
-// Package podgc deletes the oldest finished pods of a virtual cluster when there are too
-// many. The copy of each is an object of the host. All tenants there share one limit of
-// finished pods, at which the host deletes those of any tenant.
+// Package podgc deletes the oldest finished pods of a virtual cluster when there are too many.
+// The copy of each is an object of the host, where all tenants share one limit of finished pods.
+// When the host reaches it, it deletes finished pods of any tenant.
 //
-// Upstream's collector also deletes pods whose node is gone. Here a node comes and goes with
-// the host's, and the host alone decides which pods end with it.
+// Upstream's pod garbage collector also deletes pods whose node is gone. That is not needed
+// here: the host does so, and the syncer follows.
 package podgc
 
 import (
@@ -25,7 +25,7 @@ import (
 	"github.com/sublet-dev/sublet/pkg/translate"
 )
 
-// period is the time between two collections. It is that of upstream's collector.
+// period is the time between two collections. It is that of upstream's pod garbage collector.
 const period = 20 * time.Second
 
 // Collector deletes finished pods.
@@ -34,13 +34,13 @@ type Collector struct {
 	Client kubernetes.Interface
 	// Pods reads its pods. Required.
 	Pods corelisters.PodLister
-	// Keep is how many finished pods stay. 0 keeps all.
+	// Keep is the number of finished pods to keep. 0 keeps all.
 	Keep int
 	// Clock is the time. Required.
 	Clock clock.Clock
 }
 
-// Run collects until ctx ends.
+// Run deletes finished pods periodically until ctx ends.
 func (c *Collector) Run(ctx context.Context) error {
 	for {
 		select {

@@ -24,7 +24,7 @@ func Answers(ctx context.Context, path string) bool {
 	return true
 }
 
-// Backend is the store of a running server, reached by its socket.
+// Backend is the store of a running server, accessed through its socket.
 type Backend struct {
 	path   string
 	client *kubernetes.Client
@@ -32,7 +32,7 @@ type Backend struct {
 
 var _ storage.Backend = &Backend{}
 
-// NewBackend returns the store behind a socket.
+// NewBackend returns the store behind the socket at path.
 func NewBackend(path string) *Backend { return &Backend{path: path} }
 
 // Start connects to the socket.
@@ -66,5 +66,5 @@ func (s *Backend) Stop() {
 	}
 }
 
-// Capabilities returns nothing: the server cares for the store.
+// Capabilities returns none, because the server itself maintains the store.
 func (s *Backend) Capabilities() storage.Capabilities { return storage.Capabilities{} }

@@ -1,5 +1,5 @@
-// Package storesocket lets another process of the same container reach the server's
-// store. The way is a socket that only the user of the server can open.
+// Package storesocket gives other processes in the same container access to the store of the
+// server. It uses a Unix socket that only the user of the server can open.
 package storesocket
 
 import (
@@ -14,7 +14,7 @@ import (
 	"k8s.io/klog/v2"
 )
 
-// Serve forwards each connection to the socket to the store until ctx ends.
+// Serve forwards connections on the socket to the store until ctx ends.
 func Serve(ctx context.Context, path string, dial func(context.Context) (net.Conn, error)) error {
 	listener, err := listenPrivately(ctx, path)
 	if err != nil {
@@ -24,8 +24,8 @@ func Serve(ctx context.Context, path string, dial func(context.Context) (net.Con
 	return nil
 }
 
-// listenPrivately returns a listener on a socket for the user of this process. The socket
-// gets its name once nobody else can open it.
+// listenPrivately returns a listener on a socket that only this user can open. The socket is
+// renamed to path after its permissions are set.
 func listenPrivately(ctx context.Context, path string) (net.Listener, error) {
 	temp := path + ".new"
 	if err := os.Remove(temp); err != nil && !errors.Is(err, os.ErrNotExist) {
@@ -45,7 +45,7 @@ func listenPrivately(ctx context.Context, path string) (net.Listener, error) {
 	return listener, nil
 }
 
-// forwardAll forwards each connection to the store until ctx ends.
+// forwardAll forwards accepted connections to the store until ctx ends.
 func forwardAll(ctx context.Context, listener net.Listener, dial func(context.Context) (net.Conn, error)) {
 	stop := context.AfterFunc(ctx, func() { _ = listener.Close() })
 	defer stop()
@@ -69,7 +69,7 @@ func forwardAll(ctx context.Context, listener net.Listener, dial func(context.Co
 	}
 }
 
-// forward copies both ways until one side closes or ctx ends.
+// forward copies data in both directions until one side closes or ctx ends.
 func forward(ctx context.Context, a, b net.Conn) {
 	ctx, done := context.WithCancel(ctx)
 	defer done()
