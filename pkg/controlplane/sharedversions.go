@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"reflect"
+	"sync"
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -26,15 +27,54 @@ func (s sharingStore) Watch(ctx context.Context, key string, options apistorage.
 	if err != nil {
 		return nil, err
 	}
-	return watch.Filter(inner, versionSharer{}.share), nil
+	return newSharingWatch(inner), nil
+}
+
+// sharingWatch is a watch whose versions share memory. Unlike a watch.Filter, it ends when it is stopped
+// with events that nobody has read. It would keep all last versions in memory otherwise.
+type sharingWatch struct {
+	watch.Interface
+	result  chan watch.Event
+	stopped chan struct{}
+	stop    func()
+}
+
+func newSharingWatch(inner watch.Interface) *sharingWatch {
+	w := &sharingWatch{Interface: inner, result: make(chan watch.Event), stopped: make(chan struct{})}
+	w.stop = sync.OnceFunc(func() { close(w.stopped) })
+	go w.run()
+	return w
+}
+
+// ResultChan returns the events. It is closed when the inner watch ends, or after Stop.
+func (w *sharingWatch) ResultChan() <-chan watch.Event { return w.result }
+
+// Stop stops the inner watch, and then this one.
+func (w *sharingWatch) Stop() {
+	w.Interface.Stop()
+	w.stop()
+}
+
+// run passes the events of the inner watch on until it ends, or nobody reads them any more.
+func (w *sharingWatch) run() {
+	defer close(w.result)
+	sharer := versionSharer{}
+	for event := range w.Interface.ResultChan() {
+		sharer.share(event)
+		select {
+		case w.result <- event:
+		case <-w.stopped:
+			return
+		}
+	}
 }
 
 // versionSharer has the last version of each object of a watch.
 type versionSharer map[types.UID]runtime.Object
 
-// share lets the object of an event share memory with its last version. It never drops an event. It does
-// not change custom resources, which are unstructured.
-func (s versionSharer) share(event watch.Event) (watch.Event, bool) {
+// share lets the object of an event share memory with its last version. It does not change custom
+// resources, which are unstructured.
+func (s versionSharer) share(event watch.Event) {
 	object := event.Object
 	if timed, isTimed := object.(apistorage.WatchEventWithRecordTime); isTimed {
 		object = timed.Unwrap()
@@ -42,7 +82,7 @@ func (s versionSharer) share(event watch.Event) (watch.Event, bool) {
 	accessor, err := meta.Accessor(object)
 	_, isDynamic := object.(runtime.Unstructured)
 	if err != nil || isDynamic || event.Type == watch.Bookmark || event.Type == watch.Error {
-		return event, true
+		return
 	}
 	uid := accessor.GetUID()
 	if before, found := s[uid]; found && reflect.TypeOf(before) == reflect.TypeOf(object) {
@@ -53,7 +93,6 @@ func (s versionSharer) share(event watch.Event) (watch.Event, bool) {
 	} else {
 		s[uid] = object
 	}
-	return event, true
 }
 
 // shareEqual replaces each part of after that equals that of before by the latter. It reports whether both

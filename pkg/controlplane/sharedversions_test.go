@@ -1,8 +1,10 @@
 package controlplane
 
 import (
+	"context"
 	"fmt"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -10,6 +12,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/watch"
+	apistorage "k8s.io/apiserver/pkg/storage"
 	api "k8s.io/kubernetes/pkg/apis/core"
 	"pgregory.net/rapid"
 )
@@ -68,6 +71,33 @@ func TestVersionsShareWhatIsEqual(t *testing.T) {
 	if sharer.share(watch.Event{Type: watch.Deleted, Object: timedObject{second}}); len(sharer) != 0 {
 		t.Errorf("a deleted object is still held: %v", sharer)
 	}
+}
+
+// TestStoppedWatchEnds stops a watch while an event waits for its reader, who has gone, as a reflector does
+// after an error. Nothing may stay behind, such as the last versions of all objects.
+func TestStoppedWatchEnds(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) { // It fails if a goroutine stays.
+		inner := watch.NewFake()
+		shared, err := sharingStore{watchedStore{inner: inner}}.Watch(t.Context(), "/pods", apistorage.ListOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		inner.Add(storedPod())
+		synctest.Wait()
+		shared.Stop()
+		shared.Stop()
+	})
+}
+
+// watchedStore is a store with a given watch.
+type watchedStore struct {
+	apistorage.Interface
+	inner watch.Interface
+}
+
+func (s watchedStore) Watch(context.Context, string, apistorage.ListOptions) (watch.Interface, error) {
+	return s.inner, nil
 }
 
 // TestSharingChangesNoVersion draws two versions of a pod and lets them share memory. Neither may
