@@ -89,10 +89,11 @@ type kindPatch struct {
 }
 
 // apply patches one object. Copies, on either side, are patched by expressions. The status that
-// comes back from a host copy is patched by reverse expressions.
+// comes back from a host copy is patched by reverse expressions. A copy with a record of earlier
+// expressions loses what they have written, even if only reverse ones are left.
 func (k kindPatch) apply(s syncer.Scope, r syncer.PatchRequest) error {
 	isCopy := r.Side != k.owner
-	if isCopy && !k.set.HasDown() || !isCopy && (k.owner == syncer.Host || !k.set.HasUp()) {
+	if isCopy && !k.set.HasDown() && !hasRecord(r.Before) || !isCopy && (k.owner == syncer.Host || !k.set.HasUp()) {
 		return nil
 	}
 	c, err := newChange(s, r)
@@ -106,6 +107,15 @@ func (k kindPatch) apply(s syncer.Scope, r syncer.PatchRequest) error {
 		return fromTree(c.Copy, r.Copy)
 	}
 	return k.down(c, r)
+}
+
+// hasRecord reports whether patches have written something into a copy. before is nil for a new one.
+func hasRecord(before client.Object) bool {
+	if before == nil {
+		return false
+	}
+	_, patched := before.GetAnnotations()[labels.Patched]
+	return patched
 }
 
 // newChange returns the input of patches for a request of the engine.

@@ -2,6 +2,7 @@ package patches
 
 import (
 	"context"
+	"maps"
 	"reflect"
 	"slices"
 	"strings"
@@ -134,6 +135,37 @@ func TestUndo(t *testing.T) {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff(map[string]string{"theirs": "stays"}, copied.Annotations); diff != "" {
+		t.Errorf("annotations (-want +got):\n%s", diff)
+	}
+}
+
+// TestUndoNextToReverse takes the last patch of copies out of the settings of a kind that still has one of
+// what comes back. What was written goes from the copy in the same way.
+func TestUndoNextToReverse(t *testing.T) {
+	t.Parallel()
+	set, problems := patch.Compile([]v1alpha1.Patch{{Path: "status.phase", Reverse: `"Bound"`}}, patch.Options{Setting: "sync.toHost.services"})
+	if len(problems) > 0 {
+		t.Fatal(problems)
+	}
+	scope := syncer.Scope{Context: context.Background(), Cluster: translate.Cluster{UID: "u"}}
+	original := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Name: "web"}}
+	fresh := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Name: "host"}}
+	patched, undone := fresh.DeepCopy(), fresh.DeepCopy()
+	earlier, _ := patch.Compile([]v1alpha1.Patch{{Path: `metadata.annotations["pool"]`, Expression: `"fast"`}}, patch.Options{Setting: "sync.toHost.services"})
+	if err := ForKind(earlier, syncer.Virtual)(scope, syncer.PatchRequest{Side: syncer.Host, Original: original, Copy: patched}); err != nil {
+		t.Fatal(err)
+	}
+	undone.Annotations = maps.Clone(patched.Annotations)
+	for _, before := range []*corev1.Service{nil, fresh, patched} {
+		request := syncer.PatchRequest{Side: syncer.Host, Original: original, Copy: undone}
+		if before != nil {
+			request.Before = before
+		}
+		if err := ForKind(set, syncer.Virtual)(scope, request); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if diff := cmp.Diff(map[string]string(nil), undone.Annotations); diff != "" {
 		t.Errorf("annotations (-want +got):\n%s", diff)
 	}
 }
