@@ -54,6 +54,7 @@ func TestUpgradeKeepsClaims(t *testing.T) {
 		{"nothing", "", "", ""},
 		{"the policy", claim("retentionPolicy: Retain"), claim("retentionPolicy: Delete"), ""},
 		{"the same size, in another unit", claim("size: 5Gi"), claim("size: 5120Mi"), ""},
+		{"the same size, with a part of a byte", claim("size: 1.2345678Gi"), claim("size: 1.2345678Gi"), ""},
 		{"the size", claim("size: 5Gi"), claim("size: 10Gi"), path + `size: Invalid value: "10Gi": the release has 5Gi`},
 		{"back to the default size", claim("size: 1500M"), "", path + `size: Invalid value: "5Gi": the release has 1500M`},
 		{"the class", "", claim("storageClass: fast"), path + `storageClass: Invalid value: "fast": the release has ""`},

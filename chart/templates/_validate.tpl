@@ -5,7 +5,7 @@
 {{- $text := toString . -}}
 {{- $number := regexFind "^[0-9.]+" $text | float64 -}}
 {{- $suffix := regexReplaceAll "^[0-9.]+" $text "" -}}
-{{- $units := dict "" 1 "m" 0.001 "k" 1e3 "M" 1e6 "G" 1e9 "T" 1e12 "P" 1e15 "E" 1e18 -}}
+{{- $units := dict "" 1 "n" 1e-9 "u" 1e-6 "m" 0.001 "k" 1e3 "M" 1e6 "G" 1e9 "T" 1e12 "P" 1e15 "E" 1e18 -}}
 {{- $units = merge $units (dict "Ki" 1024 "Mi" 1048576 "Gi" 1073741824 "Ti" 1099511627776 "Pi" 1125899906842624 "Ei" 1152921504606846976) -}}
 {{- if hasKey $units $suffix -}}
 {{- printf "%.3f" (mulf $number (get $units $suffix)) -}}
