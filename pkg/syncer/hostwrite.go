@@ -210,7 +210,7 @@ func sendPatches(ctx context.Context, c client.Client, before client.Object, pat
 		if err != nil {
 			err = findMissingSubresource(ctx, c, before, p.subresource, err)
 			if _, refused := errors.AsType[*hostRefusal](asHostRefusal(err)); !refused {
-				return written, errors.Join(refusals, err)
+				return written, err // Joined with a refusal, it would be tried again as late as that.
 			}
 			refusals = errors.Join(refusals, err)
 			continue

@@ -103,6 +103,40 @@ func TestRefusedResize(t *testing.T) {
 	}
 }
 
+// TestFailureAfterRefusedResize fails to change the labels of a pod whose resize the host has refused.
+// The failure is tried again soon, and a refusal only after minutes.
+func TestFailureAfterRefusedResize(t *testing.T) {
+	t.Parallel()
+	for name, failure := range map[string]error{
+		"conflict": apierrors.NewConflict(corev1.Resource("pods"), "cart", errors.New("it has changed")),
+		"timeout":  errors.New("connection reset"),
+		"gone":     apierrors.NewNotFound(corev1.Resource("pods"), "cart"),
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			resized := func(p *corev1.Pod) {
+				p.Labels = map[string]string{"app": "cart"}
+				p.Spec.Containers[0].Resources.Requests = corev1.ResourceList{corev1.ResourceCPU: *resourceOf("2")}
+			}
+			c := clocktesting.NewFakeClock(testStart())
+			virtual, host := newFakeServer("virtual", c, virtualPod(resized)), newFakeServer("host", c, hostPod())
+			host.before = func(verb string, _ client.Object) error {
+				switch verb {
+				case "patch resize":
+					return apierrors.NewForbidden(corev1.Resource("pods"), "cart", errors.New("exceeded quota"))
+				case "patch":
+					return failure
+				}
+				return nil
+			}
+			b := newBench(pods(), c, virtual, host)
+			if _, err := b.reconcile(t.Context(), theKey()); isRefused(err) || (err == nil) != apierrors.IsNotFound(failure) {
+				t.Errorf("A failure must not pass for a refusal, got %v", err)
+			}
+		})
+	}
+}
+
 // TestMissingSubresource takes a host that lacks pods/resize.
 func TestMissingSubresource(t *testing.T) {
 	t.Parallel()
