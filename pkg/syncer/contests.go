@@ -9,6 +9,9 @@ import (
 
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/clock"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/sublet-dev/sublet/api/labels"
 )
 
 // quickContests is how many equal changes of one host copy follow each other without a pause.
@@ -35,8 +38,12 @@ func newContests(c clock.PassiveClock) *contests {
 	return &contests{clock: c, seed: maphash.MakeSeed(), known: newRecent[types.NamespacedName, contest](c, 2*lastAlteredPause)}
 }
 
-// digest returns what identifies a change.
-func (c *contests) digest(patches []hostPatch) (uint64, error) {
+// digest returns what identifies a change of a copy, 0 for one that is no contest. What a host-first
+// write has left to remove is equal each time, and nobody has undone it.
+func (c *contests) digest(host client.Object, patches []hostPatch) (uint64, error) {
+	if host.GetAnnotations()[labels.Awaits] != "" {
+		return 0, nil
+	}
 	var hash maphash.Hash
 	hash.SetSeed(c.seed)
 	for _, p := range patches {
@@ -49,14 +56,14 @@ func (c *contests) digest(patches []hostPatch) (uint64, error) {
 }
 
 // check returns the digest of a change of a copy, and how long the change has to wait, 0 for not at all.
-func (c *contests) check(key types.NamespacedName, patches []hostPatch) (change uint64, wait time.Duration, err error) {
-	change, err = c.digest(patches)
+func (c *contests) check(key types.NamespacedName, host client.Object, patches []hostPatch) (change uint64, wait time.Duration, err error) {
+	change, err = c.digest(host, patches)
 	if err != nil {
 		return 0, 0, err
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if last, ok := c.known.get(key); ok && last.change == change {
+	if last, ok := c.known.get(key); ok && change != 0 && last.change == change {
 		wait = max(0, last.next.Sub(c.clock.Now()))
 	}
 	return change, wait, nil
@@ -65,6 +72,9 @@ func (c *contests) check(key types.NamespacedName, patches []hostPatch) (change 
 // record records a change that was written. It reports whether the next one has to wait for the
 // first time.
 func (c *contests) record(key types.NamespacedName, change uint64) (begins bool) {
+	if change == 0 {
+		return false
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	last, ok := c.known.get(key)

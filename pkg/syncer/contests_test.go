@@ -8,6 +8,7 @@ import (
 	clocktesting "k8s.io/utils/clock/testing"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/sublet-dev/sublet/api/labels"
 	"github.com/sublet-dev/sublet/pkg/translate"
 )
 
@@ -55,5 +56,32 @@ func TestContestedCopy(t *testing.T) {
 	virtual.add(client.Object(changed))
 	if ok, _ := wrote("undone"); !ok || copied().Data["k"] != "news" {
 		t.Errorf("another change must not wait, got %v", copied().Data)
+	}
+}
+
+// TestHostFirstIsNoContest writes a copy host-first again and again. Each time the engine removes the
+// annotation of that write, which is the same change, and must not wait.
+func TestHostFirstIsNoContest(t *testing.T) {
+	t.Parallel()
+	c := clocktesting.NewFakeClock(testStart())
+	virtual, host := newFakeServer("virtual", c, virtualMap()), newFakeServer("host", c)
+	b := newBench(configMaps(), c, virtual, host)
+	if err := b.reconcileUntilQuiet(t, theKey()); err != nil {
+		t.Fatal(err)
+	}
+	hostKey := translate.Hashed(testCluster(), theKey())
+	for i := range quickContests + 3 {
+		object := host.get(&corev1.ConfigMap{}, hostKey).(*corev1.ConfigMap)
+		translate.SetAnnotation(object, labels.Awaits, "1")
+		host.add(object)
+		changed := virtual.get(&corev1.ConfigMap{}, theKey())
+		virtual.add(changed) // The virtual object is stored too, with a later version.
+		b.refresh()
+		if err := b.reconcileUntilQuiet(t, theKey()); err != nil {
+			t.Fatal(err)
+		}
+		if host.get(&corev1.ConfigMap{}, hostKey).GetAnnotations()[labels.Awaits] != "" {
+			t.Fatalf("after write %d the annotation stays", i)
+		}
 	}
 }

@@ -26,7 +26,7 @@ func (r *reconciler) writeDown(s Scope, key types.NamespacedName, virtual, host 
 	if err != nil {
 		return err
 	}
-	change, wait, err := r.contests.check(key, patches)
+	change, wait, err := r.contests.check(key, host, patches)
 	if err != nil {
 		return err
 	}
