@@ -17,8 +17,8 @@ type object[T any] interface {
 }
 
 // toV1 converts an internal object of the API server to its v1 type. The result is a deep copy, because
-// the two forms may share memory, and the old object of an update belongs to a cache. It is empty if
-// from is nil.
+// the two forms may share memory, and the old object of an update belongs to a cache. A nil object
+// becomes an empty one.
 func toV1[T any, P object[T]](from runtime.Object, o admission.ObjectInterfaces) (P, error) {
 	if typed, ok := from.(P); ok {
 		return typed.DeepCopy(), nil

@@ -12,16 +12,23 @@ import (
 	"github.com/sublet-dev/sublet/pkg/translate"
 )
 
+// newCopiedMap returns a bench with a ConfigMap that has its copy on the host.
+func newCopiedMap(t *testing.T, c *clocktesting.FakeClock) (b *bench, virtual, host *fakeServer) {
+	t.Helper()
+	virtual, host = newFakeServer("virtual", c, virtualMap()), newFakeServer("host", c)
+	b = newBench(configMaps(), c, virtual, host)
+	if err := b.reconcileUntilQuiet(t, theKey()); err != nil {
+		t.Fatal(err)
+	}
+	return b, virtual, host
+}
+
 // TestContestedCopy lets a controller of the host undo each change of a copy. The engine repeats it
 // less and less, and writes another change of the tenant at once.
 func TestContestedCopy(t *testing.T) {
 	t.Parallel()
 	c := clocktesting.NewFakeClock(testStart())
-	virtual, host := newFakeServer("virtual", c, virtualMap()), newFakeServer("host", c)
-	b := newBench(configMaps(), c, virtual, host)
-	if err := b.reconcileUntilQuiet(t, theKey()); err != nil {
-		t.Fatal(err)
-	}
+	b, virtual, host := newCopiedMap(t, c)
 	hostKey := translate.Hashed(testCluster(), theKey())
 	copied := func() *corev1.ConfigMap { return host.get(&corev1.ConfigMap{}, hostKey).(*corev1.ConfigMap) }
 	wrote := func(undo string) (bool, time.Duration) {
@@ -64,11 +71,7 @@ func TestContestedCopy(t *testing.T) {
 func TestHostFirstIsNoContest(t *testing.T) {
 	t.Parallel()
 	c := clocktesting.NewFakeClock(testStart())
-	virtual, host := newFakeServer("virtual", c, virtualMap()), newFakeServer("host", c)
-	b := newBench(configMaps(), c, virtual, host)
-	if err := b.reconcileUntilQuiet(t, theKey()); err != nil {
-		t.Fatal(err)
-	}
+	b, virtual, host := newCopiedMap(t, c)
 	hostKey := translate.Hashed(testCluster(), theKey())
 	for i := range quickContests + 3 {
 		object := host.get(&corev1.ConfigMap{}, hostKey).(*corev1.ConfigMap)

@@ -68,15 +68,17 @@ func TestRefusalsOfTheHost(t *testing.T) {
 	}
 }
 
+// resizePod gives a pod other requests and other labels.
+func resizePod(p *corev1.Pod) {
+	p.Labels = map[string]string{"app": "cart"}
+	p.Spec.Containers[0].Resources.Requests = corev1.ResourceList{corev1.ResourceCPU: *resourceOf("2")}
+}
+
 // TestRefusedResize resizes a pod, and changes its labels, while a quota of the host is used up.
 func TestRefusedResize(t *testing.T) {
 	t.Parallel()
-	resized := func(p *corev1.Pod) {
-		p.Labels = map[string]string{"app": "cart"}
-		p.Spec.Containers[0].Resources.Requests = corev1.ResourceList{corev1.ResourceCPU: *resourceOf("2")}
-	}
 	c := clocktesting.NewFakeClock(testStart())
-	virtual, host := newFakeServer("virtual", c, virtualPod(resized)), newFakeServer("host", c, hostPod())
+	virtual, host := newFakeServer("virtual", c, virtualPod(resizePod)), newFakeServer("host", c, hostPod())
 	host.before = func(verb string, _ client.Object) error {
 		if verb == "patch resize" {
 			return apierrors.NewForbidden(corev1.Resource("pods"), "cart", errors.New("exceeded quota"))
@@ -114,12 +116,8 @@ func TestFailureAfterRefusedResize(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			resized := func(p *corev1.Pod) {
-				p.Labels = map[string]string{"app": "cart"}
-				p.Spec.Containers[0].Resources.Requests = corev1.ResourceList{corev1.ResourceCPU: *resourceOf("2")}
-			}
 			c := clocktesting.NewFakeClock(testStart())
-			virtual, host := newFakeServer("virtual", c, virtualPod(resized)), newFakeServer("host", c, hostPod())
+			virtual, host := newFakeServer("virtual", c, virtualPod(resizePod)), newFakeServer("host", c, hostPod())
 			host.before = func(verb string, _ client.Object) error {
 				switch verb {
 				case "patch resize":
@@ -148,12 +146,8 @@ func TestMissingSubresource(t *testing.T) {
 		host.SetAnnotations(annotations)
 		return down(s, virtual, host)
 	}
-	resized := func(p *corev1.Pod) {
-		p.Labels = map[string]string{"app": "cart"}
-		p.Spec.Containers[0].Resources.Requests = corev1.ResourceList{corev1.ResourceCPU: *resourceOf("2")}
-	}
 	c := clocktesting.NewFakeClock(testStart())
-	virtual, host := newFakeServer("virtual", c, virtualPod(resized)), newFakeServer("host", c, hostPod())
+	virtual, host := newFakeServer("virtual", c, virtualPod(resizePod)), newFakeServer("host", c, hostPod())
 	host.lacks = []string{"resize"}
 	b := newBench(changed, c, virtual, host)
 	if _, err := b.reconcile(t.Context(), theKey()); !isRefused(err) {
