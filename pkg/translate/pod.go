@@ -17,13 +17,8 @@ import (
 // tokens, see [Derived].
 const TokenRole = "token"
 
-// PodInput is what the host copy of a pod depends on, in addition to the pod itself.
-type PodInput struct {
-	// Cluster is the identity of the virtual cluster.
-	Cluster Cluster
-	// ServiceAccount is the host service account of all tenant pods. It has no permissions and
-	// no token.
-	ServiceAccount string
+// PodSettings are the settings that the host copies of all pods depend on.
+type PodSettings struct {
 	// KubernetesServiceIP is the ClusterIP of the virtual Service
 	// default/kubernetes, reached on port 443.
 	KubernetesServiceIP string
@@ -34,16 +29,6 @@ type PodInput struct {
 	// NodeSearches are the search domains that follow those of the virtual cluster. Empty
 	// means none.
 	NodeSearches []string
-	// VirtualScheduler is set for a pod whose node the virtual scheduler assigns. No host
-	// pod is built for it without a node, unless SeeksRoom is set.
-	VirtualScheduler bool
-	// SeeksRoom is set for a pod without a node whose host pod only signals to autoscalers of
-	// the host that it needs one. No scheduler of the host binds it.
-	SeeksRoom bool
-	// Node is the assigned node. The host pod is pinned to it and gets none of the tenant's
-	// scheduling constraints, which the virtual scheduler has applied. If Node is empty, the
-	// host's scheduler applies them.
-	Node string
 	// AlwaysPull sets the image pull policy of all containers to Always.
 	AlwaysPull bool
 	// TranslateImage returns the image that the host pulls for an image of the tenant. nil
@@ -56,23 +41,43 @@ type PodInput struct {
 	HostSchedulers []string
 	// NodeSelector limits pods to the nodes of the host with these labels. Empty means all.
 	NodeSelector map[string]string
-	// Enforced has the fields that the operator sets in every host pod.
-	Enforced Enforced
-	// HostRules is the result of [HostRules].
-	HostRules string
 	// QuotaScope puts the pod into the quota scope Terminating of the host. The control plane's
 	// own pod is not in that scope. See [longestDeadline].
 	QuotaScope bool
 	// PassesLabel and PassesAnnotation report whether a key of the tenant keeps its name on the
 	// host. nil passes none.
 	PassesLabel, PassesAnnotation func(key string) bool
-	// Isolation has the directions in which the tenant's NetworkPolicies isolate the pod.
-	Isolation Isolation
-	// LacksLinks is true if there are too many Services, so that the pod lacks the environment
-	// variables of some.
-	LacksLinks bool
 	// ResourceClaims specifies whether the host has the tenant's ResourceClaims.
 	ResourceClaims bool
+}
+
+// PodInput is what the host copy of a pod depends on, in addition to the pod itself.
+type PodInput struct {
+	PodSettings
+
+	// Cluster is the identity of the virtual cluster.
+	Cluster Cluster
+	// ServiceAccount is the host service account of the pod. The host mounts no token of it.
+	ServiceAccount string
+	// VirtualScheduler is set for a pod whose node the virtual scheduler assigns. No host
+	// pod is built for it without a node, unless SeeksRoom is set.
+	VirtualScheduler bool
+	// SeeksRoom is set for a pod without a node whose host pod only signals to autoscalers of
+	// the host that it needs one. No scheduler of the host binds it.
+	SeeksRoom bool
+	// Node is the assigned node. The host pod is pinned to it and gets none of the tenant's
+	// scheduling constraints, which the virtual scheduler has applied. If Node is empty, the
+	// host's scheduler applies them.
+	Node string
+	// Enforced has the fields that the operator sets in the host pod.
+	Enforced Enforced
+	// HostRules is the result of [HostRules]. Only a new host pod needs it.
+	HostRules string
+	// Isolation has the directions in which the tenant's NetworkPolicies isolate the pod.
+	Isolation Isolation
+	// LacksLinks is true if there are too many Services, so that a new host pod lacks the
+	// environment variables of some.
+	LacksLinks bool
 	// Namespaces are the virtual namespaces with their labels. They are read only
 	// if [NeedsNamespaces] returns true.
 	Namespaces []corev1.Namespace

@@ -38,7 +38,7 @@ func rewriteAffinity(in PodInput, virtual *corev1.Pod, spec *corev1.PodSpec) {
 		constraint.LabelSelector = toHostSelector(in.Cluster, []string{virtual.Namespace}, selector)
 		constraint.MatchLabelKeys = nil
 	}
-	requireNodes(in, virtual.Spec.NodeName, spec)
+	limitToNodes(in.NodeSelector, virtual.Spec.NodeName, spec)
 }
 
 // eachAffinityTerm visits all pod affinity and anti-affinity terms.
@@ -115,29 +115,29 @@ func selectsEverything(selector *metav1.LabelSelector) bool {
 // nodeNameField is the field that selects a node by its name.
 const nodeNameField = "metadata.name"
 
-// requireNodes limits the pod to the nodes that the tenant may see, and to one node unless that
-// is empty. It uses node affinity, so that the host's scheduler still checks whether the pod
+// limitToNodes limits the pod to the nodes with the labels of selector, and to one node unless
+// that is empty. It uses node affinity, so that the host's scheduler still checks whether the pod
 // fits.
-func requireNodes(in PodInput, node string, spec *corev1.PodSpec) {
+func limitToNodes(selector map[string]string, node string, spec *corev1.PodSpec) {
 	var fields, expressions []corev1.NodeSelectorRequirement
 	if node != "" {
 		fields = append(fields, corev1.NodeSelectorRequirement{
 			Key: nodeNameField, Operator: corev1.NodeSelectorOpIn, Values: []string{node},
 		})
 	}
-	for _, key := range slices.Sorted(maps.Keys(in.NodeSelector)) {
+	for _, key := range slices.Sorted(maps.Keys(selector)) {
 		expressions = append(expressions, corev1.NodeSelectorRequirement{
-			Key: key, Operator: corev1.NodeSelectorOpIn, Values: []string{in.NodeSelector[key]},
+			Key: key, Operator: corev1.NodeSelectorOpIn, Values: []string{selector[key]},
 		})
 	}
 	if len(fields)+len(expressions) > 0 {
-		requireNode(spec, fields, expressions)
+		prependNodeRequirements(spec, fields, expressions)
 	}
 }
 
-// requireNode prepends requirements to each node selector term of the pod. They come first,
+// prependNodeRequirements prepends requirements to each node selector term of the pod. They come first,
 // because an API server only accepts new requirements of a gated pod at the end of a term.
-func requireNode(spec *corev1.PodSpec, fields, expressions []corev1.NodeSelectorRequirement) {
+func prependNodeRequirements(spec *corev1.PodSpec, fields, expressions []corev1.NodeSelectorRequirement) {
 	if spec.Affinity == nil {
 		spec.Affinity = &corev1.Affinity{}
 	}

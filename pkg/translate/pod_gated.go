@@ -21,7 +21,7 @@ func IsGateOutdated(virtual, host *corev1.Pod, nodes map[string]string) bool {
 	if affinity := virtual.Spec.Affinity.NodeAffinity; affinity == nil || digest(affinity) == sent {
 		return false
 	}
-	wanted := wantedNodeAffinity(PodInput{NodeSelector: nodes}, virtual)
+	wanted := wantedNodeAffinity(nodes, virtual)
 	return !isAddition(requiredTerms(host.Spec.Affinity.NodeAffinity), requiredTerms(wanted))
 }
 

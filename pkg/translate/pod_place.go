@@ -20,7 +20,7 @@ func pinToNode(in PodInput, spec *corev1.PodSpec) {
 	spec.NodeSelector = nil
 	spec.Affinity = nil
 	spec.TopologySpreadConstraints = nil
-	requireNodes(in, in.Node, spec)
+	limitToNodes(in.NodeSelector, in.Node, spec)
 }
 
 // PinnedNode returns the node to which a host pod is pinned, empty if the host chooses.

@@ -18,11 +18,9 @@ import (
 // input returns what most tests use.
 func input() PodInput {
 	return PodInput{
-		Cluster:             shop,
-		ServiceAccount:      "shop-workload",
-		KubernetesServiceIP: "10.96.0.20",
-		DNSServiceIP:        "10.96.0.21",
-		ClusterDomain:       "cluster.local",
+		PodSettings:    PodSettings{KubernetesServiceIP: "10.96.0.20", DNSServiceIP: "10.96.0.21", ClusterDomain: "cluster.local"},
+		Cluster:        shop,
+		ServiceAccount: "shop-workload",
 	}
 }
 

@@ -229,7 +229,7 @@ func syncNodeRules(in PodInput, virtual, host *corev1.Pod) {
 			host.Spec.NodeSelector = mergeMaps(host.Spec.NodeSelector, map[string]string{key: value})
 		}
 	}
-	wanted := wantedNodeAffinity(in, virtual)
+	wanted := wantedNodeAffinity(in.NodeSelector, virtual)
 	if wanted == nil {
 		return
 	}
@@ -239,13 +239,14 @@ func syncNodeRules(in PodInput, virtual, host *corev1.Pod) {
 	host.Spec.Affinity.NodeAffinity = wanted
 }
 
-// wantedNodeAffinity returns the node affinity that the host pod should have, nil for none.
-func wantedNodeAffinity(in PodInput, virtual *corev1.Pod) *corev1.NodeAffinity {
+// wantedNodeAffinity returns the node affinity that the host pod should have, nil for none. It is
+// limited to the nodes with the labels of selector.
+func wantedNodeAffinity(selector map[string]string, virtual *corev1.Pod) *corev1.NodeAffinity {
 	var rules corev1.PodSpec
 	if virtual.Spec.Affinity != nil {
 		rules.Affinity = &corev1.Affinity{NodeAffinity: virtual.Spec.Affinity.NodeAffinity.DeepCopy()}
 	}
-	requireNodes(in, virtual.Spec.NodeName, &rules)
+	limitToNodes(selector, virtual.Spec.NodeName, &rules)
 	if rules.Affinity == nil {
 		return nil
 	}

@@ -248,7 +248,7 @@ func TestGatedPodStaysOnVisibleNodes(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := zoneA()
-	requireNode(&corev1.PodSpec{Affinity: want}, nil, []corev1.NodeSelectorRequirement{{Key: "pool", Operator: corev1.NodeSelectorOpIn, Values: []string{"tenants"}}})
+	prependNodeRequirements(&corev1.PodSpec{Affinity: want}, nil, []corev1.NodeSelectorRequirement{{Key: "pool", Operator: corev1.NodeSelectorOpIn, Values: []string{"tenants"}}})
 	if diff := cmp.Diff(want, host.Spec.Affinity); diff != "" {
 		t.Errorf("affinity (-want +got):\n%s", diff)
 	}

@@ -26,7 +26,7 @@ func podsByAccount() syncer.Index {
 
 // hostAccount returns the host service account of a pod: the copy of its own, or the one of
 // all tenants' pods.
-func (p pods) hostAccount(s syncer.Scope, virtual *corev1.Pod) string {
+func (p *pods) hostAccount(s syncer.Scope, virtual *corev1.Pod) string {
 	if virtual.Spec.ServiceAccountName == "" || !p.options.Sync.IsEnabled(serviceAccountsSetting) {
 		return p.options.WorkloadServiceAccount
 	}
@@ -35,7 +35,7 @@ func (p pods) hostAccount(s syncer.Scope, virtual *corev1.Pod) string {
 
 // awaitsAccount reports whether a pod waits for the copy of its service account. The host
 // refuses a pod whose account does not exist.
-func (p pods) awaitsAccount(s syncer.Scope, virtual *corev1.Pod) (bool, error) {
+func (p *pods) awaitsAccount(s syncer.Scope, virtual *corev1.Pod) (bool, error) {
 	name := p.hostAccount(s, virtual)
 	if name == p.options.WorkloadServiceAccount {
 		return false, nil

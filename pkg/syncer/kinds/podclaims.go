@@ -15,7 +15,7 @@ import (
 
 // awaitsClaims reports whether a pod waits for ResourceClaims that are created from templates, or for
 // the host copies of its ResourceClaims. Without them the host pod would be unschedulable.
-func (p pods) awaitsClaims(s syncer.Scope, virtual *corev1.Pod) (bool, error) {
+func (p *pods) awaitsClaims(s syncer.Scope, virtual *corev1.Pod) (bool, error) {
 	if len(virtual.Spec.ResourceClaims) == 0 || !p.options.Sync.IsEnabled(policy.ResourceClaimsSetting) {
 		return false, nil
 	}
@@ -34,7 +34,7 @@ func (p pods) awaitsClaims(s syncer.Scope, virtual *corev1.Pod) (bool, error) {
 
 // deviceResources returns the extended resources that the host's device classes define. It returns none
 // unless device classes are synced.
-func (p pods) deviceResources(s syncer.Scope) (policy.DeviceResources, error) {
+func (p *pods) deviceResources(s syncer.Scope) (policy.DeviceResources, error) {
 	if !p.options.Sync.IsEnabled(policy.DeviceClassesSetting) {
 		return policy.DeviceResources{}, nil
 	}

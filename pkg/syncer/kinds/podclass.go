@@ -19,7 +19,7 @@ const (
 
 // classWatches returns the watches of classes that pods may refer to. They are read when a host pod is
 // created.
-func (p pods) classWatches() []syncer.Watch {
+func (p *pods) classWatches() []syncer.Watch {
 	var watches []syncer.Watch
 	if p.options.Sync.IsEnabled(runtimeClassesSetting) {
 		watches = append(watches, syncer.Watch{Side: syncer.Host, Object: &nodev1.RuntimeClass{}, All: true, Keys: noKeys})
@@ -35,7 +35,7 @@ func (p pods) classWatches() []syncer.Watch {
 
 // runtimeClass returns the runtime class of a pod, nil for none that it may use. It is a class of the
 // host that the tenant sees, or the allowed part of a class of the tenant.
-func (p pods) runtimeClass(s syncer.Scope, virtual *corev1.Pod) (*nodev1.RuntimeClass, error) {
+func (p *pods) runtimeClass(s syncer.Scope, virtual *corev1.Pod) (*nodev1.RuntimeClass, error) {
 	name := virtual.Spec.RuntimeClassName
 	if name == nil || *name == "" {
 		return nil, nil //nolint:nilnil // Most pods name none.
@@ -57,7 +57,7 @@ func (p pods) runtimeClass(s syncer.Scope, virtual *corev1.Pod) (*nodev1.Runtime
 
 // ownClass returns the host's runtime class for a class of the tenant, and the allowed part of the
 // tenant's class.
-func (p pods) ownClass(s syncer.Scope, name string) (host string, allowed *nodev1.RuntimeClass, err error) {
+func (p *pods) ownClass(s syncer.Scope, name string) (host string, allowed *nodev1.RuntimeClass, err error) {
 	class := &nodev1.RuntimeClass{}
 	found, err := lookUp(s, syncer.Virtual, types.NamespacedName{Name: name}, class)
 	if err != nil || !found {
@@ -69,8 +69,8 @@ func (p pods) ownClass(s syncer.Scope, name string) (host string, allowed *nodev
 
 // enforced returns the fields that the operator sets in the host pod of a pod, with the host's classes
 // for those that the pod names.
-func (p pods) enforced(s syncer.Scope, virtual *corev1.Pod) (translate.Enforced, error) {
-	result := enforced(p.options.Sync.ToHost.Pods)
+func (p *pods) enforced(s syncer.Scope, virtual *corev1.Pod) (translate.Enforced, error) {
+	result := enforcedInAll(p.options.Sync.ToHost.Pods)
 	var err error
 	if result.NamedClass, err = p.priorityClass(s, virtual); err != nil {
 		return result, err
@@ -82,7 +82,7 @@ func (p pods) enforced(s syncer.Scope, virtual *corev1.Pod) (translate.Enforced,
 }
 
 // hostClass returns the host's runtime class that replaces a class of the tenant, empty for none.
-func (p pods) hostClass(s syncer.Scope, virtual *corev1.Pod) (string, error) {
+func (p *pods) hostClass(s syncer.Scope, virtual *corev1.Pod) (string, error) {
 	name := virtual.Spec.RuntimeClassName
 	if name == nil || *name == "" || len(p.options.RuntimeHandlers) == 0 {
 		return "", nil
@@ -93,7 +93,7 @@ func (p pods) hostClass(s syncer.Scope, virtual *corev1.Pod) (string, error) {
 
 // priorityClass returns the name of the priority class of the host that a pod names, empty if
 // the tenant does not see it.
-func (p pods) priorityClass(s syncer.Scope, virtual *corev1.Pod) (string, error) {
+func (p *pods) priorityClass(s syncer.Scope, virtual *corev1.Pod) (string, error) {
 	name := virtual.Spec.PriorityClassName
 	if name == "" || isSystemClass(name) || !p.options.Sync.IsEnabled(priorityClassesSetting) {
 		return "", nil

@@ -27,7 +27,7 @@ const quotaLag = 5 * time.Second
 // scheduler has already reused its resources, for example after a preemption without a grace
 // period. If the host were asked for the node now, it would refuse it. The wait ends leavingLag
 // after the deletion of the host pod is due.
-func (p pods) isPodLeaving(s syncer.Scope, node string) (bool, error) {
+func (p *pods) isPodLeaving(s syncer.Scope, node string) (bool, error) {
 	var onNode corev1.PodList
 	err := s.Host.List(s.Context, &onNode, client.InNamespace(s.Cluster.Namespace),
 		client.MatchingFields{nodes.ByNode: node}, client.UnsafeDisableDeepCopy)

@@ -54,7 +54,7 @@ func TestWaitsForLeavingPod(t *testing.T) {
 				if tt.waiting {
 					want = translate.PodAwaitingRoom
 				}
-				got, err := pods{options: options, leaving: newLeavingPods()}.load(s, pod, copied)
+				got, err := newPods(options).load(s, pod, copied)
 				if err != nil {
 					t.Fatal(err)
 				}

@@ -26,7 +26,7 @@ const (
 // awaitsOptional reports whether a new pod waits for the copies of existing ConfigMaps and Secrets to
 // which it has optional references. A kubelet waits for missing objects only if they are required.
 // It would start the containers without the optional ones, and their environment never changes.
-func (p pods) awaitsOptional(s syncer.Scope, virtual *corev1.Pod) (bool, error) {
+func (p *pods) awaitsOptional(s syncer.Scope, virtual *corev1.Pod) (bool, error) {
 	pause := optionalDelay(s.Now.Sub(virtual.CreationTimestamp.Time))
 	if pause == 0 || virtual.DeletionTimestamp != nil || p.started(s, virtual, nil) {
 		return false, nil

@@ -20,7 +20,7 @@ import (
 // Pods copies the tenant's pods to the host, which schedules and runs them. Package translate
 // defines what the copy looks like.
 func Pods(o Options) syncer.Resource[*corev1.Pod, *corev1.Pod] {
-	p := pods{options: o, leaving: newLeavingPods(), translateImage: policy.TranslateImage(o.Sync.ToHost.Pods.TranslateImage)}
+	p := newPods(o)
 	r := syncer.Resource[*corev1.Pod, *corev1.Pod]{
 		Owner:        syncer.Virtual,
 		Names:        translate.Hashed,
@@ -80,84 +80,94 @@ func Pods(o Options) syncer.Resource[*corev1.Pod, *corev1.Pod] {
 
 // pods is the kind with its settings.
 type pods struct {
-	options Options
-	leaving *leavingPods
-	// translateImage returns the image that the host pulls for an image of the tenant. nil
-	// changes none.
-	translateImage func(image string) string
+	options  Options
+	settings translate.PodSettings
+	leaving  *leavingPods
 }
 
-// fillHost fills in the host pod.
-func (p pods) fillHost(s syncer.Scope, virtual, host *corev1.Pod) error {
+// newPods returns the kind with its settings.
+func newPods(o Options) *pods {
+	settings := o.Sync.ToHost.Pods
+	return &pods{options: o, leaving: newLeavingPods(), settings: translate.PodSettings{
+		KubernetesServiceIP: o.KubernetesServiceIP,
+		DNSServiceIP:        o.DNSServiceIP,
+		ClusterDomain:       o.ClusterDomain,
+		NodeSearches:        o.NodeSearches,
+		NodeSelector:        allowedNodes(o.Sync),
+		HostSchedulers:      o.hostSchedulers(),
+		AlwaysPull:          o.AlwaysPull,
+		TranslateImage:      policy.TranslateImage(settings.TranslateImage),
+		HostsImage:          hostsImage(settings.RewriteHosts),
+		QuotaScope:          o.QuotaScope,
+		ResourceClaims:      o.Sync.IsEnabled(policy.ResourceClaimsSetting),
+		PassesLabel:         matches(settings.Labels.Allow),
+		PassesAnnotation:    matches(settings.Annotations.Allow),
+	}}
+}
+
+// fillHost fills in the host pod. It returns an error for a new one that must not start.
+func (p *pods) fillHost(s syncer.Scope, virtual, host *corev1.Pod) error {
 	virtual, err := p.applyPolicy(s, virtual, host)
 	if err != nil {
 		return err
 	}
-	in := translate.PodInput{
-		Cluster:             s.Cluster,
-		ServiceAccount:      p.hostAccount(s, virtual),
-		KubernetesServiceIP: p.options.KubernetesServiceIP,
-		DNSServiceIP:        p.options.DNSServiceIP,
-		ClusterDomain:       p.options.ClusterDomain,
-		NodeSearches:        p.options.NodeSearches,
-		NodeSelector:        allowedNodes(p.options.Sync),
-		HostSchedulers:      p.options.hostSchedulers(),
-		AlwaysPull:          p.options.AlwaysPull,
-		TranslateImage:      p.translateImage,
-		HostsImage:          hostsImage(p.options.Sync.ToHost.Pods.RewriteHosts),
-		VirtualScheduler:    p.options.usesVirtualScheduler(virtual),
-		Node:                progress(s).Node,
-		SeeksRoom:           progress(s).State == translate.PodSeeksRoom,
-		QuotaScope:          p.options.QuotaScope,
-		ResourceClaims:      p.options.Sync.IsEnabled(policy.ResourceClaimsSetting),
-		PassesLabel:         matches(p.options.Sync.ToHost.Pods.Labels.Allow),
-		PassesAnnotation:    matches(p.options.Sync.ToHost.Pods.Annotations.Allow),
+	if host.UID == "" {
+		if err := p.checkVolumes(s, virtual); err != nil {
+			return err
+		}
 	}
-	if in.Enforced, err = p.enforced(s, virtual); err != nil {
+	in, err := p.hostInput(s, virtual, host)
+	if err != nil {
 		return err
 	}
 	// A pod without a controller must have none on the host either: nothing would create it again.
 	translate.SetController(s.Cluster, host, metav1.GetControllerOfNoCopy(virtual) != nil)
+	before := listsWithExtended(host)
+	if err := translate.Pod(in, virtual, host); err != nil {
+		return err
+	}
+	return p.dropUnknownResources(s, virtual, host, before)
+}
+
+// hostInput returns what the host pod depends on, in addition to the virtual pod. It reads no more
+// than the state of the host pod requires.
+func (p *pods) hostInput(s syncer.Scope, virtual, host *corev1.Pod) (in translate.PodInput, err error) {
+	in = translate.PodInput{
+		PodSettings:      p.settings,
+		Cluster:          s.Cluster,
+		ServiceAccount:   p.hostAccount(s, virtual),
+		VirtualScheduler: p.options.usesVirtualScheduler(virtual),
+		Node:             progress(s).Node,
+		SeeksRoom:        progress(s).State == translate.PodSeeksRoom,
+	}
+	if in.Enforced, err = p.enforced(s, virtual); err != nil {
+		return in, err
+	}
 	if host.UID == "" {
 		in.HostRules = p.hostRules(virtual)
-		if err := p.prepareNew(s, virtual, &in); err != nil {
-			return err
+		if in.LacksLinks, err = lacksLinks(s, virtual); err != nil {
+			return in, err
 		}
 	}
 	if p.options.Sync.IsEnabled(networkPoliciesSetting) {
 		if in.Isolation, err = isolation(s, virtual, host); err != nil {
-			return err
+			return in, err
 		}
 	}
 	if translate.NeedsNamespaces(virtual, host) {
 		var namespaces corev1.NamespaceList
 		if err := s.Virtual.List(s.Context, &namespaces, client.UnsafeDisableDeepCopy); err != nil {
-			return fmt.Errorf("cannot list namespaces: %w", err)
+			return in, fmt.Errorf("cannot list namespaces: %w", err)
 		}
 		in.Namespaces = namespaces.Items
 	}
-	running := listsWithExtended(host)
-	if err := translate.Pod(in, virtual, host); err != nil {
-		return err
-	}
-	return p.dropUnknownResources(s, virtual, host, running)
-}
-
-// prepareNew fills in the input that only a new host pod needs. It returns an error for a pod that must
-// not start.
-func (p pods) prepareNew(s syncer.Scope, virtual *corev1.Pod, in *translate.PodInput) error {
-	if err := p.checkVolumes(s, virtual); err != nil || !translate.HasServiceLinks(virtual) {
-		return err
-	}
-	links, err := readLinks(s, virtual.Namespace)
-	in.LacksLinks = links != nil && translate.LacksServiceLinks(links)
-	return err
+	return in, nil
 }
 
 // applyPolicy returns the pod with the tolerations that the policy allows on the host. It returns an
 // error if the pod violates the policy. Admission denies such a pod, unless it was stored before the
 // policy.
-func (p pods) applyPolicy(s syncer.Scope, virtual, host *corev1.Pod) (*corev1.Pod, error) {
+func (p *pods) applyPolicy(s syncer.Scope, virtual, host *corev1.Pod) (*corev1.Pod, error) {
 	rules := p.options.PodPolicy
 	if rules == nil {
 		return virtual, nil
@@ -194,8 +204,8 @@ func hostsImage(settings v1alpha1.RewriteHosts) string {
 	return settings.InitContainer.Image
 }
 
-// enforced returns the fields that the operator sets in every host pod.
-func enforced(settings v1alpha1.Pods) translate.Enforced {
+// enforcedInAll returns the fields that the operator sets in every host pod.
+func enforcedInAll(settings v1alpha1.Pods) translate.Enforced {
 	enforced := translate.Enforced{
 		Tolerations:       settings.Tolerations(),
 		RuntimeClassName:  settings.RuntimeClassName,

@@ -222,7 +222,7 @@ func TestHasRunUnseen(t *testing.T) {
 					InvolvedObject: corev1.ObjectReference{Kind: "Pod", Name: hostName(s, "shop", "web")}, Reason: tt.event,
 				})
 			}
-			got, err := pods{options: options, leaving: newLeavingPods()}.load(s, virtual, nil)
+			got, err := newPods(options).load(s, virtual, nil)
 			if err != nil {
 				t.Fatal(err)
 			}

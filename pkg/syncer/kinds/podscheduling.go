@@ -29,7 +29,7 @@ const roomPause = 10 * time.Second
 
 // load reads the state of a pod once per reconcile, because a proposal in memory may change at any
 // time.
-func (p pods) load(s syncer.Scope, virtual, host *corev1.Pod) (any, error) {
+func (p *pods) load(s syncer.Scope, virtual, host *corev1.Pod) (any, error) {
 	in := translate.PodProgressInput{Virtual: virtual, Host: host}
 	in.VirtualScheduler = virtual != nil && p.options.usesVirtualScheduler(virtual)
 	if in.VirtualScheduler && p.options.Proposals != nil {
@@ -58,14 +58,14 @@ func (p pods) load(s syncer.Scope, virtual, host *corev1.Pod) (any, error) {
 
 // hasOtherRules reports whether a host pod without a node was created under other rules than the current
 // ones. These are settings of the operator and, for a gated pod, the tenant's node affinity.
-func (p pods) hasOtherRules(virtual, host *corev1.Pod) bool {
+func (p *pods) hasOtherRules(virtual, host *corev1.Pod) bool {
 	return virtual != nil && host != nil && host.Spec.NodeName == "" &&
-		(host.Annotations[labels.HostRules] != p.hostRules(virtual) || translate.IsGateOutdated(virtual, host, allowedNodes(p.options.Sync)))
+		(host.Annotations[labels.HostRules] != p.hostRules(virtual) || translate.IsGateOutdated(virtual, host, p.settings.NodeSelector))
 }
 
 // hostRules returns a digest of the settings that decide to which node a host pod may go.
-func (p pods) hostRules(virtual *corev1.Pod) string {
-	return translate.HostRules(virtual, allowedNodes(p.options.Sync), p.options.hostSchedulers(), enforced(p.options.Sync.ToHost.Pods))
+func (p *pods) hostRules(virtual *corev1.Pod) string {
+	return translate.HostRules(virtual, p.settings.NodeSelector, p.settings.HostSchedulers, enforcedInAll(p.options.Sync.ToHost.Pods))
 }
 
 // hasNoRoom reports whether a pod has been unschedulable for roomPause. Before that, it requests a
@@ -87,7 +87,7 @@ func progress(s syncer.Scope) translate.PodProgress { return syncer.Loaded[trans
 
 // shouldCopy reports whether the pod should have a host pod. A new host pod waits for the copies of what
 // it needs: service links, its service account, claims, and optional objects that exist.
-func (p pods) shouldCopy(s syncer.Scope, virtual, host *corev1.Pod) (bool, error) {
+func (p *pods) shouldCopy(s syncer.Scope, virtual, host *corev1.Pod) (bool, error) {
 	if needed := progress(s).NeedsHostPod; !needed || host != nil {
 		return needed, nil
 	}
@@ -101,13 +101,13 @@ func (p pods) shouldCopy(s syncer.Scope, virtual, host *corev1.Pod) (bool, error
 
 // started reports whether a pod was bound on the host and may have run. host is its host pod, or the
 // last known state of that.
-func (p pods) started(s syncer.Scope, virtual, host *corev1.Pod) bool {
+func (p *pods) started(s syncer.Scope, virtual, host *corev1.Pod) bool {
 	return progress(s).State == translate.PodEvicted || translate.HasStarted(virtual, host, p.options.usesVirtualScheduler(virtual))
 }
 
 // fillVirtual copies the status and, if the pod is not bound, its node. It records Events about
 // what has no effect on the host.
-func (p pods) fillVirtual(s syncer.Scope, host, virtual *corev1.Pod) error {
+func (p *pods) fillVirtual(s syncer.Scope, host, virtual *corev1.Pod) error {
 	scheduler := p.options.usesVirtualScheduler(virtual)
 	switch {
 	case progress(s).State == translate.PodRejected || translate.RejectFromNode(virtual, host, scheduler):
@@ -127,7 +127,7 @@ func (p pods) fillVirtual(s syncer.Scope, host, virtual *corev1.Pod) error {
 
 // reportViolations records an Event on a running pod that violates the policy because it is older. It
 // keeps running, but could not be created again, which the tenant should know before it ends.
-func (p pods) reportViolations(s syncer.Scope, virtual *corev1.Pod) {
+func (p *pods) reportViolations(s syncer.Scope, virtual *corev1.Pod) {
 	if p.options.PodPolicy == nil || virtual.DeletionTimestamp != nil || virtual.Status.Phase != corev1.PodRunning {
 		return
 	}
@@ -143,12 +143,12 @@ func (p pods) reportViolations(s syncer.Scope, virtual *corev1.Pod) {
 
 // reportNotPassed records Events about fields of a pod that have no effect on the host. It does so when
 // the host has bound the pod and the virtual pod is not bound yet, which is once per pod.
-func (p pods) reportNotPassed(s syncer.Scope, virtual, host *corev1.Pod) {
+func (p *pods) reportNotPassed(s syncer.Scope, virtual, host *corev1.Pod) {
 	if virtual.Spec.NodeName != "" || host.Spec.NodeName == "" {
 		return
 	}
 	settings := p.options.Sync.ToHost.Pods
-	if left := translate.ReadByHosts(virtual, matches(settings.Annotations.Allow)); len(left) > 0 {
+	if left := translate.ReadByHosts(virtual, p.settings.PassesAnnotation); len(left) > 0 {
 		s.RecordEvent("AnnotationsNotPassed", "The host does not see these annotations: "+strings.Join(left, ", ")+
 			". The operator can pass them with sync.toHost.pods.annotations.allow.")
 	}
@@ -161,7 +161,7 @@ func (p pods) reportNotPassed(s syncer.Scope, virtual, host *corev1.Pod) {
 			"Set enableServiceLinks to false, and look the Services up by DNS.")
 	}
 	sameClass := host.Spec.PriorityClassName == virtual.Spec.PriorityClassName
-	if !sameClass && !p.options.usesVirtualScheduler(virtual) && enforced(settings).IgnoresPriority(virtual) {
+	if !sameClass && !p.options.usesVirtualScheduler(virtual) && enforcedInAll(settings).IgnoresPriority(virtual) {
 		s.RecordEvent("PriorityNotPassed", fmt.Sprintf("The priority %d of the pod does not count on the host. "+
 			"The operator can map priorities with sync.toHost.pods.priorityClasses.", *virtual.Spec.Priority))
 	}
@@ -169,7 +169,7 @@ func (p pods) reportNotPassed(s syncer.Scope, virtual, host *corev1.Pod) {
 
 // recordRefused shows in a virtual pod why the host refuses its copy. If the refused copy was pinned to
 // a proposal, the virtual scheduler then picks another node.
-func (p pods) recordRefused(s syncer.Scope, virtual *corev1.Pod, reason string) {
+func (p *pods) recordRefused(s syncer.Scope, virtual *corev1.Pod, reason string) {
 	condition := corev1.PodCondition{Reason: corev1.PodReasonUnschedulable, Message: reason, LastTransitionTime: metav1.NewTime(s.Now)}
 	switch {
 	case progress(s).Proposal != "":
@@ -185,7 +185,7 @@ func (p pods) recordRefused(s syncer.Scope, virtual *corev1.Pod, reason string) 
 // dropUnknownResources removes extended resources from a host pod that neither its node nor a device
 // class has. The tenant has added them to the virtual node, and the virtual scheduler has counted
 // them. Resources that the host pod already has stay, because they are immutable.
-func (p pods) dropUnknownResources(s syncer.Scope, virtual, host *corev1.Pod, before []extendedList) error {
+func (p *pods) dropUnknownResources(s syncer.Scope, virtual, host *corev1.Pod, before []extendedList) error {
 	lists := listsWithExtended(host)
 	if !p.options.usesVirtualScheduler(virtual) || len(lists) == 0 {
 		return nil

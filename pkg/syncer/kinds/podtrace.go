@@ -16,10 +16,10 @@ import (
 const clockLag = 2 * time.Second
 
 // showsEvents reports whether the events of the host are watched.
-func (p pods) showsEvents() bool { return p.options.Sync.IsEnabled("sync.fromHost.events") }
+func (p *pods) showsEvents() bool { return p.options.Sync.IsEnabled("sync.fromHost.events") }
 
 // termStart returns the time at which the syncer has started to lead.
-func (p pods) termStart() time.Time {
+func (p *pods) termStart() time.Time {
 	if p.options.TermStart == nil {
 		return time.Time{}
 	}
@@ -31,7 +31,7 @@ func (p pods) termStart() time.Time {
 // host's scheduler, which by default exists for an hour. It costs no request.
 //
 // It is false for a pod that was created after the syncer started.
-func (p pods) hasRunUnseen(s syncer.Scope, virtual *corev1.Pod) (bool, error) {
+func (p *pods) hasRunUnseen(s syncer.Scope, virtual *corev1.Pod) (bool, error) {
 	if !p.showsEvents() || virtual.CreationTimestamp.After(p.termStart().Add(clockLag)) ||
 		translate.HasStarted(virtual, nil, p.options.usesVirtualScheduler(virtual)) {
 		return false, nil

@@ -65,7 +65,7 @@ func podsOfVolumeClaim(s syncer.Scope, claim client.Object) ([]types.NamespacedN
 // awaitsVolumes reports whether a pod waits for the copies of its claims. Pods and claims are often
 // created together, and their copies in any order. Without its claims the host pod would be
 // unschedulable, or get the volume of an earlier claim of the same name.
-func (p pods) awaitsVolumes(s syncer.Scope, virtual *corev1.Pod) (bool, error) {
+func (p *pods) awaitsVolumes(s syncer.Scope, virtual *corev1.Pod) (bool, error) {
 	claims, err := p.newClaims(s, virtual)
 	for _, claim := range claims {
 		if wait := claim.awaitedSince.Add(claimPatience).Sub(s.Now); wait > 0 {
@@ -77,7 +77,7 @@ func (p pods) awaitsVolumes(s syncer.Scope, virtual *corev1.Pod) (bool, error) {
 }
 
 // checkVolumes returns an error for a pod that would get the volume of another claim.
-func (p pods) checkVolumes(s syncer.Scope, virtual *corev1.Pod) error {
+func (p *pods) checkVolumes(s syncer.Scope, virtual *corev1.Pod) error {
 	claims, err := p.newClaims(s, virtual)
 	for _, claim := range claims {
 		if claim.problem != "" {
@@ -88,7 +88,7 @@ func (p pods) checkVolumes(s syncer.Scope, virtual *corev1.Pod) error {
 }
 
 // newClaims returns the claims of a pod that has never run. It returns none for other pods.
-func (p pods) newClaims(s syncer.Scope, virtual *corev1.Pod) ([]podClaim, error) {
+func (p *pods) newClaims(s syncer.Scope, virtual *corev1.Pod) ([]podClaim, error) {
 	if !p.options.Sync.IsEnabled(volumeClaimsSetting) || progress(s).State == translate.PodAsleep || p.started(s, virtual, nil) {
 		return nil, nil
 	}

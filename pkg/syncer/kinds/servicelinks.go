@@ -88,7 +88,7 @@ func namespaceWithoutLinks(s syncer.Scope, pod client.Object) ([]types.Namespace
 }
 
 // awaitsLinks reports whether a new pod waits for the variables of Services.
-func (p pods) awaitsLinks(s syncer.Scope, virtual *corev1.Pod) (bool, error) {
+func (p *pods) awaitsLinks(s syncer.Scope, virtual *corev1.Pod) (bool, error) {
 	wait := virtual.CreationTimestamp.Add(linksWait).Sub(s.Now)
 	if wait <= 0 || virtual.DeletionTimestamp != nil || !translate.HasServiceLinks(virtual) || p.started(s, virtual, nil) {
 		return false, nil
@@ -105,6 +105,15 @@ func (p pods) awaitsLinks(s syncer.Scope, virtual *corev1.Pod) (bool, error) {
 	}
 	s.RequeueAfter(wait)
 	return true, nil
+}
+
+// lacksLinks reports whether a pod lacks the variables of some Services, because there are too many.
+func lacksLinks(s syncer.Scope, virtual *corev1.Pod) (bool, error) {
+	if !translate.HasServiceLinks(virtual) {
+		return false, nil
+	}
+	links, err := readLinks(s, virtual.Namespace)
+	return links != nil && translate.LacksServiceLinks(links), err
 }
 
 // podsOfLinks returns the virtual pods that may wait for the variables of a ConfigMap.
