@@ -151,8 +151,8 @@ func (g *storeGuard) run(ctx context.Context) {
 	}
 }
 
-// check compares the store with the recorded one. Once they match, it only records the revision.
-// It does nothing while this replica must not write.
+// check records the progress of the store. While deletes are on hold, it compares the store with
+// the recorded one instead. It does nothing while this replica must not write.
 func (g *storeGuard) check(ctx context.Context) error {
 	if g.isBarred() {
 		return nil
@@ -161,8 +161,14 @@ func (g *storeGuard) check(ctx context.Context) error {
 		g.onRelease()
 	}
 	if g.onHold() == "" {
-		return g.recordStore(ctx, onlyProgress)
+		return g.recordProgress(ctx)
 	}
+	return g.compareStore(ctx)
+}
+
+// compareStore compares the store with the recorded one. If they match, or the operator accepts the
+// store, it continues what was on hold and records the store.
+func (g *storeGuard) compareStore(ctx context.Context) error {
 	uid, version, err := g.readStore(ctx)
 	if err != nil {
 		return err
@@ -188,7 +194,7 @@ func (g *storeGuard) check(ctx context.Context) error {
 		g.log.Info("Store accepted by the operator", "store", uid)
 	}
 	g.onRelease()
-	return g.recordStore(ctx, always)
+	return g.recordStore(ctx)
 }
 
 // isBarred reports whether this replica must not write to the host.
@@ -240,22 +246,22 @@ func holdReason(anchor *corev1.ConfigMap, cluster translate.Cluster, uid, versio
 	return ""
 }
 
-// recordMode is the condition for writing the anchor.
-type recordMode int
-
-const (
-	onlyProgress recordMode = iota // write if the revision has changed
-	always
-)
-
-// recordStore records the state of the store in the anchor.
-func (g *storeGuard) recordStore(ctx context.Context, mode recordMode) error {
+// recordProgress records the state of the store in the anchor if its revision has changed.
+func (g *storeGuard) recordProgress(ctx context.Context) error {
 	g.mu.Lock()
-	uid, reached, recorded := g.uid, g.reached, g.recorded
+	hasProgress := g.reached != g.recorded
 	g.mu.Unlock()
-	if mode == onlyProgress && reached == recorded {
+	if !hasProgress {
 		return nil
 	}
+	return g.recordStore(ctx)
+}
+
+// recordStore records the state of the store in the anchor.
+func (g *storeGuard) recordStore(ctx context.Context) error {
+	g.mu.Lock()
+	uid, reached := g.uid, g.reached
+	g.mu.Unlock()
 	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{
 		"uid": g.cluster.UID,
 		"annotations": map[string]any{

@@ -127,10 +127,16 @@ func readClaim(s syncer.Scope, virtual *corev1.Pod, volume *corev1.Volume) (podC
 	if err != nil {
 		return podClaim{}, err
 	}
-	isOthers := volume.Ephemeral != nil && !metav1.IsControlledBy(&claim, virtual)
-	switch problem := claimProblem(&claim, copied.Annotations[labels.VirtualUID], exists, isOthers); {
+	problem := ""
+	switch {
+	case exists:
+		problem = claimProblem(virtual, volume, &claim, copied.Annotations[labels.VirtualUID])
+	case hasCopy && copied.Annotations[labels.VirtualUID] != "":
+		problem = fmt.Sprintf(claimDeleted, name)
+	}
+	switch {
 	case problem != "":
-		return podClaim{awaitedSince: virtual.CreationTimestamp.Time, problem: fmt.Sprintf(problem, name)}, nil
+		return podClaim{awaitedSince: virtual.CreationTimestamp.Time, problem: problem}, nil
 	case exists && !hasCopy:
 		return podClaim{awaitedSince: claim.CreationTimestamp.Time}, nil
 	default:
@@ -138,18 +144,19 @@ func readClaim(s syncer.Scope, virtual *corev1.Pod, volume *corev1.Volume) (podC
 	}
 }
 
-// claimProblem returns why a pod must not use the volume of a claim, as a format for the name of the
-// claim. exists reports whether there is a virtual claim, and isOthers whether that was created for
-// another pod's ephemeral volume. copied is the UID of the claim whose copy the host has, empty for
-// none. A kubelet rejects the same claims.
-func claimProblem(claim *corev1.PersistentVolumeClaim, copied string, exists, isOthers bool) string {
+// claimDeleted is the problem of a claim that is gone, or will soon be.
+const claimDeleted = "the claim %s is being deleted; the pod starts with the next one of this name"
+
+// claimProblem returns why a pod must not use the volume of a claim that exists. copiedUID is the UID
+// of the claim whose copy the host has, empty for none. A kubelet rejects the same claims.
+func claimProblem(virtual *corev1.Pod, volume *corev1.Volume, claim *corev1.PersistentVolumeClaim, copiedUID string) string {
 	switch {
-	case exists && claim.DeletionTimestamp != nil, !exists && copied != "":
-		return "the claim %s is being deleted; the pod starts with the next one of this name"
-	case exists && isOthers:
-		return "the claim %s was not made for this pod; the pod starts when it is deleted"
-	case copied != "" && copied != string(claim.UID):
-		return "the host is still deleting an earlier claim %s; the pod starts after that"
+	case claim.DeletionTimestamp != nil:
+		return fmt.Sprintf(claimDeleted, claim.Name)
+	case volume.Ephemeral != nil && !metav1.IsControlledBy(claim, virtual):
+		return "the claim " + claim.Name + " was not made for this pod; the pod starts when it is deleted"
+	case copiedUID != "" && copiedUID != string(claim.UID):
+		return "the host is still deleting an earlier claim " + claim.Name + "; the pod starts after that"
 	default:
 		return ""
 	}
