@@ -6,6 +6,7 @@ import (
 
 	"k8s.io/component-base/metrics/legacyregistry"
 
+	"github.com/sublet-dev/sublet/api/config/v1alpha1"
 	"github.com/sublet-dev/sublet/pkg/controlplane/pki"
 	"github.com/sublet-dev/sublet/pkg/dns"
 )
@@ -18,7 +19,7 @@ func (a *app) buildDNS() error {
 	}
 	settings := a.values.Networking.Advanced
 	hosts, rewrite := a.values.Networking.FixedNames()
-	allowed, err := parsePrefixes(settings.DNS.AllowedCIDRs)
+	allowed, err := v1alpha1.ParseCIDRs(settings.DNS.AllowedCIDRs)
 	if err != nil {
 		return fmt.Errorf("networking.advanced.dns.allowedCIDRs: %w", err)
 	}

@@ -13,6 +13,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/component-base/metrics/legacyregistry"
 
+	"github.com/sublet-dev/sublet/api/config/v1alpha1"
 	"github.com/sublet-dev/sublet/pkg/egress"
 )
 
@@ -20,7 +21,7 @@ import (
 // virtual objects from the API server's informers, and gets host pods one by one.
 func (a *app) newDialer() (*egress.Dialer, error) {
 	settings := a.values.Policies.ControlPlane.Egress
-	allowed, err := parsePrefixes(settings.AllowedCIDRs)
+	allowed, err := v1alpha1.ParseCIDRs(settings.AllowedCIDRs)
 	if err != nil {
 		return nil, fmt.Errorf("policies.controlPlane.egress.allowedCIDRs: %w", err)
 	}
@@ -61,7 +62,7 @@ func (a *app) hostServices() []types.NamespacedName {
 
 // serviceRanges returns the Service CIDRs of the host.
 func (a *app) serviceRanges() ([]netip.Prefix, error) {
-	ranges, err := parsePrefixes(strings.Split(a.facts.ServiceCIDR, ","))
+	ranges, err := v1alpha1.ParseCIDRs(strings.Split(a.facts.ServiceCIDR, ","))
 	if err != nil {
 		return nil, fmt.Errorf("cannot read the range of Services: %w", err)
 	}
@@ -82,19 +83,6 @@ func (a *app) closedAddresses() []netip.Addr {
 		}
 	}
 	return closed
-}
-
-// parsePrefixes parses CIDRs.
-func parsePrefixes(texts []string) ([]netip.Prefix, error) {
-	var prefixes []netip.Prefix
-	for _, text := range texts {
-		prefix, err := netip.ParsePrefix(text)
-		if err != nil {
-			return nil, err
-		}
-		prefixes = append(prefixes, prefix.Masked())
-	}
-	return prefixes, nil
 }
 
 // watchDestinations passes the virtual pods and Services to the dialer until ctx ends.

@@ -92,11 +92,11 @@ func (a *app) sourceNamed(name string) (snapshot.Store, error) {
 		}
 		return a.storeOf(settings, storeUse{secretDir: moveSecretDir, mustExist: true})
 	}
-	settings, isBelowMoveFrom, err := all.StoreFor(v1alpha1.Store(name), true)
+	settings, belowMoveFrom, err := all.SourceFor(v1alpha1.Store(name))
 	if err != nil {
 		return snapshot.Store{}, err
 	}
-	return a.storeOf(settings, storeUse{secretDir: secretDirFor(isBelowMoveFrom), mustExist: true})
+	return a.storeOf(settings, storeUse{secretDir: secretDirFor(belowMoveFrom), mustExist: true})
 }
 
 // targetNamed returns the store with the given name as the target of a move or comparison. An
@@ -105,16 +105,16 @@ func (a *app) targetNamed(name string) (snapshot.Store, error) {
 	if name == "" {
 		return a.targetStore()
 	}
-	settings, isBelowMoveFrom, err := a.values.ControlPlane.BackingStore.StoreFor(v1alpha1.Store(name), false)
+	settings, belowMoveFrom, err := a.values.ControlPlane.BackingStore.TargetFor(v1alpha1.Store(name))
 	if err != nil {
 		return snapshot.Store{}, err
 	}
-	return a.storeOf(settings, storeUse{secretDir: secretDirFor(isBelowMoveFrom)})
+	return a.storeOf(settings, storeUse{secretDir: secretDirFor(belowMoveFrom)})
 }
 
 // secretDirFor returns the directory in which the Secret of a store is mounted.
-func secretDirFor(isBelowMoveFrom bool) string {
-	if isBelowMoveFrom {
+func secretDirFor(belowMoveFrom bool) string {
+	if belowMoveFrom {
 		return moveSecretDir
 	}
 	return storeSecretDir

@@ -247,6 +247,19 @@ func isPortRange(value string) bool {
 	return isPort(first) && isPort(last) && (len(first) < len(last) || len(first) == len(last) && first <= last)
 }
 
+// ParseCIDRs parses IP ranges.
+func ParseCIDRs(texts []string) ([]netip.Prefix, error) {
+	prefixes := make([]netip.Prefix, 0, len(texts))
+	for _, text := range texts {
+		prefix, err := netip.ParsePrefix(text)
+		if err != nil {
+			return nil, err
+		}
+		prefixes = append(prefixes, prefix.Masked())
+	}
+	return prefixes, nil
+}
+
 func isCIDR(value string) bool {
 	prefix, err := netip.ParsePrefix(value)
 	return err == nil && prefix.Masked() == prefix

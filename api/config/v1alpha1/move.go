@@ -110,20 +110,27 @@ func moveCombinations() []Combination {
 	}
 }
 
-// StoreFor returns the settings of the named store, enabled or not. isSource is true if they
-// are those below moveFrom, which come first if the store is to be moved from. It returns an
-// error if there is no such store, or if neither place has its address.
-func (b *BackingStore) StoreFor(store Store, toMoveFrom bool) (settings BackingStore, isSource bool, err error) {
-	if store != StoreEmbeddedEtcd && !slices.Contains(OtherStores(), store) {
-		return BackingStore{}, false, fmt.Errorf("cannot use store %q: it must be %s or one of %v", store, StoreEmbeddedEtcd, OtherStores())
+// SourceFor returns the settings of the named store, enabled or not, to move from it. An address
+// below moveFrom comes before that of the store itself. The other results are those of TargetFor.
+func (b *BackingStore) SourceFor(store Store) (settings BackingStore, belowMoveFrom bool, err error) {
+	if source, _ := b.Source(); source.hasAddress(store) {
+		return source.only(store), true, nil
 	}
+	return b.TargetFor(store)
+}
+
+// TargetFor returns the settings of the named store, enabled or not, to move to it. If it has an
+// address only below moveFrom, they are those, and belowMoveFrom is true. It returns an error if
+// there is no such store, or if neither place has its address.
+func (b *BackingStore) TargetFor(store Store) (settings BackingStore, belowMoveFrom bool, err error) {
 	source, _ := b.Source()
-	own, before := b.only(store), source.only(store)
-	switch hasOwn, hasBefore := own.hasAddress(), before.hasAddress(); {
-	case hasOwn && (!toMoveFrom || !hasBefore || store == StoreEmbeddedEtcd || store == StoreSQLite):
-		return own, false, nil
-	case hasBefore:
-		return before, true, nil
+	switch {
+	case store == StoreEmbeddedEtcd || store == StoreSQLite || b.hasAddress(store):
+		return b.only(store), false, nil
+	case !slices.Contains(OtherStores(), store):
+		return BackingStore{}, false, fmt.Errorf("cannot use store %q: it must be %s or one of %v", store, StoreEmbeddedEtcd, OtherStores())
+	case source.hasAddress(store):
+		return source.only(store), true, nil
 	default:
 		return BackingStore{}, false, fmt.Errorf("cannot use store %s: its address must be in %s%s, or in the same settings below %s",
 			store, backingStorePath, store, moveFromPath)
@@ -143,14 +150,10 @@ func (b *BackingStore) only(store Store) BackingStore {
 	return one
 }
 
-// hasAddress reports whether the enabled store has an address, or needs none.
-func (b *BackingStore) hasAddress() bool {
-	switch b.Store() {
-	case StoreExternalEtcd:
-		return b.Etcd.External.Endpoint != ""
-	case StoreDatabase:
-		return b.Database.External.DataSource != "" || b.Database.External.DataSourceSecret.Name != ""
-	default:
-		return true
-	}
+// hasAddress reports whether the settings have an address of the store, enabled or not. A store
+// on the volume has none.
+func (b *BackingStore) hasAddress(store Store) bool {
+	external, database := &b.Etcd.External, &b.Database.External
+	return store == StoreExternalEtcd && external.Endpoint != "" ||
+		store == StoreDatabase && (database.DataSource != "" || database.DataSourceSecret.Name != "")
 }

@@ -89,7 +89,7 @@ func New(ctx context.Context, options Options) (*Server, error) {
 	}
 	settings := options.Networking.Advanced
 	hosts, rewrite := options.Networking.FixedNames()
-	allowed, err := parseRanges(settings.DNS.AllowedCIDRs)
+	allowed, err := v1alpha1.ParseCIDRs(settings.DNS.AllowedCIDRs)
 	if err != nil {
 		return nil, fmt.Errorf("networking.advanced.dns.allowedCIDRs: %w", err)
 	}
@@ -124,22 +124,9 @@ func readRanges(path string) ([]netip.Prefix, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot read the IP ranges of Services: %w", err)
 	}
-	ranges, err := parseRanges(strings.Split(strings.TrimSpace(string(text)), ","))
+	ranges, err := v1alpha1.ParseCIDRs(strings.Split(strings.TrimSpace(string(text)), ","))
 	if err != nil {
 		return nil, fmt.Errorf("cannot use the IP ranges of Services: %w", err)
-	}
-	return ranges, nil
-}
-
-// parseRanges parses CIDRs.
-func parseRanges(texts []string) ([]netip.Prefix, error) {
-	var ranges []netip.Prefix
-	for _, text := range texts {
-		prefix, err := netip.ParsePrefix(text)
-		if err != nil {
-			return nil, err
-		}
-		ranges = append(ranges, prefix.Masked())
 	}
 	return ranges, nil
 }
