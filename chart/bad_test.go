@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	chart "helm.sh/helm/v4/pkg/chart/v2"
 )
 
 var update = flag.Bool("update", false, "rewrite the golden files")
@@ -28,24 +29,37 @@ func TestBad(t *testing.T) {
 	if len(files) < 30 {
 		t.Fatalf("found only %d bad configurations", len(files))
 	}
-	var messages strings.Builder
-	for _, file := range files {
-		text := readFile(t, file)
-		_, err := render(ch, parse(t, text))
-		if err == nil {
-			t.Errorf("%s: Helm takes it", file)
-			continue
+	messages := make([]string, len(files))
+	t.Run("render", func(t *testing.T) {
+		for i, file := range files {
+			t.Run(filepath.Base(file), func(t *testing.T) {
+				t.Parallel() // Each renders the whole chart.
+				messages[i] = refusal(t, ch, file)
+			})
 		}
-		message := inOrder(err.Error())
-		for line := range strings.Lines(text) {
-			path, found := strings.CutPrefix(line, "# refused: ")
-			if found && !isAbout(message, strings.TrimSpace(path)) {
-				t.Errorf("%s: Helm does not name %s:\n%s", file, strings.TrimSpace(path), message)
-			}
-		}
-		fmt.Fprintf(&messages, "== %s\n%s\n\n", strings.TrimSuffix(filepath.Base(file), ".yaml"), message)
+	})
+	if !t.Failed() {
+		compareGolden(t, "testdata/bad.txt", strings.Join(messages, ""))
 	}
-	compareGolden(t, "testdata/bad.txt", messages.String())
+}
+
+// refusal returns the message of Helm about a bad configuration, below its name. It checks
+// that the message names all that is to be refused.
+func refusal(t *testing.T, ch *chart.Chart, file string) string {
+	t.Helper()
+	text := readFile(t, file)
+	_, err := render(ch, parse(t, text))
+	if err == nil {
+		t.Fatal("Helm takes it")
+	}
+	message := inOrder(err.Error())
+	for line := range strings.Lines(text) {
+		path, found := strings.CutPrefix(line, "# refused: ")
+		if found && !isAbout(message, strings.TrimSpace(path)) {
+			t.Errorf("Helm does not name %s:\n%s", strings.TrimSpace(path), message)
+		}
+	}
+	return fmt.Sprintf("== %s\n%s\n\n", strings.TrimSuffix(filepath.Base(file), ".yaml"), message)
 }
 
 // isAbout reports whether a message is about a path. The templates write it with dots,

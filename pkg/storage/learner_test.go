@@ -34,8 +34,8 @@ func TestOneLearnerAtATime(t *testing.T) {
 	}
 }
 
-// loggedLearners counts the requests to add a learner in the raft log of a stopped member. etcd logs
-// requests of its own at any time, such as its version, so the number of all entries tells nothing.
+// loggedLearners counts the requests to add a learner in the raft log of a stopped member. The
+// other entries do not count: etcd logs requests of its own at any time, such as its version.
 func loggedLearners(t *testing.T, walDir string) int {
 	t.Helper()
 	log, err := openLog(fatalOnly(t), walDir)
