@@ -9,7 +9,7 @@ import (
 
 // addedGroups returns the API groups that optional integrations add. virtual returns a client of
 // the virtual cluster, which is not known yet at this point.
-func (a *app) addedGroups(virtual func() kubernetes.Interface) ([]*controlplane.Group, error) {
+func (a *connectedApp) addedGroups(virtual func() kubernetes.Interface) ([]*controlplane.Group, error) {
 	settings := a.values.Integrations.MetricsServer
 	if !settings.Enabled {
 		return nil, nil

@@ -2,11 +2,8 @@ package app
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
-	"net"
-	"sync"
 	"time"
 
 	"k8s.io/client-go/kubernetes"
@@ -15,22 +12,11 @@ import (
 	"k8s.io/utils/clock"
 
 	"github.com/sublet-dev/sublet/api/config/v1alpha1"
-	"github.com/sublet-dev/sublet/api/release"
-	"github.com/sublet-dev/sublet/api/syncz"
-	"github.com/sublet-dev/sublet/pkg/app/customresources"
 	"github.com/sublet-dev/sublet/pkg/app/host"
 	"github.com/sublet-dev/sublet/pkg/app/lifecycle"
 	"github.com/sublet-dev/sublet/pkg/app/patches"
-	"github.com/sublet-dev/sublet/pkg/backup"
 	"github.com/sublet-dev/sublet/pkg/config"
-	"github.com/sublet-dev/sublet/pkg/controlplane"
-	"github.com/sublet-dev/sublet/pkg/controlplane/authentication"
 	"github.com/sublet-dev/sublet/pkg/controlplane/pki"
-	"github.com/sublet-dev/sublet/pkg/dns"
-	"github.com/sublet-dev/sublet/pkg/egress"
-	"github.com/sublet-dev/sublet/pkg/nodeproxy"
-	"github.com/sublet-dev/sublet/pkg/snapshot"
-	"github.com/sublet-dev/sublet/pkg/storage"
 	"github.com/sublet-dev/sublet/pkg/syncer"
 	"github.com/sublet-dev/sublet/pkg/syncer/kinds"
 	"github.com/sublet-dev/sublet/pkg/translate"
@@ -56,7 +42,10 @@ func Run(ctx context.Context, options Options) error {
 	if err != nil {
 		return err
 	}
-	a := &app{options: options, values: values, patches: changes, names: options.names(), health: &health{}, hostFirst: &hostFirst{}, memoryLimit: limit}
+	a := &app{
+		configuration: &configuration{options: options, values: values, names: options.names()},
+		process:       &process{patches: changes, health: &health{}, hostFirst: &hostFirst{}, memoryLimit: limit},
+	}
 	parts := []lifecycle.Part{a.virtualCluster()}
 	if options.OperatorPort >= 0 {
 		port, err := a.newOperatorPort(ctx)
@@ -74,75 +63,27 @@ func (a *app) virtualCluster() lifecycle.Part {
 	return lifecycle.Part{Name: "virtual cluster", Run: a.serve, Grace: maxLeaveGrace + time.Second}
 }
 
-// app is the server as it is put together.
-type app struct {
-	options Options
-	values  *v1alpha1.Config
-	patches patches.Patches
-	names   release.Release
-	health  *health
-	// memoryLimit is the memory limit of the container at startup, in bytes. 0 means none.
-	memoryLimit int64
-
-	done       <-chan struct{} // closed when the virtual cluster must stop
-	host       *rest.Config    // fenced: writes fail unless this replica is the holder
-	leaderHost *rest.Config    // fenced: writes fail unless this replica leads or they are host-first
-	limiter    *syncer.HostLimiter
-	hostClient kubernetes.Interface
-	facts      *host.Facts
-	factsMu    sync.Mutex // guards writes to facts
-	holder     *host.Holder
-	bundle     *pki.Bundle
-	operator   *host.OperatorSecret
-	events     *host.Events
-	backups    *backup.Keeper // nil if backups are off
-	scaling    scaling
-
-	issuers       *authentication.Issuers
-	issuersFile   *authentication.File
-	listener      net.Listener
-	store         storage.Backend
-	served        *snapshot.Served // the backend that store wraps
-	storeOnVolume bool
-	controlPlane  *controlplane.ControlPlane
-	proxy         *nodeproxy.Proxy
-	dialer        *egress.Dialer
-	destinations  *egress.Objects
-	dns           *dns.Server
-	dnsPods       *dns.Pods
-	secrets       []*host.SecretKeeper
-	exported      *host.ExportBindings
-	address       *host.Address // nil if the settings fix the address
-	hostFirst     *hostFirst
-	definitions   *customresources.Definitions // nil if no custom resource is synced
-	desired       *host.Replicas               // nil if no other replica can lead
-	members       *members                     // nil unless the store is an embedded etcd
-	standby       *standby                     // nil if no other replica can lead
-	contested     <-chan struct{}              // closed once other replicas may compete for the lease; nil if they never can
-	contest       func()                       // closes contested
-}
-
 // serve runs the virtual cluster once this replica is the holder. A replica that was superseded
 // by its successor stays alive but serves nothing until it is deleted. A restart would not
 // change that.
 func (a *app) serve(ctx context.Context) error {
-	a.done = ctx.Done()
-	err := a.connectHost(ctx)
+	connected, err := a.connectHost(ctx)
 	switch {
 	case ctx.Err() != nil:
 		return nil //nolint:nilerr // The process was stopped before it could start.
 	case err != nil:
 		return fmt.Errorf("cannot start without the host: %w", err)
 	}
-	if err := a.build(ctx); err != nil {
-		return err
-	}
-	election, err := a.newElection()
+	built, err := connected.build(ctx)
 	if err != nil {
 		return err
 	}
-	a.holder.SetLease(election.Holds)
-	err = lifecycle.Run(ctx, a.parts(), election)
+	election, err := built.newElection()
+	if err != nil {
+		return err
+	}
+	built.holder.SetLease(election.Holds)
+	err = lifecycle.Run(ctx, built.parts(), election)
 	if errors.Is(err, host.ErrSuperseded) {
 		a.health.setStandby(err.Error())
 		<-ctx.Done()
@@ -153,18 +94,19 @@ func (a *app) serve(ctx context.Context) error {
 
 // connectHost discovers the facts of the host that the parts need, and makes this replica the
 // holder.
-func (a *app) connectHost(ctx context.Context) error {
+func (a *app) connectHost(ctx context.Context) (*connectedApp, error) {
 	unfenced, err := hostConfig(a.options.HostKubeconfig)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	if a.hostClient, err = kubernetes.NewForConfig(unfenced); err != nil {
-		return err
+	client, err := kubernetes.NewForConfig(unfenced)
+	if err != nil {
+		return nil, err
 	}
-	a.events = host.NewEvents(a.hostClient, a.names.Namespace)
-	context.AfterFunc(ctx, a.events.Stop)
+	events := host.NewEvents(client, a.names.Namespace)
+	context.AfterFunc(ctx, events.Stop)
 	discovery := &host.Discovery{
-		Client:      a.hostClient,
+		Client:      client,
 		Release:     a.names,
 		Identity:    a.options.identity(),
 		IsShared:    a.isShared,
@@ -175,20 +117,32 @@ func (a *app) connectHost(ctx context.Context) error {
 		NodePortRange: a.values.Networking.ServiceNodePortRange,
 		AsksNodePorts: a.values.Sync.IsEnabled("sync.toHost.services"),
 		CompleteCerts: pki.WithPeers,
-		Events:        a.events,
+		Events:        events,
 		Clock:         clock.RealClock{},
 	}
-	if a.facts, a.holder, err = discovery.Discover(ctx, a.health.setStandby); err != nil {
-		return err
+	facts, holder, err := discovery.Discover(ctx, a.health.setStandby)
+	if err != nil {
+		return nil, err
 	}
 	a.health.setStarting()
-	a.host = host.Fence(unfenced, a.holder.MayWrite)
-	a.leaderHost = host.FenceLeader(unfenced, a.holder)
-	a.limiter = newHostLimiter(a.values.ControlPlane.Advanced.HostClient)
-	if a.bundle, err = pki.FromSecret(a.facts.Certs); err != nil {
-		return fmt.Errorf("cannot use host Secret %s/%s: %w", a.names.Namespace, a.names.Certs(), err)
+	bundle, err := pki.FromSecret(facts.Certs)
+	if err != nil {
+		return nil, fmt.Errorf("cannot use host Secret %s/%s: %w", a.names.Namespace, a.names.Certs(), err)
 	}
-	return nil
+	connected := &connectedApp{
+		appWithFacts: &appWithFacts{configuration: a.configuration, facts: facts},
+		process:      a.process,
+		done:         ctx.Done(),
+		hostClient:   client,
+		host:         host.Fence(unfenced, holder.MayWrite),
+		leaderHost:   host.FenceLeader(unfenced, holder),
+		limiter:      newHostLimiter(a.values.ControlPlane.Advanced.HostClient),
+		holder:       holder,
+		bundle:       bundle,
+		events:       events,
+	}
+	connected.reportStore = connected.showStandby
+	return connected, nil
 }
 
 // newHostLimiter returns the rate limiter that all requests to the host share.
@@ -230,14 +184,14 @@ func hostConfig(kubeconfig string) (*rest.Config, error) {
 }
 
 // cluster returns the identity of the virtual cluster on the host.
-func (a *app) cluster() translate.Cluster {
+func (a *appWithFacts) cluster() translate.Cluster {
 	return translate.Cluster{
 		UID: string(a.facts.Anchor.UID), Name: a.names.Name, Namespace: a.names.Namespace, Anchor: a.facts.Anchor,
 	}
 }
 
 // parts returns all parts in the order in which they start.
-func (a *app) parts() []lifecycle.Part {
+func (a *builtApp) parts() []lifecycle.Part {
 	parts := []lifecycle.Part{
 		{Name: "memory", Run: newMemoryKeeper(a.controlPlane.Ready(), a.memoryLimit).Run},
 		{Name: "holder", Run: a.holder.Run},
@@ -284,10 +238,3 @@ func (a *app) parts() []lifecycle.Part {
 	}
 	return parts
 }
-
-// report returns the health of all parts.
-func (a *app) report() syncz.Report { return a.health.report() }
-
-// certificate returns the certificate of the operator's port. It fails until the PKI of the
-// virtual cluster is loaded.
-func (a *app) certificate() (*tls.Certificate, error) { return a.health.certificate() }

@@ -16,7 +16,7 @@ import (
 const auditKubeconfig = "/etc/sublet-audit/kubeconfig"
 
 // newIssuers returns the issuers of tokens, and the watched file that they are loaded from.
-func (a *app) newIssuers() (*authentication.Issuers, *authentication.File) {
+func (a *connectedApp) newIssuers() (*authentication.Issuers, *authentication.File) {
 	issuers := authentication.New(authentication.Options{
 		Own: tokens(a.values).Issuers(a.values.Networking.Advanced.ClusterDomain), ServerID: a.options.identity().Pod,
 	})
@@ -34,7 +34,7 @@ func (a *app) newIssuers() (*authentication.Issuers, *authentication.File) {
 }
 
 // auditOptions returns the options of the audit log.
-func (a *app) auditOptions() audit.Options {
+func (a *configuration) auditOptions() audit.Options {
 	options := audit.Options{Settings: a.values.ControlPlane.Advanced.Audit, Out: os.Stdout}
 	if options.Settings.Webhook.Secret != "" {
 		options.Kubeconfig = auditKubeconfig

@@ -20,7 +20,7 @@ type scaling struct {
 
 // newReporter returns the reporter of this replica's request rate, nil if the settings do not
 // scale by it.
-func (a *app) newReporter() *autoscale.Reporter {
+func (a *builtApp) newReporter() *autoscale.Reporter {
 	if !a.values.ControlPlane.StatefulSet.Autoscaling.CountsRequests() || !a.options.servesAPI() {
 		return nil
 	}
@@ -28,11 +28,11 @@ func (a *app) newReporter() *autoscale.Reporter {
 }
 
 // storeClient returns the client of the store. The control plane must have started it.
-func (a *app) storeClient() etcd.Interface { return a.controlPlane.Store().Kubernetes }
+func (a *builtApp) storeClient() etcd.Interface { return a.controlPlane.Store().Kubernetes }
 
 // countRequest returns the function that the API server calls for each request, nil if requests
 // are not counted.
-func (a *app) countRequest() func() {
+func (a *builtApp) countRequest() func() {
 	if a.scaling.reporter == nil {
 		return nil
 	}
@@ -40,7 +40,7 @@ func (a *app) countRequest() func() {
 }
 
 // buildScaler builds the part that scales the control plane while this replica leads.
-func (a *app) buildScaler() error {
+func (a *builtApp) buildScaler() error {
 	if !a.values.ControlPlane.StatefulSet.Autoscaling.CountsRequests() || !a.options.canLead() {
 		return nil
 	}
@@ -71,7 +71,7 @@ func (a *app) buildScaler() error {
 
 // livePods returns the names of the pods that the StatefulSet wants now. ok is false if that is
 // not known yet.
-func (a *app) livePods() (pods []string, ok bool) {
+func (a *builtApp) livePods() (pods []string, ok bool) {
 	count, ok := a.desired.Count()
 	for ordinal := range count {
 		pods = append(pods, a.names.Pod(ordinal))

@@ -21,7 +21,7 @@ const unrecordedRevisions = 100_000
 
 // withRestore wraps the backend so that it restores a backup at the start, if the settings ask
 // for that. One of several members of a store joins the others instead.
-func (a *app) withRestore(backend storage.Backend) (storage.Backend, error) {
+func (a *builtApp) withRestore(backend storage.Backend) (storage.Backend, error) {
 	file := a.values.ControlPlane.BackingStore.Backup.RestoreFrom
 	if file == "" || a.hasOtherMembers() {
 		return backend, nil
@@ -39,7 +39,7 @@ func (a *app) withRestore(backend storage.Backend) (storage.Backend, error) {
 
 // reportRestore puts the replica on standby during a restore. A replica on standby is live, so
 // that the kubelet does not restart it during a long restore.
-func (a *app) reportRestore(reason string) {
+func (a *connectedApp) reportRestore(reason string) {
 	if reason == "" {
 		a.health.setStarting()
 		return
@@ -52,7 +52,7 @@ const comparePause = time.Second
 
 // awaitStore waits until the engine of the leader has compared the store with the record on the
 // anchor. It returns an error if they differ and the operator has not accepted the store.
-func (a *app) awaitStore(ctx context.Context) error {
+func (a *connectedApp) awaitStore(ctx context.Context) error {
 	for {
 		if engine, _, _ := a.hostFirst.load(); engine != nil {
 			if reason, compared := engine.StoreHold(); compared && reason == "" {
@@ -80,7 +80,7 @@ func seenRevision(recorded int64) int64 {
 
 // hasOtherMembers reports whether this replica is one of several members of a store. The config
 // validation allows a restore only with one replica, but "kubectl scale" bypasses it.
-func (a *app) hasOtherMembers() bool {
+func (a *builtApp) hasOtherMembers() bool {
 	if a.members == nil {
 		return false
 	}
@@ -92,7 +92,7 @@ func (a *app) hasOtherMembers() bool {
 }
 
 // buildBackups builds the keeper of scheduled backups, if they are enabled.
-func (a *app) buildBackups() error {
+func (a *builtApp) buildBackups() error {
 	settings := a.values.ControlPlane.BackingStore.Backup
 	if !settings.Enabled {
 		return nil

@@ -43,44 +43,44 @@ const (
 )
 
 // build builds the parts that every replica runs. It starts none of them.
-func (a *app) build(ctx context.Context) error {
+func (a *connectedApp) build(ctx context.Context) (*builtApp, error) {
+	if err := checkSelectors(&a.values.Sync); err != nil {
+		return nil, err
+	}
+	built, pods := &builtApp{connectedApp: a}, &virtualPods{}
 	var err error
-	pods := &virtualPods{}
-	a.proxy, err = nodeproxy.New(nodeproxy.Options{
+	built.proxy, err = nodeproxy.New(nodeproxy.Options{
 		Host: a.limiter.Wrap(a.host), Cluster: a.cluster(), VirtualPod: pods.get, Register: legacyregistry.Register,
 		MaxStreams: int64(a.values.Policies.Streams.Max),
 	})
 	if err != nil {
-		return err
+		return nil, err
 	}
-	if a.listener, err = new(net.ListenConfig).Listen(ctx, "tcp", a.options.apiAddress()); err != nil {
-		return fmt.Errorf("cannot serve the virtual API: %w", err)
+	if built.listener, err = new(net.ListenConfig).Listen(ctx, "tcp", a.options.apiAddress()); err != nil {
+		return nil, fmt.Errorf("cannot serve the virtual API: %w", err)
 	}
-	if err := checkSelectors(&a.values.Sync); err != nil {
-		return err
+	if built.store, err = built.newStore(ctx); err != nil {
+		return nil, err
 	}
-	if a.store, err = a.newStore(ctx); err != nil {
-		return err
+	if built.dialer, err = built.newDialer(); err != nil {
+		return nil, err
 	}
-	if a.dialer, err = a.newDialer(); err != nil {
-		return err
+	if err := built.buildControlPlane(pods); err != nil {
+		return nil, err
 	}
-	if err := a.buildControlPlane(pods); err != nil {
-		return err
-	}
-	a.buildReplicas()
+	built.buildReplicas()
 	for _, build := range []func() error{
-		a.buildDefinitions, a.buildDNS, a.buildSecrets, a.buildBackups, a.buildScaler, a.buildHealth,
+		built.buildDefinitions, built.buildDNS, built.buildSecrets, built.buildBackups, built.buildScaler, built.buildHealth,
 	} {
 		if err := build(); err != nil {
-			return err
+			return nil, err
 		}
 	}
-	return nil
+	return built, nil
 }
 
 // buildControlPlane builds the control plane and sets the client of pods.
-func (a *app) buildControlPlane(pods *virtualPods) error {
+func (a *builtApp) buildControlPlane(pods *virtualPods) error {
 	client := func() kubernetes.Interface { return pods.client }
 	a.scaling.reporter = a.newReporter()
 	a.issuers, a.issuersFile = a.newIssuers()
@@ -106,7 +106,7 @@ func (a *app) buildControlPlane(pods *virtualPods) error {
 }
 
 // controlPlaneConfig returns the config of the control plane.
-func (a *app) controlPlaneConfig() controlplane.Config {
+func (a *builtApp) controlPlaneConfig() controlplane.Config {
 	service := a.names.Service()
 	return controlplane.Config{
 		Storage:             a.store,
@@ -137,14 +137,14 @@ func (a *app) controlPlaneConfig() controlplane.Config {
 		SyncedGroups: a.syncedGroups(),
 		OnRequest:    a.countRequest(),
 		Handlers: map[string]http.Handler{
-			"/syncz":   operator.Syncz(func() syncz.Report { return a.report().ForTenant() }),
+			"/syncz":   operator.Syncz(func() syncz.Report { return a.health.report().ForTenant() }),
 			"/metrics": operator.TenantMetrics(legacyregistry.DefaultGatherer),
 		},
 	}
 }
 
 // controllers returns the names of the controllers that the control plane runs.
-func (a *app) controllers() []string {
+func (a *configuration) controllers() []string {
 	all := controlplane.DefaultControllers()
 	if a.values.Sync.IsEnabled(policy.ResourceClaimsSetting) {
 		all = append(all, controlplane.ResourceClaimController)
@@ -167,7 +167,7 @@ func tokens(values *v1alpha1.Config) controlplane.TokenOptions {
 }
 
 // encryption returns the options of encryption at rest.
-func (a *app) encryption() encryption.Options {
+func (a *builtApp) encryption() encryption.Options {
 	settings := a.values.ControlPlane.Advanced.Encryption
 	return encryption.Options{
 		Enabled:   settings.Enabled,
@@ -200,7 +200,7 @@ func internalUser(ctx context.Context) (name string, ok bool) {
 
 // admission returns the admission plugins that the virtual API server runs in addition to those
 // of Kubernetes.
-func (a *app) admission() []controlplane.Plugin {
+func (a *builtApp) admission() []controlplane.Plugin {
 	var plugins []controlplane.Plugin
 	if a.values.Policies.ReadOnly {
 		plugins = append(plugins, controlplane.Plugin{Name: "SubletReadOnly", Interface: admission.ReadOnly(admission.ReadOnlyOptions{
@@ -223,7 +223,7 @@ func (a *app) admission() []controlplane.Plugin {
 }
 
 // hostFirstSteps returns the admission steps that write to the host before the object is stored.
-func (a *app) hostFirstSteps() []controlplane.HostFirst {
+func (a *connectedApp) hostFirstSteps() []controlplane.HostFirst {
 	var steps []controlplane.HostFirst
 	if a.values.Sync.IsEnabled("sync.toHost.services") {
 		steps = append(steps, admission.Services(admission.ServiceOptions{
@@ -239,7 +239,7 @@ func (a *app) hostFirstSteps() []controlplane.HostFirst {
 }
 
 // policyChecks returns the checks of the SubletPolicy plugin.
-func (a *app) policyChecks() admission.Checks {
+func (a *builtApp) policyChecks() admission.Checks {
 	view := hostView{a.hostFirst, a.cluster(), a.hostClient, a.ownClasses()}
 	checks := admission.PolicyChecks(a.values, view)
 	admission.AddSnapshotChecks(checks, a.values, view.SnapshotClasses)

@@ -21,7 +21,7 @@ import (
 
 // buildDefinitions builds the cache of the definitions of synced custom resources. It builds
 // none if the settings select no kind.
-func (a *app) buildDefinitions() error {
+func (a *builtApp) buildDefinitions() error {
 	if !a.values.Sync.HasCustomResources() {
 		return nil
 	}
@@ -42,7 +42,7 @@ func (a *app) buildDefinitions() error {
 }
 
 // definitionParts returns the part that watches these definitions on every replica.
-func (a *app) definitionParts() []lifecycle.Part {
+func (a *builtApp) definitionParts() []lifecycle.Part {
 	if a.definitions == nil {
 		return nil
 	}
@@ -50,7 +50,7 @@ func (a *app) definitionParts() []lifecycle.Part {
 }
 
 // customResourceParts returns the part that syncs custom resources during one leader term.
-func (a *app) customResourceParts(s *session) []lifecycle.Part {
+func (a *builtApp) customResourceParts(s *session) []lifecycle.Part {
 	if a.definitions == nil {
 		return nil
 	}
@@ -73,7 +73,7 @@ func (a *app) customResourceParts(s *session) []lifecycle.Part {
 }
 
 // customResourceOptions returns the options of the admission checks of custom resources.
-func (a *app) customResourceOptions(isTerminating func(namespace string) bool) admission.CustomResourceOptions {
+func (a *builtApp) customResourceOptions(isTerminating func(namespace string) bool) admission.CustomResourceOptions {
 	toHost, fromHost := customresources.Resources(a.values.Sync)
 	return admission.CustomResourceOptions{
 		ToHost: toHost, FromHost: fromHost,
@@ -83,7 +83,7 @@ func (a *app) customResourceOptions(isTerminating func(namespace string) bool) a
 }
 
 // syncedGroups returns the API groups of all synced custom resources.
-func (a *app) syncedGroups() []string {
+func (a *configuration) syncedGroups() []string {
 	toHost, fromHost := customresources.Resources(a.values.Sync)
 	var groups []string
 	for _, resource := range slices.Concat(toHost, fromHost) {

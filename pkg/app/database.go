@@ -19,7 +19,7 @@ const (
 )
 
 // newSQLite returns an SQLite store on the volume.
-func (a *app) newSQLite(use storeUse) *storage.Kine {
+func (a *configuration) newSQLite(use storeUse) *storage.Kine {
 	store := storage.SQLite(a.sqliteDir())
 	store.VolumeSize = a.values.ControlPlane.StatefulSet.Persistence.VolumeClaim.Size.Value()
 	store.Reserve = storeReserve
@@ -29,10 +29,10 @@ func (a *app) newSQLite(use storeUse) *storage.Kine {
 }
 
 // sqliteDir returns the directory of the SQLite database.
-func (a *app) sqliteDir() string { return filepath.Join(a.storeDir(), "sqlite") }
+func (a *configuration) sqliteDir() string { return filepath.Join(a.storeDir(), "sqlite") }
 
 // databaseOptions returns the connection options of an external database.
-func (a *app) databaseOptions(settings v1alpha1.ExternalDatabase, use storeUse) storage.DatabaseOptions {
+func (a *configuration) databaseOptions(settings v1alpha1.ExternalDatabase, use storeUse) storage.DatabaseOptions {
 	options := storage.DatabaseOptions{
 		DataSource: settings.DataSource,
 		Name:       databaseName(a.names.Namespace, a.names.Name),
@@ -48,7 +48,7 @@ func (a *app) databaseOptions(settings v1alpha1.ExternalDatabase, use storeUse) 
 }
 
 // newDatabase returns a store in an external database.
-func (a *app) newDatabase(options storage.DatabaseOptions, use storeUse) *storage.Kine {
+func (a *appWithFacts) newDatabase(options storage.DatabaseOptions, use storeUse) *storage.Kine {
 	store := storage.Database(options)
 	store.Shared = a.replicas() > 1
 	store.Waiter = storage.Waiter{Report: a.reportStore}

@@ -13,7 +13,7 @@ import (
 
 // buildDNS builds the DNS server, which answers only pods of this virtual cluster. It builds
 // none if the DNS port is off.
-func (a *app) buildDNS() error {
+func (a *builtApp) buildDNS() error {
 	if a.options.DNSPort < 0 || !a.options.servesAPI() {
 		return nil
 	}
@@ -45,7 +45,7 @@ func (a *app) buildDNS() error {
 }
 
 // nodeSearches returns the search domains of the node that pods inherit, nil if that is off.
-func (a *app) nodeSearches() []string {
+func (a *configuration) nodeSearches() []string {
 	if !a.values.Networking.Advanced.DNS.NodeSearchDomains {
 		return nil
 	}
@@ -54,7 +54,7 @@ func (a *app) nodeSearches() []string {
 
 // dnsPodsUser returns the user name of DNS servers that run in pods of their own. It is empty if
 // there are none.
-func (a *app) dnsPodsUser() string {
+func (a *configuration) dnsPodsUser() string {
 	if a.values.ControlPlane.CoreDNS.Replicas == 0 {
 		return ""
 	}
@@ -63,7 +63,7 @@ func (a *app) dnsPodsUser() string {
 
 // watchDNSPods passes the virtual pods to the DNS server until ctx ends. Pod addresses are in
 // the store, so after a restart the DNS server soon answers running pods again.
-func (a *app) watchDNSPods(ctx context.Context) error {
+func (a *builtApp) watchDNSPods(ctx context.Context) error {
 	select {
 	case <-a.controlPlane.Ready():
 	case <-ctx.Done():

@@ -19,7 +19,7 @@ import (
 
 // newDialer builds the dialer of the API server. It does not depend on the sync engine: it reads
 // virtual objects from the API server's informers, and gets host pods one by one.
-func (a *app) newDialer() (*egress.Dialer, error) {
+func (a *builtApp) newDialer() (*egress.Dialer, error) {
 	settings := a.values.Policies.ControlPlane.Egress
 	allowed, err := v1alpha1.ParseCIDRs(settings.AllowedCIDRs)
 	if err != nil {
@@ -50,7 +50,7 @@ func (a *app) newDialer() (*egress.Dialer, error) {
 }
 
 // hostServices returns the virtual Services that are replicated from the host.
-func (a *app) hostServices() []types.NamespacedName {
+func (a *configuration) hostServices() []types.NamespacedName {
 	entries := a.values.Networking.ReplicateServices.FromHost
 	keys := make([]types.NamespacedName, 0, len(entries))
 	for _, entry := range entries {
@@ -61,7 +61,7 @@ func (a *app) hostServices() []types.NamespacedName {
 }
 
 // serviceRanges returns the Service CIDRs of the host.
-func (a *app) serviceRanges() ([]netip.Prefix, error) {
+func (a *appWithFacts) serviceRanges() ([]netip.Prefix, error) {
 	ranges, err := v1alpha1.ParseCIDRs(strings.Split(a.facts.ServiceCIDR, ","))
 	if err != nil {
 		return nil, fmt.Errorf("cannot read the range of Services: %w", err)
@@ -71,7 +71,7 @@ func (a *app) serviceRanges() ([]netip.Prefix, error) {
 
 // closedAddresses returns the addresses of this process and of the host's API server, which the
 // dialer never connects to.
-func (a *app) closedAddresses() []netip.Addr {
+func (a *connectedApp) closedAddresses() []netip.Addr {
 	texts := []string{a.options.AdvertiseAddress, a.options.BindAddress, a.facts.ServiceIP, a.facts.DNSServiceIP}
 	if server, err := url.Parse(a.host.Host); err == nil {
 		texts = append(texts, server.Hostname())
@@ -86,7 +86,7 @@ func (a *app) closedAddresses() []netip.Addr {
 }
 
 // watchDestinations passes the virtual pods and Services to the dialer until ctx ends.
-func (a *app) watchDestinations(ctx context.Context) error {
+func (a *builtApp) watchDestinations(ctx context.Context) error {
 	select {
 	case <-a.controlPlane.Ready():
 	case <-ctx.Done():

@@ -155,6 +155,8 @@ func (h *health) report() syncz.Report {
 	return syncz.NewReport(checks...)
 }
 
+// certificate returns the certificate of the operator's port. It fails until the PKI of the
+// virtual cluster is loaded.
 func (h *health) certificate() (*tls.Certificate, error) {
 	h.mu.Lock()
 	leaf := h.leaf
@@ -184,17 +186,17 @@ func (a *app) newOperatorPort(ctx context.Context) (*operator.Server, error) {
 		Listener:    listener,
 		Live:        a.health.live,
 		Ready:       a.health.ready,
-		Report:      a.report,
+		Report:      a.health.report,
 		Metrics:     legacyregistry.Handler(),
 		Profiling:   a.values.ControlPlane.Advanced.Operator.Profiling,
 		Allows:      a.health.allowsToken,
-		Certificate: a.certificate,
+		Certificate: a.health.certificate,
 	}), nil
 }
 
 // buildHealth sets the certificate and the token of the operator's port, and adds the checks of
 // all parts.
-func (a *app) buildHealth() error {
+func (a *builtApp) buildHealth() error {
 	service := a.names.Operator() + "." + a.names.Namespace
 	names := pki.Names{
 		DNS: []string{"localhost", a.names.Operator(), service, service + ".svc", a.names.Controllers() + "." + a.names.Namespace + ".svc"},
@@ -240,7 +242,7 @@ func newServingLeaf(bundle *pki.Bundle, names pki.Names) (*pki.Leaf, error) {
 
 // runHealth connects the probes to the API server, which is ready by then. It also records the
 // UID of the store on the volume, and renews the certificate of the operator's port.
-func (a *app) runHealth(ctx context.Context) error {
+func (a *builtApp) runHealth(ctx context.Context) error {
 	client, err := kubernetes.NewForConfig(a.controlPlane.ClientConfig(healthUser, pki.GroupAdmins))
 	if err != nil {
 		return err

@@ -12,7 +12,7 @@ import (
 
 // newKubeletMetrics returns the handler that serves kubelet metrics to the tenant. virtual
 // returns a client of the virtual cluster, which is not known yet at this point.
-func (a *app) newKubeletMetrics(virtual func() kubernetes.Interface) (*kubeletmetrics.Handler, error) {
+func (a *connectedApp) newKubeletMetrics(virtual func() kubernetes.Interface) (*kubeletmetrics.Handler, error) {
 	settings := a.values.Integrations.KubeletMetrics
 	return kubeletmetrics.New(kubeletmetrics.Options{
 		Enabled:               settings.Enabled,

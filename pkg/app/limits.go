@@ -16,7 +16,7 @@ import (
 
 // runLimits mirrors the limits of the host namespace to the tenant during one leader term.
 // virtual has the identity of the syncer, which alone may write the mirror.
-func (a *app) runLimits(ctx context.Context, engine *syncer.Engine, virtual *rest.Config) error {
+func (a *connectedApp) runLimits(ctx context.Context, engine *syncer.Engine, virtual *rest.Config) error {
 	virtualClient, err := kubernetes.NewForConfig(virtual)
 	if err != nil {
 		return err

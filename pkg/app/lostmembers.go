@@ -23,7 +23,7 @@ var (
 )
 
 // reportMembers puts the replica on standby while it waits for other members of the store.
-func (a *app) reportMembers(reason string) {
+func (a *builtApp) reportMembers(reason string) {
 	if strings.HasPrefix(reason, storage.NoMajority) {
 		reason += fmt.Sprintf(". If they are lost for good, make this replica the only member, without what it has not got yet: "+
 			"helm upgrade %s CHART --namespace %s --reuse-values --set %s=%s",
@@ -42,7 +42,7 @@ func (a *app) reportMembers(reason string) {
 // forceMember reports whether the operator has made this pod the only member. It first writes
 // that decision to the record. So it takes effect only once, and the other pods join as new
 // members.
-func (a *app) forceMember(ctx context.Context, pod string) bool {
+func (a *builtApp) forceMember(ctx context.Context, pod string) bool {
 	setting := a.values.ControlPlane.BackingStore.Etcd.Embedded.ForceNewCluster
 	if setting == "" && a.facts.Members.Forcing != pod || !a.members.etcd.HasMember() {
 		return false
@@ -70,7 +70,7 @@ func forceValue(pod string, generation int64) string { return fmt.Sprintf("%s/%d
 
 // reviewMembers returns an error if a start that waits for other members must begin again,
 // because the operator has changed the setting or the record.
-func (a *app) reviewMembers(ctx context.Context) error {
+func (a *builtApp) reviewMembers(ctx context.Context) error {
 	values, err := config.Load(a.options.ConfigFile, kinds.Settings()...)
 	if err == nil && values.ControlPlane.BackingStore.Etcd.Embedded.ForceNewCluster == forceValue(a.options.identity().Pod, a.members.generation) {
 		return errForceRequested
@@ -80,7 +80,7 @@ func (a *app) reviewMembers(ctx context.Context) error {
 
 // reviewRecord returns an error if the operator has forced a list of members without this
 // replica since the start.
-func (a *app) reviewRecord(ctx context.Context) error {
+func (a *builtApp) reviewRecord(ctx context.Context) error {
 	record, err := a.members.record.Update(ctx, func(record host.Members) (host.Members, error) { return record, nil })
 	if err != nil {
 		return nil //nolint:nilerr // The host does not respond, so nothing can have changed there.

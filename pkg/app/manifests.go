@@ -23,7 +23,7 @@ const manifestsUser = "system:sublet:manifests"
 const deploySetting = "experimental.deploy.vcluster."
 
 // manifestParts returns the part that applies these manifests and charts during one leader term.
-func (a *app) manifestParts() []lifecycle.Part {
+func (a *builtApp) manifestParts() []lifecycle.Part {
 	deploy := a.values.Experimental.Deploy.VCluster
 	if deploy.Manifests == "" && deploy.ManifestsTemplate == "" && len(deploy.Helm) == 0 {
 		return nil
@@ -32,7 +32,7 @@ func (a *app) manifestParts() []lifecycle.Part {
 }
 
 // runManifests applies the manifests and charts until ctx ends.
-func (a *app) runManifests(ctx context.Context) error {
+func (a *builtApp) runManifests(ctx context.Context) error {
 	config := a.controlPlane.ClientConfig(manifestsUser, pki.GroupAdmins)
 	client, err := dynamic.NewForConfig(config)
 	if err != nil {
@@ -55,7 +55,7 @@ func (a *app) runManifests(ctx context.Context) error {
 }
 
 // manifestSources returns the sources of the objects, in the order in which they are applied.
-func (a *app) manifestSources(cluster manifests.Cluster) ([]manifests.Source, error) {
+func (a *configuration) manifestSources(cluster manifests.Cluster) ([]manifests.Source, error) {
 	deploy := a.values.Experimental.Deploy.VCluster
 	var sources []manifests.Source
 	if deploy.Manifests != "" {
@@ -76,7 +76,7 @@ func (a *app) manifestSources(cluster manifests.Cluster) ([]manifests.Source, er
 }
 
 // templateValues returns the settings in the form in which templates read them.
-func (a *app) templateValues() (map[string]any, error) {
+func (a *configuration) templateValues() (map[string]any, error) {
 	data, err := json.Marshal(a.values)
 	if err != nil {
 		return nil, fmt.Errorf("cannot encode the settings: %w", err)

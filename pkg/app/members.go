@@ -67,7 +67,7 @@ func (m *members) requestSync() {
 
 // newMembers configures the embedded etcd for other members. It listens for them only if they
 // can find this replica: in a pod, or at an address from the options.
-func (a *app) newMembers(ctx context.Context, etcd *storage.Etcd) error {
+func (a *builtApp) newMembers(ctx context.Context, etcd *storage.Etcd) error {
 	pod := a.options.identity().Pod
 	a.members = &members{
 		etcd: etcd, changes: make(chan struct{}, 1), generation: a.facts.Members.Generation,
@@ -105,13 +105,13 @@ func (a *app) newMembers(ctx context.Context, etcd *storage.Etcd) error {
 }
 
 // memberOf returns the identity of a pod as a member of the store.
-func (a *app) memberOf(pod string) storage.Member {
+func (a *appWithFacts) memberOf(pod string) storage.Member {
 	return storage.Member{Name: pod, PeerURL: a.peerURL(pod), Token: string(a.facts.Anchor.UID)}
 }
 
 // peerAddress returns the host:port on which this replica listens for other members. ok is false
 // if no other member can find it.
-func (a *app) peerAddress(pod string) (address string, ok bool) {
+func (a *configuration) peerAddress(pod string) (address string, ok bool) {
 	if address, ok = a.options.PeerAddresses[pod]; ok {
 		return cmp.Or(a.options.PeerBindAddress, address), true
 	}
@@ -119,13 +119,13 @@ func (a *app) peerAddress(pod string) (address string, ok bool) {
 }
 
 // peerName returns the DNS name by which other members reach a pod.
-func (a *app) peerName(pod string) string {
+func (a *configuration) peerName(pod string) string {
 	ordinal, _ := a.names.Ordinal(pod)
 	return fmt.Sprintf("%s.%s.svc", a.names.Peer(ordinal), a.names.Namespace)
 }
 
 // peerURL returns the URL by which other members reach a pod.
-func (a *app) peerURL(pod string) string {
+func (a *configuration) peerURL(pod string) string {
 	address, ok := a.options.PeerAddresses[pod]
 	if !ok {
 		address = net.JoinHostPort(a.peerName(pod), strconv.Itoa(release.PeerPort))
@@ -144,7 +144,7 @@ func hostOf(address string) string {
 
 // knownMembers returns the recorded members of the store. Without a record, the pod with ordinal
 // 0 has or creates the store, and the others join it.
-func (a *app) knownMembers(pod string) storage.Known {
+func (a *appWithFacts) knownMembers(pod string) storage.Known {
 	record := a.facts.Members
 	if len(record.Pods) == 0 {
 		record.Pods = []string{a.names.Pod(0)}
@@ -162,7 +162,7 @@ func (a *app) knownMembers(pod string) storage.Known {
 }
 
 // admitMember returns an error if a pod must not become a member.
-func (a *app) admitMember(pod string) error {
+func (a *builtApp) admitMember(pod string) error {
 	ordinal, ok := a.names.Ordinal(pod)
 	if !ok {
 		return fmt.Errorf("%s is not a pod of this virtual cluster", pod)
@@ -192,7 +192,7 @@ func checkJoin(statefulSet string, ordinal, count int) error {
 }
 
 // desiredReplicas returns spec.replicas of the StatefulSet from the watch.
-func (a *app) desiredReplicas() (count int, known bool) {
+func (a *builtApp) desiredReplicas() (count int, known bool) {
 	if a.desired == nil {
 		return 0, false
 	}
@@ -201,7 +201,7 @@ func (a *app) desiredReplicas() (count int, known bool) {
 
 // renewPeer renews this replica's peer certificate until ctx ends. It runs before the store is
 // open: if the clock was ahead at startup, other members reject the first certificate.
-func (a *app) renewPeer(ctx context.Context) error {
+func (a *builtApp) renewPeer(ctx context.Context) error {
 	a.members.leaf.OnRenewal(func() {
 		if err := a.members.etcd.UpdatePeerCertificate(); err != nil {
 			klog.ErrorS(err, "Cannot use the new certificate for other members of the store")
@@ -212,7 +212,7 @@ func (a *app) renewPeer(ctx context.Context) error {
 }
 
 // runMembers syncs the members of the store with the StatefulSet until ctx ends.
-func (a *app) runMembers(ctx context.Context) error {
+func (a *builtApp) runMembers(ctx context.Context) error {
 	if a.desired != nil {
 		a.desired.OnChange(func(int) { a.members.requestSync() })
 	}
@@ -236,7 +236,7 @@ func (a *app) runMembers(ctx context.Context) error {
 
 // syncMembers takes the next step towards the desired members. It returns when to sync again, 0
 // for only after the next change. A lone member does not poll.
-func (a *app) syncMembers(ctx context.Context) (pause time.Duration, err error) {
+func (a *builtApp) syncMembers(ctx context.Context) (pause time.Duration, err error) {
 	ctx, cancel := context.WithTimeout(ctx, memberResync)
 	defer cancel()
 	if a.members.etcd.HasLeader() != nil {
@@ -255,7 +255,7 @@ func (a *app) syncMembers(ctx context.Context) (pause time.Duration, err error) 
 }
 
 // recordSelf adds this replica to the record. That must happen before the replica gets a vote.
-func (a *app) recordSelf(ctx context.Context) error {
+func (a *builtApp) recordSelf(ctx context.Context) error {
 	if a.members.recorded.Load() {
 		return nil
 	}
@@ -274,7 +274,7 @@ func (a *app) recordSelf(ctx context.Context) error {
 }
 
 // promoteSelf makes this replica a voting member.
-func (a *app) promoteSelf(ctx context.Context) error {
+func (a *builtApp) promoteSelf(ctx context.Context) error {
 	if a.members.etcd.IsVoter() == nil {
 		return nil
 	}
@@ -288,7 +288,7 @@ func (a *app) promoteSelf(ctx context.Context) error {
 // removeExcess removes one member that the StatefulSet was scaled down below. Without such a
 // member, it updates the record. It acts only on the member that leads the store. A running
 // member is not removed: it leaves by itself once it has served its last request.
-func (a *app) removeExcess(ctx context.Context) error {
+func (a *builtApp) removeExcess(ctx context.Context) error {
 	if !a.members.etcd.IsLeader() {
 		return nil
 	}
@@ -320,7 +320,7 @@ func (a *app) removeExcess(ctx context.Context) error {
 }
 
 // recordMembers updates the record from the members of the store.
-func (a *app) recordMembers(ctx context.Context) error {
+func (a *builtApp) recordMembers(ctx context.Context) error {
 	_, err := a.members.record.Update(ctx, func(record host.Members) (host.Members, error) {
 		if err := a.members.etcd.ConfirmMembers(ctx); err != nil {
 			return record, err
@@ -343,7 +343,7 @@ func (a *app) recordMembers(ctx context.Context) error {
 
 // ordinalOf returns the ordinal of a member's pod. A learner that has not started yet is found
 // by its URL, because it has no name.
-func (a *app) ordinalOf(member storage.MemberStatus) (ordinal int, ok bool) {
+func (a *configuration) ordinalOf(member storage.MemberStatus) (ordinal int, ok bool) {
 	if ordinal, ok = a.names.Ordinal(member.Name); ok {
 		return ordinal, true
 	}
@@ -356,7 +356,7 @@ func (a *app) ordinalOf(member storage.MemberStatus) (ordinal int, ok bool) {
 }
 
 // leaveMembers removes this replica from the store if the StatefulSet was scaled down below it.
-func (a *app) leaveMembers(ctx context.Context) {
+func (a *builtApp) leaveMembers(ctx context.Context) {
 	ordinal, ok := a.names.Ordinal(a.options.identity().Pod)
 	count, known := a.askReplicas(ctx)
 	if !ok || !known || count == 0 || ordinal < count || len(a.members.etcd.Members()) < 2 {
@@ -372,7 +372,7 @@ func (a *app) leaveMembers(ctx context.Context) {
 
 // leaveGrace returns the additional time that this replica may need to leave the store when it
 // stops.
-func (a *app) leaveGrace() time.Duration {
+func (a *builtApp) leaveGrace() time.Duration {
 	if a.members == nil {
 		return 0
 	}
@@ -381,7 +381,7 @@ func (a *app) leaveGrace() time.Duration {
 
 // askReplicas returns spec.replicas of the StatefulSet by a live read, because the watch may be
 // late.
-func (a *app) askReplicas(ctx context.Context) (count int, known bool) {
+func (a *builtApp) askReplicas(ctx context.Context) (count int, known bool) {
 	ctx, cancel := context.WithTimeout(ctx, askReplicasTimeout)
 	defer cancel()
 	set, err := a.hostClient.AppsV1().StatefulSets(a.names.Namespace).Get(ctx, a.names.StatefulSet(), metav1.GetOptions{})

@@ -15,7 +15,7 @@ const nodeReaderUser = "system:sublet:node-reader"
 
 // readNode gets a node of the virtual cluster by a live read. Few pods set spec.nodeName, and a
 // tenant may use a node right after it appeared.
-func (a *app) readNode(ctx context.Context, name string) (*corev1.Node, error) {
+func (a *builtApp) readNode(ctx context.Context, name string) (*corev1.Node, error) {
 	client, err := kubernetes.NewForConfig(a.controlPlane.ClientConfig(nodeReaderUser, pki.GroupAdmins))
 	if err != nil {
 		return nil, err

@@ -14,7 +14,7 @@ import (
 const podGCUser = "system:sublet:pod-gc"
 
 // runPodGC deletes finished pods during one leader term.
-func (a *app) runPodGC(ctx context.Context) error {
+func (a *builtApp) runPodGC(ctx context.Context) error {
 	client, err := kubernetes.NewForConfig(a.controlPlane.ClientConfig(podGCUser, pki.GroupAdmins))
 	if err != nil {
 		return err

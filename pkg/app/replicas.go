@@ -28,11 +28,13 @@ const leaderLease = "sublet-leader"
 const leaseWatchPause = time.Second
 
 // replicas returns the number of replicas of the control plane in the settings.
-func (a *app) replicas() int { return a.values.ControlPlane.StatefulSet.HighAvailability.Count() }
+func (a *configuration) replicas() int {
+	return a.values.ControlPlane.StatefulSet.HighAvailability.Count()
+}
 
 // apiServers returns the number of API servers that the control plane must expect. With a shared
 // store, a second one may start at any time.
-func (a *app) apiServers() int {
+func (a *appWithFacts) apiServers() int {
 	if !a.facts.Shared {
 		return 1
 	}
@@ -42,7 +44,7 @@ func (a *app) apiServers() int {
 // isShared reports whether several replicas may use the store, so that the lease in it elects a
 // leader. known are the facts of the last run, nil if there are none. replicas is spec.replicas
 // of the StatefulSet, 0 if it is not known.
-func (a *app) isShared(known *host.Facts, replicas int) bool {
+func (a *configuration) isShared(known *host.Facts, replicas int) bool {
 	switch a.values.ControlPlane.BackingStore.Store() {
 	case v1alpha1.StoreEmbeddedEtcd:
 		wasShared := known != nil && known.Shared
@@ -54,7 +56,7 @@ func (a *app) isShared(known *host.Facts, replicas int) bool {
 
 // buildReplicas builds the standby and the watch of the StatefulSet, if the store allows several
 // replicas.
-func (a *app) buildReplicas() {
+func (a *builtApp) buildReplicas() {
 	isEmbedded := a.values.ControlPlane.BackingStore.Store() == v1alpha1.StoreEmbeddedEtcd
 	if !a.facts.Shared && !isEmbedded {
 		return
@@ -71,7 +73,7 @@ func (a *app) buildReplicas() {
 
 // observeReplicas starts the competition for the lease once the StatefulSet wants several
 // replicas. From then on the store counts as shared.
-func (a *app) observeReplicas(count int) {
+func (a *builtApp) observeReplicas(count int) {
 	select {
 	case <-a.contested:
 		return
@@ -92,7 +94,7 @@ func (a *app) observeReplicas(count int) {
 
 // listReplicas returns the names of the pods of all replicas. If controllers run in pods of
 // their own, these follow.
-func (a *app) listReplicas() []string {
+func (a *builtApp) listReplicas() []string {
 	count := a.replicas()
 	if a.desired != nil {
 		if live, ok := a.desired.Count(); ok {
@@ -145,7 +147,7 @@ func followLease(ctx context.Context, client kubernetes.Interface, changed func(
 }
 
 // newElection returns the election of the replica that runs the leader parts.
-func (a *app) newElection() (*lifecycle.Election, error) {
+func (a *builtApp) newElection() (*lifecycle.Election, error) {
 	client, err := kubernetes.NewForConfig(a.controlPlane.KeeperConfig(electionUser))
 	if err != nil {
 		return nil, err
@@ -169,7 +171,7 @@ func seconds(n int32) time.Duration { return time.Duration(n) * time.Second }
 
 // yieldLead transfers the leadership of etcd if this member was started as the only one, but the
 // StatefulSet wants several. The heartbeats of a lone member are too rare for others.
-func (a *app) yieldLead(context.Context) error {
+func (a *builtApp) yieldLead(context.Context) error {
 	if count, known := a.desiredReplicas(); !known || count < 2 {
 		return nil
 	}

@@ -17,7 +17,7 @@ import (
 // ownClasses returns a function that gets those of the tenant's own runtime classes that the
 // operator allows. It returns nil if the operator allows none. The function reads live, because
 // a class is often created just before its first pod.
-func (a *app) ownClasses() func(ctx context.Context, name string) (*nodev1.RuntimeClass, error) {
+func (a *builtApp) ownClasses() func(ctx context.Context, name string) (*nodev1.RuntimeClass, error) {
 	handlers := a.values.Policies.Pods.RuntimeHandlers
 	if len(handlers) == 0 {
 		return nil

@@ -26,7 +26,7 @@ type scheduling struct {
 }
 
 // newScheduling builds the virtual scheduler of one term, if the settings enable it.
-func (a *app) newScheduling(engine *syncer.Engine) (scheduling, error) {
+func (a *builtApp) newScheduling(engine *syncer.Engine) (scheduling, error) {
 	settings := a.values.ControlPlane.Advanced.VirtualScheduler
 	if !settings.Enabled {
 		return scheduling{}, nil

@@ -31,7 +31,7 @@ type releaseSecret struct {
 }
 
 // buildSecrets builds the keepers of all Secrets that the server writes on the host.
-func (a *app) buildSecrets() error {
+func (a *builtApp) buildSecrets() error {
 	a.operator = &host.OperatorSecret{Release: a.names, CA: a.bundle.CA()}
 	virtual, err := kubernetes.NewForConfig(a.controlPlane.ClientConfig(exportUser, pki.GroupAdmins))
 	if err != nil {
@@ -74,7 +74,7 @@ func (a *app) buildSecrets() error {
 
 // furtherSecrets returns the additional kubeconfig Secrets of the settings, and the one for Argo
 // CD.
-func (a *app) furtherSecrets(virtual kubernetes.Interface) ([]releaseSecret, error) {
+func (a *builtApp) furtherSecrets(virtual kubernetes.Interface) ([]releaseSecret, error) {
 	var all []releaseSecret
 	for _, further := range a.values.ExportKubeConfig.FurtherSecrets() {
 		namespace := cmp.Or(further.Namespace, a.names.Namespace)
@@ -108,7 +108,7 @@ func isOwnName(names release.Release, name string) bool {
 
 // kubeconfigSecret returns the desired kubeconfig Secret for the given settings. Empty settings
 // default to those of the main kubeconfig.
-func (a *app) kubeconfigSecret(virtual kubernetes.Interface, settings v1alpha1.AdditionalSecret) *host.KubeconfigSecret {
+func (a *builtApp) kubeconfigSecret(virtual kubernetes.Interface, settings v1alpha1.AdditionalSecret) *host.KubeconfigSecret {
 	export := a.values.ExportKubeConfig
 	address := a.address
 	if settings.Server != "" {
@@ -125,7 +125,7 @@ func (a *app) kubeconfigSecret(virtual kubernetes.Interface, settings v1alpha1.A
 
 // accountToken returns the source of tokens of a service account, nil if account is empty. It
 // registers the account for the role binding that the leader creates.
-func (a *app) accountToken(virtual kubernetes.Interface, account v1alpha1.ExportServiceAccount) *host.AccountToken {
+func (a *builtApp) accountToken(virtual kubernetes.Interface, account v1alpha1.ExportServiceAccount) *host.AccountToken {
 	if account.Name == "" {
 		return nil
 	}

@@ -47,7 +47,7 @@ func (s *standby) isOn() bool {
 // runStandby keeps a standby session until ctx ends. A term takes the session and does not
 // return it, because caches and expectations of an earlier term are stale. A new session
 // follows.
-func (a *app) runStandby(ctx context.Context) error {
+func (a *builtApp) runStandby(ctx context.Context) error {
 	for _, open := range []<-chan struct{}{a.controlPlane.Ready(), a.standby.on} {
 		select {
 		case <-ctx.Done():
@@ -65,7 +65,7 @@ func (a *app) runStandby(ctx context.Context) error {
 }
 
 // standBy runs one standby session until a term has used it or ctx ends.
-func (a *app) standBy(ctx context.Context) error {
+func (a *builtApp) standBy(ctx context.Context) error {
 	a.standby.slot.Lock()
 	defer a.standby.slot.Unlock()
 	if ctx.Err() != nil {
@@ -97,13 +97,13 @@ func (a *app) standBy(ctx context.Context) error {
 }
 
 // hasWarmFollowers reports whether a replica that does not lead keeps the caches of all kinds.
-func (a *app) hasWarmFollowers() bool {
+func (a *configuration) hasWarmFollowers() bool {
 	return a.options.canLead() && a.values.ControlPlane.StatefulSet.HighAvailability.StandbyCaches
 }
 
 // syncFromStandby syncs for one leader term. It uses the standby session if its caches are warm,
 // and otherwise replaces it by a new one.
-func (a *app) syncFromStandby(ctx context.Context) error {
+func (a *builtApp) syncFromStandby(ctx context.Context) error {
 	var held *heldSession
 	select {
 	case held = <-a.standby.sessions:
@@ -120,7 +120,7 @@ func (a *app) syncFromStandby(ctx context.Context) error {
 }
 
 // syncWith syncs with a standby session until ctx ends.
-func (a *app) syncWith(ctx context.Context, held *heldSession) error {
+func (a *builtApp) syncWith(ctx context.Context, held *heldSession) error {
 	held.lead()
 	engine := func(ctx context.Context) error {
 		select {
@@ -138,7 +138,7 @@ func (a *app) syncWith(ctx context.Context, held *heldSession) error {
 
 // recordTerm records this replica as the leader on the host. It ends the term when the host
 // names a successor.
-func (a *app) recordTerm(ctx context.Context) error {
+func (a *connectedApp) recordTerm(ctx context.Context) error {
 	if err := a.holder.Lead(ctx); err != nil {
 		return fmt.Errorf("%w: %w", lifecycle.ErrTermEnded, err)
 	}

@@ -29,7 +29,7 @@ const storeSecretDir = "/etc/sublet-store" //nolint:gosec // the path of a folde
 
 // newStore returns the store that the settings enable. It does not start it. The store refuses
 // to open if it belongs to another virtual cluster.
-func (a *app) newStore(ctx context.Context) (storage.Backend, error) {
+func (a *builtApp) newStore(ctx context.Context) (storage.Backend, error) {
 	served, err := a.storeOf(a.values.ControlPlane.BackingStore, storeUse{secretDir: storeSecretDir, register: legacyregistry.Register})
 	if err != nil {
 		return nil, err
@@ -62,7 +62,7 @@ func (a *app) newStore(ctx context.Context) (storage.Backend, error) {
 }
 
 // storeIdentity returns the identity of this virtual cluster that is recorded in its store.
-func (a *app) storeIdentity() storage.Identity {
+func (a *appWithFacts) storeIdentity() storage.Identity {
 	return storage.Identity{Anchor: string(a.facts.Anchor.UID), Namespace: a.names.Namespace, Name: a.names.Name}
 }
 
@@ -86,13 +86,13 @@ func (u storeUse) checkDir(dir string) error {
 
 // targetStore returns the store that the settings enable. When the store is moved, it is the
 // target.
-func (a *app) targetStore() (snapshot.Store, error) {
+func (a *appWithFacts) targetStore() (snapshot.Store, error) {
 	return a.storeOf(a.values.ControlPlane.BackingStore, storeUse{secretDir: storeSecretDir})
 }
 
 // storeOf returns the store for the given settings. Its location identifies the store in
 // messages and in the record on the anchor.
-func (a *app) storeOf(settings v1alpha1.BackingStore, use storeUse) (snapshot.Store, error) {
+func (a *appWithFacts) storeOf(settings v1alpha1.BackingStore, use storeUse) (snapshot.Store, error) {
 	switch kind := settings.Store(); kind {
 	case v1alpha1.StoreEmbeddedEtcd:
 		return snapshot.Store{
@@ -135,23 +135,21 @@ func (a *app) storeOf(settings v1alpha1.BackingStore, use storeUse) (snapshot.St
 	}
 }
 
-// reportStore puts the replica on standby while its store cannot be opened for the given reason.
+// showStandby puts the replica on standby while its store cannot be opened for the given reason.
 // An empty reason ends that.
-func (a *app) reportStore(reason string) {
+func (a *connectedApp) showStandby(reason string) {
 	if reason == "" {
 		a.health.setStarting()
 		return
 	}
 	reason = "the store cannot be opened: " + reason
 	a.health.setStandby(reason)
-	if a.events != nil { // The store commands do not record events.
-		a.events.RecordStandby(a.facts.Anchor, reason)
-	}
+	a.events.RecordStandby(a.facts.Anchor, reason)
 }
 
 // acceptedStore returns the UID of the anchor whose store the operator has accepted. It is empty
 // if there is none or the host does not respond.
-func (a *app) acceptedStore(ctx context.Context) string {
+func (a *connectedApp) acceptedStore(ctx context.Context) string {
 	anchor, err := a.hostClient.CoreV1().ConfigMaps(a.names.Namespace).Get(ctx, a.names.Anchor(), metav1.GetOptions{})
 	if err != nil {
 		return ""
@@ -160,7 +158,7 @@ func (a *app) acceptedStore(ctx context.Context) string {
 }
 
 // newEmbeddedEtcd returns an etcd that runs in this process.
-func (a *app) newEmbeddedEtcd(settings v1alpha1.EmbeddedEtcd, use storeUse) *storage.Etcd {
+func (a *appWithFacts) newEmbeddedEtcd(settings v1alpha1.EmbeddedEtcd, use storeUse) *storage.Etcd {
 	store := storage.Embedded(a.storeDir())
 	store.Member = a.memberOf(a.options.identity().Pod)
 	store.Quota = settings.Quota.Value()
@@ -173,7 +171,7 @@ func (a *app) newEmbeddedEtcd(settings v1alpha1.EmbeddedEtcd, use storeUse) *sto
 
 // newExternalEtcd returns a store in an external etcd. The default key prefix contains the
 // anchor's UID, so that virtual clusters can share an etcd.
-func (a *app) newExternalEtcd(settings v1alpha1.ExternalEtcd, use storeUse) *storage.External {
+func (a *appWithFacts) newExternalEtcd(settings v1alpha1.ExternalEtcd, use storeUse) *storage.External {
 	store := &storage.External{
 		Endpoints:  settings.Endpoints(),
 		Prefix:     cmp.Or(settings.KeyPrefix, fmt.Sprintf("/%s/%s/", labels.Domain, a.facts.Anchor.UID)),
@@ -189,4 +187,4 @@ func (a *app) newExternalEtcd(settings v1alpha1.ExternalEtcd, use storeUse) *sto
 }
 
 // storeDir returns the directory of the embedded store.
-func (a *app) storeDir() string { return filepath.Join(a.options.DataDir, host.StoreDir) }
+func (a *configuration) storeDir() string { return filepath.Join(a.options.DataDir, host.StoreDir) }

@@ -105,8 +105,8 @@ func (c *storeCommands) addPair(command *cobra.Command) {
 	command.Flags().StringVar(&c.to, "to", "", "other store; empty means the one that is enabled")
 }
 
-// app returns an app that is initialized only so far that it can open its stores.
-func (c *storeCommands) app(ctx context.Context) (*app, error) {
+// app returns an app that can open the stores.
+func (c *storeCommands) app(ctx context.Context) (*appWithFacts, error) {
 	if c.options.Name == "" || c.options.Namespace == "" {
 		return nil, errors.New("--name and --namespace must be set outside of the pod of the control plane")
 	}
@@ -114,17 +114,16 @@ func (c *storeCommands) app(ctx context.Context) (*app, error) {
 	if err != nil {
 		return nil, err
 	}
-	a := &app{options: c.options, values: values, names: c.options.names(), health: &health{}}
-	if facts, ok := host.LoadFacts(c.options.DataDir); ok {
-		a.facts = facts
-		return a, nil
+	names := c.options.names()
+	facts, ok := host.LoadFacts(c.options.DataDir)
+	if !ok {
+		anchor, err := findAnchor(ctx, c.options.HostKubeconfig, names)
+		if err != nil {
+			return nil, err
+		}
+		facts = &host.Facts{Anchor: names.AnchorOwner(anchor.UID)}
 	}
-	anchor, err := findAnchor(ctx, c.options.HostKubeconfig, a.names)
-	if err != nil {
-		return nil, err
-	}
-	a.facts = &host.Facts{Anchor: a.names.AnchorOwner(anchor.UID)}
-	return a, nil
+	return &appWithFacts{configuration: &configuration{options: c.options, values: values, names: names}, facts: facts}, nil
 }
 
 // findAnchor gets the anchor of a release from the host.
@@ -146,7 +145,7 @@ func findAnchor(ctx context.Context, kubeconfig string, names release.Release) (
 
 // openForReading opens the store and calls do with a client of it. If only the running server
 // can open the store, the client uses the server's socket.
-func (c *storeCommands) openForReading(ctx context.Context, do func(ctx context.Context, a *app, client *clientv3.Client) error) error {
+func (c *storeCommands) openForReading(ctx context.Context, do func(ctx context.Context, a *appWithFacts, client *clientv3.Client) error) error {
 	a, err := c.app(ctx)
 	if err != nil {
 		return err
@@ -160,7 +159,7 @@ func (c *storeCommands) openForReading(ctx context.Context, do func(ctx context.
 
 // running returns the store. If the running server serves it, Open connects to the server's
 // socket.
-func (*storeCommands) running(ctx context.Context, a *app, store snapshot.Store) snapshot.Store {
+func (*storeCommands) running(ctx context.Context, a *appWithFacts, store snapshot.Store) snapshot.Store {
 	enabled, err := a.targetStore()
 	socket := a.storeSocket()
 	if err == nil && store.OnVolume && store.Location == enabled.Location && storesocket.Answers(ctx, socket) {
@@ -187,7 +186,7 @@ func (*storeCommands) open(ctx context.Context, store snapshot.Store, do func(ct
 
 // dump writes the store to a file.
 func (c *storeCommands) dump(ctx context.Context, args []string) error {
-	return c.openForReading(ctx, func(ctx context.Context, _ *app, client *clientv3.Client) error {
+	return c.openForReading(ctx, func(ctx context.Context, _ *appWithFacts, client *clientv3.Client) error {
 		header, digest, err := writeDump(args[0], func(w io.Writer) (snapshot.Header, snapshot.Digest, error) {
 			return snapshot.Dump(ctx, client, w, clock.RealClock{}.Now())
 		})
@@ -249,7 +248,7 @@ func (c *storeCommands) verify(ctx context.Context, args []string) error {
 		return err
 	}
 	defer closeDump()
-	return c.openForReading(ctx, func(ctx context.Context, _ *app, client *clientv3.Client) error {
+	return c.openForReading(ctx, func(ctx context.Context, _ *appWithFacts, client *clientv3.Client) error {
 		digest, err := snapshot.Verify(ctx, dump, client)
 		if err == nil {
 			fmt.Fprintf(c.out, "Equal: %s\n", digest)
@@ -292,7 +291,7 @@ func (c *storeCommands) restore(ctx context.Context, args []string) error {
 
 // identityValue returns the encoded identity of this virtual cluster that is recorded in its
 // store.
-func (a *app) identityValue() string {
+func (a *appWithFacts) identityValue() string {
 	value, err := json.Marshal(a.storeIdentity())
 	if err != nil {
 		panic(err) // A struct of strings can always be encoded.

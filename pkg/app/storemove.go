@@ -68,7 +68,7 @@ func (c *storeCommands) report(step string, details ...any) {
 }
 
 // bothStores returns the stores of --from and --to.
-func (c *storeCommands) bothStores(a *app) (source, target snapshot.Store, err error) {
+func (c *storeCommands) bothStores(a *appWithFacts) (source, target snapshot.Store, err error) {
 	if source, err = a.sourceNamed(c.from); err != nil {
 		return source, target, err
 	}
@@ -83,7 +83,7 @@ func (c *storeCommands) bothStores(a *app) (source, target snapshot.Store, err e
 
 // sourceNamed returns the store with the given name as the source of a move or comparison. An
 // empty name means the store of the setting moveFrom.
-func (a *app) sourceNamed(name string) (snapshot.Store, error) {
+func (a *appWithFacts) sourceNamed(name string) (snapshot.Store, error) {
 	all := &a.values.ControlPlane.BackingStore
 	if name == "" {
 		settings, ok := all.Source()
@@ -101,7 +101,7 @@ func (a *app) sourceNamed(name string) (snapshot.Store, error) {
 
 // targetNamed returns the store with the given name as the target of a move or comparison. An
 // empty name means the enabled store.
-func (a *app) targetNamed(name string) (snapshot.Store, error) {
+func (a *appWithFacts) targetNamed(name string) (snapshot.Store, error) {
 	if name == "" {
 		return a.targetStore()
 	}
@@ -123,7 +123,7 @@ func secretDirFor(belowMoveFrom bool) string {
 // checkStopped returns an error if a running control plane uses one of the stores. Opening a
 // store on the volume fails while it is locked. A shared store is in use if its leader renews
 // the Lease in it.
-func (c *storeCommands) checkStopped(ctx context.Context, a *app, stores ...snapshot.Store) error {
+func (c *storeCommands) checkStopped(ctx context.Context, a *appWithFacts, stores ...snapshot.Store) error {
 	if storesocket.Answers(ctx, a.storeSocket()) {
 		return c.stopFirst(a, "it answers at "+a.storeSocket())
 	}
@@ -148,7 +148,7 @@ func (c *storeCommands) checkStopped(ctx context.Context, a *app, stores ...snap
 
 // stopFirst returns the error for a control plane that still runs. evidence is how that was
 // found.
-func (*storeCommands) stopFirst(a *app, evidence string) error {
+func (*storeCommands) stopFirst(a *appWithFacts, evidence string) error {
 	return fmt.Errorf("the control plane runs: %s. Stop it by kubectl -n %s scale statefulset %s --replicas=0, or set %s to move when it starts",
 		evidence, a.names.Namespace, a.names.Name, "controlPlane.backingStore.moveFrom")
 }

@@ -22,7 +22,7 @@ const recordRetry = 5 * time.Second
 
 // serveOnly wraps a backend so that it opens only if it is the one store of the virtual cluster.
 // If the settings ask for a move, it moves the store first.
-func (a *app) serveOnly(backend storage.Backend, location string) (*snapshot.Served, error) {
+func (a *connectedApp) serveOnly(backend storage.Backend, location string) (*snapshot.Served, error) {
 	served := snapshot.NewServed(backend, location)
 	served.By = a.options.identity().Pod
 	served.Recorded = func() string { return a.facts.StoreLocation }
@@ -36,7 +36,7 @@ func (a *app) serveOnly(backend storage.Backend, location string) (*snapshot.Ser
 const moveSecretDir = "/etc/sublet-store-from" //nolint:gosec // the path of a folder
 
 // newMover returns the mover of the store, nil if the settings do not ask for a move.
-func (a *app) newMover() (*snapshot.Mover, error) {
+func (a *connectedApp) newMover() (*snapshot.Mover, error) {
 	settings, ok := a.values.ControlPlane.BackingStore.Source()
 	if !ok {
 		return nil, nil //nolint:nilnil // There is nothing to move.
@@ -60,13 +60,13 @@ func (a *app) newMover() (*snapshot.Mover, error) {
 
 // reportMove logs a step of a move and keeps the replica on standby. A replica on standby is
 // live, so that the kubelet does not restart it during a long move.
-func (a *app) reportMove(step string, details ...any) {
+func (a *connectedApp) reportMove(step string, details ...any) {
 	klog.InfoS(step, details...)
 	a.health.setStandby("The store is being moved: " + step)
 }
 
 // storeParts returns the parts that run once the store is open.
-func (a *app) storeParts() []lifecycle.Part {
+func (a *builtApp) storeParts() []lifecycle.Part {
 	parts := []lifecycle.Part{{Name: "record of the store", Run: a.recordStoreLocation}}
 	if a.storeOnVolume {
 		return append(parts, lifecycle.Part{Name: "socket of the store", Run: a.serveStoreSocket})
@@ -75,7 +75,7 @@ func (a *app) storeParts() []lifecycle.Part {
 }
 
 // recordStoreLocation records the location of the open store on the anchor.
-func (a *app) recordStoreLocation(ctx context.Context) error {
+func (a *builtApp) recordStoreLocation(ctx context.Context) error {
 	select {
 	case <-ctx.Done():
 		return nil
@@ -97,7 +97,7 @@ func (a *app) recordStoreLocation(ctx context.Context) error {
 	return nil
 }
 
-func (a *app) patchStoreLocation(ctx context.Context) error {
+func (a *builtApp) patchStoreLocation(ctx context.Context) error {
 	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{
 		"uid": a.facts.Anchor.UID, "annotations": map[string]any{labels.StoreLocation: a.served.Location},
 	}})

@@ -14,11 +14,13 @@ import (
 const storeSocketName = "store.sock"
 
 // storeSocket returns the path of the socket.
-func (a *app) storeSocket() string { return filepath.Join(a.options.DataDir, storeSocketName) }
+func (a *configuration) storeSocket() string {
+	return filepath.Join(a.options.DataDir, storeSocketName)
+}
 
 // serveStoreSocket gives commands in the same container access to a store that only this process
 // can open. The virtual cluster also works without the socket.
-func (a *app) serveStoreSocket(ctx context.Context) error {
+func (a *builtApp) serveStoreSocket(ctx context.Context) error {
 	select {
 	case <-ctx.Done():
 		return nil

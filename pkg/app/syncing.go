@@ -45,7 +45,7 @@ type sessionOptions struct {
 }
 
 // newSession builds an engine with its kinds and, if it is enabled, a virtual scheduler.
-func (a *app) newSession(o sessionOptions) (*session, error) {
+func (a *builtApp) newSession(o sessionOptions) (*session, error) {
 	s := &session{virtual: a.controlPlane.SyncerConfig(syncerUser)}
 	var leftovers []syncer.Leftover
 	for _, row := range kinds.Table() {
@@ -78,7 +78,7 @@ func (a *app) newSession(o sessionOptions) (*session, error) {
 
 // maySessionWrite returns an error if the engine of a session must not write to the host. A
 // standby session only writes host-first, which every holder may do.
-func (a *app) maySessionWrite(s *session) error {
+func (a *connectedApp) maySessionWrite(s *session) error {
 	if s.ledSince.Load() == nil {
 		return a.holder.MayWrite()
 	}
@@ -104,7 +104,7 @@ func (s *session) termStart(skew time.Duration) time.Time {
 
 // runSyncing runs the syncer and the virtual scheduler for one leader term. Each term builds new
 // ones, because caches and expectations of an earlier term are stale.
-func (a *app) runSyncing(ctx context.Context) error {
+func (a *builtApp) runSyncing(ctx context.Context) error {
 	if a.standby.isOn() {
 		return a.syncFromStandby(ctx)
 	}
@@ -116,7 +116,7 @@ func (a *app) runSyncing(ctx context.Context) error {
 }
 
 // syncAlone syncs with a new session until ctx ends.
-func (a *app) syncAlone(ctx context.Context) error {
+func (a *builtApp) syncAlone(ctx context.Context) error {
 	s, err := a.newSession(sessionOptions{})
 	if err != nil {
 		return err
@@ -129,7 +129,7 @@ func (a *app) syncAlone(ctx context.Context) error {
 }
 
 // termParts returns the parts that run next to the engine during one leader term.
-func (a *app) termParts(s *session) []lifecycle.Part {
+func (a *builtApp) termParts(s *session) []lifecycle.Part {
 	mirror := func(ctx context.Context) error { return a.runLimits(ctx, s.engine, s.virtual) }
 	parts := append([]lifecycle.Part{{Name: "limits", Run: mirror}}, s.scheduling.parts()...)
 	if policy.ServesSnapshots(a.values) {
@@ -153,7 +153,7 @@ func hostFirstKinds() []string {
 }
 
 // addKinds adds all enabled kinds to the engine of a session.
-func (a *app) addKinds(s *session, o sessionOptions) error {
+func (a *builtApp) addKinds(s *session, o sessionOptions) error {
 	virtualClient, err := kubernetes.NewForConfig(s.virtual)
 	if err != nil {
 		return err
@@ -219,7 +219,7 @@ func allKinds(options kinds.Options, changes patches.Patches) []syncer.Kind {
 }
 
 // hostNames returns the lookup of host names of Ingresses, nil if host names need not be unique.
-func (a *app) hostNames() (kinds.HostNames, error) {
+func (a *connectedApp) hostNames() (kinds.HostNames, error) {
 	if !a.values.Sync.IsEnabled("sync.toHost.ingresses") || !a.values.Policies.Ingresses.UniqueHosts {
 		return nil, nil //nolint:nilnil // The kind of Ingresses then skips the lookup.
 	}

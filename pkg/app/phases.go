@@ -1,0 +1,107 @@
+package app
+
+import (
+	"net"
+	"sync"
+
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+
+	"github.com/sublet-dev/sublet/api/config/v1alpha1"
+	"github.com/sublet-dev/sublet/api/release"
+	"github.com/sublet-dev/sublet/pkg/app/customresources"
+	"github.com/sublet-dev/sublet/pkg/app/host"
+	"github.com/sublet-dev/sublet/pkg/app/patches"
+	"github.com/sublet-dev/sublet/pkg/backup"
+	"github.com/sublet-dev/sublet/pkg/controlplane"
+	"github.com/sublet-dev/sublet/pkg/controlplane/authentication"
+	"github.com/sublet-dev/sublet/pkg/controlplane/pki"
+	"github.com/sublet-dev/sublet/pkg/dns"
+	"github.com/sublet-dev/sublet/pkg/egress"
+	"github.com/sublet-dev/sublet/pkg/nodeproxy"
+	"github.com/sublet-dev/sublet/pkg/snapshot"
+	"github.com/sublet-dev/sublet/pkg/storage"
+	"github.com/sublet-dev/sublet/pkg/syncer"
+)
+
+// The server starts in phases: app, connectedApp, builtApp. Each has a type, so that a method uses
+// only what exists in its phase. A method belongs to the earliest type that has all that it uses.
+
+// configuration is what flags and settings specify.
+type configuration struct {
+	options Options
+	values  *v1alpha1.Config
+	names   release.Release
+}
+
+// process is what the server has from its start to its end.
+type process struct {
+	patches   patches.Patches
+	health    *health
+	hostFirst *hostFirst
+	// memoryLimit is the memory limit of the container at startup, in bytes. 0 means none.
+	memoryLimit int64
+}
+
+// app is the server before it has connected to the host.
+type app struct {
+	*configuration
+	*process
+}
+
+// appWithFacts has the facts of the host. They are enough to open the stores of the virtual
+// cluster, so the store commands need nothing else.
+type appWithFacts struct {
+	*configuration
+
+	facts   *host.Facts
+	factsMu sync.Mutex // guards writes to facts
+	// reportStore receives why the store is not open, and an empty reason once it is. It is nil in
+	// the store commands.
+	reportStore func(reason string)
+}
+
+// connectedApp is the server once this replica is the holder.
+type connectedApp struct {
+	*appWithFacts
+	*process
+
+	done       <-chan struct{} // closed when the virtual cluster must stop
+	hostClient kubernetes.Interface
+	host       *rest.Config // fenced: writes fail unless this replica is the holder
+	leaderHost *rest.Config // fenced: writes fail unless this replica leads or they are host-first
+	limiter    *syncer.HostLimiter
+	holder     *host.Holder
+	bundle     *pki.Bundle
+	events     *host.Events
+}
+
+// builtApp is the server with its parts, as [connectedApp.build] has built them.
+type builtApp struct {
+	*connectedApp
+
+	proxy         *nodeproxy.Proxy
+	listener      net.Listener
+	store         storage.Backend
+	served        *snapshot.Served // the backend that store wraps
+	storeOnVolume bool
+	members       *members // nil unless the store is an embedded etcd
+	dialer        *egress.Dialer
+	destinations  *egress.Objects
+	issuers       *authentication.Issuers
+	issuersFile   *authentication.File
+	address       *host.Address // nil if the settings fix the address
+	controlPlane  *controlplane.ControlPlane
+	desired       *host.Replicas               // nil if no other replica can lead
+	standby       *standby                     // nil if no other replica can lead
+	contested     <-chan struct{}              // closed once other replicas may compete for the lease; nil if they never can
+	contest       func()                       // closes contested
+	definitions   *customresources.Definitions // nil if no custom resource is synced
+	dns           *dns.Server                  // nil if this replica serves no DNS
+	dnsPods       *dns.Pods                    // nil without dns
+	operator      *host.OperatorSecret
+	secrets       []*host.SecretKeeper
+	exported      *host.ExportBindings
+	backups       *backup.Keeper // nil if backups are off
+	scaling       scaling
+}
