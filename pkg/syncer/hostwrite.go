@@ -79,13 +79,16 @@ type patchStep struct {
 	apply func(before, after client.Object) client.Object
 }
 
+// resizeSubresource is the subresource of a pod that takes the resources of its containers.
+const resizeSubresource = "resize"
+
 // patchSteps returns the steps that update an object, in order. A pod's ephemeral containers
 // and the resources of its containers can only be changed through subresources. The object
 // itself comes last, because its annotation [labels.LastApplied] records that the host has
 // accepted everything else.
 func patchSteps(object client.Object) []patchStep {
 	if _, isPod := object.(*corev1.Pod); isPod {
-		return []patchStep{{"ephemeralcontainers", copyEphemeralContainers}, {"resize", copyResources}, {}}
+		return []patchStep{{"ephemeralcontainers", copyEphemeralContainers}, {resizeSubresource, copyResources}, {}}
 	}
 	return []patchStep{{}}
 }
@@ -211,6 +214,9 @@ func sendPatches(ctx context.Context, c client.Client, before client.Object, pat
 			err = findMissingSubresource(ctx, c, before, p.subresource, err)
 			if _, refused := errors.AsType[*hostRefusal](asHostRefusal(err)); !refused {
 				return written, err // Joined with a refusal, it would be tried again as late as that.
+			}
+			if p.subresource == resizeSubresource {
+				err = &resizeError{err}
 			}
 			refusals = errors.Join(refusals, err)
 			continue

@@ -43,6 +43,8 @@ type Kind struct {
 	unselected func(s Scope, virtual client.Object) (bool, error)
 	// refused is nil for a kind that does not show refusals in its objects.
 	refused func(s Scope, virtual client.Object, reason string)
+	// refusedResize is nil for a kind that does not show refusals of a resize in its objects.
+	refusedResize func(s Scope, virtual, host client.Object, reason string)
 
 	endsWithHost bool
 	started      func(s Scope, virtual, host client.Object) bool
@@ -159,6 +161,11 @@ func defineSteps[V, H client.Object](k *Kind, r Resource[V, H]) {
 	}
 	if r.Refused != nil {
 		k.refused = func(s Scope, virtual client.Object, reason string) { r.Refused(s, virtual.(V), reason) }
+	}
+	if r.RefusedResize != nil {
+		k.refusedResize = func(s Scope, virtual, host client.Object, reason string) {
+			r.RefusedResize(s, virtual.(V), host.(H), reason)
+		}
 	}
 	if r.Started != nil {
 		k.started = func(s Scope, virtual, host client.Object) bool { return r.Started(s, virtual.(V), typed[H](host)) }

@@ -68,6 +68,12 @@ func (e *subresourceError) Error() string {
 	return fmt.Sprintf("the %s API server has no subresource %s for %s", e.side, e.subresource, e.object)
 }
 
+// resizeError is an error with which the host rejects the resize of a pod.
+type resizeError struct{ err error }
+
+func (e *resizeError) Error() string { return e.err.Error() }
+func (e *resizeError) Unwrap() error { return e.err }
+
 // asHostRefusal returns err as a [hostRefusal] if the host has rejected the object itself, so that
 // repeating the request at once would not help.
 func asHostRefusal(err error) error {
@@ -148,6 +154,19 @@ func (r *reconciler) writeRefusal(s Scope, key types.NamespacedName, virtual cli
 	after := deepCopy(virtual)
 	r.kind.refused(s, after, r.events.toVirtualNames(err.Error(), key, r.hostKey(key)))
 	return r.writeVirtual(s, key, nil, virtual, after)
+}
+
+// writeRefusedResize shows in the virtual object that the host has refused to resize its copy, for
+// kinds with [Resource.RefusedResize]. After another write to the virtual object in the same reconcile,
+// the next one does it: the watch shows that write.
+func (r *reconciler) writeRefusedResize(s Scope, key types.NamespacedName, virtual, host client.Object, err error) error {
+	resize, ok := errors.AsType[*resizeError](err)
+	if !ok || r.kind.refusedResize == nil || r.expectations.isStale(Virtual, key, virtual) {
+		return nil
+	}
+	after := deepCopy(virtual)
+	r.kind.refusedResize(s, after, deepCopy(host), r.events.toVirtualNames(resize.Error(), key, r.hostKey(key)))
+	return r.writeVirtual(s, key, host, virtual, after)
 }
 
 // withRecorder returns s with a recorder of Events on virtual, for Up.

@@ -85,9 +85,16 @@ func TestRefusedResize(t *testing.T) {
 		}
 		return nil
 	}
-	b := newBench(pods(), c, virtual, host)
+	kind := pods()
+	kind.refusedResize = func(_ Scope, virtual, _ client.Object, reason string) {
+		virtual.(*corev1.Pod).Status.Message = reason
+	}
+	b := newBench(kind, c, virtual, host)
 	if _, err := b.reconcile(t.Context(), theKey()); !isRefused(err) {
 		t.Errorf("A part that the host refuses must be reported, got %v", err)
+	}
+	if pod := virtual.get(&corev1.Pod{}, theKey()).(*corev1.Pod); !strings.Contains(pod.Status.Message, "exceeded quota") {
+		t.Errorf("The kind must show it in the pod, got %q", pod.Status.Message)
 	}
 	if events := eventsOf(virtual); len(events) != 1 || !strings.Contains(events[0], "exceeded quota") {
 		t.Errorf("The tenant must see it, got %v", events)

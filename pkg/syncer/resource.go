@@ -80,7 +80,7 @@ func (s Scope) RecordEvent(reason, message string) {
 // V and H are the virtual and the host type. They are the same for most kinds. They differ
 // where the copy has another type, as the Secret with the tokens of a pod.
 //
-// Down, Up, BeforeDelete, Lost and Refused get deep copies, and may share parts between them.
+// Down, Up, BeforeDelete, Lost, Refused and RefusedResize get deep copies, and may share parts between them.
 // All other functions get objects of the caches and must not change them. Through the [Scope],
 // they may only read host objects that the engine watches for the kind: its own, and those of
 // Also. Other reads fail, so that each kind declares all that it depends on.
@@ -191,6 +191,10 @@ type Resource[V, H client.Object] struct {
 	// Refused shows in the virtual object that the host has refused its copy, with the reason.
 	// The engine also records an Event. nil means that the Event is enough.
 	Refused func(s Scope, virtual V, reason string)
+	// RefusedResize shows in the virtual pod that the host has refused to resize its copy, with
+	// the reason. Up must keep what it shows until the copy has the resize. The engine also
+	// records an Event. nil means that the Event is enough.
+	RefusedResize func(s Scope, virtual V, host H, reason string)
 
 	// EndsWithHost is true if the loss of the host copy ends the virtual object, once Started
 	// returns true. Only pods set it. Default: a lost host copy is created again.

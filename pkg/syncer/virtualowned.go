@@ -212,5 +212,6 @@ func (r *reconciler) syncBoth(s Scope, key types.NamespacedName, virtual, host c
 		}
 		return up
 	}
-	return errors.Join(up, r.recordRefusal(s, virtual, key, r.writeDown(s, key, virtual, host)))
+	down := r.writeDown(s, key, virtual, host)
+	return errors.Join(up, r.writeRefusedResize(s, key, virtual, host, down), r.recordRefusal(s, virtual, key, down))
 }

@@ -49,6 +49,7 @@ func PodStatus(c Cluster, host, virtual *corev1.Pod) {
 	setObservedGeneration(host, virtual, status)
 	applyReadinessGates(virtual.Spec.ReadinessGates, status)
 	rewriteStatus(c, host, virtual, status)
+	keepRefusedResize(host, virtual, status)
 	virtual.Status = *status
 }
 

@@ -22,13 +22,16 @@ import (
 func Pods(o Options) syncer.Resource[*corev1.Pod, *corev1.Pod] {
 	p := newPods(o)
 	r := syncer.Resource[*corev1.Pod, *corev1.Pod]{
-		Owner:        syncer.Virtual,
-		Names:        translate.Hashed,
-		Load:         p.load,
-		Want:         p.shouldCopy,
-		Down:         p.fillHost,
-		Up:           p.fillVirtual,
-		Refused:      p.recordRefused,
+		Owner:   syncer.Virtual,
+		Names:   translate.Hashed,
+		Load:    p.load,
+		Want:    p.shouldCopy,
+		Down:    p.fillHost,
+		Up:      p.fillVirtual,
+		Refused: p.recordRefused,
+		RefusedResize: func(s syncer.Scope, virtual, host *corev1.Pod, reason string) {
+			translate.SetRefusedResize(virtual, host, reason, s.Now)
+		},
 		EndsWithHost: true,
 		Started:      p.started,
 		LeastGrace:   translate.LeastGrace,
