@@ -22,8 +22,14 @@ func (o CustomOptions) generations(host *unstructured.Unstructured) func(int64) 
 	if err != nil || !o.HasStatus || host.GetGeneration() == 0 {
 		return func(observed int64) int64 { return observed }
 	}
+	return generationsSince(host.GetGeneration(), virtual)
+}
+
+// generationsSince returns the function from generations of a host object to those of a virtual one, of
+// which these two are the same state. Both count changes of their own.
+func generationsSince(host, virtual int64) func(int64) int64 {
 	return func(observed int64) int64 {
-		behind := max(0, host.GetGeneration()-observed)
+		behind := max(0, host-observed)
 		return max(0, virtual-behind)
 	}
 }
@@ -32,9 +38,26 @@ func (o CustomOptions) generations(host *unstructured.Unstructured) func(int64) 
 const observedGeneration = "observedGeneration"
 
 // observe replaces the observed generation of a status or a condition, if it has one.
-func (r *statusRewriter) observe(fields map[string]any) {
+func observe(fields map[string]any, generation func(int64) int64) {
 	if observed, ok := fields[observedGeneration].(int64); ok {
-		fields[observedGeneration] = r.generation(observed)
+		fields[observedGeneration] = generation(observed)
+	}
+}
+
+// observeConditions replaces the observed generations of all conditions in a part of a status.
+func observeConditions(part any, generation func(int64) int64) {
+	switch part := part.(type) {
+	case map[string]any:
+		if isCondition(part) {
+			observe(part, generation)
+		}
+		for _, inner := range part {
+			observeConditions(inner, generation)
+		}
+	case []any:
+		for _, inner := range part {
+			observeConditions(inner, generation)
+		}
 	}
 }
 

@@ -58,3 +58,37 @@ func TestGenerationsOfCopies(t *testing.T) {
 		}
 	}
 }
+
+// TestGenerationsOfShownObjects shows which generation of an object of the host its controller has
+// seen, as one of the virtual copy. That counts its own.
+func TestGenerationsOfShownObjects(t *testing.T) {
+	t.Parallel()
+	type object = map[string]any
+	for _, c := range []struct {
+		reason                  string
+		virtual, host, observed int64
+		withoutStatus           bool
+		want                    int64
+	}{
+		{reason: "seen by the controller", virtual: 1, host: 9, observed: 9, want: 1},
+		{reason: "not seen yet", virtual: 4, host: 9, observed: 8, want: 3},
+		{reason: "never seen", virtual: 2, host: 9, observed: 0, want: 0},
+		{reason: "a status without an address of its own", virtual: 1, host: 9, observed: 9, want: 9, withoutStatus: true},
+	} {
+		status := func(generation int64) object {
+			return object{
+				"observedGeneration": generation,
+				"parents":            []any{object{"conditions": []any{object{"type": "Accepted", "status": "True", "observedGeneration": generation}}}},
+				"template":           object{"observedGeneration": int64(42)},
+			}
+		}
+		host := &unstructured.Unstructured{Object: object{"spec": object{"size": "1"}, "status": status(c.observed)}}
+		virtual := &unstructured.Unstructured{Object: object{}}
+		host.SetGeneration(c.host)
+		virtual.SetGeneration(c.virtual)
+		CustomOptions{HasStatus: !c.withoutStatus}.copyContent(host, virtual)
+		if diff := cmp.Diff(status(c.want), virtual.Object["status"]); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", c.reason, diff)
+		}
+	}
+}

@@ -200,7 +200,7 @@ func (o CustomOptions) fillVirtual(s syncer.Scope, host, virtual *unstructured.U
 	}
 	rewritten := r.value(status)
 	if fields, ok := rewritten.(map[string]any); ok {
-		r.observe(fields)
+		observe(fields, r.generation)
 	}
 	virtual.Object["status"] = rewritten
 	return nil
@@ -248,7 +248,7 @@ func (r *statusRewriter) value(value any) any {
 			rewritten["namespace"], rewritten["name"] = copied.Namespace, copied.Name
 		}
 		if isCondition(rewritten) {
-			r.observe(rewritten)
+			observe(rewritten, r.generation)
 		}
 		return rewritten
 	case []any:
@@ -310,17 +310,18 @@ func HostCustomResource(o CustomOptions, settings v1alpha1.HostCustomResource) s
 	selector := toSelector(settings.Selector)
 	if settings.IsNamespaced() {
 		passes := func(host *unstructured.Unstructured) bool { return selector.Matches(apilabels.Set(host.GetLabels())) }
-		r := mapped(v1alpha1.Mapped{Mappings: v1alpha1.Mappings(settings.Mappings)}, o.newEmpty, passes, copyContent)
+		r := mapped(v1alpha1.Mapped{Mappings: v1alpha1.Mappings(settings.Mappings)}, o.newEmpty, passes, o.copyContent)
 		r.NewVirtual, r.NewHost = o.newEmpty, o.newEmpty
 		return syncer.Define(o.Resource, r)
 	}
-	r := sameNamed(copyContent)
+	r := sameNamed(o.copyContent)
 	r.NewVirtual, r.NewHost, r.Select = o.newEmpty, o.newEmpty, selector
 	return syncer.Define(o.Resource, r)
 }
 
-// copyContent copies everything but the metadata of a host object to its virtual copy.
-func copyContent(host, virtual *unstructured.Unstructured) {
+// copyContent copies everything but the metadata of a host object to its virtual copy. In the status,
+// observed generations become those of the virtual copy.
+func (o CustomOptions) copyContent(host, virtual *unstructured.Unstructured) {
 	for key := range virtual.Object {
 		if _, ok := host.Object[key]; !ok && key != "metadata" {
 			delete(virtual.Object, key)
@@ -330,5 +331,10 @@ func copyContent(host, virtual *unstructured.Unstructured) {
 		if key != "metadata" {
 			virtual.Object[key] = value
 		}
+	}
+	if status, ok := virtual.Object["status"].(map[string]any); ok && o.HasStatus && host.GetGeneration() != 0 {
+		generation := generationsSince(host.GetGeneration(), virtual.GetGeneration())
+		observe(status, generation)
+		observeConditions(status, generation)
 	}
 }
