@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	apilabels "k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
@@ -78,7 +79,9 @@ func (c volumeClaims) fillHost(s syncer.Scope, virtual, host *corev1.PersistentV
 func fillHostClaim(s syncer.Scope, virtual, host *corev1.PersistentVolumeClaim) error {
 	host.Labels = translate.SyncLabels(host.Labels, virtual.Labels)
 	if host.ResourceVersion != "" {
-		growHostClaim(virtual, host)
+		if err := growHostClaim(virtual, host); err != nil {
+			return err
+		}
 		if virtual.Spec.VolumeAttributesClassName != nil || isFirstChange(host) {
 			host.Spec.VolumeAttributesClassName = virtual.Spec.VolumeAttributesClassName
 		}
@@ -110,12 +113,18 @@ func fillHostClaim(s syncer.Scope, virtual, host *corev1.PersistentVolumeClaim) 
 
 // growHostClaim passes the size that the tenant requests. A claim that is that large already keeps
 // the request that it has on the host. The operator, or a controller of the host, may have grown it, and
-// the host refuses to shrink it. Until a claim is bound, the host lets no size change.
-func growHostClaim(virtual, host *corev1.PersistentVolumeClaim) {
+// the host refuses to shrink it. So does a claim that they are growing further than the tenant.
+// Only a size that the tenant has requested before may become smaller, after an expansion that has failed.
+// Until a claim is bound, the host lets no size change.
+func growHostClaim(virtual, host *corev1.PersistentVolumeClaim) error {
 	wanted, ok := virtual.Spec.Resources.Requests[corev1.ResourceStorage]
 	capacity := host.Status.Capacity[corev1.ResourceStorage]
 	if !ok || host.Status.Phase != corev1.ClaimBound || wanted.Cmp(capacity) <= 0 {
-		return
+		return nil
+	}
+	have := host.Spec.Resources.Requests[corev1.ResourceStorage]
+	if have.Cmp(wanted) > 0 && !isRequestedByTenant(host, have) {
+		return nil
 	}
 	requests := maps.Clone(host.Spec.Resources.Requests)
 	if requests == nil {
@@ -123,6 +132,19 @@ func growHostClaim(virtual, host *corev1.PersistentVolumeClaim) {
 	}
 	requests[corev1.ResourceStorage] = wanted
 	host.Spec.Resources.Requests = requests
+	_, err := translate.RecordKeys(host, sizeField, translate.LastApplied{sizeKey: wanted.String()})
+	return err
+}
+
+// sizeField and sizeKey are where a copy records the last size that was written for the tenant.
+const sizeField, sizeKey = "size", "storage"
+
+// isRequestedByTenant reports whether a size of a host claim is the one that the tenant has requested
+// last. A copy of an earlier version has no record of it, and its size counts as the operator's.
+func isRequestedByTenant(host *corev1.PersistentVolumeClaim, size resource.Quantity) bool {
+	text := translate.DecodeLastApplied(host.Annotations[labels.LastApplied])[sizeField][sizeKey]
+	recorded, err := resource.ParseQuantity(text)
+	return err == nil && recorded.Cmp(size) == 0
 }
 
 // isFirstChange reports whether a host claim is about to get its first attributes class. Until then,
