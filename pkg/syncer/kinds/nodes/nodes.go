@@ -60,7 +60,7 @@ func Real(o Options) syncer.Resource[*corev1.Node, *corev1.Node] {
 	needsPod, keys := o.needsPod()
 	if labels := o.Nodes.Selector.Labels; !o.Nodes.Selector.All && len(labels) > 0 {
 		r.Select = apilabels.SelectorFromSet(labels)
-		r.Unselected, keys = keepForPods, keysOfUnselected(keys)
+		r.Unselected, keys = o.keepForPods, keysOfUnselected(keys)
 	}
 	if needsPod != nil {
 		r.Want = func(s syncer.Scope, virtual, host *corev1.Node) (bool, error) {

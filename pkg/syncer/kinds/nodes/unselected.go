@@ -8,6 +8,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/sublet-dev/sublet/api/config/v1alpha1"
 	"github.com/sublet-dev/sublet/api/labels"
 	"github.com/sublet-dev/sublet/pkg/syncer"
 	"github.com/sublet-dev/sublet/pkg/translate"
@@ -21,19 +22,50 @@ func unselectedTaint() corev1.Taint {
 
 // keepForPods reports whether pods of the tenant run on a node that is no longer in the
 // selection. Without the node, its pods would have no logs and no endpoints. It taints the
-// node, as a part of the host's.
-func keepForPods(s syncer.Scope, virtual *corev1.Node) (bool, error) {
+// node, as a part of the host's, and hides what the settings hide by now.
+func (o Options) keepForPods(s syncer.Scope, virtual *corev1.Node) (bool, error) {
 	_, found, err := podOn(s, virtual.Name)
-	if err != nil || !found || hasTaint(virtual.Spec.Taints, unselectedTaint()) {
+	if err != nil || !found {
 		return found, err
 	}
-	r := readRecord(virtual.Annotations)
-	virtual.Spec.Taints = append(virtual.Spec.Taints, unselectedTaint())
-	if r.lastApplied[taintsField] == nil {
-		r.lastApplied[taintsField] = translate.LastApplied{}
+	return true, o.markUnselected(virtual)
+}
+
+// markUnselected taints a node that is no longer in the selection, and removes what the settings hide.
+// The provider's ID and the pod CIDRs stay: no API server lets them change, and the node could
+// not be created again.
+func (o Options) markUnselected(virtual *corev1.Node) error {
+	if virtual.Annotations == nil {
+		virtual.Annotations = map[string]string{}
 	}
-	r.lastApplied[taintsField][taintKey(unselectedTaint())] = ""
-	return true, r.write(virtual)
+	r := readRecord(virtual.Annotations)
+	hideAnnotations(virtual, r, o.Nodes)
+	virtual.Status = visibleStatus(virtual, o.Nodes)
+	if !hasTaint(virtual.Spec.Taints, unselectedTaint()) {
+		virtual.Spec.Taints = append(virtual.Spec.Taints, unselectedTaint())
+		if r.lastApplied[taintsField] == nil {
+			r.lastApplied[taintsField] = translate.LastApplied{}
+		}
+		r.lastApplied[taintsField][taintKey(unselectedTaint())] = ""
+	}
+	return r.write(virtual)
+}
+
+// hideAnnotations removes the annotations of the host that the settings do not show. Those of the
+// tenant that they have hidden appear again.
+func hideAnnotations(virtual *corev1.Node, r record, settings v1alpha1.Nodes) {
+	visible := visibleAnnotations(virtual.Annotations, settings)
+	for key := range r.lastApplied[annotationsField] {
+		if _, shown := visible[key]; shown {
+			continue
+		}
+		delete(r.lastApplied[annotationsField], key)
+		delete(virtual.Annotations, key)
+		if value, ok := r.hidden.Annotations[key]; ok {
+			virtual.Annotations[key] = value
+			delete(r.hidden.Annotations, key)
+		}
+	}
 }
 
 // keysOfUnselected returns the keys of the virtual nodes outside of the selection that depend on
