@@ -118,6 +118,10 @@ func (p *pods) fillVirtual(s syncer.Scope, host, virtual *corev1.Pod) error {
 		translate.PodStatus(s.Cluster, host, virtual)
 	}
 	p.reportViolations(s, virtual)
+	if node := host.Spec.NodeName; node != "" && virtual.Spec.NodeName != "" && virtual.Spec.NodeName != node {
+		s.RecordEvent("OtherNodeOnHost", "The host runs the pod on another node than spec.nodeName. "+
+			"Admission of the host has removed what limits the pod to its node. Ask the operator of the host cluster to exempt these pods.")
+	}
 	if foreign := translate.ForeignDebugContainers(virtual, host); len(foreign) > 0 {
 		s.RecordEvent("DebugContainersNotStarted", "The host pod has other containers under these names: "+strings.Join(foreign, ", ")+". Use names of your own.")
 	}
