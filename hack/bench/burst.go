@@ -59,9 +59,12 @@ func (b *bench) measureBurst(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		b.progressf("  all Running: %.2f s virtual, %.2f s direct, %.2f s direct with a quota", through.Seconds(), alone.Seconds(), limited.Seconds())
-		b.add("burst_ratio", float64(through)/float64(alone))
-		b.add("burst_quota_ratio", float64(through)/float64(limited))
+		b.progressf("  all Running: %.2f s virtual, %.2f s direct, %.2f s direct with a quota", through.running.Seconds(), alone.Seconds(), limited.Seconds())
+		b.add("burst_ratio", float64(through.running)/float64(alone))
+		b.add("burst_quota_ratio", float64(through.running)/float64(limited))
+		b.add("burst_delete", through.deleted.Seconds())
+		b.add("pod_cpu", milliseconds(through.cpu)/burstPods)
+		b.add("pod_host_requests", through.requests/burstPods)
 	}
 	return nil
 }
@@ -142,56 +145,64 @@ func (b *bench) burstDirect(ctx context.Context, c client, prefix string) (time.
 	return watched.last(doneAt).Sub(begun), clearPods(ctx, c, c.namespace, watched)
 }
 
+// burst is what a burst in a virtual cluster took.
+type burst struct {
+	// running is the time until the tenant saw the last pod run, and deleted the time of all deletes.
+	running, deleted time.Duration
+	// cpu is the CPU time of the server until the last pod ran.
+	cpu time.Duration
+	// requests is the number of requests to the host until then.
+	requests float64
+}
+
 // burstVirtual runs the burst in the virtual cluster, and deletes its pods.
-func (b *bench) burstVirtual(ctx context.Context, p *process, prefix string) (time.Duration, error) {
+func (b *bench) burstVirtual(ctx context.Context, p *process, prefix string) (*burst, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	host, virtual, err := b.followBoth(ctx, p)
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
 	requests, err := b.host.ServiceAccountRequests()
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
 	cpu, err := p.cpu()
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
 	begun := time.Now()
 	if err := createPods(ctx, p.client, metav1.NamespaceDefault, prefix); err != nil {
-		return 0, err
+		return nil, err
 	}
 	created := time.Since(begun)
 	if err := virtual.wait(ctx, burstPods, "virtual pods are Running", isDone); err != nil {
-		return 0, err
+		return nil, err
 	}
 	cpuAfter, err := p.cpu()
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
 	requestsAfter, err := b.host.ServiceAccountRequests()
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
-	b.add("pod_cpu", milliseconds(cpuAfter-cpu)/burstPods)
-	b.add("pod_host_requests", (requestsAfter-requests)/burstPods)
-	took := virtual.last(doneAt).Sub(begun)
+	result := &burst{running: virtual.last(doneAt).Sub(begun), cpu: cpuAfter - cpu, requests: requestsAfter - requests}
 	b.progressf("  virtual: created after %.2f s, all on the host %.2f s, Running there %.2f s, Running here %.2f s", created.Seconds(),
-		host.last(thereAt).Sub(begun).Seconds(), host.last(doneAt).Sub(begun).Seconds(), took.Seconds())
+		host.last(thereAt).Sub(begun).Seconds(), host.last(doneAt).Sub(begun).Seconds(), result.running.Seconds())
 
 	begun = time.Now()
 	err = byHands(prefix, burstPods, func(name string) error {
 		return p.client.CoreV1().Pods(metav1.NamespaceDefault).Delete(ctx, name, metav1.DeleteOptions{})
 	})
 	if err != nil {
-		return 0, fmt.Errorf("cannot delete the pods: %w", err)
+		return nil, fmt.Errorf("cannot delete the pods: %w", err)
 	}
 	if err := allGone(ctx, host); err != nil {
-		return 0, err
+		return nil, err
 	}
-	b.add("burst_delete", host.last(goneAt).Sub(begun).Seconds())
-	return took, allGone(ctx, virtual)
+	result.deleted = host.last(goneAt).Sub(begun)
+	return result, allGone(ctx, virtual)
 }
 
 func createPods(ctx context.Context, client kubernetes.Interface, namespace, prefix string) error {

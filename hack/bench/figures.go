@@ -135,6 +135,13 @@ func defaultFigures() map[string]figure {
 		"pod_host_requests": {"requests", 2.2, 0},
 		"burst_delete":      {"s", 2, 0},
 
+		// The time of such a burst, and the CPU of the server per pod in it, each divided by those of
+		// another build, which runs beside it. Then the same with a virtual scheduler.
+		"base_burst":       {"x", 1.03, 0},
+		"base_pod_cpu":     {"x", 1.03, 0},
+		"base_sched_burst": {"x", 1.03, 0},
+		"base_sched_cpu":   {"x", 1.03, 0},
+
 		// With a virtual scheduler, the same burst until the last pod has a
 		// node. The ratio is the pods per second, divided by those on the host. Bound
 		// is each pod's time from just before its create call to the tenant's

@@ -16,6 +16,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"flag"
 	"fmt"
@@ -38,6 +39,8 @@ func main() {
 	flag.StringVar(&o.run, "run", "", "figures to measure, separated by commas; a prefix will do (default: all)")
 	flag.StringVar(&o.tenant.Chart, "chart", "chart", "folder of the chart")
 	flag.StringVar(&o.tenant.Server, "server", filepath.Join("bin", "sublet-server"), "the server's binary")
+	flag.StringVar(&o.base.Chart, "base-chart", "", "folder of the chart of another build, to compare with (default: that of -chart)")
+	flag.StringVar(&o.base.Server, "base-server", "", "the server's binary of another build, to compare with")
 	flag.StringVar(&o.cli, "cli", filepath.Join("bin", "sublet"), "the command line's binary")
 	flag.DurationVar(&o.idle, "idle", time.Minute, "how long an idle server is watched")
 	flag.IntVar(&o.nodeImages, "node-images", 0, "images that each host node reports")
@@ -45,6 +48,7 @@ func main() {
 	flag.StringVar(&o.mariadb, "mariadb", "", "data source of a MariaDB server whose user may create databases, as mysql://USER:PASSWORD@tcp(HOST:PORT)/")
 	flooded := flag.String("flood", "", "flood the cluster of this kubeconfig, and measure nothing")
 	flag.Parse()
+	o.base.Chart = cmp.Or(o.base.Chart, o.tenant.Chart)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	var err error
 	if *flooded != "" {
@@ -68,6 +72,8 @@ type options struct {
 	postgres   string
 	mariadb    string
 	tenant     tenant.Options
+	// base is another build, to compare with. Without a server, there is none.
+	base tenant.Options
 }
 
 // group is a set of figures that come out of the same measurement.
@@ -89,6 +95,7 @@ func groups() []group {
 		{[]string{"ha_api_gap", "ha_sync_gap", "ha_write_p50", "ha_write_p99"}, (*bench).measureReplicas},
 		{[]string{"burst_ratio", "burst_quota_ratio", "pod_cpu", "pod_host_requests", "burst_delete"}, (*bench).measureBurst},
 		{[]string{"sched_ratio", "sched_ratio_bound", "sched_bound_p50", "sched_bound_p99", "sched_cpu", "sched_host_cpu"}, (*bench).measureSched},
+		{[]string{"base_burst", "base_pod_cpu", "base_sched_burst", "base_sched_cpu"}, (*bench).measureCompared},
 		{[]string{"neighbour_p50_ratio", "neighbour_p99_ratio"}, (*bench).measureNeighbour},
 		{[]string{"idle_anon", "idle_cpu"}, (*bench).measureIdle},
 		{[]string{"kinds_later_mb", "kinds_later_watches", "kinds_anon", "kinds_watches"}, (*bench).measureKinds},
@@ -183,11 +190,10 @@ func (b *bench) print(out io.Writer, names []string) {
 	}
 }
 
-// install installs the chart once more, in a namespace of its own, so that every
+// install installs the chart of a build once more, in a namespace of its own, so that every
 // start begins with nothing.
-func (b *bench) install(ctx context.Context, values map[string]any) (*tenant.Release, error) {
+func (b *bench) install(ctx context.Context, o tenant.Options, values map[string]any) (*tenant.Release, error) {
 	b.releases++
-	o := b.tenant
 	o.Values = values
 	o.Release, o.Namespace = "bench", fmt.Sprintf("bench-%d", b.releases)
 	return tenant.Install(ctx, b.host, o)

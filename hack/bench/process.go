@@ -33,7 +33,12 @@ func (b *bench) launch(ctx context.Context) (*process, error) {
 
 // launchWith does the same as launch, with values of the chart.
 func (b *bench) launchWith(ctx context.Context, values map[string]any) (*process, error) {
-	release, err := b.install(ctx, values)
+	return b.launchBuild(ctx, b.tenant, values)
+}
+
+// launchBuild does the same as launchWith, with the chart and the server of a build.
+func (b *bench) launchBuild(ctx context.Context, o tenant.Options, values map[string]any) (*process, error) {
+	release, err := b.install(ctx, o, values)
 	if err != nil {
 		return nil, err
 	}

@@ -74,7 +74,7 @@ func (b *bench) measureReplicas(ctx context.Context) error {
 		return err
 	}
 	defer stop()
-	release, err := b.install(ctx, onEtcd(endpoint, haReplicas))
+	release, err := b.install(ctx, b.tenant, onEtcd(endpoint, haReplicas))
 	if err != nil {
 		return err
 	}
