@@ -31,9 +31,9 @@ const (
 	restartPause = time.Second
 )
 
-// tunnelProcess is one of the two processes of a tunnel in the background. The keeper holds the listener and starts
-// the other one, which serves it, again whenever that ends. If the keeper ends, the other one becomes the keeper. So
-// a tunnel survives the kill of either. Connections wait in the listener meanwhile.
+// tunnelProcess is one of the two processes of a tunnel in the background. The keeper holds the listener. It starts the
+// process that serves the listener, again whenever that ends. If the keeper ends, the serving process becomes the
+// keeper. So a tunnel survives the kill of either. Connections wait in the listener meanwhile.
 type tunnelProcess struct {
 	// arguments are those of this program.
 	arguments []string
@@ -43,8 +43,8 @@ type tunnelProcess struct {
 	awaitEnd func(ctx context.Context)
 }
 
-// keep starts the process that serves, again and again, until nobody needs the tunnel.
-func (p *tunnelProcess) keep(ctx context.Context, listener *os.File) error {
+// runKeeper starts the process that serves, again and again, until nobody needs the tunnel.
+func (p *tunnelProcess) runKeeper(ctx context.Context, listener *os.File) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	go func() {
@@ -53,7 +53,7 @@ func (p *tunnelProcess) keep(ctx context.Context, listener *os.File) error {
 	}()
 	for ctx.Err() == nil {
 		pause := time.NewTimer(restartPause)
-		if err := p.runOther(ctx, listener); err != nil {
+		if err := p.runServingProcess(ctx, listener); err != nil {
 			pause.Stop()
 			return err
 		}
@@ -66,8 +66,8 @@ func (p *tunnelProcess) keep(ctx context.Context, listener *os.File) error {
 	return nil
 }
 
-// runOther runs the process that serves until it ends, or ctx does.
-func (p *tunnelProcess) runOther(ctx context.Context, listener *os.File) error {
+// runServingProcess runs the process that serves until it ends, or ctx does.
+func (p *tunnelProcess) runServingProcess(ctx context.Context, listener *os.File) error {
 	program, err := os.Executable()
 	if err != nil {
 		return fmt.Errorf("cannot find this program: %w", err)
@@ -78,22 +78,22 @@ func (p *tunnelProcess) runOther(ctx context.Context, listener *os.File) error {
 	}
 	defer held.Close()
 	defer life.Close()
-	other := exec.CommandContext(ctx, program, p.at(StageServe)...) //nolint:gosec // it is this program
+	other := exec.CommandContext(ctx, program, p.argumentsFor(StageServe)...) //nolint:gosec // it is this program
 	other.ExtraFiles = []*os.File{listenerFile - 3: listener, keeperFile - 3: life}
 	// It is killed with ctx, and whatever ends it is a reason to start another one.
 	_ = other.Run()
 	return nil
 }
 
-// at returns the arguments of another stage.
-func (p *tunnelProcess) at(stage string) []string {
+// argumentsFor returns the arguments of this program for another stage.
+func (p *tunnelProcess) argumentsFor(stage string) []string {
 	return append(slices.DeleteFunc(slices.Clone(p.arguments), func(argument string) bool {
 		return strings.HasPrefix(argument, stageFlag)
 	}), stageFlag+stage)
 }
 
-// work serves the listener of the keeper. Once the keeper is gone, this process becomes it.
-func (p *tunnelProcess) work(ctx context.Context) error {
+// runServer serves the listener of the keeper. Once the keeper is gone, this process becomes the keeper.
+func (p *tunnelProcess) runServer(ctx context.Context) error {
 	unix.CloseOnExec(listenerFile)
 	unix.CloseOnExec(keeperFile)
 	file, life := os.NewFile(listenerFile, "listener"), os.NewFile(keeperFile, "keeper")
@@ -117,5 +117,5 @@ func (p *tunnelProcess) becomeKeeper(listener *os.File) {
 	if _, err := unix.FcntlInt(listener.Fd(), unix.F_SETFD, 0); err != nil {
 		return
 	}
-	_ = syscall.Exec(program, append([]string{program}, p.at(StageKeep)...), os.Environ()) //nolint:gosec // it is this program
+	_ = syscall.Exec(program, append([]string{program}, p.argumentsFor(StageKeep)...), os.Environ()) //nolint:gosec // it is this program
 }

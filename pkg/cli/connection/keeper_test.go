@@ -54,9 +54,9 @@ func tunnelOfTest(need string) error {
 		},
 	}
 	if strings.HasSuffix(strings.Join(os.Args, " "), stageFlag+StageServe) {
-		return process.work(context.Background())
+		return process.runServer(context.Background())
 	}
-	return process.keep(context.Background(), os.NewFile(listenerFile, "listener"))
+	return process.runKeeper(context.Background(), os.NewFile(listenerFile, "listener"))
 }
 
 // TestKilledTunnel kills the process that serves a tunnel, and then its keeper, several times. The tunnel answers

@@ -181,9 +181,9 @@ func (t *Target) ServeInBackground(ctx context.Context, id, stage string, starte
 	}
 	switch stage {
 	case StageServe:
-		return process.work(ctx)
+		return process.runServer(ctx)
 	case StageKeep:
-		return process.keep(ctx, os.NewFile(listenerFile, "listener"))
+		return process.runKeeper(ctx, os.NewFile(listenerFile, "listener"))
 	}
 	listener, err := t.Listen(ctx)
 	if err != nil {
@@ -194,7 +194,7 @@ func (t *Target) ServeInBackground(ctx context.Context, id, stage string, starte
 		return fmt.Errorf("cannot share the listener of the tunnel: %w", err)
 	}
 	started(listener.Addr().(*net.TCPAddr).Port)
-	return process.keep(ctx, file)
+	return process.runKeeper(ctx, file)
 }
 
 // awaitRemoval returns once no context has the ID, or none had it in time. A kubeconfig that is gone has none. One

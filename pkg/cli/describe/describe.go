@@ -81,7 +81,7 @@ func printSummary(out io.Writer, h *host.Host, c *release.Cluster) {
 		fmt.Fprintf(out, "Store:\t%s\n", c.Store)
 	}
 	fmt.Fprintf(out, "Age:\t%s\n", duration.HumanDuration(time.Since(c.Created)))
-	if c.HasUsage {
+	if c.HasRequests {
 		fmt.Fprintf(out, "Tenant:\t%d pods on %d nodes, requests cpu=%s memory=%s\n", c.Pods, c.Nodes, c.CPU.String(), c.Memory.String())
 	}
 }

@@ -18,8 +18,8 @@ import (
 )
 
 const (
-	// usageInterval is the time after which the pods of the tenants are listed again.
-	usageInterval = 30 * time.Second
+	// podInterval is the time after which the pods of the tenants are listed again.
+	podInterval = 30 * time.Second
 	// retryInterval is the time after which a host that failed is asked again.
 	retryInterval = 5 * time.Second
 )
@@ -35,7 +35,7 @@ type Update struct {
 }
 
 // Follow sends what a host has whenever that changes, until ctx ends. It holds one watch on the host.
-// What tenants use is listed again every 30 seconds.
+// The pods of the tenants are listed again every 30 seconds.
 func Follow(ctx context.Context, env *host.Env, name, namespace string, timeout time.Duration, updates chan<- Update) {
 	f := &follower{name: name, namespace: namespace, timeout: timeout, updates: updates}
 	for ctx.Err() == nil {
@@ -109,7 +109,7 @@ func (f *follower) follow(ctx context.Context, h *host.Host) error {
 		watcher.Stop()
 		<-watcher.Done()
 	}()
-	ticker := time.NewTicker(usageInterval)
+	ticker := time.NewTicker(podInterval)
 	defer ticker.Stop()
 	for {
 		select {
@@ -152,7 +152,7 @@ func (f *follower) apply(ctx context.Context, event watch.Event) error {
 	case event.Type == watch.Deleted:
 		return nil
 	case at >= 0:
-		f.clusters[at] = changed.WithUsageOf(f.clusters[at])
+		f.clusters[at] = changed.WithRequestsOf(f.clusters[at])
 	default:
 		f.clusters = append(f.clusters, changed)
 		release.Sort(f.clusters)

@@ -4,6 +4,7 @@
 package kubeconfig
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -116,27 +117,23 @@ func (f *Files) plan(change func(*clientcmdapi.Config) (Change, error)) (map[str
 	if err != nil {
 		return nil, err
 	}
-	edits := map[string][]edit{}
-	add := func(section, name, origin string, exists bool, content *clientcmdapi.Config) {
+	edits, origins := map[string][]edit{}, originsOf(current)
+	add := func(section, name string, content *clientcmdapi.Config) {
+		origin, exists := origins[section][name]
 		if content == nil && !exists {
 			return
 		}
-		if origin == "" {
-			origin = f.options.GetDefaultFilename()
-		}
-		edits[origin] = append(edits[origin], edit{section: section, name: name, content: content})
+		file := cmp.Or(origin, f.options.GetDefaultFilename())
+		edits[file] = append(edits[file], edit{section: section, name: name, content: content})
 	}
 	for _, name := range slices.Sorted(maps.Keys(wanted.Clusters)) {
-		old, exists := current.Clusters[name]
-		add("clusters", name, originOf(exists, func() string { return old.LocationOfOrigin }), exists, withCluster(name, wanted.Clusters[name]))
+		add("clusters", name, withCluster(name, wanted.Clusters[name]))
 	}
 	for _, name := range slices.Sorted(maps.Keys(wanted.Contexts)) {
-		old, exists := current.Contexts[name]
-		add("contexts", name, originOf(exists, func() string { return old.LocationOfOrigin }), exists, withContext(name, wanted.Contexts[name]))
+		add("contexts", name, withContext(name, wanted.Contexts[name]))
 	}
 	for _, name := range slices.Sorted(maps.Keys(wanted.Users)) {
-		old, exists := current.AuthInfos[name]
-		add("users", name, originOf(exists, func() string { return old.LocationOfOrigin }), exists, withUser(name, wanted.Users[name]))
+		add("users", name, withUser(name, wanted.Users[name]))
 	}
 	if wanted.CurrentContext != nil && *wanted.CurrentContext != current.CurrentContext {
 		if file := f.currentContextFile(*wanted.CurrentContext); file != "" {
@@ -146,12 +143,19 @@ func (f *Files) plan(change func(*clientcmdapi.Config) (Change, error)) (map[str
 	return edits, nil
 }
 
-// originOf returns the file of an entry, or nothing for an entry that does not exist.
-func originOf(exists bool, origin func() string) string {
-	if !exists {
-		return ""
+// originsOf returns the file of each entry: section -> name -> file.
+func originsOf(config *clientcmdapi.Config) map[string]map[string]string {
+	clusters, contexts, users := map[string]string{}, map[string]string{}, map[string]string{}
+	for name, cluster := range config.Clusters {
+		clusters[name] = cluster.LocationOfOrigin
 	}
-	return origin()
+	for name, context := range config.Contexts {
+		contexts[name] = context.LocationOfOrigin
+	}
+	for name, user := range config.AuthInfos {
+		users[name] = user.LocationOfOrigin
+	}
+	return map[string]map[string]string{"clusters": clusters, "contexts": contexts, "users": users}
 }
 
 func withCluster(name string, cluster *clientcmdapi.Cluster) *clientcmdapi.Config {

@@ -146,7 +146,7 @@ func row(c release.Cluster, now time.Time) []string {
 		return cells
 	}
 	cells[5] = fmt.Sprintf("%d/%d", c.Ready, c.Replicas)
-	if c.HasUsage {
+	if c.HasRequests {
 		cells[7], cells[8], cells[9], cells[10] = fmt.Sprint(c.Nodes), fmt.Sprint(c.Pods), c.CPU.String(), c.Memory.String()
 	}
 	cells[11] = duration.HumanDuration(now.Sub(c.Created))
@@ -165,7 +165,7 @@ func object(c release.Cluster) map[string]any {
 	if c.Reason != "" {
 		status["reason"] = c.Reason
 	}
-	if c.HasUsage {
+	if c.HasRequests {
 		status["pods"], status["nodes"] = int64(c.Pods), int64(c.Nodes)
 		status["requests"] = map[string]any{"cpu": c.CPU.String(), "memory": c.Memory.String()}
 	}

@@ -43,20 +43,20 @@ type Cluster struct {
 	// Store is where the store is, as in "etcd.embedded".
 	Store string
 	// Pods counts the tenant's pods on the host, Nodes the nodes that they use. CPU and
-	// Memory are the sums of their requests. All are valid if HasUsage is true.
+	// Memory are the sums of their requests. All are valid if HasRequests is true.
 	Pods, Nodes int
 	CPU, Memory resource.Quantity
-	HasUsage    bool
+	HasRequests bool
 	// UsedCPU and UsedMemory are what the tenant's pods use, OwnCPU and OwnMemory what the control plane
-	// uses. All are valid if HasUse is true: see AddUse.
+	// uses. All are valid if HasUsage is true: see AddUsage.
 	UsedCPU, UsedMemory, OwnCPU, OwnMemory resource.Quantity
-	HasUse                                 bool
+	HasUsage                               bool
 	// Created is when it was created.
 	Created time.Time
 }
 
 // List returns the virtual clusters in a namespace, or in all if it is empty, by namespace and
-// name. It makes three requests. Usage is left out without the permission to list pods.
+// name. It sends three requests. Without the permission to list pods, the clusters have no requests.
 func List(ctx context.Context, client kubernetes.Interface, namespace string) ([]Cluster, error) {
 	clusters, _, err := ListWithVersion(ctx, client, namespace)
 	return clusters, err
@@ -93,7 +93,7 @@ func ListWithVersion(ctx context.Context, client kubernetes.Interface, namespace
 	case err != nil:
 		return nil, "", fault.Wrap(err, "cannot list pods")
 	default:
-		addUsage(clusters, pods.Items)
+		addRequests(clusters, pods.Items)
 	}
 	Sort(clusters)
 	return clusters, workloads.ResourceVersion, nil
@@ -106,9 +106,9 @@ func Sort(clusters []Cluster) {
 	})
 }
 
-// WithUsageOf returns the cluster with store and usage of an earlier one.
-func (c Cluster) WithUsageOf(earlier Cluster) Cluster {
-	c.Store, c.Pods, c.Nodes, c.CPU, c.Memory, c.HasUsage = earlier.Store, earlier.Pods, earlier.Nodes, earlier.CPU, earlier.Memory, earlier.HasUsage
+// WithRequestsOf returns the cluster with the store and the requests of an earlier one.
+func (c Cluster) WithRequestsOf(earlier Cluster) Cluster {
+	c.Store, c.Pods, c.Nodes, c.CPU, c.Memory, c.HasRequests = earlier.Store, earlier.Pods, earlier.Nodes, earlier.CPU, earlier.Memory, earlier.HasRequests
 	return c
 }
 
@@ -135,12 +135,12 @@ func FromWorkload(workload *appsv1.StatefulSet) Cluster {
 	return cluster
 }
 
-// addUsage adds up the tenants' pods.
-func addUsage(clusters []Cluster, pods []corev1.Pod) {
+// addRequests counts the tenants' pods and nodes, and adds up the requests of the pods.
+func addRequests(clusters []Cluster, pods []corev1.Pod) {
 	byName := map[release.Release]*Cluster{}
 	nodes := map[string]bool{}
 	for i := range clusters {
-		clusters[i].HasUsage = true
+		clusters[i].HasRequests = true
 		byName[clusters[i].Release] = &clusters[i]
 	}
 	for i := range pods {

@@ -99,7 +99,7 @@ func listWithUse(ctx context.Context, h *host.Host, namespace string) ([]release
 	if err != nil || len(clusters) == 0 {
 		return clusters, err
 	}
-	return clusters, release.AddUse(ctx, h.Client, namespace, clusters)
+	return clusters, release.AddUsage(ctx, h.Client, namespace, clusters)
 }
 
 // order sorts clusters, the largest first. Hosts that failed are last.
@@ -113,7 +113,7 @@ func order(clusters []release.Cluster, by string) {
 	})
 }
 
-// amount returns what a cluster is sorted by. Requests count where no use is known.
+// amount returns what a cluster is sorted by. Requests count where no usage is known.
 func amount(c release.Cluster, by string) float64 {
 	switch by {
 	case "pods":
@@ -121,12 +121,12 @@ func amount(c release.Cluster, by string) float64 {
 	case "nodes":
 		return float64(c.Nodes)
 	case "memory":
-		if c.HasUse {
+		if c.HasUsage {
 			return c.UsedMemory.AsApproximateFloat64() + c.OwnMemory.AsApproximateFloat64()
 		}
 		return c.Memory.AsApproximateFloat64()
 	}
-	if c.HasUse {
+	if c.HasUsage {
 		return c.UsedCPU.AsApproximateFloat64() + c.OwnCPU.AsApproximateFloat64()
 	}
 	return c.CPU.AsApproximateFloat64()
@@ -151,10 +151,10 @@ func (o *options) show(env *host.Env, clusters []release.Cluster) error {
 	rows := make([][]string, 0, len(clusters))
 	for _, c := range clusters {
 		row := []string{c.Context, c.Namespace, c.Name, "", "", "", "", "", "", "", "", c.Reason}
-		if c.HasUsage {
+		if c.HasRequests {
 			row[3], row[4], row[5], row[6] = fmt.Sprint(c.Nodes), fmt.Sprint(c.Pods), c.CPU.String(), c.Memory.String()
 		}
-		if c.HasUse {
+		if c.HasUsage {
 			row[7], row[8], row[9], row[10] = milli(c.UsedCPU), mebi(c.UsedMemory), milli(c.OwnCPU), mebi(c.OwnMemory)
 		}
 		rows = append(rows, row)
@@ -187,11 +187,11 @@ func object(c release.Cluster) map[string]any {
 	if c.Reason != "" {
 		status["reason"] = c.Reason
 	}
-	if c.HasUsage {
+	if c.HasRequests {
 		status["pods"], status["nodes"] = int64(c.Pods), int64(c.Nodes)
 		status["requests"] = map[string]any{"cpu": c.CPU.String(), "memory": c.Memory.String()}
 	}
-	if c.HasUse {
+	if c.HasUsage {
 		status["usage"] = map[string]any{"cpu": c.UsedCPU.String(), "memory": c.UsedMemory.String()}
 		status["controlPlane"] = map[string]any{"cpu": c.OwnCPU.String(), "memory": c.OwnMemory.String()}
 	}

@@ -25,9 +25,9 @@ type podMetrics struct {
 	} `json:"items"`
 }
 
-// AddUse adds what the tenants' pods and the control planes use, from the metrics API of the host. It
+// AddUsage adds what the tenants' pods and the control planes use, from the metrics API of the host. It
 // leaves clusters as they are if the host has none, or the user may not read it.
-func AddUse(ctx context.Context, client kubernetes.Interface, namespace string, clusters []Cluster) error {
+func AddUsage(ctx context.Context, client kubernetes.Interface, namespace string, clusters []Cluster) error {
 	tenants, err := listMetrics(ctx, client, namespace, labels.Release)
 	if tenants == nil || err != nil {
 		return err
@@ -38,7 +38,7 @@ func AddUse(ctx context.Context, client kubernetes.Interface, namespace string, 
 	}
 	byName := map[release.Release]*Cluster{}
 	for i := range clusters {
-		clusters[i].HasUse = true
+		clusters[i].HasUsage = true
 		byName[clusters[i].Release] = &clusters[i]
 	}
 	tenants.addTo(labels.Release, byName, func(c *Cluster) (cpu, memory *resource.Quantity) { return &c.UsedCPU, &c.UsedMemory })
