@@ -30,8 +30,8 @@ type databaseCare struct {
 	// process, which has limits of its own.
 	quota int64
 	// dir is the directory of a database in the process, or empty.
-	dir   string
-	asked chan struct{}
+	dir       string
+	requested chan struct{}
 	// reserve keeps space on the volume of dir.
 	reserve *reserve
 
@@ -49,7 +49,7 @@ func (k *Kine) startCare(ctx, running context.Context, backend server.Backend) e
 	k.health.watch(k.engine.explain, observed.setUp)
 	care := &databaseCare{
 		clock: k.Clock, engine: k.engine, dialect: k.dialect, backend: backend, health: &k.health, metrics: observed,
-		asked: make(chan struct{}, 1), history: revisionHistory{keep: keptHistory},
+		requested: make(chan struct{}, 1), history: revisionHistory{keep: keptHistory},
 	}
 	if local := k.local(); local != nil {
 		care.dir, care.quota, care.reserve = local.dir, k.Quota, newReserve(local.dir, k.Reserve)
@@ -65,24 +65,24 @@ func (k *Kine) startCare(ctx, running context.Context, backend server.Backend) e
 	return nil
 }
 
-// run looks after the database until the context ends.
+// run maintains the database until the context ends.
 func (c *databaseCare) run(ctx context.Context) {
 	ticker := c.clock.NewTicker(sizeCheck)
 	defer ticker.Stop()
 	for {
-		c.look(ctx)
+		c.maintain(ctx)
 		select {
 		case <-ctx.Done():
 			return
 		case <-ticker.C():
-		case <-c.asked:
+		case <-c.requested:
 		}
 	}
 }
 
-// look compacts revisions that are older than keptHistory, or all if the quota is nearly reached. Then it
+// maintain compacts revisions that are older than keptHistory, or all if the quota is nearly reached. Then it
 // measures the database.
-func (c *databaseCare) look(ctx context.Context) {
+func (c *databaseCare) maintain(ctx context.Context) {
 	if err := c.compact(ctx); err != nil && ctx.Err() == nil {
 		klog.V(2).InfoS("Cannot compact the database", "err", err)
 	}
@@ -143,15 +143,15 @@ func (c *databaseCare) usage() Usage {
 // limit returns a client that denies creates in a database that is almost full.
 func (c *databaseCare) limit(client kubernetes.Interface, internal func(context.Context) bool) kubernetes.Interface {
 	return &writtenCounter{Interface: &creationLimit{
-		Interface: client, usage: c.usage, internal: internal, relieve: c.ask,
+		Interface: client, usage: c.usage, internal: internal, relieve: c.requestMaintenance,
 		free: func() (int64, error) { return freeSpace(c.dir) },
 	}, written: &c.written}
 }
 
-// ask makes run call look soon.
-func (c *databaseCare) ask() {
+// requestMaintenance makes run call maintain soon.
+func (c *databaseCare) requestMaintenance() {
 	select {
-	case c.asked <- struct{}{}:
+	case c.requested <- struct{}{}:
 	default:
 	}
 }

@@ -16,7 +16,7 @@ const healthRepeat = time.Minute
 type databaseHealth struct {
 	// explain returns the message of an error without secrets. nil means the error's own message.
 	explain func(error) error
-	// up is called when the database stops or starts to answer. nil means that nobody is told.
+	// up is called when the database stops or starts to answer. nil does nothing.
 	up func(bool)
 
 	mu     sync.Mutex
@@ -68,7 +68,7 @@ func (h *databaseHealth) reason() string {
 	return h.cause
 }
 
-// setUp passes on whether the database answers.
+// setUp reports to up whether the database answers.
 func (h *databaseHealth) setUp(up bool) {
 	if h.up != nil {
 		h.up(up)

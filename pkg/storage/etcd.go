@@ -109,7 +109,7 @@ type Etcd struct {
 	caller  *peerCaller
 	joins   sync.Mutex
 	turns   turns
-	reigns  reigns
+	terms   leaderTerms
 	leaving atomic.Bool
 	reached bool // another member has answered before the start
 	keeper  *spaceKeeper
@@ -152,7 +152,7 @@ func (e *Etcd) Start(ctx context.Context) (*kubernetes.Client, error) {
 	if err := e.keepSpace(ctx, reserve); err != nil {
 		return nil, err
 	}
-	e.reigns.begin(context.WithoutCancel(ctx), e.server.Leader() == e.server.MemberID())
+	e.terms.begin(context.WithoutCancel(ctx), e.server.Leader() == e.server.MemberID())
 	e.client = e.newClient()
 	e.kept.Go(func() { e.watchLeaders(context.WithoutCancel(ctx)) })
 	e.started.Store(true)
@@ -228,9 +228,9 @@ func (e *Etcd) checkContent() error {
 // newClient returns a client that calls the server without a connection.
 func (e *Etcd) newClient() *kubernetes.Client {
 	client := &kubernetes.Client{Client: v3client.New(e.server)}
-	kv := steadyKV{KVServer: v3rpc.NewQuotaKVServer(e.server), reigns: &e.reigns}
+	kv := steadyKV{KVServer: v3rpc.NewQuotaKVServer(e.server), terms: &e.terms}
 	client.KV = clientv3.NewKVFromKVClient(adapter.KvServerToKvClient(kv), client.Client)
-	leases := steadyLeases{LeaseServer: v3rpc.NewQuotaLeaseServer(e.server), reigns: &e.reigns}
+	leases := steadyLeases{LeaseServer: v3rpc.NewQuotaLeaseServer(e.server), terms: &e.terms}
 	client.Lease = clientv3.NewLeaseFromLeaseClient(adapter.LeaseServerToLeaseClient(leases), client.Client, time.Second)
 	client.Watcher = newWatcher(v3rpc.NewWatchServer(e.server), client.Client)
 	limit := &creationLimit{
@@ -238,7 +238,7 @@ func (e *Etcd) newClient() *kubernetes.Client {
 		usage:     e.usage,
 		free:      func() (int64, error) { return freeSpace(e.Dir) },
 		internal:  e.IsInternal,
-		relieve:   e.keeper.ask,
+		relieve:   e.keeper.requestCheck,
 	}
 	if _, ok := e.server.Backend().(commitCounter); ok {
 		// A member that joins replaces its backend when it gets a snapshot.
@@ -260,11 +260,11 @@ func (e *Etcd) keepSpace(ctx context.Context, reserve *reserve) error {
 	}
 	observed.setUp(true)
 	e.keeper = &spaceKeeper{
-		clock:    e.Clock,
-		database: e,
-		resize:   e.followMemory,
-		free:     reserve.free,
-		asked:    make(chan struct{}, 1),
+		clock:     e.Clock,
+		database:  e,
+		resize:    e.followMemory,
+		free:      reserve.free,
+		requested: make(chan struct{}, 1),
 		observed: func(usage Usage, alarmed bool) {
 			observed.observe(usage, alarmed)
 			if err := reserve.set(); err != nil {

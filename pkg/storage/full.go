@@ -68,7 +68,7 @@ func (l *creationLimit) OptimisticPut(ctx context.Context, key string, value []b
 	size := int64(len(key) + len(value))
 	check := l.checkUpdate
 	if expectedRevision == 0 {
-		check = l.check
+		check = l.checkCreate
 	}
 	if err := check(ctx, l.written.total()+size); err != nil {
 		l.relieve()
@@ -93,17 +93,17 @@ func (l *creationLimit) checkUpdate(ctx context.Context, pending int64) error {
 	return nil
 }
 
-// check returns a *FullError if a new key does not fit. pending is its size plus that of the writes that
+// checkCreate returns a *FullError if a new key does not fit. pending is its size plus that of the writes that
 // Usage does not include yet.
-func (l *creationLimit) check(ctx context.Context, pending int64) error {
+func (l *creationLimit) checkCreate(ctx context.Context, pending int64) error {
 	usage := l.usage()
+	if usage.Quota == 0 {
+		return nil // It is not known.
+	}
 	usage.InUse += pending
 	until := int64(createsUntil)
 	if l.isInternal(ctx) {
 		until = internalUntil
-	}
-	if usage.Quota == 0 {
-		return nil // It is not known.
 	}
 	if usage.InUse > usage.Quota/100*until {
 		return &FullError{Usage: usage}

@@ -179,17 +179,18 @@ func (k *Kine) local() *sqliteEngine {
 	return engine
 }
 
-// Failed returns a channel that is never closed: a database that is away is waited for.
+// Failed returns a channel that is never closed, because requests wait for a database that is away.
 func (k *Kine) Failed() <-chan struct{} { return k.failed }
 
 // Capabilities returns what a database can do.
 func (k *Kine) Capabilities() Capabilities {
-	can := Capabilities{Compacts: true, Remote: k.local() == nil, Usage: k.usage, Checks: k.checks, Reset: k.reset}
-	if k.local() != nil {
-		can.Defragment = k.defragment
+	capabilities := Capabilities{
+		Compacts: true, Remote: k.local() == nil, Usage: k.usage, Checks: k.checks, Reset: k.reset, Load: k.load, Purge: k.purge,
 	}
-	can.Load, can.Purge = k.load, k.purge
-	return can
+	if k.local() != nil {
+		capabilities.Defragment = k.defragment
+	}
+	return capabilities
 }
 
 // Dial opens an in-memory gRPC connection. The gRPC server behind it starts with the

@@ -261,7 +261,7 @@ func TestSQLiteGivesSpaceBack(t *testing.T) {
 		t.Error("a compacted revision is still readable")
 	}
 	eventually(t, func() string {
-		care.look(t.Context())
+		care.maintain(t.Context())
 		if usage := care.usage(); usage.Size > before.Size/2 {
 			return fmt.Sprintf("the file has %d MiB of %d MiB, %d MiB in use", usage.Size/mib, before.Size/mib, usage.InUse/mib)
 		}

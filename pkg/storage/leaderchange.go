@@ -28,7 +28,7 @@ var ErrLeaderLost = errors.New("the store lost its leader during the write, whic
 // seven seconds.
 type steadyKV struct {
 	etcdserverpb.KVServer
-	reigns *reigns
+	terms *leaderTerms
 }
 
 // Range implements [etcdserverpb.KVServer].
@@ -48,23 +48,23 @@ func (k steadyKV) Range(ctx context.Context, r *etcdserverpb.RangeRequest) (*etc
 
 // Put implements [etcdserverpb.KVServer].
 func (k steadyKV) Put(ctx context.Context, r *etcdserverpb.PutRequest) (*etcdserverpb.PutResponse, error) {
-	return write(ctx, k.reigns, r, k.KVServer.Put)
+	return write(ctx, k.terms, r, k.KVServer.Put)
 }
 
 // DeleteRange implements [etcdserverpb.KVServer].
 func (k steadyKV) DeleteRange(ctx context.Context, r *etcdserverpb.DeleteRangeRequest) (*etcdserverpb.DeleteRangeResponse, error) {
-	return write(ctx, k.reigns, r, k.KVServer.DeleteRange)
+	return write(ctx, k.terms, r, k.KVServer.DeleteRange)
 }
 
 // Txn implements [etcdserverpb.KVServer].
 func (k steadyKV) Txn(ctx context.Context, r *etcdserverpb.TxnRequest) (*etcdserverpb.TxnResponse, error) {
-	return write(ctx, k.reigns, r, k.KVServer.Txn)
+	return write(ctx, k.terms, r, k.KVServer.Txn)
 }
 
 // steadyLeases does the same for leases, which events have.
 type steadyLeases struct {
 	etcdserverpb.LeaseServer
-	reigns *reigns
+	terms *leaderTerms
 }
 
 // LeaseGrant implements [etcdserverpb.LeaseServer]. It repeats a request that no leader has
@@ -72,19 +72,19 @@ type steadyLeases struct {
 func (l steadyLeases) LeaseGrant(ctx context.Context, r *etcdserverpb.LeaseGrantRequest) (*etcdserverpb.LeaseGrantResponse, error) {
 	for {
 		// The server enters the ID that it chooses into the request.
-		answer, err := write(ctx, l.reigns, &etcdserverpb.LeaseGrantRequest{TTL: r.TTL, ID: r.ID}, l.LeaseServer.LeaseGrant)
+		answer, err := write(ctx, l.terms, &etcdserverpb.LeaseGrantRequest{TTL: r.TTL, ID: r.ID}, l.LeaseServer.LeaseGrant)
 		if !errors.Is(err, ErrLeaderLost) {
 			return answer, err
 		}
 	}
 }
 
-// write calls a function that writes. It ends with ErrLeaderLost soon after the reign in which
+// write calls a function that writes. It ends with ErrLeaderLost soon after the term in which
 // it began.
-func write[Q, A any](ctx context.Context, reigns *reigns, request Q, call func(context.Context, Q) (A, error)) (A, error) {
+func write[Q, A any](ctx context.Context, terms *leaderTerms, request Q, call func(context.Context, Q) (A, error)) (A, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	stop := context.AfterFunc(reigns.current.Load(), func() { cancel(ErrLeaderLost) })
+	stop := context.AfterFunc(terms.current.Load(), func() { cancel(ErrLeaderLost) })
 	defer stop()
 	answer, err := call(ctx, request)
 	if err != nil && errors.Is(context.Cause(ctx), ErrLeaderLost) {
@@ -93,20 +93,20 @@ func write[Q, A any](ctx context.Context, reigns *reigns, request Q, call func(c
 	return answer, err
 }
 
-// reigns has the current leader, as this member knows it.
-type reigns struct{ current atomic.Pointer[reign] }
+// leaderTerms has the current leader, as this member knows it.
+type leaderTerms struct{ current atomic.Pointer[leaderTerm] }
 
-// reign is the time of one leader. Its context ends soon after another member leads.
-type reign struct {
+// leaderTerm is the time in which one member leads. Its context ends soon after another member leads.
+type leaderTerm struct {
 	context.Context //nolint:containedctx // It is a context with its end.
 	end             context.CancelFunc
 	own             bool // this member leads
 }
 
-// begin begins a reign, of this member or another one, and returns the one before.
-func (r *reigns) begin(ctx context.Context, own bool) *reign {
+// begin begins the term of this member or of another one, and returns the term before.
+func (t *leaderTerms) begin(ctx context.Context, own bool) *leaderTerm {
 	ctx, end := context.WithCancel(ctx)
-	return r.current.Swap(&reign{ctx, end, own})
+	return t.current.Swap(&leaderTerm{ctx, end, own})
 }
 
 // watchLeaders ends unanswered writes after each change of the leader, until the store stops.
@@ -126,14 +126,14 @@ func (e *Etcd) watchLeaders(ctx context.Context) {
 		}
 		changed = e.server.LeaderChangedNotify()
 		own := e.server.Leader() == e.server.MemberID()
-		if before := e.reigns.begin(context.WithoutCancel(ctx), own); !own || !before.own {
-			e.endReign(ctx, before)
+		if before := e.terms.begin(context.WithoutCancel(ctx), own); !own || !before.own {
+			e.endTerm(ctx, before)
 		} // A member that elects itself again has all writes in its log.
 	}
 }
 
-// endReign ends the reign of another leader, once everything that it has committed is applied.
-func (e *Etcd) endReign(ctx context.Context, before *reign) {
+// endTerm ends the term of another leader, once everything that it has committed is applied.
+func (e *Etcd) endTerm(ctx context.Context, before *leaderTerm) {
 	_ = e.server.LinearizableReadNotify(ctx) // Without a majority, no answer comes either.
 	select {
 	case <-ctx.Done():

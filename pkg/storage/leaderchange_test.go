@@ -34,9 +34,9 @@ func (k *changingKV) Txn(ctx context.Context, _ *etcdserverpb.TxnRequest) (*etcd
 func TestLeaderLost(t *testing.T) {
 	t.Parallel()
 	server := &changingKV{reads: 3, wrote: make(chan struct{})}
-	r := &reigns{}
+	r := &leaderTerms{}
 	r.begin(t.Context(), false)
-	kv := steadyKV{KVServer: server, reigns: r}
+	kv := steadyKV{KVServer: server, terms: r}
 	if got, err := kv.Range(t.Context(), nil); err != nil || got.Count != 1 {
 		t.Errorf("Range: %v, %v, want it repeated until there is a leader", got, err)
 	}
@@ -48,7 +48,7 @@ func TestLeaderLost(t *testing.T) {
 	<-server.wrote
 	r.begin(t.Context(), false).end()
 	if err := <-written; !errors.Is(err, ErrLeaderLost) {
-		t.Errorf("Txn of the reign before: %v, want %v", err, ErrLeaderLost)
+		t.Errorf("Txn of the term before: %v, want %v", err, ErrLeaderLost)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	go func() {
@@ -58,22 +58,22 @@ func TestLeaderLost(t *testing.T) {
 	<-server.wrote
 	cancel()
 	if err := <-written; !errors.Is(err, context.Canceled) {
-		t.Errorf("Txn of this reign that its client ends: %v, want %v", err, context.Canceled)
+		t.Errorf("Txn of this term that its client ends: %v, want %v", err, context.Canceled)
 	}
 }
 
 // changingLeases is a server of leases whose leader is lost during the first request.
 type changingLeases struct {
 	etcdserverpb.LeaseServer
-	reigns *reigns
-	asked  []int64 // the IDs of the requests
+	terms *leaderTerms
+	asked []int64 // the IDs of the requests
 }
 
 func (l *changingLeases) LeaseGrant(ctx context.Context, r *etcdserverpb.LeaseGrantRequest) (*etcdserverpb.LeaseGrantResponse, error) {
 	l.asked = append(l.asked, r.ID)
 	r.ID = int64(len(l.asked))
 	if len(l.asked) == 1 {
-		l.reigns.begin(context.WithoutCancel(ctx), false).end()
+		l.terms.begin(context.WithoutCancel(ctx), false).end()
 		<-ctx.Done()
 		return nil, ctx.Err()
 	}
@@ -83,10 +83,10 @@ func (l *changingLeases) LeaseGrant(ctx context.Context, r *etcdserverpb.LeaseGr
 // TestLeaseOfLostLeader shows that a lease is requested again, and that it is another one.
 func TestLeaseOfLostLeader(t *testing.T) {
 	t.Parallel()
-	r := &reigns{}
+	r := &leaderTerms{}
 	r.begin(t.Context(), false)
-	server := &changingLeases{reigns: r}
-	got, err := steadyLeases{LeaseServer: server, reigns: r}.LeaseGrant(t.Context(), &etcdserverpb.LeaseGrantRequest{TTL: 1})
+	server := &changingLeases{terms: r}
+	got, err := steadyLeases{LeaseServer: server, terms: r}.LeaseGrant(t.Context(), &etcdserverpb.LeaseGrantRequest{TTL: 1})
 	if err != nil || got.ID != 2 || !slices.Equal(server.asked, []int64{0, 0}) {
 		t.Errorf("got %v and %v for requests %v, want the second lease", got, err, server.asked)
 	}

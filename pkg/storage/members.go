@@ -193,17 +193,17 @@ func (e *Etcd) YieldLead() error {
 	if !e.Lone || !e.IsLeader() || e.isOnlyVoter() {
 		return nil
 	}
-	return e.handOver()
+	return e.transferLeadership()
 }
 
-// handOver transfers the leadership to another voter. It fails while a member defragments, because that
+// transferLeadership transfers the leadership to another voter. It fails while a member defragments, because that
 // member cannot lead and needs this one.
-func (e *Etcd) handOver() error {
+func (e *Etcd) transferLeadership() error {
 	id := e.server.MemberID().String()
-	if !e.turns.take(id, e.Clock.Now()) {
+	if !e.turns.acquire(id, e.Clock.Now()) {
 		return errNotNow
 	}
-	defer e.turns.give(id)
+	defer e.turns.release(id)
 	if err := e.server.TryTransferLeadershipOnShutdown(); err != nil {
 		return fmt.Errorf("cannot pass on the leadership of the store: %w", err)
 	}
@@ -291,12 +291,12 @@ func (e *Etcd) takeTurn(ctx context.Context) (end func(), err error) {
 	id := e.server.MemberID().String()
 	if e.server.Leader() == e.server.MemberID() {
 		if e.isOnlyVoter() {
-			if !e.turns.take(id, e.Clock.Now()) {
+			if !e.turns.acquire(id, e.Clock.Now()) {
 				return nil, errNotNow
 			}
-			return func() { e.turns.give(id) }, nil
+			return func() { e.turns.release(id) }, nil
 		}
-		if err := e.handOver(); err != nil {
+		if err := e.transferLeadership(); err != nil {
 			return nil, err
 		}
 	}

@@ -6,7 +6,7 @@ import (
 	"github.com/sublet-dev/sublet/pkg/meter"
 )
 
-// storeMetrics are the sizes of the store as of the keeper's last look.
+// storeMetrics are the sizes of the store at the last check.
 type storeMetrics struct {
 	size, inUse, quota, alarm, up *metrics.Gauge
 }
@@ -24,8 +24,8 @@ func newStoreMetrics(register func(metrics.Registerable) error) (*storeMetrics, 
 		inUse: gauge("in_use_bytes", "Part of the database file that holds data, old revisions included."),
 		quota: gauge("quota_bytes", "Size that the data may reach. Objects are created up to 90 % of it."),
 		alarm: gauge("alarm", "1 while the store takes deletes only because its quota is exceeded, otherwise 0."),
+		up:    gauge("up", "1 while the store answers, otherwise 0."),
 	}
-	m.up = gauge("up", "1 while the store answers, otherwise 0.")
 	for _, metric := range []**metrics.Gauge{&m.size, &m.inUse, &m.quota, &m.alarm, &m.up} {
 		var err error
 		if *metric, err = meter.Register(register, *metric); err != nil {
@@ -40,18 +40,8 @@ func (m *storeMetrics) observe(usage Usage, alarmed bool) {
 	m.size.Set(float64(usage.Size))
 	m.inUse.Set(float64(usage.InUse))
 	m.quota.Set(float64(usage.Quota))
-	alarm := 0.0
-	if alarmed {
-		alarm = 1
-	}
-	m.alarm.Set(alarm)
+	m.alarm.Set(float64(toInt(alarmed)))
 }
 
 // setUp records whether the store answers.
-func (m *storeMetrics) setUp(up bool) {
-	value := 0.0
-	if up {
-		value = 1
-	}
-	m.up.Set(value)
-}
+func (m *storeMetrics) setUp(up bool) { m.up.Set(float64(toInt(up))) }

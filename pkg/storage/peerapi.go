@@ -175,15 +175,15 @@ func (e *Etcd) removeEarlier(ctx context.Context, request joinRequest) error {
 	return nil
 }
 
-// turns gives one member at a time the right to defragment. The leader has them.
+// turns let one member at a time defragment. The leader manages them.
 type turns struct {
 	mu     sync.Mutex
 	holder string
 	until  time.Time
 }
 
-// take gives the member its turn, if nobody else has it.
-func (t *turns) take(member string, now time.Time) bool {
+// acquire starts the turn of a member. It returns false if another member has its turn.
+func (t *turns) acquire(member string, now time.Time) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.holder != "" && t.holder != member && now.Before(t.until) {
@@ -193,8 +193,8 @@ func (t *turns) take(member string, now time.Time) bool {
 	return true
 }
 
-// give ends the turn of the member.
-func (t *turns) give(member string) {
+// release ends the turn of the member.
+func (t *turns) release(member string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.holder == member {
@@ -202,15 +202,15 @@ func (t *turns) give(member string) {
 	}
 }
 
-// serveTurn gives and takes turns to defragment.
+// serveTurn starts and ends turns to defragment.
 func (e *Etcd) serveTurn(w http.ResponseWriter, r *http.Request) {
 	member := r.URL.Query().Get("id")
 	switch {
 	case r.Method == http.MethodDelete:
-		e.turns.give(member)
+		e.turns.release(member)
 	case e.server.Leader() != e.server.MemberID():
 		http.Error(w, "this member is not the leader", http.StatusConflict)
-	case !e.turns.take(member, e.Clock.Now()):
+	case !e.turns.acquire(member, e.Clock.Now()):
 		http.Error(w, "another member defragments", http.StatusConflict)
 	}
 }

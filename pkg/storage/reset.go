@@ -12,8 +12,8 @@ import (
 	"go.uber.org/zap"
 )
 
-// reset makes the data directory an empty store at the given revision. The store of
-// before is deleted. An interrupted reset leaves either store, or none.
+// reset makes the data directory an empty store at the given revision. The
+// earlier store is deleted. An interrupted reset leaves either store, or none.
 func (e *Etcd) reset(_ context.Context, revision int64) error {
 	if err := e.lockDir(); err != nil {
 		return err

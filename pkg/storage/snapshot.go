@@ -88,7 +88,7 @@ func (e *Etcd) restore(ctx context.Context, r io.Reader) error {
 	return nil
 }
 
-// layout returns the paths inside the folder of an etcd server.
+// layout has the paths inside the folder of an etcd server.
 type layout struct{ dir string }
 
 func (l layout) snapDir() string  { return filepath.Join(l.dir, "member", "snap") }

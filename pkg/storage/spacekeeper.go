@@ -59,41 +59,41 @@ type noSpaceAlarm interface {
 type spaceKeeper struct {
 	clock    clock.WithTicker
 	database database
-	// resize is called before each look, as the quota may change. nil does nothing.
+	// resize is called before each check, as the quota may change. nil does nothing.
 	resize func()
 	// free returns the free space of the volume.
 	free func() (int64, error)
-	// observed is called after each look.
-	observed func(usage Usage, alarmed bool)
-	asked    chan struct{}
+	// observed is called after each check.
+	observed  func(usage Usage, alarmed bool)
+	requested chan struct{}
 
-	seen        int64 // revision at the last look
+	seen        int64 // revision at the last check
 	compacted   int64 // revision of the last compaction
 	defragments time.Time
-	low         bool // the last look warned
+	low         bool // the last check warned
 }
 
-// ask makes the keeper look soon. It does not wait.
-func (k *spaceKeeper) ask() {
+// requestCheck makes run check the space soon. It does not wait.
+func (k *spaceKeeper) requestCheck() {
 	select {
-	case k.asked <- struct{}{}:
+	case k.requested <- struct{}{}:
 	default:
 	}
 }
 
-// run looks at the store until the context ends.
+// run checks the space until the context ends.
 func (k *spaceKeeper) run(ctx context.Context) {
 	for {
-		k.look(ctx)
-		looked := k.clock.Now()
+		k.checkSpace(ctx)
+		checked := k.clock.Now()
 		select {
 		case <-ctx.Done():
 			return
 		case <-k.clock.After(spaceCheck):
 			continue
-		case <-k.asked:
+		case <-k.requested:
 		}
-		if pause := spacePause - k.clock.Since(looked); pause > 0 {
+		if pause := spacePause - k.clock.Since(checked); pause > 0 {
 			select {
 			case <-ctx.Done():
 				return
@@ -103,8 +103,8 @@ func (k *spaceKeeper) run(ctx context.Context) {
 	}
 }
 
-// look frees space if the store is getting full.
-func (k *spaceKeeper) look(ctx context.Context) {
+// checkSpace frees space if the store is getting full.
+func (k *spaceKeeper) checkSpace(ctx context.Context) {
 	if k.resize != nil {
 		k.resize()
 	}
@@ -141,7 +141,7 @@ func (k *spaceKeeper) hasAlarm(ctx context.Context) bool {
 }
 
 // compact removes old revisions. A store that still takes creates keeps those
-// since the last look, for watches that resume.
+// since the last check, for watches that resume.
 func (k *spaceKeeper) compact(ctx context.Context, usage Usage, alarmed bool) {
 	revision := k.seen
 	if alarmed || usage.InUse >= usage.Quota/100*createsUntil {

@@ -113,7 +113,7 @@ func TestSpaceKeeperLook(t *testing.T) {
 			free:     func() (int64, error) { return tc.free * mib, nil },
 			observed: func(_ Usage, alarmed bool) { observed = append(observed, alarmed) },
 		}
-		k.look(t.Context())
+		k.checkSpace(t.Context())
 		if diff := cmp.Diff(tc.want, tc.store.done); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", tc.reason, diff)
 		}
@@ -132,7 +132,7 @@ func TestDefragmentationIsRare(t *testing.T) {
 	k := &spaceKeeper{clock: fake, database: store, free: func() (int64, error) { return gib, nil }}
 	for range 20 {
 		store.size = 95
-		k.look(t.Context())
+		k.checkSpace(t.Context())
 		fake.Step(spaceCheck)
 	}
 	if count := len(store.done); count != 2 {
@@ -147,7 +147,7 @@ func TestSpaceKeeperPace(t *testing.T) {
 	fake := clocktesting.NewFakeClock(time.Now())
 	looks := make(chan time.Time, 1000)
 	k := &spaceKeeper{
-		clock: fake, database: &fakeDatabase{}, asked: make(chan struct{}, 1),
+		clock: fake, database: &fakeDatabase{}, requested: make(chan struct{}, 1),
 		observed: func(Usage, bool) { looks <- fake.Now() },
 	}
 	ctx, cancel := context.WithCancel(t.Context())
@@ -158,9 +158,9 @@ func TestSpaceKeeperPace(t *testing.T) {
 	}()
 	last := <-looks
 	for range 5 {
-		k.ask()
+		k.requestCheck()
 		eventually(t, func() string {
-			k.ask()
+			k.requestCheck()
 			fake.Step(time.Second)
 			select {
 			case at := <-looks:

@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"fmt"
@@ -109,7 +110,7 @@ func (d *sqlDialect) insert(ctx context.Context, args ...any) (id int64, err err
 			if rows.Next() {
 				err = rows.Scan(&id)
 			}
-			return firstError(err, rows.Err())
+			return cmp.Or(err, rows.Err())
 		}
 		result, err := tx.ExecContext(ctx, d.InsertSQL.Query, args...)
 		if err != nil {
@@ -125,16 +126,6 @@ func (d *sqlDialect) insert(ctx context.Context, args ...any) (id int64, err err
 		return 0, d.TranslateErr(err)
 	}
 	return id, nil
-}
-
-// firstError returns the first error that is not nil.
-func firstError(errs ...error) error {
-	for _, err := range errs {
-		if err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // insertTx is a transaction of one insert.

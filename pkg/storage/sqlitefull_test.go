@@ -37,7 +37,7 @@ func TestSQLiteStartsOnFullVolume(t *testing.T) {
 	client := startKine(t, store)
 	revision := mustPut(t, client, "/registry/a", strings.Repeat("x", 1<<20), 0)
 	eventually(t, func() string {
-		store.care.Load().look(t.Context())
+		store.care.Load().maintain(t.Context())
 		if _, err := os.Stat(filepath.Join(volume, "sqlite", "reserve")); err != nil {
 			return err.Error()
 		}
