@@ -34,11 +34,11 @@ func (a *builtApp) newScheduling(engine *syncer.Engine) (scheduling, error) {
 	var built scheduling
 	var err error
 	built.scheduler, err = virtualscheduler.New(virtualscheduler.Options{
-		Virtual:        a.controlPlane.ClientConfig(schedulerUser, pki.GroupAdmins),
-		Informers:      a.controlPlane.Informers,
-		Config:         settings.Config,
-		HostSchedulers: a.values.Sync.ToHost.Pods.HybridScheduling.HostSchedulers,
-		Asked:          func(pod types.NamespacedName) { engine.Enqueue("pods", pod) },
+		Virtual:         a.controlPlane.ClientConfig(schedulerUser, pki.GroupAdmins),
+		Informers:       a.controlPlane.Informers,
+		Config:          settings.Config,
+		HostSchedulers:  a.values.Sync.ToHost.Pods.HybridScheduling.HostSchedulers,
+		ProposalChanged: func(pod types.NamespacedName) { engine.Enqueue("pods", pod) },
 	})
 	if err != nil {
 		return scheduling{}, fmt.Errorf("controlPlane.advanced.virtualScheduler.config: %w", err)

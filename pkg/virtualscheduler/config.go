@@ -13,7 +13,7 @@ import (
 )
 
 // scoreWeight is the weight of the plugin's score. A quarter of it outweighs the default
-// plugins together. Of a pod that was never refused, the plugin scores no node.
+// plugins together. The plugin scores no node for a pod that was never refused.
 const scoreWeight = 120
 
 // CheckConfig returns what is wrong with the configuration in text. hostSchedulers are the names

@@ -19,8 +19,8 @@ type sharedInformers struct {
 // InformerFor implements informers.SharedInformerFactory.
 func (f *sharedInformers) InformerFor(object runtime.Object, newFunc internalinterfaces.NewInformerFunc) cache.SharedIndexInformer {
 	informer := f.SharedInformerFactory.InformerFor(object, newFunc)
-	if _, is := object.(*corev1.Pod); is {
-		return &unended{informer}
+	if _, ok := object.(*corev1.Pod); ok {
+		return &unfinishedPods{informer}
 	}
 	return informer
 }
@@ -28,21 +28,21 @@ func (f *sharedInformers) InformerFor(object runtime.Object, newFunc internalint
 // Core implements informers.SharedInformerFactory, on top of InformerFor.
 func (f *sharedInformers) Core() core.Interface { return core.New(f, "", nil) }
 
-// unended passes handlers only pods that are not finished.
-type unended struct{ cache.SharedIndexInformer }
+// unfinishedPods passes handlers only pods that are not finished.
+type unfinishedPods struct{ cache.SharedIndexInformer }
 
 // AddEventHandler implements cache.SharedInformer. Kube-scheduler asks for no
 // resync.
-func (i *unended) AddEventHandler(handler cache.ResourceEventHandler) (cache.ResourceEventHandlerRegistration, error) {
-	filtered := cache.FilteringResourceEventHandler{FilterFunc: hasNotEnded, Handler: handler}
+func (i *unfinishedPods) AddEventHandler(handler cache.ResourceEventHandler) (cache.ResourceEventHandlerRegistration, error) {
+	filtered := cache.FilteringResourceEventHandler{FilterFunc: isUnfinished, Handler: handler}
 	return i.SharedIndexInformer.AddEventHandlerWithResyncPeriod(filtered, 0)
 }
 
-// hasNotEnded reports whether a pod is not finished.
-func hasNotEnded(item any) bool {
-	if missed, is := item.(cache.DeletedFinalStateUnknown); is {
-		item = missed.Obj
+// isUnfinished reports whether a pod is not finished.
+func isUnfinished(item any) bool {
+	if tombstone, ok := item.(cache.DeletedFinalStateUnknown); ok {
+		item = tombstone.Obj
 	}
-	pod, is := item.(*corev1.Pod)
-	return !is || pod.Status.Phase != corev1.PodSucceeded && pod.Status.Phase != corev1.PodFailed
+	pod, ok := item.(*corev1.Pod)
+	return !ok || pod.Status.Phase != corev1.PodSucceeded && pod.Status.Phase != corev1.PodFailed
 }

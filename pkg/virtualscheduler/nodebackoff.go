@@ -152,8 +152,8 @@ func (b *nodeBackoff) retryNode(node string) {
 	})
 }
 
-// retryWhere lets the pods try again at once whose refusals match. match may
-// change them.
+// retryWhere lets pods with matching refusals try again at once. match may change the
+// refusals.
 func (b *nodeBackoff) retryWhere(match func(*refusals) bool) {
 	b.mu.Lock()
 	var retries []func()
@@ -181,21 +181,21 @@ func (b *nodeBackoff) refusalReason(pod types.UID, node string) string {
 }
 
 // score returns how good the node is as the pod's next attempt. A node that never refused
-// the pod gets the most, if the pod has data there or nowhere. Otherwise it gets three
+// the pod gets the most, if the pod has volumes there or nowhere. Otherwise it gets three
 // quarters. Nodes that refused it get at most half, and more for older refusals.
-func (b *nodeBackoff) score(pod types.UID, node string, home []string) int64 {
+func (b *nodeBackoff) score(pod types.UID, node string, volumeNodes []string) int64 {
 	age, ok := b.refusedSince(pod, node)
 	switch {
 	case ok:
 		return min(int64(age/scoreStep), fwk.MaxScore/2)
-	case len(home) > 0 && !slices.Contains(home, node):
+	case len(volumeNodes) > 0 && !slices.Contains(volumeNodes, node):
 		return fwk.MaxScore * 3 / 4
 	}
 	return fwk.MaxScore
 }
 
-// refusedSince returns for how long the host's last refusal of the pod on the node has
-// been. ok is false if there was none.
+// refusedSince returns the age of the host's last refusal of the pod on the node. ok is
+// false if there was none.
 func (b *nodeBackoff) refusedSince(pod types.UID, node string) (age time.Duration, ok bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -96,9 +96,9 @@ func (p *plugin) PreScore(_ context.Context, _ fwk.CycleState, pod *corev1.Pod, 
 	return nil
 }
 
-// Score prefers the nodes that the pod was never refused, then those whose refusal is
-// the oldest. A pod that likes the full nodes best so comes to all others. The first of them
-// is the one for which its claims got their volumes: many volumes are on one node alone.
+// Score prefers nodes that never refused the pod, then those with the oldest refusal. So a
+// pod whose profile prefers full nodes tries all others too. The nodes of its volumes come
+// first, because many volumes can be used on one node only.
 func (p *plugin) Score(_ context.Context, _ fwk.CycleState, pod *corev1.Pod, node fwk.NodeInfo) (int64, *fwk.Status) {
 	return p.backoff.score(pod.UID, node.Node().Name, p.nodesOfClaims(pod)), nil
 }

@@ -25,8 +25,8 @@ func (p *plugin) awaitHost(ctx context.Context, pod *corev1.Pod, node string, in
 	if inMemory {
 		lag = memoryLag
 	}
-	check := p.clock.NewTimer(lag)
-	defer check.Stop()
+	timer := p.clock.NewTimer(lag)
+	defer timer.Stop()
 	asked := false // the proposal has been seen in the cache
 	for due := false; ; {
 		current, bound, gone := waiter.state()
@@ -42,20 +42,22 @@ func (p *plugin) awaitHost(ctx context.Context, pod *corev1.Pod, node string, in
 		switch {
 		case nominated && translate.Proposed(current) == node:
 			asked = true
-		case asked && !nominated, inMemory && !asked && !nominated && translate.IsUnschedulable(current):
+		case !nominated && (asked || inMemory && translate.IsUnschedulable(current)):
+			// The syncer has withdrawn the proposal, or has answered the one in memory.
 			return p.refuse(pod, node, refusalReason(current))
 		case nominated || !inMemory && translate.IsUnschedulable(current) || due:
+			// The status still has the reason of an earlier attempt, or no proposal came in time.
 			if err := p.writeProposal(ctx, current, node); err != nil {
 				klog.FromContext(ctx).Error(err, "Cannot propose a node; retrying", "pod", klog.KObj(pod), "node", node)
 			}
-			check.Reset(proposalRetry)
+			timer.Reset(proposalRetry)
 		}
 		due = false
 		select {
 		case <-ctx.Done():
 			return fwk.AsStatus(context.Cause(ctx))
 		case <-waiter.changed:
-		case <-check.C():
+		case <-timer.C():
 			due = !asked
 		}
 	}

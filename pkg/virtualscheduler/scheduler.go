@@ -28,9 +28,9 @@ type Options struct {
 	// HostSchedulers are the names of schedulers whose pods are left to the host. No
 	// profile may have one of them.
 	HostSchedulers []string
-	// Asked is called when the result of [Scheduler.Proposed] for a pod has changed,
+	// ProposalChanged is called when the result of [Scheduler.Proposed] for a pod has changed,
 	// so that the syncer asks the host. Default: every proposal is written into the pod.
-	Asked func(pod types.NamespacedName)
+	ProposalChanged func(pod types.NamespacedName)
 	// Clock is the time. Default: the real one.
 	Clock clock.WithDelayedExecution
 }
@@ -59,8 +59,8 @@ func New(options Options) (*Scheduler, error) {
 		return nil, fmt.Errorf("cannot create a client of the virtual cluster: %w", err)
 	}
 	s := &Scheduler{options: options, config: config, client: client, ready: make(chan struct{})}
-	if options.Asked != nil {
-		s.memory = newMemoryProposals(options.Asked)
+	if options.ProposalChanged != nil {
+		s.memory = newMemoryProposals(options.ProposalChanged)
 	}
 	return s, nil
 }

@@ -24,7 +24,7 @@ func newClient(host *rest.Config) (rest.Interface, error) {
 	return rest.RESTClientFor(config)
 }
 
-// slimSerializer decodes protobuf alone, without the fields of pods that nobody needs.
+// slimSerializer decodes protobuf alone, without the fields of pods that no sum needs.
 type slimSerializer struct{ runtime.NegotiatedSerializer }
 
 // SupportedMediaTypes implements runtime.NegotiatedSerializer.
@@ -39,7 +39,7 @@ func (s slimSerializer) SupportedMediaTypes() []runtime.SerializerInfo {
 	return slim
 }
 
-// slimDecoder decodes an object without the fields that nobody needs.
+// slimDecoder decodes an object without the fields that no sum needs.
 type slimDecoder struct{ runtime.Serializer }
 
 // protobufPrefix begins every object in protobuf.
@@ -54,7 +54,7 @@ func (d slimDecoder) Decode(data []byte, defaults *schema.GroupVersionKind, into
 	return d.Serializer.Decode(slim, defaults, into)
 }
 
-// slimObject returns an encoded object without the fields that nobody needs. It changes pods
+// slimObject returns an encoded object without the fields that no sum needs. It changes pods
 // and lists of pods alone.
 func slimObject(data []byte) ([]byte, error) {
 	if len(data) < len(protobufPrefix) || string(data[:len(protobufPrefix)]) != protobufPrefix {

@@ -35,11 +35,11 @@ import (
 )
 
 const (
-	// gather is how long a large change waits, so that many pods that start at once are
+	// largeChangeDelay is how long a large change waits, so that many pods that start at once are
 	// published together.
-	gather = 250 * time.Millisecond
-	// settle is how long a small change waits.
-	settle = 5 * time.Second
+	largeChangeDelay = 250 * time.Millisecond
+	// smallChangeDelay is how long a small change waits.
+	smallChangeDelay = 5 * time.Second
 	// largePart is the part of a node that makes a change large: one twentieth.
 	largePart = 20
 )
@@ -61,7 +61,7 @@ type Options struct {
 // Usage holds what others use of the host's nodes.
 type Usage struct {
 	options Options
-	stir    chan struct{}
+	woken   chan struct{}
 
 	mu    sync.RWMutex
 	known bool // the first complete list has been seen
@@ -104,7 +104,7 @@ func New(options Options) *Usage {
 		options.Changed = func(string) {}
 	}
 	return &Usage{
-		options: options, stir: make(chan struct{}, 1),
+		options: options, woken: make(chan struct{}, 1),
 		pods: map[string]share{}, nodes: map[string]*nodeUsage{}, early: map[string]struct{}{},
 	}
 }
@@ -169,7 +169,7 @@ func sumsOf(list corev1.ResourceList) sums {
 
 // publish publishes changes when they are due, until ctx ends.
 func (u *Usage) publish(ctx context.Context) {
-	timer := u.options.Clock.NewTimer(settle)
+	timer := u.options.Clock.NewTimer(smallChangeDelay)
 	defer timer.Stop()
 	for {
 		next := u.publishDue()
@@ -177,7 +177,7 @@ func (u *Usage) publish(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
-		case <-u.stir:
+		case <-u.woken:
 		case <-timer.C():
 		}
 	}
@@ -197,7 +197,7 @@ func (u *Usage) publishDue() time.Duration {
 func (u *Usage) takeDue() (nodes []string, next time.Duration) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	next = settle
+	next = smallChangeDelay
 	if !u.known {
 		return nil, next
 	}
@@ -228,9 +228,9 @@ func (u *Usage) takeDue() (nodes []string, next time.Duration) {
 // due returns when the changes of the node are to be published.
 func (n *nodeUsage) due() time.Time {
 	if n.hasLargeChange() {
-		return n.since.Add(gather)
+		return n.since.Add(largeChangeDelay)
 	}
-	return n.since.Add(settle)
+	return n.since.Add(smallChangeDelay)
 }
 
 // hasLargeChange reports whether a sum has changed by a large part of the node since
@@ -325,7 +325,7 @@ func (u *Usage) count(s share, sign int64) {
 // wake lets the publisher look again.
 func (u *Usage) wake() {
 	select {
-	case u.stir <- struct{}{}:
+	case u.woken <- struct{}{}:
 	default:
 	}
 }

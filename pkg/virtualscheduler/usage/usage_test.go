@@ -133,7 +133,7 @@ func TestPublishedInSteps(t *testing.T) {
 				u.Foreign(node, size)
 			}})
 			_ = sink{u}.Replace([]any{podOn("first", "n", list("cpu", "1m"))}, "1")
-			clock.Step(gather)
+			clock.Step(largeChangeDelay)
 			u.publishDue()
 			writes = 0
 			for i := range tc.pods {
@@ -141,7 +141,7 @@ func TestPublishedInSteps(t *testing.T) {
 				u.publishDue()
 				clock.Step(100 * time.Millisecond)
 			}
-			clock.Step(settle)
+			clock.Step(smallChangeDelay)
 			u.publishDue()
 			if writes < tc.least || writes > tc.most {
 				t.Errorf("%s: %d writes, want %d to %d", tc.reason, writes, tc.least, tc.most)
@@ -162,11 +162,11 @@ func TestNothingIsPublishedTwice(t *testing.T) {
 	writes := 0
 	u := New(Options{Clock: clock, Changed: func(string) { writes++ }})
 	_ = sink{u}.Replace([]any{podOn("a", "n", list("cpu", "1"))}, "1")
-	clock.Step(settle)
+	clock.Step(smallChangeDelay)
 	u.publishDue()
 	_ = sink{u}.Add(podOn("b", "n", list("cpu", "1")))
 	_ = sink{u}.Delete(podOn("b", "n", list("cpu", "1")))
-	clock.Step(settle)
+	clock.Step(smallChangeDelay)
 	u.publishDue()
 	if writes != 1 {
 		t.Errorf("%d writes, want one: a pod that came and went changes nothing", writes)
