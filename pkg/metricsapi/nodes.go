@@ -42,12 +42,12 @@ func (s *nodeStorage) List(ctx context.Context, options *metainternalversion.Lis
 	if len(nodes.Items) == 0 {
 		return list, nil
 	}
-	used, usage, err := s.used(ctx, metav1.ListOptions{ResourceVersion: anyVersion})
+	byNode, usage, err := s.read(ctx, metav1.ListOptions{ResourceVersion: anyVersion})
 	if err != nil {
 		return nil, err
 	}
 	for i := range nodes.Items {
-		list.Items = append(list.Items, *nodeUsage(&nodes.Items[i], used, usage))
+		list.Items = append(list.Items, *nodeUsage(&nodes.Items[i], byNode, usage))
 	}
 	return list, nil
 }
@@ -58,15 +58,15 @@ func (s *nodeStorage) Get(ctx context.Context, name string, _ *metav1.GetOptions
 	if err != nil {
 		return nil, err
 	}
-	used, usage, err := s.used(ctx, metav1.ListOptions{ResourceVersion: anyVersion, FieldSelector: "spec.nodeName=" + name})
+	byNode, usage, err := s.read(ctx, metav1.ListOptions{ResourceVersion: anyVersion, FieldSelector: "spec.nodeName=" + name})
 	if err != nil {
 		return nil, err
 	}
-	return nodeUsage(node, used, usage), nil
+	return nodeUsage(node, byNode, usage), nil
 }
 
-// used returns the usage by node of the pods that options select.
-func (s *nodeStorage) used(ctx context.Context, options metav1.ListOptions) (map[string]*metrics.NodeMetrics, *usageByPod, error) {
+// read returns the usage of all pods, and its sums by node for the pods that options select.
+func (s *nodeStorage) read(ctx context.Context, options metav1.ListOptions) (map[string]*metrics.NodeMetrics, *usageByPod, error) {
 	usage, err := s.usage.get(ctx)
 	if err != nil {
 		return nil, nil, err
@@ -79,8 +79,8 @@ func (s *nodeStorage) used(ctx context.Context, options metav1.ListOptions) (map
 }
 
 // nodeUsage returns the usage of a virtual node.
-func nodeUsage(node *corev1.Node, used map[string]*metrics.NodeMetrics, usage *usageByPod) *metrics.NodeMetrics {
-	measured := used[node.Name]
+func nodeUsage(node *corev1.Node, byNode map[string]*metrics.NodeMetrics, usage *usageByPod) *metrics.NodeMetrics {
+	measured := byNode[node.Name]
 	if measured == nil {
 		measured = &metrics.NodeMetrics{Usage: noUsage(), Timestamp: metav1.NewTime(usage.at)}
 	}
