@@ -28,7 +28,7 @@ sublet.{{ .Release.Namespace }}.{{ .Release.Name }}
 {{- end -}}
 {{- end -}}
 
-{{- /* Text if an initial chart has no bundle, or a repository. */ -}}
+{{- /* Not empty if an initial chart has no bundle, or a repository. */ -}}
 {{- define "sublet.chartOfRepository" -}}
 {{- range .Values.experimental.deploy.vcluster.helm -}}
 {{- if or (not .bundle) (.chart | default dict).repo }}yes{{ end -}}

@@ -3,7 +3,7 @@
 {{- include "sublet.selectorOf" (dict "root" . "component" "control-plane") -}}
 {{- end -}}
 
-{{- /* The same of one of the workloads of the control plane: a dict of root and component. */ -}}
+{{- /* The same for one workload of the control plane: a dict of root and component. */ -}}
 {{- define "sublet.selectorOf" -}}
 app.kubernetes.io/name: sublet
 app.kubernetes.io/instance: {{ .root.Release.Name | quote }}
@@ -60,9 +60,8 @@ starts with 1.
 {{- end -}}
 
 {{- /*
-Which pods the Services lead to. One replica answers by itself that it is not ready, and no
-Service leads to another pod, which would have a store of its own. Of several, those that are
-ready.
+The pods behind the Services. Without replicas, it is the first pod, ready or not: another pod would
+have a store of its own. With several replicas, it is each ready pod.
 */ -}}
 {{- define "sublet.serving" -}}
 {{- if not (include "sublet.hasReplicas" .) -}}
@@ -159,7 +158,7 @@ StatefulSet: a restart of one while others leave would cost the store its majori
 {{- include "sublet.config" (dict "Values" $values) -}}
 {{- end -}}
 
-{{- /* Text if one of items has one of names: a dict of items and names. */ -}}
+{{- /* Not empty if one of items has one of names: a dict of items and names. */ -}}
 {{- define "sublet.namesOneOf" -}}
 {{- $names := .names -}}
 {{- range .items -}}
@@ -186,7 +185,7 @@ StatefulSet: a restart of one while others leave would cost the store its majori
 {{- $names | toJson -}}
 {{- end -}}
 
-{{- /* Text if a further container has no image, or no name of its own. */ -}}
+{{- /* Not empty if a further container has no image, or no name of its own. */ -}}
 {{- define "sublet.badContainers" -}}
 {{- $seen := list "sublet" "" -}}
 {{- range . -}}
@@ -196,7 +195,6 @@ StatefulSet: a restart of one while others leave would cost the store its majori
 {{- end -}}
 {{- end -}}
 
-{{- /* Nodes that run no containers: simulated ones, and those of a virtual-kubelet. */ -}}
 {{- /* Not empty if a mapping gives all objects of a namespace one name. */ -}}
 {{- define "sublet.mapsToOne" -}}
 {{- range $from, $to := . -}}
@@ -225,6 +223,7 @@ StatefulSet: a restart of one while others leave would cost the store its majori
 {{- if or (lt (len (uniq $from)) (len $from)) (lt (len (uniq $to)) (len $to)) }}yes{{ end -}}
 {{- end -}}
 
+{{- /* Keeps out nodes that run no containers: simulated ones, and those of a virtual-kubelet. */ -}}
 {{- define "sublet.realNodes" -}}
 - key: kwok.x-k8s.io/node
   operator: DoesNotExist
@@ -234,10 +233,9 @@ StatefulSet: a restart of one while others leave would cost the store its majori
 {{- end -}}
 
 {{- /*
-The affinity of users, with the expressions above in every required node term:
-terms are alternatives, so each of them has to keep those nodes out. Several replicas prefer
-nodes of their own, unless users have set an anti-affinity. The context is a dict of root and
-component.
+The affinity of users, with the expressions above in every required node term. Terms are
+alternatives, so each must keep those nodes out. Replicas prefer different nodes, unless users have
+set an anti-affinity. The context is a dict of root and component.
 */ -}}
 {{- define "sublet.affinity" -}}
 {{- $affinity := deepCopy (.root.Values.controlPlane.statefulSet.scheduling.affinity | default dict) -}}
@@ -278,9 +276,8 @@ failureThreshold: {{ .probe.failureThreshold }}
 {{- end -}}
 
 {{- /*
-Refuses values that the schema cannot, all of them at once, and names of releases
-that cannot be the name of a Service or, with what a StatefulSet adds to it, of a
-label.
+Refuses values that the schema cannot refuse, all at once. It also refuses a release name that is no name
+of a Service, or too long for a label with what a StatefulSet adds to it.
 */ -}}
 {{- define "sublet.validate" -}}
 {{- if or (gt (len .Release.Name) 52) (not (regexMatch "^[a-z]([-a-z0-9]*[a-z0-9])?$" .Release.Name)) -}}

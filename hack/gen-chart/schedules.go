@@ -2,22 +2,22 @@ package main
 
 import "strings"
 
-// scheduleConditions returns the conditions of texts that the schema lets pass, as only the server can parse them. With one
-// of them, an upgrade would replace a control plane that runs by one that does not start.
+// scheduleConditions returns the conditions of texts that only the server can parse, so the schema accepts them. With a
+// wrong one, an upgrade would replace a running control plane by one that does not start.
 func scheduleConditions() map[string]string {
 	const schedule = "$v.controlPlane.backingStore.backup.schedule"
 	return map[string]string{
-		"backup-never":                   "or (not (regexMatch `" + possible() + "` " + schedule + ")) (regexMatch `" + never31 + "` " + schedule + ")",
+		"backup-never":                   "or (not (regexMatch `" + validSchedules() + "` " + schedule + ")) (regexMatch `" + impossibleDays + "` " + schedule + ")",
 		"service-annotation-expressions": `include "sublet.badExpressions" $v.policies.services.annotations`,
 		"ingress-annotation-expressions": `include "sublet.badExpressions" $v.policies.ingresses.annotations`,
 	}
 }
 
-// never31 matches days that none of their months has.
-const never31 = `(?i)^\S+ +\S+ +((30|31)(,(30|31))* +(0*2|feb)|31 +(0*[2469]|11|feb|apr|jun|sep|nov)(,(0*[2469]|11|feb|apr|jun|sep|nov))*) +[*?]$`
+// impossibleDays matches days that none of their months has.
+const impossibleDays = `(?i)^\S+ +\S+ +((30|31)(,(30|31))* +(0*2|feb)|31 +(0*[2469]|11|feb|apr|jun|sep|nov)(,(0*[2469]|11|feb|apr|jun|sep|nov))*) +[*?]$`
 
-// possible returns the expression of schedules whose numbers are in their ranges.
-func possible() string {
+// validSchedules returns the expression of schedules whose numbers are in their ranges.
+func validSchedules() string {
 	fields := make([]string, 0, 5)
 	for _, number := range []string{
 		`0*[0-5]?[0-9]`, `0*(1?[0-9]|2[0-3])`, `0*([1-9]|[12][0-9]|3[01])`,

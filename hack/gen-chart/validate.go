@@ -55,19 +55,16 @@ func conditions() map[string]string {
 		"lease-under-deadline":      "le (int " + replicas + ".leaseDuration) (int " + replicas + ".renewDeadline)",
 		"deadline-under-retry":      "le (mul 10 (int " + replicas + ".renewDeadline)) (mul 12 (int " + replicas + ".retryPeriod))",
 	}
-	maps.Copy(all, kindConditions())
-	maps.Copy(all, storeConditions())
-	maps.Copy(all, moveConditions())
-	maps.Copy(all, autoscalingConditions())
-	maps.Copy(all, accessConditions())
-	maps.Copy(all, customResourceConditions())
-	maps.Copy(all, networkingConditions())
-	maps.Copy(all, splitConditions())
-	maps.Copy(all, scheduleConditions())
+	for _, more := range []map[string]string{
+		kindConditions(), storeConditions(), moveConditions(), autoscalingConditions(), accessConditions(),
+		customResourceConditions(), networkingConditions(), splitConditions(), scheduleConditions(),
+	} {
+		maps.Copy(all, more)
+	}
 	var greater []string
 	for _, name := range v1alpha1.LimitedResources() {
-		all["request-over-limit-"+string(name)] = overLimit(resources, name)
-		all["dns-request-over-limit-"+string(name)] = overLimit("$v.controlPlane.coredns.resources", name)
+		all["request-over-limit-"+string(name)] = isMore(resources+".requests", resources+".limits", name)
+		all["dns-request-over-limit-"+string(name)] = isMore("$v.controlPlane.coredns.resources.requests", "$v.controlPlane.coredns.resources.limits", name)
 		greater = append(greater,
 			"("+isMore(resources+".requests", "$v.policies.limitRange.max", name)+")",
 			"("+isMore(resources+".limits", "$v.policies.limitRange.max", name)+")")
@@ -118,11 +115,7 @@ func customResourceConditions() map[string]string {
 	}
 }
 
-func overLimit(resources string, name corev1.ResourceName) string {
-	return isMore(resources+".requests", resources+".limits", name)
-}
-
-// isMore returns the condition that one map of resources has more of one than another.
+// isMore returns the condition that one map of resources has more of a resource than the other.
 func isMore(one, other string, name corev1.ResourceName) string {
 	request := fmt.Sprintf("(get (%s | default dict) %q)", one, name)
 	limit := fmt.Sprintf("(get (%s | default dict) %q)", other, name)
