@@ -57,8 +57,8 @@ func (l *local) startHolder(ctx context.Context) error {
 	})
 }
 
-// mountPoint makes sure that a folder of the machine exists, and remembers one
-// that it made, so that down removes it.
+// mountPoint creates a folder of the machine unless it exists. It records each folder that it
+// created, so that down removes it.
 func (l *local) mountPoint(dir string) error {
 	if _, err := os.Stat(dir); err == nil {
 		return nil
@@ -74,9 +74,9 @@ func (l *local) mountPoint(dir string) error {
 	return errors.Join(err, made.Close())
 }
 
-// otherHost returns the folder of another host that this machine carries, or empty. Two
-// would share the link, the addresses and the cgroups. The link's alias is the
-// folder of the host that made it.
+// otherHost returns the folder of another host that runs on this machine, or empty. Two hosts
+// would share the link, the addresses and the cgroups. The alias of the link is the folder
+// of the host that created it.
 func (l *local) otherHost() string {
 	alias, err := os.ReadFile(filepath.Join("/sys/class/net", linkName, "ifalias"))
 	other := strings.TrimSpace(string(alias))
@@ -109,7 +109,7 @@ func (l *local) connectNode(ctx context.Context) error {
 		exec.CommandContext(ctx, "ip", "link", "set", linkName, "up"),
 		l.nodeCommand(ctx, "ip", "addr", "add", nodeIP+"/24", "dev", "eth0"),
 		l.nodeCommand(ctx, "ip", "link", "set", "eth0", "up"),
-		// Somewhere to send what is meant for elsewhere: it ends at the machine.
+		// Packets for all other addresses end at the machine.
 		l.nodeCommand(ctx, "ip", "route", "add", "default", "via", machineIP),
 		exec.CommandContext(ctx, "ip", "route", "replace", podCIDR, "via", nodeIP),
 		exec.CommandContext(ctx, "ip", "route", "replace", serviceCIDR, "via", nodeIP),

@@ -45,7 +45,7 @@ func readProcess(pid int) (process, error) {
 func parseStat(pid int, stat string) (process, error) {
 	fields := strings.Fields(stat[strings.LastIndexByte(stat, ')')+1:])
 	if len(fields) < 20 {
-		return process{}, fmt.Errorf("cannot make sense of the status of process %d", pid)
+		return process{}, fmt.Errorf("cannot read the status of process %d", pid)
 	}
 	if fields[0] == "Z" || fields[0] == "X" {
 		return process{}, fmt.Errorf("process %d has ended", pid)
@@ -113,8 +113,8 @@ func (d daemons) start(name string, command *exec.Cmd) error {
 	return nil
 }
 
-// checkRunning returns nil while the daemon runs; otherwise it is hopeless and quotes
-// the end of the log.
+// checkRunning returns nil while the daemon runs. Otherwise it returns a [permanentError]
+// with the end of the log.
 func (d daemons) checkRunning(name string) error {
 	if _, ok := d.readPIDFile(name); ok {
 		return nil
@@ -133,7 +133,7 @@ func (d daemons) logTail(name string) error {
 	return fmt.Errorf("end of %s:\n%s", d.logFile(name), bytes.Join(lines, []byte("\n")))
 }
 
-// stop ends a daemon: it asks first and is rude after the grace period.
+// stop ends a daemon by SIGTERM, and by SIGKILL after the grace period.
 func (d daemons) stop(ctx context.Context, name string, grace time.Duration) error {
 	if p, ok := d.readPIDFile(name); ok {
 		if err := stopProcess(ctx, p, grace); err != nil {
@@ -161,13 +161,13 @@ func stopProcess(ctx context.Context, p process, grace time.Duration) error {
 	return poll(ctx, 5*time.Second, "its end", gone)
 }
 
-// runForOutput runs a command to its end; an error quotes what it wrote.
+// runForOutput runs a command to its end and returns its output. An error has the output too.
 func runForOutput(command *exec.Cmd) (string, error) {
 	var out, diagnostics bytes.Buffer
 	command.Stdout, command.Stderr = &out, &diagnostics
 	if err := command.Run(); err != nil {
-		said := bytes.TrimSpace(append(diagnostics.Bytes(), out.Bytes()...))
-		return out.String(), fmt.Errorf("%s: %w: %s", strings.Join(command.Args, " "), err, said)
+		output := bytes.TrimSpace(append(diagnostics.Bytes(), out.Bytes()...))
+		return out.String(), fmt.Errorf("%s: %w: %s", strings.Join(command.Args, " "), err, output)
 	}
 	return out.String(), nil
 }

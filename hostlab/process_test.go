@@ -206,12 +206,12 @@ func TestPoll(t *testing.T) {
 		asked  int // at most; 0 means any number
 	}{
 		"AtOnce": {
-			reason: "What is so already needs no waiting.",
+			reason: "A condition that is true needs no wait.",
 			answer: func(int) error { return nil },
 			asked:  1,
 		},
 		"Later": {
-			reason: "It asks again until the answer is good.",
+			reason: "It checks again until the condition is true.",
 			answer: func(n int) error {
 				if n < 3 {
 					return broken
@@ -221,14 +221,14 @@ func TestPoll(t *testing.T) {
 			asked: 3,
 		},
 		"Never": {
-			reason: "When patience ends, the last answer is the reason.",
+			reason: "After the timeout, the last error is the reason.",
 			answer: func(int) error { return broken },
-			want:   "in vain for spring: broken",
+			want:   "cannot wait longer than 1s for spring: broken",
 		},
-		"Hopeless": {
-			reason: "Nobody waits for what cannot come.",
+		"Permanent": {
+			reason: "A permanent error ends the wait.",
 			answer: func(int) error { return errors.Join(io.EOF, permanentError{broken}) },
-			want:   "no hope for spring: broken",
+			want:   "cannot wait for spring: broken",
 			asked:  1,
 		},
 	}

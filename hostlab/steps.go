@@ -25,28 +25,28 @@ func (s *steps) run(name string, step func() error) error {
 	return err
 }
 
-// poll asks until the answer is nil, the context ends or patience runs out. The
-// error is then the last answer; an answer wrapped by [hopeless] ends it at once.
-func poll(ctx context.Context, patience time.Duration, what string, ask func(context.Context) error) error {
-	ctx, cancel := context.WithTimeout(ctx, patience)
+// poll calls check until it returns nil, the context ends or the timeout is over. It then
+// returns the last error. A [permanentError] ends it at once.
+func poll(ctx context.Context, timeout time.Duration, what string, check func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	ticker := time.NewTicker(100 * time.Millisecond)
 	defer ticker.Stop()
 	for {
-		err := ask(ctx)
+		err := check(ctx)
 		if err == nil {
 			return nil
 		}
 		if final, ok := errors.AsType[permanentError](err); ok {
-			return fmt.Errorf("no hope for %s: %w", what, final.error)
+			return fmt.Errorf("cannot wait for %s: %w", what, final.error)
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("waited %s in vain for %s: %w", patience, what, err)
+			return fmt.Errorf("cannot wait longer than %s for %s: %w", timeout, what, err)
 		case <-ticker.C:
 		}
 	}
 }
 
-// permanentError is an answer that will not change.
+// permanentError is an error that will not change by waiting.
 type permanentError struct{ error }

@@ -192,7 +192,7 @@ func (b *bench) burstVirtual(ctx context.Context, p *process, prefix string) (*b
 		host.last(thereAt).Sub(begun).Seconds(), host.last(doneAt).Sub(begun).Seconds(), result.running.Seconds())
 
 	begun = time.Now()
-	err = byHands(prefix, burstPods, func(name string) error {
+	err = inParallel(prefix, burstPods, func(name string) error {
 		return p.client.CoreV1().Pods(metav1.NamespaceDefault).Delete(ctx, name, metav1.DeleteOptions{})
 	})
 	if err != nil {
@@ -206,7 +206,7 @@ func (b *bench) burstVirtual(ctx context.Context, p *process, prefix string) (*b
 }
 
 func createPods(ctx context.Context, client kubernetes.Interface, namespace, prefix string) error {
-	err := byHands(prefix, burstPods, func(name string) error {
+	err := inParallel(prefix, burstPods, func(name string) error {
 		_, err := client.CoreV1().Pods(namespace).Create(ctx, newPod(name), metav1.CreateOptions{})
 		return err
 	})
@@ -216,14 +216,14 @@ func createPods(ctx context.Context, client kubernetes.Interface, namespace, pre
 	return nil
 }
 
-// byHands calls do for count names, with as many calls at once as there are
-// hands.
-func byHands(prefix string, count int, do func(name string) error) error {
+// inParallel calls do for count names, with as many calls at once as there are
+// workers.
+func inParallel(prefix string, count int, do func(name string) error) error {
 	names := make(chan string)
 	errs := make(chan error, count)
-	var hands sync.WaitGroup
-	for range burstHands {
-		hands.Go(func() {
+	var workers sync.WaitGroup
+	for range burstWorkers {
+		workers.Go(func() {
 			for name := range names {
 				errs <- do(name)
 			}
@@ -233,7 +233,7 @@ func byHands(prefix string, count int, do func(name string) error) error {
 		names <- fmt.Sprintf("%s%d", prefix, i)
 	}
 	close(names)
-	hands.Wait()
+	workers.Wait()
 	close(errs)
 	var all []error
 	for err := range errs {

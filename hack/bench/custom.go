@@ -212,7 +212,7 @@ func (s *customSides) fill(ctx context.Context, resource schema.GroupVersionReso
 	before, _, _ := w.count(isDone)
 	data := map[string]any{"data": strings.Repeat("x", movedSize)}
 	begun := time.Now()
-	err = byHands("object-", customObjects, func(name string) error {
+	err = inParallel("object-", customObjects, func(name string) error {
 		object := &unstructured.Unstructured{Object: map[string]any{field: maps.Clone(data)}}
 		object.SetGroupVersionKind(resource.GroupVersion().WithKind(kind))
 		object.SetName(name)
@@ -303,7 +303,7 @@ func (b *bench) measureCustomKinds(ctx context.Context) error {
 // whose objects have 1 KiB each.
 func customFigures() map[string]figure {
 	return map[string]figure{
-		// 10,000 objects by 10 hands, from the first create call to the host's watch event of
+		// 10,000 objects by 10 workers, from the first create call to the host's watch event of
 		// the last copy. The ratio is the objects per second, divided by those of ConfigMaps.
 		"custom_sync_ratio": {"x", 0, 0.5},
 		// Each of 500 statuses, from just before the update on the host to the tenant's watch

@@ -11,17 +11,17 @@ import (
 
 // The sizes of the measurements.
 const (
-	hostNodes   = 20
-	manyNodes   = 1000
-	pacedPods   = 100
-	pacePause   = 200 * time.Millisecond
-	burstPods   = 300
-	burstHands  = 10
-	foreignPods = 10000
-	lagWrites   = 100
-	lagPause    = 50 * time.Millisecond
-	manySecrets = 5000
-	secretSize  = 4 << 10
+	hostNodes    = 20
+	manyNodes    = 1000
+	pacedPods    = 100
+	pacePause    = 200 * time.Millisecond
+	burstPods    = 300
+	burstWorkers = 10
+	foreignPods  = 10000
+	lagWrites    = 100
+	lagPause     = 50 * time.Millisecond
+	manySecrets  = 5000
+	secretSize   = 4 << 10
 )
 
 // figure is the unit of a figure and the limit that we set ourselves on two
@@ -120,14 +120,14 @@ func defaultFigures() map[string]figure {
 		"pod_up_p50":   {"ms", 10, 0},
 		"pod_up_p99":   {"ms", 40, 0},
 
-		// 300 pods by 10 hands on 20 nodes, from the first create call to the
+		// 300 pods by 10 workers on 20 nodes, from the first create call to the
 		// watch event with which the last one is Running. The ratio is the time
 		// in the virtual cluster divided by the time on the host. For the quota ratio the
 		// namespace there has the quota and the limit range of the chart, which each
 		// virtual cluster has by default. CPU is that of the server, requests
 		// are those of the server by the host's own count, both until then and
 		// per pod.
-		// Delete: from the first of 300 delete calls by 10 hands to the host's
+		// Delete: from the first of 300 delete calls by 10 workers to the host's
 		// watch event of the last pod that goes.
 		"burst_ratio":       {"x", 1.5, 0},
 		"burst_quota_ratio": {"x", 1.5, 0},

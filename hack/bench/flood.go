@@ -40,25 +40,25 @@ func flood(ctx context.Context, kubeconfig string) error {
 	if err != nil {
 		return fmt.Errorf("cannot create the client of the flood: %w", err)
 	}
-	var hands sync.WaitGroup
-	for hand := range 4 {
-		hands.Go(func() { floodWithPods(ctx, client, hand) })
+	var workers sync.WaitGroup
+	for worker := range 4 {
+		workers.Go(func() { floodWithPods(ctx, client, worker) })
 	}
-	hands.Go(func() { floodWithMaps(ctx, client) })
-	hands.Go(func() { floodWithEvents(ctx, client) })
+	workers.Go(func() { floodWithMaps(ctx, client) })
+	workers.Go(func() { floodWithEvents(ctx, client) })
 	for range floodWatches {
-		hands.Go(func() { floodWithWatches(ctx, client) })
+		workers.Go(func() { floodWithWatches(ctx, client) })
 	}
 	for range floodStreams {
-		hands.Go(func() { floodWithStreams(ctx, client) })
+		workers.Go(func() { floodWithStreams(ctx, client) })
 	}
-	hands.Wait()
+	workers.Wait()
 	return nil
 }
 
-func floodWithPods(ctx context.Context, client kubernetes.Interface, hand int) {
+func floodWithPods(ctx context.Context, client kubernetes.Interface, worker int) {
 	for i := 0; i < floodPods/4 && ctx.Err() == nil; i++ {
-		_, _ = client.CoreV1().Pods(metav1.NamespaceDefault).Create(ctx, newPod(fmt.Sprintf("flood-%d-%d", hand, i)), metav1.CreateOptions{})
+		_, _ = client.CoreV1().Pods(metav1.NamespaceDefault).Create(ctx, newPod(fmt.Sprintf("flood-%d-%d", worker, i)), metav1.CreateOptions{})
 	}
 }
 

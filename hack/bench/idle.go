@@ -24,7 +24,7 @@ func (b *bench) measureSecrets(ctx context.Context) error {
 // createSecrets creates many Secrets in one namespace.
 func createSecrets(ctx context.Context, p *process) error {
 	data := map[string][]byte{"data": make([]byte, secretSize)}
-	err := byHands("secret-", manySecrets, func(name string) error {
+	err := inParallel("secret-", manySecrets, func(name string) error {
 		secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: name}, Data: data}
 		_, err := p.client.CoreV1().Secrets(metav1.NamespaceDefault).Create(ctx, secret, metav1.CreateOptions{})
 		return err

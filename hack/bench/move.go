@@ -99,7 +99,7 @@ func tourOf(n int) []int {
 // createConfigMaps creates the objects that move.
 func createConfigMaps(ctx context.Context, p *process) error {
 	data := map[string][]byte{"data": make([]byte, movedSize)}
-	err := byHands("moved-", movedObjects, func(name string) error {
+	err := inParallel("moved-", movedObjects, func(name string) error {
 		object := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: name}, BinaryData: data}
 		_, err := p.client.CoreV1().ConfigMaps(metav1.NamespaceDefault).Create(ctx, object, metav1.CreateOptions{})
 		return err

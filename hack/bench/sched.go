@@ -111,7 +111,7 @@ func (c client) schedule(ctx context.Context, p *process, prefix string, create 
 	}
 	created, mu := map[string]time.Time{}, sync.Mutex{}
 	begun := time.Now()
-	err = byHands(prefix, burstPods, func(name string) error {
+	err = inParallel(prefix, burstPods, func(name string) error {
 		mu.Lock()
 		created[name] = time.Now()
 		mu.Unlock()
@@ -192,10 +192,10 @@ func (b *bench) fillForeign(ctx context.Context) error {
 		todo <- i
 	}
 	close(todo)
-	errs := make(chan error, burstHands)
-	var hands sync.WaitGroup
-	for range burstHands {
-		hands.Go(func() {
+	errs := make(chan error, burstWorkers)
+	var workers sync.WaitGroup
+	for range burstWorkers {
+		workers.Go(func() {
 			for i := range todo {
 				if err := makeOne(i); err != nil {
 					errs <- fmt.Errorf("cannot create foreign pod %d: %w", i, err)
@@ -204,7 +204,7 @@ func (b *bench) fillForeign(ctx context.Context) error {
 			}
 		})
 	}
-	hands.Wait()
+	workers.Wait()
 	close(errs)
 	return <-errs
 }

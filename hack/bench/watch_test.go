@@ -15,7 +15,7 @@ func pod(name, version string, phase corev1.PodPhase) *corev1.Pod {
 	return &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: name, ResourceVersion: version}, Status: corev1.PodStatus{Phase: phase}}
 }
 
-// fakeAPI hands out one stream after the other and notes from where each began.
+// fakeAPI returns one stream after the other and notes from where each began.
 type fakeAPI struct {
 	streams chan *watch.FakeWatcher
 	from    chan string
