@@ -156,7 +156,7 @@ func (r *reconciler) keepUnselected(s Scope, key types.NamespacedName, virtual c
 	if err != nil {
 		return false, fmt.Errorf("cannot decide whether %s stays: %w", key, err)
 	}
-	if !needed || equalBesidesStatus(virtual, after) {
+	if !needed || equalBesidesStatus(virtual, after) && equalValues(statusOf(virtual), statusOf(after)) {
 		return needed, nil
 	}
 	hostKey := r.hostKey(key)

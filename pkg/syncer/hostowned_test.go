@@ -7,6 +7,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	apilabels "k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
 	clocktesting "k8s.io/utils/clock/testing"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -155,5 +156,25 @@ func TestCopyBearsItsOrigin(t *testing.T) {
 	}
 	if diff := cmp.Diff(map[string]string{"zone": "a"}, got.GetLabels()); diff != "" {
 		t.Errorf("A copy must have what the kind fills in (-want +got):\n%s", diff)
+	}
+}
+
+// TestUnselectedStatus hides a part of the status of a copy that is no longer selected, and changes
+// nothing else.
+func TestUnselectedStatus(t *testing.T) {
+	t.Parallel()
+	kind := nodes()
+	kind.selector = apilabels.SelectorFromSet(apilabels.Set{"zone": "b"})
+	kind.unselected = func(_ Scope, virtual client.Object) (bool, error) {
+		virtual.(*corev1.Node).Status.Phase = ""
+		return true, nil
+	}
+	c := clocktesting.NewFakeClock(testStart())
+	b := newBenchOf(kind, c, node("v1", markCopy), node("h1"))
+	for _, want := range []reconciled{{virtual: []string{"update status"}}, {}} {
+		b.refresh()
+		b.virtualServer.requests = nil
+		again, err := b.reconcile(t.Context(), types.NamespacedName{Name: "n1"})
+		b.compare(t, "The status is written once.", want, again, err)
 	}
 }
