@@ -135,8 +135,8 @@ func defaultFigures() map[string]figure {
 		"pod_host_requests": {"requests", 2.2, 0},
 		"burst_delete":      {"s", 2, 0},
 
-		// The time of such a burst, and the CPU of the server per pod in it, each divided by those of
-		// another build, which runs beside it. Then the same with a virtual scheduler.
+		// The time of such a burst and the CPU of the server in it. Both are divided by those of
+		// another build, whose bursts alternate with these. Sched is with a virtual scheduler.
 		"base_burst":       {"x", 1.03, 0},
 		"base_pod_cpu":     {"x", 1.03, 0},
 		"base_sched_burst": {"x", 1.03, 0},
