@@ -34,14 +34,14 @@ type Refs struct {
 // Check returns the problems of an object of a virtual namespace. It does not change it.
 func (p *Plan) Check(object map[string]any, namespace string) []Problem {
 	w := walk{plan: p, namespace: namespace, checks: true}
-	w.node(p.root, object, "", nil)
+	w.visit(p.root, object, "", nil)
 	return w.problems
 }
 
 // Refs returns the ConfigMaps and Secrets that an object refers to, sorted.
 func (p *Plan) Refs(object map[string]any) Refs {
 	w := walk{plan: p}
-	w.node(p.root, object, "", nil)
+	w.visit(p.root, object, "", nil)
 	slices.Sort(w.refs.ConfigMaps)
 	slices.Sort(w.refs.Secrets)
 	slices.Sort(w.refs.Produced)
@@ -54,8 +54,8 @@ func (p *Plan) Refs(object map[string]any) Refs {
 // ToHost renames what an object of a virtual namespace refers to. It changes object, which must
 // have no problem.
 func (p *Plan) ToHost(object map[string]any, namespace string, cluster translate.Cluster, resource string) {
-	w := walk{plan: p, namespace: namespace, cluster: &cluster, resource: resource}
-	w.node(p.root, object, "", nil)
+	w := walk{plan: p, namespace: namespace, cluster: &cluster, resource: resource, renames: true}
+	w.visit(p.root, object, "", nil)
 }
 
 // Role returns the role of the host copies of Secrets and ConfigMaps that objects of a custom
@@ -81,38 +81,38 @@ func (p *Plan) Names(resource string) bool {
 type walk struct {
 	plan      *Plan
 	namespace string
-	// cluster is set if the object is to be renamed.
+	// cluster is set if names of the host are needed.
 	cluster  *translate.Cluster
 	resource string
 	problems []Problem
 	refs     Refs
-	// checks specifies that the problems matter. What the tenant sees of the host is then asked.
+	// checks specifies that the problems matter, so that objects of the host must be shown.
 	checks bool
-	// reads specifies that the object stays as it is.
-	reads bool
-	// known are the names of the host that were met, with nil maps if nobody asks.
+	// renames specifies that the object is changed: names become those of the host.
+	renames bool
+	// known collects names of the host. Its maps are nil if they are not needed.
 	known HostNames
 }
 
-// node visits a value. set replaces it where it is.
-func (w *walk) node(n *node, value any, path string, set func(any)) {
+// visit applies the rules for a value and for what is below it. set replaces the value where it is.
+func (w *walk) visit(n *node, value any, path string, set func(any)) {
 	if n == nil || value == nil {
 		return
 	}
-	if n.rule != passes {
-		w.rule(n, value, path, set)
+	if n.rule != noRule {
+		w.applyRule(n, value, path, set)
 		return
 	}
 	switch value := value.(type) {
 	case map[string]any:
 		if n.items == nil {
-			w.object(n, value, path)
+			w.visitFields(n, value, path)
 			return
 		}
 	case []any:
 		if n.items != nil {
 			for i := range value {
-				w.node(n.items, value[i], fmt.Sprintf("%s[%d]", path, i), func(v any) { value[i] = v })
+				w.visit(n.items, value[i], fmt.Sprintf("%s[%d]", path, i), func(v any) { value[i] = v })
 			}
 			return
 		}
@@ -121,56 +121,57 @@ func (w *walk) node(n *node, value any, path string, set func(any)) {
 	w.deny(path, nil, "does not have the form of the version that is synced")
 }
 
-// object visits the fields of an object.
-func (w *walk) object(n *node, value map[string]any, path string) {
+// visitFields applies the rules for the fields of an object.
+func (w *walk) visitFields(n *node, value map[string]any, path string) {
 	for _, key := range slices.Sorted(maps.Keys(n.fields)) {
 		below := n.fields[key]
-		if value[key] == nil && !below.optional && w.missing(below, join(path, key)) {
+		if value[key] == nil && !below.optional && w.checkMissing(below, join(path, key)) {
 			continue
 		}
-		w.node(below, value[key], join(path, key), func(v any) { value[key] = v })
+		w.visit(below, value[key], join(path, key), func(v any) { value[key] = v })
 	}
 	if n.values == nil {
 		return
 	}
 	for _, key := range slices.Sorted(maps.Keys(value)) {
-		w.node(n.values, value[key], path+"["+key+"]", func(v any) { value[key] = v })
+		w.visit(n.values, value[key], path+"["+key+"]", func(v any) { value[key] = v })
 	}
 }
 
-// missing reports whether a field that is left out has a rule for that.
-func (w *walk) missing(n *node, path string) bool {
+// checkMissing records the problem of a field that is left out. It reports whether it has handled the
+// field.
+func (w *walk) checkMissing(n *node, path string) bool {
 	switch {
-	case n.rule == selects || n.rule == selectsLabels:
-		w.ask(path, nil, "is left out, and controllers differ in what that selects; set it")
-	case n.rule == hostnames:
-		w.hostname(n, "", path)
+	case n.rule == ruleSelector || n.rule == ruleLabels:
+		w.denyUnruled(path, nil, "is left out, and controllers differ in what that selects; set it")
+	case n.rule == ruleHostnames:
+		w.checkHostname(n, "", path)
 	case n.target.produced:
 		w.deny(path, nil, "must be set, as the Secret comes back under that name")
 	case path == "spec":
-		w.object(n, map[string]any{}, path) // It may leave out what must be set.
+		w.visitFields(n, map[string]any{}, path) // It may leave out what must be set.
 	default:
 		return false
 	}
 	return true
 }
 
-// rule applies a rule to a value that exists.
-func (w *walk) rule(n *node, value any, path string, set func(any)) {
+// applyRule applies a rule to a value that exists.
+func (w *walk) applyRule(n *node, value any, path string, set func(any)) {
 	switch n.rule {
-	case names:
-		w.each(value, path, set, func(name, path string) string { return w.name(n, name, path) })
-	case namespaces:
-		w.each(value, path, set, func(name, path string) string { return w.namespaceOf(n, name, path) })
-	case objects:
-		w.references(n, value, path)
-	case hostnames:
-		w.hostnames(n, value, path)
-	case selects:
-		w.selector(value, path, set)
-	case selectsLabels:
-		w.labels(value, path, set)
-	case leftOut, unknown:
+	case ruleNames:
+		w.renameEach(value, path, set, func(name, path string) string { return w.rename(n, name, path) })
+	case ruleNamespaces:
+		w.renameEach(value, path, set, func(name, path string) string { return w.hostNamespace(n, name, path) })
+	case ruleObjects:
+		w.renameReferences(n, value, path)
+	case ruleHostnames:
+		w.checkHostnames(n, value, path)
+	case ruleSelector:
+		w.confineSelector(value, path, set)
+	case ruleLabels:
+		w.confineLabels(value, path, set)
+	case ruleEmpty, ruleUnknown:
 		w.requireEmpty(n, value, path)
 	}
 }
@@ -178,39 +179,40 @@ func (w *walk) rule(n *node, value any, path string, set func(any)) {
 // requireEmpty denies a value that must be left out.
 func (w *walk) requireEmpty(n *node, value any, path string) {
 	switch {
-	case isEmpty(value), n.rule == leftOut && value == false:
-	case n.rule == leftOut:
-		w.ask(path, value, "must be left out here")
+	case isEmpty(value), n.rule == ruleEmpty && value == false:
+	case n.rule == ruleEmpty:
+		w.denyUnruled(path, value, "must be left out here")
 	default:
-		w.ask(path, value, n.why+", and no rule names it; leave it out")
+		w.denyUnruled(path, value, n.why+", and no rule names it; leave it out")
 	}
 }
 
-// each replaces a text, or each text of a list. What is neither is denied.
-func (w *walk) each(value any, path string, set func(any), replace func(text, path string) string) {
+// renameEach replaces a text, or each text of a list. What is neither is denied.
+func (w *walk) renameEach(value any, path string, set func(any), replace func(text, path string) string) {
 	switch value := value.(type) {
 	case string:
 		if value != "" {
-			w.replace(set, replace(value, path))
+			w.set(set, replace(value, path))
 		}
 	case []any:
 		for i := range value {
-			w.each(value[i], fmt.Sprintf("%s[%d]", path, i), func(v any) { value[i] = v }, replace)
+			w.renameEach(value[i], fmt.Sprintf("%s[%d]", path, i), func(v any) { value[i] = v }, replace)
 		}
 	default:
-		w.ask(path, nil, "must be a name or a list of names by its rule")
+		w.denyUnruled(path, nil, "must be a name or a list of names by its rule")
 	}
 }
 
-func (w *walk) replace(set func(any), value any) {
-	if w.cluster != nil && !w.reads {
+// set replaces a value if the walk renames.
+func (w *walk) set(set func(any), value any) {
+	if w.renames {
 		set(value)
 	}
 }
 
-// namespaceOf returns the host namespace for the name of the object's own one.
-func (w *walk) namespaceOf(n *node, name, path string) string {
-	if slices.Contains(n.passes, name) {
+// hostNamespace returns the host namespace for the name of the object's own one.
+func (w *walk) hostNamespace(n *node, name, path string) string {
+	if slices.Contains(n.unchanged, name) {
 		return name
 	}
 	if name != w.namespace {
@@ -222,15 +224,15 @@ func (w *walk) namespaceOf(n *node, name, path string) string {
 	return w.cluster.Namespace
 }
 
-// selector confines a label selector to the virtual namespace.
-func (w *walk) selector(value any, path string, set func(any)) {
+// confineSelector confines a label selector to the virtual namespace.
+func (w *walk) confineSelector(value any, path string, set func(any)) {
 	object, ok := value.(map[string]any)
 	selector := &metav1.LabelSelector{}
 	if !ok || runtime.DefaultUnstructuredConverter.FromUnstructuredWithValidation(object, selector, true) != nil {
 		w.deny(path, nil, "must be a label selector with matchLabels and matchExpressions")
 		return
 	}
-	if w.cluster == nil || w.reads {
+	if !w.renames {
 		return
 	}
 	confined, err := runtime.DefaultUnstructuredConverter.ToUnstructured(translate.Selector(*w.cluster, w.namespace, selector))
@@ -241,8 +243,8 @@ func (w *walk) selector(value any, path string, set func(any)) {
 	set(confined)
 }
 
-// labels confines a map of labels that selects objects.
-func (w *walk) labels(value any, path string, set func(any)) {
+// confineLabels confines a map of labels that selects objects.
+func (w *walk) confineLabels(value any, path string, set func(any)) {
 	object, ok := value.(map[string]any)
 	tenant := make(map[string]string, len(object))
 	for key, value := range object {
@@ -254,7 +256,7 @@ func (w *walk) labels(value any, path string, set func(any)) {
 		w.deny(path, nil, "must be a map of labels")
 		return
 	}
-	if w.cluster == nil || w.reads {
+	if !w.renames {
 		return
 	}
 	confined := map[string]any{}
@@ -264,8 +266,8 @@ func (w *walk) labels(value any, path string, set func(any)) {
 	set(confined)
 }
 
-// ask records a problem that a rule of the operator can solve.
-func (w *walk) ask(path string, value any, detail string) {
+// denyUnruled records a problem that a rule of the operator can solve, with the setting of the rules.
+func (w *walk) denyUnruled(path string, value any, detail string) {
 	w.deny(path, value, detail)
 	w.problems[len(w.problems)-1].Setting = w.plan.setting + ".references"
 }
@@ -301,7 +303,7 @@ type HostNames struct {
 // HostNames returns the names on the host of what an object of a virtual namespace refers to.
 func (p *Plan) HostNames(object map[string]any, namespace string, cluster translate.Cluster, resource string) HostNames {
 	known := HostNames{Own: map[string]string{}, Mapped: map[types.NamespacedName]types.NamespacedName{}}
-	w := walk{plan: p, namespace: namespace, resource: resource, known: known, cluster: &cluster, reads: true}
-	w.node(p.root, object, "", nil)
+	w := walk{plan: p, namespace: namespace, resource: resource, known: known, cluster: &cluster}
+	w.visit(p.root, object, "", nil)
 	return known
 }

@@ -33,11 +33,11 @@ func (c *compiler) value(at place, schema *apiextensionsv1.JSONSchemaProps) *nod
 	}
 	n := fromShape(at, schema)
 	switch {
-	case n == nil, n.rule == unknown && c.options.Trusted:
+	case n == nil, n.rule == ruleUnknown && c.options.Trusted:
 		return c.below(at, schema)
-	case n.rule == unknown && c.isDeclared(at, schema):
+	case n.rule == ruleUnknown && c.isDeclared(at, schema):
 		return c.declared(at, schema) // The operator specifies what it refers to.
-	case n.rule == passes:
+	case n.rule == noRule:
 		return c.withOthers(at, schema, n)
 	}
 	return n
@@ -69,7 +69,7 @@ func (c *compiler) declared(at place, schema *apiextensionsv1.JSONSchemaProps) *
 	}
 	for key := range schema.Properties {
 		if _, ruled := c.rules[join(at.path, key)]; !ruled && n.fields[key] == nil {
-			n.add(key, deny("it is a part of a selector"))
+			n.add(key, unknownNode("it is a part of a selector"))
 		}
 	}
 	return n
@@ -111,25 +111,25 @@ func (c *compiler) fromRule(at place, rule v1alpha1.Reference, schema *apiextens
 	case v1alpha1.ToNone:
 		return nil
 	case v1alpha1.ToLabelSelector:
-		return &node{rule: selects, optional: rule.Optional}
+		return &node{rule: ruleSelector, optional: rule.Optional}
 	case v1alpha1.ToLabels:
-		return &node{rule: selectsLabels, optional: rule.Optional}
+		return &node{rule: ruleLabels, optional: rule.Optional}
 	case v1alpha1.ToNamespace:
-		return &node{rule: namespaces, passes: rule.Names}
+		return &node{rule: ruleNamespaces, unchanged: rule.Names}
 	case v1alpha1.ToHostname:
-		return &node{rule: hostnames, optional: rule.Optional, passes: rule.Names}
+		return &node{rule: ruleHostnames, optional: rule.Optional, unchanged: rule.Names}
 	case v1alpha1.ToEmpty:
-		return &node{rule: leftOut}
+		return &node{rule: ruleEmpty}
 	case v1alpha1.ToObject:
 		return c.fromObjectRule(at, rule, schema)
 	}
-	n := &node{rule: names, target: c.target(rule, rule.To), passes: rule.Names}
+	n := &node{rule: ruleNames, target: c.target(rule, rule.To), unchanged: rule.Names}
 	n.target.produced = rule.Produced
 	return n
 }
 
-// identifying returns the fields of an object that refers to another one.
-func identifying() []string {
+// referenceFields returns the fields by which an object refers to another one.
+func referenceFields() []string {
 	return []string{"kind", "name", "namespace", "group", "apiGroup", "apiVersion"}
 }
 
@@ -140,7 +140,7 @@ func (c *compiler) fromObjectRule(at place, rule v1alpha1.Reference, schema *api
 		schema = schema.Items.Schema
 		at.path += "[*]"
 	}
-	n := &node{rule: objects, targets: map[string]target{}, kind: rule.Kind, passes: rule.Names}
+	n := &node{rule: ruleObjects, targets: map[string]target{}, kind: rule.Kind, unchanged: rule.Names}
 	for kind, resource := range rule.Kinds {
 		n.targets[kind] = c.target(rule, resource)
 	}
@@ -148,7 +148,7 @@ func (c *compiler) fromObjectRule(at place, rule v1alpha1.Reference, schema *api
 		c.fail(rule.Path + " has no name, so that it refers to no object")
 	}
 	for _, key := range slices.Sorted(maps.Keys(schema.Properties)) {
-		if property := schema.Properties[key]; !slices.Contains(identifying(), key) {
+		if property := schema.Properties[key]; !slices.Contains(referenceFields(), key) {
 			n.add(key, c.value(place{path: join(at.path, key), key: key}, &property))
 		}
 	}

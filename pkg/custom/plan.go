@@ -35,15 +35,15 @@ type Plan struct {
 // not exist.
 type node struct {
 	rule ruleKind
-	// target is what a rule of kind names refers to.
+	// target is what ruleNames refers to.
 	target target
-	// targets are what a rule of kind objects refers to, by kind. kind is the one of an object
+	// targets are what ruleObjects refers to, by kind. kind is the one of an object
 	// without one.
 	targets map[string]target
 	kind    string
-	// passes are the values that stay as they are.
-	passes []string
-	// why is the reason of a rule of kind unknown.
+	// unchanged are the values that stay as they are.
+	unchanged []string
+	// why is the reason of ruleUnknown.
 	why string
 	// optional specifies that a selector or a host name may be left out.
 	optional bool
@@ -57,15 +57,15 @@ type node struct {
 type ruleKind int
 
 const (
-	passes ruleKind = iota
-	names
-	selects       // matchLabels and matchExpressions
-	selectsLabels // a map of labels
-	namespaces    // one or a list
-	objects       // an object with kind and name
-	hostnames     // one or a list
-	leftOut       // must be empty by a rule
-	unknown       // must be empty, as there is no rule
+	noRule         ruleKind = iota
+	ruleNames               // one or a list
+	ruleSelector            // matchLabels and matchExpressions
+	ruleLabels              // a map of labels
+	ruleNamespaces          // one or a list
+	ruleObjects             // an object with kind and name
+	ruleHostnames           // one or a list
+	ruleEmpty               // must be left out by a rule
+	ruleUnknown             // must be left out, because it may refer to something and no rule names it
 )
 
 // target is what a name refers to.
@@ -105,7 +105,7 @@ type Options struct {
 
 // Compile returns the plan of a kind. It fails if a path of a rule is not in the schema.
 func Compile(schema *apiextensionsv1.JSONSchemaProps, o Options) (*Plan, error) {
-	if err := requireFields(schema, o); err != nil {
+	if err := checkSchema(schema, o); err != nil {
 		return nil, err
 	}
 	c := compiler{options: o, rules: map[string]v1alpha1.Reference{}, met: map[string]bool{}}
@@ -141,8 +141,8 @@ func Compile(schema *apiextensionsv1.JSONSchemaProps, o Options) (*Plan, error) 
 	return plan, nil
 }
 
-// requireFields fails if a schema does not describe the fields of its objects.
-func requireFields(schema *apiextensionsv1.JSONSchemaProps, o Options) error {
+// checkSchema fails if a schema does not describe the fields of its objects.
+func checkSchema(schema *apiextensionsv1.JSONSchemaProps, o Options) error {
 	if schema == nil {
 		return errors.New("it has no schema")
 	}
@@ -168,7 +168,7 @@ func (n *node) hasTarget(matches func(target) bool) bool {
 	if n == nil {
 		return false
 	}
-	if n.rule == names && matches(n.target) {
+	if n.rule == ruleNames && matches(n.target) {
 		return true
 	}
 	for _, t := range n.targets {
@@ -186,7 +186,7 @@ func (n *node) hasTarget(matches func(target) bool) bool {
 
 // orNil returns the node, or nil if nothing is to be done with the field.
 func (n *node) orNil() *node {
-	if n.rule == passes && n.fields == nil && n.items == nil && n.values == nil {
+	if n.rule == noRule && n.fields == nil && n.items == nil && n.values == nil {
 		return nil
 	}
 	return n

@@ -11,9 +11,9 @@ import (
 	"github.com/sublet-dev/sublet/pkg/translate"
 )
 
-// name records a name, and returns the one on the host.
-func (w *walk) name(n *node, name, path string) string {
-	if slices.Contains(n.passes, name) {
+// rename records a name, and returns the one on the host.
+func (w *walk) rename(n *node, name, path string) string {
+	if slices.Contains(n.unchanged, name) {
 		return name
 	}
 	virtual := types.NamespacedName{Namespace: w.namespace, Name: name}
@@ -35,7 +35,7 @@ func (w *walk) hostKey(t target, virtual types.NamespacedName, path string) type
 	scheme := translate.Scheme(translate.Hashed)
 	switch {
 	case t.listed:
-		w.ask(path, virtual.Name, "must be a name that the rule lists")
+		w.denyUnruled(path, virtual.Name, "must be a name that the rule lists")
 		return types.NamespacedName{Name: virtual.Name}
 	case t.host != nil && t.host.IsNamespaced():
 		return w.mapped(t, virtual, path)
@@ -102,30 +102,30 @@ func (w *walk) service(name, path string) string {
 	return base
 }
 
-// references replaces an object with kind and name, or each object of a list.
-func (w *walk) references(n *node, value any, path string) {
+// renameReferences replaces an object with kind and name, or each object of a list.
+func (w *walk) renameReferences(n *node, value any, path string) {
 	switch value := value.(type) {
 	case []any:
 		for i := range value {
-			w.references(n, value[i], fmt.Sprintf("%s[%d]", path, i))
+			w.renameReferences(n, value[i], fmt.Sprintf("%s[%d]", path, i))
 		}
 	case map[string]any:
-		w.reference(n, value, path)
+		w.visitReference(n, value, path)
 	default:
-		w.ask(path, nil, "must be an object with kind and name by its rule")
+		w.denyUnruled(path, nil, "must be an object with kind and name by its rule")
 	}
 }
 
-// reference replaces the name and the namespace of an object that refers to another one.
-func (w *walk) reference(n *node, value map[string]any, path string) {
-	w.object(&node{fields: n.fields}, value, path)
+// visitReference replaces the name and the namespace of an object that refers to another one.
+func (w *walk) visitReference(n *node, value map[string]any, path string) {
+	w.visitFields(&node{fields: n.fields}, value, path)
 	kind := w.textOf(value, "kind", path)
 	if kind == "" {
 		kind = n.kind
 	}
 	t, ok := n.targets[kind]
 	if !ok {
-		w.ask(join(path, "kind"), kind, "must be one of "+strings.Join(slices.Sorted(maps.Keys(n.targets)), ", "))
+		w.denyUnruled(join(path, "kind"), kind, "must be one of "+strings.Join(slices.Sorted(maps.Keys(n.targets)), ", "))
 		return
 	}
 	w.requireGroup(t, value, path)
@@ -133,17 +133,17 @@ func (w *walk) reference(n *node, value map[string]any, path string) {
 	switch {
 	case name == "" && namespace != "":
 		w.deny(join(path, "name"), "", "must be set, as the namespace is")
-	case name != "" && (namespace != "" || !slices.Contains(n.passes, name)):
-		w.rename(t, value, types.NamespacedName{Namespace: namespace, Name: name}, path)
+	case name != "" && (namespace != "" || !slices.Contains(n.unchanged, name)):
+		w.renameReference(t, value, types.NamespacedName{Namespace: namespace, Name: name}, path)
 	}
 }
 
-// rename replaces the name and the namespace of an object that refers to another one by
+// renameReference replaces the name and the namespace of an object that refers to another one by
 // those of the host. An empty namespace is that of the object itself.
-func (w *walk) rename(t target, value map[string]any, named types.NamespacedName, path string) {
+func (w *walk) renameReference(t target, value map[string]any, named types.NamespacedName, path string) {
 	isMapped, hasNamespace := t.host != nil && t.host.IsNamespaced(), named.Namespace != ""
 	if !isMapped && hasNamespace {
-		w.namespaceOf(&node{}, named.Namespace, join(path, "namespace"))
+		w.hostNamespace(&node{}, named.Namespace, join(path, "namespace"))
 	}
 	if !isMapped || !hasNamespace {
 		named.Namespace = w.namespace
@@ -152,7 +152,7 @@ func (w *walk) rename(t target, value map[string]any, named types.NamespacedName
 		named.Name = w.service(named.Name, join(path, "name"))
 	}
 	host := w.hostKey(t, named, join(path, "name"))
-	if w.cluster == nil || w.reads {
+	if !w.renames {
 		return
 	}
 	value["name"] = host.Name
@@ -187,32 +187,32 @@ func (w *walk) requireGroup(t target, value map[string]any, path string) {
 			}
 		}
 		if !isText || group != want {
-			w.ask(join(path, key), set, fmt.Sprintf("must be of the group %q", want))
+			w.denyUnruled(join(path, key), set, fmt.Sprintf("must be of the group %q", want))
 		}
 	}
 }
 
-// hostnames checks a host name, or a list of them.
-func (w *walk) hostnames(n *node, value any, path string) {
+// checkHostnames checks a host name, or a list of them.
+func (w *walk) checkHostnames(n *node, value any, path string) {
 	switch value := value.(type) {
 	case string:
-		w.hostname(n, value, path)
+		w.checkHostname(n, value, path)
 	case []any:
 		if len(value) == 0 && !n.optional {
-			w.hostname(n, "", path)
+			w.checkHostname(n, "", path)
 		}
 		for i := range value {
-			w.hostnames(n, value[i], fmt.Sprintf("%s[%d]", path, i))
+			w.checkHostnames(n, value[i], fmt.Sprintf("%s[%d]", path, i))
 		}
 	default:
-		w.ask(path, nil, "must be a host name or a list of them by its rule")
+		w.denyUnruled(path, nil, "must be a host name or a list of them by its rule")
 	}
 }
 
-// hostname denies a host name that the tenant may not use. An empty one is that of all names.
-func (w *walk) hostname(n *node, host, path string) {
+// checkHostname denies a host name that the tenant may not use. An empty one is that of all names.
+func (w *walk) checkHostname(n *node, host, path string) {
 	switch {
-	case host == "" && n.optional, slices.Contains(n.passes, host), w.plan.allowsHost(host):
+	case host == "" && n.optional, slices.Contains(n.unchanged, host), w.plan.allowsHost(host):
 		return
 	case host == "":
 		w.deny(path, nil, "is left out, so that it would have all host names")

@@ -9,15 +9,15 @@ import (
 )
 
 // fromShape returns the node of a value whose schema has the form of a reference or selector,
-// nil for all others. A reference of an unknown form gets the rule unknown.
+// nil for all others. A reference of an unknown form gets ruleUnknown.
 func fromShape(at place, schema *apiextensionsv1.JSONSchemaProps) *node {
 	switch {
 	case isPodSpec(schema):
-		return deny("it is a template of pods, and pods of a controller of the host pass no policy")
+		return unknownNode("it is a template of pods, and pods of a controller of the host pass no policy")
 	case isOpaque(schema):
-		return deny("its schema allows anything")
+		return unknownNode("its schema allows anything")
 	case isLabelSelector(schema):
-		return &node{rule: selects}
+		return &node{rule: ruleSelector}
 	case schema.Type == "string":
 		return fromText(at)
 	case schema.Type != "object":
@@ -25,7 +25,7 @@ func fromShape(at place, schema *apiextensionsv1.JSONSchemaProps) *node {
 	case len(schema.Properties) > 0:
 		return fromObject(at, schema)
 	case looksLikeSelector(at.key):
-		return deny("it looks like a selector")
+		return unknownNode("it looks like a selector")
 	}
 	return nil
 }
@@ -37,17 +37,17 @@ func fromObject(at place, schema *apiextensionsv1.JSONSchemaProps) *node {
 	resource := resourceOf(at.key)
 	switch {
 	case hasKind && hasName:
-		return deny("it refers to an object of any kind")
+		return unknownNode("it refers to an object of any kind")
 	case !hasName:
 		if looksLikeSelector(at.key) {
-			return deny("it looks like a selector")
+			return unknownNode("it looks like a selector")
 		}
 		return nil
 	case resource == "" && isKeySelector(schema):
 		resource = resourceOfKey(schema)
 	}
 	if resource == "" && looksLikeReference(at.key) {
-		return deny("it looks like a reference to another object")
+		return unknownNode("it looks like a reference to another object")
 	}
 	if resource == "" {
 		return nil
@@ -59,12 +59,12 @@ func fromObject(at place, schema *apiextensionsv1.JSONSchemaProps) *node {
 // it has one, is that of the object itself.
 func nameNode(schema *apiextensionsv1.JSONSchemaProps, resource string) *node {
 	n := &node{}
-	n.add("name", &node{rule: names, target: target{resource: resource}})
+	n.add("name", &node{rule: ruleNames, target: target{resource: resource}})
 	if _, ok := schema.Properties["namespace"]; ok {
-		n.add("namespace", &node{rule: namespaces})
+		n.add("namespace", &node{rule: ruleNamespaces})
 	}
 	if _, ok := schema.Properties["selector"]; ok {
-		n.add("selector", deny("it looks like a selector"))
+		n.add("selector", unknownNode("it looks like a selector"))
 	}
 	return n
 }
@@ -75,15 +75,15 @@ func fromText(at place) *node {
 	last := lastOf(words)
 	switch {
 	case looksLikeSelector(at.key):
-		return deny("it looks like a selector")
+		return unknownNode("it looks like a selector")
 	case last == "namespace" || last == "namespaces":
-		return &node{rule: namespaces}
+		return &node{rule: ruleNamespaces}
 	case hasNamespace(words):
-		return deny("it looks like the name of a namespace")
+		return unknownNode("it looks like the name of a namespace")
 	case (last == "name" || last == "names") && resourceOf(at.key) != "":
-		return &node{rule: names, target: target{resource: resourceOf(at.key)}}
+		return &node{rule: ruleNames, target: target{resource: resourceOf(at.key)}}
 	case looksLikeReference(at.key) || resourceOf(at.key) != "" && !isAttribute(last):
-		return deny("it looks like a reference to another object")
+		return unknownNode("it looks like a reference to another object")
 	}
 	return nil
 }
@@ -106,7 +106,8 @@ func isAttribute(word string) bool {
 	return slices.Contains([]string{"key", "keys", "type", "path", "paths", "version", "port", "label", "annotation", "class"}, word)
 }
 
-func deny(why string) *node { return &node{rule: unknown, why: why} }
+// unknownNode returns the node of a value that must be left out, with the reason.
+func unknownNode(why string) *node { return &node{rule: ruleUnknown, why: why} }
 
 // isPodSpec reports whether a schema is that of the spec of pods.
 func isPodSpec(schema *apiextensionsv1.JSONSchemaProps) bool {
