@@ -5,6 +5,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
+	"k8s.io/utils/ptr"
 
 	"github.com/sublet-dev/sublet/api/config/v1alpha1"
 	"github.com/sublet-dev/sublet/pkg/translate"
@@ -205,7 +206,7 @@ func (c *Claims) checkSourceKind(field string, source *corev1.TypedObjectReferen
 // host. stored is the value that the claim has already.
 func (c *Claims) checkAttributes(claim Claim, stored *string) []Violation {
 	class := claim.Spec.VolumeAttributesClassName
-	if class == nil || *class == "" || equal(class, stored) || slices.Contains(c.settings.AttributesClasses, *class) {
+	if class == nil || *class == "" || ptr.Equal(class, stored) || slices.Contains(c.settings.AttributesClasses, *class) {
 		return nil
 	}
 	return []Violation{{

@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 
@@ -97,12 +98,8 @@ func (d Devices) checkRequest(r deviceRequest, shows func(class string) (bool, e
 		if matchesAny(d.rules.Tolerations, toleration.Key) {
 			continue
 		}
-		value := toleration.Key
-		if value == "" {
-			value = "every taint"
-		}
 		violations = append(violations, Violation{
-			Field: at(r.path+".tolerations", i), Value: value, Setting: "policies.devices.tolerations",
+			Field: at(r.path+".tolerations", i), Value: cmp.Or(toleration.Key, "every taint"), Setting: "policies.devices.tolerations",
 			Detail: "claims may not tolerate this taint of devices; allowed: " + orNone(d.rules.Tolerations),
 		})
 	}

@@ -30,8 +30,8 @@ func (e Effect) Warning(resource schema.GroupResource) string {
 	return fmt.Sprintf("%s: %s. The operator of the host can change this with %s.", resource, e.Detail, e.Setting)
 }
 
-// effects are the resources of one API group that share an effect.
-type effects struct {
+// effectRow has the resources of one API group that share an effect.
+type effectRow struct {
 	group, resources string
 	detail, setting  string
 	// kind is the name of the kind that syncs them, empty for the name of the resource.
@@ -43,25 +43,25 @@ type effects struct {
 }
 
 // served returns resources on which the virtual cluster itself acts.
-func served(group, resources string) effects {
-	return effects{group: group, resources: resources, isOn: func(*v1alpha1.Config) bool { return true }}
+func served(group, resources string) effectRow {
+	return effectRow{group: group, resources: resources, isOn: func(*v1alpha1.Config) bool { return true }}
 }
 
 // copied returns resources whose objects need a copy on the host. detail is the end of a
 // sentence about objects without one. The settings tell whether a kind copies them, so a
 // new kind changes nothing here.
-func copied(group, resources, detail string) effects {
-	return effects{group: group, resources: resources, detail: "they are not synced to the host, so " + detail, needsCopy: true}
+func copied(group, resources, detail string) effectRow {
+	return effectRow{group: group, resources: resources, detail: "they are not synced to the host, so " + detail, needsCopy: true}
 }
 
-// by names the kind that copies the resources, if it has another name.
-func (e effects) by(kind string) effects {
+// copiedBy sets the kind that copies the resources, if it has another name.
+func (e effectRow) copiedBy(kind string) effectRow {
 	e.kind = kind
 	return e
 }
 
-// of returns the effect of one of the resources under the settings.
-func (e effects) of(resource string, settings *v1alpha1.Config) Effect {
+// effectOn returns the effect of one of the resources under the settings.
+func (e effectRow) effectOn(resource string, settings *v1alpha1.Config) Effect {
 	effect := Effect{Detail: e.detail, Setting: e.setting}
 	isOn := e.isOn != nil && e.isOn(settings)
 	if setting := kindSetting(settings, cmp.Or(e.kind, resource)); e.needsCopy && setting != "" {
@@ -85,18 +85,18 @@ func kindSetting(settings *v1alpha1.Config, kind string) string {
 }
 
 // hostOnly returns resources that only the host could use, and which never reach it.
-func hostOnly(group, resources, detail string) effects {
-	return effects{group: group, resources: resources, detail: detail}
+func hostOnly(group, resources, detail string) effectRow {
+	return effectRow{group: group, resources: resources, detail: detail}
 }
 
 // Effects returns what becomes of the objects of every resource that Kubernetes has built
 // in, and of some that are not. No object is accepted without effect and without a word.
 func Effects(settings *v1alpha1.Config) map[schema.GroupResource]Effect {
 	all := map[schema.GroupResource]Effect{}
-	for _, rows := range [][]effects{coreEffects(), networkEffects(), storageEffects(), nodeEffects(), extensionEffects()} {
+	for _, rows := range [][]effectRow{coreEffects(), networkEffects(), storageEffects(), nodeEffects(), extensionEffects()} {
 		for _, row := range rows {
 			for resource := range strings.FieldsSeq(row.resources) {
-				all[schema.GroupResource{Group: row.group, Resource: resource}] = row.of(resource, settings)
+				all[schema.GroupResource{Group: row.group, Resource: resource}] = row.effectOn(resource, settings)
 			}
 		}
 	}
@@ -104,8 +104,8 @@ func Effects(settings *v1alpha1.Config) map[schema.GroupResource]Effect {
 }
 
 // coreEffects returns the resources that run or hold something in every cluster.
-func coreEffects() []effects {
-	return []effects{
+func coreEffects() []effectRow {
+	return []effectRow{
 		served("", "bindings configmaps events limitranges namespaces nodes pods podtemplates replicationcontrollers resourcequotas secrets serviceaccounts"),
 		served("apps", "controllerrevisions daemonsets deployments replicasets statefulsets"),
 		served("autoscaling", "horizontalpodautoscalers"),
@@ -116,13 +116,13 @@ func coreEffects() []effects {
 }
 
 // networkEffects returns the resources about Services and traffic.
-func networkEffects() []effects {
+func networkEffects() []effectRow {
 	const hostRange = "addresses of Services are the host's, which does not know it"
 	const controller = "they have an effect only if a controller for them runs in this virtual cluster"
-	return []effects{
+	return []effectRow{
 		copied("", "services", "pods reach each other by IP only"),
 		copied("discovery.k8s.io", "endpointslices", "Services without a selector lead nowhere"),
-		copied("", "endpoints", "Services without a selector lead nowhere").by("endpointslices"),
+		copied("", "endpoints", "Services without a selector lead nowhere").copiedBy("endpointslices"),
 		copied("networking.k8s.io", "networkpolicies", "nothing enforces them"),
 		copied("networking.k8s.io", "ingresses ingressclasses", controller),
 		hostOnly("networking.k8s.io", "ipaddresses servicecidrs", hostRange),
@@ -132,9 +132,9 @@ func networkEffects() []effects {
 }
 
 // storageEffects returns the resources about volumes.
-func storageEffects() []effects {
+func storageEffects() []effectRow {
 	const drivers = "drivers of the host provide the volumes, and do not know it"
-	return []effects{
+	return []effectRow{
 		copied("", "persistentvolumeclaims", "no volume is provided for them"),
 		hostOnly("", "persistentvolumes", "the host provides volumes for claims alone, and mounts no other"),
 		hostOnly("storage.k8s.io", "storageclasses", "a claim needs a storage class of the host"),
@@ -148,9 +148,9 @@ func storageEffects() []effects {
 }
 
 // nodeEffects returns the resources about nodes, and about which pod runs on them.
-func nodeEffects() []effects {
+func nodeEffects() []effectRow {
 	const devices = "pods get no devices by them; ask for devices in resources.limits"
-	return []effects{
+	return []effectRow{
 		copied("policy", "poddisruptionbudgets", "only evictions through the virtual API respect them; a drain of a host node does not"),
 		{
 			group: "scheduling.k8s.io", resources: "priorityclasses", setting: virtualSchedulerSetting,
@@ -166,14 +166,14 @@ func nodeEffects() []effects {
 			isOn:   func(c *v1alpha1.Config) bool { return len(c.Policies.Pods.RuntimeHandlers) > 0 },
 		},
 		copied("resource.k8s.io", "resourceclaims", devices),
-		copied("resource.k8s.io", "resourceclaimtemplates", devices).by("resourceclaims"),
+		copied("resource.k8s.io", "resourceclaimtemplates", devices).copiedBy("resourceclaims"),
 		hostOnly("resource.k8s.io", "deviceclasses resourceslices devicetaintrules resourcepoolstatusrequests", "the host has the devices, and does not know it"),
 	}
 }
 
 // extensionEffects returns the resources about access, and those that extend the API.
-func extensionEffects() []effects {
-	return []effects{
+func extensionEffects() []effectRow {
+	return []effectRow{
 		served("admissionregistration.k8s.io", "mutatingadmissionpolicies mutatingadmissionpolicybindings mutatingwebhookconfigurations "+
 			"validatingadmissionpolicies validatingadmissionpolicybindings validatingwebhookconfigurations"),
 		served("apiextensions.k8s.io", "customresourcedefinitions"),

@@ -152,25 +152,36 @@ func (i *Ingresses) checkBackends(ingress *networkingv1.Ingress) []Violation {
 // PassesAnnotation reports whether an annotation of an Ingress is copied to the host. Whoever
 // writes configuration of a controller runs code in it, so no setting lets snippets pass.
 func (i *Ingresses) PassesAnnotation(key, value string) bool {
-	if key == classAnnotation || isSnippet(key) || (namesHosts(key) || namesObjects(key) || leadsElsewhere(key)) && !i.annotations.has(key) {
+	if key == classAnnotation || isSnippet(key) || needsWholeKey(key) && !i.annotations.has(key) {
 		return false
 	}
 	return i.annotations.pass(key, value)
 }
 
-// namesHosts reports whether the value of an annotation gives an Ingress host names, next to those of its
-// rules. No prefix lets such a one pass, as it escapes the list of host names.
-func namesHosts(key string) bool {
+// needsWholeKey reports whether an annotation passes only by a rule for its whole key. A rule for a
+// prefix is not enough, because such an annotation evades the other rules of Ingresses.
+func needsWholeKey(key string) bool {
+	return namesHosts(key) || namesObjects(key) || leadsElsewhere(key)
+}
+
+// annotationName returns the key of an annotation without its domain, in lower case.
+func annotationName(key string) string {
 	_, name, _ := strings.Cut(strings.ToLower(key), "/")
+	return name
+}
+
+// namesHosts reports whether the value of an annotation gives an Ingress host names in addition to
+// those of its rules. They are not on the list of allowed names.
+func namesHosts(key string) bool {
+	name := annotationName(key)
 	return strings.Contains(name, "alias") || strings.HasSuffix(name, "hostname") || strings.Contains(name, "-www") ||
 		strings.HasPrefix(name, "conditions.")
 }
 
 // namesObjects reports whether the value of an annotation is the name of another object. On the
-// host, the tenant's objects have other names, so such a value leads to objects of others. No
-// prefix lets it pass.
+// host, the tenant's objects have other names, so such a value refers to objects of others.
 func namesObjects(key string) bool {
-	_, name, _ := strings.Cut(strings.ToLower(key), "/")
+	name := annotationName(key)
 	return slices.ContainsFunc([]string{"secret", "configmap", "config-map", "middleware"}, func(kind string) bool {
 		return strings.Contains(name, kind)
 	})
@@ -178,10 +189,9 @@ func namesObjects(key string) bool {
 
 // leadsElsewhere reports whether an annotation makes a controller send requests to another place
 // than the Services of the rules. The place may be an address inside of the host, or an object
-// whose kind the key does not name. With some, Ingresses of several tenants share settings. No
-// prefix lets one pass.
+// whose kind the key does not name. With some, Ingresses of several tenants share settings.
 func leadsElsewhere(key string) bool {
-	_, name, _ := strings.Cut(strings.ToLower(key), "/")
+	name := annotationName(key)
 	return slices.ContainsFunc([]string{"mirror-", "actions.", "auth-idp-"}, func(start string) bool { return strings.HasPrefix(name, start) }) ||
 		slices.ContainsFunc([]string{".options", "transport", "auth-url", "auth-signin", "-backend", "custom-headers", "set-headers"},
 			func(end string) bool { return strings.HasSuffix(name, end) }) ||
@@ -193,7 +203,7 @@ func leadsElsewhere(key string) bool {
 // isSnippet reports whether controllers copy the value of an annotation into their
 // configuration as it is.
 func isSnippet(key string) bool {
-	_, name, _ := strings.Cut(strings.ToLower(key), "/")
+	name := annotationName(key)
 	return strings.Contains(name, "snippet") || strings.Contains(name, "template") || strings.Contains(name, "lua") ||
 		strings.HasPrefix(name, "config-")
 }

@@ -8,9 +8,9 @@ import (
 	networkingv1 "k8s.io/api/networking/v1"
 )
 
-// checkGuards denies annotations that keep requests out and need a rule for their whole key, if
-// a prefix alone matches. A controller would serve the Ingress to everybody without them. One
-// that no rule matches stays behind with a warning, as without settings.
+// checkGuards denies a guard that a rule for a prefix matches, but no rule for its whole key. It is
+// not copied, and without it a controller would serve the Ingress to everybody. A guard that no
+// rule matches is not copied either, with a warning like any other annotation.
 func (i *Ingresses) checkGuards(old, ingress *networkingv1.Ingress) []Violation {
 	var violations []Violation
 	for _, key := range slices.Sorted(maps.Keys(ingress.Annotations)) {
@@ -28,9 +28,9 @@ func (i *Ingresses) checkGuards(old, ingress *networkingv1.Ingress) []Violation 
 	return violations
 }
 
-// isGuard reports whether an annotation that leads elsewhere may keep requests out.
+// isGuard reports whether an annotation may keep requests out, among those that lead elsewhere.
 func isGuard(key string) bool {
-	_, name, _ := strings.Cut(strings.ToLower(key), "/")
+	name := annotationName(key)
 	return leadsElsewhere(key) && (strings.Contains(name, "auth-") || strings.HasSuffix(name, ".options") ||
 		slices.Contains([]string{"plugins", "policies", "jwt-key"}, name))
 }

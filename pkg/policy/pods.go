@@ -42,18 +42,18 @@ func PodOptionsOf(settings *v1alpha1.Config) PodOptions {
 // NewPods returns the rules that the settings ask for.
 func NewPods(settings v1alpha1.Policies, o PodOptions) *Pods {
 	pods := settings.Pods
-	onHost := withAdded(pods.Tolerations)
-	tolerated := onHost
+	tolerated := withDefaultTaints(pods.Tolerations)
+	allowed := tolerated
 	if o.VirtualScheduler {
-		tolerated = []string{"*"}
+		allowed = []string{"*"}
 	}
 	return &Pods{
-		tolerated: onHost,
+		tolerated: tolerated,
 		rules: []podRule{
 			podSecurity(settings.PodSecurityStandard),
 			volumeTypes(pods.VolumeTypes, pods.CSIDrivers),
 			hostPorts(pods.HostPorts),
-			tolerations(tolerated),
+			tolerations(allowed),
 			runtimeClasses(pods.RuntimeClasses),
 			gracePeriods(pods.MaxGracePeriodSeconds),
 			images(settings.Images.Allowed),

@@ -139,10 +139,10 @@ func (c securityCheck) violation(standard, field string, result podsecurity.Chec
 // podField returns the field of a pod that a check reads. Of the host's namespaces it
 // returns those that the pod joins.
 func podField(fields securityFields, spec *corev1.PodSpec) string {
+	isUnset := map[string]bool{"hostNetwork": !spec.HostNetwork, "hostPID": !spec.HostPID, "hostIPC": !spec.HostIPC}
 	var set []string
 	for _, field := range fields.pod {
-		joins := map[string]bool{"hostNetwork": spec.HostNetwork, "hostPID": spec.HostPID, "hostIPC": spec.HostIPC}
-		if join, isNamespace := joins[field]; !isNamespace || join {
+		if !isUnset[field] {
 			set = append(set, "spec."+field)
 		}
 	}

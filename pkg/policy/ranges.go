@@ -10,9 +10,7 @@ import (
 type Ranges struct{ prefixes []netip.Prefix }
 
 // NewRanges returns the ranges of a setting, which must be valid.
-func NewRanges(texts []string) Ranges { return newRanges(texts) }
-
-func newRanges(texts []string) Ranges {
+func NewRanges(texts []string) Ranges {
 	var r Ranges
 	for _, text := range texts {
 		if prefix, err := netip.ParsePrefix(text); err == nil {
@@ -40,14 +38,11 @@ func (r Ranges) ContainsAddress(text string) bool {
 
 // String returns the ranges for a message.
 func (r Ranges) String() string {
-	if len(r.prefixes) == 0 {
-		return "none"
-	}
 	texts := make([]string, 0, len(r.prefixes))
 	for _, prefix := range r.prefixes {
 		texts = append(texts, prefix.String())
 	}
-	return strings.Join(texts, ", ")
+	return list(texts)
 }
 
 // list returns values for a message, none for no value.
@@ -68,9 +63,4 @@ func only(values []string) string {
 		return "and no other is"
 	}
 	return "only " + list(values)
-}
-
-// equal reports whether two optional texts are the same.
-func equal(a, b *string) bool {
-	return a == b || a != nil && b != nil && *a == *b
 }

@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 
@@ -22,12 +23,8 @@ func tolerations(allowed []string) podRule {
 			if matchesAny(allowed, toleration.Key) {
 				continue
 			}
-			value := toleration.Key
-			if value == "" {
-				value = "every taint"
-			}
 			violations = append(violations, Violation{
-				Field: at("spec.tolerations", i), Value: value,
+				Field: at("spec.tolerations", i), Value: cmp.Or(toleration.Key, "every taint"),
 				Detail:  "pods may not tolerate this; allowed: " + orNone(allowed),
 				Setting: tolerationsSetting,
 			})
@@ -36,9 +33,9 @@ func tolerations(allowed []string) podRule {
 	}
 }
 
-// withAdded returns the patterns with the taints that the API server lets each pod tolerate
+// withDefaultTaints returns the patterns with the taints that the API server lets each pod tolerate
 // for some minutes. Without them no pod would be allowed.
-func withAdded(patterns []string) []string {
+func withDefaultTaints(patterns []string) []string {
 	all := slices.Clone(patterns)
 	for _, key := range []string{corev1.TaintNodeNotReady, corev1.TaintNodeUnreachable} {
 		if !matchesAny(all, key) {

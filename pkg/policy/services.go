@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/utils/ptr"
 
 	"github.com/sublet-dev/sublet/api/config/v1alpha1"
 )
@@ -29,9 +30,9 @@ type Services struct {
 func NewServices(settings v1alpha1.ServicePolicy) *Services {
 	s := &Services{
 		settings:     settings,
-		externalIPs:  newRanges(settings.ExternalIPs),
-		balancerIPs:  newRanges(settings.LoadBalancerIPs),
-		sourceRanges: newRanges(settings.LoadBalancerSourceRanges),
+		externalIPs:  NewRanges(settings.ExternalIPs),
+		balancerIPs:  NewRanges(settings.LoadBalancerIPs),
+		sourceRanges: NewRanges(settings.LoadBalancerSourceRanges),
 		annotations:  newAnnotationRules(settings.Annotations, servicesSetting+"annotations"),
 	}
 	s.allowsAllFrom = s.sourceRanges.Contains(netip.MustParsePrefix("0.0.0.0/0")) &&
@@ -70,7 +71,7 @@ func (s *Services) checkAddresses(old, service *corev1.Service) []Violation {
 	for i, ip := range service.Spec.ExternalIPs {
 		if !slices.Contains(old.Spec.ExternalIPs, ip) && !s.externalIPs.ContainsAddress(ip) {
 			violations = append(violations, Violation{
-				Field: fmt.Sprintf("spec.externalIPs[%d]", i), Value: ip, Setting: servicesSetting + "externalIPs",
+				Field: at("spec.externalIPs", i), Value: ip, Setting: servicesSetting + "externalIPs",
 				Detail: "a Service would draw the traffic of all nodes to this address; allowed is " + s.externalIPs.String(),
 			})
 		}
@@ -81,7 +82,7 @@ func (s *Services) checkAddresses(old, service *corev1.Service) []Violation {
 	for i, ip := range chosenIPs(service) {
 		if !slices.Contains(old.Spec.ClusterIPs, ip) {
 			violations = append(violations, Violation{
-				Field: fmt.Sprintf("spec.clusterIPs[%d]", i), Value: ip, Setting: servicesSetting + "explicitClusterIPs",
+				Field: at("spec.clusterIPs", i), Value: ip, Setting: servicesSetting + "explicitClusterIPs",
 				Detail: "the host picks the address; leave it out",
 			})
 		}
@@ -119,7 +120,7 @@ func (s *Services) checkPorts(old, service *corev1.Service) []Violation {
 	}
 	for i, port := range service.Spec.Ports {
 		if !stored[port.NodePort] {
-			denied(fmt.Sprintf("spec.ports[%d].nodePort", i), port.NodePort)
+			denied(at("spec.ports", i)+".nodePort", port.NodePort)
 		}
 	}
 	if port := service.Spec.HealthCheckNodePort; port != 0 && port != old.Spec.HealthCheckNodePort {
@@ -138,7 +139,7 @@ func (s *Services) checkBalancer(old, service *corev1.Service) []Violation {
 		})
 	}
 	allowed := slices.Concat(s.settings.LoadBalancerClasses, s.settings.TenantLoadBalancerClasses)
-	if class := service.Spec.LoadBalancerClass; class != nil && !equal(class, old.Spec.LoadBalancerClass) &&
+	if class := service.Spec.LoadBalancerClass; class != nil && !ptr.Equal(class, old.Spec.LoadBalancerClass) &&
 		!slices.Contains(s.settings.LoadBalancerClasses, *class) && !matchesAny(s.settings.TenantLoadBalancerClasses, *class) {
 		violations = append(violations, Violation{
 			Field: "spec.loadBalancerClass", Value: *class, Setting: servicesSetting + "loadBalancerClasses",
@@ -166,7 +167,7 @@ func (s *Services) checkSources(old, service *corev1.Service) []Violation {
 		prefix, err := netip.ParsePrefix(strings.TrimSpace(text))
 		if !slices.Contains(old.Spec.LoadBalancerSourceRanges, text) && (err != nil || !s.sourceRanges.Contains(prefix)) {
 			violations = append(violations, Violation{
-				Field: fmt.Sprintf("spec.loadBalancerSourceRanges[%d]", i), Value: text, Setting: setting,
+				Field: at("spec.loadBalancerSourceRanges", i), Value: text, Setting: setting,
 				Detail: "must be inside " + s.sourceRanges.String(),
 			})
 		}
@@ -216,7 +217,7 @@ func (s *Services) Warnings(old, service *corev1.Service) []string {
 // knows whether a controller of the tenant serves it.
 func (s *Services) warnOfClass(old, service *corev1.Service) string {
 	if !s.IsTenantsBalancer(service) || slices.Contains(s.settings.TenantLoadBalancerClasses, *service.Spec.LoadBalancerClass) ||
-		old != nil && equal(old.Spec.LoadBalancerClass, service.Spec.LoadBalancerClass) {
+		old != nil && ptr.Equal(old.Spec.LoadBalancerClass, service.Spec.LoadBalancerClass) {
 		return ""
 	}
 	return fmt.Sprintf("spec.loadBalancerClass: no load balancer of the host serves the class %s, so it has an effect only if a controller for it "+
