@@ -191,15 +191,13 @@ func (d *Dialer) permitName(ctx context.Context, name string, port uint16) ([]ne
 func (d *Dialer) permit(ctx context.Context, address netip.Addr, port uint16) ([]netip.AddrPort, error) {
 	address = address.Unmap()
 	target := netip.AddrPortFrom(address, port)
-	switch {
-	case isForbidden(address):
-		return nil, refuseForbidden(target)
-	case d.isClosed(address):
-		return nil, refuse(target)
-	case d.isListed(address):
+	if err := d.checkClosed(target); err != nil {
+		return nil, err
+	}
+	if d.isListed(address) {
 		return []netip.AddrPort{target}, nil
 	}
-	owners, err := d.options.Virtual.find(ctx, d.options.Clock, address)
+	owners, err := d.options.Virtual.awaitOwners(ctx, d.options.Clock, address)
 	if err != nil {
 		return nil, err
 	}
@@ -212,6 +210,17 @@ func (d *Dialer) permit(ctx context.Context, address netip.Addr, port uint16) ([
 	return []netip.AddrPort{target}, nil
 }
 
+// checkClosed returns an error for an address that is never dialled.
+func (d *Dialer) checkClosed(target netip.AddrPort) error {
+	switch {
+	case isForbidden(target.Addr()):
+		return refuseForbidden(target)
+	case d.isClosed(target.Addr()):
+		return refuseForeign(target)
+	}
+	return nil
+}
+
 // provePod returns nil if one of the virtual pods has a copy on the host with the address.
 func (d *Dialer) provePod(ctx context.Context, target netip.AddrPort, pods []types.NamespacedName) error {
 	proven, err := d.proofs.prove(ctx, target.Addr(), pods)
@@ -220,7 +229,7 @@ func (d *Dialer) provePod(ctx context.Context, target netip.AddrPort, pods []typ
 		return fmt.Errorf("cannot connect to %s: the host cluster does not respond; try again later", target)
 	}
 	if !proven {
-		return refuse(target)
+		return refuseForeign(target)
 	}
 	return nil
 }
@@ -229,28 +238,19 @@ func (d *Dialer) provePod(ctx context.Context, target netip.AddrPort, pods []typ
 // own address is never dialled: the host would route it to any endpoint that a tenant
 // has written.
 func (d *Dialer) permitService(ctx context.Context, service types.NamespacedName, target netip.AddrPort) ([]netip.AddrPort, error) {
-	isHosts := slices.Contains(d.options.HostServices, service)
-	endpoints := d.options.Virtual.endpoints(service, target.Port(), isHosts)
+	isOfHost := slices.Contains(d.options.HostServices, service)
+	endpoints := d.options.Virtual.endpoints(service, target.Port(), isOfHost)
 	if len(endpoints) == 0 {
 		return nil, fmt.Errorf("cannot connect to Service %s: it has no ready endpoint for port %d", service, target.Port())
 	}
 	var targets []netip.AddrPort
 	var failed error
 	for _, endpoint := range endpoints {
-		address := endpoint.Addr()
-		switch {
-		case isForbidden(address):
-			failed = refuseForbidden(endpoint)
-			continue
-		case d.isClosed(address):
-			failed = refuse(endpoint)
-			continue
-		case isHosts, d.isListed(address):
-			targets = append(targets, endpoint)
-			continue
+		err := d.checkClosed(endpoint)
+		if err == nil && !isOfHost && !d.isListed(endpoint.Addr()) {
+			err = d.provePod(ctx, endpoint, d.options.Virtual.ownersOf(endpoint.Addr()).pods)
 		}
-		pods := d.options.Virtual.look(address).pods
-		if err := d.provePod(ctx, endpoint, pods); err != nil {
+		if err != nil {
 			failed = err
 			continue
 		}

@@ -285,7 +285,7 @@ func TestGone(t *testing.T) {
 	objects.OnAdd(pod, false)
 	moved := newPod("front", "10.1.0.6")
 	objects.OnUpdate(pod, moved)
-	if found := objects.look(netip.MustParseAddr("10.1.0.5")); len(found.pods) > 0 {
+	if found := objects.ownersOf(netip.MustParseAddr("10.1.0.5")); len(found.pods) > 0 {
 		t.Errorf("the old address still has %v", found.pods)
 	}
 	objects.OnDelete(moved)

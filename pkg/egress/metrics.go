@@ -28,11 +28,9 @@ func newMetrics(register func(metrics.Registerable) error) (*dialMetrics, error)
 // count counts a dial by its error.
 func (m *dialMetrics) count(err error) {
 	result := "connected"
-	var refused *RefusedError
-	switch {
-	case errors.As(err, &refused):
+	if _, refused := errors.AsType[*RefusedError](err); refused {
 		result = "refused"
-	case err != nil:
+	} else if err != nil {
 		result = "failed"
 	}
 	m.dials.WithLabelValues(result).Inc()

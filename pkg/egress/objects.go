@@ -12,7 +12,6 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/informers"
@@ -85,11 +84,8 @@ var _ cache.ResourceEventHandler = &Objects{}
 
 // OnAdd implements cache.ResourceEventHandler.
 func (o *Objects) OnAdd(object any, _ bool) {
-	switch object := object.(type) {
-	case *corev1.Pod:
-		o.replace(keyOf(object, false), translate.PodAddresses(object))
-	case *corev1.Service:
-		o.replace(keyOf(object, true), translate.ParseAddresses(append(slices.Clone(object.Spec.ClusterIPs), object.Spec.ClusterIP)...))
+	if key, addresses, ok := readOwner(object); ok {
+		o.replace(key, addresses)
 	}
 }
 
@@ -101,17 +97,22 @@ func (o *Objects) OnDelete(object any) {
 	if last, ok := object.(cache.DeletedFinalStateUnknown); ok {
 		object = last.Obj
 	}
-	switch object := object.(type) {
-	case *corev1.Pod:
-		o.replace(keyOf(object, false), nil)
-	case *corev1.Service:
-		o.replace(keyOf(object, true), nil)
+	if key, _, ok := readOwner(object); ok {
+		o.replace(key, nil)
 	}
 }
 
-// keyOf returns the key of an object.
-func keyOf(object metav1.Object, isService bool) ownerKey {
-	return ownerKey{isService, types.NamespacedName{Namespace: object.GetNamespace(), Name: object.GetName()}}
+// readOwner returns the key and the addresses of a pod or a Service.
+func readOwner(object any) (key ownerKey, addresses []netip.Addr, ok bool) {
+	switch object := object.(type) {
+	case *corev1.Pod:
+		key.name = types.NamespacedName{Namespace: object.Namespace, Name: object.Name}
+		return key, translate.PodAddresses(object), true
+	case *corev1.Service:
+		key = ownerKey{isService: true, name: types.NamespacedName{Namespace: object.Namespace, Name: object.Name}}
+		return key, translate.ParseAddresses(append(slices.Clone(object.Spec.ClusterIPs), object.Spec.ClusterIP)...), true
+	}
+	return key, nil, false
 }
 
 // replace sets the addresses of an object.
@@ -147,8 +148,8 @@ func (o *Objects) replace(key ownerKey, addresses []netip.Addr) {
 	}
 }
 
-// look returns the objects that have the address.
-func (o *Objects) look(address netip.Addr) owners {
+// ownersOf returns the objects that have the address.
+func (o *Objects) ownersOf(address netip.Addr) owners {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	var found owners
@@ -162,9 +163,9 @@ func (o *Objects) look(address netip.Addr) owners {
 	return found
 }
 
-// find returns the objects that have the address. It waits a moment for one that nobody
-// has.
-func (o *Objects) find(ctx context.Context, clock clock.Clock, address netip.Addr) (owners, error) {
+// awaitOwners returns the objects that have the address. If there is none, it waits for one for
+// settleTime.
+func (o *Objects) awaitOwners(ctx context.Context, clock clock.Clock, address netip.Addr) (owners, error) {
 	timer := clock.NewTimer(settleTime)
 	defer timer.Stop()
 	for {
@@ -172,7 +173,7 @@ func (o *Objects) find(ctx context.Context, clock clock.Clock, address netip.Add
 		if !started {
 			return owners{}, errNotStarted
 		}
-		if found := o.look(address); len(found.pods)+len(found.services) > 0 {
+		if found := o.ownersOf(address); len(found.pods)+len(found.services) > 0 {
 			return found, nil
 		}
 		select {
