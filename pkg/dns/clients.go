@@ -84,7 +84,7 @@ func (c *clients) ServeDNS(ctx context.Context, w dns.ResponseWriter, r *dns.Msg
 	}
 	if !c.await(ctx, address) {
 		c.denied.WithLabelValues("client").Inc()
-		c.log(ctx, address)
+		c.logUnknown(ctx, address)
 		return dns.RcodeSuccess, nil
 	}
 	if !c.limiter(address).TryAccept() {
@@ -112,10 +112,10 @@ func (c *clients) await(ctx context.Context, address netip.Addr) bool {
 	if ok {
 		return true
 	}
-	if !c.hold(address) {
+	if !c.startWait(address) {
 		return false
 	}
-	defer c.release(address)
+	defer c.endWait(address)
 	timer := c.clock.NewTimer(holdTime)
 	defer timer.Stop()
 	for {
@@ -132,9 +132,9 @@ func (c *clients) await(ctx context.Context, address netip.Addr) bool {
 	}
 }
 
-// hold reports whether one more query of the address may wait, and counts it. The caller
-// releases it.
-func (c *clients) hold(address netip.Addr) bool {
+// startWait reports whether one more query of the address may wait, and counts it. The caller
+// ends the wait with endWait.
+func (c *clients) startWait(address netip.Addr) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.waits >= maxHeld || c.held[address] >= maxHeldEach {
@@ -145,8 +145,8 @@ func (c *clients) hold(address netip.Addr) bool {
 	return true
 }
 
-// release ends the wait of a query.
-func (c *clients) release(address netip.Addr) {
+// endWait ends the wait of a query.
+func (c *clients) endWait(address netip.Addr) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.waits--
@@ -161,7 +161,7 @@ func (c *clients) mayAsk(address netip.Addr) (bool, <-chan struct{}) {
 	if c.pods == nil || slices.ContainsFunc(c.allowed, func(p netip.Prefix) bool { return p.Contains(address) }) {
 		return true, nil
 	}
-	return c.pods.look(address)
+	return c.pods.isKnown(address)
 }
 
 // limiter returns the limit of the queries of one address.
@@ -176,8 +176,8 @@ func (c *clients) limiter(address netip.Addr) flowcontrol.RateLimiter {
 	return limiter
 }
 
-// log logs an unknown address, at most one in each logInterval.
-func (c *clients) log(ctx context.Context, address netip.Addr) {
+// logUnknown logs an unknown address, at most one in each logInterval.
+func (c *clients) logUnknown(ctx context.Context, address netip.Addr) {
 	c.mu.Lock()
 	now := c.clock.Now()
 	due := now.Sub(c.logged) >= logInterval

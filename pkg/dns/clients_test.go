@@ -147,7 +147,7 @@ func TestStrangerTakesNoPlace(t *testing.T) {
 	t.Parallel()
 	c, pods, _ := newAsked(t, Options{})
 	for range maxHeldEach {
-		if !c.hold(netip.MustParseAddr("10.1.0.9")) {
+		if !c.startWait(netip.MustParseAddr("10.1.0.9")) {
 			t.Fatal("the first queries of an address wait")
 		}
 	}

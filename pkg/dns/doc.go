@@ -4,6 +4,7 @@
 //
 // It runs CoreDNS in process. A query passes a chain of plugins:
 //
+//	lookups      fails a query whose names lead back to one another
 //	observe      records metrics, logs errors, recovers from panics
 //	clients      drops queries of addresses that are none of the cluster's pods, and limits each
 //	loadbalance  shuffles the addresses of an answer

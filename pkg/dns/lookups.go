@@ -17,14 +17,14 @@ type lookupsKey struct{}
 
 // lookups is the first plugin of the chain. A Service that is an external name sends its name
 // through the chain once more, on behalf of the same query. An operator's rule may answer that
-// name like the Service, so that there is no end. A stack without end is the end of the process.
+// name like the Service, without end. A stack that grows without end ends the process.
 type lookups struct{ next plugin.Handler }
 
 // Name implements plugin.Handler.
-func (lookups) Name() string { return "lookups" }
+func (*lookups) Name() string { return "lookups" }
 
 // ServeDNS implements plugin.Handler. It fails for a name that leads back to itself.
-func (l lookups) ServeDNS(ctx context.Context, w dns.ResponseWriter, r *dns.Msg) (int, error) {
+func (l *lookups) ServeDNS(ctx context.Context, w dns.ResponseWriter, r *dns.Msg) (int, error) {
 	state := request.Request{W: w, Req: r}
 	before, name := namesOf(ctx), state.Name()
 	if len(before) >= maxLookups || slices.Contains(before, name) {

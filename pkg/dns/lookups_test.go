@@ -44,14 +44,14 @@ func TestFollowUpIsNoQuery(t *testing.T) {
 	c, pods, _ := newAsked(t, Options{QueriesPerSecond: 1})
 	pods.OnAdd(newPod("web", corev1.PodRunning, "10.1.0.5"), true)
 	client := asker{remote: net.UDPAddrFromAddrPort(netip.MustParseAddrPort("10.1.0.5:40000"))}
-	chain := lookups{plugin.HandlerFunc(func(ctx context.Context, w dns.ResponseWriter, r *dns.Msg) (int, error) {
+	chain := &lookups{plugin.HandlerFunc(func(ctx context.Context, w dns.ResponseWriter, r *dns.Msg) (int, error) {
 		code, err := c.ServeDNS(ctx, w, r)
 		if err != nil || dns.RcodeToString[code] != answered {
 			return code, err
 		}
 		further := r.Copy()
 		further.Question[0].Name = "mx.example.org."
-		return lookups{c}.ServeDNS(ctx, w, further)
+		return (&lookups{c}).ServeDNS(ctx, w, further)
 	})}
 	query := new(dns.Msg)
 	query.SetQuestion("mail.shop.svc.cluster.local.", dns.TypeA)

@@ -113,15 +113,3 @@ func (o *observer) zoneOf(name string) string {
 		return "outside"
 	}
 }
-
-// nowhere is a plugin that fails for names outside the cluster. It ends the chain if
-// there is no nameserver outside.
-type nowhere struct{}
-
-// Name implements plugin.Handler.
-func (nowhere) Name() string { return "nowhere" }
-
-// ServeDNS implements plugin.Handler. Resolvers do not cache its answer.
-func (nowhere) ServeDNS(context.Context, dns.ResponseWriter, *dns.Msg) (int, error) {
-	return dns.RcodeServerFailure, nil
-}

@@ -25,6 +25,6 @@ func NodeSearches(resolvConf string) []string {
 	return slices.DeleteFunc(config.Search, func(domain string) bool {
 		name := strings.ToLower(dns.Fqdn(domain))
 		// The API server refuses a pod with any other name.
-		return guard.isHosts(name) || len(validation.IsDNS1123Subdomain(strings.TrimSuffix(domain, "."))) > 0
+		return guard.isInHost(name) || len(validation.IsDNS1123Subdomain(strings.TrimSuffix(domain, "."))) > 0
 	})
 }

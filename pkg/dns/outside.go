@@ -35,7 +35,7 @@ func (g *outsideGuard) ServeDNS(ctx context.Context, w dns.ResponseWriter, r *dn
 // mayPass reports whether a name, in lower case, is one of the world outside. A reverse name
 // is, if it is of one public address.
 func (g *outsideGuard) mayPass(name string) bool {
-	if g.isHosts(name) {
+	if g.isInHost(name) {
 		return false
 	}
 	if !dns.IsSubDomain("in-addr.arpa.", name) && !dns.IsSubDomain("ip6.arpa.", name) {
@@ -55,25 +55,25 @@ func (g *outsideGuard) isPublic(address netip.Addr) bool {
 // sharedAddresses returns the range of RFC 6598. Some hosts give it to pods.
 func sharedAddresses() netip.Prefix { return netip.PrefixFrom(netip.AddrFrom4([4]byte{100, 64}), 10) }
 
-// isHosts reports whether a name is in a domain of the host's cluster.
-func (g *outsideGuard) isHosts(name string) bool {
+// isInHost reports whether a name is in a domain of the host's cluster.
+func (g *outsideGuard) isInHost(name string) bool {
 	return slices.ContainsFunc(g.zones, func(zone string) bool { return dns.IsSubDomain(zone, name) })
 }
 
-// namesHost reports whether a record is about the host's cluster. Every cluster has its
+// isAboutHost reports whether a record is about the host's cluster. Every cluster has its
 // Services below svc in its domain, which the address of a node may lead to.
-func (g *outsideGuard) namesHost(record dns.RR) bool {
-	if g.isHosts(strings.ToLower(record.Header().Name)) {
+func (g *outsideGuard) isAboutHost(record dns.RR) bool {
+	if g.isInHost(strings.ToLower(record.Header().Name)) {
 		return true
 	}
 	switch record := record.(type) {
 	case *dns.PTR:
 		target := strings.ToLower(record.Ptr)
-		return g.isHosts(target) || strings.Contains(target, ".svc.") || strings.Contains(target, ".pod.")
+		return g.isInHost(target) || strings.Contains(target, ".svc.") || strings.Contains(target, ".pod.")
 	case *dns.CNAME:
-		return g.isHosts(strings.ToLower(record.Target))
+		return g.isInHost(strings.ToLower(record.Target))
 	case *dns.SRV:
-		return g.isHosts(strings.ToLower(record.Target))
+		return g.isInHost(strings.ToLower(record.Target))
 	}
 	return false
 }
@@ -87,7 +87,7 @@ type answerGuard struct {
 
 // WriteMsg implements dns.ResponseWriter.
 func (a *answerGuard) WriteMsg(answer *dns.Msg) error {
-	if slices.ContainsFunc(slices.Concat(answer.Answer, answer.Ns, answer.Extra), a.guard.namesHost) {
+	if slices.ContainsFunc(slices.Concat(answer.Answer, answer.Ns, answer.Extra), a.guard.isAboutHost) {
 		_, err := writeNoSuchName(a.ResponseWriter, a.query)
 		return err
 	}

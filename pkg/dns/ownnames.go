@@ -33,7 +33,7 @@ func (o *ownNames) ServeDNS(ctx context.Context, w dns.ResponseWriter, r *dns.Ms
 	if !below || o.pods == nil {
 		return plugin.NextOrFailure(o.Name(), o.next, ctx, w, r)
 	}
-	pod, ok := o.pods.named(addressOf(w.RemoteAddr()))
+	pod, ok := o.pods.withFullName(addressOf(w.RemoteAddr()))
 	if !ok || pod.name != name {
 		return plugin.NextOrFailure(o.Name(), o.next, ctx, w, r)
 	}

@@ -80,7 +80,7 @@ func TestOwnNames(t *testing.T) {
 				t.Errorf("%s\n-want, +got:\n%s", tc.reason, diff)
 			}
 			pods.OnDelete(tc.pod)
-			if _, named := pods.named(netip.MustParseAddr("127.0.0.1")); named {
+			if _, named := pods.withFullName(netip.MustParseAddr("127.0.0.1")); named {
 				t.Errorf("%s: a pod that is gone still has a name", tc.reason)
 			}
 		})
@@ -97,7 +97,7 @@ func TestOwnNameOfAReusedAddress(t *testing.T) {
 	pods.OnAdd(older, true)
 	pods.OnAdd(newer, true)
 	pods.OnDelete(older)
-	if got, _ := pods.named(netip.MustParseAddr("10.1.0.9")); got.name != "newer.web.shop" {
+	if got, _ := pods.withFullName(netip.MustParseAddr("10.1.0.9")); got.name != "newer.web.shop" {
 		t.Errorf("the address has the name %q, want newer.web.shop", got.name)
 	}
 }

@@ -51,50 +51,40 @@ func (s *Server) assemble(options Options) error {
 	if err != nil {
 		return err
 	}
+	known, err := newClients(options)
+	if err != nil {
+		return err
+	}
 	if s.kubernetes, err = newKubernetes(options); err != nil {
 		return err
 	}
 	config := &dnsserver.Config{Zone: ".", ListenHosts: []string{""}, Transport: "dns"}
-	config.AddPlugin(func(next plugin.Handler) plugin.Handler { return lookups{next} })
-	config.AddPlugin(func(next plugin.Handler) plugin.Handler {
-		observed.next = next
-		return observed
-	})
-	asking, err := newClients(options)
-	if err != nil {
-		return err
-	}
-	config.AddPlugin(func(next plugin.Handler) plugin.Handler {
-		asking.next = next
-		return asking
-	})
+	limited, settings, own := &lookups{}, newOperatorNames(options), newOwnNames(options)
+	add(config, limited, &limited.next)
+	add(config, observed, &observed.next)
+	add(config, known, &known.next)
 	if err := s.addConfigured(config, "loadbalance", "loadbalance"); err != nil {
 		return err
 	}
-	settings := newOperatorNames(options)
-	config.AddPlugin(func(next plugin.Handler) plugin.Handler {
-		settings.next = next
-		return settings
-	})
-	own := newOwnNames(options)
-	config.AddPlugin(func(next plugin.Handler) plugin.Handler {
-		own.next = next
-		return own
-	})
-	config.AddPlugin(func(next plugin.Handler) plugin.Handler {
-		s.kubernetes.Next = next
-		return s.kubernetes
-	})
+	add(config, settings, &settings.next)
+	add(config, own, &own.next)
+	add(config, s.kubernetes, &s.kubernetes.Next)
 	if err := s.addForwards(config, options); err != nil {
 		return err
 	}
 	if err := s.addOutside(config, options); err != nil {
 		return err
 	}
-	if s.server, err = dnsserver.NewServer("dns://"+options.Address, []*dnsserver.Config{config}); err != nil {
-		return err
-	}
-	return nil
+	s.server, err = dnsserver.NewServer("dns://"+options.Address, []*dnsserver.Config{config})
+	return err
+}
+
+// add adds a plugin to the end of the chain. next is its field for the plugin after it.
+func add(config *dnsserver.Config, added plugin.Handler, next *plugin.Handler) {
+	config.AddPlugin(func(after plugin.Handler) plugin.Handler {
+		*next = after
+		return added
+	})
 }
 
 // addForwards adds a plugin for each domain with a nameserver of its own. The first one whose
@@ -114,10 +104,7 @@ func (s *Server) addForwards(config *dnsserver.Config, options Options) error {
 // addOutside adds the plugins that resolve names outside the cluster.
 func (s *Server) addOutside(config *dnsserver.Config, options Options) error {
 	guard := &outsideGuard{zones: hostZones(options.ResolvConf), inner: options.HostRanges}
-	config.AddPlugin(func(next plugin.Handler) plugin.Handler {
-		guard.next = next
-		return guard
-	})
+	add(config, guard, &guard.next)
 	upstreams := options.Upstreams
 	if len(upstreams) == 0 {
 		config.AddPlugin(func(plugin.Handler) plugin.Handler { return nowhere{} })
@@ -131,6 +118,18 @@ func (s *Server) addOutside(config *dnsserver.Config, options Options) error {
 		return err
 	}
 	return s.addConfigured(config, "forward", fmt.Sprintf(forwardText, ".", strings.Join(upstreams, " ")))
+}
+
+// nowhere is a plugin that fails for names outside the cluster. It ends the chain if
+// there is no nameserver outside.
+type nowhere struct{}
+
+// Name implements plugin.Handler.
+func (nowhere) Name() string { return "nowhere" }
+
+// ServeDNS implements plugin.Handler. Resolvers do not cache its answer.
+func (nowhere) ServeDNS(context.Context, dns.ResponseWriter, *dns.Msg) (int, error) {
+	return dns.RcodeServerFailure, nil
 }
 
 // newKubernetes creates the plugin for names of the cluster. Its directive is not

@@ -108,15 +108,15 @@ func ownName(pod *corev1.Pod) string {
 	return strings.ToLower(cmp.Or(pod.Spec.Hostname, pod.Name) + "." + pod.Spec.Subdomain + "." + pod.Namespace)
 }
 
-// look reports whether the address is a pod's. The channel closes when a pod gets addresses.
-func (p *Pods) look(address netip.Addr) (known bool, changed <-chan struct{}) {
+// isKnown reports whether the address is a pod's. The channel closes when a pod gets addresses.
+func (p *Pods) isKnown(address netip.Addr) (known bool, changed <-chan struct{}) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.addresses[address] > 0, p.changed
 }
 
-// named returns the pod that has this address and a full name.
-func (p *Pods) named(address netip.Addr) (knownPod, bool) {
+// withFullName returns the pod that has this address and a full name.
+func (p *Pods) withFullName(address netip.Addr) (knownPod, bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	pod, ok := p.names[address]
