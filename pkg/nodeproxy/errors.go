@@ -47,9 +47,9 @@ func containerNotFound(t target) *errorResponse {
 	return &errorResponse{code: http.StatusNotFound, text: fmt.Sprintf("container %q not found in pod %q", t.container, t.virtual.Name)}
 }
 
-// podUnknown returns the response for a pod that could not be read. cluster names
+// podUnreadable returns the response for a pod that could not be read. cluster names
 // the cluster whose API server failed.
-func podUnknown(t target, cluster string) *errorResponse {
+func podUnreadable(t target, cluster string) *errorResponse {
 	return &errorResponse{
 		code: http.StatusServiceUnavailable,
 		text: fmt.Sprintf("cannot get pod %q: the API server of %s does not respond; try again later", t.virtual.Name, cluster),
@@ -83,9 +83,9 @@ func fromHostResponse(ctx context.Context, op operation, t target, response *htt
 		converted.text = fmt.Sprintf("this virtual cluster has no permission for pods/%s on the host cluster; ask the operator of the host cluster", op.subresource)
 	case response.StatusCode < http.StatusBadRequest:
 		converted.code = http.StatusBadGateway
-		converted.text = fmt.Sprintf("the host cluster returned %[2]s for pods/%[1]s", op.subresource, response.Status)
+		converted.text = fmt.Sprintf("the host cluster returned %s for pods/%s", response.Status, op.subresource)
 	case message == "":
-		converted.text = fmt.Sprintf("the host cluster returned %[2]s for pods/%[1]s", op.subresource, response.Status)
+		converted.text = fmt.Sprintf("the host cluster returned %s for pods/%s", response.Status, op.subresource)
 	}
 	klog.FromContext(ctx).V(2).Info("Host rejected request for pod",
 		"operation", op.name, "pod", t.virtual, "hostPod", t.host, "status", response.Status, "message", message)

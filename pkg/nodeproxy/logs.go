@@ -8,8 +8,8 @@ import (
 	"k8s.io/klog/v2"
 )
 
-// logs relays a container's log, each piece as soon as the host sends it.
-func (p *Proxy) logs(op operation, t target, w http.ResponseWriter, r *http.Request) {
+// relayLog relays a container's log, each piece as soon as the host sends it.
+func (p *Proxy) relayLog(op operation, t target, w http.ResponseWriter, r *http.Request) {
 	ctx := r.Context()
 	response, err := p.host.get(ctx, p.host.subresourceURL(t.host, op.subresource, op.toHostQuery(r.URL.Query(), t.container)))
 	if err != nil {

@@ -13,17 +13,7 @@ func (o operation) toHostQuery(kubelet url.Values, container string) url.Values 
 	if o.container {
 		api.Set("container", container)
 	}
-	switch o.name {
-	case "containerLogs":
-		copyLogQuery(kubelet, api)
-	case "exec":
-		copyStreamQuery(kubelet, api)
-		api["command"] = kubelet["command"]
-	case "attach":
-		copyStreamQuery(kubelet, api)
-	case "portForward":
-		copyPortQuery(kubelet, api)
-	}
+	o.copyQuery(kubelet, api)
 	return api
 }
 
@@ -38,6 +28,12 @@ func copyLogQuery(kubelet, api url.Values) {
 	if value := kubelet.Get("stream"); value != "" && value != "All" {
 		api.Set("stream", value)
 	}
+}
+
+// copyExecQuery copies the command, and sets which streams are used.
+func copyExecQuery(kubelet, api url.Values) {
+	copyStreamQuery(kubelet, api)
+	api["command"] = kubelet["command"]
 }
 
 // copyStreamQuery sets for each stream whether it is used. It sets false too: the

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"net/url"
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
@@ -22,19 +23,21 @@ type operation struct {
 	name string
 	// subresource is the subresource of host pods that does the same.
 	subresource string
-	// stream reports whether the connection switches to another protocol.
+	// stream specifies that the connection switches to another protocol.
 	stream bool
-	// container reports whether the path ends in the name of a container.
+	// container specifies that the path ends in the name of a container.
 	container bool
+	// copyQuery translates the options of a kubelet to those of the host's API server.
+	copyQuery func(kubelet, api url.Values)
 }
 
 // relayedOperations returns all operations that are relayed.
 func relayedOperations() []operation {
 	return []operation{
-		{name: "containerLogs", subresource: "log", container: true},
-		{name: "exec", subresource: "exec", stream: true, container: true},
-		{name: "attach", subresource: "attach", stream: true, container: true},
-		{name: "portForward", subresource: "portforward", stream: true},
+		{name: "containerLogs", subresource: "log", container: true, copyQuery: copyLogQuery},
+		{name: "exec", subresource: "exec", stream: true, container: true, copyQuery: copyExecQuery},
+		{name: "attach", subresource: "attach", stream: true, container: true, copyQuery: copyStreamQuery},
+		{name: "portForward", subresource: "portforward", stream: true, copyQuery: copyPortQuery},
 	}
 }
 
@@ -65,7 +68,7 @@ func (p *Proxy) newHandler() http.Handler {
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
 		_, _ = w.Write([]byte("ok"))
 	})
-	mux.Handle("/", p.metrics.observe("other", http.HandlerFunc(notServed)))
+	mux.Handle("/", p.metrics.observe("other", http.HandlerFunc(answerNotServed)))
 	return mux
 }
 
@@ -110,10 +113,10 @@ func (p *Proxy) serve(op operation, w http.ResponseWriter, r *http.Request) {
 	klog.FromContext(r.Context()).V(4).Info("Relaying to host pod",
 		"operation", op.name, "pod", t.virtual, "hostPod", t.host, "container", t.container)
 	if op.stream {
-		p.stream(op, t, w, r)
+		p.relayStream(op, t, w, r)
 		return
 	}
-	p.logs(op, t, w, r)
+	p.relayLog(op, t, w, r)
 }
 
 // findTarget returns the pod and the container that the request names. It proves that
@@ -131,14 +134,14 @@ func (p *Proxy) findTarget(r *http.Request) (target, *errorResponse) {
 	}
 	if err != nil {
 		klog.FromContext(r.Context()).Error(err, "Cannot get virtual pod", "pod", virtual)
-		return t, podUnknown(t, "this cluster")
+		return t, podUnreadable(t, "this cluster")
 	}
 	t.pod = pod
 	host, err := p.findCopy(r.Context(), t, pod.UID)
 	switch {
 	case err != nil:
 		klog.FromContext(r.Context()).Error(err, "Cannot get host pod", "pod", virtual, "hostPod", t.host)
-		return t, podUnknown(t, "the host cluster")
+		return t, podUnreadable(t, "the host cluster")
 	case host == nil || !matchesUID(r.PathValue("uid"), pod.UID):
 		return t, podNotFound(t)
 	case t.container != "" && !hasContainer(&pod.Spec, host, t.container):
@@ -178,8 +181,8 @@ func hasContainer(pod *corev1.PodSpec, host metav1.Object, name string) bool {
 			translate.IsTenantsDebugContainer(host, name)
 }
 
-// notServed answers requests that a kubelet serves and the proxy does not.
-func notServed(w http.ResponseWriter, r *http.Request) {
+// answerNotServed answers requests that a kubelet serves and the proxy does not.
+func answerNotServed(w http.ResponseWriter, r *http.Request) {
 	(&errorResponse{
 		code: http.StatusNotFound,
 		text: fmt.Sprintf("%s is not served: this node's kubelet belongs to the host cluster. A virtual cluster relays logs, exec, attach and port-forward only", r.URL.Path),

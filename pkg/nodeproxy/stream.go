@@ -17,9 +17,9 @@ import (
 // a token. The token is the tenant's, so the host must not get it.
 const bearerProtocol = "base64url.bearer.authorization.k8s.io." //nolint:gosec // a prefix, no token
 
-// stream relays a request that switches to another protocol, and then the bytes of
+// relayStream relays a request that switches to another protocol, and then the bytes of
 // both sides.
-func (p *Proxy) stream(op operation, t target, w http.ResponseWriter, r *http.Request) {
+func (p *Proxy) relayStream(op operation, t target, w http.ResponseWriter, r *http.Request) {
 	ctx := r.Context()
 	if !httpstream.IsUpgradeRequest(r) {
 		(&errorResponse{code: http.StatusBadRequest, text: "Upgrade request required"}).write(w)
