@@ -2,9 +2,9 @@ package snapshot
 
 import "fmt"
 
-// doneBefore returns the result of a move that was finished earlier, nil if it was
+// earlierResult returns the result of a move that was finished before this run, nil if it was
 // not. The source may be gone by then.
-func (r *moveRun) doneBefore() *Result {
+func (r *moveRun) earlierResult() *Result {
 	t := r.targetState
 	if t.record == nil || t.record.Phase != PhaseDone || t.mark != nil || t.record.From != r.Source.Location || !r.isOurs(t) {
 		return nil

@@ -8,9 +8,13 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
-// shortestTTL is the least lifetime in seconds that a key gets in its new store. It
-// must outlive the verification.
-const shortestTTL = 60
+const (
+	// shortestTTL is the least lifetime in seconds that a key gets in its new store. It
+	// must outlive the verification.
+	shortestTTL = 60
+	// longestTTL bounds a lifetime that was read from a lease number: a year, in seconds.
+	longestTTL = 365 * 24 * 60 * 60
+)
 
 // leaseReader returns the remaining lifetimes of leases.
 type leaseReader struct {
@@ -39,9 +43,6 @@ func (l *leaseReader) ttl(ctx context.Context, lease int64) int64 {
 	l.ttls[lease] = ttl
 	return ttl
 }
-
-// longestTTL bounds a lifetime that was read from a lease number: a year.
-const longestTTL = 365 * 24 * 60 * 60
 
 // leaseWriter grants leases in the new store: one for each lifetime.
 type leaseWriter struct {

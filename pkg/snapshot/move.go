@@ -67,24 +67,18 @@ type Result struct {
 // Before the mark in the source is finished, an error leaves the source as the store
 // of the virtual cluster. A call after that finishes the move.
 func (m *Mover) Run(ctx context.Context) (*Result, error) {
-	if m.Report == nil {
-		m.Report = func(string, ...any) {}
-	}
-	if m.At == nil {
-		m.At = func(Point) error { return nil }
-	}
-	run := &moveRun{Mover: m}
+	run := newRun(*m)
 	defer run.close()
 	return run.move(ctx)
 }
 
-// moveRun is one attempt.
+// moveRun is one attempt to move a store. A restore is one too, of which only the target exists.
 type moveRun struct {
-	*Mover
+	Mover
 
 	source, target           *clientv3.Client
 	closeSource, closeTarget func()
-	can                      storage.Capabilities // of the target
+	capabilities             storage.Capabilities // of the target
 	sourceState, targetState *state
 	record                   Record
 	recordRevision           int64
@@ -92,12 +86,23 @@ type moveRun struct {
 	markRevision             int64
 }
 
+// newRun returns a run with the defaults of the mover.
+func newRun(m Mover) *moveRun {
+	if m.Report == nil {
+		m.Report = func(string, ...any) {}
+	}
+	if m.At == nil {
+		m.At = func(Point) error { return nil }
+	}
+	return &moveRun{Mover: m}
+}
+
 // move takes the steps of a move in their order.
 func (r *moveRun) move(ctx context.Context) (*Result, error) {
 	if err := r.openTarget(ctx); err != nil {
 		return nil, err
 	}
-	if done := r.doneBefore(); done != nil {
+	if done := r.earlierResult(); done != nil {
 		return done, nil
 	}
 	if err := r.checkTarget(); err != nil {
@@ -209,8 +214,8 @@ func (r *moveRun) reset(ctx context.Context, revision int64) error {
 		return fmt.Errorf("cannot open %s: %w", r.Target.Location, err)
 	}
 	r.closeTarget = backend.Stop
-	r.can = backend.Capabilities()
-	offline := r.can.Reset
+	r.capabilities = backend.Capabilities()
+	offline := r.capabilities.Reset
 	if offline != nil {
 		if err := offline(ctx, revision); err != nil {
 			return fmt.Errorf("cannot prepare %s: %w", r.Target.Location, err)
@@ -302,7 +307,7 @@ func (r *moveRun) keepMark(ctx context.Context) error {
 // copy copies the content of the source at the revision of its mark.
 func (r *moveRun) copy(ctx context.Context) error {
 	source := &content{r.source, r.mark.Revision}
-	leases, writes, sum := newLeaseReader(r.source), newWriter(r.target, r.can), newSummer()
+	leases, writes, sum := newLeaseReader(r.source), newWriter(r.target, r.capabilities), newSummer()
 	pages := 0
 	err := source.each(ctx, func(page []*mvccpb.KeyValue) error {
 		entries := make([]storage.Entry, len(page))

@@ -28,7 +28,7 @@ type RestoreOptions struct {
 // that of the dump. An interrupted restore leaves a store that is not served, and can
 // be repeated.
 func Restore(ctx context.Context, store Store, dump *DumpFile, options RestoreOptions) error {
-	run := &moveRun{Mover: &Mover{Target: store, At: func(Point) error { return nil }}}
+	run := newRun(Mover{Target: store})
 	defer run.close()
 	if err := run.openTarget(ctx); err != nil {
 		return err
@@ -56,12 +56,16 @@ func Restore(ctx context.Context, store Store, dump *DumpFile, options RestoreOp
 	return run.writeRecord(ctx)
 }
 
+// errNotEmpty is the error of a restore into a store that has content.
 var errNotEmpty = errors.New("the store is not empty")
+
+// IsNotEmpty reports whether a restore was refused because the store has content.
+func IsNotEmpty(err error) bool { return errors.Is(err, errNotEmpty) }
 
 // CheckEmpty returns an error for which [IsNotEmpty] is true if the store has content, so
 // that nothing can be restored into it.
 func CheckEmpty(ctx context.Context, store Store) error {
-	run := &moveRun{Mover: &Mover{Target: store, At: func(Point) error { return nil }}}
+	run := newRun(Mover{Target: store})
 	defer run.close()
 	if err := run.openTarget(ctx); err != nil {
 		return err
@@ -79,7 +83,7 @@ func (r *moveRun) checkEmpty() error {
 
 // fill writes the keys of a dump into the target and verifies them.
 func (r *moveRun) fill(ctx context.Context, dump *DumpFile) error {
-	writes := newWriter(r.target, r.can)
+	writes := newWriter(r.target, r.capabilities)
 	err := dump.each(ctx, func(page []*mvccpb.KeyValue) error {
 		entries := make([]storage.Entry, len(page))
 		for i, kv := range page {

@@ -103,8 +103,9 @@ func (s *Served) RunFence(ctx context.Context) error {
 		got, err := s.client.Get(ctx, markKey)
 		if err != nil {
 			// A store that is away takes no writes either.
-			if !sleep(ctx, fenceRetry) {
-				return nil
+			select {
+			case <-ctx.Done():
+			case <-time.After(fenceRetry): //nolint:forbidigo // the pause before the next attempt
 			}
 			continue
 		}
@@ -124,17 +125,6 @@ func (s *Served) RunFence(ctx context.Context) error {
 
 // fenceRetry is the time between two attempts to watch the mark.
 const fenceRetry = time.Second
-
-// errSlept is the cause of the end of a pause.
-var errSlept = errors.New("the pause is over")
-
-// sleep waits and reports whether ctx has not ended.
-func sleep(ctx context.Context, pause time.Duration) bool {
-	ctx, stop := context.WithTimeoutCause(ctx, pause, errSlept)
-	defer stop()
-	<-ctx.Done()
-	return errors.Is(context.Cause(ctx), errSlept)
-}
 
 // MovingError is the reason to stop when another replica moves the store.
 type MovingError struct {
@@ -156,11 +146,8 @@ func (s *Served) recorded() string {
 // admit returns why the store must not be served, nil if it may. It takes back the mark
 // of a move that was not decided: whoever opens the store has gone back to it.
 func (s *Served) admit(ctx context.Context, client *clientv3.Client) error {
-	found, err := readState(ctx, client)
+	found, err := s.readAllowed(ctx, client)
 	if err != nil {
-		return err
-	}
-	if err := s.refusal(found); err != nil {
 		return err
 	}
 	s.restore = found.restore()
@@ -174,16 +161,17 @@ func (s *Served) admit(ctx context.Context, client *clientv3.Client) error {
 	if err := remove(ctx, client, markKey, found.markRevision); err != nil && !errors.Is(err, errConflict) {
 		return err
 	}
-	return s.refusalAfter(ctx, client)
+	_, err = s.readAllowed(ctx, client) // The move may have been decided meanwhile.
+	return err
 }
 
-// refusalAfter reads the store again: the move may have been decided meanwhile.
-func (s *Served) refusalAfter(ctx context.Context, client *clientv3.Client) error {
+// readAllowed reads the state of the store. It returns an error if the store must not be served.
+func (s *Served) readAllowed(ctx context.Context, client *clientv3.Client) (*state, error) {
 	found, err := readState(ctx, client)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	return s.refusal(found)
+	return found, s.refusal(found)
 }
 
 // refusal returns why a store in the given state must not be served.
