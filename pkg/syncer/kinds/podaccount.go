@@ -3,7 +3,6 @@ package kinds
 import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sublet-dev/sublet/pkg/syncer"
 )
@@ -16,12 +15,7 @@ const byAccount = "spec.serviceAccountName"
 
 // podsByAccount returns the index of virtual pods by their service account.
 func podsByAccount() syncer.Index {
-	return syncer.Index{Side: syncer.Virtual, Object: &corev1.Pod{}, Field: byAccount, Values: func(o client.Object) []string {
-		if pod, ok := o.(*corev1.Pod); ok {
-			return []string{pod.Spec.ServiceAccountName}
-		}
-		return nil
-	}}
+	return podIndex(byAccount, func(pod *corev1.Pod) []string { return []string{pod.Spec.ServiceAccountName} })
 }
 
 // hostAccount returns the host service account of a pod: the copy of its own, or the one of
@@ -42,13 +36,4 @@ func (p *pods) awaitsAccount(s syncer.Scope, virtual *corev1.Pod) (bool, error) 
 	}
 	found, err := lookUp(s, syncer.Host, types.NamespacedName{Namespace: s.Cluster.Namespace, Name: name}, &corev1.ServiceAccount{})
 	return !found && err == nil, err
-}
-
-// podsOfAccount returns the virtual pods that run as the original of a host service account.
-func podsOfAccount(s syncer.Scope, account client.Object) ([]types.NamespacedName, error) {
-	origin, ours := provenOrigin(s, account)
-	if !ours {
-		return nil, nil
-	}
-	return podsByIndex(s, origin, byAccount)
 }

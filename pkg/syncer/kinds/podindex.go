@@ -11,28 +11,41 @@ import (
 	"github.com/sublet-dev/sublet/pkg/translate"
 )
 
+// podIndex returns an index of virtual pods by names of other objects in their namespace.
+func podIndex(field string, names func(pod *corev1.Pod) []string) syncer.Index {
+	return syncer.Index{Side: syncer.Virtual, Object: &corev1.Pod{}, Field: field, Values: func(o client.Object) []string {
+		if pod, ok := o.(*corev1.Pod); ok {
+			return names(pod)
+		}
+		return nil
+	}}
+}
+
 // byResourceClaim is the field of the index of virtual pods by their ResourceClaims.
 const byResourceClaim = "resourceClaims"
 
 // podsByResourceClaim returns the index of virtual pods by their ResourceClaims.
 func podsByResourceClaim() syncer.Index {
-	return syncer.Index{Side: syncer.Virtual, Object: &corev1.Pod{}, Field: byResourceClaim, Values: func(o client.Object) []string {
-		pod, ok := o.(*corev1.Pod)
-		if !ok {
-			return nil
-		}
+	return podIndex(byResourceClaim, func(pod *corev1.Pod) []string {
 		names, _ := translate.ResourceClaims(pod)
 		return names
-	}}
+	})
 }
 
-// podsByIndex returns the keys of the virtual pods in the namespace of an object that an index finds by
-// the name of the object.
-func podsByIndex(s syncer.Scope, object types.NamespacedName, field string) ([]types.NamespacedName, error) {
-	var found corev1.PodList
-	err := s.Virtual.List(s.Context, &found, client.InNamespace(object.Namespace), client.MatchingFields{field: object.Name}, client.UnsafeDisableDeepCopy)
-	if err != nil {
-		return nil, fmt.Errorf("cannot list pods of %s: %w", object, err)
+// podsOfOriginal returns a function that returns the keys of the virtual pods that a [podIndex] finds
+// by the original of a host object.
+func podsOfOriginal(field string) func(s syncer.Scope, host client.Object) ([]types.NamespacedName, error) {
+	return func(s syncer.Scope, host client.Object) ([]types.NamespacedName, error) {
+		original, ours := provenOrigin(s, host)
+		if !ours {
+			return nil, nil
+		}
+		var found corev1.PodList
+		err := s.Virtual.List(s.Context, &found, client.InNamespace(original.Namespace),
+			client.MatchingFields{field: original.Name}, client.UnsafeDisableDeepCopy)
+		if err != nil {
+			return nil, fmt.Errorf("cannot list pods of %s: %w", original, err)
+		}
+		return keysOf(found.Items, nil), nil
 	}
-	return keysOf(found.Items, nil), nil
 }

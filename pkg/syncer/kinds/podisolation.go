@@ -41,9 +41,9 @@ func isolation(s syncer.Scope, virtual, host *corev1.Pod) (translate.Isolation, 
 		if err != nil {
 			return translate.Isolation{}, err
 		}
-		fresh := copied || host.UID == ""
-		isolated.Ingress = isolated.Ingress || by.Ingress && (fresh || host.Labels[labels.IsolatedIngress] != "")
-		isolated.Egress = isolated.Egress || by.Egress && (fresh || host.Labels[labels.IsolatedEgress] != "")
+		applies := copied || host.UID == ""
+		isolated.Ingress = isolated.Ingress || by.Ingress && (applies || host.Labels[labels.IsolatedIngress] != "")
+		isolated.Egress = isolated.Egress || by.Egress && (applies || host.Labels[labels.IsolatedEgress] != "")
 	}
 	return isolated, nil
 }

@@ -62,7 +62,7 @@ type leavingPods struct {
 
 // leavingNode has the leaving host pods of one node.
 type leavingNode struct {
-	last  time.Time               // when one was last seen
+	seen  time.Time               // when one was last seen
 	since map[types.UID]time.Time // host pod -> when it was seen first
 }
 
@@ -75,13 +75,13 @@ func (l *leavingPods) observe(node string, pods []*corev1.Pod, now time.Time) bo
 	defer l.mu.Unlock()
 	before := l.nodes[node]
 	if len(pods) == 0 {
-		if now.Sub(before.last) > quotaLag {
+		if now.Sub(before.seen) > quotaLag {
 			delete(l.nodes, node)
 		}
 		return false
 	}
-	after := leavingNode{last: now, since: make(map[types.UID]time.Time, len(pods))}
-	found := false
+	after := leavingNode{seen: now, since: make(map[types.UID]time.Time, len(pods))}
+	isAwaited := false
 	for _, pod := range pods {
 		since, ok := before.since[pod.UID]
 		if !ok {
@@ -92,16 +92,16 @@ func (l *leavingPods) observe(node string, pods []*corev1.Pod, now time.Time) bo
 		if pod.DeletionTimestamp != nil {
 			due = pod.DeletionTimestamp.Time
 		}
-		found = found || !now.After(due.Add(leavingLag))
+		isAwaited = isAwaited || !now.After(due.Add(leavingLag))
 	}
 	l.nodes[node] = after
-	return found
+	return isAwaited
 }
 
 // hasLeftRecently reports whether a pod was seen leaving a node within quotaLag.
 func (l *leavingPods) hasLeftRecently(node string, now time.Time) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	last, ok := l.nodes[node]
-	return ok && now.Sub(last.last) <= quotaLag
+	leaving, ok := l.nodes[node]
+	return ok && now.Sub(leaving.seen) <= quotaLag
 }

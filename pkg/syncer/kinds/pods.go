@@ -59,16 +59,16 @@ func Pods(o Options) syncer.Resource[*corev1.Pod, *corev1.Pod] {
 	r.Also = append(r.Also, p.classWatches()...)
 	if o.Sync.IsEnabled(serviceAccountsSetting) {
 		r.Indexes = append(r.Indexes, podsByAccount())
-		r.Also = append(r.Also, syncer.Watch{Side: syncer.Host, Object: &corev1.ServiceAccount{}, Keys: podsOfAccount})
+		r.Also = append(r.Also, syncer.Watch{Side: syncer.Host, Object: &corev1.ServiceAccount{}, Keys: podsOfOriginal(byAccount)})
 	}
 	if o.Sync.IsEnabled(volumeClaimsSetting) {
 		r.Indexes = append(r.Indexes, podsByVolumeClaim())
-		r.Also = append(r.Also, syncer.Watch{Side: syncer.Host, Object: &corev1.PersistentVolumeClaim{}, Keys: podsOfVolumeClaim},
+		r.Also = append(r.Also, syncer.Watch{Side: syncer.Host, Object: &corev1.PersistentVolumeClaim{}, Keys: podsOfOriginal(byVolumeClaim)},
 			syncer.Watch{Side: syncer.Virtual, Object: &corev1.PersistentVolumeClaim{}, Keys: noKeys})
 	}
 	if o.Sync.IsEnabled(policy.ResourceClaimsSetting) {
 		r.Indexes = append(r.Indexes, podsByResourceClaim())
-		r.Also = append(r.Also, syncer.Watch{Side: syncer.Host, Object: &resourcev1.ResourceClaim{}, Keys: podsOfClaim})
+		r.Also = append(r.Also, syncer.Watch{Side: syncer.Host, Object: &resourcev1.ResourceClaim{}, Keys: podsOfOriginal(byResourceClaim)})
 	}
 	if o.Sync.IsEnabled(policy.DeviceClassesSetting) {
 		// Device classes are read for pods with extended resources.

@@ -91,7 +91,9 @@ func (p *pods) shouldCopy(s syncer.Scope, virtual, host *corev1.Pod) (bool, erro
 	if needed := progress(s).NeedsHostPod; !needed || host != nil {
 		return needed, nil
 	}
-	for _, awaits := range []func(syncer.Scope, *corev1.Pod) (bool, error){p.awaitsLinks, p.awaitsAccount, p.awaitsClaims, p.awaitsVolumes, p.awaitsOptional} {
+	for _, awaits := range []func(syncer.Scope, *corev1.Pod) (bool, error){
+		p.awaitsLinks, p.awaitsAccount, p.awaitsResourceClaims, p.awaitsVolumeClaims, p.awaitsOptional,
+	} {
 		if waits, err := awaits(s, virtual); err != nil || waits {
 			return false, err
 		}
@@ -194,12 +196,12 @@ func (p *pods) dropUnknownResources(s syncer.Scope, virtual, host *corev1.Pod, b
 	if !p.options.usesVirtualScheduler(virtual) || len(lists) == 0 {
 		return nil
 	}
-	node := &corev1.Node{}
-	name := progress(s).Node
-	if name == "" {
+	nodeName := progress(s).Node
+	if nodeName == "" {
 		return nil // It is never bound, see [translate.PodInput.SeeksRoom].
 	}
-	if found, err := lookUp(s, syncer.Host, client.ObjectKey{Name: name}, node); err != nil || !found {
+	node := &corev1.Node{}
+	if found, err := lookUp(s, syncer.Host, client.ObjectKey{Name: nodeName}, node); err != nil || !found {
 		return err
 	}
 	devices, err := p.deviceResources(s)

@@ -7,7 +7,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sublet-dev/sublet/api/labels"
 	"github.com/sublet-dev/sublet/pkg/syncer"
@@ -26,11 +25,7 @@ const (
 
 // podsByVolumeClaim returns the index of virtual pods by their claims.
 func podsByVolumeClaim() syncer.Index {
-	return syncer.Index{Side: syncer.Virtual, Object: &corev1.Pod{}, Field: byVolumeClaim, Values: func(o client.Object) []string {
-		pod, ok := o.(*corev1.Pod)
-		if !ok {
-			return nil
-		}
+	return podIndex(byVolumeClaim, func(pod *corev1.Pod) []string {
 		var names []string
 		for i := range pod.Spec.Volumes {
 			if name := claimOfPod(pod, &pod.Spec.Volumes[i]); name != "" {
@@ -38,7 +33,7 @@ func podsByVolumeClaim() syncer.Index {
 			}
 		}
 		return names
-	}}
+	})
 }
 
 // claimOfPod returns the name of the claim of a volume, empty for none.
@@ -53,19 +48,10 @@ func claimOfPod(pod *corev1.Pod, volume *corev1.Volume) string {
 	}
 }
 
-// podsOfVolumeClaim returns the virtual pods that use the original of a host claim.
-func podsOfVolumeClaim(s syncer.Scope, claim client.Object) ([]types.NamespacedName, error) {
-	origin, ours := provenOrigin(s, claim)
-	if !ours {
-		return nil, nil
-	}
-	return podsByIndex(s, origin, byVolumeClaim)
-}
-
-// awaitsVolumes reports whether a pod waits for the copies of its claims. Pods and claims are often
+// awaitsVolumeClaims reports whether a pod waits for the copies of its claims. Pods and claims are often
 // created together, and their copies in any order. Without its claims the host pod would be
 // unschedulable, or get the volume of an earlier claim of the same name.
-func (p *pods) awaitsVolumes(s syncer.Scope, virtual *corev1.Pod) (bool, error) {
+func (p *pods) awaitsVolumeClaims(s syncer.Scope, virtual *corev1.Pod) (bool, error) {
 	claims, err := p.newClaims(s, virtual)
 	for _, claim := range claims {
 		if wait := claim.awaitedSince.Add(claimPatience).Sub(s.Now); wait > 0 {

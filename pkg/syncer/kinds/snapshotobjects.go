@@ -82,8 +82,13 @@ func shownSnapshotClass(s syncer.Scope, name string) (*unstructured.Unstructured
 	}
 	class := emptySnapshotClass()
 	found, err := lookUp(s, syncer.Virtual, types.NamespacedName{Name: name}, class)
-	if err != nil || !found || class.GetAnnotations()[labels.HostUID] == "" || class.GetDeletionTimestamp() != nil {
+	if err != nil || !found || !isShownClass(class) {
 		return nil, err
 	}
 	return class, nil
+}
+
+// isShownClass reports whether a virtual snapshot class is the copy of one of the host.
+func isShownClass(class *unstructured.Unstructured) bool {
+	return class.GetAnnotations()[labels.HostUID] != "" && class.GetDeletionTimestamp() == nil
 }

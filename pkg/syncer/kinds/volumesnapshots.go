@@ -10,13 +10,12 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"github.com/sublet-dev/sublet/api/labels"
 	"github.com/sublet-dev/sublet/pkg/syncer"
 	"github.com/sublet-dev/sublet/pkg/translate"
 )
 
 // VolumeSnapshots copies the tenant's snapshots of its claims to the host, whose drivers take
-// them. The source is the host copy of the claim, and the class one that the tenant sees.
+// them. The source is the host copy of the claim. The class is one that the tenant sees.
 func VolumeSnapshots(Options) syncer.Resource[*unstructured.Unstructured, *unstructured.Unstructured] {
 	return syncer.Resource[*unstructured.Unstructured, *unstructured.Unstructured]{
 		Owner:      syncer.Virtual,
@@ -25,7 +24,7 @@ func VolumeSnapshots(Options) syncer.Resource[*unstructured.Unstructured, *unstr
 		NewHost:    emptySnapshot,
 		Down:       fillHostSnapshot,
 		Up:         fillVirtualSnapshot,
-		Refused:    refuseSnapshot,
+		Refused:    recordRefusedSnapshot,
 	}
 }
 
@@ -41,9 +40,9 @@ func fillHostSnapshot(s syncer.Scope, virtual, host *unstructured.Unstructured) 
 		// Admission denies it. This one may be older than the setting.
 		return unsupported("spec.source.volumeSnapshotContentName: contents are the host's; name a claim in persistentVolumeClaimName")
 	}
-	if taken := field(virtual, "status", "boundVolumeSnapshotContentName"); taken != "" {
+	if content := field(virtual, "status", "boundVolumeSnapshotContentName"); content != "" {
 		return unsupported("status.boundVolumeSnapshotContentName: the host no longer has the snapshot that %s was the content of, "+
-			"and another one would have later data; create a new snapshot", taken)
+			"and another one would have later data; create a new snapshot", content)
 	}
 	class, err := snapshotClass(s, virtual, claim)
 	if err != nil {
@@ -56,9 +55,9 @@ func fillHostSnapshot(s syncer.Scope, virtual, host *unstructured.Unstructured) 
 	return nil
 }
 
-// refuseSnapshot shows that there is no snapshot, and why. A snapshot that was taken may have been
+// recordRefusedSnapshot shows that there is no snapshot, and why. A snapshot that was taken may have been
 // deleted on the host. Nothing can be restored from it, and backup tools read that from its status.
-func refuseSnapshot(s syncer.Scope, virtual *unstructured.Unstructured, reason string) {
+func recordRefusedSnapshot(s syncer.Scope, virtual *unstructured.Unstructured, reason string) {
 	status, ok := virtual.Object["status"].(map[string]any)
 	if !ok {
 		status = map[string]any{}
@@ -75,8 +74,8 @@ func unsupported(format string, values ...any) error {
 	return &translate.UnsupportedError{Problems: []error{fmt.Errorf(format, values...)}}
 }
 
-// snapshotClass returns the class of a snapshot of a claim. Without one it is the default of
-// the classes that the tenant sees: the default of the host may be hidden.
+// snapshotClass returns the class of a snapshot of a claim. If the snapshot names none, it returns the
+// default of the classes that the tenant sees. The default of the host may be hidden.
 func snapshotClass(s syncer.Scope, virtual *unstructured.Unstructured, claim string) (string, error) {
 	if name := field(virtual, "spec", "volumeSnapshotClassName"); name != "" {
 		class, err := shownSnapshotClass(s, name)
@@ -94,9 +93,9 @@ func snapshotClass(s syncer.Scope, virtual *unstructured.Unstructured, claim str
 		return "", fmt.Errorf("cannot list virtual snapshot classes: %w", err)
 	}
 	for i := range classes {
-		annotations := classes[i].GetAnnotations()
-		if annotations[labels.HostUID] != "" && classes[i].GetDeletionTimestamp() == nil && annotations[defaultSnapshotClass] == "true" && field(&classes[i], "driver") == driver {
-			return classes[i].GetName(), nil
+		class := &classes[i]
+		if isShownClass(class) && class.GetAnnotations()[defaultSnapshotClass] == "true" && field(class, "driver") == driver {
+			return class.GetName(), nil
 		}
 	}
 	return "", unsupported("spec.volumeSnapshotClassName: no snapshot class that the host shows is the default for claim %s; name one", claim)

@@ -13,9 +13,9 @@ import (
 	"github.com/sublet-dev/sublet/pkg/translate"
 )
 
-// awaitsClaims reports whether a pod waits for ResourceClaims that are created from templates, or for
+// awaitsResourceClaims reports whether a pod waits for ResourceClaims that are created from templates, or for
 // the host copies of its ResourceClaims. Without them the host pod would be unschedulable.
-func (p *pods) awaitsClaims(s syncer.Scope, virtual *corev1.Pod) (bool, error) {
+func (p *pods) awaitsResourceClaims(s syncer.Scope, virtual *corev1.Pod) (bool, error) {
 	if len(virtual.Spec.ResourceClaims) == 0 || !p.options.Sync.IsEnabled(policy.ResourceClaimsSetting) {
 		return false, nil
 	}
@@ -43,13 +43,4 @@ func (p *pods) deviceResources(s syncer.Scope) (policy.DeviceResources, error) {
 		return nil, fmt.Errorf("cannot list device classes of the host: %w", err)
 	}
 	return policy.NewDeviceResources(classes.Items, p.options.Sync.SelectorOf(policy.DeviceClassesSetting)), nil
-}
-
-// podsOfClaim returns the virtual pods that use the original of a host ResourceClaim.
-func podsOfClaim(s syncer.Scope, claim client.Object) ([]types.NamespacedName, error) {
-	origin, ours := provenOrigin(s, claim)
-	if !ours {
-		return nil, nil
-	}
-	return podsByIndex(s, origin, byResourceClaim)
 }
