@@ -3,7 +3,7 @@ package virtualscheduler
 import (
 	"slices"
 	"testing"
-	"time"
+	"testing/synctest"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -93,54 +93,57 @@ func TestBindProposesInMemory(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s, told := newMemoryStage(shopPod())
-			during := ""
-			status := s.bind(t, true, func() {
-				during = s.plugin.memory.proposed("1")
-				s.show(test.after)
+			synctest.Test(t, func(t *testing.T) {
+				s, told := newMemoryStage(shopPod())
+				during := ""
+				status := s.bind(t, true, func() {
+					during = s.plugin.memory.proposed("1")
+					s.show(test.after)
+				})
+				if status.Code() != test.code || status.Message() != test.said {
+					t.Errorf("%s: %v %q", test.reason, status.Code(), status.Message())
+				}
+				if want := []types.NamespacedName{{Namespace: "shop", Name: "web"}}; !slices.Equal(*told, want) || during != "a" {
+					t.Errorf("told of %v for %q, want %v for a", *told, during, want)
+				}
+				if left := s.plugin.memory.proposed("1"); left != "" {
+					t.Errorf("the pod still has %s in mind", left)
+				}
+				for _, action := range s.client.Actions() {
+					t.Errorf("a request: %v", action)
+				}
 			})
-			if status.Code() != test.code || status.Message() != test.said {
-				t.Errorf("%s: %v %q", test.reason, status.Code(), status.Message())
-			}
-			if want := []types.NamespacedName{{Namespace: "shop", Name: "web"}}; !slices.Equal(*told, want) || during != "a" {
-				t.Errorf("told of %v for %q, want %v for a", *told, during, want)
-			}
-			if left := s.plugin.memory.proposed("1"); left != "" {
-				t.Errorf("the pod still has %s in mind", left)
-			}
-			for _, action := range s.client.Actions() {
-				t.Errorf("a request: %v", action)
-			}
 		})
 	}
 }
 
 func TestBindAfterPreBind(t *testing.T) {
 	t.Parallel()
-	s, told := newMemoryStage(shopPod())
-	if status := s.bind(t, false); !status.IsSuccess() || len(*told) > 0 {
-		t.Errorf("the pod is bound already: %v, told of %v", status, *told)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		s, told := newMemoryStage(shopPod())
+		if status := s.bind(t, false); !status.IsSuccess() || len(*told) > 0 {
+			t.Errorf("the pod is bound already: %v, told of %v", status, *told)
+		}
+	})
 }
 
 // TestProposalIsWrittenWhenTheHostIsSlow checks that the tenant sees what the pod waits
 // for when the host takes long.
 func TestProposalIsWrittenWhenTheHostIsSlow(t *testing.T) {
 	t.Parallel()
-	s, _ := newMemoryStage(shopPod())
-	status := s.bind(t, true, func() {
-		s.clock.Step(memoryLag)
-		deadline := time.Now().Add(time.Minute)
-		for time.Now().Before(deadline) {
+	synctest.Test(t, func(t *testing.T) {
+		s, _ := newMemoryStage(shopPod())
+		status := s.bind(t, true, func() {
+			s.clock.Step(memoryLag)
+			synctest.Wait()
 			pod, err := s.client.CoreV1().Pods("shop").Get(t.Context(), "web", metav1.GetOptions{})
-			if err == nil && translate.Proposed(pod) == "a" {
-				s.show(pod)
-				break
+			if err != nil || translate.Proposed(pod) != "a" {
+				t.Errorf("%v, the pod proposes %q", err, translate.Proposed(pod))
 			}
-			time.Sleep(time.Millisecond)
+			s.show(pod)
+		}, func() { s.show(shopPod(unscheduled(corev1.PodReasonUnschedulable, "no cpu"))) })
+		if status.Code() != fwk.Unschedulable || status.Message() != "no cpu" {
+			t.Errorf("%v %q", status.Code(), status.Message())
 		}
-	}, func() { s.show(shopPod(unscheduled(corev1.PodReasonUnschedulable, "no cpu"))) })
-	if status.Code() != fwk.Unschedulable || status.Message() != "no cpu" {
-		t.Errorf("%v %q", status.Code(), status.Message())
-	}
+	})
 }

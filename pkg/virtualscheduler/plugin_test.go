@@ -5,6 +5,7 @@ import (
 	"errors"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -84,19 +85,18 @@ func (s *stage) preBind(ctx context.Context, t *testing.T, events ...func()) *fw
 	return s.run(t, func() *fwk.Status { return s.plugin.PreBind(ctx, nil, shopPod(), "a") }, events...)
 }
 
-// run runs a step of the plugin and shows the events, each when it waits.
+// run runs a step of the plugin and shows the events, each when it waits. It needs a bubble of
+// synctest: the plugin sees only the last of two events that come at once.
 func (s *stage) run(t *testing.T, step func() *fwk.Status, events ...func()) *fwk.Status {
 	t.Helper()
 	done := make(chan *fwk.Status, 1)
 	go func() { done <- step() }()
 	for _, event := range events {
-		for !s.clock.HasWaiters() {
-			time.Sleep(time.Millisecond)
-		}
+		synctest.Wait()
 		select {
 		case status := <-done:
 			t.Fatalf("it did not wait: %v", status)
-		case <-time.After(20 * time.Millisecond):
+		default:
 		}
 		event()
 	}
@@ -133,31 +133,35 @@ func TestPreBind(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := newStage(test.before)
-			var events []func()
-			for _, pod := range test.after {
-				events = append(events, func() { s.show(pod) })
-			}
-			status := s.preBind(t.Context(), t, events...)
-			if status.Code() != test.code || status.Message() != test.said {
-				t.Errorf("%s: %v %q", test.reason, status.Code(), status.Message())
-			}
+			synctest.Test(t, func(t *testing.T) {
+				s := newStage(test.before)
+				var events []func()
+				for _, pod := range test.after {
+					events = append(events, func() { s.show(pod) })
+				}
+				status := s.preBind(t.Context(), t, events...)
+				if status.Code() != test.code || status.Message() != test.said {
+					t.Errorf("%s: %v %q", test.reason, status.Code(), status.Message())
+				}
+			})
 		})
 	}
 }
 
 func TestPreBindEnds(t *testing.T) {
 	t.Parallel()
-	s := newStage(shopPod(nominated("a")))
-	if status := s.preBind(t.Context(), t, func() { s.handler.OnDelete(shopPod()) }); status.Code() != fwk.Error {
-		t.Errorf("the pod is gone: %v", status)
-	}
-	ctx, cancel := context.WithCancelCause(t.Context())
-	s = newStage(shopPod(nominated("a")))
-	preempted := errors.New("preempted")
-	if status := s.preBind(ctx, t, func() { cancel(preempted) }); !errors.Is(status.AsError(), preempted) {
-		t.Errorf("preempted: %v", status)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		s := newStage(shopPod(nominated("a")))
+		if status := s.preBind(t.Context(), t, func() { s.handler.OnDelete(shopPod()) }); status.Code() != fwk.Error {
+			t.Errorf("the pod is gone: %v", status)
+		}
+		ctx, cancel := context.WithCancelCause(t.Context())
+		s = newStage(shopPod(nominated("a")))
+		preempted := errors.New("preempted")
+		if status := s.preBind(ctx, t, func() { cancel(preempted) }); !errors.Is(status.AsError(), preempted) {
+			t.Errorf("preempted: %v", status)
+		}
+	})
 }
 
 // TestProposes checks what the plugin writes when it proposes a node.
@@ -172,13 +176,15 @@ func TestProposes(t *testing.T) {
 			if translate.Proposed(before) != "" {
 				t.Fatal("it is a proposal already")
 			}
-			s := newStage(before)
-			s.preBind(t.Context(), t, func() {
-				pod, err := s.client.CoreV1().Pods("shop").Get(t.Context(), "web", metav1.GetOptions{})
-				if err != nil || translate.Proposed(pod) != "a" {
-					t.Errorf("%v, the pod proposes %q", err, translate.Proposed(pod))
-				}
-				s.show(shopPod(boundTo("a")))
+			synctest.Test(t, func(t *testing.T) {
+				s := newStage(before)
+				s.preBind(t.Context(), t, func() {
+					pod, err := s.client.CoreV1().Pods("shop").Get(t.Context(), "web", metav1.GetOptions{})
+					if err != nil || translate.Proposed(pod) != "a" {
+						t.Errorf("%v, the pod proposes %q", err, translate.Proposed(pod))
+					}
+					s.show(shopPod(boundTo("a")))
+				})
 			})
 		})
 	}
