@@ -28,7 +28,7 @@ func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { retur
 type breakerBench struct {
 	breaker  *hostBreaker
 	away     atomic.Bool
-	reached  atomic.Int32
+	reached  atomic.Int32 // requests that are no probes
 	onReset  chan struct{}
 	lines    atomic.Int32
 	requests *rest.Config
@@ -42,7 +42,9 @@ func newBreakerBench(t *testing.T) *breakerBench {
 	b.breaker = newHostBreaker(clock.RealClock{}, log, t.Context().Done())
 	b.breaker.onReset = func() { b.onReset <- struct{}{} }
 	host := &rest.Config{Host: "http://host.test", Transport: roundTripper(func(r *http.Request) (*http.Response, error) {
-		b.reached.Add(1)
+		if r.URL.Path != "/version" {
+			b.reached.Add(1)
+		}
 		if b.away.Load() {
 			return nil, errors.New("connection refused")
 		}
@@ -77,7 +79,9 @@ func TestHostBreaker(t *testing.T) {
 		t.Fatalf("A host that answers no at least answers: %v", err)
 	}
 	b.away.Store(true)
-	if err := get(t, b.requests); err == nil || b.breaker.tripCause() == nil {
+	err := get(t, b.requests)
+	b.breaker.awaitDecision()
+	if err == nil || b.breaker.tripCause() == nil {
 		t.Fatal("A host that cannot be reached must trip the breaker")
 	}
 	reached := b.reached.Load()
@@ -86,7 +90,7 @@ func TestHostBreaker(t *testing.T) {
 			t.Fatalf("A request before a shut gate must say so, got %v", err)
 		}
 	}
-	if more := b.reached.Load() - reached; more > 5 {
+	if more := b.reached.Load() - reached; more > 0 {
 		t.Errorf("Requests must not pass a shut gate, %d did", more)
 	}
 	watch := make(chan error, 1)
@@ -130,6 +134,7 @@ func TestHostBreakerTakesABalancerForNoHost(t *testing.T) {
 		t.Fatal(err)
 	}
 	_ = response.Body.Close()
+	g.awaitDecision()
 	if g.tripCause() == nil {
 		t.Error("An answer of a proxy before the API server must trip the breaker if the probe fails too")
 	}
@@ -242,6 +247,7 @@ func TestHostBreakerProbesWhenInDoubt(t *testing.T) {
 					_ = response.Body.Close()
 				}
 			}
+			b.awaitDecision()
 			if got := b.tripCause() != nil; got != tc.tripped {
 				t.Errorf("%s Tripped: %t, %v", tc.reason, got, b.tripCause())
 			}
@@ -290,7 +296,8 @@ func TestHostBreakerProbesARequestWithoutTime(t *testing.T) {
 	}
 }
 
-// awaitDecision waits for the probe under way.
+// awaitDecision waits for the probe under way. A request waits for it only for a moment, which
+// may be too short on a busy machine.
 func (b *hostBreaker) awaitDecision() {
 	b.mu.Lock()
 	decision := b.decision
