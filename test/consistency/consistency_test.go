@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -150,12 +151,14 @@ func TestOutcomeOf(t *testing.T) {
 func TestWorkloads(t *testing.T) {
 	t.Parallel()
 	client := fake.NewClientset()
-	calls := make(chan int, 1)
-	calls <- 0
+	var calls atomic.Int32
+	enough := func() {}
 	o := Options{Pause: time.Millisecond, Clients: 2, Seed: 1, Pick: func() kubernetes.Interface {
-		n := <-calls
-		calls <- n + 1
-		if n%5 == 4 {
+		n := calls.Add(1)
+		if n%100 == 0 {
+			enough()
+		}
+		if n%5 == 0 {
 			return nil
 		}
 		return client
@@ -164,14 +167,16 @@ func TestWorkloads(t *testing.T) {
 	if err := registers.Prepare(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
+	enough = cancel
 	set.Run(ctx)
 	if err := set.Finish(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel = context.WithTimeout(t.Context(), 200*time.Millisecond)
+	ctx, cancel = context.WithCancel(t.Context())
 	defer cancel()
+	enough = cancel
 	registers.Run(ctx)
 	if registers.Outcomes().Acknowledged == 0 || set.Outcomes().Acknowledged == 0 {
 		t.Errorf("registers %+v, set %+v", registers.Outcomes(), set.Outcomes())
@@ -202,12 +207,18 @@ func TestLongestGap(t *testing.T) {
 func TestPulse(t *testing.T) {
 	t.Parallel()
 	client := fake.NewClientset()
-	p := NewPulse("pulse", Options{Pause: time.Millisecond, Pick: func() kubernetes.Interface { return client }})
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	var calls atomic.Int32
+	p := NewPulse("pulse", Options{Pause: time.Millisecond, Pick: func() kubernetes.Interface {
+		if calls.Add(1) == 20 {
+			cancel()
+		}
+		return client
+	}})
 	if err := p.Prepare(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
-	defer cancel()
 	p.Run(ctx)
 	if len(p.Delays()) == 0 || p.LongestGap(time.Now().Add(-time.Minute)) > 50*time.Second {
 		t.Errorf("%d writes, gap %v", len(p.Delays()), p.LongestGap(time.Now().Add(-time.Minute)))
