@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -124,7 +125,7 @@ func TestDaemonIsKilledWhenItDoesNotListen(t *testing.T) {
 	if err := d.start("deaf", deaf); err != nil {
 		t.Fatal(err)
 	}
-	err := poll(t.Context(), 10*time.Second, "the trap", func(context.Context) error {
+	err := poll(t.Context(), time.Minute, "the trap", func(context.Context) error {
 		_, err := os.Stat(ready)
 		return err
 	})
@@ -170,7 +171,7 @@ func TestCheckQuotesTheLog(t *testing.T) {
 	if err := d.start("loser", exec.Command("sh", "-c", "echo all is lost; exit 1")); err != nil && !strings.Contains(err.Error(), "pid of loser") {
 		t.Fatal(err)
 	}
-	err := poll(t.Context(), 10*time.Second, "its end", func(context.Context) error {
+	err := poll(t.Context(), time.Minute, "its end", func(context.Context) error {
 		if err := d.checkRunning("loser"); err == nil || !strings.Contains(err.Error(), "all is lost") {
 			return errors.New("not yet")
 		}
@@ -235,17 +236,19 @@ func TestPoll(t *testing.T) {
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			asked := 0
-			err := poll(t.Context(), time.Second, "spring", func(context.Context) error {
-				asked++
-				return tc.answer(asked)
+			synctest.Test(t, func(t *testing.T) {
+				asked := 0
+				err := poll(t.Context(), time.Second, "spring", func(context.Context) error {
+					asked++
+					return tc.answer(asked)
+				})
+				if got := errorText(err); !strings.Contains(got, tc.want) || (tc.want == "") != (err == nil) {
+					t.Errorf("%s\npoll: %v, want %q", tc.reason, err, tc.want)
+				}
+				if tc.asked != 0 && asked > tc.asked {
+					t.Errorf("%s\npoll asked %d times, want %d", tc.reason, asked, tc.asked)
+				}
 			})
-			if got := errorText(err); !strings.Contains(got, tc.want) || (tc.want == "") != (err == nil) {
-				t.Errorf("%s\npoll: %v, want %q", tc.reason, err, tc.want)
-			}
-			if tc.asked != 0 && asked > tc.asked {
-				t.Errorf("%s\npoll asked %d times, want %d", tc.reason, asked, tc.asked)
-			}
 		})
 	}
 }

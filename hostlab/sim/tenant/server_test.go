@@ -2,6 +2,7 @@ package tenant
 
 import (
 	"context"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -35,12 +36,28 @@ func TestServerThatEndsEarly(t *testing.T) {
 	}
 }
 
+// endsAtSecond is a transport that ends a wait at its second request.
+type endsAtSecond struct {
+	http.RoundTripper
+
+	requests int
+	end      context.CancelFunc
+}
+
+func (e *endsAtSecond) RoundTrip(request *http.Request) (*http.Response, error) {
+	if e.requests++; e.requests == 2 {
+		e.end()
+	}
+	return e.RoundTripper.RoundTrip(request)
+}
+
 func TestServerThatIsNeverReady(t *testing.T) {
 	t.Parallel()
 	s := newStub(t, "echo starting; exec sleep 60\n")
 	defer s.Stop()
-	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
+	s.http.Transport = &endsAtSecond{RoundTripper: s.http.Transport, end: cancel}
 	_, err := s.WaitReady(ctx)
 	if err == nil || !strings.Contains(err.Error(), "refused") {
 		t.Errorf("WaitReady = %v, want what the last answer was", err)
