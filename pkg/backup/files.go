@@ -81,7 +81,11 @@ func (k *Keeper) write(ctx context.Context, at time.Time) (File, error) {
 	if err := os.Rename(partial, filepath.Join(k.Dir, name)); err != nil {
 		return File{}, fmt.Errorf("cannot complete the backup: %w", err)
 	}
-	return File{Name: name, Time: at.UTC().Truncate(time.Second), Size: size}, syncDir(k.Dir)
+	if err := syncDir(k.Dir); err != nil {
+		_ = os.Remove(filepath.Join(k.Dir, name)) // Otherwise each retry would leave one.
+		return File{}, err
+	}
+	return File{Name: name, Time: at.UTC().Truncate(time.Second), Size: size}, nil
 }
 
 // writePartial writes the content to a new file that only its owner reads: it has the
@@ -122,10 +126,14 @@ func (k *Keeper) prune(newest File) error {
 	if err != nil {
 		return err
 	}
+	remove := k.remove
+	if remove == nil {
+		remove = os.Remove
+	}
 	var errs []error
 	for _, file := range files[min(max(k.Keep, 1), len(files)):] {
-		if err := os.Remove(filepath.Join(k.Dir, file.Name)); err != nil && !errors.Is(err, os.ErrNotExist) {
-			errs = append(errs, fmt.Errorf("cannot delete an old backup: %w", err))
+		if err := remove(filepath.Join(k.Dir, file.Name)); err != nil && !errors.Is(err, os.ErrNotExist) {
+			errs = append(errs, fmt.Errorf("the new backup is complete, but cannot delete an old one: %w", err))
 		}
 	}
 	return errors.Join(errs...)

@@ -53,6 +53,7 @@ type Keeper struct {
 	// Clock is the time.
 	Clock clock.Clock
 
+	remove    func(path string) error // default: os.Remove
 	mu        sync.Mutex
 	last      File // the newest backup, zero if there is none
 	due       time.Time
@@ -77,7 +78,7 @@ func (k *Keeper) Run(ctx context.Context) error {
 		case ctx.Err() != nil:
 			return nil //nolint:nilerr // The term has ended, which is no failure.
 		case err == nil:
-			k.recordSuccess(file)
+			k.complete(file)
 			pause = firstRetry
 			continue
 		}
@@ -119,7 +120,7 @@ func (k *Keeper) nextDue() time.Time {
 	return k.due
 }
 
-// take writes one backup, and deletes those that are too many.
+// take writes one backup.
 func (k *Keeper) take(ctx context.Context) (File, error) {
 	if k.Await != nil {
 		if err := k.Await(ctx); err != nil {
@@ -132,17 +133,25 @@ func (k *Keeper) take(ctx context.Context) (File, error) {
 		return File{}, err
 	}
 	registered().duration.Set(k.Clock.Since(start).Seconds())
-	return file, k.prune(file)
+	return file, nil
 }
 
-// recordSuccess records a complete backup.
-func (k *Keeper) recordSuccess(file File) {
+// complete records a complete backup, and deletes those that are too many. If that fails, the
+// next backup tries again: a retry at once would write one more file.
+func (k *Keeper) complete(file File) {
 	k.mu.Lock()
 	failed := k.lastError != ""
-	k.last, k.lastError = file, ""
+	k.last = file
 	k.mu.Unlock()
 	observe(file)
 	klog.InfoS("Backup of the store written", "file", file.Name, "bytes", file.Size)
+	if err := k.prune(file); err != nil {
+		k.recordFailure(err)
+		return
+	}
+	k.mu.Lock()
+	k.lastError = ""
+	k.mu.Unlock()
 	if failed && k.Recorded != nil {
 		k.Recorded(false, "Backups of the store succeed again.")
 	}

@@ -269,6 +269,36 @@ func TestFailures(t *testing.T) {
 	}
 }
 
+// TestPruneFails keeps to the schedule while old backups cannot be deleted. A retry would add a
+// file each time, until the claim is full.
+func TestPruneFails(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, "0 * * * *", 1)
+	var broken atomic.Bool
+	broken.Store(true)
+	w.remove = func(path string) error {
+		if broken.Load() {
+			return errors.New("operation not permitted")
+		}
+		return os.Remove(path)
+	}
+	stop := w.run()
+	defer stop()
+	w.idle()
+	for _, step := range []time.Duration{30 * time.Minute, firstRetry, lastRetry - 2*firstRetry} {
+		if got := w.wait(step); len(got) != 2 {
+			t.Errorf("after %s: got %v", step, got)
+		}
+	}
+	if check := w.Checks()[0]; check.Healthy || !strings.Contains(strings.Join(check.Details, " "), "the new backup is complete, but cannot delete an old one") {
+		t.Errorf("got %+v", check)
+	}
+	broken.Store(false)
+	if got := w.wait(lastRetry + firstRetry); len(got) != 1 || !w.Checks()[0].Healthy {
+		t.Errorf("the next backup prunes again: %v, %+v", got, w.Checks())
+	}
+}
+
 // TestInterrupted leaves what a crash leaves, and files of others.
 func TestInterrupted(t *testing.T) {
 	t.Parallel()
