@@ -72,6 +72,12 @@ func NewDefinition(host, virtual *apiextensionsv1.CustomResourceDefinition, want
 	return Definition{Copy: copied, Version: version}, nil
 }
 
+// HasSameNames reports whether an API server lets one definition become the other. It never
+// changes the kind and the scope of an established one.
+func HasSameNames(before, after *apiextensionsv1.CustomResourceDefinition) bool {
+	return before.Spec.Names.Kind == after.Spec.Names.Kind && before.Spec.Scope == after.Spec.Scope
+}
+
 // storedVersion returns the version that objects of the tenant stay in, empty for any. The
 // webhook that could convert them is the host's, and what another version lacks would be lost.
 func storedVersion(host, virtual *apiextensionsv1.CustomResourceDefinition, wanted Wanted) string {

@@ -225,6 +225,44 @@ func TestFromHostGoes(t *testing.T) {
 	})
 }
 
+// TestMadeAgain makes a definition again on the host with another kind, which an API server
+// does not let the copy become. Only objects of the tenant keep it.
+func TestMadeAgain(t *testing.T) {
+	t.Parallel()
+	t.Run("ToHost", func(t *testing.T) {
+		t.Parallel()
+		w := newWorld(t, toHost(v1alpha1.CustomResource{}))
+		w.define(t, same)
+		w.establish(t)
+		w.engine.has(t, allKinds)
+		if err := w.host.ApiextensionsV1().CustomResourceDefinitions().Delete(t.Context(), widgets, metav1.DeleteOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		w.define(t, func(d *apiextensionsv1.CustomResourceDefinition) { d.Spec.Names.Kind = "Gadget" })
+		w.reports(t, "it now has the kind Gadget and the scope Namespaced, and the tenant's objects have Widget")
+		w.engine.has(t, "")
+	})
+	t.Run("FromHost", func(t *testing.T) {
+		t.Parallel()
+		w := newWorld(t, v1alpha1.Sync{FromHost: v1alpha1.FromHost{CustomResources: map[string]v1alpha1.HostCustomResource{widgets: {Enabled: true}}}})
+		virtual := definition()
+		virtual.UID, virtual.Spec.Scope, virtual.Annotations = "before", apiextensionsv1.ClusterScoped, map[string]string{labels.HostUID: "before"}
+		if _, err := w.virtual.ApiextensionsV1().CustomResourceDefinitions().Create(t.Context(), virtual, metav1.CreateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		w.define(t, func(d *apiextensionsv1.CustomResourceDefinition) {
+			d.Spec.Scope, d.Spec.Names.Kind = apiextensionsv1.ClusterScoped, "Gadget"
+		})
+		await.Until(t, "the new copy", func(ctx context.Context) error {
+			found, err := w.virtual.ApiextensionsV1().CustomResourceDefinitions().Get(ctx, widgets, metav1.GetOptions{})
+			if err != nil || found.Spec.Names.Kind != "Gadget" || found.UID == "before" {
+				return fmt.Errorf("got %v, %w", found, err)
+			}
+			return nil
+		})
+	})
+}
+
 // TestRefusedKinds looks at kinds that cannot be synced.
 func TestRefusedKinds(t *testing.T) {
 	t.Parallel()

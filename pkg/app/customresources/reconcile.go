@@ -85,6 +85,9 @@ func (c *Controller) reconcile(ctx context.Context, resource string) error {
 		c.drop(resource)
 		return &refusedError{err}
 	}
+	if virtual != nil && !custom.HasSameNames(virtual, wanted.Copy) {
+		return c.replace(ctx, k, virtual, wanted.Copy)
+	}
 	changed, err := c.write(ctx, virtual, wanted.Copy)
 	if err != nil || changed {
 		return err // The watch shows what was written.
@@ -103,6 +106,18 @@ func (c *Controller) endKind(ctx context.Context, k kind, virtual *apiextensions
 		return err
 	}
 	return &refusedError{cause}
+}
+
+// replace deletes the copy of a definition that was made again on the host with another kind or
+// scope. The watch then shows that there is none. It refuses this for objects of the tenant.
+func (c *Controller) replace(ctx context.Context, k kind, virtual, wanted *apiextensionsv1.CustomResourceDefinition) error {
+	c.drop(k.resource)
+	if k.fromHost == nil {
+		return &refusedError{fmt.Errorf("on the host it now has the kind %s and the scope %s, and the tenant's objects have %s and %s; "+
+			"set %s.enabled to false, let the tenant delete the definition with its objects, and set it to true again",
+			wanted.Spec.Names.Kind, wanted.Spec.Scope, virtual.Spec.Names.Kind, virtual.Spec.Scope, k.setting)}
+	}
+	return c.deleteVirtual(ctx, virtual)
 }
 
 // write creates or updates the virtual definition. changed reports whether it did.
@@ -138,9 +153,14 @@ func (c *Controller) deleteCopy(ctx context.Context, k kind, virtual *apiextensi
 	if !apierrors.IsNotFound(err) {
 		return err // The cache is stale, or the host does not respond.
 	}
-	err = c.Virtual.ApiextensionsV1().CustomResourceDefinitions().Delete(ctx, k.resource, metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &virtual.UID}})
+	return c.deleteVirtual(ctx, virtual)
+}
+
+// deleteVirtual deletes a definition of the virtual cluster, with its objects.
+func (c *Controller) deleteVirtual(ctx context.Context, virtual *apiextensionsv1.CustomResourceDefinition) error {
+	err := c.Virtual.ApiextensionsV1().CustomResourceDefinitions().Delete(ctx, virtual.Name, metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &virtual.UID}})
 	if err != nil && !apierrors.IsNotFound(err) {
-		return fmt.Errorf("cannot delete definition %s: %w", k.resource, err)
+		return fmt.Errorf("cannot delete definition %s: %w", virtual.Name, err)
 	}
 	return nil
 }
