@@ -386,6 +386,20 @@
 {{- end -}}
 {{- end -}}
 
+{{- /* Not empty if a range in a schedule ends before it begins. */ -}}
+{{- define "sublet.backwards" -}}
+{{- $names := dict "jan" 1 "feb" 2 "mar" 3 "apr" 4 "may" 5 "jun" 6 "jul" 7 "aug" 8 "sep" 9 "oct" 10 "nov" 11 "dec" 12 -}}
+{{- $names = merge $names (dict "sun" 0 "mon" 1 "tue" 2 "wed" 3 "thu" 4 "fri" 5 "sat" 6) -}}
+{{- range $range := regexFindAll "[0-9a-z]+-[0-9a-z]+" (lower .) -1 -}}
+{{- $ends := list -}}
+{{- range $end := splitList "-" $range -}}
+{{- $number := ternary (get $names $end) (regexReplaceAll "^0+" $end "" | default "0" | atoi) (hasKey $names $end) -}}
+{{- $ends = append $ends $number -}}
+{{- end -}}
+{{- if gt (first $ends | int) (last $ends | int) }}yes{{ end -}}
+{{- end -}}
+{{- end -}}
+
 {{- /* What settings that are good each for themselves get wrong together. */ -}}
 {{- define "sublet.combinations" -}}
 {{- $v := .Values -}}
@@ -642,7 +656,7 @@
 {{- if include "sublet.exportedTwice" $ -}}
 {{- $problems = append $problems (printf "exportKubeConfig.additionalSecrets: Invalid value: %s: each Secret needs a name, and a name and namespace of its own, also next to exportKubeConfig.secret" (get $v.exportKubeConfig "additionalSecrets" | toJson)) -}}
 {{- end -}}
-{{- if or (not (regexMatch `(?i)^(@[a-z]+|([*?]|0*[0-5]?[0-9](-0*[0-5]?[0-9])?)(/0*[1-9][0-9]*)?(,([*?]|0*[0-5]?[0-9](-0*[0-5]?[0-9])?)(/0*[1-9][0-9]*)?)* +([*?]|0*(1?[0-9]|2[0-3])(-0*(1?[0-9]|2[0-3]))?)(/0*[1-9][0-9]*)?(,([*?]|0*(1?[0-9]|2[0-3])(-0*(1?[0-9]|2[0-3]))?)(/0*[1-9][0-9]*)?)* +([*?]|0*([1-9]|[12][0-9]|3[01])(-0*([1-9]|[12][0-9]|3[01]))?)(/0*[1-9][0-9]*)?(,([*?]|0*([1-9]|[12][0-9]|3[01])(-0*([1-9]|[12][0-9]|3[01]))?)(/0*[1-9][0-9]*)?)* +([*?]|(0*([1-9]|1[0-2])|jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)(-(0*([1-9]|1[0-2])|jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec))?)(/0*[1-9][0-9]*)?(,([*?]|(0*([1-9]|1[0-2])|jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)(-(0*([1-9]|1[0-2])|jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec))?)(/0*[1-9][0-9]*)?)* +([*?]|(0*[0-6]|sun|mon|tue|wed|thu|fri|sat)(-(0*[0-6]|sun|mon|tue|wed|thu|fri|sat))?)(/0*[1-9][0-9]*)?(,([*?]|(0*[0-6]|sun|mon|tue|wed|thu|fri|sat)(-(0*[0-6]|sun|mon|tue|wed|thu|fri|sat))?)(/0*[1-9][0-9]*)?)*)$` $v.controlPlane.backingStore.backup.schedule)) (regexMatch `(?i)^\S+ +\S+ +((30|31)(,(30|31))* +(0*2|feb)|31 +(0*[2469]|11|feb|apr|jun|sep|nov)(,(0*[2469]|11|feb|apr|jun|sep|nov))*) +[*?]$` $v.controlPlane.backingStore.backup.schedule) -}}
+{{- if or (include "sublet.backwards" $v.controlPlane.backingStore.backup.schedule) (not (regexMatch `(?i)^(@[a-z]+|([*?]|0*[0-5]?[0-9](-0*[0-5]?[0-9])?)(/0*[1-9][0-9]{0,8})?(,([*?]|0*[0-5]?[0-9](-0*[0-5]?[0-9])?)(/0*[1-9][0-9]{0,8})?)* +([*?]|0*(1?[0-9]|2[0-3])(-0*(1?[0-9]|2[0-3]))?)(/0*[1-9][0-9]{0,8})?(,([*?]|0*(1?[0-9]|2[0-3])(-0*(1?[0-9]|2[0-3]))?)(/0*[1-9][0-9]{0,8})?)* +([*?]|0*([1-9]|[12][0-9]|3[01])(-0*([1-9]|[12][0-9]|3[01]))?)(/0*[1-9][0-9]{0,8})?(,([*?]|0*([1-9]|[12][0-9]|3[01])(-0*([1-9]|[12][0-9]|3[01]))?)(/0*[1-9][0-9]{0,8})?)* +([*?]|(0*([1-9]|1[0-2])|jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)(-(0*([1-9]|1[0-2])|jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec))?)(/0*[1-9][0-9]{0,8})?(,([*?]|(0*([1-9]|1[0-2])|jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)(-(0*([1-9]|1[0-2])|jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec))?)(/0*[1-9][0-9]{0,8})?)* +([*?]|(0*[0-6]|sun|mon|tue|wed|thu|fri|sat)(-(0*[0-6]|sun|mon|tue|wed|thu|fri|sat))?)(/0*[1-9][0-9]{0,8})?(,([*?]|(0*[0-6]|sun|mon|tue|wed|thu|fri|sat)(-(0*[0-6]|sun|mon|tue|wed|thu|fri|sat))?)(/0*[1-9][0-9]{0,8})?)*)$` $v.controlPlane.backingStore.backup.schedule)) (regexMatch `(?i)^\S+ +\S+ +((30|31)(,(30|31))* +(0*2|feb)|31 +(0*[2469]|11|feb|apr|jun|sep|nov)(,(0*[2469]|11|feb|apr|jun|sep|nov))*) +[*?]$` $v.controlPlane.backingStore.backup.schedule) -}}
 {{- $problems = append $problems (printf "controlPlane.backingStore.backup.schedule: Invalid value: %s: no backup would ever be due, or a number is out of its range; set one such as 0 3 * * *" (get $v.controlPlane.backingStore.backup "schedule" | toJson)) -}}
 {{- end -}}
 {{- if and $v.controlPlane.backingStore.backup.enabled (ternary (gt (int $v.controlPlane.advanced.split.replicas) 1) (gt (int (ternary $v.controlPlane.statefulSet.autoscaling.maxReplicas (ternary $v.controlPlane.statefulSet.highAvailability.replicas 1 $v.controlPlane.statefulSet.highAvailability.enabled) $v.controlPlane.statefulSet.autoscaling.enabled)) 1) $v.controlPlane.advanced.split.enabled) (not (has "ReadWriteMany" $v.controlPlane.backingStore.backup.volumeClaim.accessModes)) -}}

@@ -170,6 +170,7 @@ func validationTemplate(settings []setting) ([]byte, error) {
 	var out bytes.Buffer
 	fmt.Fprintf(&out, validationHead, generated, paths.String())
 	out.WriteString(expressionsTemplate)
+	out.WriteString(backwardsTemplate)
 	out.WriteString("\n{{- /* What settings that are good each for themselves get wrong together. */ -}}\n")
 	out.WriteString("{{- define \"sublet.combinations\" -}}\n{{- $v := .Values -}}\n{{- $problems := list -}}\n")
 	known := conditions()

@@ -274,9 +274,12 @@ func isRegexp(value string) bool {
 	return err == nil
 }
 
+// isCron refuses a comma without a value too, which the parser skips.
 func isCron(value string) bool {
 	_, err := cron.ParseStandard(value)
-	return err == nil
+	return err == nil && !slices.ContainsFunc(strings.Fields(value), func(field string) bool {
+		return slices.Contains(strings.Split(field, ","), "")
+	})
 }
 
 func isLabelKey(value string) bool {

@@ -90,6 +90,19 @@ func TestFormats(t *testing.T) {
 	}
 }
 
+// TestCron looks at schedules, which have spaces.
+func TestCron(t *testing.T) {
+	t.Parallel()
+	for value, good := range map[string]bool{
+		"0 3 * * *": true, "0,30 3 1-5 jan-mar mon": true, "*/5 * * * *": true,
+		"0 0 1, * *": false, ",1 0 * * *": false, "1,,2 0 * * *": false, "5-1 * * * *": false, "0 0 * * fri-mon": false, "*/99999999999999999999 * * * *": false,
+	} {
+		if isCron(value) != good {
+			t.Errorf("isCron(%q) = %t", value, !good)
+		}
+	}
+}
+
 func TestRuleOf(t *testing.T) {
 	t.Parallel()
 	type tagged struct {
