@@ -127,12 +127,17 @@ func (d definitions) text(rule v1alpha1.Rule) object {
 		name := strings.Join(rule.Enum, "-")
 		d[name] = object{"enum": rule.Enum}
 		return object{"$ref": "#/$defs/" + name, "pattern": "^(" + strings.Join(rule.Enum, "|") + ")$"}
-	case rule.Format != nil && rule.Optional:
-		return object{"type": "string", "pattern": "^$|" + pattern(*rule.Format)}
-	case rule.Format != nil:
-		return object{"type": "string", "pattern": pattern(*rule.Format)}
+	case rule.Format == nil:
+		return object{"type": "string"}
 	}
-	return object{"type": "string"}
+	schema := object{"type": "string", "pattern": pattern(*rule.Format)}
+	if rule.Optional {
+		schema["pattern"] = "^$|" + pattern(*rule.Format)
+	}
+	if rule.Format.MaxLength > 0 {
+		schema["maxLength"] = rule.Format.MaxLength
+	}
+	return schema
 }
 
 // number returns the schema of a whole number.

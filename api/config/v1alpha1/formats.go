@@ -23,6 +23,8 @@ type Format struct {
 	// Want describes a valid value, with an example. Messages put "must be "
 	// before it.
 	Want string
+	// MaxLength is the most characters of a value. 0 means no limit.
+	MaxLength int
 
 	// isValid refuses what the pattern cannot. nil refuses nothing.
 	isValid func(string) bool
@@ -31,21 +33,25 @@ type Format struct {
 // Parts of patterns.
 const (
 	dnsLabel    = `[a-z0-9]([-a-z0-9]*[a-z0-9])?`
-	serviceName = `[a-z]([-a-z0-9]*[a-z0-9])?`
+	serviceName = `[a-z]([-a-z0-9]{0,61}[a-z0-9])?`
+	namespace   = `[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?`
 	dnsName     = dnsLabel + `(\.` + dnsLabel + `)*`
-	labelPart   = `[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?`
+	labelPart   = `[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?`
 	ipv6        = `[0-9a-fA-F]*:[0-9a-fA-F:]*:[0-9a-fA-F.]*`
 	portSuffix  = `(:[0-9]{1,5})?`
 	pathKey     = `[A-Za-z_][-A-Za-z0-9_]*(\[\*\])*`
 	imageDigest = `(@sha256:[0-9a-f]{64})?`
 )
 
+// maxName is the longest name of an object or of DNS.
+const maxName = 253
+
 // Formats returns all formats.
 func Formats() []Format {
 	return slices.Concat(customFormats(), serviceFormats(), imageFormats(), []Format{
-		{Name: "dns-domain", Pattern: `^` + dnsName + `$`,
+		{Name: "dns-domain", MaxLength: maxName, Pattern: `^` + dnsName + `$`,
 			Want: "a DNS domain in lower case without a dot at its end, such as cluster.local", isValid: isDomain},
-		{Name: "dns-name-or-ip", Pattern: `^((\*\.)?` + dnsName + `|` + ipv6 + `)$`,
+		{Name: "dns-name-or-ip", MaxLength: maxName, Pattern: `^((\*\.)?` + dnsName + `|` + ipv6 + `)$`,
 			Want:    "a DNS name such as shop.example.com or *.example.com, or an IP such as 192.0.2.10",
 			isValid: isNameOrIP},
 		hostPattern(),
@@ -70,13 +76,13 @@ func Formats() []Format {
 			Want: "an IP, or an IP with a port, such as 192.0.2.53 or 192.0.2.53:5353", isValid: isNameserver},
 		{Name: "context-name", Pattern: `^[^\s"'\\]+$`,
 			Want: "a name without spaces and quotes, such as shop"},
-		{Name: "object-name", Pattern: `^` + dnsName + `$`,
+		{Name: "object-name", MaxLength: maxName, Pattern: `^` + dnsName + `$`,
 			Want:    "the name of an object of the host: lower case letters, digits, - and ., such as fast-ssd",
 			isValid: isObjectName},
-		{Name: "host-objects", Pattern: `^(` + dnsLabel + `/(\*|` + dnsName + `)|/` + dnsName + `)$`,
+		{Name: "host-objects", Pattern: `^(` + namespace + `/(\*|` + dnsName + `)|/` + dnsName + `)$`,
 			Want:    "named as shared/ca, shared/* or /ca are: objects of the host",
 			isValid: isObjectPath},
-		{Name: "virtual-objects", Pattern: `^` + dnsLabel + `/(\*|` + dnsName + `)$`,
+		{Name: "virtual-objects", Pattern: `^` + namespace + `/(\*|` + dnsName + `)$`,
 			Want:    "a namespace and a name in the virtual cluster, such as shop/ca or shop/*",
 			isValid: isObjectPath},
 		{Name: "label-key", Pattern: `^(` + dnsName + `/)?` + labelPart + `$`,
@@ -103,7 +109,7 @@ func Formats() []Format {
 // serviceFormats returns the formats of names of Services.
 func serviceFormats() []Format {
 	return []Format{
-		{Name: "service-path", Pattern: `^` + dnsLabel + `/` + serviceName + `$`,
+		{Name: "service-path", Pattern: `^` + namespace + `/` + serviceName + `$`,
 			Want: "a namespace and the name of a Service, such as shop/web", isValid: isObjectPath},
 		{Name: "service-name", Pattern: `^` + serviceName + `$`,
 			Want: "the name of a Service, such as shop-web", isValid: isServiceName},
@@ -172,7 +178,7 @@ func QuantityFormat() Format {
 // with the value. It returns an empty string for a valid value.
 func (f Format) Check(value string) string {
 	matched, err := regexp.MatchString(f.Pattern, value)
-	if err == nil && matched && (f.isValid == nil || f.isValid(value)) {
+	if err == nil && matched && (f.MaxLength == 0 || len(value) <= f.MaxLength) && (f.isValid == nil || f.isValid(value)) {
 		return ""
 	}
 	return "must be " + f.Want

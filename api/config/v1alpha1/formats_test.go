@@ -13,8 +13,8 @@ func TestFormats(t *testing.T) {
 	t.Parallel()
 	cases := map[string]struct{ good, bad, beyond string }{
 		"quantity": {"5Gi 500m 2 .5 1.5 2k 1e3 100M 1e+3", "Gi -1 5GB 5gi 5, 1.2.3 e3", ""},
-		"dns-domain": {"cluster.local local a-b.c", "Local .local local. a..b -a a_b",
-			strings.Repeat("a", 254)},
+		"dns-domain": {"cluster.local local a-b.c", "Local .local local. a..b -a a_b " + strings.Repeat("a", 254),
+			""},
 		"dns-name-or-ip": {"a.example.com *.example.com 192.0.2.10 2001:db8::1 ::1 localhost",
 			"https://a.example.com a.example.com:443 *.*.a a_b *", "256.0.0.1 1:2:3:4:5:6:7:8:9"},
 		"host-pattern": {"a.example.com *.example.com * localhost",
@@ -31,30 +31,30 @@ func TestFormats(t *testing.T) {
 		"feature-gate":     {"HPAScaleToZero StatefulSetRecreateStrategy", "AllAlpha HPAScaleToZero2 hpascaletozero", ""},
 		"file-name":        {"ca.crt /certs/ca.crt a-b_c/d", "a:b a*", ""},
 		"context-name":     {"shop kubernetes-admin@shop a/b", "a'b a\"b a\\b", ""},
-		"object-name":      {"fast-ssd a.b.c a", "Fast fast_ssd -a a-", strings.Repeat("a", 254)},
-		"host-objects":     {"shared/ca shared/* /ca shared/a.b", "ca shared/ shared */ca shared/c* a.b/ca Shared/ca /* a/b/c", strings.Repeat("a", 64) + "/ca"},
-		"service-path":     {"shop/web shop/db-1", "web shop/ shop/1db shop/a.b a.b/web Shop/web /web a/b/c", strings.Repeat("a", 64) + "/web"},
-		"service-name":     {"web db-1", "1db a.b Web web- shop/web", strings.Repeat("a", 64)},
-		"virtual-objects":  {"shop/ca shop/* shop/a.b", "ca shop/ shop */ca shop/c* a.b/ca Shop/ca /ca a/b/c", strings.Repeat("a", 64) + "/ca"},
+		"object-name":      {"fast-ssd a.b.c a", "Fast fast_ssd -a a- " + strings.Repeat("a", 254), ""},
+		"host-objects":     {"shared/ca shared/* /ca shared/a.b", "ca shared/ shared */ca shared/c* a.b/ca Shared/ca /* a/b/c " + strings.Repeat("a", 64) + "/ca", ""},
+		"service-path":     {"shop/web shop/db-1", "web shop/ shop/1db shop/a.b a.b/web Shop/web /web a/b/c " + strings.Repeat("a", 64) + "/web", ""},
+		"service-name":     {"web db-1", "1db a.b Web web- shop/web " + strings.Repeat("a", 64), ""},
+		"virtual-objects":  {"shop/ca shop/* shop/a.b", "ca shop/ shop */ca shop/c* a.b/ca Shop/ca /ca a/b/c " + strings.Repeat("a", 64) + "/ca", ""},
 		"resource":         {"secrets storageclasses issuers.example.com", "pods Secrets labels object issuers.", ""},
 		"object-kind":      {"Issuer HTTPRoute", "issuer 1a A-b", ""},
 		"custom-resource":  {"widgets.example.com widgets.example.com/v1 a.b/v1beta1", "widgets Widgets.example.com widgets.example.com/ widgets.example.com/beta widgets.example.com/v1/x .a a.", ""},
 		"field-path":       {"spec.secretName spec.tls[*].secretName spec.a[*][*].b-c spec", "spec. .spec spec..a spec.tls[0].a spec[] spec.*", "metadata.name status.a kind"},
 		"patch-path":       {`spec spec.a[*].b-c metadata.labels["a.b/c"] data[*] a[*][*] a["b"]["c"].d`, `.a a. a..b a[0] a[] a[b] a["b] a[""] /a/b`, ""},
 		"reference-target": {"secrets services none labels labelSelector namespace issuers.example.com", "Secret pods nodes Issuers.example.com a.", ""},
-		"label-key":        {"app example.com/app a_b.c", "a/b/c /a a/ -a Ex.com/a", strings.Repeat("a", 64)},
+		"label-key":        {"app example.com/app a_b.c", "a/b/c /a a/ -a Ex.com/a " + strings.Repeat("a", 64), ""},
 		"port-range":       {"80 8080 1-65535 30000-30100", "0 a 1- -1 1-2-3 080", "70000 9-1 2000-100"},
 		"image-pattern":    {"docker.io/library/nginx ghcr.io/a/* a:5000/* ghcr.io/a/b:1* ghcr.io/a@sha256:0", "nginx * ghcr.io Ghcr.io/a ghcr.io/*/b", ""},
 		"image-prefix":     {"docker.io/library/nginx ghcr.io/a/ a:5000/ ghcr.io/a/b:1", "nginx ghcr.io Ghcr.io/a ghcr.io/* ghcr.io//a", ""},
 		"key-pattern":      {"app example.com/app example.com/* example.com/ap* a-* *", "*/app a/b/c /a -a Ex.com/a a*b", ""},
 		"priority":         {"0 -10 1000 2147483647", "1.5 a 01 --1 +1", "2147483648 -2147483649"},
-		"label-value":      {"a A_b.c-d 1", "-a a- a/b ä", strings.Repeat("a", 64)},
+		"label-value":      {"a A_b.c-d 1", "-a a- a/b ä " + strings.Repeat("a", 64), ""},
 		"image-registry":   {"ghcr.io localhost:5000 192.0.2.1:80", "https://ghcr.io ghcr.io/ ghcr.io/a Ghcr.io a:b", ""},
 		"image-repository": {"a a/b sublet-dev/sublet a__b/c.d", "A/b a/ /a a:1 a//b a@b", ""},
 		"regexp":           {"internal internal|internet-facing 192\\.0\\.2\\.[0-9]+ .*", "", "( [a *"},
 		"backup-file":      {"latest store-20260102T030000Z.backup", "../x store-2026.backup store-20260102T030000Z.backup.partial", ""},
 		"cron":             {"@daily @hourly", "daily @never 0", ""},
-		"toleration":       {"team team=shop example.com/team=shop:NoSchedule team:NoExecute", "* team= =shop team:Evict team:shop=a -a a:NoSchedule:NoSchedule", strings.Repeat("a", 64)},
+		"toleration":       {"team team=shop example.com/team=shop:NoSchedule team:NoExecute", "* team= =shop team:Evict team:shop=a -a a:NoSchedule:NoSchedule " + strings.Repeat("a", 64), ""},
 		"image-tag": {"0.1.0 latest v1_2 a@sha256:" + strings.Repeat("0", 64), "-a .a a/b a:b a@sha256:0 " +
 			strings.Repeat("a", 129), ""},
 	}
@@ -77,12 +77,12 @@ func TestFormats(t *testing.T) {
 			}
 			pattern := regexp.MustCompile(f.Pattern)
 			for _, value := range append(strings.Fields(c.bad), "", "a b", "a\nb", " a") {
-				if pattern.MatchString(value) {
+				if pattern.MatchString(value) && (f.MaxLength == 0 || len(value) <= f.MaxLength) {
 					t.Errorf("the pattern takes %q", value)
 				}
 			}
 			for value := range strings.FieldsSeq(c.beyond) {
-				if !pattern.MatchString(value) {
+				if !pattern.MatchString(value) || f.MaxLength > 0 && len(value) > f.MaxLength {
 					t.Errorf("the pattern already refuses %q", value)
 				}
 			}
