@@ -23,13 +23,13 @@ func (l *local) startDaemon(d daemon) error {
 	return l.daemons.start(d.name, command)
 }
 
-// hostd returns a daemon that the binary of that name carries.
+// hostd returns a daemon that is part of the binary hostd.
 func hostd(name string, args ...string) daemon {
 	return daemon{name: name, program: "hostd", args: append([]string{name}, args...)}
 }
 
-// etcd keeps the host's objects. It skips fsync: a host that a power cut takes is
-// thrown away anyway.
+// etcd stores the host's objects. It skips fsync, because nobody needs the host after a power
+// loss.
 func (l *local) etcd() (daemon, error) {
 	const client, peer = "https://127.0.0.1:2379", "https://127.0.0.1:2380"
 	tls := map[string]any{
@@ -46,8 +46,8 @@ func (l *local) etcd() (daemon, error) {
 		"initial-cluster":             nodeName + "=" + peer,
 		"client-transport-security":   tls,
 		"peer-transport-security":     tls,
-		// The gateway would call etcd with the serving certificate, which is none of a
-		// client.
+		// The gateway would call etcd with the serving certificate, which is no client
+		// certificate.
 		"enable-grpc-gateway": false,
 		"unsafe-no-fsync":     true,
 		"quota-backend-bytes": 4 << 30,
@@ -122,9 +122,8 @@ func (l *local) controlLoopDaemons() []daemon {
 	}
 }
 
-// coreDNS answers as the Service kube-dns, from a process on the node. There is
-// no way out of the node, so names outside the cluster do not exist, but for one
-// that tests can ask for.
+// coreDNS serves the Service kube-dns, from a process on the node. The node reaches nothing outside
+// of the machine, so outside names do not exist, except for one that tests query.
 func (l *local) coreDNS() (daemon, error) {
 	file := l.path("run", "Corefile")
 	text := fmt.Sprintf(`%[1]s in-addr.arpa ip6.arpa {

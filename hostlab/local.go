@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// Where the kernel shows what the host changes of the machine.
+// Folders in which the kernel shows what the host changes of the machine.
 const (
 	cgroupRoot = "/sys/fs/cgroup"
 	sysctlRoot = "/proc/sys"
@@ -45,15 +45,15 @@ func (l *local) path(parts ...string) string {
 
 func (l *local) binary(name string) string { return l.path("bin", name) }
 
-// environment returns the environment of a daemon, with our programs first. It has
-// nothing of the caller's, whose proxy settings would break the host.
+// environment returns the environment of a daemon, with our programs first. It has no
+// variable of the caller, because proxy settings would break the host.
 func (l *local) environment() []string {
 	return []string{"PATH=" + l.path("bin") + ":/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root"}
 }
 
-// prepare makes the folders and takes the lock, which ends with the process or
-// with a call of the function it returns.
-func (l *local) prepare() (func(), error) {
+// prepare creates the folders and takes the lock. The lock ends with the process, or when unlock
+// is called.
+func (l *local) prepare() (unlock func(), err error) {
 	if err := checkRoot(); err != nil {
 		return nil, err
 	}
@@ -121,7 +121,7 @@ func (l *local) up(ctx context.Context) (*Cluster, error) {
 
 func (l *local) checkAlone() error {
 	if other := l.otherHost(); other != "" {
-		return fmt.Errorf("this machine carries a host already, in %s: stop it first with hostctl down --dir %s", other, other)
+		return fmt.Errorf("this machine runs a host already, in %s: stop it first with hostctl down --dir %s", other, other)
 	}
 	return nil
 }
@@ -165,7 +165,7 @@ func (l *local) setUpNamespaces(ctx context.Context) error {
 	return saveSysctls(sysctlRoot, l.path("state", "sysctls"))
 }
 
-// startFirst starts what needs nobody, all at once.
+// startFirst starts the daemons that need no other daemon, all at once.
 func (l *local) startFirst() error {
 	etcd, err := l.etcd()
 	if err != nil {
@@ -277,7 +277,7 @@ func (l *local) down(ctx context.Context) error {
 		return err
 	}
 	defer unlock()
-	if l.otherHost() != "" { // then this one cannot be up, and the other is none of our business
+	if l.otherHost() != "" { // Then this host is not up. The other host stays.
 		return l.removeState()
 	}
 	return l.steps.run("down", func() error { return l.removeAll(ctx) })
@@ -291,9 +291,9 @@ func daemonNames() []string {
 	}
 }
 
-// removeAll ends everything and forgets the cluster. The order matters. The kubelet ends
-// before the containers, which it would start again. The holder ends last, so that a
-// call that failed can be repeated.
+// removeAll stops all processes and deletes the state of the cluster. The kubelet stops before
+// the containers, which it would start again. The holder stops last, so that a failed call can be
+// repeated.
 func (l *local) removeAll(ctx context.Context) error {
 	const grace = 5 * time.Second
 	for _, name := range []string{"local-path-provisioner", "metrics-server", "kubelet", "kube-proxy", "netpol"} {

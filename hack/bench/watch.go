@@ -18,8 +18,8 @@ const waitTimeout = 2 * time.Minute
 // sighting is when a watch has first seen what.
 type sighting struct{ there, done, gone time.Time }
 
-// watcher notes when the events of a watch arrive. What an object is called and
-// when it is done is for the caller to say.
+// watcher records when the events of a watch arrive. Its [subject] defines the name of an object,
+// and when it is done.
 type watcher struct {
 	mu      sync.Mutex
 	seen    map[string]sighting
@@ -109,7 +109,7 @@ func (w *watcher) wake() {
 	w.changed = make(chan struct{})
 }
 
-// wait waits until n objects are as asked.
+// wait waits until is returns true for n objects.
 func (w *watcher) wait(ctx context.Context, n int, what string, is func(sighting) bool) error {
 	ctx, cancel := context.WithTimeout(ctx, waitTimeout)
 	defer cancel()

@@ -36,8 +36,8 @@ does not answer in time is a row with the reason. NODES and PODS count what tena
 MEMORY are the sums of their requests.
 
 With --watch, it holds one watch on each host. A terminal shows the table in place. Elsewhere, each
-change is a new row, or a new object with -o. The columns of use are listed again every 30 seconds. It follows
-"kubectl config use-context".`,
+change is a new row, or a new object with -o. Nodes, pods and their requests are listed again every 30
+seconds. It follows "kubectl config use-context".`,
 		Example: `  sublet list -A
   sublet list --all-contexts -o wide
   sublet list --all-contexts --watch`,

@@ -68,7 +68,7 @@ func (o *options) run(ctx context.Context, env *host.Env) error {
 	var clusters []release.Cluster
 	var err error
 	if o.allContexts {
-		clusters, err = fleet.Ask(ctx, env, o.hostTimeout, listWithUse)
+		clusters, err = fleet.Ask(ctx, env, o.hostTimeout, listWithUsage)
 	} else {
 		clusters, err = o.listHost(ctx, env)
 	}
@@ -89,12 +89,12 @@ func (o *options) listHost(ctx context.Context, env *host.Env) ([]release.Cluste
 	if o.allNamespaces {
 		namespace = ""
 	}
-	clusters, err := listWithUse(ctx, h, namespace)
+	clusters, err := listWithUsage(ctx, h, namespace)
 	return fleet.Mark(clusters, h.Context), err
 }
 
-// listWithUse returns the virtual clusters of a host with what they use.
-func listWithUse(ctx context.Context, h *host.Host, namespace string) ([]release.Cluster, error) {
+// listWithUsage returns the virtual clusters of a host with what they use.
+func listWithUsage(ctx context.Context, h *host.Host, namespace string) ([]release.Cluster, error) {
 	clusters, err := release.List(ctx, h.Client, namespace)
 	if err != nil || len(clusters) == 0 {
 		return clusters, err
