@@ -30,16 +30,16 @@ func TestBad(t *testing.T) {
 		t.Fatalf("found only %d bad configurations", len(files))
 	}
 	messages := make([]string, len(files))
-	t.Run("render", func(t *testing.T) {
-		for i, file := range files {
-			t.Run(filepath.Base(file), func(t *testing.T) {
-				t.Parallel() // Each renders the whole chart.
-				messages[i] = refusal(t, ch, file)
-			})
+	t.Cleanup(func() { // All configurations are rendered by then.
+		if !t.Failed() {
+			compareGolden(t, "testdata/bad.txt", strings.Join(messages, ""))
 		}
 	})
-	if !t.Failed() {
-		compareGolden(t, "testdata/bad.txt", strings.Join(messages, ""))
+	for i, file := range files {
+		t.Run(filepath.Base(file), func(t *testing.T) {
+			t.Parallel() // Each renders the whole chart.
+			messages[i] = refusal(t, ch, file)
+		})
 	}
 }
 

@@ -92,11 +92,16 @@ func (c *Controller) reconcile(ctx context.Context, resource string) error {
 	if err != nil || changed {
 		return err // The watch shows what was written.
 	}
+	return c.startIfServed(k, host, virtual, wanted.Version)
+}
+
+// startIfServed starts the sync of a kind once both API servers serve it.
+func (c *Controller) startIfServed(k kind, host, virtual *apiextensionsv1.CustomResourceDefinition, version string) error {
 	if !custom.IsServed(virtual) || !custom.IsServed(host) {
-		c.drop(resource)
+		c.drop(k.resource)
 		return &refusedError{errNotServed}
 	}
-	return c.start(k, host, virtual, wanted.Version)
+	return c.start(k, host, virtual, version)
 }
 
 // endKind stops syncing a kind that the host no longer has, and returns cause as a refusal.
