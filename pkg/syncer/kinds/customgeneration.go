@@ -44,6 +44,15 @@ func observe(fields map[string]any, generation func(int64) int64) {
 	}
 }
 
+// observeStatus replaces the observed generations of a status and of all conditions in it. Each is replaced
+// once: a status may have the fields of a condition.
+func observeStatus(status map[string]any, generation func(int64) int64) {
+	if !isCondition(status) {
+		observe(status, generation)
+	}
+	observeConditions(status, generation)
+}
+
 // observeConditions replaces the observed generations of all conditions in a part of a status.
 func observeConditions(part any, generation func(int64) int64) {
 	switch part := part.(type) {

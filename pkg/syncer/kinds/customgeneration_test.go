@@ -72,14 +72,15 @@ func TestGenerationsOfShownObjects(t *testing.T) {
 	}{
 		{reason: "seen by the controller", virtual: 1, host: 9, observed: 9, want: 1},
 		{reason: "not seen yet", virtual: 4, host: 9, observed: 8, want: 3},
+		{reason: "a copy that is about to be created", virtual: 0, host: 9, observed: 9, want: 1},
 		{reason: "never seen", virtual: 2, host: 9, observed: 0, want: 0},
 		{reason: "a status without an address of its own", virtual: 1, host: 9, observed: 9, want: 9, withoutStatus: true},
 	} {
 		status := func(generation int64) object {
 			return object{
-				"observedGeneration": generation,
-				"parents":            []any{object{"conditions": []any{object{"type": "Accepted", "status": "True", "observedGeneration": generation}}}},
-				"template":           object{"observedGeneration": int64(42)},
+				"type": "Widget", "status": "Ready", "observedGeneration": generation, // like a condition
+				"parents":  []any{object{"conditions": []any{object{"type": "Accepted", "status": "True", "observedGeneration": generation}}}},
+				"template": object{"observedGeneration": int64(42)},
 			}
 		}
 		host := &unstructured.Unstructured{Object: object{"spec": object{"size": "1"}, "status": status(c.observed)}}

@@ -199,7 +199,7 @@ func (o CustomOptions) fillVirtual(s syncer.Scope, host, virtual *unstructured.U
 		generation: o.generations(host),
 	}
 	rewritten := r.value(status)
-	if fields, ok := rewritten.(map[string]any); ok {
+	if fields, ok := rewritten.(map[string]any); ok && !isCondition(fields) {
 		observe(fields, r.generation)
 	}
 	virtual.Object["status"] = rewritten
@@ -333,8 +333,7 @@ func (o CustomOptions) copyContent(host, virtual *unstructured.Unstructured) {
 		}
 	}
 	if status, ok := virtual.Object["status"].(map[string]any); ok && o.HasStatus && host.GetGeneration() != 0 {
-		generation := generationsSince(host.GetGeneration(), virtual.GetGeneration())
-		observe(status, generation)
-		observeConditions(status, generation)
+		// An API server gives a new object the generation 1.
+		observeStatus(status, generationsSince(host.GetGeneration(), max(1, virtual.GetGeneration())))
 	}
 }
