@@ -28,6 +28,12 @@ func PinnedNode(host *corev1.Pod) string {
 	return host.Annotations[labels.Place]
 }
 
+// IsCreatedFor reports whether a host pod was created for a node, by the virtual scheduler or by a virtual
+// pod that already had the node.
+func IsCreatedFor(host *corev1.Pod, node string) bool {
+	return host.Annotations[labels.Place] == node || host.Annotations[labels.LimitedTo] == node
+}
+
 // Proposed returns the node that the virtual scheduler has written as its proposal, empty for
 // none. It also returns none for a pod that is unschedulable: its nominated node is one on which
 // preemption is still making room.

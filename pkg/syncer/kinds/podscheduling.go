@@ -120,15 +120,27 @@ func (p *pods) fillVirtual(s syncer.Scope, host, virtual *corev1.Pod) error {
 		translate.PodStatus(s.Cluster, host, virtual)
 	}
 	p.reportViolations(s, virtual)
-	if node := host.Spec.NodeName; node != "" && virtual.Spec.NodeName != "" && virtual.Spec.NodeName != node {
-		s.RecordEvent("OtherNodeOnHost", "The host runs the pod on another node than spec.nodeName. "+
-			"Admission of the host has removed what limits the pod to its node. Ask the operator of the host cluster to exempt these pods.")
-	}
+	reportOtherNode(s, virtual, host)
 	if foreign := translate.ForeignDebugContainers(virtual, host); len(foreign) > 0 {
 		s.RecordEvent("DebugContainersNotStarted", "The host pod has other containers under these names: "+strings.Join(foreign, ", ")+". Use names of your own.")
 	}
 	p.reportNotPassed(s, virtual, host)
 	return copyNode(s, host, virtual)
+}
+
+// reportOtherNode records an Event on a pod that the host runs on another node than the virtual pod names. A
+// host pod that was created for that node has lost its limit. Otherwise the tenant has bound
+// the pod at the moment in which the host did.
+func reportOtherNode(s syncer.Scope, virtual, host *corev1.Pod) {
+	wanted, node := virtual.Spec.NodeName, host.Spec.NodeName
+	if wanted == "" || node == "" || wanted == node {
+		return
+	}
+	reason := "The host had picked that before the pod was bound. Create the pod again if it must run on its node."
+	if translate.IsCreatedFor(host, wanted) {
+		reason = "Admission of the host has removed what limits the pod to its node. Ask the operator of the host cluster to exempt these pods."
+	}
+	s.RecordEvent("OtherNodeOnHost", "The host runs the pod on another node than spec.nodeName. "+reason)
 }
 
 // reportViolations records an Event on a running pod that violates the policy because it is older. It
