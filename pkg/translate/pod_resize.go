@@ -19,7 +19,7 @@ const exceededQuota = "exceeded quota"
 // once others free what a quota grants. A resize that the kubelet of the host itself defers
 // keeps the condition of the kubelet.
 func SetRefusedResize(virtual, host *corev1.Pod, message string, at time.Time) {
-	if findCondition(host.Status.Conditions, corev1.PodResizePending) != nil || hasAllResources(virtual, host) {
+	if findCondition(host.Status.Conditions, corev1.PodResizePending) != nil || !awaitsResize(virtual, host) {
 		return
 	}
 	reason := corev1.PodReasonInfeasible
@@ -42,14 +42,15 @@ func SetRefusedResize(virtual, host *corev1.Pod, message string, at time.Time) {
 // goes when the host pod has the resize, or the tenant takes it back.
 func keepRefusedResize(host, virtual *corev1.Pod, status *corev1.PodStatus) {
 	pending := findCondition(virtual.Status.Conditions, corev1.PodResizePending)
-	if pending == nil || findCondition(status.Conditions, corev1.PodResizePending) != nil || IsFinished(host) || hasAllResources(virtual, host) {
+	if pending == nil || findCondition(status.Conditions, corev1.PodResizePending) != nil || !awaitsResize(virtual, host) {
 		return
 	}
 	status.Conditions = append(status.Conditions, *pending)
 }
 
-// hasAllResources reports whether a host pod has the resources that the tenant requests.
-func hasAllResources(virtual, host *corev1.Pod) bool {
+// awaitsResize reports whether a host pod lacks the resources that the tenant requests. A finished pod needs
+// none. Only then is the condition set, and only then is it kept: otherwise each reconcile would write it.
+func awaitsResize(virtual, host *corev1.Pod) bool {
 	sent := DecodeLastApplied(host.Annotations[labels.LastApplied])[resourcesGroup]
-	return maps.Equal(digestRequests(virtual)[resourcesGroup], sent)
+	return !IsFinished(host) && !maps.Equal(digestRequests(virtual)[resourcesGroup], sent)
 }

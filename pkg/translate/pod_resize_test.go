@@ -65,6 +65,14 @@ func TestRefusedResize(t *testing.T) {
 			t.Error("the tenant has taken the resize back")
 		}
 	}
+	finished := hostWith("2")
+	finished.Status.Phase = corev1.PodSucceeded
+	virtual := requests("3")
+	PodStatus(Cluster{}, finished, virtual)
+	SetRefusedResize(virtual, finished, "maximum cpu usage", start)
+	if reasonOf(virtual) != "" {
+		t.Error("a finished pod does not keep the condition, so it would be set and removed for ever")
+	}
 	virtual, host := requests("3"), hostWith("2")
 	host.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodResizePending, Status: corev1.ConditionTrue, Reason: corev1.PodReasonDeferred}}
 	PodStatus(Cluster{}, host, virtual)
