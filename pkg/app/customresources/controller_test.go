@@ -261,6 +261,20 @@ func TestMadeAgain(t *testing.T) {
 			return nil
 		})
 	})
+	t.Run("Stale", func(t *testing.T) {
+		t.Parallel()
+		live, virtual := definition(), definition()
+		live.UID, virtual.UID = "newer", "copy"
+		c := &Controller{Host: fake.NewClientset(live), Virtual: fake.NewClientset(virtual)}
+		stale := definition()
+		stale.UID, stale.Spec.Names.Kind = "older", "Gadget"
+		if err := c.replace(t.Context(), kind{resource: widgets, fromHost: &v1alpha1.HostCustomResource{}}, stale, virtual, stale); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := c.Virtual.ApiextensionsV1().CustomResourceDefinitions().Get(t.Context(), widgets, metav1.GetOptions{}); err != nil {
+			t.Errorf("the copy is gone after a look at an older definition: %v", err)
+		}
+	})
 }
 
 // TestRefusedKinds looks at kinds that cannot be synced.

@@ -86,7 +86,7 @@ func (c *Controller) reconcile(ctx context.Context, resource string) error {
 		return &refusedError{err}
 	}
 	if virtual != nil && !custom.HasSameNames(virtual, wanted.Copy) {
-		return c.replace(ctx, k, virtual, wanted.Copy)
+		return c.replace(ctx, k, host, virtual, wanted.Copy)
 	}
 	changed, err := c.write(ctx, virtual, wanted.Copy)
 	if err != nil || changed {
@@ -115,12 +115,22 @@ func (c *Controller) endKind(ctx context.Context, k kind, virtual *apiextensions
 
 // replace deletes the copy of a definition that was made again on the host with another kind or
 // scope. The watch then shows that there is none. It refuses this for objects of the tenant.
-func (c *Controller) replace(ctx context.Context, k kind, virtual, wanted *apiextensionsv1.CustomResourceDefinition) error {
+func (c *Controller) replace(ctx context.Context, k kind, host, virtual, wanted *apiextensionsv1.CustomResourceDefinition) error {
 	c.drop(k.resource)
 	if k.fromHost == nil {
 		return &refusedError{fmt.Errorf("on the host it now has the kind %s and the scope %s, and the tenant's objects have %s and %s; "+
 			"set %s.enabled to false, let the tenant delete the definition with its objects, and set it to true again",
 			wanted.Spec.Names.Kind, wanted.Spec.Scope, virtual.Spec.Names.Kind, virtual.Spec.Scope, k.setting)}
+	}
+	if isFromAPI(host) {
+		return c.deleteVirtual(ctx, virtual) // Discovery has just shown it.
+	}
+	live, err := c.Host.ApiextensionsV1().CustomResourceDefinitions().Get(ctx, k.resource, metav1.GetOptions{})
+	switch {
+	case apierrors.IsNotFound(err), err == nil && live.UID != host.UID:
+		return nil // The cache is stale. The watch will show what there is now.
+	case err != nil:
+		return fmt.Errorf("cannot read definition %s of the host: %w", k.resource, err)
 	}
 	return c.deleteVirtual(ctx, virtual)
 }
