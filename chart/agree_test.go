@@ -43,8 +43,8 @@ func TestServerAndHelmAgree(t *testing.T) {
 	})
 }
 
-// allPaths returns the paths of all keys, and some that do not exist.
-func allPaths(t *testing.T) []string {
+// defaultTree returns the default settings as JSON has them.
+func defaultTree(t *testing.T) any {
 	t.Helper()
 	data, err := json.Marshal(v1alpha1.Default(kinds.Settings()...))
 	if err != nil {
@@ -54,6 +54,13 @@ func allPaths(t *testing.T) []string {
 	if err := json.Unmarshal(data, &tree); err != nil {
 		t.Fatal(err)
 	}
+	return tree
+}
+
+// allPaths returns the paths of all keys, and some that do not exist.
+func allPaths(t *testing.T) []string {
+	t.Helper()
+	tree := defaultTree(t)
 	paths := []string{"nothing", "sync.nothing", "sync.toHost.services.labels.team", "sync.fromHost.nodes.selector.labels.team",
 		"controlPlane.statefulSet.resources.limits.cpu", "controlPlane.statefulSet.resources.requests.ephemeral-storage"}
 	var walk func(node any, path string)
@@ -174,16 +181,8 @@ func TestEveryValueIsRead(t *testing.T) {
 		"integrations.kubeletMetrics.insecureSkipTLSVerify"}
 	plain := withoutConfig(mustRender(t, ch, ""))
 	bases := map[string]string{"": plain}
-	data, err := json.Marshal(v1alpha1.Default(kinds.Settings()...))
-	if err != nil {
-		t.Fatal(err)
-	}
 	for _, path := range allPaths(t) {
-		var defaults any
-		if err := json.Unmarshal(data, &defaults); err != nil {
-			t.Fatal(err)
-		}
-		value, isLeaf := leaf(defaults, path)
+		value, isLeaf := leaf(defaultTree(t), path)
 		if !isLeaf || slices.ContainsFunc(server, func(section string) bool { return strings.HasPrefix(path, section) }) {
 			continue
 		}

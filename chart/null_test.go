@@ -1,12 +1,8 @@
 package chart_test
 
 import (
-	"encoding/json"
 	"strings"
 	"testing"
-
-	"github.com/sublet-dev/sublet/api/config/v1alpha1"
-	"github.com/sublet-dev/sublet/pkg/syncer/kinds"
 )
 
 // TestNullSections takes one section after the other out of the values with null. Helm renders
@@ -14,14 +10,7 @@ import (
 func TestNullSections(t *testing.T) {
 	t.Parallel()
 	ch := loadChart(t)
-	data, err := json.Marshal(v1alpha1.Default(kinds.Settings()...))
-	if err != nil {
-		t.Fatal(err)
-	}
-	var defaults any
-	if err := json.Unmarshal(data, &defaults); err != nil {
-		t.Fatal(err)
-	}
+	defaults := defaultTree(t)
 	for _, path := range allPaths(t) {
 		if _, isLeaf := leaf(defaults, path); isLeaf {
 			continue

@@ -120,8 +120,8 @@ func (b *BackingStore) SourceFor(store Store) (settings BackingStore, belowMoveF
 }
 
 // TargetFor returns the settings of the named store, enabled or not, to move to it. If it has an
-// address only below moveFrom, they are those, and belowMoveFrom is true. It returns an error if
-// there is no such store, or if neither place has its address.
+// address only below moveFrom, they are those, and belowMoveFrom is true. It refuses a store that does
+// not exist, and one whose address neither place has.
 func (b *BackingStore) TargetFor(store Store) (settings BackingStore, belowMoveFrom bool, err error) {
 	source, _ := b.Source()
 	switch {
