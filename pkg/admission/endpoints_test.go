@@ -30,9 +30,10 @@ type fakeView struct {
 	runtimeClasses map[string]*nodev1.RuntimeClass
 	// ingressClasses are the names of those of the host that the tenant sees.
 	ingressClasses []string
-	// evictErr is why the host evicts no pod.
-	evictErr error
-	err      error
+	// evictErrs are why the host evicts no pod: one after the other, the last for ever. Each call of
+	// MayEvict takes one.
+	evictErrs *[]error
+	err       error
 }
 
 func (v fakeView) OwnsAddress(_ context.Context, address string) (bool, error) {
@@ -51,7 +52,13 @@ func (v fakeView) ShowsIngressClass(_ context.Context, name string) (bool, error
 	return slices.Contains(v.ingressClasses, name), v.err
 }
 
-func (v fakeView) MayEvict(context.Context, types.NamespacedName) error { return v.evictErr }
+func (v fakeView) MayEvict(context.Context, types.NamespacedName) error {
+	err := (*v.evictErrs)[0]
+	if len(*v.evictErrs) > 1 {
+		*v.evictErrs = (*v.evictErrs)[1:]
+	}
+	return err
+}
 
 // askPolicies asks the policies about an object of a tenant who impersonates the syncer.
 func askPolicies(t *testing.T, settings *v1alpha1.Config, view HostView, resource schema.GroupResource, kind string, old, object runtime.Object) error {

@@ -69,7 +69,6 @@ func PolicyChecks(settings *v1alpha1.Config, host HostView) Checks {
 	addPodChecks(checks, settings, host)
 	addHostOwned(checks, settings, hostOwnedKinds())
 	addVolumeChecks(checks, settings, host)
-	addEvictionChecks(checks, settings, host)
 	addIngressChecks(checks, settings, host)
 	checks.Add(networkingv1.Resource("networkpolicies"), checkNetworkPolicies(settings.Policies.NetworkPolicy.Workload))
 	addEffectChecks(checks, settings)

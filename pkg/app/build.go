@@ -242,6 +242,7 @@ func (a *connectedApp) hostFirstSteps() []controlplane.HostFirst {
 func (a *builtApp) policyChecks() admission.Checks {
 	view := hostView{a.hostFirst, a.cluster(), a.hostClient, a.ownClasses()}
 	checks := admission.PolicyChecks(a.values, view)
+	admission.AddEvictionChecks(checks, a.values, view, a.listBudgets)
 	admission.AddSnapshotChecks(checks, a.values, view.SnapshotClasses)
 	admission.AddClaimChecks(checks, a.values, view.ShowsDeviceClass)
 	admission.AddDeviceChecks(checks, a.values, view.DeviceClasses)

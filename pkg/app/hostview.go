@@ -101,11 +101,12 @@ func (v hostView) MayEvict(ctx context.Context, pod types.NamespacedName) error 
 	ctx, cancel := context.WithTimeout(ctx, hostViewTimeout)
 	defer cancel()
 	key := translate.Hashed(v.cluster, pod)
-	// The fence of the release recognizes a dry run by the query parameter, not by the body.
+	// The fence of the release recognizes a dry run by the query parameter, not by the body. A client that
+	// waits for the Retry-After of an answer would lose the answer to the timeout.
 	err := v.host.CoreV1().RESTClient().Post().Namespace(key.Namespace).Resource("pods").Name(key.Name).SubResource("eviction").
 		VersionedParams(&metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}}, scheme.ParameterCodec).
 		Body(&policyv1.Eviction{ObjectMeta: metav1.ObjectMeta{Namespace: key.Namespace, Name: key.Name}}).
-		Do(ctx).Error()
+		MaxRetries(0).Do(ctx).Error()
 	if err != nil && !apierrors.IsNotFound(err) {
 		return fmt.Errorf("cannot evict host pod %s: %w", key, err)
 	}
