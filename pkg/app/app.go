@@ -99,7 +99,7 @@ func (a *app) connectHost(ctx context.Context) (*connectedApp, error) {
 	if err != nil {
 		return nil, err
 	}
-	client, err := kubernetes.NewForConfig(unfenced)
+	client, err := kubernetes.NewForConfig(syncer.AnswerOnce(unfenced))
 	if err != nil {
 		return nil, err
 	}
@@ -180,7 +180,7 @@ func hostConfig(kubeconfig string) (*rest.Config, error) {
 	config.ContentType = "application/vnd.kubernetes.protobuf"
 	config.AcceptContentTypes = "application/vnd.kubernetes.protobuf,application/json"
 	config.UserAgent = "sublet/" + version
-	return config, nil
+	return syncer.AnswerInTime(config), nil
 }
 
 // cluster returns the identity of the virtual cluster on the host.

@@ -223,7 +223,7 @@ func (a *connectedApp) hostNames() (kinds.HostNames, error) {
 	if !a.values.Sync.IsEnabled("sync.toHost.ingresses") || !a.values.Policies.Ingresses.UniqueHosts {
 		return nil, nil //nolint:nilnil // The kind of Ingresses then skips the lookup.
 	}
-	host, err := kubernetes.NewForConfig(a.limiter.Wrap(a.leaderHost))
+	host, err := kubernetes.NewForConfig(syncer.AnswerOnce(a.limiter.Wrap(a.leaderHost)))
 	if err != nil {
 		return nil, fmt.Errorf("cannot build a client of the host: %w", err)
 	}

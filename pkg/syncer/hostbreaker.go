@@ -82,13 +82,17 @@ const (
 	waitForReset
 )
 
-// wrap returns a copy of config whose requests pass the breaker.
+// wrap returns a copy of config whose requests pass the breaker. Requests that fail fast are not
+// repeated by client-go: the queue of the kind plans the next attempt, and no worker sleeps.
 func (b *hostBreaker) wrap(config *rest.Config, mode whileTripped) *rest.Config {
 	config = rest.CopyConfig(config)
 	config.QPS = -1
 	config.Wrap(func(next http.RoundTripper) http.RoundTripper {
 		return &breakerTransport{breaker: b, next: next, mode: mode}
 	})
+	if mode == failFast {
+		return AnswerOnce(config)
+	}
 	return config
 }
 

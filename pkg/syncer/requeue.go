@@ -95,7 +95,7 @@ func (r *runner) requeueRefused(key types.NamespacedName, err error) {
 // requeueWithBackoff queues a failed key after a pause.
 func (r *runner) requeueWithBackoff(key types.NamespacedName, err error) {
 	failures := r.queue.NumRequeues(key)
-	pause := r.limiter.When(key)
+	pause := max(r.limiter.When(key), r.askedPause(err))
 	if !apierrors.IsConflict(err) {
 		// After a conflict the watch brings the new state soon.
 		processMetrics().errors.WithLabelValues(r.kind.name).Inc()
@@ -104,6 +104,18 @@ func (r *runner) requeueWithBackoff(key types.NamespacedName, err error) {
 		}
 	}
 	r.queue.AddAfter(key, pause)
+}
+
+// askedPause returns the pause that an overloaded API server asks for, 0 for none. Keys that fail at the
+// same time are spread, because the server has asked each of them to come back at once.
+func (r *runner) askedPause(err error) time.Duration {
+	seconds, ok := apierrors.SuggestsClientDelay(err)
+	if !ok || seconds <= 0 {
+		return 0
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return min(time.Duration(seconds)*time.Second, lastAskedPause) + time.Duration(len(r.failing))*wakePause
 }
 
 // recordState records what /syncz reports of a key.

@@ -20,8 +20,11 @@ const (
 	lastRetry  = 15 * time.Second
 	// reconcileTimeout is how long one reconcile may take.
 	reconcileTimeout = 30 * time.Second
-	// wakePause is the time between two keys that are requeued after the host was unreachable.
+	// wakePause is the time between two keys that are requeued after the host was unreachable or
+	// overloaded.
 	wakePause = 5 * time.Millisecond
+	// lastAskedPause bounds the pause that an API server may ask for.
+	lastAskedPause = time.Minute
 )
 
 // runner runs one kind: it has the queue, the handlers that fill it, and the workers that

@@ -12,6 +12,7 @@ import (
 	"github.com/go-logr/logr"
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
 	"k8s.io/component-base/metrics/testutil"
@@ -309,5 +310,33 @@ func TestChecks(t *testing.T) {
 	e.Drop("services")
 	if err := e.Add(Define("services", Resource[*corev1.Pod, *corev1.Pod]{Names: translate.Hashed})); err != nil {
 		t.Errorf("A name that was dropped is free: %v", err)
+	}
+}
+
+// TestOverloadedHostSetsThePace lets the host ask for a pause that is longer than the backoff of a failed key.
+func TestOverloadedHostSetsThePace(t *testing.T) {
+	t.Parallel()
+	b := newRunnerBench(t)
+	b.virtualServer.add(virtualMap())
+	overloaded := apierrors.NewTooManyRequests("too many requests", 4)
+	b.hostServer.before = func(string, client.Object) error { return overloaded }
+	b.enqueue(theKey())
+	b.step(t)
+	if check := b.check(); !strings.Contains(strings.Join(check.Details, " "), "too many requests") {
+		t.Errorf("The check must have the answer of the host: %+v", check)
+	}
+	for pause, err := range map[time.Duration]error{
+		4 * time.Second: overloaded, lastAskedPause: apierrors.NewTooManyRequests("", 7200), 0: errors.New("connection refused"),
+	} {
+		if got := b.askedPause(err); got < pause || got > pause+wakePause || pause == 0 && got != 0 {
+			t.Errorf("After %q the key must wait for %s, got %s", err, pause, got)
+		}
+	}
+	b.clock.Step(3 * time.Second)
+	b.hostServer.before = nil
+	b.clock.Step(2 * time.Second)
+	b.step(t)
+	if check := b.check(); !check.Healthy {
+		t.Errorf("The object must be synced when the host has time: %+v", check)
 	}
 }

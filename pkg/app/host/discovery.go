@@ -87,6 +87,9 @@ func (d *Discovery) Discover(ctx context.Context, standby func(reason string)) (
 		case ctx.Err() != nil || !d.isRetriable(err, begin):
 			return nil, nil, err
 		default:
+			if d.isBusy(err, begin) {
+				break
+			}
 			if known, ok := d.loadUnproven(holder, err); ok {
 				return known, holder, nil
 			}
@@ -147,6 +150,13 @@ func (d *Discovery) loadUnproven(holder *Holder, cause error) (*Facts, bool) {
 func (d *Discovery) isRetriable(err error, begin time.Time) bool {
 	early := apierrors.IsForbidden(err) && d.Clock.Since(begin) < roleDelay
 	return early || apierrors.IsConflict(err) || isUnreachable(err)
+}
+
+// isBusy reports whether an overloaded host has asked to come back, and may soon have time. A start
+// waits for that as long as for a host that does not respond.
+func (d *Discovery) isBusy(err error, begin time.Time) bool {
+	_, busy := apierrors.SuggestsClientDelay(err)
+	return busy && d.Clock.Since(begin) < askTimeout
 }
 
 // isShared reports whether several replicas use the store.

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -297,5 +298,27 @@ func TestDiscoverWithoutHost(t *testing.T) {
 	d.Identity.Pod, d.DataDir = "shop-0", t.TempDir()
 	if _, _, err := d.Discover(ctx, noStandby(t)); err == nil {
 		t.Error("the first start waits for the host: there is nothing to start with")
+	}
+}
+
+// TestDiscoverBusyHost restarts while the host is overloaded. It answers soon, so its answers count and not
+// the facts of the last run.
+func TestDiscoverBusyHost(t *testing.T) {
+	t.Parallel()
+	client := fake.NewClientset(chartObjects(nil)...)
+	d := newDiscovery(t, client)
+	if _, _, err := d.Discover(t.Context(), noStandby(t)); err != nil {
+		t.Fatal(err)
+	}
+	var refused atomic.Int32
+	client.PrependReactor("get", "configmaps", func(clienttesting.Action) (bool, runtime.Object, error) {
+		return refused.Add(1) <= 2, nil, apierrors.NewTooManyRequests("too many requests", 1)
+	})
+	_, holder, err := d.Discover(t.Context(), noStandby(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if reason := holder.MayWrite(); reason != nil {
+		t.Errorf("a host that asks to come back is not away, got: %v", reason)
 	}
 }

@@ -1,0 +1,142 @@
+package syncer
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+)
+
+// TestAnswerOnce sends reads and writes to a host that asks to come back, in each way that API servers have.
+func TestAnswerOnce(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		code        int
+		contentType string
+		body        string
+		want        func(error) bool
+		message     string
+	}{
+		"PriorityAndFairness": {
+			code: http.StatusTooManyRequests, contentType: "text/plain; charset=utf-8", body: "Too many requests, please try again later.\n",
+			want: apierrors.IsTooManyRequests, message: "Too many requests",
+		},
+		"Status": {
+			code: http.StatusServiceUnavailable, contentType: "application/json",
+			body: `{"kind":"Status","apiVersion":"v1","status":"Failure","reason":"ServiceUnavailable","message":"etcd has no leader","code":503,"details":{"retryAfterSeconds":7}}`,
+			want: apierrors.IsServiceUnavailable, message: "etcd has no leader",
+		},
+		"Balancer": {
+			code: http.StatusBadGateway, contentType: "text/html", body: "<h1>no upstream</h1>",
+			want: apierrors.IsInternalError, message: "no upstream",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var reached atomic.Int32
+			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				reached.Add(1)
+				w.Header().Set("Retry-After", "7")
+				w.Header().Set("Content-Type", tc.contentType)
+				w.WriteHeader(tc.code)
+				_, _ = io.WriteString(w, tc.body)
+			}))
+			t.Cleanup(server.Close)
+			ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+			defer cancel()
+			config := &rest.Config{Host: server.URL, ContentConfig: rest.ContentConfig{ContentType: runtime.ContentTypeProtobuf}}
+			for mode, config := range map[string]*rest.Config{"once": AnswerOnce(config), "in time": AnswerInTime(config)} {
+				client, err := kubernetes.NewForConfig(config)
+				if err != nil {
+					t.Fatal(err)
+				}
+				reached.Store(0)
+				_, err = client.CoreV1().Pods("web").Get(ctx, "cart", metav1.GetOptions{})
+				if !tc.want(err) || !strings.Contains(err.Error(), tc.message) {
+					t.Errorf("%s: the error must be the host's, got %v", mode, err)
+				}
+				if seconds, ok := apierrors.SuggestsClientDelay(err); !ok || seconds != 7 {
+					t.Errorf("%s: the error must have the time that the host asks for, got %d", mode, seconds)
+				}
+				if got := reached.Load(); got != 1 {
+					t.Errorf("%s: client-go must not repeat the request, it was sent %d times", mode, got)
+				}
+			}
+		})
+	}
+}
+
+// TestAnswerInTime repeats a request whose context lasts long enough.
+func TestAnswerInTime(t *testing.T) {
+	t.Parallel()
+	var reached atomic.Int32
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		if reached.Add(1) == 1 {
+			w.Header().Set("Retry-After", "0")
+			w.WriteHeader(http.StatusTooManyRequests)
+			return
+		}
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = io.WriteString(w, `{"kind":"Pod","apiVersion":"v1"}`)
+	}))
+	t.Cleanup(server.Close)
+	client, err := kubernetes.NewForConfig(AnswerInTime(&rest.Config{Host: server.URL}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := client.CoreV1().Pods("web").Get(t.Context(), "cart", metav1.GetOptions{}); err != nil || reached.Load() != 2 {
+		t.Errorf("A request with time must be repeated, got %v after %d requests", err, reached.Load())
+	}
+}
+
+// TestLostConnectionFailsAtOnce reads while the host resets connections. client-go would repeat each read ten
+// times, a second apart, also behind a tripped breaker.
+func TestLostConnectionFailsAtOnce(t *testing.T) {
+	t.Parallel()
+	for name, cause := range map[string]error{
+		"Reset":  syscall.ECONNRESET,
+		"EOF":    io.EOF,
+		"HTTP2":  errors.New("http2: client connection lost"),
+		"GoAway": errors.New("http2: server sent GOAWAY and closed the connection; LastStreamID=1"),
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := newBreakerBench(t)
+			var reached atomic.Int32
+			host := &rest.Config{Host: "http://host.test", Transport: roundTripper(func(r *http.Request) (*http.Response, error) {
+				if r.URL.Path != "/version" {
+					reached.Add(1)
+				}
+				return nil, cause
+			})}
+			client, err := kubernetes.NewForConfig(b.breaker.wrap(host, failFast))
+			if err != nil {
+				t.Fatal(err)
+			}
+			begin := time.Now()
+			for range 3 {
+				if _, err = client.CoreV1().Pods("web").Get(t.Context(), "cart", metav1.GetOptions{}); err == nil {
+					t.Fatal("A lost connection must be an error")
+				}
+			}
+			if !errors.Is(err, errUnreachable) {
+				t.Errorf("The error must say that the host is unreachable, got %v", err)
+			}
+			if took := time.Since(begin); reached.Load() != 1 || took >= time.Second {
+				t.Errorf("Reads must fail at once, %d were sent in %s", reached.Load(), took)
+			}
+		})
+	}
+}
