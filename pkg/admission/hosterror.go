@@ -23,7 +23,7 @@ import (
 func fromHostError(a admission.Attributes, name types.NamespacedName, err error) error {
 	resource := a.GetResource().GroupResource()
 	var status apierrors.APIStatus
-	if !errors.As(err, &status) || status.Status().Code >= http.StatusInternalServerError || apierrors.IsTooManyRequests(err) {
+	if !errors.As(err, &status) || isUndecided(status.Status().Code) {
 		return hostUnavailable(a, name, err)
 	}
 	refusal := status.Status()
@@ -40,6 +40,17 @@ func fromHostError(a admission.Attributes, name types.NamespacedName, err error)
 	// The host's message starts as the tenant's error will.
 	message := strings.TrimPrefix(refusal.Message, fmt.Sprintf("%s %q is forbidden: ", resource, name.Name))
 	return apierrors.NewForbidden(resource, name.Name, fmt.Errorf("the host cluster refused it: %s", message))
+}
+
+// isUndecided reports whether an answer with the status code decides nothing about the object. The same
+// request may succeed later: after a change of others, or with renewed credentials of the control plane.
+func isUndecided(code int32) bool {
+	switch code {
+	case http.StatusUnauthorized, http.StatusRequestTimeout, http.StatusConflict, http.StatusTooManyRequests:
+		return true
+	default:
+		return code >= http.StatusInternalServerError
+	}
 }
 
 // namesField reports whether the host found a field of the object invalid. A policy

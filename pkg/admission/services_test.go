@@ -263,6 +263,16 @@ func TestServiceAdmissionRefusal(t *testing.T) {
 			err:    apierrors.NewServerTimeout(services, "create web-hash in tenant-shop", 3),
 			code:   http.StatusServiceUnavailable, says: []string{couldNotWrite}, retryAfter: 3,
 		},
+		"Credentials": {
+			reason: "credentials of the control plane that the host does not accept for now are no decision about the Service",
+			err:    apierrors.NewUnauthorized("Unauthorized"),
+			code:   http.StatusServiceUnavailable, says: []string{couldNotWrite},
+		},
+		"Changed": {
+			reason: "what somebody else has changed at the same time passes by itself",
+			err:    apierrors.NewConflict(services, "web-hash", errors.New("the object has been modified")),
+			code:   http.StatusServiceUnavailable, says: []string{couldNotWrite},
+		},
 		"Unavailable": {
 			reason: "a proxy before the host says what it is",
 			err:    apierrors.NewServiceUnavailable("haproxy on node-7.internal: no server is available for tenant-shop"),

@@ -211,7 +211,7 @@ func sendPatches(ctx context.Context, c client.Client, before client.Object, pat
 		}
 		object, err := sendPatch(ctx, c, before, p, o)
 		if err != nil {
-			err = findMissingSubresource(ctx, c, before, p.subresource, err)
+			err = checkNotFound(ctx, c, before, p.subresource, err)
 			if _, refused := errors.AsType[*hostRefusal](asHostRefusal(err)); !refused {
 				return written, err // Joined with a refusal, it would be tried again as late as that.
 			}
@@ -245,21 +245,25 @@ func sendPatch(ctx context.Context, c client.Client, before client.Object, p hos
 	return object, c.SubResource(p.subresource).Patch(ctx, object, raw, &client.SubResourcePatchOptions{PatchOptions: *o.forPatch()})
 }
 
-// findMissingSubresource returns a [subresourceError] if err is a NotFound although the object
-// exists: its subresource does not. Otherwise it returns err.
-func findMissingSubresource(ctx context.Context, c client.Client, before client.Object, subresource string, err error) error {
-	if subresource == "" || !apierrors.IsNotFound(err) {
+// checkNotFound looks at the object again if err is a NotFound. If the object exists, its subresource does
+// not, or a webhook of the host denies the write with this status. It then returns a [subresourceError] or a
+// [hostRefusal]. Otherwise it returns err.
+func checkNotFound(ctx context.Context, c client.Client, before client.Object, subresource string, err error) error {
+	if !apierrors.IsNotFound(err) {
 		return err
 	}
 	key := client.ObjectKeyFromObject(before)
 	found, liveErr := getLive(ctx, c, before, key)
-	if liveErr != nil {
+	switch {
+	case liveErr != nil:
 		return fmt.Errorf("cannot get host object %s: %w", key, liveErr)
-	}
-	if found == nil || found.GetUID() != before.GetUID() {
+	case found == nil || found.GetUID() != before.GetUID():
 		return err
+	case subresource != "":
+		return &subresourceError{Host, key, subresource}
+	default:
+		return &hostRefusal{errors.New(err.Error())} // Nobody must take it for the end of the object.
 	}
-	return &subresourceError{Host, key, subresource}
 }
 
 // writeOptions are the options of a write to the host.

@@ -58,6 +58,9 @@ type reconciler struct {
 	// pendingRefusal returns why the host has refused a copy whose retry is not due, nil if
 	// the host may be asked. If the field is nil, the host is always asked.
 	pendingRefusal func(key types.NamespacedName, virtual client.Object) error
+	// failures returns how often the key has failed in a row. If the field is nil, failures are not
+	// reported.
+	failures func(key types.NamespacedName) int
 	// ledger counts the copies on the host, under copyResource. It is nil for a [Step]. The
 	// resource is empty for a kind whose copies are not on the host.
 	ledger       *copyLedger

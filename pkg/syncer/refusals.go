@@ -20,6 +20,9 @@ const (
 	reasonVirtualRefused = "VirtualRefused"
 	// reasonVirtualChanged is for a write that the virtual API server alters.
 	reasonVirtualChanged = "VirtualChanged"
+	// reasonHostFailed is for a write to the host that fails again and again without a refusal. Mostly a
+	// webhook of the host does not answer.
+	reasonHostFailed = "HostFailed"
 	// reasonWaitingForDeletion is for an object whose predecessor still has a host copy.
 	reasonWaitingForDeletion = "WaitingForDeletion"
 )
@@ -27,6 +30,9 @@ const (
 // alteredMessage is the message of the Event with reasonVirtualChanged.
 const alteredMessage = "What the host shows of this object is changed whenever it is written here, by a webhook or a policy of this cluster. " +
 	"It is written less often until that ends."
+
+// failedMessage begins the message of the Event with reasonHostFailed.
+const failedMessage = "The host cluster fails to write its copy of this object, which is tried again: "
 
 // reasonPaused is why nothing is deleted while a kind is paused.
 const reasonPaused = "the kind is paused"
@@ -109,13 +115,23 @@ func isRefusedWrite(err error) bool {
 	return errors.As(err, &status)
 }
 
-// recordRefusal records an Event on the virtual object if err is a refusal. So the tenant
-// learns why the host copy is missing or outdated. It returns err.
+// recordRefusal records an Event on the virtual object if err is a refusal, or a failure of the host that
+// lasts. So the tenant learns why the host copy is missing or outdated. It returns err.
 func (r *reconciler) recordRefusal(s Scope, virtual client.Object, key types.NamespacedName, err error) error {
-	if isRefused(err) {
+	switch {
+	case isRefused(err):
 		r.events.recordHostRefusal(s.Context, r.kind.name, virtual, r.hostKey(key), err)
+	case isAnswer(err) && r.failures != nil && isReported(r.failures(key)):
+		message := r.events.toVirtualNames(failedMessage+err.Error(), key, r.hostKey(key))
+		r.events.record(s.Context, r.kind.name, virtual, tenantEvent{corev1.EventTypeWarning, reasonHostFailed, message})
 	}
 	return err
+}
+
+// isAnswer reports whether an API server has sent the error.
+func isAnswer(err error) bool {
+	var status apierrors.APIStatus
+	return errors.As(err, &status)
 }
 
 // recordVirtualRefusal records an Event on the virtual object if its API server

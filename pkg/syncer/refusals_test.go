@@ -125,11 +125,14 @@ func TestFailureAfterRefusedResize(t *testing.T) {
 			t.Parallel()
 			c := clocktesting.NewFakeClock(testStart())
 			virtual, host := newFakeServer("virtual", c, virtualPod(resizePod)), newFakeServer("host", c, hostPod())
-			host.before = func(verb string, _ client.Object) error {
+			host.before = func(verb string, object client.Object) error {
 				switch verb {
 				case "patch resize":
 					return apierrors.NewForbidden(corev1.Resource("pods"), "cart", errors.New("exceeded quota"))
 				case "patch":
+					if apierrors.IsNotFound(failure) {
+						delete(host.objects, keyOf(object))
+					}
 					return failure
 				}
 				return nil

@@ -9,6 +9,10 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 )
 
+// lastingFailures is how often a key must have failed in a row to count as one that fails. Until then, the
+// watch may show what a conflict was about. With the backoff, that takes some seconds.
+const lastingFailures = 9
+
 // outcome is the result of a reconcile.
 type outcome int
 
@@ -96,14 +100,20 @@ func (r *runner) requeueRefused(key types.NamespacedName, err error) {
 func (r *runner) requeueWithBackoff(key types.NamespacedName, err error) {
 	failures := r.queue.NumRequeues(key)
 	pause := max(r.limiter.When(key), r.askedPause(err))
-	if !apierrors.IsConflict(err) {
-		// After a conflict the watch brings the new state soon.
+	if !apierrors.IsConflict(err) || failures >= lastingFailures {
+		// After a conflict the watch brings the new state soon, unless the host always answers with one.
 		processMetrics().errors.WithLabelValues(r.kind.name).Inc()
-		if failures == 0 || pause >= lastRetry && failures%16 == 0 {
+		if failures == 0 || isReported(failures) {
 			r.log.Info("Reconcile failed, retrying", "object", key.String(), "err", err.Error())
 		}
 	}
 	r.queue.AddAfter(key, pause)
+}
+
+// isReported reports whether a failure after that many others is logged, and told to the tenant. With the
+// longest backoff, every sixteenth one is.
+func isReported(failures int) bool {
+	return failures == lastingFailures || failures > lastingFailures && failures%16 == 0
 }
 
 // askedPause returns the pause that an overloaded API server asks for, 0 for none. Keys that fail at the
@@ -133,7 +143,7 @@ func (r *runner) recordState(key types.NamespacedName, result outcome, err error
 	case outcomeUnreachable:
 		r.parked[key] = true
 	case outcomeRefused, outcomeFailed:
-		if !apierrors.IsConflict(err) {
+		if !apierrors.IsConflict(err) || r.queue.NumRequeues(key) >= lastingFailures {
 			r.lastError = fmt.Sprintf("%s: %v", key, err)
 			r.failing[key] = err.Error()
 		}

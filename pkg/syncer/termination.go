@@ -23,7 +23,7 @@ func (r *reconciler) syncTermination(s Scope, key types.NamespacedName, virtual,
 	if isTerminating(host) && !isShorter(grace, host.GetDeletionGracePeriodSeconds()) {
 		return up
 	}
-	return errors.Join(up, r.deleteHost(s, key, host, deleteOptions{grace: grace}))
+	return errors.Join(up, r.recordRefusal(s, virtual, key, r.deleteHost(s, key, host, deleteOptions{grace: grace})))
 }
 
 // completeTermination removes a terminating virtual object whose host copy is gone. If the
