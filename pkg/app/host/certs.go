@@ -8,35 +8,49 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/klog/v2"
 
 	"github.com/sublet-dev/sublet/api/release"
 )
 
-// restoreCerts creates the certs Secret if a start finds none. If the data directory has a store
-// and a copy of its keys, it restores that copy. It creates new keys only for a new store,
-// because they invalidate all kubeconfigs and tokens. A shared store is new if no replica has
-// ever led.
-func (d *Discovery) restoreCerts(ctx context.Context, known, facts *Facts, at *corev1.ConfigMap) (*corev1.Secret, error) {
-	anchor := d.Release.AnchorOwner(at.UID)
-	hasCopy := known != nil && len(known.Certs) > 0
-	if facts.Shared && !hasCopy && recordOf(at).Epoch > 0 {
-		return nil, &StandbyError{fmt.Sprintf("host Secret %s/%s does not exist, and this replica has no copy of its keys. "+
+// isOfEarlierRelease reports whether a certs Secret belongs to an earlier release of this name, which
+// the host has yet to delete. Whoever has a kubeconfig or a token of that release would be let in. If
+// the volume has a store without a copy of its keys, the Secret has the only ones.
+func (d *Discovery) isOfEarlierRelease(secret *corev1.Secret, known *Facts, anchor types.UID) bool {
+	earlier := false
+	for _, owner := range secret.OwnerReferences {
+		if owner.UID == anchor {
+			return false
+		}
+		earlier = earlier || owner.Kind == "ConfigMap" && owner.Name == d.Release.Anchor()
+	}
+	return earlier && (known.hasCerts() || !hasStore(d.DataDir))
+}
+
+// restoreCerts returns the certs Secret if a start finds none, or that of an earlier release, which it
+// overwrites. If the data directory has a store and a copy of its keys, it restores that copy. It
+// creates new keys only for a new store, because they invalidate all kubeconfigs and tokens. A shared
+// store is new if no replica has ever led.
+func (d *Discovery) restoreCerts(ctx context.Context, known, facts *Facts, seen *answers) (*corev1.Secret, error) {
+	anchor := facts.Anchor
+	if facts.Shared && !known.hasCerts() && recordOf(seen.anchor).Epoch > 0 {
+		return nil, &StandbyError{fmt.Sprintf("host Secret %s/%s does not exist or is of an earlier release, and this replica has no copy of its keys. "+
 			"Restore the Secret from a backup, or wait for a replica that has a copy", d.Release.Namespace, d.Release.Certs())}
 	}
-	if isNew := !hasStore(d.DataDir); isNew && (!facts.Shared || !hasCopy) {
+	if isNew := !hasStore(d.DataDir); isNew && (!facts.Shared || !known.hasCerts()) {
 		data, err := d.NewCerts(d.Clock.Now())
 		if err != nil {
 			return nil, &factError{fmt.Sprintf("cannot create the certificate authority: %v", err)}
 		}
-		return d.createCerts(ctx, data, anchor)
+		return d.writeCerts(ctx, seen.certs, data, anchor)
 	}
-	if !hasCopy {
+	if !known.hasCerts() {
 		return nil, &factError{fmt.Sprintf("host Secret %s/%s does not exist, and the volume of the store has no copy of its keys. "+
 			"Restore the Secret from a backup, or delete claim %s and its pod to start with an empty store",
 			d.Release.Namespace, d.Release.Certs(), d.Release.Claim(0))}
 	}
-	secret, err := d.createCerts(ctx, known.Certs, anchor)
+	secret, err := d.writeCerts(ctx, seen.certs, known.Certs, anchor)
 	if err != nil {
 		return nil, err
 	}
@@ -64,6 +78,22 @@ func (d *Discovery) completeCerts(ctx context.Context, secret *corev1.Secret) (*
 	next.Data = data
 	written, err := d.Client.CoreV1().Secrets(d.Release.Namespace).Update(ctx, next, metav1.UpdateOptions{})
 	return written, wrap(err, "update host Secret %s", d.Release.Certs())
+}
+
+// writeCerts overwrites the Secret of an earlier release, or creates the Secret if earlier is nil. The
+// host does not delete a Secret whose owner exists.
+func (d *Discovery) writeCerts(ctx context.Context, earlier *corev1.Secret, data map[string][]byte, anchor metav1.OwnerReference) (*corev1.Secret, error) {
+	if earlier == nil {
+		return d.createCerts(ctx, data, anchor)
+	}
+	next := earlier.DeepCopy()
+	next.OwnerReferences, next.Data = []metav1.OwnerReference{anchor}, data
+	written, err := d.Client.CoreV1().Secrets(d.Release.Namespace).Update(ctx, next, metav1.UpdateOptions{})
+	if err != nil {
+		return nil, wrap(err, "overwrite host Secret %s of an earlier release", d.Release.Certs())
+	}
+	klog.InfoS("Replaced the certificate authority and keys of an earlier release", "secret", written.Name)
+	return written, nil
 }
 
 // createCerts creates the Secret. If another process has created it first, createCerts returns

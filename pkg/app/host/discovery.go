@@ -207,15 +207,16 @@ func (d *Discovery) attempt(ctx context.Context, holder *Holder) (*Facts, error)
 		facts.Store = known.Store
 	}
 	facts.Holder = holder.Record()
-	if seen.certs == nil {
-		if seen.certs, err = d.restoreCerts(ctx, known, &facts, seen.anchor); err != nil {
+	certs := seen.certs
+	if certs == nil || d.isOfEarlierRelease(certs, known, facts.Anchor.UID) {
+		if certs, err = d.restoreCerts(ctx, known, &facts, seen); err != nil {
 			return nil, err
 		}
 	}
-	if seen.certs, err = d.completeCerts(ctx, seen.certs); err != nil {
+	if certs, err = d.completeCerts(ctx, certs); err != nil {
 		return nil, err
 	}
-	facts.Certs = seen.certs.Data
+	facts.Certs = certs.Data
 	return &facts, nil
 }
 

@@ -94,6 +94,9 @@ func LoadFacts(dataDir string) (facts *Facts, ok bool) {
 	return facts, true
 }
 
+// hasCerts reports whether the facts have a copy of the keys. nil has none.
+func (f *Facts) hasCerts() bool { return f != nil && len(f.Certs) > 0 }
+
 // save writes the copy of the facts. Only this user may read it, because it contains keys.
 func (f *Facts) save(dataDir string) error {
 	data, err := json.Marshal(f)
