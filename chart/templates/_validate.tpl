@@ -602,6 +602,9 @@
 {{- if and $v.networking.replicateServices.toHost (not $v.sync.toHost.services.enabled) -}}
 {{- $problems = append $problems (printf "networking.replicateServices.toHost: Invalid value: %s: sync.toHost.services.enabled is false, so the host has no Services of the tenant; set that to true, or leave the entries out" (get $v.networking.replicateServices "toHost" | toJson)) -}}
 {{- end -}}
+{{- if and $v.networking.replicateServices.fromHost (not $v.sync.toHost.services.enabled) -}}
+{{- $problems = append $problems (printf "networking.replicateServices.fromHost: Invalid value: %s: sync.toHost.services.enabled is false, which switches off the copies too; set that to true, or leave the entries out" (get $v.networking.replicateServices "fromHost" | toJson)) -}}
+{{- end -}}
 {{- if include "sublet.badDNSRules" $v.networking.resolveDNS -}}
 {{- $problems = append $problems (printf "networking.resolveDNS: Invalid value: %s: each entry needs hostname or service, and a target with one of hostname, ip and vClusterService; complete it, or leave out what is too much" (get $v.networking "resolveDNS" | toJson)) -}}
 {{- end -}}

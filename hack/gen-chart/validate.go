@@ -89,10 +89,11 @@ func kindConditions() map[string]string {
 // networkingConditions returns the conditions of the settings of names and Services.
 func networkingConditions() map[string]string {
 	return map[string]string{
-		"dns-rule-incomplete":       `include "sublet.badDNSRules" $v.networking.resolveDNS`,
-		"replicas-to-host-repeat":   `include "sublet.repeats" $v.networking.replicateServices.toHost`,
-		"replicas-from-host-repeat": `include "sublet.repeats" $v.networking.replicateServices.fromHost`,
-		"replicas-without-services": "and $v.networking.replicateServices.toHost (not $v.sync.toHost.services.enabled)",
+		"dns-rule-incomplete":                 `include "sublet.badDNSRules" $v.networking.resolveDNS`,
+		"replicas-to-host-repeat":             `include "sublet.repeats" $v.networking.replicateServices.toHost`,
+		"replicas-from-host-repeat":           `include "sublet.repeats" $v.networking.replicateServices.fromHost`,
+		"replicas-from-host-without-services": "and $v.networking.replicateServices.fromHost (not $v.sync.toHost.services.enabled)",
+		"replicas-without-services":           "and $v.networking.replicateServices.toHost (not $v.sync.toHost.services.enabled)",
 	}
 }
 

@@ -47,10 +47,6 @@ type sessionOptions struct {
 // newSession builds an engine with its kinds and, if it is enabled, a virtual scheduler.
 func (a *builtApp) newSession(o sessionOptions) (*session, error) {
 	s := &session{virtual: a.controlPlane.SyncerConfig(syncerUser)}
-	var leftovers []syncer.Leftover
-	for _, row := range kinds.Table() {
-		leftovers = append(leftovers, row.Leftovers(kinds.Options{Sync: a.values.Sync})...)
-	}
 	var err error
 	s.engine, err = syncer.NewEngine(syncer.Options{
 		Cluster: a.cluster(), Virtual: s.virtual, Host: a.leaderHost,
@@ -60,7 +56,7 @@ func (a *builtApp) newSession(o sessionOptions) (*session, error) {
 		MayWrite:         func() error { return a.maySessionWrite(s) },
 		Restore:          a.served.Restore,
 		Standby:          o.standby,
-		Leftovers:        leftovers,
+		Leftovers:        leftovers(a.values),
 	})
 	if err != nil {
 		return nil, err
@@ -216,6 +212,18 @@ func allKinds(options kinds.Options, changes patches.Patches) []syncer.Kind {
 		all = append(all, changes.Patched(row, row.Define(options))...)
 	}
 	return append(all, kinds.Replicated(options)...)
+}
+
+// leftovers returns the kinds that are switched off and may still have copies on the host.
+func leftovers(values *v1alpha1.Config) []syncer.Leftover {
+	options := kinds.Options{
+		Sync: values.Sync, Replicate: values.Networking.ReplicateServices, NetworkPolicy: values.Policies.NetworkPolicy,
+	}
+	all := kinds.ReplicatedLeftovers(options)
+	for _, row := range kinds.Table() {
+		all = append(all, row.Leftovers(options)...)
+	}
+	return all
 }
 
 // hostNames returns the lookup of host names of Ingresses, nil if host names need not be unique.

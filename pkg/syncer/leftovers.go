@@ -30,8 +30,8 @@ type Leftover struct {
 	Kind Kind
 	// Keep keeps and reports the copies, because they hold data. Default: they are deleted.
 	Keep bool
-	// Quiet suppresses the report of a missing permission. It is for kinds that are off by
-	// default and that most clusters never had.
+	// Quiet suppresses the report of a missing permission, and of a kind without copies. It is for
+	// kinds that are off by default and that most clusters never had.
 	Quiet bool
 }
 
@@ -150,6 +150,11 @@ func (l *leftovers) record(leftover Leftover, kept []string, err error) {
 	command := fmt.Sprintf("kubectl -n %s delete %s -l %s=%s", l.cluster.Namespace, name, labels.Cluster, l.cluster.UID)
 	switch {
 	case apierrors.IsForbidden(err) && leftover.Quiet:
+		return
+	case err == nil && len(kept) == 0 && leftover.Quiet:
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		delete(l.checks, name) // of an attempt that failed
 		return
 	case apierrors.IsForbidden(err):
 		check.Message = "Copies from before may be left on the host."

@@ -64,6 +64,13 @@ func replicaCombinations() []Combination {
 				return len(c.Networking.ReplicateServices.ToHost) > 0 && !c.Sync.IsEnabled("sync.toHost.services")
 			},
 		},
+		{
+			Name: "replicas-from-host-without-services", Path: path + "fromHost", With: []string{"sync.toHost.services.enabled"},
+			Detail: "sync.toHost.services.enabled is false, which switches off the copies too; set that to true, or leave the entries out",
+			Violated: func(c *Config) bool {
+				return len(c.Networking.ReplicateServices.FromHost) > 0 && !c.Sync.IsEnabled("sync.toHost.services")
+			},
+		},
 	}
 }
 

@@ -143,3 +143,59 @@ func TestReplicatedKinds(t *testing.T) {
 		}
 	}
 }
+
+// TestLeftoversOfEveryKind checks that a kind of the tenant's objects that some settings switch off is
+// among those whose copies are deleted. Its copies would stay until the release is removed.
+func TestLeftoversOfEveryKind(t *testing.T) {
+	t.Parallel()
+	none := Options{Sync: v1alpha1.Sync{}}
+	all := Options{Sync: v1alpha1.Sync{Kinds: map[string]v1alpha1.KindSettings{}}}
+	all.Replicate = v1alpha1.ReplicateServices{
+		FromHost: []v1alpha1.ServiceFromHost{{From: "shared/db", To: "shop/db"}}, ToHost: []v1alpha1.ServiceToHost{{From: "shop/web", To: "web"}},
+	}
+	all.NetworkPolicy.Enabled = true
+	for _, row := range Table() {
+		all.Sync.Kinds[row.Setting] = v1alpha1.KindSettings{Enabled: true}
+	}
+	withoutPolicy := all
+	withoutPolicy.NetworkPolicy.Enabled = false
+	withoutEntries := all
+	withoutEntries.Replicate = v1alpha1.ReplicateServices{}
+	possible := running(all)
+	for reason, o := range map[string]Options{
+		"with all": all, "without any": none, "without policies of the release": withoutPolicy, "without Services of the other cluster": withoutEntries,
+	} {
+		swept := running(o)
+		for _, row := range Table() {
+			for _, leftover := range row.Leftovers(o) {
+				swept[leftover.Kind.Name()] = true
+			}
+		}
+		for _, leftover := range ReplicatedLeftovers(o) {
+			swept[leftover.Kind.Name()] = true
+		}
+		if !o.Sync.IsEnabled("sync.toHost.services") {
+			swept["replicatedservices"] = true // Validation lets the entries go before the kind.
+		}
+		for name := range possible {
+			if !swept[name] {
+				t.Errorf("%s: copies of %s stay on the host for ever", reason, name)
+			}
+		}
+	}
+}
+
+// running returns the names of the kinds of the tenant's objects that run under these options.
+func running(o Options) map[string]bool {
+	names := map[string]bool{}
+	all := Replicated(o)
+	for _, row := range Table() {
+		all = append(all, row.Define(o)...)
+	}
+	for _, kind := range all {
+		if kind.Owner() == syncer.Virtual {
+			names[kind.Name()] = true
+		}
+	}
+	return names
+}

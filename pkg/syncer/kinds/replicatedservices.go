@@ -29,11 +29,25 @@ func Replicated(o Options) []syncer.Kind {
 	}
 	if len(o.Replicate.FromHost) > 0 {
 		replicated = append(replicated, syncer.Define("hostendpoints", HostEndpoints(o)))
-		if o.NetworkPolicy.Enabled {
-			replicated = append(replicated, syncer.Define("hostendpointpolicies", HostEndpointPolicies(o)))
-		}
+	}
+	if o.opensHostEndpoints() {
+		replicated = append(replicated, syncer.Define("hostendpointpolicies", HostEndpointPolicies(o)))
 	}
 	return replicated
+}
+
+// ReplicatedLeftovers returns the kinds for networking.replicateServices that these options switch off, and
+// that may still have copies on the host.
+func ReplicatedLeftovers(o Options) []syncer.Leftover {
+	if o.opensHostEndpoints() {
+		return nil
+	}
+	return []syncer.Leftover{{Kind: syncer.Define("hostendpointpolicies", HostEndpointPolicies(o)), Quiet: true}}
+}
+
+// opensHostEndpoints reports whether the tenant's pods need NetworkPolicies to reach Services of the host.
+func (o Options) opensHostEndpoints() bool {
+	return len(o.Replicate.FromHost) > 0 && o.NetworkPolicy.Enabled
 }
 
 // toServicesOnHost are the entries of networking.replicateServices.toHost.
