@@ -152,12 +152,13 @@ func (o Options) controlPlaneOfPod(s syncer.Scope, object client.Object) ([]type
 
 // canStay reports whether a virtual node, if there is one, can be updated to show the host
 // node. It cannot if it is the copy of an earlier node of that name. It cannot if it shows a
-// field that is hidden now: the API server keeps both of them for the life of a node.
+// field that is hidden now: the API server keeps both of them for the life of a node. A pseudo
+// node can, with what the tenant has added to it.
 func canStay(settings v1alpha1.Nodes, virtual, host *corev1.Node) bool {
 	switch {
 	case virtual == nil:
 		return true
-	case !translate.IsOfHostObject(virtual, host):
+	case !translate.IsOfHostObject(virtual, host) && !isPseudo(virtual):
 		return false
 	case virtual.Spec.ProviderID != "" && !isShown(settings, v1alpha1.ShowProviderID):
 		return false

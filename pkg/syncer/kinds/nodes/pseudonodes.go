@@ -1,6 +1,8 @@
 package nodes
 
 import (
+	"slices"
+
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -24,6 +26,10 @@ func Pseudo(o Options) syncer.Resource[*corev1.Node, *corev1.Pod] {
 		Source: func(s syncer.Scope, virtual types.NamespacedName) (*corev1.Pod, bool, error) {
 			return podOn(s, virtual.Name)
 		},
+		Want: func(_ syncer.Scope, virtual *corev1.Node, _ *corev1.Pod) (bool, error) {
+			// The API server keeps these for the life of a node.
+			return virtual == nil || virtual.Spec.ProviderID == "" && virtual.Spec.PodCIDR == "" && len(virtual.Spec.PodCIDRs) == 0, nil
+		},
 		Up: func(s syncer.Scope, host *corev1.Pod, virtual *corev1.Node) error {
 			return fillPseudo(s, o, host, virtual)
 		},
@@ -31,8 +37,19 @@ func Pseudo(o Options) syncer.Resource[*corev1.Node, *corev1.Pod] {
 	}
 }
 
+// pseudoReason is the reason of the condition Ready of a pseudo node.
+const pseudoReason = "PodsRunHere"
+
+// isPseudo reports whether a virtual node is a pseudo node.
+func isPseudo(virtual *corev1.Node) bool {
+	return slices.ContainsFunc(virtual.Status.Conditions, func(c corev1.NodeCondition) bool {
+		return c.Type == corev1.NodeReady && c.Reason == pseudoReason
+	})
+}
+
 // fillPseudo fills in what every node has. Only its name and addresses are those of
-// the host's node. Labels and annotations that a tenant adds stay, as on a real node.
+// the host's node. Labels and annotations that a tenant adds stay, as on a real node. It
+// removes what the node has shown of the host's node before that was switched off.
 func fillPseudo(s syncer.Scope, o Options, host *corev1.Pod, virtual *corev1.Node) error {
 	template := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{
 		corev1.LabelHostname: virtual.Name,
@@ -47,23 +64,29 @@ func fillPseudo(s syncer.Scope, o Options, host *corev1.Pod, virtual *corev1.Nod
 		corev1.ResourceEphemeralStorage: resource.MustParse("100Gi"),
 		corev1.ResourcePods:             resource.MustParse("110"),
 	}
-	virtual.Status.Capacity, virtual.Status.Allocatable = resources, resources.DeepCopy()
-	virtual.Status.NodeInfo = corev1.NodeSystemInfo{OperatingSystem: string(corev1.Linux), KubeletVersion: o.KubeletVersion}
-	virtual.Status.DaemonEndpoints.KubeletEndpoint.Port = kubeletPort
-	if host.Status.HostIP != "" || len(virtual.Status.Addresses) == 0 {
-		virtual.Status.Addresses = addressesOf(host, virtual.Name)
+	virtual.Spec.PodPreemptionPolicy = nil
+	status := corev1.NodeStatus{
+		Capacity: resources, Allocatable: resources.DeepCopy(),
+		NodeInfo:  corev1.NodeSystemInfo{OperatingSystem: string(corev1.Linux), KubeletVersion: o.KubeletVersion},
+		Addresses: virtual.Status.Addresses, Conditions: virtual.Status.Conditions,
 	}
-	if len(virtual.Status.Conditions) == 0 {
+	status.DaemonEndpoints.KubeletEndpoint.Port = kubeletPort
+	wasPseudo := isPseudo(virtual)
+	if host.Status.HostIP != "" || len(status.Addresses) == 0 || !wasPseudo {
+		status.Addresses = addressesOf(host, virtual.Name)
+	}
+	if !wasPseudo {
 		now := metav1.NewTime(s.Now)
-		virtual.Status.Conditions = []corev1.NodeCondition{{
+		status.Conditions = []corev1.NodeCondition{{
 			Type:               corev1.NodeReady,
 			Status:             corev1.ConditionTrue,
-			Reason:             "PodsRunHere",
+			Reason:             pseudoReason,
 			Message:            "made up: the host's node is not shown to this virtual cluster",
 			LastHeartbeatTime:  now,
 			LastTransitionTime: now,
 		}}
 	}
+	virtual.Status = status
 	return nil
 }
 
