@@ -9,7 +9,6 @@ import (
 	"sync"
 
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
@@ -71,6 +70,8 @@ type Holder struct {
 	superseded string
 	// lastError is the error of the last request to the host, empty if it succeeded.
 	lastError string
+	// confirmed is true once the host has named this replica, or let it share the store.
+	confirmed bool
 	// anchor is the owner reference for objects that this replica creates. It changes when the
 	// anchor is created again.
 	anchor metav1.OwnerReference
@@ -208,7 +209,7 @@ func (h *Holder) isShared() bool {
 func (h *Holder) confirm(anchor *corev1.ConfigMap, record Record) {
 	h.mu.Lock()
 	changed := !h.proven || h.anchor.UID != anchor.UID
-	h.proven, h.lastError, h.record = true, "", record
+	h.proven, h.confirmed, h.lastError, h.record = true, true, "", record
 	h.anchor = h.release.AnchorOwner(anchor.UID)
 	h.mu.Unlock()
 	if changed {
@@ -239,7 +240,7 @@ func (h *Holder) notify() {
 // needed. It returns a *StandbyError if another replica is the holder.
 func (h *Holder) claim(ctx context.Context, anchor *corev1.ConfigMap) error {
 	seen := recordOf(anchor)
-	if err := h.checkPod(ctx); err != nil {
+	if err := h.checkPod(ctx, anchor); err != nil {
 		return err
 	}
 	if seen.isOf(h.identity) {
@@ -299,23 +300,6 @@ func (h *Holder) supersededReason() string {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.superseded
-}
-
-// checkPod returns nil if the pod of this process exists on the host. A force-deleted pod may
-// still run, but its name is then free or belongs to another pod.
-func (h *Holder) checkPod(ctx context.Context) error {
-	if !h.identity.InPod {
-		return nil
-	}
-	pod, err := h.client.CoreV1().Pods(h.release.Namespace).Get(ctx, h.identity.Pod, metav1.GetOptions{})
-	if apierrors.IsNotFound(err) || err == nil && string(pod.UID) != h.identity.UID {
-		return &StandbyError{fmt.Sprintf("pod %s with UID %s does not exist on the host any more: it was deleted while it ran",
-			h.identity.Pod, h.identity.UID)}
-	}
-	if err != nil {
-		return fmt.Errorf("cannot get host Pod %s/%s: %w", h.release.Namespace, h.identity.Pod, err)
-	}
-	return nil
 }
 
 // acceptKept returns nil if the store on the volume belongs to this anchor, or if the operator

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -255,5 +256,63 @@ func TestHolderIdle(t *testing.T) {
 	eventually(t, "the event", func() bool { return len(client.Actions()) > before })
 	for _, action := range client.Actions()[before+1:] {
 		t.Errorf("an event that changes nothing caused %s %s", action.GetVerb(), action.GetResource().Resource)
+	}
+}
+
+// TestHolderOfAnEarlierRelease shows a new anchor to a pod that still runs. It is the anchor of its own
+// release only if that has not been installed again.
+func TestHolderOfAnEarlierRelease(t *testing.T) {
+	t.Parallel()
+	now := metav1.Now()
+	for name, tc := range map[string]struct {
+		reason  string
+		pod     func(*corev1.Pod)
+		set     types.UID // empty for none
+		shared  bool
+		offline bool // if true, the replica has started without the host
+		earlier bool
+	}{
+		"Same":       {reason: "An upgrade has created the anchor again.", set: "set"},
+		"Ending":     {reason: "The pod ends with its release.", set: "set", pod: func(p *corev1.Pod) { p.DeletionTimestamp = &now }, earlier: true},
+		"OtherSet":   {reason: "The release was installed again.", set: "other", earlier: true},
+		"NoSet":      {reason: "The release is about to be installed again.", earlier: true},
+		"Offline":    {reason: "The store may be of an earlier release.", set: "set", offline: true, earlier: true},
+		"ByHand":     {reason: "Nothing is known of a pod without an owner.", pod: func(p *corev1.Pod) { p.OwnerReferences = nil }},
+		"SharedSame": {reason: "It is the same for several replicas.", set: "set", shared: true},
+		"Shared":     {reason: "It is the same for several replicas.", set: "other", shared: true, earlier: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			pod := &corev1.Pod{ObjectMeta: meta("shop-0", "a", nil)}
+			pod.OwnerReferences = []metav1.OwnerReference{{APIVersion: "apps/v1", Kind: "StatefulSet", Name: "shop", UID: "set", Controller: new(true)}}
+			if tc.pod != nil {
+				tc.pod(pod)
+			}
+			objects := chartObjects(nil, pod)
+			if tc.set != "" {
+				objects = append(objects, &appsv1.StatefulSet{ObjectMeta: meta("shop", string(tc.set), nil)})
+			}
+			d := newDiscovery(t, fake.NewClientset(objects...))
+			d.Identity = Identity{Pod: "shop-0", UID: "a", InPod: true}
+			d.IsShared = func(*Facts, int) bool { return tc.shared }
+			_, holder, err := d.Discover(t.Context(), noStandby(t))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if tc.offline {
+				holder.confirmed = false
+			}
+			again := &corev1.ConfigMap{ObjectMeta: meta("shop-anchor", "anchor-again", nil)}
+			if _, err := d.Client.CoreV1().ConfigMaps(shop().Namespace).Update(t.Context(), again, metav1.UpdateOptions{}); err != nil {
+				t.Fatal(err)
+			}
+			err = holder.observe(t.Context(), again)
+			if (err != nil) != tc.earlier {
+				t.Errorf("%s\ngot %v", tc.reason, err)
+			}
+			if got := holder.AnchorOwner().UID == "anchor-again"; got == tc.earlier {
+				t.Errorf("%s\nthe replica follows the new anchor: %t", tc.reason, got)
+			}
+		})
 	}
 }

@@ -136,7 +136,7 @@ func (h *Holder) claimTerm(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("cannot get host ConfigMap %s/%s: %w", h.release.Namespace, h.release.Anchor(), err)
 	}
-	if err := h.checkPod(ctx); err != nil {
+	if err := h.checkPod(ctx, anchor); err != nil {
 		return err
 	}
 	if !h.holdsLease() {
@@ -172,7 +172,7 @@ func (h *Holder) observeShared(anchor *corev1.ConfigMap) {
 	h.mu.Lock()
 	defer h.notify()
 	defer h.mu.Unlock()
-	h.proven, h.lastError = true, ""
+	h.proven, h.confirmed, h.lastError = true, true, ""
 	h.anchor = h.release.AnchorOwner(anchor.UID)
 	if h.term.epoch == 0 || seen.Epoch <= h.term.epoch {
 		return
@@ -194,10 +194,10 @@ func (h *Holder) enter(ctx context.Context, anchor *corev1.ConfigMap, shared boo
 }
 
 // join makes this replica one of several that share a store. It needs no permission of another
-// replica: the store names the anchor, and the pod exists on the host.
+// replica: the store names the anchor, and the pod exists on the host, as a part of this release.
 func (h *Holder) join(ctx context.Context, anchor *corev1.ConfigMap) error {
-	if h.MayWrite() != nil {
-		if err := h.checkPod(ctx); err != nil {
+	if h.MayWrite() != nil || h.isOtherAnchor(anchor) {
+		if err := h.checkPod(ctx, anchor); err != nil {
 			return err
 		}
 	}
