@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/util/version"
+	"k8s.io/client-go/discovery"
 	"k8s.io/client-go/rest"
 
 	"github.com/sublet-dev/sublet/pkg/cli/host"
@@ -30,7 +31,7 @@ func (t *target) checkReach(ctx context.Context, h *host.Host) result {
 	defer cancel()
 	began := time.Now()
 	if err := t.client.Discovery().RESTClient().Get().AbsPath("/version").Do(ctx).Error(); err != nil {
-		return failWith(reachName, fmt.Errorf("the API server of context %q does not answer: %w", h.Context, err))
+		return failWith(reachName, fmt.Errorf("cannot ask the API server of context %q: %w", h.Context, err))
 	}
 	return pass(reachName, "%s answers in %s", h.Config.Host, time.Since(began).Round(time.Millisecond))
 }
@@ -90,9 +91,9 @@ func judgeSkew(name string, server, before, after time.Time) result {
 }
 
 // checkVersion compares the version of the host with the one that the chart needs.
-func (t *target) checkVersion() result {
+func (t *target) checkVersion(ctx context.Context) result {
 	const name = "version"
-	info, err := t.client.Discovery().ServerVersion()
+	info, err := discovery.ToDiscoveryInterfaceWithContext(t.client.Discovery()).ServerVersionWithContext(ctx)
 	if err != nil {
 		return failWith(name, err)
 	}

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io/fs"
 	"net"
+	"net/url"
 	"strings"
 	"syscall"
 
@@ -112,6 +113,8 @@ func classify(err error) (code int, hint string) {
 		return Denied, "Ask an administrator of the host for the permission, or use another context: --context NAME."
 	case apierrors.IsUnauthorized(err):
 		return Denied, "The credentials of the context have expired or are wrong. Log in again, or use another context: --context NAME."
+	case hasNoCredentials(err):
+		return Denied, "The credentials of the context cannot be read or renewed. Log in again, or use another context: --context NAME."
 	case isNoAPIServer(err):
 		return Unreachable, "The server does not have this API. Check that its URL is that of a Kubernetes API server: kubectl config view --minify"
 	case apierrors.IsNotFound(err):
@@ -195,13 +198,28 @@ func certificateHint(err error) string {
 	return ""
 }
 
-// isUnreachable reports whether err comes from the network.
+// hasNoCredentials reports whether the plugin or the provider of a user failed to return credentials. client-go has
+// no type for that, and returns it as an error of the request.
+func hasNoCredentials(err error) bool {
+	for _, text := range []string{"getting credentials: ", "failed to refresh token: ", "cannot refresh without refresh-token"} {
+		if strings.Contains(err.Error(), text) {
+			return true
+		}
+	}
+	return false
+}
+
+// isUnreachable reports whether err comes from the network. A request without an answer does, whatever its cause: a
+// handshake that times out, a server that speaks no TLS, a connection that is lost.
 func isUnreachable(err error) bool {
 	if errors.Is(err, context.DeadlineExceeded) || apierrors.IsServerTimeout(err) || apierrors.IsServiceUnavailable(err) || apierrors.IsTimeout(err) {
 		return true
 	}
 	operation, lookup := (*net.OpError)(nil), (*net.DNSError)(nil)
 	if errors.As(err, &operation) || errors.As(err, &lookup) {
+		return true
+	}
+	if request := (*url.Error)(nil); errors.As(err, &request) && request.Op != "parse" {
 		return true
 	}
 	for _, text := range []string{"connection refused", "no such host", "i/o timeout", "cluster unreachable", "no route to host"} {

@@ -1,8 +1,10 @@
 package fault
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"net/url"
 	"os"
 	"strings"
 	"syscall"
@@ -19,6 +21,7 @@ func TestClassify(t *testing.T) {
 	t.Parallel()
 	terminating := apierrors.NewForbidden(schema.GroupResource{Resource: "secrets"}, "a", errors.New("it is being terminated"))
 	terminating.ErrStatus.Details.Causes = []metav1.StatusCause{{Type: corev1.NamespaceTerminatingCause}}
+	get := func(cause error) error { return &url.Error{Op: "Get", URL: "https://host.example", Err: cause} }
 	pathError := func(cause error) error { return &os.PathError{Op: "write", Path: "a", Err: cause} }
 	for name, c := range map[string]struct {
 		err  error
@@ -32,6 +35,13 @@ func TestClassify(t *testing.T) {
 		"ExistingFile":         {pathError(syscall.EEXIST), Conflict, "another file"},
 		"FullDisk":             {pathError(syscall.ENOSPC), Failed, "Free space"},
 		"ReadOnly":             {pathError(syscall.EROFS), Denied, "read-only"},
+		"SilentHandshake":      {get(errors.New("net/http: TLS handshake timeout")), Unreachable, "Check the network"},
+		"LostConnection":       {get(errors.New("http2: client connection lost")), Unreachable, "Check the network"},
+		"NoTLS":                {get(errors.New("http: server gave HTTP response to HTTPS client")), Unreachable, "Check the network"},
+		"NoAddress":            {&url.Error{Op: "parse", URL: "https://a:b:c", Err: errors.New("too many colons")}, Failed, ""},
+		"NoPlugin":             {get(errors.New("getting credentials: exec: executable login not found")), Denied, "Log in again"},
+		"ExpiredLogin":         {get(errors.New("failed to refresh token: oauth2: \"invalid_grant\"")), Denied, "Log in again"},
+		"Interrupted":          {get(context.Canceled), Interrupted, ""},
 		"NoPermission":         {pathError(syscall.EACCES), Denied, "Check owner and mode of the file, and of its folder."},
 	} {
 		code, hint := Classify(fmt.Errorf("cannot do it: %w", c.err))
