@@ -73,18 +73,22 @@ func Execute(ctx context.Context, env *host.Env, program string, args []string) 
 	if err == nil {
 		return 0
 	}
-	return report(env.Err, err)
+	return report(env.Err, err, ctx.Err() != nil)
 }
 
-// report prints an error with its hint, and returns the exit code.
-func report(out io.Writer, err error) int {
+// report prints an error with its hint, and returns the exit code. Whatever fails after Ctrl-C, as a plugin that got
+// it too, is interrupted.
+func report(out io.Writer, err error, interrupted bool) int {
 	code, hint := fault.Classify(err)
 	if exit := (*fault.ExitError)(nil); errors.As(err, &exit) {
 		return code
 	}
-	if code == fault.Interrupted {
+	if code == fault.Interrupted || interrupted {
+		if code != fault.Interrupted {
+			fmt.Fprintf(out, "error: %s\n", strings.TrimSpace(err.Error()))
+		}
 		fmt.Fprintln(out, "interrupted")
-		return code
+		return fault.Interrupted
 	}
 	fmt.Fprintf(out, "error: %s\n", strings.TrimSpace(err.Error()))
 	if hint != "" {

@@ -3,6 +3,7 @@ package check
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -95,7 +96,7 @@ func (o *options) run(ctx context.Context, env *host.Env, name string, named boo
 		return err
 	}
 	results, err := o.checkAll(ctx, env, h, name, values, named)
-	if err != nil {
+	if err = errors.Join(err, ctx.Err()); err != nil {
 		return err
 	}
 	if err := o.show(env, name, results); err != nil {
@@ -132,14 +133,14 @@ func (o *options) checkAll(ctx context.Context, env *host.Env, h *host.Host, nam
 	if t.objects, err = dynamic.NewForConfig(h.Config); err != nil {
 		return nil, fault.Wrap(err, "cannot use context %q", h.Context)
 	}
-	results := []result{reached, checkClock(ctx, h.Config, time.Now), t.checkVersion(), t.checkNamespace(ctx)}
+	results := []result{reached, checkClock(ctx, h.Config, time.Now), t.checkVersion(ctx), t.checkNamespace(ctx)}
 	rendered, settings := t.render(ctx, h, values)
 	t.rendered = rendered
 	results = append(results, settings)
 	if hasPatches {
 		results = append(results, patches)
 	}
-	results = append(results, t.checkAPIs(), t.checkPermissions(ctx), t.checkInstall(ctx), t.checkPod(ctx), t.checkPodSecurity(ctx))
+	results = append(results, t.checkAPIs(ctx), t.checkPermissions(ctx), t.checkInstall(ctx), t.checkPod(ctx), t.checkPodSecurity(ctx))
 	results = append(results, t.checkQuota(ctx), t.checkStorage(ctx), t.checkDNS(ctx), t.checkImage(ctx))
 	if t.installed != nil {
 		virtual := connection.New(env, h, name, connection.Options{})

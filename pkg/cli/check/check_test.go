@@ -188,11 +188,11 @@ func TestChecks(t *testing.T) {
 		check        func(*target) result
 		status, part string // part of message or fix
 	}{
-		{"version", given{}, (*target).checkVersion, passed, "v1.37.0"},
-		{"an old version", given{version: "v1.29.4-gke.1"}, (*target).checkVersion, failed, "1.30"},
-		{"a version of a vendor", given{version: "v1.31.1+k3s1"}, (*target).checkVersion, passed, "k3s1"},
-		{"all kinds", given{}, (*target).checkAPIs, passed, "all 2 kinds"},
-		{"a kind is missing", given{lacks: "apps/v1"}, (*target).checkAPIs, failed, "apps/v1 StatefulSet"},
+		{"version", given{}, inContext(t, (*target).checkVersion), passed, "v1.37.0"},
+		{"an old version", given{version: "v1.29.4-gke.1"}, inContext(t, (*target).checkVersion), failed, "1.30"},
+		{"a version of a vendor", given{version: "v1.31.1+k3s1"}, inContext(t, (*target).checkVersion), passed, "k3s1"},
+		{"all kinds", given{}, inContext(t, (*target).checkAPIs), passed, "all 2 kinds"},
+		{"a kind is missing", given{lacks: "apps/v1"}, inContext(t, (*target).checkAPIs), failed, "apps/v1 StatefulSet"},
 		{"namespace", with(namespaceWith(nil)), inContext(t, (*target).checkNamespace), passed, "exists"},
 		{"namespace to create", given{}, inContext(t, (*target).checkNamespace), passed, "creates it"},
 		{"namespace that the user may not create", denied("create namespaces"), inContext(t, (*target).checkNamespace), failed, "may not create it"},

@@ -12,6 +12,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/discovery"
 
 	"github.com/sublet-dev/sublet/pkg/cli/host"
 	"github.com/sublet-dev/sublet/pkg/cli/release"
@@ -24,7 +25,7 @@ func (t *target) render(ctx context.Context, h *host.Host, values map[string]any
 	var objects []unstructured.Unstructured
 	var err error
 	if t.installed != nil {
-		objects, err = release.Manifest(h, t.Name)
+		objects, err = release.Manifest(ctx, h, t.Name)
 	} else {
 		objects, err = release.Render(ctx, h, t.Name, values)
 	}
@@ -35,8 +36,8 @@ func (t *target) render(ctx context.Context, h *host.Host, values map[string]any
 }
 
 // resourceOf returns the resource of an object, as the host serves it.
-func (t *target) resourceOf(kind schema.GroupVersionKind) (*metav1.APIResource, error) {
-	list, err := t.client.Discovery().ServerResourcesForGroupVersion(kind.GroupVersion().String())
+func (t *target) resourceOf(ctx context.Context, kind schema.GroupVersionKind) (*metav1.APIResource, error) {
+	list, err := discovery.ToDiscoveryInterfaceWithContext(t.client.Discovery()).ServerResourcesForGroupVersionWithContext(ctx, kind.GroupVersion().String())
 	if err != nil {
 		return nil, err
 	}
@@ -59,12 +60,12 @@ func (t *target) kinds() []schema.GroupVersionKind {
 }
 
 // checkAPIs checks that the host serves each kind of the chart.
-func (t *target) checkAPIs() result {
+func (t *target) checkAPIs(ctx context.Context) result {
 	const name = "api-versions"
 	missing := []string{}
 	kinds := t.kinds()
 	for _, kind := range kinds {
-		if _, err := t.resourceOf(kind); apierrors.IsNotFound(err) {
+		if _, err := t.resourceOf(ctx, kind); apierrors.IsNotFound(err) {
 			missing = append(missing, kind.GroupVersion().String()+" "+kind.Kind)
 		} else if err != nil {
 			return failWith(name, fmt.Errorf("cannot list the resources of %s: %w", kind.GroupVersion(), err))
@@ -81,7 +82,7 @@ func (t *target) checkAPIs() result {
 func (t *target) checkPermissions(ctx context.Context) result {
 	const name = "permissions"
 	missing := []string{}
-	for _, attributes := range t.needed() {
+	for _, attributes := range t.needed(ctx) {
 		review := &authorizationv1.SelfSubjectAccessReview{Spec: authorizationv1.SelfSubjectAccessReviewSpec{ResourceAttributes: &attributes}}
 		answer, err := t.client.AuthorizationV1().SelfSubjectAccessReviews().Create(ctx, review, metav1.CreateOptions{})
 		if err != nil {
@@ -105,7 +106,7 @@ func (t *target) checkPermissions(ctx context.Context) result {
 }
 
 // needed returns the permissions of Helm and of "sublet connect".
-func (t *target) needed() []authorizationv1.ResourceAttributes {
+func (t *target) needed(ctx context.Context) []authorizationv1.ResourceAttributes {
 	needed := []authorizationv1.ResourceAttributes{
 		{Verb: "create", Resource: "secrets", Namespace: t.Namespace},
 		{Verb: "update", Resource: "secrets", Namespace: t.Namespace},
@@ -114,7 +115,7 @@ func (t *target) needed() []authorizationv1.ResourceAttributes {
 		{Verb: "create", Resource: "pods", Subresource: "portforward", Namespace: t.Namespace},
 	}
 	for _, kind := range t.kinds() {
-		found, err := t.resourceOf(kind)
+		found, err := t.resourceOf(ctx, kind)
 		if err != nil {
 			continue // checkAPIs reports it
 		}
@@ -145,7 +146,7 @@ func (t *target) checkInstall(ctx context.Context) result {
 	}
 	for i := range t.rendered {
 		object := &t.rendered[i]
-		found, err := t.resourceOf(object.GroupVersionKind())
+		found, err := t.resourceOf(ctx, object.GroupVersionKind())
 		if err != nil {
 			continue // checkAPIs reports it
 		}

@@ -122,7 +122,7 @@ func (o *options) check(name string) error {
 
 // apply installs the release, or upgrades it.
 func (o *options) apply(ctx context.Context, env *host.Env, h *host.Host, name string, values map[string]any) error {
-	status, err := release.Status(h, name)
+	status, err := release.Status(ctx, h, name)
 	if err != nil {
 		return err
 	}
@@ -140,7 +140,7 @@ func (o *options) apply(ctx context.Context, env *host.Env, h *host.Host, name s
 			"virtual cluster %s/%s exists", h.Namespace, name)
 	}
 	if exists {
-		return release.Upgrade(ctx, h, name, values, false)
+		return release.Upgrade(ctx, env.Err, h, name, values, false)
 	}
 	// Wrong settings leave no empty namespace behind.
 	if _, err := release.Render(ctx, h, name, values); err != nil {
@@ -153,7 +153,7 @@ func (o *options) apply(ctx context.Context, env *host.Env, h *host.Host, name s
 		return err
 	}
 	warnOfNeighbours(ctx, env.Err, h)
-	return release.Install(ctx, h, name, values)
+	return release.Install(ctx, env.Err, h, name, values)
 }
 
 // ensureNamespace creates the namespace unless it exists, if the flags allow that. Whoever may not create namespaces

@@ -139,24 +139,27 @@ func write(ctx context.Context, file string, items []item) (failures []string, e
 	now := time.Now()
 	var contents bytes.Buffer
 	for _, i := range items {
+		data, err := collectOne(ctx, i)
 		if ctx.Err() != nil {
 			return nil, errors.Join(ctx.Err(), target.Close(), os.Remove(file))
 		}
-		data, err := collectOne(ctx, i)
 		if err != nil {
 			failures = append(failures, fmt.Sprintf("cannot collect %s: %s", i.Name, redactText(err.Error())))
 			continue
 		}
 		fmt.Fprintf(&contents, "%s\t%s\tleft out: %s\n", i.Name, i.Source, i.Redaction)
 		if err := add(archive, i.Name, data, now); err != nil {
-			return nil, errors.Join(err, target.Close())
+			return nil, errors.Join(err, target.Close(), os.Remove(file))
 		}
 	}
 	for _, failure := range failures {
 		fmt.Fprintln(&contents, failure)
 	}
 	err = errors.Join(add(archive, "contents.txt", contents.Bytes(), now), archive.Close(), compressed.Close(), target.Close())
-	return failures, err
+	if err != nil {
+		return nil, errors.Join(err, os.Remove(file))
+	}
+	return failures, nil
 }
 
 // collectOne collects one file in a bounded time.

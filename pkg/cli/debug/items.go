@@ -11,6 +11,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/discovery"
 	"k8s.io/client-go/metadata"
 
 	"github.com/sublet-dev/sublet/api/labels"
@@ -115,8 +116,8 @@ func (c *collector) logs() []item {
 }
 
 // version returns the version of the host.
-func (c *collector) version(context.Context) ([]byte, error) {
-	info, err := c.host.Client.Discovery().ServerVersion()
+func (c *collector) version(ctx context.Context) ([]byte, error) {
+	info, err := discovery.ToDiscoveryInterfaceWithContext(c.host.Client.Discovery()).ServerVersionWithContext(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -124,8 +125,8 @@ func (c *collector) version(context.Context) ([]byte, error) {
 }
 
 // values returns the settings that the user gave.
-func (c *collector) values(context.Context) ([]byte, error) {
-	values, err := release.GivenValues(c.host, c.Name)
+func (c *collector) values(ctx context.Context) ([]byte, error) {
+	values, err := release.GivenValues(ctx, c.host, c.Name)
 	if err != nil {
 		return nil, err
 	}

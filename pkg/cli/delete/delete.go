@@ -69,18 +69,23 @@ func (o *options) run(ctx context.Context, env *host.Env, name string) error {
 			return err
 		}
 	}
-	if err := release.Uninstall(h, name); err != nil {
+	if err := release.Uninstall(ctx, env.Err, h, name); err != nil {
 		return err
 	}
-	// All this comes before the wait: after one that fails, the command finds nothing to repeat it for.
-	_, removeErr := connection.Remove(ctx, env.Files(), func(_ string, c kubeconfig.Connection) bool {
+	// All this comes before the wait, and also after Ctrl-C: later the command finds nothing to repeat it for.
+	rest := context.WithoutCancel(ctx)
+	_, removeErr := connection.Remove(rest, env.Files(), func(_ string, c kubeconfig.Connection) bool {
 		return c.Name == name && c.Namespace == h.Namespace && c.HostContext == h.Context
 	})
-	if err := errors.Join(o.deleteRest(ctx, h, cluster), removeErr); err != nil {
+	if err := errors.Join(o.deleteRest(rest, h, cluster), removeErr); err != nil {
 		return err
 	}
 	if o.wait && uid != "" {
-		if err := o.awaitGone(ctx, h, uid); err != nil {
+		err := o.awaitGone(ctx, h, uid)
+		if ctx.Err() != nil {
+			fmt.Fprintf(env.Err, "Virtual cluster %s/%s is uninstalled. The host still deletes its pods and volumes.\n", h.Namespace, name)
+		}
+		if err != nil {
 			return err
 		}
 	}
@@ -105,7 +110,7 @@ func find(ctx context.Context, env *host.Env, name string) (*host.Host, *release
 	if !h.HasNamespace {
 		h = h.WithNamespace(release.TenantNamespace(name))
 	}
-	if status, err := release.Status(h, name); err != nil || status == "" {
+	if status, err := release.Status(ctx, h, name); err != nil || status == "" {
 		return nil, nil, notFound
 	}
 	return h, &release.Cluster{Release: apirelease.Release{Name: name, Namespace: h.Namespace}}, nil

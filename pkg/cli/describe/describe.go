@@ -2,7 +2,9 @@
 package describe
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -57,7 +59,8 @@ func run(ctx context.Context, env *host.Env, name string) error {
 			found = &cluster
 		}
 	}
-	out := tabwriter.NewWriter(env.Out, 0, 8, 2, ' ', 0)
+	var text bytes.Buffer // nothing is printed after Ctrl-C
+	out := tabwriter.NewWriter(&text, 0, 8, 2, ' ', 0)
 	printSummary(out, h, found)
 	pods, err := found.PodNames(ctx, h.Client)
 	if err != nil {
@@ -67,7 +70,10 @@ func run(ctx context.Context, env *host.Env, name string) error {
 	printQuota(ctx, out, h)
 	printParts(ctx, out, connection.New(env, h, name, connection.Options{}))
 	printEvents(ctx, out, h, found, pods)
-	if err := out.Flush(); err != nil {
+	if err := errors.Join(out.Flush(), ctx.Err()); err != nil {
+		return err
+	}
+	if _, err := text.WriteTo(env.Out); err != nil {
 		return fmt.Errorf("cannot print: %w", err)
 	}
 	return nil

@@ -132,7 +132,8 @@ func (o *options) printAll(ctx context.Context, env *host.Env, h *host.Host, pod
 			return nil
 		})
 	}
-	if err := errors.Join(ctx.Err(), group.Wait()); err != nil || len(failed) == 0 {
+	err := group.Wait() // before a look at ctx
+	if err = errors.Join(ctx.Err(), err); err != nil || len(failed) == 0 {
 		return err
 	}
 	code, hint := fault.Classify(failed[0])

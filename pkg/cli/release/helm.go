@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"log/slog"
 	"strings"
@@ -93,12 +94,12 @@ func PendingHint(name, namespace, status string) string {
 
 // Status returns the status of the release of that name in the namespace of the host, as Helm
 // names it. It is empty if there is none.
-func Status(h *host.Host, name string) (string, error) {
+func Status(ctx context.Context, h *host.Host, name string) (string, error) {
 	config, err := configure(h)
 	if err != nil {
 		return "", err
 	}
-	found, err := action.NewGet(config).Run(name)
+	found, err := abortable(ctx, func() (helmrelease.Releaser, error) { return action.NewGet(config).Run(name) })
 	if errors.Is(err, driver.ErrReleaseNotFound) {
 		return "", nil
 	}
@@ -133,13 +134,22 @@ func prepare(ctx context.Context, h *host.Host) (preparation, error) {
 	return preparation{config: config, chart: loaded, output: hookOutputOf(config)}, ctx.Err()
 }
 
+// warnOfWait tells a person who interrupts what Helm does that it does not end with that. The caller calls the result
+// once Helm has ended.
+func warnOfWait(ctx context.Context, out io.Writer) (stop func() bool) {
+	return context.AfterFunc(ctx, func() {
+		fmt.Fprintln(out, "Waiting until Helm has finished. A second Ctrl-C ends at once, and leaves a part of the release.")
+	})
+}
+
 // Install installs the chart in the namespace of the host. It does not wait until the virtual
 // cluster is ready. It does not end with ctx, as half a release would be left.
-func Install(ctx context.Context, h *host.Host, name string, values map[string]any) error {
+func Install(ctx context.Context, out io.Writer, h *host.Host, name string, values map[string]any) error {
 	p, err := prepare(ctx, h)
 	if err != nil {
 		return err
 	}
+	defer warnOfWait(ctx, out)()
 	install := action.NewInstall(p.config)
 	install.ReleaseName, install.Namespace, install.Timeout = name, h.Namespace, requestTimeout
 	install.WaitStrategy = kube.HookOnlyStrategy
@@ -149,11 +159,12 @@ func Install(ctx context.Context, h *host.Host, name string, values map[string]a
 
 // Upgrade upgrades a release to the chart of this program. Values of earlier calls stay, unless
 // reset is true. Like Install, it does not end with ctx.
-func Upgrade(ctx context.Context, h *host.Host, name string, values map[string]any, reset bool) error {
+func Upgrade(ctx context.Context, out io.Writer, h *host.Host, name string, values map[string]any, reset bool) error {
 	p, err := prepare(ctx, h)
 	if err != nil {
 		return err
 	}
+	defer warnOfWait(ctx, out)()
 	upgrade := action.NewUpgrade(p.config)
 	upgrade.Namespace, upgrade.Timeout, upgrade.MaxHistory = h.Namespace, requestTimeout, 10
 	upgrade.WaitStrategy, upgrade.ServerSideApply = kube.HookOnlyStrategy, "auto"
@@ -162,12 +173,13 @@ func Upgrade(ctx context.Context, h *host.Host, name string, values map[string]a
 	return wrapHelm(p.output.explain(err), "cannot upgrade virtual cluster %s/%s", h.Namespace, name)
 }
 
-// Uninstall uninstalls a release.
-func Uninstall(h *host.Host, name string) error {
+// Uninstall uninstalls a release. It fails if ctx has ended, and does not end with it.
+func Uninstall(ctx context.Context, out io.Writer, h *host.Host, name string) error {
 	config, err := configure(h)
-	if err != nil {
+	if err = errors.Join(err, ctx.Err()); err != nil {
 		return err
 	}
+	defer warnOfWait(ctx, out)()
 	uninstall := action.NewUninstall(config)
 	uninstall.Timeout, uninstall.WaitStrategy = requestTimeout, kube.HookOnlyStrategy
 	_, err = uninstall.Run(name)

@@ -13,6 +13,7 @@ import (
 	releasev1 "helm.sh/helm/v4/pkg/release/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/util/yaml"
+	"k8s.io/client-go/discovery"
 
 	"github.com/sublet-dev/sublet/pkg/cli/fault"
 	"github.com/sublet-dev/sublet/pkg/cli/host"
@@ -33,7 +34,7 @@ func Render(ctx context.Context, h *host.Host, name string, values map[string]an
 	}
 	install := action.NewInstall(config)
 	install.ReleaseName, install.Namespace, install.DryRunStrategy = name, h.Namespace, action.DryRunClient
-	info, err := h.Client.Discovery().ServerVersion()
+	info, err := discovery.ToDiscoveryInterfaceWithContext(h.Client.Discovery()).ServerVersionWithContext(ctx)
 	if err != nil {
 		return nil, fault.Wrap(err, "cannot get the version of the host")
 	}
@@ -48,12 +49,12 @@ func Render(ctx context.Context, h *host.Host, name string, values map[string]an
 }
 
 // Manifest returns the objects of a release that exists.
-func Manifest(h *host.Host, name string) ([]unstructured.Unstructured, error) {
+func Manifest(ctx context.Context, h *host.Host, name string) ([]unstructured.Unstructured, error) {
 	config, err := configure(h)
 	if err != nil {
 		return nil, err
 	}
-	found, err := action.NewGet(config).Run(name)
+	found, err := abortable(ctx, func() (helmrelease.Releaser, error) { return action.NewGet(config).Run(name) })
 	if err != nil {
 		return nil, wrapHelm(err, "cannot get release %s/%s", h.Namespace, name)
 	}
@@ -61,12 +62,12 @@ func Manifest(h *host.Host, name string) ([]unstructured.Unstructured, error) {
 }
 
 // GivenValues returns the settings that the user of Helm gave a release.
-func GivenValues(h *host.Host, name string) (map[string]any, error) {
+func GivenValues(ctx context.Context, h *host.Host, name string) (map[string]any, error) {
 	config, err := configure(h)
 	if err != nil {
 		return nil, err
 	}
-	values, err := action.NewGetValues(config).Run(name)
+	values, err := abortable(ctx, func() (map[string]any, error) { return action.NewGetValues(config).Run(name) })
 	return values, wrapHelm(err, "cannot get the settings of release %s/%s", h.Namespace, name)
 }
 

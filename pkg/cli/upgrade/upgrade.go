@@ -53,11 +53,15 @@ func (o *options) run(ctx context.Context, env *host.Env, name string) error {
 		return err
 	}
 	began := time.Now()
-	if err := release.Upgrade(ctx, h, name, values, o.reset); err != nil {
+	if err := release.Upgrade(ctx, env.Err, h, name, values, o.reset); err != nil {
 		return err
 	}
 	if o.wait {
-		if err := release.Wait(ctx, h.Client, cluster.Release, o.timeout, release.Progress(env.Err, began)); err != nil {
+		err := release.Wait(ctx, h.Client, cluster.Release, o.timeout, release.Progress(env.Err, began))
+		if ctx.Err() != nil {
+			fmt.Fprintf(env.Err, "Virtual cluster %s/%s is upgraded and still restarts.\n", cluster.Namespace, name)
+		}
+		if err != nil {
 			return err
 		}
 	}
