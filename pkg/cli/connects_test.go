@@ -20,12 +20,10 @@ import (
 	"github.com/sublet-dev/sublet/pkg/cli/host"
 )
 
-// TestParallelConnects runs 50 connects at the same time, with one kubeconfig. All succeed, and each
-// context is there with its own entries, next to those from before.
-func TestParallelConnects(t *testing.T) {
-	t.Parallel()
-	const connects = 50
-	virtual := httptest.NewTLSServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+// connectable returns a kubeconfig with the host east, whose virtual cluster shop answers at an address.
+func connectable(t *testing.T) (file string, virtual *httptest.Server) {
+	t.Helper()
+	virtual = httptest.NewTLSServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
 	t.Cleanup(virtual.Close)
 	config := clientcmdapi.NewConfig()
 	config.Clusters["v"] = &clientcmdapi.Cluster{
@@ -45,9 +43,18 @@ func TestParallelConnects(t *testing.T) {
 		write(w, http.StatusOK, &corev1.Secret{Data: map[string][]byte{release.KubeconfigKey: exported}})
 		return true
 	}
-	file := kubeconfigOf(t, "east", map[string]*fakeHost{
+	file = kubeconfigOf(t, "east", map[string]*fakeHost{
 		"east": newFakeHost(t, answer, release.Release{Name: "shop", Namespace: "tenant-shop"}),
 	})
+	return file, virtual
+}
+
+// TestParallelConnects runs 50 connects at the same time, with one kubeconfig. All succeed, and each
+// context is there with its own entries, next to those from before.
+func TestParallelConnects(t *testing.T) {
+	t.Parallel()
+	const connects = 50
+	file, virtual := connectable(t)
 	before, err := clientcmd.LoadFromFile(file)
 	if err != nil {
 		t.Fatal(err)

@@ -37,7 +37,15 @@ import (
 	"github.com/sublet-dev/sublet/pkg/cli/host"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// runVariable is set for a process that is the command line itself, with the arguments of that process.
+const runVariable = "SUBLET_TEST_RUN"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(runVariable) != "" {
+		os.Exit(cli.Run())
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // fakeHost is an API server that knows the virtual clusters of a host, and no more.
 type fakeHost struct {

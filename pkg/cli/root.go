@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/signal"
 	"path/filepath"
 	runtimedebug "runtime/debug"
 	"strings"
@@ -47,7 +48,10 @@ func builtVersion() string {
 }
 
 // Run runs the command line with the arguments of the process, and returns the exit code.
-func Run(ctx context.Context) int {
+func Run() int {
+	ctx, stop := signal.NotifyContext(context.Background(), host.EndSignals()...)
+	defer stop()
+	context.AfterFunc(ctx, stop) // A second Ctrl-C ends the process at once.
 	env := &host.Env{
 		Flags: genericclioptions.NewConfigFlags(true), In: os.Stdin, Out: os.Stdout, Err: os.Stderr, Version: builtVersion(),
 		IsTerminal: term.IsTerminal(int(os.Stdin.Fd())) && term.IsTerminal(int(os.Stderr.Fd())),

@@ -132,7 +132,7 @@ func runCommand(ctx context.Context, env *host.Env, target *connection.Target, c
 	defer stop()
 	// Ctrl-C reaches the command too. This process waits for its end.
 	interrupts := make(chan os.Signal, 1)
-	signal.Notify(interrupts, os.Interrupt, syscall.SIGTERM)
+	signal.Notify(interrupts, host.EndSignals()...)
 	defer signal.Stop(interrupts)
 	child := exec.Command(command[0], command[1:]...) //nolint:gosec,noctx // the user asks for it, and it ends by itself
 	child.Stdin, child.Stdout, child.Stderr = env.In, env.Out, env.Err
@@ -142,7 +142,7 @@ func runCommand(ctx context.Context, env *host.Env, target *connection.Target, c
 	}
 	go func() {
 		for interrupt := range interrupts {
-			if interrupt == syscall.SIGTERM {
+			if interrupt != os.Interrupt {
 				_ = child.Process.Signal(interrupt)
 			}
 		}

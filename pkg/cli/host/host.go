@@ -7,8 +7,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
+	"os/signal"
 	"slices"
 	"strings"
+	"syscall"
 
 	"k8s.io/cli-runtime/pkg/genericclioptions"
 	"k8s.io/client-go/kubernetes"
@@ -38,6 +41,16 @@ type Env struct {
 	// HostFlags are the flags that the user gave, for another process of this program. Context
 	// and namespace are not among them.
 	HostFlags []string
+}
+
+// EndSignals returns the signals that end a command: Ctrl-C, the end of the process, and that of its terminal unless
+// nohup has this process ignore it.
+func EndSignals() []os.Signal {
+	signals := []os.Signal{os.Interrupt, syscall.SIGTERM}
+	if signal.Ignored(syscall.SIGHUP) {
+		return signals
+	}
+	return append(signals, syscall.SIGHUP)
 }
 
 // Host is one cluster that virtual clusters run on.
