@@ -75,6 +75,7 @@ func (t *Target) Connect(ctx context.Context) (name, server string, err error) {
 	if err != nil {
 		return "", "", err
 	}
+	end := func() {}
 	connection := kubeconfig.Connection{Name: t.Release.Name, Namespace: t.Release.Namespace, HostContext: t.Host.Context}
 	if direct := t.DirectServer(ctx, cluster.Server); direct != "" {
 		cluster.Server = direct
@@ -85,7 +86,7 @@ func (t *Target) Connect(ctx context.Context) (name, server string, err error) {
 		if user, err = t.credentials(ctx, proxied(cluster), user, tunnel); err == nil {
 			connection.ID = rand.Text()
 			var port int
-			port, err = t.detach(connection.ID)
+			port, end, err = t.detach(connection.ID)
 			cluster.Server = "https://" + net.JoinHostPort(loopback, strconv.Itoa(port))
 		}
 	}
@@ -93,7 +94,11 @@ func (t *Target) Connect(ctx context.Context) (name, server string, err error) {
 		return "", "", err
 	}
 	name = t.contextName()
-	return name, cluster.Server, t.write(ctx, name, connection, cluster, user)
+	if err := t.write(ctx, name, connection, cluster, user); err != nil {
+		end()
+		return "", "", err
+	}
+	return name, cluster.Server, nil
 }
 
 // proxied returns the cluster as it is seen through a tunnel.
@@ -140,11 +145,12 @@ func (t *Target) write(ctx context.Context, name string, connection kubeconfig.C
 	})
 }
 
-// detach starts a background process that serves the tunnel, and returns its port.
-func (t *Target) detach(id string) (port int, err error) {
+// detach starts a background process that serves the tunnel. It returns its port, and what ends it before it has a
+// context.
+func (t *Target) detach(id string) (port int, end func(), err error) {
 	program, err := os.Executable()
 	if err != nil {
-		return 0, fmt.Errorf("cannot find this program: %w", err)
+		return 0, nil, fmt.Errorf("cannot find this program: %w", err)
 	}
 	arguments := append([]string{
 		ForwardVerb, t.Release.Name, "--namespace=" + t.Release.Namespace, "--context=" + t.Host.Context, "--id=" + id, "--port=" + strconv.Itoa(t.Port),
@@ -153,20 +159,20 @@ func (t *Target) detach(id string) (port int, err error) {
 	command.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	out, err := command.StdoutPipe()
 	if err != nil {
-		return 0, fmt.Errorf("cannot start the tunnel: %w", err)
+		return 0, nil, fmt.Errorf("cannot start the tunnel: %w", err)
 	}
 	defer out.Close()
 	if err := command.Start(); err != nil {
-		return 0, fmt.Errorf("cannot start the tunnel: %w", err)
+		return 0, nil, fmt.Errorf("cannot start the tunnel: %w", err)
 	}
 	line, _ := bufio.NewReader(out).ReadString('\n')
 	text := strings.TrimSpace(line)
 	port, err = strconv.Atoi(text)
 	if err != nil {
 		_ = command.Wait()
-		return 0, fault.New(fault.Unreachable, "Keep it in this terminal to see more: sublet connect "+t.Release.Name+" --foreground", "cannot start the tunnel: %s", text)
+		return 0, nil, fault.New(fault.Unreachable, "Keep it in this terminal to see more: sublet connect "+t.Release.Name+" --foreground", "cannot start the tunnel: %s", text)
 	}
-	return port, command.Process.Release()
+	return port, func() { _ = command.Process.Signal(syscall.SIGTERM) }, nil
 }
 
 // ForwardVerb is the hidden command that serves a tunnel in the background.

@@ -99,6 +99,13 @@ func (e *Env) HostOf(name string) (*Host, error) {
 	if err != nil {
 		return nil, LoadError(err)
 	}
+	if _, isVirtual := kubeconfig.ConnectionOf(raw.Contexts[raw.CurrentContext]); name == "" && isVirtual {
+		// The current context would be used, which is one of "sublet connect". The host has no entry in the files.
+		none := os.DevNull
+		flags = copyFlags(flags) // without the files that were read
+		flags.KubeConfig = &none
+		loader, raw = flags.ToRawKubeConfigLoader(), clientcmdapi.Config{}
+	}
 	context, ok := raw.Contexts[name]
 	if name != "" && !ok {
 		return nil, unknownContext(name, raw.Contexts)
