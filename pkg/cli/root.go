@@ -31,6 +31,7 @@ import (
 	"github.com/sublet-dev/sublet/pkg/cli/list"
 	"github.com/sublet-dev/sublet/pkg/cli/logs"
 	"github.com/sublet-dev/sublet/pkg/cli/patchtest"
+	"github.com/sublet-dev/sublet/pkg/cli/release"
 	"github.com/sublet-dev/sublet/pkg/cli/top"
 	"github.com/sublet-dev/sublet/pkg/cli/upgrade"
 	versionverb "github.com/sublet-dev/sublet/pkg/cli/version"
@@ -52,6 +53,7 @@ func Run() int {
 	ctx, stop := signal.NotifyContext(context.Background(), host.EndSignals()...)
 	defer stop()
 	context.AfterFunc(ctx, stop) // A second Ctrl-C ends the process at once.
+	release.ShareFieldsWithHelm()
 	env := &host.Env{
 		Flags: genericclioptions.NewConfigFlags(true), In: os.Stdin, Out: os.Stdout, Err: os.Stderr, Version: builtVersion(),
 		IsTerminal: term.IsTerminal(int(os.Stdin.Fd())) && term.IsTerminal(int(os.Stderr.Fd())),

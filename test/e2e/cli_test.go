@@ -188,6 +188,11 @@ func TestCommandLine(t *testing.T) {
 		u.answers(t, "the tunnel after an upgrade")
 		u.sublet("create", name, "--upgrade", "--connect=false")
 		u.answers(t, "the tunnel after a create with --upgrade")
+		// The programs take turns, and what somebody has changed by hand keeps neither from its settings.
+		mustRun(t, helm("upgrade", name, filepath.Join(root, "chart"), "-n", namespace, "--reuse-values", "--set", "logging.verbosity=2"))
+		mustRun(t, hostKubectl("-n", namespace, "set", "resources", "statefulset", name, "--limits=memory=3Gi"))
+		u.sublet("upgrade", name, "--set", "logging.verbosity=1")
+		u.answers(t, "the tunnel after an upgrade by Helm")
 		if out := u.sublet("version"); !strings.Contains(out, name) {
 			t.Errorf("version lacks the server: %s", out)
 		}
