@@ -17,8 +17,8 @@ import (
 	"github.com/sublet-dev/sublet/pkg/cli/host"
 )
 
-// TestInterrupt presses Ctrl-C at each request of commands, while the host is silent. Each ends at once, before anything is changed, with the exit
-// code of an interruption, and says no more than that.
+// TestInterrupt presses Ctrl-C at each request of commands, while the host is silent. Each ends at once, before anything
+// is changed. It prints no failure, and has the exit code of an interruption.
 func TestInterrupt(t *testing.T) {
 	t.Parallel()
 	for _, args := range [][]string{

@@ -43,8 +43,8 @@ type Env struct {
 	HostFlags []string
 }
 
-// EndSignals returns the signals that end a command: Ctrl-C, the end of the process, and that of its terminal unless
-// nohup has this process ignore it.
+// EndSignals returns the signals that end a command: those of Ctrl-C, of kill, and of a terminal that is closed. Under
+// nohup, the last one is left out.
 func EndSignals() []os.Signal {
 	signals := []os.Signal{os.Interrupt, syscall.SIGTERM}
 	if signal.Ignored(syscall.SIGHUP) {

@@ -27,8 +27,8 @@ users:
 - {name: shop, user: {token: of-the-tenant}}
 `
 
-// TestHostWithoutContext checks that the current context of a virtual cluster is not taken for its host, if flags or
-// the pod of this process are the only way to that.
+// TestHostWithoutContext checks that the context of a virtual cluster is not taken for its host. Here the host has no
+// context: flags, or the pod of this process, lead to it.
 func TestHostWithoutContext(t *testing.T) {
 	t.Parallel()
 	file := filepath.Join(t.TempDir(), "config")

@@ -140,8 +140,7 @@ func prepare(ctx context.Context, h *host.Host) (preparation, error) {
 	return preparation{config: config, chart: loaded, output: hookOutputOf(config)}, ctx.Err()
 }
 
-// warnOfWait tells a person who interrupts what Helm does that it does not end with that. The caller calls the result
-// once Helm has ended.
+// warnOfWait prints at Ctrl-C that Helm runs to its end. The caller calls the result after that.
 func warnOfWait(ctx context.Context, out io.Writer) (stop func() bool) {
 	return context.AfterFunc(ctx, func() {
 		fmt.Fprintln(out, "Waiting until Helm has finished. A second Ctrl-C ends at once, and leaves a part of the release.")
