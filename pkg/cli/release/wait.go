@@ -20,7 +20,8 @@ import (
 const pollInterval = 200 * time.Millisecond
 
 // Wait returns once the virtual cluster is ready. It calls progress with what it waits for
-// whenever that changes. After timeout it fails with the last reason.
+// whenever that changes. After timeout it fails with the last reason. A host that does not answer for a while does
+// not end the wait.
 func Wait(ctx context.Context, client kubernetes.Interface, r release.Release, timeout time.Duration, progress func(string)) error {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
@@ -28,7 +29,7 @@ func Wait(ctx context.Context, client kubernetes.Interface, r release.Release, t
 	defer ticker.Stop()
 	last := "its state was not read yet"
 	for {
-		reason, err := whyNotReady(ctx, client, r)
+		reason, err := whyWaiting(ctx, client, r)
 		if err != nil && ctx.Err() == nil {
 			return err
 		}
@@ -49,6 +50,19 @@ func Wait(ctx context.Context, client kubernetes.Interface, r release.Release, t
 		case <-ticker.C:
 		}
 	}
+}
+
+// whyWaiting returns what the virtual cluster waits for, or that its host does not answer: an API server that restarts,
+// or a network that changes.
+func whyWaiting(ctx context.Context, client kubernetes.Interface, r release.Release) (string, error) {
+	reason, err := whyNotReady(ctx, client, r)
+	if err == nil || ctx.Err() != nil {
+		return reason, err
+	}
+	if code, _ := fault.Classify(err); code == fault.Unreachable {
+		return err.Error(), nil
+	}
+	return reason, err
 }
 
 // whyNotReady returns what the virtual cluster waits for. It is empty if it is ready.

@@ -1,7 +1,9 @@
 package release_test
 
 import (
+	"net/url"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -11,6 +13,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/kubernetes/fake"
+	clienttesting "k8s.io/client-go/testing"
 
 	apirelease "github.com/sublet-dev/sublet/api/release"
 	"github.com/sublet-dev/sublet/pkg/cli/fault"
@@ -83,6 +86,23 @@ func TestWait(t *testing.T) {
 		if code, hint := fault.Classify(err); code != fault.NotReady || !strings.Contains(hint, "shop-0") || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: exit code %d, hint %q, %v", c.reason, code, hint, err)
 		}
+	}
+}
+
+// TestWaitThroughAnOutage checks that a host which does not answer for a moment does not end a wait.
+func TestWaitThroughAnOutage(t *testing.T) {
+	t.Parallel()
+	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "shop-kubeconfig", Namespace: "tenant"}, Data: map[string][]byte{"config": []byte("x")}}
+	client, outage := fake.NewClientset(workload(1), secret), true
+	client.PrependReactor("get", "statefulsets", func(clienttesting.Action) (bool, runtime.Object, error) {
+		failed := outage
+		outage = false
+		return failed, nil, &url.Error{Op: "Get", URL: "https://host.example", Err: syscall.ECONNREFUSED}
+	})
+	var reported []string
+	err := release.Wait(t.Context(), client, shop(), time.Minute, func(reason string) { reported = append(reported, reason) })
+	if err != nil || len(reported) != 1 || !strings.Contains(reported[0], "connection refused") {
+		t.Errorf("it reports %q, and ends with: %v", reported, err)
 	}
 }
 
