@@ -117,7 +117,9 @@ func TestEvictionsNotChecked(t *testing.T) {
 // evict asks the check about a request of a tenant.
 func evict(ctx context.Context, enabled bool, subresource string, hostErrs []error, budgets []policyv1.PodDisruptionBudget) error {
 	settings := v1alpha1.Default(v1alpha1.Kind{Setting: "sync.toHost.podDisruptionBudgets", Enabled: enabled})
-	list := func(context.Context, types.NamespacedName) ([]policyv1.PodDisruptionBudget, error) { return budgets, nil }
+	list := func(context.Context, types.NamespacedName) ([]policyv1.PodDisruptionBudget, error) {
+		return budgets, nil
+	}
 	checks := PolicyChecks(settings, fakeView{})
 	AddEvictionChecks(checks, settings, fakeView{evictErrs: &hostErrs}, list)
 	a := admission.NewAttributesRecord(&policyv1.Eviction{}, nil, schema.GroupVersionKind{Kind: "Eviction"}, "shop", "web",
