@@ -13,6 +13,7 @@ import (
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	utilnet "k8s.io/apimachinery/pkg/util/net"
 	"k8s.io/client-go/rest"
 )
@@ -43,7 +44,8 @@ func wrapAnswers(config *rest.Config, mayRepeat func(ctx context.Context, wait t
 	return config
 }
 
-// answerTransport prevents client-go from repeating requests that mayRepeat does not allow to repeat.
+// answerTransport prevents client-go from repeating requests that mayRepeat does not allow to repeat. It
+// does not pass the page of a proxy for an answer of the API server.
 type answerTransport struct {
 	next      http.RoundTripper
 	mayRepeat func(ctx context.Context, wait time.Duration) bool
@@ -55,7 +57,7 @@ func (t *answerTransport) WrappedRoundTripper() http.RoundTripper { return t.nex
 
 // RoundTrip implements http.RoundTripper.
 func (t *answerTransport) RoundTrip(request *http.Request) (*http.Response, error) {
-	response, err := t.next.RoundTrip(request)
+	response, err := checkPage(request)(t.next.RoundTrip(request))
 	if err != nil {
 		if isRepeated(request, err) && !t.mayRepeat(request.Context(), time.Second) {
 			err = &finalError{err}
@@ -67,6 +69,43 @@ func (t *answerTransport) RoundTrip(request *http.Request) (*http.Response, erro
 		return withoutRetry(response, wait)
 	}
 	return response, nil
+}
+
+// checkPage returns a function that replaces the answer to a request by an error if no API server has sent
+// it. A proxy in front of a host that is down may answer 404 with a page of its own. That must not pass for
+// the proof that an object is gone. Only paths that every API server has are checked: others are missing in
+// older versions.
+func checkPage(request *http.Request) func(response *http.Response, err error) (*http.Response, error) {
+	return func(response *http.Response, err error) (*http.Response, error) {
+		if err != nil || response.StatusCode != http.StatusNotFound || isObject(response) || !isAlwaysServed(request.URL.Path) {
+			return response, err
+		}
+		_ = response.Body.Close()
+		return nil, fmt.Errorf("it answers %s: %w", response.Status, errPage)
+	}
+}
+
+// errPage is the error of a request that a proxy has answered with a page of its own.
+var errPage = errors.New("the page is not of an API server")
+
+// isObject reports whether the body of a response is an object of the API.
+func isObject(response *http.Response) bool {
+	contentType := response.Header.Get("Content-Type")
+	return strings.HasPrefix(contentType, runtime.ContentTypeJSON) || strings.HasPrefix(contentType, runtime.ContentTypeProtobuf)
+}
+
+// isAlwaysServed reports whether every API server has the path: what probes request, and objects and lists
+// of the core group. Subresources may be missing.
+func isAlwaysServed(path string) bool {
+	if strings.HasSuffix(path, versionPath) || strings.HasSuffix(path, discoveryPath) {
+		return true
+	}
+	_, rest, isCore := strings.Cut(path, "/api/v1/")
+	parts := strings.Split(strings.Trim(rest, "/"), "/")
+	if len(parts) > 2 && parts[0] == "namespaces" {
+		parts = parts[2:]
+	}
+	return isCore && len(parts) <= 2
 }
 
 // waitOf returns how long the host asks to wait before the request is repeated.

@@ -15,6 +15,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 )
@@ -138,5 +139,70 @@ func TestLostConnectionFailsAtOnce(t *testing.T) {
 				t.Errorf("Reads must fail at once, %d were sent in %s", reached.Load(), took)
 			}
 		})
+	}
+}
+
+// TestPageOfAProxy lets a proxy answer 404 with a page while the host is down. That proves nothing.
+func TestPageOfAProxy(t *testing.T) {
+	t.Parallel()
+	var down atomic.Bool
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch {
+		case down.Load() || strings.HasSuffix(r.URL.Path, "/resize") || strings.HasPrefix(r.URL.Path, "/apis/resource.k8s.io/"):
+			http.NotFound(w, r)
+		case r.URL.Path == "/version":
+			_, _ = io.WriteString(w, "{}")
+		default:
+			w.Header().Set("Content-Type", "application/json")
+			w.WriteHeader(http.StatusNotFound)
+			_, _ = io.WriteString(w, `{"kind":"Status","apiVersion":"v1","status":"Failure","reason":"NotFound","code":404}`)
+		}
+	}))
+	t.Cleanup(server.Close)
+	breaker := newBreakerBench(t).breaker
+	client, err := kubernetes.NewForConfig(breaker.wrap(&rest.Config{Host: server.URL}, failFast))
+	if err != nil {
+		t.Fatal(err)
+	}
+	get := func() error {
+		_, err := client.CoreV1().Pods("web").Get(t.Context(), "cart", metav1.GetOptions{})
+		return err
+	}
+	if err := get(); !apierrors.IsNotFound(err) {
+		t.Errorf("An API server decides that an object is gone, got %v", err)
+	}
+	patch := []byte("{}")
+	if _, err := client.CoreV1().Pods("web").Patch(t.Context(), "cart", types.MergePatchType, patch, metav1.PatchOptions{}, "resize"); !apierrors.IsNotFound(err) {
+		t.Errorf("An older API server has no such subresource, got %v", err)
+	}
+	if _, err := client.ResourceV1().ResourceClaims("web").Get(t.Context(), "cart", metav1.GetOptions{}); !apierrors.IsNotFound(err) {
+		t.Errorf("An older API server has no such group, got %v", err)
+	}
+	if cause := breaker.tripCause(); cause != nil {
+		t.Fatalf("The host is there, but the breaker has tripped: %v", cause)
+	}
+	down.Store(true)
+	if err := get(); err == nil || apierrors.IsNotFound(err) {
+		t.Errorf("A proxy cannot know whether an object is gone, got %v", err)
+	}
+	breaker.awaitDecision()
+	if breaker.tripCause() == nil {
+		t.Error("A proxy without a host behind it must trip the breaker")
+	}
+	down.Store(false)
+	breaker.awaitReset(t)
+	if err := get(); !apierrors.IsNotFound(err) {
+		t.Errorf("The API server answers again, got %v", err)
+	}
+}
+
+// awaitReset waits until the breaker is not tripped.
+func (b *hostBreaker) awaitReset(t *testing.T) {
+	t.Helper()
+	reset, _ := b.state()
+	select {
+	case <-reset:
+	case <-time.After(time.Minute):
+		t.Fatal("The breaker must be reset when the host is back")
 	}
 }

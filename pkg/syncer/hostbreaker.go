@@ -247,7 +247,7 @@ func (t *breakerTransport) RoundTrip(request *http.Request) (*http.Response, err
 		return nil, err
 	}
 	countHostRequest(request)
-	response, err := t.next.RoundTrip(request)
+	response, err := checkPage(request)(t.next.RoundTrip(request))
 	t.observe(request, response, err)
 	return response, err
 }
@@ -291,7 +291,7 @@ func (t *breakerTransport) pass(ctx context.Context) error {
 func (t *breakerTransport) observe(request *http.Request, response *http.Response, err error) {
 	ctx := request.Context()
 	lasting := context.WithoutCancel(ctx) // A probe outlives the request.
-	probe := func() error { return t.probe(lasting, request.URL, "/version") }
+	probe := func() error { return t.probeAny(lasting, request.URL, versionPath, discoveryPath) }
 	switch {
 	case err != nil && (errors.Is(err, errThrottled) || errors.Is(ctx.Err(), context.Canceled)):
 		// The request was not sent, or the caller gave it up.
@@ -301,7 +301,7 @@ func (t *breakerTransport) observe(request *http.Request, response *http.Respons
 	case isUnavailable(response.StatusCode):
 		cause := fmt.Errorf("it answers %s", response.Status)
 		ready := func() error {
-			return errors.Join(t.probe(lasting, request.URL, "/version"), t.probe(lasting, request.URL, "/readyz"))
+			return errors.Join(probe(), t.probe(lasting, request.URL, "/readyz"))
 		}
 		if t.breaker.recordUnavailable(request, cause, ready) {
 			t.breaker.probeOnce(ctx, cause, probe)
@@ -324,15 +324,28 @@ func isUnavailable(status int) bool {
 	return status == http.StatusBadGateway || status == http.StatusServiceUnavailable || status == http.StatusGatewayTimeout
 }
 
+// Paths that every API server answers. A proxy may pass only one of them.
+const versionPath, discoveryPath = "/version", "/api"
+
+// probeAny probes the paths until one is answered by an API server.
+func (t *breakerTransport) probeAny(ctx context.Context, like *url.URL, paths ...string) (err error) {
+	for _, path := range paths {
+		if err = t.probe(ctx, like, path); !errors.Is(err, errPage) {
+			return err
+		}
+	}
+	return err
+}
+
 // probe requests a path without credentials. A denial also proves that the server works.
 func (t *breakerTransport) probe(ctx context.Context, like *url.URL, path string) error {
 	ctx, cancel := context.WithTimeout(withoutLimit(ctx), probeTimeout)
 	defer cancel()
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, like.Scheme+"://"+like.Host+path, nil)
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, like.Scheme+"://"+like.Host+prefixOf(like.Path)+path, nil)
 	if err != nil {
 		return err
 	}
-	response, err := t.next.RoundTrip(request)
+	response, err := checkPage(request)(t.next.RoundTrip(request))
 	if err != nil {
 		return err
 	}
@@ -341,4 +354,14 @@ func (t *breakerTransport) probe(ctx context.Context, like *url.URL, path string
 		return fmt.Errorf("it answers %s", response.Status)
 	}
 	return nil
+}
+
+// prefixOf returns the part of a path that a proxy with several API servers adds, empty for none.
+func prefixOf(path string) string {
+	for _, root := range []string{"/api/", "/apis/"} {
+		if prefix, _, ok := strings.Cut(path, root); ok {
+			return prefix
+		}
+	}
+	return ""
 }

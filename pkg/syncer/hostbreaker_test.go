@@ -201,7 +201,7 @@ func TestHostBreakerProbesWhenInDoubt(t *testing.T) {
 			calls:  []call{{"GET", "/api/v1/pods"}, {"GET", "/good"}, {"GET", "/api/v1/secrets"}},
 			host: func(r *http.Request) *http.Response {
 				if r.URL.Path == "/version" || r.URL.Path == "/good" {
-					return answer(404)
+					return answer(401)
 				}
 				return answer(502)
 			},

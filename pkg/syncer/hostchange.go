@@ -21,6 +21,8 @@ import (
 // changed, but no longer than expectationLife. With dryRun the host validates the change and
 // stores nothing.
 func (e *Engine) ChangeHostFirst(ctx context.Context, kind string, virtual client.Object, change func(host client.Object) error, dryRun bool) error {
+	ctx, cancel := context.WithTimeout(ctx, hostFirstTimeout)
+	defer cancel()
 	e.mu.Lock()
 	runner, ok := e.runners[kind]
 	e.mu.Unlock()

@@ -19,12 +19,18 @@ import (
 // change at the same time.
 const hostFirstAttempts = 5
 
+// hostFirstTimeout bounds a host-first write. The virtual API server gives up a request after a minute, and
+// the tenant would then not learn that the host does not respond.
+const hostFirstTimeout = reconcileTimeout
+
 // CreateHostFirst creates the host copy of a virtual object that is about to be created. So the
 // object has what the host assigned from the start. It returns the host copy, nil
 // if the kind wants none, or the host's refusal. The copy is pending until the virtual object
 // exists, and is deleted if that never happens. With dryRun the host validates the copy and
 // stores nothing.
 func (e *Engine) CreateHostFirst(ctx context.Context, kind string, virtual client.Object, dryRun bool) (client.Object, error) {
+	ctx, cancel := context.WithTimeout(ctx, hostFirstTimeout)
+	defer cancel()
 	r, s, key, err := e.kindForHostFirst(ctx, kind, virtual)
 	if err != nil {
 		return nil, err
@@ -199,6 +205,8 @@ func (r *reconciler) patchHostCopy(s Scope, key types.NamespacedName, virtual, h
 // Reconciles on all replicas wait until the virtual object has changed, but no longer than
 // expectationLife. With dryRun the host validates the change and stores nothing.
 func (e *Engine) UpdateHostFirst(ctx context.Context, kind string, virtual client.Object, dryRun bool) (client.Object, error) {
+	ctx, cancel := context.WithTimeout(ctx, hostFirstTimeout)
+	defer cancel()
 	r, s, key, err := e.kindForHostFirst(ctx, kind, virtual)
 	if err != nil {
 		return nil, err

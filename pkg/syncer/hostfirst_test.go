@@ -1,9 +1,11 @@
 package syncer
 
 import (
+	"context"
 	"errors"
 	"strconv"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
@@ -243,6 +245,50 @@ func TestUpdateFirstMeetsAnother(t *testing.T) {
 		_, err := e.UpdateHostFirst(t.Context(), "services", changed, false)
 		if fails != apierrors.IsServerTimeout(err) || !fails && err != nil {
 			t.Errorf("with %d changes in between: %v", meets, err)
+		}
+	}
+}
+
+// contextServer keeps the contexts of the requests that it gets.
+type contextServer struct {
+	*fakeServer
+	contexts []context.Context //nolint:containedctx // The test reads them.
+}
+
+func (s *contextServer) Create(ctx context.Context, o client.Object, options ...client.CreateOption) error {
+	s.contexts = append(s.contexts, ctx)
+	return s.fakeServer.Create(ctx, o, options...)
+}
+
+func (s *contextServer) Get(ctx context.Context, key client.ObjectKey, o client.Object, options ...client.GetOption) error {
+	s.contexts = append(s.contexts, ctx)
+	return s.fakeServer.Get(ctx, key, o, options...)
+}
+
+// TestHostFirstEndsBeforeTheRequest sends host-first writes to a host that may not answer. The API server gives
+// up the tenant's request after a minute, and its error would not name the host.
+func TestHostFirstEndsBeforeTheRequest(t *testing.T) {
+	t.Parallel()
+	e, _, host := firstBench(t)
+	seen := &contextServer{fakeServer: host}
+	e.runners["services"].reconciler.host.client = seen
+	e.runners["nodes"].reconciler.host.client = seen
+	if _, err := e.CreateHostFirst(t.Context(), "services", service(), false); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := e.UpdateHostFirst(t.Context(), "services", service(), false); err != nil {
+		t.Fatal(err)
+	}
+	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "node-1"}}
+	if err := e.ChangeHostFirst(t.Context(), "nodes", node, func(client.Object) error { return nil }, false); err == nil {
+		t.Error("There is no such node")
+	}
+	if len(seen.contexts) < 3 {
+		t.Fatalf("Each write must ask the host, got %d requests", len(seen.contexts))
+	}
+	for _, ctx := range seen.contexts {
+		if end, limited := ctx.Deadline(); !limited || time.Until(end) > 45*time.Second {
+			t.Errorf("A request to the host must end well before a minute, got %t %s", limited, end)
 		}
 	}
 }

@@ -35,6 +35,7 @@ type clusters struct {
 	host, virtual *cluster
 	first         *switchboard
 	nodes         *nodeSwitch
+	hooks         *hostHooks
 }
 
 // cluster is one API server.
@@ -49,7 +50,8 @@ type cluster struct {
 var both = sync.OnceValues(func() (*clusters, error) {
 	klog.LogToStderr(false)
 	klog.SetOutput(io.Discard)
-	host, err := launch("host", controlplane.Config{})
+	hooks := &hostHooks{}
+	host, err := launch("host", controlplane.Config{Admission: []controlplane.Plugin{{Name: "Hooks", Interface: hooks}}})
 	if err != nil {
 		return nil, err
 	}
@@ -62,7 +64,7 @@ var both = sync.OnceValues(func() (*clusters, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &clusters{host: host, virtual: virtual, first: board, nodes: nodes}, nil
+	return &clusters{host: host, virtual: virtual, first: board, nodes: nodes, hooks: hooks}, nil
 })
 
 // launch starts a cluster. It ends with the process, and its files are in a temporary
