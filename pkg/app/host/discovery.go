@@ -84,15 +84,17 @@ func (d *Discovery) Discover(ctx context.Context, standby func(reason string)) (
 				d.Events.record(holder.AnchorOwner(), corev1.EventTypeWarning, "Standby", reason)
 			}
 			logged = reason
-		case ctx.Err() != nil || !d.isRetriable(err, begin):
+		case ctx.Err() != nil:
 			return nil, nil, err
-		default:
-			if d.isBusy(err, begin) {
-				break
-			}
+		case d.isDecided(err, begin):
 			if known, ok := d.loadUnproven(holder, err); ok {
 				return known, holder, nil
 			}
+			if !d.isRetriable(err, begin) {
+				return nil, nil, err
+			}
+			fallthrough
+		default:
 			if logged == "" {
 				klog.InfoS("Cannot discover the host yet, waiting", "err", err)
 			}
@@ -128,18 +130,18 @@ func asStandby(err error) (reason string, ok bool) {
 }
 
 // loadUnproven returns the facts of an earlier run for a start without the host, and initializes
-// the holder from them. ok is false if the host has responded, or if no usable facts are on the
-// volume.
+// the holder from them. ok is false if the host has told its facts, or if no usable ones are on the
+// volume. A host that denies access has told none: a Role may have been changed.
 func (d *Discovery) loadUnproven(holder *Holder, cause error) (*Facts, bool) {
 	known, ok := LoadFacts(d.DataDir)
-	if !ok || !isUnreachable(cause) {
+	if !ok || !isUnreachable(cause) && !apierrors.IsForbidden(cause) && !apierrors.IsUnauthorized(cause) {
 		return nil, false
 	}
 	known.Shared = d.isShared(known, 0)
 	if !known.Shared && !d.mayServeUnproven(known) {
 		return nil, false
 	}
-	klog.InfoS("Host API server unreachable, starting with the facts of the last run; syncing waits", "err", cause)
+	klog.InfoS("Cannot discover the host, starting with the facts of the last run; syncing waits", "err", cause)
 	holder.record, holder.anchor, holder.lastError = known.Holder, known.Anchor, cause.Error()
 	holder.shared = known.Shared
 	return known, true
@@ -152,11 +154,13 @@ func (d *Discovery) isRetriable(err error, begin time.Time) bool {
 	return early || apierrors.IsConflict(err) || isUnreachable(err)
 }
 
-// isBusy reports whether an overloaded host has asked to come back, and may soon have time. A start
-// waits for that as long as for a host that does not respond.
-func (d *Discovery) isBusy(err error, begin time.Time) bool {
-	_, busy := apierrors.SuggestsClientDelay(err)
-	return busy && d.Clock.Since(begin) < askTimeout
+// isDecided reports whether no better answer of the host is to be expected soon. A new RoleBinding becomes
+// effective, an overloaded host asks to come back, and a conflict passes.
+func (d *Discovery) isDecided(err error, begin time.Time) bool {
+	if _, busy := apierrors.SuggestsClientDelay(err); busy && d.Clock.Since(begin) < askTimeout {
+		return false
+	}
+	return isUnreachable(err) || !d.isRetriable(err, begin)
 }
 
 // isShared reports whether several replicas use the store.

@@ -322,3 +322,41 @@ func TestDiscoverBusyHost(t *testing.T) {
 		t.Errorf("a host that asks to come back is not away, got: %v", reason)
 	}
 }
+
+// lateClock is a clock long after each start.
+type lateClock struct{ clock.RealClock }
+
+func (lateClock) Since(time.Time) time.Duration { return time.Hour }
+
+// TestDiscoverDenied restarts while the host denies all access, because somebody has changed the Role or the
+// account. The virtual API serves with the facts of the last run, as without the host, and nothing is written.
+func TestDiscoverDenied(t *testing.T) {
+	t.Parallel()
+	for name, denial := range map[string]error{
+		"Forbidden":    apierrors.NewForbidden(schema.GroupResource{Resource: "configmaps"}, "shop-anchor", errors.New("no right")),
+		"Unauthorized": apierrors.NewUnauthorized("Unauthorized"),
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			client := fake.NewClientset(chartObjects(nil)...)
+			d := newDiscovery(t, client)
+			want, _, err := d.Discover(t.Context(), noStandby(t))
+			if err != nil {
+				t.Fatal(err)
+			}
+			client.PrependReactor("*", "*", func(clienttesting.Action) (bool, runtime.Object, error) { return true, nil, denial })
+			d.Clock = lateClock{}
+			got, holder, err := d.Discover(t.Context(), noStandby(t))
+			if diff := cmp.Diff(want, got); diff != "" || err != nil {
+				t.Fatalf("a restart takes the facts of the last run: %v\n-want +got:\n%s", err, diff)
+			}
+			if check := holder.Checks()[0]; holder.MayWrite() == nil || !strings.Contains(strings.Join(check.Details, " "), denial.Error()) {
+				t.Errorf("writes wait, and /syncz names the denial: %+v", check)
+			}
+			d.DataDir = t.TempDir()
+			if _, _, err := d.Discover(t.Context(), noStandby(t)); err == nil {
+				t.Error("the first start has no facts to start with")
+			}
+		})
+	}
+}
