@@ -139,9 +139,10 @@ func (r *reconciler) isVirtualCacheLate(s Scope, key types.NamespacedName, host 
 
 // getUnseenCopy returns the host copy of a virtual object if it exists although the
 // cache does not show it, and nil if it is gone. It asks the API server, unless a watch
-// has delivered the deletion of that very copy.
+// has delivered the deletion of that very copy, which was requested before. A watch also delivers
+// a deletion if somebody removes the label that it selects, and the pod runs on.
 func (r *reconciler) getUnseenCopy(s Scope, key types.NamespacedName, virtual client.Object) (client.Object, error) {
-	if _, ok := r.sightings.findDeletion(Host, key, virtual.GetUID()); ok {
+	if seen, ok := r.sightings.findDeletion(Host, key, virtual.GetUID()); ok && seen.requested {
 		return nil, nil
 	}
 	hostKey := r.hostKey(key)

@@ -31,6 +31,8 @@ type deletion struct {
 	uid types.UID
 	// last is the last state of a host copy, nil if this process removed it.
 	last client.Object
+	// requested is true if the deletion of a host copy was requested before, by this process or by others.
+	requested bool
 }
 
 // firstSight is the time at which a state was first seen.
@@ -125,8 +127,9 @@ func (r *reconciler) deletionOf(side Side, key types.NamespacedName, object clie
 
 // hostDeletion returns the deletion of the host copy of a virtual object.
 func (r *reconciler) hostDeletion(key types.NamespacedName, virtual, host client.Object) deletion {
-	d := deletion{uid: virtual.GetUID(), last: host}
-	if !isTerminating(virtual) && r.expectations.isDeletePending(Host, key, host, nil) {
+	ours := r.expectations.isDeletePending(Host, key, host, nil)
+	d := deletion{uid: virtual.GetUID(), last: host, requested: ours || isTerminating(host)}
+	if !isTerminating(virtual) && ours {
 		d.last = nil
 	}
 	return d

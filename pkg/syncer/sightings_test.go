@@ -2,6 +2,7 @@ package syncer
 
 import (
 	"slices"
+	"strings"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
@@ -11,6 +12,7 @@ import (
 	clocktesting "k8s.io/utils/clock/testing"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/sublet-dev/sublet/api/labels"
 	"github.com/sublet-dev/sublet/pkg/translate"
 )
 
@@ -70,7 +72,7 @@ func TestDeleteNeedsProof(t *testing.T) {
 		},
 		"Terminating": {
 			reason: "The watch has seen the end of the host pod, so that the virtual pod is removed at once.",
-			kind:   pods(), virtual: virtualPod(withGrace(5)), host: hostPod(), side: Host, deletes: true,
+			kind:   pods(), virtual: virtualPod(withGrace(5)), host: hostPod(withGrace(5)), side: Host, deletes: true,
 		},
 		"TerminatingMissing": {
 			reason: "A virtual pod is removed only after a look at the host, if no event tells of the host pod.",
@@ -78,7 +80,11 @@ func TestDeleteNeedsProof(t *testing.T) {
 		},
 		"Lost": {
 			reason: "A pod that has lost its host pod in front of the watch ends at once.",
-			kind:   pods(), virtual: virtualPod(), host: hostPod(), side: Host, deletes: true,
+			kind:   pods(), virtual: virtualPod(), host: hostPod(withGrace(5)), side: Host, deletes: true,
+		},
+		"LostAtOnce": {
+			reason: "Nobody has announced the deletion. The label that the watch selects may be gone, so that the API server is asked.",
+			kind:   pods(), virtual: virtualPod(), host: hostPod(), side: Host, reads: 1, deletes: true,
 		},
 		"LostRestart": {
 			reason: "A pod that has lost its host pod while the server was down ends after a look at the host.",
@@ -108,6 +114,26 @@ func TestDeleteNeedsProof(t *testing.T) {
 				t.Errorf("%s Got delete %t, want %t", tc.reason, got, tc.deletes)
 			}
 		})
+	}
+}
+
+// TestPodWithoutOurLabel lets somebody on the host remove the label by which the watch selects a running pod.
+// The watch delivers a deletion, but the virtual pod must not end while its host pod runs.
+func TestPodWithoutOurLabel(t *testing.T) {
+	t.Parallel()
+	c := clocktesting.NewFakeClock(testStart())
+	b := newBench(pods(), c, newFakeServer("virtual", c, virtualPod()), newFakeServer("host", c, hostPod()))
+	b.watchDelete(Host, hostPod(), false)
+	b.hostServer.add(hostPod(func(p *corev1.Pod) { delete(p.Labels, labels.Cluster) }))
+	if _, err := b.reconcile(t.Context(), theKey()); !isRefused(err) {
+		t.Errorf("What has the name and is not ours is a conflict, got %v", err)
+	}
+	pod, ok := b.virtualServer.get(virtualPod(), theKey()).(*corev1.Pod)
+	if !ok || pod.Status.Phase != corev1.PodRunning || isTerminating(pod) {
+		t.Errorf("The virtual pod must stay as it is, got %+v", pod)
+	}
+	if told := strings.Join(eventsOf(b.virtualServer), "\n"); !strings.Contains(told, "was not created for this object") {
+		t.Errorf("The tenant must be told, got %q", told)
 	}
 }
 
