@@ -102,8 +102,15 @@ func (d definitions) value(t reflect.Type, rule v1alpha1.Rule) object {
 			schema["additionalProperties"] = d.value(t.Elem(), rule.OfValues())
 			return schema
 		}
-		schema["patternProperties"] = object{rule.Keys.Pattern: d.value(t.Elem(), rule.OfValues())}
-		schema["additionalProperties"] = nothing("left out: its key must be " + rule.Keys.Want)
+		refused := nothing("left out: its key must be " + rule.Keys.Want)
+		keys := object{rule.Keys.Pattern: d.value(t.Elem(), rule.OfValues())}
+		if rule.Keys.MaxLength > 0 {
+			keys[fmt.Sprintf("^.{%d}", rule.Keys.MaxLength+1)] = refused
+		}
+		if rule.Keys.MaxPart > 0 {
+			keys[fmt.Sprintf("(^|/)[^/]{%d}", rule.Keys.MaxPart+1)] = refused
+		}
+		schema["patternProperties"], schema["additionalProperties"] = keys, refused
 		return schema
 	case reflect.Slice:
 		schema := typed("list", "a list; put [ ] around it")
@@ -136,6 +143,10 @@ func (d definitions) text(rule v1alpha1.Rule) object {
 	}
 	if rule.Format.MaxLength > 0 {
 		schema["maxLength"] = rule.Format.MaxLength
+	}
+	if most := rule.Format.MaxPart; most > 0 {
+		short := fmt.Sprintf("^[^/]{0,%d}(/[^/]{0,%d})*$|%s", most, most, never(rule.Format.Want))
+		schema["allOf"] = []any{object{"pattern": short}}
 	}
 	return schema
 }

@@ -23,8 +23,9 @@ type Format struct {
 	// Want describes a valid value, with an example. Messages put "must be "
 	// before it.
 	Want string
-	// MaxLength is the most characters of a value. 0 means no limit.
-	MaxLength int
+	// MaxLength is the most characters of a value, and MaxPart of each part of it between
+	// slashes. 0 means no limit.
+	MaxLength, MaxPart int
 
 	// isValid refuses what the pattern cannot. nil refuses nothing.
 	isValid func(string) bool
@@ -38,7 +39,13 @@ const (
 	dnsName     = dnsLabel + `(\.` + dnsLabel + `)*`
 	labelPart   = `[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?`
 	ipv6        = `[0-9a-fA-F]*:[0-9a-fA-F:]*:[0-9a-fA-F.]*`
-	portSuffix  = `(:[0-9]{1,5})?`
+	port        = `([0-9]{1,4}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])`
+	portSuffix  = `(:` + port + `)?`
+	octet       = `(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])`
+	ipv4        = octet + `(\.` + octet + `){3}`
+	// int32Digits are the digits of the numbers from 1 to 2147483647.
+	int32Digits = `([1-9][0-9]{0,8}|1[0-9]{9}|20[0-9]{8}|21[0-3][0-9]{7}|214[0-6][0-9]{6}|2147[0-3][0-9]{5}|21474[0-7][0-9]{4}|` +
+		`214748[0-2][0-9]{3}|2147483[0-5][0-9]{2}|21474836[0-3][0-9]|214748364[0-7])`
 	pathKey     = `[A-Za-z_][-A-Za-z0-9_]*(\[\*\])*`
 	imageDigest = `(@sha256:[0-9a-f]{64})?`
 )
@@ -70,22 +77,22 @@ func Formats() []Format {
 			Want: "a key of a Secret or an absolute path, such as ca.crt or /certs/ca.crt"},
 		{Name: "cidr", Pattern: `^([0-9]{1,3}(\.[0-9]{1,3}){3}|` + ipv6 + `)/[0-9]{1,3}$`,
 			Want: "an IP range that begins at its first address, such as 10.96.0.0/12", isValid: isCIDR},
-		{Name: "ip", Pattern: `^([0-9]{1,3}(\.[0-9]{1,3}){3}|` + ipv6 + `)$`,
+		{Name: "ip", Pattern: `^(` + ipv4 + `|` + ipv6 + `)$`,
 			Want: "an IP such as 192.0.2.10", isValid: isIP},
-		{Name: "nameserver", Pattern: `^([0-9]{1,3}(\.[0-9]{1,3}){3}` + portSuffix + `|` + ipv6 + `|\[` + ipv6 + `\]:[0-9]{1,5})$`,
+		{Name: "nameserver", Pattern: `^(` + ipv4 + portSuffix + `|` + ipv6 + `|\[` + ipv6 + `\]:` + port + `)$`,
 			Want: "an IP, or an IP with a port, such as 192.0.2.53 or 192.0.2.53:5353", isValid: isNameserver},
 		{Name: "context-name", Pattern: `^[^\s"'\\]+$`,
 			Want: "a name without spaces and quotes, such as shop"},
 		{Name: "object-name", MaxLength: maxName, Pattern: `^` + dnsName + `$`,
 			Want:    "the name of an object of the host: lower case letters, digits, - and ., such as fast-ssd",
 			isValid: isObjectName},
-		{Name: "host-objects", Pattern: `^(` + namespace + `/(\*|` + dnsName + `)|/` + dnsName + `)$`,
+		{Name: "host-objects", MaxPart: maxName, Pattern: `^(` + namespace + `/(\*|` + dnsName + `)|/` + dnsName + `)$`,
 			Want:    "named as shared/ca, shared/* or /ca are: objects of the host",
 			isValid: isObjectPath},
-		{Name: "virtual-objects", Pattern: `^` + namespace + `/(\*|` + dnsName + `)$`,
+		{Name: "virtual-objects", MaxPart: maxName, Pattern: `^` + namespace + `/(\*|` + dnsName + `)$`,
 			Want:    "a namespace and a name in the virtual cluster, such as shop/ca or shop/*",
 			isValid: isObjectPath},
-		{Name: "label-key", Pattern: `^(` + dnsName + `/)?` + labelPart + `$`,
+		{Name: "label-key", MaxPart: maxName, Pattern: `^(` + dnsName + `/)?` + labelPart + `$`,
 			Want: "named as app or example.com/app are", isValid: isLabelKey},
 		{Name: "key-pattern", Pattern: `^(` + dnsName + `/)?(` + labelPart + `|[-A-Za-z0-9_.]*\*)$`,
 			Want: "a key such as example.com/app, or its beginning with * at the end, such as example.com/*"},
@@ -99,7 +106,7 @@ func Formats() []Format {
 			Want: `a schedule in the format of cron, such as "0 3 * * *" or @daily`, isValid: isCron},
 		{Name: "toleration", Pattern: `^(` + dnsName + `/)?` + labelPart + `(=` + labelPart + `)?(:(NoSchedule|PreferNoSchedule|NoExecute))?$`,
 			Want: "a taint such as team, team=shop or team=shop:NoSchedule", isValid: isToleration},
-		{Name: "priority", Pattern: `^(-?[1-9][0-9]{0,9}|0)$`,
+		{Name: "priority", Pattern: `^(-?` + int32Digits + `|-2147483648|0)$`,
 			Want: "named after a priority of pods, such as 1000", isValid: isPriority},
 		{Name: "label-value", Pattern: `^` + labelPart + `$`,
 			Want: "at most 63 letters, digits, -, _ and ., with a letter or digit at both ends, such as team-a", isValid: isLabelValue},
@@ -178,10 +185,18 @@ func QuantityFormat() Format {
 // with the value. It returns an empty string for a valid value.
 func (f Format) Check(value string) string {
 	matched, err := regexp.MatchString(f.Pattern, value)
-	if err == nil && matched && (f.MaxLength == 0 || len(value) <= f.MaxLength) && (f.isValid == nil || f.isValid(value)) {
+	if err == nil && matched && f.isShort(value) && (f.isValid == nil || f.isValid(value)) {
 		return ""
 	}
 	return "must be " + f.Want
+}
+
+// isShort reports whether a value and its parts are not too long.
+func (f Format) isShort(value string) bool {
+	if f.MaxLength > 0 && len(value) > f.MaxLength {
+		return false
+	}
+	return f.MaxPart == 0 || !slices.ContainsFunc(strings.Split(value, "/"), func(part string) bool { return len(part) > f.MaxPart })
 }
 
 // isFieldPath refuses the fields that Sublet itself writes.
@@ -228,7 +243,7 @@ func isURL(value string) bool {
 
 // endpointsPattern returns the pattern of URLs with one scheme.
 func endpointsPattern(scheme string) string {
-	url := scheme + `://(` + dnsName + `|\[` + ipv6 + `\]):[0-9]{1,5}`
+	url := scheme + `://(` + dnsName + `|\[` + ipv6 + `\]):` + port
 	return `^` + url + `(,` + url + `)*$`
 }
 
