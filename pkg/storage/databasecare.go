@@ -40,13 +40,8 @@ type databaseCare struct {
 }
 
 // startCare starts the care for the database.
-func (k *Kine) startCare(ctx, running context.Context, backend server.Backend) error {
-	observed, err := newStoreMetrics(k.Register)
-	if err != nil {
-		return err
-	}
+func (k *Kine) startCare(ctx context.Context, observed *storeMetrics, backend server.Backend) error {
 	observed.setUp(true)
-	k.health.watch(k.engine.explain, observed.setUp)
 	care := &databaseCare{
 		clock: k.Clock, engine: k.engine, dialect: k.dialect, backend: backend, health: &k.health, metrics: observed,
 		requested: make(chan struct{}, 1), history: revisionHistory{keep: keptHistory},
@@ -57,11 +52,12 @@ func (k *Kine) startCare(ctx, running context.Context, backend server.Backend) e
 			care.quota = readLimits(local.dir, k.VolumeSize, k.Reserve).quota()
 		}
 	}
-	if err := care.measure(ctx); err != nil {
+	// A database outside of the process is measured again at once.
+	if err := care.measure(ctx); err != nil && care.quota > 0 {
 		return fmt.Errorf("cannot read the size of %s: %w", k.engine.describe(), err)
 	}
 	k.care.Store(care)
-	k.own.Go(func() { care.run(running) })
+	k.own.Go(func() { care.run(k.ctx) })
 	return nil
 }
 

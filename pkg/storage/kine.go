@@ -2,6 +2,7 @@ package storage
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"sync"
@@ -79,6 +80,7 @@ type Kine struct {
 	health  databaseHealth
 	care    atomic.Pointer[databaseCare]
 
+	ctx     context.Context //nolint:containedctx // of what kine runs, until Stop
 	stop    context.CancelFunc
 	running sync.WaitGroup // what kine runs
 	own     sync.WaitGroup // what we run
@@ -116,14 +118,79 @@ func newKine(engine sqlEngine) *Kine {
 // whatever the error, because most causes can be corrected without a restart.
 func (k *Kine) Start(ctx context.Context) (*kubernetes.Client, error) {
 	redirectKineLog()
+	observed, err := newStoreMetrics(k.Register)
+	if err != nil {
+		return nil, err
+	}
+	k.health.watch(k.engine.explain, observed.setUp)
+	var backend *kineBackend
+	if err := k.retry(ctx, func(ctx context.Context) (err error) {
+		backend, err = k.open(ctx)
+		return err
+	}); err != nil {
+		return nil, err
+	}
+	k.own.Go(func() { backend.expire(k.ctx) })
+	k.bridge = server.New(backend, "unix", progressEvery, emulatedVersion)
+	if err := k.startCare(ctx, observed, backend); err != nil {
+		return nil, err
+	}
+	k.client = newKineClient(k.bridge)
+	if care := k.care.Load(); care.quota > 0 {
+		k.client.Kubernetes = care.limit(k.client.Kubernetes, k.IsInternal)
+	}
+	return k.client, nil
+}
+
+// retry calls attempt until it succeeds for a database outside of the process, and once for a local one.
+func (k *Kine) retry(ctx context.Context, attempt func(context.Context) error) error {
+	if k.local() != nil {
+		return attempt(ctx)
+	}
+	return k.Waiter.Retry(ctx, attempt)
+}
+
+// open tries once to open the database. After an error nothing runs any more. The end of ctx ends an
+// attempt, but not what a successful one has started.
+func (k *Kine) open(ctx context.Context) (*kineBackend, error) {
 	if err := k.prepare(ctx); err != nil {
 		return nil, err
 	}
 	running, stop := context.WithCancel(context.WithoutCancel(ctx))
-	k.stop = stop
-	dialect, err := k.engine.open(running, &k.running)
+	bounded, cancel := context.WithTimeout(ctx, rangeTimeout)
+	defer cancel()
+	keep := context.AfterFunc(bounded, stop)
+	backend, err := k.startLog(running)
+	if !keep() && err == nil {
+		err = context.Cause(bounded)
+	}
 	if err != nil {
-		return nil, fmt.Errorf("cannot open %s: %w", k.engine.describe(), err)
+		stop()
+		k.running.Wait()
+		return nil, fmt.Errorf("cannot open %s: %w", k.engine.describe(), k.explainOpen(ctx, bounded, err))
+	}
+	k.ctx, k.stop = running, stop
+	return backend, nil
+}
+
+// explainOpen returns why an attempt to open the database failed. bounded has ended if it took too long.
+func (k *Kine) explainOpen(ctx, bounded context.Context, err error) error {
+	switch {
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	case bounded.Err() != nil:
+		return k.engine.explain(context.Cause(bounded))
+	case errors.Is(err, errDatabaseAway):
+		return errors.New(k.health.reason())
+	}
+	return k.engine.explain(err)
+}
+
+// startLog opens the database and starts kine on it, until the context ends.
+func (k *Kine) startLog(ctx context.Context) (*kineBackend, error) {
+	dialect, err := k.engine.open(ctx, &k.running)
+	if err != nil {
+		return nil, err
 	}
 	k.dialect = dialect
 	k.log = &kineLog{
@@ -135,19 +202,7 @@ func (k *Kine) Start(ctx context.Context) (*kubernetes.Client, error) {
 		health: &k.health,
 	}
 	backend := &kineBackend{LogStructured: logstructured.New(k.log), log: k.log, clock: k.Clock}
-	if err := backend.start(running); err != nil {
-		return nil, fmt.Errorf("cannot start %s: %w", k.engine.describe(), err)
-	}
-	k.own.Go(func() { backend.expire(running) })
-	k.bridge = server.New(backend, "unix", progressEvery, emulatedVersion)
-	if err := k.startCare(ctx, running, backend); err != nil {
-		return nil, err
-	}
-	k.client = newKineClient(k.bridge)
-	if care := k.care.Load(); care.quota > 0 {
-		k.client.Kubernetes = care.limit(k.client.Kubernetes, k.IsInternal)
-	}
-	return k.client, nil
+	return backend, backend.start(ctx)
 }
 
 // pollInterval returns the time between two looks for the writes of others.
@@ -158,14 +213,14 @@ func (k *Kine) pollInterval() time.Duration {
 	return alonePoll
 }
 
-// prepare makes the database ready to be opened. It waits for one outside of the process.
+// prepare makes the database ready to be opened.
 func (k *Kine) prepare(ctx context.Context) error {
+	if err := k.engine.prepare(ctx); err != nil {
+		return err
+	}
 	local := k.local()
 	if local == nil {
-		return k.Waiter.Retry(ctx, k.engine.prepare)
-	}
-	if err := local.prepare(ctx); err != nil {
-		return err
+		return nil
 	}
 	if err := newReserve(local.dir, k.Reserve).release(); err != nil {
 		return err

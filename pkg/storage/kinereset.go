@@ -10,7 +10,7 @@ import (
 // reset makes the database an empty store at the given revision, or at its own if that is higher. An
 // interrupted reset changes nothing.
 func (k *Kine) reset(ctx context.Context, revision int64) error {
-	if err := k.prepare(ctx); err != nil {
+	if err := k.retry(ctx, k.prepare); err != nil {
 		return err
 	}
 	var running sync.WaitGroup

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/tls"
 	"database/sql"
+	"database/sql/driver"
 	"errors"
 	"io"
 	"log"
@@ -224,7 +225,11 @@ func (e *mysqlEngine) open(ctx context.Context, running *sync.WaitGroup) (*sqlDi
 		}
 		return errorClass(err)
 	}
-	dialect := &sqlDialect{Generic: d, lock: "SELECT id FROM kine_order WHERE id = 1 FOR UPDATE"}
+	dialect := &sqlDialect{
+		Generic: d, lock: "SELECT id FROM kine_order WHERE id = 1 FOR UPDATE",
+		// RejectReadOnly returns this error.
+		isReadOnly: func(err error) bool { return errors.Is(err, driver.ErrBadConn) },
+	}
 	dialect.sizes = func(ctx context.Context) (size, inUse int64, err error) {
 		err = d.DB.QueryRowContext(ctx, sizeSQL).Scan(&size)
 		return size, size, err

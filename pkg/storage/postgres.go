@@ -117,19 +117,21 @@ func (e *postgresEngine) check(ctx context.Context, config *pgx.ConnConfig) erro
 	var (
 		number  int
 		version string
-		replica bool
-		schema  string
-		create  bool
+		// readOnly is also true for a replica of another server.
+		readOnly bool
+		schema   string
+		create   bool
 	)
-	const question = `SELECT current_setting('server_version_num')::int, current_setting('server_version'), pg_is_in_recovery(),
+	const question = `SELECT current_setting('server_version_num')::int, current_setting('server_version'),
+		current_setting('transaction_read_only')::bool,
 		COALESCE(current_schema(), ''), COALESCE(has_schema_privilege(current_schema(), 'CREATE'), false)`
-	if err := conn.QueryRow(ctx, question).Scan(&number, &version, &replica, &schema, &create); err != nil {
+	if err := conn.QueryRow(ctx, question).Scan(&number, &version, &readOnly, &schema, &create); err != nil {
 		return err
 	}
 	switch {
 	case number < oldestPostgres:
 		return e.tooOld(version, strconv.Itoa(oldestPostgres/10000))
-	case replica:
+	case readOnly:
 		return e.readOnly()
 	case schema == "" && config.RuntimeParams["search_path"] != "":
 		_, err := conn.Exec(ctx, "CREATE SCHEMA IF NOT EXISTS "+pgx.Identifier{config.RuntimeParams["search_path"]}.Sanitize())
@@ -197,6 +199,7 @@ func (e *postgresEngine) open(ctx context.Context, running *sync.WaitGroup) (*sq
 	dialect := &sqlDialect{
 		Generic: d, lock: "SELECT pg_advisory_xact_lock(hashtext('sublet/' || current_schema()))",
 		continueFrom: "SELECT setval(pg_get_serial_sequence('kine', 'id'), %d)",
+		isReadOnly:   func(err error) bool { return pgCode(err) == pgReadOnly },
 	}
 	if err := dialect.inOrder(ctx, func(tx *sql.Tx) error {
 		for _, statement := range []string{

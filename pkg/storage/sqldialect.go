@@ -28,6 +28,11 @@ type sqlDialect struct {
 	continueFrom string
 	// sizes returns the size of the database and the part that holds data.
 	sizes func(ctx context.Context) (size, inUse int64, err error)
+	// isReadOnly reports whether the server denied a write because it takes none, as one that was
+	// the primary before a failover. nil means that no server does.
+	isReadOnly func(err error) bool
+
+	poll pollConnection
 }
 
 var _ server.Dialect = &sqlDialect{}
@@ -80,8 +85,17 @@ func (d *sqlDialect) Fill(ctx context.Context, revision int64) error {
 // FillRetryDelay does nothing, because revisions become visible in order.
 func (d *sqlDialect) FillRetryDelay(context.Context) {}
 
-// inOrder runs a write while it has the lock.
+// inOrder runs a write while it has the lock. A server that takes no writes loses its connections.
 func (d *sqlDialect) inOrder(ctx context.Context, write func(*sql.Tx) error) error {
+	err := d.writeInOrder(ctx, write)
+	if err != nil && d.isReadOnly != nil && d.isReadOnly(err) {
+		d.leaveServer()
+	}
+	return err
+}
+
+// writeInOrder is inOrder without a look at the error.
+func (d *sqlDialect) writeInOrder(ctx context.Context, write func(*sql.Tx) error) error {
 	tx, err := d.DB.BeginTx(ctx, &sql.TxOptions{Isolation: sql.LevelReadCommitted})
 	if err != nil {
 		return err
