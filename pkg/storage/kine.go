@@ -199,7 +199,7 @@ func (k *Kine) startLog(ctx context.Context) (*kineBackend, error) {
 			CompactTimeout: compactTimeout, CompactBatchSize: compactBatch,
 		}),
 		slots:  make(chan struct{}, databaseSlots),
-		health: &k.health,
+		health: &k.health, isInvalid: dialect.isInvalid,
 	}
 	backend := &kineBackend{LogStructured: logstructured.New(k.log), log: k.log, clock: k.Clock}
 	return backend, backend.start(ctx)

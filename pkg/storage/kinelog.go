@@ -24,6 +24,10 @@ const (
 // see the cause, which has names of hosts and users.
 var errDatabaseAway = status.Error(codes.Unavailable, "the database of the virtual cluster does not respond")
 
+// errInvalid is the error for users of the store whose request the database can never take.
+var errInvalid = status.Error(codes.InvalidArgument, "the database of the virtual cluster cannot take the name or the content of the object: "+
+	"it is too long or has characters that the database does not support")
+
 // errIncomplete is returned if rows of a result are missing.
 var errIncomplete = errors.New("the answer of the database is incomplete")
 
@@ -33,6 +37,8 @@ type kineLog struct {
 	*sqllog.SQLLog
 	slots  chan struct{}
 	health *databaseHealth
+	// isInvalid reports whether an error is due to the content of the request. nil means that none is.
+	isInvalid func(error) bool
 }
 
 var _ logstructured.Log = &kineLog{}
@@ -64,6 +70,10 @@ func (l *kineLog) translate(ctx context.Context, err error) error {
 			l.health.record(nil)
 			return known
 		}
+	}
+	if l.isInvalid != nil && l.isInvalid(err) {
+		l.health.record(nil)
+		return errInvalid
 	}
 	if l.health.record(err) {
 		klog.InfoS("The database does not respond", "reason", l.health.reason())

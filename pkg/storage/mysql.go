@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/go-sql-driver/mysql"
 	"github.com/k3s-io/kine/pkg/drivers/generic"
@@ -25,9 +26,11 @@ const (
 	mysqlWrongPassword = 1045
 	mysqlNoDatabase    = 1049
 	mysqlDuplicateKey  = 1062
+	mysqlTooLarge      = 1153
 	mysqlNoTable       = 1142
 	mysqlReadOnly      = 1290
 	mysqlSnapshot      = 1020
+	mysqlTooLong       = 1406
 	mysqlNeedsTLS      = 3159
 	mysqlPlugin        = 1698
 )
@@ -71,6 +74,10 @@ func newMySQL(address, name string, encryption *tls.Config, now func() (sqlEngin
 		config.Params = map[string]string{}
 	}
 	config.Params["innodb_lock_wait_timeout"] = strconv.Itoa(lockSeconds)
+	// A replica that is gone must not keep the lock of all writes. The server has no other limit for that.
+	config.Params["wait_timeout"] = strconv.Itoa(2 * lockSeconds)
+	// Without it, the server stores the beginning of a key that is too long, which may be another key.
+	config.Params["sql_mode"] = "CONCAT(@@sql_mode, ',STRICT_ALL_TABLES')"
 	return &mysqlEngine{
 		databaseAddress: databaseAddress{kind: "MySQL", host: config.Addr, user: config.User, name: config.DBName},
 		config:          config, now: now,
@@ -208,6 +215,7 @@ func (e *mysqlEngine) open(ctx context.Context, running *sync.WaitGroup) (*sqlDi
 		return nil, e.explain(err)
 	}
 	d.LastInsertID = true
+	d.DB.SetConnMaxIdleTime(lockSeconds * time.Second) // before the server closes them
 	d.CompactSQL = compactSQL(`DELETE kine FROM kine INNER JOIN (%s) AS old ON kine.id = old.id`, "?", false)
 	const sizeSQL = `SELECT COALESCE(SUM(data_length + index_length), 0) FROM information_schema.TABLES
 		WHERE table_schema = DATABASE() AND table_name = 'kine'`
@@ -229,6 +237,10 @@ func (e *mysqlEngine) open(ctx context.Context, running *sync.WaitGroup) (*sqlDi
 		Generic: d, lock: "SELECT id FROM kine_order WHERE id = 1 FOR UPDATE",
 		// RejectReadOnly returns this error.
 		isReadOnly: func(err error) bool { return errors.Is(err, driver.ErrBadConn) },
+		isInvalid: func(err error) bool {
+			number := mysqlNumber(err)
+			return number == mysqlTooLarge || number == mysqlTooLong || errors.Is(err, mysql.ErrPktTooLarge)
+		},
 	}
 	dialect.sizes = func(ctx context.Context) (size, inUse int64, err error) {
 		err = d.DB.QueryRowContext(ctx, sizeSQL).Scan(&size)

@@ -32,6 +32,8 @@ const (
 	pgDuplicateDatabase    = "42P04"
 	pgUniqueViolation      = "23505"
 	pgReadOnly             = "25006"
+	pgTooLarge             = "54000"
+	pgInvalidText          = "22021"
 )
 
 // postgresEngine is a database of a PostgreSQL server.
@@ -200,6 +202,7 @@ func (e *postgresEngine) open(ctx context.Context, running *sync.WaitGroup) (*sq
 		Generic: d, lock: "SELECT pg_advisory_xact_lock(hashtext('sublet/' || current_schema()))",
 		continueFrom: "SELECT setval(pg_get_serial_sequence('kine', 'id'), %d)",
 		isReadOnly:   func(err error) bool { return pgCode(err) == pgReadOnly },
+		isInvalid:    func(err error) bool { return pgCode(err) == pgTooLarge || pgCode(err) == pgInvalidText },
 	}
 	if err := dialect.inOrder(ctx, func(tx *sql.Tx) error {
 		for _, statement := range []string{

@@ -31,6 +31,9 @@ type sqlDialect struct {
 	// isReadOnly reports whether the server denied a write because it takes none, as one that was
 	// the primary before a failover. nil means that no server does.
 	isReadOnly func(err error) bool
+	// isInvalid reports whether the server refused a request because of its key or value, which tenants
+	// choose. nil means that it takes all.
+	isInvalid func(err error) bool
 
 	poll pollConnection
 }
