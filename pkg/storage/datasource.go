@@ -88,16 +88,15 @@ func (o DatabaseOptions) engine() (sqlEngine, error) {
 	if !found {
 		return nil, problemf("cannot use the data source: it must begin with mysql:// or postgres://")
 	}
-	ca := o.TLS.resolve(o.TLS.CA, "ca.crt")
-	encryption, err := clientTLS(ca, o.TLS.resolve(o.TLS.Cert, "tls.crt"), o.TLS.resolve(o.TLS.Key, "tls.key"))
+	encryption, err := o.TLS.load("database")
 	if err != nil {
-		return nil, err
+		return nil, problemf("%v", err)
 	}
 	switch scheme {
 	case "mysql":
 		return newMySQL(address, o.Name, encryption, o.engine)
 	case "postgres", "postgresql":
-		return newPostgres(address, o.Name, ca, encryption, o.engine)
+		return newPostgres(address, o.Name, o.TLS.authority(), encryption, o.engine)
 	default:
 		return nil, problemf("cannot use a data source of kind %q: it must begin with mysql:// or postgres://", scheme)
 	}
@@ -119,36 +118,6 @@ func rotated[E interface{ address() databaseAddress }](now func() (sqlEngine, er
 	}
 	engine, ok = current.(E)
 	return engine, ok && engine.address() == before.address()
-}
-
-// clientTLS returns the encryption with an authority and the certificate of the client, or
-// nil without either.
-func clientTLS(caFile, certFile, keyFile string) (*tls.Config, error) {
-	if caFile == "" && certFile == "" && keyFile == "" {
-		return nil, nil //nolint:nilnil // no files, no encryption of ours
-	}
-	config := &tls.Config{MinVersion: tls.VersionTLS12}
-	if caFile != "" {
-		content, err := os.ReadFile(caFile)
-		if err != nil {
-			return nil, problemf("cannot read the CA of the database: %v", err)
-		}
-		config.RootCAs = x509.NewCertPool()
-		if !config.RootCAs.AppendCertsFromPEM(content) {
-			return nil, problemf("cannot use the CA of the database: %s has no certificate", caFile)
-		}
-	}
-	if certFile != "" || keyFile != "" {
-		if _, err := tls.LoadX509KeyPair(certFile, keyFile); err != nil {
-			return nil, problemf("cannot use the client certificate of the database: %v", err)
-		}
-		// Read at each connection, as certificates are renewed.
-		config.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
-			pair, err := tls.LoadX509KeyPair(certFile, keyFile)
-			return &pair, err
-		}
-	}
-	return config, nil
 }
 
 // databaseError is the reason for operators why a database cannot be used. It wraps no error, because
