@@ -17,7 +17,7 @@ import (
 )
 
 // TestPollKeepsNoConnection makes the poll fail more often than the pool has connections, as outages do in
-// the course of time. The store must go on once the database does.
+// the course of time. The store must answer again once the database does.
 func TestPollKeepsNoConnection(t *testing.T) {
 	t.Parallel()
 	for name, create := range kinds() {

@@ -97,7 +97,7 @@ func (d *sqlDialect) inOrder(ctx context.Context, write func(*sql.Tx) error) err
 	return err
 }
 
-// writeInOrder is inOrder without a look at the error.
+// writeInOrder runs a write for inOrder.
 func (d *sqlDialect) writeInOrder(ctx context.Context, write func(*sql.Tx) error) error {
 	tx, err := d.DB.BeginTx(ctx, &sql.TxOptions{Isolation: sql.LevelReadCommitted})
 	if err != nil {
