@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 
+	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	flowcontrolv1 "k8s.io/api/flowcontrol/v1"
 	networkingv1 "k8s.io/api/networking/v1"
@@ -65,6 +66,7 @@ func PolicyChecks(settings *v1alpha1.Config, host HostView) Checks {
 	checks.Add(corev1.Resource("configmaps"), checkLimitsMirror)
 	checks.Add(corev1.Resource("nodes"), checkNodeConnect)
 	checks.Add(flowcontrolv1.Resource("prioritylevelconfigurations"), checkPriorityLevels)
+	checks.Add(batchv1.Resource("cronjobs"), checkScheduleTime)
 	addEndpointChecks(checks, settings, host)
 	addPodChecks(checks, settings, host)
 	addHostOwned(checks, settings, hostOwnedKinds())

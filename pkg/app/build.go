@@ -253,6 +253,7 @@ func (a *builtApp) policyChecks() admission.Checks {
 	admission.AddMappedChecks(checks, a.values, isTerminating)
 	admission.AddCustomResourceChecks(checks, a.customResourceOptions(isTerminating))
 	admission.AddNodeNameChecks(checks, a.values, a.readNode)
+	admission.AddReplicaChecks(checks, a.admissionReader)
 	checks.Add(schema.GroupResource{Group: "apiregistration.k8s.io", Resource: "apiservices"}, admission.CheckAPIServices(
 		a.values.Policies.ControlPlane.Egress, func(namespace, name string) (*corev1.Service, error) {
 			return a.controlPlane.Informers().Core().V1().Services().Lister().Services(namespace).Get(name)

@@ -10,8 +10,17 @@ import (
 	"github.com/sublet-dev/sublet/pkg/controlplane/pki"
 )
 
-// nodeReaderUser is the user that reads nodes for the admission of pods with spec.nodeName.
-const nodeReaderUser = "system:sublet:node-reader"
+const (
+	// nodeReaderUser is the user that reads nodes for the admission of pods with spec.nodeName.
+	nodeReaderUser = "system:sublet:node-reader"
+	// admissionReaderUser is the user that reads StatefulSets for their admission.
+	admissionReaderUser = "system:sublet:admission-reader"
+)
+
+// admissionReader returns a client of the virtual cluster for checks that few requests need.
+func (a *builtApp) admissionReader() (kubernetes.Interface, error) {
+	return kubernetes.NewForConfig(a.controlPlane.ClientConfig(admissionReaderUser, pki.GroupAdmins))
+}
 
 // readNode gets a node of the virtual cluster by a live read. Few pods set spec.nodeName, and a
 // tenant may use a node right after it appeared.

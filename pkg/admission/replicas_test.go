@@ -1,0 +1,106 @@
+package admission
+
+import (
+	"strings"
+	"testing"
+
+	appsv1 "k8s.io/api/apps/v1"
+	autoscalingv1 "k8s.io/api/autoscaling/v1"
+	batchv1 "k8s.io/api/batch/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apiserver/pkg/admission"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/kubernetes/fake"
+
+	"github.com/sublet-dev/sublet/api/config/v1alpha1"
+)
+
+// newSet returns a StatefulSet with a template of about size bytes.
+func newSet(replicas int32, size int) *appsv1.StatefulSet {
+	marks := map[string]string{"app": "shop"}
+	set := &appsv1.StatefulSet{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "db"},
+		Spec:       appsv1.StatefulSetSpec{Replicas: &replicas, Selector: &metav1.LabelSelector{MatchLabels: marks}},
+	}
+	set.Spec.Template.Labels = marks
+	set.Spec.Template.Annotations = map[string]string{"size": strings.Repeat("x", size)}
+	return set
+}
+
+// newRevision returns a revision of the StatefulSet of [newSet].
+func newRevision(size int) *appsv1.ControllerRevision {
+	return &appsv1.ControllerRevision{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "db-1", Labels: map[string]string{"app": "shop"}},
+		Data:       runtime.RawExtension{Raw: make([]byte, size)},
+	}
+}
+
+// TestReplicas checks how many replicas StatefulSets may have. Without a limit, the controller of
+// Kubernetes builds a billion pods at once, in the process of the API server.
+func TestReplicas(t *testing.T) {
+	t.Parallel()
+	sets := appsv1.SchemeGroupVersion.WithResource("statefulsets")
+	revisions := appsv1.SchemeGroupVersion.WithResource("controllerrevisions")
+	newScale := func(replicas int32) *autoscalingv1.Scale {
+		return &autoscalingv1.Scale{Spec: autoscalingv1.ScaleSpec{Replicas: replicas}}
+	}
+	texts := map[string]string{}
+	for name, c := range map[string]struct {
+		reason   string
+		resource schema.GroupVersionResource
+		sub      string
+		old, new runtime.Object
+		stored   []runtime.Object
+		denied   bool
+	}{
+		"ordinary":              {reason: "more than a quota of pods allows", resource: sets, new: newSet(2000, 1000)},
+		"billion":               {reason: "more than the memory", resource: sets, new: newSet(1<<31-1, 0), denied: true},
+		"large template":        {reason: "each pod has its own copy", resource: sets, new: newSet(2000, 100_000), denied: true},
+		"update":                {reason: "as a create", resource: sets, old: newSet(1, 0), new: newSet(1<<30, 0), denied: true},
+		"larger template":       {reason: "as a create", resource: sets, old: newSet(2000, 0), new: newSet(2000, 100_000), denied: true},
+		"older than the check":  {reason: "its labels must be writable", resource: sets, old: newSet(1<<30, 0), new: newSet(1<<30, 0)},
+		"fewer":                 {reason: "it makes it better", resource: sets, old: newSet(1<<30, 0), new: newSet(1<<29, 0)},
+		"status":                {reason: "nobody builds pods by it", resource: sets, sub: "status", old: newSet(0, 0), new: newSet(1<<30, 0)},
+		"scale":                 {reason: "as an update", resource: sets, sub: "scale", old: newScale(1), new: newScale(1 << 30), stored: []runtime.Object{newSet(1, 0)}, denied: true},
+		"ordinary scale":        {reason: "it fits", resource: sets, sub: "scale", old: newScale(1), new: newScale(2000), stored: []runtime.Object{newSet(1, 0), newRevision(4000)}},
+		"scale of large pods":   {reason: "the template counts", resource: sets, sub: "scale", old: newScale(1), new: newScale(2000), stored: []runtime.Object{newSet(1, 100_000)}, denied: true},
+		"scale down":            {reason: "it makes it better", resource: sets, sub: "scale", old: newScale(1 << 30), new: newScale(1 << 29), stored: []runtime.Object{newSet(1<<30, 0)}},
+		"scale of old revision": {reason: "pods are built of it too", resource: sets, sub: "scale", old: newScale(1), new: newScale(200), stored: []runtime.Object{newSet(1, 0), newRevision(1 << 20)}, denied: true},
+		"revision":              {reason: "it fits", resource: revisions, new: newRevision(4000), stored: []runtime.Object{newSet(2000, 0)}},
+		"large revision":        {reason: "pods are built of it too", resource: revisions, new: newRevision(1 << 20), stored: []runtime.Object{newSet(200, 0)}, denied: true},
+		"revision of few":       {reason: "it fits", resource: revisions, new: newRevision(1 << 20), stored: []runtime.Object{newSet(5, 0)}},
+	} {
+		checks := Checks{}
+		AddReplicaChecks(checks, func() (kubernetes.Interface, error) { return fake.NewClientset(c.stored...), nil })
+		operation := admission.Update
+		if c.old == nil {
+			operation = admission.Create
+		}
+		err := Policy(PolicyOptions{Checks: checks}).Validate(t.Context(), admission.NewAttributesRecord(c.new, c.old, schema.GroupVersionKind{},
+			"shop", "db", c.resource, c.sub, operation, nil, false, nil), nil)
+		if (err != nil) != c.denied {
+			t.Errorf("%s: %s: denied is %v, want %t", name, c.reason, err, c.denied)
+		}
+		if err != nil {
+			texts[name] = err.Error()
+		}
+	}
+	checkGolden(t, "replicas.txt", texts)
+}
+
+// TestScheduleTime checks that the controller of CronJobs need not count the runs of centuries.
+func TestScheduleTime(t *testing.T) {
+	t.Parallel()
+	plugin := Policy(PolicyOptions{Checks: PolicyChecks(v1alpha1.Default(), nil)})
+	for year, denied := range map[int]bool{1: true, 1969: true, 2020: false} {
+		last := metav1.Date(year, 1, 1, 0, 0, 0, 0, metav1.Now().UTC().Location())
+		job := &batchv1.CronJob{Status: batchv1.CronJobStatus{LastScheduleTime: &last}}
+		err := plugin.Validate(t.Context(), admission.NewAttributesRecord(job, &batchv1.CronJob{}, schema.GroupVersionKind{}, "shop", "nightly",
+			batchv1.SchemeGroupVersion.WithResource("cronjobs"), "status", admission.Update, nil, false, nil), nil)
+		if (err != nil) != denied {
+			t.Errorf("a last run in %d: denied is %v, want %t", year, err, denied)
+		}
+	}
+}
