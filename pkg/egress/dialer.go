@@ -156,7 +156,7 @@ func splitAddress(network, address string) (host string, port uint16, err error)
 func (d *Dialer) permitName(ctx context.Context, name string, port uint16) ([]netip.AddrPort, error) {
 	absolute := strings.TrimSuffix(strings.ToLower(name), ".")
 	isListed := slices.Contains(d.options.AllowedHosts, absolute)
-	refused := refuseName(name, port)
+	refused := newNameError(name, port)
 	// With a dot at its end, the search list of the host's DNS does not apply.
 	addresses, err := d.options.Resolve(ctx, "ip", absolute+".")
 	if err != nil {
@@ -214,9 +214,9 @@ func (d *Dialer) permit(ctx context.Context, address netip.Addr, port uint16) ([
 func (d *Dialer) checkClosed(target netip.AddrPort) error {
 	switch {
 	case isForbidden(target.Addr()):
-		return refuseForbidden(target)
+		return newForbiddenError(target)
 	case d.isClosed(target.Addr()):
-		return refuseForeign(target)
+		return newForeignError(target)
 	}
 	return nil
 }
@@ -229,7 +229,7 @@ func (d *Dialer) provePod(ctx context.Context, target netip.AddrPort, pods []typ
 		return fmt.Errorf("cannot connect to %s: the host cluster does not respond; try again later", target)
 	}
 	if !proven {
-		return refuseForeign(target)
+		return newForeignError(target)
 	}
 	return nil
 }

@@ -26,27 +26,28 @@ type RefusedError struct {
 // Error returns the address, why it may not be dialled, and the setting that decides.
 func (e *RefusedError) Error() string { return policy.Message([]policy.Violation{e.violation}) }
 
-// refuse returns the error for an address.
-func refuse(address, detail, setting string) *RefusedError {
+// newRefusedError returns the error for an address. detail is why it may not be dialled, and
+// setting what opens it.
+func newRefusedError(address, detail, setting string) *RefusedError {
 	return &RefusedError{Address: address, violation: policy.Violation{
 		Field: "address", Value: address, Detail: "not allowed, " + detail, Setting: setting,
 	}}
 }
 
-// refuseForeign returns the error for an address that is of no object of the tenant.
-func refuseForeign(target netip.AddrPort) *RefusedError {
-	return refuse(target.String(),
+// newForeignError returns the error for an address that is of no object of the tenant.
+func newForeignError(target netip.AddrPort) *RefusedError {
+	return newRefusedError(target.String(),
 		"because the control plane connects only to running pods of this virtual cluster, directly or through its Services", cidrsSetting)
 }
 
-// refuseForbidden returns the error for an address that no setting opens.
-func refuseForbidden(target netip.AddrPort) *RefusedError {
-	return refuse(target.String(),
+// newForbiddenError returns the error for an address that no setting opens.
+func newForbiddenError(target netip.AddrPort) *RefusedError {
+	return newRefusedError(target.String(),
 		"because the control plane never connects to loopback, link-local, multicast and reserved addresses", "")
 }
 
-// refuseName returns the error for a DNS name. It does not name the addresses behind it.
-func refuseName(name string, port uint16) *RefusedError {
-	return refuse(net.JoinHostPort(name, strconv.FormatUint(uint64(port), 10)),
+// newNameError returns the error for a DNS name. It does not name the addresses behind it.
+func newNameError(name string, port uint16) *RefusedError {
+	return newRefusedError(net.JoinHostPort(name, strconv.FormatUint(uint64(port), 10)),
 		"because the control plane connects to no name outside of this virtual cluster", hostsSetting)
 }
