@@ -164,7 +164,7 @@ func (p *plugin) canProposeInMemory(pod *corev1.Pod) bool {
 // the host's answer.
 func (p *plugin) PreBind(ctx context.Context, _ fwk.CycleState, pod *corev1.Pod, node string) (status *fwk.Status) {
 	defer recoverAttempt(ctx, pod, &status)
-	return p.awaitHost(ctx, pod, node, false)
+	return p.awaitHost(ctx, pod, node, throughPod())
 }
 
 // Bind does nothing after PreBind: the syncer has bound the pod. Otherwise it
@@ -175,7 +175,7 @@ func (p *plugin) Bind(ctx context.Context, state fwk.CycleState, pod *corev1.Pod
 		return nil
 	}
 	defer p.memory.propose(pod, node)()
-	return p.awaitHost(ctx, pod, node, true)
+	return p.awaitHost(ctx, pod, node, throughMemory())
 }
 
 // cached returns the pod as the cache shows it, nil if it does not.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -16,19 +17,68 @@ import (
 	"github.com/sublet-dev/sublet/pkg/translate"
 )
 
-// awaitHost waits for the host's answer about a node. inMemory is set if the syncer
-// gets the proposal in memory, not from the pod.
-func (p *plugin) awaitHost(ctx context.Context, pod *corev1.Pod, node string, inMemory bool) *fwk.Status { //nolint:cyclop // one case for each answer of the host, in the order in which they count
+// proposalPath is how a proposal gets to the syncer.
+type proposalPath struct {
+	// lag is how long the proposal may take until the host's answer or the proposal shows in the
+	// cache. Then the plugin writes the proposal into the pod.
+	lag time.Duration
+	// onUnschedulable is the step for an unschedulable pod whose proposal was not seen yet.
+	onUnschedulable proposalStep
+}
+
+// throughPod returns the path of a proposal that the scheduler writes into the pod. The status
+// may still have the reason of an earlier attempt.
+func throughPod() proposalPath {
+	return proposalPath{lag: proposalLag, onUnschedulable: stepPropose}
+}
+
+// throughMemory returns the path of a proposal that the syncer reads in memory. No attempt has
+// failed before, so a reason in the status is the host's answer.
+func throughMemory() proposalPath {
+	return proposalPath{lag: memoryLag, onUnschedulable: stepRefuse}
+}
+
+// proposalStep is what the plugin does with a pod that waits for the host.
+type proposalStep int
+
+const (
+	// stepWait waits for the next change of the pod.
+	stepWait proposalStep = iota
+	// stepPropose writes the proposal into the pod.
+	stepPropose
+	// stepRefuse ends the attempt with the host's reason.
+	stepRefuse
+)
+
+// next returns the step for a pod that is not bound. wasSeen specifies that the cache has shown
+// the proposal, and isDue that it did not in time.
+func (p proposalPath) next(pod *corev1.Pod, node string, wasSeen, isDue bool) proposalStep {
+	switch {
+	case translate.Proposed(pod) == node:
+		return stepWait
+	case pod.Status.NominatedNodeName == node:
+		// The condition is that of an earlier attempt.
+		return stepPropose
+	case wasSeen:
+		// The syncer has withdrawn the proposal.
+		return stepRefuse
+	case translate.IsUnschedulable(pod):
+		return p.onUnschedulable
+	case isDue:
+		return stepPropose
+	}
+	return stepWait
+}
+
+// awaitHost waits for the host's answer about a node. It writes the proposal into the pod if the
+// path did not bring it to the syncer.
+func (p *plugin) awaitHost(ctx context.Context, pod *corev1.Pod, node string, path proposalPath) *fwk.Status {
 	waiter := p.waiters.add(pod.UID, func() *corev1.Pod { return p.cached(pod) })
 	defer p.waiters.remove(pod.UID, waiter)
-	lag := proposalLag
-	if inMemory {
-		lag = memoryLag
-	}
-	timer := p.clock.NewTimer(lag)
+	timer := p.clock.NewTimer(path.lag)
 	defer timer.Stop()
-	asked := false // the proposal has been seen in the cache
-	for due := false; ; {
+	wasSeen, isDue := false, false
+	for {
 		current, bound, gone := waiter.state()
 		if bound {
 			// If the host has chosen another node, after a proposal older than this one,
@@ -38,27 +88,24 @@ func (p *plugin) awaitHost(ctx context.Context, pod *corev1.Pod, node string, in
 		if gone || current.DeletionTimestamp != nil {
 			return fwk.AsStatus(errors.New("the pod was deleted while the host was asked"))
 		}
-		nominated := current.Status.NominatedNodeName == node
-		switch {
-		case nominated && translate.Proposed(current) == node:
-			asked = true
-		case !nominated && (asked || inMemory && translate.IsUnschedulable(current)):
-			// The syncer has withdrawn the proposal, or has answered the one in memory.
+		wasSeen = wasSeen || translate.Proposed(current) == node
+		switch path.next(current, node, wasSeen, isDue) {
+		case stepWait:
+		case stepRefuse:
 			return p.refuse(pod, node, refusalReason(current))
-		case nominated || !inMemory && translate.IsUnschedulable(current) || due:
-			// The status still has the reason of an earlier attempt, or no proposal came in time.
+		case stepPropose:
 			if err := p.writeProposal(ctx, current, node); err != nil {
 				klog.FromContext(ctx).Error(err, "Cannot propose a node; retrying", "pod", klog.KObj(pod), "node", node)
 			}
 			timer.Reset(proposalRetry)
 		}
-		due = false
+		isDue = false
 		select {
 		case <-ctx.Done():
 			return fwk.AsStatus(context.Cause(ctx))
 		case <-waiter.changed:
 		case <-timer.C():
-			due = !asked
+			isDue = !wasSeen
 		}
 	}
 }
