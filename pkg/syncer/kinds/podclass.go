@@ -17,22 +17,6 @@ const (
 	priorityClassesSetting = "sync.fromHost.priorityClasses"
 )
 
-// classWatches returns the watches of classes that pods may refer to. They are read when a host pod is
-// created.
-func (p *pods) classWatches() []syncer.Watch {
-	var watches []syncer.Watch
-	if p.options.Sync.IsEnabled(runtimeClassesSetting) {
-		watches = append(watches, syncer.Watch{Side: syncer.Host, Object: &nodev1.RuntimeClass{}, All: true, Keys: noKeys})
-	}
-	if len(p.options.RuntimeHandlers) > 0 {
-		watches = append(watches, syncer.Watch{Side: syncer.Virtual, Object: &nodev1.RuntimeClass{}, Keys: noKeys})
-	}
-	if p.options.Sync.IsEnabled(priorityClassesSetting) {
-		watches = append(watches, syncer.Watch{Side: syncer.Host, Object: &schedulingv1.PriorityClass{}, All: true, Keys: noKeys})
-	}
-	return watches
-}
-
 // runtimeClass returns the runtime class of a pod, nil for none that it may use. It is a class of the
 // host that the tenant sees, or the allowed part of a class of the tenant.
 func (p *pods) runtimeClass(s syncer.Scope, virtual *corev1.Pod) (*nodev1.RuntimeClass, error) {

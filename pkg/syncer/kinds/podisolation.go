@@ -14,15 +14,6 @@ import (
 	"github.com/sublet-dev/sublet/pkg/translate"
 )
 
-// isolationWatches returns the watches of the NetworkPolicies that isolate pods, on both
-// sides.
-func isolationWatches() []syncer.Watch {
-	return []syncer.Watch{
-		{Side: syncer.Virtual, Object: &networkingv1.NetworkPolicy{}, StatusBlind: true, Keys: podsOfPolicy},
-		{Side: syncer.Host, Object: &networkingv1.NetworkPolicy{}, StatusBlind: true, Keys: podsOfPolicyCopy},
-	}
-}
-
 // isolation returns the directions in which the tenant's NetworkPolicies isolate a pod. A running pod is
 // only isolated once the policy has a host copy. Otherwise the pod would briefly lose connections
 // that the policy allows. A new pod is isolated from the start.

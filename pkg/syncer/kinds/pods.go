@@ -5,7 +5,6 @@ import (
 	"fmt"
 
 	corev1 "k8s.io/api/core/v1"
-	resourcev1 "k8s.io/api/resource/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -39,44 +38,11 @@ func Pods(o Options) syncer.Resource[*corev1.Pod, *corev1.Pod] {
 			translate.FailLostPod(virtual, s.Now)
 			return nil
 		},
-		Indexes: []syncer.Index{nodes.HostPodsByNode()},
-		Also: []syncer.Watch{
-			{Side: syncer.Virtual, Object: &corev1.Node{}, Keys: podsOnNode},
-			{Side: syncer.Host, Object: &corev1.ConfigMap{}, Keys: podsOfLinks},
-			{Side: syncer.Host, Object: &corev1.Secret{}, Keys: noKeys},
-			// Services and namespaces are read once per pod, when it is created.
-			{Side: syncer.Virtual, Object: &corev1.Service{}, Keys: noKeys},
-			{Side: syncer.Virtual, Object: &corev1.Namespace{}, Keys: noKeys},
-		},
 	}
-	if o.Sync.IsEnabled(networkPoliciesSetting) {
-		r.Also = append(r.Also, isolationWatches()...)
-	}
-	if p.showsEvents() {
-		r.Indexes = append(r.Indexes, eventsByInvolved())
-		r.Also = append(r.Also, syncer.Watch{Side: syncer.Host, Object: &corev1.Event{}, All: true, Keys: noKeys})
-	}
-	r.Also = append(r.Also, p.classWatches()...)
-	if o.Sync.IsEnabled(serviceAccountsSetting) {
-		r.Indexes = append(r.Indexes, podsByAccount())
-		r.Also = append(r.Also, syncer.Watch{Side: syncer.Host, Object: &corev1.ServiceAccount{}, Keys: podsOfOriginal(byAccount)})
-	}
-	if o.Sync.IsEnabled(volumeClaimsSetting) {
-		r.Indexes = append(r.Indexes, podsByVolumeClaim())
-		r.Also = append(r.Also, syncer.Watch{Side: syncer.Host, Object: &corev1.PersistentVolumeClaim{}, Keys: podsOfOriginal(byVolumeClaim)},
-			syncer.Watch{Side: syncer.Virtual, Object: &corev1.PersistentVolumeClaim{}, Keys: noKeys})
-	}
-	if o.Sync.IsEnabled(policy.ResourceClaimsSetting) {
-		r.Indexes = append(r.Indexes, podsByResourceClaim())
-		r.Also = append(r.Also, syncer.Watch{Side: syncer.Host, Object: &resourcev1.ResourceClaim{}, Keys: podsOfOriginal(byResourceClaim)})
-	}
-	if o.Sync.IsEnabled(policy.DeviceClassesSetting) {
-		// Device classes are read for pods with extended resources.
-		r.Also = append(r.Also, syncer.Watch{Side: syncer.Host, Object: &resourcev1.DeviceClass{}, All: true, Keys: noKeys})
-	}
-	if o.VirtualScheduler {
-		// The resources of a node are read once per pod.
-		r.Also = append(r.Also, syncer.Watch{Side: syncer.Host, Object: &corev1.Node{}, All: true, Keys: noKeys})
+	for _, w := range p.inputs() {
+		if w.isOn {
+			r.Indexes, r.Also = append(r.Indexes, w.indexes...), append(r.Also, w.watches...)
+		}
 	}
 	return r
 }
