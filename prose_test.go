@@ -17,11 +17,6 @@ import (
 //	go test -run TestProse . -args -package ./docs/...
 var pattern = flag.String("package", "", "package, Markdown file, or tree (./pkg/...) of which TestProse lists all offenders")
 
-// pending are the packages and documents that are not in the plain style yet.
-// Remove one when it is clean. The list only shrinks: the test fails for a clean
-// one in it, and for an offender outside of it.
-var pending = []string{}
-
 // TestProse checks how names, comments and documents read, as far as a machine can:
 // function comments, the length of sentences, banned words and outdated names.
 func TestProse(t *testing.T) {
@@ -41,16 +36,8 @@ func TestProse(t *testing.T) {
 		return
 	}
 	for name, offences := range found {
-		switch {
-		case len(offences) > 0 && !slices.Contains(pending, name):
+		if len(offences) > 0 {
 			t.Errorf("%s: %s", name, strings.Join(offences, "\n"))
-		case len(offences) == 0 && slices.Contains(pending, name):
-			t.Errorf("%s is clean: remove it from the list pending", name)
-		}
-	}
-	for _, name := range pending {
-		if _, ok := found[name]; !ok {
-			t.Errorf("%s does not exist: remove it from the list pending", name)
 		}
 	}
 }
