@@ -47,7 +47,7 @@ func makeCgroups(root string) error {
 	for _, parent := range roots {
 		child := filepath.Join(parent, cgroupName)
 		if err := os.MkdirAll(child, 0o755); err != nil {
-			return fmt.Errorf("cannot make a cgroup: %w", err)
+			return fmt.Errorf("cannot create a cgroup: %w", err)
 		}
 		if filepath.Base(parent) != "cpuset" {
 			continue

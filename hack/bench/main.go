@@ -120,12 +120,12 @@ type bench struct {
 func run(ctx context.Context, o options, out, progress io.Writer) error {
 	dir, err := os.MkdirTemp("", "sublet-bench-")
 	if err != nil {
-		return fmt.Errorf("cannot make a temporary folder: %w", err)
+		return fmt.Errorf("cannot create a temporary folder: %w", err)
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
 	log, err := os.Create(filepath.Join(dir, "host.log"))
 	if err != nil {
-		return fmt.Errorf("cannot make the host's log: %w", err)
+		return fmt.Errorf("cannot create the host's log: %w", err)
 	}
 	defer func() { _ = log.Close() }()
 	if err := sim.LogTo(log); err != nil {

@@ -37,7 +37,7 @@ const (
 func (b *bench) startEtcd(ctx context.Context) (endpoint string, stop func(), err error) {
 	dir, err := os.MkdirTemp(b.dir, "etcd-")
 	if err != nil {
-		return "", nil, fmt.Errorf("cannot make the folder of the etcd: %w", err)
+		return "", nil, fmt.Errorf("cannot create the folder of the etcd: %w", err)
 	}
 	config := embed.NewConfig()
 	config.Dir, config.LogLevel, config.LogOutputs = dir, "fatal", []string{"/dev/null"}

@@ -86,13 +86,13 @@ type step struct {
 func run(ctx context.Context, out io.Writer, o options) error {
 	dir, err := os.MkdirTemp("", "sublet-demo-")
 	if err != nil {
-		return fmt.Errorf("cannot make a temporary folder: %w", err)
+		return fmt.Errorf("cannot create a temporary folder: %w", err)
 	}
 	d := &demo{out: out, options: o, dir: dir}
 	defer d.close()
 	log, err := os.Create(filepath.Join(dir, "host.log"))
 	if err != nil {
-		return fmt.Errorf("cannot make the host's log: %w", err)
+		return fmt.Errorf("cannot create the host's log: %w", err)
 	}
 	defer func() { _ = log.Close() }()
 	if err := sim.LogTo(log); err != nil {

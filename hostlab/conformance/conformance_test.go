@@ -133,7 +133,7 @@ func TestTable(t *testing.T) {
 
 func TestKnownReason(t *testing.T) {
 	t.Parallel()
-	for part, want := range refused() {
+	for part, want := range knownFailures() {
 		if got := reason("[sig-x] "+part+" [Conformance]", "another message"); got != want {
 			t.Errorf("%s: %q, want %q", part, got, want)
 		}

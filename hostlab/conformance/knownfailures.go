@@ -1,8 +1,8 @@
 package conformance
 
-// refused returns the specs that need what a tenant is refused on purpose: part of the
+// knownFailures returns the specs that need what a tenant is denied on purpose: part of the
 // spec's name -> reason.
-func refused() map[string]string {
+func knownFailures() map[string]string {
 	const twoNodes = "The host of package hostlab has one node."
 	const volumes = "A tenant makes no volumes by hand: they can name any disk of the host."
 	return map[string]string{

@@ -146,7 +146,7 @@ func shortName(name string) string {
 
 // reason returns why a spec did not pass: what is known, or the first line of the message.
 func reason(name string, messages ...string) string {
-	for part, known := range refused() {
+	for part, known := range knownFailures() {
 		if strings.Contains(name, part) {
 			return known
 		}

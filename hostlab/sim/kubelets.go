@@ -45,7 +45,7 @@ func (h *Host) runKubelets(ctx context.Context) error {
 	}
 	dynamicClient, err := dynamic.NewForConfig(h.Config())
 	if err != nil {
-		return fmt.Errorf("cannot make a client for the simulated nodes: %w", err)
+		return fmt.Errorf("cannot create a client for the simulated nodes: %w", err)
 	}
 	mapper := meta.NewDefaultRESTMapper(nil)
 	mapper.Add(corev1.SchemeGroupVersion.WithKind("Node"), meta.RESTScopeRoot)
@@ -66,7 +66,7 @@ func (h *Host) runKubelets(ctx context.Context) error {
 		ID:                                "sim",
 	})
 	if err != nil {
-		return fmt.Errorf("cannot make the simulated kubelets: %w", err)
+		return fmt.Errorf("cannot create the simulated kubelets: %w", err)
 	}
 	// It logs each patch of each pod: of no use to anyone here.
 	ctx = log.NewContext(ctx, log.NewLogger(nil, log.LevelError))

@@ -22,7 +22,7 @@ func (h *Host) runScheduler(ctx context.Context) error {
 		scheduler.WithPodInitialBackoffSeconds(1),
 		scheduler.WithPodMaxBackoffSeconds(2))
 	if err != nil {
-		return fmt.Errorf("cannot make the scheduler: %w", err)
+		return fmt.Errorf("cannot create the scheduler: %w", err)
 	}
 	broadcaster.StartRecordingToSink(ctx.Done())
 	if err := startInformers(ctx, factory); err != nil {

@@ -106,7 +106,7 @@ type Host struct {
 func Start(ctx context.Context, o Options) (*Host, error) {
 	dir, err := os.MkdirTemp("", "sublet-host-")
 	if err != nil {
-		return nil, fmt.Errorf("cannot make the folder of the host's store: %w", err)
+		return nil, fmt.Errorf("cannot create the folder of the host's store: %w", err)
 	}
 	h := &Host{options: o.withDefaults(), dir: dir, planeDone: make(chan struct{})}
 	if err := h.start(ctx); err != nil {
@@ -139,7 +139,7 @@ func (h *Host) start(ctx context.Context) error {
 
 	client, err := kubernetes.NewForConfig(h.Config())
 	if err != nil {
-		return fmt.Errorf("cannot make a client: %w", err)
+		return fmt.Errorf("cannot create a client: %w", err)
 	}
 	h.client = client
 	if err := h.runScheduler(ctxParts); err != nil {
@@ -154,7 +154,7 @@ func (h *Host) start(ctx context.Context) error {
 func (h *Host) newPlane() error {
 	bundle, err := pki.New(time.Now())
 	if err != nil {
-		return fmt.Errorf("cannot make certificates: %w", err)
+		return fmt.Errorf("cannot create certificates: %w", err)
 	}
 	listener, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", "127.0.0.1:0")
 	if err != nil {

@@ -87,7 +87,7 @@ func runRegistry(args []string) error {
 		return err
 	}
 	if err := os.MkdirAll(*dir, 0o755); err != nil {
-		return fmt.Errorf("cannot make the folder for blobs: %w", err)
+		return fmt.Errorf("cannot create the folder for blobs: %w", err)
 	}
 	ctx := shutdownContext()
 	server := &http.Server{

@@ -316,7 +316,7 @@ func (f *Fleet) newReplica(ctx context.Context, pod *corev1.Pod) (*Replica, erro
 	}
 	dir := filepath.Join(f.options.Dir, pod.Name)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, fmt.Errorf("cannot make the folder of pod %s: %w", pod.Name, err)
+		return nil, fmt.Errorf("cannot create the folder of pod %s: %w", pod.Name, err)
 	}
 	if err := os.WriteFile(filepath.Join(dir, "host.kubeconfig"), kubeconfig, 0o600); err != nil {
 		return nil, fmt.Errorf("cannot write the kubeconfig of pod %s: %w", pod.Name, err)

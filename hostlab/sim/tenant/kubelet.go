@@ -187,7 +187,7 @@ func (f *Fleet) probe(ctx context.Context, replica *Replica) error {
 	config.Host = "https://" + replica.Address()
 	var client kubernetes.Interface
 	if client, err = kubernetes.NewForConfig(config); err != nil {
-		return fmt.Errorf("cannot make a client of pod %s: %w", replica.Pod, err)
+		return fmt.Errorf("cannot create a client of pod %s: %w", replica.Pod, err)
 	}
 	replica.client.Store(&client)
 	return nil

@@ -71,7 +71,7 @@ func (r *Release) Run(ctx context.Context, dir string) (*Server, error) {
 func (r *Release) RunAt(ctx context.Context, dir, port string) (*Server, error) {
 	dir, err := os.MkdirTemp(dir, r.options.Release+"-")
 	if err != nil {
-		return nil, fmt.Errorf("cannot make the server's folder: %w", err)
+		return nil, fmt.Errorf("cannot create the server's folder: %w", err)
 	}
 	kubeconfig, err := r.hostKubeconfig(ctx, r.host, nil)
 	if err != nil {

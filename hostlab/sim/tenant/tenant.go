@@ -80,7 +80,7 @@ func Install(ctx context.Context, host Host, o Options) (*Release, error) {
 	o = o.withDefaults()
 	client, err := kubernetes.NewForConfig(host.Config())
 	if err != nil {
-		return nil, fmt.Errorf("cannot make a client of the host: %w", err)
+		return nil, fmt.Errorf("cannot create a client of the host: %w", err)
 	}
 	r := &Release{options: o, host: host, client: client}
 	if err := r.Upgrade(ctx, o.Values); err != nil {
@@ -94,7 +94,7 @@ func Open(ctx context.Context, host Host, o Options) (*Release, error) {
 	o = o.withDefaults()
 	client, err := kubernetes.NewForConfig(host.Config())
 	if err != nil {
-		return nil, fmt.Errorf("cannot make a client of the host: %w", err)
+		return nil, fmt.Errorf("cannot create a client of the host: %w", err)
 	}
 	reader, err := newApplier(host.Config(), o.Namespace)
 	if err != nil {
@@ -221,11 +221,11 @@ type applier struct {
 func newApplier(config *rest.Config, namespace string) (*applier, error) {
 	client, err := dynamic.NewForConfig(config)
 	if err != nil {
-		return nil, fmt.Errorf("cannot make a client of the host: %w", err)
+		return nil, fmt.Errorf("cannot create a client of the host: %w", err)
 	}
 	kinds, err := discovery.NewDiscoveryClientForConfig(config)
 	if err != nil {
-		return nil, fmt.Errorf("cannot make a client of the host: %w", err)
+		return nil, fmt.Errorf("cannot create a client of the host: %w", err)
 	}
 	mapper := restmapper.NewDeferredDiscoveryRESTMapper(memory.NewMemCacheClient(kinds))
 	return &applier{client: client, mapper: mapper, namespace: namespace}, nil
