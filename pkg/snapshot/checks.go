@@ -5,7 +5,7 @@ import "fmt"
 // earlierResult returns the result of a move that was finished before this run, nil if it was
 // not. The source may be gone by then.
 func (r *moveRun) earlierResult() *Result {
-	t := r.targetState
+	t := r.target.state
 	if t.record == nil || t.record.Phase != PhaseDone || t.mark != nil || t.record.From != r.Source.Location || !r.isOurs(t) {
 		return nil
 	}
@@ -18,7 +18,7 @@ func (r *moveRun) isOurs(s *state) bool { return s.cluster == "" || s.cluster ==
 // checkTarget returns why the target must not be written to, nil if it may. It may
 // have what an interrupted move has left, or what was moved away from it earlier.
 func (r *moveRun) checkTarget() error {
-	t := r.targetState
+	t := r.target.state
 	switch {
 	case !r.isOurs(t):
 		return fmt.Errorf("cannot move to %s: it belongs to another virtual cluster, with anchor %s", r.Target.Location, t.cluster)
@@ -36,13 +36,13 @@ func (r *moveRun) checkTarget() error {
 // isDecided reports whether the mark in the source was finished by the move that
 // the target records.
 func (r *moveRun) isDecided() bool {
-	mark, record := r.sourceState.mark, r.targetState.record
+	mark, record := r.source.state.mark, r.target.state.record
 	return mark != nil && mark.Phase == PhaseMoved && record != nil && record.ID == mark.ID
 }
 
 // checkSource returns why the source must not be moved, nil if it may.
 func (r *moveRun) checkSource() error {
-	s, where := r.sourceState, r.Source.Location
+	s, where := r.source.state, r.Source.Location
 	switch {
 	case !r.isOurs(s):
 		return fmt.Errorf("cannot move from %s: it belongs to another virtual cluster, with anchor %s", where, s.cluster)

@@ -12,11 +12,11 @@ var errSourceChanged = errors.New("another replica has written to it during the 
 // verify compares the target with what was copied, and records the result. A source
 // that others can reach is read once more.
 func (r *moveRun) verify(ctx context.Context) error {
-	copied, err := newestContent(ctx, r.target)
+	copied, err := newestContent(ctx, r.target.client)
 	if err != nil {
 		return err
 	}
-	got, err := verify(ctx, r.record.Digest, &content{r.source, r.record.Revision}, copied)
+	got, err := verify(ctx, r.record.Digest, &content{r.source.client, r.record.Revision}, copied)
 	if err != nil {
 		return fmt.Errorf("the copy in %s is not complete: %w", r.Target.Location, err)
 	}
@@ -43,7 +43,7 @@ func (r *moveRun) verifyUnchanged(ctx context.Context) error {
 	if r.Source.OnVolume {
 		return r.At(PointSourceUnchanged)
 	}
-	now, err := newestContent(ctx, r.source)
+	now, err := newestContent(ctx, r.source.client)
 	if err != nil {
 		return err
 	}
@@ -59,10 +59,10 @@ func (r *moveRun) verifyUnchanged(ctx context.Context) error {
 
 // writeIdentity makes the target a store of this virtual cluster.
 func (r *moveRun) writeIdentity(ctx context.Context) error {
-	if r.Identity == "" || r.targetState.identity != "" {
+	if r.Identity == "" || r.target.state.identity != "" {
 		return r.At(PointIdentityWritten)
 	}
-	if _, err := create(ctx, r.target, identityKey, r.Identity); err != nil {
+	if _, err := create(ctx, r.target.client, identityKey, r.Identity); err != nil {
 		return err
 	}
 	return r.At(PointIdentityWritten)
@@ -74,7 +74,7 @@ func (r *moveRun) decide(ctx context.Context) error {
 		return err
 	}
 	r.mark.Phase = PhaseMoved
-	if _, err := update(ctx, r.source, markKey, encode(r.mark), r.markRevision); err != nil {
+	if _, err := update(ctx, r.source.client, markKey, encode(r.mark), r.source.state.markRevision); err != nil {
 		return fmt.Errorf("cannot mark %s as moved: %w", r.Source.Location, err)
 	}
 	return r.At(PointDecided)

@@ -76,14 +76,20 @@ func (m *Mover) Run(ctx context.Context) (*Result, error) {
 type moveRun struct {
 	Mover
 
-	source, target           *clientv3.Client
-	closeSource, closeTarget func()
-	capabilities             storage.Capabilities // of the target
-	sourceState, targetState *state
-	record                   Record
-	recordRevision           int64
-	mark                     Mark
-	markRevision             int64
+	source, target *openStore // nil until they are open
+	// record is the one that the run writes into the target, and mark the one in the source.
+	record Record
+	mark   Mark
+}
+
+// openStore is a store that a run has started.
+type openStore struct {
+	client       *clientv3.Client
+	capabilities storage.Capabilities
+	stop         func()
+	// state is what was read when the store started. A run updates the revisions of the
+	// keys that it writes.
+	state *state
 }
 
 // newRun returns a run with the defaults of the mover.
@@ -113,7 +119,7 @@ func (r *moveRun) move(ctx context.Context) (*Result, error) {
 	}
 	if r.isDecided() {
 		r.Report("The move was decided before, finishing it")
-		r.record, r.recordRevision = *r.targetState.record, r.targetState.recordRevision
+		r.record = *r.target.state.record
 		return r.finish(ctx)
 	}
 	if err := r.checkSource(); err != nil {
@@ -128,25 +134,16 @@ func (r *moveRun) move(ctx context.Context) (*Result, error) {
 }
 
 // open starts a store and reads its state.
-func open(ctx context.Context, store Store) (*clientv3.Client, *state, func(), error) {
+func open(ctx context.Context, store Store) (*openStore, error) {
 	backend, err := store.Open()
 	if err != nil {
-		return nil, nil, nil, fmt.Errorf("cannot open %s: %w", store.Location, err)
+		return nil, fmt.Errorf("cannot open %s: %w", store.Location, err)
 	}
-	client, err := start(ctx, store, backend)
-	if err != nil {
-		return nil, nil, nil, err
-	}
-	s, err := readState(ctx, client)
-	if err != nil {
-		backend.Stop()
-		return nil, nil, nil, fmt.Errorf("cannot open %s: %w", store.Location, err)
-	}
-	return client, s, backend.Stop, nil
+	return start(ctx, store, backend)
 }
 
-// start starts a store.
-func start(ctx context.Context, store Store, backend storage.Backend) (*clientv3.Client, error) {
+// start starts the backend of a store and reads its state. It stops the backend if that fails.
+func start(ctx context.Context, store Store, backend storage.Backend) (*openStore, error) {
 	opening, cancel := context.WithTimeout(ctx, openTimeout)
 	defer cancel()
 	client, err := backend.Start(opening)
@@ -154,14 +151,19 @@ func start(ctx context.Context, store Store, backend storage.Backend) (*clientv3
 		backend.Stop()
 		return nil, fmt.Errorf("cannot open %s: %w", store.Location, err)
 	}
-	return client.Client, nil
+	s, err := readState(ctx, client.Client)
+	if err != nil {
+		backend.Stop()
+		return nil, fmt.Errorf("cannot open %s: %w", store.Location, err)
+	}
+	return &openStore{client: client.Client, capabilities: backend.Capabilities(), stop: backend.Stop, state: s}, nil
 }
 
 func (r *moveRun) openTarget(ctx context.Context) (err error) {
 	if err := r.At(PointStarted); err != nil {
 		return err
 	}
-	r.target, r.targetState, r.closeTarget, err = open(ctx, r.Target)
+	r.target, err = open(ctx, r.Target)
 	return err
 }
 
@@ -169,8 +171,7 @@ func (r *moveRun) openSource(ctx context.Context) (err error) {
 	if err := r.At(PointTargetChecked); err != nil {
 		return err
 	}
-	r.source, r.sourceState, r.closeSource, err = open(ctx, r.Source)
-	if err != nil {
+	if r.source, err = open(ctx, r.Source); err != nil {
 		return err
 	}
 	return r.At(PointSourceOpened)
@@ -178,9 +179,9 @@ func (r *moveRun) openSource(ctx context.Context) (err error) {
 
 // close stops both stores.
 func (r *moveRun) close() {
-	for _, stop := range []func(){r.closeSource, r.closeTarget} {
-		if stop != nil {
-			stop()
+	for _, opened := range []*openStore{r.source, r.target} {
+		if opened != nil {
+			opened.stop()
 		}
 	}
 }
@@ -188,7 +189,7 @@ func (r *moveRun) close() {
 // prepareTarget makes the target an empty store above the revision of the source.
 func (r *moveRun) prepareTarget(ctx context.Context) error {
 	r.Report("Preparing the new store", "from", r.Source.Location, "to", r.Target.Location)
-	revision := max(r.mark.Revision+revisionGap, r.targetState.revision)
+	revision := max(r.mark.Revision+revisionGap, r.target.state.revision)
 	if err := r.reset(ctx, revision); err != nil {
 		return err
 	}
@@ -196,7 +197,7 @@ func (r *moveRun) prepareTarget(ctx context.Context) error {
 		return err
 	}
 	r.record = Record{
-		ID: r.mark.ID, Restore: r.sourceState.restore(), Phase: PhaseCopying,
+		ID: r.mark.ID, Restore: r.source.state.restore(), Phase: PhaseCopying,
 		From: r.Source.Location, Revision: r.mark.Revision, By: r.By, Time: r.mark.Time,
 	}
 	if err := r.writeRecord(ctx); err != nil {
@@ -205,22 +206,19 @@ func (r *moveRun) prepareTarget(ctx context.Context) error {
 	return r.At(PointRecordWritten)
 }
 
-// reset empties the target and raises its revision.
+// reset empties the target and raises its revision. A store with a reset of its own is
+// reset before it starts.
 func (r *moveRun) reset(ctx context.Context, revision int64) error {
-	r.closeTarget()
-	r.closeTarget = nil
+	r.target.stop()
+	r.target = nil
 	backend, err := r.Target.Open()
 	if err != nil {
 		return fmt.Errorf("cannot open %s: %w", r.Target.Location, err)
 	}
-	r.closeTarget = backend.Stop
-	r.capabilities = backend.Capabilities()
-	offline := r.capabilities.Reset
+	offline := backend.Capabilities().Reset
 	if offline != nil {
-		if err := offline(ctx, revision); err != nil {
-			return fmt.Errorf("cannot prepare %s: %w", r.Target.Location, err)
-		}
-		if err := r.At(PointTargetReset); err != nil {
+		if err := r.resetStopped(ctx, offline, revision); err != nil {
+			backend.Stop()
 			return err
 		}
 	}
@@ -230,42 +228,56 @@ func (r *moveRun) reset(ctx context.Context, revision int64) error {
 	if err := r.At(PointTargetOpened); err != nil {
 		return err
 	}
-	if offline == nil {
-		if err := r.empty(ctx); err != nil {
-			return err
-		}
-		if err := r.At(PointTargetReset); err != nil {
-			return err
-		}
-		if err := raise(ctx, r.target, revision, r.keepMark); err != nil {
-			return fmt.Errorf("cannot prepare %s: %w", r.Target.Location, err)
-		}
+	if offline != nil {
+		return nil
 	}
-	r.targetState, err = readState(ctx, r.target)
-	r.recordRevision = 0
+	return r.resetStarted(ctx, revision)
+}
+
+// resetStopped resets the target by the function of its backend, which is not started.
+func (r *moveRun) resetStopped(ctx context.Context, offline func(context.Context, int64) error, revision int64) error {
+	if err := offline(ctx, revision); err != nil {
+		return fmt.Errorf("cannot prepare %s: %w", r.Target.Location, err)
+	}
+	return r.At(PointTargetReset)
+}
+
+// resetStarted empties the target and raises its revision by writes.
+func (r *moveRun) resetStarted(ctx context.Context, revision int64) (err error) {
+	if err := r.empty(ctx); err != nil {
+		return err
+	}
+	if err := r.At(PointTargetReset); err != nil {
+		return err
+	}
+	if err := raise(ctx, r.target.client, revision, r.keepMark); err != nil {
+		return fmt.Errorf("cannot prepare %s: %w", r.Target.Location, err)
+	}
+	r.target.state, err = readState(ctx, r.target.client)
 	return err
 }
 
 // empty deletes what an interrupted or an earlier move has left in the target. The
 // mark goes last: without it, a record of an earlier move would count.
 func (r *moveRun) empty(ctx context.Context) error {
-	if err := removeContent(ctx, r.target); err != nil {
+	if err := removeContent(ctx, r.target.client); err != nil {
 		return err
 	}
-	if revision := r.targetState.recordRevision; revision > 0 {
-		if err := remove(ctx, r.target, recordKey, revision); err != nil {
+	if revision := r.target.state.recordRevision; revision > 0 {
+		if err := remove(ctx, r.target.client, recordKey, revision); err != nil {
 			return err
 		}
 	}
-	if revision := r.targetState.markRevision; revision > 0 {
-		return remove(ctx, r.target, markKey, revision)
+	if revision := r.target.state.markRevision; revision > 0 {
+		return remove(ctx, r.target.client, markKey, revision)
 	}
 	return nil
 }
 
 // writeRecord writes the record into the target.
 func (r *moveRun) writeRecord(ctx context.Context) (err error) {
-	r.recordRevision, err = update(ctx, r.target, recordKey, encode(r.record), r.recordRevision)
+	state := r.target.state
+	state.recordRevision, err = update(ctx, r.target.client, recordKey, encode(r.record), state.recordRevision)
 	return err
 }
 
@@ -276,11 +288,10 @@ func (r *moveRun) claimSource(ctx context.Context) error {
 		return err
 	}
 	r.mark = Mark{ID: rand.Text(), Phase: PhaseMoving, To: r.Target.Location, By: r.By}
-	r.markRevision = r.sourceState.markRevision
 	if err := r.renewMark(ctx); err != nil {
 		return err
 	}
-	r.mark.Revision = r.markRevision
+	r.mark.Revision = r.source.state.markRevision
 	return r.At(PointSourceMarked)
 }
 
@@ -288,11 +299,12 @@ func (r *moveRun) claimSource(ctx context.Context) error {
 // move over, or the source is served again.
 func (r *moveRun) renewMark(ctx context.Context) error {
 	r.mark.Time = r.Clock.Now().UTC().Truncate(time.Second)
-	revision, err := update(ctx, r.source, markKey, encode(r.mark), r.markRevision)
+	state := r.source.state
+	revision, err := update(ctx, r.source.client, markKey, encode(r.mark), state.markRevision)
 	if err != nil {
 		return fmt.Errorf("cannot mark %s: %w", r.Source.Location, err)
 	}
-	r.markRevision = revision
+	state.markRevision = revision
 	return nil
 }
 
@@ -306,8 +318,8 @@ func (r *moveRun) keepMark(ctx context.Context) error {
 
 // copy copies the content of the source at the revision of its mark.
 func (r *moveRun) copy(ctx context.Context) error {
-	source := &content{r.source, r.mark.Revision}
-	leases, writes, sum := newLeaseReader(r.source), newWriter(r.target, r.capabilities), newSummer()
+	source := &content{r.source.client, r.mark.Revision}
+	leases, writes, sum := newLeaseReader(r.source.client), newWriter(r.target.client, r.target.capabilities), newSummer()
 	pages := 0
 	err := source.each(ctx, func(page []*mvccpb.KeyValue) error {
 		entries := make([]storage.Entry, len(page))

@@ -37,7 +37,7 @@ func Restore(ctx context.Context, store Store, dump *DumpFile, options RestoreOp
 		return err
 	}
 	revision := max(dump.Header.Revision, options.AtLeast) + revisionGap
-	if err := run.reset(ctx, max(revision, run.targetState.revision)); err != nil {
+	if err := run.reset(ctx, max(revision, run.target.state.revision)); err != nil {
 		return err
 	}
 	run.Identity = options.Identity
@@ -75,7 +75,7 @@ func CheckEmpty(ctx context.Context, store Store) error {
 
 // checkEmpty returns an error unless the target is empty, or half of an earlier restore.
 func (r *moveRun) checkEmpty() error {
-	if t := r.targetState; !t.isEmpty() && (t.record == nil || t.record.Phase == PhaseDone) {
+	if t := r.target.state; !t.isEmpty() && (t.record == nil || t.record.Phase == PhaseDone) {
 		return fmt.Errorf("cannot restore into %s: %w", r.Target.Location, errNotEmpty)
 	}
 	return nil
@@ -83,7 +83,7 @@ func (r *moveRun) checkEmpty() error {
 
 // fill writes the keys of a dump into the target and verifies them.
 func (r *moveRun) fill(ctx context.Context, dump *DumpFile) error {
-	writes := newWriter(r.target, r.capabilities)
+	writes := newWriter(r.target.client, r.target.capabilities)
 	err := dump.each(ctx, func(page []*mvccpb.KeyValue) error {
 		entries := make([]storage.Entry, len(page))
 		for i, kv := range page {
@@ -94,7 +94,7 @@ func (r *moveRun) fill(ctx context.Context, dump *DumpFile) error {
 	if err != nil {
 		return err
 	}
-	if _, err := Verify(ctx, dump, r.target); err != nil {
+	if _, err := Verify(ctx, dump, r.target.client); err != nil {
 		return err
 	}
 	return r.writeIdentity(ctx)

@@ -194,12 +194,12 @@ func forEachPair(t *testing.T, pairs []pair, do func(t *testing.T, source, targe
 // use calls do with a client of a store that is started for it.
 func use(t *testing.T, store Store, do func(client *clientv3.Client)) {
 	t.Helper()
-	client, _, stop, err := open(t.Context(), store)
+	opened, err := open(t.Context(), store)
 	if err != nil {
 		t.Fatalf("cannot open %s: %v", store.Location, err)
 	}
-	defer stop()
-	do(client)
+	defer opened.stop()
+	do(opened.client)
 }
 
 // events is the number of keys with a lease in a filled store. Each has another lifetime.
