@@ -55,7 +55,7 @@ const resourcesHead = `
 ## All resources
 
 What becomes of an object that a tenant creates, with the defaults. *Served*: the virtual cluster itself acts on it. *Synced*:
-a kind copies it to the host. *Told*: it lacks an effect, and whoever creates one is warned or denied with the reason here.
+a kind copies it to the host. *Limited*: it lacks an effect, and whoever creates one is warned or denied with the reason here.
 A test compares this table with all resources of the API server.
 
 | Resource | Outcome | Reason |

@@ -3,6 +3,7 @@ package policy
 import (
 	"cmp"
 	"fmt"
+	"slices"
 	"strings"
 
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -30,41 +31,49 @@ func (e Effect) Warning(resource schema.GroupResource) string {
 	return fmt.Sprintf("%s: %s. The operator of the host can change this with %s.", resource, e.Detail, e.Setting)
 }
 
-// effectRow has the resources of one API group that share an effect.
+// effectRow has the resources of one API group that share an effect. Functions below create rows.
 type effectRow struct {
 	group, resources string
-	detail, setting  string
-	// kind is the name of the kind that syncs them, empty for the name of the resource.
-	// It counts for resources that would need a copy on the host.
-	kind      string
-	needsCopy bool
+	// detail and setting are those of the [Effect] that the objects have while they lack it.
+	detail, setting string
+	// actor is who in the virtual cluster acts on the objects, for a reader. Empty if nobody does.
+	actor string
+	// copiedBy is the kind that copies the objects to the host. Default: the kind with the name of
+	// the resource, if there is one.
+	copiedBy string
+	// needs is the kind without which the objects lack their effect. Default: copiedBy.
+	needs string
+	// needsKind specifies that the effect depends on the kind of needs.
+	needsKind bool
 	// isOn reports whether they have their effect under the settings. nil means never.
 	isOn func(*v1alpha1.Config) bool
 }
 
 // served returns resources on which the virtual cluster itself acts.
-func served(group, resources string) effectRow {
-	return effectRow{group: group, resources: resources, isOn: func(*v1alpha1.Config) bool { return true }}
+func served(group, resources, actor string) effectRow {
+	return effectRow{group: group, resources: resources, actor: actor, isOn: func(*v1alpha1.Config) bool { return true }}
 }
 
 // copied returns resources whose objects need a copy on the host. detail is the end of a
 // sentence about objects without one. The settings tell whether a kind copies them, so a
 // new kind changes nothing here.
 func copied(group, resources, detail string) effectRow {
-	return effectRow{group: group, resources: resources, detail: "they are not synced to the host, so " + detail, needsCopy: true}
+	return effectRow{group: group, resources: resources, detail: "they are not synced to the host, so " + detail, needsKind: true}
 }
 
-// copiedBy sets the kind that copies the resources, if it has another name.
-func (e effectRow) copiedBy(kind string) effectRow {
-	e.kind = kind
-	return e
+// hostOnly returns resources that only the host could use, and which never reach it.
+func hostOnly(group, resources, detail string) effectRow {
+	return effectRow{group: group, resources: resources, detail: detail}
 }
+
+// kindThatCopies returns the name of the kind that copies one of the resources.
+func (e effectRow) kindThatCopies(resource string) string { return cmp.Or(e.copiedBy, resource) }
 
 // effectOn returns the effect of one of the resources under the settings.
 func (e effectRow) effectOn(resource string, settings *v1alpha1.Config) Effect {
 	effect := Effect{Detail: e.detail, Setting: e.setting}
 	isOn := e.isOn != nil && e.isOn(settings)
-	if setting := kindSetting(settings, cmp.Or(e.kind, resource)); e.needsCopy && setting != "" {
+	if setting := kindSetting(settings, cmp.Or(e.needs, e.kindThatCopies(resource))); e.needsKind && setting != "" {
 		effect.Setting, isOn = setting+".enabled", settings.Sync.IsEnabled(setting)
 	}
 	if isOn {
@@ -84,34 +93,54 @@ func kindSetting(settings *v1alpha1.Config, kind string) string {
 	return ""
 }
 
-// hostOnly returns resources that only the host could use, and which never reach it.
-func hostOnly(group, resources, detail string) effectRow {
-	return effectRow{group: group, resources: resources, detail: detail}
-}
-
 // Effects returns what becomes of the objects of every resource that Kubernetes has built
 // in, and of some that are not. No object is accepted without effect and without a word.
 func Effects(settings *v1alpha1.Config) map[schema.GroupResource]Effect {
 	all := map[schema.GroupResource]Effect{}
-	for _, rows := range [][]effectRow{coreEffects(), networkEffects(), storageEffects(), nodeEffects(), extensionEffects()} {
-		for _, row := range rows {
-			for resource := range strings.FieldsSeq(row.resources) {
-				all[schema.GroupResource{Group: row.group, Resource: resource}] = row.effectOn(resource, settings)
-			}
-		}
+	for resource, row := range effectRows() {
+		all[resource] = row.effectOn(resource.Resource, settings)
 	}
 	return all
 }
 
-// coreEffects returns the resources that run or hold something in every cluster.
+// effectRows returns the row of each resource.
+func effectRows() map[schema.GroupResource]effectRow {
+	rows := map[schema.GroupResource]effectRow{}
+	for _, row := range slices.Concat(coreEffects(), workloadEffects(), networkEffects(), storageEffects(), nodeEffects(), extensionEffects()) {
+		for resource := range strings.FieldsSeq(row.resources) {
+			rows[schema.GroupResource{Group: row.group, Resource: resource}] = row
+		}
+	}
+	return rows
+}
+
+// coreEffects returns the resources of the core group on which the virtual cluster acts.
 func coreEffects() []effectRow {
 	return []effectRow{
-		served("", "bindings configmaps events limitranges namespaces nodes pods podtemplates replicationcontrollers resourcequotas secrets serviceaccounts"),
-		served("apps", "controllerrevisions daemonsets deployments replicasets statefulsets"),
-		served("autoscaling", "horizontalpodautoscalers"),
-		served("batch", "cronjobs jobs"),
-		served("coordination.k8s.io", "leases leasecandidates"),
-		served("events.k8s.io", "events"),
+		served("", "bindings", "the scheduler's request to bind a pod"),
+		served("", "configmaps secrets", "those that a pod refers to are on the host"),
+		served("", "events", "those of the host appear here too"),
+		served("", "limitranges resourcequotas", "the API server applies them at admission"),
+		served("", "namespaces", "its names are part of the names on the host"),
+		served("", "nodes", "the host's, with what the tenant adds to them"),
+		served("", "pods", "the host runs them"),
+		served("", "podtemplates", "a template for objects that refer to it"),
+		served("", "replicationcontrollers", "a controller creates pods from them"),
+		served("", "serviceaccounts", "pods have tokens of them, and roles are bound to them"),
+	}
+}
+
+// workloadEffects returns the resources of other groups that create and scale pods, and those that
+// controllers share.
+func workloadEffects() []effectRow {
+	const controllers = "its controllers create pods from them"
+	return []effectRow{
+		served("apps", "controllerrevisions", "the history of DaemonSets and StatefulSets"),
+		served("apps", "daemonsets deployments replicasets statefulsets", controllers),
+		served("autoscaling", "horizontalpodautoscalers", "its controller scales by metrics.k8s.io, see integrations.metricsServer"),
+		served("batch", "cronjobs jobs", controllers),
+		served("coordination.k8s.io", "leases leasecandidates", "whoever elects a leader"),
+		served("events.k8s.io", "events", "those of the host appear here too"),
 	}
 }
 
@@ -122,7 +151,10 @@ func networkEffects() []effectRow {
 	return []effectRow{
 		copied("", "services", "pods reach each other by IP only"),
 		copied("discovery.k8s.io", "endpointslices", "Services without a selector lead nowhere"),
-		copied("", "endpoints", "Services without a selector lead nowhere").copiedBy("endpointslices"),
+		{
+			resources: "endpoints", copiedBy: "endpointslices", needsKind: true,
+			detail: "they are not synced to the host, so Services without a selector lead nowhere",
+		},
 		copied("networking.k8s.io", "networkpolicies", "nothing enforces them"),
 		copied("networking.k8s.io", "ingresses ingressclasses", controller),
 		hostOnly("networking.k8s.io", "ipaddresses servicecidrs", hostRange),
@@ -154,6 +186,7 @@ func nodeEffects() []effectRow {
 		copied("policy", "poddisruptionbudgets", "only evictions through the virtual API respect them; a drain of a host node does not"),
 		{
 			group: "scheduling.k8s.io", resources: "priorityclasses", setting: virtualSchedulerSetting,
+			actor:  "the scheduler of the virtual cluster, or a class of the host",
 			detail: "the host schedules the pods of this virtual cluster, without their priorities",
 			isOn: func(c *v1alpha1.Config) bool {
 				return c.ControlPlane.Advanced.VirtualScheduler.Enabled || len(c.Sync.ToHost.Pods.PriorityClasses) > 0
@@ -162,27 +195,33 @@ func nodeEffects() []effectRow {
 		hostOnly("scheduling.k8s.io", "workloads podgroups compositepodgroups", "groups of pods are not synced to the host, which schedules pods one by one"),
 		{
 			group: "node.k8s.io", resources: "runtimeclasses", setting: "policies.pods.runtimeHandlers",
+			actor:  "pods that name one run with its handler",
 			detail: "a pod that names one gets the runtime class of the host with that name, if any",
 			isOn:   func(c *v1alpha1.Config) bool { return len(c.Policies.Pods.RuntimeHandlers) > 0 },
 		},
 		copied("resource.k8s.io", "resourceclaims", devices),
-		copied("resource.k8s.io", "resourceclaimtemplates", devices).copiedBy("resourceclaims"),
+		{
+			group: "resource.k8s.io", resources: "resourceclaimtemplates", actor: "a controller creates claims from them",
+			needs: "resourceclaims", needsKind: true, detail: "they are not synced to the host, so " + devices,
+		},
 		hostOnly("resource.k8s.io", "deviceclasses resourceslices devicetaintrules resourcepoolstatusrequests", "the host has the devices, and does not know it"),
 	}
 }
 
 // extensionEffects returns the resources about access, and those that extend the API.
 func extensionEffects() []effectRow {
+	const apiServer = "the API server itself"
 	return []effectRow{
 		served("admissionregistration.k8s.io", "mutatingadmissionpolicies mutatingadmissionpolicybindings mutatingwebhookconfigurations "+
-			"validatingadmissionpolicies validatingadmissionpolicybindings validatingwebhookconfigurations"),
-		served("apiextensions.k8s.io", "customresourcedefinitions"),
-		served("apiregistration.k8s.io", "apiservices"),
-		served("authentication.k8s.io", "selfsubjectreviews tokenreviews"),
-		served("authorization.k8s.io", "localsubjectaccessreviews selfsubjectaccessreviews selfsubjectrulesreviews subjectaccessreviews"),
-		served("certificates.k8s.io", "certificatesigningrequests clustertrustbundles podcertificaterequests"),
-		served("flowcontrol.apiserver.k8s.io", "flowschemas prioritylevelconfigurations"),
-		served("internal.apiserver.k8s.io", "storageversions"),
-		served("rbac.authorization.k8s.io", "clusterrolebindings clusterroles rolebindings roles"),
+			"validatingadmissionpolicies validatingadmissionpolicybindings validatingwebhookconfigurations", apiServer),
+		served("apiextensions.k8s.io", "customresourcedefinitions", apiServer),
+		served("apiregistration.k8s.io", "apiservices", apiServer),
+		served("authentication.k8s.io", "selfsubjectreviews tokenreviews", apiServer),
+		served("authorization.k8s.io", "localsubjectaccessreviews selfsubjectaccessreviews selfsubjectrulesreviews subjectaccessreviews", apiServer),
+		served("certificates.k8s.io", "certificatesigningrequests podcertificaterequests", "controllers sign them with the authority of the virtual cluster"),
+		served("certificates.k8s.io", "clustertrustbundles", "volumes of pods have their certificates"),
+		served("flowcontrol.apiserver.k8s.io", "flowschemas prioritylevelconfigurations", "the API server orders requests by them"),
+		served("internal.apiserver.k8s.io", "storageversions", apiServer),
+		served("rbac.authorization.k8s.io", "clusterrolebindings clusterroles rolebindings roles", apiServer),
 	}
 }

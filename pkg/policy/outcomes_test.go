@@ -11,7 +11,7 @@ import (
 func TestOutcomes(t *testing.T) {
 	t.Parallel()
 	const setting = "sync.toHost.ingresses"
-	for enabled, want := range map[bool]policy.Outcome{true: policy.Synced, false: policy.Told} {
+	for enabled, want := range map[bool]policy.Outcome{true: policy.Synced, false: policy.Limited} {
 		seen := 0
 		for _, o := range policy.Outcomes(v1alpha1.Default(v1alpha1.Kind{Setting: setting, Enabled: enabled})) {
 			if o.Reason == "" {
@@ -27,6 +27,19 @@ func TestOutcomes(t *testing.T) {
 		}
 		if seen != 1 {
 			t.Errorf("Ingresses have %d outcomes", seen)
+		}
+	}
+}
+
+// TestServedReasons checks that a resource has a reason as well when a setting gives it its effect.
+func TestServedReasons(t *testing.T) {
+	t.Parallel()
+	settings := v1alpha1.Default()
+	settings.Policies.Pods.RuntimeHandlers = map[string]string{"kata": "host-kata"}
+	settings.ControlPlane.Advanced.VirtualScheduler.Enabled = true
+	for _, o := range policy.Outcomes(settings) {
+		if o.Reason == "" {
+			t.Errorf("%s is %s, and nobody says why", o.Resource, o.Outcome)
 		}
 	}
 }

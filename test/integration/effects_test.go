@@ -96,8 +96,8 @@ func checkOutcome(o policy.ResourceOutcome, kind schema.GroupVersionKind, settin
 		return "nobody says why"
 	case o.Outcome == policy.Synced && !isSynced(o, settings):
 		return "no kind of that setting copies it"
-	case o.Outcome == policy.Told:
-		return checkTold(o.Resource, kind, checks)
+	case o.Outcome == policy.Limited:
+		return checkLimited(o.Resource, kind, checks)
 	}
 	return ""
 }
@@ -124,9 +124,9 @@ func isSynced(o policy.ResourceOutcome, settings *v1alpha1.Config) bool {
 	return false
 }
 
-// checkTold asks the policies about the creation of an empty object. It returns an empty
+// checkLimited asks the policies about the creation of an empty object. It returns an empty
 // text if they warn or deny.
-func checkTold(resource schema.GroupResource, kind schema.GroupVersionKind, checks subletadmission.Checks) string {
+func checkLimited(resource schema.GroupResource, kind schema.GroupVersionKind, checks subletadmission.Checks) string {
 	check, found := checks[resource]
 	if !found {
 		return "no policy looks at it"
