@@ -97,21 +97,7 @@ func (d definitions) value(t reflect.Type, rule v1alpha1.Rule) object {
 	case reflect.Struct:
 		return d.foreign(t)
 	case reflect.Map:
-		schema := typed("map", "a map, such as {example.com/key: value}")
-		if rule.Keys == nil {
-			schema["additionalProperties"] = d.value(t.Elem(), rule.OfValues())
-			return schema
-		}
-		refused := nothing("left out: its key must be " + rule.Keys.Want)
-		keys := object{rule.Keys.Pattern: d.value(t.Elem(), rule.OfValues())}
-		if rule.Keys.MaxLength > 0 {
-			keys[fmt.Sprintf("^.{%d}", rule.Keys.MaxLength+1)] = refused
-		}
-		if rule.Keys.MaxPart > 0 {
-			keys[fmt.Sprintf("(^|/)[^/]{%d}", rule.Keys.MaxPart+1)] = refused
-		}
-		schema["patternProperties"], schema["additionalProperties"] = keys, refused
-		return schema
+		return d.mapping(t, rule)
 	case reflect.Slice:
 		schema := typed("list", "a list; put [ ] around it")
 		schema["items"] = d.value(t.Elem(), rule)
@@ -125,6 +111,25 @@ func (d definitions) value(t reflect.Type, rule v1alpha1.Rule) object {
 		return d.text(rule)
 	}
 	return number(rule)
+}
+
+// mapping returns the schema of a map, with the rules of its keys.
+func (d definitions) mapping(t reflect.Type, rule v1alpha1.Rule) object {
+	schema := typed("map", "a map, such as {example.com/key: value}")
+	if rule.Keys == nil {
+		schema["additionalProperties"] = d.value(t.Elem(), rule.OfValues())
+		return schema
+	}
+	refused := nothing("left out: its key must be " + rule.Keys.Want)
+	keys := object{rule.Keys.Pattern: d.value(t.Elem(), rule.OfValues())}
+	if rule.Keys.MaxLength > 0 {
+		keys[fmt.Sprintf("^.{%d}", rule.Keys.MaxLength+1)] = refused
+	}
+	if rule.Keys.MaxPart > 0 {
+		keys[fmt.Sprintf("(^|/)[^/]{%d}", rule.Keys.MaxPart+1)] = refused
+	}
+	schema["patternProperties"], schema["additionalProperties"] = keys, refused
+	return schema
 }
 
 // text returns the schema of a string.

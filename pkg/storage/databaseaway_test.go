@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/k3s-io/kine/pkg/query"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.etcd.io/etcd/client/v3/kubernetes"
 
@@ -77,15 +78,21 @@ func TestPollEnds(t *testing.T) {
 	defer func() { _ = stmt.Close() }()
 	dialect.poll.timeout = 100 * time.Millisecond
 	proxy.freeze()
-	rows, err := dialect.QueryAfter(ctx, stmt, 0)
-	if err == nil {
-		for rows.Next() { //nolint:revive // a row is as good as none
-		}
-		err = errors.Join(rows.Err(), rows.Close())
-	}
-	if err == nil || ctx.Err() != nil {
+	if err := readPoll(ctx, dialect, stmt); err == nil || ctx.Err() != nil {
 		t.Errorf("the poll of a server that is gone: %v", err)
 	}
+}
+
+// readPoll polls once and reads the answer to its end.
+func readPoll(ctx context.Context, dialect *sqlDialect, stmt *query.Stmt) error {
+	rows, err := dialect.QueryAfter(ctx, stmt, 0)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = rows.Close() }()
+	for rows.Next() {
+	}
+	return rows.Err()
 }
 
 // proxy passes connections on until it freezes those that are open.
@@ -226,7 +233,7 @@ func TestPollLeavesServer(t *testing.T) {
 				t.Fatal(err)
 			}
 			other.leaveServer()
-			if _, err := other.QueryAfter(t.Context(), stmt, 0); !errors.Is(err, errServerLeft) {
+			if err := readPoll(t.Context(), other, stmt); !errors.Is(err, errServerLeft) {
 				t.Errorf("poll on the connection of before: %v, want %v", err, errServerLeft)
 			}
 			if err := stmt.Close(); err != nil {

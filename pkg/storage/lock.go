@@ -10,7 +10,7 @@ import (
 // lockFile takes the advisory lock of a file, which the kernel releases when
 // the file is closed or its process ends, however it ends.
 func lockFile(path string) (*os.File, error) {
-	file, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600) //nolint:gosec // the folder of the store
+	file, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return nil, err
 	}

@@ -42,7 +42,7 @@ func (e *sqliteEngine) prepare(context.Context) error {
 	if e.lock != nil {
 		return nil
 	}
-	if err := os.MkdirAll(e.dir, 0o700); err != nil { //nolint:gosec // the folder of the store
+	if err := os.MkdirAll(e.dir, 0o700); err != nil {
 		return fmt.Errorf("cannot create data directory %s: %w", e.dir, err)
 	}
 	lock, err := lockFile(filepath.Join(e.dir, "lock"))

@@ -34,7 +34,7 @@ func AnswerOnce(config *rest.Config) *rest.Config {
 func AnswerInTime(config *rest.Config) *rest.Config {
 	return wrapAnswers(config, func(ctx context.Context, wait time.Duration) bool {
 		end, limited := ctx.Deadline()
-		return !limited || time.Until(end) > wait
+		return !limited || time.Until(end) > wait //nolint:forbidigo // The deadline of a context is real time.
 	})
 }
 
@@ -133,7 +133,7 @@ func withoutRetry(response *http.Response, wait time.Duration) (*http.Response, 
 		TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Status"},
 		Status:   metav1.StatusFailure, Reason: reasonOf(response.StatusCode), Code: int32(response.StatusCode), //nolint:gosec // A status code has three digits.
 		Message: strings.TrimSpace(string(text)),
-		Details: &metav1.StatusDetails{RetryAfterSeconds: int32(min(wait, time.Hour) / time.Second)},
+		Details: &metav1.StatusDetails{RetryAfterSeconds: int32(min(wait, time.Hour) / time.Second)}, //nolint:gosec // At most 3600.
 	}
 	body, err := json.Marshal(status)
 	if err != nil {

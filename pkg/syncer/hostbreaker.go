@@ -345,7 +345,7 @@ func (t *breakerTransport) probe(ctx context.Context, like *url.URL, path string
 	if err != nil {
 		return err
 	}
-	response, err := checkPage(request)(t.next.RoundTrip(request))
+	response, err := checkPage(request)(t.next.RoundTrip(request)) //nolint:bodyclose // It is closed below.
 	if err != nil {
 		return err
 	}

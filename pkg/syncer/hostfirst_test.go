@@ -252,7 +252,7 @@ func TestUpdateFirstMeetsAnother(t *testing.T) {
 // contextServer keeps the contexts of the requests that it gets.
 type contextServer struct {
 	*fakeServer
-	contexts []context.Context //nolint:containedctx // The test reads them.
+	contexts []context.Context
 }
 
 func (s *contextServer) Create(ctx context.Context, o client.Object, options ...client.CreateOption) error {

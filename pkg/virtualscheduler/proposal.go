@@ -94,9 +94,7 @@ func (p *plugin) awaitHost(ctx context.Context, pod *corev1.Pod, node string, pa
 		case stepRefuse:
 			return p.refuse(pod, node, refusalReason(current))
 		case stepPropose:
-			if err := p.writeProposal(ctx, current, node); err != nil {
-				klog.FromContext(ctx).Error(err, "Cannot propose a node; retrying", "pod", klog.KObj(pod), "node", node)
-			}
+			p.propose(ctx, current, node)
 			timer.Reset(proposalRetry)
 		}
 		isDue = false
@@ -117,6 +115,13 @@ func (p *plugin) refuse(pod *corev1.Pod, node, reason string) *fwk.Status {
 		p.handle.Activate(klog.Background(), map[string]*corev1.Pod{pod.Namespace + "/" + pod.Name: pod})
 	})
 	return fwk.NewStatus(fwk.Unschedulable, reason)
+}
+
+// propose writes the proposal into the pod. A failure is tried again later.
+func (p *plugin) propose(ctx context.Context, pod *corev1.Pod, node string) {
+	if err := p.writeProposal(ctx, pod, node); err != nil {
+		klog.FromContext(ctx).Error(err, "Cannot propose a node; retrying", "pod", klog.KObj(pod), "node", node)
+	}
 }
 
 // writeProposal writes the node into the pod's status and removes the reason for

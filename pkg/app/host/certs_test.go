@@ -49,7 +49,7 @@ func TestCertsOfAnEarlierRelease(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			secret := certsSecret("old")
+			secret := certsSecret()
 			secret.OwnerReferences = []metav1.OwnerReference{tc.owner}
 			client := fake.NewClientset(chartObjects(map[string]string{labels.AcceptStore: "store-uid"}, secret)...)
 			d := newDiscovery(t, client)

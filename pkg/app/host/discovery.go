@@ -79,10 +79,7 @@ func (d *Discovery) Discover(ctx context.Context, standby func(reason string)) (
 		switch {
 		case isStandby:
 			standby(reason)
-			if logged != reason {
-				klog.InfoS("Standing by, not serving", "reason", reason)
-				d.Events.record(holder.AnchorOwner(), corev1.EventTypeWarning, "Standby", reason)
-			}
+			d.reportStandby(holder, logged, reason)
 			logged = reason
 		case ctx.Err() != nil:
 			return nil, nil, err
@@ -106,6 +103,16 @@ func (d *Discovery) Discover(ctx context.Context, standby func(reason string)) (
 		case <-d.Clock.After(backoff.Step()):
 		}
 	}
+}
+
+// reportStandby tells operators why this replica does not serve, in the log and by an Event. It does
+// not repeat the reason that was reported last.
+func (d *Discovery) reportStandby(holder *Holder, last, reason string) {
+	if reason == last {
+		return
+	}
+	klog.InfoS("Standing by, not serving", "reason", reason)
+	d.Events.record(holder.AnchorOwner(), corev1.EventTypeWarning, "Standby", reason)
 }
 
 // save writes the copy of the facts. It tolerates a failure if there is an earlier copy of the

@@ -45,8 +45,9 @@ func chartObjects(annotations map[string]string, more ...runtime.Object) []runti
 	}, more...)
 }
 
-func certsSecret(ca string) *corev1.Secret {
-	return &corev1.Secret{ObjectMeta: meta("shop-certs", "3", nil), Data: map[string][]byte{"ca.crt": []byte(ca)}}
+// certsSecret returns the Secret of an installed release. Its authority is "old".
+func certsSecret() *corev1.Secret {
+	return &corev1.Secret{ObjectMeta: meta("shop-certs", "3", nil), Data: map[string][]byte{"ca.crt": []byte("old")}}
 }
 
 // heldBy returns the annotations of an anchor that names a holder.
@@ -81,7 +82,7 @@ func createStore(t *testing.T, dataDir string) {
 func TestDiscoverOnFullVolume(t *testing.T) {
 	t.Parallel()
 	for anchor, starts := range map[string]bool{"anchor-uid": true, "other-uid": false} {
-		d := newDiscovery(t, fake.NewClientset(chartObjects(heldBy("shop-0", "old", "1"), certsSecret("old"))...))
+		d := newDiscovery(t, fake.NewClientset(chartObjects(heldBy("shop-0", "old", "1"), certsSecret())...))
 		known := &Facts{Anchor: shop().AnchorOwner(types.UID(anchor)), Certs: map[string][]byte{"ca.crt": []byte("old")}}
 		if err := known.save(d.DataDir); err != nil {
 			t.Fatal(err)
@@ -127,7 +128,7 @@ func TestDiscover(t *testing.T) {
 		},
 		"Again": {
 			reason:   "A new pod keeps the authority that the first one created.",
-			objects:  chartObjects(nil, cidr, certsSecret("old")),
+			objects:  chartObjects(nil, cidr, certsSecret()),
 			wantCIDR: "10.100.0.0/16", wantCA: "old",
 		},
 		"NoRight": {

@@ -42,7 +42,7 @@ func TestMemberRecord(t *testing.T) {
 // TestCompleteCerts shows that a Secret of an earlier release gets what it lacks.
 func TestCompleteCerts(t *testing.T) {
 	t.Parallel()
-	client := fake.NewClientset(chartObjects(nil, certsSecret("old"))...)
+	client := fake.NewClientset(chartObjects(nil, certsSecret())...)
 	discovery := newDiscovery(t, client)
 	discovery.CompleteCerts = func(data map[string][]byte, _ time.Time) (map[string][]byte, bool, error) {
 		return map[string][]byte{"ca.crt": data["ca.crt"], "peer-ca.crt": []byte("new")}, len(data) == 1, nil

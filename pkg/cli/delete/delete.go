@@ -81,16 +81,21 @@ func (o *options) run(ctx context.Context, env *host.Env, name string) error {
 		return err
 	}
 	if o.wait && uid != "" {
-		err := o.awaitGone(ctx, h, uid)
-		if ctx.Err() != nil {
-			fmt.Fprintf(env.Err, "Virtual cluster %s/%s is uninstalled. The host still deletes its pods and volumes.\n", h.Namespace, name)
-		}
-		if err != nil {
-			return err
+		if err := o.awaitGone(ctx, h, uid); err != nil {
+			return endWait(ctx, env, h, name, err)
 		}
 	}
 	fmt.Fprintf(env.Err, "Virtual cluster %s/%s is deleted.\n", h.Namespace, name)
 	return nil
+}
+
+// endWait returns why the command did not wait until all is gone. After Ctrl-C it prints what the host
+// still does.
+func endWait(ctx context.Context, env *host.Env, h *host.Host, name string, err error) error {
+	if ctx.Err() != nil {
+		fmt.Fprintf(env.Err, "Virtual cluster %s/%s is uninstalled. The host still deletes its pods and volumes.\n", h.Namespace, name)
+	}
+	return err
 }
 
 // find returns the virtual cluster, and its host with its namespace. A create that did not finish

@@ -107,16 +107,32 @@ func classify(err error) (code int, hint string) {
 	switch {
 	case errors.Is(err, context.Canceled):
 		return Interrupted, ""
+	case hasNoCredentials(err):
+		return Denied, "The credentials of the context cannot be read or renewed. Log in again, or use another context: --context NAME."
+	case isNoAPIServer(err):
+		return Unreachable, "The server does not have this API. Check that its URL is that of a Kubernetes API server: kubectl config view --minify"
+	}
+	if code, hint := classifyAnswer(err); code != 0 {
+		return code, hint
+	}
+	if code, hint := classifyConfig(err); code != 0 {
+		return code, hint
+	}
+	if hint := connectionHint(err); hint != "" {
+		return Unreachable, hint
+	}
+	return Failed, ""
+}
+
+// classifyAnswer returns code and hint of an answer of an API server, 0 for other errors.
+func classifyAnswer(err error) (code int, hint string) {
+	switch {
 	case apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause):
 		return Conflict, "The namespace is being deleted. Wait until it is gone, or use another one: -n NAMESPACE"
 	case apierrors.IsForbidden(err):
 		return Denied, "Ask an administrator of the host for the permission, or use another context: --context NAME."
 	case apierrors.IsUnauthorized(err):
 		return Denied, "The credentials of the context have expired or are wrong. Log in again, or use another context: --context NAME."
-	case hasNoCredentials(err):
-		return Denied, "The credentials of the context cannot be read or renewed. Log in again, or use another context: --context NAME."
-	case isNoAPIServer(err):
-		return Unreachable, "The server does not have this API. Check that its URL is that of a Kubernetes API server: kubectl config view --minify"
 	case apierrors.IsNotFound(err):
 		return NotFound, "Look for it with: sublet list -A"
 	case apierrors.IsInvalid(err):
@@ -126,13 +142,7 @@ func classify(err error) (code int, hint string) {
 	case apierrors.IsConflict(err), apierrors.IsAlreadyExists(err):
 		return Conflict, "Somebody else changes the same object. Try again."
 	}
-	if code, hint := classifyConfig(err); code != 0 {
-		return code, hint
-	}
-	if hint := connectionHint(err); hint != "" {
-		return Unreachable, hint
-	}
-	return Failed, ""
+	return 0, ""
 }
 
 // connectionHint returns what to do about an error of the connection to a server, empty for other errors.
