@@ -105,8 +105,8 @@ func (d *Discovery) Discover(ctx context.Context, standby func(reason string)) (
 	}
 }
 
-// reportStandby tells operators why this replica does not serve, in the log and by an Event. It does
-// not repeat the reason that was reported last.
+// reportStandby logs why this replica does not serve, and records an Event for operators. It does not
+// repeat the reason that was reported last.
 func (d *Discovery) reportStandby(holder *Holder, last, reason string) {
 	if reason == last {
 		return
