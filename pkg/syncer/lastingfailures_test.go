@@ -97,3 +97,19 @@ func TestPatchDeniedAsNotFound(t *testing.T) {
 		t.Error("The change must be tried again")
 	}
 }
+
+// TestDenialAsNotFoundIsADenial asks admission's question about such a denial. It is no failure that passes.
+func TestDenialAsNotFoundIsADenial(t *testing.T) {
+	t.Parallel()
+	b := newRunnerBench(t)
+	virtual := b.virtualServer.add(virtualMap())
+	host := b.hostServer.add(hostMap(virtual.GetUID()))
+	denial := apierrors.NewNotFound(schema.GroupResource{Resource: "policies"}, "tenants")
+	err := checkNotFound(t.Context(), b.hostServer, host, "", denial)
+	if !apierrors.IsForbidden(err) || apierrors.IsNotFound(err) || !isRefused(err) {
+		t.Errorf("A webhook has denied the write, got %v", err)
+	}
+	if err.Error() != denial.Error() {
+		t.Errorf("The reason must stay, got %q", err)
+	}
+}

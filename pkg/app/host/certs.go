@@ -89,6 +89,9 @@ func (d *Discovery) writeCerts(ctx context.Context, earlier *corev1.Secret, data
 	next := earlier.DeepCopy()
 	next.OwnerReferences, next.Data = []metav1.OwnerReference{anchor}, data
 	written, err := d.Client.CoreV1().Secrets(d.Release.Namespace).Update(ctx, next, metav1.UpdateOptions{})
+	if apierrors.IsNotFound(err) {
+		return d.createCerts(ctx, data, anchor) // The host has just deleted it.
+	}
 	if err != nil {
 		return nil, wrap(err, "overwrite host Secret %s of an earlier release", d.Release.Certs())
 	}

@@ -162,9 +162,10 @@ func (d *Discovery) isRetriable(err error, begin time.Time) bool {
 }
 
 // isDecided reports whether no better answer of the host is to be expected soon. A new RoleBinding becomes
-// effective, an overloaded host asks to come back, and a conflict passes.
+// effective, an overloaded host asks to come back, a lost connection is opened again, and a conflict passes.
 func (d *Discovery) isDecided(err error, begin time.Time) bool {
-	if _, busy := apierrors.SuggestsClientDelay(err); busy && d.Clock.Since(begin) < askTimeout {
+	_, busy := apierrors.SuggestsClientDelay(err)
+	if (busy || isLostConnection(err)) && d.Clock.Since(begin) < askTimeout {
 		return false
 	}
 	return isUnreachable(err) || !d.isRetriable(err, begin)

@@ -3,10 +3,13 @@ package host
 import (
 	"context"
 	"errors"
+	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -359,5 +362,29 @@ func TestDiscoverDenied(t *testing.T) {
 				t.Error("the first start has no facts to start with")
 			}
 		})
+	}
+}
+
+// TestDiscoverLostConnection restarts while a balancer in front of the host closes a connection. The next
+// attempt succeeds, so that the facts of the last run are not needed.
+func TestDiscoverLostConnection(t *testing.T) {
+	t.Parallel()
+	for _, lost := range []error{syscall.ECONNRESET, io.EOF, io.ErrUnexpectedEOF} {
+		client := fake.NewClientset(chartObjects(nil)...)
+		d := newDiscovery(t, client)
+		if _, _, err := d.Discover(t.Context(), noStandby(t)); err != nil {
+			t.Fatal(err)
+		}
+		var failed atomic.Bool
+		client.PrependReactor("get", "configmaps", func(clienttesting.Action) (bool, runtime.Object, error) {
+			return failed.CompareAndSwap(false, true), nil, fmt.Errorf("cannot read: %w", lost)
+		})
+		_, holder, err := d.Discover(t.Context(), noStandby(t))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if reason := holder.MayWrite(); reason != nil {
+			t.Errorf("after %v the host answers at once, got: %v", lost, reason)
+		}
 	}
 }

@@ -4,11 +4,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
+	"syscall"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -154,6 +156,11 @@ func isUnreachable(err error) bool {
 	}
 	code := status.Status().Code
 	return code >= 500 || code == 429
+}
+
+// isLostConnection reports whether the host, or a balancer in front of it, has closed the connection of a request.
+func isLostConnection(err error) bool {
+	return errors.Is(err, syscall.ECONNRESET) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
 }
 
 // widestCIDR returns the largest Service CIDR around ip that an API server accepts. It only has
