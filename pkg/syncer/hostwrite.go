@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
@@ -262,7 +263,10 @@ func checkNotFound(ctx context.Context, c client.Client, before client.Object, s
 	case subresource != "":
 		return &subresourceError{Host, key, subresource}
 	default:
-		return &hostRefusal{errors.New(err.Error())} // Nobody must take it for the end of the object.
+		// Nobody must take it for the end of the object. It is a denial with another status.
+		return &hostRefusal{&apierrors.StatusError{ErrStatus: metav1.Status{
+			Status: metav1.StatusFailure, Code: http.StatusForbidden, Reason: metav1.StatusReasonForbidden, Message: err.Error(),
+		}}}
 	}
 }
 

@@ -98,7 +98,7 @@ func TestPatchDeniedAsNotFound(t *testing.T) {
 	}
 }
 
-// TestDenialAsNotFoundIsADenial asks admission's question about such a denial. It is no failure that passes.
+// TestDenialAsNotFoundIsADenial checks the error that admission gets of such a denial. It does not pass by itself.
 func TestDenialAsNotFoundIsADenial(t *testing.T) {
 	t.Parallel()
 	b := newRunnerBench(t)
