@@ -136,7 +136,7 @@ func (h *Holder) Checks() []syncz.Check {
 }
 
 // Run watches the anchor until ctx ends. It returns [ErrSuperseded] as soon as the anchor names
-// another replica. MayWrite fails before Run returns.
+// another replica, and another error if this one must start again. MayWrite fails before Run returns.
 func (h *Holder) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -144,7 +144,7 @@ func (h *Holder) Run(ctx context.Context) error {
 		reader: h.client.CoreV1().ConfigMaps(h.release.Namespace), name: h.release.Anchor(), clock: h.clock,
 		changed: func(anchor *corev1.ConfigMap) error {
 			err := h.observe(ctx, anchor)
-			if errors.Is(err, ErrSuperseded) {
+			if isFinal(err) {
 				cancel(err)
 			}
 			return err
@@ -152,11 +152,14 @@ func (h *Holder) Run(ctx context.Context) error {
 		failed: h.recordFailure,
 	}
 	anchors.run(ctx)
-	if err := context.Cause(ctx); errors.Is(err, ErrSuperseded) {
+	if err := context.Cause(ctx); isFinal(err) {
 		return err
 	}
 	return nil
 }
+
+// isFinal reports whether the process must not serve any more after an error.
+func isFinal(err error) bool { return errors.Is(err, ErrSuperseded) || errors.Is(err, errOtherAnchor) }
 
 // recordFailure records that the anchor could not be watched. Writes wait until it can, because
 // there may be a successor.

@@ -316,3 +316,35 @@ func TestHolderOfAnEarlierRelease(t *testing.T) {
 		})
 	}
 }
+
+// TestHolderOfAnotherAnchorStartsAgain shows a replica that has started without the host an anchor that was created
+// again. Nobody but a start can decide about its store, so that the replica must not wait for ever.
+func TestHolderOfAnotherAnchorStartsAgain(t *testing.T) {
+	t.Parallel()
+	for name, shared := range map[string]bool{"Alone": false, "Shared": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			pod := &corev1.Pod{ObjectMeta: meta("shop-0", "a", nil)}
+			pod.OwnerReferences = []metav1.OwnerReference{{APIVersion: "apps/v1", Kind: "StatefulSet", Name: "shop", UID: "set", Controller: new(true)}}
+			d := newDiscovery(t, fake.NewClientset(chartObjects(nil, pod, &appsv1.StatefulSet{ObjectMeta: meta("shop", "set", nil)})...))
+			d.Identity = Identity{Pod: "shop-0", UID: "a", InPod: true}
+			d.IsShared = func(*Facts, int) bool { return shared }
+			known := &Facts{Anchor: shop().AnchorOwner("anchor-before"), Holder: Record{Pod: "shop-0", UID: "before", Epoch: 1}}
+			if err := known.save(d.DataDir); err != nil {
+				t.Fatal(err)
+			}
+			holder := &Holder{client: d.Client, release: d.Release, identity: d.Identity, clock: d.Clock}
+			if _, ok := d.loadUnproven(holder, errors.New("connection refused")); !ok {
+				t.Fatal("the replica starts without the host")
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+			defer cancel()
+			if err := holder.Run(ctx); err == nil || errors.Is(err, ErrSuperseded) {
+				t.Errorf("the process must end, so that it starts again, got: %v", err)
+			}
+			if holder.MayWrite() == nil {
+				t.Error("nothing may be written")
+			}
+		})
+	}
+}

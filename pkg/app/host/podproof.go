@@ -2,6 +2,7 @@ package host
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	corev1 "k8s.io/api/core/v1"
@@ -42,27 +43,31 @@ func (h *Holder) isConfirmed() bool {
 	return h.confirmed
 }
 
+// errOtherAnchor is returned if a replica has started without the host, for another anchor than the host has.
+// [Holder.Run] returns it, and the process starts again: only a start compares the store with the anchor.
+var errOtherAnchor = errors.New("the anchor is another one than in the last run, so that this replica must start again")
+
 // checkRelease returns nil if the pod of this process is a part of the present release, and so is its
 // store. The anchor then is the same one, which "helm upgrade" has created again. If the release was
 // installed again under its name, a pod of the earlier one may still run. It would give the new release its
-// keys. A replica that has started without the host may have the store of an earlier release, and starts again.
+// keys. The store of a replica that has started without the host may be of an earlier release too.
 func (h *Holder) checkRelease(ctx context.Context, pod *corev1.Pod) error {
-	earlier := &StandbyError{fmt.Sprintf("pod %s, or its store, is of an earlier release with the name %s", pod.Name, h.release.Name)}
-	if pod.DeletionTimestamp != nil || !h.isConfirmed() {
+	earlier := &StandbyError{fmt.Sprintf("pod %s is of an earlier release with the name %s", pod.Name, h.release.Name)}
+	if pod.DeletionTimestamp != nil {
 		return earlier
 	}
-	owner := metav1.GetControllerOfNoCopy(pod)
-	if owner == nil || owner.Kind != "StatefulSet" {
-		return nil
+	if owner := metav1.GetControllerOfNoCopy(pod); owner != nil && owner.Kind == "StatefulSet" {
+		set, err := h.client.AppsV1().StatefulSets(h.release.Namespace).Get(ctx, owner.Name, metav1.GetOptions{})
+		switch {
+		case apierrors.IsNotFound(err), err == nil && set.UID != owner.UID:
+			return earlier
+		case apierrors.IsForbidden(err): // The controllers have a StatefulSet of their own, which they must not read.
+		case err != nil:
+			return fmt.Errorf("cannot get host StatefulSet %s/%s: %w", h.release.Namespace, owner.Name, err)
+		}
 	}
-	set, err := h.client.AppsV1().StatefulSets(h.release.Namespace).Get(ctx, owner.Name, metav1.GetOptions{})
-	switch {
-	case apierrors.IsNotFound(err), err == nil && set.UID != owner.UID:
-		return earlier
-	case apierrors.IsForbidden(err):
-		return nil // The controllers have a StatefulSet of their own, which they must not read.
-	case err != nil:
-		return fmt.Errorf("cannot get host StatefulSet %s/%s: %w", h.release.Namespace, owner.Name, err)
+	if !h.isConfirmed() {
+		return errOtherAnchor
 	}
 	return nil
 }
