@@ -103,7 +103,10 @@ func (a *app) connectHost(ctx context.Context) (*connectedApp, error) {
 	if err != nil {
 		return nil, err
 	}
-	events := host.NewEvents(client, a.names.Namespace)
+	events, err := newHostEvents(unfenced, a.names.Namespace)
+	if err != nil {
+		return nil, err
+	}
 	context.AfterFunc(ctx, events.Stop)
 	discovery := &host.Discovery{
 		Client:      client,
@@ -143,6 +146,16 @@ func (a *app) connectHost(ctx context.Context) (*connectedApp, error) {
 	}
 	connected.reportStore = connected.showStandby
 	return connected, nil
+}
+
+// newHostEvents returns a recorder of Events on the host. Its client repeats requests that an overloaded host
+// refuses, because the recorder drops an Event that is refused.
+func newHostEvents(config *rest.Config, namespace string) (*host.Events, error) {
+	client, err := kubernetes.NewForConfig(config)
+	if err != nil {
+		return nil, fmt.Errorf("cannot build a client of the host: %w", err)
+	}
+	return host.NewEvents(client, namespace), nil
 }
 
 // newHostLimiter returns the rate limiter that all requests to the host share.
