@@ -19,7 +19,6 @@ import (
 	"helm.sh/helm/v4/pkg/kube"
 	helmrelease "helm.sh/helm/v4/pkg/release"
 	"helm.sh/helm/v4/pkg/release/common"
-	releasev1 "helm.sh/helm/v4/pkg/release/v1"
 	"helm.sh/helm/v4/pkg/storage/driver"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
@@ -67,11 +66,6 @@ func Chart() (*chartv2.Chart, error) {
 	}
 	return loaded, nil
 }
-
-// ShareFieldsWithHelm gives this process the name by which Helm's own program owns fields of the host's objects. With
-// another one, "helm upgrade" of what "sublet create" has installed would be a conflict, and the reverse. It is called
-// once, before any action.
-func ShareFieldsWithHelm() { kube.ManagedFieldsManager = "helm" }
 
 // configure returns what each action of Helm needs.
 func configure(h *host.Host) (*action.Configuration, error) {
@@ -173,21 +167,12 @@ func Upgrade(ctx context.Context, out io.Writer, h *host.Host, name string, valu
 	upgrade := action.NewUpgrade(p.config)
 	upgrade.Namespace, upgrade.Timeout, upgrade.MaxHistory = h.Namespace, requestTimeout, 10
 	upgrade.WaitStrategy, upgrade.ServerSideApply = kube.HookOnlyStrategy, "auto"
-	upgrade.ForceConflicts = usesServerSideApply(p.config, name)
+	if upgrade.ForceConflicts, err = ownFields(p.config, name); err != nil {
+		return wrapHelm(err, "cannot upgrade virtual cluster %s/%s", h.Namespace, name)
+	}
 	upgrade.ResetValues, upgrade.ResetThenReuseValues = reset, !reset
 	_, err = upgrade.RunWithContext(context.WithoutCancel(ctx), name, p.chart, values)
 	return wrapHelm(p.output.explain(err), "cannot upgrade virtual cluster %s/%s", h.Namespace, name)
-}
-
-// usesServerSideApply reports whether the API server merges the fields of a release. Then the settings have to win
-// against what somebody has changed by hand, as they do where Helm merges. Helm refuses to force anything there.
-func usesServerSideApply(config *action.Configuration, name string) bool {
-	found, err := action.NewGet(config).Run(name)
-	if err != nil {
-		return false // the upgrade reports it
-	}
-	known, ok := found.(*releasev1.Release)
-	return ok && known.ApplyMethod == string(releasev1.ApplyMethodServerSideApply)
 }
 
 // Uninstall uninstalls a release. It fails if ctx has ended, and does not end with it.
