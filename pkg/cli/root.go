@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	runtimedebug "runtime/debug"
 	"strings"
+	"syscall"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -53,6 +54,7 @@ func Run() int {
 	ctx, stop := signal.NotifyContext(context.Background(), host.EndSignals()...)
 	defer stop()
 	context.AfterFunc(ctx, stop) // A second Ctrl-C ends the process at once.
+	catchHangups()
 	release.ShareFieldsWithHelm()
 	env := &host.Env{
 		Flags: genericclioptions.NewConfigFlags(true), In: os.Stdin, Out: os.Stdout, Err: os.Stderr, Version: builtVersion(),
@@ -61,6 +63,14 @@ func Run() int {
 	}
 	env.Colours = env.ShowsOut && os.Getenv("NO_COLOR") == ""
 	return Execute(ctx, env, filepath.Base(os.Args[0]), os.Args[1:])
+}
+
+// catchHangups keeps a further SIGHUP from ending the process before it has cleaned up. A closed terminal causes two: of
+// its shell, and of the kernel once that has ended.
+func catchHangups() {
+	if !signal.Ignored(syscall.SIGHUP) {
+		signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP)
+	}
 }
 
 // kubectlCompleter is the name by which kubectl runs this program to complete arguments of "kubectl sublet".
