@@ -99,8 +99,7 @@ func (e *Env) HostOf(name string) (*Host, error) {
 	if err != nil {
 		return nil, LoadError(err)
 	}
-	if _, isVirtual := kubeconfig.ConnectionOf(raw.Contexts[raw.CurrentContext]); name == "" && isVirtual {
-		// The current context would be used, which is one of "sublet connect". The host has no entry in the files.
+	if name == "" && usesVirtualContext(flags, raw) {
 		none := os.DevNull
 		flags = copyFlags(flags) // without the files that were read
 		flags.KubeConfig = &none
@@ -130,6 +129,13 @@ func (e *Env) HostOf(name string) (*Host, error) {
 		Context: name, Namespace: namespace, HasNamespace: *flags.Namespace != "" || ok && context.Namespace != "",
 		Getter: flags, Config: config, Client: client,
 	}, nil
+}
+
+// usesVirtualContext reports whether client-go would use a context of "sublet connect" for a host without one. It does
+// not if flags name both entries of the host in the files.
+func usesVirtualContext(flags *genericclioptions.ConfigFlags, raw clientcmdapi.Config) bool {
+	_, isVirtual := kubeconfig.ConnectionOf(raw.Contexts[raw.CurrentContext])
+	return isVirtual && (*flags.ClusterName == "" || *flags.AuthInfoName == "")
 }
 
 // defaultServer is what client-go uses where nothing names a server.

@@ -15,6 +15,7 @@ const connected = `apiVersion: v1
 kind: Config
 clusters:
 - {name: shop, cluster: {server: "https://127.0.0.1:1"}}
+- {name: east, cluster: {server: "https://east.example"}}
 contexts:
 - name: shop
   context:
@@ -25,6 +26,7 @@ contexts:
 current-context: shop
 users:
 - {name: shop, user: {token: of-the-tenant}}
+- {name: admin, user: {token: of-the-operator}}
 `
 
 // TestHostWithoutContext checks that the context of a virtual cluster is not taken for its host. Here the host has no
@@ -48,5 +50,14 @@ func TestHostWithoutContext(t *testing.T) {
 	}
 	if h.Config.Host != "https://host.example" || h.Config.BearerToken != "" || h.Context != "" {
 		t.Errorf("the host is %s, with the token %q and the context %q", h.Config.Host, h.Config.BearerToken, h.Context)
+	}
+	env.Flags = genericclioptions.NewConfigFlags(true)
+	*env.Flags.KubeConfig, *env.Flags.ClusterName, *env.Flags.AuthInfoName = file, "east", "admin"
+	h, err = env.Host()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if h.Config.Host != "https://east.example" || h.Config.BearerToken != "of-the-operator" || h.HasNamespace {
+		t.Errorf("the host is %s, with the token %q and the namespace %s", h.Config.Host, h.Config.BearerToken, h.Namespace)
 	}
 }
