@@ -2,7 +2,6 @@ package release
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -56,6 +55,11 @@ func adoptFields(config *action.Configuration, manifest string) error {
 	if err != nil {
 		return fmt.Errorf("cannot read the objects of the release: %w", err)
 	}
+	return adoptAll(objects)
+}
+
+// adoptAll does what adoptFields does for objects of the host.
+func adoptAll(objects []*resource.Info) error {
 	for _, info := range objects {
 		if err := retry.RetryOnConflict(retry.DefaultRetry, func() error { return adoptFieldsOf(info) }); err != nil {
 			return fmt.Errorf("cannot patch the owner of fields of %s: %w", info.ObjectName(), err)
@@ -64,17 +68,21 @@ func adoptFields(config *action.Configuration, manifest string) error {
 	return nil
 }
 
-// adoptFieldsOf does what adoptFields does for one object. One that is gone has no fields.
+// adoptFieldsOf does what adoptFields does for one object. It does nothing for one that is gone.
 func adoptFieldsOf(info *resource.Info) error {
-	err := info.Get()
+	helper := resource.NewHelper(info.Client, info.Mapping)
+	object, err := helper.Get(info.Namespace, info.Name)
 	if apierrors.IsNotFound(err) {
 		return nil
 	}
-	patch, patchErr := adoptionPatch(info.Object, formerOwners())
-	if err = errors.Join(err, patchErr); err != nil || len(patch) == 0 {
+	if err != nil {
 		return err
 	}
-	_, err = resource.NewHelper(info.Client, info.Mapping).Patch(info.Namespace, info.Name, types.JSONPatchType, patch, nil)
+	patch, err := adoptionPatch(object, formerOwners())
+	if err != nil || len(patch) == 0 {
+		return err
+	}
+	_, err = helper.Patch(info.Namespace, info.Name, types.JSONPatchType, patch, nil)
 	return err
 }
 
@@ -89,9 +97,9 @@ func adoptionPatch(object runtime.Object, others []string) ([]byte, error) {
 	entries, names := accessor.GetManagedFields(), sets.New[string]()
 	for i, entry := range entries {
 		if entry.Manager != fieldOwner && entry.Operation == metav1.ManagedFieldsOperationApply && entry.Subresource == "" && slices.Contains(others, entry.Manager) {
-			// client-go has a function that does the same for updates.
-			entries[i].Operation = metav1.ManagedFieldsOperationUpdate
-			names.Insert(entry.Manager)
+			// client-go has a function for updates. What this program has updated keeps its owner, as no chart has it.
+			entries[i].Operation, entries[i].Manager = metav1.ManagedFieldsOperationUpdate, entry.Manager+" applied"
+			names.Insert(entries[i].Manager)
 		}
 	}
 	accessor.SetManagedFields(entries)

@@ -2,15 +2,23 @@ package release
 
 import (
 	"encoding/json"
+	"fmt"
+	"io"
 	"maps"
+	"net/http"
 	"slices"
+	"strings"
 	"testing"
 
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/managedfields"
 	"k8s.io/apimachinery/pkg/util/managedfields/managedfieldstest"
+	"k8s.io/cli-runtime/pkg/resource"
+	"k8s.io/client-go/rest/fake"
 )
 
 // TestAdoptFields upgrades an object that an earlier version has applied under its own name. What the upgrade leaves
@@ -41,7 +49,7 @@ func TestAdoptFields(t *testing.T) {
 			t.Fatalf("the object is a %T", host.Live())
 		}
 		changed.Object["data"].(map[string]any)["foreign"] = "x" //nolint:forcetypeassert // as above
-		if err := host.Update(changed, "kubectl-edit"); err != nil {
+		if err := host.Update(changed, "sublet"); err != nil {
 			t.Fatal(err)
 		}
 		patched := adopted(t, host.Live())
@@ -90,4 +98,48 @@ func adopted(t *testing.T, object runtime.Object) runtime.Object {
 	copied := object.DeepCopyObject().(*unstructured.Unstructured) //nolint:forcetypeassert // see the caller
 	copied.SetManagedFields(entries)
 	return copied
+}
+
+// TestAdoptFieldsOnHost checks the requests to the host: nothing for an object that is gone, one patch for one that an
+// earlier version has applied, and another try after a conflict.
+func TestAdoptFieldsOnHost(t *testing.T) {
+	t.Parallel()
+	const object = `{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"shop","namespace":"tenant","resourceVersion":"7","managedFields":[
+		{"manager":"%s","operation":"Apply","apiVersion":"v1","fieldsType":"FieldsV1","fieldsV1":{"f:data":{}}}]},"data":{}}`
+	for name, c := range map[string]struct {
+		owner     string
+		conflicts int
+		want      []string
+	}{
+		"gone":     {want: []string{"GET"}},
+		"earlier":  {owner: "sublet", want: []string{"GET", "PATCH"}},
+		"conflict": {owner: "sublet", conflicts: 1, want: []string{"GET", "PATCH", "GET", "PATCH"}},
+		"Helm":     {owner: fieldOwner, want: []string{"GET"}},
+	} {
+		var got []string
+		answer := func(r *http.Request) (*http.Response, error) {
+			got = append(got, r.Method)
+			code, text := http.StatusOK, fmt.Sprintf(object, c.owner)
+			if r.Method == http.MethodPatch && c.conflicts > 0 {
+				c.conflicts--
+				code, text = http.StatusConflict, `{"kind":"Status","apiVersion":"v1","status":"Failure","reason":"Conflict","code":409}`
+			} else if c.owner == "" {
+				code, text = http.StatusNotFound, `{"kind":"Status","apiVersion":"v1","status":"Failure","reason":"NotFound","code":404}`
+			}
+			header := http.Header{"Content-Type": {"application/json"}}
+			return &http.Response{StatusCode: code, Header: header, Body: io.NopCloser(strings.NewReader(text))}, nil
+		}
+		kind := schema.GroupVersionKind{Version: "v1", Kind: "ConfigMap"}
+		info := &resource.Info{
+			Client: &fake.RESTClient{
+				NegotiatedSerializer: resource.UnstructuredPlusDefaultContentConfig().NegotiatedSerializer,
+				Client:               fake.CreateHTTPClient(answer),
+			},
+			Mapping:   &meta.RESTMapping{Resource: kind.GroupVersion().WithResource("configmaps"), GroupVersionKind: kind, Scope: meta.RESTScopeNamespace},
+			Namespace: "tenant", Name: "shop",
+		}
+		if err := adoptAll([]*resource.Info{info}); err != nil || !slices.Equal(got, c.want) {
+			t.Errorf("%s: the requests are %q, want %q: %v", name, got, c.want, err)
+		}
+	}
 }
