@@ -100,8 +100,8 @@ func adopted(t *testing.T, object runtime.Object) runtime.Object {
 	return copied
 }
 
-// TestAdoptFieldsOnHost checks the requests to the host: nothing for an object that is gone, one patch for one that an
-// earlier version has applied, and another try after a conflict.
+// TestAdoptFieldsOnHost checks the requests to the host. An object that is gone gets no patch, and one that an earlier
+// version has applied gets one. After a conflict, there is another try.
 func TestAdoptFieldsOnHost(t *testing.T) {
 	t.Parallel()
 	const object = `{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"shop","namespace":"tenant","resourceVersion":"7","managedFields":[
