@@ -34,9 +34,9 @@ func injectIntoPod(pod *corev1.Pod) {
 }
 
 // TestHostInjects lets webhooks of the host change all objects, at each write. The tenant sees their own
-// objects, and the two sides do not write against each other.
+// objects, and the two sides do not write against each other. Its engine runs the pods of all namespaces, so that
+// no other test may run pods meanwhile.
 func TestHostInjects(t *testing.T) {
-	t.Parallel()
 	r := newRelease(t)
 	r.hooks.set(t, r.namespace, func(a admission.Attributes, o admission.ObjectInterfaces) error {
 		if a.GetSubresource() != "" || a.GetObject() == nil || a.GetResource().Resource == "events" {
