@@ -85,8 +85,8 @@ func adopted(t *testing.T, object runtime.Object) runtime.Object {
 		return object
 	}
 	var operations []struct {
-		Path  string
-		Value json.RawMessage
+		Path  string          `json:"path"`
+		Value json.RawMessage `json:"value"`
 	}
 	if err := json.Unmarshal(patch, &operations); err != nil {
 		t.Fatal(err)
