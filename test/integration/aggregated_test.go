@@ -42,10 +42,11 @@ type extension struct {
 	port int32
 }
 
-// newExtension starts an API server with a made-up kind.
+// newExtension starts an API server with a made-up kind. It has no controllers: its garbage collector would delete
+// copies, whose owner only the host has.
 func newExtension(t *testing.T, w *customWorld, definition *apiextensionsv1.CustomResourceDefinition) *extension {
 	t.Helper()
-	server, err := launch("extension", controlplane.Config{})
+	server, err := launch("extension", (*controlplane.ControlPlane).Run, controlplane.Config{})
 	if err != nil {
 		t.Fatal(err)
 	}
