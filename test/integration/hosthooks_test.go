@@ -2,6 +2,7 @@ package integration
 
 import (
 	"context"
+	"maps"
 	"net/http"
 	"strings"
 	"sync"
@@ -66,7 +67,7 @@ func mark(a admission.Attributes) error {
 	if err != nil {
 		return err
 	}
-	labels, annotations := object.GetLabels(), object.GetAnnotations()
+	labels, annotations := maps.Clone(object.GetLabels()), maps.Clone(object.GetAnnotations())
 	if labels == nil {
 		labels = map[string]string{}
 	}
