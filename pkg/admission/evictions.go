@@ -19,7 +19,7 @@ import (
 	"github.com/sublet-dev/sublet/api/config/v1alpha1"
 )
 
-// severalBudgets is what Kubernetes answers to an eviction of a pod with more than one budget.
+// severalBudgets is the beginning of the answer of Kubernetes to an eviction of a pod with more than one budget.
 const severalBudgets = "This pod has more than one PodDisruptionBudget"
 
 // budgetRetryAfter is how many seconds a client waits for a budget that is not processed yet, as in

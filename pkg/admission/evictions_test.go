@@ -65,8 +65,8 @@ func evictionCases() []evictionCase {
 	}
 }
 
-// TestEvictions checks that an eviction asks the budgets of the host, and waits a moment while their
-// copies are behind.
+// TestEvictions checks that an eviction asks the budgets of the host. It asks again for a moment while
+// a copy does not have the last change.
 func TestEvictions(t *testing.T) {
 	t.Parallel()
 	for _, tc := range evictionCases() {

@@ -35,7 +35,8 @@ func TestClosedTerminal(t *testing.T) {
 	}
 	hangUp := func(cmd *exec.Cmd) (code int) {
 		t.Helper()
-		// A shell that ends sends it to its jobs, and so does the kernel. Only the first one counts.
+		// A shell that ends sends it to its jobs, and so does the kernel. Only the first one counts. The
+		// pause leaves the command a core; no result depends on it.
 		go func() {
 			for cmd.Process.Signal(syscall.SIGHUP) == nil {
 				time.Sleep(time.Millisecond)

@@ -21,10 +21,7 @@ import (
 // the course of time. The store must answer again once the database does.
 func TestPollKeepsNoConnection(t *testing.T) {
 	t.Parallel()
-	for name, create := range kinds() {
-		if name == "sqlite" {
-			continue
-		}
+	for name, create := range servers() {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			open, _ := create(t)
@@ -217,10 +214,7 @@ func TestReadOnlyDatabaseOfPostgres(t *testing.T) {
 // TestPollLeavesServer shows that the poll does not stay at a server that a write has left.
 func TestPollLeavesServer(t *testing.T) {
 	t.Parallel()
-	for name, create := range kinds() {
-		if name == "sqlite" {
-			continue
-		}
+	for name, create := range servers() {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			open, _ := create(t)
@@ -267,10 +261,7 @@ func (e *flakyEngine) open(ctx context.Context, running *sync.WaitGroup) (*sqlDi
 // TestStartWaitsForDatabase loses the database in the middle of a start.
 func TestStartWaitsForDatabase(t *testing.T) {
 	t.Parallel()
-	for name, create := range kinds() {
-		if name == "sqlite" {
-			continue
-		}
+	for name, create := range servers() {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			open, _ := create(t)

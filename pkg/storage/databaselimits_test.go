@@ -60,10 +60,7 @@ func TestGoneReplicaKeepsNoLock(t *testing.T) {
 // An API server has no limit for the names of some kinds.
 func TestInvalidKeys(t *testing.T) {
 	t.Parallel()
-	for name, create := range kinds() {
-		if name == "sqlite" {
-			continue
-		}
+	for name, create := range servers() {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			open, server := create(t)

@@ -55,6 +55,13 @@ func kinds() map[string]func(t *testing.T) (open func() *Kine, server *databases
 	}
 }
 
+// servers returns those of [kinds] that have a server.
+func servers() map[string]func(t *testing.T) (open func() *Kine, server *databases.Server) {
+	all := kinds()
+	delete(all, "sqlite")
+	return all
+}
+
 // mustPut writes a key and returns its revision.
 func mustPut(t *testing.T, client *kubernetes.Client, key, value string, expected int64) int64 {
 	t.Helper()
