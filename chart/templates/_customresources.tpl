@@ -80,6 +80,17 @@
 {{- end -}}
 {{- end -}}
 
+{{- /* Not empty if a path begins with a field that Sublet itself writes. */ -}}
+{{- define "sublet.customFields" -}}
+{{- range $key, $settings := . -}}
+{{- $paths := $settings.allowedFields | default list -}}
+{{- range $settings.references }}{{ $paths = append $paths (.path | default "") }}{{ end -}}
+{{- range $paths -}}
+{{- if has (first (splitList "." .)) (list "apiVersion" "kind" "metadata" "status") }}yes{{ end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
 {{- /* Not empty if the kinds of a reference do not fit what it is to. */ -}}
 {{- define "sublet.referenceKinds" -}}
 {{- range $key, $settings := . -}}
@@ -95,7 +106,7 @@
 {{- define "sublet.referenceNames" -}}
 {{- range $key, $settings := . -}}
 {{- range $settings.references -}}
-{{- if and .names (has (.to | default "") (list "secrets" "configmaps" "labels" "labelSelector" "empty" "none")) }}yes{{ end -}}
+{{- if and .names (has (.to | default "") (list "secrets" "configmaps" "labels" "labelSelector" "image" "gracePeriod" "podMetadata" "empty" "none")) }}yes{{ end -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
@@ -105,6 +116,15 @@
 {{- range $key, $settings := . -}}
 {{- range $settings.references -}}
 {{- if and .produced (ne (.to | default "") "secrets") }}yes{{ end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{- /* Not empty if the metadata of pods may be missing in a schema. */ -}}
+{{- define "sublet.referencePodMetadata" -}}
+{{- range $key, $settings := . -}}
+{{- range $settings.references -}}
+{{- if and .optional (eq (.to | default "") "podMetadata") }}yes{{ end -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}

@@ -611,11 +611,17 @@
 {{- if include "sublet.customIncomplete" $v.sync.toHost.customResources -}}
 {{- $problems = append $problems (printf "sync.toHost.customResources: Invalid value: %s: an entry of references lacks a key; each has a path, and what the field names under to" (get $v.sync.toHost "customResources" | toJson)) -}}
 {{- end -}}
+{{- if include "sublet.customFields" $v.sync.toHost.customResources -}}
+{{- $problems = append $problems (printf "sync.toHost.customResources: Invalid value: %s: a path of references or allowedFields begins with apiVersion, kind, metadata or status, which Sublet itself writes; leave it out" (get $v.sync.toHost "customResources" | toJson)) -}}
+{{- end -}}
 {{- if include "sublet.referenceKinds" $v.sync.toHost.customResources -}}
 {{- $problems = append $problems (printf "sync.toHost.customResources: Invalid value: %s: a reference with to: object has kinds, and others have neither kinds nor kind; kind must be a key of kinds" (get $v.sync.toHost "customResources" | toJson)) -}}
 {{- end -}}
 {{- if include "sublet.referenceNames" $v.sync.toHost.customResources -}}
-{{- $problems = append $problems (printf "sync.toHost.customResources: Invalid value: %s: a reference has names where no value could pass as it is; leave names out with secrets, configmaps, labels, labelSelector, empty and none" (get $v.sync.toHost "customResources" | toJson)) -}}
+{{- $problems = append $problems (printf "sync.toHost.customResources: Invalid value: %s: a reference has names where no value could pass as it is; leave names out with secrets, configmaps, labels, labelSelector, image, gracePeriod, podMetadata, empty and none" (get $v.sync.toHost "customResources" | toJson)) -}}
+{{- end -}}
+{{- if include "sublet.referencePodMetadata" $v.sync.toHost.customResources -}}
+{{- $problems = append $problems (printf "sync.toHost.customResources: Invalid value: %s: a reference with to: podMetadata has optional: true, but pods without the label of the release are in no network policy; leave optional out" (get $v.sync.toHost "customResources" | toJson)) -}}
 {{- end -}}
 {{- if include "sublet.referenceProduced" $v.sync.toHost.customResources -}}
 {{- $problems = append $problems (printf "sync.toHost.customResources: Invalid value: %s: a reference has produced: true, but only Secrets come back from the host; set to: secrets, or leave produced out" (get $v.sync.toHost "customResources" | toJson)) -}}

@@ -143,6 +143,12 @@ func writeReferences(out *bytes.Buffer, key string, resource v1alpha1.CustomReso
 	for _, r := range resource.References {
 		fmt.Fprintf(out, "| `%s` | %s |\n", r.Path, cell(mayHave(r)))
 	}
+	if len(resource.AllowedFields) > 0 {
+		fmt.Fprintf(out, "\nThese fields pass too. Every other field is refused:\n\n")
+		for _, path := range resource.AllowedFields {
+			fmt.Fprintf(out, "- `%s`\n", path)
+		}
+	}
 	for _, p := range resource.Patches {
 		fmt.Fprintf(out, "\n`%s` becomes `%s` on the host.\n", p.Path, p.Expression)
 	}
@@ -155,6 +161,9 @@ func mayHave(r v1alpha1.Reference) string {
 		v1alpha1.ToLabels:        "labels, confined to the namespace",
 		v1alpha1.ToNamespace:     "the namespace of the object",
 		v1alpha1.ToHostname:      "host names in `policies.ingresses.hosts`",
+		v1alpha1.ToImage:         "images that `policies.images` allows",
+		v1alpha1.ToGracePeriod:   "seconds, at most `policies.pods.maxGracePeriodSeconds`",
+		v1alpha1.ToPodMetadata:   "labels of the pods, which get the label of the release too",
 		v1alpha1.ToEmpty:         "nothing: it is refused",
 		v1alpha1.ToNone:          "any value",
 	}[r.To]

@@ -36,9 +36,20 @@ func (a *builtApp) buildDefinitions() error {
 	}
 	a.definitions, err = customresources.NewDefinitions(customresources.Options{
 		Settings: a.values.Sync, Client: client, Objects: objects, AllowsHost: policy.NewIngresses(a.values).AllowsHost,
-		ClusterDomain: a.values.Networking.Advanced.ClusterDomain,
+		ClusterDomain: a.values.Networking.Advanced.ClusterDomain, Images: a.imageRules(),
+		MaxGracePeriodSeconds: a.values.Policies.Pods.MaxGracePeriodSeconds,
 	})
 	return err
+}
+
+// imageRules returns the rules for images in custom resources. They are those of pods.
+func (a *builtApp) imageRules() custom.Images {
+	settings := a.values.Policies.Images
+	return custom.Images{
+		Deny:       func(image string) (detail, setting string) { return policy.CheckImage(settings.Allowed, image) },
+		Translate:  policy.TranslateImage(a.values.Sync.ToHost.Pods.TranslateImage),
+		AlwaysPull: settings.AlwaysPull,
+	}
 }
 
 // definitionParts returns the part that watches these definitions on every replica.

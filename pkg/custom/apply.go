@@ -34,8 +34,10 @@ type Refs struct {
 // Check returns the problems of an object of a virtual namespace. It does not change it.
 func (p *Plan) Check(object map[string]any, namespace string) []Problem {
 	w := walk{plan: p, namespace: namespace, checks: true}
+	w.checkAllowed(p.allowed, object, "")
+	refused := w.problems
 	w.visit(p.root, object, "", nil)
-	return w.problems
+	return withoutBelow(w.problems, refused)
 }
 
 // Refs returns the ConfigMaps and Secrets that an object refers to, sorted.
@@ -124,11 +126,15 @@ func (w *walk) visit(n *node, value any, path string, set func(any)) {
 // visitFields applies the rules for the fields of an object.
 func (w *walk) visitFields(n *node, value map[string]any, path string) {
 	for _, key := range slices.Sorted(maps.Keys(n.fields)) {
-		below := n.fields[key]
-		if value[key] == nil && !below.optional && w.checkMissing(below, join(path, key)) {
+		below, current := n.fields[key], value[key]
+		if current == nil && !below.optional && w.checkMissing(below, join(path, key)) {
 			continue
 		}
-		w.visit(below, value[key], join(path, key), func(v any) { value[key] = v })
+		if current == nil && below.rule == rulePodMetadata {
+			current = map[string]any{} // The pods get the label of the release in any case.
+		}
+		w.visit(below, current, join(path, key), func(v any) { value[key] = v })
+		w.setPullPolicy(below, value, key)
 	}
 	if n.values == nil {
 		return
@@ -150,6 +156,8 @@ func (w *walk) checkMissing(n *node, path string) bool {
 		w.deny(path, nil, "must be set, as the Secret comes back under that name")
 	case path == "spec":
 		w.visitFields(n, map[string]any{}, path) // It may leave out what must be set.
+	case n.needed && n.rule == noRule:
+		w.deny(path, nil, "must be set, as the pods get the label of the release there")
 	default:
 		return false
 	}
@@ -171,6 +179,12 @@ func (w *walk) applyRule(n *node, value any, path string, set func(any)) {
 		w.confineSelector(value, path, set)
 	case ruleLabels:
 		w.confineLabels(value, path, set)
+	case ruleImage:
+		w.renameEach(value, path, set, w.image)
+	case ruleGracePeriod:
+		w.checkGracePeriod(value, path)
+	case rulePodMetadata:
+		w.confinePodMetadata(value, path, set)
 	case ruleEmpty, ruleUnknown:
 		w.requireEmpty(n, value, path)
 	}
@@ -272,9 +286,13 @@ func (w *walk) denyUnruled(path string, value any, detail string) {
 	w.problems[len(w.problems)-1].Setting = w.plan.setting + ".references"
 }
 
-// deny records a problem.
+// deny records a problem. A list or an object is shown by its path alone.
 func (w *walk) deny(path string, value any, detail string) {
-	text, _ := value.(string)
+	text := ""
+	switch value.(type) {
+	case string, bool, int64, float64:
+		text = fmt.Sprint(value)
+	}
 	w.problems = append(w.problems, Problem{Path: path, Value: text, Detail: detail})
 }
 

@@ -17,6 +17,7 @@ type compiler struct {
 	err     error                         // of the first rule that means nothing
 	rules   map[string]v1alpha1.Reference // path -> the operator's rule
 	met     map[string]bool               // paths of rules that the schema has
+	allowed *fieldTree                    // the only fields that pass, nil for all
 }
 
 // place is where a value is.
@@ -27,6 +28,15 @@ type place struct {
 
 // value returns the node of a value, nil if nothing is to be done with it.
 func (c *compiler) value(at place, schema *apiextensionsv1.JSONSchemaProps) *node {
+	n := c.anyValue(at, schema)
+	if n != nil && !c.allowed.has(at.path) {
+		n.optional = true // Nobody can set it, so that it must not be missed.
+	}
+	return n
+}
+
+// anyValue returns the node of a value, whether or not it is allowed.
+func (c *compiler) anyValue(at place, schema *apiextensionsv1.JSONSchemaProps) *node {
 	if rule, ok := c.rules[at.path]; ok {
 		c.met[at.path] = true
 		return c.fromRule(at, rule, schema)
@@ -122,6 +132,12 @@ func (c *compiler) fromRule(at place, rule v1alpha1.Reference, schema *apiextens
 		return &node{rule: ruleEmpty}
 	case v1alpha1.ToObject:
 		return c.fromObjectRule(at, rule, schema)
+	case v1alpha1.ToImage:
+		return &node{rule: ruleImage}
+	case v1alpha1.ToGracePeriod:
+		return &node{rule: ruleGracePeriod}
+	case v1alpha1.ToPodMetadata:
+		return &node{rule: rulePodMetadata, needed: true}
 	}
 	n := &node{rule: ruleNames, target: c.target(rule, rule.To), unchanged: rule.Names}
 	n.target.produced = rule.Produced

@@ -8,6 +8,8 @@ import (
 
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	"pgregory.net/rapid"
+
+	"github.com/sublet-dev/sublet/api/labels"
 )
 
 // drawValue draws a value of a schema. Its texts are those that a tenant would like to pass.
@@ -47,8 +49,31 @@ func drawObject(t *rapid.T, path string, schema *apiextensionsv1.JSONSchemaProps
 	if schema.AdditionalProperties != nil && schema.AdditionalProperties.Schema != nil && rapid.Bool().Draw(t, path+" has values") {
 		object[stolenLabel] = drawValue(t, path+"[]", schema.AdditionalProperties.Schema, texts)
 	}
+	if schema.Title == "podMetadata" {
+		drawPodMetadata(t, path, object)
+		return object
+	}
 	if schema.XPreserveUnknownFields != nil && rapid.Bool().Draw(t, path+" has anything") {
 		object["secretRef"] = map[string]any{"name": stolenName}
 	}
 	return object
+}
+
+// drawPodMetadata draws metadata of pods with keys that the engine and the policies of the release read.
+func drawPodMetadata(t *rapid.T, path string, metadata map[string]any) {
+	drawn := func(name string) map[string]any {
+		keys := map[string]any{}
+		for _, key := range []string{labels.Cluster, labels.Release, labels.VirtualName, labels.TenantPrefix + "a", stolenLabel} {
+			if rapid.Bool().Draw(t, path+"."+name+" has "+key) {
+				keys[key] = rapid.SampledFrom([]string{"uid", "other", stolenName}).Draw(t, key)
+			}
+		}
+		return keys
+	}
+	if rapid.Bool().Draw(t, path+" has labels") {
+		metadata["labels"] = drawn("labels")
+	}
+	if rapid.IntRange(0, 4).Draw(t, path+" has annotations") == 0 {
+		metadata["annotations"] = drawn("annotations")
+	}
 }

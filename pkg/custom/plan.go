@@ -29,6 +29,11 @@ type Plan struct {
 	// shown and allowsHost are those of the options, and never nil.
 	shown      func(resource, namespace, name string) bool
 	allowsHost func(host string) bool
+	// allowed are the only fields that pass, nil if all pass.
+	allowed *fieldTree
+	images  Images
+	// maxGrace is how many seconds pods may take to end.
+	maxGrace int64
 }
 
 // node is a field and what is below it. A node without a rule and without anything below does
@@ -47,6 +52,8 @@ type node struct {
 	why string
 	// optional specifies that a selector or a host name may be left out.
 	optional bool
+	// needed specifies that the field is the metadata of pods, or has it below.
+	needed bool
 
 	fields map[string]*node
 	items  *node
@@ -64,8 +71,11 @@ const (
 	ruleNamespaces          // one or a list
 	ruleObjects             // an object with kind and name
 	ruleHostnames           // one or a list
-	ruleEmpty               // must be left out by a rule
-	ruleUnknown             // must be left out, because it may refer to something and no rule names it
+	ruleImage
+	ruleGracePeriod
+	rulePodMetadata // of pods that a controller of the host makes
+	ruleEmpty       // must be left out by a rule
+	ruleUnknown     // must be left out, because it may refer to something and no rule names it
 )
 
 // target is what a name refers to.
@@ -101,6 +111,24 @@ type Options struct {
 	// AllowsHost reports whether the tenant may use a host name, empty for all names. nil means
 	// that no name is allowed.
 	AllowsHost func(host string) bool
+	// AllowedFields are the paths of the only fields that pass, in addition to those of References. Empty
+	// passes all.
+	AllowedFields []string
+	// Images are the rules for images.
+	Images Images
+	// MaxGracePeriodSeconds is how long pods may take to end. Default: 0
+	MaxGracePeriodSeconds int64
+}
+
+// Images are the rules for images of the tenant.
+type Images struct {
+	// Deny returns what is wrong with an image and which setting can change that, both empty if the
+	// tenant may use it. nil means that no image is allowed.
+	Deny func(image string) (detail, setting string)
+	// Translate returns the image that the host pulls. nil keeps it.
+	Translate func(image string) string
+	// AlwaysPull sets the pull policy next to an image to Always.
+	AlwaysPull bool
 }
 
 // Compile returns the plan of a kind. It fails if a path of a rule is not in the schema.
@@ -108,7 +136,7 @@ func Compile(schema *apiextensionsv1.JSONSchemaProps, o Options) (*Plan, error) 
 	if err := checkSchema(schema, o); err != nil {
 		return nil, err
 	}
-	c := compiler{options: o, rules: map[string]v1alpha1.Reference{}, met: map[string]bool{}}
+	c := compiler{options: o, rules: map[string]v1alpha1.Reference{}, met: map[string]bool{}, allowed: newFieldTree(o)}
 	for _, reference := range o.References {
 		if _, twice := c.rules[reference.Path]; twice {
 			return nil, fmt.Errorf("%s.references: %s has two rules", o.Setting, reference.Path)
@@ -123,15 +151,18 @@ func Compile(schema *apiextensionsv1.JSONSchemaProps, o Options) (*Plan, error) 
 		}
 		root.add(key, c.value(place{path: key, key: key}, &property))
 	}
-	if c.err != nil {
-		return nil, c.err
+	if err := errors.Join(c.err, checkAllowedFields(schema, o)); err != nil {
+		return nil, err
 	}
 	for path := range c.rules {
 		if !c.met[path] && !c.rules[path].Optional {
 			return nil, fmt.Errorf("%s.references: %s is no field of the schema, or below another reference", o.Setting, path)
 		}
 	}
-	plan := &Plan{root: root, setting: o.Setting, domain: cmp.Or(o.ClusterDomain, "cluster.local"), shown: o.Shown, allowsHost: o.AllowsHost}
+	plan := &Plan{
+		root: root, setting: o.Setting, domain: cmp.Or(o.ClusterDomain, "cluster.local"), shown: o.Shown, allowsHost: o.AllowsHost,
+		allowed: c.allowed, images: o.Images, maxGrace: o.MaxGracePeriodSeconds,
+	}
 	if plan.shown == nil {
 		plan.shown = func(_, _, _ string) bool { return false }
 	}
@@ -161,6 +192,7 @@ func (n *node) add(key string, below *node) {
 		n.fields = map[string]*node{}
 	}
 	n.fields[key] = below
+	n.needed = n.needed || below.needed
 }
 
 // hasTarget reports whether a field refers to a target that matches.

@@ -2,6 +2,7 @@ package custom
 
 import (
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -10,7 +11,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"pgregory.net/rapid"
 	"sigs.k8s.io/yaml"
@@ -92,8 +92,10 @@ func (c *presetCases) plan(t testing.TB, resource string) *Plan {
 	if !ok {
 		t.Fatalf("%s has no schema", resource)
 	}
+	settings := c.sync.ToHost.CustomResources[resource]
 	plan, err := Compile(&schema, Options{
-		Setting: resource, References: c.sync.ToHost.CustomResources[resource].References,
+		Setting: resource, References: settings.References, AllowedFields: settings.AllowedFields,
+		Images: testImages(), MaxGracePeriodSeconds: 3600,
 		Synced: func(resource string) bool { return c.sync.ToHost.CustomResources[resource].Enabled },
 		FromHost: func(resource string) *v1alpha1.HostCustomResource {
 			kind, ok := c.sync.FromHost.CustomResources[resource]
@@ -114,7 +116,32 @@ func (c *presetCases) plan(t testing.TB, resource string) *Plan {
 	return plan
 }
 
-// hostNamesIn replaces <RESOURCE NAME> in a value by the name on the host.
+// withNumbers returns an object with a spec, whose numbers have the types that API servers give them.
+func withNumbers(t *testing.T, spec map[string]any) map[string]any {
+	t.Helper()
+	text, err := yaml.Marshal(map[string]any{"spec": spec})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return objectOf(t, string(text))
+}
+
+// testImages returns rules for images of one registry, which the host pulls from another one.
+func testImages() Images {
+	const registry = "registry.example.com/"
+	return Images{
+		Deny: func(image string) (detail, setting string) {
+			if strings.HasPrefix(image, registry) {
+				return "", ""
+			}
+			return "not allowed", "policies.images.allowed"
+		},
+		Translate:  func(image string) string { return strings.Replace(image, registry, "mirror.example.com/", 1) },
+		AlwaysPull: true,
+	}
+}
+
+// hostNamesIn replaces <RESOURCE NAME> in a value by the name on the host, and <label KEY> in a key.
 func hostNamesIn(value any, owner string) any {
 	switch value := value.(type) {
 	case string:
@@ -135,8 +162,13 @@ func hostNamesIn(value any, owner string) any {
 			value[i] = hostNamesIn(value[i], owner)
 		}
 	case map[string]any:
-		for key := range value {
-			value[key] = hostNamesIn(value[key], owner)
+		for _, key := range slices.Collect(maps.Keys(value)) {
+			inner := hostNamesIn(value[key], owner)
+			delete(value, key)
+			if label, ok := strings.CutPrefix(strings.Trim(key, "<>"), "label "); ok {
+				key = translate.TenantLabel(label)
+			}
+			value[key] = inner
 		}
 	}
 	return value
@@ -150,7 +182,7 @@ func TestPresets(t *testing.T) {
 		passed, refused := map[string]bool{}, map[string]bool{}
 		for _, test := range c.Cases {
 			plan := c.plan(t, test.Kind)
-			content := map[string]any{"spec": test.Object}
+			content := withNumbers(t, test.Object)
 			var denied []string
 			for _, problem := range plan.Check(content, "web") {
 				denied = append(denied, problem.Path)
@@ -164,7 +196,8 @@ func TestPresets(t *testing.T) {
 			}
 			passed[test.Kind] = true
 			plan.ToHost(content, "web", cluster(), test.Kind)
-			if diff := cmp.Diff(map[string]any{"spec": hostNamesIn(test.Want, test.Kind)}, runtime.DeepCopyJSON(content)); diff != "" {
+			want := withNumbers(t, test.Want)
+			if diff := cmp.Diff(hostNamesIn(want, test.Kind), any(content)); diff != "" {
 				t.Errorf("%s (-want +got):\n%s", test.Reason, diff)
 			}
 		}
@@ -202,6 +235,9 @@ func TestNoReferenceOfPresetsLeavesTheTenant(t *testing.T) {
 // requireOwn checks that each selector of a host object is confined. A text of the tenant's
 // choice may only be where the schema allows any.
 func (c *presetCases) requireOwn(t *rapid.T, path string, schema *apiextensionsv1.JSONSchemaProps, value any) {
+	if schema.Title == "never" && !isEmpty(value) {
+		t.Fatalf("%s reaches the host as %v", path, value)
+	}
 	switch value := value.(type) {
 	case string:
 		if schema.Title != "free" && (strings.Contains(value, "stolen") && !strings.Contains(value, "-"+hashOf(value)) || value == "web") {
@@ -212,6 +248,7 @@ func (c *presetCases) requireOwn(t *rapid.T, path string, schema *apiextensionsv
 			c.requireOwn(t, fmt.Sprintf("%s[%d]", path, i), schema.Items.Schema, item)
 		}
 	case map[string]any:
+		requireOwnKeys(t, path, schema.Title, value)
 		if schema.Title == "selector" || isLabelSelector(schema) {
 			own, ok := value["matchLabels"].(map[string]any)
 			if !ok {
@@ -227,6 +264,28 @@ func (c *presetCases) requireOwn(t *rapid.T, path string, schema *apiextensionsv
 				c.requireOwn(t, path+"."+key, &property, inner)
 			} else if schema.AdditionalProperties != nil {
 				c.requireOwn(t, path+"."+key, schema.AdditionalProperties.Schema, inner)
+			}
+		}
+	}
+}
+
+// requireOwnKeys checks the keys of a map that reaches the host.
+func requireOwnKeys(t *rapid.T, path, title string, value map[string]any) {
+	switch title {
+	case "cpu and memory":
+		for key := range value {
+			if key != "cpu" && key != "memory" {
+				t.Fatalf("%s reaches the host with %s", path, key)
+			}
+		}
+	case "podMetadata":
+		own, _ := value["labels"].(map[string]any)
+		if own[labels.Release] != cluster().Name || len(value) != 1 {
+			t.Fatalf("the pods get %v", value)
+		}
+		for key := range own {
+			if key != labels.Release && !strings.HasPrefix(key, labels.TenantPrefix) {
+				t.Fatalf("the pods get the label %s", key)
 			}
 		}
 	}

@@ -11,24 +11,26 @@ import (
 // imagesSetting is the key of the images that pods may use.
 const imagesSetting = "policies.images.allowed"
 
-// images returns the rule about the images of containers and image volumes. An ID is denied
-// by no setting: it selects among what the node has, whoever has pulled it, and no pattern of
-// names matches it.
+// CheckImage returns what is wrong with an image, and the setting that can change that. Both are empty if
+// the image is allowed. An ID is denied by no setting: it selects among what the node has, whoever has pulled
+// it, and no pattern of names matches it.
+func CheckImage(allowed []string, image string) (detail, setting string) {
+	switch {
+	case isImageID(image):
+		return "not allowed, because an ID is any image that the node has; name the image, with its digest if need be", ""
+	case image != "" && len(allowed) > 0 && !isAllowedImage(allowed, image):
+		return "this image is not allowed; allowed: " + orNone(allowed), imagesSetting
+	}
+	return "", ""
+}
+
+// images returns the rule about the images of containers and image volumes.
 func images(allowed []string) podRule {
 	return func(_ *metav1.ObjectMeta, spec *corev1.PodSpec) []Violation {
 		var violations []Violation
 		check := func(field, image string) {
-			switch {
-			case isImageID(image):
-				violations = append(violations, Violation{
-					Field: field, Value: image,
-					Detail: "not allowed, because an ID is any image that the node has; name the image, with its digest if need be",
-				})
-			case image != "" && len(allowed) > 0 && !isAllowedImage(allowed, image):
-				violations = append(violations, Violation{
-					Field: field, Value: image,
-					Detail: "this image is not allowed; allowed: " + orNone(allowed), Setting: imagesSetting,
-				})
+			if detail, setting := CheckImage(allowed, image); detail != "" {
+				violations = append(violations, Violation{Field: field, Value: image, Detail: detail, Setting: setting})
 			}
 		}
 		for _, container := range containers(spec) {

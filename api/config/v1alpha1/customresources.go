@@ -14,6 +14,9 @@ type CustomResource struct {
 	Enabled bool `json:"enabled"`
 	// Fields that name or select other objects, in addition to those that the schema shows.
 	References []Reference `json:"references,omitempty"`
+	// Paths of the only fields that pass, with all that is below them, such as spec.size or spec.requests.cpu.
+	// Those of references pass too. Every other field is refused. Empty passes all.
+	AllowedFields []string `json:"allowedFields,omitempty" format:"field-path" unique:"true"`
 	// Pass fields that look like references and have no rule, as they are.
 	Trusted bool `json:"trusted,omitempty"`
 	// Changes of the copies before they are written.

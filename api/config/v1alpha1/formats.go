@@ -145,12 +145,12 @@ func customFormats() []Format {
 		{Name: "custom-resource", Pattern: `^` + dnsLabel + `\.` + dnsName + `(/v[0-9][a-z0-9]*)?$`,
 			Want: "the name of a CustomResourceDefinition with or without a version, such as widgets.example.com or widgets.example.com/v1"},
 		{Name: "field-path", Pattern: `^` + pathKey + `(\.` + pathKey + `)*$`,
-			Want: "the path of a field below the top of the object, such as spec.secretName or spec.tls[*].secretName", isValid: isFieldPath},
+			Want: "the path of a field below the top of the object, such as spec.secretName or spec.tls[*].secretName"},
 		{Name: "patch-path", Pattern: `^[A-Za-z_][-A-Za-z0-9_]*(\.[A-Za-z_][-A-Za-z0-9_]*|\[\*\]|\["[^"]+"\])*$`,
 			Want: "the path of a field, such as spec.rules[*].host or metadata.annotations[\"example.com/team\"]"},
 		{Name: "reference-target",
-			Pattern: `^(` + referredResources + `|labelSelector|labels|namespace|object|hostname|empty|none|` + dnsLabel + `\.` + dnsName + `)$`,
-			Want:    "labelSelector, labels, namespace, object, hostname, empty, none, or " + referredWant},
+			Pattern: `^(` + referredResources + `|labelSelector|labels|namespace|object|hostname|image|gracePeriod|podMetadata|empty|none|` + dnsLabel + `\.` + dnsName + `)$`,
+			Want:    "labelSelector, labels, namespace, object, hostname, image, gracePeriod, podMetadata, empty, none, or " + referredWant},
 		{Name: "resource", Pattern: `^(` + referredResources + `|` + dnsLabel + `\.` + dnsName + `)$`, Want: referredWant},
 		{Name: "object-kind", Pattern: `^[A-Z][A-Za-z0-9]*$`, Want: "the kind of an object, such as ClusterIssuer"},
 	}
@@ -197,12 +197,6 @@ func (f Format) isShort(value string) bool {
 		return false
 	}
 	return f.MaxPart == 0 || !slices.ContainsFunc(strings.Split(value, "/"), func(part string) bool { return len(part) > f.MaxPart })
-}
-
-// isFieldPath refuses the fields that Sublet itself writes.
-func isFieldPath(value string) bool {
-	first, _, _ := strings.Cut(value, ".")
-	return !slices.Contains([]string{"metadata", "status", "apiVersion", "kind"}, first)
 }
 
 func isQuantity(value string) bool {

@@ -39,7 +39,7 @@ func TestFormats(t *testing.T) {
 		"resource":         {"secrets storageclasses issuers.example.com", "pods Secrets labels object issuers.", ""},
 		"object-kind":      {"Issuer HTTPRoute", "issuer 1a A-b", ""},
 		"custom-resource":  {"widgets.example.com widgets.example.com/v1 a.b/v1beta1", "widgets Widgets.example.com widgets.example.com/ widgets.example.com/beta widgets.example.com/v1/x .a a.", ""},
-		"field-path":       {"spec.secretName spec.tls[*].secretName spec.a[*][*].b-c spec", "spec. .spec spec..a spec.tls[0].a spec[] spec.*", "metadata.name status.a kind"},
+		"field-path":       {"spec.secretName spec.tls[*].secretName spec.a[*][*].b-c spec", "spec. .spec spec..a spec.tls[0].a spec[] spec.*", ""},
 		"patch-path":       {`spec spec.a[*].b-c metadata.labels["a.b/c"] data[*] a[*][*] a["b"]["c"].d`, `.a a. a..b a[0] a[] a[b] a["b] a[""] /a/b`, ""},
 		"reference-target": {"secrets services none labels labelSelector namespace issuers.example.com", "Secret pods nodes Issuers.example.com a.", ""},
 		"label-key":        {"app example.com/app a_b.c", "a/b/c /a a/ -a Ex.com/a " + strings.Repeat("a", 64) + " " + strings.Repeat("a", 254) + "/a", ""},

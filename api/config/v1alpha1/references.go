@@ -13,7 +13,8 @@ type Reference struct {
 	// What the field names. Resources are plural, such as secrets or issuers.cert-manager.io. Those of the host
 	// keep their name. labelSelector and labels select objects of the same namespace, and namespace is its name.
 	// object is an object with kind and name, and hostname a host name that policies.ingresses.hosts allows.
-	// empty means that the field must be left out. none is no reference.
+	// image is an image that policies.images allows, and gracePeriod has at most policies.pods.maxGracePeriodSeconds.
+	// podMetadata is the metadata of pods that the host makes, which get the label of the release. empty means that the field must be left out. none is no reference.
 	To string `json:"to" format:"reference-target"`
 	// Resources by the kinds that a field with to: object may have, such as {Issuer: issuers.cert-manager.io}.
 	Kinds map[string]string `json:"kinds,omitempty" keys:"object-kind" values:"resource"`
@@ -40,6 +41,12 @@ const (
 	ToObject = "object"
 	// ToHostname is a host name.
 	ToHostname = "hostname"
+	// ToImage is an image that a container runs.
+	ToImage = "image"
+	// ToGracePeriod is how many seconds a pod may take to end.
+	ToGracePeriod = "gracePeriod"
+	// ToPodMetadata is the metadata of the pods that a controller of the host makes.
+	ToPodMetadata = "podMetadata"
 	// ToEmpty is a field that must be left out.
 	ToEmpty = "empty"
 	// ToNone is no reference.
@@ -69,6 +76,16 @@ func referenceCombinations() []Combination {
 			Violated: anyOf(func(r Reference) bool { return r.Path == "" || r.To == "" }),
 		},
 		{
+			Name: "custom-resource-field", Path: path,
+			Detail: "a path of references or allowedFields begins with apiVersion, kind, metadata or status, which Sublet itself writes; leave it out",
+			Violated: func(c *Config) bool {
+				return slices.ContainsFunc(slices.Collect(maps.Values(c.Sync.ToHost.CustomResources)), func(r CustomResource) bool {
+					return slices.ContainsFunc(r.AllowedFields, isOfEveryObject) ||
+						slices.ContainsFunc(r.References, func(r Reference) bool { return isOfEveryObject(r.Path) })
+				})
+			},
+		},
+		{
 			Name: "reference-kinds", Path: path,
 			Detail: "a reference with to: object has kinds, and others have neither kinds nor kind; kind must be a key of kinds",
 			Violated: anyOf(func(r Reference) bool {
@@ -78,10 +95,15 @@ func referenceCombinations() []Combination {
 		},
 		{
 			Name: "reference-names", Path: path,
-			Detail: "a reference has names where no value could pass as it is; leave names out with secrets, configmaps, labels, labelSelector, empty and none",
+			Detail: "a reference has names where no value could pass as it is; leave names out with secrets, configmaps, labels, labelSelector, image, gracePeriod, podMetadata, empty and none",
 			Violated: anyOf(func(r Reference) bool {
-				return len(r.Names) > 0 && slices.Contains([]string{"secrets", "configmaps", ToLabels, ToLabelSelector, ToEmpty, ToNone}, r.To)
+				return len(r.Names) > 0 && slices.Contains([]string{"secrets", "configmaps", ToLabels, ToLabelSelector, ToImage, ToGracePeriod, ToPodMetadata, ToEmpty, ToNone}, r.To)
 			}),
+		},
+		{
+			Name: "reference-pod-metadata-optional", Path: path,
+			Detail:   "a reference with to: podMetadata has optional: true, but pods without the label of the release are in no network policy; leave optional out",
+			Violated: anyOf(func(r Reference) bool { return r.Optional && r.To == ToPodMetadata }),
 		},
 		{
 			Name: "reference-produced", Path: path,
@@ -94,6 +116,12 @@ func referenceCombinations() []Combination {
 			Violated: anyOf(func(r Reference) bool { return slices.Contains(HostClasses(), r.To) && len(r.Names) == 0 }),
 		},
 	}
+}
+
+// isOfEveryObject reports whether a path begins with a field that every object has. Sublet writes these.
+func isOfEveryObject(path string) bool {
+	first, _, _ := strings.Cut(path, ".")
+	return slices.Contains([]string{"apiVersion", "kind", "metadata", "status"}, first)
 }
 
 // HostKey returns the key of the host object that has a copy under a virtual key, by the first

@@ -33,10 +33,10 @@ type ToHost struct {
 	PodDisruptionBudgets PodDisruptionBudgets `json:"podDisruptionBudgets"`
 	// Custom resources of the tenant that get a copy on the host, by plural.group or plural.group/version, such
 	// as {certificates.cert-manager.io: {enabled: true}}. The definition is copied from the host, and the host's
-	// controllers serve the copies. The keys of an entry are enabled, references, trusted and patches. references
-	// is a list of rules for fields that name or select other objects, such as {path: spec.tls[*].secretName,
-	// to: secrets}. Fields that look like references and have no rule must be empty,
-	// unless trusted is true.
+	// controllers serve the copies. The keys of an entry are enabled, references, allowedFields, trusted and
+	// patches. references is a list of rules for fields that name or select other objects, such as
+	// {path: spec.tls[*].secretName, to: secrets}. Fields that look like references and have no rule must be empty,
+	// unless trusted is true. allowedFields lists the only fields that pass, such as spec.size. Empty passes all.
 	// Default: {}
 	CustomResources map[string]CustomResource `json:"customResources" keys:"custom-resource"`
 }

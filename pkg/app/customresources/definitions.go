@@ -26,6 +26,8 @@ type Definitions struct {
 	watches    map[string]*definitionWatch
 	objects    metadata.Interface
 	allowsHost func(host string) bool
+	images     custom.Images
+	maxGrace   int64
 	// clusterDomain is the DNS domain of the virtual cluster.
 	clusterDomain string
 
@@ -53,11 +55,15 @@ type Options struct {
 	ClusterDomain string
 	// AllowsHost reports whether the tenant may use a host name. An empty name means all names.
 	AllowsHost func(host string) bool
+	// Images are the rules for images.
+	Images custom.Images
+	// MaxGracePeriodSeconds is how long pods may take to end.
+	MaxGracePeriodSeconds int64
 }
 
 // NewDefinitions returns the definitions of the kinds that the settings select.
 func NewDefinitions(o Options) (*Definitions, error) {
-	d := &Definitions{objects: o.Objects, allowsHost: o.AllowsHost, clusterDomain: o.ClusterDomain, kinds: newKinds(o.Settings), watches: map[string]*definitionWatch{}, plans: map[string]plan{}}
+	d := &Definitions{objects: o.Objects, allowsHost: o.AllowsHost, images: o.Images, maxGrace: o.MaxGracePeriodSeconds, clusterDomain: o.ClusterDomain, kinds: newKinds(o.Settings), watches: map[string]*definitionWatch{}, plans: map[string]plan{}}
 	for resource, k := range d.kinds {
 		if k.fromHost != nil {
 			if _, err := metav1.LabelSelectorAsSelector(&k.fromHost.Selector); err != nil {
@@ -134,10 +140,13 @@ func (d *Definitions) compile(k kind, definition *apiextensionsv1.CustomResource
 	}
 	return custom.Compile(custom.SchemaOf(definition, version), custom.Options{
 		Setting: k.setting, References: k.toHost.References, Trusted: k.toHost.Trusted, ClusterDomain: d.clusterDomain,
-		Synced:     func(resource string) bool { return d.kinds[resource].toHost != nil },
-		FromHost:   func(resource string) *v1alpha1.HostCustomResource { return d.kinds[resource].fromHost },
-		Shown:      d.isShown,
-		AllowsHost: d.allowsHost,
+		Synced:                func(resource string) bool { return d.kinds[resource].toHost != nil },
+		FromHost:              func(resource string) *v1alpha1.HostCustomResource { return d.kinds[resource].fromHost },
+		Shown:                 d.isShown,
+		AllowsHost:            d.allowsHost,
+		AllowedFields:         k.toHost.AllowedFields,
+		Images:                d.images,
+		MaxGracePeriodSeconds: d.maxGrace,
 	})
 }
 
