@@ -171,3 +171,27 @@ func TestNetworkPolicyPorts(t *testing.T) {
 		}
 	}
 }
+
+// TestPoliciesOfPodsThatAreNoCopies compares a pod that a controller of the host has made from a template
+// of the tenant with a copy of the tenant. The same policies select and admit both.
+func TestPoliciesOfPodsThatAreNoCopies(t *testing.T) {
+	t.Parallel()
+	made := apilabels.Set{labels.Release: "shop", labels.TenantPrefix + "app": "db", "kubevirt.io": "virt-launcher"}
+	selected := 0
+	for _, policy := range networkPolicies(mustRender(t, loadChart(t), "integrations: {kubeVirt: {enabled: true}}")) {
+		if selects(t, &policy.Spec.PodSelector, made) != selects(t, &policy.Spec.PodSelector, peers()["tenant"]) {
+			t.Errorf("%s selects one and not the other", policy.Name)
+		}
+		if selects(t, &policy.Spec.PodSelector, made) {
+			selected++
+		}
+		for _, rule := range policy.Spec.Ingress {
+			if admits(t, rule.From, made) != admits(t, rule.From, peers()["tenant"]) {
+				t.Errorf("%s admits one and not the other", policy.Name)
+			}
+		}
+	}
+	if selected != 3 {
+		t.Errorf("%d policies select the pod, want those of workloads", selected)
+	}
+}

@@ -214,7 +214,7 @@ func TestPresets(t *testing.T) {
 func TestNoReferenceOfPresetsLeavesTheTenant(t *testing.T) {
 	t.Parallel()
 	eachPreset(t, func(t *testing.T, c *presetCases) {
-		texts := []string{"", "web", stolenName, stolenNamespace, stolenNamespace + "/" + stolenName, "a.shop.example.com"}
+		texts := []string{"", "web", stolenName, stolenNamespace, stolenNamespace + "/" + stolenName, "a.shop.example.com", "registry.example.com/a"}
 		for _, shown := range c.Shown {
 			texts = append(texts, shown[strings.LastIndex(shown, "/")+1:])
 		}
@@ -235,7 +235,7 @@ func TestNoReferenceOfPresetsLeavesTheTenant(t *testing.T) {
 // requireOwn checks that each selector of a host object is confined. A text of the tenant's
 // choice may only be where the schema allows any.
 func (c *presetCases) requireOwn(t *rapid.T, path string, schema *apiextensionsv1.JSONSchemaProps, value any) {
-	if schema.Title == "never" && !isEmpty(value) {
+	if schema.Title == neverTitle && !isEmpty(value) {
 		t.Fatalf("%s reaches the host as %v", path, value)
 	}
 	switch value := value.(type) {

@@ -56,6 +56,11 @@ func TestStatusOfPresets(t *testing.T) {
 			`{validationMessages: [{message: "host ` + hashed("reviews") + ` is unknown"}]}`, `{validationMessages: [{message: "host reviews is unknown"}]}`,
 		},
 		{
+			"kubeVirt", "virtualmachines.kubevirt.io", `{template: {spec: {domain: {devices: {}}, volumes: [{name: data, persistentVolumeClaim: {claimName: db}}]}}}`,
+			`{printableStatus: ErrorPvcNotFound, conditions: [{message: "no claim tenant/` + hashed("db") + ` for ` + hashed("one") + `"}], volumeUpdateState: {volumeMigrationState: {migratedVolumes: [{sourcePVCInfo: {claimName: ` + hashed("db") + `}}]}}}`,
+			`{printableStatus: ErrorPvcNotFound, conditions: [{message: "no claim web/db for one"}], volumeUpdateState: {volumeMigrationState: {migratedVolumes: [{sourcePVCInfo: {claimName: db}}]}}}`,
+		},
+		{
 			"prometheusOperator", "servicemonitors.monitoring.coreos.com", `{endpoints: [{port: web}]}`,
 			`{bindings: [{resource: prometheuses, name: main, namespace: tenant, conditions: [{message: "` + hashed("one") + ` is selected"}]}]}`,
 			`{bindings: [{resource: prometheuses, name: main, namespace: web, conditions: [{message: "one is selected"}]}]}`,
