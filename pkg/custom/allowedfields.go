@@ -141,14 +141,13 @@ func (w *walk) checkAllowed(f *fieldTree, value any, path string) {
 	}
 }
 
-// checkListed denies a value that is not in the tree, and else what is below it. nil is not in it. An empty
-// text is denied too, as a key of a map means something with it.
+// checkListed denies a value that is not in the tree, and else what is below it that is not. No value, nil,
+// passes. An empty text is denied, as a key of a map means something with it.
 func (w *walk) checkListed(f *fieldTree, value any, path string) {
 	switch {
 	case value == nil:
 	case f == nil:
-		w.deny(path, value, "is not one of the fields that pass; leave it out")
-		w.problems[len(w.problems)-1].Setting = w.plan.setting + ".allowedFields"
+		w.denyBySetting(w.plan.setting+".allowedFields", path, value, "is not one of the fields that pass; leave it out")
 	default:
 		w.checkAllowed(f, value, path)
 	}

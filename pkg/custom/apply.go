@@ -33,7 +33,7 @@ type Refs struct {
 
 // Check returns the problems of an object of a virtual namespace. It does not change it.
 func (p *Plan) Check(object map[string]any, namespace string) []Problem {
-	w := walk{plan: p, namespace: namespace, checks: true}
+	w := walk{plan: p, purpose: collectProblems, namespace: namespace}
 	w.checkAllowed(p.allowed, object, "")
 	refused := w.problems
 	w.visit(p.root, object, "", nil)
@@ -42,7 +42,7 @@ func (p *Plan) Check(object map[string]any, namespace string) []Problem {
 
 // Refs returns the ConfigMaps and Secrets that an object refers to, sorted.
 func (p *Plan) Refs(object map[string]any) Refs {
-	w := walk{plan: p}
+	w := walk{plan: p, purpose: collectRefs}
 	w.visit(p.root, object, "", nil)
 	slices.Sort(w.refs.ConfigMaps)
 	slices.Sort(w.refs.Secrets)
@@ -56,8 +56,24 @@ func (p *Plan) Refs(object map[string]any) Refs {
 // ToHost renames what an object of a virtual namespace refers to. It changes object, which must
 // have no problem.
 func (p *Plan) ToHost(object map[string]any, namespace string, cluster translate.Cluster, resource string) {
-	w := walk{plan: p, namespace: namespace, cluster: &cluster, resource: resource, renames: true}
+	w := walk{plan: p, purpose: renameToHost, namespace: namespace, cluster: cluster, resource: resource}
 	w.visit(p.root, object, "", nil)
+}
+
+// HostNames are the names on the host of what an object of a virtual namespace refers to.
+type HostNames struct {
+	// Own maps names in the namespace of the copies -> names in the virtual namespace.
+	Own map[string]string
+	// Mapped maps objects that the host shows -> their copies.
+	Mapped map[types.NamespacedName]types.NamespacedName
+}
+
+// HostNames returns the names on the host of what an object of a virtual namespace refers to.
+func (p *Plan) HostNames(object map[string]any, namespace string, cluster translate.Cluster, resource string) HostNames {
+	w := walk{plan: p, purpose: collectHostNames, namespace: namespace, cluster: cluster, resource: resource}
+	w.names = HostNames{Own: map[string]string{}, Mapped: map[types.NamespacedName]types.NamespacedName{}}
+	w.visit(p.root, object, "", nil)
+	return w.names
 }
 
 // Role returns the role of the host copies of Secrets and ConfigMaps that objects of a custom
@@ -79,24 +95,38 @@ func (p *Plan) Names(resource string) bool {
 	return p.root.hasTarget(func(t target) bool { return t.resource == resource && !t.produced })
 }
 
-// walk visits the values of an object that a plan has a node for.
+// purpose is what a walk is for. It is the one field of a walk by which rules differ.
+type purpose int
+
+const (
+	collectProblems  purpose = iota // objects of the host must be shown
+	collectRefs                     // of ConfigMaps and Secrets
+	collectHostNames                // of all that the object refers to
+	renameToHost                    // changes the object
+)
+
+// walk visits the values of an object that a plan has a node for. Its purpose decides which of its results
+// it fills in.
 type walk struct {
-	plan      *Plan
+	plan    *Plan
+	purpose purpose
+	// namespace is that of the object, empty for collectRefs, which needs none.
 	namespace string
-	// cluster is set if names of the host are needed.
-	cluster  *translate.Cluster
+	// cluster and resource make names of the host, for collectHostNames and renameToHost.
+	cluster  translate.Cluster
 	resource string
-	problems []Problem
-	refs     Refs
-	// checks specifies that the problems matter, so that objects of the host must be shown.
-	checks bool
-	// renames specifies that the object is changed: names become those of the host.
-	renames bool
-	// known collects names of the host. Its maps are nil if they are not needed.
-	known HostNames
+
+	problems []Problem // of collectProblems
+	refs     Refs      // of collectRefs
+	names    HostNames // of collectHostNames
 }
 
-// visit applies the rules for a value and for what is below it. set replaces the value where it is.
+// needsHostNames reports whether a walk needs the names that the host has.
+func (w *walk) needsHostNames() bool {
+	return w.purpose == collectHostNames || w.purpose == renameToHost
+}
+
+// visit applies the rules for a value and for what is below it. set replaces the value where it is, for renameToHost.
 func (w *walk) visit(n *node, value any, path string, set func(any)) {
 	if n == nil || value == nil {
 		return
@@ -168,7 +198,7 @@ func (w *walk) checkMissing(n *node, path string) bool {
 func (w *walk) applyRule(n *node, value any, path string, set func(any)) {
 	switch n.rule {
 	case ruleNames:
-		w.renameEach(value, path, set, func(name, path string) string { return w.rename(n, name, path) })
+		w.renameEach(value, path, set, func(name, path string) string { return w.hostName(n, name, path) })
 	case ruleNamespaces:
 		w.renameEach(value, path, set, func(name, path string) string { return w.hostNamespace(n, name, path) })
 	case ruleObjects:
@@ -180,7 +210,7 @@ func (w *walk) applyRule(n *node, value any, path string, set func(any)) {
 	case ruleLabels:
 		w.confineLabels(value, path, set)
 	case ruleImage:
-		w.renameEach(value, path, set, w.image)
+		w.renameEach(value, path, set, w.hostImage)
 	case ruleGracePeriod:
 		w.checkGracePeriod(value, path)
 	case rulePodMetadata:
@@ -219,7 +249,7 @@ func (w *walk) renameEach(value any, path string, set func(any), replace func(te
 
 // set replaces a value if the walk renames.
 func (w *walk) set(set func(any), value any) {
-	if w.renames {
+	if w.purpose == renameToHost {
 		set(value)
 	}
 }
@@ -232,7 +262,7 @@ func (w *walk) hostNamespace(n *node, name, path string) string {
 	if name != w.namespace {
 		w.deny(path, name, "must be "+w.namespace+" or empty: a reference to another namespace is not possible")
 	}
-	if w.cluster == nil {
+	if !w.needsHostNames() {
 		return name
 	}
 	return w.cluster.Namespace
@@ -246,10 +276,10 @@ func (w *walk) confineSelector(value any, path string, set func(any)) {
 		w.deny(path, nil, "must be a label selector with matchLabels and matchExpressions")
 		return
 	}
-	if !w.renames {
+	if w.purpose != renameToHost {
 		return
 	}
-	confined, err := runtime.DefaultUnstructuredConverter.ToUnstructured(translate.Selector(*w.cluster, w.namespace, selector))
+	confined, err := runtime.DefaultUnstructuredConverter.ToUnstructured(translate.Selector(w.cluster, w.namespace, selector))
 	if err != nil {
 		w.deny(path, nil, "cannot be encoded")
 		return
@@ -270,30 +300,37 @@ func (w *walk) confineLabels(value any, path string, set func(any)) {
 		w.deny(path, nil, "must be a map of labels")
 		return
 	}
-	if !w.renames {
+	if w.purpose != renameToHost {
 		return
 	}
 	confined := map[string]any{}
-	for key, value := range translate.SelectorLabels(*w.cluster, w.namespace, tenant) {
+	for key, value := range translate.SelectorLabels(w.cluster, w.namespace, tenant) {
 		confined[key] = value
 	}
 	set(confined)
 }
 
-// denyUnruled records a problem that a rule of the operator can solve, with the setting of the rules.
-func (w *walk) denyUnruled(path string, value any, detail string) {
-	w.deny(path, value, detail)
-	w.problems[len(w.problems)-1].Setting = w.plan.setting + ".references"
+// deny records a problem that no setting can change.
+func (w *walk) deny(path string, value any, detail string) {
+	w.denyBySetting("", path, value, detail)
 }
 
-// deny records a problem. A list or an object is shown by its path alone.
-func (w *walk) deny(path string, value any, detail string) {
+// denyUnruled records a problem that a rule of the operator can solve.
+func (w *walk) denyUnruled(path string, value any, detail string) {
+	w.denyBySetting(w.plan.setting+".references", path, value, detail)
+}
+
+// denyBySetting records a problem that a setting can change. A list or an object is shown by its path alone.
+func (w *walk) denyBySetting(setting, path string, value any, detail string) {
+	if w.purpose != collectProblems {
+		return
+	}
 	text := ""
 	switch value.(type) {
 	case string, bool, int64, float64:
 		text = fmt.Sprint(value)
 	}
-	w.problems = append(w.problems, Problem{Path: path, Value: text, Detail: detail})
+	w.problems = append(w.problems, Problem{Path: path, Value: text, Detail: detail, Setting: setting})
 }
 
 // isEmpty reports whether a value has nothing that could refer to anything.
@@ -308,20 +345,4 @@ func isEmpty(value any) bool {
 	}
 	// An empty object selects everything for many controllers.
 	return false
-}
-
-// HostNames are the names on the host of what an object of a virtual namespace refers to.
-type HostNames struct {
-	// Own maps names in the namespace of the copies -> names in the virtual namespace.
-	Own map[string]string
-	// Mapped maps objects that the host shows -> their copies.
-	Mapped map[types.NamespacedName]types.NamespacedName
-}
-
-// HostNames returns the names on the host of what an object of a virtual namespace refers to.
-func (p *Plan) HostNames(object map[string]any, namespace string, cluster translate.Cluster, resource string) HostNames {
-	known := HostNames{Own: map[string]string{}, Mapped: map[types.NamespacedName]types.NamespacedName{}}
-	w := walk{plan: p, namespace: namespace, resource: resource, known: known, cluster: &cluster}
-	w.visit(p.root, object, "", nil)
-	return known
 }

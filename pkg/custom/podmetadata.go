@@ -27,7 +27,7 @@ func (w *walk) confinePodMetadata(value any, path string, set func(any)) {
 		}
 	}
 	tenant := w.podLabels(metadata["labels"], join(path, "labels"))
-	if !w.renames {
+	if w.purpose != renameToHost {
 		return
 	}
 	host := map[string]any{}
@@ -58,22 +58,20 @@ func (w *walk) podLabels(value any, path string) map[string]string {
 // checkGracePeriod denies pods that take longer to end than they may. They delay a drain of their node.
 func (w *walk) checkGracePeriod(value any, path string) {
 	if seconds, ok := value.(int64); !ok || seconds < 0 || seconds > w.plan.maxGrace {
-		w.deny(path, value, fmt.Sprintf("must be a number of seconds, at most %d", w.plan.maxGrace))
-		w.problems[len(w.problems)-1].Setting = "policies.pods.maxGracePeriodSeconds"
+		w.denyBySetting("policies.pods.maxGracePeriodSeconds", path, value, fmt.Sprintf("must be a number of seconds, at most %d", w.plan.maxGrace))
 	}
 }
 
-// image returns the image that the host pulls for one of the tenant. It denies one that the tenant may not
-// use.
-func (w *walk) image(image, path string) string {
+// hostImage returns the image that the host pulls for one of the tenant. It denies one that the tenant may
+// not use.
+func (w *walk) hostImage(image, path string) string {
 	images := w.plan.images
 	detail, setting := "no image is allowed", ""
 	if images.Deny != nil {
 		detail, setting = images.Deny(image)
 	}
 	if detail != "" {
-		w.deny(path, image, detail)
-		w.problems[len(w.problems)-1].Setting = setting
+		w.denyBySetting(setting, path, image, detail)
 	}
 	if images.Translate == nil {
 		return image
@@ -84,7 +82,7 @@ func (w *walk) image(image, path string) string {
 // setPullPolicy sets the pull policy next to an image, if the operator requests that. Otherwise a pod could use
 // a private image that another pod has pulled to the node.
 func (w *walk) setPullPolicy(n *node, object map[string]any, key string) {
-	if n.rule == ruleImage && object[key] != nil && w.renames && w.plan.images.AlwaysPull {
+	if n.rule == ruleImage && object[key] != nil && w.purpose == renameToHost && w.plan.images.AlwaysPull {
 		object[pullPolicy] = "Always"
 	}
 }

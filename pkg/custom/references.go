@@ -11,8 +11,8 @@ import (
 	"github.com/sublet-dev/sublet/pkg/translate"
 )
 
-// rename records a name, and returns the one on the host.
-func (w *walk) rename(n *node, name, path string) string {
+// hostName returns the name on the host of what a field names.
+func (w *walk) hostName(n *node, name, path string) string {
 	if slices.Contains(n.unchanged, name) {
 		return name
 	}
@@ -22,15 +22,15 @@ func (w *walk) rename(n *node, name, path string) string {
 		if namespace, base, ok := strings.Cut(name, "/"); ok {
 			virtual = types.NamespacedName{Namespace: namespace, Name: base}
 		}
-		return w.mapped(n.target, virtual, path).String()
+		return w.mappedHostKey(n.target, virtual, path).String()
 	case n.target.resource == services:
-		virtual.Name = w.service(name, path)
+		virtual.Name = w.serviceName(name, path)
 	}
 	return w.hostKey(n.target, virtual, path).Name
 }
 
-// hostKey returns the key of the host object behind a virtual one. That of an object without
-// a namespace is its name alone.
+// hostKey returns the key of the host object behind a virtual one, and collects it for the purpose of the
+// walk. The key of an object without a namespace is its name alone.
 func (w *walk) hostKey(t target, virtual types.NamespacedName, path string) types.NamespacedName {
 	scheme := translate.Scheme(translate.Hashed)
 	switch {
@@ -38,7 +38,7 @@ func (w *walk) hostKey(t target, virtual types.NamespacedName, path string) type
 		w.denyUnruled(path, virtual.Name, "must be a name that the rule lists")
 		return types.NamespacedName{Name: virtual.Name}
 	case t.host != nil && t.host.IsNamespaced():
-		return w.mapped(t, virtual, path)
+		return w.mappedHostKey(t, virtual, path)
 	case t.host != nil:
 		w.requireShown(t, types.NamespacedName{Name: virtual.Name}, path)
 		return types.NamespacedName{Name: virtual.Name}
@@ -52,46 +52,46 @@ func (w *walk) hostKey(t target, virtual types.NamespacedName, path string) type
 		w.refs.ConfigMaps = append(w.refs.ConfigMaps, virtual.Name)
 		scheme = translate.Derived(Role(w.resource))
 	}
-	if w.cluster == nil {
+	if !w.needsHostNames() {
 		return virtual
 	}
-	host := scheme(*w.cluster, virtual)
-	if w.known.Own != nil {
-		w.known.Own[host.Name] = virtual.Name
+	host := scheme(w.cluster, virtual)
+	if w.purpose == collectHostNames {
+		w.names.Own[host.Name] = virtual.Name
 	}
 	return host
 }
 
-// mapped returns the key of the host object that a mapping shows under a virtual key.
-func (w *walk) mapped(t target, virtual types.NamespacedName, path string) types.NamespacedName {
+// mappedHostKey returns the key of the host object that a mapping shows under a virtual key.
+func (w *walk) mappedHostKey(t target, virtual types.NamespacedName, path string) types.NamespacedName {
 	namespace, name, ok := t.host.Mappings.HostKey(virtual.Namespace, virtual.Name)
 	if !ok {
 		w.deny(path, virtual.String(), "is no object that the host shows")
 		return virtual
 	}
 	w.requireShown(t, virtual, path)
-	if w.cluster == nil {
+	if !w.needsHostNames() {
 		return virtual
 	}
 	if namespace == "" {
 		namespace = w.cluster.Namespace
 	}
 	host := types.NamespacedName{Namespace: namespace, Name: name}
-	if w.known.Mapped != nil {
-		w.known.Mapped[host] = virtual
+	if w.purpose == collectHostNames {
+		w.names.Mapped[host] = virtual
 	}
 	return host
 }
 
 // requireShown denies an object of the host that the tenant does not see.
 func (w *walk) requireShown(t target, virtual types.NamespacedName, path string) {
-	if w.checks && !w.plan.shown(t.resource, virtual.Namespace, virtual.Name) {
+	if w.purpose == collectProblems && !w.plan.shown(t.resource, virtual.Namespace, virtual.Name) {
 		w.deny(path, virtual.Name, "is no object of "+t.resource+" that the host shows")
 	}
 }
 
-// service returns the name of a Service without the domain of its own namespace.
-func (w *walk) service(name, path string) string {
+// serviceName returns the name of a Service without the domain of its own namespace.
+func (w *walk) serviceName(name, path string) string {
 	base, domain, ok := strings.Cut(name, ".")
 	if !ok {
 		return name
@@ -149,10 +149,10 @@ func (w *walk) renameReference(t target, value map[string]any, named types.Names
 		named.Namespace = w.namespace
 	}
 	if t.resource == services {
-		named.Name = w.service(named.Name, join(path, "name"))
+		named.Name = w.serviceName(named.Name, join(path, "name"))
 	}
 	host := w.hostKey(t, named, join(path, "name"))
-	if !w.renames {
+	if w.purpose != renameToHost {
 		return
 	}
 	value["name"] = host.Name
@@ -192,6 +192,9 @@ func (w *walk) requireGroup(t target, value map[string]any, path string) {
 	}
 }
 
+// hostsSetting is the path of the host names that the tenant may use.
+const hostsSetting = "policies.ingresses.hosts"
+
 // checkHostnames checks a host name, or a list of them.
 func (w *walk) checkHostnames(n *node, value any, path string) {
 	switch value := value.(type) {
@@ -215,9 +218,8 @@ func (w *walk) checkHostname(n *node, host, path string) {
 	case host == "" && n.optional, slices.Contains(n.unchanged, host), w.plan.allowsHost(host):
 		return
 	case host == "":
-		w.deny(path, nil, "is left out, so that it would have all host names")
+		w.denyBySetting(hostsSetting, path, nil, "is left out, so that it would have all host names")
 	default:
-		w.deny(path, host, "this host name is not the tenant's")
+		w.denyBySetting(hostsSetting, path, host, "this host name is not the tenant's")
 	}
-	w.problems[len(w.problems)-1].Setting = "policies.ingresses.hosts"
 }

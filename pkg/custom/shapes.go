@@ -139,8 +139,8 @@ func isKeySelector(schema *apiextensionsv1.JSONSchemaProps) bool {
 	return hasKey && len(schema.Properties) <= 3
 }
 
-// resourceOfKey returns whether a selector of a key is of Secrets or ConfigMaps, by the
-// comment of the field. Nothing else differs.
+// resourceOfKey returns the resource that a selector of a key names, empty if it is neither Secrets nor
+// ConfigMaps. The two differ in nothing but the description of the field.
 func resourceOfKey(schema *apiextensionsv1.JSONSchemaProps) string {
 	text := strings.ToLower(schema.Properties["key"].Description)
 	switch {
