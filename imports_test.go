@@ -62,6 +62,7 @@ var rules = map[string]rule{
 	"pkg/backup":  {code: []string{"pkg/meter", "pkg/snapshot", "pkg/storage", "api/syncz"}},
 	"pkg/meter":   {},
 	"pkg/cgroup":  {},
+	"pkg/recent":  {},
 	"pkg/storage": {code: []string{"pkg/cgroup", "pkg/meter", "api/..."}, tests: []string{"test/databases", "test/etcd", "test/ports"}},
 
 	"test/databases": {code: []string{"test/ports"}},
@@ -98,9 +99,9 @@ var rules = map[string]rule{
 	// The kubelet's own proxy handler lives there; the tests use it as the host.
 	"pkg/nodeproxy": {code: []string{"pkg/meter", "pkg/translate", "api/..."}, tests: []string{"k8s.io/apiserver"}},
 	// It serves an API group in the API server.
-	"pkg/metricsapi": {code: []string{"pkg/translate", "api/...", "k8s.io/apiserver"}},
+	"pkg/metricsapi": {code: []string{"pkg/recent", "pkg/translate", "api/...", "k8s.io/apiserver"}},
 	// It takes requests from the handlers of the API server.
-	"pkg/kubeletmetrics": {code: []string{"pkg/translate", "api/...", "k8s.io/apiserver"}},
+	"pkg/kubeletmetrics": {code: []string{"pkg/recent", "pkg/translate", "api/...", "k8s.io/apiserver"}},
 	"pkg/egress":         {code: []string{"pkg/meter", "pkg/translate", "pkg/policy", "api/..."}, tests: []string{"test/await"}},
 	"pkg/dns":            {code: []string{"pkg/meter", "pkg/translate", "api/..."}},
 

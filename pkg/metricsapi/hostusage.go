@@ -3,10 +3,8 @@ package metricsapi
 import (
 	"context"
 	"fmt"
-	"sync"
 	"time"
 
-	"golang.org/x/sync/singleflight"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -17,6 +15,7 @@ import (
 	"k8s.io/utils/clock"
 
 	"github.com/sublet-dev/sublet/api/labels"
+	"github.com/sublet-dev/sublet/pkg/recent"
 	"github.com/sublet-dev/sublet/pkg/translate"
 )
 
@@ -44,14 +43,14 @@ type hostUsage struct {
 	client   metricsclient.PodMetricsInterface
 	selector string
 	clock    clock.PassiveClock
-	requests singleflight.Group
-
-	mu   sync.Mutex
-	last *usageByPod
+	recent   *recent.Answers[allPods, *usageByPod]
 }
 
+// allPods is the only key: there is one request to the host.
+type allPods struct{}
+
 // newHostUsage creates a reader. It sends nothing.
-func newHostUsage(host *rest.Config, cluster translate.Cluster, c clock.PassiveClock) (*hostUsage, error) {
+func newHostUsage(host *rest.Config, cluster translate.Cluster, c clock.WithDelayedExecution) (*hostUsage, error) {
 	config := rest.CopyConfig(host)
 	config.ContentType = runtime.ContentTypeProtobuf
 	config.AcceptContentTypes = runtime.ContentTypeProtobuf + "," + runtime.ContentTypeJSON
@@ -64,47 +63,20 @@ func newHostUsage(host *rest.Config, cluster translate.Cluster, c clock.PassiveC
 		client:   client.PodMetricses(cluster.Namespace),
 		selector: labels.Cluster + "=" + cluster.UID,
 		clock:    c,
+		recent:   recent.NewAnswers[allPods, *usageByPod](keepUsage, c),
 	}, nil
 }
 
 // get returns the usage of all pods of the cluster, not older than keepUsage.
 func (h *hostUsage) get(ctx context.Context) (*usageByPod, error) {
-	if recent := h.recent(); recent != nil {
-		return recent, recent.err
+	usage, err := h.recent.Get(ctx, allPods{}, h.list)
+	if err != nil {
+		return nil, err
 	}
-	// The request must not end because the first of those who wait for it leaves.
-	shared := context.WithoutCancel(ctx)
-	result := h.requests.DoChan("", func() (any, error) {
-		if recent := h.recent(); recent != nil {
-			return recent, nil
-		}
-		fresh := h.list(shared)
-		h.mu.Lock()
-		h.last = fresh
-		h.mu.Unlock()
-		return fresh, nil
-	})
-	select {
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	case r := <-result:
-		usage, _ := r.Val.(*usageByPod)
-		return usage, usage.err
-	}
+	return usage, usage.err
 }
 
-// recent returns what was read last, or nil if it is too old.
-func (h *hostUsage) recent() *usageByPod {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.last == nil || h.clock.Since(h.last.at) >= keepUsage {
-		h.last = nil
-		return nil
-	}
-	return h.last
-}
-
-// list asks the host.
+// list lists the usage on the host.
 func (h *hostUsage) list(ctx context.Context) *usageByPod {
 	ctx, cancel := context.WithTimeout(ctx, hostTimeout)
 	defer cancel()

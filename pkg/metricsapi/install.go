@@ -32,7 +32,7 @@ type Options struct {
 	// Pods and Nodes are whether the usage of pods, and of nodes, is served.
 	Pods, Nodes bool
 	// Clock measures the age of what the host returned. Default: the real one.
-	Clock clock.PassiveClock
+	Clock clock.WithDelayedExecution
 }
 
 // A storage implements all of these, or the API server leaves verbs out.

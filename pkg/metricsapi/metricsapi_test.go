@@ -282,7 +282,7 @@ func TestRequestsAreShared(t *testing.T) {
 }
 
 // TestIdleHostIsNotAsked checks that the host gets no request while nobody asks. TestMain fails for
-// a goroutine that is left, and the clock has no timers.
+// a goroutine that is left. The only timer forgets an answer.
 func TestIdleHostIsNotAsked(t *testing.T) {
 	t.Parallel()
 	w := newShop(t)

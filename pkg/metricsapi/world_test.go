@@ -87,7 +87,7 @@ func encode(value any) []byte {
 // world is a virtual cluster with the metrics API, on a host.
 type world struct {
 	host  *hostAPI
-	clock *clocktesting.FakePassiveClock
+	clock *clocktesting.FakeClock
 	pods  *podStorage
 	nodes *nodeStorage
 	// scheme converts to what tenants get.
@@ -100,7 +100,7 @@ func newWorld(t *testing.T, host *hostAPI, objects ...runtime.Object) *world {
 	server := httptest.NewServer(host)
 	t.Cleanup(server.Close)
 	client := fake.NewClientset(objects...)
-	w := &world{host: host, clock: clocktesting.NewFakePassiveClock(measuredAt.Add(3 * time.Second))}
+	w := &world{host: host, clock: clocktesting.NewFakeClock(measuredAt.Add(3 * time.Second))}
 	// A transport of its own, whose connections end with the server.
 	transport := &http.Transport{}
 	t.Cleanup(transport.CloseIdleConnections)

@@ -1,0 +1,82 @@
+package recent
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+	clocktesting "k8s.io/utils/clock/testing"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// TestShared checks that those who ask for the same share one answer, until it is too old.
+func TestShared(t *testing.T) {
+	t.Parallel()
+	c := clocktesting.NewFakeClock(time.Unix(0, 0))
+	answers := NewAnswers[string, int64](time.Second, c)
+	var asked atomic.Int64
+	get := func(key string) int64 {
+		got, err := answers.Get(t.Context(), key, func(context.Context) int64 { return asked.Add(1) })
+		if err != nil {
+			t.Error(err)
+		}
+		return got
+	}
+	var all sync.WaitGroup
+	for range 20 {
+		all.Go(func() { get("a") })
+	}
+	all.Wait()
+	for _, step := range []struct {
+		reason string
+		later  time.Duration
+		key    string
+		want   int64
+	}{
+		{"All have shared one answer.", 0, "a", 1},
+		{"Another key has its own.", 0, "b", 2},
+		{"The answer is still recent.", time.Second - 1, "a", 1},
+		{"It is too old.", 1, "a", 3},
+	} {
+		c.Step(step.later)
+		if got := get(step.key); got != step.want {
+			t.Errorf("%s: got %d, want %d", step.reason, got, step.want)
+		}
+	}
+	c.Step(time.Second)
+	if c.HasWaiters() || len(answers.byKey) > 0 {
+		t.Errorf("%d answers are kept for longer than they may", len(answers.byKey))
+	}
+}
+
+// TestLeaves checks that the first who leaves does not take the answer from those who wait with it.
+func TestLeaves(t *testing.T) {
+	t.Parallel()
+	answers := NewAnswers[string, error](time.Second, clocktesting.NewFakeClock(time.Unix(0, 0)))
+	asked, reply := make(chan struct{}), make(chan struct{})
+	ask := func(ctx context.Context) error {
+		close(asked)
+		<-reply
+		return ctx.Err()
+	}
+	first, leave := context.WithCancel(t.Context())
+	left := make(chan error)
+	go func() {
+		_, err := answers.Get(first, "a", ask)
+		left <- err
+	}()
+	<-asked
+	leave()
+	if err := <-left; !errors.Is(err, context.Canceled) {
+		t.Errorf("who leaves got %v", err)
+	}
+	close(reply)
+	if got, err := answers.Get(t.Context(), "a", ask); err != nil || got != nil {
+		t.Errorf("who waits got %v, %v", got, err)
+	}
+}
