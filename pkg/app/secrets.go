@@ -32,7 +32,7 @@ type releaseSecret struct {
 
 // buildSecrets builds the keepers of all Secrets that the server writes on the host.
 func (a *builtApp) buildSecrets() error {
-	a.operator = &host.OperatorSecret{Release: a.names, CA: a.bundle.CA()}
+	a.operator = &host.OperatorSecret{Release: a.names, CA: a.bundle.CA(), Anchor: a.holder.AnchorOwner}
 	virtual, err := kubernetes.NewForConfig(a.controlPlane.ClientConfig(exportUser, pki.GroupAdmins))
 	if err != nil {
 		return err

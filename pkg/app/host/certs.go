@@ -18,14 +18,20 @@ import (
 // the host has yet to delete. Whoever has a kubeconfig or a token of that release would be let in. If
 // the volume has a store without a copy of its keys, the Secret has the only ones.
 func (d *Discovery) isOfEarlierRelease(secret *corev1.Secret, known *Facts, anchor types.UID) bool {
+	return isOfEarlierAnchor(secret, d.Release, anchor) && (known.hasCerts() || !hasStore(d.DataDir))
+}
+
+// isOfEarlierAnchor reports whether an anchor of an earlier release with the same name owns a Secret, and
+// the current anchor does not.
+func isOfEarlierAnchor(secret *corev1.Secret, r release.Release, anchor types.UID) bool {
 	earlier := false
 	for _, owner := range secret.OwnerReferences {
 		if owner.UID == anchor {
 			return false
 		}
-		earlier = earlier || owner.Kind == "ConfigMap" && owner.Name == d.Release.Anchor()
+		earlier = earlier || owner.Kind == "ConfigMap" && owner.Name == r.Anchor()
 	}
-	return earlier && (known.hasCerts() || !hasStore(d.DataDir))
+	return earlier
 }
 
 // restoreCerts returns the certs Secret if a start finds none, or that of an earlier release, which it

@@ -24,6 +24,8 @@ type OperatorSecret struct {
 	Release release.Release
 	// CA is the certificate authority of the port's certificate, as PEM.
 	CA []byte
+	// Anchor returns the owner reference to the current anchor.
+	Anchor func() metav1.OwnerReference
 
 	mu    sync.RWMutex
 	token []byte
@@ -36,9 +38,19 @@ func (o *OperatorSecret) Allows(token string) bool {
 	return len(o.token) > 0 && subtle.ConstantTimeCompare(o.token, []byte(token)) == 1
 }
 
+// tokenOf returns the token of a Secret. It is empty if an earlier release with the same name had it, as
+// whoever could read that Secret would be let in. A token that this process uses stays under a new anchor.
+func (o *OperatorSecret) tokenOf(secret *corev1.Secret) []byte {
+	token := bytes.TrimSpace(secret.Data[release.OperatorTokenKey])
+	if isOfEarlierAnchor(secret, o.Release, o.Anchor().UID) && !o.Allows(string(token)) {
+		return nil
+	}
+	return token
+}
+
 // Observe uses the token of a Secret that another replica writes.
 func (o *OperatorSecret) Observe(current *corev1.Secret) {
-	token := bytes.TrimSpace(current.Data[release.OperatorTokenKey])
+	token := o.tokenOf(current)
 	if len(token) < minTokenLength {
 		return
 	}
@@ -52,7 +64,7 @@ func (o *OperatorSecret) Observe(current *corev1.Secret) {
 func (o *OperatorSecret) Want(_ context.Context, current *corev1.Secret) (*corev1.Secret, time.Duration, error) {
 	var token []byte
 	if current != nil {
-		token = bytes.TrimSpace(current.Data[release.OperatorTokenKey])
+		token = o.tokenOf(current)
 	}
 	isCurrent := len(token) >= minTokenLength && bytes.Equal(current.Data[release.OperatorCAKey], o.CA)
 	if len(token) < minTokenLength {

@@ -24,7 +24,7 @@ func TestSecretsComeBack(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	operator := &OperatorSecret{Release: shop(), CA: bundle.CA()}
+	operator := &OperatorSecret{Release: shop(), CA: bundle.CA(), Anchor: anchorNow}
 	for name, tc := range map[string]struct {
 		secret  string
 		desired WantSecret
@@ -107,7 +107,7 @@ func TestKeeperWaitsForHolder(t *testing.T) {
 
 func TestOperatorToken(t *testing.T) {
 	t.Parallel()
-	o := &OperatorSecret{Release: shop(), CA: []byte("ca")}
+	o := &OperatorSecret{Release: shop(), CA: []byte("ca"), Anchor: anchorNow}
 	if o.Allows("") {
 		t.Error("nobody may pass before there is a token")
 	}
@@ -128,6 +128,36 @@ func TestOperatorToken(t *testing.T) {
 	generated.Data["token"] = []byte("short")
 	if wanted, _, _ := o.Want(t.Context(), generated); wanted == nil || o.Allows("short") {
 		t.Error("one that can be guessed is replaced")
+	}
+}
+
+func anchorNow() metav1.OwnerReference { return shop().AnchorOwner("anchor-now") }
+
+// TestOperatorTokenOfEarlierRelease installs a release again while the host still has the Secret of the
+// earlier one: whoever has read its token is not let in.
+func TestOperatorTokenOfEarlierRelease(t *testing.T) {
+	t.Parallel()
+	const known = "a-token-that-somebody-knows"
+	left := &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{Name: "shop-operator", OwnerReferences: []metav1.OwnerReference{shop().AnchorOwner("anchor-before")}},
+		Data:       map[string][]byte{"token": []byte(known), "ca.crt": []byte("ca")},
+	}
+	o := &OperatorSecret{Release: shop(), CA: []byte("ca"), Anchor: anchorNow}
+	if o.Observe(left); o.Allows(known) {
+		t.Error("a follower lets the token in")
+	}
+	wanted, _, err := o.Want(t.Context(), left)
+	if err != nil || wanted == nil || string(wanted.Data["token"]) == known || o.Allows(known) {
+		t.Errorf("the leader lets the token in, or keeps it: %v, %v", wanted, err)
+	}
+	moved := wanted.DeepCopy()
+	moved.OwnerReferences = left.OwnerReferences
+	if again, _, _ := o.Want(t.Context(), moved); again != nil {
+		t.Error("a token in use stays under another anchor")
+	}
+	left.OwnerReferences = nil
+	if again, _, _ := o.Want(t.Context(), left); again != nil || !o.Allows(known) {
+		t.Error("an operator may write the Secret with a token")
 	}
 }
 
