@@ -21,15 +21,15 @@ const pollInterval = 200 * time.Millisecond
 
 // Wait returns once the virtual cluster is ready. It calls progress with what it waits for
 // whenever that changes. After timeout it fails with the last reason. A host that does not answer for a while does
-// not end the wait.
+// not end the wait. That is one progress, though each request may fail in another way.
 func Wait(ctx context.Context, client kubernetes.Interface, r release.Release, timeout time.Duration, progress func(string)) error {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	ticker := time.NewTicker(pollInterval)
 	defer ticker.Stop()
-	last := "its state was not read yet"
+	last, wasSilent := "its state was not read yet", false
 	for {
-		reason, err := whyWaiting(ctx, client, r)
+		reason, isSilent, err := whyWaiting(ctx, client, r)
 		if err != nil && ctx.Err() == nil {
 			return err
 		}
@@ -38,8 +38,11 @@ func Wait(ctx context.Context, client kubernetes.Interface, r release.Release, t
 		}
 		if err == nil && reason != last {
 			last = reason
-			progress(reason)
+			if !isSilent || !wasSilent {
+				progress(reason)
+			}
 		}
+		wasSilent = isSilent
 		select {
 		case <-ctx.Done():
 			if errors.Is(ctx.Err(), context.Canceled) {
@@ -52,17 +55,17 @@ func Wait(ctx context.Context, client kubernetes.Interface, r release.Release, t
 	}
 }
 
-// whyWaiting returns what the virtual cluster waits for, or that its host does not answer: an API server that restarts,
-// or a network that changes.
-func whyWaiting(ctx context.Context, client kubernetes.Interface, r release.Release) (string, error) {
-	reason, err := whyNotReady(ctx, client, r)
+// whyWaiting returns what the virtual cluster waits for. isSilent is true if its host does not answer: an API server
+// that restarts, or a network that changes.
+func whyWaiting(ctx context.Context, client kubernetes.Interface, r release.Release) (reason string, isSilent bool, err error) {
+	reason, err = whyNotReady(ctx, client, r)
 	if err == nil || ctx.Err() != nil {
-		return reason, err
+		return reason, false, err
 	}
 	if code, _ := fault.Classify(err); code == fault.Unreachable {
-		return err.Error(), nil
+		return err.Error(), true, nil
 	}
-	return reason, err
+	return reason, false, err
 }
 
 // whyNotReady returns what the virtual cluster waits for. It is empty if it is ready.

@@ -1,6 +1,7 @@
 package release_test
 
 import (
+	"net"
 	"net/url"
 	"strings"
 	"syscall"
@@ -89,19 +90,20 @@ func TestWait(t *testing.T) {
 	}
 }
 
-// TestWaitThroughAnOutage checks that a host which does not answer for a moment does not end a wait.
+// TestWaitThroughAnOutage checks that a host which does not answer for a moment does not end a wait, and is reported
+// once. Each connection that is reset has another port in its error.
 func TestWaitThroughAnOutage(t *testing.T) {
 	t.Parallel()
 	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "shop-kubeconfig", Namespace: "tenant"}, Data: map[string][]byte{"config": []byte("x")}}
-	client, outage := fake.NewClientset(workload(1), secret), true
+	client, outage := fake.NewClientset(workload(1), secret), 3
 	client.PrependReactor("get", "statefulsets", func(clienttesting.Action) (bool, runtime.Object, error) {
-		failed := outage
-		outage = false
-		return failed, nil, &url.Error{Op: "Get", URL: "https://host.example", Err: syscall.ECONNREFUSED}
+		outage--
+		from := &net.TCPAddr{IP: net.IPv4(192, 0, 2, 1), Port: 50000 + outage}
+		return outage >= 0, nil, &url.Error{Op: "Get", URL: "https://host.example", Err: &net.OpError{Op: "read", Net: "tcp", Source: from, Err: syscall.ECONNRESET}}
 	})
 	var reported []string
 	err := release.Wait(t.Context(), client, shop(), time.Minute, func(reason string) { reported = append(reported, reason) })
-	if err != nil || len(reported) != 1 || !strings.Contains(reported[0], "connection refused") {
+	if err != nil || len(reported) != 1 || !strings.Contains(reported[0], "connection reset") {
 		t.Errorf("it reports %q, and ends with: %v", reported, err)
 	}
 }
