@@ -82,12 +82,11 @@ func allPaths(t *testing.T) []string {
 }
 
 // someValues returns values of every type, valid somewhere and invalid elsewhere. It
-// has none that only the server refuses. Those are an IP with a number over 255, and
-// null for a key without a default in Helm.
+// has none that only the server refuses: null for a key without a default in Helm.
 func someValues() []any {
 	return []any{
 		true, false, "", "true", "yes", 0, 1, -1, 2, 11, 1.5, 4000, "5Gi", "500m", "1", "5 Gi",
-		"shop", "Shop", "my shop", "shop.example.com", "https://shop.example.com", "10.96.0.0/12", "10.96.0.1/12", "300.0.0.0/8", "10.0.0.0/33", "Delete", "Always", "json",
+		"shop", "Shop", "my shop", "shop.example.com", "https://shop.example.com", "10.96.0.0/12", "10.96.0.1/12", "300.0.0.0/8", "10.0.0.0/33", "300.1.2.3", "fd00::/64", "fd00::1/64", "fd00:::1", "https://[fd00:::1]:443", "Delete", "Always", "json",
 		[]any{}, []any{"shop"}, []any{"shop", "shop"}, []any{true}, []any{"ReadWriteMany"}, []any{"10.1.2.3/32", "10.1.2.0/24"}, []any{"10.0.0.0/8", "10.1.2.3/24"}, []any{map[string]any{"name": "pull"}},
 		map[string]any{}, map[string]any{"team": "a"}, map[string]any{"team": true}, map[string]any{"a b": "c"},
 		map[string]any{"memory": "1Gi"}, map[string]any{"memory": "4Gi", "cpu": 1}, map[string]any{"cpu": "1e-3"},

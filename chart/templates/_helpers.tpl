@@ -277,9 +277,17 @@ failureThreshold: {{ .probe.failureThreshold }}
 
 {{- /*
 Refuses values that the schema cannot refuse, all at once. It also refuses a release name that is no name
-of a Service, or too long for a label with what a StatefulSet adds to it.
+of a Service, or too long for a label with what a StatefulSet adds to it. Every template calls it, as any
+may be the first. The values are those of all templates, so the later calls find that there is nothing to do.
 */ -}}
 {{- define "sublet.validate" -}}
+{{- if not (dig "isValid" false (.Values.global | default dict)) -}}
+{{- include "sublet.validateOnce" . -}}
+{{- $_ := set .Values "global" (merge (dict "isValid" true) (.Values.global | default dict)) -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "sublet.validateOnce" -}}
 {{- if or (gt (len .Release.Name) 52) (not (regexMatch "^[a-z]([-a-z0-9]*[a-z0-9])?$" .Release.Name)) -}}
 {{- fail (printf "the name of the release is %q: it must be at most 52 lower case letters, digits and -, beginning with a letter, such as shop" .Release.Name) -}}
 {{- end -}}

@@ -386,17 +386,41 @@
 {{- end -}}
 {{- end -}}
 
-{{- /* Not empty if a range in a schedule ends before it begins. */ -}}
-{{- define "sublet.backwards" -}}
+{{- /* A number of a schedule, or the name of a month or a day, as a number. */ -}}
+{{- define "sublet.dateNumber" -}}
 {{- $names := dict "jan" 1 "feb" 2 "mar" 3 "apr" 4 "may" 5 "jun" 6 "jul" 7 "aug" 8 "sep" 9 "oct" 10 "nov" 11 "dec" 12 -}}
 {{- $names = merge $names (dict "sun" 0 "mon" 1 "tue" 2 "wed" 3 "thu" 4 "fri" 5 "sat" 6) -}}
-{{- range $range := regexFindAll "[0-9a-z]+-[0-9a-z]+" (lower .) -1 -}}
-{{- $ends := list -}}
-{{- range $end := splitList "-" $range -}}
-{{- $number := ternary (get $names $end) (regexReplaceAll "^0+" $end "" | default "0" | atoi) (hasKey $names $end) -}}
-{{- $ends = append $ends $number -}}
+{{- ternary (get $names .) (regexReplaceAll "^0+" . "" | default "0" | atoi) (hasKey $names .) -}}
 {{- end -}}
-{{- if gt (first $ends | int) (last $ends | int) }}yes{{ end -}}
+
+{{- /* Not empty if a range in a schedule ends before it begins. */ -}}
+{{- define "sublet.backwards" -}}
+{{- range $range := regexFindAll "[0-9a-z]+-[0-9a-z]+" (lower .) -1 -}}
+{{- $ends := splitList "-" $range -}}
+{{- if gt (include "sublet.dateNumber" (first $ends) | int) (include "sublet.dateNumber" (last $ends) | int) }}yes{{ end -}}
+{{- end -}}
+{{- end -}}
+
+{{- /* Not empty if none of the months of a schedule has one of its days, and the day of the week is any. */ -}}
+{{- define "sublet.isNever" -}}
+{{- $fields := regexFindAll "[^ ]+" (lower .) -1 -}}
+{{- if and (eq (len $fields) 5) (regexMatch "(^|,)[*?](/0*1)?(,|$)" (last $fields)) -}}
+{{- $day := 31 -}}
+{{- range $item := splitList "," (index $fields 2) -}}
+{{- $day = min $day (include "sublet.dateNumber" (regexReplaceAll "[*?]" (regexFind "^[^-/]+" $item) "1") | int) -}}
+{{- end -}}
+{{- $days := 0 -}}
+{{- range $item := splitList "," (index $fields 3) -}}
+{{- $range := splitList "-" (regexReplaceAll "[*?]" (regexFind "^[^/]+" $item) "1-12") -}}
+{{- $begin := include "sublet.dateNumber" (first $range) | int -}}
+{{- $end := include "sublet.dateNumber" (last $range) | int -}}
+{{- $step := regexFind "[0-9]+$" (regexFind "/.*" $item) | default "1" -}}
+{{- if and (contains "/" $item) (eq (len $range) 1) }}{{ $end = 12 }}{{ end -}}
+{{- range $month := untilStep $begin (add1 $end | int) (include "sublet.dateNumber" $step | int) -}}
+{{- $days = max $days (index (list 31 29 31 30 31 30 31 31 30 31 30 31) (sub $month 1)) -}}
+{{- end -}}
+{{- end -}}
+{{- if gt $day $days }}yes{{ end -}}
 {{- end -}}
 {{- end -}}
 
@@ -665,7 +689,7 @@
 {{- if include "sublet.exportedTwice" $ -}}
 {{- $problems = append $problems (printf "exportKubeConfig.additionalSecrets: Invalid value: %s: each Secret needs a name, and a name and namespace of its own, also next to exportKubeConfig.secret" (get $v.exportKubeConfig "additionalSecrets" | toJson)) -}}
 {{- end -}}
-{{- if or (include "sublet.backwards" $v.controlPlane.backingStore.backup.schedule) (not (regexMatch `(?i)^(@[a-z]+|([*?]|0*[0-5]?[0-9](-0*[0-5]?[0-9])?)(/0*[1-9][0-9]{0,8})?(,([*?]|0*[0-5]?[0-9](-0*[0-5]?[0-9])?)(/0*[1-9][0-9]{0,8})?)* +([*?]|0*(1?[0-9]|2[0-3])(-0*(1?[0-9]|2[0-3]))?)(/0*[1-9][0-9]{0,8})?(,([*?]|0*(1?[0-9]|2[0-3])(-0*(1?[0-9]|2[0-3]))?)(/0*[1-9][0-9]{0,8})?)* +([*?]|0*([1-9]|[12][0-9]|3[01])(-0*([1-9]|[12][0-9]|3[01]))?)(/0*[1-9][0-9]{0,8})?(,([*?]|0*([1-9]|[12][0-9]|3[01])(-0*([1-9]|[12][0-9]|3[01]))?)(/0*[1-9][0-9]{0,8})?)* +([*?]|(0*([1-9]|1[0-2])|jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)(-(0*([1-9]|1[0-2])|jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec))?)(/0*[1-9][0-9]{0,8})?(,([*?]|(0*([1-9]|1[0-2])|jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)(-(0*([1-9]|1[0-2])|jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec))?)(/0*[1-9][0-9]{0,8})?)* +([*?]|(0*[0-6]|sun|mon|tue|wed|thu|fri|sat)(-(0*[0-6]|sun|mon|tue|wed|thu|fri|sat))?)(/0*[1-9][0-9]{0,8})?(,([*?]|(0*[0-6]|sun|mon|tue|wed|thu|fri|sat)(-(0*[0-6]|sun|mon|tue|wed|thu|fri|sat))?)(/0*[1-9][0-9]{0,8})?)*)$` $v.controlPlane.backingStore.backup.schedule)) (regexMatch `(?i)^\S+ +\S+ +((30|31)(,(30|31))* +(0*2|feb)|31 +(0*[2469]|11|feb|apr|jun|sep|nov)(,(0*[2469]|11|feb|apr|jun|sep|nov))*) +[*?]$` $v.controlPlane.backingStore.backup.schedule) -}}
+{{- if or (not (regexMatch `(?i)^(@[a-z]+|([*?]|0*[0-5]?[0-9](-0*[0-5]?[0-9])?)(/0*[1-9][0-9]{0,8})?(,([*?]|0*[0-5]?[0-9](-0*[0-5]?[0-9])?)(/0*[1-9][0-9]{0,8})?)* +([*?]|0*(1?[0-9]|2[0-3])(-0*(1?[0-9]|2[0-3]))?)(/0*[1-9][0-9]{0,8})?(,([*?]|0*(1?[0-9]|2[0-3])(-0*(1?[0-9]|2[0-3]))?)(/0*[1-9][0-9]{0,8})?)* +([*?]|0*([1-9]|[12][0-9]|3[01])(-0*([1-9]|[12][0-9]|3[01]))?)(/0*[1-9][0-9]{0,8})?(,([*?]|0*([1-9]|[12][0-9]|3[01])(-0*([1-9]|[12][0-9]|3[01]))?)(/0*[1-9][0-9]{0,8})?)* +([*?]|(0*([1-9]|1[0-2])|jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)(-(0*([1-9]|1[0-2])|jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec))?)(/0*[1-9][0-9]{0,8})?(,([*?]|(0*([1-9]|1[0-2])|jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)(-(0*([1-9]|1[0-2])|jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec))?)(/0*[1-9][0-9]{0,8})?)* +([*?]|(0*[0-6]|sun|mon|tue|wed|thu|fri|sat)(-(0*[0-6]|sun|mon|tue|wed|thu|fri|sat))?)(/0*[1-9][0-9]{0,8})?(,([*?]|(0*[0-6]|sun|mon|tue|wed|thu|fri|sat)(-(0*[0-6]|sun|mon|tue|wed|thu|fri|sat))?)(/0*[1-9][0-9]{0,8})?)*)$` $v.controlPlane.backingStore.backup.schedule)) (include "sublet.backwards" $v.controlPlane.backingStore.backup.schedule) (include "sublet.isNever" $v.controlPlane.backingStore.backup.schedule) -}}
 {{- $problems = append $problems (printf "controlPlane.backingStore.backup.schedule: Invalid value: %s: no backup would ever be due, or a number is out of its range; set one such as 0 3 * * *" (get $v.controlPlane.backingStore.backup "schedule" | toJson)) -}}
 {{- end -}}
 {{- if and $v.controlPlane.backingStore.backup.enabled (ternary (gt (int $v.controlPlane.advanced.split.replicas) 1) (gt (int (ternary $v.controlPlane.statefulSet.autoscaling.maxReplicas (ternary $v.controlPlane.statefulSet.highAvailability.replicas 1 $v.controlPlane.statefulSet.highAvailability.enabled) $v.controlPlane.statefulSet.autoscaling.enabled)) 1) $v.controlPlane.advanced.split.enabled) (not (has "ReadWriteMany" $v.controlPlane.backingStore.backup.volumeClaim.accessModes)) -}}
@@ -692,9 +716,9 @@
 {{- join "\n" $problems -}}
 {{- end -}}
 
-{{- /* The settings that are IP ranges, or lists of them. */ -}}
-{{- define "sublet.rangePaths" -}}
-["policies.networkPolicy.workload.publicEgress.cidr","policies.networkPolicy.workload.publicEgress.except","policies.controlPlane.egress.allowedCIDRs","policies.services.externalIPs","policies.services.loadBalancerIPs","policies.services.loadBalancerSourceRanges","policies.endpoints.allowed","networking.serviceCIDR","networking.advanced.dns.allowedCIDRs"]
+{{- /* The settings that have IPs, by the form of their values. */ -}}
+{{- define "sublet.addressFormats" -}}
+[{"want":"a DNS name such as shop.example.com or *.example.com, or an IP such as 192.0.2.10","paths":["controlPlane.proxy.extraSANs"]},{"want":"an https URL such as https://shop.example.com:443","paths":["controlPlane.advanced.serviceAccountIssuer","controlPlane.advanced.serviceAccountTokens.jwksURI","controlPlane.advanced.serviceAccountTokens.formerIssuers","controlPlane.advanced.authentication.jwt.issuer.url","controlPlane.advanced.authentication.jwt.issuer.discoveryURL","exportKubeConfig.server","exportKubeConfig.additionalSecrets.server"]},{"want":"URLs with ports and commas between them, all with https:// or all with http://, such as https://etcd-0:2379,https://etcd-1:2379","paths":["controlPlane.backingStore.etcd.external.endpoint","controlPlane.backingStore.moveFrom.etcd.external.endpoint"]},{"want":"an IP range that begins at its first address, such as 10.96.0.0/12","paths":["policies.networkPolicy.workload.publicEgress.cidr","policies.networkPolicy.workload.publicEgress.except","policies.controlPlane.egress.allowedCIDRs","policies.services.externalIPs","policies.services.loadBalancerIPs","policies.services.loadBalancerSourceRanges","policies.endpoints.allowed","networking.serviceCIDR","networking.advanced.dns.allowedCIDRs"]},{"want":"an IP such as 192.0.2.10","paths":["networking.resolveDNS.target.ip","networking.advanced.dns.hosts"]},{"want":"an IP, or an IP with a port, such as 192.0.2.53 or 192.0.2.53:5353","paths":["networking.advanced.dns.forward"]}]
 {{- end -}}
 
 {{- /* The entries that maps have by default. */ -}}

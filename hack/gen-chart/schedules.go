@@ -7,14 +7,11 @@ import "strings"
 func scheduleConditions() map[string]string {
 	const schedule = "$v.controlPlane.backingStore.backup.schedule"
 	return map[string]string{
-		"backup-never":                   `or (include "sublet.backwards" ` + schedule + ") (not (regexMatch `" + validSchedules() + "` " + schedule + ")) (regexMatch `" + impossibleDays + "` " + schedule + ")",
+		"backup-never":                   `or (not (regexMatch ` + "`" + validSchedules() + "` " + schedule + `)) (include "sublet.backwards" ` + schedule + `) (include "sublet.isNever" ` + schedule + ")",
 		"service-annotation-expressions": `include "sublet.badExpressions" $v.policies.services.annotations`,
 		"ingress-annotation-expressions": `include "sublet.badExpressions" $v.policies.ingresses.annotations`,
 	}
 }
-
-// impossibleDays matches days that none of their months has.
-const impossibleDays = `(?i)^\S+ +\S+ +((30|31)(,(30|31))* +(0*2|feb)|31 +(0*[2469]|11|feb|apr|jun|sep|nov)(,(0*[2469]|11|feb|apr|jun|sep|nov))*) +[*?]$`
 
 // validSchedules returns the expression of schedules whose numbers are in their ranges.
 func validSchedules() string {
@@ -29,19 +26,44 @@ func validSchedules() string {
 	return `(?i)^(@[a-z]+|` + strings.Join(fields, ` +`) + `)$`
 }
 
-// backwardsTemplate finds ranges of a schedule that end before they begin.
+// backwardsTemplate finds ranges of a schedule that end before they begin, and days that none of its months has. Any
+// day of the week makes up for such a day.
 const backwardsTemplate = `
-{{- /* Not empty if a range in a schedule ends before it begins. */ -}}
-{{- define "sublet.backwards" -}}
+{{- /* A number of a schedule, or the name of a month or a day, as a number. */ -}}
+{{- define "sublet.dateNumber" -}}
 {{- $names := dict "jan" 1 "feb" 2 "mar" 3 "apr" 4 "may" 5 "jun" 6 "jul" 7 "aug" 8 "sep" 9 "oct" 10 "nov" 11 "dec" 12 -}}
 {{- $names = merge $names (dict "sun" 0 "mon" 1 "tue" 2 "wed" 3 "thu" 4 "fri" 5 "sat" 6) -}}
-{{- range $range := regexFindAll "[0-9a-z]+-[0-9a-z]+" (lower .) -1 -}}
-{{- $ends := list -}}
-{{- range $end := splitList "-" $range -}}
-{{- $number := ternary (get $names $end) (regexReplaceAll "^0+" $end "" | default "0" | atoi) (hasKey $names $end) -}}
-{{- $ends = append $ends $number -}}
+{{- ternary (get $names .) (regexReplaceAll "^0+" . "" | default "0" | atoi) (hasKey $names .) -}}
 {{- end -}}
-{{- if gt (first $ends | int) (last $ends | int) }}yes{{ end -}}
+
+{{- /* Not empty if a range in a schedule ends before it begins. */ -}}
+{{- define "sublet.backwards" -}}
+{{- range $range := regexFindAll "[0-9a-z]+-[0-9a-z]+" (lower .) -1 -}}
+{{- $ends := splitList "-" $range -}}
+{{- if gt (include "sublet.dateNumber" (first $ends) | int) (include "sublet.dateNumber" (last $ends) | int) }}yes{{ end -}}
+{{- end -}}
+{{- end -}}
+
+{{- /* Not empty if none of the months of a schedule has one of its days, and the day of the week is any. */ -}}
+{{- define "sublet.isNever" -}}
+{{- $fields := regexFindAll "[^ ]+" (lower .) -1 -}}
+{{- if and (eq (len $fields) 5) (regexMatch "(^|,)[*?](/0*1)?(,|$)" (last $fields)) -}}
+{{- $day := 31 -}}
+{{- range $item := splitList "," (index $fields 2) -}}
+{{- $day = min $day (include "sublet.dateNumber" (regexReplaceAll "[*?]" (regexFind "^[^-/]+" $item) "1") | int) -}}
+{{- end -}}
+{{- $days := 0 -}}
+{{- range $item := splitList "," (index $fields 3) -}}
+{{- $range := splitList "-" (regexReplaceAll "[*?]" (regexFind "^[^/]+" $item) "1-12") -}}
+{{- $begin := include "sublet.dateNumber" (first $range) | int -}}
+{{- $end := include "sublet.dateNumber" (last $range) | int -}}
+{{- $step := regexFind "[0-9]+$" (regexFind "/.*" $item) | default "1" -}}
+{{- if and (contains "/" $item) (eq (len $range) 1) }}{{ $end = 12 }}{{ end -}}
+{{- range $month := untilStep $begin (add1 $end | int) (include "sublet.dateNumber" $step | int) -}}
+{{- $days = max $days (index (list 31 29 31 30 31 30 31 31 30 31 30 31) (sub $month 1)) -}}
+{{- end -}}
+{{- end -}}
+{{- if gt $day $days }}yes{{ end -}}
 {{- end -}}
 {{- end -}}
 `

@@ -191,12 +191,12 @@ func validationTemplate(settings []setting) ([]byte, error) {
 		return nil, fmt.Errorf("the chart has a condition for %s, which is no combination", name)
 	}
 	out.WriteString("{{- join \"\\n\" $problems -}}\n{{- end -}}\n")
-	ranges, err := json.Marshal(rangePaths(settings))
+	addresses, err := addressFormats()
 	if err != nil {
-		return nil, fmt.Errorf("cannot encode the paths of IP ranges: %w", err)
+		return nil, err
 	}
-	out.WriteString("\n{{- /* The settings that are IP ranges, or lists of them. */ -}}\n")
-	fmt.Fprintf(&out, "{{- define \"sublet.rangePaths\" -}}\n%s\n{{- end -}}\n", ranges)
+	out.WriteString("\n{{- /* The settings that have IPs, by the form of their values. */ -}}\n")
+	fmt.Fprintf(&out, "{{- define \"sublet.addressFormats\" -}}\n%s\n{{- end -}}\n", addresses)
 	entries, err := json.Marshal(mapDefaults(settings))
 	if err != nil {
 		return nil, fmt.Errorf("cannot encode the defaults of maps: %w", err)
