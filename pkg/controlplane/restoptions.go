@@ -123,8 +123,9 @@ func (s sharedStore) decorator(cached bool) generic.StorageDecorator {
 		if !cached {
 			return store, sync.OnceFunc(store.Close), nil
 		}
+		versions := newLastVersions()
 		watchCache, err := cacher.NewCacherFromConfig(cacher.Config{
-			Storage:             sharingStore{store},
+			Storage:             sharingStore{store, versions},
 			Versioner:           versioner,
 			GroupResource:       config.GroupResource,
 			EventsHistoryWindow: config.EventsHistoryWindow,
@@ -132,7 +133,7 @@ func (s sharedStore) decorator(cached bool) generic.StorageDecorator {
 			KeyFunc:             keyFunc,
 			NewFunc:             newFunc,
 			NewListFunc:         newListFunc,
-			GetAttrsFunc:        getAttrs,
+			GetAttrsFunc:        versions.attributes(getAttrs),
 			IndexerFuncs:        triggers,
 			Indexers:            indexers,
 			Codec:               config.Codec,

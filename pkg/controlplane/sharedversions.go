@@ -3,10 +3,13 @@ package controlplane
 import (
 	"bytes"
 	"context"
+	"maps"
 	"reflect"
 	"sync"
 
 	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/watch"
@@ -18,7 +21,10 @@ import (
 //
 // A watch cache has all versions of the last 75 seconds, each decoded separately. A pod has seven in
 // its life, and most of them only differ in the status.
-type sharingStore struct{ apistorage.Interface }
+type sharingStore struct {
+	apistorage.Interface
+	versions *lastVersions
+}
 
 // Watch watches the inner store. The returned versions share memory, so nobody may change them, as with
 // all objects of a watch cache.
@@ -27,20 +33,22 @@ func (s sharingStore) Watch(ctx context.Context, key string, options apistorage.
 	if err != nil {
 		return nil, err
 	}
-	return newSharingWatch(inner), nil
+	s.versions.forget()
+	return newSharingWatch(inner, s.versions), nil
 }
 
 // sharingWatch is a watch whose versions share memory. Unlike a watch.Filter, it ends when it is stopped
 // with events that nobody has read. It would keep all last versions in memory otherwise.
 type sharingWatch struct {
 	watch.Interface
-	result  chan watch.Event
-	stopped chan struct{}
-	stop    func()
+	versions *lastVersions
+	result   chan watch.Event
+	stopped  chan struct{}
+	stop     func()
 }
 
-func newSharingWatch(inner watch.Interface) *sharingWatch {
-	w := &sharingWatch{Interface: inner, result: make(chan watch.Event), stopped: make(chan struct{})}
+func newSharingWatch(inner watch.Interface, versions *lastVersions) *sharingWatch {
+	w := &sharingWatch{Interface: inner, versions: versions, result: make(chan watch.Event), stopped: make(chan struct{})}
 	w.stop = sync.OnceFunc(func() { close(w.stopped) })
 	go w.run()
 	return w
@@ -58,9 +66,8 @@ func (w *sharingWatch) Stop() {
 // run passes the events of the inner watch on until it ends, or nobody reads them any more.
 func (w *sharingWatch) run() {
 	defer close(w.result)
-	sharer := versionSharer{}
 	for event := range w.Interface.ResultChan() {
-		sharer.share(event)
+		w.versions.share(event)
 		select {
 		case w.result <- event:
 		case <-w.stopped:
@@ -69,12 +76,33 @@ func (w *sharingWatch) run() {
 	}
 }
 
-// versionSharer has the last version of each object of a watch.
-type versionSharer map[types.UID]runtime.Object
+// lastVersions has the last version of each object of a watch cache.
+type lastVersions struct {
+	mu    sync.Mutex
+	byUID map[types.UID]*lastVersion
+}
+
+// lastVersion is the last version of one object.
+type lastVersion struct {
+	object runtime.Object
+	// fields are those that field selectors can name, nil until the cache has asked for them.
+	fields fields.Set
+	// deleted specifies that no version follows.
+	deleted bool
+}
+
+func newLastVersions() *lastVersions { return &lastVersions{byUID: map[types.UID]*lastVersion{}} }
+
+// forget removes all versions, as a watch begins that may show others.
+func (v *lastVersions) forget() {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	clear(v.byUID)
+}
 
 // share lets the object of an event share memory with its last version. It does not change custom
 // resources, which are unstructured.
-func (s versionSharer) share(event watch.Event) {
+func (v *lastVersions) share(event watch.Event) {
 	object := event.Object
 	if timed, isTimed := object.(apistorage.WatchEventWithRecordTime); isTimed {
 		object = timed.Unwrap()
@@ -84,15 +112,45 @@ func (s versionSharer) share(event watch.Event) {
 	if err != nil || isDynamic || event.Type == watch.Bookmark || event.Type == watch.Error {
 		return
 	}
-	uid := accessor.GetUID()
-	if before, found := s[uid]; found && reflect.TypeOf(before) == reflect.TypeOf(object) {
-		shareEqual(reflect.ValueOf(before), reflect.ValueOf(object))
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	last, found := v.byUID[accessor.GetUID()]
+	if !found {
+		last = &lastVersion{}
+		v.byUID[accessor.GetUID()] = last
+	} else if reflect.TypeOf(last.object) == reflect.TypeOf(object) {
+		shareEqual(reflect.ValueOf(last.object), reflect.ValueOf(object))
 	}
-	if event.Type == watch.Deleted {
-		delete(s, uid)
-	} else {
-		s[uid] = object
+	last.object, last.deleted = object, event.Type == watch.Deleted
+}
+
+// attributes returns a function like get, for which the versions of an object share the fields if they are
+// equal. The cache calls it for each event after share. Those of a pod are a tenth of its memory.
+func (v *lastVersions) attributes(get apistorage.AttrFunc) apistorage.AttrFunc {
+	return func(object runtime.Object) (labels.Set, fields.Set, error) {
+		byLabel, byField, err := get(object)
+		if accessor, _ := meta.Accessor(object); err == nil && accessor != nil {
+			byField = v.shareSet(accessor.GetUID(), byField)
+		}
+		return byLabel, byField, err
 	}
+}
+
+// shareSet returns the fields of the last version of an object if they equal set, else set.
+func (v *lastVersions) shareSet(uid types.UID, set fields.Set) fields.Set {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	last, found := v.byUID[uid]
+	if !found {
+		return set
+	}
+	if last.deleted {
+		delete(v.byUID, uid)
+	}
+	if !maps.Equal(last.fields, set) {
+		last.fields = set
+	}
+	return last.fields
 }
 
 // shareEqual replaces each part of after that equals that of before by the latter. It reports whether both

@@ -3,6 +3,7 @@ package controlplane
 import (
 	"context"
 	"fmt"
+	"reflect"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -10,6 +11,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/watch"
 	apistorage "k8s.io/apiserver/pkg/storage"
@@ -48,9 +51,9 @@ func TestVersionsShareWhatIsEqual(t *testing.T) {
 	first, second := storedPod(), storedPod()
 	second.Spec.NodeName, second.Status.Phase = "node-1", api.PodRunning
 	second.Spec.Containers[1].Args[0] = "--quiet"
-	sharer := versionSharer{}
-	sharer.share(watch.Event{Type: watch.Added, Object: timedObject{first}})
-	sharer.share(watch.Event{Type: watch.Modified, Object: timedObject{second}})
+	versions := newLastVersions()
+	versions.share(watch.Event{Type: watch.Added, Object: timedObject{first}})
+	versions.share(watch.Event{Type: watch.Modified, Object: timedObject{second}})
 
 	for _, part := range []struct {
 		name   string
@@ -68,8 +71,45 @@ func TestVersionsShareWhatIsEqual(t *testing.T) {
 			t.Errorf("%s: shared is %t, want %t", part.name, part.shared, part.want)
 		}
 	}
-	if sharer.share(watch.Event{Type: watch.Deleted, Object: timedObject{second}}); len(sharer) != 0 {
-		t.Errorf("a deleted object is still held: %v", sharer)
+}
+
+// TestVersionsShareFields plays a life of a pod to the store and the cache, which asks for the fields of each version.
+func TestVersionsShareFields(t *testing.T) {
+	t.Parallel()
+	versions := newLastVersions()
+	asked := versions.attributes(func(object runtime.Object) (labels.Set, fields.Set, error) {
+		pod := object.(*api.Pod)
+		return pod.Labels, fields.Set{"spec.nodeName": pod.Spec.NodeName}, nil
+	})
+	var last fields.Set
+	for _, step := range []struct {
+		reason string
+		event  watch.EventType
+		node   string
+		shares bool
+	}{
+		{"The first version has nothing to share.", watch.Added, "", false},
+		{"A field differs.", watch.Modified, "node-1", false},
+		{"No field differs.", watch.Modified, "node-1", true},
+		{"The last version shares too.", watch.Deleted, "node-1", true},
+		{"The store has forgotten the pod by then.", "", "node-1", false},
+	} {
+		pod := storedPod()
+		pod.Spec.NodeName = step.node
+		if step.event != "" {
+			versions.share(watch.Event{Type: step.event, Object: timedObject{pod}})
+		}
+		_, set, err := asked(pod)
+		if err != nil || set["spec.nodeName"] != step.node {
+			t.Fatalf("%s Got %v, %v", step.reason, set, err)
+		}
+		if shares := reflect.ValueOf(set).Pointer() == reflect.ValueOf(last).Pointer(); shares != step.shares {
+			t.Errorf("%s shared: %t", step.reason, shares)
+		}
+		last = set
+	}
+	if len(versions.byUID) != 0 {
+		t.Errorf("a deleted object is still held: %v", versions.byUID)
 	}
 }
 
@@ -79,7 +119,7 @@ func TestStoppedWatchEnds(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) { // It fails if a goroutine stays.
 		inner := watch.NewFake()
-		shared, err := sharingStore{watchedStore{inner: inner}}.Watch(t.Context(), "/pods", apistorage.ListOptions{})
+		shared, err := sharingStore{watchedStore{inner: inner}, newLastVersions()}.Watch(t.Context(), "/pods", apistorage.ListOptions{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -133,9 +173,9 @@ func TestSharingChangesNoVersion(t *testing.T) {
 		}
 		before, after := draw("before"), draw("after")
 		wantBefore, wantAfter := before.DeepCopy(), after.DeepCopy()
-		sharer := versionSharer{}
-		sharer.share(watch.Event{Type: watch.Added, Object: before})
-		sharer.share(watch.Event{Type: watch.Modified, Object: after})
+		versions := newLastVersions()
+		versions.share(watch.Event{Type: watch.Added, Object: before})
+		versions.share(watch.Event{Type: watch.Modified, Object: after})
 		if diff := cmp.Diff(wantBefore, before); diff != "" {
 			t.Errorf("the earlier version has changed (-want +got):\n%s", diff)
 		}
@@ -149,8 +189,8 @@ func TestSharingChangesNoVersion(t *testing.T) {
 func BenchmarkShare(b *testing.B) {
 	versions := []*api.Pod{storedPod(), storedPod()}
 	versions[1].Status.Phase = api.PodRunning
-	sharer := versionSharer{}
+	last := newLastVersions()
 	for i := range b.N {
-		sharer.share(watch.Event{Type: watch.Modified, Object: versions[i%2]})
+		last.share(watch.Event{Type: watch.Modified, Object: versions[i%2]})
 	}
 }
