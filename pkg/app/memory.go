@@ -30,13 +30,12 @@ const (
 	// maxHeadroom is how far the heap of a busy server may grow beyond its live objects, in
 	// bytes. Otherwise the process would need several times the memory of its objects.
 	maxHeadroom = 160 * mib
-	// fullHeap is the heap size, in bytes, that live objects and headroom together should not
-	// exceed. The headroom shrinks to keep it, but not below minGCPercent.
-	fullHeap = 256 * mib
-	// burstHeadroom and burstHeap replace maxHeadroom and fullHeap during a burst of work.
-	// Otherwise collections would take a fifth of its CPU.
+	// burstHeadroom replaces maxHeadroom during a burst of work. Otherwise collections would
+	// take a fifth of its CPU.
 	burstHeadroom = 288 * mib
-	burstHeap     = 320 * mib
+	// fullMemory is what the process should not exceed, in bytes: live objects, headroom, stacks, and the
+	// gaps between objects. The headroom shrinks to keep it, but not below minGCPercent.
+	fullMemory = 364 * mib
 	// burstTime is how long a burst lasts at most, from the last quiet check on.
 	burstTime = time.Minute
 	// quietHeadroom is the headroom after a quiet time. Each collection multiplies it by
@@ -93,6 +92,8 @@ type memoryUse struct {
 	// the last collection left. free is memory without objects that was not returned to the
 	// operating system. All are in bytes.
 	heap, live, free uint64
+	// overhead is other memory of the process, such as stacks and gaps between objects, in bytes.
+	overhead uint64
 }
 
 func newMemoryKeeper(ready <-chan struct{}, limit int64) *memoryKeeper {
@@ -148,13 +149,12 @@ func (k *memoryKeeper) pace() {
 		k.collections = use.collections
 		k.headroom = min(wakeFactor*k.headroom, burstHeadroom)
 	}
-	k.setPace(use.live)
+	k.setPace(use)
 }
 
-// setPace sets the GC percentage for a heap with that many live bytes. The caller holds the
-// lock.
-func (k *memoryKeeper) setPace(live uint64) {
-	percent := k.gcPercent(live)
+// setPace sets the GC percentage. The caller holds the lock.
+func (k *memoryKeeper) setPace(use memoryUse) {
+	percent := k.gcPercent(use)
 	if change := percent - k.percent; change > -minChange && change < minChange {
 		return
 	}
@@ -162,23 +162,19 @@ func (k *memoryKeeper) setPace(live uint64) {
 	k.setPercent(percent)
 }
 
-// gcPercent returns the GC percentage for a heap with that many live bytes. The caller holds the
-// lock.
-func (k *memoryKeeper) gcPercent(live uint64) int {
+// gcPercent returns the GC percentage for a process that uses that much. The caller holds the lock.
+func (k *memoryKeeper) gcPercent(use memoryUse) int {
+	headroom := k.headroom
+	if !k.started || k.clock.Since(k.quietUntil) >= burstTime {
+		headroom = min(headroom, maxHeadroom)
+	}
+	used := use.live + use.overhead
+	headroom = min(headroom, max(fullMemory, used)-used)
+	percent := int(min(max(headroom*100/max(use.live, 1), minGCPercent), maxGCPercent))
 	if !k.started {
-		return min(gcPercent(live, maxHeadroom, fullHeap), startGCPercent)
+		return min(percent, startGCPercent)
 	}
-	if k.clock.Since(k.quietUntil) < burstTime {
-		return gcPercent(live, k.headroom, burstHeap)
-	}
-	return gcPercent(live, min(k.headroom, maxHeadroom), fullHeap)
-}
-
-// gcPercent returns the GC percentage that lets a heap grow by headroom bytes, but not beyond
-// full bytes. The result is between minGCPercent and maxGCPercent.
-func gcPercent(live, headroom, full uint64) int {
-	headroom = min(headroom, max(full, live)-live)
-	return int(min(max(headroom*100/max(live, 1), minGCPercent), maxGCPercent))
+	return percent
 }
 
 // releaseIfQuiet releases memory if the process is quiet and enough memory is reclaimable. A
@@ -193,7 +189,7 @@ func (k *memoryKeeper) releaseIfQuiet() {
 	if !k.fixed {
 		k.mu.Lock()
 		k.headroom, k.quietUntil = quietHeadroom, k.clock.Now()
-		k.setPace(use.live)
+		k.setPace(use)
 		k.mu.Unlock()
 	}
 	if use.heap-min(use.heap, use.live)+use.free > worthwhile {
@@ -227,13 +223,17 @@ func readMemory() memoryUse {
 		{Name: "/gc/heap/live:bytes"},
 		{Name: "/memory/classes/heap/free:bytes"},
 		{Name: "/gc/heap/allocs:bytes"},
+		{Name: "/memory/classes/total:bytes"},
+		{Name: "/memory/classes/heap/released:bytes"},
 	}
 	metrics.Read(samples)
-	return memoryUse{
+	use := memoryUse{
 		collections: samples[0].Value.Uint64(),
 		heap:        samples[1].Value.Uint64(),
 		live:        samples[2].Value.Uint64(),
 		free:        samples[3].Value.Uint64(),
 		allocated:   samples[4].Value.Uint64(),
 	}
+	use.overhead = samples[5].Value.Uint64() - samples[6].Value.Uint64() - use.heap - use.free
+	return use
 }

@@ -46,40 +46,42 @@ func TestReleaseIfQuiet(t *testing.T) {
 
 func TestPace(t *testing.T) {
 	t.Parallel()
-	var live uint64
+	var use memoryUse
 	var set []int
 	c := clocktesting.NewFakeClock(time.Now())
 	k := &memoryKeeper{
-		clock: c, read: func() memoryUse { return memoryUse{live: live} }, percent: startGCPercent, headroom: burstHeadroom,
+		clock: c, read: func() memoryUse { return use }, percent: startGCPercent, headroom: burstHeadroom,
 		setPercent: func(percent int) { set = append(set, percent) },
 	}
 	for _, step := range []struct {
-		reason string
-		live   uint64
-		want   int
-		then   func()
+		reason   string
+		live     uint64
+		overhead uint64
+		want     int
+		then     func()
 	}{
-		{"The start leaves few gaps on the heap.", 30 * mib, startGCPercent, k.endStart},
-		{"Then a small heap may grow to five times what lives.", 30 * mib, 400, nil},
-		{"A burst has memory to itself,", 72 * mib, 344, nil},
-		{"up to a fixed size,", 128 * mib, 150, func() { c.Step(burstTime) }},
-		{"but not for long. After it, the heap grows by less,", 80 * mib, 200, nil},
-		{"and up to a smaller size if more lives.", 128 * mib, 100, nil},
-		{"A little more is not worth stopping all goroutines.", 130 * mib, 100, nil},
-		{"With very many objects, collections would take too much CPU.", 2000 * mib, 50, nil},
-		{"It goes back as objects go.", 30 * mib, 400, nil},
-		{"Nothing lives before the first collection.", 0, 400, nil},
+		{"The start leaves few gaps on the heap.", 30 * mib, 50 * mib, startGCPercent, k.endStart},
+		{"Then a small heap may grow to five times what lives.", 30 * mib, 50 * mib, 400, nil},
+		{"A burst has memory to itself,", 70 * mib, 10 * mib, 400, nil},
+		{"up to a fixed size of the process,", 140 * mib, 42 * mib, 130, nil},
+		{"which stacks are a part of,", 140 * mib, 84 * mib, 100, func() { c.Step(burstTime) }},
+		{"but not for long. After it, the heap grows by less,", 80 * mib, 50 * mib, 200, nil},
+		{"and up to the same size if more lives.", 200 * mib, 44 * mib, 60, nil},
+		{"A little more is not worth stopping all goroutines.", 202 * mib, 44 * mib, 60, nil},
+		{"With very many objects, collections would take too much CPU.", 2000 * mib, 50 * mib, 50, nil},
+		{"It goes back as objects go.", 30 * mib, 50 * mib, 400, nil},
+		{"Nothing lives before the first collection.", 0, 0, 400, nil},
 	} {
-		live = step.live
+		use = memoryUse{live: step.live, overhead: step.overhead}
 		k.pace()
 		if k.percent != step.want {
-			t.Errorf("%s: with %d MiB %d percent, want %d", step.reason, live/mib, k.percent, step.want)
+			t.Errorf("%s: with %d MiB %d percent, want %d", step.reason, step.live/mib, k.percent, step.want)
 		}
 		if step.then != nil {
 			step.then()
 		}
 	}
-	if want := []int{400, 344, 150, 200, 100, 50, 400}; !slices.Equal(set, want) {
+	if want := []int{400, 130, 100, 200, 60, 50, 400}; !slices.Equal(set, want) {
 		t.Errorf("set %v, want %v", set, want)
 	}
 }
