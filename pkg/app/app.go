@@ -74,7 +74,11 @@ func (a *app) serve(ctx context.Context) error {
 	case err != nil:
 		return fmt.Errorf("cannot start without the host: %w", err)
 	}
-	built, err := connected.build(ctx)
+	open, err := connected.open(ctx)
+	if err != nil {
+		return err
+	}
+	built, err := open.build()
 	if err != nil {
 		return err
 	}
@@ -205,17 +209,18 @@ func (a *appWithFacts) cluster() translate.Cluster {
 
 // parts returns all parts in the order in which they start.
 func (a *builtApp) parts() []lifecycle.Part {
+	members := a.store.members
 	parts := []lifecycle.Part{
 		{Name: "memory", Run: newMemoryKeeper(a.controlPlane.Ready(), a.memoryLimit).Run},
 		{Name: "holder", Run: a.holder.Run},
 		{Name: "node proxy", Run: a.proxy.Run},
 		{Name: "issuers of tokens", Run: a.issuersFile.Run},
 	}
-	if a.members != nil && a.members.leaf != nil {
-		parts = append(parts, lifecycle.Part{Name: "certificate for other members", Run: a.renewPeer})
+	if members != nil && members.leaf != nil {
+		parts = append(parts, lifecycle.Part{Name: "certificate for other members", Run: members.renewPeer})
 	}
 	parts = append(parts,
-		lifecycle.Part{Name: "control plane", Run: a.controlPlane.Run, Ready: a.controlPlane.Ready(), Grace: a.leaveGrace()},
+		lifecycle.Part{Name: "control plane", Run: a.controlPlane.Run, Ready: a.controlPlane.Ready(), Grace: members.leaveGrace()},
 		lifecycle.Part{Name: "destinations", Run: a.watchDestinations},
 		lifecycle.Part{Name: "health", Run: a.runHealth})
 	parts = append(parts, a.storeParts()...)
@@ -223,19 +228,19 @@ func (a *builtApp) parts() []lifecycle.Part {
 	if a.dns != nil {
 		parts = append(parts, lifecycle.Part{Name: "DNS", Run: a.dns.Run}, lifecycle.Part{Name: "DNS clients", Run: a.watchDNSPods})
 	}
-	if a.members != nil {
-		parts = append(parts, lifecycle.Part{Name: "members of the store", Run: a.runMembers})
+	if members != nil {
+		parts = append(parts, lifecycle.Part{Name: "members of the store", Run: members.run})
 	}
 	if a.address != nil {
 		parts = append(parts, lifecycle.Part{Name: "address", Run: a.address.Run})
 	}
-	for _, secret := range a.secrets {
+	for _, secret := range a.secrets.keepers {
 		parts = append(parts, lifecycle.Part{Name: secret.CheckName, Run: secret.Run})
 	}
-	if a.standby != nil {
-		parts = append(parts, lifecycle.Part{Name: "replicas", Run: a.desired.Run}, lifecycle.Part{Name: "standby", Run: a.runStandby})
+	if a.others != nil {
+		parts = append(parts, lifecycle.Part{Name: "replicas", Run: a.others.desired.Run}, lifecycle.Part{Name: "standby", Run: a.runStandby})
 	}
-	parts = append(parts, a.scaling.parts()...)
+	parts = append(parts, a.scalingParts()...)
 	if a.backups != nil {
 		parts = append(parts, lifecycle.Part{Name: "backups", Run: a.backups.Run, Leader: true})
 	}
@@ -243,7 +248,7 @@ func (a *builtApp) parts() []lifecycle.Part {
 		lifecycle.Part{Name: "controllers", Run: a.controlPlane.RunControllers, Leader: true},
 		lifecycle.Part{Name: "encryption", Run: a.controlPlane.RunEncryption, Leader: true},
 		lifecycle.Part{Name: "collector of finished pods", Run: a.runPodGC, Leader: true},
-		lifecycle.Part{Name: "roles of exported accounts", Run: a.exported.Run, Leader: true},
+		lifecycle.Part{Name: "roles of exported accounts", Run: a.secrets.exported.Run, Leader: true},
 		lifecycle.Part{Name: "syncing", Run: a.runSyncing, Leader: true})
 	parts = append(parts, a.manifestParts()...)
 	if !a.options.canLead() {

@@ -21,9 +21,9 @@ const unrecordedRevisions = 100_000
 
 // withRestore wraps the backend so that it restores a backup at the start, if the settings ask
 // for that. One of several members of a store joins the others instead.
-func (a *builtApp) withRestore(backend storage.Backend) (storage.Backend, error) {
+func (a *connectedApp) withRestore(backend storage.Backend, members *members) (storage.Backend, error) {
 	file := a.values.ControlPlane.BackingStore.Backup.RestoreFrom
-	if file == "" || a.hasOtherMembers() {
+	if file == "" || members.hasOthers() {
 		return backend, nil
 	}
 	store, err := a.targetStore()
@@ -78,33 +78,33 @@ func seenRevision(recorded int64) int64 {
 	return recorded + unrecordedRevisions
 }
 
-// hasOtherMembers reports whether this replica is one of several members of a store. The config
+// hasOthers reports whether this replica is one of several members of a store. The config
 // validation allows a restore only with one replica, but "kubectl scale" bypasses it.
-func (a *builtApp) hasOtherMembers() bool {
-	if a.members == nil {
+func (m *members) hasOthers() bool {
+	if m == nil {
 		return false
 	}
-	replicas := a.facts.Replicas
+	replicas := m.facts.Replicas
 	if replicas == 0 { // The host did not respond.
-		replicas = len(a.facts.Members.Pods)
+		replicas = len(m.facts.Members.Pods)
 	}
 	return replicas > 1
 }
 
-// buildBackups builds the keeper of scheduled backups, if they are enabled.
-func (a *builtApp) buildBackups() error {
+// newBackups returns the keeper of scheduled backups, nil if they are off.
+func (a *openApp) newBackups() (*backup.Keeper, error) {
 	settings := a.values.ControlPlane.BackingStore.Backup
 	if !settings.Enabled {
-		return nil
+		return nil, nil //nolint:nilnil // There are no backups to keep.
 	}
 	schedule, err := backup.ParseSchedule(settings.Schedule)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	a.backups = &backup.Keeper{
+	return &backup.Keeper{
 		Dir: release.BackupDir, Schedule: schedule, Keep: int(settings.Keep), Clock: clock.RealClock{},
 		Write: func(ctx context.Context, w io.Writer) error {
-			_, _, err := snapshot.Dump(ctx, a.controlPlane.Store().Client, w, time.Now())
+			_, _, err := snapshot.Dump(ctx, a.api.controlPlane.Store().Client, w, time.Now())
 			return err
 		},
 		Verify: func(ctx context.Context, file io.ReadSeeker) error {
@@ -115,6 +115,5 @@ func (a *builtApp) buildBackups() error {
 		Recorded: func(failed bool, message string) {
 			a.events.RecordBackup(a.holder.AnchorOwner(), failed, message)
 		},
-	}
-	return nil
+	}, nil
 }

@@ -9,15 +9,12 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/client-go/kubernetes"
-
-	"github.com/sublet-dev/sublet/pkg/controlplane/pki"
 )
 
 // listBudgets lists the PodDisruptionBudgets of the tenant that select a pod, by live reads. Few
 // evictions ask, only those that the host refuses.
-func (a *builtApp) listBudgets(ctx context.Context, key types.NamespacedName) ([]policyv1.PodDisruptionBudget, error) {
-	virtual, err := kubernetes.NewForConfig(a.controlPlane.ClientConfig(syncerUser, pki.GroupAdmins))
+func (v *virtualAPI) listBudgets(ctx context.Context, key types.NamespacedName) ([]policyv1.PodDisruptionBudget, error) {
+	virtual, err := v.client(syncerUser)
 	if err != nil {
 		return nil, err
 	}

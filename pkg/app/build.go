@@ -13,7 +13,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/client-go/kubernetes"
 	"k8s.io/component-base/metrics/legacyregistry"
 	"k8s.io/utils/clock"
 
@@ -25,7 +24,7 @@ import (
 	"github.com/sublet-dev/sublet/pkg/controlplane"
 	"github.com/sublet-dev/sublet/pkg/controlplane/encryption"
 	"github.com/sublet-dev/sublet/pkg/controlplane/loopback"
-	"github.com/sublet-dev/sublet/pkg/controlplane/pki"
+	"github.com/sublet-dev/sublet/pkg/egress"
 	"github.com/sublet-dev/sublet/pkg/nodeproxy"
 	"github.com/sublet-dev/sublet/pkg/policy"
 	"github.com/sublet-dev/sublet/pkg/syncer/kinds/nodes"
@@ -42,74 +41,108 @@ const (
 	healthUser    = "system:sublet:health"
 )
 
-// build builds the parts that every replica runs. It starts none of them.
-func (a *connectedApp) build(ctx context.Context) (*builtApp, error) {
+// open builds all that the control plane is built from: it listens, and knows its store. It starts nothing.
+func (a *connectedApp) open(ctx context.Context) (*openApp, error) {
 	if err := checkSelectors(&a.values.Sync); err != nil {
 		return nil, err
 	}
-	built, pods := &builtApp{connectedApp: a}, &virtualPods{}
-	var err error
-	built.proxy, err = nodeproxy.New(nodeproxy.Options{
-		Host: a.limiter.Wrap(a.host), Cluster: a.cluster(), VirtualPod: pods.get, Register: legacyregistry.Register,
+	api, destinations := &virtualAPI{}, &egress.Objects{}
+	proxy, err := nodeproxy.New(nodeproxy.Options{
+		Host: a.limiter.Wrap(a.host), Cluster: a.cluster(), VirtualPod: api.getPod, Register: legacyregistry.Register,
 		MaxStreams: int64(a.values.Policies.Streams.Max),
 	})
 	if err != nil {
 		return nil, err
 	}
-	if built.listener, err = new(net.ListenConfig).Listen(ctx, "tcp", a.options.apiAddress()); err != nil {
+	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", a.options.apiAddress())
+	if err != nil {
 		return nil, fmt.Errorf("cannot serve the virtual API: %w", err)
 	}
-	if built.store, err = built.newStore(ctx); err != nil {
+	others := a.newOtherReplicas()
+	store, err := a.newStore(ctx, others)
+	if err != nil {
 		return nil, err
 	}
-	if built.dialer, err = built.newDialer(); err != nil {
+	dialer, err := a.newDialer(destinations)
+	if err != nil {
 		return nil, err
 	}
-	if err := built.buildControlPlane(pods); err != nil {
-		return nil, err
-	}
-	built.buildReplicas()
-	for _, build := range []func() error{
-		built.buildDefinitions, built.buildDNS, built.buildSecrets, built.buildBackups, built.buildScaler, built.buildHealth,
-	} {
-		if err := build(); err != nil {
-			return nil, err
-		}
-	}
-	return built, nil
+	issuers, issuersFile := a.newIssuers()
+	return &openApp{
+		connectedApp: a, api: api, others: others, proxy: proxy, listener: listener, store: store,
+		dialer: dialer, destinations: destinations, issuers: issuers, issuersFile: issuersFile,
+		address: a.newAddress(), reporter: a.newReporter(api.storeClient),
+	}, nil
 }
 
-// buildControlPlane builds the control plane and sets the client of pods.
-func (a *builtApp) buildControlPlane(pods *virtualPods) error {
-	client := func() kubernetes.Interface { return pods.client }
-	a.scaling.reporter = a.newReporter()
-	a.issuers, a.issuersFile = a.newIssuers()
+// newAddress returns the part that follows the address of the Service, nil if the settings fix it.
+func (a *connectedApp) newAddress() *host.Address {
+	if !a.values.FollowsAddress() {
+		return nil
+	}
+	return &host.Address{Client: a.hostClient, Release: a.names, Clock: clock.RealClock{}}
+}
+
+// build builds the parts that every replica runs. It starts none of them.
+func (a *openApp) build() (*builtApp, error) {
+	plane, err := a.newControlPlane()
+	if err != nil {
+		return nil, err
+	}
+	a.api.controlPlane = plane
+	if a.api.reader, err = a.api.client(nodeProxyUser); err != nil {
+		return nil, err
+	}
+	definitions, err := a.newDefinitions(plane)
+	if err != nil {
+		return nil, err
+	}
+	a.api.definitions = definitions
+	dns, err := a.newDNS(plane)
+	if err != nil {
+		return nil, err
+	}
+	secrets, err := a.newSecrets(plane)
+	if err != nil {
+		return nil, err
+	}
+	backups, err := a.newBackups()
+	if err != nil {
+		return nil, err
+	}
+	scaler, err := a.newScaler()
+	if err != nil {
+		return nil, err
+	}
+	built := &builtApp{
+		openApp: a, controlPlane: plane, definitions: definitions, dns: dns, secrets: secrets, backups: backups, scaler: scaler,
+	}
+	return built, built.connectHealth()
+}
+
+// newControlPlane returns the control plane.
+func (a *openApp) newControlPlane() (*controlplane.ControlPlane, error) {
 	config := a.controlPlaneConfig()
-	if a.values.FollowsAddress() {
-		a.address = &host.Address{Client: a.hostClient, Release: a.names, Clock: clock.RealClock{}}
+	if a.address != nil {
 		config.Address = a.address
 	}
 	var err error
-	if config.Groups, err = a.addedGroups(client); err != nil {
-		return err
+	if config.Groups, err = a.addedGroups(a.api.readerClient); err != nil {
+		return nil, err
 	}
-	kubelets, err := a.newKubeletMetrics(client)
+	kubelets, err := a.newKubeletMetrics(a.api.readerClient)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	config.WrapAPI = kubelets.Wrap
-	if a.controlPlane, err = controlplane.New(config); err != nil {
-		return err
-	}
-	pods.client, err = kubernetes.NewForConfig(a.controlPlane.ClientConfig(nodeProxyUser, pki.GroupAdmins))
-	return err
+	return controlplane.New(config)
 }
 
 // controlPlaneConfig returns the config of the control plane.
-func (a *builtApp) controlPlaneConfig() controlplane.Config {
+func (a *openApp) controlPlaneConfig() controlplane.Config {
 	service := a.names.Service()
 	return controlplane.Config{
-		Storage:             a.store,
+		Storage:             a.store.Backend,
 		PKI:                 a.bundle,
 		Listener:            a.listener,
 		AdvertiseAddress:    a.options.advertiseAddress(),
@@ -167,7 +200,7 @@ func tokens(values *v1alpha1.Config) controlplane.TokenOptions {
 }
 
 // encryption returns the options of encryption at rest.
-func (a *builtApp) encryption() encryption.Options {
+func (a *openApp) encryption() encryption.Options {
 	settings := a.values.ControlPlane.Advanced.Encryption
 	return encryption.Options{
 		Enabled:   settings.Enabled,
@@ -200,7 +233,7 @@ func internalUser(ctx context.Context) (name string, ok bool) {
 
 // admission returns the admission plugins that the virtual API server runs in addition to those
 // of Kubernetes.
-func (a *builtApp) admission() []controlplane.Plugin {
+func (a *openApp) admission() []controlplane.Plugin {
 	var plugins []controlplane.Plugin
 	if a.values.Policies.ReadOnly {
 		plugins = append(plugins, controlplane.Plugin{Name: "SubletReadOnly", Interface: admission.ReadOnly(admission.ReadOnlyOptions{
@@ -239,24 +272,24 @@ func (a *connectedApp) hostFirstSteps() []controlplane.HostFirst {
 }
 
 // policyChecks returns the checks of the SubletPolicy plugin.
-func (a *builtApp) policyChecks() admission.Checks {
+func (a *openApp) policyChecks() admission.Checks {
 	view := hostView{a.hostFirst, a.cluster(), a.hostClient, a.ownClasses()}
 	checks := admission.PolicyChecks(a.values, view)
-	admission.AddEvictionChecks(checks, a.values, view, a.listBudgets)
+	admission.AddEvictionChecks(checks, a.values, view, a.api.listBudgets)
 	admission.AddSnapshotChecks(checks, a.values, view.SnapshotClasses)
 	admission.AddClaimChecks(checks, a.values, view.ShowsDeviceClass)
 	admission.AddDeviceChecks(checks, a.values, view.DeviceClasses)
 	isTerminating := func(name string) bool {
-		namespace, err := a.controlPlane.Informers().Core().V1().Namespaces().Lister().Get(name)
+		namespace, err := a.api.controlPlane.Informers().Core().V1().Namespaces().Lister().Get(name)
 		return err == nil && namespace.DeletionTimestamp != nil
 	}
 	admission.AddMappedChecks(checks, a.values, isTerminating)
 	admission.AddCustomResourceChecks(checks, a.customResourceOptions(isTerminating))
-	admission.AddNodeNameChecks(checks, a.values, a.readNode)
-	admission.AddReplicaChecks(checks, a.admissionReader)
+	admission.AddNodeNameChecks(checks, a.values, a.api.readNode)
+	admission.AddReplicaChecks(checks, a.api.admissionReader)
 	checks.Add(schema.GroupResource{Group: "apiregistration.k8s.io", Resource: "apiservices"}, admission.CheckAPIServices(
 		a.values.Policies.ControlPlane.Egress, func(namespace, name string) (*corev1.Service, error) {
-			return a.controlPlane.Informers().Core().V1().Services().Lister().Services(namespace).Get(name)
+			return a.api.controlPlane.Informers().Core().V1().Services().Lister().Services(namespace).Get(name)
 		}))
 	return checks
 }

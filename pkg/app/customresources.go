@@ -13,37 +13,37 @@ import (
 	"github.com/sublet-dev/sublet/pkg/admission"
 	"github.com/sublet-dev/sublet/pkg/app/customresources"
 	"github.com/sublet-dev/sublet/pkg/app/lifecycle"
+	"github.com/sublet-dev/sublet/pkg/controlplane"
 	"github.com/sublet-dev/sublet/pkg/controlplane/loopback"
 	"github.com/sublet-dev/sublet/pkg/controlplane/pki"
 	"github.com/sublet-dev/sublet/pkg/custom"
 	"github.com/sublet-dev/sublet/pkg/policy"
 )
 
-// buildDefinitions builds the cache of the definitions of synced custom resources. It builds
-// none if the settings select no kind.
-func (a *builtApp) buildDefinitions() error {
+// newDefinitions returns the cache of the definitions of synced custom resources, nil if the
+// settings select no kind.
+func (a *openApp) newDefinitions(plane *controlplane.ControlPlane) (*customresources.Definitions, error) {
 	if !a.values.Sync.HasCustomResources() {
-		return nil
+		return nil, nil //nolint:nilnil // There are no definitions to watch.
 	}
-	own := a.controlPlane.ClientConfig(syncerUser, pki.GroupAdmins)
+	own := plane.ClientConfig(syncerUser, pki.GroupAdmins)
 	client, err := apiextensionsclient.NewForConfig(own)
 	if err != nil {
-		return fmt.Errorf("cannot build a client of the virtual cluster: %w", err)
+		return nil, fmt.Errorf("cannot build a client of the virtual cluster: %w", err)
 	}
 	objects, err := metadata.NewForConfig(own)
 	if err != nil {
-		return fmt.Errorf("cannot build a client of the virtual cluster: %w", err)
+		return nil, fmt.Errorf("cannot build a client of the virtual cluster: %w", err)
 	}
-	a.definitions, err = customresources.NewDefinitions(customresources.Options{
+	return customresources.NewDefinitions(customresources.Options{
 		Settings: a.values.Sync, Client: client, Objects: objects, AllowsHost: policy.NewIngresses(a.values).AllowsHost,
 		ClusterDomain: a.values.Networking.Advanced.ClusterDomain, Images: a.imageRules(),
 		MaxGracePeriodSeconds: a.values.Policies.Pods.MaxGracePeriodSeconds,
 	})
-	return err
 }
 
 // imageRules returns the rules for images in custom resources. They are those of pods.
-func (a *builtApp) imageRules() custom.Images {
+func (a *configuration) imageRules() custom.Images {
 	settings := a.values.Policies.Images
 	return custom.Images{
 		Deny:       func(image string) (detail, setting string) { return policy.CheckImage(settings.Allowed, image) },
@@ -84,11 +84,11 @@ func (a *builtApp) customResourceParts(s *session) []lifecycle.Part {
 }
 
 // customResourceOptions returns the options of the admission checks of custom resources.
-func (a *builtApp) customResourceOptions(isTerminating func(namespace string) bool) admission.CustomResourceOptions {
+func (a *openApp) customResourceOptions(isTerminating func(namespace string) bool) admission.CustomResourceOptions {
 	toHost, fromHost := customresources.Resources(a.values.Sync)
 	return admission.CustomResourceOptions{
 		ToHost: toHost, FromHost: fromHost,
-		Plan:          func(definition string) (*custom.Plan, error) { return a.definitions.Plan(definition) },
+		Plan:          func(definition string) (*custom.Plan, error) { return a.api.definitions.Plan(definition) },
 		IsTerminating: isTerminating, IsInternal: loopback.IsLoopback,
 	}
 }

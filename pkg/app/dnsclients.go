@@ -7,32 +7,39 @@ import (
 	"k8s.io/component-base/metrics/legacyregistry"
 
 	"github.com/sublet-dev/sublet/api/config/v1alpha1"
+	"github.com/sublet-dev/sublet/pkg/controlplane"
 	"github.com/sublet-dev/sublet/pkg/controlplane/pki"
 	"github.com/sublet-dev/sublet/pkg/dns"
 )
 
-// buildDNS builds the DNS server, which answers only pods of this virtual cluster. It builds
-// none if the DNS port is off.
-func (a *builtApp) buildDNS() error {
+// dnsServer is the DNS server of this replica, which answers only pods of this virtual cluster.
+type dnsServer struct {
+	*dns.Server
+
+	pods *dns.Pods // the pods that it answers
+}
+
+// newDNS returns the DNS server, nil if this replica serves no DNS.
+func (a *connectedApp) newDNS(plane *controlplane.ControlPlane) (*dnsServer, error) {
 	if a.options.DNSPort < 0 || !a.options.servesAPI() {
-		return nil
+		return nil, nil //nolint:nilnil // There is no DNS to serve.
 	}
 	settings := a.values.Networking.Advanced
 	hosts, rewrite := a.values.Networking.FixedNames()
 	allowed, err := v1alpha1.ParseCIDRs(settings.DNS.AllowedCIDRs)
 	if err != nil {
-		return fmt.Errorf("networking.advanced.dns.allowedCIDRs: %w", err)
+		return nil, fmt.Errorf("networking.advanced.dns.allowedCIDRs: %w", err)
 	}
 	services, err := a.serviceRanges()
 	if err != nil {
-		return err
+		return nil, err
 	}
-	a.dnsPods = dns.NewPods()
-	a.dns, err = dns.New(dns.Options{
-		Virtual:          a.controlPlane.ClientConfig(dnsUser, pki.GroupAdmins),
+	pods := dns.NewPods()
+	server, err := dns.New(dns.Options{
+		Virtual:          plane.ClientConfig(dnsUser, pki.GroupAdmins),
 		ClusterDomain:    settings.ClusterDomain,
 		Address:          a.options.dnsAddress(),
-		Pods:             a.dnsPods,
+		Pods:             pods,
 		Allowed:          allowed,
 		QueriesPerSecond: float32(settings.DNS.QueriesPerSecond),
 		HostRanges:       services,
@@ -41,7 +48,10 @@ func (a *builtApp) buildDNS() error {
 		Forward:          settings.DNS.Forward,
 		Register:         legacyregistry.Register,
 	})
-	return err
+	if err != nil {
+		return nil, err
+	}
+	return &dnsServer{Server: server, pods: pods}, nil
 }
 
 // nodeSearches returns the search domains of the node that pods inherit, nil if that is off.
@@ -71,7 +81,7 @@ func (a *builtApp) watchDNSPods(ctx context.Context) error {
 	}
 	factory := a.controlPlane.Informers()
 	informer := factory.Core().V1().Pods().Informer()
-	registration, err := informer.AddEventHandler(a.dnsPods)
+	registration, err := informer.AddEventHandler(a.dns.pods)
 	if err != nil {
 		return fmt.Errorf("cannot watch virtual pods for DNS: %w", err)
 	}

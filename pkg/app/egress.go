@@ -17,9 +17,9 @@ import (
 	"github.com/sublet-dev/sublet/pkg/egress"
 )
 
-// newDialer builds the dialer of the API server. It does not depend on the sync engine: it reads
-// virtual objects from the API server's informers, and gets host pods one by one.
-func (a *builtApp) newDialer() (*egress.Dialer, error) {
+// newDialer builds the dialer of the API server. It does not depend on the sync engine. It reads virtual
+// objects from destinations, and gets host pods one by one.
+func (a *connectedApp) newDialer(destinations *egress.Objects) (*egress.Dialer, error) {
 	settings := a.values.Policies.ControlPlane.Egress
 	allowed, err := v1alpha1.ParseCIDRs(settings.AllowedCIDRs)
 	if err != nil {
@@ -33,10 +33,9 @@ func (a *builtApp) newDialer() (*egress.Dialer, error) {
 	if err != nil {
 		return nil, err
 	}
-	a.destinations = &egress.Objects{}
 	return egress.New(egress.Options{
 		Cluster: a.cluster(),
-		Virtual: a.destinations,
+		Virtual: destinations,
 		HostPod: func(ctx context.Context, key types.NamespacedName) (*corev1.Pod, error) {
 			return host.CoreV1().Pods(key.Namespace).Get(ctx, key.Name, metav1.GetOptions{})
 		},

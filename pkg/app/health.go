@@ -194,9 +194,9 @@ func (a *app) newOperatorPort(ctx context.Context) (*operator.Server, error) {
 	}), nil
 }
 
-// buildHealth sets the certificate and the token of the operator's port, and adds the checks of
+// connectHealth sets the certificate and the token of the operator's port, and adds the checks of
 // all parts.
-func (a *builtApp) buildHealth() error {
+func (a *builtApp) connectHealth() error {
 	service := a.names.Operator() + "." + a.names.Namespace
 	names := pki.Names{
 		DNS: []string{"localhost", a.names.Operator(), service, service + ".svc", a.names.Controllers() + "." + a.names.Namespace + ".svc"},
@@ -211,9 +211,9 @@ func (a *builtApp) buildHealth() error {
 	}
 	controlplane.RecordLeafExpiry("operator", leaf)
 	a.health.mu.Lock()
-	a.health.leaf, a.health.allows = leaf, a.operator.Allows
-	if a.members != nil {
-		a.health.membership, a.health.hasLeader = a.members.etcd.IsVoter, a.members.etcd.HasLeader
+	a.health.leaf, a.health.allows = leaf, a.secrets.operator.Allows
+	if members := a.store.members; members != nil {
+		a.health.membership, a.health.hasLeader = members.etcd.IsVoter, members.etcd.HasLeader
 	}
 	a.health.mu.Unlock()
 	a.health.add(a.holder.Checks)
@@ -224,13 +224,13 @@ func (a *builtApp) buildHealth() error {
 	if a.backups != nil {
 		a.health.add(a.backups.Checks)
 	}
-	if a.scaling.scaler != nil {
-		a.health.add(a.scaling.scaler.Checks)
+	if a.scaler != nil {
+		a.health.add(a.scaler.Checks)
 	}
 	if a.address != nil {
 		a.health.add(a.address.Checks)
 	}
-	for _, secret := range a.secrets {
+	for _, secret := range a.secrets.keepers {
 		a.health.add(secret.Checks)
 	}
 	return nil

@@ -6,8 +6,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
-
-	"github.com/sublet-dev/sublet/pkg/controlplane/pki"
 )
 
 const (
@@ -18,14 +16,14 @@ const (
 )
 
 // admissionReader returns a client of the virtual cluster for checks that few requests need.
-func (a *builtApp) admissionReader() (kubernetes.Interface, error) {
-	return kubernetes.NewForConfig(a.controlPlane.ClientConfig(admissionReaderUser, pki.GroupAdmins))
+func (v *virtualAPI) admissionReader() (kubernetes.Interface, error) {
+	return v.client(admissionReaderUser)
 }
 
 // readNode gets a node of the virtual cluster by a live read. Few pods set spec.nodeName, and a
 // tenant may use a node right after it appeared.
-func (a *builtApp) readNode(ctx context.Context, name string) (*corev1.Node, error) {
-	client, err := kubernetes.NewForConfig(a.controlPlane.ClientConfig(nodeReaderUser, pki.GroupAdmins))
+func (v *virtualAPI) readNode(ctx context.Context, name string) (*corev1.Node, error) {
+	client, err := v.client(nodeReaderUser)
 	if err != nil {
 		return nil, err
 	}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/sublet-dev/sublet/api/config/v1alpha1"
 	"github.com/sublet-dev/sublet/api/release"
+	"github.com/sublet-dev/sublet/pkg/app/autoscale"
 	"github.com/sublet-dev/sublet/pkg/app/customresources"
 	"github.com/sublet-dev/sublet/pkg/app/host"
 	"github.com/sublet-dev/sublet/pkg/app/patches"
@@ -16,16 +17,14 @@ import (
 	"github.com/sublet-dev/sublet/pkg/controlplane"
 	"github.com/sublet-dev/sublet/pkg/controlplane/authentication"
 	"github.com/sublet-dev/sublet/pkg/controlplane/pki"
-	"github.com/sublet-dev/sublet/pkg/dns"
 	"github.com/sublet-dev/sublet/pkg/egress"
 	"github.com/sublet-dev/sublet/pkg/nodeproxy"
-	"github.com/sublet-dev/sublet/pkg/snapshot"
-	"github.com/sublet-dev/sublet/pkg/storage"
 	"github.com/sublet-dev/sublet/pkg/syncer"
 )
 
-// The server starts in phases: app, connectedApp, builtApp. Each has a type, so that a method uses
-// only what exists in its phase. A method belongs to the earliest type that has all that it uses.
+// The server starts in phases: app, connectedApp, openApp, builtApp. Each has a type, so that a method uses
+// only what exists in its phase. A method belongs to the earliest type that has all that it uses. A value of
+// a phase is made at once, never filled in by steps.
 
 // configuration is what flags and settings specify.
 type configuration struct {
@@ -76,32 +75,31 @@ type connectedApp struct {
 	events     *host.Events
 }
 
-// builtApp is the server with its parts, as [connectedApp.build] has built them.
-type builtApp struct {
+// openApp is the server with all that its control plane is built from.
+type openApp struct {
 	*connectedApp
 
-	proxy         *nodeproxy.Proxy
-	listener      net.Listener
-	store         storage.Backend
-	served        *snapshot.Served // the backend that store wraps
-	storeOnVolume bool
-	members       *members // nil unless the store is an embedded etcd
-	dialer        *egress.Dialer
-	destinations  *egress.Objects
-	issuers       *authentication.Issuers
-	issuersFile   *authentication.File
-	address       *host.Address // nil if the settings fix the address
-	controlPlane  *controlplane.ControlPlane
-	desired       *host.Replicas               // nil if no other replica can lead
-	standby       *standby                     // nil if no other replica can lead
-	contested     <-chan struct{}              // closed once other replicas may compete for the lease; nil if they never can
-	contest       func()                       // closes contested
-	definitions   *customresources.Definitions // nil if no custom resource is synced
-	dns           *dns.Server                  // nil if this replica serves no DNS
-	dnsPods       *dns.Pods                    // nil without dns
-	operator      *host.OperatorSecret
-	secrets       []*host.SecretKeeper
-	exported      *host.ExportBindings
-	backups       *backup.Keeper // nil if backups are off
-	scaling       scaling
+	api          *virtualAPI
+	others       *otherReplicas // nil if no other replica can lead
+	proxy        *nodeproxy.Proxy
+	listener     net.Listener
+	store        *virtualStore
+	dialer       *egress.Dialer
+	destinations *egress.Objects
+	issuers      *authentication.Issuers
+	issuersFile  *authentication.File
+	address      *host.Address       // nil if the settings fix the address
+	reporter     *autoscale.Reporter // nil if requests are not counted
+}
+
+// builtApp is the server with all its parts, as [openApp.build] has built them.
+type builtApp struct {
+	*openApp
+
+	controlPlane *controlplane.ControlPlane
+	definitions  *customresources.Definitions // nil if no custom resource is synced
+	dns          *dnsServer                   // nil if this replica serves no DNS
+	secrets      *releaseSecrets
+	backups      *backup.Keeper    // nil if backups are off
+	scaler       *autoscale.Scaler // nil if the request rate does not scale the control plane
 }

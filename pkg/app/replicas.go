@@ -54,34 +54,38 @@ func (a *configuration) isShared(known *host.Facts, replicas int) bool {
 	}
 }
 
-// buildReplicas builds the standby and the watch of the StatefulSet, if the store allows several
-// replicas.
-func (a *builtApp) buildReplicas() {
-	isEmbedded := a.values.ControlPlane.BackingStore.Store() == v1alpha1.StoreEmbeddedEtcd
-	if !a.facts.Shared && !isEmbedded {
-		return
-	}
-	contested := make(chan struct{})
-	a.contested, a.contest = contested, sync.OnceFunc(func() { close(contested) })
-	a.standby = newStandby(contested)
-	if a.facts.Shared {
-		a.contest()
-	}
-	a.desired = host.NewReplicas(a.hostClient, a.names, clock.RealClock{})
-	a.desired.OnChange(a.observeReplicas)
+// otherReplicas is what this replica needs because others may lead in its place.
+type otherReplicas struct {
+	desired *host.Replicas
+	standby *standby
+	// contested is closed once other replicas may compete for the lease.
+	contested <-chan struct{}
 }
 
-// observeReplicas starts the competition for the lease once the StatefulSet wants several
-// replicas. From then on the store counts as shared.
-func (a *builtApp) observeReplicas(count int) {
-	select {
-	case <-a.contested:
-		return
-	default:
+// newOtherReplicas builds the standby and the watch of the StatefulSet. It returns nil if the store
+// does not allow several replicas.
+func (a *connectedApp) newOtherReplicas() *otherReplicas {
+	isEmbedded := a.values.ControlPlane.BackingStore.Store() == v1alpha1.StoreEmbeddedEtcd
+	if !a.facts.Shared && !isEmbedded {
+		return nil
 	}
-	if count <= 1 {
-		return
+	contested := make(chan struct{})
+	contest := sync.OnceFunc(func() { close(contested) })
+	if a.facts.Shared {
+		contest()
 	}
+	desired := host.NewReplicas(a.hostClient, a.names, clock.RealClock{})
+	desired.OnChange(func(count int) {
+		if count > 1 && !isClosed(contested) {
+			a.shareStore()
+			contest()
+		}
+	})
+	return &otherReplicas{desired: desired, standby: newStandby(contested), contested: contested}
+}
+
+// shareStore records that several replicas use the store.
+func (a *connectedApp) shareStore() {
 	a.factsMu.Lock()
 	err := a.facts.RecordShared(a.options.DataDir)
 	a.factsMu.Unlock()
@@ -89,17 +93,45 @@ func (a *builtApp) observeReplicas(count int) {
 		klog.ErrorS(err, "Cannot record that several replicas use the store")
 	}
 	a.holder.Share()
-	a.contest()
+}
+
+// count returns spec.replicas of the StatefulSet from the watch. known is false if no other replica
+// can lead.
+func (o *otherReplicas) count() (count int, known bool) {
+	if o == nil {
+		return 0, false
+	}
+	return o.desired.Count()
+}
+
+// contest returns a channel that is closed once other replicas may compete for the lease, nil if
+// they never can.
+func (o *otherReplicas) contest() <-chan struct{} {
+	if o == nil {
+		return nil
+	}
+	return o.contested
+}
+
+// hasStandby reports whether a term takes its session from the standby.
+func (o *otherReplicas) hasStandby() bool { return o != nil && isClosed(o.standby.on) }
+
+// isClosed reports whether a channel, to which nobody sends, is closed.
+func isClosed(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
+	}
 }
 
 // listReplicas returns the names of the pods of all replicas. If controllers run in pods of
 // their own, these follow.
-func (a *builtApp) listReplicas() []string {
+func (a *openApp) listReplicas() []string {
 	count := a.replicas()
-	if a.desired != nil {
-		if live, ok := a.desired.Count(); ok {
-			count = live
-		}
+	if live, ok := a.others.count(); ok {
+		count = live
 	}
 	var names []string
 	for ordinal := range count {
@@ -155,7 +187,7 @@ func (a *builtApp) newElection() (*lifecycle.Election, error) {
 	settings := a.values.ControlPlane.StatefulSet.HighAvailability
 	identity := a.options.identity()
 	return &lifecycle.Election{
-		Contested: a.contested,
+		Contested: a.others.contest(),
 		Watch:     func(ctx context.Context, changed func()) { watchLease(ctx, client, changed) },
 		Leases:    client.CoordinationV1(),
 		Lease:     types.NamespacedName{Namespace: metav1.NamespaceSystem, Name: leaderLease},
@@ -168,12 +200,3 @@ func (a *builtApp) newElection() (*lifecycle.Election, error) {
 }
 
 func seconds(n int32) time.Duration { return time.Duration(n) * time.Second }
-
-// yieldLead transfers the leadership of etcd if this member was started as the only one, but the
-// StatefulSet wants several. The heartbeats of a lone member are too rare for others.
-func (a *builtApp) yieldLead(context.Context) error {
-	if count, known := a.desiredReplicas(); !known || count < 2 {
-		return nil
-	}
-	return a.members.etcd.YieldLead()
-}

@@ -10,21 +10,18 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 
-	"github.com/sublet-dev/sublet/pkg/controlplane/pki"
 	"github.com/sublet-dev/sublet/pkg/policy"
 )
 
 // ownClasses returns a function that gets those of the tenant's own runtime classes that the
 // operator allows. It returns nil if the operator allows none. The function reads live, because
 // a class is often created just before its first pod.
-func (a *builtApp) ownClasses() func(ctx context.Context, name string) (*nodev1.RuntimeClass, error) {
+func (a *openApp) ownClasses() func(ctx context.Context, name string) (*nodev1.RuntimeClass, error) {
 	handlers := a.values.Policies.Pods.RuntimeHandlers
 	if len(handlers) == 0 {
 		return nil
 	}
-	virtual := sync.OnceValues(func() (*kubernetes.Clientset, error) {
-		return kubernetes.NewForConfig(a.controlPlane.ClientConfig(syncerUser, pki.GroupAdmins))
-	})
+	virtual := sync.OnceValues(func() (kubernetes.Interface, error) { return a.api.client(syncerUser) })
 	return func(ctx context.Context, name string) (*nodev1.RuntimeClass, error) {
 		client, err := virtual()
 		if err != nil {

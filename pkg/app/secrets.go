@@ -30,16 +30,24 @@ type releaseSecret struct {
 	ofChart         bool // the chart creates it, and the server only fills it in
 }
 
-// buildSecrets builds the keepers of all Secrets that the server writes on the host.
-func (a *builtApp) buildSecrets() error {
-	a.operator = &host.OperatorSecret{Release: a.names, CA: a.bundle.CA(), Anchor: a.holder.AnchorOwner}
-	virtual, err := kubernetes.NewForConfig(a.controlPlane.ClientConfig(exportUser, pki.GroupAdmins))
+// releaseSecrets are the Secrets that the server writes on the host, with what they need in the
+// virtual cluster.
+type releaseSecrets struct {
+	keepers  []*host.SecretKeeper
+	operator *host.OperatorSecret
+	exported *host.ExportBindings
+}
+
+// newSecrets returns the keepers of all Secrets that the server writes on the host.
+func (a *openApp) newSecrets(plane *controlplane.ControlPlane) (*releaseSecrets, error) {
+	operator := &host.OperatorSecret{Release: a.names, CA: a.bundle.CA(), Anchor: a.holder.AnchorOwner}
+	virtual, err := kubernetes.NewForConfig(plane.ClientConfig(exportUser, pki.GroupAdmins))
 	if err != nil {
-		return err
+		return nil, err
 	}
-	a.exported = &host.ExportBindings{Virtual: virtual, Clock: clock.RealClock{}}
+	exported := &host.ExportBindings{Virtual: virtual, Clock: clock.RealClock{}}
 	export := a.values.ExportKubeConfig
-	kubeconfig := a.kubeconfigSecret(virtual, v1alpha1.AdditionalSecret{
+	kubeconfig := a.kubeconfigSecret(exported, v1alpha1.AdditionalSecret{
 		Name: a.names.Kubeconfig(), Insecure: export.Insecure, ServiceAccount: export.ServiceAccount,
 	})
 	kubeconfig.OnExpiry = func(end time.Time) { controlplane.RecordExpiry("kubeconfig", end) }
@@ -49,7 +57,7 @@ func (a *builtApp) buildSecrets() error {
 			check: "certificates", namespace: a.names.Namespace, name: a.names.Certs(),
 			desired: &host.CertsSecret{Name: a.names.Certs(), Data: a.facts.Certs},
 		},
-		{check: "operator's token", namespace: a.names.Namespace, name: a.names.Operator(), desired: a.operator},
+		{check: "operator's token", namespace: a.names.Namespace, name: a.names.Operator(), desired: operator},
 	}
 	if user := a.dnsPodsUser(); user != "" {
 		secrets = append(secrets, releaseSecret{
@@ -59,22 +67,23 @@ func (a *builtApp) buildSecrets() error {
 			},
 		})
 	}
-	further, err := a.furtherSecrets(virtual)
+	further, err := a.furtherSecrets(exported)
 	if err != nil {
-		return err
+		return nil, err
 	}
+	all := &releaseSecrets{operator: operator, exported: exported}
 	for _, secret := range append(secrets, further...) {
-		a.secrets = append(a.secrets, &host.SecretKeeper{
+		all.keepers = append(all.keepers, &host.SecretKeeper{
 			Client: a.hostClient, Namespace: secret.namespace, Name: secret.name, CheckName: secret.check, OfChart: secret.ofChart,
 			Holder: a.holder, Desired: secret.desired, Clock: clock.RealClock{},
 		})
 	}
-	return nil
+	return all, nil
 }
 
 // furtherSecrets returns the additional kubeconfig Secrets of the settings, and the one for Argo
 // CD.
-func (a *builtApp) furtherSecrets(virtual kubernetes.Interface) ([]releaseSecret, error) {
+func (a *openApp) furtherSecrets(exported *host.ExportBindings) ([]releaseSecret, error) {
 	var all []releaseSecret
 	for _, further := range a.values.ExportKubeConfig.FurtherSecrets() {
 		namespace := cmp.Or(further.Namespace, a.names.Namespace)
@@ -84,7 +93,7 @@ func (a *builtApp) furtherSecrets(virtual kubernetes.Interface) ([]releaseSecret
 		}
 		all = append(all, releaseSecret{
 			check: "kubeconfig in " + namespace + "/" + further.Name, namespace: namespace, name: further.Name,
-			desired: a.kubeconfigSecret(virtual, further), ofChart: true,
+			desired: a.kubeconfigSecret(exported, further), ofChart: true,
 		})
 	}
 	if argo := a.values.Integrations.ArgoCD; argo.Enabled {
@@ -92,7 +101,7 @@ func (a *builtApp) furtherSecrets(virtual kubernetes.Interface) ([]releaseSecret
 		secret := &host.ArgoCDSecret{
 			Name: name, Labels: argo.Labels, Bundle: a.bundle, Cluster: a.names.Namespace + "/" + a.names.Name,
 			Server: fmt.Sprintf("https://%s.%s.svc", a.names.Service(), a.names.Namespace),
-			Token: a.accountToken(virtual, v1alpha1.ExportServiceAccount{
+			Token: accountToken(exported, v1alpha1.ExportServiceAccount{
 				Namespace: "kube-system", Name: argoCDAccount, ClusterRole: argo.ClusterRole,
 			}),
 		}
@@ -108,7 +117,7 @@ func isOwnName(names release.Release, name string) bool {
 
 // kubeconfigSecret returns the desired kubeconfig Secret for the given settings. Empty settings
 // default to those of the main kubeconfig.
-func (a *builtApp) kubeconfigSecret(virtual kubernetes.Interface, settings v1alpha1.AdditionalSecret) *host.KubeconfigSecret {
+func (a *openApp) kubeconfigSecret(exported *host.ExportBindings, settings v1alpha1.AdditionalSecret) *host.KubeconfigSecret {
 	export := a.values.ExportKubeConfig
 	address := a.address
 	if settings.Server != "" {
@@ -119,20 +128,20 @@ func (a *builtApp) kubeconfigSecret(virtual kubernetes.Interface, settings v1alp
 		Server:   cmp.Or(settings.Server, a.values.ExportedServer(), fmt.Sprintf("https://%s.%s", a.names.Service(), a.names.Namespace)),
 		Address:  address,
 		Context:  cmp.Or(settings.Context, export.Context, a.names.Name),
-		Insecure: settings.Insecure, Token: a.accountToken(virtual, settings.ServiceAccount),
+		Insecure: settings.Insecure, Token: accountToken(exported, settings.ServiceAccount),
 	}
 }
 
 // accountToken returns the source of tokens of a service account, nil if account is empty. It
-// registers the account for the role binding that the leader creates.
-func (a *builtApp) accountToken(virtual kubernetes.Interface, account v1alpha1.ExportServiceAccount) *host.AccountToken {
+// adds the account to exported, from which the leader creates role bindings.
+func accountToken(exported *host.ExportBindings, account v1alpha1.ExportServiceAccount) *host.AccountToken {
 	if account.Name == "" {
 		return nil
 	}
 	token := &host.AccountToken{
-		Virtual: virtual, Namespace: cmp.Or(account.Namespace, "kube-system"), Name: account.Name,
+		Virtual: exported.Virtual, Namespace: cmp.Or(account.Namespace, "kube-system"), Name: account.Name,
 		ClusterRole: account.ClusterRole, Clock: clock.RealClock{},
 	}
-	a.exported.Tokens = append(a.exported.Tokens, token)
+	exported.Tokens = append(exported.Tokens, token)
 	return token
 }

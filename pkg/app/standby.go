@@ -31,24 +31,11 @@ func newStandby(on <-chan struct{}) *standby {
 	return &standby{on: on, sessions: make(chan *heldSession)}
 }
 
-// isOn reports whether a term takes its session from the standby.
-func (s *standby) isOn() bool {
-	if s == nil {
-		return false
-	}
-	select {
-	case <-s.on:
-		return true
-	default:
-		return false
-	}
-}
-
 // runStandby keeps a standby session until ctx ends. A term takes the session and does not
 // return it, because caches and expectations of an earlier term are stale. A new session
 // follows.
 func (a *builtApp) runStandby(ctx context.Context) error {
-	for _, open := range []<-chan struct{}{a.controlPlane.Ready(), a.standby.on} {
+	for _, open := range []<-chan struct{}{a.controlPlane.Ready(), a.others.standby.on} {
 		select {
 		case <-ctx.Done():
 			return nil
@@ -66,8 +53,8 @@ func (a *builtApp) runStandby(ctx context.Context) error {
 
 // standBy runs one standby session until a term has used it or ctx ends.
 func (a *builtApp) standBy(ctx context.Context) error {
-	a.standby.slot.Lock()
-	defer a.standby.slot.Unlock()
+	a.others.standby.slot.Lock()
+	defer a.others.standby.slot.Unlock()
 	if ctx.Err() != nil {
 		return nil
 	}
@@ -85,7 +72,7 @@ func (a *builtApp) standBy(ctx context.Context) error {
 	}()
 	a.hostFirst.set(built.engine)
 	select {
-	case a.standby.sessions <- held:
+	case a.others.standby.sessions <- held:
 		<-held.released
 	case <-ctx.Done():
 	case <-held.done:
@@ -106,7 +93,7 @@ func (a *configuration) hasWarmFollowers() bool {
 func (a *builtApp) syncFromStandby(ctx context.Context) error {
 	var held *heldSession
 	select {
-	case held = <-a.standby.sessions:
+	case held = <-a.others.standby.sessions:
 	case <-ctx.Done():
 		return nil
 	}

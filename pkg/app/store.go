@@ -27,38 +27,49 @@ const storeReserve = 160 << 20
 // storeSecretDir is where the chart mounts the Secret of an external store.
 const storeSecretDir = "/etc/sublet-store" //nolint:gosec // the path of a folder
 
+// virtualStore is the store of the virtual cluster, as the control plane uses it.
+type virtualStore struct {
+	storage.Backend
+
+	served   *snapshot.Served // what Backend wraps
+	onVolume bool
+	members  *members // nil unless the store is an embedded etcd
+}
+
 // newStore returns the store that the settings enable. It does not start it. The store refuses
 // to open if it belongs to another virtual cluster.
-func (a *builtApp) newStore(ctx context.Context) (storage.Backend, error) {
-	served, err := a.storeOf(a.values.ControlPlane.BackingStore, storeUse{secretDir: storeSecretDir, register: legacyregistry.Register})
+func (a *connectedApp) newStore(ctx context.Context, others *otherReplicas) (*virtualStore, error) {
+	target, err := a.storeOf(a.values.ControlPlane.BackingStore, storeUse{secretDir: storeSecretDir, register: legacyregistry.Register})
 	if err != nil {
 		return nil, err
 	}
-	backend, err := served.Open()
+	backend, err := target.Open()
 	if err != nil {
 		return nil, err
 	}
+	var membership *members
 	if etcd, ok := backend.(*storage.Etcd); ok {
-		if err := a.newMembers(ctx, etcd); err != nil {
+		if membership, err = a.newMembers(ctx, etcd, others); err != nil {
 			return nil, err
 		}
 	}
-	a.storeOnVolume = served.OnVolume
-	if backend, err = a.withRestore(backend); err != nil {
+	if backend, err = a.withRestore(backend, membership); err != nil {
 		return nil, err
 	}
-	if a.served, err = a.serveOnly(backend, served.Location); err != nil {
+	served, err := a.serveOnly(backend, target.Location)
+	if err != nil {
 		return nil, err
 	}
-	return &storage.Owned{
-		Backend:  a.served,
+	owned := &storage.Owned{
+		Backend:  served,
 		Identity: a.storeIdentity(),
 		// Discovery has compared the volume with the anchor already.
-		IsProven: served.OnVolume,
+		IsProven: target.OnVolume,
 		Accepted: a.acceptedStore,
 		TakeOver: fmt.Sprintf("kubectl -n %s annotate configmap %s %s=", a.names.Namespace, a.names.Anchor(), labels.AcceptStore),
 		Waiter:   storage.Waiter{Report: a.reportStore},
-	}, nil
+	}
+	return &virtualStore{Backend: owned, served: served, onVolume: target.OnVolume, members: membership}, nil
 }
 
 // storeIdentity returns the identity of this virtual cluster that is recorded in its store.

@@ -68,10 +68,10 @@ func (a *connectedApp) reportMove(step string, details ...any) {
 // storeParts returns the parts that run once the store is open.
 func (a *builtApp) storeParts() []lifecycle.Part {
 	parts := []lifecycle.Part{{Name: "record of the store", Run: a.recordStoreLocation}}
-	if a.storeOnVolume {
+	if a.store.onVolume {
 		return append(parts, lifecycle.Part{Name: "socket of the store", Run: a.serveStoreSocket})
 	}
-	return append(parts, lifecycle.Part{Name: "fence of the store", Run: a.served.RunFence})
+	return append(parts, lifecycle.Part{Name: "fence of the store", Run: a.store.served.RunFence})
 }
 
 // recordStoreLocation records the location of the open store on the anchor.
@@ -79,9 +79,9 @@ func (a *builtApp) recordStoreLocation(ctx context.Context) error {
 	select {
 	case <-ctx.Done():
 		return nil
-	case <-a.served.Opened():
+	case <-a.store.served.Opened():
 	}
-	for a.facts.StoreLocation != a.served.Location {
+	for a.facts.StoreLocation != a.store.served.Location {
 		err := a.patchStoreLocation(ctx)
 		if err == nil {
 			break
@@ -99,7 +99,7 @@ func (a *builtApp) recordStoreLocation(ctx context.Context) error {
 
 func (a *builtApp) patchStoreLocation(ctx context.Context) error {
 	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{
-		"uid": a.facts.Anchor.UID, "annotations": map[string]any{labels.StoreLocation: a.served.Location},
+		"uid": a.facts.Anchor.UID, "annotations": map[string]any{labels.StoreLocation: a.store.served.Location},
 	}})
 	if err != nil {
 		return err

@@ -24,7 +24,7 @@ func (a *builtApp) serveStoreSocket(ctx context.Context) error {
 	select {
 	case <-ctx.Done():
 		return nil
-	case <-a.served.Opened():
+	case <-a.store.served.Opened():
 	}
 	if err := storesocket.Serve(ctx, a.storeSocket(), a.store.Dial); err != nil {
 		klog.InfoS("Cannot serve the store to commands in this container", "err", err)

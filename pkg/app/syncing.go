@@ -54,7 +54,7 @@ func (a *builtApp) newSession(o sessionOptions) (*session, error) {
 		HostLimiter:      a.limiter,
 		ObjectLimits:     objectLimits(a.values.Policies),
 		MayWrite:         func() error { return a.maySessionWrite(s) },
-		Restore:          a.served.Restore,
+		Restore:          a.store.served.Restore,
 		Standby:          o.standby,
 		Leftovers:        leftovers(a.values),
 	})
@@ -101,12 +101,12 @@ func (s *session) termStart(skew time.Duration) time.Time {
 // runSyncing runs the syncer and the virtual scheduler for one leader term. Each term builds new
 // ones, because caches and expectations of an earlier term are stale.
 func (a *builtApp) runSyncing(ctx context.Context) error {
-	if a.standby.isOn() {
+	if a.others.hasStandby() {
 		return a.syncFromStandby(ctx)
 	}
-	if a.standby != nil {
-		a.standby.slot.Lock()
-		defer a.standby.slot.Unlock()
+	if a.others != nil {
+		a.others.standby.slot.Lock()
+		defer a.others.standby.slot.Unlock()
 	}
 	return a.syncAlone(ctx)
 }
@@ -163,7 +163,7 @@ func (a *builtApp) addKinds(s *session, o sessionOptions) error {
 		return err
 	}
 	skew := time.Duration(0)
-	if a.standby != nil {
+	if a.others != nil {
 		skew = clockSkew
 	}
 	options := kinds.Options{
