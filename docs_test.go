@@ -2,6 +2,7 @@ package sublet
 
 import (
 	"os"
+	"path"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -62,6 +63,28 @@ func TestPagesNameTests(t *testing.T) {
 			if sub := match[2]; !found || sub != "" && !strings.Contains(tests.String(), `"`+sub+`"`) {
 				t.Errorf("%s names the test %s, which does not exist", page, match[0])
 			}
+		}
+	}
+}
+
+// TestArchitectureNamesPackages checks that the page names each package: by its path, or by its last
+// element after its parent. Programs, verbs of the command line and tests are named as a whole.
+func TestArchitectureNamesPackages(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile("docs/ARCHITECTURE.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for pkg := range rules {
+		if whole := regexp.MustCompile(`^$|^cmd/|^pkg/cli/|^hostlab/cmd/|^test/(e2e|integration)`); whole.MatchString(pkg) {
+			continue
+		}
+		if _, err := os.Stat(pkg); err != nil {
+			continue // It is named before it exists.
+		}
+		if page := string(text); !strings.Contains(page, "`"+pkg+"`") && !strings.Contains(page, ", `"+path.Base(pkg)+"`") &&
+			!strings.Contains(page, ", `"+path.Join(path.Base(path.Dir(pkg)), path.Base(pkg))+"`") {
+			t.Errorf("docs/ARCHITECTURE.md does not name %s", pkg)
 		}
 	}
 }
