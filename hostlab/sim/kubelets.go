@@ -39,7 +39,7 @@ func (h *Host) runKubelets(ctx context.Context) error {
 	if err := fillTypeTables(); err != nil {
 		return err
 	}
-	stages, err := stages(nodefast.DefaultNodeInit, podfast.DefaultPodReady, podfast.DefaultPodComplete, podfast.DefaultPodDelete)
+	stages, err := readStages(nodefast.DefaultNodeInit, podfast.DefaultPodReady, podfast.DefaultPodComplete, podfast.DefaultPodDelete)
 	if err != nil {
 		return err
 	}
@@ -68,7 +68,7 @@ func (h *Host) runKubelets(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("cannot create the simulated kubelets: %w", err)
 	}
-	// It logs each patch of each pod: of no use to anyone here.
+	// KWOK logs each patch of each pod, which nobody reads here.
 	ctx = log.NewContext(ctx, log.NewLogger(nil, log.LevelError))
 	if err := kwok.Start(ctx); err != nil {
 		return fmt.Errorf("cannot start the simulated kubelets: %w", err)
@@ -79,8 +79,8 @@ func (h *Host) runKubelets(ctx context.Context) error {
 	return nil
 }
 
-// stages reads KWOK's stages from their YAML, by the kind they are for.
-func stages(documents ...string) (map[internalversion.StageResourceRef][]*internalversion.Stage, error) {
+// readStages reads KWOK's stages from their YAML, by the kind they are for.
+func readStages(documents ...string) (map[internalversion.StageResourceRef][]*internalversion.Stage, error) {
 	all := map[internalversion.StageResourceRef][]*internalversion.Stage{}
 	for _, document := range documents {
 		var versioned v1alpha1.Stage
@@ -115,12 +115,13 @@ func (h *Host) sendHeartbeats(ctx context.Context) {
 		}
 		if len(names) > 0 {
 			// A node that has just been deleted gets no heartbeat.
-			_ = h.sendHeartbeatsOnce(ctx, names[next%len(names)], time.Now())
+			_ = h.sendHeartbeat(ctx, names[next%len(names)], time.Now())
 		}
 	}
 }
 
-func (h *Host) sendHeartbeatsOnce(ctx context.Context, name string, now time.Time) error {
+// sendHeartbeat writes the time of a heartbeat into the conditions of a node.
+func (h *Host) sendHeartbeat(ctx context.Context, name string, now time.Time) error {
 	type condition struct {
 		Type              corev1.NodeConditionType `json:"type"`
 		LastHeartbeatTime metav1.Time              `json:"lastHeartbeatTime"`

@@ -35,7 +35,7 @@ import (
 	"github.com/sublet-dev/sublet/pkg/storage"
 )
 
-// Options say what the host looks like. The zero value is a host without nodes.
+// Options configure a host. The zero value is a host without nodes.
 type Options struct {
 	// Nodes is the number of nodes to start with. Default 0.
 	Nodes int
@@ -194,7 +194,7 @@ func (h *Host) recordFailure(part string, err error) {
 	h.stopPlane()
 }
 
-// Err returns why the host has ended, or nil if nobody has complained.
+// Err returns why the host has ended, or nil if no part of it has failed.
 func (h *Host) Err() error {
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -203,7 +203,7 @@ func TestNodeAddressesDiffer(t *testing.T) {
 
 func TestStagesRefuseWhatTheyDoNotKnow(t *testing.T) {
 	t.Parallel()
-	if _, err := stages("kind: Stage\nspec: {nonsense: 1}"); err == nil {
+	if _, err := readStages("kind: Stage\nspec: {nonsense: 1}"); err == nil {
 		t.Error("a stage with an unknown field is taken")
 	}
 }

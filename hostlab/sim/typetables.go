@@ -11,7 +11,7 @@ import (
 	"sigs.k8s.io/kwok/pkg/utils/lifecycle"
 )
 
-// fillTypeTables makes KWOK prepare one stage of a node and one of a pod.
+// fillTypeTables lets KWOK prepare one stage of a node and one of a pod.
 //
 // The preparation writes into tables of types that the whole process shares, without
 // a lock. KWOK's controllers of nodes and of pods do it at their first object, which
@@ -20,7 +20,7 @@ import (
 //
 //nolint:gochecknoglobals // The tables are the process's, so they are filled once in it.
 var fillTypeTables = sync.OnceValue(func() error {
-	all, err := stages(nodefast.DefaultNodeInit, podfast.DefaultPodReady)
+	all, err := readStages(nodefast.DefaultNodeInit, podfast.DefaultPodReady)
 	if err != nil {
 		return err
 	}

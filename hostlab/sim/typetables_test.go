@@ -26,7 +26,7 @@ func TestStagesArePreparedAtOnce(t *testing.T) {
 }
 
 func prepareStages(t *testing.T) {
-	all, err := stages(nodefast.DefaultNodeInit, podfast.DefaultPodReady, podfast.DefaultPodComplete, podfast.DefaultPodDelete)
+	all, err := readStages(nodefast.DefaultNodeInit, podfast.DefaultPodReady, podfast.DefaultPodComplete, podfast.DefaultPodDelete)
 	if err != nil {
 		t.Error(err)
 		return
