@@ -5,7 +5,6 @@ import (
 	"strconv"
 	"strings"
 
-	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	apilabels "k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -266,42 +265,6 @@ func namedKey(value map[string]any) types.NamespacedName {
 	namespace, _ := value["namespace"].(string)
 	name, _ := value["name"].(string)
 	return types.NamespacedName{Namespace: namespace, Name: name}
-}
-
-// customSecrets copies the Secrets that objects of a custom resource refer to.
-func customSecrets(o CustomOptions) syncer.Resource[*corev1.Secret, *corev1.Secret] {
-	r := Secrets(Options{Sync: v1alpha1.Sync{ToHost: v1alpha1.ToHost{Secrets: v1alpha1.Referred{All: true}}}})
-	limit := referred{"secrets of " + o.Resource, func(r Refs) []string { return r.Secrets }, o.referrers()}
-	return referredBy(r, limit, o.Resource)
-}
-
-// customConfigMaps copies the ConfigMaps that objects of a custom resource refer to.
-func customConfigMaps(o CustomOptions) syncer.Resource[*corev1.ConfigMap, *corev1.ConfigMap] {
-	r := ConfigMaps(Options{Sync: v1alpha1.Sync{ToHost: v1alpha1.ToHost{ConfigMaps: v1alpha1.Referred{All: true}}}})
-	limit := referred{"configmaps of " + o.Resource, func(r Refs) []string { return r.ConfigMaps }, o.referrers()}
-	return referredBy(r, limit, o.Resource)
-}
-
-// referredBy limits a resource to the objects that custom resources refer to. Their copies have host
-// names of their own, because the same object may also have a copy for pods.
-func referredBy[T client.Object](r syncer.Resource[T, T], limit referred, resource string) syncer.Resource[T, T] {
-	r.Names = translate.Derived(custom.Role(resource))
-	r.Want = func(s syncer.Scope, virtual, _ T) (bool, error) { return limit.isReferred(s, virtual) }
-	r.MetadataOnly = true
-	r.Indexes, r.Also = limit.indexes(), limit.watches()
-	return r
-}
-
-// referrers returns the objects of the kind as referrers.
-func (o CustomOptions) referrers() []Referrer {
-	return []Referrer{{Object: o.newEmpty(), Refers: func(object client.Object) Refs {
-		u, ok := object.(*unstructured.Unstructured)
-		if !ok {
-			return Refs{}
-		}
-		refs := o.Plan.Refs(u.Object)
-		return Refs{ConfigMaps: refs.ConfigMaps, Secrets: refs.Secrets}
-	}}}
 }
 
 // HostCustomResource returns the kind that copies custom resources of the host to the virtual

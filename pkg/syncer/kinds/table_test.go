@@ -74,7 +74,7 @@ func sharedFiles() []string {
 // furtherFiles maps a file of a larger kind -> the first file of its row.
 func furtherFiles() map[string]string {
 	return map[string]string{
-		"customgeneration.go": "customresources.go", "customproduced.go": "customresources.go",
+		"customgeneration.go": "customresources.go", "customproduced.go": "customresources.go", "customreferred.go": "customresources.go",
 		"servicelinks.go": "pods.go", "trustbundles.go": "pods.go", "podcertificates.go": "pods.go", "podcertificate.go": "pods.go",
 		"eventmessage.go": "events.go", "persistentvolumes.go": "persistentvolumeclaims.go", "volumesnapshotcontents.go": "volumesnapshots.go",
 		"exposedservices.go": "services.go", "hostservices.go": "services.go", "replicatedservices.go": "services.go",
