@@ -93,7 +93,8 @@ func checkAllowedFields(schema *apiextensionsv1.JSONSchemaProps, o Options) erro
 		if reference.To != v1alpha1.ToImage || !hasPath(schema, steps) {
 			continue
 		}
-		if steps[len(steps)-1] = pullPolicy; o.Images.AlwaysPull && !hasPath(schema, steps) {
+		last := steps[len(steps)-1] // A map of images has no other keys, and so no policy.
+		if steps[len(steps)-1] = pullPolicy; o.Images.AlwaysPull && (last == each || !hasPath(schema, steps)) {
 			return fmt.Errorf("%s.references: %s has no field %s next to it, and policies.images.alwaysPull is on", o.Setting, reference.Path, pullPolicy)
 		}
 	}

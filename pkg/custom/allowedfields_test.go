@@ -26,6 +26,7 @@ properties:
       byName: {type: object, additionalProperties: {type: object, properties: {secretName: {type: string}, color: {type: string}}}}
       disks: {type: array, items: {type: object, properties: {name: {type: string}, image: {type: string}, imagePullPolicy: {type: string}, hostPath: {type: string}}}}
       kernel: {type: object, properties: {image: {type: string}}}
+      images: {type: object, additionalProperties: {type: string}}
       grace: {type: integer}
       template: {type: object, properties: {metadata: {type: object, x-kubernetes-preserve-unknown-fields: true}, priority: {type: string}}}
       jobs: {type: array, items: {type: object, properties: {template: {type: object, properties: {metadata: {type: object, x-kubernetes-preserve-unknown-fields: true}}}}}}
@@ -189,6 +190,7 @@ func TestBadAllowedFields(t *testing.T) {
 		{Options{AllowedFields: []string{"spec.size[*]"}}, "spec.size[*] is no field of the schema"},
 		{Options{AllowedFields: []string{"spec.template.metadata.labels"}}, "spec.template.metadata.labels is no field of the schema"},
 		{Options{Images: Images{AlwaysPull: true}, References: []v1alpha1.Reference{{Path: "spec.kernel.image", To: v1alpha1.ToImage}}}, "spec.kernel.image has no field imagePullPolicy next to it"},
+		{Options{Images: Images{AlwaysPull: true}, References: []v1alpha1.Reference{{Path: "spec.images[*]", To: v1alpha1.ToImage}}}, "spec.images[*] has no field imagePullPolicy next to it"},
 	} {
 		c.o.Setting = "kind"
 		if _, err := Compile(schemaOf(t, machineSchema), c.o); err == nil || !strings.Contains(err.Error(), c.want) {

@@ -103,16 +103,33 @@ func (c *compiler) below(at place, schema *apiextensionsv1.JSONSchemaProps) *nod
 	n := &node{}
 	switch {
 	case schema.Items != nil && schema.Items.Schema != nil:
-		n.items = c.value(place{path: at.path + "[*]", key: at.key}, schema.Items.Schema)
+		n.items = c.value(place{path: at.path + each, key: at.key}, schema.Items.Schema)
 	case len(schema.Properties) > 0:
 		for _, key := range slices.Sorted(maps.Keys(schema.Properties)) {
 			property := schema.Properties[key]
 			n.add(key, c.value(place{path: join(at.path, key), key: key}, &property))
 		}
 	case schema.AdditionalProperties != nil && schema.AdditionalProperties.Schema != nil:
-		n.values = c.value(place{path: at.path + "[*]", key: at.key}, schema.AdditionalProperties.Schema)
+		n.values = c.value(place{path: at.path + each, key: at.key}, schema.AdditionalProperties.Schema)
+		if c.isKeyedByNames(at, n.values) {
+			return unknownNode("its keys look like names of other objects")
+		}
 	}
 	return n.orNil()
+}
+
+// isKeyedByNames reports whether the keys of a map look like names of objects, as in secrets: {NAME: {...}}. That
+// is so if its values refer to nothing, and no rule of the operator is for them.
+func (c *compiler) isKeyedByNames(at place, values *node) bool {
+	if c.options.Trusted || !endsWithNoun(at.key) || values != nil && values.rule != ruleUnknown {
+		return false
+	}
+	for path := range c.rules {
+		if strings.HasPrefix(path, at.path+each) {
+			return false
+		}
+	}
+	return true
 }
 
 // fromRule returns the node of the operator's rule.
@@ -154,7 +171,7 @@ func referenceFields() []string {
 func (c *compiler) fromObjectRule(at place, rule v1alpha1.Reference, schema *apiextensionsv1.JSONSchemaProps) *node {
 	if schema.Items != nil && schema.Items.Schema != nil {
 		schema = schema.Items.Schema
-		at.path += "[*]"
+		at.path += each
 	}
 	n := &node{rule: ruleObjects, targets: map[string]target{}, kind: rule.Kind, unchanged: rule.Names}
 	for kind, resource := range rule.Kinds {

@@ -51,6 +51,10 @@ properties:
       tls: {type: array, items: {type: object, properties: {hosts: {type: array, items: {type: string}}, secretName: {type: string}}}}
       byName: {type: object, additionalProperties: {type: object, properties: {secretName: {type: string}}}}
       gateways: {type: array, items: {type: string}}
+      secrets: {type: object, additionalProperties: {type: object, properties: {mode: {type: integer}}}}
+      peerRefs: {type: object, additionalProperties: {type: string}}
+      envSecretRefs: {type: object, additionalProperties: {type: object, properties: {name: {type: string}, key: {type: string}}}}
+      secretPorts: {type: object, additionalProperties: {type: integer}}
 `
 
 func schemaOf(t testing.TB, text string) *apiextensionsv1.JSONSchemaProps {

@@ -69,6 +69,14 @@ func TestToHost(t *testing.T) {
 			},
 		},
 		{
+			"references by a key", nil, `{envSecretRefs: {TOKEN: {name: a, key: k}}, secretPorts: {web: 1}}`,
+			map[string]any{
+				"envSecretRefs": map[string]any{"TOKEN": map[string]any{"name": host(secrets, "a"), "key": "k"}},
+				"secretPorts":   map[string]any{"web": int64(1)},
+			},
+		},
+		{"keys that are no names", []v1alpha1.Reference{{Path: "spec.secrets", To: v1alpha1.ToNone}}, `{secrets: {a: {mode: 1}}}`, map[string]any{"secrets": map[string]any{"a": map[string]any{"mode": int64(1)}}}},
+		{
 			"a rule of the operator", []v1alpha1.Reference{{Path: "spec.issuerRef.name", To: "issuers.example.com"}, {Path: "spec.gateways", To: "services"}},
 			`{issuerRef: {name: a, kind: Issuer}, gateways: [g]}`,
 			map[string]any{"issuerRef": map[string]any{"name": host(services, "a"), "kind": "Issuer"}, "gateways": []any{host(services, "g")}},
@@ -149,6 +157,8 @@ func TestCheck(t *testing.T) {
 		{"pods", `{template: {spec: {containers: [{name: a}]}}}`, "spec.template.spec", "template of pods", true},
 		{"any content", `{anything: {secretRef: {name: a}}}`, "spec.anything", "allows anything", true},
 		{"any values", `{free: {a: b}}`, "spec.free", "allows anything", true},
+		{"names as keys of a map", `{secrets: {stolen: {mode: 1}}}`, "spec.secrets", "keys look like names", true},
+		{"a name as a key without a value", `{peerRefs: {stolen: ""}}`, "spec.peerRefs", "keys look like names", true},
 		{"a name that is no text", `{secretName: {a: b}}`, "spec.secretName", "must be a name", false},
 		{"another form than the schema's", `{tls: {a: b}}`, "spec.tls", "does not have the form", false},
 		{"a selector with other keys", `{selector: {matchLabels: {a: b}, matchNames: [a]}}`, "spec.selector", "must be a label selector", false},

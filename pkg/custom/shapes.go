@@ -175,6 +175,13 @@ func resourceOf(key string) string {
 	return ""
 }
 
+// endsWithNoun reports whether a key ends with the word for a resource or for references.
+func endsWithNoun(key string) bool {
+	last := lastOf(wordsOf(key))
+	return looksLikeReference(last) || resourceOf(last) != "" ||
+		resourceOf(key) != "" && slices.Contains([]string{"name", "names", "map", "maps", "account", "accounts"}, last)
+}
+
 // looksLikeSelector reports whether a key is that of a selector.
 func looksLikeSelector(key string) bool {
 	words := wordsOf(key)
