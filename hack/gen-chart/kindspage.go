@@ -31,6 +31,9 @@ the log and in the operator's /syncz, as "switched off: KIND".
 Copies of a kind that is off by default stay until the release is removed. While it is off, the Role has no permission on it.
 ` + "`kubectl -n NAMESPACE delete KIND -l sublet.dev/cluster=UID`" + ` deletes them. UID is that of the ConfigMap RELEASE-anchor.
 
+Copies of ingress classes, snapshot classes, device classes, resource slices and of what drivers of volumes have written go from the
+virtual cluster. Other copies of the host's objects stay there, and are the tenant's from then on.
+
 ## The kinds
 
 `

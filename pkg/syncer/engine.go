@@ -80,7 +80,7 @@ func NewEngine(options Options) (*Engine, error) {
 	e.storeGuard.mayWrite, e.storeGuard.restore = options.MayWrite, options.Restore
 	e.breaker.mayWrite = e.storeGuard.barReason
 	e.leftovers = &leftovers{
-		kinds: options.Leftovers, client: e.host.client, scheme: options.Scheme, cluster: options.Cluster,
+		kinds: options.Leftovers, client: e.host.client, virtual: e.virtual.client, scheme: options.Scheme, cluster: options.Cluster,
 		clock: options.Clock, log: e.log, holdReason: e.storeGuard.onHold, checks: map[string]syncz.Check{},
 	}
 	e.events = newTenantEvents(e.virtual.client, options.Scheme, options.Clock, e.log, options.Cluster)

@@ -24,9 +24,10 @@ import (
 	"github.com/sublet-dev/sublet/pkg/translate"
 )
 
-// Leftover is a kind that is switched off and may still have copies on the host.
+// Leftover is a kind that is switched off and may still have copies. Those of virtual objects are on the
+// host, and those of host objects in the virtual cluster.
 type Leftover struct {
-	// Kind is a kind whose originals are virtual.
+	// Kind is the kind.
 	Kind Kind
 	// Keep keeps and reports the copies, because they hold data. Default: they are deleted.
 	Keep bool
@@ -41,10 +42,11 @@ const leftoverRetry = 30 * time.Second
 // errOnHold is the reason of a sweep that waits for the store guard.
 var errOnHold = errors.New("deletes on the host are on hold")
 
-// leftovers deletes the host copies of kinds that are switched off, once per leader term.
+// leftovers deletes the copies of kinds that are switched off, once per leader term.
 type leftovers struct {
 	kinds      []Leftover
-	client     client.Client
+	client     client.Client // of the host
+	virtual    client.Client
 	scheme     *runtime.Scheme
 	cluster    translate.Cluster
 	clock      clock.Clock
@@ -82,6 +84,9 @@ func (l *leftovers) run(ctx context.Context) {
 // sweep deletes the copies of a kind. If the kind keeps them, it returns their names instead. A
 // failed delete does not stop it, but a hold does.
 func (l *leftovers) sweep(ctx context.Context, leftover Leftover) (kept []string, err error) {
+	if leftover.Kind.owner == Host {
+		return nil, l.sweepVirtual(ctx, leftover.Kind)
+	}
 	gvk, err := apiutil.GVKForObject(leftover.Kind.newHost(), l.scheme)
 	if err != nil {
 		return nil, fmt.Errorf("cannot find the type of %s: %w", leftover.Kind.name, err)
@@ -115,6 +120,37 @@ func (l *leftovers) sweep(ctx context.Context, leftover Leftover) (kept []string
 		}
 	}
 	return kept, errors.Join(failures...)
+}
+
+// sweepVirtual deletes the virtual copies of a kind of the host. The tenant would take them for what the host
+// has: the default class of new objects, or the room that a scheduler counts on.
+func (l *leftovers) sweepVirtual(ctx context.Context, kind Kind) error {
+	gvk, err := apiutil.GVKForObject(kind.newVirtual(), l.scheme)
+	if err != nil {
+		return fmt.Errorf("cannot find the type of %s: %w", kind.name, err)
+	}
+	list := &metav1.PartialObjectMetadataList{}
+	list.SetGroupVersionKind(gvk.GroupVersion().WithKind(gvk.Kind + "List"))
+	err = l.virtual.List(ctx, list)
+	switch {
+	case meta.IsNoMatchError(err), apierrors.IsNotFound(err):
+		return nil // The virtual cluster does not serve the kind, so it has no copies.
+	case err != nil:
+		return fmt.Errorf("cannot list virtual %s: %w", kind.name, err)
+	}
+	var failures []error
+	for i := range list.Items {
+		object := &list.Items[i]
+		object.SetGroupVersionKind(gvk)
+		if object.Annotations[labels.HostUID] == "" || isTerminating(object) {
+			continue
+		}
+		err := l.virtual.Delete(ctx, object, client.Preconditions{UID: new(object.GetUID())})
+		if client.IgnoreNotFound(err) != nil {
+			failures = append(failures, fmt.Errorf("cannot delete virtual %s %s: %w", kind.name, object.GetName(), err))
+		}
+	}
+	return errors.Join(failures...)
 }
 
 // namespaceOf returns the namespace to list the copies of a kind in, empty for all. All copies

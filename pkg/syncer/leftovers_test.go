@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -18,6 +19,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
+	"github.com/sublet-dev/sublet/api/labels"
 	"github.com/sublet-dev/sublet/api/syncz"
 	"github.com/sublet-dev/sublet/pkg/translate"
 )
@@ -146,5 +148,39 @@ func TestLeftoversTryAll(t *testing.T) {
 	}
 	if len(configMapsLeft.Items) != 1 || configMapsLeft.Items[0].Name != stuck || len(secretsLeft.Items) != 0 {
 		t.Errorf("left are %d ConfigMaps and %d Secrets, want one ConfigMap", len(configMapsLeft.Items), len(secretsLeft.Items))
+	}
+}
+
+// TestLeftoversOfTheHost deletes the virtual copies of a kind of the host that is switched off. Those that the
+// tenant has made stay.
+func TestLeftoversOfTheHost(t *testing.T) {
+	t.Parallel()
+	copied := &networkingv1.IngressClass{ObjectMeta: metav1.ObjectMeta{Name: "nginx", Annotations: map[string]string{labels.HostUID: "u"}}}
+	own := &networkingv1.IngressClass{ObjectMeta: metav1.ObjectMeta{Name: "own"}}
+	kind := Define("ingressclasses", Resource[*networkingv1.IngressClass, *networkingv1.IngressClass]{Owner: Host, Names: translate.Same})
+	for reason, list := range map[string]error{"served": nil, "not served": apierrors.NewNotFound(networkingv1.Resource("ingressclasses"), "")} {
+		virtual := fake.NewClientBuilder().WithObjects(copied.DeepCopy(), own.DeepCopy()).WithInterceptorFuncs(interceptor.Funcs{
+			List: func(ctx context.Context, c client.WithWatch, into client.ObjectList, options ...client.ListOption) error {
+				if _, metadata := into.(*metav1.PartialObjectMetadataList); metadata && list != nil {
+					return list
+				}
+				return c.List(ctx, into, options...)
+			},
+		}).Build()
+		l := &leftovers{
+			virtual: virtual, scheme: scheme.Scheme, cluster: testCluster(), clock: clocktesting.NewFakeClock(testStart()), log: silent(),
+			kinds: []Leftover{{Kind: kind, Quiet: true}}, checks: map[string]syncz.Check{}, holdReason: func() string { return "another store" },
+		}
+		l.run(t.Context())
+		var left networkingv1.IngressClassList
+		if err := virtual.List(t.Context(), &left); err != nil {
+			t.Fatal(err)
+		}
+		if count := len(left.Items); list == nil && (count != 1 || left.Items[0].Name != "own") || list != nil && count != 2 {
+			t.Errorf("%s: left are %d classes", reason, count)
+		}
+		if checks := l.list(); len(checks) > 0 {
+			t.Errorf("%s: got %+v", reason, checks)
+		}
 	}
 }

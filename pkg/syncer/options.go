@@ -41,8 +41,8 @@ type Options struct {
 	Standby bool
 	// Kinds are the kinds to start with. [Engine.Add] adds more at any time.
 	Kinds []Kind
-	// Leftovers are the kinds that are switched off. Their copies are deleted, if the host's
-	// RBAC permits it. Default: none.
+	// Leftovers are the kinds that are switched off. Their copies are deleted, those on the host if
+	// its RBAC permits it. Default: none.
 	Leftovers []Leftover
 	// Workers is the number of concurrent reconciles per kind. Default: 16.
 	Workers int

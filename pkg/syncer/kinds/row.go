@@ -50,6 +50,10 @@ type Row struct {
 	// data. Default: they are deleted.
 	KeepsCopies bool
 
+	// forgets specifies that the virtual copies of a kind of the host are deleted when it is switched off.
+	// Default: they become the tenant's. The API server may deny objects that name a missing class.
+	forgets bool
+
 	ownKeys []string // common settings that the kind does not have, or defines itself
 
 	name     string    // name of the kind; empty means the last key of its setting
@@ -110,6 +114,12 @@ func (r Row) ifOff(doc string) Row {
 // keepsCopies sets KeepsCopies.
 func (r Row) keepsCopies() Row {
 	r.KeepsCopies = true
+	return r
+}
+
+// forgetsCopies sets forgets.
+func (r Row) forgetsCopies() Row {
+	r.forgets = true
 	return r
 }
 
@@ -202,16 +212,18 @@ func (r Row) alternatives(o Options) []syncer.Kind {
 	return []syncer.Kind{r.alternative(r.Name(), o)}
 }
 
-// Leftovers returns the kinds of the row that these options switch off and that may still have copies on
-// the host.
+// Leftovers returns the kinds of the row that these options switch off and that may still have copies.
 func (r Row) Leftovers(o Options) []syncer.Leftover {
 	if r.Enabled(o.Sync) {
 		return nil
 	}
 	var leftovers []syncer.Leftover
-	for _, kind := range r.ifOn(o) {
-		if kind.Owner() == syncer.Virtual {
+	for i, kind := range r.ifOn(o) {
+		switch {
+		case kind.Owner() == syncer.Virtual:
 			leftovers = append(leftovers, syncer.Leftover{Kind: kind, Keep: r.KeepsCopies, Quiet: r.State == Off})
+		case i == 0 && r.forgets:
+			leftovers = append(leftovers, syncer.Leftover{Kind: kind, Quiet: true})
 		}
 	}
 	return leftovers

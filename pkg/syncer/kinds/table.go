@@ -72,22 +72,22 @@ func fromHost() []Row {
 			permitsIf("sync.fromHost.nodes.syncBackChanges", rule(patch(), "", "nodes")),
 		row("sync.fromHost.storageClasses", On, "The host's storage classes, without their parameters.", StorageClasses),
 		row("sync.fromHost.volumeSnapshotClasses", Off, "The host's snapshot classes, without their parameters. Snapshots may name those that are shown.",
-			VolumeSnapshotClasses),
+			VolumeSnapshotClasses).forgetsCopies(),
 		row("sync.fromHost.runtimeClasses", Off, "The host's runtime classes. Pods may name those that are shown.", RuntimeClasses),
 		row("sync.fromHost.priorityClasses", Off, "The host's priority classes. Pods that name one that is shown have it on the host.", PriorityClasses),
-		row("sync.fromHost.csiDrivers", Off, "The host's CSI drivers. The virtual scheduler reads which of them count capacity.", CSIDrivers),
-		row("sync.fromHost.csiNodes", Off, "The CSI drivers of the nodes that are shown. The virtual scheduler reads the limits of volumes.", CSINodes),
+		row("sync.fromHost.csiDrivers", Off, "The host's CSI drivers. The virtual scheduler reads which of them count capacity.", CSIDrivers).forgetsCopies(),
+		row("sync.fromHost.csiNodes", Off, "The CSI drivers of the nodes that are shown. The virtual scheduler reads the limits of volumes.", CSINodes).forgetsCopies(),
 		row("sync.fromHost.csiStorageCapacities", Off, "The capacities of the storage classes that are shown, in kube-system. The virtual scheduler reads them.",
-			CSIStorageCapacities),
+			CSIStorageCapacities).forgetsCopies(),
 		row(policy.DeviceClassesSetting, Off, "The host's device classes, without their parameters. Claims may name those that are shown.",
-			DeviceClasses),
-		row("sync.fromHost.resourceSlices", Off, "The devices of the nodes that are shown. The virtual scheduler reads them.", ResourceSlices),
+			DeviceClasses).forgetsCopies(),
+		row("sync.fromHost.resourceSlices", Off, "The devices of the nodes that are shown. The virtual scheduler reads them.", ResourceSlices).forgetsCopies(),
 		row("sync.fromHost.configMaps", Off, "ConfigMaps of the host that the tenant sees by name, and cannot change.", HostConfigMaps).
 			mapped("hostconfigmaps"),
 		row("sync.fromHost.secrets", Off, "Secrets of the host that the tenant sees by name, and cannot change.", HostSecrets).
 			mapped("hostsecrets"),
 		row("sync.fromHost.events", On, "Events of the host about the copies of the tenant's pods, Services, claims and Ingresses.", Events).ownsKeys("selector"),
-		row("sync.fromHost.ingressClasses", Off, "The host's ingress classes, without their parameters. Ingresses may name those that are shown.", IngressClasses),
+		row("sync.fromHost.ingressClasses", Off, "The host's ingress classes, without their parameters. Ingresses may name those that are shown.", IngressClasses).forgetsCopies(),
 	}
 }
 
