@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -95,7 +96,7 @@ func (e *Etcd) serverConfig(logger *zap.Logger) (config.ServerConfig, error) {
 		NewCluster:          len(member.join) == 0,
 
 		TickMs:                     uint(tick / time.Millisecond),
-		ElectionTicks:              int(electionTimeout / tick),
+		ElectionTicks:              int(cmp.Or(e.electionTimeout, electionTimeout) / tick),
 		InitialElectionTickAdvance: true,
 		PreVote:                    true,
 		PeerTLSInfo:                e.peerTLSInfo(),

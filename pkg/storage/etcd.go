@@ -99,9 +99,13 @@ type Etcd struct {
 	// standard error.
 	Logger *zap.Logger
 
-	quota   atomic.Int64 // the one in use
-	limits  limits       // of the start
-	memory  func() int64 // returns the memory limit
+	quota  atomic.Int64 // the one in use
+	limits limits       // of the start
+	memory func() int64 // returns the memory limit
+
+	// electionTimeout is longer in tests of what does not wait for it. Default: the constant.
+	electionTimeout time.Duration
+
 	lock    *os.File
 	server  *etcdserver.EtcdServer
 	client  *kubernetes.Client

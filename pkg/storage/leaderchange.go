@@ -109,7 +109,8 @@ func (t *leaderTerms) begin(ctx context.Context, own bool) *leaderTerm {
 	return t.current.Swap(&leaderTerm{ctx, end, own})
 }
 
-// watchLeaders ends unanswered writes after each change of the leader, until the store stops.
+// watchLeaders ends unanswered writes after each change of the leader, until the store stops. It
+// also runs watchPresence.
 func (e *Etcd) watchLeaders(ctx context.Context) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -117,6 +118,9 @@ func (e *Etcd) watchLeaders(ctx context.Context) {
 		<-e.stopped
 		cancel()
 	})
+	if e.PeerListener != nil {
+		e.kept.Go(func() { e.watchPresence(ctx) })
+	}
 	changed := e.server.LeaderChangedNotify()
 	for {
 		select {

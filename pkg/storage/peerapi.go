@@ -69,6 +69,8 @@ func (e *Etcd) handlePeers(mux *http.ServeMux) {
 	mux.HandleFunc("POST "+pathJoin, e.serveJoin)
 	mux.HandleFunc("POST "+pathTurn, e.serveTurn)
 	mux.HandleFunc("DELETE "+pathTurn, e.serveTurn)
+	mux.HandleFunc("GET "+pathPresence, e.servePresence)
+	mux.HandleFunc("GET "+pathEnded, e.serveEnded)
 }
 
 // serveMembership answers whether a member was removed.

@@ -163,9 +163,9 @@ func (c *team) start(t *testing.T, name string, known Known, options ...func(*Et
 }
 
 // join starts a member that joins the others, and gives it a vote.
-func (c *team) join(t *testing.T, name string) (*Etcd, *kubernetes.Client) {
+func (c *team) join(t *testing.T, name string, options ...func(*Etcd)) (*Etcd, *kubernetes.Client) {
 	t.Helper()
-	e, client := c.start(t, name, Known{MustJoin: true, Unlisted: true, Others: c.others(name)})
+	e, client := c.start(t, name, Known{MustJoin: true, Unlisted: true, Others: c.others(name)}, options...)
 	eventually(t, func() string {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
