@@ -30,7 +30,7 @@ func (w *world) checkConsistency(t *testing.T, broken time.Duration, faults ...f
 	t.Helper()
 	t.Logf("run again with -seed=%d -faults=%v", *seed, *faultTime)
 	o := consistency.Options{Pick: w.pick, Seed: *seed}
-	registers, set := consistency.NewRegisters(o), consistency.NewSet("element", o)
+	registers, set, watches := consistency.NewRegisters(o), consistency.NewSet("element", o), consistency.NewWatches("element", o)
 	ctx, cancel := context.WithTimeout(t.Context(), broken+4*patience)
 	defer cancel()
 	if err := registers.Prepare(ctx); err != nil {
@@ -46,11 +46,15 @@ func (w *world) checkConsistency(t *testing.T, broken time.Duration, faults ...f
 	var clients sync.WaitGroup
 	clients.Go(func() { registers.Run(faulty) })
 	clients.Go(func() { set.Run(faulty) })
+	clients.Go(func() { watches.Run(faulty) })
 	clients.Go(func() { w.createPods(faulty, t, pods) })
 	w.breakThings(faulty, t, faults, rand.New(rand.NewPCG(*seed, 0)))
 	clients.Wait()
 	w.awaitReady(t, w.replicas)
 	if err := set.Finish(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if err := watches.Finish(ctx); err != nil {
 		t.Fatal(err)
 	}
 	if err := registers.Check(checkLimit); err != nil {
@@ -59,7 +63,10 @@ func (w *world) checkConsistency(t *testing.T, broken time.Duration, faults ...f
 	if err := set.Check(); err != nil {
 		t.Errorf("set: %v", err)
 	}
-	t.Logf("registers: %+v; set: %+v", registers.Outcomes(), set.Outcomes())
+	if err := watches.Check(set); err != nil {
+		t.Errorf("watches: %v", err)
+	}
+	t.Logf("registers: %+v; set: %+v; watches: %s", registers.Outcomes(), set.Outcomes(), watches)
 	if min(registers.Outcomes().Acknowledged, set.Outcomes().Acknowledged) < leastWrites {
 		t.Errorf("fewer than %d writes were acknowledged", leastWrites)
 	}

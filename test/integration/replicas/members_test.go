@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -50,6 +51,33 @@ func TestEmbeddedMembers(t *testing.T) {
 	if again := w.fleet.Replicas()[0]; again.UID != first.UID {
 		t.Error("the first replica was replaced")
 	}
+	writes.check(t, w)
+}
+
+// TestMembersDie kills each of three members in turn, so that the leader of the store is one of
+// them. No acknowledged write is lost.
+func TestMembersDie(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, setup{replicas: 1, options: memberAddresses(t)})
+	eventually(t, "the StatefulSet is scaled", func(ctx context.Context) error { return w.fleet.Scale(ctx, 3) })
+	w.awaitReady(t, 3)
+	writes := w.write(t)
+	succeeded := 0
+	for i := range 3 {
+		pod := fmt.Sprint("shop-", i)
+		w.fleet.Kill(pod)
+		eventually(t, "the others take a write", func(ctx context.Context) error { return writeTo(ctx, w.client(t)) })
+		for _, replica := range w.fleet.Replicas() {
+			log, err := os.ReadFile(replica.LogFile())
+			if err != nil {
+				t.Fatal(err)
+			}
+			succeeded += strings.Count(string(log), "electing this member")
+		}
+		w.fleet.Restart(pod)
+		w.awaitReady(t, 3)
+	}
+	t.Logf("%d elections because a process has ended", succeeded)
 	writes.check(t, w)
 }
 
