@@ -38,10 +38,10 @@ func fillHostSnapshot(s syncer.Scope, virtual, host *unstructured.Unstructured) 
 	claim := field(virtual, "spec", "source", "persistentVolumeClaimName")
 	if claim == "" {
 		// Admission denies it. This one may be older than the setting.
-		return unsupported("spec.source.volumeSnapshotContentName: contents are the host's; name a claim in persistentVolumeClaimName")
+		return unsupportedSnapshot("spec.source.volumeSnapshotContentName: contents are the host's; name a claim in persistentVolumeClaimName")
 	}
 	if content := field(virtual, "status", "boundVolumeSnapshotContentName"); content != "" {
-		return unsupported("status.boundVolumeSnapshotContentName: the host no longer has the snapshot that %s was the content of, "+
+		return unsupportedSnapshot("status.boundVolumeSnapshotContentName: the host no longer has the snapshot that %s was the content of, "+
 			"and another one would have later data; create a new snapshot", content)
 	}
 	class, err := snapshotClass(s, virtual, claim)
@@ -69,8 +69,8 @@ func recordRefusedSnapshot(s syncer.Scope, virtual *unstructured.Unstructured, r
 	}
 }
 
-// unsupported returns the error of an object that cannot exist on the host.
-func unsupported(format string, values ...any) error {
+// unsupportedSnapshot returns the error of an object that cannot exist on the host.
+func unsupportedSnapshot(format string, values ...any) error {
 	return &translate.UnsupportedError{Problems: []error{fmt.Errorf(format, values...)}}
 }
 
@@ -80,7 +80,7 @@ func snapshotClass(s syncer.Scope, virtual *unstructured.Unstructured, claim str
 	if name := field(virtual, "spec", "volumeSnapshotClassName"); name != "" {
 		class, err := shownSnapshotClass(s, name)
 		if err == nil && class == nil {
-			err = unsupported("spec.volumeSnapshotClassName: the host shows no snapshot class %s to this virtual cluster", name)
+			err = unsupportedSnapshot("spec.volumeSnapshotClassName: the host shows no snapshot class %s to this virtual cluster", name)
 		}
 		return name, err
 	}
@@ -98,7 +98,7 @@ func snapshotClass(s syncer.Scope, virtual *unstructured.Unstructured, claim str
 			return class.GetName(), nil
 		}
 	}
-	return "", unsupported("spec.volumeSnapshotClassName: no snapshot class that the host shows is the default for claim %s; name one", claim)
+	return "", unsupportedSnapshot("spec.volumeSnapshotClassName: no snapshot class that the host shows is the default for claim %s; name one", claim)
 }
 
 // driverOfClaim returns the driver of the storage class of a virtual claim, empty if it is not
