@@ -111,14 +111,10 @@ func (p *pods) started(s syncer.Scope, virtual, host *corev1.Pod) bool {
 // what has no effect on the host.
 func (p *pods) fillVirtual(s syncer.Scope, host, virtual *corev1.Pod) error {
 	scheduler := p.options.usesVirtualScheduler(virtual)
-	switch {
-	case progress(s).State == translate.PodRejected || translate.RejectFromNode(virtual, host, scheduler):
+	if progress(s).State == translate.PodRejected || translate.RejectFromNode(virtual, host, scheduler) {
 		return nil
-	case scheduler:
-		translate.ProposedPodStatus(s.Cluster, progress(s).State, host, virtual)
-	default:
-		translate.PodStatus(s.Cluster, host, virtual)
 	}
+	p.fillStatus(s, host, virtual)
 	p.reportViolations(s, virtual)
 	reportOtherNode(s, virtual, host)
 	if foreign := translate.ForeignDebugContainers(virtual, host); len(foreign) > 0 {
@@ -126,6 +122,21 @@ func (p *pods) fillVirtual(s syncer.Scope, host, virtual *corev1.Pod) error {
 	}
 	p.reportNotPassed(s, virtual, host)
 	return copyNode(s, host, virtual)
+}
+
+// fillStatus copies the status. The host pod has all that the tenant requests without the tolerations that
+// the policy keeps from the host. Otherwise observedGeneration would stay behind for ever.
+func (p *pods) fillStatus(s syncer.Scope, host, virtual *corev1.Pod) {
+	if p.options.PodPolicy != nil {
+		all := virtual.Spec.Tolerations
+		virtual.Spec.Tolerations = p.options.PodPolicy.PassTolerations(all)
+		defer func() { virtual.Spec.Tolerations = all }()
+	}
+	if p.options.usesVirtualScheduler(virtual) {
+		translate.ProposedPodStatus(s.Cluster, progress(s).State, host, virtual)
+		return
+	}
+	translate.PodStatus(s.Cluster, host, virtual)
 }
 
 // reportOtherNode records an Event on a pod that the host runs on another node than the virtual pod names. A
