@@ -137,6 +137,11 @@ func rewriteStatus(c Cluster, host, virtual *corev1.Pod, status *corev1.PodStatu
 	for i := range status.Conditions {
 		rewrite(&status.Conditions[i].Message)
 	}
+	for i := range status.VolumeHealth {
+		for j := range status.VolumeHealth[i].HealthConditions {
+			rewrite(&status.VolumeHealth[i].HealthConditions[j].Message)
+		}
+	}
 	for _, list := range [][]corev1.ContainerStatus{status.InitContainerStatuses, status.ContainerStatuses, status.EphemeralContainerStatuses} {
 		for i := range list {
 			for _, status := range list[i].AllocatedResourcesStatus {
@@ -150,8 +155,17 @@ func rewriteStatus(c Cluster, host, virtual *corev1.Pod, status *corev1.PodStatu
 				if state.Waiting != nil {
 					rewrite(&state.Waiting.Message)
 				}
-				// The message of a terminated container comes from the container itself.
+				if state.Terminated != nil && isRuntimesReason(state.Terminated.Reason) {
+					rewrite(&state.Terminated.Message)
+				}
 			}
 		}
 	}
+}
+
+// isRuntimesReason reports whether a container has ended for a reason whose message is of the container
+// runtime, which names the directory of the host pod. Otherwise the message comes from the
+// container itself.
+func isRuntimesReason(reason string) bool {
+	return reason == "StartError" || reason == "ContainerCannotRun"
 }

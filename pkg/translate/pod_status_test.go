@@ -301,6 +301,7 @@ func TestObservedGeneration(t *testing.T) {
 func TestStatusSpeaksOfVirtualNames(t *testing.T) {
 	t.Parallel()
 	virtual := webPod(func(pod *corev1.Pod) {
+		pod.Spec.InitContainers = []corev1.Container{{Name: "init", Image: "busybox:1"}}
 		pod.Spec.Volumes = []corev1.Volume{
 			{Name: "data", VolumeSource: corev1.VolumeSource{PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: "data"}}},
 			{Name: "app", VolumeSource: corev1.VolumeSource{ConfigMap: &corev1.ConfigMapVolumeSource{LocalObjectReference: corev1.LocalObjectReference{Name: "app"}}}},
@@ -320,13 +321,23 @@ func TestStatusSpeaksOfVirtualNames(t *testing.T) {
 			State:                corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Message: waiting}},
 			LastTerminationState: corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{Message: exit}},
 		}},
+		VolumeHealth: []corev1.PodVolumeHealth{{
+			Name: "data", HealthConditions: []corev1.VolumeHealthCondition{{Message: "claim tenant-shop/" + name("data") + " is degraded"}},
+		}},
+		InitContainerStatuses: []corev1.ContainerStatus{{
+			Name: "init", State: corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{
+				Reason: "StartError", Message: `error mounting "/var/lib/kubelet/pods/host-uid/volume-subpaths/app"`,
+			}},
+		}},
 	}
 	PodStatus(shop, host, virtual)
 	got := []string{
+		virtual.Status.VolumeHealth[0].HealthConditions[0].Message, virtual.Status.InitContainerStatuses[0].State.Terminated.Message,
 		virtual.Status.Message, virtual.Status.Conditions[0].Message,
 		virtual.Status.ContainerStatuses[0].State.Waiting.Message, virtual.Status.ContainerStatuses[0].LastTerminationState.Terminated.Message,
 	}
 	want := []string{
+		"claim default/data is degraded", `error mounting "/var/lib/kubelet/pods/virtual-uid/volume-subpaths/app"`,
 		"pod default/web-0 was evicted", `persistentvolumeclaim "data" not found`,
 		"back-off 10s restarting failed container=web pod=web-0_default(virtual-uid)", exit,
 	}

@@ -10,6 +10,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sublet-dev/sublet/pkg/syncer"
+	"github.com/sublet-dev/sublet/pkg/translate"
 )
 
 // lookUp gets an object of one side from the cache and reports whether it exists. The object
@@ -42,4 +43,11 @@ func keysOf[T any, P interface {
 		}
 	}
 	return keys
+}
+
+// statusNames returns a rewriter for the messages in the status of a host copy.
+func statusNames(s syncer.Scope, host, virtual client.Object) *translate.Rewriter {
+	names := &translate.Rewriter{Cluster: s.Cluster}
+	names.AddObject(client.ObjectKeyFromObject(host), client.ObjectKeyFromObject(virtual))
+	return names
 }

@@ -25,7 +25,7 @@ func staysLost() map[string]string {
 		"persistentvolumeclaims/bound": empty, "persistentvolumeclaims/expanded": empty, "persistentvolumeclaims/attributes": empty,
 		"persistentvolumeclaims/attributes-taken-back": empty, "persistentvolumeclaims/attributes-of-host": empty,
 		"persistentvolumeclaims/grown-on-host": empty, "persistentvolumeclaims/expansion-reduced": empty,
-		"persistentvolumeclaims/grown-further-on-host": empty,
+		"persistentvolumeclaims/grown-further-on-host": empty, "persistentvolumeclaims/messages": empty,
 	}
 }
 

@@ -172,6 +172,7 @@ func (c volumeClaims) fillVirtual(s syncer.Scope, host, virtual *corev1.Persiste
 	conditions := mergeConditions(host.Status.Conditions, virtual.Status.Conditions)
 	virtual.Status = host.Status
 	virtual.Status.Conditions = conditions
+	rewriteClaimStatus(s, host, virtual)
 	if host.Spec.VolumeName == "" {
 		return nil
 	}
@@ -187,6 +188,19 @@ func (c volumeClaims) fillVirtual(s syncer.Scope, host, virtual *corev1.Persiste
 		}
 	}
 	return nil
+}
+
+// rewriteClaimStatus replaces the names of the host in the messages of resizers and storage drivers.
+func rewriteClaimStatus(s syncer.Scope, host, virtual *corev1.PersistentVolumeClaim) {
+	names := statusNames(s, host, virtual)
+	for i := range virtual.Status.Conditions {
+		virtual.Status.Conditions[i].Message = names.RewriteError(virtual.Status.Conditions[i].Message)
+	}
+	if health := virtual.Status.HealthStatus; health != nil {
+		for i := range health.HealthConditions {
+			health.HealthConditions[i].Message = names.RewriteError(health.HealthConditions[i].Message)
+		}
+	}
 }
 
 // pickedNode returns the node that a scheduler of the tenant's own has picked for a claim. It is empty

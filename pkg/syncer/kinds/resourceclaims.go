@@ -85,8 +85,7 @@ func fillVirtualResourceClaim(s syncer.Scope, host, virtual *resourcev1.Resource
 			return c.Source != resourcev1.AllocationConfigSourceClaim
 		})
 	}
-	names := translate.Rewriter{Cluster: s.Cluster}
-	names.AddObject(client.ObjectKeyFromObject(host), client.ObjectKeyFromObject(virtual))
+	names := statusNames(s, host, virtual)
 	virtual.Status.Devices = host.Status.Devices
 	for i := range virtual.Status.Devices {
 		for j := range virtual.Status.Devices[i].Conditions {

@@ -24,8 +24,8 @@ func Services(o Options) syncer.Resource[*corev1.Service, *corev1.Service] {
 		Down: func(s syncer.Scope, virtual, host *corev1.Service) error {
 			return fillHostService(o.Services, s, virtual, host)
 		},
-		Up: func(_ syncer.Scope, host, virtual *corev1.Service) error {
-			fillVirtualService(o.Services, host, virtual)
+		Up: func(s syncer.Scope, host, virtual *corev1.Service) error {
+			fillVirtualService(o.Services, s, host, virtual)
 			return nil
 		},
 	}
@@ -116,11 +116,15 @@ func keepAssigned(assigned, virtual []string, wanted int) []string {
 	return kept
 }
 
-// fillVirtualService copies what the host has assigned, and the status of the load balancer. It does not
-// copy the status if a controller of the tenant implements the load balancer.
-func fillVirtualService(rules ServiceRules, host, virtual *corev1.Service) {
+// fillVirtualService copies what the host has assigned, and the status of the load balancer, with the
+// names of the tenant in its messages. It does not copy the status if a controller of the tenant implements the load balancer.
+func fillVirtualService(rules ServiceRules, s syncer.Scope, host, virtual *corev1.Service) {
 	if rules == nil || !rules.IsTenantsBalancer(virtual) {
 		virtual.Status = host.Status
+		names := statusNames(s, host, virtual)
+		for i := range virtual.Status.Conditions {
+			virtual.Status.Conditions[i].Message = names.RewriteError(virtual.Status.Conditions[i].Message)
+		}
 	}
 	translate.CopyAssigned(host, virtual)
 }
