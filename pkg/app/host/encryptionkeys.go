@@ -65,7 +65,7 @@ func (k *EncryptionKeys) attempt(ctx context.Context, name string, create bool) 
 			return nil, err
 		}
 		current, err = secrets.Create(ctx, &corev1.Secret{
-			ObjectMeta: metav1.ObjectMeta{Name: name, Labels: k.Release.Labels()},
+			ObjectMeta: keptMeta(name),
 			Data:       map[string][]byte{release.EncryptionKeysKey: k.NewKeys()},
 		}, metav1.CreateOptions{})
 		if apierrors.IsAlreadyExists(err) {
@@ -80,4 +80,15 @@ func (k *EncryptionKeys) attempt(ctx context.Context, name string, create bool) 
 		text = []byte{} // nil would mean that the Secret does not exist.
 	}
 	return text, nil
+}
+
+// keptMeta returns the metadata of an object that outlives the release. It lacks the label of an instance. By that
+// label Argo CD takes an object without an owner for a part of its Application, and prunes it.
+func keptMeta(name string) metav1.ObjectMeta {
+	return metav1.ObjectMeta{
+		Name: name, Labels: map[string]string{"app.kubernetes.io/name": "sublet"},
+		Annotations: map[string]string{
+			"argocd.argoproj.io/sync-options": "Prune=false", "argocd.argoproj.io/compare-options": "IgnoreExtraneous",
+		},
+	}
 }

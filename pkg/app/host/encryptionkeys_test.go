@@ -59,6 +59,9 @@ func TestEncryptionKeys(t *testing.T) {
 		if (err == nil && string(created.Data["keys"]) == "new") != c.creates {
 			t.Errorf("%s: got Secret %v, %v", c.reason, created, err)
 		}
+		if _, isOfInstance := created.GetLabels()["app.kubernetes.io/instance"]; c.creates && (isOfInstance || created.Annotations["argocd.argoproj.io/sync-options"] != "Prune=false") {
+			t.Errorf("%s: Argo CD would prune the Secret: %v", c.reason, created.ObjectMeta)
+		}
 		if c.creates && len(created.OwnerReferences) > 0 {
 			t.Errorf("%s: the key must outlive the release, as its backups do", c.reason)
 		}
