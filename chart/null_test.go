@@ -3,6 +3,8 @@ package chart_test
 import (
 	"strings"
 	"testing"
+
+	"helm.sh/helm/v4/pkg/chart/common"
 )
 
 // TestNullSections takes one section after the other out of the values with null. Helm renders
@@ -24,5 +26,15 @@ func TestNullSections(t *testing.T) {
 				t.Errorf("Helm does not say what is missing: %v", err)
 			}
 		})
+	}
+}
+
+// TestReuseValues upgrades with the values of a chart that did not have a section yet, as --reuse-values does.
+func TestReuseValues(t *testing.T) {
+	t.Parallel()
+	release := common.ReleaseOptions{Name: "shop", Namespace: "tenant", Revision: 2, IsUpgrade: true}
+	_, err := renderOn(loadChart(t), release, "v1.37.0", parse(t, "logging: null"))
+	if err == nil || !strings.Contains(err.Error(), "Use --reset-then-reuse-values instead") {
+		t.Errorf("Helm does not say how to get the new settings: %v", err)
 	}
 }

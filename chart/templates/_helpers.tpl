@@ -292,6 +292,10 @@ may be the first. The values are those of all templates, so the later calls find
 {{- fail (printf "the name of the release is %q: it must be at most 52 lower case letters, digits and -, beginning with a letter, such as shop" .Release.Name) -}}
 {{- end -}}
 {{- $problems := include "sublet.missing" . -}}
+{{- $way := "" -}}
+{{- if and $problems .Release.IsUpgrade -}}
+{{- $way = "\nWith --reuse-values, Helm leaves out the settings that an earlier chart did not have. Use --reset-then-reuse-values instead" -}}
+{{- end -}}
 {{- if not $problems -}}
 {{- include "sublet.addPresets" . -}}
 {{- $problems = list (include "sublet.combinations" .) (include "sublet.patches" .) (include "sublet.ranges" .) | compact | join "\n" -}}
@@ -301,6 +305,6 @@ may be the first. The values are those of all templates, so the later calls find
 {{- end -}}
 {{- with $problems -}}
 {{- $count := splitList "\n" . | len -}}
-{{- fail (printf "%d %s in the values:\n  %s" $count (ternary "problem" "problems" (eq $count 1)) (replace "\n" "\n  " .)) -}}
+{{- fail (printf "%d %s in the values:\n  %s%s" $count (ternary "problem" "problems" (eq $count 1)) (replace "\n" "\n  " .) $way) -}}
 {{- end -}}
 {{- end -}}

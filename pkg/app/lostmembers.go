@@ -26,7 +26,7 @@ var (
 func (m *members) report(reason string) {
 	if strings.HasPrefix(reason, storage.NoMajority) {
 		reason += fmt.Sprintf(". If they are lost for good, make this replica the only member, without what it has not got yet: "+
-			"helm upgrade %s CHART --namespace %s --reuse-values --set %s=%s",
+			"helm upgrade %s CHART --namespace %s --reset-then-reuse-values --set %s=%s",
 			m.names.Name, m.names.Namespace, forceSetting, forceValue(m.options.identity().Pod, m.generation))
 	}
 	if reason == m.reported {
