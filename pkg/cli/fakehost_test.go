@@ -180,6 +180,9 @@ func workload(c release.Release) appsv1.StatefulSet {
 	replicas := int32(1)
 	set := appsv1.StatefulSet{ObjectMeta: metav1.ObjectMeta{Name: c.StatefulSet(), Namespace: c.Namespace, Labels: c.ControlPlaneSelector()}}
 	set.Labels["app.kubernetes.io/version"] = "0.1.0"
+	if c.Name == "fleet" {
+		set.Labels["helm.toolkit.fluxcd.io/name"], set.Labels["helm.toolkit.fluxcd.io/namespace"] = c.Name, "flux-system"
+	}
 	set.Spec.Replicas = &replicas
 	set.Status.ReadyReplicas, set.Status.UpdatedReplicas = 1, 1
 	return set

@@ -70,7 +70,7 @@ func TestWrongInputs(t *testing.T) {
 	shop, twin := release.Release{Name: "shop", Namespace: "tenant-shop"}, release.Release{Name: "shop", Namespace: "other"}
 	dir := t.TempDir()
 	hosts := map[string]*fakeHost{
-		"good": newFakeHost(t, nil, shop, release.Release{Name: "blog", Namespace: "a"}, release.Release{Name: "blog", Namespace: "b"}), "twins": newFakeHost(t, nil, shop, twin),
+		"good": newFakeHost(t, nil, shop, release.Release{Name: "fleet", Namespace: "tenant-fleet"}, release.Release{Name: "blog", Namespace: "a"}, release.Release{Name: "blog", Namespace: "b"}), "twins": newFakeHost(t, nil, shop, twin),
 		"denied": newFakeHost(t, forbid), "expired": newFakeHost(t, expire), "broken": newFakeHost(t, breakDown),
 		"strict": newFakeHost(t, nil), "web": newFakeHost(t, missPage), "half": newFakeHost(t, showRelease("failed")), "old": newExpiredHost(t),
 		"pending": newFakeHost(t, showRelease("pending-install")), "upgrading": newFakeHost(t, showRelease("pending-upgrade")),
@@ -155,6 +155,11 @@ func TestWrongInputs(t *testing.T) {
 		{"delete", "shop"},
 		{"upgrade", "nope"},
 		{"upgrade", "shop", "-f", "DIR/bad.yaml"},
+		{"upgrade", "shop", "--wait=false"},
+		{"upgrade", "fleet"},
+		{"upgrade", "fleet", "--ignore-gitops"},
+		{"delete", "fleet", "--yes"},
+		{"delete", "shop", "--yes"},
 		{"kubeconfig", "shop"},
 		{"kubeconfig", "rotate"},
 		{"kubeconfig", "rotate", "nope"},

@@ -27,6 +27,7 @@ type options struct {
 	timeout         time.Duration
 	connect         bool
 	upgrade         bool
+	ignoreOwner     bool
 	createNamespace bool
 }
 
@@ -59,6 +60,7 @@ tenant in a namespace.`,
 	release.AddTimeoutFlag(cmd, &o.timeout, "Longest wait")
 	cmd.Flags().BoolVar(&o.connect, "connect", false, "Write a context into the kubeconfig and use it (default: on a terminal)")
 	cmd.Flags().BoolVar(&o.upgrade, "upgrade", false, "Upgrade the virtual cluster if it exists")
+	release.AddOwnerFlag(cmd, &o.ignoreOwner)
 	cmd.Flags().BoolVar(&o.createNamespace, "create-namespace", true, "Create the namespace if it does not exist")
 	return cmd
 }
@@ -140,7 +142,7 @@ func (o *options) apply(ctx context.Context, env *host.Env, h *host.Host, name s
 			"virtual cluster %s/%s exists", h.Namespace, name)
 	}
 	if exists {
-		return release.Upgrade(ctx, env.Err, h, name, values, false)
+		return o.change(ctx, env, h, name, values)
 	}
 	// Wrong settings leave no empty namespace behind.
 	if _, err := release.Render(ctx, h, name, values); err != nil {
@@ -154,6 +156,16 @@ func (o *options) apply(ctx context.Context, env *host.Env, h *host.Host, name s
 	}
 	warnOfNeighbours(ctx, env.Err, h)
 	return release.Install(ctx, env.Err, h, name, values)
+}
+
+// change upgrades a release that exists.
+func (o *options) change(ctx context.Context, env *host.Env, h *host.Host, name string, values map[string]any) error {
+	if !o.ignoreOwner {
+		if err := release.CheckOwnerOf(ctx, h, name); err != nil {
+			return err
+		}
+	}
+	return release.Upgrade(ctx, env.Err, h, name, values, false)
 }
 
 // ensureNamespace creates the namespace unless it exists, if the flags allow that. Whoever may not create namespaces

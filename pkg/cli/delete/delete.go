@@ -27,8 +27,8 @@ const pollInterval = 300 * time.Millisecond
 
 // options has the flags.
 type options struct {
-	yes, wait, deleteNamespace, deleteClaims bool
-	timeout                                  time.Duration
+	yes, wait, deleteNamespace, deleteClaims, ignoreOwner bool
+	timeout                                               time.Duration
 }
 
 // Command returns the command.
@@ -49,6 +49,7 @@ setting retentionPolicy is Retain, unless --delete-claims is set.`,
 	cmd.Flags().BoolVarP(&o.yes, "yes", "y", false, "Do not ask")
 	cmd.Flags().BoolVar(&o.wait, "wait", true, "Wait until the pods and volumes of the tenant are gone")
 	release.AddTimeoutFlag(cmd, &o.timeout, "Longest wait")
+	release.AddOwnerFlag(cmd, &o.ignoreOwner)
 	cmd.Flags().BoolVar(&o.deleteNamespace, "delete-namespace", false, "Delete the namespace too")
 	cmd.Flags().BoolVar(&o.deleteClaims, "delete-claims", false, "Delete claims of the store that would stay")
 	return cmd
@@ -59,6 +60,11 @@ func (o *options) run(ctx context.Context, env *host.Env, name string) error {
 	h, cluster, err := find(ctx, env, name)
 	if err != nil {
 		return err
+	}
+	if !o.ignoreOwner {
+		if err := cluster.CheckOwner(); err != nil {
+			return err
+		}
 	}
 	uid, err := o.announce(ctx, env.Err, h, cluster.Release)
 	if err != nil {

@@ -51,6 +51,8 @@ type Cluster struct {
 	// uses. All are valid if HasUsage is true: see AddUsage.
 	UsedCPU, UsedMemory, OwnCPU, OwnMemory resource.Quantity
 	HasUsage                               bool
+	// GitOps is what keeps it as a repository has it, empty if nothing is known that does: see CheckOwner.
+	GitOps string
 	// Created is when it was created.
 	Created time.Time
 }
@@ -118,6 +120,7 @@ func FromWorkload(workload *appsv1.StatefulSet) Cluster {
 		Release: release.Release{Name: workload.Labels["app.kubernetes.io/instance"], Namespace: workload.Namespace},
 		Version: workload.Labels["app.kubernetes.io/version"],
 		Ready:   workload.Status.ReadyReplicas, Replicas: 1, Created: workload.CreationTimestamp.Time,
+		GitOps: gitOpsOwner(workload),
 	}
 	if workload.Spec.Replicas != nil {
 		cluster.Replicas = *workload.Spec.Replicas

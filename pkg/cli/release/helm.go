@@ -186,7 +186,8 @@ func Uninstall(ctx context.Context, out io.Writer, h *host.Host, name string) er
 	uninstall.Timeout, uninstall.WaitStrategy = requestTimeout, kube.HookOnlyStrategy
 	_, err = uninstall.Run(name)
 	if errors.Is(err, driver.ErrReleaseNotFound) {
-		return fault.New(fault.NotFound, "List the virtual clusters with: sublet list -A", "Helm has no release %s in namespace %s", name, h.Namespace)
+		return fault.New(fault.NotFound, "Helm has not installed it. Delete it with the program that has, such as Argo CD or kubectl delete.",
+			"Helm has no release %s in namespace %s", name, h.Namespace)
 	}
 	if apierrors.IsNotFound(err) {
 		return nil // Another process has uninstalled it meanwhile.
@@ -207,6 +208,11 @@ func wrapHelm(err error, format string, args ...any) error {
 		return &fault.Error{
 			Code: fault.Conflict, Message: fmt.Sprintf(format, args...), Cause: err,
 			Hint: "Another process has created it meanwhile. Look at it with: sublet list -A",
+		}
+	case errors.Is(err, driver.ErrReleaseNotFound), errors.Is(err, driver.ErrNoDeployedReleases), strings.Contains(text, "has no deployed releases"):
+		return &fault.Error{
+			Code: fault.Conflict, Message: fmt.Sprintf(format, args...), Cause: err,
+			Hint: "Helm has not installed it. Change it with the program that has, such as Argo CD or kubectl apply, or delete it there.",
 		}
 	case strings.Contains(text, "another operation"):
 		return &fault.Error{

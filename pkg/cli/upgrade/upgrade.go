@@ -17,6 +17,7 @@ type options struct {
 	values  release.Values
 	reset   bool
 	wait    bool
+	ignore  bool
 	timeout time.Duration
 }
 
@@ -28,7 +29,8 @@ func Command(env *host.Env) *cobra.Command {
 		Short: "Upgrade a virtual cluster, or change its settings",
 		Long: `Upgrade a virtual cluster to the version of this program, and change settings.
 
-Settings that were given earlier stay, unless --reset-values is set.`,
+Settings that were given earlier stay, unless --reset-values is set. What Argo CD or Flux has installed is
+changed in its repository.`,
 		Example: `  sublet upgrade shop --set controlPlane.statefulSet.resources.limits.memory=4Gi`,
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -39,6 +41,7 @@ Settings that were given earlier stay, unless --reset-values is set.`,
 	cmd.Flags().BoolVar(&o.reset, "reset-values", false, "Forget the settings that were given earlier")
 	cmd.Flags().BoolVar(&o.wait, "wait", true, "Wait until the virtual cluster is ready")
 	release.AddTimeoutFlag(cmd, &o.timeout, "Longest wait")
+	release.AddOwnerFlag(cmd, &o.ignore)
 	return cmd
 }
 
@@ -51,6 +54,11 @@ func (o *options) run(ctx context.Context, env *host.Env, name string) error {
 	h, cluster, err := release.FindHost(ctx, env, name)
 	if err != nil {
 		return err
+	}
+	if !o.ignore {
+		if err := cluster.CheckOwner(); err != nil {
+			return err
+		}
 	}
 	began := time.Now()
 	if err := release.Upgrade(ctx, env.Err, h, name, values, o.reset); err != nil {
