@@ -7,6 +7,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 )
 
@@ -168,5 +169,30 @@ func TestServiceMonitor(t *testing.T) {
 	}}
 	if diff := cmp.Diff(want, endpoints); diff != "" {
 		t.Errorf("endpoints (-want +got):\n%s", diff)
+	}
+}
+
+// TestMetadataOfAllPods gives all pods of the chart the labels that a host asks for, and the annotations that keep a
+// mesh out.
+func TestMetadataOfAllPods(t *testing.T) {
+	t.Parallel()
+	rendered := mustRender(t, loadChart(t), `
+controlPlane:
+  coredns: {replicas: 2}
+  statefulSet:
+    pods: {labels: {team: shop, app.kubernetes.io/name: other}, annotations: {sidecar.istio.io/inject: "false", helm.sh/hook: post-delete}}
+sync: {toHost: {pods: {patches: [{path: spec.hostname, expression: '"a"'}]}}}
+`)
+	pods := map[string]metav1.ObjectMeta{"shop-dns": object[*appsv1.Deployment](t, rendered, "shop-dns").Spec.Template.ObjectMeta}
+	for _, name := range []string{"shop-check", "shop-test-ready", "shop-test-network"} {
+		pods[name] = object[*corev1.Pod](t, rendered, name).ObjectMeta
+		if hook := pods[name].Annotations["helm.sh/hook"]; hook == "post-delete" {
+			t.Errorf("pod %s has the hook of the settings", name)
+		}
+	}
+	for name, meta := range pods {
+		if meta.Labels["team"] != "shop" || meta.Labels["app.kubernetes.io/name"] != "sublet" || meta.Annotations["sidecar.istio.io/inject"] != "false" {
+			t.Errorf("pod %s has labels %v and annotations %v", name, meta.Labels, meta.Annotations)
+		}
 	}
 }

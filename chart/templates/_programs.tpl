@@ -1,7 +1,8 @@
 {{- /*
 A pod of a hook that runs the server's program once: a dict of root, name, component, hook,
 restartPolicy and args. It may have labels, further annotations, seconds for its deadline, and
-config, the name of a Secret with the configuration.
+config, the name of a Secret with the configuration. It has the labels and annotations of the control
+plane's pod, because the host may ask for them, and those that keep a mesh out would keep it from ending.
 */ -}}
 {{- define "sublet.program" -}}
 {{- $root := .root -}}
@@ -12,8 +13,9 @@ kind: Pod
 metadata:
   name: {{ $root.Release.Name }}-{{ .name }}
   namespace: {{ $root.Release.Namespace | quote }}
-  {{- $annotations := merge $hook (.annotations | default dict) }}
-  {{- include "sublet.metadata" (dict "root" $root "component" .component "annotations" $annotations "labels" .labels) | nindent 2 }}
+  {{- $annotations := merge $hook (.annotations | default dict) (deepCopy ($set.pods.annotations | default dict)) }}
+  {{- $labels := merge (.labels | default dict) (deepCopy ($set.pods.labels | default dict)) }}
+  {{- include "sublet.metadata" (dict "root" $root "component" .component "annotations" $annotations "labels" $labels) | nindent 2 }}
 spec:
   restartPolicy: {{ .restartPolicy }}
   {{- with .seconds }}
@@ -38,6 +40,9 @@ spec:
   {{- with $set.scheduling.tolerations }}
   tolerations:
     {{- toYaml . | nindent 4 }}
+  {{- end }}
+  {{- with $set.scheduling.priorityClassName }}
+  priorityClassName: {{ . | quote }}
   {{- end }}
   securityContext:
     {{- include "sublet.podSecurityContext" $root | nindent 4 }}

@@ -53,7 +53,7 @@ type StatefulSet struct {
 	// Further annotations of the StatefulSet.
 	// Default: {}
 	Annotations map[string]string `json:"annotations" keys:"label-key"`
-	// Metadata of the pod.
+	// Metadata of the pod, of DNS pods, and of the pods of hooks.
 	Pods PodMetadata `json:"pods"`
 	// Security contexts of the control plane and of the DNS pods.
 	Security Security `json:"security"`
