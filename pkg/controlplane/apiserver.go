@@ -27,6 +27,7 @@ import (
 	"k8s.io/client-go/rest"
 	aggregator "k8s.io/kube-aggregator/pkg/apiserver"
 	aggregatorscheme "k8s.io/kube-aggregator/pkg/apiserver/scheme"
+	apiregistrationinformers "k8s.io/kube-aggregator/pkg/client/informers/externalversions/apiregistration/v1"
 	"k8s.io/kubernetes/cmd/kube-apiserver/app"
 	"k8s.io/kubernetes/cmd/kube-apiserver/app/options"
 	"k8s.io/kubernetes/pkg/api/legacyscheme"
@@ -49,6 +50,7 @@ type apiServer struct {
 	informers  informers.SharedInformerFactory
 	loopback   *rest.Config
 	openAPI    *openapi.Description
+	discovery  *aggregatedDiscovery
 	tokens     *tokenMint
 	proxyFiles []*secretFile
 	// lifetime is closed when the API server stops; its informers run until then.
@@ -65,6 +67,7 @@ type apiServer struct {
 // assembly holds what the steps of building an API server share.
 type assembly struct {
 	config   *Config
+	server   *apiServer // what is being built
 	loopback *rest.Config
 	serving  *pki.Leaf
 	clientCA dynamiccertificates.CAContentProvider
@@ -92,6 +95,7 @@ func newAPIServer(c *ControlPlane, client *etcd.Client, serving, frontProxy *pki
 		return nil, err
 	}
 	s := &apiServer{loopback: a.loopback, builtin: builtinGroups{added: c.config.addedVersions(), synced: c.config.SyncedGroups}, stopCompactor: a.store.compact(c.config.Storage.Capabilities(), c.config.Clock)}
+	a.server = s
 	defer func() {
 		if err != nil {
 			s.close()
@@ -148,6 +152,11 @@ func (s *apiServer) frontProxyFiles(leaf *pki.Leaf) (cert, key string, err error
 	return certFile.path, keyFile.path, nil
 }
 
+// apiServices returns the informer of APIServices.
+func (s *apiServer) apiServices() apiregistrationinformers.APIServiceInformer {
+	return s.aggregator.APIRegistrationInformers.Apiregistration().V1().APIServices()
+}
+
 func (s *apiServer) close() {
 	for _, file := range s.proxyFiles {
 		file.close()
@@ -179,8 +188,11 @@ func (a *assembly) configure(s *apiServer, opts options.CompletedOptions) (app.C
 
 	authentication := webhook.NewDefaultAuthenticationInfoResolverWrapper(kube.ControlPlane.ProxyTransport,
 		generic.EgressSelector, generic.LoopbackClientConfig, generic.TracerProvider)
+	boundedAuthentication := func(inner webhook.AuthenticationInfoResolver) webhook.AuthenticationInfoResolver {
+		return boundedWebhooks(authentication(inner))
+	}
 	extensions, err := controlplaneapiserver.CreateAPIExtensionsConfig(*kube.ControlPlane.Generic,
-		factory, plugins, opts.CompletedOptions, opts.MasterCount, resolver, authentication)
+		factory, plugins, opts.CompletedOptions, opts.MasterCount, resolver, boundedAuthentication)
 	if err != nil {
 		return app.CompletedConfig{}, fmt.Errorf("cannot configure custom resources: %w", err)
 	}
@@ -231,7 +243,7 @@ func (a *assembly) adjust(kube *kubecontrolplane.Config) {
 
 	// Ours run after the whole upstream chain, webhooks included: they see the
 	// object as it will be stored.
-	chain := []admission.Interface{kube.ControlPlane.Generic.AdmissionControl}
+	chain := []admission.Interface{kube.ControlPlane.Generic.AdmissionControl, memoryGuard{isMemoryShort}}
 	for _, plugin := range c.Admission {
 		chain = append(chain, plugin.Interface)
 	}
@@ -360,7 +372,7 @@ func (a *assembly) handlerChain(api http.Handler, config *genericapiserver.Confi
 	if len(a.config.HostFirst) > 0 {
 		api = withRequestState(api)
 	}
-	api = a.withComponents(api)
+	api = a.withBoundedAggregation(a.withComponents(api))
 	inProcess := loopbackChain(api, config)
 	if wrap := a.config.WrapAPI; wrap != nil {
 		api = wrap(api)

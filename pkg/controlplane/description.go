@@ -2,6 +2,7 @@ package controlplane
 
 import (
 	"fmt"
+	"math"
 	"net/http"
 	"net/url"
 	"strings"
@@ -29,7 +30,7 @@ import (
 // describe returns the OpenAPI description, including that of aggregated API servers.
 func (s *apiServer) describe(config app.CompletedConfig, frontProxy *pki.Leaf) (*openapi.Description, error) {
 	aggregated := &aggregatedDocuments{
-		services:   s.aggregator.APIRegistrationInformers.Apiregistration().V1().APIServices().Lister(),
+		services:   s.apiServices().Lister(),
 		resolver:   config.Aggregator.ExtraConfig.ServiceResolver,
 		frontProxy: frontProxy,
 	}
@@ -41,6 +42,7 @@ func (s *apiServer) describe(config app.CompletedConfig, frontProxy *pki.Leaf) (
 		}
 		aggregated.dial = &transport.DialHolder{Dial: dial}
 	}
+	s.discovery = &aggregatedDiscovery{services: s.apiServices(), servers: aggregated, target: generic.AggregatedDiscoveryGroupManager}
 	releaseDefinitions(generic.OpenAPIV3Config)
 	return openapi.New(s.aggregator.GenericAPIServer, generic.OpenAPIConfig, generic.OpenAPIV3Config, aggregated, s.loopback)
 }
@@ -97,7 +99,7 @@ func (d *aggregatedDocuments) Find(path string) (http.Handler, error) {
 	if !isAggregated(service) {
 		return nil, nil //nolint:nilnil // as above
 	}
-	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) { d.serve(w, req, service) }), nil
+	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) { d.serve(w, req, service, math.MaxInt64) }), nil
 }
 
 // isAggregated reports whether another API server serves the group of an APIService, and is
@@ -106,8 +108,8 @@ func isAggregated(service *apiregistrationv1.APIService) bool {
 	return service.Spec.Service != nil && apiregistration.IsAPIServiceConditionTrue(service, apiregistrationv1.Available)
 }
 
-// serve proxies a request to the API server of an APIService.
-func (d *aggregatedDocuments) serve(w http.ResponseWriter, req *http.Request, service *apiregistrationv1.APIService) {
+// serve proxies a request to the API server of an APIService, and an answer of up to limit bytes back.
+func (d *aggregatedDocuments) serve(w http.ResponseWriter, req *http.Request, service *apiregistrationv1.APIService, limit int64) {
 	user, ok := genericapirequest.UserFrom(req.Context())
 	if !ok {
 		http.Error(w, "The request has no user.", http.StatusInternalServerError)
@@ -120,7 +122,9 @@ func (d *aggregatedDocuments) serve(w http.ResponseWriter, req *http.Request, se
 		return
 	}
 	pair := d.frontProxy.Current()
-	trip, err := transport.New(remote.BuildTransportConfig(d.dial, pair.Cert, pair.Key, service))
+	config := remote.BuildTransportConfig(d.dial, pair.Cert, pair.Key, service)
+	config.DisableCompression = true // what is decompressed has no limit
+	trip, err := transport.New(config)
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusInternalServerError)
 		return
@@ -129,7 +133,8 @@ func (d *aggregatedDocuments) serve(w http.ResponseWriter, req *http.Request, se
 	proxied, cancel := apiserverproxy.NewRequestForProxy(location, req)
 	defer cancel()
 	handler := proxy.NewUpgradeAwareHandler(location,
-		transport.NewAuthProxyRoundTripper(user.GetName(), user.GetUID(), user.GetGroups(), user.GetExtra(), trip), true, false, proxyErrors{})
+		transport.NewAuthProxyRoundTripper(user.GetName(), user.GetUID(), user.GetGroups(), user.GetExtra(),
+			boundedAnswers{trip, func(*http.Request) int64 { return limit }}), true, false, proxyErrors{})
 	handler.RejectForwardingRedirects = true
 	handler.ServeHTTP(w, proxied)
 }

@@ -24,6 +24,8 @@ func disabledHooks(c *Config) []string {
 		// These end the process, or wait for ever, where the store has what they cannot
 		// repair. They are tasks of ours; see startTasks.
 		flowcontrolrest.PostStartHookName, addressRepairHook, serviceRangeHook,
+		// It takes whatever servers of a tenant send. See aggregatedDiscovery.
+		aggregatedDiscoveryHook,
 	}
 	if c.Replicas <= 1 {
 		disabled = append(disabled, replicaHooks()...)

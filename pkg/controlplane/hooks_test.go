@@ -34,7 +34,6 @@ func TestHooks(t *testing.T) {
 	slices.Sort(got)
 	want := []string{
 		"aggregator-reload-proxy-client-cert",
-		"apiservice-discovery-controller",
 		"apiservice-registration-controller",
 		"apiservice-status-local-available-controller",
 		"apiservice-status-remote-available-controller",

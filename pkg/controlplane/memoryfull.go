@@ -8,8 +8,13 @@ import (
 	"runtime/metrics"
 
 	"go.etcd.io/etcd/client/v3/kubernetes"
+	"k8s.io/apiextensions-apiserver/pkg/apis/apiextensions"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apiserver/pkg/admission"
+	"k8s.io/kubernetes/pkg/apis/admissionregistration"
+	"k8s.io/kubernetes/pkg/apis/flowcontrol"
 
 	"github.com/sublet-dev/sublet/pkg/controlplane/loopback"
 )
@@ -64,6 +69,40 @@ func (w memoryLimitedWrites) grows(ctx context.Context, key string, value []byte
 		return false, err
 	}
 	return stored.KV == nil || len(value) > len(stored.KV.Value)+allowedGrowth, nil
+}
+
+// memoryGuard denies changes of objects that expand in memory while memory is short. The size of the object
+// does not count. A definition expands when a version is served, and a priority level by its number of queues.
+type memoryGuard struct{ isShort func() bool }
+
+var _ admission.ValidationInterface = memoryGuard{}
+
+// Handles implements admission.Interface. Creates are denied by memoryLimitedWrites.
+func (memoryGuard) Handles(operation admission.Operation) bool { return operation == admission.Update }
+
+// Validate implements admission.ValidationInterface. What leaves the generation as it is passes, such as the
+// end of a finalizer.
+func (g memoryGuard) Validate(ctx context.Context, a admission.Attributes, _ admission.ObjectInterfaces) error {
+	switch a.GetResource().Group {
+	case apiextensions.GroupName, flowcontrol.GroupName, admissionregistration.GroupName:
+	default:
+		return nil
+	}
+	if loopback.IsLoopback(ctx) || !g.isShort() {
+		return nil
+	}
+	object, err := meta.Accessor(a.GetObject())
+	if err != nil {
+		return err
+	}
+	old, err := meta.Accessor(a.GetOldObject())
+	if err != nil {
+		return err
+	}
+	if object.GetGeneration() == old.GetGeneration() {
+		return nil
+	}
+	return newInsufficientMemory()
 }
 
 // isMemoryShort reports whether the live heap is larger than heapShare of the limit.

@@ -7,7 +7,14 @@ import (
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	"go.etcd.io/etcd/client/v3/kubernetes"
+	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
+	corev1 "k8s.io/api/core/v1"
+	flowcontrolv1 "k8s.io/api/flowcontrol/v1"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apiserver/pkg/admission"
 	"k8s.io/apiserver/pkg/authentication/user"
 
 	"github.com/sublet-dev/sublet/pkg/controlplane/loopback"
@@ -62,6 +69,51 @@ func TestShortMemory(t *testing.T) {
 			}
 			if passed := store.count > 0; passed == tc.denied {
 				t.Errorf("%s: written: %t", tc.reason, passed)
+			}
+		})
+	}
+}
+
+// TestShortMemoryOfChanges changes objects that expand in memory while it is short.
+func TestShortMemoryOfChanges(t *testing.T) {
+	t.Parallel()
+	definitions, maps := apiextensionsv1.Resource("customresourcedefinitions"), corev1.Resource("configmaps")
+	levels, policies := flowcontrolv1.Resource("prioritylevelconfigurations"), admissionregistrationv1.Resource("validatingadmissionpolicies")
+	controller := loopback.Caller{User: &user.DefaultInfo{}}
+	for name, tc := range map[string]struct {
+		reason     string
+		caller     *loopback.Caller // nil for the tenant
+		resource   schema.GroupResource
+		generation int64 // that of the stored object is 1
+		plenty     bool
+		denied     bool
+	}{
+		"Definition":           {reason: "a version that is served takes more", resource: definitions, generation: 2, denied: true},
+		"Level":                {reason: "so do a thousand queues", resource: levels, generation: 2, denied: true},
+		"Policy":               {reason: "and other expressions", resource: policies, generation: 2, denied: true},
+		"DefinitionWithPlenty": {reason: "there is memory", resource: definitions, generation: 2, plenty: true},
+		"Finalizer":            {reason: "a delete must end", resource: definitions, generation: 1},
+		"ConfigMap":            {reason: "its size says what it takes", resource: maps, generation: 2},
+		"Controller":           {reason: "controllers keep what is so", caller: &controller, resource: definitions, generation: 2},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			object := func(generation int64) *metav1.PartialObjectMetadata {
+				return &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{Name: "one", Generation: generation}}
+			}
+			attributes := admission.NewAttributesRecord(object(tc.generation), object(1), schema.GroupVersionKind{}, "", "one",
+				tc.resource.WithVersion("v1"), "", admission.Update, &metav1.UpdateOptions{}, false, nil)
+			validate := func(ctx context.Context) error {
+				return memoryGuard{func() bool { return !tc.plenty }}.Validate(ctx, attributes, nil)
+			}
+			var err error
+			if tc.caller == nil {
+				err = validate(t.Context())
+			} else {
+				err = callAs(t, *tc.caller, validate)
+			}
+			if status, ok := err.(apierrors.APIStatus); tc.denied != (err != nil) || err != nil && (!ok || status.Status().Code != http.StatusInsufficientStorage) {
+				t.Errorf("%s: got %v", tc.reason, err)
 			}
 		})
 	}

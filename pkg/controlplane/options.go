@@ -49,8 +49,9 @@ func (a *assembly) options(proxyCert, proxyKey string) (options.CompletedOptions
 	// Nodes come with the host's taints. This step would taint every new node for a
 	// node controller to remove, of which there is none here.
 	o.Admission.GenericAdmission.DisablePlugins = []string{"TaintNodesByCondition"}
-	o.Admission.GenericAdmission.Decorators = append(
-		admission.Decorators{admission.DecoratorFunc(exemptOwnRequests)}, o.Admission.GenericAdmission.Decorators...)
+	o.Admission.GenericAdmission.Decorators = append(admission.Decorators{
+		admission.DecoratorFunc(boundWebhookAnswers), admission.DecoratorFunc(exemptOwnRequests),
+	}, o.Admission.GenericAdmission.Decorators...)
 
 	o.Authorization.Modes = []string{"RBAC"}
 	o.Authentication.ClientCert.CAContentProvider = a.clientCA

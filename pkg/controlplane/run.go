@@ -87,7 +87,7 @@ func (c *ControlPlane) newTasks(server *apiServer) (*startTasks, error) {
 	if err != nil {
 		return nil, err
 	}
-	return newStartTasks(c.config.Clock, append(addresses, flow.task(), builtin.task())...), nil
+	return newStartTasks(c.config.Clock, append(addresses, flow.task(), builtin.task(), server.discovery.task())...), nil
 }
 
 // customResources is upstream's name of the signal that the definitions of custom

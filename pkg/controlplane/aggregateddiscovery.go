@@ -1,0 +1,182 @@
+package controlplane
+
+import (
+	"bytes"
+	"context"
+	"net/http"
+	"slices"
+	"sync"
+
+	apidiscoveryv2 "k8s.io/api/apidiscovery/v2"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	discoveryendpoint "k8s.io/apiserver/pkg/endpoints/discovery/aggregated"
+	"k8s.io/apiserver/pkg/util/responsewriter"
+	"k8s.io/client-go/tools/cache"
+	"k8s.io/klog/v2"
+	apiregistrationv1 "k8s.io/kube-aggregator/pkg/apis/apiregistration/v1"
+	"k8s.io/kube-aggregator/pkg/apiserver"
+	apiregistrationinformers "k8s.io/kube-aggregator/pkg/client/informers/externalversions/apiregistration/v1"
+)
+
+// aggregatedDiscoveryHook is upstream's hook that aggregatedDiscovery replaces.
+const aggregatedDiscoveryHook = "apiservice-discovery-controller"
+
+const (
+	// discoveryBytes is how long a discovery document of an aggregated API server may be.
+	discoveryBytes = 2 << 20
+	// discoveryCommas is how many commas it may have. Each may stand for a struct of 200 bytes in memory.
+	discoveryCommas = 100_000
+	// maxWatchedResources is how many resources of aggregated API servers controllers may watch. Each
+	// takes an informer of the garbage collector, some 60 KB.
+	maxWatchedResources = 1000
+)
+
+// aggregatedDiscovery keeps the resources of aggregated API servers in the discovery document, as
+// upstream does. It bounds what these servers, which are a tenant's, can have the process read, store and
+// watch. Each start does it again, so that one that takes all memory would end all starts.
+type aggregatedDiscovery struct {
+	services apiregistrationinformers.APIServiceInformer
+	servers  *aggregatedDocuments
+	target   discoveryendpoint.ResourceManager
+}
+
+// task returns the task that keeps the document.
+func (d *aggregatedDiscovery) task() startTask {
+	return startTask{name: "discovery of aggregated APIs", run: d.run}
+}
+
+// run follows the APIServices until ctx ends. It succeeds once each server has been asked.
+func (d *aggregatedDiscovery) run(ctx context.Context, succeeded func()) error {
+	manager := apiserver.NewDiscoveryManager(newBoundedDiscovery(d.target))
+	set := func(object any) {
+		service, ok := object.(*apiregistrationv1.APIService)
+		switch {
+		case !ok:
+		case service.Spec.Service == nil:
+			manager.RemoveAPIService(service.Name)
+		default:
+			manager.AddAPIService(service, d.handler(ctx, service))
+		}
+	}
+	informer := d.services.Informer()
+	registration, err := informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
+		AddFunc:    set,
+		UpdateFunc: func(_, object any) { set(object) },
+		DeleteFunc: func(object any) {
+			if name, err := cache.DeletionHandlingMetaNamespaceKeyFunc(object); err == nil {
+				manager.RemoveAPIService(name)
+			}
+		},
+	})
+	if err != nil {
+		return err
+	}
+	defer func() { _ = informer.RemoveEventHandler(registration) }()
+	if !cache.WaitForCacheSync(ctx.Done(), registration.HasSynced) {
+		return ctx.Err()
+	}
+	asked, ended := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		manager.Run(ctx.Done(), asked)
+	}()
+	select {
+	case <-asked:
+		succeeded()
+	case <-ctx.Done():
+	}
+	<-ended
+	return nil
+}
+
+// handler returns a handler that asks the server of an APIService for its discovery documents. It answers
+// nothing that would take much memory.
+func (d *aggregatedDiscovery) handler(running context.Context, service *apiregistrationv1.APIService) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		if !isAggregated(service) {
+			http.Error(w, "service unavailable", http.StatusServiceUnavailable)
+			return
+		}
+		if isMemoryShort() {
+			http.Error(w, newInsufficientMemory().Error(), http.StatusServiceUnavailable)
+			return
+		}
+		ctx, cancel := context.WithCancel(req.Context())
+		defer cancel()
+		defer context.AfterFunc(running, cancel)()
+		answer := responsewriter.NewInMemoryResponseWriter()
+		d.servers.serve(answer, req.WithContext(ctx), service, discoveryBytes)
+		if data := answer.Data(); answer.RespCode() == http.StatusOK && !isModestDocument(data) {
+			http.Error(w, "The discovery document is too large, or no JSON.", http.StatusBadGateway)
+			return
+		}
+		for name, values := range answer.Header() {
+			w.Header()[name] = values
+		}
+		w.WriteHeader(answer.RespCode())
+		_, _ = w.Write(answer.Data())
+	})
+}
+
+// isModestDocument reports whether a discovery document takes little memory once it is decoded. Other
+// formats than JSON have elements of fewer bytes.
+func isModestDocument(document []byte) bool {
+	return bytes.HasPrefix(bytes.TrimSpace(document), []byte("{")) && bytes.Count(document, []byte(",")) <= discoveryCommas
+}
+
+// boundedDiscovery is a discovery document that leaves out resources beyond maxWatchedResources.
+type boundedDiscovery struct {
+	discoveryendpoint.ResourceManager
+
+	mu      sync.Mutex
+	watched map[metav1.GroupVersion]int // number of resources that controllers may watch
+	logged  bool
+}
+
+// newBoundedDiscovery returns a boundedDiscovery of the aggregated API servers.
+func newBoundedDiscovery(inner discoveryendpoint.ResourceManager) *boundedDiscovery {
+	return &boundedDiscovery{
+		ResourceManager: inner.WithSource(discoveryendpoint.AggregatorSource), watched: map[metav1.GroupVersion]int{},
+	}
+}
+
+// AddGroupVersion implements discoveryendpoint.ResourceManager.
+func (b *boundedDiscovery) AddGroupVersion(group string, version apidiscoveryv2.APIVersionDiscovery) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	key := metav1.GroupVersion{Group: group, Version: version.Version}
+	delete(b.watched, key)
+	left := maxWatchedResources
+	for _, number := range b.watched {
+		left -= number
+	}
+	known, dropped := len(version.Resources), 0
+	var kept []apidiscoveryv2.APIResourceDiscovery
+	for _, resource := range version.Resources {
+		if slices.Contains(resource.Verbs, "watch") {
+			if b.watched[key] == left {
+				dropped++
+				continue
+			}
+			b.watched[key]++
+		}
+		kept = append(kept, resource)
+	}
+	if dropped > 0 {
+		version.Resources = kept
+		if !b.logged {
+			klog.InfoS("Aggregated API servers have too many resources, leaving some out of discovery",
+				"group", group, "version", version.Version, "resources", known, "omitted", dropped, "limit", maxWatchedResources)
+		}
+	}
+	b.logged = dropped > 0
+	b.ResourceManager.AddGroupVersion(group, version)
+}
+
+// RemoveGroupVersion implements discoveryendpoint.ResourceManager.
+func (b *boundedDiscovery) RemoveGroupVersion(version metav1.GroupVersion) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	delete(b.watched, version)
+	b.ResourceManager.RemoveGroupVersion(version)
+}
