@@ -33,12 +33,14 @@ type Engine struct {
 	synced     chan struct{} // closed when the kinds of the start have synced their caches
 	leading    chan struct{} // closed by Lead
 	lead       func()
+	suspicions chan struct{} // has an element if the host may have gone back in time
 
 	mu      sync.Mutex
 	ctx     context.Context    //nolint:containedctx // Ends all kinds. nil until Run.
 	runners map[string]*runner // name of the kind -> its runner
 	order   []string           // names of the kinds as they were added
 	group   sync.WaitGroup
+	fail    context.CancelCauseFunc // ends Run with an error. Does nothing before Run.
 }
 
 // connection is the client and the watches of one of the two clusters.
@@ -54,11 +56,14 @@ func NewEngine(options Options) (*Engine, error) {
 	e := &Engine{
 		options: options, log: options.Log,
 		done: make(chan struct{}), synced: make(chan struct{}), leading: make(chan struct{}),
-		runners: map[string]*runner{},
+		suspicions: make(chan struct{}, 1), fail: func(error) {}, runners: map[string]*runner{},
 	}
 	e.lead = sync.OnceFunc(func() { close(e.leading) })
 	e.breaker = newHostBreaker(options.Clock, e.log, e.done)
-	e.breaker.onReset = e.requeueParked
+	e.breaker.onReset = func() {
+		e.suspectRollback()
+		e.requeueParked()
+	}
 	e.ledger = newCopyLedger(options.ObjectLimits)
 	e.ledger.onFreed = e.recordFreed
 	var err error
@@ -130,16 +135,16 @@ func (e *Engine) newConnection(side Side, requests, watches *rest.Config) (*conn
 
 // Run syncs until ctx ends, which is the end of the leader term. Then it cancels all requests
 // and sends no further write to the host. An unreachable host is no failure: the virtual
-// cluster stays as it is, and syncing continues later.
+// cluster stays as it is, and syncing continues later. Run returns an error if the engine cannot continue.
 func (e *Engine) Run(ctx context.Context) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
+	ctx, fail := context.WithCancelCause(ctx)
+	defer fail(nil)
 	e.mu.Lock()
 	if e.ctx != nil {
 		e.mu.Unlock()
 		return errors.New("cannot run an engine twice")
 	}
-	e.ctx = ctx
+	e.ctx, e.fail = ctx, fail
 	e.virtual.watches.ctx, e.host.watches.ctx = ctx, ctx
 	var first []*runner
 	for _, name := range e.order {
@@ -147,6 +152,7 @@ func (e *Engine) Run(ctx context.Context) error {
 		first = append(first, e.runners[name])
 	}
 	e.group.Go(func() { e.monitor(ctx) })
+	e.group.Go(func() { e.findRollbacks(ctx) })
 	e.group.Go(func() { e.awaitSynced(ctx, first) })
 	e.group.Go(func() { e.runLeading(ctx) })
 	e.mu.Unlock()
@@ -157,6 +163,9 @@ func (e *Engine) Run(ctx context.Context) error {
 	close(e.done)
 	e.group.Wait()
 	e.resetMeters()
+	if err := context.Cause(ctx); errors.Is(err, errRolledBack) {
+		return err
+	}
 	return nil
 }
 

@@ -45,11 +45,13 @@ func (e *Engine) compareLive(ctx context.Context) {
 			if !w.informer.HasSynced() || side.watches.away() != nil {
 				continue
 			}
+			seen := w.informer.LastSyncResourceVersion()
 			live, err := listLive(ctx, side.client, w, side.watches.placeOf(w))
 			if err != nil {
 				e.log.V(2).Info("Cannot compare a cache with the API server", "watch", w.name, "err", err.Error())
 				continue
 			}
+			e.recordVersion(w, seen, live.revision)
 			if missed := findMissed(w, live); len(missed) > 0 {
 				doubts = append(doubts, suspectCache{side, w, live, missed})
 			}

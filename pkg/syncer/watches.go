@@ -54,6 +54,7 @@ type watchKey struct {
 type sharedWatch struct {
 	side       Side
 	gvk        schema.GroupVersionKind
+	form       form
 	selector   apilabels.Selector
 	place      Place // the zero Place for all of the side
 	namespaced bool
@@ -201,7 +202,7 @@ func (s *sharedWatches) acquire(like client.Object, sel apilabels.Selector, plac
 		return found, nil
 	}
 	w := &sharedWatch{
-		side: s.side, gvk: gvk, selector: sel, place: place, users: 1, indexes: map[string]bool{},
+		side: s.side, gvk: gvk, form: form, selector: sel, place: place, users: 1, indexes: map[string]bool{},
 		namespaced: mapping.Scope.Name() == meta.RESTScopeNameNamespace,
 		label:      s.labelOf(key), name: s.side.String() + " " + s.labelOf(key),
 	}
