@@ -167,7 +167,8 @@ const (
 const (
 	// Store (annotation) is the UID of the virtual kube-system namespace and
 	// StoreRevision (annotation) a resource version that the virtual store has reached.
-	// After a restore, a dot and its ID follow the UID. The engine writes both. At its start it
+	// After a restore, a dot and its ID follow the UID. Once an older state of the store was opened, "@" and
+	// the lost version follow. The engine writes both. At its start it
 	// compares them with the store. If the store is another or an older one, all deletes are
 	// on hold.
 	Store         = Domain + "/store"

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"strconv"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -107,4 +108,13 @@ func (a *builtApp) patchStoreLocation(ctx context.Context) error {
 	_, err = a.hostClient.CoreV1().ConfigMaps(a.names.Namespace).
 		Patch(ctx, a.names.Anchor(), types.MergePatchType, patch, metav1.PatchOptions{})
 	return err
+}
+
+// openedVersion returns the version at which this process has opened the store, and the one that the anchor
+// recorded before. Both are empty if the host has not told the latter.
+func (a *builtApp) openedVersion() (opened, recorded string) {
+	if a.facts.StoreRevision == 0 || a.store.served.Revision() == 0 {
+		return "", ""
+	}
+	return strconv.FormatInt(a.store.served.Revision(), 10), strconv.FormatInt(a.facts.StoreRevision, 10)
 }

@@ -55,6 +55,7 @@ func (a *builtApp) newSession(o sessionOptions) (*session, error) {
 		ObjectLimits:     objectLimits(a.values.Policies),
 		MayWrite:         func() error { return a.maySessionWrite(s) },
 		Restore:          a.store.served.Restore,
+		Opened:           a.openedVersion,
 		Standby:          o.standby,
 		Leftovers:        leftovers(a.values),
 	})

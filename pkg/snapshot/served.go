@@ -36,9 +36,10 @@ type Served struct {
 	// Waiter waits while the store is refused or cannot be moved.
 	Waiter storage.Waiter
 
-	client  *clientv3.Client
-	restore string
-	opened  chan struct{}
+	client   *clientv3.Client
+	restore  string
+	revision int64
+	opened   chan struct{}
 }
 
 // NewServed returns a backend for the one store of a virtual cluster.
@@ -52,6 +53,10 @@ func (s *Served) Opened() <-chan struct{} { return s.opened }
 // Restore returns the ID of the last restore that the content of the opened store comes from,
 // empty if it comes from none.
 func (s *Served) Restore() string { return s.restore }
+
+// Revision returns the revision of the store when it was opened, before this process has written to it. It
+// is 0 before.
+func (s *Served) Revision() int64 { return s.revision }
 
 // Start moves the store if it has to, and opens it.
 func (s *Served) Start(ctx context.Context) (*kubernetes.Client, error) {
@@ -150,7 +155,7 @@ func (s *Served) admit(ctx context.Context, client *clientv3.Client) error {
 	if err != nil {
 		return err
 	}
-	s.restore = found.restore()
+	s.restore, s.revision = found.restore(), found.revision
 	if found.mark == nil {
 		return nil
 	}

@@ -36,6 +36,9 @@ type Options struct {
 	// Restore returns the ID of the last restore of the virtual store, empty if it was never
 	// restored. Default: it was never restored.
 	Restore func() string
+	// Opened returns the version of the virtual store when this process opened it, and the one that the
+	// anchor recorded then. Both are empty if they are not known. Default: they are not.
+	Opened func() (opened, recorded string)
 	// Standby only keeps the caches up to date until Lead is called. Default: the engine leads
 	// as soon as it runs.
 	Standby bool
@@ -76,6 +79,9 @@ func withDefaults(options Options) Options {
 	}
 	if options.Restore == nil {
 		options.Restore = func() string { return "" }
+	}
+	if options.Opened == nil {
+		options.Opened = func() (opened, recorded string) { return "", "" }
 	}
 	if options.Log.GetSink() == nil {
 		options.Log = klog.Background().WithName("syncer")

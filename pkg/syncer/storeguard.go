@@ -48,6 +48,10 @@ type storeGuard struct {
 	// The revision does not show a restore, because a restored store starts above all earlier
 	// revisions.
 	restore func() string
+	// opened returns the version of the virtual store when this process opened it, and the one that the
+	// anchor recorded then, empty if they are not known. A start writes to the store, which may hide
+	// that it is an older one.
+	opened func() (opened, recorded string)
 	// onRelease is called when what was on hold may continue.
 	onRelease func()
 	wake      chan struct{} // ends the pause of run
@@ -71,7 +75,7 @@ const reasonNotCompared = "the virtual store has not been compared with the reco
 func newStoreGuard(virtual, host client.Client, cluster translate.Cluster, c clock.Clock, log logr.Logger) *storeGuard {
 	return &storeGuard{
 		virtual: virtual, host: host, cluster: cluster, clock: c, log: log,
-		mayWrite: func() error { return nil }, restore: func() string { return "" }, onRelease: func() {}, reason: reasonNotCompared,
+		mayWrite: func() error { return nil }, restore: func() string { return "" }, opened: func() (string, string) { return "", "" }, onRelease: func() {}, reason: reasonNotCompared,
 		wake: make(chan struct{}, 1),
 	}
 }
@@ -178,7 +182,11 @@ func (g *storeGuard) compareStore(ctx context.Context) error {
 	if err := g.host.Get(ctx, key, anchor); err != nil {
 		return fmt.Errorf("cannot get anchor %s: %w", key, err)
 	}
-	reason := holdReason(anchor, g.cluster, uid, version)
+	found := storeState{uid: uid, version: version}
+	if opened, recorded := g.opened(); recorded == anchor.Annotations[labels.StoreRevision] {
+		found.opened = opened
+	}
+	reason := holdReason(anchor, g.cluster, found)
 	g.mu.Lock()
 	changed := reason != g.reason
 	g.reason, g.uid, g.reached = reason, uid, newerRevision(g.reached, version)
@@ -188,7 +196,7 @@ func (g *storeGuard) compareStore(ctx context.Context) error {
 		if changed {
 			g.log.Info("Deletes on the host are on hold until the store is accepted", "reason", reason)
 		}
-		return nil
+		return g.recordLost(ctx, anchor, found)
 	}
 	if accepted := anchor.Annotations[labels.AcceptStore]; accepted != "" {
 		g.log.Info("Store accepted by the operator", "store", uid)
@@ -227,23 +235,59 @@ func (g *storeGuard) readStore(ctx context.Context) (uid, version string, err er
 	return uid, list.ResourceVersion, nil
 }
 
+// storeState is what the guard has found out about the virtual store.
+type storeState struct {
+	uid, version string
+	// opened is the version at which this process has opened the store, empty if no comparison with it is valid.
+	opened string
+}
+
+// oldest returns the oldest version that this process has seen of the store.
+func (s storeState) oldest() string {
+	if s.opened != "" && newerRevision(s.opened, s.version) == s.version {
+		return s.opened
+	}
+	return s.version
+}
+
+// isOlder reports whether the store was at an older version than the recorded one.
+func (s storeState) isOlder(anchor *corev1.ConfigMap) bool {
+	return newerRevision(s.oldest(), anchor.Annotations[labels.StoreRevision]) != s.oldest()
+}
+
+// lostStore returns how the anchor names the recorded store once an older one was opened in its place.
+func lostStore(uid, revision string) string { return uid + "@" + revision }
+
 // holdReason returns why deletes must be on hold, empty if they need not.
-func holdReason(anchor *corev1.ConfigMap, cluster translate.Cluster, uid, version string) string {
+func holdReason(anchor *corev1.ConfigMap, cluster translate.Cluster, store storeState) string {
 	a := anchor.Annotations
 	accept := fmt.Sprintf("to take it as the truth all the same: kubectl -n %s annotate configmap %s %s=%s",
-		anchor.Namespace, anchor.Name, labels.AcceptStore, uid)
+		anchor.Namespace, anchor.Name, labels.AcceptStore, store.uid)
 	switch {
 	case string(anchor.UID) != cluster.UID:
 		return fmt.Sprintf("anchor %s/%s is not the one that this release was installed with", anchor.Namespace, anchor.Name)
-	case a[labels.AcceptStore] == uid, a[labels.Store] == "":
+	case a[labels.AcceptStore] == store.uid, a[labels.Store] == "":
 		return ""
-	case a[labels.Store] != uid:
-		return fmt.Sprintf("the virtual store %s is not the recorded one, %s; %s", uid, a[labels.Store], accept)
-	case newerRevision(version, a[labels.StoreRevision]) != version:
-		return fmt.Sprintf("the virtual store is at version %s, older than the recorded %s, as after a restore; %s",
-			version, a[labels.StoreRevision], accept)
+	case a[labels.Store] == lostStore(store.uid, a[labels.StoreRevision]):
+		return fmt.Sprintf("the virtual store was at a version older than the recorded %s, as after a restore; %s",
+			a[labels.StoreRevision], accept)
+	case a[labels.Store] != store.uid:
+		return fmt.Sprintf("the virtual store %s is not the recorded one, %s; %s", store.uid, a[labels.Store], accept)
+	case store.isOlder(anchor):
+		return fmt.Sprintf("the virtual store was at version %s, older than the recorded %s, as after a restore; %s",
+			store.oldest(), a[labels.StoreRevision], accept)
 	}
 	return ""
+}
+
+// recordLost records on the anchor that an older state of the recorded store was opened. Without that, the
+// next start may find a version that is newer again.
+func (g *storeGuard) recordLost(ctx context.Context, anchor *corev1.ConfigMap, found storeState) error {
+	a := anchor.Annotations
+	if string(anchor.UID) != g.cluster.UID || a[labels.Store] != found.uid || !found.isOlder(anchor) {
+		return nil
+	}
+	return g.patchAnchor(ctx, map[string]any{labels.Store: lostStore(found.uid, a[labels.StoreRevision])})
 }
 
 // recordProgress records the state of the store in the anchor if its revision has changed.
@@ -262,12 +306,19 @@ func (g *storeGuard) recordStore(ctx context.Context) error {
 	g.mu.Lock()
 	uid, reached := g.uid, g.reached
 	g.mu.Unlock()
-	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{
-		"uid": g.cluster.UID,
-		"annotations": map[string]any{
-			labels.Store: uid, labels.StoreRevision: reached, labels.AcceptStore: nil,
-		},
-	}})
+	err := g.patchAnchor(ctx, map[string]any{labels.Store: uid, labels.StoreRevision: reached, labels.AcceptStore: nil})
+	if err != nil {
+		return err
+	}
+	g.mu.Lock()
+	g.recorded = reached
+	g.mu.Unlock()
+	return nil
+}
+
+// patchAnchor writes annotations of the anchor.
+func (g *storeGuard) patchAnchor(ctx context.Context, annotations map[string]any) error {
+	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"uid": g.cluster.UID, "annotations": annotations}})
 	if err != nil {
 		return err
 	}
@@ -275,8 +326,5 @@ func (g *storeGuard) recordStore(ctx context.Context) error {
 	if err := g.host.Patch(ctx, anchor, client.RawPatch(types.MergePatchType, patch)); err != nil {
 		return fmt.Errorf("cannot record the virtual store in anchor %s: %w", client.ObjectKeyFromObject(anchor), err)
 	}
-	g.mu.Lock()
-	g.recorded = reached
-	g.mu.Unlock()
 	return nil
 }

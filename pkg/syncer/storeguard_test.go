@@ -28,6 +28,7 @@ func TestStoreGuard(t *testing.T) {
 		anchor  *corev1.ConfigMap
 		version int // of the virtual store
 		restore string
+		opened  [2]string
 		held    string
 		record  map[string]string
 	}{
@@ -51,7 +52,33 @@ func TestStoreGuard(t *testing.T) {
 			reason: "A store that was restored from a backup holds deletes back.",
 			anchor: anchorWith(map[string]string{labels.Store: "store-1", labels.StoreRevision: "10"}), version: 9,
 			held:   "older than the recorded 10",
-			record: map[string]string{labels.Store: "store-1", labels.StoreRevision: "10"},
+			record: map[string]string{labels.Store: "store-1@10", labels.StoreRevision: "10"},
+		},
+		"OpenedOlder": {
+			reason: "What a start writes does not hide that the store was older before.",
+			anchor: anchorWith(map[string]string{labels.Store: "store-1", labels.StoreRevision: "10"}), version: 30,
+			opened: [2]string{"9", "10"},
+			held:   "older than the recorded 10",
+			record: map[string]string{labels.Store: "store-1@10", labels.StoreRevision: "10"},
+		},
+		"OlderBeforeARestart": {
+			reason: "A restart does not hide it either.",
+			anchor: anchorWith(map[string]string{labels.Store: "store-1@10", labels.StoreRevision: "10"}), version: 50,
+			opened: [2]string{"40", "10"},
+			held:   "older than the recorded 10",
+			record: map[string]string{labels.Store: "store-1@10", labels.StoreRevision: "10"},
+		},
+		"OlderAccepted": {
+			reason:  "An older store that the operator accepts is recorded.",
+			anchor:  anchorWith(map[string]string{labels.Store: "store-1@10", labels.StoreRevision: "10", labels.AcceptStore: "store-1"}),
+			version: 50, opened: [2]string{"9", "10"},
+			record: map[string]string{labels.Store: "store-1", labels.StoreRevision: "50"},
+		},
+		"OpenedBeforeAnotherLeader": {
+			reason: "Another leader has recorded a version since this replica has opened the store.",
+			anchor: anchorWith(map[string]string{labels.Store: "store-1", labels.StoreRevision: "20"}), version: 30,
+			opened: [2]string{"9", "8"},
+			record: map[string]string{labels.Store: "store-1", labels.StoreRevision: "30"},
 		},
 		"Restored": {
 			reason: "A store that was restored holds deletes back, although it began above the recorded version.",
@@ -97,6 +124,7 @@ func TestStoreGuard(t *testing.T) {
 			host := newFakeServer("host", c, tc.anchor)
 			g := newStoreGuard(virtual, host, testCluster(), c, logr.Discard())
 			g.restore = func() string { return tc.restore }
+			g.opened = func() (opened, recorded string) { return tc.opened[0], tc.opened[1] }
 			released := 0
 			g.onRelease = func() { released++ }
 			if g.onHold() == "" {

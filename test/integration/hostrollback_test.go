@@ -2,7 +2,6 @@ package integration
 
 import (
 	"context"
-	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -11,86 +10,9 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"github.com/sublet-dev/sublet/pkg/controlplane"
-	"github.com/sublet-dev/sublet/pkg/controlplane/pki"
-	"github.com/sublet-dev/sublet/pkg/storage"
 	"github.com/sublet-dev/sublet/pkg/syncer"
 )
-
-// ownHost is a host that a test stops, and whose store it replaces by an earlier copy.
-type ownHost struct {
-	cluster
-	dir  string
-	stop func()
-}
-
-// newOwnHost starts a host.
-func newOwnHost(t *testing.T) *ownHost {
-	t.Helper()
-	bundle, err := pki.New(time.Now())
-	if err != nil {
-		t.Fatal(err)
-	}
-	h := &ownHost{cluster: cluster{bundle: bundle, address: "127.0.0.1:0"}, dir: filepath.Join(t.TempDir(), "store")}
-	h.start(t)
-	t.Cleanup(func() { h.stop() })
-	return h
-}
-
-// start starts the host under the address that it had before.
-func (h *ownHost) start(t *testing.T) {
-	t.Helper()
-	listener, err := controlplane.Listen(h.address)
-	if err != nil {
-		t.Fatal(err)
-	}
-	h.address = listener.Addr().String()
-	store := storage.Embedded(h.dir)
-	store.NoSync = true
-	h.plane, err = controlplane.New(controlplane.Config{Storage: store, PKI: h.bundle, Listener: listener})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
-	ended := make(chan struct{})
-	h.stop = func() { cancel(); <-ended }
-	plane := h.plane
-	go func() {
-		defer close(ended)
-		if err := plane.RunWithControllers(ctx); err != nil {
-			t.Errorf("the host ended: %v", err)
-		}
-	}()
-	select {
-	case <-plane.Ready():
-	case <-time.After(patience):
-		t.Fatal("the host is not ready")
-	}
-	if h.client, err = client.New(plane.ClientConfig("admin", pki.GroupAdmins), client.Options{}); err != nil {
-		t.Fatal(err)
-	}
-}
-
-// copyStore replaces a folder by a copy of another one.
-func copyStore(t *testing.T, from, to string) {
-	t.Helper()
-	if err := os.RemoveAll(to); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.CopyFS(to, os.DirFS(from)); err != nil {
-		t.Fatal(err)
-	}
-}
-
-// restart stops the host, calls change and starts the host again.
-func (h *ownHost) restart(t *testing.T, change func()) {
-	t.Helper()
-	h.stop()
-	change()
-	h.start(t)
-}
 
 // moveTo installs the release on another host.
 func (r *release) moveTo(t *testing.T, host *cluster) {
@@ -113,7 +35,7 @@ func (r *release) moveTo(t *testing.T, host *cluster) {
 func TestHostRollback(t *testing.T) {
 	t.Parallel()
 	r := newRelease(t)
-	own, backup := newOwnHost(t), filepath.Join(t.TempDir(), "backup")
+	own, backup := newOwnCluster(t), filepath.Join(t.TempDir(), "backup")
 	r.moveTo(t, &own.cluster)
 	config, _ := own.wire(t)
 	e, err := syncer.NewEngine(syncer.Options{

@@ -115,11 +115,15 @@ func (l *landlord) open(t *testing.T, virtual *rest.Config) *engine {
 // startOn starts an engine for the release on two lines of one's own.
 func (r *release) startOn(t testing.TB, virtual, host *rest.Config, kinds ...syncer.Kind) *engine {
 	t.Helper()
-	e, err := syncer.NewEngine(syncer.Options{
-		Cluster: r.cluster, Virtual: virtual, Host: host, Kinds: kinds,
-		VirtualInformers: planeInformers{r.virtual.plane},
-		Log:              funcr.New(func(_, args string) { t.Log(args) }, funcr.Options{}),
-	})
+	return r.startWith(t, syncer.Options{Virtual: virtual, Host: host, Kinds: kinds})
+}
+
+// startWith starts an engine with the given options for the release.
+func (r *release) startWith(t testing.TB, options syncer.Options) *engine {
+	t.Helper()
+	options.Cluster, options.VirtualInformers = r.cluster, planeInformers{r.virtual.plane}
+	options.Log = funcr.New(func(_, args string) { t.Log(args) }, funcr.Options{})
+	e, err := syncer.NewEngine(options)
 	if err != nil {
 		t.Fatal(err)
 	}
