@@ -49,8 +49,8 @@ type storeGuard struct {
 	// revisions.
 	restore func() string
 	// opened returns the version of the virtual store when this process opened it, and the one that the
-	// anchor recorded then, empty if they are not known. A start writes to the store, which may hide
-	// that it is an older one.
+	// anchor recorded then. Both are empty if they are not known. A start writes to the store, which may
+	// hide that it is an older one.
 	opened func() (opened, recorded string)
 	// onRelease is called when what was on hold may continue.
 	onRelease func()
