@@ -103,8 +103,8 @@ func defaultFigures() map[string]figure {
 		"memory_5000_secrets": {"MB", 200, 0},
 
 		// The server's binary without symbols; the layers of an image of it.
-		"binary": {"MiB", 150, 0},
-		"image":  {"MiB", 50, 0},
+		"binary": {"MiB", 165, 0},
+		"image":  {"MiB", 45, 0},
 
 		// The process "sublet version --client", from its start to its end. "sublet list
 		// --all-contexts" of 10 hosts in this process, each with 50 virtual clusters

@@ -39,8 +39,8 @@ func newAnswers(c clock.WithDelayedExecution) *answers {
 	return &answers{recent: recent.NewAnswers[query, *answer](keepAnswer, c), slots: make(chan struct{}, maxAsked)}
 }
 
-// get returns the answer to a query, not older than keepAnswer. It returns an error only if
-// ctx ends.
+// get returns the answer to a query, not older than keepAnswer. It returns an error if
+// ctx ends or ask panics.
 func (s *answers) get(ctx context.Context, q query, ask func(context.Context) *answer) (*answer, error) {
 	q.port = "" // It makes no difference.
 	return s.recent.Get(ctx, q, func(ctx context.Context) *answer { return s.ask(ctx, ask) })

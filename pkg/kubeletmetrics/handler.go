@@ -162,10 +162,13 @@ func portOf(node *corev1.Node) int {
 // serve answers a request for a node that the tenant has.
 func (h *Handler) serve(w http.ResponseWriter, r *http.Request, q query) {
 	a, err := h.answers.get(r.Context(), q, func(ctx context.Context) *answer { return h.ask(ctx, q) })
-	if err != nil {
+	switch {
+	case r.Context().Err() != nil:
 		return // the client has left
-	}
-	if a.failure != nil {
+	case err != nil:
+		refuse(w, &failure{http.StatusInternalServerError, "internal error of the virtual cluster"})
+		return
+	case a.failure != nil:
 		refuse(w, a.failure)
 		return
 	}

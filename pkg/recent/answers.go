@@ -4,9 +4,12 @@ package recent
 
 import (
 	"context"
+	"fmt"
+	"runtime/debug"
 	"sync"
 	"time"
 
+	"k8s.io/klog/v2"
 	"k8s.io/utils/clock"
 )
 
@@ -24,6 +27,7 @@ type Answers[K comparable, V any] struct {
 type answer[V any] struct {
 	done  chan struct{}
 	value V
+	err   error // if ask panicked
 }
 
 // NewAnswers creates an empty set of answers. Each is kept for the given time.
@@ -32,12 +36,12 @@ func NewAnswers[K comparable, V any](keep time.Duration, c clock.WithDelayedExec
 }
 
 // Get returns the answer for a key. It calls ask if there is no recent one. It returns an error
-// only if ctx ends. Others may still wait then, so ask continues, and needs its own timeout.
+// if ask panics or ctx ends. Others may still wait then, so ask continues, and needs its own timeout.
 func (a *Answers[K, V]) Get(ctx context.Context, key K, ask func(context.Context) V) (V, error) {
 	shared := a.find(ctx, key, ask)
 	select {
 	case <-shared.done:
-		return shared.value, nil
+		return shared.value, shared.err
 	case <-ctx.Done():
 		var none V
 		return none, ctx.Err()
@@ -59,11 +63,22 @@ func (a *Answers[K, V]) find(ctx context.Context, key K, ask func(context.Contex
 
 // request fills in an answer, and forgets it after a while, so that its memory is free.
 func (a *Answers[K, V]) request(ctx context.Context, key K, requested *answer[V], ask func(context.Context) V) {
-	requested.value = ask(ctx)
+	requested.fill(ctx, ask)
 	a.clock.AfterFunc(a.keep, func() {
 		a.mu.Lock()
 		defer a.mu.Unlock()
 		delete(a.byKey, key)
 	})
 	close(requested.done)
+}
+
+// fill sets the value. A panic becomes the error of this answer, as it would end the process otherwise.
+func (r *answer[V]) fill(ctx context.Context, ask func(context.Context) V) {
+	defer func() {
+		if cause := recover(); cause != nil {
+			r.err = fmt.Errorf("cannot get the answer of a server of the host: panic: %v", cause)
+			klog.FromContext(ctx).Error(r.err, "Recovered from a panic", "stack", string(debug.Stack()))
+		}
+	}()
+	r.value = ask(ctx)
 }

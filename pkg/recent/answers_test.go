@@ -3,6 +3,7 @@ package recent
 import (
 	"context"
 	"errors"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -78,5 +79,19 @@ func TestLeaves(t *testing.T) {
 	close(reply)
 	if got, err := answers.Get(t.Context(), "a", ask); err != nil || got != nil {
 		t.Errorf("who waits got %v, %v", got, err)
+	}
+}
+
+// TestPanics checks that a panic is the error of one answer, and ends no process.
+func TestPanics(t *testing.T) {
+	t.Parallel()
+	c := clocktesting.NewFakeClock(time.Unix(0, 0))
+	answers := NewAnswers[string, int64](time.Second, c)
+	if _, err := answers.Get(t.Context(), "a", func(context.Context) int64 { panic("too much") }); err == nil || !strings.Contains(err.Error(), "panic: too much") {
+		t.Errorf("got %v, want the panic", err)
+	}
+	c.Step(time.Second)
+	if got, err := answers.Get(t.Context(), "a", func(context.Context) int64 { return 1 }); got != 1 || err != nil {
+		t.Errorf("got %d, %v later, want 1", got, err)
 	}
 }
