@@ -278,13 +278,17 @@ failureThreshold: {{ .probe.failureThreshold }}
 {{- /*
 Refuses values that the schema cannot refuse, all at once. It also refuses a release name that is no name
 of a Service, or too long for a label with what a StatefulSet adds to it. Every template calls it, as any
-may be the first. The values are those of all templates, so the later calls find that there is nothing to do.
+may be the first. The values are those of all templates, so the later calls find the mark of these very values.
 */ -}}
 {{- define "sublet.validate" -}}
-{{- if not (dig "isValid" false (.Values.global | default dict)) -}}
+{{- if ne (dig "validated" "" (.Values.global | default dict)) (include "sublet.digest" .) -}}
 {{- include "sublet.validateOnce" . -}}
-{{- $_ := set .Values "global" (merge (dict "isValid" true) (.Values.global | default dict)) -}}
+{{- $_ := set .Values "global" (merge (dict "validated" (include "sublet.digest" .)) (.Values.global | default dict)) -}}
 {{- end -}}
+{{- end -}}
+
+{{- define "sublet.digest" -}}
+{{- omit .Values "global" | toJson | sha256sum -}}
 {{- end -}}
 
 {{- define "sublet.validateOnce" -}}
