@@ -16,14 +16,16 @@ type addressFormat struct {
 	Paths []string `json:"paths"`
 }
 
-// addressNames are the names of formats whose values have IPs.
-var addressNames = []string{"cidr", "dns-name-or-ip", "etcd-endpoints", "https-url", "ip", "nameserver"}
+// addressNames returns the names of formats whose values have IPs.
+func addressNames() []string {
+	return []string{"cidr", "dns-name-or-ip", "etcd-endpoints", "https-url", "ip", "nameserver"}
+}
 
 // addressFormats returns all formats whose values have IPs, as JSON. A path leads through lists and maps.
 func addressFormats() ([]byte, error) {
 	found := map[string][]string{}
 	collectAddresses(reflect.TypeFor[v1alpha1.Config](), "", found)
-	all := make([]addressFormat, 0, len(addressNames))
+	all := make([]addressFormat, 0, len(found))
 	for _, format := range v1alpha1.Formats() {
 		if paths := found[format.Name]; len(paths) > 0 {
 			all = append(all, addressFormat{Want: format.Want, Paths: paths})
@@ -45,7 +47,7 @@ func collectAddresses(structure reflect.Type, above string, found map[string][]s
 		}
 		path, rule := strings.TrimPrefix(above+"."+key, "."), v1alpha1.RuleOf(field)
 		for _, format := range []*v1alpha1.Format{rule.Format, rule.Values} {
-			if format != nil && slices.Contains(addressNames, format.Name) {
+			if format != nil && slices.Contains(addressNames(), format.Name) {
 				found[format.Name] = append(found[format.Name], path)
 			}
 		}

@@ -3,6 +3,7 @@ package controlplane
 import (
 	"bytes"
 	"context"
+	"maps"
 	"net/http"
 	"slices"
 	"sync"
@@ -110,9 +111,7 @@ func (d *aggregatedDiscovery) handler(running context.Context, service *apiregis
 			http.Error(w, "The discovery document is too large, or no JSON.", http.StatusBadGateway)
 			return
 		}
-		for name, values := range answer.Header() {
-			w.Header()[name] = values
-		}
+		maps.Copy(w.Header(), answer.Header())
 		w.WriteHeader(answer.RespCode())
 		_, _ = w.Write(answer.Data())
 	})

@@ -144,21 +144,26 @@ func rewriteStatus(c Cluster, host, virtual *corev1.Pod, status *corev1.PodStatu
 	}
 	for _, list := range [][]corev1.ContainerStatus{status.InitContainerStatuses, status.ContainerStatuses, status.EphemeralContainerStatuses} {
 		for i := range list {
-			for _, status := range list[i].AllocatedResourcesStatus {
-				for j := range status.Resources {
-					if message := status.Resources[j].Message; message != nil {
-						rewrite(message)
-					}
-				}
+			rewriteContainerStatus(&list[i], rewrite)
+		}
+	}
+}
+
+// rewriteContainerStatus rewrites all messages of a container's status.
+func rewriteContainerStatus(container *corev1.ContainerStatus, rewrite func(*string)) {
+	for _, allocated := range container.AllocatedResourcesStatus {
+		for i := range allocated.Resources {
+			if message := allocated.Resources[i].Message; message != nil {
+				rewrite(message)
 			}
-			for _, state := range []*corev1.ContainerState{&list[i].State, &list[i].LastTerminationState} {
-				if state.Waiting != nil {
-					rewrite(&state.Waiting.Message)
-				}
-				if state.Terminated != nil && isRuntimesReason(state.Terminated.Reason) {
-					rewrite(&state.Terminated.Message)
-				}
-			}
+		}
+	}
+	for _, state := range []*corev1.ContainerState{&container.State, &container.LastTerminationState} {
+		if state.Waiting != nil {
+			rewrite(&state.Waiting.Message)
+		}
+		if state.Terminated != nil && isRuntimesReason(state.Terminated.Reason) {
+			rewrite(&state.Terminated.Message)
 		}
 	}
 }

@@ -135,7 +135,7 @@ func (w *Watches) list(ctx context.Context, api kubernetes.Interface, client *wa
 	}
 	for name := range client.seen {
 		if !listed[name] {
-			w.fail("a watch has sent element %s, which a later list lacks", name)
+			w.failf("a watch has sent element %s, which a later list lacks", name)
 		}
 	}
 	client.seen, client.version = listed, versionOf(answer)
@@ -146,21 +146,22 @@ func (w *Watches) list(ctx context.Context, api kubernetes.Interface, client *wa
 func (w *Watches) record(client *watcher, event watch.Event) {
 	object, ok := event.Object.(*corev1.ConfigMap)
 	if !ok || event.Type != watch.Added {
-		w.fail("a watch has sent %s of a %T, want only new elements", event.Type, event.Object)
+		w.failf("a watch has sent %s of a %T, want only new elements", event.Type, event.Object)
 		return
 	}
 	version := versionOf(object)
 	if version <= client.version {
-		w.fail("a watch has sent element %s of version %d after version %d", object.Name, version, client.version)
+		w.failf("a watch has sent element %s of version %d after version %d", object.Name, version, client.version)
 	}
 	if client.seen[object.Name] {
-		w.fail("a watch has sent element %s twice", object.Name)
+		w.failf("a watch has sent element %s twice", object.Name)
 	}
 	client.seen[object.Name], client.version = true, version
 	client.events++
 }
 
-func (w *Watches) fail(format string, arguments ...any) {
+// failf records a fault of the watches.
+func (w *Watches) failf(format string, arguments ...any) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.faults = append(w.faults, fmt.Errorf(format, arguments...))

@@ -80,10 +80,7 @@ func (o *options) run(ctx context.Context, env *host.Env, name string) error {
 	}
 	// All this comes before the wait, and also after Ctrl-C: later the command finds nothing to repeat it for.
 	rest := context.WithoutCancel(ctx)
-	_, removeErr := connection.Remove(rest, env.Files(), func(_ string, c kubeconfig.Connection) bool {
-		return c.Name == name && c.Namespace == h.Namespace && c.HostContext == h.Context
-	})
-	if err := errors.Join(o.deleteRest(rest, h, cluster), removeErr); err != nil {
+	if err := errors.Join(o.deleteRest(rest, h, cluster), removeConnections(rest, env, h, name)); err != nil {
 		return err
 	}
 	if o.wait && uid != "" {
@@ -93,6 +90,14 @@ func (o *options) run(ctx context.Context, env *host.Env, name string) error {
 	}
 	fmt.Fprintf(env.Err, "Virtual cluster %s/%s is deleted.\n", h.Namespace, name)
 	return nil
+}
+
+// removeConnections deletes the contexts of the virtual cluster from the kubeconfig.
+func removeConnections(ctx context.Context, env *host.Env, h *host.Host, name string) error {
+	_, err := connection.Remove(ctx, env.Files(), func(_ string, c kubeconfig.Connection) bool {
+		return c.Name == name && c.Namespace == h.Namespace && c.HostContext == h.Context
+	})
+	return err
 }
 
 // endWait returns why the command did not wait until all is gone. After Ctrl-C it prints what the host

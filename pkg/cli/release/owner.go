@@ -54,7 +54,7 @@ func AddOwnerFlag(cmd *cobra.Command, ignore *bool) {
 
 // CheckOwner returns an error if Argo CD or Flux keeps the virtual cluster as a repository has it. They would undo the
 // change, or install a deleted one again with an empty store.
-func (c *Cluster) CheckOwner() error {
+func (c Cluster) CheckOwner() error {
 	if c.GitOps == "" {
 		return nil
 	}
@@ -68,6 +68,5 @@ func CheckOwnerOf(ctx context.Context, h *host.Host, name string) error {
 	if err != nil {
 		return nil //nolint:nilerr // The upgrade reports what it cannot read.
 	}
-	cluster := FromWorkload(workload)
-	return cluster.CheckOwner()
+	return FromWorkload(workload).CheckOwner()
 }

@@ -45,14 +45,19 @@ func Wait(ctx context.Context, client kubernetes.Interface, r release.Release, t
 		wasSilent = isSilent
 		select {
 		case <-ctx.Done():
-			if errors.Is(ctx.Err(), context.Canceled) {
-				return ctx.Err()
-			}
-			return fault.New(fault.NotReady, fmt.Sprintf("Look at it with: kubectl -n %s describe pod %s", r.Namespace, r.Pod(0)),
-				"virtual cluster %s/%s is not ready after %s: %s", r.Namespace, r.Name, timeout, last)
+			return endOfWait(ctx, r, timeout, last)
 		case <-ticker.C:
 		}
 	}
+}
+
+// endOfWait returns the error of a wait that has ended with ctx: cancelled, or after the timeout with the last reason.
+func endOfWait(ctx context.Context, r release.Release, timeout time.Duration, last string) error {
+	if errors.Is(ctx.Err(), context.Canceled) {
+		return ctx.Err()
+	}
+	return fault.New(fault.NotReady, fmt.Sprintf("Look at it with: kubectl -n %s describe pod %s", r.Namespace, r.Pod(0)),
+		"virtual cluster %s/%s is not ready after %s: %s", r.Namespace, r.Name, timeout, last)
 }
 
 // whyWaiting returns what the virtual cluster waits for. isSilent is true if its host does not answer: an API server

@@ -111,7 +111,7 @@ func (w *world) awaitReady(t *testing.T, replicas int) {
 	t.Helper()
 	eventually(t, fmt.Sprintf("%d replicas are ready", replicas), func(context.Context) error {
 		if ready := w.fleet.Ready(); len(ready) != replicas {
-			return fmt.Errorf("%d are, of %d that run; %v", len(ready), len(w.fleet.Replicas()), w.fleet.Err())
+			return errors.Join(fmt.Errorf("%d are, of %d that run", len(ready), len(w.fleet.Replicas())), w.fleet.Err())
 		}
 		return nil
 	})
