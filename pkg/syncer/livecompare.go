@@ -130,13 +130,7 @@ func (r *runner) enqueueMissed(ctx context.Context, w *sharedWatch, missed map[t
 // listLive returns the names and versions that the API server has of the objects
 // of a watch.
 func listLive(ctx context.Context, c client.Client, w *sharedWatch, place Place) (liveList, error) {
-	options := &client.ListOptions{LabelSelector: w.selector, Limit: livePageSize}
-	if place.isPart() {
-		options.Namespace = place.Namespace
-	}
-	if place.Name != "" {
-		options.FieldSelector = place.fields()
-	}
+	options := w.listOptions(place, livePageSize)
 	live := liveList{objects: map[types.NamespacedName]string{}}
 	for {
 		page := &metav1.PartialObjectMetadataList{}
@@ -155,6 +149,18 @@ func listLive(ctx context.Context, c client.Client, w *sharedWatch, place Place)
 			return live, nil
 		}
 	}
+}
+
+// listOptions returns the options of a list of what is watched at a place. The host's RBAC may allow no other list.
+func (w *sharedWatch) listOptions(place Place, limit int64) *client.ListOptions {
+	options := &client.ListOptions{LabelSelector: w.selector, Limit: limit}
+	if place.isPart() {
+		options.Namespace = place.Namespace
+	}
+	if place.Name != "" {
+		options.FieldSelector = place.fields()
+	}
+	return options
 }
 
 // findMissed returns the objects whose state in the cache is older than in the

@@ -4,9 +4,17 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"sigs.k8s.io/controller-runtime/pkg/client"
+)
+
+// firstVersionRetry and lastVersionRetry bound the pause between two tries to read the version of an API server.
+// After the last one, only comparisons with live lists find a rollback.
+const (
+	firstVersionRetry = time.Second
+	lastVersionRetry  = time.Minute
 )
 
 // errRolledBack is returned by [Engine.Run] if an API server is at an older version than a cache. Its
@@ -23,6 +31,12 @@ func (e *Engine) suspectRollback() {
 	}
 }
 
+// seenVersion is the version that the cache of a watch had.
+type seenVersion struct {
+	watch   *sharedWatch
+	version string
+}
+
 // findRollbacks looks for a rollback of the host each time when the host was away. Nobody restores the
 // store of an API server that runs.
 func (e *Engine) findRollbacks(ctx context.Context) {
@@ -32,29 +46,43 @@ func (e *Engine) findRollbacks(ctx context.Context) {
 			return
 		case <-e.suspicions:
 		}
-		if err := e.checkRollback(ctx, e.host); err != nil {
-			e.log.V(2).Info("Cannot read the version of the API server", "err", err.Error())
+		e.checkRollback(ctx, e.host)
+	}
+}
+
+// checkRollback compares the version of an API server with those that the caches have now. One short list
+// proves it for all types, because they share one counter. An API server that has just started may deny the
+// first lists, and may lack a type since the rollback.
+func (e *Engine) checkRollback(ctx context.Context, side *connection) {
+	seen := side.watches.listVersions()
+	if len(seen) == 0 {
+		return
+	}
+	next := 0
+	for pause := firstVersionRetry; pause <= lastVersionRetry; pause *= 2 {
+		err := e.compareVersion(ctx, side, seen[next%len(seen)])
+		if err == nil || errors.Is(err, errUnreachable) { // The next outage has a check of its own.
+			return
+		}
+		e.log.V(2).Info("Cannot read the version of the API server, retrying", "err", err.Error())
+		next++
+		select {
+		case <-ctx.Done():
+			return
+		case <-e.options.Clock.After(pause):
 		}
 	}
 }
 
-// checkRollback compares the version of an API server with that of the newest cache. One short list
-// proves it for all types, because they share one counter.
-func (e *Engine) checkRollback(ctx context.Context, side *connection) error {
-	newest, seen := side.watches.findNewest()
-	if newest == nil {
-		return nil
-	}
+// compareVersion compares the version of an API server with that of a cache.
+func (e *Engine) compareVersion(ctx context.Context, side *connection, seen seenVersion) error {
+	w := seen.watch
 	page := &metav1.PartialObjectMetadataList{}
-	page.SetGroupVersionKind(newest.gvk.GroupVersion().WithKind(newest.gvk.Kind + "List"))
-	options := &client.ListOptions{LabelSelector: newest.selector, Limit: 1}
-	if place := side.watches.placeOf(newest); place.isPart() {
-		options.Namespace = place.Namespace
+	page.SetGroupVersionKind(w.gvk.GroupVersion().WithKind(w.gvk.Kind + "List"))
+	if err := side.client.List(ctx, page, w.listOptions(side.watches.placeOf(w), 1)); err != nil {
+		return fmt.Errorf("cannot list %s: %w", w.name, err)
 	}
-	if err := side.client.List(ctx, page, options); err != nil {
-		return fmt.Errorf("cannot list %s: %w", newest.name, err)
-	}
-	e.recordVersion(newest, seen, page.ResourceVersion)
+	e.recordVersion(w, seen.version, page.ResourceVersion)
 	return nil
 }
 
@@ -71,15 +99,23 @@ func (w *sharedWatch) isComparable() bool {
 	return w.form != unstructuredForm && w.gvk.Kind != "Event"
 }
 
-// findNewest returns the watch whose cache has the newest version, and that version. It is nil if none has synced.
-func (s *sharedWatches) findNewest() (newest *sharedWatch, version string) {
+// listVersions returns the versions of all caches that have synced, the newest first.
+func (s *sharedWatches) listVersions() []seenVersion {
+	var seen []seenVersion
 	for _, w := range s.list() {
-		if !w.isComparable() || !w.informer.HasSynced() {
-			continue
-		}
-		if seen := w.informer.LastSyncResourceVersion(); newest == nil || isOlder(version, seen) {
-			newest, version = w, seen
+		if w.isComparable() && w.informer.HasSynced() {
+			seen = append(seen, seenVersion{w, w.informer.LastSyncResourceVersion()})
 		}
 	}
-	return newest, version
+	slices.SortStableFunc(seen, func(a, b seenVersion) int {
+		switch {
+		case isOlder(b.version, a.version):
+			return -1
+		case isOlder(a.version, b.version):
+			return 1
+		default:
+			return 0
+		}
+	})
+	return seen
 }
