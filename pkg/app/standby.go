@@ -24,7 +24,20 @@ type heldSession struct {
 	*session
 	end      context.CancelFunc // stops its engine
 	done     chan struct{}      // closed when its engine has stopped
+	failure  error              // why it has stopped, once done is closed. nil if it was told to
 	released chan struct{}      // closed when the term is over
+}
+
+// run waits until ctx ends, and stops the engine. It returns early with the reason if the engine fails.
+func (h *heldSession) run(ctx context.Context) error {
+	select {
+	case <-ctx.Done():
+	case <-h.done:
+		return h.failure
+	}
+	h.end()
+	<-h.done
+	return nil
 }
 
 func newStandby(on <-chan struct{}) *standby {
@@ -65,10 +78,9 @@ func (a *builtApp) standBy(ctx context.Context) error {
 	running, end := context.WithCancel(ctx)
 	held := &heldSession{session: built, end: end, done: make(chan struct{}), released: make(chan struct{})}
 	defer a.health.add(built.engine.Checks)()
-	var failure error
 	go func() {
 		defer close(held.done)
-		failure = built.engine.Run(running)
+		held.failure = built.engine.Run(running)
 	}()
 	a.hostFirst.set(built.engine)
 	select {
@@ -80,7 +92,7 @@ func (a *builtApp) standBy(ctx context.Context) error {
 	a.hostFirst.set(nil)
 	end()
 	<-held.done
-	return failure
+	return held.failure
 }
 
 // hasWarmFollowers reports whether a replica that does not lead keeps the caches of all kinds.
@@ -109,17 +121,7 @@ func (a *builtApp) syncFromStandby(ctx context.Context) error {
 // syncWith syncs with a standby session until ctx ends.
 func (a *builtApp) syncWith(ctx context.Context, held *heldSession) error {
 	held.lead()
-	engine := func(ctx context.Context) error {
-		select {
-		case <-ctx.Done():
-		case <-held.done:
-			return nil
-		}
-		held.end()
-		<-held.done
-		return nil
-	}
-	parts := append([]lifecycle.Part{{Name: "syncer", Run: engine}}, a.termParts(held.session)...)
+	parts := append([]lifecycle.Part{{Name: "syncer", Run: held.run}}, a.termParts(held.session)...)
 	return lifecycle.RunTerm(ctx, parts)
 }
 

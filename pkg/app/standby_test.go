@@ -1,0 +1,26 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"testing"
+)
+
+// TestHeldSession shows that a term that has taken the session of a standby ends with the reason of its engine. The
+// process ends with the error of the term, so the log would not have the reason otherwise.
+func TestHeldSession(t *testing.T) {
+	t.Parallel()
+	restored := errors.New("the host went back in time")
+	held := &heldSession{end: func() {}, done: make(chan struct{}), failure: restored}
+	close(held.done)
+	if err := held.run(t.Context()); !errors.Is(err, restored) {
+		t.Errorf("the engine failed: got %v, want %v", err, restored)
+	}
+	stopped := &heldSession{done: make(chan struct{})}
+	stopped.end = func() { close(stopped.done) }
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := stopped.run(ctx); err != nil {
+		t.Errorf("the term ended: got %v, want no error", err)
+	}
+}
