@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -82,6 +83,12 @@ func serveDiscovery(w http.ResponseWriter, req *http.Request, name string) {
 		w.Header().Set("Content-Type", discovery.AcceptV2)
 	case "long":
 		writeBomb(w, false, document)
+	case "odd":
+		connection, _, err := http.NewResponseController(w).Hijack()
+		if err == nil {
+			_, _ = io.WriteString(connection, "HTTP/1.1 099 Odd\r\nContent-Length: 2\r\n\r\n{}")
+			_ = connection.Close()
+		}
 	case "empty":
 		content := bytes.TrimSuffix(document, []byte("]}]}]}"))
 		_, _ = w.Write(append(append(content, bytes.Repeat([]byte(",{}"), 2*discoveryCommas)...), []byte("]}]}]}")...))
@@ -160,6 +167,7 @@ func TestAggregatedAnswers(t *testing.T) {
 		"empty":      {"each empty resource takes a hundred times its size in memory", 0, true},
 		"long":       {"the answer is in memory as a whole", 0, false},
 		"compressed": {"a small answer becomes a large one", 0, false},
+		"odd":        {"no writer takes this status, and panics", 0, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

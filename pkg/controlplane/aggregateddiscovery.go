@@ -37,8 +37,9 @@ const (
 // watch. Each start does it again, so that one that takes all memory would end all starts.
 type aggregatedDiscovery struct {
 	services apiregistrationinformers.APIServiceInformer
-	servers  *aggregatedDocuments
 	target   discoveryendpoint.ResourceManager
+	// serve asks the server of an APIService.
+	serve func(w http.ResponseWriter, req *http.Request, service *apiregistrationv1.APIService, limit int64)
 }
 
 // task returns the task that keeps the document.
@@ -48,27 +49,23 @@ func (d *aggregatedDiscovery) task() startTask {
 
 // run follows the APIServices until ctx ends. It succeeds once each server has been asked.
 func (d *aggregatedDiscovery) run(ctx context.Context, succeeded func()) error {
-	manager := apiserver.NewDiscoveryManager(newBoundedDiscovery(d.target))
-	set := func(object any) {
-		service, ok := object.(*apiregistrationv1.APIService)
-		switch {
-		case !ok:
-		case service.Spec.Service == nil:
-			manager.RemoveAPIService(service.Name)
-		default:
-			manager.AddAPIService(service, d.handler(ctx, service))
-		}
-	}
+	ctx, cancel := context.WithCancel(ctx)
+	document := newBoundedDiscovery(d.target)
+	manager := apiserver.NewDiscoveryManager(document)
+	started, ended := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		manager.Run(ctx.Done(), started)
+	}()
+	defer func() {
+		cancel()
+		<-ended
+	}()
+	// A manager asks all servers at once that it has when it starts, and two at a time later. So it starts
+	// without any: few documents may be decoded at the same time.
+	<-started
 	informer := d.services.Informer()
-	registration, err := informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
-		AddFunc:    set,
-		UpdateFunc: func(_, object any) { set(object) },
-		DeleteFunc: func(object any) {
-			if name, err := cache.DeletionHandlingMetaNamespaceKeyFunc(object); err == nil {
-				manager.RemoveAPIService(name)
-			}
-		},
-	})
+	registration, err := informer.AddEventHandler(d.newHandler(ctx, manager, document))
 	if err != nil {
 		return err
 	}
@@ -76,24 +73,46 @@ func (d *aggregatedDiscovery) run(ctx context.Context, succeeded func()) error {
 	if !cache.WaitForCacheSync(ctx.Done(), registration.HasSynced) {
 		return ctx.Err()
 	}
-	asked, ended := make(chan struct{}), make(chan struct{})
-	go func() {
-		defer close(ended)
-		manager.Run(ctx.Done(), asked)
-	}()
 	select {
-	case <-asked:
+	case <-document.answered():
 		succeeded()
+		<-ctx.Done()
 	case <-ctx.Done():
 	}
-	<-ended
 	return nil
+}
+
+// newHandler returns a handler of APIServices that lets a manager ask their servers.
+func (d *aggregatedDiscovery) newHandler(ctx context.Context, manager apiserver.DiscoveryAggregationController, document *boundedDiscovery,
+) cache.ResourceEventHandler {
+	set := func(object any) {
+		service, ok := object.(*apiregistrationv1.APIService)
+		switch {
+		case !ok:
+		case service.Spec.Service == nil:
+			manager.RemoveAPIService(service.Name)
+		default:
+			document.expect(service)
+			manager.AddAPIService(service, d.handler(ctx, service))
+		}
+	}
+	return cache.ResourceEventHandlerFuncs{
+		AddFunc:    set,
+		UpdateFunc: func(_, object any) { set(object) },
+		DeleteFunc: func(object any) {
+			if name, err := cache.DeletionHandlingMetaNamespaceKeyFunc(object); err == nil {
+				manager.RemoveAPIService(name)
+			}
+		},
+	}
 }
 
 // handler returns a handler that asks the server of an APIService for its discovery documents. It answers
 // nothing that would take much memory.
 func (d *aggregatedDiscovery) handler(running context.Context, service *apiregistrationv1.APIService) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		// The manager calls this in goroutines of its own, where a panic would end the process.
+		defer answerPanic(w, service)
 		if !isAggregated(service) {
 			http.Error(w, "service unavailable", http.StatusServiceUnavailable)
 			return
@@ -106,15 +125,23 @@ func (d *aggregatedDiscovery) handler(running context.Context, service *apiregis
 		defer cancel()
 		defer context.AfterFunc(running, cancel)()
 		answer := responsewriter.NewInMemoryResponseWriter()
-		d.servers.serve(answer, req.WithContext(ctx), service, discoveryBytes)
+		d.serve(answer, req.WithContext(ctx), service, discoveryBytes)
 		if data := answer.Data(); answer.RespCode() == http.StatusOK && !isModestDocument(data) {
 			http.Error(w, "The discovery document is too large, or no JSON.", http.StatusBadGateway)
 			return
 		}
 		maps.Copy(w.Header(), answer.Header())
-		w.WriteHeader(answer.RespCode())
+		w.WriteHeader(answer.RespCode()) // An invalid code panics.
 		_, _ = w.Write(answer.Data())
 	})
+}
+
+// answerPanic recovers from a panic that the answer of a server of a tenant causes.
+func answerPanic(w http.ResponseWriter, service *apiregistrationv1.APIService) {
+	if cause := recover(); cause != nil {
+		klog.V(2).InfoS("Cannot use the discovery document of an aggregated API server", "service", service.Name, "panic", cause)
+		http.Error(w, "The server has an invalid answer.", http.StatusBadGateway)
+	}
 }
 
 // isModestDocument reports whether a discovery document takes little memory once it is decoded. Other
@@ -130,12 +157,52 @@ type boundedDiscovery struct {
 	mu      sync.Mutex
 	watched map[metav1.GroupVersion]int // number of resources that controllers may watch
 	logged  bool
+	known   map[metav1.GroupVersion]bool // those that are in the document; false until the manager has set them
+	waiting chan struct{}                // closed when the manager has set all that are known, nil unless somebody waits
 }
 
 // newBoundedDiscovery returns a boundedDiscovery of the aggregated API servers.
 func newBoundedDiscovery(inner discoveryendpoint.ResourceManager) *boundedDiscovery {
 	return &boundedDiscovery{
-		ResourceManager: inner.WithSource(discoveryendpoint.AggregatorSource), watched: map[metav1.GroupVersion]int{},
+		ResourceManager: inner.WithSource(discoveryendpoint.AggregatorSource),
+		watched:         map[metav1.GroupVersion]int{}, known: map[metav1.GroupVersion]bool{},
+	}
+}
+
+// expect adds the group of an APIService whose server has not been asked yet. It is stale, so that nobody takes
+// it for a group without resources: a namespace must not go while objects of it may be left.
+func (b *boundedDiscovery) expect(service *apiregistrationv1.APIService) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	key := metav1.GroupVersion{Group: service.Spec.Group, Version: service.Spec.Version}
+	if _, found := b.known[key]; found {
+		return
+	}
+	b.known[key] = false
+	b.ResourceManager.AddGroupVersion(key.Group, apidiscoveryv2.APIVersionDiscovery{
+		Version: key.Version, Freshness: apidiscoveryv2.DiscoveryFreshnessStale,
+	})
+	b.SetGroupVersionPriority(key, int(service.Spec.GroupPriorityMinimum), int(service.Spec.VersionPriority))
+}
+
+// answered returns a channel that is closed once the manager has asked the servers of all groups that are known.
+func (b *boundedDiscovery) answered() <-chan struct{} {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.waiting = make(chan struct{})
+	b.announce()
+	return b.waiting
+}
+
+// announce closes the channel of answered if all servers have been asked. The caller holds the lock.
+func (b *boundedDiscovery) announce() {
+	for _, isSet := range b.known {
+		if !isSet {
+			return
+		}
+	}
+	if b.waiting != nil && !isClosed(b.waiting) {
+		close(b.waiting)
 	}
 }
 
@@ -144,6 +211,8 @@ func (b *boundedDiscovery) AddGroupVersion(group string, version apidiscoveryv2.
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	key := metav1.GroupVersion{Group: group, Version: version.Version}
+	defer b.announce()
+	b.known[key] = true
 	delete(b.watched, key)
 	left := maxWatchedResources
 	for _, number := range b.watched {
@@ -177,5 +246,7 @@ func (b *boundedDiscovery) RemoveGroupVersion(version metav1.GroupVersion) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	delete(b.watched, version)
+	delete(b.known, version)
+	b.announce()
 	b.ResourceManager.RemoveGroupVersion(version)
 }

@@ -42,7 +42,7 @@ func (s *apiServer) describe(config app.CompletedConfig, frontProxy *pki.Leaf) (
 		}
 		aggregated.dial = &transport.DialHolder{Dial: dial}
 	}
-	s.discovery = &aggregatedDiscovery{services: s.apiServices(), servers: aggregated, target: generic.AggregatedDiscoveryGroupManager}
+	s.discovery = &aggregatedDiscovery{services: s.apiServices(), target: generic.AggregatedDiscoveryGroupManager, serve: aggregated.serve}
 	releaseDefinitions(generic.OpenAPIV3Config)
 	return openapi.New(s.aggregator.GenericAPIServer, generic.OpenAPIConfig, generic.OpenAPIV3Config, aggregated, s.loopback)
 }
