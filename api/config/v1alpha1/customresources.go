@@ -80,6 +80,14 @@ func (s *Sync) HasCustomResources() bool {
 	return false
 }
 
+// HasDefinition reports whether a definition, such as widgets.example.com, is on as a custom resource.
+func (s *Sync) HasDefinition(name string) bool {
+	return slices.ContainsFunc(s.customResourceKeys(), func(key string) bool {
+		definition, _ := SplitCustomResource(key)
+		return definition == name
+	})
+}
+
 // customResourceKeys returns the keys of all kinds that are on, in both directions.
 func (s *Sync) customResourceKeys() []string {
 	var keys []string

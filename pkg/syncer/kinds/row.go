@@ -212,7 +212,8 @@ func (r Row) alternatives(o Options) []syncer.Kind {
 	return []syncer.Kind{r.alternative(r.Name(), o)}
 }
 
-// Leftovers returns the kinds of the row that these options switch off and that may still have copies.
+// Leftovers returns the kinds of the row that these options switch off and that may still have copies. It omits
+// a kind that the settings sync as a custom resource, as the copies are those of that one.
 func (r Row) Leftovers(o Options) []syncer.Leftover {
 	if r.Enabled(o.Sync) {
 		return nil
@@ -220,6 +221,7 @@ func (r Row) Leftovers(o Options) []syncer.Leftover {
 	var leftovers []syncer.Leftover
 	for i, kind := range r.ifOn(o) {
 		switch {
+		case o.Sync.HasDefinition(definitionOf(kind)):
 		case kind.Owner() == syncer.Virtual:
 			leftovers = append(leftovers, syncer.Leftover{Kind: kind, Keep: r.KeepsCopies, Quiet: r.State == Off})
 		case i == 0 && r.forgets:
@@ -227,6 +229,16 @@ func (r Row) Leftovers(o Options) []syncer.Leftover {
 		}
 	}
 	return leftovers
+}
+
+// definitionOf returns the name that the definition of a kind has if it is a custom resource.
+func definitionOf(kind syncer.Kind) string {
+	gvk, err := apiutil.GVKForObject(kind.NewHost(), scheme.Scheme)
+	if err != nil {
+		return ""
+	}
+	plural, _ := meta.UnsafeGuessKindToResource(gvk)
+	return plural.GroupResource().String()
 }
 
 // Kinds returns all kinds of the row: those that run if it is on, and those that run if it is off.

@@ -323,6 +323,21 @@ func TestLeftoversOfTheHost(t *testing.T) {
 	}
 }
 
+// TestLeftoversOfCustomResources checks that no row deletes or reports copies of what is on as a custom resource.
+func TestLeftoversOfCustomResources(t *testing.T) {
+	t.Parallel()
+	var o Options
+	o.Sync.FromHost.CustomResources = map[string]v1alpha1.HostCustomResource{"volumesnapshotclasses.snapshot.storage.k8s.io": {Enabled: true}}
+	o.Sync.ToHost.CustomResources = map[string]v1alpha1.CustomResource{"volumesnapshots.snapshot.storage.k8s.io/v1": {Enabled: true}}
+	for _, row := range Table() {
+		for _, left := range row.Leftovers(o) {
+			if name := left.Kind.Name(); name == "volumesnapshotclasses" || name == "volumesnapshots" {
+				t.Errorf("the copies of %s are taken for those of a kind that is off", name)
+			}
+		}
+	}
+}
+
 // TestLeftoverRules checks what a row that is switched off may do with its copies.
 func TestLeftoverRules(t *testing.T) {
 	t.Parallel()
