@@ -50,6 +50,10 @@ func showRelease(status string) func(http.ResponseWriter, *http.Request) bool {
 		if !strings.HasSuffix(r.URL.Path, "/secrets") {
 			return false
 		}
+		if wanted := r.URL.Query().Get("labelSelector"); strings.Contains(wanted, "status=") && !strings.Contains(wanted, "status="+status) {
+			write(w, http.StatusOK, &corev1.SecretList{})
+			return true
+		}
 		writeRelease(w, status)
 		return true
 	}
@@ -74,6 +78,7 @@ func TestWrongInputs(t *testing.T) {
 		"denied": newFakeHost(t, forbid), "expired": newFakeHost(t, expire), "broken": newFakeHost(t, breakDown),
 		"strict": newFakeHost(t, nil), "web": newFakeHost(t, missPage), "half": newFakeHost(t, showRelease("failed")), "old": newExpiredHost(t),
 		"pending": newFakeHost(t, showRelease("pending-install")), "upgrading": newFakeHost(t, showRelease("pending-upgrade")),
+		"ending": newFakeHost(t, showRelease("uninstalling"), release.Release{Name: "half", Namespace: "tenant-half"}),
 	}
 	file := kubeconfigOf(t, "good", hosts)
 	badValues := filepath.Join(dir, "bad.yaml")
@@ -179,6 +184,9 @@ func TestWrongInputs(t *testing.T) {
 		{"create", "half", "-n", "tenant-half", "--context=half"},
 		{"create", "half", "-n", "tenant-half", "--context=pending", "--upgrade"},
 		{"create", "half", "-n", "tenant-half", "--context=upgrading", "--upgrade"},
+		{"create", "half", "-n", "tenant-half", "--context=ending"},
+		{"create", "half", "-n", "tenant-half", "--context=ending", "--upgrade"},
+		{"upgrade", "half", "-n", "tenant-half", "--context=ending"},
 		{"delete", "half", "-n", "tenant-half", "--context=half"},
 		{"patch", "test", "DIR/missing"},
 		{"patch", "test", "DIR/pod.yaml", "--set-json", `sync.toHost.pods.patches=[{"path":"spec.hostname","expression":"object.spec.nodeName"}]`},

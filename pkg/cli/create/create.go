@@ -128,20 +128,10 @@ func (o *options) apply(ctx context.Context, env *host.Env, h *host.Host, name s
 	if err != nil {
 		return err
 	}
-	exists := status != ""
-	if release.IsPending(status) {
-		return fault.New(fault.Conflict, release.PendingHint(name, h.Namespace, status),
-			"another create or upgrade of %s/%s has begun and not ended: Helm has it as %s", h.Namespace, name, status)
+	if err := o.checkStatus(h, name, status); err != nil {
+		return err
 	}
-	if exists && status != release.Deployed && !o.upgrade {
-		return fault.New(fault.Conflict, fmt.Sprintf("Finish it with --upgrade, or remove it: sublet delete %s -n %s", name, h.Namespace),
-			"an earlier create or upgrade of %s/%s did not finish: Helm has it as %s", h.Namespace, name, status)
-	}
-	if exists && !o.upgrade {
-		return fault.New(fault.Conflict, fmt.Sprintf("Connect to it with: sublet connect %s -n %s. Change it with --upgrade.", name, h.Namespace),
-			"virtual cluster %s/%s exists", h.Namespace, name)
-	}
-	if exists {
+	if status != "" {
 		return o.change(ctx, env, h, name, values)
 	}
 	// Wrong settings leave no empty namespace behind.
@@ -156,6 +146,28 @@ func (o *options) apply(ctx context.Context, env *host.Env, h *host.Host, name s
 	}
 	warnOfNeighbours(ctx, env.Err, h)
 	return release.Install(ctx, env.Err, h, name, values)
+}
+
+// checkStatus fails if a release exists that this command must not or cannot change. status is that of Helm, empty for none.
+func (o *options) checkStatus(h *host.Host, name, status string) error {
+	exists := status != ""
+	if release.IsPending(status) {
+		return fault.New(fault.Conflict, release.PendingHint(name, h.Namespace, status),
+			"another create or upgrade of %s/%s has begun and not ended: Helm has it as %s", h.Namespace, name, status)
+	}
+	if release.IsEnding(status) {
+		return fault.New(fault.Conflict, release.EndingHint(name, h.Namespace),
+			"an uninstall of %s/%s has begun: Helm has it as %s", h.Namespace, name, status)
+	}
+	if exists && status != release.Deployed && !o.upgrade {
+		return fault.New(fault.Conflict, fmt.Sprintf("Finish it with --upgrade, or remove it: sublet delete %s -n %s", name, h.Namespace),
+			"an earlier create or upgrade of %s/%s did not finish: Helm has it as %s", h.Namespace, name, status)
+	}
+	if exists && !o.upgrade {
+		return fault.New(fault.Conflict, fmt.Sprintf("Connect to it with: sublet connect %s -n %s. Change it with --upgrade.", name, h.Namespace),
+			"virtual cluster %s/%s exists", h.Namespace, name)
+	}
+	return nil
 }
 
 // change upgrades a release that exists.

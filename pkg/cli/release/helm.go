@@ -92,6 +92,17 @@ func PendingHint(name, namespace, status string) string {
 	return "Wait until it is done. If its process is dead, " + end
 }
 
+// IsEnding reports whether Helm has begun to uninstall a release, or keeps no more than its history. It then refuses
+// upgrades.
+func IsEnding(status string) bool {
+	return status == string(common.StatusUninstalling) || status == string(common.StatusUninstalled)
+}
+
+// EndingHint returns what to do about a release that IsEnding.
+func EndingHint(name, namespace string) string {
+	return fmt.Sprintf("Delete what is left of it: sublet delete %s -n %s", name, namespace)
+}
+
 // Status returns the status of the release of that name in the namespace of the host, as Helm
 // names it. It is empty if there is none.
 func Status(ctx context.Context, h *host.Host, name string) (string, error) {
@@ -172,6 +183,14 @@ func Upgrade(ctx context.Context, out io.Writer, h *host.Host, name string, valu
 	}
 	upgrade.ResetValues, upgrade.ResetThenReuseValues = reset, !reset
 	_, err = upgrade.RunWithContext(context.WithoutCancel(ctx), name, p.chart, values)
+	if errors.Is(err, driver.ErrNoDeployedReleases) {
+		if status, _ := Status(context.WithoutCancel(ctx), h, name); IsEnding(status) {
+			return &fault.Error{
+				Code: fault.Conflict, Message: fmt.Sprintf("cannot upgrade virtual cluster %s/%s, which Helm has as %s", h.Namespace, name, status),
+				Hint: EndingHint(name, h.Namespace), Cause: err,
+			}
+		}
+	}
 	return wrapHelm(p.output.explain(err), "cannot upgrade virtual cluster %s/%s", h.Namespace, name)
 }
 
