@@ -246,4 +246,12 @@ func TestBoundedDiscovery(t *testing.T) {
 	bounded.RemoveGroupVersion(metav1.GroupVersion{Group: "first", Version: "v1"})
 	add("second", newResources(20, "watch"))
 	check("a server that is gone makes room", "second", 20)
+	bounded.RemoveGroupVersion(metav1.GroupVersion{Group: "second", Version: "v1"})
+	long := strings.Repeat("x", discoveredBytes/4)
+	add("third", newResources(10, long))
+	check("a copy of the document has all of it", "third", 3)
+	add("fourth", newResources(10, "get", "list", "watch"))
+	check("the limit is for all servers, and some room is left", "fourth", 10)
+	add("fifth", []apidiscoveryv2.APIResourceDiscovery{{Resource: "things", Subresources: []apidiscoveryv2.APISubresourceDiscovery{{Verbs: []string{long}}}}})
+	check("subresources count", "fifth", 0)
 }

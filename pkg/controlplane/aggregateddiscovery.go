@@ -30,6 +30,12 @@ const (
 	// maxWatchedResources is how many resources of aggregated API servers controllers may watch. Each
 	// takes an informer of the garbage collector, some 60 KB.
 	maxWatchedResources = 1000
+	// discoveredBytes is how much memory all these resources may take in one copy of the document. There are
+	// several copies, also encoded ones, while it changes.
+	discoveredBytes = 24 << 20
+	// structBytes is how large a resource or a subresource is at most, and stringBytes a string, without what they
+	// point to.
+	structBytes, stringBytes = 200, 16
 )
 
 // aggregatedDiscovery keeps the resources of aggregated API servers in the discovery document, as
@@ -150,22 +156,61 @@ func isModestDocument(document []byte) bool {
 	return bytes.HasPrefix(bytes.TrimSpace(document), []byte("{")) && bytes.Count(document, []byte(",")) <= discoveryCommas
 }
 
-// boundedDiscovery is a discovery document that leaves out resources beyond maxWatchedResources.
+// boundedDiscovery is a discovery document that leaves out resources beyond maxWatchedResources and discoveredBytes.
 type boundedDiscovery struct {
 	discoveryendpoint.ResourceManager
 
 	mu      sync.Mutex
-	watched map[metav1.GroupVersion]int // number of resources that controllers may watch
+	used    map[metav1.GroupVersion]discoveryUse
 	logged  bool
 	known   map[metav1.GroupVersion]bool // those that are in the document; false until the manager has set them
 	waiting chan struct{}                // closed when the manager has set all that are known, nil unless somebody waits
+}
+
+// discoveryUse is what the resources of an aggregated API server take.
+type discoveryUse struct {
+	watched int // number of resources that controllers may watch
+	bytes   int // about their size in memory
+}
+
+// with returns the use with one more resource.
+func (u discoveryUse) with(r *apidiscoveryv2.APIResourceDiscovery) discoveryUse {
+	if slices.Contains(r.Verbs, "watch") {
+		u.watched++
+	}
+	u.bytes += structBytes + len(r.Resource) + len(r.SingularResource) + len(r.Scope)
+	u.bytes += sizeOfKind(r.ResponseKind) + sizeOfStrings(r.Verbs) + sizeOfStrings(r.ShortNames) + sizeOfStrings(r.Categories)
+	for i := range r.Subresources {
+		sub := &r.Subresources[i]
+		u.bytes += structBytes + len(sub.Subresource) + sizeOfKind(sub.ResponseKind) + sizeOfStrings(sub.Verbs)
+		for j := range sub.AcceptedTypes {
+			u.bytes += sizeOfKind(&sub.AcceptedTypes[j])
+		}
+	}
+	return u
+}
+
+// sizeOfStrings returns about how many bytes of memory strings take.
+func sizeOfStrings(all []string) (size int) {
+	for _, s := range all {
+		size += stringBytes + len(s)
+	}
+	return size
+}
+
+// sizeOfKind returns about how many bytes of memory a kind takes.
+func sizeOfKind(k *metav1.GroupVersionKind) int {
+	if k == nil {
+		return 0
+	}
+	return 3*stringBytes + len(k.Group) + len(k.Version) + len(k.Kind)
 }
 
 // newBoundedDiscovery returns a boundedDiscovery of the aggregated API servers.
 func newBoundedDiscovery(inner discoveryendpoint.ResourceManager) *boundedDiscovery {
 	return &boundedDiscovery{
 		ResourceManager: inner.WithSource(discoveryendpoint.AggregatorSource),
-		watched:         map[metav1.GroupVersion]int{}, known: map[metav1.GroupVersion]bool{},
+		used:            map[metav1.GroupVersion]discoveryUse{}, known: map[metav1.GroupVersion]bool{},
 	}
 }
 
@@ -213,28 +258,27 @@ func (b *boundedDiscovery) AddGroupVersion(group string, version apidiscoveryv2.
 	key := metav1.GroupVersion{Group: group, Version: version.Version}
 	defer b.announce()
 	b.known[key] = true
-	delete(b.watched, key)
-	left := maxWatchedResources
-	for _, number := range b.watched {
-		left -= number
+	delete(b.used, key)
+	left := discoveryUse{watched: maxWatchedResources, bytes: discoveredBytes}
+	for _, other := range b.used {
+		left.watched, left.bytes = left.watched-other.watched, left.bytes-other.bytes
 	}
 	known, dropped := len(version.Resources), 0
 	var kept []apidiscoveryv2.APIResourceDiscovery
-	for _, resource := range version.Resources {
-		if slices.Contains(resource.Verbs, "watch") {
-			if b.watched[key] == left {
-				dropped++
-				continue
-			}
-			b.watched[key]++
+	for i := range version.Resources {
+		use := b.used[key].with(&version.Resources[i])
+		if use.watched > left.watched || use.bytes > left.bytes {
+			dropped++
+			continue
 		}
-		kept = append(kept, resource)
+		b.used[key] = use
+		kept = append(kept, version.Resources[i])
 	}
 	if dropped > 0 {
 		version.Resources = kept
 		if !b.logged {
 			klog.InfoS("Aggregated API servers have too many resources, leaving some out of discovery",
-				"group", group, "version", version.Version, "resources", known, "omitted", dropped, "limit", maxWatchedResources)
+				"group", group, "version", version.Version, "resources", known, "omitted", dropped, "limit", maxWatchedResources, "limitBytes", discoveredBytes)
 		}
 	}
 	b.logged = dropped > 0
@@ -245,7 +289,7 @@ func (b *boundedDiscovery) AddGroupVersion(group string, version apidiscoveryv2.
 func (b *boundedDiscovery) RemoveGroupVersion(version metav1.GroupVersion) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	delete(b.watched, version)
+	delete(b.used, version)
 	delete(b.known, version)
 	b.announce()
 	b.ResourceManager.RemoveGroupVersion(version)
