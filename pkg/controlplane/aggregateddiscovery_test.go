@@ -91,7 +91,9 @@ func TestDocumentsAtOnce(t *testing.T) {
 		go func() { ended <- d.run(ctx, func() { succeeded.Store(true) }) }()
 		defer func() {
 			cancel()
-			<-ended
+			if err := <-ended; err != nil {
+				t.Errorf("the discovery of aggregated APIs: %v", err)
+			}
 			factory.Shutdown()
 		}()
 		awaitIdle()

@@ -65,8 +65,7 @@ func TestRollbackOfAHostThatStarts(t *testing.T) {
 			return
 		case <-deadline:
 			cancel()
-			<-ended
-			t.Fatal("The engine keeps caches that are newer than the host")
+			t.Fatalf("The engine keeps caches that are newer than the host, and ends with %v", <-ended)
 		case <-tick.C:
 			if c.Since(testStart()) < 30*time.Second { // Comparisons with live lists begin after a minute.
 				c.Step(100 * time.Millisecond)
