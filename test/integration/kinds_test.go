@@ -187,6 +187,14 @@ func (r *release) bareServiceHasSlices(t *testing.T) {
 	eventually(t, "host Endpoints of a Service without selector", func(ctx context.Context) error {
 		return r.host.hasSlice(ctx, r.hostKey("bare"), "192.0.2.9")
 	})
+	endpoints.Subsets[0].Addresses[0].IP = "192.0.2.10"
+	if err := r.virtual.client.Update(t.Context(), endpoints); err != nil {
+		t.Fatal(err)
+	}
+	// The kind counts an object as synced after the write. A second write proves that it has counted the first one.
+	eventually(t, "other host Endpoints of a Service without selector", func(ctx context.Context) error {
+		return r.host.hasSlice(ctx, r.hostKey("bare"), "192.0.2.10")
+	})
 }
 
 func TestServiceRefusedByTheHost(t *testing.T) {
