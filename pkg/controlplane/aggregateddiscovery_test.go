@@ -35,8 +35,8 @@ func newAPIService(name string) *apiregistrationv1.APIService {
 	}
 }
 
-// countFresh returns how many groups a discovery document has, and of how many the server has answered.
-func countFresh(t *testing.T, document http.Handler) (groups, fresh int) {
+// listGroups returns the groups of a discovery document.
+func listGroups(t *testing.T, document http.Handler) []apidiscoveryv2.APIGroupDiscovery {
 	t.Helper()
 	answer := httptest.NewRecorder()
 	req := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/apis", nil)
@@ -46,12 +46,19 @@ func countFresh(t *testing.T, document http.Handler) (groups, fresh int) {
 	if err := json.Unmarshal(answer.Body.Bytes(), &list); err != nil {
 		t.Fatal(err)
 	}
-	for _, group := range list.Items {
+	return list.Items
+}
+
+// countFresh returns how many groups a discovery document has, and of how many the server has answered.
+func countFresh(t *testing.T, document http.Handler) (groups, fresh int) {
+	t.Helper()
+	all := listGroups(t, document)
+	for _, group := range all {
 		if group.Versions[0].Freshness == apidiscoveryv2.DiscoveryFreshnessCurrent {
 			fresh++
 		}
 	}
-	return len(list.Items), fresh
+	return len(all), fresh
 }
 
 // awaitIdle waits until nothing happens in a bubble for a second.

@@ -10,7 +10,6 @@ import (
 	"slices"
 	"sync"
 	"testing"
-	"time"
 
 	admissionv1 "k8s.io/api/admission/v1"
 
@@ -73,15 +72,7 @@ func (k *fakeKubelet) dialled() string {
 // newLabelWebhook serves a webhook that labels whatever it is asked about.
 func newLabelWebhook(t *testing.T, bundle *pki.Bundle) string {
 	t.Helper()
-	pair, err := bundle.Serving(time.Now(), pki.Names{IPs: []net.IP{net.IPv4(127, 0, 0, 1)}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	cert, err := tls.X509KeyPair(pair.Cert, pair.Key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+	return serveTLS(t, bundle, http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		review := admissionv1.AdmissionReview{}
 		if err := json.NewDecoder(req.Body).Decode(&review); err != nil {
 			http.Error(w, err.Error(), http.StatusBadRequest)
@@ -94,8 +85,4 @@ func newLabelWebhook(t *testing.T, bundle *pki.Bundle) string {
 		}
 		_ = json.NewEncoder(w).Encode(review)
 	}))
-	server.TLS = &tls.Config{Certificates: []tls.Certificate{cert}}
-	server.StartTLS()
-	t.Cleanup(server.Close)
-	return server.URL
 }
