@@ -103,9 +103,10 @@ func dropGone(err error) error {
 	return err
 }
 
-// kill ends processes at once and waits until list names none.
+// kill ends processes at once and waits until list names none. With hundreds of containers on a
+// slow machine this takes half a minute.
 func kill(ctx context.Context, what string, list func() ([]process, error)) error {
-	return poll(ctx, 15*time.Second, "the end of "+what, func(context.Context) error {
+	return poll(ctx, time.Minute, "the end of "+what, func(context.Context) error {
 		left, err := list()
 		if err != nil {
 			return err

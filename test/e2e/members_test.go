@@ -34,12 +34,8 @@ const (
 func TestMembers(t *testing.T) {
 	// By default, 300 pods request more CPU than the node may have.
 	tn := install(t, "members", "members", "policies.limitRange.defaultRequest.cpu=1m")
-	ctx := t.Context()
 	load := newMemberLoad()
-	for i := range load.pods {
-		tn.createPod(ctx, fmt.Sprintf("kill-%d", i))
-	}
-	tn.kubectl("wait", "--for", "condition=Ready", "pod", "-l", "test=kill", "--timeout", patience.String())
+	tn.startPods(load.pods)
 	before := tn.podUIDs()
 	for _, step := range []struct {
 		name     string
@@ -63,6 +59,19 @@ func TestMembers(t *testing.T) {
 		}
 	}
 	checkKept(t, before, tn.podUIDs())
+}
+
+// startPods creates pods and waits until they are ready. It does so in parts: containers that all
+// start at once on a slow node reach the timeout of the kubelet, which starts them again.
+func (tn *tenant) startPods(count int) {
+	tn.t.Helper()
+	const part = 25
+	for i := range count {
+		tn.createPod(tn.t.Context(), fmt.Sprintf("kill-%d", i))
+		if i%part == part-1 || i == count-1 {
+			tn.kubectl("wait", "--for", "condition=Ready", "pod", "-l", "test=kill", "--timeout", patience.String())
+		}
+	}
 }
 
 // scale changes the replicas as an operator does without Helm.
