@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"net"
 	"strings"
 	"testing"
 
@@ -95,7 +96,7 @@ func TestEncryptionAtRest(t *testing.T) {
 // runOnce runs a control plane that is to fail.
 func runOnce(t *testing.T, config Config) error {
 	t.Helper()
-	listener, err := Listen("127.0.0.1:0")
+	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -56,7 +56,7 @@ func launch(t *testing.T, config Config) *plane {
 	if etcd, ok := config.Storage.(*storage.Etcd); ok {
 		awaitFree(t, etcd.Dir)
 	}
-	listener, err := Listen("127.0.0.1:0")
+	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}

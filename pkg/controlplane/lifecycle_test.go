@@ -234,7 +234,7 @@ func TestRunReportsWhatFailed(t *testing.T) { //nolint:tparallel // its cases sh
 	}
 	for name, tc := range cases { //nolint:paralleltest // as above
 		t.Run(name, func(t *testing.T) {
-			listener, err := Listen("127.0.0.1:0")
+			listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -257,7 +257,7 @@ func TestStorageThatFailsEndsTheRun(t *testing.T) {
 	t.Parallel()
 	quiet()
 	backend := &brittle{Backend: throwAway(t.TempDir()), failed: make(chan struct{})}
-	listener, err := Listen("127.0.0.1:0")
+	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -286,21 +286,6 @@ type brittle struct {
 }
 
 func (b *brittle) Failed() <-chan struct{} { return b.failed }
-
-func TestListenNamesThePort(t *testing.T) {
-	t.Parallel()
-	taken, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = taken.Close() }()
-	_, err = Listen(taken.Addr().String())
-	if err == nil {
-		t.Fatal("a port can be listened on twice")
-	}
-	contains(t, "error", err.Error(), taken.Addr().String())
-	contains(t, "error", err.Error(), "another process uses the port")
-}
 
 func TestNewReportsAllThatIsMissing(t *testing.T) {
 	t.Parallel()

@@ -57,7 +57,7 @@ type replica struct {
 func startReplica(t *testing.T, store storage.Backend, bundle *pki.Bundle, address string) *replica {
 	t.Helper()
 	quiet()
-	listener, err := Listen("127.0.0.1:0")
+	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,9 +1,6 @@
 package patch
 
 import (
-	"maps"
-	"slices"
-
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
@@ -57,10 +54,6 @@ func BuiltinObject(setting string) (object any, ok bool) {
 	object, ok = builtin()[setting]
 	return object, ok
 }
-
-// BuiltinSettings returns the paths of the settings of all kinds that have no definition in
-// the settings, sorted.
-func BuiltinSettings() []string { return slices.Sorted(maps.Keys(builtin())) }
 
 // CompileAll compiles the patches of all kinds, by the path of their settings. Patches of
 // custom resources are compiled without their schema, which only the host has.

@@ -8,16 +8,12 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	corev1 "k8s.io/api/core/v1"
-	storagev1 "k8s.io/api/storage/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
-	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 
 	"github.com/sublet-dev/sublet/api/labels"
 	"github.com/sublet-dev/sublet/pkg/translate"
@@ -86,11 +82,16 @@ func custom(kind string) *unstructured.Unstructured {
 	return u
 }
 
+// hashedWithoutNamespace names host objects without a namespace.
+func hashedWithoutNamespace(c translate.Cluster, virtual types.NamespacedName) types.NamespacedName {
+	return types.NamespacedName{Name: translate.Hashed(c, virtual).Name}
+}
+
 // things returns a kind that is made from values: a cluster-scoped custom resource.
 func things() Kind {
 	empty := func() *unstructured.Unstructured { return custom("Thing") }
 	return Define("things", Resource[*unstructured.Unstructured, *unstructured.Unstructured]{
-		Owner: Virtual, Names: translate.HashedCluster, NewVirtual: empty, NewHost: empty,
+		Owner: Virtual, Names: hashedWithoutNamespace, NewVirtual: empty, NewHost: empty,
 		Down: func(_ Scope, virtual, host *unstructured.Unstructured) error {
 			host.Object["spec"] = virtual.Object["spec"]
 			return nil
@@ -132,7 +133,7 @@ func TestCustomKindWhileRunning(t *testing.T) {
 	want := map[string]any{
 		"apiVersion": "example.com/v1", "kind": "Thing", "spec": map[string]any{"size": "1"},
 		"metadata": map[string]any{
-			"name":        translate.HashedCluster(testCluster(), key).Name,
+			"name":        hashedWithoutNamespace(testCluster(), key).Name,
 			"labels":      map[string]any{labels.Cluster: testCluster().UID, labels.Namespace: ""},
 			"annotations": map[string]any{labels.VirtualName: "big", labels.VirtualNamespace: "", labels.VirtualUID: "v1"},
 		},
@@ -189,33 +190,5 @@ func TestStatusDiscovery(t *testing.T) {
 	}
 	if _, err := d.has(custom("Unknown")); err == nil {
 		t.Error("A type that the API server does not know must be an error")
-	}
-}
-
-// TestSweepCopies removes what no owner reference covers, as an uninstall does.
-func TestSweepCopies(t *testing.T) {
-	t.Parallel()
-	classes := Define("classes", Resource[*storagev1.StorageClass, *storagev1.StorageClass]{Owner: Virtual, Names: translate.HashedCluster})
-	copied, others, covered := &storagev1.StorageClass{}, &storagev1.StorageClass{}, &corev1.ConfigMap{}
-	translate.Stamp(testCluster(), translate.HashedCluster, types.NamespacedName{Name: "fast"}, "u", copied)
-	another := testCluster()
-	another.UID = "another"
-	translate.Stamp(another, translate.HashedCluster, types.NamespacedName{Name: "fast"}, "u", others)
-	translate.Stamp(testCluster(), translate.Hashed, theKey(), "u", covered)
-	if len(copied.OwnerReferences) != 0 {
-		t.Error("A cluster-scoped copy must have no owner: the host would delete it at once")
-	}
-	host := fake.NewClientBuilder().WithObjects(copied, others, covered).Build()
-	if err := SweepCopies(t.Context(), host, testCluster(), []Kind{classes, configMaps(), nodes()}); err != nil {
-		t.Fatal(err)
-	}
-	for name, tc := range map[string]struct {
-		object client.Object
-		stays  bool
-	}{"Copy": {copied, false}, "AnotherCluster": {others, true}, "CoveredByOwner": {covered, true}} {
-		err := host.Get(t.Context(), client.ObjectKeyFromObject(tc.object), newEmpty(tc.object))
-		if (err == nil) != tc.stays {
-			t.Errorf("%s: stays %t, want %t: %v", name, err == nil, tc.stays, err)
-		}
 	}
 }

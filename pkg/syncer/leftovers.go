@@ -163,22 +163,6 @@ func namespaceOf(cluster translate.Cluster, kind Kind) string {
 	return cluster.Namespace
 }
 
-// SweepCopies deletes the host copies outside the host namespace of the cluster. They have no
-// owner reference, so the host's garbage collector does not delete them. It is for an
-// uninstall, after the server has stopped. It tries all kinds and returns all errors.
-func SweepCopies(ctx context.Context, host client.Client, cluster translate.Cluster, kinds []Kind) error {
-	l := &leftovers{client: host, scheme: host.Scheme(), cluster: cluster, holdReason: func() string { return "" }}
-	var failures []error
-	for _, kind := range kinds {
-		if kind.owner != Virtual || namespaceOf(cluster, kind) == cluster.Namespace {
-			continue
-		}
-		_, err := l.sweep(ctx, Leftover{Kind: kind})
-		failures = append(failures, err)
-	}
-	return errors.Join(failures...)
-}
-
 // record logs the result of a sweep and keeps it for the checks.
 func (l *leftovers) record(leftover Leftover, kept []string, err error) {
 	name := leftover.Kind.name

@@ -91,7 +91,7 @@ type Resource[V, H client.Object] struct {
 
 	// Names maps the virtual key to the name and namespace of the host object. A host copy
 	// outside the cluster's host namespace gets no owner reference, because the host's garbage
-	// collector would delete it at once. See [SweepCopies].
+	// collector would delete it at once.
 	Names translate.Scheme
 
 	// NewVirtual and NewHost return empty objects. nil means new objects of the types V and H.

@@ -59,11 +59,6 @@ func Derived(role string) Scheme {
 	}
 }
 
-// HashedCluster names a host object without a namespace, as [Hashed] does.
-func HashedCluster(c Cluster, virtual types.NamespacedName) types.NamespacedName {
-	return types.NamespacedName{Name: Hashed(c, virtual).Name}
-}
-
 // Same names cluster-scoped objects that have the same name on both sides.
 func Same(_ Cluster, virtual types.NamespacedName) types.NamespacedName {
 	return types.NamespacedName{Name: virtual.Name}

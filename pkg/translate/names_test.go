@@ -253,6 +253,9 @@ func TestStampOwner(t *testing.T) {
 	elsewhere := func(_ Cluster, virtual types.NamespacedName) types.NamespacedName {
 		return types.NamespacedName{Namespace: "elsewhere", Name: virtual.Name}
 	}
+	clusterScoped := func(c Cluster, virtual types.NamespacedName) types.NamespacedName {
+		return types.NamespacedName{Name: Hashed(c, virtual).Name}
+	}
 	cases := map[string]struct {
 		reason string
 		scheme Scheme
@@ -260,7 +263,7 @@ func TestStampOwner(t *testing.T) {
 	}{
 		"AnchorsNamespace": {reason: "the collector deletes it with the release", scheme: Hashed, owned: true},
 		"OtherNamespace":   {reason: "the collector would delete it at once", scheme: elsewhere},
-		"ClusterScoped":    {reason: "a namespaced owner of it is invalid", scheme: HashedCluster},
+		"ClusterScoped":    {reason: "a namespaced owner of it is invalid", scheme: clusterScoped},
 	}
 	for name, tc := range cases {
 		host := &corev1.ConfigMap{}

@@ -78,7 +78,7 @@ func launch(name string, run func(*controlplane.ControlPlane, context.Context) e
 	if err != nil {
 		return nil, err
 	}
-	listener, err := controlplane.Listen("127.0.0.1:0")
+	listener, err := new(net.ListenConfig).Listen(context.Background(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, err
 	}

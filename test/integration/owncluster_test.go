@@ -2,6 +2,7 @@ package integration
 
 import (
 	"context"
+	"net"
 	"os"
 	"path/filepath"
 	"testing"
@@ -39,7 +40,7 @@ func newOwnCluster(t *testing.T) *ownCluster {
 // start starts the API server under the address that it had before.
 func (c *ownCluster) start(t *testing.T) {
 	t.Helper()
-	listener, err := controlplane.Listen(c.address)
+	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", c.address)
 	if err != nil {
 		t.Fatal(err)
 	}

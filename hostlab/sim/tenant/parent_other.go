@@ -4,8 +4,8 @@ package tenant
 
 import "syscall"
 
-// dieWithParent keeps Ctrl-C from the child, which this process stops itself.
-// Without Linux nothing ends the child if this process is killed.
-func dieWithParent() *syscall.SysProcAttr {
+// setParentDeathSignal keeps Ctrl-C from the child, which this process stops itself. Only Linux
+// can end the child when this process is killed.
+func setParentDeathSignal() *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Setpgid: true}
 }

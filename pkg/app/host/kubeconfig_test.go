@@ -5,6 +5,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/client-go/tools/clientcmd"
 	clocktesting "k8s.io/utils/clock/testing"
 
 	"github.com/sublet-dev/sublet/pkg/controlplane/pki"
@@ -33,11 +34,11 @@ func TestKubeconfigSecret(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			ca, cert, key, err := pki.KubeconfigParts(current.Data["config"])
+			config, err := clientcmd.RESTConfigFromKubeConfig(current.Data["config"])
 			if err != nil {
 				t.Fatal(err)
 			}
-			current.Data["certificate-authority"], current.Data["client-certificate"], current.Data["client-key"] = ca, cert, key
+			current.Data["certificate-authority"], current.Data["client-certificate"], current.Data["client-key"] = config.CAData, config.CertData, config.KeyData
 		}, true},
 		{"A restart with the same settings leaves it alone.", func() {}, false},
 		{"Another address is written at once.", func() { k.Server = "https://shop.example.com" }, true},

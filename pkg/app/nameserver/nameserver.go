@@ -131,12 +131,6 @@ func readRanges(path string) ([]netip.Prefix, error) {
 	return ranges, nil
 }
 
-// DNSAddr returns the address of DNS.
-func (s *Server) DNSAddr() string { return s.dns.Addr() }
-
-// HealthAddr returns the address of the probes.
-func (s *Server) HealthAddr() string { return s.health.Addr().String() }
-
 // Run serves until ctx is done. It runs once.
 func (s *Server) Run(ctx context.Context) error {
 	mux := http.NewServeMux()

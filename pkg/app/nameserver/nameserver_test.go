@@ -46,7 +46,7 @@ func start(t *testing.T, options Options) *Server {
 // probe asks a health endpoint, and returns the status.
 func probe(t *testing.T, s *Server, path string) int {
 	t.Helper()
-	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+s.HealthAddr()+path, nil)
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+s.health.Addr().String()+path, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -77,7 +77,7 @@ func lookup(t *testing.T, s *Server, name string) [2]string {
 	t.Helper()
 	query := new(dns.Msg)
 	query.SetQuestion(name, dns.TypeA)
-	reply, _, err := (&dns.Client{Timeout: patience}).Exchange(query, s.DNSAddr())
+	reply, _, err := (&dns.Client{Timeout: patience}).Exchange(query, s.dns.Addr())
 	if err != nil {
 		t.Fatal(err)
 	}

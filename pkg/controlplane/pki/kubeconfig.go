@@ -1,7 +1,6 @@
 package pki
 
 import (
-	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -67,25 +66,6 @@ func (b *Bundle) kubeconfig(client Pair, server, contextName string) ([]byte, er
 		return nil, fmt.Errorf("cannot write the kubeconfig of %s: %w", contextName, err)
 	}
 	return content, nil
-}
-
-// KubeconfigParts returns the parts of a kubeconfig's current context, as PEM: its
-// authority, its client certificate and its client key.
-func KubeconfigParts(kubeconfig []byte) (ca, cert, key []byte, err error) {
-	config, err := clientcmd.Load(kubeconfig)
-	if err != nil {
-		return nil, nil, nil, fmt.Errorf("cannot read the kubeconfig: %w", err)
-	}
-	current, ok := config.Contexts[config.CurrentContext]
-	if !ok {
-		return nil, nil, nil, errors.New("cannot read the kubeconfig: it has no current context")
-	}
-	cluster, user := config.Clusters[current.Cluster], config.AuthInfos[current.AuthInfo]
-	if cluster == nil || user == nil {
-		return nil, nil, nil, fmt.Errorf("cannot read the kubeconfig: the context %s names a cluster or a user that is not there",
-			config.CurrentContext)
-	}
-	return cluster.CertificateAuthorityData, user.ClientCertificateData, user.ClientKeyData, nil
 }
 
 // TenantCertificateTimes returns from when to when a tenant's client certificate is valid. ok is false if

@@ -126,7 +126,7 @@ func (w *world) startPlane(t *testing.T, dialer *egress.Dialer) *controlplane.Co
 	if err != nil {
 		t.Fatal(err)
 	}
-	listener, err := controlplane.Listen("127.0.0.1:0")
+	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}

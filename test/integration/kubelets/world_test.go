@@ -127,7 +127,7 @@ func cluster(t *testing.T, dialKubelet func(context.Context, string, string) (ne
 	if err != nil {
 		t.Fatal(err)
 	}
-	listener, err := controlplane.Listen("127.0.0.1:0")
+	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"net"
 	"os"
 	"strconv"
 	"sync"
@@ -56,7 +57,7 @@ type server struct {
 // start serves a store, which moves first if it has a mover.
 func (s *server) start(t *testing.T, backend storage.Backend) {
 	t.Helper()
-	listener, err := controlplane.Listen(s.address)
+	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", s.address)
 	if err != nil {
 		t.Fatal(err)
 	}
