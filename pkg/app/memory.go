@@ -28,18 +28,13 @@ const (
 	// minGCPercent bounds the CPU that collections cost a server with many objects.
 	minGCPercent = 50
 	// maxHeadroom is how far the heap of a busy server may grow beyond its live objects, in
-	// bytes. Otherwise the process would need several times the memory of its objects.
-	maxHeadroom = 160 * mib
-	// burstHeadroom replaces maxHeadroom during a burst of work. Otherwise collections would
-	// take a fifth of its CPU.
-	burstHeadroom = 288 * mib
+	// bytes. With much less, collections would take a fifth of the CPU of a burst.
+	maxHeadroom = 288 * mib
 	// fullMemory is what the process should not exceed, in bytes: live objects, headroom, stacks, and the
 	// gaps between objects. The headroom shrinks to keep it, but not below minGCPercent.
 	fullMemory = 364 * mib
-	// burstTime is how long a burst lasts at most, from the last quiet check on.
-	burstTime = time.Minute
 	// quietHeadroom is the headroom after a quiet time. Each collection multiplies it by
-	// wakeFactor. So an occasional scan gets little, and a burst soon gets burstHeadroom.
+	// wakeFactor. So an occasional scan gets little, and a burst soon gets maxHeadroom.
 	quietHeadroom = 32 * mib
 	wakeFactor    = 4
 	// minChange is the smallest change of the GC percentage that is applied. Each change
@@ -75,11 +70,10 @@ type memoryKeeper struct {
 	allocated uint64 // memoryUse.allocated at the last check
 
 	mu          sync.Mutex
-	started     bool      // the start is over
-	percent     int       // the current GC percentage
-	headroom    uint64    // grows from quietHeadroom to burstHeadroom after a quiet time
-	quietUntil  time.Time // the last quiet check, or the end of the start
-	collections uint64    // memoryUse.collections at the last change of headroom
+	started     bool   // the start is over
+	percent     int    // the current GC percentage
+	headroom    uint64 // grows from quietHeadroom to maxHeadroom after a quiet time
+	collections uint64 // memoryUse.collections at the last change of headroom
 }
 
 // memoryUse is the runtime's account of its memory.
@@ -103,7 +97,7 @@ func newMemoryKeeper(ready <-chan struct{}, limit int64) *memoryKeeper {
 		fixed:      os.Getenv("GOGC") != "",
 		ready:      ready,
 		percent:    startGCPercent,
-		headroom:   burstHeadroom,
+		headroom:   maxHeadroom,
 		follower:   newMemoryFollower(limit),
 	}
 }
@@ -133,7 +127,7 @@ func (k *memoryKeeper) Run(ctx context.Context) error {
 // endStart applies the rules for a running server instead of those for the start.
 func (k *memoryKeeper) endStart() {
 	k.mu.Lock()
-	k.started, k.quietUntil = true, k.clock.Now()
+	k.started = true
 	k.mu.Unlock()
 	if !k.fixed {
 		k.pace()
@@ -147,7 +141,7 @@ func (k *memoryKeeper) pace() {
 	use := k.read()
 	if use.collections != k.collections {
 		k.collections = use.collections
-		k.headroom = min(wakeFactor*k.headroom, burstHeadroom)
+		k.headroom = min(wakeFactor*k.headroom, maxHeadroom)
 	}
 	k.setPace(use)
 }
@@ -164,12 +158,8 @@ func (k *memoryKeeper) setPace(use memoryUse) {
 
 // gcPercent returns the GC percentage for a process that uses that much. The caller holds the lock.
 func (k *memoryKeeper) gcPercent(use memoryUse) int {
-	headroom := k.headroom
-	if !k.started || k.clock.Since(k.quietUntil) >= burstTime {
-		headroom = min(headroom, maxHeadroom)
-	}
 	used := use.live + use.overhead
-	headroom = min(headroom, max(fullMemory, used)-used)
+	headroom := min(k.headroom, max(fullMemory, used)-used)
 	percent := int(min(max(headroom*100/max(use.live, 1), minGCPercent), maxGCPercent))
 	if !k.started {
 		return min(percent, startGCPercent)
@@ -188,7 +178,7 @@ func (k *memoryKeeper) releaseIfQuiet() {
 	}
 	if !k.fixed {
 		k.mu.Lock()
-		k.headroom, k.quietUntil = quietHeadroom, k.clock.Now()
+		k.headroom = quietHeadroom
 		k.setPace(use)
 		k.mu.Unlock()
 	}
