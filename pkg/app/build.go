@@ -89,8 +89,7 @@ func (a *openApp) build() (*builtApp, error) {
 	if err != nil {
 		return nil, err
 	}
-	a.api.controlPlane = plane
-	if a.api.reader, err = a.api.client(nodeProxyUser); err != nil {
+	if err = a.api.connect(plane); err != nil {
 		return nil, err
 	}
 	definitions, err := a.newDefinitions(plane)

@@ -24,7 +24,8 @@ import (
 
 // The server starts in phases: app, connectedApp, openApp, builtApp. Each has a type, so that a method uses
 // only what exists in its phase. A method belongs to the earliest type that has all that it uses. A value of
-// a phase is made at once, never filled in by steps.
+// a phase is made at once, never filled in by steps. Parts that need what a later phase builds get it by
+// [virtualAPI], [health] or [hostFirst].
 
 // configuration is what flags and settings specify.
 type configuration struct {

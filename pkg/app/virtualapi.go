@@ -15,12 +15,20 @@ import (
 )
 
 // virtualAPI gives the parts that the control plane is built from access to it. They exist before
-// it, so [openApp.build] sets the fields. They use them only to answer requests, which come later.
+// it, so [openApp.build] connects them later. They need the fields only to answer requests, which
+// come later still.
 type virtualAPI struct {
 	controlPlane *controlplane.ControlPlane
 	definitions  *customresources.Definitions // nil if no custom resource is synced
 	// reader is the client of the node proxy and of metrics.
 	reader kubernetes.Interface
+}
+
+// connect gives access to a control plane. It need not run yet.
+func (v *virtualAPI) connect(plane *controlplane.ControlPlane) (err error) {
+	v.controlPlane = plane
+	v.reader, err = v.client(nodeProxyUser)
+	return err
 }
 
 // client returns a new client of the virtual cluster with the given user.
