@@ -128,7 +128,7 @@ const (
 	// Bound (annotation) is, on a virtual pod, its own UID, once the syncer has bound
 	// it because its host pod was bound. The engine writes it with the binding. A
 	// node that a tenant chose, or an annotation copied from another pod, does
-	// not say that there ever was a host pod.
+	// not prove that there ever was a host pod.
 	Bound = Domain + "/bound"
 
 	// ClaimNode (annotation) is, on a virtual claim, the node for which the host makes its

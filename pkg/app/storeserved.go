@@ -111,7 +111,7 @@ func (a *builtApp) patchStoreLocation(ctx context.Context) error {
 }
 
 // openedVersion returns the version at which this process has opened the store, and the one that the anchor
-// recorded before. Both are empty if the host has not told the latter.
+// recorded before. Both are empty if one of them is not known, as while the host is away.
 func (a *builtApp) openedVersion() (opened, recorded string) {
 	if a.facts.StoreRevision == 0 || a.store.served.Revision() == 0 {
 		return "", ""

@@ -274,6 +274,9 @@ func (e *Engine) HostReader(kind string) (client.Reader, error) {
 // Pause stops creating and deleting copies of the kinds, and ending virtual objects
 // whose copies are gone. Changes of spec and status are still synced. It does nothing for
 // kinds that are not registered.
+//
+// A virtual cluster that sleeps will pause its pods, and remove their copies after [MarkRemoved].
+// No part of the server does that yet. TestSleepAndWake shows it.
 func (e *Engine) Pause(kinds ...string) { e.setPaused(kinds, true) }
 
 // Resume ends the pause of kinds and reconciles what waited for it.

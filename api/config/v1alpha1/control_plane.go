@@ -13,7 +13,7 @@ type ControlPlane struct {
 	StatefulSet StatefulSet `json:"statefulSet"`
 	// Object by which a Prometheus Operator of the host finds the metrics.
 	ServiceMonitor ServiceMonitor `json:"serviceMonitor"`
-	// DNS servers in addition to the control plane.
+	// Pods that run DNS instead of the control plane.
 	CoreDNS CoreDNS `json:"coredns"`
 	// Service RELEASE in front of the API server, port 443.
 	Service Service `json:"service"`

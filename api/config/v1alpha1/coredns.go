@@ -5,7 +5,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 )
 
-// CoreDNS has the settings of DNS servers in addition to the control plane.
+// CoreDNS has the settings of pods that run DNS instead of the control plane.
 type CoreDNS struct {
 	// Pods of the Deployment RELEASE-dns, which then answers instead of the control plane. It answers
 	// while the control plane restarts, from what it knew before. 0 runs DNS in the control plane. 2 or

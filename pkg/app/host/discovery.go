@@ -137,8 +137,8 @@ func asStandby(err error) (reason string, ok bool) {
 }
 
 // loadUnproven returns the facts of an earlier run for a start without the host, and initializes
-// the holder from them. ok is false if the host has told its facts, or if no usable ones are on the
-// volume. A host that denies access has told none: a Role may have been changed.
+// the holder from them. ok is false if no usable ones are on the volume. It is also false unless cause
+// is a host that does not respond or that denies access, as after a change of a Role.
 func (d *Discovery) loadUnproven(holder *Holder, cause error) (*Facts, bool) {
 	known, ok := LoadFacts(d.DataDir)
 	if !ok || !isUnreachable(cause) && !apierrors.IsForbidden(cause) && !apierrors.IsUnauthorized(cause) {

@@ -23,8 +23,8 @@ const (
 // errPull is the end of the wait for an image that cannot be pulled.
 var errPull = errors.New("cannot pull it")
 
-// checkImage checks that a node can pull the image of the control plane. Without the permission of
-// the user to start a pod, only pods that exist tell.
+// checkImage checks that a node can pull the image of the control plane. The pods of a virtual
+// cluster that exists show it. Before that, only a pod of --pull does.
 func (t *target) checkImage(ctx context.Context) result {
 	image, secrets := t.controlPlaneImage()
 	switch {

@@ -132,8 +132,9 @@ func status(err error) string {
 	return "Failed"
 }
 
-// hostContexts returns one context for each distinct cluster and user, sorted. Contexts of
-// "sublet connect" are left out. Of several, it takes the current one, or else the first.
+// hostContexts returns one context for each distinct server, sorted. A server behind another
+// proxy is another one. Contexts of "sublet connect" are left out. Of several contexts of a
+// server, it takes the current one, or else the first.
 func hostContexts(config *clientcmdapi.Config) []string {
 	chosen := map[[2]string]string{}
 	for _, name := range slices.Sorted(maps.Keys(config.Contexts)) {
