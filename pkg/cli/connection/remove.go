@@ -35,7 +35,7 @@ func Remove(ctx context.Context, files *kubeconfig.Files, matches func(name stri
 			removed.Contexts = append(removed.Contexts, name)
 			change.Clusters[name], change.Users[name], change.Contexts[name] = nil, nil, nil
 		}
-		removed.Current = before(current, removed.Contexts)
+		removed.Current = currentWithout(current, removed.Contexts)
 		if removed.Current != current.CurrentContext {
 			change.CurrentContext = &removed.Current
 		}
@@ -44,9 +44,9 @@ func Remove(ctx context.Context, files *kubeconfig.Files, matches func(name stri
 	return removed, err
 }
 
-// before returns the context to use once some are removed: the current one if it stays, else the
-// nearest one before it that stays. It is empty if there is none.
-func before(config *clientcmdapi.Config, removed []string) string {
+// currentWithout returns the context to use once some are removed: the current one if it stays,
+// else the nearest one before it that stays. It is empty if there is none.
+func currentWithout(config *clientcmdapi.Config, removed []string) string {
 	name := config.CurrentContext
 	for range len(config.Contexts) + 1 {
 		if !slices.Contains(removed, name) {

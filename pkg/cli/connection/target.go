@@ -35,7 +35,7 @@ const (
 	loopback   = "127.0.0.1"
 )
 
-// Options say how to connect.
+// Options specify how to connect.
 type Options struct {
 	// Server is the URL of the virtual API. Default: the exported server if it answers, else a
 	// tunnel.

@@ -104,7 +104,7 @@ func redactPod(spec *corev1.PodSpec) {
 	}
 }
 
-// redactState redacts what a container left as its last words.
+// redactState redacts the messages in the states of a container.
 func redactState(status *corev1.ContainerStatus) {
 	for _, state := range []*corev1.ContainerState{&status.State, &status.LastTerminationState} {
 		if state.Terminated != nil {

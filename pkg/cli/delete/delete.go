@@ -202,7 +202,7 @@ func (o *options) awaitGone(ctx context.Context, h *host.Host, uid string) error
 	}
 }
 
-// deleteRest deletes what Helm leaves, if the flags say so.
+// deleteRest deletes what Helm leaves, if the flags request that.
 func (o *options) deleteRest(ctx context.Context, h *host.Host, cluster *release.Cluster) error {
 	if o.deleteClaims {
 		for ordinal := range max(int(cluster.Replicas), apirelease.MaxMembers) {

@@ -142,7 +142,7 @@ func usesVirtualContext(flags *genericclioptions.ConfigFlags, raw clientcmdapi.C
 const defaultServer = "http://localhost:8080"
 
 // checkServer returns an error if nothing names the server of a context. kubectl tries its own
-// machine then, and what it prints does not tell why.
+// machine then, and its message does not give the reason.
 func checkServer(flags *genericclioptions.ConfigFlags, config *rest.Config, raw clientcmdapi.Config, name string) error {
 	if config.Host != defaultServer || *flags.APIServer != "" {
 		return nil

@@ -106,8 +106,8 @@ func awaitOther(ctx context.Context, target *connection.Target, old *clientcmdap
 	return user, err
 }
 
-// replaceUsers gives the contexts of the virtual cluster that have the old certificate or token the new one. So it
-// does to those with a certificate of before, if an earlier rotation was cut. It returns how many there are.
+// replaceUsers gives the new certificate or token to the contexts of the virtual cluster that have the old one. Contexts
+// of the same host with a still older certificate get it too: an interrupted rotation leaves such. It returns their number.
 func replaceUsers(ctx context.Context, env *host.Env, target *connection.Target, before, after *clientcmdapi.AuthInfo) (changed int, err error) {
 	err = env.Files().Update(ctx, func(current *clientcmdapi.Config) (kubeconfig.Change, error) {
 		change := kubeconfig.Change{Users: map[string]*clientcmdapi.AuthInfo{}}

@@ -4,7 +4,6 @@ package release
 
 import (
 	"context"
-	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -242,5 +241,5 @@ func findEverywhere(ctx context.Context, h *host.Host, name string, denied error
 	}
 	slices.Sort(namespaces)
 	return nil, fault.New(fault.Usage, "Name its namespace: -n "+strings.Join(namespaces, ", or -n "),
-		"%s virtual clusters have the name %s", fmt.Sprint(len(namespaces)), name)
+		"%d virtual clusters have the name %s", len(namespaces), name)
 }

@@ -40,20 +40,20 @@ func AddTimeoutFlag(cmd *cobra.Command, timeout *time.Duration, usage string) {
 
 // AddTimeFlag adds a flag that takes a time above 0. Its default is the value of time.
 func AddTimeFlag(cmd *cobra.Command, time *time.Duration, name, usage string) {
-	cmd.Flags().Var((*wait)(time), name, usage)
+	cmd.Flags().Var((*positiveDuration)(time), name, usage)
 }
 
-// wait is a time above 0 as a flag.
-type wait time.Duration
+// positiveDuration is a time above 0 as a flag.
+type positiveDuration time.Duration
 
 // String implements pflag.Value.
-func (w *wait) String() string { return time.Duration(*w).String() }
+func (d *positiveDuration) String() string { return time.Duration(*d).String() }
 
 // Type implements pflag.Value.
-func (w *wait) Type() string { return "duration" }
+func (d *positiveDuration) Type() string { return "duration" }
 
 // Set implements pflag.Value.
-func (w *wait) Set(text string) error {
+func (d *positiveDuration) Set(text string) error {
 	value, err := time.ParseDuration(text)
 	if err != nil {
 		return err
@@ -61,7 +61,7 @@ func (w *wait) Set(text string) error {
 	if value <= 0 {
 		return errors.New("use a time above 0, such as 5m")
 	}
-	*w = wait(value)
+	*d = positiveDuration(value)
 	return nil
 }
 
