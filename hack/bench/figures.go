@@ -83,7 +83,7 @@ func defaultFigures() map[string]figure {
 		"start_ready":     {"s", 1.0, 0},
 		"start_first_pod": {"s", 1.3, 0},
 
-		// Anonymous memory one minute after /readyz said yes, with nothing to
+		// Anonymous memory one minute after /readyz succeeded, with nothing to
 		// do, and the CPU used in the second half of that minute.
 		"idle_anon": {"MB", 95, 0},
 		"idle_cpu":  {"%", 0.5, 0},

@@ -77,7 +77,7 @@ type demo struct {
 	virtual kubernetes.Interface
 }
 
-// step is one line of the demo. Its result is what there is to say about it.
+// step is one line of the demo. The text that run returns is printed below its name.
 type step struct {
 	name string
 	run  func(context.Context) (string, error)

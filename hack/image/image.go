@@ -22,7 +22,7 @@ import (
 const serverPath = "/sublet-server"
 
 // user is the user and group that the server runs as. It is a number, so that
-// a cluster can tell that it is not root.
+// kubelets can verify that it is not root.
 const user = "65532:65532"
 
 // passwd and group name the user, for tools that look into the container.

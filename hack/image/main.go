@@ -36,7 +36,7 @@ func main() {
 	}
 }
 
-// run does what the arguments say and prints the size of each platform's image.
+// run builds the images that the arguments request, and prints the size of each platform's.
 func run(args []string, out io.Writer, getenv func(string) string) error {
 	s, path, err := parseArguments(args, getenv)
 	if err != nil {

@@ -55,8 +55,8 @@ func (b *builder) selfPairs() string {
 	return "ip saddr . ip daddr " + set(pairs) + " accept"
 }
 
-// peers returns what matches the peers of a rule, one element for each. No peers match
-// every address. Peers without any pod match nothing.
+// peers returns what matches the peers of a rule, one element for each. A rule without peers
+// gets one empty element, which matches every address. A peer without any pod gets no element.
 func (b *builder) peers(namespace string, peers []networkingv1.NetworkPolicyPeer, address string) []string {
 	if len(peers) == 0 {
 		return []string{""}
@@ -136,8 +136,8 @@ func (b *builder) egressPorts(ports []networkingv1.NetworkPolicyPort) []string {
 	})
 }
 
-// portMatches returns what matches ports, one element for each. No ports match every
-// packet. resolve returns what matches a named port.
+// portMatches returns what matches ports, one element for each. Without ports, it returns one
+// empty element, which matches every packet. resolve returns what matches a named port.
 func portMatches(ports []networkingv1.NetworkPolicyPort, resolve func(protocol, name string) []string) []string {
 	if len(ports) == 0 {
 		return []string{""}

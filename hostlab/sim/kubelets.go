@@ -33,8 +33,8 @@ const (
 // stagePlayers is how many pods KWOK moves on at the same time.
 const stagePlayers = 8
 
-// runKubelets starts KWOK for all nodes marked as simulated. Its fast stages
-// know no waiting: a bound pod is Running, a deleted one gone, at once.
+// runKubelets starts KWOK for all nodes marked as simulated. Its fast stages do not wait: a
+// bound pod is Running at once, and a deleted one is gone at once.
 func (h *Host) runKubelets(ctx context.Context) error {
 	if err := fillTypeTables(); err != nil {
 		return err
@@ -98,9 +98,8 @@ func readStages(documents ...string) (map[internalversion.StageResourceRef][]*in
 }
 
 // sendHeartbeats writes the status of one node after the other, each once per heartbeat
-// and evenly spread. Nothing but the time of the beat changes, as with a real
-// node that has nothing to say. Leases are left out: the host runs no controller
-// that looks at them.
+// and evenly spread. Nothing but the time of the heartbeat changes, as with a real node
+// whose conditions stay the same. Leases are left out, as no controller of the host reads them.
 func (h *Host) sendHeartbeats(ctx context.Context) {
 	for next := 0; ; next++ {
 		names := h.Nodes()

@@ -7,8 +7,8 @@ import (
 	"k8s.io/component-base/metrics/legacyregistry"
 )
 
-// Where the API server counts who has asked. Its parts in this process are
-// exempt from fair queuing, and service accounts of kube-system have a schema of
+// The API server's counter of requests, by flow schema. Its own parts in this process are
+// exempt from fair queuing, and service accounts of kube-system have a flow schema of
 // their own.
 const (
 	requestsMetric = "apiserver_flowcontrol_dispatched_requests_total"
@@ -16,17 +16,17 @@ const (
 	tenantSchema   = "service-accounts"
 )
 
-// The count of requests that last, as the API server has it.
+// The API server's gauge of long-running requests, by verb.
 const (
-	lastingMetric = "apiserver_longrunning_requests"
-	verbLabel     = "verb"
-	watchVerb     = "WATCH"
+	longRunningMetric = "apiserver_longrunning_requests"
+	verbLabel         = "verb"
+	watchVerb         = "WATCH"
 )
 
 // Watches returns how many watches the host serves now. The count is one for all hosts of the
 // process, and has those of its own parts.
 func (h *Host) Watches() (float64, error) {
-	family, err := findFamily(lastingMetric)
+	family, err := findFamily(longRunningMetric)
 	if err != nil {
 		return 0, err
 	}

@@ -101,7 +101,7 @@ type Host struct {
 	nodes []string
 }
 
-// Start starts a host and returns once it takes pods. The context bounds the
+// Start starts a host and returns once its nodes are ready for pods. The context bounds the
 // start alone: the host runs until [Host.Stop].
 func Start(ctx context.Context, o Options) (*Host, error) {
 	dir, err := os.MkdirTemp("", "sublet-host-")
@@ -214,7 +214,7 @@ func (h *Host) Stop() {
 	})
 }
 
-// Config returns an administrator's way in, in memory and without limits.
+// Config returns the client configuration of an administrator, in memory and without rate limits.
 func (h *Host) Config() *rest.Config {
 	return h.plane.ClientConfig("host-admin", "system:masters")
 }
@@ -228,7 +228,7 @@ func (h *Host) Address() string { return h.address }
 // CA returns the certificate authority of the API server in PEM.
 func (h *Host) CA() []byte { return h.bundle.CA() }
 
-// Kubeconfig returns an administrator's way in over TLS, for other processes.
+// Kubeconfig returns the kubeconfig of an administrator, for other processes. They connect over TLS.
 func (h *Host) Kubeconfig() ([]byte, error) {
 	return h.bundle.Kubeconfig("https://"+h.address, "sim", "host-admin", "system:masters")
 }

@@ -55,7 +55,7 @@ func served(group, resources, actor string) effectRow {
 }
 
 // copied returns resources whose objects need a copy on the host. detail is the end of a
-// sentence about objects without one. The settings tell whether a kind copies them, so a
+// sentence about objects without one. The settings decide whether a kind copies them, so a
 // new kind changes nothing here.
 func copied(group, resources, detail string) effectRow {
 	return effectRow{group: group, resources: resources, detail: "they are not synced to the host, so " + detail, needsKind: true}
@@ -94,7 +94,7 @@ func kindSetting(settings *v1alpha1.Config, kind string) string {
 }
 
 // Effects returns what becomes of the objects of every resource that Kubernetes has built
-// in, and of some that are not. No object is accepted without effect and without a word.
+// in, and of some that are not. No object is accepted without effect and without a warning.
 func Effects(settings *v1alpha1.Config) map[schema.GroupResource]Effect {
 	all := map[schema.GroupResource]Effect{}
 	for resource, row := range effectRows() {

@@ -13,9 +13,9 @@ import (
 // networkPolicySetting is the path of the settings of the network of tenants' pods.
 const networkPolicySetting = "policies.networkPolicy.workload"
 
-// EvaluateNetworkPolicy returns the peers of a tenant's NetworkPolicy that open less than they
-// say, because the operator keeps addresses closed. It is no reason to deny the policy: what
-// it forbids is enforced.
+// EvaluateNetworkPolicy returns the IP blocks of a tenant's NetworkPolicy that open less than
+// their addresses, because the operator keeps some closed. They are no reason to deny the
+// policy: what it forbids is enforced.
 func EvaluateNetworkPolicy(workload v1alpha1.WorkloadNetwork, spec *networkingv1.NetworkPolicySpec) []Violation {
 	var violations []Violation
 	for i, rule := range spec.Egress {

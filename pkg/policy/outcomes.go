@@ -13,7 +13,7 @@ import (
 // Outcome is what becomes of the objects of a resource.
 type Outcome string
 
-// The outcomes. There is no other one: nothing is accepted without effect and without a word.
+// The outcomes. There is no other one: nothing is accepted without effect and without a warning.
 const (
 	// Served means that the virtual cluster itself acts on the objects.
 	Served Outcome = "served"

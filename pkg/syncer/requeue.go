@@ -110,8 +110,8 @@ func (r *runner) requeueWithBackoff(key types.NamespacedName, err error) {
 	r.queue.AddAfter(key, pause)
 }
 
-// isReported reports whether a failure after that many others is logged, and told to the tenant. With the
-// longest backoff, every sixteenth one is.
+// isReported reports whether a failure after that many others is logged, and recorded as an Event for the
+// tenant. After the first one, every sixteenth is.
 func isReported(failures int) bool {
 	return failures == lastingFailures || failures > lastingFailures && failures%16 == 0
 }

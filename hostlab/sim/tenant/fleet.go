@@ -35,7 +35,7 @@ const fleetScheduler = "fleet"
 // readiness.
 const fleetPeriod = 50 * time.Millisecond
 
-// FleetOptions say how the processes of a fleet run.
+// FleetOptions configure the processes of a fleet.
 type FleetOptions struct {
 	// Dir keeps the volumes of the pods. It exists.
 	Dir string

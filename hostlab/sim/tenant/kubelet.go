@@ -17,7 +17,7 @@ import (
 	"github.com/sublet-dev/sublet/api/release"
 )
 
-// probeTimeout is how long a process may take to say that it is ready.
+// probeTimeout is how long a process may take to answer a probe.
 const probeTimeout = time.Second
 
 // restartPause is the least time between two starts of a process.
@@ -44,7 +44,7 @@ func (f *Fleet) run(ctx context.Context) {
 	}
 }
 
-// reconcile does for each pod what is due.
+// reconcile does the next step for each pod of the control plane: it binds, starts or ends it.
 func (f *Fleet) reconcile(ctx context.Context) error {
 	names := release.Release{Name: f.release.Name(), Namespace: f.release.Namespace()}
 	selector := metav1.FormatLabelSelector(names.ServerPods())

@@ -165,7 +165,7 @@ func (s *Server) LogFile() string { return filepath.Join(s.dir, "server.log") }
 // Exited returns a channel that closes when the process has ended.
 func (s *Server) Exited() <-chan struct{} { return s.exited }
 
-// WaitReady waits for /readyz and returns the time at which it said yes.
+// WaitReady waits until /readyz succeeds, and returns the time of that.
 func (s *Server) WaitReady(ctx context.Context) (time.Time, error) {
 	last := errors.New("never asked")
 	for {
@@ -252,7 +252,7 @@ func (s *Server) stopWithin(grace time.Duration) {
 	})
 }
 
-// Kill ends the process without a word of warning and waits until it is gone.
+// Kill kills the process and waits until it has ended.
 func (s *Server) Kill() {
 	s.stopped.Do(func() {
 		s.http.CloseIdleConnections()
@@ -267,8 +267,8 @@ func (s *Server) Pause() error { return s.command.Process.Signal(syscall.SIGSTOP
 // Resume lets a paused process continue.
 func (s *Server) Resume() error { return s.command.Process.Signal(syscall.SIGCONT) }
 
-// Again starts the server once more, on the folder that this one, which has ended,
-// has left, with the settings that the release has now.
+// Again starts a server that has ended once more: on its folder, and with the settings that
+// the release has now.
 func (s *Server) Again() (*Server, error) {
 	next := newServer(s.release, s.dir)
 	next.port, next.arguments, next.configure, next.environment = s.port, s.arguments, s.configure, s.environment

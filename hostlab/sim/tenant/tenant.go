@@ -34,7 +34,7 @@ import (
 
 // Host is what an installation needs of a host cluster.
 type Host interface {
-	// Config returns an administrator's way in.
+	// Config returns the client configuration of an administrator.
 	Config() *rest.Config
 	// Address returns host:port at which another process reaches the API server.
 	Address() string
@@ -42,7 +42,7 @@ type Host interface {
 	CA() []byte
 }
 
-// Options say what to install.
+// Options specify what to install.
 type Options struct {
 	// Chart is the folder of the chart. Default: chart.
 	Chart string

@@ -78,7 +78,7 @@ type sums map[corev1.ResourceName]int64
 type nodeUsage struct {
 	live        sums // of all pods
 	published   sums // the result of Foreign
-	allocatable sums // of the host node, nil until Foreign is told
+	allocatable sums // of the host node, nil until Foreign gets it
 	// since is when the oldest change that is not published came, zero if none.
 	since time.Time
 }
