@@ -41,7 +41,6 @@ type Scheduler struct {
 	config  *schedulerconfig.KubeSchedulerConfiguration
 	client  kubernetes.Interface
 	memory  *memoryProposals // nil if every proposal is written
-	ready   chan struct{}
 }
 
 // New returns a scheduler. It sends no request before Run. An error names the path
@@ -58,7 +57,7 @@ func New(options Options) (*Scheduler, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot create a client of the virtual cluster: %w", err)
 	}
-	s := &Scheduler{options: options, config: config, client: client, ready: make(chan struct{})}
+	s := &Scheduler{options: options, config: config, client: client}
 	if options.ProposalChanged != nil {
 		s.memory = newMemoryProposals(options.ProposalChanged)
 	}
@@ -73,10 +72,6 @@ func (s *Scheduler) Proposed(pod types.UID) string {
 	}
 	return s.memory.proposed(pod)
 }
-
-// Ready returns a channel that is closed when the scheduler has seen the virtual cluster
-// and starts to pick nodes.
-func (s *Scheduler) Ready() <-chan struct{} { return s.ready }
 
 // Run schedules until ctx ends. It fails if the profiles cannot be created, as with
 // a plugin that does not exist.
@@ -97,7 +92,6 @@ func (s *Scheduler) Run(ctx context.Context) error {
 	if err := sched.WaitForHandlersSync(ctx); err != nil {
 		return ignoreEnd(ctx, err)
 	}
-	close(s.ready)
 	sched.Run(ctx)
 	return nil
 }
