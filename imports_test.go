@@ -86,6 +86,7 @@ var rules = map[string]rule{
 	"pkg/controlplane/authentication": {code: []string{"api/config/v1alpha1", "api/syncz", "k8s.io/apiserver"}, tests: []string{"test/await", "test/oidc"}},
 	"pkg/controlplane/encryption":     {code: []string{"pkg/meter", "api/syncz", "k8s.io/apiserver"}, tests: []string{"pkg/storage"}},
 	"pkg/controlplane/queues":         {},
+	"pkg/controlplane/requestmemory":  {code: []string{"pkg/meter", "k8s.io/apiserver"}},
 	"pkg/controlplane/informers":      {code: []string{"k8s.io/apiserver", "k8s.io/kubernetes"}},
 	"pkg/controlplane": {code: []string{
 		"pkg/controlplane/...", "pkg/meter", "pkg/storage", "api/...", "k8s.io/apiserver", "k8s.io/kubernetes",

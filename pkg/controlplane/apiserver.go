@@ -42,6 +42,7 @@ import (
 	"github.com/sublet-dev/sublet/pkg/controlplane/openapi"
 	"github.com/sublet-dev/sublet/pkg/controlplane/pki"
 	_ "github.com/sublet-dev/sublet/pkg/controlplane/queues" // no metrics of upstream's queues
+	"github.com/sublet-dev/sublet/pkg/controlplane/requestmemory"
 )
 
 // An apiServer is an assembled API server that has not been started.
@@ -73,6 +74,7 @@ type assembly struct {
 	clientCA dynamiccertificates.CAContentProvider
 	proxyCA  dynamiccertificates.CAContentProvider
 	store    sharedStore
+	memory   *requestmemory.Budget
 	endpoint string
 	ready    <-chan struct{}
 	// dryRunTransport returns the transport of a request's dry run.
@@ -85,8 +87,8 @@ type assembly struct {
 func newAPIServer(c *ControlPlane, client *etcd.Client, serving, frontProxy *pki.Leaf) (_ *apiServer, err error) {
 	a := &assembly{
 		config: &c.config, serving: serving, endpoint: c.endpoint, ready: c.ready,
-		loopback: c.ownConfig(),
-		store:    newSharedStore(client, c.encryption.Load(), c.config.Writes, c.config.Clock), dryRunTransport: c.dryRunTransport, controllersError: c.controllersError,
+		loopback: c.ownConfig(), memory: requestmemory.NewBudget(c.config.requestMemory),
+		store: newSharedStore(client, c.encryption.Load(), c.config.Writes, c.config.Clock), dryRunTransport: c.dryRunTransport, controllersError: c.controllersError,
 	}
 	if a.clientCA, err = dynamiccertificates.NewStaticCAContent("client-ca", c.config.PKI.CA()); err != nil {
 		return nil, err
@@ -374,6 +376,7 @@ func (a *assembly) handlerChain(api http.Handler, config *genericapiserver.Confi
 	}
 	api = a.withBoundedAggregation(a.withComponents(api))
 	inProcess := loopbackChain(api, config)
+	api = a.withRequestMemory(api, config.LongRunningFunc)
 	if wrap := a.config.WrapAPI; wrap != nil {
 		api = wrap(api)
 	}

@@ -51,6 +51,7 @@ import (
 	"github.com/sublet-dev/sublet/pkg/controlplane/encryption"
 	"github.com/sublet-dev/sublet/pkg/controlplane/loopback"
 	"github.com/sublet-dev/sublet/pkg/controlplane/pki"
+	"github.com/sublet-dev/sublet/pkg/controlplane/requestmemory"
 	"github.com/sublet-dev/sublet/pkg/storage"
 )
 
@@ -198,6 +199,10 @@ type Config struct {
 
 	// Clock drives the renewal of certificates and the delays of writes. Default: the real one.
 	Clock clock.WithTicker
+
+	// requestMemory returns how many bytes requests from outside of the process may take
+	// together. Default: a share of the memory limit of the process.
+	requestMemory func() int64
 }
 
 // complete fills in defaults and reports everything that is missing at once.
@@ -231,6 +236,9 @@ func (c *Config) complete() error {
 	}
 	if c.Clock == nil {
 		c.Clock = clock.RealClock{}
+	}
+	if c.requestMemory == nil {
+		c.requestMemory = requestmemory.ShareOfLimit
 	}
 	return errors.Join(errs...)
 }

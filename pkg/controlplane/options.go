@@ -92,6 +92,9 @@ func disabledFeatures() []featuregate.Feature {
 		// to the store.
 		features.SizeBasedListCostEstimate,
 		features.WatchList,
+		// Reads a list as a stream. Lists of tenants are read in pages, whose
+		// memory is bounded.
+		features.EtcdRangeStream,
 	}
 }
 

@@ -22,6 +22,7 @@ import (
 	"k8s.io/utils/clock"
 
 	"github.com/sublet-dev/sublet/pkg/controlplane/encryption"
+	"github.com/sublet-dev/sublet/pkg/controlplane/requestmemory"
 	"github.com/sublet-dev/sublet/pkg/storage"
 )
 
@@ -34,9 +35,9 @@ type sharedStore struct {
 }
 
 // newSharedStore returns the store behind client, whose writes have a limit. It measures the
-// latency of requests, as the default client does.
+// latency of requests, as the default client does, and bounds the memory that they take.
 func newSharedStore(client *kubernetes.Client, encryption *encryption.Encryption, limit WriteLimit, clock clock.WithTicker) sharedStore {
-	client.KV = etcd3.NewETCDLatencyTracker(client.KV)
+	client.KV, client.Watcher = etcd3.NewETCDLatencyTracker(requestmemory.Store(client.KV)), requestmemory.Watcher(client.Watcher)
 	client.Kubernetes = limit.wrap(memoryLimitedWrites{statusWrites{client.Kubernetes}, isMemoryShort}, clock)
 	return sharedStore{client: client, encryption: encryption, clock: newSharedSeconds(clock)}
 }
@@ -121,7 +122,7 @@ func (s sharedStore) decorator(cached bool) generic.StorageDecorator {
 			return nil, func() {}, err
 		}
 		if !cached {
-			return store, sync.OnceFunc(store.Close), nil
+			return requestmemory.Storage(store), sync.OnceFunc(store.Close), nil
 		}
 		versions := newLastVersions()
 		watchCache, err := cacher.NewCacherFromConfig(cacher.Config{

@@ -1,0 +1,139 @@
+package requestmemory
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+)
+
+const mib = 1 << 20
+
+// newBudget returns a budget of 10 MiB.
+func newBudget() *Budget { return NewBudget(func() int64 { return 10 * mib }) }
+
+// addLater adds size bytes in a goroutine, and returns the channel of the result. It returns once the
+// goroutine waits or has ended.
+func addLater(t *testing.T, account *Account, size int64) <-chan error {
+	t.Helper()
+	result := make(chan error, 1)
+	go func() { result <- account.add(t.Context(), size) }()
+	synctest.Wait()
+	return result
+}
+
+// TestExceeding exceeds the budget with one request, and then with another.
+func TestExceeding(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := newBudget()
+		first, second, third, small := b.NewAccount(), b.NewAccount(), b.NewAccount(), b.NewAccount()
+		if !first.tryAdd(8*mib) || !first.tryAdd(30*mib) {
+			t.Fatal("one request may exceed the budget")
+		}
+		if !second.tryAdd(9 * mib) {
+			t.Error("it leaves the whole budget to the others")
+		}
+		if third.tryAdd(2 * mib) {
+			t.Error("together they may not exceed it")
+		}
+		if !small.tryAdd(smallRequest) {
+			t.Error("a small request does not count")
+		}
+		waiting, denied := addLater(t, second, 20*mib), addLater(t, third, 2*mib)
+		first.Close()
+		if err := <-waiting; err != nil {
+			t.Errorf("the next one may exceed the budget then: %v", err)
+		}
+		if err := <-denied; err != nil {
+			t.Errorf("which leaves the budget to the third one: %v", err)
+		}
+		for _, account := range []*Account{second, third, small} {
+			account.Close()
+		}
+		if b.used != 0 || b.exceeding != nil || len(b.waiting) != 0 {
+			t.Errorf("left: used %d, exceeding %v, %d waiting", b.used, b.exceeding, len(b.waiting))
+		}
+	})
+}
+
+// TestDenial waits in vain, for memory and with a client that goes away.
+func TestDenial(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := newBudget()
+		large, full, late := b.NewAccount(), b.NewAccount(), b.NewAccount()
+		if !large.tryAdd(20*mib) || !full.tryAdd(10*mib) {
+			t.Fatal("the budget is free")
+		}
+		begun := time.Now()
+		err := late.add(t.Context(), mib)
+		if status, ok := err.(apierrors.APIStatus); !ok || status.Status().Code != http.StatusTooManyRequests {
+			t.Errorf("got %v, want code 429", err)
+		}
+		if delay, ok := apierrors.SuggestsClientDelay(err); !ok || delay != 1 {
+			t.Errorf("the client is told to wait %d s, want 1", delay)
+		}
+		if took := time.Since(begun); took != patience {
+			t.Errorf("it waited %v, want %v", took, patience)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		if err := late.add(ctx, mib); !errors.Is(err, context.Canceled) {
+			t.Errorf("a client that is gone gets %v", err)
+		}
+		late.Close()
+		if err := late.add(t.Context(), mib); !errors.Is(err, context.Canceled) {
+			t.Errorf("an account that is closed gets %v", err)
+		}
+		if len(b.waiting) != 0 {
+			t.Errorf("%d still wait", len(b.waiting))
+		}
+	})
+}
+
+// TestBody reads bodies, one of which is too large at the moment.
+func TestBody(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := newBudget()
+		large := b.NewAccount()
+		if !large.tryAdd(20 * mib) {
+			t.Fatal("the budget is free")
+		}
+		read := func(size int, isCustom bool) error {
+			account := b.NewAccount()
+			defer account.Close()
+			body := account.Body(t.Context(), io.NopCloser(strings.NewReader(strings.Repeat("x", size))), isCustom)
+			got, err := io.ReadAll(body)
+			if err == nil && len(got) != size {
+				t.Errorf("read %d bytes of %d", len(got), size)
+			}
+			return err
+		}
+		for name, tc := range map[string]struct {
+			size     int
+			isCustom bool
+			denied   bool
+		}{
+			"Body":        {size: 2 * mib},
+			"TooLarge":    {size: 3 * mib, denied: true},
+			"Custom":      {size: mib / 2, isCustom: true},
+			"CustomLarge": {size: mib, isCustom: true, denied: true},
+		} {
+			if err := read(tc.size, tc.isCustom); apierrors.IsTooManyRequests(err) != tc.denied || err != nil && !tc.denied {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+		large.Close()
+		if err := read(3*mib, false); err != nil {
+			t.Errorf("when there is memory: %v", err)
+		}
+	})
+}

@@ -1,0 +1,217 @@
+package requestmemory
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/apiserver/pkg/storage"
+)
+
+const (
+	// stallTime is after how long a watcher that takes no event is stalled.
+	stallTime = 5 * time.Second
+	// idleTime is after how long without an event everything that a watch has read was delivered, or
+	// did not match.
+	idleTime = time.Second
+)
+
+// stream has what a watch has read and its watcher has not got yet. Upstream keeps some 200 events for each watcher.
+type stream struct {
+	account *Account
+
+	mu      sync.Mutex
+	pending []pendingEvent // in the order of their delivery
+}
+
+// pendingEvent is an event of a watch.
+type pendingEvent struct{ revision, size int64 }
+
+// push records an event that was added to the account.
+func (s *stream) push(revision, size int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.pending = append(s.pending, pendingEvent{revision, size})
+}
+
+// pop removes the event of a revision, and those before it, which did not match.
+func (s *stream) pop(revision int64) {
+	s.mu.Lock()
+	at := slices.IndexFunc(s.pending, func(e pendingEvent) bool { return e.revision == revision })
+	s.mu.Unlock()
+	s.removeFirst(at + 1)
+}
+
+// clear removes all events.
+func (s *stream) clear() {
+	s.mu.Lock()
+	all := len(s.pending)
+	s.mu.Unlock()
+	s.removeFirst(all)
+}
+
+// removeFirst removes the first count events.
+func (s *stream) removeFirst(count int) {
+	s.mu.Lock()
+	count = min(count, len(s.pending))
+	var size int64
+	for _, e := range s.pending[:count] {
+		size += e.size
+	}
+	s.pending = slices.Delete(s.pending, 0, count)
+	s.mu.Unlock()
+	if size > 0 {
+		s.account.remove(size)
+	}
+}
+
+// Watcher returns a watcher whose events are added to the account of the request. It ends a watch that gets no
+// memory, so that its client begins a new one at the last event that it has got.
+func Watcher(inner clientv3.Watcher) clientv3.Watcher { return boundedWatcher{inner} }
+
+// boundedWatcher is the watcher of [Watcher].
+type boundedWatcher struct{ clientv3.Watcher }
+
+// Watch watches keys.
+func (w boundedWatcher) Watch(ctx context.Context, key string, opts ...clientv3.OpOption) clientv3.WatchChan {
+	inner := w.Watcher.Watch(ctx, key, opts...)
+	account := accountOf(ctx)
+	if account == nil || account.stream == nil {
+		return inner
+	}
+	events := make(chan clientv3.WatchResponse)
+	go func() {
+		defer close(events)
+		for response := range inner {
+			if account.stream.add(ctx, response.Events) != nil {
+				shortRequestsTotal().WithLabelValues("ended").Inc()
+				return
+			}
+			select {
+			case events <- response:
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	return events
+}
+
+// add adds events to the account.
+func (s *stream) add(ctx context.Context, events []*clientv3.Event) error {
+	for _, e := range events {
+		size := weighOne(e.Kv) + weighOne(e.PrevKv)
+		if err := s.account.add(ctx, size); err != nil {
+			return err
+		}
+		s.push(e.Kv.ModRevision, size)
+	}
+	return nil
+}
+
+// Storage returns a storage whose watches remove events from the account of the request when the watcher has got
+// them. While other requests wait for memory, it ends watches whose watcher takes no events.
+func Storage(inner storage.Interface) storage.Interface {
+	return watchedStorage{inner, storage.APIObjectVersioner{}}
+}
+
+// watchedStorage is the storage of [Storage].
+type watchedStorage struct {
+	storage.Interface
+	versioner storage.APIObjectVersioner
+}
+
+// Watch watches the inner storage.
+func (s watchedStorage) Watch(ctx context.Context, key string, options storage.ListOptions) (watch.Interface, error) {
+	inner, err := s.Interface.Watch(ctx, key, options)
+	account := accountOf(ctx)
+	if err != nil || account == nil || account.stream == nil {
+		return inner, err
+	}
+	w := &deliveredWatch{
+		Interface: inner, stream: account.stream, revisionOf: s.revisionOf,
+		result: make(chan watch.Event), stopped: make(chan struct{}),
+	}
+	w.stop = sync.OnceFunc(func() { close(w.stopped) })
+	go w.run()
+	return w, nil
+}
+
+// revisionOf returns the revision of the object of an event, 0 if it has none.
+func (s watchedStorage) revisionOf(event watch.Event) int64 {
+	if event.Type == watch.Bookmark || event.Type == watch.Error {
+		return 0
+	}
+	revision, err := s.versioner.ObjectResourceVersion(event.Object)
+	if err != nil {
+		return 0
+	}
+	return int64(revision) //nolint:gosec // a revision of the store is an int64
+}
+
+// deliveredWatch is a watch that knows what its watcher has got.
+type deliveredWatch struct {
+	watch.Interface
+	stream     *stream
+	revisionOf func(watch.Event) int64
+	result     chan watch.Event
+	stopped    chan struct{}
+	stop       func()
+}
+
+// ResultChan returns the events. It is closed when the inner watch ends, or after Stop.
+func (w *deliveredWatch) ResultChan() <-chan watch.Event { return w.result }
+
+// Stop stops the inner watch, and then this one.
+func (w *deliveredWatch) Stop() {
+	w.Interface.Stop()
+	w.stop()
+}
+
+// run passes the events of the inner watch on until it ends, the watcher stops, or memory is short and the
+// watcher is stalled.
+func (w *deliveredWatch) run() {
+	defer close(w.result)
+	defer w.stream.clear()
+	idle := time.NewTimer(idleTime)
+	defer idle.Stop()
+	for {
+		select {
+		case event, ok := <-w.Interface.ResultChan():
+			if !ok || !w.deliver(event) {
+				return
+			}
+			if revision := w.revisionOf(event); revision > 0 {
+				w.stream.pop(revision)
+			}
+			idle.Reset(idleTime)
+		case <-idle.C:
+			w.stream.clear()
+			idle.Reset(idleTime)
+		}
+	}
+}
+
+// deliver passes an event on. It returns false if the watch is to end.
+func (w *deliveredWatch) deliver(event watch.Event) bool {
+	for {
+		stalled := time.NewTimer(stallTime)
+		select {
+		case w.result <- event:
+			stalled.Stop()
+			return true
+		case <-w.stopped:
+			stalled.Stop()
+			return false
+		case <-stalled.C:
+		}
+		if w.stream.account.budget.isShort() {
+			shortRequestsTotal().WithLabelValues("ended").Inc()
+			w.Interface.Stop()
+			return false
+		}
+	}
+}
