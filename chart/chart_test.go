@@ -14,9 +14,6 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	psa "k8s.io/pod-security-admission/api"
-	"k8s.io/pod-security-admission/policy"
 
 	"github.com/sublet-dev/sublet/api/config/v1alpha1"
 	"github.com/sublet-dev/sublet/pkg/config"
@@ -161,35 +158,6 @@ func TestDeterministic(t *testing.T) {
 			code, _, _ := strings.Cut(action, "}}")
 			if found := random.FindString(code); found != "" && !strings.HasPrefix(code, "- /*") && strings.Contains(action, "}}") {
 				t.Errorf("%s uses %s, which may render something else the next time", file, found)
-			}
-		}
-	}
-}
-
-// TestRestricted asks the admission of Pod Security whether the pods may run in
-// a namespace that enforces the profile "restricted".
-func TestRestricted(t *testing.T) {
-	t.Parallel()
-	evaluator, err := policy.NewEvaluator(policy.DefaultChecks(), nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ch := loadChart(t)
-	level := psa.LevelVersion{Level: psa.LevelRestricted, Version: psa.LatestVersion()}
-	for _, values := range []string{"", toggled, emptyDir} {
-		rendered := mustRender(t, ch, values)
-		set := object[*appsv1.StatefulSet](t, rendered, "shop")
-		test := object[*corev1.Pod](t, rendered, "shop-test-ready")
-		for name, pod := range map[string]struct {
-			meta *metav1.ObjectMeta
-			spec *corev1.PodSpec
-		}{
-			"control plane": {&set.Spec.Template.ObjectMeta, &set.Spec.Template.Spec},
-			"test":          {&test.ObjectMeta, &test.Spec},
-		} {
-			result := policy.AggregateCheckResults(evaluator.EvaluatePod(level, pod.meta, pod.spec))
-			if !result.Allowed {
-				t.Errorf("the pod of the %s is not restricted: %s", name, result.ForbiddenDetail())
 			}
 		}
 	}

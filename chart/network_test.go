@@ -1,16 +1,23 @@
 package chart_test
 
 import (
+	"encoding/json"
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+	"helm.sh/helm/v4/pkg/chart/common"
 	appsv1 "k8s.io/api/apps/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	apilabels "k8s.io/apimachinery/pkg/labels"
+	"pgregory.net/rapid"
 
+	"github.com/sublet-dev/sublet/api/config/v1alpha1"
 	"github.com/sublet-dev/sublet/api/labels"
 	"github.com/sublet-dev/sublet/api/release"
 )
@@ -93,8 +100,92 @@ func TestPublicEgress(t *testing.T) {
 	if diff := cmp.Diff(want, block("policies: {networkPolicy: {workload: {publicEgress: {cidr: 192.0.2.0/24, except: []}}}}")); diff != "" {
 		t.Errorf("the operator's range (-want +got):\n%s", diff)
 	}
+	six := block(`policies: {networkPolicy: {workload: {publicEgress: {cidr: "::/0"}}}}`)
+	if !slices.Contains(six.Except, "fc00::/7") || slices.Contains(six.Except, "10.0.0.0/8") {
+		t.Errorf("the host refuses exceptions of the other family, got %v", six)
+	}
 	if got := networkPolicies(mustRender(t, ch, "policies: {networkPolicy: {enabled: false}}")); len(got) > 0 {
 		t.Errorf("there are %d policies although they are off", len(got))
+	}
+}
+
+// TestPublicEgressExceptions draws ranges that are open, and exceptions of them. The host accepts what the chart renders,
+// and it is what the server knows.
+func TestPublicEgressExceptions(t *testing.T) {
+	t.Parallel()
+	ch := onlyTemplates(loadChart(t), "_ranges.tpl")
+	ch.Templates = append(ch.Templates, &common.File{
+		Name: "templates/found.txt", Data: []byte(`{{ dict "closes" (include "sublet.closesAll" .Values.public) "except" (include "sublet.exceptions" .Values.public | fromJsonArray) | toJson }}`),
+	})
+	ch.Schema, ch.SchemaModTime = nil, time.Time{}
+	defaults := v1alpha1.Default().Policies.NetworkPolicy.Workload.PublicEgress.Except
+	ranges := slices.Concat(defaults, []string{
+		"0.0.0.0/0", "8.0.0.0/6", "8.8.0.0/15", "8.8.8.8/32", "10.0.0.0/9", "10.128.0.0/9", "172.0.0.0/8", "::/0", "2000::/3", "2001:db8::/32",
+		"2001:db8::/33", "2001:db8:8000::/33", "2001:db8::1/128", "2001:0db8::/34", "fc00::/8", "fd00::/8", "64:ff9b::/96", "64:ff9b::8.0.0.0/102",
+	})
+	rapid.Check(t, func(t *rapid.T) {
+		public := v1alpha1.PublicEgress{
+			Enabled: true, CIDR: rapid.SampledFrom(ranges).Draw(t, "range"),
+			Except: rapid.SliceOfNDistinct(rapid.SampledFrom(ranges), 0, 6, rapid.ID[string]).Draw(t, "except"),
+		}
+		except := make([]any, 0, len(public.Except))
+		wantCloses := false
+		outer := netip.MustParsePrefix(public.CIDR)
+		for _, text := range public.Except {
+			except = append(except, text)
+			inner := netip.MustParsePrefix(text)
+			wantCloses = wantCloses || inner.Bits() <= outer.Bits() && inner.Contains(outer.Addr())
+		}
+		rendered, err := render(ch, map[string]any{"public": map[string]any{"enabled": true, "cidr": public.CIDR, "except": except}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var found struct {
+			Closes string   `json:"closes"`
+			Except []string `json:"except"`
+		}
+		if err := json.Unmarshal([]byte(rendered.text["sublet/templates/found.txt"]), &found); err != nil {
+			t.Fatal(err)
+		}
+		if (found.Closes != "") != wantCloses {
+			t.Fatalf("%+v: closes all: %t, want %t", public, !wantCloses, wantCloses)
+		}
+		if diff := cmp.Diff(public.Block().Except, found.Except, cmpopts.EquateEmpty()); diff != "" {
+			t.Fatalf("%+v: the server knows other addresses (-server +chart):\n%s", public, diff)
+		}
+		for _, text := range public.Except {
+			inner := netip.MustParsePrefix(text)
+			if want := outer.Contains(inner.Addr()) && inner.Bits() > outer.Bits(); want != slices.Contains(found.Except, text) {
+				t.Fatalf("%s as an exception of %s: got %t, want %t", text, outer, !want, want)
+			}
+		}
+	})
+}
+
+// TestClosedAddresses checks that no address inside of a host is open by default, in either family of IPs.
+func TestClosedAddresses(t *testing.T) {
+	t.Parallel()
+	public := v1alpha1.Default().Policies.NetworkPolicy.Workload.PublicEgress
+	for _, cidr := range []string{"0.0.0.0/0", "::/0"} {
+		public.CIDR = cidr
+		block := public.Block()
+		isOpen := func(text string) bool {
+			address := netip.MustParseAddr(text)
+			return netip.MustParsePrefix(block.CIDR).Contains(address) && !slices.ContainsFunc(block.Except, func(except string) bool {
+				return netip.MustParsePrefix(except).Contains(address)
+			})
+		}
+		for _, text := range []string{
+			"10.0.0.1", "127.0.0.1", "169.254.169.254", "192.168.1.1", "100.64.0.1", "224.0.0.1", "::1", "fe80::1", "fec0::1", "fd00:ec2::254", "fd00::1",
+			"ff02::1", "64:ff9b::10.0.0.1", "64:ff9b::169.254.169.254", "64:ff9b::127.0.0.1", "64:ff9b:1::1", "2002:a00:1::1", "::10.0.0.1",
+		} {
+			if isOpen(text) {
+				t.Errorf("with %s, %s is open", cidr, text)
+			}
+		}
+		if cidr == "::/0" && !(isOpen("2606:4700::1111") && isOpen("64:ff9b::1.1.1.1")) {
+			t.Errorf("public addresses are closed: %+v", block)
+		}
 	}
 }
 

@@ -54,6 +54,14 @@ func loadChart(t testing.TB) *chart.Chart {
 	return ch
 }
 
+// onlyTemplates leaves all templates out that have none of these ends. It is faster to render.
+func onlyTemplates(ch *chart.Chart, ends ...string) *chart.Chart {
+	ch.Templates = slices.DeleteFunc(ch.Templates, func(file *common.File) bool {
+		return !slices.ContainsFunc(ends, func(end string) bool { return strings.HasSuffix(file.Name, end) })
+	})
+	return ch
+}
+
 // parse reads values as "helm --values" does.
 func parse(t testing.TB, text string) map[string]any {
 	t.Helper()

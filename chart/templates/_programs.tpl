@@ -58,12 +58,10 @@ spec:
           mountPath: /etc/sublet
           readOnly: true
       {{- end }}
+      {{- with $root.Values.controlPlane.advanced.hooks.resources }}
       resources:
-        requests:
-          cpu: 10m
-          memory: 32Mi
-        limits:
-          memory: 256Mi
+        {{- toYaml . | nindent 8 }}
+      {{- end }}
       securityContext:
         {{- include "sublet.containerSecurityContext" $root | nindent 8 }}
   {{- with .config }}

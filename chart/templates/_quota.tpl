@@ -24,3 +24,18 @@ one, of 68 years if the tenant sets none.
 {{- define "sublet.podQuotaKeys" -}}
 pods cpu memory requests.cpu requests.memory limits.cpu limits.memory
 {{- end -}}
+
+{{- /*
+Not empty if one map of resources has more of a resource than the other: a list of the resource and both maps. A
+fourth item is a map with resources that are not compared.
+*/ -}}
+{{- define "sublet.hasMore" -}}
+{{- $name := index . 0 -}}
+{{- $amount := get (index . 1 | default dict) $name | toString -}}
+{{- $other := get (index . 2 | default dict) $name | toString -}}
+{{- $skip := "" -}}
+{{- if gt (len .) 3 }}{{ $skip = get (index . 3 | default dict) $name | toString }}{{ end -}}
+{{- if and (ne $amount "") (ne $other "") (eq $skip "") -}}
+{{- if gt (include "sublet.quantity" $amount | float64) (include "sublet.quantity" $other | float64) }}yes{{ end -}}
+{{- end -}}
+{{- end -}}

@@ -98,3 +98,49 @@ yes
 {{- join (repeat (sub 8 $count | int) "0000") $sides -}}
 {{- end -}}
 {{- end -}}
+
+{{- /* Not empty if all addresses of one range are in the other: a dict of inner and outer. Both are well-formed. */ -}}
+{{- define "sublet.isPartOf" -}}
+{{- $inner := splitList "/" .inner -}}
+{{- $outer := splitList "/" .outer -}}
+{{- $isSix := contains ":" .inner -}}
+{{- if and (eq $isSix (contains ":" .outer)) (eq (len $inner) 2) (eq (len $outer) 2) -}}
+{{- $bits := last $outer | atoi -}}
+{{- if le $bits (last $inner | atoi) -}}
+{{- $small := include "sublet.digitsOf" (ternary (first $inner) (print "::" (first $inner)) $isSix) -}}
+{{- $large := include "sublet.digitsOf" (ternary (first $outer) (print "::" (first $outer)) $isSix) -}}
+{{- if not $isSix }}{{ $small = trunc -8 $small }}{{ $large = trunc -8 $large }}{{ end -}}
+{{- $whole := div $bits 4 | int -}}
+{{- if and $small $large (eq (trunc $whole $small) (trunc $whole $large)) -}}
+{{- $rest := mod $bits 4 -}}
+{{- /* The first bits of the next digit. */ -}}
+{{- $groups := index (list "0123456789abcdef" "01234567 89abcdef" "0123 4567 89ab cdef" "01 23 45 67 89 ab cd ef") $rest -}}
+{{- range splitList " " $groups -}}
+{{- if or (eq $rest 0) (and (contains (substr $whole (int (add1 $whole)) $small) .) (contains (substr $whole (int (add1 $whole)) $large) .)) }}yes{{ end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{- /* The exceptions of an IPBlock that are parts of its range, as a JSON list: a dict of cidr and except. */ -}}
+{{- define "sublet.exceptions" -}}
+{{- $cidr := .cidr -}}
+{{- $parts := list -}}
+{{- range .except -}}
+{{- if and (include "sublet.isPartOf" (dict "inner" . "outer" $cidr)) (not (include "sublet.isPartOf" (dict "inner" $cidr "outer" .))) -}}
+{{- $parts = append $parts . -}}
+{{- end -}}
+{{- end -}}
+{{- toJson $parts -}}
+{{- end -}}
+
+{{- /* Not empty if an exception of an IPBlock has all of its range. */ -}}
+{{- define "sublet.closesAll" -}}
+{{- $cidr := .cidr -}}
+{{- if .enabled -}}
+{{- range .except -}}
+{{- if include "sublet.isPartOf" (dict "inner" $cidr "outer" .) }}yes{{ end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}

@@ -56,6 +56,7 @@
     "controlPlane.backingStore.backup.volumeClaim"
     "controlPlane.backingStore.backup.volumeClaim.size"
     "controlPlane.backingStore.backup.volumeClaim.storageClass"
+    "controlPlane.backingStore.backup.volumeClaim.accessModes"
     "controlPlane.backingStore.backup.volumeClaim.retentionPolicy"
     "controlPlane.backingStore.moveFrom"
     "controlPlane.backingStore.moveFrom.etcd"
@@ -115,6 +116,7 @@
     "controlPlane.statefulSet.persistence.volumeClaim.enabled"
     "controlPlane.statefulSet.persistence.volumeClaim.size"
     "controlPlane.statefulSet.persistence.volumeClaim.storageClass"
+    "controlPlane.statefulSet.persistence.volumeClaim.accessModes"
     "controlPlane.statefulSet.persistence.volumeClaim.retentionPolicy"
     "controlPlane.statefulSet.scheduling"
     "controlPlane.statefulSet.scheduling.priorityClassName"
@@ -173,6 +175,8 @@
     "controlPlane.advanced.audit"
     "controlPlane.advanced.audit.enabled"
     "controlPlane.advanced.audit.policy"
+    "controlPlane.advanced.audit.policy.rules"
+    "controlPlane.advanced.audit.policy.omitStages"
     "controlPlane.advanced.audit.policy.omitManagedFields"
     "controlPlane.advanced.audit.log"
     "controlPlane.advanced.audit.log.enabled"
@@ -183,7 +187,10 @@
     "controlPlane.advanced.split.replicas"
     "controlPlane.advanced.encryption"
     "controlPlane.advanced.encryption.enabled"
+    "controlPlane.advanced.encryption.resources"
     "controlPlane.advanced.encryption.keySecret"
+    "controlPlane.advanced.hooks"
+    "controlPlane.advanced.hooks.resources"
     "controlPlane.advanced.serviceAccount"
     "controlPlane.advanced.workloadServiceAccount"
     "sync"
@@ -196,7 +203,9 @@
     "sync.toHost.pods.rewriteHosts.initContainer"
     "sync.toHost.pods.rewriteHosts.initContainer.image"
     "sync.toHost.pods.labels"
+    "sync.toHost.pods.labels.allow"
     "sync.toHost.pods.annotations"
+    "sync.toHost.pods.annotations.allow"
     "sync.toHost.pods.hybridScheduling"
     "sync.toHost.services"
     "sync.toHost.services.enabled"
@@ -257,6 +266,8 @@
     "sync.fromHost.nodes.hideControlPlane"
     "sync.fromHost.nodes.clearImageStatus"
     "sync.fromHost.nodes.syncBackChanges"
+    "sync.fromHost.nodes.syncBackFields"
+    "sync.fromHost.nodes.syncBackTaintEffects"
     "sync.fromHost.nodes.syncBackSharedNodes"
     "sync.fromHost.storageClasses"
     "sync.fromHost.storageClasses.enabled"
@@ -289,6 +300,8 @@
     "policies"
     "policies.podSecurityStandard"
     "policies.pods"
+    "policies.pods.volumeTypes"
+    "policies.pods.tolerations"
     "policies.pods.maxGracePeriodSeconds"
     "policies.images"
     "policies.images.alwaysPull"
@@ -311,11 +324,16 @@
     "policies.networkPolicy.workload.publicEgress"
     "policies.networkPolicy.workload.publicEgress.enabled"
     "policies.networkPolicy.workload.publicEgress.cidr"
+    "policies.networkPolicy.workload.publicEgress.except"
     "policies.controlPlane"
     "policies.controlPlane.egress"
     "policies.services"
+    "policies.services.types"
     "policies.services.explicitNodePorts"
     "policies.services.explicitClusterIPs"
+    "policies.services.loadBalancerIPs"
+    "policies.services.tenantLoadBalancerClasses"
+    "policies.services.loadBalancerSourceRanges"
     "policies.fence"
     "policies.fence.enabled"
     "policies.endpoints"
@@ -560,29 +578,83 @@
 {{- if and (eq $v.controlPlane.statefulSet.dnsPolicy "None") (not ($v.controlPlane.statefulSet.dnsConfig).nameservers) -}}
 {{- $problems = append $problems (printf "controlPlane.statefulSet.dnsPolicy: Invalid value: %s: None needs a nameserver; name one in controlPlane.statefulSet.dnsConfig.nameservers, or choose another policy" (get $v.controlPlane.statefulSet "dnsPolicy" | toJson)) -}}
 {{- end -}}
-{{- if and (ne (toString (get ($v.controlPlane.statefulSet.resources.requests | default dict) "cpu")) "") (ne (toString (get ($v.controlPlane.statefulSet.resources.limits | default dict) "cpu")) "") (gt (include "sublet.quantity" (get ($v.controlPlane.statefulSet.resources.requests | default dict) "cpu") | float64) (include "sublet.quantity" (get ($v.controlPlane.statefulSet.resources.limits | default dict) "cpu") | float64)) -}}
+{{- if include "sublet.hasMore" (list "cpu" $v.controlPlane.statefulSet.resources.requests $v.controlPlane.statefulSet.resources.limits) -}}
 {{- $problems = append $problems (printf "controlPlane.statefulSet.resources.requests.cpu: Invalid value: %s: is more than controlPlane.statefulSet.resources.limits.cpu; lower it, or raise the limit" (get $v.controlPlane.statefulSet.resources.requests "cpu" | toJson)) -}}
 {{- end -}}
-{{- if and (ne (toString (get ($v.controlPlane.coredns.resources.requests | default dict) "cpu")) "") (ne (toString (get ($v.controlPlane.coredns.resources.limits | default dict) "cpu")) "") (gt (include "sublet.quantity" (get ($v.controlPlane.coredns.resources.requests | default dict) "cpu") | float64) (include "sublet.quantity" (get ($v.controlPlane.coredns.resources.limits | default dict) "cpu") | float64)) -}}
+{{- if include "sublet.hasMore" (list "cpu" $v.controlPlane.coredns.resources.requests $v.controlPlane.coredns.resources.limits) -}}
 {{- $problems = append $problems (printf "controlPlane.coredns.resources.requests.cpu: Invalid value: %s: is more than controlPlane.coredns.resources.limits.cpu; lower it, or raise the limit" (get $v.controlPlane.coredns.resources.requests "cpu" | toJson)) -}}
 {{- end -}}
-{{- if and (ne (toString (get ($v.controlPlane.statefulSet.resources.requests | default dict) "memory")) "") (ne (toString (get ($v.controlPlane.statefulSet.resources.limits | default dict) "memory")) "") (gt (include "sublet.quantity" (get ($v.controlPlane.statefulSet.resources.requests | default dict) "memory") | float64) (include "sublet.quantity" (get ($v.controlPlane.statefulSet.resources.limits | default dict) "memory") | float64)) -}}
+{{- if include "sublet.hasMore" (list "cpu" $v.controlPlane.advanced.hooks.resources.requests $v.controlPlane.advanced.hooks.resources.limits) -}}
+{{- $problems = append $problems (printf "controlPlane.advanced.hooks.resources.requests.cpu: Invalid value: %s: is more than controlPlane.advanced.hooks.resources.limits.cpu; lower it, or raise the limit" (get $v.controlPlane.advanced.hooks.resources.requests "cpu" | toJson)) -}}
+{{- end -}}
+{{- if include "sublet.hasMore" (list "memory" $v.controlPlane.statefulSet.resources.requests $v.controlPlane.statefulSet.resources.limits) -}}
 {{- $problems = append $problems (printf "controlPlane.statefulSet.resources.requests.memory: Invalid value: %s: is more than controlPlane.statefulSet.resources.limits.memory; lower it, or raise the limit" (get $v.controlPlane.statefulSet.resources.requests "memory" | toJson)) -}}
 {{- end -}}
-{{- if and (ne (toString (get ($v.controlPlane.coredns.resources.requests | default dict) "memory")) "") (ne (toString (get ($v.controlPlane.coredns.resources.limits | default dict) "memory")) "") (gt (include "sublet.quantity" (get ($v.controlPlane.coredns.resources.requests | default dict) "memory") | float64) (include "sublet.quantity" (get ($v.controlPlane.coredns.resources.limits | default dict) "memory") | float64)) -}}
+{{- if include "sublet.hasMore" (list "memory" $v.controlPlane.coredns.resources.requests $v.controlPlane.coredns.resources.limits) -}}
 {{- $problems = append $problems (printf "controlPlane.coredns.resources.requests.memory: Invalid value: %s: is more than controlPlane.coredns.resources.limits.memory; lower it, or raise the limit" (get $v.controlPlane.coredns.resources.requests "memory" | toJson)) -}}
 {{- end -}}
-{{- if and (ne (toString (get ($v.controlPlane.statefulSet.resources.requests | default dict) "ephemeral-storage")) "") (ne (toString (get ($v.controlPlane.statefulSet.resources.limits | default dict) "ephemeral-storage")) "") (gt (include "sublet.quantity" (get ($v.controlPlane.statefulSet.resources.requests | default dict) "ephemeral-storage") | float64) (include "sublet.quantity" (get ($v.controlPlane.statefulSet.resources.limits | default dict) "ephemeral-storage") | float64)) -}}
+{{- if include "sublet.hasMore" (list "memory" $v.controlPlane.advanced.hooks.resources.requests $v.controlPlane.advanced.hooks.resources.limits) -}}
+{{- $problems = append $problems (printf "controlPlane.advanced.hooks.resources.requests.memory: Invalid value: %s: is more than controlPlane.advanced.hooks.resources.limits.memory; lower it, or raise the limit" (get $v.controlPlane.advanced.hooks.resources.requests "memory" | toJson)) -}}
+{{- end -}}
+{{- if include "sublet.hasMore" (list "ephemeral-storage" $v.controlPlane.statefulSet.resources.requests $v.controlPlane.statefulSet.resources.limits) -}}
 {{- $problems = append $problems (printf "controlPlane.statefulSet.resources.requests.ephemeral-storage: Invalid value: %s: is more than controlPlane.statefulSet.resources.limits.ephemeral-storage; lower it, or raise the limit" (get $v.controlPlane.statefulSet.resources.requests "ephemeral-storage" | toJson)) -}}
 {{- end -}}
-{{- if and (ne (toString (get ($v.controlPlane.coredns.resources.requests | default dict) "ephemeral-storage")) "") (ne (toString (get ($v.controlPlane.coredns.resources.limits | default dict) "ephemeral-storage")) "") (gt (include "sublet.quantity" (get ($v.controlPlane.coredns.resources.requests | default dict) "ephemeral-storage") | float64) (include "sublet.quantity" (get ($v.controlPlane.coredns.resources.limits | default dict) "ephemeral-storage") | float64)) -}}
+{{- if include "sublet.hasMore" (list "ephemeral-storage" $v.controlPlane.coredns.resources.requests $v.controlPlane.coredns.resources.limits) -}}
 {{- $problems = append $problems (printf "controlPlane.coredns.resources.requests.ephemeral-storage: Invalid value: %s: is more than controlPlane.coredns.resources.limits.ephemeral-storage; lower it, or raise the limit" (get $v.controlPlane.coredns.resources.requests "ephemeral-storage" | toJson)) -}}
+{{- end -}}
+{{- if include "sublet.hasMore" (list "ephemeral-storage" $v.controlPlane.advanced.hooks.resources.requests $v.controlPlane.advanced.hooks.resources.limits) -}}
+{{- $problems = append $problems (printf "controlPlane.advanced.hooks.resources.requests.ephemeral-storage: Invalid value: %s: is more than controlPlane.advanced.hooks.resources.limits.ephemeral-storage; lower it, or raise the limit" (get $v.controlPlane.advanced.hooks.resources.requests "ephemeral-storage" | toJson)) -}}
 {{- end -}}
 {{- if and (include "sublet.hasResourceQuota" $) (not (include "sublet.hasLimitRange" $)) (include "sublet.quotaNeedsDefaults" $) -}}
 {{- $problems = append $problems (printf "policies.limitRange.enabled: Invalid value: %s: policies.resourceQuota has requests or limits, which refuse each pod without them; set this to auto, or take these keys out of the quota with null" (get $v.policies.limitRange "enabled" | toJson)) -}}
 {{- end -}}
-{{- if or (and (ne (toString (get ($v.controlPlane.statefulSet.resources.requests | default dict) "cpu")) "") (ne (toString (get ($v.policies.limitRange.max | default dict) "cpu")) "") (gt (include "sublet.quantity" (get ($v.controlPlane.statefulSet.resources.requests | default dict) "cpu") | float64) (include "sublet.quantity" (get ($v.policies.limitRange.max | default dict) "cpu") | float64))) (and (ne (toString (get ($v.controlPlane.statefulSet.resources.limits | default dict) "cpu")) "") (ne (toString (get ($v.policies.limitRange.max | default dict) "cpu")) "") (gt (include "sublet.quantity" (get ($v.controlPlane.statefulSet.resources.limits | default dict) "cpu") | float64) (include "sublet.quantity" (get ($v.policies.limitRange.max | default dict) "cpu") | float64))) (and (ne (toString (get ($v.controlPlane.statefulSet.resources.requests | default dict) "memory")) "") (ne (toString (get ($v.policies.limitRange.max | default dict) "memory")) "") (gt (include "sublet.quantity" (get ($v.controlPlane.statefulSet.resources.requests | default dict) "memory") | float64) (include "sublet.quantity" (get ($v.policies.limitRange.max | default dict) "memory") | float64))) (and (ne (toString (get ($v.controlPlane.statefulSet.resources.limits | default dict) "memory")) "") (ne (toString (get ($v.policies.limitRange.max | default dict) "memory")) "") (gt (include "sublet.quantity" (get ($v.controlPlane.statefulSet.resources.limits | default dict) "memory") | float64) (include "sublet.quantity" (get ($v.policies.limitRange.max | default dict) "memory") | float64))) (and (ne (toString (get ($v.controlPlane.statefulSet.resources.requests | default dict) "ephemeral-storage")) "") (ne (toString (get ($v.policies.limitRange.max | default dict) "ephemeral-storage")) "") (gt (include "sublet.quantity" (get ($v.controlPlane.statefulSet.resources.requests | default dict) "ephemeral-storage") | float64) (include "sublet.quantity" (get ($v.policies.limitRange.max | default dict) "ephemeral-storage") | float64))) (and (ne (toString (get ($v.controlPlane.statefulSet.resources.limits | default dict) "ephemeral-storage")) "") (ne (toString (get ($v.policies.limitRange.max | default dict) "ephemeral-storage")) "") (gt (include "sublet.quantity" (get ($v.controlPlane.statefulSet.resources.limits | default dict) "ephemeral-storage") | float64) (include "sublet.quantity" (get ($v.policies.limitRange.max | default dict) "ephemeral-storage") | float64))) -}}
-{{- $problems = append $problems (printf "policies.limitRange.max: Invalid value: %s: is less than controlPlane.statefulSet.resources, so the control plane could not start; raise it" (get $v.policies.limitRange "max" | toJson)) -}}
+{{- if and (include "sublet.hasLimitRange" $) (or (include "sublet.hasMore" (list "cpu" $v.controlPlane.statefulSet.resources.requests $v.policies.limitRange.max)) (include "sublet.hasMore" (list "memory" $v.controlPlane.statefulSet.resources.requests $v.policies.limitRange.max)) (include "sublet.hasMore" (list "ephemeral-storage" $v.controlPlane.statefulSet.resources.requests $v.policies.limitRange.max)) (include "sublet.hasMore" (list "cpu" $v.controlPlane.statefulSet.resources.limits $v.policies.limitRange.max)) (include "sublet.hasMore" (list "memory" $v.controlPlane.statefulSet.resources.limits $v.policies.limitRange.max)) (include "sublet.hasMore" (list "ephemeral-storage" $v.controlPlane.statefulSet.resources.limits $v.policies.limitRange.max))) -}}
+{{- $problems = append $problems (printf "policies.limitRange.max: Invalid value: %s: is less than controlPlane.statefulSet.resources, so the control plane could not start; raise it, or lower that" (get $v.policies.limitRange "max" | toJson)) -}}
+{{- end -}}
+{{- if and (include "sublet.hasLimitRange" $) (or (include "sublet.hasMore" (list "cpu" $v.policies.limitRange.min $v.controlPlane.statefulSet.resources.requests)) (include "sublet.hasMore" (list "memory" $v.policies.limitRange.min $v.controlPlane.statefulSet.resources.requests)) (include "sublet.hasMore" (list "ephemeral-storage" $v.policies.limitRange.min $v.controlPlane.statefulSet.resources.requests)) (include "sublet.hasMore" (list "cpu" $v.policies.limitRange.min $v.controlPlane.statefulSet.resources.limits)) (include "sublet.hasMore" (list "memory" $v.policies.limitRange.min $v.controlPlane.statefulSet.resources.limits)) (include "sublet.hasMore" (list "ephemeral-storage" $v.policies.limitRange.min $v.controlPlane.statefulSet.resources.limits))) -}}
+{{- $problems = append $problems (printf "policies.limitRange.min: Invalid value: %s: is more than controlPlane.statefulSet.resources, so the control plane could not start; lower it, or raise that" (get $v.policies.limitRange "min" | toJson)) -}}
+{{- end -}}
+{{- if and (include "sublet.hasLimitRange" $) (or (include "sublet.hasMore" (list "cpu" $v.controlPlane.statefulSet.resources.requests $v.policies.limitRange.default $v.controlPlane.statefulSet.resources.limits)) (include "sublet.hasMore" (list "memory" $v.controlPlane.statefulSet.resources.requests $v.policies.limitRange.default $v.controlPlane.statefulSet.resources.limits)) (include "sublet.hasMore" (list "ephemeral-storage" $v.controlPlane.statefulSet.resources.requests $v.policies.limitRange.default $v.controlPlane.statefulSet.resources.limits))) -}}
+{{- $problems = append $problems (printf "policies.limitRange.default: Invalid value: %s: is less than controlPlane.statefulSet.resources.requests, so the control plane could not start; raise it, or set controlPlane.statefulSet.resources.limits" (get $v.policies.limitRange "default" | toJson)) -}}
+{{- end -}}
+{{- if and (include "sublet.hasLimitRange" $) (include "sublet.dnsPods" $) (or (include "sublet.hasMore" (list "cpu" $v.controlPlane.coredns.resources.requests $v.policies.limitRange.max)) (include "sublet.hasMore" (list "memory" $v.controlPlane.coredns.resources.requests $v.policies.limitRange.max)) (include "sublet.hasMore" (list "ephemeral-storage" $v.controlPlane.coredns.resources.requests $v.policies.limitRange.max)) (include "sublet.hasMore" (list "cpu" $v.controlPlane.coredns.resources.limits $v.policies.limitRange.max)) (include "sublet.hasMore" (list "memory" $v.controlPlane.coredns.resources.limits $v.policies.limitRange.max)) (include "sublet.hasMore" (list "ephemeral-storage" $v.controlPlane.coredns.resources.limits $v.policies.limitRange.max))) -}}
+{{- $problems = append $problems (printf "policies.limitRange.max: Invalid value: %s: is less than controlPlane.coredns.resources, so DNS could not start; raise it, or lower that" (get $v.policies.limitRange "max" | toJson)) -}}
+{{- end -}}
+{{- if and (include "sublet.hasLimitRange" $) (include "sublet.dnsPods" $) (or (include "sublet.hasMore" (list "cpu" $v.policies.limitRange.min $v.controlPlane.coredns.resources.requests)) (include "sublet.hasMore" (list "memory" $v.policies.limitRange.min $v.controlPlane.coredns.resources.requests)) (include "sublet.hasMore" (list "ephemeral-storage" $v.policies.limitRange.min $v.controlPlane.coredns.resources.requests)) (include "sublet.hasMore" (list "cpu" $v.policies.limitRange.min $v.controlPlane.coredns.resources.limits)) (include "sublet.hasMore" (list "memory" $v.policies.limitRange.min $v.controlPlane.coredns.resources.limits)) (include "sublet.hasMore" (list "ephemeral-storage" $v.policies.limitRange.min $v.controlPlane.coredns.resources.limits))) -}}
+{{- $problems = append $problems (printf "policies.limitRange.min: Invalid value: %s: is more than controlPlane.coredns.resources, so DNS could not start; lower it, or raise that" (get $v.policies.limitRange "min" | toJson)) -}}
+{{- end -}}
+{{- if and (include "sublet.hasLimitRange" $) (include "sublet.dnsPods" $) (or (include "sublet.hasMore" (list "cpu" $v.controlPlane.coredns.resources.requests $v.policies.limitRange.default $v.controlPlane.coredns.resources.limits)) (include "sublet.hasMore" (list "memory" $v.controlPlane.coredns.resources.requests $v.policies.limitRange.default $v.controlPlane.coredns.resources.limits)) (include "sublet.hasMore" (list "ephemeral-storage" $v.controlPlane.coredns.resources.requests $v.policies.limitRange.default $v.controlPlane.coredns.resources.limits))) -}}
+{{- $problems = append $problems (printf "policies.limitRange.default: Invalid value: %s: is less than controlPlane.coredns.resources.requests, so DNS could not start; raise it, or set controlPlane.coredns.resources.limits" (get $v.policies.limitRange "default" | toJson)) -}}
+{{- end -}}
+{{- if and (include "sublet.hasLimitRange" $) (or (include "sublet.hasMore" (list "cpu" $v.controlPlane.advanced.hooks.resources.requests $v.policies.limitRange.max)) (include "sublet.hasMore" (list "memory" $v.controlPlane.advanced.hooks.resources.requests $v.policies.limitRange.max)) (include "sublet.hasMore" (list "ephemeral-storage" $v.controlPlane.advanced.hooks.resources.requests $v.policies.limitRange.max)) (include "sublet.hasMore" (list "cpu" $v.controlPlane.advanced.hooks.resources.limits $v.policies.limitRange.max)) (include "sublet.hasMore" (list "memory" $v.controlPlane.advanced.hooks.resources.limits $v.policies.limitRange.max)) (include "sublet.hasMore" (list "ephemeral-storage" $v.controlPlane.advanced.hooks.resources.limits $v.policies.limitRange.max))) -}}
+{{- $problems = append $problems (printf "policies.limitRange.max: Invalid value: %s: is less than controlPlane.advanced.hooks.resources, so the pod of a hook could not start; raise it, or lower that" (get $v.policies.limitRange "max" | toJson)) -}}
+{{- end -}}
+{{- if and (include "sublet.hasLimitRange" $) (or (include "sublet.hasMore" (list "cpu" $v.policies.limitRange.min $v.controlPlane.advanced.hooks.resources.requests)) (include "sublet.hasMore" (list "memory" $v.policies.limitRange.min $v.controlPlane.advanced.hooks.resources.requests)) (include "sublet.hasMore" (list "ephemeral-storage" $v.policies.limitRange.min $v.controlPlane.advanced.hooks.resources.requests)) (include "sublet.hasMore" (list "cpu" $v.policies.limitRange.min $v.controlPlane.advanced.hooks.resources.limits)) (include "sublet.hasMore" (list "memory" $v.policies.limitRange.min $v.controlPlane.advanced.hooks.resources.limits)) (include "sublet.hasMore" (list "ephemeral-storage" $v.policies.limitRange.min $v.controlPlane.advanced.hooks.resources.limits))) -}}
+{{- $problems = append $problems (printf "policies.limitRange.min: Invalid value: %s: is more than controlPlane.advanced.hooks.resources, so the pod of a hook could not start; lower it, or raise that" (get $v.policies.limitRange "min" | toJson)) -}}
+{{- end -}}
+{{- if and (include "sublet.hasLimitRange" $) (or (include "sublet.hasMore" (list "cpu" $v.controlPlane.advanced.hooks.resources.requests $v.policies.limitRange.default $v.controlPlane.advanced.hooks.resources.limits)) (include "sublet.hasMore" (list "memory" $v.controlPlane.advanced.hooks.resources.requests $v.policies.limitRange.default $v.controlPlane.advanced.hooks.resources.limits)) (include "sublet.hasMore" (list "ephemeral-storage" $v.controlPlane.advanced.hooks.resources.requests $v.policies.limitRange.default $v.controlPlane.advanced.hooks.resources.limits))) -}}
+{{- $problems = append $problems (printf "policies.limitRange.default: Invalid value: %s: is less than controlPlane.advanced.hooks.resources.requests, so the pod of a hook could not start; raise it, or set controlPlane.advanced.hooks.resources.limits" (get $v.policies.limitRange "default" | toJson)) -}}
+{{- end -}}
+{{- if and (include "sublet.hasLimitRange" $) (or (include "sublet.hasMore" (list "cpu" $v.policies.limitRange.min $v.policies.limitRange.defaultRequest)) (include "sublet.hasMore" (list "memory" $v.policies.limitRange.min $v.policies.limitRange.defaultRequest)) (include "sublet.hasMore" (list "ephemeral-storage" $v.policies.limitRange.min $v.policies.limitRange.defaultRequest))) -}}
+{{- $problems = append $problems (printf "policies.limitRange.min: Invalid value: %s: is more than policies.limitRange.defaultRequest, and no host accepts such a LimitRange; lower it, or raise that" (get $v.policies.limitRange "min" | toJson)) -}}
+{{- end -}}
+{{- if and (include "sublet.hasLimitRange" $) (or (include "sublet.hasMore" (list "cpu" $v.policies.limitRange.min $v.policies.limitRange.default)) (include "sublet.hasMore" (list "memory" $v.policies.limitRange.min $v.policies.limitRange.default)) (include "sublet.hasMore" (list "ephemeral-storage" $v.policies.limitRange.min $v.policies.limitRange.default))) -}}
+{{- $problems = append $problems (printf "policies.limitRange.min: Invalid value: %s: is more than policies.limitRange.default, and no host accepts such a LimitRange; lower it, or raise that" (get $v.policies.limitRange "min" | toJson)) -}}
+{{- end -}}
+{{- if and (include "sublet.hasLimitRange" $) (or (include "sublet.hasMore" (list "cpu" $v.policies.limitRange.min $v.policies.limitRange.max)) (include "sublet.hasMore" (list "memory" $v.policies.limitRange.min $v.policies.limitRange.max)) (include "sublet.hasMore" (list "ephemeral-storage" $v.policies.limitRange.min $v.policies.limitRange.max))) -}}
+{{- $problems = append $problems (printf "policies.limitRange.min: Invalid value: %s: is more than policies.limitRange.max, and no host accepts such a LimitRange; lower it, or raise that" (get $v.policies.limitRange "min" | toJson)) -}}
+{{- end -}}
+{{- if and (include "sublet.hasLimitRange" $) (or (include "sublet.hasMore" (list "cpu" $v.policies.limitRange.defaultRequest $v.policies.limitRange.default)) (include "sublet.hasMore" (list "memory" $v.policies.limitRange.defaultRequest $v.policies.limitRange.default)) (include "sublet.hasMore" (list "ephemeral-storage" $v.policies.limitRange.defaultRequest $v.policies.limitRange.default))) -}}
+{{- $problems = append $problems (printf "policies.limitRange.defaultRequest: Invalid value: %s: is more than policies.limitRange.default, and no host accepts such a LimitRange; lower it, or raise that" (get $v.policies.limitRange "defaultRequest" | toJson)) -}}
+{{- end -}}
+{{- if and (include "sublet.hasLimitRange" $) (or (include "sublet.hasMore" (list "cpu" $v.policies.limitRange.defaultRequest $v.policies.limitRange.max)) (include "sublet.hasMore" (list "memory" $v.policies.limitRange.defaultRequest $v.policies.limitRange.max)) (include "sublet.hasMore" (list "ephemeral-storage" $v.policies.limitRange.defaultRequest $v.policies.limitRange.max))) -}}
+{{- $problems = append $problems (printf "policies.limitRange.defaultRequest: Invalid value: %s: is more than policies.limitRange.max, and no host accepts such a LimitRange; lower it, or raise that" (get $v.policies.limitRange "defaultRequest" | toJson)) -}}
+{{- end -}}
+{{- if and (include "sublet.hasLimitRange" $) (or (include "sublet.hasMore" (list "cpu" $v.policies.limitRange.default $v.policies.limitRange.max)) (include "sublet.hasMore" (list "memory" $v.policies.limitRange.default $v.policies.limitRange.max)) (include "sublet.hasMore" (list "ephemeral-storage" $v.policies.limitRange.default $v.policies.limitRange.max))) -}}
+{{- $problems = append $problems (printf "policies.limitRange.default: Invalid value: %s: is more than policies.limitRange.max, and no host accepts such a LimitRange; lower it, or raise that" (get $v.policies.limitRange "default" | toJson)) -}}
+{{- end -}}
+{{- if include "sublet.closesAll" $v.policies.networkPolicy.workload.publicEgress -}}
+{{- $problems = append $problems (printf "policies.networkPolicy.workload.publicEgress.cidr: Invalid value: %s: is a part of policies.networkPolicy.workload.publicEgress.except, so no address would be open; take that range out there, or set policies.networkPolicy.workload.publicEgress.enabled to false" (get $v.policies.networkPolicy.workload.publicEgress "cidr" | toJson)) -}}
 {{- end -}}
 {{- if and $v.policies.pods.runtimeHandlers $v.sync.fromHost.runtimeClasses.enabled -}}
 {{- $problems = append $problems (printf "policies.pods.runtimeHandlers: Invalid value: %s: the tenant has no runtime classes of its own where sync.fromHost.runtimeClasses is enabled; remove one of both" (get $v.policies.pods "runtimeHandlers" | toJson)) -}}
@@ -723,5 +795,5 @@
 
 {{- /* The entries that maps have by default. */ -}}
 {{- define "sublet.mapDefaults" -}}
-{"controlPlane.coredns.resources.limits":["memory"],"controlPlane.coredns.resources.requests":["cpu","memory"],"controlPlane.ingress.annotations":["nginx.ingress.kubernetes.io/backend-protocol","nginx.ingress.kubernetes.io/ssl-passthrough","nginx.ingress.kubernetes.io/ssl-redirect"],"controlPlane.statefulSet.resources.limits":["memory"],"controlPlane.statefulSet.resources.requests":["cpu","memory"],"controlPlane.statefulSet.security.containerSecurityContext":["allowPrivilegeEscalation","capabilities","readOnlyRootFilesystem"],"controlPlane.statefulSet.security.podSecurityContext":["fsGroup","fsGroupChangePolicy","runAsGroup","runAsNonRoot","runAsUser","seccompProfile"],"policies.limitRange.defaultRequest":["cpu","memory"],"policies.objects.bytes":["networkpolicies.networking.k8s.io","others"],"policies.objects.count":["configmaps","networkpolicies.networking.k8s.io","others","secrets","services"],"policies.resourceQuota.quota":["count/configmaps","count/persistentvolumeclaims","count/secrets","count/services","pods","requests.cpu","requests.memory","requests.storage","services.loadbalancers","services.nodeports"]}
+{"controlPlane.advanced.hooks.resources.limits":["memory"],"controlPlane.advanced.hooks.resources.requests":["cpu","memory"],"controlPlane.coredns.resources.limits":["memory"],"controlPlane.coredns.resources.requests":["cpu","memory"],"controlPlane.ingress.annotations":["nginx.ingress.kubernetes.io/backend-protocol","nginx.ingress.kubernetes.io/ssl-passthrough","nginx.ingress.kubernetes.io/ssl-redirect"],"controlPlane.statefulSet.resources.limits":["memory"],"controlPlane.statefulSet.resources.requests":["cpu","memory"],"controlPlane.statefulSet.security.containerSecurityContext":["allowPrivilegeEscalation","capabilities","readOnlyRootFilesystem"],"controlPlane.statefulSet.security.podSecurityContext":["fsGroup","fsGroupChangePolicy","runAsGroup","runAsNonRoot","runAsUser","seccompProfile"],"policies.limitRange.defaultRequest":["cpu","memory"],"policies.objects.bytes":["networkpolicies.networking.k8s.io","others"],"policies.objects.count":["configmaps","networkpolicies.networking.k8s.io","others","secrets","services"],"policies.resourceQuota.quota":["count/configmaps","count/persistentvolumeclaims","count/secrets","count/services","pods","requests.cpu","requests.memory","requests.storage","services.loadbalancers","services.nodeports"]}
 {{- end -}}

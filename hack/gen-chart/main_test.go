@@ -142,8 +142,9 @@ func TestRequired(t *testing.T) {
 		{key: "b", path: []string{"a", "b"}, fallback: true, kind: reflect.TypeFor[bool]()},
 		{key: "c", path: []string{"a", "c"}, fallback: map[string]any{}},
 		{key: "d", path: []string{"a", "d"}, fallback: []any{"x"}},
+		{key: "e", path: []string{"a", "e"}, fallback: []any{}},
 	}}}
-	if diff := cmp.Diff([]string{"a", "a.b"}, required(settings)); diff != "" {
+	if diff := cmp.Diff([]string{"a", "a.b", "a.d"}, required(settings)); diff != "" {
 		t.Error(diff)
 	}
 }

@@ -8,8 +8,6 @@ import (
 	"slices"
 	"strings"
 
-	corev1 "k8s.io/api/core/v1"
-
 	"github.com/sublet-dev/sublet/api/config/v1alpha1"
 )
 
@@ -17,12 +15,11 @@ import (
 // which values break it. $v are the values.
 func conditions() map[string]string {
 	const (
-		backup    = "$v.controlPlane.backingStore.backup"
-		claim     = "$v.controlPlane.statefulSet.persistence.volumeClaim"
-		nodes     = "$v.sync.fromHost.nodes"
-		toHost    = "$v.sync.toHost"
-		resources = "$v.controlPlane.statefulSet.resources"
-		replicas  = "$v.controlPlane.statefulSet.highAvailability"
+		backup   = "$v.controlPlane.backingStore.backup"
+		claim    = "$v.controlPlane.statefulSet.persistence.volumeClaim"
+		nodes    = "$v.sync.fromHost.nodes"
+		toHost   = "$v.sync.toHost"
+		replicas = "$v.controlPlane.statefulSet.highAvailability"
 	)
 	all := map[string]string{
 		"nodes-all-and-labels":            "and " + nodes + ".enabled " + nodes + ".selector.all " + nodes + ".selector.labels",
@@ -57,19 +54,10 @@ func conditions() map[string]string {
 	}
 	for _, more := range []map[string]string{
 		kindConditions(), storeConditions(), moveConditions(), autoscalingConditions(), accessConditions(),
-		customResourceConditions(), networkingConditions(), splitConditions(), scheduleConditions(),
+		customResourceConditions(), networkingConditions(), splitConditions(), scheduleConditions(), resourceConditions(), limitRangeConditions(),
 	} {
 		maps.Copy(all, more)
 	}
-	var greater []string
-	for _, name := range v1alpha1.LimitedResources() {
-		all["request-over-limit-"+string(name)] = isMore(resources+".requests", resources+".limits", name)
-		all["dns-request-over-limit-"+string(name)] = isMore("$v.controlPlane.coredns.resources.requests", "$v.controlPlane.coredns.resources.limits", name)
-		greater = append(greater,
-			"("+isMore(resources+".requests", "$v.policies.limitRange.max", name)+")",
-			"("+isMore(resources+".limits", "$v.policies.limitRange.max", name)+")")
-	}
-	all["limit-range-under-control-plane"] = "or " + strings.Join(greater, " ")
 	return all
 }
 
@@ -94,6 +82,7 @@ func networkingConditions() map[string]string {
 		"replicas-from-host-repeat":           `include "sublet.repeats" $v.networking.replicateServices.fromHost`,
 		"replicas-from-host-without-services": "and $v.networking.replicateServices.fromHost (not $v.sync.toHost.services.enabled)",
 		"replicas-without-services":           "and $v.networking.replicateServices.toHost (not $v.sync.toHost.services.enabled)",
+		"public-egress-to-nothing":            `include "sublet.closesAll" $v.policies.networkPolicy.workload.publicEgress`,
 	}
 }
 
@@ -116,14 +105,6 @@ func customResourceConditions() map[string]string {
 			`(include "sublet.customSnapshots" $v.sync)`,
 		"custom-resources-mapped-to-one": `include "sublet.customMapsToOne" $v.sync.fromHost.customResources`,
 	}
-}
-
-// isMore returns the condition that one map of resources has more of a resource than the other.
-func isMore(one, other string, name corev1.ResourceName) string {
-	request := fmt.Sprintf("(get (%s | default dict) %q)", one, name)
-	limit := fmt.Sprintf("(get (%s | default dict) %q)", other, name)
-	return fmt.Sprintf(`and (ne (toString %s) "") (ne (toString %s) "") (gt (include "sublet.quantity" %s | float64) (include "sublet.quantity" %s | float64))`,
-		request, limit, request, limit)
 }
 
 // validationHead begins chart/templates/_validate.tpl.
@@ -232,14 +213,14 @@ func shown(path string) string {
 	return access(path) + " | toJson"
 }
 
-// required returns the paths that must not be missing: all but maps and lists, which are empty
-// then. Helm removes a key that somebody sets to null.
+// required returns the paths that must not be missing: all but maps, and lists without a default, which are empty
+// then. Helm removes a key that somebody sets to null. The server would use the default of a list.
 func required(settings []setting) []string {
 	var paths []string
 	for _, s := range settings {
 		_, isMap := s.fallback.(map[string]any)
-		_, isList := s.fallback.([]any)
-		if isMap || isList {
+		items, isList := s.fallback.([]any)
+		if isMap || isList && len(items) == 0 {
 			continue
 		}
 		paths = append(paths, strings.Join(s.path, "."))

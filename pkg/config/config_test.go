@@ -153,13 +153,17 @@ func TestLoad(t *testing.T) {
 
 func TestNullTakesOutAnEntry(t *testing.T) {
 	t.Parallel()
-	parsed, err := config.Parse([]byte("policies: {resourceQuota: {quota: {pods: null, requests.cpu: 5}}}"))
+	parsed, err := config.Parse([]byte("{policies: {resourceQuota: {quota: {pods: null, requests.cpu: 5}}}, " +
+		"controlPlane: {ingress: {annotations: {nginx.ingress.kubernetes.io/ssl-redirect: null}}}}"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	quota := parsed.Policies.ResourceQuota.Quota
 	if _, found := quota["pods"]; found {
 		t.Error("null leaves the default in the map")
+	}
+	if len(parsed.ControlPlane.Ingress.Annotations) != 2 {
+		t.Errorf("the annotations are %v, want two of the three defaults", parsed.ControlPlane.Ingress.Annotations)
 	}
 	if cpu := quota["requests.cpu"]; cpu.String() != "5" {
 		t.Errorf("the entry beside it is %s, want 5", cpu.String())

@@ -37,7 +37,7 @@ func (c *checker) root(tree any) {
 // value checks one value of the tree against the type that it is to become.
 func (c *checker) value(path *field.Path, value any, want reflect.Type, rule v1alpha1.Rule) {
 	if value == nil {
-		if !acceptsNull(want) {
+		if !acceptsNull(want) || c.isListWithDefault(path, want) {
 			c.refuse(path, value, "must not be null; leave the line out to get the default")
 		}
 		return
@@ -143,7 +143,7 @@ func (c *checker) dictionary(path *field.Path, value any, want reflect.Type, rul
 			continue
 		}
 		entry := append(strings.Split(path.String(), "."), key)
-		if node[key] == nil && want == reflect.TypeFor[resource.Quantity]() && hasEntry(reflect.ValueOf(c.defaults).Elem(), entry) {
+		if node[key] == nil && hasEntry(reflect.ValueOf(c.defaults).Elem(), entry) {
 			c.removed = append(c.removed, entry)
 			continue
 		}
@@ -222,6 +222,15 @@ func acceptsNull(t reflect.Type) bool {
 		return t.PkgPath() != reflect.TypeFor[v1alpha1.Config]().PkgPath() && t != reflect.TypeFor[resource.Quantity]()
 	}
 	return false
+}
+
+// isListWithDefault reports whether a setting is a list that has items by default. Helm does not pass null on.
+func (c *checker) isListWithDefault(path *field.Path, want reflect.Type) bool {
+	if want.Kind() != reflect.Slice {
+		return false
+	}
+	items, _ := valueAt(nil, c.defaults, strings.Split(path.String(), ".")).([]any)
+	return len(items) > 0
 }
 
 // refuse adds a problem. detail has what to do. It shows no map and no list, as a password may be in there.

@@ -48,7 +48,7 @@ func EvaluateNetworkPolicy(workload v1alpha1.WorkloadNetwork, spec *networkingv1
 // opensEgress reports whether the operator opens any address of a block.
 func opensEgress(workload v1alpha1.WorkloadNetwork, block networkingv1.IPBlock) bool {
 	if public := workload.PublicEgress; public.Enabled {
-		if _, ok := translate.IntersectBlocks(block, networkingv1.IPBlock{CIDR: public.CIDR, Except: public.Except}); ok {
+		if _, ok := translate.IntersectBlocks(block, public.Block()); ok {
 			return true
 		}
 	}

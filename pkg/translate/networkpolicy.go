@@ -118,8 +118,8 @@ func (p policyTranslation) toHostEgress(rule networkingv1.NetworkPolicyEgressRul
 	}
 	allowed := p.Workload.Egress
 	if public := p.Workload.PublicEgress; public.Enabled {
-		block := &networkingv1.IPBlock{CIDR: public.CIDR, Except: public.Except}
-		allowed = append([]networkingv1.NetworkPolicyEgressRule{{To: blockPeer(block)}}, allowed...)
+		block := public.Block()
+		allowed = append([]networkingv1.NetworkPolicyEgressRule{{To: blockPeer(&block)}}, allowed...)
 	}
 	for _, block := range ipBlocksOf(rule.To) {
 		for _, operator := range allowed {

@@ -185,23 +185,21 @@ func controlPlaneCombinations() []Combination {
 func resourceCombinations() []Combination {
 	var combinations []Combination
 	for _, name := range LimitedResources() {
-		combinations = append(combinations,
-			overLimit("request-over-limit-", "controlPlane.statefulSet.resources.", name,
-				func(c *Config) Resources { return c.ControlPlane.StatefulSet.Resources }),
-			overLimit("dns-request-over-limit-", "controlPlane.coredns.resources.", name,
-				func(c *Config) Resources { return Resources(c.ControlPlane.CoreDNS.Resources) }))
+		for _, pod := range OwnPods() {
+			combinations = append(combinations, pod.overLimit(name))
+		}
 	}
 	return combinations
 }
 
 // overLimit returns the rule that a request is at most the limit.
-func overLimit(rule, resources string, name corev1.ResourceName, of func(*Config) Resources) Combination {
+func (p OwnPod) overLimit(name corev1.ResourceName) Combination {
 	return Combination{
-		Name: rule + string(name), Path: resources + "requests." + string(name),
-		With:   []string{resources + "limits." + string(name)},
-		Detail: fmt.Sprintf("is more than %slimits.%s; lower it, or raise the limit", resources, name),
+		Name: "request-over-limit-of-" + p.Name + "-" + string(name), Path: p.Path + ".requests." + string(name),
+		With:   []string{p.Path + ".limits." + string(name)},
+		Detail: fmt.Sprintf("is more than %s.limits.%s; lower it, or raise the limit", p.Path, name),
 		Violated: func(c *Config) bool {
-			r := of(c)
+			r := p.of(c)
 			wanted, asked := r.Requests[name]
 			limit, limited := r.Limits[name]
 			return asked && limited && wanted.Cmp(limit) > 0

@@ -261,6 +261,8 @@ type ControlPlaneAdvanced struct {
 	Split Split `json:"split"`
 	// Encryption of what the store keeps.
 	Encryption Encryption `json:"encryption"`
+	// Pods that Helm starts for a moment: a check of settings before an install or an upgrade, and "helm test".
+	Hooks Hooks `json:"hooks"`
 	// ServiceAccount RELEASE of the control plane on the host.
 	ServiceAccount ServiceAccount `json:"serviceAccount"`
 	// ServiceAccount RELEASE-workload of the tenant's pods on the host. It has no permissions and no

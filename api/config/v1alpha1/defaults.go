@@ -67,6 +67,7 @@ func defaultControlPlane() ControlPlane {
 			HostClient:       HostClient{RequestsPerSecond: 400, Burst: 2000, BytesPerSecond: resource.MustParse("16Mi")},
 			Split:            Split{Replicas: 1},
 			Encryption:       defaultEncryption(),
+			Hooks:            defaultHooks(),
 			Authentication:   Authentication{JWT: []JWTAuthenticator{}},
 			Audit:            defaultAudit(), FeatureGates: map[string]bool{},
 

@@ -71,7 +71,7 @@ func defaultPolicies() Policies {
 
 // policyCombinations returns the rules about several keys of the policies.
 func policyCombinations() []Combination {
-	return slices.Concat(quotaCombinations(), podPolicyCombinations(), annotationCombinations())
+	return slices.Concat(quotaCombinations(), limitRangeCombinations(), networkCombinations(), podPolicyCombinations(), annotationCombinations())
 }
 
 // annotationCombinations returns the rules of the values of annotations. The server refuses each expression by its format.

@@ -34,41 +34,8 @@ type ResourceQuota struct {
 	Annotations map[string]string `json:"annotations" keys:"label-key"`
 }
 
-// LimitRange has the requests and limits of containers that do not set their own.
-type LimitRange struct {
-	// Whether the chart creates a LimitRange in the namespace of the release. auto is on with
-	// resourceQuota: a quota on requests or limits refuses each pod without them.
-	// Default: auto
-	Enabled Toggle `json:"enabled"`
-	// Limits of a container that sets none. Unlike in vCluster, none by default.
-	// Default: {}
-	Default corev1.ResourceList `json:"default" keys:"label-key"`
-	// Requests of a container that sets none. vCluster has cpu 100m, memory 128Mi and 3Gi of storage.
-	// Default: {cpu: 10m, memory: 16Mi}
-	DefaultRequest corev1.ResourceList `json:"defaultRequest" keys:"label-key"`
-	// Least requests of a container. A pod that asks for less is refused. It holds for the control plane
-	// too.
-	// Default: {}
-	Min corev1.ResourceList `json:"min" keys:"label-key"`
-	// Greatest limits of a container. A pod that asks for more is refused. It holds for the control plane
-	// too.
-	// Default: {}
-	Max corev1.ResourceList `json:"max" keys:"label-key"`
-	// Further labels of the LimitRange.
-	// Default: {}
-	Labels map[string]string `json:"labels" keys:"label-key" values:"label-value,optional"`
-	// Further annotations of the LimitRange.
-	// Default: {}
-	Annotations map[string]string `json:"annotations" keys:"label-key"`
-}
-
 // HasResourceQuota reports whether the chart creates ResourceQuotas.
 func (p Policies) HasResourceQuota() bool { return p.ResourceQuota.Enabled != ToggleOff }
-
-// HasLimitRange reports whether the chart creates a LimitRange.
-func (p Policies) HasLimitRange() bool {
-	return p.LimitRange.Enabled == ToggleOn || p.LimitRange.Enabled == ToggleAuto && p.HasResourceQuota()
-}
 
 func defaultResourceQuota() ResourceQuota {
 	quota := corev1.ResourceList{}
@@ -92,23 +59,8 @@ func defaultResourceQuota() ResourceQuota {
 	}
 }
 
-func defaultLimitRange() LimitRange {
-	return LimitRange{
-		Enabled: ToggleAuto,
-		Default: corev1.ResourceList{},
-		DefaultRequest: corev1.ResourceList{
-			corev1.ResourceCPU:    resource.MustParse("10m"),
-			corev1.ResourceMemory: resource.MustParse("16Mi"),
-		},
-		Min: corev1.ResourceList{}, Max: corev1.ResourceList{},
-		Labels: map[string]string{}, Annotations: map[string]string{},
-	}
-}
-
-// quotaCombinations returns the rules about the quota, the limit range and the control
-// plane. Its own pod must fit, or it could not start again.
+// quotaCombinations returns the rules about the quota.
 func quotaCombinations() []Combination {
-	const resources = "controlPlane.statefulSet.resources"
 	return []Combination{{
 		Name: "quota-without-defaults", Path: "policies.limitRange.enabled",
 		With: []string{"policies.resourceQuota.enabled", "policies.resourceQuota.quota"},
@@ -117,27 +69,7 @@ func quotaCombinations() []Combination {
 		Violated: func(c *Config) bool {
 			return c.Policies.HasResourceQuota() && !c.Policies.HasLimitRange() && c.Policies.ResourceQuota.needsDefaults()
 		},
-	}, {
-		Name: "limit-range-under-control-plane", Path: "policies.limitRange.max",
-		With:   []string{resources + ".requests", resources + ".limits"},
-		Detail: "is less than " + resources + ", so the control plane could not start; raise it",
-		Violated: func(c *Config) bool {
-			own := c.ControlPlane.StatefulSet.Resources
-			return exceeds(own.Requests, c.Policies.LimitRange.Max) || exceeds(own.Limits, c.Policies.LimitRange.Max)
-		},
 	}}
-}
-
-// exceeds reports whether any of the limited resources is more than allowed.
-func exceeds(amounts, allowed corev1.ResourceList) bool {
-	for _, name := range LimitedResources() {
-		greatest, bounded := allowed[name]
-		amount, asked := amounts[name]
-		if bounded && asked && amount.Cmp(greatest) > 0 {
-			return true
-		}
-	}
-	return false
 }
 
 // needsDefaults reports whether the quota refuses a pod without requests or limits.
