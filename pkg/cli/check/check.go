@@ -40,6 +40,8 @@ type target struct {
 	objects dynamic.Interface
 	// rendered are the objects of the chart. A release that exists has them already.
 	rendered []unstructured.Unstructured
+	// hooks are the objects that Helm creates for a moment. A release that exists has none here.
+	hooks []unstructured.Unstructured
 	// hasNamespace is true if the namespace exists.
 	hasNamespace bool
 	// installed is the virtual cluster, nil before "sublet create".
@@ -135,12 +137,12 @@ func (o *options) checkAll(ctx context.Context, env *host.Env, h *host.Host, nam
 	}
 	results := []result{reached, checkClock(ctx, h.Config, time.Now), t.checkVersion(ctx), t.checkNamespace(ctx)}
 	rendered, settings := t.render(ctx, h, values)
-	t.rendered = rendered
+	t.rendered, t.hooks = rendered.Objects, rendered.Hooks
 	results = append(results, settings)
 	if hasPatches {
 		results = append(results, patches)
 	}
-	results = append(results, t.checkAPIs(ctx), t.checkPermissions(ctx), t.checkInstall(ctx), t.checkPod(ctx), t.checkPodSecurity(ctx))
+	results = append(results, t.checkAPIs(ctx), t.checkPermissions(ctx), t.checkInstall(ctx), t.checkPods(ctx), t.checkPodSecurity(ctx))
 	results = append(results, t.checkQuota(ctx), t.checkStorage(ctx), t.checkDNS(ctx), t.checkImage(ctx))
 	if t.installed != nil {
 		virtual := connection.New(env, h, name, connection.Options{})

@@ -50,6 +50,8 @@ type given struct {
 	lacks string
 	// version is the version of the host.
 	version string
+	// whole is true if the chart renders a ClusterRole, and binding if it renders a RoleBinding.
+	whole, binding bool
 }
 
 // newTarget returns a target on such a host.
@@ -64,6 +66,7 @@ func newTarget(t *testing.T, g given) *target {
 	for _, list := range []*metav1.APIResourceList{
 		{GroupVersion: "v1", APIResources: []metav1.APIResource{{Name: "services", Kind: "Service", Namespaced: true}}},
 		{GroupVersion: "apps/v1", APIResources: []metav1.APIResource{{Name: "statefulsets", Kind: "StatefulSet", Namespaced: true}, {Name: "statefulsets/scale", Kind: "StatefulSet", Namespaced: true}}},
+		{GroupVersion: "rbac.authorization.k8s.io/v1", APIResources: []metav1.APIResource{{Name: "clusterroles", Kind: "ClusterRole"}, {Name: "rolebindings", Kind: "RoleBinding", Namespaced: true}}},
 	} {
 		if list.GroupVersion != g.lacks {
 			found.Resources = append(found.Resources, list)
@@ -96,6 +99,13 @@ func newTarget(t *testing.T, g given) *target {
 		Release: apirelease.Release{Name: "shop", Namespace: "tenant"}, client: client, objects: dynamic,
 		hasNamespace: !g.noNamespace, rendered: rendered(t, g.claim),
 	}
+	for kind, isThere := range map[string]bool{"ClusterRole": g.whole, "RoleBinding": g.binding} {
+		if isThere {
+			object := unstructured.Unstructured{}
+			object.SetGroupVersionKind(schema.GroupVersionKind{Group: "rbac.authorization.k8s.io", Version: "v1", Kind: kind})
+			target.rendered = append(target.rendered, object)
+		}
+	}
 	if g.installed {
 		target.installed = &release.Cluster{Release: target.Release, Replicas: 1, Ready: 1}
 	}
@@ -111,7 +121,14 @@ func forbidden(resourceName, text string) error {
 func rendered(t *testing.T, claim *string) []unstructured.Unstructured {
 	t.Helper()
 	set := &appsv1.StatefulSet{TypeMeta: metav1.TypeMeta{APIVersion: "apps/v1", Kind: "StatefulSet"}, ObjectMeta: metav1.ObjectMeta{Name: "shop"}}
-	set.Spec.Template.Spec.Containers = []corev1.Container{{Name: "sublet", Image: "registry.example.com/sublet:1"}}
+	set.Spec.Template.Labels = map[string]string{"team": "a", componentLabel: "control-plane"}
+	set.Spec.Template.Spec.NodeSelector = map[string]string{"disk": "ssd"}
+	set.Spec.Template.Spec.SecurityContext = &corev1.PodSecurityContext{RunAsNonRoot: new(true)}
+	set.Spec.Template.Spec.Containers = []corev1.Container{{
+		Name: "sublet", Image: "registry.example.com/sublet:1", SecurityContext: &corev1.SecurityContext{ReadOnlyRootFilesystem: new(true)},
+		Resources:    corev1.ResourceRequirements{Limits: corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("1")}},
+		VolumeMounts: []corev1.VolumeMount{{Name: "data", MountPath: "/data"}},
+	}}
 	if claim != nil {
 		set.Spec.VolumeClaimTemplates = []corev1.PersistentVolumeClaim{{}}
 		if *claim != "" {
@@ -199,15 +216,21 @@ func TestChecks(t *testing.T) {
 		{"namespace that the user may not get", denied("get namespaces"), inContext(t, (*target).checkNamespace), skipped, "may not look"},
 		{"permissions", given{}, inContext(t, (*target).checkPermissions), passed, "may install"},
 		{"permissions that are missing", denied("create secrets", "patch statefulsets", "create pods"), inContext(t, (*target).checkPermissions), failed, "create secrets, create pods/portforward, patch statefulsets.apps"},
+		{"permissions in the whole host", given{whole: true, denied: []string{"create clusterroles"}}, inContext(t, (*target).checkPermissions), failed, "--set sync.fromHost.nodes.enabled=false"},
+		{"a binding of a role that does not exist yet", given{binding: true, refused: map[string]error{"rolebindings": apierrors.NewNotFound(schema.GroupResource{Resource: "roles"}, "shop")}}, inContext(t, (*target).checkInstall), passed, "all 3 objects"},
+		{"permissions that the user cannot grant", given{refused: map[string]error{"services": forbidden("services", "attempting to grant RBAC permissions not currently held")}}, inContext(t, (*target).checkInstall), failed, "sublet-installer"},
 		{"install", given{}, inContext(t, (*target).checkInstall), passed, "all 2 objects"},
 		{"install without a namespace", given{noNamespace: true}, inContext(t, (*target).checkInstall), skipped, "does not exist"},
 		{"install of what is installed", given{installed: true}, inContext(t, (*target).checkInstall), skipped, "already"},
 		{"a webhook refuses", given{refused: map[string]error{"statefulsets": forbidden("statefulsets", "denied by a webhook")}}, inContext(t, (*target).checkInstall), failed, "denied by a webhook"},
 		{"something has its name", given{refused: map[string]error{"services": apierrors.NewAlreadyExists(schema.GroupResource{Resource: "services"}, "shop")}}, inContext(t, (*target).checkInstall), failed, "delete services shop"},
-		{"pod", given{}, inContext(t, (*target).checkPod), passed, "accepts"},
-		{"the quota has no room", given{refused: map[string]error{"pods": forbidden("pods", "exceeded quota: q")}}, inContext(t, (*target).checkPod), failed, "describe quota"},
-		{"pod security refuses", given{refused: map[string]error{"pods": forbidden("pods", `violates PodSecurity "restricted"`)}}, inContext(t, (*target).checkPod), failed, "security contexts"},
-		{"the user may not create pods", given{refused: map[string]error{"pods": forbidden("pods", `User "a" cannot create resource "pods"`)}}, inContext(t, (*target).checkPod), skipped, "may not create pods"},
+		{"pod", given{}, inContext(t, (*target).checkPods), passed, "accepts"},
+		{"the quota has no room", given{refused: map[string]error{"pods": forbidden("pods", "exceeded quota: q")}}, inContext(t, (*target).checkPods), failed, "describe quota"},
+		{"a quota wants limits", given{refused: map[string]error{"pods": forbidden("pods", "failed quota: q: must specify limits.cpu for: sublet")}}, inContext(t, (*target).checkPods), failed, "in controlPlane.statefulSet.resources"},
+		{"a limit range refuses", given{refused: map[string]error{"pods": forbidden("pods", "minimum cpu usage per Container is 1, but request is 100m")}}, inContext(t, (*target).checkPods), failed, "describe limitrange"},
+		{"OpenShift refuses", given{refused: map[string]error{"pods": forbidden("pods", "unable to validate against any security context constraint")}}, inContext(t, (*target).checkPods), failed, "podSecurityContext to null"},
+		{"pod security refuses", given{refused: map[string]error{"pods": forbidden("pods", `violates PodSecurity "restricted"`)}}, inContext(t, (*target).checkPods), failed, "security contexts"},
+		{"the user may not create pods", given{refused: map[string]error{"pods": forbidden("pods", `User "a" cannot create resource "pods"`)}}, inContext(t, (*target).checkPods), skipped, "may not create pods"},
 		{"no level", with(namespaceWith(nil)), inContext(t, (*target).checkPodSecurity), warned, "kubectl label namespace tenant"},
 		{"restricted", with(namespaceWith(map[string]string{enforceLabel: "restricted"})), inContext(t, (*target).checkPodSecurity), warned, "policies.podSecurityStandard"},
 		{"baseline", with(namespaceWith(map[string]string{enforceLabel: "baseline"})), inContext(t, (*target).checkPodSecurity), passed, "baseline"},
@@ -251,6 +274,15 @@ func TestPull(t *testing.T) {
 		target := newTarget(t, given{})
 		target.pullTimeout = time.Minute
 		client := target.client.(*fake.Clientset)
+		client.PrependReactor("create", "pods", func(action clienttesting.Action) (bool, runtime.Object, error) {
+			pod := action.(clienttesting.CreateAction).GetObject().(*corev1.Pod)
+			container := pod.Spec.Containers[0]
+			if pod.Labels["team"] != "a" || pod.Labels[componentLabel] != "check" || pod.Spec.NodeSelector["disk"] != "ssd" || pod.Spec.SecurityContext.RunAsUser != nil ||
+				!*container.SecurityContext.ReadOnlyRootFilesystem || container.Resources.Limits.Cpu().Value() != 1 || len(container.VolumeMounts) > 0 {
+				t.Errorf("the pod is not as that of the control plane: %+v", pod)
+			}
+			return false, nil, nil
+		})
 		client.PrependReactor("get", "pods", func(clienttesting.Action) (bool, runtime.Object, error) {
 			pod := controlPlanePod(c.waits)
 			if c.waits == "" {

@@ -5,7 +5,6 @@ import (
 	"slices"
 	"strings"
 
-	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	storagev1 "k8s.io/api/storage/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -93,15 +92,6 @@ func countReady(list []discoveryv1.EndpointSlice) int {
 		}
 	}
 	return ready
-}
-
-// controlPlaneImage returns the image of the control plane and its pull Secrets.
-func (t *target) controlPlaneImage() (image string, secrets []corev1.LocalObjectReference) {
-	set := t.workload()
-	if set == nil || len(set.Spec.Template.Spec.Containers) == 0 {
-		return "", nil
-	}
-	return set.Spec.Template.Spec.Containers[0].Image, set.Spec.Template.Spec.ImagePullSecrets
 }
 
 // defaultClassFix returns what to do about a host without a default class.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -26,10 +27,12 @@ var errPull = errors.New("cannot pull it")
 // checkImage checks that a node can pull the image of the control plane. The pods of a virtual
 // cluster that exists show it. Before that, only a pod of --pull does.
 func (t *target) checkImage(ctx context.Context) result {
-	image, secrets := t.controlPlaneImage()
-	switch {
-	case image == "":
+	set := t.workload()
+	if set == nil || len(set.Spec.Template.Spec.Containers) == 0 {
 		return skip(imageName, "the settings are not valid")
+	}
+	image := set.Spec.Template.Spec.Containers[0].Image
+	switch {
 	case t.installed != nil:
 		return t.checkPulled(ctx, image)
 	case t.pullTimeout == 0:
@@ -37,7 +40,7 @@ func (t *target) checkImage(ctx context.Context) result {
 	case !t.hasNamespace:
 		return skip(imageName, "namespace %s does not exist: create it to pull", t.Namespace)
 	}
-	return t.pullImage(ctx, image, secrets)
+	return t.pullImage(ctx, image, pullPod(t.Name, set.Spec.Template))
 }
 
 // checkPulled looks at the pods of a virtual cluster that exists.
@@ -64,9 +67,9 @@ func imageFailure(image, reason string) result {
 }
 
 // pullImage starts a pod that the kubelet pulls the image for, and deletes it.
-func (t *target) pullImage(ctx context.Context, image string, secrets []corev1.LocalObjectReference) (r result) {
+func (t *target) pullImage(ctx context.Context, image string, wanted *corev1.Pod) (r result) {
 	pods := t.client.CoreV1().Pods(t.Namespace)
-	pod, err := pods.Create(ctx, pullPod(t.Name, image, secrets), metav1.CreateOptions{})
+	pod, err := pods.Create(ctx, wanted, metav1.CreateOptions{})
 	if err != nil {
 		return failWith(imageName, fmt.Errorf("cannot create a pod that pulls the image: %w", err))
 	}
@@ -99,20 +102,19 @@ func (t *target) pullImage(ctx context.Context, image string, secrets []corev1.L
 	return pass(imageName, "a node pulled %s in %s", image, time.Since(began).Round(100*time.Millisecond))
 }
 
-// pullPod returns a pod that prints the version of the control plane, and ends.
-func pullPod(name, image string, secrets []corev1.LocalObjectReference) *corev1.Pod {
-	yes, no, user := true, false, int64(65532)
-	return &corev1.Pod{
-		ObjectMeta: metav1.ObjectMeta{GenerateName: name + "-check-"},
-		Spec: corev1.PodSpec{
-			RestartPolicy: corev1.RestartPolicyNever, AutomountServiceAccountToken: &no, EnableServiceLinks: &no, ImagePullSecrets: secrets,
-			SecurityContext: &corev1.PodSecurityContext{RunAsNonRoot: &yes, RunAsUser: &user, SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault}},
-			Containers: []corev1.Container{{
-				Name: "pull", Image: image, Args: []string{"version"},
-				SecurityContext: &corev1.SecurityContext{AllowPrivilegeEscalation: &no, ReadOnlyRootFilesystem: &yes, Capabilities: &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}}},
-			}},
-		},
-	}
+// pullPod returns a pod that prints the version of the control plane, and ends. A host that accepts the pod of the
+// control plane accepts it too, and it runs where that would.
+func pullPod(name string, template corev1.PodTemplateSpec) *corev1.Pod {
+	labels := maps.Clone(template.Labels)
+	labels[componentLabel] = "check" // Services lead to the control plane.
+	own, spec := template.Spec.Containers[0], template.Spec
+	spec.Containers = []corev1.Container{{
+		Name: "pull", Image: own.Image, ImagePullPolicy: own.ImagePullPolicy, Args: []string{"version"},
+		Resources: own.Resources, SecurityContext: own.SecurityContext,
+	}}
+	spec.InitContainers, spec.Volumes, spec.RestartPolicy = nil, nil, corev1.RestartPolicyNever
+	spec.ServiceAccountName, spec.AutomountServiceAccountToken, spec.EnableServiceLinks = "", new(bool), new(bool)
+	return &corev1.Pod{ObjectMeta: metav1.ObjectMeta{GenerateName: name + "-check-", Labels: labels, Annotations: template.Annotations}, Spec: spec}
 }
 
 // pullProblem returns why the image of a pod cannot be pulled. It is empty if nothing is known.

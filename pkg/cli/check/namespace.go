@@ -4,14 +4,10 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strings"
 
-	appsv1 "k8s.io/api/apps/v1"
 	authorizationv1 "k8s.io/api/authorization/v1"
-	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
 )
 
 // enforceLabel is the label of a namespace with the level of pod security.
@@ -50,51 +46,6 @@ func (t *target) checkCreateNamespace(ctx context.Context, name string) result {
 			"namespace %s does not exist, and the user may not create it", t.Namespace)
 	}
 	return pass(name, "namespace %s does not exist yet: \"sublet create\" creates it", t.Namespace)
-}
-
-// workload returns the StatefulSet of the chart, nil if nothing was rendered.
-func (t *target) workload() *appsv1.StatefulSet {
-	for i := range t.rendered {
-		if t.rendered[i].GetKind() != "StatefulSet" {
-			continue
-		}
-		set := &appsv1.StatefulSet{}
-		if runtime.DefaultUnstructuredConverter.FromUnstructured(t.rendered[i].Object, set) == nil {
-			return set
-		}
-	}
-	return nil
-}
-
-// checkPod sends the pod of the control plane as a dry run. The quota, the pod security level, the
-// limit ranges and the webhooks of the namespace decide.
-func (t *target) checkPod(ctx context.Context) result {
-	const name = "pod"
-	set := t.workload()
-	switch {
-	case set == nil:
-		return skip(name, "the settings are not valid")
-	case t.installed != nil:
-		return skip(name, "it is installed already")
-	case !t.hasNamespace:
-		return skip(name, "namespace %s does not exist: create it to check this", t.Namespace)
-	}
-	pod := &corev1.Pod{ObjectMeta: set.Spec.Template.ObjectMeta, Spec: set.Spec.Template.Spec}
-	pod.GenerateName, pod.Namespace = t.Name+"-check-", t.Namespace
-	// The account does not exist yet, and the claim is none of the template.
-	pod.Spec.ServiceAccountName, pod.Spec.AutomountServiceAccountToken = "default", new(bool)
-	_, err := t.client.CoreV1().Pods(t.Namespace).Create(ctx, pod, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
-	switch {
-	case err == nil:
-		return pass(name, "the host accepts the pod of the control plane")
-	case strings.Contains(err.Error(), "exceeded quota"):
-		return fail(name, "Raise the quota, or lower controlPlane.statefulSet.resources. See it with: kubectl -n "+t.Namespace+" describe quota", "%v", err)
-	case strings.Contains(err.Error(), "violates PodSecurity"):
-		return fail(name, "Leave the security contexts of the chart as they are: they fit the level restricted.", "%v", err)
-	case apierrors.IsForbidden(err) && strings.Contains(err.Error(), "cannot create resource"):
-		return skip(name, "the user may not create pods")
-	}
-	return failWith(name, fmt.Errorf("the host does not accept the pod of the control plane: %w", err))
 }
 
 // checkPodSecurity looks at the pod security level of the namespace. That of the virtual cluster is

@@ -13,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/discovery"
+	"k8s.io/client-go/dynamic"
 
 	"github.com/sublet-dev/sublet/pkg/cli/host"
 	"github.com/sublet-dev/sublet/pkg/cli/release"
@@ -20,19 +21,19 @@ import (
 
 // render returns the objects of the chart with the settings, and whether the settings are valid. A
 // virtual cluster that exists is checked as it is.
-func (t *target) render(ctx context.Context, h *host.Host, values map[string]any) ([]unstructured.Unstructured, result) {
+func (t *target) render(ctx context.Context, h *host.Host, values map[string]any) (release.Rendered, result) {
 	const name = "settings"
-	var objects []unstructured.Unstructured
+	var rendered release.Rendered
 	var err error
 	if t.installed != nil {
-		objects, err = release.Manifest(ctx, h, t.Name)
+		rendered.Objects, err = release.Manifest(ctx, h, t.Name)
 	} else {
-		objects, err = release.Render(ctx, h, t.Name, values)
+		rendered, err = release.Render(ctx, h, t.Name, values)
 	}
 	if err != nil {
-		return nil, failWith(name, err)
+		return release.Rendered{}, failWith(name, err)
 	}
-	return objects, pass(name, "the chart renders %d objects", len(objects))
+	return rendered, pass(name, "the chart renders %d objects", len(rendered.Objects))
 }
 
 // resourceOf returns the resource of an object, as the host serves it.
@@ -98,8 +99,11 @@ func (t *target) checkPermissions(ctx context.Context) result {
 		missing = append(missing, attributes.Verb+" "+resource)
 	}
 	if len(missing) > 0 {
-		fix := fmt.Sprintf("Let an administrator of the host bind the ClusterRole admin in namespace %s, or use another context. Ask for one with: kubectl auth can-i %s -n %s",
-			t.Namespace, missing[0], t.Namespace)
+		fix := release.PermissionHint(strings.Join(missing, " "))
+		if fix == "" {
+			fix = fmt.Sprintf("Let an administrator of the host bind the ClusterRole admin in namespace %s, or use another context. Ask for one with: kubectl auth can-i %s -n %s",
+				t.Namespace, missing[0], t.Namespace)
+		}
 		return fail(name, fix, "the user lacks: %s", enumerate(missing))
 	}
 	return pass(name, "the user may install, upgrade, connect to and delete it")
@@ -150,20 +154,35 @@ func (t *target) checkInstall(ctx context.Context) result {
 		if err != nil {
 			continue // checkAPIs reports it
 		}
-		resource := object.GroupVersionKind().GroupVersion().WithResource(found.Name)
-		options := metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}}
-		if found.Namespaced {
-			_, err = t.objects.Resource(resource).Namespace(t.Namespace).Create(ctx, object, options)
-		} else {
-			_, err = t.objects.Resource(resource).Create(ctx, object, options)
-		}
-		switch {
-		case apierrors.IsAlreadyExists(err):
-			fix := fmt.Sprintf("If nothing needs it, remove it with: kubectl -n %s delete %s %s", t.Namespace, found.Name, object.GetName())
-			return fail(name, fix, "%s %s exists already", object.GetKind(), object.GetName())
-		case err != nil:
-			return failWith(name, fmt.Errorf("the host does not accept %s %s: %w", object.GetKind(), object.GetName(), err))
+		if err := t.createDry(ctx, object, found); err != nil {
+			return t.refusal(name, object, found, err)
 		}
 	}
 	return pass(name, "the host accepts all %d objects", len(t.rendered))
+}
+
+// createDry sends an object as a dry run. A binding may name a role that does not exist yet.
+func (t *target) createDry(ctx context.Context, object *unstructured.Unstructured, found *metav1.APIResource) error {
+	resource := object.GroupVersionKind().GroupVersion().WithResource(found.Name)
+	objects := dynamic.ResourceInterface(t.objects.Resource(resource))
+	if found.Namespaced {
+		objects = t.objects.Resource(resource).Namespace(t.Namespace)
+	}
+	_, err := objects.Create(ctx, object, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
+	if apierrors.IsNotFound(err) && strings.HasSuffix(object.GetKind(), "RoleBinding") {
+		return nil // Its role was a dry run too. Whoever may create the role may bind it.
+	}
+	return err
+}
+
+// refusal returns the result for an object that the host does not accept.
+func (t *target) refusal(name string, object *unstructured.Unstructured, found *metav1.APIResource, err error) result {
+	if apierrors.IsAlreadyExists(err) {
+		fix := fmt.Sprintf("If nothing needs it, remove it with: kubectl -n %s delete %s %s", t.Namespace, found.Name, object.GetName())
+		return fail(name, fix, "%s %s exists already", object.GetKind(), object.GetName())
+	}
+	if fix := release.PermissionHint(err.Error()); fix != "" {
+		return fail(name, fix, "the host does not accept %s %s: %v", object.GetKind(), object.GetName(), err)
+	}
+	return failWith(name, fmt.Errorf("the host does not accept %s %s: %w", object.GetKind(), object.GetName(), err))
 }

@@ -223,6 +223,8 @@ func wrapHelm(err error, format string, args ...any) error {
 	switch {
 	case errors.As(err, new(settingsError)), strings.Contains(text, "don't meet the specifications of the schema"), strings.Contains(text, "execution error at"):
 		return &fault.Error{Code: fault.Usage, Message: fmt.Sprintf(format, args...), Hint: "Settings are in docs/reference/values.md.", Cause: err}
+	case apierrors.IsForbidden(err) && PermissionHint(text) != "":
+		return &fault.Error{Code: fault.Denied, Message: fmt.Sprintf(format, args...), Hint: PermissionHint(text), Cause: err}
 	case errors.Is(err, driver.ErrReleaseExists), strings.Contains(text, "cannot reuse a name"):
 		return &fault.Error{
 			Code: fault.Conflict, Message: fmt.Sprintf(format, args...), Cause: err,

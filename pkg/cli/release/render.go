@@ -22,30 +22,38 @@ import (
 // LeastHostVersion is the oldest version of Kubernetes that the chart accepts on a host.
 const LeastHostVersion = "1.30.0"
 
+// Rendered is what Helm makes of the chart.
+type Rendered struct {
+	// Objects are those that an installation creates.
+	Objects []unstructured.Unstructured
+	// Hooks are the pods and Secrets that Helm creates for a moment.
+	Hooks []unstructured.Unstructured
+}
+
 // Render returns the objects that an installation would create on the host. It changes nothing.
-func Render(ctx context.Context, h *host.Host, name string, values map[string]any) ([]unstructured.Unstructured, error) {
+func Render(ctx context.Context, h *host.Host, name string, values map[string]any) (Rendered, error) {
 	config, err := configure(h)
 	if err != nil {
-		return nil, err
+		return Rendered{}, err
 	}
 	loaded, err := Chart()
 	if err != nil {
-		return nil, err
+		return Rendered{}, err
 	}
 	install := action.NewInstall(config)
 	install.ReleaseName, install.Namespace, install.DryRunStrategy = name, h.Namespace, action.DryRunClient
 	info, err := discovery.ToDiscoveryInterfaceWithContext(h.Client.Discovery()).ServerVersionWithContext(ctx)
 	if err != nil {
-		return nil, fault.Wrap(err, "cannot get the version of the host")
+		return Rendered{}, fault.Wrap(err, "cannot get the version of the host")
 	}
 	if install.KubeVersion, err = common.ParseKubeVersion(info.GitVersion); err != nil {
-		return nil, fmt.Errorf("cannot read the version %q of the host: %w", info.GitVersion, err)
+		return Rendered{}, fmt.Errorf("cannot read the version %q of the host: %w", info.GitVersion, err)
 	}
 	rendered, err := install.RunWithContext(ctx, loaded, values)
 	if err != nil {
-		return nil, wrapHelm(err, "cannot use the settings of virtual cluster %s/%s", h.Namespace, name)
+		return Rendered{}, wrapHelm(err, "cannot use the settings of virtual cluster %s/%s", h.Namespace, name)
 	}
-	return objectsOf(rendered)
+	return renderedOf(rendered)
 }
 
 // Manifest returns the objects of a release that exists.
@@ -58,7 +66,8 @@ func Manifest(ctx context.Context, h *host.Host, name string) ([]unstructured.Un
 	if err != nil {
 		return nil, wrapHelm(err, "cannot get release %s/%s", h.Namespace, name)
 	}
-	return objectsOf(found)
+	known, err := renderedOf(found)
+	return known.Objects, err
 }
 
 // GivenValues returns the settings that the user of Helm gave a release.
@@ -71,14 +80,31 @@ func GivenValues(ctx context.Context, h *host.Host, name string) (map[string]any
 	return values, wrapHelm(err, "cannot get the settings of release %s/%s", h.Namespace, name)
 }
 
-// objectsOf returns the objects of a release, without its hooks.
-func objectsOf(found helmrelease.Releaser) ([]unstructured.Unstructured, error) {
+// renderedOf returns the objects of a release, and its hooks.
+func renderedOf(found helmrelease.Releaser) (Rendered, error) {
 	known, ok := found.(*releasev1.Release)
 	if !ok {
-		return nil, fmt.Errorf("cannot read a release of type %T", found)
+		return Rendered{}, fmt.Errorf("cannot read a release of type %T", found)
 	}
+	all := Rendered{}
+	var err error
+	if all.Objects, err = decode(known.Manifest); err != nil {
+		return Rendered{}, err
+	}
+	for _, hook := range known.Hooks {
+		objects, err := decode(hook.Manifest)
+		if err != nil {
+			return Rendered{}, err
+		}
+		all.Hooks = append(all.Hooks, objects...)
+	}
+	return all, nil
+}
+
+// decode returns the objects of a manifest.
+func decode(manifest string) ([]unstructured.Unstructured, error) {
 	objects := []unstructured.Unstructured{}
-	decoder := yaml.NewYAMLOrJSONDecoder(strings.NewReader(known.Manifest), 4096)
+	decoder := yaml.NewYAMLOrJSONDecoder(strings.NewReader(manifest), 4096)
 	for {
 		object := unstructured.Unstructured{}
 		err := decoder.Decode(&object)

@@ -1,0 +1,2 @@
+// Package installer runs commands of people who have few permissions on the host.
+package installer
