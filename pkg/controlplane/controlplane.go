@@ -28,6 +28,7 @@
 package controlplane
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -224,13 +225,9 @@ func (c *Config) complete() error {
 	if c.AdvertiseAddress == nil || c.AdvertiseAddress.IsUnspecified() {
 		c.AdvertiseAddress = net.IPv4(127, 0, 0, 1)
 	}
-	if c.ServiceCIDR == "" {
-		c.ServiceCIDR = "10.0.0.0/24"
-	}
+	c.ServiceCIDR = cmp.Or(c.ServiceCIDR, "10.0.0.0/24")
 	errs = append(errs, c.completeAddresses()...)
-	if c.ClusterDomain == "" {
-		c.ClusterDomain = "cluster.local"
-	}
+	c.ClusterDomain = cmp.Or(c.ClusterDomain, "cluster.local")
 	if len(c.Controllers) == 0 {
 		c.Controllers = DefaultControllers()
 	}

@@ -13,11 +13,11 @@ import (
 
 // purpose is what a walk is for. A walk visits the same values for each purpose, by the same rules:
 //
-//	                   result     host names    reads the API    changes the object
-//	collectProblems    problems   no            yes              no
-//	collectRefs        refs       no            no               no
-//	collectHostNames   names      yes           no               no
-//	renameToHost       none       yes           no               yes
+//	                   result     beside that
+//	collectProblems    problems   reads the API
+//	collectRefs        refs
+//	collectHostNames   names      makes host names
+//	renameToHost                  makes host names, and changes the object
 //
 // Only the first one asks whether the tenant sees an object of the host. The others are for objects
 // without problems.
