@@ -126,17 +126,18 @@ type watchedStorage struct {
 
 // Watch watches the inner storage.
 func (s watchedStorage) Watch(ctx context.Context, key string, options storage.ListOptions) (watch.Interface, error) {
-	inner, err := s.Interface.Watch(ctx, key, options)
 	account := accountOf(ctx)
-	if err != nil || account == nil || account.stream == nil {
-		return inner, err
+	if account == nil || account.stream == nil {
+		return s.Interface.Watch(ctx, key, options)
 	}
-	w := &deliveredWatch{
-		Interface: inner, stream: account.stream, revisionOf: s.revisionOf,
-		result: make(chan watch.Event), stopped: make(chan struct{}),
+	ctx, stop := context.WithCancel(ctx)
+	inner, err := s.Interface.Watch(ctx, key, options)
+	if err != nil {
+		stop()
+		return nil, err
 	}
-	w.stop = sync.OnceFunc(func() { close(w.stopped) })
-	go w.run()
+	w := &deliveredWatch{stream: account.stream, revisionOf: s.revisionOf, result: make(chan watch.Event), stop: stop}
+	go w.run(ctx, inner)
 	return w, nil
 }
 
@@ -152,36 +153,33 @@ func (s watchedStorage) revisionOf(event watch.Event) int64 {
 	return int64(revision) //nolint:gosec // a revision of the store is an int64
 }
 
-// deliveredWatch is a watch that knows what its watcher has got.
+// deliveredWatch is a watch that knows what its watcher has got. It does not refer to the inner watch. Its buffers
+// would stay in memory while the handler of a request writes an event that nobody reads.
 type deliveredWatch struct {
-	watch.Interface
 	stream     *stream
 	revisionOf func(watch.Event) int64
 	result     chan watch.Event
-	stopped    chan struct{}
-	stop       func()
+	stop       context.CancelFunc
 }
 
 // ResultChan returns the events. It is closed when the inner watch ends, or after Stop.
 func (w *deliveredWatch) ResultChan() <-chan watch.Event { return w.result }
 
 // Stop stops the inner watch, and then this one.
-func (w *deliveredWatch) Stop() {
-	w.Interface.Stop()
-	w.stop()
-}
+func (w *deliveredWatch) Stop() { w.stop() }
 
 // run passes the events of the inner watch on until it ends, the watcher stops, or memory is short and the
 // watcher is stalled.
-func (w *deliveredWatch) run() {
+func (w *deliveredWatch) run(ctx context.Context, inner watch.Interface) {
 	defer close(w.result)
 	defer w.stream.clear()
+	defer w.stop()
 	idle := time.NewTimer(idleTime)
 	defer idle.Stop()
 	for {
 		select {
-		case event, ok := <-w.Interface.ResultChan():
-			if !ok || !w.deliver(event) {
+		case event, ok := <-inner.ResultChan():
+			if !ok || !w.deliver(ctx, event) {
 				return
 			}
 			if revision := w.revisionOf(event); revision > 0 {
@@ -196,21 +194,20 @@ func (w *deliveredWatch) run() {
 }
 
 // deliver passes an event on. It returns false if the watch is to end.
-func (w *deliveredWatch) deliver(event watch.Event) bool {
+func (w *deliveredWatch) deliver(ctx context.Context, event watch.Event) bool {
 	for {
 		stalled := time.NewTimer(stallTime)
 		select {
 		case w.result <- event:
 			stalled.Stop()
 			return true
-		case <-w.stopped:
+		case <-ctx.Done():
 			stalled.Stop()
 			return false
 		case <-stalled.C:
 		}
 		if w.stream.account.budget.isShort() {
 			shortRequestsTotal().WithLabelValues("ended").Inc()
-			w.Interface.Stop()
 			return false
 		}
 	}
